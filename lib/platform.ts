@@ -1,0 +1,125 @@
+/**
+ * What the program needs of the world, as types: the seam between the effects
+ * and everything that can be tested without them.
+ *
+ * Layer 0, types only. `platform_deno` implements it once with Deno's own
+ * functions; tests pass records of their own. Spans are in seconds; instants
+ * are monotonic seconds, except where wall-clock time is named.
+ *
+ * @module
+ */
+
+import type { EpochSeconds, Seconds } from "./units.ts";
+
+/** How to reach an endpoint, beyond its URL. Contains secrets: never printed, never part of the State. */
+export interface Transport {
+  /** Path of a Unix socket to connect to instead of the URL's host. */
+  readonly unixSocketPath?: string;
+  /** PEM texts of certificate authorities to trust beside the system's. */
+  readonly caCertificates?: readonly string[];
+  /** PEM text of the client certificate. */
+  readonly clientCertificate?: string;
+  /** PEM text of the client certificate's key. */
+  readonly clientKey?: string;
+  /** Whether to accept any server certificate. */
+  readonly insecure?: boolean;
+}
+
+/** A GET request. Redirects are never followed and bodies never inflated beyond what the caller asks for. */
+export interface HttpRequest {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Ends connect, headers and body alike. */
+  readonly signal: AbortSignal;
+}
+
+/** The head of a response, and its body as a stream of (inflated) bytes. */
+export interface HttpResponse {
+  readonly status: number;
+  /** The value of a header by its lower-case name, or `null`. */
+  readonly header: (name: string) => string | null;
+  readonly body: ReadableStream<Uint8Array> | null;
+}
+
+/** Sends GET requests to one endpoint, keeping connections alive between them. */
+export interface HttpClient {
+  /** @throws {Error} Whatever the runtime says when the request fails; the scraper classifies it. */
+  readonly get: (request: HttpRequest) => Promise<HttpResponse>;
+  readonly close: () => void;
+}
+
+/** Columns and rows of a terminal. */
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** Standard input, output and error. */
+export interface Stdio {
+  readonly stdinIsTerminal: boolean;
+  readonly stdoutIsTerminal: boolean;
+  readonly stderrIsTerminal: boolean;
+  /** Writes all of the bytes. @throws {Error} When the other side is gone (`isBrokenPipe` tells). */
+  readonly writeStdout: (bytes: Uint8Array) => Promise<void>;
+  readonly writeStderr: (text: string) => void;
+  /** Writes at once, for leaving the terminal on the way out. */
+  readonly writeStdoutSync: (bytes: Uint8Array) => void;
+  /** The next bytes typed, or `null` at the end of input. */
+  readonly readStdin: () => Promise<Uint8Array | null>;
+  /** Stops a read that is waiting, so that the program can end. */
+  readonly closeStdin: () => void;
+  /** Turns line buffering and echo off or on. Control-C stays a signal. */
+  readonly setRawInput: (on: boolean) => void;
+  /** The size of the terminal, or `null` where there is none. */
+  readonly terminalSize: () => TerminalSize | null;
+}
+
+/** The signals that the program answers. */
+export type Signal =
+  | "SIGINT"
+  | "SIGTERM"
+  | "SIGHUP"
+  | "SIGQUIT"
+  | "SIGTSTP"
+  | "SIGCONT"
+  | "SIGWINCH";
+
+/** Everything that the program does to the world, in one record. */
+export interface Platform {
+  /** Monotonic time. Its zero is arbitrary. */
+  readonly monotonicSeconds: () => Seconds;
+  /** Wall-clock time. */
+  readonly epochSeconds: () => EpochSeconds;
+  /** Resolves after the span, or as soon as the signal aborts. Never rejects. */
+  readonly sleep: (span: Seconds, signal?: AbortSignal) => Promise<void>;
+  /** A signal that aborts after the span, or when `parent` aborts. `cancel` frees its timer. */
+  readonly deadline: (
+    span: Seconds,
+    parent?: AbortSignal,
+  ) => {
+    readonly signal: AbortSignal;
+    readonly expired: () => boolean;
+    readonly cancel: () => void;
+  };
+  /** @throws {Error} Where a certificate or key cannot be used. */
+  readonly createHttpClient: (transport: Transport) => Promise<HttpClient>;
+  /** Whether something accepts TCP connections there; never rejects. */
+  readonly acceptsConnections: (
+    host: string,
+    port: number,
+    timeout: Seconds,
+  ) => Promise<boolean>;
+  /** The content of a text file. @throws {Error} With the runtime's own message. */
+  readonly readTextFile: (path: string) => Promise<string>;
+  /** An environment variable's value, or `undefined`. */
+  readonly environment: (name: string) => string | undefined;
+  readonly stdio: Stdio;
+  /** Whether an error says that the reader of our output has gone. */
+  readonly isBrokenPipe: (error: unknown) => boolean;
+  /** Calls `handler` on each arrival of the signal; returns how to stop. A signal that this system lacks is ignored. */
+  readonly onSignal: (signal: Signal, handler: () => void) => () => void;
+  /** Calls `handler` on an uncaught error or rejection, before the program ends. */
+  readonly onFatalError: (handler: (error: unknown) => void) => void;
+  /** Ends the process. */
+  readonly exit: (code: number) => never;
+}

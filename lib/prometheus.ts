@@ -1,0 +1,444 @@
+/**
+ * Exposition bytes into samples: the text grammar.
+ *
+ * Layer 1, pure. Reads Prometheus text format 0.0.4 and OpenMetrics 1.0, told
+ * apart by content (`# EOF` as the last line), because servers label them
+ * wrongly. A line that cannot be read is skipped and counted with its number;
+ * the rest of the body stands. Samples go to a visitor one at a time, so no
+ * object per sample is made or kept: in an exposition most of a line repeats
+ * the line before, and what repeats is compared, not read again. Values are as
+ * exported, in the metric's own unit; timestamps and exemplars are read over.
+ * Sources: prometheus/docs exposition_formats.md, OpenMetrics 1.0, Prometheus
+ * model/textparse, VictoriaMetrics lib/protoparser/prometheus (leniency).
+ * Splitting lines at `}` or `,` would be shorter and wrong: label values hold both.
+ *
+ * @module
+ */
+
+import type { BadLine } from "./model.ts";
+import { sanitizeText } from "./text.ts";
+
+/** Receives what the exposition says, in its order. */
+export interface ExpositionVisitor {
+  /**
+   * One sample. `labels` holds names and values in turn; a label with an empty
+   * value is left out. The array is reused: copy what must outlive the call.
+   */
+  readonly onSample: (name: string, labels: readonly string[], value: number) => void;
+  /** One `# TYPE` line. The family is named as the dialect names it: OpenMetrics leaves out `_total`. */
+  readonly onType?: (family: string, type: string) => void;
+}
+
+/** What is known of the exposition as a whole. */
+export interface ExpositionSummary {
+  readonly dialect: "prometheus" | "openmetrics";
+  readonly sampleCount: number;
+  /** Lines that were skipped. */
+  readonly badLineCount: number;
+  /** The first `MAX_REPORTED_LINES` of them. */
+  readonly badLines: readonly BadLine[];
+  /** Departures from the format that cost nothing, such as a second HELP: the first `MAX_REPORTED_LINES`. */
+  readonly remarks: readonly BadLine[];
+  /** Whether the last line has its newline. Without it the body may have been cut off in mid number. */
+  readonly endsComplete: boolean;
+  /** Whether the last line is one of the bad ones. */
+  readonly lastLineIsBad: boolean;
+}
+
+/** Bad lines and remarks that are reported one by one; beyond it they are only counted. */
+export const MAX_REPORTED_LINES = 10;
+
+const TAB = 9, SPACE = 32, QUOTE = 34, HASH = 35, COMMA = 44, EQUALS = 61;
+const BACKSLASH = 92, OPEN = 123, CLOSE = 125, CARRIAGE_RETURN = 13;
+const ZERO = 48, NINE = 57, POINT = 46;
+
+/** Go's strconv.ParseFloat without hexadecimal and underscores. `Number` alone would take "", "0x1" and "0b1". */
+const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+const INFINITY = /^([+-]?)inf(?:inity)?$/i;
+const NOT_A_NUMBER = /^nan$/i;
+const TIMESTAMP = /^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
+const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
+/** More digits than this may not be exact in a double; `Number` rounds them properly. */
+const MAX_EXACT_DIGITS = 15;
+
+/** What is being read, and what the line before was made of. */
+interface Reader {
+  readonly text: string;
+  /** End of the line being read. */
+  end: number;
+  position: number;
+  name: string;
+  readonly labels: string[];
+  /** The label pairs of the line before, as they stood in the text: `name="value"`. */
+  readonly pairs: string[];
+  /** Their names and values, unescaped. */
+  readonly pairLabels: string[];
+  value: number;
+  /** Whether the name stood quoted among the labels: such a name never starts a line. */
+  nameWasQuoted: boolean;
+  problem: string;
+}
+
+function isBlank(code: number): boolean {
+  return code === SPACE || code === TAB;
+}
+
+function skipBlanks(reader: Reader): void {
+  while (reader.position < reader.end && isBlank(reader.text.charCodeAt(reader.position))) {
+    reader.position++;
+  }
+}
+
+function fail(reader: Reader, problem: string): false {
+  reader.problem = problem;
+  return false;
+}
+
+/** Reads a double-quoted string whose opening quote is at the position. `null` when it does not end. */
+function readQuoted(reader: Reader): string | null {
+  const start = reader.position + 1;
+  const { text, end } = reader;
+  for (let i = start; i < end; i++) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE) {
+      reader.position = i + 1;
+      return text.slice(start, i);
+    }
+    if (code === BACKSLASH) return readEscaped(reader, start);
+  }
+  return null;
+}
+
+/** Reads a quoted string with escapes: `\\`, `\"` and `\n`; any other is kept as it stands. */
+function readEscaped(reader: Reader, start: number): string | null {
+  const { text, end } = reader;
+  let value = "";
+  for (let i = start; i < end; i++) {
+    const character = text[i];
+    if (character === '"') {
+      reader.position = i + 1;
+      return value;
+    }
+    if (character !== "\\" || i + 1 >= end) {
+      value += character;
+      continue;
+    }
+    const next = text[++i];
+    value += next === "n" ? "\n" : next === '"' || next === "\\" ? next : "\\" + next;
+  }
+  return null;
+}
+
+/** Reads an unquoted name up to a blank or one of `{ } = , "`. */
+function readBareName(reader: Reader): string {
+  const start = reader.position;
+  const { text, end } = reader;
+  let i = start;
+  for (; i < end; i++) {
+    const code = text.charCodeAt(i);
+    if (
+      isBlank(code) || code === OPEN || code === CLOSE || code === EQUALS || code === COMMA ||
+      code === QUOTE
+    ) break;
+  }
+  reader.position = i;
+  return text.slice(start, i);
+}
+
+/** Reads the metric's name, unless it stands quoted among the labels. */
+function readName(reader: Reader): boolean {
+  if (reader.nameWasQuoted) {
+    reader.name = "";
+    reader.nameWasQuoted = false;
+  }
+  const { text, position, name } = reader;
+  const afterName = position + name.length;
+  if (name !== "" && text.startsWith(name, position)) {
+    const next = text.charCodeAt(afterName);
+    if (next === OPEN || next === SPACE) {
+      reader.position = afterName;
+      return true;
+    }
+  }
+  if (text.charCodeAt(position) === OPEN) {
+    reader.name = "";
+    return true;
+  }
+  reader.name = readBareName(reader);
+  return METRIC_NAME.test(reader.name) || fail(reader, "not a metric name");
+}
+
+/** Reads one label, or a quoted metric name, inside the braces. */
+function readLabel(reader: Reader, index: number): boolean {
+  const start = reader.position;
+  const quoted = reader.text.charCodeAt(start) === QUOTE;
+  const name = quoted ? readQuoted(reader) : readBareName(reader);
+  if (name === null) return fail(reader, "unterminated label name");
+  skipBlanks(reader);
+  if (quoted && reader.text.charCodeAt(reader.position) !== EQUALS) {
+    if (reader.name !== "") return fail(reader, "a second metric name");
+    reader.name = name;
+    reader.nameWasQuoted = true;
+    reader.pairs.length = index;
+    reader.pairs[index] = "";
+    return name !== "" || fail(reader, "not a metric name");
+  }
+  if (!quoted && !LABEL_NAME.test(name)) return fail(reader, "not a label name");
+  if (name === "__name__") return fail(reader, "the label name __name__ is reserved");
+  if (reader.position >= reader.end || reader.text.charCodeAt(reader.position) !== EQUALS) {
+    return fail(reader, "a label without a value");
+  }
+  reader.position++;
+  skipBlanks(reader);
+  if (reader.position >= reader.end || reader.text.charCodeAt(reader.position) !== QUOTE) {
+    return fail(reader, "a label value without quotes");
+  }
+  const value = readQuoted(reader);
+  if (value === null) return fail(reader, "an unterminated label value");
+  for (let i = 0; i < reader.labels.length; i += 2) {
+    if (reader.labels[i] === name) return fail(reader, "a label given twice");
+  }
+  // The pairs after a name that changed may repeat it: they are read anew.
+  if (reader.pairLabels[2 * index] !== name) reader.pairs.length = index;
+  reader.pairs[index] = reader.text.slice(start, reader.position);
+  reader.pairLabels[2 * index] = name;
+  reader.pairLabels[2 * index + 1] = value;
+  if (value !== "") reader.labels.push(name, value);
+  return true;
+}
+
+/** Reads the labels; the opening brace is at the position. */
+function readLabels(reader: Reader): boolean {
+  const { text, labels, pairs, pairLabels } = reader;
+  reader.position++;
+  for (let index = 0;; index++) {
+    const pair = pairs[index];
+    // The pair of the line before, once more? Its closing quote makes the match unambiguous.
+    if (pair !== undefined && pair !== "" && text.startsWith(pair, reader.position)) {
+      reader.position += pair.length;
+      const value = pairLabels[2 * index + 1];
+      if (value !== "") labels.push(pairLabels[2 * index], value);
+    } else {
+      skipBlanks(reader);
+      if (reader.position >= reader.end) return fail(reader, "unterminated labels");
+      if (text.charCodeAt(reader.position) === CLOSE) {
+        reader.position++;
+        return true;
+      }
+      if (!readLabel(reader, index)) return false;
+    }
+    let code = text.charCodeAt(reader.position);
+    if (isBlank(code)) {
+      skipBlanks(reader);
+      code = text.charCodeAt(reader.position);
+    }
+    if (reader.position >= reader.end) return fail(reader, "unterminated labels");
+    reader.position++;
+    if (code === CLOSE) return true;
+    if (code !== COMMA) return fail(reader, "a label without a comma after it");
+  }
+}
+
+/** Reads a number as Go's ParseFloat does; sets `problem` when it is none. */
+function readNumber(reader: Reader, start: number, end: number): boolean {
+  const { text } = reader;
+  // Nearly all values are whole numbers written `123` or `123.0`.
+  let whole = 0;
+  let i = start;
+  for (; i < end && i - start <= MAX_EXACT_DIGITS; i++) {
+    const code = text.charCodeAt(i);
+    if (code < ZERO || code > NINE) break;
+    whole = whole * 10 + (code - ZERO);
+  }
+  const digits = i - start;
+  if (digits > 0 && digits <= MAX_EXACT_DIGITS) {
+    const endsWithPointZero = i + 2 === end && text.charCodeAt(i) === POINT &&
+      text.charCodeAt(i + 1) === ZERO;
+    if (i === end || endsWithPointZero) {
+      reader.value = whole;
+      return true;
+    }
+  }
+  const token = text.slice(start, end);
+  if (DECIMAL.test(token)) {
+    reader.value = Number(token);
+    return true;
+  }
+  const infinity = INFINITY.exec(token);
+  if (infinity !== null) {
+    reader.value = infinity[1] === "-" ? -Infinity : Infinity;
+    return true;
+  }
+  if (NOT_A_NUMBER.test(token)) {
+    reader.value = NaN;
+    return true;
+  }
+  return fail(reader, token === "" ? "no value" : `not a number: "${sanitizeText(token, 40)}"`);
+}
+
+/** Reads what may follow the value: a timestamp, and an exemplar after `#`. */
+function readTrailer(reader: Reader): boolean {
+  let rest = reader.text.slice(reader.position, reader.end).trim();
+  const exemplar = rest.search(/(?:^|\s)#\s*\{/);
+  if (exemplar >= 0) rest = rest.slice(0, exemplar).trim();
+  if (rest === "" || TIMESTAMP.test(rest)) return true;
+  return fail(reader, `not a timestamp: "${sanitizeText(rest, 40)}"`);
+}
+
+/** Reads the sample between the position and the end of the line into `name`, `labels` and `value`. */
+function readSample(reader: Reader): boolean {
+  const { text, labels } = reader;
+  labels.length = 0;
+  if (!readName(reader)) return false;
+  if (isBlank(text.charCodeAt(reader.position))) skipBlanks(reader);
+  if (reader.position < reader.end && text.charCodeAt(reader.position) === OPEN) {
+    if (!readLabels(reader)) return false;
+  }
+  if (reader.name === "") return fail(reader, "no metric name");
+  skipBlanks(reader);
+  const start = reader.position;
+  let end = start;
+  while (end < reader.end && !isBlank(text.charCodeAt(end))) end++;
+  if (!readNumber(reader, start, end)) return false;
+  reader.position = end;
+  return end === reader.end || readTrailer(reader);
+}
+
+/** What the comments have said so far. */
+interface Metadata {
+  readonly types: Map<string, string>;
+  readonly helped: Set<string>;
+  readonly sampled: Set<string>;
+}
+
+/** What a comment line turned out to be. */
+type CommentOutcome = { readonly bad?: string; readonly remark?: string; readonly eof?: true };
+
+const PLAIN_COMMENT: CommentOutcome = {};
+const METADATA = /^#[ \t]+(HELP|TYPE|UNIT)(?:[ \t]+("(?:[^"\\]|\\.)*"|[^ \t]+))?(?:[ \t]+(.*))?$/;
+
+/** Reads a comment: HELP, TYPE and EOF mean something, all else is skipped. */
+function readComment(line: string, metadata: Metadata, visitor: ExpositionVisitor): CommentOutcome {
+  if (line === "# EOF") return { eof: true };
+  const match = METADATA.exec(line);
+  if (match === null) return PLAIN_COMMENT;
+  const [, keyword, token = "", rest = ""] = match;
+  const family = token.startsWith('"') ? token.slice(1, -1).replace(/\\(["\\])/g, "$1") : token;
+  if (!token.startsWith('"') && !METRIC_NAME.test(family)) {
+    return { bad: `${keyword} without a metric name` };
+  }
+  if (keyword === "HELP") {
+    const repeated = metadata.helped.has(family);
+    metadata.helped.add(family);
+    return repeated ? { remark: "a second HELP" } : PLAIN_COMMENT;
+  }
+  if (keyword === "UNIT") return PLAIN_COMMENT;
+  const type = rest.trim();
+  if (type === "") return { bad: "TYPE without a type" };
+  const remark = metadata.types.has(family)
+    ? "a second TYPE"
+    : metadata.sampled.has(family)
+    ? "TYPE after its samples"
+    : null;
+  metadata.types.set(family, type);
+  visitor.onType?.(family, type);
+  return remark === null ? PLAIN_COMMENT : { remark };
+}
+
+/** Whether the value is a negative count of a histogram or summary, which nothing can have counted. */
+function isNegativeCount(reader: Reader, types: ReadonlyMap<string, string>): boolean {
+  if (!(reader.value < 0)) return false;
+  const family = reader.name.replace(/_(?:count|bucket)$/, "");
+  const type = types.get(family);
+  return family !== reader.name && (type === "histogram" || type === "summary");
+}
+
+/** Collects the lines that are reported one by one. */
+function createLineLog(): { readonly lines: BadLine[]; count: number } {
+  return { lines: [], count: 0 };
+}
+
+function logLine(log: ReturnType<typeof createLineLog>, line: number, message: string): void {
+  if (log.count++ < MAX_REPORTED_LINES) log.lines.push({ line, message });
+}
+
+/**
+ * Reads an exposition from its bytes and gives each sample to the visitor.
+ *
+ * Invalid UTF-8 is replaced by U+FFFD. A byte-order mark at the start and a
+ * carriage return at the end of a line are dropped.
+ *
+ * @example
+ * ```ts
+ * import { parseExposition } from "./prometheus.ts";
+ * const body = new TextEncoder().encode('up{job="a}b"} 1\n');
+ * parseExposition(body, { onSample: (name, labels, value) => [name, ...labels, value] });
+ * ```
+ */
+export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): ExpositionSummary {
+  const text = new TextDecoder().decode(body);
+  const reader: Reader = {
+    text,
+    end: 0,
+    position: 0,
+    name: "",
+    labels: [],
+    pairs: [],
+    pairLabels: [],
+    value: 0,
+    nameWasQuoted: false,
+    problem: "",
+  };
+  const metadata: Metadata = { types: new Map(), helped: new Set(), sampled: new Set() };
+  const bad = createLineLog();
+  const remarks = createLineLog();
+  let sampleCount = 0;
+  let lastName = "";
+  let endsInEof = false;
+  let lastLineIsBad = false;
+
+  for (let line = 1, next = 0; next < text.length; line++) {
+    const newline = text.indexOf("\n", next);
+    reader.position = next;
+    reader.end = newline < 0 ? text.length : newline;
+    next = reader.end + 1;
+    if (text.charCodeAt(reader.end - 1) === CARRIAGE_RETURN && reader.end > reader.position) {
+      reader.end--;
+    }
+    skipBlanks(reader);
+    if (reader.position >= reader.end) continue;
+    lastLineIsBad = false;
+
+    if (text.charCodeAt(reader.position) === HASH) {
+      const comment = text.slice(reader.position, reader.end);
+      const outcome = readComment(comment, metadata, visitor);
+      endsInEof = outcome.eof === true;
+      lastLineIsBad = outcome.bad !== undefined;
+      if (outcome.bad !== undefined) logLine(bad, line, outcome.bad);
+      if (outcome.remark !== undefined) logLine(remarks, line, outcome.remark);
+      continue;
+    }
+    endsInEof = false;
+    if (!readSample(reader) || isNegativeCount(reader, metadata.types)) {
+      logLine(bad, line, reader.problem === "" ? "a negative count" : reader.problem);
+      reader.problem = "";
+      reader.name = "";
+      reader.pairs.length = 0;
+      lastLineIsBad = true;
+      continue;
+    }
+    if (reader.name !== lastName) metadata.sampled.add(lastName = reader.name);
+    sampleCount++;
+    visitor.onSample(reader.name, reader.labels, reader.value);
+  }
+  return {
+    dialect: endsInEof ? "openmetrics" : "prometheus",
+    sampleCount,
+    badLineCount: bad.count,
+    badLines: bad.lines,
+    remarks: remarks.lines,
+    endsComplete: text.length === 0 || text.endsWith("\n") || endsInEof,
+    lastLineIsBad,
+  };
+}

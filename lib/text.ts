@@ -1,0 +1,113 @@
+/**
+ * Foreign text made safe, and text measured in terminal cells.
+ *
+ * Layer 1, pure. Model names, label values, addresses, HTTP reasons and error
+ * messages come from elsewhere and may hold escape sequences that would drive
+ * the terminal (CWE-150), bidirectional controls that reorder what is read, or
+ * floods of combining marks. Each passes `sanitizeText` once, in the codec that
+ * reads it. Widths are those of `@std/cli/unicode-width`, taken by grapheme
+ * cluster. Styled text is not measured here: measure first, paint last.
+ *
+ * @module
+ */
+
+import { unicodeWidth } from "@std/cli/unicode-width";
+
+/** Cells that a sanitised text may take unless the caller says otherwise. */
+const DEFAULT_MAX_WIDTH = 256;
+
+/** Combining marks kept on one base character; more would climb over the lines above. */
+const MAX_MARKS_PER_GRAPHEME = 4;
+
+/** Characters of foreign text that are looked at; the rest is cut off unread. */
+const MAX_INPUT_LENGTH = 4096;
+
+// C0, DEL, C1; soft hyphen; Arabic letter mark; zero-width and bidirectional controls; line and
+// paragraph separators; word joiner and invisible operators; byte-order mark; interlinear
+// annotations; tags; lone surrogates; private use.
+const UNSAFE =
+  // deno-lint-ignore no-control-regex
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}|\p{Co}/gu;
+const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
+
+/** A visible stand-in for a character that must not reach the terminal. */
+function showCodePoint(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  if (code >= 0xd800 && code <= 0xdfff) return "\ufffd";
+  return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+}
+
+/** One grapheme with no more combining marks than a line has room for. */
+function limitMarks(grapheme: string): string {
+  let marks = 0;
+  let kept = "";
+  for (const character of grapheme) {
+    if (/\p{M}/u.test(character) && ++marks > MAX_MARKS_PER_GRAPHEME) continue;
+    kept += character;
+  }
+  return kept;
+}
+
+/**
+ * Text from elsewhere, safe to print: control, bidirectional and invisible
+ * characters become visible escapes such as `\x1b`, floods of combining marks
+ * are thinned, and what is wider than `maxWidth` cells is cut.
+ *
+ * @example
+ * ```ts
+ * import { sanitizeText } from "./text.ts";
+ * sanitizeText("a\x1b[2Jb"); // "a\\x1b[2Jb"
+ * ```
+ */
+export function sanitizeText(text: string, maxWidth: number = DEFAULT_MAX_WIDTH): string {
+  if (text.length <= maxWidth && PRINTABLE_ASCII.test(text)) return text;
+  const shown = text.slice(0, MAX_INPUT_LENGTH).replace(UNSAFE, showCodePoint);
+  let safe = "";
+  for (const { segment } of graphemes.segment(shown)) {
+    safe += segment.length > MAX_MARKS_PER_GRAPHEME ? limitMarks(segment) : segment;
+  }
+  return cutText(safe, maxWidth);
+}
+
+/** Terminal cells that one grapheme cluster takes. */
+function measureGrapheme(grapheme: string): number {
+  // A cluster is drawn as one glyph: a family emoji is as wide as one of its members.
+  let width = 0;
+  for (const character of grapheme) width = Math.max(width, unicodeWidth(character));
+  // A variation selector 16 or a pair of regional indicators makes a wide glyph.
+  if (/\ufe0f|^\p{Regional_Indicator}{2}$/u.test(grapheme)) width = 2;
+  return width;
+}
+
+/** Terminal cells that a sanitised text takes: wide characters 2, combining ones 0, ambiguous ones 1. */
+export function measureWidth(text: string): number {
+  if (PRINTABLE_ASCII.test(text)) return text.length;
+  let width = 0;
+  for (const { segment } of graphemes.segment(text)) width += measureGrapheme(segment);
+  return width;
+}
+
+/**
+ * The text cut to `width` cells, with a `…` at its end where something was cut.
+ * A wide character is never halved, so the result may be one cell narrower.
+ */
+export function cutText(text: string, width: number): string {
+  if (measureWidth(text) <= width) return text;
+  if (width <= 0) return "";
+  let kept = "";
+  let used = 0;
+  for (const { segment } of graphemes.segment(text)) {
+    const next = measureGrapheme(segment);
+    if (used + next > width - 1) break;
+    kept += segment;
+    used += next;
+  }
+  return kept + "…";
+}
+
+/** The text filled up with blanks to `width` cells; unchanged where it is as wide already. */
+export function padText(text: string, width: number, align: "left" | "right" = "left"): string {
+  const blanks = " ".repeat(Math.max(0, width - measureWidth(text)));
+  return align === "left" ? text + blanks : blanks + text;
+}

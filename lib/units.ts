@@ -1,0 +1,39 @@
+/**
+ * Named number types and the conversions between units.
+ *
+ * Layer 0, pure. Everything inside the program is in base units (seconds,
+ * bytes, ratios from 0 to 1); `format` alone turns them into what people read.
+ * Every conversion factor stands here once.
+ *
+ * @module
+ */
+
+/** A span or an instant on the monotonic clock, in seconds. */
+export type Seconds = number;
+
+/** Wall-clock time in seconds since 1970-01-01T00:00:00Z. For display and start times only. */
+export type EpochSeconds = number;
+
+/** A number of bytes, 0 or more. */
+export type Bytes = number;
+
+/** A share, from 0 to 1. */
+export type Ratio = number;
+
+/** Seconds in a millisecond, as a divisor: `milliseconds / MILLISECONDS_PER_SECOND`. */
+export const MILLISECONDS_PER_SECOND = 1000;
+
+/** Seconds in a minute. */
+export const SECONDS_PER_MINUTE = 60;
+
+/** Seconds in an hour. */
+export const SECONDS_PER_HOUR = 3600;
+
+/** Seconds in a day. */
+export const SECONDS_PER_DAY = 86_400;
+
+/** Bytes in a kibibyte (IEC 80000-13). */
+export const BYTES_PER_KIBIBYTE = 1024;
+
+/** Bytes in a mebibyte (IEC 80000-13). */
+export const BYTES_PER_MEBIBYTE = 1_048_576;
