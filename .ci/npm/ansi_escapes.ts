@@ -1,0 +1,26 @@
+/**
+ * `@cliffy/ansi/ansi-escapes`, as far as it is used.
+ *
+ * Sequences of ECMA-48 and of DEC's cursor mode, written out: `ansi-escapes`
+ * reads the variable `TERM_PROGRAM` when it is imported, which the program's
+ * permissions refuse, and `sisteransi` cannot go to the first line.
+ *
+ * @module
+ */
+
+const CSI = "\x1b[";
+
+/** Goes to a column and line, or to a column of the line it is in. Both count from 1. */
+export function cursorTo(x: number, y?: number): string {
+  return y === undefined ? `${CSI}${x}G` : `${CSI}${y};${x}H`;
+}
+
+export const cursorHide: string = `${CSI}?25l`;
+export const cursorShow: string = `${CSI}?25h`;
+export const eraseLineEnd: string = `${CSI}0K`;
+export const eraseScreen: string = `${CSI}2J`;
+
+/** Erases from the cursor to the end of the screen. */
+export function eraseDown(): string {
+  return `${CSI}0J`;
+}

@@ -1,0 +1,33 @@
+/**
+ * What the program may do, in the words of Deno's command line.
+ *
+ * The one place: `deno task start` runs with these, `deno task compile` bakes
+ * them in, and tests that start the program take them from here. It reads
+ * (token files, certificates), talks to any address, and sees the variables
+ * listed; it cannot write, start programs or load libraries, and never asks.
+ *
+ * @module
+ */
+
+import { ENVIRONMENT_VARIABLES } from "../lib/options.ts";
+
+/** Variables that are looked at besides those of the options: proxies, locale and terminal. */
+const RUNTIME_VARIABLES = [
+  "NO_PROXY",
+  "no_proxy",
+  "NO_COLOR",
+  "LC_ALL",
+  "LC_CTYPE",
+  "LANG",
+  "TERM",
+  "COLUMNS",
+  "LINES",
+];
+
+/** Flags for `deno run` and `deno compile`. */
+export const PERMISSIONS: readonly string[] = [
+  "--no-prompt",
+  "--allow-net",
+  "--allow-read",
+  `--allow-env=${[...new Set([...ENVIRONMENT_VARIABLES, ...RUNTIME_VARIABLES])].join(",")}`,
+];

@@ -1,0 +1,124 @@
+/**
+ * Tries the compiled program as a user would: `try_binary.ts PATH`.
+ *
+ * Against a server on loopback that gives one small exposition, and against a
+ * port that nobody listens to. Prints one line per trial and a summary in the
+ * form of `deno test`; exits 1 when a trial failed.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+/** How long one run of the program may take, in milliseconds. */
+const TIME_LIMIT = 20_000;
+
+/** Requests that the server says are running: a number that nothing else in the document has. */
+const RUNNING = 37;
+
+const EXPOSITION = `# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="tiny"} ${RUNNING}.0
+# HELP vllm:num_requests_waiting Number of requests waiting to be processed.
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{engine="0",model_name="tiny"} 0.0
+# HELP vllm:kv_cache_usage_perc KV-cache usage. 1 means 100 percent usage.
+# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.25
+# HELP vllm:generation_tokens_total Number of generation tokens processed.
+# TYPE vllm:generation_tokens_total counter
+vllm:generation_tokens_total{engine="0",model_name="tiny"} 1000.0
+`;
+
+const [path] = Deno.args;
+if (path === undefined) throw new TypeError("Cannot try a binary: no path given");
+
+interface Outcome {
+  readonly code: number;
+  readonly output: string;
+  readonly errors: string;
+}
+
+async function runBinary(...parts: readonly string[]): Promise<Outcome> {
+  const { code, stdout, stderr } = await new Deno.Command(path, {
+    args: [...parts],
+    stdin: "null",
+    signal: AbortSignal.timeout(TIME_LIMIT),
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, output: decoder.decode(stdout), errors: decoder.decode(stderr) };
+}
+
+/** Whether some property of that name, at any depth, has that value. */
+function holds(value: unknown, name: string, wanted: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return Object.entries(value).some(([key, inner]) =>
+    (key === name && inner === wanted) || holds(inner, name, wanted)
+  );
+}
+
+/** A port of loopback that was free a moment ago. */
+function findFreePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return port;
+}
+
+const trials: Record<string, (port: number) => Promise<void>> = {
+  "--version prints the version of deno.json": async () => {
+    const { default: config } = await import("../deno.json", { with: { type: "json" } });
+    const { code, output } = await runBinary("--version");
+    assertStringIncludes(output, config.version);
+    assertEquals(code, 0);
+  },
+  "--help shows how to name a server": async () => {
+    const { code, output } = await runBinary("--help");
+    assertStringIncludes(output, "--url");
+    assertEquals(code, 0);
+  },
+  "--once --output json gives the server's figures on one line": async (port) => {
+    const { code, output, errors } = await runBinary(
+      "--url",
+      `127.0.0.1:${port}`,
+      "--once",
+      "--interval",
+      "0",
+      "--output",
+      "json",
+    );
+    assertMatch(output, /^\{.*\}\n$/, errors);
+    assert(holds(JSON.parse(output), "running", RUNNING), output);
+    assertEquals(code, 0, errors);
+  },
+  "a port that nobody listens to gives exit code 1": async () => {
+    const url = `127.0.0.1:${findFreePort()}`;
+    const { code, output } = await runBinary("--url", url, "--once", "--interval", "0");
+    assertEquals(code, 1, output);
+  },
+  "a wrong flag gives exit code 2 and a word on stderr": async () => {
+    const { code, errors } = await runBinary("--no-such-flag");
+    assertStringIncludes(errors, "no-such-flag");
+    assertEquals(code, 2);
+  },
+};
+
+const server = Deno.serve(
+  { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+  () => new Response(EXPOSITION, { headers: { "content-type": "text/plain; version=0.0.4" } }),
+);
+let passed = 0;
+let failed = 0;
+for (const [name, run] of Object.entries(trials)) {
+  try {
+    await run(server.addr.port);
+    passed++;
+    console.log(`${name} ... ok`);
+  } catch (error) {
+    failed++;
+    console.log(`${name} ... FAILED\n${error instanceof Error ? error.message : error}`);
+  }
+}
+await server.shutdown();
+console.log(`${failed === 0 ? "ok" : "FAILED"} | ${passed} passed | ${failed} failed`);
+Deno.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,393 @@
+/**
+ * What the project relies on in its dependencies, and no more.
+ *
+ * The contract of both routes: the JSR packages that users get, and the
+ * adapters of `.ci/npm` that stand in for them. A behaviour that a module
+ * counts on stands here, traps included; a failure means that a package
+ * changed, or that an adapter is wrong.
+ *
+ * @module
+ */
+
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertExists,
+  assertFalse,
+  assertGreater,
+  assertGreaterOrEqual,
+  assertInstanceOf,
+  assertLess,
+  assertLessOrEqual,
+  assertMatch,
+  assertNotEquals,
+  assertObjectMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import {
+  cursorHide,
+  cursorShow,
+  cursorTo,
+  eraseDown,
+  eraseLineEnd,
+  eraseScreen,
+} from "@cliffy/ansi/ansi-escapes";
+import { Table } from "@cliffy/table";
+import { unicodeWidth } from "@std/cli/unicode-width";
+import {
+  blue,
+  bold,
+  cyan,
+  dim,
+  getColorEnabled,
+  green,
+  inverse,
+  magenta,
+  red,
+  setColorEnabled,
+  stripAnsiCode,
+  yellow,
+} from "@std/fmt/colors";
+import denoConfig from "../deno.json" with { type: "json" };
+import adapterMap from "../.ci/npm/import_map.json" with { type: "json" };
+
+Deno.test("import_map.json names the packages of deno.json, and no others", () => {
+  const packages: Record<string, string> = denoConfig.imports;
+  const adapted = new Set<string>();
+  for (const [name, target] of Object.entries<string>(adapterMap.imports)) {
+    if (!target.startsWith("./")) {
+      assertEquals(target, packages[name], name);
+      adapted.add(name);
+      continue;
+    }
+    const base = name.split("/").slice(0, 2).join("/");
+    assertMatch(packages[base] ?? "", /^jsr:/, name);
+    adapted.add(base);
+  }
+  assertEquals([...adapted].sort(), Object.keys(packages).sort());
+});
+
+// @std/cli/unicode-width
+
+Deno.test("unicodeWidth() counts ASCII, Latin, Cyrillic and box characters as one cell", () => {
+  for (const text of ["", "a", " ~", "Qwen/Qwen3-0.6B", "äöüß", "Ωλ", "голубой", "─│█▁▇…—×·±"]) {
+    assertEquals(unicodeWidth(text), [...text].length, text);
+  }
+});
+
+Deno.test("unicodeWidth() counts CJK, Hangul, Kana and full-width forms as two cells", () => {
+  for (const text of ["天地玄黃", "한국어", "カタカナ", "ｆｕｌｌ", "、。", "𠮷"]) {
+    assertEquals(unicodeWidth(text), 2 * [...text].length, text);
+  }
+  assertEquals(unicodeWidth("ｶﾀ"), 2, "half-width Katakana");
+});
+
+Deno.test("unicodeWidth() counts combining marks as none, alone and in a text", () => {
+  for (const mark of ["\u0301", "\u0338", "\u05b0", "\u064b", "\u0e31", "\u20dd", "\u3099"]) {
+    assertEquals(unicodeWidth(mark), 0, JSON.stringify(mark));
+    assertEquals(unicodeWidth(`a${mark}b`), 2, JSON.stringify(mark));
+  }
+  assertEquals(unicodeWidth("\u1112\u1161\u11ab"), 2, "Hangul of conjoining letters");
+  assertEquals(
+    unicodeWidth("\u200d\ufe0f\u200b"),
+    0,
+    "joiner, variation selector, zero-width space",
+  );
+});
+
+Deno.test("unicodeWidth() counts emoji by code point, not by cluster", () => {
+  for (const emoji of ["😀", "🚀", "🦕", "⌚", "✅", "👨"]) {
+    assertEquals(unicodeWidth(emoji), 2, emoji);
+  }
+  for (const symbol of ["❤", "✓", "☀", "\u{1f1e9}"]) assertEquals(unicodeWidth(symbol), 1, symbol);
+  assertEquals(unicodeWidth("❤\ufe0f"), 1);
+  assertEquals(unicodeWidth("\u{1f1e9}\u{1f1ea}"), 2);
+  assertEquals(unicodeWidth("👨\u200d👩\u200d👧"), 6);
+});
+
+Deno.test("unicodeWidth() counts an escape sequence but for its control characters", () => {
+  assertEquals(unicodeWidth("\x00\x07\x1b\x7f\x9b\n\t"), 0);
+  assertEquals(unicodeWidth("\x1b[31mx\x1b[39m"), 9);
+  assertEquals(unicodeWidth(stripAnsiCode("\x1b[31mx\x1b[39m")), 1);
+});
+
+// @std/fmt/colors
+
+/** Runs with painting turned on, which NO_COLOR alone can prevent. */
+function withColors(run: () => void): void {
+  const before = getColorEnabled();
+  setColorEnabled(true);
+  try {
+    run();
+  } finally {
+    setColorEnabled(before);
+  }
+}
+
+const canPaint = { ignore: Deno.noColor };
+
+Deno.test("colors are the SGR sequences of ECMA-48, each with its own end", canPaint, () => {
+  withColors(() => {
+    assertEquals(bold("x"), "\x1b[1mx\x1b[22m");
+    assertEquals(dim("x"), "\x1b[2mx\x1b[22m");
+    assertEquals(inverse("x"), "\x1b[7mx\x1b[27m");
+    assertEquals(red("x"), "\x1b[31mx\x1b[39m");
+    assertEquals(green("x"), "\x1b[32mx\x1b[39m");
+    assertEquals(yellow("x"), "\x1b[33mx\x1b[39m");
+    assertEquals(blue("x"), "\x1b[34mx\x1b[39m");
+    assertEquals(magenta("x"), "\x1b[35mx\x1b[39m");
+    assertEquals(cyan("x"), "\x1b[36mx\x1b[39m");
+    assertEquals(red(""), "\x1b[31m\x1b[39m");
+  });
+});
+
+Deno.test("colors go on after a color inside them, but dim stays on in bold", canPaint, () => {
+  withColors(() => {
+    assertEquals(bold(red("x")), "\x1b[1m\x1b[31mx\x1b[39m\x1b[22m");
+    assertEquals(red(`a${green("b")}c`), "\x1b[31ma\x1b[32mb\x1b[31mc\x1b[39m");
+    // Both end with 22: never put one into the other.
+    assertEquals(bold(`${dim("a")}b`), "\x1b[1m\x1b[2ma\x1b[1mb\x1b[22m");
+  });
+});
+
+Deno.test("setColorEnabled() turns painting off and on", canPaint, () => {
+  withColors(() => {
+    setColorEnabled(false);
+    assertFalse(getColorEnabled());
+    assertEquals(bold(red("x")), "x");
+    setColorEnabled(true);
+    assertEquals(red("x"), "\x1b[31mx\x1b[39m");
+  });
+});
+
+/** What a fresh program prints that turns painting on, its output being no terminal. */
+async function paintElsewhere(environment: Record<string, string>): Promise<string> {
+  const colors = JSON.stringify(import.meta.resolve("@std/fmt/colors"));
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "eval",
+      "--quiet",
+      `import { red, setColorEnabled } from ${colors};
+       const first = red("x");
+       setColorEnabled(true);
+       console.log(JSON.stringify([first, red("x")]));`,
+    ],
+    env: environment,
+  }).output();
+  return new TextDecoder().decode(stdout).trim();
+}
+
+Deno.test("colors need no terminal, and setColorEnabled() cannot overrule NO_COLOR", async () => {
+  const painted = JSON.stringify(["\x1b[31mx\x1b[39m", "\x1b[31mx\x1b[39m"]);
+  assertEquals(await paintElsewhere({ NO_COLOR: "", TERM: "dumb" }), painted);
+  assertEquals(await paintElsewhere({ NO_COLOR: "1" }), '["x","x"]');
+});
+
+Deno.test("stripAnsiCode() takes out SGR, cursor and link sequences, and nothing else", () => {
+  assertEquals(stripAnsiCode("a\x1b[1;31mb\x1b[0mc\x1b[22;39m"), "abc");
+  assertEquals(stripAnsiCode("\x1b[2J\x1b[3;4Hx\x1b[0K\x1b[?25l"), "x");
+  assertEquals(stripAnsiCode("\x1b]8;;http://a.example/\x07x\x1b]8;;\x07"), "x");
+  assertEquals(stripAnsiCode("[31m 50% ~天"), "[31m 50% ~天");
+});
+
+// @cliffy/ansi/ansi-escapes
+
+Deno.test("cursorTo() counts column and line from 1 and takes the column first", () => {
+  assertEquals(cursorTo(1, 1), "\x1b[1;1H");
+  assertEquals(cursorTo(5, 12), "\x1b[12;5H");
+  assertEquals(cursorTo(7), "\x1b[7G");
+  assertEquals(cursorTo(0, 0), "\x1b[0;0H");
+});
+
+Deno.test("ansi-escapes are single sequences; eraseScreen leaves the cursor where it is", () => {
+  assertEquals(cursorHide, "\x1b[?25l");
+  assertEquals(cursorShow, "\x1b[?25h");
+  assertEquals(eraseLineEnd, "\x1b[0K");
+  assertEquals(eraseScreen, "\x1b[2J");
+  assertEquals(eraseDown(), "\x1b[0J");
+});
+
+// @cliffy/table
+
+Deno.test("Table pads every cell, the last one too, and separates columns by the padding", () => {
+  const rows = [["a", "bb", "c"], ["aaaa", "b", "ccc"]];
+  assertEquals(new Table().body(rows).toString(), "a    bb c  \naaaa b  ccc");
+  assertEquals(new Table().body(rows).padding(2).toString(), "a     bb  c  \naaaa  b   ccc");
+  assertEquals(new Table().body(rows).padding(0).toString(), "a   bbc  \naaaab ccc");
+});
+
+Deno.test("Table has no border, no indent and no last newline", () => {
+  const plain = new Table().body([["a", "b"]]);
+  assertEquals(plain.toString(), "a b");
+  assertEquals(new Table().body([["a", "b"]]).border(false).indent(0).toString(), "a b");
+  assertEquals(new Table().body([["a", "b"], ["c", "d"]]).indent(2).toString(), "  a b\n  c d");
+});
+
+Deno.test("Table aligns a column and keeps its minimum width", () => {
+  const table = new Table()
+    .columns([{ align: "left", minWidth: 3 }, { align: "right", minWidth: 6 }, {}])
+    .body([["a", "1.5", "x"], ["bbbb", "1234567", "y"]]);
+  assertEquals(table.toString(), "a        1.5 x\nbbbb 1234567 y");
+});
+
+Deno.test("Table aligns the header to the left whatever its column does, unlike a first row", () => {
+  const columns = [{ align: "right" as const, minWidth: 5 }];
+  const header = new Table().columns(columns).header(["h"]).body([["1"]]);
+  assertEquals(header.toString(), "h    \n    1");
+  const firstRow = new Table().columns(columns).body([["h"], ["1"]]);
+  assertEquals(firstRow.toString(), "    h\n    1");
+});
+
+Deno.test("Table measures painted cells by what is seen and passes sequences through", () => {
+  const painted = "\x1b[1m\x1b[31mhot\x1b[39m\x1b[22m";
+  const table = new Table()
+    .columns([{ minWidth: 5 }, { align: "right", minWidth: 5 }])
+    .body([[painted, painted], ["plain", "x"]]);
+  assertEquals(table.toString(), `${painted}     ${painted}\nplain     x`);
+  // Not only colours: what comes from elsewhere must be made safe before.
+  assertEquals(new Table().body([["\x1b[2Jx", "y"]]).toString(), "\x1b[2Jx y");
+});
+
+Deno.test("Table keeps a painting that runs over blanks in one piece", () => {
+  const painted = "\x1b[7ma  b \x1b[27m";
+  assertEquals(
+    new Table().body([[painted, "|"], ["12345", "|"]]).toString(),
+    `${painted} |\n12345 |`,
+  );
+});
+
+Deno.test("Table keeps blanks at the start, inside and at the end of a cell", () => {
+  for (const cell of [" a", "   a", "a b", "a  b", "a ", "a   ", " a  b ", "   ", " "]) {
+    assertEquals(new Table().body([[cell, "|"]]).toString(), `${cell} |`, JSON.stringify(cell));
+    assertEquals(
+      new Table().body([[cell, "|"], ["123456", "|"]]).toString(),
+      `${cell.padEnd(6)} |\n123456 |`,
+      JSON.stringify(cell),
+    );
+  }
+});
+
+Deno.test("Table fills empty cells, missing cells and empty columns", () => {
+  const table = new Table().body([["a", "", "c"], ["", "", ""], ["aa"]]);
+  assertEquals(table.toString(), "a   c\n     \naa   ");
+  assertEquals(new Table().columns([{ minWidth: 2 }]).body([["", "x"]]).toString(), "   x");
+});
+
+Deno.test("Table without a row is empty, with a header alone it is the header", () => {
+  assertEquals(new Table().body([]).toString(), "");
+  assertEquals(new Table().header(["a", "b"]).body([]).toString(), "a b");
+});
+
+Deno.test("Table measures wide characters and marks by code point, not by cluster", () => {
+  const rows = [["天地", "|"], ["e\u0301", "|"], ["🚀", "|"], ["\u0e01\u0e31", "|"], [
+    "12345",
+    "|",
+  ]];
+  assertEquals(
+    new Table().body(rows).toString(),
+    "天地  |\ne\u0301     |\n🚀    |\n\u0e01\u0e31     |\n12345 |",
+  );
+  // A cluster is narrower on the screen than its code points: pad such text before.
+  assertEquals(new Table().body([["👨\u200d👩", "|"], ["12345", "|"]]).toString().split("\n"), [
+    "👨\u200d👩  |",
+    "12345 |",
+  ]);
+});
+
+Deno.test("Table puts a long cell on one line however many words it has", () => {
+  const long = "word ".repeat(60) + "end";
+  assertEquals(new Table().body([[long, "x"]]).toString(), `${long} x`);
+});
+
+// @std/assert
+
+Deno.test("assertEquals() compares by value, and 0 with -0, NaN with NaN", () => {
+  assertEquals({ a: [1, { b: "c" }] }, { a: [1, { b: "c" }] });
+  assertEquals(0, -0);
+  assertEquals(NaN, NaN);
+  assertEquals(new Map([["a", [1]]]), new Map([["a", [1]]]));
+  assertEquals(new Set([1, 2]), new Set([2, 1]));
+  assertEquals(Float64Array.of(1, Infinity), Float64Array.of(1, Infinity));
+  assertEquals(Uint8Array.of(1), Uint8Array.of(1));
+  for (
+    const [a, b] of [
+      [1, "1"],
+      [null, undefined],
+      [{ a: undefined }, {}],
+      [[1], [1, 2]],
+      [new Map([["a", 1]]), new Map([["a", 2]])],
+      [Float64Array.of(1), [1]],
+      [{ a: 1 }, { a: 1, b: 2 }],
+    ]
+  ) {
+    assertThrows(() => assertEquals<unknown>(a, b), Error);
+    assertNotEquals<unknown>(a, b);
+  }
+  assertThrows(() => assertNotEquals({ a: 1 }, { a: 1 }));
+  assertThrows(() => assertEquals(1, 2, "why"), Error, "why");
+});
+
+Deno.test("assertions fail on what they forbid", () => {
+  assert(1);
+  assertThrows(() => assert(0), Error);
+  assertFalse(0);
+  assertThrows(() => assertFalse(1), Error);
+  const list: number[] = [];
+  assertStrictEquals(list, list);
+  assertThrows(() => assertStrictEquals([], list), Error);
+  assertExists(0);
+  assertThrows(() => assertExists(null), Error);
+  assertInstanceOf(new TypeError(), Error);
+  assertThrows(() => assertInstanceOf(new Error(), TypeError), Error);
+  assertStringIncludes("abc", "bc");
+  assertThrows(() => assertStringIncludes("abc", "cb"), Error);
+  assertMatch("abc", /b/);
+  assertThrows(() => assertMatch("abc", /^b/), Error);
+  assertGreater(2, 1);
+  assertThrows(() => assertGreater(1, 1), Error);
+  assertGreaterOrEqual(1, 1);
+  assertThrows(() => assertGreaterOrEqual(0, 1), Error);
+  assertLess(1, 2);
+  assertThrows(() => assertLess(1, 1), Error);
+  assertLessOrEqual(1, 1);
+  assertThrows(() => assertLessOrEqual(2, 1), Error);
+});
+
+Deno.test("assertAlmostEquals() takes an absolute tolerance, or 1e-7 of the expected value", () => {
+  assertAlmostEquals(0.1 + 0.2, 0.3);
+  assertAlmostEquals(1000.00005, 1000);
+  assertThrows(() => assertAlmostEquals(1000.0002, 1000), Error);
+  assertAlmostEquals(1.4, 1, 0.5);
+  assertThrows(() => assertAlmostEquals(1.6, 1, 0.5), Error);
+  assertThrows(() => assertAlmostEquals(NaN, 1), Error);
+});
+
+Deno.test("assertObjectMatch() looks at the named properties only, all the way down", () => {
+  assertObjectMatch({ a: 1, b: { c: [1, { d: 2, e: 3 }], f: 4 } }, { b: { c: [1, { d: 2 }] } });
+  assertThrows(() => assertObjectMatch({ a: { b: 1, c: 2 } }, { a: { b: 2 } }), Error);
+  assertThrows(() => assertObjectMatch({ a: 1 }, { b: undefined }), Error);
+});
+
+Deno.test("assertThrows() and assertRejects() check class and message, and return the error", async () => {
+  const error = assertThrows(
+    () => {
+      throw new RangeError("too far");
+    },
+    RangeError,
+    "far",
+  );
+  assertEquals(error.message, "too far");
+  assertThrows(() => assertThrows(() => {}), Error);
+  assertThrows(() =>
+    assertThrows(() => {
+      throw new Error("x");
+    }, RangeError), Error);
+  const rejection = await assertRejects(() => Promise.reject(new TypeError("no")), TypeError, "no");
+  assertEquals(rejection.message, "no");
+  await assertRejects(() => assertRejects(() => Promise.resolve()), Error);
+  await assertRejects(() => assertRejects(() => Promise.reject(new Error("x")), TypeError), Error);
+});
