@@ -90,6 +90,10 @@ export interface Platform {
   readonly monotonicSeconds: () => Seconds;
   /** Wall-clock time. */
   readonly epochSeconds: () => EpochSeconds;
+  /** Local time minus UTC, now. */
+  readonly utcOffset: () => Seconds;
+  /** The operating system by Deno's name for it: `linux`, `darwin`, `windows`, … */
+  readonly operatingSystem: string;
   /** Resolves after the span, or as soon as the signal aborts. Never rejects. */
   readonly sleep: (span: Seconds, signal?: AbortSignal) => Promise<void>;
   /** A signal that aborts after the span, or when `parent` aborts. `cancel` frees its timer. */

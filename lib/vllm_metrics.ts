@@ -270,6 +270,22 @@ function keepVllmSample(
   }
 }
 
+function createCollector(): Collector {
+  return {
+    engines: new Map(),
+    declared: new Set(),
+    configs: new Map(),
+    familyNames: new Set(),
+    aliases: new Map(),
+    httpResponsesByStatus: new Map(),
+    labels: { model: "", engine: "", le: "", split: "", worker: "", hasOthers: false },
+    bounds: new Map(),
+    texts: new Map(),
+    lora: null,
+    processStart: absent("missing"),
+  };
+}
+
 /** The builders that are engines, ordered; and the one that stands for the server, if any. */
 function sortBuilders(
   collector: Collector,
@@ -321,19 +337,7 @@ export function readVllmMetrics(
   body: Uint8Array,
   options: { readonly metricPrefix?: string | null } = {},
 ): VllmExposition {
-  const collector: Collector = {
-    engines: new Map(),
-    declared: new Set(),
-    configs: new Map(),
-    familyNames: new Set(),
-    aliases: new Map(),
-    httpResponsesByStatus: new Map(),
-    labels: { model: "", engine: "", le: "", split: "", worker: "", hasOthers: false },
-    bounds: new Map(),
-    texts: new Map(),
-    lora: null,
-    processStart: absent("missing"),
-  };
+  const collector = createCollector();
   const { metricPrefix } = options;
   const prefixes = metricPrefix ? [metricPrefix] : KNOWN_PREFIXES;
   const prefix = createPrefixFinder(prefixes);

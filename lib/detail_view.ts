@@ -1,0 +1,313 @@
+/**
+ * One replica in full: everything that is known of it, section by section.
+ *
+ * Layer 4, pure. Saturation, throughput, latency, prefix cache, requests,
+ * speculative decoding, configuration, scrape. A section that the server does
+ * not export is left out; a figure that has no value is a dash. Rows of a
+ * section are laid out by `@cliffy/table`.
+ *
+ * @module
+ */
+
+import { Table } from "@cliffy/table";
+import { judgeHitRatio, judgeKvCache, judgeWaiting } from "./columns.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatLatency,
+  formatPercent,
+  formatQuantile,
+  formatQuantity,
+  formatReading,
+} from "./format.ts";
+import type { Meaning, Paint } from "./frame.ts";
+import { drawBar } from "./glyphs.ts";
+import { LATENCY_KEYS, type LatencyKey, type WindowFigures } from "./model.ts";
+import { readUptime, type Row } from "./overview.ts";
+import { isPresent, type Reading } from "./reading.ts";
+import type { State } from "./state.ts";
+import type { Ratio } from "./units.ts";
+
+const KV_BAR_WIDTH = 24;
+
+const LATENCY_TITLES: Readonly<Record<LatencyKey, string>> = {
+  ttft: "TTFT",
+  itl: "ITL",
+  tpot: "TPOT per request",
+  e2e: "E2E",
+  queue: "Queue",
+  prefill: "Prefill",
+  decode: "Decode",
+};
+
+/** Entries of the engine's cache configuration that people look for, in this order. */
+const CONFIG_KEYS: readonly string[] = [
+  "kv_cache_size_tokens",
+  "kv_cache_max_concurrency",
+  "num_gpu_blocks",
+  "block_size",
+  "cache_dtype",
+  "gpu_memory_utilization",
+  "enable_prefix_caching",
+  "sliding_window",
+  "cpu_offload_gb",
+];
+
+/** What a detail view is made of. */
+interface Subject {
+  readonly row: Row;
+  readonly state: State;
+  readonly paint: Paint;
+}
+
+type Cells = string[];
+
+/** A titled block of aligned rows; nothing where there are none. */
+function renderSection(
+  title: string,
+  rows: readonly Cells[],
+  options: { readonly paint: Paint; readonly align?: "left" | "right" },
+): string[] {
+  if (rows.length === 0) return [];
+  const columnCount = Math.max(...rows.map((row) => row.length));
+  const align = options.align ?? "left";
+  const table = new Table()
+    .body(rows.map((row) => [...row]))
+    .columns(Array.from({ length: columnCount }, (_, i) => ({ align: i === 0 ? "left" : align })))
+    .padding(2)
+    .border(false);
+  return [
+    options.paint(title, "heading"),
+    ...table.toString().split("\n").map((line) => "  " + line.trimEnd()),
+    "",
+  ];
+}
+
+function show<T>(
+  { paint }: Subject,
+  reading: Reading<T>,
+  convert: (value: T) => string,
+  meaning: Meaning = "plain",
+): string {
+  return paint(formatReading(reading, convert), isPresent(reading) ? meaning : "dim");
+}
+
+function joinFamily(family: ReadonlyMap<string, number>): string {
+  return [...family].map(([name, count]) => `${name} ${formatCount(count)}`).join(", ");
+}
+
+function renderSaturation(subject: Subject): string[] {
+  const { figures, replica, state } = subject.row;
+  const { kvCache } = figures;
+  const rows: Cells[] = [
+    ["Running", show(subject, figures.running, formatCount)],
+    ["Waiting", show(subject, figures.waiting, formatCount, judgeWaiting(figures.waiting))],
+  ];
+  if (figures.waitingByReason.size > 0) rows[1].push(joinFamily(figures.waitingByReason));
+  const usage = kvCache.maxRatio;
+  const bar = isPresent(usage) ? drawBar(usage.value, KV_BAR_WIDTH) : "";
+  rows.push([
+    "KV cache",
+    show(subject, usage, formatPercent, judgeKvCache(usage)),
+    subject.paint(bar, judgeKvCache(usage)),
+  ]);
+  if (isPresent(kvCache.capacityTokens)) {
+    const about = kvCache.capacityIsEstimate ? "≈ " : "";
+    rows.push(["KV capacity", `${about}${formatCount(kvCache.capacityTokens.value)} tokens`]);
+  }
+  rows.push([
+    "Preemptions",
+    `${show(subject, figures.lastPoll.preemptionsPerSecond, formatQuantity)} /s`,
+    `${show(subject, figures.lifetime.preemptions, formatCount)} since start`,
+  ]);
+  const swapped = replica?.sample.gauges.swapped;
+  if (swapped !== undefined && isPresent(swapped)) {
+    rows.push(["Swapped", formatCount(swapped.value)]);
+  }
+  const lora = state.scrape?.lora;
+  if (lora) {
+    const names = lora.runningAdapters.join(", ");
+    rows.push(["LoRA adapters", names === "" ? "none running" : names]);
+  }
+  return renderSection("Saturation", rows, subject);
+}
+
+function renderThroughput(subject: Subject): string[] {
+  const { figures } = subject.row;
+  const span = (window: WindowFigures): string =>
+    formatReading(window.span, (seconds) => `last ${formatDuration(Math.round(seconds))}`);
+  const line = (
+    title: string,
+    read: (window: WindowFigures) => Reading,
+    lifetime: Reading | null,
+  ): Cells => [
+    title,
+    show(subject, read(figures.lastPoll), formatQuantity),
+    show(subject, read(figures.lastMinute), formatQuantity),
+    lifetime === null ? "" : show(subject, lifetime, formatCount),
+  ];
+  const { lifetime } = figures;
+  return renderSection("Throughput", [
+    ["", span(figures.lastPoll), span(figures.lastMinute), "since start"],
+    line("Requests /s", (window) => window.requestsPerSecond, lifetime.finishedRequests),
+    line("Prompt tok/s", (window) => window.promptTokensPerSecond, lifetime.promptTokens),
+    line("  computed", (window) => window.computedPromptTokensPerSecond, null),
+    line(
+      "  from cache",
+      (window) => window.cachedPromptTokensPerSecond,
+      lifetime.cachedPromptTokens,
+    ),
+    line("Output tok/s", (window) => window.generationTokensPerSecond, lifetime.generationTokens),
+  ], { paint: subject.paint, align: "right" });
+}
+
+function renderLatency(subject: Subject): string[] {
+  const { lastPoll, lastMinute } = subject.row.figures;
+  const rows = LATENCY_KEYS.map((key): Cells => {
+    const now = lastPoll.latency[key];
+    const minute = lastMinute.latency[key];
+    return [
+      LATENCY_TITLES[key],
+      show(subject, now.p50, formatQuantile),
+      show(subject, now.p95, formatQuantile),
+      show(subject, now.p99, formatQuantile),
+      show(subject, now.mean, formatLatency),
+      show(subject, now.samples, formatCount, "dim"),
+      show(subject, minute.p95, formatQuantile),
+      show(subject, minute.samples, formatCount, "dim"),
+    ];
+  });
+  const heading = ["", "P50", "P95", "P99", "mean", "samples", "P95@1m", "samples@1m"];
+  return renderSection("Latency", [heading, ...rows], { paint: subject.paint, align: "right" });
+}
+
+function renderPrefixCache(subject: Subject): string[] {
+  const { lastPoll, lastMinute, lifetime } = subject.row.figures;
+  const hit = (ratio: Reading<Ratio>): string =>
+    show(subject, ratio, formatPercent, judgeHitRatio(ratio));
+  const rows: Cells[] = [
+    ["", "last poll", "@1m", "since start"],
+    [
+      "Hit ratio",
+      hit(lastPoll.prefixCacheHitRatio),
+      hit(lastMinute.prefixCacheHitRatio),
+      hit(lifetime.prefixCacheHitRatio),
+    ],
+    [
+      `Queries (${subject.row.replica?.sample.prefixCacheUnit ?? "tokens"})`,
+      show(subject, lastPoll.prefixCacheQueries, formatCount),
+      show(subject, lastMinute.prefixCacheQueries, formatCount),
+      show(subject, lifetime.prefixCacheQueries, formatCount),
+    ],
+  ];
+  if (isPresent(lifetime.externalPrefixCacheHitRatio)) {
+    rows.push([
+      "External hit ratio",
+      hit(lastPoll.externalPrefixCacheHitRatio),
+      hit(lastMinute.externalPrefixCacheHitRatio),
+      hit(lifetime.externalPrefixCacheHitRatio),
+    ]);
+  }
+  return renderSection("Prefix cache", rows, { paint: subject.paint, align: "right" });
+}
+
+function renderRequests(subject: Subject): string[] {
+  const { lifetime } = subject.row.figures;
+  const rows = [...lifetime.finishedByReason].map(([reason, count]): Cells => [
+    reason,
+    formatCount(count),
+  ]);
+  for (const [reason, count] of subject.row.state.scrape?.server?.labelled.rejectedByReason ?? []) {
+    rows.push([`rejected: ${reason}`, formatCount(count), "all engines"]);
+  }
+  return renderSection("Requests finished since start", rows, subject);
+}
+
+function renderSpeculation(subject: Subject): string[] {
+  const { lastPoll, lastMinute, lifetime } = subject.row.figures;
+  if (!isPresent(lifetime.draftAcceptanceRatio)) return [];
+  const line = <T>(
+    title: string,
+    convert: (value: T) => string,
+    readings: readonly Reading<T>[],
+  ): Cells => [title, ...readings.map((reading) => show(subject, reading, convert))];
+  const rows: Cells[] = [
+    ["", "last poll", "@1m", "since start"],
+    line("Draft tokens accepted", formatPercent, [
+      lastPoll.draftAcceptanceRatio,
+      lastMinute.draftAcceptanceRatio,
+      lifetime.draftAcceptanceRatio,
+    ]),
+    line("Tokens per step", formatQuantity, [
+      lastPoll.meanAcceptanceLength,
+      lastMinute.meanAcceptanceLength,
+      lifetime.meanAcceptanceLength,
+    ]),
+  ];
+  const section = renderSection("Speculative decoding", rows, {
+    paint: subject.paint,
+    align: "right",
+  });
+  const byPosition = [...lastMinute.acceptanceRatioByPosition];
+  if (byPosition.length === 0) return section;
+  const text = byPosition.map(([position, ratio]) => `${position}: ${formatPercent(ratio)}`);
+  return [...section.slice(0, -1), `  By position @1m  ${text.join("  ")}`, ""];
+}
+
+function renderConfiguration(subject: Subject): string[] {
+  const { replica } = subject.row;
+  if (replica === null) return [];
+  const { modelName, engine, cacheConfig } = replica.sample;
+  const rows: Cells[] = [["model", modelName]];
+  if (engine !== "") rows.push(["engine", engine]);
+  for (const key of CONFIG_KEYS) {
+    const value = cacheConfig.get(key);
+    if (value !== undefined && value !== "None") rows.push([key, value]);
+  }
+  return renderSection("Configuration", rows, subject);
+}
+
+function renderScrape(subject: Subject): string[] {
+  const { state: known, status } = subject.row;
+  const { scrape, failure, history } = known;
+  const rows: Cells[] = [["URL", known.endpoint.metricsUrl]];
+  if (failure !== null) rows.push(["Failed", subject.paint(failure.message, "alert")]);
+  if (scrape !== null) {
+    const size = `${formatBytes(scrape.bytes)}, ${formatCount(scrape.sampleCount)} samples`;
+    rows.push(["Took", `${formatLatency(scrape.duration)} for ${size}, ${scrape.dialect} format`]);
+    if (scrape.badLineCount > 0) {
+      const [first] = scrape.badLines;
+      const example = first === undefined
+        ? ""
+        : `, the first at line ${first.line}: ${first.message}`;
+      rows.push(["Bad lines", subject.paint(`${scrape.badLineCount}${example}`, "warn")]);
+    }
+    if (scrape.aliases.size > 0) {
+      rows.push(["Older names used", [...scrape.aliases.values()].join(", ")]);
+    }
+    if (scrape.redirectedTo !== null) rows.push(["Redirected to", scrape.redirectedTo]);
+    rows.push(["Up since", formatReading(readUptime(known, subject.state), formatDuration)]);
+  }
+  if (history.restartCount > 0) rows.push(["Restarts seen", String(history.restartCount)]);
+  for (const warning of known.endpoint.warnings) {
+    rows.push(["Warning", subject.paint(warning, "warn")]);
+  }
+  return renderSection(`Scrape (${status})`, rows, subject);
+}
+
+/** The lines of one replica's detail view. */
+export function renderDetail(row: Row, state: State, paint: Paint): readonly string[] {
+  const subject: Subject = { row, state, paint };
+  if (row.replica === null) return renderScrape(subject);
+  return [
+    ...renderSaturation(subject),
+    ...renderThroughput(subject),
+    ...renderLatency(subject),
+    ...renderPrefixCache(subject),
+    ...renderRequests(subject),
+    ...renderSpeculation(subject),
+    ...renderConfiguration(subject),
+    ...renderScrape(subject),
+  ];
+}

@@ -1,0 +1,173 @@
+/**
+ * Figures as people read them: text with its unit.
+ *
+ * Layer 1, pure. The only place that rounds and the only one that knows
+ * percent. An absent reading is a dash; a sum that not all parts could give
+ * ends in `+` (that many, or more); a quantile that lies beyond a bound shows
+ * the bound: `<10 ms`, `>80 s`. Three significant digits at the least, so that
+ * no figure says more than was measured. Base units in.
+ *
+ * @module
+ */
+
+import type { Quantile } from "./histogram.ts";
+import { isPresent, type Reading } from "./reading.ts";
+import {
+  type Bytes,
+  BYTES_PER_KIBIBYTE,
+  BYTES_PER_MEBIBYTE,
+  type EpochSeconds,
+  MILLISECONDS_PER_SECOND,
+  type Ratio,
+  type Seconds,
+  SECONDS_PER_DAY,
+  SECONDS_PER_HOUR,
+  SECONDS_PER_MINUTE,
+} from "./units.ts";
+
+/** What stands where there is no figure. */
+export const DASH = "—";
+
+/** Follows a sum that some part could not contribute to. */
+const OR_MORE = "+";
+
+const SI_STEPS: readonly (readonly [number, string])[] = [
+  [1e15, "P"],
+  [1e12, "T"],
+  [1e9, "G"],
+  [1e6, "M"],
+  [1e3, "k"],
+];
+
+/** A number of at least 0 with three significant digits, without an exponent. */
+function roundToThree(value: number): string {
+  const magnitude = Math.abs(value);
+  if (magnitude >= 99.95) return value.toFixed(0);
+  if (magnitude >= 9.995) return value.toFixed(1);
+  return value.toFixed(2);
+}
+
+/**
+ * The reading by `convert`, or a dash.
+ *
+ * @example
+ * ```ts
+ * import { formatReading } from "./format.ts";
+ * import { absent, present } from "./reading.ts";
+ * formatReading(present(3), String); // "3"
+ * formatReading({ value: 3, partial: true }, String); // "3+"
+ * formatReading(absent("stale"), String); // "—"
+ * ```
+ */
+export function formatReading<T>(reading: Reading<T>, convert: (value: T) => string): string {
+  if (!isPresent(reading)) return DASH;
+  return convert(reading.value) + (reading.partial ? OR_MORE : "");
+}
+
+/** A count: whole below a million, with an SI prefix from there on. `12345`, `1.23M`. */
+export function formatCount(count: number): string {
+  if (Math.abs(count) < 1e6) return String(Math.round(count));
+  return formatQuantity(count);
+}
+
+/** A quantity with three significant digits and an SI prefix: `0.25`, `29.7`, `6.24k`, `1.50M`. */
+export function formatQuantity(quantity: number): string {
+  // Rounding may carry into the next step: 999.96 is 1.00k, not 1000.
+  for (const [step, prefix] of SI_STEPS) {
+    if (Math.abs(quantity) >= step * 0.9995) return roundToThree(quantity / step) + prefix;
+  }
+  return quantity === 0 ? "0" : roundToThree(quantity);
+}
+
+/** A ratio as a percentage: `47 %`, and `<1 %` for what is more than none. */
+export function formatPercent(ratio: Ratio): string {
+  const percent = ratio * 100;
+  if (percent > 0 && percent < 0.5) return "<1 %";
+  // Full is only what is full.
+  if (percent < 100 && percent >= 99.5) return ">99 %";
+  return `${percent.toFixed(0)} %`;
+}
+
+/** A latency: `0.45 ms`, `46.2 ms`, `438 ms`, `1.68 s`, `95.0 s`. */
+export function formatLatency(latency: Seconds): string {
+  const milliseconds = latency * MILLISECONDS_PER_SECOND;
+  return Math.abs(milliseconds) < 999.5
+    ? `${roundToThree(milliseconds)} ms`
+    : `${roundToThree(latency)} s`;
+}
+
+/** A bound as short as it is: `10 ms`, `2.5 s`, `80 s`. */
+function formatBoundary(latency: Seconds): string {
+  const [value, unit] = latency < 1 ? [latency * MILLISECONDS_PER_SECOND, "ms"] : [latency, "s"];
+  return `${Number(value.toPrecision(3))} ${unit}`;
+}
+
+/** A quantile of a latency, or the bound that it lies beyond: `438 ms`, `<10 ms`, `>80 s`. */
+export function formatQuantile(quantile: Quantile): string {
+  return quantile.bound === ""
+    ? formatLatency(quantile.value)
+    : quantile.bound + formatBoundary(quantile.value);
+}
+
+/** An age or a span in its two largest units: `58s`, `1m 05s`, `3h 07m`, `3d 04h`. */
+export function formatDuration(span: Seconds): string {
+  const whole = Math.max(0, Math.floor(span));
+  const pad = (value: number): string => String(Math.floor(value)).padStart(2, "0");
+  if (whole < SECONDS_PER_MINUTE) return `${whole}s`;
+  if (whole < SECONDS_PER_HOUR) {
+    return `${Math.floor(whole / SECONDS_PER_MINUTE)}m ${pad(whole % SECONDS_PER_MINUTE)}s`;
+  }
+  if (whole < SECONDS_PER_DAY) {
+    const minutes = (whole % SECONDS_PER_HOUR) / SECONDS_PER_MINUTE;
+    return `${Math.floor(whole / SECONDS_PER_HOUR)}h ${pad(minutes)}m`;
+  }
+  const hours = (whole % SECONDS_PER_DAY) / SECONDS_PER_HOUR;
+  return `${Math.floor(whole / SECONDS_PER_DAY)}d ${pad(hours)}h`;
+}
+
+/** A size: `512 B`, `61.2 KiB`, `2.61 MiB`. */
+export function formatBytes(bytes: Bytes): string {
+  if (bytes < BYTES_PER_KIBIBYTE) return `${Math.round(bytes)} B`;
+  return bytes < BYTES_PER_MEBIBYTE
+    ? `${roundToThree(bytes / BYTES_PER_KIBIBYTE)} KiB`
+    : `${roundToThree(bytes / BYTES_PER_MEBIBYTE)} MiB`;
+}
+
+/** An interval as it was asked for: `2 s`, `0.5 s`. */
+export function formatInterval(interval: Seconds): string {
+  return `${Number(interval.toFixed(3))} s`;
+}
+
+/**
+ * Wall-clock time as `14:02:11`, in a time zone that is given as its distance
+ * from UTC: this layer asks no clock.
+ */
+export function formatClock(time: EpochSeconds, utcOffset: Seconds): string {
+  const ofDay = (((time + utcOffset) % SECONDS_PER_DAY) + SECONDS_PER_DAY) % SECONDS_PER_DAY;
+  const pad = (value: number): string => String(Math.floor(value)).padStart(2, "0");
+  const hours = ofDay / SECONDS_PER_HOUR;
+  const minutes = (ofDay % SECONDS_PER_HOUR) / SECONDS_PER_MINUTE;
+  return `${pad(hours)}:${pad(minutes)}:${pad(ofDay % SECONDS_PER_MINUTE)}`;
+}
+
+/** Wall-clock time in UTC as `2026-11-22T14:02:11.250Z` (RFC 3339). */
+export function formatTimestamp(time: EpochSeconds): string {
+  const days = Math.floor(time / SECONDS_PER_DAY);
+  // Civil date from a day number, in years that begin in March so that a leap day comes last.
+  const shifted = days + 719_468;
+  const era = Math.floor(shifted / 146_097);
+  const dayOfEra = shifted - era * 146_097;
+  const yearOfEra = Math.floor(
+    (dayOfEra - Math.floor(dayOfEra / 1460) + Math.floor(dayOfEra / 36_524) -
+      Math.floor(dayOfEra / 146_096)) / 365,
+  );
+  const dayOfYear = dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) -
+    Math.floor(yearOfEra / 100));
+  const marchMonth = Math.floor((5 * dayOfYear + 2) / 153);
+  const day = dayOfYear - Math.floor((153 * marchMonth + 2) / 5) + 1;
+  const month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9;
+  const year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0);
+  const pad = (value: number, length: number): string => String(value).padStart(length, "0");
+  const milliseconds = pad(Math.floor((time - Math.floor(time)) * MILLISECONDS_PER_SECOND), 3);
+  return `${pad(year, 4)}-${pad(month, 2)}-${pad(day, 2)}T${formatClock(time, 0)}.${milliseconds}Z`;
+}

@@ -1,0 +1,66 @@
+/**
+ * Ratios as bars, and drawn characters for terminals that have only ASCII.
+ *
+ * Layer 1, pure. Every character that is not ASCII and that the views draw has
+ * a stand-in of the same width here, so that a frame keeps its columns when the
+ * locale is not UTF-8. Foreign text that has none becomes `?`, cell by cell.
+ *
+ * @module
+ */
+
+import { measureWidth } from "./text.ts";
+import type { Ratio } from "./units.ts";
+
+const FULL = "▇";
+const EMPTY = "░";
+
+const ASCII_STAND_INS: Readonly<Record<string, string>> = {
+  "▇": "#",
+  "░": ".",
+  "—": "-",
+  "–": "-",
+  "…": "~",
+  "·": "|",
+  "●": "*",
+  "▌": ">",
+  "≈": "~",
+  "×": "x",
+  "÷": "/",
+  "−": "-",
+  "‘": "'",
+  "’": "'",
+};
+
+const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
+// deno-lint-ignore no-control-regex
+const ASCII_WITH_STYLES = /^[\x20-\x7e\x1b]*$/;
+
+/**
+ * A bar of `width` cells of which the ratio's share is full. More than 0 fills
+ * at least one cell, less than 1 leaves at least one empty.
+ *
+ * @example
+ * ```ts
+ * import { drawBar } from "./glyphs.ts";
+ * drawBar(0.5, 8); // "▇▇▇▇░░░░"
+ * ```
+ */
+export function drawBar(ratio: Ratio, width: number): string {
+  let full = Math.round(ratio * width);
+  if (ratio > 0) full = Math.max(1, full);
+  if (ratio < 1) full = Math.min(width - 1, full);
+  full = Math.min(width, Math.max(0, full));
+  return FULL.repeat(full) + EMPTY.repeat(width - full);
+}
+
+/** The line with nothing but ASCII in it, as wide as it was. Styles stay. */
+export function convertToAscii(line: string): string {
+  if (ASCII_WITH_STYLES.test(line)) return line;
+  let converted = "";
+  for (const { segment } of graphemes.segment(line)) {
+    converted += ASCII_WITH_STYLES.test(segment)
+      ? segment
+      : ASCII_STAND_INS[segment] ?? "?".repeat(measureWidth(segment));
+  }
+  return converted;
+}

@@ -1,0 +1,174 @@
+/**
+ * The state into rows, groups and totals: what the screen and JSON both show.
+ *
+ * Layer 3, pure. One row for each engine of each endpoint; an endpoint that has
+ * never answered has one row without figures. Names are the model's last part,
+ * the address, and the engine where the endpoint has several: unique, and the
+ * same as long as the set of endpoints is. Only rows whose scrape is current
+ * count in totals. Figures are `aggregate`'s.
+ *
+ * @module
+ */
+
+import { computeFigures } from "./aggregate.ts";
+import { isCounted, judgeEndpoint, judgeReplica, type ScrapeRecord } from "./health.ts";
+import type { Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
+import { absent, isPresent, present, type Reading } from "./reading.ts";
+import type { EndpointState, State } from "./state.ts";
+import type { Seconds } from "./units.ts";
+
+/** One line of the table. */
+export interface Row {
+  readonly name: string;
+  readonly state: EndpointState;
+  readonly status: ReplicaStatus;
+  /** `null` for an endpoint of which no engine is known. */
+  readonly replica: ReplicaSample | null;
+  /** All absent where `replica` is `null` or the row is DOWN. */
+  readonly figures: Figures;
+  /** Age of what is shown; `null` where nothing is. */
+  readonly age: Seconds | null;
+  /** Its share of the requests that its group finished in the last minute. */
+  readonly requestShare: Reading;
+}
+
+/** All replicas of one model whose scrape is current. */
+export interface ModelGroup {
+  readonly modelName: string;
+  readonly figures: Figures;
+  /** Name of the row with the fullest KV cache. */
+  readonly kvCacheMaxOwner: string | null;
+}
+
+/** How many rows are in which condition. */
+export interface RowCounts {
+  readonly total: number;
+  readonly up: number;
+  readonly stale: number;
+  readonly down: number;
+  readonly pending: number;
+}
+
+/** Everything that is shown, computed once per state. */
+export interface Overview {
+  readonly rows: readonly Row[];
+  readonly groups: readonly ModelGroup[];
+  readonly total: ModelGroup;
+  readonly counts: RowCounts;
+}
+
+/** Uptimes beyond this are a start time that is not one (METRICS: multiprocess mode loses it). */
+const LONGEST_BELIEVABLE_UPTIME: Seconds = 10 * 365 * 86_400;
+
+/** How the endpoint's scrapes stand at the state's time. */
+export function readRecord(known: EndpointState, now: Seconds): ScrapeRecord {
+  return {
+    hasFailed: known.failure !== null,
+    age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
+  };
+}
+
+/** How long the server has been up, by its own start time; absent where that is not exported or not believable. */
+export function readUptime(known: EndpointState, state: State): Reading<Seconds> {
+  if (known.scrape === null) return absent("missing");
+  const { processStart, countersCreated } = known.scrape;
+  const start = isPresent(processStart) ? processStart : countersCreated;
+  if (!isPresent(start)) return start;
+  const uptime = state.nowEpoch - start.value;
+  return uptime > 0 && uptime < LONGEST_BELIEVABLE_UPTIME ? present(uptime) : absent("unsupported");
+}
+
+/** The last part of a model's name: what tells it apart from others of its maker. */
+export function shortenModelName(modelName: string): string {
+  const parts = modelName.split("/").filter((part) => part !== "");
+  return parts.at(-1) ?? modelName;
+}
+
+/** The address without its host where all endpoints share the host. */
+function shortenAddress(state: State, address: string): string {
+  const hostOf = (whole: string): string => whole.slice(0, whole.lastIndexOf(":"));
+  const hosts = new Set(state.endpoints.map(({ endpoint }) => hostOf(endpoint.address)));
+  const host = hostOf(address);
+  return hosts.size === 1 && host !== "" ? address.slice(host.length) : address;
+}
+
+function createNames(state: State): (known: EndpointState, index: number) => string {
+  const models = new Set(
+    state.endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
+  );
+  const shortNames = new Set([...models].map(shortenModelName));
+  const areDistinct = shortNames.size === models.size;
+  return (known, index) => {
+    const address = shortenAddress(state, known.endpoint.address);
+    const replica = known.replicas[index];
+    if (replica === undefined) return address;
+    const { modelName, engine } = replica.sample;
+    const model = areDistinct ? shortenModelName(modelName) : modelName;
+    const hasSeveral = known.replicas.length > 1 || engine.includes("@");
+    return `${model} ${address}${hasSeveral && engine !== "" ? ` e${engine}` : ""}`;
+  };
+}
+
+function createGroup(modelName: string, rows: readonly Row[]): ModelGroup {
+  const counted = rows.filter((row) => isCounted(row.status));
+  const replicas = counted.flatMap(({ replica }) => replica === null ? [] : [replica]);
+  const figures = computeFigures(replicas);
+  const owners = counted.filter(({ replica }) => replica !== null);
+  return { modelName, figures, kvCacheMaxOwner: owners[figures.kvCache.maxOwner]?.name ?? null };
+}
+
+function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
+  const group = groups.find(({ modelName }) => modelName === row.replica?.sample.modelName);
+  if (group === undefined || !isCounted(row.status)) return absent("stale");
+  const own = row.figures.lastMinute.requestsPerSecond;
+  const all = group.figures.lastMinute.requestsPerSecond;
+  if (!isPresent(own)) return own;
+  if (!isPresent(all)) return all;
+  return all.value === 0 ? absent("no_samples") : present(own.value / all.value);
+}
+
+/** Rows, groups and totals of the state. */
+export function createOverview(state: State): Overview {
+  const nameOf = createNames(state);
+  const bare: Row[] = state.endpoints.flatMap((known): Row[] => {
+    const record = readRecord(known, state.now);
+    const common = { state: known, age: record.age, requestShare: absent("missing") };
+    if (known.replicas.length === 0) {
+      const status = known.scrape === null || known.failure !== null
+        ? judgeEndpoint(record)
+        : "INIT";
+      return [{
+        ...common,
+        name: nameOf(known, 0),
+        status,
+        replica: null,
+        figures: computeFigures([]),
+      }];
+    }
+    return known.replicas.map((replica, index) => {
+      const status = judgeReplica(replica.sample, record);
+      // What a server said long before it went is no figure any more.
+      const figures = computeFigures(status === "DOWN" ? [] : [replica]);
+      return { ...common, name: nameOf(known, index), status, replica, figures };
+    });
+  });
+  const models = [...new Set(bare.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
+  const groups = models.map((model) =>
+    createGroup(model, bare.filter(({ replica }) => replica?.sample.modelName === model))
+  );
+  const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
+  const count = (status: ReplicaStatus): number =>
+    rows.filter((row) => row.status === status).length;
+  return {
+    rows,
+    groups,
+    total: groups.length === 1 ? groups[0] : createGroup("", rows),
+    counts: {
+      total: rows.length,
+      up: rows.filter((row) => isCounted(row.status)).length,
+      stale: count("STALE"),
+      down: count("DOWN"),
+      pending: count("PENDING"),
+    },
+  };
+}

@@ -1,0 +1,309 @@
+/**
+ * The world, as Deno gives it: `Platform` made of Deno's own functions.
+ *
+ * Layer 6, effects: network, files, environment, clocks, timers, signals,
+ * standard streams. The only module beside `main.ts` that names `Deno`, `fetch`
+ * or a timer; all others take a `Platform`. It carries out and judges nothing:
+ * what a failure means is `scraper`'s matter. Spans are in seconds. HTTP goes
+ * through `fetch`, save for endpoints whose certificate must not be checked:
+ * `fetch` can skip the check for the whole process only (Deno 2.6 to 2.9), so
+ * those go through undici, which is loaded when the first of them is opened.
+ *
+ * @module
+ */
+
+import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
+import type {
+  HttpClient,
+  HttpRequest,
+  HttpResponse,
+  Platform,
+  Signal,
+  Stdio,
+  Transport,
+} from "./platform.ts";
+import { MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
+
+/** Hosts that a proxy of the environment must never stand before. */
+const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.1", "::1"];
+
+/** Pause before writing again to an output that takes nothing at the moment. */
+const BLOCKED_OUTPUT_PAUSE: Seconds = 0.01;
+
+/** How long a write that cannot pause tries again before it gives up. */
+const BLOCKED_OUTPUT_LIMIT: Seconds = 0.5;
+
+function monotonicSeconds(): Seconds {
+  return performance.now() / MILLISECONDS_PER_SECOND;
+}
+
+/** The longest span that a timer takes: 2³¹ − 1 ms, about 24.8 days. */
+const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
+
+function startTimer(span: Seconds, callback: () => void): ReturnType<typeof setTimeout> {
+  return setTimeout(callback, Math.min(span * MILLISECONDS_PER_SECOND, MAX_TIMER_MILLISECONDS));
+}
+
+function sleep(span: Seconds, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = startTimer(span, end);
+    signal?.addEventListener("abort", end);
+  });
+}
+
+function deadline(span: Seconds, parent?: AbortSignal): ReturnType<Platform["deadline"]> {
+  const controller = new AbortController();
+  let expired = false;
+  const cancel = (): void => {
+    clearTimeout(timer);
+    parent?.removeEventListener("abort", abort);
+  };
+  const abort = (): void => {
+    cancel();
+    controller.abort();
+  };
+  const timer = startTimer(span, () => {
+    expired = true;
+    abort();
+  });
+  if (parent?.aborted) abort();
+  else parent?.addEventListener("abort", abort);
+  return { signal: controller.signal, expired: () => expired, cancel };
+}
+
+function environment(name: string): string | undefined {
+  try {
+    return Deno.env.get(name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Takes loopback addresses out of the environment's proxies. `fetch` reads the
+ * variables when the first client is made, and would send even 127.0.0.1 to
+ * `http_proxy`. What the user excluded stays excluded.
+ */
+function keepLoopbackDirect(): void {
+  const upper = environment("NO_PROXY");
+  const lower = environment("no_proxy");
+  const hosts = [upper ?? lower ?? "", ...LOOPBACK_HOSTS].filter((host) => host !== "").join(",");
+  const lowerHosts = [lower ?? upper ?? "", ...LOOPBACK_HOSTS].filter((host) => host !== "");
+  try {
+    Deno.env.set("NO_PROXY", hosts);
+    Deno.env.set("no_proxy", lowerHosts.join(","));
+  } catch (error) {
+    // Without this permission the proxies stay as the environment has them.
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+  }
+}
+
+/**
+ * Refuses a key that is not the certificate's: Deno 2.6 ends the whole process
+ * over such a pair instead of throwing.
+ *
+ * @throws {Error} If both can be read and do not belong together.
+ */
+function checkKeyPair(certificate: string, key: string): void {
+  let ofCertificate: string | null = null;
+  let ofKey: string | null = null;
+  try {
+    const format = { type: "spki", format: "pem" } as const;
+    ofCertificate = new X509Certificate(certificate).publicKey.export(format).toString();
+    ofKey = createPublicKey(createPrivateKey(key)).export(format).toString();
+  } catch {
+    return; // Of a kind that cannot be compared here: the TLS library has the last word.
+  }
+  if (ofCertificate !== ofKey) throw new Error("the key does not belong to the certificate");
+}
+
+function createFetchClient(transport: Transport): HttpClient {
+  const { unixSocketPath, caCertificates, clientCertificate, clientKey } = transport;
+  if (clientCertificate !== undefined && clientKey !== undefined) {
+    checkKeyPair(clientCertificate, clientKey);
+  }
+  const client = Deno.createHttpClient({
+    ...(caCertificates === undefined ? {} : { caCerts: [...caCertificates] }),
+    ...(unixSocketPath === undefined
+      ? {}
+      : { proxy: { transport: "unix" as const, path: unixSocketPath } }),
+    ...(clientCertificate === undefined || clientKey === undefined
+      ? {}
+      : { cert: clientCertificate, key: clientKey }),
+  });
+  return {
+    get: async ({ url, headers, signal }: HttpRequest): Promise<HttpResponse> => {
+      const response = await fetch(url, { client, headers, signal, redirect: "manual" });
+      return {
+        status: response.status,
+        header: (name) => response.headers.get(name),
+        body: response.body,
+      };
+    },
+    close: () => client.close(),
+  };
+}
+
+/** A client that accepts any server certificate. It uses no proxy and inflates nothing. */
+async function createInsecureClient(transport: Transport): Promise<HttpClient> {
+  const { Agent, request } = await import("undici");
+  const { unixSocketPath, clientCertificate, clientKey } = transport;
+  const agent = new Agent({
+    connect: {
+      rejectUnauthorized: false,
+      ...(unixSocketPath === undefined ? {} : { socketPath: unixSocketPath }),
+      ...(clientCertificate === undefined ? {} : { cert: clientCertificate, key: clientKey }),
+    },
+  });
+  return {
+    get: async ({ url, headers, signal }: HttpRequest): Promise<HttpResponse> => {
+      const response = await request(url, { dispatcher: agent, headers: { ...headers }, signal });
+      return {
+        status: response.statusCode,
+        header: (name) => {
+          const value = response.headers[name];
+          return value === undefined ? null : Array.isArray(value) ? value.join(", ") : value;
+        },
+        body: ReadableStream.from<Uint8Array>(response.body),
+      };
+    },
+    close: () => void agent.destroy().catch(() => {}),
+  };
+}
+
+async function acceptsConnections(host: string, port: number, timeout: Seconds): Promise<boolean> {
+  const limit = deadline(timeout);
+  try {
+    const connection = await Deno.connect({ hostname: host, port, signal: limit.signal });
+    connection.close();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    limit.cancel();
+  }
+}
+
+function isBrokenPipe(error: unknown): boolean {
+  // Windows reports a closed pipe as "os error 109" or 232, without a class of its own.
+  return error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.ConnectionReset ||
+    (error instanceof Error && /\bEPIPE\b|os error (109|232)\)/.test(error.message));
+}
+
+function isBlocked(error: unknown): boolean {
+  return error instanceof Deno.errors.WouldBlock;
+}
+
+async function writeStdout(bytes: Uint8Array): Promise<void> {
+  let rest = bytes;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(await Deno.stdout.write(rest));
+    } catch (error) {
+      if (!isBlocked(error)) throw error;
+      await sleep(BLOCKED_OUTPUT_PAUSE);
+    }
+  }
+}
+
+function writeAllSync(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
+  const giveUpAt = monotonicSeconds() + BLOCKED_OUTPUT_LIMIT;
+  let rest = bytes;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(stream.writeSync(rest));
+    } catch (error) {
+      if (!isBlocked(error)) throw error;
+      if (monotonicSeconds() > giveUpAt) return;
+    }
+  }
+}
+
+function createStdio(): Stdio {
+  const encoder = new TextEncoder();
+  let reader: ReadableStreamDefaultReader<Uint8Array> | null = null;
+  let closed = false;
+  return {
+    stdinIsTerminal: Deno.stdin.isTerminal(),
+    stdoutIsTerminal: Deno.stdout.isTerminal(),
+    stderrIsTerminal: Deno.stderr.isTerminal(),
+    writeStdout,
+    writeStderr: (text) => {
+      try {
+        writeAllSync(Deno.stderr, encoder.encode(text));
+      } catch (error) {
+        // Nobody is left to be told.
+        if (!isBrokenPipe(error)) throw error;
+      }
+    },
+    writeStdoutSync: (bytes) => writeAllSync(Deno.stdout, bytes),
+    readStdin: async () => {
+      if (closed) return null;
+      reader ??= Deno.stdin.readable.getReader();
+      return (await reader.read()).value ?? null;
+    },
+    closeStdin: () => {
+      closed = true;
+      reader?.cancel().catch(() => {});
+    },
+    setRawInput: (on) => {
+      if (Deno.stdin.isTerminal()) Deno.stdin.setRaw(on, on ? { cbreak: true } : undefined);
+    },
+    terminalSize: () => {
+      try {
+        return Deno.consoleSize();
+      } catch {
+        return null;
+      }
+    },
+  };
+}
+
+function onSignal(signal: Signal, handler: () => void): () => void {
+  try {
+    Deno.addSignalListener(signal, handler);
+  } catch {
+    // Windows knows neither the stop and continue signals nor most of the others.
+    return () => {};
+  }
+  return () => Deno.removeSignalListener(signal, handler);
+}
+
+function onFatalError(handler: (error: unknown) => void): void {
+  globalThis.addEventListener("error", (event) => handler(event.error));
+  globalThis.addEventListener("unhandledrejection", (event) => handler(event.reason));
+}
+
+/** The platform of a running Deno process. Makes loopback addresses bypass the environment's proxies. */
+export function createDenoPlatform(): Platform {
+  keepLoopbackDirect();
+  return {
+    monotonicSeconds,
+    epochSeconds: () => Date.now() / MILLISECONDS_PER_SECOND,
+    utcOffset: () => -new Date().getTimezoneOffset() * SECONDS_PER_MINUTE,
+    operatingSystem: Deno.build.os,
+    sleep,
+    deadline,
+    // A mistake in a certificate is to reject, not to throw at once.
+    createHttpClient: async (transport) =>
+      transport.insecure === true
+        ? await createInsecureClient(transport)
+        : createFetchClient(transport),
+    acceptsConnections,
+    readTextFile: (path) => Deno.readTextFile(path),
+    environment,
+    stdio: createStdio(),
+    isBrokenPipe,
+    onSignal,
+    onFatalError,
+    exit: (code) => Deno.exit(code),
+  };
+}

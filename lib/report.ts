@@ -1,0 +1,252 @@
+/**
+ * The state into one JSON document: for scripts, logs and alerts.
+ *
+ * Layer 4, pure. The schema is numbered; keys end in their unit, in base units
+ * (seconds, bytes, ratios from 0 to 1). A figure without a value is `null`, and
+ * the reason stands under its key in `reasons` of the same object; a sum that is
+ * a lower bound is named in `partial`. Every number is finite and every text
+ * free of control characters, so the document is valid on every path. This
+ * module owns the keys.
+ *
+ * @module
+ */
+
+import { formatTimestamp } from "./format.ts";
+import type { Quantile } from "./histogram.ts";
+import { LATENCY_KEYS, type LatencyFigures, type LatencyKey } from "./model.ts";
+import type { Figures, LifetimeFigures, WindowFigures } from "./model.ts";
+import {
+  createOverview,
+  type ModelGroup,
+  type Overview,
+  readRecord,
+  readUptime,
+  type Row,
+} from "./overview.ts";
+import { judgeEndpoint } from "./health.ts";
+import { isPresent, mapReading, type Reading } from "./reading.ts";
+import type { EndpointState, State } from "./state.ts";
+
+/** Number of the document's schema. It changes when a key changes its meaning or goes. */
+export const SCHEMA_VERSION = 1;
+
+/** What a JSON document is made of. */
+export type Json = null | boolean | number | string | readonly Json[] | {
+  readonly [key: string]: Json;
+};
+type JsonObject = { readonly [key: string]: Json };
+
+/** An object of readings, with the reasons of those that are absent. */
+function reportReadings(readings: Readonly<Record<string, Reading<Json>>>): JsonObject {
+  const values: Record<string, Json> = {};
+  const reasons: Record<string, string> = {};
+  const partial: string[] = [];
+  for (const [key, reading] of Object.entries(readings)) {
+    const { value } = reading;
+    const isBroken = typeof value === "number" && !Number.isFinite(value);
+    values[key] = isBroken ? null : value;
+    if (!isPresent(reading)) reasons[key] = reading.reason;
+    else if (isBroken) reasons[key] = "not_finite";
+    else if (reading.partial) partial.push(key);
+  }
+  return {
+    ...values,
+    ...(partial.length > 0 ? { partial } : {}),
+    ...(Object.keys(reasons).length > 0 ? { reasons } : {}),
+  };
+}
+
+/** A map of counts as an object. Keys are any text: the object has no prototype that they could meet. */
+function reportFamily(family: ReadonlyMap<string, number>): JsonObject {
+  const object: Record<string, Json> = Object.create(null);
+  for (const [key, value] of family) object[key] = Number.isFinite(value) ? value : null;
+  return object;
+}
+
+function reportQuantile({ value, bound }: Quantile): JsonObject {
+  return { seconds: value, bound };
+}
+
+function reportLatency(latency: Readonly<Record<LatencyKey, LatencyFigures>>): JsonObject {
+  return Object.fromEntries(LATENCY_KEYS.map((key) => {
+    const { p50, p95, p99, mean, samples } = latency[key];
+    return [
+      key,
+      reportReadings({
+        p50: mapReading(p50, reportQuantile),
+        p95: mapReading(p95, reportQuantile),
+        p99: mapReading(p99, reportQuantile),
+        meanSeconds: mean,
+        samples,
+      }),
+    ];
+  }));
+}
+
+/** Figures that windows and lifetimes have in common. */
+function pickRatios(figures: WindowFigures | LifetimeFigures): Record<string, Reading> {
+  return {
+    prefixCacheHitRatio: figures.prefixCacheHitRatio,
+    prefixCacheQueries: figures.prefixCacheQueries,
+    externalPrefixCacheHitRatio: figures.externalPrefixCacheHitRatio,
+    draftAcceptanceRatio: figures.draftAcceptanceRatio,
+    meanAcceptanceLengthTokens: figures.meanAcceptanceLength,
+  };
+}
+
+function reportWindow(window: WindowFigures): JsonObject {
+  return {
+    ...reportReadings({
+      spanSeconds: window.span,
+      requestsPerSecond: window.requestsPerSecond,
+      promptTokensPerSecond: window.promptTokensPerSecond,
+      computedPromptTokensPerSecond: window.computedPromptTokensPerSecond,
+      cachedPromptTokensPerSecond: window.cachedPromptTokensPerSecond,
+      generationTokensPerSecond: window.generationTokensPerSecond,
+      preemptionsPerSecond: window.preemptionsPerSecond,
+      ...pickRatios(window),
+    }),
+    acceptanceRatioByPosition: reportFamily(window.acceptanceRatioByPosition),
+    latency: reportLatency(window.latency),
+  };
+}
+
+function reportLifetime(lifetime: LifetimeFigures): JsonObject {
+  return {
+    ...reportReadings({
+      promptTokens: lifetime.promptTokens,
+      cachedPromptTokens: lifetime.cachedPromptTokens,
+      generationTokens: lifetime.generationTokens,
+      finishedRequests: lifetime.finishedRequests,
+      preemptions: lifetime.preemptions,
+      ...pickRatios(lifetime),
+    }),
+    finishedByReason: reportFamily(lifetime.finishedByReason),
+    promptTokensBySource: reportFamily(lifetime.promptTokensBySource),
+    latency: reportLatency(lifetime.latency),
+  };
+}
+
+function reportFigures(figures: Figures): JsonObject {
+  const { kvCache } = figures;
+  return {
+    ...reportReadings({
+      running: figures.running,
+      waiting: figures.waiting,
+      kvCacheUsageRatioMax: kvCache.maxRatio,
+      kvCacheUsageRatioMean: kvCache.meanRatio,
+      kvCacheCapacityTokens: kvCache.capacityTokens,
+    }),
+    kvCacheCapacityIsEstimate: kvCache.capacityIsEstimate,
+    waitingByReason: reportFamily(figures.waitingByReason),
+    lastPoll: reportWindow(figures.lastPoll),
+    lastMinute: reportWindow(figures.lastMinute),
+    sinceStart: reportLifetime(figures.lifetime),
+  };
+}
+
+function reportGroup(group: ModelGroup): JsonObject {
+  return {
+    replicas: group.figures.replicaCount,
+    kvCacheUsageRatioMaxReplica: group.kvCacheMaxOwner,
+    ...reportFigures(group.figures),
+  };
+}
+
+function reportScrape(known: EndpointState, state: State): JsonObject | null {
+  const { scrape, history } = known;
+  if (scrape === null) return null;
+  const { lora } = scrape;
+  return {
+    ...reportReadings({
+      processStartEpochSeconds: scrape.processStart,
+      uptimeSeconds: readUptime(known, state),
+    }),
+    ageSeconds: Math.max(0, state.now - scrape.receivedAt),
+    durationSeconds: scrape.duration,
+    bodyBytes: scrape.bytes,
+    samples: scrape.sampleCount,
+    dialect: scrape.dialect,
+    metricPrefix: scrape.metricPrefix,
+    olderNames: Object.fromEntries(scrape.aliases),
+    badLines: scrape.badLineCount,
+    badLineExamples: scrape.badLines.map(({ line, message }) => ({ line, message })),
+    redirectedTo: scrape.redirectedTo,
+    restartsSeen: history.restartCount,
+    httpResponsesByStatus: reportFamily(scrape.httpResponsesByStatus),
+    rejectedRequestsByReason: reportFamily(scrape.server?.labelled.rejectedByReason ?? new Map()),
+    lora: lora === null ? null : {
+      running: lora.runningAdapters,
+      waiting: lora.waitingAdapters,
+      ...reportReadings({ maxAdapters: lora.maxAdapters }),
+    },
+  };
+}
+
+function reportEndpoint(known: EndpointState, state: State): JsonObject {
+  const { endpoint, failure } = known;
+  return {
+    url: endpoint.metricsUrl,
+    address: endpoint.address,
+    ...(endpoint.unixSocketPath === undefined ? {} : { unixSocket: endpoint.unixSocketPath }),
+    status: judgeEndpoint(readRecord(known, state.now)),
+    failure: failure === null ? null : { kind: failure.kind, message: failure.message },
+    warnings: endpoint.warnings,
+    scrape: reportScrape(known, state),
+  };
+}
+
+function reportRow(row: Row): JsonObject {
+  const { name, status, replica, state, figures } = row;
+  return {
+    name,
+    url: state.endpoint.metricsUrl,
+    status,
+    model: replica?.sample.modelName ?? null,
+    engine: replica === null || replica.sample.engine === "" ? null : replica.sample.engine,
+    ageSeconds: row.age,
+    ...reportReadings({ requestShareLastMinuteRatio: row.requestShare }),
+    figures: replica === null || status === "DOWN" ? null : reportFigures(figures),
+    cacheConfig: replica === null ? null : Object.fromEntries(replica.sample.cacheConfig),
+  };
+}
+
+function reportTotals(overview: Overview): JsonObject {
+  const { counts } = overview;
+  return {
+    replicaCounts: {
+      total: counts.total,
+      up: counts.up,
+      stale: counts.stale,
+      down: counts.down,
+      pending: counts.pending,
+    },
+    ...reportGroup(overview.total),
+  };
+}
+
+/** The document of the state, as a value. */
+export function createReport(state: State, version: string): Json {
+  const overview = createOverview(state);
+  return {
+    schema: SCHEMA_VERSION,
+    program: `vllm-htop ${version}`,
+    time: formatTimestamp(state.nowEpoch),
+    timeEpochSeconds: state.nowEpoch,
+    intervalSeconds: state.interval,
+    isDemo: state.isDemo,
+    notices: state.notices,
+    endpoints: state.endpoints.map((known) => reportEndpoint(known, state)),
+    replicas: overview.rows.map(reportRow),
+    groups: overview.groups.map((group) => ({ model: group.modelName, ...reportGroup(group) })),
+    total: reportTotals(overview),
+  };
+}
+
+/** The document on one line. Characters that JSON leaves raw and terminals obey are escaped. */
+export function serializeReport(report: Json): string {
+  return JSON.stringify(report).replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}

@@ -1,0 +1,84 @@
+/**
+ * Frames onto a real terminal: the escape sequences that go out.
+ *
+ * Layer 5, effects: writes to standard output and sets the input mode. Enters
+ * the alternate screen once and leaves it exactly once, whatever the way out.
+ * Only lines that changed are written, all in one write, inside a synchronised
+ * update (`CSI ? 2026`), which terminals that do not know it ignore. Sequences
+ * for the cursor are those of `@cliffy/ansi`; modes have no function there and
+ * stand here. Nothing else in the program knows that a terminal exists.
+ *
+ * @module
+ */
+
+import {
+  cursorHide,
+  cursorShow,
+  cursorTo,
+  eraseLineEnd,
+  eraseScreen,
+} from "@cliffy/ansi/ansi-escapes";
+import type { Frame } from "./frame.ts";
+import type { Stdio, TerminalSize } from "./platform.ts";
+
+const ALTERNATE_SCREEN_ON = "\x1b[?1049h";
+const ALTERNATE_SCREEN_OFF = "\x1b[?1049l";
+const AUTOWRAP_OFF = "\x1b[?7l";
+const AUTOWRAP_ON = "\x1b[?7h";
+const SYNCHRONIZED_ON = "\x1b[?2026h";
+const SYNCHRONIZED_OFF = "\x1b[?2026l";
+const STYLE_RESET = "\x1b[0m";
+
+/** A terminal that has been taken over. */
+export interface Terminal {
+  /** Shows the frame. Skipped while the one before is still being written: a slow terminal gets fewer frames. */
+  readonly draw: (frame: Frame, size: TerminalSize) => Promise<void>;
+  /** Gives the terminal back as it was. Does nothing the second time. */
+  readonly leave: () => void;
+}
+
+/** What must be written to turn the shown lines into the wanted ones. Nothing when they are the same. */
+export function encodeFrame(shown: readonly string[] | null, wanted: readonly string[]): string {
+  let changes = shown === null ? eraseScreen : "";
+  wanted.forEach((line, index) => {
+    if (shown?.[index] === line) return;
+    changes += cursorTo(1, index + 1) + line + STYLE_RESET + eraseLineEnd;
+  });
+  return changes === "" ? "" : SYNCHRONIZED_ON + changes + SYNCHRONIZED_OFF;
+}
+
+/** Takes the terminal over: alternate screen, no cursor, keys as they are typed. */
+export function enterTerminal(stdio: Stdio): Terminal {
+  const encoder = new TextEncoder();
+  let shown: readonly string[] | null = null;
+  let shownSize: TerminalSize | null = null;
+  let isWriting = false;
+  let hasLeft = false;
+
+  stdio.setRawInput(true);
+  stdio.writeStdoutSync(encoder.encode(ALTERNATE_SCREEN_ON + AUTOWRAP_OFF + cursorHide));
+
+  const draw = async (frame: Frame, size: TerminalSize): Promise<void> => {
+    if (isWriting || hasLeft) return;
+    const sameSize = shownSize?.columns === size.columns && shownSize.rows === size.rows;
+    const bytes = encodeFrame(sameSize ? shown : null, frame.lines);
+    if (bytes === "") return;
+    isWriting = true;
+    try {
+      await stdio.writeStdout(encoder.encode(bytes));
+      shown = frame.lines;
+      shownSize = size;
+    } finally {
+      isWriting = false;
+    }
+  };
+  const leave = (): void => {
+    if (hasLeft) return;
+    hasLeft = true;
+    const restored = SYNCHRONIZED_OFF + STYLE_RESET + AUTOWRAP_ON + cursorShow +
+      ALTERNATE_SCREEN_OFF;
+    stdio.writeStdoutSync(encoder.encode(restored));
+    stdio.setRawInput(false);
+  };
+  return { draw, leave };
+}

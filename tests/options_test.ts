@@ -1,0 +1,436 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import {
+  type CredentialSource,
+  ENVIRONMENT_VARIABLES,
+  helpText,
+  type Options,
+  parseArguments,
+} from "../lib/options.ts";
+import { OPTION_ROWS } from "../lib/option_table.ts";
+import { revealSecret } from "../lib/secret.ts";
+
+type Variables = Readonly<Record<string, string>>;
+
+function parse(argv: readonly string[], variables: Variables = {}) {
+  return parseArguments(
+    argv,
+    (name) => Object.hasOwn(variables, name) ? variables[name] : undefined,
+  );
+}
+
+function run(argv: readonly string[], variables: Variables = {}): Options {
+  const parsed = parse(argv, variables);
+  if (parsed.kind !== "run") throw new Error(JSON.stringify(parsed));
+  return parsed.options;
+}
+
+function readMessage(argv: readonly string[], variables: Variables = {}): string {
+  const parsed = parse(argv, variables);
+  if (parsed.kind !== "usage_error") throw new Error(JSON.stringify(parsed));
+  return parsed.message;
+}
+
+function readKeys(argv: readonly string[], variables: Variables = {}): readonly string[] {
+  return run(argv, variables).endpoints.map(({ endpoint }) => endpoint.key);
+}
+
+function readSources(
+  argv: readonly string[],
+  variables: Variables = {},
+): readonly CredentialSource[] {
+  return run(argv, variables).credentialSources;
+}
+
+function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(descriptor).state === "granted";
+}
+
+/** Compares with a text file, or writes it where `UPDATE_GOLDENS` asks for that; in CI never. */
+function assertGolden(name: string, actual: string): void {
+  const file = new URL(`./goldens/${name}`, import.meta.url);
+  const readVariable = (variable: string) =>
+    isGranted({ name: "env", variable }) ? Deno.env.get(variable) : undefined;
+  if (readVariable("UPDATE_GOLDENS") === "1" && readVariable("CI") === undefined) {
+    Deno.writeTextFileSync(file, actual);
+  }
+  assertEquals(actual, Deno.readTextFileSync(file));
+}
+
+Deno.test("parseArguments() without arguments gives the defaults of the help", () => {
+  assertEquals(run([]), {
+    endpoints: [],
+    auto: false,
+    host: "localhost",
+    portRange: { first: 8000, last: 8015 },
+    interval: 2,
+    timeout: 4,
+    once: false,
+    output: "auto",
+    metricPrefix: null,
+    demo: false,
+    orDemo: false,
+    demoSeed: 1,
+    credentialSources: [],
+    insecureEndpointKeys: [],
+  });
+});
+
+Deno.test("parseArguments() takes URLs bare, after --url, with commas, after --, in this order", () => {
+  const expected = ["http://a:8000", "http://b:8000", "http://c:8000"];
+  const spellings = [
+    ["a", "b", "c"],
+    ["--url", "a", "b", "c"],
+    ["--url", "a,b", "c"],
+    ["--url=a,b,c"],
+    ["--url=a", "--url", "b", "--", "c"],
+    ["a", "--url", "b", "c"],
+    ["a", "--once", "b", "--interval", "3", "c"],
+    ["a", "b", "a:8000", "http://A:8000/", "c", "http://c:8000/metrics"],
+  ];
+  for (const argv of spellings) assertEquals(readKeys(argv), expected, argv.join(" "));
+  assertEquals(readKeys([], { VLLM_HTOP_URL: "a,b\nc" }), expected);
+  assertEquals(readKeys([], { VLLM_HTOP_URL: " a, b c " }), expected);
+});
+
+Deno.test("parseArguments() keeps the password of a URL that is given twice", () => {
+  for (const argv of [["a", "me:hunter2@a"], ["me:hunter2@a", "a"]]) {
+    const [typed, ...others] = run(argv).endpoints;
+    assertEquals(others, []);
+    assert(typed.basicAuth !== null);
+    assertEquals(revealSecret(typed.basicAuth), "me:hunter2");
+  }
+});
+
+Deno.test("parseArguments() reads --flag value and --flag=value alike, in any order", () => {
+  const expected = run(["a", "--interval", "3", "--timeout", "0.5", "--output", "json", "--once"]);
+  assertEquals(expected.interval, 3);
+  assertEquals(expected.timeout, 0.5);
+  assertEquals(expected.output, "json");
+  assertEquals(expected.once, true);
+  const pieces = [["a"], ["--interval=3"], ["--timeout", ".5"], ["--output=json"], ["--once"]];
+  fc.assert(
+    fc.property(fc.shuffledSubarray(pieces, { minLength: pieces.length }), (order) => {
+      assertEquals(run(order.flat()), expected);
+    }),
+  );
+});
+
+Deno.test("parseArguments() honours an interval exactly", () => {
+  for (const text of ["0.5", "1", "3", "60", "2.75", "3600", "+2", "7."]) {
+    assertEquals(run(["--interval", text]).interval, Number(text));
+  }
+  assertEquals(run(["--once", "--interval", "0"]).interval, 0);
+  assertEquals(run(["--interval=0.0", "--once"]).interval, 0);
+  assertEquals(run(["--once"], { VLLM_HTOP_INTERVAL: "0" }).interval, 0);
+});
+
+Deno.test("parseArguments() takes the option, else its variable", () => {
+  const variables = {
+    VLLM_HTOP_HOST: "gpu1",
+    VLLM_HTOP_PORT_RANGE: "1-2",
+    VLLM_HTOP_INTERVAL: "5",
+    VLLM_HTOP_TIMEOUT: "6",
+    VLLM_HTOP_OUTPUT: "json",
+    VLLM_HTOP_METRIC_PREFIX: "my_vllm:",
+    VLLM_HTOP_AUTO: "1",
+  };
+  const { host, portRange, interval, timeout, output, metricPrefix, auto } = run([], variables);
+  assertEquals([host, interval, timeout, output], ["gpu1", 5, 6, "json"]);
+  assertEquals([metricPrefix, auto, portRange.last], ["my_vllm:", true, 2]);
+  const argv = ["--host=b", "--port-range=7", "--interval=8", "--timeout=9", "--output=detail"];
+  const typed = run([...argv, "--metric-prefix=x_", "--auto"], variables);
+  assertEquals([typed.host, typed.interval, typed.timeout, typed.output], ["b", 8, 9, "detail"]);
+  assertEquals([typed.metricPrefix, typed.portRange], ["x_", { first: 7, last: 7 }]);
+  assertEquals(run([], { VLLM_HTOP_INTERVAL: "", VLLM_HTOP_URL: "" }).interval, 2);
+});
+
+Deno.test("parseArguments() lets a URL, --auto or --demo beat the variables of the others", () => {
+  const variables = { VLLM_HTOP_URL: "a", VLLM_HTOP_OUTPUT: "table" };
+  assertEquals(readKeys(["b"], variables), ["http://b:8000"]);
+  assertEquals(run(["--auto"], variables).endpoints, []);
+  assertEquals(run(["--demo"], variables).endpoints, []);
+  assertEquals(run(["--demo"], variables).demo, true);
+  assertEquals(run(["b"], { VLLM_HTOP_DEMO: "1", VLLM_HTOP_AUTO: "yes" }).demo, false);
+  assertEquals(run([], { VLLM_HTOP_DEMO: "TRUE" }).demo, true);
+  assertEquals(run([], { VLLM_HTOP_DEMO: "off", VLLM_HTOP_URL: "a" }).demo, false);
+  assertEquals(run(["--demo", "--demo-seed", "42"]).demoSeed, 42);
+});
+
+Deno.test("parseArguments() takes --table and --detail for --output, beating the variable", () => {
+  assertEquals(run(["--table"]).output, "table");
+  assertEquals(run(["--detail", "a", "b"]).output, "detail");
+  assertEquals(run(["--table", "--output", "table", "--table"]).output, "table");
+  assertEquals(run(["--detail"], { VLLM_HTOP_OUTPUT: "json" }).output, "detail");
+});
+
+Deno.test("parseArguments() takes names and addresses as --host", () => {
+  const hosts = { "GPU1": "gpu1", "10.0.0.1": "10.0.0.1", "::1": "[::1]", "[::1]": "[::1]" };
+  for (const [text, host] of Object.entries(hosts)) {
+    assertEquals(run(["--host", text]).host, host);
+  }
+  for (const text of ["", "a:1", "http://a", "a/b", "me@a", "a b", "8000", "[::1", "a\x1b"]) {
+    assertStringIncludes(readMessage([`--host=${text}`]), "--host");
+  }
+});
+
+Deno.test("parseArguments() gives --help before --version before everything else", () => {
+  for (const argv of [["-h"], ["--help"], ["--nonsense", "--interval", "-h"], ["-V", "--help"]]) {
+    assertEquals(parse(argv).kind, "help");
+  }
+  for (const argv of [["-V"], ["--version"], ["--interval=x", "--version"]]) {
+    assertEquals(parse(argv, { VLLM_HTOP_INTERVAL: "x" }).kind, "version");
+  }
+  assertEquals(parse(["--", "-h"]).kind, "usage_error");
+});
+
+Deno.test("parseArguments() limits a credential to the endpoint before the =", () => {
+  assertEquals(readSources(["a", "b", "--token-file", "all", "--token-file=http://b:8000/=only"]), [
+    { kind: "token", endpointKey: "http://b:8000", from: { file: "only" } },
+    { kind: "token", endpointKey: null, from: { file: "all" } },
+  ]);
+  const files: readonly (readonly [string, string | null, string])[] = [
+    ["/etc/a=b", null, "/etc/a=b"],
+    ["a=/etc/x=y", "http://a:8000", "/etc/x=y"],
+    ["a:8000=x", "http://a:8000", "x"],
+    ["a/metrics=x", "http://a:8000", "x"],
+    ["me:hunter2@a=x", "http://a:8000", "x"],
+    ["https://c/k=v=x", "https://c/k=v", "x"],
+    ["unix:/run/s=x", "unix:/run/s", "x"],
+    ["a=a=x", "http://a:8000", "a=x"],
+    ["C:\\keys=1", null, "C:\\keys=1"],
+    ["=x", null, "=x"],
+  ];
+  for (const [text, endpointKey, file] of files) {
+    const [source] = readSources(["a", "https://c/k=v", "unix:/run/s", "--header-file", text]);
+    assertEquals(source, { kind: "headers", endpointKey, from: { file } });
+  }
+});
+
+Deno.test("parseArguments() reads each credential from its option and from its variables", () => {
+  const expected: readonly (readonly [string, string, CredentialSource["kind"], string | null])[] =
+    [
+      ["--token-file", "VLLM_HTOP_TOKEN_FILE", "token", "VLLM_HTOP_TOKEN"],
+      ["--basic-auth-file", "VLLM_HTOP_BASIC_AUTH_FILE", "basic_auth", "VLLM_HTOP_BASIC_AUTH"],
+      ["--header-file", "VLLM_HTOP_HEADER_FILE", "headers", "VLLM_HTOP_HEADERS"],
+      ["--ca-file", "VLLM_HTOP_CA_FILE", "ca_certificates", null],
+    ];
+  for (const [option, variable, kind, content] of expected) {
+    const source = { kind, endpointKey: null, from: { file: "f" } };
+    assertEquals(readSources(["a", option, "f"]), [source]);
+    assertEquals(readSources(["a"], { [variable]: "f" }), [source]);
+    assertEquals(readSources([], { VLLM_HTOP_URL: "a", [variable]: "a=f" }), [
+      { ...source, endpointKey: "http://a:8000" },
+    ]);
+    assertEquals(readSources(["a", option, "f"], { [variable]: "other" }), [source]);
+    if (content === null) continue;
+    assertEquals(readSources(["a"], { [content]: "hunter2" }), [
+      { kind, endpointKey: null, from: { variable: content } },
+    ]);
+    assertEquals(readSources(["a", option, "a=f"], { [content]: "hunter2" }), [
+      { ...source, endpointKey: "http://a:8000" },
+    ]);
+  }
+  assertEquals(readSources(["a", "--cert-file", "c", "--key-file", "k"]).map(({ kind }) => kind), [
+    "client_certificate",
+    "client_key",
+  ]);
+});
+
+Deno.test("parseArguments() lets an option for a token switch off variables for a password", () => {
+  const variables = { VLLM_HTOP_BASIC_AUTH: "me:hunter2", VLLM_HTOP_HEADER_FILE: "h" };
+  assertEquals(readSources(["a", "--token-file", "t"], variables).map(({ kind }) => kind), [
+    "token",
+    "headers",
+  ]);
+});
+
+Deno.test("parseArguments() passes over variables that name other endpoints, and all in a scan", () => {
+  const variables = {
+    VLLM_HTOP_TOKEN_FILE: "http://other:8000=f",
+    VLLM_HTOP_INSECURE: "https://other",
+  };
+  assertEquals(run(["a"], variables).credentialSources, []);
+  assertEquals(run(["a"], variables).insecureEndpointKeys, []);
+  assertEquals(run([], { VLLM_HTOP_TOKEN: "hunter2" }).credentialSources, []);
+  assertEquals(run(["--demo"], { VLLM_HTOP_TOKEN: "hunter2" }).credentialSources, []);
+});
+
+Deno.test("parseArguments() marks the endpoints that --insecure names, and no others", () => {
+  const argv = ["https://a", "https://b", "https://c", "--insecure", "https://a/,https://b:443"];
+  for (
+    const { endpoints, insecureEndpointKeys } of [
+      run(argv),
+      run(argv.slice(0, 3), { VLLM_HTOP_INSECURE: "https://a https://b" }),
+    ]
+  ) {
+    assertEquals(insecureEndpointKeys, ["https://a", "https://b"]);
+    assertEquals(endpoints.map(({ endpoint }) => endpoint.warnings.length), [1, 1, 0]);
+  }
+});
+
+/** Each is one usage error; the message stands in the golden file. */
+const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables])[] = [
+  [["--intervl", "3"]],
+  [["--intreval=3"]],
+  [["--int", "3"]],
+  [["--Interval", "3"]],
+  [["--port_range=1"]],
+  [["--frobnicate"]],
+  [["-x"]],
+  [["-ume:hunter2"]],
+  [["-"]],
+  [["--frobnicate=hunter2"]],
+  [["--token", "hunter2"]],
+  [["--token=hunter2"]],
+  [["--tokn", "hunter2"]],
+  [["--api-key=hunter2"]],
+  [["--basic-auth", "me:hunter2"]],
+  [["--header", "X-Key: hunter2"]],
+  [["--interval"]],
+  [["--interval", "--once"]],
+  [["--interval="]],
+  [["--interval", "-1"]],
+  [["--interval=-1"]],
+  [["--interval", "0"]],
+  [["--interval", "0.4"]],
+  [["--interval", "3601"]],
+  [["--interval", "2s"]],
+  [["--interval", "1e1"]],
+  [["--interval", "1", "--interval", "2"]],
+  [[], { VLLM_HTOP_INTERVAL: "0" }],
+  [[], { VLLM_HTOP_INTERVAL: "soon" }],
+  [["--timeout", "0"]],
+  [["--timeout", "121"]],
+  [["--once=maybe"]],
+  [["--demo-seed", "1.5"]],
+  [["--demo-seed", "-1"]],
+  [["--output", "jsn"]],
+  [[], { VLLM_HTOP_OUTPUT: "xml" }],
+  [["--table", "--detail"]],
+  [["--table", "--output", "json"]],
+  [["--metric-prefix", "my vllm"]],
+  [["--host", "http://me:hunter2@gpu1"]],
+  [["--host", "gpu1:8000"]],
+  [["--port-range", "8000-"]],
+  [["--port-range", "8015-8000"]],
+  [["--port-range", "0-10"]],
+  [["--port-range", "1-65536"]],
+  [["--port-range", "1000-2024"]],
+  [["gpu1", "--port-range", "1-2"]],
+  [["--demo", "--host", "gpu1"]],
+  [["--demo", "gpu1"]],
+  [["--auto", "--url", "gpu1"]],
+  [["--auto", "--demo"]],
+  [[], { VLLM_HTOP_AUTO: "1", VLLM_HTOP_URL: "gpu1" }],
+  [[], { VLLM_HTOP_DEMO: "maybe" }],
+  [[""]],
+  [["gpu1,,gpu2"]],
+  [["ftp://me:hunter2@gpu1"]],
+  [["http://gpu1:70000"]],
+  [["http://gpu1/metrics?key=hunter2"]],
+  [["http://me:80,hunter2@gpu1"]],
+  [["gpu1\x1b[2J"]],
+  [["--\x1b[2J"]],
+  [["gpu1", "--token-file", "http://me:hunter2@gpu2=f"]],
+  [["gpu1", "--token-file", "gpu2:8000=f"]],
+  [["gpu1", "--token-file", "gpu1="]],
+  [["gpu1"], { VLLM_HTOP_TOKEN_FILE: "gpu1=" }],
+  [["gpu1", "--token-file", "f", "--token-file", "g"]],
+  [["gpu1", "--token-file", "f", "--basic-auth-file", "g"]],
+  [["gpu1"], { VLLM_HTOP_TOKEN: "hunter2", VLLM_HTOP_TOKEN_FILE: "f" }],
+  [["gpu1"], { VLLM_HTOP_TOKEN: "hunter2", VLLM_HTOP_BASIC_AUTH: "me:hunter2" }],
+  [["--token-file", "f"]],
+  [["--demo", "--ca-file", "f"]],
+  [["https://gpu1", "--cert-file", "f"]],
+  [["https://gpu1", "--cert-file", "f", "--key-file", "https://gpu1=f"]],
+  [["https://gpu1", "--key-file", "f"]],
+  [["https://gpu1", "--insecure", "https://gpu2"]],
+  [["gpu1", "--insecure", "gpu1"]],
+  [["--insecure", "https://gpu1"]],
+];
+
+Deno.test("parseArguments() tells usage errors as in goldens/usage_errors.txt", () => {
+  const lines = WRONG.map(([argv, variables = {}]) => {
+    const message = readMessage(argv, variables);
+    // deno-lint-ignore no-control-regex
+    assert(!/[\x00-\x1f]|hunter2|\.$/.test(message), message);
+    const settings = Object.entries(variables).map(([name, value]) => `${name}=${value} `).join("");
+    const words = argv.map((word) => /^[\w:/=.,@?-]+$/.test(word) ? word : JSON.stringify(word));
+    return `$ ${settings}vllm-htop ${words.join(" ")}\n${message}\n`;
+  });
+  assertGolden("usage_errors.txt", lines.join("\n"));
+});
+
+Deno.test("parseArguments() accepts each option of the table and suggests it for a slip", () => {
+  for (const { name } of OPTION_ROWS) {
+    const end = name.length - 1;
+    const slips = [
+      `--${name}x`,
+      `--${name.slice(0, end - 1)}${name[end]}${name[end - 1]}`,
+      `--${name.replace("-", "_").toUpperCase()}`,
+    ];
+    for (const slip of slips.filter((slip) => name.length > 3 && slip !== `--${name}`)) {
+      assertStringIncludes(readMessage([slip]), `did you mean --${name}?`);
+    }
+  }
+});
+
+Deno.test("parseArguments() never throws, whatever is typed", () => {
+  const words = OPTION_ROWS.flatMap(({ name }) => [`--${name}`, `--${name}=`, `--${name}=1`]);
+  const word = fc.oneof(fc.constantFrom(...words, "a", "-1", "--", "a=b", "=", ","), fc.string());
+  fc.assert(
+    fc.property(fc.array(word, { maxLength: 6 }), (argv) => {
+      const parsed = parse(argv);
+      if (parsed.kind === "usage_error") assert(parsed.message.length > 0);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+Deno.test("parseArguments() shows no password of any list of URLs", () => {
+  const mark = "Zq9Xw";
+  const piece = fc.string({ maxLength: 5, unit: fc.constantFrom(...",/\\?#@:%=012a ") });
+  fc.assert(
+    fc.property(piece, piece, (before, after) => {
+      const url = `http://me:${before}${mark}${after}@gpu1:8000`;
+      for (const argv of [[url], [`gpu2,${url}`], [`--token-file=${url}=f`, "gpu1"]]) {
+        const parsed = parse(argv);
+        // A file's path is not a secret, whatever it looks like.
+        if (parsed.kind === "run" && parsed.options.credentialSources.length > 0) continue;
+        assert(!JSON.stringify(parsed).toLowerCase().includes(mark.toLowerCase()), argv.join(" "));
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("ENVIRONMENT_VARIABLES lists what is read, once each, and the help names it", () => {
+  const read = new Set<string>();
+  for (const argv of [[], ["https://a"], ["--demo"]]) {
+    parseArguments(argv, (name) => (read.add(name), undefined));
+  }
+  for (const name of read) assert(ENVIRONMENT_VARIABLES.includes(name), name);
+  for (const name of ENVIRONMENT_VARIABLES) {
+    assert(read.has(name) || !name.startsWith("VLLM_HTOP_"), name);
+    assertStringIncludes(helpText(), name);
+  }
+  assertEquals(new Set(ENVIRONMENT_VARIABLES).size, ENVIRONMENT_VARIABLES.length);
+});
+
+Deno.test("helpText() reads as in goldens/help.txt, in 80 columns", () => {
+  for (const line of helpText().split("\n")) {
+    assert(line.length <= 80 && /^[\x20-\x7e]*$/.test(line) && !line.endsWith(" "), line);
+  }
+  assertGolden("help.txt", helpText());
+});
+
+Deno.test("helpText() gives examples that are accepted", () => {
+  const examples = /Examples:\n((?: {2}.*\n)+)/.exec(helpText())?.[1].trimEnd().split("\n") ?? [];
+  assert(examples.length >= 6);
+  for (const example of examples) {
+    const [command] = example.trim().split("  ");
+    const argv = command.replace(/(\S+)\{(\d+),(\d+)\}/, "$1$2 $1$3").split(" ").slice(1);
+    assertEquals(parse(argv).kind, "run", command);
+  }
+});
