@@ -13,7 +13,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 /** How long one run of the program may take, in milliseconds. */
 const TIME_LIMIT = 20_000;
 
-/** Requests that the server says are running: a number that nothing else in the document has. */
+/** Requests that the server says are running. */
 const RUNNING = 37;
 
 const EXPOSITION = `# HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -49,14 +49,6 @@ async function runBinary(...parts: readonly string[]): Promise<Outcome> {
   return { code, output: decoder.decode(stdout), errors: decoder.decode(stderr) };
 }
 
-/** Whether some property of that name, at any depth, has that value. */
-function holds(value: unknown, name: string, wanted: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return Object.entries(value).some(([key, inner]) =>
-    (key === name && inner === wanted) || holds(inner, name, wanted)
-  );
-}
-
 /** A port of loopback that was free a moment ago. */
 function findFreePort(): number {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -88,13 +80,26 @@ const trials: Record<string, (port: number) => Promise<void>> = {
       "json",
     );
     assertMatch(output, /^\{.*\}\n$/, errors);
-    assert(holds(JSON.parse(output), "running", RUNNING), output);
+    const report = JSON.parse(output);
+    assertEquals(report.schema, 1);
+    assertEquals(report.total.running, RUNNING);
+    assertEquals(report.replicas[0].figures.kvCacheUsageRatioMax, 0.25);
+    assertEquals(report.total.lastPoll.reasons.generationTokensPerSecond, "first_scrape");
     assertEquals(code, 0, errors);
   },
   "a port that nobody listens to gives exit code 1": async () => {
     const url = `127.0.0.1:${findFreePort()}`;
     const { code, output } = await runBinary("--url", url, "--once", "--interval", "0");
     assertEquals(code, 1, output);
+  },
+  "--demo needs no server and measures rates": async () => {
+    const { code, output, errors } = await runBinary(
+      ...["--demo", "--once", "--interval", "0.5", "--output", "json"],
+    );
+    assertEquals(code, 0, errors);
+    const { total } = JSON.parse(output);
+    assertEquals(total.replicaCounts.up, 5);
+    assert(total.lastPoll.generationTokensPerSecond > 0, output);
   },
   "a wrong flag gives exit code 2 and a word on stderr": async () => {
     const { code, errors } = await runBinary("--no-such-flag");

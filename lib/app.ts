@@ -236,15 +236,26 @@ function describeState(session: Session): string {
   return renderText(state, { ...view, ...width }).join("\n") + "\n";
 }
 
+/**
+ * Scrapes one endpoint twice, an interval apart, whatever the others do. One
+ * that let its time limit pass is not asked again: the picture of all would
+ * wait for it a second time.
+ */
+async function pollTwice(session: Session, key: string, scraper: Scraper): Promise<void> {
+  const { platform, options: { interval }, stop } = session;
+  await pollEndpoint(session, key, scraper);
+  const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  if (known?.failure?.kind === "timeout") return;
+  // From the answer on: a first scrape that was slow must not leave a window of milliseconds.
+  await platform.sleep(interval, stop.signal);
+  if (!stop.signal.aborted) await pollEndpoint(session, key, scraper);
+}
+
 /** One picture: two scrapes an interval apart, so that rates are measured; or one, with interval 0. */
 async function runOnce(session: Session): Promise<number> {
-  const { platform, options: { interval }, stop } = session;
-  const startedAt = platform.monotonicSeconds();
-  await pollAll(session);
-  if (interval > 0 && !stop.signal.aborted) {
-    await platform.sleep(startedAt + interval - platform.monotonicSeconds(), stop.signal);
-    if (!stop.signal.aborted) await pollAll(session);
-  }
+  const { platform, options: { interval }, scrapers, stop } = session;
+  const poll = interval > 0 ? pollTwice : pollEndpoint;
+  await Promise.all([...scrapers].map(([key, scraper]) => poll(session, key, scraper)));
   if (stop.signal.aborted) return EXIT_OK;
   readClock(session);
   await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));

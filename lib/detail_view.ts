@@ -136,7 +136,7 @@ function renderSaturation(subject: Subject): string[] {
 function renderThroughput(subject: Subject): string[] {
   const { figures } = subject.row;
   const span = (window: WindowFigures): string =>
-    formatReading(window.span, (seconds) => `last ${formatDuration(Math.round(seconds))}`);
+    formatReading(window.span, (seconds) => `last ${formatQuantity(seconds)} s`);
   const line = (
     title: string,
     read: (window: WindowFigures) => Reading,

@@ -20,6 +20,8 @@ import type { Seconds } from "./units.ts";
 /** One line of the table. */
 export interface Row {
   readonly name: string;
+  /** The name without the model: address, and engine where the endpoint has several. */
+  readonly place: string;
   readonly state: EndpointState;
   readonly status: ReplicaStatus;
   /** `null` for an endpoint of which no engine is known. */
@@ -36,8 +38,8 @@ export interface Row {
 export interface ModelGroup {
   readonly modelName: string;
   readonly figures: Figures;
-  /** Name of the row with the fullest KV cache. */
-  readonly kvCacheMaxOwner: string | null;
+  /** The row with the fullest KV cache. */
+  readonly kvCacheMaxOwner: Row | null;
 }
 
 /** How many rows are in which condition. */
@@ -92,7 +94,10 @@ function shortenAddress(state: State, address: string): string {
   return hosts.size === 1 && host !== "" ? address.slice(host.length) : address;
 }
 
-function createNames(state: State): (known: EndpointState, index: number) => string {
+/** How the rows of endpoints are called. */
+function createNames(
+  state: State,
+): (known: EndpointState, index: number) => Pick<Row, "name" | "place"> {
   const models = new Set(
     state.endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
   );
@@ -101,11 +106,12 @@ function createNames(state: State): (known: EndpointState, index: number) => str
   return (known, index) => {
     const address = shortenAddress(state, known.endpoint.address);
     const replica = known.replicas[index];
-    if (replica === undefined) return address;
+    if (replica === undefined) return { name: address, place: address };
     const { modelName, engine } = replica.sample;
     const model = areDistinct ? shortenModelName(modelName) : modelName;
     const hasSeveral = known.replicas.length > 1 || engine.includes("@");
-    return `${model} ${address}${hasSeveral && engine !== "" ? ` e${engine}` : ""}`;
+    const place = hasSeveral && engine !== "" ? `${address} e${engine}` : address;
+    return { name: `${model} ${place}`, place };
   };
 }
 
@@ -114,7 +120,7 @@ function createGroup(modelName: string, rows: readonly Row[]): ModelGroup {
   const replicas = counted.flatMap(({ replica }) => replica === null ? [] : [replica]);
   const figures = computeFigures(replicas);
   const owners = counted.filter(({ replica }) => replica !== null);
-  return { modelName, figures, kvCacheMaxOwner: owners[figures.kvCache.maxOwner]?.name ?? null };
+  return { modelName, figures, kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null };
 }
 
 function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
@@ -139,7 +145,7 @@ export function createOverview(state: State): Overview {
         : "INIT";
       return [{
         ...common,
-        name: nameOf(known, 0),
+        ...nameOf(known, 0),
         status,
         replica: null,
         figures: computeFigures([]),
@@ -149,7 +155,7 @@ export function createOverview(state: State): Overview {
       const status = judgeReplica(replica.sample, record);
       // What a server said long before it went is no figure any more.
       const figures = computeFigures(status === "DOWN" ? [] : [replica]);
-      return { ...common, name: nameOf(known, index), status, replica, figures };
+      return { ...common, ...nameOf(known, index), status, replica, figures };
     });
   });
   const models = [...new Set(bare.flatMap(({ replica }) => replica?.sample.modelName ?? []))];

@@ -5,9 +5,11 @@
  * standard streams. The only module beside `main.ts` that names `Deno`, `fetch`
  * or a timer; all others take a `Platform`. It carries out and judges nothing:
  * what a failure means is `scraper`'s matter. Spans are in seconds. HTTP goes
- * through `fetch`, save for endpoints whose certificate must not be checked:
- * `fetch` can skip the check for the whole process only (Deno 2.6 to 2.9), so
- * those go through undici, which is loaded when the first of them is opened.
+ * through `fetch`, save in two cases, for which undici is loaded when the first
+ * of them is opened: a certificate that must not be checked, which `fetch` can
+ * do for the whole process only, and Unix sockets, which it takes for proxies:
+ * it asks them for whole URLs, and passes them by for hosts of `NO_PROXY` (Deno
+ * 2.6 to 2.9).
  *
  * @module
  */
@@ -41,7 +43,8 @@ function monotonicSeconds(): Seconds {
 const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
 
 function startTimer(span: Seconds, callback: () => void): ReturnType<typeof setTimeout> {
-  return setTimeout(callback, Math.min(span * MILLISECONDS_PER_SECOND, MAX_TIMER_MILLISECONDS));
+  const milliseconds = Math.max(0, span * MILLISECONDS_PER_SECOND);
+  return setTimeout(callback, Math.min(milliseconds, MAX_TIMER_MILLISECONDS));
 }
 
 function sleep(span: Seconds, signal?: AbortSignal): Promise<void> {
@@ -86,22 +89,24 @@ function environment(name: string): string | undefined {
   }
 }
 
+/** Both spellings of the variable with the hosts that no proxy stands before. */
+const NO_PROXY_NAMES: readonly string[] = ["NO_PROXY", "no_proxy"];
+
 /**
- * Takes loopback addresses out of the environment's proxies. `fetch` reads the
- * variables when the first client is made, and would send even 127.0.0.1 to
- * `http_proxy`. What the user excluded stays excluded.
+ * Takes loopback addresses out of the environment's proxies: `fetch` would send
+ * even 127.0.0.1 to `http_proxy`. What the user excluded stays excluded.
  */
 function keepLoopbackDirect(): void {
-  const upper = environment("NO_PROXY");
-  const lower = environment("no_proxy");
-  const hosts = [upper ?? lower ?? "", ...LOOPBACK_HOSTS].filter((host) => host !== "").join(",");
-  const lowerHosts = [lower ?? upper ?? "", ...LOOPBACK_HOSTS].filter((host) => host !== "");
-  try {
-    Deno.env.set("NO_PROXY", hosts);
-    Deno.env.set("no_proxy", lowerHosts.join(","));
-  } catch (error) {
-    // Without this permission the proxies stay as the environment has them.
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+  const values = NO_PROXY_NAMES.map(environment);
+  const either = values.find((value) => value !== undefined) ?? "";
+  for (const [index, name] of NO_PROXY_NAMES.entries()) {
+    const hosts = (values[index] ?? either).split(",").filter((host) => host !== "");
+    try {
+      Deno.env.set(name, [...new Set([...hosts, ...LOOPBACK_HOSTS])].join(","));
+    } catch (error) {
+      // Without this permission the proxies stay as the environment has them.
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    }
   }
 }
 
@@ -124,16 +129,14 @@ function checkKeyPair(certificate: string, key: string): void {
   if (ofCertificate !== ofKey) throw new Error("the key does not belong to the certificate");
 }
 
+/** A client that checks certificates and heeds the environment's proxies. */
 function createFetchClient(transport: Transport): HttpClient {
-  const { unixSocketPath, caCertificates, clientCertificate, clientKey } = transport;
+  const { caCertificates, clientCertificate, clientKey } = transport;
   if (clientCertificate !== undefined && clientKey !== undefined) {
     checkKeyPair(clientCertificate, clientKey);
   }
   const client = Deno.createHttpClient({
     ...(caCertificates === undefined ? {} : { caCerts: [...caCertificates] }),
-    ...(unixSocketPath === undefined
-      ? {}
-      : { proxy: { transport: "unix" as const, path: unixSocketPath } }),
     ...(clientCertificate === undefined || clientKey === undefined
       ? {}
       : { cert: clientCertificate, key: clientKey }),
@@ -151,13 +154,17 @@ function createFetchClient(transport: Transport): HttpClient {
   };
 }
 
-/** A client that accepts any server certificate. It uses no proxy and inflates nothing. */
-async function createInsecureClient(transport: Transport): Promise<HttpClient> {
+/** A client for Unix sockets, and for servers whose certificate is not checked. It uses no proxy. */
+async function createUndiciClient(transport: Transport): Promise<HttpClient> {
   const { Agent, request } = await import("undici");
   const { unixSocketPath, clientCertificate, clientKey } = transport;
   const agent = new Agent({
+    // The limits of time are the caller's, by its signal.
+    headersTimeout: 0,
+    bodyTimeout: 0,
     connect: {
-      rejectUnauthorized: false,
+      timeout: 0,
+      rejectUnauthorized: transport.insecure !== true,
       ...(unixSocketPath === undefined ? {} : { socketPath: unixSocketPath }),
       ...(clientCertificate === undefined ? {} : { cert: clientCertificate, key: clientKey }),
     },
@@ -294,8 +301,8 @@ export function createDenoPlatform(): Platform {
     deadline,
     // A mistake in a certificate is to reject, not to throw at once.
     createHttpClient: async (transport) =>
-      transport.insecure === true
-        ? await createInsecureClient(transport)
+      transport.insecure === true || transport.unixSocketPath !== undefined
+        ? await createUndiciClient(transport)
         : createFetchClient(transport),
     acceptsConnections,
     readTextFile: (path) => Deno.readTextFile(path),

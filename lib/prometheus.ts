@@ -62,16 +62,22 @@ const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 /** More digits than this may not be exact in a double; `Number` rounds them properly. */
 const MAX_EXACT_DIGITS = 15;
 
-/** What is being read, and what the line before was made of. */
+/** What is being read, and where in the text the line before had its parts. */
 interface Reader {
   readonly text: string;
+  /** The UTF-16 codes of the text: an array is read several times faster than a string. */
+  readonly codes: Uint8Array | Uint16Array;
   /** End of the line being read. */
   end: number;
   position: number;
   name: string;
+  nameStart: number;
+  /** Names and values of the labels of the line being read. */
   readonly labels: string[];
-  /** The label pairs of the line before, as they stood in the text: `name="value"`. */
-  readonly pairs: string[];
+  /** The label pairs of the line before: where each begins, and how long it and its `name="` are. */
+  readonly pairStarts: number[];
+  readonly pairLengths: number[];
+  readonly prefixLengths: number[];
   /** Their names and values, unescaped. */
   readonly pairLabels: string[];
   value: number;
@@ -80,12 +86,53 @@ interface Reader {
   problem: string;
 }
 
+function createReader(body: Uint8Array): Reader {
+  const text = new TextDecoder().decode(body);
+  // As long as its bytes: plain ASCII, of which the bytes are the codes.
+  let codes: Uint8Array | Uint16Array = body;
+  if (text.length !== body.length) {
+    codes = new Uint16Array(text.length);
+    for (let i = 0; i < codes.length; i++) codes[i] = text.charCodeAt(i);
+  }
+  return {
+    text,
+    codes,
+    end: 0,
+    position: 0,
+    name: "",
+    nameStart: 0,
+    labels: [],
+    pairStarts: [],
+    pairLengths: [],
+    prefixLengths: [],
+    pairLabels: [],
+    value: 0,
+    nameWasQuoted: false,
+    problem: "",
+  };
+}
+
+/** Whether the text at the position repeats `length` codes from `start`. */
+function repeats(reader: Reader, start: number, length: number): boolean {
+  const { codes, position } = reader;
+  if (position + length > reader.end) return false;
+  for (let i = 0; i < length; i++) {
+    if (codes[position + i] !== codes[start + i]) return false;
+  }
+  return true;
+}
+
+/** Forgets the label pairs from `index` on: they are read anew. */
+function forgetPairs(reader: Reader, index: number): void {
+  reader.pairLengths.length = Math.min(reader.pairLengths.length, index);
+}
+
 function isBlank(code: number): boolean {
   return code === SPACE || code === TAB;
 }
 
 function skipBlanks(reader: Reader): void {
-  while (reader.position < reader.end && isBlank(reader.text.charCodeAt(reader.position))) {
+  while (reader.position < reader.end && isBlank(reader.codes[reader.position])) {
     reader.position++;
   }
 }
@@ -98,9 +145,9 @@ function fail(reader: Reader, problem: string): false {
 /** Reads a double-quoted string whose opening quote is at the position. `null` when it does not end. */
 function readQuoted(reader: Reader): string | null {
   const start = reader.position + 1;
-  const { text, end } = reader;
+  const { text, codes, end } = reader;
   for (let i = start; i < end; i++) {
-    const code = text.charCodeAt(i);
+    const code = codes[i];
     if (code === QUOTE) {
       reader.position = i + 1;
       return text.slice(start, i);
@@ -133,10 +180,10 @@ function readEscaped(reader: Reader, start: number): string | null {
 /** Reads an unquoted name up to a blank or one of `{ } = , "`. */
 function readBareName(reader: Reader): string {
   const start = reader.position;
-  const { text, end } = reader;
+  const { text, codes, end } = reader;
   let i = start;
   for (; i < end; i++) {
-    const code = text.charCodeAt(i);
+    const code = codes[i];
     if (
       isBlank(code) || code === OPEN || code === CLOSE || code === EQUALS || code === COMMA ||
       code === QUOTE
@@ -152,89 +199,109 @@ function readName(reader: Reader): boolean {
     reader.name = "";
     reader.nameWasQuoted = false;
   }
-  const { text, position, name } = reader;
-  const afterName = position + name.length;
-  if (name !== "" && text.startsWith(name, position)) {
-    const next = text.charCodeAt(afterName);
+  const { codes, position } = reader;
+  const { length } = reader.name;
+  if (length > 0 && repeats(reader, reader.nameStart, length)) {
+    const next = codes[position + length];
     if (next === OPEN || next === SPACE) {
-      reader.position = afterName;
+      reader.position = position + length;
       return true;
     }
   }
-  if (text.charCodeAt(position) === OPEN) {
+  if (codes[position] === OPEN) {
     reader.name = "";
     return true;
   }
+  reader.nameStart = position;
   reader.name = readBareName(reader);
   return METRIC_NAME.test(reader.name) || fail(reader, "not a metric name");
 }
 
-/** Reads one label, or a quoted metric name, inside the braces. */
-function readLabel(reader: Reader, index: number): boolean {
-  const start = reader.position;
-  const quoted = reader.text.charCodeAt(start) === QUOTE;
-  const name = quoted ? readQuoted(reader) : readBareName(reader);
-  if (name === null) return fail(reader, "unterminated label name");
+/** Reads the name of a label and its `=`, or a quoted metric name. `null` for that name, or a problem. */
+function readLabelName(reader: Reader, index: number): string | null {
+  const { codes } = reader;
+  const isQuoted = codes[reader.position] === QUOTE;
+  const name = isQuoted ? readQuoted(reader) : readBareName(reader);
+  if (name === null) return noLabel(reader, "an unterminated label name");
   skipBlanks(reader);
-  if (quoted && reader.text.charCodeAt(reader.position) !== EQUALS) {
-    if (reader.name !== "") return fail(reader, "a second metric name");
+  const hasValue = reader.position < reader.end && codes[reader.position] === EQUALS;
+  if (isQuoted && !hasValue) {
+    if (reader.name !== "") return noLabel(reader, "a second metric name");
     reader.name = name;
     reader.nameWasQuoted = true;
-    reader.pairs.length = index;
-    reader.pairs[index] = "";
-    return name !== "" || fail(reader, "not a metric name");
+    forgetPairs(reader, 0);
+    return noLabel(reader, name === "" ? "not a metric name" : "");
   }
-  if (!quoted && !LABEL_NAME.test(name)) return fail(reader, "not a label name");
-  if (name === "__name__") return fail(reader, "the label name __name__ is reserved");
-  if (reader.position >= reader.end || reader.text.charCodeAt(reader.position) !== EQUALS) {
-    return fail(reader, "a label without a value");
-  }
-  reader.position++;
-  skipBlanks(reader);
-  if (reader.position >= reader.end || reader.text.charCodeAt(reader.position) !== QUOTE) {
-    return fail(reader, "a label value without quotes");
-  }
-  const value = readQuoted(reader);
-  if (value === null) return fail(reader, "an unterminated label value");
+  if (!isQuoted && !LABEL_NAME.test(name)) return noLabel(reader, "not a label name");
+  if (name === "__name__") return noLabel(reader, "the label name __name__ is reserved");
+  if (!hasValue) return noLabel(reader, "a label without a value");
   for (let i = 0; i < reader.labels.length; i += 2) {
-    if (reader.labels[i] === name) return fail(reader, "a label given twice");
+    if (reader.labels[i] === name) return noLabel(reader, "a label given twice");
   }
   // The pairs after a name that changed may repeat it: they are read anew.
-  if (reader.pairLabels[2 * index] !== name) reader.pairs.length = index;
-  reader.pairs[index] = reader.text.slice(start, reader.position);
-  reader.pairLabels[2 * index] = name;
-  reader.pairLabels[2 * index + 1] = value;
+  if (reader.pairLabels[2 * index] !== name) forgetPairs(reader, index);
+  reader.position++;
+  skipBlanks(reader);
+  return name;
+}
+
+function noLabel(reader: Reader, problem: string): null {
+  reader.problem = problem;
+  return null;
+}
+
+/** Reads one label, or a quoted metric name, inside the braces. */
+function readLabel(reader: Reader, index: number): boolean {
+  const { codes, pairStarts, pairLengths, prefixLengths, pairLabels } = reader;
+  const start = reader.position;
+  let name: string | null;
+  if (index < pairLengths.length && repeats(reader, pairStarts[index], prefixLengths[index])) {
+    // The name of the line before with another value, as in the buckets of a histogram.
+    name = pairLabels[2 * index];
+    reader.position += prefixLengths[index] - 1;
+  } else {
+    name = readLabelName(reader, index);
+    if (name === null) return reader.problem === "";
+  }
+  if (reader.position >= reader.end || codes[reader.position] !== QUOTE) {
+    return fail(reader, "a label value without quotes");
+  }
+  const prefixLength = reader.position + 1 - start;
+  const value = readQuoted(reader);
+  if (value === null) return fail(reader, "an unterminated label value");
+  if (index <= pairLengths.length) {
+    pairStarts[index] = start;
+    pairLengths[index] = reader.position - start;
+    prefixLengths[index] = prefixLength;
+    pairLabels[2 * index] = name;
+    pairLabels[2 * index + 1] = value;
+  }
   if (value !== "") reader.labels.push(name, value);
   return true;
 }
 
 /** Reads the labels; the opening brace is at the position. */
 function readLabels(reader: Reader): boolean {
-  const { text, labels, pairs, pairLabels } = reader;
+  const { codes, labels, pairStarts, pairLengths, pairLabels } = reader;
   reader.position++;
   for (let index = 0;; index++) {
-    const pair = pairs[index];
     // The pair of the line before, once more? Its closing quote makes the match unambiguous.
-    if (pair !== undefined && pair !== "" && text.startsWith(pair, reader.position)) {
-      reader.position += pair.length;
+    if (index < pairLengths.length && repeats(reader, pairStarts[index], pairLengths[index])) {
+      reader.position += pairLengths[index];
       const value = pairLabels[2 * index + 1];
       if (value !== "") labels.push(pairLabels[2 * index], value);
     } else {
       skipBlanks(reader);
       if (reader.position >= reader.end) return fail(reader, "unterminated labels");
-      if (text.charCodeAt(reader.position) === CLOSE) {
+      if (codes[reader.position] === CLOSE) {
         reader.position++;
         return true;
       }
       if (!readLabel(reader, index)) return false;
     }
-    let code = text.charCodeAt(reader.position);
-    if (isBlank(code)) {
-      skipBlanks(reader);
-      code = text.charCodeAt(reader.position);
-    }
+    skipBlanks(reader);
     if (reader.position >= reader.end) return fail(reader, "unterminated labels");
-    reader.position++;
+    const code = codes[reader.position++];
     if (code === CLOSE) return true;
     if (code !== COMMA) return fail(reader, "a label without a comma after it");
   }
@@ -242,19 +309,19 @@ function readLabels(reader: Reader): boolean {
 
 /** Reads a number as Go's ParseFloat does; sets `problem` when it is none. */
 function readNumber(reader: Reader, start: number, end: number): boolean {
-  const { text } = reader;
+  const { text, codes } = reader;
   // Nearly all values are whole numbers written `123` or `123.0`.
   let whole = 0;
   let i = start;
   for (; i < end && i - start <= MAX_EXACT_DIGITS; i++) {
-    const code = text.charCodeAt(i);
+    const code = codes[i];
     if (code < ZERO || code > NINE) break;
     whole = whole * 10 + (code - ZERO);
   }
   const digits = i - start;
   if (digits > 0 && digits <= MAX_EXACT_DIGITS) {
-    const endsWithPointZero = i + 2 === end && text.charCodeAt(i) === POINT &&
-      text.charCodeAt(i + 1) === ZERO;
+    const endsWithPointZero = i + 2 === end && codes[i] === POINT &&
+      codes[i + 1] === ZERO;
     if (i === end || endsWithPointZero) {
       reader.value = whole;
       return true;
@@ -288,18 +355,18 @@ function readTrailer(reader: Reader): boolean {
 
 /** Reads the sample between the position and the end of the line into `name`, `labels` and `value`. */
 function readSample(reader: Reader): boolean {
-  const { text, labels } = reader;
+  const { codes, labels } = reader;
   labels.length = 0;
   if (!readName(reader)) return false;
-  if (isBlank(text.charCodeAt(reader.position))) skipBlanks(reader);
-  if (reader.position < reader.end && text.charCodeAt(reader.position) === OPEN) {
-    if (!readLabels(reader)) return false;
+  skipBlanks(reader);
+  if (reader.position < reader.end && codes[reader.position] === OPEN && !readLabels(reader)) {
+    return false;
   }
   if (reader.name === "") return fail(reader, "no metric name");
   skipBlanks(reader);
   const start = reader.position;
   let end = start;
-  while (end < reader.end && !isBlank(text.charCodeAt(end))) end++;
+  while (end < reader.end && !isBlank(codes[end])) end++;
   if (!readNumber(reader, start, end)) return false;
   reader.position = end;
   return end === reader.end || readTrailer(reader);
@@ -377,19 +444,8 @@ function logLine(log: ReturnType<typeof createLineLog>, line: number, message: s
  * ```
  */
 export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): ExpositionSummary {
-  const text = new TextDecoder().decode(body);
-  const reader: Reader = {
-    text,
-    end: 0,
-    position: 0,
-    name: "",
-    labels: [],
-    pairs: [],
-    pairLabels: [],
-    value: 0,
-    nameWasQuoted: false,
-    problem: "",
-  };
+  const reader = createReader(body);
+  const { text, codes } = reader;
   const metadata: Metadata = { types: new Map(), helped: new Set(), sampled: new Set() };
   const bad = createLineLog();
   const remarks = createLineLog();
@@ -403,14 +459,14 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
     reader.position = next;
     reader.end = newline < 0 ? text.length : newline;
     next = reader.end + 1;
-    if (text.charCodeAt(reader.end - 1) === CARRIAGE_RETURN && reader.end > reader.position) {
+    if (reader.end > reader.position && codes[reader.end - 1] === CARRIAGE_RETURN) {
       reader.end--;
     }
     skipBlanks(reader);
     if (reader.position >= reader.end) continue;
     lastLineIsBad = false;
 
-    if (text.charCodeAt(reader.position) === HASH) {
+    if (codes[reader.position] === HASH) {
       const comment = text.slice(reader.position, reader.end);
       const outcome = readComment(comment, metadata, visitor);
       endsInEof = outcome.eof === true;
@@ -424,7 +480,7 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
       logLine(bad, line, reader.problem === "" ? "a negative count" : reader.problem);
       reader.problem = "";
       reader.name = "";
-      reader.pairs.length = 0;
+      forgetPairs(reader, 0);
       lastLineIsBad = true;
       continue;
     }

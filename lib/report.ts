@@ -148,7 +148,7 @@ function reportFigures(figures: Figures): JsonObject {
 function reportGroup(group: ModelGroup): JsonObject {
   return {
     replicas: group.figures.replicaCount,
-    kvCacheUsageRatioMaxReplica: group.kvCacheMaxOwner,
+    kvCacheUsageRatioMaxReplica: group.kvCacheMaxOwner?.name ?? null,
     ...reportFigures(group.figures),
   };
 }

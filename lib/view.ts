@@ -49,7 +49,7 @@ interface Piece {
   readonly meaning: Meaning;
 }
 
-/** Pieces side by side as far as they fit; a piece that does not is left out, with all after it. */
+/** Pieces side by side; one that does not fit any more is left out. The first is cut. */
 function joinPieces(
   pieces: readonly Piece[],
   options: { readonly width: number; readonly gap: string; readonly paint: Paint },
@@ -62,7 +62,8 @@ function joinPieces(
     const before = used === 0 ? " " : gap;
     const room = width - used - before.length;
     if (measureWidth(text) > room) {
-      if (used === 0) line += before + paint(cutText(text, Math.max(0, room)), meaning);
+      if (used > 0) continue;
+      line += before + paint(cutText(text, Math.max(0, room)), meaning);
       break;
     }
     line += before + paint(text, meaning);
@@ -82,9 +83,9 @@ function createTitle(state: State, overview: Overview): readonly Piece[] {
     { text: "vllm-htop", meaning: "title" },
     { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
-    { text: describeModels(overview), meaning: "name" },
-    { text: `every ${formatInterval(state.interval)}`, meaning: "dim" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
+    { text: `every ${formatInterval(state.interval)}`, meaning: "dim" },
+    { text: describeModels(overview), meaning: "name" },
   ];
 }
 
@@ -98,15 +99,17 @@ function createVerdict(overview: Overview): readonly Piece[] {
     const kind = down.state.failure?.kind.replaceAll("_", " ") ?? "";
     return [
       { text: "● CRITICAL", meaning: "alert" },
-      { text: `${down.name} is down (${kind})`, meaning: "plain" },
+      { text: `${down.place} is down (${kind})`, meaning: "plain" },
       { text: up, meaning: "dim" },
     ];
   }
   const { waiting, kvCache } = total.figures;
   const reasons = [
-    stale === undefined ? "" : `${stale.name} is stale`,
+    stale === undefined ? "" : `${stale.place} is stale`,
     isPresent(kvCache.maxRatio) && kvCache.maxRatio.value > KV_ALERT_RATIO
-      ? `KV cache of ${total.kvCacheMaxOwner ?? "one"} at ${formatPercent(kvCache.maxRatio.value)}`
+      ? `KV cache of ${total.kvCacheMaxOwner?.place ?? "one"} at ${
+        formatPercent(kvCache.maxRatio.value)
+      }`
       : "",
     isPresent(waiting) && waiting.value > LONG_QUEUE ? `${formatCount(waiting.value)} waiting` : "",
   ].filter((reason) => reason !== "");
@@ -131,7 +134,9 @@ function createSummary(overview: Overview): readonly Piece[] {
     lastPoll.promptTokensPerSecond,
   );
   const cachedText = isPresent(cached) ? `, ${formatPercent(cached.value)} cached` : "";
-  const owner = kvCacheMaxOwner === null || figures.replicaCount < 2 ? "" : ` (${kvCacheMaxOwner})`;
+  const owner = kvCacheMaxOwner === null || figures.replicaCount < 2
+    ? ""
+    : ` (${kvCacheMaxOwner.place})`;
   const several = figures.replicaCount > 1 ? "max " : "";
   const quantity = formatQuantity;
   return [
