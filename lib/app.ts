@@ -45,6 +45,9 @@ const FALLBACK_URL = "http://localhost:8000";
 /** Outcomes that arrive together are drawn together: at most one frame in this time. */
 const FRAME_SPAN: Seconds = 0.03;
 
+/** After a signal, what is under way has so long to end: a pipe that nobody reads would keep us for ever. */
+const EXIT_GRACE: Seconds = 1;
+
 const KEY_QUIT = 0x71;
 const ESCAPE = 0x1b;
 
@@ -274,23 +277,24 @@ async function runStream(session: Session): Promise<number> {
   return EXIT_OK;
 }
 
-/** Draws soon after each change, and no more often than a screen can follow. */
+/** How to draw now. Sets the session up to draw soon after each change, and no more often than a screen can follow. */
 function createDrawing(session: Session, terminal: Terminal): () => Promise<void> {
-  const { platform } = session;
+  const { platform, stop } = session;
+  let isPlanned = false;
   const draw = async (): Promise<void> => {
+    isPlanned = false;
     const size = platform.stdio.terminalSize();
-    if (size === null || session.stop.signal.aborted) return;
+    if (size === null || stop.signal.aborted) return;
     readClock(session);
     await terminal.draw(renderFrame(session.state, size, session.view), size);
   };
-  let isPlanned = false;
+  const drawIfPlanned = async (): Promise<void> => {
+    if (isPlanned) await draw();
+  };
   session.onChange = () => {
     if (isPlanned) return;
     isPlanned = true;
-    void platform.sleep(FRAME_SPAN, session.stop.signal).then(() => {
-      isPlanned = false;
-      return draw();
-    }).catch((error) => session.stop.abort(error));
+    platform.sleep(FRAME_SPAN, stop.signal).then(drawIfPlanned).catch((error) => stop.abort(error));
   };
   return draw;
 }
@@ -342,6 +346,7 @@ async function runSession(session: Session): Promise<number> {
       if (signalCode !== null) platform.exit(code);
       signalCode = code;
       stop.abort();
+      void platform.sleep(EXIT_GRACE).then(() => platform.exit(code));
     })
   );
   platform.onFatalError(() => terminal?.leave());

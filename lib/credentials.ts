@@ -21,6 +21,7 @@ import { sanitizeText } from "./text.ts";
 
 /** How an endpoint is reached, and with what it is asked. */
 export interface EndpointAccess {
+  /** What the HTTP client is made with. */
   readonly transport: Transport;
   /**
    * The request headers with secrets in them, read anew each time. Rejects

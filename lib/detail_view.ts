@@ -287,7 +287,7 @@ function renderScrape(subject: Subject): string[] {
       rows.push(["Older names used", [...scrape.aliases.values()].join(", ")]);
     }
     if (scrape.redirectedTo !== null) rows.push(["Redirected to", scrape.redirectedTo]);
-    rows.push(["Up since", formatReading(readUptime(known, subject.state), formatDuration)]);
+    rows.push(["Up for", formatReading(readUptime(known, subject.state), formatDuration)]);
   }
   if (history.restartCount > 0) rows.push(["Restarts seen", String(history.restartCount)]);
   for (const warning of known.endpoint.warnings) {

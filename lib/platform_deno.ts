@@ -97,16 +97,13 @@ const NO_PROXY_NAMES: readonly string[] = ["NO_PROXY", "no_proxy"];
  * even 127.0.0.1 to `http_proxy`. What the user excluded stays excluded.
  */
 function keepLoopbackDirect(): void {
-  const values = NO_PROXY_NAMES.map(environment);
-  const either = values.find((value) => value !== undefined) ?? "";
-  for (const [index, name] of NO_PROXY_NAMES.entries()) {
-    const hosts = (values[index] ?? either).split(",").filter((host) => host !== "");
-    try {
-      Deno.env.set(name, [...new Set([...hosts, ...LOOPBACK_HOSTS])].join(","));
-    } catch (error) {
-      // Without this permission the proxies stay as the environment has them.
-      if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    }
+  const excluded = NO_PROXY_NAMES.flatMap((name) => (environment(name) ?? "").split(","));
+  const hosts = new Set([...excluded.filter((host) => host !== ""), ...LOOPBACK_HOSTS]);
+  try {
+    for (const name of NO_PROXY_NAMES) Deno.env.set(name, [...hosts].join(","));
+  } catch (error) {
+    // Without this permission the proxies stay as the environment has them.
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
   }
 }
 
@@ -154,10 +151,21 @@ function createFetchClient(transport: Transport): HttpClient {
   };
 }
 
+/**
+ * To Deno, connecting to a Unix socket is writing to its path.
+ *
+ * @throws {Deno.errors.NotCapable} Without that permission: the error that would follow does not say so.
+ */
+async function checkSocketPermission(path: string): Promise<void> {
+  const { state } = await Deno.permissions.query({ name: "write", path });
+  if (state !== "granted") throw new Deno.errors.NotCapable("Requires write access to the socket");
+}
+
 /** A client for Unix sockets, and for servers whose certificate is not checked. It uses no proxy. */
 async function createUndiciClient(transport: Transport): Promise<HttpClient> {
   const { Agent, request } = await import("undici");
   const { unixSocketPath, clientCertificate, clientKey } = transport;
+  if (unixSocketPath !== undefined) await checkSocketPermission(unixSocketPath);
   const agent = new Agent({
     // The limits of time are the caller's, by its signal.
     headersTimeout: 0,

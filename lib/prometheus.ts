@@ -15,6 +15,12 @@
  * @module
  */
 
+import {
+  type Metadata,
+  METRIC_NAME,
+  readComment,
+  type TypeVisitor,
+} from "./exposition_metadata.ts";
 import type { BadLine } from "./model.ts";
 import { sanitizeText } from "./text.ts";
 
@@ -26,7 +32,7 @@ export interface ExpositionVisitor {
    */
   readonly onSample: (name: string, labels: readonly string[], value: number) => void;
   /** One `# TYPE` line. The family is named as the dialect names it: OpenMetrics leaves out `_total`. */
-  readonly onType?: (family: string, type: string) => void;
+  readonly onType?: TypeVisitor;
 }
 
 /** What is known of the exposition as a whole. */
@@ -57,7 +63,6 @@ const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 const INFINITY = /^([+-]?)inf(?:inity)?$/i;
 const NOT_A_NUMBER = /^nan$/i;
 const TIMESTAMP = /^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
-const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 /** More digits than this may not be exact in a double; `Number` rounds them properly. */
 const MAX_EXACT_DIGITS = 15;
@@ -232,7 +237,7 @@ function readLabelName(reader: Reader, index: number): string | null {
     forgetPairs(reader, 0);
     return noLabel(reader, name === "" ? "not a metric name" : "");
   }
-  if (!isQuoted && !LABEL_NAME.test(name)) return noLabel(reader, "not a label name");
+  if (isQuoted ? name === "" : !LABEL_NAME.test(name)) return noLabel(reader, "not a label name");
   if (name === "__name__") return noLabel(reader, "the label name __name__ is reserved");
   if (!hasValue) return noLabel(reader, "a label without a value");
   for (let i = 0; i < reader.labels.length; i += 2) {
@@ -276,7 +281,9 @@ function readLabel(reader: Reader, index: number): boolean {
     pairLabels[2 * index] = name;
     pairLabels[2 * index + 1] = value;
   }
-  if (value !== "") reader.labels.push(name, value);
+  // What is left out is not remembered either: nothing would see it given twice.
+  if (value === "") forgetPairs(reader, index);
+  else reader.labels.push(name, value);
   return true;
 }
 
@@ -288,8 +295,7 @@ function readLabels(reader: Reader): boolean {
     // The pair of the line before, once more? Its closing quote makes the match unambiguous.
     if (index < pairLengths.length && repeats(reader, pairStarts[index], pairLengths[index])) {
       reader.position += pairLengths[index];
-      const value = pairLabels[2 * index + 1];
-      if (value !== "") labels.push(pairLabels[2 * index], value);
+      labels.push(pairLabels[2 * index], pairLabels[2 * index + 1]);
     } else {
       skipBlanks(reader);
       if (reader.position >= reader.end) return fail(reader, "unterminated labels");
@@ -320,8 +326,7 @@ function readNumber(reader: Reader, start: number, end: number): boolean {
   }
   const digits = i - start;
   if (digits > 0 && digits <= MAX_EXACT_DIGITS) {
-    const endsWithPointZero = i + 2 === end && codes[i] === POINT &&
-      codes[i + 1] === ZERO;
+    const endsWithPointZero = i + 2 === end && codes[i] === POINT && codes[i + 1] === ZERO;
     if (i === end || endsWithPointZero) {
       reader.value = whole;
       return true;
@@ -370,47 +375,6 @@ function readSample(reader: Reader): boolean {
   if (!readNumber(reader, start, end)) return false;
   reader.position = end;
   return end === reader.end || readTrailer(reader);
-}
-
-/** What the comments have said so far. */
-interface Metadata {
-  readonly types: Map<string, string>;
-  readonly helped: Set<string>;
-  readonly sampled: Set<string>;
-}
-
-/** What a comment line turned out to be. */
-type CommentOutcome = { readonly bad?: string; readonly remark?: string; readonly eof?: true };
-
-const PLAIN_COMMENT: CommentOutcome = {};
-const METADATA = /^#[ \t]+(HELP|TYPE|UNIT)(?:[ \t]+("(?:[^"\\]|\\.)*"|[^ \t]+))?(?:[ \t]+(.*))?$/;
-
-/** Reads a comment: HELP, TYPE and EOF mean something, all else is skipped. */
-function readComment(line: string, metadata: Metadata, visitor: ExpositionVisitor): CommentOutcome {
-  if (line === "# EOF") return { eof: true };
-  const match = METADATA.exec(line);
-  if (match === null) return PLAIN_COMMENT;
-  const [, keyword, token = "", rest = ""] = match;
-  const family = token.startsWith('"') ? token.slice(1, -1).replace(/\\(["\\])/g, "$1") : token;
-  if (!token.startsWith('"') && !METRIC_NAME.test(family)) {
-    return { bad: `${keyword} without a metric name` };
-  }
-  if (keyword === "HELP") {
-    const repeated = metadata.helped.has(family);
-    metadata.helped.add(family);
-    return repeated ? { remark: "a second HELP" } : PLAIN_COMMENT;
-  }
-  if (keyword === "UNIT") return PLAIN_COMMENT;
-  const type = rest.trim();
-  if (type === "") return { bad: "TYPE without a type" };
-  const remark = metadata.types.has(family)
-    ? "a second TYPE"
-    : metadata.sampled.has(family)
-    ? "TYPE after its samples"
-    : null;
-  metadata.types.set(family, type);
-  visitor.onType?.(family, type);
-  return remark === null ? PLAIN_COMMENT : { remark };
 }
 
 /** Whether the value is a negative count of a histogram or summary, which nothing can have counted. */
@@ -468,7 +432,7 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
 
     if (codes[reader.position] === HASH) {
       const comment = text.slice(reader.position, reader.end);
-      const outcome = readComment(comment, metadata, visitor);
+      const outcome = readComment(comment, metadata, visitor.onType);
       endsInEof = outcome.eof === true;
       lastLineIsBad = outcome.bad !== undefined;
       if (outcome.bad !== undefined) logLine(bad, line, outcome.bad);

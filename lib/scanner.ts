@@ -24,6 +24,7 @@ export interface ScanResult {
   readonly found: readonly Endpoint[];
   /** Open ports where something else answers, or nothing, in order; `name` says what, safe to print. */
   readonly others: readonly { readonly port: number; readonly name: string }[];
+  /** Ports that accept connections. */
   readonly openPortCount: number;
 }
 
@@ -33,6 +34,7 @@ export interface ScanOptions {
   readonly host: string;
   /** Both ends included. */
   readonly portRange: { readonly first: number; readonly last: number };
+  /** What stands in place of `vllm:`, or `null` for the prefixes that are known. */
   readonly metricPrefix: string | null;
   /** Upper limit of what one port may take to answer. */
   readonly timeout: Seconds;

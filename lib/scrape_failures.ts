@@ -17,6 +17,7 @@ import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 /** Why a scrape failed, for the program and for a person. */
 export interface Problem {
+  /** For the program. */
   readonly kind: FailureKind;
   /** One sentence without a full stop. */
   readonly message: string;
@@ -52,6 +53,12 @@ type NetworkRow = readonly [
 
 /** What errors before the first byte of an answer mean; the first row that fits counts. */
 const NETWORK_ROWS: readonly NetworkRow[] = [
+  [
+    /requires write access/i,
+    "network",
+    "",
+    "needs permission to write to it: run Deno with --allow-write=PATH, or let vLLM use a port",
+  ],
   [/NotCapable|requires net access/i, "network", "", "may not be asked: run Deno with --allow-net"],
   [
     /no such file|ENOENT/i,

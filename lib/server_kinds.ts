@@ -19,6 +19,7 @@ export type ServerRole = "engine" | "router" | "exporter";
 export interface ServerKind {
   /** The name that people know it by. */
   readonly name: string;
+  /** What it is there for. */
   readonly role: ServerRole;
 }
 

@@ -126,7 +126,9 @@ function createVerdict(overview: Overview): readonly Piece[] {
   return [{ text: "● HEALTHY", meaning: "ok" }, { text: up, meaning: "dim" }];
 }
 
+/** The totals of what is up; nothing where nothing is. */
 function createSummary(overview: Overview): readonly Piece[] {
+  if (overview.counts.up === 0) return [];
   const { figures, kvCacheMaxOwner } = overview.total;
   const { lastPoll, kvCache } = figures;
   const cached = divideReadings(

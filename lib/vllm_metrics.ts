@@ -132,8 +132,6 @@ interface Collector {
   readonly httpResponsesByStatus: Map<string, number>;
   readonly labels: SampleLabels;
   readonly bounds: Map<string, number>;
-  /** Raw text -> safe text that holds on to nothing of the body. */
-  readonly texts: Map<string, string>;
   lora: { at: number; readonly sample: LoraSample } | null;
   processStart: Reading;
 }
@@ -141,21 +139,27 @@ interface Collector {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** Raw text -> safe text, over all scrapes: names and labels are the same each time. */
+const keptTexts = new Map<string, string>();
+
+/** Texts that are remembered; beyond it all are forgotten, as when a server makes up new labels each time. */
+const MAX_KEPT_TEXTS = 10_000;
+
 /** Foreign text made safe, as a string of its own: a slice would keep the whole body in memory. */
-function keepText(collector: Collector, raw: string): string {
-  let text = collector.texts.get(raw);
+function keepText(raw: string): string {
+  let text = keptTexts.get(raw);
   if (text === undefined) {
     const own = decoder.decode(encoder.encode(raw));
     text = sanitizeText(own);
-    collector.texts.set(own, text);
+    if (keptTexts.size >= MAX_KEPT_TEXTS) keptTexts.clear();
+    keptTexts.set(own, text);
   }
   return text;
 }
 
 function openEngine(collector: Collector, labels: SampleLabels): EngineBuilder {
-  const modelName = keepText(collector, labels.model);
+  const modelName = keepText(labels.model);
   const engine = keepText(
-    collector,
     labels.worker === ""
       ? labels.engine
       : `${labels.engine}@${labels.worker.slice(0, WORKER_ID_LENGTH)}`,
@@ -199,9 +203,9 @@ function readBound(collector: Collector, le: string): number {
   return bound;
 }
 
-function splitAdapters(collector: Collector, list: string): string[] {
+function splitAdapters(list: string): string[] {
   return list.split(",").map((name) => name.trim()).filter((name) => name !== "")
-    .map((name) => keepText(collector, name));
+    .map((name) => keepText(name));
 }
 
 /** The value of `lora_requests_info` is the time of the change: the newest series is the one that holds. */
@@ -213,8 +217,8 @@ function keepLora(collector: Collector, labels: readonly string[], value: number
   collector.lora = {
     at: value,
     sample: {
-      runningAdapters: splitAdapters(collector, byName.get("running_lora_adapters") ?? ""),
-      waitingAdapters: splitAdapters(collector, byName.get("waiting_lora_adapters") ?? ""),
+      runningAdapters: splitAdapters(byName.get("running_lora_adapters") ?? ""),
+      waitingAdapters: splitAdapters(byName.get("waiting_lora_adapters") ?? ""),
       maxAdapters: Number.isFinite(maximum) ? present(maximum) : absent("missing"),
     },
   };
@@ -224,8 +228,8 @@ function keepConfig(collector: Collector, labels: readonly string[]): void {
   const config = new Map<string, string>();
   let engine = "";
   for (let i = 0; i < labels.length; i += 2) {
-    if (labels[i] === "engine") engine = keepText(collector, labels[i + 1]);
-    else config.set(keepText(collector, labels[i]), keepText(collector, labels[i + 1]));
+    if (labels[i] === "engine") engine = keepText(labels[i + 1]);
+    else config.set(keepText(labels[i]), keepText(labels[i + 1]));
   }
   if (!collector.configs.has(engine)) collector.configs.set(engine, config);
 }
@@ -240,7 +244,7 @@ function keepProcessSample(
   if (name !== "http_requests_total") return;
   for (let i = 0; i < sample.labels.length; i += 2) {
     if (sample.labels[i] !== "status") continue;
-    const status = keepText(collector, sample.labels[i + 1]);
+    const status = keepText(sample.labels[i + 1]);
     const known = collector.httpResponsesByStatus.get(status) ?? 0;
     collector.httpResponsesByStatus.set(status, known + sample.value);
   }
@@ -263,7 +267,7 @@ function keepVllmSample(
     const bound = part === "bucket" ? readBound(collector, found.le) : NaN;
     keepHistogram(builder, target, { bound, spelling: found.le, value, hasOthers });
   } else if (row.kind === "labelled") {
-    keepLabelled(builder, target, { split: keepText(collector, found.split), value, hasOthers });
+    keepLabelled(builder, target, { split: keepText(found.split), value, hasOthers });
   } else {
     if (BLOCK_COUNTING_NAMES.has(target.name)) builder.countsBlocks = true;
     keepScalar(builder, target, { value, hasOthers });
@@ -280,7 +284,6 @@ function createCollector(): Collector {
     httpResponsesByStatus: new Map(),
     labels: { model: "", engine: "", le: "", split: "", worker: "", hasOthers: false },
     bounds: new Map(),
-    texts: new Map(),
     lora: null,
     processStart: absent("missing"),
   };
@@ -403,6 +406,6 @@ export function readVllmMetrics(
 function noteFamily(collector: Collector, name: string): void {
   const { familyNames } = collector;
   if (familyNames.size < MAX_FAMILY_NAMES && !familyNames.has(name)) {
-    familyNames.add(keepText(collector, name));
+    familyNames.add(keepText(name));
   }
 }

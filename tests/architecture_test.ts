@@ -17,7 +17,7 @@ import { assertEquals, assertMatch } from "@std/assert";
  */
 const LAYERS = `
 0 vocabulary: units version reading secret histogram model platform
-1 codecs: text prometheus vllm_names engine_builder vllm_metrics server_kinds scrape_failures
+1 codecs: text exposition_metadata prometheus vllm_names engine_builder vllm_metrics server_kinds scrape_failures
     endpoint_url option_table options format glyphs frame
     simulator_families simulator_text simulator_engine simulator
 2 analysis: window percentiles aggregate health
