@@ -22,6 +22,9 @@ const RUNTIME_VARIABLES = [
   "TERM",
   "COLUMNS",
   "LINES",
+  // Read by undici, which reaches the servers named by --insecure.
+  "JEST_WORKER_ID",
+  "UNDICI_NO_WASM_SIMD",
 ];
 
 /** Flags for `deno run` and `deno compile`. */

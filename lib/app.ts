@@ -11,11 +11,12 @@
  * @module
  */
 
-import { openAccess } from "./credentials.ts";
+import { type EndpointAccess, openAccess } from "./credentials.ts";
 import { createDemo } from "./demo.ts";
-import { parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
+import { isLoopbackHost, parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import { chooseStyleMode, createPaint, hasUtf8Locale } from "./frame.ts";
 import { helpText, type Options, parseArguments } from "./options.ts";
+import type { Endpoint } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createReport, serializeReport } from "./report.ts";
 import { scanPorts } from "./scanner.ts";
@@ -112,12 +113,24 @@ async function findTargets(platform: Platform, options: Options): Promise<Target
   return { platform, endpoints: [fallback], notices: [hint], isDemo: false };
 }
 
+/** The endpoint, with a remark when credentials travel to it unprotected. */
+function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
+  const { protocol, hostname } = new URL(endpoint.metricsUrl);
+  const isProtected = protocol === "https:" || isLoopbackHost(hostname) ||
+    endpoint.unixSocketPath !== undefined;
+  if (isProtected || !access.sendsCredentials) return endpoint;
+  const warning = "its credentials travel unencrypted: use https";
+  return { ...endpoint, warnings: [...endpoint.warnings, warning] };
+}
+
+/** A scraper for each endpoint, by its key, and the endpoints with what is to be said of them. */
 async function openScrapers(
   targets: Targets,
   options: Options,
-): Promise<ReadonlyMap<string, Scraper> | Refusal> {
+): Promise<{ scrapers: ReadonlyMap<string, Scraper>; endpoints: readonly Endpoint[] } | Refusal> {
   const { platform } = targets;
   const scrapers = new Map<string, Scraper>();
+  const endpoints: Endpoint[] = [];
   for (const typed of targets.endpoints) {
     const isNamed = options.endpoints.length > 0;
     // A scanned port is nobody that the user trusts with credentials.
@@ -134,18 +147,23 @@ async function openScrapers(
       metricPrefix,
     });
     scrapers.set(typed.endpoint.key, scraper);
+    endpoints.push(warnOfPlainText(typed.endpoint, access));
   }
-  return scrapers;
+  return { scrapers, endpoints };
 }
 
 function createSession(
   targets: Targets,
   options: Options,
-  scrapers: ReadonlyMap<string, Scraper>,
+  opened: {
+    readonly scrapers: ReadonlyMap<string, Scraper>;
+    readonly endpoints: readonly Endpoint[];
+  },
 ): Session {
   const { platform, notices, isDemo } = targets;
+  const { scrapers, endpoints } = opened;
   const { environment, stdio } = platform;
-  const state = createState(targets.endpoints.map(({ endpoint }) => endpoint), {
+  const state = createState(endpoints, {
     interval: options.interval,
     now: platform.monotonicSeconds(),
     nowEpoch: platform.epochSeconds(),
@@ -378,9 +396,9 @@ function refuse(platform: Platform, refusal: Refusal): number {
 async function runOptions(platform: Platform, options: Options): Promise<number> {
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
-  const scrapers = await openScrapers(targets, options);
-  if ("exitCode" in scrapers) return refuse(platform, scrapers);
-  return await runSession(createSession(targets, options, scrapers));
+  const opened = await openScrapers(targets, options);
+  if ("exitCode" in opened) return refuse(platform, opened);
+  return await runSession(createSession(targets, options, opened));
 }
 
 async function print(platform: Platform, text: string): Promise<number> {

@@ -24,7 +24,7 @@ import {
 import type { Meaning, Paint } from "./frame.ts";
 import { drawBar } from "./glyphs.ts";
 import { LATENCY_KEYS, type LatencyKey, type WindowFigures } from "./model.ts";
-import { readUptime, type Row } from "./overview.ts";
+import { describeUrl, readUptime, type Row } from "./overview.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import type { Ratio } from "./units.ts";
@@ -271,7 +271,7 @@ function renderConfiguration(subject: Subject): string[] {
 function renderScrape(subject: Subject): string[] {
   const { state: known, status } = subject.row;
   const { scrape, failure, history } = known;
-  const rows: Cells[] = [["URL", known.endpoint.metricsUrl]];
+  const rows: Cells[] = [["URL", describeUrl(known.endpoint)]];
   if (failure !== null) rows.push(["Failed", subject.paint(failure.message, "alert")]);
   if (scrape !== null) {
     const size = `${formatBytes(scrape.bytes)}, ${formatCount(scrape.sampleCount)} samples`;

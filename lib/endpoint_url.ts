@@ -140,6 +140,11 @@ function readHttpUrl(
   return { endpoint, basicAuth };
 }
 
+/** Whether the host, as it stands in a URL, is this machine: what is sent there crosses no network. */
+export function isLoopbackHost(host: string): boolean {
+  return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
 function readUnixUrl(typedPath: string, shown: string): TypedEndpoint | UrlError {
   const path = typedPath.replace(/^\/\/\//, "/");
   if (/[?#]/.test(path)) {

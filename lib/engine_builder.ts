@@ -25,7 +25,7 @@ import {
   type LabelledKey,
 } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
-import type { MetricRow } from "./vllm_names.ts";
+import { BLOCK_COUNTING_NAMES, type MetricRow } from "./vllm_names.ts";
 
 /** Figures that only an engine has: what has none of them is not an engine. */
 const ENGINE_GAUGES: readonly GaugeKey[] = ["running", "waiting", "kvCacheUsageRatio"];
@@ -41,14 +41,21 @@ export interface Target {
   readonly name: string;
 }
 
-/** A scalar, and the rank of the name that gave it. */
-interface RankedValue {
-  value: number;
-  rank: number;
+/** The name that gave a figure, and its rank. */
+interface Origin {
+  readonly rank: number;
+  readonly name: string;
 }
 
-interface HistogramParts {
-  rank: number;
+interface Scalar extends Origin {
+  value: number;
+}
+
+interface Family extends Origin {
+  readonly values: Map<string, number>;
+}
+
+interface HistogramParts extends Origin {
   readonly buckets: [number, number][];
   /** The bounds as they were spelled: `0.1` and `1e-1` are two series of one bound, and add up. */
   readonly spellings: string[];
@@ -63,9 +70,8 @@ export interface EngineBuilder {
   readonly engine: string;
   /** When its counters began, as epoch seconds; NaN where not exported. */
   created: number;
-  countsBlocks: boolean;
-  readonly scalars: Map<GaugeKey | CounterKey, RankedValue>;
-  readonly labelled: Map<LabelledKey, { rank: number; readonly values: Map<string, number> }>;
+  readonly scalars: Map<GaugeKey | CounterKey, Scalar>;
+  readonly labelled: Map<LabelledKey, Family>;
   readonly histograms: Map<HistogramKey, HistogramParts>;
 }
 
@@ -84,7 +90,6 @@ export function createEngineBuilder(modelName: string, engine: string): EngineBu
     modelName,
     engine,
     created: NaN,
-    countsBlocks: false,
     scalars: new Map(),
     labelled: new Map(),
     histograms: new Map(),
@@ -97,14 +102,15 @@ export function keepScalar(
   target: Target,
   sample: { value: number; hasOthers: boolean },
 ): void {
-  const { row, rank } = target;
+  const { row, rank, name } = target;
   if (row.kind !== "gauge" && row.kind !== "counter") return;
   const value = sample.value * (row.scale ?? 1);
   const known = builder.scalars.get(row.key);
   if (known === undefined || rank < known.rank) {
-    builder.scalars.set(row.key, { value, rank });
+    builder.scalars.set(row.key, { value, rank, name });
   } else if (rank === known.rank && sample.hasOthers) {
-    known.value = row.kind === "gauge" ? Math.max(known.value, value) : known.value + value;
+    if (row.kind === "counter") known.value += value;
+    else if (!(value <= known.value) && !Number.isNaN(value)) known.value = value;
   }
 }
 
@@ -114,11 +120,11 @@ export function keepLabelled(
   target: Target,
   sample: { readonly split: string; readonly value: number; readonly hasOthers: boolean },
 ): void {
-  const { row, rank } = target;
+  const { row, rank, name } = target;
   if (row.kind !== "labelled" || sample.split === "") return;
   let known = builder.labelled.get(row.key);
   if (known === undefined || rank < known.rank) {
-    builder.labelled.set(row.key, known = { rank, values: new Map() });
+    builder.labelled.set(row.key, known = { rank, name, values: new Map() });
   }
   if (rank > known.rank) return;
   const before = known.values.get(sample.split);
@@ -147,12 +153,12 @@ export function keepHistogram(
     readonly hasOthers: boolean;
   },
 ): void {
-  const { row, part, rank } = target;
+  const { row, part, rank, name } = target;
   if (row.kind !== "histogram") return;
   const scale = row.scale ?? 1;
   let known = builder.histograms.get(row.key);
   if (known === undefined || rank < known.rank) {
-    known = { rank, buckets: [], spellings: [], sum: NaN, merged: false };
+    known = { rank, name, buckets: [], spellings: [], sum: NaN, merged: false };
     builder.histograms.set(row.key, known);
   }
   if (rank > known.rank) return;
@@ -166,6 +172,42 @@ export function keepHistogram(
     if (Number.isNaN(known.sum)) known.sum = sample.value * scale;
     else if (sample.hasOthers) known.sum += sample.value * scale;
   }
+}
+
+/** Adds what `other` has counted: one server may speak of itself with several sets of labels. */
+export function absorbBuilder(builder: EngineBuilder, other: EngineBuilder): void {
+  for (const [key, scalar] of other.scalars) {
+    const known = builder.scalars.get(key);
+    if (known === undefined) builder.scalars.set(key, scalar);
+    else known.value += scalar.value;
+  }
+  for (const [key, family] of other.labelled) {
+    const known = builder.labelled.get(key);
+    if (known === undefined) builder.labelled.set(key, family);
+    else {
+      for (const [child, value] of family.values) {
+        known.values.set(child, (known.values.get(child) ?? 0) + value);
+      }
+    }
+  }
+  for (const [key, parts] of other.histograms) {
+    const known = builder.histograms.get(key);
+    if (known === undefined) builder.histograms.set(key, parts);
+    else {
+      known.buckets.push(...parts.buckets);
+      known.sum += parts.sum;
+    }
+  }
+}
+
+/** The figures that were found under an older of their names, and that name. */
+export function listAliases(builder: EngineBuilder): readonly (readonly [string, string])[] {
+  const origins: (readonly [string, Origin])[] = [
+    ...builder.scalars,
+    ...builder.labelled,
+    ...builder.histograms,
+  ];
+  return origins.filter(([, { rank }]) => rank > 0).map(([key, { name }]) => [key, name]);
 }
 
 /** The histogram of the parts, sharing its bounds with an equal one that was built before. */
@@ -202,6 +244,8 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   for (const key of LABELLED_KEYS) {
     if (declaredKeys.has(key) && labelled[key] === undefined) initializing.add(key);
   }
+  const queries = builder.scalars.get("prefixCacheQueries");
+  const countsBlocks = queries !== undefined && BLOCK_COUNTING_NAMES.has(queries.name);
   return {
     modelName: builder.modelName,
     engine: builder.engine,
@@ -216,7 +260,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
     labelled,
     histograms,
     initializing,
-    prefixCacheUnit: builder.countsBlocks ? "blocks or tokens" : "tokens",
+    prefixCacheUnit: countsBlocks ? "blocks or tokens" : "tokens",
     cacheConfig,
   };
 }

@@ -232,7 +232,6 @@ const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
   ["vllm-htop http://gpu1:{8000,8001}", "two ports (bash, zsh)"],
   ["vllm-htop --auto --host gpu1", "scan another host"],
   ["vllm-htop --once --output json gpu1", "one JSON line for scripts"],
-  ["vllm-htop unix:/run/vllm.sock", "a Unix socket"],
   ["vllm-htop https://ai.example.org --token-file key", "a bearer token"],
   ["vllm-htop --demo", "no server needed"],
 ];

@@ -12,7 +12,7 @@
 
 import { computeFigures } from "./aggregate.ts";
 import { isCounted, judgeEndpoint, judgeReplica, type ScrapeRecord } from "./health.ts";
-import type { Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
+import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";
 import type { Seconds } from "./units.ts";
@@ -86,12 +86,28 @@ export function shortenModelName(modelName: string): string {
   return parts.at(-1) ?? modelName;
 }
 
-/** The address without its host where all endpoints share the host. */
-function shortenAddress(state: State, address: string): string {
-  const hostOf = (whole: string): string => whole.slice(0, whole.lastIndexOf(":"));
-  const hosts = new Set(state.endpoints.map(({ endpoint }) => hostOf(endpoint.address)));
-  const host = hostOf(address);
-  return hosts.size === 1 && host !== "" ? address.slice(host.length) : address;
+/** Where an endpoint's metrics are, for a person: a socket has no URL of its own. */
+export function describeUrl({ key, metricsUrl, unixSocketPath }: Endpoint): string {
+  return unixSocketPath === undefined ? metricsUrl : key;
+}
+
+/** The address, with its path where several endpoints share it, as behind one proxy. */
+function readAddress(state: State, endpoint: Endpoint): string {
+  const { address, key } = endpoint;
+  const sharing = state.endpoints.filter((other) => other.endpoint.address === address);
+  return sharing.length > 1 ? key.replace(/^https?:\/\//, "") : address;
+}
+
+/** The address of an endpoint as short as it is unique: without its host where all share it. */
+export function describeAddress(state: State, endpoint: Endpoint): string {
+  const hostOf = ({ address, unixSocketPath }: Endpoint): string =>
+    unixSocketPath ?? address.slice(0, address.lastIndexOf(":"));
+  const hosts = new Set(state.endpoints.map((known) => hostOf(known.endpoint)));
+  const host = hostOf(endpoint);
+  const address = readAddress(state, endpoint);
+  return hosts.size === 1 && host !== "" && address.startsWith(`${host}:`)
+    ? address.slice(host.length)
+    : address;
 }
 
 /** How the rows of endpoints are called. */
@@ -104,7 +120,7 @@ function createNames(
   const shortNames = new Set([...models].map(shortenModelName));
   const areDistinct = shortNames.size === models.size;
   return (known, index) => {
-    const address = shortenAddress(state, known.endpoint.address);
+    const address = describeAddress(state, known.endpoint);
     const replica = known.replicas[index];
     if (replica === undefined) return { name: address, place: address };
     const { modelName, engine } = replica.sample;

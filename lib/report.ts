@@ -17,6 +17,7 @@ import { LATENCY_KEYS, type LatencyFigures, type LatencyKey } from "./model.ts";
 import type { Figures, LifetimeFigures, WindowFigures } from "./model.ts";
 import {
   createOverview,
+  describeUrl,
   type ModelGroup,
   type Overview,
   readRecord,
@@ -186,9 +187,8 @@ function reportScrape(known: EndpointState, state: State): JsonObject | null {
 function reportEndpoint(known: EndpointState, state: State): JsonObject {
   const { endpoint, failure } = known;
   return {
-    url: endpoint.metricsUrl,
+    url: describeUrl(endpoint),
     address: endpoint.address,
-    ...(endpoint.unixSocketPath === undefined ? {} : { unixSocket: endpoint.unixSocketPath }),
     status: judgeEndpoint(readRecord(known, state.now)),
     failure: failure === null ? null : { kind: failure.kind, message: failure.message },
     warnings: endpoint.warnings,
@@ -200,7 +200,7 @@ function reportRow(row: Row): JsonObject {
   const { name, status, replica, state, figures } = row;
   return {
     name,
-    url: state.endpoint.metricsUrl,
+    url: describeUrl(state.endpoint),
     status,
     model: replica?.sample.modelName ?? null,
     engine: replica === null || replica.sample.engine === "" ? null : replica.sample.engine,

@@ -12,7 +12,7 @@
  */
 
 import { ANONYMOUS_ACCESS } from "./credentials.ts";
-import { parseEndpointUrl } from "./endpoint_url.ts";
+import { isLoopbackHost, parseEndpointUrl } from "./endpoint_url.ts";
 import type { Endpoint, FailureKind } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScraper, isScrapeFailure, type ScraperFailure } from "./scraper.ts";
@@ -75,10 +75,6 @@ const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
   too_large: "an answer that was too large",
 };
 
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
-}
-
 /** Runs `work` on each item, up to `PARALLEL_PORTS` of them at once; results in the items' order. */
 async function mapInParallel<T, R>(
   items: readonly T[],
@@ -96,7 +92,7 @@ async function mapInParallel<T, R>(
  * listens only on `::1` goes by that address, as `localhost` may not lead there.
  */
 async function probePort(platform: Platform, host: string, port: number): Promise<string | null> {
-  const limit = isLoopback(host) ? LOOPBACK_CONNECT_LIMIT : CONNECT_LIMIT;
+  const limit = isLoopbackHost(host) ? LOOPBACK_CONNECT_LIMIT : CONNECT_LIMIT;
   if (host !== "localhost") {
     const address = host.replace(/^\[(.*)\]$/, "$1");
     return await platform.acceptsConnections(address, port, limit) ? host : null;
@@ -116,7 +112,7 @@ async function askPort(
   const typed = parseEndpointUrl(url);
   if ("error" in typed) throw new Error(`Cannot scan: ${typed.error}`);
   const { endpoint } = typed;
-  const answerLimit = isLoopback(options.host) ? LOOPBACK_ANSWER_LIMIT : ANSWER_LIMIT;
+  const answerLimit = isLoopbackHost(options.host) ? LOOPBACK_ANSWER_LIMIT : ANSWER_LIMIT;
   const scraper = await createScraper(platform, endpoint, {
     access: ANONYMOUS_ACCESS,
     timeout: Math.min(options.timeout, answerLimit),

@@ -59,7 +59,13 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     "",
     "needs permission to write to it: run Deno with --allow-write=PATH, or let vLLM use a port",
   ],
-  [/NotCapable|requires net access/i, "network", "", "may not be asked: run Deno with --allow-net"],
+  [/requires net access/i, "network", "", "may not be asked: run Deno with --allow-net"],
+  [
+    /NotCapable|requires \w+ access/i,
+    "network",
+    "",
+    "cannot be asked with the permissions that Deno has: run it with those that the README names",
+  ],
   [
     /no such file|ENOENT/i,
     "refused",

@@ -21,7 +21,7 @@ import {
 } from "./format.ts";
 import type { Frame, Meaning, Paint } from "./frame.ts";
 import { convertToAscii } from "./glyphs.ts";
-import { createOverview, type Overview, shortenModelName } from "./overview.ts";
+import { createOverview, describeAddress, type Overview, shortenModelName } from "./overview.ts";
 import type { TerminalSize } from "./platform.ts";
 import { divideReadings, isPresent } from "./reading.ts";
 import type { State } from "./state.ts";
@@ -84,7 +84,10 @@ function createTitle(state: State, overview: Overview): readonly Piece[] {
     { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
-    { text: `every ${formatInterval(state.interval)}`, meaning: "dim" },
+    {
+      text: state.interval === 0 ? "one scrape" : `every ${formatInterval(state.interval)}`,
+      meaning: "dim",
+    },
     { text: describeModels(overview), meaning: "name" },
   ];
 }
@@ -168,17 +171,18 @@ function listProblems(state: State, overview: Overview): readonly Piece[] {
   const problems: Piece[] = [];
   for (const known of state.endpoints) {
     const { endpoint, failure, scrape } = known;
+    const address = describeAddress(state, endpoint);
     const status = overview.rows.find((row) => row.state === known)?.status ?? "";
     if (failure !== null) {
-      const text = `${endpoint.address}  ${status}  ${failure.message}`;
+      const text = `${address}  ${status}  ${failure.message}`;
       problems.push({ text, meaning: status === "DOWN" ? "alert" : "warn" });
     } else if (scrape !== null && scrape.badLineCount > 0) {
       const count = formatCount(scrape.badLineCount);
-      const text = `${endpoint.address}  ${count} lines of its metrics could not be read`;
+      const text = `${address}  ${count} lines of its metrics could not be read`;
       problems.push({ text, meaning: "warn" });
     }
     for (const warning of endpoint.warnings) {
-      problems.push({ text: `${endpoint.address}  ${warning}`, meaning: "warn" });
+      problems.push({ text: `${address}  ${warning}`, meaning: "warn" });
     }
   }
   return [...problems, ...state.notices.map((text): Piece => ({ text, meaning: "dim" }))];

@@ -13,6 +13,7 @@
  */
 
 import {
+  absorbBuilder,
   buildEngine,
   createEngineBuilder,
   type EngineBuilder,
@@ -20,6 +21,7 @@ import {
   keepHistogram,
   keepLabelled,
   keepScalar,
+  listAliases,
   type Target,
 } from "./engine_builder.ts";
 import type { Histogram } from "./histogram.ts";
@@ -29,7 +31,6 @@ import { absent, present, type Reading } from "./reading.ts";
 import { sanitizeText } from "./text.ts";
 import type { EpochSeconds } from "./units.ts";
 import {
-  BLOCK_COUNTING_NAMES,
   CACHE_CONFIG_NAME,
   CREATED_NAME,
   KNOWN_PREFIXES,
@@ -110,6 +111,9 @@ function createFamilies(): Map<string, MetricRow> {
   return families;
 }
 
+/** Names without prefix that are read apart. */
+const OTHER_NAMES: ReadonlySet<string> = new Set([CACHE_CONFIG_NAME, LORA_NAME, CREATED_NAME]);
+
 /** The labels of one sample that mean something here. */
 interface SampleLabels {
   model: string;
@@ -128,7 +132,6 @@ interface Collector {
   readonly declared: Set<MetricRow>;
   readonly configs: Map<string, Map<string, string>>;
   readonly familyNames: Set<string>;
-  readonly aliases: Map<string, string>;
   readonly httpResponsesByStatus: Map<string, number>;
   readonly labels: SampleLabels;
   readonly bounds: Map<string, number>;
@@ -145,25 +148,30 @@ const keptTexts = new Map<string, string>();
 /** Texts that are remembered; beyond it all are forgotten, as when a server makes up new labels each time. */
 const MAX_KEPT_TEXTS = 10_000;
 
+/** Longer texts are not remembered: ten thousand of the longest bodies would fill the memory. */
+const MAX_KEPT_LENGTH = 256;
+
 /** Foreign text made safe, as a string of its own: a slice would keep the whole body in memory. */
 function keepText(raw: string): string {
   let text = keptTexts.get(raw);
   if (text === undefined) {
     const own = decoder.decode(encoder.encode(raw));
     text = sanitizeText(own);
+    if (own.length > MAX_KEPT_LENGTH) return text;
     if (keptTexts.size >= MAX_KEPT_TEXTS) keptTexts.clear();
     keptTexts.set(own, text);
   }
   return text;
 }
 
+/** The engine's number, with its worker where that tells it apart. */
+function nameEngine({ engine, worker }: SampleLabels): string {
+  return keepText(worker === "" ? engine : `${engine}@${worker.slice(0, WORKER_ID_LENGTH)}`);
+}
+
 function openEngine(collector: Collector, labels: SampleLabels): EngineBuilder {
   const modelName = keepText(labels.model);
-  const engine = keepText(
-    labels.worker === ""
-      ? labels.engine
-      : `${labels.engine}@${labels.worker.slice(0, WORKER_ID_LENGTH)}`,
-  );
+  const engine = nameEngine(labels);
   let ofModel = collector.engines.get(modelName);
   if (ofModel === undefined) collector.engines.set(modelName, ofModel = new Map());
   let builder = ofModel.get(engine);
@@ -226,10 +234,10 @@ function keepLora(collector: Collector, labels: readonly string[], value: number
 
 function keepConfig(collector: Collector, labels: readonly string[]): void {
   const config = new Map<string, string>();
-  let engine = "";
+  readLabels(collector, labels, "");
+  const engine = nameEngine(collector.labels);
   for (let i = 0; i < labels.length; i += 2) {
-    if (labels[i] === "engine") engine = keepText(labels[i + 1]);
-    else config.set(keepText(labels[i]), keepText(labels[i + 1]));
+    if (labels[i] !== "engine") config.set(keepText(labels[i]), keepText(labels[i + 1]));
   }
   if (!collector.configs.has(engine)) collector.configs.set(engine, config);
 }
@@ -262,14 +270,12 @@ function keepVllmSample(
   const builder = openEngine(collector, found);
   const { value } = sample;
   const { hasOthers } = found;
-  if (target.rank > 0) collector.aliases.set(row.key, target.name);
   if (row.kind === "histogram") {
     const bound = part === "bucket" ? readBound(collector, found.le) : NaN;
     keepHistogram(builder, target, { bound, spelling: found.le, value, hasOthers });
   } else if (row.kind === "labelled") {
     keepLabelled(builder, target, { split: keepText(found.split), value, hasOthers });
   } else {
-    if (BLOCK_COUNTING_NAMES.has(target.name)) builder.countsBlocks = true;
     keepScalar(builder, target, { value, hasOthers });
   }
 }
@@ -280,7 +286,6 @@ function createCollector(): Collector {
     declared: new Set(),
     configs: new Map(),
     familyNames: new Set(),
-    aliases: new Map(),
     httpResponsesByStatus: new Map(),
     labels: { model: "", engine: "", le: "", split: "", worker: "", hasOthers: false },
     bounds: new Map(),
@@ -302,7 +307,8 @@ function sortBuilders(
     for (const builder of builders) {
       const counts = model !== "" && isEngine(builder) && (builder.engine !== "" || !hasNumbered);
       if (counts) own.push(builder);
-      else server ??= builder;
+      else if (server === null) server = builder;
+      else absorbBuilder(server, builder);
     }
     own.sort((a, b) => a.engine.localeCompare(b.engine, "en", { numeric: true }));
     engines.push(...own);
@@ -321,7 +327,7 @@ function createPrefixFinder(prefixes: readonly string[]): {
     for (const prefix of prefixes) {
       if (!name.startsWith(prefix)) continue;
       const bare = name.slice(prefix.length);
-      if (TARGETS.has(bare) || FAMILIES.has(bare) || bare === CACHE_CONFIG_NAME) {
+      if (TARGETS.has(bare) || FAMILIES.has(bare) || OTHER_NAMES.has(bare)) {
         found = prefix;
         return bare;
       }
@@ -387,7 +393,7 @@ export function readVllmMetrics(
     engines: engines.map(finish),
     server: server === null ? null : finish(server),
     lora: collector.lora?.sample ?? null,
-    aliases: collector.aliases,
+    aliases: new Map(engines.flatMap(listAliases)),
     metricPrefix: prefix.found() ?? prefixes[0],
     processStart: collector.processStart,
     countersCreated: created.length > 0 ? present(Math.min(...created)) : absent("missing"),

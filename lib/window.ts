@@ -99,11 +99,15 @@ function hasFallen(later: EngineSample, earlier: EngineSample): boolean {
   });
 }
 
-function hasRestarted(later: HistoryPoint, earlier: HistoryPoint): boolean {
-  return haveStartsMoved(later.processStart, earlier.processStart) ||
-    haveStartsMoved(later.countersCreated, earlier.countersCreated) ||
+/** Whether the server began anew between the newest of the points and `later`. */
+function hasRestarted(later: HistoryPoint, points: readonly HistoryPoint[]): boolean {
+  const newest = points[points.length - 1];
+  return haveStartsMoved(later.processStart, newest.processStart) ||
+    haveStartsMoved(later.countersCreated, newest.countersCreated) ||
     later.engines.some((engine) => {
-      const before = findEngine(earlier, engine);
+      // An engine that was away for a while is compared with what it said last.
+      const lastSeen = points.findLast((point) => findEngine(point, engine) !== undefined);
+      const before = lastSeen && findEngine(lastSeen, engine);
       return before !== undefined && hasFallen(engine, before);
     });
 }
@@ -122,7 +126,7 @@ export function appendSample(history: EndpointHistory, point: HistoryPoint): End
       `Cannot append a sample of "${point.at}" s: the newest is of "${newest.at}" s`,
     );
   }
-  if (hasRestarted(point, newest)) {
+  if (hasRestarted(point, history.points)) {
     return { points: [point], restartCount: history.restartCount + 1, hasJustRestarted: true };
   }
   const oldestUseful = point.at - LONG_WINDOW - WINDOW_SLACK;
@@ -224,6 +228,8 @@ function readReplica(history: EndpointHistory, sample: EngineSample): ReplicaSam
     const first = findEngine(point, sample);
     const isOld = point.at < newest.at - LONG_WINDOW - WINDOW_SLACK;
     if (isOld || first === undefined || !covers(first, sample) || point === newest) continue;
+    // A counter that was away for a while may have fallen unseen.
+    if (hasFallen(sample, first)) continue;
     const span = newest.at - point.at;
     return { sample, lastPoll, lastMinute: present(subtractSamples(sample, first, span)) };
   }

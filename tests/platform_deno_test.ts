@@ -1,0 +1,282 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { PERMISSIONS } from "../.ci/permissions.ts";
+import { createDenoPlatform } from "../lib/platform_deno.ts";
+import { createTestCertificates, formatResponse, startRawServer } from "./hostile_server.ts";
+import { needsProgram } from "./programs.ts";
+
+const platform = createDenoPlatform();
+const PLATFORM_URL = import.meta.resolve("../lib/platform_deno.ts");
+const IMPORT_MAP = new URL("../.ci/npm/import_map.json", import.meta.url).pathname;
+
+interface Child {
+  readonly env?: Record<string, string>;
+  readonly permissions?: readonly string[];
+  readonly stdin?: "null" | "piped";
+}
+
+/** Runs a module that has `platform` in a process of its own. */
+function startChild(code: string, { env = {}, permissions = ["-A"], stdin = "null" }: Child = {}) {
+  const module = `import { createDenoPlatform } from ${JSON.stringify(PLATFORM_URL)};
+    const platform = createDenoPlatform();\n${code}`;
+  return new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", "--no-lock", "--import-map", IMPORT_MAP],
+      ...permissions,
+      `data:text/typescript,${encodeURIComponent(module)}`,
+    ],
+    env: { NO_COLOR: "1", ...env },
+    stdin,
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+async function runChild(code: string, options?: Child) {
+  const { code: exitCode, signal, stdout, stderr } = await startChild(code, options).output();
+  const decoder = new TextDecoder();
+  return { exitCode, signal, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+Deno.test("monotonicSeconds() and epochSeconds() count seconds", async () => {
+  const start = platform.monotonicSeconds();
+  const startEpoch = platform.epochSeconds();
+  await platform.sleep(0.05);
+  const span = platform.monotonicSeconds() - start;
+  assert(span >= 0.045 && span < 1, `${span}`);
+  assert(Math.abs(platform.epochSeconds() - startEpoch - span) < 0.5);
+  assert(platform.epochSeconds() > 1.7e9 && platform.epochSeconds() < 1e10);
+});
+
+Deno.test("sleep() ends when the signal aborts, at once if it has", async () => {
+  const controller = new AbortController();
+  const start = platform.monotonicSeconds();
+  const sleeping = platform.sleep(10, controller.signal);
+  controller.abort();
+  await sleeping;
+  await platform.sleep(10, controller.signal);
+  assert(platform.monotonicSeconds() - start < 1);
+});
+
+Deno.test("deadline() aborts after its span", async () => {
+  const limit = platform.deadline(0.02);
+  assertEquals([limit.signal.aborted, limit.expired()], [false, false]);
+  await platform.sleep(0.08);
+  assertEquals([limit.signal.aborted, limit.expired()], [true, true]);
+});
+
+Deno.test("deadline() aborts with its parent, but has not expired then", () => {
+  const parent = new AbortController();
+  const limit = platform.deadline(10, parent.signal);
+  parent.abort();
+  assertEquals([limit.signal.aborted, limit.expired()], [true, false]);
+  const late = platform.deadline(10, parent.signal);
+  assertEquals([late.signal.aborted, late.expired()], [true, false]);
+});
+
+Deno.test("deadline() frees its timer when it is cancelled", async () => {
+  const limit = platform.deadline(0.02);
+  limit.cancel();
+  await platform.sleep(0.05);
+  assertEquals([limit.signal.aborted, limit.expired()], [false, false]);
+});
+
+Deno.test("acceptsConnections() tells open ports from closed ones", async () => {
+  const server = startRawServer(() => {});
+  assertEquals(await platform.acceptsConnections("127.0.0.1", server.port, 1), true);
+  await server.close();
+  assertEquals(await platform.acceptsConnections("127.0.0.1", server.port, 1), false);
+});
+
+Deno.test("createHttpClient() does not follow redirects", async () => {
+  const server = startRawServer(async ({ send }) => {
+    await send(formatResponse("", { status: 302, headers: { location: "/elsewhere" } }));
+  });
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/socket`;
+  const socket = startRawServer(async ({ send }) => {
+    await send(formatResponse("", { status: 302, headers: { location: "/elsewhere" } }));
+  }, { unixPath: path });
+  for (const transport of [{}, { insecure: true }, { unixSocketPath: path }]) {
+    const client = await platform.createHttpClient(transport);
+    const { signal } = new AbortController();
+    const origin = transport.unixSocketPath === undefined ? server.origin : "http://localhost";
+    const response = await client.get({ url: `${origin}/metrics`, headers: {}, signal });
+    assertEquals([response.status, response.header("location")], [302, "/elsewhere"]);
+    assertEquals(response.header("x-absent"), null);
+    await response.body?.cancel();
+    client.close();
+  }
+  assertEquals([server.requests.length, socket.requests.length], [2, 1]);
+  await server.close();
+  await socket.close();
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test({
+  name: "createHttpClient() rejects where a key is not the certificate's",
+  ...needsProgram("openssl"),
+  fn: async () => {
+    const { client, server, folder } = await createTestCertificates();
+    const mixed = { clientCertificate: client.cert, clientKey: server.key };
+    await assertRejects(() => platform.createHttpClient(mixed), Error, "does not belong");
+    const pair = { clientCertificate: client.cert, clientKey: client.key };
+    (await platform.createHttpClient(pair)).close();
+    await Deno.remove(folder, { recursive: true });
+  },
+});
+
+Deno.test({
+  name: "createHttpClient() reaches insecure servers with the program's own permissions",
+  ...needsProgram("openssl"),
+  fn: async () => {
+    const { server: tls, folder } = await createTestCertificates();
+    const server = startRawServer(({ send }) => send(formatResponse("hello")), { tls });
+    const code = `
+      const client = await platform.createHttpClient({ insecure: true });
+      const signal = AbortSignal.timeout(5000);
+      const { body } = await client.get({ url: "${server.origin}", headers: {}, signal });
+      console.log(await new Response(body).text());
+      platform.exit(0);`;
+    const { stdout, stderr } = await runChild(code, { permissions: PERMISSIONS });
+    assertEquals(stdout, "hello\n", stderr);
+    await server.close();
+    await Deno.remove(folder, { recursive: true });
+  },
+});
+
+Deno.test("createDenoPlatform() keeps loopback out of the environment's proxies", async () => {
+  const proxy = startRawServer(async ({ send }) => {
+    await send(formatResponse("proxied", { headers: { connection: "close" } }));
+  });
+  const target = startRawServer(async ({ send }) => {
+    await send(formatResponse("direct", { headers: { connection: "close" } }));
+  });
+  const code = `
+    const client = await platform.createHttpClient({});
+    for (const url of [
+      "http://127.0.0.1:${target.port}/", "http://localhost:${target.port}/",
+      "http://excluded.invalid/", "http://remote.invalid/",
+    ]) {
+      const signal = AbortSignal.timeout(5000);
+      const text = await client.get({ url, headers: {}, signal })
+        .then((response) => new Response(response.body).text(), () => "unreachable");
+      console.log(text);
+    }
+    console.log(platform.environment("NO_PROXY"));
+    platform.exit(0);`;
+  for (const spelling of ["NO_PROXY", "no_proxy"]) {
+    const proxies = { http_proxy: proxy.origin, HTTP_PROXY: proxy.origin };
+    const env = { ...proxies, NO_PROXY: "", no_proxy: "", [spelling]: "excluded.invalid" };
+    const { stdout, stderr } = await runChild(code, { env });
+    assertEquals(
+      stdout.trim().split("\n"),
+      ["direct", "direct", "unreachable", "proxied", "excluded.invalid,localhost,127.0.0.1,::1"],
+      stderr,
+    );
+  }
+  await proxy.close();
+  await target.close();
+});
+
+Deno.test("createDenoPlatform() does without permission for the environment", async () => {
+  const code = `console.log(String(platform.environment("HOME")));`;
+  const { stdout, stderr } = await runChild(code, { permissions: ["--no-prompt", "--allow-read"] });
+  assertEquals(stdout, "undefined\n", stderr);
+});
+
+Deno.test("writeStdout() writes all, and isBrokenPipe() tells that the reader has gone", async () => {
+  const whole = await runChild(`
+    await platform.stdio.writeStdout(new Uint8Array(3_000_000).fill(97));
+    platform.exit(0);`);
+  assertEquals(whole.stdout.length, 3_000_000);
+
+  const child = startChild(`
+    const block = new Uint8Array(100_000).fill(97);
+    try {
+      for (;;) await platform.stdio.writeStdout(block);
+    } catch (error) {
+      platform.stdio.writeStderr(String(platform.isBrokenPipe(error)));
+      platform.exit(platform.isBrokenPipe(new Error("other")) ? 1 : 7);
+    }`);
+  const reader = child.stdout.getReader();
+  await reader.read();
+  await reader.cancel();
+  assertEquals(await new Response(child.stderr).text(), "true");
+  assertEquals((await child.status).code, 7);
+});
+
+Deno.test("readStdin() gives what is typed, then null at the end", async () => {
+  const child = startChild(
+    `
+    for (;;) {
+      const bytes = await platform.stdio.readStdin();
+      console.log(bytes === null ? "end" : new TextDecoder().decode(bytes));
+      if (bytes === null) platform.exit(0);
+    }`,
+    { stdin: "piped" },
+  );
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode("q"));
+  await writer.close();
+  const { stdout } = await child.output();
+  assertEquals(new TextDecoder().decode(stdout), "q\nend\n");
+});
+
+Deno.test("closeStdin() ends a read that is waiting", async () => {
+  const child = startChild(
+    `
+    setTimeout(() => platform.stdio.closeStdin(), 50);
+    console.log(await platform.stdio.readStdin(), await platform.stdio.readStdin());
+    platform.exit(3);`,
+    { stdin: "piped" },
+  );
+  const [stdout, status] = await Promise.all([new Response(child.stdout).text(), child.status]);
+  await child.stderr.cancel();
+  await child.stdin.close().catch(() => {});
+  assertEquals([stdout, status.code], ["null null\n", 3]);
+});
+
+Deno.test("stdio knows that a pipe is no terminal", async () => {
+  const { stdout } = await runChild(`
+    const { stdinIsTerminal, stdoutIsTerminal, stderrIsTerminal } = platform.stdio;
+    platform.stdio.setRawInput(true);
+    platform.stdio.writeStdoutSync(new TextEncoder().encode(
+      JSON.stringify([stdinIsTerminal, stdoutIsTerminal, stderrIsTerminal])));`);
+  assertEquals(stdout, "[false,false,false]");
+});
+
+Deno.test({
+  name: "onSignal() calls the handler until it is stopped",
+  ignore: Deno.build.os === "windows", // Windows has no such signals.
+  fn: async () => {
+    const { signal, stdout } = await runChild(`
+      let count = 0;
+      const received = () => new Promise((resolve) => platform.sleep(0.3).then(resolve));
+      const stop = platform.onSignal("SIGTERM", () => console.log(++count));
+      Deno.kill(Deno.pid, "SIGTERM");
+      await received();
+      stop();
+      Deno.kill(Deno.pid, "SIGTERM");
+      await received();`);
+    assertEquals([stdout, signal], ["1\n", "SIGTERM"]);
+  },
+});
+
+for (
+  const [what, code] of [
+    ["an error", `setTimeout(() => { throw new Error("boom"); }, 0);`],
+    ["a rejection", `Promise.reject(new Error("boom"));`],
+  ]
+) {
+  Deno.test(`onFatalError() hears of ${what} that nobody caught`, async () => {
+    const { exitCode, stderr } = await runChild(`
+      platform.onFatalError((error) => {
+        platform.stdio.writeStderr("heard " + error.message);
+        platform.exit(70);
+      });
+      ${code}
+      await platform.sleep(2);`);
+    assertEquals(exitCode, 70);
+    assertMatch(stderr, /heard boom/);
+  });
+}
