@@ -38,7 +38,7 @@ import {
   type Reading,
   sumReadings,
 } from "./reading.ts";
-import type { Ratio } from "./units.ts";
+import type { Ratio, Seconds } from "./units.ts";
 
 /** Counters and split families of one replica, over a window or since the start. */
 interface Counts {
@@ -110,7 +110,8 @@ function countComputed(counts: Counts): Reading {
   const prompt = counts.counter("promptTokens");
   const cached = counts.counter("cachedPromptTokens");
   if (!isPresent(prompt)) return prompt;
-  return mapReading(cached, (tokens) => prompt.value - tokens);
+  // The exposition may have been written between the two: then the cached ones are ahead.
+  return mapReading(cached, (tokens) => Math.max(0, prompt.value - tokens));
 }
 
 /** Sum of one counter over the sum of another: a ratio weighted by its denominator. */
@@ -191,11 +192,13 @@ function computeWindow(
     return { delta, counts: isPresent(delta) ? countDelta(delta.value, replica.sample) : null };
   });
   const all = windows.flatMap(({ counts }) => counts === null ? [] : [counts]);
-  const sumRates = (count: (counts: Counts) => Reading): Reading =>
+  const sumOver = (read: (counts: Counts, span: Seconds) => Reading): Reading =>
     sumReadings(windows.map(({ delta, counts }) => {
       if (!isPresent(delta) || counts === null) return isPresent(delta) ? absent("missing") : delta;
-      return mapReading(count(counts), (increase) => increase / delta.value.span);
+      return read(counts, delta.value.span);
     }));
+  const sumRates = (count: (counts: Counts) => Reading): Reading =>
+    sumOver((counts, span) => mapReading(count(counts), (increase) => increase / span));
   const absence = windows.map(({ delta }) => delta).find((delta) => !isPresent(delta));
   const none = absence !== undefined && !isPresent(absence) ? absence : absent("missing");
   const orNone = (reading: Reading): Reading => all.length === 0 ? none : reading;
@@ -212,7 +215,7 @@ function computeWindow(
     generationTokensPerSecond: sumRates((counts) => counts.counter("generationTokens")),
     preemptionsPerSecond: sumRates((counts) => counts.counter("preemptions")),
     prefixCacheHitRatio: orNone(ratios.prefixCacheHitRatio),
-    prefixCacheQueries: orNone(ratios.prefixCacheQueries),
+    prefixCacheQueries: sumOver((counts) => counts.counter("prefixCacheQueries")),
     externalPrefixCacheHitRatio: orNone(ratios.externalPrefixCacheHitRatio),
     draftAcceptanceRatio: orNone(ratios.draftAcceptanceRatio),
     meanAcceptanceLength: orNone(ratios.meanAcceptanceLength),

@@ -359,12 +359,15 @@ async function runSession(session: Session): Promise<number> {
   let signalCode: number | null = null;
   const stopListening = SIGNAL_CODES.map(([signal, code]) =>
     platform.onSignal(signal, () => {
-      terminal?.leave();
+      const exitNow = (): void => {
+        terminal?.leave();
+        platform.exit(code);
+      };
       // The second time there is no waiting for what is under way.
-      if (signalCode !== null) platform.exit(code);
+      if (signalCode !== null) exitNow();
       signalCode = code;
       stop.abort();
-      void platform.sleep(EXIT_GRACE).then(() => platform.exit(code));
+      void platform.sleep(EXIT_GRACE).then(exitNow);
     })
   );
   platform.onFatalError(() => terminal?.leave());
@@ -380,7 +383,7 @@ async function runSession(session: Session): Promise<number> {
     if (platform.isBrokenPipe(error)) return signalCode ?? EXIT_OK;
     throw error;
   } finally {
-    terminal?.leave();
+    await terminal?.finish();
     stop.abort();
     for (const stopOne of stopListening) stopOne();
     for (const scraper of session.scrapers.values()) scraper.close();

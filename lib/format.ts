@@ -152,7 +152,10 @@ export function formatClock(time: EpochSeconds, utcOffset: Seconds): string {
 
 /** Wall-clock time in UTC as `2026-11-22T14:02:11.250Z` (RFC 3339). */
 export function formatTimestamp(time: EpochSeconds): string {
-  const days = Math.floor(time / SECONDS_PER_DAY);
+  // 1795300000.001 is a little less in binary: to whole milliseconds first.
+  const milliseconds = Math.round(time * MILLISECONDS_PER_SECOND);
+  const seconds = Math.floor(milliseconds / MILLISECONDS_PER_SECOND);
+  const days = Math.floor(seconds / SECONDS_PER_DAY);
   // Civil date from a day number, in years that begin in March so that a leap day comes last.
   const shifted = days + 719_468;
   const era = Math.floor(shifted / 146_097);
@@ -168,6 +171,7 @@ export function formatTimestamp(time: EpochSeconds): string {
   const month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9;
   const year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0);
   const pad = (value: number, length: number): string => String(value).padStart(length, "0");
-  const milliseconds = pad(Math.floor((time - Math.floor(time)) * MILLISECONDS_PER_SECOND), 3);
-  return `${pad(year, 4)}-${pad(month, 2)}-${pad(day, 2)}T${formatClock(time, 0)}.${milliseconds}Z`;
+  const date = `${pad(year, 4)}-${pad(month, 2)}-${pad(day, 2)}`;
+  const fraction = pad(milliseconds - seconds * MILLISECONDS_PER_SECOND, 3);
+  return `${date}T${formatClock(seconds, 0)}.${fraction}Z`;
 }

@@ -33,7 +33,9 @@ const STYLE_RESET = "\x1b[0m";
 export interface Terminal {
   /** Shows the frame. Skipped while the one before is still being written: a slow terminal gets fewer frames. */
   readonly draw: (frame: Frame, size: TerminalSize) => Promise<void>;
-  /** Gives the terminal back as it was. Does nothing the second time. */
+  /** Gives the terminal back as it was, once the frame that is being written is out. */
+  readonly finish: () => Promise<void>;
+  /** Gives it back at once, for ends that cannot wait: a frame that is being written may follow. Does nothing the second time. */
   readonly leave: () => void;
 }
 
@@ -52,33 +54,43 @@ export function enterTerminal(stdio: Stdio): Terminal {
   const encoder = new TextEncoder();
   let shown: readonly string[] | null = null;
   let shownSize: TerminalSize | null = null;
-  let isWriting = false;
+  let writing: Promise<void> | null = null;
+  let isOver = false;
   let hasLeft = false;
 
   stdio.setRawInput(true);
   stdio.writeStdoutSync(encoder.encode(ALTERNATE_SCREEN_ON + AUTOWRAP_OFF + cursorHide));
 
   const draw = async (frame: Frame, size: TerminalSize): Promise<void> => {
-    if (isWriting || hasLeft) return;
+    if (writing !== null || isOver) return;
     const sameSize = shownSize?.columns === size.columns && shownSize.rows === size.rows;
     const bytes = encodeFrame(sameSize ? shown : null, frame.lines);
     if (bytes === "") return;
-    isWriting = true;
+    writing = stdio.writeStdout(encoder.encode(bytes));
     try {
-      await stdio.writeStdout(encoder.encode(bytes));
+      await writing;
       shown = frame.lines;
       shownSize = size;
     } finally {
-      isWriting = false;
+      writing = null;
     }
   };
   const leave = (): void => {
     if (hasLeft) return;
-    hasLeft = true;
+    isOver = hasLeft = true;
     const restored = SYNCHRONIZED_OFF + STYLE_RESET + AUTOWRAP_ON + cursorShow +
       ALTERNATE_SCREEN_OFF;
-    stdio.writeStdoutSync(encoder.encode(restored));
-    stdio.setRawInput(false);
+    try {
+      stdio.writeStdoutSync(encoder.encode(restored));
+      stdio.setRawInput(false);
+    } catch {
+      // A terminal that is gone wants nothing back.
+    }
   };
-  return { draw, leave };
+  const finish = async (): Promise<void> => {
+    isOver = true;
+    await writing?.catch(() => {});
+    leave();
+  };
+  return { draw, finish, leave };
 }

@@ -29,6 +29,11 @@ const UNSAFE =
   // deno-lint-ignore no-control-regex
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}|\p{Co}/gu;
 const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+// What a variation selector 16 or a pair of regional indicators makes wide.
+const WIDE_GRAPHEME = /\p{Emoji}\ufe0f|^\p{Regional_Indicator}{2}$/u;
+// Emoji that are drawn as one: a family is as wide as one of its members. The parts of any other
+// cluster stand side by side, as the spacing vowels of Indic scripts do.
+const ONE_GLYPH = /\u200d|\p{Emoji_Modifier_Base}\p{Emoji_Modifier}/u;
 const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
 
 /** A visible stand-in for a character that must not reach the terminal. */
@@ -72,11 +77,13 @@ export function sanitizeText(text: string, maxWidth: number = DEFAULT_MAX_WIDTH)
 
 /** Terminal cells that one grapheme cluster takes. */
 function measureGrapheme(grapheme: string): number {
-  // A cluster is drawn as one glyph: a family emoji is as wide as one of its members.
+  if (WIDE_GRAPHEME.test(grapheme)) return 2;
+  const isOneGlyph = ONE_GLYPH.test(grapheme);
   let width = 0;
-  for (const character of grapheme) width = Math.max(width, unicodeWidth(character));
-  // A variation selector 16 or a pair of regional indicators makes a wide glyph.
-  if (/\ufe0f|^\p{Regional_Indicator}{2}$/u.test(grapheme)) width = 2;
+  for (const character of grapheme) {
+    const own = unicodeWidth(character);
+    width = isOneGlyph ? Math.max(width, own) : width + own;
+  }
   return width;
 }
 

@@ -263,6 +263,14 @@ export function renderText(
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
 }
 
+/** The lines that fit, the last of which says how many do not. */
+function cutLines(lines: readonly string[], room: number, paint: Paint): string[] {
+  if (lines.length <= room) return [...lines];
+  const kept = lines.slice(0, Math.max(0, room - 1));
+  const note = paint(` … ${lines.length - kept.length} more lines`, "dim");
+  return [...kept, note].slice(0, room);
+}
+
 /** The state as a frame of exactly the given size. */
 export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): Frame {
   const { columns: width, rows: height } = size;
@@ -273,7 +281,7 @@ export function renderFrame(state: State, size: TerminalSize, options: ViewOptio
   const all = { ...options, width, maxRows: Math.max(3, roomForRows) };
   const head = renderHead(state, overview, all);
   const body = renderBody(state, overview, all);
-  const content = [...head, ...body].slice(0, Math.max(0, height - 1));
+  const content = cutLines([...head, ...body], Math.max(0, height - 1), options.paint);
   while (content.length < height - 1) content.push("");
   const lines = [...content, options.paint(cutText(KEY_LINE, width), "dim")].slice(-height);
   return { lines: options.ascii ? lines.map(convertToAscii) : lines };

@@ -1,0 +1,347 @@
+// `--once --output json` of the real program against servers on loopback. What the figures must be
+// is worked out here from the raw text of the scrapes that the servers gave, by a few lines of
+// arithmetic that share nothing with the program.
+
+import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import {
+  type EndpointDocument,
+  findFreePort,
+  readDocument,
+  type ReportDocument,
+  runProgram,
+} from "./program_runs.ts";
+import { startVllmServer, type VllmServer, type VllmServerOptions } from "./vllm_server.ts";
+
+/** Time of the simulation between two scrapes, in seconds: enough requests end in it. */
+const SIMULATED_STEP = 30;
+
+const HEADERS = {
+  "content-type": "text/plain; version=1.0.0; charset=utf-8",
+  "cache-control": "no-transform",
+};
+
+/** What a server said, and when, in seconds. */
+interface Said {
+  readonly at: number;
+  readonly text: string;
+}
+
+interface RecordedServer {
+  readonly server: VllmServer;
+  readonly said: readonly Said[];
+}
+
+/** A server that keeps what it says, and in which half a minute goes by between two scrapes. */
+async function startRecordedServer(options: VllmServerOptions): Promise<RecordedServer> {
+  const said: Said[] = [];
+  const server = await startVllmServer({
+    warmUp: 120,
+    elapsed: () => said.length * SIMULATED_STEP,
+    state: (_request, body) => {
+      said.push({ at: performance.now() / 1000, text: new TextDecoder().decode(body) });
+      return new Response(body, { headers: HEADERS });
+    },
+    ...options,
+  });
+  return { server, said };
+}
+
+/** Series of exactly that name: the labels as text, and the value. */
+function listSeries(text: string, name: string): (readonly [labels: string, value: number])[] {
+  const found = text.split("\n").flatMap((line): (readonly [string, number])[] => {
+    const match = /^([\w:]+)\{(.*)\} (\S+)$/.exec(line);
+    return match?.[1] === name ? [[match[2], Number(match[3])]] : [];
+  });
+  assert(found.length > 0, `no series ${name}`);
+  return found;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function sumSeries(text: string, name: string): number {
+  return sum(listSeries(text, name).map(([, value]) => value));
+}
+
+/** What the counter grew by between a server's two scrapes, all engines together. */
+function measureGrowth({ said }: RecordedServer, name: string): number {
+  return sumSeries(said[1].text, name) - sumSeries(said[0].text, name);
+}
+
+/** The 95th percentile of what was observed between the scrapes, all engines and servers merged. */
+function mergeP95(servers: readonly RecordedServer[], name: string): number {
+  const counts = new Map<number, number>();
+  for (const { said } of servers) {
+    for (const [sign, { text }] of [[-1, said[0]], [1, said[1]]] as const) {
+      for (const [labels, value] of listSeries(text, `${name}_bucket`)) {
+        const bound = Number(/le="([^"]*)"/.exec(labels)?.[1].replace("+Inf", "Infinity"));
+        counts.set(bound, (counts.get(bound) ?? 0) + sign * value);
+      }
+    }
+  }
+  const buckets = [...counts].sort(([a], [b]) => a - b);
+  const rank = 0.95 * buckets[buckets.length - 1][1];
+  const index = buckets.findIndex(([, count]) => count >= rank);
+  const [upper, above] = buckets[index];
+  const [lower, below] = index === 0 ? [0, 0] : buckets[index - 1];
+  assert(Number.isFinite(upper), "the test wants a percentile inside the buckets");
+  return lower + (upper - lower) * (rank - below) / (above - below);
+}
+
+/** Whether all that the document says in total is what the scrapes say. */
+function checkTotals(document: ReportDocument, servers: readonly RecordedServer[]): void {
+  const { total } = document;
+  const texts = servers.map(({ said }) => said[1].text);
+  assertEquals(
+    total.running,
+    sum(texts.map((text) => sumSeries(text, "vllm:num_requests_running"))),
+  );
+  assertEquals(
+    total.waiting,
+    sum(texts.map((text) => sumSeries(text, "vllm:num_requests_waiting"))),
+  );
+  const usages = texts.flatMap((text) => listSeries(text, "vllm:kv_cache_usage_perc"));
+  assertEquals(total.kvCacheUsageRatioMax, Math.max(...usages.map(([, value]) => value)));
+
+  const rates = [
+    ["generationTokensPerSecond", "vllm:generation_tokens_total"],
+    ["promptTokensPerSecond", "vllm:prompt_tokens_total"],
+    ["requestsPerSecond", "vllm:request_success_total"],
+  ] as const;
+  for (const [key, name] of rates) {
+    const perServer = servers.map((recorded) =>
+      measureGrowth(recorded, name) / (recorded.said[1].at - recorded.said[0].at)
+    );
+    const wanted = sum(perServer);
+    assert(wanted > 0, `${name} does not grow`);
+    const got = total.lastPoll[key];
+    assert(got !== null, `${key} is null: ${JSON.stringify(total.lastPoll.reasons)}`);
+    assertAlmostEquals(got / wanted, 1, 0.05, `${key}: ${got}, not ${wanted}`);
+    assertEquals(total.lastMinute[key], got, "the minute has only this poll in it");
+  }
+  const latencies = [
+    ["ttft", "vllm:time_to_first_token_seconds"],
+    ["itl", "vllm:inter_token_latency_seconds"],
+  ] as const;
+  for (const [key, name] of latencies) {
+    const wanted = mergeP95(servers, name);
+    const got = total.lastPoll.latency[key].p95;
+    assert(got !== null, `${key} is null`);
+    assertEquals(got.bound, "");
+    assertAlmostEquals(got.seconds / wanted, 1, 1e-9, `${key}: ${got.seconds}, not ${wanted}`);
+    assertEquals(
+      total.lastPoll.latency[key].samples,
+      sum(servers.map((recorded) => measureGrowth(recorded, `${name}_count`))),
+    );
+  }
+}
+
+/** Whether each replica's rates are its own engine's growth over its own span. */
+function checkReplicas(document: ReportDocument, servers: readonly RecordedServer[]): void {
+  for (const { server, said } of servers) {
+    const rows = document.replicas.filter(({ url }) => url === `${server.url}/metrics`);
+    const growth = (engine: string): number => {
+      const [before, after] = said.map(({ text }) =>
+        listSeries(text, "vllm:generation_tokens_total")
+          .find(([labels]) => labels.includes(`engine="${engine}"`))?.[1] ?? NaN
+      );
+      return after - before;
+    };
+    for (const { engine, figures } of rows) {
+      const { generationTokensPerSecond, spanSeconds } = figures?.lastPoll ?? {};
+      assert(typeof generationTokensPerSecond === "number" && typeof spanSeconds === "number");
+      assertAlmostEquals(generationTokensPerSecond * spanSeconds, growth(engine ?? ""), 1e-6);
+    }
+  }
+}
+
+const LLAMA = { model: "meta-llama/Llama-3.1-8B-Instruct" };
+const SLOW_LLAMA = { ...LLAMA, slowness: 3 };
+
+Deno.test("--once --output json gives the figures of the two raw scrapes", async () => {
+  const fleets = await Promise.all([
+    Promise.all([startRecordedServer({ engines: [LLAMA] })]),
+    Promise.all([startRecordedServer({ engines: [LLAMA, SLOW_LLAMA] })]),
+    Promise.all(
+      [1, 2, 3, 4].map((seed) =>
+        startRecordedServer({ seed, engines: [seed === 3 ? SLOW_LLAMA : LLAMA] })
+      ),
+    ),
+  ]);
+  try {
+    await Promise.all(fleets.map(async (fleet, index) => {
+      const urls = fleet.map(({ server }) => server.url);
+      const outcome = await runProgram([
+        ...urls,
+        "--once",
+        "--interval",
+        "1.5",
+        "--output",
+        "json",
+      ]);
+      assertEquals([outcome.code, outcome.stderr], [0, ""]);
+      const document = readDocument(outcome.stdout);
+      const engineCount = [1, 2, 4][index];
+      assertEquals(document.replicas.length, engineCount);
+      assertEquals(document.total.replicas, engineCount);
+      assert(document.replicas.every(({ status }) => status === "OK"), outcome.stdout);
+      assertEquals(new Set(document.replicas.map(({ name }) => name)).size, engineCount);
+      checkTotals(document, fleet);
+      checkReplicas(document, fleet);
+      for (const { server } of fleet) {
+        assertEquals(server.requests, ["GET /metrics", "GET /metrics"]);
+      }
+    }));
+  } finally {
+    await Promise.all(fleets.flat().map(({ server }) => server.close()));
+  }
+});
+
+Deno.test("--once --interval 0 asks once and says why there are no rates", async () => {
+  const server = await startVllmServer({ warmUp: 60, engines: [LLAMA, SLOW_LLAMA] });
+  try {
+    const { code, stdout } = await runProgram(
+      [server.url, "--once", "--interval", "0", "--output", "json"],
+    );
+    assertEquals(code, 0);
+    const { replicas, total } = readDocument(stdout);
+    assertEquals(server.requests, ["GET /metrics"]);
+    for (const figures of [total, ...replicas.map((replica) => replica.figures)]) {
+      assert(figures !== null);
+      assert(figures.running !== null, "gauges need one scrape only");
+      for (const window of [figures.lastPoll, figures.lastMinute]) {
+        assertEquals(window.generationTokensPerSecond, null);
+        assertEquals(window.reasons?.generationTokensPerSecond, "first_scrape");
+        assertEquals(window.requestsPerSecond, null);
+        assertEquals(window.reasons?.requestsPerSecond, "first_scrape");
+        assertEquals(window.latency.ttft.p95, null);
+        assertEquals(window.latency.ttft.reasons?.p95, "first_scrape");
+      }
+    }
+  } finally {
+    await server.close();
+  }
+});
+
+/** What a server that fails is, and the kind of failure that the program must see. */
+const FAULTS: Readonly<
+  Record<string, { readonly kind: string; readonly server: VllmServerOptions }>
+> = {
+  refusing: { kind: "refused", server: { state: "refusing" } },
+  failing: { kind: "server_error", server: { state: "failing" } },
+  loading: { kind: "server_error", server: { state: "loading" } },
+  hanging: { kind: "timeout", server: { state: "hanging" } },
+  dripping: { kind: "timeout", server: { state: "dripping" } },
+  html: { kind: "html", server: { state: "html" } },
+  empty: { kind: "empty", server: { state: "empty" } },
+  cut: { kind: "truncated", server: { state: "cut" } },
+  reset: { kind: "truncated", server: { state: "reset" } },
+  locked: { kind: "unauthorized", server: { authorization: "Bearer other" } },
+  missing: { kind: "not_found", server: { state: () => new Response("no", { status: 404 }) } },
+  moved: {
+    kind: "redirect",
+    server: { state: () => Response.redirect("http://127.0.0.2:9/metrics", 307) },
+  },
+};
+
+/** Time limit of one scrape in the test below, in seconds. */
+const TIMEOUT = 3;
+const INTERVAL = 0.5;
+/** What starting the program may take on a busy machine; less than another `TIMEOUT`. */
+const START_SLACK = 2.3;
+
+/** Whether the message is one sentence that begins with what was asked and says what to do. */
+function checkMessage({ url, failure }: EndpointDocument): void {
+  const message = failure?.message ?? "";
+  assert(message.includes(`"${url}"`), `${message} lacks the URL ${url}`);
+  assertMatch(message, /^.+: .+[^.]$/, "a failure and a next step");
+  assert(!/\n/.test(message) && message.length < 250, message);
+}
+
+Deno.test("--once leaves the others alone when servers fail in every way", async () => {
+  const good = await Promise.all([
+    startVllmServer({ warmUp: 60, engines: [LLAMA, LLAMA] }),
+    startVllmServer({ warmUp: 60, seed: 2, engines: [LLAMA] }),
+  ]);
+  const bad = await Promise.all(
+    Object.values(FAULTS).map(({ server }) => startVllmServer({ warmUp: 20, ...server })),
+  );
+  try {
+    const [first, ...rest] = good.map(({ url }) => url);
+    const { code, stdout, stderr, wall } = await runProgram([
+      ...[first, ...bad.map(({ url }) => url), ...rest],
+      ...["--once", "--output", "json", "--timeout", `${TIMEOUT}`, "--interval", `${INTERVAL}`],
+    ]);
+    assertEquals([code, stderr], [1, ""]);
+    assert(wall < TIMEOUT + INTERVAL + START_SLACK, `took ${wall} s`);
+    const { endpoints, replicas, total } = readDocument(stdout);
+
+    const kinds = Object.keys(FAULTS).map((name, index) => {
+      const endpoint = endpoints.find(({ url }) => url === `${bad[index].url}/metrics`);
+      assert(endpoint?.failure, `${name} has not failed`);
+      checkMessage(endpoint);
+      assertEquals(endpoint.status, "DOWN");
+      return [name, endpoint.failure.kind];
+    });
+    assertEquals(kinds, Object.entries(FAULTS).map(([name, { kind }]) => [name, kind]));
+
+    const up = replicas.filter(({ status }) => status === "OK");
+    assertEquals(up.map(({ url }) => new URL(url).origin), [first, first, rest[0]]);
+    for (const { figures } of up) {
+      const span = figures?.lastPoll.spanSeconds ?? Infinity;
+      assert(span < TIMEOUT - 1, `its rates are over ${span} s: it waited for the others`);
+    }
+    assertEquals(total.replicaCounts, {
+      total: up.length + bad.length,
+      up: up.length,
+      stale: 0,
+      down: bad.length,
+      pending: 0,
+    });
+    assertEquals(total.replicas, up.length);
+    assertEquals(total.running, sum(up.map(({ figures }) => figures?.running ?? NaN)));
+    const rates = up.map(({ figures }) => figures?.lastPoll.generationTokensPerSecond ?? NaN);
+    assertAlmostEquals(total.lastPoll.generationTokensPerSecond ?? NaN, sum(rates), 1e-6);
+    assert(replicas.every(({ status, figures }) => status === "OK" || figures === null));
+    for (const server of [...good, ...bad]) assertEquals(server.violations, []);
+  } finally {
+    await Promise.all([...good, ...bad].map((server) => server.close()));
+  }
+});
+
+Deno.test("--once shows failures in words in every other form too", async () => {
+  const server = await startVllmServer({ warmUp: 60 });
+  const dead = `127.0.0.1:${findFreePort()}`;
+  try {
+    const outcomes = await Promise.all(
+      ["--table", "--detail"].map((form) =>
+        runProgram([server.url, dead, "--once", "--interval", "0.5", form])
+      ),
+    );
+    for (const { code, stdout } of outcomes) {
+      assertEquals(code, 1);
+      assertMatch(stdout, /CRITICAL .*1 of 2 up/);
+      assert(stdout.includes(`DOWN  "http://${dead}/metrics" refused the connection: `), stdout);
+    }
+  } finally {
+    await server.close();
+  }
+});
+
+Deno.test("--once takes two spellings of one URL for one server", async () => {
+  const server = await startVllmServer({ warmUp: 60 });
+  const { port } = server;
+  try {
+    const { code, stdout } = await runProgram([
+      ...[`http://127.0.0.1:${port}`, `127.0.0.1:${port}/`, `HTTP://127.0.0.1:${port}/metrics`],
+      ...["--once", "--interval", "0", "--output", "json"],
+    ]);
+    assertEquals(code, 0);
+    const { endpoints, replicas, total } = readDocument(stdout);
+    assertEquals([endpoints.length, replicas.length, total.replicas], [1, 1, 1]);
+    assertEquals(server.requests, ["GET /metrics"]);
+  } finally {
+    await server.close();
+  }
+});

@@ -1,0 +1,142 @@
+// The scan of the real program: which ports it finds servers on, what it says of the others, and
+// that it asks for nothing but their metrics.
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
+import { startVllmServer } from "./vllm_server.ts";
+
+const ONCE = ["--once", "--interval", "0", "--output", "json"];
+
+/** Ports of the range that is scanned. */
+const PORTS = 8;
+
+const LLAMA_CPP = [
+  "# TYPE llamacpp:prompt_tokens_total counter",
+  "llamacpp:prompt_tokens_total 12",
+  "# TYPE llamacpp:requests_processing gauge",
+  "llamacpp:requests_processing 1",
+  "",
+].join("\n");
+
+/** Something on loopback that answers every request so, and keeps what it was asked. */
+function startOther(
+  port: number,
+  answer: () => Response,
+): { readonly asked: readonly string[]; readonly close: () => Promise<void> } {
+  const asked: string[] = [];
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port, onListen: () => {} },
+    (request) => {
+      asked.push(`${request.method} ${new URL(request.url).pathname}`);
+      return answer();
+    },
+  );
+  return { asked, close: () => server.shutdown() };
+}
+
+/** A port that accepts connections and says nothing, ever. */
+function startSilent(port: number): { readonly close: () => Promise<void> } {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port });
+  const open: Deno.Conn[] = [];
+  const accepting = (async () => {
+    for await (const connection of listener) open.push(connection);
+  })();
+  return {
+    close: async () => {
+      listener.close();
+      await accepting.catch(() => {});
+      open.forEach((connection) => connection.close());
+    },
+  };
+}
+
+Deno.test("a scan finds the vLLM servers of a range and names what else is there", async () => {
+  const first = findFreePorts(PORTS);
+  const plain = { "content-type": "text/plain" };
+  const servers = [
+    await startVllmServer({ port: first + 1, warmUp: 60 }),
+    await startVllmServer({ port: first + 4, warmUp: 60, seed: 2 }),
+  ];
+  const others = [
+    startOther(first + 2, () => new Response(LLAMA_CPP, { headers: plain })),
+    startOther(first + 5, () => new Response("{}", { status: 404 })),
+  ];
+  const silent = startSilent(first + 6);
+  const range = ["--port-range", `${first}-${first + PORTS - 1}`];
+  try {
+    const outcomes = await Promise.all([
+      runProgram([...range, ...ONCE]),
+      runProgram([...range, ...ONCE, "--auto", "--host", "127.0.0.1"], {
+        // A scanned server is not to be sent what was meant for one that is named.
+        environment: { VLLM_HTOP_TOKEN: "never-to-be-sent" },
+      }),
+    ]);
+    for (const [index, { code, stdout, stderr, wall }] of outcomes.entries()) {
+      assertEquals([code, stderr], [0, ""]);
+      const { endpoints, notices, total } = readDocument(stdout);
+      const host = index === 0 ? "localhost" : "127.0.0.1";
+      assertEquals(
+        endpoints.map(({ url }) => url),
+        [first + 1, first + 4].map((port) => `http://${host}:${port}/metrics`),
+      );
+      assertEquals(total.replicas, 2);
+      assertEquals(notices, [
+        `port ${first + 2}: llama.cpp, not vLLM`,
+        `port ${first + 5}: no metrics page, not vLLM`,
+        `port ${first + 6}: no answer, not vLLM`,
+      ]);
+      assert(wall < 6, `took ${wall} s`);
+    }
+    for (const server of servers) {
+      assertEquals(server.violations, []);
+      // The scan, and the one scrape, of two runs.
+      assertEquals(server.requests, Array(4).fill("GET /metrics"));
+    }
+    for (const { asked } of others) assertEquals(asked, Array(2).fill("GET /metrics"));
+  } finally {
+    await Promise.all([...servers, ...others, silent].map((server) => server.close()));
+  }
+});
+
+Deno.test("a scan sends no credentials", async () => {
+  const first = findFreePorts(1);
+  const server = await startVllmServer({ port: first, authorization: "Bearer anything" });
+  try {
+    const { code, stdout, stderr } = await runProgram(
+      ["--auto", "--port-range", `${first}`, ...ONCE],
+      { environment: { VLLM_HTOP_TOKEN: "anything" } },
+    );
+    assertEquals([code, stdout], [1, ""], "with the token it would be found");
+    assertMatch(stderr, new RegExp(`port ${first}: wants credentials`));
+    assertEquals(server.requests, ["GET /metrics"]);
+  } finally {
+    await server.close();
+  }
+});
+
+Deno.test("--auto fails where nothing is found, and says where it looked", async () => {
+  const first = findFreePorts(3);
+  const range = `${first}-${first + 2}`;
+  const { code, stdout, stderr } = await runProgram(["--auto", "--port-range", range]);
+  assertEquals([code, stdout], [1, ""]);
+  assertEquals(
+    stderr,
+    `vllm-htop: no vLLM server answers on localhost, ports ${first} to ${first + 2}\n`,
+  );
+});
+
+Deno.test("without --auto an empty scan falls back to port 8000 and names the demo", async () => {
+  const first = findFreePorts(3);
+  const range = `${first}-${first + 2}`;
+  const { code, stdout } = await runProgram(
+    ["--port-range", range, ...ONCE, "--timeout", "0.5"],
+  );
+  const { endpoints, notices } = readDocument(stdout);
+  assertEquals(endpoints.map(({ url }) => url), ["http://localhost:8000/metrics"]);
+  assertEquals(code, endpoints[0].failure === null ? 0 : 1);
+  assertEquals(notices.length, 1);
+  assertMatch(
+    notices[0],
+    new RegExp(`^no vLLM server answers on localhost, ports ${first} to ${first + 2}; .*--demo$`),
+  );
+});

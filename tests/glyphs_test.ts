@@ -1,0 +1,68 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { createPaint } from "../lib/frame.ts";
+import { convertToAscii, drawBar } from "../lib/glyphs.ts";
+import { measureWidth, sanitizeText } from "../lib/text.ts";
+
+Deno.test("drawBar() draws the share", () => {
+  assertEquals(drawBar(0, 8), "░░░░░░░░");
+  assertEquals(drawBar(0.5, 8), "▇▇▇▇░░░░");
+  assertEquals(drawBar(1, 8), "▇▇▇▇▇▇▇▇");
+  assertEquals(drawBar(0.5, 0), "");
+});
+
+Deno.test("drawBar() is full only at 1 and empty only at 0", () => {
+  assertEquals(drawBar(1e-9, 8), "▇░░░░░░░");
+  assertEquals(drawBar(0.999_999, 8), "▇▇▇▇▇▇▇░");
+});
+
+Deno.test("drawBar() keeps its width beyond 0 and 1", () => {
+  assertEquals(drawBar(-0.5, 4), "░░░░");
+  assertEquals(drawBar(1.5, 4), "▇▇▇▇");
+  assertEquals(drawBar(Infinity, 4), "▇▇▇▇");
+  fc.assert(fc.property(
+    fc.double({ noNaN: true }),
+    fc.integer({ min: 0, max: 60 }),
+    (ratio, width) => {
+      const bar = drawBar(ratio, width);
+      assertEquals(measureWidth(bar), width);
+      assert(/^▇*░*$/.test(bar));
+    },
+  ));
+});
+
+Deno.test("drawBar() rises with the ratio", () => {
+  const ratio = fc.double({ min: 0, max: 1, noNaN: true });
+  const full = (bar: string): number => bar.replaceAll("░", "").length;
+  fc.assert(fc.property(ratio, ratio, (a, b) => {
+    const [low, high] = [Math.min(a, b), Math.max(a, b)];
+    assert(full(drawBar(low, 24)) <= full(drawBar(high, 24)));
+  }));
+});
+
+Deno.test("convertToAscii() has a stand-in for everything that is drawn", () => {
+  assertEquals(
+    convertToAscii("● OK … KV ▇▇░ — a–b · ≈ 1 × 2 ÷ 3 −1 ‘x’ ▌"),
+    "* OK ~ KV ##. - a-b | ~ 1 x 2 / 3 -1 'x' >",
+  );
+  assertEquals(convertToAscii("plain"), "plain");
+});
+
+Deno.test("convertToAscii() keeps styles and the width of foreign text", () => {
+  const paint = createPaint("color");
+  const line = paint("模型", "alert") + paint(" é 😀 … ", "dim");
+  const expected = paint("????", "alert") + paint(" ? ?? ~ ", "dim");
+  assertEquals(convertToAscii(line), expected);
+});
+
+Deno.test("convertToAscii() gives ASCII of the same width", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 30 }), (text) => {
+      const safe = sanitizeText(text) + "▇░—…";
+      const ascii = convertToAscii(safe);
+      assert(/^[\x20-\x7e]*$/.test(ascii), ascii);
+      assertEquals(measureWidth(ascii), measureWidth(safe));
+    }),
+    { numRuns: 2000 },
+  );
+});

@@ -1,0 +1,248 @@
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { parseEndpointUrl } from "../lib/endpoint_url.ts";
+import type { Endpoint } from "../lib/model.ts";
+import { createOverview, readUptime, shortenModelName } from "../lib/overview.ts";
+import type { State } from "../lib/state.ts";
+import {
+  advance,
+  createEndpoint,
+  createFailed,
+  createScraped,
+  encode,
+  MODEL,
+  readGzip,
+  type Series,
+  START_EPOCH,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
+import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+
+const PORTS = [8000, 8001, 8002].map((port) => createEndpoint(port));
+
+function readEndpoint(url: string): Endpoint {
+  const typed = parseEndpointUrl(url);
+  if ("error" in typed) throw new Error(typed.error);
+  return typed.endpoint;
+}
+
+/** One engine that runs so many requests and has finished so many. */
+function say(running: number, finished = 0, more: readonly Series[] = []): string {
+  return writeEngine([
+    ["num_requests_running", running],
+    ['request_success_total{finished_reason="stop"}', finished],
+    ...more,
+  ]);
+}
+
+/** A state after every endpoint has answered with one of the texts, in turn. */
+function answerOnce(endpoints: readonly Endpoint[], texts: readonly string[]): State {
+  return advance(
+    startState(endpoints),
+    1,
+    endpoints.map((endpoint, i) => createScraped(endpoint, 0.5, encode(texts[i % texts.length]))),
+  );
+}
+
+const namesOf = (state: State): string[] => createOverview(state).rows.map(({ name }) => name);
+
+// ---- Names.
+
+Deno.test("createOverview() names rows by model and place", () => {
+  assertEquals(namesOf(answerOnce(PORTS.slice(0, 2), [say(1)])), [
+    "Llama-3.1-8B-Instruct :8000",
+    "Llama-3.1-8B-Instruct :8001",
+  ]);
+  const hosts = [createEndpoint(8000, "gpu1"), createEndpoint(8000, "gpu2")];
+  assertEquals(namesOf(answerOnce(hosts, [say(1)])), [
+    "Llama-3.1-8B-Instruct gpu1:8000",
+    "Llama-3.1-8B-Instruct gpu2:8000",
+  ]);
+  const engines = ["0", "1"].map((engine) => writeEngine([["num_requests_running", 1]], { engine }))
+    .join("");
+  assertEquals(namesOf(answerOnce(PORTS.slice(0, 1), [engines])), [
+    "Llama-3.1-8B-Instruct :8000 e0",
+    "Llama-3.1-8B-Instruct :8000 e1",
+  ]);
+  assertEquals(namesOf(startState(PORTS.slice(0, 2))), [":8000", ":8001"]);
+});
+
+Deno.test("createOverview() names models in full whose last parts are the same", () => {
+  const texts = ["a/Chat", "b/Chat"].map((model) =>
+    writeEngine([["num_requests_running", 1]], { model })
+  );
+  assertEquals(namesOf(answerOnce(PORTS.slice(0, 2), texts)), ["a/Chat :8000", "b/Chat :8001"]);
+});
+
+Deno.test("createOverview() tells endpoints of one address apart by their paths", () => {
+  const endpoints = ["http://proxy:80/a", "http://proxy:80/b"].map(readEndpoint);
+  assertEquals(new Set(namesOf(answerOnce(endpoints, [say(1)]))).size, 2);
+});
+
+Deno.test("createOverview() names a socket by its path", () => {
+  const [name] = namesOf(answerOnce([readEndpoint("unix:/run/vllm.sock")], [say(1)]));
+  assertEquals(name, "Llama-3.1-8B-Instruct /run/vllm.sock");
+});
+
+Deno.test("createOverview() gives every row a name of its own", () => {
+  const url = fc.tuple(
+    fc.constantFrom("localhost", "gpu1", "10.0.0.1", "[::1]"),
+    fc.constantFrom(8000, 8001),
+    fc.constantFrom("", "/a", "/b", "/a/b"),
+  ).map(([host, port, path]) => `http://${host}:${port}${path}`);
+  const anyUrl = fc.oneof({ weight: 8, arbitrary: url }, {
+    weight: 1,
+    arbitrary: fc.constantFrom("unix:/run/a.sock", "unix:/run/b.sock"),
+  });
+  const models = fc.array(fc.constantFrom("a/Chat", "b/Chat", "Chat", "x"), { minLength: 1 });
+  const engines = fc.integer({ min: 0, max: 3 });
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(anyUrl, { minLength: 1, maxLength: 5 }),
+      models,
+      engines,
+      (urls, names, count) => {
+        const texts = names.map((model) =>
+          Array.from(
+            { length: count },
+            (_, i) => writeEngine([["num_requests_running", 1]], { model, engine: String(i) }),
+          ).join("")
+        );
+        const found = namesOf(answerOnce(urls.map(readEndpoint), texts));
+        assertEquals(new Set(found).size, found.length, found.join(", "));
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+Deno.test("shortenModelName() takes the last part", () => {
+  assertEquals(shortenModelName(MODEL), "Llama-3.1-8B-Instruct");
+  assertEquals(shortenModelName("/models/qwen/"), "qwen");
+  assertEquals(shortenModelName("plain"), "plain");
+  assertEquals(shortenModelName("/"), "/");
+});
+
+// ---- What counts.
+
+Deno.test("createOverview() keeps what is not current out of every total", () => {
+  const state = watchTroubledFleet();
+  const { rows, total, groups, counts } = createOverview(state);
+  assertEquals(rows.map(({ status }) => status), ["OK", "STALE", "DOWN", "OK", "OK", "DOWN"]);
+  assertEquals(counts, { total: 6, up: 3, stale: 1, down: 2, pending: 0 });
+  assertEquals(total.figures.replicaCount, 3);
+  const up = rows.filter(({ status }) => status === "OK");
+  const sum = (read: (row: typeof rows[number]) => number | null): number =>
+    up.reduce((all, row) => all + (read(row) ?? NaN), 0);
+  assertEquals(total.figures.running, { value: sum(({ figures }) => figures.running.value) });
+  assertAlmostEquals(
+    total.figures.lastPoll.generationTokensPerSecond.value ?? NaN,
+    sum(({ figures }) => figures.lastPoll.generationTokensPerSecond.value),
+    1e-9,
+  );
+  assertEquals(groups.map(({ modelName, figures }) => [modelName, figures.replicaCount]), [
+    ["meta-llama/Llama-3.1-8B-Instruct", 1],
+    ["Qwen/Qwen3-32B", 2],
+  ]);
+});
+
+Deno.test("createOverview() shows a stale row with its age, and nothing of one that is down", () => {
+  const { rows } = createOverview(watchTroubledFleet());
+  const [, stale, down, , , never] = rows;
+  assertAlmostEquals(stale.age ?? NaN, 64.1 - 56.01, 1e-9);
+  assert(stale.figures.running.value !== null);
+  assertEquals(stale.requestShare, { value: null, reason: "stale" });
+  assertAlmostEquals(down.age ?? NaN, 64.1 - 18.02, 1e-9);
+  assertEquals(down.figures.replicaCount, 0);
+  assertEquals(down.figures.running, { value: null, reason: "missing" });
+  // What it served is still known.
+  assertEquals(down.replica?.sample.modelName, "Qwen/Qwen3-32B");
+  assertEquals([never.age, never.replica, never.figures.replicaCount], [null, null, 0]);
+});
+
+Deno.test("createOverview() has pending rows before the first answer", () => {
+  const { rows, counts, groups, total } = createOverview(startState(PORTS));
+  assertEquals(rows.map(({ status }) => status), ["PENDING", "PENDING", "PENDING"]);
+  assertEquals([counts.pending, counts.up, groups.length], [3, 0, 0]);
+  assertEquals(total.figures.replicaCount, 0);
+});
+
+Deno.test("createOverview() shows a server that has no engine yet as INIT", () => {
+  const state = answerOnce(PORTS.slice(0, 1), ["# TYPE vllm:num_requests_running gauge\n"]);
+  const { rows, counts } = createOverview(state);
+  assertEquals(rows.map(({ status, replica }) => [status, replica]), [["INIT", null]]);
+  assertEquals(counts.up, 1);
+});
+
+Deno.test("createOverview() counts engines that are starting or asleep", async () => {
+  const cold = await readGzip("scenarios/multiprocess-cold/cold.prom.gz");
+  const asleep = say(0, 0, [['engine_sleep_state{sleep_state="discard_all"}', 1]]);
+  const state = advance(startState(PORTS.slice(0, 2)), 1, [
+    createScraped(PORTS[0], 0.5, cold),
+    createScraped(PORTS[1], 0.5, encode(asleep)),
+  ]);
+  const { rows, counts, total } = createOverview(state);
+  assertEquals(rows.map(({ status }) => status), ["INIT", "INIT", "SLEEP"]);
+  assertEquals(counts.up, 3);
+  assertEquals(total.figures.running, { value: 0, partial: true });
+});
+
+Deno.test("createOverview() takes one group for the total, and merges several", () => {
+  const { groups, total } = createOverview(watchFleet(2));
+  assert(groups.length === 1 && total === groups[0]);
+  const several = createOverview(watchFleet(3));
+  assertEquals([several.groups.length, several.total.modelName], [2, ""]);
+  assertEquals(several.total.figures.replicaCount, 3);
+});
+
+Deno.test("createOverview() shares add up to 1 in each group", () => {
+  const { rows, groups } = createOverview(watchFleet(4));
+  for (const { modelName } of groups) {
+    const own = rows.filter(({ replica }) => replica?.sample.modelName === modelName);
+    const sum = own.reduce((all, { requestShare }) => all + (requestShare.value ?? NaN), 0);
+    assertAlmostEquals(sum, 1, 1e-9);
+  }
+});
+
+Deno.test("createOverview() has no shares of nothing", () => {
+  const state = advance(answerOnce(PORTS.slice(0, 1), [say(1, 5)]), 3, [
+    createScraped(PORTS[0], 2.5, encode(say(1, 5))),
+  ]);
+  assertEquals(createOverview(state).rows[0].requestShare, { value: null, reason: "no_samples" });
+  const [row] = createOverview(answerOnce(PORTS.slice(0, 1), [say(1, 5)])).rows;
+  assertEquals(row.requestShare, { value: null, reason: "first_scrape" });
+});
+
+Deno.test("createOverview() names the owner of the fullest KV cache among those that count", () => {
+  const texts = [0.2, 0.9, 0.5].map((ratio) => say(1, 0, [["kv_cache_usage_perc", ratio]]));
+  const state = answerOnce(PORTS, texts);
+  assertEquals(createOverview(state).total.kvCacheMaxOwner?.place, ":8001");
+  const failed = advance(state, 2, [createFailed(PORTS[1], 1.5)]);
+  const { total } = createOverview(failed);
+  assertEquals(total.kvCacheMaxOwner?.place, ":8002");
+  assertEquals(total.figures.kvCache.maxRatio, { value: 0.5 });
+  assertEquals(createOverview(startState(PORTS)).total.kvCacheMaxOwner, null);
+});
+
+// ---- Uptime.
+
+Deno.test("readUptime() is the server's, where it is believable", () => {
+  const uptime = (text: string) => {
+    const state = answerOnce(PORTS.slice(0, 1), [say(1) + text]);
+    return readUptime(state.endpoints[0], state);
+  };
+  assertEquals(uptime(`process_start_time_seconds ${START_EPOCH - 99}\n`), { value: 100 });
+  const created = writeEngine([["generation_tokens_created", START_EPOCH - 49]]);
+  assertEquals(uptime(created), { value: 50 });
+  assertEquals(uptime(`process_start_time_seconds ${START_EPOCH - 99}\n` + created), {
+    value: 100,
+  });
+  assertEquals(uptime(""), { value: null, reason: "missing" });
+  for (const start of [0, START_EPOCH + 3600]) {
+    const text = `process_start_time_seconds ${start}\n`;
+    assertEquals(uptime(text), { value: null, reason: "unsupported" });
+  }
+  const nothing = startState(PORTS);
+  assertEquals(readUptime(nothing.endpoints[0], nothing), { value: null, reason: "missing" });
+});

@@ -1,0 +1,124 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { COLUMNS, type TableLine } from "../lib/columns.ts";
+import type { Paint } from "../lib/frame.ts";
+import { createOverview } from "../lib/overview.ts";
+import type { State } from "../lib/state.ts";
+import { chooseColumns, renderTable } from "../lib/table_view.ts";
+import { measureWidth } from "../lib/text.ts";
+import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+
+const plain: Paint = (text) => text;
+
+function render(state: State, width = 320, maxRows = 100): readonly string[] {
+  return renderTable(createOverview(state), { width, maxRows, paint: plain });
+}
+
+function chooseIds(lines: readonly TableLine[], width: number): string[] {
+  return chooseColumns(lines, width).columns.map(({ id }) => id);
+}
+
+Deno.test("chooseColumns() gives way in the order of priority", () => {
+  const lines = createOverview(watchFleet(4)).rows;
+  let last = chooseIds(lines, 400);
+  for (let width = 400; width >= 1; width--) {
+    const ids = chooseIds(lines, width);
+    assert(ids.length <= last.length, `${width}`);
+    const gone = last.filter((id) => !ids.includes(id));
+    const lowest = Math.min(
+      ...gone.map((id) => COLUMNS.find((column) => column.id === id)?.priority ?? NaN),
+    );
+    for (const { id, priority } of COLUMNS) {
+      if (ids.includes(id)) assert(gone.length === 0 || priority < lowest, `${width}: ${id}`);
+    }
+    last = ids;
+  }
+  assertEquals(last, ["replica", "state", "running", "waiting", "kv"]);
+});
+
+Deno.test("chooseColumns() shortens the name once nothing else can go", () => {
+  const lines = createOverview(watchFleet(2)).rows;
+  const full = chooseColumns(lines, 400).nameWidth;
+  assertEquals(full, "Llama-3.1-8B-Instruct :8000".length);
+  assertEquals(chooseColumns(lines, 56).nameWidth, full);
+  assert(chooseColumns(lines, 45).nameWidth < full);
+  assertEquals(chooseColumns(lines, 1).nameWidth, 12);
+});
+
+Deno.test("renderTable() has a line for each row and one for all", () => {
+  const lines = render(watchFleet(2));
+  assertEquals(lines.length, 1 + 2 + 1);
+  assertMatch(lines[0], /^ REPLICA +STATE +RUN +WAIT +REQ\/S/);
+  assertMatch(lines[1], /^ Llama-3\.1-8B-Instruct :8000 +OK +\d+/);
+  assertMatch(lines[3], /^ ALL +\d+/);
+});
+
+Deno.test("renderTable() has a line for each model of several replicas", () => {
+  const lines = render(watchFleet(4));
+  assertEquals(lines.length, 1 + 5 + 3);
+  assertMatch(lines[6], /^ ALL Llama-3\.1-8B-Instruct /);
+  assertMatch(lines[7], /^ ALL Qwen3-32B /);
+  assertMatch(lines[8], /^ ALL +\d/);
+  // Not for one that has a single replica.
+  const three = render(watchFleet(3));
+  assertEquals(three.length, 1 + 3 + 2);
+});
+
+Deno.test("renderTable() marks what needs a look", () => {
+  const marks = render(watchTroubledFleet()).map((line) => line[0]).slice(1, 7);
+  assertEquals(marks, [" ", "▌", "▌", " ", " ", "▌"]);
+});
+
+Deno.test("renderTable() tells how many rows it leaves out", () => {
+  const lines = render(watchFleet(4), 320, 2);
+  assertEquals(lines.filter((line) => /:800\d/.test(line)).length, 2);
+  assertEquals(lines[3], " … 3 more rows");
+  // The totals are of all rows, whatever is in sight.
+  assertEquals(lines.at(-1), render(watchFleet(4)).at(-1));
+  assertEquals(render(watchFleet(4), 320, 0).filter((line) => /:800\d/.test(line)).length, 1);
+});
+
+Deno.test("renderTable() lines up under its headings", () => {
+  const lines = render(watchFleet(4), 200);
+  // A column that is aligned to the right ends where its heading ends.
+  for (const title of ["RUN", "WAIT", "REQ/S", "KV"]) {
+    const end = lines[0].indexOf(` ${title} `) + title.length;
+    assert(end > title.length, title);
+    for (const line of lines.slice(1)) {
+      assertMatch(line[end], /[\d%—+]/, `${title}: ${line}`);
+      assertEquals(line[end + 1] ?? " ", " ", `${title}: ${line}`);
+    }
+  }
+});
+
+Deno.test("renderTable() paints cells after it measured them", () => {
+  const painted: string[] = [];
+  const paint: Paint = (text, meaning) => {
+    painted.push(meaning);
+    return text === "" ? "" : `\x1b[1m${text}\x1b[22m`;
+  };
+  const overview = createOverview(watchTroubledFleet());
+  const options = { width: 160, maxRows: 100 };
+  const styled = renderTable(overview, { ...options, paint });
+  // deno-lint-ignore no-control-regex
+  const stripped = styled.map((line) => line.replace(/\x1b\[\d+m/g, "").trimEnd());
+  assertEquals(stripped, [...renderTable(overview, { ...options, paint: plain })]);
+  for (const meaning of ["heading", "ok", "warn", "alert", "dim", "name"]) {
+    assert(painted.includes(meaning), meaning);
+  }
+});
+
+Deno.test("renderTable() fits where it can", () => {
+  for (const state of [watchFleet(1), watchFleet(4), watchTroubledFleet()]) {
+    for (const width of [60, 80, 100, 120, 160, 200, 320]) {
+      for (const line of render(state, width)) assert(measureWidth(line) <= width, line);
+    }
+  }
+});
+
+Deno.test("renderTable() has dashes before the first answer", () => {
+  const [, row, all] = render(startState([createEndpoint(8000)]));
+  assertStringIncludes(row, "PENDING");
+  assertMatch(row, /— +— +—$/);
+  assertMatch(all, /^ ALL +— +— +—$/);
+});
