@@ -47,6 +47,10 @@ export interface Column {
   readonly align: "left" | "right";
   /** The column with the highest number goes first when the screen is narrow; 0 never goes. */
   readonly priority: number;
+  /** Cells that it takes at the least, so that columns do not move with each figure. */
+  readonly minWidth: number;
+  /** Whether it stands even where no line has a figure for it. */
+  readonly isEssential?: true;
   readonly readCell: (line: TableLine) => Cell;
 }
 
@@ -62,6 +66,13 @@ export const HIT_FAIR_RATIO: Ratio = 0.3;
 export const LONG_QUEUE = 5;
 
 const KV_BAR_WIDTH = 8;
+
+/** Widths that nearly all figures of their kind fit: `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`. */
+const RATE_WIDTH = 5;
+const LATENCY_WIDTH = 7;
+const PERCENT_WIDTH = 5;
+const STATE_WIDTH = 7;
+const COUNT_WIDTH = 3;
 
 const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
   PENDING: "dim",
@@ -121,6 +132,7 @@ function rateColumn(
     title,
     align: "right",
     priority: options.priority,
+    minWidth: RATE_WIDTH,
     readCell: ({ figures }) => plain(options.read(figures.lastPoll), formatQuantity),
   };
 }
@@ -140,6 +152,7 @@ function latencyColumn(
     title,
     align: "right",
     priority,
+    minWidth: LATENCY_WIDTH,
     readCell: ({ figures }) => plain(figures[window].latency[key][quantile], formatQuantile),
   };
 }
@@ -151,43 +164,67 @@ export const COLUMNS: readonly Column[] = [
     title: "REPLICA",
     align: "left",
     priority: 0,
+    minWidth: 0,
+    isEssential: true,
     readCell: ({ name, status }) => ({ text: name, meaning: status === null ? "heading" : "name" }),
   },
-  { id: "state", title: "STATE", align: "left", priority: 0, readCell: statusCell },
+  {
+    id: "state",
+    title: "STATE",
+    align: "left",
+    priority: 1,
+    minWidth: STATE_WIDTH,
+    isEssential: true,
+    readCell: statusCell,
+  },
   {
     id: "running",
     title: "RUN",
     align: "right",
-    priority: 0,
+    priority: 3,
+    minWidth: COUNT_WIDTH,
+    isEssential: true,
     readCell: ({ figures }) => plain(figures.running, formatCount),
   },
   {
     id: "waiting",
     title: "WAIT",
     align: "right",
-    priority: 0,
+    priority: 4,
+    minWidth: COUNT_WIDTH,
+    isEssential: true,
     readCell: ({ figures }) => ({
       text: formatReading(figures.waiting, formatCount),
       meaning: judgeWaiting(figures.waiting),
     }),
   },
-  rateColumn("requests", "REQ/S", { priority: 4, read: (window) => window.requestsPerSecond }),
+  rateColumn("requests", "REQ/S", { priority: 8, read: (window) => window.requestsPerSecond }),
   {
     id: "share",
     title: "SHARE@1m",
     align: "right",
-    priority: 10,
+    priority: 14,
+    minWidth: PERCENT_WIDTH,
     readCell: (line) =>
       line.status === null
         ? { text: "", meaning: "plain" }
         : plain(line.requestShare, formatPercent),
   },
-  { id: "kv_bar", title: "", align: "left", priority: 9, readCell: kvBarCell },
+  {
+    id: "kv_bar",
+    title: "",
+    align: "left",
+    priority: 13,
+    minWidth: KV_BAR_WIDTH,
+    readCell: kvBarCell,
+  },
   {
     id: "kv",
     title: "KV",
     align: "right",
-    priority: 0,
+    priority: 2,
+    minWidth: PERCENT_WIDTH,
+    isEssential: true,
     readCell: ({ figures }) => ({
       text: formatReading(figures.kvCache.maxRatio, formatPercent),
       meaning: judgeKvCache(figures.kvCache.maxRatio),
@@ -197,40 +234,41 @@ export const COLUMNS: readonly Column[] = [
     id: "cache",
     title: "CACHE",
     align: "right",
-    priority: 5,
+    priority: 9,
+    minWidth: PERCENT_WIDTH,
     readCell: ({ figures }) => ({
       text: formatReading(figures.lastPoll.prefixCacheHitRatio, formatPercent),
       meaning: judgeHitRatio(figures.lastPoll.prefixCacheHitRatio),
     }),
   },
   rateColumn("prompt", "PROMPT tok/s", {
-    priority: 6,
+    priority: 12,
     read: (window) => window.promptTokensPerSecond,
   }),
   rateColumn("computed", "COMPUTED tok/s", {
-    priority: 11,
+    priority: 15,
     read: (window) => window.computedPromptTokensPerSecond,
   }),
   rateColumn("output", "OUTPUT tok/s", {
-    priority: 3,
+    priority: 7,
     read: (window) => window.generationTokensPerSecond,
   }),
-  latencyColumn("ttft", "TTFT P95", { priority: 2 }),
-  latencyColumn("ttft", "@1m", { priority: 7, window: "lastMinute" }),
-  latencyColumn("itl", "ITL P95", { priority: 1 }),
-  latencyColumn("itl", "@1m", { priority: 8, window: "lastMinute" }),
-  latencyColumn("e2e", "E2E P95", { priority: 12 }),
-  latencyColumn("queue", "QUEUE P95", { priority: 13 }),
-  latencyColumn("tpot", "TPOT P95", { priority: 14 }),
+  latencyColumn("ttft", "TTFT P95", { priority: 6 }),
+  latencyColumn("ttft", "@1m", { priority: 10, window: "lastMinute" }),
+  latencyColumn("itl", "ITL P95", { priority: 5 }),
+  latencyColumn("itl", "@1m", { priority: 11, window: "lastMinute" }),
+  latencyColumn("e2e", "E2E P95", { priority: 16 }),
+  latencyColumn("queue", "QUEUE P95", { priority: 17 }),
+  latencyColumn("tpot", "TPOT P95", { priority: 18 }),
   rateColumn("preemptions", "PREEMPT/S", {
-    priority: 15,
+    priority: 19,
     read: (window) => window.preemptionsPerSecond,
   }),
 ];
 
 /** Whether any line has something to say in the column. */
 export function hasContent(column: Column, lines: readonly TableLine[]): boolean {
-  return column.priority === 0 || lines.some((line) => {
+  return column.isEssential === true || lines.some((line) => {
     const { text } = column.readCell(line);
     return text !== "" && text !== DASH;
   });

@@ -1,7 +1,7 @@
 /**
  * One replica in full: everything that is known of it, section by section.
  *
- * Layer 4, pure. Saturation, throughput, latency, prefix cache, requests,
+ * Layer 4, pure. Saturation, latency, throughput, prefix cache, requests,
  * speculative decoding, configuration, scrape. A section that the server does
  * not export is left out; a figure that has no value is a dash. Rows of a
  * section are laid out by `@cliffy/table`.
@@ -34,7 +34,7 @@ const KV_BAR_WIDTH = 24;
 const LATENCY_TITLES: Readonly<Record<LatencyKey, string>> = {
   ttft: "TTFT",
   itl: "ITL",
-  tpot: "TPOT per request",
+  tpot: "TPOT",
   e2e: "E2E",
   queue: "Queue",
   prefill: "Prefill",
@@ -178,7 +178,7 @@ function renderLatency(subject: Subject): string[] {
       show(subject, minute.samples, formatCount, "dim"),
     ];
   });
-  const heading = ["", "P50", "P95", "P99", "mean", "samples", "P95@1m", "samples@1m"];
+  const heading = ["", "P50", "P95", "P99", "mean", "n", "P95@1m", "n@1m"];
   return renderSection("Latency", [heading, ...rows], { paint: subject.paint, align: "right" });
 }
 
@@ -255,6 +255,11 @@ function renderSpeculation(subject: Subject): string[] {
   return [...section.slice(0, -1), `  By position @1m  ${text.join("  ")}`, ""];
 }
 
+/** A number with at most three decimals; other text as it is. */
+function shortenNumber(text: string): string {
+  return /^\d+\.\d{4,}$/.test(text) ? String(Number(Number(text).toFixed(3))) : text;
+}
+
 function renderConfiguration(subject: Subject): string[] {
   const { replica } = subject.row;
   if (replica === null) return [];
@@ -263,16 +268,15 @@ function renderConfiguration(subject: Subject): string[] {
   if (engine !== "") rows.push(["engine", engine]);
   for (const key of CONFIG_KEYS) {
     const value = cacheConfig.get(key);
-    if (value !== undefined && value !== "None") rows.push([key, value]);
+    if (value !== undefined && value !== "None") rows.push([key, shortenNumber(value)]);
   }
   return renderSection("Configuration", rows, subject);
 }
 
 function renderScrape(subject: Subject): string[] {
   const { state: known, status } = subject.row;
-  const { scrape, failure, history } = known;
+  const { scrape, history } = known;
   const rows: Cells[] = [["URL", describeUrl(known.endpoint)]];
-  if (failure !== null) rows.push(["Failed", subject.paint(failure.message, "alert")]);
   if (scrape !== null) {
     const size = `${formatBytes(scrape.bytes)}, ${formatCount(scrape.sampleCount)} samples`;
     rows.push(["Took", `${formatLatency(scrape.duration)} for ${size}, ${scrape.dialect} format`]);
@@ -302,8 +306,8 @@ export function renderDetail(row: Row, state: State, paint: Paint): readonly str
   if (row.replica === null) return renderScrape(subject);
   return [
     ...renderSaturation(subject),
-    ...renderThroughput(subject),
     ...renderLatency(subject),
+    ...renderThroughput(subject),
     ...renderPrefixCache(subject),
     ...renderRequests(subject),
     ...renderSpeculation(subject),

@@ -4,8 +4,8 @@
  * Layer 1, pure. The only place that rounds and the only one that knows
  * percent. An absent reading is a dash; a sum that not all parts could give
  * ends in `+` (that many, or more); a quantile that lies beyond a bound shows
- * the bound: `<10 ms`, `>80 s`. Three significant digits at the least, so that
- * no figure says more than was measured. Base units in.
+ * the bound: `<10 ms`, `>80 s`. Three significant digits, and two decimals at the
+ * most: no figure says more than was measured. Base units in.
  *
  * @module
  */
@@ -66,6 +66,7 @@ export function formatReading<T>(reading: Reading<T>, convert: (value: T) => str
 
 /** A count: whole below a million, with an SI prefix from there on. `12345`, `1.23M`. */
 export function formatCount(count: number): string {
+  if (!Number.isFinite(count)) return String(count);
   if (Math.abs(count) < 1e6) return String(Math.round(count));
   return formatQuantity(count);
 }

@@ -2,14 +2,15 @@
  * A frame: what the screen is to show, as lines of styled text.
  *
  * Layer 1, pure. Views say what a piece of text means (`ok`, `warn`, `alert`,
- * …); the theme here turns meanings into SGR sequences, by `@std/fmt/colors`.
+ * …); the theme here turns meanings into SGR sequences. They are written out:
+ * `@std/fmt/colors` paints nothing at all where `NO_COLOR` is set, bold included.
  * No meaning is told by colour alone: each has its word or sign beside it.
  * `terminal` writes frames; it alone knows other escape sequences.
  *
  * @module
  */
 
-import { bold, cyan, dim, green, inverse, red, setColorEnabled, yellow } from "@std/fmt/colors";
+import { cutText, measureWidth } from "./text.ts";
 
 /** What a piece of text means. */
 export type Meaning = "plain" | "title" | "heading" | "ok" | "warn" | "alert" | "dim" | "name";
@@ -26,35 +27,66 @@ export interface Frame {
   readonly lines: readonly string[];
 }
 
-const COLOR_STYLES: Readonly<Record<Meaning, (text: string) => string>> = {
-  plain: (text) => text,
-  title: bold,
-  heading: bold,
-  ok: green,
-  warn: yellow,
-  alert: (text) => bold(red(text)),
-  dim,
-  name: cyan,
+/** SGR parameters by meaning (ECMA-48, 8.3.117); none for text as it is. */
+type Theme = Readonly<Record<Meaning, string>>;
+
+const COLOR_THEME: Theme = {
+  plain: "",
+  title: "1",
+  heading: "1",
+  ok: "32",
+  warn: "33",
+  alert: "1;31",
+  dim: "2",
+  name: "36",
 };
 
-const MONOCHROME_STYLES: Readonly<Record<Meaning, (text: string) => string>> = {
-  plain: (text) => text,
-  title: bold,
-  heading: bold,
-  ok: (text) => text,
-  warn: bold,
-  alert: inverse,
-  dim,
-  name: (text) => text,
+const MONOCHROME_THEME: Theme = {
+  plain: "",
+  title: "1",
+  heading: "1",
+  ok: "",
+  warn: "1",
+  alert: "7",
+  dim: "2",
+  name: "",
 };
 
-/** How meanings are painted in the given mode. Empty text stays empty. */
+/** How meanings are painted in the given mode. Empty text stays empty; painted text is not to be painted again. */
 export function createPaint(mode: StyleMode): Paint {
   if (mode === "plain") return (text) => text;
-  // The library turns itself off when NO_COLOR is set; what that means is decided by the mode.
-  setColorEnabled(true);
-  const styles = mode === "color" ? COLOR_STYLES : MONOCHROME_STYLES;
-  return (text, meaning) => text === "" ? "" : styles[meaning](text);
+  const theme = mode === "color" ? COLOR_THEME : MONOCHROME_THEME;
+  return (text, meaning) => {
+    const style = theme[meaning];
+    return text === "" || style === "" ? text : `\x1b[${style}m${text}\x1b[0m`;
+  };
+}
+
+// deno-lint-ignore no-control-regex
+const STYLE = /(\x1b\[[0-9;]*m)/;
+
+/**
+ * The painted line cut to `width` cells, with a `…` at its end where something
+ * was cut. All its styles stay, so that each still ends.
+ */
+export function cutStyledLine(line: string, width: number): string {
+  // What stands between styles alternates with them.
+  const parts = line.split(STYLE);
+  if (measureWidth(parts.filter((_, i) => i % 2 === 0).join("")) <= width) return line;
+  let cut = "";
+  let room = width - 1;
+  parts.forEach((part, i) => {
+    if (i % 2 === 1) {
+      cut += part;
+      return;
+    }
+    if (room < 0) return;
+    const needed = measureWidth(part);
+    // The blank makes the text too wide, so that it is cut with its sign.
+    cut += needed > room ? cutText(part + " ", room + 1) : part;
+    room = needed > room ? -1 : room - needed;
+  });
+  return cut;
 }
 
 /**

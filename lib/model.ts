@@ -206,7 +206,7 @@ export interface Scrape {
   readonly metricPrefix: string;
   /** When the serving process started. `missing` with several API servers, which do not export it. */
   readonly processStart: Reading<EpochSeconds>;
-  /** Newest `_created` stamp of the engines' counters. `missing` with several API servers. */
+  /** Oldest `_created` stamp of the engines' counters. `missing` with several API servers. */
   readonly countersCreated: Reading<EpochSeconds>;
   /** What the exposition says of no engine in particular, such as rejected admissions; `null` when nothing. */
   readonly server: EngineSample | null;

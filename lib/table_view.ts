@@ -26,8 +26,10 @@ const NO_MARK = " ";
 /** The name is never cut to less than this. */
 const MIN_NAME_WIDTH = 12;
 
-function describeRow(row: Row): TableLine {
-  const { name, status, figures, age, requestShare } = row;
+/** The line of a row. Where only one model is served, the title names it and not each row. */
+function describeRow(row: Row, overview: Overview): TableLine {
+  const { status, figures, age, requestShare } = row;
+  const name = overview.groups.length > 1 ? row.name : row.place;
   return { name, status, figures, age, requestShare };
 }
 
@@ -52,7 +54,7 @@ function describeTotals(overview: Overview): TableLine[] {
 
 function measureColumn(column: Column, lines: readonly TableLine[]): number {
   const widths = lines.map((line) => measureWidth(column.readCell(line).text));
-  return Math.max(measureWidth(column.title), ...widths);
+  return Math.max(column.minWidth, measureWidth(column.title), ...widths);
 }
 
 /** The columns that have something to say and fit into `width` cells, and how wide the name may be. */
@@ -74,7 +76,7 @@ export function chooseColumns(
     columns.splice(columns.indexOf(last), 1);
   }
   const excess = Math.max(0, total() - width);
-  return { columns, nameWidth: Math.max(MIN_NAME_WIDTH, nameWidth - excess) };
+  return { columns, nameWidth: Math.min(nameWidth, Math.max(MIN_NAME_WIDTH, nameWidth - excess)) };
 }
 
 function needsLook(line: TableLine): boolean {
@@ -98,7 +100,9 @@ export interface TableOptions {
 /** The lines of the table: heading, rows, totals. */
 export function renderTable(overview: Overview, options: TableOptions): readonly string[] {
   const { width, paint } = options;
-  const shown = overview.rows.slice(0, Math.max(1, options.maxRows)).map(describeRow);
+  const shown = overview.rows.slice(0, Math.max(1, options.maxRows)).map((row) =>
+    describeRow(row, overview)
+  );
   const totals = describeTotals(overview);
   const lines = [...shown, ...totals];
   const { columns, nameWidth } = chooseColumns(lines, width);
@@ -118,7 +122,7 @@ export function renderTable(overview: Overview, options: TableOptions): readonly
   );
   const table = new Table()
     .body([heading, ...marked])
-    .columns(columns.map(({ align }) => ({ align })))
+    .columns(columns.map(({ align, minWidth }) => ({ align, minWidth })))
     .padding(GAP)
     .border(false);
   const laidOut = table.toString().split("\n").map((line) => line.trimEnd());

@@ -44,7 +44,8 @@ export function encodeFrame(shown: readonly string[] | null, wanted: readonly st
   let changes = shown === null ? eraseScreen : "";
   wanted.forEach((line, index) => {
     if (shown?.[index] === line) return;
-    changes += cursorTo(1, index + 1) + line + STYLE_RESET + eraseLineEnd;
+    // Erased first: after a full line the cursor stands on its last cell, which would go too.
+    changes += cursorTo(1, index + 1) + eraseLineEnd + line + STYLE_RESET;
   });
   return changes === "" ? "" : SYNCHRONIZED_ON + changes + SYNCHRONIZED_OFF;
 }

@@ -19,12 +19,20 @@ import {
   formatQuantity,
   formatReading,
 } from "./format.ts";
-import type { Frame, Meaning, Paint } from "./frame.ts";
+import { cutStyledLine, type Frame, type Meaning, type Paint } from "./frame.ts";
 import { convertToAscii } from "./glyphs.ts";
-import { createOverview, describeAddress, type Overview, shortenModelName } from "./overview.ts";
+import { judgeEndpoint } from "./health.ts";
+import {
+  createOverview,
+  describeAddress,
+  type Overview,
+  readRecord,
+  type Row,
+  shortenModelName,
+} from "./overview.ts";
 import type { TerminalSize } from "./platform.ts";
 import { divideReadings, isPresent } from "./reading.ts";
-import type { State } from "./state.ts";
+import type { EndpointState, State } from "./state.ts";
 import { renderTable } from "./table_view.ts";
 import { cutText, measureWidth } from "./text.ts";
 
@@ -40,6 +48,9 @@ export interface ViewOptions {
 const PLAIN_WIDTH = 320;
 
 const KEY_LINE = " q Quit";
+
+/** Places that are named one by one where several rows share a condition. */
+const MAX_PLACES = 3;
 
 /** Lines of a frame besides the table's rows: title, verdict, summary, blank, heading, totals, blank, keys. */
 const FIXED_LINES = 8;
@@ -83,32 +94,43 @@ function createTitle(state: State, overview: Overview): readonly Piece[] {
     { text: "vllm-htop", meaning: "title" },
     { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
+    { text: describeModels(overview), meaning: "name" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
     {
       text: state.interval === 0 ? "one scrape" : `every ${formatInterval(state.interval)}`,
       meaning: "dim",
     },
-    { text: describeModels(overview), meaning: "name" },
   ];
+}
+
+/** The places of the rows: all of a few, else the first ones and how many more. */
+function listPlaces(rows: readonly Row[]): string {
+  const shown = rows.slice(0, MAX_PLACES).map(({ place }) => place).join(", ");
+  const more = rows.length - MAX_PLACES;
+  return more > 0 ? `${shown} and ${more} more` : shown;
+}
+
+function describeRows(rows: readonly Row[], condition: string): string {
+  if (rows.length === 0) return "";
+  return `${listPlaces(rows)} ${rows.length === 1 ? "is" : "are"} ${condition}`;
+}
+
+/** Why the rows are down, in brackets, where it is the same for all. */
+function describeCause(rows: readonly Row[]): string {
+  const kinds = new Set(rows.map(({ state }) => state.failure?.kind));
+  const [kind] = kinds;
+  return kinds.size === 1 && kind !== undefined ? ` (${kind.replaceAll("_", " ")})` : "";
 }
 
 /** The one thing to read first: the word, and what it rests on. */
 function createVerdict(overview: Overview): readonly Piece[] {
   const { counts, rows, total } = overview;
-  const down = rows.find(({ status }) => status === "DOWN");
-  const stale = rows.find(({ status }) => status === "STALE");
-  const up = `${counts.up} of ${counts.total} up`;
-  if (down !== undefined) {
-    const kind = down.state.failure?.kind.replaceAll("_", " ") ?? "";
-    return [
-      { text: "● CRITICAL", meaning: "alert" },
-      { text: `${down.place} is down (${kind})`, meaning: "plain" },
-      { text: up, meaning: "dim" },
-    ];
-  }
+  const down = rows.filter(({ status }) => status === "DOWN");
+  const stale = rows.filter(({ status }) => status === "STALE");
   const { waiting, kvCache } = total.figures;
   const reasons = [
-    stale === undefined ? "" : `${stale.place} is stale`,
+    describeRows(down, `down${describeCause(down)}`),
+    describeRows(stale, "stale"),
     isPresent(kvCache.maxRatio) && kvCache.maxRatio.value > KV_ALERT_RATIO
       ? `KV cache of ${total.kvCacheMaxOwner?.place ?? "one"} at ${
         formatPercent(kvCache.maxRatio.value)
@@ -116,17 +138,20 @@ function createVerdict(overview: Overview): readonly Piece[] {
       : "",
     isPresent(waiting) && waiting.value > LONG_QUEUE ? `${formatCount(waiting.value)} waiting` : "",
   ].filter((reason) => reason !== "");
-  if (reasons.length > 0) {
-    return [
-      { text: "● DEGRADED", meaning: "warn" },
-      { text: reasons.join(", "), meaning: "plain" },
-      { text: up, meaning: "dim" },
-    ];
-  }
-  if (counts.up === 0) {
+  if (reasons.length === 0 && counts.up === 0) {
     return [{ text: "● STARTING: waiting for the first answer", meaning: "dim" }];
   }
-  return [{ text: "● HEALTHY", meaning: "ok" }, { text: up, meaning: "dim" }];
+  const isCritical = down.length > 0 || (counts.up === 0 && stale.length > 0);
+  const [word, meaning]: readonly [string, Meaning] = isCritical
+    ? ["● CRITICAL", "alert"]
+    : reasons.length > 0
+    ? ["● DEGRADED", "warn"]
+    : ["● HEALTHY", "ok"];
+  return [
+    { text: word, meaning },
+    ...reasons.map((text): Piece => ({ text, meaning: "plain" })),
+    { text: `${counts.up} of ${counts.total} up`, meaning: "dim" },
+  ];
 }
 
 /** The totals of what is up; nothing where nothing is. */
@@ -166,17 +191,35 @@ function createSummary(overview: Overview): readonly Piece[] {
   ];
 }
 
-/** What is wrong with endpoints, and remarks about them: one line each. */
-function listProblems(state: State, overview: Overview): readonly Piece[] {
-  const problems: Piece[] = [];
+/** Endpoints that fail in the same way, by their kind of failure. */
+function groupFailures(state: State): readonly (readonly EndpointState[])[] {
+  const groups = new Map<string, EndpointState[]>();
   for (const known of state.endpoints) {
-    const { endpoint, failure, scrape } = known;
+    if (known.failure === null) continue;
+    const status = judgeEndpoint(readRecord(known, state.now));
+    const group = `${status} ${known.failure.kind}`;
+    groups.set(group, [...groups.get(group) ?? [], known]);
+  }
+  return [...groups.values()];
+}
+
+/** One line for those that fail alike: the message of the first says what to do about each. */
+function describeFailures(state: State, failing: readonly EndpointState[]): Piece {
+  const [first] = failing;
+  const status = judgeEndpoint(readRecord(first, state.now));
+  const places = failing.map((known) => describeAddress(state, known.endpoint));
+  const shown = places.slice(0, MAX_PLACES).join(", ");
+  const more = places.length > MAX_PLACES ? ` and ${places.length - MAX_PLACES} more` : "";
+  const text = `${status}  ${shown}${more}  ${first.failure?.message ?? ""}`;
+  return { text, meaning: status === "DOWN" ? "alert" : "warn" };
+}
+
+/** What is wrong with endpoints, and remarks about them. */
+function listProblems(state: State): readonly Piece[] {
+  const problems = groupFailures(state).map((failing) => describeFailures(state, failing));
+  for (const { endpoint, failure, scrape } of state.endpoints) {
     const address = describeAddress(state, endpoint);
-    const status = overview.rows.find((row) => row.state === known)?.status ?? "";
-    if (failure !== null) {
-      const text = `${address}  ${status}  ${failure.message}`;
-      problems.push({ text, meaning: status === "DOWN" ? "alert" : "warn" });
-    } else if (scrape !== null && scrape.badLineCount > 0) {
+    if (failure === null && scrape !== null && scrape.badLineCount > 0) {
       const count = formatCount(scrape.badLineCount);
       const text = `${address}  ${count} lines of its metrics could not be read`;
       problems.push({ text, meaning: "warn" });
@@ -194,7 +237,7 @@ function wrapText(text: string, width: number): string[] {
   let line = "";
   for (const word of text.split(" ")) {
     if (line !== "" && measureWidth(line) + 1 + measureWidth(word) > width) {
-      lines.push(line);
+      lines.push(cutText(line, width));
       line = "    ";
     }
     line += (line.trim() === "" ? "" : " ") + word;
@@ -204,10 +247,9 @@ function wrapText(text: string, width: number): string[] {
 
 function renderProblems(
   state: State,
-  overview: Overview,
   options: { readonly width: number; readonly paint: Paint },
 ): string[] {
-  return listProblems(state, overview).flatMap(({ text, meaning }) =>
+  return listProblems(state).flatMap(({ text, meaning }) =>
     wrapText(text, options.width - 2).map((line) => " " + options.paint(line, meaning))
   );
 }
@@ -221,7 +263,7 @@ function renderBody(
   overview: Overview,
   options: ViewOptions & { readonly width: number; readonly maxRows: number },
 ): string[] {
-  const problems = renderProblems(state, overview, options);
+  const problems = renderProblems(state, options);
   if (!choosesDetail(overview, options.output)) {
     const table = renderTable(overview, options);
     return [...table, ...(problems.length > 0 ? ["", ...problems] : [])];
@@ -275,7 +317,7 @@ function cutLines(lines: readonly string[], room: number, paint: Paint): string[
 export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): Frame {
   const { columns: width, rows: height } = size;
   const overview = createOverview(state);
-  const problemLines = renderProblems(state, overview, { ...options, width }).length;
+  const problemLines = renderProblems(state, { ...options, width }).length;
   const groupLines = overview.groups.length > 1 ? overview.groups.length : 0;
   const roomForRows = height - FIXED_LINES - groupLines - problemLines;
   const all = { ...options, width, maxRows: Math.max(3, roomForRows) };
@@ -283,6 +325,7 @@ export function renderFrame(state: State, size: TerminalSize, options: ViewOptio
   const body = renderBody(state, overview, all);
   const content = cutLines([...head, ...body], Math.max(0, height - 1), options.paint);
   while (content.length < height - 1) content.push("");
-  const lines = [...content, options.paint(cutText(KEY_LINE, width), "dim")].slice(-height);
+  const lines = [...content, options.paint(KEY_LINE, "dim")].slice(-height)
+    .map((line) => cutStyledLine(line, width));
   return { lines: options.ascii ? lines.map(convertToAscii) : lines };
 }

@@ -157,6 +157,11 @@ Deno.test("computeFigures() gives the fullest KV cache, its owner and a weighted
   assertEquals(kvCache.capacityIsEstimate, false);
 });
 
+Deno.test("computeFigures() names the first of equally full KV caches", () => {
+  const { kvCache } = computeFigures([useKvCache(0.2), useKvCache(0.7), useKvCache(0.7)]);
+  assertEquals(kvCache.maxOwner, 1);
+});
+
 Deno.test("computeFigures() takes the plain mean where a capacity is unknown", () => {
   const { kvCache } = computeFigures([
     useKvCache(0.2, 'kv_cache_size_tokens="1000"'),

@@ -471,6 +471,14 @@ Deno.test("readVllmMetrics() makes no engine of what only a server has", () => {
   assertEquals(server?.gauges.websocketConnectionsActive, { value: 2 });
 });
 
+Deno.test("readVllmMetrics() takes a series without engine beside numbered ones for no engine", () => {
+  const { engines, server } = read(
+    writeEngine([RUNNING]) + writeEngine([["prompt_tokens_total", 5]], { engine: null }),
+  );
+  assertEquals(engines.map(({ engine }) => engine), ["0"]);
+  assertEquals(server?.counters.promptTokens, { value: 5 });
+});
+
 Deno.test("readVllmMetrics() loses nothing of a server that speaks with and without a model", () => {
   const duration = (count: number): Series[] =>
     writeHistogram("websocket_connection_duration_seconds", [1], {
