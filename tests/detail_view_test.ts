@@ -44,8 +44,8 @@ function findCells(lines: readonly string[], title: string): string[] {
 Deno.test("renderDetail() has every section of a server that exports all", () => {
   assertEquals(listSections(render(watchFleet(3), 2)), [
     "Saturation",
-    "Throughput",
     "Latency",
+    "Throughput",
     "Prefix cache",
     "Requests finished since start",
     "Speculative decoding",
