@@ -14,18 +14,23 @@
 import { type EndpointAccess, openAccess } from "./credentials.ts";
 import { createDemo } from "./demo.ts";
 import { isLoopbackHost, parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
-import { chooseStyleMode, createPaint, hasUtf8Locale } from "./frame.ts";
+import { COLUMN_IDS, COLUMNS } from "./columns.ts";
+import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
+import { runLive } from "./live.ts";
 import { helpText, type Options, parseArguments } from "./options.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createReport, serializeReport } from "./report.ts";
 import { scanPorts } from "./scanner.ts";
-import { createScraper, isScrapeFailure, type Scraper } from "./scraper.ts";
-import { createState, type Message, type State, update } from "./state.ts";
-import { enterTerminal, type Terminal } from "./terminal.ts";
+import { createScraper, type Scraper } from "./scraper.ts";
+import { pollEndpoint, pollForever, readClock, type Session } from "./session.ts";
+import { createState } from "./state.ts";
+import { enterTerminal } from "./terminal.ts";
+import { createUi, type Sort, type Ui } from "./ui.ts";
+import { padText, sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { renderFrame, renderText, type ViewOptions } from "./view.ts";
+import { renderText, type ViewOptions } from "./view.ts";
 
 /** Exit codes (README, "Exit codes"). A signal n ends the program with 128 + n. */
 const EXIT_OK = 0;
@@ -43,14 +48,8 @@ const SIGNAL_CODES: readonly (readonly [Signal, number])[] = [
 /** Where an implicit scan found nothing, this is watched: the user sees why it does not answer. */
 const FALLBACK_URL = "http://localhost:8000";
 
-/** Outcomes that arrive together are drawn together: at most one frame in this time. */
-const FRAME_SPAN: Seconds = 0.03;
-
 /** After a signal, what is under way has so long to end: a pipe that nobody reads would keep us for ever. */
 const EXIT_GRACE: Seconds = 1;
-
-const KEY_QUIT = 0x71;
-const ESCAPE = 0x1b;
 
 /** What is watched, and what there is to say about how it was found. */
 interface Targets {
@@ -64,20 +63,6 @@ interface Targets {
 interface Refusal {
   readonly message: string;
   readonly exitCode: number;
-}
-
-/** One run of the program over its endpoints. */
-interface Session {
-  readonly platform: Platform;
-  readonly options: Options;
-  readonly scrapers: ReadonlyMap<string, Scraper>;
-  readonly busy: Set<string>;
-  readonly view: ViewOptions;
-  /** Aborted when the program is to end. */
-  readonly stop: AbortController;
-  state: State;
-  /** Told of each change, for a live screen. */
-  onChange: () => void;
 }
 
 function chooseDemo(platform: Platform, options: Options): Targets {
@@ -152,16 +137,50 @@ async function openScrapers(
   return { scrapers, endpoints };
 }
 
+/** `COLUMN`, `COLUMN:asc` or `COLUMN:desc`. */
+function parseSort(text: string): Sort | null {
+  const [columnId, direction = "desc"] = text.split(":");
+  const isKnown = COLUMN_IDS.includes(columnId) && /^(asc|desc)$/.test(direction);
+  return isKnown ? { columnId, isDescending: direction === "desc" } : null;
+}
+
+/** What the options say of columns and order. Columns that are not named are hidden. */
+function readPreferences(options: Options): Ui | Refusal {
+  const refuseValue = (option: string, value: string): Refusal => ({
+    message: `${option} "${sanitizeText(value)}" is not a column: see ${option} help`,
+    exitCode: EXIT_USAGE,
+  });
+  const sort = options.sort === "" ? null : parseSort(options.sort);
+  if (options.sort !== "" && sort === null) return refuseValue("--sort", options.sort);
+  const wanted = options.columns.split(",").map((id) => id.trim()).filter((id) => id !== "");
+  const unknown = wanted.find((id) => !COLUMN_IDS.includes(id));
+  if (unknown !== undefined) return refuseValue("--columns", unknown);
+  const others = COLUMN_IDS.filter((id) => !wanted.includes(id));
+  return createUi({
+    sort,
+    theme: options.theme,
+    filter: options.filter,
+    columnIds: [...wanted, ...others],
+    hiddenColumnIds: new Set(wanted.length === 0 ? [] : others),
+  });
+}
+
+/** The columns as `--sort help` and `--columns help` list them. */
+function listColumns(): string {
+  return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}\n`).join("");
+}
+
 function createSession(
   targets: Targets,
   options: Options,
   opened: {
     readonly scrapers: ReadonlyMap<string, Scraper>;
     readonly endpoints: readonly Endpoint[];
+    readonly ui: Ui;
   },
 ): Session {
   const { platform, notices, isDemo } = targets;
-  const { scrapers, endpoints } = opened;
+  const { scrapers, endpoints, ui } = opened;
   const { environment, stdio } = platform;
   const state = createState(endpoints, {
     interval: options.interval,
@@ -170,82 +189,26 @@ function createSession(
     utcOffset: platform.utcOffset(),
     isDemo,
     notices,
+    ui,
   });
   const view: ViewOptions = {
     output: options.output === "json" ? "auto" : options.output,
-    paint: createPaint(chooseStyleMode(stdio.stdoutIsTerminal, environment)),
-    ascii: !hasUtf8Locale(environment, platform.operatingSystem),
+    depth: chooseColorDepth(stdio.stdoutIsTerminal, environment, { noColor: options.noColor }),
+    ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
   };
   const stop = new AbortController();
-  return { platform, options, scrapers, busy: new Set(), view, stop, state, onChange: () => {} };
-}
-
-function dispatch(session: Session, message: Message): void {
-  session.state = update(session.state, message);
-  session.onChange();
-}
-
-function readClock(session: Session): void {
-  const { platform } = session;
-  session.state = update(session.state, {
-    kind: "clock",
-    now: platform.monotonicSeconds(),
-    nowEpoch: platform.epochSeconds(),
-  });
-}
-
-/** Scrapes one endpoint, unless the scrape before is still under way. */
-async function pollEndpoint(session: Session, key: string, scraper: Scraper): Promise<void> {
-  if (session.busy.has(key)) return;
-  session.busy.add(key);
-  try {
-    const outcome = await scraper.scrape(session.stop.signal);
-    if (session.stop.signal.aborted) return;
-    dispatch(
-      session,
-      isScrapeFailure(outcome)
-        ? { kind: "scrape_failed", failure: outcome }
-        : { kind: "scraped", scrape: outcome },
-    );
-  } finally {
-    session.busy.delete(key);
-  }
-}
-
-/** Polls every endpoint at once. */
-async function pollAll(session: Session): Promise<void> {
-  await Promise.all(
-    [...session.scrapers].map(([key, scraper]) => pollEndpoint(session, key, scraper)),
-  );
-}
-
-/** Polls at the interval until the session ends; calls `show` after each poll, late answers or not. */
-async function pollForever(session: Session, show: () => Promise<void>): Promise<void> {
-  const { platform, options: { interval }, stop } = session;
-  const startedAt = platform.monotonicSeconds();
-  for (let tick = 1; !stop.signal.aborted; tick++) {
-    const dueAt = startedAt + tick * interval;
-    const over = new AbortController();
-    const poll = pollAll(session);
-    await Promise.race([
-      poll,
-      platform.sleep(
-        dueAt - platform.monotonicSeconds(),
-        AbortSignal.any([stop.signal, over.signal]),
-      ),
-    ]);
-    over.abort();
-    if (stop.signal.aborted) {
-      await poll;
-      return;
-    }
-    readClock(session);
-    await show();
-    const now = platform.monotonicSeconds();
-    await platform.sleep(dueAt - now, stop.signal);
-    // A machine that slept has missed ticks: they are not made up for.
-    tick += Math.max(0, Math.floor((now - dueAt) / interval));
-  }
+  const doNothing = (): void => {};
+  return {
+    platform,
+    options,
+    scrapers,
+    busy: new Set(),
+    view,
+    stop,
+    state,
+    onChange: doNothing,
+    wake: doNothing,
+  };
 }
 
 /** The state in the form that was asked for, with a newline at its end. */
@@ -295,57 +258,6 @@ async function runStream(session: Session): Promise<number> {
   return EXIT_OK;
 }
 
-/** How to draw now. Sets the session up to draw soon after each change, and no more often than a screen can follow. */
-function createDrawing(session: Session, terminal: Terminal): () => Promise<void> {
-  const { platform, stop } = session;
-  let isPlanned = false;
-  const draw = async (): Promise<void> => {
-    isPlanned = false;
-    const size = platform.stdio.terminalSize();
-    if (size === null || stop.signal.aborted) return;
-    readClock(session);
-    await terminal.draw(renderFrame(session.state, size, session.view), size);
-  };
-  const drawIfPlanned = async (): Promise<void> => {
-    if (isPlanned) await draw();
-  };
-  session.onChange = () => {
-    if (isPlanned) return;
-    isPlanned = true;
-    platform.sleep(FRAME_SPAN, stop.signal).then(drawIfPlanned).catch((error) => stop.abort(error));
-  };
-  return draw;
-}
-
-async function readKeys(session: Session): Promise<void> {
-  const { platform, stop } = session;
-  while (!stop.signal.aborted) {
-    const bytes = await platform.stdio.readStdin();
-    if (bytes === null || (bytes[0] !== ESCAPE && bytes.includes(KEY_QUIT))) stop.abort();
-  }
-}
-
-/** The live screen, until `q`. */
-async function runLive(session: Session, terminal: Terminal): Promise<number> {
-  const { platform, stop } = session;
-  const draw = createDrawing(session, terminal);
-  const stopResizing = platform.onSignal("SIGWINCH", () => session.onChange());
-  const keys = readKeys(session);
-  try {
-    await draw();
-    await pollForever(session, draw);
-  } finally {
-    stop.abort();
-    stopResizing();
-    platform.stdio.closeStdin();
-    await keys;
-  }
-  if (stop.signal.reason instanceof Error && stop.signal.reason.name !== "AbortError") {
-    throw stop.signal.reason;
-  }
-  return EXIT_OK;
-}
-
 function isLive(platform: Platform, options: Options): boolean {
   const { stdinIsTerminal, stdoutIsTerminal } = platform.stdio;
   return stdinIsTerminal && stdoutIsTerminal && !options.once && options.output !== "json" &&
@@ -355,7 +267,9 @@ function isLive(platform: Platform, options: Options): boolean {
 /** Runs the session to its end. A signal gives the terminal back and ends it with the signal's code. */
 async function runSession(session: Session): Promise<number> {
   const { platform, options, stop } = session;
-  const terminal = isLive(platform, options) ? enterTerminal(platform.stdio) : null;
+  const terminal = isLive(platform, options)
+    ? enterTerminal(platform.stdio, { mouse: !options.noMouse })
+    : null;
   let signalCode: number | null = null;
   const stopListening = SIGNAL_CODES.map(([signal, code]) =>
     platform.onSignal(signal, () => {
@@ -372,11 +286,11 @@ async function runSession(session: Session): Promise<number> {
   );
   platform.onFatalError(() => terminal?.leave());
   try {
-    const code = terminal !== null
-      ? await runLive(session, terminal)
-      : options.once
-      ? await runOnce(session)
-      : await runStream(session);
+    if (terminal !== null) {
+      await runLive(session, terminal);
+      return signalCode ?? EXIT_OK;
+    }
+    const code = options.once ? await runOnce(session) : await runStream(session);
     return signalCode ?? code;
   } catch (error) {
     // The reader of our output has seen enough.
@@ -397,11 +311,16 @@ function refuse(platform: Platform, refusal: Refusal): number {
 }
 
 async function runOptions(platform: Platform, options: Options): Promise<number> {
+  if (options.sort === "help" || options.columns === "help") {
+    return await print(platform, listColumns());
+  }
+  const ui = readPreferences(options);
+  if ("exitCode" in ui) return refuse(platform, ui);
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
   const opened = await openScrapers(targets, options);
   if ("exitCode" in opened) return refuse(platform, opened);
-  return await runSession(createSession(targets, options, opened));
+  return await runSession(createSession(targets, options, { ...opened, ui }));
 }
 
 async function print(platform: Platform, text: string): Promise<number> {

@@ -1,10 +1,11 @@
 /**
  * The columns of the table, as descriptors: what each shows, of which figure.
  *
- * Layer 4, pure. A column is data: heading, alignment, how soon it gives way on
- * a narrow screen, and a function from a line to its cell. The same columns
- * read a replica, a group and the total, since all three are `Figures`. Cells
- * are text with a meaning; `table_view` paints and lays them out.
+ * Layer 3, pure. A column is data: heading, what it means, how soon it gives way
+ * on a narrow screen, and the reading that it shows, sorts by and is coloured
+ * by. The same columns read a replica, a group and the total, since all three
+ * are `Figures`. Cells are text with a meaning; `table_view` paints and lays
+ * them out, `listing` sorts by them, and the help lists them.
  *
  * @module
  */
@@ -19,9 +20,12 @@ import {
   formatReading,
 } from "./format.ts";
 import type { Meaning } from "./frame.ts";
-import { drawBar } from "./glyphs.ts";
+import { drawBar, drawSparkline } from "./glyphs.ts";
+import type { Quantile } from "./histogram.ts";
 import type { Figures, LatencyKey, ReplicaStatus, WindowFigures } from "./model.ts";
-import { isPresent, type Reading } from "./reading.ts";
+import type { ModelGroup, Row } from "./overview.ts";
+import { absent, isPresent, type Reading } from "./reading.ts";
+import { readTrend, type Trend } from "./trends.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /** A text with a meaning. */
@@ -38,12 +42,17 @@ export interface TableLine {
   readonly figures: Figures;
   readonly age: Seconds | null;
   readonly requestShare: Reading;
+  /** Empty for lines that are about several replicas. */
+  readonly trend: Trend;
 }
 
 /** One column. */
 export interface Column {
+  /** How the user names it: in `--sort` and `--columns`. */
   readonly id: string;
   readonly title: string;
+  /** What it shows, in its unit, for the help. */
+  readonly help: string;
   readonly align: "left" | "right";
   /** The column with the highest number goes first when the screen is narrow; 0 never goes. */
   readonly priority: number;
@@ -52,6 +61,20 @@ export interface Column {
   /** Whether it stands even where no line has a figure for it. */
   readonly isEssential?: true;
   readonly readCell: (line: TableLine) => Cell;
+  /** By what rows are sorted; `null` where there is no figure. */
+  readonly readSortValue: (line: TableLine) => number | string | null;
+}
+
+/** The line of a replica. */
+export function describeRow(row: Row): TableLine {
+  const { label, status, figures, age, requestShare, trend } = row;
+  return { name: label, status, figures, age, requestShare, trend };
+}
+
+/** The line of several replicas. */
+export function describeGroup(group: ModelGroup, name: string): TableLine {
+  const requestShare = absent("unsupported");
+  return { name, status: null, figures: group.figures, age: null, requestShare, trend: [] };
 }
 
 /** KV-cache usage above which it is coloured as filling, and as full (vllm-htop 0.5.0). */
@@ -66,6 +89,7 @@ export const HIT_FAIR_RATIO: Ratio = 0.3;
 export const LONG_QUEUE = 5;
 
 const KV_BAR_WIDTH = 8;
+const TREND_WIDTH = 12;
 
 /** Widths that nearly all figures of their kind fit: `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`. */
 const RATE_WIDTH = 5;
@@ -82,6 +106,9 @@ const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
   STALE: "warn",
   DOWN: "alert",
 };
+
+/** The states from the best to the worst: the order of the state column. */
+const STATUS_ORDER: readonly ReplicaStatus[] = ["OK", "SLEEP", "INIT", "PENDING", "STALE", "DOWN"];
 
 /** How a KV-cache usage is coloured. */
 export function judgeKvCache(ratio: Reading<Ratio>): Meaning {
@@ -101,20 +128,87 @@ export function judgeWaiting(waiting: Reading): Meaning {
   return waiting.value > LONG_QUEUE ? "alert" : waiting.value > 0 ? "warn" : "plain";
 }
 
-function plain<T>(reading: Reading<T>, convert: (value: T) => string): Cell {
+function judgeNothing(reading: Reading<unknown>): Meaning {
+  return isPresent(reading) ? "plain" : "dim";
+}
+
+/** A column of one reading. */
+function createColumn<T>(
+  column: Omit<Column, "align" | "readCell" | "readSortValue"> & {
+    readonly read: (line: TableLine) => Reading<T>;
+    readonly format: (value: T) => string;
+    readonly sortValue: (value: T) => number;
+    readonly judge?: (reading: Reading<T>) => Meaning;
+  },
+): Column {
+  const { read, format, sortValue, judge = judgeNothing, ...rest } = column;
   return {
-    text: formatReading(reading, convert),
-    meaning: isPresent(reading) ? "plain" : "dim",
+    ...rest,
+    align: "right",
+    readCell: (line) => {
+      const reading = read(line);
+      return { text: formatReading(reading, format), meaning: judge(reading) };
+    },
+    readSortValue: (line) => {
+      const reading = read(line);
+      return isPresent(reading) ? sortValue(reading.value) : null;
+    },
   };
 }
 
-function statusCell(line: TableLine): Cell {
+function keep(value: number): number {
+  return value;
+}
+
+function createRateColumn(
+  id: string,
+  title: string,
+  options: {
+    readonly priority: number;
+    readonly help: string;
+    readonly read: (window: WindowFigures) => Reading;
+  },
+): Column {
+  const { read, ...rest } = options;
+  return createColumn({
+    ...rest,
+    id,
+    title,
+    minWidth: RATE_WIDTH,
+    read: ({ figures }) => read(figures.lastPoll),
+    format: formatQuantity,
+    sortValue: keep,
+  });
+}
+
+function createLatencyColumn(
+  key: LatencyKey,
+  title: string,
+  options: {
+    readonly priority: number;
+    readonly help: string;
+    readonly window?: "lastPoll" | "lastMinute";
+  },
+): Column {
+  const { window = "lastPoll", ...rest } = options;
+  return createColumn<Quantile>({
+    ...rest,
+    id: `${key}_p95${window === "lastMinute" ? "_1m" : ""}`,
+    title,
+    minWidth: LATENCY_WIDTH,
+    read: ({ figures }) => figures[window].latency[key].p95,
+    format: formatQuantile,
+    sortValue: ({ value }) => value,
+  });
+}
+
+function readStateCell(line: TableLine): Cell {
   if (line.status === null) return { text: "", meaning: "plain" };
   const age = line.status === "STALE" && line.age !== null ? ` ${formatDuration(line.age)}` : "";
   return { text: line.status + age, meaning: STATUS_MEANINGS[line.status] };
 }
 
-function kvBarCell({ figures, status }: TableLine): Cell {
+function readKvBarCell({ figures, status }: TableLine): Cell {
   const ratio = figures.kvCache.maxRatio;
   if (!isPresent(ratio)) return { text: "", meaning: "dim" };
   // For several replicas the figure is a maximum, which a bar would show as a level.
@@ -122,39 +216,9 @@ function kvBarCell({ figures, status }: TableLine): Cell {
   return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: judgeKvCache(ratio) };
 }
 
-function rateColumn(
-  id: string,
-  title: string,
-  options: { readonly priority: number; readonly read: (window: WindowFigures) => Reading },
-): Column {
-  return {
-    id,
-    title,
-    align: "right",
-    priority: options.priority,
-    minWidth: RATE_WIDTH,
-    readCell: ({ figures }) => plain(options.read(figures.lastPoll), formatQuantity),
-  };
-}
-
-function latencyColumn(
-  key: LatencyKey,
-  title: string,
-  options: {
-    readonly priority: number;
-    readonly window?: "lastPoll" | "lastMinute";
-    readonly quantile?: "p50" | "p95" | "p99";
-  },
-): Column {
-  const { priority, window = "lastPoll", quantile = "p95" } = options;
-  return {
-    id: `${key}_${quantile}${window === "lastMinute" ? "_1m" : ""}`,
-    title,
-    align: "right",
-    priority,
-    minWidth: LATENCY_WIDTH,
-    readCell: ({ figures }) => plain(figures[window].latency[key][quantile], formatQuantile),
-  };
+function readTrendCell({ trend }: TableLine): Cell {
+  const text = drawSparkline(readTrend(trend, "running"), TREND_WIDTH);
+  return { text: text.trim() === "" ? "" : text, meaning: "dim" };
 }
 
 /** All columns, from left to right. */
@@ -162,109 +226,160 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "replica",
     title: "REPLICA",
+    help: "model, address, and engine where the endpoint has several",
     align: "left",
     priority: 0,
     minWidth: 0,
     isEssential: true,
     readCell: ({ name, status }) => ({ text: name, meaning: status === null ? "heading" : "name" }),
+    readSortValue: ({ name }) => name,
   },
   {
     id: "state",
     title: "STATE",
+    help: "OK, INIT (no gauges yet), SLEEP, PENDING (no answer yet), STALE with its age, DOWN",
     align: "left",
     priority: 1,
     minWidth: STATE_WIDTH,
     isEssential: true,
-    readCell: statusCell,
+    readCell: readStateCell,
+    readSortValue: ({ status }) => status === null ? null : STATUS_ORDER.indexOf(status),
   },
-  {
+  createColumn({
     id: "running",
     title: "RUN",
-    align: "right",
+    help: "requests in execution",
     priority: 3,
     minWidth: COUNT_WIDTH,
     isEssential: true,
-    readCell: ({ figures }) => plain(figures.running, formatCount),
-  },
-  {
+    read: ({ figures }) => figures.running,
+    format: formatCount,
+    sortValue: keep,
+  }),
+  createColumn({
     id: "waiting",
     title: "WAIT",
-    align: "right",
+    help: "requests waiting",
     priority: 4,
     minWidth: COUNT_WIDTH,
     isEssential: true,
-    readCell: ({ figures }) => ({
-      text: formatReading(figures.waiting, formatCount),
-      meaning: judgeWaiting(figures.waiting),
-    }),
-  },
-  rateColumn("requests", "REQ/S", { priority: 8, read: (window) => window.requestsPerSecond }),
-  {
+    read: ({ figures }) => figures.waiting,
+    format: formatCount,
+    sortValue: keep,
+    judge: judgeWaiting,
+  }),
+  createRateColumn("requests", "REQ/S", {
+    priority: 8,
+    help: "requests finished per second",
+    read: (window) => window.requestsPerSecond,
+  }),
+  createColumn({
     id: "share",
     title: "SHARE@1m",
-    align: "right",
+    help: "part of the requests that its model finished in the last minute",
     priority: 14,
     minWidth: PERCENT_WIDTH,
-    readCell: (line) =>
-      line.status === null
-        ? { text: "", meaning: "plain" }
-        : plain(line.requestShare, formatPercent),
-  },
+    read: ({ requestShare }) => requestShare,
+    format: formatPercent,
+    sortValue: keep,
+  }),
   {
     id: "kv_bar",
     title: "",
+    help: "KV-cache usage as a bar",
     align: "left",
     priority: 13,
     minWidth: KV_BAR_WIDTH,
-    readCell: kvBarCell,
+    readCell: readKvBarCell,
+    readSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
   },
-  {
+  createColumn({
     id: "kv",
     title: "KV",
-    align: "right",
+    help: "share of the KV cache that running requests hold; the maximum of several replicas",
     priority: 2,
     minWidth: PERCENT_WIDTH,
     isEssential: true,
-    readCell: ({ figures }) => ({
-      text: formatReading(figures.kvCache.maxRatio, formatPercent),
-      meaning: judgeKvCache(figures.kvCache.maxRatio),
-    }),
-  },
-  {
+    read: ({ figures }) => figures.kvCache.maxRatio,
+    format: formatPercent,
+    sortValue: keep,
+    judge: judgeKvCache,
+  }),
+  createColumn({
     id: "cache",
     title: "CACHE",
-    align: "right",
+    help: "prefix-cache hit ratio of the last poll",
     priority: 9,
     minWidth: PERCENT_WIDTH,
-    readCell: ({ figures }) => ({
-      text: formatReading(figures.lastPoll.prefixCacheHitRatio, formatPercent),
-      meaning: judgeHitRatio(figures.lastPoll.prefixCacheHitRatio),
-    }),
-  },
-  rateColumn("prompt", "PROMPT tok/s", {
+    read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
+    format: formatPercent,
+    sortValue: keep,
+    judge: judgeHitRatio,
+  }),
+  createRateColumn("prompt", "PROMPT tok/s", {
     priority: 12,
+    help: "prompt tokens per second, cached ones included",
     read: (window) => window.promptTokensPerSecond,
   }),
-  rateColumn("computed", "COMPUTED tok/s", {
-    priority: 15,
+  createRateColumn("computed", "COMPUTED tok/s", {
+    priority: 16,
+    help: "prompt tokens per second that were computed",
     read: (window) => window.computedPromptTokensPerSecond,
   }),
-  rateColumn("output", "OUTPUT tok/s", {
+  createRateColumn("output", "OUTPUT tok/s", {
     priority: 7,
+    help: "generated tokens per second",
     read: (window) => window.generationTokensPerSecond,
   }),
-  latencyColumn("ttft", "TTFT P95", { priority: 6 }),
-  latencyColumn("ttft", "@1m", { priority: 10, window: "lastMinute" }),
-  latencyColumn("itl", "ITL P95", { priority: 5 }),
-  latencyColumn("itl", "@1m", { priority: 11, window: "lastMinute" }),
-  latencyColumn("e2e", "E2E P95", { priority: 16 }),
-  latencyColumn("queue", "QUEUE P95", { priority: 17 }),
-  latencyColumn("tpot", "TPOT P95", { priority: 18 }),
-  rateColumn("preemptions", "PREEMPT/S", {
+  createLatencyColumn("ttft", "TTFT P95", {
+    priority: 6,
+    help: "time to first token, 95th percentile of the last poll",
+  }),
+  createLatencyColumn("ttft", "@1m", {
+    priority: 10,
+    help: "the same over the last minute",
+    window: "lastMinute",
+  }),
+  createLatencyColumn("itl", "ITL P95", {
+    priority: 5,
+    help: "inter-token latency, 95th percentile of the last poll",
+  }),
+  createLatencyColumn("itl", "@1m", {
+    priority: 11,
+    help: "the same over the last minute",
+    window: "lastMinute",
+  }),
+  {
+    id: "trend",
+    title: "RUNNING",
+    help: "running requests over the last polls, newest on the right",
+    align: "left",
+    priority: 15,
+    minWidth: TREND_WIDTH,
+    readCell: readTrendCell,
+    readSortValue: ({ figures }) => figures.running.value,
+  },
+  createLatencyColumn("e2e", "E2E P95", {
+    priority: 17,
+    help: "whole requests, 95th percentile of the last poll",
+  }),
+  createLatencyColumn("queue", "QUEUE P95", {
+    priority: 18,
+    help: "time in the queue, 95th percentile of the last poll",
+  }),
+  createLatencyColumn("tpot", "TPOT P95", {
     priority: 19,
+    help: "time per output token of finished requests, 95th percentile of the last poll",
+  }),
+  createRateColumn("preemptions", "PREEMPT/S", {
+    priority: 20,
+    help: "preemptions per second",
     read: (window) => window.preemptionsPerSecond,
   }),
 ];
+
+/** The identities of all columns in their order. */
+export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
 
 /** Whether any line has something to say in the column. */
 export function hasContent(column: Column, lines: readonly TableLine[]): boolean {

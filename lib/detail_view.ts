@@ -1,7 +1,7 @@
 /**
  * One replica in full: everything that is known of it, section by section.
  *
- * Layer 4, pure. Saturation, latency, throughput, prefix cache, requests,
+ * Layer 4, pure. Saturation, latency, throughput, trends, prefix cache, requests,
  * speculative decoding, configuration, scrape. A section that the server does
  * not export is left out; a figure that has no value is a dash. Rows of a
  * section are laid out by `@cliffy/table`.
@@ -23,23 +23,15 @@ import {
 } from "./format.ts";
 import type { Meaning, Paint } from "./frame.ts";
 import { drawBar } from "./glyphs.ts";
-import { LATENCY_KEYS, type LatencyKey, type WindowFigures } from "./model.ts";
+import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
 import { describeUrl, readUptime, type Row } from "./overview.ts";
+import { LATENCY_TITLES, renderTrends } from "./panels.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
+import { readTrend, TREND_KEYS, TREND_POINTS } from "./trends.ts";
 import type { Ratio } from "./units.ts";
 
 const KV_BAR_WIDTH = 24;
-
-const LATENCY_TITLES: Readonly<Record<LatencyKey, string>> = {
-  ttft: "TTFT",
-  itl: "ITL",
-  tpot: "TPOT",
-  e2e: "E2E",
-  queue: "Queue",
-  prefill: "Prefill",
-  decode: "Decode",
-};
 
 /** Entries of the engine's cache configuration that people look for, in this order. */
 const CONFIG_KEYS: readonly string[] = [
@@ -182,6 +174,13 @@ function renderLatency(subject: Subject): string[] {
   return renderSection("Latency", [heading, ...rows], { paint: subject.paint, align: "right" });
 }
 
+function renderTrend({ row, paint }: Subject): string[] {
+  if (row.trend.length < 2) return [];
+  const trends = TREND_KEYS.map((key) => [key, readTrend(row.trend, key)] as const);
+  const lines = renderTrends(trends, TREND_POINTS / 2, paint);
+  return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];
+}
+
 function renderPrefixCache(subject: Subject): string[] {
   const { lastPoll, lastMinute, lifetime } = subject.row.figures;
   const hit = (ratio: Reading<Ratio>): string =>
@@ -308,6 +307,7 @@ export function renderDetail(row: Row, state: State, paint: Paint): readonly str
     ...renderSaturation(subject),
     ...renderLatency(subject),
     ...renderThroughput(subject),
+    ...renderTrend(subject),
     ...renderPrefixCache(subject),
     ...renderRequests(subject),
     ...renderSpeculation(subject),

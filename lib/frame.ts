@@ -10,27 +10,57 @@
  * @module
  */
 
-import { cutText, measureWidth } from "./text.ts";
+import type { Command } from "./bindings.ts";
+import { cutText, measureWidth, padText } from "./text.ts";
 
 /** What a piece of text means. */
-export type Meaning = "plain" | "title" | "heading" | "ok" | "warn" | "alert" | "dim" | "name";
+export type Meaning =
+  | "plain"
+  | "title"
+  | "heading"
+  | "ok"
+  | "warn"
+  | "alert"
+  | "dim"
+  | "name"
+  | "selected"
+  | "key";
 
-/** Whether text is styled: not at all, without colour (`NO_COLOR`), or with. */
-export type StyleMode = "plain" | "monochrome" | "color";
+/** How many colours a terminal shows; `null` where text is not styled at all, 0 for bold and inverse alone. */
+export type ColorDepth = null | 0 | 16 | 256 | "truecolor";
 
 /** Gives a text the style of its meaning. */
 export type Paint = (text: string, meaning: Meaning) => string;
+
+/** The themes, in the order in which a key steps through them. */
+export const THEME_NAMES = ["default", "light", "mono", "high-contrast", "colorblind"] as const;
+export type ThemeName = typeof THEME_NAMES[number];
+
+/** What a click on a part of the screen asks for. */
+export type ClickAction =
+  | { readonly kind: "command"; readonly command: Command }
+  | { readonly kind: "sort"; readonly columnId: string }
+  | { readonly kind: "line"; readonly key: string };
+
+/** A part of the screen that can be clicked. Rows and columns from 0, ends excluded. */
+export interface ClickTarget {
+  readonly row: number;
+  readonly fromColumn: number;
+  readonly toColumn: number;
+  readonly action: ClickAction;
+}
 
 /** One picture of the whole screen. */
 export interface Frame {
   /** From the top; styled; no line wider than the screen it was made for. */
   readonly lines: readonly string[];
+  readonly targets: readonly ClickTarget[];
 }
 
 /** SGR parameters by meaning (ECMA-48, 8.3.117); none for text as it is. */
 type Theme = Readonly<Record<Meaning, string>>;
 
-const COLOR_THEME: Theme = {
+const DEFAULT_THEME: Theme = {
   plain: "",
   title: "1",
   heading: "1",
@@ -39,23 +69,99 @@ const COLOR_THEME: Theme = {
   alert: "1;31",
   dim: "2",
   name: "36",
+  selected: "7",
+  key: "1;36",
 };
 
-const MONOCHROME_THEME: Theme = {
+const MONO_THEME: Theme = {
   plain: "",
   title: "1",
   heading: "1",
   ok: "",
   warn: "1",
-  alert: "7",
+  alert: "1;4",
   dim: "2",
   name: "",
+  selected: "7",
+  key: "1",
 };
 
-/** How meanings are painted in the given mode. Empty text stays empty; painted text is not to be painted again. */
-export function createPaint(mode: StyleMode): Paint {
-  if (mode === "plain") return (text) => text;
-  const theme = mode === "color" ? COLOR_THEME : MONOCHROME_THEME;
+/** Yellow and cyan cannot be read on white: darker ones stand in. */
+const LIGHT_THEME: Theme = {
+  ...DEFAULT_THEME,
+  warn: "35",
+  name: "34",
+  key: "1;34",
+  dim: "90",
+};
+
+const HIGH_CONTRAST_THEME: Theme = {
+  ...DEFAULT_THEME,
+  plain: "1;97",
+  title: "1;97",
+  heading: "1;4;97",
+  ok: "1;92",
+  warn: "1;93",
+  alert: "1;97;41",
+  dim: "97",
+  name: "1;96",
+  selected: "1;30;107",
+  key: "1;93",
+};
+
+/**
+ * Colours that people with any common colour blindness tell apart: bluish
+ * green, orange, vermillion and sky blue of Okabe and Ito, "Color Universal
+ * Design" (2008).
+ */
+const OKABE_ITO: Readonly<Record<"ok" | "warn" | "alert" | "name", readonly number[]>> = {
+  ok: [0, 158, 115],
+  warn: [230, 159, 0],
+  alert: [213, 94, 0],
+  name: [86, 180, 233],
+};
+
+/** The same for terminals of 16 colours: blue, yellow and red do not fall together. */
+const COLORBLIND_16_THEME: Theme = { ...DEFAULT_THEME, ok: "34", warn: "33", alert: "1;31" };
+
+/** The nearest colour of the 6 × 6 × 6 cube of 256 colours. */
+function findCubeColor([red, green, blue]: readonly number[]): number {
+  const level = (value: number): number => Math.round((value / 255) * 5);
+  return 16 + 36 * level(red) + 6 * level(green) + level(blue);
+}
+
+function createColorblindTheme(depth: 256 | "truecolor"): Theme {
+  const code = (color: readonly number[]): string =>
+    depth === 256 ? `38;5;${findCubeColor(color)}` : `38;2;${color.join(";")}`;
+  return {
+    ...DEFAULT_THEME,
+    ok: code(OKABE_ITO.ok),
+    warn: code(OKABE_ITO.warn),
+    alert: `1;${code(OKABE_ITO.alert)}`,
+    name: code(OKABE_ITO.name),
+  };
+}
+
+function chooseTheme(name: ThemeName, depth: Exclude<ColorDepth, null>): Theme {
+  if (depth === 0) return MONO_THEME;
+  switch (name) {
+    case "default":
+      return DEFAULT_THEME;
+    case "light":
+      return LIGHT_THEME;
+    case "mono":
+      return MONO_THEME;
+    case "high-contrast":
+      return HIGH_CONTRAST_THEME;
+    case "colorblind":
+      return depth === 16 ? COLORBLIND_16_THEME : createColorblindTheme(depth);
+  }
+}
+
+/** How meanings are painted. Empty text stays empty; painted text is not to be painted again. */
+export function createPaint(depth: ColorDepth, themeName: ThemeName = "default"): Paint {
+  if (depth === null) return (text) => text;
+  const theme = chooseTheme(themeName, depth);
   return (text, meaning) => {
     const style = theme[meaning];
     return text === "" || style === "" ? text : `\x1b[${style}m${text}\x1b[0m`;
@@ -89,16 +195,58 @@ export function cutStyledLine(line: string, width: number): string {
   return cut;
 }
 
+/** What FORCE_COLOR asks for, in Node's reading of it; `undefined` where it is not set. */
+function readForcedDepth(value: string | undefined): ColorDepth | undefined {
+  switch (value) {
+    case undefined:
+      return undefined;
+    case "":
+    case "1":
+    case "true":
+      return 16;
+    case "2":
+      return 256;
+    case "3":
+      return "truecolor";
+    default:
+      return 0;
+  }
+}
+
+function readTerminalDepth(environment: (name: string) => string | undefined): ColorDepth {
+  if (/^(truecolor|24bit)$/.test(environment("COLORTERM") ?? "")) return "truecolor";
+  return /256color/.test(environment("TERM") ?? "") ? 256 : 16;
+}
+
 /**
- * The style mode that the environment asks for (no-color.org): nothing without
- * a terminal or with `TERM=dumb`, no colours when `NO_COLOR` is not empty.
+ * How many colours to use: none without a terminal or with `TERM=dumb`; else
+ * `--no-color` is asked first, then FORCE_COLOR, NO_COLOR (no-color.org), and
+ * the terminal by COLORTERM and TERM. FORCE_COLOR colours a pipe, too.
  */
-export function chooseStyleMode(
+export function chooseColorDepth(
   isTerminal: boolean,
   environment: (name: string) => string | undefined,
-): StyleMode {
-  if (!isTerminal || environment("TERM") === "dumb") return "plain";
-  return (environment("NO_COLOR") ?? "") === "" ? "color" : "monochrome";
+  options: { readonly noColor?: boolean } = {},
+): ColorDepth {
+  const isStyled = isTerminal && environment("TERM") !== "dumb";
+  if (options.noColor === true) return isStyled ? 0 : null;
+  const forced = readForcedDepth(environment("FORCE_COLOR"));
+  if (forced !== undefined) return forced === 0 && !isStyled ? null : forced;
+  if (!isStyled) return null;
+  return (environment("NO_COLOR") ?? "") === "" ? readTerminalDepth(environment) : 0;
+}
+
+/** The painted line with blanks up to `width` cells, or cut to them. */
+export function padStyledLine(line: string, width: number): string {
+  const cut = cutStyledLine(line, width);
+  const text = cut.split(STYLE).filter((_, i) => i % 2 === 0).join("");
+  return cut + " ".repeat(Math.max(0, width - measureWidth(text)));
+}
+
+/** The painted line in one meaning throughout, filled up to `width` cells: a selected line. */
+export function repaintLine(line: string, width: number, paint: (text: string) => string): string {
+  const text = line.split(STYLE).filter((_, i) => i % 2 === 0).join("");
+  return paint(padText(text, width));
 }
 
 /**

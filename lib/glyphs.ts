@@ -14,7 +14,24 @@ import type { Ratio } from "./units.ts";
 const FULL = "▇";
 const EMPTY = "░";
 
+/** The levels of a sparkline, from the lowest. */
+const LEVELS = "▁▂▃▄▅▆▇█";
+
 const ASCII_STAND_INS: Readonly<Record<string, string>> = {
+  "▁": "_",
+  "▂": ".",
+  "▃": "-",
+  "▄": "=",
+  "▅": "+",
+  "▆": "*",
+  "█": "@",
+  "▸": ">",
+  "▾": "v",
+  "▴": "^",
+  "↑": "^",
+  "↓": "v",
+  "⏎": "<",
+  "␣": "_",
   "▇": "#",
   "░": ".",
   "—": "-",
@@ -63,4 +80,25 @@ export function convertToAscii(line: string): string {
       : ASCII_STAND_INS[segment] ?? "?".repeat(measureWidth(segment));
   }
   return converted;
+}
+
+/**
+ * The newest `width` values as a sparkline over 0, blanks for gaps, newest on
+ * the right. The highest value shown has the highest level.
+ *
+ * @example
+ * ```ts
+ * import { drawSparkline } from "./glyphs.ts";
+ * drawSparkline([0, 1, null, 2], 4); // "▁▄ █"
+ * ```
+ */
+export function drawSparkline(values: readonly (number | null)[], width: number): string {
+  const shown = values.slice(-width);
+  const highest = Math.max(0, ...shown.map((value) => value ?? 0));
+  const line = shown.map((value) => {
+    if (value === null) return " ";
+    const level = highest === 0 ? 0 : Math.round((value / highest) * (LEVELS.length - 1));
+    return LEVELS[Math.max(0, level)];
+  });
+  return line.join("").padStart(width);
 }

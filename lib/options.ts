@@ -11,36 +11,29 @@
  * @module
  */
 
-import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import {
-  type GivenOptions,
-  OPTION_ROWS,
-  type OptionName,
-  type OptionRow,
-  walkArguments,
-} from "./option_table.ts";
-import { sanitizeText } from "./text.ts";
+  type CredentialSource,
+  markInsecure,
+  readCredentials,
+  readInsecureKeys,
+} from "./credential_options.ts";
+import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint_url.ts";
+import { THEME_NAMES, type ThemeName } from "./frame.ts";
+import { walkArguments } from "./option_table.ts";
+import {
+  findSetting,
+  type Input,
+  quote,
+  readNumber,
+  readSwitch,
+  type Setting,
+  splitUrls,
+  variableOf,
+} from "./option_values.ts";
 import type { Seconds } from "./units.ts";
 
+export type { CredentialKind, CredentialSource } from "./credential_options.ts";
 export { ENVIRONMENT_VARIABLES, helpText } from "./option_table.ts";
-
-/** What a credential is for. */
-export type CredentialKind =
-  | "token"
-  | "basic_auth"
-  | "headers"
-  | "ca_certificates"
-  | "client_certificate"
-  | "client_key";
-
-/** Where a credential is to be read from, and for which endpoint. */
-export interface CredentialSource {
-  /** What it is for. */
-  readonly kind: CredentialKind;
-  /** `null`: every endpoint that the user named, never one that a scan found. */
-  readonly endpointKey: string | null;
-  readonly from: { readonly file: string } | { readonly variable: string };
-}
 
 /** What the user asked for, checked. */
 export interface Options {
@@ -69,6 +62,16 @@ export interface Options {
   readonly credentialSources: readonly CredentialSource[];
   /** Endpoints whose certificates are not checked; their `warnings` say so. */
   readonly insecureEndpointKeys: readonly string[];
+  readonly theme: ThemeName;
+  readonly noColor: boolean;
+  /** Draw with ASCII alone, whatever the locale says. */
+  readonly ascii: boolean;
+  readonly noMouse: boolean;
+  readonly filter: string;
+  /** `COLUMN`, `COLUMN:asc` or `COLUMN:desc` as typed; empty for the order given. */
+  readonly sort: string;
+  /** Columns as typed, with commas between; empty for all. */
+  readonly columns: string;
 }
 
 /** What to do, or what is wrong with what was typed. */
@@ -89,83 +92,6 @@ const MAX_TIMEOUT: Seconds = 120;
 const MAX_SCANNED_PORTS = 1024;
 const MAX_SEED = 2 ** 32 - 1;
 
-/** Standing remark of an endpoint that `--insecure` names. */
-const INSECURE_WARNING = "its certificate is not checked (--insecure)";
-
-/**
- * Credentials by option. Those of one set are one matter: an option for one of
- * them switches off the variables of all, so that `--basic-auth-file` does not
- * meet a forgotten `VLLM_HTOP_TOKEN`.
- */
-const CREDENTIAL_OPTIONS: readonly {
-  readonly kind: CredentialKind;
-  readonly option: OptionName;
-  readonly set: "authorization" | "headers" | "authorities" | "client";
-}[] = [
-  { kind: "token", option: "token-file", set: "authorization" },
-  { kind: "basic_auth", option: "basic-auth-file", set: "authorization" },
-  { kind: "headers", option: "header-file", set: "headers" },
-  { kind: "ca_certificates", option: "ca-file", set: "authorities" },
-  { kind: "client_certificate", option: "cert-file", set: "client" },
-  { kind: "client_key", option: "key-file", set: "client" },
-];
-
-/** A value and where it came from: `--interval` or `VLLM_HTOP_INTERVAL`. */
-interface Setting {
-  readonly origin: string;
-  readonly text: string;
-}
-
-/** What the readers below read from, and where they put what is wrong. */
-interface Input {
-  readonly given: GivenOptions;
-  /** The value of a variable that is set and not empty. */
-  readonly variable: (name: string | undefined) => string | undefined;
-  /** The first is the one that is reported. */
-  readonly problems: string[];
-}
-
-function quote(text: string): string {
-  return `"${sanitizeText(text)}"`;
-}
-
-const ROWS_BY_NAME: ReadonlyMap<OptionName, OptionRow> = new Map(
-  OPTION_ROWS.map((row) => [row.name, row]),
-);
-
-function variableOf(name: OptionName): string | undefined {
-  return ROWS_BY_NAME.get(name)?.variable;
-}
-
-/** The option's value, else its variable's, else its default, else "". */
-function findSetting({ given, variable }: Input, name: OptionName): Setting {
-  const origin = `--${name}`;
-  const row = ROWS_BY_NAME.get(name);
-  const text = given.get(name)?.[0];
-  if (text !== undefined) return { origin, text };
-  const set = variable(row?.variable);
-  if (row?.variable !== undefined && set !== undefined) return { origin: row.variable, text: set };
-  return { origin, text: row?.default ?? "" };
-}
-
-function readNumber(
-  input: Input,
-  name: OptionName,
-  limits: { readonly min: number; readonly max: number; readonly unit: string },
-): number {
-  const { origin, text } = findSetting(input, name);
-  const { min, max, unit } = limits;
-  const value = /^[+-]?(?:\d+\.?\d*|\.\d+)$/.test(text.trim()) ? Number(text) : NaN;
-  if (Number.isNaN(value)) {
-    input.problems.push(`${origin} ${quote(text)} is not a number${unit && ` of ${unit}`}`);
-  } else if (value < min || value > max) {
-    input.problems.push(
-      `${origin} ${quote(text)} is out of range: from ${min} to ${max}${unit && ` ${unit}`}`,
-    );
-  }
-  return value;
-}
-
 function readInterval(input: Input, once: boolean): Seconds {
   const setting = findSetting(input, "interval");
   const isZero = /^\+?0+(?:\.0*)?$/.test(setting.text.trim());
@@ -184,16 +110,6 @@ function readSeed(input: Input): number {
   if (Number.isInteger(seed) || input.problems.length > 0) return seed;
   input.problems.push(`--demo-seed "${seed}" is not a whole number`);
   return seed;
-}
-
-/** A variable that switches something on; unset and empty are off. */
-function readSwitch({ variable, problems }: Input, name: string | undefined): boolean {
-  const text = variable(name);
-  if (text === undefined || /^(?:0|false|no|off)$/i.test(text)) return false;
-  if (!/^(?:1|true|yes|on)$/i.test(text)) {
-    problems.push(`${name} ${quote(text)} is neither "1" nor "0"`);
-  }
-  return true;
 }
 
 function readOutput(input: Input): OutputForm {
@@ -217,6 +133,15 @@ function readOutput(input: Input): OutputForm {
     problems.push(`${wanted[0].origin} and ${other.origin} contradict each other: give one`);
   }
   return wanted[0]?.form ?? "auto";
+}
+
+function readTheme(input: Input): ThemeName {
+  const { origin, text } = findSetting(input, "theme");
+  const theme = THEME_NAMES.find((name) => name === text);
+  if (theme === undefined) {
+    input.problems.push(`${origin} ${quote(text)} is not one of ${THEME_NAMES.join(", ")}`);
+  }
+  return theme ?? "default";
 }
 
 function readHost(input: Input): string {
@@ -259,20 +184,6 @@ function readMetricPrefix(input: Input): string | null {
     );
   }
   return setting.text;
-}
-
-/** The URLs of a list with commas. A comma in a password would put half of it in the open. */
-function splitUrls({ origin, text }: Setting, problems: string[]): readonly string[] {
-  const urls = origin.startsWith("--") ? text.split(",") : text.trim().split(/[\s,]+/);
-  const halved = urls.slice(1).some((url) =>
-    url.includes("@") && !/^\s*(?:https?:\/\/|unix:)/i.test(url)
-  );
-  if (!halved) return urls;
-  problems.push(
-    `${quoteUrl(text)} follows an "@" after a comma: write "http://" in front of each URL, ` +
-      'and "," in a password as "%2C"',
-  );
-  return [];
 }
 
 interface Targets {
@@ -318,127 +229,6 @@ function readTargets(input: Input): Targets {
     }
   }
   return { endpoints: [...endpoints.values()], auto, demo };
-}
-
-type Scoped = { readonly endpointKey: string | null; readonly file: string };
-
-/** What a value must look like to be meant as `URL=FILE` though its URL is not watched. */
-const MEANT_AS_URL = /^(?:unix:|[a-z][a-z0-9+.-]*:\/\/|[^/=]*:\d+(?:\/[^=]*)?=)/i;
-
-/** `[URL=]FILE`, cut at the last `=` after a watched URL; `null` where the URL is not watched. */
-function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
-  for (let at = text.lastIndexOf("="); at > 0; at = text.lastIndexOf("=", at - 1)) {
-    const typed = parseEndpointUrl(text.slice(0, at));
-    if ("error" in typed || !keys.has(typed.endpoint.key)) continue;
-    return { endpointKey: typed.endpoint.key, file: text.slice(at + 1) };
-  }
-  return MEANT_AS_URL.test(text) ? null : { endpointKey: null, file: text };
-}
-
-/** The credentials of one option, or of its variables where no option of its set is given. */
-function readSources(
-  { given, variable, problems }: Input,
-  { kind, option }: typeof CREDENTIAL_OPTIONS[number],
-  { keys, byOption }: { readonly keys: ReadonlySet<string>; readonly byOption: boolean },
-): readonly CredentialSource[] {
-  const row = ROWS_BY_NAME.get(option);
-  const origin = byOption ? `--${option}` : row?.variable;
-  const sources: CredentialSource[] = [];
-  const file = byOption ? undefined : variable(row?.variable);
-  const texts = byOption ? given.get(option) ?? [] : file ?? [];
-  for (const text of [texts].flat()) {
-    const scoped = splitScope(text, keys);
-    if (scoped === null && !byOption) continue;
-    if (scoped === null || keys.size === 0) {
-      problems.push(
-        keys.size === 0
-          ? `${origin} ${quoteUrl(text)} needs a URL: no credentials go to servers of a scan`
-          : `${origin} ${quoteUrl(text)} names a URL that is not watched`,
-      );
-    } else if (scoped.file === "") {
-      problems.push(`${origin} ${quoteUrl(text)} has no FILE after the "="`);
-    } else if (sources.some((source) => source.endpointKey === scoped.endpointKey)) {
-      problems.push(`${origin} ${quoteUrl(text)} is the second for the same endpoints`);
-    } else {
-      sources.push({ kind, endpointKey: scoped.endpointKey, from: { file: scoped.file } });
-    }
-  }
-  const content = row?.contentVariable;
-  if (content !== undefined && !byOption && variable(content) !== undefined) {
-    if (sources.some((source) => source.endpointKey === null)) {
-      problems.push(`${row?.variable} and ${content} exclude each other: set one`);
-    }
-    sources.push({ kind, endpointKey: null, from: { variable: content } });
-  }
-  return sources;
-}
-
-function readCredentials(
-  input: Input,
-  endpoints: readonly TypedEndpoint[],
-): readonly CredentialSource[] {
-  const keys = new Set(endpoints.map((typed) => typed.endpoint.key));
-  const sources = CREDENTIAL_OPTIONS.flatMap((credential) => {
-    const byOption = CREDENTIAL_OPTIONS.some(({ option, set }) =>
-      set === credential.set && input.given.has(option)
-    );
-    return byOption || keys.size > 0 ? readSources(input, credential, { keys, byOption }) : [];
-  });
-  const listKeys = (kind: CredentialKind) =>
-    sources.filter((source) => source.kind === kind).map((source) => source.endpointKey);
-  const where = (key: string | null) => key === null ? "every URL" : quote(key);
-
-  const basicAuthKeys = listKeys("basic_auth");
-  const twice = listKeys("token").find((key) => basicAuthKeys.includes(key));
-  if (twice !== undefined) {
-    input.problems.push(`both a token and a user with password are given for ${where(twice)}`);
-  }
-  const certificates = listKeys("client_certificate");
-  const clientKeys = listKeys("client_key");
-  const withoutKey = certificates.find((key) => !clientKeys.includes(key));
-  const withoutCertificate = clientKeys.find((key) => !certificates.includes(key));
-  if (withoutKey !== undefined) {
-    input.problems.push(`--cert-file for ${where(withoutKey)} needs --key-file beside it`);
-  } else if (withoutCertificate !== undefined) {
-    input.problems.push(`--key-file for ${where(withoutCertificate)} needs --cert-file beside it`);
-  }
-  return sources.toSorted((a, b) =>
-    Number(a.endpointKey === null) - Number(b.endpointKey === null)
-  );
-}
-
-/** The endpoints whose certificates are not to be checked. A variable may name others beside them. */
-function readInsecureKeys(
-  { given, variable, problems }: Input,
-  endpoints: readonly TypedEndpoint[],
-): readonly string[] {
-  const keys = new Set<string>();
-  const origin = given.has("insecure") ? "--insecure" : variableOf("insecure") ?? "";
-  const lists = given.get("insecure") ?? variable(origin) ?? [];
-  for (const url of [lists].flat().flatMap((text) => splitUrls({ origin, text }, problems))) {
-    const typed = parseEndpointUrl(url);
-    if ("error" in typed) {
-      problems.push(typed.error);
-      continue;
-    }
-    const { key } = typed.endpoint;
-    if (endpoints.some(({ endpoint }) => endpoint.key === key) && key.startsWith("https:")) {
-      keys.add(key);
-    } else if (given.has("insecure")) {
-      problems.push(
-        key.startsWith("https:")
-          ? `--insecure ${quoteUrl(url)} is not one of the URLs that are watched`
-          : `--insecure ${quoteUrl(url)} has no certificate to check: only https has`,
-      );
-    }
-  }
-  return [...keys];
-}
-
-/** Puts the standing remark on endpoints whose certificates are not checked. */
-function markInsecure(typed: TypedEndpoint, keys: readonly string[]): TypedEndpoint {
-  if (!keys.includes(typed.endpoint.key)) return typed;
-  return { ...typed, endpoint: { ...typed.endpoint, warnings: [INSECURE_WARNING] } };
 }
 
 /**
@@ -488,6 +278,13 @@ export function parseArguments(
     demoSeed: readSeed(input),
     credentialSources: readCredentials(input, endpoints),
     insecureEndpointKeys,
+    theme: readTheme(input),
+    noColor: input.given.has("no-color"),
+    ascii: input.given.has("ascii"),
+    noMouse: input.given.has("no-mouse"),
+    filter: findSetting(input, "filter").text,
+    sort: findSetting(input, "sort").text,
+    columns: findSetting(input, "columns").text,
   };
   return problems.length > 0
     ? { kind: "usage_error", message: problems[0] }

@@ -14,14 +14,19 @@ import { computeFigures } from "./aggregate.ts";
 import { isCounted, judgeEndpoint, judgeReplica, type ScrapeRecord } from "./health.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
-import type { EndpointState, State } from "./state.ts";
+import { type EndpointState, identifyEngine, type State } from "./state.ts";
+import type { Trend } from "./trends.ts";
 import type { Seconds } from "./units.ts";
 
 /** One line of the table. */
 export interface Row {
+  /** Its identity: endpoint, model and engine. */
+  readonly key: string;
   readonly name: string;
   /** The name without the model: address, and engine where the endpoint has several. */
   readonly place: string;
+  /** What the table shows: the place alone where one model is served, as the title names it. */
+  readonly label: string;
   readonly state: EndpointState;
   readonly status: ReplicaStatus;
   /** `null` for an endpoint of which no engine is known. */
@@ -30,6 +35,7 @@ export interface Row {
   readonly figures: Figures;
   /** Age of what is shown; `null` where nothing is. */
   readonly age: Seconds | null;
+  readonly trend: Trend;
   /** Its share of the requests that its group finished in the last minute. */
   readonly requestShare: Reading;
 }
@@ -113,7 +119,7 @@ export function describeAddress(state: State, endpoint: Endpoint): string {
 /** How the rows of endpoints are called. */
 function createNames(
   state: State,
-): (known: EndpointState, index: number) => Pick<Row, "name" | "place"> {
+): (known: EndpointState, index: number) => Pick<Row, "name" | "place" | "label"> {
   const models = new Set(
     state.endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
   );
@@ -122,12 +128,13 @@ function createNames(
   return (known, index) => {
     const address = describeAddress(state, known.endpoint);
     const replica = known.replicas[index];
-    if (replica === undefined) return { name: address, place: address };
+    if (replica === undefined) return { name: address, place: address, label: address };
     const { modelName, engine } = replica.sample;
     const model = areDistinct ? shortenModelName(modelName) : modelName;
     const hasSeveral = known.replicas.length > 1 || engine.includes("@");
     const place = hasSeveral && engine !== "" ? `${address} e${engine}` : address;
-    return { name: `${model} ${place}`, place };
+    const name = `${model} ${place}`;
+    return { name, place, label: models.size > 1 ? name : place };
   };
 }
 
@@ -162,16 +169,21 @@ export function createOverview(state: State): Overview {
       return [{
         ...common,
         ...nameOf(known, 0),
+        key: known.endpoint.key,
         status,
         replica: null,
         figures: computeFigures([]),
+        trend: [],
       }];
     }
     return known.replicas.map((replica, index) => {
       const status = judgeReplica(replica.sample, record);
       // What a server said long before it went is no figure any more.
       const figures = computeFigures(status === "DOWN" ? [] : [replica]);
-      return { ...common, ...nameOf(known, index), status, replica, figures };
+      const engineKey = identifyEngine(replica.sample);
+      const key = `${known.endpoint.key} ${engineKey}`;
+      const trend = known.trends.get(engineKey) ?? [];
+      return { ...common, ...nameOf(known, index), key, status, replica, figures, trend };
     });
   });
   const models = [...new Set(bare.flatMap(({ replica }) => replica?.sample.modelName ?? []))];

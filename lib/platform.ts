@@ -124,6 +124,8 @@ export interface Platform {
   readonly onSignal: (signal: Signal, handler: () => void) => () => void;
   /** Calls `handler` on an uncaught error or rejection, before the program ends. */
   readonly onFatalError: (handler: (error: unknown) => void) => void;
+  /** Stops the process until SIGCONT comes, as Control-Z does. Does nothing where that does not exist. */
+  readonly stopSelf: () => void;
   /** Ends the process. */
   readonly exit: (code: number) => never;
 }

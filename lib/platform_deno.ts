@@ -319,6 +319,9 @@ export function createDenoPlatform(): Platform {
     isBrokenPipe,
     onSignal,
     onFatalError,
+    stopSelf: () => {
+      if (Deno.build.os !== "windows") Deno.kill(Deno.pid, "SIGSTOP");
+    },
     exit: (code) => Deno.exit(code),
   };
 }

@@ -9,7 +9,20 @@
  * @module
  */
 
-import type { Endpoint, ReplicaSample, Scrape, ScrapeFailure } from "./model.ts";
+import { computeFigures } from "./aggregate.ts";
+import type { Command } from "./bindings.ts";
+import type { Endpoint, EngineSample, ReplicaSample, Scrape, ScrapeFailure } from "./model.ts";
+import { appendFigures, appendGap, type Trend } from "./trends.ts";
+import {
+  applyCommand,
+  createUi,
+  editFilter,
+  type FilterEdit,
+  selectKey,
+  sortByColumn,
+  type Ui,
+  type UiContext,
+} from "./ui.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 import { appendSample, type EndpointHistory, readReplicas, startHistory } from "./window.ts";
 
@@ -23,12 +36,18 @@ export interface EndpointState {
   readonly failure: ScrapeFailure | null;
   /** One for each engine of the newest good scrape. */
   readonly replicas: readonly ReplicaSample[];
+  /** The last polls of each engine, by `identifyEngine`. */
+  readonly trends: ReadonlyMap<string, Trend>;
 }
 
 /** All that the views and the report are made of. */
 export interface State {
   readonly endpoints: readonly EndpointState[];
   readonly interval: Seconds;
+  /** What the user has chosen. */
+  readonly ui: Ui;
+  /** The state whose picture is held while it is not to change; `null` where it may. */
+  readonly held: State | null;
   readonly now: Seconds;
   readonly nowEpoch: EpochSeconds;
   /** Local time minus UTC, for the clock on the screen. */
@@ -43,14 +62,28 @@ export interface State {
 export type Message =
   | { readonly kind: "scraped"; readonly scrape: Scrape }
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
-  | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds };
+  | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds }
+  | { readonly kind: "command"; readonly command: Command; readonly context: UiContext }
+  | { readonly kind: "filter"; readonly edit: FilterEdit }
+  | { readonly kind: "select"; readonly key: string; readonly context: UiContext }
+  | { readonly kind: "sort"; readonly columnId: string };
+
+/** The intervals that keys step through. */
+const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
+
+/** The engine's identity within its endpoint. */
+export function identifyEngine({ modelName, engine }: EngineSample): string {
+  return `${modelName} ${engine}`;
+}
 
 /** A state that knows its endpoints and nothing of them. */
 export function createState(
   endpoints: readonly Endpoint[],
-  session: Omit<State, "endpoints">,
+  session: Omit<State, "endpoints" | "ui" | "held"> & { readonly ui?: Ui },
 ): State {
   return {
+    ui: createUi(),
+    held: null,
     ...session,
     endpoints: endpoints.map((endpoint) => ({
       endpoint,
@@ -58,6 +91,7 @@ export function createState(
       scrape: null,
       failure: null,
       replicas: [],
+      trends: new Map(),
     })),
   };
 }
@@ -69,7 +103,17 @@ function acceptScrape(known: EndpointState, scrape: Scrape): EndpointState {
     processStart: scrape.processStart,
     countersCreated: scrape.countersCreated,
   });
-  return { ...known, history, scrape, failure: null, replicas: readReplicas(history) };
+  const replicas = readReplicas(history);
+  const trends = new Map(replicas.map((replica) => {
+    const key = identifyEngine(replica.sample);
+    return [key, appendFigures(known.trends.get(key) ?? [], computeFigures([replica]))];
+  }));
+  return { ...known, history, scrape, failure: null, replicas, trends };
+}
+
+function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
+  const trends = new Map([...known.trends].map(([key, trend]) => [key, appendGap(trend)]));
+  return { ...known, failure, trends };
 }
 
 function updateEndpoint(
@@ -81,6 +125,26 @@ function updateEndpoint(
     ...state,
     endpoints: state.endpoints.map((known) => known.endpoint.key === key ? change(known) : known),
   };
+}
+
+function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
+  const steps = direction > 0 ? INTERVAL_STEPS : [...INTERVAL_STEPS].reverse();
+  return steps.find((step) => (step - interval) * direction > 0) ?? interval;
+}
+
+function applyToState(state: State, command: Command, context: UiContext): State {
+  // In the column menu the space bar chooses columns.
+  if (command === "pause" && state.ui.screen !== "columns") {
+    return { ...state, held: state.held === null ? { ...state, held: null } : null };
+  }
+  if (command === "slower") return { ...state, interval: stepInterval(state.interval, 1) };
+  if (command === "faster") return { ...state, interval: stepInterval(state.interval, -1) };
+  return { ...state, ui: applyCommand(state.ui, command, context) };
+}
+
+/** What is to be shown: the state, or the picture that is held, with what the user has chosen since. */
+export function readPicture(state: State): State {
+  return state.held === null ? state : { ...state.held, ui: state.ui, interval: state.interval };
 }
 
 /** The state after the message. Messages about endpoints that are not watched change nothing. */
@@ -96,9 +160,17 @@ export function update(state: State, message: Message): State {
       return updateEndpoint(
         state,
         message.failure.endpointKey,
-        (known) => ({ ...known, failure: message.failure }),
+        (known) => acceptFailure(known, message.failure),
       );
     case "clock":
       return { ...state, now: message.now, nowEpoch: message.nowEpoch };
+    case "command":
+      return applyToState(state, message.command, message.context);
+    case "filter":
+      return { ...state, ui: editFilter(state.ui, message.edit) };
+    case "select":
+      return { ...state, ui: selectKey(state.ui, message.key, message.context) };
+    case "sort":
+      return { ...state, ui: sortByColumn(state.ui, message.columnId) };
   }
 }

@@ -28,11 +28,23 @@ const AUTOWRAP_ON = "\x1b[?7h";
 const SYNCHRONIZED_ON = "\x1b[?2026h";
 const SYNCHRONIZED_OFF = "\x1b[?2026l";
 const STYLE_RESET = "\x1b[0m";
+const PASTE_ON = "\x1b[?2004h";
+const PASTE_OFF = "\x1b[?2004l";
+// Buttons and wheel (1000), with coordinates in decimal (1006).
+const MOUSE_ON = "\x1b[?1000h\x1b[?1006h";
+// Off whatever was on, motion too: another program may have left it.
+const MOUSE_OFF = "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l";
 
 /** A terminal that has been taken over. */
 export interface Terminal {
   /** Shows the frame. Skipped while the one before is still being written: a slow terminal gets fewer frames. */
   readonly draw: (frame: Frame, size: TerminalSize) => Promise<void>;
+  /** Forgets what is shown: the next frame is drawn whole. */
+  readonly forget: () => void;
+  /** Gives the terminal back for a while, for a program that is stopped. */
+  readonly suspend: () => void;
+  /** Takes it over again. */
+  readonly resume: () => void;
   /** Gives the terminal back as it was, once the frame that is being written is out. */
   readonly finish: () => Promise<void>;
   /** Gives it back at once, for ends that cannot wait: a frame that is being written may follow. Does nothing the second time. */
@@ -50,8 +62,8 @@ export function encodeFrame(shown: readonly string[] | null, wanted: readonly st
   return changes === "" ? "" : SYNCHRONIZED_ON + changes + SYNCHRONIZED_OFF;
 }
 
-/** Takes the terminal over: alternate screen, no cursor, keys as they are typed. */
-export function enterTerminal(stdio: Stdio): Terminal {
+/** Takes the terminal over: alternate screen, no cursor, keys as they are typed, and the mouse if wanted. */
+export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }): Terminal {
   const encoder = new TextEncoder();
   let shown: readonly string[] | null = null;
   let shownSize: TerminalSize | null = null;
@@ -59,8 +71,18 @@ export function enterTerminal(stdio: Stdio): Terminal {
   let isOver = false;
   let hasLeft = false;
 
-  stdio.setRawInput(true);
-  stdio.writeStdoutSync(encoder.encode(ALTERNATE_SCREEN_ON + AUTOWRAP_OFF + cursorHide));
+  const takeOver = (): void => {
+    stdio.setRawInput(true);
+    const modes = ALTERNATE_SCREEN_ON + AUTOWRAP_OFF + cursorHide + PASTE_ON;
+    stdio.writeStdoutSync(encoder.encode(modes + (options.mouse ? MOUSE_ON : "")));
+  };
+  const giveBack = (): void => {
+    const restored = SYNCHRONIZED_OFF + MOUSE_OFF + PASTE_OFF + STYLE_RESET + AUTOWRAP_ON +
+      cursorShow + ALTERNATE_SCREEN_OFF;
+    stdio.writeStdoutSync(encoder.encode(restored));
+    stdio.setRawInput(false);
+  };
+  takeOver();
 
   const draw = async (frame: Frame, size: TerminalSize): Promise<void> => {
     if (writing !== null || isOver) return;
@@ -79,11 +101,8 @@ export function enterTerminal(stdio: Stdio): Terminal {
   const leave = (): void => {
     if (hasLeft) return;
     isOver = hasLeft = true;
-    const restored = SYNCHRONIZED_OFF + STYLE_RESET + AUTOWRAP_ON + cursorShow +
-      ALTERNATE_SCREEN_OFF;
     try {
-      stdio.writeStdoutSync(encoder.encode(restored));
-      stdio.setRawInput(false);
+      giveBack();
     } catch {
       // A terminal that is gone wants nothing back.
     }
@@ -93,5 +112,16 @@ export function enterTerminal(stdio: Stdio): Terminal {
     await writing?.catch(() => {});
     leave();
   };
-  return { draw, finish, leave };
+  const forget = (): void => {
+    shown = null;
+  };
+  const suspend = (): void => {
+    if (!hasLeft) giveBack();
+  };
+  const resume = (): void => {
+    if (hasLeft) return;
+    takeOver();
+    forget();
+  };
+  return { draw, forget, suspend, resume, finish, leave };
 }

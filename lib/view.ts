@@ -9,37 +9,33 @@
  * @module
  */
 
-import { judgeKvCache, judgeWaiting, KV_ALERT_RATIO, LONG_QUEUE } from "./columns.ts";
 import { renderDetail } from "./detail_view.ts";
+import { BINDINGS } from "./bindings.ts";
 import {
-  formatClock,
-  formatCount,
-  formatInterval,
-  formatPercent,
-  formatQuantity,
-  formatReading,
-} from "./format.ts";
-import { cutStyledLine, type Frame, type Meaning, type Paint } from "./frame.ts";
+  type ClickTarget,
+  type ColorDepth,
+  createPaint,
+  cutStyledLine,
+  type Frame,
+  padStyledLine,
+  type Paint,
+} from "./frame.ts";
+import { renderHead, renderProblems } from "./headline_view.ts";
+import { renderColumnMenu, renderHelp } from "./help_view.ts";
+import { type ListLine, listLines } from "./listing.ts";
+import { createPanels, type Panel } from "./panels.ts";
+import { findSelected, type Ui, type UiContext } from "./ui.ts";
 import { convertToAscii } from "./glyphs.ts";
-import { judgeEndpoint } from "./health.ts";
-import {
-  createOverview,
-  describeAddress,
-  type Overview,
-  readRecord,
-  type Row,
-  shortenModelName,
-} from "./overview.ts";
+import { createOverview, type Overview } from "./overview.ts";
 import type { TerminalSize } from "./platform.ts";
-import { divideReadings, isPresent } from "./reading.ts";
-import type { EndpointState, State } from "./state.ts";
+import { readPicture, type State } from "./state.ts";
 import { renderTable } from "./table_view.ts";
-import { cutText, measureWidth } from "./text.ts";
+import { measureWidth, sanitizeText } from "./text.ts";
 
 /** How things are to be shown. */
 export interface ViewOptions {
   readonly output: "auto" | "table" | "detail";
-  readonly paint: Paint;
+  readonly depth: ColorDepth;
   /** Whether only ASCII may be drawn. */
   readonly ascii: boolean;
 }
@@ -47,247 +43,21 @@ export interface ViewOptions {
 /** Width of plain text that goes to no terminal: wide enough for every column. */
 const PLAIN_WIDTH = 320;
 
-const KEY_LINE = " q Quit";
+/** Widths from which sections stand in two columns, and panels side by side. */
+const TWO_COLUMN_WIDTH = 160;
 
-/** Places that are named one by one where several rows share a condition. */
-const MAX_PLACES = 3;
-
-/** Lines of a frame besides the table's rows: title, verdict, summary, blank, heading, totals, blank, keys. */
-const FIXED_LINES = 8;
-
-interface Piece {
-  readonly text: string;
-  readonly meaning: Meaning;
-}
-
-/** Pieces side by side; one that does not fit any more is left out. The first is cut. */
-function joinPieces(
-  pieces: readonly Piece[],
-  options: { readonly width: number; readonly gap: string; readonly paint: Paint },
-): string {
-  const { width, gap, paint } = options;
-  let line = "";
-  let used = 0;
-  for (const { text, meaning } of pieces) {
-    if (text === "") continue;
-    const before = used === 0 ? " " : gap;
-    const room = width - used - before.length;
-    if (measureWidth(text) > room) {
-      if (used > 0) continue;
-      line += before + paint(cutText(text, Math.max(0, room)), meaning);
-      break;
-    }
-    line += before + paint(text, meaning);
-    used += before.length + measureWidth(text);
-  }
-  return line;
-}
-
-function describeModels(overview: Overview): string {
-  const names = overview.groups.map(({ modelName }) => shortenModelName(modelName));
-  return names.join(", ");
-}
-
-function createTitle(state: State, overview: Overview): readonly Piece[] {
-  const { total } = overview.counts;
-  return [
-    { text: "vllm-htop", meaning: "title" },
-    { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
-    { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
-    { text: describeModels(overview), meaning: "name" },
-    { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
-    {
-      text: state.interval === 0 ? "one scrape" : `every ${formatInterval(state.interval)}`,
-      meaning: "dim",
-    },
-  ];
-}
-
-/** The places of the rows: all of a few, else the first ones and how many more. */
-function listPlaces(rows: readonly Row[]): string {
-  const shown = rows.slice(0, MAX_PLACES).map(({ place }) => place).join(", ");
-  const more = rows.length - MAX_PLACES;
-  return more > 0 ? `${shown} and ${more} more` : shown;
-}
-
-function describeRows(rows: readonly Row[], condition: string): string {
-  if (rows.length === 0) return "";
-  return `${listPlaces(rows)} ${rows.length === 1 ? "is" : "are"} ${condition}`;
-}
-
-/** Why the rows are down, in brackets, where it is the same for all. */
-function describeCause(rows: readonly Row[]): string {
-  const kinds = new Set(rows.map(({ state }) => state.failure?.kind));
-  const [kind] = kinds;
-  return kinds.size === 1 && kind !== undefined ? ` (${kind.replaceAll("_", " ")})` : "";
-}
-
-/** The one thing to read first: the word, and what it rests on. */
-function createVerdict(overview: Overview): readonly Piece[] {
-  const { counts, rows, total } = overview;
-  const down = rows.filter(({ status }) => status === "DOWN");
-  const stale = rows.filter(({ status }) => status === "STALE");
-  const { waiting, kvCache } = total.figures;
-  const reasons = [
-    describeRows(down, `down${describeCause(down)}`),
-    describeRows(stale, "stale"),
-    isPresent(kvCache.maxRatio) && kvCache.maxRatio.value > KV_ALERT_RATIO
-      ? `KV cache of ${total.kvCacheMaxOwner?.place ?? "one"} at ${
-        formatPercent(kvCache.maxRatio.value)
-      }`
-      : "",
-    isPresent(waiting) && waiting.value > LONG_QUEUE ? `${formatCount(waiting.value)} waiting` : "",
-  ].filter((reason) => reason !== "");
-  if (reasons.length === 0 && counts.up === 0) {
-    return [{ text: "● STARTING: waiting for the first answer", meaning: "dim" }];
-  }
-  const isCritical = down.length > 0 || (counts.up === 0 && stale.length > 0);
-  const [word, meaning]: readonly [string, Meaning] = isCritical
-    ? ["● CRITICAL", "alert"]
-    : reasons.length > 0
-    ? ["● DEGRADED", "warn"]
-    : ["● HEALTHY", "ok"];
-  return [
-    { text: word, meaning },
-    ...reasons.map((text): Piece => ({ text, meaning: "plain" })),
-    { text: `${counts.up} of ${counts.total} up`, meaning: "dim" },
-  ];
-}
-
-/** The totals of what is up; nothing where nothing is. */
-function createSummary(overview: Overview): readonly Piece[] {
-  if (overview.counts.up === 0) return [];
-  const { figures, kvCacheMaxOwner } = overview.total;
-  const { lastPoll, kvCache } = figures;
-  const cached = divideReadings(
-    lastPoll.cachedPromptTokensPerSecond,
-    lastPoll.promptTokensPerSecond,
-  );
-  const cachedText = isPresent(cached) ? `, ${formatPercent(cached.value)} cached` : "";
-  const owner = kvCacheMaxOwner === null || figures.replicaCount < 2
-    ? ""
-    : ` (${kvCacheMaxOwner.place})`;
-  const several = figures.replicaCount > 1 ? "max " : "";
-  const quantity = formatQuantity;
-  return [
-    { text: `running ${formatReading(figures.running, formatCount)}`, meaning: "plain" },
-    {
-      text: `waiting ${formatReading(figures.waiting, formatCount)}`,
-      meaning: judgeWaiting(figures.waiting),
-    },
-    {
-      text: `KV ${several}${formatReading(kvCache.maxRatio, formatPercent)}${owner}`,
-      meaning: judgeKvCache(kvCache.maxRatio),
-    },
-    {
-      text: `prompt ${formatReading(lastPoll.promptTokensPerSecond, quantity)} tok/s${cachedText}`,
-      meaning: "plain",
-    },
-    {
-      text: `output ${formatReading(lastPoll.generationTokensPerSecond, quantity)} tok/s`,
-      meaning: "plain",
-    },
-    { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s`, meaning: "plain" },
-  ];
-}
-
-/** Endpoints that fail in the same way, by their kind of failure. */
-function groupFailures(state: State): readonly (readonly EndpointState[])[] {
-  const groups = new Map<string, EndpointState[]>();
-  for (const known of state.endpoints) {
-    if (known.failure === null) continue;
-    const status = judgeEndpoint(readRecord(known, state.now));
-    const group = `${status} ${known.failure.kind}`;
-    groups.set(group, [...groups.get(group) ?? [], known]);
-  }
-  return [...groups.values()];
-}
-
-/** One line for those that fail alike: the message of the first says what to do about each. */
-function describeFailures(state: State, failing: readonly EndpointState[]): Piece {
-  const [first] = failing;
-  const status = judgeEndpoint(readRecord(first, state.now));
-  const places = failing.map((known) => describeAddress(state, known.endpoint));
-  const shown = places.slice(0, MAX_PLACES).join(", ");
-  const more = places.length > MAX_PLACES ? ` and ${places.length - MAX_PLACES} more` : "";
-  const text = `${status}  ${shown}${more}  ${first.failure?.message ?? ""}`;
-  return { text, meaning: status === "DOWN" ? "alert" : "warn" };
-}
-
-/** What is wrong with endpoints, and remarks about them. */
-function listProblems(state: State): readonly Piece[] {
-  const problems = groupFailures(state).map((failing) => describeFailures(state, failing));
-  for (const { endpoint, failure, scrape } of state.endpoints) {
-    const address = describeAddress(state, endpoint);
-    if (failure === null && scrape !== null && scrape.badLineCount > 0) {
-      const count = formatCount(scrape.badLineCount);
-      const text = `${address}  ${count} lines of its metrics could not be read`;
-      problems.push({ text, meaning: "warn" });
-    }
-    for (const warning of endpoint.warnings) {
-      problems.push({ text: `${address}  ${warning}`, meaning: "warn" });
-    }
-  }
-  return [...problems, ...state.notices.map((text): Piece => ({ text, meaning: "dim" }))];
-}
-
-/** A text on as many lines as it needs, broken at blanks. */
-function wrapText(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && measureWidth(line) + 1 + measureWidth(word) > width) {
-      lines.push(cutText(line, width));
-      line = "    ";
-    }
-    line += (line.trim() === "" ? "" : " ") + word;
-  }
-  return [...lines, cutText(line, width)];
-}
-
-function renderProblems(
-  state: State,
-  options: { readonly width: number; readonly paint: Paint },
-): string[] {
-  return listProblems(state).flatMap(({ text, meaning }) =>
-    wrapText(text, options.width - 2).map((line) => " " + options.paint(line, meaning))
-  );
-}
-
-function choosesDetail(overview: Overview, output: ViewOptions["output"]): boolean {
+/** Whether figures are shown replica by replica and not as a table. */
+function choosesDetail(overview: Overview, ui: Ui, output: ViewOptions["output"]): boolean {
+  if (ui.screen === "detail") return true;
   return output === "detail" || (output === "auto" && overview.rows.length < 2);
 }
 
-function renderBody(
-  state: State,
-  overview: Overview,
-  options: ViewOptions & { readonly width: number; readonly maxRows: number },
-): string[] {
-  const problems = renderProblems(state, options);
-  if (!choosesDetail(overview, options.output)) {
-    const table = renderTable(overview, options);
-    return [...table, ...(problems.length > 0 ? ["", ...problems] : [])];
-  }
-  const several = overview.rows.length > 1;
-  const details = overview.rows.flatMap((row) => [
-    ...(several ? [options.paint(row.name, "title")] : []),
-    ...renderDetail(row, state, options.paint).map((line) => " " + line),
+/** Every replica's details, one after the other. */
+function renderAllDetails(state: State, overview: Overview, paint: Paint): string[] {
+  return overview.rows.flatMap((row) => [
+    ...(overview.rows.length > 1 ? [paint(row.name, "title")] : []),
+    ...renderDetail(row, state, paint).map((line) => " " + line),
   ]);
-  return [...details, ...problems];
-}
-
-function renderHead(
-  state: State,
-  overview: Overview,
-  options: { readonly width: number; readonly paint: Paint },
-): string[] {
-  const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
-  return [
-    join(createTitle(state, overview)),
-    join(createVerdict(overview)),
-    join(createSummary(overview)),
-    "",
-  ];
 }
 
 /**
@@ -300,9 +70,141 @@ export function renderText(
   options: ViewOptions & { readonly width?: number },
 ): readonly string[] {
   const overview = createOverview(state);
-  const all = { ...options, width: options.width ?? PLAIN_WIDTH, maxRows: Infinity };
-  const lines = [...renderHead(state, overview, all), ...renderBody(state, overview, all)];
+  const { ui } = state;
+  const paint = createPaint(options.depth, ui.theme);
+  const width = options.width ?? PLAIN_WIDTH;
+  const problems = renderProblems(state, { width, paint });
+  const isDetail = choosesDetail(overview, ui, options.output);
+  const listed = listLines(overview, ui);
+  const table = { width, paint, ui, maxLines: Infinity, isLive: false };
+  const body = isDetail ? [...renderAllDetails(state, overview, paint), ...problems] : [
+    ...renderTable(overview, listed, table).lines,
+    ...(problems.length > 0 ? ["", ...problems] : []),
+  ];
+  const lines = [...renderHead(state, overview, { width, paint }), "", ...body];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
+}
+
+/** What a screen is made from. */
+interface Scene {
+  readonly state: State;
+  readonly overview: Overview;
+  readonly listed: readonly ListLine[];
+  readonly width: number;
+  readonly paint: Paint;
+  readonly output: ViewOptions["output"];
+}
+
+/** Part of a screen. Rows of its targets count from its first line. */
+interface Part {
+  readonly lines: readonly string[];
+  readonly targets?: readonly ClickTarget[];
+}
+
+/** The keys, as many as fit, each to be clicked. */
+function renderKeyLine({ state, width, paint }: Scene): Part {
+  const pieces = state.ui.isTyping
+    ? [["Enter", "Keep the filter", null], ["Esc", "Clear it", null]] as const
+    : BINDINGS.flatMap(({ keys, label, command }) =>
+      label === undefined ? [] : [[keys[0], label, command] as const]
+    );
+  let line = "";
+  let used = 0;
+  const targets: ClickTarget[] = [];
+  for (const [key, label, command] of pieces) {
+    const needed = 1 + measureWidth(key) + 1 + measureWidth(label) + 1;
+    if (used + needed > width) continue;
+    line += ` ${paint(key, "key")} ${label} `;
+    if (command !== null) {
+      const action = { kind: "command", command } as const;
+      targets.push({ row: 0, fromColumn: used, toColumn: used + needed, action });
+    }
+    used += needed;
+  }
+  return { lines: [line], targets };
+}
+
+function renderFilterLine({ state, listed, overview, paint }: Scene): string[] {
+  const { filter, isTyping } = state.ui;
+  if (filter === "" && !isTyping) return [];
+  const shown = listed.filter(({ kind }) => kind === "row").length;
+  const note = paint(`   ${shown} of ${overview.rows.length} rows`, "dim");
+  return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
+}
+
+/** Blocks of lines side by side, each `width` cells wide. */
+function joinSideBySide(blocks: readonly (readonly string[])[], width: number): string[] {
+  const height = Math.max(...blocks.map((block) => block.length));
+  return Array.from(
+    { length: height },
+    (_, row) => blocks.map((block) => padStyledLine(block[row] ?? "", width)).join("").trimEnd(),
+  );
+}
+
+/** The panels, as many as fit into `room` lines: in full, then as one line, then not at all. */
+function renderPanels(scene: Scene, room: number): string[] {
+  const { overview, paint, width, state } = scene;
+  const panels = createPanels(overview, paint, state.ui.zoomedPanel !== null);
+  const draw = ({ title, lines, id }: Panel): string[] => [
+    ` ${paint(title, id === state.ui.focusedPanel ? "title" : "heading")}`,
+    ...lines.map((line) => `  ${line}`),
+  ];
+  const zoomed = panels.find(({ id }) => id === state.ui.zoomedPanel);
+  if (zoomed !== undefined) return draw(zoomed);
+  if (width >= TWO_COLUMN_WIDTH) {
+    const blocks = panels.map(draw);
+    const all = joinSideBySide(blocks, Math.floor(width / blocks.length));
+    if (all.length + 1 <= room) return ["", ...all];
+  }
+  const drawn: string[] = [];
+  for (const panel of panels) {
+    const full = ["", ...draw(panel)];
+    const short = [` ${paint(panel.title.split(" ")[0], "heading")}  ${panel.summary}`];
+    const left = room - drawn.length;
+    // One line is kept for each panel that is still to come.
+    const others = panels.length - panels.indexOf(panel) - 1;
+    if (full.length + others <= left) drawn.push(...full);
+    else if (short.length <= left) drawn.push(...short);
+  }
+  return drawn;
+}
+
+/** The table and all that stands around it, in `room` lines. */
+function renderOverview(scene: Scene, room: number): Part {
+  const { state, overview, listed, width, paint } = scene;
+  const { ui } = state;
+  const [, verdict, summary] = renderHead(state, overview, scene);
+  const problems = renderProblems(state, scene);
+  const groupLines = overview.groups.length > 1 && !ui.isGrouped ? overview.groups.length : 0;
+  // Heading, one row and ALL come first, then the verdict, the filter and the summary.
+  const above: string[] = [];
+  const tableLines = 3 + groupLines;
+  for (const line of [verdict, ...renderFilterLine(scene), summary, ""]) {
+    const isBlank = line === "";
+    if (above.length + 1 + tableLines + (isBlank ? listed.length : 0) <= room) above.push(line);
+  }
+  const left = room - above.length;
+  const forTotals = 2 + groupLines;
+  const isCut = listed.length > left - forTotals - Math.min(problems.length, 2);
+  const maxLines = isCut ? left - forTotals - 1 - Math.min(problems.length, 2) : listed.length;
+  const table = renderTable(overview, listed, { width, paint, ui, maxLines, isLive: true });
+  const below = left - table.lines.length;
+  const shownProblems = problems.length === 0
+    ? []
+    : cutLines(["", ...problems], Math.max(0, below), paint);
+  const panels = renderPanels(scene, below - shownProblems.length);
+  const targets = table.targets.map((target) => ({ ...target, row: target.row + above.length }));
+  return { lines: [...above, ...table.lines, ...shownProblems, ...panels], targets };
+}
+
+/** The lines that are in sight of a text that is scrolled; the last says what follows. */
+function scrollLines(lines: readonly string[], scroll: number, options: {
+  readonly room: number;
+  readonly paint: Paint;
+}): string[] {
+  const { room, paint } = options;
+  const top = Math.max(0, Math.min(scroll, lines.length - room));
+  return cutLines(lines.slice(top), room, paint);
 }
 
 /** The lines that fit, the last of which says how many do not. */
@@ -310,22 +212,89 @@ function cutLines(lines: readonly string[], room: number, paint: Paint): string[
   if (lines.length <= room) return [...lines];
   const kept = lines.slice(0, Math.max(0, room - 1));
   const note = paint(` … ${lines.length - kept.length} more lines`, "dim");
-  return [...kept, note].slice(0, room);
+  return [...kept, note].slice(0, Math.max(0, room));
+}
+
+/** Sections, parted by blank lines, in two columns of about the same height. */
+function arrangeSections(lines: readonly string[], width: number): string[] {
+  if (width < TWO_COLUMN_WIDTH) return [...lines];
+  const half = lines.length / 2;
+  const splits = lines.flatMap((line, index) => line.trim() === "" ? [index + 1] : []);
+  const split = splits.find((index) => index >= half) ?? lines.length;
+  return joinSideBySide([lines.slice(0, split), lines.slice(split)], Math.floor(width / 2));
+}
+
+/** The selected replica in full; every replica where the output is `detail` and none was opened. */
+function renderDetails(scene: Scene): string[] {
+  const { state, overview, listed, width, paint } = scene;
+  const { ui } = state;
+  const problems = renderProblems(state, scene);
+  const line = listed[findSelected(ui, listed.map(({ key }) => key))];
+  const rows = ui.screen === "detail" && line?.kind === "row" ? [line.row] : overview.rows;
+  const details = rows.flatMap((row) => {
+    const lines = renderDetail(row, state, paint).map((text) => " " + text);
+    return [` ${paint(row.name, "title")}`, ...arrangeSections(lines, width)];
+  });
+  return [...details, ...problems];
+}
+
+function renderScreen(scene: Scene, room: number): Part {
+  const { state, overview, paint, output } = scene;
+  const { ui } = state;
+  const scroll = (lines: readonly string[]): Part => ({
+    lines: scrollLines(lines, ui.scroll, { room, paint }),
+  });
+  if (ui.screen === "help") return scroll(renderHelp(paint));
+  if (ui.screen === "columns") {
+    const menu = renderColumnMenu(ui, paint);
+    return { lines: scrollLines(menu, ui.columnCursor - Math.floor(room / 2), { room, paint }) };
+  }
+  if (choosesDetail(overview, ui, output)) {
+    const [, verdict] = renderHead(state, overview, scene);
+    const details = scrollLines(renderDetails(scene), ui.scroll, { room: room - 1, paint });
+    return { lines: [verdict, ...details] };
+  }
+  if (ui.zoomedPanel !== null) return { lines: renderPanels(scene, room) };
+  return renderOverview(scene, room);
+}
+
+/** What commands need to know of the screen of the given size. */
+export function readContext(state: State, size: TerminalSize, options: ViewOptions): UiContext {
+  const picture = readPicture(state);
+  const overview = createOverview(picture);
+  const { ui } = picture;
+  const listed = listLines(overview, ui);
+  const selected = listed[findSelected(ui, listed.map(({ key }) => key))];
+  const isText = ui.screen === "help" || choosesDetail(overview, ui, options.output);
+  return {
+    lineKeys: listed.map(({ key }) => key),
+    selectedModel: selected?.kind === "group" ? selected.group.modelName : null,
+    // Title, verdict, summary, blank, heading, ALL and keys take their lines.
+    pageLines: Math.max(1, size.rows - (isText ? 3 : 8)),
+    isText,
+    sortableIds: ui.columnIds.filter((id) => !ui.hiddenColumnIds.has(id)),
+  };
 }
 
 /** The state as a frame of exactly the given size. */
 export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): Frame {
   const { columns: width, rows: height } = size;
-  const overview = createOverview(state);
-  const problemLines = renderProblems(state, { ...options, width }).length;
-  const groupLines = overview.groups.length > 1 ? overview.groups.length : 0;
-  const roomForRows = height - FIXED_LINES - groupLines - problemLines;
-  const all = { ...options, width, maxRows: Math.max(3, roomForRows) };
-  const head = renderHead(state, overview, all);
-  const body = renderBody(state, overview, all);
-  const content = cutLines([...head, ...body], Math.max(0, height - 1), options.paint);
-  while (content.length < height - 1) content.push("");
-  const lines = [...content, options.paint(KEY_LINE, "dim")].slice(-height)
+  const picture = readPicture(state);
+  const overview = createOverview(picture);
+  const paint = createPaint(options.depth, picture.ui.theme);
+  const listed = listLines(overview, picture.ui);
+  const scene: Scene = { state: picture, overview, listed, width, paint, output: options.output };
+  const [title] = renderHead(picture, overview, scene);
+  const room = Math.max(0, height - 2);
+  const screen = renderScreen(scene, room);
+  const content = screen.lines.slice(0, room);
+  while (content.length < room) content.push("");
+  const keys = renderKeyLine(scene);
+  const lines = [title, ...content, ...keys.lines].slice(0, height)
     .map((line) => cutStyledLine(line, width));
-  return { lines: options.ascii ? lines.map(convertToAscii) : lines };
+  const targets = [
+    ...(screen.targets ?? []).map((target) => ({ ...target, row: target.row + 1 })),
+    ...(keys.targets ?? []).map((target) => ({ ...target, row: height - 1 })),
+  ];
+  return { lines: options.ascii ? lines.map(convertToAscii) : lines, targets };
 }

@@ -1,0 +1,174 @@
+/**
+ * Credential options -> where credentials are to be read from, and for whom.
+ *
+ * Layer 1, pure. Credentials are only named here: `credentials` reads them. A
+ * file may be for one endpoint (`URL=FILE`) or for every one that the user
+ * names; none is ever for a server that a scan finds.
+ *
+ * @module
+ */
+
+import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint_url.ts";
+import type { OptionName } from "./option_table.ts";
+import { type Input, quote, ROWS_BY_NAME, splitUrls, variableOf } from "./option_values.ts";
+
+/** What a credential is for. */
+export type CredentialKind =
+  | "token"
+  | "basic_auth"
+  | "headers"
+  | "ca_certificates"
+  | "client_certificate"
+  | "client_key";
+
+/** Where a credential is to be read from, and for which endpoint. */
+export interface CredentialSource {
+  /** What it is for. */
+  readonly kind: CredentialKind;
+  /** `null`: every endpoint that the user named, never one that a scan found. */
+  readonly endpointKey: string | null;
+  readonly from: { readonly file: string } | { readonly variable: string };
+}
+
+/** Standing remark of an endpoint that `--insecure` names. */
+const INSECURE_WARNING = "its certificate is not checked (--insecure)";
+
+/**
+ * Credentials by option. Those of one set are one matter: an option for one of
+ * them switches off the variables of all, so that `--basic-auth-file` does not
+ * meet a forgotten `VLLM_HTOP_TOKEN`.
+ */
+const CREDENTIAL_OPTIONS: readonly {
+  readonly kind: CredentialKind;
+  readonly option: OptionName;
+  readonly set: "authorization" | "headers" | "authorities" | "client";
+}[] = [
+  { kind: "token", option: "token-file", set: "authorization" },
+  { kind: "basic_auth", option: "basic-auth-file", set: "authorization" },
+  { kind: "headers", option: "header-file", set: "headers" },
+  { kind: "ca_certificates", option: "ca-file", set: "authorities" },
+  { kind: "client_certificate", option: "cert-file", set: "client" },
+  { kind: "client_key", option: "key-file", set: "client" },
+];
+
+type Scoped = { readonly endpointKey: string | null; readonly file: string };
+
+/** What a value must look like to be meant as `URL=FILE` though its URL is not watched. */
+const MEANT_AS_URL = /^(?:unix:|[a-z][a-z0-9+.-]*:\/\/|[^/=]*:\d+(?:\/[^=]*)?=)/i;
+
+/** `[URL=]FILE`, cut at the last `=` after a watched URL; `null` where the URL is not watched. */
+function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
+  for (let at = text.lastIndexOf("="); at > 0; at = text.lastIndexOf("=", at - 1)) {
+    const typed = parseEndpointUrl(text.slice(0, at));
+    if ("error" in typed || !keys.has(typed.endpoint.key)) continue;
+    return { endpointKey: typed.endpoint.key, file: text.slice(at + 1) };
+  }
+  return MEANT_AS_URL.test(text) ? null : { endpointKey: null, file: text };
+}
+
+/** The credentials of one option, or of its variables where no option of its set is given. */
+function readSources(
+  { given, variable, problems }: Input,
+  { kind, option }: typeof CREDENTIAL_OPTIONS[number],
+  { keys, byOption }: { readonly keys: ReadonlySet<string>; readonly byOption: boolean },
+): readonly CredentialSource[] {
+  const row = ROWS_BY_NAME.get(option);
+  const origin = byOption ? `--${option}` : row?.variable;
+  const sources: CredentialSource[] = [];
+  const file = byOption ? undefined : variable(row?.variable);
+  const texts = byOption ? given.get(option) ?? [] : file ?? [];
+  for (const text of [texts].flat()) {
+    const scoped = splitScope(text, keys);
+    if (scoped === null && !byOption) continue;
+    if (scoped === null || keys.size === 0) {
+      problems.push(
+        keys.size === 0
+          ? `${origin} ${quoteUrl(text)} needs a URL: no credentials go to servers of a scan`
+          : `${origin} ${quoteUrl(text)} names a URL that is not watched`,
+      );
+    } else if (scoped.file === "") {
+      problems.push(`${origin} ${quoteUrl(text)} has no FILE after the "="`);
+    } else if (sources.some((source) => source.endpointKey === scoped.endpointKey)) {
+      problems.push(`${origin} ${quoteUrl(text)} is the second for the same endpoints`);
+    } else {
+      sources.push({ kind, endpointKey: scoped.endpointKey, from: { file: scoped.file } });
+    }
+  }
+  const content = row?.contentVariable;
+  if (content !== undefined && !byOption && variable(content) !== undefined) {
+    if (sources.some((source) => source.endpointKey === null)) {
+      problems.push(`${row?.variable} and ${content} exclude each other: set one`);
+    }
+    sources.push({ kind, endpointKey: null, from: { variable: content } });
+  }
+  return sources;
+}
+
+/** All credential sources: at most one of a kind for each endpoint, those for one endpoint first. */
+export function readCredentials(
+  input: Input,
+  endpoints: readonly TypedEndpoint[],
+): readonly CredentialSource[] {
+  const keys = new Set(endpoints.map((typed) => typed.endpoint.key));
+  const sources = CREDENTIAL_OPTIONS.flatMap((credential) => {
+    const byOption = CREDENTIAL_OPTIONS.some(({ option, set }) =>
+      set === credential.set && input.given.has(option)
+    );
+    return byOption || keys.size > 0 ? readSources(input, credential, { keys, byOption }) : [];
+  });
+  const listKeys = (kind: CredentialKind) =>
+    sources.filter((source) => source.kind === kind).map((source) => source.endpointKey);
+  const where = (key: string | null) => key === null ? "every URL" : quote(key);
+
+  const basicAuthKeys = listKeys("basic_auth");
+  const twice = listKeys("token").find((key) => basicAuthKeys.includes(key));
+  if (twice !== undefined) {
+    input.problems.push(`both a token and a user with password are given for ${where(twice)}`);
+  }
+  const certificates = listKeys("client_certificate");
+  const clientKeys = listKeys("client_key");
+  const withoutKey = certificates.find((key) => !clientKeys.includes(key));
+  const withoutCertificate = clientKeys.find((key) => !certificates.includes(key));
+  if (withoutKey !== undefined) {
+    input.problems.push(`--cert-file for ${where(withoutKey)} needs --key-file beside it`);
+  } else if (withoutCertificate !== undefined) {
+    input.problems.push(`--key-file for ${where(withoutCertificate)} needs --cert-file beside it`);
+  }
+  return sources.toSorted((a, b) =>
+    Number(a.endpointKey === null) - Number(b.endpointKey === null)
+  );
+}
+
+/** The endpoints whose certificates are not to be checked. A variable may name others beside them. */
+export function readInsecureKeys(
+  { given, variable, problems }: Input,
+  endpoints: readonly TypedEndpoint[],
+): readonly string[] {
+  const keys = new Set<string>();
+  const origin = given.has("insecure") ? "--insecure" : variableOf("insecure") ?? "";
+  const lists = given.get("insecure") ?? variable(origin) ?? [];
+  for (const url of [lists].flat().flatMap((text) => splitUrls({ origin, text }, problems))) {
+    const typed = parseEndpointUrl(url);
+    if ("error" in typed) {
+      problems.push(typed.error);
+      continue;
+    }
+    const { key } = typed.endpoint;
+    if (endpoints.some(({ endpoint }) => endpoint.key === key) && key.startsWith("https:")) {
+      keys.add(key);
+    } else if (given.has("insecure")) {
+      problems.push(
+        key.startsWith("https:")
+          ? `--insecure ${quoteUrl(url)} is not one of the URLs that are watched`
+          : `--insecure ${quoteUrl(url)} has no certificate to check: only https has`,
+      );
+    }
+  }
+  return [...keys];
+}
+
+/** Puts the standing remark on endpoints whose certificates are not checked. */
+export function markInsecure(typed: TypedEndpoint, keys: readonly string[]): TypedEndpoint {
+  if (!keys.includes(typed.endpoint.key)) return typed;
+  return { ...typed, endpoint: { ...typed.endpoint, warnings: [INSECURE_WARNING] } };
+}

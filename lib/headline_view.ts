@@ -1,0 +1,251 @@
+/**
+ * What stands above the table and what is wrong: title, verdict, summary,
+ * problems.
+ *
+ * Layer 4, pure. The verdict is the one thing to read first: a word, and the
+ * replicas and figures that it rests on. Endpoints that fail alike are named
+ * together, with the next step of the first. Lines are joined from pieces; a
+ * piece that does not fit the width is left out.
+ *
+ * @module
+ */
+
+import { judgeKvCache, judgeWaiting, KV_ALERT_RATIO, LONG_QUEUE } from "./columns.ts";
+import {
+  formatClock,
+  formatCount,
+  formatInterval,
+  formatPercent,
+  formatQuantity,
+  formatReading,
+} from "./format.ts";
+import type { Meaning, Paint } from "./frame.ts";
+import { judgeEndpoint } from "./health.ts";
+import {
+  describeAddress,
+  type Overview,
+  readRecord,
+  type Row,
+  shortenModelName,
+} from "./overview.ts";
+import { divideReadings, isPresent } from "./reading.ts";
+import type { EndpointState, State } from "./state.ts";
+import { cutText, measureWidth } from "./text.ts";
+
+/** Places that are named one by one where several rows share a condition. */
+const MAX_PLACES = 3;
+
+interface Piece {
+  readonly text: string;
+  readonly meaning: Meaning;
+}
+
+/** Pieces side by side; one that does not fit any more is left out. The first is cut. */
+function joinPieces(
+  pieces: readonly Piece[],
+  options: { readonly width: number; readonly gap: string; readonly paint: Paint },
+): string {
+  const { width, gap, paint } = options;
+  let line = "";
+  let used = 0;
+  for (const { text, meaning } of pieces) {
+    if (text === "") continue;
+    const before = used === 0 ? " " : gap;
+    const room = width - used - before.length;
+    if (measureWidth(text) > room) {
+      if (used > 0) continue;
+      line += before + paint(cutText(text, Math.max(0, room)), meaning);
+      break;
+    }
+    line += before + paint(text, meaning);
+    used += before.length + measureWidth(text);
+  }
+  return line;
+}
+
+function describeModels(overview: Overview): string {
+  const names = overview.groups.map(({ modelName }) => shortenModelName(modelName));
+  return names.join(", ");
+}
+
+function createTitle(state: State, overview: Overview): readonly Piece[] {
+  const { total } = overview.counts;
+  return [
+    { text: "vllm-htop", meaning: "title" },
+    { text: state.held === null ? "" : "PAUSED", meaning: "alert" },
+    { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
+    { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
+    { text: describeModels(overview), meaning: "name" },
+    { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
+    {
+      text: state.interval === 0 ? "one scrape" : `every ${formatInterval(state.interval)}`,
+      meaning: "dim",
+    },
+  ];
+}
+
+/** The places of the rows: all of a few, else the first ones and how many more. */
+function listPlaces(rows: readonly Row[]): string {
+  const shown = rows.slice(0, MAX_PLACES).map(({ place }) => place).join(", ");
+  const more = rows.length - MAX_PLACES;
+  return more > 0 ? `${shown} and ${more} more` : shown;
+}
+
+function describeRows(rows: readonly Row[], condition: string): string {
+  if (rows.length === 0) return "";
+  return `${listPlaces(rows)} ${rows.length === 1 ? "is" : "are"} ${condition}`;
+}
+
+/** Why the rows are down, in brackets, where it is the same for all. */
+function describeCause(rows: readonly Row[]): string {
+  const kinds = new Set(rows.map(({ state }) => state.failure?.kind));
+  const [kind] = kinds;
+  return kinds.size === 1 && kind !== undefined ? ` (${kind.replaceAll("_", " ")})` : "";
+}
+
+/** The one thing to read first: the word, and what it rests on. */
+function createVerdict(overview: Overview): readonly Piece[] {
+  const { counts, rows, total } = overview;
+  const down = rows.filter(({ status }) => status === "DOWN");
+  const stale = rows.filter(({ status }) => status === "STALE");
+  const { waiting, kvCache } = total.figures;
+  const reasons = [
+    describeRows(down, `down${describeCause(down)}`),
+    describeRows(stale, "stale"),
+    isPresent(kvCache.maxRatio) && kvCache.maxRatio.value > KV_ALERT_RATIO
+      ? `KV cache of ${total.kvCacheMaxOwner?.place ?? "one"} at ${
+        formatPercent(kvCache.maxRatio.value)
+      }`
+      : "",
+    isPresent(waiting) && waiting.value > LONG_QUEUE ? `${formatCount(waiting.value)} waiting` : "",
+  ].filter((reason) => reason !== "");
+  if (reasons.length === 0 && counts.up === 0) {
+    return [{ text: "● STARTING: waiting for the first answer", meaning: "dim" }];
+  }
+  const isCritical = down.length > 0 || (counts.up === 0 && stale.length > 0);
+  const [word, meaning]: readonly [string, Meaning] = isCritical
+    ? ["● CRITICAL", "alert"]
+    : reasons.length > 0
+    ? ["● DEGRADED", "warn"]
+    : ["● HEALTHY", "ok"];
+  return [
+    { text: word, meaning },
+    ...reasons.map((text): Piece => ({ text, meaning: "plain" })),
+    { text: `${counts.up} of ${counts.total} up`, meaning: "dim" },
+  ];
+}
+
+/** The totals of what is up; nothing where nothing is. */
+function createSummary(overview: Overview): readonly Piece[] {
+  if (overview.counts.up === 0) return [];
+  const { figures, kvCacheMaxOwner } = overview.total;
+  const { lastPoll, kvCache } = figures;
+  const cached = divideReadings(
+    lastPoll.cachedPromptTokensPerSecond,
+    lastPoll.promptTokensPerSecond,
+  );
+  const cachedText = isPresent(cached) ? `, ${formatPercent(cached.value)} cached` : "";
+  const owner = kvCacheMaxOwner === null || figures.replicaCount < 2
+    ? ""
+    : ` (${kvCacheMaxOwner.place})`;
+  const several = figures.replicaCount > 1 ? "max " : "";
+  const quantity = formatQuantity;
+  return [
+    { text: `running ${formatReading(figures.running, formatCount)}`, meaning: "plain" },
+    {
+      text: `waiting ${formatReading(figures.waiting, formatCount)}`,
+      meaning: judgeWaiting(figures.waiting),
+    },
+    {
+      text: `KV ${several}${formatReading(kvCache.maxRatio, formatPercent)}${owner}`,
+      meaning: judgeKvCache(kvCache.maxRatio),
+    },
+    {
+      text: `prompt ${formatReading(lastPoll.promptTokensPerSecond, quantity)} tok/s${cachedText}`,
+      meaning: "plain",
+    },
+    {
+      text: `output ${formatReading(lastPoll.generationTokensPerSecond, quantity)} tok/s`,
+      meaning: "plain",
+    },
+    { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s`, meaning: "plain" },
+  ];
+}
+
+/** Endpoints that fail in the same way, by their kind of failure. */
+function groupFailures(state: State): readonly (readonly EndpointState[])[] {
+  const groups = new Map<string, EndpointState[]>();
+  for (const known of state.endpoints) {
+    if (known.failure === null) continue;
+    const status = judgeEndpoint(readRecord(known, state.now));
+    const group = `${status} ${known.failure.kind}`;
+    groups.set(group, [...groups.get(group) ?? [], known]);
+  }
+  return [...groups.values()];
+}
+
+/** One line for those that fail alike: the message of the first says what to do about each. */
+function describeFailures(state: State, failing: readonly EndpointState[]): Piece {
+  const [first] = failing;
+  const status = judgeEndpoint(readRecord(first, state.now));
+  const places = failing.map((known) => describeAddress(state, known.endpoint));
+  const shown = places.slice(0, MAX_PLACES).join(", ");
+  const more = places.length > MAX_PLACES ? ` and ${places.length - MAX_PLACES} more` : "";
+  const text = `${status}  ${shown}${more}  ${first.failure?.message ?? ""}`;
+  return { text, meaning: status === "DOWN" ? "alert" : "warn" };
+}
+
+/** What is wrong with endpoints, and remarks about them. */
+function listProblems(state: State): readonly Piece[] {
+  const problems = groupFailures(state).map((failing) => describeFailures(state, failing));
+  for (const { endpoint, failure, scrape } of state.endpoints) {
+    const address = describeAddress(state, endpoint);
+    if (failure === null && scrape !== null && scrape.badLineCount > 0) {
+      const count = formatCount(scrape.badLineCount);
+      const text = `${address}  ${count} lines of its metrics could not be read`;
+      problems.push({ text, meaning: "warn" });
+    }
+    for (const warning of endpoint.warnings) {
+      problems.push({ text: `${address}  ${warning}`, meaning: "warn" });
+    }
+  }
+  return [...problems, ...state.notices.map((text): Piece => ({ text, meaning: "dim" }))];
+}
+
+/** A text on as many lines as it needs, broken at blanks. */
+function wrapText(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && measureWidth(line) + 1 + measureWidth(word) > width) {
+      lines.push(cutText(line, width));
+      line = "    ";
+    }
+    line += (line.trim() === "" ? "" : " ") + word;
+  }
+  return [...lines, cutText(line, width)];
+}
+
+/** What is wrong, in lines of at most `width` cells. */
+export function renderProblems(
+  state: State,
+  options: { readonly width: number; readonly paint: Paint },
+): string[] {
+  return listProblems(state).flatMap(({ text, meaning }) =>
+    wrapText(text, options.width - 2).map((line) => " " + options.paint(line, meaning))
+  );
+}
+
+/** Title, verdict and summary, one line each. */
+export function renderHead(
+  state: State,
+  overview: Overview,
+  options: { readonly width: number; readonly paint: Paint },
+): readonly [string, string, string] {
+  const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
+  return [
+    join(createTitle(state, overview)),
+    join(createVerdict(overview)),
+    join(createSummary(overview)),
+  ];
+}

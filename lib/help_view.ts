@@ -1,0 +1,85 @@
+/**
+ * The help screen and the column menu.
+ *
+ * Layer 4, pure. Keys, columns and thresholds stand once, as data, where they
+ * are used; here they are only listed. Lines are cut to the width by `view`.
+ *
+ * @module
+ */
+
+import { BINDINGS } from "./bindings.ts";
+import {
+  COLUMNS,
+  HIT_FAIR_RATIO,
+  HIT_GOOD_RATIO,
+  KV_ALERT_RATIO,
+  KV_WARN_RATIO,
+  LONG_QUEUE,
+} from "./columns.ts";
+import { formatDuration, formatPercent } from "./format.ts";
+import type { Paint } from "./frame.ts";
+import { STALE_LIMIT } from "./health.ts";
+import { padText } from "./text.ts";
+import type { Ui } from "./ui.ts";
+import { LONG_WINDOW } from "./window.ts";
+
+const KEY_WIDTH = 16;
+const TITLE_WIDTH = 16;
+
+function listThresholds(): readonly (readonly [string, string])[] {
+  return [
+    [
+      "KV",
+      `yellow above ${formatPercent(KV_WARN_RATIO)}, red above ${formatPercent(KV_ALERT_RATIO)}`,
+    ],
+    [
+      "CACHE",
+      `green from ${formatPercent(HIT_GOOD_RATIO)}, yellow from ${
+        formatPercent(HIT_FAIR_RATIO)
+      }, else red`,
+    ],
+    ["WAIT", `yellow above 0, red above ${LONG_QUEUE}`],
+    ["STALE", `the last scrape failed; DOWN after ${formatDuration(STALE_LIMIT)}`],
+    ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or as long as has been watched`],
+    ["<10 ms, >80 s", "the quantile lies below the first or above the last bucket bound"],
+    ["—", "no figure; never zero"],
+    ["123+", "at least so many: some replica could not contribute"],
+  ];
+}
+
+/** The lines of the help. */
+export function renderHelp(paint: Paint): readonly string[] {
+  const keys = BINDINGS.map(({ keys, help }) =>
+    ` ${paint(padText(keys.join(" "), KEY_WIDTH), "key")} ${help}`
+  );
+  const columns = COLUMNS.map(({ title, id, help }) =>
+    ` ${paint(padText(title === "" ? id : title, TITLE_WIDTH), "name")} ${help}`
+  );
+  const thresholds = listThresholds().map(([title, text]) =>
+    ` ${paint(padText(title, TITLE_WIDTH), "name")} ${text}`
+  );
+  return [
+    paint(" Keys", "heading"),
+    ...keys,
+    "",
+    paint(" Columns", "heading"),
+    ...columns,
+    "",
+    paint(" Signs and thresholds", "heading"),
+    ...thresholds,
+  ];
+}
+
+/** The lines of the column menu. */
+export function renderColumnMenu(ui: Ui, paint: Paint): readonly string[] {
+  const lines = ui.columnIds.map((id, index) => {
+    const column = COLUMNS.find((candidate) => candidate.id === id);
+    const box = ui.hiddenColumnIds.has(id) ? "[ ]" : "[x]";
+    const line = ` ${box} ${padText(id, TITLE_WIDTH)} ${column?.help ?? ""}`;
+    return index === ui.columnCursor ? paint(line, "selected") : line;
+  });
+  return [
+    paint(" Columns: Space shows or hides, Left and Right move, Esc goes back", "heading"),
+    ...lines,
+  ];
+}

@@ -1,0 +1,207 @@
+/**
+ * The live screen: keys and mouse in, frames out.
+ *
+ * Layer 6, effects: through the platform and the terminal. A key is answered at
+ * once, not at the next poll; outcomes that arrive together are drawn together;
+ * while a frame is being written the next one waits, so that a slow terminal
+ * gets fewer frames. What keys mean is `bindings`' part, and what they change
+ * is the state's.
+ *
+ * @module
+ */
+
+import { type Command, findCommand } from "./bindings.ts";
+import type { ClickAction, ClickTarget } from "./frame.ts";
+import {
+  createKeyDecoder,
+  decodeKeys,
+  ESCAPE_TIMEOUT,
+  flushKeys,
+  isWaiting,
+  type KeyEvent,
+  type MouseActionEvent,
+  type TerminalEvent,
+} from "./keys.ts";
+import { dispatch, pollForever, readClock, type Session } from "./session.ts";
+import type { Terminal } from "./terminal.ts";
+import { sanitizeText } from "./text.ts";
+import type { UiContext } from "./ui.ts";
+import type { Seconds } from "./units.ts";
+import { readContext, renderFrame } from "./view.ts";
+
+/** Outcomes that arrive together are drawn together: at most one frame in this time. */
+const FRAME_SPAN: Seconds = 0.03;
+
+/** Lines that one step of the mouse wheel moves. */
+const WHEEL_LINES = 3;
+
+/** The screen, and what can be clicked on it. */
+interface Screen {
+  readonly session: Session;
+  readonly terminal: Terminal;
+  targets: readonly ClickTarget[];
+  isDrawing: boolean;
+  isStale: boolean;
+}
+
+/** Draws the state as it is now, and again if it changes meanwhile. */
+async function draw(screen: Screen): Promise<void> {
+  const { session, terminal } = screen;
+  screen.isStale = true;
+  if (screen.isDrawing) return;
+  screen.isDrawing = true;
+  try {
+    while (screen.isStale && !session.stop.signal.aborted) {
+      screen.isStale = false;
+      const size = session.platform.stdio.terminalSize();
+      if (size === null) return;
+      readClock(session);
+      const frame = renderFrame(session.state, size, session.view);
+      screen.targets = frame.targets;
+      await terminal.draw(frame, size);
+    }
+  } finally {
+    screen.isDrawing = false;
+  }
+}
+
+/** Draws soon: now that something has changed, more may follow. */
+function planDrawing(screen: Screen): () => void {
+  const { platform, stop } = screen.session;
+  let isPlanned = false;
+  return () => {
+    if (isPlanned) return;
+    isPlanned = true;
+    const drawNow = async (): Promise<void> => {
+      isPlanned = false;
+      await draw(screen);
+    };
+    platform.sleep(FRAME_SPAN, stop.signal).then(drawNow).catch((error) => stop.abort(error));
+  };
+}
+
+function getContext({ session }: Screen): UiContext {
+  const size = session.platform.stdio.terminalSize() ?? { columns: 80, rows: 24 };
+  return readContext(session.state, size, session.view);
+}
+
+function runCommand(screen: Screen, command: Command): void {
+  const { session, terminal } = screen;
+  if (command === "quit") session.stop.abort();
+  else if (command === "poll_now") session.wake();
+  else if (command === "redraw") terminal.forget();
+  else dispatch(session, { kind: "command", command, context: getContext(screen) });
+  // A shorter interval may already be over.
+  if (command === "faster") session.wake();
+}
+
+/** What a key does while the filter is typed. */
+function typeFilter(screen: Screen, key: KeyEvent): void {
+  const { session } = screen;
+  if (key.name === "enter") dispatch(session, { kind: "filter", edit: { kind: "accept" } });
+  else if (key.name === "escape") dispatch(session, { kind: "filter", edit: { kind: "clear" } });
+  else if (key.name === "backspace") {
+    dispatch(session, { kind: "filter", edit: { kind: "delete" } });
+  } else if (key.name === "character" && !key.ctrl && !key.alt) {
+    dispatch(session, { kind: "filter", edit: { kind: "insert", text: key.text } });
+  } else {
+    const command = findCommand(key);
+    if (command !== null) runCommand(screen, command);
+  }
+}
+
+function runAction(screen: Screen, action: ClickAction): void {
+  const { session } = screen;
+  switch (action.kind) {
+    case "command":
+      return runCommand(screen, action.command);
+    case "sort":
+      return dispatch(session, { kind: "sort", columnId: action.columnId });
+    case "line":
+      dispatch(session, { kind: "select", key: action.key, context: getContext(screen) });
+      return runCommand(screen, "open");
+  }
+}
+
+function handleMouse(screen: Screen, event: MouseActionEvent): void {
+  if (event.action === "wheel_up" || event.action === "wheel_down") {
+    const command = event.action === "wheel_up" ? "up" : "down";
+    for (let i = 0; i < WHEEL_LINES; i++) runCommand(screen, command);
+  } else if (event.action === "press" && event.button === "left") {
+    const target = screen.targets.find(({ row, fromColumn, toColumn }) =>
+      row === event.row && event.column >= fromColumn && event.column < toColumn
+    );
+    if (target !== undefined) runAction(screen, target.action);
+  }
+}
+
+function handleEvent(screen: Screen, event: TerminalEvent): void {
+  const { isTyping } = screen.session.state.ui;
+  if (event.kind === "mouse") handleMouse(screen, event);
+  else if (event.kind === "paste" && isTyping) {
+    const edit = { kind: "insert", text: sanitizeText(event.text) } as const;
+    dispatch(screen.session, { kind: "filter", edit });
+  } else if (event.kind === "key") {
+    if (isTyping) return typeFilter(screen, event);
+    const command = findCommand(event);
+    if (command !== null) runCommand(screen, command);
+  }
+}
+
+/** Reads what is typed until the session or the input ends. */
+async function readKeys(screen: Screen): Promise<void> {
+  const { session } = screen;
+  const { platform, stop } = session;
+  let decoder = createKeyDecoder();
+  let reading = platform.stdio.readStdin();
+  while (!stop.signal.aborted) {
+    const isSilent = isWaiting(decoder) &&
+      await Promise.race([
+        reading.then(() => false),
+        platform.sleep(ESCAPE_TIMEOUT, stop.signal).then(() => true),
+      ]);
+    const bytes = isSilent ? new Uint8Array() : await reading;
+    if (bytes === null) return stop.abort();
+    const decoded = isSilent ? flushKeys(decoder) : decodeKeys(decoder, bytes);
+    if (!isSilent) reading = platform.stdio.readStdin();
+    decoder = decoded.decoder;
+    for (const event of decoded.events) handleEvent(screen, event);
+    if (decoded.events.length > 0) await draw(screen);
+  }
+}
+
+/** Control-Z gives the terminal back and stops the program; going on takes it over again. */
+function watchJobControl(screen: Screen): readonly (() => void)[] {
+  const { session: { platform }, terminal } = screen;
+  return [
+    platform.onSignal("SIGTSTP", () => {
+      terminal.suspend();
+      platform.stopSelf();
+    }),
+    platform.onSignal("SIGCONT", () => {
+      terminal.resume();
+      screen.session.onChange();
+    }),
+    platform.onSignal("SIGWINCH", () => screen.session.onChange()),
+  ];
+}
+
+/** Shows the session on the terminal until it ends. */
+export async function runLive(session: Session, terminal: Terminal): Promise<void> {
+  const { platform, stop } = session;
+  const screen: Screen = { session, terminal, targets: [], isDrawing: false, isStale: false };
+  session.onChange = planDrawing(screen);
+  const stopWatching = watchJobControl(screen);
+  const keys = readKeys(screen).catch((error) => stop.abort(error));
+  try {
+    await draw(screen);
+    await pollForever(session, () => draw(screen));
+  } finally {
+    stop.abort();
+    for (const stopOne of stopWatching) stopOne();
+    platform.stdio.closeStdin();
+    await keys;
+  }
+  const { reason } = stop.signal;
+  if (reason instanceof Error && reason.name !== "AbortError") throw reason;
+}

@@ -1,0 +1,97 @@
+/**
+ * Values of options and where they came from.
+ *
+ * Layer 1, pure. An option beats its environment variable, which beats the
+ * default of `option_table`. What is wrong with a value goes to a list of
+ * problems, each one sentence with the value in quotes and no secret in it.
+ *
+ * @module
+ */
+
+import { quoteUrl } from "./endpoint_url.ts";
+import { type GivenOptions, OPTION_ROWS, type OptionName, type OptionRow } from "./option_table.ts";
+import { sanitizeText } from "./text.ts";
+
+/** A value and where it came from: `--interval` or `VLLM_HTOP_INTERVAL`. */
+export interface Setting {
+  readonly origin: string;
+  readonly text: string;
+}
+
+/** What the readers below read from, and where they put what is wrong. */
+export interface Input {
+  readonly given: GivenOptions;
+  /** The value of a variable that is set and not empty. */
+  readonly variable: (name: string | undefined) => string | undefined;
+  /** The first is the one that is reported. */
+  readonly problems: string[];
+}
+
+/** Foreign text in quotes, safe to print. */
+export function quote(text: string): string {
+  return `"${sanitizeText(text)}"`;
+}
+
+/** The rows of the option table by name. */
+export const ROWS_BY_NAME: ReadonlyMap<OptionName, OptionRow> = new Map(
+  OPTION_ROWS.map((row) => [row.name, row]),
+);
+
+/** The environment variable of an option. */
+export function variableOf(name: OptionName): string | undefined {
+  return ROWS_BY_NAME.get(name)?.variable;
+}
+
+/** The option's value, else its variable's, else its default, else "". */
+export function findSetting({ given, variable }: Input, name: OptionName): Setting {
+  const origin = `--${name}`;
+  const row = ROWS_BY_NAME.get(name);
+  const text = given.get(name)?.[0];
+  if (text !== undefined) return { origin, text };
+  const set = variable(row?.variable);
+  if (row?.variable !== undefined && set !== undefined) return { origin: row.variable, text: set };
+  return { origin, text: row?.default ?? "" };
+}
+
+/** A number within limits; what is none is a problem. */
+export function readNumber(
+  input: Input,
+  name: OptionName,
+  limits: { readonly min: number; readonly max: number; readonly unit: string },
+): number {
+  const { origin, text } = findSetting(input, name);
+  const { min, max, unit } = limits;
+  const value = /^[+-]?(?:\d+\.?\d*|\.\d+)$/.test(text.trim()) ? Number(text) : NaN;
+  if (Number.isNaN(value)) {
+    input.problems.push(`${origin} ${quote(text)} is not a number${unit && ` of ${unit}`}`);
+  } else if (value < min || value > max) {
+    input.problems.push(
+      `${origin} ${quote(text)} is out of range: from ${min} to ${max}${unit && ` ${unit}`}`,
+    );
+  }
+  return value;
+}
+
+/** A variable that switches something on; unset and empty are off. */
+export function readSwitch({ variable, problems }: Input, name: string | undefined): boolean {
+  const text = variable(name);
+  if (text === undefined || /^(?:0|false|no|off)$/i.test(text)) return false;
+  if (!/^(?:1|true|yes|on)$/i.test(text)) {
+    problems.push(`${name} ${quote(text)} is neither "1" nor "0"`);
+  }
+  return true;
+}
+
+/** The URLs of a list with commas. A comma in a password would put half of it in the open. */
+export function splitUrls({ origin, text }: Setting, problems: string[]): readonly string[] {
+  const urls = origin.startsWith("--") ? text.split(",") : text.trim().split(/[\s,]+/);
+  const halved = urls.slice(1).some((url) =>
+    url.includes("@") && !/^\s*(?:https?:\/\/|unix:)/i.test(url)
+  );
+  if (!halved) return urls;
+  problems.push(
+    `${quoteUrl(text)} follows an "@" after a comma: write "http://" in front of each URL, ` +
+      'and "," in a password as "%2C"',
+  );
+  return [];
+}

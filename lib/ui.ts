@@ -1,0 +1,271 @@
+/**
+ * What the user has chosen, and how commands change it.
+ *
+ * Layer 3, pure. Which screen, which row, which order, filter, columns, theme.
+ * A row is selected by its identity (endpoint, model, engine) and never by its
+ * line: when the order changes the selection goes with the replica. Nothing
+ * here knows figures; what is on the screen comes in as a context.
+ *
+ * @module
+ */
+
+import type { Command } from "./bindings.ts";
+import { THEME_NAMES, type ThemeName } from "./frame.ts";
+
+/** The screens. */
+export type Screen = "overview" | "detail" | "help" | "columns";
+
+/** The panels below the table, in the order of their importance. */
+export const PANEL_IDS = ["latency", "trend", "requests"] as const;
+export type PanelId = typeof PANEL_IDS[number];
+
+/** By which column rows are sorted. */
+export interface Sort {
+  readonly columnId: string;
+  readonly isDescending: boolean;
+}
+
+/** Everything that the user has chosen. */
+export interface Ui {
+  readonly screen: Screen;
+  /** Identity of the selected line; `null` for the first one. */
+  readonly selectedKey: string | null;
+  /** First line of the table that is shown. */
+  readonly top: number;
+  /** First line of the help or of a detail view that is shown. */
+  readonly scroll: number;
+  /** `null`: as the endpoints were given. */
+  readonly sort: Sort | null;
+  readonly filter: string;
+  /** Whether what is typed goes to the filter. */
+  readonly isTyping: boolean;
+  readonly isGrouped: boolean;
+  readonly foldedModels: ReadonlySet<string>;
+  /** The panel that has the whole screen, or `null`. */
+  readonly zoomedPanel: PanelId | null;
+  readonly focusedPanel: PanelId;
+  readonly theme: ThemeName;
+  /** All columns in the user's order. */
+  readonly columnIds: readonly string[];
+  readonly hiddenColumnIds: ReadonlySet<string>;
+  readonly columnCursor: number;
+}
+
+/** What is on the screen when a command comes. */
+export interface UiContext {
+  /** Identities of the table's lines in their order. */
+  readonly lineKeys: readonly string[];
+  /** The model of the selected line if it is that of a group. */
+  readonly selectedModel: string | null;
+  /** Lines of the table, or of a scrolled text, that are in sight. */
+  readonly pageLines: number;
+  /** Whether what is shown is a text that scrolls and not the table. */
+  readonly isText: boolean;
+  /** Columns that can be sorted by, from left to right. */
+  readonly sortableIds: readonly string[];
+}
+
+/** What the user starts with. `columnIds` are all columns in their order; a menu without them is empty. */
+export function createUi(
+  chosen: Partial<Pick<Ui, "theme" | "filter" | "sort" | "columnIds" | "hiddenColumnIds">> = {},
+): Ui {
+  return {
+    screen: "overview",
+    selectedKey: null,
+    top: 0,
+    scroll: 0,
+    sort: null,
+    filter: "",
+    isTyping: false,
+    isGrouped: false,
+    foldedModels: new Set(),
+    zoomedPanel: null,
+    focusedPanel: "latency",
+    theme: "default",
+    columnIds: [],
+    hiddenColumnIds: new Set(),
+    columnCursor: 0,
+    ...chosen,
+  };
+}
+
+function clamp(value: number, low: number, high: number): number {
+  return Math.max(low, Math.min(high, value));
+}
+
+/** The line that is selected: the one with the identity, or the first. */
+export function findSelected(ui: Ui, lineKeys: readonly string[]): number {
+  return Math.max(0, ui.selectedKey === null ? 0 : lineKeys.indexOf(ui.selectedKey));
+}
+
+/** Selects a line and brings it into sight. */
+export function selectLine(ui: Ui, index: number, context: UiContext): Ui {
+  const { lineKeys, pageLines } = context;
+  if (lineKeys.length === 0) return ui;
+  const selected = clamp(index, 0, lineKeys.length - 1);
+  const top = clamp(ui.top, selected - pageLines + 1, selected);
+  return { ...ui, selectedKey: lineKeys[selected], top: Math.max(0, top) };
+}
+
+/** Selects the line with the identity. */
+export function selectKey(ui: Ui, key: string, context: UiContext): Ui {
+  const index = context.lineKeys.indexOf(key);
+  return index < 0 ? ui : selectLine(ui, index, context);
+}
+
+/** How far a command moves, in lines; `null` for other commands. */
+function readMove(command: Command, pageLines: number): number | null {
+  switch (command) {
+    case "up":
+      return -1;
+    case "down":
+      return 1;
+    case "page_up":
+      return -pageLines;
+    case "page_down":
+      return pageLines;
+    case "first":
+      return -Infinity;
+    case "last":
+      return Infinity;
+    default:
+      return null;
+  }
+}
+
+function move(ui: Ui, lines: number, context: UiContext): Ui {
+  if (ui.screen === "columns") {
+    const columnCursor = clamp(ui.columnCursor + lines, 0, ui.columnIds.length - 1);
+    return { ...ui, columnCursor };
+  }
+  if (context.isText) {
+    // The end is known to the view alone, which shows the last page for any number beyond it.
+    const scroll = Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, ui.scroll + lines));
+    return { ...ui, scroll };
+  }
+  return selectLine(ui, findSelected(ui, context.lineKeys) + lines, context);
+}
+
+function sortBy(ui: Ui, steps: number, { sortableIds }: UiContext): Ui {
+  // One place before the first column stands for the order as given.
+  const now = ui.sort === null ? -1 : sortableIds.indexOf(ui.sort.columnId);
+  const count = sortableIds.length + 1;
+  const next = ((now + 1 + steps) % count + count) % count - 1;
+  const sort = next < 0 ? null : { columnId: sortableIds[next], isDescending: next > 0 };
+  return { ...ui, sort };
+}
+
+/** Sorts by a column, or turns the order round where it is sorted by it already. */
+export function sortByColumn(ui: Ui, columnId: string): Ui {
+  const isSame = ui.sort?.columnId === columnId;
+  return { ...ui, sort: { columnId, isDescending: isSame ? !ui.sort.isDescending : true } };
+}
+
+function goBack(ui: Ui): Ui {
+  if (ui.screen !== "overview") return { ...ui, screen: "overview", scroll: 0 };
+  if (ui.zoomedPanel !== null) return { ...ui, zoomedPanel: null };
+  return { ...ui, filter: "", isTyping: false };
+}
+
+function fold(ui: Ui, isFolded: boolean, { selectedModel }: UiContext): Ui {
+  if (selectedModel === null) return ui;
+  const foldedModels = new Set(ui.foldedModels);
+  if (isFolded) foldedModels.add(selectedModel);
+  else foldedModels.delete(selectedModel);
+  return { ...ui, foldedModels };
+}
+
+function moveColumn(ui: Ui, steps: number): Ui {
+  const to = clamp(ui.columnCursor + steps, 0, ui.columnIds.length - 1);
+  const columnIds = [...ui.columnIds];
+  const [moved] = columnIds.splice(ui.columnCursor, 1);
+  columnIds.splice(to, 0, moved);
+  return { ...ui, columnIds, columnCursor: to };
+}
+
+function toggleColumn(ui: Ui): Ui {
+  const id = ui.columnIds[ui.columnCursor];
+  const hiddenColumnIds = new Set(ui.hiddenColumnIds);
+  if (!hiddenColumnIds.delete(id)) hiddenColumnIds.add(id);
+  return { ...ui, hiddenColumnIds };
+}
+
+/** The next of the names, after the last the first. */
+function cycle<T>(names: readonly T[], name: T): T {
+  return names[(names.indexOf(name) + 1) % names.length];
+}
+
+function toggleScreen(ui: Ui, screen: Screen): Ui {
+  return { ...ui, screen: ui.screen === screen ? "overview" : screen, scroll: 0 };
+}
+
+/** What the user has chosen after a command. Commands that are not about that change nothing. */
+export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
+  const lines = readMove(command, context.pageLines);
+  if (lines !== null) return move(ui, lines, context);
+  const isMenu = ui.screen === "columns";
+  switch (command) {
+    case "open":
+      return isMenu ? toggleColumn(ui) : { ...ui, screen: "detail", scroll: 0 };
+    case "pause":
+      return isMenu ? toggleColumn(ui) : ui;
+    case "fold":
+      return isMenu ? moveColumn(ui, -1) : fold(ui, true, context);
+    case "unfold":
+      return isMenu ? moveColumn(ui, 1) : fold(ui, false, context);
+    case "back":
+      return goBack(ui);
+    case "toggle_detail":
+      return toggleScreen(ui, "detail");
+    case "help":
+      return toggleScreen(ui, "help");
+    case "columns":
+      return toggleScreen(ui, "columns");
+    case "sort_next":
+      return sortBy(ui, 1, context);
+    case "sort_previous":
+      return sortBy(ui, -1, context);
+    case "invert_sort":
+      return ui.sort === null
+        ? ui
+        : { ...ui, sort: { ...ui.sort, isDescending: !ui.sort.isDescending } };
+    case "filter":
+      return { ...ui, screen: "overview", isTyping: true };
+    case "group":
+      return { ...ui, isGrouped: !ui.isGrouped };
+    case "next_panel": {
+      const focusedPanel = cycle(PANEL_IDS, ui.focusedPanel);
+      return { ...ui, focusedPanel, zoomedPanel: ui.zoomedPanel === null ? null : focusedPanel };
+    }
+    case "zoom":
+      return { ...ui, zoomedPanel: ui.zoomedPanel === null ? ui.focusedPanel : null };
+    case "next_theme":
+      return { ...ui, theme: cycle(THEME_NAMES, ui.theme) };
+    default:
+      return ui;
+  }
+}
+
+/** What typing does to the filter. */
+export type FilterEdit =
+  | { readonly kind: "insert"; readonly text: string }
+  | { readonly kind: "delete" }
+  | { readonly kind: "accept" }
+  | { readonly kind: "clear" };
+
+/** Characters that a filter may have. */
+const MAX_FILTER_LENGTH = 200;
+
+/** The filter after one edit. */
+export function editFilter(ui: Ui, edit: FilterEdit): Ui {
+  switch (edit.kind) {
+    case "insert":
+      return { ...ui, filter: (ui.filter + edit.text).slice(0, MAX_FILTER_LENGTH), top: 0 };
+    case "delete":
+      return { ...ui, filter: [...ui.filter].slice(0, -1).join(""), top: 0 };
+    case "accept":
+      return { ...ui, isTyping: false };
+    case "clear":
+      return { ...ui, filter: "", isTyping: false, top: 0 };
+  }
+}
