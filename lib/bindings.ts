@@ -53,6 +53,7 @@ export interface Binding {
 /** All bindings, in the order of the help screen. */
 export const BINDINGS: readonly Binding[] = [
   { command: "help", keys: ["?", "h", "F1"], label: "Help", help: "this help" },
+  { command: "quit", keys: ["q", "F10", "Ctrl-C"], label: "Quit", help: "quit" },
   {
     command: "open",
     keys: ["Enter", "e"],
@@ -93,7 +94,6 @@ export const BINDINGS: readonly Binding[] = [
   { command: "last", keys: ["End", "G"], help: "the last row" },
   { command: "redraw", keys: ["Ctrl-L"], help: "draw the whole screen anew" },
   { command: "back", keys: ["Esc"], help: "back, and clear the filter" },
-  { command: "quit", keys: ["q", "F10", "Ctrl-C"], label: "Quit", help: "quit" },
 ];
 
 /** The keys that have names, as the table writes them. */

@@ -14,6 +14,7 @@ import { judgeKvCache, judgeWaiting, KV_ALERT_RATIO, LONG_QUEUE } from "./column
 import {
   formatClock,
   formatCount,
+  formatDuration,
   formatInterval,
   formatPercent,
   formatQuantity,
@@ -68,6 +69,15 @@ function describeModels(overview: Overview): string {
   return names.join(", ");
 }
 
+/** Age of the oldest figures that count as current; nothing while they are as fresh as can be. */
+function describeAge(state: State, overview: Overview): string {
+  const ages = overview.rows.flatMap(({ age, status }) =>
+    age === null || status === "DOWN" ? [] : [age]
+  );
+  const oldest = Math.max(0, ...ages);
+  return oldest > state.interval + 1 ? `oldest figures ${formatDuration(oldest)} ago` : "";
+}
+
 function createTitle(state: State, overview: Overview): readonly Piece[] {
   const { total } = overview.counts;
   return [
@@ -76,6 +86,7 @@ function createTitle(state: State, overview: Overview): readonly Piece[] {
     { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
     { text: describeModels(overview), meaning: "name" },
+    { text: describeAge(state, overview), meaning: "warn" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
     {
       text: state.interval === 0 ? "one scrape" : `every ${formatInterval(state.interval)}`,

@@ -32,8 +32,8 @@ const ASCENDING = "▴";
 const DESCENDING = "▾";
 
 /** The lines that merge several replicas: one for each model where there are several, then ALL. */
-function describeTotals(overview: Overview, isGrouped: boolean): TableLine[] {
-  const groups = overview.groups.length > 1 && !isGrouped
+function describeTotals(overview: Overview, hasGroupTotals: boolean): TableLine[] {
+  const groups = hasGroupTotals && overview.groups.length > 1
     ? overview.groups.filter(({ figures }) => figures.replicaCount > 1)
       .map((group) => describeGroup(group, `ALL ${shortenModelName(group.modelName)}`))
     : [];
@@ -68,14 +68,18 @@ export function chooseColumns(
   const widths = new Map(columns.map((column) => [column, measureColumn(column, lines, ui)]));
   const total = (): number =>
     columns.reduce((sum, column) => sum + (widths.get(column) ?? 0) + GAP, NO_MARK.length - GAP);
-  while (total() > width && columns.length > 1) {
+  const nameColumn = columns.find(({ id }) => id === "replica");
+  const nameWidth = nameColumn === undefined ? 0 : widths.get(nameColumn) ?? 0;
+  // What is not essential goes first, then the name is cut, then the rest goes.
+  const spare = Math.max(0, nameWidth - MIN_NAME_WIDTH);
+  for (;;) {
     const last = columns.reduce((worst, column) =>
       column.priority > worst.priority ? column : worst
     );
+    const room = last.isEssential === true ? width + spare : width;
+    if (total() <= room || columns.length === 1) break;
     columns.splice(columns.indexOf(last), 1);
   }
-  const nameColumn = columns.find(({ id }) => id === "replica");
-  const nameWidth = nameColumn === undefined ? 0 : widths.get(nameColumn) ?? 0;
   const excess = Math.max(0, total() - width);
   return { columns, nameWidth: Math.min(nameWidth, Math.max(MIN_NAME_WIDTH, nameWidth - excess)) };
 }
@@ -89,6 +93,10 @@ export interface TableOptions {
   readonly width: number;
   /** Lines that fit, without heading and totals. */
   readonly maxLines: number;
+  /** Whether the lines of models stand before ALL. */
+  readonly hasGroupTotals: boolean;
+  /** Whether there is room to tell which lines are in sight. */
+  readonly hasNote: boolean;
   readonly paint: Paint;
   readonly ui: Ui;
   /** Whether a line is selected on the screen. */
@@ -168,7 +176,10 @@ export function renderTable(
 ): DrawnTable {
   const { width, paint, ui, isLive } = options;
   const { shown, top } = cutToSight(lines, options);
-  const all = [...shown.map(({ cells }) => cells), ...describeTotals(overview, ui.isGrouped)];
+  const all = [
+    ...shown.map(({ cells }) => cells),
+    ...describeTotals(overview, options.hasGroupTotals),
+  ];
   const chosen = chooseColumns(all, width, ui);
   const table = new Table()
     .body(paintCells(all, chosen, options))
@@ -185,7 +196,7 @@ export function renderTable(
     );
   }
   const hidden = lines.length - shown.length;
-  if (hidden > 0) {
+  if (hidden > 0 && options.hasNote) {
     const note = `${top + 1}–${top + shown.length} of ${lines.length}`;
     laidOut.splice(1 + shown.length, 0, paint(` ${note}`, "dim"));
   }

@@ -43,6 +43,9 @@ export interface ViewOptions {
 /** Width of plain text that goes to no terminal: wide enough for every column. */
 const PLAIN_WIDTH = 320;
 
+/** Lines from which there is room for a line of each model before ALL. */
+const ROOM_FOR_GROUPS = 12;
+
 /** Widths from which sections stand in two columns, and panels side by side. */
 const TWO_COLUMN_WIDTH = 160;
 
@@ -76,7 +79,10 @@ export function renderText(
   const problems = renderProblems(state, { width, paint });
   const isDetail = choosesDetail(overview, ui, options.output);
   const listed = listLines(overview, ui);
-  const table = { width, paint, ui, maxLines: Infinity, isLive: false };
+  const table = {
+    ...{ width, paint, ui, maxLines: Infinity },
+    ...{ hasGroupTotals: !ui.isGrouped, hasNote: false, isLive: false },
+  };
   const body = isDetail ? [...renderAllDetails(state, overview, paint), ...problems] : [
     ...renderTable(overview, listed, table).lines,
     ...(problems.length > 0 ? ["", ...problems] : []),
@@ -159,7 +165,8 @@ function renderPanels(scene: Scene, room: number): string[] {
   const drawn: string[] = [];
   for (const panel of panels) {
     const full = ["", ...draw(panel)];
-    const short = [` ${paint(panel.title.split(" ")[0], "heading")}  ${panel.summary}`];
+    const gap = drawn.length === 0 && room > panels.length ? [""] : [];
+    const short = [...gap, ` ${paint(panel.title.split(" ")[0], "heading")}  ${panel.summary}`];
     const left = room - drawn.length;
     // One line is kept for each panel that is still to come.
     const others = panels.length - panels.indexOf(panel) - 1;
@@ -175,19 +182,26 @@ function renderOverview(scene: Scene, room: number): Part {
   const { ui } = state;
   const [, verdict, summary] = renderHead(state, overview, scene);
   const problems = renderProblems(state, scene);
-  const groupLines = overview.groups.length > 1 && !ui.isGrouped ? overview.groups.length : 0;
+  const hasGroupTotals = overview.groups.length > 1 && !ui.isGrouped && room >= ROOM_FOR_GROUPS;
+  const forTotals = 2 + (hasGroupTotals ? overview.groups.length : 0);
   // Heading, one row and ALL come first, then the verdict, the filter and the summary.
   const above: string[] = [];
-  const tableLines = 3 + groupLines;
   for (const line of [verdict, ...renderFilterLine(scene), summary, ""]) {
-    const isBlank = line === "";
-    if (above.length + 1 + tableLines + (isBlank ? listed.length : 0) <= room) above.push(line);
+    const wanted = forTotals + (line === "" ? listed.length : 1);
+    if (above.length + 1 + wanted <= room) above.push(line);
   }
   const left = room - above.length;
-  const forTotals = 2 + groupLines;
-  const isCut = listed.length > left - forTotals - Math.min(problems.length, 2);
-  const maxLines = isCut ? left - forTotals - 1 - Math.min(problems.length, 2) : listed.length;
-  const table = renderTable(overview, listed, { width, paint, ui, maxLines, isLive: true });
+  const forRows = left - forTotals - Math.min(problems.length, left > 8 ? 2 : 0);
+  const hasNote = listed.length > forRows && forRows > 1;
+  const table = renderTable(overview, listed, {
+    width,
+    paint,
+    ui,
+    maxLines: Math.min(listed.length, hasNote ? forRows - 1 : forRows),
+    hasGroupTotals,
+    hasNote,
+    isLive: true,
+  });
   const below = left - table.lines.length;
   const shownProblems = problems.length === 0
     ? []
