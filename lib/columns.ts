@@ -216,6 +216,12 @@ function readKvBarCell({ figures, status }: TableLine): Cell {
   return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: judgeKvCache(ratio) };
 }
 
+function readShareCell({ status, requestShare }: TableLine): Cell {
+  // Several replicas together have no share that says anything.
+  const text = status === null ? "" : formatReading(requestShare, formatPercent);
+  return { text, meaning: judgeNothing(requestShare) };
+}
+
 function readTrendCell({ trend }: TableLine): Cell {
   const text = drawSparkline(readTrend(trend, "running"), TREND_WIDTH);
   return { text: text.trim() === "" ? "" : text, meaning: "dim" };
@@ -273,16 +279,16 @@ export const COLUMNS: readonly Column[] = [
     help: "requests finished per second",
     read: (window) => window.requestsPerSecond,
   }),
-  createColumn({
+  {
     id: "share",
     title: "SHARE@1m",
     help: "part of the requests that its model finished in the last minute",
+    align: "right",
     priority: 14,
     minWidth: PERCENT_WIDTH,
-    read: ({ requestShare }) => requestShare,
-    format: formatPercent,
-    sortValue: keep,
-  }),
+    readCell: readShareCell,
+    readSortValue: ({ requestShare }) => requestShare.value,
+  },
   {
     id: "kv_bar",
     title: "",
@@ -381,10 +387,7 @@ export const COLUMNS: readonly Column[] = [
 /** The identities of all columns in their order. */
 export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
 
-/** Whether any line has something to say in the column. */
-export function hasContent(column: Column, lines: readonly TableLine[]): boolean {
-  return column.isEssential === true || lines.some((line) => {
-    const { text } = column.readCell(line);
-    return text !== "" && text !== DASH;
-  });
+/** Whether any of its cells has something to say. */
+export function hasContent(column: Column, cells: readonly Cell[]): boolean {
+  return column.isEssential === true || cells.some(({ text }) => text !== "" && text !== DASH);
 }

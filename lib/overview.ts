@@ -104,14 +104,16 @@ function readAddress(state: State, endpoint: Endpoint): string {
   return sharing.length > 1 ? key.replace(/^https?:\/\//, "") : address;
 }
 
+function readHost({ address, unixSocketPath }: Endpoint): string {
+  return unixSocketPath ?? address.slice(0, address.lastIndexOf(":"));
+}
+
 /** The address of an endpoint as short as it is unique: without its host where all share it. */
 export function describeAddress(state: State, endpoint: Endpoint): string {
-  const hostOf = ({ address, unixSocketPath }: Endpoint): string =>
-    unixSocketPath ?? address.slice(0, address.lastIndexOf(":"));
-  const hosts = new Set(state.endpoints.map((known) => hostOf(known.endpoint)));
-  const host = hostOf(endpoint);
+  const host = readHost(endpoint);
   const address = readAddress(state, endpoint);
-  return hosts.size === 1 && host !== "" && address.startsWith(`${host}:`)
+  const isShared = state.endpoints.every((known) => readHost(known.endpoint) === host);
+  return isShared && host !== "" && address.startsWith(`${host}:`)
     ? address.slice(host.length)
     : address;
 }
@@ -156,50 +158,84 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
   return all.value === 0 ? absent("no_samples") : present(own.value / all.value);
 }
 
-/** Rows, groups and totals of the state. */
-export function createOverview(state: State): Overview {
+/** A row without age, condition and share, which time changes too. */
+type RowDraft = Omit<Row, "status" | "age" | "requestShare">;
+
+/** What does not change until an endpoint is heard of again. */
+interface Draft {
+  readonly rows: readonly RowDraft[];
+  /** The conditions for which the rest was computed, one per row. */
+  statuses: readonly ReplicaStatus[];
+  groups: readonly ModelGroup[];
+  total: ModelGroup | null;
+}
+
+const NO_FIGURES: Figures = computeFigures([]);
+
+/** Drafts of the endpoints that are shown: a key press or a tick of the clock changes none of them. */
+const drafts = new WeakMap<readonly EndpointState[], Draft>();
+
+function createDraft(state: State): Draft {
   const nameOf = createNames(state);
-  const bare: Row[] = state.endpoints.flatMap((known): Row[] => {
-    const record = readRecord(known, state.now);
-    const common = { state: known, age: record.age, requestShare: absent("missing") };
+  const rows = state.endpoints.flatMap((known): RowDraft[] => {
     if (known.replicas.length === 0) {
-      const status = known.scrape === null || known.failure !== null
-        ? judgeEndpoint(record)
-        : "INIT";
-      return [{
-        ...common,
-        ...nameOf(known, 0),
-        key: known.endpoint.key,
-        status,
-        replica: null,
-        figures: computeFigures([]),
-        trend: [],
-      }];
+      const common = { state: known, replica: null, figures: NO_FIGURES, trend: [] };
+      return [{ ...common, ...nameOf(known, 0), key: known.endpoint.key }];
     }
     return known.replicas.map((replica, index) => {
-      const status = judgeReplica(replica.sample, record);
-      // What a server said long before it went is no figure any more.
-      const figures = computeFigures(status === "DOWN" ? [] : [replica]);
       const engineKey = identifyEngine(replica.sample);
       const key = `${known.endpoint.key} ${engineKey}`;
       const trend = known.trends.get(engineKey) ?? [];
-      return { ...common, ...nameOf(known, index), key, status, replica, figures, trend };
+      const figures = known.figures[index];
+      return { state: known, replica, figures, trend, ...nameOf(known, index), key };
     });
   });
-  const models = [...new Set(bare.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
-  const groups = models.map((model) =>
-    createGroup(model, bare.filter(({ replica }) => replica?.sample.modelName === model))
+  return { rows, statuses: [], groups: [], total: null };
+}
+
+/** The condition of a row. An endpoint that answers without an engine has yet to begin. */
+function judgeRow({ replica, state: known }: RowDraft, now: Seconds): ReplicaStatus {
+  const record = readRecord(known, now);
+  if (replica !== null) return judgeReplica(replica.sample, record);
+  return known.scrape === null || known.failure !== null ? judgeEndpoint(record) : "INIT";
+}
+
+/** Brings groups and totals in line with the conditions of the rows. */
+function completeDraft(draft: Draft, rows: readonly Row[]): void {
+  const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
+  draft.groups = models.map((model) =>
+    createGroup(model, rows.filter(({ replica }) => replica?.sample.modelName === model))
   );
+  draft.total = draft.groups.length === 1 ? draft.groups[0] : createGroup("", rows);
+}
+
+/** Rows, groups and totals of the state. */
+export function createOverview(state: State): Overview {
+  let draft = drafts.get(state.endpoints);
+  if (draft === undefined) drafts.set(state.endpoints, draft = createDraft(state));
+  const bare = draft.rows.map((row): Row => {
+    const status = judgeRow(row, state.now);
+    // What a server said long before it went is no figure any more.
+    const figures = status === "DOWN" ? NO_FIGURES : row.figures;
+    const { age } = readRecord(row.state, state.now);
+    return { ...row, status, figures, age, requestShare: absent("missing") };
+  });
+  const statuses = bare.map(({ status }) => status);
+  if (draft.total === null || statuses.some((status, i) => status !== draft.statuses[i])) {
+    completeDraft(draft, bare);
+    draft.statuses = statuses;
+  }
+  const { groups } = draft;
+  const total = draft.total ?? createGroup("", bare);
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
-  const count = (status: ReplicaStatus): number =>
-    rows.filter((row) => row.status === status).length;
+  const count = (status: ReplicaStatus): number => statuses.filter((one) => one === status).length;
   return {
     rows,
     groups,
-    total: groups.length === 1 ? groups[0] : createGroup("", rows),
+    total,
     counts: {
       total: rows.length,
-      up: rows.filter((row) => isCounted(row.status)).length,
+      up: statuses.filter(isCounted).length,
       stale: count("STALE"),
       down: count("DOWN"),
       pending: count("PENDING"),

@@ -11,7 +11,14 @@
 
 import { computeFigures } from "./aggregate.ts";
 import type { Command } from "./bindings.ts";
-import type { Endpoint, EngineSample, ReplicaSample, Scrape, ScrapeFailure } from "./model.ts";
+import type {
+  Endpoint,
+  EngineSample,
+  Figures,
+  ReplicaSample,
+  Scrape,
+  ScrapeFailure,
+} from "./model.ts";
 import { appendFigures, appendGap, type Trend } from "./trends.ts";
 import {
   applyCommand,
@@ -36,6 +43,8 @@ export interface EndpointState {
   readonly failure: ScrapeFailure | null;
   /** One for each engine of the newest good scrape. */
   readonly replicas: readonly ReplicaSample[];
+  /** The figures of each of them, computed once for all that is drawn of them. */
+  readonly figures: readonly Figures[];
   /** The last polls of each engine, by `identifyEngine`. */
   readonly trends: ReadonlyMap<string, Trend>;
 }
@@ -91,6 +100,7 @@ export function createState(
       scrape: null,
       failure: null,
       replicas: [],
+      figures: [],
       trends: new Map(),
     })),
   };
@@ -104,11 +114,12 @@ function acceptScrape(known: EndpointState, scrape: Scrape): EndpointState {
     countersCreated: scrape.countersCreated,
   });
   const replicas = readReplicas(history);
-  const trends = new Map(replicas.map((replica) => {
-    const key = identifyEngine(replica.sample);
-    return [key, appendFigures(known.trends.get(key) ?? [], computeFigures([replica]))];
+  const figures = replicas.map((replica) => computeFigures([replica]));
+  const trends = new Map(replicas.map(({ sample }, index) => {
+    const key = identifyEngine(sample);
+    return [key, appendFigures(known.trends.get(key) ?? [], figures[index])];
   }));
-  return { ...known, history, scrape, failure: null, replicas, trends };
+  return { ...known, history, scrape, failure: null, replicas, figures, trends };
 }
 
 function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {

@@ -10,11 +10,18 @@
  */
 
 import { Table } from "@cliffy/table";
-import { type Column, COLUMNS, describeGroup, hasContent, type TableLine } from "./columns.ts";
+import {
+  type Cell,
+  type Column,
+  COLUMNS,
+  describeGroup,
+  hasContent,
+  type TableLine,
+} from "./columns.ts";
 import { type ClickTarget, type Paint, repaintLine } from "./frame.ts";
 import type { ListLine } from "./listing.ts";
 import { type Overview, shortenModelName } from "./overview.ts";
-import { cutText, measureWidth } from "./text.ts";
+import { cutText, measureWidth, padText } from "./text.ts";
 import { findSelected, type Ui } from "./ui.ts";
 
 /** Blanks between columns. */
@@ -45,11 +52,6 @@ function titleOf(column: Column, ui: Ui): string {
   return column.title + (ui.sort.isDescending ? DESCENDING : ASCENDING);
 }
 
-function measureColumn(column: Column, lines: readonly TableLine[], ui: Ui): number {
-  const widths = lines.map((line) => measureWidth(column.readCell(line).text));
-  return Math.max(column.minWidth, measureWidth(titleOf(column, ui)), ...widths);
-}
-
 /** The columns that the user wants, in the user's order. */
 function listWanted(ui: Ui): readonly Column[] {
   const wanted = ui.columnIds.length === 0
@@ -58,30 +60,47 @@ function listWanted(ui: Ui): readonly Column[] {
   return wanted.filter(({ id }) => !ui.hiddenColumnIds.has(id));
 }
 
-/** The columns that have something to say and fit into `width` cells, and how wide the name may be. */
+/** A column with its heading and cells, formatted once. */
+interface Strip {
+  readonly column: Column;
+  readonly title: string;
+  /** One for each line. */
+  readonly cells: readonly Cell[];
+  readonly width: number;
+}
+
+function createStrip(column: Column, lines: readonly TableLine[], ui: Ui): Strip {
+  const title = titleOf(column, ui);
+  const cells = lines.map((line) => column.readCell(line));
+  const widths = cells.map(({ text }) => measureWidth(text));
+  return { column, title, cells, width: Math.max(column.minWidth, measureWidth(title), ...widths) };
+}
+
+/** The columns that have something to say and fit into `width` cells; the name's is cut if it must be. */
 export function chooseColumns(
   lines: readonly TableLine[],
   width: number,
   ui: Ui,
-): { readonly columns: readonly Column[]; readonly nameWidth: number } {
-  const columns = listWanted(ui).filter((column) => hasContent(column, lines));
-  const widths = new Map(columns.map((column) => [column, measureColumn(column, lines, ui)]));
+): readonly Strip[] {
+  const strips = listWanted(ui).map((column) => createStrip(column, lines, ui))
+    .filter(({ column, cells }) => hasContent(column, cells));
   const total = (): number =>
-    columns.reduce((sum, column) => sum + (widths.get(column) ?? 0) + GAP, NO_MARK.length - GAP);
-  const nameColumn = columns.find(({ id }) => id === "replica");
-  const nameWidth = nameColumn === undefined ? 0 : widths.get(nameColumn) ?? 0;
+    strips.reduce((sum, strip) => sum + strip.width + GAP, NO_MARK.length - GAP);
+  const nameWidth = strips.find(({ column }) => column.id === "replica")?.width ?? 0;
   // What is not essential goes first, then the name is cut, then the rest goes.
   const spare = Math.max(0, nameWidth - MIN_NAME_WIDTH);
-  for (;;) {
-    const last = columns.reduce((worst, column) =>
-      column.priority > worst.priority ? column : worst
+  while (strips.length > 1) {
+    const last = strips.reduce((worst, strip) =>
+      strip.column.priority > worst.column.priority ? strip : worst
     );
-    const room = last.isEssential === true ? width + spare : width;
-    if (total() <= room || columns.length === 1) break;
-    columns.splice(columns.indexOf(last), 1);
+    const room = last.column.isEssential === true ? width + spare : width;
+    if (total() <= room) break;
+    strips.splice(strips.indexOf(last), 1);
   }
-  const excess = Math.max(0, total() - width);
-  return { columns, nameWidth: Math.min(nameWidth, Math.max(MIN_NAME_WIDTH, nameWidth - excess)) };
+  const excess = Math.min(spare, Math.max(0, total() - width));
+  return strips.map((strip) =>
+    strip.column.id === "replica" ? { ...strip, width: strip.width - excess } : strip
+  );
 }
 
 function needsLook(line: TableLine): boolean {
@@ -119,47 +138,32 @@ function cutToSight(
   return { shown: lines.slice(top, top + room), top };
 }
 
-/** The cells of the table, painted: heading, lines, totals. */
+/** The cells of the table, painted: heading, then a row for each line. */
 function paintCells(
+  strips: readonly Strip[],
   lines: readonly TableLine[],
-  chosen: { readonly columns: readonly Column[]; readonly nameWidth: number },
-  options: TableOptions,
+  paint: Paint,
 ): string[][] {
-  const { columns, nameWidth } = chosen;
-  const { paint, ui } = options;
-  const heading = columns.map((column, index) => {
-    const title = titleOf(column, ui);
+  const heading = strips.map(({ column, title, width }, index) => {
     // The library aligns columns but not headings: those are padded here.
-    const blanks = " ".repeat(
-      column.align === "left"
-        ? 0
-        : Math.max(0, measureColumn(column, lines, ui) - measureWidth(title)),
-    );
-    return (index === 0 ? NO_MARK : "") + paint(blanks + title, "heading");
+    const shown = column.align === "left" ? title : padText(title, width, "right");
+    return (index === 0 ? NO_MARK : "") + paint(shown, "heading");
   });
-  const rows = lines.map((line) =>
-    columns.map((column, index) => {
-      const { text, meaning } = column.readCell(line);
+  const rows = lines.map((line, row) =>
+    strips.map(({ column, cells, width }, index) => {
+      const { text, meaning } = cells[row];
       const isOld = line.status === "STALE" && column.id !== "state";
-      const shown = column.id === "replica" ? cutText(text, nameWidth) : text;
       const mark = index > 0 ? "" : needsLook(line) ? paint(MARK, "alert") : NO_MARK;
-      return mark + paint(shown, isOld ? "dim" : meaning);
+      return mark + paint(cutText(text, width), isOld ? "dim" : meaning);
     })
   );
   return [heading, ...rows];
 }
 
 /** Where the headings stand, so that a click on one sorts by it. */
-function listHeadingTargets(
-  columns: readonly Column[],
-  lines: readonly TableLine[],
-  options: TableOptions & { readonly nameWidth: number },
-): ClickTarget[] {
+function listHeadingTargets(strips: readonly Strip[]): ClickTarget[] {
   let fromColumn = 0;
-  return columns.map((column, index): ClickTarget => {
-    const width = column.id === "replica"
-      ? options.nameWidth
-      : measureColumn(column, lines, options.ui);
+  return strips.map(({ column, width }, index): ClickTarget => {
     const toColumn = fromColumn + width + (index === 0 ? NO_MARK.length : 0);
     const action = { kind: "sort", columnId: column.id } as const;
     const target = { row: 0, fromColumn, toColumn, action };
@@ -180,10 +184,10 @@ export function renderTable(
     ...shown.map(({ cells }) => cells),
     ...describeTotals(overview, options.hasGroupTotals),
   ];
-  const chosen = chooseColumns(all, width, ui);
+  const strips = chooseColumns(all, width, ui);
   const table = new Table()
-    .body(paintCells(all, chosen, options))
-    .columns(chosen.columns.map(({ align, minWidth }) => ({ align, minWidth })))
+    .body(paintCells(strips, all, paint))
+    .columns(strips.map(({ column, width }) => ({ align: column.align, minWidth: width })))
     .padding(GAP)
     .border(false);
   const laidOut = table.toString().split("\n").map((line) => line.trimEnd());
@@ -206,6 +210,5 @@ export function renderTable(
     toColumn: width,
     action: { kind: "line", key },
   }));
-  const headings = listHeadingTargets(chosen.columns, all, { ...options, ...chosen });
-  return { lines: laidOut, targets: [...headings, ...lineTargets] };
+  return { lines: laidOut, targets: [...listHeadingTargets(strips), ...lineTargets] };
 }

@@ -29,6 +29,9 @@ const UNSAFE =
   // deno-lint-ignore no-control-regex
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}|\p{Co}/gu;
 const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+// ASCII and what the views draw: dashes, quotes, the ellipsis, blocks, bars and small shapes. Most
+// lines have nothing else, and cutting text into graphemes is slow.
+const SINGLE_WIDTH = /^[\x20-\x7e\u00b7\u2013\u2014\u2018\u2019\u2026\u2580-\u259f\u25b2-\u25cf]*$/;
 // What a variation selector 16 or a pair of regional indicators makes wide.
 const WIDE_GRAPHEME = /\p{Emoji}\ufe0f|^\p{Regional_Indicator}{2}$/u;
 // Emoji that are drawn as one: a family is as wide as one of its members. The parts of any other
@@ -89,7 +92,7 @@ function measureGrapheme(grapheme: string): number {
 
 /** Terminal cells that a sanitised text takes: wide characters 2, combining ones 0, ambiguous ones 1. */
 export function measureWidth(text: string): number {
-  if (PRINTABLE_ASCII.test(text)) return text.length;
+  if (SINGLE_WIDTH.test(text)) return text.length;
   let width = 0;
   for (const { segment } of graphemes.segment(text)) width += measureGrapheme(segment);
   return width;
