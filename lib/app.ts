@@ -45,6 +45,9 @@ const SIGNAL_CODES: readonly (readonly [Signal, number])[] = [
   ["SIGTERM", 143],
 ];
 
+/** What the runtime says when the file that standard output goes to cannot grow. */
+const FULL_DISK = /no space left|os error (28|112)\b/i;
+
 /** Where an implicit scan found nothing, this is watched: the user sees why it does not answer. */
 const FALLBACK_URL = "http://localhost:8000";
 
@@ -65,6 +68,11 @@ interface Refusal {
   readonly exitCode: number;
 }
 
+function includesFallbackPort({ first, last }: Options["portRange"]): boolean {
+  const port = Number(new URL(FALLBACK_URL).port);
+  return first <= port && port <= last;
+}
+
 function chooseDemo(platform: Platform, options: Options): Targets {
   const demo = createDemo(platform, options.demoSeed);
   return { ...demo, notices: [], isDemo: true };
@@ -79,22 +87,24 @@ async function findTargets(platform: Platform, options: Options): Promise<Target
   const { host, portRange } = options;
   const found = await scanPorts(platform, options);
   const place = `${host}, ports ${portRange.first} to ${portRange.last}`;
-  const notices = found.others.map(({ port, name }) => `port ${port}: ${name}, not vLLM`);
+  const notices = found.others.map(({ port, name }) => `port ${port}: ${name}`);
   if (found.found.length > 0) {
     const endpoints = found.found.map((endpoint) => ({ endpoint, basicAuth: null }));
     return { platform, endpoints, notices, isDemo: false };
   }
   const message = [`no vLLM server answers on ${place}`, ...notices].join("; ");
   if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
-  if (options.orDemo) {
-    const { stdio } = platform;
-    stdio.writeStderr(`vllm-htop: ${message}\n`);
-    if (stdio.stdoutIsTerminal && stdio.stdinIsTerminal) return chooseDemo(platform, options);
-    stdio.writeStderr("vllm-htop: name one with --url, or see a simulated fleet with --demo\n");
+  const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
+  if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
+    writeStderr(`vllm-htop: ${message}: here is a demo\n`);
+    return chooseDemo(platform, options);
   }
+  const hint = `${message}; name one with --url, or see a simulated fleet with --demo`;
+  // Another place was asked for: this machine's server would be the wrong answer.
+  const isElsewhere = host !== "localhost" || !includesFallbackPort(portRange);
+  if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
   const fallback = parseEndpointUrl(FALLBACK_URL);
   if ("error" in fallback) throw new Error(fallback.error);
-  const hint = `${message}; name one with --url, or see a simulated fleet with --demo`;
   return { platform, endpoints: [fallback], notices: [hint], isDemo: false };
 }
 
@@ -284,7 +294,11 @@ async function runSession(session: Session): Promise<number> {
       void platform.sleep(EXIT_GRACE).then(exitNow);
     })
   );
-  platform.onFatalError(() => terminal?.leave());
+  platform.onFatalError((error) => {
+    terminal?.leave();
+    tellInternalError(platform, error);
+    platform.exit(EXIT_INTERNAL);
+  });
   try {
     if (terminal !== null) {
       await runLive(session, terminal);
@@ -302,6 +316,11 @@ async function runSession(session: Session): Promise<number> {
     for (const stopOne of stopListening) stopOne();
     for (const scraper of session.scrapers.values()) scraper.close();
   }
+}
+
+function tellInternalError(platform: Platform, error: unknown): void {
+  const text = error instanceof Error ? error.stack ?? error.message : String(error);
+  platform.stdio.writeStderr(`vllm-htop: internal error, please report it: ${text}\n`);
 }
 
 function refuse(platform: Platform, refusal: Refusal): number {
@@ -347,8 +366,13 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
     }
   } catch (error) {
     if (platform.isBrokenPipe(error)) return EXIT_OK;
-    const text = error instanceof Error ? error.stack ?? error.message : String(error);
-    platform.stdio.writeStderr(`vllm-htop: internal error, please report it: ${text}\n`);
+    if (error instanceof Error && FULL_DISK.test(error.message)) {
+      platform.stdio.writeStderr(
+        "vllm-htop: the output cannot be written: no space is left there\n",
+      );
+      return EXIT_CONFIGURATION;
+    }
+    tellInternalError(platform, error);
     return EXIT_INTERNAL;
   }
 }

@@ -284,7 +284,7 @@ export const COLUMNS: readonly Column[] = [
     title: "SHARE@1m",
     help: "part of the requests that its model finished in the last minute",
     align: "right",
-    priority: 14,
+    priority: 15,
     minWidth: PERCENT_WIDTH,
     readCell: readShareCell,
     readSortValue: ({ requestShare }) => requestShare.value,
@@ -294,7 +294,7 @@ export const COLUMNS: readonly Column[] = [
     title: "",
     help: "KV-cache usage as a bar",
     align: "left",
-    priority: 13,
+    priority: 14,
     minWidth: KV_BAR_WIDTH,
     readCell: readKvBarCell,
     readSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
@@ -323,7 +323,7 @@ export const COLUMNS: readonly Column[] = [
     judge: judgeHitRatio,
   }),
   createRateColumn("prompt", "PROMPT tok/s", {
-    priority: 12,
+    priority: 13,
     help: "prompt tokens per second, cached ones included",
     read: (window) => window.promptTokensPerSecond,
   }),
@@ -341,18 +341,18 @@ export const COLUMNS: readonly Column[] = [
     priority: 6,
     help: "time to first token, 95th percentile of the last poll",
   }),
-  createLatencyColumn("ttft", "@1m", {
-    priority: 10,
-    help: "the same over the last minute",
+  createLatencyColumn("ttft", "TTFT@1m", {
+    priority: 11,
+    help: "time to first token, 95th percentile of the last minute",
     window: "lastMinute",
   }),
   createLatencyColumn("itl", "ITL P95", {
     priority: 5,
     help: "inter-token latency, 95th percentile of the last poll",
   }),
-  createLatencyColumn("itl", "@1m", {
-    priority: 11,
-    help: "the same over the last minute",
+  createLatencyColumn("itl", "ITL@1m", {
+    priority: 12,
+    help: "inter-token latency, 95th percentile of the last minute",
     window: "lastMinute",
   }),
   {
@@ -360,7 +360,7 @@ export const COLUMNS: readonly Column[] = [
     title: "RUNNING",
     help: "running requests over the last polls, newest on the right",
     align: "left",
-    priority: 15,
+    priority: 10,
     minWidth: TREND_WIDTH,
     readCell: readTrendCell,
     readSortValue: ({ figures }) => figures.running.value,

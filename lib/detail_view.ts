@@ -183,6 +183,11 @@ function renderTrend({ row, paint }: Subject): string[] {
 
 function renderPrefixCache(subject: Subject): string[] {
   const { lastPoll, lastMinute, lifetime } = subject.row.figures;
+  const { prefixCacheHitRatio: ratio, prefixCacheQueries: queries } = lifetime;
+  const isExported = [ratio, queries].some((reading) =>
+    isPresent(reading) || reading.reason !== "missing"
+  );
+  if (!isExported) return [];
   const hit = (ratio: Reading<Ratio>): string =>
     show(subject, ratio, formatPercent, judgeHitRatio(ratio));
   const rows: Cells[] = [

@@ -21,6 +21,7 @@ import {
   type GaugeKey,
   HISTOGRAM_KEYS,
   type HistogramKey,
+  LABELLED_GAUGES,
   LABELLED_KEYS,
   type LabelledKey,
 } from "./model.ts";
@@ -129,7 +130,11 @@ export function keepLabelled(
   if (rank > known.rank) return;
   const before = known.values.get(sample.split);
   if (before === undefined) known.values.set(sample.split, sample.value);
-  else if (sample.hasOthers) known.values.set(sample.split, before + sample.value);
+  else if (sample.hasOthers) {
+    const isGauge = LABELLED_GAUGES.has(row.key);
+    const value = isGauge ? Math.max(before, sample.value) : before + sample.value;
+    known.values.set(sample.split, value);
+  }
 }
 
 /** Whether the bucket was there before: bounds rise, so only one that does not can be a repetition. */
@@ -229,7 +234,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   const readScalar = (key: GaugeKey | CounterKey): Reading => {
     const scalar = builder.scalars.get(key);
     if (scalar === undefined) return absent(declaredKeys.has(key) ? "initializing" : "missing");
-    return Number.isNaN(scalar.value) ? absent("missing") : present(scalar.value);
+    return Number.isFinite(scalar.value) ? present(scalar.value) : absent("not_finite");
   };
   const histograms: Partial<Record<HistogramKey, Histogram>> = {};
   for (const [key, parts] of builder.histograms) {
@@ -260,6 +265,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
     labelled,
     histograms,
     initializing,
+    created: Number.isFinite(builder.created) ? present(builder.created) : absent("missing"),
     prefixCacheUnit: countsBlocks ? "blocks or tokens" : "tokens",
     cacheConfig,
   };

@@ -155,7 +155,11 @@ function createSummary(overview: Overview): readonly Piece[] {
     lastPoll.cachedPromptTokensPerSecond,
     lastPoll.promptTokensPerSecond,
   );
-  const cachedText = isPresent(cached) ? `, ${formatPercent(cached.value)} cached` : "";
+  // A part that not all replicas report is no share of what all did.
+  const isWhole = [lastPoll.cachedPromptTokensPerSecond, lastPoll.promptTokensPerSecond].every(
+    (rate) => isPresent(rate) && rate.partial !== true,
+  );
+  const cachedText = isWhole && isPresent(cached) ? `, ${formatPercent(cached.value)} cached` : "";
   const owner = kvCacheMaxOwner === null || figures.replicaCount < 2
     ? ""
     : ` (${kvCacheMaxOwner.place})`;
@@ -188,7 +192,7 @@ function groupFailures(state: State): readonly (readonly EndpointState[])[] {
   const groups = new Map<string, EndpointState[]>();
   for (const known of state.endpoints) {
     if (known.failure === null) continue;
-    const status = judgeEndpoint(readRecord(known, state.now));
+    const status = judgeEndpoint(readRecord(known, state));
     const group = `${status} ${known.failure.kind}`;
     groups.set(group, [...groups.get(group) ?? [], known]);
   }
@@ -198,7 +202,7 @@ function groupFailures(state: State): readonly (readonly EndpointState[])[] {
 /** One line for those that fail alike: the message of the first says what to do about each. */
 function describeFailures(state: State, failing: readonly EndpointState[]): Piece {
   const [first] = failing;
-  const status = judgeEndpoint(readRecord(first, state.now));
+  const status = judgeEndpoint(readRecord(first, state));
   const places = failing.map((known) => describeAddress(state, known.endpoint));
   const shown = places.slice(0, MAX_PLACES).join(", ");
   const more = places.length > MAX_PLACES ? ` and ${places.length - MAX_PLACES} more` : "";
@@ -209,8 +213,13 @@ function describeFailures(state: State, failing: readonly EndpointState[]): Piec
 /** What is wrong with endpoints, and remarks about them. */
 function listProblems(state: State): readonly Piece[] {
   const problems = groupFailures(state).map((failing) => describeFailures(state, failing));
-  for (const { endpoint, failure, scrape } of state.endpoints) {
+  for (const known of state.endpoints) {
+    const { endpoint, failure, scrape, askedAt } = known;
     const address = describeAddress(state, endpoint);
+    if (failure === null && askedAt !== null && readRecord(known, state).hasFailed) {
+      const text = `${address}  has not answered for ${formatDuration(state.now - askedAt)}`;
+      problems.push({ text, meaning: "warn" });
+    }
     if (failure === null && scrape !== null && scrape.badLineCount > 0) {
       const count = formatCount(scrape.badLineCount);
       const text = `${address}  ${count} lines of its metrics could not be read`;

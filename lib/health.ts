@@ -17,9 +17,12 @@ import type { Seconds } from "./units.ts";
 /** How long what was known is still worth showing: half the long window. */
 export const STALE_LIMIT: Seconds = 30;
 
+/** How much longer than the interval an answer may take before what is shown counts as stale. */
+export const LATE_ANSWER: Seconds = 1;
+
 /** What is known of an endpoint's scrapes. */
 export interface ScrapeRecord {
-  /** Whether the newest attempt failed. */
+  /** Whether the newest attempt failed, or has been without an answer for too long. */
   readonly hasFailed: boolean;
   /** Age of the newest good scrape; `null` when there was none. */
   readonly age: Seconds | null;

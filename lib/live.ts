@@ -172,16 +172,20 @@ async function readKeys(screen: Screen): Promise<void> {
 
 /** Control-Z gives the terminal back and stops the program; going on takes it over again. */
 function watchJobControl(screen: Screen): readonly (() => void)[] {
-  const { session: { platform }, terminal } = screen;
+  const { session: { platform, stop }, terminal } = screen;
+  const goOn = (): void => {
+    terminal.resume();
+    screen.session.onChange();
+  };
+  const stopForAWhile = async (): Promise<void> => {
+    await terminal.suspend();
+    if (!platform.stopSelf()) goOn();
+  };
   return [
     platform.onSignal("SIGTSTP", () => {
-      terminal.suspend();
-      platform.stopSelf();
+      stopForAWhile().catch((error) => stop.abort(error));
     }),
-    platform.onSignal("SIGCONT", () => {
-      terminal.resume();
-      screen.session.onChange();
-    }),
+    platform.onSignal("SIGCONT", goOn),
     platform.onSignal("SIGWINCH", () => screen.session.onChange()),
   ];
 }

@@ -107,6 +107,9 @@ export const LABELLED_KEYS = [
 ] as const;
 export type LabelledKey = typeof LABELLED_KEYS[number];
 
+/** Those of them that are gauges: they may fall. */
+export const LABELLED_GAUGES: ReadonlySet<LabelledKey> = new Set(["waitingByReason", "sleepState"]);
+
 /** The latencies that are shown, in the order in which a request goes through them. Seconds. */
 export const LATENCY_KEYS = ["ttft", "itl", "tpot", "e2e", "queue", "prefill", "decode"] as const;
 export type LatencyKey = typeof LATENCY_KEYS[number];
@@ -161,6 +164,8 @@ export interface EngineSample {
   readonly histograms: Readonly<Partial<Record<HistogramKey, Histogram>>>;
   /** Histograms and split families that are declared but have no sample yet: nothing was counted in them. */
   readonly initializing: ReadonlySet<HistogramKey | LabelledKey>;
+  /** When its counters began. `missing` with several API servers. */
+  readonly created: Reading<EpochSeconds>;
   readonly prefixCacheUnit: PrefixCacheUnit;
   /** The labels of `cache_config_info`, made safe to print. */
   readonly cacheConfig: ReadonlyMap<string, string>;

@@ -270,7 +270,7 @@ const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
 
 const CREDENTIALS_REMARK =
   "FILE alone is for every URL that is given, URL=FILE for that one only; each option may be " +
-  "repeated. A secret is never an argument, where others could read it, and never goes to a " +
+  "repeated. Others can read arguments: no option takes the secret itself. None goes to a " +
   "server found by a scan.";
 
 const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [

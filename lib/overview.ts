@@ -11,7 +11,13 @@
  */
 
 import { computeFigures } from "./aggregate.ts";
-import { isCounted, judgeEndpoint, judgeReplica, type ScrapeRecord } from "./health.ts";
+import {
+  isCounted,
+  judgeEndpoint,
+  judgeReplica,
+  LATE_ANSWER,
+  type ScrapeRecord,
+} from "./health.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { type EndpointState, identifyEngine, type State } from "./state.ts";
@@ -65,13 +71,14 @@ export interface Overview {
   readonly counts: RowCounts;
 }
 
-/** Uptimes beyond this are a start time that is not one (METRICS: multiprocess mode loses it). */
+/** Uptimes beyond this are a start time that is not one (several API servers export none). */
 const LONGEST_BELIEVABLE_UPTIME: Seconds = 10 * 365 * 86_400;
 
 /** How the endpoint's scrapes stand at the state's time. */
-export function readRecord(known: EndpointState, now: Seconds): ScrapeRecord {
+export function readRecord(known: EndpointState, { now, interval }: State): ScrapeRecord {
+  const overdue = known.askedAt === null ? 0 : now - known.askedAt;
   return {
-    hasFailed: known.failure !== null,
+    hasFailed: known.failure !== null || overdue > interval + LATE_ANSWER,
     age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
   };
 }
@@ -150,11 +157,14 @@ function createGroup(modelName: string, rows: readonly Row[]): ModelGroup {
 
 function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
   const group = groups.find(({ modelName }) => modelName === row.replica?.sample.modelName);
+  if (row.status === "PENDING") return absent("first_scrape");
   if (group === undefined || !isCounted(row.status)) return absent("stale");
   const own = row.figures.lastMinute.requestsPerSecond;
   const all = group.figures.lastMinute.requestsPerSecond;
   if (!isPresent(own)) return own;
   if (!isPresent(all)) return all;
+  // The whole must be known: of a part of it, a share would be too large.
+  if (all.partial) return absent("first_scrape");
   return all.value === 0 ? absent("no_samples") : present(own.value / all.value);
 }
 
@@ -194,8 +204,8 @@ function createDraft(state: State): Draft {
 }
 
 /** The condition of a row. An endpoint that answers without an engine has yet to begin. */
-function judgeRow({ replica, state: known }: RowDraft, now: Seconds): ReplicaStatus {
-  const record = readRecord(known, now);
+function judgeRow({ replica, state: known }: RowDraft, state: State): ReplicaStatus {
+  const record = readRecord(known, state);
   if (replica !== null) return judgeReplica(replica.sample, record);
   return known.scrape === null || known.failure !== null ? judgeEndpoint(record) : "INIT";
 }
@@ -214,10 +224,10 @@ export function createOverview(state: State): Overview {
   let draft = drafts.get(state.endpoints);
   if (draft === undefined) drafts.set(state.endpoints, draft = createDraft(state));
   const bare = draft.rows.map((row): Row => {
-    const status = judgeRow(row, state.now);
+    const status = judgeRow(row, state);
     // What a server said long before it went is no figure any more.
     const figures = status === "DOWN" ? NO_FIGURES : row.figures;
-    const { age } = readRecord(row.state, state.now);
+    const { age } = readRecord(row.state, state);
     return { ...row, status, figures, age, requestShare: absent("missing") };
   });
   const statuses = bare.map(({ status }) => status);

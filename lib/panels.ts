@@ -132,7 +132,7 @@ function createTrendPanel(overview: Overview, paint: Paint, width: number): Pane
     id: "trend",
     title: `TREND of all, last ${TREND_POINTS} polls`,
     lines: renderTrends(trends, width, paint),
-    summary: `running  ${paint(running, "ok")}`,
+    summary: `running  ${running.trim() === "" ? DASH : paint(running, "ok")}`,
   };
 }
 
@@ -148,7 +148,7 @@ function createRequestsPanel(overview: Overview): Panel {
     id: "requests",
     title: "REQUESTS finished since start",
     lines: rows.length === 0 ? [DASH] : layOut(rows, "right"),
-    summary: rows.map(([reason, count]) => `${reason} ${count}`).join("  "),
+    summary: rows.map(([reason, count]) => `${reason} ${count}`).join("  ") || DASH,
   };
 }
 

@@ -34,7 +34,12 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
   const merged = addHistograms(known.map((reading) => reading.value));
   if (merged === null) return createAbsentFigures("bounds_differ");
   const count = countObservations(merged);
-  if (count === 0) return { ...createAbsentFigures("no_samples"), samples: present(0) };
+  // What never had the metric contributes nothing by nature.
+  const isPartial = histograms.some((reading) =>
+    !isPresent(reading) && reading.reason !== "unsupported" && reading.reason !== "missing"
+  );
+  const samples: Reading = isPartial ? { value: count, partial: true } : present(count);
+  if (count === 0) return { ...createAbsentFigures("no_samples"), samples };
   const quantile = (q: number): Reading<Quantile> => {
     const found = computeQuantile(merged, q);
     return found === null ? absent("unsupported") : present(found);
@@ -44,6 +49,6 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
     p95: quantile(0.95),
     p99: quantile(0.99),
     mean: Number.isFinite(merged.sum) ? present(merged.sum / count) : absent("missing"),
-    samples: present(count),
+    samples,
   };
 }

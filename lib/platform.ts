@@ -124,8 +124,12 @@ export interface Platform {
   readonly onSignal: (signal: Signal, handler: () => void) => () => void;
   /** Calls `handler` on an uncaught error or rejection, before the program ends. */
   readonly onFatalError: (handler: (error: unknown) => void) => void;
-  /** Stops the process until SIGCONT comes, as Control-Z does. Does nothing where that does not exist. */
-  readonly stopSelf: () => void;
+  /**
+   * Stops the process until SIGCONT comes, as Control-Z does. False, at once,
+   * where it cannot: on Windows, and where Deno (2.6) takes it for control of
+   * other processes, which the program may not have.
+   */
+  readonly stopSelf: () => boolean;
   /** Ends the process. */
   readonly exit: (code: number) => never;
 }

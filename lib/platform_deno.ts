@@ -27,7 +27,7 @@ import type {
 import { MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
 /** Hosts that a proxy of the environment must never stand before. */
-const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.1", "::1"];
+const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1"];
 
 /** Pause before writing again to an output that takes nothing at the moment. */
 const BLOCKED_OUTPUT_PAUSE: Seconds = 0.01;
@@ -207,10 +207,10 @@ async function acceptsConnections(host: string, port: number, timeout: Seconds):
 }
 
 function isBrokenPipe(error: unknown): boolean {
-  // Windows reports a closed pipe as "os error 109" or 232, without a class of its own.
+  // Without a class of their own: a terminal that is gone ("os error 5"), and Windows' closed pipes.
   return error instanceof Deno.errors.BrokenPipe ||
     error instanceof Deno.errors.ConnectionReset ||
-    (error instanceof Error && /\bEPIPE\b|os error (109|232)\)/.test(error.message));
+    (error instanceof Error && /\bEPIPE\b|os error (5|109|232)\)/.test(error.message));
 }
 
 function isBlocked(error: unknown): boolean {
@@ -292,6 +292,17 @@ function onSignal(signal: Signal, handler: () => void): () => void {
   return () => Deno.removeSignalListener(signal, handler);
 }
 
+function stopSelf(): boolean {
+  if (Deno.build.os === "windows") return false;
+  try {
+    Deno.kill(Deno.pid, "SIGSTOP");
+    return true;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    return false;
+  }
+}
+
 function onFatalError(handler: (error: unknown) => void): void {
   globalThis.addEventListener("error", (event) => handler(event.error));
   globalThis.addEventListener("unhandledrejection", (event) => handler(event.reason));
@@ -319,9 +330,7 @@ export function createDenoPlatform(): Platform {
     isBrokenPipe,
     onSignal,
     onFatalError,
-    stopSelf: () => {
-      if (Deno.build.os !== "windows") Deno.kill(Deno.pid, "SIGSTOP");
-    },
+    stopSelf,
     exit: (code) => Deno.exit(code),
   };
 }

@@ -20,6 +20,7 @@
  * - `first_scrape`: a rate needs two scrapes, and there has been one.
  * - `restarted`: the counters started anew, so this window has no rate.
  * - `no_samples`: nothing was observed in the window (0 divided by 0).
+ * - `not_finite`: the server exported NaN or an infinity.
  * - `bounds_differ`: histograms whose buckets differ cannot be merged.
  */
 export type AbsenceReason =
@@ -30,6 +31,7 @@ export type AbsenceReason =
   | "first_scrape"
   | "restarted"
   | "no_samples"
+  | "not_finite"
   | "bounds_differ";
 
 /** A reading that has a value. */
@@ -56,6 +58,7 @@ const ABSENT: Readonly<Record<AbsenceReason, Absent>> = {
   first_scrape: { value: null, reason: "first_scrape" },
   restarted: { value: null, reason: "restarted" },
   no_samples: { value: null, reason: "no_samples" },
+  not_finite: { value: null, reason: "not_finite" },
   bounds_differ: { value: null, reason: "bounds_differ" },
 };
 

@@ -189,7 +189,7 @@ function reportEndpoint(known: EndpointState, state: State): JsonObject {
   return {
     url: describeUrl(endpoint),
     address: endpoint.address,
-    status: judgeEndpoint(readRecord(known, state.now)),
+    status: judgeEndpoint(readRecord(known, state)),
     failure: failure === null ? null : { kind: failure.kind, message: failure.message },
     warnings: endpoint.warnings,
     scrape: reportScrape(known, state),

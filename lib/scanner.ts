@@ -60,11 +60,11 @@ const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 
 /** What answers at an open port, in a few words. */
 const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
-  timeout: "no answer",
+  timeout: "no answer in time: if it is a busy vLLM, name it with --url",
   reset: "closes the connection",
-  unauthorized: "wants credentials",
+  unauthorized: "wants credentials: if it is vLLM, name it with --url",
   not_found: "no metrics page",
-  server_error: "server error",
+  server_error: "a server error: if it is vLLM, name it with --url",
   http_status: "no metrics page",
   redirect: "redirects elsewhere",
   html: "a web page",
@@ -128,7 +128,8 @@ async function askPort(
 
 /** What else answers: the server's own name where it is known. */
 function nameOther({ kind, serverName }: ScraperFailure): string {
-  return serverName ?? FAILURE_NAMES[kind] ?? "not an HTTP server";
+  if (serverName !== undefined) return `${serverName}, not vLLM`;
+  return FAILURE_NAMES[kind] ?? "not an HTTP server";
 }
 
 /**

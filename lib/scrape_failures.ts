@@ -316,6 +316,14 @@ export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<s
   };
 }
 
+/** The problem of vLLM's metrics that say nothing of models. */
+export function describeUnnamedEngines(shown: string): Problem {
+  return {
+    kind: "not_vllm",
+    message: `${shown} names no model in its metrics, as routers do: watch vLLM's own port`,
+  };
+}
+
 /** Whether a body begins as a page of HTML or XML does. Its text may hold lines that read like samples. */
 export function looksLikeMarkup(head: string): boolean {
   return /^<[!?a-z]/i.test(head);

@@ -26,6 +26,7 @@ import {
   describeStatus,
   describeTimeout,
   describeTooLarge,
+  describeUnnamedEngines,
   looksLikeMarkup,
   type Problem,
   type ScrapePhase,
@@ -248,6 +249,9 @@ function readExposition(
   const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
   if (vllmFamilyCount === 0 || isRouter) {
     throw new ProblemError(describeForeignMetrics(shown, familyNames));
+  }
+  if (engines.length === 0 && exposition.hasUnnamedEngines) {
+    throw new ProblemError(describeUnnamedEngines(shown));
   }
   return exposition;
 }

@@ -54,6 +54,8 @@ export function readClock(session: Session): void {
 export async function pollEndpoint(session: Session, key: string, scraper: Scraper): Promise<void> {
   if (session.busy.has(key)) return;
   session.busy.add(key);
+  const at = session.platform.monotonicSeconds();
+  session.state = update(session.state, { kind: "asked", endpointKey: key, at });
   try {
     const outcome = await scraper.scrape(session.stop.signal);
     if (session.stop.signal.aborted) return;
@@ -91,6 +93,8 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
   let startedAt = platform.monotonicSeconds();
   while (!stop.signal.aborted) {
     const poll = pollAll(session);
+    // It may fail long after its tick is over.
+    poll.catch((error) => stop.abort(error));
     const over = new AbortController();
     const span = startedAt + session.state.interval - platform.monotonicSeconds();
     await Promise.race([poll, platform.sleep(span, AbortSignal.any([stop.signal, over.signal]))]);

@@ -39,6 +39,8 @@ export interface EndpointState {
   readonly history: EndpointHistory;
   /** The newest good scrape; `null` before the first. */
   readonly scrape: Scrape | null;
+  /** When it was asked, while it has not answered; else `null`. */
+  readonly askedAt: Seconds | null;
   /** Why the newest attempt failed; `null` when it did not. */
   readonly failure: ScrapeFailure | null;
   /** One for each engine of the newest good scrape. */
@@ -69,6 +71,7 @@ export interface State {
 
 /** What can happen. */
 export type Message =
+  | { readonly kind: "asked"; readonly endpointKey: string; readonly at: Seconds }
   | { readonly kind: "scraped"; readonly scrape: Scrape }
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
   | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds }
@@ -98,6 +101,7 @@ export function createState(
       endpoint,
       history: startHistory(),
       scrape: null,
+      askedAt: null,
       failure: null,
       replicas: [],
       figures: [],
@@ -111,7 +115,6 @@ function acceptScrape(known: EndpointState, scrape: Scrape): EndpointState {
     at: scrape.receivedAt,
     engines: scrape.engines,
     processStart: scrape.processStart,
-    countersCreated: scrape.countersCreated,
   });
   const replicas = readReplicas(history);
   const figures = replicas.map((replica) => computeFigures([replica]));
@@ -119,12 +122,12 @@ function acceptScrape(known: EndpointState, scrape: Scrape): EndpointState {
     const key = identifyEngine(sample);
     return [key, appendFigures(known.trends.get(key) ?? [], figures[index])];
   }));
-  return { ...known, history, scrape, failure: null, replicas, figures, trends };
+  return { ...known, history, scrape, askedAt: null, failure: null, replicas, figures, trends };
 }
 
 function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
   const trends = new Map([...known.trends].map(([key, trend]) => [key, appendGap(trend)]));
-  return { ...known, failure, trends };
+  return { ...known, askedAt: null, failure, trends };
 }
 
 function updateEndpoint(
@@ -155,12 +158,19 @@ function applyToState(state: State, command: Command, context: UiContext): State
 
 /** What is to be shown: the state, or the picture that is held, with what the user has chosen since. */
 export function readPicture(state: State): State {
-  return state.held === null ? state : { ...state.held, ui: state.ui, interval: state.interval };
+  const { held, ui, interval } = state;
+  return held === null ? state : { ...held, held, ui, interval };
 }
 
 /** The state after the message. Messages about endpoints that are not watched change nothing. */
 export function update(state: State, message: Message): State {
   switch (message.kind) {
+    case "asked":
+      return updateEndpoint(
+        state,
+        message.endpointKey,
+        (known) => ({ ...known, askedAt: message.at }),
+      );
     case "scraped":
       return updateEndpoint(
         state,

@@ -82,8 +82,10 @@ export function chooseColumns(
   width: number,
   ui: Ui,
 ): readonly Strip[] {
-  const strips = listWanted(ui).map((column) => createStrip(column, lines, ui))
+  const wanted = listWanted(ui).map((column) => createStrip(column, lines, ui))
     .filter(({ column, cells }) => hasContent(column, cells));
+  // Where the user has hidden all that has content, names are better than nothing.
+  const strips = wanted.length > 0 ? wanted : [createStrip(COLUMNS[0], lines, ui)];
   const total = (): number =>
     strips.reduce((sum, strip) => sum + strip.width + GAP, NO_MARK.length - GAP);
   const nameWidth = strips.find(({ column }) => column.id === "replica")?.width ?? 0;
@@ -128,13 +130,17 @@ export interface DrawnTable {
   readonly targets: readonly ClickTarget[];
 }
 
-/** The lines in sight, and the index of the first of them. */
+/** The lines in sight, and the index of the first of them. The selected line is always in sight. */
 function cutToSight(
   lines: readonly ListLine[],
   options: TableOptions,
 ): { readonly shown: readonly ListLine[]; readonly top: number } {
   const room = Math.max(1, options.maxLines);
-  const top = Math.max(0, Math.min(options.ui.top, lines.length - room));
+  const selected = findSelected(options.ui, lines.map(({ key }) => key));
+  const wanted = options.isLive
+    ? Math.max(selected - room + 1, Math.min(options.ui.top, selected))
+    : options.ui.top;
+  const top = Math.max(0, Math.min(wanted, lines.length - room));
   return { shown: lines.slice(top, top + room), top };
 }
 

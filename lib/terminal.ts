@@ -41,8 +41,8 @@ export interface Terminal {
   readonly draw: (frame: Frame, size: TerminalSize) => Promise<void>;
   /** Forgets what is shown: the next frame is drawn whole. */
   readonly forget: () => void;
-  /** Gives the terminal back for a while, for a program that is stopped. */
-  readonly suspend: () => void;
+  /** Gives the terminal back for a while, for a program that is stopped, once the frame that is being written is out. */
+  readonly suspend: () => Promise<void>;
   /** Takes it over again. */
   readonly resume: () => void;
   /** Gives the terminal back as it was, once the frame that is being written is out. */
@@ -68,6 +68,8 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
   let shown: readonly string[] | null = null;
   let shownSize: TerminalSize | null = null;
   let writing: Promise<void> | null = null;
+  let isForgotten = false;
+  let isSuspended = false;
   let isOver = false;
   let hasLeft = false;
 
@@ -85,14 +87,15 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
   takeOver();
 
   const draw = async (frame: Frame, size: TerminalSize): Promise<void> => {
-    if (writing !== null || isOver) return;
+    if (writing !== null || isSuspended || isOver) return;
     const sameSize = shownSize?.columns === size.columns && shownSize.rows === size.rows;
     const bytes = encodeFrame(sameSize ? shown : null, frame.lines);
     if (bytes === "") return;
+    isForgotten = false;
     writing = stdio.writeStdout(encoder.encode(bytes));
     try {
       await writing;
-      shown = frame.lines;
+      shown = isForgotten ? null : frame.lines;
       shownSize = size;
     } finally {
       writing = null;
@@ -114,12 +117,16 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
   };
   const forget = (): void => {
     shown = null;
+    isForgotten = true;
   };
-  const suspend = (): void => {
+  const suspend = async (): Promise<void> => {
+    isSuspended = true;
+    await writing?.catch(() => {});
     if (!hasLeft) giveBack();
   };
   const resume = (): void => {
     if (hasLeft) return;
+    isSuspended = false;
     takeOver();
     forget();
   };

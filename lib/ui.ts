@@ -61,6 +61,8 @@ export interface UiContext {
   readonly pageLines: number;
   /** Whether what is shown is a text that scrolls and not the table. */
   readonly isText: boolean;
+  /** The first line that is in sight when such a text is scrolled to its end. */
+  readonly lastScroll: number;
   /** Columns that can be sorted by, from left to right. */
   readonly sortableIds: readonly string[];
 }
@@ -139,9 +141,9 @@ function move(ui: Ui, lines: number, context: UiContext): Ui {
     return { ...ui, columnCursor };
   }
   if (context.isText) {
-    // The end is known to the view alone, which shows the last page for any number beyond it.
-    const scroll = Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, ui.scroll + lines));
-    return { ...ui, scroll };
+    // What is in sight counts: the text may have become shorter since.
+    const now = Math.min(ui.scroll, context.lastScroll);
+    return { ...ui, scroll: clamp(now + lines, 0, context.lastScroll) };
   }
   return selectLine(ui, findSelected(ui, context.lineKeys) + lines, context);
 }
@@ -196,7 +198,9 @@ function cycle<T>(names: readonly T[], name: T): T {
 }
 
 function toggleScreen(ui: Ui, screen: Screen): Ui {
-  return { ...ui, screen: ui.screen === screen ? "overview" : screen, scroll: 0 };
+  const next = ui.screen === screen ? "overview" : screen;
+  // Keys go to what is seen, and no longer to a filter that is not.
+  return { ...ui, screen: next, scroll: 0, isTyping: false };
 }
 
 /** What the user has chosen after a command. Commands that are not about that change nothing. */
@@ -206,7 +210,7 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
   const isMenu = ui.screen === "columns";
   switch (command) {
     case "open":
-      return isMenu ? toggleColumn(ui) : { ...ui, screen: "detail", scroll: 0 };
+      return isMenu ? toggleColumn(ui) : { ...ui, screen: "detail", scroll: 0, isTyping: false };
     case "pause":
       return isMenu ? toggleColumn(ui) : ui;
     case "fold":
@@ -256,11 +260,16 @@ export type FilterEdit =
 /** Characters that a filter may have. */
 const MAX_FILTER_LENGTH = 200;
 
+/** The text without what is too much, and without half of a character. */
+function limitFilter(text: string): string {
+  return [...text].slice(0, MAX_FILTER_LENGTH).join("");
+}
+
 /** The filter after one edit. */
 export function editFilter(ui: Ui, edit: FilterEdit): Ui {
   switch (edit.kind) {
     case "insert":
-      return { ...ui, filter: (ui.filter + edit.text).slice(0, MAX_FILTER_LENGTH), top: 0 };
+      return { ...ui, filter: limitFilter(ui.filter + edit.text), top: 0 };
     case "delete":
       return { ...ui, filter: [...ui.filter].slice(0, -1).join(""), top: 0 };
     case "accept":

@@ -150,6 +150,8 @@ function joinSideBySide(blocks: readonly (readonly string[])[], width: number): 
 /** The panels, as many as fit into `room` lines: in full, then as one line, then not at all. */
 function renderPanels(scene: Scene, room: number): string[] {
   const { overview, paint, width, state } = scene;
+  // Of nothing there are only dashes.
+  if (overview.counts.up === 0 && state.ui.zoomedPanel === null) return [];
   const panels = createPanels(overview, paint, state.ui.zoomedPanel !== null);
   const draw = ({ title, lines, id }: Panel): string[] => [
     ` ${paint(title, id === state.ui.focusedPanel ? "title" : "heading")}`,
@@ -252,53 +254,73 @@ function renderDetails(scene: Scene): string[] {
   return [...details, ...problems];
 }
 
-function renderScreen(scene: Scene, room: number): Part {
+/** The text that is scrolled where no table is shown: the help or details. */
+function renderLongText(scene: Scene): readonly string[] | null {
   const { state, overview, paint, output } = scene;
+  if (state.ui.screen === "help") return renderHelp(paint);
+  const isDetail = state.ui.screen !== "columns" && choosesDetail(overview, state.ui, output);
+  return isDetail ? renderDetails(scene) : null;
+}
+
+function renderScreen(scene: Scene, room: number): Part {
+  const { state, overview, paint } = scene;
   const { ui } = state;
-  const scroll = (lines: readonly string[]): Part => ({
-    lines: scrollLines(lines, ui.scroll, { room, paint }),
-  });
-  if (ui.screen === "help") return scroll(renderHelp(paint));
+  const text = renderLongText(scene);
+  if (ui.screen === "help" && text !== null) {
+    return { lines: scrollLines(text, ui.scroll, { room, paint }) };
+  }
   if (ui.screen === "columns") {
     const menu = renderColumnMenu(ui, paint);
     return { lines: scrollLines(menu, ui.columnCursor - Math.floor(room / 2), { room, paint }) };
   }
-  if (choosesDetail(overview, ui, output)) {
+  if (text !== null) {
     const [, verdict] = renderHead(state, overview, scene);
-    const details = scrollLines(renderDetails(scene), ui.scroll, { room: room - 1, paint });
-    return { lines: [verdict, ...details] };
+    return { lines: [verdict, ...scrollLines(text, ui.scroll, { room: room - 1, paint })] };
   }
   if (ui.zoomedPanel !== null) return { lines: renderPanels(scene, room) };
   return renderOverview(scene, room);
 }
 
-/** What commands need to know of the screen of the given size. */
-export function readContext(state: State, size: TerminalSize, options: ViewOptions): UiContext {
+function createScene(state: State, width: number, options: ViewOptions): Scene {
   const picture = readPicture(state);
   const overview = createOverview(picture);
-  const { ui } = picture;
-  const listed = listLines(overview, ui);
-  const selected = listed[findSelected(ui, listed.map(({ key }) => key))];
-  const isText = ui.screen === "help" || choosesDetail(overview, ui, options.output);
+  const paint = createPaint(options.depth, picture.ui.theme);
+  const listed = listLines(overview, picture.ui);
+  return { state: picture, overview, listed, width, paint, output: options.output };
+}
+
+/** What commands need to know of the screen of the given size. */
+export function readContext(state: State, size: TerminalSize, options: ViewOptions): UiContext {
+  const scene = createScene(state, size.columns, options);
+  const { listed, state: { ui } } = scene;
+  const lineKeys = listed.map(({ key }) => key);
+  const selected = listed[findSelected(ui, lineKeys)];
+  const text = renderLongText(scene);
+  // Title and keys take their lines; the verdict too; summary, blank, heading, ALL and a note too.
+  const taken = ui.screen === "help" ? 2 : text !== null ? 3 : 8;
+  const pageLines = Math.max(1, size.rows - taken);
   return {
-    lineKeys: listed.map(({ key }) => key),
+    lineKeys,
     selectedModel: selected?.kind === "group" ? selected.group.modelName : null,
-    // Title, verdict, summary, blank, heading, ALL and keys take their lines.
-    pageLines: Math.max(1, size.rows - (isText ? 3 : 8)),
-    isText,
+    pageLines,
+    isText: text !== null,
+    lastScroll: Math.max(0, (text?.length ?? 0) - pageLines),
     sortableIds: ui.columnIds.filter((id) => !ui.hiddenColumnIds.has(id)),
   };
+}
+
+/** The targets that are on the screen, cut to it. */
+function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readonly ClickTarget[] {
+  return targets
+    .map((target) => ({ ...target, toColumn: Math.min(target.toColumn, size.columns) }))
+    .filter(({ row, fromColumn, toColumn }) => row < size.rows && fromColumn < toColumn);
 }
 
 /** The state as a frame of exactly the given size. */
 export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): Frame {
   const { columns: width, rows: height } = size;
-  const picture = readPicture(state);
-  const overview = createOverview(picture);
-  const paint = createPaint(options.depth, picture.ui.theme);
-  const listed = listLines(overview, picture.ui);
-  const scene: Scene = { state: picture, overview, listed, width, paint, output: options.output };
-  const [title] = renderHead(picture, overview, scene);
+  const scene = createScene(state, width, options);
+  const [title] = renderHead(scene.state, scene.overview, scene);
   const room = Math.max(0, height - 2);
   const screen = renderScreen(scene, room);
   const content = screen.lines.slice(0, room);
@@ -307,8 +329,12 @@ export function renderFrame(state: State, size: TerminalSize, options: ViewOptio
   const lines = [title, ...content, ...keys.lines].slice(0, height)
     .map((line) => cutStyledLine(line, width));
   const targets = [
-    ...(screen.targets ?? []).map((target) => ({ ...target, row: target.row + 1 })),
-    ...(keys.targets ?? []).map((target) => ({ ...target, row: height - 1 })),
+    ...(screen.targets ?? []).filter(({ row }) => row < room)
+      .map((target) => ({ ...target, row: target.row + 1 })),
+    ...(keys.targets ?? []).map((target) => ({ ...target, row: room + 1 })),
   ];
-  return { lines: options.ascii ? lines.map(convertToAscii) : lines, targets };
+  return {
+    lines: options.ascii ? lines.map(convertToAscii) : lines,
+    targets: cutTargets(targets, size),
+  };
 }

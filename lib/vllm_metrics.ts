@@ -63,6 +63,8 @@ export interface VllmExposition {
   readonly lastLineIsBad: boolean;
   /** Families of vLLM's, declared or sampled. 0 for another server, or with statistics off. */
   readonly vllmFamilyCount: number;
+  /** Whether there are figures of engines whose model is not named: an aggregate's, or a router's. */
+  readonly hasUnnamedEngines: boolean;
   /** Names of families and samples of any kind, up to `MAX_FAMILY_NAMES`. */
   readonly familyNames: ReadonlySet<string>;
 }
@@ -405,6 +407,7 @@ export function readVllmMetrics(
     endsComplete: summary.endsComplete,
     lastLineIsBad: summary.lastLineIsBad,
     vllmFamilyCount: collector.declared.size,
+    hasUnnamedEngines: [...collector.engines.get("")?.values() ?? []].some(isEngine),
     familyNames: collector.familyNames,
   };
 }

@@ -23,6 +23,7 @@ import {
   type EngineSample,
   HISTOGRAM_KEYS,
   type HistogramKey,
+  LABELLED_GAUGES,
   LABELLED_KEYS,
   type LabelledKey,
   LATENCY_KEYS,
@@ -41,8 +42,6 @@ const WINDOW_SLACK: Seconds = 0.5;
 /** Two start times that differ by less are the same start, rounded differently. */
 const SAME_START_TOLERANCE: Seconds = 0.5;
 
-/** Split families that are gauges: they may fall. */
-const LABELLED_GAUGES: ReadonlySet<LabelledKey> = new Set(["waitingByReason", "sleepState"]);
 const LABELLED_COUNTERS = LABELLED_KEYS.filter((key) => !LABELLED_GAUGES.has(key));
 
 /** What one scrape said, at the moment of its receipt. */
@@ -50,7 +49,6 @@ export interface HistoryPoint {
   readonly at: Seconds;
   readonly engines: readonly EngineSample[];
   readonly processStart: Reading<EpochSeconds>;
-  readonly countersCreated: Reading<EpochSeconds>;
 }
 
 /** The samples of one endpoint since its last restart, at most a minute of them, oldest first. */
@@ -103,12 +101,12 @@ function hasFallen(later: EngineSample, earlier: EngineSample): boolean {
 function hasRestarted(later: HistoryPoint, points: readonly HistoryPoint[]): boolean {
   const newest = points[points.length - 1];
   return haveStartsMoved(later.processStart, newest.processStart) ||
-    haveStartsMoved(later.countersCreated, newest.countersCreated) ||
     later.engines.some((engine) => {
       // An engine that was away for a while is compared with what it said last.
       const lastSeen = points.findLast((point) => findEngine(point, engine) !== undefined);
       const before = lastSeen && findEngine(lastSeen, engine);
-      return before !== undefined && hasFallen(engine, before);
+      if (before === undefined) return false;
+      return haveStartsMoved(engine.created, before.created) || hasFallen(engine, before);
     });
 }
 

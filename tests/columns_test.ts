@@ -2,6 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import {
   type Column,
   COLUMNS,
+  describeGroup,
+  describeRow,
   hasContent,
   judgeHitRatio,
   judgeKvCache,
@@ -16,7 +18,7 @@ import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 function readLines(state: State): readonly TableLine[] {
-  return createOverview(state).rows;
+  return createOverview(state).rows.map(describeRow);
 }
 
 function findColumn(id: string): Column {
@@ -57,23 +59,26 @@ Deno.test("readCell() says the condition, with the age of what is stale", () => 
 Deno.test("readCell() has dashes and no bar where nothing is known", () => {
   const [, , down] = readLines(watchTroubledFleet());
   for (const { id, readCell } of COLUMNS) {
-    if (["replica", "state", "kv_bar"].includes(id)) continue;
+    if (["replica", "state", "kv_bar", "trend"].includes(id)) continue;
     assertEquals(readCell(down).text, "—", id);
   }
   assertEquals(findColumn("kv_bar").readCell(down).text, "");
+  const [pending] = readLines(startState([createEndpoint(8000)]));
+  assertEquals(findColumn("trend").readCell(pending).text, "");
 });
 
 Deno.test("readCell() draws a bar for one replica and says max for several", () => {
   const { rows, total } = createOverview(watchFleet(2));
-  assertEquals([...findColumn("kv_bar").readCell(rows[0]).text].length, 8);
-  const line = { ...rows[0], name: "ALL", status: null, figures: total.figures };
+  assertEquals([...findColumn("kv_bar").readCell(describeRow(rows[0])).text].length, 8);
+  const line = describeGroup(total, "ALL");
   assertEquals(findColumn("kv_bar").readCell(line).text, "max");
   assertEquals(findColumn("share").readCell(line).text, "");
 });
 
 Deno.test("hasContent() leaves out columns that have nothing to say", () => {
   const lines = readLines(startState([createEndpoint(8000)]));
-  const shown = COLUMNS.filter((column) => hasContent(column, lines)).map(({ id }) => id);
+  const shown = COLUMNS.filter((column) => hasContent(column, lines.map(column.readCell)))
+    .map(({ id }) => id);
   assertEquals(shown, ["replica", "state", "running", "waiting", "kv"]);
 });
 

@@ -46,6 +46,7 @@ Deno.test("renderDetail() has every section of a server that exports all", () =>
     "Saturation",
     "Latency",
     "Throughput",
+    "Trend",
     "Prefix cache",
     "Requests finished since start",
     "Speculative decoding",

@@ -82,8 +82,8 @@ Deno.test("a scan finds the vLLM servers of a range and names what else is there
       assertEquals(total.replicas, 2);
       assertEquals(notices, [
         `port ${first + 2}: llama.cpp, not vLLM`,
-        `port ${first + 5}: no metrics page, not vLLM`,
-        `port ${first + 6}: no answer, not vLLM`,
+        `port ${first + 5}: no metrics page`,
+        `port ${first + 6}: no answer in time: if it is a busy vLLM, name it with --url`,
       ]);
       assert(wall < 6, `took ${wall} s`);
     }
@@ -126,17 +126,14 @@ Deno.test("--auto fails where nothing is found, and says where it looked", async
 });
 
 Deno.test("without --auto an empty scan falls back to port 8000 and names the demo", async () => {
-  const first = findFreePorts(3);
-  const range = `${first}-${first + 2}`;
   const { code, stdout } = await runProgram(
-    ["--port-range", range, ...ONCE, "--timeout", "0.5"],
+    ["--port-range", "8000", ...ONCE, "--timeout", "0.5"],
   );
   const { endpoints, notices } = readDocument(stdout);
   assertEquals(endpoints.map(({ url }) => url), ["http://localhost:8000/metrics"]);
   assertEquals(code, endpoints[0].failure === null ? 0 : 1);
+  // A vLLM on that port was found and not fallen back to.
+  if (endpoints[0].failure === null) return;
   assertEquals(notices.length, 1);
-  assertMatch(
-    notices[0],
-    new RegExp(`^no vLLM server answers on localhost, ports ${first} to ${first + 2}; .*--demo$`),
-  );
+  assertMatch(notices[0], /^no vLLM server answers on localhost, ports 8000 to 8000; .*--demo$/);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { createPaint } from "../lib/frame.ts";
-import { convertToAscii, drawBar } from "../lib/glyphs.ts";
+import { convertToAscii, drawBar, drawSparkline } from "../lib/glyphs.ts";
 import { measureWidth, sanitizeText } from "../lib/text.ts";
 
 Deno.test("drawBar() draws the share", () => {
@@ -49,7 +49,7 @@ Deno.test("convertToAscii() has a stand-in for everything that is drawn", () => 
 });
 
 Deno.test("convertToAscii() keeps styles and the width of foreign text", () => {
-  const paint = createPaint("color");
+  const paint = createPaint(16);
   const line = paint("模型", "alert") + paint(" é 😀 … ", "dim");
   const expected = paint("????", "alert") + paint(" ? ?? ~ ", "dim");
   assertEquals(convertToAscii(line), expected);
@@ -65,4 +65,42 @@ Deno.test("convertToAscii() gives ASCII of the same width", () => {
     }),
     { numRuns: 2000 },
   );
+});
+
+Deno.test("drawSparkline() draws the newest values over 0, with gaps", () => {
+  assertEquals(drawSparkline([0, 1, null, 2], 4), "▁▅ █");
+  assertEquals(drawSparkline([9, 9, 1, 2], 2), "▅█");
+  assertEquals(drawSparkline([1], 4), "   █");
+  assertEquals(drawSparkline([], 3), "   ");
+  assertEquals(drawSparkline([null, null], 2), "  ");
+  // Nothing is running: a line on the floor, and not the ceiling.
+  assertEquals(drawSparkline([0, 0], 2), "▁▁");
+  assertEquals(drawSparkline([-1, 5], 2), "▁█");
+});
+
+Deno.test("drawSparkline() has its width, rises with values and is highest at the highest", () => {
+  const value = fc.oneof(fc.constant(null), fc.double({ min: 0, max: 1e9, noNaN: true }));
+  fc.assert(
+    fc.property(fc.array(value, { maxLength: 40 }), fc.integer({ min: 1, max: 30 }), (all, n) => {
+      const cells = [...drawSparkline(all, n)];
+      assertEquals(cells.length, n);
+      const shown = all.slice(-n);
+      const highest = Math.max(0, ...shown.map((one) => one ?? 0));
+      for (const [i, one] of shown.entries()) {
+        const cell = cells[n - shown.length + i];
+        assertEquals(cell === " ", one === null);
+        if (one === highest && one > 0) assertEquals(cell, "█");
+      }
+      const levels = shown.map((one, i) => [one, cells[n - shown.length + i]] as const)
+        .filter(([one]) => one !== null)
+        .toSorted(([a], [b]) => (a ?? 0) - (b ?? 0)).map(([, cell]) => cell);
+      assertEquals(levels, levels.toSorted());
+    }),
+  );
+});
+
+Deno.test("convertToAscii() has a stand-in for every level of a sparkline, and for every sign", () => {
+  const levels = convertToAscii("▁▂▃▄▅▆▇█");
+  assertEquals(new Set(levels).size, 8);
+  for (const sign of "▸▾▴↑↓⏎␣●▌") assert(/^[\x21-\x3e\x40-\x7e]$/.test(convertToAscii(sign)), sign);
 });

@@ -73,6 +73,13 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     demoSeed: 1,
     credentialSources: [],
     insecureEndpointKeys: [],
+    theme: "default",
+    noColor: false,
+    ascii: false,
+    noMouse: false,
+    filter: "",
+    sort: "",
+    columns: "",
   });
 });
 
@@ -433,4 +440,23 @@ Deno.test("helpText() gives examples that are accepted", () => {
     const argv = command.replace(/(\S+)\{(\d+),(\d+)\}/, "$1$2 $1$3").split(" ").slice(1);
     assertEquals(parse(argv).kind, "run", command);
   }
+});
+
+Deno.test("parseArguments() reads how the screen is to look", () => {
+  const options = run([
+    ...["--theme", "light", "--no-color", "--ascii", "--no-mouse"],
+    ...["--filter", "llama|down", "--sort", "kv:asc", "--columns", "replica,kv"],
+  ]);
+  const { theme, noColor, ascii, noMouse, filter, sort, columns } = options;
+  assertEquals([theme, noColor, ascii, noMouse], ["light", true, true, true]);
+  assertEquals([filter, sort, columns], ["llama|down", "kv:asc", "replica,kv"]);
+  const variables = { VLLM_HTOP_THEME: "mono", VLLM_HTOP_SORT: "kv", VLLM_HTOP_FILTER: "a" };
+  const fromVariables = run([], { ...variables, VLLM_HTOP_COLUMNS: "kv" });
+  assertEquals([fromVariables.theme, fromVariables.sort], ["mono", "kv"]);
+  assertEquals([fromVariables.filter, fromVariables.columns], ["a", "kv"]);
+  assertEquals(run(["--theme", "light"], variables).theme, "light");
+  assertEquals(
+    readMessage(["--theme", "pink"]),
+    '--theme "pink" is not one of default, light, mono, high-contrast, colorblind',
+  );
 });

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { parseEndpointUrl } from "../lib/endpoint_url.ts";
 import type { Endpoint } from "../lib/model.ts";
 import { createOverview, readUptime, shortenModelName } from "../lib/overview.ts";
-import type { State } from "../lib/state.ts";
+import { type State, update } from "../lib/state.ts";
 import {
   advance,
   createEndpoint,
@@ -245,4 +245,55 @@ Deno.test("readUptime() is the server's, where it is believable", () => {
   }
   const nothing = startState(PORTS);
   assertEquals(readUptime(nothing.endpoints[0], nothing), { value: null, reason: "missing" });
+});
+
+Deno.test("createOverview() holds what is not answered in time for stale", () => {
+  const endpoint = createEndpoint(8000);
+  const body = encode(writeEngine([["num_requests_running", 3]]));
+  const answered = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
+  const asked = update(answered, { kind: "asked", endpointKey: endpoint.key, at: 2 });
+  const statusAt = (now: number): string => {
+    const state = update(asked, { kind: "clock", now, nowEpoch: 1_795_300_000 + now });
+    const { rows, counts } = createOverview(state);
+    assertEquals(counts.up, rows[0].status === "OK" ? 1 : 0);
+    return rows[0].status;
+  };
+  // The interval and a second are what an answer may take; half a minute later all is too old.
+  assertEquals([5, 5.1, 30.4, 31].map(statusAt), ["OK", "STALE", "STALE", "DOWN"]);
+});
+
+Deno.test("createOverview() gives no share of a whole that is not known", () => {
+  const endpoints = [createEndpoint(8000), createEndpoint(8001)];
+  const body = (count: number): Uint8Array =>
+    encode(
+      writeEngine([['request_success_total{finished_reason="stop"}', count]]) +
+        writeEngine([["num_requests_running", 1]]),
+    );
+  const first = endpoints.map((endpoint) => createScraped(endpoint, 0.5, body(10)));
+  const started = advance(startState(endpoints), 1, first);
+  // The second one restarts: of what both did, only a part is known.
+  const second = [
+    createScraped(endpoints[0], 2.5, body(20)),
+    createScraped(endpoints[1], 2.5, body(1)),
+  ];
+  const shares = createOverview(advance(started, 3, second)).rows.map(({ requestShare }) =>
+    requestShare
+  );
+  assertEquals(shares.map((share) => share.value), [null, null]);
+});
+
+Deno.test("createOverview() says the same of a state whether it saw it before or not", () => {
+  // Rows age and change their condition between scrapes: DOWN counts in no total any more.
+  const spans = [0, 1, 29, 31, 1, 300, 0];
+  let state = watchTroubledFleet();
+  for (const span of spans) {
+    state = advance(state, state.now + span);
+    const fresh = createOverview({ ...state, endpoints: [...state.endpoints] });
+    const known = createOverview(state);
+    assertEquals(known.rows, fresh.rows);
+    assertEquals(known.counts, fresh.counts);
+    assertEquals(known.total.figures, fresh.total.figures);
+    assertEquals(known.groups.map(({ figures }) => figures), fresh.groups.map((g) => g.figures));
+    assertEquals(known.total.kvCacheMaxOwner?.key, fresh.total.kvCacheMaxOwner?.key);
+  }
 });

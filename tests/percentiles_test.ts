@@ -49,7 +49,13 @@ Deno.test("computeLatency() says so where nothing was observed", () => {
 
 Deno.test("computeLatency() leaves out what is absent, and has its reason where all is", () => {
   const known = present(of([1, 2, 3, 4], 5));
-  assertEquals(computeLatency([absent("restarted"), known]), computeLatency([known]));
+  const whole = computeLatency([known]);
+  // The observations of those that are left: at least so many.
+  assertEquals(computeLatency([absent("restarted"), known]), {
+    ...whole,
+    samples: { value: 4, partial: true },
+  });
+  assertEquals(computeLatency([absent("missing"), known]), whole);
   assertEquals(computeLatency([absent("restarted"), absent("missing")]).p95, absent("restarted"));
   assertEquals(computeLatency([]).p95, absent("missing"));
 });

@@ -170,7 +170,13 @@ Deno.test("createDenoPlatform() keeps loopback out of the environment's proxies"
     const { stdout, stderr } = await runChild(code, { env });
     assertEquals(
       stdout.trim().split("\n"),
-      ["direct", "direct", "unreachable", "proxied", "excluded.invalid,localhost,127.0.0.1,::1"],
+      [
+        "direct",
+        "direct",
+        "unreachable",
+        "proxied",
+        "excluded.invalid,localhost,127.0.0.0/8,127.0.0.1,::1",
+      ],
       stderr,
     );
   }

@@ -202,7 +202,7 @@ Deno.test("createReport() has null, and why, for what is not finite", () => {
   const figures = pick(report, "replicas.0.figures");
   assert(isObject(figures) && isObject(figures.reasons));
   assertEquals([figures.running, figures.reasons.running], [null, "not_finite"]);
-  assertEquals([figures.waiting, figures.reasons.waiting], [null, "missing"]);
+  assertEquals([figures.waiting, figures.reasons.waiting], [null, "not_finite"]);
   assertEquals(figures.reasons.kvCacheUsageRatioMax, "not_finite");
   assertEquals(figures.reasons.kvCacheCapacityTokens, "not_finite");
 });

@@ -62,7 +62,7 @@ Deno.test("scanPorts() finds vLLM servers in the order of their ports, and names
     "http://localhost:8010",
   ]);
   assertEquals(result.others, [
-    { port: 8003, name: "SGLang" },
+    { port: 8003, name: "SGLang, not vLLM" },
     { port: 8007, name: "no metrics page" },
     { port: 8009, name: "closes the connection" },
   ]);
@@ -87,7 +87,10 @@ Deno.test("scanPorts() waits for a port that never answers no longer than its li
   const { found, others } = await scan(placeServers(servers), { timeout: 0.2 });
   const span = platform.monotonicSeconds() - start;
   assertEquals(found.length, 1);
-  assertEquals(others.map(({ name }) => name), ["no answer", "no answer"]);
+  assertEquals(
+    others.map(({ name }) => name),
+    Array(2).fill("no answer in time: if it is a busy vLLM, name it with --url"),
+  );
   assert(span >= 0.2 && span < 3, `${span}`);
   await closeAll(servers);
 });

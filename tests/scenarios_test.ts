@@ -141,8 +141,8 @@ async function runScenario(scenario: Scenario): Promise<readonly ActualStep[]> {
     const all: ReplicaSample[] = [];
     for (const [i, { name, scrapes }] of scenario.endpoints.entries()) {
       const { file, receivedSeconds } = scrapes[step];
-      const { engines, processStart, countersCreated } = readVllmMetrics(await readScrape(file));
-      const sample = { at: receivedSeconds, engines, processStart, countersCreated };
+      const { engines, processStart } = readVllmMetrics(await readScrape(file));
+      const sample = { at: receivedSeconds, engines, processStart };
       histories[i] = appendSample(histories[i], sample);
       for (const replica of readReplicas(histories[i])) {
         const key = nameReplica(scenario, { endpoint: name, engine: replica.sample.engine });

@@ -631,3 +631,8 @@ Deno.test({
     }
   },
 });
+
+Deno.test("scrape() tells figures of engines that name no model", async () => {
+  const body = 'vllm:num_requests_running{server="http://a"} 3\n';
+  expectFailure(await scrapeScript(answer(body)), "not_vllm", /names no model/);
+});

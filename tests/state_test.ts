@@ -1,5 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { type State, update } from "../lib/state.ts";
+import type { Command } from "../lib/bindings.ts";
+import { readPicture, type State, update } from "../lib/state.ts";
+import { readTrend } from "../lib/trends.ts";
+import { createUi, type UiContext } from "../lib/ui.ts";
 import {
   advance,
   createEndpoint,
@@ -76,4 +79,98 @@ Deno.test("update() takes the time from messages alone", () => {
   const later = advance(scraped, 7);
   assertEquals([later.now, later.nowEpoch], [7, START_EPOCH + 7]);
   assertEquals(later.endpoints, scraped.endpoints);
+});
+
+const CONTEXT: UiContext = {
+  lineKeys: [],
+  selectedModel: null,
+  pageLines: 5,
+  isText: false,
+  lastScroll: 0,
+  sortableIds: [],
+};
+
+/** The state after the commands. */
+function run(state: State, ...commands: readonly Command[]): State {
+  return commands.reduce(
+    (known, command) => update(known, { kind: "command", command, context: CONTEXT }),
+    state,
+  );
+}
+
+Deno.test("update() holds the picture while polling goes on, and lets it go", () => {
+  const before = freeze(update(startState([FIRST]), createScraped(FIRST, 1, say(10))));
+  const held = freeze(run(before, "pause"));
+  const later = advance(held, 5, [createScraped(FIRST, 3, say(30)), createFailed(FIRST, 5)]);
+  const picture = readPicture(later);
+  assertEquals(picture.endpoints, before.endpoints);
+  assertEquals([picture.now, picture.nowEpoch], [before.now, before.nowEpoch]);
+  // What came meanwhile is known.
+  assertEquals(later.endpoints[0].scrape?.receivedAt, 3);
+  const released = run(later, "pause");
+  assertEquals(released.held, null);
+  assertEquals(readPicture(released), released);
+  assertEquals(released.endpoints[0].failure?.failedAt, 5);
+});
+
+Deno.test("update() lets the user move, sort and filter in the picture that is held", () => {
+  const held = run(startState([FIRST]), "pause");
+  const changed = run(held, "next_theme", "slower", "help");
+  const picture = readPicture(changed);
+  assertEquals(picture.ui.theme, "light");
+  assertEquals(picture.ui.screen, "help");
+  assertEquals(picture.interval, 3);
+  assert(picture.held !== null, "the title says that it is held");
+  assertEquals(readPicture(picture), picture);
+  // Held once, whatever comes: no chain of states grows.
+  assertEquals(run(changed, "pause", "pause").held?.held, null);
+});
+
+Deno.test("update() leaves the space bar to the column menu while that is open", () => {
+  const menu = run(startState([FIRST], { ui: createUi({ columnIds: ["a", "b"] }) }), "columns");
+  const chosen = run(menu, "pause");
+  assertEquals(chosen.held, null);
+  assertEquals([...chosen.ui.hiddenColumnIds], ["a"]);
+});
+
+Deno.test("update() steps the interval through round figures, and stops at the ends", () => {
+  const intervals = (interval: number, command: Command, count: number): number[] => {
+    let state = startState([FIRST], { interval });
+    return Array.from({ length: count }, () => (state = run(state, command)).interval);
+  };
+  assertEquals(intervals(2, "slower", 4), [3, 5, 10, 15]);
+  assertEquals(intervals(2, "faster", 4), [1, 0.5, 0.5, 0.5]);
+  assertEquals(intervals(120, "slower", 3), [300, 300, 300]);
+  // From an odd one to the next round one.
+  assertEquals(intervals(2.75, "slower", 1), [3]);
+  assertEquals(intervals(2.75, "faster", 1), [2]);
+  assertEquals(intervals(3600, "faster", 1), [300]);
+});
+
+Deno.test("update() keeps a trend of each engine, with gaps for scrapes that failed", () => {
+  const write = (running: number): Uint8Array =>
+    encode(writeEngine([["num_requests_running", running]]));
+  const state = advance(startState([FIRST, SECOND]), 9, [
+    createScraped(FIRST, 1, write(4)),
+    createFailed(FIRST, 3),
+    createScraped(FIRST, 5, write(6)),
+    createFailed(SECOND, 5),
+  ]);
+  const [first, second] = state.endpoints;
+  const [trend] = first.trends.values();
+  assertEquals(readTrend(trend, "running"), [4, null, 6]);
+  // An endpoint that never answered has no engine to have a trend.
+  assertEquals(second.trends.size, 0);
+});
+
+Deno.test("update() selects, sorts and filters by messages of their own", () => {
+  const state = startState([FIRST]);
+  const context = { ...CONTEXT, lineKeys: ["a", "b"] };
+  assertEquals(update(state, { kind: "select", key: "b", context }).ui.selectedKey, "b");
+  assertEquals(update(state, { kind: "sort", columnId: "kv" }).ui.sort, {
+    columnId: "kv",
+    isDescending: true,
+  });
+  const edit = { kind: "insert", text: "x" } as const;
+  assertEquals(update(state, { kind: "filter", edit }).ui.filter, "x");
 });

@@ -1,25 +1,53 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { COLUMNS, type TableLine } from "../lib/columns.ts";
+import { COLUMNS, describeRow, type TableLine } from "../lib/columns.ts";
 import type { Paint } from "../lib/frame.ts";
+import { listLines } from "../lib/listing.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { State } from "../lib/state.ts";
-import { chooseColumns, renderTable } from "../lib/table_view.ts";
+import { chooseColumns, type DrawnTable, renderTable } from "../lib/table_view.ts";
 import { measureWidth } from "../lib/text.ts";
+import { createUi, type Ui } from "../lib/ui.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 const plain: Paint = (text) => text;
 
-function render(state: State, width = 320, maxRows = 100): readonly string[] {
-  return renderTable(createOverview(state), { width, maxRows, paint: plain });
+interface Drawing {
+  readonly width?: number;
+  readonly maxLines?: number;
+  readonly paint?: Paint;
+  readonly ui?: Ui;
+  readonly isLive?: boolean;
+}
+
+function draw(state: State, drawing: Drawing = {}): DrawnTable {
+  const { width = 320, maxLines = 100, paint = plain, ui = createUi(), isLive = false } = drawing;
+  const overview = createOverview(state);
+  return renderTable(overview, listLines(overview, ui), {
+    width,
+    maxLines,
+    paint,
+    ui,
+    isLive,
+    hasGroupTotals: true,
+    hasNote: true,
+  });
+}
+
+function render(state: State, width = 320, maxLines = 100): readonly string[] {
+  return draw(state, { width, maxLines }).lines;
+}
+
+function readLines(state: State): readonly TableLine[] {
+  return createOverview(state).rows.map(describeRow);
 }
 
 function chooseIds(lines: readonly TableLine[], width: number): string[] {
-  return chooseColumns(lines, width).columns.map(({ id }) => id);
+  return chooseColumns(lines, width, createUi()).map(({ column }) => column.id);
 }
 
 Deno.test("chooseColumns() gives way in the order of priority", () => {
-  const lines = createOverview(watchFleet(4)).rows;
+  const lines = readLines(watchFleet(4));
   let last = chooseIds(lines, 400);
   for (let width = 400; width >= 1; width--) {
     const ids = chooseIds(lines, width);
@@ -36,13 +64,23 @@ Deno.test("chooseColumns() gives way in the order of priority", () => {
   assertEquals(last, ["replica"]);
 });
 
-Deno.test("chooseColumns() shortens the name once nothing else can go", () => {
-  const lines = createOverview(watchFleet(2)).rows;
-  const full = chooseColumns(lines, 400).nameWidth;
+Deno.test("chooseColumns() shortens the name before columns go that are essential", () => {
+  const lines = readLines(watchFleet(4));
+  const measure = (width: number): number => chooseColumns(lines, width, createUi())[0].width;
+  const full = measure(400);
   assertEquals(full, "Llama-3.1-8B-Instruct :8000".length);
-  assertEquals(chooseColumns(lines, 1 + full).nameWidth, full);
-  assertEquals(chooseColumns(lines, full).nameWidth, full - 1);
-  assertEquals(chooseColumns(lines, 1).nameWidth, 12);
+  const essential = COLUMNS.filter(({ isEssential }) => isEssential).map(({ id }) => id);
+  const narrowest = Array.from({ length: 400 }, (_, i) => i + 1)
+    .find((width) => chooseIds(lines, width).length === essential.length) ?? 0;
+  assertEquals(chooseIds(lines, narrowest), essential);
+  assertEquals(measure(narrowest), 12);
+  // Cell by cell, as far as the name allows.
+  for (let width = narrowest; width <= narrowest + full - 12; width++) {
+    assertEquals(chooseIds(lines, width), essential);
+    assertEquals(measure(width), 12 + width - narrowest);
+  }
+  assert(chooseIds(lines, narrowest - 1).length < essential.length);
+  assertEquals(measure(1), 12);
 });
 
 Deno.test("renderTable() has a line for each row and one for all", () => {
@@ -73,7 +111,7 @@ Deno.test("renderTable() marks what needs a look", () => {
 Deno.test("renderTable() tells how many rows it leaves out", () => {
   const lines = render(watchFleet(4), 320, 2);
   assertEquals(lines.filter((line) => /:800\d/.test(line)).length, 2);
-  assertEquals(lines[3], " … 3 more rows");
+  assertEquals(lines[3], " 1–2 of 5");
   // The totals are of all rows, whatever is in sight.
   assertEquals(lines.at(-1), render(watchFleet(4)).at(-1));
   assertEquals(render(watchFleet(4), 320, 0).filter((line) => /:800\d/.test(line)).length, 1);
@@ -98,12 +136,11 @@ Deno.test("renderTable() paints cells after it measured them", () => {
     painted.push(meaning);
     return text === "" ? "" : `\x1b[1m${text}\x1b[22m`;
   };
-  const overview = createOverview(watchTroubledFleet());
-  const options = { width: 160, maxRows: 100 };
-  const styled = renderTable(overview, { ...options, paint });
+  const state = watchTroubledFleet();
+  const styled = draw(state, { width: 160, paint }).lines;
   // deno-lint-ignore no-control-regex
   const stripped = styled.map((line) => line.replace(/\x1b\[\d+m/g, "").trimEnd());
-  assertEquals(stripped, [...renderTable(overview, { ...options, paint: plain })]);
+  assertEquals(stripped, [...render(state, 160)]);
   for (const meaning of ["heading", "ok", "warn", "alert", "dim", "name"]) {
     assert(painted.includes(meaning), meaning);
   }

@@ -41,10 +41,10 @@ function createSlowStdio(): {
 
 Deno.test("enterTerminal() finish() gives the terminal back after the frame that is under way", async () => {
   const { stdio, arrived, takeFrame } = createSlowStdio();
-  const terminal = enterTerminal(stdio);
-  const drawn = terminal.draw({ lines: ["a frame", ""] }, SIZE);
+  const terminal = enterTerminal(stdio, { mouse: true });
+  const drawn = terminal.draw({ lines: ["a frame", ""], targets: [] }, SIZE);
   const finished = terminal.finish();
-  await terminal.draw({ lines: ["a late frame", ""] }, SIZE);
+  await terminal.draw({ lines: ["a late frame", ""], targets: [] }, SIZE);
   assertEquals(arrived.length, 2, "nothing before the frame is out");
   takeFrame();
   await Promise.all([drawn, finished]);
@@ -55,8 +55,8 @@ Deno.test("enterTerminal() finish() gives the terminal back after the frame that
 
 Deno.test("enterTerminal() leave() gives the terminal back at once, and only once", async () => {
   const { stdio, arrived, takeFrame } = createSlowStdio();
-  const terminal = enterTerminal(stdio);
-  const drawn = terminal.draw({ lines: ["a frame", ""] }, SIZE);
+  const terminal = enterTerminal(stdio, { mouse: true });
+  const drawn = terminal.draw({ lines: ["a frame", ""], targets: [] }, SIZE);
   terminal.leave();
   assert(arrived[2].endsWith(ALTERNATE_SCREEN_OFF), `${arrived}`);
   takeFrame();
@@ -73,4 +73,69 @@ Deno.test("encodeFrame() writes the lines that changed, and nothing where none d
   assert(changed.includes("\x1b[2;1H\x1b[0Kanother"), JSON.stringify(changed));
   assert(!changed.includes("first") && !changed.includes("third"), JSON.stringify(changed));
   for (const line of lines) assert(encodeFrame(null, lines).includes(line));
+});
+
+/** A terminal that takes everything at once, and how often it was written to. */
+function createFastStdio(): { readonly stdio: Stdio; readonly arrived: string[] } {
+  const { stdio, arrived, takeFrame } = createSlowStdio();
+  takeFrame();
+  return { stdio, arrived };
+}
+
+Deno.test("enterTerminal() asks for the mouse only if it is wanted, and gives every mode back", () => {
+  for (const mouse of [true, false]) {
+    const { stdio, arrived } = createFastStdio();
+    enterTerminal(stdio, { mouse }).leave();
+    const [, entered, left] = arrived;
+    assertEquals(entered.includes("\x1b[?1000h") && entered.includes("\x1b[?1006h"), mouse);
+    for (const mode of [1049, 2004]) assert(entered.includes(`\x1b[?${mode}h`), `${mode}`);
+    for (const mode of [7, 25]) {
+      assert(entered.includes(`\x1b[?${mode}l`) && left.includes(`\x1b[?${mode}h`), `${mode}`);
+    }
+    // The mouse is switched off whoever switched it on.
+    for (const mode of [1000, 1002, 1003, 1006, 2004, 2026, 1049]) {
+      assert(left.includes(`\x1b[?${mode}l`), `${mode}`);
+    }
+  }
+});
+
+Deno.test("enterTerminal() draw() writes each frame once, and nothing where nothing changed", async () => {
+  const { stdio, arrived } = createFastStdio();
+  const terminal = enterTerminal(stdio, { mouse: false });
+  const frame = { lines: ["one", "two"], targets: [] };
+  const count = arrived.length;
+  await terminal.draw(frame, SIZE);
+  assertEquals(arrived.length, count + 1);
+  await terminal.draw({ ...frame }, SIZE);
+  assertEquals(arrived.length, count + 1);
+  await terminal.draw({ lines: ["one", "2"], targets: [] }, SIZE);
+  const last = arrived.at(-1) ?? "";
+  assert(last.includes("2") && !last.includes("one"), JSON.stringify(last));
+  // Another size, or a screen that something else wrote to, is drawn whole.
+  await terminal.draw({ lines: ["one", "2"], targets: [] }, { columns: 30, rows: 2 });
+  assert(arrived.at(-1)?.includes("one"));
+  terminal.forget();
+  await terminal.draw({ lines: ["one", "2"], targets: [] }, { columns: 30, rows: 2 });
+  assert(arrived.at(-1)?.includes("one"));
+  terminal.leave();
+});
+
+Deno.test("enterTerminal() suspend() and resume() give the terminal back for a while", async () => {
+  const { stdio, arrived } = createFastStdio();
+  const terminal = enterTerminal(stdio, { mouse: true });
+  const frame = { lines: ["one"], targets: [] };
+  await terminal.draw(frame, SIZE);
+  await terminal.suspend();
+  assertEquals(arrived.at(-1), "cooked");
+  assert(arrived.at(-2)?.endsWith(ALTERNATE_SCREEN_OFF));
+  await terminal.draw({ lines: ["two"], targets: [] }, SIZE);
+  assertEquals(arrived.at(-1), "cooked", "another program has the terminal");
+  terminal.resume();
+  await terminal.draw(frame, SIZE);
+  assert(arrived.at(-1)?.includes("one"), "drawn whole again");
+  terminal.leave();
+  const count = arrived.length;
+  await terminal.suspend();
+  terminal.resume();
+  assertEquals(arrived.length, count, "what was left is not entered again");
 });

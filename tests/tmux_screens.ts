@@ -1,5 +1,6 @@
 /**
- * Terminals for tests, by tmux: a shell in each, keys in, the screen out.
+ * Terminals for tests, by tmux: a shell in each, keys in, the screen out; and
+ * the program started in one, watched until the shell has it back.
  *
  * Each set of screens is a tmux server of its own on a private socket, which is
  * killed at the end with all that runs in it. The shell's prompt is `$ `, and
@@ -9,7 +10,8 @@
  * @module
  */
 
-import { createEnvironment } from "./program_runs.ts";
+import { assert, assertEquals } from "@std/assert";
+import { createEnvironment, listCommand } from "./program_runs.ts";
 
 /** How long a wait goes on, and the pause between two looks, in milliseconds. */
 const TIME_LIMIT = 20_000;
@@ -20,6 +22,30 @@ export interface ScreenSize {
   readonly rows: number;
 }
 
+/** What a program has asked of its terminal. */
+export interface ScreenModes {
+  readonly isAlternate: boolean;
+  readonly hasCursor: boolean;
+  /** Whether any of the mouse modes is on. */
+  readonly hasMouse: boolean;
+  /** Whether a line that is too long goes on in the next. */
+  readonly wraps: boolean;
+}
+
+/** The modes in which a shell expects its terminal, and those of the live screen. */
+export const SHELL_MODES: ScreenModes = {
+  isAlternate: false,
+  hasCursor: true,
+  hasMouse: false,
+  wraps: true,
+};
+export const LIVE_MODES: ScreenModes = {
+  isAlternate: true,
+  hasCursor: false,
+  hasMouse: true,
+  wraps: false,
+};
+
 export interface Screen {
   /** The rows as text, without blanks at their ends. */
   readonly read: () => Promise<readonly string[]>;
@@ -27,14 +53,23 @@ export interface Screen {
   readonly readStyled: () => Promise<string>;
   /** How many lines the rows are when those that were wrapped are put together. */
   readonly countUnwrapped: () => Promise<number>;
-  /** Whether the alternate screen is shown, and whether the cursor is visible. */
-  readonly readModes: () => Promise<{ readonly isAlternate: boolean; readonly hasCursor: boolean }>;
+  readonly readModes: () => Promise<ScreenModes>;
+  /** The row that is selected, which is shown inverse; `null` where none is. */
+  readonly readSelected: () => Promise<string | null>;
+  /** Waits until the row that is selected matches, and gives its place. */
+  readonly waitForSelected: (pattern: RegExp) => Promise<number>;
   /** The rows as soon as the condition holds. Rejects with the rows when it does not. */
   readonly waitFor: (condition: (rows: readonly string[]) => boolean) => Promise<readonly string[]>;
   /** Types text, then Enter. */
   readonly enter: (text: string) => Promise<void>;
   /** Presses a key, by tmux's name. */
-  readonly press: (key: string) => Promise<void>;
+  readonly press: (...keys: readonly string[]) => Promise<void>;
+  /** Types text as it is, escape sequences too. */
+  readonly type: (text: string) => Promise<void>;
+  /** Presses and lets go the left button. Rows and columns from 0. */
+  readonly click: (row: number, column: number) => Promise<void>;
+  /** Pastes: with brackets around where the program has asked for them. */
+  readonly paste: (text: string) => Promise<void>;
   readonly resize: (size: ScreenSize) => Promise<void>;
   /** Takes the terminal away. */
   readonly destroy: () => Promise<void>;
@@ -72,32 +107,69 @@ export function createScreens(folder: string): Screens {
     const capture = async (...flags: readonly string[]): Promise<string> =>
       (await runTmux("capture-pane", "-p", ...flags, "-t", target)).replace(/\n$/, "");
     const read = async (): Promise<readonly string[]> => (await capture()).split("\n");
+    const readStyled = (): Promise<string> => capture("-e");
+    const findSelected = async (): Promise<{ readonly row: number; readonly text: string }> => {
+      const styled = (await readStyled()).split("\n");
+      // deno-lint-ignore no-control-regex
+      const row = styled.findIndex((line) => /\x1b\[(?:\d+;)*7m/.test(line));
+      // deno-lint-ignore no-control-regex
+      return { row, text: (styled[row] ?? "").replace(/\x1b\[[\d;]*m|\x0e|\x0f/g, "").trimEnd() };
+    };
+    const waitUntil = async <T>(
+      look: () => Promise<T | null>,
+      describe: () => Promise<string>,
+    ): Promise<T> => {
+      const giveUpAt = performance.now() + TIME_LIMIT;
+      for (;;) {
+        const found = await look();
+        if (found !== null) return found;
+        if (performance.now() > giveUpAt) throw new Error(`Waited in vain for ${await describe()}`);
+        await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL));
+      }
+    };
+    const type = async (text: string): Promise<void> => {
+      await runTmux("send-keys", "-t", target, "-l", text);
+    };
+    const press = async (...keys: readonly string[]): Promise<void> => {
+      await runTmux("send-keys", "-t", target, ...keys);
+    };
     return {
       read,
-      readStyled: () => capture("-e"),
+      readStyled,
+      readSelected: async () => {
+        const { row, text } = await findSelected();
+        return row < 0 ? null : text;
+      },
+      waitForSelected: (pattern) =>
+        waitUntil(async () => {
+          const { row, text } = await findSelected();
+          return row >= 0 && pattern.test(text) ? row : null;
+        }, async () => `a selected row like ${pattern}:\n${(await read()).join("\n")}`),
       countUnwrapped: async () => (await capture("-J")).split("\n").length,
       readModes: async () => {
-        const format = "#{alternate_on}#{cursor_flag}";
+        const names = ["alternate_on", "cursor_flag", "mouse_any_flag", "wrap_flag"];
+        const format = names.map((name) => `#{${name}}`).join(" ");
         const flags = (await runTmux("display-message", "-p", "-t", target, format)).trim();
-        return { isAlternate: flags[0] === "1", hasCursor: flags[1] === "1" };
+        const [isAlternate, hasCursor, hasMouse, wraps] = flags.split(" ").map((flag) =>
+          flag === "1"
+        );
+        return { isAlternate, hasCursor, hasMouse, wraps };
       },
-      waitFor: async (condition) => {
-        const giveUpAt = performance.now() + TIME_LIMIT;
-        for (;;) {
+      waitFor: (condition) =>
+        waitUntil(async () => {
           const rows = await read();
-          if (condition(rows)) return rows;
-          if (performance.now() > giveUpAt) {
-            throw new Error(`Waited in vain for ${condition}:\n${rows.join("\n")}`);
-          }
-          await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL));
-        }
-      },
+          return condition(rows) ? rows : null;
+        }, async () => `${condition}:\n${(await read()).join("\n")}`),
       enter: async (text) => {
-        await runTmux("send-keys", "-t", target, "-l", text);
-        await runTmux("send-keys", "-t", target, "Enter");
+        await type(text);
+        await press("Enter");
       },
-      press: async (key) => {
-        await runTmux("send-keys", "-t", target, key);
+      press,
+      type,
+      click: (row, column) =>
+        type(["M", "m"].map((end) => `\x1b[<0;${column + 1};${row + 1}${end}`).join("")),
+      paste: async (text) => {
+        await runTmux("set-buffer", text, ";", "paste-buffer", "-p", "-t", target);
       },
       resize: async ({ columns, rows }) => {
         await runTmux("resize-window", "-t", target, "-x", `${columns}`, "-y", `${rows}`);
@@ -126,4 +198,107 @@ export function createScreens(folder: string): Screens {
       if (screenCount > 0) await runTmux("kill-server").catch(() => {});
     },
   };
+}
+
+/** Runs the test with a set of terminals and a folder for its files, and removes both. */
+export async function withScreens(
+  test: (screens: Screens, folder: string) => Promise<void>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "vllm-htop-test-" });
+  const screens = createScreens(folder);
+  try {
+    await test(screens, folder);
+  } finally {
+    await screens.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** The program in a terminal. */
+export interface LiveRun {
+  readonly screen: Screen;
+  readonly readPid: () => Promise<number>;
+  /** The settings of the terminal's line but for its size, by `stty -a`, before the program; and after it, once it has ended. */
+  readonly readSettings: () => Promise<{ readonly before: string; readonly after: string }>;
+}
+
+let scriptCount = 0;
+
+/** Opens a terminal and types a command that runs the program and then tells its exit code. */
+export async function startLive(
+  screens: Screens,
+  options: {
+    readonly folder: string;
+    readonly args: readonly string[];
+    readonly size?: ScreenSize;
+    /** Variables, as one types them in front of a command. */
+    readonly variables?: string;
+    /** Redirections, as one types them after a command. */
+    readonly redirections?: string;
+    /** In place of the program. */
+    readonly command?: readonly string[];
+  },
+): Promise<LiveRun> {
+  const { folder, args, size = { columns: 80, rows: 24 }, variables = "" } = options;
+  const { command = listCommand(...args), redirections = "" } = options;
+  const script = `${folder}/run${++scriptCount}`;
+  const quoted = command.map((part) => `'${part.replaceAll("'", "'\\''")}'`);
+  await Deno.writeTextFile(
+    script,
+    `echo $$ >${script}.pid\nstty -a >${script}.before </dev/tty\nexec ${quoted.join(" ")}\n`,
+  );
+  const screen = await screens.open(size);
+  // The line below is to fit the screen.
+  await screen.enter(`s=${script}`);
+  await screen.waitFor(isPrompting);
+  const run = `${variables} sh $s ${redirections}`;
+  await screen.enter(`${run}; echo "status=$?"; stty -a >$s.after`);
+  const readSettings = async (when: string): Promise<string> =>
+    (await Deno.readTextFile(`${script}.${when}`)).replace(/rows \d+; columns \d+;/, "");
+  return {
+    screen,
+    readPid: async () => Number(await Deno.readTextFile(`${script}.pid`)),
+    readSettings: async () => ({
+      before: await readSettings("before"),
+      after: await readSettings("after"),
+    }),
+  };
+}
+
+/** Whether the title line of the program stands where it must. */
+export function isDrawn(rows: readonly string[]): boolean {
+  return rows[0].startsWith(" vllm-htop");
+}
+
+/** Whether the shell waits for a command. */
+export function isPrompting(rows: readonly string[]): boolean {
+  return rows.filter((row) => row !== "").at(-1) === "$";
+}
+
+/** Waits until the shell tells the exit code, and checks that its terminal is as it was. */
+export async function checkReturn(run: LiveRun, code: number): Promise<void> {
+  const { screen } = run;
+  const isOver = (rows: readonly string[]) => rows.some((row) => /^status=\d+$/.test(row));
+  const rows = await screen.waitFor(isOver);
+  assertEquals(rows.filter((row) => /^status=/.test(row)), [`status=${code}`]);
+  assert(rows.some((row) => row.startsWith("$ ")), "the shell's own screen is back");
+  await checkShell(run);
+}
+
+/** Checks that the terminal is as a shell expects it: its modes, its line, echo, and pastes without brackets. */
+export async function checkShell({ screen, readSettings }: LiveRun): Promise<void> {
+  assertEquals(await screen.readModes(), SHELL_MODES);
+  // Both what is typed and what comes of it can be seen: echo and line input work.
+  await screen.enter("echo by''e");
+  await screen.waitFor((lines) =>
+    lines.some((line) => line.includes("echo by''e")) && lines.includes("bye")
+  );
+  const { before, after } = await readSettings();
+  assertEquals(after, before);
+  await screen.enter("cat -v");
+  await screen.paste("pas''ted");
+  const pasted = await screen.waitFor((lines) => lines.some((line) => line.includes("pas''ted")));
+  assert(pasted.includes("pas''ted"), "no brackets around what is pasted");
+  await screen.press("C-c");
+  await screen.waitFor(isPrompting);
 }

@@ -1,10 +1,16 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { stripAnsiCode } from "@std/fmt/colors";
 import fc from "fast-check";
-import { createPaint, type Paint } from "../lib/frame.ts";
-import type { State } from "../lib/state.ts";
+import { BINDINGS, type Command } from "../lib/bindings.ts";
+import { COLUMN_IDS, COLUMNS } from "../lib/columns.ts";
+import { type ClickTarget, type ColorDepth, type Frame, THEME_NAMES } from "../lib/frame.ts";
+import { listLines } from "../lib/listing.ts";
+import { createOverview } from "../lib/overview.ts";
+import type { TerminalSize } from "../lib/platform.ts";
+import { type State, update } from "../lib/state.ts";
 import { measureWidth } from "../lib/text.ts";
-import { renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
+import { createUi, findSelected, type Ui } from "../lib/ui.ts";
+import { readContext, renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
 import {
   advance,
   createEndpoint,
@@ -17,9 +23,9 @@ import {
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
+import { showLines, watchServers } from "./fixtures/screens.ts";
 
-const plain: Paint = (text) => text;
-const PLAIN: ViewOptions = { output: "auto", paint: plain, ascii: false };
+const PLAIN: ViewOptions = { output: "auto", depth: null, ascii: false };
 const ENDPOINT = createEndpoint(8000);
 
 /** The state of one server that says so. */
@@ -108,7 +114,7 @@ Deno.test("renderText() has every column where there is no terminal", () => {
 
 Deno.test("renderText() and renderFrame() say nothing with colour alone", () => {
   const state = watchTroubledFleet();
-  const painted = renderText(state, { ...PLAIN, paint: createPaint("color") });
+  const painted = renderText(state, { ...PLAIN, depth: 16 });
   assertEquals(painted.map(stripAnsiCode), [...renderText(state, PLAIN)]);
 });
 
@@ -120,15 +126,23 @@ Deno.test("renderText() has no line beyond the width of a terminal that it is fo
   }
 });
 
-Deno.test("renderFrame() shows every replica where there is room, and how many more where not", () => {
+Deno.test("renderFrame() shows every replica where there is room, and which ones where not", () => {
   const state = watchFleet(4);
   const countRows = (rows: number): number =>
     renderFrame(state, { columns: 120, rows }, PLAIN).lines.filter((line) => /:800\d/.test(line))
       .filter((line) => /^[ ▌]\S+ :800\d/.test(line)).length;
   assertEquals(countRows(40), 5);
   assertEquals(countRows(24), 5);
-  const small = renderFrame(state, { columns: 120, rows: 13 }, PLAIN).lines.join("\n");
-  assertMatch(small, /… \d more (rows|lines)/);
+  assertEquals(countRows(13), 5);
+  for (const rows of [7, 8, 9]) {
+    const small = renderFrame(state, { columns: 120, rows }, PLAIN).lines.join("\n");
+    const shown = countRows(rows);
+    assert(shown >= 1 && shown < 5, small);
+    // One line is kept for ALL and for the heading, always.
+    assertMatch(small, /\n REPLICA /);
+    assertMatch(small, /\n ALL /);
+    if (shown > 1) assertStringIncludes(small, `\n 1–${shown} of 5\n`);
+  }
 });
 
 Deno.test("renderFrame() draws in ASCII where nothing else can be shown", () => {
@@ -188,7 +202,7 @@ const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
 Deno.test("renderFrame() fills exactly the screen, at any size", () => {
   const options = fc.record({
     output: fc.constantFrom("auto" as const, "table" as const, "detail" as const),
-    paint: fc.constantFrom(plain, createPaint("color"), createPaint("monochrome")),
+    depth: fc.constantFrom<ColorDepth>(null, 0, 16, 256, "truecolor"),
     ascii: fc.boolean(),
   });
   const size = fc.record({
@@ -209,6 +223,258 @@ Deno.test("renderFrame() fills exactly the screen, at any size", () => {
     }),
     { numRuns: 400 },
   );
+});
+
+// ---- What is chosen.
+
+const SMALL = { columns: 80, rows: 24 };
+
+function command(state: State, one: Command, size: TerminalSize = SMALL): State {
+  return update(state, { kind: "command", command: one, context: readContext(state, size, PLAIN) });
+}
+
+Deno.test("renderFrame() holds the picture, and says so", () => {
+  const before = { ...watchFleet(2), ui: createUi({ columnIds: COLUMN_IDS }) };
+  const paused = command(before, "pause");
+  const later = advance(paused, 200, [createFailed(before.endpoints[0].endpoint, 199)]);
+  const [title, ...lines] = renderFrame(later, SMALL, PLAIN).lines;
+  assertStringIncludes(title, "PAUSED");
+  assertEquals(lines, renderFrame(before, SMALL, PLAIN).lines.slice(1));
+  const released = renderFrame(command(later, "pause"), SMALL, PLAIN).lines;
+  assert(!released[0].includes("PAUSED") && released.join("").includes("DOWN"), released[0]);
+});
+
+Deno.test("renderFrame() scrolls a text to its last line and back without a key lost", () => {
+  const cases: readonly (readonly [State, Command])[] = [
+    [watchFleet(4), "help"],
+    [watchFleet(4), "toggle_detail"],
+  ];
+  for (const [start, open] of cases) {
+    for (const rows of [6, 24, 40]) {
+      const size = { columns: 100, rows };
+      const show = (state: State): readonly string[] => renderFrame(state, size, PLAIN).lines;
+      const end = command(command(start, open, size), "last", size);
+      assert(!show(end).join("\n").includes("more lines"), `${open} at ${rows}`);
+      assertEquals(show(command(end, "page_down", size)), show(end));
+      const up = command(command(end, "down", size), "up", size);
+      assert(show(up).join("\n").includes("… 2 more lines"), `${open} at ${rows}`);
+    }
+  }
+});
+
+Deno.test("renderFrame() has a table of names where every other column is hidden", () => {
+  const ui = createUi({ columnIds: COLUMN_IDS, hiddenColumnIds: new Set(COLUMN_IDS) });
+  const { lines } = renderFrame({ ...watchFleet(2), ui }, SMALL, PLAIN);
+  assert(lines.some((line) => line.trim() === "REPLICA") && lines.includes(" :8001"), lines.join());
+});
+
+// ---- What can be clicked.
+
+/** The text that the target stands on. All cells must be of one character. */
+function readTarget(frame: Frame, { row, fromColumn, toColumn }: ClickTarget): string {
+  return frame.lines[row].slice(fromColumn, toColumn).replace(/^[ ▌]+|[ ]+$/g, "");
+}
+
+Deno.test("renderFrame() has each target on the text that it is about", () => {
+  const base = createUi({ columnIds: COLUMN_IDS });
+  const moved = ["kv", "replica", ...COLUMN_IDS.filter((id) => id !== "kv" && id !== "replica")];
+  const chosen: readonly Partial<Ui>[] = [
+    {},
+    { sort: { columnId: "running", isDescending: true } },
+    { isGrouped: true, sort: { columnId: "replica", isDescending: false } },
+    { columnIds: moved },
+    { filter: "800", isTyping: true },
+  ];
+  for (const state of [watchFleet(2), watchFleet(4), watchTroubledFleet()]) {
+    for (const more of chosen) {
+      for (const size of [[100, 12], [120, 40], [200, 50]]) {
+        const [columns, rows] = size;
+        const ui = { ...base, ...more };
+        const frame = renderFrame({ ...state, ui }, { columns, rows }, PLAIN);
+        const listed = listLines(createOverview(state), ui);
+        const kinds = new Set(frame.targets.map(({ action }) => action.kind));
+        assert(kinds.has("sort") && kinds.has("line"), [...kinds].join());
+        for (const target of frame.targets) {
+          const { action } = target;
+          const text = readTarget(frame, target);
+          if (action.kind === "command") {
+            const binding = BINDINGS.find(({ command }) => command === action.command);
+            assertEquals(text, `${binding?.keys[0]} ${binding?.label}`);
+          } else if (action.kind === "sort") {
+            const title = COLUMNS.find(({ id }) => id === action.columnId)?.title;
+            assertEquals(text.replace(/[▴▾]$/, ""), title);
+            assertEquals(text !== title, ui.sort?.columnId === action.columnId);
+          } else {
+            const line = listed.find(({ key }) => key === action.key);
+            assertStringIncludes(text, line?.cells.name.trim() ?? "no such line");
+          }
+        }
+      }
+    }
+  }
+});
+
+// ---- Any size, any choice.
+
+/** What a user may do. */
+type Deed =
+  | { readonly kind: "command"; readonly command: Command }
+  | { readonly kind: "type"; readonly text: string }
+  | { readonly kind: "click"; readonly at: number }
+  | { readonly kind: "wait"; readonly span: number };
+
+const DEED: fc.Arbitrary<Deed> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.constantFrom(...BINDINGS.map(({ command }) => command))
+      .map((command): Deed => ({ kind: "command", command })),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom("8", "o", "模", "|", "\x1b[2J", "zz")
+      .map((text): Deed => ({ kind: "type", text })),
+  },
+  { weight: 2, arbitrary: fc.nat(200).map((at): Deed => ({ kind: "click", at })) },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(0, 2, 40, 1e6).map((span): Deed => ({ kind: "wait", span })),
+  },
+);
+
+/** The state after the deed, as the live screen would have it. */
+function act(state: State, deed: Deed, size: TerminalSize, options: ViewOptions): State {
+  const context = readContext(state, size, options);
+  if (deed.kind === "command") return update(state, { ...deed, context });
+  if (deed.kind === "wait") return advance(state, state.now + deed.span);
+  if (deed.kind === "type") {
+    return update(state, { kind: "filter", edit: { kind: "insert", text: deed.text } });
+  }
+  const { targets } = renderFrame(state, size, options);
+  if (targets.length === 0) return state;
+  const { action } = targets[deed.at % targets.length];
+  if (action.kind === "sort") return update(state, action);
+  if (action.kind === "command") return update(state, { ...action, context });
+  const selected = update(state, { kind: "select", key: action.key, context });
+  return update(selected, { kind: "command", command: "open", context });
+}
+
+/** Whether the table is what is shown. */
+function showsTable({ ui, endpoints }: State, { output }: ViewOptions): boolean {
+  const isAlone = endpoints.flatMap(({ replicas }) => [1, ...replicas.slice(1)]).length < 2;
+  return ui.screen === "overview" && ui.zoomedPanel === null &&
+    (output === "table" || (output === "auto" && !isAlone));
+}
+
+function assertFrame(state: State, size: TerminalSize, options: ViewOptions): void {
+  const { columns, rows } = size;
+  const { lines, targets } = renderFrame(state, size, options);
+  assertEquals(lines.length, rows);
+  const texts = lines.map((line) => line.replace(SGR, ""));
+  for (const text of texts) {
+    assert(!CONTROL.test(text), JSON.stringify(text));
+    assert(measureWidth(text) <= columns, `${measureWidth(text)} of ${columns}: ${text}`);
+  }
+  if (columns >= 10) assert(texts[0].startsWith(" vllm-htop"), texts[0]);
+  if (rows >= 2 && columns >= 24) {
+    assertMatch(texts[rows - 1], state.ui.isTyping ? /^ Enter Keep/ : /^ \? Help {2}q Quit /);
+  }
+  for (const { row, fromColumn, toColumn } of targets) {
+    const isInside = row >= 0 && row < rows && fromColumn >= 0 && fromColumn < toColumn &&
+      toColumn <= columns;
+    assert(isInside, `${row} ${fromColumn} ${toColumn}`);
+  }
+  const { lineKeys } = readContext(state, size, options);
+  if (!showsTable(state, options) || lineKeys.length === 0 || rows < 5) return;
+  const selected = lineKeys[findSelected(state.ui, lineKeys)];
+  const isInSight = targets.some(({ action }) => action.kind === "line" && action.key === selected);
+  assert(isInSight, `${selected} is not in sight:\n${texts.join("\n")}`);
+}
+
+Deno.test("renderFrame() keeps its promises whatever is chosen, at any size", () => {
+  const many = watchServers(
+    Array.from({ length: 16 }, () => [{ model: "a/b" }, { model: "c" }]),
+    4,
+  );
+  const states = [...ANY_STATE, many];
+  const options = fc.record({
+    output: fc.constantFrom("auto" as const, "table" as const, "detail" as const),
+    depth: fc.constantFrom<ColorDepth>(null, 0, 16, 256, "truecolor"),
+    ascii: fc.boolean(),
+  });
+  const size = fc.record({
+    columns: fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 60 })),
+    rows: fc.oneof(fc.integer({ min: 1, max: 100 }), fc.integer({ min: 1, max: 16 })),
+  });
+  const index = fc.nat(states.length - 1);
+  const theme = fc.constantFrom(...THEME_NAMES);
+  fc.assert(
+    fc.property(
+      index,
+      theme,
+      options,
+      fc.array(fc.tuple(DEED, size), { minLength: 1, maxLength: 12 }),
+      (chosen, theme, how, deeds) => {
+        const ui = createUi({ columnIds: COLUMN_IDS, theme });
+        let state: State = { ...states[chosen], ui };
+        for (const [deed, now] of deeds) {
+          // The screen may have another size at each key.
+          state = act(state, deed, now, how);
+          assertFrame(state, now, how);
+        }
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+// ---- Names from outside.
+
+const HOSTILE_NAMES: readonly string[] = [
+  "plain",
+  "👍🏽 🇩🇪 👨‍👩‍👧‍👦 ❤️ 1️⃣",
+  "नमस्ते-각",
+  "模型/语言模型-七十亿",
+  "한국어-모델",
+  "😀😀/🦙llama🦙",
+  "e\u0301te\u0301-" + "z\u0335\u0321\u0322\u0323\u0324\u0325",
+  "\u202egnp.exe\u202c",
+  "שלום-عربي",
+  "\x1b[31mred\x1b[0m\x1b]0;pwn\x07",
+  "tab\there\r\bback",
+  "ｆｕｌｌｗｉｄｔｈ",
+  "zero\u200bwidth\u200djoined\ufeff",
+  "ไทย-ที่นี่",
+  "a".repeat(300),
+  "模".repeat(300),
+];
+
+Deno.test("renderFrame() keeps columns aligned on a terminal, whatever models are called", async () => {
+  const endpoints = HOSTILE_NAMES.map((_, i) => createEndpoint(8000 + i));
+  const messages = HOSTILE_NAMES.map((model, i) => {
+    const escaped = model.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+    const series: Series[] = [["num_requests_running", 7], ["num_requests_waiting", 0]];
+    return createScraped(endpoints[i], 0.5, encode(writeEngine(series, { model: escaped })));
+  });
+  const state = advance(
+    startState(endpoints, { ui: createUi({ columnIds: COLUMN_IDS }) }),
+    1,
+    messages,
+  );
+  for (const columns of [60, 80, 81, 120, 200, 300]) {
+    const size = { columns, rows: 60 };
+    for (const depth of [null, 256] as const) {
+      const frame = renderFrame(state, size, { ...PLAIN, depth });
+      const { cells, rows } = await showLines(frame.lines, size);
+      const heading = rows.findIndex((row) => row.startsWith(" REPLICA"));
+      const end = cells[heading].join("").indexOf(" RUN ") + 3;
+      assert(end > 3, rows[heading]);
+      const shown = cells.slice(heading + 1, heading + 1 + HOSTILE_NAMES.length);
+      for (const [i, row] of shown.entries()) {
+        const about = `${columns}: ${rows[heading + 1 + i]}`;
+        assertEquals([row[end - 1], row[end], row[end + 1]], [" ", "7", " "], about);
+      }
+    }
+  }
 });
 
 Deno.test("renderFrame() changes nothing", () => {

@@ -657,13 +657,21 @@ Deno.test("readVllmMetrics() reads exponents of three digits", async () => {
   assertEquals(processStart, { value: 1_781_802_846.91 });
 });
 
+Deno.test("readVllmMetrics() takes the largest of a split gauge by pid, and adds no two", () => {
+  const { labelled } = readOne(
+    ['num_requests_waiting_by_reason{pid="1",reason="capacity"}', 4],
+    ['num_requests_waiting_by_reason{pid="2",reason="capacity"}', 6],
+  );
+  assertEquals([...labelled.waitingByReason ?? []], [["capacity", 6]]);
+});
+
 Deno.test("readVllmMetrics() has no value where the server says NaN", () => {
   const { gauges, counters } = readOne(["num_requests_waiting", "NaN"], [
     "prompt_tokens_total",
     "NaN",
   ]);
-  assertEquals(gauges.waiting, { value: null, reason: "missing" });
-  assertEquals(counters.promptTokens, { value: null, reason: "missing" });
+  assertEquals(gauges.waiting, { value: null, reason: "not_finite" });
+  assertEquals(counters.promptTokens, { value: null, reason: "not_finite" });
 });
 
 Deno.test("readVllmMetrics() reads the sums of V0's milliseconds in seconds", () => {

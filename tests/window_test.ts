@@ -240,6 +240,23 @@ Deno.test("appendSample() takes the restart of one engine for that of its server
   assertRestarted(history);
 });
 
+Deno.test("appendSample() takes no engine that leaves or joins for a restart", () => {
+  const write = (engine: string, tokens: number, created: number): string =>
+    writeEngine(
+      [["generation_tokens_total", tokens], ["generation_tokens_created", created]],
+      { engine },
+    );
+  const both = (at: number, tokens: number): HistoryPoint =>
+    readPoint(at, write("0", tokens, 1_795_300_000) + write("1", tokens, 1_795_300_100));
+  const alone = (at: number, tokens: number): HistoryPoint =>
+    readPoint(at, write("1", tokens, 1_795_300_100));
+  const history = follow(both(0, 10), alone(2, 20), both(4, 30));
+  assertEquals(history.restartCount, 0);
+  // And one of two whose counters began anew, though they have passed their old values.
+  const renewed = readPoint(2, write("0", 99, 1_795_300_000) + write("1", 99, 1_795_300_200));
+  assertRestarted(follow(both(0, 10), renewed));
+});
+
 Deno.test("appendSample() counts restarts one after the other", () => {
   const history = follow(countTokens(0, 10), countTokens(2, 1), countTokens(4, 0));
   assertEquals(history.restartCount, 2);

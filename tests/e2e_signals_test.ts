@@ -1,0 +1,251 @@
+// The ways in which the live screen ends, in real terminals: whatever ends it, the shell has its
+// terminal back as it was, and the exit code says what it was.
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { listCommand } from "./program_runs.ts";
+import { needsProgram } from "./programs.ts";
+import {
+  checkReturn,
+  checkShell,
+  isDrawn,
+  isPrompting,
+  LIVE_MODES,
+  type LiveRun,
+  startLive,
+  withScreens,
+} from "./tmux_screens.ts";
+import { startVllmServer } from "./vllm_server.ts";
+
+/** How soon a program ends that has lost its terminal, in milliseconds. */
+const END_LIMIT = 2000;
+
+interface Ending {
+  readonly name: string;
+  readonly code: number;
+  readonly end: (run: LiveRun) => Promise<void>;
+}
+
+function pressToEnd(key: string, code: number): Ending {
+  return { name: key, code, end: ({ screen }) => screen.press(key) };
+}
+
+function signalToEnd(signal: Deno.Signal, code: number): Ending {
+  return { name: signal, code, end: async ({ readPid }) => Deno.kill(await readPid(), signal) };
+}
+
+const ENDINGS: readonly Ending[] = [
+  pressToEnd("q", 0),
+  pressToEnd("F10", 0),
+  pressToEnd("C-c", 130),
+  pressToEnd("C-\\", 131),
+  signalToEnd("SIGINT", 130),
+  signalToEnd("SIGTERM", 143),
+  signalToEnd("SIGHUP", 129),
+  signalToEnd("SIGQUIT", 131),
+];
+
+Deno.test("every key and signal that ends the program gives the terminal back", {
+  ...needsProgram("tmux"),
+}, async () => {
+  await withScreens(async (screens, folder) => {
+    const args = ["--demo", "--interval", "0.5"];
+    const runs: LiveRun[] = [];
+    for (const _ of ENDINGS) runs.push(await startLive(screens, { folder, args }));
+    await Promise.all(ENDINGS.map(async ({ code, end }, index) => {
+      await runs[index].screen.waitFor(isDrawn);
+      assertEquals(await runs[index].screen.readModes(), LIVE_MODES);
+      await end(runs[index]);
+      await checkReturn(runs[index], code);
+    }));
+  });
+});
+
+/** Whether a process may stop itself without permission to run others. A compiled program cannot be asked. */
+async function canStopItself(): Promise<boolean | null> {
+  if (Deno.env.has("VLLM_HTOP_BINARY")) return null;
+  const code = 'Deno.kill(Deno.pid, "SIGCONT")';
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", `data:text/javascript,${code}`],
+    stderr: "null",
+  }).output();
+  return success;
+}
+
+const STOPS_ITSELF = await canStopItself();
+
+Deno.test("Ctrl-Z changes nothing where Deno lets no process stop itself", {
+  ignore: needsProgram("tmux").ignore || STOPS_ITSELF === true,
+}, async () => {
+  await withScreens(async (screens, folder) => {
+    const run = await startLive(screens, { folder, args: ["--demo", "--interval", "0.5"] });
+    const { screen } = run;
+    await screen.waitFor(isDrawn);
+    await screen.press("C-z");
+    await screen.press("?");
+    await screen.waitFor((rows) => rows.some((row) => row === " Keys"));
+    assertEquals(await screen.readModes(), LIVE_MODES);
+    await screen.press("q");
+    await checkReturn(run, 0);
+  });
+});
+
+Deno.test("Ctrl-Z gives the shell its terminal, and fg goes on as before", {
+  ignore: needsProgram("tmux").ignore || STOPS_ITSELF !== true,
+}, async () => {
+  await withScreens(async (screens, folder) => {
+    const run = await startLive(screens, { folder, args: ["--demo", "--interval", "0.5"] });
+    const { screen } = run;
+    await screen.waitFor(isDrawn);
+    for (let times = 0; times < 2; times++) {
+      await screen.press("C-z");
+      await screen.waitFor((rows) => rows.some((row) => /^\[1\].*Stopped/.test(row)));
+      await screen.waitFor(isPrompting);
+      await checkShell(run);
+      await screen.enter("clear; fg");
+      await screen.waitFor(isDrawn);
+      assertEquals(await screen.readModes(), LIVE_MODES);
+      await screen.press("?");
+      await screen.waitFor((rows) => rows.some((row) => row === " Keys"));
+      await screen.press("?");
+      await screen.waitFor((rows) => rows.some((row) => row.startsWith(" ALL ")));
+    }
+    await screen.press("q");
+    await screen.waitFor(isPrompting);
+    await checkShell(run);
+  });
+});
+
+Deno.test("a signal that comes while the program is stopped ends it when it goes on", {
+  ignore: needsProgram("tmux").ignore || STOPS_ITSELF !== true,
+}, async () => {
+  await withScreens(async (screens, folder) => {
+    const run = await startLive(screens, { folder, args: ["--demo"] });
+    const { screen } = run;
+    await screen.waitFor(isDrawn);
+    await screen.press("C-z");
+    await screen.waitFor((rows) => rows.some((row) => /Stopped/.test(row)));
+    Deno.kill(await run.readPid(), "SIGTERM");
+    await screen.enter("clear; fg; echo over=$?");
+    await screen.waitFor((rows) => rows.includes("over=143"));
+    await checkShell(run);
+  });
+});
+
+/** The program with a module before it that runs `code` when the screen has stood for half a second. */
+async function listFailingCommand(folder: string, code: string): Promise<readonly string[]> {
+  const preload = `${folder}/preload.ts`;
+  await Deno.writeTextFile(
+    preload,
+    `const addSignalListener = Deno.addSignalListener;
+    Deno.addSignalListener = (signal, handler) => {
+      addSignalListener(signal, handler);
+      if (signal === "SIGWINCH") setTimeout(() => { ${code} }, 500);
+    };\n`,
+  );
+  const command = [...listCommand("--demo")];
+  command.splice(command.indexOf("--quiet"), 0, `--preload=${preload}`);
+  return command;
+}
+
+Deno.test("an uncaught error gives the terminal back, and can be read", {
+  // A compiled program takes no module before its own.
+  ignore: needsProgram("tmux").ignore || Deno.env.has("VLLM_HTOP_BINARY"),
+}, async () => {
+  const faults = [
+    'throw new Error("on purpose");',
+    'void Promise.reject(new Error("on purpose"));',
+  ];
+  await withScreens(async (screens, folder) => {
+    for (const fault of faults) {
+      const command = await listFailingCommand(folder, fault);
+      const run = await startLive(screens, { folder, args: [], command });
+      await run.screen.waitFor(isDrawn);
+      await checkReturn(run, 70);
+      assertMatch((await run.screen.read()).join("\n"), /internal error.*on purpose/);
+    }
+  });
+});
+
+Deno.test("a terminal that is gone ends the program", {
+  ignore: needsProgram("tmux").ignore || Deno.build.os !== "linux",
+}, async () => {
+  await withScreens(async (screens, folder) => {
+    // Without another screen the tmux server would end, too.
+    await screens.open({ columns: 80, rows: 24 });
+    const { screen, readPid } = await startLive(screens, { folder, args: ["--demo"] });
+    await screen.waitFor(isDrawn);
+    const pid = await readPid();
+    const goneAt = performance.now();
+    await screen.destroy();
+    while (await isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
+    const wall = performance.now() - goneAt;
+    assert(wall < END_LIMIT, `took ${wall} ms`);
+  });
+});
+
+async function isRunning(pid: number): Promise<boolean> {
+  return await Deno.lstat(`/proc/${pid}/exe`).then(() => true, () => false);
+}
+
+Deno.test("an output or input that is gone ends the program and gives its own terminal back", {
+  ignore: needsProgram("tmux").ignore || Deno.build.os !== "linux",
+}, async () => {
+  await withScreens(async (screens, folder) => {
+    for (const stream of [">", "<"]) {
+      const other = await screens.open({ columns: 80, rows: 24 });
+      await other.enter(`tty >${folder}/tty; sleep 1000`);
+      const name = await waitForText(`${folder}/tty`);
+      await Deno.remove(`${folder}/tty`);
+      const redirections = `${stream}${name}`;
+      const args = ["--demo", "--interval", "0.5"];
+      const run = await startLive(screens, { folder, args, redirections });
+      await (stream === ">" ? other : run.screen).waitFor(isDrawn);
+      await other.destroy();
+      await checkReturn(run, 0);
+    }
+  });
+});
+
+/** The text of a file that is being written, as soon as it has a whole line. */
+async function waitForText(path: string): Promise<string> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const text = await Deno.readTextFile(path).catch(() => "");
+    if (text.endsWith("\n")) return text.trim();
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error(`Nothing has been written to ${path}`);
+}
+
+Deno.test("q and Ctrl-C, once or twice, do not wait for a server that hangs", {
+  ...needsProgram("tmux"),
+}, async () => {
+  const servers = [
+    await startVllmServer({ state: "hanging" }),
+    await startVllmServer({ warmUp: 30 }),
+  ];
+  const keys = [["q"], ["C-c"], ["C-c", "C-c"]];
+  try {
+    await withScreens(async (screens, folder) => {
+      const urls = servers.map(({ url }) => url);
+      for (const fleet of [urls, urls.slice(0, 1)]) {
+        for (const pressed of keys) {
+          const args = [...fleet, "--timeout", "60", "--interval", "0.5"];
+          const run = await startLive(screens, { folder, args });
+          // One that hangs does not keep the others from being shown.
+          await run.screen.waitFor((rows) =>
+            rows.some((row) => /PENDING/.test(row)) &&
+            (fleet.length === 1 || rows.some((row) => / OK /.test(row)))
+          );
+          const pressedAt = performance.now();
+          await run.screen.press(...pressed);
+          await run.screen.waitFor((rows) => rows.some((row) => /^status=/.test(row)));
+          const wall = performance.now() - pressedAt;
+          assert(wall < 1000, `took ${wall} ms`);
+          await checkReturn(run, pressed[0] === "q" ? 0 : 130);
+        }
+      }
+    });
+  } finally {
+    await Promise.all(servers.map((server) => server.close()));
+  }
+});

@@ -1,0 +1,139 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Meaning, Paint } from "../lib/frame.ts";
+import { renderHead, renderProblems } from "../lib/headline_view.ts";
+import { createOverview } from "../lib/overview.ts";
+import { type State, update } from "../lib/state.ts";
+import { measureWidth } from "../lib/text.ts";
+import {
+  advance,
+  createEndpoint,
+  createFailed,
+  createScraped,
+  encode,
+  type Series,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
+import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+
+const plain: Paint = (text) => text;
+
+function render(state: State, width = 200, paint = plain): readonly [string, string, string] {
+  return renderHead(state, createOverview(state), { width, paint });
+}
+
+const readVerdict = (state: State): string => render(state)[1].trim();
+
+/** So many endpoints, of which each says the same. */
+function say(count: number, series: readonly Series[]): State {
+  const endpoints = Array.from({ length: count }, (_, i) => createEndpoint(8000 + i));
+  const body = encode(writeEngine(series));
+  return advance(startState(endpoints), 1, endpoints.map((one) => createScraped(one, 0.5, body)));
+}
+
+/** So many endpoints, none of which ever answered. */
+function fail(count: number): State {
+  const endpoints = Array.from({ length: count }, (_, i) => createEndpoint(8000 + i));
+  return advance(startState(endpoints), 1, endpoints.map((one) => createFailed(one, 0.5)));
+}
+
+Deno.test("renderHead() names what is watched, the time and the interval", () => {
+  const [title] = render(watchFleet(2));
+  assertMatch(title, /^ vllm-htop {3}2 replicas {3}Llama-3\.1-8B-Instruct /);
+  assertMatch(title, / \d\d:\d\d:\d\d {3}every 2 s$/);
+  assertStringIncludes(render({ ...watchFleet(1), interval: 0 })[0], "one scrape");
+  assertStringIncludes(render(watchFleet(1))[0], "1 replica ");
+  assertStringIncludes(render({ ...watchFleet(1), isDemo: true })[0], "demo");
+});
+
+Deno.test("renderHead() says plainly that the picture is held", () => {
+  const state = watchFleet(2);
+  assert(!render(state)[0].includes("PAUSED"));
+  assertStringIncludes(render({ ...state, held: state })[0], "PAUSED");
+});
+
+Deno.test("renderHead() tells the age of figures that are older than a poll", () => {
+  const state = watchFleet(2);
+  assert(!render(state)[0].includes("oldest"));
+  const later = update(state, { kind: "clock", now: state.now + 9, nowEpoch: state.nowEpoch + 9 });
+  assertStringIncludes(render(later)[0], "oldest figures 9s ago");
+});
+
+Deno.test("renderHead() begins the verdict with its word", () => {
+  const meanings = new Map<string, Meaning>();
+  const paint: Paint = (text, meaning) => {
+    meanings.set(text, meaning);
+    return text;
+  };
+  const cases: readonly (readonly [State, string, Meaning])[] = [
+    [startState([createEndpoint(8000)]), "● STARTING: waiting for the first answer", "dim"],
+    [say(1, [["num_requests_running", 1]]), "● HEALTHY", "ok"],
+    [say(1, [["num_requests_waiting", 6]]), "● DEGRADED", "warn"],
+    [fail(1), "● CRITICAL", "alert"],
+  ];
+  for (const [state, word, meaning] of cases) {
+    assert(render(state, 200, paint)[1].startsWith(` ${word}`), word);
+    assertEquals(meanings.get(word), meaning);
+  }
+});
+
+Deno.test("renderHead() says why, and where", () => {
+  assertEquals(readVerdict(fail(1)), "● CRITICAL   :8000 is down (refused)   0 of 1 up");
+  assertEquals(
+    readVerdict(fail(5)),
+    "● CRITICAL   :8000, :8001, :8002 and 2 more are down (refused)   0 of 5 up",
+  );
+  assertEquals(readVerdict(say(3, [["num_requests_waiting", 2]])).includes("6 waiting"), true);
+  assertStringIncludes(
+    readVerdict(say(2, [["kv_cache_usage_perc", 0.91]])),
+    "KV cache of :8000 at 91 %",
+  );
+  // Two that fail in different ways are down for no common reason.
+  assertStringIncludes(readVerdict(watchTroubledFleet()), ":8002, :8004 are down   ");
+});
+
+Deno.test("renderHead() sums up what is up", () => {
+  const [, , summary] = render(say(2, [["num_requests_running", 4], ["kv_cache_usage_perc", 0.5]]));
+  assertMatch(summary, /^ running 8 {3}waiting — {3}KV max 50 % \(:8000\) /);
+  assertEquals(render(fail(2))[2], "");
+  // Of one there is no maximum.
+  assertStringIncludes(render(say(1, [["kv_cache_usage_perc", 0.5]]))[2], "KV 50 %   ");
+});
+
+Deno.test("renderHead() leaves out what does not fit, and cuts the first only", () => {
+  for (const state of [watchFleet(2), watchTroubledFleet(), fail(9)]) {
+    const whole = render(state, 400);
+    for (let width = 1; width <= 200; width++) {
+      for (const [i, line] of render(state, width).entries()) {
+        assert(measureWidth(line) <= width, `${width}: ${line}`);
+        if (width < 14) continue;
+        for (const piece of line.trim().split(/ {3}/)) assertStringIncludes(whole[i], piece);
+      }
+    }
+  }
+});
+
+Deno.test("renderProblems() names those together that fail alike, with the next step", () => {
+  const lines = renderProblems(fail(5), { width: 200, paint: plain });
+  assertEquals(lines.length, 1);
+  assertStringIncludes(lines[0], "DOWN  :8000, :8001, :8002 and 2 more  Cannot reach");
+  assertStringIncludes(lines[0], "start the server");
+  assertEquals(renderProblems(watchFleet(2), { width: 200, paint: plain }), []);
+});
+
+Deno.test("renderProblems() wraps at blanks and loses no word", () => {
+  const [whole] = renderProblems(fail(1), { width: 400, paint: plain });
+  for (const width of [40, 60, 80, 120]) {
+    const lines = renderProblems(fail(1), { width, paint: plain });
+    for (const line of lines) assert(measureWidth(line) <= width, line);
+    if (width >= 60) assertEquals(lines.join(" ").split(/ +/), whole.split(/ +/));
+  }
+});
+
+Deno.test("renderProblems() tells of metrics that could not be read", () => {
+  const endpoint = createEndpoint(8000);
+  const body = encode(writeEngine([["num_requests_running", 1]]) + "broken{\nworse{\n");
+  const state = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
+  const [line] = renderProblems(state, { width: 200, paint: plain });
+  assertEquals(line, " :8000  2 lines of its metrics could not be read");
+});
