@@ -12,6 +12,7 @@
  */
 
 import { COLUMN_IDS } from "../lib/columns.ts";
+import { ANONYMOUS_ACCESS } from "../lib/credentials.ts";
 import { createDemo } from "../lib/demo.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createScraper, isScrapeFailure } from "../lib/scraper.ts";
@@ -180,8 +181,7 @@ export async function drawPicture(): Promise<string> {
     monotonicSeconds: () => now,
     epochSeconds: () => START_EPOCH + now,
   }, SEED);
-  const access = { transport: {}, sendsCredentials: false, readHeaders: () => Promise.resolve({}) };
-  const options = { access, timeout: 4, metricPrefix: null };
+  const options = { access: ANONYMOUS_ACCESS, timeout: 4, metricPrefix: null };
   const scrapers = await Promise.all(
     endpoints.map(({ endpoint }) => createScraper(platform, endpoint, options)),
   );

@@ -69,6 +69,8 @@ function listCommands(
         ["check", ...route, "main.ts", "lib", "tests", ".ci"],
         ["doc", ...route, "--lint", "main.ts"],
       ];
+    case "picture":
+      return [["run", "--quiet", ...route, "-A", ".ci/picture.ts"]];
     case "compile":
       return [[
         "compile",

@@ -295,12 +295,15 @@ Deno.test("the help lists every key and column", { ...needsProgram("tmux") }, as
   await withLive({ size }, async (screen) => {
     for (const key of ["?", "h", "F1"]) {
       await screen.press(key);
-      const rows = await screen.waitFor((lines) => lines.some((row) => row === " Keys"));
+      const rows = await screen.waitFor((lines) =>
+        lines.some((row) => row === " Keys") &&
+        lines.some((row) => /^ RUN +requests in execution/.test(row)) &&
+        lines.some((row) => /^ STALE +the last scrape failed/.test(row))
+      );
       for (const { keys, help } of BINDINGS) {
         const line = rows.find((row) => row.endsWith(` ${help}`)) ?? "";
         assertStringIncludes(line, ` ${keys.join(" ")} `);
       }
-      assert(rows.some((row) => /^ RUN +requests in execution/.test(row)));
       await screen.press(key);
       await screen.waitFor(hasTotals);
     }
