@@ -228,7 +228,9 @@ Deno.test("Space holds the picture while polling goes on; +, - and r change when
     for (let times = 0; times < 2; times++) {
       const polls = countPolls(server);
       await screen.press("r");
-      await screen.waitFor(() => countPolls(server) === polls + 1);
+      await screen.waitFor(() => countPolls(server) > polls);
+      // A key that comes while a poll is under way has what it asks for.
+      await new Promise((resolve) => setTimeout(resolve, 500));
     }
   });
 });

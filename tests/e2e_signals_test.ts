@@ -17,7 +17,7 @@ import {
 import { startVllmServer } from "./vllm_server.ts";
 
 /** How soon a program ends that has lost its terminal, in milliseconds. */
-const END_LIMIT = 2000;
+const END_LIMIT = 10_000;
 
 interface Ending {
   readonly name: string;
