@@ -278,9 +278,11 @@ export function isPrompting(rows: readonly string[]): boolean {
 /** Waits until the shell tells the exit code, and checks that its terminal is as it was. */
 export async function checkReturn(run: LiveRun, code: number): Promise<void> {
   const { screen } = run;
-  const isOver = (rows: readonly string[]) => rows.some((row) => /^status=\d+$/.test(row));
-  const rows = await screen.waitFor(isOver);
-  assertEquals(rows.filter((row) => /^status=/.test(row)), [`status=${code}`]);
+  // A prompt may stand before it, where Control-C reached the shell as well.
+  const readStatuses = (rows: readonly string[]) =>
+    rows.flatMap((row) => /^(?:\$ )?(status=\d+)$/.exec(row)?.[1] ?? []);
+  const rows = await screen.waitFor((lines) => readStatuses(lines).length > 0);
+  assertEquals(readStatuses(rows), [`status=${code}`]);
   // The stack of an internal error may have scrolled the command away.
   const isScrolled = rows.some((row) => row.includes("internal error"));
   assert(isScrolled || rows.some((row) => row.startsWith("$ ")), "the shell's own screen is back");

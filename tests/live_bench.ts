@@ -1,0 +1,179 @@
+/**
+ * What the live screen costs: a frame, the difference of two, a key.
+ *
+ * Frames are of 64 replicas at 200×50 and 8 at 120×40, watched for a minute.
+ * The last part runs the real live screen over 100 simulated endpoints that
+ * answer within 20 ms, polled every second, and measures from the moment at
+ * which a key is due to the frame that shows it. The lines at the end print bytes
+ * per tick and the histogram.
+ *
+ * @module
+ */
+
+import { ANONYMOUS_ACCESS } from "../lib/credentials.ts";
+import { runLive } from "../lib/live.ts";
+import type { Endpoint } from "../lib/model.ts";
+import { parseArguments } from "../lib/options.ts";
+import type { HttpClient, Platform } from "../lib/platform.ts";
+import { createDenoPlatform } from "../lib/platform_deno.ts";
+import { createScraper } from "../lib/scraper.ts";
+import type { Session } from "../lib/session.ts";
+import { createSimulatedServer } from "../lib/simulator.ts";
+import type { State } from "../lib/state.ts";
+import { encodeFrame, enterTerminal } from "../lib/terminal.ts";
+import { readContext, renderFrame, type ViewOptions } from "../lib/view.ts";
+import { createEndpoint, START_EPOCH, startState } from "./fixtures/expositions.ts";
+import { createChosenUi, watchServers } from "./fixtures/screens.ts";
+
+const LARGE = { columns: 200, rows: 50 };
+const MIDDLE = { columns: 120, rows: 40 };
+const VIEW: ViewOptions = { output: "auto", depth: 256, ascii: false };
+const ENGINES = [{ model: "meta-llama/Llama-3.1-8B-Instruct" }];
+
+function measureBytes(text: string): number {
+  return new TextEncoder().encode(text).length;
+}
+
+/** The state of so many replicas, and that of a poll later. */
+function watchTwice(replicas: number): readonly [State, State] {
+  const servers = Array.from({ length: replicas }, () => ENGINES);
+  return [watchServers(servers, 64), watchServers(servers, 66)];
+}
+
+const notes: string[] = [];
+
+for (const [replicas, size] of [[8, MIDDLE], [64, LARGE]] as const) {
+  const group = `${replicas} replicas at ${size.columns}x${size.rows}`;
+  const [state, next] = watchTwice(replicas);
+  const shown = renderFrame(state, size, VIEW).lines;
+  const wanted = renderFrame(next, size, VIEW).lines;
+  const whole = measureBytes(encodeFrame(null, wanted));
+  const changed = measureBytes(encodeFrame(shown, wanted));
+  notes.push(`${group}: ${whole} bytes a whole frame, ${changed} bytes a tick`);
+
+  Deno.bench(`renderFrame, ${replicas}`, { group, baseline: true }, () => {
+    renderFrame(state, size, VIEW);
+  });
+
+  Deno.bench(`readContext, ${replicas}`, { group }, () => {
+    readContext(state, size, VIEW);
+  });
+
+  Deno.bench(`encodeFrame of two ticks, ${replicas}`, { group }, () => {
+    encodeFrame(shown, wanted);
+  });
+}
+
+const ENDPOINTS = 100;
+const POLLS = 90;
+const ANSWER_MILLISECONDS = 20;
+
+/** Endpoints that answer like servers on a network: each after a while of its own. */
+function createClients(endpoints: readonly Endpoint[]): Platform["createHttpClient"] {
+  const recorded = [0, 1, 2, 3].map((seed) => {
+    const server = createSimulatedServer({
+      seed,
+      startEpoch: START_EPOCH,
+      engines: ENGINES,
+      warmUp: 60,
+    });
+    return Array.from({ length: POLLS }, (_, i) => new Uint8Array(server.expositionAt(i) ?? []));
+  });
+  const polls = new Map<string, number>();
+  const client: HttpClient = {
+    get: async ({ url }) => {
+      const index = endpoints.findIndex(({ metricsUrl }) => metricsUrl === url);
+      const poll = polls.get(url) ?? 0;
+      polls.set(url, poll + 1);
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * ANSWER_MILLISECONDS));
+      const body = new Response(recorded[index % recorded.length][poll % POLLS]).body;
+      return { status: 200, header: () => null, body };
+    },
+    close: () => {},
+  };
+  return () => Promise.resolve(client);
+}
+
+/** The live screen over many endpoints, and how to press a key and wait for its frame. */
+async function startScreen(): Promise<{ readonly pressKey: (due: number) => Promise<number> }> {
+  const endpoints = Array.from({ length: ENDPOINTS }, (_, i) => createEndpoint(8000 + i));
+  const real = createDenoPlatform();
+  let giveKey = (_bytes: Uint8Array): void => {};
+  let seeFrame = (_text: string): void => {};
+  const platform: Platform = {
+    ...real,
+    createHttpClient: createClients(endpoints),
+    onSignal: () => () => {},
+    stdio: {
+      ...real.stdio,
+      terminalSize: () => LARGE,
+      setRawInput: () => {},
+      writeStdoutSync: () => {},
+      closeStdin: () => {},
+      writeStdout: (bytes) => Promise.resolve(seeFrame(new TextDecoder().decode(bytes))),
+      readStdin: () => new Promise((resolve) => giveKey = resolve),
+    },
+  };
+  const parsed = parseArguments(["--demo", "--interval", "1"], () => undefined);
+  if (parsed.kind !== "run") throw new Error("Cannot bench: the arguments are refused");
+  const settings = { access: ANONYMOUS_ACCESS, timeout: 4, metricPrefix: null };
+  const scrapers = await Promise.all(
+    endpoints.map(async (endpoint) =>
+      [endpoint.key, await createScraper(platform, endpoint, settings)] as const
+    ),
+  );
+  const session: Session = {
+    platform,
+    options: parsed.options,
+    scrapers: new Map(scrapers),
+    busy: new Set(),
+    view: VIEW,
+    stop: new AbortController(),
+    state: { ...startState(endpoints, { ui: createChosenUi() }), interval: 1 },
+    onChange: () => {},
+    wake: () => {},
+  };
+  void runLive(session, enterTerminal(platform.stdio, { mouse: false }));
+  let line = 0;
+  return {
+    pressKey: async (due) => {
+      line = 1 - line;
+      const isShown = new RegExp(`\\x1b\\[7m [^\\x1b]*:800${line} `);
+      await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
+      await new Promise<void>((resolve) => {
+        seeFrame = (text) => isShown.test(text) ? resolve() : undefined;
+        giveKey(new TextEncoder().encode(line === 1 ? "j" : "k"));
+      });
+      return performance.now() - due;
+    },
+  };
+}
+
+const KEYS = 2000;
+
+/** Keys at random moments of a minute: how long each took, in milliseconds, in order. */
+async function measureKeys(): Promise<readonly number[]> {
+  const { pressKey } = await startScreen();
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  const spans: number[] = [];
+  for (let i = 0; i < KEYS; i++) {
+    spans.push(await pressKey(performance.now() + 5 + Math.random() * 40));
+  }
+  return spans.sort((a, b) => a - b);
+}
+
+if (import.meta.main) {
+  const spans = await measureKeys();
+  const at = (share: number): string => spans[Math.floor(share * (spans.length - 1))].toFixed(1);
+  notes.push(
+    `key to frame, ${ENDPOINTS} endpoints polled every second, ${KEYS} keys: ` +
+      `p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}, max ${at(1)} ms`,
+  );
+  for (let bound = 1; bound <= 1024; bound *= 2) {
+    const count = spans.filter((span) => span <= bound && span > bound / 2).length;
+    const below = bound === 1 ? spans.filter((span) => span <= 1).length : count;
+    if (below > 0) notes.push(`  <= ${String(bound).padStart(4)} ms  ${below}`);
+  }
+  console.log(notes.join("\n"));
+  Deno.exit(0);
+}
