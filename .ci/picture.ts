@@ -80,6 +80,8 @@ function applyStyle(look: Look, parameter: number): Look {
   if (parameter === 1) return { ...look, isBold: true };
   if (parameter === 2) return { ...look, color: DIM };
   if (parameter === 7) return { ...look, isInverse: true };
+  // Table layouts may end each style by its own code before the reset that follows.
+  if (parameter === 22 || parameter === 39) return PLAIN;
   if (color !== undefined) return { ...look, color };
   throw new Error(`Cannot draw the style "${parameter}": add it to the picture`);
 }
