@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { EpochSeconds, Seconds } from "./units.ts";
+import type { Bytes, EpochSeconds, Seconds } from "./units.ts";
 
 /** How to reach an endpoint, beyond its URL. Contains secrets: never printed, never part of the State. */
 export interface Transport {
@@ -74,6 +74,34 @@ export interface Stdio {
   readonly terminalSize: () => TerminalSize | null;
 }
 
+/** A program to start: never through a shell, with an environment of its own that holds no variable of ours. */
+export interface ProgramCall {
+  /** Its name, looked up on `PATH`. */
+  readonly name: string;
+  readonly arguments: readonly string[];
+  /** It is killed after this span. */
+  readonly timeout: Seconds;
+  /** It is killed when it prints more than this on either stream. */
+  readonly maxOutputBytes: Bytes;
+  readonly signal?: AbortSignal;
+}
+
+/** How a program ended. What it printed is not made safe. */
+export type ProgramOutcome =
+  | {
+    readonly kind: "exited";
+    readonly code: number;
+    readonly stdout: string;
+    readonly stderr: string;
+  }
+  /** There is no such program here. */
+  | { readonly kind: "missing" }
+  /** The permission to start it is not there, or the system refuses. */
+  | { readonly kind: "refused"; readonly message: string }
+  | { readonly kind: "timeout" }
+  | { readonly kind: "flooded" }
+  | { readonly kind: "aborted" };
+
 /** The signals that the program answers. */
 export type Signal =
   | "SIGINT"
@@ -115,6 +143,8 @@ export interface Platform {
   ) => Promise<boolean>;
   /** The content of a text file. @throws {Error} With the runtime's own message. */
   readonly readTextFile: (path: string) => Promise<string>;
+  /** Runs a program to its end. Every failure is a value; never rejects. */
+  readonly runProgram: (call: ProgramCall) => Promise<ProgramOutcome>;
   /** An environment variable's value, or `undefined`. */
   readonly environment: (name: string) => string | undefined;
   readonly stdio: Stdio;

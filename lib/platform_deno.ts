@@ -20,11 +20,13 @@ import type {
   HttpRequest,
   HttpResponse,
   Platform,
+  ProgramCall,
+  ProgramOutcome,
   Signal,
   Stdio,
   Transport,
 } from "./platform.ts";
-import { MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
+import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
 /** Hosts that a proxy of the environment must never stand before. */
 const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1"];
@@ -206,6 +208,78 @@ async function acceptsConnections(host: string, port: number, timeout: Seconds):
   }
 }
 
+/** All that a stream gives, as text; `null` as soon as it is more than `limit`. */
+async function readOutput(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  limit: Bytes,
+): Promise<string | null> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let length = 0;
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return text + decoder.decode();
+    length += value.length;
+    if (length > limit) return null;
+    text += decoder.decode(value, { stream: true });
+  }
+}
+
+/**
+ * Starts a program that inherits no environment: Deno asks for the permission
+ * to run anything at all where `LD_LIBRARY_PATH` is passed on, which CUDA's
+ * machines set, and words and numbers must not depend on the locale.
+ */
+function startProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
+  try {
+    return new Deno.Command(call.name, {
+      args: [...call.arguments],
+      clearEnv: true,
+      env: { LC_ALL: "C" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return { kind: "missing" };
+    return { kind: "refused", message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
+  const child = startProgram(call);
+  if ("kind" in child) return child;
+  const limit = deadline(call.timeout, call.signal);
+  const readers = [child.stdout.getReader(), child.stderr.getReader()] as const;
+  let cutShort: ProgramOutcome | null = null;
+  const end = (reason: ProgramOutcome): void => {
+    cutShort ??= reason;
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+    // What it started may live on and hold its streams open.
+    for (const reader of readers) reader.cancel().catch(() => {});
+  };
+  const abort = (): void => end({ kind: limit.expired() ? "timeout" : "aborted" });
+  if (limit.signal.aborted) abort();
+  limit.signal.addEventListener("abort", abort);
+  const read = async (reader: typeof readers[number]): Promise<string> => {
+    const text = await readOutput(reader, call.maxOutputBytes);
+    if (text === null) end({ kind: "flooded" });
+    return text ?? "";
+  };
+  const [stdout, stderr, { code }] = await Promise.all([
+    read(readers[0]),
+    read(readers[1]),
+    child.status,
+  ]);
+  limit.cancel();
+  limit.signal.removeEventListener("abort", abort);
+  return cutShort ?? { kind: "exited", code, stdout, stderr };
+}
+
 function isBrokenPipe(error: unknown): boolean {
   // Without a class of their own: a terminal that is gone ("os error 5"), and Windows' closed pipes.
   return error instanceof Deno.errors.BrokenPipe ||
@@ -325,6 +399,7 @@ export function createDenoPlatform(): Platform {
         : createFetchClient(transport),
     acceptsConnections,
     readTextFile: (path) => Deno.readTextFile(path),
+    runProgram,
     environment,
     stdio: createStdio(),
     isBrokenPipe,

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { PERMISSIONS } from "../.ci/permissions.ts";
+import type { ProgramCall, ProgramOutcome } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createTestCertificates, formatResponse, startRawServer } from "./hostile_server.ts";
 import { needsProgram } from "./programs.ts";
@@ -286,3 +287,52 @@ for (
     assertMatch(stderr, /heard boom/);
   });
 }
+
+const SHELL_CALL = { name: "sh", timeout: 10, maxOutputBytes: 100_000 };
+
+function runShell(script: string, options: Partial<ProgramCall> = {}): Promise<ProgramOutcome> {
+  return platform.runProgram({ ...SHELL_CALL, ...options, arguments: ["-c", script] });
+}
+
+Deno.test("runProgram() gives what a program printed and how it ended", async () => {
+  assertEquals(await runShell("printf 'a\\303\\274b'; printf e >&2; exit 18"), {
+    kind: "exited",
+    code: 18,
+    stdout: "aüb",
+    stderr: "e",
+  });
+  assertEquals(await platform.runProgram({ ...SHELL_CALL, name: "no-such", arguments: [] }), {
+    kind: "missing",
+  });
+});
+
+Deno.test("runProgram() passes no variable on", async () => {
+  const child = await runChild(
+    `console.log(await platform.runProgram({
+       name: "env", arguments: [], timeout: 10, maxOutputBytes: 1000 }));`,
+    { env: { LD_LIBRARY_PATH: "/cuda", TOKEN: "x" }, permissions: ["--allow-run=env"] },
+  );
+  assertEquals(child.stdout, `{ kind: "exited", code: 0, stdout: "LC_ALL=C\\n", stderr: "" }\n`);
+});
+
+Deno.test("runProgram() says so where it may not", async () => {
+  const child = await runChild(
+    `console.log((await platform.runProgram({
+       name: "env", arguments: [], timeout: 10, maxOutputBytes: 1000 })).kind);`,
+    { permissions: ["--no-prompt"] },
+  );
+  assertEquals(child.stdout, "refused\n");
+});
+
+Deno.test("runProgram() kills what hangs, floods or is given up", async () => {
+  const start = platform.monotonicSeconds();
+  // The grandchild keeps the streams open.
+  assertEquals(await runShell("sleep 60 & wait", { timeout: 0.1 }), { kind: "timeout" });
+  assertEquals(await runShell("yes"), { kind: "flooded" });
+  const controller = new AbortController();
+  const running = runShell("sleep 60", { signal: controller.signal });
+  controller.abort();
+  assertEquals(await running, { kind: "aborted" });
+  assertEquals(await runShell("sleep 60", { signal: controller.signal }), { kind: "aborted" });
+  assert(platform.monotonicSeconds() - start < 5);
+});
