@@ -124,6 +124,11 @@ export interface Platform {
   readonly operatingSystem: string;
   /** Resolves after the span, or as soon as the signal aborts. Never rejects. */
   readonly sleep: (span: Seconds, signal?: AbortSignal) => Promise<void>;
+  /**
+   * Resolves in a later turn of the event loop, for one caller a turn: keys and
+   * answers come in between pieces of work that arrive together.
+   */
+  readonly nextTurn: () => Promise<void>;
   /** A signal that aborts after the span, or when `parent` aborts. `cancel` frees its timer. */
   readonly deadline: (
     span: Seconds,

@@ -62,6 +62,13 @@ function sleep(span: Seconds, signal?: AbortSignal): Promise<void> {
   });
 }
 
+let lastTurn = Promise.resolve();
+
+function nextTurn(): Promise<void> {
+  lastTurn = lastTurn.then(() => sleep(0));
+  return lastTurn;
+}
+
 function deadline(span: Seconds, parent?: AbortSignal): ReturnType<Platform["deadline"]> {
   const controller = new AbortController();
   let expired = false;
@@ -391,6 +398,7 @@ export function createDenoPlatform(): Platform {
     utcOffset: () => -new Date().getTimezoneOffset() * SECONDS_PER_MINUTE,
     operatingSystem: Deno.build.os,
     sleep,
+    nextTurn,
     deadline,
     // A mistake in a certificate is to reject, not to throw at once.
     createHttpClient: async (transport) =>

@@ -282,6 +282,8 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
     : received;
   attempt.phase = null;
   if (!isWhole) throw new ProblemError(describeTooLarge(shown, MAX_BODY_BYTES));
+  // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
+  await platform.nextTurn();
   const exposition = readExposition(attempt, response, bytes);
   return {
     endpointKey: endpoint.key,

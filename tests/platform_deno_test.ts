@@ -58,6 +58,19 @@ Deno.test("sleep() ends when the signal aborts, at once if it has", async () => 
   assert(platform.monotonicSeconds() - start < 1);
 });
 
+Deno.test("nextTurn() lets one caller go on in each turn, in their order", async () => {
+  const order: string[] = [];
+  const work = async (name: string): Promise<void> => {
+    await platform.nextTurn();
+    order.push(name);
+    // What another turn brings comes before the next caller.
+    setTimeout(() => order.push(`after ${name}`), 0);
+  };
+  await Promise.all([work("a"), work("b")]);
+  await platform.sleep(0.02);
+  assertEquals(order, ["a", "after a", "b", "after b"]);
+});
+
 Deno.test("deadline() aborts after its span", async () => {
   const limit = platform.deadline(0.02);
   assertEquals([limit.signal.aborted, limit.expired()], [false, false]);
