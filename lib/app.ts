@@ -54,6 +54,9 @@ const FALLBACK_URL = "http://localhost:8000";
 /** After a signal, what is under way has so long to end: a pipe that nobody reads would keep us for ever. */
 const EXIT_GRACE: Seconds = 1;
 
+/** How long a terminal may take for the frame that it is being given, once we want to be gone. */
+const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
+
 /** What is watched, and what there is to say about how it was found. */
 interface Targets {
   readonly platform: Platform;
@@ -205,6 +208,7 @@ function createSession(
     output: options.output === "json" ? "auto" : options.output,
     depth: chooseColorDepth(stdio.stdoutIsTerminal, environment, { noColor: options.noColor }),
     ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
+    hasKeyLine: !options.noKeyLine,
   };
   const stop = new AbortController();
   const doNothing = (): void => {};
@@ -283,12 +287,14 @@ async function runSession(session: Session): Promise<number> {
   let signalCode: number | null = null;
   const stopListening = SIGNAL_CODES.map(([signal, code]) =>
     platform.onSignal(signal, () => {
-      const exitNow = (): void => {
-        terminal?.leave();
-        platform.exit(code);
+      const exitNow = async (): Promise<never> => {
+        // A terminal that nobody reads takes nothing: it is not waited for.
+        await Promise.race([terminal?.finish(), platform.sleep(STUCK_OUTPUT_LIMIT)]);
+        terminal?.abandon();
+        return platform.exit(code);
       };
       // The second time there is no waiting for what is under way.
-      if (signalCode !== null) exitNow();
+      if (signalCode !== null) void exitNow();
       signalCode = code;
       stop.abort();
       void platform.sleep(EXIT_GRACE).then(exitNow);

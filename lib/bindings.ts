@@ -64,7 +64,7 @@ export const BINDINGS: readonly Binding[] = [
     command: "filter",
     keys: ["/", "\\", "F3", "F4"],
     label: "Filter",
-    help: "filter by name, model, address or state; | means or",
+    help: "filter by text or figure: kv>80%, waiting>0; | or, & and",
   },
   {
     command: "sort_next",
@@ -76,8 +76,12 @@ export const BINDINGS: readonly Binding[] = [
   { command: "invert_sort", keys: ["I"], help: "turn the order round" },
   { command: "pause", keys: ["Space"], label: "Pause", help: "hold the picture; polling goes on" },
   { command: "group", keys: ["g"], label: "Group", help: "group replicas by model" },
-  { command: "fold", keys: ["Left"], help: "fold the selected group" },
-  { command: "unfold", keys: ["Right"], help: "unfold the selected group" },
+  {
+    command: "fold",
+    keys: ["Left"],
+    help: "fold the selected group; in details, the replica before",
+  },
+  { command: "unfold", keys: ["Right"], help: "unfold the selected group; in details, the next" },
   { command: "columns", keys: ["c", "F2"], label: "Columns", help: "choose and move columns" },
   { command: "next_theme", keys: ["t"], label: "Theme", help: "the next theme" },
   { command: "toggle_detail", keys: ["d"], help: "table or detail" },

@@ -177,7 +177,7 @@ function renderLatency(subject: Subject): string[] {
 function renderTrend({ row, paint }: Subject): string[] {
   if (row.trend.length < 2) return [];
   const trends = TREND_KEYS.map((key) => [key, readTrend(row.trend, key)] as const);
-  const lines = renderTrends(trends, TREND_POINTS / 2, paint);
+  const lines = renderTrends(trends, { width: TREND_POINTS / 2, height: 1 }, paint);
   return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 

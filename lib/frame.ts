@@ -55,6 +55,8 @@ export interface Frame {
   /** From the top; styled; no line wider than the screen it was made for. */
   readonly lines: readonly string[];
   readonly targets: readonly ClickTarget[];
+  /** The row of the selected line, from 0; `null` where none is shown. */
+  readonly cursorRow: number | null;
 }
 
 /** SGR parameters by meaning (ECMA-48, 8.3.117); none for text as it is. */

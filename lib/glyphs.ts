@@ -83,22 +83,45 @@ export function convertToAscii(line: string): string {
 }
 
 /**
- * The newest `width` values as a sparkline over 0, blanks for gaps, newest on
- * the right. The highest value shown has the highest level.
+ * The newest `width` values as columns over 0, in `height` lines from the top,
+ * blanks for gaps, newest on the right. The highest value shown has the highest
+ * level, and every value that is no gap has some.
+ *
+ * @example
+ * ```ts
+ * import { drawChart } from "./glyphs.ts";
+ * drawChart([0, 1, null, 2], { width: 4, height: 2 }); // [" ▁ █", "▁█ █"]
+ * ```
+ */
+export function drawChart(
+  values: readonly (number | null)[],
+  { width, height }: { readonly width: number; readonly height: number },
+): string[] {
+  const shown = values.slice(-width);
+  const highest = Math.max(0, ...shown.map((value) => value ?? 0));
+  const steps = height * LEVELS.length - 1;
+  const levels = shown.map((value) => {
+    if (value === null) return 0;
+    return 1 + (highest === 0 ? 0 : Math.max(0, Math.round((value / highest) * steps)));
+  });
+  return Array.from({ length: height }, (_, line) => {
+    const below = (height - 1 - line) * LEVELS.length;
+    const cells = levels.map((level) =>
+      level <= below ? " " : LEVELS[Math.min(level - below, LEVELS.length) - 1]
+    );
+    return cells.join("").padStart(width);
+  });
+}
+
+/**
+ * The newest `width` values as a sparkline: a chart of one line.
  *
  * @example
  * ```ts
  * import { drawSparkline } from "./glyphs.ts";
- * drawSparkline([0, 1, null, 2], 4); // "▁▄ █"
+ * drawSparkline([0, 1, null, 2], 4); // "▁▅ █"
  * ```
  */
 export function drawSparkline(values: readonly (number | null)[], width: number): string {
-  const shown = values.slice(-width);
-  const highest = Math.max(0, ...shown.map((value) => value ?? 0));
-  const line = shown.map((value) => {
-    if (value === null) return " ";
-    const level = highest === 0 ? 0 : Math.round((value / highest) * (LEVELS.length - 1));
-    return LEVELS[Math.max(0, level)];
-  });
-  return line.join("").padStart(width);
+  return drawChart(values, { width, height: 1 })[0];
 }

@@ -12,6 +12,7 @@
 import { COLUMNS, describeGroup, describeRow, type TableLine } from "./columns.ts";
 import { type ModelGroup, type Overview, type Row, shortenModelName } from "./overview.ts";
 import type { Ui } from "./ui.ts";
+import { MILLISECONDS_PER_SECOND } from "./units.ts";
 
 /** One line of the table that can be selected. */
 export type ListLine =
@@ -24,19 +25,66 @@ export type ListLine =
     readonly cells: TableLine;
   };
 
-/** Whether a filter, a case-insensitive text with `|` for or, is in any of the texts. */
-export function matchesFilter(filter: string, texts: readonly string[]): boolean {
-  const wanted = filter.toLowerCase().split("|").map((part) => part.trim())
-    .filter((part) => part !== "");
-  if (wanted.length === 0) return true;
+/** What a filter looks at in a line. */
+export interface FilterSubject {
+  readonly texts: readonly string[];
+  readonly cells: TableLine;
+}
+
+const COMPARISON = /^([a-z0-9_]+)\s*(>=|<=|>|<|=)\s*(\d*\.?\d+)\s*(%|ms|s|k|m|)$/;
+
+/** What a number is multiplied by to be in base units. */
+const SUFFIX_FACTORS: Readonly<Record<string, number>> = {
+  "": 1,
+  "%": 0.01,
+  ms: 1 / MILLISECONDS_PER_SECOND,
+  s: 1,
+  k: 1e3,
+  m: 1e6,
+};
+
+const COMPARE: Readonly<Record<string, (a: number, b: number) => boolean>> = {
+  ">": (a, b) => a > b,
+  "<": (a, b) => a < b,
+  ">=": (a, b) => a >= b,
+  "<=": (a, b) => a <= b,
+  "=": (a, b) => a === b,
+};
+
+/** What `kv>80%` says of the line, by the columns' names; `null` for what is no comparison of a figure. */
+function compareFigure(term: string, cells: TableLine): boolean | null {
+  const match = COMPARISON.exec(term);
+  const column = COLUMNS.find(({ id, align }) => id === match?.[1] && align === "right");
+  if (match === null || column === undefined) return null;
+  const [, , operator, number, suffix] = match;
+  const value = column.readSortValue(cells);
+  return typeof value === "number" &&
+    COMPARE[operator](value, Number(number) * SUFFIX_FACTORS[suffix]);
+}
+
+/**
+ * Whether a filter lets the line pass: text that is in any of its texts, or a
+ * comparison of a figure, such as `kv>80%`, `ttft_p95>500ms`, `waiting>0`. Without
+ * case; `&` means and, `|` means or. No figure is neither above nor below.
+ */
+export function matchesFilter(filter: string, { texts, cells }: FilterSubject): boolean {
   const all = texts.map((text) => text.toLowerCase());
-  return wanted.some((part) => all.some((text) => text.includes(part)));
+  const split = (text: string, separator: string): string[] =>
+    text.split(separator).map((part) => part.trim()).filter((part) => part !== "");
+  const alternatives = split(filter.toLowerCase(), "|");
+  return alternatives.length === 0 ||
+    alternatives.some((alternative) =>
+      split(alternative, "&").every((term) =>
+        compareFigure(term, cells) ?? all.some((text) => text.includes(term))
+      )
+    );
 }
 
 function isWanted(row: Row, filter: string): boolean {
   const { endpoint } = row.state;
   const model = row.replica?.sample.modelName ?? "";
-  return matchesFilter(filter, [row.name, model, endpoint.key, row.status]);
+  const texts = [row.name, model, endpoint.key, row.status];
+  return matchesFilter(filter, { texts, cells: describeRow(row) });
 }
 
 /** Negative where `a` comes before `b`. Texts by their numbers too: `e2` before `e10`. */

@@ -23,7 +23,7 @@ import {
   type TerminalEvent,
 } from "./keys.ts";
 import { dispatch, pollForever, readClock, type Session } from "./session.ts";
-import type { Terminal } from "./terminal.ts";
+import { SYNCHRONIZED_MODE, type Terminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
 import type { UiContext } from "./ui.ts";
 import type { Seconds } from "./units.ts";
@@ -138,7 +138,10 @@ function handleMouse(screen: Screen, event: MouseActionEvent): void {
 function handleEvent(screen: Screen, event: TerminalEvent): void {
   const { isTyping } = screen.session.state.ui;
   if (event.kind === "mouse") handleMouse(screen, event);
-  else if (event.kind === "paste" && isTyping) {
+  // 1 and 2: the mode is known, and on or off; 0 and 4: it cannot be had.
+  else if (event.kind === "reply" && event.mode === SYNCHRONIZED_MODE) {
+    screen.terminal.setSynchronized(event.value === 1 || event.value === 2);
+  } else if (event.kind === "paste" && isTyping) {
     const edit = { kind: "insert", text: sanitizeText(event.text) } as const;
     dispatch(screen.session, { kind: "filter", edit });
   } else if (event.kind === "key") {
@@ -175,7 +178,8 @@ function watchJobControl(screen: Screen): readonly (() => void)[] {
   const { session: { platform, stop }, terminal } = screen;
   const goOn = (): void => {
     terminal.resume();
-    screen.session.onChange();
+    // Hours may have passed: their average is no rate of now.
+    dispatch(screen.session, { kind: "resumed" });
   };
   const stopForAWhile = async (): Promise<void> => {
     await terminal.suspend();

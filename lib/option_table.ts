@@ -162,6 +162,12 @@ const ROWS = [
   },
   { name: "no-color", value: null, group: "Output", help: "bold and inverse alone" },
   { name: "ascii", value: null, group: "Output", help: "draw with ASCII alone" },
+  {
+    name: "no-key-line",
+    value: null,
+    group: "Output",
+    help: "do not show the keys in the last line",
+  },
   { name: "no-mouse", value: null, group: "Output", help: "leave the mouse to the terminal" },
   {
     name: "token-file",

@@ -66,6 +66,7 @@ export interface Options {
   readonly noColor: boolean;
   /** Draw with ASCII alone, whatever the locale says. */
   readonly ascii: boolean;
+  readonly noKeyLine: boolean;
   readonly noMouse: boolean;
   readonly filter: string;
   /** `COLUMN`, `COLUMN:asc` or `COLUMN:desc` as typed; empty for the order given. */
@@ -281,6 +282,7 @@ export function parseArguments(
     theme: readTheme(input),
     noColor: input.given.has("no-color"),
     ascii: input.given.has("ascii"),
+    noKeyLine: input.given.has("no-key-line"),
     noMouse: input.given.has("no-mouse"),
     filter: findSetting(input, "filter").text,
     sort: findSetting(input, "sort").text,

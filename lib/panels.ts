@@ -2,8 +2,8 @@
  * The panels below the table: more about all replicas, as far as there is room.
  *
  * Layer 4, pure. Latency of all, trends of all, what became of requests. Each
- * panel is a title and lines; `view` decides which are shown, and whether side
- * by side or one on the whole screen.
+ * panel says how many lines it needs, and draws itself into those it is given;
+ * `panel_layout` decides which are shown, and where.
  *
  * @module
  */
@@ -19,20 +19,40 @@ import {
   formatReading,
 } from "./format.ts";
 import type { Paint } from "./frame.ts";
-import { drawSparkline } from "./glyphs.ts";
+import { drawChart, drawSparkline } from "./glyphs.ts";
 import { LATENCY_KEYS, type LatencyKey } from "./model.ts";
 import type { Overview } from "./overview.ts";
 import { isPresent } from "./reading.ts";
+import { measureWidth } from "./text.ts";
 import { sumTrends, TREND_POINTS, type TrendKey } from "./trends.ts";
 import type { PanelId } from "./ui.ts";
+
+/** What a panel is given: cells across, and lines without its title. */
+export interface PanelSpace {
+  readonly width: number;
+  readonly lines: number;
+}
 
 /** A panel's content. */
 export interface Panel {
   readonly id: PanelId;
   readonly title: string;
-  readonly lines: readonly string[];
+  /** Lines without which it is not shown in full. */
+  readonly minLines: number;
+  /** Lines beyond which more are of no use to it. */
+  readonly maxLines: number;
+  /** Draws itself into at least `minLines` lines; wider than the space it is cut. */
+  readonly draw: (space: PanelSpace) => readonly string[];
   /** What stands in its place where there is room for one line. */
   readonly summary: string;
+}
+
+/** A panel whose lines do not depend on its space. */
+function createFixedPanel(
+  panel: Pick<Panel, "id" | "title" | "summary"> & { readonly lines: readonly string[] },
+): Panel {
+  const { lines, ...rest } = panel;
+  return { ...rest, minLines: lines.length, maxLines: lines.length, draw: () => lines };
 }
 
 /** How latencies are called. */
@@ -73,12 +93,12 @@ function createLatencyPanel(overview: Overview): Panel {
   const p95 = LATENCY_KEYS.map((key) =>
     `${LATENCY_TITLES[key]} ${formatReading(lastMinute.latency[key].p95, formatQuantile)}`
   );
-  return {
+  return createFixedPanel({
     id: "latency",
     title: "LATENCY of all",
     lines: layOut([heading, ...rows], "right"),
     summary: `P95@1m  ${p95.join("  ")}`,
-  };
+  });
 }
 
 /** How a trend is called, and how its values read. */
@@ -109,29 +129,59 @@ function summarize(values: readonly (number | null)[], format: (value: number) =
   return `min ${format(Math.min(...known))}  max ${format(Math.max(...known))}  now ${now}`;
 }
 
-/** One line for each of the trends: title, sparkline of `width` cells, extremes. */
+type NamedTrend = readonly [TrendKey, readonly (number | null)[]];
+
+/**
+ * Each of the trends as a chart: title, `size`, and the extremes of what is
+ * drawn. Charts of several lines are parted by a blank one.
+ */
 export function renderTrends(
-  trends: readonly (readonly [TrendKey, readonly (number | null)[]])[],
-  width: number,
+  trends: readonly NamedTrend[],
+  size: { readonly width: number; readonly height: number },
   paint: Paint,
 ): string[] {
-  return layOut(
-    trends.map(([key, values]) => {
-      const [title, format] = TREND_TITLES[key];
-      return [title, paint(drawSparkline(values, width), "ok"), summarize(values, format)];
-    }),
-    "left",
-  );
+  const rows = trends.flatMap(([key, values], place) => {
+    const [title, format] = TREND_TITLES[key];
+    const chart = drawChart(values, size).map((line) => ["", paint(line, "ok"), ""]);
+    // The figures stand on the floor of their chart.
+    chart[size.height - 1][0] = title;
+    chart[size.height - 1][2] = summarize(values.slice(-size.width), format);
+    return place === 0 || size.height === 1 ? chart : [["", "", ""], ...chart];
+  });
+  return layOut(rows, "left");
 }
 
-function createTrendPanel(overview: Overview, paint: Paint, width: number): Panel {
+/** Cells of a chart at the least, and lines of one at the most. */
+const MIN_CHART_WIDTH = 10;
+const MAX_CHART_HEIGHT = 6;
+
+/** Cells beside a chart: its title, and the blanks before, behind and after its extremes. */
+const BESIDE_CHART = 18;
+
+/** The charts of the trends, as large as the space allows. */
+function fillWithTrends(trends: readonly NamedTrend[], space: PanelSpace, paint: Paint): string[] {
+  const perChart = Math.floor((space.lines + 1) / trends.length);
+  const extremes = trends.map(([key, values]) =>
+    measureWidth(summarize(values, TREND_TITLES[key][1]))
+  );
+  const room = space.width - BESIDE_CHART - Math.max(...extremes);
+  return renderTrends(trends, {
+    width: Math.max(MIN_CHART_WIDTH, Math.min(TREND_POINTS, room)),
+    // One line of several parts a chart from the next.
+    height: Math.min(MAX_CHART_HEIGHT, perChart > 2 ? perChart - 1 : 1),
+  }, paint);
+}
+
+function createTrendPanel(overview: Overview, paint: Paint): Panel {
   const all = overview.rows.map(({ trend }) => trend);
   const trends = SUMMABLE_TRENDS.map((key) => [key, sumTrends(all, key)] as const);
-  const running = drawSparkline(sumTrends(all, "running"), width);
+  const running = drawSparkline(sumTrends(all, "running"), TREND_POINTS / 2);
   return {
     id: "trend",
-    title: `TREND of all, last ${TREND_POINTS} polls`,
-    lines: renderTrends(trends, width, paint),
+    title: "TREND of all",
+    minLines: trends.length,
+    maxLines: trends.length * (MAX_CHART_HEIGHT + 1) - 1,
+    draw: (space) => fillWithTrends(trends, space, paint),
     summary: `running  ${running.trim() === "" ? DASH : paint(running, "ok")}`,
   };
 }
@@ -144,27 +194,19 @@ function createRequestsPanel(overview: Overview): Panel {
     formatCount(count),
     isPresent(total) && total.value > 0 ? formatPercent(count / total.value) : DASH,
   ]);
-  return {
+  return createFixedPanel({
     id: "requests",
     title: "REQUESTS finished since start",
     lines: rows.length === 0 ? [DASH] : layOut(rows, "right"),
     summary: rows.map(([reason, count]) => `${reason} ${count}`).join("  ") || DASH,
-  };
+  });
 }
 
-/** Cells of a sparkline in a panel, and on the whole screen. */
-const NARROW_TREND = 30;
-
 /** All panels, in the order of their importance. */
-export function createPanels(
-  overview: Overview,
-  paint: Paint,
-  isZoomed: boolean,
-): readonly Panel[] {
-  const trendWidth = isZoomed ? TREND_POINTS : NARROW_TREND;
+export function createPanels(overview: Overview, paint: Paint): readonly Panel[] {
   return [
     createLatencyPanel(overview),
-    createTrendPanel(overview, paint, trendWidth),
+    createTrendPanel(overview, paint),
     createRequestsPanel(overview),
   ];
 }

@@ -98,6 +98,8 @@ interface Attempt {
   readonly metricPrefix: string | null;
   readonly signal: AbortSignal;
   readonly startedAt: Seconds;
+  /** Ends the limit of time: all has arrived, and what follows is this program's part. */
+  readonly stopTimer: () => void;
   /** The URL being asked. */
   url: string;
   /** What is being waited for; `null` when all has arrived. */
@@ -281,6 +283,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
     ? await readStream(inflate(received.bytes), MAX_BODY_BYTES)
     : received;
   attempt.phase = null;
+  attempt.stopTimer();
   if (!isWhole) throw new ProblemError(describeTooLarge(shown, MAX_BODY_BYTES));
   // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
   await platform.nextTurn();
@@ -364,6 +367,7 @@ export async function createScraper(
       metricPrefix,
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),
+      stopTimer: limit.cancel,
       url: lastUrl,
       phase: "credentials",
       bytes: 0,

@@ -74,6 +74,8 @@ export type Message =
   | { readonly kind: "asked"; readonly endpointKey: string; readonly at: Seconds }
   | { readonly kind: "scraped"; readonly scrape: Scrape }
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
+  /** The program goes on after it was stopped. */
+  | { readonly kind: "resumed" }
   | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds }
   | { readonly kind: "command"; readonly command: Command; readonly context: UiContext }
   | { readonly kind: "filter"; readonly edit: FilterEdit }
@@ -82,6 +84,9 @@ export type Message =
 
 /** The intervals that keys step through. */
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
+
+/** By how much two clocks may part between two scrapes before one of them cannot have measured the span. */
+const CLOCK_TOLERANCE: Seconds = 2;
 
 /** The engine's identity within its endpoint. */
 export function identifyEngine({ modelName, engine }: EngineSample): string {
@@ -110,7 +115,26 @@ export function createState(
   };
 }
 
-function acceptScrape(known: EndpointState, scrape: Scrape): EndpointState {
+function addGaps(trends: EndpointState["trends"]): EndpointState["trends"] {
+  return new Map([...trends].map(([key, trend]) => [key, appendGap(trend)]));
+}
+
+/** The endpoint without its samples: windows begin anew, and trends have a gap. */
+function forgetSamples(known: EndpointState): EndpointState {
+  const { restartCount } = known.history;
+  return { ...known, history: { ...startHistory(), restartCount }, trends: addGaps(known.trends) };
+}
+
+/** Whether the machine slept in between, or its clock was set: the monotonic clock may not have counted that. */
+function hasClockJumped(later: Scrape, earlier: Scrape | null): boolean {
+  if (earlier === null) return false;
+  const monotonic = later.receivedAt - earlier.receivedAt;
+  const wall = later.receivedAtEpoch - earlier.receivedAtEpoch;
+  return Math.abs(wall - monotonic) > CLOCK_TOLERANCE;
+}
+
+function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
+  const known = hasClockJumped(scrape, before.scrape) ? forgetSamples(before) : before;
   const history = appendSample(known.history, {
     at: scrape.receivedAt,
     engines: scrape.engines,
@@ -126,8 +150,7 @@ function acceptScrape(known: EndpointState, scrape: Scrape): EndpointState {
 }
 
 function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
-  const trends = new Map([...known.trends].map(([key, trend]) => [key, appendGap(trend)]));
-  return { ...known, askedAt: null, failure, trends };
+  return { ...known, askedAt: null, failure, trends: addGaps(known.trends) };
 }
 
 function updateEndpoint(
@@ -183,6 +206,8 @@ export function update(state: State, message: Message): State {
         message.failure.endpointKey,
         (known) => acceptFailure(known, message.failure),
       );
+    case "resumed":
+      return { ...state, endpoints: state.endpoints.map(forgetSamples) };
     case "clock":
       return { ...state, now: message.now, nowEpoch: message.nowEpoch };
     case "command":

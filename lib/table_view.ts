@@ -21,7 +21,7 @@ import {
 import { type ClickTarget, type Paint, repaintLine } from "./frame.ts";
 import type { ListLine } from "./listing.ts";
 import { type Overview, shortenModelName } from "./overview.ts";
-import { cutText, measureWidth, padText } from "./text.ts";
+import { cutText, cutTextStart, measureWidth } from "./text.ts";
 import { findSelected, type Ui } from "./ui.ts";
 
 /** Blanks between columns. */
@@ -32,9 +32,9 @@ const MARK = "▌";
 const NO_MARK = " ";
 
 /** The name is never cut to less than this. */
-const MIN_NAME_WIDTH = 12;
+const MIN_NAME_WIDTH = 8;
 
-/** What follows the heading of the column by which rows are sorted. */
+/** What stands beside the heading of the column by which rows are sorted, in the gap if need be. */
 const ASCENDING = "▴";
 const DESCENDING = "▾";
 
@@ -47,11 +47,6 @@ function describeTotals(overview: Overview, hasGroupTotals: boolean): TableLine[
   return [...groups, describeGroup(overview.total, "ALL")];
 }
 
-function titleOf(column: Column, ui: Ui): string {
-  if (ui.sort?.columnId !== column.id) return column.title;
-  return column.title + (ui.sort.isDescending ? DESCENDING : ASCENDING);
-}
-
 /** The columns that the user wants, in the user's order. */
 function listWanted(ui: Ui): readonly Column[] {
   const wanted = ui.columnIds.length === 0
@@ -60,20 +55,18 @@ function listWanted(ui: Ui): readonly Column[] {
   return wanted.filter(({ id }) => !ui.hiddenColumnIds.has(id));
 }
 
-/** A column with its heading and cells, formatted once. */
+/** A column with its cells, formatted once. */
 interface Strip {
   readonly column: Column;
-  readonly title: string;
   /** One for each line. */
   readonly cells: readonly Cell[];
   readonly width: number;
 }
 
-function createStrip(column: Column, lines: readonly TableLine[], ui: Ui): Strip {
-  const title = titleOf(column, ui);
+function createStrip(column: Column, lines: readonly TableLine[]): Strip {
   const cells = lines.map((line) => column.readCell(line));
-  const widths = cells.map(({ text }) => measureWidth(text));
-  return { column, title, cells, width: Math.max(column.minWidth, measureWidth(title), ...widths) };
+  const widths = [column.title, ...cells.map(({ text }) => text)].map(measureWidth);
+  return { column, cells, width: Math.max(column.minWidth, ...widths) };
 }
 
 /** The columns that have something to say and fit into `width` cells; the name's is cut if it must be. */
@@ -82,10 +75,10 @@ export function chooseColumns(
   width: number,
   ui: Ui,
 ): readonly Strip[] {
-  const wanted = listWanted(ui).map((column) => createStrip(column, lines, ui))
+  const wanted = listWanted(ui).map((column) => createStrip(column, lines))
     .filter(({ column, cells }) => hasContent(column, cells));
   // Where the user has hidden all that has content, names are better than nothing.
-  const strips = wanted.length > 0 ? wanted : [createStrip(COLUMNS[0], lines, ui)];
+  const strips = wanted.length > 0 ? wanted : [createStrip(COLUMNS[0], lines)];
   const total = (): number =>
     strips.reduce((sum, strip) => sum + strip.width + GAP, NO_MARK.length - GAP);
   const nameWidth = strips.find(({ column }) => column.id === "replica")?.width ?? 0;
@@ -128,6 +121,8 @@ export interface TableOptions {
 export interface DrawnTable {
   readonly lines: readonly string[];
   readonly targets: readonly ClickTarget[];
+  /** The row of the selected line; `null` where none is shown as selected. */
+  readonly cursorRow: number | null;
 }
 
 /** The lines in sight, and the index of the first of them. The selected line is always in sight. */
@@ -144,26 +139,42 @@ function cutToSight(
   return { shown: lines.slice(top, top + room), top };
 }
 
-/** The cells of the table, painted: heading, then a row for each line. */
+/** The heading. The sign of the sorted column stands where it moves nothing. */
+function drawHeading(strips: readonly Strip[], ui: Ui, paint: Paint): string {
+  let line = NO_MARK;
+  let used = NO_MARK.length;
+  let fromColumn = used;
+  for (const { column: { id, title, align }, width } of strips) {
+    const isSorted = ui.sort?.columnId === id;
+    const sign = !isSorted ? "" : ui.sort.isDescending ? DESCENDING : ASCENDING;
+    const label = align === "left" ? title + sign : sign + title;
+    const start = align === "left" ? fromColumn : fromColumn + width - measureWidth(label);
+    line += " ".repeat(start - used) + paint(label, "heading");
+    used = start + measureWidth(label);
+    fromColumn += width + GAP;
+  }
+  return line;
+}
+
+/** The cells of a column are cut at their ends, names at their front. */
+function fitCell({ column, width }: Strip, text: string): string {
+  return column.id === "replica" ? cutTextStart(text, width) : cutText(text, width);
+}
+
+/** The cells of the table, painted: a row for each line. */
 function paintCells(
   strips: readonly Strip[],
   lines: readonly TableLine[],
   paint: Paint,
 ): string[][] {
-  const heading = strips.map(({ column, title, width }, index) => {
-    // The library aligns columns but not headings: those are padded here.
-    const shown = column.align === "left" ? title : padText(title, width, "right");
-    return (index === 0 ? NO_MARK : "") + paint(shown, "heading");
-  });
-  const rows = lines.map((line, row) =>
-    strips.map(({ column, cells, width }, index) => {
-      const { text, meaning } = cells[row];
-      const isOld = line.status === "STALE" && column.id !== "state";
+  return lines.map((line, row) =>
+    strips.map((strip, index) => {
+      const { text, meaning } = strip.cells[row];
+      const isOld = line.status === "STALE" && strip.column.id !== "state";
       const mark = index > 0 ? "" : needsLook(line) ? paint(MARK, "alert") : NO_MARK;
-      return mark + paint(cutText(text, width), isOld ? "dim" : meaning);
+      return mark + paint(fitCell(strip, text), isOld ? "dim" : meaning);
     })
   );
-  return [heading, ...rows];
 }
 
 /** Where the headings stand, so that a click on one sorts by it. */
@@ -196,14 +207,15 @@ export function renderTable(
     .columns(strips.map(({ column, width }) => ({ align: column.align, minWidth: width })))
     .padding(GAP)
     .border(false);
-  const laidOut = table.toString().split("\n").map((line) => line.trimEnd());
+  const laidOut = [
+    drawHeading(strips, ui, paint),
+    ...table.toString().split("\n").map((line) => line.trimEnd()),
+  ];
   const selected = isLive ? findSelected(ui, lines.map(({ key }) => key)) - top : -1;
-  if (selected >= 0 && selected < shown.length) {
-    laidOut[1 + selected] = repaintLine(
-      laidOut[1 + selected],
-      width,
-      (text) => paint(text, "selected"),
-    );
+  const cursorRow = selected >= 0 && selected < shown.length ? 1 + selected : null;
+  if (cursorRow !== null) {
+    const line = laidOut[cursorRow];
+    laidOut[cursorRow] = repaintLine(line, width, (text) => paint(text, "selected"));
   }
   const hidden = lines.length - shown.length;
   if (hidden > 0 && options.hasNote) {
@@ -216,5 +228,6 @@ export function renderTable(
     toColumn: width,
     action: { kind: "line", key },
   }));
-  return { lines: laidOut, targets: [...listHeadingTargets(strips), ...lineTargets] };
+  const targets = [...listHeadingTargets(strips), ...lineTargets];
+  return { lines: laidOut, targets, cursorRow };
 }

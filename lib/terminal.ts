@@ -4,7 +4,7 @@
  * Layer 5, effects: writes to standard output and sets the input mode. Enters
  * the alternate screen once and leaves it exactly once, whatever the way out.
  * Only lines that changed are written, all in one write, inside a synchronised
- * update (`CSI ? 2026`), which terminals that do not know it ignore. Sequences
+ * update (`CSI ? 2026`) where the terminal says that it knows them. Sequences
  * for the cursor are those of `@cliffy/ansi`; modes have no function there and
  * stand here. Nothing else in the program knows that a terminal exists.
  *
@@ -25,6 +25,10 @@ const ALTERNATE_SCREEN_ON = "\x1b[?1049h";
 const ALTERNATE_SCREEN_OFF = "\x1b[?1049l";
 const AUTOWRAP_OFF = "\x1b[?7l";
 const AUTOWRAP_ON = "\x1b[?7h";
+/** The mode of synchronised updates: what is drawn in it appears at once. */
+export const SYNCHRONIZED_MODE = 2026;
+// DECRQM: the answer comes with the keys.
+const ASK_SYNCHRONIZED = `\x1b[?${SYNCHRONIZED_MODE}$p`;
 const SYNCHRONIZED_ON = "\x1b[?2026h";
 const SYNCHRONIZED_OFF = "\x1b[?2026l";
 const STYLE_RESET = "\x1b[0m";
@@ -39,6 +43,8 @@ const MOUSE_OFF = "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l";
 export interface Terminal {
   /** Shows the frame. Skipped while the one before is still being written: a slow terminal gets fewer frames. */
   readonly draw: (frame: Frame, size: TerminalSize) => Promise<void>;
+  /** Says what the terminal answered of synchronised updates. Before, frames are written without. */
+  readonly setSynchronized: (isKnown: boolean) => void;
   /** Forgets what is shown: the next frame is drawn whole. */
   readonly forget: () => void;
   /** Gives the terminal back for a while, for a program that is stopped, once the frame that is being written is out. */
@@ -49,6 +55,8 @@ export interface Terminal {
   readonly finish: () => Promise<void>;
   /** Gives it back at once, for ends that cannot wait: a frame that is being written may follow. Does nothing the second time. */
   readonly leave: () => void;
+  /** Puts the input mode back and writes nothing: for a terminal that takes nothing any more. */
+  readonly abandon: () => void;
 }
 
 /** What must be written to turn the shown lines into the wanted ones. Nothing when they are the same. */
@@ -59,7 +67,32 @@ export function encodeFrame(shown: readonly string[] | null, wanted: readonly st
     // Erased first: after a full line the cursor stands on its last cell, which would go too.
     changes += cursorTo(1, index + 1) + eraseLineEnd + line + STYLE_RESET;
   });
-  return changes === "" ? "" : SYNCHRONIZED_ON + changes + SYNCHRONIZED_OFF;
+  return changes;
+}
+
+function takeOver(stdio: Stdio, options: { readonly mouse: boolean }): void {
+  stdio.setRawInput(true);
+  const modes = ALTERNATE_SCREEN_ON + AUTOWRAP_OFF + cursorHide + PASTE_ON;
+  const mouse = options.mouse ? MOUSE_ON : "";
+  stdio.writeStdoutSync(new TextEncoder().encode(modes + mouse + ASK_SYNCHRONIZED));
+}
+
+/** Makes the terminal anybody's again, whatever was on. */
+function giveBack(stdio: Stdio): void {
+  const restored = SYNCHRONIZED_OFF + MOUSE_OFF + PASTE_OFF + STYLE_RESET + AUTOWRAP_ON +
+    cursorShow + ALTERNATE_SCREEN_OFF;
+  stdio.writeStdoutSync(new TextEncoder().encode(restored));
+  stdio.setRawInput(false);
+}
+
+/** An update with its end: the cursor, which nobody sees, on the selected line, where screen readers look for it. */
+function wrapChanges(
+  changes: string,
+  options: { readonly cursorRow: number | null; readonly isSynchronized: boolean },
+): string {
+  const { cursorRow, isSynchronized } = options;
+  const cursor = cursorRow === null ? "" : cursorTo(1, cursorRow + 1);
+  return isSynchronized ? SYNCHRONIZED_ON + changes + cursor + SYNCHRONIZED_OFF : changes + cursor;
 }
 
 /** Takes the terminal over: alternate screen, no cursor, keys as they are typed, and the mouse if wanted. */
@@ -69,30 +102,22 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
   let shownSize: TerminalSize | null = null;
   let writing: Promise<void> | null = null;
   let isForgotten = false;
+  let isSynchronized = false;
   let isSuspended = false;
   let isOver = false;
   let hasLeft = false;
 
-  const takeOver = (): void => {
-    stdio.setRawInput(true);
-    const modes = ALTERNATE_SCREEN_ON + AUTOWRAP_OFF + cursorHide + PASTE_ON;
-    stdio.writeStdoutSync(encoder.encode(modes + (options.mouse ? MOUSE_ON : "")));
-  };
-  const giveBack = (): void => {
-    const restored = SYNCHRONIZED_OFF + MOUSE_OFF + PASTE_OFF + STYLE_RESET + AUTOWRAP_ON +
-      cursorShow + ALTERNATE_SCREEN_OFF;
-    stdio.writeStdoutSync(encoder.encode(restored));
-    stdio.setRawInput(false);
-  };
-  takeOver();
+  takeOver(stdio, options);
 
   const draw = async (frame: Frame, size: TerminalSize): Promise<void> => {
     if (writing !== null || isSuspended || isOver) return;
     const sameSize = shownSize?.columns === size.columns && shownSize.rows === size.rows;
-    const bytes = encodeFrame(sameSize ? shown : null, frame.lines);
-    if (bytes === "") return;
+    const changes = encodeFrame(sameSize ? shown : null, frame.lines);
+    if (changes === "") return;
     isForgotten = false;
-    writing = stdio.writeStdout(encoder.encode(bytes));
+    const { cursorRow } = frame;
+    const update = wrapChanges(changes, { cursorRow, isSynchronized });
+    writing = stdio.writeStdout(encoder.encode(update));
     try {
       await writing;
       shown = isForgotten ? null : frame.lines;
@@ -101,15 +126,17 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
       writing = null;
     }
   };
-  const leave = (): void => {
+  const end = (restore: () => void): void => {
     if (hasLeft) return;
     isOver = hasLeft = true;
     try {
-      giveBack();
+      restore();
     } catch {
       // A terminal that is gone wants nothing back.
     }
   };
+  const leave = (): void => end(() => giveBack(stdio));
+  const abandon = (): void => end(() => stdio.setRawInput(false));
   const finish = async (): Promise<void> => {
     isOver = true;
     await writing?.catch(() => {});
@@ -122,13 +149,14 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
   const suspend = async (): Promise<void> => {
     isSuspended = true;
     await writing?.catch(() => {});
-    if (!hasLeft) giveBack();
+    if (!hasLeft) giveBack(stdio);
   };
   const resume = (): void => {
     if (hasLeft) return;
     isSuspended = false;
-    takeOver();
+    takeOver(stdio, options);
     forget();
   };
-  return { draw, forget, suspend, resume, finish, leave };
+  const setSynchronized = (isKnown: boolean): void => void (isSynchronized = isKnown);
+  return { draw, setSynchronized, forget, suspend, resume, finish, leave, abandon };
 }

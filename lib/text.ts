@@ -116,6 +116,24 @@ export function cutText(text: string, width: number): string {
   return kept + "…";
 }
 
+/**
+ * The text cut to `width` cells from its front, with a `…` where something was
+ * cut: of names the end tells them apart. It may be one cell narrower.
+ */
+export function cutTextStart(text: string, width: number): string {
+  let excess = measureWidth(text) - width;
+  if (excess <= 0) return text;
+  if (width <= 0) return "";
+  excess++; // For the sign.
+  const segments = [...graphemes.segment(text)].map(({ segment }) => segment);
+  const first = segments.findIndex((segment) => {
+    if (excess <= 0) return true;
+    excess -= measureGrapheme(segment);
+    return false;
+  });
+  return "…" + (first < 0 ? "" : segments.slice(first).join(""));
+}
+
 /** The text filled up with blanks to `width` cells; unchanged where it is as wide already. */
 export function padText(text: string, width: number, align: "left" | "right" = "left"): string {
   const blanks = " ".repeat(Math.max(0, width - measureWidth(text)));

@@ -28,6 +28,8 @@ export interface Sort {
 /** Everything that the user has chosen. */
 export interface Ui {
   readonly screen: Screen;
+  /** Whether the table is wanted where the overview would show details: with one replica. */
+  readonly prefersTable: boolean;
   /** Identity of the selected line; `null` for the first one. */
   readonly selectedKey: string | null;
   /** First line of the table that is shown. */
@@ -73,6 +75,7 @@ export function createUi(
 ): Ui {
   return {
     screen: "overview",
+    prefersTable: false,
     selectedKey: null,
     top: 0,
     scroll: 0,
@@ -169,7 +172,13 @@ function goBack(ui: Ui): Ui {
   return { ...ui, filter: "", isTyping: false };
 }
 
-function fold(ui: Ui, isFolded: boolean, { selectedModel }: UiContext): Ui {
+function fold(ui: Ui, isFolded: boolean, context: UiContext): Ui {
+  const { selectedModel, lineKeys } = context;
+  if (ui.screen === "detail") {
+    // Left and right lead to the replica before and after.
+    const index = findSelected(ui, lineKeys) + (isFolded ? -1 : 1);
+    return { ...selectLine(ui, index, context), scroll: 0 };
+  }
   if (selectedModel === null) return ui;
   const foldedModels = new Set(ui.foldedModels);
   if (isFolded) foldedModels.add(selectedModel);
@@ -203,6 +212,19 @@ function toggleScreen(ui: Ui, screen: Screen): Ui {
   return { ...ui, screen: next, scroll: 0, isTyping: false };
 }
 
+/** From details to the table, and from the table to details. */
+function toggleDetail(ui: Ui, context: UiContext): Ui {
+  const isText = context.isText && ui.screen === "overview" && ui.zoomedPanel === null;
+  const isDetail = ui.screen === "detail" || isText;
+  return {
+    ...ui,
+    screen: isDetail ? "overview" : "detail",
+    prefersTable: isDetail,
+    scroll: 0,
+    isTyping: false,
+  };
+}
+
 /** What the user has chosen after a command. Commands that are not about that change nothing. */
 export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
   const lines = readMove(command, context.pageLines);
@@ -220,7 +242,7 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
     case "back":
       return goBack(ui);
     case "toggle_detail":
-      return toggleScreen(ui, "detail");
+      return toggleDetail(ui, context);
     case "help":
       return toggleScreen(ui, "help");
     case "columns":

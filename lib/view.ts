@@ -10,23 +10,23 @@
  */
 
 import { renderDetail } from "./detail_view.ts";
-import { BINDINGS } from "./bindings.ts";
+import { BINDINGS, type Command } from "./bindings.ts";
 import {
   type ClickTarget,
   type ColorDepth,
   createPaint,
   cutStyledLine,
   type Frame,
-  padStyledLine,
   type Paint,
 } from "./frame.ts";
 import { renderHead, renderProblems } from "./headline_view.ts";
 import { renderColumnMenu, renderHelp } from "./help_view.ts";
 import { type ListLine, listLines } from "./listing.ts";
-import { createPanels, type Panel } from "./panels.ts";
+import { createPanels } from "./panels.ts";
+import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./panel_layout.ts";
 import { findSelected, type Ui, type UiContext } from "./ui.ts";
 import { convertToAscii } from "./glyphs.ts";
-import { createOverview, type Overview } from "./overview.ts";
+import { createOverview, type Overview, type Row } from "./overview.ts";
 import type { TerminalSize } from "./platform.ts";
 import { readPicture, type State } from "./state.ts";
 import { renderTable } from "./table_view.ts";
@@ -38,6 +38,8 @@ export interface ViewOptions {
   readonly depth: ColorDepth;
   /** Whether only ASCII may be drawn. */
   readonly ascii: boolean;
+  /** Whether the last line of a screen shows the keys; it does where this is left out. */
+  readonly hasKeyLine?: boolean;
 }
 
 /** Width of plain text that goes to no terminal: wide enough for every column. */
@@ -46,12 +48,10 @@ const PLAIN_WIDTH = 320;
 /** Lines from which there is room for a line of each model before ALL. */
 const ROOM_FOR_GROUPS = 12;
 
-/** Widths from which sections stand in two columns, and panels side by side. */
-const TWO_COLUMN_WIDTH = 160;
-
 /** Whether figures are shown replica by replica and not as a table. */
 function choosesDetail(overview: Overview, ui: Ui, output: ViewOptions["output"]): boolean {
   if (ui.screen === "detail") return true;
+  if (ui.prefersTable || ui.zoomedPanel !== null) return false;
   return output === "detail" || (output === "auto" && overview.rows.length < 2);
 }
 
@@ -101,19 +101,32 @@ interface Scene {
   readonly output: ViewOptions["output"];
 }
 
-/** Part of a screen. Rows of its targets count from its first line. */
+/** Part of a screen. Rows of its targets and of the selected line count from its first line. */
 interface Part {
   readonly lines: readonly string[];
   readonly targets?: readonly ClickTarget[];
+  readonly cursorRow?: number | null;
+}
+
+/** A key of the last line: what it is called, what it does. */
+type KeyPiece = readonly [key: string, label: string, command: Command | null];
+
+/** The keys that there is something to do with. */
+function listKeys({ screen, isTyping, zoomedPanel }: Ui): readonly KeyPiece[] {
+  if (isTyping) return [["Enter", "Keep the filter", null], ["Esc", "Clear it", null]];
+  const labelled = BINDINGS.flatMap(({ keys, label, command }): KeyPiece[] =>
+    label === undefined ? [] : [[keys[0], label, command]]
+  );
+  if (screen === "overview" && zoomedPanel === null) return labelled;
+  const back: KeyPiece = ["Esc", "Back", "back"];
+  const next: readonly KeyPiece[] = screen === "detail" ? [["Right", "Next", "unfold"]] : [];
+  const [help, quit, ...others] = labelled.filter(([, , command]) => command !== "open");
+  return [help, quit, back, ...next, ...others];
 }
 
 /** The keys, as many as fit, each to be clicked. */
 function renderKeyLine({ state, width, paint }: Scene): Part {
-  const pieces = state.ui.isTyping
-    ? [["Enter", "Keep the filter", null], ["Esc", "Clear it", null]] as const
-    : BINDINGS.flatMap(({ keys, label, command }) =>
-      label === undefined ? [] : [[keys[0], label, command] as const]
-    );
+  const pieces = listKeys(state.ui);
   let line = "";
   let used = 0;
   const targets: ClickTarget[] = [];
@@ -138,44 +151,14 @@ function renderFilterLine({ state, listed, overview, paint }: Scene): string[] {
   return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
 }
 
-/** Blocks of lines side by side, each `width` cells wide. */
-function joinSideBySide(blocks: readonly (readonly string[])[], width: number): string[] {
-  const height = Math.max(...blocks.map((block) => block.length));
-  return Array.from(
-    { length: height },
-    (_, row) => blocks.map((block) => padStyledLine(block[row] ?? "", width)).join("").trimEnd(),
-  );
-}
-
-/** The panels, as many as fit into `room` lines: in full, then as one line, then not at all. */
-function renderPanels(scene: Scene, room: number): string[] {
-  const { overview, paint, width, state } = scene;
+/** The panels, or the one that has the whole screen, in `lines` lines. */
+function renderPanels({ overview, paint, width, state: { ui } }: Scene, lines: number): string[] {
   // Of nothing there are only dashes.
-  if (overview.counts.up === 0 && state.ui.zoomedPanel === null) return [];
-  const panels = createPanels(overview, paint, state.ui.zoomedPanel !== null);
-  const draw = ({ title, lines, id }: Panel): string[] => [
-    ` ${paint(title, id === state.ui.focusedPanel ? "title" : "heading")}`,
-    ...lines.map((line) => `  ${line}`),
-  ];
-  const zoomed = panels.find(({ id }) => id === state.ui.zoomedPanel);
-  if (zoomed !== undefined) return draw(zoomed);
-  if (width >= TWO_COLUMN_WIDTH) {
-    const blocks = panels.map(draw);
-    const all = joinSideBySide(blocks, Math.floor(width / blocks.length));
-    if (all.length + 1 <= room) return ["", ...all];
-  }
-  const drawn: string[] = [];
-  for (const panel of panels) {
-    const full = ["", ...draw(panel)];
-    const gap = drawn.length === 0 && room > panels.length ? [""] : [];
-    const short = [...gap, ` ${paint(panel.title.split(" ")[0], "heading")}  ${panel.summary}`];
-    const left = room - drawn.length;
-    // One line is kept for each panel that is still to come.
-    const others = panels.length - panels.indexOf(panel) - 1;
-    if (full.length + others <= left) drawn.push(...full);
-    else if (short.length <= left) drawn.push(...short);
-  }
-  return drawn;
+  if (overview.counts.up === 0 && ui.zoomedPanel === null) return [];
+  const panels = createPanels(overview, paint);
+  const room = { width, lines, focusedPanel: ui.focusedPanel, paint };
+  const zoomed = panels.find(({ id }) => id === ui.zoomedPanel);
+  return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);
 }
 
 /** The table and all that stands around it, in `room` lines. */
@@ -210,7 +193,8 @@ function renderOverview(scene: Scene, room: number): Part {
     : cutLines(["", ...problems], Math.max(0, below), paint);
   const panels = renderPanels(scene, below - shownProblems.length);
   const targets = table.targets.map((target) => ({ ...target, row: target.row + above.length }));
-  return { lines: [...above, ...table.lines, ...shownProblems, ...panels], targets };
+  const cursorRow = table.cursorRow === null ? null : above.length + table.cursorRow;
+  return { lines: [...above, ...table.lines, ...shownProblems, ...panels], targets, cursorRow };
 }
 
 /** The lines that are in sight of a text that is scrolled; the last says what follows. */
@@ -240,13 +224,22 @@ function arrangeSections(lines: readonly string[], width: number): string[] {
   return joinSideBySide([lines.slice(0, split), lines.slice(split)], Math.floor(width / 2));
 }
 
-/** The selected replica in full; every replica where the output is `detail` and none was opened. */
+/** The rows that a line of the table is about. */
+function listRows(line: ListLine, { rows }: Overview): readonly Row[] {
+  return line.kind === "row"
+    ? [line.row]
+    : rows.filter(({ replica }) => replica?.sample.modelName === line.group.modelName);
+}
+
+/** The selected replica, or all of the selected group, in full; every replica where the output is `detail` and none was opened. */
 function renderDetails(scene: Scene): string[] {
   const { state, overview, listed, width, paint } = scene;
   const { ui } = state;
   const problems = renderProblems(state, scene);
   const line = listed[findSelected(ui, listed.map(({ key }) => key))];
-  const rows = ui.screen === "detail" && line?.kind === "row" ? [line.row] : overview.rows;
+  const rows = ui.screen === "detail" && line !== undefined
+    ? listRows(line, overview)
+    : overview.rows;
   const details = rows.flatMap((row) => {
     const lines = renderDetail(row, state, paint).map((text) => " " + text);
     return [` ${paint(row.name, "title")}`, ...arrangeSections(lines, width)];
@@ -254,18 +247,19 @@ function renderDetails(scene: Scene): string[] {
   return [...details, ...problems];
 }
 
-/** The text that is scrolled where no table is shown: the help or details. */
-function renderLongText(scene: Scene): readonly string[] | null {
-  const { state, overview, paint, output } = scene;
-  if (state.ui.screen === "help") return renderHelp(paint);
-  const isDetail = state.ui.screen !== "columns" && choosesDetail(overview, state.ui, output);
-  return isDetail ? renderDetails(scene) : null;
+/** The text that is scrolled where no table is shown: the help, details, or the panel that fills `room` lines. */
+function renderLongText(scene: Scene, room: number): readonly string[] | null {
+  const { state: { ui }, overview, paint, output } = scene;
+  if (ui.screen === "help") return renderHelp(paint);
+  if (ui.screen === "columns") return null;
+  if (choosesDetail(overview, ui, output)) return renderDetails(scene);
+  return ui.zoomedPanel === null ? null : renderPanels(scene, room - 1);
 }
 
 function renderScreen(scene: Scene, room: number): Part {
   const { state, overview, paint } = scene;
   const { ui } = state;
-  const text = renderLongText(scene);
+  const text = renderLongText(scene, room);
   if (ui.screen === "help" && text !== null) {
     return { lines: scrollLines(text, ui.scroll, { room, paint }) };
   }
@@ -277,7 +271,6 @@ function renderScreen(scene: Scene, room: number): Part {
     const [, verdict] = renderHead(state, overview, scene);
     return { lines: [verdict, ...scrollLines(text, ui.scroll, { room: room - 1, paint })] };
   }
-  if (ui.zoomedPanel !== null) return { lines: renderPanels(scene, room) };
   return renderOverview(scene, room);
 }
 
@@ -295,7 +288,7 @@ export function readContext(state: State, size: TerminalSize, options: ViewOptio
   const { listed, state: { ui } } = scene;
   const lineKeys = listed.map(({ key }) => key);
   const selected = listed[findSelected(ui, lineKeys)];
-  const text = renderLongText(scene);
+  const text = renderLongText(scene, size.rows - 2);
   // Title and keys take their lines; the verdict too; summary, blank, heading, ALL and a note too.
   const taken = ui.screen === "help" ? 2 : text !== null ? 3 : 8;
   const pageLines = Math.max(1, size.rows - taken);
@@ -321,11 +314,11 @@ export function renderFrame(state: State, size: TerminalSize, options: ViewOptio
   const { columns: width, rows: height } = size;
   const scene = createScene(state, width, options);
   const [title] = renderHead(scene.state, scene.overview, scene);
-  const room = Math.max(0, height - 2);
+  const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(scene);
+  const room = Math.max(0, height - 1 - keys.lines.length);
   const screen = renderScreen(scene, room);
   const content = screen.lines.slice(0, room);
   while (content.length < room) content.push("");
-  const keys = renderKeyLine(scene);
   const lines = [title, ...content, ...keys.lines].slice(0, height)
     .map((line) => cutStyledLine(line, width));
   const targets = [
@@ -333,8 +326,10 @@ export function renderFrame(state: State, size: TerminalSize, options: ViewOptio
       .map((target) => ({ ...target, row: target.row + 1 })),
     ...(keys.targets ?? []).map((target) => ({ ...target, row: room + 1 })),
   ];
+  const cursorRow = screen.cursorRow ?? null;
   return {
     lines: options.ascii ? lines.map(convertToAscii) : lines,
     targets: cutTargets(targets, size),
+    cursorRow: cursorRow === null || cursorRow >= room ? null : cursorRow + 1,
   };
 }

@@ -23,7 +23,7 @@ const LAYERS = `
     simulator_families simulator_text simulator_engine simulator
 2 analysis: window percentiles aggregate health trends
 3 state: ui state overview columns listing
-4 view: headline_view table_view panels detail_view help_view view report
+4 view: headline_view table_view panels panel_layout detail_view help_view view report
 5 edge: credentials scraper scanner demo terminal
 6 shell: platform_deno session live app
 `;

@@ -159,12 +159,12 @@ Deno.test("clicks sort, open and press; the wheel moves", { ...needsProgram("tmu
     const heading = findHeading(rows);
     const run = heading.text.indexOf("RUN");
     await screen.click(heading.row, run + 1);
-    const sorted = await screen.waitFor(hasHeading(/ RUN▾/));
+    const sorted = await screen.waitFor(hasHeading(/ ▾RUN/));
     const readRun = (text: string) => Number(/ (?:OK|INIT) +(\d+)/.exec(text)?.[1]);
     const values = sorted.filter((row) => /:\d+ e\d/.test(row)).map(readRun);
     assertEquals(values, [...values].sort((a, b) => b - a));
     await screen.click(heading.row, run + 1);
-    await screen.waitFor(hasHeading(/ RUN▴/));
+    await screen.waitFor(hasHeading(/ ▴RUN/));
     await screen.click(heading.row, 2);
     await screen.waitFor(hasHeading(/REPLICA▾/));
     await screen.click(heading.row, 2);

@@ -249,3 +249,41 @@ Deno.test("q and Ctrl-C, once or twice, do not wait for a server that hangs", {
     await Promise.all(servers.map((server) => server.close()));
   }
 });
+
+Deno.test("a signal ends the program though nobody reads its terminal", {
+  ignore: needsProgram("tmux").ignore || Deno.build.os !== "linux",
+}, async () => {
+  await withScreens(async (screens, folder) => {
+    const size = { columns: 300, rows: 100 };
+    const args = ["--demo", "--interval", "0.5"];
+    const { screen, readPid } = await startLive(screens, { folder, args, size });
+    await screen.waitFor(isDrawn);
+    const pid = await readPid();
+    const thaw = await screens.freeze();
+    try {
+      // Frames fill what the system keeps for a reader; then a write hangs.
+      await waitUntilBlocked(pid);
+      Deno.kill(pid, "SIGTERM");
+      const killedAt = performance.now();
+      while (await isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
+      const wall = performance.now() - killedAt;
+      assert(wall < END_LIMIT, `took ${wall} ms`);
+    } finally {
+      thaw();
+    }
+    // The shell's input is as it was; what could not be written, nobody could read.
+    await screen.waitFor((rows) => rows.some((row) => row.includes("status=143")));
+  });
+});
+
+/** Resolves when a thread of the process waits for its terminal to take bytes. */
+async function waitUntilBlocked(pid: number): Promise<void> {
+  for (let attempt = 0; attempt < 600; attempt++) {
+    for await (const { name } of Deno.readDir(`/proc/${pid}/task`)) {
+      const place = await Deno.readTextFile(`/proc/${pid}/task/${name}/wchan`).catch(() => "");
+      if (/tty_write|n_tty_write|wait_woken/.test(place)) return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error("The program never waited for its terminal");
+}

@@ -1,7 +1,7 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { createPaint } from "../lib/frame.ts";
-import { convertToAscii, drawBar, drawSparkline } from "../lib/glyphs.ts";
+import { convertToAscii, drawBar, drawChart, drawSparkline } from "../lib/glyphs.ts";
 import { measureWidth, sanitizeText } from "../lib/text.ts";
 
 Deno.test("drawBar() draws the share", () => {
@@ -95,6 +95,29 @@ Deno.test("drawSparkline() has its width, rises with values and is highest at th
         .filter(([one]) => one !== null)
         .toSorted(([a], [b]) => (a ?? 0) - (b ?? 0)).map(([, cell]) => cell);
       assertEquals(levels, levels.toSorted());
+    }),
+  );
+});
+
+Deno.test("drawChart() stacks its lines to what one line of as many levels would show", () => {
+  assertEquals(drawChart([0, 1, null, 2], { width: 5, height: 2 }), ["  ▁ █", " ▁█ █"]);
+  const value = fc.oneof(fc.constant(null), fc.double({ min: 0, max: 1e9, noNaN: true }));
+  const size = fc.record({
+    width: fc.integer({ min: 1, max: 20 }),
+    height: fc.integer({ min: 1, max: 6 }),
+  });
+  fc.assert(
+    fc.property(fc.array(value, { maxLength: 30 }), size, (all, { width, height }) => {
+      const lines = drawChart(all, { width, height }).map((line) => [...line]);
+      assertEquals(lines.map((line) => line.length), Array(height).fill(width));
+      const shown = all.slice(-width);
+      const highest = Math.max(0, ...shown.map((one) => one ?? 0));
+      for (const [i, one] of shown.entries()) {
+        const column = lines.map((line) => line[width - shown.length + i]).reverse().join("");
+        // Full cells below, a level or none above them, then nothing.
+        assertMatch(column, one === null ? /^ *$/ : /^█*[▁-█] *$/);
+        if (one === highest && one > 0) assertEquals(column, "█".repeat(height));
+      }
     }),
   );
 });

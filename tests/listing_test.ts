@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { COLUMN_IDS } from "../lib/columns.ts";
-import { type ListLine, listLines, matchesFilter } from "../lib/listing.ts";
+import { COLUMN_IDS, describeRow } from "../lib/columns.ts";
+import { type FilterSubject, type ListLine, listLines, matchesFilter } from "../lib/listing.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/ui.ts";
@@ -83,14 +83,51 @@ Deno.test("listLines() can sort by every column, and loses no row", () => {
   }
 });
 
-Deno.test("matchesFilter() is without case, with | for or", () => {
-  const texts = ["Llama-3.1-8B :8000", "OK"];
-  for (const filter of ["", " ", "|", "llama", "LLAMA", "8000|9000", "x|ok", " ok ", "3.1-8b"]) {
-    assert(matchesFilter(filter, texts), filter);
+/** What a filter sees of a replica with those figures. */
+function createSubject(texts: readonly string[] = []): FilterSubject {
+  const figures = [["num_requests_running", 12], ["kv_cache_usage_perc", 0.815]] as const;
+  const scraped = createScraped(createEndpoint(8000), 0.5, encode(writeEngine(figures)));
+  const state = advance(startState([createEndpoint(8000)]), 1, [scraped]);
+  return { texts, cells: describeRow(createOverview(state).rows[0]) };
+}
+
+Deno.test("matchesFilter() is without case, with | for or and & for and", () => {
+  const subject = createSubject(["Llama-3.1-8B :8000", "OK"]);
+  for (
+    const filter of [
+      ...["", " ", "|", "llama", "LLAMA", "8000|9000", "x|ok", " ok ", "3.1-8b"],
+      ...["llama & ok", "x | llama&8000", "&"],
+    ]
+  ) {
+    assert(matchesFilter(filter, subject), filter);
   }
   // A dot is a dot, and parts are not joined across texts.
-  for (const filter of ["x", "x|y", "3x1", ".*", "8000 ok"]) {
-    assert(!matchesFilter(filter, texts), filter);
+  for (const filter of ["x", "x|y", "3x1", ".*", "8000 ok", "llama & x"]) {
+    assert(!matchesFilter(filter, subject), filter);
+  }
+});
+
+Deno.test("matchesFilter() compares figures by their columns' names and in their units", () => {
+  const subject = createSubject(["a>b"]);
+  for (
+    const filter of [
+      ...["running>11", "running >= 12", "running=12", "RUNNING<12.5", "running<=0.012k"],
+      ...["kv>81%", "kv<0.82", "kv > 81% & running > 10", "kv>90% | running>10"],
+      // What is no column is text.
+      "a>b",
+    ]
+  ) {
+    assert(matchesFilter(filter, subject), filter);
+  }
+  for (
+    const filter of [
+      ...["running>12", "running<12", "kv>82%", "kv>80", "running=1", "running=12ms"],
+      // No figure is neither above nor below, and a state is none.
+      ...["ttft_p95>0", "ttft_p95<1s", "ttft_p95>=0ms", "state>0", "state<9", "replica>0"],
+      ...["running>", "running", ">12", "running>x"],
+    ]
+  ) {
+    assert(!matchesFilter(filter, subject), filter);
   }
 });
 

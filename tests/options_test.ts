@@ -9,6 +9,7 @@ import {
 } from "../lib/options.ts";
 import { OPTION_ROWS } from "../lib/option_table.ts";
 import { revealSecret } from "../lib/secret.ts";
+import { assertGolden } from "./fixtures/goldens.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
@@ -42,21 +43,6 @@ function readSources(
   return run(argv, variables).credentialSources;
 }
 
-function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(descriptor).state === "granted";
-}
-
-/** Compares with a text file, or writes it where `UPDATE_GOLDENS` asks for that; in CI never. */
-function assertGolden(name: string, actual: string): void {
-  const file = new URL(`./goldens/${name}`, import.meta.url);
-  const readVariable = (variable: string) =>
-    isGranted({ name: "env", variable }) ? Deno.env.get(variable) : undefined;
-  if (readVariable("UPDATE_GOLDENS") === "1" && readVariable("CI") === undefined) {
-    Deno.writeTextFileSync(file, actual);
-  }
-  assertEquals(actual, Deno.readTextFileSync(file));
-}
-
 Deno.test("parseArguments() without arguments gives the defaults of the help", () => {
   assertEquals(run([]), {
     endpoints: [],
@@ -76,6 +62,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     theme: "default",
     noColor: false,
     ascii: false,
+    noKeyLine: false,
     noMouse: false,
     filter: "",
     sort: "",

@@ -4,15 +4,18 @@ import { createPanels, LATENCY_TITLES, type Panel, renderTrends } from "../lib/p
 import type { Paint } from "../lib/frame.ts";
 import type { State } from "../lib/state.ts";
 import { measureWidth } from "../lib/text.ts";
-import { TREND_POINTS } from "../lib/trends.ts";
 import { PANEL_IDS } from "../lib/ui.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 const plain: Paint = (text) => text;
 
-function draw(state: State, isZoomed = false): readonly Panel[] {
-  return createPanels(createOverview(state), plain, isZoomed);
+/** The panels, each drawn in as few lines as it needs. */
+function draw(state: State): readonly (Panel & { readonly lines: readonly string[] })[] {
+  return createPanels(createOverview(state), plain).map((panel) => ({
+    ...panel,
+    lines: panel.draw({ width: 84, lines: panel.minLines }),
+  }));
 }
 
 Deno.test("createPanels() has every panel, in the order of importance", () => {
@@ -33,16 +36,26 @@ Deno.test("createPanels() shows the latency of all with the counts behind it", (
   assertEquals(new Set(latency.lines.map(measureWidth)).size, 1);
 });
 
-Deno.test("createPanels() draws trends of what may be added up, longer on the whole screen", () => {
-  for (const [isZoomed, width] of [[false, 30], [true, TREND_POINTS]] as const) {
-    const [, trend] = draw(watchFleet(2), isZoomed);
-    const titles = trend.lines.map((line) => line.split(/ {2,}/)[0]);
+Deno.test("createPanels() draws trends of what may be added up, larger where there is room", () => {
+  const [, trend] = createPanels(createOverview(watchFleet(2)), plain);
+  for (const [width, lines, height] of [[84, 4, 1], [84, 10, 1], [120, 11, 2], [60, 99, 6]]) {
+    const drawn = trend.draw({ width, lines });
+    const charts = drawn.filter((line) => line !== "");
+    assertEquals(charts.length, 4 * height);
+    // A blank line parts what has several.
+    assertEquals(drawn.length - charts.length, height === 1 ? 0 : 3);
+    assert(drawn.length <= lines, `${drawn.length}`);
+    for (const line of drawn) assert(measureWidth(line) <= width, line);
+    const floors = charts.filter((_, index) => index % height === height - 1);
+    const titles = floors.map((line) => line.split(/ {2,}/)[0]);
     assertEquals(titles, ["Running", "Waiting", "Prompt tok/s", "Output tok/s"]);
-    const drawn = trend.lines.map((line) => line.match(/[▁-█]+/)?.[0].length ?? 0);
-    // The fleet was watched for 33 polls; rates begin with the second.
-    for (const cells of drawn) assert(cells >= Math.min(32, width) && cells <= width, `${cells}`);
-    for (const line of trend.lines) assertMatch(line, /min \S+ {2}max \S+ {2}now \S+$/);
+    for (const line of floors) assertMatch(line, /[▁-█] {2}min \S+ {2}max \S+ {2}now \S+$/);
   }
+  // The fleet was watched for 33 polls; rates begin with the second.
+  const widths = trend.draw({ width: 120, lines: 4 }).map((line) =>
+    line.match(/[▁-█]+/)?.[0].length
+  );
+  assertEquals(widths, [33, 33, 32, 32]);
 });
 
 Deno.test("renderTrends() keeps gaps, and tells the extremes of what was measured", () => {
@@ -52,7 +65,7 @@ Deno.test("renderTrends() keeps gaps, and tells the extremes of what was measure
       ["kvCacheUsageRatio", [0.5, 0.25, null]],
       ["waiting", [null, null]],
     ],
-    6,
+    { width: 6, height: 1 },
     plain,
   );
   assertEquals(running, "Running     ▅ █▁  min 0  max 8  now 0");

@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { ANONYMOUS_ACCESS, type EndpointAccess } from "../lib/credentials.ts";
 import type { Endpoint, Scrape } from "../lib/model.ts";
-import type { Transport } from "../lib/platform.ts";
+import type { Platform, Transport } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import {
   createScraper,
@@ -36,6 +36,7 @@ interface Setting {
   readonly access?: Partial<EndpointAccess>;
   readonly timeout?: number;
   readonly endpoint?: Partial<Endpoint>;
+  readonly platform?: Partial<Platform>;
 }
 
 function openScraper(origin: string, setting: Setting = {}): Promise<Scraper> {
@@ -46,7 +47,7 @@ function openScraper(origin: string, setting: Setting = {}): Promise<Scraper> {
     warnings: [],
     ...setting.endpoint,
   };
-  return createScraper(platform, endpoint, {
+  return createScraper({ ...platform, ...setting.platform }, endpoint, {
     access: { ...ANONYMOUS_ACCESS, ...setting.access },
     timeout: setting.timeout ?? 5,
     metricPrefix: null,
@@ -263,6 +264,23 @@ Deno.test("scrape() ends at once when it is given up", async () => {
     const outcome = await running;
     expectFailure(outcome, "network", /given up/);
     assert(outcome.duration < 1);
+  } finally {
+    scraper.close();
+    await server.close();
+  }
+});
+
+Deno.test("scrape() has read what has arrived, though its turn comes late and it is given up", async () => {
+  const controller = new AbortController();
+  const nextTurn = async (): Promise<void> => {
+    controller.abort();
+    // Longer than the scrape may take.
+    await platform.sleep(0.4);
+  };
+  const server = startRawServer(answer(VLLM_BODY));
+  const scraper = await openScraper(server.origin, { timeout: 0.3, platform: { nextTurn } });
+  try {
+    assert(expectScrape(await scraper.scrape(controller.signal)).duration < 0.3);
   } finally {
     scraper.close();
     await server.close();

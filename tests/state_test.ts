@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Command } from "../lib/bindings.ts";
-import { readPicture, type State, update } from "../lib/state.ts";
+import { type Message, readPicture, type State, update } from "../lib/state.ts";
 import { readTrend } from "../lib/trends.ts";
 import { createUi, type UiContext } from "../lib/ui.ts";
 import {
@@ -161,6 +161,37 @@ Deno.test("update() keeps a trend of each engine, with gaps for scrapes that fai
   assertEquals(readTrend(trend, "running"), [4, null, 6]);
   // An endpoint that never answered has no engine to have a trend.
   assertEquals(second.trends.size, 0);
+});
+
+/** The scrape with a wall clock that is so many seconds ahead. */
+function shiftWallClock(message: Message, by: number): Message {
+  if (message.kind !== "scraped") throw new Error("Only scrapes have a wall clock");
+  const { scrape } = message;
+  return { kind: "scraped", scrape: { ...scrape, receivedAtEpoch: scrape.receivedAtEpoch + by } };
+}
+
+Deno.test("update() begins its windows anew when the program goes on after a stop", () => {
+  const twice = advance(startState([FIRST]), 3, [
+    createScraped(FIRST, 1, say(10)),
+    createScraped(FIRST, 3, say(30)),
+  ]);
+  const resumed = update(freeze(twice), { kind: "resumed" });
+  const later = update(resumed, createScraped(FIRST, 3603, say(90_000)));
+  const [known] = later.endpoints;
+  assertEquals(known.replicas[0].lastPoll, { value: null, reason: "first_scrape" });
+  assertEquals(known.history.restartCount, 0);
+  const [trend] = known.trends.values();
+  assertEquals(readTrend(trend, "generationTokensPerSecond"), [null, 10, null, null]);
+});
+
+Deno.test("update() trusts no span that the two clocks measure differently", () => {
+  const once = update(startState([FIRST]), createScraped(FIRST, 1, say(10)));
+  const ahead = (by: number): State =>
+    update(once, shiftWallClock(createScraped(FIRST, 3, say(9000)), by));
+  // A laptop slept for an hour: its monotonic clock did not count that, the server did.
+  assertEquals(ahead(3600).endpoints[0].replicas[0].lastPoll.value, null);
+  assertEquals(ahead(-60).endpoints[0].replicas[0].lastPoll.value, null);
+  assertEquals(ahead(0.4).endpoints[0].replicas[0].lastPoll.value?.span, 2);
 });
 
 Deno.test("update() selects, sorts and filters by messages of their own", () => {

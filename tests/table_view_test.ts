@@ -73,14 +73,14 @@ Deno.test("chooseColumns() shortens the name before columns go that are essentia
   const narrowest = Array.from({ length: 400 }, (_, i) => i + 1)
     .find((width) => chooseIds(lines, width).length === essential.length) ?? 0;
   assertEquals(chooseIds(lines, narrowest), essential);
-  assertEquals(measure(narrowest), 12);
+  assertEquals(measure(narrowest), 8);
   // Cell by cell, as far as the name allows.
-  for (let width = narrowest; width <= narrowest + full - 12; width++) {
+  for (let width = narrowest; width <= narrowest + full - 8; width++) {
     assertEquals(chooseIds(lines, width), essential);
-    assertEquals(measure(width), 12 + width - narrowest);
+    assertEquals(measure(width), 8 + width - narrowest);
   }
   assert(chooseIds(lines, narrowest - 1).length < essential.length);
-  assertEquals(measure(1), 12);
+  assertEquals(measure(1), 8);
 });
 
 Deno.test("renderTable() has a line for each row and one for all", () => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { cutText, measureWidth, padText, sanitizeText } from "../lib/text.ts";
+import { cutText, cutTextStart, measureWidth, padText, sanitizeText } from "../lib/text.ts";
 
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
@@ -177,6 +177,26 @@ Deno.test("cutText() is never wider, and a beginning of the text", () => {
     }),
     { numRuns: 5000 },
   );
+});
+
+Deno.test("cutTextStart() is never wider, and an end of the text", () => {
+  fc.assert(
+    fc.property(anyText.map((text) => sanitizeText(text)), anyWidth, (text, width) => {
+      const cut = cutTextStart(text, width);
+      assert(measureWidth(cut) <= width);
+      if (measureWidth(text) <= width) return assertEquals(cut, text);
+      const kept = cut.replace(/^…/, "");
+      assert(text.endsWith(kept));
+      // The character before it would not have fitted.
+      const before = [
+        ...new Intl.Segmenter("en").segment(text.slice(0, text.length - kept.length)),
+      ];
+      const last = before.at(-1)?.segment ?? "";
+      assert(measureWidth(kept) + measureWidth(last) + 1 > width);
+    }),
+    { numRuns: 5000 },
+  );
+  assertEquals(cutTextStart("Llama-3.1-8B :8002", 8), "…B :8002");
 });
 
 Deno.test("padText() gives the width that was asked for", () => {

@@ -78,6 +78,8 @@ export interface Screen {
 export interface Screens {
   /** Opens a terminal with a shell in it. */
   readonly open: (size: ScreenSize) => Promise<Screen>;
+  /** Stops tmux, so that nobody reads the terminals; gives what lets it go on. */
+  readonly freeze: () => Promise<() => void>;
   /** Ends everything that runs in the terminals. */
   readonly close: () => Promise<void>;
 }
@@ -193,6 +195,11 @@ export function createScreens(folder: string): Screens {
       await screen.enter("PS1='$ '");
       await screen.waitFor((lines) => lines.includes("$"));
       return screen;
+    },
+    freeze: async () => {
+      const server = Number(await runTmux("display-message", "-p", "#{pid}"));
+      Deno.kill(server, "SIGSTOP");
+      return () => Deno.kill(server, "SIGCONT");
     },
     close: async () => {
       if (screenCount > 0) await runTmux("kill-server").catch(() => {});

@@ -257,6 +257,26 @@ Deno.test("applyCommand() opens and closes screens, and steps through the themes
   assertEquals(seen, [...THEME_NAMES.slice(1), THEME_NAMES[0]]);
 });
 
+Deno.test("applyCommand() reaches the table where one replica is shown in detail", () => {
+  const text = createContext({ isText: true });
+  const table = run(createUi(), ["toggle_detail"], text);
+  assertEquals([table.screen, table.prefersTable], ["overview", true]);
+  const detail = run(table, ["toggle_detail"]);
+  assertEquals([detail.screen, detail.prefersTable], ["detail", false]);
+  // A panel on the whole screen is a text that is no detail.
+  assertEquals(run(createUi(), ["zoom", "toggle_detail"], text).screen, "detail");
+});
+
+Deno.test("applyCommand() leads from one replica's details to the next", () => {
+  const second = run(
+    createUi(),
+    ["open", "down", "unfold"],
+    createContext({ isText: true, lastScroll: 9 }),
+  );
+  assertEquals([second.screen, selectedOf(second), second.scroll], ["detail", "row 1", 0]);
+  assertEquals(selectedOf(run(second, ["fold", "fold"])), "row 0");
+});
+
 Deno.test("applyCommand() changes nothing for commands that are not about what is chosen", () => {
   const ui = createUi();
   for (const command of ["quit", "slower", "faster", "poll_now", "redraw", "pause"] as const) {

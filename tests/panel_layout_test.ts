@@ -1,0 +1,100 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import fc from "fast-check";
+import type { Paint } from "../lib/frame.ts";
+import { layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "../lib/panel_layout.ts";
+import type { Panel } from "../lib/panels.ts";
+import { measureWidth } from "../lib/text.ts";
+import { PANEL_IDS, type PanelId } from "../lib/ui.ts";
+
+const plain: Paint = (text) => text;
+
+/** A panel that fills its space with its own name. */
+function createPanel(id: PanelId, minLines: number, maxLines = minLines): Panel {
+  return {
+    id,
+    title: `${id.toUpperCase()} of all`,
+    minLines,
+    maxLines,
+    draw: ({ lines }) => Array.from({ length: lines }, (_, i) => `${id} ${i + 1}`),
+    summary: `in short`,
+  };
+}
+
+const PANELS = [createPanel("latency", 3), createPanel("trend", 2, 6), createPanel("requests", 2)];
+
+function layOut(lines: number, options: { width?: number; focusedPanel?: PanelId } = {}): string[] {
+  const { width = 80, focusedPanel = "latency" } = options;
+  return layOutPanels(PANELS, { width, lines, focusedPanel, paint: plain });
+}
+
+Deno.test("layOutPanels() shows panels in full, then as a line, then not at all", () => {
+  const titles = (lines: number): string[] =>
+    layOut(lines).filter((line) => /^ [A-Z]/.test(line)).map((line) => line.trim());
+  assertEquals(titles(13), ["LATENCY of all", "TREND of all", "REQUESTS of all"]);
+  assertEquals(titles(10), ["LATENCY of all", "TREND of all", "REQUESTS  in short"]);
+  assertEquals(titles(8), ["LATENCY of all", "TREND  in short", "REQUESTS  in short"]);
+  assertEquals(titles(4), ["LATENCY  in short", "TREND  in short", "REQUESTS  in short"]);
+  assertEquals(titles(2), ["LATENCY  in short"]);
+  assertEquals(titles(1), []);
+  assertEquals(layOut(0), []);
+});
+
+Deno.test("layOutPanels() gives the focused panel its room first, in its own place", () => {
+  const drawn = layOut(7, { focusedPanel: "requests" });
+  assertEquals(drawn.filter((line) => line !== "").map((line) => line.trim()), [
+    "LATENCY  in short",
+    "TREND  in short",
+    "REQUESTS of all",
+    "requests 1",
+    "requests 2",
+  ]);
+});
+
+Deno.test("layOutPanels() gives what is left to a panel that can use it", () => {
+  const lengthOf = (lines: number): number =>
+    layOut(lines).filter((line) => line.startsWith("  trend")).length;
+  assertEquals([13, 14, 17, 40].map(lengthOf), [2, 3, 6, 6]);
+});
+
+Deno.test("layOutPanels() stands panels in two columns on a wide screen", () => {
+  const drawn = layOut(20, { width: TWO_COLUMN_WIDTH });
+  assertMatch(drawn[1], /^ LATENCY of all {2,}TREND of all$/);
+  assertEquals(drawn[1].indexOf("TREND"), TWO_COLUMN_WIDTH / 2 + 1);
+  // The third stands where less is wanted.
+  assert(drawn.some((line) => line.startsWith(" REQUESTS of all")), drawn.join("\n"));
+});
+
+Deno.test("layOutPanels() never takes more than its room", () => {
+  const space = fc.record({
+    width: fc.integer({ min: 1, max: 300 }),
+    lines: fc.integer({ min: 0, max: 60 }),
+    focusedPanel: fc.constantFrom(...PANEL_IDS),
+  });
+  const panels = fc.array(
+    fc.tuple(fc.constantFrom(...PANEL_IDS), fc.nat({ max: 9 }), fc.nat({ max: 9 })),
+    { minLength: 1, maxLength: 6 },
+  );
+  fc.assert(
+    fc.property(space, panels, (room, kinds) => {
+      const made = kinds.map(([id, lines, more]) => createPanel(id, lines, lines + more));
+      const drawn = layOutPanels(made, { ...room, paint: plain });
+      assert(drawn.length <= room.lines, `${drawn.length} of ${room.lines}`);
+      if (room.width >= TWO_COLUMN_WIDTH) {
+        for (const line of drawn) assert(measureWidth(line) <= room.width, line);
+      }
+    }),
+  );
+});
+
+Deno.test("zoomPanel() gives one panel the whole screen", () => {
+  const room = { width: 80, lines: 5, focusedPanel: "trend", paint: plain } as const;
+  assertEquals(zoomPanel(PANELS[1], room), [
+    " TREND of all",
+    "  trend 1",
+    "  trend 2",
+    "  trend 3",
+    "  trend 4",
+  ]);
+  // What it needs it has, and the screen scrolls.
+  assertEquals(zoomPanel(PANELS[0], { ...room, lines: 2 }).length, 4);
+});
