@@ -27,6 +27,7 @@ import {
   type Verdict,
 } from "./rules.ts";
 import type { Seconds } from "./units.ts";
+import { isAsleep } from "./window.ts";
 
 /** How long what was known is still worth showing: half the long window. */
 export const STALE_LIMIT: Seconds = 30;
@@ -68,11 +69,6 @@ export function isCounted(status: ReplicaStatus): boolean {
 export function judgeEndpoint(record: ScrapeRecord): "PENDING" | "OK" | "STALE" | "DOWN" {
   if (!record.hasFailed) return record.age === null ? "PENDING" : "OK";
   return record.age === null || record.age > STALE_LIMIT ? "DOWN" : "STALE";
-}
-
-function isAsleep(sample: EngineSample): boolean {
-  const state = sample.labelled.sleepState;
-  return (state?.get("weights_offloaded") ?? 0) === 1 || (state?.get("discard_all") ?? 0) === 1;
 }
 
 /** The condition of one engine of an endpoint. */

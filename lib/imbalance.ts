@@ -6,7 +6,8 @@
  * `max_model_len`, where that is known, and the same bucket bounds: figures of
  * others say nothing about each other. The caller leaves out those that sleep
  * or are not heard; one that has been watched for less than `SHORTEST_SPAN` is
- * left out here, and each check says how many it compared.
+ * left out here, and each check says how many it compared. So is one that slept
+ * or stood still for a part of the minute.
  *
  * Skews of running requests, KV cache and tokens are tested as shares: were
  * each request handed to any replica with equal chance, how often would one
@@ -33,6 +34,7 @@ import {
   RUNNING_SKEW,
   SHORTEST_SPAN,
   SKEW_RATIO,
+  STALLED_AFTER,
   type Verdict,
 } from "./rules.ts";
 import { computeBinomialTail } from "./significance.ts";
@@ -96,13 +98,17 @@ function countRequests({ replica }: Member, delta: Delta): number {
   return countFinished(delta) + (replica.means.running.value ?? 0);
 }
 
-/** Members that have been watched long enough, with their minute. */
+/**
+ * Members whose minute can be compared: watched long enough, and neither asleep
+ * nor standing still for a part of it. What the others did meanwhile is no skew.
+ */
 function readMinutes(
   members: readonly Member[],
 ): readonly { readonly member: Member; readonly delta: Delta }[] {
   return members.flatMap((member) => {
-    const { lastMinute } = member.replica;
-    return isPresent(lastMinute) && lastMinute.value.span >= SHORTEST_SPAN
+    const { lastMinute, standstill } = member.replica;
+    return isPresent(lastMinute) && lastMinute.value.span >= SHORTEST_SPAN &&
+        standstill < STALLED_AFTER
       ? [{ member, delta: lastMinute.value }]
       : [];
   });
@@ -226,7 +232,9 @@ function describeSlow(
   const verdicts = slow.flatMap(({ index, ...evidence }: Slowness): Verdict[] => {
     const { key, replica } = members[index];
     // A long queue is load, and would be long on any other replica as well: HOT tells of it.
-    const isQueue = rule === "slow_prefill" && (replica.means.waiting.value ?? 0) > HOT_WAITING;
+    const { means, sample } = replica;
+    const waiting = Math.max(means.waiting.value ?? 0, sample.gauges.waiting.value ?? 0);
+    const isQueue = rule === "slow_prefill" && waiting > HOT_WAITING;
     return isQueue ? [] : [{ ...evidence, rule, key, conditions: [] }];
   });
   return { rule, compared, verdicts };

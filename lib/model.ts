@@ -287,6 +287,8 @@ export interface ReplicaSample {
    * counted, or KV cache filled, since the sample before. At most as long ago as the trace is.
    */
   readonly movedAt: Seconds;
+  /** The longest time within the trace in which it slept, or had work and did nothing. */
+  readonly standstill: Seconds;
   /** Since the previous scrape. */
   readonly lastPoll: Reading<Delta>;
   /** Over the last 60 s, or as much of them as has been watched. */

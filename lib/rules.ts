@@ -152,9 +152,9 @@ const SEED = "vllm-htop 0.5.0";
 const CHANCE_TEXT = `chance would do it less than once in ${(1 / CHANCE).toLocaleString("en")}`;
 
 function describeSlowness(latency: string): string {
-  return `mean or P95 of ${latency} over 30 s or 60 s above ${SKEW_RATIO}× the median of the ` +
-    `others (a P95 in a higher bucket, too), ${FEWEST_SAMPLES} samples on each side, and so ` +
-    `consistently from block to block of time that ${CHANCE_TEXT}`;
+  return `mean of ${latency} over 30, 45 or 60 s, or P95 over 60 s by the bounds of its bucket, ` +
+    `above ${SKEW_RATIO}× the median of the others, ${FEWEST_SAMPLES} samples on each side, ` +
+    `so consistently from one 5 s to the next that ${CHANCE_TEXT}`;
 }
 
 /** All rules, in the order in which they are shown. */
@@ -183,7 +183,8 @@ export const RULES: readonly Rule[] = [
   {
     id: "slow_prefill",
     title: "slow prefill",
-    threshold: describeSlowness("TTFT"),
+    threshold: `${describeSlowness("TTFT")}; not where more than ${HOT_WAITING} wait, ` +
+      "which explains it",
     source: `${SEED}: P95 ÷ median of all > ${SKEW_RATIO}, of one poll`,
     effect: "degraded",
     hold: HOLD,

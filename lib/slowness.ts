@@ -12,9 +12,11 @@
  * Two figures are compared. The mean is exact, from the histogram's sum, and
  * tells replicas apart that fall into the same bucket: vLLM's bucket from 10 to
  * 25 ms holds all of what most models need for a token. The P95 finds a tail
- * that a mean hides; of it only the bucket is known, so that the test is of the
- * share of observations above the others' bucket. Each over two spans: the
- * shorter one names a replica sooner, the longer one with less traffic.
+ * that a mean hides. Of it only the bucket is known: between 24 and 26 ms,
+ * interpolation makes a difference of two times. So the ratio is that of the
+ * bounds, the least that it can be, and the test is of the share of
+ * observations above the others' bucket. Means are compared over several spans:
+ * a short one names a replica sooner, a long one with less traffic.
  *
  * @module
  */
@@ -36,8 +38,9 @@ const SPANS: readonly Seconds[] = [LONG_WINDOW, 45, LONG_WINDOW / 2];
 /** Blocks that a comparison needs. */
 const FEWEST_BLOCKS = 4;
 
-/** Spread of the differences that is taken to be there at the least: of logarithms, and of shares. */
-const SMALLEST_SPREAD = 0.05;
+/** Spread of the differences that is taken to be there at the least: of logarithms of means, and of shares. */
+const SMALLEST_LOG_SPREAD = 0.05;
+const SMALLEST_SHARE_SPREAD = 0.02;
 
 /** How one replica is slow. */
 export interface Slowness {
@@ -46,6 +49,7 @@ export interface Slowness {
   readonly statistic: "mean" | "p95";
   readonly value: Seconds;
   readonly baseline: Seconds;
+  /** value ÷ baseline; of P95s the least that it can be. */
   readonly ratio: number;
   /** Its observations in the span. */
   readonly samples: number;
@@ -58,7 +62,7 @@ export interface Slowness {
 export interface SlownessCheck {
   /** Replicas that had enough observations to be compared. */
   readonly compared: number;
-  /** Slow ones; the most improbable figure of each. */
+  /** Slow ones; of each the figure that differs most. */
   readonly slow: readonly Slowness[];
 }
 
@@ -132,13 +136,13 @@ export function computeMediansOfOthers(values: readonly number[]): readonly numb
 }
 
 /** How probable it is that differences of this size come from replicas that are alike. */
-function judgeDifferences(differences: readonly number[]): number {
+function judgeDifferences(differences: readonly number[], smallestSpread: number): number {
   const known = differences.filter(Number.isFinite);
   const { length } = known;
   if (length < FEWEST_BLOCKS) return 1;
   const mean = known.reduce((sum, value) => sum + value, 0) / length;
   const squares = known.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  const spread = Math.max(SMALLEST_SPREAD, Math.sqrt(squares / (length - 1)));
+  const spread = Math.max(smallestSpread, Math.sqrt(squares / (length - 1)));
   return computeStudentTail(mean * Math.sqrt(length) / spread, length - 1);
 }
 
@@ -210,7 +214,7 @@ function compareMeans(comparison: Comparison): readonly Slowness[] {
     ratio: means[index] / baselines[index],
     samples: observed[index].count,
     span: comparison.span,
-    probability: judgeDifferences(differences[index]),
+    probability: judgeDifferences(differences[index], SMALLEST_LOG_SPREAD),
   }));
 }
 
@@ -239,7 +243,10 @@ function compareTails(
     const baseline = baselines[index];
     if (histogram === null || !(value > SKEW_RATIO * baseline)) return [];
     const bucket = findBucket(histogram, baseline);
-    if (!(value > histogram.bounds[bucket])) return [];
+    // In the last bucket a P95 is given as the lower bound already.
+    const lowest = histogram.bounds[findBucket(histogram, value) - 1];
+    const ratio = lowest / histogram.bounds[bucket];
+    if (!(ratio > SKEW_RATIO)) return [];
     const shares = compareBlocks(comparison, (later, earlier) => {
       const count = countObservations(later) - countObservations(earlier);
       return 1 - countUpTo(later, earlier, bucket) / count;
@@ -249,10 +256,10 @@ function compareTails(
       statistic: "p95",
       value,
       baseline,
-      ratio: value / baseline,
+      ratio,
       samples: countObservations(histogram),
       span: comparison.span,
-      probability: judgeDifferences(shares[index]),
+      probability: judgeDifferences(shares[index], SMALLEST_SHARE_SPREAD),
     }];
   });
 }
@@ -285,7 +292,7 @@ export function judgeSlowness(
   const limit = CHANCE / (SPANS.length + 1);
   for (const candidate of found) {
     const known = slow.get(candidate.index);
-    const isBetter = known === undefined || candidate.probability < known.probability;
+    const isBetter = known === undefined || candidate.ratio > known.ratio;
     if (candidate.probability < limit && isBetter) slow.set(candidate.index, candidate);
   }
   const longest = observeSpan({ boundaries, blocks: all, span: LONG_WINDOW });

@@ -214,7 +214,12 @@ export function tallyScrape(
     engines: foldGone(engines, scrape),
     server: server === null
       ? tallies.server
-      : follow(tallies.server, readServerCounters(server), hasRestarted),
+      // Some servers make these counters at their first use.
+      : follow(
+        tallies.server,
+        readServerCounters(server),
+        hasRestarted || tallies.engines.size > 0,
+      ),
   };
 }
 

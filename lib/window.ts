@@ -273,12 +273,27 @@ function countSteps({ histograms: { iterationTokens } }: EngineSample): number {
   return iterationTokens === undefined ? 0 : countObservations(iterationTokens);
 }
 
-function findLastMove(trace: readonly TracePoint[]): Seconds {
-  for (let i = trace.length - 1; i > 0; i--) {
+/** Whether the engine sleeps (vLLM's sleep mode). */
+export function isAsleep({ labelled: { sleepState } }: EngineSample): boolean {
+  return (sleepState?.get("weights_offloaded") ?? 0) === 1 ||
+    (sleepState?.get("discard_all") ?? 0) === 1;
+}
+
+/** When the engine last moved or had nothing to do, and how long at most it did neither. */
+function readMovement(
+  trace: readonly TracePoint[],
+): Pick<ReplicaSample, "movedAt" | "standstill"> {
+  let movedAt = trace[0].at;
+  let wokeAt = trace[0].at;
+  let standstill = 0;
+  for (let i = 1; i < trace.length; i++) {
     const { at, sample } = trace[i];
-    if (isIdle(sample) || hasMoved(sample, trace[i - 1].sample)) return at;
+    const before = trace[i - 1].sample;
+    if (isIdle(sample) || hasMoved(sample, before)) movedAt = at;
+    if (!isAsleep(sample) && !isAsleep(before)) wokeAt = at;
+    standstill = Math.max(standstill, at - movedAt, at - wokeAt);
   }
-  return trace[0].at;
+  return { movedAt, standstill };
 }
 
 /** The engine's samples of the last minute. With an interval beyond that, the one before is among them. */
@@ -307,7 +322,7 @@ function readReplica(
   const means = Object.fromEntries(
     MEAN_KEYS.map((key) => [key, computeMean(trace, key)]),
   ) as Record<MeanKey, Reading>;
-  const common = { sample, trace, means, movedAt: findLastMove(trace) };
+  const common = { sample, trace, means, ...readMovement(trace) };
   const none = absent(history.hasJustRestarted ? "restarted" : "first_scrape");
   const previousPoint = points.at(-2);
   const previous = previousPoint && findEngine(previousPoint, sample, place);
