@@ -11,7 +11,7 @@
  */
 
 import { computeFigures } from "./aggregate.ts";
-import type { EventLine } from "./events.ts";
+import type { EventLine, EventSubject } from "./events.ts";
 import { type FleetVerdict, isCounted, judgeEndpoint, judgeReplica, readRecord } from "./health.ts";
 import type { GroupChecks } from "./judgement.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
@@ -149,6 +149,16 @@ function createNames(
     const name = `${model} ${place}`;
     return { name, place, label: models.size > 1 ? name : place };
   };
+}
+
+/** The name of what a verdict or an event is about, also when it has gone since. */
+export function nameSubject(overview: Overview, subject: EventSubject): string {
+  const row = overview.rows.find(({ key }) => key === subject.key);
+  if (row !== undefined) return row.name;
+  const { modelName, address, engine } = subject;
+  if (modelName === null) return address;
+  const place = `${shortenModelName(modelName)} ${address}`;
+  return engine === null ? place : `${place} e${engine}`;
 }
 
 function createGroup(modelName: string, rows: readonly Row[]): ModelGroup {

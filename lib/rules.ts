@@ -141,6 +141,8 @@ export interface Rule {
   readonly threshold: string;
   /** Where the threshold is from, and what was added to it. */
   readonly source: string;
+  /** Unit of `Verdict.value` and `Verdict.baseline`; a ratio is from 0 to 1. */
+  readonly unit: "seconds" | "requests" | "ratio" | "conditions";
   /** What it does to the verdict: `critical`, `degraded`, or nothing but be shown. */
   readonly effect: "critical" | "degraded" | "none";
   /** How long it must have stood before it counts, and have been gone before it is over. */
@@ -166,6 +168,7 @@ export const RULES: readonly Rule[] = [
       `${HOT_WAITING} waiting, preemptions in the last minute, TTFT above ${HOT_LATENCY_RATIO}× ` +
       `the others', ITL above ${HOT_LATENCY_RATIO}× the others' (as slow prefill, slow decode)`,
     source: `${SEED}, with preemptions for swapped requests, which vLLM has had none of since V1`,
+    unit: "conditions",
     effect: "critical",
     hold: HOLD,
     release: HOT_RELEASE,
@@ -176,6 +179,7 @@ export const RULES: readonly Rule[] = [
     threshold: "requests run or wait, and no token, finished request or step was counted and " +
       `no KV cache filled for ${STALLED_AFTER} s`,
     source: "own: gauges of an engine that hangs stay as they are",
+    unit: "seconds",
     effect: "critical",
     hold: 0,
     release: 0,
@@ -186,6 +190,7 @@ export const RULES: readonly Rule[] = [
     threshold: `${describeSlowness("TTFT")}; not where more than ${HOT_WAITING} wait, ` +
       "which explains it",
     source: `${SEED}: P95 ÷ median of all > ${SKEW_RATIO}, of one poll`,
+    unit: "seconds",
     effect: "degraded",
     hold: HOLD,
     release: RELEASE,
@@ -195,6 +200,7 @@ export const RULES: readonly Rule[] = [
     title: "slow decode",
     threshold: describeSlowness("ITL"),
     source: `${SEED}, likewise`,
+    unit: "seconds",
     effect: "degraded",
     hold: HOLD,
     release: RELEASE,
@@ -206,6 +212,7 @@ export const RULES: readonly Rule[] = [
       `${SKEW_RATIO}× an even one, ${FEWEST_REQUESTS} requests or more, and ${CHANCE_TEXT} ` +
       "(binomial test of an even balancer)",
     source: `${SEED}: 5 requests, and no test`,
+    unit: "ratio",
     effect: "degraded",
     hold: HOLD,
     release: RELEASE,
@@ -216,6 +223,7 @@ export const RULES: readonly Rule[] = [
     threshold: `means of a minute more than ${RUNNING_SKEW} apart, the highest above ` +
       `${SKEW_RATIO}× max(1, median), and ${CHANCE_TEXT}`,
     source: `${SEED}: the same at one moment, and no test`,
+    unit: "requests",
     effect: "degraded",
     hold: HOLD,
     release: RELEASE,
@@ -226,6 +234,7 @@ export const RULES: readonly Rule[] = [
     threshold: `means of a minute more than ${KV_SKEW * 100} percentage points apart, ` +
       `and ${CHANCE_TEXT}`,
     source: `${SEED}: the same at one moment, and no test`,
+    unit: "ratio",
     effect: "degraded",
     hold: HOLD,
     release: RELEASE,
@@ -236,6 +245,7 @@ export const RULES: readonly Rule[] = [
     threshold: `share of the output tokens of a minute above ${SKEW_RATIO}× the median share and ` +
       `${SKEW_RATIO}× an even one, ${FEWEST_TOKENS_PER_SECOND} token/s or more, and ${CHANCE_TEXT}`,
     source: `${SEED}: of one poll, and no test`,
+    unit: "ratio",
     effect: "degraded",
     hold: HOLD,
     release: RELEASE,
@@ -246,6 +256,7 @@ export const RULES: readonly Rule[] = [
     threshold: `share of the requests of the last poll above ${SKEW_RATIO}× the median share and ` +
       `${SKEW_RATIO}× an even one, ${FEWEST_REQUESTS_PER_SECOND} requests/s or more`,
     source: `${SEED}; chance does it often: shown, and no alarm`,
+    unit: "ratio",
     effect: "none",
     hold: 0,
     release: 0,

@@ -162,33 +162,39 @@ function simulateFair(runs: number): void {
   console.log(loud.length === 0 ? "Ours: none.\n" : `Ours:\n${loud.join("\n")}\n`);
 }
 
+/** The rows of the second table: where little comes in, how many replicas share it decides. */
+const SLOW_ROWS: readonly { readonly name: string; readonly cells: readonly Cell[] }[] =
+  (Object.keys(TRAFFIC) as Traffic[]).flatMap((traffic) =>
+    RATES.flatMap((rate) => {
+      const cells = CELLS.filter((cell) =>
+        cell.traffic === traffic && cell.requestsPerSecond === rate
+      );
+      const name = `${traffic}, ${rate} req/s`;
+      return rate > RATES[0]
+        ? [{ name, cells }]
+        : cells.map((cell) => ({ name: `${name}, ${cell.replicas} replicas`, cells: [cell] }));
+    })
+  );
+
 function simulateSlow(runs: number): void {
+  const perRow = Math.round(runs / FACTORS.length / SLOW_ROWS.length);
   const rows = FACTORS.flatMap((factor, f) =>
-    (Object.keys(TRAFFIC) as Traffic[]).flatMap((traffic) =>
-      RATES.map((rate) => {
-        const cells = CELLS.filter((cell) =>
-          cell.traffic === traffic && cell.requestsPerSecond === rate
-        );
-        const count = Math.round(runs / CELLS.length / FACTORS.length);
-        const namings = cells.flatMap((cell, i) =>
-          Array.from({ length: count }, (_, run) =>
-            watchSlow(cell, { seed: 1 + run + 1000 * (i + 10 * f), factor }))
-        );
-        const seconds = namings.map(({ ours }) =>
-          ours.seconds
-        );
-        const soon = seconds.filter((value) => value <= SOON).length;
-        const wrong = namings.filter(({ ours }) => ours.wrong.length > 0).length;
-        const seedWrong = namings.filter(({ seed }) => seed.wrong.length > 0).length;
-        return [
-          ...[`${factor}×`, `${traffic}, ${rate} req/s`],
-          formatShare(soon, namings.length),
-          formatSeconds(readQuantile(seconds, 0.5)),
-          formatSeconds(readQuantile(seconds, 0.95)),
-          ...[formatShare(wrong, namings.length), formatShare(seedWrong, namings.length)],
-        ];
-      })
-    )
+    SLOW_ROWS.map(({ name, cells }, row) => {
+      const namings = Array.from({ length: perRow }, (_, run) =>
+        watchSlow(cells[run % cells.length], { seed: 1 + run + 1000 * (row + 100 * f), factor }));
+      const seconds = namings.map(({ ours }) =>
+        ours.seconds
+      );
+      const soon = seconds.filter((value) => value <= SOON).length;
+      const wrong = namings.filter(({ ours }) => ours.wrong.length > 0).length;
+      const seedWrong = namings.filter(({ seed }) => seed.wrong.length > 0).length;
+      return [
+        ...[`${factor}×`, name, formatShare(soon, namings.length)],
+        formatSeconds(readQuantile(seconds, 0.5)),
+        formatSeconds(readQuantile(seconds, 0.95)),
+        ...[formatShare(wrong, namings.length), formatShare(seedWrong, namings.length)],
+      ];
+    })
   );
   printTable([
     [
