@@ -43,7 +43,7 @@ function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): s
   // Shares of different models are shares of different wholes.
   return [
     groups.length === 1 ? shortenModelName(groups[0].modelName) : `${groups.length} groups`,
-    `${compared} compared, no skew`,
+    `${compared} compared, no skew beyond chance`,
     groups.length === 1 && shares !== "" ? `requests@1m ${shares}` : "",
     usage === "" ? "" : `KV ${usage}`,
   ].filter((text) => text !== "").join("   ");

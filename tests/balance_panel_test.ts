@@ -17,11 +17,14 @@ function create(state: State): Panel {
 Deno.test("createBalancePanel() is one line where all are alike", () => {
   const panel = create(watchToTheEnd(`0 a b c ${SERVES}\nuntil 100`));
   assertEquals(panel.minLines, 0);
-  assertEquals(panel.summary, "llama   3 compared, no skew   requests@1m 33 %   KV 30 %");
+  assertEquals(
+    panel.summary,
+    "llama   3 compared, no skew beyond chance   requests@1m 33 %   KV 30 %",
+  );
   const two = watchToTheEnd(
     `0 a b ${SERVES}\n0 c d model embed, serves 9 req/s, itl none\nuntil 100`,
   );
-  assertMatch(create(two).summary, /^2 groups {3}4 compared, no skew {3}KV 0?\S+ %$/);
+  assertMatch(create(two).summary, /^2 groups {3}4 compared, no skew beyond chance {3}KV 0?\S+ %$/);
 });
 
 Deno.test("createBalancePanel() says who differs, in what, from whom and since when", () => {
