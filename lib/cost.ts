@@ -167,11 +167,11 @@ function listKinds(
  * import { priceCompute } from "./cost.ts";
  * priceCompute([], { usdPerGpuHour: 2.99, gpuCount: 8, ownPrices: [] }).usdPerHour; // { value: 23.92 }
  * ```
- * @example By name: 2 × 3.39 + 0.49
+ * @example By name: 2 × 0.49 + 0.29
  * ```ts
  * import { priceCompute } from "./cost.ts";
- * const names = ["NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3", "NVIDIA L4"];
- * priceCompute(names, { usdPerGpuHour: null, gpuCount: null, ownPrices: [] }).usdPerHour; // { value: 7.27 }
+ * const names = ["NVIDIA L4", "NVIDIA L4", "Tesla T4"];
+ * priceCompute(names, { usdPerGpuHour: null, gpuCount: null, ownPrices: [] }).usdPerHour; // { value: 1.27 }
  * ```
  */
 export function priceCompute(names: readonly string[], pricing: ComputePricing): ComputeCost {

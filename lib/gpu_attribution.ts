@@ -242,8 +242,29 @@ function chooseEngine(engines: readonly string[], data: number | undefined): str
 /**
  * GPU processes with their owners, in their order.
  *
- * @param processes The process table; a process that is not in it can be
- * attributed by elimination only.
+ * @param processes The process table; a process that is not in it, as one of
+ * another namespace, has no owner.
+ * @param endpoints Those on this machine only: what is left over is theirs.
+ *
+ * @example
+ * ```ts
+ * import { attributeGpuProcesses } from "./gpu_attribution.ts";
+ * import { readProcessTable } from "./process_table.ts";
+ * import { absent, present } from "./reading.ts";
+ * const memoryBytes = present(2 ** 34);
+ * const worker = { pid: 8, name: "python3", gpuIndex: 0, memoryBytes, gpuInstanceId: absent("missing") };
+ * const [share] = attributeGpuProcesses([worker], {
+ *   processes: readProcessTable("7 1 7 01:00 vllm serve m\n8 7 7 00:59 VLLM::EngineCore_DP1\n"),
+ *   endpoints: [{
+ *     endpointKey: "http://localhost:8000",
+ *     port: 8000,
+ *     engines: ["0", "1"],
+ *     modelNames: ["m"],
+ *     listenerPids: [7],
+ *   }],
+ * });
+ * share.owner?.engine; // "1"
+ * ```
  */
 export function attributeGpuProcesses(
   gpuProcesses: readonly GpuProcess[],
