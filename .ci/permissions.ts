@@ -38,6 +38,7 @@ const PROGRAMS = [
   "amd-smi",
   "/usr/bin/amd-smi",
   "/opt/rocm/bin/amd-smi",
+  "ps",
 ];
 
 /** Flags for `deno run` and `deno compile`. */

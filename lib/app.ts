@@ -16,10 +16,14 @@ import { createDemo } from "./demo.ts";
 import { isLoopbackHost, parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import { COLUMN_IDS, COLUMNS } from "./columns.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
+import { formatPriceList } from "./gpu_prices.ts";
+import { sampleGpusOnce, watchGpus } from "./gpu_watch.ts";
 import { runLive } from "./live.ts";
 import { helpText, type Options, parseArguments } from "./options.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
+import { loadPrices } from "./price_file.ts";
+import type { Pricing } from "./pricing.ts";
 import { createReport, serializeReport } from "./report.ts";
 import { scanPorts } from "./scanner.ts";
 import { createScraper, type Scraper } from "./scraper.ts";
@@ -183,6 +187,15 @@ function listColumns(): string {
   return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}\n`).join("");
 }
 
+/** What the user says of money, with the prices of the file that is named. */
+async function readPricing(platform: Platform, { cost }: Options): Promise<Pricing | Refusal> {
+  const { pricesFile, ...rest } = cost;
+  const ownPrices = await loadPrices(platform, pricesFile);
+  return "error" in ownPrices
+    ? { message: ownPrices.error, exitCode: EXIT_CONFIGURATION }
+    : { ...rest, ownPrices };
+}
+
 function createSession(
   targets: Targets,
   options: Options,
@@ -190,6 +203,7 @@ function createSession(
     readonly scrapers: ReadonlyMap<string, Scraper>;
     readonly endpoints: readonly Endpoint[];
     readonly ui: Ui;
+    readonly pricing: Pricing;
   },
 ): Session {
   const { platform, notices, isDemo } = targets;
@@ -202,6 +216,8 @@ function createSession(
     utcOffset: platform.utcOffset(),
     isDemo,
     isOnce: options.once,
+    asksForGpus: options.gpuWatch === "always",
+    pricing: opened.pricing,
     notices,
     ui,
   });
@@ -254,7 +270,8 @@ async function pollTwice(session: Session, key: string, scraper: Scraper): Promi
 async function runOnce(session: Session): Promise<number> {
   const { platform, options: { interval }, scrapers, stop } = session;
   const poll = interval > 0 ? pollTwice : pollEndpoint;
-  await Promise.all([...scrapers].map(([key, scraper]) => poll(session, key, scraper)));
+  const scrapes = Promise.all([...scrapers].map(([key, scraper]) => poll(session, key, scraper)));
+  await sampleGpusOnce(session, scrapes);
   if (stop.signal.aborted) return EXIT_OK;
   readClock(session);
   await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));
@@ -266,6 +283,7 @@ async function runOnce(session: Session): Promise<number> {
 async function runStream(session: Session): Promise<number> {
   const { platform, options } = session;
   const separator = options.output === "json" ? "" : "\n";
+  watchGpus(session).catch((error) => session.stop.abort(error));
   await pollForever(
     session,
     () => platform.stdio.writeStdout(new TextEncoder().encode(describeState(session) + separator)),
@@ -340,13 +358,16 @@ async function runOptions(platform: Platform, options: Options): Promise<number>
   if (options.sort === "help" || options.columns === "help") {
     return await print(platform, listColumns());
   }
+  const pricing = await readPricing(platform, options);
+  if ("exitCode" in pricing) return refuse(platform, pricing);
+  if (options.listPrices) return await print(platform, formatPriceList(pricing.ownPrices));
   const ui = readPreferences(options);
   if ("exitCode" in ui) return refuse(platform, ui);
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
   const opened = await openScrapers(targets, options);
   if ("exitCode" in opened) return refuse(platform, opened);
-  return await runSession(createSession(targets, options, { ...opened, ui }));
+  return await runSession(createSession(targets, options, { ...opened, ui, pricing }));
 }
 
 async function print(platform: Platform, text: string): Promise<number> {

@@ -13,6 +13,8 @@
 import { computeFigures } from "./aggregate.ts";
 import type { Alarm } from "./alarms.ts";
 import type { EventLine, EventSubject } from "./events.ts";
+import type { GpuSample } from "./gpu_model.ts";
+import { listGpusOf } from "./gpu_owners.ts";
 import { type FleetVerdict, isCounted, judgeEndpoint, judgeReplica, readRecord } from "./health.ts";
 import type { GroupChecks } from "./judgement.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
@@ -50,6 +52,8 @@ export interface Row {
   readonly alarms: readonly Alarm[];
   /** Its share of the requests that its group finished in the last minute. */
   readonly requestShare: Reading;
+  /** The GPUs that it uses, as they are now; empty where that is not known. */
+  readonly gpus: readonly GpuSample[];
 }
 
 /** All replicas of one model whose scrape is current. */
@@ -192,8 +196,8 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
   return all.value === 0 ? absent("no_samples") : present(own.value / all.value);
 }
 
-/** A row without age, condition and share, which time changes too. */
-type RowDraft = Omit<Row, "status" | "age" | "alarms" | "requestShare">;
+/** A row without age, condition, share and GPUs, which change without it. */
+type RowDraft = Omit<Row, "status" | "age" | "alarms" | "requestShare" | "gpus">;
 
 /** What does not change until an endpoint is heard of again. */
 interface Draft {
@@ -242,6 +246,20 @@ function judgeRow({ replica, state: known }: RowDraft, state: State): ReplicaSta
   return known.scrape === null || known.failure !== null ? judgeEndpoint(record) : "INIT";
 }
 
+/** The GPUs of a row. */
+function listRowGpus({ replica, state: known }: RowDraft, state: State): readonly GpuSample[] {
+  if (replica === null) return [];
+  const { engine } = replica.sample;
+  return listGpusOf(state, { endpointKey: known.endpoint.key, engine });
+}
+
+/** The events of replicas and GPUs, oldest first. */
+function mergeEvents({ judgement, gpus }: State): readonly EventLine[] {
+  const { lines } = judgement.events;
+  if (gpus.events.lines.length === 0) return lines;
+  return [...lines, ...gpus.events.lines].sort((a, b) => a.beganAt - b.beganAt);
+}
+
 /** Brings groups and totals in line with the conditions of the rows. */
 function completeDraft(draft: Draft, rows: readonly Row[]): void {
   const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
@@ -266,7 +284,8 @@ export function createOverview(state: State): Overview {
     const figures = status === "DOWN" ? NO_FIGURES : row.figures;
     const { age } = readRecord(row.state, state);
     const alarms = raised.filter(({ first }) => first.key === row.key);
-    return { ...row, status, figures, age, alarms, requestShare: absent("missing") };
+    const gpus = listRowGpus(row, state);
+    return { ...row, status, figures, age, alarms, requestShare: absent("missing"), gpus };
   });
   const statuses = bare.map(({ status }) => status);
   const { judgement } = state;
@@ -293,7 +312,7 @@ export function createOverview(state: State): Overview {
       pending: count("PENDING"),
     },
     verdict: judgement.verdict,
-    events: judgement.events.lines,
+    events: mergeEvents(state),
     counted: sumTallies(state.endpoints.flatMap(listTallies)),
     totalPeaks: state.totalPeaks,
   };

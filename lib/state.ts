@@ -11,7 +11,16 @@
 
 import { computeFigures } from "./aggregate.ts";
 import type { Command } from "./bindings.ts";
+import type { GpuFailure, GpuReport } from "./gpu_model.ts";
+import {
+  acceptGpuFailure,
+  acceptGpuReport,
+  type GpuState,
+  type MachineProcesses,
+  NO_GPUS,
+} from "./gpu_state.ts";
 import { isCounted, readRecord } from "./health.ts";
+import { continueIdleness, type Idleness, NO_IDLENESS } from "./idleness.ts";
 import { type EndpointSubject, judge, type Judgement, NO_JUDGEMENT } from "./judgement.ts";
 import type {
   Endpoint,
@@ -21,6 +30,7 @@ import type {
   Scrape,
   ScrapeFailure,
 } from "./model.ts";
+import { NO_PRICING, type Pricing } from "./pricing.ts";
 import {
   joinPeakValues,
   NO_PEAKS,
@@ -71,6 +81,8 @@ export interface EndpointState {
   readonly tallies: ServerTallies;
   /** The peaks of each engine, by `identifyEngine`. */
   readonly peaks: ReadonlyMap<string, Peaks>;
+  /** How much of its time each engine had nothing to do, by `identifyEngine`. */
+  readonly idleness: ReadonlyMap<string, Idleness>;
 }
 
 /** All that the views and the report are made of. */
@@ -80,6 +92,10 @@ export interface State {
   readonly judgement: Judgement;
   /** The peaks of all together. */
   readonly totalPeaks: Peaks;
+  /** The GPUs of this machine. */
+  readonly gpus: GpuState;
+  /** What tokens and GPUs are worth. */
+  readonly pricing: Pricing;
   readonly interval: Seconds;
   /** What the user has chosen. */
   readonly ui: Ui;
@@ -93,6 +109,8 @@ export interface State {
   readonly isDemo: boolean;
   /** Whether this will be looked at once and not again. */
   readonly isOnce?: boolean;
+  /** Whether the user wants to hear of this machine's GPUs even where there is no program for them. */
+  readonly asksForGpus?: boolean;
   /** Remarks about the whole session, such as what a port scan found beside vLLM. Safe text. */
   readonly notices: readonly string[];
 }
@@ -102,6 +120,12 @@ export type Message =
   | { readonly kind: "asked"; readonly endpointKey: string; readonly at: Seconds }
   | { readonly kind: "scraped"; readonly scrape: Scrape }
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
+  | {
+    readonly kind: "gpus_sampled";
+    readonly report: GpuReport;
+    readonly machine: MachineProcesses;
+  }
+  | { readonly kind: "gpus_failed"; readonly failure: GpuFailure }
   /** The program goes on after it was stopped. */
   | { readonly kind: "resumed" }
   | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds }
@@ -122,14 +146,16 @@ export { identifyEngine };
 export function createState(
   endpoints: readonly Endpoint[],
   session:
-    & Omit<State, "endpoints" | "judgement" | "totalPeaks" | "ui" | "held">
-    & { readonly ui?: Ui },
+    & Omit<State, "endpoints" | "judgement" | "totalPeaks" | "gpus" | "pricing" | "ui" | "held">
+    & { readonly ui?: Ui; readonly pricing?: Pricing },
 ): State {
   return {
     ui: createUi(),
     held: null,
     judgement: NO_JUDGEMENT,
     totalPeaks: NO_PEAKS,
+    gpus: NO_GPUS,
+    pricing: NO_PRICING,
     ...session,
     endpoints: endpoints.map((endpoint) => ({
       endpoint,
@@ -142,6 +168,7 @@ export function createState(
       trends: new Map(),
       tallies: NO_TALLIES,
       peaks: new Map(),
+      idleness: new Map(),
     })),
   };
 }
@@ -164,8 +191,27 @@ function hasClockJumped(later: Scrape, earlier: Scrape | null): boolean {
   return Math.abs(wall - monotonic) > CLOCK_TOLERANCE;
 }
 
+/** How idle each engine of the scrape was; only of engines that it has. */
+function followIdleness(
+  { scrape: before, idleness }: EndpointState,
+  scrape: Scrape,
+  canCompare: boolean,
+): EndpointState["idleness"] {
+  const samples = new Map(before?.engines.map((sample) => [identifyEngine(sample), sample]));
+  return new Map(scrape.engines.map((now) => {
+    const key = identifyEngine(now);
+    const step = {
+      before: canCompare ? samples.get(key) : undefined,
+      now,
+      span: scrape.receivedAt - (before?.receivedAt ?? Infinity),
+    };
+    return [key, continueIdleness(idleness.get(key) ?? NO_IDLENESS, step)];
+  }));
+}
+
 function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
-  const known = hasClockJumped(scrape, before.scrape) ? forgetSamples(before) : before;
+  const hasJumped = hasClockJumped(scrape, before.scrape);
+  const known = hasJumped ? forgetSamples(before) : before;
   const history = appendSample(known.history, {
     at: scrape.receivedAt,
     engines: scrape.engines,
@@ -185,10 +231,11 @@ function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
     const values = readPeakValues(figures[index]);
     peaks.set(key, recordPeaks(known.peaks.get(key) ?? NO_PEAKS, values, moment));
   });
+  const idleness = followIdleness(known, scrape, !hasJumped && !history.hasJustRestarted);
   return {
     ...known,
     ...{ history, scrape, askedAt: null, failure: null },
-    ...{ replicas, figures, trends, tallies, peaks },
+    ...{ replicas, figures, trends, tallies, peaks, idleness },
   };
 }
 
@@ -298,6 +345,10 @@ export function update(state: State, message: Message): State {
         message.failure.endpointKey,
         (known) => acceptFailure(known, message.failure),
       );
+    case "gpus_sampled":
+      return { ...state, gpus: acceptGpuReport(state.gpus, message.report, message.machine) };
+    case "gpus_failed":
+      return { ...state, gpus: acceptGpuFailure(state.gpus, message.failure) };
     case "resumed":
       return { ...state, endpoints: state.endpoints.map(forgetSamples) };
     case "clock":

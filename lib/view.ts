@@ -326,6 +326,7 @@ export function readContext(state: State, size: TerminalSize, options: ViewOptio
     isText: text !== null,
     lastScroll: Math.max(0, (text?.length ?? 0) - pageLines),
     sortableIds: ui.columnIds.filter((id) => !ui.hiddenColumnIds.has(id)),
+    panelIds: createPanels(scene.overview, scene.state, scene.paint).map(({ id }) => id),
   };
 }
 

@@ -23,13 +23,13 @@ const LAYERS = `
     gpu_failures nvidia_smi nvidia_mig amd_smi gpu_prices
     simulator_families simulator_text simulator_engine simulator
 2 analysis: window percentiles aggregate tally rules slowness imbalance health alarms trends
-    gpu_peers gpu_attribution cost
-3 state: ui events judgement state overview columns listing
-4 view: judgement_view headline_view table_view
-    panel latency_panel trend_panel events_panel balance_panel totals_panel panels panel_layout
-    detail_view help_view view report
-5 edge: credentials scraper scanner gpu_sampler demo terminal
-6 shell: platform_deno session live app
+    gpu_peers gpu_trends gpu_attribution idleness cost pricing
+3 state: ui events gpu_state judgement state gpu_owners overview bill columns listing
+4 view: gpu_view cost_view judgement_view headline_view table_view
+    panel latency_panel trend_panel events_panel balance_panel gpu_panel cost_panel totals_panel panels
+    panel_layout detail_view help_view view json gpu_report cost_report report
+5 edge: credentials price_file scraper scanner gpu_sampler demo terminal
+6 shell: platform_deno session gpu_watch live app
 `;
 
 const MODULE_LINES = 500;
