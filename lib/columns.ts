@@ -51,7 +51,7 @@ export interface TableLine {
   readonly requestShare: Reading;
   /** Empty for lines that are about several replicas. */
   readonly trend: Trend;
-  /** The GPUs that it uses; empty where that is not known, and for lines that are about several replicas. */
+  /** The GPUs that it uses; empty where that is not known. */
   readonly gpus: readonly GpuSample[];
 }
 
@@ -85,8 +85,8 @@ export function describeRow(row: Row): TableLine {
 /** The line of several replicas. */
 export function describeGroup(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
-  const none = { status: null, complaint: null, age: null, trend: [], gpus: [] };
-  return { name, ...none, figures: group.figures, requestShare };
+  const none = { status: null, complaint: null, age: null, trend: [] };
+  return { name, ...none, figures: group.figures, requestShare, gpus: group.gpus };
 }
 
 /** KV-cache usage above which it is coloured as filling (vllm-htop 0.5.0); as full it is from where HOT counts it. */
@@ -380,8 +380,7 @@ export const COLUMNS: readonly Column[] = [
   createColumn({
     id: "gpu",
     title: "GPU",
-    help:
-      "utilisation of the replica's GPUs, the highest of them, where it is known which they are",
+    help: "utilisation of the busiest of its GPUs, where these are known",
     priority: 17,
     minWidth: PERCENT_WIDTH,
     read: (line) => readGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
@@ -391,7 +390,7 @@ export const COLUMNS: readonly Column[] = [
   createColumn({
     id: "gpu_memory",
     title: "GPU MEM",
-    help: "how full the memory of the replica's GPUs is, the fullest of them",
+    help: "how full the memory of the fullest of its GPUs is",
     priority: 18,
     minWidth: PERCENT_WIDTH,
     read: (line) => readGpuMax(line, readMemoryRatio),

@@ -239,16 +239,23 @@ function formatRange(range: Reading<Range>, format: (value: number) => string): 
   });
 }
 
+/** Of many GPUs the tenths of their memory say nothing. */
+function formatWholeGibibytes(bytes: number): string {
+  const text = formatGibibytes(bytes);
+  return `${Number(text) >= 10 ? Number(text).toFixed(0) : text} GiB`;
+}
+
 /** The pieces of the line of all GPUs of a kind, the most important first. */
 function describeFold(fold: GpuFold, subject: Subject): string[] {
   const members = subject.gpus.filter(({ name }) => name === fold.name);
   const isMig = members.some(({ isMigEnabled }) => isMigEnabled.value === true);
   const isUnified = members.some(({ isMemoryUnified }) => isMemoryUnified);
-  const gib = (bytes: number): string => `${formatGibibytes(bytes)} GiB`;
-  const total = fold.memoryTotalBytes;
-  const memory = `${formatRange(fold.memoryUsedBytes, gib)}${
-    isPresent(total) ? ` of ${formatRange(total, gib)}` : ""
-  }${isUnified ? " unified" : ""}`;
+  const { memoryUsedBytes: used, memoryTotalBytes: total } = fold;
+  const size = isPresent(total) ? ` of ${formatRange(total, formatWholeGibibytes)}` : "";
+  const memory = [
+    formatRange(used, formatWholeGibibytes).replace(isPresent(total) ? / GiB(\+?)$/ : /$^/, "$1"),
+    `${size}${isUnified ? " unified" : ""}`,
+  ].join("");
   const slowed = new Set(
     members.flatMap(({ throttleReasons }) => describeReasons(throttleReasons) || []),
   );

@@ -64,6 +64,8 @@ export interface ModelGroup {
   readonly kvCacheMaxOwner: Row | null;
   /** What comparing its replicas found: one for each set of them that can be compared. Empty for all models together. */
   readonly checks: readonly GroupChecks[];
+  /** The GPUs that its replicas use; without those of which that is not known. */
+  readonly gpus: readonly GpuSample[];
 }
 
 /** How many rows are in which condition. */
@@ -180,6 +182,7 @@ function createGroup(modelName: string, rows: readonly Row[]): ModelGroup {
     figures,
     kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
     checks: [],
+    gpus: [],
   };
 }
 
@@ -253,6 +256,11 @@ function listRowGpus({ replica, state: known }: RowDraft, state: State): readonl
   return listGpusOf(state, { endpointKey: known.endpoint.key, engine });
 }
 
+/** The GPUs of several rows, each once. */
+function joinGpus(rows: readonly Row[]): readonly GpuSample[] {
+  return [...new Set(rows.flatMap(({ gpus }) => gpus))];
+}
+
 /** The events of replicas and GPUs, oldest first. */
 function mergeEvents({ judgement, gpus }: State): readonly EventLine[] {
   const { lines } = judgement.events;
@@ -296,8 +304,13 @@ export function createOverview(state: State): Overview {
   const groups = draft.groups.map((group) => ({
     ...group,
     checks: judgement.groups.filter(({ modelName }) => modelName === group.modelName),
+    gpus: joinGpus(
+      bare.filter(({ replica }) => replica?.sample.modelName === group.modelName),
+    ),
   }));
-  const total = groups.length === 1 ? groups[0] : draft.total ?? createGroup("", bare);
+  const total = groups.length === 1
+    ? groups[0]
+    : { ...draft.total ?? createGroup("", bare), gpus: joinGpus(bare) };
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
   const count = (status: ReplicaStatus): number => statuses.filter((one) => one === status).length;
   return {

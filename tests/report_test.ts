@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import type { Endpoint } from "../lib/model.ts";
-import { createReport, type Json, SCHEMA_VERSION, serializeReport } from "../lib/report.ts";
+import type { Json } from "../lib/json.ts";
+import { createReport, SCHEMA_VERSION, serializeReport } from "../lib/report.ts";
 import type { State } from "../lib/state.ts";
 import {
   advance,
