@@ -29,16 +29,20 @@ const RUNTIME_VARIABLES = [
 ];
 
 /**
- * Programs that may be started. Deno looks names up when it starts, and never
- * again: the paths let a program run that is installed later.
+ * Programs that may be started; each is optional. Deno looks names up when it
+ * starts, and never again: the paths let a program run that is installed later.
  */
 const PROGRAMS = [
+  // Processes, and the ports that they listen on.
+  "ps",
+  "ss",
+  "lsof",
+  // GPUs.
   "nvidia-smi",
   "/usr/bin/nvidia-smi",
   "amd-smi",
   "/usr/bin/amd-smi",
   "/opt/rocm/bin/amd-smi",
-  "ps",
 ];
 
 /** Flags for `deno run` and `deno compile`. */

@@ -11,24 +11,34 @@
  * @module
  */
 
-import { type EndpointAccess, openAccess } from "./credentials.ts";
-import { createDemo } from "./demo.ts";
-import { isLoopbackHost, parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import { COLUMN_IDS, COLUMNS } from "./columns.ts";
+import { createConfigurator } from "./configuration.ts";
+import { scanForever } from "./discovery.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
 import { formatPriceList } from "./gpu_prices.ts";
 import { sampleGpusOnce, watchGpus } from "./gpu_watch.ts";
 import { runLive } from "./live.ts";
 import { helpText, type Options, parseArguments } from "./options.ts";
-import type { Endpoint } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { loadPrices } from "./price_file.ts";
 import type { Pricing } from "./pricing.ts";
 import { createReport, serializeReport } from "./report.ts";
-import { scanPorts } from "./scanner.ts";
-import { createScraper, type Scraper } from "./scraper.ts";
-import { pollEndpoint, pollForever, readClock, type Session } from "./session.ts";
+import {
+  pollEndpoint,
+  pollForever,
+  readClock,
+  type Session,
+  startSession,
+  watchEndpoint,
+} from "./session.ts";
 import { createState } from "./state.ts";
+import {
+  findTargets,
+  type OpenedEndpoint,
+  openEndpoint,
+  type Refusal,
+  type Targets,
+} from "./targets.ts";
 import { enterTerminal } from "./terminal.ts";
 import { createUi, type Sort, type Ui } from "./ui.ts";
 import { padText, sanitizeText } from "./text.ts";
@@ -52,106 +62,24 @@ const SIGNAL_CODES: readonly (readonly [Signal, number])[] = [
 /** What the runtime says when the file that standard output goes to cannot grow. */
 const FULL_DISK = /no space left|os error (28|112)\b/i;
 
-/** Where an implicit scan found nothing, this is watched: the user sees why it does not answer. */
-const FALLBACK_URL = "http://localhost:8000";
-
 /** After a signal, what is under way has so long to end: a pipe that nobody reads would keep us for ever. */
 const EXIT_GRACE: Seconds = 1;
 
 /** How long a terminal may take for the frame that it is being given, once we want to be gone. */
 const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
 
-/** What is watched, and what there is to say about how it was found. */
-interface Targets {
-  readonly platform: Platform;
-  readonly endpoints: readonly TypedEndpoint[];
-  readonly notices: readonly string[];
-  readonly isDemo: boolean;
-}
-
-/** A run that cannot start: what to say, and the code to end with. */
-interface Refusal {
-  readonly message: string;
-  readonly exitCode: number;
-}
-
-function includesFallbackPort({ first, last }: Options["portRange"]): boolean {
-  const port = Number(new URL(FALLBACK_URL).port);
-  return first <= port && port <= last;
-}
-
-function chooseDemo(platform: Platform, options: Options): Targets {
-  const demo = createDemo(platform, options.demoSeed);
-  return { ...demo, notices: [], isDemo: true };
-}
-
-/** The servers to watch: those named, those of the demo, or those that a scan finds. */
-async function findTargets(platform: Platform, options: Options): Promise<Targets | Refusal> {
-  if (options.demo) return chooseDemo(platform, options);
-  if (options.endpoints.length > 0) {
-    return { platform, endpoints: options.endpoints, notices: [], isDemo: false };
-  }
-  const { host, portRange } = options;
-  const found = await scanPorts(platform, options);
-  const place = `${host}, ports ${portRange.first} to ${portRange.last}`;
-  const notices = found.others.map(({ port, name }) => `port ${port}: ${name}`);
-  if (found.found.length > 0) {
-    const endpoints = found.found.map((endpoint) => ({ endpoint, basicAuth: null }));
-    return { platform, endpoints, notices, isDemo: false };
-  }
-  const message = [`no vLLM server answers on ${place}`, ...notices].join("; ");
-  if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
-  const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
-  if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
-    writeStderr(`vllm-htop: ${message}: here is a demo\n`);
-    return chooseDemo(platform, options);
-  }
-  const hint = `${message}; name one with --url, or see a simulated fleet with --demo`;
-  // Another place was asked for: this machine's server would be the wrong answer.
-  const isElsewhere = host !== "localhost" || !includesFallbackPort(portRange);
-  if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
-  const fallback = parseEndpointUrl(FALLBACK_URL);
-  if ("error" in fallback) throw new Error(fallback.error);
-  return { platform, endpoints: [fallback], notices: [hint], isDemo: false };
-}
-
-/** The endpoint, with a remark when credentials travel to it unprotected. */
-function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
-  const { protocol, hostname } = new URL(endpoint.metricsUrl);
-  const isProtected = protocol === "https:" || isLoopbackHost(hostname) ||
-    endpoint.unixSocketPath !== undefined;
-  if (isProtected || !access.sendsCredentials) return endpoint;
-  const warning = "its credentials travel unencrypted: use https";
-  return { ...endpoint, warnings: [...endpoint.warnings, warning] };
-}
-
-/** A scraper for each endpoint, by its key, and the endpoints with what is to be said of them. */
-async function openScrapers(
-  targets: Targets,
+/** All targets opened, or why one of them cannot be. */
+async function openTargets(
+  { platform, endpoints }: Targets,
   options: Options,
-): Promise<{ scrapers: ReadonlyMap<string, Scraper>; endpoints: readonly Endpoint[] } | Refusal> {
-  const { platform } = targets;
-  const scrapers = new Map<string, Scraper>();
-  const endpoints: Endpoint[] = [];
-  for (const typed of targets.endpoints) {
-    const isNamed = options.endpoints.length > 0;
-    // A scanned port is nobody that the user trusts with credentials.
-    const access = await openAccess(
-      platform,
-      typed,
-      isNamed ? options : { ...options, credentialSources: [], insecureEndpointKeys: [] },
-    );
-    if ("error" in access) return { message: access.error, exitCode: EXIT_CONFIGURATION };
-    const { timeout, metricPrefix } = options;
-    const scraper = await createScraper(platform, typed.endpoint, {
-      access,
-      timeout,
-      metricPrefix,
-    });
-    scrapers.set(typed.endpoint.key, scraper);
-    endpoints.push(warnOfPlainText(typed.endpoint, access));
+): Promise<readonly OpenedEndpoint[] | Refusal> {
+  const opened: OpenedEndpoint[] = [];
+  for (const typed of endpoints) {
+    const one = await openEndpoint(platform, typed, options);
+    if ("exitCode" in one) return one;
+    opened.push(one);
   }
-  return { scrapers, endpoints };
+  return opened;
 }
 
 /** `COLUMN`, `COLUMN:asc` or `COLUMN:desc`. */
@@ -199,17 +127,15 @@ async function readPricing(platform: Platform, { cost }: Options): Promise<Prici
 function createSession(
   targets: Targets,
   options: Options,
-  opened: {
-    readonly scrapers: ReadonlyMap<string, Scraper>;
-    readonly endpoints: readonly Endpoint[];
+  { opened, ui, pricing }: {
+    readonly opened: readonly OpenedEndpoint[];
     readonly ui: Ui;
     readonly pricing: Pricing;
   },
 ): Session {
-  const { platform, notices, isDemo } = targets;
-  const { scrapers, endpoints, ui } = opened;
+  const { platform, notices, isDemo, listProcesses } = targets;
   const { environment, stdio } = platform;
-  const state = createState(endpoints, {
+  const state = createState(opened.map(({ endpoint }) => endpoint), {
     interval: options.interval,
     now: platform.monotonicSeconds(),
     nowEpoch: platform.epochSeconds(),
@@ -217,7 +143,7 @@ function createSession(
     isDemo,
     isOnce: options.once,
     asksForGpus: options.gpuWatch === "always",
-    pricing: opened.pricing,
+    pricing,
     notices,
     ui,
   });
@@ -227,19 +153,10 @@ function createSession(
     ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
     hasKeyLine: !options.noKeyLine,
   };
-  const stop = new AbortController();
-  const doNothing = (): void => {};
-  return {
-    platform,
-    options,
-    scrapers,
-    busy: new Set(),
-    view,
-    stop,
-    state,
-    onChange: doNothing,
-    wake: doNothing,
-  };
+  const session = startSession({ platform, options, view, state, listProcesses });
+  for (const one of opened) watchEndpoint(session, one);
+  if (!isDemo) session.onScraped = createConfigurator(session, listProcesses);
+  return session;
 }
 
 /** The state in the form that was asked for, with a newline at its end. */
@@ -256,22 +173,28 @@ function describeState(session: Session): string {
  * that let its time limit pass is not asked again: the picture of all would
  * wait for it a second time.
  */
-async function pollTwice(session: Session, key: string, scraper: Scraper): Promise<void> {
+async function pollTwice(session: Session, key: string): Promise<void> {
   const { platform, options: { interval }, stop } = session;
-  await pollEndpoint(session, key, scraper);
+  await pollEndpoint(session, key);
   const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
   if (known?.failure?.kind === "timeout") return;
   // From the answer on: a first scrape that was slow must not leave a window of milliseconds.
   await platform.sleep(interval, stop.signal);
-  if (!stop.signal.aborted) await pollEndpoint(session, key, scraper);
+  if (!stop.signal.aborted) await pollEndpoint(session, key);
 }
 
 /** One picture: two scrapes an interval apart, so that rates are measured; or one, with interval 0. */
 async function runOnce(session: Session): Promise<number> {
-  const { platform, options: { interval }, scrapers, stop } = session;
+  const { platform, options: { interval }, watched, stop, onScraped } = session;
+  const configuring: Promise<void>[] = [];
+  session.onScraped = (one) => {
+    configuring.push(onScraped(one));
+    return Promise.resolve();
+  };
   const poll = interval > 0 ? pollTwice : pollEndpoint;
-  const scrapes = Promise.all([...scrapers].map(([key, scraper]) => poll(session, key, scraper)));
+  const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
   await sampleGpusOnce(session, scrapes);
+  await Promise.all(configuring);
   if (stop.signal.aborted) return EXIT_OK;
   readClock(session);
   await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));
@@ -298,7 +221,7 @@ function isLive(platform: Platform, options: Options): boolean {
 }
 
 /** Runs the session to its end. A signal gives the terminal back and ends it with the signal's code. */
-async function runSession(session: Session): Promise<number> {
+async function runSession(session: Session, targets: Targets): Promise<number> {
   const { platform, options, stop } = session;
   const terminal = isLive(platform, options)
     ? enterTerminal(platform.stdio, { mouse: !options.noMouse })
@@ -324,6 +247,10 @@ async function runSession(session: Session): Promise<number> {
     tellInternalError(platform, error);
     platform.exit(EXIT_INTERNAL);
   });
+  const { scanner, fallbackKey } = targets;
+  if (scanner !== null && !options.once) {
+    scanForever(session, scanner, fallbackKey).catch((error) => stop.abort(error));
+  }
   try {
     if (terminal !== null) {
       await runLive(session, terminal);
@@ -339,7 +266,7 @@ async function runSession(session: Session): Promise<number> {
     await terminal?.finish();
     stop.abort();
     for (const stopOne of stopListening) stopOne();
-    for (const scraper of session.scrapers.values()) scraper.close();
+    for (const { scraper } of session.watched.values()) scraper.close();
   }
 }
 
@@ -365,9 +292,9 @@ async function runOptions(platform: Platform, options: Options): Promise<number>
   if ("exitCode" in ui) return refuse(platform, ui);
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
-  const opened = await openScrapers(targets, options);
+  const opened = await openTargets(targets, options);
   if ("exitCode" in opened) return refuse(platform, opened);
-  return await runSession(createSession(targets, options, { ...opened, ui, pricing }));
+  return await runSession(createSession(targets, options, { opened, ui, pricing }), targets);
 }
 
 async function print(platform: Platform, text: string): Promise<number> {

@@ -13,7 +13,7 @@ import { formatDuration, formatPercent } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { describeOutlier } from "./gpu_view.ts";
 import { describeRule, describeVerdict } from "./judgement_view.ts";
-import { type ModelGroup, type Overview, type Row, shortenModelName } from "./overview.ts";
+import type { ModelGroup, Overview, Row } from "./overview.ts";
 import { createFixedPanel, layOut, type Panel } from "./panel.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
@@ -43,7 +43,7 @@ function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): s
   const usage = describeRange(own.map(({ figures }) => figures.kvCache.maxRatio));
   // Shares of different models are shares of different wholes.
   return [
-    groups.length === 1 ? shortenModelName(groups[0].modelName) : `${groups.length} groups`,
+    groups.length === 1 ? groups[0].label : `${groups.length} groups`,
     `${compared} compared, no skew beyond chance`,
     groups.length === 1 && shares !== "" ? `requests@1m ${shares}` : "",
     usage === "" ? "" : `KV ${usage}`,
@@ -62,8 +62,8 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     alarms.map(({ newest, since }) => [
       paint(place, "name"),
       paint(describeRule(newest.rule), "warn"),
-      describeVerdict(newest),
       `since ${formatDuration(state.now - since)}`,
+      describeVerdict(newest),
     ])
   );
   const slowGpus = accused.flatMap(({ place, gpus }) =>
@@ -88,7 +88,9 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     title: "BALANCE",
     lines,
     summary: accused.length > 0
-      ? `${accused.map(({ place }) => place).join(", ")} differ from their peers`
+      ? `${accused.map(({ place }) => place).join(", ")} ${
+        accused.length === 1 ? "differs from its peers" : "differ from their peers"
+      }`
       : rest,
   });
   // Where all are alike, the line says all.

@@ -49,6 +49,8 @@ export type BillBasis = "told" | "serving" | "machine" | "none";
 /** The cost of one model's replicas. */
 export interface GroupBill {
   readonly modelName: string;
+  /** What it is called on the screen. */
+  readonly label: string;
   /** Absent where it is not known which GPUs are whose. */
   readonly usdPerHour: Reading;
   readonly rate: RateCost;
@@ -251,11 +253,11 @@ export function createBill(overview: Overview, state: State): Bill {
     }),
     idle: idleness,
     groups: overview.groups.filter(({ modelName }) => models.includes(modelName))
-      .map(({ modelName, figures: ofAll }) => {
+      .map(({ modelName, label, figures: ofAll }) => {
         const usd = byModel.get(modelName) ?? absent("missing");
         const isOfModel = ({ replica }: Row): boolean => replica?.sample.modelName === modelName;
         const own = isLocalOnly ? mergeRows(rows.filter(isOfModel)) : ofAll;
-        return { modelName, usdPerHour: usd, rate: rateOf(own, usd) };
+        return { modelName, label, usdPerHour: usd, rate: rateOf(own, usd) };
       }),
     unusedUsdPerHour: unused,
     hasTokenPrices: hasTokenPrices(tokenPrices),

@@ -15,7 +15,7 @@ import { describeBurn, judgeMargin, markHint } from "./cost_view.ts";
 import { formatDuration, formatMoney, formatPercent, formatReading } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { shortenGpuName } from "./gpu_view.ts";
-import { type Overview, shortenModelName } from "./overview.ts";
+import type { Overview } from "./overview.ts";
 import { layOut, type Panel } from "./panel.ts";
 import { isPresent, mapReading, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
@@ -105,7 +105,7 @@ function describeMillion(subject: Subject, { usdPerMillionTokens, ...rate }: Rat
 
 function describeGroup(subject: Subject, group: GroupBill): string[] {
   return [
-    subject.paint(shortenModelName(group.modelName), "name"),
+    subject.paint(group.label, "name"),
     `${formatCost(subject, group.usdPerHour)}/h`,
     describeMillion(subject, group.rate),
     ...subject.bill.hasTokenPrices ? [formatMargin(subject, group.rate.marginRatio)] : [],

@@ -50,7 +50,7 @@ export const NO_GPUS: GpuState = {
 
 function createSubject(gpuIndex: number): EventSubject {
   const name = `GPU ${gpuIndex}`;
-  return { key: name, endpointKey: "", address: name, modelName: null, engine: null };
+  return { key: name, endpointKey: "", address: name, name, modelName: null, engine: null };
 }
 
 /** What is known after one more report. */

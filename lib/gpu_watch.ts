@@ -1,7 +1,7 @@
 /**
  * The watching of this machine's GPUs, beside the polling of its servers.
  *
- * Layer 6, effects: through the sampler and `ps`. A sample at each interval,
+ * Layer 6, effects: through the sampler and the process lister. A sample at each interval,
  * one after the other; every outcome goes to `update`, so that a driver that
  * hangs holds up nobody. Nothing is started where all servers are elsewhere,
  * unless the user asks for it. The processes of the machine are listed anew when
@@ -14,17 +14,12 @@
 import { createGpuSampler, type GpuSampler, isGpuFailure } from "./gpu_sampler.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import { listLocal } from "./gpu_owners.ts";
-import type { MachineProcesses } from "./gpu_state.ts";
-import { PS_ARGUMENTS, readProcessTable } from "./process_table.ts";
+import { type MachineProcesses, NO_GPUS } from "./gpu_state.ts";
 import { dispatch, type Session } from "./session.ts";
-import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+import type { Seconds } from "./units.ts";
 
 /** How long what is known of the machine's processes is good for. */
 const LISTING_SPAN: Seconds = 30;
-
-/** What `ps` may take and print. */
-const PS_TIMEOUT: Seconds = 2;
-const PS_MAX_OUTPUT: Bytes = 8 * BYTES_PER_MEBIBYTE;
 
 /** How much longer than the scrapes a single picture waits for the GPUs, from its start. */
 export const ONCE_LIMIT: Seconds = 2;
@@ -52,38 +47,26 @@ function wantsGpus({ options, state }: Session): boolean {
   return listLocal(state).length > 0;
 }
 
-async function listProcesses(
-  { platform }: Session,
-  signal: AbortSignal,
-): Promise<MachineProcesses> {
-  const outcome = await platform.runProgram({
-    name: "ps",
-    arguments: PS_ARGUMENTS,
-    timeout: PS_TIMEOUT,
-    maxOutputBytes: PS_MAX_OUTPUT,
-    signal,
-  });
-  const text = outcome.kind === "exited" ? outcome.stdout : "";
-  return { processes: readProcessTable(text), listeners: new Map() };
+async function listMachine({ listProcesses }: Session): Promise<MachineProcesses> {
+  if (listProcesses === null) return NO_GPUS.machine;
+  const { processes, listening } = await listProcesses();
+  return {
+    processes,
+    listeners: new Map(listening.map(({ port, ownerPids }) => [port, ownerPids])),
+  };
 }
 
 /** What is known of the processes, anew where it is too old for these. */
-async function readMachine(
-  watch: GpuWatch,
-  { processes }: GpuReport,
-  signal: AbortSignal,
-): Promise<MachineProcesses> {
+async function readMachine(watch: GpuWatch, { processes }: GpuReport): Promise<MachineProcesses> {
   const { session, listed } = watch;
   const pids = [...new Set((processes.value ?? []).map(({ pid }) => pid))].sort().join(" ");
   const now = session.platform.monotonicSeconds();
   if (listed !== null && listed.pids === pids && now - listed.at < LISTING_SPAN) {
     return listed.machine;
   }
-  const isNeeded = pids !== "" && listLocal(session.state).length > 0;
-  const machine = isNeeded
-    ? await listProcesses(session, signal)
-    : { processes: new Map(), listeners: new Map() };
-  watch.listed = isNeeded ? { machine, pids, at: now } : null;
+  if (pids === "" || listLocal(session.state).length === 0) return NO_GPUS.machine;
+  const machine = await listMachine(session);
+  watch.listed = { machine, pids, at: now };
   return machine;
 }
 
@@ -110,7 +93,7 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
     if (!isKnown) dispatch(session, { kind: "gpus_failed", failure });
     return;
   }
-  const machine = await readMachine(watch, outcome, signal);
+  const machine = await readMachine(watch, outcome);
   if (!stop.signal.aborted) dispatch(session, { kind: "gpus_sampled", report: outcome, machine });
 }
 

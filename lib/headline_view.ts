@@ -25,13 +25,7 @@ import {
 import type { Meaning, Paint } from "./frame.ts";
 import { type Cause, type FleetVerdict, judgeEndpoint } from "./health.ts";
 import { describeRule, describeVerdict } from "./judgement_view.ts";
-import {
-  describeAddress,
-  type Overview,
-  readRecord,
-  type Row,
-  shortenModelName,
-} from "./overview.ts";
+import { describeAddress, type Overview, readRecord, type Row } from "./overview.ts";
 import { divideReadings, isPresent } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";
 import { cutText, measureWidth, wrapText } from "./text.ts";
@@ -76,7 +70,7 @@ function joinPieces(
 }
 
 function describeModels(overview: Overview): string {
-  const names = overview.groups.map(({ modelName }) => shortenModelName(modelName));
+  const names = overview.groups.map(({ label }) => label);
   return names.join(", ");
 }
 

@@ -18,7 +18,7 @@ import {
   formatQuantity,
 } from "./format.ts";
 import { describeOutlier } from "./gpu_view.ts";
-import { nameSubject, type Overview } from "./overview.ts";
+import type { Overview } from "./overview.ts";
 import type { HotCondition, RuleId, Verdict } from "./rules.ts";
 import type { State } from "./state.ts";
 import { padText } from "./text.ts";
@@ -126,7 +126,7 @@ function describeSpan({ beganAt, endedAt }: EventLine, now: Seconds): string {
   return endedAt - beganAt >= 1 ? `for ${formatDuration(endedAt - beganAt)}` : "";
 }
 
-/** One line of the log in the pieces that stand below each other: time, kind, name, what, how long. */
+/** One line of the log in the pieces that stand below each other: time, kind, name, how long, what. */
 export function describeEvent(
   line: EventLine,
   overview: Overview,
@@ -138,8 +138,9 @@ export function describeEvent(
   return [
     formatClock(line.beganAtEpoch, utcOffset),
     padText(line.kind, 7),
-    row?.place ?? ofEndpoint?.address ?? nameSubject(overview, line.subject),
-    describeDetails(line),
+    row?.place ?? ofEndpoint?.address ?? line.subject.name,
+    // Before what may be long and is cut.
     describeSpan(line, now),
+    describeDetails(line),
   ];
 }

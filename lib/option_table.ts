@@ -60,7 +60,7 @@ const ROWS = [
     value: null,
     variable: "VLLM_HTOP_AUTO",
     group: "What to watch",
-    help: "scan the ports, and fail if no vLLM is found",
+    help: "scan this machine, and fail if no vLLM is found",
   },
   {
     name: "host",
@@ -76,7 +76,16 @@ const ROWS = [
     variable: "VLLM_HTOP_PORT_RANGE",
     default: "8000-8015",
     group: "What to watch",
-    help: "the ports to scan, at most 1024",
+    help: "the ports to scan, at most 1024, and no others: without it, those that processes of " +
+      "this machine own as well",
+  },
+  {
+    name: "name",
+    value: "URL=LABEL",
+    repeatable: true,
+    variable: "VLLM_HTOP_NAME",
+    group: "What to watch",
+    help: "what to call a server, in place of its model and address",
   },
   {
     name: "metric-prefix",

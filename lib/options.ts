@@ -31,6 +31,7 @@ import {
   splitUrls,
   variableOf,
 } from "./option_values.ts";
+import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 
 export type { CostOptions, GpuWatch } from "./cost_options.ts";
@@ -47,6 +48,10 @@ export interface Options {
   readonly host: string;
   /** From 1 to 65535, both ends included, at most 1024 ports. */
   readonly portRange: { readonly first: number; readonly last: number };
+  /** Whether a scan of this machine looks beyond the range at the ports that processes own: unless a range is given. */
+  readonly scansProcesses: boolean;
+  /** What endpoints are called, by their keys. Safe texts, each once. */
+  readonly labels: ReadonlyMap<string, string>;
   /** 0.5 to 3600; 0 only with `once`: a single scrape. */
   readonly interval: Seconds;
   /** 0.1 to 120. */
@@ -97,6 +102,8 @@ const MIN_TIMEOUT: Seconds = 0.1;
 const MAX_TIMEOUT: Seconds = 120;
 /** Ports that one scan may try: a slip of the finger must not sweep a host. */
 const MAX_SCANNED_PORTS = 1024;
+/** Cells of a name that a user gives. */
+const MAX_LABEL_WIDTH = 32;
 const MAX_SEED = 2 ** 32 - 1;
 
 function readInterval(input: Input, once: boolean): Seconds {
@@ -179,6 +186,39 @@ function readPortRange(input: Input): Options["portRange"] {
     input.problems.push(`${origin} ${quote(text)} is more than ${MAX_SCANNED_PORTS} ports`);
   }
   return { first, last };
+}
+
+/** Names of the user's own. A variable may name endpoints that are not watched. */
+function readLabels(
+  { given, variable, problems }: Input,
+  endpoints: readonly TypedEndpoint[],
+): ReadonlyMap<string, string> {
+  const labels = new Map<string, string>();
+  const isGiven = given.has("name");
+  const origin = isGiven ? "--name" : variableOf("name") ?? "";
+  const texts = given.get("name") ?? variable(origin)?.split(",") ?? [];
+  for (const text of texts) {
+    const refuse = (problem: string): void => {
+      problems.push(`${origin} ${quoteUrl(text)} ${problem}`);
+    };
+    const equals = text.lastIndexOf("=");
+    const label = text.slice(equals + 1).trim();
+    const typed = parseEndpointUrl(text.slice(0, Math.max(equals, 0)));
+    if (equals < 1 || label === "") refuse('is not URL=LABEL, such as "gpu1:8000=prod"');
+    else if ("error" in typed) problems.push(typed.error);
+    else if (sanitizeText(label, MAX_LABEL_WIDTH) !== label) {
+      refuse(`has a name that is longer than ${MAX_LABEL_WIDTH} characters or cannot be shown`);
+    } else if ([...labels.values()].includes(label)) refuse("gives a name that another has");
+    else if (labels.has(typed.endpoint.key)) refuse("names the same server twice");
+    else if (isWatched(typed, endpoints)) labels.set(typed.endpoint.key, label);
+    else if (isGiven) refuse("names a URL that is not watched");
+  }
+  return labels;
+}
+
+/** Whether the endpoint is one of those named, or may be found by a scan. */
+function isWatched({ endpoint }: TypedEndpoint, endpoints: readonly TypedEndpoint[]): boolean {
+  return endpoints.length === 0 || endpoints.some((other) => other.endpoint.key === endpoint.key);
 }
 
 function readMetricPrefix(input: Input): string | null {
@@ -275,6 +315,9 @@ export function parseArguments(
     auto,
     host: readHost(input),
     portRange: readPortRange(input),
+    scansProcesses: !input.given.has("port-range") &&
+      variable(variableOf("port-range")) === undefined,
+    labels: readLabels(input, endpoints),
     interval: readInterval(input, once),
     timeout: readNumber(input, "timeout", { min: MIN_TIMEOUT, max: MAX_TIMEOUT, unit: "seconds" }),
     once,

@@ -61,7 +61,10 @@ Deno.test("describeEvent() tells when, what, of whom, how much and how long", ()
   const line: EventLine = {
     id: 1,
     kind: "SLOW",
-    subject: { key: "k", endpointKey: "e", address: "gpu1:8000", modelName: "org/m", engine: "3" },
+    subject: {
+      ...{ key: "k", endpointKey: "e", address: "gpu1:8000", name: "m gpu1:8000.e3" },
+      ...{ modelName: "org/m", engine: "3" },
+    },
     beganAt: 10,
     beganAtEpoch: 3610,
     endedAt: null,
@@ -76,16 +79,16 @@ Deno.test("describeEvent() tells when, what, of whom, how much and how long", ()
   assertEquals(say({}), [
     "01:00:10",
     "SLOW   ",
-    "m gpu1:8000 e3",
-    "TTFT P95 1.68 s against 440 ms (3.8×, n 212), 2 times",
+    "m gpu1:8000.e3",
     "since 1m 05s",
+    "TTFT P95 1.68 s against 440 ms (3.8×, n 212), 2 times",
   ]);
   const none = { first: null, worst: null, occurrences: 1 };
   const details = (more: Partial<EventLine>) => say({ ...none, endedAt: 10, ...more }).slice(3);
-  assertEquals(details({ kind: "UP", amount: 34 }), ["after 34s", ""]);
+  assertEquals(details({ kind: "UP", amount: 34 }), ["", "after 34s"]);
   assertEquals(details({ kind: "RESTART", amount: 1 }), ["", ""]);
-  assertEquals(details({ kind: "RESTART", amount: 3 }), ["3 times", ""]);
-  assertEquals(details({ kind: "REJECT", amount: 12 }), ["12 requests rejected", ""]);
-  assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["7×", "for 34s"]);
-  assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["", "for 34s"]);
+  assertEquals(details({ kind: "RESTART", amount: 3 }), ["", "3 times"]);
+  assertEquals(details({ kind: "REJECT", amount: 12 }), ["", "12 requests rejected"]);
+  assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["for 34s", "7×"]);
+  assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["for 34s", ""]);
 });
