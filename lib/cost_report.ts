@@ -10,18 +10,22 @@
 import { type Bill, createBill, isHint } from "./bill.ts";
 import type { GpuCost, RateCost, SpanCost, UsdRate } from "./cost.ts";
 import { type JsonObject, reportReadings } from "./json.ts";
+import type { TokenPrices } from "./model.ts";
 import type { Overview } from "./overview.ts";
+import { absent, present, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 
 function reportFlow({ perHour, perDay, perMonth }: UsdRate): JsonObject {
   return reportReadings({ usdPerHour: perHour, usdPerDay: perDay, usdPer30Days: perMonth });
 }
 
-function reportRate(rate: RateCost): JsonObject {
+/** @param own Further figures of the same object. */
+function reportRate(rate: RateCost, own: Readonly<Record<string, Reading>> = {}): JsonObject {
   return {
     tokens: reportFlow(rate.tokens),
     compute: reportFlow(rate.compute),
     ...reportReadings({
+      ...own,
       marginRatio: rate.marginRatio,
       usdPerMillionTokens: rate.usdPerMillionTokens,
       usdPerMillionOutputTokens: rate.usdPerMillionOutputTokens,
@@ -58,6 +62,17 @@ function reportSource({ name, count, usdPerHour, hint }: GpuCost): JsonObject {
   };
 }
 
+/** What tokens are sold for; `unsupported` where nobody has said. */
+function reportPrices({ input, cachedInput, output }: TokenPrices): JsonObject {
+  const read = (price: number | null): Reading =>
+    price === null ? absent("unsupported") : present(price);
+  return reportReadings({
+    usdPerMillionInputTokens: read(input),
+    usdPerMillionCachedInputTokens: read(cachedInput),
+    usdPerMillionOutputTokens: read(output),
+  });
+}
+
 function reportGroups({ groups }: Bill): readonly JsonObject[] {
   return groups.map(({ modelName, usdPerHour, rate }) => ({
     model: modelName,
@@ -78,10 +93,8 @@ export function reportCost(overview: Overview, state: State): JsonObject {
     isThisMachineOnly: bill.isLocalOnly,
     gpuCount: bill.compute.gpuCount,
     gpus: bill.compute.gpus.map(reportSource),
-    usdPerMillionInputTokensPrice: pricing.tokenPrices.input,
-    usdPerMillionCachedInputTokensPrice: pricing.tokenPrices.cachedInput,
-    usdPerMillionOutputTokensPrice: pricing.tokenPrices.output,
-    rate: { ...reportReadings({ spanSeconds: rate.span }), ...reportRate(rate) },
+    tokenPrices: reportPrices(pricing.tokenPrices),
+    rate: reportRate(rate, { spanSeconds: rate.span }),
     session: {
       ...reportSpan(session),
       idle: reportReadings({ usd: idle.usd, ratio: idle.ratio }),

@@ -175,6 +175,8 @@ const MAY_BE_NULL: ReadonlySet<string> = new Set([
   "sinceAttached",
   ...["redirectedTo", "kvCacheUsageRatioMaxReplica"],
   ...["server", "version", "maxModelLenTokens", "parallelism", "commandLine"],
+  ...["gpus", "gpuFailure", "gpuSample", "processesReason", "gpuIndexes", "outlier", "hint"],
+  ...["owner", "replica", "tensorRank", "pipelineRank"],
 ]);
 
 /** Fails on a null without a reason, a reason without a null, and a number that is not finite. */
