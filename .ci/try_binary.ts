@@ -2,13 +2,14 @@
  * Tries the compiled program as a user would: `try_binary.ts PATH`.
  *
  * Against a server on loopback that gives one small exposition, and against a
- * port that nobody listens to. Prints one line per trial and a summary in the
+ * port that nobody listens to, and with a stand-in for nvidia-smi. Prints one line per trial and a summary in the
  * form of `deno test`; exits 1 when a trial failed.
  *
  * @module
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { withStandIns } from "../tests/gpu_stand_in.ts";
 
 /** How long one run of the program may take, in milliseconds. */
 const TIME_LIMIT = 20_000;
@@ -39,14 +40,23 @@ interface Outcome {
   readonly errors: string;
 }
 
-async function runBinary(...parts: readonly string[]): Promise<Outcome> {
+/** Runs it with folders that go first on its PATH. */
+async function runBinaryWith(
+  folders: readonly string[],
+  ...parts: readonly string[]
+): Promise<Outcome> {
   const { code, stdout, stderr } = await new Deno.Command(path, {
     args: [...parts],
+    env: { PATH: [...folders, Deno.env.get("PATH") ?? ""].join(":") },
     stdin: "null",
     signal: AbortSignal.timeout(TIME_LIMIT),
   }).output();
   const decoder = new TextDecoder();
   return { code, output: decoder.decode(stdout), errors: decoder.decode(stderr) };
+}
+
+function runBinary(...parts: readonly string[]): Promise<Outcome> {
+  return runBinaryWith([], ...parts);
 }
 
 /** A port of loopback that was free a moment ago. */
@@ -100,6 +110,25 @@ const trials: Record<string, (port: number) => Promise<void>> = {
     const { total } = JSON.parse(output);
     assertEquals(total.replicaCounts.up, 5);
     assert(total.lastPoll.generationTokensPerSecond > 0, output);
+  },
+  "GPUs of a stand-in for nvidia-smi are shown, and a hanging one is told": async (port) => {
+    if (Deno.build.os === "windows") return;
+    await withStandIns(async ({ folder, setNvidia, behave }) => {
+      const once = ["--url", `127.0.0.1:${port}`, "--once", "--interval", "0", "--output", "json"];
+      setNvidia({ gpus: "h100x8.tsv" });
+      const good = await runBinaryWith([folder], ...once);
+      const { gpus, cost } = JSON.parse(good.output);
+      assertEquals([gpus.length, cost.gpuCount, cost.isHint], [8, 8, true], good.errors);
+      behave("nvidia-smi", "hang");
+      const bad = await runBinaryWith([folder], ...once);
+      const { gpuFailure, total } = JSON.parse(bad.output);
+      assertEquals([bad.code, gpuFailure.kind, total.running], [0, "timeout", RUNNING], bad.errors);
+    });
+  },
+  "--list-prices lists the hints": async () => {
+    const { code, output } = await runBinary("--list-prices");
+    assertMatch(output, /^H100 +\d+\.\d\d/m);
+    assertEquals(code, 0);
   },
   "a wrong flag gives exit code 2 and a word on stderr": async () => {
     const { code, errors } = await runBinary("--no-such-flag");
