@@ -40,7 +40,7 @@ import { createUi, type Sort, type Ui } from "./ui.ts";
 import { padText, sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { renderText, type ViewOptions } from "./view.ts";
+import { renderSummary, renderText, type ViewOptions } from "./view.ts";
 
 /** Exit codes (README, "Exit codes"). A signal n ends the program with 128 + n. */
 const EXIT_OK = 0;
@@ -107,8 +107,8 @@ function readPreferences(options: Options): Ui | Refusal {
 }
 
 /** The columns as `--sort help` and `--columns help` list them. */
-function listColumns(): string {
-  return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}\n`).join("");
+function listColumns(): readonly string[] {
+  return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}`);
 }
 
 function createSession(
@@ -233,6 +233,8 @@ async function runSession(session: Session, targets: Targets): Promise<number> {
   try {
     if (terminal !== null) {
       await runLive(session, terminal);
+      await terminal.finish();
+      await print(platform, renderSummary(session.state, session.view));
       return signalCode ?? EXIT_OK;
     }
     const code = options.once ? await runOnce(session) : await runStream(session);
@@ -273,8 +275,10 @@ async function runOptions(platform: Platform, options: Options): Promise<number>
   return await runSession(createSession(targets, options, { opened, ui }), targets);
 }
 
-async function print(platform: Platform, text: string): Promise<number> {
-  await platform.stdio.writeStdout(new TextEncoder().encode(text));
+/** Prints lines, each with its end. */
+async function print(platform: Platform, lines: readonly string[]): Promise<number> {
+  const text = lines.map((line) => `${line}\n`).join("");
+  if (text !== "") await platform.stdio.writeStdout(new TextEncoder().encode(text));
   return EXIT_OK;
 }
 
@@ -287,9 +291,9 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
     const parsed = parseArguments(argv, platform.environment);
     switch (parsed.kind) {
       case "help":
-        return await print(platform, helpText());
+        return await print(platform, [helpText().trimEnd()]);
       case "version":
-        return await print(platform, `vllm-htop ${VERSION}\n`);
+        return await print(platform, [`vllm-htop ${VERSION}`]);
       case "usage_error":
         return refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
       case "run":
