@@ -13,6 +13,7 @@
  */
 
 import denoConfig from "../deno.json" with { type: "json" };
+import { compileProgram } from "./compile.ts";
 import adapterMap from "./npm/import_map.json" with { type: "json" };
 import { PERMISSIONS } from "./permissions.ts";
 
@@ -71,15 +72,6 @@ function listCommands(
       ];
     case "picture":
       return [["run", "--quiet", ...route, "-A", ".ci/picture.ts"]];
-    case "compile":
-      return [[
-        "compile",
-        ...route,
-        ...PERMISSIONS,
-        "--output=dist/vllm-htop",
-        ...more,
-        "main.ts",
-      ]];
     default:
       return null;
   }
@@ -111,15 +103,16 @@ async function runDeno(parts: readonly string[], environment: Record<string, str
 
 const [task = "", ...more] = Deno.args;
 const route = await answersJsr() ? [] : NPM_ROUTE;
+const environment = Deno.env.toObject();
+if (task !== "start" && route === NPM_ROUTE) {
+  console.error("JSR does not answer: the packages come from npm.");
+}
+if (task === "compile") Deno.exit(await compileProgram({ route, environment }, more));
 const commands = listCommands(task, route, more);
 if (commands === null) {
   console.error(`There is no task "${task}": see the tasks of deno.json`);
   Deno.exit(2);
 }
-if (task !== "start" && route === NPM_ROUTE) {
-  console.error("JSR does not answer: the packages come from npm.");
-}
-const environment = Deno.env.toObject();
 // Tests look at painted text, which NO_COLOR would take from them.
 if (task === "test") delete environment.NO_COLOR;
 let exitCode = 0;
