@@ -16,6 +16,7 @@ import denoConfig from "../deno.json" with { type: "json" };
 import { compileProgram } from "./compile.ts";
 import adapterMap from "./npm/import_map.json" with { type: "json" };
 import { PERMISSIONS } from "./permissions.ts";
+import { publishPackage } from "./publish.ts";
 
 /** How long JSR has to answer, in milliseconds. */
 const JSR_TIME_LIMIT = 2000;
@@ -60,7 +61,11 @@ function listCommands(
     case "start":
       return [["run", "--quiet", ...route, ...PERMISSIONS, "main.ts", "--or-demo", ...more]];
     case "test":
-      return [["test", ...route, "-A", ...more]];
+      return [
+        ["test", ...route, "-A", ...more],
+        // All tests are asked for: the examples in the documentation, too.
+        ...(more.length === 0 ? [["test", "--doc", "--quiet", ...route, "-A", "lib"]] : []),
+      ];
     case "bench":
       return [["bench", ...route, "-A", ...more]];
     case "check":
@@ -68,7 +73,7 @@ function listCommands(
         ["fmt", "--check"],
         ["lint"],
         ["check", ...route, "main.ts", "lib", "tests", ".ci"],
-        ["doc", ...route, "--lint", "main.ts"],
+        ["doc", ...route, "--lint", ...Object.values(denoConfig.exports)],
       ];
     case "picture":
       return [["run", "--quiet", ...route, "-A", ".ci/picture.ts"]];
@@ -107,6 +112,7 @@ const environment = Deno.env.toObject();
 if (task !== "start" && route === NPM_ROUTE) {
   console.error("JSR does not answer: the packages come from npm.");
 }
+if (task === "publish") Deno.exit(await publishPackage(route.length === 0 ? "jsr" : "npm", more));
 if (task === "compile") Deno.exit(await compileProgram({ route, environment }, more));
 const commands = listCommands(task, route, more);
 if (commands === null) {

@@ -21,7 +21,7 @@ const LAYERS = `
     endpoint_url format glyphs keys bindings frame option_table option_values
     credential_options options
     simulator_families simulator_text simulator_engine simulator
-2 analysis: window percentiles aggregate health trends
+2 analysis: window snapshot_reader snapshot percentiles aggregate health trends
 3 state: ui state overview columns listing
 4 view: headline_view table_view panels panel_layout detail_view help_view view report
 5 edge: credentials scraper scanner demo terminal
