@@ -18,13 +18,14 @@ import { assertEquals, assertMatch } from "@std/assert";
 const LAYERS = `
 0 vocabulary: units version reading secret histogram model platform
 1 codecs: text exposition_metadata prometheus vllm_names engine_builder vllm_metrics server_kinds scrape_failures
-    endpoint_url format glyphs keys bindings frame option_table option_values
-    credential_options options
+    endpoint_url format glyphs keys bindings frame option_table help_text option_values
+    json_text config_values config_schema credential_options options completions man_page
     simulator_families simulator_text simulator_engine simulator
 2 analysis: window snapshot_reader snapshot percentiles aggregate health trends
 3 state: ui state overview columns listing
 4 view: headline_view table_view panels panel_layout detail_view help_view view report
-5 edge: credentials scraper scanner demo terminal
+    report_schema documents
+5 edge: config_file credentials scraper scanner demo terminal
 6 shell: platform_deno session live app
 `;
 
