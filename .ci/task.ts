@@ -75,6 +75,8 @@ function listCommands(
         ["check", ...route, "main.ts", "lib", "tests", ".ci"],
         ["doc", ...route, "--lint", ...Object.values(denoConfig.exports)],
       ];
+    case "simulate":
+      return [["run", "--quiet", ...route, "tests/simulate.ts", ...more]];
     case "picture":
       return [["run", "--quiet", ...route, "-A", ".ci/picture.ts"]];
     default:

@@ -10,8 +10,11 @@
  */
 
 import type { Schema } from "./config_schema.ts";
+import { EVENT_KINDS } from "./events.ts";
 import { LATENCY_KEYS } from "./model.ts";
 import { SCHEMA_VERSION } from "./report.ts";
+import { RULES } from "./rules.ts";
+import { PEAK_KEYS } from "./tally.ts";
 
 type Properties = Readonly<Record<string, Schema>>;
 
@@ -54,11 +57,16 @@ function object(properties: Properties, optional: Properties = {}): Schema {
 }
 
 /** Keys of readings, each `null` where `reasons` says why, with what stands beside them. */
-function readings(keys: Properties, others: Properties = {}): Schema {
+function readings(
+  keys: Properties,
+  others: Properties = {},
+  optional: Properties = {},
+): Schema {
   const nullable = Object.fromEntries(
     Object.entries(keys).map(([key, schema]) => [key, orNull(schema)]),
   );
   return object({ ...nullable, ...others }, {
+    ...optional,
     partial: { description: "keys whose value is a lower bound", ...TEXTS },
     reasons: {
       description: "key -> why it is null",
@@ -90,6 +98,37 @@ const FIGURES_BESIDE: Properties = {
   lastPoll: refer("window"),
   lastMinute: refer("window"),
   sinceStart: refer("lifetime"),
+};
+
+const EVIDENCE: Properties = {
+  rule: { enum: RULES.map(({ id }) => id) },
+  unit: { description: "of value and baseline", ...TEXT },
+};
+
+const EVIDENCE_READINGS: Properties = {
+  value: NUMBER,
+  baseline: NUMBER,
+  ratio: NUMBER,
+  samples: NUMBER,
+  spanSeconds: NUMBER,
+};
+
+const EVIDENCE_OPTIONAL: Properties = {
+  statistic: TEXT,
+  probability: { description: "that chance alone would do it", ...RATIO },
+  conditions: {
+    description: "of HOT: what it meets",
+    type: "array",
+    items: object({ signal: TEXT, value: NUMBER, limit: NUMBER }),
+  },
+};
+
+const COUNTED: Properties = {
+  finishedRequests: NUMBER,
+  promptTokens: NUMBER,
+  generationTokens: NUMBER,
+  preemptions: NUMBER,
+  rejectedRequests: NUMBER,
 };
 
 const GROUP_BESIDE: Properties = {
@@ -153,6 +192,40 @@ const DEFINITIONS: Properties = {
     rejectedRequestsByReason: FAMILY,
     lora: orNull(readings({ maxAdapters: NUMBER }, { running: TEXTS, waiting: TEXTS })),
   }),
+  evidence: readings(EVIDENCE_READINGS, EVIDENCE, EVIDENCE_OPTIONAL),
+  verdict: object({
+    level: { enum: ["PENDING", "HEALTHY", "DEGRADED", "CRITICAL"] },
+    causes: {
+      type: "array",
+      items: object({ name: TEXT, signal: TEXT }, { evidence: refer("evidence") }),
+    },
+  }),
+  checks: object({
+    replicas: TEXTS,
+    rules: {
+      type: "array",
+      items: object({
+        rule: EVIDENCE.rule,
+        compared: COUNT,
+        verdicts: {
+          type: "array",
+          items: readings(EVIDENCE_READINGS, { replica: TEXT, ...EVIDENCE }, EVIDENCE_OPTIONAL),
+        },
+      }),
+    },
+  }),
+  event: object({
+    kind: { enum: Object.keys(EVENT_KINDS) },
+    name: TEXT,
+    endpoint: TEXT,
+    beganAtEpochSeconds: NUMBER,
+    isOver: BOOLEAN,
+    durationSeconds: NUMBER,
+    occurrences: COUNT,
+  }, { amount: NUMBER, first: refer("evidence"), worst: refer("evidence") }),
+  peaks: readings(Object.fromEntries(
+    PEAK_KEYS.map((key) => [key, object({ value: NUMBER, timeEpochSeconds: NUMBER })]),
+  )),
   endpoint: object({
     url: TEXT,
     address: TEXT,
@@ -161,7 +234,7 @@ const DEFINITIONS: Properties = {
     warnings: TEXTS,
     scrape: orNull(refer("scrape")),
   }),
-  replica: readings({ requestShareLastMinuteRatio: RATIO }, {
+  replica: readings({ requestShareLastMinuteRatio: RATIO, uptimeSeconds: NUMBER }, {
     name: TEXT,
     url: TEXT,
     status: TEXT,
@@ -170,11 +243,19 @@ const DEFINITIONS: Properties = {
     ageSeconds: orNull(NUMBER),
     figures: orNull(refer("figures")),
     cacheConfig: orNull({ type: "object", additionalProperties: TEXT }),
+    sinceAttached: orNull(readings(COUNTED, { spanSeconds: NUMBER })),
+    peaks: refer("peaks"),
   }),
-  group: readings(FIGURES, { model: TEXT, ...GROUP_BESIDE }),
+  group: readings(FIGURES, {
+    model: TEXT,
+    ...GROUP_BESIDE,
+    checks: { type: "array", items: refer("checks") },
+  }),
   total: readings(FIGURES, {
     replicaCounts: object({ total: COUNT, up: COUNT, stale: COUNT, down: COUNT, pending: COUNT }),
     ...GROUP_BESIDE,
+    sinceAttached: readings(COUNTED),
+    peaks: refer("peaks"),
   }),
 };
 
@@ -194,9 +275,11 @@ export function createReportSchema(): Schema {
       intervalSeconds: NUMBER,
       isDemo: BOOLEAN,
       notices: TEXTS,
+      verdict: refer("verdict"),
       endpoints: { type: "array", items: refer("endpoint") },
       replicas: { type: "array", items: refer("replica") },
       groups: { type: "array", items: refer("group") },
+      events: { type: "array", items: refer("event") },
       total: refer("total"),
     }),
     $defs: DEFINITIONS,

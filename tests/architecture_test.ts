@@ -16,13 +16,13 @@ import { assertEquals, assertMatch } from "@std/assert";
  * may be imported. A line that is indented goes on with the one above it.
  */
 const LAYERS = `
-0 vocabulary: units version reading secret histogram model platform
+0 vocabulary: units version reading secret histogram significance model platform
 1 codecs: text exposition_metadata prometheus vllm_names engine_builder vllm_metrics server_kinds scrape_failures
     endpoint_url format glyphs keys bindings frame option_table help_text option_values
     json_text config_values config_schema credential_options options completions man_page
     simulator_families simulator_text simulator_engine simulator
-2 analysis: window snapshot_reader snapshot percentiles aggregate health trends
-3 state: ui state overview columns listing
+2 analysis: window snapshot_reader snapshot percentiles aggregate tally rules slowness imbalance health alarms trends
+3 state: ui events judgement state overview columns listing
 4 view: headline_view table_view panels panel_layout detail_view help_view view report
     report_schema documents
 5 edge: config_file credentials scraper scanner demo terminal

@@ -1,9 +1,10 @@
 // The JSON Schema of the report against reports of many states.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Ajv2020 } from "ajv/2020";
 import { createReport } from "../lib/report.ts";
 import { createReportSchema } from "../lib/report_schema.ts";
+import { createDemoFleet } from "../lib/simulator.ts";
 import type { State } from "../lib/state.ts";
 import {
   advance,
@@ -12,6 +13,7 @@ import {
   createScraped,
   encode,
   readGzip,
+  START_EPOCH,
   startState,
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
@@ -35,7 +37,11 @@ const validateStrictly = new Ajv2020({ allErrors: true })
 
 function assertFits(state: State): void {
   const report: unknown = JSON.parse(JSON.stringify(createReport(state, "1.2.3")));
-  assert(validateStrictly(report), JSON.stringify(validateStrictly.errors, null, 1));
+  validateStrictly(report);
+  const problems = (validateStrictly.errors ?? []).map(({ instancePath, message, params }) =>
+    `${instancePath.replaceAll(/\d+/g, "N")}: ${message} ${JSON.stringify(params)}`
+  );
+  assertEquals([...new Set(problems)], []);
 }
 
 Deno.test("createReportSchema() has every key of reports of fleets, well and in trouble", () => {
@@ -64,6 +70,26 @@ Deno.test("createReportSchema() has every key of reports of real scrapes, failur
     'vllm:lora_requests_info{max_lora="2",running_lora_adapters="a,b"} 1\nbad {line\n' +
     'http_requests_total{status="2xx"} 4\n';
   assertFits(advance(startState([endpoint]), 1, [createScraped(endpoint, 1, encode(adapters))]));
+});
+
+Deno.test("createReportSchema() has every key of reports with events, and evidence for them", () => {
+  const fleet = createDemoFleet(1, START_EPOCH);
+  const endpoints = fleet.map((_, i) => createEndpoint(8000 + i));
+  let state = startState(endpoints);
+  for (let now = 0; now <= 150; now += 5) {
+    const messages = fleet.map(({ server }, i) => {
+      const body = server.expositionAt(now);
+      return body === null
+        ? createFailed(endpoints[i], now)
+        : createScraped(endpoints[i], now, body);
+    });
+    state = advance(state, now, messages);
+  }
+  const text = JSON.stringify(createReport(state, "1.2.3"));
+  for (const key of ["evidence", "worst", "replica", "kind"]) {
+    assertStringIncludes(text, `"${key}":`);
+  }
+  assertFits(state);
 });
 
 Deno.test("createReportSchema() lets new keys pass, and tells missing and wrong ones", () => {
