@@ -17,6 +17,7 @@ import { compileProgram } from "./compile.ts";
 import adapterMap from "./npm/import_map.json" with { type: "json" };
 import { PERMISSIONS } from "./permissions.ts";
 import { publishPackage } from "./publish.ts";
+import { checkTag } from "./tag.ts";
 
 /** How long JSR has to answer, in milliseconds. */
 const JSR_TIME_LIMIT = 2000;
@@ -77,6 +78,11 @@ function listCommands(
       ];
     case "simulate":
       return [["run", "--quiet", ...route, "tests/simulate.ts", ...more]];
+    case "try":
+      return [[
+        ...["run", "--quiet", ...route, "-A", ".ci/try_binary.ts"],
+        ...(more.length > 0 ? more : ["dist/vllm-htop", "dist/permission-probe"]),
+      ]];
     case "picture":
       return [["run", "--quiet", ...route, "-A", ".ci/picture.ts"]];
     default:
@@ -111,9 +117,14 @@ async function runDeno(parts: readonly string[], environment: Record<string, str
 const [task = "", ...more] = Deno.args;
 const route = await answersJsr() ? [] : NPM_ROUTE;
 const environment = Deno.env.toObject();
+if (environment.REQUIRE_JSR === "1" && route === NPM_ROUTE) {
+  console.error("JSR does not answer, and REQUIRE_JSR asks for its packages.");
+  Deno.exit(1);
+}
 if (task !== "start" && route === NPM_ROUTE) {
   console.error("JSR does not answer: the packages come from npm.");
 }
+if (task === "tag") Deno.exit(await checkTag(more[0] ?? "", denoConfig.version));
 if (task === "publish") Deno.exit(await publishPackage(route.length === 0 ? "jsr" : "npm", more));
 if (task === "compile") Deno.exit(await compileProgram({ route, environment }, more));
 const commands = listCommands(task, route, more);

@@ -35,10 +35,9 @@ vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.25
 vllm:generation_tokens_total{engine="0",model_name="tiny"} 1000.0
 `;
 
-const [path, probePath] = Deno.args;
-if (path === undefined || probePath === undefined) {
-  throw new TypeError("Cannot try a binary: give its path and the probe's");
-}
+if (Deno.args.length < 2) throw new TypeError("Cannot try a binary: give its path and the probe's");
+const suffix = Deno.build.os === "windows" ? ".exe" : "";
+const [path, probePath] = Deno.args.map((name) => Deno.realPathSync(name + suffix));
 
 interface Outcome {
   readonly code: number;
