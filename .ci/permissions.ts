@@ -27,10 +27,17 @@ const RUNTIME_VARIABLES = [
   "UNDICI_NO_WASM_SIMD",
 ];
 
+/** Every variable of the program's own, and those of others by their names. */
+const VARIABLES = [
+  "VLLM_HTOP_*",
+  ...ENVIRONMENT_VARIABLES.filter((name) => !name.startsWith("VLLM_HTOP_")),
+  ...RUNTIME_VARIABLES,
+];
+
 /** Flags for `deno run` and `deno compile`. */
 export const PERMISSIONS: readonly string[] = [
   "--no-prompt",
   "--allow-net",
   "--allow-read",
-  `--allow-env=${[...new Set([...ENVIRONMENT_VARIABLES, ...RUNTIME_VARIABLES])].join(",")}`,
+  `--allow-env=${[...new Set(VARIABLES)].join(",")}`,
 ];

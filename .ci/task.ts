@@ -65,7 +65,9 @@ function listCommands(
       return [
         ["test", ...route, "-A", ...more],
         // All tests are asked for: the examples in the documentation, too.
-        ...(more.length === 0 ? [["test", "--doc", "--quiet", ...route, "-A", "lib"]] : []),
+        ...(more.length === 0
+          ? [["test", "--doc", "--quiet", ...route, "-A", "lib", "README.md"]]
+          : []),
       ];
     case "bench":
       return [["bench", ...route, "-A", ...more]];
