@@ -34,7 +34,7 @@ export interface Config {
 }
 
 /** Options that print and end, or are short for another. */
-const NOT_SETTABLE: ReadonlySet<string> = new Set(["table", "detail"]);
+const NOT_SETTABLE: ReadonlySet<string> = new Set(["table", "detail", "list-prices"]);
 
 /** The rows that a file may set, by name. */
 export const SETTABLE_ROWS: readonly OptionRow<OptionName>[] = OPTION_ROWS.filter((
