@@ -118,6 +118,7 @@ async function compileTarget(
   const usesOwnRuntime = DENORT_BIN !== undefined &&
     (target === null || target === Deno.build.target);
   const parts = [
+    // The program stays as quiet: else it tells at each start which programs it may run are not there.
     ...["compile", "--quiet", ...route, ...COMPILE_FLAGS],
     ...(target === null || usesOwnRuntime ? [] : [`--target=${target}`]),
     ...[`--output=${output}`, ...more, entry ?? "main.ts"],
