@@ -98,9 +98,10 @@ async function runLines(lines: readonly string[]): Promise<Readonly<Record<strin
     const [program, ...args] = listCommand();
     const quoted = [program, ...args].map((word) => `'${word}'`).join(" ");
     await Deno.mkdir(`${folder}/bin`);
-    await Deno.writeTextFile(`${folder}/bin/vllm-htop`, `#!/bin/sh\nexec ${quoted} "$@"\n`, {
-      mode: 0o755,
-    });
+    // Deno has its packages in the home that it knows.
+    const home = `HOME='${Deno.env.get("HOME")}'`;
+    const script = `#!/bin/sh\n${home} exec ${quoted} "$@"\n`;
+    await Deno.writeTextFile(`${folder}/bin/vllm-htop`, script, { mode: 0o755 });
     for (const line of lines) {
       const { code, stderr } = await new Deno.Command("sh", {
         args: ["-c", line],
