@@ -202,6 +202,7 @@ function createSession(
     nowEpoch: platform.epochSeconds(),
     utcOffset: platform.utcOffset(),
     isDemo,
+    isOnce: options.once,
     notices,
     ui,
   });

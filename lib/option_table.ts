@@ -14,10 +14,18 @@
  */
 
 import { THEME_NAMES } from "./frame.ts";
+import { GPU_OPTION_ROWS } from "./gpu_option_rows.ts";
 import { sanitizeText } from "./text.ts";
 
 /** A heading of the help under which options stand. */
-type OptionGroup = "What to watch" | "When" | "Output" | "Credentials" | "Settings" | "Help";
+type OptionGroup =
+  | "What to watch"
+  | "When"
+  | "Output"
+  | "GPUs and cost"
+  | "Credentials"
+  | "Settings"
+  | "Help";
 
 /** One option. */
 export interface OptionRow<Name extends string = string> {
@@ -183,6 +191,7 @@ const ROWS = [
     help: "do not show the keys in the last line",
   },
   { name: "no-mouse", value: null, group: "Output", help: "leave the mouse to the terminal" },
+  ...GPU_OPTION_ROWS,
   {
     name: "token-file",
     value: "[URL=]FILE",

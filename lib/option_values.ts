@@ -121,6 +121,14 @@ export function chooseLevel(input: Input, names: readonly OptionName[]): Level {
   return isByVariable ? "variable" : "file";
 }
 
+/** What switches an option on at a level: its name, its variable, or its place in the file; "" where nothing does. */
+export function findSwitch(input: Input, name: OptionName, level: Level): string {
+  const variable = variableOf(name);
+  if (level === "option") return input.given.has(name) ? `--${name}` : "";
+  if (level === "variable") return readSwitch(input, variable) ? variable ?? "" : "";
+  return input.file.get(name)?.origin ?? "";
+}
+
 /** The values of an option at a level, as typed; the text of a variable is one of them. */
 export function listSettings(input: Input, name: OptionName, level: Level): readonly Setting[] {
   if (level === "option") {

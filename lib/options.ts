@@ -17,6 +17,7 @@ import {
   readCredentials,
   readInsecureKeys,
 } from "./credential_options.ts";
+import { type CostOptions, type GpuWatch, readCostOptions, readGpuWatch } from "./cost_options.ts";
 import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import { THEME_NAMES, type ThemeName } from "./frame.ts";
 import { OUTPUT_FORMS, SCHEMA_NAMES, SHELLS, walkArguments } from "./option_table.ts";
@@ -24,6 +25,7 @@ import {
   chooseLevel,
   type FileValues,
   findSetting,
+  findSwitch,
   type Input,
   isSwitchedOn,
   listSettings,
@@ -35,6 +37,7 @@ import {
 } from "./option_values.ts";
 import type { Seconds } from "./units.ts";
 
+export type { CostOptions, GpuWatch } from "./cost_options.ts";
 export type { CredentialKind, CredentialSource } from "./credential_options.ts";
 export type { FileValues } from "./option_values.ts";
 export { helpText } from "./help_text.ts";
@@ -78,6 +81,10 @@ export interface Options {
   readonly sort: string;
   /** Columns as typed, with commas between; empty for all. */
   readonly columns: string;
+  readonly gpuWatch: GpuWatch;
+  readonly cost: CostOptions;
+  /** Print the prices of GPUs, and end. */
+  readonly listPrices: boolean;
 }
 
 /** A text about the program itself that it prints instead of running. */
@@ -191,16 +198,11 @@ interface Targets {
 
 /** URLs, a scan or the demo: at most one of them, of the strongest level that names any. */
 function readTargets(input: Input): Targets {
-  const { given, file, problems } = input;
+  const { given, problems } = input;
   const level = chooseLevel(input, ["url", "auto", "demo"]);
   const settings = listSettings(input, "url", level);
-  const nameSwitch = (name: "auto" | "demo"): string => {
-    if (level === "option") return given.has(name) ? `--${name}` : "";
-    const isOn = isSwitchedOn(input, name);
-    return !isOn ? "" : (level === "variable" ? variableOf(name) : file.get(name)?.origin) ?? "";
-  };
-  const auto = nameSwitch("auto");
-  const demo = nameSwitch("demo");
+  const auto = findSwitch(input, "auto", level);
+  const demo = findSwitch(input, "demo", level);
   const urls = settings.length === 0 ? "" : level === "option" ? "a URL" : settings[0].origin;
   const used = [auto, demo, urls].filter((name) => name !== "");
   if (used.length > 1) problems.push(`${used[0]} and ${used[1]} exclude each other: give one`);
@@ -307,6 +309,9 @@ export function parseArguments(
     filter: findSetting(input, "filter").text,
     sort: findSetting(input, "sort").text,
     columns: findSetting(input, "columns").text,
+    gpuWatch: readGpuWatch(input),
+    cost: readCostOptions(input),
+    listPrices: input.given.has("list-prices"),
   };
   return problems.length > 0
     ? { kind: "usage_error", message: problems[0] }

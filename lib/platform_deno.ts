@@ -24,6 +24,7 @@ import type {
   ProgramOutcome,
   Signal,
   Stdio,
+  SystemMemory,
   Transport,
 } from "./platform.ts";
 import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
@@ -287,6 +288,16 @@ async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
   return cutShort ?? { kind: "exited", code, stdout, stderr };
 }
 
+function systemMemory(): SystemMemory | null {
+  try {
+    const { total, available } = Deno.systemMemoryInfo();
+    return { totalBytes: total, availableBytes: available };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    return null;
+  }
+}
+
 function isBrokenPipe(error: unknown): boolean {
   // Without a class of their own: a terminal that is gone ("os error 5"), and Windows' closed pipes.
   return error instanceof Deno.errors.BrokenPipe ||
@@ -409,6 +420,7 @@ export function createDenoPlatform(): Platform {
     readTextFile: (path) => Deno.readTextFile(path),
     fileMode: (path) => Deno.stat(path).then(({ mode }) => mode, () => null),
     runProgram,
+    systemMemory,
     environment,
     stdio: createStdio(),
     isBrokenPipe,

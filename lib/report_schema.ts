@@ -12,6 +12,7 @@
 import type { Schema } from "./config_schema.ts";
 import { EVENT_KINDS } from "./events.ts";
 import { LATENCY_KEYS } from "./model.ts";
+import { ABSENCE_REASONS } from "./reading.ts";
 import { SCHEMA_VERSION } from "./report.ts";
 import { RULES } from "./rules.ts";
 import { PEAK_KEYS } from "./tally.ts";
@@ -26,18 +27,6 @@ const BOOLEAN: Schema = { type: "boolean" };
 const TEXTS: Schema = { type: "array", items: TEXT };
 /** Label value -> figure. */
 const FAMILY: Schema = { type: "object", additionalProperties: { type: ["number", "null"] } };
-
-const REASONS = [
-  "initializing",
-  "missing",
-  "stale",
-  "unsupported",
-  "first_scrape",
-  "restarted",
-  "no_samples",
-  "not_finite",
-  "bounds_differ",
-];
 
 function refer(name: string): Schema {
   return { $ref: `#/$defs/${name}` };
@@ -71,7 +60,7 @@ function readings(
     reasons: {
       description: "key -> why it is null",
       type: "object",
-      additionalProperties: { enum: REASONS },
+      additionalProperties: { enum: ABSENCE_REASONS },
     },
   });
 }
