@@ -24,7 +24,7 @@ function judgeEvent({ kind, endedAt }: EventLine): Meaning {
   return kind === "DOWN" || kind === "HOT" || kind === "STALLED" ? "alert" : "warn";
 }
 
-/** The events as lines: time, kind, whom, what, how long. */
+/** The events as lines: time, kind, whom, how long, what. */
 export function renderEvents(
   lines: readonly EventLine[],
   { overview, state, paint }: {
