@@ -11,12 +11,13 @@
  * @module
  */
 
+import { loadConfig } from "./config_file.ts";
 import { COLUMN_IDS, COLUMNS } from "./columns.ts";
 import { createConfigurator } from "./configuration.ts";
 import { scanForever } from "./discovery.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
 import { runLive } from "./live.ts";
-import { helpText, type Options, parseArguments } from "./options.ts";
+import { helpText, type Options, parseArguments, readConfigPath } from "./options.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createReport, serializeReport } from "./report.ts";
 import {
@@ -262,7 +263,11 @@ function refuse(platform: Platform, refusal: Refusal): number {
   return refusal.exitCode;
 }
 
-async function runOptions(platform: Platform, options: Options): Promise<number> {
+async function runOptions(
+  platform: Platform,
+  options: Options,
+  warnings: readonly string[],
+): Promise<number> {
   if (options.sort === "help" || options.columns === "help") {
     return await print(platform, listColumns());
   }
@@ -272,7 +277,9 @@ async function runOptions(platform: Platform, options: Options): Promise<number>
   if ("exitCode" in targets) return refuse(platform, targets);
   const opened = await openTargets(targets, options);
   if ("exitCode" in opened) return refuse(platform, opened);
-  return await runSession(createSession(targets, options, { opened, ui }), targets);
+  const notices = [...warnings, ...targets.notices];
+  const noticed = { ...targets, notices };
+  return await runSession(createSession(noticed, options, { opened, ui }), noticed);
 }
 
 /** Prints lines, each with its end. */
@@ -280,6 +287,26 @@ async function print(platform: Platform, lines: readonly string[]): Promise<numb
   const text = lines.map((line) => `${line}\n`).join("");
   if (text !== "") await platform.stdio.writeStdout(new TextEncoder().encode(text));
   return EXIT_OK;
+}
+
+/** Runs what the arguments, the environment and the file of settings ask for together. */
+async function runConfigured(platform: Platform, argv: readonly string[]): Promise<number> {
+  const { environment } = platform;
+  const config = await loadConfig(platform, readConfigPath(argv, environment));
+  if ("error" in config) {
+    return refuse(platform, { message: config.error, exitCode: EXIT_CONFIGURATION });
+  }
+  const parsed = parseArguments(argv, environment, config.values);
+  if (parsed.kind === "run") return await runOptions(platform, parsed.options, config.warnings);
+  if (parsed.kind !== "usage_error") throw new Error(`A file of settings made it ${parsed.kind}`);
+  // What is wrong only with the file is the file's fault.
+  const isOurs = parseArguments(argv, environment).kind === "run";
+  return isOurs
+    ? refuse(platform, {
+      message: `the file of settings "${sanitizeText(config.path)}": ${parsed.message}`,
+      exitCode: EXIT_CONFIGURATION,
+    })
+    : refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
 }
 
 /**
@@ -294,10 +321,14 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
         return await print(platform, [helpText().trimEnd()]);
       case "version":
         return await print(platform, [`vllm-htop ${VERSION}`]);
+      case "document": {
+        // Loaded when it is wanted: every start would pay for it.
+        const { writeDocument } = await import("./documents.ts");
+        return await print(platform, [writeDocument(parsed.document).trimEnd()]);
+      }
       case "usage_error":
-        return refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
       case "run":
-        return await runOptions(platform, parsed.options);
+        return await runConfigured(platform, argv);
     }
   } catch (error) {
     if (platform.isBrokenPipe(error)) return EXIT_OK;

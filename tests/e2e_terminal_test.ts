@@ -144,7 +144,7 @@ Deno.test(
       assert(!/\x1b/.test(await dumb.screen.readStyled()), "no styles");
 
       const picture = await once.screen.waitFor((rows) =>
-        rows.some((row) => /^status=0/.test(row))
+        rows.some((row) => /^(?:\$ )?status=0/.test(row))
       );
       assert(picture.some((row) => row.startsWith(" ALL  ")), picture.join("\n"));
       assertEquals(await once.screen.countUnwrapped(), SMALL.rows, "--once fits the width");
