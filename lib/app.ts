@@ -11,6 +11,7 @@
  * @module
  */
 
+import { loadConfig } from "./config_file.ts";
 import { COLUMN_IDS, COLUMNS } from "./columns.ts";
 import { createConfigurator } from "./configuration.ts";
 import { scanForever } from "./discovery.ts";
@@ -18,7 +19,7 @@ import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
 import { formatPriceList } from "./gpu_prices.ts";
 import { sampleGpusOnce, watchGpus } from "./gpu_watch.ts";
 import { runLive } from "./live.ts";
-import { helpText, type Options, parseArguments } from "./options.ts";
+import { helpText, type Options, parseArguments, readConfigPath } from "./options.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { loadPrices } from "./price_file.ts";
 import type { Pricing } from "./pricing.ts";
@@ -44,7 +45,7 @@ import { createUi, type Sort, type Ui } from "./ui.ts";
 import { padText, sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { renderText, type ViewOptions } from "./view.ts";
+import { renderSummary, renderText, type ViewOptions } from "./view.ts";
 
 /** Exit codes (README, "Exit codes"). A signal n ends the program with 128 + n. */
 const EXIT_OK = 0;
@@ -111,8 +112,8 @@ function readPreferences(options: Options): Ui | Refusal {
 }
 
 /** The columns as `--sort help` and `--columns help` list them. */
-function listColumns(): string {
-  return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}\n`).join("");
+function listColumns(): readonly string[] {
+  return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}`);
 }
 
 /** What the user says of money, with the prices of the file that is named. */
@@ -254,6 +255,8 @@ async function runSession(session: Session, targets: Targets): Promise<number> {
   try {
     if (terminal !== null) {
       await runLive(session, terminal);
+      await terminal.finish();
+      await print(platform, renderSummary(session.state, session.view));
       return signalCode ?? EXIT_OK;
     }
     const code = options.once ? await runOnce(session) : await runStream(session);
@@ -281,25 +284,55 @@ function refuse(platform: Platform, refusal: Refusal): number {
   return refusal.exitCode;
 }
 
-async function runOptions(platform: Platform, options: Options): Promise<number> {
+async function runOptions(
+  platform: Platform,
+  options: Options,
+  warnings: readonly string[],
+): Promise<number> {
   if (options.sort === "help" || options.columns === "help") {
     return await print(platform, listColumns());
   }
   const pricing = await readPricing(platform, options);
   if ("exitCode" in pricing) return refuse(platform, pricing);
-  if (options.listPrices) return await print(platform, formatPriceList(pricing.ownPrices));
+  if (options.listPrices) {
+    return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
+  }
   const ui = readPreferences(options);
   if ("exitCode" in ui) return refuse(platform, ui);
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
   const opened = await openTargets(targets, options);
   if ("exitCode" in opened) return refuse(platform, opened);
-  return await runSession(createSession(targets, options, { opened, ui, pricing }), targets);
+  const notices = [...warnings, ...targets.notices];
+  const noticed = { ...targets, notices };
+  return await runSession(createSession(noticed, options, { opened, ui, pricing }), noticed);
 }
 
-async function print(platform: Platform, text: string): Promise<number> {
-  await platform.stdio.writeStdout(new TextEncoder().encode(text));
+/** Prints lines, each with its end. */
+async function print(platform: Platform, lines: readonly string[]): Promise<number> {
+  const text = lines.map((line) => `${line}\n`).join("");
+  if (text !== "") await platform.stdio.writeStdout(new TextEncoder().encode(text));
   return EXIT_OK;
+}
+
+/** Runs what the arguments, the environment and the file of settings ask for together. */
+async function runConfigured(platform: Platform, argv: readonly string[]): Promise<number> {
+  const { environment } = platform;
+  const config = await loadConfig(platform, readConfigPath(argv, environment));
+  if ("error" in config) {
+    return refuse(platform, { message: config.error, exitCode: EXIT_CONFIGURATION });
+  }
+  const parsed = parseArguments(argv, environment, config.values);
+  if (parsed.kind === "run") return await runOptions(platform, parsed.options, config.warnings);
+  if (parsed.kind !== "usage_error") throw new Error(`A file of settings made it ${parsed.kind}`);
+  // What is wrong only with the file is the file's fault.
+  const isOurs = parseArguments(argv, environment).kind === "run";
+  return isOurs
+    ? refuse(platform, {
+      message: `the file of settings "${sanitizeText(config.path)}": ${parsed.message}`,
+      exitCode: EXIT_CONFIGURATION,
+    })
+    : refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
 }
 
 /**
@@ -311,13 +344,17 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
     const parsed = parseArguments(argv, platform.environment);
     switch (parsed.kind) {
       case "help":
-        return await print(platform, helpText());
+        return await print(platform, [helpText().trimEnd()]);
       case "version":
-        return await print(platform, `vllm-htop ${VERSION}\n`);
+        return await print(platform, [`vllm-htop ${VERSION}`]);
+      case "document": {
+        // Loaded when it is wanted: every start would pay for it.
+        const { writeDocument } = await import("./documents.ts");
+        return await print(platform, [writeDocument(parsed.document).trimEnd()]);
+      }
       case "usage_error":
-        return refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
       case "run":
-        return await runOptions(platform, parsed.options);
+        return await runConfigured(platform, argv);
     }
   } catch (error) {
     if (platform.isBrokenPipe(error)) return EXIT_OK;

@@ -184,6 +184,7 @@ export interface LoraSample {
 export interface BadLine {
   /** Counted from 1. */
   readonly line: number;
+  /** What is wrong with it, safe to print. */
   readonly message: string;
 }
 

@@ -19,6 +19,7 @@ import type { Platform } from "./platform.ts";
 import { createProcessLister, type ProcessLister } from "./process_lister.ts";
 import { createScanner, type Scanner, type ScanResult } from "./scanner.ts";
 import { createScraper, type Scraper } from "./scraper.ts";
+import type { Seconds } from "./units.ts";
 
 /** What is watched, and what there is to say about how it was found. */
 export interface Targets {
@@ -50,6 +51,9 @@ export interface OpenedEndpoint {
 /** Exit codes of runs that cannot start (README, "Exit codes"). */
 const EXIT_ENDPOINT_DOWN = 1;
 const EXIT_CONFIGURATION = 3;
+
+/** How long nobody minds seeing nothing (clig.dev: print something within 100 ms). */
+const SCAN_PATIENCE: Seconds = 0.08;
 
 /** Where an implicit scan found nothing, this is watched: the user sees why it does not answer. */
 const FALLBACK_URL = "http://localhost:8000";
@@ -109,6 +113,21 @@ function chooseFallback(
   };
 }
 
+/** Scans, and says so where that takes so long that a person at a terminal would wonder. */
+async function scanAloud(
+  platform: Platform,
+  { host, portRange }: Options,
+  scanner: Scanner,
+): Promise<ScanResult> {
+  const scanning = scanner.scan();
+  const patience = platform.sleep(SCAN_PATIENCE).then(() => null);
+  if (await Promise.race([scanning, patience]) === null && platform.stdio.stderrIsTerminal) {
+    const place = `${host}, ports ${portRange.first} to ${portRange.last}`;
+    platform.stdio.writeStderr(`vllm-htop: looking for servers on ${place} …\n`);
+  }
+  return await scanning;
+}
+
 /** The servers to watch: those named, those of the demo, or those that a scan finds. */
 export async function findTargets(
   platform: Platform,
@@ -125,7 +144,7 @@ export async function findTargets(
     ...options,
     listProcesses: isHere ? listProcesses : null,
   });
-  const result = await scanner.scan();
+  const result = await scanAloud(platform, options, scanner);
   if (result.found.length === 0) return chooseFallback(platform, options, { scanner, result });
   const endpoints = result.found.map((endpoint) => ({ endpoint, basicAuth: null }));
   return { ...common, endpoints, notices: describeScan(result), scanner };

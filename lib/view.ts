@@ -19,11 +19,18 @@ import {
   type Frame,
   type Paint,
 } from "./frame.ts";
+import { summarizeEvents } from "./events_panel.ts";
 import { renderHead, renderProblems } from "./headline_view.ts";
 import { renderColumnMenu, renderHelp } from "./help_view.ts";
 import { type ListLine, listLines } from "./listing.ts";
 import { createPanels } from "./panels.ts";
-import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./panel_layout.ts";
+import {
+  drawPanel,
+  joinSideBySide,
+  layOutPanels,
+  TWO_COLUMN_WIDTH,
+  zoomPanel,
+} from "./panel_layout.ts";
 import { findSelected, type Ui, type UiContext } from "./ui.ts";
 import { convertToAscii } from "./glyphs.ts";
 import { createOverview, type Overview, type Row } from "./overview.ts";
@@ -65,7 +72,8 @@ function renderAllDetails(state: State, overview: Overview, options: DetailOptio
 }
 
 /**
- * The state as lines of text: every row, and every column that fits `width`.
+ * The state as lines of text: every row, and every column that fits `width`;
+ * below them the GPUs and what it costs, where there is something to say.
  *
  * @param options.width Columns of the terminal; all columns fit where it is left out.
  */
@@ -93,8 +101,17 @@ export function renderText(
       ...renderTable(overview, listed, table).lines,
       ...(problems.length > 0 ? ["", ...problems] : []),
     ];
-  const lines = [...renderHead(state, overview, { width, paint }), "", ...body];
+  const panels = createPanels(overview, state, paint)
+    .filter(({ id }) => id === "gpus" || id === "cost")
+    .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);
+  const lines = [...renderHead(state, overview, { width, paint }), "", ...body, ...panels];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
+}
+
+/** What is left behind where the screen was; empty where nothing has happened. */
+export function renderSummary(state: State, { ascii }: ViewOptions): readonly string[] {
+  const lines = summarizeEvents(createOverview(state), state);
+  return ascii ? lines.map(convertToAscii) : lines;
 }
 
 /** What a screen is made from. */

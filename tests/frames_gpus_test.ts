@@ -1,17 +1,21 @@
 // Pictures of machines with recorded GPUs: the panels of GPUs and of money at several sizes.
 
 import { describeGpuExit } from "../lib/gpu_failures.ts";
-import type { GpuSample } from "../lib/gpu_model.ts";
-import { addMigInstances } from "../lib/nvidia_mig.ts";
-import { completeUnifiedMemory, readComputeApps } from "../lib/nvidia_smi.ts";
 import { NO_PRICING } from "../lib/pricing.ts";
 import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
 import { readContext, renderFrame, type ViewOptions } from "../lib/view.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
-import { failGpus, type Holder, sampleGpus } from "./fixtures/gpu_states.ts";
-import { createGpuProcess, readGpuFixture, readGpus } from "./fixtures/gpus.ts";
+import {
+  failGpus,
+  heatGpu,
+  type Holder,
+  readMigGpus,
+  readUnifiedGpus,
+  sampleGpus,
+} from "./fixtures/gpu_states.ts";
+import { createGpuProcess, readGpus } from "./fixtures/gpus.ts";
 import { createChosenUi, showLines } from "./fixtures/screens.ts";
 import type { TerminalSize } from "../lib/platform.ts";
 import type { Command } from "../lib/bindings.ts";
@@ -43,32 +47,6 @@ function watchEight(state: State): State {
   return sampleGpus(state, [...samples, H100X8], HOLDERS, [TRAINING]);
 }
 
-/** One of the eight is too hot, and so slow. */
-function heat(gpus: readonly GpuSample[], index: number): readonly GpuSample[] {
-  return gpus.map((gpu) =>
-    gpu.index !== index ? gpu : {
-      ...gpu,
-      smClockHertz: present(1_155_000_000),
-      temperatureCelsius: present(87),
-      temperatureMarginCelsius: present(0),
-      throttleReasons: present(["thermal_software"]),
-    }
-  );
-}
-
-function readMig(): readonly GpuSample[] {
-  const gpus = readGpus("h100-mig.tsv");
-  const processes = readComputeApps(readGpuFixture("h100-mig-apps.csv"), gpus);
-  const list = readGpuFixture("h100-mig-list.txt");
-  const detail = readGpuFixture("h100-mig-detail.txt");
-  return addMigInstances({ gpus, processes }, { list, detail }).gpus;
-}
-
-function readGb10(): readonly GpuSample[] {
-  const memory = { totalBytes: 128 * 2 ** 30, availableBytes: 24 * 2 ** 30 };
-  return completeUnifiedMemory(readGpus("gb10.tsv"), memory);
-}
-
 function run(state: State, commands: readonly Command[], size: TerminalSize): State {
   return commands.reduce((known, command) => {
     const context = readContext(known, size, OPTIONS);
@@ -96,7 +74,7 @@ function zoom(state: State, size = SMALL): State {
 
 Deno.test("machines with GPUs are as in goldens/frames_gpus.txt", async () => {
   const eight = watchEight(prepare(2));
-  const hot = sampleGpus(prepare(2), [heat(H100X8, 5), heat(H100X8, 5)], HOLDERS, [TRAINING]);
+  const hot = sampleGpus(prepare(2), [heatGpu(H100X8, 5), heatGpu(H100X8, 5)], HOLDERS, [TRAINING]);
   const size = { columns: 110, rows: 12 };
   const kinds = ["a100", "l4", "rtx4090", "rtx2080super-idle", "commas"];
   const mixed = kinds.flatMap((name) => readGpus(`${name}.tsv`))
@@ -118,8 +96,8 @@ Deno.test("machines with GPUs are as in goldens/frames_gpus.txt", async () => {
         zoom(sampleGpus(prepare(1), [readGpus("t4-old-driver.tsv", "help-418.txt")]), size),
         size,
       ],
-      ["GB10, unified memory", zoom(sampleGpus(prepare(1), [readGb10()]), size), size],
-      ["MIG", zoom(sampleGpus(prepare(1), [readMig()]), size), size],
+      ["GB10, unified memory", zoom(sampleGpus(prepare(1), [readUnifiedGpus()]), size), size],
+      ["MIG", zoom(sampleGpus(prepare(1), [readMigGpus()]), size), size],
       ["several kinds", zoom(sampleGpus(prepare(1), [mixed]), size), { ...size, rows: 16 }],
       ["several kinds", sampleGpus(prepare(2), [mixed]), MIDDLE],
     ]),
@@ -193,7 +171,7 @@ Deno.test("what it costs is as in goldens/frames_cost.txt", async () => {
         zoomCost(watchEight(prepare(2, { pricing: { ...NO_PRICING, ownPrices } }))),
         size,
       ],
-      ["no price for a GB10", zoomCost(sampleGpus(prepare(1, priced), [readGb10()])), size],
+      ["no price for a GB10", zoomCost(sampleGpus(prepare(1, priced), [readUnifiedGpus()])), size],
     ]),
   );
 });

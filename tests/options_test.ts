@@ -6,6 +6,7 @@ import {
   helpText,
   type Options,
   parseArguments,
+  readConfigPath,
 } from "../lib/options.ts";
 import { OPTION_ROWS } from "../lib/option_table.ts";
 import { revealSecret } from "../lib/secret.ts";
@@ -468,6 +469,7 @@ Deno.test("ENVIRONMENT_VARIABLES lists what is read, once each, and the help nam
   const read = new Set<string>();
   for (const argv of [[], ["https://a"], ["--demo"]]) {
     parseArguments(argv, (name) => (read.add(name), undefined));
+    readConfigPath(argv, (name) => (read.add(name), undefined));
   }
   for (const name of read) assert(ENVIRONMENT_VARIABLES.includes(name), name);
   for (const name of ENVIRONMENT_VARIABLES) {

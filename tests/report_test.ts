@@ -17,6 +17,8 @@ import {
   writeHistogram,
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { failGpus, readMigGpus, sampleGpus } from "./fixtures/gpu_states.ts";
+import { readGpus } from "./fixtures/gpus.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 
 const ENDPOINT = createEndpoint(8000);
@@ -211,6 +213,12 @@ const STATES: readonly (readonly [string, () => State])[] = [
   ["a small server", followSmall],
   ["a fleet", () => watchFleet(4, { more: { isDemo: true, notices: ["one", "two"] } })],
   ["a fleet in trouble", watchTroubledFleet],
+  [
+    "eight GPUs",
+    () => sampleGpus(watchFleet(4), [readGpus("h100x8.tsv")], [{ port: 8000, gpus: [0, 1] }]),
+  ],
+  ["divided GPUs", () => sampleGpus(watchFleet(1), [readMigGpus()])],
+  ["GPUs that do not answer", () => failGpus(watchFleet(1), "timeout", "it hangs")],
 ];
 
 for (const [name, createState] of STATES) {
