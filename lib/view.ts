@@ -24,13 +24,7 @@ import { renderHead, renderProblems } from "./headline_view.ts";
 import { renderColumnMenu, renderHelp } from "./help_view.ts";
 import { type ListLine, listLines } from "./listing.ts";
 import { createPanels } from "./panels.ts";
-import {
-  drawPanel,
-  joinSideBySide,
-  layOutPanels,
-  TWO_COLUMN_WIDTH,
-  zoomPanel,
-} from "./panel_layout.ts";
+import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./panel_layout.ts";
 import { findSelected, type Ui, type UiContext } from "./ui.ts";
 import { convertToAscii } from "./glyphs.ts";
 import { createOverview, type Overview, type Row } from "./overview.ts";
