@@ -1,10 +1,11 @@
 // Pictures of machines with recorded GPUs: the panels of GPUs and of money at several sizes.
 
+import { assertEquals, assertMatch } from "@std/assert";
 import { describeGpuExit } from "../lib/gpu_failures.ts";
 import { NO_PRICING } from "../lib/pricing.ts";
 import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
-import { readContext, renderFrame, type ViewOptions } from "../lib/view.ts";
+import { readContext, renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 import {
@@ -174,4 +175,13 @@ Deno.test("what it costs is as in goldens/frames_cost.txt", async () => {
       ["no price for a GB10", zoomCost(sampleGpus(prepare(1, priced), [readUnifiedGpus()])), size],
     ]),
   );
+});
+
+Deno.test("renderText() has a line of each GPU, and what they cost", () => {
+  const lines = renderText(watchEight(prepare(2)), { ...OPTIONS, depth: null });
+  const text = lines.join("\n");
+  for (const { index } of H100X8) assertMatch(text, RegExp(`^  ${index} H100 80GB HBM3 `, "m"));
+  assertMatch(text, /^ COST\n.*per hour.*\n {2}6 GPUs +≈ \$20\.34/m);
+  const none = renderText(prepare(2), { ...OPTIONS, depth: null }).join("\n");
+  assertEquals(/GPUS|COST/.test(none), false);
 });
