@@ -21,6 +21,9 @@ import type { Seconds } from "./units.ts";
 /** How long what is known of the machine's processes is good for. */
 const LISTING_SPAN: Seconds = 30;
 
+/** Samples come no closer than this: the driver's own period is about as long. */
+const MIN_INTERVAL: Seconds = 1;
+
 /** How much longer than the scrapes a single picture waits for the GPUs, from its start. */
 export const ONCE_LIMIT: Seconds = 2;
 
@@ -97,7 +100,7 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
   if (!stop.signal.aborted) dispatch(session, { kind: "gpus_sampled", report: outcome, machine });
 }
 
-/** Samples at the interval until the session ends. */
+/** Samples at the interval until the session ends, and for no more than half of the time: a slow driver is to have a rest. */
 export async function watchGpus(session: Session): Promise<void> {
   if (session.options.gpuWatch === "never") return;
   const { platform, stop } = session;
@@ -106,7 +109,8 @@ export async function watchGpus(session: Session): Promise<void> {
     const startedAt = platform.monotonicSeconds();
     await sampleGpus(watch);
     const elapsed = platform.monotonicSeconds() - startedAt;
-    await platform.sleep(Math.max(0, session.state.interval - elapsed), stop.signal);
+    const interval = Math.max(MIN_INTERVAL, session.state.interval);
+    await platform.sleep(Math.max(interval - elapsed, elapsed), stop.signal);
   }
   watch.sampler.close();
 }

@@ -93,19 +93,28 @@ Deno.test("sampleGpus() looks at this machine's GPUs where a server on it is wat
   assertEquals(await looks(["--no-gpu"], ["localhost"]), false);
 });
 
-Deno.test("watchGpus() samples at the interval, one after the other, until the session ends", async () => {
-  const machine = createMachine(["--interval", "2"]);
-  const { session, clock, starts } = machine;
-  machine.duration = 0.5;
-  const done = watchGpus(session);
-  await clock.runUntil(7.9);
-  session.stop.abort();
-  await clock.runUntil(8);
-  await done;
-  const queries = starts.filter((start) => start === "nvidia-smi --query-gpu");
-  assertEquals(queries.length, 4);
-  assertEquals(starts.filter((start) => start.includes("--help")).length, 1);
-  assertEquals(session.state.gpus.trends.get(0)?.length, 4);
+Deno.test("watchGpus() samples at the interval, but for no more than half of the time, until the session ends", async () => {
+  const watch = async (interval: string, duration: number): Promise<readonly number[]> => {
+    const machine = createMachine(["--interval", interval]);
+    const { session, clock } = machine;
+    machine.duration = duration;
+    const times: number[] = [];
+    session.onChange = () => {
+      const { report } = session.state.gpus;
+      if (report !== null) times.push(Number((report.sampledAt - report.duration).toFixed(6)));
+    };
+    session.state = { ...session.state, interval: Number(interval) };
+    const done = watchGpus(session);
+    await clock.runUntil(8.5);
+    session.stop.abort();
+    await clock.runUntil(9);
+    await done;
+    return times;
+  };
+  // The first sample takes three starts, the others two.
+  assertEquals(await watch("2", 0.2), [0, 2, 4, 6, 8]);
+  assertEquals(await watch("0.5", 0.01), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  assertEquals(await watch("2", 0.75), [0, 4.5]);
 });
 
 Deno.test("sampleGpus() lists processes anew for other ones, and after half a minute", async () => {
