@@ -48,6 +48,8 @@ interface Subject {
   readonly overview: Overview;
   readonly state: State;
   readonly paint: Paint;
+  /** Cells of a sparkline, where there are any. */
+  readonly trendWidth?: number;
 }
 
 /** One column of the lines: its heading, and the text of each GPU. */
@@ -61,7 +63,13 @@ interface GpuColumn {
 }
 
 const BAR_WIDTH = 8;
+
+/** Cells of a sparkline, and of one where there is little room. */
 const TREND_WIDTH = 12;
+const SHORT_TREND_WIDTH = 8;
+
+/** Cells across below which sparklines are short. */
+const WIDE = 90;
 
 /** Blanks between columns, as `layOut` has them. */
 const GAP = 2;
@@ -79,11 +87,11 @@ function drawRatioBar(ratio: Reading): string {
 
 function readTrend(
   { index }: GpuSample,
-  { state: { gpus: { trends } } }: Subject,
+  { state: { gpus: { trends } }, trendWidth = TREND_WIDTH }: Subject,
   key: "utilizationRatio" | "memoryRatio",
 ): string {
   const values = (trends.get(index) ?? []).map((point) => point[key]);
-  return values.every((value) => value === null) ? "" : drawRatioSparkline(values, TREND_WIDTH);
+  return values.every((value) => value === null) ? "" : drawRatioSparkline(values, trendWidth);
 }
 
 function describePower({ powerWatts, powerLimitWatts }: GpuSample): string {
@@ -220,7 +228,8 @@ function chooseStrips(subject: Subject, width: number): readonly Strip[] {
 /** A heading, and a line for each GPU and each of its instances; at least one GPU. */
 export function drawGpus(subject: Subject, width: number): string[] {
   const { paint } = subject;
-  const strips = chooseStrips(subject, width);
+  const trendWidth = width < WIDE ? SHORT_TREND_WIDTH : TREND_WIDTH;
+  const strips = chooseStrips({ ...subject, trendWidth }, width);
   const count = strips[0].cells.length;
   const heading = strips.map(({ column }) => paint(column.title, "heading"));
   const lines = Array.from({ length: count }, (_, row) =>
