@@ -14,7 +14,7 @@
  * @module
  */
 
-import { type BucketOrder, haveSameBounds, type Histogram, orderBuckets } from "./histogram.ts";
+import { type BucketOrder, type Histogram, orderBuckets } from "./histogram.ts";
 import {
   COUNTER_KEYS,
   type CounterKey,
@@ -42,6 +42,19 @@ export interface Target {
   readonly part: Part;
   readonly rank: number;
   readonly name: string;
+}
+
+/** A sample, and what its labels say besides the engine. */
+export interface SortedSample {
+  /** Its number in the body, from 0. */
+  readonly sample: number;
+  /** The upper bound of a bucket as it is spelled, and as a number; NaN where it is none. */
+  readonly le: string;
+  readonly bound: number;
+  /** The value of the label that splits its family. */
+  readonly split: string;
+  /** Whether there is a label that tells apart series of the same engine and figure. */
+  readonly hasOthers: boolean;
 }
 
 /** The samples that make one gauge or counter, each by its number in the body. */
@@ -91,8 +104,11 @@ export interface BuildContext {
   readonly cacheConfig: ReadonlyMap<string, string>;
   /** The values of all samples, by their numbers. */
   readonly values: Float64Array;
-  /** Histograms built so far: equal bounds are shared. */
-  readonly known: Map<HistogramKey, Histogram>;
+  /** Bounds of the histograms built so far, and their order. */
+  readonly known: Map<
+    MetricRow,
+    { readonly bounds: readonly number[]; readonly order: BucketOrder }
+  >;
 }
 
 /** An empty builder. */
@@ -111,7 +127,7 @@ export function createEngineBuilder(modelName: string, engine: string): EngineBu
 export function keepScalar(
   builder: EngineBuilder,
   target: Target,
-  { sample, hasOthers }: { readonly sample: number; readonly hasOthers: boolean },
+  { sample, hasOthers }: SortedSample,
 ): void {
   const { row, rank } = target;
   if (row.kind !== "gauge" && row.kind !== "counter") return;
@@ -125,11 +141,7 @@ export function keepScalar(
 export function keepLabelled(
   builder: EngineBuilder,
   target: Target,
-  { sample, split, hasOthers }: {
-    readonly sample: number;
-    readonly split: string;
-    readonly hasOthers: boolean;
-  },
+  { sample, split, hasOthers }: SortedSample,
 ): void {
   const { row, rank } = target;
   if (row.kind !== "labelled" || split === "") return;
@@ -160,12 +172,7 @@ function createParts(target: Target): HistogramParts {
 export function keepHistogram(
   builder: EngineBuilder,
   target: Target,
-  { sample, bound, spelling, hasOthers }: {
-    readonly sample: number;
-    readonly bound: number;
-    readonly spelling: string;
-    readonly hasOthers: boolean;
-  },
+  { sample, bound, le, hasOthers }: SortedSample,
 ): void {
   const { row, part, rank } = target;
   if (row.kind !== "histogram") return;
@@ -181,10 +188,10 @@ export function keepHistogram(
     const { bounds, buckets, spellings } = known;
     // Bounds rise, so only one that does not can be a repetition.
     const rises = bounds.length === 0 || bound > bounds[bounds.length - 1];
-    if (!known.merged && !rises && spellings.includes(spelling)) return;
+    if (!known.merged && !rises && spellings.includes(le)) return;
     bounds.push(bound);
     buckets.push(sample);
-    spellings.push(spelling);
+    spellings.push(le);
   }
 }
 
@@ -264,25 +271,31 @@ function measureSum({ target, sums, absorbed }: HistogramParts, values: Float64A
   return absorbed.reduce((sum, other) => sum + measureSum(other, values), own);
 }
 
-/** The histogram of the parts, sharing its bounds with an equal one that was built before. */
-function buildHistogram(
-  parts: HistogramParts,
-  { values, known }: BuildContext,
-  key: HistogramKey,
-): Histogram {
-  const { target, buckets } = parts;
-  const scale = target.row.scale ?? 1;
-  const order = parts.order ?? orderBuckets(parts.bounds.map((bound) => bound * scale));
-  const counts = new Float64Array(order.bounds.length);
-  for (let i = 0; i < buckets.length; i++) counts[order.slots[i]] += values[buckets[i]];
-  const built = { bounds: order.bounds, counts, sum: measureSum(parts, values) };
-  if (parts.order !== null) return built;
-  const twin = known.get(key);
-  const { bounds } = twin !== undefined && haveSameBounds(twin, built) ? twin : built;
-  parts.order = { ...order, bounds };
+/** The order of the buckets, the same object for the same bounds: most engines have those of the first. */
+function orderParts(parts: HistogramParts, known: BuildContext["known"]): BucketOrder {
+  const { row } = parts.target;
+  const { bounds } = parts;
+  const twin = known.get(row);
+  if (
+    twin?.bounds.length === bounds.length && twin.bounds.every((bound, i) => bound === bounds[i])
+  ) {
+    return twin.order;
+  }
+  const scale = row.scale ?? 1;
+  const order = orderBuckets(bounds.map((bound) => bound * scale));
+  known.set(row, { bounds, order });
+  return order;
+}
+
+function buildHistogram(parts: HistogramParts, { values, known }: BuildContext): Histogram {
+  parts.order ??= orderParts(parts, known);
+  // Only to find repetitions; they may be pieces of a text as large as the body.
   parts.spellings.length = 0;
-  known.set(key, { ...built, bounds });
-  return { ...built, bounds };
+  const { bounds, slots } = parts.order;
+  const { buckets } = parts;
+  const counts = new Float64Array(bounds.length);
+  for (let i = 0; i < buckets.length; i++) counts[slots[i]] += values[buckets[i]];
+  return { bounds, counts, sum: measureSum(parts, values) };
 }
 
 /** The finished sample. Scalars that are declared but not sampled are `initializing`, others `missing`. */
@@ -300,7 +313,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   for (const key of COUNTER_KEYS) counters[key] = readScalar(key);
   const histograms: Partial<Record<HistogramKey, Histogram>> = {};
   for (const [key, parts] of builder.histograms) {
-    if (parts.buckets.length > 0) histograms[key] = buildHistogram(parts, context, key);
+    if (parts.buckets.length > 0) histograms[key] = buildHistogram(parts, context);
   }
   const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
   for (const [key, family] of builder.labelled) labelled[key] = measureFamily(family, values);

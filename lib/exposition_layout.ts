@@ -14,7 +14,7 @@
  * @module
  */
 
-import { type NumberScan, parseNumber, scanNumber } from "./exposition_number.ts";
+import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./exposition_bytes.ts";
 
 /** A body of which all but the values is to be found again in the next. */
 export interface ExpositionLayout {
@@ -27,7 +27,7 @@ export interface ExpositionLayout {
   readonly values: Float64Array;
 }
 
-const TAB = 9, NEWLINE = 10, CARRIAGE_RETURN = 13, SPACE = 32, MINUS = 45;
+const TAB = 9, NEWLINE = 10, CARRIAGE_RETURN = 13, SPACE = 32;
 
 /** Numbers that are longer are nobody's, and are left to the strict road. */
 const MAX_NUMBER_LENGTH = 40;
@@ -65,32 +65,15 @@ export function createLayout(
 function readUncommon(
   bytes: Uint8Array,
   start: number,
-  { scan, mayBeNegative }: { readonly scan: NumberScan; readonly mayBeNegative: boolean },
+  { scan, before }: { readonly scan: NumberScan; readonly before: number },
 ): boolean {
   const end = findValueEnd(bytes, start);
   if (end - start > MAX_NUMBER_LENGTH) return false;
   const value = parseNumber(String.fromCharCode(...bytes.subarray(start, end)));
-  // A count that turns negative makes its line a bad one.
-  if (value === null || (value < 0 && !mayBeNegative)) return false;
+  // A count that turns negative makes its line a bad one; what was negative before may be so.
+  if (value === null || (value < 0 && !(before < 0))) return false;
   scan.value = value;
   scan.end = end;
-  return true;
-}
-
-/** Whether `length` bytes are the same in both. */
-function areSame(
-  known: DataView,
-  from: number,
-  { view, at, length }: { readonly view: DataView; readonly at: number; readonly length: number },
-): boolean {
-  if (at + length > view.byteLength) return false;
-  let i = 0;
-  for (; i + 4 <= length; i += 4) {
-    if (known.getInt32(from + i) !== view.getInt32(at + i)) return false;
-  }
-  for (; i < length; i++) {
-    if (known.getUint8(from + i) !== view.getUint8(at + i)) return false;
-  }
   return true;
 }
 
@@ -106,16 +89,16 @@ export function refillLayout(layout: ExpositionLayout, body: Uint8Array): boolea
   let at = 0;
   for (let i = 0; i < values.length; i++) {
     const length = starts[i] - from;
-    if (!areSame(known, from, { view, at, length })) return false;
+    if (!areSameBytes({ view: known, at: from }, { view, at }, length)) return false;
     at += length;
-    const mayBeNegative = known.getUint8(starts[i]) === MINUS;
-    if (!scanNumber(body, at, scan) && !readUncommon(body, at, { scan, mayBeNegative })) {
-      return false;
-    }
+    const isRead = scanNumber(body, at, scan) ||
+      readUncommon(body, at, { scan, before: values[i] });
+    if (!isRead) return false;
     values[i] = scan.value;
     at = scan.end;
     from = ends[i];
   }
   const length = known.byteLength - from;
-  return at + length === view.byteLength && areSame(known, from, { view, at, length });
+  return at + length === view.byteLength &&
+    areSameBytes({ view: known, at: from }, { view, at }, length);
 }

@@ -21,7 +21,7 @@ import {
   readComment,
   type TypeVisitor,
 } from "./exposition_metadata.ts";
-import { type NumberScan, parseNumber, scanNumber } from "./exposition_number.ts";
+import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./exposition_bytes.ts";
 import type { BadLine } from "./model.ts";
 import { sanitizeText } from "./text.ts";
 
@@ -74,6 +74,7 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 interface Reader {
   /** The bytes of the body, in which all positions are: an array is read several times faster than a string. */
   readonly codes: Uint8Array;
+  readonly view: DataView;
   /** The body as text where its positions are those of the bytes, in plain ASCII; else `null`. */
   readonly text: string | null;
   /** End of the line being read. */
@@ -100,6 +101,7 @@ function createReader(body: Uint8Array): Reader {
   const text = decoder.decode(body);
   return {
     codes: body,
+    view: new DataView(body.buffer, body.byteOffset, body.byteLength),
     text: text.length === body.length ? text : null,
     end: 0,
     position: 0,
@@ -128,14 +130,10 @@ function findLineEnd({ text, codes }: Reader, start: number): number {
   return newline < 0 ? codes.length : newline;
 }
 
-/** Whether the text at the position repeats `length` codes from `start`. */
-function repeats(reader: Reader, start: number, length: number): boolean {
-  const { codes, position } = reader;
-  if (position + length > reader.end) return false;
-  for (let i = 0; i < length; i++) {
-    if (codes[position + i] !== codes[start + i]) return false;
-  }
-  return true;
+/** Whether the text at the position repeats `length` bytes from `start`. */
+function repeats({ view, position, end }: Reader, start: number, length: number): boolean {
+  return position + length <= end &&
+    areSameBytes({ view, at: position }, { view, at: start }, length);
 }
 
 /** Forgets the label pairs from `index` on: they are read anew. */

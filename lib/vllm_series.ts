@@ -21,6 +21,7 @@ import {
   keepHistogram,
   keepLabelled,
   keepScalar,
+  type SortedSample,
   type Target,
 } from "./engine_builder.ts";
 import type { LoraSample } from "./model.ts";
@@ -107,14 +108,19 @@ function createFamilies(): Map<string, MetricRow> {
 /** Names without prefix that are read apart. */
 const OTHER_NAMES: ReadonlySet<string> = new Set([CACHE_CONFIG_NAME, LORA_NAME, CREATED_NAME]);
 
-/** The labels of one sample that mean something here. */
-interface SampleLabels {
+/** Whose a sample is. */
+interface EngineLabels {
   model: string;
   engine: string;
-  le: string;
-  split: string;
   worker: string;
-  /** Whether there is a label that tells apart series of the same engine and figure. */
+}
+
+/** The sample that is being sorted; one record for all, as there are tens of thousands. */
+interface CurrentSample extends SortedSample, EngineLabels {
+  sample: number;
+  le: string;
+  bound: number;
+  split: string;
   hasOthers: boolean;
 }
 
@@ -128,7 +134,9 @@ interface Collector {
   readonly configs: Map<string, Map<string, string>>;
   readonly familyNames: Set<string>;
   readonly httpSamples: Map<string, number[]>;
-  readonly labels: SampleLabels;
+  readonly current: CurrentSample;
+  /** The engine of the sample before: most samples are of the same. */
+  last: { readonly of: Readonly<EngineLabels>; readonly builder: EngineBuilder } | null;
   readonly bounds: Map<string, number>;
   readonly lora: { readonly sample: number; readonly state: LoraSample }[];
   processStart: number;
@@ -160,23 +168,29 @@ function keepText(raw: string): string {
 }
 
 /** The engine's number, with its worker where that tells it apart. */
-function nameEngine({ engine, worker }: SampleLabels): string {
+function nameEngine({ engine, worker }: EngineLabels): string {
   return keepText(worker === "" ? engine : `${engine}@${worker.slice(0, WORKER_ID_LENGTH)}`);
 }
 
-function openEngine(collector: Collector, labels: SampleLabels): EngineBuilder {
-  const modelName = keepText(labels.model);
-  const engine = nameEngine(labels);
+/** The builder of the engine that the current sample is of. */
+function openEngine(collector: Collector): EngineBuilder {
+  const { last, current } = collector;
+  const { model, engine: label, worker } = current;
+  if (last !== null && last.of.engine === label && last.of.model === model) {
+    if (last.of.worker === worker) return last.builder;
+  }
+  const modelName = keepText(model);
+  const engine = nameEngine(current);
   let ofModel = collector.engines.get(modelName);
   if (ofModel === undefined) collector.engines.set(modelName, ofModel = new Map());
   let builder = ofModel.get(engine);
   if (builder === undefined) ofModel.set(engine, builder = createEngineBuilder(modelName, engine));
+  collector.last = { of: { model, engine: label, worker }, builder };
   return builder;
 }
 
-/** Sorts the labels of a sample into what they mean. */
-function readLabels(collector: Collector, labels: readonly string[], splitName: string): void {
-  const found = collector.labels;
+/** Sorts the labels of the current sample into what they mean. */
+function readLabels(found: CurrentSample, labels: readonly string[], splitName: string): void {
   found.model =
     found.engine =
     found.le =
@@ -212,12 +226,12 @@ function splitAdapters(list: string): string[] {
 }
 
 /** One state of the adapters; the value of `lora_requests_info` is the time of the change. */
-function keepLora(collector: Collector, labels: readonly string[], sample: number): void {
+function keepLora(collector: Collector, labels: readonly string[]): void {
   const byName = new Map<string, string>();
   for (let i = 0; i < labels.length; i += 2) byName.set(labels[i], labels[i + 1]);
   const maximum = Number(byName.get("max_lora") ?? NaN);
   collector.lora.push({
-    sample,
+    sample: collector.current.sample,
     state: {
       runningAdapters: splitAdapters(byName.get("running_lora_adapters") ?? ""),
       waitingAdapters: splitAdapters(byName.get("waiting_lora_adapters") ?? ""),
@@ -228,23 +242,17 @@ function keepLora(collector: Collector, labels: readonly string[], sample: numbe
 
 function keepConfig(collector: Collector, labels: readonly string[]): void {
   const config = new Map<string, string>();
-  readLabels(collector, labels, "");
-  const engine = nameEngine(collector.labels);
+  readLabels(collector.current, labels, "");
+  const engine = nameEngine(collector.current);
   for (let i = 0; i < labels.length; i += 2) {
     if (labels[i] !== "engine") config.set(keepText(labels[i]), keepText(labels[i + 1]));
   }
   if (!collector.configs.has(engine)) collector.configs.set(engine, config);
 }
 
-/** A sample that is being sorted: its number, and its labels in turn. */
-interface NumberedSample {
-  readonly labels: readonly string[];
-  readonly sample: number;
-}
-
 /** Metrics of the process and of HTTP, which have no prefix. */
-function keepProcessSample(collector: Collector, name: string, numbered: NumberedSample): void {
-  const { labels, sample } = numbered;
+function keepProcessSample(collector: Collector, name: string, labels: readonly string[]): void {
+  const { sample } = collector.current;
   if (name === "process_start_time_seconds") collector.processStart = sample;
   if (name !== "http_requests_total") return;
   for (let i = 0; i < labels.length; i += 2) {
@@ -257,20 +265,19 @@ function keepProcessSample(collector: Collector, name: string, numbered: Numbere
 }
 
 /** Gives one sample with vLLM's prefix to its engine. */
-function keepVllmSample(collector: Collector, target: Target, numbered: NumberedSample): void {
+function keepVllmSample(collector: Collector, target: Target, labels: readonly string[]): void {
   const { row, part } = target;
-  const { sample } = numbered;
-  const found = collector.labels;
-  readLabels(collector, numbered.labels, row.kind === "labelled" ? row.label : "");
-  const builder = openEngine(collector, found);
-  const { hasOthers } = found;
+  const { current } = collector;
+  readLabels(current, labels, row.kind === "labelled" ? row.label : "");
+  const builder = openEngine(collector);
   if (row.kind === "histogram") {
-    const bound = part === "bucket" ? readBound(collector, found.le) : NaN;
-    keepHistogram(builder, target, { sample, bound, spelling: found.le, hasOthers });
+    current.bound = part === "bucket" ? readBound(collector, current.le) : NaN;
+    keepHistogram(builder, target, current);
   } else if (row.kind === "labelled") {
-    keepLabelled(builder, target, { sample, split: keepText(found.split), hasOthers });
+    current.split = keepText(current.split);
+    keepLabelled(builder, target, current);
   } else {
-    keepScalar(builder, target, { sample, hasOthers });
+    keepScalar(builder, target, current);
   }
 }
 
@@ -283,7 +290,17 @@ function createCollector(): Collector {
     configs: new Map(),
     familyNames: new Set(),
     httpSamples: new Map(),
-    labels: { model: "", engine: "", le: "", split: "", worker: "", hasOthers: false },
+    current: {
+      sample: 0,
+      model: "",
+      engine: "",
+      worker: "",
+      le: "",
+      bound: NaN,
+      split: "",
+      hasOthers: false,
+    },
+    last: null,
     bounds: new Map(),
     lora: [],
     processStart: -1,
@@ -361,7 +378,7 @@ export function collectSeries(body: Uint8Array, metricPrefix: string | null): Vl
       if (row !== undefined) collector.declared.add(row);
     },
     onSample: (name, labels, value, valueStart) => {
-      const sample = collector.values.push(value) - 1;
+      collector.current.sample = collector.values.push(value) - 1;
       collector.valueStarts.push(valueStart);
       if (name !== lastName) {
         lastName = name;
@@ -370,13 +387,13 @@ export function collectSeries(body: Uint8Array, metricPrefix: string | null): Vl
         target = bareName === null ? undefined : TARGETS.get(bareName);
         if (target !== undefined) collector.declared.add(target.row);
       }
-      if (target !== undefined) keepVllmSample(collector, target, { labels, sample });
-      else if (bareName === null) keepProcessSample(collector, name, { labels, sample });
+      if (target !== undefined) keepVllmSample(collector, target, labels);
+      else if (bareName === null) keepProcessSample(collector, name, labels);
       else if (bareName === CACHE_CONFIG_NAME) keepConfig(collector, labels);
-      else if (bareName === LORA_NAME) keepLora(collector, labels, sample);
+      else if (bareName === LORA_NAME) keepLora(collector, labels);
       else if (bareName === CREATED_NAME) {
-        readLabels(collector, labels, "");
-        openEngine(collector, collector.labels).created = sample;
+        readLabels(collector.current, labels, "");
+        openEngine(collector).created = collector.current.sample;
       }
     },
   });

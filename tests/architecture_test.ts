@@ -17,7 +17,7 @@ import { assertEquals, assertMatch } from "@std/assert";
  */
 const LAYERS = `
 0 vocabulary: units version reading secret histogram model platform
-1 codecs: text exposition_metadata exposition_number prometheus exposition_layout
+1 codecs: text exposition_metadata exposition_bytes prometheus exposition_layout
     vllm_names engine_builder vllm_series vllm_metrics server_kinds scrape_failures
     endpoint_url format glyphs keys bindings frame option_table option_values
     credential_options options

@@ -1,12 +1,13 @@
 /**
- * The numbers of an exposition, as Go's `strconv.ParseFloat` reads them.
+ * Numbers read, and pieces compared, in the bytes of an exposition.
  *
- * Layer 1, pure apart from the record it is given. Nearly all values have few
- * digits, `123.0` or `1.5e+06`: they are read from their bytes without making a
- * string, and only where that is exact: a mantissa below 2^53 times or divided
- * by a power of ten up to 10^22 is rounded once (Clinger, "How to read floating
- * point numbers accurately", 1990). All others take the long way over `Number`.
- * Where a number stands, and what may follow it, is `prometheus`' part.
+ * Layer 1, pure apart from the record it is given. Numbers are what Go's
+ * `strconv.ParseFloat` takes for one. Nearly all have few digits, `123.0` or
+ * `1.5e+06`: they are read from their bytes without making a string, and only
+ * where that is exact: a mantissa below 2^53 times or divided by a power of ten
+ * up to 10^22 is rounded once (Clinger, "How to read floating point numbers
+ * accurately", 1990). All others take the long way over `Number`. Where a number
+ * stands, and what may follow it, is `prometheus`' part.
  *
  * @module
  */
@@ -82,4 +83,21 @@ export function parseNumber(token: string): number | null {
   const infinity = INFINITY.exec(token);
   if (infinity !== null) return infinity[1] === "-" ? -Infinity : Infinity;
   return NOT_A_NUMBER.test(token) ? NaN : null;
+}
+
+/** Whether both have the same `length` bytes from their positions on. Four are compared at a time. */
+export function areSameBytes(
+  a: { readonly view: DataView; readonly at: number },
+  b: { readonly view: DataView; readonly at: number },
+  length: number,
+): boolean {
+  if (a.at + length > a.view.byteLength || b.at + length > b.view.byteLength) return false;
+  let i = 0;
+  for (; i + 4 <= length; i += 4) {
+    if (a.view.getInt32(a.at + i) !== b.view.getInt32(b.at + i)) return false;
+  }
+  for (; i < length; i++) {
+    if (a.view.getUint8(a.at + i) !== b.view.getUint8(b.at + i)) return false;
+  }
+  return true;
 }
