@@ -409,7 +409,8 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
   let endsInEof = false;
   let lastLineIsBad = false;
 
-  for (let line = 1, next = findStart(body); next < body.length; line++) {
+  const start = findStart(body);
+  for (let line = 1, next = start; next < body.length; line++) {
     reader.position = next;
     reader.end = findLineEnd(reader, next);
     next = reader.end + 1;
@@ -448,7 +449,7 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
     badLineCount: bad.count,
     badLines: bad.lines,
     remarks: remarks.lines,
-    endsComplete: body.length === 0 || codes[body.length - 1] === NEWLINE || endsInEof,
+    endsComplete: body.length === start || codes[body.length - 1] === NEWLINE || endsInEof,
     lastLineIsBad,
   };
 }
