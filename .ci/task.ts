@@ -69,6 +69,8 @@ function listCommands(
         ["check", ...route, "main.ts", "lib", "tests", ".ci"],
         ["doc", ...route, "--lint", "main.ts"],
       ];
+    case "simulate":
+      return [["run", "--quiet", ...route, "tests/simulate.ts", ...more]];
     case "picture":
       return [["run", "--quiet", ...route, "-A", ".ci/picture.ts"]];
     case "compile":

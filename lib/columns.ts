@@ -101,6 +101,8 @@ const COUNT_WIDTH = 3;
 const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
   PENDING: "dim",
   OK: "ok",
+  HOT: "alert",
+  STALLED: "alert",
   INIT: "dim",
   SLEEP: "dim",
   STALE: "warn",
@@ -108,7 +110,9 @@ const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
 };
 
 /** The states from the best to the worst: the order of the state column. */
-const STATUS_ORDER: readonly ReplicaStatus[] = ["OK", "SLEEP", "INIT", "PENDING", "STALE", "DOWN"];
+const STATUS_ORDER: readonly ReplicaStatus[] = [
+  ...["OK", "SLEEP", "INIT", "PENDING", "HOT", "STALE", "STALLED", "DOWN"] as const,
+];
 
 /** How a KV-cache usage is coloured. */
 export function judgeKvCache(ratio: Reading<Ratio>): Meaning {

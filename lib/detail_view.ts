@@ -25,10 +25,10 @@ import type { Meaning, Paint } from "./frame.ts";
 import { drawBar } from "./glyphs.ts";
 import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
 import { describeUrl, readUptime, type Row } from "./overview.ts";
-import { LATENCY_TITLES, renderTrends } from "./panels.ts";
+import { fillWithTrends, LATENCY_TITLES } from "./panels.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
-import { readTrend, TREND_KEYS, TREND_POINTS } from "./trends.ts";
+import { readTrend, TREND_KEYS } from "./trends.ts";
 import type { Ratio } from "./units.ts";
 
 const KV_BAR_WIDTH = 24;
@@ -46,11 +46,19 @@ const CONFIG_KEYS: readonly string[] = [
   "cpu_offload_gb",
 ];
 
+/** How a detail view is drawn. */
+export interface DetailOptions {
+  readonly paint: Paint;
+  /** Cells across, which the charts fill. */
+  readonly width: number;
+  /** Lines that the charts may take beyond one each. */
+  readonly extraLines?: number;
+}
+
 /** What a detail view is made of. */
-interface Subject {
+interface Subject extends DetailOptions {
   readonly row: Row;
   readonly state: State;
-  readonly paint: Paint;
 }
 
 type Cells = string[];
@@ -174,10 +182,10 @@ function renderLatency(subject: Subject): string[] {
   return renderSection("Latency", [heading, ...rows], { paint: subject.paint, align: "right" });
 }
 
-function renderTrend({ row, paint }: Subject): string[] {
+function renderTrend({ row, paint, width, extraLines = 0 }: Subject): string[] {
   if (row.trend.length < 2) return [];
   const trends = TREND_KEYS.map((key) => [key, readTrend(row.trend, key)] as const);
-  const lines = renderTrends(trends, { width: TREND_POINTS / 2, height: 1 }, paint);
+  const lines = fillWithTrends(trends, { width, lines: trends.length + extraLines }, paint);
   return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 
@@ -304,19 +312,24 @@ function renderScrape(subject: Subject): string[] {
   return renderSection(`Scrape (${status})`, rows, subject);
 }
 
-/** The lines of one replica's detail view. */
-export function renderDetail(row: Row, state: State, paint: Paint): readonly string[] {
-  const subject: Subject = { row, state, paint };
-  if (row.replica === null) return renderScrape(subject);
-  return [
-    ...renderSaturation(subject),
-    ...renderLatency(subject),
-    ...renderThroughput(subject),
-    ...renderTrend(subject),
-    ...renderPrefixCache(subject),
-    ...renderRequests(subject),
-    ...renderSpeculation(subject),
-    ...renderConfiguration(subject),
-    ...renderScrape(subject),
+/** One replica's detail view: its sections, each with a blank line at its end. */
+export function renderDetail(
+  row: Row,
+  state: State,
+  options: DetailOptions,
+): readonly (readonly string[])[] {
+  const subject: Subject = { row, state, ...options };
+  if (row.replica === null) return [renderScrape(subject)];
+  const sections = [
+    renderSaturation,
+    renderLatency,
+    renderThroughput,
+    renderTrend,
+    renderPrefixCache,
+    renderRequests,
+    renderSpeculation,
+    renderConfiguration,
+    renderScrape,
   ];
+  return sections.map((render) => render(subject)).filter((lines) => lines.length > 0);
 }

@@ -264,9 +264,31 @@ export interface Delta {
   readonly latencies: Readonly<Record<LatencyKey, Reading<Histogram>>>;
 }
 
+/** What one engine said at one moment. */
+export interface TracePoint {
+  /** The monotonic instant of the receipt. */
+  readonly at: Seconds;
+  readonly sample: EngineSample;
+}
+
+/** Gauges whose mean over time says more than their value at one moment. */
+export const MEAN_KEYS = ["running", "waiting", "kvCacheUsageRatio"] as const;
+export type MeanKey = typeof MEAN_KEYS[number];
+
 /** What one replica has at this moment: its newest sample, and its windows. */
 export interface ReplicaSample {
   readonly sample: EngineSample;
+  /** Its samples of the last 60 s and since its last restart, oldest first: the newest at least. */
+  readonly trace: readonly TracePoint[];
+  /** Means over the trace, weighted by time. `first_scrape` when it is one sample. */
+  readonly means: Readonly<Record<MeanKey, Reading>>;
+  /**
+   * When it was last seen to have nothing to do or to have done something: tokens, requests or steps
+   * counted, or KV cache filled, since the sample before. At most as long ago as the trace is.
+   */
+  readonly movedAt: Seconds;
+  /** The longest time within the trace in which it slept, or had work and did nothing. */
+  readonly standstill: Seconds;
   /** Since the previous scrape. */
   readonly lastPoll: Reading<Delta>;
   /** Over the last 60 s, or as much of them as has been watched. */
@@ -348,4 +370,12 @@ export interface Figures {
 }
 
 /** The condition of a replica. */
-export type ReplicaStatus = "PENDING" | "OK" | "INIT" | "SLEEP" | "STALE" | "DOWN";
+export type ReplicaStatus =
+  | "PENDING"
+  | "OK"
+  | "HOT"
+  | "STALLED"
+  | "INIT"
+  | "SLEEP"
+  | "STALE"
+  | "DOWN";

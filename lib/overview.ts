@@ -11,16 +11,13 @@
  */
 
 import { computeFigures } from "./aggregate.ts";
-import {
-  isCounted,
-  judgeEndpoint,
-  judgeReplica,
-  LATE_ANSWER,
-  type ScrapeRecord,
-} from "./health.ts";
+import type { EventLine, EventSubject } from "./events.ts";
+import { type FleetVerdict, isCounted, judgeEndpoint, judgeReplica, readRecord } from "./health.ts";
+import type { GroupChecks } from "./judgement.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
-import { type EndpointState, identifyEngine, type State } from "./state.ts";
+import { type EndpointState, identifyEngine, identifyReplica, type State } from "./state.ts";
+import { type Counted, NO_PEAKS, type Peaks, sumTallies, type Tally } from "./tally.ts";
 import type { Trend } from "./trends.ts";
 import type { Seconds } from "./units.ts";
 
@@ -42,6 +39,10 @@ export interface Row {
   /** Age of what is shown; `null` where nothing is. */
   readonly age: Seconds | null;
   readonly trend: Trend;
+  /** What it has counted since it is watched; `null` where `replica` is. */
+  readonly tally: Tally | null;
+  /** The peaks since it is watched. */
+  readonly peaks: Peaks;
   /** Its share of the requests that its group finished in the last minute. */
   readonly requestShare: Reading;
 }
@@ -52,6 +53,8 @@ export interface ModelGroup {
   readonly figures: Figures;
   /** The row with the fullest KV cache. */
   readonly kvCacheMaxOwner: Row | null;
+  /** What comparing its replicas found: one for each set of them that can be compared. Empty for all models together. */
+  readonly checks: readonly GroupChecks[];
 }
 
 /** How many rows are in which condition. */
@@ -69,19 +72,20 @@ export interface Overview {
   readonly groups: readonly ModelGroup[];
   readonly total: ModelGroup;
   readonly counts: RowCounts;
+  /** The one word for all, and why. */
+  readonly verdict: FleetVerdict;
+  /** What has happened, oldest first. */
+  readonly events: readonly EventLine[];
+  /** What all have counted since they are watched, engines that went included. */
+  readonly counted: Counted;
+  /** The peaks of all together. */
+  readonly totalPeaks: Peaks;
 }
 
 /** Uptimes beyond this are a start time that is not one (several API servers export none). */
 const LONGEST_BELIEVABLE_UPTIME: Seconds = 10 * 365 * 86_400;
 
-/** How the endpoint's scrapes stand at the state's time. */
-export function readRecord(known: EndpointState, { now, interval }: State): ScrapeRecord {
-  const overdue = known.askedAt === null ? 0 : now - known.askedAt;
-  return {
-    hasFailed: known.failure !== null || overdue > interval + LATE_ANSWER,
-    age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
-  };
-}
+export { readRecord };
 
 /** How long the server has been up, by its own start time; absent where that is not exported or not believable. */
 export function readUptime(known: EndpointState, state: State): Reading<Seconds> {
@@ -147,12 +151,27 @@ function createNames(
   };
 }
 
+/** The name of what a verdict or an event is about, also when it has gone since. */
+export function nameSubject(overview: Overview, subject: EventSubject): string {
+  const row = overview.rows.find(({ key }) => key === subject.key);
+  if (row !== undefined) return row.name;
+  const { modelName, address, engine } = subject;
+  if (modelName === null) return address;
+  const place = `${shortenModelName(modelName)} ${address}`;
+  return engine === null ? place : `${place} e${engine}`;
+}
+
 function createGroup(modelName: string, rows: readonly Row[]): ModelGroup {
   const counted = rows.filter((row) => isCounted(row.status));
   const replicas = counted.flatMap(({ replica }) => replica === null ? [] : [replica]);
   const figures = computeFigures(replicas);
   const owners = counted.filter(({ replica }) => replica !== null);
-  return { modelName, figures, kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null };
+  return {
+    modelName,
+    figures,
+    kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
+    checks: [],
+  };
 }
 
 function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
@@ -189,15 +208,19 @@ function createDraft(state: State): Draft {
   const nameOf = createNames(state);
   const rows = state.endpoints.flatMap((known): RowDraft[] => {
     if (known.replicas.length === 0) {
-      const common = { state: known, replica: null, figures: NO_FIGURES, trend: [] };
+      const none = { replica: null, tally: null, peaks: NO_PEAKS };
+      const common = { state: known, ...none, figures: NO_FIGURES, trend: [] };
       return [{ ...common, ...nameOf(known, 0), key: known.endpoint.key }];
     }
     return known.replicas.map((replica, index) => {
       const engineKey = identifyEngine(replica.sample);
-      const key = `${known.endpoint.key} ${engineKey}`;
+      const key = identifyReplica(known, replica.sample);
       const trend = known.trends.get(engineKey) ?? [];
       const figures = known.figures[index];
-      return { state: known, replica, figures, trend, ...nameOf(known, index), key };
+      const tally = known.tallies.engines.get(engineKey) ?? null;
+      const peaks = known.peaks.get(engineKey) ?? NO_PEAKS;
+      const common = { state: known, replica, figures, trend, tally, peaks };
+      return { ...common, ...nameOf(known, index), key };
     });
   });
   return { rows, statuses: [], groups: [], total: null };
@@ -206,7 +229,11 @@ function createDraft(state: State): Draft {
 /** The condition of a row. An endpoint that answers without an engine has yet to begin. */
 function judgeRow({ replica, state: known }: RowDraft, state: State): ReplicaStatus {
   const record = readRecord(known, state);
-  if (replica !== null) return judgeReplica(replica.sample, record);
+  if (replica !== null) {
+    const scraped = judgeReplica(replica.sample, record);
+    const judged = state.judgement.statuses.get(identifyReplica(known, replica.sample));
+    return scraped === "OK" && (judged === "HOT" || judged === "STALLED") ? judged : scraped;
+  }
   return known.scrape === null || known.failure !== null ? judgeEndpoint(record) : "INIT";
 }
 
@@ -217,6 +244,10 @@ function completeDraft(draft: Draft, rows: readonly Row[]): void {
     createGroup(model, rows.filter(({ replica }) => replica?.sample.modelName === model))
   );
   draft.total = draft.groups.length === 1 ? draft.groups[0] : createGroup("", rows);
+}
+
+function listTallies({ tallies: { engines, server } }: EndpointState): readonly Tally[] {
+  return server === null ? [...engines.values()] : [...engines.values(), server];
 }
 
 /** Rows, groups and totals of the state. */
@@ -231,12 +262,16 @@ export function createOverview(state: State): Overview {
     return { ...row, status, figures, age, requestShare: absent("missing") };
   });
   const statuses = bare.map(({ status }) => status);
+  const { judgement } = state;
   if (draft.total === null || statuses.some((status, i) => status !== draft.statuses[i])) {
     completeDraft(draft, bare);
     draft.statuses = statuses;
   }
-  const { groups } = draft;
-  const total = draft.total ?? createGroup("", bare);
+  const groups = draft.groups.map((group) => ({
+    ...group,
+    checks: judgement.groups.filter(({ modelName }) => modelName === group.modelName),
+  }));
+  const total = groups.length === 1 ? groups[0] : draft.total ?? createGroup("", bare);
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
   const count = (status: ReplicaStatus): number => statuses.filter((one) => one === status).length;
   return {
@@ -250,5 +285,9 @@ export function createOverview(state: State): Overview {
       down: count("DOWN"),
       pending: count("PENDING"),
     },
+    verdict: judgement.verdict,
+    events: judgement.events.lines,
+    counted: sumTallies(state.endpoints.flatMap(listTallies)),
+    totalPeaks: state.totalPeaks,
   };
 }

@@ -129,7 +129,8 @@ function summarize(values: readonly (number | null)[], format: (value: number) =
   return `min ${format(Math.min(...known))}  max ${format(Math.max(...known))}  now ${now}`;
 }
 
-type NamedTrend = readonly [TrendKey, readonly (number | null)[]];
+/** A figure's values, oldest first. */
+export type NamedTrend = readonly [TrendKey, readonly (number | null)[]];
 
 /**
  * Each of the trends as a chart: title, `size`, and the extremes of what is
@@ -158,8 +159,12 @@ const MAX_CHART_HEIGHT = 6;
 /** Cells beside a chart: its title, and the blanks before, behind and after its extremes. */
 const BESIDE_CHART = 18;
 
-/** The charts of the trends, as large as the space allows. */
-function fillWithTrends(trends: readonly NamedTrend[], space: PanelSpace, paint: Paint): string[] {
+/** The charts of the trends, as large as the space allows: a line each at the least. */
+export function fillWithTrends(
+  trends: readonly NamedTrend[],
+  space: PanelSpace,
+  paint: Paint,
+): string[] {
   const perChart = Math.floor((space.lines + 1) / trends.length);
   const extremes = trends.map(([key, values]) =>
     measureWidth(summarize(values, TREND_TITLES[key][1]))

@@ -11,6 +11,7 @@
  * @module
  */
 
+import type { EventLine } from "./events.ts";
 import { formatTimestamp } from "./format.ts";
 import type { Quantile } from "./histogram.ts";
 import { LATENCY_KEYS, type LatencyFigures, type LatencyKey } from "./model.ts";
@@ -19,14 +20,17 @@ import {
   createOverview,
   describeUrl,
   type ModelGroup,
+  nameSubject,
   type Overview,
   readRecord,
   readUptime,
   type Row,
 } from "./overview.ts";
 import { judgeEndpoint } from "./health.ts";
-import { isPresent, mapReading, type Reading } from "./reading.ts";
+import { absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
+import { findRule, type Verdict } from "./rules.ts";
 import type { EndpointState, State } from "./state.ts";
+import { type Counted, PEAK_KEYS, type Peaks } from "./tally.ts";
 
 /** Number of the document's schema. It changes when a key changes its meaning or goes. */
 export const SCHEMA_VERSION = 1;
@@ -146,6 +150,93 @@ function reportFigures(figures: Figures): JsonObject {
   };
 }
 
+/** What a rule says of a replica. Units of value and baseline stand beside them. */
+function reportVerdict(verdict: Verdict): JsonObject {
+  const { rule, value, baseline, ratio, samples, span, statistic, probability } = verdict;
+  return {
+    rule,
+    unit: findRule(rule).unit,
+    ...reportReadings({
+      value: present(value),
+      baseline: present(baseline),
+      ratio: present(ratio),
+      samples: present(samples),
+      spanSeconds: present(span),
+    }),
+    ...(statistic === null ? {} : { statistic }),
+    ...(probability === null ? {} : { probability }),
+    ...(rule === "hot"
+      ? { conditions: verdict.conditions.map((condition) => ({ ...condition })) }
+      : {}),
+  };
+}
+
+/** How the replicas are called, by their keys. */
+type Names = ReadonlyMap<string, string>;
+
+function reportChecks(group: ModelGroup, names: Names): Json {
+  return group.checks.map(({ keys, checks }) => ({
+    replicas: keys.map((key) => names.get(key) ?? key),
+    rules: checks.map(({ rule, compared, verdicts }) => ({
+      rule,
+      compared,
+      verdicts: verdicts.map((verdict) => ({
+        replica: names.get(verdict.key) ?? verdict.key,
+        ...reportVerdict(verdict),
+      })),
+    })),
+  }));
+}
+
+function reportFleetVerdict({ verdict, rows }: Overview, names: Names): JsonObject {
+  return {
+    level: verdict.level,
+    causes: verdict.causes.map(({ key, signal, verdict: evidence }) => ({
+      name: names.get(key) ?? rows.find(({ state }) => state.endpoint.key === key)?.place ?? key,
+      signal,
+      ...(evidence === null ? {} : { evidence: reportVerdict(evidence) }),
+    })),
+  };
+}
+
+function reportEvent(line: EventLine, overview: Overview, now: number): JsonObject {
+  const { kind, subject, beganAt, beganAtEpoch, endedAt, occurrences, amount, first, worst } = line;
+  return {
+    kind,
+    name: nameSubject(overview, subject),
+    endpoint: subject.endpointKey,
+    beganAtEpochSeconds: beganAtEpoch,
+    isOver: endedAt !== null,
+    durationSeconds: (endedAt ?? now) - beganAt,
+    occurrences,
+    ...(amount === null ? {} : { amount }),
+    ...(first === null ? {} : { first: reportVerdict(first) }),
+    ...(worst === null ? {} : { worst: reportVerdict(worst) }),
+  };
+}
+
+function reportCounted(counted: Counted): JsonObject {
+  return reportReadings({
+    finishedRequests: counted.requests,
+    promptTokens: counted.promptTokens,
+    generationTokens: counted.generationTokens,
+    preemptions: counted.preemptions,
+    rejectedRequests: counted.rejections,
+  });
+}
+
+function reportPeaks(peaks: Peaks): JsonObject {
+  return reportReadings(Object.fromEntries(PEAK_KEYS.map((key) => {
+    const peak = peaks[key];
+    return [
+      key,
+      peak === null
+        ? absent("first_scrape")
+        : present({ value: peak.value, timeEpochSeconds: peak.atEpoch }),
+    ];
+  })));
+}
+
 function reportGroup(group: ModelGroup): JsonObject {
   return {
     replicas: group.figures.replicaCount,
@@ -196,8 +287,8 @@ function reportEndpoint(known: EndpointState, state: State): JsonObject {
   };
 }
 
-function reportRow(row: Row): JsonObject {
-  const { name, status, replica, state, figures } = row;
+function reportRow(row: Row, whole: State): JsonObject {
+  const { name, status, replica, state, figures, tally, peaks } = row;
   return {
     name,
     url: describeUrl(state.endpoint),
@@ -205,8 +296,15 @@ function reportRow(row: Row): JsonObject {
     model: replica?.sample.modelName ?? null,
     engine: replica === null || replica.sample.engine === "" ? null : replica.sample.engine,
     ageSeconds: row.age,
-    ...reportReadings({ requestShareLastMinuteRatio: row.requestShare }),
+    ...reportReadings({
+      requestShareLastMinuteRatio: row.requestShare,
+      uptimeSeconds: readUptime(state, whole),
+    }),
     figures: replica === null || status === "DOWN" ? null : reportFigures(figures),
+    sinceAttached: tally === null
+      ? null
+      : { spanSeconds: Math.max(0, whole.now - tally.since), ...reportCounted(tally.counted) },
+    peaks: reportPeaks(peaks),
     cacheConfig: replica === null ? null : Object.fromEntries(replica.sample.cacheConfig),
   };
 }
@@ -222,12 +320,15 @@ function reportTotals(overview: Overview): JsonObject {
       pending: counts.pending,
     },
     ...reportGroup(overview.total),
+    sinceAttached: reportCounted(overview.counted),
+    peaks: reportPeaks(overview.totalPeaks),
   };
 }
 
 /** The document of the state, as a value. */
 export function createReport(state: State, version: string): Json {
   const overview = createOverview(state);
+  const names: Names = new Map(overview.rows.map(({ key, name }) => [key, name]));
   return {
     schema: SCHEMA_VERSION,
     program: `vllm-htop ${version}`,
@@ -236,10 +337,16 @@ export function createReport(state: State, version: string): Json {
     intervalSeconds: state.interval,
     isDemo: state.isDemo,
     notices: state.notices,
+    verdict: reportFleetVerdict(overview, names),
     endpoints: state.endpoints.map((known) => reportEndpoint(known, state)),
-    replicas: overview.rows.map(reportRow),
-    groups: overview.groups.map((group) => ({ model: group.modelName, ...reportGroup(group) })),
+    replicas: overview.rows.map((row) => reportRow(row, state)),
+    groups: overview.groups.map((group) => ({
+      model: group.modelName,
+      ...reportGroup(group),
+      checks: reportChecks(group, names),
+    })),
     total: reportTotals(overview),
+    events: overview.events.map((line) => reportEvent(line, overview, state.now)),
   };
 }
 

@@ -11,6 +11,8 @@
 
 import { computeFigures } from "./aggregate.ts";
 import type { Command } from "./bindings.ts";
+import { isCounted, readRecord } from "./health.ts";
+import { type EndpointSubject, judge, type Judgement, NO_JUDGEMENT } from "./judgement.ts";
 import type {
   Endpoint,
   EngineSample,
@@ -19,6 +21,16 @@ import type {
   Scrape,
   ScrapeFailure,
 } from "./model.ts";
+import {
+  joinPeakValues,
+  NO_PEAKS,
+  NO_TALLIES,
+  type Peaks,
+  readPeakValues,
+  recordPeaks,
+  type ServerTallies,
+  tallyScrape,
+} from "./tally.ts";
 import { appendFigures, appendGap, type Trend } from "./trends.ts";
 import {
   applyCommand,
@@ -31,7 +43,13 @@ import {
   type UiContext,
 } from "./ui.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
-import { appendSample, type EndpointHistory, readReplicas, startHistory } from "./window.ts";
+import {
+  appendSample,
+  type EndpointHistory,
+  identifyEngine,
+  readReplicas,
+  startHistory,
+} from "./window.ts";
 
 /** What is known of one endpoint. */
 export interface EndpointState {
@@ -49,11 +67,19 @@ export interface EndpointState {
   readonly figures: readonly Figures[];
   /** The last polls of each engine, by `identifyEngine`. */
   readonly trends: ReadonlyMap<string, Trend>;
+  /** What it has counted since it is watched. */
+  readonly tallies: ServerTallies;
+  /** The peaks of each engine, by `identifyEngine`. */
+  readonly peaks: ReadonlyMap<string, Peaks>;
 }
 
 /** All that the views and the report are made of. */
 export interface State {
   readonly endpoints: readonly EndpointState[];
+  /** What is said of them, as of the newest `clock`. */
+  readonly judgement: Judgement;
+  /** The peaks of all together. */
+  readonly totalPeaks: Peaks;
   readonly interval: Seconds;
   /** What the user has chosen. */
   readonly ui: Ui;
@@ -88,19 +114,20 @@ const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120
 /** By how much two clocks may part between two scrapes before one of them cannot have measured the span. */
 const CLOCK_TOLERANCE: Seconds = 2;
 
-/** The engine's identity within its endpoint. */
-export function identifyEngine({ modelName, engine }: EngineSample): string {
-  return `${modelName} ${engine}`;
-}
+export { identifyEngine };
 
 /** A state that knows its endpoints and nothing of them. */
 export function createState(
   endpoints: readonly Endpoint[],
-  session: Omit<State, "endpoints" | "ui" | "held"> & { readonly ui?: Ui },
+  session:
+    & Omit<State, "endpoints" | "judgement" | "totalPeaks" | "ui" | "held">
+    & { readonly ui?: Ui },
 ): State {
   return {
     ui: createUi(),
     held: null,
+    judgement: NO_JUDGEMENT,
+    totalPeaks: NO_PEAKS,
     ...session,
     endpoints: endpoints.map((endpoint) => ({
       endpoint,
@@ -111,6 +138,8 @@ export function createState(
       replicas: [],
       figures: [],
       trends: new Map(),
+      tallies: NO_TALLIES,
+      peaks: new Map(),
     })),
   };
 }
@@ -146,7 +175,19 @@ function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
     const key = identifyEngine(sample);
     return [key, appendFigures(known.trends.get(key) ?? [], figures[index])];
   }));
-  return { ...known, history, scrape, askedAt: null, failure: null, replicas, figures, trends };
+  const tallies = tallyScrape(known.tallies, scrape, history.hasJustRestarted);
+  const moment = { at: scrape.receivedAt, epoch: scrape.receivedAtEpoch };
+  const peaks = new Map(known.peaks);
+  replicas.forEach(({ sample }, index) => {
+    const key = identifyEngine(sample);
+    const values = readPeakValues(figures[index]);
+    peaks.set(key, recordPeaks(known.peaks.get(key) ?? NO_PEAKS, values, moment));
+  });
+  return {
+    ...known,
+    ...{ history, scrape, askedAt: null, failure: null },
+    ...{ replicas, figures, trends, tallies, peaks },
+  };
 }
 
 function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
@@ -162,6 +203,51 @@ function updateEndpoint(
     ...state,
     endpoints: state.endpoints.map((known) => known.endpoint.key === key ? change(known) : known),
   };
+}
+
+/** The identity of an engine's row. */
+export function identifyReplica(known: EndpointState, sample: EngineSample): string {
+  return `${known.endpoint.key} ${identifyEngine(sample)}`;
+}
+
+function describeSubject(known: EndpointState, state: State): EndpointSubject {
+  const { endpoint, scrape, failure, history, replicas, tallies } = known;
+  return {
+    endpoint,
+    record: readRecord(known, state),
+    isHeard: scrape !== null && failure === null,
+    heardAt: scrape?.receivedAt ?? null,
+    restartCount: history.restartCount,
+    rejections: tallies.server?.counted.rejections.value ?? 0,
+    engines: replicas.flatMap((replica) => {
+      const tally = tallies.engines.get(identifyEngine(replica.sample));
+      return tally === undefined
+        ? []
+        : [{ key: identifyReplica(known, replica.sample), replica, tally, maxModelLength: null }];
+    }),
+  };
+}
+
+/** The peaks of all replicas that count, together. */
+function recordTotalPeaks(state: State, { statuses }: Judgement): Peaks {
+  const values = state.endpoints.flatMap((known) =>
+    known.replicas.flatMap(({ sample }, index) =>
+      isCounted(statuses.get(identifyReplica(known, sample)) ?? "PENDING")
+        ? [readPeakValues(known.figures[index])]
+        : []
+    )
+  );
+  const moment = { at: state.now, epoch: state.nowEpoch };
+  return recordPeaks(state.totalPeaks, joinPeakValues(values), moment);
+}
+
+/** The state at that time, with what is to be said of it. */
+function judgeState(state: State): State {
+  const { now, nowEpoch, endpoints } = state;
+  const subjects = endpoints.map((known) => describeSubject(known, state));
+  const judgement = judge(state.judgement, subjects, { at: now, epoch: nowEpoch });
+  if (judgement === state.judgement) return state;
+  return { ...state, judgement, totalPeaks: recordTotalPeaks(state, judgement) };
 }
 
 function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
@@ -209,7 +295,7 @@ export function update(state: State, message: Message): State {
     case "resumed":
       return { ...state, endpoints: state.endpoints.map(forgetSamples) };
     case "clock":
-      return { ...state, now: message.now, nowEpoch: message.nowEpoch };
+      return judgeState({ ...state, now: message.now, nowEpoch: message.nowEpoch });
     case "command":
       return applyToState(state, message.command, message.context);
     case "filter":

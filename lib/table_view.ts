@@ -204,7 +204,11 @@ export function renderTable(
   const strips = chooseColumns(all, width, ui);
   const table = new Table()
     .body(paintCells(strips, all, paint))
-    .columns(strips.map(({ column, width }) => ({ align: column.align, minWidth: width })))
+    .columns(strips.map(({ column, width }, index) => ({
+      align: column.align,
+      // The mark stands before the first cell.
+      minWidth: width + (index === 0 ? NO_MARK.length : 0),
+    })))
     .padding(GAP)
     .border(false);
   const laidOut = [

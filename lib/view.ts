@@ -9,7 +9,7 @@
  * @module
  */
 
-import { renderDetail } from "./detail_view.ts";
+import { type DetailOptions, renderDetail } from "./detail_view.ts";
 import { BINDINGS, type Command } from "./bindings.ts";
 import {
   type ClickTarget,
@@ -56,10 +56,11 @@ function choosesDetail(overview: Overview, ui: Ui, output: ViewOptions["output"]
 }
 
 /** Every replica's details, one after the other. */
-function renderAllDetails(state: State, overview: Overview, paint: Paint): string[] {
+function renderAllDetails(state: State, overview: Overview, options: DetailOptions): string[] {
+  const { paint } = options;
   return overview.rows.flatMap((row) => [
     ...(overview.rows.length > 1 ? [paint(row.name, "title")] : []),
-    ...renderDetail(row, state, paint).map((line) => " " + line),
+    ...renderDetail(row, state, options).flat().map((line) => " " + line),
   ]);
 }
 
@@ -83,10 +84,15 @@ export function renderText(
     ...{ width, paint, ui, maxLines: Infinity },
     ...{ hasGroupTotals: !ui.isGrouped, hasNote: false, isLive: false },
   };
-  const body = isDetail ? [...renderAllDetails(state, overview, paint), ...problems] : [
-    ...renderTable(overview, listed, table).lines,
-    ...(problems.length > 0 ? ["", ...problems] : []),
-  ];
+  const body = isDetail
+    ? [
+      ...renderAllDetails(state, overview, { paint, width }),
+      ...problems,
+    ]
+    : [
+      ...renderTable(overview, listed, table).lines,
+      ...(problems.length > 0 ? ["", ...problems] : []),
+    ];
   const lines = [...renderHead(state, overview, { width, paint }), "", ...body];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
 }
@@ -215,13 +221,17 @@ function cutLines(lines: readonly string[], room: number, paint: Paint): string[
   return [...kept, note].slice(0, Math.max(0, room));
 }
 
-/** Sections, parted by blank lines, in two columns of about the same height. */
-function arrangeSections(lines: readonly string[], width: number): string[] {
-  if (width < TWO_COLUMN_WIDTH) return [...lines];
-  const half = lines.length / 2;
-  const splits = lines.flatMap((line, index) => line.trim() === "" ? [index + 1] : []);
-  const split = splits.find((index) => index >= half) ?? lines.length;
-  return joinSideBySide([lines.slice(0, split), lines.slice(split)], Math.floor(width / 2));
+/** Sections in two columns as short as can be, where the screen is wide enough for two. */
+function arrangeSections(sections: readonly (readonly string[])[], width: number): string[] {
+  // Without the blank line after the last of a column.
+  const join = (some: typeof sections): string[] => some.flat().slice(0, -1);
+  if (width < TWO_COLUMN_WIDTH) return join(sections);
+  const columnsAt = (split: number): readonly string[][] =>
+    [sections.slice(0, split), sections.slice(split)].map(join);
+  const heightAt = (split: number): number => Math.max(...columnsAt(split).map((c) => c.length));
+  const splits = sections.map((_, index) => index + 1);
+  const split = splits.reduce((a, b) => heightAt(b) < heightAt(a) ? b : a);
+  return joinSideBySide(columnsAt(split), Math.floor(width / 2));
 }
 
 /** The rows that a line of the table is about. */
@@ -231,20 +241,36 @@ function listRows(line: ListLine, { rows }: Overview): readonly Row[] {
     : rows.filter(({ replica }) => replica?.sample.modelName === line.group.modelName);
 }
 
+/** One replica in full. What is left of the room its charts fill. */
+function renderReplica(row: Row, { state, paint, width }: Scene, room: number): string[] {
+  const draw = (extraLines: number): string[] => {
+    const columnWidth = width < TWO_COLUMN_WIDTH ? width : Math.floor(width / 2);
+    // A blank on each side, and the indent of a section.
+    const options = { paint, width: columnWidth - 4, extraLines };
+    const sections = renderDetail(row, state, options)
+      .map((lines) => lines.map((line) => " " + line));
+    return [` ${paint(row.name, "title")}`, ...arrangeSections(sections, width)];
+  };
+  const small = draw(0);
+  if (small.length >= room) return small;
+  const large = draw(room - small.length);
+  return large.length <= room ? large : small;
+}
+
 /** The selected replica, or all of the selected group, in full; every replica where the output is `detail` and none was opened. */
-function renderDetails(scene: Scene): string[] {
-  const { state, overview, listed, width, paint } = scene;
+function renderDetails(scene: Scene, room: number): string[] {
+  const { state, overview, listed } = scene;
   const { ui } = state;
   const problems = renderProblems(state, scene);
   const line = listed[findSelected(ui, listed.map(({ key }) => key))];
   const rows = ui.screen === "detail" && line !== undefined
     ? listRows(line, overview)
     : overview.rows;
-  const details = rows.flatMap((row) => {
-    const lines = renderDetail(row, state, paint).map((text) => " " + text);
-    return [` ${paint(row.name, "title")}`, ...arrangeSections(lines, width)];
-  });
-  return [...details, ...problems];
+  // Charts grow where one replica is looked at, and not where many follow each other.
+  const forProblems = problems.length > 0 ? 1 + problems.length : 0;
+  const left = rows.length === 1 ? room - forProblems : 0;
+  const details = rows.flatMap((row) => [...renderReplica(row, scene, left), ""]);
+  return [...details.slice(0, problems.length > 0 ? undefined : -1), ...problems];
 }
 
 /** The text that is scrolled where no table is shown: the help, details, or the panel that fills `room` lines. */
@@ -252,7 +278,7 @@ function renderLongText(scene: Scene, room: number): readonly string[] | null {
   const { state: { ui }, overview, paint, output } = scene;
   if (ui.screen === "help") return renderHelp(paint);
   if (ui.screen === "columns") return null;
-  if (choosesDetail(overview, ui, output)) return renderDetails(scene);
+  if (choosesDetail(overview, ui, output)) return renderDetails(scene, room - 1);
   return ui.zoomedPanel === null ? null : renderPanels(scene, room - 1);
 }
 

@@ -10,12 +10,14 @@
  * after. So a restart gives no rate for one window, and never a spike or a
  * negative one. Prometheus instead adds up across the fall (`increase`), which
  * is right for totals over hours and misleading for the last two seconds.
- * Quantiles and sums are `percentiles`' and `aggregate`'s part.
+ * Gauges are points, taken at unequal distances: their means are those of the
+ * straight lines between the points, each weighted by its time. Quantiles and
+ * sums are `percentiles`' and `aggregate`'s part.
  *
  * @module
  */
 
-import { type Histogram, subtractHistogram } from "./histogram.ts";
+import { countObservations, type Histogram, subtractHistogram } from "./histogram.ts";
 import {
   COUNTER_KEYS,
   type CounterKey,
@@ -28,7 +30,10 @@ import {
   type LabelledKey,
   LATENCY_KEYS,
   type LatencyKey,
+  MEAN_KEYS,
+  type MeanKey,
   type ReplicaSample,
+  type TracePoint,
 } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
@@ -60,15 +65,30 @@ export interface EndpointHistory {
   readonly hasJustRestarted: boolean;
 }
 
+/** The engine's identity within its endpoint. */
+export function identifyEngine({ modelName, engine }: EngineSample): string {
+  return `${modelName} ${engine}`;
+}
+
 /** A history without samples. */
 export function startHistory(): EndpointHistory {
   return { points: [], restartCount: 0, hasJustRestarted: false };
 }
 
-function findEngine(point: HistoryPoint, engine: EngineSample): EngineSample | undefined {
-  return point.engines.find((other) =>
-    other.engine === engine.engine && other.modelName === engine.modelName
-  );
+function isSameEngine(one: EngineSample, other: EngineSample | undefined): boolean {
+  return other?.engine === one.engine && other.modelName === one.modelName;
+}
+
+/** The same engine's sample at that point; `place` is where it is likely to stand. */
+function findEngine(
+  point: HistoryPoint,
+  engine: EngineSample,
+  place = 0,
+): EngineSample | undefined {
+  const { engines } = point;
+  // Engines keep their order from scrape to scrape: with 64 of them a search each time is felt.
+  if (isSameEngine(engine, engines[place])) return engines[place];
+  return engines.find((other) => isSameEngine(engine, other));
 }
 
 function haveStartsMoved(later: Reading<EpochSeconds>, earlier: Reading<EpochSeconds>): boolean {
@@ -211,31 +231,121 @@ function covers(earlier: EngineSample, later: EngineSample): boolean {
     );
 }
 
-function readReplica(history: EndpointHistory, sample: EngineSample): ReplicaSample {
+/** The mean of a gauge over the trace. Absent for the newest sample's reason where that has none. */
+function computeMean(trace: readonly TracePoint[], key: MeanKey): Reading {
+  const newest = trace[trace.length - 1].sample.gauges[key];
+  if (!isPresent(newest)) return newest;
+  let area = 0;
+  let span = 0;
+  for (let i = 1; i < trace.length; i++) {
+    const before = trace[i - 1].sample.gauges[key];
+    const after = trace[i].sample.gauges[key];
+    // It may have come later than the engine's other metrics.
+    if (!isPresent(before) || !isPresent(after)) continue;
+    const time = trace[i].at - trace[i - 1].at;
+    area += time * (before.value + after.value) / 2;
+    span += time;
+  }
+  return span === 0 ? absent("first_scrape") : present(area / span);
+}
+
+function isIdle({ gauges: { running, waiting } }: EngineSample): boolean {
+  return (running.value ?? 0) === 0 && (waiting.value ?? 0) === 0;
+}
+
+function sumFinished(sample: EngineSample): number {
+  let sum = 0;
+  for (const count of sample.labelled.finishedByReason?.values() ?? []) sum += count;
+  return sum;
+}
+
+/** Whether the engine did something between the two. A long prompt counts nothing yet, and fills the KV cache. */
+function hasMoved(later: EngineSample, earlier: EngineSample): boolean {
+  const differ = (now: Reading, before: Reading): boolean => now.value !== before.value;
+  return differ(later.counters.generationTokens, earlier.counters.generationTokens) ||
+    differ(later.counters.promptTokens, earlier.counters.promptTokens) ||
+    sumFinished(later) !== sumFinished(earlier) ||
+    countSteps(later) !== countSteps(earlier) ||
+    differ(later.gauges.kvCacheUsageRatio, earlier.gauges.kvCacheUsageRatio);
+}
+
+function countSteps({ histograms: { iterationTokens } }: EngineSample): number {
+  return iterationTokens === undefined ? 0 : countObservations(iterationTokens);
+}
+
+/** Whether the engine sleeps (vLLM's sleep mode). */
+export function isAsleep({ labelled: { sleepState } }: EngineSample): boolean {
+  return (sleepState?.get("weights_offloaded") ?? 0) === 1 ||
+    (sleepState?.get("discard_all") ?? 0) === 1;
+}
+
+/** When the engine last moved or had nothing to do, and how long at most it did neither. */
+function readMovement(
+  trace: readonly TracePoint[],
+): Pick<ReplicaSample, "movedAt" | "standstill"> {
+  let movedAt = trace[0].at;
+  let wokeAt = trace[0].at;
+  let standstill = 0;
+  for (let i = 1; i < trace.length; i++) {
+    const { at, sample } = trace[i];
+    const before = trace[i - 1].sample;
+    if (isIdle(sample) || hasMoved(sample, before)) movedAt = at;
+    if (!isAsleep(sample) && !isAsleep(before)) wokeAt = at;
+    standstill = Math.max(standstill, at - movedAt, at - wokeAt);
+  }
+  return { movedAt, standstill };
+}
+
+/** The engine's samples of the last minute. With an interval beyond that, the one before is among them. */
+function readTrace(history: EndpointHistory, sample: EngineSample, place: number): TracePoint[] {
   const { points } = history;
   const newest = points[points.length - 1];
+  const trace: TracePoint[] = [];
+  for (const point of points) {
+    const isOld = point.at < newest.at - LONG_WINDOW - WINDOW_SLACK;
+    const found = point === newest ? sample : findEngine(point, sample, place);
+    if (found !== undefined && (!isOld || point === points.at(-2))) {
+      trace.push({ at: point.at, sample: found });
+    }
+  }
+  return trace;
+}
+
+function readReplica(
+  history: EndpointHistory,
+  sample: EngineSample,
+  place: number,
+): ReplicaSample {
+  const { points } = history;
+  const newest = points[points.length - 1];
+  const trace = readTrace(history, sample, place);
+  const means = Object.fromEntries(
+    MEAN_KEYS.map((key) => [key, computeMean(trace, key)]),
+  ) as Record<MeanKey, Reading>;
+  const common = { sample, trace, means, ...readMovement(trace) };
   const none = absent(history.hasJustRestarted ? "restarted" : "first_scrape");
   const previousPoint = points.at(-2);
-  const previous = previousPoint && findEngine(previousPoint, sample);
+  const previous = previousPoint && findEngine(previousPoint, sample, place);
   if (previousPoint === undefined || previous === undefined) {
-    return { sample, lastPoll: none, lastMinute: none };
+    return { ...common, lastPoll: none, lastMinute: none };
   }
   const lastPoll = present(subtractSamples(sample, previous, newest.at - previousPoint.at));
   // The engine may have joined later, or its metrics may have come one by one.
-  for (const point of points) {
-    const first = findEngine(point, sample);
-    const isOld = point.at < newest.at - LONG_WINDOW - WINDOW_SLACK;
-    if (isOld || first === undefined || !covers(first, sample) || point === newest) continue;
+  for (const { at, sample: first } of trace) {
+    const isOld = at < newest.at - LONG_WINDOW - WINDOW_SLACK;
+    if (isOld || at === newest.at || !covers(first, sample)) continue;
     // A counter that was away for a while may have fallen unseen.
     if (hasFallen(sample, first)) continue;
-    const span = newest.at - point.at;
-    return { sample, lastPoll, lastMinute: present(subtractSamples(sample, first, span)) };
+    const lastMinute = present(subtractSamples(sample, first, newest.at - at));
+    return { ...common, lastPoll, lastMinute };
   }
-  return { sample, lastPoll, lastMinute: lastPoll };
+  return { ...common, lastPoll, lastMinute: lastPoll };
 }
 
 /** One replica for each engine of the newest sample, in its order. Empty without samples. */
 export function readReplicas(history: EndpointHistory): readonly ReplicaSample[] {
   const newest = history.points.at(-1);
-  return newest === undefined ? [] : newest.engines.map((engine) => readReplica(history, engine));
+  return newest === undefined
+    ? []
+    : newest.engines.map((engine, place) => readReplica(history, engine, place));
 }

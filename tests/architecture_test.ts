@@ -16,14 +16,14 @@ import { assertEquals, assertMatch } from "@std/assert";
  * may be imported. A line that is indented goes on with the one above it.
  */
 const LAYERS = `
-0 vocabulary: units version reading secret histogram model platform
+0 vocabulary: units version reading secret histogram significance model platform
 1 codecs: text exposition_metadata exposition_bytes prometheus exposition_layout
     vllm_names engine_builder vllm_series vllm_metrics server_kinds scrape_failures
     endpoint_url format glyphs keys bindings frame option_table option_values
     credential_options options
     simulator_families simulator_text simulator_engine simulator
-2 analysis: window percentiles aggregate health trends
-3 state: ui state overview columns listing
+2 analysis: window percentiles aggregate tally rules slowness imbalance health alarms trends
+3 state: ui events judgement state overview columns listing
 4 view: headline_view table_view panels panel_layout detail_view help_view view report
 5 edge: credentials scraper scanner demo terminal
 6 shell: platform_deno session live app

@@ -19,7 +19,8 @@ const ENDPOINT = createEndpoint(8000);
 const plain: Paint = (text) => text;
 
 function render(state: State, index = 0): readonly string[] {
-  return renderDetail(createOverview(state).rows[index], state, plain);
+  return renderDetail(createOverview(state).rows[index], state, { paint: plain, width: 120 })
+    .flat();
 }
 
 function follow(...bodies: Uint8Array[]): State {

@@ -134,6 +134,7 @@ Deno.test("createReport() has the figures of the state, in base units", () => {
 /** Keys that are null where there is nothing that they could say, and need no reason. */
 const MAY_BE_NULL: ReadonlySet<string> = new Set([
   ...["model", "engine", "ageSeconds", "figures", "cacheConfig", "failure", "scrape", "lora"],
+  "sinceAttached",
   ...["redirectedTo", "kvCacheUsageRatioMaxReplica"],
 ]);
 

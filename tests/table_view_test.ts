@@ -83,6 +83,13 @@ Deno.test("chooseColumns() shortens the name before columns go that are essentia
   assertEquals(measure(1), 8);
 });
 
+Deno.test("renderTable() has headings above their cells, though they are wider", () => {
+  const [heading, first] = render(watchFleet(2));
+  assertEquals(first.indexOf("OK"), heading.indexOf("STATE"));
+  assertEquals(first.indexOf(":"), heading.indexOf("REPLICA"));
+  assert(heading.startsWith(" REPLICA  STATE"), "names are shorter than their heading");
+});
+
 Deno.test("renderTable() has a line for each row and one for all", () => {
   const lines = render(watchFleet(2));
   assertEquals(lines.length, 1 + 2 + 1);

@@ -1,0 +1,202 @@
+/**
+ * What has happened, as a bounded log: each line has a begin and, when it is
+ * over, an end.
+ *
+ * Layer 3, pure. A reducer: the log, and what is the case now -> the next log.
+ * What lasts is open until it is no longer the case; what happens at a moment
+ * ends as it begins. The same kind of the same replica again within `MERGE`
+ * goes on with its line, so that a flapping server fills one line and not the
+ * log. When the log is full the oldest line that is over goes first. Instants
+ * are monotonic seconds, with wall-clock time beside them for display.
+ *
+ * @module
+ */
+
+import type { RuleId, Verdict } from "./rules.ts";
+import type { EpochSeconds, Seconds } from "./units.ts";
+
+/** Lines that are kept. */
+export const MAX_EVENTS = 200;
+
+/** How soon the same again is the same line (vllm-htop 0.5.0). */
+export const MERGE: Seconds = 60;
+
+/** Kinds, and whether one of them is an alert: it keeps the verdict DEGRADED for a while. */
+export const EVENT_KINDS = {
+  HOT: "alert",
+  STALLED: "alert",
+  SLOW: "alert",
+  STICKY: "alert",
+  SKEW: "alert",
+  DOWN: "alert",
+  REJECT: "alert",
+  UP: "notice",
+  STALE: "notice",
+  RESTART: "notice",
+  NEW: "notice",
+  GONE: "notice",
+  SLEEP: "notice",
+  PREEMPT: "notice",
+} as const;
+export type EventKind = keyof typeof EVENT_KINDS;
+
+/** Which events tell of which rule. `null`: none. */
+export const EVENT_OF_RULE: Readonly<Record<RuleId, EventKind | null>> = {
+  hot: "HOT",
+  stalled: "STALLED",
+  slow_prefill: "SLOW",
+  slow_decode: "SLOW",
+  sticky_skew: "STICKY",
+  running_skew: "SKEW",
+  kv_skew: "SKEW",
+  token_share: "SKEW",
+  request_share: null,
+};
+
+/** Whom an event is about: a replica, or an endpoint with all of its engines. Outlives both. */
+export interface EventSubject {
+  /** The replica's identity, or the endpoint's. */
+  readonly key: string;
+  readonly endpointKey: string;
+  readonly address: string;
+  /** `null` for an endpoint. */
+  readonly modelName: string | null;
+  /** `null` for an endpoint, and where the exposition names no engine. */
+  readonly engine: string | null;
+}
+
+/** Something that is the case, or has just happened. */
+export interface Occurrence {
+  readonly kind: EventKind;
+  readonly subject: EventSubject;
+  /** When it began, where that was before now. */
+  readonly since?: Seconds;
+  /** The evidence at its begin, and the worst so far; of kinds that rules tell of. */
+  readonly first?: Verdict;
+  readonly worst?: Verdict;
+  /** How many: preemptions, rejected requests; for UP, the seconds that it was down. */
+  readonly amount?: number;
+}
+
+/** One line of the log. */
+export interface EventLine {
+  /** Counted from 1; tells lines apart. */
+  readonly id: number;
+  readonly kind: EventKind;
+  readonly subject: EventSubject;
+  readonly beganAt: Seconds;
+  readonly beganAtEpoch: EpochSeconds;
+  /** `null` while it lasts. */
+  readonly endedAt: Seconds | null;
+  /** How often it began. */
+  readonly occurrences: number;
+  readonly first: Verdict | null;
+  readonly worst: Verdict | null;
+  /** Sum of the occurrences' amounts; the last one for UP. `null` where the kind has none. */
+  readonly amount: number | null;
+}
+
+/** Lines, oldest first. */
+export interface EventLog {
+  readonly lines: readonly EventLine[];
+  /** Lines that have ever been begun. */
+  readonly count: number;
+}
+
+export const EMPTY_LOG: EventLog = { lines: [], count: 0 };
+
+function identify(kind: EventKind, { key }: EventSubject): string {
+  return `${kind} ${key}`;
+}
+
+function worseOf(one: Verdict | null, other: Verdict | null): Verdict | null {
+  if (one === null || other === null) return one ?? other;
+  return other.ratio > one.ratio ? other : one;
+}
+
+function addAmount(known: number | null, { kind, amount }: Occurrence): number | null {
+  if (amount === undefined) return known;
+  return kind === "UP" ? amount : (known ?? 0) + amount;
+}
+
+/** The line that goes on with what occurred. */
+function goOn(line: EventLine, occurrence: Occurrence, endedAt: Seconds | null): EventLine {
+  return {
+    ...line,
+    endedAt,
+    occurrences: line.occurrences + (line.endedAt === null ? 0 : 1),
+    first: line.first ?? occurrence.first ?? null,
+    worst: worseOf(line.worst, occurrence.worst ?? null),
+    amount: addAmount(line.amount, occurrence),
+  };
+}
+
+/** No more than `MAX_EVENTS` lines: those that are over go first, the oldest of them. */
+function trim(lines: readonly EventLine[]): readonly EventLine[] {
+  let excess = lines.length - MAX_EVENTS;
+  if (excess <= 0) return lines;
+  const kept = lines.filter(({ endedAt }) => endedAt === null || excess-- <= 0);
+  return kept.slice(Math.max(0, kept.length - MAX_EVENTS));
+}
+
+/** A moment, on both clocks. */
+export interface Moment {
+  readonly at: Seconds;
+  readonly epoch: EpochSeconds;
+}
+
+/**
+ * The log after one more look.
+ *
+ * @param now.lasting All that is the case now: lines of what is not among it end.
+ * @param now.instants What has happened since the last look.
+ */
+export function recordEvents(
+  log: EventLog,
+  now: Moment & {
+    readonly lasting: readonly Occurrence[];
+    readonly instants: readonly Occurrence[];
+  },
+): EventLog {
+  const { at, epoch } = now;
+  const lasting = new Map<string, Occurrence>();
+  for (const occurrence of now.lasting) {
+    const identity = identify(occurrence.kind, occurrence.subject);
+    const known = lasting.get(identity);
+    const worst = worseOf(known?.worst ?? null, occurrence.worst ?? null);
+    lasting.set(identity, { ...(known ?? occurrence), ...(worst === null ? {} : { worst }) });
+  }
+  const instants = new Map(
+    now.instants.map((occurrence) => [identify(occurrence.kind, occurrence.subject), occurrence]),
+  );
+  if (lasting.size + instants.size === 0 && log.lines.every(({ endedAt }) => endedAt !== null)) {
+    return log;
+  }
+  let { count } = log;
+  const lines = log.lines.map((line): EventLine => {
+    const identity = identify(line.kind, line.subject);
+    const isRecent = line.endedAt === null || at - line.endedAt <= MERGE;
+    const lasts = lasting.get(identity);
+    const happened = instants.get(identity);
+    if (lasts !== undefined && isRecent) {
+      lasting.delete(identity);
+      return goOn(line, lasts, null);
+    }
+    if (happened !== undefined && isRecent) {
+      instants.delete(identity);
+      return goOn(line, happened, at);
+    }
+    return line.endedAt === null ? { ...line, endedAt: at } : line;
+  });
+  const begin = (occurrence: Occurrence, endedAt: Seconds | null): EventLine => {
+    const { kind, subject, since = at, first = null, worst = null, amount = null } = occurrence;
+    const beganAtEpoch = epoch - (at - since);
+    const begun = { id: ++count, kind, subject, beganAt: since, beganAtEpoch, endedAt };
+    return { ...begun, occurrences: 1, first, worst, amount };
+  };
+  const added = [
+    ...[...lasting.values()].map((occurrence) => begin(occurrence, null)),
+    ...[...instants.values()].map((occurrence) => begin(occurrence, at)),
+  ];
+  return { lines: trim([...lines, ...added]), count };
+}

@@ -1,0 +1,301 @@
+/**
+ * A model group and one of its latencies -> the replicas that are slow.
+ *
+ * Layer 2, pure. Seconds. The last minute is cut into blocks of time, the same
+ * for all replicas; in each block a replica is compared with the median of the
+ * others, and the differences of the blocks must be so large and so much alike
+ * that chance has no part in them (one-sided t-test). That suits what is
+ * measured: requests of one burst or batch are slow together, so single
+ * observations are not independent and a test of them sees slowness
+ * everywhere; blocks of several seconds are.
+ *
+ * Two figures are compared. The mean is exact, from the histogram's sum, and
+ * tells replicas apart that fall into the same bucket: vLLM's bucket from 10 to
+ * 25 ms holds all of what most models need for a token. The P95 finds a tail
+ * that a mean hides. Of it only the bucket is known: between 24 and 26 ms,
+ * interpolation makes a difference of two times. So the ratio is that of the
+ * bounds, the least that it can be, and the test is of the share of
+ * observations above the others' bucket. Means are compared over several spans:
+ * a short one names a replica sooner, a long one with less traffic.
+ *
+ * @module
+ */
+
+import { computeQuantile, countObservations, type Histogram } from "./histogram.ts";
+import type { LatencyKey, ReplicaSample, TracePoint } from "./model.ts";
+import { isPresent } from "./reading.ts";
+import { CHANCE, FEWEST_SAMPLES, SKEW_RATIO } from "./rules.ts";
+import { computeStudentTail } from "./significance.ts";
+import type { Seconds } from "./units.ts";
+import { LONG_WINDOW } from "./window.ts";
+
+/** A block is at least so long: shorter ones of a busy replica are not independent. */
+const SHORTEST_BLOCK: Seconds = 5;
+
+/** Spans over which replicas are compared, the longest first. */
+const SPANS: readonly Seconds[] = [LONG_WINDOW, 45, LONG_WINDOW / 2];
+
+/** Blocks that a comparison needs. */
+const FEWEST_BLOCKS = 4;
+
+/** Spread of the differences that is taken to be there at the least: of logarithms of means, and of shares. */
+const SMALLEST_LOG_SPREAD = 0.05;
+const SMALLEST_SHARE_SPREAD = 0.02;
+
+/** How one replica is slow. */
+export interface Slowness {
+  /** Its place in the group. */
+  readonly index: number;
+  readonly statistic: "mean" | "p95";
+  readonly value: Seconds;
+  readonly baseline: Seconds;
+  /** value ÷ baseline; of P95s the least that it can be. */
+  readonly ratio: number;
+  /** Its observations in the span. */
+  readonly samples: number;
+  readonly span: Seconds;
+  /** How probable this is at most where all are alike. */
+  readonly probability: number;
+}
+
+/** What a comparison found. */
+export interface SlownessCheck {
+  /** Replicas that had enough observations to be compared. */
+  readonly compared: number;
+  /** Slow ones; of each the figure that differs most. */
+  readonly slow: readonly Slowness[];
+}
+
+/** The histogram of one replica at each boundary of the blocks, oldest first; the same twice where nothing came between. */
+type Boundaries = readonly (Histogram | undefined)[];
+
+/** What was observed between two boundaries, or over several blocks. */
+interface Observed {
+  readonly count: number;
+  readonly sum: number;
+}
+
+const NOTHING: Observed = { count: 0, sum: 0 };
+
+/** Mean distance of the samples of the replica that was asked least often. */
+function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
+  let longest = 0;
+  for (const { trace } of replicas) {
+    const span = trace[trace.length - 1].at - trace[0].at;
+    if (trace.length > 1) longest = Math.max(longest, span / (trace.length - 1));
+  }
+  return longest;
+}
+
+/** The histograms at the instants `at − i · length`, the newest not after each. */
+function readBoundaries(
+  trace: readonly TracePoint[],
+  key: LatencyKey,
+  grid: { readonly at: Seconds; readonly length: Seconds; readonly blocks: number },
+): Boundaries {
+  const boundaries: (Histogram | undefined)[] = [];
+  let next = 0;
+  for (let i = grid.blocks; i >= 0; i--) {
+    const instant = grid.at - i * grid.length;
+    while (next < trace.length && trace[next].at <= instant) next++;
+    boundaries.push(next === 0 ? undefined : trace[next - 1].sample.histograms[key]);
+  }
+  return boundaries;
+}
+
+function subtract(later: Histogram | undefined, earlier: Histogram | undefined): Observed {
+  if (later === undefined || earlier === undefined) return NOTHING;
+  const count = countObservations(later) - countObservations(earlier);
+  const sum = later.sum - earlier.sum;
+  return count > 0 && sum >= 0 ? { count, sum } : NOTHING;
+}
+
+/** Observations at or below the bound number `bucket`. */
+function countUpTo(later: Histogram, earlier: Histogram, bucket: number): number {
+  return later.counts[bucket] - earlier.counts[bucket];
+}
+
+/** The median of the numbers; NaN where there are none. */
+export function computeMedian(values: readonly number[]): number {
+  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  const { length } = sorted;
+  return length === 0 ? NaN : (sorted[(length - 1) >> 1] + sorted[length >> 1]) / 2;
+}
+
+/** The median of the others, for each place. NaN where there is no other. */
+export function computeMediansOfOthers(values: readonly number[]): readonly number[] {
+  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  return values.map((own) => {
+    if (Number.isNaN(own)) return computeMedian(sorted);
+    const others = sorted.length - 1;
+    if (others === 0) return NaN;
+    const place = sorted.indexOf(own);
+    const read = (i: number): number => sorted[i < place ? i : i + 1];
+    return (read((others - 1) >> 1) + read(others >> 1)) / 2;
+  });
+}
+
+/** How probable it is that differences of this size come from replicas that are alike. */
+function judgeDifferences(differences: readonly number[], smallestSpread: number): number {
+  const known = differences.filter(Number.isFinite);
+  const { length } = known;
+  if (length < FEWEST_BLOCKS) return 1;
+  const mean = known.reduce((sum, value) => sum + value, 0) / length;
+  const squares = known.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  const spread = Math.max(smallestSpread, Math.sqrt(squares / (length - 1)));
+  return computeStudentTail(mean * Math.sqrt(length) / spread, length - 1);
+}
+
+/** What all comparisons of one group and latency are made of. */
+interface Comparison {
+  readonly boundaries: readonly Boundaries[];
+  /** Blocks that the span has, counted from the newest. */
+  readonly blocks: number;
+  readonly span: Seconds;
+}
+
+/** Of each replica, what it observed in the whole span. */
+function observeSpan({ boundaries, blocks }: Comparison): readonly Observed[] {
+  return boundaries.map((known) => {
+    const last = known.length - 1;
+    // One that was not watched for the whole span is compared over what there is.
+    let first = last - blocks;
+    while (first < last && known[first] === undefined) first++;
+    return subtract(known[last], known[first]);
+  });
+}
+
+/** For each replica, its figure in each block less the median of the others'. */
+function compareBlocks(
+  { boundaries, blocks }: Comparison,
+  measure: (later: Histogram, earlier: Histogram) => number,
+): readonly (readonly number[])[] {
+  const differences: number[][] = boundaries.map(() => []);
+  const last = boundaries[0].length - 1;
+  for (let block = last - blocks; block < last; block++) {
+    const values = boundaries.map((known) => {
+      const later = known[block + 1];
+      const earlier = known[block];
+      if (later === undefined || earlier === undefined) return NaN;
+      return subtract(later, earlier).count === 0 ? NaN : measure(later, earlier);
+    });
+    const others = computeMediansOfOthers(values);
+    values.forEach((value, i) => differences[i].push(value - others[i]));
+  }
+  return differences;
+}
+
+function measureLogMean(later: Histogram, earlier: Histogram): number {
+  const { count, sum } = subtract(later, earlier);
+  return Math.log(sum / count);
+}
+
+/** Whether both sides have enough observations. */
+function hasEnough(observed: readonly Observed[], index: number): boolean {
+  const all = observed.reduce((sum, { count }) => sum + count, 0);
+  const own = observed[index].count;
+  return own >= FEWEST_SAMPLES && all - own >= FEWEST_SAMPLES;
+}
+
+function compareMeans(comparison: Comparison): readonly Slowness[] {
+  const observed = observeSpan(comparison);
+  const means = observed.map(({ count, sum }) => count === 0 ? NaN : sum / count);
+  const baselines = computeMediansOfOthers(means);
+  const suspects = means.flatMap((mean, index) =>
+    mean > SKEW_RATIO * baselines[index] && hasEnough(observed, index) ? [index] : []
+  );
+  if (suspects.length === 0) return [];
+  const differences = compareBlocks(comparison, measureLogMean);
+  return suspects.map((index) => ({
+    index,
+    statistic: "mean",
+    value: means[index],
+    baseline: baselines[index],
+    ratio: means[index] / baselines[index],
+    samples: observed[index].count,
+    span: comparison.span,
+    probability: judgeDifferences(differences[index], SMALLEST_LOG_SPREAD),
+  }));
+}
+
+/** The first bucket whose bound is the value or above. */
+function findBucket({ bounds }: Histogram, value: number): number {
+  const found = bounds.findIndex((bound) => value <= bound);
+  return found < 0 ? bounds.length - 1 : found;
+}
+
+function compareTails(
+  replicas: readonly ReplicaSample[],
+  key: LatencyKey,
+  comparison: Comparison,
+): readonly Slowness[] {
+  const histograms = replicas.map(({ lastMinute }) => {
+    const histogram = isPresent(lastMinute) ? lastMinute.value.latencies[key].value : null;
+    const hasMany = histogram !== null && countObservations(histogram) >= FEWEST_SAMPLES;
+    return hasMany ? histogram : null;
+  });
+  const quantiles = histograms.map((histogram) =>
+    histogram === null ? NaN : computeQuantile(histogram, 0.95)?.value ?? NaN
+  );
+  const baselines = computeMediansOfOthers(quantiles);
+  return quantiles.flatMap((value, index): Slowness[] => {
+    const histogram = histograms[index];
+    const baseline = baselines[index];
+    if (histogram === null || !(value > SKEW_RATIO * baseline)) return [];
+    const bucket = findBucket(histogram, baseline);
+    // In the last bucket a P95 is given as the lower bound already.
+    const lowest = histogram.bounds[findBucket(histogram, value) - 1];
+    const ratio = lowest / histogram.bounds[bucket];
+    if (!(ratio > SKEW_RATIO)) return [];
+    const shares = compareBlocks(comparison, (later, earlier) => {
+      const count = countObservations(later) - countObservations(earlier);
+      return 1 - countUpTo(later, earlier, bucket) / count;
+    });
+    return [{
+      index,
+      statistic: "p95",
+      value,
+      baseline,
+      ratio,
+      samples: countObservations(histogram),
+      span: comparison.span,
+      probability: judgeDifferences(shares[index], SMALLEST_SHARE_SPREAD),
+    }];
+  });
+}
+
+/**
+ * The replicas whose latency is higher than the others', beyond chance. Judged
+ * at the instant of the newest sample of any of them.
+ *
+ * @param replicas Of one group, with the same bounds.
+ */
+export function judgeSlowness(
+  replicas: readonly ReplicaSample[],
+  key: LatencyKey,
+): SlownessCheck {
+  const length = Math.max(SHORTEST_BLOCK, findLongestInterval(replicas));
+  const at = Math.max(...replicas.map(({ trace }) => trace[trace.length - 1].at));
+  const all = Math.floor(LONG_WINDOW / length);
+  const boundaries = replicas.map(({ trace }) =>
+    readBoundaries(trace, key, { at, length, blocks: all })
+  );
+  const found = SPANS.flatMap((span): readonly Slowness[] => {
+    const blocks = Math.floor(span / length);
+    if (blocks < FEWEST_BLOCKS) return [];
+    const comparison = { boundaries, blocks, span };
+    const tails = span === LONG_WINDOW ? compareTails(replicas, key, comparison) : [];
+    return [...compareMeans(comparison), ...tails];
+  });
+  const slow = new Map<number, Slowness>();
+  // Each figure of each span is a chance of its own to be wrong.
+  const limit = CHANCE / (SPANS.length + 1);
+  for (const candidate of found) {
+    const known = slow.get(candidate.index);
+    const isBetter = known === undefined || candidate.ratio > known.ratio;
+    if (candidate.probability < limit && isBetter) slow.set(candidate.index, candidate);
+  }
+  const longest = observeSpan({ boundaries, blocks: all, span: LONG_WINDOW });
+  const compared = longest.filter(({ count }) => count >= FEWEST_SAMPLES).length;
+  return { compared, slow: [...slow.values()] };
+}

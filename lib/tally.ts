@@ -1,0 +1,283 @@
+/**
+ * What was counted and reached since watching began: sums that never fall, and
+ * peaks with their time.
+ *
+ * Layer 2, pure. A sum grows by the increase of its counter from one scrape to
+ * the next. After a restart the counter itself is the increase: it began at 0,
+ * and all that it has counted happened under our eyes. What a server counted
+ * between its last scrape and its end is lost with it. A replica that is there
+ * when watching begins starts at 0, whatever it has counted before; one whose
+ * counters began later has all of them counted. What a server has counted in
+ * its whole life is `aggregate`'s. Instants are monotonic seconds.
+ *
+ * The peak of a total is the highest sum there was at one moment, and not the
+ * sum of peaks of different moments: `recordPeaks` is given the values of all,
+ * joined.
+ *
+ * @module
+ */
+
+import type { EngineSample, Figures, Scrape } from "./model.ts";
+import { absent, isPresent, present, type Reading, sumReadings } from "./reading.ts";
+import type { EpochSeconds, Seconds } from "./units.ts";
+import { identifyEngine } from "./window.ts";
+
+/** What is summed up. */
+export const TALLY_KEYS = [
+  "requests",
+  "promptTokens",
+  "generationTokens",
+  "preemptions",
+  "rejections",
+] as const;
+export type TallyKey = typeof TALLY_KEYS[number];
+
+/** Readings of the counters, or of their sums. */
+export type Counted = Readonly<Record<TallyKey, Reading>>;
+
+/** What has a peak, in the order in which it is shown. Requests, a ratio from 0 to 1, tokens per second. */
+export const PEAK_KEYS = [
+  "running",
+  "waiting",
+  "kvCacheUsageRatio",
+  "promptTokensPerSecond",
+  "generationTokensPerSecond",
+] as const;
+export type PeakKey = typeof PEAK_KEYS[number];
+
+/** The highest value, and when it was reached first. */
+export interface Peak {
+  readonly value: number;
+  readonly at: Seconds;
+  readonly atEpoch: EpochSeconds;
+}
+
+/** `null`: there was no value yet. */
+export type Peaks = Readonly<Record<PeakKey, Peak | null>>;
+
+/** One replica, or the server as a whole, since watching began. */
+export interface Tally {
+  /** When it was first seen. */
+  readonly since: Seconds;
+  /** Sums of the increases since then. */
+  readonly counted: Counted;
+  /** The counters as they were last. */
+  readonly counters: Counted;
+}
+
+/** A rate over less time is no rate: vLLM books a whole prompt at one moment. */
+const SHORTEST_PEAK_SPAN: Seconds = 1;
+
+export const NO_PEAKS: Peaks = {
+  running: null,
+  waiting: null,
+  kvCacheUsageRatio: null,
+  promptTokensPerSecond: null,
+  generationTokensPerSecond: null,
+};
+
+function mapTally(convert: (key: TallyKey) => Reading): Counted {
+  return {
+    requests: convert("requests"),
+    promptTokens: convert("promptTokens"),
+    generationTokens: convert("generationTokens"),
+    preemptions: convert("preemptions"),
+    rejections: convert("rejections"),
+  };
+}
+
+function sumFamily(family: ReadonlyMap<string, number> | undefined): Reading {
+  if (family === undefined) return absent("missing");
+  let sum = 0;
+  for (const value of family.values()) sum += value;
+  return present(sum);
+}
+
+/** The counters of an engine, as they are. Rejections are the server's. */
+export function readEngineCounters({ counters, labelled }: EngineSample): Counted {
+  return {
+    requests: sumFamily(labelled.finishedByReason),
+    promptTokens: counters.promptTokens,
+    generationTokens: counters.generationTokens,
+    preemptions: counters.preemptions,
+    rejections: absent("unsupported"),
+  };
+}
+
+/** What a server counts beside its engines. */
+export function readServerCounters({ labelled }: EngineSample): Counted {
+  return {
+    ...mapTally(() => absent("unsupported")),
+    rejections: sumFamily(labelled.rejectedByReason),
+  };
+}
+
+/** A first tally: nothing was counted yet, or, where its counters began under our eyes, all of it. */
+export function startTally(
+  counters: Counted,
+  options: { readonly at: Seconds; readonly isNew: boolean },
+): Tally {
+  const counted = options.isNew
+    ? counters
+    : mapTally((key) => isPresent(counters[key]) ? present(0) : counters[key]);
+  return { since: options.at, counted, counters };
+}
+
+/** How much a counter rose. It began anew when the server did, or when it is lower than before. */
+function readIncrease(now: Reading, before: Reading, hasRestarted: boolean): number {
+  if (!isPresent(now)) return 0;
+  if (hasRestarted) return now.value;
+  // One that is declared but has no sample yet had counted nothing.
+  if (!isPresent(before)) return before.reason === "initializing" ? now.value : 0;
+  return now.value < before.value ? now.value : now.value - before.value;
+}
+
+/** The tally after one more scrape. */
+export function continueTally(
+  tally: Tally,
+  counters: Counted,
+  hasRestarted: boolean,
+): Tally {
+  const counted = mapTally((key) => {
+    const sum = tally.counted[key];
+    const now = counters[key];
+    if (!isPresent(sum) && !isPresent(now)) return sum;
+    return present((sum.value ?? 0) + readIncrease(now, tally.counters[key], hasRestarted));
+  });
+  const last = mapTally((key) => {
+    if (isPresent(counters[key])) return counters[key];
+    // A metric that is away for a while goes on from where it was; after a restart from nothing.
+    return hasRestarted ? absent("initializing") : tally.counters[key];
+  });
+  return { ...tally, counted, counters: last };
+}
+
+/** All that one server has counted since it is watched. */
+export interface ServerTallies {
+  /** By `identifyEngine`. Engines that went stay: sums never fall. */
+  readonly engines: ReadonlyMap<string, Tally>;
+  /** What it counts beside its engines; `null` where it does not. */
+  readonly server: Tally | null;
+}
+
+export const NO_TALLIES: ServerTallies = { engines: new Map(), server: null };
+
+/** Engines that are remembered one by one; beyond, those that went are added up. */
+const MAX_ENGINES = 512;
+
+/** Where the sums of engines that went are kept. No engine's identity is empty. */
+const GONE = "";
+
+/** Whether the engine joined a server that was watched already, and counts from a time after that. */
+function hasJoined({ engines }: ServerTallies, sample: EngineSample, scrape: Scrape): boolean {
+  const [first] = engines.values();
+  if (first === undefined || !isPresent(sample.created)) return false;
+  const attachedEpoch = scrape.receivedAtEpoch - (scrape.receivedAt - first.since);
+  return sample.created.value > attachedEpoch;
+}
+
+/** No more than `MAX_ENGINES` one by one. */
+function foldGone(
+  engines: ReadonlyMap<string, Tally>,
+  scrape: Scrape,
+): ReadonlyMap<string, Tally> {
+  if (engines.size <= MAX_ENGINES) return engines;
+  const current = new Set(scrape.engines.map(identifyEngine));
+  const gone = [...engines].filter(([key]) => !current.has(key)).map(([, tally]) => tally);
+  if (gone.length === 0) return engines;
+  const kept = [...engines].filter(([key]) => current.has(key));
+  return new Map([[GONE, { ...gone[0], counted: sumTallies(gone) }], ...kept]);
+}
+
+/**
+ * The tallies after one more scrape.
+ *
+ * @param hasRestarted Whether it is the first after a restart.
+ */
+export function tallyScrape(
+  tallies: ServerTallies,
+  scrape: Scrape,
+  hasRestarted: boolean,
+): ServerTallies {
+  const { receivedAt: at, server } = scrape;
+  const follow = (known: Tally | null | undefined, counters: Counted, isNew: boolean): Tally =>
+    known === undefined || known === null
+      ? startTally(counters, { at, isNew })
+      : continueTally(known, counters, hasRestarted);
+  const engines = new Map(tallies.engines);
+  for (const sample of scrape.engines) {
+    const key = identifyEngine(sample);
+    const isNew = hasRestarted || hasJoined(tallies, sample, scrape);
+    engines.set(key, follow(tallies.engines.get(key), readEngineCounters(sample), isNew));
+  }
+  return {
+    engines: foldGone(engines, scrape),
+    server: server === null
+      ? tallies.server
+      // Some servers make these counters at their first use.
+      : follow(
+        tallies.server,
+        readServerCounters(server),
+        hasRestarted || tallies.engines.size > 0,
+      ),
+  };
+}
+
+/** The sums of all. */
+export function sumTallies(tallies: readonly Tally[]): Counted {
+  return mapTally((key) => sumReadings(tallies.map(({ counted }) => counted[key])));
+}
+
+/** What peaks are taken of; `null` where there is no value. */
+export type PeakValues = Readonly<Record<PeakKey, number | null>>;
+
+/** The values of one replica. Rates are those of the last poll. */
+export function readPeakValues({ running, waiting, kvCache, lastPoll }: Figures): PeakValues {
+  const isLong = (lastPoll.span.value ?? 0) >= SHORTEST_PEAK_SPAN;
+  const rate = (reading: Reading): number | null => isLong ? reading.value : null;
+  return {
+    running: running.value,
+    waiting: waiting.value,
+    kvCacheUsageRatio: kvCache.maxRatio.value,
+    promptTokensPerSecond: rate(lastPoll.promptTokensPerSecond),
+    generationTokensPerSecond: rate(lastPoll.generationTokensPerSecond),
+  };
+}
+
+/** The values of all together: sums, and of KV-cache usage the highest. */
+export function joinPeakValues(all: readonly PeakValues[]): PeakValues {
+  const join = (key: PeakKey): number | null => {
+    const known = all.flatMap((values) => values[key] ?? []);
+    if (known.length === 0) return null;
+    return key === "kvCacheUsageRatio"
+      ? Math.max(...known)
+      : known.reduce((sum, value) => sum + value, 0);
+  };
+  return mapPeaks(join);
+}
+
+function mapPeaks<T>(convert: (key: PeakKey) => T): Readonly<Record<PeakKey, T>> {
+  return {
+    running: convert("running"),
+    waiting: convert("waiting"),
+    kvCacheUsageRatio: convert("kvCacheUsageRatio"),
+    promptTokensPerSecond: convert("promptTokensPerSecond"),
+    generationTokensPerSecond: convert("generationTokensPerSecond"),
+  };
+}
+
+/** The peaks after these values. The same object where none was reached. */
+export function recordPeaks(
+  peaks: Peaks,
+  values: PeakValues,
+  moment: { readonly at: Seconds; readonly epoch: EpochSeconds },
+): Peaks {
+  const isHigher = (key: PeakKey): boolean => {
+    const value = values[key];
+    return value !== null && Number.isFinite(value) && value > (peaks[key]?.value ?? -Infinity);
+  };
+  if (!PEAK_KEYS.some(isHigher)) return peaks;
+  return mapPeaks((key) =>
+    isHigher(key) ? { value: values[key] ?? 0, at: moment.at, atEpoch: moment.epoch } : peaks[key]
+  );
+}

@@ -1,0 +1,179 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  EMPTY_LOG,
+  EVENT_KINDS,
+  EVENT_OF_RULE,
+  type EventKind,
+  type EventLog,
+  type EventSubject,
+  MAX_EVENTS,
+  MERGE,
+  type Occurrence,
+  recordEvents,
+} from "../lib/events.ts";
+import { RULES, type Verdict } from "../lib/rules.ts";
+
+const EPOCH = 1_795_300_000;
+
+function createSubject(key: string): EventSubject {
+  return { key, endpointKey: key, address: key, modelName: null, engine: null };
+}
+
+function occur(kind: EventKind, key = "a", more: Partial<Occurrence> = {}): Occurrence {
+  return { kind, subject: createSubject(key), ...more };
+}
+
+function createVerdict(ratio: number): Verdict {
+  return {
+    ...{ rule: "slow_decode", key: "a", value: ratio, baseline: 1, ratio, samples: 9, span: 60 },
+    ...{ statistic: "mean", probability: 0, conditions: [] },
+  };
+}
+
+/** The log after looks, each at its moment. */
+function record(
+  ...looks: readonly (readonly [
+    at: number,
+    lasting: readonly Occurrence[],
+    instants?: readonly Occurrence[],
+  ])[]
+): EventLog {
+  return looks.reduce<EventLog>(
+    (log, [at, lasting, instants = []]) =>
+      recordEvents(log, { at, epoch: EPOCH + at, lasting, instants }),
+    EMPTY_LOG,
+  );
+}
+
+function describe({ lines }: EventLog): string[] {
+  return lines.map(({ kind, subject, beganAt, endedAt, occurrences }) =>
+    `${kind} ${subject.key} ${beganAt}-${endedAt ?? ""} ×${occurrences}`
+  );
+}
+
+Deno.test("recordEvents() opens a line with what lasts, and ends it", () => {
+  const down = occur("DOWN");
+  assertEquals(describe(record([1, [down]])), ["DOWN a 1- ×1"]);
+  assertEquals(describe(record([1, [down]], [3, [down]], [5, []])), ["DOWN a 1-5 ×1"]);
+  assertEquals(record([1, [down]]).lines[0].beganAtEpoch, EPOCH + 1);
+});
+
+Deno.test("recordEvents() dates a line back to when it began", () => {
+  const [line] = record([20, [occur("SLOW", "a", { since: 14 })]]).lines;
+  assertEquals([line.beganAt, line.beganAtEpoch], [14, EPOCH + 14]);
+});
+
+Deno.test("recordEvents() ends what happens at a moment as it begins", () => {
+  assertEquals(describe(record([1, [], [occur("RESTART")]], [3, []])), ["RESTART a 1-1 ×1"]);
+});
+
+Deno.test("recordEvents() has one line for the same again within a minute", () => {
+  const stale = occur("STALE");
+  const flapping = record([1, [stale]], [3, []], [5, [stale]], [7, []], [9, [stale]]);
+  assertEquals(describe(flapping), ["STALE a 1- ×3"]);
+  assertEquals(describe(record([1, [stale]], [3, []], [3 + MERGE, [stale]])), ["STALE a 1- ×2"]);
+  assertEquals(describe(record([1, [stale]], [3, []], [3.1 + MERGE, [stale]])), [
+    "STALE a 1-3 ×1",
+    "STALE a 63.1- ×1",
+  ]);
+  const preempt = occur("PREEMPT", "a", { amount: 2 });
+  const often = record([1, [], [preempt]], [40, [], [preempt]], [80, [], [preempt]]);
+  assertEquals(describe(often), ["PREEMPT a 1-80 ×3"]);
+  assertEquals(often.lines[0].amount, 6);
+});
+
+Deno.test("recordEvents() tells kinds and replicas apart", () => {
+  const log = record([1, [occur("STALE"), occur("STALE", "b"), occur("SLEEP")]]);
+  assertEquals(describe(log), ["STALE a 1- ×1", "STALE b 1- ×1", "SLEEP a 1- ×1"]);
+});
+
+Deno.test("recordEvents() keeps the evidence at the begin and the worst, of several rules as well", () => {
+  const slow = (first: number, worst: number) =>
+    occur("SLOW", "a", { first: createVerdict(first), worst: createVerdict(worst) });
+  const { lines } = record([1, [slow(2, 2), slow(2.5, 3)]], [3, [slow(2, 2.2)]]);
+  assertEquals(lines.map(({ first, worst }) => [first?.ratio, worst?.ratio]), [[2, 3]]);
+});
+
+Deno.test("recordEvents() gives the same log where nothing is the case", () => {
+  const log = record([1, [occur("DOWN")]], [3, []]);
+  assert(recordEvents(log, { at: 5, epoch: EPOCH, lasting: [], instants: [] }) === log);
+});
+
+Deno.test("recordEvents() drops the oldest lines that are over, and no open one before them", () => {
+  const open = occur("DOWN", "open");
+  let log = record([0, [open]]);
+  for (let i = 0; i < MAX_EVENTS + 10; i++) {
+    const instants = [occur("RESTART", `s${i}`)];
+    log = recordEvents(log, { at: i + 1, epoch: EPOCH + i, lasting: [open], instants });
+  }
+  assertEquals(log.lines.length, MAX_EVENTS);
+  assertEquals(log.lines[0].subject.key, "open");
+  assertEquals(log.lines[1].subject.key, "s11");
+});
+
+const arbitraryOccurrence = fc.record({
+  kind: fc.constantFrom(...Object.keys(EVENT_KINDS) as EventKind[]),
+  key: fc.constantFrom("a", "b", "c"),
+}).map(({ kind, key }) => occur(kind, key));
+
+/** Each identity once: what lasts does not happen at a moment as well. */
+function takeDistinct(occurrences: readonly Occurrence[]): readonly Occurrence[] {
+  return [...new Map(occurrences.map((one) => [one.kind + one.subject.key, one])).values()];
+}
+
+Deno.test("recordEvents() is bounded, and every end has its begin", () => {
+  fc.assert(fc.property(
+    fc.array(
+      fc.record({
+        wait: fc.oneof(
+          fc.constantFrom(2, MERGE - 1, MERGE, MERGE + 1),
+          fc.double({
+            ...{ min: 0.1, max: 200, noNaN: true },
+          }),
+        ),
+        lasting: fc.array(arbitraryOccurrence, { maxLength: 6 }),
+        instants: fc.array(arbitraryOccurrence, { maxLength: 3 }),
+      }),
+      { maxLength: 60 },
+    ),
+    (looks) => {
+      let log = EMPTY_LOG;
+      let at = 0;
+      for (const look of looks) {
+        at += look.wait;
+        const lasting = takeDistinct(look.lasting);
+        const instants = takeDistinct(look.instants).filter((one) =>
+          !lasting.some(({ kind, subject }) => kind === one.kind && subject.key === one.subject.key)
+        );
+        log = recordEvents(log, { at, epoch: EPOCH + at, lasting, instants });
+        const open = log.lines.filter(({ endedAt }) => endedAt === null)
+          .map(({ kind, subject }) => kind + subject.key);
+        assertEquals(
+          [...open].sort(),
+          lasting.map(({ kind, subject }) => kind + subject.key).sort(),
+          "open is what lasts, once each",
+        );
+        assert(log.lines.length <= MAX_EVENTS);
+        for (const { beganAt, endedAt, occurrences } of log.lines) {
+          assert(beganAt <= (endedAt ?? at) && (endedAt ?? at) <= at && occurrences >= 1);
+        }
+        assertEquals(new Set(log.lines.map(({ id }) => id)).size, log.lines.length);
+      }
+      for (const one of log.lines) {
+        const next = log.lines.find(({ id, kind, subject }) =>
+          id > one.id && kind === one.kind && subject.key === one.subject.key
+        );
+        if (next !== undefined) assert(next.beganAt - (one.endedAt ?? Infinity) > MERGE);
+      }
+    },
+  ));
+});
+
+Deno.test("EVENT_OF_RULE has an alert for every rule that degrades the verdict, and no other", () => {
+  for (const { id, effect } of RULES) {
+    const kind = EVENT_OF_RULE[id];
+    assertEquals(effect === "none", kind === null, id);
+    if (kind !== null) assertEquals(EVENT_KINDS[kind], "alert", id);
+  }
+});
