@@ -34,6 +34,14 @@ import { BLOCK_COUNTING_NAMES, type MetricRow } from "./vllm_names.ts";
 const ENGINE_GAUGES: readonly GaugeKey[] = ["running", "waiting", "kvCacheUsageRatio"];
 const ENGINE_COUNTERS: readonly CounterKey[] = ["promptTokens", "generationTokens"];
 
+/**
+ * Children of one family, and buckets of one histogram, that are kept. vLLM has
+ * a dozen and a few dozen, a hundred servers in one exposition as many times
+ * more. What goes beyond is no figure but a flood, as when a label holds the
+ * number of a request, and is left out whole: a part of it would be wrong.
+ */
+export const MAX_PARTS = 3000;
+
 export type Part = "value" | "bucket" | "sum" | "count";
 
 /** What a sample's name means. `rank` 0 is the newest name. */
@@ -69,6 +77,8 @@ interface Family {
   /** Value of the label that splits the family -> its samples. */
   readonly children: Map<string, number[]>;
   readonly absorbed: Family[];
+  /** Whether it has more than `MAX_PARTS` children. */
+  isFlooded: boolean;
 }
 
 interface HistogramParts {
@@ -81,6 +91,8 @@ interface HistogramParts {
   readonly sums: number[];
   /** Whether several series add up to this one, so that their buckets do too. */
   merged: boolean;
+  /** Whether it has more than `MAX_PARTS` buckets. */
+  isFlooded: boolean;
   readonly absorbed: HistogramParts[];
   /** `null` until it is built for the first time. */
   order: BucketOrder | null;
@@ -147,12 +159,15 @@ export function keepLabelled(
   if (row.kind !== "labelled" || split === "") return;
   let known = builder.labelled.get(row.key);
   if (known === undefined || rank < known.target.rank) {
-    builder.labelled.set(row.key, known = { target, children: new Map(), absorbed: [] });
+    known = { target, children: new Map(), absorbed: [], isFlooded: false };
+    builder.labelled.set(row.key, known);
   }
   if (rank > known.target.rank) return;
   const samples = known.children.get(split);
-  if (samples === undefined) known.children.set(split, [sample]);
-  else if (hasOthers) samples.push(sample);
+  if (samples !== undefined) {
+    if (hasOthers) samples.push(sample);
+  } else if (known.children.size < MAX_PARTS) known.children.set(split, [sample]);
+  else known.isFlooded = true;
 }
 
 function createParts(target: Target): HistogramParts {
@@ -163,6 +178,7 @@ function createParts(target: Target): HistogramParts {
     spellings: [],
     sums: [],
     merged: false,
+    isFlooded: false,
     absorbed: [],
     order: null,
   };
@@ -186,6 +202,8 @@ export function keepHistogram(
     if (known.sums.length === 0 || hasOthers) known.sums.push(sample);
   } else if (part === "bucket" && !Number.isNaN(bound)) {
     const { bounds, buckets, spellings } = known;
+    if (buckets.length >= MAX_PARTS) known.isFlooded = true;
+    if (known.isFlooded) return;
     // Bounds rise, so only one that does not can be a repetition.
     const rises = bounds.length === 0 || bound > bounds[bounds.length - 1];
     if (!known.merged && !rises && spellings.includes(le)) return;
@@ -313,10 +331,14 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   for (const key of COUNTER_KEYS) counters[key] = readScalar(key);
   const histograms: Partial<Record<HistogramKey, Histogram>> = {};
   for (const [key, parts] of builder.histograms) {
-    if (parts.buckets.length > 0) histograms[key] = buildHistogram(parts, context);
+    if (parts.buckets.length > 0 && !parts.isFlooded) {
+      histograms[key] = buildHistogram(parts, context);
+    }
   }
   const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
-  for (const [key, family] of builder.labelled) labelled[key] = measureFamily(family, values);
+  for (const [key, family] of builder.labelled) {
+    if (!family.isFlooded) labelled[key] = measureFamily(family, values);
+  }
   const initializing = new Set<HistogramKey | LabelledKey>();
   for (const key of HISTOGRAM_KEYS) {
     if (declaredKeys.has(key) && histograms[key] === undefined) initializing.add(key);

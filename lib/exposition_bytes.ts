@@ -28,8 +28,12 @@ const MAX_MANTISSA = Math.floor((2 ** 53 - 10) / 10);
 const POWERS_OF_TEN = Float64Array.from({ length: 23 }, (_, i) => Number(`1e${i}`));
 const MAX_POWER = POWERS_OF_TEN.length - 1;
 
-/** Without hexadecimal and underscores. `Number` alone would take "", "0x1" and "0b1". */
-const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+/**
+ * Without hexadecimal and underscores. `Number` alone would take "", "0x1" and
+ * "0b1". The digits before the point are matched in one way only: `\d+\.?\d*`
+ * tries every way to part a million of them.
+ */
+const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 const INFINITY = /^([+-]?)inf(?:inity)?$/i;
 const NOT_A_NUMBER = /^nan$/i;
 

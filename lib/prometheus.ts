@@ -61,8 +61,15 @@ export interface ExpositionSummary {
 /** Bad lines and remarks that are reported one by one; beyond it they are only counted. */
 export const MAX_REPORTED_LINES = 10;
 
+/**
+ * Labels of one sample. vLLM has up to 40, of its cache's configuration; each is
+ * compared with those before it, which a line of a million would make a day's work.
+ */
+export const MAX_LABELS = 256;
+
 const TAB = 9, SPACE = 32, QUOTE = 34, HASH = 35, COMMA = 44, EQUALS = 61;
 const BACKSLASH = 92, OPEN = 123, CLOSE = 125, CARRIAGE_RETURN = 13, NEWLINE = 10;
+const LOWER_N = 110;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 
 const TIMESTAMP = /^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
@@ -171,15 +178,29 @@ function readQuoted(reader: Reader): string | null {
   return null;
 }
 
-/** Reads a quoted string with escapes: `\\`, `\"` and `\n`; any other is kept as it stands. */
+/** The text of bytes with escapes: `\\`, `\"` and `\n`; any other is kept as it stands. */
+function unescapeText(raw: Uint8Array): string {
+  const bytes = raw.slice();
+  let length = 0;
+  for (let i = 0; i < raw.length; i++) {
+    const next = raw[i] === BACKSLASH ? raw[i + 1] : undefined;
+    if (next === BACKSLASH || next === QUOTE) bytes[length++] = raw[++i];
+    else if (next === LOWER_N) {
+      bytes[length++] = NEWLINE;
+      i++;
+    } else bytes[length++] = raw[i];
+  }
+  return decoder.decode(bytes.subarray(0, length));
+}
+
+/** Reads a quoted string with escapes, whose opening quote is before `start`. */
 function readEscaped(reader: Reader, start: number): string | null {
   const { codes, end } = reader;
   for (let i = start; i < end; i++) {
     if (codes[i] === BACKSLASH) i++;
     else if (codes[i] === QUOTE) {
       reader.position = i + 1;
-      return sliceText(reader, start, i)
-        .replace(/\\([\\"n])/g, (_, escaped) => escaped === "n" ? "\n" : escaped);
+      return unescapeText(codes.subarray(start, i));
     }
   }
   return null;
@@ -243,6 +264,9 @@ function readLabelName(reader: Reader, index: number): string | null {
   if (isQuoted ? name === "" : !LABEL_NAME.test(name)) return noLabel(reader, "not a label name");
   if (name === "__name__") return noLabel(reader, "the label name __name__ is reserved");
   if (!hasValue) return noLabel(reader, "a label without a value");
+  if (reader.labels.length >= 2 * MAX_LABELS) {
+    return noLabel(reader, `more than ${MAX_LABELS} labels`);
+  }
   for (let i = 0; i < reader.labels.length; i += 2) {
     if (reader.labels[i] === name) return noLabel(reader, "a label given twice");
   }

@@ -26,6 +26,7 @@ import {
   describeStatus,
   describeTimeout,
   describeTooLarge,
+  describeTooManyEngines,
   describeUnnamedEngines,
   looksLikeMarkup,
   type Problem,
@@ -36,6 +37,7 @@ import { sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
 import { createVllmReader, type VllmExposition, type VllmReader } from "./vllm_metrics.ts";
+import { MAX_ENGINES } from "./vllm_series.ts";
 
 /** A failed scrape, with what is known of the server. */
 export interface ScraperFailure extends ScrapeFailure {
@@ -247,6 +249,9 @@ function readExposition(
   const { familyNames, vllmFamilyCount, engines } = exposition;
   if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
   if (isCut(response, exposition)) throw new ProblemError(describeCutBody(shown));
+  if (exposition.hasTooManyEngines) {
+    throw new ProblemError(describeTooManyEngines(shown, MAX_ENGINES));
+  }
   // A router may have families with vLLM's names, but it has no engine.
   const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
   if (vllmFamilyCount === 0 || isRouter) {

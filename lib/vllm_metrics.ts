@@ -44,6 +44,8 @@ export interface VllmExposition {
   readonly vllmFamilyCount: number;
   /** Whether there are figures of engines whose model is not named: an aggregate's, or a router's. */
   readonly hasUnnamedEngines: boolean;
+  /** Whether it names more than `MAX_ENGINES` engines: `engines` are then not all. */
+  readonly hasTooManyEngines: boolean;
   /** Names of families and samples of any kind, up to `MAX_FAMILY_NAMES`. */
   readonly familyNames: ReadonlySet<string>;
 }
@@ -90,6 +92,7 @@ function buildExposition(series: VllmSeries, values: Float64Array): VllmExpositi
     lastLineIsBad: summary.lastLineIsBad,
     vllmFamilyCount: declared.size,
     hasUnnamedEngines: series.hasUnnamedEngines,
+    hasTooManyEngines: series.hasTooManyEngines,
     familyNames: series.familyNames,
   };
 }
@@ -119,7 +122,8 @@ export function createVllmReader(
     }
     const series = collectSeries(body, metricPrefix);
     // What is no vLLM server's need not be fast, and is not worth its memory.
-    const layout = series.engines.length > 0 ? createLayout(body, series) : null;
+    const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
+    const layout = isUsual ? createLayout(body, series) : null;
     known = layout === null ? null : { series, layout };
     return buildExposition(series, series.values);
   };

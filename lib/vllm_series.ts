@@ -58,11 +58,19 @@ export interface VllmSeries {
   /** Families that are declared or sampled. */
   readonly declared: ReadonlySet<MetricRow>;
   readonly hasUnnamedEngines: boolean;
+  readonly hasTooManyEngines: boolean;
   readonly familyNames: ReadonlySet<string>;
 }
 
 /** Names kept to recognise a server by; more are not looked at. */
 const MAX_FAMILY_NAMES = 1000;
+
+/**
+ * Engines of one exposition: sixteen times the largest deployments of one
+ * server. Each has a row and a minute of samples, so that a server that names
+ * models at random would fill the memory: what has more is refused whole.
+ */
+export const MAX_ENGINES = 1000;
 
 /** Labels that Ray adds to tell its workers apart; the first that is there counts. */
 const WORKER_LABELS = ["ReplicaId", "WorkerId"];
@@ -135,6 +143,7 @@ interface Collector {
   readonly familyNames: Set<string>;
   readonly httpSamples: Map<string, number[]>;
   readonly current: CurrentSample;
+  engineCount: number;
   /** The engine of the sample before: most samples are of the same. */
   last: { readonly of: Readonly<EngineLabels>; readonly builder: EngineBuilder } | null;
   readonly bounds: Map<string, number>;
@@ -184,7 +193,10 @@ function openEngine(collector: Collector): EngineBuilder {
   let ofModel = collector.engines.get(modelName);
   if (ofModel === undefined) collector.engines.set(modelName, ofModel = new Map());
   let builder = ofModel.get(engine);
-  if (builder === undefined) ofModel.set(engine, builder = createEngineBuilder(modelName, engine));
+  if (builder === undefined) {
+    builder = createEngineBuilder(modelName, engine);
+    if (collector.engineCount++ < MAX_ENGINES) ofModel.set(engine, builder);
+  }
   collector.last = { of: { model, engine: label, worker }, builder };
   return builder;
 }
@@ -247,7 +259,8 @@ function keepConfig(collector: Collector, labels: readonly string[]): void {
   for (let i = 0; i < labels.length; i += 2) {
     if (labels[i] !== "engine") config.set(keepText(labels[i]), keepText(labels[i + 1]));
   }
-  if (!collector.configs.has(engine)) collector.configs.set(engine, config);
+  const isWanted = collector.configs.size < MAX_ENGINES && !collector.configs.has(engine);
+  if (isWanted) collector.configs.set(engine, config);
 }
 
 /** Metrics of the process and of HTTP, which have no prefix. */
@@ -266,6 +279,8 @@ function keepProcessSample(collector: Collector, name: string, labels: readonly 
 
 /** Gives one sample with vLLM's prefix to its engine. */
 function keepVllmSample(collector: Collector, target: Target, labels: readonly string[]): void {
+  // All is refused then: what is still to come need not be looked at.
+  if (collector.engineCount > MAX_ENGINES) return;
   const { row, part } = target;
   const { current } = collector;
   readLabels(current, labels, row.kind === "labelled" ? row.label : "");
@@ -300,6 +315,7 @@ function createCollector(): Collector {
       split: "",
       hasOthers: false,
     },
+    engineCount: 0,
     last: null,
     bounds: new Map(),
     lora: [],
@@ -411,6 +427,7 @@ export function collectSeries(body: Uint8Array, metricPrefix: string | null): Vl
     metricPrefix: prefix.found() ?? prefixes[0],
     declared,
     hasUnnamedEngines,
+    hasTooManyEngines: collector.engineCount > MAX_ENGINES,
     familyNames,
   };
 }

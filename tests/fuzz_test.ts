@@ -84,6 +84,34 @@ Deno.test("readVllmMetrics() takes a scrape that was cut at any byte, and reads 
   }
 });
 
+// Found: the first two took time by the square of their length, hours for a body of the largest size.
+const SLOW_BODIES: readonly (readonly [name: string, write: (length: number) => string])[] = [
+  ["digits that are no number", (n) => `a ${"1".repeat(n)}x\n`],
+  ["labels", (n) => `a{${Array.from({ length: n / 8 }, (_, i) => `l${i}="x"`).join(",")}} 1\n`],
+  ["buckets that fall", (n) => {
+    const name = "vllm:time_to_first_token_seconds_bucket";
+    return Array.from({ length: n / 70 }, (_, i) => `${name}{model_name="m",le="${n - i}"} 1\n`)
+      .join("");
+  }],
+  ["escapes", (n) => `a{b="${"\\\\".repeat(n / 2)}"} 1\n`],
+  ["empty labels", (n) => `a{${'b="",'.repeat(n / 5)}} 1\n`],
+  ["quotes", (n) => `a{${'"'.repeat(n)}} 1\n`],
+  ["hashes", (n) => `a 1 ${"# ".repeat(n / 2)}\n`],
+  ["blanks", (n) => `# HELP${" ".repeat(n)}x\na${" ".repeat(n)}1\n`],
+  ["types", (n) => Array.from({ length: n / 16 }, (_, i) => `# TYPE a${i} gauge\n`).join("")],
+  ["combining marks", (n) => `vllm:x{model_name="e${"\u0301".repeat(n / 2)}"} 1\n`],
+];
+
+for (const [name, write] of SLOW_BODIES) {
+  Deno.test(`readVllmMetrics() is not held up by ${name}`, () => {
+    const body = encode(write(4_000_000));
+    const startedAt = performance.now();
+    checkExposition(readVllmMetrics(body), body);
+    // A tenth of a second; by the square it would be an hour.
+    assert(performance.now() - startedAt < 30_000);
+  });
+}
+
 Deno.test("createVllmReader() reads whatever follows whatever as if it were the first", () => {
   fuzz(
     fc.property(

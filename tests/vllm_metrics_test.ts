@@ -3,8 +3,10 @@ import fc from "fast-check";
 import { countObservations } from "../lib/histogram.ts";
 import type { EngineSample } from "../lib/model.ts";
 import { isPresent } from "../lib/reading.ts";
+import { MAX_PARTS } from "../lib/engine_builder.ts";
 import { createVllmReader, readVllmMetrics, type VllmExposition } from "../lib/vllm_metrics.ts";
 import { METRIC_ROWS, type MetricRow } from "../lib/vllm_names.ts";
+import { MAX_ENGINES } from "../lib/vllm_series.ts";
 import { CONFORMANCE_BODIES, listScenarioBodies } from "./fixtures/bodies.ts";
 import {
   encode,
@@ -773,6 +775,37 @@ Deno.test("readVllmMetrics() makes every text safe that it keeps", () => {
 Deno.test("readVllmMetrics() does not keep a flood of names", () => {
   const text = Array.from({ length: 3000 }, (_, i) => `metric_${i} 1\n`).join("");
   assertEquals(read(text).familyNames.size, 1000);
+});
+
+Deno.test("readVllmMetrics() leaves out figures that are floods, and keeps the others", () => {
+  const readFlood = (count: number) =>
+    readOne(
+      ["prompt_tokens_total", 7],
+      ...Array.from({ length: count }, (_, i): Series[] => [
+        [`request_success_total{finished_reason="r${i}"}`, 1],
+        [`time_to_first_token_seconds_bucket{le="${count - i}"}`, 1],
+        [`e2e_request_latency_seconds_bucket{le="${i % MAX_PARTS}",pid="${i}"}`, 1],
+      ]).flat(),
+    );
+  const { labelled, histograms } = readFlood(MAX_PARTS);
+  assertEquals(labelled.finishedByReason?.size, MAX_PARTS);
+  assertEquals(histograms.ttft?.bounds.length, MAX_PARTS);
+  assertEquals(histograms.e2e?.bounds.length, MAX_PARTS);
+  const flooded = readFlood(MAX_PARTS + 1);
+  assertEquals([flooded.labelled, flooded.histograms], [{}, {}]);
+  assertEquals(flooded.counters.promptTokens, { value: 7 });
+});
+
+Deno.test("readVllmMetrics() tells of more engines than it keeps", () => {
+  const readMany = (count: number) =>
+    read(
+      Array.from({ length: count }, (_, i) =>
+        writeEngine([RUNNING], { engine: `${i % 10}`, model: `m${i}` })).join(""),
+    );
+  const most = readMany(MAX_ENGINES);
+  assertEquals([most.engines.length, most.hasTooManyEngines], [MAX_ENGINES, false]);
+  const more = readMany(MAX_ENGINES + 5);
+  assertEquals([more.engines.length, more.hasTooManyEngines], [MAX_ENGINES, true]);
 });
 
 Deno.test("readVllmMetrics() passes on what the parser found wrong", () => {
