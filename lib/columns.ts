@@ -19,6 +19,7 @@ import {
   formatQuantity,
   formatReading,
 } from "./format.ts";
+import { EVENT_OF_RULE, type EventKind } from "./events.ts";
 import type { Meaning } from "./frame.ts";
 import { drawBar, drawSparkline } from "./glyphs.ts";
 import type { Quantile } from "./histogram.ts";
@@ -39,6 +40,8 @@ export interface TableLine {
   readonly name: string;
   /** `null` for lines that are about several replicas. */
   readonly status: ReplicaStatus | null;
+  /** What it is called for where its condition is OK and it differs from its peers; else `null`. */
+  readonly complaint: EventKind | null;
   readonly figures: Figures;
   readonly age: Seconds | null;
   readonly requestShare: Reading;
@@ -67,14 +70,17 @@ export interface Column {
 
 /** The line of a replica. */
 export function describeRow(row: Row): TableLine {
-  const { label, status, figures, age, requestShare, trend } = row;
-  return { name: label, status, figures, age, requestShare, trend };
+  const { label, status, figures, age, requestShare, trend, alarms } = row;
+  const kinds = alarms.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
+  const complaint = status === "OK" ? kinds[0] ?? null : null;
+  return { name: label, status, complaint, figures, age, requestShare, trend };
 }
 
 /** The line of several replicas. */
 export function describeGroup(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
-  return { name, status: null, figures: group.figures, age: null, requestShare, trend: [] };
+  const none = { status: null, complaint: null, age: null, trend: [] };
+  return { name, ...none, figures: group.figures, requestShare };
 }
 
 /** KV-cache usage above which it is coloured as filling, and as full (vllm-htop 0.5.0). */
@@ -208,6 +214,7 @@ function createLatencyColumn(
 
 function readStateCell(line: TableLine): Cell {
   if (line.status === null) return { text: "", meaning: "plain" };
+  if (line.complaint !== null) return { text: line.complaint, meaning: "warn" };
   const age = line.status === "STALE" && line.age !== null ? ` ${formatDuration(line.age)}` : "";
   return { text: line.status + age, meaning: STATUS_MEANINGS[line.status] };
 }
@@ -247,13 +254,14 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "state",
     title: "STATE",
-    help: "OK, INIT (no gauges yet), SLEEP, PENDING (no answer yet), STALE with its age, DOWN",
+    help: "OK, HOT, STALLED, SLOW, STICKY, SKEW, INIT, SLEEP, PENDING, STALE with its age, DOWN",
     align: "left",
     priority: 1,
     minWidth: STATE_WIDTH,
     isEssential: true,
     readCell: readStateCell,
-    readSortValue: ({ status }) => status === null ? null : STATUS_ORDER.indexOf(status),
+    readSortValue: ({ status, complaint }) =>
+      status === null ? null : STATUS_ORDER.indexOf(complaint === null ? status : "HOT"),
   },
   createColumn({
     id: "running",

@@ -24,14 +24,21 @@ import {
 import type { Meaning, Paint } from "./frame.ts";
 import { drawBar } from "./glyphs.ts";
 import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
-import { describeUrl, readUptime, type Row } from "./overview.ts";
-import { fillWithTrends, LATENCY_TITLES } from "./panels.ts";
+import { createOverview, describeUrl, readUptime, type Row } from "./overview.ts";
+import { describeEvent, describeRule, describeVerdict } from "./judgement_view.ts";
+import { LATENCY_TITLES } from "./latency_panel.ts";
+import { PEAK_KEYS } from "./tally.ts";
+import { describePeak } from "./totals_panel.ts";
+import { fillWithTrends } from "./trend_panel.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import { readTrend, TREND_KEYS } from "./trends.ts";
 import type { Ratio } from "./units.ts";
 
 const KV_BAR_WIDTH = 24;
+
+/** Events of one replica that are shown, the newest first. */
+const MAX_EVENT_LINES = 6;
 
 /** Entries of the engine's cache configuration that people look for, in this order. */
 const CONFIG_KEYS: readonly string[] = [
@@ -131,6 +138,45 @@ function renderSaturation(subject: Subject): string[] {
     rows.push(["LoRA adapters", names === "" ? "none running" : names]);
   }
   return renderSection("Saturation", rows, subject);
+}
+
+/** What rules have found of it, and what has happened to it. */
+function renderEventLines({ row, state, paint }: Subject): string[] {
+  const findings = row.alarms.map(({ newest, since }): Cells => [
+    paint(describeRule(newest.rule), newest.rule === "hot" ? "alert" : "warn"),
+    describeVerdict(newest),
+    `since ${formatDuration(state.now - since)}`,
+  ]);
+  const keys = [row.key, row.state.endpoint.key];
+  const lines = state.judgement.events.lines.filter(({ subject }) => keys.includes(subject.key));
+  const overview = createOverview(state);
+  const events = lines.slice(-MAX_EVENT_LINES).reverse().map((line): Cells => {
+    const [time, kind, , ...rest] = describeEvent(line, overview, state);
+    return [time, kind, ...rest];
+  });
+  return [
+    ...renderSection("Differs from its peers", findings, { paint }),
+    ...renderSection("Events", events, { paint }),
+  ];
+}
+
+/** What it has counted since it is watched, and its peaks. */
+function renderWatched({ row, state, paint }: Subject): string[] {
+  const { tally, peaks } = row;
+  if (tally === null) return [];
+  const { counted } = tally;
+  const rows = PEAK_KEYS.map((key): Cells => [...describePeak(key, peaks, state.utcOffset)]);
+  const sums: readonly (readonly [string, Reading])[] = [
+    ["Requests", counted.requests],
+    ["Prompt tokens", counted.promptTokens],
+    ["Output tokens", counted.generationTokens],
+    ["Preemptions", counted.preemptions],
+  ];
+  sums.forEach(([title, reading], index) => {
+    rows[index].push(title, formatReading(reading, formatCount));
+  });
+  const span = formatDuration(state.now - tally.since);
+  return renderSection(`Watched for ${span}`, rows, { paint, align: "right" });
 }
 
 function renderThroughput(subject: Subject): string[] {
@@ -322,10 +368,12 @@ export function renderDetail(
   if (row.replica === null) return [renderScrape(subject)];
   const sections = [
     renderSaturation,
+    renderEventLines,
     renderLatency,
     renderThroughput,
     renderTrend,
     renderPrefixCache,
+    renderWatched,
     renderRequests,
     renderSpeculation,
     renderConfiguration,

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { judgeKvCache, judgeWaiting, KV_ALERT_RATIO, LONG_QUEUE } from "./columns.ts";
+import { judgeKvCache, judgeWaiting } from "./columns.ts";
 import {
   formatClock,
   formatCount,
@@ -21,7 +21,8 @@ import {
   formatReading,
 } from "./format.ts";
 import type { Meaning, Paint } from "./frame.ts";
-import { judgeEndpoint } from "./health.ts";
+import { type Cause, type FleetVerdict, judgeEndpoint } from "./health.ts";
+import { describeRule, describeVerdict } from "./judgement_view.ts";
 import {
   describeAddress,
   type Overview,
@@ -31,7 +32,10 @@ import {
 } from "./overview.ts";
 import { divideReadings, isPresent } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";
-import { cutText, measureWidth } from "./text.ts";
+import { cutText, measureWidth, wrapText } from "./text.ts";
+
+/** What the lines begin with on which a message goes on. */
+const CONTINUED = "    ";
 
 /** Places that are named one by one where several rows share a condition. */
 const MAX_PLACES = 3;
@@ -39,9 +43,14 @@ const MAX_PLACES = 3;
 interface Piece {
   readonly text: string;
   readonly meaning: Meaning;
+  /** Whether a part of it is better than nothing. */
+  readonly canBeCut?: true;
 }
 
-/** Pieces side by side; one that does not fit any more is left out. The first is cut. */
+/** A part of a text that is shorter says nothing. */
+const SHORTEST_PART = 12;
+
+/** Pieces side by side; one that does not fit any more is left out, or cut. The first is cut. */
 function joinPieces(
   pieces: readonly Piece[],
   options: { readonly width: number; readonly gap: string; readonly paint: Paint },
@@ -49,12 +58,12 @@ function joinPieces(
   const { width, gap, paint } = options;
   let line = "";
   let used = 0;
-  for (const { text, meaning } of pieces) {
+  for (const { text, meaning, canBeCut } of pieces) {
     if (text === "") continue;
     const before = used === 0 ? " " : gap;
     const room = width - used - before.length;
     if (measureWidth(text) > room) {
-      if (used > 0) continue;
+      if (used > 0 && (canBeCut !== true || room < SHORTEST_PART)) continue;
       line += before + paint(cutText(text, Math.max(0, room)), meaning);
       break;
     }
@@ -102,11 +111,6 @@ function listPlaces(rows: readonly Row[]): string {
   return more > 0 ? `${shown} and ${more} more` : shown;
 }
 
-function describeRows(rows: readonly Row[], condition: string): string {
-  if (rows.length === 0) return "";
-  return `${listPlaces(rows)} ${rows.length === 1 ? "is" : "are"} ${condition}`;
-}
-
 /** Why the rows are down, in brackets, where it is the same for all. */
 function describeCause(rows: readonly Row[]): string {
   const kinds = new Set(rows.map(({ state }) => state.failure?.kind));
@@ -114,34 +118,68 @@ function describeCause(rows: readonly Row[]): string {
   return kinds.size === 1 && kind !== undefined ? ` (${kind.replaceAll("_", " ")})` : "";
 }
 
+/** Findings that are named of one replica: the worst ones, which explain the others. */
+const MAX_FINDINGS = 2;
+
+/** What is said of rows that have the same causes: whom, what, and of one alone the evidence. */
+function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
+  const [{ signal, verdict, key }] = causes;
+  const [be, were] = rows.length === 1 ? ["is", "was"] : ["are", "were"];
+  const places = listPlaces(rows);
+  if (signal === "down") return `${places} ${be} down${describeCause(rows)}`;
+  if (signal === "stale") return `${places} ${be} stale`;
+  const { alarms, events } = state.judgement;
+  if (signal === "recent") {
+    const over = events.lines.findLast(({ subject, endedAt }) =>
+      subject.key === key && endedAt !== null
+    );
+    return `${places} ${were} ${(over?.kind ?? "in trouble").toLowerCase()}`;
+  }
+  const findings = causes.flatMap((cause) => cause.verdict === null ? [] : [cause.verdict.rule]);
+  const said = `${places} ${be} ${findings.slice(0, MAX_FINDINGS).map(describeRule).join(" and ")}`;
+  if (rows.length > 1 || verdict === null) return said;
+  const alarm = alarms.find(({ first }) => first.key === key && first.rule === signal);
+  const span = alarm === undefined ? "" : `, for ${formatDuration(state.now - alarm.since)}`;
+  return `${said}: ${describeVerdict(verdict)}${span}`;
+}
+
+/** The causes, each replica once, those with the same causes together. */
+function listReasons(state: State, overview: Overview): readonly string[] {
+  const ofKey = new Map<string, Cause[]>();
+  for (const cause of overview.verdict.causes) {
+    ofKey.set(cause.key, [...ofKey.get(cause.key) ?? [], cause]);
+  }
+  const groups = new Map<string, { readonly causes: readonly Cause[]; readonly keys: string[] }>();
+  for (const [key, causes] of ofKey) {
+    const signals = causes.map(({ signal }) => signal).join(" ");
+    const group = groups.get(signals) ?? { causes, keys: [] };
+    groups.set(signals, { ...group, keys: [...group.keys, key] });
+  }
+  return [...groups.values()].flatMap(({ causes, keys }) => {
+    const rows = overview.rows.filter((row) =>
+      keys.includes(row.key) || keys.includes(row.state.endpoint.key)
+    );
+    return rows.length === 0 ? [] : [describeCauses(causes, rows, state)];
+  });
+}
+
+const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
+  PENDING: "dim",
+  HEALTHY: "ok",
+  DEGRADED: "warn",
+  CRITICAL: "alert",
+};
+
 /** The one thing to read first: the word, and what it rests on. */
-function createVerdict(overview: Overview): readonly Piece[] {
-  const { counts, rows, total } = overview;
-  const down = rows.filter(({ status }) => status === "DOWN");
-  const stale = rows.filter(({ status }) => status === "STALE");
-  const { waiting, kvCache } = total.figures;
-  const reasons = [
-    describeRows(down, `down${describeCause(down)}`),
-    describeRows(stale, "stale"),
-    isPresent(kvCache.maxRatio) && kvCache.maxRatio.value > KV_ALERT_RATIO
-      ? `KV cache of ${total.kvCacheMaxOwner?.place ?? "one"} at ${
-        formatPercent(kvCache.maxRatio.value)
-      }`
-      : "",
-    isPresent(waiting) && waiting.value > LONG_QUEUE ? `${formatCount(waiting.value)} waiting` : "",
-  ].filter((reason) => reason !== "");
-  if (reasons.length === 0 && counts.up === 0) {
+function createVerdict(state: State, overview: Overview): readonly Piece[] {
+  const { counts, verdict: { level } } = overview;
+  if (level === "PENDING") {
     return [{ text: "● STARTING: waiting for the first answer", meaning: "dim" }];
   }
-  const isCritical = down.length > 0 || (counts.up === 0 && stale.length > 0);
-  const [word, meaning]: readonly [string, Meaning] = isCritical
-    ? ["● CRITICAL", "alert"]
-    : reasons.length > 0
-    ? ["● DEGRADED", "warn"]
-    : ["● HEALTHY", "ok"];
+  const reasons = listReasons(state, overview);
   return [
-    { text: word, meaning },
-    ...reasons.map((text): Piece => ({ text, meaning: "plain" })),
+    { text: `● ${level}`, meaning: VERDICT_MEANINGS[level] },
+    ...reasons.map((text): Piece => ({ text, meaning: "plain", canBeCut: true })),
     { text: `${counts.up} of ${counts.total} up`, meaning: "dim" },
   ];
 }
@@ -232,27 +270,13 @@ function listProblems(state: State): readonly Piece[] {
   return [...problems, ...state.notices.map((text): Piece => ({ text, meaning: "dim" }))];
 }
 
-/** A text on as many lines as it needs, broken at blanks. */
-function wrapText(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && measureWidth(line) + 1 + measureWidth(word) > width) {
-      lines.push(cutText(line, width));
-      line = "    ";
-    }
-    line += (line.trim() === "" ? "" : " ") + word;
-  }
-  return [...lines, cutText(line, width)];
-}
-
 /** What is wrong, in lines of at most `width` cells. */
 export function renderProblems(
   state: State,
   options: { readonly width: number; readonly paint: Paint },
 ): string[] {
   return listProblems(state).flatMap(({ text, meaning }) =>
-    wrapText(text, options.width - 2).map((line) => " " + options.paint(line, meaning))
+    wrapText(text, options.width - 2, CONTINUED).map((line) => " " + options.paint(line, meaning))
   );
 }
 
@@ -265,7 +289,7 @@ export function renderHead(
   const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
   return [
     join(createTitle(state, overview)),
-    join(createVerdict(overview)),
+    join(createVerdict(state, overview)),
     join(createSummary(overview)),
   ];
 }

@@ -19,12 +19,16 @@ import {
 import { formatDuration, formatPercent } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { STALE_LIMIT } from "./health.ts";
-import { padText } from "./text.ts";
+import { RULES } from "./rules.ts";
+import { padText, wrapText } from "./text.ts";
 import type { Ui } from "./ui.ts";
 import { LONG_WINDOW } from "./window.ts";
 
 const KEY_WIDTH = 16;
-const TITLE_WIDTH = 16;
+const TITLE_WIDTH = 20;
+
+/** Rules are sentences: they are broken so that they fit 80 columns. */
+const RULE_WIDTH = 58;
 
 function listThresholds(): readonly (readonly [string, string])[] {
   return [
@@ -67,6 +71,15 @@ export function renderHelp(paint: Paint): readonly string[] {
     "",
     paint(" Signs and thresholds", "heading"),
     ...thresholds,
+    "",
+    paint(" Rules: what makes a replica differ", "heading"),
+    ...RULES.flatMap(({ title, threshold }) => {
+      const [first, ...rest] = wrapText(threshold, RULE_WIDTH);
+      return [
+        ` ${paint(padText(title, TITLE_WIDTH), "name")} ${first}`,
+        ...rest.map((line) => " ".repeat(TITLE_WIDTH + 2) + line),
+      ];
+    }),
   ];
 }
 

@@ -83,8 +83,9 @@ export function matchesFilter(filter: string, { texts, cells }: FilterSubject): 
 function isWanted(row: Row, filter: string): boolean {
   const { endpoint } = row.state;
   const model = row.replica?.sample.modelName ?? "";
-  const texts = [row.name, model, endpoint.key, row.status];
-  return matchesFilter(filter, { texts, cells: describeRow(row) });
+  const cells = describeRow(row);
+  const texts = [row.name, model, endpoint.key, row.status, cells.complaint ?? ""];
+  return matchesFilter(filter, { texts, cells });
 }
 
 /** Negative where `a` comes before `b`. Texts by their numbers too: `e2` before `e10`. */

@@ -11,6 +11,7 @@
  */
 
 import { computeFigures } from "./aggregate.ts";
+import type { Alarm } from "./alarms.ts";
 import type { EventLine, EventSubject } from "./events.ts";
 import { type FleetVerdict, isCounted, judgeEndpoint, judgeReplica, readRecord } from "./health.ts";
 import type { GroupChecks } from "./judgement.ts";
@@ -28,6 +29,8 @@ export interface Row {
   readonly name: string;
   /** The name without the model: address, and engine where the endpoint has several. */
   readonly place: string;
+  /** The address of its endpoint. */
+  readonly address: string;
   /** What the table shows: the place alone where one model is served, as the title names it. */
   readonly label: string;
   readonly state: EndpointState;
@@ -43,6 +46,8 @@ export interface Row {
   readonly tally: Tally | null;
   /** The peaks since it is watched. */
   readonly peaks: Peaks;
+  /** What rules have found of it for long enough to count. */
+  readonly alarms: readonly Alarm[];
   /** Its share of the requests that its group finished in the last minute. */
   readonly requestShare: Reading;
 }
@@ -132,7 +137,7 @@ export function describeAddress(state: State, endpoint: Endpoint): string {
 /** How the rows of endpoints are called. */
 function createNames(
   state: State,
-): (known: EndpointState, index: number) => Pick<Row, "name" | "place" | "label"> {
+): (known: EndpointState, index: number) => Pick<Row, "name" | "place" | "address" | "label"> {
   const models = new Set(
     state.endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
   );
@@ -141,13 +146,13 @@ function createNames(
   return (known, index) => {
     const address = describeAddress(state, known.endpoint);
     const replica = known.replicas[index];
-    if (replica === undefined) return { name: address, place: address, label: address };
+    if (replica === undefined) return { name: address, place: address, address, label: address };
     const { modelName, engine } = replica.sample;
     const model = areDistinct ? shortenModelName(modelName) : modelName;
     const hasSeveral = known.replicas.length > 1 || engine.includes("@");
     const place = hasSeveral && engine !== "" ? `${address} e${engine}` : address;
     const name = `${model} ${place}`;
-    return { name, place, label: models.size > 1 ? name : place };
+    return { name, place, address, label: models.size > 1 ? name : place };
   };
 }
 
@@ -188,7 +193,7 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
 }
 
 /** A row without age, condition and share, which time changes too. */
-type RowDraft = Omit<Row, "status" | "age" | "requestShare">;
+type RowDraft = Omit<Row, "status" | "age" | "alarms" | "requestShare">;
 
 /** What does not change until an endpoint is heard of again. */
 interface Draft {
@@ -254,12 +259,14 @@ function listTallies({ tallies: { engines, server } }: EndpointState): readonly 
 export function createOverview(state: State): Overview {
   let draft = drafts.get(state.endpoints);
   if (draft === undefined) drafts.set(state.endpoints, draft = createDraft(state));
+  const raised = state.judgement.alarms.filter(({ isRaised }) => isRaised);
   const bare = draft.rows.map((row): Row => {
     const status = judgeRow(row, state);
     // What a server said long before it went is no figure any more.
     const figures = status === "DOWN" ? NO_FIGURES : row.figures;
     const { age } = readRecord(row.state, state);
-    return { ...row, status, figures, age, requestShare: absent("missing") };
+    const alarms = raised.filter(({ first }) => first.key === row.key);
+    return { ...row, status, figures, age, alarms, requestShare: absent("missing") };
   });
   const statuses = bare.map(({ status }) => status);
   const { judgement } = state;

@@ -10,7 +10,7 @@
  */
 
 import { padStyledLine, type Paint } from "./frame.ts";
-import type { Panel } from "./panels.ts";
+import type { Panel } from "./panel.ts";
 import type { PanelId } from "./ui.ts";
 
 /** Width from which panels, or sections of a text, stand in two columns. */
@@ -63,7 +63,10 @@ function placePanels(panels: readonly Panel[], room: PanelRoom, columnCount: num
     const index = wanted.indexOf(Math.min(...wanted));
     // One line is kept for each panel that is still to come into this column.
     const others = Math.ceil((claims.length - 1 - claim) / columnCount);
-    for (const [isFull, kept] of [[true, others], [false, 0]] as const) {
+    const forms = panel.minLines > 0
+      ? [[true, others], [false, 0]] as const
+      : [[false, 0]] as const;
+    for (const [isFull, kept] of forms) {
       const strip = [...strips[index], { panel, isFull }]
         .sort((a, b) => panels.indexOf(a.panel) - panels.indexOf(b.panel));
       if (measureStrip(strip) + kept > room.lines) continue;
@@ -80,7 +83,7 @@ function drawStrip(strip: Strip, width: number, room: PanelRoom): string[] {
   return strip.flatMap(({ panel, isFull }, index) => {
     const meaning = panel.id === focusedPanel ? "title" : "heading";
     if (!isFull) {
-      const line = ` ${paint(panel.title.split(" ")[0], meaning)}  ${panel.summary}`;
+      const line = ` ${paint(panel.title.split(/[ ,]/)[0], meaning)}  ${panel.summary}`;
       return index === 0 ? ["", line] : [line];
     }
     const extra = Math.min(left, panel.maxLines - panel.minLines);

@@ -98,8 +98,10 @@ export function chooseColumns(
   );
 }
 
-function needsLook(line: TableLine): boolean {
-  return line.status === "DOWN" || line.status === "STALE";
+const CONDITIONS_TO_LOOK_AT: ReadonlySet<unknown> = new Set(["HOT", "STALLED", "STALE", "DOWN"]);
+
+function needsLook({ status, complaint }: TableLine): boolean {
+  return complaint !== null || CONDITIONS_TO_LOOK_AT.has(status);
 }
 
 /** What the table is drawn with. */

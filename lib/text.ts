@@ -139,3 +139,17 @@ export function padText(text: string, width: number, align: "left" | "right" = "
   const blanks = " ".repeat(Math.max(0, width - measureWidth(text)));
   return align === "left" ? text + blanks : blanks + text;
 }
+
+/** A text on as many lines as it needs, broken at blanks. Lines but the first begin with `indent`. */
+export function wrapText(text: string, width: number, indent = ""): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line.trim() !== "" && measureWidth(line) + 1 + measureWidth(word) > width) {
+      lines.push(cutText(line, width));
+      line = indent;
+    }
+    line += (line.trim() === "" ? "" : " ") + word;
+  }
+  return [...lines, cutText(line, width)];
+}

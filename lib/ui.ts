@@ -16,7 +16,7 @@ import { THEME_NAMES, type ThemeName } from "./frame.ts";
 export type Screen = "overview" | "detail" | "help" | "columns";
 
 /** The panels below the table, in the order of their importance. */
-export const PANEL_IDS = ["latency", "trend", "requests"] as const;
+export const PANEL_IDS = ["events", "balance", "latency", "trend", "totals"] as const;
 export type PanelId = typeof PANEL_IDS[number];
 
 /** By which column rows are sorted. */
@@ -85,7 +85,7 @@ export function createUi(
     isGrouped: false,
     foldedModels: new Set(),
     zoomedPanel: null,
-    focusedPanel: "latency",
+    focusedPanel: "events",
     theme: "default",
     columnIds: [],
     hiddenColumnIds: new Set(),

@@ -158,10 +158,11 @@ function renderFilterLine({ state, listed, overview, paint }: Scene): string[] {
 }
 
 /** The panels, or the one that has the whole screen, in `lines` lines. */
-function renderPanels({ overview, paint, width, state: { ui } }: Scene, lines: number): string[] {
+function renderPanels({ overview, paint, width, state }: Scene, lines: number): string[] {
+  const { ui } = state;
   // Of nothing there are only dashes.
   if (overview.counts.up === 0 && ui.zoomedPanel === null) return [];
-  const panels = createPanels(overview, paint);
+  const panels = createPanels(overview, state, paint);
   const room = { width, lines, focusedPanel: ui.focusedPanel, paint };
   const zoomed = panels.find(({ id }) => id === ui.zoomedPanel);
   return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);

@@ -24,7 +24,9 @@ const LAYERS = `
     simulator_families simulator_text simulator_engine simulator
 2 analysis: window percentiles aggregate tally rules slowness imbalance health alarms trends
 3 state: ui events judgement state overview columns listing
-4 view: headline_view table_view panels panel_layout detail_view help_view view report
+4 view: judgement_view headline_view table_view
+    panel latency_panel trend_panel events_panel balance_panel totals_panel panels panel_layout
+    detail_view help_view view report
 5 edge: credentials scraper scanner demo terminal
 6 shell: platform_deno session live app
 `;

@@ -1,7 +1,26 @@
 import { assertEquals } from "@std/assert";
-import { isCounted, judgeEndpoint, judgeReplica, STALE_LIMIT } from "../lib/health.ts";
-import { encode, readEngine, readGzip, type Series, writeEngine } from "./fixtures/expositions.ts";
+import {
+  isCounted,
+  judgeEndpoint,
+  judgeFleet,
+  judgeLoad,
+  judgeReplica,
+  LATE_ANSWER,
+  readRecord,
+  STALE_LIMIT,
+} from "../lib/health.ts";
+import type { ReplicaStatus } from "../lib/model.ts";
+import type { RuleId, Verdict } from "../lib/rules.ts";
 import { readVllmMetrics } from "../lib/vllm_metrics.ts";
+import { appendSample, type EndpointHistory, readReplicas, startHistory } from "../lib/window.ts";
+import {
+  encode,
+  readEngine,
+  readGzip,
+  readPoint,
+  type Series,
+  writeEngine,
+} from "./fixtures/expositions.ts";
 
 Deno.test("judgeEndpoint() is stale for a while after the last good scrape, then down", () => {
   const judge = (hasFailed: boolean, age: number | null) => judgeEndpoint({ hasFailed, age });
@@ -57,6 +76,85 @@ Deno.test("judgeReplica() puts failed scrapes before all else", () => {
 });
 
 Deno.test("isCounted() leaves out what is not current", () => {
-  const all = ["PENDING", "OK", "INIT", "SLEEP", "STALE", "DOWN"] as const;
-  assertEquals(all.filter(isCounted), ["OK", "INIT", "SLEEP"]);
+  const all = ["PENDING", "OK", "HOT", "STALLED", "INIT", "SLEEP", "STALE", "DOWN"] as const;
+  assertEquals(all.filter(isCounted), ["OK", "HOT", "STALLED", "INIT", "SLEEP"]);
+});
+
+Deno.test("readRecord() takes an answer that is overdue for a failure", () => {
+  const known = { scrape: { receivedAt: 10 }, askedAt: 12, failure: null };
+  const read = (now: number) => readRecord(known, { now, interval: 2 });
+  assertEquals(read(13), { hasFailed: false, age: 3 });
+  assertEquals(read(12 + 2 + LATE_ANSWER).hasFailed, false);
+  assertEquals(read(12.1 + 2 + LATE_ANSWER).hasFailed, true);
+  const never = { scrape: null, askedAt: null, failure: {} };
+  assertEquals(readRecord(never, { now: 1, interval: 2 }), { hasFailed: true, age: null });
+});
+
+/** What is said of the load after the series were said, 20 s apart. */
+function load(steps: readonly (readonly Series[])[], ratios?: { ttft: number; itl: number }) {
+  const history = steps.reduce<EndpointHistory>(
+    (known, series, i) => appendSample(known, readPoint(20 * i, writeEngine(series))),
+    startHistory(),
+  );
+  return judgeLoad("a", readReplicas(history)[0], ratios);
+}
+
+Deno.test("judgeLoad() is hot when two conditions come together", () => {
+  const say = (kv: number, waiting: number, preemptions: number, tokens: number): Series[] => [
+    ["num_requests_running", 3],
+    ["num_requests_waiting", waiting],
+    ["kv_cache_usage_perc", kv],
+    ["num_preemptions_total", preemptions],
+    ["generation_tokens_total", tokens],
+  ];
+  const signals = (
+    after: readonly [kv: number, waiting: number, preemptions: number],
+    ratios?: { ttft: number; itl: number },
+  ) => load([say(0, 0, 0, 1), say(...after, 2)], ratios)[0]?.conditions.map(({ signal }) => signal);
+  assertEquals(signals([0.85, 5, 0]), undefined);
+  assertEquals(signals([0.86, 5, 0]), undefined);
+  assertEquals(signals([0.86, 6, 0]), ["kv_cache", "waiting"]);
+  assertEquals(signals([0.5, 6, 1]), ["waiting", "preemptions"]);
+  assertEquals(signals([0.5, 0, 0], { ttft: 2, itl: 2 }), undefined);
+  assertEquals(signals([0.5, 0, 0], { ttft: 2.1, itl: 2.1 }), ["ttft", "itl"]);
+  assertEquals(signals([0.9, 0, 0], { ttft: 1, itl: 2.1 }), ["kv_cache", "itl"]);
+});
+
+Deno.test("judgeLoad() is stalled after a quarter of a minute without movement", () => {
+  const say = (tokens: number): Series[] => [
+    ["num_requests_running", 3],
+    ["generation_tokens_total", tokens],
+  ];
+  assertEquals(load([say(1), say(1)]).map(({ rule, value }) => [rule, value]), [["stalled", 20]]);
+  assertEquals(load([say(1), say(2)]), []);
+});
+
+function fleet(
+  statuses: readonly ReplicaStatus[],
+  rules: readonly RuleId[] = [],
+  recent: readonly string[] = [],
+) {
+  const standing = rules.map((rule): Verdict => ({
+    ...{ rule, key: "0", value: 2, baseline: 1, ratio: 2, samples: 9, span: 60 },
+    ...{ statistic: null, probability: null, conditions: [] },
+  }));
+  const { level, causes } = judgeFleet({
+    statuses: new Map(statuses.map((status, i) => [String(i), status])),
+    standing,
+    recent: recent.map((key) => ({ key, verdict: null })),
+  });
+  return [level, ...causes.map(({ key, signal }) => `${key} ${signal}`)];
+}
+
+Deno.test("judgeFleet() says the worst, with what and whom", () => {
+  assertEquals(fleet([]), ["PENDING"]);
+  assertEquals(fleet(["PENDING", "PENDING"]), ["PENDING"]);
+  assertEquals(fleet(["OK", "INIT", "SLEEP", "PENDING"]), ["HEALTHY"]);
+  assertEquals(fleet(["OK", "STALE"]), ["DEGRADED", "1 stale"]);
+  assertEquals(fleet(["OK", "STALE", "DOWN"]), ["CRITICAL", "2 down", "1 stale"]);
+  assertEquals(fleet(["OK"], ["slow_decode"]), ["DEGRADED", "0 slow_decode"]);
+  assertEquals(fleet(["OK"], ["slow_decode", "hot"]), ["CRITICAL", "0 hot", "0 slow_decode"]);
+  assertEquals(fleet(["OK"], ["stalled"]), ["CRITICAL", "0 stalled"]);
+  assertEquals(fleet(["OK"], ["request_share"]), ["HEALTHY"]);
+  assertEquals(fleet(["OK"], [], ["0"]), ["DEGRADED", "0 recent"]);
 });

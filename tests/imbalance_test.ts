@@ -25,16 +25,22 @@ function writeLatency(bounds: readonly number[]): readonly Series[] {
 }
 
 Deno.test("formGroups() compares what serves the same model with the same length and bounds", () => {
-  const member = (key: string, model: string, more: readonly Series[] = [], length?: number) =>
-    createMember(key, [writeEngine([...IDLE, ...more], { model })], length ?? null);
+  const member = (
+    key: string,
+    model: string,
+    options: { readonly more?: readonly Series[]; readonly length?: number } = {},
+  ) => {
+    const { more = [], length = null } = options;
+    return createMember(key, [writeEngine([...IDLE, ...more], { model })], length);
+  };
   const groups = formGroups([
     member("a", "m"),
     member("b", "other"),
     member("c", "m"),
-    member("d", "m", [], 8192),
-    member("e", "m", writeLatency([1, 2])),
-    member("f", "m", writeLatency([1, 2, 3])),
-    member("g", "m", [], 8192),
+    member("d", "m", { length: 8192 }),
+    member("e", "m", { more: writeLatency([1, 2]) }),
+    member("f", "m", { more: writeLatency([1, 2, 3]) }),
+    member("g", "m", { length: 8192 }),
   ]);
   // What has no such histogram yet can still be compared in the rest.
   assertEquals(groups.map((group) => group.map(({ key }) => key)), [
@@ -43,8 +49,8 @@ Deno.test("formGroups() compares what serves the same model with the same length
     ["d", "g"],
   ]);
   const bounded = formGroups([
-    member("e", "m", writeLatency([1, 2])),
-    member("f", "m", writeLatency([1, 2, 3])),
+    member("e", "m", { more: writeLatency([1, 2]) }),
+    member("f", "m", { more: writeLatency([1, 2, 3]) }),
   ]);
   assertEquals(bounded.length, 2);
 });

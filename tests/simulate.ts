@@ -71,7 +71,8 @@ function readNaming({ raised }: Watched, replica: number): Naming {
   const named = after.find((one) => one.replica === replica && isAboutSlowness(one));
   return {
     seconds: named === undefined ? Infinity : named.at - SLOW_FROM,
-    wrong: after.filter((one) => one.replica !== replica),
+    // One that is full is so, and not for being slow.
+    wrong: after.filter((one) => one.replica !== replica && one.rule !== "full"),
     before: raised.length - after.length,
   };
 }
@@ -110,6 +111,7 @@ function printTable(rows: readonly (readonly string[])[]): void {
   console.log(lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n") + "\n");
 }
 
+/** `hot` for latencies, that is; `full`, for gauges alone, is no false alarm. */
 const RULES_OF_BOTH = [
   ...["hot", "slow_prefill", "slow_decode", "sticky_skew", "running_skew", "kv_skew"],
   "token_share",

@@ -531,3 +531,71 @@ Deno.test("readReplicas() gives a minute that is the sum of its polls", () => {
     { numRuns: 200 },
   );
 });
+
+// ---- Gauges and movement.
+
+function sayGauges(at: number, running: number, more: readonly Series[] = []): HistoryPoint {
+  return readPoint(at, writeEngine([["num_requests_running", running], ...more]));
+}
+
+Deno.test("readReplicas() weights the means of gauges by time", () => {
+  const { means } = readOne(follow(sayGauges(0, 0), sayGauges(2, 4), sayGauges(12, 4)));
+  // A straight line from 0 to 4 over 2 s, then 4 for 10 s.
+  assertEquals(means.running, { value: (2 * 2 + 10 * 4) / 12 });
+  assertEquals(means.waiting, { value: null, reason: "missing" });
+  assertEquals(readOne(follow(sayGauges(0, 3))).means.running, {
+    ...{ value: null, reason: "first_scrape" },
+  });
+});
+
+Deno.test("readReplicas() has the mean of a constant whatever the intervals, and between the extremes", () => {
+  fc.assert(fc.property(
+    fc.array(fc.tuple(fc.double({ min: 0.1, max: 25, noNaN: true }), fc.nat(20)), {
+      ...{ minLength: 2, maxLength: 20 },
+    }),
+    fc.nat(20),
+    (steps, constant) => {
+      let at = 0;
+      const moments = steps.map(([wait, running]) => ({ at: at += wait, running }));
+      const varied = readOne(follow(...moments.map((one) => sayGauges(one.at, one.running))));
+      const values = varied.trace.map(({ sample }) => sample.gauges.running.value ?? NaN);
+      const mean = valueOf(varied.means.running);
+      assert(mean >= Math.min(...values) - 1e-9 && mean <= Math.max(...values) + 1e-9);
+      const flat = readOne(follow(...moments.map((one) => sayGauges(one.at, constant))));
+      assertAlmostEquals(valueOf(flat.means.running), constant, 1e-9);
+    },
+  ));
+});
+
+Deno.test("readReplicas() keeps the trace of a minute, and begins it anew with a restart", () => {
+  let history = startHistory();
+  for (let at = 0; at <= 200; at += 2) history = appendSample(history, countTokens(at, at));
+  const { trace } = readOne(history);
+  assertEquals([trace[0].at, trace[trace.length - 1].at, trace.length], [140, 200, 31]);
+  const restarted = readOne(appendSample(history, countTokens(202, 1)));
+  assertEquals(restarted.trace.map(({ at }) => at), [202]);
+});
+
+Deno.test("readReplicas() knows since when an engine with work has done nothing", () => {
+  const say = (at: number, running: number, tokens: number, kv = 0.5) =>
+    sayGauges(at, running, [["generation_tokens_total", tokens], ["kv_cache_usage_perc", kv]]);
+  const read = (...points: HistoryPoint[]) => {
+    const { movedAt, standstill } = readOne(follow(...points));
+    return [movedAt, standstill];
+  };
+  assertEquals(read(say(0, 1, 5)), [0, 0]);
+  assertEquals(read(say(0, 1, 5), say(20, 1, 5)), [0, 20]);
+  assertEquals(read(say(0, 1, 5), say(10, 1, 6), say(20, 1, 6)), [10, 10]);
+  // Nothing to do is no standstill, and a request that has just come none yet.
+  assertEquals(read(say(0, 0, 5), say(40, 0, 5), say(42, 1, 5)), [40, 2]);
+  // A long prompt fills the KV cache before anything is counted.
+  assertEquals(read(say(0, 1, 5), say(10, 1, 5, 0.6), say(20, 1, 5, 0.7)), [20, 0]);
+  // It stood still once, and goes on.
+  assertEquals(read(say(0, 1, 5), say(30, 1, 5), say(32, 1, 9)), [32, 30]);
+});
+
+Deno.test("readReplicas() takes sleep for a standstill", () => {
+  const say = (at: number, isAsleep: number) =>
+    sayGauges(at, 0, [['engine_sleep_state{sleep_state="weights_offloaded"}', isAsleep]]);
+  assertEquals(readOne(follow(say(0, 0), say(10, 1), say(30, 1), say(32, 0))).standstill, 32);
+});

@@ -1,0 +1,88 @@
+/**
+ * The panel of how replicas compare: which differ, in what, and how many were
+ * compared.
+ *
+ * Layer 4, pure. A group in which all are alike is one line, and so are all
+ * such groups together. What a rule has found is shown when it has lasted long
+ * enough to count.
+ *
+ * @module
+ */
+
+import { formatDuration, formatPercent } from "./format.ts";
+import type { Paint } from "./frame.ts";
+import { describeRule, describeVerdict } from "./judgement_view.ts";
+import { type ModelGroup, type Overview, type Row, shortenModelName } from "./overview.ts";
+import { createFixedPanel, layOut, type Panel } from "./panel.ts";
+import { isPresent, type Reading } from "./reading.ts";
+import type { State } from "./state.ts";
+
+/** `17–32 %`; nothing where there is no figure. */
+function describeRange(readings: readonly Reading[]): string {
+  const known = readings.flatMap((reading) => isPresent(reading) ? [reading.value] : []);
+  if (known.length === 0) return "";
+  const [low, high] = [Math.min(...known), Math.max(...known)].map(formatPercent);
+  return low === high ? low : `${low.replace(/ ?%$/, "")}–${high}`;
+}
+
+/** Replicas of the group that were compared with others. */
+function countCompared({ checks }: ModelGroup): number {
+  return checks.reduce(
+    (sum, { checks: rules }) => sum + Math.max(0, ...rules.map(({ compared }) => compared)),
+    0,
+  );
+}
+
+function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): string {
+  const compared = groups.reduce((sum, group) => sum + countCompared(group), 0);
+  if (compared === 0) return "nothing to compare yet";
+  const names = new Set(groups.map(({ modelName }) => modelName));
+  const own = rows.filter(({ replica }) => names.has(replica?.sample.modelName ?? ""));
+  const shares = describeRange(own.map(({ requestShare }) => requestShare));
+  const usage = describeRange(own.map(({ figures }) => figures.kvCache.maxRatio));
+  // Shares of different models are shares of different wholes.
+  return [
+    groups.length === 1 ? shortenModelName(groups[0].modelName) : `${groups.length} groups`,
+    `${compared} compared, no skew`,
+    groups.length === 1 && shares !== "" ? `requests@1m ${shares}` : "",
+    usage === "" ? "" : `KV ${usage}`,
+  ].filter((text) => text !== "").join("   ");
+}
+
+/** Which replicas differ from their peers. */
+export function createBalancePanel(overview: Overview, state: State, paint: Paint): Panel {
+  const groups = overview.groups.filter(({ figures }) => figures.replicaCount > 1);
+  const isOf = (group: ModelGroup, row: Row): boolean =>
+    row.replica?.sample.modelName === group.modelName;
+  const accused = overview.rows.filter(({ alarms, status }) =>
+    status !== "DOWN" && alarms.length > 0
+  );
+  const findings = accused.flatMap(({ place, alarms }) =>
+    alarms.map(({ newest, since }) => [
+      paint(place, "name"),
+      paint(describeRule(newest.rule), "warn"),
+      describeVerdict(newest),
+      `since ${formatDuration(state.now - since)}`,
+    ])
+  );
+  const healthy = groups.filter((group) => !accused.some((row) => isOf(group, row)));
+  const rest = groups.length === 0
+    ? "no two replicas of one model"
+    : healthy.length === 0
+    ? ""
+    : describeHealthy(healthy, overview.rows);
+  const lines = [
+    ...(findings.length === 0 ? [] : layOut(findings, "left")),
+    ...(rest === "" ? [] : [rest]),
+  ];
+  const panel = createFixedPanel({
+    id: "balance",
+    title: "BALANCE",
+    lines,
+    summary: accused.length > 0
+      ? `${accused.map(({ place }) => place).join(", ")} differ from their peers`
+      : rest,
+  });
+  // Where all are alike, the line says all.
+  return findings.length === 0 ? { ...panel, minLines: 0 } : panel;
+}

@@ -1,0 +1,57 @@
+/**
+ * The panel of what has happened, the newest first.
+ *
+ * Layer 4, pure. What goes on stands out from what is over. The same lines, as
+ * plain text, are the summary that is left behind when the screen goes.
+ *
+ * @module
+ */
+
+import { EVENT_KINDS, type EventLine } from "./events.ts";
+import type { Meaning, Paint } from "./frame.ts";
+import { describeEvent } from "./judgement_view.ts";
+import type { Overview } from "./overview.ts";
+import { layOut, type Panel } from "./panel.ts";
+import type { State } from "./state.ts";
+
+/** Lines that are shown in full where there are as many. */
+const WANTED_LINES = 4;
+
+function judgeEvent({ kind, endedAt }: EventLine): Meaning {
+  if (endedAt !== null) return EVENT_KINDS[kind] === "alert" ? "plain" : "dim";
+  return kind === "DOWN" || kind === "HOT" || kind === "STALLED" ? "alert" : "warn";
+}
+
+/** The events as lines: time, kind, whom, what, how long. */
+export function renderEvents(
+  lines: readonly EventLine[],
+  { overview, state, paint }: {
+    readonly overview: Overview;
+    readonly state: State;
+    readonly paint: Paint;
+  },
+): string[] {
+  if (lines.length === 0) return [];
+  return layOut(
+    lines.map((line) =>
+      describeEvent(line, overview, state).map((piece) => paint(piece, judgeEvent(line)))
+    ),
+    "left",
+  );
+}
+
+/** What has happened, newest first. */
+export function createEventsPanel(overview: Overview, state: State, paint: Paint): Panel {
+  const newest = overview.events.toReversed();
+  const open = newest.filter(({ endedAt }) => endedAt === null).length;
+  return {
+    id: "events",
+    title: open > 0 ? `EVENTS, ${open} going on` : "EVENTS",
+    minLines: Math.min(WANTED_LINES, newest.length),
+    maxLines: newest.length,
+    draw: ({ lines }) => renderEvents(newest.slice(0, lines), { overview, state, paint }),
+    summary: newest.length === 0
+      ? paint("none", "dim")
+      : describeEvent(newest[0], overview, state).filter((piece) => piece !== "").join("  "),
+  };
+}
