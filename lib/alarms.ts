@@ -31,6 +31,11 @@ function identify({ rule, key }: Verdict): string {
   return `${rule} ${key}`;
 }
 
+/** How long a verdict must have stood: where there is but one look, what it shows counts at once. */
+function readHold({ rule }: Verdict, isOnlyLook: boolean): Seconds {
+  return isOnlyLook ? 0 : findRule(rule).hold;
+}
+
 function extend(known: Alarm, verdict: Verdict, at: Seconds): Alarm {
   return {
     ...known,
@@ -41,9 +46,9 @@ function extend(known: Alarm, verdict: Verdict, at: Seconds): Alarm {
   };
 }
 
-function begin(verdict: Verdict, at: Seconds): Alarm {
+function begin(verdict: Verdict, at: Seconds, isOnlyLook: boolean): Alarm {
   const since = verdict.rule === "stalled" ? at - verdict.value : at;
-  const isRaised = findRule(verdict.rule).hold === 0;
+  const isRaised = readHold(verdict, isOnlyLook) === 0;
   return { since, lastAt: at, isRaised, first: verdict, newest: verdict, worst: verdict };
 }
 
@@ -51,6 +56,7 @@ function begin(verdict: Verdict, at: Seconds): Alarm {
  * The alarms after one more evaluation.
  *
  * @param evaluation.verdicts All that the rules say now.
+ * @param evaluation.isOnlyLook Whether there will be no later one, in which it could be seen whether a verdict lasts.
  * @param evaluation.isJudged Whether that replica can still be judged: alarms of one that went are over at once.
  */
 export function followVerdicts(
@@ -59,9 +65,10 @@ export function followVerdicts(
     readonly verdicts: readonly Verdict[];
     readonly at: Seconds;
     readonly isJudged: (key: string) => boolean;
+    readonly isOnlyLook?: boolean;
   },
 ): readonly Alarm[] {
-  const { verdicts, at, isJudged } = evaluation;
+  const { verdicts, at, isJudged, isOnlyLook = false } = evaluation;
   const given = new Map(verdicts.map((verdict) => [identify(verdict), verdict]));
   const followed = alarms.flatMap((known): Alarm[] => {
     const identity = identify(known.first);
@@ -72,5 +79,5 @@ export function followVerdicts(
       at - known.lastAt >= findRule(known.first.rule).release;
     return isOver ? [] : [known];
   });
-  return [...followed, ...[...given.values()].map((verdict) => begin(verdict, at))];
+  return [...followed, ...[...given.values()].map((verdict) => begin(verdict, at, isOnlyLook))];
 }

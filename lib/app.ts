@@ -201,6 +201,7 @@ function createSession(
     nowEpoch: platform.epochSeconds(),
     utcOffset: platform.utcOffset(),
     isDemo,
+    isOnce: options.once,
     notices,
     ui,
   });

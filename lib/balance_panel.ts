@@ -25,12 +25,12 @@ function describeRange(readings: readonly Reading[]): string {
   return low === high ? low : `${low.replace(/ ?%$/, "")}–${high}`;
 }
 
-/** Replicas of the group that were compared with others. */
+/** Replicas of the group that were compared over a minute, and not of the last poll alone. */
 function countCompared({ checks }: ModelGroup): number {
-  return checks.reduce(
-    (sum, { checks: rules }) => sum + Math.max(0, ...rules.map(({ compared }) => compared)),
-    0,
+  const ofMinute = checks.map(({ checks: rules }) =>
+    rules.filter(({ rule }) => rule !== "request_share").map(({ compared }) => compared)
   );
+  return ofMinute.reduce((sum, compared) => sum + Math.max(0, ...compared), 0);
 }
 
 function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): string {
@@ -43,7 +43,7 @@ function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): s
   // Shares of different models are shares of different wholes.
   return [
     groups.length === 1 ? shortenModelName(groups[0].modelName) : `${groups.length} groups`,
-    `${compared} compared, no skew`,
+    `${compared} compared, no skew beyond chance`,
     groups.length === 1 && shares !== "" ? `requests@1m ${shares}` : "",
     usage === "" ? "" : `KV ${usage}`,
   ].filter((text) => text !== "").join("   ");

@@ -26,6 +26,7 @@ import type { Quantile } from "./histogram.ts";
 import type { Figures, LatencyKey, ReplicaStatus, WindowFigures } from "./model.ts";
 import type { ModelGroup, Row } from "./overview.ts";
 import { absent, isPresent, type Reading } from "./reading.ts";
+import { HOT_KV_RATIO, HOT_WAITING } from "./rules.ts";
 import { readTrend, type Trend } from "./trends.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
@@ -83,16 +84,12 @@ export function describeGroup(group: ModelGroup, name: string): TableLine {
   return { name, ...none, figures: group.figures, requestShare };
 }
 
-/** KV-cache usage above which it is coloured as filling, and as full (vllm-htop 0.5.0). */
+/** KV-cache usage above which it is coloured as filling (vllm-htop 0.5.0); as full it is from where HOT counts it. */
 export const KV_WARN_RATIO: Ratio = 0.65;
-export const KV_ALERT_RATIO: Ratio = 0.85;
 
 /** Hit ratio from which prefix caching is good, and from which it is fair (vllm-htop 0.5.0). */
 export const HIT_GOOD_RATIO: Ratio = 0.6;
 export const HIT_FAIR_RATIO: Ratio = 0.3;
-
-/** Waiting requests above which a queue is long (vllm-htop 0.5.0). */
-export const LONG_QUEUE = 5;
 
 const KV_BAR_WIDTH = 8;
 const TREND_WIDTH = 12;
@@ -123,7 +120,7 @@ const STATUS_ORDER: readonly ReplicaStatus[] = [
 /** How a KV-cache usage is coloured. */
 export function judgeKvCache(ratio: Reading<Ratio>): Meaning {
   if (!isPresent(ratio)) return "dim";
-  return ratio.value > KV_ALERT_RATIO ? "alert" : ratio.value > KV_WARN_RATIO ? "warn" : "ok";
+  return ratio.value > HOT_KV_RATIO ? "alert" : ratio.value > KV_WARN_RATIO ? "warn" : "ok";
 }
 
 /** How a prefix-cache hit ratio is coloured. */
@@ -135,7 +132,7 @@ export function judgeHitRatio(ratio: Reading<Ratio>): Meaning {
 /** How a number of waiting requests is coloured. */
 export function judgeWaiting(waiting: Reading): Meaning {
   if (!isPresent(waiting)) return "dim";
-  return waiting.value > LONG_QUEUE ? "alert" : waiting.value > 0 ? "warn" : "plain";
+  return waiting.value > HOT_WAITING ? "alert" : waiting.value > 0 ? "warn" : "plain";
 }
 
 function judgeNothing(reading: Reading<unknown>): Meaning {

@@ -127,7 +127,6 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
   const [be, were] = rows.length === 1 ? ["is", "was"] : ["are", "were"];
   const places = listPlaces(rows);
   if (signal === "down") return `${places} ${be} down${describeCause(rows)}`;
-  if (signal === "stale") return `${places} ${be} stale`;
   const { alarms, events } = state.judgement;
   if (signal === "recent") {
     const over = events.lines.findLast(({ subject, endedAt }) =>
@@ -136,6 +135,10 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
     return `${places} ${were} ${(over?.kind ?? "in trouble").toLowerCase()}`;
   }
   const findings = causes.flatMap((cause) => cause.verdict === null ? [] : [cause.verdict.rule]);
+  if (causes.some((cause) => cause.signal === "stale")) {
+    const before = findings.length === 0 ? "" : `, ${describeRule(findings[0])} before`;
+    return `${places} ${be} stale${before}`;
+  }
   const said = `${places} ${be} ${findings.slice(0, MAX_FINDINGS).map(describeRule).join(" and ")}`;
   if (rows.length > 1 || verdict === null) return said;
   const alarm = alarms.find(({ first }) => first.key === key && first.rule === signal);

@@ -8,18 +8,11 @@
  */
 
 import { BINDINGS } from "./bindings.ts";
-import {
-  COLUMNS,
-  HIT_FAIR_RATIO,
-  HIT_GOOD_RATIO,
-  KV_ALERT_RATIO,
-  KV_WARN_RATIO,
-  LONG_QUEUE,
-} from "./columns.ts";
+import { COLUMNS, HIT_FAIR_RATIO, HIT_GOOD_RATIO, KV_WARN_RATIO } from "./columns.ts";
 import { formatDuration, formatPercent } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { STALE_LIMIT } from "./health.ts";
-import { RULES } from "./rules.ts";
+import { HOT_KV_RATIO, HOT_WAITING, RULES } from "./rules.ts";
 import { padText, wrapText } from "./text.ts";
 import type { Ui } from "./ui.ts";
 import { LONG_WINDOW } from "./window.ts";
@@ -34,7 +27,7 @@ function listThresholds(): readonly (readonly [string, string])[] {
   return [
     [
       "KV",
-      `yellow above ${formatPercent(KV_WARN_RATIO)}, red above ${formatPercent(KV_ALERT_RATIO)}`,
+      `yellow above ${formatPercent(KV_WARN_RATIO)}, red above ${formatPercent(HOT_KV_RATIO)}`,
     ],
     [
       "CACHE",
@@ -42,7 +35,7 @@ function listThresholds(): readonly (readonly [string, string])[] {
         formatPercent(HIT_FAIR_RATIO)
       }, else red`,
     ],
-    ["WAIT", `yellow above 0, red above ${LONG_QUEUE}`],
+    ["WAIT", `yellow above 0, red above ${HOT_WAITING}`],
     ["STALE", `the last scrape failed; DOWN after ${formatDuration(STALE_LIMIT)}`],
     ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or as long as has been watched`],
     ["<10 ms, >80 s", "the quantile lies below the first or above the last bucket bound"],

@@ -345,10 +345,10 @@ function conclude(
 export function judge(
   before: Judgement,
   subjects: readonly EndpointSubject[],
-  moment: Moment,
+  moment: Moment & { readonly isOnlyLook?: boolean },
 ): Judgement {
   const { memory } = before;
-  const { at } = moment;
+  const { at, isOnlyLook } = moment;
   const heardAt = findNewest(subjects);
   const pause = before.statuses.size > LARGE_FLEET ? COMPARE_PAUSE : 0;
   const isDue = heardAt !== memory.heardAt && at - memory.comparedAt >= pause;
@@ -363,6 +363,7 @@ export function judge(
   const alarms = followVerdicts(before.alarms, {
     verdicts: collectVerdicts(subjects, scraped, groups),
     at,
+    ...(isOnlyLook === undefined ? {} : { isOnlyLook }),
     // What is stale for a moment may be back with the next scrape.
     isJudged: (key) => isAwake(scraped.get(key) ?? "DOWN") || scraped.get(key) === "STALE",
   });

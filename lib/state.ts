@@ -91,6 +91,8 @@ export interface State {
   readonly utcOffset: Seconds;
   /** Whether the fleet is simulated. */
   readonly isDemo: boolean;
+  /** Whether this will be looked at once and not again. */
+  readonly isOnce?: boolean;
   /** Remarks about the whole session, such as what a port scan found beside vLLM. Safe text. */
   readonly notices: readonly string[];
 }
@@ -244,9 +246,13 @@ function recordTotalPeaks(state: State, { statuses }: Judgement): Peaks {
 
 /** The state at that time, with what is to be said of it. */
 function judgeState(state: State): State {
-  const { now, nowEpoch, endpoints } = state;
+  const { now, nowEpoch, endpoints, isOnce = false } = state;
   const subjects = endpoints.map((known) => describeSubject(known, state));
-  const judgement = judge(state.judgement, subjects, { at: now, epoch: nowEpoch });
+  const judgement = judge(state.judgement, subjects, {
+    at: now,
+    epoch: nowEpoch,
+    isOnlyLook: isOnce,
+  });
   if (judgement === state.judgement) return state;
   return { ...state, judgement, totalPeaks: recordTotalPeaks(state, judgement) };
 }

@@ -30,6 +30,13 @@ Deno.test("followVerdicts() raises what has lasted, and not before", () => {
   assertEquals(follow([[10, [SLOW]], [14, [SLOW]]])[0].since, 10);
 });
 
+Deno.test("followVerdicts() raises at once what will not be looked at again", () => {
+  const verdicts = [createVerdict("hot", "a")];
+  const look = { verdicts, at: 0, isJudged: () => true };
+  assertEquals(followVerdicts([], look)[0].isRaised, false);
+  assertEquals(followVerdicts([], { ...look, isOnlyLook: true })[0].isRaised, true);
+});
+
 Deno.test("followVerdicts() counts time and not evaluations", () => {
   const often = Array.from({ length: 100 }, (_, i) => [10 + i / 100, [SLOW]] as const);
   assert(!follow(often)[0].isRaised);

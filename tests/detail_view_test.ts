@@ -49,6 +49,7 @@ Deno.test("renderDetail() has every section of a server that exports all", () =>
     "Throughput",
     "Trend",
     "Prefix cache",
+    "Watched for 1m 04s",
     "Requests finished since start",
     "Speculative decoding",
     "Configuration",

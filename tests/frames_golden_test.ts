@@ -5,6 +5,7 @@ import type { TerminalSize } from "../lib/platform.ts";
 import { type State, update } from "../lib/state.ts";
 import { readContext, renderFrame, type ViewOptions } from "../lib/view.ts";
 import { advance, createEndpoint, createFailed, startState } from "./fixtures/expositions.ts";
+import { watchToTheEnd } from "./fixtures/described_fleet.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 import { createChosenUi, type Grid, showLines, watchServers } from "./fixtures/screens.ts";
@@ -100,6 +101,29 @@ Deno.test("fleets in trouble are as in goldens/frames_conditions.txt", async () 
   );
 });
 
+/** A fleet of tests/judged after its last poll. */
+function watchJudged(name: string): State {
+  const text = Deno.readTextFileSync(new URL(`./judged/${name}.txt`, import.meta.url));
+  const state = watchToTheEnd(text.split("\n---\n")[0]);
+  return { ...state, ui: createChosenUi() };
+}
+
+Deno.test("fleets that are judged are as in goldens/frames_judged.txt", async () => {
+  const slow = watchJudged("slow_decode_by_2");
+  const size = { columns: 120, rows: 30 };
+  assertGolden(
+    "frames_judged.txt",
+    await drawAll([
+      ["balanced", watchJudged("balanced"), size],
+      ["one slow", slow, size],
+      ["one slow, its details", run(slow, ["down", "down", "open"]), size],
+      ["hot before, well again", watchJudged("hot"), size],
+      ["stalled", watchJudged("stalled"), size],
+      ["two models", watchJudged("llm_and_embeddings"), { columns: 200, rows: 40 }],
+    ]),
+  );
+});
+
 Deno.test("every screen is as in goldens/frames_screens.txt", async () => {
   const grouped = run(FIVE, ["group"]);
   assertGolden(
@@ -113,7 +137,10 @@ Deno.test("every screen is as in goldens/frames_screens.txt", async () => {
       ["grouped", grouped],
       ["grouped and folded", run(grouped, ["fold"])],
       ["paused", run(FIVE, ["pause"])],
-      ["a panel on the whole screen", run(FIVE, ["next_panel", "zoom"])],
+      [
+        "a panel on the whole screen",
+        run(FIVE, ["next_panel", "next_panel", "next_panel", "zoom"]),
+      ],
     ]),
   );
 });

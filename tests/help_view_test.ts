@@ -5,14 +5,13 @@ import {
   COLUMNS,
   HIT_FAIR_RATIO,
   HIT_GOOD_RATIO,
-  KV_ALERT_RATIO,
   KV_WARN_RATIO,
-  LONG_QUEUE,
 } from "../lib/columns.ts";
 import { formatDuration, formatPercent } from "../lib/format.ts";
 import type { Meaning, Paint } from "../lib/frame.ts";
 import { STALE_LIMIT } from "../lib/health.ts";
 import { renderColumnMenu, renderHelp } from "../lib/help_view.ts";
+import { HOT_KV_RATIO, HOT_WAITING } from "../lib/rules.ts";
 import { createUi } from "../lib/ui.ts";
 import { LONG_WINDOW } from "../lib/window.ts";
 
@@ -42,9 +41,9 @@ Deno.test("renderHelp() explains every column", () => {
 Deno.test("renderHelp() tells every threshold by its number", () => {
   const kv = findLine("KV   ");
   const limits: readonly (readonly [string, readonly string[]])[] = [
-    ["yellow above " + formatPercent(KV_WARN_RATIO), [formatPercent(KV_ALERT_RATIO)]],
+    ["yellow above " + formatPercent(KV_WARN_RATIO), [formatPercent(HOT_KV_RATIO)]],
     ["green from " + formatPercent(HIT_GOOD_RATIO), [formatPercent(HIT_FAIR_RATIO)]],
-    [`red above ${LONG_QUEUE}`, ["yellow above 0"]],
+    [`red above ${HOT_WAITING}`, ["yellow above 0"]],
     [`DOWN after ${formatDuration(STALE_LIMIT)}`, ["STALE"]],
     [`over the last ${formatDuration(LONG_WINDOW)}`, ["@1m"]],
   ];

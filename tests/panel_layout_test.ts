@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import type { Paint } from "../lib/frame.ts";
 import { layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "../lib/panel_layout.ts";
-import type { Panel } from "../lib/panels.ts";
+import type { Panel } from "../lib/panel.ts";
 import { measureWidth } from "../lib/text.ts";
 import { PANEL_IDS, type PanelId } from "../lib/ui.ts";
 
@@ -20,7 +20,7 @@ function createPanel(id: PanelId, minLines: number, maxLines = minLines): Panel 
   };
 }
 
-const PANELS = [createPanel("latency", 3), createPanel("trend", 2, 6), createPanel("requests", 2)];
+const PANELS = [createPanel("latency", 3), createPanel("trend", 2, 6), createPanel("totals", 2)];
 
 function layOut(lines: number, options: { width?: number; focusedPanel?: PanelId } = {}): string[] {
   const { width = 80, focusedPanel = "latency" } = options;
@@ -30,23 +30,23 @@ function layOut(lines: number, options: { width?: number; focusedPanel?: PanelId
 Deno.test("layOutPanels() shows panels in full, then as a line, then not at all", () => {
   const titles = (lines: number): string[] =>
     layOut(lines).filter((line) => /^ [A-Z]/.test(line)).map((line) => line.trim());
-  assertEquals(titles(13), ["LATENCY of all", "TREND of all", "REQUESTS of all"]);
-  assertEquals(titles(10), ["LATENCY of all", "TREND of all", "REQUESTS  in short"]);
-  assertEquals(titles(8), ["LATENCY of all", "TREND  in short", "REQUESTS  in short"]);
-  assertEquals(titles(4), ["LATENCY  in short", "TREND  in short", "REQUESTS  in short"]);
+  assertEquals(titles(13), ["LATENCY of all", "TREND of all", "TOTALS of all"]);
+  assertEquals(titles(10), ["LATENCY of all", "TREND of all", "TOTALS  in short"]);
+  assertEquals(titles(8), ["LATENCY of all", "TREND  in short", "TOTALS  in short"]);
+  assertEquals(titles(4), ["LATENCY  in short", "TREND  in short", "TOTALS  in short"]);
   assertEquals(titles(2), ["LATENCY  in short"]);
   assertEquals(titles(1), []);
   assertEquals(layOut(0), []);
 });
 
 Deno.test("layOutPanels() gives the focused panel its room first, in its own place", () => {
-  const drawn = layOut(7, { focusedPanel: "requests" });
+  const drawn = layOut(7, { focusedPanel: "totals" });
   assertEquals(drawn.filter((line) => line !== "").map((line) => line.trim()), [
     "LATENCY  in short",
     "TREND  in short",
-    "REQUESTS of all",
-    "requests 1",
-    "requests 2",
+    "TOTALS of all",
+    "totals 1",
+    "totals 2",
   ]);
 });
 
@@ -61,7 +61,7 @@ Deno.test("layOutPanels() stands panels in two columns on a wide screen", () => 
   assertMatch(drawn[1], /^ LATENCY of all {2,}TREND of all$/);
   assertEquals(drawn[1].indexOf("TREND"), TWO_COLUMN_WIDTH / 2 + 1);
   // The third stands where less is wanted.
-  assert(drawn.some((line) => line.startsWith(" REQUESTS of all")), drawn.join("\n"));
+  assert(drawn.some((line) => line.startsWith(" TOTALS of all")), drawn.join("\n"));
 });
 
 Deno.test("layOutPanels() never takes more than its room", () => {

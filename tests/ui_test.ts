@@ -231,8 +231,8 @@ Deno.test("applyCommand() goes back one level at a time", () => {
   const levels = [deep];
   for (let i = 0; i < 4; i++) levels.push(run(levels[i], ["back"]));
   assertEquals(levels.map(({ screen, zoomedPanel, filter }) => [screen, zoomedPanel, filter]), [
-    ["help", "latency", "a"],
-    ["overview", "latency", "a"],
+    ["help", PANEL_IDS[0], "a"],
+    ["overview", PANEL_IDS[0], "a"],
     ["overview", null, "a"],
     ["overview", null, ""],
     ["overview", null, ""],

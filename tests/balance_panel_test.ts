@@ -1,0 +1,46 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { createBalancePanel } from "../lib/balance_panel.ts";
+import type { Paint } from "../lib/frame.ts";
+import { createOverview } from "../lib/overview.ts";
+import type { Panel } from "../lib/panel.ts";
+import type { State } from "../lib/state.ts";
+import { watchToTheEnd } from "./fixtures/described_fleet.ts";
+import { watchFleet } from "./fixtures/fleets.ts";
+
+const plain: Paint = (text) => text;
+const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
+
+function create(state: State): Panel {
+  return createBalancePanel(createOverview(state), state, plain);
+}
+
+Deno.test("createBalancePanel() is one line where all are alike", () => {
+  const panel = create(watchToTheEnd(`0 a b c ${SERVES}\nuntil 100`));
+  assertEquals(panel.minLines, 0);
+  assertEquals(
+    panel.summary,
+    "llama   3 compared, no skew beyond chance   requests@1m 33 %   KV 30 %",
+  );
+  const two = watchToTheEnd(
+    `0 a b ${SERVES}\n0 c d model embed, serves 9 req/s, itl none\nuntil 100`,
+  );
+  assertMatch(create(two).summary, /^2 groups {3}4 compared, no skew beyond chance {3}KV 0?\S+ %$/);
+});
+
+Deno.test("createBalancePanel() says who differs, in what, from whom and since when", () => {
+  const state = watchToTheEnd(`0 a b c d ${SERVES}\n60 c itl 0.04\nuntil 180`);
+  const panel = create(state);
+  assertEquals(panel.summary, "c:8002 differ from their peers");
+  const [finding, ...others] = panel.draw({ width: 120, lines: panel.minLines });
+  assertMatch(
+    finding,
+    /^c:8002 {2}slow in decode {2}ITL mean 40\.0 ms against 20\.0 ms \(2×, n \d+\) {2}since \d+m \d\ds$/,
+  );
+  assertEquals(others, []);
+});
+
+Deno.test("createBalancePanel() compares nobody with nobody", () => {
+  assertEquals(create(watchFleet(1)).summary, "no two replicas of one model");
+  assertEquals(create(watchToTheEnd(`0 a b ${SERVES}\nuntil 2`)).summary, "nothing to compare yet");
+  assert(create(watchFleet(4)).summary !== "");
+});

@@ -1,0 +1,39 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { createEventsPanel, renderEvents } from "../lib/events_panel.ts";
+import type { Paint } from "../lib/frame.ts";
+import { createOverview } from "../lib/overview.ts";
+import { watchToTheEnd } from "./fixtures/described_fleet.ts";
+import { watchFleet } from "./fixtures/fleets.ts";
+
+const plain: Paint = (text) => text;
+const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
+
+Deno.test("createEventsPanel() has the newest first, with what goes on and what is over", () => {
+  const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 120`);
+  const panel = createEventsPanel(createOverview(state), state, plain);
+  assertEquals(panel.title, "EVENTS, 1 going on");
+  const lines = panel.draw({ width: 120, lines: panel.maxLines });
+  assertMatch(lines[0], /^\d\d:\d\d:\d\d {2}STALE {4}b:8001 .* since 20s$/);
+  assert(lines.some((line) => /UP +a:8000 +after \d+s$/.test(line)), lines.join("\n"));
+  assert(lines.some((line) => /DOWN +a:8000 .*for \d+s$/.test(line)), lines.join("\n"));
+  const times = lines.map((line) => line.slice(0, 8));
+  assertEquals(times, times.toSorted().reverse());
+  assert(panel.summary.includes("STALE"), panel.summary);
+  assertEquals(panel.draw({ width: 120, lines: 2 }), lines.slice(0, 2).map((line) => line));
+});
+
+Deno.test("createEventsPanel() is one word while nothing has happened", () => {
+  const state = watchFleet(1);
+  const panel = createEventsPanel(createOverview(state), state, plain);
+  assertEquals([panel.minLines, panel.maxLines, panel.summary], [0, 0, "none"]);
+});
+
+Deno.test("renderEvents() paints what goes on by how bad it is, and dims what is over", () => {
+  const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n60 a up\n70 b down\nuntil 120`);
+  const overview = createOverview(state);
+  const marked: Paint = (text, meaning) => `<${meaning}>${text}`;
+  const lines = renderEvents(overview.events, { overview, state, paint: marked });
+  const ofKind = (kind: string) => lines.filter((line) => line.includes(`>${kind}`));
+  assert(ofKind("DOWN").every((line) => line.startsWith("<alert>")), lines.join("\n"));
+  assertMatch(ofKind("STALE")[0], /^<dim>/);
+});
