@@ -10,7 +10,9 @@
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { parseExposition } from "../lib/prometheus.ts";
 import { createSimulatedServer } from "../lib/simulator.ts";
-import { createVllmReader, readVllmMetrics } from "../lib/vllm_metrics.ts";
+import { createLayout, refillLayout } from "../lib/exposition_layout.ts";
+import { createVllmReader } from "../lib/vllm_metrics.ts";
+import { readGzip } from "./fixtures/expositions.ts";
 
 const MODEL = "Qwen/Qwen2.5-7B-Instruct";
 
@@ -27,27 +29,64 @@ function createBodies(engineCount: number): readonly Uint8Array[] {
 
 const decoder = new TextDecoder();
 
-for (const engineCount of [1, 8, 64]) {
-  const bodies = createBodies(engineCount);
+/** What the first body costs, one after another of the same series, and others' readers. */
+function benchBodies(name: string, bodies: readonly Uint8Array[]): void {
   const [body] = bodies;
-  const group = `${engineCount} engines, ${(body.length / 1e6).toFixed(3)} MB`;
+  const group = `${name}, ${(body.length / 1e6).toFixed(3)} MB`;
   let sum = 0;
+  let poll = 0;
 
-  Deno.bench(`parseExposition, ${engineCount}`, { group, baseline: true }, () => {
+  Deno.bench(
+    `steady createVllmReader, ${name}`,
+    { group, baseline: true },
+    (() => {
+      const read = createVllmReader();
+      return () => void read(bodies[poll++ % bodies.length]);
+    })(),
+  );
+
+  Deno.bench(`cold createVllmReader, ${name}`, { group }, () => {
+    createVllmReader()(body);
+  });
+
+  Deno.bench(`parseExposition alone, ${name}`, { group }, () => {
     parseExposition(body, { onSample: (_name, _labels, value) => sum += value });
   });
 
-  Deno.bench(`readVllmMetrics, ${engineCount}`, { group }, () => {
-    readVllmMetrics(body);
-  });
-
-  const reader = createVllmReader();
-  let poll = 0;
-  Deno.bench(`createVllmReader, ${engineCount}`, { group }, () => {
-    reader(bodies[poll++ % bodies.length]);
-  });
-
-  Deno.bench(`parse-prometheus-text-format, ${engineCount}`, { group }, () => {
+  Deno.bench(`parse-prometheus-text-format, ${name}`, { group }, () => {
     parsePrometheusTextFormat(decoder.decode(body));
   });
 }
+
+for (const engineCount of [1, 8, 64]) {
+  benchBodies(`${engineCount} engines`, createBodies(engineCount));
+}
+
+// Prometheus' own body: no vLLM server's, so that only its numbers are read again.
+const foreign = await readGzip("conformance/alltypes.237mfs.prom.txt.gz");
+const values: number[] = [];
+const valueStarts: number[] = [];
+parseExposition(foreign, {
+  onSample: (_name, _labels, value, valueStart) => {
+    values.push(value);
+    valueStarts.push(valueStart);
+  },
+});
+const layout = createLayout(foreign, {
+  values: new Float64Array(values),
+  valueStarts: new Int32Array(valueStarts),
+});
+if (layout === null) throw new Error("Cannot bench: there is no layout");
+const group = `Prometheus' 237 families, ${(foreign.length / 1e6).toFixed(3)} MB`;
+
+Deno.bench("steady refillLayout, 237 families", { group, baseline: true }, () => {
+  refillLayout(layout, foreign);
+});
+
+Deno.bench("parseExposition alone, 237 families", { group }, () => {
+  parseExposition(foreign, { onSample: () => {} });
+});
+
+Deno.bench("parse-prometheus-text-format, 237 families", { group }, () => {
+  parsePrometheusTextFormat(decoder.decode(foreign));
+});
