@@ -94,8 +94,9 @@ interface HistogramParts {
   /** Whether it has more than `MAX_PARTS` buckets. */
   isFlooded: boolean;
   readonly absorbed: HistogramParts[];
-  /** `null` until it is built for the first time. */
+  /** These two are `null` until it is built for the first time. */
   order: BucketOrder | null;
+  isInOrder: boolean | null;
 }
 
 /** Which samples make the figures of one (model, engine). */
@@ -181,6 +182,7 @@ function createParts(target: Target): HistogramParts {
     isFlooded: false,
     absorbed: [],
     order: null,
+    isInOrder: null,
   };
 }
 
@@ -305,15 +307,31 @@ function orderParts(parts: HistogramParts, known: BuildContext["known"]): Bucket
   return order;
 }
 
+/** Whether the buckets stand in the body one after the other, each bound once, as servers write them. */
+function areInOrder({ slots }: BucketOrder, buckets: readonly number[]): boolean {
+  return buckets.every((sample, i) => slots[i] === i && sample === buckets[0] + i);
+}
+
+/**
+ * The counts of a histogram. Where they stand together in the values they stay
+ * there: an array costs its owner several times what these few numbers do.
+ */
+function readCounts(parts: HistogramParts, order: BucketOrder, values: Float64Array): Float64Array {
+  const { buckets } = parts;
+  const { length } = order.bounds;
+  parts.isInOrder ??= areInOrder(order, buckets);
+  if (parts.isInOrder) return values.subarray(buckets[0], buckets[0] + length);
+  const counts = new Float64Array(length);
+  for (let i = 0; i < buckets.length; i++) counts[order.slots[i]] += values[buckets[i]];
+  return counts;
+}
+
 function buildHistogram(parts: HistogramParts, { values, known }: BuildContext): Histogram {
   parts.order ??= orderParts(parts, known);
   // Only to find repetitions; they may be pieces of a text as large as the body.
   parts.spellings.length = 0;
-  const { bounds, slots } = parts.order;
-  const { buckets } = parts;
-  const counts = new Float64Array(bounds.length);
-  for (let i = 0; i < buckets.length; i++) counts[slots[i]] += values[buckets[i]];
-  return { bounds, counts, sum: measureSum(parts, values) };
+  const counts = readCounts(parts, parts.order, values);
+  return { bounds: parts.order.bounds, counts, sum: measureSum(parts, values) };
 }
 
 /** The finished sample. Scalars that are declared but not sampled are `initializing`, others `missing`. */

@@ -1,7 +1,7 @@
 /**
  * Where the values of an exposition stand, to read the next of the same series.
  *
- * Layer 1, pure apart from the layout that it is given. From one scrape to the
+ * Layer 1, pure. From one scrape to the
  * next a server changes values and little else. A layout keeps a body that
  * `prometheus` has read, and the place of each value in it; of the next body
  * everything between the values is compared byte for byte, and only the values
@@ -20,10 +20,10 @@ import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./exposi
 export interface ExpositionLayout {
   /** The body, in memory of its own, where words of four bytes can be read. */
   readonly body: DataView;
-  /** For each value, where it begins in the body, and where it ends; after them the end of the body. */
+  /** For each value, where it begins in the body, and where it ends. */
   readonly starts: Int32Array;
   readonly ends: Int32Array;
-  /** The values of the last body that was read. */
+  /** The values of the body. */
   readonly values: Float64Array;
 }
 
@@ -77,28 +77,27 @@ function readUncommon(
   return true;
 }
 
-/**
- * Reads the values of a body into the layout's. False at the first surprise:
- * then the values mean nothing any more, and the layout is to be thrown away.
- */
-export function refillLayout(layout: ExpositionLayout, body: Uint8Array): boolean {
-  const { body: known, starts, ends, values } = layout;
+/** The values of a body that is the layout's but for its values; `null` at the first surprise. */
+export function rereadValues(layout: ExpositionLayout, body: Uint8Array): Float64Array | null {
+  const { body: known, starts, ends } = layout;
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  const values = new Float64Array(starts.length);
   const scan: NumberScan = { value: 0, end: 0 };
   let from = 0;
   let at = 0;
   for (let i = 0; i < values.length; i++) {
     const length = starts[i] - from;
-    if (!areSameBytes({ view: known, at: from }, { view, at }, length)) return false;
+    if (!areSameBytes({ view: known, at: from }, { view, at }, length)) return null;
     at += length;
     const isRead = scanNumber(body, at, scan) ||
-      readUncommon(body, at, { scan, before: values[i] });
-    if (!isRead) return false;
+      readUncommon(body, at, { scan, before: layout.values[i] });
+    if (!isRead) return null;
     values[i] = scan.value;
     at = scan.end;
     from = ends[i];
   }
   const length = known.byteLength - from;
-  return at + length === view.byteLength &&
+  const endsAlike = at + length === view.byteLength &&
     areSameBytes({ view: known, at: from }, { view, at }, length);
+  return endsAlike ? values : null;
 }

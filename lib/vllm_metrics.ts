@@ -12,7 +12,7 @@
  */
 
 import { buildEngine, type EngineBuilder, listAliases } from "./engine_builder.ts";
-import { createLayout, type ExpositionLayout, refillLayout } from "./exposition_layout.ts";
+import { createLayout, type ExpositionLayout, rereadValues } from "./exposition_layout.ts";
 import type { BadLine, EngineSample, LoraSample } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
 import type { EpochSeconds } from "./units.ts";
@@ -117,9 +117,8 @@ export function createVllmReader(
 ): VllmReader {
   let known: KnownBody | null = null;
   return (body) => {
-    if (known !== null && refillLayout(known.layout, body)) {
-      return buildExposition(known.series, known.layout.values);
-    }
+    const values = known === null ? null : rereadValues(known.layout, body);
+    if (known !== null && values !== null) return buildExposition(known.series, values);
     const series = collectSeries(body, metricPrefix);
     // What is no vLLM server's need not be fast, and is not worth its memory.
     const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;

@@ -10,7 +10,7 @@
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { parseExposition } from "../lib/prometheus.ts";
 import { createSimulatedServer } from "../lib/simulator.ts";
-import { createLayout, refillLayout } from "../lib/exposition_layout.ts";
+import { createLayout, rereadValues } from "../lib/exposition_layout.ts";
 import { createVllmReader } from "../lib/vllm_metrics.ts";
 import { readGzip } from "./fixtures/expositions.ts";
 
@@ -79,8 +79,8 @@ const layout = createLayout(foreign, {
 if (layout === null) throw new Error("Cannot bench: there is no layout");
 const group = `Prometheus' 237 families, ${(foreign.length / 1e6).toFixed(3)} MB`;
 
-Deno.bench("steady refillLayout, 237 families", { group, baseline: true }, () => {
-  refillLayout(layout, foreign);
+Deno.bench("steady rereadValues, 237 families", { group, baseline: true }, () => {
+  rereadValues(layout, foreign);
 });
 
 Deno.bench("parseExposition alone, 237 families", { group }, () => {
