@@ -3,8 +3,9 @@
  *
  * The one place: `deno task start` runs with these, `deno task compile` bakes
  * them in, and tests that start the program take them from here. It reads
- * (token files, certificates), talks to any address, and sees the variables
- * listed; it cannot write, start programs or load libraries, and never asks.
+ * (token files, certificates), talks to any address, sees the variables listed
+ * and the size of the memory, and starts the programs listed; it cannot write,
+ * start others or load libraries, and never asks.
  *
  * @module
  */
@@ -27,10 +28,24 @@ const RUNTIME_VARIABLES = [
   "UNDICI_NO_WASM_SIMD",
 ];
 
+/**
+ * Programs that may be started. Deno looks names up when it starts, and never
+ * again: the paths let a program run that is installed later.
+ */
+const PROGRAMS = [
+  "nvidia-smi",
+  "/usr/bin/nvidia-smi",
+  "amd-smi",
+  "/usr/bin/amd-smi",
+  "/opt/rocm/bin/amd-smi",
+];
+
 /** Flags for `deno run` and `deno compile`. */
 export const PERMISSIONS: readonly string[] = [
   "--no-prompt",
   "--allow-net",
   "--allow-read",
+  "--allow-sys=systemMemoryInfo",
+  `--allow-run=${PROGRAMS.join(",")}`,
   `--allow-env=${[...new Set([...ENVIRONMENT_VARIABLES, ...RUNTIME_VARIABLES])].join(",")}`,
 ];

@@ -76,6 +76,8 @@ function listCommands(
     case "compile":
       return [[
         "compile",
+        // The binary stays as quiet: it would tell each start of programs that are not here.
+        "--quiet",
         ...route,
         ...PERMISSIONS,
         "--output=dist/vllm-htop",

@@ -61,8 +61,8 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     alarms.map(({ newest, since }) => [
       paint(place, "name"),
       paint(describeRule(newest.rule), "warn"),
-      describeVerdict(newest),
       `since ${formatDuration(state.now - since)}`,
+      describeVerdict(newest),
     ])
   );
   const healthy = groups.filter((group) => !accused.some((row) => isOf(group, row)));
@@ -80,7 +80,9 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     title: "BALANCE",
     lines,
     summary: accused.length > 0
-      ? `${accused.map(({ place }) => place).join(", ")} differ from their peers`
+      ? `${accused.map(({ place }) => place).join(", ")} ${
+        accused.length === 1 ? "differs from its peers" : "differ from their peers"
+      }`
       : rest,
   });
   // Where all are alike, the line says all.

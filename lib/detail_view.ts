@@ -144,8 +144,8 @@ function renderSaturation(subject: Subject): string[] {
 function renderEventLines({ row, state, paint }: Subject): string[] {
   const findings = row.alarms.map(({ newest, since }): Cells => [
     paint(describeRule(newest.rule), newest.rule === "hot" ? "alert" : "warn"),
-    describeVerdict(newest),
     `since ${formatDuration(state.now - since)}`,
+    describeVerdict(newest),
   ]);
   const keys = [row.key, row.state.endpoint.key];
   const lines = state.judgement.events.lines.filter(({ subject }) => keys.includes(subject.key));

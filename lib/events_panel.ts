@@ -17,12 +17,14 @@ import type { State } from "./state.ts";
 /** Lines that are shown in full where there are as many. */
 const WANTED_LINES = 4;
 
+const NONE = "none";
+
 function judgeEvent({ kind, endedAt }: EventLine): Meaning {
   if (endedAt !== null) return EVENT_KINDS[kind] === "alert" ? "plain" : "dim";
   return kind === "DOWN" || kind === "HOT" || kind === "STALLED" ? "alert" : "warn";
 }
 
-/** The events as lines: time, kind, whom, what, how long. */
+/** The events as lines: time, kind, whom, how long, what. */
 export function renderEvents(
   lines: readonly EventLine[],
   { overview, state, paint }: {
@@ -48,10 +50,13 @@ export function createEventsPanel(overview: Overview, state: State, paint: Paint
     id: "events",
     title: open > 0 ? `EVENTS, ${open} going on` : "EVENTS",
     minLines: Math.min(WANTED_LINES, newest.length),
-    maxLines: newest.length,
-    draw: ({ lines }) => renderEvents(newest.slice(0, lines), { overview, state, paint }),
+    maxLines: Math.max(1, newest.length),
+    draw: ({ lines }) =>
+      newest.length === 0
+        ? [paint(NONE, "dim")]
+        : renderEvents(newest.slice(0, lines), { overview, state, paint }),
     summary: newest.length === 0
-      ? paint("none", "dim")
+      ? paint(NONE, "dim")
       : describeEvent(newest[0], overview, state).filter((piece) => piece !== "").join("  "),
   };
 }

@@ -122,7 +122,7 @@ function describeSpan({ beganAt, endedAt }: EventLine, now: Seconds): string {
   return endedAt - beganAt >= 1 ? `for ${formatDuration(endedAt - beganAt)}` : "";
 }
 
-/** One line of the log in the pieces that stand below each other: time, kind, name, what, how long. */
+/** One line of the log in the pieces that stand below each other: time, kind, name, how long, what. */
 export function describeEvent(
   line: EventLine,
   overview: Overview,
@@ -135,7 +135,8 @@ export function describeEvent(
     formatClock(line.beganAtEpoch, utcOffset),
     padText(line.kind, 7),
     row?.place ?? ofEndpoint?.address ?? nameSubject(overview, line.subject),
-    describeDetails(line),
+    // Before what may be long and is cut.
     describeSpan(line, now),
+    describeDetails(line),
   ];
 }

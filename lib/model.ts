@@ -379,3 +379,11 @@ export type ReplicaStatus =
   | "SLEEP"
   | "STALE"
   | "DOWN";
+
+/** What tokens are sold for: USD per million, 0 or more; `null` where nobody has said. */
+export interface TokenPrices {
+  readonly input: number | null;
+  readonly output: number | null;
+  /** Of prompt tokens that came from a cache; where `null` they cost what the others do. */
+  readonly cachedInput: number | null;
+}

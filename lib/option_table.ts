@@ -13,10 +13,17 @@
  * @module
  */
 
+import { GPU_OPTION_ROWS } from "./gpu_option_rows.ts";
 import { sanitizeText } from "./text.ts";
 
 /** A heading of the help under which options stand. */
-type OptionGroup = "What to watch" | "When" | "Output" | "Credentials" | "Help";
+type OptionGroup =
+  | "What to watch"
+  | "When"
+  | "Output"
+  | "GPUs and cost"
+  | "Credentials"
+  | "Help";
 
 /** One option. */
 export interface OptionRow<Name extends string = string> {
@@ -169,6 +176,7 @@ const ROWS = [
     help: "do not show the keys in the last line",
   },
   { name: "no-mouse", value: null, group: "Output", help: "leave the mouse to the terminal" },
+  ...GPU_OPTION_ROWS,
   {
     name: "token-file",
     value: "[URL=]FILE",

@@ -17,6 +17,7 @@ import {
   readCredentials,
   readInsecureKeys,
 } from "./credential_options.ts";
+import { type CostOptions, type GpuWatch, readCostOptions, readGpuWatch } from "./cost_options.ts";
 import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import { THEME_NAMES, type ThemeName } from "./frame.ts";
 import { walkArguments } from "./option_table.ts";
@@ -32,6 +33,7 @@ import {
 } from "./option_values.ts";
 import type { Seconds } from "./units.ts";
 
+export type { CostOptions, GpuWatch } from "./cost_options.ts";
 export type { CredentialKind, CredentialSource } from "./credential_options.ts";
 export { ENVIRONMENT_VARIABLES, helpText } from "./option_table.ts";
 
@@ -73,6 +75,10 @@ export interface Options {
   readonly sort: string;
   /** Columns as typed, with commas between; empty for all. */
   readonly columns: string;
+  readonly gpuWatch: GpuWatch;
+  readonly cost: CostOptions;
+  /** Print the prices of GPUs, and end. */
+  readonly listPrices: boolean;
 }
 
 /** What to do, or what is wrong with what was typed. */
@@ -287,6 +293,9 @@ export function parseArguments(
     filter: findSetting(input, "filter").text,
     sort: findSetting(input, "sort").text,
     columns: findSetting(input, "columns").text,
+    gpuWatch: readGpuWatch(input),
+    cost: readCostOptions(input),
+    listPrices: input.given.has("list-prices"),
   };
   return problems.length > 0
     ? { kind: "usage_error", message: problems[0] }

@@ -17,6 +17,7 @@ import { type FleetVerdict, isCounted, judgeEndpoint, judgeReplica, readRecord }
 import type { GroupChecks } from "./judgement.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
+import { findRule } from "./rules.ts";
 import { type EndpointState, identifyEngine, identifyReplica, type State } from "./state.ts";
 import { type Counted, NO_PEAKS, type Peaks, sumTallies, type Tally } from "./tally.ts";
 import type { Trend } from "./trends.ts";
@@ -259,7 +260,10 @@ function listTallies({ tallies: { engines, server } }: EndpointState): readonly 
 export function createOverview(state: State): Overview {
   let draft = drafts.get(state.endpoints);
   if (draft === undefined) drafts.set(state.endpoints, draft = createDraft(state));
-  const raised = state.judgement.alarms.filter(({ isRaised }) => isRaised);
+  // What is shown for information alone is no complaint.
+  const raised = state.judgement.alarms.filter(({ isRaised, first }) =>
+    isRaised && findRule(first.rule).effect !== "none"
+  );
   const bare = draft.rows.map((row): Row => {
     const status = judgeRow(row, state);
     // What a server said long before it went is no figure any more.

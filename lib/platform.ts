@@ -102,6 +102,13 @@ export type ProgramOutcome =
   | { readonly kind: "flooded" }
   | { readonly kind: "aborted" };
 
+/** The memory of this machine. */
+export interface SystemMemory {
+  readonly totalBytes: Bytes;
+  /** What could be had without swapping: free memory, and caches that can be dropped. */
+  readonly availableBytes: Bytes;
+}
+
 /** The signals that the program answers. */
 export type Signal =
   | "SIGINT"
@@ -150,6 +157,8 @@ export interface Platform {
   readonly readTextFile: (path: string) => Promise<string>;
   /** Runs a program to its end. Every failure is a value; never rejects. */
   readonly runProgram: (call: ProgramCall) => Promise<ProgramOutcome>;
+  /** The memory of this machine, or `null` where it cannot be asked. */
+  readonly systemMemory: () => SystemMemory | null;
   /** An environment variable's value, or `undefined`. */
   readonly environment: (name: string) => string | undefined;
   readonly stdio: Stdio;

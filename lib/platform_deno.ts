@@ -23,6 +23,7 @@ import type {
   ProgramOutcome,
   Signal,
   Stdio,
+  SystemMemory,
   Transport,
 } from "./platform.ts";
 import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
@@ -288,6 +289,16 @@ async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
   return cutShort ?? { kind: "exited", code, stdout, stderr };
 }
 
+function systemMemory(): SystemMemory | null {
+  try {
+    const { total, available } = Deno.systemMemoryInfo();
+    return { totalBytes: total, availableBytes: available };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    return null;
+  }
+}
+
 function isBrokenPipe(error: unknown): boolean {
   // Without a class of their own: a terminal that is gone ("os error 5"), and Windows' closed pipes.
   return error instanceof Deno.errors.BrokenPipe ||
@@ -409,6 +420,7 @@ export function createDenoPlatform(): Platform {
     acceptsConnections,
     readTextFile: (path) => Deno.readTextFile(path),
     runProgram,
+    systemMemory,
     environment,
     stdio: createStdio(),
     isBrokenPipe,

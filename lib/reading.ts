@@ -22,6 +22,8 @@
  * - `no_samples`: nothing was observed in the window (0 divided by 0).
  * - `not_finite`: the server exported NaN or an infinity.
  * - `bounds_differ`: histograms whose buckets differ cannot be merged.
+ * - `unreadable`: the driver failed to read it, or printed what cannot be understood.
+ * - `forbidden`: only a user with more rights may read it.
  */
 export type AbsenceReason =
   | "initializing"
@@ -32,7 +34,9 @@ export type AbsenceReason =
   | "restarted"
   | "no_samples"
   | "not_finite"
-  | "bounds_differ";
+  | "bounds_differ"
+  | "unreadable"
+  | "forbidden";
 
 /** A reading that has a value. */
 export interface Present<T> {
@@ -60,6 +64,8 @@ const ABSENT: Readonly<Record<AbsenceReason, Absent>> = {
   no_samples: { value: null, reason: "no_samples" },
   not_finite: { value: null, reason: "not_finite" },
   bounds_differ: { value: null, reason: "bounds_differ" },
+  unreadable: { value: null, reason: "unreadable" },
+  forbidden: { value: null, reason: "forbidden" },
 };
 
 /** A reading with the given value. */

@@ -17,6 +17,9 @@ export type EpochSeconds = number;
 /** A number of bytes, 0 or more. */
 export type Bytes = number;
 
+/** A frequency in cycles per second, 0 or more. */
+export type Hertz = number;
+
 /** A share, from 0 to 1. */
 export type Ratio = number;
 
@@ -37,3 +40,15 @@ export const BYTES_PER_KIBIBYTE = 1024;
 
 /** Bytes in a mebibyte (IEC 80000-13). */
 export const BYTES_PER_MEBIBYTE = 1_048_576;
+
+/** Bytes in a gibibyte (IEC 80000-13). */
+export const BYTES_PER_GIBIBYTE = 1_073_741_824;
+
+/** Hertz in a megahertz. */
+export const HERTZ_PER_MEGAHERTZ = 1_000_000;
+
+/** Hours in a day. */
+export const HOURS_PER_DAY = 24;
+
+/** Tokens in a million: the amount that prices are quoted for. */
+export const TOKENS_PER_MILLION = 1_000_000;

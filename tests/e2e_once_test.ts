@@ -185,7 +185,9 @@ Deno.test("--once --output json gives the figures of the two raw scrapes", async
       const engineCount = [1, 2, 4][index];
       assertEquals(document.replicas.length, engineCount);
       assertEquals(document.total.replicas, engineCount);
-      assert(document.replicas.every(({ status }) => status === "OK"), outcome.stdout);
+      // The slow one may be full.
+      const statuses = new Set(document.replicas.map(({ status }) => status));
+      for (const status of statuses) assert(["OK", "HOT"].includes(status), status);
       assertEquals(new Set(document.replicas.map(({ name }) => name)).size, engineCount);
       checkTotals(document, fleet);
       checkReplicas(document, fleet);

@@ -77,15 +77,15 @@ Deno.test("describeEvent() tells when, what, of whom, how much and how long", ()
     "01:00:10",
     "SLOW   ",
     "m gpu1:8000 e3",
-    "TTFT P95 1.68 s against 440 ms (3.8×, n 212), 2 times",
     "since 1m 05s",
+    "TTFT P95 1.68 s against 440 ms (3.8×, n 212), 2 times",
   ]);
   const none = { first: null, worst: null, occurrences: 1 };
   const details = (more: Partial<EventLine>) => say({ ...none, endedAt: 10, ...more }).slice(3);
-  assertEquals(details({ kind: "UP", amount: 34 }), ["after 34s", ""]);
+  assertEquals(details({ kind: "UP", amount: 34 }), ["", "after 34s"]);
   assertEquals(details({ kind: "RESTART", amount: 1 }), ["", ""]);
-  assertEquals(details({ kind: "RESTART", amount: 3 }), ["3 times", ""]);
-  assertEquals(details({ kind: "REJECT", amount: 12 }), ["12 requests rejected", ""]);
-  assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["7×", "for 34s"]);
-  assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["", "for 34s"]);
+  assertEquals(details({ kind: "RESTART", amount: 3 }), ["", "3 times"]);
+  assertEquals(details({ kind: "REJECT", amount: 12 }), ["", "12 requests rejected"]);
+  assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["for 34s", "7×"]);
+  assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["for 34s", ""]);
 });

@@ -67,6 +67,16 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     filter: "",
     sort: "",
     columns: "",
+    gpuWatch: "auto",
+    cost: {
+      tokenPrices: { input: null, cachedInput: null, output: null },
+      usdPerGpuHour: null,
+      gpuCount: null,
+      detectsGpus: true,
+      pricesFile: null,
+      currency: "$",
+    },
+    listPrices: false,
   });
 });
 
@@ -342,6 +352,23 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["https://gpu1", "--insecure", "https://gpu2"]],
   [["gpu1", "--insecure", "gpu1"]],
   [["--insecure", "https://gpu1"]],
+  [["--cost-in", "-1"]],
+  [["--cost-in", "free"]],
+  [["--cost-out", "1e3"]],
+  [["--cost-cached-in", "2000000"]],
+  [["--gpu-cost-hour", "$3"]],
+  [[], { VLLM_HTOP_GPU_COST_HOUR: "three" }],
+  [["--num-gpus", "0"]],
+  [["--num-gpus", "1.5"]],
+  [[], { VLLM_HTOP_NUM_GPUS: "1.5" }],
+  [["--currency", "dollars"]],
+  [["--currency", "1"]],
+  [["--currency", "\x1b[2J"]],
+  [["--gpus", "--no-gpu"]],
+  [[], { VLLM_HTOP_GPUS: "1", VLLM_HTOP_NO_GPU: "1" }],
+  [[], { VLLM_HTOP_NO_GPU_DETECT: "perhaps" }],
+  [["--prices"]],
+  [["--cost"]],
 ];
 
 Deno.test("parseArguments() tells usage errors as in goldens/usage_errors.txt", () => {
@@ -446,4 +473,47 @@ Deno.test("parseArguments() reads how the screen is to look", () => {
     readMessage(["--theme", "pink"]),
     '--theme "pink" is not one of default, light, mono, high-contrast, colorblind',
   );
+});
+
+Deno.test("parseArguments() reads what tokens and GPUs cost, from options and variables", () => {
+  const argv = ["--cost-in", "0.50", "--cost-cached-in=.1", "--cost-out", "1.5", "--num-gpus", "8"];
+  const { cost } = run([...argv, "--gpu-cost-hour", "2.99", "--currency", "€", "--no-gpu-detect"]);
+  assertEquals(cost, {
+    tokenPrices: { input: 0.5, cachedInput: 0.1, output: 1.5 },
+    usdPerGpuHour: 2.99,
+    gpuCount: 8,
+    detectsGpus: false,
+    pricesFile: null,
+    currency: "€",
+  });
+  const variables = {
+    VLLM_HTOP_COST_IN: "0",
+    VLLM_HTOP_COST_CACHED_IN: "1",
+    VLLM_HTOP_COST_OUT: "2",
+    VLLM_HTOP_GPU_COST_HOUR: "3",
+    VLLM_HTOP_NUM_GPUS: "4",
+    VLLM_HTOP_CURRENCY: "EUR",
+    VLLM_HTOP_PRICES: "prices.tsv",
+    VLLM_HTOP_NO_GPU_DETECT: "1",
+  };
+  assertEquals(run([], variables).cost, {
+    tokenPrices: { input: 0, cachedInput: 1, output: 2 },
+    usdPerGpuHour: 3,
+    gpuCount: 4,
+    detectsGpus: false,
+    pricesFile: "prices.tsv",
+    currency: "EUR",
+  });
+  const typed = run(["--cost-in", "7", "--prices", "mine.json"], variables).cost;
+  assertEquals([typed.tokenPrices.input, typed.pricesFile], [7, "mine.json"]);
+  assertEquals(run(["--list-prices"]).listPrices, true);
+});
+
+Deno.test("parseArguments() reads whether to look at GPUs; an option beats the other's variable", () => {
+  assertEquals(run(["--gpus"]).gpuWatch, "always");
+  assertEquals(run(["--no-gpu"]).gpuWatch, "never");
+  assertEquals(run([], { VLLM_HTOP_GPUS: "1" }).gpuWatch, "always");
+  assertEquals(run([], { VLLM_HTOP_NO_GPU: "yes", VLLM_HTOP_GPUS: "0" }).gpuWatch, "never");
+  assertEquals(run(["--gpus"], { VLLM_HTOP_NO_GPU: "1" }).gpuWatch, "always");
+  assertEquals(run(["--no-gpu"], { VLLM_HTOP_GPUS: "1" }).gpuWatch, "never");
 });

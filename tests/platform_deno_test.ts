@@ -337,6 +337,22 @@ Deno.test("runProgram() says so where it may not", async () => {
   assertEquals(child.stdout, "refused\n");
 });
 
+Deno.test("systemMemory() tells the memory of the machine, with the program's own permissions", async () => {
+  const child = await runChild(
+    `const { totalBytes, availableBytes } = platform.systemMemory();
+     console.log(totalBytes > 2 ** 20, availableBytes > 0 && availableBytes <= totalBytes);`,
+    { permissions: PERMISSIONS },
+  );
+  assertEquals([child.stdout, child.stderr], ["true true\n", ""]);
+});
+
+Deno.test("systemMemory() is null where it may not be asked", async () => {
+  const child = await runChild("console.log(platform.systemMemory());", {
+    permissions: ["--no-prompt"],
+  });
+  assertEquals(child.stdout, "null\n");
+});
+
 Deno.test("runProgram() kills what hangs, floods or is given up", async () => {
   const start = platform.monotonicSeconds();
   // The grandchild keeps the streams open.

@@ -1,0 +1,321 @@
+/**
+ * GPU processes, the process table and the endpoints -> whose memory it is.
+ *
+ * Layer 2, pure. The driver names processes; what a person wants to know is the
+ * replica. A process belongs to the endpoint whose listening process is among
+ * its ancestors, or their server's, or in its process group alone. Where the
+ * owner of a port cannot be read (a container, another user), the tree is
+ * judged by its command lines: the server's `--port`, docker's forwarding, the
+ * model that it serves, and at last by there being only one of each. Ranks come
+ * from the titles that vLLM gives its processes: `VLLM::EngineCore_DP1`,
+ * `VLLM::Worker_DP0_TP1` (0.10.1 and newer), `VllmWorker` before. What cannot
+ * be told stays without an owner. Command lines are safe and without secrets.
+ * Workers of Ray have the raylet for an ancestor and no port: they are others.
+ *
+ * @module
+ */
+
+import type { GpuProcess } from "./gpu_model.ts";
+import type { ProcessInfo } from "./process_table.ts";
+
+/** An endpoint on this machine whose engines may hold GPU memory. */
+export interface GpuEndpoint {
+  readonly endpointKey: string;
+  readonly port: number | null;
+  /** The engine labels of its replicas, such as `0` and `1`. */
+  readonly engines: readonly string[];
+  /** The names under which it serves its models. */
+  readonly modelNames: readonly string[];
+  /** The processes that listen on its port; empty where they cannot be read. */
+  readonly listenerPids: readonly number[];
+}
+
+/** By what a process was found to be an endpoint's, the surest first. */
+export type GpuEvidence = "listener" | "group" | "port" | "model" | "elimination";
+
+/** The replica that a process works for. */
+export interface GpuOwner {
+  readonly endpointKey: string;
+  /** The engine's label; `null` where its endpoint has several and the process does not tell. */
+  readonly engine: string | null;
+  /** The rank in the tensor-parallel group, `null` where the process does not tell. */
+  readonly tensorRank: number | null;
+  readonly pipelineRank: number | null;
+  readonly evidence: GpuEvidence;
+}
+
+/** A GPU process and whose it is. */
+export interface GpuShare {
+  readonly process: GpuProcess;
+  /** What a person knows it by: its command line or title, else the driver's name for it. */
+  readonly name: string;
+  /** `null`: of no endpoint that is watched. */
+  readonly owner: GpuOwner | null;
+}
+
+type ProcessTable = ReadonlyMap<number, ProcessInfo>;
+
+/** Ancestors that are looked at; a deeper tree is a loop. */
+const MAX_ANCESTORS = 64;
+
+/** A process and its ancestors, from itself up, without the system's first process. */
+function listAncestry(processes: ProcessTable, pid: number): readonly ProcessInfo[] {
+  const ancestry: ProcessInfo[] = [];
+  for (let current = processes.get(pid); current !== undefined && current.pid > 1;) {
+    if (ancestry.length >= MAX_ANCESTORS) break;
+    ancestry.push(current);
+    current = processes.get(current.parentPid);
+  }
+  return ancestry;
+}
+
+const SERVER = /(?:^|[\s/])vllm\s+serve(?:\s|$)|vllm\.entrypoints\.(?:openai\.)?api_server/;
+
+/** The server that started a process: the nearest ancestor whose command line is one's. */
+function findServer(ancestry: readonly ProcessInfo[]): ProcessInfo | undefined {
+  return ancestry.find(({ commandLine }) => SERVER.test(commandLine));
+}
+
+/** The values of an option, up to the next one. */
+function listValues(arguments_: readonly string[], name: string): readonly string[] {
+  const joined = arguments_.find((argument) => argument.startsWith(`${name}=`));
+  if (joined !== undefined) return [joined.slice(name.length + 1)];
+  const start = arguments_.indexOf(name);
+  if (start < 0) return [];
+  const values = arguments_.slice(start + 1);
+  const end = values.findIndex((value) => value.startsWith("-"));
+  return end < 0 ? values : values.slice(0, end);
+}
+
+/** vLLM's own default. */
+const DEFAULT_PORT = 8000;
+
+/** What a server's command line says of it. */
+interface ServerOptions {
+  readonly port: number;
+  readonly modelNames: readonly string[];
+}
+
+function readServerOptions({ arguments: arguments_ }: ProcessInfo): ServerOptions {
+  const serve = arguments_.indexOf("serve");
+  const positional = serve < 0 ? [] : arguments_.slice(serve + 1, serve + 2)
+    .filter((argument) => !argument.startsWith("-"));
+  const port = Number(listValues(arguments_, "--port")[0] ?? DEFAULT_PORT);
+  return {
+    port,
+    modelNames: [
+      ...listValues(arguments_, "--served-model-name"),
+      ...listValues(arguments_, "--model"),
+      ...positional,
+    ],
+  };
+}
+
+/** Port of this machine -> the ports inside of containers that docker forwards it to. */
+function readForwardedPorts(processes: ProcessTable): ReadonlyMap<number, ReadonlySet<number>> {
+  const forwarded = new Map<number, Set<number>>();
+  for (const process of processes.values()) {
+    if (!isForwarder(process)) continue;
+    const host = Number(listValues(process.arguments, "-host-port")[0]);
+    const inside = Number(listValues(process.arguments, "-container-port")[0]);
+    forwarded.set(host, (forwarded.get(host) ?? new Set()).add(inside));
+  }
+  return forwarded;
+}
+
+function isForwarder({ arguments: [program] }: ProcessInfo): boolean {
+  return /(?:^|\/)docker-proxy$/.test(program);
+}
+
+/** Processes that are an endpoint's: its listeners, and the server that started them. */
+interface Claims {
+  readonly byPid: ReadonlyMap<number, string>;
+  /** Groups that only one endpoint has. */
+  readonly byGroup: ReadonlyMap<number, string | null>;
+  /** Endpoints whose listeners are known. */
+  readonly owned: ReadonlySet<string>;
+}
+
+function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[]): Claims {
+  const byPid = new Map<number, string>();
+  const byGroup = new Map<number, string | null>();
+  const owned = new Set<string>();
+  for (const { endpointKey, listenerPids } of endpoints) {
+    for (const pid of listenerPids) {
+      const ancestry = listAncestry(processes, pid);
+      if (ancestry.length === 0 || isForwarder(ancestry[0])) continue;
+      const server = findServer(ancestry) ?? ancestry[0];
+      const { groupId } = ancestry[0];
+      const other = byGroup.get(groupId);
+      byPid.set(pid, endpointKey).set(server.pid, endpointKey);
+      byGroup.set(groupId, other === undefined || other === endpointKey ? endpointKey : null);
+      owned.add(endpointKey);
+    }
+  }
+  return { byPid, byGroup, owned };
+}
+
+interface Match {
+  readonly endpointKey: string;
+  readonly evidence: GpuEvidence;
+}
+
+/** The only element, or `undefined` where there are none or several. */
+function takeOnly<T>(list: readonly T[]): T | undefined {
+  return list.length === 1 ? list[0] : undefined;
+}
+
+/** Servers without a known endpoint -> the endpoints without a known owner that they must be. */
+function matchServers(
+  servers: readonly ProcessInfo[],
+  endpoints: readonly GpuEndpoint[],
+  forwarded: ReadonlyMap<number, ReadonlySet<number>>,
+): ReadonlyMap<number, Match> {
+  const matches = new Map<number, Match>();
+  for (const server of servers) {
+    const { port, modelNames } = readServerOptions(server);
+    const serves = (endpoint: GpuEndpoint) =>
+      endpoint.modelNames.some((name) => modelNames.includes(name));
+    const listens = (endpoint: GpuEndpoint) =>
+      endpoint.port !== null &&
+      (endpoint.port === port || forwarded.get(endpoint.port)?.has(port) === true);
+    const here = endpoints.filter(listens);
+    const byPort = takeOnly(here.filter(serves)) ??
+      takeOnly(here.filter((endpoint) => endpoint.modelNames.length === 0));
+    const byModel = takeOnly(endpoints.filter(serves));
+    const chosen = byPort ?? byModel;
+    if (chosen === undefined) continue;
+    const evidence = byPort === undefined ? "model" : "port";
+    matches.set(server.pid, { endpointKey: chosen.endpointKey, evidence });
+  }
+  const taken = new Set([...matches.values()].map(({ endpointKey }) => endpointKey));
+  const server = takeOnly(servers.filter(({ pid }) => !matches.has(pid)));
+  const endpoint = takeOnly(endpoints.filter(({ endpointKey }) => !taken.has(endpointKey)));
+  if (server !== undefined && endpoint !== undefined) {
+    matches.set(server.pid, { endpointKey: endpoint.endpointKey, evidence: "elimination" });
+  }
+  return matches;
+}
+
+/** The ranks that a title ends in: `VLLM::Worker_DP0_TP1`, `…multiprocessing-fork_TP0`, `VllmWorker TP0`. */
+const RANKED_TITLE =
+  /(?:^VLLM::\w*?|^\(?VllmWorker|multiprocessing-fork)((?:[_ ](?:DP|PP|PCP|TP|DCP|EP)\d+)+)/;
+const ENGINE_TITLE = /^VLLM::EngineCore(?:Proc)?_(\d+)/;
+const OLD_WORKER_TITLE = /VllmWorker(?:Process)?(?:[- ]|\s+rank=)(\d+)/;
+
+interface Ranks {
+  readonly data?: number;
+  readonly tensor?: number;
+  readonly pipeline?: number;
+}
+
+function readRanks(title: string): Ranks {
+  const ranks = new Map<string, number>();
+  for (const [, kind, rank] of (RANKED_TITLE.exec(title)?.[1] ?? "").matchAll(/([A-Z]+)(\d+)/g)) {
+    ranks.set(kind, Number(rank));
+  }
+  const engine = ENGINE_TITLE.exec(title)?.[1];
+  const worker = OLD_WORKER_TITLE.exec(title)?.[1];
+  const data = ranks.get("DP") ?? (engine === undefined ? undefined : Number(engine));
+  const tensor = ranks.get("TP") ?? (worker === undefined ? undefined : Number(worker));
+  const pipeline = ranks.get("PP");
+  return {
+    ...(data === undefined ? {} : { data }),
+    ...(tensor === undefined ? {} : { tensor }),
+    ...(pipeline === undefined ? {} : { pipeline }),
+  };
+}
+
+/** The ranks of a process: what it does not tell itself, its ancestors may. */
+function collectRanks(titles: readonly string[]): Ranks {
+  return titles.map(readRanks).reduceRight((above, own) => ({ ...above, ...own }), {});
+}
+
+/** The engine's label of a data-parallel rank, which counts from 0 on each machine. */
+function chooseEngine(engines: readonly string[], data: number | undefined): string | null {
+  if (engines.length === 1) return engines[0];
+  if (data === undefined) return null;
+  if (engines.includes(String(data))) return String(data);
+  return [...engines].sort((a, b) => Number(a) - Number(b))[data] ?? null;
+}
+
+/**
+ * GPU processes with their owners, in their order.
+ *
+ * @param processes The process table; a process that is not in it, as one of
+ * another namespace, has no owner.
+ * @param endpoints Those on this machine only: what is left over is theirs.
+ *
+ * @example
+ * ```ts
+ * import { attributeGpuProcesses } from "./gpu_attribution.ts";
+ * import { readProcessTable } from "./process_table.ts";
+ * import { absent, present } from "./reading.ts";
+ * const memoryBytes = present(2 ** 34);
+ * const worker = { pid: 8, name: "python3", gpuIndex: 0, memoryBytes, gpuInstanceId: absent("missing") };
+ * const [share] = attributeGpuProcesses([worker], {
+ *   processes: readProcessTable("7 1 7 01:00 vllm serve m\n8 7 7 00:59 VLLM::EngineCore_DP1\n"),
+ *   endpoints: [{
+ *     endpointKey: "http://localhost:8000",
+ *     port: 8000,
+ *     engines: ["0", "1"],
+ *     modelNames: ["m"],
+ *     listenerPids: [7],
+ *   }],
+ * });
+ * share.owner?.engine; // "1"
+ * ```
+ */
+export function attributeGpuProcesses(
+  gpuProcesses: readonly GpuProcess[],
+  { processes, endpoints }: {
+    readonly processes: ProcessTable;
+    readonly endpoints: readonly GpuEndpoint[];
+  },
+): readonly GpuShare[] {
+  const claims = collectClaims(processes, endpoints);
+  const findClaim = (ancestry: readonly ProcessInfo[]): Match | null => {
+    const claimed = ancestry.find(({ pid }) => claims.byPid.has(pid));
+    const endpointKey = claims.byPid.get(claimed?.pid ?? -1);
+    if (endpointKey !== undefined) return { endpointKey, evidence: "listener" };
+    const byGroup = claims.byGroup.get(ancestry[0]?.groupId ?? -1) ?? null;
+    const isServers = findServer(ancestry) !== undefined;
+    return byGroup === null || isServers ? null : { endpointKey: byGroup, evidence: "group" };
+  };
+  const ancestries = gpuProcesses.map(({ pid }) => listAncestry(processes, pid));
+  const unclaimed = new Map<number, ProcessInfo>();
+  for (const ancestry of ancestries) {
+    const server = findServer(ancestry);
+    if (server !== undefined && findClaim(ancestry) === null) unclaimed.set(server.pid, server);
+  }
+  const unowned = endpoints.filter(({ endpointKey }) => !claims.owned.has(endpointKey));
+  const forwarded = readForwardedPorts(processes);
+  const matches = matchServers([...unclaimed.values()], unowned, forwarded);
+  return gpuProcesses.map((process, index): GpuShare => {
+    const ancestry = ancestries[index];
+    const name = ancestry[0]?.commandLine || process.name;
+    const match = findClaim(ancestry) ?? matches.get(findServer(ancestry)?.pid ?? -1);
+    const endpoint = endpoints.find(({ endpointKey }) => endpointKey === match?.endpointKey);
+    if (match === undefined || endpoint === undefined) return { process, name, owner: null };
+    const titles = [process.name, ...ancestry.map(({ commandLine }) => commandLine)];
+    const { data, tensor, pipeline } = collectRanks(titles);
+    const owner: GpuOwner = {
+      ...match,
+      engine: chooseEngine(endpoint.engines, data),
+      tensorRank: tensor ?? null,
+      pipelineRank: pipeline ?? null,
+    };
+    return { process, name, owner };
+  });
+}
+
+/** The GPUs that a replica uses, by index, each once and in order. */
+export function listReplicaGpus(
+  shares: readonly GpuShare[],
+  replica: { readonly endpointKey: string; readonly engine: string },
+): readonly number[] {
+  const mine = shares.filter(({ owner }) =>
+    owner !== null && owner.endpointKey === replica.endpointKey && owner.engine === replica.engine
+  );
+  return [...new Set(mine.map(({ process }) => process.gpuIndex))].sort((a, b) => a - b);
+}

@@ -1,0 +1,243 @@
+/**
+ * Runs nvidia-smi, or amd-smi, and gives what the GPUs do at this moment.
+ *
+ * Layer 5, effects: programs through `Platform`. Each sample starts programs
+ * and waits for their ends, one after the other: never two at once, each killed
+ * after its time. After a failure nothing is started for a while, longer each
+ * time; a program that comes back is found again. nvidia-smi is preferred, and
+ * amd-smi asked where it is absent or finds no GPU. What the outputs mean is
+ * `nvidia_smi`'s, `nvidia_mig`'s and `amd_smi`'s matter, what a failure means
+ * that of `gpu_failures`.
+ * Rejected: one nvidia-smi that runs on with `-l`: its silence cannot be told
+ * from a slow driver, it outlives a killed parent, it needs a second one for
+ * the processes, and its interval cannot follow the screen's. What it would save
+ * is little: a sample's two starts take 1.3 ms of our CPU time (Deno 2.9, Xeon).
+ *
+ * @module
+ */
+
+import {
+  AMD_METRIC_ARGUMENTS,
+  AMD_PROCESS_ARGUMENTS,
+  AMD_STATIC_ARGUMENTS,
+  readAmdGpus,
+  readAmdProcesses,
+} from "./amd_smi.ts";
+import { describeGpuExit, describeGpuOutcome } from "./gpu_failures.ts";
+import type {
+  GpuFailure,
+  GpuFailureKind,
+  GpuProcess,
+  GpuProgram,
+  GpuReport,
+  GpuSample,
+} from "./gpu_model.ts";
+import { addMigInstances, MIG_DETAIL_ARGUMENTS, MIG_LIST_ARGUMENTS } from "./nvidia_mig.ts";
+import {
+  completeUnifiedMemory,
+  COMPUTE_APPS_ARGUMENTS,
+  type GpuQuery,
+  listGpuQueryArguments,
+  planGpuQuery,
+  QUERY_HELP_ARGUMENTS,
+  readComputeApps,
+  readGpuTable,
+} from "./nvidia_smi.ts";
+import type { Platform, ProgramOutcome } from "./platform.ts";
+import { absent, present, type Reading } from "./reading.ts";
+import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+
+/** Samples the GPUs of this machine, again and again. */
+export interface GpuSampler {
+  /**
+   * Samples once. Every failure is a value. A call while a sample is under way
+   * gets that one. Within the pause after a failure the failure is given again,
+   * and nothing is started.
+   */
+  readonly sample: (signal?: AbortSignal) => Promise<GpuReport | GpuFailure>;
+  /** Kills what runs. */
+  readonly close: () => void;
+}
+
+/** What one start of a program may take. amd-smi is written in Python, and starts slowly. */
+const TIME_LIMITS: Readonly<Record<GpuProgram, Seconds>> = { "nvidia-smi": 2, "amd-smi": 5 };
+
+/** What a program may print: `-q` of eight divided GPUs prints 200 KiB. */
+const MAX_OUTPUT_BYTES: Bytes = 2 * BYTES_PER_MEBIBYTE;
+
+/** The pause after the first failure; it doubles with each further one. */
+const FIRST_PAUSE: Seconds = 5;
+const LONGEST_PAUSE: Seconds = 60;
+
+/** A sample that takes longer deserves a word: without persistence mode the driver is loaded anew each time. */
+const SLOW_SAMPLE: Seconds = 1;
+
+/** Failures of nvidia-smi after which the machine may still have GPUs of AMD. */
+const TRY_NEXT: ReadonlySet<GpuFailureKind> = new Set(["absent", "no_devices", "driver_missing"]);
+
+/** Whether a sample failed. */
+export function isGpuFailure(outcome: GpuReport | GpuFailure): outcome is GpuFailure {
+  return "kind" in outcome;
+}
+
+/** What a program gave, before it is dated. */
+interface Findings {
+  readonly gpus: readonly GpuSample[];
+  readonly processes: Reading<readonly GpuProcess[]>;
+  readonly warnings: readonly string[];
+}
+
+type Exit = Extract<ProgramOutcome, { readonly kind: "exited" }>;
+
+type SamplerPlatform = Pick<
+  Platform,
+  "runProgram" | "systemMemory" | "monotonicSeconds" | "epochSeconds"
+>;
+
+/** Starts a program; a failure where it does not run to its end. */
+type Run = (arguments_: readonly string[]) => Promise<Exit | GpuFailure>;
+
+function createRun(platform: SamplerPlatform, name: GpuProgram, signal: AbortSignal): Run {
+  const timeout = TIME_LIMITS[name];
+  return async (arguments_) => {
+    const call = { name, arguments: arguments_, timeout, maxOutputBytes: MAX_OUTPUT_BYTES, signal };
+    const outcome = await platform.runProgram(call);
+    return outcome.kind === "exited" ? outcome : describeGpuOutcome(name, outcome, timeout);
+  };
+}
+
+/** The output of a program that ended well; `null` of any other. */
+function takeOutput(exit: Exit | GpuFailure): string | null {
+  return exit.kind === "exited" && exit.code === 0 ? exit.stdout : null;
+}
+
+/** The MIG instances of GPUs that have any, by two more starts. */
+async function sampleMig(
+  run: Run,
+  sample: { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] },
+): Promise<typeof sample> {
+  if (!sample.gpus.some((gpu) => gpu.isMigEnabled.value === true)) return sample;
+  const list = takeOutput(await run(MIG_LIST_ARGUMENTS)) ?? "";
+  const detail = takeOutput(await run(MIG_DETAIL_ARGUMENTS)) ?? "";
+  return addMigInstances(sample, { list, detail });
+}
+
+/** Remembers what does not change while a program works. */
+interface Memory {
+  query: GpuQuery | null;
+  fixed: string | null;
+}
+
+async function sampleNvidia(
+  run: Run,
+  platform: SamplerPlatform,
+  memory: Memory,
+): Promise<Findings | GpuFailure> {
+  if (memory.query === null) {
+    const help = await run(QUERY_HELP_ARGUMENTS);
+    if (help.kind !== "exited") return help;
+    memory.query = planGpuQuery(takeOutput(help) ?? "");
+  }
+  const answer = await run(listGpuQueryArguments(memory.query));
+  if (answer.kind !== "exited") return answer;
+  const { gpus, warnings } = readGpuTable(answer.stdout, memory.query);
+  if (gpus.length === 0) return describeGpuExit("nvidia-smi", answer);
+  const apps = takeOutput(await run(COMPUTE_APPS_ARGUMENTS));
+  const found = await sampleMig(run, {
+    gpus,
+    processes: apps === null ? [] : readComputeApps(apps, gpus),
+  });
+  return {
+    gpus: completeUnifiedMemory(found.gpus, platform.systemMemory()),
+    processes: apps === null ? absent("unreadable") : present(found.processes),
+    warnings,
+  };
+}
+
+async function sampleAmd(run: Run, memory: Memory): Promise<Findings | GpuFailure> {
+  if (memory.fixed === null) {
+    const fixed = await run(AMD_STATIC_ARGUMENTS);
+    if (fixed.kind !== "exited") return fixed;
+    memory.fixed = fixed.stdout;
+  }
+  const metric = await run(AMD_METRIC_ARGUMENTS);
+  if (metric.kind !== "exited") return metric;
+  const gpus = readAmdGpus({ metric: metric.stdout, fixed: memory.fixed });
+  if (gpus === null) return describeGpuExit("amd-smi", metric);
+  const processes = readAmdProcesses(takeOutput(await run(AMD_PROCESS_ARGUMENTS)) ?? "");
+  return {
+    gpus,
+    processes: processes === null ? absent("unreadable") : present(processes),
+    warnings: [],
+  };
+}
+
+/** The failure to tell when no program gave anything: that of the one that is there. */
+function chooseFailure(nvidia: GpuFailure, amd: GpuFailure): GpuFailure {
+  if (amd.kind !== "absent") return nvidia.kind === "absent" ? amd : nvidia;
+  if (nvidia.kind !== "absent") return nvidia;
+  return { kind: "absent", message: "neither nvidia-smi nor amd-smi is on the PATH" };
+}
+
+function remarkSlowness(program: GpuProgram, duration: Seconds): readonly string[] {
+  if (duration <= SLOW_SAMPLE || program !== "nvidia-smi") return [];
+  return [
+    `nvidia-smi took ${duration.toFixed(1)} s: turn persistence mode on (nvidia-smi -pm 1)`,
+  ];
+}
+
+/** Samples with the first program that gives something. */
+async function sampleOnce(
+  platform: SamplerPlatform,
+  memory: Memory,
+  signal: AbortSignal,
+): Promise<GpuReport | GpuFailure> {
+  const startedAt = platform.monotonicSeconds();
+  const finish = (program: GpuProgram, findings: Findings): GpuReport => {
+    const sampledAt = platform.monotonicSeconds();
+    const duration = sampledAt - startedAt;
+    const warnings = [...findings.warnings, ...remarkSlowness(program, duration)];
+    const sampledAtEpoch = platform.epochSeconds();
+    return { program, sampledAt, sampledAtEpoch, duration, ...findings, warnings };
+  };
+  const nvidia = await sampleNvidia(createRun(platform, "nvidia-smi", signal), platform, memory);
+  if (!("kind" in nvidia)) return finish("nvidia-smi", nvidia);
+  memory.query = null;
+  if (!TRY_NEXT.has(nvidia.kind)) return nvidia;
+  const amd = await sampleAmd(createRun(platform, "amd-smi", signal), memory);
+  if (!("kind" in amd)) return finish("amd-smi", amd);
+  memory.fixed = null;
+  return chooseFailure(nvidia, amd);
+}
+
+/** A sampler of this machine's GPUs. Starts nothing until it is asked. */
+export function createGpuSampler(platform: SamplerPlatform): GpuSampler {
+  const closed = new AbortController();
+  const memory: Memory = { query: null, fixed: null };
+  let running: Promise<GpuReport | GpuFailure> | null = null;
+  let failure: GpuFailure | null = null;
+  let pause = 0;
+  let nextAt = -Infinity;
+  const take = async (signal?: AbortSignal): Promise<GpuReport | GpuFailure> => {
+    const signals = signal === undefined ? [closed.signal] : [closed.signal, signal];
+    const outcome = await sampleOnce(platform, memory, AbortSignal.any(signals));
+    if (!isGpuFailure(outcome)) {
+      failure = null;
+      pause = 0;
+    } else if (outcome.kind !== "aborted") {
+      failure = outcome;
+      pause = Math.min(LONGEST_PAUSE, Math.max(FIRST_PAUSE, pause * 2));
+      nextAt = platform.monotonicSeconds() + pause;
+    }
+    return outcome;
+  };
+  return {
+    sample: (signal) => {
+      if (running !== null) return running;
+      if (failure !== null && platform.monotonicSeconds() < nextAt) return Promise.resolve(failure);
+      running = take(signal).finally(() => running = null);
+      return running;
+    },
+    close: () => closed.abort(),
+  };
+}

@@ -1,0 +1,250 @@
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  costOfIdleness,
+  costOfRate,
+  costOfSpan,
+  type GpuUse,
+  priceCompute,
+  shareCost,
+  type TokenAmounts,
+  valueTokens,
+} from "../lib/cost.ts";
+import { readPriceFile } from "../lib/gpu_prices.ts";
+import type { TokenPrices } from "../lib/model.ts";
+import { absent, present, type Reading } from "../lib/reading.ts";
+
+const NO_PRICES: TokenPrices = { input: null, cachedInput: null, output: null };
+const PRICES: TokenPrices = { input: 0.5, cachedInput: 0.1, output: 1.5 };
+const HINTS = { usdPerGpuHour: null, gpuCount: null, ownPrices: [] };
+
+function createAmounts(prompt: number, cached: number, output: number): TokenAmounts {
+  return {
+    promptTokens: present(prompt),
+    cachedPromptTokens: present(cached),
+    generationTokens: present(output),
+  };
+}
+
+function takeValue(reading: Reading): number {
+  if (reading.value === null) throw new Error(reading.reason);
+  return reading.value;
+}
+
+Deno.test("valueTokens() prices prompts, cached prompts and outputs, each for itself", () => {
+  assertEquals(valueTokens(createAmounts(2e6, 5e5, 1e6), PRICES), {
+    input: present(0.75),
+    cachedInput: present(0.05),
+    output: present(1.5),
+    total: present(2.3),
+  });
+  const alike = valueTokens(createAmounts(2e6, 5e5, 1e6), { ...PRICES, cachedInput: null });
+  assertEquals([alike.input, alike.total], [present(1), present(2.5)]);
+});
+
+Deno.test("valueTokens() has no figure without its inputs", () => {
+  const amounts = createAmounts(1, 1, 1);
+  assertEquals(valueTokens(amounts, NO_PRICES).total, absent("unsupported"));
+  const unknown = { ...amounts, generationTokens: absent("first_scrape") };
+  assertEquals(valueTokens(unknown, PRICES).total, absent("first_scrape"));
+  const uncounted = { ...amounts, cachedPromptTokens: absent("missing") };
+  assertEquals(valueTokens(uncounted, PRICES).total, absent("missing"));
+  assert(valueTokens(uncounted, { ...PRICES, cachedInput: null }).total.value !== null);
+});
+
+Deno.test("valueTokens() takes a price that is not given for 0 once another is", () => {
+  const outputs = { ...NO_PRICES, output: 2 };
+  const unknown = { ...createAmounts(1, 0, 3e6), promptTokens: absent("missing") };
+  assertEquals(valueTokens(unknown, outputs).total, present(6));
+  assertEquals(valueTokens(createAmounts(5, 0, 5), { ...NO_PRICES, input: 0 }).total, present(0));
+});
+
+Deno.test("valueTokens() is never negative, keeps partiality and caches no more than there is", () => {
+  assertEquals(valueTokens(createAmounts(10, 20, 0), PRICES).input, present(0));
+  const partial = { ...createAmounts(2e6, 0, 0), promptTokens: { value: 2e6, partial: true } };
+  assertEquals(valueTokens(partial as TokenAmounts, PRICES).total, { value: 1, partial: true });
+  fc.assert(fc.property(fc.double(), fc.double(), fc.double(), (prompt, cached, output) => {
+    const finite = [prompt, cached, output].map((x) => Number.isFinite(x) ? x : 0);
+    const [a, b, c] = finite;
+    assert(
+      takeValue(valueTokens(createAmounts(a, b, c), { ...PRICES, cachedInput: null }).total) >= 0,
+    );
+  }));
+});
+
+Deno.test("priceCompute() prices each GPU by its own name", () => {
+  const names = ["NVIDIA H100 80GB HBM3", "NVIDIA L4", "NVIDIA H100 80GB HBM3"];
+  const compute = priceCompute(names, HINTS);
+  assertEquals(compute.gpus.map(({ name, count }) => [name, count]), [
+    ["NVIDIA H100 80GB HBM3", 2],
+    ["NVIDIA L4", 1],
+  ]);
+  assertEquals([compute.gpuCount, compute.isHint], [3, true]);
+  assertAlmostEquals(takeValue(compute.usdPerHour), 2 * 3.39 + 0.49);
+  assertEquals(compute.gpus[1].hint?.tier, "estimate");
+});
+
+Deno.test("priceCompute() lets the user's price and count go before what is found", () => {
+  const names = ["NVIDIA L4", "NVIDIA L4"];
+  const price = { ...HINTS, usdPerGpuHour: 0.4 };
+  assertEquals(priceCompute(names, price).usdPerHour, present(0.8));
+  assertEquals(priceCompute(names, price).isHint, false);
+  assertEquals(priceCompute(names, { ...price, gpuCount: 4 }).usdPerHour, present(1.6));
+  assertEquals(priceCompute([], { ...price, gpuCount: 4 }).gpus[0].name, "GPU");
+  assertAlmostEquals(takeValue(priceCompute(names, { ...HINTS, gpuCount: 8 }).usdPerHour), 3.92);
+  const file = readPriceFile("L4\t0.30\n");
+  const ownPrices = "prices" in file ? file.prices : [];
+  assertEquals(priceCompute(names, { ...HINTS, ownPrices }).usdPerHour, present(0.6));
+});
+
+Deno.test("priceCompute() has no figure without GPUs or prices, and a lower bound with some", () => {
+  assertEquals(priceCompute([], HINTS).usdPerHour, absent("missing"));
+  assertEquals(priceCompute([], { ...HINTS, usdPerGpuHour: 3 }).usdPerHour, absent("missing"));
+  assertEquals(priceCompute(["NVIDIA GB10"], HINTS).usdPerHour, absent("missing"));
+  assertEquals(priceCompute(["NVIDIA GB10", "NVIDIA L4"], HINTS).usdPerHour, {
+    value: 0.49,
+    partial: true,
+  });
+  const mixed = priceCompute(["NVIDIA L4", "NVIDIA A10"], { ...HINTS, gpuCount: 3 });
+  assertEquals(mixed.usdPerHour, absent("missing"));
+});
+
+Deno.test("costOfSpan() sets earnings against spending", () => {
+  const cost = costOfSpan({
+    span: present(7200),
+    amounts: createAmounts(0, 0, 3e6),
+    tokenPrices: { ...NO_PRICES, output: 1.5 },
+    computeUsdPerHour: present(3.39),
+  });
+  assertEquals([cost.tokens.total, cost.computeUsd], [present(4.5), present(6.78)]);
+  assertAlmostEquals(takeValue(cost.marginRatio), 4.5 / 6.78);
+});
+
+Deno.test("costOfSpan() is absent where the span or the price is, and never below 0", () => {
+  const base = {
+    amounts: createAmounts(1e6, 0, 1e6),
+    tokenPrices: PRICES,
+    computeUsdPerHour: present(3),
+  };
+  const unknown = costOfSpan({ ...base, span: absent("missing") });
+  assertEquals([unknown.computeUsd, unknown.marginRatio], [absent("missing"), absent("missing")]);
+  assertEquals(takeValue(unknown.tokens.total), 2);
+  assertEquals(costOfSpan({ ...base, span: present(-5) }).computeUsd, absent("restarted"));
+  const free = costOfSpan({ ...base, span: present(0) });
+  assertEquals([free.computeUsd, free.marginRatio], [present(0), absent("no_samples")]);
+  const some = costOfSpan({
+    ...base,
+    span: present(3600),
+    computeUsdPerHour: { value: 3, partial: true },
+  });
+  assertEquals(some.computeUsd, { value: 3, partial: true });
+  assertEquals(some.marginRatio, absent("missing"));
+});
+
+Deno.test("costOfRate() spreads a rate over hour, day and 30 days, and over tokens", () => {
+  const cost = costOfRate({
+    perSecond: createAmounts(600, 0, 400),
+    tokenPrices: { ...NO_PRICES, output: 10 },
+    computeUsdPerHour: present(3.6),
+  });
+  assertEquals(cost.compute.perDay, present(86.4));
+  assertAlmostEquals(takeValue(cost.compute.perMonth), 2592);
+  assertAlmostEquals(takeValue(cost.tokens.perHour), 14.4);
+  assertAlmostEquals(takeValue(cost.marginRatio), 4);
+  assertAlmostEquals(takeValue(cost.usdPerMillionTokens), 1);
+  assertAlmostEquals(takeValue(cost.usdPerMillionOutputTokens), 2.5);
+});
+
+Deno.test("costOfRate() has no price of a million tokens while none flow", () => {
+  const cost = costOfRate({
+    perSecond: createAmounts(0, 0, 0),
+    tokenPrices: PRICES,
+    computeUsdPerHour: present(3.6),
+  });
+  assertEquals(cost.usdPerMillionTokens, absent("no_samples"));
+  assertEquals([cost.tokens.perHour, cost.marginRatio], [present(0), present(0)]);
+});
+
+/** Rates and prices that people have, zero among them. */
+const amount = fc.oneof(fc.constant(0), fc.double({ min: 0, max: 1e6, noNaN: true }));
+const price = fc.option(fc.double({ min: 0, max: 1000, noNaN: true }), { nil: null });
+const tokenPrices = fc.record({ input: price, cachedInput: price, output: price });
+
+Deno.test("costOfRate() integrates to costOfSpan(), whatever the rate", () => {
+  const span = fc.double({ min: 1, max: 1e7, noNaN: true });
+  fc.assert(fc.property(
+    fc.tuple(amount, fc.double({ min: 0, max: 1, noNaN: true }), amount),
+    tokenPrices,
+    amount,
+    span,
+    ([prompt, cachedRatio, output], prices, usdPerHour, seconds) => {
+      const rate = costOfRate({
+        perSecond: createAmounts(prompt, prompt * cachedRatio, output),
+        tokenPrices: prices,
+        computeUsdPerHour: present(usdPerHour),
+      });
+      const total = costOfSpan({
+        span: present(seconds),
+        amounts: createAmounts(prompt * seconds, prompt * cachedRatio * seconds, output * seconds),
+        tokenPrices: prices,
+        computeUsdPerHour: present(usdPerHour),
+      });
+      const hours = seconds / 3600;
+      const close = (a: Reading, b: Reading, factor: number) => {
+        if (a.value === null || b.value === null) return assertEquals(a, b);
+        assertAlmostEquals(a.value * factor, b.value, Math.max(1e-9, Math.abs(b.value) * 1e-9));
+      };
+      close(rate.tokens.perHour, total.tokens.total, hours);
+      close(rate.compute.perDay, total.computeUsd, hours / 24);
+      close(rate.compute.perMonth, total.computeUsd, hours / 24 / 30);
+    },
+  ));
+});
+
+Deno.test("costOfIdleness() is a share of all that was spent", () => {
+  const idle = costOfIdleness({
+    idle: present(1800),
+    span: present(7200),
+    computeUsdPerHour: present(4),
+  });
+  assertEquals(idle, { usd: present(2), ratio: present(0.25) });
+  const unknown = { span: present(1), computeUsdPerHour: present(4) };
+  assertEquals(
+    costOfIdleness({ ...unknown, idle: absent("first_scrape") }).usd,
+    absent("first_scrape"),
+  );
+  const free = { idle: present(0), span: present(0), computeUsdPerHour: present(4) };
+  assertEquals(costOfIdleness(free).ratio, absent("no_samples"));
+});
+
+Deno.test("shareCost() divides a GPU by weight, and equally where none is known", () => {
+  const uses: readonly GpuUse[] = [
+    { groupKey: "a", gpuIndex: 0, weight: 40 },
+    { groupKey: "a", gpuIndex: 1, weight: 30 },
+    { groupKey: "b", gpuIndex: 1, weight: 10 },
+    { groupKey: "a", gpuIndex: 3, weight: 0 },
+    { groupKey: "b", gpuIndex: 3, weight: 0 },
+    { groupKey: "b", gpuIndex: 9, weight: 5 },
+  ];
+  const shared = shareCost(new Map([[0, 4], [1, 4], [2, 4], [3, 2]]), uses);
+  assertEquals(shared, {
+    usdPerHourByGroup: new Map([["a", 8], ["b", 2]]),
+    unusedUsdPerHour: 4,
+  });
+});
+
+Deno.test("shareCost() adds up to the whole, whoever uses what", () => {
+  const use = fc.record({
+    groupKey: fc.constantFrom("a", "b", "c"),
+    gpuIndex: fc.nat(5),
+    weight: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 1e12, noNaN: true })),
+  });
+  const prices = fc.array(fc.double({ min: 0, max: 100, noNaN: true }), { maxLength: 5 });
+  fc.assert(fc.property(fc.array(use, { maxLength: 12 }), prices, (uses, usd) => {
+    const { usdPerHourByGroup, unusedUsdPerHour } = shareCost(new Map(usd.entries()), uses);
+    const parts = [...usdPerHourByGroup.values(), unusedUsdPerHour];
+    assert(parts.every((part) => part >= 0));
+    const sum = (list: readonly number[]) => list.reduce((total, part) => total + part, 0);
+    assertAlmostEquals(sum(parts), sum(usd), 1e-9 * (1 + sum(usd)));
+  }));
+});

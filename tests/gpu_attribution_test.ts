@@ -1,0 +1,282 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  attributeGpuProcesses,
+  type GpuEndpoint,
+  type GpuShare,
+  listReplicaGpus,
+} from "../lib/gpu_attribution.ts";
+import { readProcessTable } from "../lib/process_table.ts";
+import { createGpuProcess } from "./fixtures/gpus.ts";
+
+/** A machine's processes, as `ps` prints them, and which of them hold memory of which GPU. */
+interface Machine {
+  readonly ps: string;
+  /** Process id -> index of the GPU, or the driver's name for it, too. */
+  readonly gpus: readonly (readonly [pid: number, gpuIndex: number, name?: string])[];
+}
+
+function createEndpoint(port: number, more: Partial<GpuEndpoint> = {}): GpuEndpoint {
+  return {
+    endpointKey: `http://localhost:${port}`,
+    port,
+    engines: ["0"],
+    modelNames: [],
+    listenerPids: [],
+    ...more,
+  };
+}
+
+function attribute(machine: Machine, endpoints: readonly GpuEndpoint[]): readonly GpuShare[] {
+  const gpuProcesses = machine.gpus.map(([pid, gpuIndex, name]) =>
+    createGpuProcess(pid, { gpuIndex, ...(name === undefined ? {} : { name }) })
+  );
+  return attributeGpuProcesses(gpuProcesses, {
+    processes: readProcessTable(machine.ps),
+    endpoints,
+  });
+}
+
+/** Each share as `pid port/engine tensor evidence`, or `pid other`. */
+function show(shares: readonly GpuShare[]): readonly string[] {
+  return shares.map(({ process, owner }) =>
+    owner === null
+      ? `${process.pid} other`
+      : `${process.pid} ${owner.endpointKey.split(":").at(-1)}/${owner.engine ?? "?"} ` +
+        `${owner.tensorRank ?? "-"} ${owner.evidence}`
+  );
+}
+
+/** Started by hand in a terminal. */
+const BARE: Machine = {
+  ps: `
+      1       0       1  20-01:02:03 /sbin/init
+    900       1     900     05:00:00 -bash
+   1000     900    1000     02:00:00 /opt/venv/bin/python3 /opt/venv/bin/vllm serve Qwen/Qwen3-8B
+   1001    1000    1000     02:00:00 /opt/venv/bin/python3 -c from multiprocessing.resource_tracker import main;main(30)
+   1002    1000    1000     01:59:50 VLLM::EngineCore
+  `,
+  gpus: [[1002, 0]],
+};
+
+/** Docker's, with a port that it forwards; nothing of it belongs to us. */
+const CONTAINER: Machine = {
+  ps: `
+      1       0       1  20-01:02:03 /sbin/init
+    700       1     700  20-01:00:00 /usr/bin/dockerd -H fd://
+    710     700     700     04:00:00 /usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8001 -container-ip 172.17.0.2 -container-port 8000
+    711     700     700     04:00:00 /usr/bin/docker-proxy -proto tcp -host-ip :: -host-port 8001 -container-ip 172.17.0.2 -container-port 8000
+    720       1     720     04:00:00 /usr/bin/containerd-shim-runc-v2 -namespace moby -id 1f2e
+   2000     720    2000     04:00:00 python3 -m vllm.entrypoints.openai.api_server --model meta-llama/Llama-3.1-8B-Instruct --host 0.0.0.0
+   2100    2000    2000     03:59:00 VLLM::EngineCore
+  `,
+  gpus: [[2100, 0]],
+};
+
+/** A unit of systemd: its own process group, no terminal. */
+const SYSTEMD: Machine = {
+  ps: `
+      1       0       1  20-01:02:03 /usr/lib/systemd/systemd --system
+   3000       1    3000  1-00:00:00 /usr/bin/python3 /usr/local/bin/vllm serve /models/m --served-model-name prod --port=9000
+   3001    3000    3000  1-00:00:00 VLLM::APIServer_0
+   3002    3000    3000  1-00:00:00 VLLM::APIServer_1
+   3003    3000    3000  1-00:00:00 VLLM::EngineCore
+  `,
+  gpus: [[3003, 2]],
+};
+
+const TENSOR_PARALLEL: Machine = {
+  ps: `
+      1       0       1  20-01:02:03 /sbin/init
+   4000       1    4000     01:00:00 python3 /opt/vllm/bin/vllm serve m -tp 4 --port 8000
+   4001    4000    4000     01:00:00 VLLM::EngineCore
+   4010    4001    4000     00:59:00 VLLM::Worker_TP0
+   4011    4001    4000     00:59:00 VLLM::Worker_TP1
+   4012    4001    4000     00:59:00 VLLM::Worker_TP2
+   4013    4001    4000     00:59:00 VLLM::Worker_TP3
+  `,
+  gpus: [[4010, 0], [4011, 1], [4012, 2], [4013, 3]],
+};
+
+const DATA_AND_TENSOR_PARALLEL: Machine = {
+  ps: `
+      1       0       1  20-01:02:03 /sbin/init
+   5000       1    5000     01:00:00 python3 /opt/vllm/bin/vllm serve m -dp 2 -tp 2
+   5001    5000    5000     01:00:00 VLLM::DPCoordinator
+   5002    5000    5000     01:00:00 VLLM::EngineCore_DP0
+   5003    5000    5000     01:00:00 VLLM::EngineCore_DP1
+   5010    5002    5000     00:59:00 VLLM::Worker_DP0_TP0_EP0
+   5011    5002    5000     00:59:00 VLLM::Worker_DP0_TP1_EP1
+   5012    5003    5000     00:59:00 VLLM::Worker_TP0_DP1
+   5013    5003    5000     00:59:00 /opt/python3 -c from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=56, pipe_handle=55) --multiprocessing-fork_TP1
+  `,
+  gpus: [[5010, 0], [5011, 1], [5012, 2], [5013, 3]],
+};
+
+/** Two servers, and a training job that is none of ours. */
+const TWO_MODELS: Machine = {
+  ps: `
+      1       0       1  20-01:02:03 /sbin/init
+    900       1     900     05:00:00 -bash
+   6000     900    6000     01:00:00 python3 /opt/vllm/bin/vllm serve org/chat --port 8000
+   6001    6000    6000     01:00:00 VLLM::EngineCore
+   6100     900    6100     01:00:00 python3 /opt/vllm/bin/vllm serve org/embed --port 8001
+   6101    6100    6100     01:00:00 VLLM::EngineCore
+   6200     900    6200     03:00:00 python3 train.py --data vllm serve.jsonl
+   6201    6200    6200     03:00:00 python3 train.py --data vllm serve.jsonl
+  `,
+  gpus: [[6001, 0], [6101, 0], [6201, 1]],
+};
+
+Deno.test("attributeGpuProcesses() goes by the listening process among the ancestors", () => {
+  const shares = attribute(BARE, [createEndpoint(8000, { listenerPids: [1000] })]);
+  assertEquals(show(shares), ["1002 8000/0 - listener"]);
+  assertEquals(shares[0].name, "VLLM::EngineCore");
+});
+
+Deno.test("attributeGpuProcesses() goes by the server that started the listening process", () => {
+  const endpoint = createEndpoint(9000, { listenerPids: [3001, 3002] });
+  assertEquals(show(attribute(SYSTEMD, [endpoint])), ["3003 9000/0 - listener"]);
+});
+
+Deno.test("attributeGpuProcesses() goes by --port where owners cannot be read", () => {
+  for (const [machine, port] of [[BARE, 8000], [SYSTEMD, 9000], [TENSOR_PARALLEL, 8000]] as const) {
+    const endpoints = [createEndpoint(port), createEndpoint(7777, { modelNames: ["x"] })];
+    const shown = show(attribute(machine, endpoints));
+    assert(
+      shown.every((line) => line.includes(` ${port}/0 `) && line.endsWith(" port")),
+      `${shown}`,
+    );
+  }
+});
+
+Deno.test("attributeGpuProcesses() follows docker's forwarding, whoever may read its sockets", () => {
+  for (const listenerPids of [[], [710, 711]]) {
+    const endpoints = [
+      createEndpoint(8000, { modelNames: ["other"] }),
+      createEndpoint(8001, { listenerPids, modelNames: ["meta-llama/Llama-3.1-8B-Instruct"] }),
+    ];
+    assertEquals(show(attribute(CONTAINER, endpoints)), ["2100 8001/0 - port"]);
+  }
+});
+
+Deno.test("attributeGpuProcesses() goes by the model where no port fits, and by elimination at last", () => {
+  const other = createEndpoint(8005, { modelNames: ["x"] });
+  const named = createEndpoint(8006, { modelNames: ["prod"] });
+  assertEquals(show(attribute(SYSTEMD, [other, named])), ["3003 8006/0 - model"]);
+  assertEquals(show(attribute(SYSTEMD, [other])), ["3003 8005/0 - elimination"]);
+  const two = [other, createEndpoint(8007, { modelNames: ["y"] })];
+  assertEquals(show(attribute(SYSTEMD, two)), ["3003 other"]);
+});
+
+Deno.test("attributeGpuProcesses() tells tensor-parallel ranks", () => {
+  const shares = attribute(TENSOR_PARALLEL, [createEndpoint(8000, { listenerPids: [4000] })]);
+  assertEquals(show(shares), [0, 1, 2, 3].map((rank) => `401${rank} 8000/0 ${rank} listener`));
+});
+
+Deno.test("attributeGpuProcesses() tells data-parallel replicas, by titles of each age", () => {
+  const endpoint = createEndpoint(8000, { listenerPids: [5000], engines: ["0", "1"] });
+  const shares = attribute(DATA_AND_TENSOR_PARALLEL, [endpoint]);
+  assertEquals(show(shares), [
+    "5010 8000/0 0 listener",
+    "5011 8000/0 1 listener",
+    "5012 8000/1 0 listener",
+    "5013 8000/1 1 listener",
+  ]);
+  const { endpointKey } = endpoint;
+  assertEquals(listReplicaGpus(shares, { endpointKey, engine: "0" }), [0, 1]);
+  assertEquals(listReplicaGpus(shares, { endpointKey, engine: "1" }), [2, 3]);
+  assertEquals(listReplicaGpus(shares, { endpointKey, engine: "2" }), []);
+});
+
+Deno.test("attributeGpuProcesses() counts local ranks among the engines of this machine", () => {
+  const endpoint = createEndpoint(8000, { listenerPids: [5000], engines: ["3", "10"] });
+  const shares = attribute(DATA_AND_TENSOR_PARALLEL, [endpoint]);
+  assertEquals(shares.map(({ owner }) => owner?.engine), ["3", "3", "10", "10"]);
+});
+
+Deno.test("attributeGpuProcesses() names no engine where several could be meant", () => {
+  const endpoint = createEndpoint(8000, { listenerPids: [4000], engines: ["0", "1"] });
+  assertEquals(attribute(TENSOR_PARALLEL, [endpoint])[0].owner?.engine, null);
+});
+
+Deno.test("attributeGpuProcesses() reads the titles of older vLLM", () => {
+  const ps = `
+    1       0       1     01:00:00 /sbin/init
+   10       1      10     01:00:00 vllm serve m
+   11      10      10     01:00:00 VLLM::EngineCoreProc_1
+   12      11      10     01:00:00 VllmWorker-2
+   13      10      10     01:00:00 python3 VllmWorker rank=3
+  `;
+  const endpoint = createEndpoint(8000, { listenerPids: [10], engines: ["0", "1"] });
+  assertEquals(show(attribute({ ps, gpus: [[11, 0], [12, 1], [13, 2]] }, [endpoint])), [
+    "11 8000/1 - listener",
+    "12 8000/1 2 listener",
+    "13 8000/? 3 listener",
+  ]);
+});
+
+Deno.test("attributeGpuProcesses() tells two models apart, and leaves a training job to others", () => {
+  const chat = createEndpoint(8000, { modelNames: ["org/chat"] });
+  const embed = createEndpoint(8001, { modelNames: ["org/embed"] });
+  assertEquals(show(attribute(TWO_MODELS, [chat, embed])), [
+    "6001 8000/0 - port",
+    "6101 8001/0 - port",
+    "6201 other",
+  ]);
+  const owned = [{ ...chat, listenerPids: [6000] }, { ...embed, listenerPids: [6100] }];
+  const shares = attribute(TWO_MODELS, owned);
+  assertEquals(shares.map(({ owner }) => owner?.evidence), ["listener", "listener", undefined]);
+  assertEquals(shares[2].name, "python3 train.py --data vllm serve.jsonl");
+});
+
+Deno.test("attributeGpuProcesses() does not give one server's memory to another endpoint", () => {
+  const chat = createEndpoint(8000, { listenerPids: [6000] });
+  const remote = createEndpoint(9999, { port: null, modelNames: ["org/else"], listenerPids: [] });
+  assertEquals(show(attribute(TWO_MODELS, [chat]))[1], "6101 other");
+  assertEquals(show(attribute(TWO_MODELS, [chat, remote]))[1], "6101 9999/0 - elimination");
+});
+
+Deno.test("attributeGpuProcesses() goes by a process group that is one endpoint's alone", () => {
+  const ps = `
+    1       0       1     01:00:00 /sbin/init
+   20       1      20     01:00:00 python3 serve_llm.py
+   21       1      20     01:00:00 VLLM::EngineCore
+   30       1      30     01:00:00 bash start_both.sh
+   31      30      30     01:00:00 python3 a.py
+   32      30      30     01:00:00 python3 b.py
+   33       1      30     01:00:00 VLLM::EngineCore
+  `;
+  const endpoints = [
+    createEndpoint(8000, { listenerPids: [20] }),
+    createEndpoint(8001, { listenerPids: [31] }),
+    createEndpoint(8002, { listenerPids: [32] }),
+  ];
+  assertEquals(show(attribute({ ps, gpus: [[21, 0], [33, 1]] }, endpoints)), [
+    "21 8000/0 - group",
+    "33 other",
+  ]);
+});
+
+Deno.test("attributeGpuProcesses() leaves processes of other namespaces to others, by the driver's name", () => {
+  const [share] = attribute({ ps: "", gpus: [[77, 0, "VLLM::EngineCore"]] }, [
+    createEndpoint(8000),
+  ]);
+  assertEquals([share.owner, share.name], [null, "VLLM::EngineCore"]);
+});
+
+Deno.test("attributeGpuProcesses() keeps every process once, in order, whatever the tree", () => {
+  const entry = fc.record({ pid: fc.integer({ min: 1, max: 9 }), parent: fc.nat(9) });
+  fc.assert(fc.property(
+    fc.array(entry, { maxLength: 12 }),
+    fc.array(fc.integer({ min: 1, max: 9 }), { maxLength: 6 }),
+    fc.array(fc.integer({ min: 1, max: 9 }), { maxLength: 3 }),
+    (entries, gpuPids, listenerPids) => {
+      const ps = entries.map(({ pid, parent }) => `${pid} ${parent} ${parent} 01:00 vllm serve m`)
+        .join("\n");
+      const gpus = gpuPids.map((pid) => [pid, 0] as const);
+      const shares = attribute({ ps, gpus }, [createEndpoint(8000, { listenerPids })]);
+      assertEquals(shares.map(({ process }) => process.pid), gpuPids);
+    },
+  ));
+});

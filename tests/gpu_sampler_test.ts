@@ -1,0 +1,281 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createGpuSampler, isGpuFailure } from "../lib/gpu_sampler.ts";
+import type { GpuFailure, GpuReport } from "../lib/gpu_model.ts";
+import { createDenoPlatform } from "../lib/platform_deno.ts";
+import type { Platform, ProgramCall, ProgramOutcome } from "../lib/platform.ts";
+import { absent, present } from "../lib/reading.ts";
+import { readGpuFixture } from "./fixtures/gpus.ts";
+import { type StandIns, withStandIns } from "./gpu_stand_in.ts";
+
+/** Shell scripts stand in for the programs. */
+const onUnix = { ignore: Deno.build.os === "windows" };
+
+type SamplerPlatform = Parameters<typeof createGpuSampler>[0];
+
+/** The real platform, with a clock that the test moves and stand-ins on the PATH. */
+function withSampler(
+  run: (
+    standIns: StandIns,
+    tools: {
+      readonly platform: SamplerPlatform;
+      readonly passTime: (seconds: number) => void;
+      readonly mostAtOnce: () => number;
+    },
+  ) => Promise<void>,
+): Promise<void> {
+  return withStandIns(async (standIns) => {
+    const path = Deno.env.get("PATH") ?? "";
+    const real = createDenoPlatform();
+    let now = 1000;
+    let running = 0;
+    let most = 0;
+    const runProgram = async (call: ProgramCall): Promise<ProgramOutcome> => {
+      most = Math.max(most, ++running);
+      try {
+        return await real.runProgram(call);
+      } finally {
+        running--;
+      }
+    };
+    const platform = { ...real, runProgram, monotonicSeconds: () => now };
+    Deno.env.set("PATH", `${standIns.folder}:${path}`);
+    try {
+      await run(standIns, {
+        platform,
+        passTime: (seconds) => now += seconds,
+        mostAtOnce: () => most,
+      });
+    } finally {
+      Deno.env.set("PATH", path);
+    }
+  });
+}
+
+function takeReport(outcome: GpuReport | GpuFailure): GpuReport {
+  if (isGpuFailure(outcome)) throw new Error(`${outcome.kind}: ${outcome.message}`);
+  return outcome;
+}
+
+function takeFailure(outcome: GpuReport | GpuFailure): GpuFailure {
+  if (!isGpuFailure(outcome)) throw new Error(`${outcome.program} answered`);
+  return outcome;
+}
+
+Deno.test("sample() asks for the help once, then for GPUs and processes", onUnix, async () => {
+  await withSampler(async (standIns, { platform }) => {
+    standIns.setNvidia({ gpus: "h100x8.tsv" });
+    const sampler = createGpuSampler(platform);
+    const report = takeReport(await sampler.sample());
+    assertEquals([report.program, report.gpus.length], ["nvidia-smi", 8]);
+    assertEquals(report.processes, present([]));
+    assertEquals(report.warnings, []);
+    assertEquals([report.sampledAt, report.duration], [1000, 0]);
+    assertMatch(
+      standIns.takeStarts().join("\n"),
+      /^nvidia-smi --help-query-gpu\nnvidia-smi --query-gpu=index,.*,name --format=csv,noheader,nounits\nnvidia-smi --query-compute-apps=\S+ --format=csv,noheader,nounits$/,
+    );
+    takeReport(await sampler.sample());
+    assertEquals(standIns.takeStarts().length, 2);
+  });
+});
+
+Deno.test(
+  "sample() gives an old driver's figures, and asks for no field it lacks",
+  onUnix,
+  async () => {
+    await withSampler(async (standIns, { platform }) => {
+      standIns.setNvidia({ gpus: "t4-old-driver.tsv", help: "help-418.txt" });
+      const { gpus: [gpu] } = takeReport(await createGpuSampler(platform).sample());
+      assertEquals(gpu.utilizationRatio, present(0.42));
+      assertEquals(gpu.isMigEnabled, absent("missing"));
+    });
+  },
+);
+
+Deno.test("sample() lists MIG instances, by two more starts", onUnix, async () => {
+  await withSampler(async (standIns, { platform }) => {
+    standIns.setNvidia({
+      gpus: "h100-mig.tsv",
+      apps: "h100-mig-apps.csv",
+      list: "h100-mig-list.txt",
+      detail: "h100-mig-detail.txt",
+    });
+    const report = takeReport(await createGpuSampler(platform).sample());
+    assertEquals(report.gpus[0].migInstances.length, 4);
+    assertEquals(report.processes.value?.map(({ gpuInstanceId }) => gpuInstanceId.value), [
+      2,
+      2,
+      2,
+    ]);
+    assertEquals(standIns.takeStarts().slice(3), ["nvidia-smi -L", "nvidia-smi -q"]);
+  });
+});
+
+Deno.test("sample() gives unified memory as the system's", onUnix, async () => {
+  await withSampler(async (standIns, { platform }) => {
+    standIns.setNvidia({ gpus: "gb10.tsv", apps: "gb10-apps.csv" });
+    const memory = { totalBytes: 100, availableBytes: 30 };
+    const sampler = createGpuSampler({ ...platform, systemMemory: () => memory });
+    const { gpus: [gpu], processes } = takeReport(await sampler.sample());
+    assertEquals([gpu.isMemoryUnified, gpu.memoryUsedBytes], [true, present(70)]);
+    assertEquals(processes.value?.length, 2);
+  });
+});
+
+Deno.test("sample() tells each failure, pauses, and finds what comes back", onUnix, async () => {
+  await withSampler(async (standIns, { platform, passTime }) => {
+    standIns.setNvidia({ gpus: "h100.tsv" });
+    const sampler = createGpuSampler(platform);
+    takeReport(await sampler.sample());
+    standIns.behave("nvidia-smi", {
+      code: 18,
+      stdout: "Failed to initialize NVML: Driver/library version mismatch\n",
+    });
+    assertEquals(takeFailure(await sampler.sample()).kind, "driver_mismatch");
+    standIns.takeStarts();
+    assertEquals(takeFailure(await sampler.sample()).kind, "driver_mismatch");
+    assertEquals(standIns.takeStarts(), []);
+    standIns.behave("nvidia-smi", "ok");
+    passTime(5.1);
+    assertEquals(takeReport(await sampler.sample()).gpus.length, 1);
+    assertMatch(standIns.takeStarts()[0], /help-query-gpu/);
+  });
+});
+
+Deno.test("sample() pauses longer with each failure, up to a minute", onUnix, async () => {
+  await withSampler(async (standIns, { platform, passTime }) => {
+    standIns.setNvidia({ gpus: "h100.tsv" });
+    standIns.behave("nvidia-smi", "crash");
+    const sampler = createGpuSampler(platform);
+    assertEquals(takeFailure(await sampler.sample()).kind, "failed");
+    for (const pause of [5, 10, 20, 40, 60, 60]) {
+      standIns.takeStarts();
+      passTime(pause - 0.1);
+      await sampler.sample();
+      assertEquals(standIns.takeStarts(), [], `within ${pause} s`);
+      passTime(0.1);
+      await sampler.sample();
+      assert(standIns.takeStarts().length > 0, `after ${pause} s`);
+    }
+  });
+});
+
+Deno.test("sample() kills a program that hangs or floods", onUnix, async () => {
+  await withSampler(async (standIns, { platform, passTime }) => {
+    standIns.setNvidia({ gpus: "h100.tsv" });
+    standIns.behave("nvidia-smi", "hang");
+    const sampler = createGpuSampler(platform);
+    const failure = takeFailure(await sampler.sample());
+    assertEquals(failure.kind, "timeout");
+    assertStringIncludes(failure.message, "within 2 s");
+    standIns.behave("nvidia-smi", "flood");
+    passTime(6);
+    assertEquals(takeFailure(await sampler.sample()).kind, "flooded");
+    standIns.behave("nvidia-smi", "ok");
+    passTime(11);
+    takeReport(await sampler.sample());
+  });
+});
+
+Deno.test("sample() gives the GPUs where only the processes cannot be had", onUnix, async () => {
+  await withSampler(async (standIns, { platform }) => {
+    standIns.setNvidia({ gpus: "h100.tsv" });
+    const runProgram: Platform["runProgram"] = (call) =>
+      call.arguments[0].startsWith("--query-compute-apps")
+        ? Promise.resolve({ kind: "timeout" })
+        : platform.runProgram(call);
+    const report = takeReport(await createGpuSampler({ ...platform, runProgram }).sample());
+    assertEquals([report.gpus.length, report.processes], [1, absent("unreadable")]);
+  });
+});
+
+Deno.test("sample() takes amd-smi where nvidia-smi is absent or finds no GPU", onUnix, async () => {
+  await withSampler(async (standIns, { platform }) => {
+    standIns.setAmd("amd-26");
+    const report = takeReport(await createGpuSampler(platform).sample());
+    assertEquals([report.program, report.gpus.length], ["amd-smi", 2]);
+    assertEquals(report.processes.value?.map(({ pid }) => pid), [4242]);
+    standIns.setNvidia({ gpus: "h100.tsv" });
+    standIns.takeStarts();
+    const sampler = createGpuSampler(platform);
+    assertEquals(takeReport(await sampler.sample()).program, "nvidia-smi");
+    assert(standIns.takeStarts().every((start) => start.startsWith("nvidia-smi")));
+    standIns.behave("nvidia-smi", { code: 6, stdout: "No devices were found\n" });
+    assertEquals(takeReport(await sampler.sample()).program, "amd-smi");
+  });
+});
+
+Deno.test(
+  "sample() says that neither program is there, and finds one that is installed",
+  onUnix,
+  async () => {
+    await withSampler(async (standIns, { platform, passTime }) => {
+      const sampler = createGpuSampler(platform);
+      assertEquals(await sampler.sample(), {
+        kind: "absent",
+        message: "neither nvidia-smi nor amd-smi is on the PATH",
+      });
+      standIns.setNvidia({ gpus: "l4.tsv" });
+      passTime(6);
+      assertEquals(takeReport(await sampler.sample()).gpus[0].name, "NVIDIA L4");
+      standIns.remove("nvidia-smi");
+      assertEquals(takeFailure(await sampler.sample()).kind, "absent");
+    });
+  },
+);
+
+Deno.test(
+  "sample() never runs two programs at once, however often it is called",
+  onUnix,
+  async () => {
+    await withSampler(async (standIns, { platform, mostAtOnce }) => {
+      standIns.setNvidia({ gpus: "h100x8.tsv" });
+      const sampler = createGpuSampler(platform);
+      const reports = await Promise.all([sampler.sample(), sampler.sample(), sampler.sample()]);
+      assertEquals(new Set(reports).size, 1);
+      assertEquals(standIns.takeStarts().length, 3);
+      assertEquals(mostAtOnce(), 1);
+    });
+  },
+);
+
+Deno.test(
+  "sample() ends when it is given up, without a pause; close() ends it, too",
+  onUnix,
+  async () => {
+    await withSampler(async (standIns, { platform }) => {
+      standIns.setNvidia({ gpus: "h100.tsv" });
+      standIns.behave("nvidia-smi", "hang");
+      const sampler = createGpuSampler(platform);
+      const stop = new AbortController();
+      const given = sampler.sample(stop.signal);
+      stop.abort();
+      assertEquals(takeFailure(await given).kind, "aborted");
+      const closed = sampler.sample();
+      sampler.close();
+      assertEquals(takeFailure(await closed).kind, "aborted");
+    });
+  },
+);
+
+Deno.test("sample() remarks a slow nvidia-smi", async () => {
+  let now = 100;
+  const help = readGpuFixture("help-418.txt");
+  const platform: SamplerPlatform = {
+    monotonicSeconds: () => now,
+    epochSeconds: () => 1e9,
+    systemMemory: () => null,
+    runProgram: ({ arguments: [first] }) => {
+      now += 0.7;
+      const stdout = first.startsWith("--help")
+        ? help
+        : first.startsWith("--query-gpu")
+        ? `${"0, ".repeat(first.split(",").length - 1)}GPU\n`
+        : "";
+      return Promise.resolve({ kind: "exited", code: 0, stdout, stderr: "" });
+    },
+  };
+  const { warnings, duration } = takeReport(await createGpuSampler(platform).sample());
+  assert(duration > 2);
+  assertMatch(warnings.join(), /^nvidia-smi took 2\.1 s: turn persistence mode on/);
+});

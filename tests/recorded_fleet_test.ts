@@ -1,0 +1,48 @@
+import { assert, assertEquals } from "@std/assert";
+import { findRule } from "../lib/rules.ts";
+import { type State, update } from "../lib/state.ts";
+import {
+  createEndpoint,
+  createScraped,
+  encode,
+  START_EPOCH,
+  startState,
+} from "./fixtures/expositions.ts";
+
+interface RecordedScrape {
+  readonly at: number;
+  readonly body: string;
+}
+
+async function readRecording(name: string): Promise<readonly RecordedScrape[]> {
+  const file = await Deno.readFile(new URL(`./recorded/${name}.jsonl.gz`, import.meta.url));
+  const bytes = new Blob([file]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const text = await new Response(bytes).text();
+  return text.trim().split("\n").map((line) => JSON.parse(line));
+}
+
+/** When the worker began to be stopped and continued. */
+const SLOWED_AT = 24;
+
+Deno.test("update() names the one of two real servers that was slowed, and never the other", async () => {
+  const endpoints = [createEndpoint(8000), createEndpoint(8001)];
+  const recordings = await Promise.all(["usual", "slowed"].map(readRecording));
+  const scrapes = recordings.flatMap((recording, i) =>
+    recording.map(({ at, body }) => ({ at, body, endpoint: endpoints[i] }))
+  ).sort((a, b) => a.at - b.at);
+  let state: State = startState(endpoints);
+  let namedAt: number | null = null;
+  for (const { at, body, endpoint } of scrapes) {
+    state = update(state, createScraped(endpoint, at, encode(body)));
+    state = update(state, { kind: "clock", now: at + 0.01, nowEpoch: START_EPOCH + at });
+    for (const { first, isRaised } of state.judgement.alarms) {
+      if (!isRaised || findRule(first.rule).effect === "none") continue;
+      assert(first.key.startsWith(endpoints[1].key), `${first.rule} of ${first.key}`);
+      namedAt ??= at;
+    }
+  }
+  assert(namedAt !== null && namedAt > SLOWED_AT && namedAt < SLOWED_AT + 80, `${namedAt}`);
+  const { level, causes } = state.judgement.verdict;
+  assertEquals(level, "DEGRADED");
+  assert(causes.some(({ signal }) => signal === "slow_decode"), JSON.stringify(causes));
+});
