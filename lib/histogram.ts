@@ -58,6 +58,21 @@ export function haveSameBounds(a: Histogram, b: Histogram): boolean {
   return true;
 }
 
+/** Upper bounds in order, each once, and where the bucket of each bound that was given belongs. */
+export interface BucketOrder {
+  readonly bounds: Float64Array;
+  /** For each bound as it was given, its index in `bounds`. */
+  readonly slots: Int32Array;
+}
+
+/** The order of buckets whose upper bounds come in any order, the same bound more than once among them. */
+export function orderBuckets(given: readonly number[]): BucketOrder {
+  const isOrdered = given.every((bound, i) => i === 0 || bound > given[i - 1]);
+  const bounds = isOrdered ? given : [...new Set(given)].sort((a, b) => a - b);
+  const slots = isOrdered ? given.map((_, i) => i) : given.map((bound) => bounds.indexOf(bound));
+  return { bounds: new Float64Array(bounds), slots: new Int32Array(slots) };
+}
+
 /**
  * A histogram of buckets in any order: sorted by bound, and buckets of the same
  * bound added up, as `histogram_quantile` does with `le="0.1"` and `le="1e-1"`.
@@ -75,23 +90,9 @@ export function createHistogram(
   buckets: readonly (readonly [number, number])[],
   sum: number,
 ): Histogram {
-  let length = buckets.length;
-  let ordered = buckets;
-  for (let i = 1; i < buckets.length; i++) {
-    if (!(buckets[i][0] > buckets[i - 1][0])) {
-      const countOf = new Map<number, number>();
-      for (const [bound, count] of buckets) countOf.set(bound, (countOf.get(bound) ?? 0) + count);
-      ordered = [...countOf].sort((a, b) => a[0] - b[0]);
-      length = ordered.length;
-      break;
-    }
-  }
-  const bounds = new Float64Array(length);
-  const counts = new Float64Array(length);
-  for (let i = 0; i < length; i++) {
-    bounds[i] = ordered[i][0];
-    counts[i] = ordered[i][1];
-  }
+  const { bounds, slots } = orderBuckets(buckets.map(([bound]) => bound));
+  const counts = new Float64Array(bounds.length);
+  buckets.forEach(([, count], i) => counts[slots[i]] += count);
   return { bounds, counts, sum };
 }
 

@@ -14,7 +14,6 @@
  * @module
  */
 
-import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
 import type {
   HttpClient,
   HttpRequest,
@@ -119,11 +118,13 @@ function keepLoopbackDirect(): void {
 
 /**
  * Refuses a key that is not the certificate's: Deno 2.6 ends the whole process
- * over such a pair instead of throwing.
+ * over such a pair instead of throwing. What reads them is loaded here, as few
+ * need it and it would hold up the first frame of all.
  *
  * @throws {Error} If both can be read and do not belong together.
  */
-function checkKeyPair(certificate: string, key: string): void {
+async function checkKeyPair(certificate: string, key: string): Promise<void> {
+  const { createPrivateKey, createPublicKey, X509Certificate } = await import("node:crypto");
   let ofCertificate: string | null = null;
   let ofKey: string | null = null;
   try {
@@ -137,10 +138,10 @@ function checkKeyPair(certificate: string, key: string): void {
 }
 
 /** A client that checks certificates and heeds the environment's proxies. */
-function createFetchClient(transport: Transport): HttpClient {
+async function createFetchClient(transport: Transport): Promise<HttpClient> {
   const { caCertificates, clientCertificate, clientKey } = transport;
   if (clientCertificate !== undefined && clientKey !== undefined) {
-    checkKeyPair(clientCertificate, clientKey);
+    await checkKeyPair(clientCertificate, clientKey);
   }
   const client = Deno.createHttpClient({
     ...(caCertificates === undefined ? {} : { caCerts: [...caCertificates] }),

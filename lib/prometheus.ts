@@ -21,6 +21,7 @@ import {
   readComment,
   type TypeVisitor,
 } from "./exposition_metadata.ts";
+import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./exposition_bytes.ts";
 import type { BadLine } from "./model.ts";
 import { sanitizeText } from "./text.ts";
 
@@ -29,8 +30,14 @@ export interface ExpositionVisitor {
   /**
    * One sample. `labels` holds names and values in turn; a label with an empty
    * value is left out. The array is reused: copy what must outlive the call.
+   * The value's first byte is at `valueStart` of the body.
    */
-  readonly onSample: (name: string, labels: readonly string[], value: number) => void;
+  readonly onSample: (
+    name: string,
+    labels: readonly string[],
+    value: number,
+    valueStart: number,
+  ) => void;
   /** One `# TYPE` line. The family is named as the dialect names it: OpenMetrics leaves out `_total`. */
   readonly onType?: TypeVisitor;
 }
@@ -54,24 +61,29 @@ export interface ExpositionSummary {
 /** Bad lines and remarks that are reported one by one; beyond it they are only counted. */
 export const MAX_REPORTED_LINES = 10;
 
-const TAB = 9, SPACE = 32, QUOTE = 34, HASH = 35, COMMA = 44, EQUALS = 61;
-const BACKSLASH = 92, OPEN = 123, CLOSE = 125, CARRIAGE_RETURN = 13;
-const ZERO = 48, NINE = 57, POINT = 46;
+/**
+ * Labels of one sample. vLLM has up to 40, of its cache's configuration; each is
+ * compared with those before it, which a line of a million would make a day's work.
+ */
+export const MAX_LABELS = 256;
 
-/** Go's strconv.ParseFloat without hexadecimal and underscores. `Number` alone would take "", "0x1" and "0b1". */
-const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
-const INFINITY = /^([+-]?)inf(?:inity)?$/i;
-const NOT_A_NUMBER = /^nan$/i;
+const TAB = 9, SPACE = 32, QUOTE = 34, HASH = 35, COMMA = 44, EQUALS = 61;
+const BACKSLASH = 92, OPEN = 123, CLOSE = 125, CARRIAGE_RETURN = 13, NEWLINE = 10;
+const LOWER_N = 110;
+const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
+
 const TIMESTAMP = /^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
-/** More digits than this may not be exact in a double; `Number` rounds them properly. */
-const MAX_EXACT_DIGITS = 15;
+/** A piece of a body may begin with a byte-order mark that is its own. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** What is being read, and where in the text the line before had its parts. */
 interface Reader {
-  readonly text: string;
-  /** The UTF-16 codes of the text: an array is read several times faster than a string. */
-  readonly codes: Uint8Array | Uint16Array;
+  /** The bytes of the body, in which all positions are: an array is read several times faster than a string. */
+  readonly codes: Uint8Array;
+  readonly view: DataView;
+  /** The body as text where its positions are those of the bytes, in plain ASCII; else `null`. */
+  readonly text: string | null;
   /** End of the line being read. */
   end: number;
   position: number;
@@ -85,23 +97,19 @@ interface Reader {
   readonly prefixLengths: number[];
   /** Their names and values, unescaped. */
   readonly pairLabels: string[];
-  value: number;
+  valueStart: number;
+  readonly scan: NumberScan;
   /** Whether the name stood quoted among the labels: such a name never starts a line. */
   nameWasQuoted: boolean;
   problem: string;
 }
 
 function createReader(body: Uint8Array): Reader {
-  const text = new TextDecoder().decode(body);
-  // As long as its bytes: plain ASCII, of which the bytes are the codes.
-  let codes: Uint8Array | Uint16Array = body;
-  if (text.length !== body.length) {
-    codes = new Uint16Array(text.length);
-    for (let i = 0; i < codes.length; i++) codes[i] = text.charCodeAt(i);
-  }
+  const text = decoder.decode(body);
   return {
-    text,
-    codes,
+    codes: body,
+    view: new DataView(body.buffer, body.byteOffset, body.byteLength),
+    text: text.length === body.length ? text : null,
     end: 0,
     position: 0,
     name: "",
@@ -111,20 +119,28 @@ function createReader(body: Uint8Array): Reader {
     pairLengths: [],
     prefixLengths: [],
     pairLabels: [],
-    value: 0,
+    valueStart: 0,
+    scan: { value: 0, end: 0 },
     nameWasQuoted: false,
     problem: "",
   };
 }
 
-/** Whether the text at the position repeats `length` codes from `start`. */
-function repeats(reader: Reader, start: number, length: number): boolean {
-  const { codes, position } = reader;
-  if (position + length > reader.end) return false;
-  for (let i = 0; i < length; i++) {
-    if (codes[position + i] !== codes[start + i]) return false;
-  }
-  return true;
+/** The text between two positions. */
+function sliceText(reader: Reader, start: number, end: number): string {
+  return reader.text?.slice(start, end) ?? decoder.decode(reader.codes.subarray(start, end));
+}
+
+/** Where the line that begins at `start` ends. */
+function findLineEnd({ text, codes }: Reader, start: number): number {
+  const newline = text === null ? codes.indexOf(NEWLINE, start) : text.indexOf("\n", start);
+  return newline < 0 ? codes.length : newline;
+}
+
+/** Whether the text at the position repeats `length` bytes from `start`. */
+function repeats({ view, position, end }: Reader, start: number, length: number): boolean {
+  return position + length <= end &&
+    areSameBytes({ view, at: position }, { view, at: start }, length);
 }
 
 /** Forgets the label pairs from `index` on: they are read anew. */
@@ -150,34 +166,42 @@ function fail(reader: Reader, problem: string): false {
 /** Reads a double-quoted string whose opening quote is at the position. `null` when it does not end. */
 function readQuoted(reader: Reader): string | null {
   const start = reader.position + 1;
-  const { text, codes, end } = reader;
+  const { codes, end } = reader;
   for (let i = start; i < end; i++) {
     const code = codes[i];
     if (code === QUOTE) {
       reader.position = i + 1;
-      return text.slice(start, i);
+      return sliceText(reader, start, i);
     }
     if (code === BACKSLASH) return readEscaped(reader, start);
   }
   return null;
 }
 
-/** Reads a quoted string with escapes: `\\`, `\"` and `\n`; any other is kept as it stands. */
+/** The text of bytes with escapes: `\\`, `\"` and `\n`; any other is kept as it stands. */
+function unescapeText(raw: Uint8Array): string {
+  const bytes = raw.slice();
+  let length = 0;
+  for (let i = 0; i < raw.length; i++) {
+    const next = raw[i] === BACKSLASH ? raw[i + 1] : undefined;
+    if (next === BACKSLASH || next === QUOTE) bytes[length++] = raw[++i];
+    else if (next === LOWER_N) {
+      bytes[length++] = NEWLINE;
+      i++;
+    } else bytes[length++] = raw[i];
+  }
+  return decoder.decode(bytes.subarray(0, length));
+}
+
+/** Reads a quoted string with escapes, whose opening quote is before `start`. */
 function readEscaped(reader: Reader, start: number): string | null {
-  const { text, end } = reader;
-  let value = "";
+  const { codes, end } = reader;
   for (let i = start; i < end; i++) {
-    const character = text[i];
-    if (character === '"') {
+    if (codes[i] === BACKSLASH) i++;
+    else if (codes[i] === QUOTE) {
       reader.position = i + 1;
-      return value;
+      return unescapeText(codes.subarray(start, i));
     }
-    if (character !== "\\" || i + 1 >= end) {
-      value += character;
-      continue;
-    }
-    const next = text[++i];
-    value += next === "n" ? "\n" : next === '"' || next === "\\" ? next : "\\" + next;
   }
   return null;
 }
@@ -185,7 +209,7 @@ function readEscaped(reader: Reader, start: number): string | null {
 /** Reads an unquoted name up to a blank or one of `{ } = , "`. */
 function readBareName(reader: Reader): string {
   const start = reader.position;
-  const { text, codes, end } = reader;
+  const { codes, end } = reader;
   let i = start;
   for (; i < end; i++) {
     const code = codes[i];
@@ -195,7 +219,7 @@ function readBareName(reader: Reader): string {
     ) break;
   }
   reader.position = i;
-  return text.slice(start, i);
+  return sliceText(reader, start, i);
 }
 
 /** Reads the metric's name, unless it stands quoted among the labels. */
@@ -240,6 +264,9 @@ function readLabelName(reader: Reader, index: number): string | null {
   if (isQuoted ? name === "" : !LABEL_NAME.test(name)) return noLabel(reader, "not a label name");
   if (name === "__name__") return noLabel(reader, "the label name __name__ is reserved");
   if (!hasValue) return noLabel(reader, "a label without a value");
+  if (reader.labels.length >= 2 * MAX_LABELS) {
+    return noLabel(reader, `more than ${MAX_LABELS} labels`);
+  }
   for (let i = 0; i < reader.labels.length; i += 2) {
     if (reader.labels[i] === name) return noLabel(reader, "a label given twice");
   }
@@ -313,45 +340,32 @@ function readLabels(reader: Reader): boolean {
   }
 }
 
-/** Reads a number as Go's ParseFloat does; sets `problem` when it is none. */
-function readNumber(reader: Reader, start: number, end: number): boolean {
-  const { text, codes } = reader;
-  // Nearly all values are whole numbers written `123` or `123.0`.
-  let whole = 0;
-  let i = start;
-  for (; i < end && i - start <= MAX_EXACT_DIGITS; i++) {
-    const code = codes[i];
-    if (code < ZERO || code > NINE) break;
-    whole = whole * 10 + (code - ZERO);
-  }
-  const digits = i - start;
-  if (digits > 0 && digits <= MAX_EXACT_DIGITS) {
-    const endsWithPointZero = i + 2 === end && codes[i] === POINT && codes[i + 1] === ZERO;
-    if (i === end || endsWithPointZero) {
-      reader.value = whole;
-      return true;
-    }
-  }
-  const token = text.slice(start, end);
-  if (DECIMAL.test(token)) {
-    reader.value = Number(token);
+/** Reads the value, a token that ends at a blank or with the line. */
+function readValue(reader: Reader): boolean {
+  const { codes, position, scan } = reader;
+  reader.valueStart = position;
+  if (
+    scanNumber(codes, position, scan) && scan.end <= reader.end &&
+    (scan.end === reader.end || isBlank(codes[scan.end]))
+  ) {
+    reader.position = scan.end;
     return true;
   }
-  const infinity = INFINITY.exec(token);
-  if (infinity !== null) {
-    reader.value = infinity[1] === "-" ? -Infinity : Infinity;
-    return true;
+  let end = position;
+  while (end < reader.end && !isBlank(codes[end])) end++;
+  const token = sliceText(reader, position, end);
+  const value = parseNumber(token);
+  if (value === null) {
+    return fail(reader, token === "" ? "no value" : `not a number: "${sanitizeText(token, 40)}"`);
   }
-  if (NOT_A_NUMBER.test(token)) {
-    reader.value = NaN;
-    return true;
-  }
-  return fail(reader, token === "" ? "no value" : `not a number: "${sanitizeText(token, 40)}"`);
+  scan.value = value;
+  reader.position = end;
+  return true;
 }
 
 /** Reads what may follow the value: a timestamp, and an exemplar after `#`. */
 function readTrailer(reader: Reader): boolean {
-  let rest = reader.text.slice(reader.position, reader.end).trim();
+  let rest = sliceText(reader, reader.position, reader.end).trim();
   const exemplar = rest.search(/(?:^|\s)#\s*\{/);
   if (exemplar >= 0) rest = rest.slice(0, exemplar).trim();
   if (rest === "" || TIMESTAMP.test(rest)) return true;
@@ -369,20 +383,21 @@ function readSample(reader: Reader): boolean {
   }
   if (reader.name === "") return fail(reader, "no metric name");
   skipBlanks(reader);
-  const start = reader.position;
-  let end = start;
-  while (end < reader.end && !isBlank(codes[end])) end++;
-  if (!readNumber(reader, start, end)) return false;
-  reader.position = end;
-  return end === reader.end || readTrailer(reader);
+  if (!readValue(reader)) return false;
+  return reader.position === reader.end || readTrailer(reader);
 }
 
 /** Whether the value is a negative count of a histogram or summary, which nothing can have counted. */
 function isNegativeCount(reader: Reader, types: ReadonlyMap<string, string>): boolean {
-  if (!(reader.value < 0)) return false;
+  if (!(reader.scan.value < 0)) return false;
   const family = reader.name.replace(/_(?:count|bucket)$/, "");
   const type = types.get(family);
   return family !== reader.name && (type === "histogram" || type === "summary");
+}
+
+/** Where the text begins: after a byte-order mark. */
+function findStart(body: Uint8Array): number {
+  return BYTE_ORDER_MARK.every((code, i) => body[i] === code) ? BYTE_ORDER_MARK.length : 0;
 }
 
 /** Collects the lines that are reported one by one. */
@@ -409,7 +424,7 @@ function logLine(log: ReturnType<typeof createLineLog>, line: number, message: s
  */
 export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): ExpositionSummary {
   const reader = createReader(body);
-  const { text, codes } = reader;
+  const { codes } = reader;
   const metadata: Metadata = { types: new Map(), helped: new Set(), sampled: new Set() };
   const bad = createLineLog();
   const remarks = createLineLog();
@@ -418,10 +433,10 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
   let endsInEof = false;
   let lastLineIsBad = false;
 
-  for (let line = 1, next = 0; next < text.length; line++) {
-    const newline = text.indexOf("\n", next);
+  const start = findStart(body);
+  for (let line = 1, next = start; next < body.length; line++) {
     reader.position = next;
-    reader.end = newline < 0 ? text.length : newline;
+    reader.end = findLineEnd(reader, next);
     next = reader.end + 1;
     if (reader.end > reader.position && codes[reader.end - 1] === CARRIAGE_RETURN) {
       reader.end--;
@@ -431,7 +446,7 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
     lastLineIsBad = false;
 
     if (codes[reader.position] === HASH) {
-      const comment = text.slice(reader.position, reader.end);
+      const comment = sliceText(reader, reader.position, reader.end);
       const outcome = readComment(comment, metadata, visitor.onType);
       endsInEof = outcome.eof === true;
       lastLineIsBad = outcome.bad !== undefined;
@@ -450,7 +465,7 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
     }
     if (reader.name !== lastName) metadata.sampled.add(lastName = reader.name);
     sampleCount++;
-    visitor.onSample(reader.name, reader.labels, reader.value);
+    visitor.onSample(reader.name, reader.labels, reader.scan.value, reader.valueStart);
   }
   return {
     dialect: endsInEof ? "openmetrics" : "prometheus",
@@ -458,7 +473,7 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
     badLineCount: bad.count,
     badLines: bad.lines,
     remarks: remarks.lines,
-    endsComplete: text.length === 0 || text.endsWith("\n") || endsInEof,
+    endsComplete: body.length === start || codes[body.length - 1] === NEWLINE || endsInEof,
     lastLineIsBad,
   };
 }

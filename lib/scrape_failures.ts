@@ -373,6 +373,15 @@ export function describeTooLarge(shown: string, limit: Bytes): Problem {
   };
 }
 
+/** The problem of an exposition that names more than `limit` engines. */
+export function describeTooManyEngines(shown: string, limit: number): Problem {
+  return {
+    kind: "too_large",
+    message: `${shown} names more than ${limit} models and engines: check that its labels ` +
+      "model_name and engine do not change from one request to the next",
+  };
+}
+
 /** The problem of a redirect that is not followed. `target` is a URL in quotes, made safe. */
 export function describeRedirect(shown: string, target: string | null): Problem {
   return {

@@ -26,6 +26,7 @@ import {
   describeStatus,
   describeTimeout,
   describeTooLarge,
+  describeTooManyEngines,
   describeUnnamedEngines,
   looksLikeMarkup,
   type Problem,
@@ -35,7 +36,8 @@ import { identifyServer } from "./server_kinds.ts";
 import { sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { readVllmMetrics, type VllmExposition } from "./vllm_metrics.ts";
+import { createVllmReader, type VllmExposition, type VllmReader } from "./vllm_metrics.ts";
+import { MAX_ENGINES } from "./vllm_series.ts";
 
 /** A failed scrape, with what is known of the server. */
 export interface ScraperFailure extends ScrapeFailure {
@@ -95,7 +97,7 @@ interface Attempt {
   readonly client: HttpClient;
   readonly endpoint: Endpoint;
   readonly access: EndpointAccess;
-  readonly metricPrefix: string | null;
+  readonly readBody: VllmReader;
   readonly signal: AbortSignal;
   readonly startedAt: Seconds;
   /** Ends the limit of time: all has arrived, and what follows is this program's part. */
@@ -243,10 +245,13 @@ function readExposition(
   const shown = showUrl(attempt);
   const head = decodeHead(bytes);
   if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(shown, head));
-  const exposition = readVllmMetrics(bytes, { metricPrefix: attempt.metricPrefix });
+  const exposition = attempt.readBody(bytes);
   const { familyNames, vllmFamilyCount, engines } = exposition;
   if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
   if (isCut(response, exposition)) throw new ProblemError(describeCutBody(shown));
+  if (exposition.hasTooManyEngines) {
+    throw new ProblemError(describeTooManyEngines(shown, MAX_ENGINES));
+  }
   // A router may have families with vLLM's names, but it has no engine.
   const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
   if (vllmFamilyCount === 0 || isRouter) {
@@ -352,6 +357,7 @@ export async function createScraper(
 ): Promise<Scraper> {
   const { access, timeout, metricPrefix } = options;
   const client = await platform.createHttpClient(access.transport).catch(createBrokenClient);
+  const readBody = createVllmReader({ metricPrefix });
   let lastUrl = endpoint.metricsUrl;
   let isBusy = false;
 
@@ -364,7 +370,7 @@ export async function createScraper(
       client,
       endpoint,
       access,
-      metricPrefix,
+      readBody,
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),
       stopTimer: limit.cancel,

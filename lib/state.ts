@@ -313,7 +313,8 @@ function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
   }));
   const tallies = tallyScrape(known.tallies, scrape, history.hasJustRestarted);
   const moment = { at: scrape.receivedAt, epoch: scrape.receivedAtEpoch };
-  const peaks = new Map(known.peaks);
+  // Of engines that are remembered: a server may name its models anew each time.
+  const peaks = new Map([...known.peaks].filter(([key]) => tallies.engines.has(key)));
   replicas.forEach(({ sample }, index) => {
     const key = identifyEngine(sample);
     const values = readPeakValues(figures[index]);

@@ -2,7 +2,18 @@
 // another server nor any output, whatever goes wrong.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { findFreePort, type Outcome, readDocument, runProgram } from "./program_runs.ts";
+import { OPTION_ROWS } from "../lib/option_table.ts";
+import {
+  createEnvironment,
+  findFreePort,
+  listCommand,
+  type Outcome,
+  readDocument,
+  readDocuments,
+  runProgram,
+  startProgram,
+} from "./program_runs.ts";
+import { needsProgram } from "./programs.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
 const SECRET = "tr0ub4dor-and-3";
@@ -13,7 +24,7 @@ const BASIC = `Basic ${btoa(`${USER}:${SECRET}`)}`;
 const FORMS = ["json", "table", "detail"];
 
 /** Whether nothing that was printed holds the secret, plain, encoded or in parts. */
-function checkSilence({ stdout, stderr }: Outcome): void {
+function checkSilence({ stdout, stderr }: Pick<Outcome, "stdout" | "stderr">): void {
   const output = stdout + stderr;
   for (const secret of [SECRET, btoa(SECRET), btoa(`${USER}:${SECRET}`), "tr0ub4dor", "Bearer "]) {
     assert(!output.includes(secret), `${secret} is in ${output}`);
@@ -25,7 +36,7 @@ interface Way {
   readonly name: string;
   readonly authorization: string;
   readonly args: (url: string, folder: string) => readonly string[];
-  readonly environment?: Readonly<Record<string, string>>;
+  readonly environment?: (url: string, folder: string) => Readonly<Record<string, string>>;
 }
 
 const WAYS: readonly Way[] = [
@@ -33,7 +44,7 @@ const WAYS: readonly Way[] = [
     name: "token variable",
     authorization: BEARER,
     args: (url) => [url],
-    environment: { VLLM_HTOP_TOKEN: SECRET },
+    environment: () => ({ VLLM_HTOP_TOKEN: SECRET }),
   },
   {
     name: "token file",
@@ -59,14 +70,52 @@ const WAYS: readonly Way[] = [
     name: "basic auth variable",
     authorization: BASIC,
     args: (url) => [url],
-    environment: { VLLM_HTOP_BASIC_AUTH: `${USER}:${SECRET}` },
+    environment: () => ({ VLLM_HTOP_BASIC_AUTH: `${USER}:${SECRET}` }),
   },
   {
     name: "header file",
     authorization: BEARER,
     args: (url, folder) => [url, "--header-file", `${folder}/headers`],
   },
+  {
+    name: "header variable",
+    authorization: BEARER,
+    args: (url) => [url],
+    environment: () => ({ VLLM_HTOP_HEADERS: `Authorization: ${BEARER}\nX-Key: ${SECRET}` }),
+  },
+  {
+    name: "user and password in the URL's variable",
+    authorization: BASIC,
+    args: () => [],
+    environment: (url) => ({ VLLM_HTOP_URL: url.replace("//", `//${USER}:${SECRET}@`) }),
+  },
+  {
+    name: "variables that name files",
+    authorization: BEARER,
+    args: (url) => [url],
+    environment: (_url, folder) => ({ VLLM_HTOP_TOKEN_FILE: `${folder}/token` }),
+  },
 ];
+
+/** Options of the credentials that hold nothing secret, and the key, which cannot open a server without TLS. */
+const NO_WAYS = ["ca-file", "cert-file", "key-file", "insecure"];
+
+Deno.test("each option and variable that takes a secret is tried here", () => {
+  const tried = JSON.stringify(WAYS.map(({ args, environment }) => [
+    args("http://a", "b"),
+    environment?.("http://a", "b"),
+  ]));
+  for (
+    const { name, group, contentVariable } of OPTION_ROWS.map((row) => ({
+      contentVariable: undefined,
+      ...row,
+    }))
+  ) {
+    if (group !== "Credentials" || NO_WAYS.includes(name)) continue;
+    assert(tried.includes(`"--${name}"`), name);
+    if (contentVariable !== undefined) assert(tried.includes(`"${contentVariable}"`), name);
+  }
+});
 
 async function createFolder(): Promise<string> {
   const folder = await Deno.makeTempDir({ prefix: "vllm-htop-test-" });
@@ -97,7 +146,7 @@ Deno.test("each way to give a secret opens the server, and no output shows it", 
         const outcomes = await Promise.all(FORMS.map((form) =>
           runProgram(
             [...args(server.url, folder), "--once", "--interval", "0", "--output", form],
-            { environment },
+            { environment: environment?.(server.url, folder) },
           )
         ));
         for (const outcome of outcomes) {
@@ -109,6 +158,123 @@ Deno.test("each way to give a secret opens the server, and no output shows it", 
       } finally {
         await server.close();
       }
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+/** Servers that want a secret, each given in its own way, one that takes none of them, and one that is down. */
+async function startLocked(folder: string) {
+  const wanted = [BEARER, BEARER, BASIC, "Bearer another"];
+  const servers = await Promise.all(
+    wanted.map((authorization) => startVllmServer({ warmUp: 60, authorization })),
+  );
+  const [first, second, ...others] = servers.map(({ url }) => url);
+  const down = `http://127.0.0.1:${findFreePort()}`;
+  const withUser = [...others, down].map((url) => url.replace("//", `//${USER}:${SECRET}@`));
+  return {
+    args: [
+      ...[first, second, ...withUser],
+      ...["--token-file", `${first}=${folder}/token`],
+      ...["--header-file", `${second}=${folder}/headers`],
+    ],
+    count: servers.length + 1,
+    close: () => Promise.all(servers.map((server) => server.close())),
+  };
+}
+
+Deno.test("a stream of documents shows no secret", async () => {
+  const folder = await createFolder();
+  const locked = await startLocked(folder);
+  try {
+    const run = startProgram([...locked.args, "--output", "json", "--interval", "0.5"]);
+    await run.waitFor(() => readDocuments(run.stdout()).length >= 3);
+    run.signal("SIGTERM");
+    const outcome = await run.ended;
+    assertEquals(readDocuments(outcome.stdout)[0].endpoints.length, locked.count);
+    checkSilence(outcome);
+  } finally {
+    await locked.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test({
+  name: "the live screen writes no secret to the terminal, whatever it shows",
+  ...needsProgram("script"),
+  fn: async () => {
+    const folder = await createFolder();
+    const locked = await startLocked(folder);
+    const words = listCommand(...locked.args, "--interval", "0.5");
+    const command = words.map((word) => `'${word}'`).join(" ");
+    const terminal = new Deno.Command("script", {
+      args: ["-qfec", `stty cols 160 rows 40; exec ${command}`, "/dev/null"],
+      env: createEnvironment(),
+      clearEnv: true,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    try {
+      let written = "";
+      const reading = (async () => {
+        for await (const text of terminal.stdout.pipeThrough(new TextDecoderStream())) {
+          written += text;
+        }
+      })();
+      const keys = terminal.stdin.getWriter();
+      const giveUpAt = performance.now() + 30_000;
+      const waitFor = async (pattern: RegExp, from: number): Promise<void> => {
+        while (!pattern.test(written.slice(from))) {
+          assert(performance.now() < giveUpAt, `${pattern} in ${written.slice(from)}`);
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+      };
+      await waitFor(/DOWN/, 0);
+      // The details of each row, the help, and the filter with what is typed there.
+      for (let row = 0; row < locked.count; row++) {
+        const from = written.length;
+        await keys.write(new TextEncoder().encode("\r"));
+        await waitFor(/./, from);
+        await keys.write(new TextEncoder().encode("\x1b"));
+        await new Promise((resolve) => setTimeout(resolve, 150));
+        await keys.write(new TextEncoder().encode("j"));
+      }
+      const from = written.length;
+      await keys.write(new TextEncoder().encode("?"));
+      await waitFor(/./, from);
+      await keys.write(new TextEncoder().encode("\x03"));
+      await terminal.status;
+      await reading;
+      checkSilence({ stdout: written, stderr: "" });
+      assertMatch(written, /127\.0\.0\.1:\d+/);
+      await keys.abort().catch(() => {});
+    } finally {
+      try {
+        terminal.kill();
+      } catch {
+        // It has ended.
+      }
+      await locked.close();
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test("a key of a client that cannot be used is refused without being shown", async () => {
+  const folder = await createFolder();
+  const pem = (kind: string) => `-----BEGIN ${kind}-----\n${btoa(SECRET)}\n-----END ${kind}-----\n`;
+  await Deno.writeTextFile(`${folder}/cert.pem`, pem("CERTIFICATE"));
+  await Deno.writeTextFile(`${folder}/key.pem`, pem("PRIVATE KEY"));
+  try {
+    for (const form of FORMS) {
+      const outcome = await runProgram([
+        ...[`https://127.0.0.1:${findFreePort()}`, "--once", "--interval", "0", "--output", form],
+        ...["--cert-file", `${folder}/cert.pem`, "--key-file", `${folder}/key.pem`],
+      ]);
+      assert(outcome.code !== 0);
+      checkSilence(outcome);
     }
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -201,9 +367,18 @@ Deno.test("an unusable secret is refused without being shown", async () => {
       assertMatch(outcome.stderr, /^vllm-htop: .*"(VLLM_HTOP_\w+|\/.*two)".*\n$/);
       checkSilence(outcome);
     }
-    const typed = await runProgram([`http://${USER}:${SECRET}@gpu1:99999`]);
-    assertEquals(typed.code, 2);
-    checkSilence(typed);
+    for (
+      const url of [
+        `http://${USER}:${SECRET}@gpu1:99999`,
+        `http://gpu1:8000/metrics?token=${SECRET}`,
+        `http://gpu1:8000/#${SECRET}`,
+        `ftp://${USER}:${SECRET}@gpu1`,
+      ]
+    ) {
+      const typed = await runProgram([url]);
+      assertEquals(typed.code, 2, url);
+      checkSilence(typed);
+    }
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

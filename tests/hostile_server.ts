@@ -15,6 +15,8 @@ export interface RawConnection {
   readonly send: (data: string | Uint8Array) => Promise<boolean>;
   /** Ends the connection properly. */
   readonly close: () => void;
+  /** Sends nothing more, but goes on reading: the connection is half closed. */
+  readonly endWriting: () => Promise<void>;
   /** Resolves after the milliseconds, or as soon as the server is closed. */
   readonly wait: (milliseconds: number) => Promise<void>;
 }
@@ -112,7 +114,8 @@ export function startRawServer(script: Script, options: RawServerOptions = {}): 
         const head = await readHead(connection, options.answersUnread ?? false);
         if (head === null) break;
         requests.push(head);
-        await script({ send, wait, close: () => close(connection) }, head);
+        const endWriting = (): Promise<void> => connection.closeWrite();
+        await script({ send, wait, close: () => close(connection), endWriting }, head);
       }
     } catch {
       // The other side has gone, or the script has closed the connection.
@@ -177,10 +180,11 @@ export const VLLM_BODY = [
   "",
 ].join("\n");
 
-/** PEM texts: an authority, a server certificate of it for localhost, a client certificate of it, another authority. */
+/** PEM texts: an authority, server certificates of it for localhost (one that has expired), a client certificate of it, another authority. */
 export interface TestCertificates {
   readonly ca: string;
   readonly server: { readonly cert: string; readonly key: string };
+  readonly expired: { readonly cert: string; readonly key: string };
   readonly otherName: { readonly cert: string; readonly key: string };
   readonly selfSigned: { readonly cert: string; readonly key: string };
   readonly client: { readonly cert: string; readonly key: string };
@@ -210,7 +214,7 @@ export async function createTestCertificates(): Promise<TestCertificates> {
       ...["req", "-x509", ...newKey, "-days", "2", "-subj", `/CN=${name}`],
       ...["-keyout", `${name}.key`, "-out", `${name}.pem`],
     ]);
-  const makeLeaf = async (name: string, extensions: string) => {
+  const makeLeaf = async (name: string, extensions: string, days = 2) => {
     await Deno.writeTextFile(`${folder}/${name}.ext`, `basicConstraints=CA:FALSE\n${extensions}\n`);
     await runOpenssl(folder, [
       ...["req", ...newKey, "-subj", `/CN=${name}`],
@@ -218,7 +222,7 @@ export async function createTestCertificates(): Promise<TestCertificates> {
     ]);
     await runOpenssl(folder, [
       ...["x509", "-req", "-in", `${name}.csr`, "-CA", "ca.pem", "-CAkey", "ca.key"],
-      ...["-CAcreateserial", "-days", "2", "-extfile", `${name}.ext`, "-out", `${name}.pem`],
+      ...["-CAcreateserial", "-days", `${days}`, "-extfile", `${name}.ext`, "-out", `${name}.pem`],
     ]);
     return { cert: await read(`${name}.pem`), key: await read(`${name}.key`) };
   };
@@ -227,6 +231,7 @@ export async function createTestCertificates(): Promise<TestCertificates> {
   return {
     ca: await read("ca.pem"),
     server: await makeLeaf("server", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+    expired: await makeLeaf("expired", "subjectAltName=DNS:localhost,IP:127.0.0.1", -1),
     otherName: await makeLeaf("elsewhere", "subjectAltName=DNS:elsewhere.example"),
     selfSigned: { cert: await read("other.pem"), key: await read("other.key") },
     client: await makeLeaf("client", "extendedKeyUsage=clientAuth"),

@@ -10,34 +10,83 @@
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { parseExposition } from "../lib/prometheus.ts";
 import { createSimulatedServer } from "../lib/simulator.ts";
-import { readVllmMetrics } from "../lib/vllm_metrics.ts";
+import { createLayout, rereadValues } from "../lib/exposition_layout.ts";
+import { createVllmReader } from "../lib/vllm_metrics.ts";
+import { readGzip } from "./fixtures/expositions.ts";
 
 const MODEL = "Qwen/Qwen2.5-7B-Instruct";
 
-function createBody(engineCount: number): Uint8Array {
+/** The bodies of four polls, two seconds apart. */
+function createBodies(engineCount: number): readonly Uint8Array[] {
   const engines = Array.from({ length: engineCount }, () => ({ model: MODEL }));
   const server = createSimulatedServer({ seed: 1, startEpoch: 1_795_000_000, engines, warmUp: 30 });
-  const body = server.expositionAt(2);
-  if (body === null) throw new Error("Cannot bench: the simulated server is down");
-  return body;
+  return [2, 4, 6, 8].map((at) => {
+    const body = server.expositionAt(at);
+    if (body === null) throw new Error("Cannot bench: the simulated server is down");
+    return body.slice();
+  });
 }
 
 const decoder = new TextDecoder();
 
-for (const engineCount of [1, 8, 64]) {
-  const body = createBody(engineCount);
-  const group = `${engineCount} engines, ${(body.length / 1e6).toFixed(3)} MB`;
+/** What the first body costs, one after another of the same series, and others' readers. */
+function benchBodies(name: string, bodies: readonly Uint8Array[]): void {
+  const [body] = bodies;
+  const group = `${name}, ${(body.length / 1e6).toFixed(3)} MB`;
   let sum = 0;
+  let poll = 0;
 
-  Deno.bench(`parseExposition, ${engineCount}`, { group, baseline: true }, () => {
+  Deno.bench(
+    `steady createVllmReader, ${name}`,
+    { group, baseline: true },
+    (() => {
+      const read = createVllmReader();
+      return () => void read(bodies[poll++ % bodies.length]);
+    })(),
+  );
+
+  Deno.bench(`cold createVllmReader, ${name}`, { group }, () => {
+    createVllmReader()(body);
+  });
+
+  Deno.bench(`parseExposition alone, ${name}`, { group }, () => {
     parseExposition(body, { onSample: (_name, _labels, value) => sum += value });
   });
 
-  Deno.bench(`readVllmMetrics, ${engineCount}`, { group }, () => {
-    readVllmMetrics(body);
-  });
-
-  Deno.bench(`parse-prometheus-text-format, ${engineCount}`, { group }, () => {
+  Deno.bench(`parse-prometheus-text-format, ${name}`, { group }, () => {
     parsePrometheusTextFormat(decoder.decode(body));
   });
 }
+
+for (const engineCount of [1, 8, 64]) {
+  benchBodies(`${engineCount} engines`, createBodies(engineCount));
+}
+
+// Prometheus' own body: no vLLM server's, so that only its numbers are read again.
+const foreign = await readGzip("conformance/alltypes.237mfs.prom.txt.gz");
+const values: number[] = [];
+const valueStarts: number[] = [];
+parseExposition(foreign, {
+  onSample: (_name, _labels, value, valueStart) => {
+    values.push(value);
+    valueStarts.push(valueStart);
+  },
+});
+const layout = createLayout(foreign, {
+  values: new Float64Array(values),
+  valueStarts: new Int32Array(valueStarts),
+});
+if (layout === null) throw new Error("Cannot bench: there is no layout");
+const group = `Prometheus' 237 families, ${(foreign.length / 1e6).toFixed(3)} MB`;
+
+Deno.bench("steady rereadValues, 237 families", { group, baseline: true }, () => {
+  rereadValues(layout, foreign);
+});
+
+Deno.bench("parseExposition alone, 237 families", { group }, () => {
+  parseExposition(foreign, { onSample: () => {} });
+});
+
+Deno.bench("parse-prometheus-text-format, 237 families", { group }, () => {
+  parsePrometheusTextFormat(decoder.decode(foreign));
+});

@@ -1,6 +1,11 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { type ExpositionSummary, MAX_REPORTED_LINES, parseExposition } from "../lib/prometheus.ts";
+import {
+  type ExpositionSummary,
+  MAX_LABELS,
+  MAX_REPORTED_LINES,
+  parseExposition,
+} from "../lib/prometheus.ts";
 import { encode, readGzip } from "./fixtures/expositions.ts";
 
 interface Sample {
@@ -240,6 +245,13 @@ Deno.test("parseExposition() refuses lines that say two things", () => {
   assertBad("m{\n", "unterminated");
   assertBad("m\n", "no value");
   assertBad("m{}\n", "no value");
+});
+
+Deno.test("parseExposition() refuses more labels than any metric has", () => {
+  const write = (count: number) =>
+    `a{${Array.from({ length: count }, (_, i) => `l${i}="1"`).join(",")}} 1\n`;
+  assertEquals(read(write(MAX_LABELS))[0].labels.length, 2 * MAX_LABELS);
+  assertBad(write(MAX_LABELS + 1), `more than ${MAX_LABELS} labels`);
 });
 
 Deno.test("parseExposition() reads numbers as Go's ParseFloat does", () => {

@@ -3,8 +3,11 @@ import fc from "fast-check";
 import { countObservations } from "../lib/histogram.ts";
 import type { EngineSample } from "../lib/model.ts";
 import { isPresent } from "../lib/reading.ts";
-import { readVllmMetrics, type VllmExposition } from "../lib/vllm_metrics.ts";
+import { MAX_PARTS } from "../lib/engine_builder.ts";
+import { createVllmReader, readVllmMetrics, type VllmExposition } from "../lib/vllm_metrics.ts";
 import { METRIC_ROWS, type MetricRow } from "../lib/vllm_names.ts";
+import { MAX_ENGINES } from "../lib/vllm_series.ts";
+import { CONFORMANCE_BODIES, listScenarioBodies } from "./fixtures/bodies.ts";
 import {
   encode,
   MODEL,
@@ -774,6 +777,37 @@ Deno.test("readVllmMetrics() does not keep a flood of names", () => {
   assertEquals(read(text).familyNames.size, 1000);
 });
 
+Deno.test("readVllmMetrics() leaves out figures that are floods, and keeps the others", () => {
+  const readFlood = (count: number) =>
+    readOne(
+      ["prompt_tokens_total", 7],
+      ...Array.from({ length: count }, (_, i): Series[] => [
+        [`request_success_total{finished_reason="r${i}"}`, 1],
+        [`time_to_first_token_seconds_bucket{le="${count - i}"}`, 1],
+        [`e2e_request_latency_seconds_bucket{le="${i % MAX_PARTS}",pid="${i}"}`, 1],
+      ]).flat(),
+    );
+  const { labelled, histograms } = readFlood(MAX_PARTS);
+  assertEquals(labelled.finishedByReason?.size, MAX_PARTS);
+  assertEquals(histograms.ttft?.bounds.length, MAX_PARTS);
+  assertEquals(histograms.e2e?.bounds.length, MAX_PARTS);
+  const flooded = readFlood(MAX_PARTS + 1);
+  assertEquals([flooded.labelled, flooded.histograms], [{}, {}]);
+  assertEquals(flooded.counters.promptTokens, { value: 7 });
+});
+
+Deno.test("readVllmMetrics() tells of more engines than it keeps", () => {
+  const readMany = (count: number) =>
+    read(
+      Array.from({ length: count }, (_, i) =>
+        writeEngine([RUNNING], { engine: `${i % 10}`, model: `m${i}` })).join(""),
+    );
+  const most = readMany(MAX_ENGINES);
+  assertEquals([most.engines.length, most.hasTooManyEngines], [MAX_ENGINES, false]);
+  const more = readMany(MAX_ENGINES + 5);
+  assertEquals([more.engines.length, more.hasTooManyEngines], [MAX_ENGINES, true]);
+});
+
 Deno.test("readVllmMetrics() passes on what the parser found wrong", () => {
   const exposition = read(writeEngine([RUNNING]) + "broken{\nvllm:num_requests_waiting 1");
   assertEquals(exposition.badLineCount, 1);
@@ -841,4 +875,57 @@ Deno.test("readVllmMetrics() never throws, whatever the samples", () => {
     }),
     { numRuns: 1000 },
   );
+});
+
+// ---- Readers, which remember the body before.
+
+Deno.test("createVllmReader() reads each scenario's bodies as if each were the first", async () => {
+  for (const [name, paths] of await listScenarioBodies()) {
+    const bodies = await Promise.all(paths.map(readGzip));
+    const reader = createVllmReader();
+    // In their order and back, so that each follows another of its kind, and itself.
+    for (const body of [...bodies, ...bodies.toReversed()]) {
+      assertEquals(reader(body), readVllmMetrics(body), name);
+    }
+  }
+});
+
+Deno.test("createVllmReader() reads any server's bodies in turn as if each were the first", async () => {
+  const paths = [...CONFORMANCE_BODIES, ...[...(await listScenarioBodies()).values()].flat()];
+  const bodies = await Promise.all(paths.map(readGzip));
+  const reader = createVllmReader();
+  for (const body of bodies) assertEquals(reader(body), readVllmMetrics(body));
+});
+
+Deno.test("createVllmReader() leaves what it gave as it was", () => {
+  const write = (value: number) =>
+    writeEngine([
+      ["num_requests_running", value],
+      ["prompt_tokens_total", value],
+      [`request_success_total{finished_reason="stop"}`, value],
+      ...writeHistogram("time_to_first_token_seconds", [1], { counts: [value, value], sum: value }),
+    ]);
+  const reader = createVllmReader();
+  const given = [1, 2, 3].map((value) => reader(encode(write(value))));
+  given.forEach((exposition, i) => assertEquals(exposition, read(write(i + 1))));
+});
+
+Deno.test("createVllmReader() has the prefix looked for that it is given", () => {
+  const text = 'x_num_requests_running{model_name="m"} 3\n';
+  const reader = createVllmReader({ metricPrefix: "x_" });
+  for (let i = 0; i < 2; i++) {
+    assertEquals(reader(encode(text)).engines[0].gauges.running, { value: 3 });
+  }
+});
+
+Deno.test("createVllmReader() finds the newest adapters though the series stay", () => {
+  const write = (first: number, second: number) =>
+    encode(
+      `${writeEngine([RUNNING])}` +
+        `vllm:lora_requests_info{running_lora_adapters="a"} ${first}\n` +
+        `vllm:lora_requests_info{running_lora_adapters="b"} ${second}\n`,
+    );
+  const reader = createVllmReader();
+  const found = [[1, 2], [3, 2], [3, 3]].map(([a, b]) => reader(write(a, b)).lora?.runningAdapters);
+  assertEquals(found, [["b"], ["a"], ["b"]]);
 });
