@@ -81,10 +81,12 @@ export function readGpuShares(state: State): readonly GpuShare[] {
   return shares;
 }
 
-/** Whether it is known which GPUs each of this machine's servers holds, those that do not answer apart. */
+/** Whether it is known which GPUs each of this machine's servers holds; those that do not answer may be gone. */
 export function areOwnersKnown(state: State): boolean {
   const shares = readGpuShares(state);
-  const answering = listLocal(state).filter(({ replicas }) => replicas.length > 0);
+  const answering = listLocal(state).filter(({ replicas, failure }) =>
+    replicas.length > 0 && failure === null
+  );
   return answering.length > 0 &&
     answering.every(({ endpoint }) =>
       shares.some(({ owner }) => owner?.endpointKey === endpoint.key)

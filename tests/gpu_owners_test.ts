@@ -75,7 +75,12 @@ Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
     createScraped(endpoints[0], 1, RUNNING),
     createFailed(silent, 1),
   ]);
-  assertEquals(areOwnersKnown(sampleGpus(state, [EIGHT], [{ port: 8000, gpus: [0] }])), true);
+  const known = sampleGpus(state, [EIGHT], [{ port: 8000, gpus: [0] }]);
+  assertEquals(areOwnersKnown(known), true);
+  // One that has gone holds nothing any more.
+  const both = advance(known, 4, [createScraped(silent, 3, RUNNING)]);
+  assertEquals(areOwnersKnown(both), false);
+  assertEquals(areOwnersKnown(advance(both, 6, [createFailed(silent, 5)])), true);
 });
 
 Deno.test("readGpuShares() gives nobody what is a stranger's, another machine's or simulated", () => {
