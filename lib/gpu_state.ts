@@ -61,7 +61,7 @@ export function acceptGpuReport(
 ): GpuState {
   const outliers = findGpuOutliers(report.gpus);
   const isConfirmed = ({ gpuIndex }: GpuOutlier): boolean =>
-    known.failure === null && known.outliers.some((before) => before.gpuIndex === gpuIndex);
+    known.outliers.some((before) => before.gpuIndex === gpuIndex);
   const lasting = outliers.filter(isConfirmed).map((outlier) => ({
     kind: "GPU" as const,
     subject: createSubject(outlier.gpuIndex),

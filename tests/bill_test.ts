@@ -155,6 +155,18 @@ Deno.test("createBill() weighs idle time by what the GPUs cost", () => {
   assertEquals(once.idle.ratio.value, null);
 });
 
+Deno.test("createBill() divides a GPU between its models by the memory that they hold", () => {
+  const servers = [{ ...SERVING, model: "a" }, { ...SERVING, model: "b" }];
+  const holders = [
+    { port: 8000, gpus: [0, 1], memoryBytes: 60 * 2 ** 30 },
+    { port: 8001, gpus: [1], memoryBytes: 20 * 2 ** 30 },
+  ];
+  const { groups } = bill(sampleGpus(watch(servers), [EIGHT], holders));
+  assertEquals(groups.map(({ modelName }) => modelName), ["a", "b"]);
+  assertAlmostEquals(groups[0].usdPerHour.value ?? NaN, 1.75 * H100_PRICE);
+  assertAlmostEquals(groups[1].usdPerHour.value ?? NaN, 0.25 * H100_PRICE);
+});
+
 Deno.test("hasBill() wants a price, or a wish for one", () => {
   const has = (state: State): boolean => hasBill(bill(state), state.pricing);
   assertEquals(has(watch([SERVING], NO_PRICING)), false);
