@@ -63,7 +63,9 @@ Deno.test("the live screen has all its parts at every size, and q gives it back"
         assert(rows.every((row) => row.length <= size.columns));
         const replicaCount = fleet[0] === "--demo" ? 5 : 16;
         assertMatch(rows[0], new RegExp(` ${replicaCount} replicas`));
-        const shown = rows.filter((row) => /^.\S* ?:\d+(\.e\d)? .*OK/.test(row)).length;
+        // One that is full is hot at once.
+        const isReplica = /^.\S* ?:\d+(\.e\d)? .*(OK|HOT|INIT) /;
+        const shown = rows.filter((row) => isReplica.test(row)).length;
         const hidden = Number(/… (\d+) more/.exec(rows.join("\n"))?.[1] ?? 0);
         assertEquals(shown + hidden, replicaCount, rows.join("\n"));
         await screen.press("q");
