@@ -28,11 +28,23 @@ const RUNTIME_VARIABLES = [
   "UNDICI_NO_WASM_SIMD",
 ];
 
+/** Every variable of the program's own, and those of others by their names. */
+const VARIABLES = [
+  "VLLM_HTOP_*",
+  ...ENVIRONMENT_VARIABLES.filter((name) => !name.startsWith("VLLM_HTOP_")),
+  ...RUNTIME_VARIABLES,
+];
+
 /**
- * Programs that may be started. Deno looks names up when it starts, and never
- * again: the paths let a program run that is installed later.
+ * Programs that may be started; each is optional. Deno looks names up when it
+ * starts, and never again: the paths let a program run that is installed later.
  */
 const PROGRAMS = [
+  // Processes, and the ports that they listen on.
+  "ps",
+  "ss",
+  "lsof",
+  // GPUs.
   "nvidia-smi",
   "/usr/bin/nvidia-smi",
   "amd-smi",
@@ -47,5 +59,5 @@ export const PERMISSIONS: readonly string[] = [
   "--allow-read",
   "--allow-sys=systemMemoryInfo",
   `--allow-run=${PROGRAMS.join(",")}`,
-  `--allow-env=${[...new Set([...ENVIRONMENT_VARIABLES, ...RUNTIME_VARIABLES])].join(",")}`,
+  `--allow-env=${[...new Set(VARIABLES)].join(",")}`,
 ];

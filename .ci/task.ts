@@ -13,8 +13,11 @@
  */
 
 import denoConfig from "../deno.json" with { type: "json" };
+import { compileProgram } from "./compile.ts";
 import adapterMap from "./npm/import_map.json" with { type: "json" };
 import { PERMISSIONS } from "./permissions.ts";
+import { publishPackage } from "./publish.ts";
+import { checkTag } from "./tag.ts";
 
 /** How long JSR has to answer, in milliseconds. */
 const JSR_TIME_LIMIT = 2000;
@@ -59,7 +62,13 @@ function listCommands(
     case "start":
       return [["run", "--quiet", ...route, ...PERMISSIONS, "main.ts", "--or-demo", ...more]];
     case "test":
-      return [["test", ...route, "-A", ...more]];
+      return [
+        ["test", ...route, "-A", ...more],
+        // All tests are asked for: the examples in the documentation, too.
+        ...(more.length === 0
+          ? [["test", "--doc", "--quiet", ...route, "-A", "lib", "README.md"]]
+          : []),
+      ];
     case "bench":
       return [["bench", ...route, "-A", ...more]];
     case "check":
@@ -67,23 +76,17 @@ function listCommands(
         ["fmt", "--check"],
         ["lint"],
         ["check", ...route, "main.ts", "lib", "tests", ".ci"],
-        ["doc", ...route, "--lint", "main.ts"],
+        ["doc", ...route, "--lint", ...Object.values(denoConfig.exports)],
       ];
     case "simulate":
       return [["run", "--quiet", ...route, "tests/simulate.ts", ...more]];
+    case "try":
+      return [[
+        ...["run", "--quiet", ...route, "-A", ".ci/try_binary.ts"],
+        ...(more.length > 0 ? more : ["dist/vllm-htop", "dist/permission-probe"]),
+      ]];
     case "picture":
       return [["run", "--quiet", ...route, "-A", ".ci/picture.ts"]];
-    case "compile":
-      return [[
-        "compile",
-        // The binary stays as quiet: it would tell each start of programs that are not here.
-        "--quiet",
-        ...route,
-        ...PERMISSIONS,
-        "--output=dist/vllm-htop",
-        ...more,
-        "main.ts",
-      ]];
     default:
       return null;
   }
@@ -115,15 +118,22 @@ async function runDeno(parts: readonly string[], environment: Record<string, str
 
 const [task = "", ...more] = Deno.args;
 const route = await answersJsr() ? [] : NPM_ROUTE;
+const environment = Deno.env.toObject();
+if (environment.REQUIRE_JSR === "1" && route === NPM_ROUTE) {
+  console.error("JSR does not answer, and REQUIRE_JSR asks for its packages.");
+  Deno.exit(1);
+}
+if (task !== "start" && route === NPM_ROUTE) {
+  console.error("JSR does not answer: the packages come from npm.");
+}
+if (task === "tag") Deno.exit(await checkTag(more[0] ?? "", denoConfig.version));
+if (task === "publish") Deno.exit(await publishPackage(route.length === 0 ? "jsr" : "npm", more));
+if (task === "compile") Deno.exit(await compileProgram({ route, environment }, more));
 const commands = listCommands(task, route, more);
 if (commands === null) {
   console.error(`There is no task "${task}": see the tasks of deno.json`);
   Deno.exit(2);
 }
-if (task !== "start" && route === NPM_ROUTE) {
-  console.error("JSR does not answer: the packages come from npm.");
-}
-const environment = Deno.env.toObject();
 // Tests look at painted text, which NO_COLOR would take from them.
 if (task === "test") delete environment.NO_COLOR;
 let exitCode = 0;

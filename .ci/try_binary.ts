@@ -1,14 +1,19 @@
 /**
- * Tries the compiled program as a user would: `try_binary.ts PATH`.
+ * Tries the compiled program as a user would, and what it is permitted:
+ * `try_binary.ts PATH PROBE`.
  *
  * Against a server on loopback that gives one small exposition, and against a
- * port that nobody listens to. Prints one line per trial and a summary in the
- * form of `deno test`; exits 1 when a trial failed.
+ * port that nobody listens to. The permissions are read out of the program's
+ * own file, tried by a program that was compiled with them (`deno task compile
+ * --probe`), and seen from outside by `strace`, where it is there. Prints one
+ * line per trial and a summary in the form of `deno test`; exits 1 when a trial
+ * failed.
  *
  * @module
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { PERMISSIONS } from "./permissions.ts";
 
 /** How long one run of the program may take, in milliseconds. */
 const TIME_LIMIT = 20_000;
@@ -30,8 +35,9 @@ vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.25
 vllm:generation_tokens_total{engine="0",model_name="tiny"} 1000.0
 `;
 
-const [path] = Deno.args;
-if (path === undefined) throw new TypeError("Cannot try a binary: no path given");
+if (Deno.args.length < 2) throw new TypeError("Cannot try a binary: give its path and the probe's");
+const suffix = Deno.build.os === "windows" ? ".exe" : "";
+const [path, probePath] = Deno.args.map((name) => Deno.realPathSync(name + suffix));
 
 interface Outcome {
   readonly code: number;
@@ -39,8 +45,12 @@ interface Outcome {
   readonly errors: string;
 }
 
-async function runBinary(...parts: readonly string[]): Promise<Outcome> {
-  const { code, stdout, stderr } = await new Deno.Command(path, {
+function runBinary(...parts: readonly string[]): Promise<Outcome> {
+  return runCommand(path, parts);
+}
+
+async function runCommand(program: string, parts: readonly string[]): Promise<Outcome> {
+  const { code, stdout, stderr } = await new Deno.Command(program, {
     args: [...parts],
     stdin: "null",
     signal: AbortSignal.timeout(TIME_LIMIT),
@@ -57,7 +67,127 @@ function findFreePort(): number {
   return port;
 }
 
-const trials: Record<string, (port: number) => Promise<void>> = {
+/** The values of a permission flag such as `--allow-run=ps,ss`; none where it is not given. */
+function listAllowed(name: string): readonly string[] {
+  const prefix = `--allow-${name}=`;
+  const flag = PERMISSIONS.find((flag) => flag.startsWith(prefix));
+  return flag === undefined ? [] : flag.slice(prefix.length).split(",");
+}
+
+/** The permissions that stand in the compiled program, as Deno wrote them at its end. */
+async function readBakedPermissions(): Promise<Record<string, unknown>> {
+  const text = new TextDecoder().decode(await Deno.readFile(path));
+  // Variables and hosts have no braces.
+  const [, json] = /^\{"argv":[^]*?"permissions":(\{[^{}]*\})/m.exec(
+    text.slice(text.lastIndexOf('{"argv":')),
+  ) ?? [];
+  assert(json !== undefined, "no permissions in the file");
+  return JSON.parse(json);
+}
+
+function hasStrace(): boolean {
+  try {
+    new Deno.Command("strace", { args: ["-V"], stdout: "null", stderr: "null" }).outputSync();
+    return true;
+  } catch {
+    console.log("Left out: what strace would see, as it is not there");
+    return false;
+  }
+}
+
+/** System calls that change a file, folder or link. */
+const CHANGING_CALLS =
+  "creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,unlink,unlinkat,rmdir,link,linkat," +
+  "symlink,symlinkat,truncate,ftruncate,chmod,fchmod,fchmodat,chown,fchown,fchownat,lchown";
+
+/** What the program does to files and which programs it starts, seen from outside. */
+async function traceBinary(...parts: readonly string[]): Promise<readonly string[]> {
+  const log = await Deno.makeTempFile();
+  try {
+    const { code, errors } = await runCommand("strace", [
+      ...["-f", "-qq", "-o", log, "-e", `trace=open,openat,execve,${CHANGING_CALLS}`],
+      ...[path, ...parts],
+    ]);
+    assertEquals(code, 0, errors);
+    return (await Deno.readTextFile(log)).trim().split("\n");
+  } finally {
+    await Deno.remove(log);
+  }
+}
+
+/** Whether a line of strace is a file read, a device, or one of the programs that may be run. */
+function isHarmless(line: string): boolean {
+  const [, call, rest = ""] = /^\d+ +(\w+)\((.*)$/.exec(line) ?? [];
+  if (call === undefined) return true; // The second half of a call, or the end of a thread.
+  if (/ENOENT/.test(rest) && call === "execve") return true; // A name that is looked up.
+  if (call === "execve") {
+    const [, program = ""] = /^"([^"]*)"/.exec(rest) ?? [];
+    const name = program.slice(program.lastIndexOf("/") + 1);
+    return program === path || listAllowed("run").some((one) => one === program || one === name);
+  }
+  const isDevice = /"\/dev\/(null|tty|urandom|pts\/\d+)"/.test(rest);
+  const isRead = /O_RDONLY/.test(rest) && !/O_CREAT|O_TRUNC/.test(rest);
+  return (call === "openat" || call === "open") && (isRead || isDevice);
+}
+
+const straceTrials: Record<string, (port: number) => Promise<void>> = {
+  "no file is written and no other program started, seen by strace": async (port) => {
+    for (
+      const parts of [
+        ["--url", `127.0.0.1:${port}`, "--once", "--interval", "0", "--output", "json"],
+        ["--demo", "--once", "--interval", "0.5"],
+        ["--help"],
+      ]
+    ) {
+      const calls = await traceBinary(...parts);
+      assert(calls.some((call) => call.includes("execve(")), "strace saw nothing");
+      assertEquals(calls.filter((call) => !isHarmless(call)), []);
+      // Others can write there: nothing of it may become code.
+      assertEquals(calls.filter((call) => /"\/(var\/)?tmp\//.test(call)), []);
+    }
+  },
+};
+
+const permissionTrials: Record<string, (port: number) => Promise<void>> = {
+  "the permissions in the file are those of the list": async () => {
+    const baked = await readBakedPermissions();
+    const {
+      allow_net,
+      allow_read,
+      allow_env,
+      allow_run,
+      allow_sys,
+      allow_import,
+      prompt,
+      ...others
+    } = baked;
+    assertEquals([allow_net, allow_read], [[], []], "all addresses, all files");
+    assertEquals(allow_env, listAllowed("env"));
+    assertEquals(allow_run ?? [], listAllowed("run"));
+    assertEquals(allow_sys ?? [], listAllowed("sys"));
+    assertEquals(allow_import, ["jsr.io:443"]);
+    assertEquals(prompt, false);
+    const granted = Object.entries(others).filter(([, value]) => value !== null && value !== false);
+    assertEquals(granted, [], "neither write nor ffi nor all, and nothing denied");
+  },
+  "what is not permitted is refused without a question": async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const { code, output, errors } = await runCommand(probePath, [folder]);
+      assertEquals(errors, "");
+      assertEquals(code, 0);
+      const { "ask for more": asked, ...acts } = JSON.parse(output);
+      assertEquals(asked, "denied");
+      assert(Object.keys(acts).length > 10, output);
+      assertEquals(Object.entries(acts).filter(([, outcome]) => outcome !== "NotCapable"), []);
+      assertEquals([...Deno.readDirSync(folder)], []);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+};
+
+const usageTrials: Record<string, (port: number) => Promise<void>> = {
   "--version prints the version of deno.json": async () => {
     const { default: config } = await import("../deno.json", { with: { type: "json" } });
     const { code, output } = await runBinary("--version");
@@ -112,6 +242,11 @@ const server = Deno.serve(
   { hostname: "127.0.0.1", port: 0, onListen: () => {} },
   () => new Response(EXPOSITION, { headers: { "content-type": "text/plain; version=0.0.4" } }),
 );
+const trials = {
+  ...usageTrials,
+  ...permissionTrials,
+  ...(hasStrace() ? straceTrials : {}),
+};
 let passed = 0;
 let failed = 0;
 for (const [name, run] of Object.entries(trials)) {

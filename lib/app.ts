@@ -11,26 +11,37 @@
  * @module
  */
 
-import { type EndpointAccess, openAccess } from "./credentials.ts";
-import { createDemo } from "./demo.ts";
-import { isLoopbackHost, parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
+import { loadConfig } from "./config_file.ts";
 import { COLUMN_IDS, COLUMNS } from "./columns.ts";
+import { createConfigurator } from "./configuration.ts";
+import { scanForever } from "./discovery.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
 import { runLive } from "./live.ts";
-import { helpText, type Options, parseArguments } from "./options.ts";
-import type { Endpoint } from "./model.ts";
+import { helpText, type Options, parseArguments, readConfigPath } from "./options.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createReport, serializeReport } from "./report.ts";
-import { scanPorts } from "./scanner.ts";
-import { createScraper, type Scraper } from "./scraper.ts";
-import { pollEndpoint, pollForever, readClock, type Session } from "./session.ts";
+import {
+  pollEndpoint,
+  pollForever,
+  readClock,
+  type Session,
+  startSession,
+  watchEndpoint,
+} from "./session.ts";
 import { createState } from "./state.ts";
+import {
+  findTargets,
+  type OpenedEndpoint,
+  openEndpoint,
+  type Refusal,
+  type Targets,
+} from "./targets.ts";
 import { enterTerminal } from "./terminal.ts";
 import { createUi, type Sort, type Ui } from "./ui.ts";
 import { padText, sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { renderText, type ViewOptions } from "./view.ts";
+import { renderSummary, renderText, type ViewOptions } from "./view.ts";
 
 /** Exit codes (README, "Exit codes"). A signal n ends the program with 128 + n. */
 const EXIT_OK = 0;
@@ -48,106 +59,24 @@ const SIGNAL_CODES: readonly (readonly [Signal, number])[] = [
 /** What the runtime says when the file that standard output goes to cannot grow. */
 const FULL_DISK = /no space left|os error (28|112)\b/i;
 
-/** Where an implicit scan found nothing, this is watched: the user sees why it does not answer. */
-const FALLBACK_URL = "http://localhost:8000";
-
 /** After a signal, what is under way has so long to end: a pipe that nobody reads would keep us for ever. */
 const EXIT_GRACE: Seconds = 1;
 
 /** How long a terminal may take for the frame that it is being given, once we want to be gone. */
 const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
 
-/** What is watched, and what there is to say about how it was found. */
-interface Targets {
-  readonly platform: Platform;
-  readonly endpoints: readonly TypedEndpoint[];
-  readonly notices: readonly string[];
-  readonly isDemo: boolean;
-}
-
-/** A run that cannot start: what to say, and the code to end with. */
-interface Refusal {
-  readonly message: string;
-  readonly exitCode: number;
-}
-
-function includesFallbackPort({ first, last }: Options["portRange"]): boolean {
-  const port = Number(new URL(FALLBACK_URL).port);
-  return first <= port && port <= last;
-}
-
-function chooseDemo(platform: Platform, options: Options): Targets {
-  const demo = createDemo(platform, options.demoSeed);
-  return { ...demo, notices: [], isDemo: true };
-}
-
-/** The servers to watch: those named, those of the demo, or those that a scan finds. */
-async function findTargets(platform: Platform, options: Options): Promise<Targets | Refusal> {
-  if (options.demo) return chooseDemo(platform, options);
-  if (options.endpoints.length > 0) {
-    return { platform, endpoints: options.endpoints, notices: [], isDemo: false };
-  }
-  const { host, portRange } = options;
-  const found = await scanPorts(platform, options);
-  const place = `${host}, ports ${portRange.first} to ${portRange.last}`;
-  const notices = found.others.map(({ port, name }) => `port ${port}: ${name}`);
-  if (found.found.length > 0) {
-    const endpoints = found.found.map((endpoint) => ({ endpoint, basicAuth: null }));
-    return { platform, endpoints, notices, isDemo: false };
-  }
-  const message = [`no vLLM server answers on ${place}`, ...notices].join("; ");
-  if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
-  const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
-  if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
-    writeStderr(`vllm-htop: ${message}: here is a demo\n`);
-    return chooseDemo(platform, options);
-  }
-  const hint = `${message}; name one with --url, or see a simulated fleet with --demo`;
-  // Another place was asked for: this machine's server would be the wrong answer.
-  const isElsewhere = host !== "localhost" || !includesFallbackPort(portRange);
-  if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
-  const fallback = parseEndpointUrl(FALLBACK_URL);
-  if ("error" in fallback) throw new Error(fallback.error);
-  return { platform, endpoints: [fallback], notices: [hint], isDemo: false };
-}
-
-/** The endpoint, with a remark when credentials travel to it unprotected. */
-function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
-  const { protocol, hostname } = new URL(endpoint.metricsUrl);
-  const isProtected = protocol === "https:" || isLoopbackHost(hostname) ||
-    endpoint.unixSocketPath !== undefined;
-  if (isProtected || !access.sendsCredentials) return endpoint;
-  const warning = "its credentials travel unencrypted: use https";
-  return { ...endpoint, warnings: [...endpoint.warnings, warning] };
-}
-
-/** A scraper for each endpoint, by its key, and the endpoints with what is to be said of them. */
-async function openScrapers(
-  targets: Targets,
+/** All targets opened, or why one of them cannot be. */
+async function openTargets(
+  { platform, endpoints }: Targets,
   options: Options,
-): Promise<{ scrapers: ReadonlyMap<string, Scraper>; endpoints: readonly Endpoint[] } | Refusal> {
-  const { platform } = targets;
-  const scrapers = new Map<string, Scraper>();
-  const endpoints: Endpoint[] = [];
-  for (const typed of targets.endpoints) {
-    const isNamed = options.endpoints.length > 0;
-    // A scanned port is nobody that the user trusts with credentials.
-    const access = await openAccess(
-      platform,
-      typed,
-      isNamed ? options : { ...options, credentialSources: [], insecureEndpointKeys: [] },
-    );
-    if ("error" in access) return { message: access.error, exitCode: EXIT_CONFIGURATION };
-    const { timeout, metricPrefix } = options;
-    const scraper = await createScraper(platform, typed.endpoint, {
-      access,
-      timeout,
-      metricPrefix,
-    });
-    scrapers.set(typed.endpoint.key, scraper);
-    endpoints.push(warnOfPlainText(typed.endpoint, access));
+): Promise<readonly OpenedEndpoint[] | Refusal> {
+  const opened: OpenedEndpoint[] = [];
+  for (const typed of endpoints) {
+    const one = await openEndpoint(platform, typed, options);
+    if ("exitCode" in one) return one;
+    opened.push(one);
   }
-  return { scrapers, endpoints };
+  return opened;
 }
 
 /** `COLUMN`, `COLUMN:asc` or `COLUMN:desc`. */
@@ -179,23 +108,18 @@ function readPreferences(options: Options): Ui | Refusal {
 }
 
 /** The columns as `--sort help` and `--columns help` list them. */
-function listColumns(): string {
-  return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}\n`).join("");
+function listColumns(): readonly string[] {
+  return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}`);
 }
 
 function createSession(
   targets: Targets,
   options: Options,
-  opened: {
-    readonly scrapers: ReadonlyMap<string, Scraper>;
-    readonly endpoints: readonly Endpoint[];
-    readonly ui: Ui;
-  },
+  { opened, ui }: { readonly opened: readonly OpenedEndpoint[]; readonly ui: Ui },
 ): Session {
-  const { platform, notices, isDemo } = targets;
-  const { scrapers, endpoints, ui } = opened;
+  const { platform, notices, isDemo, listProcesses } = targets;
   const { environment, stdio } = platform;
-  const state = createState(endpoints, {
+  const state = createState(opened.map(({ endpoint }) => endpoint), {
     interval: options.interval,
     now: platform.monotonicSeconds(),
     nowEpoch: platform.epochSeconds(),
@@ -211,19 +135,10 @@ function createSession(
     ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
     hasKeyLine: !options.noKeyLine,
   };
-  const stop = new AbortController();
-  const doNothing = (): void => {};
-  return {
-    platform,
-    options,
-    scrapers,
-    busy: new Set(),
-    view,
-    stop,
-    state,
-    onChange: doNothing,
-    wake: doNothing,
-  };
+  const session = startSession({ platform, options, view, state });
+  for (const one of opened) watchEndpoint(session, one);
+  if (!isDemo) session.onScraped = createConfigurator(session, listProcesses);
+  return session;
 }
 
 /** The state in the form that was asked for, with a newline at its end. */
@@ -240,21 +155,27 @@ function describeState(session: Session): string {
  * that let its time limit pass is not asked again: the picture of all would
  * wait for it a second time.
  */
-async function pollTwice(session: Session, key: string, scraper: Scraper): Promise<void> {
+async function pollTwice(session: Session, key: string): Promise<void> {
   const { platform, options: { interval }, stop } = session;
-  await pollEndpoint(session, key, scraper);
+  await pollEndpoint(session, key);
   const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
   if (known?.failure?.kind === "timeout") return;
   // From the answer on: a first scrape that was slow must not leave a window of milliseconds.
   await platform.sleep(interval, stop.signal);
-  if (!stop.signal.aborted) await pollEndpoint(session, key, scraper);
+  if (!stop.signal.aborted) await pollEndpoint(session, key);
 }
 
 /** One picture: two scrapes an interval apart, so that rates are measured; or one, with interval 0. */
 async function runOnce(session: Session): Promise<number> {
-  const { platform, options: { interval }, scrapers, stop } = session;
+  const { platform, options: { interval }, watched, stop, onScraped } = session;
+  const configuring: Promise<void>[] = [];
+  session.onScraped = (one) => {
+    configuring.push(onScraped(one));
+    return Promise.resolve();
+  };
   const poll = interval > 0 ? pollTwice : pollEndpoint;
-  await Promise.all([...scrapers].map(([key, scraper]) => poll(session, key, scraper)));
+  await Promise.all([...watched.keys()].map((key) => poll(session, key)));
+  await Promise.all(configuring);
   if (stop.signal.aborted) return EXIT_OK;
   readClock(session);
   await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));
@@ -280,7 +201,7 @@ function isLive(platform: Platform, options: Options): boolean {
 }
 
 /** Runs the session to its end. A signal gives the terminal back and ends it with the signal's code. */
-async function runSession(session: Session): Promise<number> {
+async function runSession(session: Session, targets: Targets): Promise<number> {
   const { platform, options, stop } = session;
   const terminal = isLive(platform, options)
     ? enterTerminal(platform.stdio, { mouse: !options.noMouse })
@@ -306,9 +227,15 @@ async function runSession(session: Session): Promise<number> {
     tellInternalError(platform, error);
     platform.exit(EXIT_INTERNAL);
   });
+  const { scanner, fallbackKey } = targets;
+  if (scanner !== null && !options.once) {
+    scanForever(session, scanner, fallbackKey).catch((error) => stop.abort(error));
+  }
   try {
     if (terminal !== null) {
       await runLive(session, terminal);
+      await terminal.finish();
+      await print(platform, renderSummary(session.state, session.view));
       return signalCode ?? EXIT_OK;
     }
     const code = options.once ? await runOnce(session) : await runStream(session);
@@ -321,7 +248,7 @@ async function runSession(session: Session): Promise<number> {
     await terminal?.finish();
     stop.abort();
     for (const stopOne of stopListening) stopOne();
-    for (const scraper of session.scrapers.values()) scraper.close();
+    for (const { scraper } of session.watched.values()) scraper.close();
   }
 }
 
@@ -336,7 +263,11 @@ function refuse(platform: Platform, refusal: Refusal): number {
   return refusal.exitCode;
 }
 
-async function runOptions(platform: Platform, options: Options): Promise<number> {
+async function runOptions(
+  platform: Platform,
+  options: Options,
+  warnings: readonly string[],
+): Promise<number> {
   if (options.sort === "help" || options.columns === "help") {
     return await print(platform, listColumns());
   }
@@ -344,14 +275,38 @@ async function runOptions(platform: Platform, options: Options): Promise<number>
   if ("exitCode" in ui) return refuse(platform, ui);
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
-  const opened = await openScrapers(targets, options);
+  const opened = await openTargets(targets, options);
   if ("exitCode" in opened) return refuse(platform, opened);
-  return await runSession(createSession(targets, options, { ...opened, ui }));
+  const notices = [...warnings, ...targets.notices];
+  const noticed = { ...targets, notices };
+  return await runSession(createSession(noticed, options, { opened, ui }), noticed);
 }
 
-async function print(platform: Platform, text: string): Promise<number> {
-  await platform.stdio.writeStdout(new TextEncoder().encode(text));
+/** Prints lines, each with its end. */
+async function print(platform: Platform, lines: readonly string[]): Promise<number> {
+  const text = lines.map((line) => `${line}\n`).join("");
+  if (text !== "") await platform.stdio.writeStdout(new TextEncoder().encode(text));
   return EXIT_OK;
+}
+
+/** Runs what the arguments, the environment and the file of settings ask for together. */
+async function runConfigured(platform: Platform, argv: readonly string[]): Promise<number> {
+  const { environment } = platform;
+  const config = await loadConfig(platform, readConfigPath(argv, environment));
+  if ("error" in config) {
+    return refuse(platform, { message: config.error, exitCode: EXIT_CONFIGURATION });
+  }
+  const parsed = parseArguments(argv, environment, config.values);
+  if (parsed.kind === "run") return await runOptions(platform, parsed.options, config.warnings);
+  if (parsed.kind !== "usage_error") throw new Error(`A file of settings made it ${parsed.kind}`);
+  // What is wrong only with the file is the file's fault.
+  const isOurs = parseArguments(argv, environment).kind === "run";
+  return isOurs
+    ? refuse(platform, {
+      message: `the file of settings "${sanitizeText(config.path)}": ${parsed.message}`,
+      exitCode: EXIT_CONFIGURATION,
+    })
+    : refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
 }
 
 /**
@@ -363,13 +318,17 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
     const parsed = parseArguments(argv, platform.environment);
     switch (parsed.kind) {
       case "help":
-        return await print(platform, helpText());
+        return await print(platform, [helpText().trimEnd()]);
       case "version":
-        return await print(platform, `vllm-htop ${VERSION}\n`);
+        return await print(platform, [`vllm-htop ${VERSION}`]);
+      case "document": {
+        // Loaded when it is wanted: every start would pay for it.
+        const { writeDocument } = await import("./documents.ts");
+        return await print(platform, [writeDocument(parsed.document).trimEnd()]);
+      }
       case "usage_error":
-        return refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
       case "run":
-        return await runOptions(platform, parsed.options);
+        return await runConfigured(platform, argv);
     }
   } catch (error) {
     if (platform.isBrokenPipe(error)) return EXIT_OK;

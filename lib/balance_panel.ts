@@ -12,7 +12,7 @@
 import { formatDuration, formatPercent } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { describeRule, describeVerdict } from "./judgement_view.ts";
-import { type ModelGroup, type Overview, type Row, shortenModelName } from "./overview.ts";
+import type { ModelGroup, Overview, Row } from "./overview.ts";
 import { createFixedPanel, layOut, type Panel } from "./panel.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
@@ -42,7 +42,7 @@ function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): s
   const usage = describeRange(own.map(({ figures }) => figures.kvCache.maxRatio));
   // Shares of different models are shares of different wholes.
   return [
-    groups.length === 1 ? shortenModelName(groups[0].modelName) : `${groups.length} groups`,
+    groups.length === 1 ? groups[0].label : `${groups.length} groups`,
     `${compared} compared, no skew beyond chance`,
     groups.length === 1 && shares !== "" ? `requests@1m ${shares}` : "",
     usage === "" ? "" : `KV ${usage}`,

@@ -11,12 +11,13 @@
 import type { TokenPrices } from "./model.ts";
 import type { OptionName } from "./option_table.ts";
 import {
+  chooseLevel,
   findSetting,
+  findSwitch,
   type Input,
+  isSwitchedOn,
   quote,
   readNumber,
-  readSwitch,
-  variableOf,
 } from "./option_values.ts";
 import { measureWidth, sanitizeText } from "./text.ts";
 
@@ -80,24 +81,15 @@ function readCurrency(input: Input): string {
   return text;
 }
 
-/** Whether a switch is on, by its option or its variable. */
-function isOn(input: Input, name: OptionName): boolean {
-  return input.given.has(name) || readSwitch(input, variableOf(name));
-}
-
-/** Whether to look at GPUs. An option beats the variable of the other. */
+/** Whether to look at GPUs. An option beats the variable of the other, and that the file. */
 export function readGpuWatch(input: Input): GpuWatch {
-  const { given, problems } = input;
-  const byOption = given.has("gpus") || given.has("no-gpu");
-  const always = byOption ? given.has("gpus") : isOn(input, "gpus");
-  const never = byOption ? given.has("no-gpu") : isOn(input, "no-gpu");
-  if (always && never) {
-    const [first, second] = byOption
-      ? ["--gpus", "--no-gpu"]
-      : [variableOf("gpus"), variableOf("no-gpu")];
-    problems.push(`${first} and ${second} exclude each other: give one`);
+  const level = chooseLevel(input, ["gpus", "no-gpu"]);
+  const always = findSwitch(input, "gpus", level);
+  const never = findSwitch(input, "no-gpu", level);
+  if (always !== "" && never !== "") {
+    input.problems.push(`${always} and ${never} exclude each other: give one`);
   }
-  return never ? "never" : always ? "always" : "auto";
+  return never !== "" ? "never" : always !== "" ? "always" : "auto";
 }
 
 /** What the user says of money. */
@@ -111,7 +103,7 @@ export function readCostOptions(input: Input): CostOptions {
     },
     usdPerGpuHour: readPrice(input, "gpu-cost-hour"),
     gpuCount: readGpuCount(input),
-    detectsGpus: !isOn(input, "no-gpu-detect"),
+    detectsGpus: !isSwitchedOn(input, "no-gpu-detect"),
     pricesFile: pricesFile === "" ? null : pricesFile,
     currency: readCurrency(input),
   };

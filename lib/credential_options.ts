@@ -10,7 +10,15 @@
 
 import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import type { OptionName } from "./option_table.ts";
-import { type Input, quote, ROWS_BY_NAME, splitUrls, variableOf } from "./option_values.ts";
+import {
+  chooseLevel,
+  type Input,
+  type Level,
+  listSettings,
+  quote,
+  ROWS_BY_NAME,
+  splitUrls,
+} from "./option_values.ts";
 
 /** What a credential is for. */
 export type CredentialKind =
@@ -35,8 +43,8 @@ const INSECURE_WARNING = "its certificate is not checked (--insecure)";
 
 /**
  * Credentials by option. Those of one set are one matter: an option for one of
- * them switches off the variables of all, so that `--basic-auth-file` does not
- * meet a forgotten `VLLM_HTOP_TOKEN`.
+ * them switches off the variables of all, and those the file, so that
+ * `--basic-auth-file` does not meet a forgotten `VLLM_HTOP_TOKEN`.
  */
 const CREDENTIAL_OPTIONS: readonly {
   readonly kind: CredentialKind;
@@ -66,20 +74,21 @@ function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
   return MEANT_AS_URL.test(text) ? null : { endpointKey: null, file: text };
 }
 
-/** The credentials of one option, or of its variables where no option of its set is given. */
+/**
+ * The credentials of one option at a level. Variables and the file serve other
+ * calls, too: there, what is for a URL that is not watched is passed over.
+ */
 function readSources(
-  { given, variable, problems }: Input,
+  input: Input,
   { kind, option }: typeof CREDENTIAL_OPTIONS[number],
-  { keys, byOption }: { readonly keys: ReadonlySet<string>; readonly byOption: boolean },
+  { keys, level }: { readonly keys: ReadonlySet<string>; readonly level: Level },
 ): readonly CredentialSource[] {
+  const { variable, problems } = input;
   const row = ROWS_BY_NAME.get(option);
-  const origin = byOption ? `--${option}` : row?.variable;
   const sources: CredentialSource[] = [];
-  const file = byOption ? undefined : variable(row?.variable);
-  const texts = byOption ? given.get(option) ?? [] : file ?? [];
-  for (const text of [texts].flat()) {
+  for (const { origin, text } of listSettings(input, option, level)) {
     const scoped = splitScope(text, keys);
-    if (scoped === null && !byOption) continue;
+    if (scoped === null && level !== "option") continue;
     if (scoped === null || keys.size === 0) {
       problems.push(
         keys.size === 0
@@ -95,7 +104,7 @@ function readSources(
     }
   }
   const content = row?.contentVariable;
-  if (content !== undefined && !byOption && variable(content) !== undefined) {
+  if (content !== undefined && level === "variable" && variable(content) !== undefined) {
     if (sources.some((source) => source.endpointKey === null)) {
       problems.push(`${row?.variable} and ${content} exclude each other: set one`);
     }
@@ -111,10 +120,11 @@ export function readCredentials(
 ): readonly CredentialSource[] {
   const keys = new Set(endpoints.map((typed) => typed.endpoint.key));
   const sources = CREDENTIAL_OPTIONS.flatMap((credential) => {
-    const byOption = CREDENTIAL_OPTIONS.some(({ option, set }) =>
-      set === credential.set && input.given.has(option)
-    );
-    return byOption || keys.size > 0 ? readSources(input, credential, { keys, byOption }) : [];
+    const ofSet = CREDENTIAL_OPTIONS.filter(({ set }) => set === credential.set);
+    const level = chooseLevel(input, ofSet.map(({ option }) => option));
+    return level === "option" || keys.size > 0
+      ? readSources(input, credential, { keys, level })
+      : [];
   });
   const listKeys = (kind: CredentialKind) =>
     sources.filter((source) => source.kind === kind).map((source) => source.endpointKey);
@@ -139,15 +149,16 @@ export function readCredentials(
   );
 }
 
-/** The endpoints whose certificates are not to be checked. A variable may name others beside them. */
+/** The endpoints whose certificates are not to be checked. A variable or the file may name others beside them. */
 export function readInsecureKeys(
-  { given, variable, problems }: Input,
+  input: Input,
   endpoints: readonly TypedEndpoint[],
 ): readonly string[] {
+  const { problems } = input;
   const keys = new Set<string>();
-  const origin = given.has("insecure") ? "--insecure" : variableOf("insecure") ?? "";
-  const lists = given.get("insecure") ?? variable(origin) ?? [];
-  for (const url of [lists].flat().flatMap((text) => splitUrls({ origin, text }, problems))) {
+  const level = chooseLevel(input, ["insecure"]);
+  const settings = listSettings(input, "insecure", level);
+  for (const url of settings.flatMap((setting) => splitUrls(setting, problems))) {
     const typed = parseEndpointUrl(url);
     if ("error" in typed) {
       problems.push(typed.error);
@@ -156,7 +167,7 @@ export function readInsecureKeys(
     const { key } = typed.endpoint;
     if (endpoints.some(({ endpoint }) => endpoint.key === key) && key.startsWith("https:")) {
       keys.add(key);
-    } else if (given.has("insecure")) {
+    } else if (level === "option") {
       problems.push(
         key.startsWith("https:")
           ? `--insecure ${quoteUrl(url)} is not one of the URLs that are watched`

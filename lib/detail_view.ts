@@ -30,8 +30,9 @@ import { LATENCY_TITLES } from "./latency_panel.ts";
 import { PEAK_KEYS } from "./tally.ts";
 import { describePeak } from "./totals_panel.ts";
 import { fillWithTrends } from "./trend_panel.ts";
+import { MAX_SCRAPE_SHARE, readInterval } from "./pace.ts";
 import { isPresent, type Reading } from "./reading.ts";
-import type { State } from "./state.ts";
+import type { EndpointState, State } from "./state.ts";
 import { readTrend, TREND_KEYS } from "./trends.ts";
 import type { Ratio } from "./units.ts";
 
@@ -52,6 +53,9 @@ const CONFIG_KEYS: readonly string[] = [
   "sliding_window",
   "cpu_offload_gb",
 ];
+
+/** How much longer than the interval the time between two scrapes must be to be told. */
+const NOTABLE_SLOWDOWN = 1.2;
 
 /** How a detail view is drawn. */
 export interface DetailOptions {
@@ -313,6 +317,25 @@ function renderSpeculation(subject: Subject): string[] {
   return [...section.slice(0, -1), `  By position @1m  ${text.join("  ")}`, ""];
 }
 
+/** How the server was started, as far as that is known. */
+function listServerRows({ server }: EndpointState): readonly Cells[] {
+  if (server === null) return [];
+  const { version, models, launch } = server;
+  const own = models.filter(({ parent }) => parent === null);
+  const adapters = models.filter(({ parent }) => parent !== null);
+  const rows: Cells[] = [];
+  if (version !== null) rows.push(["vLLM", version]);
+  const [first] = own;
+  if (first !== undefined && first.maxModelLength !== null) {
+    rows.push(["longest context", `${formatCount(first.maxModelLength)} tokens`]);
+  }
+  if (own.length > 0) rows.push(["served as", own.map(({ id }) => id).join(", ")]);
+  if (adapters.length > 0) rows.push(["LoRA adapters", adapters.map(({ id }) => id).join(", ")]);
+  for (const [name, size] of launch?.parallelSizes ?? []) rows.push([name, String(size)]);
+  if (launch !== null) rows.push(["command line", launch.commandLine]);
+  return rows;
+}
+
 /** A number with at most three decimals; other text as it is. */
 function shortenNumber(text: string): string {
   return /^\d+\.\d{4,}$/.test(text) ? String(Number(Number(text).toFixed(3))) : text;
@@ -328,6 +351,7 @@ function renderConfiguration(subject: Subject): string[] {
     const value = cacheConfig.get(key);
     if (value !== undefined && value !== "None") rows.push([key, shortenNumber(value)]);
   }
+  rows.push(...listServerRows(subject.row.state));
   return renderSection("Configuration", rows, subject);
 }
 
@@ -350,6 +374,13 @@ function renderScrape(subject: Subject): string[] {
     }
     if (scrape.redirectedTo !== null) rows.push(["Redirected to", scrape.redirectedTo]);
     rows.push(["Up for", formatReading(readUptime(known, subject.state), formatDuration)]);
+  }
+  const { interval } = subject.state;
+  const every = readInterval(known.pace, interval);
+  if (scrape !== null && every > NOTABLE_SLOWDOWN * interval) {
+    const share = formatPercent(MAX_SCRAPE_SHARE);
+    const reason = `so that scrapes take no more than ${share} of its time`;
+    rows.push(["Asked", subject.paint(`every ${formatDuration(every)}, ${reason}`, "warn")]);
   }
   if (history.restartCount > 0) rows.push(["Restarts seen", String(history.restartCount)]);
   for (const warning of known.endpoint.warnings) {

@@ -59,6 +59,8 @@ export interface EventSubject {
   readonly key: string;
   readonly endpointKey: string;
   readonly address: string;
+  /** What it was called, as it still is if it lives. */
+  readonly name: string;
   /** `null` for an endpoint. */
   readonly modelName: string | null;
   /** `null` for an endpoint, and where the exposition names no engine. */

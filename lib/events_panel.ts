@@ -42,6 +42,26 @@ export function renderEvents(
   );
 }
 
+/** Lines of the summary at the most. */
+const SUMMARY_LINES = 40;
+
+/**
+ * What is left behind on the ordinary screen: what has happened, the newest
+ * last, in plain text. Empty where nothing has.
+ */
+export function summarizeEvents(overview: Overview, state: State): readonly string[] {
+  const { events } = overview;
+  if (events.length === 0) return [];
+  const shown = events.slice(-SUMMARY_LINES);
+  const earlier = events.length - shown.length;
+  const paint: Paint = (text) => text;
+  return [
+    "vllm-htop: while it watched",
+    ...(earlier > 0 ? [`  … ${earlier} earlier`] : []),
+    ...renderEvents(shown, { overview, state, paint }).map((line) => `  ${line}`),
+  ];
+}
+
 /** What has happened, newest first. */
 export function createEventsPanel(overview: Overview, state: State, paint: Paint): Panel {
   const newest = overview.events.toReversed();

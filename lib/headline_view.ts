@@ -23,13 +23,8 @@ import {
 import type { Meaning, Paint } from "./frame.ts";
 import { type Cause, type FleetVerdict, judgeEndpoint } from "./health.ts";
 import { describeRule, describeVerdict } from "./judgement_view.ts";
-import {
-  describeAddress,
-  type Overview,
-  readRecord,
-  type Row,
-  shortenModelName,
-} from "./overview.ts";
+import { describeAddress, type Overview, readRecord, type Row } from "./overview.ts";
+import { readInterval } from "./pace.ts";
 import { divideReadings, isPresent } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";
 import { cutText, measureWidth, wrapText } from "./text.ts";
@@ -74,7 +69,7 @@ function joinPieces(
 }
 
 function describeModels(overview: Overview): string {
-  const names = overview.groups.map(({ modelName }) => shortenModelName(modelName));
+  const names = overview.groups.map(({ label }) => label);
   return names.join(", ");
 }
 
@@ -87,6 +82,19 @@ function describeAge(state: State, overview: Overview): string {
   return oldest > state.interval + 1 ? `oldest figures ${formatDuration(oldest)} ago` : "";
 }
 
+/** An interval that is so much longer is another one. */
+const INTERVAL_TOLERANCE = 1.2;
+
+/** How often endpoints are asked: slow ones less often than was wanted. */
+function describeInterval({ interval, endpoints }: State): string {
+  if (interval === 0) return "one scrape";
+  const longest = Math.max(0, ...endpoints.map(({ pace }) => readInterval(pace, interval)));
+  const slower = longest > interval * INTERVAL_TOLERANCE
+    ? ` to ${formatInterval(Math.round(longest))}`
+    : "";
+  return `every ${formatInterval(interval)}${slower}`;
+}
+
 function createTitle(state: State, overview: Overview): readonly Piece[] {
   const { total } = overview.counts;
   return [
@@ -97,10 +105,7 @@ function createTitle(state: State, overview: Overview): readonly Piece[] {
     { text: describeModels(overview), meaning: "name" },
     { text: describeAge(state, overview), meaning: "warn" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
-    {
-      text: state.interval === 0 ? "one scrape" : `every ${formatInterval(state.interval)}`,
-      meaning: "dim",
-    },
+    { text: describeInterval(state), meaning: "dim" },
   ];
 }
 

@@ -14,6 +14,7 @@
 
 import type { LatencyRatios } from "./imbalance.ts";
 import type { EngineSample, ReplicaSample, ReplicaStatus } from "./model.ts";
+import { type Pace, readInterval } from "./pace.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import {
   findRule,
@@ -32,6 +33,9 @@ import { isAsleep } from "./window.ts";
 /** How long what was known is still worth showing: half the long window. */
 export const STALE_LIMIT: Seconds = 30;
 
+/** How many intervals may pass until then where they are long: one answer may be missed. */
+const STALE_INTERVALS = 1.5;
+
 /** How much longer than the interval an answer may take before what is shown counts as stale. */
 export const LATE_ANSWER: Seconds = 1;
 
@@ -41,6 +45,8 @@ export interface ScrapeRecord {
   readonly hasFailed: boolean;
   /** Age of the newest good scrape; `null` when there was none. */
   readonly age: Seconds | null;
+  /** How often it is asked while it answers. */
+  readonly interval?: Seconds;
 }
 
 /** How the scrapes of an endpoint stand. An answer that is overdue has failed. */
@@ -49,11 +55,15 @@ export function readRecord(
     readonly scrape: { readonly receivedAt: Seconds } | null;
     readonly askedAt: Seconds | null;
     readonly failure: unknown;
+    readonly pace: Pace;
   },
-  { now, interval }: { readonly now: Seconds; readonly interval: Seconds },
+  state: { readonly now: Seconds; readonly interval: Seconds },
 ): ScrapeRecord {
+  const { now } = state;
+  const interval = readInterval(known.pace, state.interval);
   const overdue = known.askedAt === null ? 0 : now - known.askedAt;
   return {
+    interval,
     hasFailed: known.failure !== null || overdue > interval + LATE_ANSWER,
     age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
   };
@@ -68,7 +78,8 @@ export function isCounted(status: ReplicaStatus): boolean {
 /** The condition of an endpoint, as far as its scrapes tell. */
 export function judgeEndpoint(record: ScrapeRecord): "PENDING" | "OK" | "STALE" | "DOWN" {
   if (!record.hasFailed) return record.age === null ? "PENDING" : "OK";
-  return record.age === null || record.age > STALE_LIMIT ? "DOWN" : "STALE";
+  const limit = Math.max(STALE_LIMIT, STALE_INTERVALS * (record.interval ?? 0));
+  return record.age === null || record.age > limit ? "DOWN" : "STALE";
 }
 
 /** The condition of one engine of an endpoint. */

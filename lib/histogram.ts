@@ -34,6 +34,7 @@ export type Bound = "" | "<" | ">";
 export interface Quantile {
   /** The interpolated value, or the bound that the quantile lies below or above. In the metric's base unit. */
   readonly value: number;
+  /** Where the true quantile lies. */
   readonly bound: Bound;
   /** Exactly what PromQL's `histogram_quantile` returns for these buckets: in the first bucket, an interpolation from 0. */
   readonly interpolated: number;

@@ -51,6 +51,7 @@ const LARGE_FLEET = 16;
 export interface EngineSubject {
   /** Its identity: endpoint, model and engine. */
   readonly key: string;
+  readonly name: string;
   readonly replica: ReplicaSample;
   readonly tally: Tally;
   readonly maxModelLength: number | null;
@@ -59,6 +60,7 @@ export interface EngineSubject {
 /** One endpoint that is to be judged. */
 export interface EndpointSubject {
   readonly endpoint: Endpoint;
+  readonly name: string;
   readonly record: ScrapeRecord;
   /** Whether its newest attempt succeeded. */
   readonly isHeard: boolean;
@@ -121,8 +123,9 @@ export const NO_JUDGEMENT: Judgement = {
   memory: { heardAt: null, comparedAt: -Infinity, engines: new Map(), endpoints: new Map() },
 };
 
-function describeEndpoint({ key, address }: Endpoint): EventSubject {
-  return { key, endpointKey: key, address, modelName: null, engine: null };
+function describeEndpoint({ endpoint, name }: EndpointSubject): EventSubject {
+  const { key, address } = endpoint;
+  return { key, endpointKey: key, address, name, modelName: null, engine: null };
 }
 
 function describeEngine({ endpoint }: EndpointSubject, engine: EngineSubject): EventSubject {
@@ -131,6 +134,7 @@ function describeEngine({ endpoint }: EndpointSubject, engine: EngineSubject): E
     key: engine.key,
     endpointKey: endpoint.key,
     address: endpoint.address,
+    name: engine.name,
     modelName: sample.modelName,
     engine: sample.engine === "" ? null : sample.engine,
   };
@@ -207,7 +211,7 @@ function listLasting(
   const subjectOf = new Map<string, EventSubject>();
   const lasting: Occurrence[] = [];
   for (const one of subjects) {
-    const subject = describeEndpoint(one.endpoint);
+    const subject = describeEndpoint(one);
     const status = judgeEndpoint(one.record);
     if (status === "DOWN" || status === "STALE") lasting.push({ kind: status, subject });
     for (const engine of one.engines) {
@@ -232,7 +236,7 @@ function listEndpointInstants(
   at: Seconds,
 ): readonly Occurrence[] {
   if (before === undefined) return [];
-  const subject = describeEndpoint(one.endpoint);
+  const subject = describeEndpoint(one);
   const instants: Occurrence[] = [];
   if (before.downSince !== null && judgeEndpoint(one.record) === "OK") {
     instants.push({ kind: "UP", subject, amount: at - before.downSince });

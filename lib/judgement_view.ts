@@ -17,7 +17,7 @@ import {
   formatPercent,
   formatQuantity,
 } from "./format.ts";
-import { nameSubject, type Overview } from "./overview.ts";
+import type { Overview } from "./overview.ts";
 import type { HotCondition, RuleId, Verdict } from "./rules.ts";
 import type { State } from "./state.ts";
 import { padText } from "./text.ts";
@@ -134,7 +134,7 @@ export function describeEvent(
   return [
     formatClock(line.beganAtEpoch, utcOffset),
     padText(line.kind, 7),
-    row?.place ?? ofEndpoint?.address ?? nameSubject(overview, line.subject),
+    row?.place ?? ofEndpoint?.address ?? line.subject.name,
     // Before what may be long and is cut.
     describeSpan(line, now),
     describeDetails(line),

@@ -10,7 +10,7 @@
  */
 
 import { COLUMNS, describeGroup, describeRow, type TableLine } from "./columns.ts";
-import { type ModelGroup, type Overview, type Row, shortenModelName } from "./overview.ts";
+import type { ModelGroup, Overview, Row } from "./overview.ts";
 import type { Ui } from "./ui.ts";
 import { MILLISECONDS_PER_SECOND } from "./units.ts";
 
@@ -133,7 +133,7 @@ export function listLines(overview: Overview, ui: Ui): readonly ListLine[] {
     const own = rows.filter((row) => row.replica?.sample.modelName === modelName);
     if (own.length === 0) return [];
     const isFolded = ui.foldedModels.has(modelName);
-    const cells = describeGroup(group, `${isFolded ? "▸" : "▾"} ${shortenModelName(modelName)}`);
+    const cells = describeGroup(group, `${isFolded ? "▸" : "▾"} ${group.label}`);
     const line: ListLine = { kind: "group", key: keyOfGroup(modelName), group, isFolded, cells };
     return isFolded ? [line] : [line, ...own.map(listGroupedRow)];
   });

@@ -22,7 +22,7 @@ import {
   type MouseActionEvent,
   type TerminalEvent,
 } from "./keys.ts";
-import { dispatch, pollForever, readClock, type Session } from "./session.ts";
+import { dispatch, pollForever, pollNow, readClock, type Session, wake } from "./session.ts";
 import { SYNCHRONIZED_MODE, type Terminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
 import type { UiContext } from "./ui.ts";
@@ -88,11 +88,11 @@ function getContext({ session }: Screen): UiContext {
 function runCommand(screen: Screen, command: Command): void {
   const { session, terminal } = screen;
   if (command === "quit") session.stop.abort();
-  else if (command === "poll_now") session.wake();
+  else if (command === "poll_now") pollNow(session);
   else if (command === "redraw") terminal.forget();
   else dispatch(session, { kind: "command", command, context: getContext(screen) });
   // A shorter interval may already be over.
-  if (command === "faster") session.wake();
+  if (command === "faster") wake(session);
 }
 
 /** What a key does while the filter is typed. */

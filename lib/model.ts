@@ -22,6 +22,8 @@ export interface Endpoint {
   readonly metricsUrl: string;
   /** `host:port`, or the path of the socket: what tells it apart for a person. */
   readonly address: string;
+  /** What the user calls it. Safe text. */
+  readonly label?: string;
   /** Path of a Unix socket, for `unix:` endpoints. */
   readonly unixSocketPath?: string;
   /** Standing remarks about how it is reached, such as certificate checks that are off. */
@@ -182,6 +184,7 @@ export interface LoraSample {
 export interface BadLine {
   /** Counted from 1. */
   readonly line: number;
+  /** What is wrong with it, safe to print. */
   readonly message: string;
 }
 
@@ -219,6 +222,33 @@ export interface Scrape {
   readonly httpResponsesByStatus: ReadonlyMap<string, number>;
   /** Where a same-origin redirect led, if one did. */
   readonly redirectedTo: string | null;
+}
+
+/** A model that a server offers: one that it was started with, or a LoRA adapter of one. */
+export interface ModelCard {
+  readonly id: string;
+  /** The model of which it is an adapter; `null` for a model of its own. */
+  readonly parent: string | null;
+  /** Tokens of prompt and answer together; `null` where the server does not say. */
+  readonly maxModelLength: number | null;
+}
+
+/** How a server's process was started, as its command line says. */
+export interface LaunchInfo {
+  /** The arguments with blanks between them. Safe text, without secrets. */
+  readonly commandLine: string;
+  /** Sizes by their option's name, such as `tensor-parallel-size`; those not given are left out. */
+  readonly parallelSizes: ReadonlyMap<string, number>;
+}
+
+/** How a server was started, as far as it says so itself and its process can be read. */
+export interface ServerInfo {
+  /** Of vLLM; `null` where `/version` did not say. */
+  readonly version: string | null;
+  /** Empty where `/v1/models` did not say. */
+  readonly models: readonly ModelCard[];
+  /** `null` where the process is elsewhere or may not be read. */
+  readonly launch: LaunchInfo | null;
 }
 
 /** Why a scrape failed. Each is a state of its own for a person who has to mend it. */

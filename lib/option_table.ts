@@ -1,8 +1,8 @@
 /**
- * Every option, once, as data; and the walk along the arguments, "did you mean"
- * and the help text, which go by it.
+ * Every option, once, as data; and the walk along the arguments and "did you
+ * mean", which go by it.
  *
- * Layer 1, pure. What the help says and what is accepted cannot differ. A row
+ * Layer 1, pure. What `help_text` says and what is accepted cannot differ. A row
  * holds the default as a person would type it; what values mean is `options`'
  * affair. An option comes here together with its feature: what is not in the
  * table is refused. `parseArgs` of `@std/cli` (and `minimist`, from which it
@@ -13,6 +13,7 @@
  * @module
  */
 
+import { THEME_NAMES } from "./frame.ts";
 import { GPU_OPTION_ROWS } from "./gpu_option_rows.ts";
 import { sanitizeText } from "./text.ts";
 
@@ -23,6 +24,7 @@ type OptionGroup =
   | "Output"
   | "GPUs and cost"
   | "Credentials"
+  | "Settings"
   | "Help";
 
 /** One option. */
@@ -41,9 +43,20 @@ export interface OptionRow<Name extends string = string> {
   readonly contentVariable?: string;
   /** As a person would type it. */
   readonly default?: string;
+  /** The values that there are, where they can be listed here. */
+  readonly choices?: readonly string[];
   readonly group: OptionGroup;
   readonly help: string;
 }
+
+/** The forms of `--output`. */
+export const OUTPUT_FORMS = ["auto", "table", "detail", "json"] as const;
+
+/** Shells that completions can be written for. */
+export const SHELLS = ["bash", "zsh", "fish", "powershell"] as const;
+
+/** Documents whose JSON Schema can be printed. */
+export const SCHEMA_NAMES = ["config", "report"] as const;
 
 const ROWS = [
   {
@@ -60,7 +73,7 @@ const ROWS = [
     value: null,
     variable: "VLLM_HTOP_AUTO",
     group: "What to watch",
-    help: "scan the ports, and fail if no vLLM is found",
+    help: "scan this machine, and fail if no vLLM is found",
   },
   {
     name: "host",
@@ -76,7 +89,16 @@ const ROWS = [
     variable: "VLLM_HTOP_PORT_RANGE",
     default: "8000-8015",
     group: "What to watch",
-    help: "the ports to scan, at most 1024",
+    help: "the ports to scan, at most 1024, and no others: without it, those that processes of " +
+      "this machine own as well",
+  },
+  {
+    name: "name",
+    value: "URL=LABEL",
+    repeatable: true,
+    variable: "VLLM_HTOP_NAME",
+    group: "What to watch",
+    help: "what to call a server, in place of its model and address",
   },
   {
     name: "metric-prefix",
@@ -132,6 +154,7 @@ const ROWS = [
     value: "FORM",
     variable: "VLLM_HTOP_OUTPUT",
     default: "auto",
+    choices: OUTPUT_FORMS,
     group: "Output",
     help: "table, detail, json (one document per line), or auto: detail of one replica, " +
       "table of several",
@@ -164,6 +187,7 @@ const ROWS = [
     value: "NAME",
     variable: "VLLM_HTOP_THEME",
     default: "default",
+    choices: THEME_NAMES,
     group: "Output",
     help: "default, light, mono, high-contrast or colorblind",
   },
@@ -236,6 +260,35 @@ const ROWS = [
     group: "Credentials",
     help: "accept any certificate of this server, which is one of those watched",
   },
+  {
+    name: "config",
+    value: "FILE",
+    variable: "VLLM_HTOP_CONFIG",
+    group: "Settings",
+    help: "settings to read in place of vllm-htop/config.json in the folder for settings; an " +
+      "option or variable beats them",
+  },
+  {
+    name: "print-default-config",
+    value: null,
+    group: "Settings",
+    help: "print a file of all settings as they are without one",
+  },
+  {
+    name: "schema",
+    value: "NAME",
+    choices: SCHEMA_NAMES,
+    group: "Settings",
+    help: "print the JSON Schema of that file (config) or of --output json (report)",
+  },
+  {
+    name: "completions",
+    value: "SHELL",
+    choices: SHELLS,
+    group: "Help",
+    help: "print completions for bash, zsh, fish or powershell",
+  },
+  { name: "man", value: null, group: "Help", help: "print the manual page" },
   { name: "help", short: "h", value: null, group: "Help", help: "print this text" },
   { name: "version", short: "V", value: null, group: "Help", help: "print the version" },
 ] as const satisfies readonly OptionRow[];
@@ -247,8 +300,9 @@ export type OptionName = typeof ROWS[number]["name"];
 export const OPTION_ROWS: readonly OptionRow<OptionName>[] = ROWS;
 
 /** Variables that are not settings of this program but are heeded, and what for. */
-const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[] = [
+export const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[] = [
   ["NO_COLOR", "when set and not empty: no colours"],
+  ["XDG_CONFIG_HOME, HOME, APPDATA", "where the folder for settings is"],
   ["LC_ALL, LC_CTYPE, LANG", "where the first one set does not name UTF-8: ASCII only"],
 ];
 
@@ -271,35 +325,6 @@ const SECRET_FLAGS: ReadonlyMap<string, OptionName> = new Map([
   ["password", "basic-auth-file"],
   ["header", "header-file"],
 ]);
-
-const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
-  ["vllm-htop", "scan localhost, 8000-8015"],
-  ["vllm-htop gpu1 gpu2:8001", "compare two servers"],
-  ["vllm-htop http://gpu1:{8000,8001}", "two ports (bash, zsh)"],
-  ["vllm-htop --auto --host gpu1", "scan another host"],
-  ["vllm-htop --once --output json gpu1", "one JSON line for scripts"],
-  ["vllm-htop https://ai.example.org --token-file key", "a bearer token"],
-  ["vllm-htop --demo", "no server needed"],
-];
-
-const CREDENTIALS_REMARK =
-  "FILE alone is for every URL that is given, URL=FILE for that one only; each option may be " +
-  "repeated. Others can read arguments: no option takes the secret itself. None goes to a " +
-  "server found by a scan.";
-
-const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
-  ["0", "every endpoint answered"],
-  ["1", "an endpoint is down or, with --auto, nothing was found"],
-  ["2", "the command line or a variable is wrong"],
-  ["3", "a file with credentials cannot be used"],
-  ["70", "internal error"],
-  ["128+n", "ended by signal n"],
-];
-
-const HOMEPAGE = "https://github.com/vllm-htop/vllm-htop";
-
-/** Columns that the help may take. */
-const HELP_WIDTH = 80;
 
 /** The option that a flag such as `--url` or `-h` stands for. */
 function findOption(flag: string): OptionRow<OptionName> | null {
@@ -327,10 +352,10 @@ function measureEditDistance(a: string, b: string): number {
 }
 
 /**
- * The known name that an unknown flag is likely to mean, or `null`: the one it
+ * The known name that an unknown flag, or a name without dashes, is likely to mean, or `null`: the one it
  * begins if there is only one, else the nearest within a third of its letters.
  */
-function suggestOption(flag: string): OptionName | null {
+export function suggestOption(flag: string): OptionName | null {
   const typed = flag.replace(/^-+/, "").toLowerCase();
   if (typed.length < 2) return null;
   const begun = OPTION_ROWS.filter((row) => row.name.startsWith(typed));
@@ -346,7 +371,7 @@ function suggestOption(flag: string): OptionName | null {
 }
 
 /** The option that takes from a file what this flag would take from the command line, or `null`. */
-function findSecretOption(flag: string): OptionRow<OptionName> | null {
+export function findSecretOption(flag: string): OptionRow<OptionName> | null {
   const name = SECRET_FLAGS.get(flag.replace(/^-+/, "").toLowerCase());
   return OPTION_ROWS.find((row) => row.name === name) ?? null;
 }
@@ -414,55 +439,4 @@ export function walkArguments(argv: readonly string[], problems: string[]): Give
     }
   }
   return given;
-}
-
-/** Words filled into lines, of which all but the first are indented. */
-function wrapWords(text: string, indent: number): string {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && indent + line.length + 1 + word.length > HELP_WIDTH) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === "" ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line].join(`\n${" ".repeat(indent)}`);
-}
-
-/** Two columns, the right one wrapped. A left side that leaves no gap gets a line of its own. */
-function formatRows(rows: readonly (readonly [left: string, right: string])[]): string {
-  const indent = 4 + Math.max(...rows.map(([left]) => left.length));
-  return rows.map(([left, right]) => `  ${left.padEnd(indent - 2)}${wrapWords(right, indent)}\n`)
-    .join("");
-}
-
-function formatOption(row: OptionRow): readonly [string, string] {
-  const short = row.short === undefined ? "" : `-${row.short}, `;
-  const left = `${short}--${row.name}${row.value === null ? "" : ` ${row.value}`}`;
-  const facts = [
-    row.default === undefined ? [] : `default ${row.default}`,
-    row.variable ?? [],
-    row.contentVariable === undefined ? [] : `content in ${row.contentVariable}`,
-  ].flat().join("; ");
-  return [left, facts === "" ? row.help : `${row.help} (${facts})`];
-}
-
-/** What `--help` prints: examples first, then the options, at most 80 columns wide. */
-export function helpText(): string {
-  const groups = Map.groupBy(OPTION_ROWS, (row) => row.group);
-  const options = [...groups].map(([group, rows]) => {
-    const remark = group === "Credentials" ? `  ${wrapWords(CREDENTIALS_REMARK, 2)}\n` : "";
-    return `${group}:\n${remark}${formatRows(rows.map(formatOption))}`;
-  });
-  return [
-    "Usage: vllm-htop [OPTION]... [URL]...\n\n" +
-    "Shows what vLLM servers are doing, and which of them is in trouble.\n",
-    `Examples:\n${formatRows(EXAMPLES)}`,
-    ...options,
-    `Environment (an option beats its variable):\n${formatRows(COMMON_VARIABLES)}`,
-    `Exit codes:\n${formatRows(EXIT_CODES)}`,
-    `Homepage: ${HOMEPAGE}\n`,
-  ].join("\n");
 }

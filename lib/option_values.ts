@@ -1,9 +1,10 @@
 /**
  * Values of options and where they came from.
  *
- * Layer 1, pure. An option beats its environment variable, which beats the
- * default of `option_table`. What is wrong with a value goes to a list of
- * problems, each one sentence with the value in quotes and no secret in it.
+ * Layer 1, pure. An option beats its environment variable, which beats the file
+ * of settings, which beats the default of `option_table`. What is wrong with a
+ * value goes to a list of problems, each one sentence with the value in quotes
+ * and no secret in it.
  *
  * @module
  */
@@ -12,17 +13,30 @@ import { quoteUrl } from "./endpoint_url.ts";
 import { type GivenOptions, OPTION_ROWS, type OptionName, type OptionRow } from "./option_table.ts";
 import { sanitizeText } from "./text.ts";
 
-/** A value and where it came from: `--interval` or `VLLM_HTOP_INTERVAL`. */
+/** A value and where it came from: `--interval`, `VLLM_HTOP_INTERVAL` or `"interval" (line 3)`. */
 export interface Setting {
   readonly origin: string;
   readonly text: string;
 }
+
+/** Where a value may come from, the strongest first. */
+export type Level = "option" | "variable" | "file";
+
+/** What the file of settings says of an option: its values as typed; a switch that is on has one empty value. */
+export interface FileSetting {
+  readonly origin: string;
+  readonly texts: readonly string[];
+}
+
+/** Option -> what the file of settings says of it. */
+export type FileValues = ReadonlyMap<OptionName, FileSetting>;
 
 /** What the readers below read from, and where they put what is wrong. */
 export interface Input {
   readonly given: GivenOptions;
   /** The value of a variable that is set and not empty. */
   readonly variable: (name: string | undefined) => string | undefined;
+  readonly file: FileValues;
   /** The first is the one that is reported. */
   readonly problems: string[];
 }
@@ -42,14 +56,16 @@ export function variableOf(name: OptionName): string | undefined {
   return ROWS_BY_NAME.get(name)?.variable;
 }
 
-/** The option's value, else its variable's, else its default, else "". */
-export function findSetting({ given, variable }: Input, name: OptionName): Setting {
+/** The option's value, else its variable's, else the file's, else its default, else "". */
+export function findSetting({ given, variable, file }: Input, name: OptionName): Setting {
   const origin = `--${name}`;
   const row = ROWS_BY_NAME.get(name);
   const text = given.get(name)?.[0];
   if (text !== undefined) return { origin, text };
   const set = variable(row?.variable);
   if (row?.variable !== undefined && set !== undefined) return { origin: row.variable, text: set };
+  const setting = file.get(name);
+  if (setting !== undefined) return { origin: setting.origin, text: setting.texts[0] ?? "" };
   return { origin, text: row?.default ?? "" };
 }
 
@@ -82,8 +98,68 @@ export function readSwitch({ variable, problems }: Input, name: string | undefin
   return true;
 }
 
+/** Whether a switch is on: by its option, else its variable, else the file. */
+export function isSwitchedOn(input: Input, name: OptionName): boolean {
+  const variable = variableOf(name);
+  if (input.given.has(name)) return true;
+  if (input.variable(variable) !== undefined) return readSwitch(input, variable);
+  return (input.file.get(name)?.texts.length ?? 0) > 0;
+}
+
+/**
+ * Where several options that are one matter are taken from: the strongest level
+ * that says anything of any of them. What weaker ones say is passed over.
+ */
+export function chooseLevel(input: Input, names: readonly OptionName[]): Level {
+  if (names.some((name) => input.given.has(name))) return "option";
+  const isSet = (name: string | undefined): boolean => input.variable(name) !== undefined;
+  const isByVariable = names.some((name) => {
+    const row = ROWS_BY_NAME.get(name);
+    if (row?.value === null) return isSet(row.variable) && readSwitch(input, row.variable);
+    return isSet(row?.variable) || isSet(row?.contentVariable);
+  });
+  return isByVariable ? "variable" : "file";
+}
+
+/** What switches an option on at a level: its name, its variable, or its place in the file; "" where nothing does. */
+export function findSwitch(input: Input, name: OptionName, level: Level): string {
+  const variable = variableOf(name);
+  if (level === "option") return input.given.has(name) ? `--${name}` : "";
+  if (level === "variable") return readSwitch(input, variable) ? variable ?? "" : "";
+  return input.file.get(name)?.origin ?? "";
+}
+
+/** The values of an option at a level, as typed; the text of a variable is one of them. */
+export function listSettings(input: Input, name: OptionName, level: Level): readonly Setting[] {
+  if (level === "option") {
+    return (input.given.get(name) ?? []).map((text) => ({ origin: `--${name}`, text }));
+  }
+  if (level === "variable") {
+    const origin = variableOf(name) ?? "";
+    const text = input.variable(origin);
+    return text === undefined ? [] : [{ origin, text }];
+  }
+  const { origin, texts } = input.file.get(name) ?? { origin: "", texts: [] };
+  return texts.map((text) => ({ origin, text }));
+}
+
+/** One of the choices of an option; what is none is a problem, and counts as the first. */
+export function readChoice<Choice extends string>(
+  input: Input,
+  name: OptionName,
+  choices: readonly Choice[],
+): Choice {
+  const { origin, text } = findSetting(input, name);
+  const choice = choices.find((choice) => choice === text);
+  if (choice === undefined) {
+    input.problems.push(`${origin} ${quote(text)} is not one of ${choices.join(", ")}`);
+  }
+  return choice ?? choices[0];
+}
+
 /** The URLs of a list with commas. A comma in a password would put half of it in the open. */
 export function splitUrls({ origin, text }: Setting, problems: string[]): readonly string[] {
+  // A shell would have split an option's value at blanks.
   const urls = origin.startsWith("--") ? text.split(",") : text.trim().split(/[\s,]+/);
   const halved = urls.slice(1).some((url) =>
     url.includes("@") && !/^\s*(?:https?:\/\/|unix:)/i.test(url)

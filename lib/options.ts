@@ -3,7 +3,7 @@
  *
  * Layer 1, pure. The rows of `option_table` say which options there are; this
  * module checks each value and settles what may stand together. An option beats
- * its environment variable. Spans are in seconds. Credentials are only named
+ * its environment variable, which beats the file of settings. Spans are in seconds. Credentials are only named
  * here: `credentials` reads them. A usage error is one sentence in lower case
  * without a full stop, the value in quotes, no secret in it; `main.ts` prints
  * it and adds where help is.
@@ -20,22 +20,30 @@ import {
 import { type CostOptions, type GpuWatch, readCostOptions, readGpuWatch } from "./cost_options.ts";
 import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import { THEME_NAMES, type ThemeName } from "./frame.ts";
-import { walkArguments } from "./option_table.ts";
+import { OUTPUT_FORMS, SCHEMA_NAMES, SHELLS, walkArguments } from "./option_table.ts";
 import {
+  chooseLevel,
+  type FileValues,
   findSetting,
+  findSwitch,
   type Input,
+  isSwitchedOn,
+  listSettings,
   quote,
+  readChoice,
   readNumber,
-  readSwitch,
-  type Setting,
+  ROWS_BY_NAME,
   splitUrls,
   variableOf,
 } from "./option_values.ts";
+import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 
 export type { CostOptions, GpuWatch } from "./cost_options.ts";
 export type { CredentialKind, CredentialSource } from "./credential_options.ts";
-export { ENVIRONMENT_VARIABLES, helpText } from "./option_table.ts";
+export type { FileValues } from "./option_values.ts";
+export { helpText } from "./help_text.ts";
+export { ENVIRONMENT_VARIABLES } from "./option_table.ts";
 
 /** What the user asked for, checked. */
 export interface Options {
@@ -47,6 +55,10 @@ export interface Options {
   readonly host: string;
   /** From 1 to 65535, both ends included, at most 1024 ports. */
   readonly portRange: { readonly first: number; readonly last: number };
+  /** Whether a scan of this machine looks beyond the range at the ports that processes own: unless a range is given. */
+  readonly scansProcesses: boolean;
+  /** What endpoints are called, by their keys. Safe texts, each once. */
+  readonly labels: ReadonlyMap<string, string>;
   /** 0.5 to 3600; 0 only with `once`: a single scrape. */
   readonly interval: Seconds;
   /** 0.1 to 120. */
@@ -81,14 +93,21 @@ export interface Options {
   readonly listPrices: boolean;
 }
 
+/** A text about the program itself that it prints instead of running. */
+export type ProgramDocument =
+  | { readonly kind: "completions"; readonly shell: typeof SHELLS[number] }
+  | { readonly kind: "schema"; readonly name: typeof SCHEMA_NAMES[number] }
+  | { readonly kind: "man" }
+  | { readonly kind: "default_config" };
+
 /** What to do, or what is wrong with what was typed. */
 export type ParsedArguments =
   | { readonly kind: "run"; readonly options: Options }
   | { readonly kind: "help" }
   | { readonly kind: "version" }
+  | { readonly kind: "document"; readonly document: ProgramDocument }
   | { readonly kind: "usage_error"; readonly message: string };
 
-const OUTPUT_FORMS = ["auto", "table", "detail", "json"] as const;
 type OutputForm = typeof OUTPUT_FORMS[number];
 
 const MIN_INTERVAL: Seconds = 0.5;
@@ -97,6 +116,8 @@ const MIN_TIMEOUT: Seconds = 0.1;
 const MAX_TIMEOUT: Seconds = 120;
 /** Ports that one scan may try: a slip of the finger must not sweep a host. */
 const MAX_SCANNED_PORTS = 1024;
+/** Cells of a name that a user gives. */
+const MAX_LABEL_WIDTH = 32;
 const MAX_SEED = 2 ** 32 - 1;
 
 function readInterval(input: Input, once: boolean): Seconds {
@@ -124,31 +145,15 @@ function readOutput(input: Input): OutputForm {
   const wanted: { readonly origin: string; readonly form: OutputForm }[] = [];
   if (given.has("table")) wanted.push({ origin: "--table", form: "table" });
   if (given.has("detail")) wanted.push({ origin: "--detail", form: "detail" });
-  const setting = findSetting(input, "output");
   if (given.has("output") || wanted.length === 0) {
-    const form = OUTPUT_FORMS.find((form) => form === setting.text);
-    if (form === undefined) {
-      problems.push(
-        `${setting.origin} ${quote(setting.text)} is not one of ${OUTPUT_FORMS.join(", ")}`,
-      );
-    } else {
-      wanted.push({ origin: `${setting.origin} "${form}"`, form });
-    }
+    const form = readChoice(input, "output", OUTPUT_FORMS);
+    wanted.push({ origin: `${findSetting(input, "output").origin} "${form}"`, form });
   }
   const other = wanted.find(({ form }) => form !== wanted[0].form);
   if (other !== undefined) {
     problems.push(`${wanted[0].origin} and ${other.origin} contradict each other: give one`);
   }
   return wanted[0]?.form ?? "auto";
-}
-
-function readTheme(input: Input): ThemeName {
-  const { origin, text } = findSetting(input, "theme");
-  const theme = THEME_NAMES.find((name) => name === text);
-  if (theme === undefined) {
-    input.problems.push(`${origin} ${quote(text)} is not one of ${THEME_NAMES.join(", ")}`);
-  }
-  return theme ?? "default";
 }
 
 function readHost(input: Input): string {
@@ -181,6 +186,51 @@ function readPortRange(input: Input): Options["portRange"] {
   return { first, last };
 }
 
+/** Whether no other ports were asked for than the usual ones: then those of processes are looked at, too. */
+function choosesNoPorts(input: Input): boolean {
+  const level = chooseLevel(input, ["port-range"]);
+  const [setting] = listSettings(input, "port-range", level);
+  // A file may say what is so anyway.
+  return setting === undefined ||
+    (level === "file" && setting.text === ROWS_BY_NAME.get("port-range")?.default);
+}
+
+/** Names of the user's own. A variable may name endpoints that are not watched. */
+function readLabels(
+  input: Input,
+  endpoints: readonly TypedEndpoint[],
+): ReadonlyMap<string, string> {
+  const { problems } = input;
+  const labels = new Map<string, string>();
+  const level = chooseLevel(input, ["name"]);
+  const isGiven = level === "option";
+  const settings = listSettings(input, "name", level).flatMap(({ origin, text }) =>
+    (level === "variable" ? text.split(",") : [text]).map((one) => ({ origin, text: one }))
+  );
+  for (const { origin, text } of settings) {
+    const refuse = (problem: string): void => {
+      problems.push(`${origin} ${quoteUrl(text)} ${problem}`);
+    };
+    const equals = text.lastIndexOf("=");
+    const label = text.slice(equals + 1).trim();
+    const typed = parseEndpointUrl(text.slice(0, Math.max(equals, 0)));
+    if (equals < 1 || label === "") refuse('is not URL=LABEL, such as "gpu1:8000=prod"');
+    else if ("error" in typed) problems.push(typed.error);
+    else if (sanitizeText(label, MAX_LABEL_WIDTH) !== label) {
+      refuse(`has a name that is longer than ${MAX_LABEL_WIDTH} characters or cannot be shown`);
+    } else if ([...labels.values()].includes(label)) refuse("gives a name that another has");
+    else if (labels.has(typed.endpoint.key)) refuse("names the same server twice");
+    else if (isWatched(typed, endpoints)) labels.set(typed.endpoint.key, label);
+    else if (isGiven) refuse("names a URL that is not watched");
+  }
+  return labels;
+}
+
+/** Whether the endpoint is one of those named, or may be found by a scan. */
+function isWatched({ endpoint }: TypedEndpoint, endpoints: readonly TypedEndpoint[]): boolean {
+  return endpoints.length === 0 || endpoints.some((other) => other.endpoint.key === endpoint.key);
+}
+
 function readMetricPrefix(input: Input): string | null {
   const setting = findSetting(input, "metric-prefix");
   if (setting.text === "") return null;
@@ -199,23 +249,15 @@ interface Targets {
   readonly demo: boolean;
 }
 
-/** URLs, a scan or the demo: at most one of them, by options if any of them is given so. */
+/** URLs, a scan or the demo: at most one of them, of the strongest level that names any. */
 function readTargets(input: Input): Targets {
-  const { given, variable, problems } = input;
-  const byOption = given.has("url") || given.has("auto") || given.has("demo");
-  const urlVariable = variableOf("url") ?? "";
-  const list = byOption ? undefined : variable(urlVariable);
-  const settings: readonly Setting[] = list === undefined
-    ? (given.get("url") ?? []).map((text) => ({ origin: "--url", text }))
-    : [{ origin: urlVariable, text: list }];
-  const auto = byOption ? given.has("auto") : readSwitch(input, variableOf("auto"));
-  const demo = byOption ? given.has("demo") : readSwitch(input, variableOf("demo"));
-
-  const used = [
-    auto ? byOption ? "--auto" : variableOf("auto") : [],
-    demo ? byOption ? "--demo" : variableOf("demo") : [],
-    settings.length > 0 ? byOption ? "a URL" : urlVariable : [],
-  ].flat();
+  const { given, problems } = input;
+  const level = chooseLevel(input, ["url", "auto", "demo"]);
+  const settings = listSettings(input, "url", level);
+  const auto = findSwitch(input, "auto", level);
+  const demo = findSwitch(input, "demo", level);
+  const urls = settings.length === 0 ? "" : level === "option" ? "a URL" : settings[0].origin;
+  const used = [auto, demo, urls].filter((name) => name !== "");
   if (used.length > 1) problems.push(`${used[0]} and ${used[1]} exclude each other: give one`);
 
   const endpoints = new Map<string, TypedEndpoint>();
@@ -229,23 +271,47 @@ function readTargets(input: Input): Targets {
     endpoints.set(known.endpoint.key, { ...known, basicAuth: known.basicAuth ?? typed.basicAuth });
   }
   for (const name of ["host", "port-range"] as const) {
-    if (given.has(name) && (demo || endpoints.size > 0)) {
+    if (given.has(name) && (demo !== "" || endpoints.size > 0)) {
       problems.push(
         `--${name} ${quote(given.get(name)?.[0] ?? "")} is only for a scan: leave it out`,
       );
     }
   }
-  return { endpoints: [...endpoints.values()], auto, demo };
+  return { endpoints: [...endpoints.values()], auto: auto !== "", demo: demo !== "" };
+}
+
+/** The first text about the program that is asked for, or `null`. */
+function readDocument(input: Input): ProgramDocument | null {
+  const { given } = input;
+  if (given.has("completions")) {
+    return { kind: "completions", shell: readChoice(input, "completions", SHELLS) };
+  }
+  if (given.has("schema")) {
+    return { kind: "schema", name: readChoice(input, "schema", SCHEMA_NAMES) };
+  }
+  if (given.has("man")) return { kind: "man" };
+  return given.has("print-default-config") ? { kind: "default_config" } : null;
+}
+
+/** The file of settings that is named, or `null` for the usual one. */
+export function readConfigPath(
+  argv: readonly string[],
+  environment: (name: string) => string | undefined,
+): string | null {
+  const named = walkArguments(argv, []).get("config")?.[0];
+  return named ?? (environment(variableOf("config") ?? "") || null);
 }
 
 /**
- * What the arguments and the environment ask for. `--help` beats all else, then
- * `--version`; of several errors the first is told. Arguments after `--` are
+ * What the arguments, the environment and the file of settings ask for. `--help`
+ * beats all else, then `--version`, then the texts about the program; of several
+ * errors the first is told. Arguments after `--` are
  * URLs. A variable that is set but empty counts as unset, and one that names an
  * endpoint that is not watched is passed over, since it may serve other calls.
  *
  * @param argv The arguments without the program's name.
  * @param environment The value of a variable, or `undefined`.
+ * @param file What the file of settings says (`config_values`).
  *
  * @example
  * ```ts
@@ -257,6 +323,7 @@ function readTargets(input: Input): Targets {
 export function parseArguments(
   argv: readonly string[],
   environment: (name: string) => string | undefined,
+  file: FileValues = new Map(),
 ): ParsedArguments {
   const end = argv.indexOf("--");
   const flags = end < 0 ? argv : argv.slice(0, end);
@@ -266,8 +333,10 @@ export function parseArguments(
   const problems: string[] = [];
   const variable = (name: string | undefined) =>
     name === undefined ? undefined : environment(name) || undefined;
-  const input: Input = { given: walkArguments(argv, problems), variable, problems };
-  const once = input.given.has("once");
+  const input: Input = { given: walkArguments(argv, problems), variable, file, problems };
+  const document = readDocument(input);
+  if (document !== null && problems.length === 0) return { kind: "document", document };
+  const once = isSwitchedOn(input, "once");
   const { endpoints, auto, demo } = readTargets(input);
   const insecureEndpointKeys = readInsecureKeys(input, endpoints);
   const options: Options = {
@@ -275,21 +344,23 @@ export function parseArguments(
     auto,
     host: readHost(input),
     portRange: readPortRange(input),
+    scansProcesses: choosesNoPorts(input),
+    labels: readLabels(input, endpoints),
     interval: readInterval(input, once),
     timeout: readNumber(input, "timeout", { min: MIN_TIMEOUT, max: MAX_TIMEOUT, unit: "seconds" }),
     once,
     output: readOutput(input),
     metricPrefix: readMetricPrefix(input),
     demo,
-    orDemo: input.given.has("or-demo"),
+    orDemo: isSwitchedOn(input, "or-demo"),
     demoSeed: readSeed(input),
     credentialSources: readCredentials(input, endpoints),
     insecureEndpointKeys,
-    theme: readTheme(input),
-    noColor: input.given.has("no-color"),
-    ascii: input.given.has("ascii"),
-    noKeyLine: input.given.has("no-key-line"),
-    noMouse: input.given.has("no-mouse"),
+    theme: readChoice(input, "theme", THEME_NAMES),
+    noColor: isSwitchedOn(input, "no-color"),
+    ascii: isSwitchedOn(input, "ascii"),
+    noKeyLine: isSwitchedOn(input, "no-key-line"),
+    noMouse: isSwitchedOn(input, "no-mouse"),
     filter: findSetting(input, "filter").text,
     sort: findSetting(input, "sort").text,
     columns: findSetting(input, "columns").text,

@@ -2,17 +2,15 @@
  * The state into rows, groups and totals: what the screen and JSON both show.
  *
  * Layer 3, pure. One row for each engine of each endpoint; an endpoint that has
- * never answered has one row without figures. Names are the model's last part,
- * the address, and the engine where the endpoint has several: unique, and the
- * same as long as the set of endpoints is. Only rows whose scrape is current
- * count in totals. Figures are `aggregate`'s.
+ * never answered has one row without figures. Names are `names`' matter. Only
+ * rows whose scrape is current count in totals. Figures are `aggregate`'s.
  *
  * @module
  */
 
 import { computeFigures } from "./aggregate.ts";
 import type { Alarm } from "./alarms.ts";
-import type { EventLine, EventSubject } from "./events.ts";
+import type { EventLine } from "./events.ts";
 import { type FleetVerdict, isCounted, judgeEndpoint, judgeReplica, readRecord } from "./health.ts";
 import type { GroupChecks } from "./judgement.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
@@ -28,9 +26,9 @@ export interface Row {
   /** Its identity: endpoint, model and engine. */
   readonly key: string;
   readonly name: string;
-  /** The name without the model: address, and engine where the endpoint has several. */
+  /** The name without the model: what its endpoint is called, and its engine where that tells anything. */
   readonly place: string;
-  /** The address of its endpoint. */
+  /** What its endpoint is called. */
   readonly address: string;
   /** What the table shows: the place alone where one model is served, as the title names it. */
   readonly label: string;
@@ -56,6 +54,8 @@ export interface Row {
 /** All replicas of one model whose scrape is current. */
 export interface ModelGroup {
   readonly modelName: string;
+  /** What the model is called. */
+  readonly label: string;
   readonly figures: Figures;
   /** The row with the fullest KV cache. */
   readonly kvCacheMaxOwner: Row | null;
@@ -103,77 +103,24 @@ export function readUptime(known: EndpointState, state: State): Reading<Seconds>
   return uptime > 0 && uptime < LONGEST_BELIEVABLE_UPTIME ? present(uptime) : absent("unsupported");
 }
 
-/** The last part of a model's name: what tells it apart from others of its maker. */
-export function shortenModelName(modelName: string): string {
-  const parts = modelName.split("/").filter((part) => part !== "");
-  return parts.at(-1) ?? modelName;
-}
-
 /** Where an endpoint's metrics are, for a person: a socket has no URL of its own. */
 export function describeUrl({ key, metricsUrl, unixSocketPath }: Endpoint): string {
   return unixSocketPath === undefined ? metricsUrl : key;
 }
 
-/** The address, with its path where several endpoints share it, as behind one proxy. */
-function readAddress(state: State, endpoint: Endpoint): string {
-  const { address, key } = endpoint;
-  const sharing = state.endpoints.filter((other) => other.endpoint.address === address);
-  return sharing.length > 1 ? key.replace(/^https?:\/\//, "") : address;
+/** What the endpoint is called. */
+export function describeAddress(state: State, { key, address }: Endpoint): string {
+  return state.endpoints.find(({ endpoint }) => endpoint.key === key)?.handle ?? address;
 }
 
-function readHost({ address, unixSocketPath }: Endpoint): string {
-  return unixSocketPath ?? address.slice(0, address.lastIndexOf(":"));
-}
-
-/** The address of an endpoint as short as it is unique: without its host where all share it. */
-export function describeAddress(state: State, endpoint: Endpoint): string {
-  const host = readHost(endpoint);
-  const address = readAddress(state, endpoint);
-  const isShared = state.endpoints.every((known) => readHost(known.endpoint) === host);
-  return isShared && host !== "" && address.startsWith(`${host}:`)
-    ? address.slice(host.length)
-    : address;
-}
-
-/** How the rows of endpoints are called. */
-function createNames(
-  state: State,
-): (known: EndpointState, index: number) => Pick<Row, "name" | "place" | "address" | "label"> {
-  const models = new Set(
-    state.endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
-  );
-  const shortNames = new Set([...models].map(shortenModelName));
-  const areDistinct = shortNames.size === models.size;
-  return (known, index) => {
-    const address = describeAddress(state, known.endpoint);
-    const replica = known.replicas[index];
-    if (replica === undefined) return { name: address, place: address, address, label: address };
-    const { modelName, engine } = replica.sample;
-    const model = areDistinct ? shortenModelName(modelName) : modelName;
-    const hasSeveral = known.replicas.length > 1 || engine.includes("@");
-    const place = hasSeveral && engine !== "" ? `${address} e${engine}` : address;
-    const name = `${model} ${place}`;
-    return { name, place, address, label: models.size > 1 ? name : place };
-  };
-}
-
-/** The name of what a verdict or an event is about, also when it has gone since. */
-export function nameSubject(overview: Overview, subject: EventSubject): string {
-  const row = overview.rows.find(({ key }) => key === subject.key);
-  if (row !== undefined) return row.name;
-  const { modelName, address, engine } = subject;
-  if (modelName === null) return address;
-  const place = `${shortenModelName(modelName)} ${address}`;
-  return engine === null ? place : `${place} e${engine}`;
-}
-
-function createGroup(modelName: string, rows: readonly Row[]): ModelGroup {
+function createGroup(state: State, modelName: string, rows: readonly Row[]): ModelGroup {
   const counted = rows.filter((row) => isCounted(row.status));
   const replicas = counted.flatMap(({ replica }) => replica === null ? [] : [replica]);
   const figures = computeFigures(replicas);
   const owners = counted.filter(({ replica }) => replica !== null);
   return {
     modelName,
+    label: state.modelNames.get(modelName) ?? modelName,
     figures,
     kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
     checks: [],
@@ -210,13 +157,20 @@ const NO_FIGURES: Figures = computeFigures([]);
 /** Drafts of the endpoints that are shown: a key press or a tick of the clock changes none of them. */
 const drafts = new WeakMap<readonly EndpointState[], Draft>();
 
+function countModels({ endpoints }: State): number {
+  return new Set(
+    endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
+  ).size;
+}
+
 function createDraft(state: State): Draft {
-  const nameOf = createNames(state);
+  const isOneModel = countModels(state) < 2;
   const rows = state.endpoints.flatMap((known): RowDraft[] => {
     if (known.replicas.length === 0) {
+      const { handle, endpoint: { key } } = known;
       const none = { replica: null, tally: null, peaks: NO_PEAKS };
       const common = { state: known, ...none, figures: NO_FIGURES, trend: [] };
-      return [{ ...common, ...nameOf(known, 0), key: known.endpoint.key }];
+      return [{ ...common, key, name: handle, place: handle, address: handle, label: handle }];
     }
     return known.replicas.map((replica, index) => {
       const engineKey = identifyEngine(replica.sample);
@@ -225,8 +179,10 @@ function createDraft(state: State): Draft {
       const figures = known.figures[index];
       const tally = known.tallies.engines.get(engineKey) ?? null;
       const peaks = known.peaks.get(engineKey) ?? NO_PEAKS;
-      const common = { state: known, replica, figures, trend, tally, peaks };
-      return { ...common, ...nameOf(known, index), key };
+      const { name, place } = known.names.get(engineKey) ?? { name: key, place: key };
+      const label = isOneModel ? place : name;
+      const naming = { name, place, address: known.handle, label };
+      return { state: known, replica, figures, trend, tally, peaks, ...naming, key };
     });
   });
   return { rows, statuses: [], groups: [], total: null };
@@ -244,12 +200,12 @@ function judgeRow({ replica, state: known }: RowDraft, state: State): ReplicaSta
 }
 
 /** Brings groups and totals in line with the conditions of the rows. */
-function completeDraft(draft: Draft, rows: readonly Row[]): void {
+function completeDraft(draft: Draft, rows: readonly Row[], state: State): void {
   const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
   draft.groups = models.map((model) =>
-    createGroup(model, rows.filter(({ replica }) => replica?.sample.modelName === model))
+    createGroup(state, model, rows.filter(({ replica }) => replica?.sample.modelName === model))
   );
-  draft.total = draft.groups.length === 1 ? draft.groups[0] : createGroup("", rows);
+  draft.total = draft.groups.length === 1 ? draft.groups[0] : createGroup(state, "", rows);
 }
 
 function listTallies({ tallies: { engines, server } }: EndpointState): readonly Tally[] {
@@ -275,14 +231,14 @@ export function createOverview(state: State): Overview {
   const statuses = bare.map(({ status }) => status);
   const { judgement } = state;
   if (draft.total === null || statuses.some((status, i) => status !== draft.statuses[i])) {
-    completeDraft(draft, bare);
+    completeDraft(draft, bare, state);
     draft.statuses = statuses;
   }
   const groups = draft.groups.map((group) => ({
     ...group,
     checks: judgement.groups.filter(({ modelName }) => modelName === group.modelName),
   }));
-  const total = groups.length === 1 ? groups[0] : draft.total ?? createGroup("", bare);
+  const total = groups.length === 1 ? groups[0] : draft.total ?? createGroup(state, "", bare);
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
   const count = (status: ReplicaStatus): number => statuses.filter((one) => one === status).length;
   return {

@@ -155,6 +155,8 @@ export interface Platform {
   ) => Promise<boolean>;
   /** The content of a text file. @throws {Error} With the runtime's own message. */
   readonly readTextFile: (path: string) => Promise<string>;
+  /** The mode bits of a file, or `null` where the system has none, or the file cannot be looked at. */
+  readonly fileMode: (path: string) => Promise<number | null>;
   /** Runs a program to its end. Every failure is a value; never rejects. */
   readonly runProgram: (call: ProgramCall) => Promise<ProgramOutcome>;
   /** The memory of this machine, or `null` where it cannot be asked. */

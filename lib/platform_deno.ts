@@ -419,6 +419,7 @@ export function createDenoPlatform(): Platform {
         : createFetchClient(transport),
     acceptsConnections,
     readTextFile: (path) => Deno.readTextFile(path),
+    fileMode: (path) => Deno.stat(path).then(({ mode }) => mode, () => null),
     runProgram,
     systemMemory,
     environment,

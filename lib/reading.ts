@@ -68,6 +68,9 @@ const ABSENT: Readonly<Record<AbsenceReason, Absent>> = {
   forbidden: { value: null, reason: "forbidden" },
 };
 
+/** All reasons that there are. */
+export const ABSENCE_REASONS: readonly string[] = Object.keys(ABSENT);
+
 /** A reading with the given value. */
 export function present<T>(value: T): Present<T> {
   return { value };

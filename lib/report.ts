@@ -20,13 +20,13 @@ import {
   createOverview,
   describeUrl,
   type ModelGroup,
-  nameSubject,
   type Overview,
   readRecord,
   readUptime,
   type Row,
 } from "./overview.ts";
 import { judgeEndpoint } from "./health.ts";
+import { readInterval } from "./pace.ts";
 import { absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
 import { findRule, type Verdict } from "./rules.ts";
 import type { EndpointState, State } from "./state.ts";
@@ -199,11 +199,11 @@ function reportFleetVerdict({ verdict, rows }: Overview, names: Names): JsonObje
   };
 }
 
-function reportEvent(line: EventLine, overview: Overview, now: number): JsonObject {
+function reportEvent(line: EventLine, now: number): JsonObject {
   const { kind, subject, beganAt, beganAtEpoch, endedAt, occurrences, amount, first, worst } = line;
   return {
     kind,
-    name: nameSubject(overview, subject),
+    name: subject.name,
     endpoint: subject.endpointKey,
     beganAtEpochSeconds: beganAtEpoch,
     isOver: endedAt !== null,
@@ -275,14 +275,32 @@ function reportScrape(known: EndpointState, state: State): JsonObject | null {
   };
 }
 
+/** How the server was started. What it does not say is `null` or empty. */
+function reportServer({ server }: EndpointState): Json {
+  if (server === null) return null;
+  const { version, models, launch } = server;
+  const own = models.filter(({ parent }) => parent === null);
+  return {
+    version,
+    maxModelLenTokens: own[0]?.maxModelLength ?? null,
+    servedModels: own.map(({ id }) => id),
+    loraAdapters: models.filter(({ parent }) => parent !== null).map(({ id }) => id),
+    parallelism: launch === null ? null : reportFamily(launch.parallelSizes),
+    commandLine: launch?.commandLine ?? null,
+  };
+}
+
 function reportEndpoint(known: EndpointState, state: State): JsonObject {
   const { endpoint, failure } = known;
   return {
     url: describeUrl(endpoint),
     address: endpoint.address,
+    name: known.handle,
     status: judgeEndpoint(readRecord(known, state)),
     failure: failure === null ? null : { kind: failure.kind, message: failure.message },
     warnings: endpoint.warnings,
+    intervalSeconds: readInterval(known.pace, state.interval),
+    server: reportServer(known),
     scrape: reportScrape(known, state),
   };
 }
@@ -346,7 +364,7 @@ export function createReport(state: State, version: string): Json {
       checks: reportChecks(group, names),
     })),
     total: reportTotals(overview),
-    events: overview.events.map((line) => reportEvent(line, overview, state.now)),
+    events: overview.events.map((line) => reportEvent(line, state.now)),
   };
 }
 

@@ -1,12 +1,16 @@
 /**
- * A host and a range of ports -> the vLLM servers there, and what else answers.
+ * A host, its ports and processes -> the vLLM servers there, and what else answers.
  *
- * Layer 5, effects: TCP and HTTP through `Platform`. First every port is tried
- * for a connection, at once and with a short limit; then every open one is
- * asked for `/metrics`, at once, with a limit of its own, so that a port that
- * accepts and never answers costs that limit once. Nothing but GET of /metrics
- * is sent, and never a credential: nobody asked for these servers by name. What
- * counts as vLLM is `scraper`'s judgement. Durations in seconds.
+ * Layer 5, effects: TCP and HTTP through `Platform`. First every port of the
+ * range is tried for a connection, at once and with a short limit, and on this
+ * machine those that `process_lister` finds; then every open one is asked for
+ * `/metrics`, at once, with a limit of its own, so that a port that accepts and
+ * never answers costs that limit once. What answers without vLLM's metrics is
+ * asked who it is by `inspector`. Nothing but GET of these three paths is sent,
+ * and never a credential: nobody asked for these servers by name. A later scan
+ * leaves the ports alone that are watched, and asks others again only after a
+ * while. What counts as vLLM's metrics is `scraper`'s judgement. Durations in
+ * seconds.
  *
  * @module
  */
@@ -15,17 +19,30 @@ import { ANONYMOUS_ACCESS } from "./credentials.ts";
 import { isLoopbackHost, parseEndpointUrl } from "./endpoint_url.ts";
 import type { Endpoint, FailureKind } from "./model.ts";
 import type { Platform } from "./platform.ts";
+import { askServer } from "./inspector.ts";
+import type { ProcessLister } from "./process_lister.ts";
 import { createScraper, isScrapeFailure, type ScraperFailure } from "./scraper.ts";
+import { identifyOwner } from "./server_kinds.ts";
+import { readLocalHost } from "./listening_ports.ts";
+import { type ServerPort, VLLM } from "./server_processes.ts";
 import type { Seconds } from "./units.ts";
 
 /** What a scan found. */
 export interface ScanResult {
-  /** The vLLM servers, in the order of their ports. */
+  /** The vLLM servers that are not watched yet, in the order of their ports. */
   readonly found: readonly Endpoint[];
   /** Open ports where something else answers, or nothing, in order; `name` says what, safe to print. */
   readonly others: readonly { readonly port: number; readonly name: string }[];
-  /** Ports that accept connections. */
+  /** Ports that accept connections, without those that are watched. */
   readonly openPortCount: number;
+  /** What could not be looked at, and what to do about it; safe to print. */
+  readonly problems: readonly string[];
+}
+
+/** Scans the same place again and again. */
+export interface Scanner {
+  /** @param watchedKeys Endpoints that are watched already: their ports are left alone. */
+  readonly scan: (watchedKeys?: ReadonlySet<string>) => Promise<ScanResult>;
 }
 
 /** What is scanned. */
@@ -38,10 +55,12 @@ export interface ScanOptions {
   readonly metricPrefix: string | null;
   /** Upper limit of what one port may take to answer. */
   readonly timeout: Seconds;
+  /** Lists the processes of this machine; `null` where the range of ports is all. */
+  readonly listProcesses?: ProcessLister | null;
 }
 
-/** How long a port on this machine may take to accept. */
-const LOOPBACK_CONNECT_LIMIT: Seconds = 0.1;
+/** How long a port on this machine may take to accept: closed ones refuse at once, and a busy machine is slow. */
+const LOOPBACK_CONNECT_LIMIT: Seconds = 0.5;
 
 /** How long a port elsewhere may take to accept. */
 const CONNECT_LIMIT: Seconds = 1;
@@ -57,6 +76,12 @@ const PARALLEL_PORTS = 256;
 
 /** The addresses that `localhost` may stand for: servers listen on either of them. */
 const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
+
+/** An open port that is no vLLM is asked again after so long, and after twice as long each time. */
+const FIRST_ASK_AGAIN: Seconds = 60;
+
+/** But not less often than this: another server may have taken its place between two scans. */
+const LAST_ASK_AGAIN: Seconds = 600;
 
 /** What answers at an open port, in a few words. */
 const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
@@ -103,54 +128,191 @@ async function probePort(platform: Platform, host: string, port: number): Promis
   return acceptsIpv4 ? host : acceptsIpv6 ? "[::1]" : null;
 }
 
-/** What is at an open port: an endpoint if it is vLLM, else the failure of asking it. */
+/** A port that accepts connections. */
+interface OpenPort {
+  readonly port: number;
+  readonly endpoint: Endpoint;
+  /** Whether a person named it by a range: what is there is told in any case. */
+  readonly isInRange: boolean;
+  /** What its owner tells; `null` where that is nothing. */
+  readonly process: ServerPort | null;
+}
+
+/** What is at an open port: vLLM, or something else by its name, if it is worth telling. */
+type Verdict =
+  | { readonly kind: "vllm" }
+  | { readonly kind: "other"; readonly name: string; readonly isNamed: boolean };
+
+/** What a port was when it was asked last. */
+interface Memory {
+  readonly verdict: Verdict;
+  readonly owners: string;
+  readonly askAgainAt: Seconds;
+  readonly askAgainAfter: Seconds;
+}
+
+/** Failures of an HTTP server that may say more about itself on other paths. */
+const HTTP_FAILURES: ReadonlySet<FailureKind> = new Set([
+  "unauthorized",
+  "not_found",
+  "server_error",
+  "http_status",
+  "redirect",
+  "html",
+  "empty",
+  "not_exposition",
+  "not_vllm",
+  "stats_disabled",
+  "truncated",
+  "too_large",
+]);
+
+/** Failures that a port may have that is vLLM's API by its owner's command line. */
+const DECLARED_FAILURES: ReadonlySet<FailureKind> = new Set([...HTTP_FAILURES, "timeout", "tls"]);
+
+/** Options of vLLM without which it speaks no TLS. */
+const TLS_OPTION = /\s--ssl-(?:certfile|keyfile)[\s=]/;
+
+function createEndpoint(scheme: "http" | "https", host: string, port: number): Endpoint {
+  const typed = parseEndpointUrl(`${scheme}://${host}:${port}`);
+  if ("error" in typed) throw new Error(`Cannot scan: ${typed.error}`);
+  return typed.endpoint;
+}
+
+/** What answers without vLLM's metrics. A 401 on everything proves nothing. */
+async function judgeFailure(
+  platform: Platform,
+  { endpoint, process }: OpenPort,
+  { failure, timeout }: { readonly failure: ScraperFailure; readonly timeout: Seconds },
+): Promise<Verdict> {
+  const vllm: Verdict = { kind: "vllm" };
+  const name = (name: string): Verdict => ({ kind: "other", name, isNamed: true });
+  if (failure.serverName !== undefined) return name(`${failure.serverName}, not vLLM`);
+  if (process?.isDeclared && DECLARED_FAILURES.has(failure.kind)) return vllm;
+  if (HTTP_FAILURES.has(failure.kind)) {
+    if (process?.serverName === VLLM) return vllm;
+    const access = ANONYMOUS_ACCESS;
+    const { version, models } = await askServer(platform, endpoint, { access, timeout });
+    const owner = identifyOwner(models?.owners ?? []) ?? process?.serverName ?? null;
+    if (owner !== null) return name(`${owner}, not vLLM`);
+    if (version !== null) return vllm;
+    if (models?.owners.has("vllm")) {
+      return name("vLLM's models without its metrics: name its own port with --url");
+    }
+  }
+  const told = FAILURE_NAMES[failure.kind] ?? "not an HTTP server";
+  return { kind: "other", name: told, isNamed: false };
+}
+
+/** What is at an open port. */
 async function askPort(
   platform: Platform,
-  url: string,
+  open: OpenPort,
   options: ScanOptions,
-): Promise<Endpoint | ScraperFailure> {
-  const typed = parseEndpointUrl(url);
-  if ("error" in typed) throw new Error(`Cannot scan: ${typed.error}`);
-  const { endpoint } = typed;
+): Promise<Verdict> {
   const answerLimit = isLoopbackHost(options.host) ? LOOPBACK_ANSWER_LIMIT : ANSWER_LIMIT;
-  const scraper = await createScraper(platform, endpoint, {
+  const timeout = Math.min(options.timeout, answerLimit);
+  const scraper = await createScraper(platform, open.endpoint, {
     access: ANONYMOUS_ACCESS,
-    timeout: Math.min(options.timeout, answerLimit),
+    timeout,
     metricPrefix: options.metricPrefix,
   });
   try {
     const outcome = await scraper.scrape();
-    return isScrapeFailure(outcome) ? outcome : endpoint;
+    return isScrapeFailure(outcome)
+      ? await judgeFailure(platform, open, { failure: outcome, timeout })
+      : { kind: "vllm" };
   } finally {
     scraper.close();
   }
 }
 
-/** What else answers: the server's own name where it is known. */
-function nameOther({ kind, serverName }: ScraperFailure): string {
-  if (serverName !== undefined) return `${serverName}, not vLLM`;
-  return FAILURE_NAMES[kind] ?? "not an HTTP server";
+/** Whether somebody watches that port already, by whatever name of this machine. */
+function isWatched(host: string, port: number, watchedKeys: ReadonlySet<string>): boolean {
+  const hosts = host === "localhost" ? ["localhost", "127.0.0.1", "[::1]"] : [host];
+  return hosts.some((host) =>
+    (["http", "https"] as const).some((scheme) =>
+      watchedKeys.has(createEndpoint(scheme, host, port).key)
+    )
+  );
+}
+
+/** Those of the ports that accept connections and are not watched, with the host that they are reached by. */
+async function probePorts(
+  platform: Platform,
+  places: readonly { readonly host: string; readonly port: number }[],
+  watchedKeys: ReadonlySet<string>,
+): Promise<readonly { readonly host: string; readonly port: number }[]> {
+  const unwatched = places.filter(({ host, port }) => !isWatched(host, port, watchedKeys));
+  const hosts = await mapInParallel(
+    unwatched,
+    ({ host, port }) => probePort(platform, host, port),
+  );
+  return unwatched.flatMap(({ port }, i) => {
+    const host = hosts[i];
+    return host === null ? [] : [{ host, port }];
+  });
+}
+
+/** The open ports of the range, and beside it those that are vLLM's or may be. */
+async function findOpenPorts(
+  platform: Platform,
+  options: ScanOptions,
+  watchedKeys: ReadonlySet<string>,
+): Promise<{ readonly open: readonly OpenPort[]; readonly problems: readonly string[] }> {
+  const { host, portRange: { first, last } } = options;
+  const range = Array.from({ length: last - first + 1 }, (_, i) => ({ host, port: first + i }));
+  const [inRange, listing] = await Promise.all([
+    probePorts(platform, range, watchedKeys),
+    options.listProcesses?.() ?? { ports: [], problems: [] },
+  ]);
+  const besideRange = listing.ports.filter(({ port, serverName }) =>
+    (port < first || port > last) && (serverName === null || serverName === VLLM)
+  ).map((process) => ({ host: readLocalHost(process), port: process.port }));
+  const beside = await probePorts(platform, besideRange, watchedKeys);
+  const open = [...inRange, ...beside].map(({ host, port }): OpenPort => {
+    const process = listing.ports.find((process) => process.port === port) ?? null;
+    const isTls = TLS_OPTION.test(process?.launch?.commandLine ?? "");
+    const endpoint = createEndpoint(isTls ? "https" : "http", host, port);
+    return { port, endpoint, isInRange: port >= first && port <= last, process };
+  });
+  return { open: open.toSorted((a, b) => a.port - b.port), problems: listing.problems };
 }
 
 /**
- * The vLLM servers of a host.
+ * A scanner of one host. It remembers what it has asked.
  *
- * @throws {Error} If `host` cannot stand in a URL.
+ * @throws {Error} By its scans, if `host` cannot stand in a URL.
  */
-export async function scanPorts(platform: Platform, options: ScanOptions): Promise<ScanResult> {
-  const { host, portRange: { first, last } } = options;
-  const ports = Array.from({ length: last - first + 1 }, (_, i) => first + i);
-  const hosts = await mapInParallel(ports, (port) => probePort(platform, host, port));
-  const open = ports.flatMap((port, i) => {
-    const reachedAs = hosts[i];
-    return reachedAs === null ? [] : [{ port, url: `http://${reachedAs}:${port}` }];
-  });
-  const outcomes = await mapInParallel(open, ({ url }) => askPort(platform, url, options));
-  const found: Endpoint[] = [];
-  const others: { port: number; name: string }[] = [];
-  for (const [i, outcome] of outcomes.entries()) {
-    if ("kind" in outcome) others.push({ port: open[i].port, name: nameOther(outcome) });
-    else found.push(outcome);
-  }
-  return { found, others, openPortCount: open.length };
+export function createScanner(platform: Platform, options: ScanOptions): Scanner {
+  let memories: ReadonlyMap<string, Memory> = new Map();
+
+  const recall = async (open: OpenPort): Promise<Memory> => {
+    const now = platform.monotonicSeconds();
+    const owners = (open.process?.ownerPids ?? []).toSorted().join(" ");
+    const known = memories.get(open.endpoint.key);
+    const isSame = known !== undefined && known.owners === owners && known.verdict.kind === "other";
+    if (isSame && now < known.askAgainAt) return known;
+    const askAgainAfter = isSame
+      ? Math.min(2 * known.askAgainAfter, LAST_ASK_AGAIN)
+      : FIRST_ASK_AGAIN;
+    const verdict = await askPort(platform, open, options);
+    return { verdict, owners, askAgainAt: now + askAgainAfter, askAgainAfter };
+  };
+
+  const scan = async (watchedKeys: ReadonlySet<string> = new Set()): Promise<ScanResult> => {
+    const { open, problems } = await findOpenPorts(platform, options, watchedKeys);
+    const results = await mapInParallel(open, recall);
+    // What is closed now is forgotten: whoever comes there next is asked.
+    memories = new Map(open.map(({ endpoint }, i) => [endpoint.key, results[i]]));
+    const found: Endpoint[] = [];
+    const others: { port: number; name: string }[] = [];
+    for (const [i, { verdict }] of results.entries()) {
+      const { port, endpoint, isInRange } = open[i];
+      if (verdict.kind === "vllm") found.push(endpoint);
+      else if (isInRange || verdict.isNamed) others.push({ port, name: verdict.name });
+    }
+    return { found, others, openPortCount: open.length, problems };
+  };
+  return { scan };
 }

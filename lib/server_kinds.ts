@@ -1,11 +1,13 @@
 /**
- * Family names of an exposition into the server that they belong to.
+ * Family names of an exposition, or owners of models, into the server that they
+ * belong to.
  *
  * Layer 1, pure. When an endpoint has metrics but none of vLLM's, a person is
  * best helped by the name of what answers there: another engine, a router that
  * stands before vLLM, or an exporter on the wrong port. Servers are known by
  * the prefixes of their metrics, and the first row that fits counts: engines
  * and routers stand before the exporters whose metrics they may carry along.
+ * A server without metrics may still say who it is by the models that it lists.
  * Sources: the servers' own documentation and code, read 2026-11. What to say
  * about it is `scraper`'s matter.
  *
@@ -95,6 +97,26 @@ export function identifyServer(familyNames: Iterable<string>): ServerKind | null
     if (names.some((family) => prefixes.some((prefix) => family.startsWith(prefix)))) {
       return { role, name };
     }
+  }
+  return null;
+}
+
+/** Servers by the `owned_by` of the models that they list. */
+const OWNERS: ReadonlyMap<string, string> = new Map([
+  ["sglang", "SGLang"],
+  ["llamacpp", "llama.cpp"],
+  ["library", "Ollama"],
+  ["lmdeploy", "LMDeploy"],
+  ["organization_owner", "LM Studio"],
+  ["tabbyAPI", "TabbyAPI"],
+  ["aphrodite", "Aphrodite"],
+]);
+
+/** The server whose models belong to one of these, or `null`. */
+export function identifyOwner(owners: Iterable<string>): string | null {
+  for (const owner of owners) {
+    const name = OWNERS.get(owner);
+    if (name !== undefined) return name;
   }
   return null;
 }

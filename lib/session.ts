@@ -1,37 +1,119 @@
 /**
  * One run of the program over its endpoints: the state, and the polling.
  *
- * Layer 6, effects: through the platform and the scrapers. Each endpoint is
- * asked at the interval, one request in flight each, and every outcome goes to
- * `update`. A poll that takes longer than the interval holds up nobody: what
- * has arrived is shown, and that endpoint is asked again when it has answered.
- * The interval is the state's, so that a key can change it.
+ * Layer 6, effects: through the platform and the scrapers. Each endpoint has a
+ * clock of its own: the next scrape is due an interval after the last, later
+ * where `pace` says so, and one that is slow or fails holds up no other. All
+ * are asked at once at first, so that the first picture comes soon; from then
+ * on many are spread over the interval. Every outcome goes to `update`. The
+ * interval is the state's, so that a key can change it.
  *
  * @module
  */
 
+import type { EndpointAccess } from "./credentials.ts";
+import type { Endpoint } from "./model.ts";
 import type { Options } from "./options.ts";
+import { readBackOff, readInterval } from "./pace.ts";
 import type { Platform } from "./platform.ts";
 import { isScrapeFailure, type Scraper } from "./scraper.ts";
-import { type Message, type State, update } from "./state.ts";
+import { type EndpointState, type Message, type State, update } from "./state.ts";
+import type { Ratio, Seconds } from "./units.ts";
 import type { ViewOptions } from "./view.ts";
+
+/** An endpoint that is watched, and the means to ask it. */
+export interface Watched {
+  readonly endpoint: Endpoint;
+  readonly access: EndpointAccess;
+  readonly scraper: Scraper;
+  /** Since when it is watched. */
+  readonly since: Seconds;
+  /** When its newest scrape was due, not when it began: small delays must not add up. */
+  dueAt: Seconds;
+  /** When it is to be asked out of turn; `null` where it is not. */
+  calledFor: Seconds | null;
+  /** Whether its newest scrape was one of all at once. */
+  wasWithAll: boolean;
+  /** How many were watched before it. */
+  readonly index: number;
+}
 
 /** One run of the program over its endpoints. */
 export interface Session {
   readonly platform: Platform;
   readonly options: Options;
   /** By the keys of their endpoints. */
-  readonly scrapers: ReadonlyMap<string, Scraper>;
-  /** Keys of the endpoints that are being asked. */
+  readonly watched: Map<string, Watched>;
+  /** Keys of the endpoints that are being asked, or wait for their turn to be. */
   readonly busy: Set<string>;
+  /** Those who want to be told when something has happened that may change what is due. */
+  readonly waiting: Set<AbortController>;
+  /** Room for requests that have just begun. */
+  readonly room: { free: number; readonly queue: (() => void)[] };
   readonly view: ViewOptions;
   /** Aborted when the program is to end. */
   readonly stop: AbortController;
   state: State;
   /** Told of each change, for a live screen. */
   onChange: () => void;
-  /** Ends the wait for the next poll. */
-  wake: () => void;
+  /** Told of each good scrape. */
+  onScraped: (watched: Watched) => Promise<void>;
+}
+
+/** Up to so many endpoints are asked together at every poll, and shown as of one moment. */
+const MOST_TOGETHER = 8;
+
+/** The fractional part of the golden ratio: its multiples lie evenly in an interval, however many there are. */
+const GOLDEN_RATIO: Ratio = 0.618033988749895;
+
+/** Requests that may begin at the same time. */
+export const PARALLEL_REQUESTS = 32;
+
+/** A request that takes longer waits for a slow server and burdens nobody here: it makes room for another. */
+const FRESH_SPAN: Seconds = 0.25;
+
+/** Scrapes that a user asks for come no closer to those before. */
+const MIN_DISTANCE: Seconds = 0.5;
+
+/** A session over no endpoint. */
+export function startSession(
+  parts: Pick<Session, "platform" | "options" | "view" | "state">,
+): Session {
+  return {
+    ...parts,
+    watched: new Map(),
+    busy: new Set(),
+    waiting: new Set(),
+    room: { free: PARALLEL_REQUESTS, queue: [] },
+    stop: new AbortController(),
+    onChange: () => {},
+    onScraped: () => Promise.resolve(),
+  };
+}
+
+/** Polls the endpoint from now on. The state must know it. */
+export function watchEndpoint(
+  session: Session,
+  opened: Pick<Watched, "endpoint" | "access" | "scraper">,
+): void {
+  const { watched, platform } = session;
+  watched.set(opened.endpoint.key, {
+    ...opened,
+    since: platform.monotonicSeconds(),
+    dueAt: -Infinity,
+    calledFor: -Infinity,
+    wasWithAll: true,
+    index: watched.size,
+  });
+  wake(session);
+}
+
+/** Ends the watching of an endpoint. */
+export function leaveEndpoint(session: Session, key: string): void {
+  session.watched.get(key)?.scraper.close();
+  session.watched.delete(key);
+  dispatch(session, { kind: "endpoint_gone", endpointKey: key });
+  wake(session);
 }
 
 /** Lets the message change the state. */
@@ -50,65 +132,167 @@ export function readClock(session: Session): void {
   });
 }
 
-/** Scrapes one endpoint, unless the scrape before is still under way. */
-export async function pollEndpoint(session: Session, key: string, scraper: Scraper): Promise<void> {
-  if (session.busy.has(key)) return;
-  session.busy.add(key);
-  const at = session.platform.monotonicSeconds();
-  session.state = update(session.state, { kind: "asked", endpointKey: key, at });
+/** Lets those who wait look anew at what is due. */
+export function wake(session: Session): void {
+  for (const waiting of session.waiting) waiting.abort();
+}
+
+/** Sleeps until the instant, the end of the session, or until something happens. */
+async function waitUntil(session: Session, instant: Seconds): Promise<void> {
+  const { platform, stop, waiting } = session;
+  const woken = new AbortController();
+  waiting.add(woken);
+  const span = instant - platform.monotonicSeconds();
+  await platform.sleep(span, AbortSignal.any([stop.signal, woken.signal]));
+  waiting.delete(woken);
+}
+
+/** Waits for room among the requests that have just begun. */
+async function enterRoom({ room }: Session): Promise<void> {
+  if (room.free > 0) room.free--;
+  else await new Promise<void>((resolve) => room.queue.push(resolve));
+}
+
+/** Makes room for the next request. */
+function leaveRoom({ room }: Session): void {
+  const next = room.queue.shift();
+  if (next === undefined) room.free++;
+  else next();
+}
+
+/** Asks, and makes room for others when the answer is there or long in coming. */
+async function scrapeInRoom(
+  session: Session,
+  scraper: Scraper,
+): Promise<Awaited<ReturnType<Scraper["scrape"]>>> {
+  const { platform, stop } = session;
+  const over = new AbortController();
+  void platform.sleep(FRESH_SPAN, over.signal).then(() => leaveRoom(session));
   try {
-    const outcome = await scraper.scrape(session.stop.signal);
-    if (session.stop.signal.aborted) return;
-    dispatch(
-      session,
-      isScrapeFailure(outcome)
-        ? { kind: "scrape_failed", failure: outcome }
-        : { kind: "scraped", scrape: outcome },
-    );
+    return await scraper.scrape(stop.signal);
   } finally {
-    session.busy.delete(key);
+    over.abort();
   }
 }
 
-/** Polls every endpoint at once. */
-async function pollAll(session: Session): Promise<void> {
-  await Promise.all(
-    [...session.scrapers].map(([key, scraper]) => pollEndpoint(session, key, scraper)),
-  );
+/** Scrapes one endpoint, unless the scrape before is still under way. */
+export async function pollEndpoint(session: Session, key: string): Promise<void> {
+  const watched = session.watched.get(key);
+  if (watched === undefined || session.busy.has(key)) return;
+  session.busy.add(key);
+  try {
+    await enterRoom(session);
+    const at = session.platform.monotonicSeconds();
+    session.state = update(session.state, { kind: "asked", endpointKey: key, at });
+    const outcome = await scrapeInRoom(session, watched.scraper);
+    if (session.stop.signal.aborted || session.watched.get(key) !== watched) return;
+    if (isScrapeFailure(outcome)) dispatch(session, { kind: "scrape_failed", failure: outcome });
+    else {
+      dispatch(session, { kind: "scraped", scrape: outcome });
+      session.onScraped(watched).catch((error) => session.stop.abort(error));
+    }
+  } finally {
+    session.busy.delete(key);
+    wake(session);
+  }
 }
 
-/** Sleeps until the instant, the end of the session or a wake-up, whichever comes first. */
-async function waitForTick(session: Session, dueAt: number): Promise<void> {
-  const { platform, stop } = session;
-  const woken = new AbortController();
-  session.wake = () => woken.abort();
-  const span = dueAt - platform.monotonicSeconds();
-  await platform.sleep(span, AbortSignal.any([stop.signal, woken.signal]));
-  session.wake = () => {};
+/** When an endpoint is to be asked next, by what is known of it. */
+function readDueTime(session: Session, watched: Watched, known: EndpointState): Seconds {
+  const { dueAt, calledFor, wasWithAll, index } = watched;
+  if (calledFor !== null) return calledFor;
+  const { interval } = session.state;
+  const { pace, failure } = known;
+  if (failure !== null) {
+    const backOff = readBackOff(pace, interval);
+    // The first time it keeps to the rhythm of the others.
+    return (pace.failures > 1 ? failure.failedAt : dueAt) + backOff;
+  }
+  const allowed = readInterval(pace, interval);
+  const isAmongMany = session.watched.size > MOST_TOGETHER;
+  const distance = wasWithAll && isAmongMany ? 0.5 + index * GOLDEN_RATIO % 1 : 1;
+  return dueAt + Math.max(interval * distance, allowed);
 }
 
-/** Polls at the interval until the session ends; calls `show` after each poll, late answers or not. */
+/** The endpoints that are not being asked, and when they are due. */
+function listDueTimes(session: Session): readonly (readonly [Watched, Seconds])[] {
+  const { state, watched, busy } = session;
+  return state.endpoints.flatMap((known) => {
+    const one = watched.get(known.endpoint.key);
+    if (one === undefined || busy.has(known.endpoint.key)) return [];
+    return [[one, readDueTime(session, one, known)] as const];
+  });
+}
+
+/** Begins the scrapes that are due. */
+function pollDue(session: Session): void {
+  const now = session.platform.monotonicSeconds();
+  for (const [one, dueAt] of listDueTimes(session)) {
+    if (dueAt > now) continue;
+    one.wasWithAll = one.calledFor !== null;
+    one.calledFor = null;
+    // One that is late keeps its place; one that is very late, as after the sleep of a machine, or
+    // whose interval has become shorter, begins anew: two scrapes must not come close together.
+    one.dueAt = now - dueAt > session.state.interval / 2 ? now : dueAt;
+    pollEndpoint(session, one.endpoint.key).catch((error) => session.stop.abort(error));
+  }
+}
+
+/** The earliest time at which an endpoint is due that is not being asked. */
+function readNextDueTime(session: Session): Seconds {
+  return listDueTimes(session).reduce((next, [, dueAt]) => Math.min(next, dueAt), Infinity);
+}
+
+/** Asks all endpoints now, or soon where they were asked just before. */
+export function pollNow(session: Session): void {
+  const now = session.platform.monotonicSeconds();
+  for (const one of session.watched.values()) {
+    const isBusy = session.busy.has(one.endpoint.key);
+    if (!isBusy) one.calledFor = Math.max(now, one.dueAt + MIN_DISTANCE);
+  }
+  wake(session);
+}
+
+/** Polls each endpoint when it is due, until the session ends. */
+async function pollEach(session: Session): Promise<void> {
+  while (!session.stop.signal.aborted) {
+    pollDue(session);
+    await waitUntil(session, readNextDueTime(session));
+  }
+}
+
+/** Whether all that is due in an interval that ends then has been answered. */
+function isSettled(session: Session, end: Seconds): boolean {
+  // What comes in its last moments belongs to the next.
+  const last = end - session.state.interval / 10;
+  return session.busy.size === 0 && readNextDueTime(session) >= last;
+}
+
+/**
+ * Polls until the session ends, and throws what ended it if that was an error; calls `show` once in each interval, when all
+ * that was asked in it has answered, or at its end, late answers or not.
+ */
 export async function pollForever(session: Session, show: () => Promise<void>): Promise<void> {
   const { platform, stop } = session;
   let startedAt = platform.monotonicSeconds();
+  const polling = pollEach(session).catch((error) => stop.abort(error));
+  const readEnd = (): Seconds => startedAt + session.state.interval;
   while (!stop.signal.aborted) {
-    const poll = pollAll(session);
-    // It may fail long after its tick is over.
-    poll.catch((error) => stop.abort(error));
-    const over = new AbortController();
-    const span = startedAt + session.state.interval - platform.monotonicSeconds();
-    await Promise.race([poll, platform.sleep(span, AbortSignal.any([stop.signal, over.signal]))]);
-    over.abort();
-    if (stop.signal.aborted) {
-      await poll;
-      return;
+    while (platform.monotonicSeconds() < readEnd() && !isSettled(session, readEnd())) {
+      await waitUntil(session, readEnd());
+      if (stop.signal.aborted) break;
     }
+    if (stop.signal.aborted) break;
     readClock(session);
     await show();
-    const dueAt = startedAt + session.state.interval;
-    await waitForTick(session, dueAt);
+    while (!stop.signal.aborted && platform.monotonicSeconds() < readEnd()) {
+      await waitUntil(session, readEnd());
+    }
     const now = platform.monotonicSeconds();
-    // Ticks keep their places; one that was called for begins anew, and so does a machine that slept.
-    startedAt = now < dueAt || now > dueAt + session.state.interval ? now : dueAt;
+    // Intervals keep their places, except after the sleep of a machine.
+    startedAt = now > readEnd() + session.state.interval ? now : readEnd();
   }
+  await polling;
+  const { reason } = stop.signal;
+  if (reason instanceof Error && reason.name !== "AbortError") throw reason;
 }

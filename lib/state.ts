@@ -20,7 +20,10 @@ import type {
   ReplicaSample,
   Scrape,
   ScrapeFailure,
+  ServerInfo,
 } from "./model.ts";
+import { nameEndpoints, nameModel, nameReplica, type ReplicaName } from "./names.ts";
+import { notePoll, type Pace, startPace } from "./pace.ts";
 import {
   joinPeakValues,
   NO_PEAKS,
@@ -54,6 +57,8 @@ import {
 /** What is known of one endpoint. */
 export interface EndpointState {
   readonly endpoint: Endpoint;
+  /** What it is called, for as long as it is watched. */
+  readonly handle: string;
   readonly history: EndpointHistory;
   /** The newest good scrape; `null` before the first. */
   readonly scrape: Scrape | null;
@@ -67,6 +72,12 @@ export interface EndpointState {
   readonly figures: readonly Figures[];
   /** The last polls of each engine, by `identifyEngine`. */
   readonly trends: ReadonlyMap<string, Trend>;
+  /** What its engines are called, by `identifyEngine`: names stay when an engine goes. */
+  readonly names: ReadonlyMap<string, ReplicaName>;
+  /** How often it may be asked. */
+  readonly pace: Pace;
+  /** How it was started; `null` until that is known. */
+  readonly server: ServerInfo | null;
   /** What it has counted since it is watched. */
   readonly tallies: ServerTallies;
   /** The peaks of each engine, by `identifyEngine`. */
@@ -76,6 +87,8 @@ export interface EndpointState {
 /** All that the views and the report are made of. */
 export interface State {
   readonly endpoints: readonly EndpointState[];
+  /** What models are called, by their full names. */
+  readonly modelNames: ReadonlyMap<string, string>;
   /** What is said of them, as of the newest `clock`. */
   readonly judgement: Judgement;
   /** The peaks of all together. */
@@ -102,6 +115,14 @@ export type Message =
   | { readonly kind: "asked"; readonly endpointKey: string; readonly at: Seconds }
   | { readonly kind: "scraped"; readonly scrape: Scrape }
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
+  /** What a server says of its launch, once after each of its starts. */
+  | { readonly kind: "configured"; readonly endpointKey: string; readonly server: ServerInfo }
+  /** Servers that a scan has found: they are watched from now on. */
+  | { readonly kind: "endpoints_found"; readonly endpoints: readonly Endpoint[] }
+  /** An endpoint that is watched no longer. */
+  | { readonly kind: "endpoint_gone"; readonly endpointKey: string }
+  /** Remarks about the whole session, in the place of those before. */
+  | { readonly kind: "noticed"; readonly notices: readonly string[] }
   /** The program goes on after it was stopped. */
   | { readonly kind: "resumed" }
   | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds }
@@ -118,32 +139,89 @@ const CLOCK_TOLERANCE: Seconds = 2;
 
 export { identifyEngine };
 
+/** Names of engines and models that have gone are kept, but not beyond so many. */
+const MAX_NAMES = 256;
+
+/** Endpoints of which nothing is known, with names that no other has. */
+function startEndpoints(
+  endpoints: readonly Endpoint[],
+  known: readonly EndpointState[],
+): readonly EndpointState[] {
+  const handles = nameEndpoints(endpoints, known);
+  return endpoints.map((endpoint, index) => ({
+    endpoint,
+    handle: handles[index],
+    history: startHistory(),
+    scrape: null,
+    askedAt: null,
+    failure: null,
+    replicas: [],
+    figures: [],
+    trends: new Map(),
+    names: new Map(),
+    tallies: NO_TALLIES,
+    peaks: new Map(),
+    pace: startPace(),
+    server: null,
+  }));
+}
+
 /** A state that knows its endpoints and nothing of them. */
 export function createState(
   endpoints: readonly Endpoint[],
   session:
-    & Omit<State, "endpoints" | "judgement" | "totalPeaks" | "ui" | "held">
+    & Omit<State, "endpoints" | "modelNames" | "judgement" | "totalPeaks" | "ui" | "held">
     & { readonly ui?: Ui },
 ): State {
   return {
     ui: createUi(),
     held: null,
+    modelNames: new Map(),
     judgement: NO_JUDGEMENT,
     totalPeaks: NO_PEAKS,
     ...session,
-    endpoints: endpoints.map((endpoint) => ({
-      endpoint,
-      history: startHistory(),
-      scrape: null,
-      askedAt: null,
-      failure: null,
-      replicas: [],
-      figures: [],
-      trends: new Map(),
-      tallies: NO_TALLIES,
-      peaks: new Map(),
-    })),
+    endpoints: startEndpoints(endpoints, []),
   };
+}
+
+/** The names of models, without those that nobody serves any more where they are too many. */
+function keepModelNames({ modelNames, endpoints }: State): Iterable<readonly [string, string]> {
+  if (modelNames.size < MAX_NAMES) return modelNames;
+  const served = new Set(
+    endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
+  );
+  return [...modelNames].filter(([modelName]) => served.has(modelName));
+}
+
+/** The state with names for the engines of the endpoint that have none. */
+function nameNewcomers(state: State, key: string): State {
+  const found = state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  const unnamed = found?.replicas.filter(({ sample }) => !found.names.has(identifyEngine(sample)));
+  if (found === undefined || unnamed === undefined || unnamed.length === 0) return state;
+  const modelNames = new Map(keepModelNames(state));
+  const takenModels = new Set(modelNames.values());
+  const taken = new Set(
+    state.endpoints.flatMap(({ names }) => [...names.values()].map(({ name }) => name)),
+  );
+  const present = new Set(found.replicas.map(({ sample }) => identifyEngine(sample)));
+  const isFull = found.names.size >= MAX_NAMES;
+  const names = new Map([...found.names].filter(([engine]) => !isFull || present.has(engine)));
+  for (const { sample } of unnamed) {
+    const { modelName, engine } = sample;
+    const model = modelNames.get(modelName) ?? nameModel(modelName, takenModels);
+    modelNames.set(modelName, model);
+    takenModels.add(model);
+    const given = nameReplica(found, engine, {
+      model,
+      isAlone: state.endpoints.length === 1,
+      isOneOfSeveral: found.replicas.filter((other) => other.sample.modelName === modelName)
+        .length > 1,
+      taken,
+    });
+    names.set(identifyEngine(sample), given);
+    taken.add(given.name);
+  }
+  return { ...updateEndpoint(state, key, (known) => ({ ...known, names })), modelNames };
 }
 
 function addGaps(trends: EndpointState["trends"]): EndpointState["trends"] {
@@ -186,15 +264,28 @@ function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
     const values = readPeakValues(figures[index]);
     peaks.set(key, recordPeaks(known.peaks.get(key) ?? NO_PEAKS, values, moment));
   });
+  const { receivedAt, duration } = scrape;
+  const pace = notePoll(known.pace, { endedAt: receivedAt, duration, hasFailed: false });
   return {
     ...known,
     ...{ history, scrape, askedAt: null, failure: null },
-    ...{ replicas, figures, trends, tallies, peaks },
+    ...{ replicas, figures, trends, tallies, peaks, pace },
   };
 }
 
 function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
-  return { ...known, askedAt: null, failure, trends: addGaps(known.trends) };
+  const { failedAt, duration } = failure;
+  const pace = notePoll(known.pace, { endedAt: failedAt, duration, hasFailed: true });
+  return { ...known, askedAt: null, failure, trends: addGaps(known.trends), pace };
+}
+
+/** The state with the endpoints that it did not know yet. */
+function acceptEndpoints(state: State, endpoints: readonly Endpoint[]): State {
+  const keys = new Set(state.endpoints.map(({ endpoint }) => endpoint.key));
+  const newcomers = endpoints.filter(({ key }) => !keys.has(key));
+  if (newcomers.length === 0) return state;
+  const started = startEndpoints(newcomers, state.endpoints);
+  return { ...state, endpoints: [...state.endpoints, ...started] };
 }
 
 function updateEndpoint(
@@ -214,21 +305,30 @@ export function identifyReplica(known: EndpointState, sample: EngineSample): str
 }
 
 function describeSubject(known: EndpointState, state: State): EndpointSubject {
-  const { endpoint, scrape, failure, history, replicas, tallies } = known;
+  const { endpoint, handle, names, scrape, failure, history, replicas, tallies } = known;
   return {
     endpoint,
+    name: handle,
     record: readRecord(known, state),
     isHeard: scrape !== null && failure === null,
     heardAt: scrape?.receivedAt ?? null,
     restartCount: history.restartCount,
     rejections: tallies.server?.counted.rejections.value ?? 0,
     engines: replicas.flatMap((replica) => {
-      const tally = tallies.engines.get(identifyEngine(replica.sample));
-      return tally === undefined
-        ? []
-        : [{ key: identifyReplica(known, replica.sample), replica, tally, maxModelLength: null }];
+      const { sample } = replica;
+      const tally = tallies.engines.get(identifyEngine(sample));
+      if (tally === undefined) return [];
+      const key = identifyReplica(known, sample);
+      const name = names.get(identifyEngine(sample))?.name ?? handle;
+      const maxModelLength = findModelLength(known, sample.modelName);
+      return [{ key, name, replica, tally, maxModelLength }];
     }),
   };
+}
+
+/** The longest context of the model, as its server says. */
+function findModelLength({ server }: EndpointState, modelName: string): number | null {
+  return server?.models.find(({ id }) => id === modelName)?.maxModelLength ?? null;
 }
 
 /** The peaks of all replicas that count, together. */
@@ -287,18 +387,33 @@ export function update(state: State, message: Message): State {
         message.endpointKey,
         (known) => ({ ...known, askedAt: message.at }),
       );
-    case "scraped":
-      return updateEndpoint(
-        state,
-        message.scrape.endpointKey,
-        (known) => acceptScrape(known, message.scrape),
-      );
+    case "scraped": {
+      const { scrape } = message;
+      const key = scrape.endpointKey;
+      const scraped = updateEndpoint(state, key, (known) => acceptScrape(known, scrape));
+      return nameNewcomers(scraped, key);
+    }
     case "scrape_failed":
       return updateEndpoint(
         state,
         message.failure.endpointKey,
         (known) => acceptFailure(known, message.failure),
       );
+    case "configured":
+      return updateEndpoint(
+        state,
+        message.endpointKey,
+        (known) => ({ ...known, server: message.server }),
+      );
+    case "endpoints_found":
+      return acceptEndpoints(state, message.endpoints);
+    case "endpoint_gone":
+      return {
+        ...state,
+        endpoints: state.endpoints.filter(({ endpoint }) => endpoint.key !== message.endpointKey),
+      };
+    case "noticed":
+      return { ...state, notices: message.notices };
     case "resumed":
       return { ...state, endpoints: state.endpoints.map(forgetSamples) };
     case "clock":

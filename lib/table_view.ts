@@ -20,7 +20,7 @@ import {
 } from "./columns.ts";
 import { type ClickTarget, type Paint, repaintLine } from "./frame.ts";
 import type { ListLine } from "./listing.ts";
-import { type Overview, shortenModelName } from "./overview.ts";
+import type { Overview } from "./overview.ts";
 import { cutText, cutTextStart, measureWidth } from "./text.ts";
 import { findSelected, type Ui } from "./ui.ts";
 
@@ -42,7 +42,7 @@ const DESCENDING = "▾";
 function describeTotals(overview: Overview, hasGroupTotals: boolean): TableLine[] {
   const groups = hasGroupTotals && overview.groups.length > 1
     ? overview.groups.filter(({ figures }) => figures.replicaCount > 1)
-      .map((group) => describeGroup(group, `ALL ${shortenModelName(group.modelName)}`))
+      .map((group) => describeGroup(group, `ALL ${group.label}`))
     : [];
   return [...groups, describeGroup(overview.total, "ALL")];
 }

@@ -19,6 +19,7 @@ import {
   type Frame,
   type Paint,
 } from "./frame.ts";
+import { summarizeEvents } from "./events_panel.ts";
 import { renderHead, renderProblems } from "./headline_view.ts";
 import { renderColumnMenu, renderHelp } from "./help_view.ts";
 import { type ListLine, listLines } from "./listing.ts";
@@ -95,6 +96,12 @@ export function renderText(
     ];
   const lines = [...renderHead(state, overview, { width, paint }), "", ...body];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
+}
+
+/** What is left behind where the screen was; empty where nothing has happened. */
+export function renderSummary(state: State, { ascii }: ViewOptions): readonly string[] {
+  const lines = summarizeEvents(createOverview(state), state);
+  return ascii ? lines.map(convertToAscii) : lines;
 }
 
 /** What a screen is made from. */

@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { renderDetail } from "../lib/detail_view.ts";
 import type { Paint } from "../lib/frame.ts";
+import type { ServerInfo } from "../lib/model.ts";
 import { createOverview } from "../lib/overview.ts";
-import type { State } from "../lib/state.ts";
+import { type Message, type State, update } from "../lib/state.ts";
 import {
   advance,
   createEndpoint,
@@ -115,4 +116,46 @@ Deno.test("renderDetail() counts restarts, rejections and adapters", () => {
   assertEquals(findCells(lines, "Restarts seen"), ["1"]);
   assertEquals(findCells(lines, "rejected: max_num_queued_reqs"), ["3", "all engines"]);
   assertEquals(findCells(lines, "LoRA adapters"), ["sql, poet"]);
+});
+
+Deno.test("renderDetail() says how the server was started", () => {
+  const server: ServerInfo = {
+    version: "0.32.0",
+    models: [
+      { id: "m", parent: null, maxModelLength: 40_960 },
+      { id: "m-too", parent: null, maxModelLength: 40_960 },
+      { id: "sql", parent: "m", maxModelLength: null },
+    ],
+    launch: {
+      commandLine: "vllm serve m -tp 2 --api-key ***",
+      parallelSizes: new Map([["tensor-parallel-size", 2]]),
+    },
+  };
+  const state = update(follow(encode(writeEngine([["num_requests_running", 1]]))), {
+    kind: "configured",
+    endpointKey: ENDPOINT.key,
+    server,
+  });
+  const lines = render(state);
+  assertEquals(findCells(lines, "vLLM"), ["0.32.0"]);
+  assertEquals(findCells(lines, "longest context"), ["40960 tokens"]);
+  assertEquals(findCells(lines, "served as"), ["m, m-too"]);
+  assertEquals(findCells(lines, "LoRA adapters"), ["sql"]);
+  assertEquals(findCells(lines, "tensor-parallel-size"), ["2"]);
+  assertEquals(findCells(lines, "command line"), ["vllm serve m -tp 2 --api-key ***"]);
+});
+
+Deno.test("renderDetail() says when an endpoint is asked less often than the others, and why", () => {
+  const scraped = (at: number, duration: number): Message => {
+    const message = createScraped(ENDPOINT, at, encode(writeEngine([["num_requests_running", 1]])));
+    if (message.kind !== "scraped") throw new Error("No scrape");
+    return { kind: "scraped", scrape: { ...message.scrape, duration } };
+  };
+  const cheap = advance(startState([ENDPOINT]), 3, [scraped(1, 0.05), scraped(3, 0.05)]);
+  assert(!render(cheap).join("\n").includes("Asked"));
+  const costly = advance(startState([ENDPOINT]), 9, [1, 3, 9].map((at) => scraped(at, 0.5)));
+  assertMatch(
+    findCells(render(costly), "Asked")[0],
+    /^every \d+s, so that scrapes take no more than 5 %/,
+  );
 });

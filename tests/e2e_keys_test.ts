@@ -60,7 +60,7 @@ function findHeading(rows: readonly string[]): { readonly row: number; readonly 
 
 /** The engines of the table's rows, from the top. */
 function listEngines(rows: readonly string[]): string[] {
-  return rows.flatMap((row) => /:\d+ e(\d+) +[A-Z]/.exec(row)?.[1] ?? []);
+  return rows.flatMap((row) => /\.e(\d+) +[A-Z]/.exec(row)?.[1] ?? []);
 }
 
 function hasHeading(pattern: RegExp): (rows: readonly string[]) => boolean {
@@ -71,36 +71,36 @@ Deno.test("keys select a replica, open it and go back; the selection stays with 
   ...needsProgram("tmux"),
 }, async () => {
   await withLive({}, async (screen) => {
-    await screen.waitForSelected(/ e0 /);
+    await screen.waitForSelected(/\.e0 /);
     await screen.press("j");
-    const line = await screen.waitForSelected(/ e1 /);
+    const line = await screen.waitForSelected(/\.e1 /);
     await screen.press("Down");
-    await screen.waitForSelected(/ e2 /);
+    await screen.waitForSelected(/\.e2 /);
     await screen.press("k", "Up");
-    await screen.waitForSelected(/ e0 /);
+    await screen.waitForSelected(/\.e0 /);
     await screen.press("End");
-    await screen.waitForSelected(/ e3 /);
+    await screen.waitForSelected(/\.e3 /);
     await screen.press("Home", "j");
-    assertEquals(await screen.waitForSelected(/ e1 /), line);
+    assertEquals(await screen.waitForSelected(/\.e1 /), line);
 
     // By name, then the other way round: another line, the same replica.
     await screen.press(">");
     await screen.waitFor(hasHeading(/REPLICA▴/));
     await screen.press("I");
     await screen.waitFor((rows) => listEngines(rows).join("") === "3210");
-    await screen.waitForSelected(/ e1 /);
+    await screen.waitForSelected(/\.e1 /);
     await screen.press(">");
     await screen.waitFor(hasHeading(/STATE▾/));
     await screen.press("<", "<");
     await screen.waitFor((rows) => listEngines(rows).join("") === "0123");
-    assertEquals(await screen.waitForSelected(/ e1 /), line);
+    assertEquals(await screen.waitForSelected(/\.e1 /), line);
 
     await screen.press("Enter");
     const rows = await screen.waitFor((rows) => !hasTotals(rows));
-    assertMatch(rows.join("\n"), /Llama-3.1-8B-Instruct :\d+ e1\n/);
+    assertMatch(rows.join("\n"), /Llama-3.1-8B-Instruct\.e1\n/);
     await screen.press("Escape");
     await screen.waitFor(hasTotals);
-    await screen.waitForSelected(/ e1 /);
+    await screen.waitForSelected(/\.e1 /);
     for (const key of ["d", "d", "e", "Escape"]) {
       const wasTable = hasTotals(await screen.read());
       await screen.press(key);
@@ -161,7 +161,7 @@ Deno.test("clicks sort, open and press; the wheel moves", { ...needsProgram("tmu
     await screen.click(heading.row, run + 1);
     const sorted = await screen.waitFor(hasHeading(/ ▾RUN/));
     const readRun = (text: string) => Number(/ (?:OK|INIT) +(\d+)/.exec(text)?.[1]);
-    const values = sorted.filter((row) => /:\d+ e\d/.test(row)).map(readRun);
+    const values = sorted.filter((row) => /\.e\d /.test(row)).map(readRun);
     assertEquals(values, [...values].sort((a, b) => b - a));
     await screen.click(heading.row, run + 1);
     await screen.waitFor(hasHeading(/ ▴RUN/));
@@ -170,17 +170,17 @@ Deno.test("clicks sort, open and press; the wheel moves", { ...needsProgram("tmu
     await screen.click(heading.row, 2);
     await screen.waitFor(hasHeading(/REPLICA▴/));
 
-    const third = (await screen.read()).findIndex((row) => / e2 /.test(row));
+    const third = (await screen.read()).findIndex((row) => /\.e2 /.test(row));
     await screen.click(third, 20);
-    await screen.waitFor((rows) => !hasTotals(rows) && rows.some((row) => / :\d+ e2$/.test(row)));
+    await screen.waitFor((rows) => !hasTotals(rows) && rows.some((row) => /\.e2$/.test(row)));
     await screen.press("Escape");
     await screen.waitFor(hasTotals);
-    await screen.waitForSelected(/ e2 /);
+    await screen.waitForSelected(/\.e2 /);
 
     await screen.type("\x1b[<64;5;5M");
-    await screen.waitForSelected(/ e0 /);
+    await screen.waitForSelected(/\.e0 /);
     await screen.type("\x1b[<65;5;5M");
-    await screen.waitForSelected(/ e3 /);
+    await screen.waitForSelected(/\.e3 /);
 
     const keyLine = (await screen.read()).at(-1) ?? "";
     for (const title of ["Help", "Help"]) {
@@ -207,7 +207,7 @@ Deno.test("Space holds the picture while polling goes on; +, - and r change when
     assertEquals(await screen.read(), held, "not a character has changed");
     // What does not need new figures is answered.
     await screen.press("j");
-    await screen.waitForSelected(/ e1 /);
+    await screen.waitForSelected(/\.e1 /);
     await screen.press("Space");
     await screen.waitFor((rows) =>
       !/ PAUSED /.test(rows[0]) && readClock(rows) !== readClock(held)
@@ -330,20 +330,20 @@ Deno.test("a long table scrolls under its heading, and ALL stays", {
       assertEquals(await screen.countUnwrapped(), size.rows);
       return listEngines(rows).map(Number);
     };
-    const first = await check(/ e0 /);
+    const first = await check(/\.e0 /);
     assert(first.length >= 10, "most of the screen is for rows");
     await screen.press("PageDown");
     await screen.press("PageDown");
-    const [top] = await check(/ e(?!0)\d/);
+    const [top] = await check(/\.e(?!0)\d/);
     assert(top > 0, "the table has moved");
     await screen.press("End");
-    assertEquals((await check(/ e63 /)).at(-1), 63);
+    assertEquals((await check(/\.e63 /)).at(-1), 63);
     await screen.press("PageUp");
-    await check(/ e(?!63)\d/);
+    await check(/\.e(?!63)\d/);
     await screen.press("G");
-    await check(/ e63 /);
+    await check(/\.e63 /);
     await screen.press("Home");
-    assertEquals(await check(/ e0 /), first);
+    assertEquals(await check(/\.e0 /), first);
   });
 });
 

@@ -192,7 +192,10 @@ Deno.test("--once --output json gives the figures of the two raw scrapes", async
       checkTotals(document, fleet);
       checkReplicas(document, fleet);
       for (const { server } of fleet) {
-        assertEquals(server.requests, ["GET /metrics", "GET /metrics"]);
+        assertEquals(server.requests.toSorted(), [
+          ...["GET /metrics", "GET /metrics"],
+          ...["GET /v1/models", "GET /version"],
+        ]);
       }
     }));
   } finally {
@@ -208,7 +211,7 @@ Deno.test("--once --interval 0 asks once and says why there are no rates", async
     );
     assertEquals(code, 0);
     const { replicas, total } = readDocument(stdout);
-    assertEquals(server.requests, ["GET /metrics"]);
+    assertEquals(server.requests, ["GET /metrics", "GET /version", "GET /v1/models"]);
     for (const figures of [total, ...replicas.map((replica) => replica.figures)]) {
       assert(figures !== null);
       assert(figures.running !== null, "gauges need one scrape only");
@@ -342,7 +345,7 @@ Deno.test("--once takes two spellings of one URL for one server", async () => {
     assertEquals(code, 0);
     const { endpoints, replicas, total } = readDocument(stdout);
     assertEquals([endpoints.length, replicas.length, total.replicas], [1, 1, 1]);
-    assertEquals(server.requests, ["GET /metrics"]);
+    assertEquals(server.requests, ["GET /metrics", "GET /version", "GET /v1/models"]);
   } finally {
     await server.close();
   }

@@ -1,5 +1,5 @@
 // The scan of the real program: which ports it finds servers on, what it says of the others, and
-// that it asks for nothing but their metrics.
+// that it asks for nothing but their metrics, and who they are.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
@@ -89,10 +89,17 @@ Deno.test("a scan finds the vLLM servers of a range and names what else is there
     }
     for (const server of servers) {
       assertEquals(server.violations, []);
-      // The scan, and the one scrape, of two runs.
-      assertEquals(server.requests, Array(4).fill("GET /metrics"));
+      // The scan, the one scrape, and how it was started, of two runs.
+      assertEquals(server.requests.toSorted(), [
+        ...Array(4).fill("GET /metrics"),
+        ...Array(2).fill("GET /v1/models"),
+        ...Array(2).fill("GET /version"),
+      ]);
     }
-    for (const { asked } of others) assertEquals(asked, Array(2).fill("GET /metrics"));
+    const [llamaCpp, unknown] = others.map(({ asked }) => asked.toSorted());
+    assertEquals(llamaCpp, Array(2).fill("GET /metrics"));
+    assertEquals(new Set(unknown), new Set(["GET /metrics", "GET /v1/models", "GET /version"]));
+    assertEquals(unknown.length, 6);
   } finally {
     await Promise.all([...servers, ...others, silent].map((server) => server.close()));
   }
@@ -108,7 +115,7 @@ Deno.test("a scan sends no credentials", async () => {
     );
     assertEquals([code, stdout], [1, ""], "with the token it would be found");
     assertMatch(stderr, new RegExp(`port ${first}: wants credentials`));
-    assertEquals(server.requests, ["GET /metrics"]);
+    assertEquals(server.requests, ["GET /metrics", "GET /version", "GET /v1/models"]);
   } finally {
     await server.close();
   }

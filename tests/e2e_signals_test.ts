@@ -238,7 +238,7 @@ Deno.test("q and Ctrl-C, once or twice, do not wait for a server that hangs", {
           );
           const pressedAt = performance.now();
           await run.screen.press(...pressed);
-          await run.screen.waitFor((rows) => rows.some((row) => /^status=/.test(row)));
+          await run.screen.waitFor((rows) => rows.some((row) => /^(?:\$ )?status=/.test(row)));
           const wall = performance.now() - pressedAt;
           assert(wall < 1000, `took ${wall} ms`);
           await checkReturn(run, pressed[0] === "q" ? 0 : 130);

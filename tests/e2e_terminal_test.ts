@@ -63,7 +63,7 @@ Deno.test("the live screen has all its parts at every size, and q gives it back"
         assert(rows.every((row) => row.length <= size.columns));
         const replicaCount = fleet[0] === "--demo" ? 5 : 16;
         assertMatch(rows[0], new RegExp(` ${replicaCount} replicas`));
-        const shown = rows.filter((row) => /^.\S* ?:\d+( e\d)? .*OK/.test(row)).length;
+        const shown = rows.filter((row) => /^.\S* ?:\d+(\.e\d)? .*OK/.test(row)).length;
         const hidden = Number(/… (\d+) more/.exec(rows.join("\n"))?.[1] ?? 0);
         assertEquals(shown + hidden, replicaCount, rows.join("\n"));
         await screen.press("q");
@@ -144,7 +144,7 @@ Deno.test(
       assert(!/\x1b/.test(await dumb.screen.readStyled()), "no styles");
 
       const picture = await once.screen.waitFor((rows) =>
-        rows.some((row) => /^status=0/.test(row))
+        rows.some((row) => /^(?:\$ )?status=0/.test(row))
       );
       assert(picture.some((row) => row.startsWith(" ALL  ")), picture.join("\n"));
       assertEquals(await once.screen.countUnwrapped(), SMALL.rows, "--once fits the width");
@@ -185,4 +185,33 @@ Deno.test("deno task start shows the demo where there is no server, and gives th
       assert(rows.some((row) => row.startsWith("vllm-htop: no vLLM server answers on localhost")));
     }));
   });
+});
+
+Deno.test("what has happened is left behind on the ordinary screen", {
+  ...needsProgram("tmux"),
+}, async () => {
+  const [lasting, failing] = await Promise.all([
+    startVllmServer({ warmUp: 30 }),
+    startVllmServer({}),
+  ]);
+  try {
+    await withScreens(async (screens, folder) => {
+      const args = [lasting.url, failing.url, "--interval", "0.5"];
+      const run = await startLive(screens, { folder, size: MIDDLE, args });
+      await run.screen.waitFor((rows) =>
+        rows.filter((row) => / OK | INIT /.test(row)).length === 2
+      );
+      await failing.close();
+      await run.screen.waitFor((rows) =>
+        rows.some((row) => /^ +\d\d:\d\d:\d\d {2}STALE/.test(row))
+      );
+      await run.screen.press("q");
+      const rows = await run.screen.waitFor((lines) => lines.some((row) => /^status=0/.test(row)));
+      const title = rows.indexOf("vllm-htop: while it watched");
+      assert(title >= 0, rows.join("\n"));
+      assertMatch(rows[title + 1], /^ {2}\d\d:\d\d:\d\d {2}STALE +:\d+ +since \d+s$/);
+    });
+  } finally {
+    await lasting.close();
+  }
 });

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { createEventsPanel, renderEvents } from "../lib/events_panel.ts";
+import { createEventsPanel, renderEvents, summarizeEvents } from "../lib/events_panel.ts";
 import type { Paint } from "../lib/frame.ts";
 import { createOverview } from "../lib/overview.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
@@ -27,6 +27,19 @@ Deno.test("createEventsPanel() is one word while nothing has happened", () => {
   const panel = createEventsPanel(createOverview(state), state, plain);
   assertEquals([panel.minLines, panel.summary], [0, "none"]);
   assertEquals(panel.draw({ width: 80, lines: 1 }), ["none"]);
+});
+
+Deno.test("summarizeEvents() leaves behind what has happened, the newest last, or nothing", () => {
+  assertEquals(summarizeEvents(createOverview(watchFleet(1)), watchFleet(1)), []);
+  const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n90 a up\nuntil 120`);
+  const [title, ...lines] = summarizeEvents(createOverview(state), state);
+  assertEquals(title, "vllm-htop: while it watched");
+  assertEquals(lines.map((line) => line.trim().split(/ +/)[1]), ["STALE", "DOWN", "UP"]);
+  // A log that is too long is cut at its begin.
+  const overview = createOverview(state);
+  const events = Array.from({ length: 50 }, () => overview.events[0]);
+  const long = summarizeEvents({ ...overview, events }, state);
+  assertEquals([long.length, long[1]], [42, "  … 10 earlier"]);
 });
 
 Deno.test("renderEvents() paints what goes on by how bad it is, and dims what is over", () => {

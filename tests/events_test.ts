@@ -17,7 +17,7 @@ import { RULES, type Verdict } from "../lib/rules.ts";
 const EPOCH = 1_795_300_000;
 
 function createSubject(key: string): EventSubject {
-  return { key, endpointKey: key, address: key, modelName: null, engine: null };
+  return { key, endpointKey: key, address: key, name: key, modelName: null, engine: null };
 }
 
 function occur(kind: EventKind, key = "a", more: Partial<Occurrence> = {}): Occurrence {

@@ -58,6 +58,14 @@ Deno.test("renderHead() says plainly that the picture is held", () => {
   assertStringIncludes(render({ ...state, held: state })[0], "PAUSED");
 });
 
+Deno.test("renderHead() tells that a server is asked less often than was wanted", () => {
+  const state = watchFleet(2);
+  const [first, second] = state.endpoints;
+  const slow = { ...second, pace: { ...second.pace, credit: -0.5 } };
+  assertStringIncludes(render(state)[0], "every 2 s");
+  assertStringIncludes(render({ ...state, endpoints: [first, slow] })[0], "every 2 s to 10 s");
+});
+
 Deno.test("renderHead() tells the age of figures that are older than a poll", () => {
   const state = watchFleet(2);
   assert(!render(state)[0].includes("oldest"));

@@ -21,6 +21,7 @@ import {
   type Series,
   writeEngine,
 } from "./fixtures/expositions.ts";
+import { startPace } from "../lib/pace.ts";
 
 Deno.test("judgeEndpoint() is stale for a while after the last good scrape, then down", () => {
   const judge = (hasFailed: boolean, age: number | null) => judgeEndpoint({ hasFailed, age });
@@ -32,6 +33,13 @@ Deno.test("judgeEndpoint() is stale for a while after the last good scrape, then
   assertEquals(STALE_LIMIT, 30);
   assertEquals(judge(true, STALE_LIMIT), "STALE");
   assertEquals(judge(true, STALE_LIMIT + 0.1), "DOWN");
+});
+
+Deno.test("judgeEndpoint() lets one answer be missed where the interval is long", () => {
+  const judge = (age: number, interval: number) =>
+    judgeEndpoint({ hasFailed: true, age, interval });
+  assertEquals([judge(29, 2), judge(31, 2)], ["STALE", "DOWN"]);
+  assertEquals([judge(61, 60), judge(91, 60)], ["STALE", "DOWN"]);
 });
 
 const WELL = { hasFailed: false, age: 1 };
@@ -81,13 +89,14 @@ Deno.test("isCounted() leaves out what is not current", () => {
 });
 
 Deno.test("readRecord() takes an answer that is overdue for a failure", () => {
-  const known = { scrape: { receivedAt: 10 }, askedAt: 12, failure: null };
+  const known = { scrape: { receivedAt: 10 }, askedAt: 12, failure: null, pace: startPace() };
   const read = (now: number) => readRecord(known, { now, interval: 2 });
-  assertEquals(read(13), { hasFailed: false, age: 3 });
+  assertEquals(read(13), { interval: 2, hasFailed: false, age: 3 });
   assertEquals(read(12 + 2 + LATE_ANSWER).hasFailed, false);
   assertEquals(read(12.1 + 2 + LATE_ANSWER).hasFailed, true);
-  const never = { scrape: null, askedAt: null, failure: {} };
-  assertEquals(readRecord(never, { now: 1, interval: 2 }), { hasFailed: true, age: null });
+  const never = { scrape: null, askedAt: null, failure: {}, pace: startPace() };
+  const record = readRecord(never, { now: 1, interval: 2 });
+  assertEquals(record, { interval: 2, hasFailed: true, age: null });
 });
 
 /** What is said of the load after the series were said, 20 s apart. */

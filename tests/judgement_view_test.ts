@@ -61,7 +61,10 @@ Deno.test("describeEvent() tells when, what, of whom, how much and how long", ()
   const line: EventLine = {
     id: 1,
     kind: "SLOW",
-    subject: { key: "k", endpointKey: "e", address: "gpu1:8000", modelName: "org/m", engine: "3" },
+    subject: {
+      ...{ key: "k", endpointKey: "e", address: "gpu1:8000", name: "m gpu1:8000.e3" },
+      ...{ modelName: "org/m", engine: "3" },
+    },
     beganAt: 10,
     beganAtEpoch: 3610,
     endedAt: null,
@@ -76,7 +79,7 @@ Deno.test("describeEvent() tells when, what, of whom, how much and how long", ()
   assertEquals(say({}), [
     "01:00:10",
     "SLOW   ",
-    "m gpu1:8000 e3",
+    "m gpu1:8000.e3",
     "since 1m 05s",
     "TTFT P95 1.68 s against 440 ms (3.8×, n 212), 2 times",
   ]);

@@ -66,7 +66,7 @@ Deno.test("listLines() sorts names by their numbers, and states from the best to
   const scraped = createScraped(endpoint, 0.5, encode(engines.join("")));
   const state = advance(startState([endpoint]), 1, [scraped]);
   const byName = list(state, { sort: { columnId: "replica", isDescending: false } });
-  assertEquals(placesOf(byName), [":8000 e0", ":8000 e9", ":8000 e10"]);
+  assertEquals(placesOf(byName), [":8000.e0", ":8000.e9", ":8000.e10"]);
   const byState = list(watchTroubledFleet(), { sort: { columnId: "state", isDescending: true } });
   const states = byState.map((line) => line.kind === "row" ? line.row.status : "");
   assertEquals(states, ["DOWN", "DOWN", "STALE", "OK", "OK", "OK"]);
@@ -135,11 +135,11 @@ Deno.test("listLines() filters by name, model, address and state", () => {
   const state = watchTroubledFleet();
   const filtered = (filter: string): string => placesOf(list(state, { filter })).join(" ");
   assertEquals(filtered("llama"), ":8000 :8001");
-  assertEquals(filtered("qwen/"), ":8002 :8003 e0 :8003 e1");
+  assertEquals(filtered("qwen/"), ":8002 :8003.e0 :8003.e1");
   assertEquals(filtered("down"), ":8002 :8004");
-  assertEquals(filtered("stale|8003"), ":8001 :8003 e0 :8003 e1");
+  assertEquals(filtered("stale|8003"), ":8001 :8003.e0 :8003.e1");
   assertEquals(filtered("http://localhost:8004"), ":8004");
-  assertEquals(filtered("e1"), ":8003 e1");
+  assertEquals(filtered("e1"), ":8003.e1");
   assertEquals(filtered("nothing"), "");
 });
 
@@ -157,13 +157,13 @@ Deno.test("listLines() groups by model, rows without one at the end", () => {
     "(meta-llama/Llama-3.1-8B-Instruct)",
     ...[":8000", ":8001"],
     "(Qwen/Qwen3-32B)",
-    ...[":8002", ":8003 e0", ":8003 e1", ":8004"],
+    ...[":8002", ":8003.e0", ":8003.e1", ":8004"],
   ]);
   assertEquals(lines.map(({ cells }) => cells.name), [
     "▾ Llama-3.1-8B-Instruct",
     ...["  :8000", "  :8001"],
     "▾ Qwen3-32B",
-    ...["  :8002", "  :8003 e0", "  :8003 e1", ":8004"],
+    ...["  :8002", "  :8003.e0", "  :8003.e1", ":8004"],
   ]);
   assertEquals(new Set(lines.map(({ key }) => key)).size, lines.length);
 });

@@ -17,7 +17,7 @@ import { parseArguments } from "../lib/options.ts";
 import type { HttpClient, Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createScraper } from "../lib/scraper.ts";
-import type { Session } from "../lib/session.ts";
+import { startSession, watchEndpoint } from "../lib/session.ts";
 import { createSimulatedServer } from "../lib/simulator.ts";
 import type { State } from "../lib/state.ts";
 import { encodeFrame, enterTerminal } from "../lib/terminal.ts";
@@ -116,23 +116,18 @@ async function startScreen(): Promise<{ readonly pressKey: (due: number) => Prom
   };
   const parsed = parseArguments(["--demo", "--interval", "1"], () => undefined);
   if (parsed.kind !== "run") throw new Error("Cannot bench: the arguments are refused");
-  const settings = { access: ANONYMOUS_ACCESS, timeout: 4, metricPrefix: null };
-  const scrapers = await Promise.all(
-    endpoints.map(async (endpoint) =>
-      [endpoint.key, await createScraper(platform, endpoint, settings)] as const
-    ),
-  );
-  const session: Session = {
+  const session = startSession({
     platform,
     options: parsed.options,
-    scrapers: new Map(scrapers),
-    busy: new Set(),
     view: VIEW,
-    stop: new AbortController(),
     state: { ...startState(endpoints, { ui: createChosenUi() }), interval: 1 },
-    onChange: () => {},
-    wake: () => {},
-  };
+  });
+  const access = ANONYMOUS_ACCESS;
+  for (const endpoint of endpoints) {
+    const settings = { access, timeout: 4, metricPrefix: null };
+    const scraper = await createScraper(platform, endpoint, settings);
+    watchEndpoint(session, { endpoint, access, scraper });
+  }
   void runLive(session, enterTerminal(platform.stdio, { mouse: false }));
   let line = 0;
   return {

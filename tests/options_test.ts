@@ -6,6 +6,7 @@ import {
   helpText,
   type Options,
   parseArguments,
+  readConfigPath,
 } from "../lib/options.ts";
 import { OPTION_ROWS } from "../lib/option_table.ts";
 import { revealSecret } from "../lib/secret.ts";
@@ -49,6 +50,8 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     auto: false,
     host: "localhost",
     portRange: { first: 8000, last: 8015 },
+    scansProcesses: true,
+    labels: new Map(),
     interval: 2,
     timeout: 4,
     once: false,
@@ -95,6 +98,42 @@ Deno.test("parseArguments() takes URLs bare, after --url, with commas, after --,
   for (const argv of spellings) assertEquals(readKeys(argv), expected, argv.join(" "));
   assertEquals(readKeys([], { VLLM_HTOP_URL: "a,b\nc" }), expected);
   assertEquals(readKeys([], { VLLM_HTOP_URL: " a, b c " }), expected);
+});
+
+Deno.test("parseArguments() looks beyond the range of ports where none is given", () => {
+  assert(!run(["--port-range", "8000-8015"]).scansProcesses);
+  assert(!run([], { VLLM_HTOP_PORT_RANGE: "9000" }).scansProcesses);
+  assert(run(["--auto"]).scansProcesses);
+});
+
+Deno.test("parseArguments() takes names for servers, and refuses what is none", () => {
+  const labels = (argv: readonly string[], variables: Variables = {}): unknown =>
+    Object.fromEntries(run(argv, variables).labels);
+  const argv = ["gpu1", "gpu2", "--name", "gpu1:8000=prod a", "--name=http://gpu2:8000/=b"];
+  assertEquals(labels(argv), { "http://gpu1:8000": "prod a", "http://gpu2:8000": "b" });
+  // Those of a scan are not known yet; a variable may be there for other calls.
+  assertEquals(labels(["--name", "8001=b"]), { "http://localhost:8001": "b" });
+  const variables = { VLLM_HTOP_NAME: "gpu1=a,gpu3=c" };
+  assertEquals(labels(["gpu1"], variables), { "http://gpu1:8000": "a" });
+  assertEquals(labels(["gpu1", "--name", "gpu1=x"], variables), { "http://gpu1:8000": "x" });
+  for (
+    const [name, problem] of [
+      ["gpu1", "is not URL=LABEL"],
+      ["gpu1=", "is not URL=LABEL"],
+      ["=x", "is not URL=LABEL"],
+      ["ftp://gpu1=x", "must be http, https or unix"],
+      ["gpu3=x", "names a URL that is not watched"],
+      [`gpu1=${"x".repeat(33)}`, "longer than 32"],
+      ["gpu1=\x1b[2J", "cannot be shown"],
+    ]
+  ) {
+    assertStringIncludes(readMessage(["gpu1", "gpu2", "--name", name]), problem);
+  }
+  assertStringIncludes(
+    readMessage(["gpu1", "gpu2", "--name=gpu1=x", "--name=gpu2=x"]),
+    "another has",
+  );
+  assertStringIncludes(readMessage(["gpu1", "--name=gpu1=x", "--name=gpu1:8000=y"]), "twice");
 });
 
 Deno.test("parseArguments() keeps the password of a URL that is given twice", () => {
@@ -430,6 +469,7 @@ Deno.test("ENVIRONMENT_VARIABLES lists what is read, once each, and the help nam
   const read = new Set<string>();
   for (const argv of [[], ["https://a"], ["--demo"]]) {
     parseArguments(argv, (name) => (read.add(name), undefined));
+    readConfigPath(argv, (name) => (read.add(name), undefined));
   }
   for (const name of read) assert(ENVIRONMENT_VARIABLES.includes(name), name);
   for (const name of ENVIRONMENT_VARIABLES) {

@@ -1,8 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import fc from "fast-check";
-import { parseEndpointUrl } from "../lib/endpoint_url.ts";
 import type { Endpoint } from "../lib/model.ts";
-import { createOverview, readUptime, shortenModelName } from "../lib/overview.ts";
+import { createOverview, readUptime } from "../lib/overview.ts";
 import { type State, update } from "../lib/state.ts";
 import {
   advance,
@@ -10,7 +8,6 @@ import {
   createFailed,
   createScraped,
   encode,
-  MODEL,
   readGzip,
   type Series,
   START_EPOCH,
@@ -20,12 +17,6 @@ import {
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 const PORTS = [8000, 8001, 8002].map((port) => createEndpoint(port));
-
-function readEndpoint(url: string): Endpoint {
-  const typed = parseEndpointUrl(url);
-  if ("error" in typed) throw new Error(typed.error);
-  return typed.endpoint;
-}
 
 /** One engine that runs so many requests and has finished so many. */
 function say(running: number, finished = 0, more: readonly Series[] = []): string {
@@ -45,83 +36,17 @@ function answerOnce(endpoints: readonly Endpoint[], texts: readonly string[]): S
   );
 }
 
-const namesOf = (state: State): string[] => createOverview(state).rows.map(({ name }) => name);
-
-// ---- Names.
-
-Deno.test("createOverview() names rows by model and place", () => {
-  assertEquals(namesOf(answerOnce(PORTS.slice(0, 2), [say(1)])), [
-    "Llama-3.1-8B-Instruct :8000",
-    "Llama-3.1-8B-Instruct :8001",
-  ]);
-  const hosts = [createEndpoint(8000, "gpu1"), createEndpoint(8000, "gpu2")];
-  assertEquals(namesOf(answerOnce(hosts, [say(1)])), [
-    "Llama-3.1-8B-Instruct gpu1:8000",
-    "Llama-3.1-8B-Instruct gpu2:8000",
-  ]);
-  const engines = ["0", "1"].map((engine) => writeEngine([["num_requests_running", 1]], { engine }))
-    .join("");
-  assertEquals(namesOf(answerOnce(PORTS.slice(0, 1), [engines])), [
-    "Llama-3.1-8B-Instruct :8000 e0",
-    "Llama-3.1-8B-Instruct :8000 e1",
-  ]);
-  assertEquals(namesOf(startState(PORTS.slice(0, 2))), [":8000", ":8001"]);
-});
-
-Deno.test("createOverview() names models in full whose last parts are the same", () => {
-  const texts = ["a/Chat", "b/Chat"].map((model) =>
-    writeEngine([["num_requests_running", 1]], { model })
-  );
-  assertEquals(namesOf(answerOnce(PORTS.slice(0, 2), texts)), ["a/Chat :8000", "b/Chat :8001"]);
-});
-
-Deno.test("createOverview() tells endpoints of one address apart by their paths", () => {
-  const endpoints = ["http://proxy:80/a", "http://proxy:80/b"].map(readEndpoint);
-  assertEquals(new Set(namesOf(answerOnce(endpoints, [say(1)]))).size, 2);
-});
-
-Deno.test("createOverview() names a socket by its path", () => {
-  const [name] = namesOf(answerOnce([readEndpoint("unix:/run/vllm.sock")], [say(1)]));
-  assertEquals(name, "Llama-3.1-8B-Instruct /run/vllm.sock");
-});
-
-Deno.test("createOverview() gives every row a name of its own", () => {
-  const url = fc.tuple(
-    fc.constantFrom("localhost", "gpu1", "10.0.0.1", "[::1]"),
-    fc.constantFrom(8000, 8001),
-    fc.constantFrom("", "/a", "/b", "/a/b"),
-  ).map(([host, port, path]) => `http://${host}:${port}${path}`);
-  const anyUrl = fc.oneof({ weight: 8, arbitrary: url }, {
-    weight: 1,
-    arbitrary: fc.constantFrom("unix:/run/a.sock", "unix:/run/b.sock"),
-  });
-  const models = fc.array(fc.constantFrom("a/Chat", "b/Chat", "Chat", "x"), { minLength: 1 });
-  const engines = fc.integer({ min: 0, max: 3 });
-  fc.assert(
-    fc.property(
-      fc.uniqueArray(anyUrl, { minLength: 1, maxLength: 5 }),
-      models,
-      engines,
-      (urls, names, count) => {
-        const texts = names.map((model) =>
-          Array.from(
-            { length: count },
-            (_, i) => writeEngine([["num_requests_running", 1]], { model, engine: String(i) }),
-          ).join("")
-        );
-        const found = namesOf(answerOnce(urls.map(readEndpoint), texts));
-        assertEquals(new Set(found).size, found.length, found.join(", "));
-      },
-    ),
-    { numRuns: 300 },
-  );
-});
-
-Deno.test("shortenModelName() takes the last part", () => {
-  assertEquals(shortenModelName(MODEL), "Llama-3.1-8B-Instruct");
-  assertEquals(shortenModelName("/models/qwen/"), "qwen");
-  assertEquals(shortenModelName("plain"), "plain");
-  assertEquals(shortenModelName("/"), "/");
+Deno.test("createOverview() shows places alone where one model is served", () => {
+  const label = (texts: readonly string[]): string[] =>
+    createOverview(answerOnce(PORTS.slice(0, 2), texts)).rows.map(({ label }) => label);
+  assertEquals(label([say(1)]), [":8000", ":8001"]);
+  const other = writeEngine([["num_requests_running", 1]], { model: "b/Chat" });
+  assertEquals(label([say(1), other]), ["Llama-3.1-8B-Instruct :8000", "Chat :8001"]);
+  const { rows } = createOverview(startState(PORTS.slice(0, 2)));
+  assertEquals(rows.map(({ name, label }) => [name, label]), [[":8000", ":8000"], [
+    ":8001",
+    ":8001",
+  ]]);
 });
 
 // ---- What counts.
@@ -296,4 +221,47 @@ Deno.test("createOverview() says the same of a state whether it saw it before or
     assertEquals(known.groups.map(({ figures }) => figures), fresh.groups.map((g) => g.figures));
     assertEquals(known.total.kvCacheMaxOwner?.key, fresh.total.kvCacheMaxOwner?.key);
   }
+});
+
+Deno.test("createOverview() adds rates of unequal windows as rates, each over its own time", () => {
+  const [often, seldom] = PORTS;
+  const count = (tokens: number) => encode(writeEngine([["generation_tokens_total", tokens]]));
+  // 100 tokens a second, looked at every 2 s; and 10 a second, looked at every 20 s.
+  const messages = [
+    ...Array.from({ length: 20 }, (_, i) => createScraped(often, 1 + 2 * i, count(200 * i))),
+    ...[2, 22].map((at) => createScraped(seldom, at, count(10 * at))),
+  ];
+  const state = advance(startState([often, seldom]), 40, messages);
+  const { total, rows } = createOverview(state);
+  for (const window of ["lastPoll", "lastMinute"] as const) {
+    const rates = rows.map(({ figures }) => figures[window].generationTokensPerSecond.value ?? NaN);
+    assertAlmostEquals(rates[0], 100, 1e-9);
+    assertAlmostEquals(rates[1], 10, 1e-9);
+    assertAlmostEquals(total.figures[window].generationTokensPerSecond.value ?? NaN, 110, 1e-9);
+  }
+  assertEquals(rows.map(({ figures }) => figures.lastPoll.span.value), [2, 20]);
+});
+
+Deno.test("createOverview() gives an endpoint that is asked seldom its time to answer", () => {
+  const endpoint = createEndpoint(8000);
+  const body = encode(writeEngine([["num_requests_running", 0]]));
+  let state = startState([endpoint]);
+  for (const at of [1, 3, 11, 21]) {
+    const message = createScraped(endpoint, at, body);
+    if (message.kind !== "scraped") throw new Error("No scrape");
+    state = update(state, { kind: "scraped", scrape: { ...message.scrape, duration: 0.5 } });
+  }
+  state = update(state, { kind: "asked", endpointKey: endpoint.key, at: 31 });
+  const statusAt = (now: number) => createOverview(advance(state, now)).rows[0].status;
+  // It may be asked every ten seconds; with an interval of two it were late after three.
+  assertEquals([30, 35, 41.9, 42.1].map(statusAt), ["OK", "OK", "OK", "STALE"]);
+});
+
+Deno.test("createOverview() of no endpoint at all has nothing", () => {
+  const gone = update(startState(PORTS.slice(0, 1)), {
+    kind: "endpoint_gone",
+    endpointKey: PORTS[0].key,
+  });
+  const { rows, groups, counts } = createOverview(gone);
+  assertEquals([rows, groups, counts.total], [[], [], 0]);
 });

@@ -36,6 +36,8 @@ export function createEnvironment(
     LANG: "C.UTF-8",
     TERM: "xterm-256color",
     DENO_NO_UPDATE_CHECK: "1",
+    // The settings of whoever runs the tests are not theirs.
+    XDG_CONFIG_HOME: "/nowhere",
     ...more,
   };
 }

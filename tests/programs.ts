@@ -41,19 +41,25 @@ export function needsProgram(name: string): { ignore: boolean } {
 }
 
 /**
- * The arguments with which `Deno.execPath()` runs the real program: with the
- * permissions it has for users, and the packages of the route that the test
- * itself runs by. `IMPORT_MAP` names the map where that is neither of the two.
+ * The arguments that give `Deno.execPath()` the packages of the route that the
+ * test itself runs by. `IMPORT_MAP` names the map where that is neither of the two.
  */
-export function listProgramArguments(...more: readonly string[]): string[] {
+export function listRouteArguments(): string[] {
   const isNpmRoute = import.meta.resolve("@std/fmt/colors").endsWith("/.ci/npm/colors.ts");
   const importMap = Deno.env.get("IMPORT_MAP") ??
     (isNpmRoute ? new URL(".ci/npm/import_map.json", REPOSITORY).href : null);
   return [
-    "run",
-    "--quiet",
     `--config=${new URL("deno.json", REPOSITORY).pathname}`,
     ...(importMap === null ? [] : [`--import-map=${importMap}`]),
+  ];
+}
+
+/** The arguments with which `Deno.execPath()` runs the real program, with the permissions it has for users. */
+export function listProgramArguments(...more: readonly string[]): string[] {
+  return [
+    "run",
+    "--quiet",
+    ...listRouteArguments(),
     ...PERMISSIONS,
     new URL("main.ts", REPOSITORY).href,
     ...more,

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
-import type { Endpoint } from "../lib/model.ts";
+import type { Endpoint, ServerInfo } from "../lib/model.ts";
 import { createReport, type Json, SCHEMA_VERSION, serializeReport } from "../lib/report.ts";
-import type { State } from "../lib/state.ts";
+import { type State, update } from "../lib/state.ts";
 import {
   advance,
   createEndpoint,
@@ -120,13 +120,50 @@ Deno.test("createReport() has the figures of the state, in base units", () => {
     ["replicas.0.figures.sinceStart.finishedByReason.abort", 1],
     ["total.running", 3],
     ["total.replicaCounts.up", 1],
-    ["total.kvCacheUsageRatioMaxReplica", "Llama-3.1-8B-Instruct :8000"],
+    ["total.kvCacheUsageRatioMaxReplica", "Llama-3.1-8B-Instruct"],
     ["endpoints.0.scrape.olderNames.kvCacheUsageRatio", "gpu_cache_usage_perc"],
     ["endpoints.0.scrape.badLines", 1],
     ["endpoints.0.scrape.lora.running.0", "sql"],
     ["endpoints.0.scrape.rejectedRequestsByReason.max_num_queued_reqs", 3],
   ];
   for (const [path, value] of expected) assertEquals(pick(report, path), value, path);
+});
+
+Deno.test("createReport() says how a server was started, as far as that is known", () => {
+  const card = (id: string, parent: string | null, maxModelLength: number | null) => ({
+    id,
+    parent,
+    maxModelLength,
+  });
+  const report = (server: ServerInfo): unknown => {
+    const state = update(followSmall(), {
+      kind: "configured",
+      endpointKey: ENDPOINT.key,
+      server,
+    });
+    return pick(parseReport(state), "endpoints.0.server");
+  };
+  const launch = {
+    commandLine: "vllm serve m -tp 2 --api-key ***",
+    parallelSizes: new Map([["tensor-parallel-size", 2]]),
+  };
+  const models = [card("m", null, 4096), card("m-too", null, 4096), card("sql", "m", null)];
+  assertEquals(report({ version: "0.32.0", models, launch }), {
+    version: "0.32.0",
+    maxModelLenTokens: 4096,
+    servedModels: ["m", "m-too"],
+    loraAdapters: ["sql"],
+    parallelism: { "tensor-parallel-size": 2 },
+    commandLine: "vllm serve m -tp 2 --api-key ***",
+  });
+  assertEquals(report({ version: null, models: [], launch: null }), {
+    version: null,
+    maxModelLenTokens: null,
+    servedModels: [],
+    loraAdapters: [],
+    parallelism: null,
+    commandLine: null,
+  });
 });
 
 // ---- Validity on every path.
@@ -136,6 +173,7 @@ const MAY_BE_NULL: ReadonlySet<string> = new Set([
   ...["model", "engine", "ageSeconds", "figures", "cacheConfig", "failure", "scrape", "lora"],
   "sinceAttached",
   ...["redirectedTo", "kvCacheUsageRatioMaxReplica"],
+  ...["server", "version", "maxModelLenTokens", "parallelism", "commandLine"],
 ]);
 
 /** Fails on a null without a reason, a reason without a null, and a number that is not finite. */

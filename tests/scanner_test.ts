@@ -1,7 +1,9 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
-import { scanPorts } from "../lib/scanner.ts";
+import { createScanner, type ScanOptions } from "../lib/scanner.ts";
+import type { Listing } from "../lib/process_lister.ts";
+import type { ServerPort } from "../lib/server_processes.ts";
 import { formatResponse, type RawServer, startRawServer, VLLM_BODY } from "./hostile_server.ts";
 
 const platform = createDenoPlatform();
@@ -35,8 +37,8 @@ function placeServers(servers: Readonly<Record<number, RawServer>>): Platform {
   };
 }
 
-const scan = (on: Platform, options: Partial<Parameters<typeof scanPorts>[1]> = {}) =>
-  scanPorts(on, {
+const start = (on: Platform, options: Partial<ScanOptions> = {}) =>
+  createScanner(on, {
     host: "localhost",
     portRange: { first: 8000, last: 8015 },
     metricPrefix: null,
@@ -44,11 +46,13 @@ const scan = (on: Platform, options: Partial<Parameters<typeof scanPorts>[1]> = 
     ...options,
   });
 
+const scan = (on: Platform, options: Partial<ScanOptions> = {}) => start(on, options).scan();
+
 async function closeAll(servers: Readonly<Record<number, RawServer>>): Promise<void> {
   await Promise.all(Object.values(servers).map((server) => server.close()));
 }
 
-Deno.test("scanPorts() finds vLLM servers in the order of their ports, and names others", async () => {
+Deno.test("scan() finds vLLM servers in the order of their ports, and names others", async () => {
   const servers = {
     8001: vllm(),
     8003: sglang(),
@@ -70,22 +74,163 @@ Deno.test("scanPorts() finds vLLM servers in the order of their ports, and names
   await closeAll(servers);
 });
 
-Deno.test("scanPorts() asks for /metrics once, by GET, without credentials", async () => {
-  const servers = { 8000: vllm(), 8001: sglang() };
+/** A server that answers each path with its text, and others with that status. */
+const answer = (texts: Readonly<Record<string, string>>, status = 404) =>
+  startRawServer(async ({ send }, head) => {
+    const text = texts[/^GET (\S+) /.exec(head)?.[1] ?? ""];
+    await send(text === undefined ? formatResponse("", { status }) : formatResponse(text));
+  });
+
+Deno.test("scan() asks for metrics, and who they are only those without vLLM's", async () => {
+  const servers = { 8000: vllm(), 8001: sglang(), 8002: answer({}), 8003: answer({}, 401) };
   await scan(placeServers(servers));
-  for (const { requests } of Object.values(servers)) {
-    assertEquals(requests.length, 1);
-    assertMatch(requests[0], /^GET \/metrics HTTP\/1\.1\r\n/);
-    assert(!/authorization|cookie|api-key/i.test(requests[0]));
+  const asked = Object.values(servers).map(({ requests }) =>
+    requests.map((request) => request.slice(0, request.indexOf(" HTTP/1.1\r\n")))
+  );
+  const all = ["GET /metrics", "GET /version", "GET /v1/models"];
+  assertEquals(asked, [["GET /metrics"], ["GET /metrics"], all, all]);
+  for (const request of Object.values(servers).flatMap(({ requests }) => requests)) {
+    assert(!/authorization|cookie|api-key/i.test(request));
   }
   await closeAll(servers);
 });
 
-Deno.test("scanPorts() waits for a port that never answers no longer than its limit", async () => {
+const models = (owner: string): string =>
+  JSON.stringify({ object: "list", data: [{ id: "m", object: "model", owned_by: owner }] });
+const VERSION = '{"version":"0.32.0"}';
+const WITHOUT_STATISTICS = "process_start_time_seconds 1\nhttp_request_duration_highr_seconds 1\n";
+
+Deno.test("scan() takes what says that it is vLLM for vLLM, whatever its metrics are", async () => {
+  const servers = {
+    // --disable-log-stats, and an API key.
+    8000: answer({ "/metrics": WITHOUT_STATISTICS, "/version": VERSION }, 401),
+    8001: answer({ "/version": VERSION, "/v1/models": models("vllm") }),
+    // A wall of 401 proves nothing, and neither does a version of who knows what.
+    8002: answer({}, 401),
+    8003: answer({ "/version": '{"version":"1.33.0","major":"1"}' }),
+    8004: answer({ "/version": '{"version":"0.4.1"}', "/v1/models": models("sglang") }),
+    8005: answer({ "/v1/models": models("library") }),
+    8006: answer({ "/v1/models": models("vllm") }),
+    8007: answer({ "/v1/models": "<html>", "/version": "0.32.0" }),
+  };
+  const { found, others } = await scan(placeServers(servers));
+  assertEquals(found.map(({ address }) => address), ["localhost:8000", "localhost:8001"]);
+  assertEquals(others.map(({ port, name }) => `${port} ${name}`), [
+    "8002 wants credentials: if it is vLLM, name it with --url",
+    "8003 no metrics page",
+    "8004 SGLang, not vLLM",
+    "8005 Ollama, not vLLM",
+    "8006 vLLM's models without its metrics: name its own port with --url",
+    "8007 no metrics page",
+  ]);
+  await closeAll(servers);
+});
+
+/** A listing with that port, of a process that says it is so. */
+function list(more: Partial<ServerPort> & { readonly port: number }): Listing {
+  const port: ServerPort = {
+    addresses: ["0.0.0.0"],
+    ownerPids: [7],
+    serverName: null,
+    isDeclared: false,
+    launch: null,
+    ...more,
+  };
+  return { ports: [port], problems: [] };
+}
+
+Deno.test("scan() looks at the ports of processes beside the range", async () => {
+  const servers = { 31337: vllm(), 30000: vllm(), 40000: answer({}) };
+  const on = placeServers(servers);
+  const withListing = (listing: Listing) =>
+    scan(on, { listProcesses: () => Promise.resolve(listing) });
+  const found = await withListing(list({ port: 31337, serverName: "vLLM" }));
+  assertEquals(found.found.map(({ key }) => key), ["http://localhost:31337"]);
+  // A container's, or another user's.
+  assertEquals((await withListing(list({ port: 31337 }))).found.length, 1);
+  // Another server's is not asked, and what says nothing of itself is no matter of ours.
+  assertEquals((await withListing(list({ port: 30000, serverName: "SGLang" }))).openPortCount, 0);
+  assertEquals((await withListing(list({ port: 40000 }))).others, []);
+  assertEquals(servers[30000].requests, []);
+  const { problems } = await withListing({ ports: [], problems: ["ps is not installed"] });
+  assertEquals(problems, ["ps is not installed"]);
+  await closeAll(servers);
+});
+
+Deno.test("scan() trusts the command line that a port is vLLM's, and only that much", async () => {
+  const silent = { 31337: mute(), 8000: answer({}, 401), 8001: answer({}) };
+  const on = placeServers(silent);
+  const find = async (more: Partial<ServerPort> & { readonly port: number }) => {
+    const listing = list(more);
+    const { found } = await scan(on, {
+      timeout: 0.2,
+      listProcesses: () => Promise.resolve(listing),
+    });
+    return found.map(({ address }) => address);
+  };
+  // Too busy to answer, or something between vLLM's processes.
+  const port = 31337;
+  assertEquals(await find({ port, serverName: "vLLM", isDeclared: true }), ["localhost:31337"]);
+  assertEquals(await find({ port, serverName: "vLLM" }), []);
+  assertEquals(await find({ port }), []);
+  assertEquals(await find({ port: 8000, serverName: "vLLM" }), ["localhost:8000"]);
+  const { others } = await scan(on, {
+    timeout: 0.2,
+    listProcesses: () => Promise.resolve(list({ port: 8001, serverName: "Ollama" })),
+  });
+  assertEquals(others.map(({ name }) => name)[1], "Ollama, not vLLM");
+  await closeAll(silent);
+});
+
+Deno.test("scan() leaves alone what is watched, and asks others again after a while", async () => {
+  let now = 0;
+  const servers = { 8000: vllm(), 8001: sglang() };
+  const scanner = start({ ...placeServers(servers), monotonicSeconds: () => now });
+  const countConnections = (): number[] =>
+    Object.values(servers).map(({ connectionCount }) => connectionCount());
+  const { found } = await scanner.scan();
+  const watched = new Set(found.map(({ key }) => key));
+  const asked = countConnections();
+  const again = await scanner.scan(watched);
+  assertEquals([again.found, again.openPortCount], [[], 1]);
+  assertEquals(again.others, [{ port: 8001, name: "SGLang, not vLLM" }]);
+  assertEquals(servers[8000].requests.length, 1);
+  assertEquals(countConnections()[0], asked[0], "not even a connection");
+  // A minute later, then two, then four.
+  for (const [at, count] of [[59, 1], [61, 2], [170, 2], [190, 3], [400, 3], [440, 4]]) {
+    now = at;
+    await scanner.scan(watched);
+    assertEquals(servers[8001].requests.length, count, `${at} s`);
+  }
+  await closeAll(servers);
+});
+
+Deno.test("scan() asks a port anew that was closed meanwhile, or has another owner", async () => {
+  const servers: Record<number, RawServer> = { 8001: sglang() };
+  let owner = 7;
+  const scanner = start(placeServers(servers), {
+    listProcesses: () => Promise.resolve(list({ port: 8001, ownerPids: [owner] })),
+  });
+  await scanner.scan();
+  const first = servers[8001];
+  delete servers[8001];
+  assertEquals((await scanner.scan()).openPortCount, 0);
+  servers[8001] = vllm();
+  assertEquals((await scanner.scan()).found.length, 1);
+  await servers[8001].close();
+  servers[8001] = first;
+  await scanner.scan();
+  owner = 8;
+  await scanner.scan();
+  assertEquals(first.requests.length, 3);
+  await first.close();
+});
+
+Deno.test("scan() waits for a port that never answers no longer than its limit", async () => {
   const servers = { 8000: mute(), 8001: vllm(), 8002: mute() };
-  const start = platform.monotonicSeconds();
+  const startedAt = platform.monotonicSeconds();
   const { found, others } = await scan(placeServers(servers), { timeout: 0.2 });
-  const span = platform.monotonicSeconds() - start;
+  const span = platform.monotonicSeconds() - startedAt;
   assertEquals(found.length, 1);
   assertEquals(
     others.map(({ name }) => name),
@@ -95,7 +240,7 @@ Deno.test("scanPorts() waits for a port that never answers no longer than its li
   await closeAll(servers);
 });
 
-Deno.test("scanPorts() scans real ports", async () => {
+Deno.test("scan() scans real ports", async () => {
   const server = vllm();
   const { port } = server;
   const host = "127.0.0.1";
@@ -103,10 +248,10 @@ Deno.test("scanPorts() scans real ports", async () => {
   assertEquals(found.map(({ metricsUrl }) => metricsUrl), [`${server.origin}/metrics`]);
   await server.close();
   const result = await scan(platform, { host, portRange: { first: port, last: port } });
-  assertEquals(result, { found: [], others: [], openPortCount: 0 });
+  assertEquals(result, { found: [], others: [], openPortCount: 0, problems: [] });
 });
 
-Deno.test("scanPorts() finds a server of localhost that listens on ::1 only", async () => {
+Deno.test("scan() finds a server of localhost that listens on ::1 only", async () => {
   let server: RawServer;
   try {
     server = startRawServer(async ({ send }) => void await send(formatResponse(VLLM_BODY)), {

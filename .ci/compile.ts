@@ -1,0 +1,222 @@
+/**
+ * The `compile` task: the program as one file for each kind of machine.
+ *
+ * Without `--target` it makes `dist/vllm-htop` for this machine. With
+ * `--target NAME`, or `--target all`, it makes `dist/vllm-htop-NAME` for each,
+ * `SHA256SUMS`, and a list of the parts (`sbom.ts`). `deno compile` puts the
+ * program behind a runtime for the target, `denort`, that it downloads once; a
+ * target whose runtime cannot be had is told, the others are made, and the task
+ * fails. `DENORT_BIN`, where it is set, is a runtime for this machine, and is
+ * used for no other. `--twice` makes each file a second time and fails where
+ * the two differ. `--probe` makes `dist/permission-probe` in place of the
+ * program, with the same permissions (`permission_probe.ts`).
+ *
+ * @module
+ */
+
+import denoConfig from "../deno.json" with { type: "json" };
+import { PERMISSIONS } from "./permissions.ts";
+import { createSbom } from "./sbom.ts";
+
+/** What `deno compile` can make, and we ship. */
+export const TARGETS: readonly string[] = [
+  "x86_64-unknown-linux-gnu",
+  "aarch64-unknown-linux-gnu",
+  "x86_64-apple-darwin",
+  "aarch64-apple-darwin",
+  "x86_64-pc-windows-msvc",
+];
+
+const FOLDER = "dist";
+const SBOM_NAME = "vllm-htop.cdx.json";
+
+/**
+ * Modules may come from nowhere but JSR, where the sources import from, instead
+ * of from all hosts that Deno trusts by itself; none is loaded at run time. And
+ * no code comes from a file in the folder for temporary files: Deno's runtime
+ * would read compiled code from `deno-compile-vllm-htop.cache` there, which
+ * anybody may have written. It gains nothing: 0.15 s for `--demo --once` with and without.
+ */
+const COMPILE_FLAGS: readonly string[] = [
+  ...PERMISSIONS,
+  "--allow-import=jsr.io:443",
+  "--no-code-cache",
+];
+
+/** How `deno` is called: the packages' route, and the environment of the task. */
+export interface CompileContext {
+  readonly route: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** The file that a target is compiled into. */
+export function nameBinary(target: string): string {
+  return `vllm-htop-${target}${target.includes("windows") ? ".exe" : ""}`;
+}
+
+/** The targets among the arguments, or what is wrong with one. Empty: this machine, without a name. */
+export function readTargets(
+  parts: readonly string[],
+): { readonly targets: readonly string[]; readonly rest: readonly string[] } | {
+  readonly error: string;
+} {
+  const targets: string[] = [];
+  const rest: string[] = [];
+  for (let i = 0; i < parts.length; i++) {
+    const match = /^--target(?:=(.*))?$/.exec(parts[i]);
+    if (match === null) {
+      rest.push(parts[i]);
+      continue;
+    }
+    const wanted = match[1] ?? parts[++i] ?? "";
+    if (wanted !== "all" && !TARGETS.includes(wanted)) {
+      return { error: `--target "${wanted}" is not one of all, ${TARGETS.join(", ")}` };
+    }
+    targets.push(...(wanted === "all" ? TARGETS : [wanted]));
+  }
+  return { targets: [...new Set(targets)], rest };
+}
+
+/** What a person needs of Deno's words on a failure: its errors and their causes, without the stack. */
+export function summarizeFailure(output: string): string {
+  const lines = output.split(/^Stack backtrace:/m)[0].split("\n");
+  const first = lines.findIndex((line) => line.startsWith("error: "));
+  return lines.slice(Math.max(first, 0)).map((line) => line.trim())
+    .filter((line) => line !== "" && line !== "Caused by:").join("\n  ");
+}
+
+async function runDeno(
+  parts: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): Promise<{ readonly success: boolean; readonly stdout: string; readonly stderr: string }> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...parts],
+    env: { ...environment, NO_COLOR: "1" },
+    clearEnv: true,
+    stdin: "null",
+  }).output();
+  const decoder = new TextDecoder();
+  return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+async function hashFile(path: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
+  return new Uint8Array(digest).toHex();
+}
+
+/** Compiles for one target, `null` for this machine. Why it failed, or `null`. */
+async function compileTarget(
+  { route, environment }: CompileContext,
+  output: string,
+  { target, more, entry }: {
+    readonly target: string | null;
+    readonly more: readonly string[];
+    readonly entry?: string;
+  },
+): Promise<string | null> {
+  const { DENORT_BIN, ...others } = environment;
+  const usesOwnRuntime = DENORT_BIN !== undefined &&
+    (target === null || target === Deno.build.target);
+  const parts = [
+    // The program stays as quiet: else it tells at each start which programs it may run are not there.
+    ...["compile", "--quiet", ...route, ...COMPILE_FLAGS],
+    ...(target === null || usesOwnRuntime ? [] : [`--target=${target}`]),
+    ...[`--output=${output}`, ...more, entry ?? "main.ts"],
+  ];
+  const { success, stderr } = await runDeno(parts, usesOwnRuntime ? environment : others);
+  return success ? null : summarizeFailure(stderr);
+}
+
+/** Compiles a second time, elsewhere. What is wrong, or `null` when both files are the same. */
+async function compileAgain(
+  context: CompileContext,
+  target: string,
+  { hash, more }: { readonly hash: string; readonly more: readonly string[] },
+): Promise<string | null> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = `${folder}/${nameBinary(target)}`;
+    const problem = await compileTarget(context, path, { target, more });
+    if (problem !== null) return problem;
+    return await hashFile(path) === hash ? null : "made twice, the two files differ";
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function writeSbom({ route, environment }: CompileContext): Promise<string> {
+  const { success, stdout, stderr } = await runDeno(
+    ["info", "--json", ...route, "main.ts"],
+    environment,
+  );
+  if (!success) throw new Error(`deno info failed: ${summarizeFailure(stderr)}`);
+  const subject = {
+    name: denoConfig.name,
+    version: denoConfig.version,
+    denoVersion: environment.DENORT_BIN === undefined ? Deno.version.deno : null,
+  };
+  const sbom = createSbom(JSON.parse(stdout), subject);
+  const path = `${FOLDER}/${SBOM_NAME}`;
+  await Deno.writeTextFile(path, JSON.stringify(sbom, null, 2) + "\n");
+  return path;
+}
+
+/** Makes the files of a release. Exit code 0 only when every target was made. */
+async function compileRelease(
+  context: CompileContext,
+  targets: readonly string[],
+  { isTwice, more }: { readonly isTwice: boolean; readonly more: readonly string[] },
+): Promise<number> {
+  const sums: string[] = [];
+  let failures = 0;
+  for (const target of targets) {
+    const name = nameBinary(target);
+    const path = `${FOLDER}/${name}`;
+    await Deno.remove(path).catch(() => {});
+    let problem = await compileTarget(context, path, { target, more });
+    if (problem === null) {
+      const hash = await hashFile(path);
+      if (isTwice) problem = await compileAgain(context, target, { hash, more });
+      const megabytes = ((await Deno.stat(path)).size / 1e6).toFixed(1);
+      sums.push(`${hash}  ${name}`);
+      if (problem === null) {
+        console.log(`${target}: ${path}, ${megabytes} MB${isTwice ? ", twice the same" : ""}`);
+      }
+    }
+    if (problem !== null) {
+      failures++;
+      console.error(`${target}: NOT COMPILED\n  ${problem}`);
+    }
+  }
+  const sbom = await writeSbom(context);
+  sums.push(`${await hashFile(sbom)}  ${SBOM_NAME}`);
+  await Deno.writeTextFile(`${FOLDER}/SHA256SUMS`, sums.join("\n") + "\n");
+  console.log(`${sbom}, ${FOLDER}/SHA256SUMS: ${targets.length - failures} of ${targets.length}`);
+  return failures === 0 ? 0 : 1;
+}
+
+/** Runs the task with the arguments given after its name, and gives its exit code. */
+export async function compileProgram(
+  context: CompileContext,
+  parts: readonly string[],
+): Promise<number> {
+  const wanted = readTargets(parts);
+  if ("error" in wanted) {
+    console.error(wanted.error);
+    return 2;
+  }
+  await Deno.mkdir(FOLDER, { recursive: true });
+  const isTwice = wanted.rest.includes("--twice");
+  const isProbe = wanted.rest.includes("--probe");
+  const more = wanted.rest.filter((part) => part !== "--twice" && part !== "--probe");
+  if (wanted.targets.length > 0) {
+    return await compileRelease(context, wanted.targets, { isTwice, more });
+  }
+  const [name, entry] = isProbe
+    ? ["permission-probe", ".ci/permission_probe.ts"]
+    : ["vllm-htop", "main.ts"];
+  const problem = await compileTarget(context, `${FOLDER}/${name}`, { target: null, more, entry });
+  if (problem === null) console.log(`${FOLDER}/${name}`);
+  else console.error(problem);
+  return problem === null ? 0 : 1;
+}

@@ -1,0 +1,84 @@
+/**
+ * Servers that come and go while the program runs.
+ *
+ * Layer 6, effects: through the scanner. Where servers were not named the place
+ * is scanned again and again: what is found is watched from then on, what has
+ * refused connections for long is watched no longer, and the remarks about what
+ * else is there are brought up to date. What is watched is not asked by a scan,
+ * so that a round costs one connection for each port that is not.
+ *
+ * @module
+ */
+
+import { judgeEndpoint } from "./health.ts";
+import type { Endpoint } from "./model.ts";
+import { readRecord } from "./overview.ts";
+import type { Scanner } from "./scanner.ts";
+import { dispatch, leaveEndpoint, type Session, watchEndpoint } from "./session.ts";
+import type { EndpointState } from "./state.ts";
+import { describeScan, openEndpoint } from "./targets.ts";
+import type { Seconds } from "./units.ts";
+
+/** Time between two scans. */
+export const SCAN_INTERVAL: Seconds = 30;
+
+/** How long a server that was found may refuse connections before it is watched no longer. */
+export const GONE_AFTER: Seconds = 300;
+
+async function welcome(session: Session, endpoint: Endpoint): Promise<void> {
+  const { platform, options } = session;
+  const opened = await openEndpoint(platform, { endpoint, basicAuth: null }, options);
+  // Without credentials there is nothing about it that could be refused.
+  if ("exitCode" in opened) throw new Error(opened.message);
+  if (session.stop.signal.aborted) return opened.scraper.close();
+  dispatch(session, { kind: "endpoints_found", endpoints: [opened.endpoint] });
+  watchEndpoint(session, opened);
+}
+
+/** Whether nobody is there any more: down, refusing, and that for long. */
+function isGone(session: Session, known: EndpointState): boolean {
+  const { state, platform, watched } = session;
+  const { endpoint, failure, scrape } = known;
+  if (failure?.kind !== "refused" || judgeEndpoint(readRecord(known, state)) !== "DOWN") {
+    return false;
+  }
+  const seenAt = scrape?.receivedAt ?? watched.get(endpoint.key)?.since ?? -Infinity;
+  return platform.monotonicSeconds() - seenAt >= GONE_AFTER;
+}
+
+/** One scan, and what follows from it. */
+export async function scanAgain(
+  session: Session,
+  scanner: Scanner,
+  fallbackKey: string | null,
+): Promise<void> {
+  const isFallback = ({ endpoint, scrape }: EndpointState): boolean =>
+    endpoint.key === fallbackKey && scrape === null;
+  const result = await scanner.scan(new Set(session.watched.keys()));
+  if (session.stop.signal.aborted) return;
+  for (const endpoint of result.found) await welcome(session, endpoint);
+  const { endpoints } = session.state;
+  const hasFound = endpoints.some((known) => !isFallback(known));
+  for (const known of endpoints) {
+    // What was watched for want of anything goes as soon as there is something.
+    const isDone = isFallback(known) ? hasFound : isGone(session, known);
+    if (isDone) leaveEndpoint(session, known.endpoint.key);
+  }
+  // While nothing was found the remark of the start says more.
+  const notices = describeScan(result);
+  const hasChanged = notices.join("\n") !== session.state.notices.join("\n");
+  if (hasFound && hasChanged) dispatch(session, { kind: "noticed", notices });
+}
+
+/** Scans until the session ends. */
+export async function scanForever(
+  session: Session,
+  scanner: Scanner,
+  fallbackKey: string | null,
+): Promise<void> {
+  const { platform, stop } = session;
+  while (!stop.signal.aborted) {
+    await platform.sleep(SCAN_INTERVAL, stop.signal);
+    if (!stop.signal.aborted) await scanAgain(session, scanner, fallbackKey);
+  }
+}

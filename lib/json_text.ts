@@ -1,0 +1,152 @@
+/**
+ * JSON as people write it by hand, with the line of each part.
+ *
+ * Layer 1, pure. The grammar of RFC 8259, and besides comments as in JavaScript
+ * and a comma after the last item. `JSON.parse` takes neither and cannot say in
+ * which line a key stands; a package for it would be larger than this. Lines
+ * count from 1. Strings and numbers are read by `JSON.parse`, once their ends
+ * are found. What is wrong is a value, never an exception.
+ *
+ * @module
+ */
+
+/** A value, and the line in which it begins. */
+export type JsonNode =
+  & { readonly line: number }
+  & (
+    | { readonly kind: "null" }
+    | { readonly kind: "boolean"; readonly value: boolean }
+    /** `text`: as it is written. */
+    | { readonly kind: "number"; readonly value: number; readonly text: string }
+    | { readonly kind: "string"; readonly value: string }
+    | { readonly kind: "array"; readonly items: readonly JsonNode[] }
+    /** In the order of the text; a name may come twice. */
+    | { readonly kind: "object"; readonly members: readonly JsonMember[] }
+  );
+
+/** A name in an object and its value. */
+export interface JsonMember {
+  readonly name: string;
+  /** Of the name. */
+  readonly line: number;
+  readonly value: JsonNode;
+}
+
+/** What is wrong, without a full stop, and where. */
+export interface JsonProblem {
+  readonly problem: string;
+  readonly line: number;
+}
+
+/** Objects and arrays in each other, beyond which a text is refused. */
+const MAX_DEPTH = 32;
+
+const BLANKS = /(?:[ \t\r\n]|\/\/[^\n]*|\/\*[^]*?\*\/)*/y;
+// deno-lint-ignore no-control-regex
+const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const WORD = /true|false|null/y;
+
+/** Thrown where the text is wrong, and caught at the end of this module. */
+class TextError extends Error {}
+
+interface Cursor {
+  readonly text: string;
+  position: number;
+  line: number;
+}
+
+/** What the pattern finds at the position, which goes behind it; `null` where it finds nothing. */
+function take(cursor: Cursor, pattern: RegExp): string | null {
+  pattern.lastIndex = cursor.position;
+  const found = pattern.exec(cursor.text)?.[0] ?? null;
+  if (found === null) return null;
+  cursor.position += found.length;
+  for (const character of found) if (character === "\n") cursor.line++;
+  return found;
+}
+
+/** Whether the sign stands next, after blanks and comments; it is passed. */
+function takeSign(cursor: Cursor, sign: string): boolean {
+  take(cursor, BLANKS);
+  if (cursor.text[cursor.position] !== sign) return false;
+  cursor.position++;
+  return true;
+}
+
+function readString(cursor: Cursor): string {
+  const token = take(cursor, STRING);
+  if (token === null) throw new TextError("a string does not end, or has a wrong escape");
+  const value: unknown = JSON.parse(token);
+  return String(value);
+}
+
+function readObject(cursor: Cursor, depth: number): readonly JsonMember[] {
+  const members: JsonMember[] = [];
+  while (!takeSign(cursor, "}")) {
+    if (members.length > 0 && !takeSign(cursor, ",")) {
+      throw new TextError('a "," or "}" is missing');
+    }
+    if (members.length > 0 && takeSign(cursor, "}")) break;
+    take(cursor, BLANKS);
+    const { line } = cursor;
+    if (cursor.text[cursor.position] !== '"') throw new TextError('a name in "" is missing');
+    const name = readString(cursor);
+    if (!takeSign(cursor, ":")) throw new TextError('a ":" after the name is missing');
+    members.push({ name, line, value: readValue(cursor, depth) });
+  }
+  return members;
+}
+
+function readArray(cursor: Cursor, depth: number): readonly JsonNode[] {
+  const items: JsonNode[] = [];
+  while (!takeSign(cursor, "]")) {
+    if (items.length > 0 && !takeSign(cursor, ",")) throw new TextError('a "," or "]" is missing');
+    if (items.length > 0 && takeSign(cursor, "]")) break;
+    items.push(readValue(cursor, depth));
+  }
+  return items;
+}
+
+function readValue(cursor: Cursor, depth: number): JsonNode {
+  if (depth > MAX_DEPTH) throw new TextError("objects and arrays are too deep in each other");
+  take(cursor, BLANKS);
+  const { line } = cursor;
+  if (takeSign(cursor, "{")) {
+    return { kind: "object", line, members: readObject(cursor, depth + 1) };
+  }
+  if (takeSign(cursor, "[")) return { kind: "array", line, items: readArray(cursor, depth + 1) };
+  if (cursor.text[cursor.position] === '"') {
+    return { kind: "string", line, value: readString(cursor) };
+  }
+  const number = take(cursor, NUMBER);
+  if (number !== null) return { kind: "number", line, value: Number(number), text: number };
+  const word = take(cursor, WORD);
+  if (word === null) throw new TextError("a value is missing, or is none that JSON has");
+  return word === "null"
+    ? { kind: "null", line }
+    : { kind: "boolean", line, value: word === "true" };
+}
+
+/**
+ * The value that the text is, or what is wrong with it.
+ *
+ * @example
+ * ```ts
+ * import { parseJsonText } from "./json_text.ts";
+ * parseJsonText("// mine\n{}"); // { kind: "object", line: 2, members: [] }
+ * parseJsonText("{"); // { problem: …, line: 1 }
+ * ```
+ */
+export function parseJsonText(text: string): JsonNode | JsonProblem {
+  const cursor: Cursor = { text: text.replace(/^\ufeff/, ""), position: 0, line: 1 };
+  try {
+    const value = readValue(cursor, 0);
+    take(cursor, BLANKS);
+    if (cursor.position < cursor.text.length) throw new TextError("more follows after the end");
+    return value;
+  } catch (error) {
+    if (error instanceof TextError) return { problem: error.message, line: cursor.line };
+    throw error;
+  }
+}

@@ -1,0 +1,75 @@
+import { assert, assertEquals } from "@std/assert";
+import { ANONYMOUS_ACCESS } from "../lib/credentials.ts";
+import { parseEndpointUrl } from "../lib/endpoint_url.ts";
+import { askServer } from "../lib/inspector.ts";
+import type { Endpoint } from "../lib/model.ts";
+import { createDenoPlatform } from "../lib/platform_deno.ts";
+import { formatResponse, startRawServer } from "./hostile_server.ts";
+import { startVllmServer } from "./vllm_server.ts";
+
+const platform = createDenoPlatform();
+
+function readEndpoint(url: string): Endpoint {
+  const typed = parseEndpointUrl(url);
+  if ("error" in typed) throw new Error(typed.error);
+  return typed.endpoint;
+}
+
+const ask = (url: string, timeout = 4, access = ANONYMOUS_ACCESS) =>
+  askServer(platform, readEndpoint(url), { access, timeout });
+
+Deno.test("askServer() asks for version and models, once each, by GET", async () => {
+  const server = await startVllmServer({ version: "0.10.2" });
+  const { version, models } = await ask(server.url);
+  assertEquals(version, "0.10.2");
+  assertEquals(models?.models.map(({ id, maxModelLength }) => [id, maxModelLength]), [
+    ["meta-llama/Llama-3.1-8B-Instruct", 32_768],
+  ]);
+  assertEquals(server.requests, ["GET /version", "GET /v1/models"]);
+  await server.close();
+});
+
+Deno.test("askServer() asks under the endpoint's path, with the endpoint's own credentials", async () => {
+  const heads: string[] = [];
+  const server = startRawServer(async ({ send }, head) => {
+    heads.push(head);
+    await send(formatResponse("{}"));
+  });
+  const readHeaders = () => Promise.resolve({ authorization: "Bearer abc" });
+  await ask(`${server.origin}/a/metrics`, 4, { ...ANONYMOUS_ACCESS, readHeaders });
+  assertEquals(heads.map((head) => head.split(" ")[1]), ["/a/version", "/a/v1/models"]);
+  for (const head of heads) assert(/^authorization: Bearer abc\r$/im.test(head), head);
+  await server.close();
+});
+
+const NOTHING = { version: null, models: null };
+
+Deno.test("askServer() learns nothing from what is no answer, and never rejects", async () => {
+  const answers = [
+    formatResponse("", { status: 401 }),
+    formatResponse('{"version":"0.10.2"}', { status: 500 }),
+    formatResponse("<html></html>"),
+    "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
+    formatResponse(`{"version":"0.10.2"}${" ".repeat(2 ** 20)}`),
+    "nonsense\r\n\r\n",
+  ];
+  for (const answer of answers) {
+    const server = startRawServer(async ({ send, close }) => {
+      await send(answer);
+      close();
+    });
+    assertEquals(await ask(server.origin), NOTHING, answer.slice(0, 40));
+    await server.close();
+  }
+  const silent = startRawServer(({ wait }) => wait(60_000));
+  const startedAt = platform.monotonicSeconds();
+  assertEquals(await ask(silent.origin, 0.2), NOTHING);
+  assert(platform.monotonicSeconds() - startedAt < 3);
+  await silent.close();
+  assertEquals(await ask(silent.origin), NOTHING);
+  const unreadable = {
+    ...ANONYMOUS_ACCESS,
+    readHeaders: () => Promise.reject(new Error("the token file does not exist")),
+  };
+  assertEquals(await ask(silent.origin, 4, unreadable), NOTHING);
+});
