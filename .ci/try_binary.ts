@@ -3,16 +3,17 @@
  * `try_binary.ts PATH PROBE`.
  *
  * Against a server on loopback that gives one small exposition, and against a
- * port that nobody listens to. The permissions are read out of the program's
- * own file, tried by a program that was compiled with them (`deno task compile
- * --probe`), and seen from outside by `strace`, where it is there. Prints one
- * line per trial and a summary in the form of `deno test`; exits 1 when a trial
- * failed.
+ * port that nobody listens to, and with a stand-in for nvidia-smi. The
+ * permissions are read out of the program's own file, tried by a program that
+ * was compiled with them (`deno task compile --probe`), and seen from outside by
+ * `strace`, where it is there. Prints one line per trial and a summary in the
+ * form of `deno test`; exits 1 when a trial failed.
  *
  * @module
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { withStandIns } from "../tests/gpu_stand_in.ts";
 import { PERMISSIONS } from "./permissions.ts";
 
 /** How long one run of the program may take, in milliseconds. */
@@ -49,9 +50,15 @@ function runBinary(...parts: readonly string[]): Promise<Outcome> {
   return runCommand(path, parts);
 }
 
-async function runCommand(program: string, parts: readonly string[]): Promise<Outcome> {
+/** Runs a program, with folders that go first on its PATH. */
+async function runCommand(
+  program: string,
+  parts: readonly string[],
+  folders: readonly string[] = [],
+): Promise<Outcome> {
   const { code, stdout, stderr } = await new Deno.Command(program, {
     args: [...parts],
+    env: { PATH: [...folders, Deno.env.get("PATH") ?? ""].join(":") },
     stdin: "null",
     signal: AbortSignal.timeout(TIME_LIMIT),
   }).output();
@@ -230,6 +237,25 @@ const usageTrials: Record<string, (port: number) => Promise<void>> = {
     const { total } = JSON.parse(output);
     assertEquals(total.replicaCounts.up, 5);
     assert(total.lastPoll.generationTokensPerSecond > 0, output);
+  },
+  "GPUs of a stand-in for nvidia-smi are shown, and a hanging one is told": async (port) => {
+    if (Deno.build.os === "windows") return;
+    await withStandIns(async ({ folder, setNvidia, behave }) => {
+      const once = ["--url", `127.0.0.1:${port}`, "--once", "--interval", "0", "--output", "json"];
+      setNvidia({ gpus: "h100x8.tsv" });
+      const good = await runCommand(path, once, [folder]);
+      const { gpus, cost } = JSON.parse(good.output);
+      assertEquals([gpus.length, cost.gpuCount, cost.isHint], [8, 8, true], good.errors);
+      behave("nvidia-smi", "hang");
+      const bad = await runCommand(path, once, [folder]);
+      const { gpuFailure, total } = JSON.parse(bad.output);
+      assertEquals([bad.code, gpuFailure.kind, total.running], [0, "timeout", RUNNING], bad.errors);
+    });
+  },
+  "--list-prices lists the hints": async () => {
+    const { code, output } = await runBinary("--list-prices");
+    assertMatch(output, /^H100 +\d+\.\d\d/m);
+    assertEquals(code, 0);
   },
   "a wrong flag gives exit code 2 and a word on stderr": async () => {
     const { code, errors } = await runBinary("--no-such-flag");

@@ -16,9 +16,13 @@ import { COLUMN_IDS, COLUMNS } from "./columns.ts";
 import { createConfigurator } from "./configuration.ts";
 import { scanForever } from "./discovery.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
+import { formatPriceList } from "./gpu_prices.ts";
+import { sampleGpusOnce, watchGpus } from "./gpu_watch.ts";
 import { runLive } from "./live.ts";
 import { helpText, type Options, parseArguments, readConfigPath } from "./options.ts";
 import type { Platform, Signal } from "./platform.ts";
+import { loadPrices } from "./price_file.ts";
+import type { Pricing } from "./pricing.ts";
 import { createReport, serializeReport } from "./report.ts";
 import {
   pollEndpoint,
@@ -112,10 +116,23 @@ function listColumns(): readonly string[] {
   return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}`);
 }
 
+/** What the user says of money, with the prices of the file that is named. */
+async function readPricing(platform: Platform, { cost }: Options): Promise<Pricing | Refusal> {
+  const { pricesFile, ...rest } = cost;
+  const ownPrices = await loadPrices(platform, pricesFile);
+  return "error" in ownPrices
+    ? { message: ownPrices.error, exitCode: EXIT_CONFIGURATION }
+    : { ...rest, ownPrices };
+}
+
 function createSession(
   targets: Targets,
   options: Options,
-  { opened, ui }: { readonly opened: readonly OpenedEndpoint[]; readonly ui: Ui },
+  { opened, ui, pricing }: {
+    readonly opened: readonly OpenedEndpoint[];
+    readonly ui: Ui;
+    readonly pricing: Pricing;
+  },
 ): Session {
   const { platform, notices, isDemo, listProcesses } = targets;
   const { environment, stdio } = platform;
@@ -126,6 +143,8 @@ function createSession(
     utcOffset: platform.utcOffset(),
     isDemo,
     isOnce: options.once,
+    asksForGpus: options.gpuWatch === "always",
+    pricing,
     notices,
     ui,
   });
@@ -135,7 +154,7 @@ function createSession(
     ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
     hasKeyLine: !options.noKeyLine,
   };
-  const session = startSession({ platform, options, view, state });
+  const session = startSession({ platform, options, view, state, listProcesses });
   for (const one of opened) watchEndpoint(session, one);
   if (!isDemo) session.onScraped = createConfigurator(session, listProcesses);
   return session;
@@ -174,7 +193,8 @@ async function runOnce(session: Session): Promise<number> {
     return Promise.resolve();
   };
   const poll = interval > 0 ? pollTwice : pollEndpoint;
-  await Promise.all([...watched.keys()].map((key) => poll(session, key)));
+  const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
+  await sampleGpusOnce(session, scrapes);
   await Promise.all(configuring);
   if (stop.signal.aborted) return EXIT_OK;
   readClock(session);
@@ -187,6 +207,7 @@ async function runOnce(session: Session): Promise<number> {
 async function runStream(session: Session): Promise<number> {
   const { platform, options } = session;
   const separator = options.output === "json" ? "" : "\n";
+  watchGpus(session).catch((error) => session.stop.abort(error));
   await pollForever(
     session,
     () => platform.stdio.writeStdout(new TextEncoder().encode(describeState(session) + separator)),
@@ -271,6 +292,11 @@ async function runOptions(
   if (options.sort === "help" || options.columns === "help") {
     return await print(platform, listColumns());
   }
+  const pricing = await readPricing(platform, options);
+  if ("exitCode" in pricing) return refuse(platform, pricing);
+  if (options.listPrices) {
+    return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
+  }
   const ui = readPreferences(options);
   if ("exitCode" in ui) return refuse(platform, ui);
   const targets = await findTargets(platform, options);
@@ -279,7 +305,7 @@ async function runOptions(
   if ("exitCode" in opened) return refuse(platform, opened);
   const notices = [...warnings, ...targets.notices];
   const noticed = { ...targets, notices };
-  return await runSession(createSession(noticed, options, { opened, ui }), noticed);
+  return await runSession(createSession(noticed, options, { opened, ui, pricing }), noticed);
 }
 
 /** Prints lines, each with its end. */

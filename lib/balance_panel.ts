@@ -11,6 +11,7 @@
 
 import { formatDuration, formatPercent } from "./format.ts";
 import type { Paint } from "./frame.ts";
+import { describeOutlier } from "./gpu_view.ts";
 import { describeRule, describeVerdict } from "./judgement_view.ts";
 import type { ModelGroup, Overview, Row } from "./overview.ts";
 import { createFixedPanel, layOut, type Panel } from "./panel.ts";
@@ -65,6 +66,12 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
       describeVerdict(newest),
     ])
   );
+  const slowGpus = accused.flatMap(({ place, gpus }) =>
+    state.gpus.outliers.filter(({ gpuIndex }) => gpus.some(({ index }) => index === gpuIndex))
+      .map((outlier) =>
+        `${paint(place, "name")} uses GPU ${outlier.gpuIndex}, which is ${describeOutlier(outlier)}`
+      )
+  );
   const healthy = groups.filter((group) => !accused.some((row) => isOf(group, row)));
   const rest = groups.length === 0
     ? "no two replicas of one model"
@@ -73,6 +80,7 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     : describeHealthy(healthy, overview.rows);
   const lines = [
     ...(findings.length === 0 ? [] : layOut(findings, "left")),
+    ...slowGpus,
     ...(rest === "" ? [] : [rest]),
   ];
   const panel = createFixedPanel({

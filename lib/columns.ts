@@ -22,10 +22,13 @@ import {
 import { EVENT_OF_RULE, type EventKind } from "./events.ts";
 import type { Meaning } from "./frame.ts";
 import { drawBar, drawSparkline } from "./glyphs.ts";
+import type { GpuSample } from "./gpu_model.ts";
+import { rangeOf } from "./gpu_peers.ts";
+import { readMemoryRatio } from "./gpu_trends.ts";
 import type { Quantile } from "./histogram.ts";
 import type { Figures, LatencyKey, ReplicaStatus, WindowFigures } from "./model.ts";
 import type { ModelGroup, Row } from "./overview.ts";
-import { absent, isPresent, type Reading } from "./reading.ts";
+import { absent, isPresent, mapReading, type Reading } from "./reading.ts";
 import { HOT_KV_RATIO, HOT_WAITING } from "./rules.ts";
 import { readTrend, type Trend } from "./trends.ts";
 import type { Ratio, Seconds } from "./units.ts";
@@ -48,6 +51,8 @@ export interface TableLine {
   readonly requestShare: Reading;
   /** Empty for lines that are about several replicas. */
   readonly trend: Trend;
+  /** The GPUs that it uses; empty where that is not known. */
+  readonly gpus: readonly GpuSample[];
 }
 
 /** One column. */
@@ -71,17 +76,17 @@ export interface Column {
 
 /** The line of a replica. */
 export function describeRow(row: Row): TableLine {
-  const { label, status, figures, age, requestShare, trend, alarms } = row;
+  const { label, status, figures, age, requestShare, trend, alarms, gpus } = row;
   const kinds = alarms.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
   const complaint = status === "OK" ? kinds[0] ?? null : null;
-  return { name: label, status, complaint, figures, age, requestShare, trend };
+  return { name: label, status, complaint, figures, age, requestShare, trend, gpus };
 }
 
 /** The line of several replicas. */
 export function describeGroup(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const none = { status: null, complaint: null, age: null, trend: [] };
-  return { name, ...none, figures: group.figures, requestShare };
+  return { name, ...none, figures: group.figures, requestShare, gpus: group.gpus };
 }
 
 /** KV-cache usage above which it is coloured as filling (vllm-htop 0.5.0); as full it is from where HOT counts it. */
@@ -235,6 +240,14 @@ function readTrendCell({ trend }: TableLine): Cell {
   return { text: text.trim() === "" ? "" : text, meaning: "dim" };
 }
 
+/** The highest of a figure of the replica's GPUs. */
+function readGpuMax(
+  { gpus }: TableLine,
+  read: (gpu: GpuSample) => Reading<Ratio>,
+): Reading<Ratio> {
+  return mapReading(rangeOf(gpus.map(read)), ({ max }) => max);
+}
+
 /** All columns, from left to right. */
 export const COLUMNS: readonly Column[] = [
   {
@@ -364,6 +377,26 @@ export const COLUMNS: readonly Column[] = [
     help: "inter-token latency, 95th percentile of the last minute",
     window: "lastMinute",
   }),
+  createColumn({
+    id: "gpu",
+    title: "GPU",
+    help: "utilisation of the busiest of its GPUs, where these are known",
+    priority: 17,
+    minWidth: PERCENT_WIDTH,
+    read: (line) => readGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
+    format: formatPercent,
+    sortValue: keep,
+  }),
+  createColumn({
+    id: "gpu_memory",
+    title: "GPU MEM",
+    help: "how full the memory of the fullest of its GPUs is",
+    priority: 18,
+    minWidth: PERCENT_WIDTH,
+    read: (line) => readGpuMax(line, readMemoryRatio),
+    format: formatPercent,
+    sortValue: keep,
+  }),
   {
     id: "trend",
     title: "RUNNING",
@@ -375,19 +408,19 @@ export const COLUMNS: readonly Column[] = [
     readSortValue: ({ figures }) => figures.running.value,
   },
   createLatencyColumn("e2e", "E2E P95", {
-    priority: 17,
+    priority: 19,
     help: "whole requests, 95th percentile of the last poll",
   }),
   createLatencyColumn("queue", "QUEUE P95", {
-    priority: 18,
+    priority: 20,
     help: "time in the queue, 95th percentile of the last poll",
   }),
   createLatencyColumn("tpot", "TPOT P95", {
-    priority: 19,
+    priority: 21,
     help: "time per output token of finished requests, 95th percentile of the last poll",
   }),
   createRateColumn("preemptions", "PREEMPT/S", {
-    priority: 20,
+    priority: 22,
     help: "preemptions per second",
     read: (window) => window.preemptionsPerSecond,
   }),

@@ -1,7 +1,7 @@
 /**
  * One replica in full: everything that is known of it, section by section.
  *
- * Layer 4, pure. Saturation, latency, throughput, trends, prefix cache, requests,
+ * Layer 4, pure. Saturation, GPUs, latency, throughput, trends, prefix cache, requests,
  * speculative decoding, configuration, scrape. A section that the server does
  * not export is left out; a figure that has no value is a dash. Rows of a
  * section are laid out by `@cliffy/table`.
@@ -25,6 +25,7 @@ import type { Meaning, Paint } from "./frame.ts";
 import { drawBar } from "./glyphs.ts";
 import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
 import { createOverview, describeUrl, readUptime, type Row } from "./overview.ts";
+import { drawGpus } from "./gpu_panel.ts";
 import { describeEvent, describeRule, describeVerdict } from "./judgement_view.ts";
 import { LATENCY_TITLES } from "./latency_panel.ts";
 import { PEAK_KEYS } from "./tally.ts";
@@ -389,6 +390,14 @@ function renderScrape(subject: Subject): string[] {
   return renderSection(`Scrape (${status})`, rows, subject);
 }
 
+/** Its own GPUs. */
+function renderGpus({ row, state, paint, width }: Subject): string[] {
+  if (row.gpus.length === 0) return [];
+  const overview = createOverview(state);
+  const lines = drawGpus({ gpus: row.gpus, overview, state, paint }, width - 2);
+  return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
+}
+
 /** One replica's detail view: its sections, each with a blank line at its end. */
 export function renderDetail(
   row: Row,
@@ -400,6 +409,7 @@ export function renderDetail(
   const sections = [
     renderSaturation,
     renderEventLines,
+    renderGpus,
     renderLatency,
     renderThroughput,
     renderTrend,

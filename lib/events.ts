@@ -12,6 +12,7 @@
  * @module
  */
 
+import type { GpuOutlier } from "./gpu_peers.ts";
 import type { RuleId, Verdict } from "./rules.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
@@ -37,6 +38,7 @@ export const EVENT_KINDS = {
   GONE: "notice",
   SLEEP: "notice",
   PREEMPT: "notice",
+  GPU: "notice",
 } as const;
 export type EventKind = keyof typeof EVENT_KINDS;
 
@@ -53,11 +55,13 @@ export const EVENT_OF_RULE: Readonly<Record<RuleId, EventKind | null>> = {
   request_share: null,
 };
 
-/** Whom an event is about: a replica, or an endpoint with all of its engines. Outlives both. */
+/** Whom an event is about: a replica, an endpoint with all of its engines, or a GPU. Outlives them. */
 export interface EventSubject {
-  /** The replica's identity, or the endpoint's. */
+  /** The replica's identity, or the endpoint's, or the GPU's. */
   readonly key: string;
+  /** Empty for a GPU. */
   readonly endpointKey: string;
+  /** `host:port`, or `GPU 3`. */
   readonly address: string;
   /** What it was called, as it still is if it lives. */
   readonly name: string;
@@ -78,6 +82,8 @@ export interface Occurrence {
   readonly worst?: Verdict;
   /** How many: preemptions, rejected requests; for UP, the seconds that it was down. */
   readonly amount?: number;
+  /** Of a GPU: what it was found by, as of now. */
+  readonly outlier?: GpuOutlier;
 }
 
 /** One line of the log. */
@@ -96,6 +102,8 @@ export interface EventLine {
   readonly worst: Verdict | null;
   /** Sum of the occurrences' amounts; the last one for UP. `null` where the kind has none. */
   readonly amount: number | null;
+  /** The newest evidence of a GPU; absent for other kinds. */
+  readonly outlier?: GpuOutlier;
 }
 
 /** Lines, oldest first. */
@@ -130,6 +138,7 @@ function goOn(line: EventLine, occurrence: Occurrence, endedAt: Seconds | null):
     first: line.first ?? occurrence.first ?? null,
     worst: worseOf(line.worst, occurrence.worst ?? null),
     amount: addAmount(line.amount, occurrence),
+    ...(occurrence.outlier === undefined ? {} : { outlier: occurrence.outlier }),
   };
 }
 
@@ -194,7 +203,8 @@ export function recordEvents(
     const { kind, subject, since = at, first = null, worst = null, amount = null } = occurrence;
     const beganAtEpoch = epoch - (at - since);
     const begun = { id: ++count, kind, subject, beganAt: since, beganAtEpoch, endedAt };
-    return { ...begun, occurrences: 1, first, worst, amount };
+    const evidence = occurrence.outlier === undefined ? {} : { outlier: occurrence.outlier };
+    return { ...begun, occurrences: 1, first, worst, amount, ...evidence };
   };
   const added = [
     ...[...lasting.values()].map((occurrence) => begin(occurrence, null)),

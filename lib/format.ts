@@ -14,9 +14,12 @@ import type { Quantile } from "./histogram.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import {
   type Bytes,
+  BYTES_PER_GIBIBYTE,
   BYTES_PER_KIBIBYTE,
   BYTES_PER_MEBIBYTE,
   type EpochSeconds,
+  type Hertz,
+  HERTZ_PER_MEGAHERTZ,
   MILLISECONDS_PER_SECOND,
   type Ratio,
   type Seconds,
@@ -132,6 +135,44 @@ export function formatBytes(bytes: Bytes): string {
   return bytes < BYTES_PER_MEBIBYTE
     ? `${roundToThree(bytes / BYTES_PER_KIBIBYTE)} KiB`
     : `${roundToThree(bytes / BYTES_PER_MEBIBYTE)} MiB`;
+}
+
+/** Memory of a GPU without its unit: `71.9`, `8.00`, in GiB. */
+export function formatGibibytes(bytes: Bytes): string {
+  return roundToThree(bytes / BYTES_PER_GIBIBYTE);
+}
+
+/** A power: `689 W`. */
+export function formatPower(watts: number): string {
+  return `${watts.toFixed(0)} W`;
+}
+
+/** A temperature: `66 °C`. */
+export function formatTemperature(celsius: number): string {
+  return `${celsius.toFixed(0)} °C`;
+}
+
+/** The clock rate of a chip: `1980 MHz`. */
+export function formatClockRate(clock: Hertz): string {
+  return `${(clock / HERTZ_PER_MEGAHERTZ).toFixed(0)} MHz`;
+}
+
+/**
+ * An amount of money, with the sign of its currency: `$13.56`, `$0.041`, `$574`,
+ * `$17.2k`. A sign of letters has a blank behind it: `USD 13.56`. Cents below a
+ * hundred, and two significant digits below ten cents.
+ */
+export function formatMoney(amount: number, currency: string): string {
+  const size = Math.abs(amount);
+  const digits = size >= 999.995
+    ? formatQuantity(size)
+    : size >= 99.995
+    ? size.toFixed(0)
+    : size >= 0.1 || size === 0
+    ? size.toFixed(2)
+    : String(Number(size.toPrecision(2)));
+  const sign = amount < 0 ? "-" : "";
+  return `${sign}${currency}${/[A-Za-z]$/.test(currency) ? " " : ""}${digits}`;
 }
 
 /** An interval as it was asked for: `2 s`, `0.5 s`. */

@@ -46,6 +46,7 @@ const ASCII_STAND_INS: Readonly<Record<string, string>> = {
   "−": "-",
   "‘": "'",
   "’": "'",
+  "°": " ",
 };
 
 // deno-lint-ignore no-control-regex
@@ -84,7 +85,7 @@ export function convertToAscii(line: string): string {
 /**
  * The newest `width` values as columns over 0, in `height` lines from the top,
  * blanks for gaps, newest on the right. The highest value shown has the highest
- * level, and every value that is no gap has some.
+ * level, or `highest` where that is given; every value that is no gap has some.
  *
  * @example
  * ```ts
@@ -94,14 +95,19 @@ export function convertToAscii(line: string): string {
  */
 export function drawChart(
   values: readonly (number | null)[],
-  { width, height }: { readonly width: number; readonly height: number },
+  { width, height, highest: top }: {
+    readonly width: number;
+    readonly height: number;
+    readonly highest?: number;
+  },
 ): string[] {
   const shown = values.slice(-width);
-  const highest = Math.max(0, ...shown.map((value) => value ?? 0));
+  const highest = top ?? Math.max(0, ...shown.map((value) => value ?? 0));
   const steps = height * LEVELS.length - 1;
   const levels = shown.map((value) => {
     if (value === null) return 0;
-    return 1 + (highest === 0 ? 0 : Math.max(0, Math.round((value / highest) * steps)));
+    const share = highest === 0 ? 0 : Math.min(1, Math.max(0, value / highest));
+    return 1 + Math.round(share * steps);
   });
   return Array.from({ length: height }, (_, line) => {
     const below = (height - 1 - line) * LEVELS.length;
@@ -123,4 +129,9 @@ export function drawChart(
  */
 export function drawSparkline(values: readonly (number | null)[], width: number): string {
   return drawChart(values, { width, height: 1 })[0];
+}
+
+/** The newest `width` ratios as a sparkline whose highest level is 1, so that the level itself can be read. */
+export function drawRatioSparkline(ratios: readonly (Ratio | null)[], width: number): string {
+  return drawChart(ratios, { width, height: 1, highest: 1 })[0];
 }

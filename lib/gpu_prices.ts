@@ -134,6 +134,11 @@ function listWords(name: string): readonly string[] {
   return name.toUpperCase().split(/[^A-Z0-9.]+/).filter((word) => word !== "");
 }
 
+/** The words of the built-in prices: they are looked through for every frame. */
+const HINT_WORDS: ReadonlyMap<GpuPrice, readonly string[]> = new Map(
+  GPU_PRICES.map((price) => [price, listWords(price.match)]),
+);
+
 /** Words of names whose price would mislead: notebooks, which are not rented, and slices of a card. */
 const UNPRICED_WORDS: readonly string[] = ["LAPTOP", "GRID"];
 
@@ -142,7 +147,7 @@ function findBest(words: ReadonlySet<string>, prices: readonly GpuPrice[]): GpuP
   let best: GpuPrice | null = null;
   let most = 0;
   for (const price of prices) {
-    const wanted = listWords(price.match);
+    const wanted = HINT_WORDS.get(price) ?? listWords(price.match);
     if (wanted.length > most && wanted.every((word) => words.has(word))) {
       [best, most] = [price, wanted.length];
     }

@@ -10,7 +10,9 @@
  * @module
  */
 
+import { createBill } from "./bill.ts";
 import { judgeKvCache, judgeWaiting } from "./columns.ts";
+import { describeBurn } from "./cost_view.ts";
 import {
   formatClock,
   formatCount,
@@ -193,7 +195,7 @@ function createVerdict(state: State, overview: Overview): readonly Piece[] {
 }
 
 /** The totals of what is up; nothing where nothing is. */
-function createSummary(overview: Overview): readonly Piece[] {
+function createSummary(state: State, overview: Overview): readonly Piece[] {
   if (overview.counts.up === 0) return [];
   const { figures, kvCacheMaxOwner } = overview.total;
   const { lastPoll, kvCache } = figures;
@@ -230,6 +232,7 @@ function createSummary(overview: Overview): readonly Piece[] {
       meaning: "plain",
     },
     { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s`, meaning: "plain" },
+    { text: describeBurn(createBill(overview, state), state.pricing.currency), meaning: "plain" },
   ];
 }
 
@@ -298,6 +301,6 @@ export function renderHead(
   return [
     join(createTitle(state, overview)),
     join(createVerdict(state, overview)),
-    join(createSummary(overview)),
+    join(createSummary(state, overview)),
   ];
 }

@@ -9,6 +9,7 @@
 
 import { BINDINGS } from "./bindings.ts";
 import { COLUMNS, HIT_FAIR_RATIO, HIT_GOOD_RATIO, KV_WARN_RATIO } from "./columns.ts";
+import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./cost_view.ts";
 import { formatDuration, formatPercent } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { STALE_LIMIT } from "./health.ts";
@@ -36,6 +37,11 @@ function listThresholds(): readonly (readonly [string, string])[] {
       }, else red`,
     ],
     ["WAIT", `yellow above 0, red above ${HOT_WAITING}`],
+    [
+      "Margin",
+      `green from ${MARGIN_GOOD_RATIO}×, yellow from ${MARGIN_FAIR_RATIO}×, else red`,
+    ],
+    ["≈", "rests on a hint of what GPUs cost, and not on a price that you gave"],
     ["STALE", `the last scrape failed; DOWN after ${formatDuration(STALE_LIMIT)}`],
     ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or as long as has been watched`],
     ["<10 ms, >80 s", "the quantile lies below the first or above the last bucket bound"],

@@ -17,6 +17,7 @@ import {
   formatPercent,
   formatQuantity,
 } from "./format.ts";
+import { describeOutlier } from "./gpu_view.ts";
 import type { Overview } from "./overview.ts";
 import type { HotCondition, RuleId, Verdict } from "./rules.ts";
 import type { State } from "./state.ts";
@@ -98,7 +99,7 @@ export function describeVerdict(verdict: Verdict): string {
 }
 
 /** What an event tells beside its kind and its subject. */
-function describeDetails({ kind, worst, amount, occurrences }: EventLine): string {
+function describeDetails({ kind, worst, amount, occurrences, outlier }: EventLine): string {
   const times = occurrences > 1 ? `${occurrences} times` : "";
   const count = formatCount(amount ?? 0);
   switch (kind) {
@@ -110,6 +111,9 @@ function describeDetails({ kind, worst, amount, occurrences }: EventLine): strin
       return `${count} requests rejected`;
     case "PREEMPT":
       return `${count}×`;
+    case "GPU":
+      return [outlier === undefined ? "" : describeOutlier(outlier), times]
+        .filter((text) => text !== "").join(", ");
     default:
       return [worst === null ? "" : describeVerdict(worst), times]
         .filter((text) => text !== "").join(", ");

@@ -12,6 +12,7 @@
 
 import { type Command, findCommand } from "./bindings.ts";
 import type { ClickAction, ClickTarget } from "./frame.ts";
+import { watchGpus } from "./gpu_watch.ts";
 import {
   createKeyDecoder,
   decodeKeys,
@@ -218,6 +219,8 @@ export async function runLive(session: Session, terminal: Terminal): Promise<voi
   const keys = readKeys(screen).catch((error) => stop.abort(error));
   try {
     await draw(screen);
+    // The first picture does not wait for them.
+    watchGpus(session).catch((error) => stop.abort(error));
     await pollForever(session, () => draw(screen));
   } finally {
     stop.abort();

@@ -11,6 +11,8 @@
 import { computeFigures } from "./aggregate.ts";
 import type { Alarm } from "./alarms.ts";
 import type { EventLine } from "./events.ts";
+import type { GpuSample } from "./gpu_model.ts";
+import { listGpusOf } from "./gpu_owners.ts";
 import { type FleetVerdict, isCounted, judgeEndpoint, judgeReplica, readRecord } from "./health.ts";
 import type { GroupChecks } from "./judgement.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
@@ -49,6 +51,8 @@ export interface Row {
   readonly alarms: readonly Alarm[];
   /** Its share of the requests that its group finished in the last minute. */
   readonly requestShare: Reading;
+  /** The GPUs that it uses, as they are now; empty where that is not known. */
+  readonly gpus: readonly GpuSample[];
 }
 
 /** All replicas of one model whose scrape is current. */
@@ -61,6 +65,8 @@ export interface ModelGroup {
   readonly kvCacheMaxOwner: Row | null;
   /** What comparing its replicas found: one for each set of them that can be compared. Empty for all models together. */
   readonly checks: readonly GroupChecks[];
+  /** The GPUs that its replicas use; without those of which that is not known. */
+  readonly gpus: readonly GpuSample[];
 }
 
 /** How many rows are in which condition. */
@@ -124,6 +130,7 @@ function createGroup(state: State, modelName: string, rows: readonly Row[]): Mod
     figures,
     kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
     checks: [],
+    gpus: [],
   };
 }
 
@@ -140,8 +147,8 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
   return all.value === 0 ? absent("no_samples") : present(own.value / all.value);
 }
 
-/** A row without age, condition and share, which time changes too. */
-type RowDraft = Omit<Row, "status" | "age" | "alarms" | "requestShare">;
+/** A row without age, condition, share and GPUs, which change without it. */
+type RowDraft = Omit<Row, "status" | "age" | "alarms" | "requestShare" | "gpus">;
 
 /** What does not change until an endpoint is heard of again. */
 interface Draft {
@@ -199,6 +206,25 @@ function judgeRow({ replica, state: known }: RowDraft, state: State): ReplicaSta
   return known.scrape === null || known.failure !== null ? judgeEndpoint(record) : "INIT";
 }
 
+/** The GPUs of a row. */
+function listRowGpus({ replica, state: known }: RowDraft, state: State): readonly GpuSample[] {
+  if (replica === null) return [];
+  const { engine } = replica.sample;
+  return listGpusOf(state, { endpointKey: known.endpoint.key, engine });
+}
+
+/** The GPUs of several rows, each once. */
+function joinGpus(rows: readonly Row[]): readonly GpuSample[] {
+  return [...new Set(rows.flatMap(({ gpus }) => gpus))];
+}
+
+/** The events of replicas and GPUs, oldest first. */
+function mergeEvents({ judgement, gpus }: State): readonly EventLine[] {
+  const { lines } = judgement.events;
+  if (gpus.events.lines.length === 0) return lines;
+  return [...lines, ...gpus.events.lines].sort((a, b) => a.beganAt - b.beganAt);
+}
+
 /** Brings groups and totals in line with the conditions of the rows. */
 function completeDraft(draft: Draft, rows: readonly Row[], state: State): void {
   const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
@@ -226,7 +252,8 @@ export function createOverview(state: State): Overview {
     const figures = status === "DOWN" ? NO_FIGURES : row.figures;
     const { age } = readRecord(row.state, state);
     const alarms = raised.filter(({ first }) => first.key === row.key);
-    return { ...row, status, figures, age, alarms, requestShare: absent("missing") };
+    const gpus = listRowGpus(row, state);
+    return { ...row, status, figures, age, alarms, requestShare: absent("missing"), gpus };
   });
   const statuses = bare.map(({ status }) => status);
   const { judgement } = state;
@@ -237,8 +264,13 @@ export function createOverview(state: State): Overview {
   const groups = draft.groups.map((group) => ({
     ...group,
     checks: judgement.groups.filter(({ modelName }) => modelName === group.modelName),
+    gpus: joinGpus(
+      bare.filter(({ replica }) => replica?.sample.modelName === group.modelName),
+    ),
   }));
-  const total = groups.length === 1 ? groups[0] : draft.total ?? createGroup(state, "", bare);
+  const total = groups.length === 1
+    ? groups[0]
+    : { ...draft.total ?? createGroup(state, "", bare), gpus: joinGpus(bare) };
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
   const count = (status: ReplicaStatus): number => statuses.filter((one) => one === status).length;
   return {
@@ -253,7 +285,7 @@ export function createOverview(state: State): Overview {
       pending: count("PENDING"),
     },
     verdict: judgement.verdict,
-    events: judgement.events.lines,
+    events: mergeEvents(state),
     counted: sumTallies(state.endpoints.flatMap(listTallies)),
     totalPeaks: state.totalPeaks,
   };

@@ -103,8 +103,12 @@ export function layOutPanels(panels: readonly Panel[], room: PanelRoom): string[
   return columnCount === 1 ? columns[0] : joinSideBySide(columns, width);
 }
 
-/** One panel on the whole screen. */
-export function zoomPanel(panel: Panel, { width, lines, paint }: PanelRoom): string[] {
+/** One panel with its title on the whole screen, or in as many lines as it wants. */
+export function zoomPanel(
+  panel: Panel,
+  room: Pick<PanelRoom, "width" | "paint"> & { readonly lines?: number },
+): string[] {
+  const { width, paint, lines = Infinity } = room;
   const indent = " ".repeat(INDENT);
   const drawn = panel.draw({
     width: width - INDENT,

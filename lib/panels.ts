@@ -7,8 +7,10 @@
  */
 
 import { createBalancePanel } from "./balance_panel.ts";
+import { createCostPanel } from "./cost_panel.ts";
 import { createEventsPanel } from "./events_panel.ts";
 import type { Paint } from "./frame.ts";
+import { createGpuPanel } from "./gpu_panel.ts";
 import { createLatencyPanel } from "./latency_panel.ts";
 import type { Overview } from "./overview.ts";
 import type { Panel } from "./panel.ts";
@@ -16,13 +18,16 @@ import type { State } from "./state.ts";
 import { createTotalsPanel } from "./totals_panel.ts";
 import { createTrendPanel } from "./trend_panel.ts";
 
-/** All panels, in the order of their importance. */
+/** All panels that have something to show, in the order of their importance. */
 export function createPanels(overview: Overview, state: State, paint: Paint): readonly Panel[] {
-  return [
+  const panels = [
     createEventsPanel(overview, state, paint),
     createBalancePanel(overview, state, paint),
+    createGpuPanel(overview, state, paint),
     createLatencyPanel(overview),
+    createCostPanel(overview, state, paint),
     createTrendPanel(overview, paint),
     createTotalsPanel(overview, state),
   ];
+  return panels.filter((panel) => panel !== null);
 }

@@ -1,5 +1,5 @@
 /**
- * The model servers among the processes of this machine.
+ * The processes of this machine, and the model servers among them.
  *
  * Layer 5, effects: runs `ss` (Linux) or `lsof` (macOS, or where there is no
  * `ss`), and `ps`. What they print is read by the codecs; a tool that is missing
@@ -19,18 +19,22 @@ import {
 } from "./listening_ports.ts";
 import type { Platform, ProgramOutcome } from "./platform.ts";
 import { PS_ARGUMENTS, readProcessTable } from "./process_table.ts";
-import { findServerPorts, type ServerPort } from "./server_processes.ts";
+import { findServerPorts, type ProcessTable, type ServerPort } from "./server_processes.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 /** What was found, and what could not be found out. */
 export interface Listing {
   /** In rising order. */
   readonly ports: readonly ServerPort[];
+  /** All that are listened on, whoever does. */
+  readonly listening: readonly ListeningPort[];
+  /** All processes by their ids. */
+  readonly processes: ProcessTable;
   /** What is missing, and what to do about it; safe text, without a full stop. */
   readonly problems: readonly string[];
 }
 
-/** Lists the model servers of this machine; never rejects. */
+/** Lists the processes and model servers of this machine; never rejects. */
 export type ProcessLister = () => Promise<Listing>;
 
 /** How long a program may take; on a busy machine with thousands of sockets they take a second. */
@@ -111,9 +115,9 @@ async function listAll(platform: Platform): Promise<Listing> {
   }
   const isRead = processes.kind === "exited" && processes.code === 0;
   if (!isRead) problems.push(`processes are not known: ${describeOutcome("ps", processes)}`);
-  if (typeof ports === "string") return { ports: [], problems };
   const table = readProcessTable(isRead ? processes.stdout : "");
-  return { ports: findServerPorts(ports, table), problems };
+  const listening = typeof ports === "string" ? [] : ports;
+  return { ports: findServerPorts(listening, table), listening, processes: table, problems };
 }
 
 /** A lister for this machine; `null` on systems whose tools are not known, such as Windows. */

@@ -15,6 +15,9 @@ import type { EventLine } from "./events.ts";
 import { formatTimestamp } from "./format.ts";
 import type { Quantile } from "./histogram.ts";
 import { LATENCY_KEYS, type LatencyFigures, type LatencyKey } from "./model.ts";
+import { reportCost } from "./cost_report.ts";
+import { reportGpus, reportOutlier, reportRowGpus } from "./gpu_report.ts";
+import { type Json, type JsonObject, reportReadings } from "./json.ts";
 import type { Figures, LifetimeFigures, WindowFigures } from "./model.ts";
 import {
   createOverview,
@@ -27,39 +30,13 @@ import {
 } from "./overview.ts";
 import { judgeEndpoint } from "./health.ts";
 import { readInterval } from "./pace.ts";
-import { absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
+import { absent, mapReading, present, type Reading } from "./reading.ts";
 import { findRule, type Verdict } from "./rules.ts";
 import type { EndpointState, State } from "./state.ts";
 import { type Counted, PEAK_KEYS, type Peaks } from "./tally.ts";
 
 /** Number of the document's schema. It changes when a key changes its meaning or goes. */
 export const SCHEMA_VERSION = 1;
-
-/** What a JSON document is made of. */
-export type Json = null | boolean | number | string | readonly Json[] | {
-  readonly [key: string]: Json;
-};
-type JsonObject = { readonly [key: string]: Json };
-
-/** An object of readings, with the reasons of those that are absent. */
-function reportReadings(readings: Readonly<Record<string, Reading<Json>>>): JsonObject {
-  const values: Record<string, Json> = {};
-  const reasons: Record<string, string> = {};
-  const partial: string[] = [];
-  for (const [key, reading] of Object.entries(readings)) {
-    const { value } = reading;
-    const isBroken = typeof value === "number" && !Number.isFinite(value);
-    values[key] = isBroken ? null : value;
-    if (!isPresent(reading)) reasons[key] = reading.reason;
-    else if (isBroken) reasons[key] = "not_finite";
-    else if (reading.partial) partial.push(key);
-  }
-  return {
-    ...values,
-    ...(partial.length > 0 ? { partial } : {}),
-    ...(Object.keys(reasons).length > 0 ? { reasons } : {}),
-  };
-}
 
 /** A map of counts as an object. Keys are any text: the object has no prototype that they could meet. */
 function reportFamily(family: ReadonlyMap<string, number>): JsonObject {
@@ -200,7 +177,8 @@ function reportFleetVerdict({ verdict, rows }: Overview, names: Names): JsonObje
 }
 
 function reportEvent(line: EventLine, now: number): JsonObject {
-  const { kind, subject, beganAt, beganAtEpoch, endedAt, occurrences, amount, first, worst } = line;
+  const { kind, subject, beganAt, beganAtEpoch, endedAt, occurrences, amount } = line;
+  const { first, worst, outlier } = line;
   return {
     kind,
     name: subject.name,
@@ -212,6 +190,7 @@ function reportEvent(line: EventLine, now: number): JsonObject {
     ...(amount === null ? {} : { amount }),
     ...(first === null ? {} : { first: reportVerdict(first) }),
     ...(worst === null ? {} : { worst: reportVerdict(worst) }),
+    ...(outlier === undefined ? {} : { gpu: reportOutlier(outlier) }),
   };
 }
 
@@ -219,6 +198,7 @@ function reportCounted(counted: Counted): JsonObject {
   return reportReadings({
     finishedRequests: counted.requests,
     promptTokens: counted.promptTokens,
+    cachedPromptTokens: counted.cachedPromptTokens,
     generationTokens: counted.generationTokens,
     preemptions: counted.preemptions,
     rejectedRequests: counted.rejections,
@@ -323,6 +303,7 @@ function reportRow(row: Row, whole: State): JsonObject {
       ? null
       : { spanSeconds: Math.max(0, whole.now - tally.since), ...reportCounted(tally.counted) },
     peaks: reportPeaks(peaks),
+    ...reportRowGpus(row),
     cacheConfig: replica === null ? null : Object.fromEntries(replica.sample.cacheConfig),
   };
 }
@@ -364,6 +345,8 @@ export function createReport(state: State, version: string): Json {
       checks: reportChecks(group, names),
     })),
     total: reportTotals(overview),
+    ...reportGpus(overview, state),
+    cost: reportCost(overview, state),
     events: overview.events.map((line) => reportEvent(line, state.now)),
   };
 }

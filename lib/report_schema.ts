@@ -11,59 +11,25 @@
 
 import type { Schema } from "./config_schema.ts";
 import { EVENT_KINDS } from "./events.ts";
+import { GPU_DEFINITIONS } from "./gpu_report_schema.ts";
+import {
+  BOOLEAN,
+  COUNT,
+  FAMILY,
+  NUMBER,
+  object,
+  orNull,
+  type Properties,
+  RATIO,
+  readings,
+  refer,
+  TEXT,
+  TEXTS,
+} from "./json_schema.ts";
 import { LATENCY_KEYS } from "./model.ts";
-import { ABSENCE_REASONS } from "./reading.ts";
 import { SCHEMA_VERSION } from "./report.ts";
 import { RULES } from "./rules.ts";
 import { PEAK_KEYS } from "./tally.ts";
-
-type Properties = Readonly<Record<string, Schema>>;
-
-const NUMBER: Schema = { type: "number" };
-const COUNT: Schema = { type: "integer", minimum: 0 };
-const RATIO: Schema = { type: "number", minimum: 0 };
-const TEXT: Schema = { type: "string" };
-const BOOLEAN: Schema = { type: "boolean" };
-const TEXTS: Schema = { type: "array", items: TEXT };
-/** Label value -> figure. */
-const FAMILY: Schema = { type: "object", additionalProperties: { type: ["number", "null"] } };
-
-function refer(name: string): Schema {
-  return { $ref: `#/$defs/${name}` };
-}
-
-function orNull(schema: Schema): Schema {
-  return { anyOf: [schema, { type: "null" }] };
-}
-
-/** An object in which every one of the keys is there. */
-function object(properties: Properties, optional: Properties = {}): Schema {
-  return {
-    type: "object",
-    properties: { ...properties, ...optional },
-    required: Object.keys(properties),
-  };
-}
-
-/** Keys of readings, each `null` where `reasons` says why, with what stands beside them. */
-function readings(
-  keys: Properties,
-  others: Properties = {},
-  optional: Properties = {},
-): Schema {
-  const nullable = Object.fromEntries(
-    Object.entries(keys).map(([key, schema]) => [key, orNull(schema)]),
-  );
-  return object({ ...nullable, ...others }, {
-    ...optional,
-    partial: { description: "keys whose value is a lower bound", ...TEXTS },
-    reasons: {
-      description: "key -> why it is null",
-      type: "object",
-      additionalProperties: { enum: ABSENCE_REASONS },
-    },
-  });
-}
 
 const RATIOS: Properties = {
   prefixCacheHitRatio: RATIO,
@@ -115,6 +81,7 @@ const EVIDENCE_OPTIONAL: Properties = {
 const COUNTED: Properties = {
   finishedRequests: NUMBER,
   promptTokens: NUMBER,
+  cachedPromptTokens: NUMBER,
   generationTokens: NUMBER,
   preemptions: NUMBER,
   rejectedRequests: NUMBER,
@@ -211,7 +178,12 @@ const DEFINITIONS: Properties = {
     isOver: BOOLEAN,
     durationSeconds: NUMBER,
     occurrences: COUNT,
-  }, { amount: NUMBER, first: refer("evidence"), worst: refer("evidence") }),
+  }, {
+    amount: NUMBER,
+    first: refer("evidence"),
+    worst: refer("evidence"),
+    gpu: refer("gpuOutlier"),
+  }),
   peaks: readings(Object.fromEntries(
     PEAK_KEYS.map((key) => [key, object({ value: NUMBER, timeEpochSeconds: NUMBER })]),
   )),
@@ -245,6 +217,7 @@ const DEFINITIONS: Properties = {
     cacheConfig: orNull({ type: "object", additionalProperties: TEXT }),
     sinceAttached: orNull(readings(COUNTED, { spanSeconds: NUMBER })),
     peaks: refer("peaks"),
+    gpuIndexes: orNull({ type: "array", items: COUNT }),
   }),
   group: readings(FIGURES, {
     model: TEXT,
@@ -281,7 +254,11 @@ export function createReportSchema(): Schema {
       groups: { type: "array", items: refer("group") },
       events: { type: "array", items: refer("event") },
       total: refer("total"),
+      gpus: orNull({ type: "array", items: refer("gpu") }),
+      gpuFailure: orNull(object({ kind: TEXT, message: TEXT })),
+      gpuSample: orNull(refer("gpuSample")),
+      cost: refer("cost"),
     }),
-    $defs: DEFINITIONS,
+    $defs: { ...DEFINITIONS, ...GPU_DEFINITIONS },
   };
 }

@@ -16,6 +16,7 @@ import type { Endpoint } from "./model.ts";
 import type { Options } from "./options.ts";
 import { readBackOff, readInterval } from "./pace.ts";
 import type { Platform } from "./platform.ts";
+import type { ProcessLister } from "./process_lister.ts";
 import { isScrapeFailure, type Scraper } from "./scraper.ts";
 import { type EndpointState, type Message, type State, update } from "./state.ts";
 import type { Ratio, Seconds } from "./units.ts";
@@ -51,6 +52,8 @@ export interface Session {
   /** Room for requests that have just begun. */
   readonly room: { free: number; readonly queue: (() => void)[] };
   readonly view: ViewOptions;
+  /** Lists the processes of this machine; `null` where that is not possible or there is no use for it. */
+  readonly listProcesses: ProcessLister | null;
   /** Aborted when the program is to end. */
   readonly stop: AbortController;
   state: State;
@@ -77,9 +80,12 @@ const MIN_DISTANCE: Seconds = 0.5;
 
 /** A session over no endpoint. */
 export function startSession(
-  parts: Pick<Session, "platform" | "options" | "view" | "state">,
+  parts:
+    & Pick<Session, "platform" | "options" | "view" | "state">
+    & Partial<Pick<Session, "listProcesses">>,
 ): Session {
   return {
+    listProcesses: null,
     ...parts,
     watched: new Map(),
     busy: new Set(),

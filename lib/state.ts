@@ -11,7 +11,16 @@
 
 import { computeFigures } from "./aggregate.ts";
 import type { Command } from "./bindings.ts";
+import type { GpuFailure, GpuReport } from "./gpu_model.ts";
+import {
+  acceptGpuFailure,
+  acceptGpuReport,
+  type GpuState,
+  type MachineProcesses,
+  NO_GPUS,
+} from "./gpu_state.ts";
 import { isCounted, readRecord } from "./health.ts";
+import { continueIdleness, type Idleness, NO_IDLENESS } from "./idleness.ts";
 import { type EndpointSubject, judge, type Judgement, NO_JUDGEMENT } from "./judgement.ts";
 import type {
   Endpoint,
@@ -24,6 +33,7 @@ import type {
 } from "./model.ts";
 import { nameEndpoints, nameModel, nameReplica, type ReplicaName } from "./names.ts";
 import { notePoll, type Pace, startPace } from "./pace.ts";
+import { NO_PRICING, type Pricing } from "./pricing.ts";
 import {
   joinPeakValues,
   NO_PEAKS,
@@ -82,6 +92,8 @@ export interface EndpointState {
   readonly tallies: ServerTallies;
   /** The peaks of each engine, by `identifyEngine`. */
   readonly peaks: ReadonlyMap<string, Peaks>;
+  /** How much of its time each engine had nothing to do, by `identifyEngine`. */
+  readonly idleness: ReadonlyMap<string, Idleness>;
 }
 
 /** All that the views and the report are made of. */
@@ -93,6 +105,10 @@ export interface State {
   readonly judgement: Judgement;
   /** The peaks of all together. */
   readonly totalPeaks: Peaks;
+  /** The GPUs of this machine. */
+  readonly gpus: GpuState;
+  /** What tokens and GPUs are worth. */
+  readonly pricing: Pricing;
   readonly interval: Seconds;
   /** What the user has chosen. */
   readonly ui: Ui;
@@ -106,6 +122,8 @@ export interface State {
   readonly isDemo: boolean;
   /** Whether this will be looked at once and not again. */
   readonly isOnce?: boolean;
+  /** Whether the user wants to hear of this machine's GPUs even where there is no program for them. */
+  readonly asksForGpus?: boolean;
   /** Remarks about the whole session, such as what a port scan found beside vLLM. Safe text. */
   readonly notices: readonly string[];
 }
@@ -115,6 +133,12 @@ export type Message =
   | { readonly kind: "asked"; readonly endpointKey: string; readonly at: Seconds }
   | { readonly kind: "scraped"; readonly scrape: Scrape }
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
+  | {
+    readonly kind: "gpus_sampled";
+    readonly report: GpuReport;
+    readonly machine: MachineProcesses;
+  }
+  | { readonly kind: "gpus_failed"; readonly failure: GpuFailure }
   /** What a server says of its launch, once after each of its starts. */
   | { readonly kind: "configured"; readonly endpointKey: string; readonly server: ServerInfo }
   /** Servers that a scan has found: they are watched from now on. */
@@ -161,6 +185,7 @@ function startEndpoints(
     names: new Map(),
     tallies: NO_TALLIES,
     peaks: new Map(),
+    idleness: new Map(),
     pace: startPace(),
     server: null,
   }));
@@ -170,8 +195,18 @@ function startEndpoints(
 export function createState(
   endpoints: readonly Endpoint[],
   session:
-    & Omit<State, "endpoints" | "modelNames" | "judgement" | "totalPeaks" | "ui" | "held">
-    & { readonly ui?: Ui },
+    & Omit<
+      State,
+      | "endpoints"
+      | "modelNames"
+      | "judgement"
+      | "totalPeaks"
+      | "gpus"
+      | "pricing"
+      | "ui"
+      | "held"
+    >
+    & { readonly ui?: Ui; readonly pricing?: Pricing },
 ): State {
   return {
     ui: createUi(),
@@ -179,6 +214,8 @@ export function createState(
     modelNames: new Map(),
     judgement: NO_JUDGEMENT,
     totalPeaks: NO_PEAKS,
+    gpus: NO_GPUS,
+    pricing: NO_PRICING,
     ...session,
     endpoints: startEndpoints(endpoints, []),
   };
@@ -242,8 +279,27 @@ function hasClockJumped(later: Scrape, earlier: Scrape | null): boolean {
   return Math.abs(wall - monotonic) > CLOCK_TOLERANCE;
 }
 
+/** How idle each engine of the scrape was; only of engines that it has. */
+function followIdleness(
+  { scrape: before, idleness }: EndpointState,
+  scrape: Scrape,
+  canCompare: boolean,
+): EndpointState["idleness"] {
+  const samples = new Map(before?.engines.map((sample) => [identifyEngine(sample), sample]));
+  return new Map(scrape.engines.map((now) => {
+    const key = identifyEngine(now);
+    const step = {
+      before: canCompare ? samples.get(key) : undefined,
+      now,
+      span: scrape.receivedAt - (before?.receivedAt ?? Infinity),
+    };
+    return [key, continueIdleness(idleness.get(key) ?? NO_IDLENESS, step)];
+  }));
+}
+
 function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
-  const known = hasClockJumped(scrape, before.scrape) ? forgetSamples(before) : before;
+  const hasJumped = hasClockJumped(scrape, before.scrape);
+  const known = hasJumped ? forgetSamples(before) : before;
   const history = appendSample(known.history, {
     at: scrape.receivedAt,
     engines: scrape.engines,
@@ -264,12 +320,13 @@ function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
     const values = readPeakValues(figures[index]);
     peaks.set(key, recordPeaks(known.peaks.get(key) ?? NO_PEAKS, values, moment));
   });
+  const idleness = followIdleness(known, scrape, !hasJumped && !history.hasJustRestarted);
   const { receivedAt, duration } = scrape;
   const pace = notePoll(known.pace, { endedAt: receivedAt, duration, hasFailed: false });
   return {
     ...known,
     ...{ history, scrape, askedAt: null, failure: null },
-    ...{ replicas, figures, trends, tallies, peaks, pace },
+    ...{ replicas, figures, trends, tallies, peaks, idleness, pace },
   };
 }
 
@@ -399,6 +456,10 @@ export function update(state: State, message: Message): State {
         message.failure.endpointKey,
         (known) => acceptFailure(known, message.failure),
       );
+    case "gpus_sampled":
+      return { ...state, gpus: acceptGpuReport(state.gpus, message.report, message.machine) };
+    case "gpus_failed":
+      return { ...state, gpus: acceptGpuFailure(state.gpus, message.failure) };
     case "configured":
       return updateEndpoint(
         state,

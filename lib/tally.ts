@@ -18,7 +18,7 @@
  */
 
 import type { EngineSample, Figures, Scrape } from "./model.ts";
-import { absent, isPresent, present, type Reading, sumReadings } from "./reading.ts";
+import { absent, isPresent, mapReading, present, type Reading, sumReadings } from "./reading.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 import { identifyEngine } from "./window.ts";
 
@@ -26,6 +26,7 @@ import { identifyEngine } from "./window.ts";
 export const TALLY_KEYS = [
   "requests",
   "promptTokens",
+  "cachedPromptTokens",
   "generationTokens",
   "preemptions",
   "rejections",
@@ -80,6 +81,7 @@ function mapTally(convert: (key: TallyKey) => Reading): Counted {
   return {
     requests: convert("requests"),
     promptTokens: convert("promptTokens"),
+    cachedPromptTokens: convert("cachedPromptTokens"),
     generationTokens: convert("generationTokens"),
     preemptions: convert("preemptions"),
     rejections: convert("rejections"),
@@ -93,11 +95,19 @@ function sumFamily(family: ReadonlyMap<string, number> | undefined): Reading {
   return present(sum);
 }
 
+/** Prompt tokens that came from a cache, local or external. */
+function readCachedTokens(counter: Reading, labelled: EngineSample["labelled"]): Reading {
+  const bySource = labelled.promptTokensBySource;
+  if (bySource === undefined) return counter;
+  return mapReading(sumFamily(bySource), (sum) => sum - (bySource.get("local_compute") ?? 0));
+}
+
 /** The counters of an engine, as they are. Rejections are the server's. */
 export function readEngineCounters({ counters, labelled }: EngineSample): Counted {
   return {
     requests: sumFamily(labelled.finishedByReason),
     promptTokens: counters.promptTokens,
+    cachedPromptTokens: readCachedTokens(counters.cachedPromptTokens, labelled),
     generationTokens: counters.generationTokens,
     preemptions: counters.preemptions,
     rejections: absent("unsupported"),

@@ -95,7 +95,7 @@ export function fillWithTrends(
 export function createTrendPanel(overview: Overview, paint: Paint): Panel {
   const all = overview.rows.map(({ trend }) => trend);
   const trends = SUMMABLE_TRENDS.map((key) => [key, sumTrends(all, key)] as const);
-  const running = drawSparkline(sumTrends(all, "running"), TREND_POINTS / 2);
+  const running = drawSparkline(trends[0][1], TREND_POINTS / 2);
   return {
     id: "trend",
     title: "TREND of all",

@@ -75,18 +75,34 @@ export function readTrend(trend: Trend, key: TrendKey): readonly (number | null)
   return trend.map((point) => point[key]);
 }
 
+/** How each figure is read: a property by a name that is known is read many times faster. */
+const READERS: Readonly<Record<TrendKey, (point: TrendPoint) => number | null>> = {
+  running: (point) => point.running,
+  waiting: (point) => point.waiting,
+  kvCacheUsageRatio: (point) => point.kvCacheUsageRatio,
+  promptTokensPerSecond: (point) => point.promptTokensPerSecond,
+  generationTokensPerSecond: (point) => point.generationTokensPerSecond,
+  ttftP95Seconds: (point) => point.ttftP95Seconds,
+  itlP95Seconds: (point) => point.itlP95Seconds,
+};
+
 /**
  * The sum of one figure over several trends, aligned at their newest points. A
  * moment at which no trend has a value is a gap.
  */
 export function sumTrends(trends: readonly Trend[], key: TrendKey): readonly (number | null)[] {
+  const read = READERS[key];
   const length = Math.max(0, ...trends.map((trend) => trend.length));
-  return Array.from({ length }, (_, index) => {
-    let sum: number | null = null;
-    for (const trend of trends) {
-      const value = trend[trend.length - length + index]?.[key] ?? null;
-      if (value !== null) sum = (sum ?? 0) + value;
+  const sums = new Float64Array(length);
+  const counts = new Uint32Array(length);
+  for (const trend of trends) {
+    const offset = length - trend.length;
+    for (let i = 0; i < trend.length; i++) {
+      const value = read(trend[i]);
+      if (value === null) continue;
+      sums[offset + i] += value;
+      counts[offset + i]++;
     }
-    return sum;
-  });
+  }
+  return Array.from(sums, (sum, i) => counts[i] === 0 ? null : sum);
 }

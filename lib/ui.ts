@@ -15,8 +15,16 @@ import { THEME_NAMES, type ThemeName } from "./frame.ts";
 /** The screens. */
 export type Screen = "overview" | "detail" | "help" | "columns";
 
-/** The panels below the table, in the order of their importance. */
-export const PANEL_IDS = ["events", "balance", "latency", "trend", "totals"] as const;
+/** The panels below the table, in the order of their importance. Those without anything to show are left out. */
+export const PANEL_IDS = [
+  "events",
+  "balance",
+  "gpus",
+  "latency",
+  "cost",
+  "trend",
+  "totals",
+] as const;
 export type PanelId = typeof PANEL_IDS[number];
 
 /** By which column rows are sorted. */
@@ -67,6 +75,8 @@ export interface UiContext {
   readonly lastScroll: number;
   /** Columns that can be sorted by, from left to right. */
   readonly sortableIds: readonly string[];
+  /** The panels that have something to show, in their order; at least one. */
+  readonly panelIds: readonly PanelId[];
 }
 
 /** What the user starts with. `columnIds` are all columns in their order; a menu without them is empty. */
@@ -260,7 +270,7 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
     case "group":
       return { ...ui, isGrouped: !ui.isGrouped };
     case "next_panel": {
-      const focusedPanel = cycle(PANEL_IDS, ui.focusedPanel);
+      const focusedPanel = cycle(context.panelIds, ui.focusedPanel);
       return { ...ui, focusedPanel, zoomedPanel: ui.zoomedPanel === null ? null : focusedPanel };
     }
     case "zoom":

@@ -66,7 +66,8 @@ function renderAllDetails(state: State, overview: Overview, options: DetailOptio
 }
 
 /**
- * The state as lines of text: every row, and every column that fits `width`.
+ * The state as lines of text: every row, and every column that fits `width`;
+ * below them the GPUs and what it costs, where there is something to say.
  *
  * @param options.width Columns of the terminal; all columns fit where it is left out.
  */
@@ -94,7 +95,10 @@ export function renderText(
       ...renderTable(overview, listed, table).lines,
       ...(problems.length > 0 ? ["", ...problems] : []),
     ];
-  const lines = [...renderHead(state, overview, { width, paint }), "", ...body];
+  const panels = createPanels(overview, state, paint)
+    .filter(({ id }) => id === "gpus" || id === "cost")
+    .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);
+  const lines = [...renderHead(state, overview, { width, paint }), "", ...body, ...panels];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
 }
 
@@ -333,6 +337,7 @@ export function readContext(state: State, size: TerminalSize, options: ViewOptio
     isText: text !== null,
     lastScroll: Math.max(0, (text?.length ?? 0) - pageLines),
     sortableIds: ui.columnIds.filter((id) => !ui.hiddenColumnIds.has(id)),
+    panelIds: createPanels(scene.overview, scene.state, scene.paint).map(({ id }) => id),
   };
 }
 

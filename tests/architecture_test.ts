@@ -18,21 +18,23 @@ import { assertEquals, assertMatch } from "@std/assert";
 const LAYERS = `
 0 vocabulary: units version reading secret histogram significance model gpu_model platform
 1 codecs: text command_secrets process_table listening_ports server_processes
-    exposition_metadata exposition_bytes prometheus exposition_layout
-    vllm_names engine_builder vllm_series vllm_metrics
+    exposition_metadata exposition_bytes prometheus exposition_layout vllm_names engine_builder
+    vllm_series vllm_metrics
     server_kinds server_info scrape_failures endpoint_url format glyphs keys bindings frame
     gpu_option_rows option_table help_text option_values
     json_text config_values config_schema credential_options cost_options options completions man_page
     gpu_failures nvidia_smi nvidia_mig amd_smi gpu_prices
     simulator_families simulator_text simulator_engine simulator
 2 analysis: window snapshot_reader snapshot percentiles aggregate pace tally rules slowness imbalance
-    health alarms trends gpu_peers gpu_attribution cost
-3 state: ui names events judgement state overview columns listing
-4 view: judgement_view headline_view table_view
-    panel latency_panel trend_panel events_panel balance_panel totals_panel panels panel_layout
-    detail_view help_view view report report_schema documents
-5 edge: config_file credentials body_reader scraper inspector process_lister scanner gpu_sampler demo terminal
-6 shell: platform_deno session targets configuration discovery live app
+    health alarms trends gpu_peers gpu_trends gpu_attribution idleness cost pricing
+3 state: ui names events gpu_state judgement state gpu_owners overview bill columns listing
+4 view: gpu_view cost_view judgement_view headline_view table_view
+    panel latency_panel trend_panel events_panel balance_panel gpu_panel cost_panel totals_panel panels
+    panel_layout detail_view help_view view
+    json gpu_report cost_report report json_schema gpu_report_schema report_schema documents
+5 edge: config_file credentials price_file body_reader scraper inspector process_lister scanner gpu_sampler demo
+    terminal
+6 shell: platform_deno session targets configuration discovery gpu_watch live app
 `;
 
 const MODULE_LINES = 500;

@@ -169,7 +169,7 @@ function listProcess(server: VllmServer): Promise<Listing> {
     isDeclared: true,
     launch,
   };
-  return Promise.resolve({ ports: [port], problems: [] });
+  return Promise.resolve({ ports: [port], listening: [], processes: new Map(), problems: [] });
 }
 
 Deno.test("createConfigurator() asks once in the life of a server, and again after a restart", async () => {

@@ -4,14 +4,19 @@ import {
   DASH,
   formatBytes,
   formatClock,
+  formatClockRate,
   formatCount,
   formatDuration,
+  formatGibibytes,
   formatInterval,
   formatLatency,
+  formatMoney,
   formatPercent,
+  formatPower,
   formatQuantile,
   formatQuantity,
   formatReading,
+  formatTemperature,
   formatTimestamp,
 } from "../lib/format.ts";
 import type { Bound } from "../lib/histogram.ts";
@@ -213,4 +218,31 @@ Deno.test("formatClock() keeps to its distance from UTC, across midnight", () =>
     const expected = new Date(milliseconds).toISOString().slice(11, 19);
     assertEquals(formatClock(milliseconds / 1000, 0), expected);
   }));
+});
+
+Deno.test("formatMoney() has cents below a hundred, and says less of more", () => {
+  check((amount) => formatMoney(amount, "$"), [
+    [0, "$0.00"],
+    [0.000041234, "$0.000041"],
+    [0.0412, "$0.041"],
+    [0.0999, "$0.1"],
+    [0.104, "$0.10"],
+    [13.562, "$13.56"],
+    [99.994, "$99.99"],
+    [99.995, "$100"],
+    [573.6, "$574"],
+    [999.994, "$1000"],
+    [999.995, "$1.00k"],
+    [17_222.4, "$17.2k"],
+    [-13.562, "-$13.56"],
+  ]);
+  assertEquals(formatMoney(2.5, "USD"), "USD 2.50");
+  assertEquals(formatMoney(2.5, "€"), "€2.50");
+});
+
+Deno.test("formatPower(), formatTemperature(), formatClockRate() and formatGibibytes() name what they say", () => {
+  check(formatPower, [[0, "0 W"], [689.6, "690 W"], [1200, "1200 W"]]);
+  check(formatTemperature, [[-3, "-3 °C"], [65.5, "66 °C"]]);
+  check(formatClockRate, [[0, "0 MHz"], [1_980_000_000, "1980 MHz"]]);
+  check(formatGibibytes, [[0, "0.00"], [2 ** 33, "8.00"], [72.04 * 2 ** 30, "72.0"]]);
 });

@@ -1,7 +1,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { createPaint } from "../lib/frame.ts";
-import { convertToAscii, drawBar, drawChart, drawSparkline } from "../lib/glyphs.ts";
+import {
+  convertToAscii,
+  drawBar,
+  drawChart,
+  drawRatioSparkline,
+  drawSparkline,
+} from "../lib/glyphs.ts";
 import { measureWidth, sanitizeText } from "../lib/text.ts";
 
 Deno.test("drawBar() draws the share", () => {
@@ -97,6 +103,13 @@ Deno.test("drawSparkline() has its width, rises with values and is highest at th
       assertEquals(levels, levels.toSorted());
     }),
   );
+});
+
+Deno.test("drawRatioSparkline() draws ratios by their level, and not by their highest", () => {
+  assertEquals(drawRatioSparkline([0, 0.5, null, 1], 5), " ▁▅ █");
+  assertEquals(drawRatioSparkline([0.1, 0.1], 2), "▂▂");
+  // A driver that rounds may say more than all.
+  assertEquals(drawRatioSparkline([1.01, -0.1], 2), "█▁");
 });
 
 Deno.test("drawChart() stacks its lines to what one line of as many levels would show", () => {

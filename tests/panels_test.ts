@@ -7,6 +7,8 @@ import type { State } from "../lib/state.ts";
 import { PANEL_IDS } from "../lib/ui.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { sampleGpus } from "./fixtures/gpu_states.ts";
+import { readGpus } from "./fixtures/gpus.ts";
 
 const plain: Paint = (text) => text;
 
@@ -16,12 +18,17 @@ function create(state: State): readonly Panel[] {
 
 Deno.test("createPanels() has every panel, in the order of importance", () => {
   for (const state of [startState([]), watchFleet(1), watchTroubledFleet()]) {
-    assertEquals(create(state).map(({ id }) => id), [...PANEL_IDS]);
+    const ids = create(state).map(({ id }) => id);
+    assertEquals(ids, PANEL_IDS.filter((id) => id !== "gpus" && id !== "cost"));
+    const all = create(sampleGpus(state, [readGpus("l4.tsv")]));
+    const isPriced = state.endpoints.length > 0;
+    assertEquals(all.map(({ id }) => id), PANEL_IDS.filter((id) => id !== "cost" || isPriced));
   }
 });
 
 Deno.test("createPanels() draws no more than it is given, and no less than it asks for", () => {
-  for (const state of [watchFleet(1), watchFleet(4), watchTroubledFleet()]) {
+  const eight = sampleGpus(watchFleet(4), [readGpus("h100x8.tsv")]);
+  for (const state of [watchFleet(1), watchFleet(4), watchTroubledFleet(), eight]) {
     for (const panel of create(state)) {
       for (const lines of [panel.minLines, panel.minLines + 3, panel.maxLines, 60]) {
         const drawn = panel.draw({ width: 100, lines });

@@ -1,7 +1,8 @@
 // The JSON Schema of the report against reports of many states.
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Ajv2020 } from "ajv/2020";
+import { NO_PRICING } from "../lib/pricing.ts";
 import { createReport } from "../lib/report.ts";
 import { createReportSchema } from "../lib/report_schema.ts";
 import { createDemoFleet } from "../lib/simulator.ts";
@@ -17,6 +18,14 @@ import {
   startState,
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import {
+  failGpus,
+  heatGpu,
+  readMigGpus,
+  readUnifiedGpus,
+  sampleGpus,
+} from "./fixtures/gpu_states.ts";
+import { createGpuProcess, readGpus } from "./fixtures/gpus.ts";
 
 /** The schema with no room for keys that it does not name. */
 function forbidUnknownKeys(schema: unknown): unknown {
@@ -90,6 +99,22 @@ Deno.test("createReportSchema() has every key of reports with events, and eviden
     assertStringIncludes(text, `"${key}":`);
   }
   assertFits(state);
+});
+
+Deno.test("createReportSchema() has every key of reports of GPUs and money", () => {
+  const pricing = { ...NO_PRICING, tokenPrices: { input: 1, cachedInput: 0.1, output: 4 } };
+  const fleet = { ...watchFleet(5), pricing };
+  const eight = readGpus("h100x8.tsv");
+  const hot = heatGpu(eight, 3);
+  const holders = [{ port: 8000, gpus: [0, 1] }, { port: 8001, gpus: [2, 3] }];
+  const state = sampleGpus(fleet, [hot, hot], holders, [createGpuProcess(9)]);
+  const text = JSON.stringify(createReport(state, "1.2.3"));
+  for (const key of ["owner", "outlier", "gpu", "hint"]) assertMatch(text, RegExp(`"${key}":{`));
+  assertFits(state);
+  assertFits(failGpus(state, "timeout", "it hangs"));
+  assertFits(sampleGpus(fleet, [readMigGpus()]));
+  assertFits(sampleGpus(fleet, [readUnifiedGpus()]));
+  assertFits(sampleGpus(startState([]), [readGpus("t4-old-driver.tsv", "help-418.txt")]));
 });
 
 Deno.test("createReportSchema() lets new keys pass, and tells missing and wrong ones", () => {

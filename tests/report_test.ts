@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
+import type { Json } from "../lib/json.ts";
 import type { Endpoint, ServerInfo } from "../lib/model.ts";
-import { createReport, type Json, SCHEMA_VERSION, serializeReport } from "../lib/report.ts";
+import { createReport, SCHEMA_VERSION, serializeReport } from "../lib/report.ts";
 import { type State, update } from "../lib/state.ts";
 import {
   advance,
@@ -16,6 +17,8 @@ import {
   writeHistogram,
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { failGpus, readMigGpus, sampleGpus } from "./fixtures/gpu_states.ts";
+import { readGpus } from "./fixtures/gpus.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 
 const ENDPOINT = createEndpoint(8000);
@@ -174,6 +177,8 @@ const MAY_BE_NULL: ReadonlySet<string> = new Set([
   "sinceAttached",
   ...["redirectedTo", "kvCacheUsageRatioMaxReplica"],
   ...["server", "version", "maxModelLenTokens", "parallelism", "commandLine"],
+  ...["gpus", "gpuFailure", "gpuSample", "processesReason", "gpuIndexes", "outlier", "hint"],
+  ...["owner", "replica", "tensorRank", "pipelineRank"],
 ]);
 
 /** Fails on a null without a reason, a reason without a null, and a number that is not finite. */
@@ -208,6 +213,12 @@ const STATES: readonly (readonly [string, () => State])[] = [
   ["a small server", followSmall],
   ["a fleet", () => watchFleet(4, { more: { isDemo: true, notices: ["one", "two"] } })],
   ["a fleet in trouble", watchTroubledFleet],
+  [
+    "eight GPUs",
+    () => sampleGpus(watchFleet(4), [readGpus("h100x8.tsv")], [{ port: 8000, gpus: [0, 1] }]),
+  ],
+  ["divided GPUs", () => sampleGpus(watchFleet(1), [readMigGpus()])],
+  ["GPUs that do not answer", () => failGpus(watchFleet(1), "timeout", "it hangs")],
 ];
 
 for (const [name, createState] of STATES) {

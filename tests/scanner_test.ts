@@ -136,7 +136,7 @@ function list(more: Partial<ServerPort> & { readonly port: number }): Listing {
     launch: null,
     ...more,
   };
-  return { ports: [port], problems: [] };
+  return { ports: [port], listening: [], processes: new Map(), problems: [] };
 }
 
 Deno.test("scan() looks at the ports of processes beside the range", async () => {
@@ -152,7 +152,12 @@ Deno.test("scan() looks at the ports of processes beside the range", async () =>
   assertEquals((await withListing(list({ port: 30000, serverName: "SGLang" }))).openPortCount, 0);
   assertEquals((await withListing(list({ port: 40000 }))).others, []);
   assertEquals(servers[30000].requests, []);
-  const { problems } = await withListing({ ports: [], problems: ["ps is not installed"] });
+  const { problems } = await withListing({
+    ports: [],
+    listening: [],
+    processes: new Map(),
+    problems: ["ps is not installed"],
+  });
   assertEquals(problems, ["ps is not installed"]);
   await closeAll(servers);
 });

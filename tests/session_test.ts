@@ -2,8 +2,6 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { ANONYMOUS_ACCESS } from "../lib/credentials.ts";
 import type { Endpoint } from "../lib/model.ts";
 import { parseArguments } from "../lib/options.ts";
-import type { Platform } from "../lib/platform.ts";
-import { createDenoPlatform } from "../lib/platform_deno.ts";
 import type { Scraper } from "../lib/scraper.ts";
 import {
   dispatch,
@@ -16,6 +14,7 @@ import {
   wake,
   watchEndpoint,
 } from "../lib/session.ts";
+import { type Clock, createClock } from "./fixtures/clock.ts";
 import {
   createEndpoint,
   createFailed,
@@ -26,48 +25,6 @@ import {
 } from "./fixtures/expositions.ts";
 
 const BODY = encode(writeEngine([["num_requests_running", 1]]));
-
-/** Time that passes only when it is told to. */
-interface Clock {
-  readonly platform: Platform;
-  /** Lets everything happen that is due until then, in order. */
-  readonly runUntil: (instant: number) => Promise<void>;
-  /** A jump, as of a machine that slept. */
-  readonly jump: (span: number) => void;
-}
-
-function createClock(): Clock {
-  let now = 0;
-  const timers = new Set<{ readonly at: number; readonly end: () => void }>();
-  const sleep = (span: number, signal?: AbortSignal): Promise<void> =>
-    new Promise((resolve) => {
-      if (signal?.aborted) return resolve();
-      const end = (): void => {
-        timers.delete(timer);
-        signal?.removeEventListener("abort", end);
-        resolve();
-      };
-      const timer = { at: now + Math.max(0, span), end };
-      timers.add(timer);
-      signal?.addEventListener("abort", end);
-    });
-  /** Long enough for all that follows from what has just happened: nothing here waits for the world. */
-  const settle = async (): Promise<void> => {
-    for (let turn = 0; turn < 100; turn++) await Promise.resolve();
-  };
-  const runUntil = async (instant: number): Promise<void> => {
-    for (;;) {
-      await settle();
-      const due = [...timers].toSorted((a, b) => a.at - b.at)[0];
-      if (due === undefined || due.at > instant) break;
-      now = Math.max(now, due.at);
-      due.end();
-    }
-    now = Math.max(now, instant);
-  };
-  const platform = { ...createDenoPlatform(), monotonicSeconds: () => now, sleep };
-  return { platform, runUntil, jump: (span) => now += span };
-}
 
 /** How an endpoint answers: after so many seconds, well or not. */
 interface Behaviour {

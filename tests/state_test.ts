@@ -88,6 +88,7 @@ const CONTEXT: UiContext = {
   isText: false,
   lastScroll: 0,
   sortableIds: [],
+  panelIds: ["events"],
 };
 
 /** The state after the commands. */

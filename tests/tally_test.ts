@@ -185,3 +185,23 @@ Deno.test("joinPeakValues() makes the peak of the sum, and not the sum of the pe
   assertEquals(joinPeakValues([half, full, NO_VALUES]).kvCacheUsageRatio, 0.9);
   assertEquals(PEAK_KEYS.map((key) => joinPeakValues([])[key]), PEAK_KEYS.map(() => null));
 });
+
+Deno.test("tallyScrape() counts cached prompt tokens by either of their metrics", () => {
+  const count = (texts: readonly string[]): number | null => {
+    const tallies = texts.reduce<ServerTallies>(
+      (known, text, i) => tallyScrape(known, createScrape(2 * i, text), false),
+      NO_TALLIES,
+    );
+    return sumTallies([...tallies.engines.values()]).cachedPromptTokens.value;
+  };
+  const bySource = (computed: number, local: number, external: number) =>
+    writeTokens(1, "0", [
+      ['prompt_tokens_by_source_total{source="local_compute"}', computed],
+      ['prompt_tokens_by_source_total{source="local_cache_hit"}', local],
+      ['prompt_tokens_by_source_total{source="external_kv_transfer"}', external],
+    ]);
+  assertEquals(count([bySource(10, 1, 2), bySource(30, 5, 9)]), 11);
+  const counter = (tokens: number) => writeTokens(1, "0", [["prompt_tokens_cached_total", tokens]]);
+  assertEquals(count([counter(4), counter(9)]), 5);
+  assertEquals(count([writeTokens(1), writeTokens(2)]), null);
+});

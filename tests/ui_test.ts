@@ -26,6 +26,7 @@ function createContext(more: Partial<UiContext> = {}): UiContext {
     isText: false,
     lastScroll: 0,
     sortableIds: IDS,
+    panelIds: PANEL_IDS,
     ...more,
   };
 }

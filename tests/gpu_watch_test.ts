@@ -1,0 +1,169 @@
+import { assertEquals } from "@std/assert";
+import { createGpuWatch, sampleGpus, sampleGpusOnce, watchGpus } from "../lib/gpu_watch.ts";
+import { planGpuQuery } from "../lib/nvidia_smi.ts";
+import { parseArguments } from "../lib/options.ts";
+import type { ProgramCall, ProgramOutcome } from "../lib/platform.ts";
+import type { Listing } from "../lib/process_lister.ts";
+import { readProcessTable } from "../lib/process_table.ts";
+import { type Session, startSession } from "../lib/session.ts";
+import { type Clock, createClock } from "./fixtures/clock.ts";
+import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { readGpuFixture, renderGpuQuery } from "./fixtures/gpus.ts";
+
+const HELP = readGpuFixture("help-590.txt");
+const QUERY = renderGpuQuery("h100.tsv", planGpuQuery(HELP));
+const UUID = /GPU-[0-9a-f-]+/.exec(QUERY)?.[0] ?? "";
+const LISTING: Listing = {
+  ports: [],
+  listening: [{ port: 8000, addresses: ["*"], ownerPids: [7] }],
+  processes: readProcessTable("7 1 7 01:00 vllm serve m\n8 7 7 00:59 VLLM::EngineCore\n"),
+  problems: [],
+};
+
+/** The programs of a machine, and what was asked of it. */
+interface Machine {
+  readonly session: Session;
+  readonly clock: Clock;
+  readonly starts: string[];
+  readonly listings: number[];
+  /** Processes on the GPU. */
+  pids: readonly number[];
+  /** How long each start takes; `null` for one that hangs. */
+  duration: number | null;
+  isThere: boolean;
+}
+
+function createMachine(
+  argv: readonly string[],
+  hosts: readonly string[] = ["localhost"],
+): Machine {
+  const parsed = parseArguments([...argv], () => undefined);
+  if (parsed.kind !== "run") throw new Error("Cannot parse the arguments");
+  const clock = createClock();
+  const starts: string[] = [];
+  const listings: number[] = [];
+  const print = (stdout: string): ProgramOutcome => ({
+    kind: "exited",
+    code: 0,
+    stdout,
+    stderr: "",
+  });
+  const runProgram = async (call: ProgramCall): Promise<ProgramOutcome> => {
+    const [first] = call.arguments;
+    starts.push(`${call.name} ${first.replace(/=.*/, "")}`);
+    if (!machine.isThere) return { kind: "missing" };
+    await clock.platform.sleep(machine.duration ?? Infinity, call.signal);
+    if (call.signal?.aborted) return { kind: "aborted" };
+    if (first === "--help-query-gpu") return print(HELP);
+    if (first.startsWith("--query-gpu")) return print(QUERY);
+    return print(machine.pids.map((pid) => `${UUID}, ${pid}, 1000, VLLM::EngineCore\n`).join(""));
+  };
+  const platform = { ...clock.platform, runProgram };
+  const endpoints = hosts.map((host) => createEndpoint(8000, host));
+  const session = startSession({
+    platform,
+    options: parsed.options,
+    view: { output: "auto", depth: null, ascii: false },
+    state: startState(endpoints),
+    listProcesses: () => {
+      listings.push(platform.monotonicSeconds());
+      return Promise.resolve(LISTING);
+    },
+  });
+  const machine: Machine = {
+    ...{ session, clock, starts, listings },
+    ...{ pids: [8], duration: 0, isThere: true },
+  };
+  return machine;
+}
+
+Deno.test("sampleGpus() looks at this machine's GPUs where a server on it is watched, or as told", async () => {
+  const looks = async (argv: readonly string[], hosts: readonly string[]): Promise<boolean> => {
+    const { session, clock, starts } = createMachine(argv, hosts);
+    const done = sampleGpus(createGpuWatch(session));
+    await clock.runUntil(1);
+    await done;
+    assertEquals(session.state.gpus.report !== null, starts.length > 0);
+    return starts.length > 0;
+  };
+  assertEquals(await looks([], ["localhost"]), true);
+  assertEquals(await looks([], ["gpu1", "127.0.0.1"]), true);
+  assertEquals(await looks([], ["gpu1", "gpu2"]), false);
+  assertEquals(await looks(["--gpus"], ["gpu1"]), true);
+  assertEquals(await looks(["--no-gpu"], ["localhost"]), false);
+});
+
+Deno.test("watchGpus() samples at the interval, but for no more than half of the time, until the session ends", async () => {
+  const watch = async (interval: string, duration: number): Promise<readonly number[]> => {
+    const machine = createMachine(["--interval", interval]);
+    const { session, clock } = machine;
+    machine.duration = duration;
+    const times: number[] = [];
+    session.onChange = () => {
+      const { report } = session.state.gpus;
+      if (report !== null) times.push(Number((report.sampledAt - report.duration).toFixed(6)));
+    };
+    session.state = { ...session.state, interval: Number(interval) };
+    const done = watchGpus(session);
+    await clock.runUntil(8.5);
+    session.stop.abort();
+    await clock.runUntil(9);
+    await done;
+    return times;
+  };
+  // The first sample takes three starts, the others two.
+  assertEquals(await watch("2", 0.2), [0, 2, 4, 6, 8]);
+  assertEquals(await watch("0.5", 0.01), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  assertEquals(await watch("2", 0.75), [0, 4.5]);
+});
+
+Deno.test("sampleGpus() lists processes anew for other ones, and after half a minute", async () => {
+  const machine = createMachine(["--interval", "2"]);
+  const { session, clock, listings } = machine;
+  const done = watchGpus(session);
+  await clock.runUntil(11);
+  machine.pids = [8, 9];
+  await clock.runUntil(46);
+  machine.pids = [];
+  await clock.runUntil(60);
+  session.stop.abort();
+  await clock.runUntil(61);
+  await done;
+  assertEquals(listings, [0, 12, 42]);
+});
+
+Deno.test("sampleGpus() tells once that there is no GPU, and goes on looking", async () => {
+  const machine = createMachine(["--interval", "2"]);
+  const { session, clock, starts } = machine;
+  machine.isThere = false;
+  let changes = 0;
+  session.onChange = () => changes++;
+  const done = watchGpus(session);
+  await clock.runUntil(4.9);
+  assertEquals([changes, session.state.gpus.failure?.kind], [1, "absent"]);
+  assertEquals(starts, ["nvidia-smi --help-query-gpu", "amd-smi static"]);
+  machine.isThere = true;
+  await clock.runUntil(20);
+  session.stop.abort();
+  await clock.runUntil(21);
+  await done;
+  assertEquals([session.state.gpus.failure, session.state.gpus.report?.gpus.length], [null, 1]);
+});
+
+Deno.test("sampleGpusOnce() waits two seconds for the GPUs, or as long as the scrapes take", async () => {
+  const endOf = async (scrape: number, duration: number | null) => {
+    const machine = createMachine(["--once"]);
+    const { session, clock } = machine;
+    machine.duration = duration;
+    const done = sampleGpusOnce(session, clock.platform.sleep(scrape))
+      .then(() => clock.platform.monotonicSeconds());
+    await clock.runUntil(60);
+    return [await done, session.state.gpus.failure?.kind ?? null];
+  };
+  // A sample takes three starts.
+  assertEquals(await endOf(1, 0.1), [1, null]);
+  assertEquals(await endOf(0.1, 0.5), [1.5, null]);
+  assertEquals(await endOf(0.1, null), [2, "timeout"]);
+  assertEquals(await endOf(0.1, 1), [2, "timeout"]);
+  assertEquals(await endOf(5, 1), [5, null]);
+});
