@@ -108,12 +108,16 @@ export interface EngineBuilder {
   readonly scalars: Map<GaugeKey | CounterKey, Scalar>;
   readonly labelled: Map<LabelledKey, Family>;
   readonly histograms: Map<HistogramKey, HistogramParts>;
+  /** `null` until it is built for the first time. */
+  initializing: EngineSample["initializing"] | null;
 }
 
 /** What engines of one body share. */
 export interface BuildContext {
   /** Keys of the families that the body declares. */
   readonly declaredKeys: ReadonlySet<string>;
+  /** The scalars of an engine that has none. */
+  readonly blank: Pick<EngineSample, "gauges" | "counters">;
   readonly cacheConfig: ReadonlyMap<string, string>;
   /** The values of all samples, by their numbers. */
   readonly values: Float64Array;
@@ -133,6 +137,7 @@ export function createEngineBuilder(modelName: string, engine: string): EngineBu
     scalars: new Map(),
     labelled: new Map(),
     histograms: new Map(),
+    initializing: null,
   };
 }
 
@@ -334,19 +339,38 @@ function buildHistogram(parts: HistogramParts, { values, known }: BuildContext):
   return { bounds: parts.order.bounds, counts, sum: measureSum(parts, values) };
 }
 
-/** The finished sample. Scalars that are declared but not sampled are `initializing`, others `missing`. */
+/** Scalars without samples: those that are declared are `initializing`, others `missing`. */
+export function createBlank(declaredKeys: ReadonlySet<string>): BuildContext["blank"] {
+  const list = <Key extends string>(keys: readonly Key[]) =>
+    Object.fromEntries(
+      keys.map((key) => [key, absent(declaredKeys.has(key) ? "initializing" : "missing")]),
+    ) as Record<Key, Reading>;
+  return { gauges: list(GAUGE_KEYS), counters: list(COUNTER_KEYS) };
+}
+
+/** Histograms and split families that are declared and have no sample. */
+function listInitializing(
+  declaredKeys: ReadonlySet<string>,
+  found: Pick<EngineSample, "histograms" | "labelled">,
+): EngineSample["initializing"] {
+  return new Set([
+    ...HISTOGRAM_KEYS.filter((key) => found.histograms[key] === undefined),
+    ...LABELLED_KEYS.filter((key) => found.labelled[key] === undefined),
+  ].filter((key) => declaredKeys.has(key)));
+}
+
+/** The finished sample. */
 export function buildEngine(builder: EngineBuilder, context: BuildContext): EngineSample {
-  const { declaredKeys, cacheConfig, values } = context;
-  const readScalar = (key: GaugeKey | CounterKey): Reading => {
-    const scalar = builder.scalars.get(key);
-    if (scalar === undefined) return absent(declaredKeys.has(key) ? "initializing" : "missing");
+  const { declaredKeys, blank, cacheConfig, values } = context;
+  const gauges = { ...blank.gauges };
+  const counters = { ...blank.counters };
+  for (const scalar of builder.scalars.values()) {
+    const { row } = scalar.target;
     const value = measureScalar(scalar, values);
-    return Number.isFinite(value) ? present(value) : absent("not_finite");
-  };
-  const gauges = {} as Record<GaugeKey, Reading>;
-  for (const key of GAUGE_KEYS) gauges[key] = readScalar(key);
-  const counters = {} as Record<CounterKey, Reading>;
-  for (const key of COUNTER_KEYS) counters[key] = readScalar(key);
+    const reading = Number.isFinite(value) ? present(value) : absent("not_finite");
+    if (row.kind === "gauge") gauges[row.key] = reading;
+    else if (row.kind === "counter") counters[row.key] = reading;
+  }
   const histograms: Partial<Record<HistogramKey, Histogram>> = {};
   for (const [key, parts] of builder.histograms) {
     if (parts.buckets.length > 0 && !parts.isFlooded) {
@@ -357,13 +381,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   for (const [key, family] of builder.labelled) {
     if (!family.isFlooded) labelled[key] = measureFamily(family, values);
   }
-  const initializing = new Set<HistogramKey | LabelledKey>();
-  for (const key of HISTOGRAM_KEYS) {
-    if (declaredKeys.has(key) && histograms[key] === undefined) initializing.add(key);
-  }
-  for (const key of LABELLED_KEYS) {
-    if (declaredKeys.has(key) && labelled[key] === undefined) initializing.add(key);
-  }
+  builder.initializing ??= listInitializing(declaredKeys, { histograms, labelled });
   const queries = builder.scalars.get("prefixCacheQueries");
   const countsBlocks = queries !== undefined && BLOCK_COUNTING_NAMES.has(queries.target.name);
   const created = builder.created < 0 ? NaN : values[builder.created];
@@ -374,7 +392,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
     counters,
     labelled,
     histograms,
-    initializing,
+    initializing: builder.initializing,
     created: Number.isFinite(created) ? present(created) : absent("missing"),
     prefixCacheUnit: countsBlocks ? "blocks or tokens" : "tokens",
     cacheConfig,

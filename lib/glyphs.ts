@@ -8,7 +8,7 @@
  * @module
  */
 
-import { measureWidth } from "./text.ts";
+import { measureWidth, splitGraphemes } from "./text.ts";
 import type { Ratio } from "./units.ts";
 
 const FULL = "▇";
@@ -51,7 +51,6 @@ const ASCII_STAND_INS: Readonly<Record<string, string>> = {
   "°": " ",
 };
 
-const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
 // deno-lint-ignore no-control-regex
 const ASCII_WITH_STYLES = /^[\x20-\x7e\x1b]*$/;
 
@@ -77,7 +76,7 @@ export function drawBar(ratio: Ratio, width: number): string {
 export function convertToAscii(line: string): string {
   if (ASCII_WITH_STYLES.test(line)) return line;
   let converted = "";
-  for (const { segment } of graphemes.segment(line)) {
+  for (const segment of splitGraphemes(line)) {
     converted += ASCII_WITH_STYLES.test(segment)
       ? segment
       : ASCII_STAND_INS[segment] ?? "?".repeat(measureWidth(segment));

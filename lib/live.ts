@@ -33,6 +33,9 @@ import { readContext, renderFrame } from "./view.ts";
 /** Outcomes that arrive together are drawn together: at most one frame in this time. */
 const FRAME_SPAN: Seconds = 0.03;
 
+/** A frame of hundreds of rows takes longer than that: after it, so many times what it took. Keys do not wait. */
+const FRAME_PAUSES = 9;
+
 /** Lines that one step of the mouse wheel moves. */
 const WHEEL_LINES = 3;
 
@@ -41,6 +44,8 @@ interface Screen {
   readonly session: Session;
   readonly terminal: Terminal;
   targets: readonly ClickTarget[];
+  /** What the last frame took to make. */
+  frameSpan: Seconds;
   isDrawing: boolean;
   isStale: boolean;
 }
@@ -56,8 +61,10 @@ async function draw(screen: Screen): Promise<void> {
       screen.isStale = false;
       const size = session.platform.stdio.terminalSize();
       if (size === null) return;
+      const startedAt = session.platform.monotonicSeconds();
       readClock(session);
       const frame = renderFrame(session.state, size, session.view);
+      screen.frameSpan = session.platform.monotonicSeconds() - startedAt;
       screen.targets = frame.targets;
       await terminal.draw(frame, size);
     }
@@ -77,7 +84,8 @@ function planDrawing(screen: Screen): () => void {
       isPlanned = false;
       await draw(screen);
     };
-    platform.sleep(FRAME_SPAN, stop.signal).then(drawNow).catch((error) => stop.abort(error));
+    const span = Math.max(FRAME_SPAN, FRAME_PAUSES * screen.frameSpan);
+    platform.sleep(span, stop.signal).then(drawNow).catch((error) => stop.abort(error));
   };
 }
 
@@ -198,7 +206,14 @@ function watchJobControl(screen: Screen): readonly (() => void)[] {
 /** Shows the session on the terminal until it ends. */
 export async function runLive(session: Session, terminal: Terminal): Promise<void> {
   const { platform, stop } = session;
-  const screen: Screen = { session, terminal, targets: [], isDrawing: false, isStale: false };
+  const screen: Screen = {
+    session,
+    terminal,
+    targets: [],
+    frameSpan: 0,
+    isDrawing: false,
+    isStale: false,
+  };
   session.onChange = planDrawing(screen);
   const stopWatching = watchJobControl(screen);
   const keys = readKeys(screen).catch((error) => stop.abort(error));

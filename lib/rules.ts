@@ -151,7 +151,10 @@ export interface Rule {
 }
 
 const SEED = "vllm-htop 0.5.0";
-const CHANCE_TEXT = `chance would do it less than once in ${(1 / CHANCE).toLocaleString("en")}`;
+/** In thousands with a comma; the runtime's own words for it would take a tenth of the time to the first frame. */
+const CHANCE_TEXT = `chance would do it less than once in ${
+  String(Math.round(1 / CHANCE)).replace(/\B(?=(?:\d{3})+$)/g, ",")
+}`;
 
 function describeSlowness(latency: string): string {
   return `mean of ${latency} over 30, 45 or 60 s, or P95 over 60 s by the bounds of its bucket, ` +

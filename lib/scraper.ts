@@ -13,6 +13,7 @@
  * @module
  */
 
+import { readBody } from "./body_reader.ts";
 import type { EndpointAccess } from "./credentials.ts";
 import type { Endpoint, Scrape, ScrapeFailure } from "./model.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
@@ -68,9 +69,6 @@ const MAX_REDIRECTS = 3;
 /** Bytes read of the body of a redirect or an error, so that the connection can be kept. */
 const MAX_ASIDE_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 
-/** Bytes for which room is made before the size of a body is known. */
-const FIRST_BUFFER_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
-
 /** Bytes of a body that are looked at to tell what it is. */
 const HEAD_BYTES: Bytes = BYTES_PER_KIBIBYTE;
 
@@ -97,11 +95,14 @@ interface Attempt {
   readonly client: HttpClient;
   readonly endpoint: Endpoint;
   readonly access: EndpointAccess;
-  readonly readBody: VllmReader;
+  readonly readMetrics: VllmReader;
   readonly signal: AbortSignal;
   readonly startedAt: Seconds;
   /** Ends the limit of time: all has arrived, and what follows is this program's part. */
   readonly stopTimer: () => void;
+  /** The buffer of an earlier scrape. What ends early keeps its own: it may still be written to. */
+  readonly takeBuffer: () => Uint8Array<ArrayBuffer> | null;
+  readonly giveBuffer: (buffer: Uint8Array<ArrayBuffer>) => void;
   /** The URL being asked. */
   url: string;
   /** What is being waited for; `null` when all has arrived. */
@@ -131,34 +132,6 @@ function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
     signal.addEventListener("abort", abort);
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
-}
-
-/** Reads up to `limit` bytes into one buffer, so that a flood of tiny chunks costs only its bytes. */
-async function readStream(
-  stream: ReadableStream<Uint8Array> | null,
-  limit: Bytes,
-  onBytes: (count: Bytes) => void = () => {},
-): Promise<{ readonly bytes: Uint8Array<ArrayBuffer>; readonly isWhole: boolean }> {
-  let buffer = new Uint8Array(Math.min(FIRST_BUFFER_BYTES, limit));
-  let length = 0;
-  const reader = stream?.getReader();
-  for (;;) {
-    const { value, done } = await reader?.read() ?? { done: true, value: undefined };
-    if (done) return { bytes: buffer.subarray(0, length), isWhole: true };
-    const end = length + value.length;
-    if (end > limit) {
-      await reader?.cancel().catch(() => {});
-      return { bytes: buffer.subarray(0, length), isWhole: false };
-    }
-    if (end > buffer.length) {
-      const larger = new Uint8Array(Math.min(Math.max(end, 2 * buffer.length), limit));
-      larger.set(buffer.subarray(0, length));
-      buffer = larger;
-    }
-    buffer.set(value, length);
-    length = end;
-    onBytes(length);
-  }
 }
 
 /** The bytes of a gzip body inflated: some proxies compress unasked, and runtimes differ in what they inflate. */
@@ -213,7 +186,7 @@ async function requestMetrics(attempt: Attempt): Promise<HttpResponse> {
     const response = await attempt.client.get({ url, headers, signal });
     const location = response.header("location");
     if (!REDIRECT_STATUSES.has(response.status) || location === null) return response;
-    await readStream(response.body, MAX_ASIDE_BYTES);
+    await readBody(response.body, MAX_ASIDE_BYTES);
     const target = resolveRedirect(attempt, location);
     if (redirects === MAX_REDIRECTS) {
       throw new ProblemError(describeRedirect(showUrl(attempt), null));
@@ -245,7 +218,7 @@ function readExposition(
   const shown = showUrl(attempt);
   const head = decodeHead(bytes);
   if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(shown, head));
-  const exposition = attempt.readBody(bytes);
+  const exposition = attempt.readMetrics(bytes);
   const { familyNames, vllmFamilyCount, engines } = exposition;
   if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
   if (isCut(response, exposition)) throw new ProblemError(describeCutBody(shown));
@@ -270,7 +243,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   const shown = showUrl(attempt);
   attempt.phase = "body";
   if (response.status !== 200) {
-    const { bytes } = await readStream(response.body, MAX_ASIDE_BYTES);
+    const { bytes } = await readBody(response.body, MAX_ASIDE_BYTES);
     const { sendsCredentials } = attempt.access;
     const problem = describeStatus(response.status, {
       shown,
@@ -279,13 +252,14 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
     });
     throw new ProblemError(problem);
   }
-  const received = await readStream(response.body, MAX_BODY_BYTES, (count) => {
-    attempt.bytes = count;
+  const received = await readBody(response.body, MAX_BODY_BYTES, {
+    spare: attempt.takeBuffer(),
+    onBytes: (count) => attempt.bytes = count,
   });
   const receivedAt = platform.monotonicSeconds();
   const receivedAtEpoch = platform.epochSeconds();
   const { bytes, isWhole } = isGzip(received.bytes) && received.isWhole
-    ? await readStream(inflate(received.bytes), MAX_BODY_BYTES)
+    ? await readBody(inflate(received.bytes), MAX_BODY_BYTES)
     : received;
   attempt.phase = null;
   attempt.stopTimer();
@@ -293,6 +267,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
   await platform.nextTurn();
   const exposition = readExposition(attempt, response, bytes);
+  attempt.giveBuffer(new Uint8Array(bytes.buffer));
   return {
     endpointKey: endpoint.key,
     receivedAt,
@@ -357,7 +332,13 @@ export async function createScraper(
 ): Promise<Scraper> {
   const { access, timeout, metricPrefix } = options;
   const client = await platform.createHttpClient(access.transport).catch(createBrokenClient);
-  const readBody = createVllmReader({ metricPrefix });
+  const readMetrics = createVllmReader({ metricPrefix });
+  let spare: Uint8Array<ArrayBuffer> | null = null;
+  const takeBuffer = () => {
+    const taken = spare;
+    spare = null;
+    return taken;
+  };
   let lastUrl = endpoint.metricsUrl;
   let isBusy = false;
 
@@ -370,7 +351,9 @@ export async function createScraper(
       client,
       endpoint,
       access,
-      readBody,
+      readMetrics,
+      takeBuffer,
+      giveBuffer: (buffer) => spare = buffer,
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),
       stopTimer: limit.cancel,

@@ -37,7 +37,14 @@ const WIDE_GRAPHEME = /\p{Emoji}\ufe0f|^\p{Regional_Indicator}{2}$/u;
 // Emoji that are drawn as one: a family is as wide as one of its members. The parts of any other
 // cluster stand side by side, as the spacing vowels of Indic scripts do.
 const ONE_GLYPH = /\u200d|\p{Emoji_Modifier_Base}\p{Emoji_Modifier}/u;
-const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
+/** Made when it is needed first: making it takes a seventh of the time to the first frame. */
+let segmenter: Intl.Segmenter | null = null;
+
+/** What a reader takes for single characters, whatever they are made of. */
+export function splitGraphemes(text: string): string[] {
+  segmenter ??= new Intl.Segmenter("en", { granularity: "grapheme" });
+  return Array.from(segmenter.segment(text), ({ segment }) => segment);
+}
 
 /** A visible stand-in for a character that must not reach the terminal. */
 function showCodePoint(character: string): string {
@@ -72,7 +79,7 @@ export function sanitizeText(text: string, maxWidth: number = DEFAULT_MAX_WIDTH)
   if (text.length <= maxWidth && PRINTABLE_ASCII.test(text)) return text;
   const shown = text.slice(0, MAX_INPUT_LENGTH).replace(UNSAFE, showCodePoint);
   let safe = "";
-  for (const { segment } of graphemes.segment(shown)) {
+  for (const segment of splitGraphemes(shown)) {
     safe += segment.length > MAX_MARKS_PER_GRAPHEME ? limitMarks(segment) : segment;
   }
   return cutText(safe, maxWidth);
@@ -94,7 +101,7 @@ function measureGrapheme(grapheme: string): number {
 export function measureWidth(text: string): number {
   if (SINGLE_WIDTH.test(text)) return text.length;
   let width = 0;
-  for (const { segment } of graphemes.segment(text)) width += measureGrapheme(segment);
+  for (const segment of splitGraphemes(text)) width += measureGrapheme(segment);
   return width;
 }
 
@@ -105,9 +112,10 @@ export function measureWidth(text: string): number {
 export function cutText(text: string, width: number): string {
   if (measureWidth(text) <= width) return text;
   if (width <= 0) return "";
+  if (SINGLE_WIDTH.test(text)) return text.slice(0, width - 1) + "…";
   let kept = "";
   let used = 0;
-  for (const { segment } of graphemes.segment(text)) {
+  for (const segment of splitGraphemes(text)) {
     const next = measureGrapheme(segment);
     if (used + next > width - 1) break;
     kept += segment;
@@ -125,7 +133,8 @@ export function cutTextStart(text: string, width: number): string {
   if (excess <= 0) return text;
   if (width <= 0) return "";
   excess++; // For the sign.
-  const segments = [...graphemes.segment(text)].map(({ segment }) => segment);
+  if (SINGLE_WIDTH.test(text)) return "…" + text.slice(excess);
+  const segments = splitGraphemes(text);
   const first = segments.findIndex((segment) => {
     if (excess <= 0) return true;
     excess -= measureGrapheme(segment);

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { buildEngine, type EngineBuilder, listAliases } from "./engine_builder.ts";
+import { buildEngine, createBlank, type EngineBuilder, listAliases } from "./engine_builder.ts";
 import { createLayout, type ExpositionLayout, rereadValues } from "./exposition_layout.ts";
 import type { BadLine, EngineSample, LoraSample } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
@@ -64,9 +64,10 @@ function buildExposition(series: VllmSeries, values: Float64Array): VllmExpositi
   const { configs, declared, summary, engines, server } = series;
   const known = new Map();
   const declaredKeys = new Set([...declared].map((row) => row.key));
+  const blank = createBlank(declaredKeys);
   const finish = (builder: EngineBuilder): EngineSample => {
     const cacheConfig = configs.get(builder.engine) ?? configs.get("") ?? new Map();
-    return buildEngine(builder, { declaredKeys, cacheConfig, values, known });
+    return buildEngine(builder, { declaredKeys, blank, cacheConfig, values, known });
   };
   const samples = engines.map(finish);
   const created = samples.flatMap((engine) => engine.created.value ?? []);

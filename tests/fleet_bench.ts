@@ -9,6 +9,18 @@
  * with `deno bench`, but is no series of iterations: the lines at the end are
  * the result. `VLLM_HTOP_BINARY` names a compiled program.
  *
+ * Compiled by Deno 2.6.8, two cores of an Intel Xeon VM that the servers and
+ * others share, 2026-11:
+ *
+ * - 256 endpoints of 1 engine, every 2 s: 22 % of one core, 414 MiB, no poll
+ *   late by more than 0.25 s.
+ * - 8 endpoints of 64 engines: 13 % of one core, 514 MiB, 0.03 s.
+ *
+ * Alive of the first are 78 MB of objects and 63 MB of arrays, most of it the
+ * samples of the last minute; the rest is V8's room to grow. With the flags
+ * `--max-semi-space-size=8,--heap-growing-percent=30` it is 282 and 321 MiB, at
+ * 30 % and 18 % of a core: not worth it.
+ *
  * @module
  */
 

@@ -1,8 +1,24 @@
 /**
  * How fast a body of /metrics is read, beside the npm package
- * `parse-prometheus-text-format` in the same run. Bodies are the simulator's,
- * of 1, 8 and 64 engines; the time of one iteration and the body's size give
- * MB/s, which the last lines print.
+ * `parse-prometheus-text-format` in the same run. Bodies are the simulator's, of
+ * 1, 8 and 64 engines at four polls: `cold` is a reader's first body, `steady`
+ * one whose series are those of the body before. MB/s are the body's size by the
+ * mean time of an iteration.
+ *
+ * Two cores of an Intel Xeon VM, otherwise idle, Deno 2.9.6, 2026-11:
+ *
+ * | body             | steady            | cold             | grammar alone    | npm package     |
+ * |------------------|-------------------|------------------|------------------|-----------------|
+ * | 1 engine, 60 kB  | 52 µs, 1160 MB/s  | 461 µs, 130 MB/s | 221 µs, 270 MB/s | 886 µs, 68 MB/s |
+ * | 8, 352 kB        | 290 µs, 1210 MB/s | 2.2 ms, 160 MB/s | 1.0 ms, 350 MB/s | 5.9 ms, 60 MB/s |
+ * | 64, 2.7 MB       | 2.5 ms, 1080 MB/s | 15 ms, 178 MB/s  | 7.1 ms, 381 MB/s | 62 ms, 44 MB/s  |
+ * | Prometheus' own  | 144 µs, 1320 MB/s | –                | 767 µs, 248 MB/s | 3.5 ms, 54 MB/s |
+ *
+ * On a machine that others use as well all of it takes half as long again. Whole
+ * processes that read the 64 engines once, Python 3.11: `prometheus_client`
+ * 0.26.0 takes 0.77 s to parse, `vllm-htop` 0.5.0 from PyPI 0.19 s for the few
+ * families that it looks for; the first body of a fresh process takes us 50 to
+ * 60 ms, while V8 has compiled nothing yet.
  *
  * @module
  */
