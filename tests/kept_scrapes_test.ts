@@ -137,7 +137,8 @@ Deno.test("recallScrapes() gives back each part that is kept", () => {
     ...writeHistogram("time_to_first_token_seconds", [0.1, 2], { counts: [1, 2, 4], sum: 1.5 }),
   ] as const;
   const declared = "# TYPE vllm:num_preemptions_total counter\n";
-  const said = scrape(0, encode(declared + writeEngine(series)));
+  const start = "process_start_time_seconds 1795299000.25\n";
+  const said = scrape(0, encode(declared + writeEngine(series) + start));
   const [kept] = recall(writeScrapes([said]), 60).scrapes;
   const [engine] = kept.engines;
   assertEquals(engine.counters.generationTokens, { value: 12 });
@@ -149,6 +150,7 @@ Deno.test("recallScrapes() gives back each part that is kept", () => {
     counts: new Float64Array([1, 2, 4]),
     sum: 1.5,
   });
+  assertEquals(kept.processStart, { value: 1795299000.25 });
   assertEquals(kept.server, said.server);
 });
 
