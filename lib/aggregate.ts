@@ -232,7 +232,8 @@ function readReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
   return isPresent(reported) && reported.value < 0 ? absent("unsupported") : reported;
 }
 
-function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFigures {
+/** What the replicas have counted since their servers started, merged. */
+export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFigures {
   const all = replicas.map(({ sample }) => countLifetime(sample));
   const sum = (key: CounterKey): Reading => sumReadings(all.map((counts) => counts.counter(key)));
   const ratios = computeRatios(all);

@@ -12,7 +12,7 @@
 import { formatDuration, formatPercent } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { describeOutlier } from "./gpu_view.ts";
-import { describeRule, describeVerdict } from "./judgement_view.ts";
+import { describeAlarm, describeRule } from "./judgement_view.ts";
 import type { ModelGroup, Overview, Row } from "./overview.ts";
 import { createFixedPanel, layOut, type Panel } from "./panel.ts";
 import { isPresent, type Reading } from "./reading.ts";
@@ -31,7 +31,9 @@ function countCompared({ checks }: ModelGroup): number {
   const ofMinute = checks.map(({ checks: rules }) =>
     rules.filter(({ rule }) => rule !== "request_share").map(({ compared }) => compared)
   );
-  return ofMinute.reduce((sum, compared) => sum + Math.max(0, ...compared), 0);
+  // One alone was compared with nobody.
+  const counts = ofMinute.map((compared) => Math.max(0, ...compared)).filter((n) => n > 1);
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): string {
@@ -41,11 +43,13 @@ function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): s
   const own = rows.filter(({ replica }) => names.has(replica?.sample.modelName ?? ""));
   const shares = describeRange(own.map(({ requestShare }) => requestShare));
   const usage = describeRange(own.map(({ figures }) => figures.kvCache.maxRatio));
-  // Shares of different models are shares of different wholes.
+  const said = `${compared} compared, no skew beyond chance`;
+  // Figures of different models are no range of anything.
+  if (groups.length > 1) return `${groups.length} groups   ${said}`;
   return [
-    groups.length === 1 ? groups[0].label : `${groups.length} groups`,
-    `${compared} compared, no skew beyond chance`,
-    groups.length === 1 && shares !== "" ? `requests@1m ${shares}` : "",
+    groups[0].label,
+    said,
+    shares === "" ? "" : `requests@1m ${shares}`,
     usage === "" ? "" : `KV ${usage}`,
   ].filter((text) => text !== "").join("   ");
 }
@@ -59,11 +63,11 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     status !== "DOWN" && alarms.length > 0
   );
   const findings = accused.flatMap(({ place, alarms }) =>
-    alarms.map(({ newest, since }) => [
+    alarms.map((alarm) => [
       paint(place, "name"),
-      paint(describeRule(newest.rule), "warn"),
-      `since ${formatDuration(state.now - since)}`,
-      describeVerdict(newest),
+      paint(describeRule(alarm.newest.rule), "warn"),
+      `since ${formatDuration(state.now - alarm.since)}`,
+      describeAlarm(alarm, state),
     ])
   );
   const slowGpus = accused.flatMap(({ place, gpus }) =>
@@ -74,7 +78,7 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
   );
   const healthy = groups.filter((group) => !accused.some((row) => isOf(group, row)));
   const rest = groups.length === 0
-    ? "no two replicas of one model"
+    ? "no two replicas to compare"
     : healthy.length === 0
     ? ""
     : describeHealthy(healthy, overview.rows);
@@ -88,9 +92,8 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     title: "BALANCE",
     lines,
     summary: accused.length > 0
-      ? `${accused.map(({ place }) => place).join(", ")} ${
-        accused.length === 1 ? "differs from its peers" : "differ from their peers"
-      }`
+      ? accused.map(({ place, alarms }) => `${place} ${describeRule(alarms[0].newest.rule)}`)
+        .join(", ")
       : rest,
   });
   // Where all are alike, the line says all.

@@ -12,7 +12,7 @@
  * @module
  */
 
-import { computeFigures } from "./aggregate.ts";
+import { computeFigures, computeLifetime } from "./aggregate.ts";
 import {
   type ComputeCost,
   costOfIdleness,
@@ -248,7 +248,10 @@ export function createBill(overview: Overview, state: State): Bill {
     session,
     lifetime: costOfSpan({
       span: readLifetime(weighted, state),
-      amounts: figures.lifetime,
+      // Of those whose time is known: one that is down has counted, too, but costs nothing now.
+      amounts: rows.length === overview.rows.length
+        ? figures.lifetime
+        : computeLifetime(rows.flatMap(({ replica }) => replica ?? [])),
       ...terms,
     }),
     idle: idleness,

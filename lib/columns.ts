@@ -67,6 +67,8 @@ export interface Column {
   readonly priority: number;
   /** Cells that it takes at the least, so that columns do not move with each figure. */
   readonly minWidth: number;
+  /** Whether its figure is a ratio, which people read in percent. */
+  readonly isRatio?: true;
   /** Whether it stands even where no line has a figure for it. */
   readonly isEssential?: true;
   readonly readCell: (line: TableLine) => Cell;
@@ -271,7 +273,12 @@ export const COLUMNS: readonly Column[] = [
     isEssential: true,
     readCell: readStateCell,
     readSortValue: ({ status, complaint }) =>
-      status === null ? null : STATUS_ORDER.indexOf(complaint === null ? status : "HOT"),
+      status === null
+        ? null
+        // Better than HOT, worse than what has yet to begin.
+        : complaint === null
+        ? STATUS_ORDER.indexOf(status)
+        : STATUS_ORDER.indexOf("HOT") - 0.5,
   },
   createColumn({
     id: "running",
@@ -307,6 +314,7 @@ export const COLUMNS: readonly Column[] = [
     help: "part of the requests that its model finished in the last minute",
     align: "right",
     priority: 15,
+    isRatio: true,
     minWidth: PERCENT_WIDTH,
     readCell: readShareCell,
     readSortValue: ({ requestShare }) => requestShare.value,
@@ -329,6 +337,7 @@ export const COLUMNS: readonly Column[] = [
     minWidth: PERCENT_WIDTH,
     isEssential: true,
     read: ({ figures }) => figures.kvCache.maxRatio,
+    isRatio: true,
     format: formatPercent,
     sortValue: keep,
     judge: judgeKvCache,
@@ -340,6 +349,7 @@ export const COLUMNS: readonly Column[] = [
     priority: 9,
     minWidth: PERCENT_WIDTH,
     read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
+    isRatio: true,
     format: formatPercent,
     sortValue: keep,
     judge: judgeHitRatio,
@@ -384,6 +394,7 @@ export const COLUMNS: readonly Column[] = [
     priority: 17,
     minWidth: PERCENT_WIDTH,
     read: (line) => readGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
+    isRatio: true,
     format: formatPercent,
     sortValue: keep,
   }),
@@ -394,6 +405,7 @@ export const COLUMNS: readonly Column[] = [
     priority: 18,
     minWidth: PERCENT_WIDTH,
     read: (line) => readGpuMax(line, readMemoryRatio),
+    isRatio: true,
     format: formatPercent,
     sortValue: keep,
   }),

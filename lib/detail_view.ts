@@ -26,7 +26,7 @@ import { drawBar } from "./glyphs.ts";
 import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
 import { createOverview, describeUrl, readUptime, type Row } from "./overview.ts";
 import { drawGpus } from "./gpu_panel.ts";
-import { describeEvent, describeRule, describeVerdict } from "./judgement_view.ts";
+import { describeAlarm, describeEvent, describeRule } from "./judgement_view.ts";
 import { LATENCY_TITLES } from "./latency_panel.ts";
 import { PEAK_KEYS } from "./tally.ts";
 import { describePeak } from "./totals_panel.ts";
@@ -147,10 +147,10 @@ function renderSaturation(subject: Subject): string[] {
 
 /** What rules have found of it, and what has happened to it. */
 function renderEventLines({ row, state, paint }: Subject): string[] {
-  const findings = row.alarms.map(({ newest, since }): Cells => [
-    paint(describeRule(newest.rule), newest.rule === "hot" ? "alert" : "warn"),
-    `since ${formatDuration(state.now - since)}`,
-    describeVerdict(newest),
+  const findings = row.alarms.map((alarm): Cells => [
+    paint(describeRule(alarm.newest.rule), alarm.newest.rule === "hot" ? "alert" : "warn"),
+    `since ${formatDuration(state.now - alarm.since)}`,
+    describeAlarm(alarm, state),
   ]);
   const keys = [row.key, row.state.endpoint.key];
   const lines = state.judgement.events.lines.filter(({ subject }) => keys.includes(subject.key));
@@ -200,7 +200,7 @@ function renderThroughput(subject: Subject): string[] {
   ];
   const { lifetime } = figures;
   return renderSection("Throughput", [
-    ["", span(figures.lastPoll), span(figures.lastMinute), "since start"],
+    ["", span(figures.lastPoll), span(figures.lastMinute), "total since start"],
     line("Requests /s", (window) => window.requestsPerSecond, lifetime.finishedRequests),
     line("Prompt tok/s", (window) => window.promptTokensPerSecond, lifetime.promptTokens),
     line("  computed", (window) => window.computedPromptTokensPerSecond, null),

@@ -1,5 +1,5 @@
 /**
- * The panel of what has happened, the newest first.
+ * The panel of what goes on and what has happened, each the newest first.
  *
  * Layer 4, pure. What goes on stands out from what is over. The same lines, as
  * plain text, are the summary that is left behind when the screen goes.
@@ -52,7 +52,7 @@ const SUMMARY_LINES = 40;
 export function summarizeEvents(overview: Overview, state: State): readonly string[] {
   const { events } = overview;
   if (events.length === 0) return [];
-  const shown = events.slice(-SUMMARY_LINES);
+  const shown = events.toSorted((a, b) => a.beganAt - b.beganAt).slice(-SUMMARY_LINES);
   const earlier = events.length - shown.length;
   const paint: Paint = (text) => text;
   return [
@@ -64,13 +64,17 @@ export function summarizeEvents(overview: Overview, state: State): readonly stri
 
 /** What has happened, newest first. */
 export function createEventsPanel(overview: Overview, state: State, paint: Paint): Panel {
-  const newest = overview.events.toReversed();
-  const open = newest.filter(({ endedAt }) => endedAt === null).length;
+  const { length } = overview.events;
+  const byBegin = overview.events.toSorted((a, b) => b.beganAt - a.beganAt);
+  const going = byBegin.filter(({ endedAt }) => endedAt === null);
+  // What goes on is what one looks for; what is over follows.
+  const newest = [...going, ...byBegin.filter(({ endedAt }) => endedAt !== null)];
+  const open = going.length;
   return {
     id: "events",
     title: open > 0 ? `EVENTS, ${open} going on` : "EVENTS",
-    minLines: Math.min(WANTED_LINES, newest.length),
-    maxLines: Math.max(1, newest.length),
+    minLines: Math.min(WANTED_LINES, length),
+    maxLines: Math.max(1, length),
     draw: ({ lines }) =>
       newest.length === 0
         ? [paint(NONE, "dim")]

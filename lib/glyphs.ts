@@ -41,6 +41,8 @@ const ASCII_STAND_INS: Readonly<Record<string, string>> = {
   "●": "*",
   "▌": ">",
   "≈": "~",
+  "≥": ">",
+  "∞": "!",
   "×": "x",
   "÷": "/",
   "−": "-",

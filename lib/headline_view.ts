@@ -23,8 +23,9 @@ import {
   formatReading,
 } from "./format.ts";
 import type { Meaning, Paint } from "./frame.ts";
+import { EVENT_KINDS, type EventKind } from "./events.ts";
 import { type Cause, type FleetVerdict, judgeEndpoint } from "./health.ts";
-import { describeRule, describeVerdict } from "./judgement_view.ts";
+import { describeAlarm, describeRule, describeVerdict } from "./judgement_view.ts";
 import { describeAddress, type Overview, readRecord, type Row } from "./overview.ts";
 import { readInterval } from "./pace.ts";
 import { divideReadings, isPresent } from "./reading.ts";
@@ -104,10 +105,10 @@ function createTitle(state: State, overview: Overview): readonly Piece[] {
     { text: state.held === null ? "" : "PAUSED", meaning: "alert" },
     { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
-    { text: describeModels(overview), meaning: "name" },
-    { text: describeAge(state, overview), meaning: "warn" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
     { text: describeInterval(state), meaning: "dim" },
+    { text: describeAge(state, overview), meaning: "warn" },
+    { text: describeModels(overview), meaning: "name", canBeCut: true },
   ];
 }
 
@@ -128,19 +129,33 @@ function describeCause(rows: readonly Row[]): string {
 /** Findings that are named of one replica: the worst ones, which explain the others. */
 const MAX_FINDINGS = 2;
 
+/** What is said of a replica whose alarm is over; after `was` or `were`. */
+const PAST: Readonly<Partial<Record<EventKind, string>>> = {
+  HOT: "hot",
+  STALLED: "stalled",
+  SLOW: "slow",
+  STICKY: "given too many requests",
+  SKEW: "unlike the others",
+  DOWN: "down",
+  REJECT: "rejecting requests",
+};
+
+/** The kind of the alarm of that replica or endpoint that was over last. */
+function findPast(key: string, { judgement: { events } }: State): EventKind {
+  const over = events.lines.filter(({ kind, subject, endedAt }) =>
+    subject.key === key && endedAt !== null && EVENT_KINDS[kind] === "alert"
+  );
+  const last = over.reduce((a, b) => (b.endedAt ?? 0) > (a.endedAt ?? 0) ? b : a);
+  return last.kind;
+}
+
 /** What is said of rows that have the same causes: whom, what, and of one alone the evidence. */
 function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
   const [{ signal, verdict, key }] = causes;
   const [be, were] = rows.length === 1 ? ["is", "was"] : ["are", "were"];
   const places = listPlaces(rows);
   if (signal === "down") return `${places} ${be} down${describeCause(rows)}`;
-  const { alarms, events } = state.judgement;
-  if (signal === "recent") {
-    const over = events.lines.findLast(({ subject, endedAt }) =>
-      subject.key === key && endedAt !== null
-    );
-    return `${places} ${were} ${(over?.kind ?? "in trouble").toLowerCase()}`;
-  }
+  if (signal === "recent") return `${places} ${were} ${PAST[findPast(key, state)] ?? "in trouble"}`;
   const findings = causes.flatMap((cause) => cause.verdict === null ? [] : [cause.verdict.rule]);
   if (causes.some((cause) => cause.signal === "stale")) {
     const before = findings.length === 0 ? "" : `, ${describeRule(findings[0])} before`;
@@ -148,28 +163,43 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
   }
   const said = `${places} ${be} ${findings.slice(0, MAX_FINDINGS).map(describeRule).join(" and ")}`;
   if (rows.length > 1 || verdict === null) return said;
-  const alarm = alarms.find(({ first }) => first.key === key && first.rule === signal);
-  const span = alarm === undefined ? "" : `, for ${formatDuration(state.now - alarm.since)}`;
-  return `${said}: ${describeVerdict(verdict)}${span}`;
+  const alarm = state.judgement.alarms.find(({ first }) =>
+    first.key === key && first.rule === signal
+  );
+  if (alarm === undefined) return `${said}: ${describeVerdict(verdict)}`;
+  const span = formatDuration(state.now - alarm.since);
+  return `${said} for ${span}: ${describeAlarm(alarm, state)}`;
 }
 
 /** The causes, each replica once, those with the same causes together. */
 function listReasons(state: State, overview: Overview): readonly string[] {
+  const { causes } = overview.verdict;
+  const standing = new Set(causes.flatMap(({ key, signal }) => signal === "recent" ? [] : [key]));
+  // Of one that is in trouble now nobody needs to know that it was.
+  const isInTrouble = (key: string): boolean =>
+    standing.has(key) ||
+    overview.rows.some((row) =>
+      (row.key === key && standing.has(row.state.endpoint.key)) ||
+      (row.state.endpoint.key === key && standing.has(row.key))
+    );
   const ofKey = new Map<string, Cause[]>();
-  for (const cause of overview.verdict.causes) {
+  for (const cause of causes) {
+    if (cause.signal === "recent" && isInTrouble(cause.key)) continue;
     ofKey.set(cause.key, [...ofKey.get(cause.key) ?? [], cause]);
   }
   const groups = new Map<string, { readonly causes: readonly Cause[]; readonly keys: string[] }>();
-  for (const [key, causes] of ofKey) {
-    const signals = causes.map(({ signal }) => signal).join(" ");
-    const group = groups.get(signals) ?? { causes, keys: [] };
+  for (const [key, own] of ofKey) {
+    const signals = own.map(({ signal }) =>
+      signal === "recent" ? `was ${findPast(key, state)}` : signal
+    ).join(" ");
+    const group = groups.get(signals) ?? { causes: own, keys: [] };
     groups.set(signals, { ...group, keys: [...group.keys, key] });
   }
-  return [...groups.values()].flatMap(({ causes, keys }) => {
+  return [...groups.values()].flatMap(({ causes: own, keys }) => {
     const rows = overview.rows.filter((row) =>
       keys.includes(row.key) || keys.includes(row.state.endpoint.key)
     );
-    return rows.length === 0 ? [] : [describeCauses(causes, rows, state)];
+    return rows.length === 0 ? [] : [describeCauses(own, rows, state)];
   });
 }
 
@@ -183,14 +213,16 @@ const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
 /** The one thing to read first: the word, and what it rests on. */
 function createVerdict(state: State, overview: Overview): readonly Piece[] {
   const { counts, verdict: { level } } = overview;
+  const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
   if (level === "PENDING") {
-    return [{ text: "● STARTING: waiting for the first answer", meaning: "dim" }];
+    const text = "● STARTING: waiting for the first answer";
+    return [{ text, meaning: "dim" }, ...(counts.up > 0 ? [up] : [])];
   }
   const reasons = listReasons(state, overview);
   return [
     { text: `● ${level}`, meaning: VERDICT_MEANINGS[level] },
+    up,
     ...reasons.map((text): Piece => ({ text, meaning: "plain", canBeCut: true })),
-    { text: `${counts.up} of ${counts.total} up`, meaning: "dim" },
   ];
 }
 

@@ -161,7 +161,7 @@ export interface Cause {
   readonly verdict: Verdict | null;
 }
 
-/** The one word for everything that is watched, and why. PENDING: nothing has been heard yet. */
+/** The one word for everything that is watched, and why. PENDING: somebody has not been heard yet. */
 export interface FleetVerdict {
   readonly level: "PENDING" | "HEALTHY" | "DEGRADED" | "CRITICAL";
   /** The worst first; all of the worst level, then those of the next. Empty when HEALTHY or PENDING. */
@@ -193,6 +193,8 @@ export function judgeFleet({ statuses, standing, recent }: FleetEvidence): Fleet
   const causes = [...critical, ...degraded];
   if (critical.length > 0) return { level: "CRITICAL", causes };
   if (degraded.length > 0) return { level: "DEGRADED", causes };
-  const isHeard = [...statuses.values()].some((status) => status !== "PENDING");
+  // Who has not answered yet may be anything.
+  const isHeard = statuses.size > 0 &&
+    [...statuses.values()].every((status) => status !== "PENDING");
   return { level: isHeard ? "HEALTHY" : "PENDING", causes };
 }

@@ -39,7 +39,7 @@ import {
   type Member,
 } from "./imbalance.ts";
 import type { Endpoint, ReplicaSample, ReplicaStatus } from "./model.ts";
-import { RECENT, type Verdict } from "./rules.ts";
+import { HOLD, RECENT, type Verdict } from "./rules.ts";
 import type { Tally } from "./tally.ts";
 import type { Seconds } from "./units.ts";
 
@@ -87,8 +87,8 @@ interface SeenEngine {
 /** What is remembered of an endpoint. */
 interface SeenEndpoint {
   readonly status: ReplicaStatus;
-  /** Since when it is down; `null` while it is not. */
-  readonly downSince: Seconds | null;
+  /** Since when it fails; `null` while it does not. */
+  readonly failingSince: Seconds | null;
   readonly restartCount: number;
   readonly rejections: number;
   /** Whether engines that are new here are new to the fleet. */
@@ -105,6 +105,8 @@ export interface Judgement {
   readonly verdict: FleetVerdict;
   readonly events: EventLog;
   readonly memory: {
+    /** When the first judgement was made; `null` before it. */
+    readonly beganAt: Seconds | null;
     /** When the newest of the scrapes that were judged was received; `null` before the first judgement. */
     readonly heardAt: Seconds | null;
     readonly comparedAt: Seconds;
@@ -120,7 +122,13 @@ export const NO_JUDGEMENT: Judgement = {
   alarms: [],
   verdict: { level: "PENDING", causes: [] },
   events: EMPTY_LOG,
-  memory: { heardAt: null, comparedAt: -Infinity, engines: new Map(), endpoints: new Map() },
+  memory: {
+    beganAt: null,
+    heardAt: null,
+    comparedAt: -Infinity,
+    engines: new Map(),
+    endpoints: new Map(),
+  },
 };
 
 function describeEndpoint({ endpoint, name }: EndpointSubject): EventSubject {
@@ -238,8 +246,9 @@ function listEndpointInstants(
   if (before === undefined) return [];
   const subject = describeEndpoint(one);
   const instants: Occurrence[] = [];
-  if (before.downSince !== null && judgeEndpoint(one.record) === "OK") {
-    instants.push({ kind: "UP", subject, amount: at - before.downSince });
+  const hasComeBack = before.status === "DOWN" && judgeEndpoint(one.record) === "OK";
+  if (hasComeBack && before.failingSince !== null) {
+    instants.push({ kind: "UP", subject, amount: at - before.failingSince });
   }
   const restarts = one.restartCount - before.restartCount;
   if (restarts > 0) instants.push({ kind: "RESTART", subject, amount: restarts });
@@ -298,7 +307,7 @@ function remember(
     const isLate = before?.announcesEngines ?? memory.heardAt !== null;
     return [one.endpoint.key, {
       status,
-      downSince: status === "DOWN" ? before?.downSince ?? at : null,
+      failingSince: status === "DOWN" || status === "STALE" ? before?.failingSince ?? at : null,
       restartCount: one.restartCount,
       rejections: one.rejections,
       announcesEngines: isLate || one.engines.length > 0,
@@ -352,7 +361,10 @@ export function judge(
   moment: Moment & { readonly isOnlyLook?: boolean },
 ): Judgement {
   const { memory } = before;
-  const { at, isOnlyLook } = moment;
+  const { at } = moment;
+  const beganAt = memory.beganAt ?? at;
+  // What is there when watching begins needs no time to be there.
+  const isOnlyLook = moment.isOnlyLook === true || at - beganAt < HOLD;
   const heardAt = findNewest(subjects);
   const pause = before.statuses.size > LARGE_FLEET ? COMPARE_PAUSE : 0;
   const isDue = heardAt !== memory.heardAt && at - memory.comparedAt >= pause;
@@ -367,7 +379,7 @@ export function judge(
   const alarms = followVerdicts(before.alarms, {
     verdicts: collectVerdicts(subjects, scraped, groups),
     at,
-    ...(isOnlyLook === undefined ? {} : { isOnlyLook }),
+    isOnlyLook,
     // What is stale for a moment may be back with the next scrape.
     isJudged: (key) => isAwake(scraped.get(key) ?? "DOWN") || scraped.get(key) === "STALE",
   });
@@ -383,6 +395,6 @@ export function judge(
     alarms,
     verdict: conclude(statuses, { alarms, events, at }),
     events,
-    memory: { heardAt, comparedAt: at, ...remember(subjects, memory, at) },
+    memory: { beganAt, heardAt, comparedAt: at, ...remember(subjects, memory, at) },
   };
 }

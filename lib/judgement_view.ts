@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { Alarm } from "./alarms.ts";
 import type { EventLine } from "./events.ts";
 import {
   formatClock,
@@ -56,9 +57,9 @@ function describeCondition({ signal, value }: HotCondition): string {
     case "preemptions":
       return `preempted ${formatCount(value)}×@1m`;
     case "ttft":
-      return `TTFT ${formatTimes(value)} the others'`;
+      return `TTFT ≥${formatTimes(value)} the others'`;
     case "itl":
-      return `ITL ${formatTimes(value)} the others'`;
+      return `ITL ≥${formatTimes(value)} the others'`;
   }
 }
 
@@ -66,7 +67,9 @@ function describeSlowness(latency: string, verdict: Verdict): string {
   const { value, baseline, ratio, samples, statistic } = verdict;
   const what = `${latency} ${statistic === "p95" ? "P95" : "mean"}`;
   const evidence = `${formatLatency(value)} against ${formatLatency(baseline)}`;
-  return `${what} ${evidence} (${formatTimes(ratio)}, n ${formatCount(samples)})`;
+  // Of a P95 the bucket is known: the ratio of the bounds is the least that it can be.
+  const least = statistic === "p95" ? "≥" : "";
+  return `${what} ${evidence} (${least}${formatTimes(ratio)}, n ${formatCount(samples)})`;
 }
 
 function describeShare(what: string, { value, baseline, samples }: Verdict): string {
@@ -96,6 +99,19 @@ export function describeVerdict(verdict: Verdict): string {
     case "request_share":
       return describeShare("requests", verdict);
   }
+}
+
+/** What was seen longer ago than an interval and this is not what is now. */
+const CURRENT_WITHIN: Seconds = 1;
+
+/** The newest evidence of an alarm, and how old it is where the alarm is only waiting to be over. */
+export function describeAlarm(
+  { newest, lastAt }: Pick<Alarm, "newest" | "lastAt">,
+  { now, interval }: Pick<State, "now" | "interval">,
+): string {
+  const age = now - lastAt;
+  const said = describeVerdict(newest);
+  return age > interval + CURRENT_WITHIN ? `${formatDuration(age)} ago ${said}` : said;
 }
 
 /** What an event tells beside its kind and its subject. */

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { COLUMNS, describeGroup, describeRow, type TableLine } from "./columns.ts";
+import { type Column, COLUMNS, describeGroup, describeRow, type TableLine } from "./columns.ts";
 import type { ModelGroup, Overview, Row } from "./overview.ts";
 import type { Ui } from "./ui.ts";
 import { MILLISECONDS_PER_SECOND } from "./units.ts";
@@ -31,7 +31,7 @@ export interface FilterSubject {
   readonly cells: TableLine;
 }
 
-const COMPARISON = /^([a-z0-9_]+)\s*(>=|<=|>|<|=)\s*(\d*\.?\d+)\s*(%|ms|s|k|m|)$/;
+const COMPARISON = /^([a-z0-9_/]+)\s*(>=|<=|>|<|=)\s*(\d*\.?\d+)\s*(%|ms|s|k|m|)$/;
 
 /** What a number is multiplied by to be in base units. */
 const SUFFIX_FACTORS: Readonly<Record<string, number>> = {
@@ -51,15 +51,38 @@ const COMPARE: Readonly<Record<string, (a: number, b: number) => boolean>> = {
   "=": (a, b) => a === b,
 };
 
-/** What `kv>80%` says of the line, by the columns' names; `null` for what is no comparison of a figure. */
+/** A comparison that is still being typed. */
+const OPENED = /^([a-z0-9_/]+)\s*(?:>=|<=|>|<|=)\s*[\d.]*$/;
+
+/** The column that is meant: by its name, or by the first word of its heading. */
+function findColumn(word: string): Column | undefined {
+  const figures = COLUMNS.filter(({ align }) => align === "right");
+  return figures.find(({ id }) => id === word) ??
+    figures.find(({ title }) => title.toLowerCase().split(" ")[0] === word);
+}
+
+/**
+ * What `kv>80%` says of the line; `null` for what is no comparison of a figure.
+ * What is not typed to its end lets everything pass. A ratio above 1 is meant
+ * in percent: none of ours is that large.
+ */
 function compareFigure(term: string, cells: TableLine): boolean | null {
   const match = COMPARISON.exec(term);
-  const column = COLUMNS.find(({ id, align }) => id === match?.[1] && align === "right");
-  if (match === null || column === undefined) return null;
+  const column = findColumn((match ?? OPENED.exec(term))?.[1] ?? "");
+  if (column === undefined) return null;
+  if (match === null) return true;
   const [, , operator, number, suffix] = match;
   const value = column.readSortValue(cells);
-  return typeof value === "number" &&
-    COMPARE[operator](value, Number(number) * SUFFIX_FACTORS[suffix]);
+  const isPercent = column.isRatio === true && suffix === "" && Number(number) > 1;
+  const factor = SUFFIX_FACTORS[isPercent ? "%" : suffix];
+  return typeof value === "number" && COMPARE[operator](value, Number(number) * factor);
+}
+
+/** What a filter compares that no column has; `null` where there is nothing of that kind. */
+export function findUnknownColumn(filter: string): string | null {
+  const terms = filter.toLowerCase().split(/[|&]/).map((term) => term.trim());
+  const words = terms.flatMap((term) => (COMPARISON.exec(term) ?? OPENED.exec(term))?.[1] ?? []);
+  return words.find((word) => findColumn(word) === undefined) ?? null;
 }
 
 /**

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { computeFigures } from "./aggregate.ts";
+import { computeFigures, computeLifetime } from "./aggregate.ts";
 import type { Alarm } from "./alarms.ts";
 import type { EventLine } from "./events.ts";
 import type { GpuSample } from "./gpu_model.ts";
@@ -99,13 +99,17 @@ const LONGEST_BELIEVABLE_UPTIME: Seconds = 10 * 365 * 86_400;
 
 export { readRecord };
 
-/** How long the server has been up, by its own start time; absent where that is not exported or not believable. */
+/**
+ * How long the server has been up, by its own start time, or had been when it
+ * last answered; absent where that is not exported or not believable.
+ */
 export function readUptime(known: EndpointState, state: State): Reading<Seconds> {
   if (known.scrape === null) return absent("missing");
   const { processStart, countersCreated } = known.scrape;
   const start = isPresent(processStart) ? processStart : countersCreated;
   if (!isPresent(start)) return start;
-  const uptime = state.nowEpoch - start.value;
+  const until = known.failure === null ? state.nowEpoch : known.scrape.receivedAtEpoch;
+  const uptime = until - start.value;
   return uptime > 0 && uptime < LONGEST_BELIEVABLE_UPTIME ? present(uptime) : absent("unsupported");
 }
 
@@ -121,8 +125,11 @@ export function describeAddress(state: State, { key, address }: Endpoint): strin
 
 function createGroup(state: State, modelName: string, rows: readonly Row[]): ModelGroup {
   const counted = rows.filter((row) => isCounted(row.status));
-  const replicas = counted.flatMap(({ replica }) => replica === null ? [] : [replica]);
-  const figures = computeFigures(replicas);
+  const listReplicas = (some: readonly Row[]) =>
+    some.flatMap(({ replica }) => replica === null ? [] : [replica]);
+  // What was counted was counted: a server that does not answer takes nothing back.
+  const lifetime = computeLifetime(listReplicas(rows));
+  const figures = { ...computeFigures(listReplicas(counted)), lifetime };
   const owners = counted.filter(({ replica }) => replica !== null);
   return {
     modelName,

@@ -41,15 +41,16 @@ export function describePeak(key: PeakKey, peaks: Peaks, utcOffset: number): rea
 }
 
 /** Ages of the servers: `3h 07m`, or the youngest and the oldest. */
-function describeAges({ endpoints }: State, state: State): string {
-  const ages = endpoints.map((known) => readUptime(known, state))
+function describeAges(state: State): string {
+  const ages = state.endpoints.filter(({ failure }) => failure === null)
+    .map((known) => readUptime(known, state))
     .flatMap((uptime) => isPresent(uptime) ? [uptime.value] : []);
   if (ages.length === 0) return DASH;
   const [low, high] = [Math.min(...ages), Math.max(...ages)].map(formatDuration);
   return low === high ? low : `${low} to ${high}`;
 }
 
-/** Requests that the servers that answer have rejected. */
+/** Requests that the servers have rejected, as far as they have told. */
 function sumRejections({ endpoints }: State): Reading {
   const known = endpoints.flatMap(({ scrape }) => scrape?.server?.labelled.rejectedByReason ?? []);
   const sums = known.map((family) => {
@@ -84,10 +85,10 @@ export function createTotalsPanel(overview: Overview, state: State): Panel {
   ], "right");
   return createFixedPanel({
     id: "totals",
-    title: `TOTALS of servers up for ${describeAges(state, state)}`,
+    title: `TOTALS of servers up for ${describeAges(state)}`,
     lines: [...table, ...(reasons.length === 0 ? [] : [`Finished by: ${reasons.join("  ")}`])],
-    summary: `requests ${count(lifetime.finishedRequests)}  output ${
+    summary: `since start: requests ${count(lifetime.finishedRequests)}, output tokens ${
       count(lifetime.generationTokens)
-    } tokens  ${peak("running").slice(0, 2).join(" ")}`,
+    }   ${peak("running").slice(0, 2).join(" ").toLowerCase()}`,
   });
 }

@@ -22,7 +22,7 @@ import {
 import { summarizeEvents } from "./events_panel.ts";
 import { renderHead, renderProblems } from "./headline_view.ts";
 import { renderColumnMenu, renderHelp } from "./help_view.ts";
-import { type ListLine, listLines } from "./listing.ts";
+import { findUnknownColumn, type ListLine, listLines } from "./listing.ts";
 import { createPanels } from "./panels.ts";
 import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./panel_layout.ts";
 import { findSelected, type Ui, type UiContext } from "./ui.ts";
@@ -46,7 +46,10 @@ export interface ViewOptions {
 /** Width of plain text that goes to no terminal: wide enough for every column. */
 const PLAIN_WIDTH = 320;
 
-/** Lines from which there is room for a line of each model before ALL. */
+/** Lines from which there is room for what is wrong below the table. */
+const ROOM_FOR_PROBLEMS = 8;
+
+/** Lines from which there is room for a line of each model before ALL, and for the newest event. */
 const ROOM_FOR_GROUPS = 12;
 
 /** Whether figures are shown replica by replica and not as a table. */
@@ -128,22 +131,47 @@ interface Part {
 /** A key of the last line: what it is called, what it does. */
 type KeyPiece = readonly [key: string, label: string, command: Command | null];
 
-/** The keys that there is something to do with. */
-function listKeys({ screen, isTyping, zoomedPanel }: Ui): readonly KeyPiece[] {
-  if (isTyping) return [["Enter", "Keep the filter", null], ["Esc", "Clear it", null]];
-  const labelled = BINDINGS.flatMap(({ keys, label, command }): KeyPiece[] =>
-    label === undefined ? [] : [[keys[0], label, command]]
+const KEYS: readonly KeyPiece[] = BINDINGS.flatMap(({ keys, label, command }): KeyPiece[] =>
+  label === undefined ? [] : [[keys[0], label, command]]
+);
+
+const BACK: KeyPiece = ["Esc", "Back", "back"];
+const MENU_KEYS: readonly KeyPiece[] = [
+  ["Space", "Show or hide", "pause"],
+  ["Left", "Move left", "fold"],
+  ["Right", "Move right", "unfold"],
+];
+
+/** The labelled keys without those commands, with `more` after help and quit. */
+function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readonly KeyPiece[] {
+  const [help, quit, ...others] = KEYS.filter(([, , command]) =>
+    command === null || !without.includes(command)
   );
-  if (screen === "overview" && zoomedPanel === null) return labelled;
-  const back: KeyPiece = ["Esc", "Back", "back"];
-  const next: readonly KeyPiece[] = screen === "detail" ? [["Right", "Next", "unfold"]] : [];
-  const [help, quit, ...others] = labelled.filter(([, , command]) => command !== "open");
-  return [help, quit, back, ...next, ...others];
+  return [help, quit, ...more, ...others];
+}
+
+/** The keys that there is something to do with, the most useful first. */
+function listKeys({ state: { ui }, overview, output }: Scene): readonly KeyPiece[] {
+  const { screen, isTyping, zoomedPanel, filter } = ui;
+  if (isTyping) return [["Enter", "Keep the filter", null], ["Esc", "Clear it", null]];
+  if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
+  if (screen === "help") return [...KEYS.slice(0, 2), BACK];
+  if (screen === "detail") {
+    return mixKeys([BACK, ["Right", "Next", "unfold"]], ["open", "filter", "sort_next", "group"]);
+  }
+  if (zoomedPanel !== null) {
+    return mixKeys([BACK, ["Tab", "Next panel", "next_panel"]], ["open", "next_panel"]);
+  }
+  if (choosesDetail(overview, ui, output)) {
+    return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
+  }
+  return filter === "" ? KEYS : mixKeys([["Esc", "Clear the filter", "back"]], []);
 }
 
 /** The keys, as many as fit, each to be clicked. */
-function renderKeyLine({ state, width, paint }: Scene): Part {
-  const pieces = listKeys(state.ui);
+function renderKeyLine(scene: Scene): Part {
+  const { width, paint } = scene;
+  const pieces = listKeys(scene);
   let line = "";
   let used = 0;
   const targets: ClickTarget[] = [];
@@ -164,7 +192,9 @@ function renderFilterLine({ state, listed, overview, paint }: Scene): string[] {
   const { filter, isTyping } = state.ui;
   if (filter === "" && !isTyping) return [];
   const shown = listed.filter(({ kind }) => kind === "row").length;
-  const note = paint(`   ${shown} of ${overview.rows.length} rows`, "dim");
+  const unknown = findUnknownColumn(filter);
+  const hint = unknown === null ? "" : `   no column "${sanitizeText(unknown)}"`;
+  const note = paint(`   ${shown} of ${overview.rows.length} rows`, "dim") + paint(hint, "warn");
   return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
 }
 
@@ -194,7 +224,9 @@ function renderOverview(scene: Scene, room: number): Part {
     if (above.length + 1 + wanted <= room) above.push(line);
   }
   const left = room - above.length;
-  const forRows = left - forTotals - Math.min(problems.length, left > 8 ? 2 : 0);
+  const forProblems = Math.min(problems.length, left > ROOM_FOR_PROBLEMS ? 2 : 0);
+  const forEvents = overview.events.length > 0 && left > ROOM_FOR_GROUPS ? 2 : 0;
+  const forRows = left - forTotals - forProblems - forEvents;
   const hasNote = listed.length > forRows && forRows > 1;
   const table = renderTable(overview, listed, {
     width,
@@ -206,9 +238,9 @@ function renderOverview(scene: Scene, room: number): Part {
     isLive: true,
   });
   const below = left - table.lines.length;
-  const shownProblems = problems.length === 0
-    ? []
-    : cutLines(["", ...problems], Math.max(0, below), paint);
+  // Where there is no room for a blank line, the reason is worth more.
+  const spaced = problems.length > 0 && below > problems.length ? ["", ...problems] : problems;
+  const shownProblems = cutLines(spaced, Math.max(0, below), paint);
   const panels = renderPanels(scene, below - shownProblems.length);
   const targets = table.targets.map((target) => ({ ...target, row: target.row + above.length }));
   const cursorRow = table.cursorRow === null ? null : above.length + table.cursorRow;

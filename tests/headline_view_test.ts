@@ -45,8 +45,11 @@ function fail(count: number): State {
 
 Deno.test("renderHead() names what is watched, the time and the interval", () => {
   const [title] = render(watchFleet(2));
-  assertMatch(title, /^ vllm-htop {3}2 replicas {3}Llama-3\.1-8B-Instruct /);
-  assertMatch(title, / \d\d:\d\d:\d\d {3}every 2 s$/);
+  assertMatch(
+    title,
+    /^ vllm-htop {3}2 replicas {3}\d\d:\d\d:\d\d {3}every 2 s {3}Llama-3\.1-8B-Instruct$/,
+  );
+  assertMatch(title, / \d\d:\d\d:\d\d {3}every 2 s {3}/);
   assertStringIncludes(render({ ...watchFleet(1), interval: 0 })[0], "one scrape");
   assertStringIncludes(render(watchFleet(1))[0], "1 replica ");
   assertStringIncludes(render({ ...watchFleet(1), isDemo: true })[0], "demo");
@@ -92,23 +95,36 @@ Deno.test("renderHead() begins the verdict with its word", () => {
 });
 
 Deno.test("renderHead() says why, and where", () => {
-  assertEquals(readVerdict(fail(1)), "● CRITICAL   :8000 is down (refused)   0 of 1 up");
+  assertEquals(readVerdict(fail(1)), "● CRITICAL   0 of 1 up   :8000 is down (refused)");
   assertEquals(
     readVerdict(fail(5)),
-    "● CRITICAL   :8000, :8001, :8002 and 2 more are down (refused)   0 of 5 up",
+    "● CRITICAL   0 of 5 up   :8000, :8001, :8002 and 2 more are down (refused)",
   );
   assertMatch(
     readVerdict(SLOW),
-    /^● DEGRADED {3}c:8002 is slow in decode: ITL mean 40\.0 ms against 20\.0 ms \(2×, n \d+\), for \d+m \d\ds {3}4 of 4 up$/,
+    /^● DEGRADED {3}4 of 4 up {3}c:8002 is slow in decode for \d+m \d\ds: ITL mean 40\.0 ms against 20\.0 ms \(2×, n \d+\)$/,
   );
   const hot = watchToTheEnd(`0 a b c ${SERVES}\n40 a b kv 0.95, waiting 9\nuntil 60`);
-  assertStringIncludes(readVerdict(hot), "● CRITICAL   a:8000, b:8001 are hot   3 of 3 up");
+  assertStringIncludes(readVerdict(hot), "● CRITICAL   3 of 3 up   a:8000, b:8001 are hot");
   const over = watchToTheEnd(
     `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n80 a waiting 0\nuntil 110`,
   );
-  assertStringIncludes(readVerdict(over), "● DEGRADED   a:8000 was hot   3 of 3 up");
+  assertStringIncludes(readVerdict(over), "● DEGRADED   3 of 3 up   a:8000 was hot");
+  // What has happened since and is no alarm does not hide it, and each is named by its own.
+  const several = watchToTheEnd(
+    `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n60 b down\n80 a waiting 0\n100 b up\nuntil 112`,
+  );
+  assertEquals(
+    readVerdict(several),
+    "● DEGRADED   3 of 3 up   a:8000 was hot   b:8001 was down",
+  );
+  // Of one that is down now nobody needs to know that it was hot.
+  const worse = watchToTheEnd(
+    `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n60 a waiting 0\n80 a down\nuntil 114`,
+  );
+  assertEquals(readVerdict(worse), "● CRITICAL   2 of 3 up   a:8000 is down (refused)");
   // Two that fail in different ways are down for no common reason.
-  assertStringIncludes(readVerdict(watchTroubledFleet()), ":8002, :8004 are down   ");
+  assertStringIncludes(readVerdict(watchTroubledFleet()), ":8002, :8004 are down");
 });
 
 Deno.test("renderHead() sums up what is up", () => {

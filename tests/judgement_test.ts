@@ -37,11 +37,14 @@ Deno.test("judge() says nothing new of what it knows already", () => {
   assertEquals(overdue.judgement.verdict.level, "DEGRADED");
 });
 
-Deno.test("judge() is PENDING until something is heard", () => {
+Deno.test("judge() is PENDING until everybody is heard", () => {
   const start = startState(ENDPOINTS);
   assertEquals(start.judgement.verdict.level, "PENDING");
   assertEquals(advance(start, 1).judgement.verdict.level, "PENDING");
-  const heard = advance(start, 1, [createScraped(ENDPOINTS[0], 0.9, say(0, 0))]);
+  const answers = ENDPOINTS.map((endpoint, i) => createScraped(endpoint, 0.9 + i / 100, say(0, 0)));
+  const first = advance(start, 1, answers.slice(0, 1));
+  assertEquals(first.judgement.verdict, { level: "PENDING", causes: [] });
+  const heard = advance(first, 1, answers.slice(1));
   assertEquals(heard.judgement.verdict, { level: "HEALTHY", causes: [] });
 });
 

@@ -1,5 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { describeEvent, describeRule, describeVerdict } from "../lib/judgement_view.ts";
+import {
+  describeAlarm,
+  describeEvent,
+  describeRule,
+  describeVerdict,
+} from "../lib/judgement_view.ts";
 import type { EventLine } from "../lib/events.ts";
 import { createOverview } from "../lib/overview.ts";
 import { RULES, type Verdict } from "../lib/rules.ts";
@@ -20,11 +25,11 @@ const VERDICT: Verdict = {
 
 Deno.test("describeVerdict() says the evidence in the units that people read", () => {
   const said = (more: Partial<Verdict>) => describeVerdict({ ...VERDICT, ...more });
-  assertEquals(said({}), "TTFT P95 1.68 s against 440 ms (3.8×, n 212)");
+  assertEquals(said({}), "TTFT P95 1.68 s against 440 ms (≥3.8×, n 212)");
   assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s against 440 ms (3.8×, n 212)");
   assertEquals(
     said({ rule: "slow_decode", value: 0.25, baseline: 0.01, ratio: 25 }),
-    "ITL P95 250 ms against 10.0 ms (25×, n 212)",
+    "ITL P95 250 ms against 10.0 ms (≥25×, n 212)",
   );
   const share = { value: 0.53, baseline: 0.25 };
   assertEquals(
@@ -48,8 +53,14 @@ Deno.test("describeVerdict() says the evidence in the units that people read", (
   ] as const;
   assertEquals(
     said({ rule: "hot", conditions }),
-    "KV cache 95 %, 12 waiting, preempted 1×@1m, TTFT 4× the others', ITL ∞× the others'",
+    "KV cache 95 %, 12 waiting, preempted 1×@1m, TTFT ≥4× the others', ITL ≥∞× the others'",
   );
+});
+
+Deno.test("describeAlarm() says how old evidence is that is no longer there", () => {
+  const say = (now: number) => describeAlarm({ newest: VERDICT, lastAt: 10 }, { now, interval: 2 });
+  assertEquals(say(12), describeVerdict(VERDICT));
+  assertEquals(say(18), `8s ago ${describeVerdict(VERDICT)}`);
 });
 
 Deno.test("describeRule() has a word for every rule, each its own", () => {
@@ -81,7 +92,7 @@ Deno.test("describeEvent() tells when, what, of whom, how much and how long", ()
     "SLOW   ",
     "m gpu1:8000.e3",
     "since 1m 05s",
-    "TTFT P95 1.68 s against 440 ms (3.8×, n 212), 2 times",
+    "TTFT P95 1.68 s against 440 ms (≥3.8×, n 212), 2 times",
   ]);
   const none = { first: null, worst: null, occurrences: 1 };
   const details = (more: Partial<EventLine>) => say({ ...none, endedAt: 10, ...more }).slice(3);

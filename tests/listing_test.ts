@@ -1,6 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { COLUMN_IDS, describeRow } from "../lib/columns.ts";
-import { type FilterSubject, type ListLine, listLines, matchesFilter } from "../lib/listing.ts";
+import {
+  type FilterSubject,
+  findUnknownColumn,
+  type ListLine,
+  listLines,
+  matchesFilter,
+} from "../lib/listing.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/ui.ts";
@@ -113,21 +119,31 @@ Deno.test("matchesFilter() compares figures by their columns' names and in their
     const filter of [
       ...["running>11", "running >= 12", "running=12", "RUNNING<12.5", "running<=0.012k"],
       ...["kv>81%", "kv<0.82", "kv > 81% & running > 10", "kv>90% | running>10"],
-      // What is no column is text.
-      "a>b",
+      // By its heading, too; and a ratio is read as people say it.
+      ...["run>11", "kv>80", "kv<82", "kv>0.8"],
+      // What is not typed to its end lets everything pass; what is no column is text.
+      ...["running>", "kv >", "a>b"],
     ]
   ) {
     assert(matchesFilter(filter, subject), filter);
   }
   for (
     const filter of [
-      ...["running>12", "running<12", "kv>82%", "kv>80", "running=1", "running=12ms"],
+      ...["running>12", "running<12", "kv>82%", "kv>82", "running=1", "running=12ms"],
       // No figure is neither above nor below, and a state is none.
       ...["ttft_p95>0", "ttft_p95<1s", "ttft_p95>=0ms", "state>0", "state<9", "replica>0"],
-      ...["running>", "running", ">12", "running>x"],
+      ...["running", ">12", "running>x", "foo>3"],
     ]
   ) {
     assert(!matchesFilter(filter, subject), filter);
+  }
+});
+
+Deno.test("findUnknownColumn() names what no column is called", () => {
+  assertEquals(findUnknownColumn("llama | foo>3 & kv>80%"), "foo");
+  assertEquals(findUnknownColumn("bar>"), "bar");
+  for (const filter of ["", "llama", "kv>80%", "run>5|wait>0", "a b>c"]) {
+    assertEquals(findUnknownColumn(filter), null, filter);
   }
 });
 

@@ -72,6 +72,38 @@ Deno.test("createOverview() keeps what is not current out of every total", () =>
   ]);
 });
 
+Deno.test("createOverview() never takes back what servers have counted since they started", () => {
+  const endpoints = [createEndpoint(8000), createEndpoint(8001)];
+  const say = (tokens: number) => encode(writeEngine([["generation_tokens_total", tokens]]));
+  let state = advance(startState(endpoints), 1, [
+    createScraped(endpoints[0], 0.5, say(100)),
+    createScraped(endpoints[1], 0.6, say(40)),
+  ]);
+  const read = () => createOverview(state).total.figures.lifetime.generationTokens.value;
+  assertEquals(read(), 140);
+  for (const at of [3, 20, 60]) {
+    state = advance(state, at, [
+      createScraped(endpoints[0], at - 0.5, say(100 + at)),
+      createFailed(endpoints[1], at - 0.4),
+    ]);
+    assertEquals(read(), 140 + at);
+  }
+  // Nothing else of one that is down is in a total.
+  assertEquals(createOverview(state).total.figures.replicaCount, 1);
+});
+
+Deno.test("readUptime() stands still when the server no longer answers", () => {
+  const endpoint = createEndpoint(8000);
+  const body = encode(
+    `process_start_time_seconds ${START_EPOCH - 100}\n` +
+      writeEngine([["num_requests_running", 1]]),
+  );
+  const up = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
+  assertEquals(readUptime(up.endpoints[0], up).value, 101);
+  const down = advance(up, 90, [createFailed(endpoint, 3)]);
+  assertEquals(readUptime(down.endpoints[0], down).value, 100.5);
+});
+
 Deno.test("createOverview() shows a stale row with its age, and nothing of one that is down", () => {
   const { rows } = createOverview(watchTroubledFleet());
   const [, stale, down, , , never] = rows;

@@ -43,7 +43,7 @@ Deno.test("createPanels() draws no more than it is given, and no less than it as
 
 Deno.test("createPanels() has dashes and no zero before the first answer", () => {
   const [events, balance, latency, trend, totals] = create(startState([createEndpoint(8000)]));
-  assertEquals([events.summary, balance.summary], ["none", "no two replicas of one model"]);
+  assertEquals([events.summary, balance.summary], ["none", "no two replicas to compare"]);
   const draw = (panel: Panel) => panel.draw({ width: 100, lines: panel.minLines });
   for (const line of draw(latency).slice(1)) assertMatch(line, /^\S+( +—){6}$/);
   for (const line of draw(trend)) assertMatch(line, /—$/);

@@ -74,19 +74,20 @@ Deno.test("renderText() says first what is worst", () => {
   assertEquals(findVerdict(say([["num_requests_running", 1]])), "● HEALTHY   1 of 1 up");
   assertEquals(
     findVerdict(watchTroubledFleet()),
-    "● CRITICAL   :8002, :8004 are down   :8001 is stale, hot before   3 of 6 up",
+    "● CRITICAL   3 of 6 up   :8002, :8004 are down   :8001 is stale, hot before",
   );
   assertEquals(
     findVerdict(watchFleet(2, { failures: { 1: 58 } })),
-    "● CRITICAL   :8001 is stale, hot before   1 of 2 up",
+    "● CRITICAL   1 of 2 up   :8001 is stale, hot before",
   );
   const full = [["num_requests_waiting", 6], ["kv_cache_usage_perc", 0.9]] as const;
-  // It has to last; looked at once, it is what there is to say.
-  assertEquals(findVerdict(say(full)), "● HEALTHY   1 of 1 up");
-  assertEquals(
-    findVerdict(say(full, { isOnce: true })),
-    "● CRITICAL   :8000 is hot: KV cache 90 %, 6 waiting, for 0s   1 of 1 up",
-  );
+  // It has to last, but not when it is there as watching begins.
+  for (const isOnce of [false, true]) {
+    assertEquals(
+      findVerdict(say(full, { isOnce })),
+      "● CRITICAL   1 of 1 up   :8000 is hot for 0s: KV cache 90 %, 6 waiting",
+    );
+  }
   // At the limits all is well.
   const limits = [["num_requests_waiting", 5], ["kv_cache_usage_perc", 0.85]] as const;
   assertEquals(findVerdict(say(limits, { isOnce: true })), "● HEALTHY   1 of 1 up");
