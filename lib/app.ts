@@ -20,11 +20,13 @@ import { formatPriceList } from "./gpu_prices.ts";
 import { sampleGpusOnce, watchGpus } from "./gpu_watch.ts";
 import { runLive } from "./live.ts";
 import { helpText, type Options, parseArguments, readConfigPath } from "./options.ts";
+import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { loadPrices } from "./price_file.ts";
 import type { Pricing } from "./pricing.ts";
 import { createReport, serializeReport } from "./report.ts";
 import {
+  dispatch,
   pollEndpoint,
   pollForever,
   readClock,
@@ -33,6 +35,7 @@ import {
   watchEndpoint,
 } from "./session.ts";
 import { createState } from "./state.ts";
+import { loadScrapes, saveScrapes } from "./state_file.ts";
 import {
   findTargets,
   type OpenedEndpoint,
@@ -184,15 +187,18 @@ async function pollTwice(session: Session, key: string): Promise<void> {
   if (!stop.signal.aborted) await pollEndpoint(session, key);
 }
 
-/** One picture: two scrapes an interval apart, so that rates are measured; or one, with interval 0. */
+/**
+ * One picture: two scrapes an interval apart, so that rates are measured; or one, with interval 0,
+ * or with a state file, which has that of the run before.
+ */
 async function runOnce(session: Session): Promise<number> {
-  const { platform, options: { interval }, watched, stop, onScraped } = session;
+  const { platform, options: { interval, stateFile }, watched, stop, onScraped } = session;
   const configuring: Promise<void>[] = [];
   session.onScraped = (one) => {
     configuring.push(onScraped(one));
     return Promise.resolve();
   };
-  const poll = interval > 0 ? pollTwice : pollEndpoint;
+  const poll = interval > 0 && stateFile === null ? pollTwice : pollEndpoint;
   const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
   await sampleGpusOnce(session, scrapes);
   await Promise.all(configuring);
@@ -284,6 +290,22 @@ function refuse(platform: Platform, refusal: Refusal): number {
   return refusal.exitCode;
 }
 
+/** Keeps the newest scrape of each endpoint for the next run. The exit code where that fails, else `null`. */
+async function keepScrapes(
+  { platform, options: { stateFile }, state }: Session,
+  before: readonly KeptScrape[],
+): Promise<number | null> {
+  if (stateFile === null) return null;
+  const scrapes = state.endpoints.flatMap(({ endpoint, scrape }) =>
+    // One that did not answer is compared with the same scrape again.
+    scrape ?? before.filter(({ endpointKey }) => endpointKey === endpoint.key)
+  );
+  const problem = await saveScrapes(platform, stateFile, scrapes);
+  return problem === null
+    ? null
+    : refuse(platform, { message: problem, exitCode: EXIT_CONFIGURATION });
+}
+
 async function runOptions(
   platform: Platform,
   options: Options,
@@ -303,9 +325,16 @@ async function runOptions(
   if ("exitCode" in targets) return refuse(platform, targets);
   const opened = await openTargets(targets, options);
   if ("exitCode" in opened) return refuse(platform, opened);
-  const notices = [...warnings, ...targets.notices];
+  const keys = opened.map(({ endpoint }) => endpoint.key);
+  const kept = options.stateFile === null
+    ? { scrapes: [], remarks: [] }
+    : await loadScrapes(platform, options.stateFile, keys);
+  const notices = [...warnings, ...targets.notices, ...kept.remarks];
   const noticed = { ...targets, notices };
-  return await runSession(createSession(noticed, options, { opened, ui, pricing }), noticed);
+  const session = createSession(noticed, options, { opened, ui, pricing });
+  for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
+  const code = await runSession(session, noticed);
+  return code > EXIT_ENDPOINT_DOWN ? code : await keepScrapes(session, kept.scrapes) ?? code;
 }
 
 /** Prints lines, each with its end. */

@@ -224,6 +224,12 @@ export interface Scrape {
   readonly redirectedTo: string | null;
 }
 
+/** What later scrapes are compared with. */
+export type KeptScrape = Pick<
+  Scrape,
+  "endpointKey" | "receivedAt" | "receivedAtEpoch" | "processStart" | "engines" | "server"
+>;
+
 /** A model that a server offers: one that it was started with, or a LoRA adapter of one. */
 export interface ModelCard {
   readonly id: string;

@@ -150,6 +150,15 @@ const ROWS = [
     help: "print once and end: two scrapes, one interval apart",
   },
   {
+    name: "state",
+    value: "FILE",
+    variable: "VLLM_HTOP_STATE",
+    group: "When",
+    help:
+      "with --once: keep counters in FILE, and show rates since the run before, by one scrape " +
+      "without waiting",
+  },
+  {
     name: "output",
     value: "FORM",
     variable: "VLLM_HTOP_OUTPUT",

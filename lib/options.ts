@@ -64,6 +64,8 @@ export interface Options {
   /** 0.1 to 120. */
   readonly timeout: Seconds;
   readonly once: boolean;
+  /** Path of the file that keeps scrapes from one run to the next; `null` where none is to. */
+  readonly stateFile: string | null;
   readonly output: OutputForm;
   /** What stands in place of `vllm:`, or `null` for the prefixes that are known. */
   readonly metricPrefix: string | null;
@@ -131,6 +133,22 @@ function readInterval(input: Input, once: boolean): Seconds {
   }
   const limits = { min: MIN_INTERVAL, max: MAX_INTERVAL, unit: "seconds" };
   return isZero ? 0 : readNumber(input, "interval", limits);
+}
+
+/** A variable, or the file of settings, may name it for other calls. */
+function readStateFile(
+  input: Input,
+  { once, demo }: { readonly once: boolean; readonly demo: boolean },
+): string | null {
+  const { origin, text } = findSetting(input, "state");
+  const problem = !once
+    ? "is possible only with --once"
+    : demo
+    ? "is not for --demo, which begins anew each time: leave one of them out"
+    : null;
+  if (problem === null) return text === "" ? null : text;
+  if (input.given.has("state")) input.problems.push(`${origin} ${quote(text)} ${problem}`);
+  return null;
 }
 
 function readSeed(input: Input): number {
@@ -349,6 +367,7 @@ export function parseArguments(
     interval: readInterval(input, once),
     timeout: readNumber(input, "timeout", { min: MIN_TIMEOUT, max: MAX_TIMEOUT, unit: "seconds" }),
     once,
+    stateFile: readStateFile(input, { once, demo }),
     output: readOutput(input),
     metricPrefix: readMetricPrefix(input),
     demo,

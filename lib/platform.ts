@@ -155,6 +155,12 @@ export interface Platform {
   ) => Promise<boolean>;
   /** The content of a text file. @throws {Error} With the runtime's own message. */
   readonly readTextFile: (path: string) => Promise<string>;
+  /**
+   * Writes a text file that its owner alone can read, in the place of the one that is there: whoever
+   * reads it sees the whole of either. @throws {Error} With the runtime's own message; the file is
+   * then as it was.
+   */
+  readonly writeTextFile: (path: string, text: string) => Promise<void>;
   /** The mode bits of a file, or `null` where the system has none, or the file cannot be looked at. */
   readonly fileMode: (path: string) => Promise<number | null>;
   /** Runs a program to its end. Every failure is a value; never rejects. */

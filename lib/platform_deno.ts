@@ -217,6 +217,24 @@ async function acceptsConnections(host: string, port: number, timeout: Seconds):
   }
 }
 
+/** The folder of a path, as it is written. */
+function readFolder(path: string): string {
+  const pattern = Deno.build.os === "windows" ? /^.*[/\\]/s : /^.*\//s;
+  return pattern.exec(path)?.[0] ?? ".";
+}
+
+async function writeTextFile(path: string, text: string): Promise<void> {
+  // In the same folder: a file can be put in the place of another on one file system only.
+  const draft = await Deno.makeTempFile({ dir: readFolder(path), prefix: ".vllm-htop-" });
+  try {
+    await Deno.writeTextFile(draft, text);
+    await Deno.rename(draft, path);
+  } catch (error) {
+    await Deno.remove(draft).catch(() => {});
+    throw error;
+  }
+}
+
 /** All that a stream gives, as text; `null` as soon as it is more than `limit`. */
 async function readOutput(
   reader: ReadableStreamDefaultReader<Uint8Array>,
@@ -419,6 +437,7 @@ export function createDenoPlatform(): Platform {
         : createFetchClient(transport),
     acceptsConnections,
     readTextFile: (path) => Deno.readTextFile(path),
+    writeTextFile,
     fileMode: (path) => Deno.stat(path).then(({ mode }) => mode, () => null),
     runProgram,
     systemMemory,

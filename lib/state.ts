@@ -26,6 +26,7 @@ import type {
   Endpoint,
   EngineSample,
   Figures,
+  KeptScrape,
   ReplicaSample,
   Scrape,
   ScrapeFailure,
@@ -59,6 +60,7 @@ import type { EpochSeconds, Seconds } from "./units.ts";
 import {
   appendSample,
   type EndpointHistory,
+  hasClockJumped,
   identifyEngine,
   readReplicas,
   startHistory,
@@ -132,6 +134,8 @@ export interface State {
 export type Message =
   | { readonly kind: "asked"; readonly endpointKey: string; readonly at: Seconds }
   | { readonly kind: "scraped"; readonly scrape: Scrape }
+  /** What the run before has kept. Heeded where nothing is known of the endpoint yet. */
+  | { readonly kind: "recalled"; readonly scrape: KeptScrape }
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
   | {
     readonly kind: "gpus_sampled";
@@ -157,9 +161,6 @@ export type Message =
 
 /** The intervals that keys step through. */
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
-
-/** By how much two clocks may part between two scrapes before one of them cannot have measured the span. */
-const CLOCK_TOLERANCE: Seconds = 2;
 
 export { identifyEngine };
 
@@ -271,30 +272,31 @@ function forgetSamples(known: EndpointState): EndpointState {
   return { ...known, history: { ...startHistory(), restartCount }, trends: addGaps(known.trends) };
 }
 
-/** Whether the machine slept in between, or its clock was set: the monotonic clock may not have counted that. */
-function hasClockJumped(later: Scrape, earlier: Scrape | null): boolean {
-  if (earlier === null) return false;
-  const monotonic = later.receivedAt - earlier.receivedAt;
-  const wall = later.receivedAtEpoch - earlier.receivedAtEpoch;
-  return Math.abs(wall - monotonic) > CLOCK_TOLERANCE;
-}
-
 /** How idle each engine of the scrape was; only of engines that it has. */
 function followIdleness(
-  { scrape: before, idleness }: EndpointState,
+  { history, idleness }: EndpointState,
   scrape: Scrape,
   canCompare: boolean,
 ): EndpointState["idleness"] {
+  const before = history.points.at(-1);
   const samples = new Map(before?.engines.map((sample) => [identifyEngine(sample), sample]));
   return new Map(scrape.engines.map((now) => {
     const key = identifyEngine(now);
     const step = {
       before: canCompare ? samples.get(key) : undefined,
       now,
-      span: scrape.receivedAt - (before?.receivedAt ?? Infinity),
+      span: scrape.receivedAt - (before?.at ?? Infinity),
     };
     return [key, continueIdleness(idleness.get(key) ?? NO_IDLENESS, step)];
   }));
+}
+
+/** The endpoint with a scrape that later ones are compared with, and that nothing else is made of. */
+function recallScrape(known: EndpointState, scrape: KeptScrape): EndpointState {
+  if (known.history.points.length > 0) return known;
+  const { receivedAt: at, engines, processStart } = scrape;
+  const history = appendSample(known.history, { at, engines, processStart });
+  return { ...known, history, tallies: tallyScrape(known.tallies, scrape, false) };
 }
 
 function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
@@ -450,6 +452,12 @@ export function update(state: State, message: Message): State {
       const scraped = updateEndpoint(state, key, (known) => acceptScrape(known, scrape));
       return nameNewcomers(scraped, key);
     }
+    case "recalled":
+      return updateEndpoint(
+        state,
+        message.scrape.endpointKey,
+        (known) => recallScrape(known, message.scrape),
+      );
     case "scrape_failed":
       return updateEndpoint(
         state,

@@ -17,7 +17,7 @@
  * @module
  */
 
-import type { EngineSample, Figures, Scrape } from "./model.ts";
+import type { EngineSample, Figures, KeptScrape } from "./model.ts";
 import { absent, isPresent, mapReading, present, type Reading, sumReadings } from "./reading.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 import { identifyEngine } from "./window.ts";
@@ -179,7 +179,11 @@ const MAX_ENGINES = 512;
 const GONE = "";
 
 /** Whether the engine joined a server that was watched already, and counts from a time after that. */
-function hasJoined({ engines }: ServerTallies, sample: EngineSample, scrape: Scrape): boolean {
+function hasJoined(
+  { engines }: ServerTallies,
+  sample: EngineSample,
+  scrape: KeptScrape,
+): boolean {
   const [first] = engines.values();
   if (first === undefined || !isPresent(sample.created)) return false;
   const attachedEpoch = scrape.receivedAtEpoch - (scrape.receivedAt - first.since);
@@ -189,7 +193,7 @@ function hasJoined({ engines }: ServerTallies, sample: EngineSample, scrape: Scr
 /** No more than `MAX_ENGINES` one by one. */
 function foldGone(
   engines: ReadonlyMap<string, Tally>,
-  scrape: Scrape,
+  scrape: KeptScrape,
 ): ReadonlyMap<string, Tally> {
   if (engines.size <= MAX_ENGINES) return engines;
   const current = new Set(scrape.engines.map(identifyEngine));
@@ -206,7 +210,7 @@ function foldGone(
  */
 export function tallyScrape(
   tallies: ServerTallies,
-  scrape: Scrape,
+  scrape: KeptScrape,
   hasRestarted: boolean,
 ): ServerTallies {
   const { receivedAt: at, server } = scrape;

@@ -33,6 +33,7 @@ import {
   MEAN_KEYS,
   type MeanKey,
   type ReplicaSample,
+  type Scrape,
   type TracePoint,
 } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
@@ -46,6 +47,9 @@ const WINDOW_SLACK: Seconds = 0.5;
 
 /** Two start times that differ by less are the same start, rounded differently. */
 const SAME_START_TOLERANCE: Seconds = 0.5;
+
+/** By how much two clocks may part between two scrapes before one of them cannot have measured the span. */
+const CLOCK_TOLERANCE: Seconds = 2;
 
 const LABELLED_COUNTERS = LABELLED_KEYS.filter((key) => !LABELLED_GAUGES.has(key));
 
@@ -73,6 +77,14 @@ export function identifyEngine({ modelName, engine }: EngineSample): string {
 /** A history without samples. */
 export function startHistory(): EndpointHistory {
   return { points: [], restartCount: 0, hasJustRestarted: false };
+}
+
+/** Whether the machine slept in between, or its clock was set: the monotonic clock may not have counted that. */
+export function hasClockJumped(later: Scrape, earlier: Scrape | null): boolean {
+  if (earlier === null) return false;
+  const monotonic = later.receivedAt - earlier.receivedAt;
+  const wall = later.receivedAtEpoch - earlier.receivedAtEpoch;
+  return Math.abs(wall - monotonic) > CLOCK_TOLERANCE;
 }
 
 function isSameEngine(one: EngineSample, other: EngineSample | undefined): boolean {

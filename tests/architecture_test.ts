@@ -23,7 +23,7 @@ const LAYERS = `
     server_kinds server_info scrape_failures endpoint_url format glyphs keys bindings frame
     gpu_option_rows option_table help_text option_values
     json_text config_values config_schema credential_options cost_options options completions man_page
-    gpu_failures nvidia_smi nvidia_mig amd_smi gpu_prices
+    gpu_failures nvidia_smi nvidia_mig amd_smi gpu_prices kept_scrapes
     simulator_families simulator_text simulator_engine simulator
 2 analysis: window snapshot_reader snapshot percentiles aggregate pace tally rules slowness imbalance
     health alarms trends gpu_peers gpu_trends gpu_attribution idleness cost pricing
@@ -32,7 +32,7 @@ const LAYERS = `
     panel latency_panel trend_panel events_panel balance_panel gpu_panel cost_panel totals_panel panels
     panel_layout detail_view help_view view
     json gpu_report cost_report report json_schema gpu_report_schema report_schema documents
-5 edge: config_file credentials price_file body_reader scraper inspector process_lister scanner gpu_sampler demo
+5 edge: config_file credentials price_file state_file body_reader scraper inspector process_lister scanner gpu_sampler demo
     terminal
 6 shell: platform_deno session targets configuration discovery gpu_watch live app
 `;

@@ -55,6 +55,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     interval: 2,
     timeout: 4,
     once: false,
+    stateFile: null,
     output: "auto",
     metricPrefix: null,
     demo: false,
@@ -408,6 +409,9 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [[], { VLLM_HTOP_NO_GPU_DETECT: "perhaps" }],
   [["--prices"]],
   [["--cost"]],
+  [["--state", "f"]],
+  [["--state", "f", "--once", "--demo"]],
+  [["--state", "--once"]],
 ];
 
 Deno.test("parseArguments() tells usage errors as in goldens/usage_errors.txt", () => {
@@ -547,6 +551,16 @@ Deno.test("parseArguments() reads what tokens and GPUs cost, from options and va
   const typed = run(["--cost-in", "7", "--prices", "mine.json"], variables).cost;
   assertEquals([typed.tokenPrices.input, typed.pricesFile], [7, "mine.json"]);
   assertEquals(run(["--list-prices"]).listPrices, true);
+});
+
+Deno.test("parseArguments() takes a state file with --once; what is not typed may be for other calls", () => {
+  assertEquals(run(["gpu1", "--once", "--state", "f"]).stateFile, "f");
+  const variables = { VLLM_HTOP_STATE: "g" };
+  assertEquals(run(["gpu1", "--once"], variables).stateFile, "g");
+  assertEquals(run(["gpu1", "--once", "--state", "f"], variables).stateFile, "f");
+  for (const argv of [["gpu1"], ["--demo"], ["--demo", "--once"]]) {
+    assertEquals(run(argv, variables).stateFile, null, argv.join(" "));
+  }
 });
 
 Deno.test("parseArguments() reads whether to look at GPUs; an option beats the other's variable", () => {

@@ -94,6 +94,44 @@ Deno.test("deadline() frees its timer when it is cancelled", async () => {
   assertEquals([limit.signal.aborted, limit.expired()], [false, false]);
 });
 
+Deno.test("writeTextFile() puts a whole file, its owner's alone, in the place of another", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = `${folder}/a b.json`;
+    await Deno.writeTextFile(path, "before", { mode: 0o644 });
+    const before = await Deno.open(path);
+    await platform.writeTextFile(path, "after");
+    assertEquals(await platform.readTextFile(path), "after");
+    // Who reads the one before still has it whole.
+    assertEquals(await new Response(before.readable).text(), "before");
+    if (Deno.build.os !== "windows") {
+      assertEquals((await platform.fileMode(path) ?? 0) & 0o777, 0o600);
+    }
+    await Deno.mkdir(`${folder}/taken/inside`, { recursive: true });
+    await assertRejects(() => platform.writeTextFile(`${folder}/taken`, "x"));
+    await assertRejects(
+      () => platform.writeTextFile(`${folder}/none/file`, "x"),
+      Deno.errors.NotFound,
+    );
+    const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+    assertEquals(names, ["a b.json", "taken"], "nothing is left over");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("writeTextFile() of many at once leaves the text of one", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const texts = Array.from({ length: 20 }, (_, i) => `${i}`.repeat(50_000));
+    await Promise.all(texts.map((text) => platform.writeTextFile(`${folder}/f`, text)));
+    assert(texts.includes(await Deno.readTextFile(`${folder}/f`)));
+    assertEquals([...Deno.readDirSync(folder)].length, 1);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("acceptsConnections() tells open ports from closed ones", async () => {
   const server = startRawServer(() => {});
   assertEquals(await platform.acceptsConnections("127.0.0.1", server.port, 1), true);

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Command } from "../lib/bindings.ts";
 import { type Message, readPicture, type State, update } from "../lib/state.ts";
+import { absent } from "../lib/reading.ts";
 import { readTrend } from "../lib/trends.ts";
 import { createUi, type UiContext } from "../lib/ui.ts";
 import {
@@ -63,6 +64,50 @@ Deno.test("update() keeps what was known when a scrape fails, and forgets the fa
   assertEquals(back.endpoints[0].failure, null);
   // Over the gap, by the time that really passed.
   assertEquals(back.endpoints[0].replicas[0].lastPoll.value?.span, 4);
+});
+
+/** What a run before has kept of the first endpoint. */
+function recall(at: number, tokens: number): Message {
+  const message = createScraped(FIRST, at, say(tokens));
+  if (message.kind !== "scraped") throw new Error(message.kind);
+  return { kind: "recalled", scrape: message.scrape };
+}
+
+Deno.test("update() compares the first scrape with what the run before has kept", () => {
+  const recalled = advance(startState([FIRST]), 1, [recall(-299, 100)]);
+  const [{ scrape, replicas, judgement }] = recalled.endpoints.map((known) => ({
+    ...known,
+    judgement: recalled.judgement,
+  }));
+  assertEquals([scrape, replicas, judgement.verdict.level], [null, [], "PENDING"]);
+  const [{ replicas: [{ lastPoll, lastMinute }], tallies }] =
+    advance(recalled, 1, [createScraped(FIRST, 1, say(700))]).endpoints;
+  assertEquals([lastPoll.value?.span, lastMinute.value?.span], [300, 300]);
+  assertEquals(lastPoll.value?.counters.generationTokens, { value: 600 });
+  const [tally] = tallies.engines.values();
+  assertEquals([tally.since, tally.counted.generationTokens.value], [-299, 600]);
+});
+
+Deno.test("update() sees a restart since the run before", () => {
+  const messages = [recall(-299, 100), createScraped(FIRST, 1, say(7))];
+  const [{ history, replicas, tallies }] = advance(startState([FIRST]), 1, messages).endpoints;
+  assertEquals([history.restartCount, replicas[0].lastPoll], [1, absent("restarted")]);
+  const [tally] = tallies.engines.values();
+  assertEquals(tally.counted.generationTokens.value, 7);
+});
+
+Deno.test("update() shows nothing that is only recalled where a server does not answer", () => {
+  const messages = [recall(-5, 100), createFailed(FIRST, 1)];
+  const state = advance(startState([FIRST]), 1, messages);
+  assertEquals(state.endpoints[0].replicas, []);
+  assertEquals([...state.judgement.statuses.values()], ["DOWN"]);
+});
+
+Deno.test("update() recalls nothing of what it knows better, or does not watch", () => {
+  const state = advance(startState([FIRST]), 2, [createScraped(FIRST, 2, say(7))]);
+  assertEquals(update(state, recall(-5, 3)), state);
+  const other = startState([SECOND]);
+  assertEquals(update(other, recall(-5, 3)), other);
 });
 
 Deno.test("update() passes over what is not watched", () => {
