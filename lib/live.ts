@@ -89,9 +89,12 @@ function planDrawing(screen: Screen): () => void {
   };
 }
 
-function getContext({ session }: Screen): UiContext {
+function getContext({ session, targets }: Screen): UiContext {
   const size = session.platform.stdio.terminalSize() ?? { columns: 80, rows: 24 };
-  return readContext(session.state, size, session.view);
+  const context = readContext(session.state, size, session.view);
+  // A page is as many lines as are in sight.
+  const shown = targets.filter(({ action }) => action.kind === "line").length;
+  return context.isText || shown === 0 ? context : { ...context, pageLines: shown };
 }
 
 function runCommand(screen: Screen, command: Command): void {

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { padStyledLine, type Paint } from "./frame.ts";
+import { cutStyledLine, padStyledLine, type Paint } from "./frame.ts";
 import type { Panel } from "./panel.ts";
 import type { PanelId } from "./ui.ts";
 
@@ -77,13 +77,26 @@ function placePanels(panels: readonly Panel[], room: PanelRoom, columnCount: num
   return strips;
 }
 
+/** The title and as many of the summary's items, two blanks apart, as fit whole; the first is cut. */
+function joinWhole(title: string, summary: string, width: number): string {
+  const fits = (line: string): boolean => cutStyledLine(line, width) === line;
+  const [first, ...items] = summary.split(/ {2,}/);
+  let line = `${title}  ${first}`;
+  for (const item of items) {
+    if (!fits(`${line}  ${item}`)) break;
+    line += `  ${item}`;
+  }
+  return cutStyledLine(line, width);
+}
+
 function drawStrip(strip: Strip, width: number, room: PanelRoom): string[] {
   const { paint, focusedPanel } = room;
   let left = room.lines - measureStrip(strip);
   return strip.flatMap(({ panel, isFull }, index) => {
     const meaning = panel.id === focusedPanel ? "title" : "heading";
     if (!isFull) {
-      const line = ` ${paint(panel.title.split(/[ ,]/)[0], meaning)}  ${panel.summary}`;
+      const title = ` ${paint(panel.title.split(/[ ,]/)[0], meaning)}`;
+      const line = joinWhole(title, panel.summary, width);
       return index === 0 ? ["", line] : [line];
     }
     const extra = Math.min(left, panel.maxLines - panel.minLines);

@@ -95,13 +95,13 @@ export function fillWithTrends(
 export function createTrendPanel(overview: Overview, paint: Paint): Panel {
   const all = overview.rows.map(({ trend }) => trend);
   const trends = SUMMABLE_TRENDS.map((key) => [key, sumTrends(all, key)] as const);
-  const running = drawSparkline(trends[0][1], TREND_POINTS / 2);
+  const running = drawSparkline(trends[0][1], TREND_POINTS / 2).trimStart();
   return {
     id: "trend",
     title: "TREND of all",
     minLines: trends.length,
     maxLines: trends.length * (MAX_CHART_HEIGHT + 1) - 1,
     draw: (space) => fillWithTrends(trends, space, paint),
-    summary: `running  ${running.trim() === "" ? DASH : paint(running, "ok")}`,
+    summary: `running  ${running === "" ? DASH : paint(running, "ok")}`,
   };
 }

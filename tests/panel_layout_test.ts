@@ -39,6 +39,16 @@ Deno.test("layOutPanels() shows panels in full, then as a line, then not at all"
   assertEquals(layOut(0), []);
 });
 
+Deno.test("layOutPanels() leaves out of a line what does not fit whole", () => {
+  const panel = { ...createPanel("latency", 3), summary: "P95@1m  TTFT 6.56 s  ITL 90.0 ms" };
+  const lineAt = (width: number): string =>
+    layOutPanels([panel], { width, lines: 2, focusedPanel: "latency", paint: plain })[1];
+  assertEquals(lineAt(80), " LATENCY  P95@1m  TTFT 6.56 s  ITL 90.0 ms");
+  assertEquals(lineAt(41), " LATENCY  P95@1m  TTFT 6.56 s");
+  assertEquals(lineAt(20), " LATENCY  P95@1m");
+  assertEquals(lineAt(12), " LATENCY  P…");
+});
+
 Deno.test("layOutPanels() gives the focused panel its room first, in its own place", () => {
   const drawn = layOut(7, { focusedPanel: "totals" });
   assertEquals(drawn.filter((line) => line !== "").map((line) => line.trim()), [
