@@ -12,6 +12,7 @@
  */
 
 import { readConfig } from "./config_values.ts";
+import { describeFileError } from "./credentials.ts";
 import type { FileValues } from "./option_values.ts";
 import type { Platform } from "./platform.ts";
 import { sanitizeText } from "./text.ts";
@@ -47,20 +48,6 @@ export function findConfigPath(
     : `${home}/.config/${NAME}`;
 }
 
-function describeReadError(error: unknown): string {
-  switch (error instanceof Error ? error.name : "") {
-    case "NotFound":
-      return "does not exist: check the path";
-    case "PermissionDenied":
-    case "NotCapable":
-      return "may not be read: check its permissions";
-    case "IsADirectory":
-      return "is a folder: name a file in it";
-    default:
-      return "cannot be read: check that it is a text file";
-  }
-}
-
 function isMissing(error: unknown): boolean {
   return error instanceof Error && (error.name === "NotFound" || error.name === "NotADirectory");
 }
@@ -81,7 +68,7 @@ export async function loadConfig(platform: Platform, named: string | null): Prom
     text = await platform.readTextFile(path);
   } catch (error) {
     if (named === null && isMissing(error)) return { values: new Map(), warnings: [], path };
-    return { error: `${shown} ${describeReadError(error)}` };
+    return { error: `${shown} ${describeFileError(error)}` };
   }
   if (text.length > MAX_LENGTH) return { error: `${shown} is longer than ${MAX_LENGTH} bytes` };
   const folder = /^(.*)[/\\]/s.exec(path)?.[1] ?? ".";

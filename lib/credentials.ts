@@ -79,7 +79,7 @@ function nameSource({ kind, from }: CredentialSource): string {
 }
 
 /** Why a file cannot be read. The runtime's own message is not passed on: it may quote anything. */
-function describeFileError(error: unknown): string {
+export function describeFileError(error: unknown): string {
   switch (error instanceof Error ? error.name : "") {
     case "NotFound":
       return "does not exist: check the path";

@@ -32,7 +32,7 @@ const LAYERS = `
     panel latency_panel trend_panel events_panel balance_panel gpu_panel cost_panel totals_panel panels
     panel_layout detail_view help_view view
     json gpu_report cost_report report json_schema gpu_report_schema report_schema documents
-5 edge: config_file credentials price_file state_file body_reader scraper inspector process_lister scanner gpu_sampler demo
+5 edge: credentials config_file price_file state_file body_reader scraper inspector process_lister scanner gpu_sampler demo
     terminal
 6 shell: platform_deno session targets configuration discovery gpu_watch live app
 `;
