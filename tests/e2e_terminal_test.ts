@@ -29,7 +29,8 @@ function hasKeyLine(rows: readonly string[]): boolean {
 function isWholePicture(rows: readonly string[], { rows: height }: ScreenSize): boolean {
   return rows.length === height && /^ vllm-htop .*\d replicas/.test(rows[0]) &&
     /^ ● (HEALTHY|DEGRADED|CRITICAL) /.test(rows[1]) &&
-    /^ running \d+ .*output [\d.]+k? tok\/s/.test(rows[2]) &&
+    // Which rates fit depends on how large they are.
+    /^ running \d+ .* [\d.]+k? (tok|req)\/s/.test(rows[2]) &&
     rows.some((row) => /^ REPLICA +STATE/.test(row)) && rows.some((row) => /^ ALL +\d/.test(row)) &&
     hasKeyLine(rows);
 }

@@ -298,6 +298,8 @@ export async function checkReturn(run: LiveRun, code: number): Promise<void> {
 
 /** Checks that the terminal is as a shell expects it: its modes, its line, echo, and pastes without brackets. */
 export async function checkShell({ screen, readSettings }: LiveRun): Promise<void> {
+  // What is typed before the prompt stands is shown twice.
+  await screen.waitFor(isPrompting);
   assertEquals(await screen.readModes(), SHELL_MODES);
   // Both what is typed and what comes of it can be seen: echo and line input work.
   await screen.enter("echo by''e");
