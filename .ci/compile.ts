@@ -16,7 +16,7 @@
 
 import denoConfig from "../deno.json" with { type: "json" };
 import { PERMISSIONS } from "./permissions.ts";
-import { createSbom } from "./sbom.ts";
+import { createSbom, type ModuleGraph } from "./sbom.ts";
 
 /** What `deno compile` can make, and we ship. */
 export const TARGETS: readonly string[] = [
@@ -31,17 +31,11 @@ const FOLDER = "dist";
 const SBOM_NAME = "vllm-htop.cdx.json";
 
 /**
- * Modules may come from nowhere but JSR, where the sources import from, instead
- * of from all hosts that Deno trusts by itself; none is loaded at run time. And
- * no code comes from a file in the folder for temporary files: Deno's runtime
+ * No code comes from a file in the folder for temporary files: Deno's runtime
  * would read compiled code from `deno-compile-vllm-htop.cache` there, which
  * anybody may have written. It gains nothing: 0.15 s for `--demo --once` with and without.
  */
-const COMPILE_FLAGS: readonly string[] = [
-  ...PERMISSIONS,
-  "--allow-import=jsr.io:443",
-  "--no-code-cache",
-];
+const COMPILE_FLAGS: readonly string[] = [...PERMISSIONS, "--no-code-cache"];
 
 /** How `deno` is called: the packages' route, and the environment of the task. */
 export interface CompileContext {
@@ -99,6 +93,32 @@ async function runDeno(
   return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
+/** The modules that `entry` imports by the route in use. */
+async function readModuleGraph(
+  { route, environment }: CompileContext,
+  entry: string,
+): Promise<ModuleGraph> {
+  const { success, stdout, stderr } = await runDeno(
+    ["info", "--json", ...route, entry],
+    environment,
+  );
+  if (!success) throw new Error(`deno info failed: ${summarizeFailure(stderr)}`);
+  return JSON.parse(stdout);
+}
+
+/**
+ * Modules may come from nowhere but the hosts that the sources import from,
+ * instead of from all that Deno trusts by itself; none is loaded at run time.
+ */
+export function limitImports({ modules }: ModuleGraph): string {
+  const hosts = modules.map(({ specifier }) => new URL(specifier))
+    .filter(({ protocol }) => protocol === "https:")
+    .map(({ hostname, port }) => `${hostname}:${port || 443}`);
+  return hosts.length === 0
+    ? "--deny-import"
+    : `--allow-import=${[...new Set(hosts)].toSorted().join(",")}`;
+}
+
 async function hashFile(path: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
   return new Uint8Array(digest).toHex();
@@ -106,22 +126,24 @@ async function hashFile(path: string): Promise<string> {
 
 /** Compiles for one target, `null` for this machine. Why it failed, or `null`. */
 async function compileTarget(
-  { route, environment }: CompileContext,
+  context: CompileContext,
   output: string,
-  { target, more, entry }: {
+  { target, more, entry = "main.ts" }: {
     readonly target: string | null;
     readonly more: readonly string[];
     readonly entry?: string;
   },
 ): Promise<string | null> {
+  const { route, environment } = context;
   const { DENORT_BIN, ...others } = environment;
   const usesOwnRuntime = DENORT_BIN !== undefined &&
     (target === null || target === Deno.build.target);
   const parts = [
     // The program stays as quiet: else it tells at each start which programs it may run are not there.
     ...["compile", "--quiet", ...route, ...COMPILE_FLAGS],
+    limitImports(await readModuleGraph(context, entry)),
     ...(target === null || usesOwnRuntime ? [] : [`--target=${target}`]),
-    ...[`--output=${output}`, ...more, entry ?? "main.ts"],
+    ...[`--output=${output}`, ...more, entry],
   ];
   const { success, stderr } = await runDeno(parts, usesOwnRuntime ? environment : others);
   return success ? null : summarizeFailure(stderr);
@@ -144,18 +166,13 @@ async function compileAgain(
   }
 }
 
-async function writeSbom({ route, environment }: CompileContext): Promise<string> {
-  const { success, stdout, stderr } = await runDeno(
-    ["info", "--json", ...route, "main.ts"],
-    environment,
-  );
-  if (!success) throw new Error(`deno info failed: ${summarizeFailure(stderr)}`);
+async function writeSbom(context: CompileContext): Promise<string> {
   const subject = {
     name: denoConfig.name,
     version: denoConfig.version,
-    denoVersion: environment.DENORT_BIN === undefined ? Deno.version.deno : null,
+    denoVersion: context.environment.DENORT_BIN === undefined ? Deno.version.deno : null,
   };
-  const sbom = createSbom(JSON.parse(stdout), subject);
+  const sbom = createSbom(await readModuleGraph(context, "main.ts"), subject);
   const path = `${FOLDER}/${SBOM_NAME}`;
   await Deno.writeTextFile(path, JSON.stringify(sbom, null, 2) + "\n");
   return path;

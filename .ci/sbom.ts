@@ -29,7 +29,7 @@ interface Component {
   readonly purl: string;
 }
 
-const JSR_MODULE = /^https:\/\/jsr\.io\/(@[^/]+\/[^/]+)\/([^/]+)\//;
+const JSR_MODULE = /^(https:\/\/[^/]+)\/(@[^/]+\/[^/]+)\/([^/]+)\//;
 
 /** `@scope/name` as a package URL spells it. */
 function encodeName(name: string): string {
@@ -43,9 +43,9 @@ function createComponent(purl: string, name: string, version: string): Component
 function listJsrComponents({ modules }: ModuleGraph): Component[] {
   const found = new Map<string, Component>();
   for (const { specifier } of modules) {
-    const [, name, version] = JSR_MODULE.exec(specifier) ?? [];
+    const [, origin, name, version] = JSR_MODULE.exec(specifier) ?? [];
     if (name === undefined) continue;
-    const from = encodeURIComponent(`https://jsr.io/${name}/${version}`);
+    const from = encodeURIComponent(`${origin}/${name}/${version}`);
     const purl = `pkg:generic/${encodeName(name)}@${version}?download_url=${from}`;
     found.set(purl, createComponent(purl, name, version));
   }

@@ -1,7 +1,13 @@
 // The files of a release: their names, their parts, and what is told of a failure.
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { nameBinary, readTargets, summarizeFailure, TARGETS } from "../.ci/compile.ts";
+import {
+  limitImports,
+  nameBinary,
+  readTargets,
+  summarizeFailure,
+  TARGETS,
+} from "../.ci/compile.ts";
 import { createSbom } from "../.ci/sbom.ts";
 import { listRouteArguments } from "./programs.ts";
 
@@ -38,6 +44,21 @@ Deno.test("nameBinary() gives Windows its suffix", () => {
   ]);
 });
 
+Deno.test("limitImports() allows the hosts of the graph once each, and none where it has none", () => {
+  const local = [{ specifier: "file:///home/me/main.ts" }, { specifier: "npm:/undici@7.0.0" }];
+  assertEquals(limitImports({ modules: local }), "--deny-import");
+  const modules = [
+    ...local,
+    { specifier: "https://packages.test/@std/fmt/1.0.10/colors.ts" },
+    { specifier: "https://packages.test/@std/fmt/1.0.10/duration.ts" },
+    { specifier: "https://mirror.test:8443/a.ts" },
+  ];
+  assertEquals(
+    limitImports({ modules }),
+    "--allow-import=mirror.test:8443,packages.test:443",
+  );
+});
+
 Deno.test("summarizeFailure() keeps the errors and drops the stack", () => {
   const output = [
     "Download https://example.org/denort.zip",
@@ -69,8 +90,8 @@ Deno.test("createSbom() makes one component of the modules of a JSR package", ()
   const graph = {
     modules: [
       { specifier: "file:///home/me/main.ts" },
-      { specifier: "https://jsr.io/@std/fmt/1.0.10/colors.ts" },
-      { specifier: "https://jsr.io/@std/fmt/1.0.10/duration.ts" },
+      { specifier: "https://packages.test/@std/fmt/1.0.10/colors.ts" },
+      { specifier: "https://packages.test/@std/fmt/1.0.10/duration.ts" },
       { specifier: "npm:/undici@7.0.0" },
     ],
     npmPackages: {
@@ -80,7 +101,7 @@ Deno.test("createSbom() makes one component of the modules of a JSR package", ()
   };
   const { components, dependencies } = createSbom(graph, SUBJECT) as Sbom;
   const std =
-    "pkg:generic/%40std/fmt@1.0.10?download_url=https%3A%2F%2Fjsr.io%2F%40std%2Ffmt%2F1.0.10";
+    "pkg:generic/%40std/fmt@1.0.10?download_url=https%3A%2F%2Fpackages.test%2F%40std%2Ffmt%2F1.0.10";
   assertEquals(components.map(({ name, version }) => [name, version]), [
     ["@std/fmt", "1.0.10"],
     ["deno", "2.9.6"],
