@@ -126,22 +126,23 @@ async function hashFile(path: string): Promise<string> {
 
 /** Compiles for one target, `null` for this machine. Why it failed, or `null`. */
 async function compileTarget(
-  context: CompileContext,
+  { route, environment }: CompileContext,
   output: string,
-  { target, more, entry = "main.ts" }: {
+  { target, more, entry = "main.ts", graph }: {
     readonly target: string | null;
     readonly more: readonly string[];
     readonly entry?: string;
+    /** Of `entry`. */
+    readonly graph: ModuleGraph;
   },
 ): Promise<string | null> {
-  const { route, environment } = context;
   const { DENORT_BIN, ...others } = environment;
   const usesOwnRuntime = DENORT_BIN !== undefined &&
     (target === null || target === Deno.build.target);
   const parts = [
     // The program stays as quiet: else it tells at each start which programs it may run are not there.
     ...["compile", "--quiet", ...route, ...COMPILE_FLAGS],
-    limitImports(await readModuleGraph(context, entry)),
+    limitImports(graph),
     ...(target === null || usesOwnRuntime ? [] : [`--target=${target}`]),
     ...[`--output=${output}`, ...more, entry],
   ];
@@ -153,12 +154,16 @@ async function compileTarget(
 async function compileAgain(
   context: CompileContext,
   target: string,
-  { hash, more }: { readonly hash: string; readonly more: readonly string[] },
+  { hash, more, graph }: {
+    readonly hash: string;
+    readonly more: readonly string[];
+    readonly graph: ModuleGraph;
+  },
 ): Promise<string | null> {
   const folder = await Deno.makeTempDir();
   try {
     const path = `${folder}/${nameBinary(target)}`;
-    const problem = await compileTarget(context, path, { target, more });
+    const problem = await compileTarget(context, path, { target, more, graph });
     if (problem !== null) return problem;
     return await hashFile(path) === hash ? null : "made twice, the two files differ";
   } finally {
@@ -166,13 +171,13 @@ async function compileAgain(
   }
 }
 
-async function writeSbom(context: CompileContext): Promise<string> {
+async function writeSbom({ environment }: CompileContext, graph: ModuleGraph): Promise<string> {
   const subject = {
     name: denoConfig.name,
     version: denoConfig.version,
-    denoVersion: context.environment.DENORT_BIN === undefined ? Deno.version.deno : null,
+    denoVersion: environment.DENORT_BIN === undefined ? Deno.version.deno : null,
   };
-  const sbom = createSbom(await readModuleGraph(context, "main.ts"), subject);
+  const sbom = createSbom(graph, subject);
   const path = `${FOLDER}/${SBOM_NAME}`;
   await Deno.writeTextFile(path, JSON.stringify(sbom, null, 2) + "\n");
   return path;
@@ -184,16 +189,17 @@ async function compileRelease(
   targets: readonly string[],
   { isTwice, more }: { readonly isTwice: boolean; readonly more: readonly string[] },
 ): Promise<number> {
+  const graph = await readModuleGraph(context, "main.ts");
   const sums: string[] = [];
   let failures = 0;
   for (const target of targets) {
     const name = nameBinary(target);
     const path = `${FOLDER}/${name}`;
     await Deno.remove(path).catch(() => {});
-    let problem = await compileTarget(context, path, { target, more });
+    let problem = await compileTarget(context, path, { target, more, graph });
     if (problem === null) {
       const hash = await hashFile(path);
-      if (isTwice) problem = await compileAgain(context, target, { hash, more });
+      if (isTwice) problem = await compileAgain(context, target, { hash, more, graph });
       const megabytes = ((await Deno.stat(path)).size / 1e6).toFixed(1);
       sums.push(`${hash}  ${name}`);
       if (problem === null) {
@@ -205,7 +211,7 @@ async function compileRelease(
       console.error(`${target}: NOT COMPILED\n  ${problem}`);
     }
   }
-  const sbom = await writeSbom(context);
+  const sbom = await writeSbom(context, graph);
   sums.push(`${await hashFile(sbom)}  ${SBOM_NAME}`);
   await Deno.writeTextFile(`${FOLDER}/SHA256SUMS`, sums.join("\n") + "\n");
   console.log(`${sbom}, ${FOLDER}/SHA256SUMS: ${targets.length - failures} of ${targets.length}`);
@@ -232,7 +238,9 @@ export async function compileProgram(
   const [name, entry] = isProbe
     ? ["permission-probe", ".ci/permission_probe.ts"]
     : ["vllm-htop", "main.ts"];
-  const problem = await compileTarget(context, `${FOLDER}/${name}`, { target: null, more, entry });
+  const graph = await readModuleGraph(context, entry);
+  const options = { target: null, more, entry, graph };
+  const problem = await compileTarget(context, `${FOLDER}/${name}`, options);
   if (problem === null) console.log(`${FOLDER}/${name}`);
   else console.error(problem);
   return problem === null ? 0 : 1;
