@@ -13,6 +13,7 @@
  * @module
  */
 
+import { isRecord, type JsonRecord, parseForeignJson } from "./foreign_json.ts";
 import type { GpuProcess, GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
 import { sanitizeText } from "./text.ts";
@@ -32,12 +33,6 @@ export const AMD_METRIC_ARGUMENTS: readonly string[] = ["metric", "--json"];
 /** Prints the processes. */
 export const AMD_PROCESS_ARGUMENTS: readonly string[] = ["process", "--json"];
 
-type JsonRecord = Readonly<Record<string, unknown>>;
-
-function isRecord(value: unknown): value is JsonRecord {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** Where the bracket at `start` is closed, past it; −1 where it is not. */
 function findClosing(text: string, start: number): number {
   let depth = 0;
@@ -52,14 +47,6 @@ function findClosing(text: string, start: number): number {
     else if ((character === "}" || character === "]") && --depth === 0) return index + 1;
   }
   return -1;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The entries of GPUs in a document of any shape. */
@@ -79,7 +66,7 @@ function readEntries(text: string): readonly JsonRecord[] | null {
     const start = starts.lastIndex - 1;
     const end = findClosing(text, start);
     if (end < 0) continue;
-    const document = parseJson(text.slice(start, end));
+    const document = parseForeignJson(text.slice(start, end));
     const entries = listEntries(document);
     if (entries.length > 0) return entries;
     if (document !== undefined) starts.lastIndex = end;

@@ -22,7 +22,8 @@ import {
   type OptionRow,
   suggestOption,
 } from "./option_table.ts";
-import { type FileSetting, type FileValues, quote } from "./option_values.ts";
+import type { FileSetting, FileValues } from "./option_values.ts";
+import { quote } from "./text.ts";
 
 /** What a file of settings says. */
 export interface Config {

@@ -16,10 +16,9 @@ import {
   findSwitch,
   type Input,
   isSwitchedOn,
-  quote,
   readNumber,
 } from "./option_values.ts";
-import { measureWidth, sanitizeText } from "./text.ts";
+import { measureWidth, quote, sanitizeText } from "./text.ts";
 
 /** Whether to look at this machine's GPUs: `auto` where a server on it is watched. */
 export type GpuWatch = "auto" | "always" | "never";

@@ -15,10 +15,10 @@ import {
   type Input,
   type Level,
   listSettings,
-  quote,
   ROWS_BY_NAME,
   splitUrls,
 } from "./option_values.ts";
+import { quote } from "./text.ts";
 
 /** What a credential is for. */
 export type CredentialKind =

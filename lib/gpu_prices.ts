@@ -11,7 +11,7 @@
  * @module
  */
 
-import { measureWidth, padText, sanitizeText } from "./text.ts";
+import { measureWidth, padText, quote, sanitizeText } from "./text.ts";
 
 /** The price of a GPU. */
 export interface GpuPrice {
@@ -182,10 +182,6 @@ export type PriceFile =
 /** Characters of a price file that are read. */
 const MAX_FILE_LENGTH = 1_000_000;
 
-function quote(text: string): string {
-  return `"${sanitizeText(text, 60)}"`;
-}
-
 /** One price of the user's, or what is wrong with it. */
 function createOwnPrice(
   fields: Readonly<Record<"match" | "usd" | "tier" | "date" | "note", unknown>>,
@@ -196,7 +192,7 @@ function createOwnPrice(
   }
   const usdPerHour = typeof usd === "string" && usd.trim() !== "" ? Number(usd) : usd;
   if (typeof usdPerHour !== "number" || !Number.isFinite(usdPerHour) || usdPerHour < 0) {
-    return `has ${quote(String(usd ?? ""))} in place of USD per hour, such as 2.99`;
+    return `has ${quote(String(usd ?? ""), 60)} in place of USD per hour, such as 2.99`;
   }
   const text = (value: unknown): string => typeof value === "string" ? sanitizeText(value) : "";
   const tier = text(fields.tier) || "yours";

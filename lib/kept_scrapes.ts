@@ -15,6 +15,7 @@
  * @module
  */
 
+import { isRecord } from "./foreign_json.ts";
 import { createHistogram, type Histogram } from "./histogram.ts";
 import {
   COUNTER_KEYS,
@@ -120,7 +121,7 @@ export function writeScrapes(scrapes: readonly KeptScrape[]): string {
 }
 
 function readObject(value: unknown): JsonObject {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new FormError();
+  if (!isRecord(value)) throw new FormError();
   return { ...value };
 }
 

@@ -15,7 +15,7 @@
 
 import { THEME_NAMES } from "./frame.ts";
 import { GPU_OPTION_ROWS } from "./gpu_option_rows.ts";
-import { sanitizeText } from "./text.ts";
+import { quote } from "./text.ts";
 
 /** A heading of the help under which options stand. */
 type OptionGroup =
@@ -383,10 +383,6 @@ export function suggestOption(flag: string): OptionName | null {
 export function findSecretOption(flag: string): OptionRow<OptionName> | null {
   const name = SECRET_FLAGS.get(flag.replace(/^-+/, "").toLowerCase());
   return OPTION_ROWS.find((row) => row.name === name) ?? null;
-}
-
-function quote(text: string): string {
-  return `"${sanitizeText(text)}"`;
 }
 
 function describeUnknown(flag: string): string {

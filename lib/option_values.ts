@@ -11,7 +11,7 @@
 
 import { quoteUrl } from "./endpoint_url.ts";
 import { type GivenOptions, OPTION_ROWS, type OptionName, type OptionRow } from "./option_table.ts";
-import { sanitizeText } from "./text.ts";
+import { quote } from "./text.ts";
 
 /** A value and where it came from: `--interval`, `VLLM_HTOP_INTERVAL` or `"interval" (line 3)`. */
 export interface Setting {
@@ -39,11 +39,6 @@ export interface Input {
   readonly file: FileValues;
   /** The first is the one that is reported. */
   readonly problems: string[];
-}
-
-/** Foreign text in quotes, safe to print. */
-export function quote(text: string): string {
-  return `"${sanitizeText(text)}"`;
 }
 
 /** The rows of the option table by name. */

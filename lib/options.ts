@@ -29,14 +29,13 @@ import {
   type Input,
   isSwitchedOn,
   listSettings,
-  quote,
   readChoice,
   readNumber,
   ROWS_BY_NAME,
   splitUrls,
   variableOf,
 } from "./option_values.ts";
-import { sanitizeText } from "./text.ts";
+import { quote, sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 
 export type { CostOptions, GpuWatch } from "./cost_options.ts";

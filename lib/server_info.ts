@@ -10,6 +10,7 @@
  * @module
  */
 
+import { isRecord, parseForeignJson } from "./foreign_json.ts";
 import type { ModelCard } from "./model.ts";
 import { sanitizeText } from "./text.ts";
 
@@ -26,18 +27,6 @@ const MAX_CARDS = 256;
 /** Longest version that is one. */
 const VERSION = /^\d+\.\d[\w.+!-]{0,60}$/;
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 /**
  * vLLM's version, or `null` where the text is no answer of vLLM's.
  *
@@ -48,14 +37,14 @@ function parseJson(text: string): unknown {
  * ```
  */
 export function readVersion(text: string): string | null {
-  const value = parseJson(text);
-  if (!isObject(value) || Object.keys(value).join() !== "version") return null;
+  const value = parseForeignJson(text);
+  if (!isRecord(value) || Object.keys(value).join() !== "version") return null;
   const { version } = value;
   return typeof version === "string" && VERSION.test(version) ? version : null;
 }
 
 function readCard(value: unknown): ModelCard | null {
-  if (!isObject(value) || typeof value.id !== "string" || value.id === "") return null;
+  if (!isRecord(value) || typeof value.id !== "string" || value.id === "") return null;
   const { id, parent, max_model_len: length } = value;
   const isLength = typeof length === "number" && Number.isSafeInteger(length) && length > 0;
   return {
@@ -67,11 +56,11 @@ function readCard(value: unknown): ModelCard | null {
 
 /** The models of an answer to `/v1/models`, or `null` where the text is none. */
 export function readModelList(text: string): ModelList | null {
-  const value = parseJson(text);
-  if (!isObject(value) || !Array.isArray(value.data)) return null;
+  const value = parseForeignJson(text);
+  if (!isRecord(value) || !Array.isArray(value.data)) return null;
   const listed: readonly unknown[] = value.data.slice(0, MAX_CARDS);
   const owners = listed.flatMap((card) =>
-    isObject(card) && typeof card.owned_by === "string" ? [card.owned_by] : []
+    isRecord(card) && typeof card.owned_by === "string" ? [card.owned_by] : []
   );
   const models = listed.map(readCard).filter((card) => card !== null);
   return { models, owners: new Set(owners) };

@@ -85,6 +85,11 @@ export function sanitizeText(text: string, maxWidth: number = DEFAULT_MAX_WIDTH)
   return cutText(safe, maxWidth);
 }
 
+/** Foreign text in quotes, safe to print and at most `maxWidth` cells wide between them. */
+export function quote(text: string, maxWidth: number = DEFAULT_MAX_WIDTH): string {
+  return `"${sanitizeText(text, maxWidth)}"`;
+}
+
 /** Terminal cells that one grapheme cluster takes. */
 function measureGrapheme(grapheme: string): number {
   if (WIDE_GRAPHEME.test(grapheme)) return 2;
