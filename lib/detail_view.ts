@@ -24,7 +24,7 @@ import {
 import type { Meaning, Paint } from "./frame.ts";
 import { drawBar } from "./glyphs.ts";
 import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
-import { createOverview, describeUrl, readUptime, type Row } from "./overview.ts";
+import { describeUrl, type Overview, readUptime, type Row } from "./overview.ts";
 import { drawGpus } from "./gpu_panel.ts";
 import { describeAlarm, describeEvent, describeRule } from "./judgement_view.ts";
 import { LATENCY_TITLES } from "./latency_panel.ts";
@@ -60,6 +60,8 @@ const NOTABLE_SLOWDOWN = 1.2;
 
 /** How a detail view is drawn. */
 export interface DetailOptions {
+  /** Of the same state as the row. */
+  readonly overview: Overview;
   readonly paint: Paint;
   /** Cells across, which the charts fill. */
   readonly width: number;
@@ -146,7 +148,7 @@ function renderSaturation(subject: Subject): string[] {
 }
 
 /** What rules have found of it, and what has happened to it. */
-function renderEventLines({ row, state, paint }: Subject): string[] {
+function renderEventLines({ row, overview, state, paint }: Subject): string[] {
   const findings = row.alarms.map((alarm): Cells => [
     paint(describeRule(alarm.newest.rule), alarm.newest.rule === "hot" ? "alert" : "warn"),
     `since ${formatDuration(state.now - alarm.since)}`,
@@ -154,7 +156,6 @@ function renderEventLines({ row, state, paint }: Subject): string[] {
   ]);
   const keys = [row.key, row.state.endpoint.key];
   const lines = state.judgement.events.lines.filter(({ subject }) => keys.includes(subject.key));
-  const overview = createOverview(state);
   const events = lines.slice(-MAX_EVENT_LINES).reverse().map((line): Cells => {
     const [time, kind, , ...rest] = describeEvent(line, overview, state);
     return [time, kind, ...rest];
@@ -391,9 +392,8 @@ function renderScrape(subject: Subject): string[] {
 }
 
 /** Its own GPUs. */
-function renderGpus({ row, state, paint, width }: Subject): string[] {
+function renderGpus({ row, overview, state, paint, width }: Subject): string[] {
   if (row.gpus.length === 0) return [];
-  const overview = createOverview(state);
   const lines = drawGpus({ gpus: row.gpus, overview, state, paint }, width - 2);
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
 }

@@ -60,8 +60,8 @@ function choosesDetail(overview: Overview, ui: Ui, output: ViewOptions["output"]
 }
 
 /** Every replica's details, one after the other. */
-function renderAllDetails(state: State, overview: Overview, options: DetailOptions): string[] {
-  const { paint } = options;
+function renderAllDetails(state: State, options: DetailOptions): string[] {
+  const { overview, paint } = options;
   return overview.rows.flatMap((row) => [
     ...(overview.rows.length > 1 ? [paint(row.name, "title")] : []),
     ...renderDetail(row, state, options).flat().map((line) => " " + line),
@@ -91,7 +91,7 @@ export function renderText(
   };
   const body = isDetail
     ? [
-      ...renderAllDetails(state, overview, { paint, width }),
+      ...renderAllDetails(state, { overview, paint, width }),
       ...problems,
     ]
     : [
@@ -286,11 +286,11 @@ function listRows(line: ListLine, { rows }: Overview): readonly Row[] {
 }
 
 /** One replica in full. What is left of the room its charts fill. */
-function renderReplica(row: Row, { state, paint, width }: Scene, room: number): string[] {
+function renderReplica(row: Row, { state, overview, paint, width }: Scene, room: number): string[] {
   const draw = (extraLines: number): string[] => {
     const columnWidth = width < TWO_COLUMN_WIDTH ? width : Math.floor(width / 2);
     // A blank on each side, and the indent of a section.
-    const options = { paint, width: columnWidth - 4, extraLines };
+    const options = { overview, paint, width: columnWidth - 4, extraLines };
     const sections = renderDetail(row, state, options)
       .map((lines) => lines.map((line) => " " + line));
     return [` ${paint(row.name, "title")}`, ...arrangeSections(sections, width)];

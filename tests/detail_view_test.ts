@@ -20,8 +20,8 @@ const ENDPOINT = createEndpoint(8000);
 const plain: Paint = (text) => text;
 
 function render(state: State, index = 0): readonly string[] {
-  return renderDetail(createOverview(state).rows[index], state, { paint: plain, width: 120 })
-    .flat();
+  const overview = createOverview(state);
+  return renderDetail(overview.rows[index], state, { overview, paint: plain, width: 120 }).flat();
 }
 
 function follow(...bodies: Uint8Array[]): State {
