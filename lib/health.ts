@@ -28,7 +28,7 @@ import {
   type Verdict,
 } from "./rules.ts";
 import type { Seconds } from "./units.ts";
-import { isAsleep } from "./window.ts";
+import { isAsleep } from "./trace.ts";
 
 /** How long what was known is still worth showing: half the long window. */
 export const STALE_LIMIT: Seconds = 30;

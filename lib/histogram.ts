@@ -49,7 +49,10 @@ export function countObservations(histogram: Histogram): number {
 }
 
 /** Whether both have exactly the same upper bounds. */
-export function haveSameBounds(a: Histogram, b: Histogram): boolean {
+export function haveSameBounds(
+  a: Pick<Histogram, "bounds">,
+  b: Pick<Histogram, "bounds">,
+): boolean {
   if (a.bounds === b.bounds) return true;
   if (a.bounds.length !== b.bounds.length) return false;
   for (let i = 0; i < a.bounds.length; i++) {
@@ -114,6 +117,15 @@ export function addHistograms(histograms: readonly Histogram[]): Histogram | nul
   return { bounds: first.bounds, counts, sum };
 }
 
+/** Whether any bucket of `later` has fewer observations than in `earlier`. False where their bounds differ. */
+export function isBelow(later: Histogram, earlier: Histogram): boolean {
+  if (!haveSameBounds(later, earlier)) return false;
+  for (let i = 0; i < later.counts.length; i++) {
+    if (later.counts[i] < earlier.counts[i]) return true;
+  }
+  return false;
+}
+
 /**
  * What was observed after `earlier` and up to `later`, or why that cannot be
  * told: `restarted` when any bucket fell (the counters began anew, or a scrape
@@ -124,11 +136,8 @@ export function subtractHistogram(
   earlier: Histogram,
 ): Histogram | "restarted" | "bounds_differ" {
   if (!haveSameBounds(later, earlier)) return "bounds_differ";
-  const counts = new Float64Array(later.counts.length);
-  for (let i = 0; i < counts.length; i++) {
-    counts[i] = later.counts[i] - earlier.counts[i];
-    if (counts[i] < 0) return "restarted";
-  }
+  if (isBelow(later, earlier)) return "restarted";
+  const counts = later.counts.map((count, i) => count - earlier.counts[i]);
   return { bounds: later.bounds, counts, sum: later.sum - earlier.sum };
 }
 

@@ -11,7 +11,7 @@
  */
 
 import type { Histogram, Quantile } from "./histogram.ts";
-import type { Reading } from "./reading.ts";
+import type { Absent, Reading } from "./reading.ts";
 import type { Bytes, EpochSeconds, Ratio, Seconds } from "./units.ts";
 
 /** One URL that is watched. Holds no secret: user information is stripped before it gets here. */
@@ -300,16 +300,49 @@ export interface Delta {
   readonly latencies: Readonly<Record<LatencyKey, Reading<Histogram>>>;
 }
 
-/** What one engine said at one moment. */
-export interface TracePoint {
-  /** The monotonic instant of the receipt. */
-  readonly at: Seconds;
-  readonly sample: EngineSample;
-}
-
 /** Gauges whose mean over time says more than their value at one moment. */
 export const MEAN_KEYS = ["running", "waiting", "kvCacheUsageRatio"] as const;
 export type MeanKey = typeof MEAN_KEYS[number];
+
+/** Where a reading stands among an engine's numbers, from 0; or why there is none. */
+export type PackedSlot = number | Absent;
+
+/** Which number of a packed sample is which. All places are counted from the engine's first number. */
+export interface PackedForm {
+  /** Of the readings, in the order in which `trace` packs them. */
+  readonly slots: readonly PackedSlot[];
+  /** The children of each family, in the order of their numbers. */
+  readonly families: readonly {
+    readonly key: LabelledKey;
+    readonly children: readonly string[];
+    readonly place: number;
+  }[];
+  /** Where the sum stands, with the counts behind it. */
+  readonly latencies: Readonly<
+    Partial<Record<LatencyKey, { readonly bounds: Float64Array; readonly place: number }>>
+  >;
+  readonly initializing: EngineSample["initializing"];
+  /** How many numbers there are. */
+  readonly length: number;
+}
+
+/** What an engine said at one moment, among the numbers of all engines of that scrape. */
+export interface PackedSample {
+  readonly form: PackedForm;
+  readonly numbers: Float64Array;
+  /** Where those of the engine begin. */
+  readonly from: number;
+}
+
+/** What one engine said at one moment. `trace` makes and reads it. */
+export interface TracePoint {
+  /** The monotonic instant of the receipt. */
+  readonly at: Seconds;
+  readonly packed: PackedSample;
+  /** Whether it had nothing to do, or has done something since the scrape before; true where nobody knows. */
+  readonly hasProgressed: boolean;
+  readonly isAsleep: boolean;
+}
 
 /** What one replica has at this moment: its newest sample, and its windows. */
 export interface ReplicaSample {

@@ -22,10 +22,11 @@
  */
 
 import { computeQuantile, countObservations, type Histogram } from "./histogram.ts";
-import type { LatencyKey, ReplicaSample, TracePoint } from "./model.ts";
+import type { LatencyKey, PackedSample, ReplicaSample, TracePoint } from "./model.ts";
 import { isPresent } from "./reading.ts";
 import { CHANCE, FEWEST_SAMPLES, SKEW_RATIO } from "./rules.ts";
 import { computeStudentTail } from "./significance.ts";
+import { countPacked, countPackedUpTo, sumPacked } from "./trace.ts";
 import type { Seconds } from "./units.ts";
 import { LONG_WINDOW } from "./window.ts";
 
@@ -66,8 +67,8 @@ export interface SlownessCheck {
   readonly slow: readonly Slowness[];
 }
 
-/** The histogram of one replica at each boundary of the blocks, oldest first; the same twice where nothing came between. */
-type Boundaries = readonly (Histogram | undefined)[];
+/** What one replica said at each boundary of the blocks, oldest first; the same twice where nothing came between. */
+type Boundaries = readonly (PackedSample | undefined)[];
 
 /** What was observed between two boundaries, or over several blocks. */
 interface Observed {
@@ -87,32 +88,33 @@ function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
   return longest;
 }
 
-/** The histograms at the instants `at − i · length`, the newest not after each. */
+/** What was said of the latency at the instants `at − i · length`, the newest not after each. */
 function readBoundaries(
   trace: readonly TracePoint[],
   key: LatencyKey,
   grid: { readonly at: Seconds; readonly length: Seconds; readonly blocks: number },
 ): Boundaries {
-  const boundaries: (Histogram | undefined)[] = [];
+  const boundaries: (PackedSample | undefined)[] = [];
   let next = 0;
   for (let i = grid.blocks; i >= 0; i--) {
     const instant = grid.at - i * grid.length;
     while (next < trace.length && trace[next].at <= instant) next++;
-    boundaries.push(next === 0 ? undefined : trace[next - 1].sample.histograms[key]);
+    const packed = next === 0 ? undefined : trace[next - 1].packed;
+    boundaries.push(packed?.form.latencies[key] === undefined ? undefined : packed);
   }
   return boundaries;
 }
 
-function subtract(later: Histogram | undefined, earlier: Histogram | undefined): Observed {
+/** What was observed of the latency between two boundaries. */
+function subtract(
+  later: PackedSample | undefined,
+  earlier: PackedSample | undefined,
+  key: LatencyKey,
+): Observed {
   if (later === undefined || earlier === undefined) return NOTHING;
-  const count = countObservations(later) - countObservations(earlier);
-  const sum = later.sum - earlier.sum;
+  const count = countPacked(later, key) - countPacked(earlier, key);
+  const sum = sumPacked(later, key) - sumPacked(earlier, key);
   return count > 0 && sum >= 0 ? { count, sum } : NOTHING;
-}
-
-/** Observations at or below the bound number `bucket`. */
-function countUpTo(later: Histogram, earlier: Histogram, bucket: number): number {
-  return later.counts[bucket] - earlier.counts[bucket];
 }
 
 /** The median of the numbers; NaN where there are none. */
@@ -148,6 +150,7 @@ function judgeDifferences(differences: readonly number[], smallestSpread: number
 
 /** What all comparisons of one group and latency are made of. */
 interface Comparison {
+  readonly key: LatencyKey;
   readonly boundaries: readonly Boundaries[];
   /** Blocks that the span has, counted from the newest. */
   readonly blocks: number;
@@ -155,20 +158,20 @@ interface Comparison {
 }
 
 /** Of each replica, what it observed in the whole span. */
-function observeSpan({ boundaries, blocks }: Comparison): readonly Observed[] {
+function observeSpan({ key, boundaries, blocks }: Comparison): readonly Observed[] {
   return boundaries.map((known) => {
     const last = known.length - 1;
     // One that was not watched for the whole span is compared over what there is.
     let first = last - blocks;
     while (first < last && known[first] === undefined) first++;
-    return subtract(known[last], known[first]);
+    return subtract(known[last], known[first], key);
   });
 }
 
 /** For each replica, its figure in each block less the median of the others'. */
 function compareBlocks(
-  { boundaries, blocks }: Comparison,
-  measure: (later: Histogram, earlier: Histogram) => number,
+  { key, boundaries, blocks }: Comparison,
+  measure: (later: PackedSample, earlier: PackedSample, observed: Observed) => number,
 ): readonly (readonly number[])[] {
   const differences: number[][] = boundaries.map(() => []);
   const last = boundaries[0].length - 1;
@@ -177,17 +180,13 @@ function compareBlocks(
       const later = known[block + 1];
       const earlier = known[block];
       if (later === undefined || earlier === undefined) return NaN;
-      return subtract(later, earlier).count === 0 ? NaN : measure(later, earlier);
+      const observed = subtract(later, earlier, key);
+      return observed.count === 0 ? NaN : measure(later, earlier, observed);
     });
     const others = computeMediansOfOthers(values);
     values.forEach((value, i) => differences[i].push(value - others[i]));
   }
   return differences;
-}
-
-function measureLogMean(later: Histogram, earlier: Histogram): number {
-  const { count, sum } = subtract(later, earlier);
-  return Math.log(sum / count);
 }
 
 /** Whether both sides have enough observations. */
@@ -205,7 +204,7 @@ function compareMeans(comparison: Comparison): readonly Slowness[] {
     mean > SKEW_RATIO * baselines[index] && hasEnough(observed, index) ? [index] : []
   );
   if (suspects.length === 0) return [];
-  const differences = compareBlocks(comparison, measureLogMean);
+  const differences = compareBlocks(comparison, (_later, _earlier, { count, sum }) => Math.log(sum / count));
   return suspects.map((index) => ({
     index,
     statistic: "mean",
@@ -226,9 +225,9 @@ function findBucket({ bounds }: Histogram, value: number): number {
 
 function compareTails(
   replicas: readonly ReplicaSample[],
-  key: LatencyKey,
   comparison: Comparison,
 ): readonly Slowness[] {
+  const { key } = comparison;
   const histograms = replicas.map(({ lastMinute }) => {
     const histogram = isPresent(lastMinute) ? lastMinute.value.latencies[key].value : null;
     const hasMany = histogram !== null && countObservations(histogram) >= FEWEST_SAMPLES;
@@ -247,9 +246,9 @@ function compareTails(
     const lowest = histogram.bounds[findBucket(histogram, value) - 1];
     const ratio = lowest / histogram.bounds[bucket];
     if (!(ratio > SKEW_RATIO)) return [];
-    const shares = compareBlocks(comparison, (later, earlier) => {
-      const count = countObservations(later) - countObservations(earlier);
-      return 1 - countUpTo(later, earlier, bucket) / count;
+    const shares = compareBlocks(comparison, (later, earlier, { count }) => {
+      const below = countPackedUpTo(later, key, bucket) - countPackedUpTo(earlier, key, bucket);
+      return 1 - below / count;
     });
     return [{
       index,
@@ -283,8 +282,8 @@ export function judgeSlowness(
   const found = SPANS.flatMap((span): readonly Slowness[] => {
     const blocks = Math.floor(span / length);
     if (blocks < FEWEST_BLOCKS) return [];
-    const comparison = { boundaries, blocks, span };
-    const tails = span === LONG_WINDOW ? compareTails(replicas, key, comparison) : [];
+    const comparison = { key, boundaries, blocks, span };
+    const tails = span === LONG_WINDOW ? compareTails(replicas, comparison) : [];
     return [...compareMeans(comparison), ...tails];
   });
   const slow = new Map<number, Slowness>();
@@ -295,7 +294,7 @@ export function judgeSlowness(
     const isBetter = known === undefined || candidate.ratio > known.ratio;
     if (candidate.probability < limit && isBetter) slow.set(candidate.index, candidate);
   }
-  const longest = observeSpan({ boundaries, blocks: all, span: LONG_WINDOW });
+  const longest = observeSpan({ key, boundaries, blocks: all, span: LONG_WINDOW });
   const compared = longest.filter(({ count }) => count >= FEWEST_SAMPLES).length;
   return { compared, slow: [...slow.values()] };
 }

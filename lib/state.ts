@@ -278,7 +278,7 @@ function followIdleness(
   scrape: Scrape,
   canCompare: boolean,
 ): EndpointState["idleness"] {
-  const before = history.points.at(-1);
+  const before = history.newest;
   const samples = new Map(before?.engines.map((sample) => [identifyEngine(sample), sample]));
   return new Map(scrape.engines.map((now) => {
     const key = identifyEngine(now);
@@ -293,7 +293,7 @@ function followIdleness(
 
 /** The endpoint with a scrape that later ones are compared with, and that nothing else is made of. */
 function recallScrape(known: EndpointState, scrape: KeptScrape): EndpointState {
-  if (known.history.points.length > 0) return known;
+  if (known.history.newest !== null) return known;
   const { receivedAt: at, engines, processStart } = scrape;
   const history = appendSample(known.history, { at, engines, processStart });
   return { ...known, history, tallies: tallyScrape(known.tallies, scrape, false) };

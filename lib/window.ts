@@ -17,7 +17,7 @@
  * @module
  */
 
-import { countObservations, type Histogram, subtractHistogram } from "./histogram.ts";
+import { type Histogram, isBelow, subtractHistogram } from "./histogram.ts";
 import {
   COUNTER_KEYS,
   type CounterKey,
@@ -25,8 +25,6 @@ import {
   type EngineSample,
   HISTOGRAM_KEYS,
   type HistogramKey,
-  LABELLED_GAUGES,
-  LABELLED_KEYS,
   type LabelledKey,
   LATENCY_KEYS,
   type LatencyKey,
@@ -37,6 +35,15 @@ import {
   type TracePoint,
 } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
+import {
+  computeTraceMean,
+  type CountedSample,
+  createTracePoint,
+  LABELLED_COUNTERS,
+  packSamples,
+  readMovement,
+  unpackSample,
+} from "./trace.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 /** Length of the long window: what `@1m` means. */
@@ -51,8 +58,6 @@ const SAME_START_TOLERANCE: Seconds = 0.5;
 /** By how much two clocks may part between two scrapes before one of them cannot have measured the span. */
 const CLOCK_TOLERANCE: Seconds = 2;
 
-const LABELLED_COUNTERS = LABELLED_KEYS.filter((key) => !LABELLED_GAUGES.has(key));
-
 /** What one scrape said, at the moment of its receipt. */
 export interface HistoryPoint {
   readonly at: Seconds;
@@ -60,12 +65,17 @@ export interface HistoryPoint {
   readonly processStart: Reading<EpochSeconds>;
 }
 
-/** The samples of one endpoint since its last restart, at most a minute of them, oldest first. */
+/** The samples of one endpoint since its last restart. */
 export interface EndpointHistory {
-  readonly points: readonly HistoryPoint[];
+  /** The newest sample; `null` where there is none. */
+  readonly newest: HistoryPoint | null;
+  /** The one before; `null` where there is none. */
+  readonly previous: HistoryPoint | null;
+  /** By `identifyEngine`, at most a minute of each engine's samples, oldest first. Never empty. */
+  readonly traces: ReadonlyMap<string, readonly TracePoint[]>;
   /** Restarts seen since watching began. */
   readonly restartCount: number;
-  /** Whether the newest point is the first after a restart. */
+  /** Whether the newest sample is the first after a restart. */
   readonly hasJustRestarted: boolean;
 }
 
@@ -76,7 +86,13 @@ export function identifyEngine({ modelName, engine }: EngineSample): string {
 
 /** A history without samples. */
 export function startHistory(): EndpointHistory {
-  return { points: [], restartCount: 0, hasJustRestarted: false };
+  return {
+    newest: null,
+    previous: null,
+    traces: new Map(),
+    restartCount: 0,
+    hasJustRestarted: false,
+  };
 }
 
 /** Whether the machine slept in between, or its clock was set: the monotonic clock may not have counted that. */
@@ -109,7 +125,7 @@ function haveStartsMoved(later: Reading<EpochSeconds>, earlier: Reading<EpochSec
 }
 
 /** Whether any counter of the engine is lower than before. */
-function hasFallen(later: EngineSample, earlier: EngineSample): boolean {
+function hasFallen(later: EngineSample, earlier: CountedSample): boolean {
   for (const key of COUNTER_KEYS) {
     const now = later.counters[key];
     const before = earlier.counters[key];
@@ -124,22 +140,56 @@ function hasFallen(later: EngineSample, earlier: EngineSample): boolean {
   return HISTOGRAM_KEYS.some((key) => {
     const now = later.histograms[key];
     const before = earlier.histograms[key];
-    return now !== undefined && before !== undefined &&
-      subtractHistogram(now, before) === "restarted";
+    return now !== undefined && before !== undefined && isBelow(now, before);
   });
 }
 
-/** Whether the server began anew between the newest of the points and `later`. */
-function hasRestarted(later: HistoryPoint, points: readonly HistoryPoint[]): boolean {
-  const newest = points[points.length - 1];
-  return haveStartsMoved(later.processStart, newest.processStart) ||
-    later.engines.some((engine) => {
+/** What the engine said last, if that was within the last minute. */
+function findLastSample(
+  { newest, traces }: EndpointHistory,
+  engine: EngineSample,
+  place: number,
+): CountedSample | null {
+  const sample = newest === null ? undefined : findEngine(newest, engine, place);
+  if (sample !== undefined) return sample;
+  const point = traces.get(identifyEngine(engine))?.at(-1);
+  return point === undefined ? null : unpackSample(point.packed);
+}
+
+/** Whether the server began anew between the newest sample of the history and `later`. */
+function hasRestarted(later: HistoryPoint, history: EndpointHistory): boolean {
+  const { newest } = history;
+  return newest !== null && haveStartsMoved(later.processStart, newest.processStart) ||
+    later.engines.some((engine, place) => {
       // An engine that was away for a while is compared with what it said last.
-      const lastSeen = points.findLast((point) => findEngine(point, engine) !== undefined);
-      const before = lastSeen && findEngine(lastSeen, engine);
-      if (before === undefined) return false;
+      const before = findLastSample(history, engine, place);
+      if (before === null) return false;
       return haveStartsMoved(engine.created, before.created) || hasFallen(engine, before);
     });
+}
+
+/** The traces with the sample at their ends; what is too old for any window leaves them. */
+function extendTraces(
+  { traces, newest }: EndpointHistory,
+  { at, engines }: HistoryPoint,
+): EndpointHistory["traces"] {
+  const oldestUseful = at - LONG_WINDOW - WINDOW_SLACK;
+  // With an interval beyond a minute, the one before is still what a rate is measured from.
+  const isUseful = (point: TracePoint): boolean =>
+    point.at >= oldestUseful || point.at === newest?.at;
+  const extended = new Map<string, readonly TracePoint[]>();
+  for (const [key, trace] of traces) {
+    const kept = trace.filter(isUseful);
+    if (kept.length > 0) extended.set(key, kept);
+  }
+  const keys = engines.map(identifyEngine);
+  const packed = packSamples(engines, keys.map((key) => traces.get(key)?.at(-1)?.packed.form));
+  engines.forEach((sample, i) => {
+    const before = newest === null ? undefined : findEngine(newest, sample, i);
+    const point = createTracePoint({ at, sample, packed: packed[i] }, before);
+    extended.set(keys[i], [...extended.get(keys[i]) ?? [], point]);
+  });
+  return extended;
 }
 
 /**
@@ -149,26 +199,23 @@ function hasRestarted(later: HistoryPoint, points: readonly HistoryPoint[]): boo
  * @throws {RangeError} If the sample is not later than the newest one.
  */
 export function appendSample(history: EndpointHistory, point: HistoryPoint): EndpointHistory {
-  const newest = history.points.at(-1);
-  if (newest === undefined) return { ...history, points: [point] };
-  if (!(point.at > newest.at)) {
+  const { newest, restartCount } = history;
+  if (newest !== null && !(point.at > newest.at)) {
     throw new RangeError(
       `Cannot append a sample of "${point.at}" s: the newest is of "${newest.at}" s`,
     );
   }
-  if (hasRestarted(point, history.points)) {
-    return { points: [point], restartCount: history.restartCount + 1, hasJustRestarted: true };
+  if (hasRestarted(point, history)) {
+    const anew = appendSample(startHistory(), point);
+    return { ...anew, restartCount: restartCount + 1, hasJustRestarted: true };
   }
-  const oldestUseful = point.at - LONG_WINDOW - WINDOW_SLACK;
-  const kept = history.points.filter((other) => other.at >= oldestUseful);
-  // With an interval beyond a minute, the one before is still what a rate is measured from.
-  const before = kept.length > 0 ? kept : [newest];
-  return { ...history, points: [...before, point], hasJustRestarted: false };
+  const traces = extendTraces(history, point);
+  return { newest: point, previous: newest, traces, restartCount, hasJustRestarted: false };
 }
 
 function subtractCounters(
   later: EngineSample,
-  earlier: EngineSample,
+  earlier: CountedSample,
 ): Readonly<Record<CounterKey, Reading>> {
   const increase = (key: CounterKey): Reading => {
     const now = later.counters[key];
@@ -185,7 +232,7 @@ function subtractCounters(
 
 function subtractLabelled(
   later: EngineSample,
-  earlier: EngineSample,
+  earlier: CountedSample,
 ): Partial<Record<LabelledKey, ReadonlyMap<string, number>>> {
   const deltas: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
   for (const key of LABELLED_COUNTERS) {
@@ -203,7 +250,7 @@ function subtractLabelled(
 
 function subtractLatency(
   later: EngineSample,
-  earlier: EngineSample,
+  earlier: CountedSample,
   key: LatencyKey,
 ): Reading<Histogram> {
   const now = later.histograms[key];
@@ -216,7 +263,7 @@ function subtractLatency(
   return typeof delta === "string" ? absent(delta) : present(delta);
 }
 
-function subtractSamples(later: EngineSample, earlier: EngineSample, span: Seconds): Delta {
+function subtractSamples(later: EngineSample, earlier: CountedSample, span: Seconds): Delta {
   return {
     span,
     counters: subtractCounters(later, earlier),
@@ -228,7 +275,7 @@ function subtractSamples(later: EngineSample, earlier: EngineSample, span: Secon
 }
 
 /** Whether everything that `later` has counted can be compared with `earlier`. */
-function covers(earlier: EngineSample, later: EngineSample): boolean {
+function covers(earlier: CountedSample, later: EngineSample): boolean {
   const has = (key: HistogramKey | LabelledKey, there: unknown): boolean =>
     there !== undefined || earlier.initializing.has(key);
   return COUNTER_KEYS.every((key) => {
@@ -243,121 +290,47 @@ function covers(earlier: EngineSample, later: EngineSample): boolean {
     );
 }
 
-/** The mean of a gauge over the trace. Absent for the newest sample's reason where that has none. */
-function computeMean(trace: readonly TracePoint[], key: MeanKey): Reading {
-  const newest = trace[trace.length - 1].sample.gauges[key];
-  if (!isPresent(newest)) return newest;
-  let area = 0;
-  let span = 0;
-  for (let i = 1; i < trace.length; i++) {
-    const before = trace[i - 1].sample.gauges[key];
-    const after = trace[i].sample.gauges[key];
-    // It may have come later than the engine's other metrics.
-    if (!isPresent(before) || !isPresent(after)) continue;
-    const time = trace[i].at - trace[i - 1].at;
-    area += time * (before.value + after.value) / 2;
-    span += time;
-  }
-  return span === 0 ? absent("first_scrape") : present(area / span);
-}
-
-function isIdle({ gauges: { running, waiting } }: EngineSample): boolean {
-  return (running.value ?? 0) === 0 && (waiting.value ?? 0) === 0;
-}
-
-function sumFinished(sample: EngineSample): number {
-  let sum = 0;
-  for (const count of sample.labelled.finishedByReason?.values() ?? []) sum += count;
-  return sum;
-}
-
-/** Whether the engine did something between the two. A long prompt counts nothing yet, and fills the KV cache. */
-function hasMoved(later: EngineSample, earlier: EngineSample): boolean {
-  const differ = (now: Reading, before: Reading): boolean => now.value !== before.value;
-  return differ(later.counters.generationTokens, earlier.counters.generationTokens) ||
-    differ(later.counters.promptTokens, earlier.counters.promptTokens) ||
-    sumFinished(later) !== sumFinished(earlier) ||
-    countSteps(later) !== countSteps(earlier) ||
-    differ(later.gauges.kvCacheUsageRatio, earlier.gauges.kvCacheUsageRatio);
-}
-
-function countSteps({ histograms: { iterationTokens } }: EngineSample): number {
-  return iterationTokens === undefined ? 0 : countObservations(iterationTokens);
-}
-
-/** Whether the engine sleeps (vLLM's sleep mode). */
-export function isAsleep({ labelled: { sleepState } }: EngineSample): boolean {
-  return (sleepState?.get("weights_offloaded") ?? 0) === 1 ||
-    (sleepState?.get("discard_all") ?? 0) === 1;
-}
-
-/** When the engine last moved or had nothing to do, and how long at most it did neither. */
-function readMovement(
+/** The increase over as much of the last minute as everything is known of; `null` where that is nothing. */
+function subtractMinute(
+  { at }: HistoryPoint,
+  sample: EngineSample,
   trace: readonly TracePoint[],
-): Pick<ReplicaSample, "movedAt" | "standstill"> {
-  let movedAt = trace[0].at;
-  let wokeAt = trace[0].at;
-  let standstill = 0;
-  for (let i = 1; i < trace.length; i++) {
-    const { at, sample } = trace[i];
-    const before = trace[i - 1].sample;
-    if (isIdle(sample) || hasMoved(sample, before)) movedAt = at;
-    if (!isAsleep(sample) && !isAsleep(before)) wokeAt = at;
-    standstill = Math.max(standstill, at - movedAt, at - wokeAt);
+): Delta | null {
+  // The engine may have joined later, or its metrics may have come one by one.
+  for (const point of trace) {
+    if (point.at < at - LONG_WINDOW - WINDOW_SLACK || point.at === at) continue;
+    const first = unpackSample(point.packed);
+    // A counter that was away for a while may have fallen unseen.
+    if (!covers(first, sample) || hasFallen(sample, first)) continue;
+    return subtractSamples(sample, first, at - point.at);
   }
-  return { movedAt, standstill };
-}
-
-/** The engine's samples of the last minute. With an interval beyond that, the one before is among them. */
-function readTrace(history: EndpointHistory, sample: EngineSample, place: number): TracePoint[] {
-  const { points } = history;
-  const newest = points[points.length - 1];
-  const trace: TracePoint[] = [];
-  for (const point of points) {
-    const isOld = point.at < newest.at - LONG_WINDOW - WINDOW_SLACK;
-    const found = point === newest ? sample : findEngine(point, sample, place);
-    if (found !== undefined && (!isOld || point === points.at(-2))) {
-      trace.push({ at: point.at, sample: found });
-    }
-  }
-  return trace;
+  return null;
 }
 
 function readReplica(
-  history: EndpointHistory,
+  history: EndpointHistory & { readonly newest: HistoryPoint },
   sample: EngineSample,
   place: number,
 ): ReplicaSample {
-  const { points } = history;
-  const newest = points[points.length - 1];
-  const trace = readTrace(history, sample, place);
+  const { newest, previous, traces, hasJustRestarted } = history;
+  const trace = traces.get(identifyEngine(sample)) ?? [];
   const means = Object.fromEntries(
-    MEAN_KEYS.map((key) => [key, computeMean(trace, key)]),
+    MEAN_KEYS.map((key) => [key, computeTraceMean(trace, key)]),
   ) as Record<MeanKey, Reading>;
   const common = { sample, trace, means, ...readMovement(trace) };
-  const none = absent(history.hasJustRestarted ? "restarted" : "first_scrape");
-  const previousPoint = points.at(-2);
-  const previous = previousPoint && findEngine(previousPoint, sample, place);
-  if (previousPoint === undefined || previous === undefined) {
+  const before = previous === null ? undefined : findEngine(previous, sample, place);
+  if (previous === null || before === undefined) {
+    const none = absent(hasJustRestarted ? "restarted" : "first_scrape");
     return { ...common, lastPoll: none, lastMinute: none };
   }
-  const lastPoll = present(subtractSamples(sample, previous, newest.at - previousPoint.at));
-  // The engine may have joined later, or its metrics may have come one by one.
-  for (const { at, sample: first } of trace) {
-    const isOld = at < newest.at - LONG_WINDOW - WINDOW_SLACK;
-    if (isOld || at === newest.at || !covers(first, sample)) continue;
-    // A counter that was away for a while may have fallen unseen.
-    if (hasFallen(sample, first)) continue;
-    const lastMinute = present(subtractSamples(sample, first, newest.at - at));
-    return { ...common, lastPoll, lastMinute };
-  }
-  return { ...common, lastPoll, lastMinute: lastPoll };
+  const lastPoll = present(subtractSamples(sample, before, newest.at - previous.at));
+  const minute = subtractMinute(newest, sample, trace);
+  return { ...common, lastPoll, lastMinute: minute === null ? lastPoll : present(minute) };
 }
 
 /** One replica for each engine of the newest sample, in its order. Empty without samples. */
 export function readReplicas(history: EndpointHistory): readonly ReplicaSample[] {
-  const newest = history.points.at(-1);
-  return newest === undefined
-    ? []
-    : newest.engines.map((engine, place) => readReplica(history, engine, place));
+  const { newest } = history;
+  if (newest === null) return [];
+  return newest.engines.map((engine, place) => readReplica({ ...history, newest }, engine, place));
 }

@@ -25,7 +25,7 @@ const LAYERS = `
     json_text config_values config_schema credential_options cost_options options completions man_page
     gpu_failures nvidia_smi nvidia_mig amd_smi gpu_prices kept_scrapes
     simulator_families simulator_text simulator_engine simulator
-2 analysis: window snapshot_reader snapshot percentiles aggregate pace tally rules slowness imbalance
+2 analysis: trace window snapshot_reader snapshot percentiles aggregate pace tally rules slowness imbalance
     health alarms trends gpu_peers gpu_trends gpu_attribution idleness cost pricing
 3 state: ui names events gpu_state judgement state gpu_owners overview bill columns listing
 4 view: gpu_view cost_view judgement_view headline_view table_view

@@ -4,6 +4,7 @@ import { type RecalledScrapes, recallScrapes, writeScrapes } from "../lib/kept_s
 import type { EngineSample, KeptScrape, Scrape } from "../lib/model.ts";
 import { createSimulatedServer } from "../lib/simulator.ts";
 import { type EndpointState, update } from "../lib/state.ts";
+import { unpackSample } from "../lib/trace.ts";
 import {
   createEndpoint,
   createScraped,
@@ -72,7 +73,7 @@ function checkSame(first: Scrape, second: Scrape): void {
     replicas.map((replica) => ({
       ...replica,
       sample: simplify(replica.sample),
-      trace: replica.trace.map(({ at, sample }) => [at, simplify(sample)]),
+      trace: replica.trace.map(({ at, packed }) => [at, unpackSample(packed)]),
     }));
   assertEquals(simplifyAll(kept), simplifyAll(direct));
   assertEquals(kept.figures, direct.figures);

@@ -38,7 +38,7 @@ Deno.test("createState() knows endpoints and nothing of them", () => {
   const { endpoints } = startState([FIRST, SECOND]);
   assertEquals(endpoints.map(({ endpoint }) => endpoint.key), [FIRST.key, SECOND.key]);
   for (const { scrape, failure, replicas, history } of endpoints) {
-    assertEquals([scrape, failure, replicas, history.points], [null, null, [], []]);
+    assertEquals([scrape, failure, replicas, history.newest], [null, null, [], null]);
   }
 });
 
