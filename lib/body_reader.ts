@@ -2,10 +2,10 @@
  * The bytes of a response's body, in one piece.
  *
  * Layer 5, effects: reads from the streams that it is given. Where a stream can
- * write into memory of ours it does, and a buffer serves one scrape after
- * another: the runtime's own chunks are of 64 KiB each, a hundred scrapes a
- * second throw away several times their bodies, and the memory of the process
- * stays at what that took. Sizes are in bytes. What may be read, and what it
+ * write into memory of ours it does, and a few buffers serve all scrapes: the
+ * runtime's own chunks are of 64 KiB each, a hundred scrapes a second throw away
+ * several times their bodies, and the memory of the process stays at what that
+ * took. Sizes are in bytes. What may be read, and what it
  * means, is `scraper`'s part.
  *
  * @module
@@ -22,6 +22,33 @@ export interface Body {
 
 /** Bytes for which room is made before the size of a body is known. */
 const FIRST_BUFFER_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
+
+/** Buffers that nobody reads into, for bodies to come. */
+export interface BufferPool {
+  /** A buffer with room for so many bytes and more. It is whoever takes it's. */
+  readonly take: (bytes: Bytes) => Uint8Array<ArrayBuffer>;
+  readonly give: (buffer: Uint8Array<ArrayBuffer>) => void;
+}
+
+/** Buffers that are kept: so many bodies seldom come at the same time. */
+const MAX_SPARE_BUFFERS = 8;
+
+/** A pool without buffers. It keeps the largest of those that it is given. */
+export function createBufferPool(): BufferPool {
+  let spare: readonly Uint8Array<ArrayBuffer>[] = [];
+  return {
+    take: (bytes) => {
+      const taken = spare.find(({ length }) => length > bytes);
+      spare = spare.filter((buffer) => buffer !== taken);
+      // Bodies grow a little, and one that has another size would be of no use to others.
+      return taken ??
+        new Uint8Array(Math.max(FIRST_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(bytes + 1))));
+    },
+    give: (buffer) => {
+      spare = [...spare, buffer].toSorted((a, b) => a.length - b.length).slice(-MAX_SPARE_BUFFERS);
+    },
+  };
+}
 
 /** A buffer after a read, which may be another one, and how many bytes came; `null` at the end. */
 interface Filled {
@@ -78,20 +105,20 @@ function openReader(stream: ReadableStream<Uint8Array>): ByteReader {
  * Reads up to `limit` bytes into one buffer, so that a flood of tiny chunks
  * costs only its bytes.
  *
- * @param options.spare A whole buffer that nobody uses any more; it is used up.
+ * @param options.buffer What to read into first, a whole buffer; it is used up.
  * @param options.onBytes Told how many bytes have come so far.
  */
 export async function readBody(
   stream: ReadableStream<Uint8Array> | null,
   limit: Bytes,
   options: {
-    readonly spare?: Uint8Array<ArrayBuffer> | null;
+    readonly buffer?: Uint8Array<ArrayBuffer>;
     readonly onBytes?: (count: Bytes) => void;
   } = {},
 ): Promise<Body> {
   // One byte more than may come tells a body that is too large.
   const most = limit + 1;
-  let buffer = options.spare ?? new Uint8Array(Math.min(FIRST_BUFFER_BYTES, most));
+  let buffer = options.buffer ?? new Uint8Array(Math.min(FIRST_BUFFER_BYTES, most));
   let length = 0;
   const reader = stream === null ? null : openReader(stream);
   while (reader !== null && length < most) {

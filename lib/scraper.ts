@@ -13,7 +13,7 @@
  * @module
  */
 
-import { readBody } from "./body_reader.ts";
+import { createBufferPool, readBody } from "./body_reader.ts";
 import type { EndpointAccess } from "./credentials.ts";
 import type { Endpoint, Scrape, ScrapeFailure } from "./model.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
@@ -37,7 +37,7 @@ import { identifyServer } from "./server_kinds.ts";
 import { sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { createVllmReader, type VllmExposition, type VllmReader } from "./vllm_metrics.ts";
+import { createReaderFactory, type VllmExposition, type VllmReader } from "./vllm_metrics.ts";
 import { MAX_ENGINES } from "./vllm_series.ts";
 
 /** A failed scrape, with what is known of the server. */
@@ -77,6 +77,10 @@ const USER_AGENT = `vllm-htop/${VERSION}`;
 
 const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
+/** What the scrapers of all endpoints share, as it is most of what they would need. */
+const buffers = createBufferPool();
+const createReader = createReaderFactory();
+
 /** Whether a scrape failed. */
 export function isScrapeFailure<F extends ScrapeFailure>(outcome: Scrape | F): outcome is F {
   return "kind" in outcome;
@@ -100,9 +104,8 @@ interface Attempt {
   readonly startedAt: Seconds;
   /** Ends the limit of time: all has arrived, and what follows is this program's part. */
   readonly stopTimer: () => void;
-  /** The buffer of an earlier scrape. What ends early keeps its own: it may still be written to. */
-  readonly takeBuffer: () => Uint8Array<ArrayBuffer> | null;
-  readonly giveBuffer: (buffer: Uint8Array<ArrayBuffer>) => void;
+  /** What the body is likely to need. */
+  readonly expectedBytes: Bytes;
   /** The URL being asked. */
   url: string;
   /** What is being waited for; `null` when all has arrived. */
@@ -253,7 +256,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
     throw new ProblemError(problem);
   }
   const received = await readBody(response.body, MAX_BODY_BYTES, {
-    spare: attempt.takeBuffer(),
+    buffer: buffers.take(attempt.expectedBytes),
     onBytes: (count) => attempt.bytes = count,
   });
   const receivedAt = platform.monotonicSeconds();
@@ -267,7 +270,8 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
   await platform.nextTurn();
   const exposition = readExposition(attempt, response, bytes);
-  attempt.giveBuffer(new Uint8Array(bytes.buffer));
+  // What ends early keeps its buffer: it may still be written to.
+  buffers.give(new Uint8Array(bytes.buffer));
   return {
     endpointKey: endpoint.key,
     receivedAt,
@@ -332,14 +336,9 @@ export async function createScraper(
 ): Promise<Scraper> {
   const { access, timeout, metricPrefix } = options;
   const client = await platform.createHttpClient(access.transport).catch(createBrokenClient);
-  const readMetrics = createVllmReader({ metricPrefix });
-  let spare: Uint8Array<ArrayBuffer> | null = null;
-  const takeBuffer = () => {
-    const taken = spare;
-    spare = null;
-    return taken;
-  };
+  const readMetrics = createReader({ metricPrefix });
   let lastUrl = endpoint.metricsUrl;
+  let lastBytes: Bytes = 0;
   let isBusy = false;
 
   const scrape = async (signal?: AbortSignal): Promise<Scrape | ScraperFailure> => {
@@ -352,8 +351,7 @@ export async function createScraper(
       endpoint,
       access,
       readMetrics,
-      takeBuffer,
-      giveBuffer: (buffer) => spare = buffer,
+      expectedBytes: lastBytes,
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),
       stopTimer: limit.cancel,
@@ -364,6 +362,7 @@ export async function createScraper(
     try {
       const outcome = await orAbort(fetchScrape(attempt), limit.signal);
       lastUrl = attempt.url;
+      lastBytes = outcome.bytes;
       return outcome;
     } catch (error) {
       const failedAt = platform.monotonicSeconds();

@@ -204,7 +204,10 @@ function compareMeans(comparison: Comparison): readonly Slowness[] {
     mean > SKEW_RATIO * baselines[index] && hasEnough(observed, index) ? [index] : []
   );
   if (suspects.length === 0) return [];
-  const differences = compareBlocks(comparison, (_later, _earlier, { count, sum }) => Math.log(sum / count));
+  const differences = compareBlocks(
+    comparison,
+    (_later, _earlier, { count, sum }) => Math.log(sum / count),
+  );
   return suspects.map((index) => ({
     index,
     statistic: "mean",

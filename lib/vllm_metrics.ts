@@ -101,10 +101,85 @@ function buildExposition(series: VllmSeries, values: Float64Array): VllmExpositi
 /** Reads the bodies of one server, one after the other. */
 export type VllmReader = (body: Uint8Array) => VllmExposition;
 
-/** What a reader knows of the body before. */
+/** A body that was read, to read others of the same series by. */
 interface KnownBody {
+  readonly metricPrefix: string | null;
   readonly series: VllmSeries;
   readonly layout: ExpositionLayout;
+}
+
+/** The bodies that the readers of a fleet remember, the one that was found useful last first. */
+interface SharedBodies {
+  /** The exposition of a body that is as one of them but for its values; `null` where there is none. */
+  readonly find: (
+    read: (known: KnownBody) => VllmExposition | null,
+  ) => { readonly known: KnownBody; readonly exposition: VllmExposition } | null;
+  readonly add: (known: KnownBody) => void;
+}
+
+/** So many are compared with a body that is new: fleets of more kinds of servers are rare. */
+const MAX_SHARED_BODIES = 8;
+
+function createSharedBodies(): SharedBodies {
+  // Each is kept only for as long as a reader has it.
+  let shared: readonly WeakRef<KnownBody>[] = [];
+  return {
+    find: (read) => {
+      for (const one of shared) {
+        const known = one.deref();
+        const exposition = known === undefined ? null : read(known);
+        if (known === undefined || exposition === null) continue;
+        shared = [one, ...shared.filter((other) => other !== one)];
+        return { known, exposition };
+      }
+      return null;
+    },
+    add: (known) => {
+      shared = [new WeakRef(known), ...shared].slice(0, MAX_SHARED_BODIES);
+    },
+  };
+}
+
+/** The figures of a body that is the known one but for its values; `null` where it is not. */
+function readByKnown({ series, layout }: KnownBody, body: Uint8Array): VllmExposition | null {
+  const values = rereadValues(layout, body);
+  return values === null ? null : buildExposition(series, values);
+}
+
+/** Makes readers for the servers of one fleet. Options as of `createVllmReader`. */
+export type ReaderFactory = (
+  options?: { readonly metricPrefix?: string | null },
+) => VllmReader;
+
+/**
+ * A factory of readers that share what they remember: servers of one fleet
+ * often say the same but for their values, and one layout does for all of them.
+ */
+export function createReaderFactory(): ReaderFactory {
+  const shared = createSharedBodies();
+  return ({ metricPrefix = null } = {}) => {
+    let known: KnownBody | null = null;
+
+    const readByOthers = (body: Uint8Array): VllmExposition | null => {
+      const found = shared.find((other) =>
+        other === known || other.metricPrefix !== metricPrefix ? null : readByKnown(other, body)
+      );
+      if (found !== null) known = found.known;
+      return found?.exposition ?? null;
+    };
+
+    const readAnew = (body: Uint8Array): VllmExposition => {
+      const series = collectSeries(body, metricPrefix);
+      // What is no vLLM server's need not be fast, and is not worth its memory.
+      const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
+      const layout = isUsual ? createLayout(body, series) : null;
+      known = layout === null ? null : { metricPrefix, series, layout };
+      if (known !== null) shared.add(known);
+      return buildExposition(series, series.values);
+    };
+
+    return (body) => (known && readByKnown(known, body)) ?? readByOthers(body) ?? readAnew(body);
+  };
 }
 
 /**
@@ -114,19 +189,9 @@ interface KnownBody {
  * @param options.metricPrefix The prefix to look for in place of the known ones.
  */
 export function createVllmReader(
-  { metricPrefix = null }: { readonly metricPrefix?: string | null } = {},
+  options: { readonly metricPrefix?: string | null } = {},
 ): VllmReader {
-  let known: KnownBody | null = null;
-  return (body) => {
-    const values = known === null ? null : rereadValues(known.layout, body);
-    if (known !== null && values !== null) return buildExposition(known.series, values);
-    const series = collectSeries(body, metricPrefix);
-    // What is no vLLM server's need not be fast, and is not worth its memory.
-    const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
-    const layout = isUsual ? createLayout(body, series) : null;
-    known = layout === null ? null : { series, layout };
-    return buildExposition(series, series.values);
-  };
+  return createReaderFactory()(options);
 }
 
 /** Reads one exposition as vLLM's. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { readBody } from "../lib/body_reader.ts";
+import { createBufferPool, readBody } from "../lib/body_reader.ts";
 
 /** A stream of those chunks, of bytes or of any objects. */
 function streamOf(chunks: readonly Uint8Array[], type?: "bytes"): ReadableStream<Uint8Array> {
@@ -34,10 +34,10 @@ Deno.test("readBody() puts the chunks of any stream together, up to the limit", 
       fc.constantFrom(undefined, "bytes" as const),
       fc.option(fc.integer({ min: 1, max: 50 }), { nil: null }),
       async (chunks, limit, type, spareLength) => {
-        const spare = spareLength === null ? null : new Uint8Array(spareLength);
+        const buffer = spareLength === null ? undefined : new Uint8Array(spareLength);
         const counts: number[] = [];
         const body = await readBody(streamOf(chunks, type), limit, {
-          spare,
+          buffer,
           onBytes: (count) => counts.push(count),
         });
         const all = join(chunks);
@@ -67,11 +67,11 @@ Deno.test("readBody() ends a stream that gives more than it may", async () => {
   assertEquals([bytes.length, isWhole, isCancelled], [2500, false, true]);
 });
 
-Deno.test("readBody() uses the spare buffer, and a larger one where that is too small", async () => {
+Deno.test("readBody() uses the buffer that it is given, and a larger one where that is too small", async () => {
   const spare = new Uint8Array(8);
-  const small = await readBody(streamOf([new Uint8Array([1, 2, 3])]), 100, { spare });
+  const small = await readBody(streamOf([new Uint8Array([1, 2, 3])]), 100, { buffer: spare });
   assert(small.bytes.buffer === spare.buffer);
-  const large = await readBody(streamOf([new Uint8Array(20).fill(7)]), 100, { spare });
+  const large = await readBody(streamOf([new Uint8Array(20).fill(7)]), 100, { buffer: spare });
   assert(large.bytes.buffer !== spare.buffer);
   assertEquals([...large.bytes], new Array(20).fill(7));
 });
@@ -81,18 +81,18 @@ Deno.test("readBody() reads a response's body into the buffer that it gave befor
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     (request) => new Response("x".repeat(Number(new URL(request.url).pathname.slice(1)))),
   );
-  const fetchBody = async (length: number, spare: Uint8Array<ArrayBuffer> | null) => {
+  const fetchBody = async (length: number, buffer: Uint8Array<ArrayBuffer> | undefined) => {
     const { body } = await fetch(`http://127.0.0.1:${server.addr.port}/${length}`);
-    return await readBody(body, 1_000_000, { spare });
+    return await readBody(body, 1_000_000, { buffer });
   };
   try {
-    let spare: Uint8Array<ArrayBuffer> | null = null;
+    let spare: Uint8Array<ArrayBuffer> | undefined;
     for (const length of [50_000, 10, 300_000, 299_999]) {
       const { bytes, isWhole } = await fetchBody(length, spare);
       assertEquals([new TextDecoder().decode(bytes), isWhole], ["x".repeat(length), true]);
       spare = new Uint8Array(bytes.buffer);
     }
-    assert(spare !== null && spare.length < 600_000, `${spare?.length}`);
+    assert(spare !== undefined && spare.length < 600_000, `${spare?.length}`);
   } finally {
     await server.shutdown();
   }
@@ -106,4 +106,25 @@ Deno.test("readBody() passes on what ends a stream", async () => {
     });
     await assertRejects(() => readBody(stream, 10), Error, "broken");
   }
+});
+
+Deno.test("createBufferPool() gives what it has, where that has room for a byte more", () => {
+  const pool = createBufferPool();
+  const first = pool.take(100_000);
+  assertEquals(first.length, 131_072);
+  pool.give(first);
+  assert(pool.take(131_072) !== first);
+  assert(pool.take(131_071) === first);
+  // It is the taker's now.
+  assert(pool.take(100) !== first);
+  assertEquals(pool.take(0).length, 65_536);
+});
+
+Deno.test("createBufferPool() keeps the largest of many, and gives the smallest that does", () => {
+  const pool = createBufferPool();
+  const sizes = [10, 3, 9, 1, 2, 8, 4, 5, 7, 6].map((size) => 1_000 * size);
+  for (const size of sizes) pool.give(new Uint8Array(size));
+  const taken = Array.from({ length: 8 }, () => pool.take(1).length);
+  assertEquals(taken, [3, 4, 5, 6, 7, 8, 9, 10].map((size) => 1_000 * size));
+  assertEquals(pool.take(1).length, 65_536);
 });

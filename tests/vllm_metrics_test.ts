@@ -4,7 +4,12 @@ import { countObservations } from "../lib/histogram.ts";
 import type { EngineSample } from "../lib/model.ts";
 import { isPresent } from "../lib/reading.ts";
 import { MAX_PARTS } from "../lib/engine_builder.ts";
-import { createVllmReader, readVllmMetrics, type VllmExposition } from "../lib/vllm_metrics.ts";
+import {
+  createReaderFactory,
+  createVllmReader,
+  readVllmMetrics,
+  type VllmExposition,
+} from "../lib/vllm_metrics.ts";
 import { METRIC_ROWS, type MetricRow } from "../lib/vllm_names.ts";
 import { MAX_ENGINES } from "../lib/vllm_series.ts";
 import { CONFORMANCE_BODIES, listScenarioBodies } from "./fixtures/bodies.ts";
@@ -895,6 +900,32 @@ Deno.test("createVllmReader() reads any server's bodies in turn as if each were 
   const bodies = await Promise.all(paths.map(readGzip));
   const reader = createVllmReader();
   for (const body of bodies) assertEquals(reader(body), readVllmMetrics(body));
+});
+
+Deno.test("readers of one factory read any servers' bodies in turn as if each were the first", async () => {
+  const servers = [...(await listScenarioBodies()).values()];
+  const createReader = createReaderFactory();
+  const readers = servers.map(() => createReader());
+  for (let poll = 0; poll < 2; poll++) {
+    for (const [i, paths] of servers.entries()) {
+      const body = await readGzip(paths[poll % paths.length]);
+      assertEquals(readers[i](body), readVllmMetrics(body));
+    }
+  }
+});
+
+Deno.test("readers of one factory share the text of servers that are alike, and of no others", () => {
+  const createReader = createReaderFactory();
+  const write = (value: number, prefix = "vllm:") =>
+    encode(`${prefix}prompt_tokens_total{model_name="m",engine="0"} ${value}\n`);
+  const families = (body: Uint8Array, metricPrefix: string | null = null) =>
+    createReader({ metricPrefix })(body).familyNames;
+  const first = createReader();
+  const known = first(write(1)).familyNames;
+  assert(families(write(22)) === known);
+  assert(families(write(22), "vllm:") !== known);
+  assert(families(write(3, "ray_vllm:")) !== known);
+  assertEquals(first(write(4)).engines[0].counters.promptTokens, { value: 4 });
 });
 
 Deno.test("createVllmReader() leaves what it gave as it was", () => {
