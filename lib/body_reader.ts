@@ -11,7 +11,7 @@
  * @module
  */
 
-import { type Bytes, BYTES_PER_KIBIBYTE } from "./units.ts";
+import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE } from "./units.ts";
 
 /** A body, or as much of it as may be read. */
 export interface Body {
@@ -30,10 +30,10 @@ export interface BufferPool {
   readonly give: (buffer: Uint8Array<ArrayBuffer>) => void;
 }
 
-/** Buffers that are kept: so many bodies seldom come at the same time. */
-const MAX_SPARE_BUFFERS = 8;
+/** What is kept, or one buffer that is larger: after the first polls few bodies come at the same time. */
+const MAX_SPARE_BYTES: Bytes = 8 * BYTES_PER_MEBIBYTE;
 
-/** A pool without buffers. It keeps the largest of those that it is given. */
+/** A pool without buffers. Of those that it is given it keeps the largest. */
 export function createBufferPool(): BufferPool {
   let spare: readonly Uint8Array<ArrayBuffer>[] = [];
   return {
@@ -45,7 +45,10 @@ export function createBufferPool(): BufferPool {
         new Uint8Array(Math.max(FIRST_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(bytes + 1))));
     },
     give: (buffer) => {
-      spare = [...spare, buffer].toSorted((a, b) => a.length - b.length).slice(-MAX_SPARE_BUFFERS);
+      let bytes = 0;
+      spare = [buffer, ...spare].toSorted((a, b) => b.length - a.length)
+        .filter(({ length }, i) => (bytes += length) <= MAX_SPARE_BYTES || i === 0)
+        .reverse();
     },
   };
 }

@@ -122,9 +122,10 @@ Deno.test("createBufferPool() gives what it has, where that has room for a byte 
 
 Deno.test("createBufferPool() keeps the largest of many, and gives the smallest that does", () => {
   const pool = createBufferPool();
-  const sizes = [10, 3, 9, 1, 2, 8, 4, 5, 7, 6].map((size) => 1_000 * size);
-  for (const size of sizes) pool.give(new Uint8Array(size));
-  const taken = Array.from({ length: 8 }, () => pool.take(1).length);
-  assertEquals(taken, [3, 4, 5, 6, 7, 8, 9, 10].map((size) => 1_000 * size));
-  assertEquals(pool.take(1).length, 65_536);
+  for (const mebibytes of [1, 3, 2, 4]) pool.give(new Uint8Array(mebibytes * 2 ** 20));
+  const takeAll = () => Array.from({ length: 4 }, () => pool.take(1).length);
+  assertEquals(takeAll(), [3 * 2 ** 20, 4 * 2 ** 20, 65_536, 65_536]);
+  // One of any size is kept.
+  pool.give(new Uint8Array(2 ** 24));
+  assertEquals(takeAll(), [2 ** 24, 65_536, 65_536, 65_536]);
 });
