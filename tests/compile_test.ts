@@ -1,13 +1,7 @@
 // The files of a release: their names, their parts, and what is told of a failure.
 
 import { assertEquals, assertMatch } from "@std/assert";
-import {
-  limitImports,
-  nameBinary,
-  readTargets,
-  summarizeFailure,
-  TARGETS,
-} from "../.ci/compile.ts";
+import { nameBinary, readTargets, summarizeFailure, TARGETS } from "../.ci/compile.ts";
 import { createSbom } from "../.ci/sbom.ts";
 import { listRouteArguments } from "./programs.ts";
 
@@ -42,21 +36,6 @@ Deno.test("nameBinary() gives Windows its suffix", () => {
     "vllm-htop-aarch64-apple-darwin",
     "vllm-htop-x86_64-pc-windows-msvc.exe",
   ]);
-});
-
-Deno.test("limitImports() allows the hosts of the graph once each, and none where it has none", () => {
-  const local = [{ specifier: "file:///home/me/main.ts" }, { specifier: "npm:/undici@7.0.0" }];
-  assertEquals(limitImports({ modules: local }), "--deny-import");
-  const modules = [
-    ...local,
-    { specifier: "https://packages.test/@std/fmt/1.0.10/colors.ts" },
-    { specifier: "https://packages.test/@std/fmt/1.0.10/duration.ts" },
-    { specifier: "https://mirror.test:8443/a.ts" },
-  ];
-  assertEquals(
-    limitImports({ modules }),
-    "--allow-import=mirror.test:8443,packages.test:443",
-  );
 });
 
 Deno.test("summarizeFailure() keeps the errors and drops the stack", () => {
