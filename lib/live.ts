@@ -34,7 +34,7 @@ import { readContext, renderFrame } from "./view.ts";
 const FRAME_SPAN: Seconds = 0.03;
 
 /** A frame of hundreds of rows takes longer than that: after it, so many times what it took. Keys do not wait. */
-const FRAME_PAUSES = 9;
+const FRAME_PAUSES = 19;
 
 /** Lines that one step of the mouse wheel moves. */
 const WHEEL_LINES = 3;
