@@ -23,7 +23,9 @@ import {
 } from "./exposition_metadata.ts";
 import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./exposition_bytes.ts";
 import type { BadLine } from "./model.ts";
+import { finishSteps, type Steps } from "./steps.ts";
 import { sanitizeText } from "./text.ts";
+import { type Bytes, BYTES_PER_KIBIBYTE } from "./units.ts";
 
 /** Receives what the exposition says, in its order. */
 export interface ExpositionVisitor {
@@ -409,20 +411,14 @@ function logLine(log: ReturnType<typeof createLineLog>, line: number, message: s
   if (log.count++ < MAX_REPORTED_LINES) log.lines.push({ line, message });
 }
 
-/**
- * Reads an exposition from its bytes and gives each sample to the visitor.
- *
- * Invalid UTF-8 is replaced by U+FFFD. A byte-order mark at the start and a
- * carriage return at the end of a line are dropped.
- *
- * @example
- * ```ts
- * import { parseExposition } from "./prometheus.ts";
- * const body = new TextEncoder().encode('up{job="a}b"} 1\n');
- * parseExposition(body, { onSample: (name, labels, value) => [name, ...labels, value] });
- * ```
- */
-export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): ExpositionSummary {
+/** What is read in one step: a few milliseconds in a program that has just started. */
+const STEP_BYTES: Bytes = 128 * BYTES_PER_KIBIBYTE;
+
+/** Reads an exposition as `parseExposition` does, in steps of `STEP_BYTES`. The body must stay as it is meanwhile. */
+export function* parseInSteps(
+  body: Uint8Array,
+  visitor: ExpositionVisitor,
+): Steps<ExpositionSummary> {
   const reader = createReader(body);
   const { codes } = reader;
   const metadata: Metadata = { types: new Map(), helped: new Set(), sampled: new Set() };
@@ -434,7 +430,12 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
   let lastLineIsBad = false;
 
   const start = findStart(body);
+  let stepEnd = start + STEP_BYTES;
   for (let line = 1, next = start; next < body.length; line++) {
+    if (next > stepEnd) {
+      stepEnd = next + STEP_BYTES;
+      yield;
+    }
     reader.position = next;
     reader.end = findLineEnd(reader, next);
     next = reader.end + 1;
@@ -476,4 +477,21 @@ export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): E
     endsComplete: body.length === start || codes[body.length - 1] === NEWLINE || endsInEof,
     lastLineIsBad,
   };
+}
+
+/**
+ * Reads an exposition from its bytes and gives each sample to the visitor.
+ *
+ * Invalid UTF-8 is replaced by U+FFFD. A byte-order mark at the start and a
+ * carriage return at the end of a line are dropped.
+ *
+ * @example
+ * ```ts
+ * import { parseExposition } from "./prometheus.ts";
+ * const body = new TextEncoder().encode('up{job="a}b"} 1\n');
+ * parseExposition(body, { onSample: (name, labels, value) => [name, ...labels, value] });
+ * ```
+ */
+export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): ExpositionSummary {
+  return finishSteps(parseInSteps(body, visitor));
 }

@@ -34,6 +34,7 @@ import {
   type ScrapePhase,
 } from "./scrape_failures.ts";
 import { identifyServer } from "./server_kinds.ts";
+import { finishStepsWithPauses } from "./steps.ts";
 import { sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
@@ -212,16 +213,17 @@ function decodeHead(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes.subarray(0, HEAD_BYTES)).trimStart();
 }
 
-/** What a whole body says, if it is vLLM's. */
-function readExposition(
+/** What a whole body says, if it is vLLM's. Keys are heard while a large one is read for the first time. */
+async function readExposition(
   attempt: Attempt,
   response: HttpResponse,
   bytes: Uint8Array,
-): VllmExposition {
+): Promise<VllmExposition> {
   const shown = showUrl(attempt);
   const head = decodeHead(bytes);
   if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(shown, head));
-  const exposition = attempt.readMetrics(bytes);
+  const steps = attempt.readMetrics(bytes);
+  const exposition = await finishStepsWithPauses(steps, attempt.platform.nextTurn);
   const { familyNames, vllmFamilyCount, engines } = exposition;
   if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
   if (isCut(response, exposition)) throw new ProblemError(describeCutBody(shown));
@@ -269,7 +271,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   if (!isWhole) throw new ProblemError(describeTooLarge(shown, MAX_BODY_BYTES));
   // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
   await platform.nextTurn();
-  const exposition = readExposition(attempt, response, bytes);
+  const exposition = await readExposition(attempt, response, bytes);
   // What ends early keeps its buffer: it may still be written to.
   buffers.give(new Uint8Array(bytes.buffer));
   return {

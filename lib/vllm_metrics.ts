@@ -15,6 +15,7 @@ import { buildEngine, createBlank, type EngineBuilder, listAliases } from "./eng
 import { createLayout, type ExpositionLayout, rereadValues } from "./exposition_layout.ts";
 import type { BadLine, EngineSample, LoraSample } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
+import { finishSteps, type Steps } from "./steps.ts";
 import type { EpochSeconds } from "./units.ts";
 import { collectSeries, type VllmSeries } from "./vllm_series.ts";
 
@@ -98,8 +99,8 @@ function buildExposition(series: VllmSeries, values: Float64Array): VllmExpositi
   };
 }
 
-/** Reads the bodies of one server, one after the other. */
-export type VllmReader = (body: Uint8Array) => VllmExposition;
+/** Reads the bodies of one server, one after the other. A body must stay as it is until it is read. */
+export type VllmReader = (body: Uint8Array) => Steps<VllmExposition>;
 
 /** A body that was read, to read others of the same series by. */
 interface KnownBody {
@@ -168,8 +169,10 @@ export function createReaderFactory(): ReaderFactory {
       return found?.exposition ?? null;
     };
 
-    const readAnew = (body: Uint8Array): VllmExposition => {
-      const series = collectSeries(body, metricPrefix);
+    return function* (body) {
+      const same = (known && readByKnown(known, body)) ?? readByOthers(body);
+      if (same !== null) return same;
+      const series = yield* collectSeries(body, metricPrefix);
       // What is no vLLM server's need not be fast, and is not worth its memory.
       const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
       const layout = isUsual ? createLayout(body, series) : null;
@@ -177,21 +180,20 @@ export function createReaderFactory(): ReaderFactory {
       if (known !== null) shared.add(known);
       return buildExposition(series, series.values);
     };
-
-    return (body) => (known && readByKnown(known, body)) ?? readByOthers(body) ?? readAnew(body);
   };
 }
 
 /**
- * A reader of expositions as vLLM's. It remembers one body, about twice its
- * size: where the next has the same series, only its numbers are read.
+ * A reader of expositions as vLLM's, each at once. It remembers one body, about
+ * twice its size: where the next has the same series, only its numbers are read.
  *
  * @param options.metricPrefix The prefix to look for in place of the known ones.
  */
 export function createVllmReader(
   options: { readonly metricPrefix?: string | null } = {},
-): VllmReader {
-  return createReaderFactory()(options);
+): (body: Uint8Array) => VllmExposition {
+  const read = createReaderFactory()(options);
+  return (body) => finishSteps(read(body));
 }
 
 /** Reads one exposition as vLLM's. */
@@ -199,6 +201,5 @@ export function readVllmMetrics(
   body: Uint8Array,
   { metricPrefix = null }: { readonly metricPrefix?: string | null } = {},
 ): VllmExposition {
-  const series = collectSeries(body, metricPrefix);
-  return buildExposition(series, series.values);
+  return createVllmReader({ metricPrefix })(body);
 }

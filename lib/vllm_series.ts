@@ -25,8 +25,9 @@ import {
   type Target,
 } from "./engine_builder.ts";
 import type { LoraSample } from "./model.ts";
-import { type ExpositionSummary, parseExposition } from "./prometheus.ts";
+import { type ExpositionSummary, parseInSteps } from "./prometheus.ts";
 import { absent, present } from "./reading.ts";
+import type { Steps } from "./steps.ts";
 import { sanitizeText } from "./text.ts";
 import {
   CACHE_CONFIG_NAME,
@@ -378,7 +379,10 @@ function noteFamily(collector: Collector, name: string): void {
  *
  * @param metricPrefix The prefix to look for in place of the known ones.
  */
-export function collectSeries(body: Uint8Array, metricPrefix: string | null): VllmSeries {
+export function* collectSeries(
+  body: Uint8Array,
+  metricPrefix: string | null,
+): Steps<VllmSeries> {
   const collector = createCollector();
   const prefixes = metricPrefix ? [metricPrefix] : KNOWN_PREFIXES;
   const prefix = createPrefixFinder(prefixes);
@@ -386,7 +390,7 @@ export function collectSeries(body: Uint8Array, metricPrefix: string | null): Vl
   let bareName: string | null = null;
   let target: Target | undefined;
 
-  const summary = parseExposition(body, {
+  const summary = yield* parseInSteps(body, {
     onType: (family) => {
       noteFamily(collector, family);
       const bare = prefix.strip(family);

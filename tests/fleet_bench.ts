@@ -131,9 +131,13 @@ async function measureFleet(fleet: Fleet): Promise<string> {
   const span = (performance.now() - startedAt) / 1000;
   const cpu = (await readCpuSeconds(pid) - cpuBefore) / span;
   const [memory, peak] = [await readMebibytes(pid, "VmRSS"), await readMebibytes(pid, "VmHWM")];
-  const gaps = servers.askedAt.flatMap((times) =>
-    times.slice(1).map((time, i) => (time - times[i]) / 1000).slice(-MEASURED / INTERVAL)
-  ).sort((a, b) => a - b);
+  const watched = servers.askedAt.map((times) => times.slice(-MEASURED / INTERVAL));
+  const gaps = watched.flatMap((times) => times.slice(1).map((time, i) => (time - times[i]) / 1000))
+    .sort((a, b) => a - b);
+  // What all gaps of an endpoint together are too long by.
+  const drifts = watched.map((times) =>
+    (times[times.length - 1] - times[0]) - 1000 * INTERVAL * (times.length - 1)
+  );
   const at = (share: number): string =>
     (1000 * ((gaps[Math.floor(share * (gaps.length - 1))] ?? NaN) - INTERVAL)).toFixed(0);
   terminal.kill("SIGTERM");
@@ -143,7 +147,8 @@ async function measureFleet(fleet: Fleet): Promise<string> {
   const polls = servers.askedAt.reduce((sum, times) => sum + times.length, 0);
   return `${fleet.name}, every ${INTERVAL} s: ${(100 * cpu).toFixed(1)} % of one core, ` +
     `${memory.toFixed(0)} MiB (peak ${peak.toFixed(0)}), ${polls} polls, ` +
-    `late p50 ${at(0.5)}, p99 ${at(0.99)}, max ${at(1)} ms`;
+    `late p50 ${at(0.5)}, p99 ${at(0.99)}, max ${at(1)} ms, ` +
+    `drift ${Math.min(...drifts).toFixed(0)} to ${Math.max(...drifts).toFixed(0)} ms`;
 }
 
 if (import.meta.main) {

@@ -4,6 +4,8 @@ import { countObservations } from "../lib/histogram.ts";
 import type { EngineSample } from "../lib/model.ts";
 import { isPresent } from "../lib/reading.ts";
 import { MAX_PARTS } from "../lib/engine_builder.ts";
+import { createSimulatedServer } from "../lib/simulator.ts";
+import { finishSteps } from "../lib/steps.ts";
 import {
   createReaderFactory,
   createVllmReader,
@@ -19,6 +21,7 @@ import {
   readEngine,
   readGzip,
   type Series,
+  START_EPOCH,
   writeEngine,
   writeHistogram,
 } from "./fixtures/expositions.ts";
@@ -909,9 +912,25 @@ Deno.test("readers of one factory read any servers' bodies in turn as if each we
   for (let poll = 0; poll < 2; poll++) {
     for (const [i, paths] of servers.entries()) {
       const body = await readGzip(paths[poll % paths.length]);
-      assertEquals(readers[i](body), readVllmMetrics(body));
+      assertEquals(finishSteps(readers[i](body)), readVllmMetrics(body));
     }
   }
+});
+
+Deno.test("readers of one factory read a large body in steps, and one that is known at once", () => {
+  const engines = Array.from({ length: 16 }, () => ({ model: "m" }));
+  const server = createSimulatedServer({ seed: 1, startEpoch: START_EPOCH, engines });
+  const body = new Uint8Array(server.expositionAt(0) ?? []);
+  const read = createReaderFactory()();
+  const countSteps = (): number => {
+    const steps = read(body);
+    let count = 1;
+    while (!steps.next().done) count++;
+    return count;
+  };
+  const steps = countSteps();
+  assert(steps >= 4 && steps <= Math.ceil(body.length / (128 * 1024)), `${steps}`);
+  assertEquals(countSteps(), 1);
 });
 
 Deno.test("readers of one factory share the text of servers that are alike, and of no others", () => {
@@ -919,13 +938,13 @@ Deno.test("readers of one factory share the text of servers that are alike, and 
   const write = (value: number, prefix = "vllm:") =>
     encode(`${prefix}prompt_tokens_total{model_name="m",engine="0"} ${value}\n`);
   const families = (body: Uint8Array, metricPrefix: string | null = null) =>
-    createReader({ metricPrefix })(body).familyNames;
+    finishSteps(createReader({ metricPrefix })(body)).familyNames;
   const first = createReader();
-  const known = first(write(1)).familyNames;
+  const known = finishSteps(first(write(1))).familyNames;
   assert(families(write(22)) === known);
   assert(families(write(22), "vllm:") !== known);
   assert(families(write(3, "ray_vllm:")) !== known);
-  assertEquals(first(write(4)).engines[0].counters.promptTokens, { value: 4 });
+  assertEquals(finishSteps(first(write(4))).engines[0].counters.promptTokens, { value: 4 });
 });
 
 Deno.test("createVllmReader() leaves what it gave as it was", () => {
