@@ -20,7 +20,7 @@ import {
 } from "./columns.ts";
 import { type ClickTarget, type Paint, repaintLine } from "./frame.ts";
 import type { ListLine } from "./listing.ts";
-import type { Overview } from "./overview.ts";
+import type { ModelGroup, Overview } from "./overview.ts";
 import { cutText, cutTextStart, measureWidth } from "./text.ts";
 import { findSelected, type Ui } from "./ui.ts";
 
@@ -38,13 +38,23 @@ const MIN_NAME_WIDTH = 8;
 const ASCENDING = "▴";
 const DESCENDING = "▾";
 
+/** The models that have a line of their own before ALL: of one replica, its row says all. */
+function listMerged({ groups }: Overview): readonly ModelGroup[] {
+  return groups.length > 1 ? groups.filter(({ figures }) => figures.replicaCount > 1) : [];
+}
+
+/** How many lines of models the table has before ALL where it is asked for them. */
+export function countGroupTotals(overview: Overview): number {
+  return listMerged(overview).length;
+}
+
 /** The lines that merge several replicas: one for each model where there are several, then ALL. */
 function describeTotals(overview: Overview, hasGroupTotals: boolean): TableLine[] {
-  const groups = hasGroupTotals && overview.groups.length > 1
-    ? overview.groups.filter(({ figures }) => figures.replicaCount > 1)
-      .map((group) => describeGroup(group, `ALL ${group.label}`))
-    : [];
-  return [...groups, describeGroup(overview.total, "ALL")];
+  const groups = hasGroupTotals ? listMerged(overview) : [];
+  return [
+    ...groups.map((group) => describeGroup(group, `ALL ${group.label}`)),
+    describeGroup(overview.total, "ALL"),
+  ];
 }
 
 /** The columns that the user wants, in the user's order. */

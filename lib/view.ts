@@ -30,7 +30,7 @@ import { convertToAscii } from "./glyphs.ts";
 import { createOverview, type Overview, type Row } from "./overview.ts";
 import type { TerminalSize } from "./platform.ts";
 import { readPicture, type State } from "./state.ts";
-import { renderTable } from "./table_view.ts";
+import { countGroupTotals, renderTable } from "./table_view.ts";
 import { measureWidth, sanitizeText } from "./text.ts";
 
 /** How things are to be shown. */
@@ -51,6 +51,9 @@ const ROOM_FOR_PROBLEMS = 8;
 
 /** Lines from which there is room for a line of each model before ALL, and for the newest event. */
 const ROOM_FOR_GROUPS = 12;
+
+/** Verdict, summary, a blank line, heading and ALL. */
+const LINES_AROUND_ROWS = 5;
 
 /** Whether figures are shown replica by replica and not as a table. */
 function choosesDetail(overview: Overview, ui: Ui, output: ViewOptions["output"]): boolean {
@@ -209,14 +212,23 @@ function renderPanels({ overview, paint, width, state }: Scene, lines: number): 
   return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);
 }
 
+/**
+ * Whether the lines of models leave at least half of the room to rows. It does
+ * not ask how many rows there are: a filter takes nothing from the totals.
+ */
+function hasRoomForGroups(overview: Overview, room: number): boolean {
+  return room >= ROOM_FOR_GROUPS &&
+    countGroupTotals(overview) <= (room - LINES_AROUND_ROWS) / 2;
+}
+
 /** The table and all that stands around it, in `room` lines. */
 function renderOverview(scene: Scene, room: number): Part {
   const { state, overview, listed, width, paint } = scene;
   const { ui } = state;
   const [, verdict, summary] = renderHead(state, overview, scene);
   const problems = renderProblems(state, scene);
-  const hasGroupTotals = overview.groups.length > 1 && !ui.isGrouped && room >= ROOM_FOR_GROUPS;
-  const forTotals = 2 + (hasGroupTotals ? overview.groups.length : 0);
+  const hasGroupTotals = !ui.isGrouped && hasRoomForGroups(overview, room);
+  const forTotals = 2 + (hasGroupTotals ? countGroupTotals(overview) : 0);
   // Heading, one row and ALL come first, then the verdict, the filter and the summary.
   const above: string[] = [];
   for (const line of [verdict, ...renderFilterLine(scene), summary, ""]) {

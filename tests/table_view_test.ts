@@ -4,7 +4,12 @@ import type { Paint } from "../lib/frame.ts";
 import { listLines } from "../lib/listing.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { State } from "../lib/state.ts";
-import { chooseColumns, type DrawnTable, renderTable } from "../lib/table_view.ts";
+import {
+  chooseColumns,
+  countGroupTotals,
+  type DrawnTable,
+  renderTable,
+} from "../lib/table_view.ts";
 import { measureWidth } from "../lib/text.ts";
 import { createUi, type Ui } from "../lib/ui.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
@@ -108,6 +113,15 @@ Deno.test("renderTable() has a line for each model of several replicas", () => {
   // Not for one that has a single replica.
   const three = render(watchFleet(3));
   assertEquals(three.length, 1 + 3 + 2);
+});
+
+Deno.test("countGroupTotals() counts the lines of models that are drawn", () => {
+  for (const servers of [1, 2, 3, 4]) {
+    const state = watchFleet(servers);
+    const overview = createOverview(state);
+    const besides = 1 + overview.rows.length + 1;
+    assertEquals(countGroupTotals(overview), render(state).length - besides, `${servers}`);
+  }
 });
 
 Deno.test("renderTable() marks what needs a look", () => {

@@ -151,6 +151,33 @@ Deno.test("renderFrame() shows every replica where there is room, and which ones
   }
 });
 
+Deno.test("renderFrame() keeps rows, verdict, summary and ALL in sight of a fleet of many models", () => {
+  for (const [servers, models] of [[10, 10], [20, 10], [20, 20], [40, 10], [40, 16], [40, 20]]) {
+    const engines = Array.from(
+      { length: servers },
+      (_, i) => [{ model: `a/model-${i % models}x` }],
+    );
+    const state = watchServers(engines, 4);
+    for (const [columns, rows] of [[80, 24], [120, 40]]) {
+      const { lines } = renderFrame(state, { columns, rows }, PLAIN);
+      const about = `${servers} of ${models} models\n${lines.join("\n")}`;
+      assertMatch(lines[1], /^ ● /, about);
+      assertMatch(lines[2], /^ running /, about);
+      assert(lines.some((line) => /^ ALL +\d/.test(line)), about);
+      const count = (pattern: RegExp): number => lines.filter((line) => pattern.test(line)).length;
+      const shown = count(/^[ ▌]\S+ :80\d\d /);
+      // At the most half of what the frame can show is for lines of models.
+      assert(count(/^ ALL model/) <= (rows - 7) / 2, about);
+      const room = rows - 7 - count(/^ ALL model/);
+      if (servers <= room) assertEquals(shown, servers, about);
+      else {
+        assert(shown >= room - 4, about);
+        assertEquals(count(new RegExp(`^ 1–${shown} of ${servers}$`)), 1, about);
+      }
+    }
+  }
+});
+
 Deno.test("renderFrame() draws in ASCII where nothing else can be shown", () => {
   for (const state of [watchFleet(1), watchTroubledFleet(), say([], { model: "模型" })]) {
     for (const columns of [20, 80, 200]) {
