@@ -235,6 +235,12 @@ function toggleDetail(ui: Ui, context: UiContext): Ui {
   };
 }
 
+/** The filter's line stands above the table: whatever is shown, the table takes its place. */
+function startFilter(ui: Ui): Ui {
+  const table = { screen: "overview", prefersTable: true, zoomedPanel: null, scroll: 0 } as const;
+  return { ...ui, ...table, isTyping: true };
+}
+
 /** What the user has chosen after a command. Commands that are not about that change nothing. */
 export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
   const lines = readMove(command, context.pageLines);
@@ -266,7 +272,7 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
         ? ui
         : { ...ui, sort: { ...ui.sort, isDescending: !ui.sort.isDescending } };
     case "filter":
-      return { ...ui, screen: "overview", isTyping: true };
+      return startFilter(ui);
     case "group":
       return { ...ui, isGrouped: !ui.isGrouped };
     case "next_panel": {

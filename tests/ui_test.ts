@@ -212,8 +212,15 @@ Deno.test("applyCommand() leaves the filter's line when another screen opens", (
     const next = run(typing, [command]);
     assertEquals([next.isTyping, next.filter], [false, "a"], command);
   }
-  // The filter is typed where its effect is seen.
-  assertEquals(run(createUi(), ["help", "filter"]).screen, "overview");
+});
+
+Deno.test("applyCommand() shows the table where the filter is typed", () => {
+  const befores: readonly (readonly Command[])[] = [[], ["help"], ["open"], ["zoom"]];
+  for (const before of befores) {
+    const { screen, zoomedPanel, prefersTable, isTyping } = run(createUi(), [...before, "filter"]);
+    const expected = ["overview", null, true, true];
+    assertEquals([screen, zoomedPanel, prefersTable, isTyping], expected, before.join());
+  }
 });
 
 Deno.test("applyCommand() gives a panel the whole screen, and goes to the next", () => {

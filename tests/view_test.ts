@@ -277,6 +277,24 @@ Deno.test("renderFrame() holds the picture, and says so", () => {
   assert(!released[0].includes("PAUSED") && released.join("").includes("DOWN"), released[0]);
 });
 
+Deno.test("renderFrame() shows the filter while it is typed, whatever was shown before", () => {
+  const ui = createUi({ columnIds: COLUMN_IDS });
+  const befores: readonly (readonly Command[])[] = [[], ["help"], ["zoom"], ["open", "last"]];
+  for (const servers of [1, 2]) {
+    for (const output of ["auto", "detail"] as const) {
+      for (const before of befores) {
+        const commands = [...before, "filter" as const];
+        const start: State = { ...watchFleet(servers), ui };
+        const typing = commands.reduce((state, one) => command(state, one), start);
+        const typed = update(typing, { kind: "filter", edit: { kind: "insert", text: ":8000" } });
+        const { lines } = renderFrame(typed, SMALL, { ...PLAIN, output });
+        const line = ` Filter: :8000_   1 of ${servers} rows`;
+        assert(lines.includes(line), `${before}\n${lines.join("\n")}`);
+      }
+    }
+  }
+});
+
 Deno.test("renderFrame() scrolls a text to its last line and back without a key lost", () => {
   const cases: readonly (readonly [State, Command])[] = [
     [watchFleet(4), "help"],
