@@ -329,31 +329,37 @@ function renderDetails(scene: Scene, room: number): string[] {
   return [...details.slice(0, problems.length > 0 ? undefined : -1), ...problems];
 }
 
-/** The text that is scrolled where no table is shown: the help, details, or the panel that fills `room` lines. */
-function renderLongText(scene: Scene, room: number): readonly string[] | null {
+/** A text that scrolls, and the lines that there are for it. */
+interface LongText {
+  readonly lines: readonly string[];
+  readonly room: number;
+}
+
+/** What stands in `room` lines where no table is shown: the help, details, or the panel that fills them. */
+function renderLongText(scene: Scene, room: number): LongText | null {
   const { state: { ui }, overview, paint, output } = scene;
-  if (ui.screen === "help") return renderHelp(paint);
+  if (ui.screen === "help") return { lines: renderHelp(paint), room };
   if (ui.screen === "columns") return null;
-  if (choosesDetail(overview, ui, output)) return renderDetails(scene, room - 1);
-  return ui.zoomedPanel === null ? null : renderPanels(scene, room - 1);
+  // The verdict stands above.
+  const left = room - 1;
+  if (choosesDetail(overview, ui, output)) {
+    return { lines: renderDetails(scene, left), room: left };
+  }
+  return ui.zoomedPanel === null ? null : { lines: renderPanels(scene, left), room: left };
 }
 
 function renderScreen(scene: Scene, room: number): Part {
   const { state, overview, paint } = scene;
   const { ui } = state;
-  const text = renderLongText(scene, room);
-  if (ui.screen === "help" && text !== null) {
-    return { lines: scrollLines(text, ui.scroll, { room, paint }) };
-  }
   if (ui.screen === "columns") {
     const menu = renderColumnMenu(ui, paint);
     return { lines: scrollLines(menu, ui.columnCursor - Math.floor(room / 2), { room, paint }) };
   }
-  if (text !== null) {
-    const [, verdict] = renderHead(state, overview, scene);
-    return { lines: [verdict, ...scrollLines(text, ui.scroll, { room: room - 1, paint })] };
-  }
-  return renderOverview(scene, room);
+  const text = renderLongText(scene, room);
+  if (text === null) return renderOverview(scene, room);
+  const lines = scrollLines(text.lines, ui.scroll, { room: text.room, paint });
+  const [, verdict] = renderHead(state, overview, scene);
+  return { lines: ui.screen === "help" ? lines : [verdict, ...lines] };
 }
 
 function createScene(state: State, width: number, options: ViewOptions): Scene {
@@ -364,22 +370,27 @@ function createScene(state: State, width: number, options: ViewOptions): Scene {
   return { state: picture, overview, listed, width, paint, output: options.output };
 }
 
+/** The lines between title and keys. */
+function measureRoom({ rows }: TerminalSize, { hasKeyLine = true }: ViewOptions): number {
+  return Math.max(0, rows - 1 - (hasKeyLine ? 1 : 0));
+}
+
 /** What commands need to know of the screen of the given size. */
 export function readContext(state: State, size: TerminalSize, options: ViewOptions): UiContext {
   const scene = createScene(state, size.columns, options);
   const { listed, state: { ui } } = scene;
   const lineKeys = listed.map(({ key }) => key);
   const selected = listed[findSelected(ui, lineKeys)];
-  const text = renderLongText(scene, size.rows - 2);
-  // Title and keys take their lines; the verdict too; summary, blank, heading, ALL and a note too.
-  const taken = ui.screen === "help" ? 2 : text !== null ? 3 : 8;
-  const pageLines = Math.max(1, size.rows - taken);
+  const room = measureRoom(size, options);
+  const text = renderLongText(scene, room);
+  // Of a table a note tells which rows are in sight.
+  const pageLines = Math.max(1, text?.room ?? room - LINES_AROUND_ROWS - 1);
   return {
     lineKeys,
     selectedModel: selected?.kind === "group" ? selected.group.modelName : null,
     pageLines,
     isText: text !== null,
-    lastScroll: Math.max(0, (text?.length ?? 0) - pageLines),
+    lastScroll: Math.max(0, (text?.lines.length ?? 0) - pageLines),
     sortableIds: ui.columnIds.filter((id) => !ui.hiddenColumnIds.has(id)),
     panelIds: createPanels(scene.overview, scene.state, scene.paint).map(({ id }) => id),
   };
@@ -398,7 +409,7 @@ export function renderFrame(state: State, size: TerminalSize, options: ViewOptio
   const scene = createScene(state, width, options);
   const [title] = renderHead(scene.state, scene.overview, scene);
   const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(scene);
-  const room = Math.max(0, height - 1 - keys.lines.length);
+  const room = measureRoom(size, options);
   const screen = renderScreen(scene, room);
   const content = screen.lines.slice(0, room);
   while (content.length < room) content.push("");

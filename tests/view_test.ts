@@ -262,8 +262,9 @@ Deno.test("renderFrame() fills exactly the screen, at any size", () => {
 
 const SMALL = { columns: 80, rows: 24 };
 
-function command(state: State, one: Command, size: TerminalSize = SMALL): State {
-  return update(state, { kind: "command", command: one, context: readContext(state, size, PLAIN) });
+function command(state: State, one: Command, size: TerminalSize = SMALL, options = PLAIN): State {
+  const context = readContext(state, size, options);
+  return update(state, { kind: "command", command: one, context });
 }
 
 Deno.test("renderFrame() holds the picture, and says so", () => {
@@ -302,13 +303,19 @@ Deno.test("renderFrame() scrolls a text to its last line and back without a key 
   ];
   for (const [start, open] of cases) {
     for (const rows of [6, 24, 40]) {
-      const size = { columns: 100, rows };
-      const show = (state: State): readonly string[] => renderFrame(state, size, PLAIN).lines;
-      const end = command(command(start, open, size), "last", size);
-      assert(!show(end).join("\n").includes("more lines"), `${open} at ${rows}`);
-      assertEquals(show(command(end, "page_down", size)), show(end));
-      const up = command(command(end, "down", size), "up", size);
-      assert(show(up).join("\n").includes("… 2 more lines"), `${open} at ${rows}`);
+      for (const hasKeyLine of [true, false]) {
+        const size = { columns: 100, rows };
+        const options = { ...PLAIN, hasKeyLine };
+        const about = `${open} at ${rows}, keys ${hasKeyLine}`;
+        const press = (state: State, ...commands: readonly Command[]): State =>
+          commands.reduce((now, one) => command(now, one, size, options), state);
+        const show = (state: State): readonly string[] => renderFrame(state, size, options).lines;
+        const end = press(start, open, "last");
+        assert(!show(end).join("\n").includes("more lines"), about);
+        assertEquals(show(press(end, "page_down")), show(end), about);
+        assert(show(press(end, "up")).join("\n").includes("… 2 more lines"), about);
+        assert(show(press(end, "down", "up")).join("\n").includes("… 2 more lines"), about);
+      }
     }
   }
 });
