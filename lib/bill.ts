@@ -30,7 +30,6 @@ import { GPU_PRICES, type GpuPrice } from "./gpu_prices.ts";
 import { isCounted } from "./health.ts";
 import type { Figures } from "./model.ts";
 import { type Overview, readUptime, type Row } from "./overview.ts";
-import type { Pricing } from "./pricing.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { identifyEngine, type State } from "./state.ts";
 import { sumTallies, type Tally } from "./tally.ts";
@@ -268,7 +267,9 @@ export function createBill(overview: Overview, state: State): Bill {
 }
 
 /** Whether there is anything of money to show: a price that is known, or one that the user has given. */
-export function hasBill(bill: Bill, { usdPerGpuHour, gpuCount }: Pricing): boolean {
-  const isAskedFor = bill.hasTokenPrices || usdPerGpuHour !== null || gpuCount !== null;
-  return isAskedFor || isPresent(bill.compute.usdPerHour);
+export function hasBill(state: State): boolean {
+  const { pricing } = state;
+  const { tokenPrices, usdPerGpuHour, gpuCount } = pricing;
+  if (hasTokenPrices(tokenPrices) || usdPerGpuHour !== null || gpuCount !== null) return true;
+  return isPresent(priceCompute([...choosePaid(state).paid.values()], pricing).usdPerHour);
 }

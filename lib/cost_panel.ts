@@ -9,13 +9,12 @@
  * @module
  */
 
-import { type Bill, createBill, type GroupBill, hasBill, isHint } from "./bill.ts";
+import { type Bill, type GroupBill, hasBill, isHint } from "./bill.ts";
 import type { GpuCost, RateCost, SpanCost } from "./cost.ts";
 import { describeBurn, judgeMargin, markHint } from "./cost_view.ts";
 import { formatDuration, formatMoney, formatPercent, formatReading } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { shortenGpuName } from "./gpu_view.ts";
-import type { Overview } from "./overview.ts";
 import { layOut, type Panel } from "./panel.ts";
 import { isPresent, mapReading, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
@@ -159,10 +158,9 @@ function listLines(subject: Subject): string[] {
   ];
 }
 
-/** What it all costs; `null` where there is nothing of money to say. */
-export function createCostPanel(overview: Overview, state: State, paint: Paint): Panel | null {
-  const bill = createBill(overview, state);
-  if (!hasBill(bill, state.pricing)) return null;
+/** What it all costs, by the state's bill; `null` where there is nothing of money to say. */
+export function createCostPanel(bill: Bill, state: State, paint: Paint): Panel | null {
+  if (!hasBill(state)) return null;
   const subject: Subject = { bill, state, paint };
   const lines = listLines(subject);
   const { rate, session } = bill;

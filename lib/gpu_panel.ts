@@ -307,13 +307,13 @@ function drawFolds(subject: Subject, width: number): string[] {
 }
 
 /** Whether there is anything of GPUs to say. That there is no program for them is said only where they were asked for. */
-function hasNews({ gpus: { report, failure }, asksForGpus = false }: State): boolean {
+export function hasGpuNews({ gpus: { report, failure }, asksForGpus = false }: State): boolean {
   return report !== null || (failure !== null && (failure.kind !== "absent" || asksForGpus));
 }
 
 /** This machine's GPUs; `null` where there is nothing to say of them. */
 export function createGpuPanel(overview: Overview, state: State, paint: Paint): Panel | null {
-  if (!hasNews(state)) return null;
+  if (!hasGpuNews(state)) return null;
   const gpus = listGpus(state);
   const { report, failure } = state.gpus;
   const remarks = [

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { createBill } from "./bill.ts";
+import type { Bill } from "./bill.ts";
 import { judgeKvCache, judgeWaiting } from "./columns.ts";
 import { describeBurn } from "./cost_view.ts";
 import {
@@ -227,7 +227,7 @@ function createVerdict(state: State, overview: Overview): readonly Piece[] {
 }
 
 /** The totals of what is up; nothing where nothing is. */
-function createSummary(state: State, overview: Overview): readonly Piece[] {
+function createSummary(state: State, overview: Overview, bill: Bill): readonly Piece[] {
   if (overview.counts.up === 0) return [];
   const { figures, kvCacheMaxOwner } = overview.total;
   const { lastPoll, kvCache } = figures;
@@ -264,7 +264,7 @@ function createSummary(state: State, overview: Overview): readonly Piece[] {
       meaning: "plain",
     },
     { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s`, meaning: "plain" },
-    { text: describeBurn(createBill(overview, state), state.pricing.currency), meaning: "plain" },
+    { text: describeBurn(bill, state.pricing.currency), meaning: "plain" },
   ];
 }
 
@@ -324,15 +324,18 @@ export function renderProblems(
 }
 
 /** Title, verdict and summary, one line each. */
+export type Head = readonly [title: string, verdict: string, summary: string];
+
+/** What stands above the table. Overview and bill are the state's. */
 export function renderHead(
   state: State,
   overview: Overview,
-  options: { readonly width: number; readonly paint: Paint },
-): readonly [string, string, string] {
+  options: { readonly width: number; readonly bill: Bill; readonly paint: Paint },
+): Head {
   const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
   return [
     join(createTitle(state, overview)),
     join(createVerdict(state, overview)),
-    join(createSummary(state, overview)),
+    join(createSummary(state, overview, options.bill)),
   ];
 }

@@ -7,25 +7,39 @@
  */
 
 import { createBalancePanel } from "./balance_panel.ts";
+import { type Bill, hasBill } from "./bill.ts";
 import { createCostPanel } from "./cost_panel.ts";
 import { createEventsPanel } from "./events_panel.ts";
 import type { Paint } from "./frame.ts";
-import { createGpuPanel } from "./gpu_panel.ts";
+import { createGpuPanel, hasGpuNews } from "./gpu_panel.ts";
 import { createLatencyPanel } from "./latency_panel.ts";
 import type { Overview } from "./overview.ts";
 import type { Panel } from "./panel.ts";
 import type { State } from "./state.ts";
 import { createTotalsPanel } from "./totals_panel.ts";
 import { createTrendPanel } from "./trend_panel.ts";
+import { PANEL_IDS, type PanelId } from "./ui.ts";
 
-/** All panels that have something to show, in the order of their importance. */
-export function createPanels(overview: Overview, state: State, paint: Paint): readonly Panel[] {
+/** The identities of the panels that `createPanels` gives. */
+export function listPanelIds(state: State): readonly PanelId[] {
+  return PANEL_IDS.filter((id) => {
+    if (id === "gpus") return hasGpuNews(state);
+    return id !== "cost" || hasBill(state);
+  });
+}
+
+/** All panels that have something to show, in the order of their importance. Overview and bill are the state's. */
+export function createPanels(
+  overview: Overview,
+  state: State,
+  { bill, paint }: { readonly bill: Bill; readonly paint: Paint },
+): readonly Panel[] {
   const panels = [
     createEventsPanel(overview, state, paint),
     createBalancePanel(overview, state, paint),
     createGpuPanel(overview, state, paint),
     createLatencyPanel(overview),
-    createCostPanel(overview, state, paint),
+    createCostPanel(bill, state, paint),
     createTrendPanel(overview, paint),
     createTotalsPanel(overview, state),
   ];

@@ -10,6 +10,7 @@
  */
 
 import { type DetailOptions, renderDetail } from "./detail_view.ts";
+import { type Bill, createBill } from "./bill.ts";
 import { BINDINGS, type Command } from "./bindings.ts";
 import {
   type ClickTarget,
@@ -20,10 +21,10 @@ import {
   type Paint,
 } from "./frame.ts";
 import { summarizeEvents } from "./events_panel.ts";
-import { renderHead, renderProblems } from "./headline_view.ts";
+import { type Head, renderHead, renderProblems } from "./headline_view.ts";
 import { renderColumnMenu, renderHelp } from "./help_view.ts";
 import { findUnknownColumn, type ListLine, listLines } from "./listing.ts";
-import { createPanels } from "./panels.ts";
+import { createPanels, listPanelIds } from "./panels.ts";
 import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./panel_layout.ts";
 import { findSelected, type Ui, type UiContext } from "./ui.ts";
 import { convertToAscii } from "./glyphs.ts";
@@ -101,10 +102,11 @@ export function renderText(
       ...renderTable(overview, listed, table).lines,
       ...(problems.length > 0 ? ["", ...problems] : []),
     ];
-  const panels = createPanels(overview, state, paint)
+  const bill = createBill(overview, state);
+  const panels = createPanels(overview, state, { bill, paint })
     .filter(({ id }) => id === "gpus" || id === "cost")
     .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);
-  const lines = [...renderHead(state, overview, { width, paint }), "", ...body, ...panels];
+  const lines = [...renderHead(state, overview, { width, bill, paint }), "", ...body, ...panels];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
 }
 
@@ -118,10 +120,16 @@ export function renderSummary(state: State, { ascii }: ViewOptions): readonly st
 interface Scene {
   readonly state: State;
   readonly overview: Overview;
+  readonly bill: Bill;
   readonly listed: readonly ListLine[];
   readonly width: number;
   readonly paint: Paint;
   readonly output: ViewOptions["output"];
+}
+
+/** A scene with what stands above it. */
+interface HeadedScene extends Scene {
+  readonly head: Head;
 }
 
 /** Part of a screen. Rows of its targets and of the selected line count from its first line. */
@@ -202,11 +210,12 @@ function renderFilterLine({ state, listed, overview, paint }: Scene): string[] {
 }
 
 /** The panels, or the one that has the whole screen, in `lines` lines. */
-function renderPanels({ overview, paint, width, state }: Scene, lines: number): string[] {
+function renderPanels(scene: Scene, lines: number): string[] {
+  const { overview, paint, width, state } = scene;
   const { ui } = state;
   // Of nothing there are only dashes.
   if (overview.counts.up === 0 && ui.zoomedPanel === null) return [];
-  const panels = createPanels(overview, state, paint);
+  const panels = createPanels(overview, state, scene);
   const room = { width, lines, focusedPanel: ui.focusedPanel, paint };
   const zoomed = panels.find(({ id }) => id === ui.zoomedPanel);
   return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);
@@ -222,10 +231,9 @@ function hasRoomForGroups(overview: Overview, room: number): boolean {
 }
 
 /** The table and all that stands around it, in `room` lines. */
-function renderOverview(scene: Scene, room: number): Part {
-  const { state, overview, listed, width, paint } = scene;
+function renderOverview(scene: HeadedScene, room: number): Part {
+  const { state, overview, listed, width, paint, head: [, verdict, summary] } = scene;
   const { ui } = state;
-  const [, verdict, summary] = renderHead(state, overview, scene);
   const problems = renderProblems(state, scene);
   const hasGroupTotals = !ui.isGrouped && hasRoomForGroups(overview, room);
   const forTotals = 2 + (hasGroupTotals ? countGroupTotals(overview) : 0);
@@ -348,9 +356,8 @@ function renderLongText(scene: Scene, room: number): LongText | null {
   return ui.zoomedPanel === null ? null : { lines: renderPanels(scene, left), room: left };
 }
 
-function renderScreen(scene: Scene, room: number): Part {
-  const { state, overview, paint } = scene;
-  const { ui } = state;
+function renderScreen(scene: HeadedScene, room: number): Part {
+  const { state: { ui }, paint, head: [, verdict] } = scene;
   if (ui.screen === "columns") {
     const menu = renderColumnMenu(ui, paint);
     return { lines: scrollLines(menu, ui.columnCursor - Math.floor(room / 2), { room, paint }) };
@@ -358,7 +365,6 @@ function renderScreen(scene: Scene, room: number): Part {
   const text = renderLongText(scene, room);
   if (text === null) return renderOverview(scene, room);
   const lines = scrollLines(text.lines, ui.scroll, { room: text.room, paint });
-  const [, verdict] = renderHead(state, overview, scene);
   return { lines: ui.screen === "help" ? lines : [verdict, ...lines] };
 }
 
@@ -367,7 +373,8 @@ function createScene(state: State, width: number, options: ViewOptions): Scene {
   const overview = createOverview(picture);
   const paint = createPaint(options.depth, picture.ui.theme);
   const listed = listLines(overview, picture.ui);
-  return { state: picture, overview, listed, width, paint, output: options.output };
+  const bill = createBill(overview, picture);
+  return { state: picture, overview, bill, listed, width, paint, output: options.output };
 }
 
 /** The lines between title and keys. */
@@ -392,7 +399,7 @@ export function readContext(state: State, size: TerminalSize, options: ViewOptio
     isText: text !== null,
     lastScroll: Math.max(0, (text?.lines.length ?? 0) - pageLines),
     sortableIds: ui.columnIds.filter((id) => !ui.hiddenColumnIds.has(id)),
-    panelIds: createPanels(scene.overview, scene.state, scene.paint).map(({ id }) => id),
+    panelIds: listPanelIds(scene.state),
   };
 }
 
@@ -406,14 +413,15 @@ function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readon
 /** The state as a frame of exactly the given size. */
 export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): Frame {
   const { columns: width, rows: height } = size;
-  const scene = createScene(state, width, options);
-  const [title] = renderHead(scene.state, scene.overview, scene);
+  const bare = createScene(state, width, options);
+  const head = renderHead(bare.state, bare.overview, bare);
+  const scene: HeadedScene = { ...bare, head };
   const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(scene);
   const room = measureRoom(size, options);
   const screen = renderScreen(scene, room);
   const content = screen.lines.slice(0, room);
   while (content.length < room) content.push("");
-  const lines = [title, ...content, ...keys.lines].slice(0, height)
+  const lines = [head[0], ...content, ...keys.lines].slice(0, height)
     .map((line) => cutStyledLine(line, width));
   const targets = [
     ...(screen.targets ?? []).filter(({ row }) => row < room)

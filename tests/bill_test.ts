@@ -168,12 +168,11 @@ Deno.test("createBill() divides a GPU between its models by the memory that they
 });
 
 Deno.test("hasBill() wants a price, or a wish for one", () => {
-  const has = (state: State): boolean => hasBill(bill(state), state.pricing);
-  assertEquals(has(watch([SERVING], NO_PRICING)), false);
-  assertEquals(has(sampleGpus(watch([SERVING], NO_PRICING), [readGpus("gb10.tsv")])), false);
-  assertEquals(has(sampleGpus(watch([SERVING], NO_PRICING), [EIGHT])), true);
-  assertEquals(has(watch([SERVING], { ...NO_PRICING, usdPerGpuHour: 2 })), true);
-  assertEquals(has(watch([SERVING], TOLD)), true);
+  assertEquals(hasBill(watch([SERVING], NO_PRICING)), false);
+  assertEquals(hasBill(sampleGpus(watch([SERVING], NO_PRICING), [readGpus("gb10.tsv")])), false);
+  assertEquals(hasBill(sampleGpus(watch([SERVING], NO_PRICING), [EIGHT])), true);
+  assertEquals(hasBill(watch([SERVING], { ...NO_PRICING, usdPerGpuHour: 2 })), true);
+  assertEquals(hasBill(watch([SERVING], TOLD)), true);
 });
 
 /** Up to four servers of two models, and which GPUs they hold. */

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createBill } from "../lib/bill.ts";
 import type { Meaning, Paint } from "../lib/frame.ts";
-import { renderHead, renderProblems } from "../lib/headline_view.ts";
+import { type Head, renderHead, renderProblems } from "../lib/headline_view.ts";
 import { createOverview } from "../lib/overview.ts";
 import { type State, update } from "../lib/state.ts";
 import { measureWidth } from "../lib/text.ts";
@@ -19,8 +20,9 @@ import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 const plain: Paint = (text) => text;
 
-function render(state: State, width = 200, paint = plain): readonly [string, string, string] {
-  return renderHead(state, createOverview(state), { width, paint });
+function render(state: State, width = 200, paint = plain): Head {
+  const overview = createOverview(state);
+  return renderHead(state, overview, { width, paint, bill: createBill(overview, state) });
 }
 
 const readVerdict = (state: State): string => render(state)[1].trim();

@@ -1,19 +1,22 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Paint } from "../lib/frame.ts";
+import { createBill } from "../lib/bill.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { Panel } from "../lib/panel.ts";
-import { createPanels } from "../lib/panels.ts";
+import { createPanels, listPanelIds } from "../lib/panels.ts";
+import { NO_PRICING } from "../lib/pricing.ts";
 import type { State } from "../lib/state.ts";
 import { PANEL_IDS } from "../lib/ui.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
-import { sampleGpus } from "./fixtures/gpu_states.ts";
+import { failGpus, sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
 const plain: Paint = (text) => text;
 
 function create(state: State): readonly Panel[] {
-  return createPanels(createOverview(state), state, plain);
+  const overview = createOverview(state);
+  return createPanels(overview, state, { bill: createBill(overview, state), paint: plain });
 }
 
 Deno.test("createPanels() has every panel, in the order of importance", () => {
@@ -23,6 +26,19 @@ Deno.test("createPanels() has every panel, in the order of importance", () => {
     const all = create(sampleGpus(state, [readGpus("l4.tsv")]));
     const isPriced = state.endpoints.length > 0;
     assertEquals(all.map(({ id }) => id), PANEL_IDS.filter((id) => id !== "cost" || isPriced));
+  }
+});
+
+Deno.test("listPanelIds() names the panels that there are, without drawing them", () => {
+  const silent = watchFleet(1);
+  const priced = { ...silent, pricing: { ...NO_PRICING, usdPerGpuHour: 2 } };
+  for (const bare of [startState([]), silent, priced, watchTroubledFleet()]) {
+    const absent = failGpus(bare, "absent", "there is none");
+    const failed = failGpus(bare, "timeout", "it does not end");
+    const sampled = sampleGpus(bare, [readGpus("l4.tsv")]);
+    for (const state of [bare, absent, { ...absent, asksForGpus: true }, failed, sampled]) {
+      assertEquals(listPanelIds(state), create(state).map(({ id }) => id));
+    }
   }
 });
 
