@@ -31,6 +31,7 @@ import type { ModelGroup, Row } from "./overview.ts";
 import { absent, isPresent, mapReading, type Reading } from "./reading.ts";
 import { HOT_KV_RATIO, HOT_WAITING } from "./rules.ts";
 import { readTrend, type Trend } from "./trends.ts";
+import type { Sort } from "./ui.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /** A text with a meaning. */
@@ -71,6 +72,8 @@ export interface Column {
   readonly isRatio?: true;
   /** Whether it stands even where no line has a figure for it. */
   readonly isEssential?: true;
+  /** Whether one begins with its lowest: names rise, figures and states fall, as the worst is looked for. */
+  readonly risesFirst?: true;
   readonly readCell: (line: TableLine) => Cell;
   /** By what rows are sorted; `null` where there is no figure. */
   readonly readSortValue: (line: TableLine) => number | string | null;
@@ -260,6 +263,7 @@ export const COLUMNS: readonly Column[] = [
     priority: 0,
     minWidth: 0,
     isEssential: true,
+    risesFirst: true,
     readCell: ({ name, status }) => ({ text: name, meaning: status === null ? "heading" : "name" }),
     readSortValue: ({ name }) => name,
   },
@@ -437,6 +441,11 @@ export const COLUMNS: readonly Column[] = [
     read: (window) => window.preemptionsPerSecond,
   }),
 ];
+
+/** How one begins to sort by the column, whether by key, by click or by option. */
+export function startSort({ id, risesFirst }: Column): Sort {
+  return { columnId: id, isDescending: risesFirst !== true };
+}
 
 /** The identities of all columns in their order. */
 export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);

@@ -39,7 +39,8 @@ export type ThemeName = typeof THEME_NAMES[number];
 /** What a click on a part of the screen asks for. */
 export type ClickAction =
   | { readonly kind: "command"; readonly command: Command }
-  | { readonly kind: "sort"; readonly columnId: string }
+  /** The order is that of the first click; the next one turns it round. */
+  | { readonly kind: "sort"; readonly columnId: string; readonly isDescending: boolean }
   | { readonly kind: "line"; readonly key: string };
 
 /** A part of the screen that can be clicked. Rows and columns from 0, ends excluded. */

@@ -128,7 +128,7 @@ function runAction(screen: Screen, action: ClickAction): void {
     case "command":
       return runCommand(screen, action.command);
     case "sort":
-      return dispatch(session, { kind: "sort", columnId: action.columnId });
+      return dispatch(session, action);
     case "line":
       dispatch(session, { kind: "select", key: action.key, context: getContext(screen) });
       return runCommand(screen, "open");

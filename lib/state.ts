@@ -52,6 +52,7 @@ import {
   editFilter,
   type FilterEdit,
   selectKey,
+  type Sort,
   sortByColumn,
   type Ui,
   type UiContext,
@@ -157,7 +158,7 @@ export type Message =
   | { readonly kind: "command"; readonly command: Command; readonly context: UiContext }
   | { readonly kind: "filter"; readonly edit: FilterEdit }
   | { readonly kind: "select"; readonly key: string; readonly context: UiContext }
-  | { readonly kind: "sort"; readonly columnId: string };
+  | ({ readonly kind: "sort" } & Sort);
 
 /** The intervals that keys step through. */
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
@@ -252,8 +253,7 @@ function nameNewcomers(state: State, key: string): State {
     const given = nameReplica(found, engine, {
       model,
       isAlone: state.endpoints.length === 1,
-      isOneOfSeveral: found.replicas.filter((other) => other.sample.modelName === modelName)
-        .length > 1,
+      isOneOfSeveral: found.replicas.filter((one) => one.sample.modelName === modelName).length > 1,
       taken,
     });
     names.set(identifyEngine(sample), given);
@@ -494,6 +494,6 @@ export function update(state: State, message: Message): State {
     case "select":
       return { ...state, ui: selectKey(state.ui, message.key, message.context) };
     case "sort":
-      return { ...state, ui: sortByColumn(state.ui, message.columnId) };
+      return { ...state, ui: sortByColumn(state.ui, message) };
   }
 }

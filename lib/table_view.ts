@@ -16,6 +16,7 @@ import {
   COLUMNS,
   describeGroup,
   hasContent,
+  startSort,
   type TableLine,
 } from "./columns.ts";
 import { type ClickTarget, type Paint, repaintLine } from "./frame.ts";
@@ -58,7 +59,7 @@ function describeTotals(overview: Overview, hasGroupTotals: boolean): TableLine[
 }
 
 /** The columns that the user wants, in the user's order. */
-function listWanted(ui: Ui): readonly Column[] {
+export function listWanted(ui: Ui): readonly Column[] {
   const wanted = ui.columnIds.length === 0
     ? COLUMNS
     : ui.columnIds.flatMap((id) => COLUMNS.find((column) => column.id === id) ?? []);
@@ -194,7 +195,7 @@ function listHeadingTargets(strips: readonly Strip[]): ClickTarget[] {
   let fromColumn = 0;
   return strips.map(({ column, width }, index): ClickTarget => {
     const toColumn = fromColumn + width + (index === 0 ? NO_MARK.length : 0);
-    const action = { kind: "sort", columnId: column.id } as const;
+    const action = { kind: "sort", ...startSort(column) } as const;
     const target = { row: 0, fromColumn, toColumn, action };
     fromColumn = toColumn + GAP;
     return target;

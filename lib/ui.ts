@@ -73,8 +73,8 @@ export interface UiContext {
   readonly isText: boolean;
   /** The first line that is in sight when such a text is scrolled to its end. */
   readonly lastScroll: number;
-  /** Columns that can be sorted by, from left to right. */
-  readonly sortableIds: readonly string[];
+  /** How one begins to sort by each column that is not hidden, from left to right. */
+  readonly sorts: readonly Sort[];
   /** The panels that have something to show, in their order; at least one. */
   readonly panelIds: readonly PanelId[];
 }
@@ -161,19 +161,18 @@ function move(ui: Ui, lines: number, context: UiContext): Ui {
   return selectLine(ui, findSelected(ui, context.lineKeys) + lines, context);
 }
 
-function sortBy(ui: Ui, steps: number, { sortableIds }: UiContext): Ui {
+function sortBy(ui: Ui, steps: number, { sorts }: UiContext): Ui {
   // One place before the first column stands for the order as given.
-  const now = ui.sort === null ? -1 : sortableIds.indexOf(ui.sort.columnId);
-  const count = sortableIds.length + 1;
+  const now = sorts.findIndex(({ columnId }) => columnId === ui.sort?.columnId);
+  const count = sorts.length + 1;
   const next = ((now + 1 + steps) % count + count) % count - 1;
-  const sort = next < 0 ? null : { columnId: sortableIds[next], isDescending: next > 0 };
-  return { ...ui, sort };
+  return { ...ui, sort: next < 0 ? null : sorts[next] };
 }
 
-/** Sorts by a column, or turns the order round where it is sorted by it already. */
-export function sortByColumn(ui: Ui, columnId: string): Ui {
+/** Begins to sort by a column, or turns the order round where it is sorted by it already. */
+export function sortByColumn(ui: Ui, { columnId, isDescending }: Sort): Ui {
   const isSame = ui.sort?.columnId === columnId;
-  return { ...ui, sort: { columnId, isDescending: isSame ? !ui.sort.isDescending : true } };
+  return { ...ui, sort: { columnId, isDescending: isSame ? !ui.sort.isDescending : isDescending } };
 }
 
 function goBack(ui: Ui): Ui {

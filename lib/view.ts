@@ -12,6 +12,7 @@
 import { type DetailOptions, renderDetail } from "./detail_view.ts";
 import { type Bill, createBill } from "./bill.ts";
 import { BINDINGS, type Command } from "./bindings.ts";
+import { startSort } from "./columns.ts";
 import {
   type ClickTarget,
   type ColorDepth,
@@ -31,7 +32,7 @@ import { convertToAscii } from "./glyphs.ts";
 import { createOverview, type Overview, type Row } from "./overview.ts";
 import type { TerminalSize } from "./platform.ts";
 import { readPicture, type State } from "./state.ts";
-import { countGroupTotals, renderTable } from "./table_view.ts";
+import { countGroupTotals, listWanted, renderTable } from "./table_view.ts";
 import { measureWidth, sanitizeText } from "./text.ts";
 
 /** How things are to be shown. */
@@ -398,7 +399,7 @@ export function readContext(state: State, size: TerminalSize, options: ViewOptio
     pageLines,
     isText: text !== null,
     lastScroll: Math.max(0, (text?.lines.length ?? 0) - pageLines),
-    sortableIds: ui.columnIds.filter((id) => !ui.hiddenColumnIds.has(id)),
+    sorts: listWanted(ui).map(startSort),
     panelIds: listPanelIds(scene.state),
   };
 }

@@ -132,7 +132,7 @@ const CONTEXT: UiContext = {
   pageLines: 5,
   isText: false,
   lastScroll: 0,
-  sortableIds: [],
+  sorts: [],
   panelIds: ["events"],
 };
 
@@ -244,7 +244,8 @@ Deno.test("update() selects, sorts and filters by messages of their own", () => 
   const state = startState([FIRST]);
   const context = { ...CONTEXT, lineKeys: ["a", "b"] };
   assertEquals(update(state, { kind: "select", key: "b", context }).ui.selectedKey, "b");
-  assertEquals(update(state, { kind: "sort", columnId: "kv" }).ui.sort, {
+  const sort = { kind: "sort", columnId: "kv", isDescending: true } as const;
+  assertEquals(update(state, sort).ui.sort, {
     columnId: "kv",
     isDescending: true,
   });

@@ -25,7 +25,7 @@ function createContext(more: Partial<UiContext> = {}): UiContext {
     pageLines: 5,
     isText: false,
     lastScroll: 0,
-    sortableIds: IDS,
+    sorts: IDS.map((columnId) => ({ columnId, isDescending: columnId !== "replica" })),
     panelIds: PANEL_IDS,
     ...more,
   };
@@ -130,6 +130,16 @@ Deno.test("applyCommand() steps through the columns to sort by, and the order as
     return ui.sort?.columnId ?? null;
   });
   assertEquals(back, ["kv", "waiting", "running", "replica", null]);
+  // Whatever place it has.
+  const last = createContext({
+    sorts: [{ columnId: "kv", isDescending: true }, { columnId: "replica", isDescending: false }],
+  });
+  const kinds = [["sort_next"], ["sort_next", "sort_next"], ["sort_previous"]] as const;
+  assertEquals(kinds.map((keys) => run(createUi(), keys, last).sort), [
+    { columnId: "kv", isDescending: true },
+    { columnId: "replica", isDescending: false },
+    { columnId: "replica", isDescending: false },
+  ]);
   // A column that is gone is left for the first or the last.
   const gone = createUi({ sort: { columnId: "gone", isDescending: true } });
   assertEquals(run(gone, ["sort_next"]).sort?.columnId, "replica");
@@ -143,10 +153,13 @@ Deno.test("applyCommand() turns the order round", () => {
 });
 
 Deno.test("sortByColumn() turns the order round at the second click", () => {
-  const once = sortByColumn(createUi(), "kv");
-  assertEquals(once.sort, { columnId: "kv", isDescending: true });
-  assertEquals(sortByColumn(once, "kv").sort, { columnId: "kv", isDescending: false });
-  assertEquals(sortByColumn(once, "running").sort, { columnId: "running", isDescending: true });
+  const kv = { columnId: "kv", isDescending: true };
+  const replica = { columnId: "replica", isDescending: false };
+  const once = sortByColumn(createUi(), kv);
+  assertEquals(once.sort, kv);
+  assertEquals(sortByColumn(once, kv).sort, { ...kv, isDescending: false });
+  assertEquals(sortByColumn(once, replica).sort, replica);
+  assertEquals(sortByColumn(sortByColumn(once, replica), replica).sort?.isDescending, true);
 });
 
 Deno.test("applyCommand() hides, shows and moves columns in their menu", () => {

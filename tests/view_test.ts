@@ -371,6 +371,25 @@ Deno.test("renderFrame() has each target on the text that it is about", () => {
   }
 });
 
+Deno.test("renderFrame() sorts by a click on a heading as a key does", () => {
+  // Columns moved: the direction is of the column and not of its place.
+  const ui = createUi({ columnIds: [...COLUMN_IDS].reverse() });
+  const state = { ...watchFleet(4), ui };
+  const size = { columns: 320, rows: 24 };
+  const clicked = new Map(
+    renderFrame(state, size, PLAIN).targets.flatMap(({ action }) =>
+      action.kind === "sort" ? [[action.columnId, update(state, action).ui.sort]] : []
+    ),
+  );
+  assert(clicked.size > 10, [...clicked.keys()].join());
+  let now: State = state;
+  for (const columnId of ui.columnIds) {
+    now = command(now, "sort_next", size);
+    assertEquals(now.ui.sort, { columnId, isDescending: columnId !== "replica" });
+    if (clicked.has(columnId)) assertEquals(now.ui.sort, clicked.get(columnId));
+  }
+});
+
 // ---- Any size, any choice.
 
 /** What a user may do. */
