@@ -1,18 +1,17 @@
 /**
  * The program: from arguments to an exit code.
  *
- * Layer 6, effects: through the platform only. Finds the endpoints, polls each
- * at the interval, one request in flight each, gives every outcome to `update`,
- * and shows the state in the form that was asked for: live in a terminal,
- * appended to a pipe, or once. A poll that takes longer than the interval holds
- * up nobody: what has arrived is shown, and that endpoint is asked again when
- * it has answered. What figures mean is decided below; only scheduling is here.
+ * Layer 6, effects: through the platform only. Reads arguments, settings and
+ * prices, has `targets` find what is to be watched, and runs one `session` over
+ * it in the form that was asked for: live in a terminal (`live`), appended to a
+ * pipe, or once. Signals, the summary that is left behind and the scrapes that
+ * are kept for the next run are handled here. When an endpoint is polled is
+ * `session`'s part, and what figures mean is decided below.
  *
  * @module
  */
 
 import { loadConfig } from "./config_file.ts";
-import { COLUMN_IDS, COLUMNS } from "./columns.ts";
 import { createConfigurator } from "./configuration.ts";
 import { scanForever } from "./discovery.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
@@ -22,6 +21,7 @@ import { runLive } from "./live.ts";
 import { helpText, type Options, parseArguments, readConfigPath } from "./options.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
+import { listColumns, readPreferences } from "./preferences.ts";
 import { loadPrices } from "./price_file.ts";
 import type { Pricing } from "./pricing.ts";
 import { createReport, serializeReport } from "./report.ts";
@@ -44,8 +44,8 @@ import {
   type Targets,
 } from "./targets.ts";
 import { enterTerminal } from "./terminal.ts";
-import { createUi, type Sort, type Ui } from "./ui.ts";
-import { padText, sanitizeText } from "./text.ts";
+import { sanitizeText } from "./text.ts";
+import type { Ui } from "./ui.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
 import { renderSummary, renderText, type ViewOptions } from "./view.ts";
@@ -84,39 +84,6 @@ async function openTargets(
     opened.push(one);
   }
   return opened;
-}
-
-/** `COLUMN`, `COLUMN:asc` or `COLUMN:desc`. */
-function parseSort(text: string): Sort | null {
-  const [columnId, direction = "desc"] = text.split(":");
-  const isKnown = COLUMN_IDS.includes(columnId) && /^(asc|desc)$/.test(direction);
-  return isKnown ? { columnId, isDescending: direction === "desc" } : null;
-}
-
-/** What the options say of columns and order. Columns that are not named are hidden. */
-function readPreferences(options: Options): Ui | Refusal {
-  const refuseValue = (option: string, value: string): Refusal => ({
-    message: `${option} "${sanitizeText(value)}" is not a column: see ${option} help`,
-    exitCode: EXIT_USAGE,
-  });
-  const sort = options.sort === "" ? null : parseSort(options.sort);
-  if (options.sort !== "" && sort === null) return refuseValue("--sort", options.sort);
-  const wanted = options.columns.split(",").map((id) => id.trim()).filter((id) => id !== "");
-  const unknown = wanted.find((id) => !COLUMN_IDS.includes(id));
-  if (unknown !== undefined) return refuseValue("--columns", unknown);
-  const others = COLUMN_IDS.filter((id) => !wanted.includes(id));
-  return createUi({
-    sort,
-    theme: options.theme,
-    filter: options.filter,
-    columnIds: [...wanted, ...others],
-    hiddenColumnIds: new Set(wanted.length === 0 ? [] : others),
-  });
-}
-
-/** The columns as `--sort help` and `--columns help` list them. */
-function listColumns(): readonly string[] {
-  return COLUMNS.map(({ id, help }) => `${padText(id, 14)} ${help}`);
 }
 
 /** What the user says of money, with the prices of the file that is named. */
@@ -320,7 +287,7 @@ async function runOptions(
     return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
   }
   const ui = readPreferences(options);
-  if ("exitCode" in ui) return refuse(platform, ui);
+  if ("error" in ui) return refuse(platform, { message: ui.error, exitCode: EXIT_USAGE });
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
   const opened = await openTargets(targets, options);

@@ -1,0 +1,66 @@
+/**
+ * What the options say of order, columns, filter and theme.
+ *
+ * Layer 3, pure. Options are text; here it becomes what the user has chosen as
+ * the screen begins. The columns are those of `columns`: what is none of them
+ * is refused with the next step.
+ *
+ * @module
+ */
+
+import { COLUMN_IDS, COLUMNS } from "./columns.ts";
+import type { Options } from "./options.ts";
+import { padText, quote } from "./text.ts";
+import { createUi, type Sort, type Ui } from "./ui.ts";
+
+/** Why the options cannot be followed. */
+export interface PreferenceFault {
+  readonly error: string;
+}
+
+/** Cells that the name of a column takes in the list of all. */
+const ID_WIDTH = 14;
+
+/**
+ * `COLUMN`, `COLUMN:asc` or `COLUMN:desc`; `null` for anything else.
+ *
+ * @example
+ * ```ts
+ * import { parseSort } from "./preferences.ts";
+ * parseSort("kv:asc"); // { columnId: "kv", isDescending: false }
+ * ```
+ */
+export function parseSort(text: string): Sort | null {
+  const [columnId, direction = "desc"] = text.split(":");
+  const isKnown = COLUMN_IDS.includes(columnId) && /^(asc|desc)$/.test(direction);
+  return isKnown ? { columnId, isDescending: direction === "desc" } : null;
+}
+
+function refuse(option: string, value: string): PreferenceFault {
+  return { error: `${option} ${quote(value)} is not a column: see ${option} help` };
+}
+
+/** What the user begins with. Where columns are named, the others are hidden. */
+export function readPreferences(
+  options: Pick<Options, "sort" | "columns" | "filter" | "theme">,
+): Ui | PreferenceFault {
+  const { theme, filter } = options;
+  const sort = options.sort === "" ? null : parseSort(options.sort);
+  if (options.sort !== "" && sort === null) return refuse("--sort", options.sort);
+  const wanted = options.columns.split(",").map((id) => id.trim()).filter((id) => id !== "");
+  const unknown = wanted.find((id) => !COLUMN_IDS.includes(id));
+  if (unknown !== undefined) return refuse("--columns", unknown);
+  const others = COLUMN_IDS.filter((id) => !wanted.includes(id));
+  return createUi({
+    sort,
+    theme,
+    filter,
+    columnIds: [...wanted, ...others],
+    hiddenColumnIds: new Set(wanted.length === 0 ? [] : others),
+  });
+}
+
+/** The columns as `--sort help` and `--columns help` list them. */
+export function listColumns(): readonly string[] {
+  return COLUMNS.map(({ id, help }) => `${padText(id, ID_WIDTH)} ${help}`);
+}

@@ -1,0 +1,72 @@
+import { assert, assertEquals } from "@std/assert";
+import { COLUMN_IDS } from "../lib/columns.ts";
+import { parseArguments } from "../lib/options.ts";
+import {
+  listColumns,
+  parseSort,
+  type PreferenceFault,
+  readPreferences,
+} from "../lib/preferences.ts";
+import type { Ui } from "../lib/ui.ts";
+
+function read(...argv: readonly string[]): Ui | PreferenceFault {
+  const parsed = parseArguments(["--demo", ...argv], () => undefined);
+  assert(parsed.kind === "run", parsed.kind);
+  return readPreferences(parsed.options);
+}
+
+/** What the user begins with, where nothing is refused. */
+function accept(...argv: readonly string[]): Ui {
+  const ui = read(...argv);
+  assert(!("error" in ui), JSON.stringify(ui));
+  return ui;
+}
+
+Deno.test("parseSort() takes a column and a direction", () => {
+  assertEquals(parseSort("kv:asc"), { columnId: "kv", isDescending: false });
+  assertEquals(parseSort("replica:desc"), { columnId: "replica", isDescending: true });
+  for (const columnId of COLUMN_IDS) assertEquals(parseSort(columnId)?.columnId, columnId);
+});
+
+Deno.test("parseSort() refuses what is no column and no direction", () => {
+  for (const text of ["", ":", "nope", "KV", "kv:", "kv:up", "kv:ASC", ":asc", " kv"]) {
+    assertEquals(parseSort(text), null, text);
+  }
+});
+
+Deno.test("readPreferences() begins with every column and the order as given", () => {
+  const { sort, columnIds, hiddenColumnIds, filter, theme } = accept();
+  assertEquals([sort, filter, theme], [null, "", "default"]);
+  assertEquals([columnIds, hiddenColumnIds.size], [COLUMN_IDS, 0]);
+});
+
+Deno.test("readPreferences() shows the columns that are named, in that order", () => {
+  const { columnIds, hiddenColumnIds } = accept("--columns", " kv, replica,,state ");
+  assertEquals(columnIds.slice(0, 3), ["kv", "replica", "state"]);
+  assertEquals(columnIds.toSorted(), COLUMN_IDS.toSorted());
+  assertEquals([...hiddenColumnIds], columnIds.slice(3));
+  assertEquals(accept("--columns", " , ").hiddenColumnIds.size, 0);
+});
+
+Deno.test("readPreferences() takes order, filter and theme", () => {
+  const { sort, filter, theme } = accept(
+    ...["--sort", "kv:asc", "--filter", "a|b", "--theme", "mono"],
+  );
+  assertEquals(sort, { columnId: "kv", isDescending: false });
+  assertEquals([filter, theme], ["a|b", "mono"]);
+});
+
+Deno.test("readPreferences() says what is wrong, and the next step", () => {
+  assertEquals(read("--sort", "nope"), {
+    error: '--sort "nope" is not a column: see --sort help',
+  });
+  assertEquals(read("--columns", "kv,n\x1bope"), {
+    error: '--columns "n\\x1bope" is not a column: see --columns help',
+  });
+});
+
+Deno.test("listColumns() has a line for each column", () => {
+  const lines = listColumns();
+  assertEquals(lines.map((line) => line.split(" ")[0]), COLUMN_IDS);
+  for (const line of lines) assert(/^\w+ +\S.{3}/.test(line), line);
+});
