@@ -8,7 +8,7 @@
  * @module
  */
 
-import { COLUMN_IDS, COLUMNS } from "./columns.ts";
+import { COLUMN_IDS, COLUMNS, startSort } from "./columns.ts";
 import type { Options } from "./options.ts";
 import { padText, quote } from "./text.ts";
 import { createUi, type Sort, type Ui } from "./ui.ts";
@@ -22,18 +22,23 @@ export interface PreferenceFault {
 const ID_WIDTH = 14;
 
 /**
- * `COLUMN`, `COLUMN:asc` or `COLUMN:desc`; `null` for anything else.
+ * `COLUMN:asc`, `COLUMN:desc`, or `COLUMN` alone, which begins as a key or a
+ * click does; `null` for anything else.
  *
  * @example
  * ```ts
  * import { parseSort } from "./preferences.ts";
  * parseSort("kv:asc"); // { columnId: "kv", isDescending: false }
+ * parseSort("kv"); // { columnId: "kv", isDescending: true }
  * ```
  */
 export function parseSort(text: string): Sort | null {
-  const [columnId, direction = "desc"] = text.split(":");
-  const isKnown = COLUMN_IDS.includes(columnId) && /^(asc|desc)$/.test(direction);
-  return isKnown ? { columnId, isDescending: direction === "desc" } : null;
+  const [, columnId, direction] = /^([^:]+)(?::(asc|desc))?$/.exec(text) ?? [];
+  const column = COLUMNS.find(({ id }) => id === columnId);
+  if (column === undefined) return null;
+  return direction === undefined
+    ? startSort(column)
+    : { columnId, isDescending: direction === "desc" };
 }
 
 function refuse(option: string, value: string): PreferenceFault {
