@@ -26,7 +26,7 @@ import type { Meaning, Paint } from "./frame.ts";
 import { EVENT_KINDS, type EventKind } from "./events.ts";
 import { type Cause, type FleetVerdict, judgeEndpoint } from "./health.ts";
 import { describeAlarm, describeRule, describeVerdict } from "./judgement_view.ts";
-import { describeAddress, type Overview, readRecord, type Row } from "./overview.ts";
+import { type Overview, readRecord, type Row } from "./overview.ts";
 import { readInterval } from "./pace.ts";
 import { divideReadings, isPresent } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";
@@ -284,7 +284,7 @@ function groupFailures(state: State): readonly (readonly EndpointState[])[] {
 function describeFailures(state: State, failing: readonly EndpointState[]): Piece {
   const [first] = failing;
   const status = judgeEndpoint(readRecord(first, state));
-  const places = failing.map((known) => describeAddress(state, known.endpoint));
+  const places = failing.map(({ handle }) => handle);
   const shown = places.slice(0, MAX_PLACES).join(", ");
   const more = places.length > MAX_PLACES ? ` and ${places.length - MAX_PLACES} more` : "";
   const text = `${status}  ${shown}${more}  ${first.failure?.message ?? ""}`;
@@ -295,19 +295,18 @@ function describeFailures(state: State, failing: readonly EndpointState[]): Piec
 function listProblems(state: State): readonly Piece[] {
   const problems = groupFailures(state).map((failing) => describeFailures(state, failing));
   for (const known of state.endpoints) {
-    const { endpoint, failure, scrape, askedAt } = known;
-    const address = describeAddress(state, endpoint);
+    const { endpoint, handle, failure, scrape, askedAt } = known;
     if (failure === null && askedAt !== null && readRecord(known, state).hasFailed) {
-      const text = `${address}  has not answered for ${formatDuration(state.now - askedAt)}`;
+      const text = `${handle}  has not answered for ${formatDuration(state.now - askedAt)}`;
       problems.push({ text, meaning: "warn" });
     }
     if (failure === null && scrape !== null && scrape.badLineCount > 0) {
       const count = formatCount(scrape.badLineCount);
-      const text = `${address}  ${count} lines of its metrics could not be read`;
+      const text = `${handle}  ${count} lines of its metrics could not be read`;
       problems.push({ text, meaning: "warn" });
     }
     for (const warning of endpoint.warnings) {
-      problems.push({ text: `${address}  ${warning}`, meaning: "warn" });
+      problems.push({ text: `${handle}  ${warning}`, meaning: "warn" });
     }
   }
   return [...problems, ...state.notices.map((text): Piece => ({ text, meaning: "dim" }))];

@@ -118,11 +118,6 @@ export function describeUrl({ key, metricsUrl, unixSocketPath }: Endpoint): stri
   return unixSocketPath === undefined ? metricsUrl : key;
 }
 
-/** What the endpoint is called. */
-export function describeAddress(state: State, { key, address }: Endpoint): string {
-  return state.endpoints.find(({ endpoint }) => endpoint.key === key)?.handle ?? address;
-}
-
 function createGroup(state: State, modelName: string, rows: readonly Row[]): ModelGroup {
   const counted = rows.filter((row) => isCounted(row.status));
   const listReplicas = (some: readonly Row[]) =>
@@ -250,15 +245,18 @@ export function createOverview(state: State): Overview {
   let draft = drafts.get(state.endpoints);
   if (draft === undefined) drafts.set(state.endpoints, draft = createDraft(state));
   // What is shown for information alone is no complaint.
-  const raised = state.judgement.alarms.filter(({ isRaised, first }) =>
-    isRaised && findRule(first.rule).effect !== "none"
+  const raised = Map.groupBy(
+    state.judgement.alarms.filter(({ isRaised, first }) =>
+      isRaised && findRule(first.rule).effect !== "none"
+    ),
+    ({ first }) => first.key,
   );
   const bare = draft.rows.map((row): Row => {
     const status = judgeRow(row, state);
     // What a server said long before it went is no figure any more.
     const figures = status === "DOWN" ? NO_FIGURES : row.figures;
     const { age } = readRecord(row.state, state);
-    const alarms = raised.filter(({ first }) => first.key === row.key);
+    const alarms = raised.get(row.key) ?? [];
     const gpus = listRowGpus(row, state);
     return { ...row, status, figures, age, alarms, requestShare: absent("missing"), gpus };
   });
