@@ -61,54 +61,69 @@ function findColumn(word: string): Column | undefined {
     figures.find(({ title }) => title.toLowerCase().split(" ")[0] === word);
 }
 
-/**
- * What `kv>80%` says of the line; `null` for what is no comparison of a figure.
- * What is not typed to its end lets everything pass. A ratio above 1 is meant
- * in percent: none of ours is that large.
- */
-function compareFigure(term: string, cells: TableLine): boolean | null {
-  const match = COMPARISON.exec(term);
-  const column = findColumn((match ?? OPENED.exec(term))?.[1] ?? "");
-  if (column === undefined) return null;
-  if (match === null) return true;
-  const [, , operator, number, suffix] = match;
-  const value = column.readSortValue(cells);
-  const isPercent = column.isRatio === true && suffix === "" && Number(number) > 1;
-  const factor = SUFFIX_FACTORS[isPercent ? "%" : suffix];
-  return typeof value === "number" && COMPARE[operator](value, Number(number) * factor);
+/** Whether one term of a filter lets the line pass. Texts are in lower case. */
+type Term = (texts: readonly string[], cells: TableLine) => boolean;
+
+/** What `kv>80%` asks of a line. A ratio above 1 is meant in percent: none of ours is that large. */
+function readComparison([, , operator, digits, suffix]: RegExpExecArray, column: Column): Term {
+  const isPercent = column.isRatio === true && suffix === "" && Number(digits) > 1;
+  const bound = Number(digits) * SUFFIX_FACTORS[isPercent ? "%" : suffix];
+  const compare = COMPARE[operator];
+  return (_, cells) => {
+    const value = column.readSortValue(cells);
+    return typeof value === "number" && compare(value, bound);
+  };
 }
 
-/** What a filter compares that no column has; `null` where there is nothing of that kind. */
-export function findUnknownColumn(filter: string): string | null {
-  const terms = filter.toLowerCase().split(/[|&]/).map((term) => term.trim());
-  const words = terms.flatMap((term) => (COMPARISON.exec(term) ?? OPENED.exec(term))?.[1] ?? []);
-  return words.find((word) => findColumn(word) === undefined) ?? null;
+/** A filter that has been read, for any number of lines. */
+export interface Filter {
+  /** Whether it lets the line pass. */
+  readonly matches: (subject: FilterSubject) => boolean;
+  /** What it compares that no column is called, in its order. */
+  readonly unknownColumns: readonly string[];
 }
 
 /**
- * Whether a filter lets the line pass: text that is in any of its texts, or a
- * comparison of a figure, such as `kv>80%`, `ttft_p95>500ms`, `waiting>0`. Without
- * case; `&` means and, `|` means or. No figure is neither above nor below.
+ * Reads a filter: text that is to be in any of a line's texts, or a comparison
+ * of a figure, such as `kv>80%`, `ttft_p95>500ms`, `waiting>0`. Without case;
+ * `&` means and, `|` means or. No figure is neither above nor below.
+ *
+ * @example
+ * ```ts
+ * import { parseFilter } from "./listing.ts";
+ * parseFilter("llama & foo>3").unknownColumns; // ["foo"]
+ * ```
  */
-export function matchesFilter(filter: string, { texts, cells }: FilterSubject): boolean {
-  const all = texts.map((text) => text.toLowerCase());
+export function parseFilter(filter: string): Filter {
+  const unknownColumns: string[] = [];
+  const parseTerm = (term: string): Term => {
+    const match = COMPARISON.exec(term);
+    const [, word] = match ?? OPENED.exec(term) ?? [];
+    const column = word === undefined ? undefined : findColumn(word);
+    // What is not typed to its end lets everything pass.
+    if (column !== undefined) return match === null ? () => true : readComparison(match, column);
+    if (word !== undefined) unknownColumns.push(word);
+    return (texts) => texts.some((text) => text.includes(term));
+  };
   const split = (text: string, separator: string): string[] =>
     text.split(separator).map((part) => part.trim()).filter((part) => part !== "");
-  const alternatives = split(filter.toLowerCase(), "|");
-  return alternatives.length === 0 ||
-    alternatives.some((alternative) =>
-      split(alternative, "&").every((term) =>
-        compareFigure(term, cells) ?? all.some((text) => text.includes(term))
-      )
-    );
+  const alternatives = split(filter.toLowerCase(), "|")
+    .map((alternative) => split(alternative, "&").map(parseTerm));
+  const matches = ({ texts, cells }: FilterSubject): boolean => {
+    if (alternatives.length === 0) return true;
+    const lowered = texts.map((text) => text.toLowerCase());
+    return alternatives.some((terms) => terms.every((term) => term(lowered, cells)));
+  };
+  return { matches, unknownColumns };
 }
 
-function isWanted(row: Row, filter: string): boolean {
+/** What a filter looks at in a row. */
+function describeSubject(row: Row): FilterSubject {
   const { endpoint } = row.state;
   const model = row.replica?.sample.modelName ?? "";
   const cells = describeRow(row);
   const texts = [row.name, model, endpoint.key, row.status, cells.complaint ?? ""];
-  return matchesFilter(filter, { texts, cells });
+  return { texts, cells };
 }
 
 /** Negative where `a` comes before `b`. Texts by their numbers too: `e2` before `e10`. */
@@ -148,7 +163,8 @@ function keyOfGroup(modelName: string): string {
 
 /** The lines of the table, without headings and totals. */
 export function listLines(overview: Overview, ui: Ui): readonly ListLine[] {
-  const wanted = overview.rows.filter((row) => isWanted(row, ui.filter));
+  const { matches } = parseFilter(ui.filter);
+  const wanted = overview.rows.filter((row) => matches(describeSubject(row)));
   const rows = sortRows(wanted, ui.sort);
   if (!ui.isGrouped) return rows.map(listRow);
   const grouped = overview.groups.flatMap((group): ListLine[] => {

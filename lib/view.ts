@@ -24,7 +24,7 @@ import {
 import { summarizeEvents } from "./events_panel.ts";
 import { type Head, renderHead, renderProblems } from "./headline_view.ts";
 import { renderColumnMenu, renderHelp } from "./help_view.ts";
-import { findUnknownColumn, type ListLine, listLines } from "./listing.ts";
+import { type ListLine, listLines, parseFilter } from "./listing.ts";
 import { createPanels, listPanelIds } from "./panels.ts";
 import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./panel_layout.ts";
 import { findSelected, type Ui, type UiContext } from "./ui.ts";
@@ -204,8 +204,8 @@ function renderFilterLine({ state, listed, overview, paint }: Scene): string[] {
   const { filter, isTyping } = state.ui;
   if (filter === "" && !isTyping) return [];
   const shown = listed.filter(({ kind }) => kind === "row").length;
-  const unknown = findUnknownColumn(filter);
-  const hint = unknown === null ? "" : `   no column "${sanitizeText(unknown)}"`;
+  const [unknown] = parseFilter(filter).unknownColumns;
+  const hint = unknown === undefined ? "" : `   no column "${sanitizeText(unknown)}"`;
   const note = paint(`   ${shown} of ${overview.rows.length} rows`, "dim") + paint(hint, "warn");
   return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
 }

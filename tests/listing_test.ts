@@ -1,12 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { COLUMN_IDS, describeRow } from "../lib/columns.ts";
-import {
-  type FilterSubject,
-  findUnknownColumn,
-  type ListLine,
-  listLines,
-  matchesFilter,
-} from "../lib/listing.ts";
+import { type FilterSubject, type ListLine, listLines, parseFilter } from "../lib/listing.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/ui.ts";
@@ -97,7 +91,7 @@ function createSubject(texts: readonly string[] = []): FilterSubject {
   return { texts, cells: describeRow(createOverview(state).rows[0]) };
 }
 
-Deno.test("matchesFilter() is without case, with | for or and & for and", () => {
+Deno.test("parseFilter() is without case, with | for or and & for and", () => {
   const subject = createSubject(["Llama-3.1-8B :8000", "OK"]);
   for (
     const filter of [
@@ -105,15 +99,15 @@ Deno.test("matchesFilter() is without case, with | for or and & for and", () => 
       ...["llama & ok", "x | llama&8000", "&"],
     ]
   ) {
-    assert(matchesFilter(filter, subject), filter);
+    assert(parseFilter(filter).matches(subject), filter);
   }
   // A dot is a dot, and parts are not joined across texts.
   for (const filter of ["x", "x|y", "3x1", ".*", "8000 ok", "llama & x"]) {
-    assert(!matchesFilter(filter, subject), filter);
+    assert(!parseFilter(filter).matches(subject), filter);
   }
 });
 
-Deno.test("matchesFilter() compares figures by their columns' names and in their units", () => {
+Deno.test("parseFilter() compares figures by their columns' names and in their units", () => {
   const subject = createSubject(["a>b"]);
   for (
     const filter of [
@@ -125,7 +119,7 @@ Deno.test("matchesFilter() compares figures by their columns' names and in their
       ...["running>", "kv >", "a>b"],
     ]
   ) {
-    assert(matchesFilter(filter, subject), filter);
+    assert(parseFilter(filter).matches(subject), filter);
   }
   for (
     const filter of [
@@ -135,15 +129,17 @@ Deno.test("matchesFilter() compares figures by their columns' names and in their
       ...["running", ">12", "running>x", "foo>3"],
     ]
   ) {
-    assert(!matchesFilter(filter, subject), filter);
+    assert(!parseFilter(filter).matches(subject), filter);
   }
 });
 
-Deno.test("findUnknownColumn() names what no column is called", () => {
-  assertEquals(findUnknownColumn("llama | foo>3 & kv>80%"), "foo");
-  assertEquals(findUnknownColumn("bar>"), "bar");
+Deno.test("parseFilter() names what no column is called", () => {
+  const list = (filter: string): readonly string[] => parseFilter(filter).unknownColumns;
+  assertEquals(list("llama | foo>3 & kv>80%"), ["foo"]);
+  assertEquals(list("bar>"), ["bar"]);
+  assertEquals(list("Foo>1 & bar < 2 | kv>"), ["foo", "bar"]);
   for (const filter of ["", "llama", "kv>80%", "run>5|wait>0", "a b>c"]) {
-    assertEquals(findUnknownColumn(filter), null, filter);
+    assertEquals(list(filter), [], filter);
   }
 });
 
