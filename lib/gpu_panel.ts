@@ -40,6 +40,7 @@ import type { Overview } from "./overview.ts";
 import { layOut, type Panel, type PanelSpace } from "./panel.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
+import { createStrip, fitStrips, GAP, type Strip, type StripColumn } from "./strips.ts";
 import { measureWidth } from "./text.ts";
 
 /** GPUs that are to be drawn, and what is known besides. */
@@ -52,12 +53,12 @@ interface Subject {
   readonly trendWidth?: number;
 }
 
+/** What a column shows of a GPU. */
+type GpuCell = readonly [text: string, meaning: Meaning];
+
 /** One column of the lines: its heading, and the text of each GPU. */
-interface GpuColumn {
-  readonly title: string;
-  /** The column with the highest number goes first where there is no room. */
-  readonly priority: number;
-  readonly read: (gpu: GpuSample, subject: Subject) => readonly [text: string, meaning: Meaning];
+interface GpuColumn extends StripColumn {
+  readonly read: (gpu: GpuSample, subject: Subject) => GpuCell;
   /** What it shows of a part of a GPU. */
   readonly readInstance?: (instance: MigInstance, gpu: GpuSample, subject: Subject) => string;
 }
@@ -70,9 +71,6 @@ const SHORT_TREND_WIDTH = 8;
 
 /** Cells across below which sparklines are short. */
 const WIDE = 90;
-
-/** Blanks between columns, as `layOut` has them. */
-const GAP = 2;
 
 function readUtilization(gpu: GpuSample): readonly [string, Meaning] {
   const { utilizationRatio: ratio } = gpu;
@@ -192,37 +190,23 @@ const COLUMNS: readonly GpuColumn[] = [
   },
 ];
 
-/** A column with its cells: the heading, then a text for each line. */
-interface Strip {
-  readonly column: GpuColumn;
-  readonly cells: readonly (readonly [string, Meaning])[];
-  readonly width: number;
-}
-
-function createStrip(column: GpuColumn, subject: Subject): Strip {
-  const cells = subject.gpus.flatMap((gpu) => [
+/** A cell for each GPU and each of its instances. */
+function listCells(column: GpuColumn, subject: Subject): readonly GpuCell[] {
+  return subject.gpus.flatMap((gpu) => [
     column.read(gpu, subject),
-    ...gpu.migInstances.map((instance): readonly [string, Meaning] => [
+    ...gpu.migInstances.map((instance): GpuCell => [
       column.readInstance?.(instance, gpu, subject) ?? "",
       "plain",
     ]),
   ]);
-  const width = Math.max(...[column.title, ...cells.map(([text]) => text)].map(measureWidth));
-  return { column, cells, width };
 }
 
 /** The columns that say something and fit. */
-function chooseStrips(subject: Subject, width: number): readonly Strip[] {
-  const strips = COLUMNS.map((column) => createStrip(column, subject))
+function chooseStrips(subject: Subject, width: number): readonly Strip<GpuColumn, GpuCell>[] {
+  const strips = COLUMNS
+    .map((column) => createStrip(column, listCells(column, subject), ([text]) => text))
     .filter(({ cells }) => cells.some(([text]) => text !== "" && text !== NOT_AVAILABLE));
-  const total = (): number => strips.reduce((sum, strip) => sum + strip.width + GAP, -GAP);
-  while (total() > width && strips.length > 1) {
-    const last = strips.reduce((worst, strip) =>
-      strip.column.priority > worst.column.priority ? strip : worst
-    );
-    strips.splice(strips.indexOf(last), 1);
-  }
-  return strips;
+  return fitStrips(strips, () => width);
 }
 
 /** A heading, and a line for each GPU and each of its instances; at least one GPU. */
@@ -290,7 +274,8 @@ function describeFold(fold: GpuFold, subject: Subject): string[] {
 function joinPieces(pieces: readonly string[], width: number): string {
   let line = pieces[0];
   for (const piece of pieces.slice(1)) {
-    if (measureWidth(line) + GAP + measureWidth(piece) <= width) line += `  ${piece}`;
+    const longer = line + " ".repeat(GAP) + piece;
+    if (measureWidth(longer) <= width) line = longer;
   }
   return line;
 }

@@ -9,6 +9,7 @@
  */
 
 import { Table } from "@cliffy/table";
+import { GAP } from "./strips.ts";
 import type { PanelId } from "./ui.ts";
 
 /** What a panel is given: cells across, and lines without its title. */
@@ -45,7 +46,7 @@ export function layOut(rows: readonly (readonly string[])[], align: "left" | "ri
   const table = new Table()
     .body(rows.map((row) => [...row]))
     .columns(Array.from({ length: count }, (_, i) => ({ align: i === 0 ? "left" : align })))
-    .padding(2)
+    .padding(GAP)
     .border(false);
   return table.toString().split("\n").map((line) => line.trimEnd());
 }

@@ -22,11 +22,9 @@ import {
 import { type ClickTarget, type Paint, repaintLine } from "./frame.ts";
 import type { ListLine } from "./listing.ts";
 import type { ModelGroup, Overview } from "./overview.ts";
+import { createStrip, fitStrips, GAP, measureStrips, type Strip } from "./strips.ts";
 import { cutText, cutTextStart, measureWidth } from "./text.ts";
 import { findSelected, type Ui } from "./ui.ts";
-
-/** Blanks between columns. */
-const GAP = 2;
 
 /** What marks a row that needs a look, in the left margin, and what stands there otherwise. */
 const MARK = "▌";
@@ -66,18 +64,10 @@ export function listWanted(ui: Ui): readonly Column[] {
   return wanted.filter(({ id }) => !ui.hiddenColumnIds.has(id));
 }
 
-/** A column with its cells, formatted once. */
-interface Strip {
-  readonly column: Column;
-  /** One for each line. */
-  readonly cells: readonly Cell[];
-  readonly width: number;
-}
+type TableStrip = Strip<Column, Cell>;
 
-function createStrip(column: Column, lines: readonly TableLine[]): Strip {
-  const cells = lines.map((line) => column.readCell(line));
-  const widths = [column.title, ...cells.map(({ text }) => text)].map(measureWidth);
-  return { column, cells, width: Math.max(column.minWidth, ...widths) };
+function readStrip(column: Column, lines: readonly TableLine[]): TableStrip {
+  return createStrip(column, lines.map(column.readCell), ({ text }) => text);
 }
 
 /** The columns that have something to say and fit into `width` cells; the name's is cut if it must be. */
@@ -85,26 +75,18 @@ export function chooseColumns(
   lines: readonly TableLine[],
   width: number,
   ui: Ui,
-): readonly Strip[] {
-  const wanted = listWanted(ui).map((column) => createStrip(column, lines))
+): readonly TableStrip[] {
+  const wanted = listWanted(ui).map((column) => readStrip(column, lines))
     .filter(({ column, cells }) => hasContent(column, cells));
   // Where the user has hidden all that has content, names are better than nothing.
-  const strips = wanted.length > 0 ? wanted : [createStrip(COLUMNS[0], lines)];
-  const total = (): number =>
-    strips.reduce((sum, strip) => sum + strip.width + GAP, NO_MARK.length - GAP);
+  const strips = wanted.length > 0 ? wanted : [readStrip(COLUMNS[0], lines)];
   const nameWidth = strips.find(({ column }) => column.id === "replica")?.width ?? 0;
   // What is not essential goes first, then the name is cut, then the rest goes.
   const spare = Math.max(0, nameWidth - MIN_NAME_WIDTH);
-  while (strips.length > 1) {
-    const last = strips.reduce((worst, strip) =>
-      strip.column.priority > worst.column.priority ? strip : worst
-    );
-    const room = last.column.isEssential === true ? width + spare : width;
-    if (total() <= room) break;
-    strips.splice(strips.indexOf(last), 1);
-  }
-  const excess = Math.min(spare, Math.max(0, total() - width));
-  return strips.map((strip) =>
+  const room = width - NO_MARK.length;
+  const kept = fitStrips(strips, ({ column }) => column.isEssential ? room + spare : room);
+  const excess = Math.min(spare, Math.max(0, measureStrips(kept) - room));
+  return kept.map((strip) =>
     strip.column.id === "replica" ? { ...strip, width: strip.width - excess } : strip
   );
 }
@@ -153,7 +135,7 @@ function cutToSight(
 }
 
 /** The heading. The sign of the sorted column stands where it moves nothing. */
-function drawHeading(strips: readonly Strip[], ui: Ui, paint: Paint): string {
+function drawHeading(strips: readonly TableStrip[], ui: Ui, paint: Paint): string {
   let line = NO_MARK;
   let used = NO_MARK.length;
   let fromColumn = used;
@@ -170,13 +152,13 @@ function drawHeading(strips: readonly Strip[], ui: Ui, paint: Paint): string {
 }
 
 /** The cells of a column are cut at their ends, names at their front. */
-function fitCell({ column, width }: Strip, text: string): string {
+function fitCell({ column, width }: TableStrip, text: string): string {
   return column.id === "replica" ? cutTextStart(text, width) : cutText(text, width);
 }
 
 /** The cells of the table, painted: a row for each line. */
 function paintCells(
-  strips: readonly Strip[],
+  strips: readonly TableStrip[],
   lines: readonly TableLine[],
   paint: Paint,
 ): string[][] {
@@ -191,7 +173,7 @@ function paintCells(
 }
 
 /** Where the headings stand, so that a click on one sorts by it. */
-function listHeadingTargets(strips: readonly Strip[]): ClickTarget[] {
+function listHeadingTargets(strips: readonly TableStrip[]): ClickTarget[] {
   let fromColumn = 0;
   return strips.map(({ column, width }, index): ClickTarget => {
     const toColumn = fromColumn + width + (index === 0 ? NO_MARK.length : 0);
