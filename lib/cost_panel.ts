@@ -15,7 +15,7 @@ import { describeBurn, judgeMargin, markHint } from "./cost_view.ts";
 import { formatDuration, formatMoney, formatPercent, formatReading } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { shortenGpuName } from "./gpu_view.ts";
-import { layOut, type Panel } from "./panel.ts";
+import { createFixedPanel, layOut, type Panel } from "./panel.ts";
 import { isPresent, mapReading, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import type { Ratio } from "./units.ts";
@@ -162,15 +162,12 @@ function listLines(subject: Subject): string[] {
 export function createCostPanel(bill: Bill, state: State, paint: Paint): Panel | null {
   if (!hasBill(state)) return null;
   const subject: Subject = { bill, state, paint };
-  const lines = listLines(subject);
   const { rate, session } = bill;
   const idle = mapReading(bill.idle.ratio, formatPercent);
-  return {
+  return createFixedPanel({
     id: "cost",
     title: "COST",
-    minLines: lines.length,
-    maxLines: lines.length,
-    draw: () => lines,
+    lines: listLines(subject),
     summary: [
       describeBurn(bill, state.pricing.currency),
       describeMillion(subject, rate),
@@ -178,5 +175,5 @@ export function createCostPanel(bill: Bill, state: State, paint: Paint): Panel |
       bill.hasTokenPrices ? `margin ${formatMargin(subject, rate.marginRatio)}` : "",
       isPresent(idle) ? `idle ${idle.value}` : "",
     ].filter((text) => text !== "").join("  "),
-  };
+  });
 }

@@ -9,7 +9,6 @@
  * @module
  */
 
-import { Table } from "@cliffy/table";
 import { judgeHitRatio, judgeKvCache, judgeWaiting } from "./columns.ts";
 import {
   formatBytes,
@@ -28,6 +27,7 @@ import { describeUrl, type Overview, readUptime, type Row } from "./overview.ts"
 import { drawGpus } from "./gpu_panel.ts";
 import { describeAlarm, describeEvent, describeRule } from "./judgement_view.ts";
 import { LATENCY_TITLES } from "./latency_panel.ts";
+import { layOut } from "./panel.ts";
 import { PEAK_KEYS } from "./tally.ts";
 import { describePeak } from "./totals_panel.ts";
 import { fillWithTrends } from "./trend_panel.ts";
@@ -84,18 +84,8 @@ function renderSection(
   options: { readonly paint: Paint; readonly align?: "left" | "right" },
 ): string[] {
   if (rows.length === 0) return [];
-  const columnCount = Math.max(...rows.map((row) => row.length));
-  const align = options.align ?? "left";
-  const table = new Table()
-    .body(rows.map((row) => [...row]))
-    .columns(Array.from({ length: columnCount }, (_, i) => ({ align: i === 0 ? "left" : align })))
-    .padding(2)
-    .border(false);
-  return [
-    options.paint(title, "heading"),
-    ...table.toString().split("\n").map((line) => "  " + line.trimEnd()),
-    "",
-  ];
+  const lines = layOut(rows, options.align ?? "left");
+  return [options.paint(title, "heading"), ...lines.map((line) => "  " + line), ""];
 }
 
 function show<T>(
