@@ -31,7 +31,7 @@ import { layOut } from "./panel.ts";
 import { PEAK_KEYS } from "./tally.ts";
 import { describePeak } from "./totals_panel.ts";
 import { fillWithTrends } from "./trend_panel.ts";
-import { MAX_SCRAPE_SHARE, readInterval } from "./pace.ts";
+import { isNotablySlower, MAX_SCRAPE_SHARE, readInterval } from "./pace.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";
 import { readTrend, TREND_KEYS } from "./trends.ts";
@@ -54,9 +54,6 @@ const CONFIG_KEYS: readonly string[] = [
   "sliding_window",
   "cpu_offload_gb",
 ];
-
-/** How much longer than the interval the time between two scrapes must be to be told. */
-const NOTABLE_SLOWDOWN = 1.2;
 
 /** How a detail view is drawn. */
 export interface DetailOptions {
@@ -368,8 +365,8 @@ function renderScrape(subject: Subject): string[] {
     rows.push(["Up for", formatReading(readUptime(known, subject.state), formatDuration)]);
   }
   const { interval } = subject.state;
-  const every = readInterval(known.pace, interval);
-  if (scrape !== null && every > NOTABLE_SLOWDOWN * interval) {
+  if (scrape !== null && isNotablySlower(known.pace, interval)) {
+    const every = readInterval(known.pace, interval);
     const share = formatPercent(MAX_SCRAPE_SHARE);
     const reason = `so that scrapes take no more than ${share} of its time`;
     rows.push(["Asked", subject.paint(`every ${formatDuration(every)}, ${reason}`, "warn")]);

@@ -27,7 +27,7 @@ import { EVENT_KINDS, type EventKind } from "./events.ts";
 import { type Cause, type FleetVerdict, judgeEndpoint } from "./health.ts";
 import { describeAlarm, describeRule, describeVerdict } from "./judgement_view.ts";
 import { type Overview, readRecord, type Row } from "./overview.ts";
-import { readInterval } from "./pace.ts";
+import { isNotablySlower, isOfNewestPoll, readInterval } from "./pace.ts";
 import { divideReadings, isPresent } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";
 import { cutText, measureWidth, wrapText } from "./text.ts";
@@ -82,20 +82,20 @@ function describeAge(state: State, overview: Overview): string {
     age === null || status === "DOWN" ? [] : [age]
   );
   const oldest = Math.max(0, ...ages);
-  return oldest > state.interval + 1 ? `oldest figures ${formatDuration(oldest)} ago` : "";
+  return isOfNewestPoll(oldest, state.interval)
+    ? ""
+    : `oldest figures ${formatDuration(oldest)} ago`;
 }
-
-/** An interval that is so much longer is another one. */
-const INTERVAL_TOLERANCE = 1.2;
 
 /** How often endpoints are asked: slow ones less often than was wanted. */
 function describeInterval({ interval, endpoints }: State): string {
   if (interval === 0) return "one scrape";
-  const longest = Math.max(0, ...endpoints.map(({ pace }) => readInterval(pace, interval)));
-  const slower = longest > interval * INTERVAL_TOLERANCE
-    ? ` to ${formatInterval(Math.round(longest))}`
-    : "";
-  return `every ${formatInterval(interval)}${slower}`;
+  const slower = endpoints.map(({ pace }) => pace).filter((pace) =>
+    isNotablySlower(pace, interval)
+  );
+  if (slower.length === 0) return `every ${formatInterval(interval)}`;
+  const longest = Math.max(...slower.map((pace) => readInterval(pace, interval)));
+  return `every ${formatInterval(interval)} to ${formatInterval(Math.round(longest))}`;
 }
 
 function createTitle(state: State, overview: Overview): readonly Piece[] {

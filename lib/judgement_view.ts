@@ -20,6 +20,7 @@ import {
 } from "./format.ts";
 import { describeOutlier } from "./gpu_view.ts";
 import type { Overview } from "./overview.ts";
+import { isOfNewestPoll } from "./pace.ts";
 import type { HotCondition, RuleId, Verdict } from "./rules.ts";
 import type { State } from "./state.ts";
 import { padText } from "./text.ts";
@@ -101,9 +102,6 @@ export function describeVerdict(verdict: Verdict): string {
   }
 }
 
-/** What was seen longer ago than an interval and this is not what is now. */
-const CURRENT_WITHIN: Seconds = 1;
-
 /** The newest evidence of an alarm, and how old it is where the alarm is only waiting to be over. */
 export function describeAlarm(
   { newest, lastAt }: Pick<Alarm, "newest" | "lastAt">,
@@ -111,7 +109,7 @@ export function describeAlarm(
 ): string {
   const age = now - lastAt;
   const said = describeVerdict(newest);
-  return age > interval + CURRENT_WITHIN ? `${formatDuration(age)} ago ${said}` : said;
+  return isOfNewestPoll(age, interval) ? said : `${formatDuration(age)} ago ${said}`;
 }
 
 /** What an event tells beside its kind and its subject. */

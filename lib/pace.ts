@@ -6,8 +6,8 @@
  * kept as a credit: time earns some, a scrape spends what it took, and while
  * the account is overdrawn nobody asks. So the share holds for scrapes that are
  * always slow and for those that are slow now and then, and one hiccup costs
- * one pause. An endpoint that fails is asked less and less often. Spans are in
- * seconds. Rejected: a mean of recent durations, which lets a slow scrape in
+ * one pause. An endpoint that fails is asked less and less often. What of it
+ * is to be told on the screen is decided here, too. Spans are in seconds. Rejected: a mean of recent durations, which lets a slow scrape in
  * ten exceed the share, or a fast one in two.
  *
  * @module
@@ -20,6 +20,12 @@ export const MAX_SCRAPE_SHARE: Ratio = 0.05;
 
 /** The longest pause after failures, where the interval is not longer anyway. */
 export const MAX_BACK_OFF: Seconds = 30;
+
+/** An interval that is so much longer is another one. */
+const INTERVAL_TOLERANCE = 1.2;
+
+/** What is that much older than an interval was not seen at the newest poll: answers take their time, too. */
+const ANSWER_TIME: Seconds = 1;
 
 /** What may be spent at once: the first two scrapes of the largest servers come at the interval. */
 const MAX_CREDIT: Seconds = 0.5;
@@ -57,6 +63,16 @@ export function notePoll(
  */
 export function readInterval({ credit }: Pace, interval: Seconds): Seconds {
   return Math.max(interval, -credit / MAX_SCRAPE_SHARE);
+}
+
+/** Whether an endpoint is asked so much less often than was wanted that it is to be told. */
+export function isNotablySlower(pace: Pace, interval: Seconds): boolean {
+  return readInterval(pace, interval) > interval * INTERVAL_TOLERANCE;
+}
+
+/** Whether what is that old is as new as can be where servers are asked at the interval. */
+export function isOfNewestPoll(age: Seconds, interval: Seconds): boolean {
+  return age <= interval + ANSWER_TIME;
 }
 
 /** Time from the end of a failed attempt to the next: the interval, and twice as long after each more. */

@@ -1,6 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
+  isNotablySlower,
+  isOfNewestPoll,
   MAX_BACK_OFF,
   MAX_SCRAPE_SHARE,
   notePoll,
@@ -72,4 +74,22 @@ Deno.test("readBackOff() doubles from the interval to half a minute, and begins 
 
 Deno.test("readBackOff() is finite however often an endpoint fails", () => {
   assertEquals(readBackOff({ ...startPace(), failures: 1e6 }, 0.5), MAX_BACK_OFF);
+});
+
+Deno.test("isNotablySlower() overlooks a fifth of the interval", () => {
+  const paceOf = (seconds: number): Pace => ({
+    ...startPace(),
+    credit: -seconds * MAX_SCRAPE_SHARE,
+  });
+  assertEquals(isNotablySlower(startPace(), 2), false);
+  for (const [seconds, isSlower] of [[2, false], [2.3, false], [2.5, true], [10, true]] as const) {
+    assertEquals(isNotablySlower(paceOf(seconds), 2), isSlower, `${seconds}`);
+  }
+});
+
+Deno.test("isOfNewestPoll() leaves an answer its time", () => {
+  assertEquals([0, 2, 3, 3.01, 60].map((age) => isOfNewestPoll(age, 2)), [
+    ...[true, true, true],
+    ...[false, false],
+  ]);
 });
