@@ -9,7 +9,7 @@
  * @module
  */
 
-import { formatDuration, formatPercent } from "./format.ts";
+import { formatDuration, formatPercent, formatRange } from "./format.ts";
 import type { Paint } from "./frame.ts";
 import { describeOutlier } from "./gpu_view.ts";
 import { describeAlarm, describeRule } from "./judgement_view.ts";
@@ -18,12 +18,11 @@ import { createFixedPanel, layOut, type Panel } from "./panel.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 
-/** `17–32 %`; nothing where there is no figure. */
+/** The range of ratios; nothing where there is no figure. */
 function describeRange(readings: readonly Reading[]): string {
   const known = readings.flatMap((reading) => isPresent(reading) ? [reading.value] : []);
   if (known.length === 0) return "";
-  const [low, high] = [Math.min(...known), Math.max(...known)].map(formatPercent);
-  return low === high ? low : `${low.replace(/ ?%$/, "")}–${high}`;
+  return formatRange({ min: Math.min(...known), max: Math.max(...known) }, formatPercent);
 }
 
 /** Replicas of the group that were compared over a minute, and not of the last poll alone. */

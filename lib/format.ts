@@ -92,6 +92,27 @@ export function formatPercent(ratio: Ratio): string {
   return `${percent.toFixed(0)} %`;
 }
 
+/**
+ * A range with its unit once, behind the higher end: `92–98 %`, `640–690 W`,
+ * `<1–3 %`. One figure where both ends read alike, both units where they differ.
+ *
+ * @example
+ * ```ts
+ * import { formatPercent, formatRange } from "./format.ts";
+ * formatRange({ min: 0.17, max: 0.32 }, formatPercent); // "17–32 %"
+ * ```
+ */
+export function formatRange(
+  { min, max }: { readonly min: number; readonly max: number },
+  convert: (value: number) => string,
+): string {
+  const [low, high] = [convert(min), convert(max)];
+  if (low === high) return low;
+  const [unit] = / ?[^\d.<>]*$/.exec(high) ?? [""];
+  const bare = low.endsWith(unit) ? low.slice(0, low.length - unit.length) : low;
+  return `${bare}–${high}`;
+}
+
 /** A latency: `0.45 ms`, `46.2 ms`, `438 ms`, `1.68 s`, `95.0 s`. */
 export function formatLatency(latency: Seconds): string {
   const milliseconds = latency * MILLISECONDS_PER_SECOND;

@@ -15,6 +15,7 @@ import {
   formatGibibytes,
   formatPercent,
   formatPower,
+  formatRange,
   formatTemperature,
 } from "./format.ts";
 import type { Meaning, Paint } from "./frame.ts";
@@ -224,12 +225,9 @@ export function drawGpus(subject: Subject, width: number): string[] {
   return layOut([heading, ...lines], "left");
 }
 
-/** `92–98 %`, `640–690 W`: the unit once, behind the higher end. */
-function formatRange(range: Reading<Range>, format: (value: number) => string): string {
-  return formatGpuReading(range, ({ min, max }) => {
-    const [low, high] = [format(min), format(max)];
-    return low === high ? low : `${low.replace(/ ?[^\d.<>]+$/, "")}–${high}`;
-  });
+/** `92–98 %`, `640–690 W`, or that there is none. */
+function describeRange(range: Reading<Range>, convert: (value: number) => string): string {
+  return formatGpuReading(range, (known) => formatRange(known, convert));
 }
 
 /** Of many GPUs the tenths of their memory say nothing. */
@@ -244,9 +242,9 @@ function describeFold(fold: GpuFold, subject: Subject): string[] {
   const isMig = members.some(({ isMigEnabled }) => isMigEnabled.value === true);
   const isUnified = members.some(({ isMemoryUnified }) => isMemoryUnified);
   const { memoryUsedBytes: used, memoryTotalBytes: total } = fold;
-  const size = isPresent(total) ? ` of ${formatRange(total, formatWholeGibibytes)}` : "";
+  const size = isPresent(total) ? ` of ${describeRange(total, formatWholeGibibytes)}` : "";
   const memory = [
-    formatRange(used, formatWholeGibibytes).replace(isPresent(total) ? / GiB(\+?)$/ : /$^/, "$1"),
+    describeRange(used, formatWholeGibibytes).replace(isPresent(total) ? / GiB(\+?)$/ : /$^/, "$1"),
     `${size}${isUnified ? " unified" : ""}`,
   ].join("");
   const slowed = new Set(
@@ -257,14 +255,14 @@ function describeFold(fold: GpuFold, subject: Subject): string[] {
     indexes.has(process.gpuIndex)
   );
   const owners = describeOwners(shares, subject.overview, { hasMemory: false });
-  const utilization = formatRange(fold.utilizationRatio, formatPercent);
+  const utilization = describeRange(fold.utilizationRatio, formatPercent);
   return [
     `${fold.count}× ${shortenGpuName(fold.name)}`,
     `util ${isMig && utilization === NOT_AVAILABLE ? `${NOT_AVAILABLE} (MIG)` : utilization}`,
     `mem ${memory}`,
-    formatRange(fold.powerWatts, formatPower),
-    formatRange(fold.temperatureCelsius, formatTemperature),
-    isPresent(fold.smClockHertz) ? formatRange(fold.smClockHertz, formatClockRate) : "",
+    describeRange(fold.powerWatts, formatPower),
+    describeRange(fold.temperatureCelsius, formatTemperature),
+    isPresent(fold.smClockHertz) ? describeRange(fold.smClockHertz, formatClockRate) : "",
     [...slowed].join(", "),
     owners === "" ? "" : `held by ${owners}`,
   ].filter((piece) => piece !== "" && piece !== NOT_AVAILABLE);

@@ -15,6 +15,7 @@ import {
   formatPower,
   formatQuantile,
   formatQuantity,
+  formatRange,
   formatReading,
   formatTemperature,
   formatTimestamp,
@@ -33,6 +34,18 @@ Deno.test("formatReading() has a dash for what is absent and a plus for a lower 
   assertEquals(formatReading(present(0), String), "0");
   assertEquals(formatReading({ value: 3, partial: true }, String), "3+");
   assertEquals(formatReading(absent("stale"), String), DASH);
+});
+
+Deno.test("formatRange() has the unit once, where both ends have it", () => {
+  const range = (min: number, max: number, convert: (value: number) => string): string =>
+    formatRange({ min, max }, convert);
+  assertEquals(range(0.17, 0.32, formatPercent), "17–32 %");
+  assertEquals(range(0.001, 0.999, formatPercent), "<1–>99 %");
+  assertEquals(range(0.171, 0.172, formatPercent), "17 %");
+  assertEquals(range(640, 690, formatPower), "640–690 W");
+  assertEquals(range(61, 66, formatTemperature), "61–66 °C");
+  assertEquals(range(3, 12, formatCount), "3–12");
+  assertEquals(range(0.5, 2, formatLatency), "500 ms–2.00 s");
 });
 
 Deno.test("formatCount() writes whole numbers up to a million", () => {
