@@ -172,16 +172,21 @@ export function createPaint(depth: ColorDepth, themeName: ThemeName = "default")
 }
 
 // deno-lint-ignore no-control-regex
-const STYLE = /(\x1b\[[0-9;]*m)/;
+const STYLE = /(\x1b\[[0-9;]*m)/g;
+
+/** The text of a painted line. */
+function stripStyles(line: string): string {
+  return line.replaceAll(STYLE, "");
+}
 
 /**
  * The painted line cut to `width` cells, with a `…` at its end where something
  * was cut. All its styles stay, so that each still ends.
  */
 export function cutStyledLine(line: string, width: number): string {
+  if (measureWidth(stripStyles(line)) <= width) return line;
   // What stands between styles alternates with them.
   const parts = line.split(STYLE);
-  if (measureWidth(parts.filter((_, i) => i % 2 === 0).join("")) <= width) return line;
   let cut = "";
   let room = width - 1;
   parts.forEach((part, i) => {
@@ -242,14 +247,12 @@ export function chooseColorDepth(
 /** The painted line with blanks up to `width` cells, or cut to them. */
 export function padStyledLine(line: string, width: number): string {
   const cut = cutStyledLine(line, width);
-  const text = cut.split(STYLE).filter((_, i) => i % 2 === 0).join("");
-  return cut + " ".repeat(Math.max(0, width - measureWidth(text)));
+  return cut + " ".repeat(Math.max(0, width - measureWidth(stripStyles(cut))));
 }
 
 /** The painted line in one meaning throughout, filled up to `width` cells: a selected line. */
 export function repaintLine(line: string, width: number, paint: (text: string) => string): string {
-  const text = line.split(STYLE).filter((_, i) => i % 2 === 0).join("");
-  return paint(padText(text, width));
+  return paint(padText(stripStyles(line), width));
 }
 
 /**
