@@ -1,10 +1,11 @@
 /**
  * One replica in full: everything that is known of it, section by section.
  *
- * Layer 4, pure. Saturation, GPUs, latency, throughput, trends, prefix cache, requests,
- * speculative decoding, configuration, scrape. A section that the server does
- * not export is left out; a figure that has no value is a dash. Rows of a
- * section are laid out by `@cliffy/table`.
+ * Layer 4, pure. Saturation, findings and events, GPUs, latency, throughput,
+ * trends, prefix cache, what was counted since it is watched, requests,
+ * speculative decoding, configuration, scrape. A section of which nothing is
+ * known is left out; a figure that has no value is a dash. Rows of a section are
+ * laid out as those of panels are; `view` decides where sections stand.
  *
  * @module
  */

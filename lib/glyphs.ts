@@ -1,5 +1,6 @@
 /**
- * Ratios as bars, and drawn characters for terminals that have only ASCII.
+ * Ratios as bars, series as charts and sparklines, and drawn characters for
+ * terminals that have only ASCII.
  *
  * Layer 1, pure. Every character that is not ASCII and that the views draw has
  * a stand-in of the same width here, so that a frame keeps its columns when the

@@ -1,10 +1,12 @@
 /**
  * The state into what is shown: a frame for the screen, or lines of plain text.
  *
- * Layer 4, pure. Decides which view is shown and shares out the height: title,
- * verdict, summary and key line always stand, then the table or the detail
- * view, then what is wrong. Nothing is wider than the screen and nothing is
- * drawn below it. Drawing changes nothing.
+ * Layer 4, pure. Decides which view is shown and shares out the height. The
+ * title stands at the top, and the keys at the bottom where they are wanted. In
+ * between a table has its heading, a row and ALL first, then verdict and
+ * summary above, then what is wrong and panels below. Details and a panel on
+ * the whole screen have the verdict above; help and column menu have nothing.
+ * Nothing is wider than the screen or drawn below it. Drawing changes nothing.
  *
  * @module
  */
