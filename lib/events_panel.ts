@@ -8,7 +8,7 @@
  */
 
 import { EVENT_KINDS, type EventLine } from "./events.ts";
-import type { Meaning, Paint } from "./frame.ts";
+import { createPaint, type Meaning, type Paint } from "./frame.ts";
 import { describeEvent } from "./judgement_view.ts";
 import type { Overview } from "./overview.ts";
 import { layOut, type Panel } from "./panel.ts";
@@ -54,7 +54,7 @@ export function summarizeEvents(overview: Overview, state: State): readonly stri
   if (events.length === 0) return [];
   const shown = events.toSorted((a, b) => a.beganAt - b.beganAt).slice(-SUMMARY_LINES);
   const earlier = events.length - shown.length;
-  const paint: Paint = (text) => text;
+  const paint = createPaint(null);
   return [
     "vllm-htop: while it watched",
     ...(earlier > 0 ? [`  … ${earlier} earlier`] : []),

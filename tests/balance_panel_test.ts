@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { createBalancePanel } from "../lib/balance_panel.ts";
-import type { Paint } from "../lib/frame.ts";
+import { createPaint } from "../lib/frame.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { Panel } from "../lib/panel.ts";
 import type { State } from "../lib/state.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
 
 function create(state: State): Panel {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { renderDetail } from "../lib/detail_view.ts";
-import type { Paint } from "../lib/frame.ts";
+import { createPaint } from "../lib/frame.ts";
 import type { ServerInfo } from "../lib/model.ts";
 import { createOverview } from "../lib/overview.ts";
 import { type Message, type State, update } from "../lib/state.ts";
@@ -17,7 +17,7 @@ import {
 import { watchFleet } from "./fixtures/fleets.ts";
 
 const ENDPOINT = createEndpoint(8000);
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 
 function render(state: State, index = 0): readonly string[] {
   const overview = createOverview(state);

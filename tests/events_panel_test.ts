@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { createEventsPanel, renderEvents, summarizeEvents } from "../lib/events_panel.ts";
-import type { Paint } from "../lib/frame.ts";
+import { createPaint, type Paint } from "../lib/frame.ts";
 import { createOverview } from "../lib/overview.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
 
 Deno.test("createEventsPanel() has the newest first, with what goes on and what is over", () => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { Paint } from "../lib/frame.ts";
+import { createPaint } from "../lib/frame.ts";
 import type { GpuSample } from "../lib/gpu_model.ts";
 import { createGpuPanel } from "../lib/gpu_panel.ts";
 import { createOverview } from "../lib/overview.ts";
@@ -13,7 +13,7 @@ import { watchFleet } from "./fixtures/fleets.ts";
 import { failGpus, readMigGpus, readUnifiedGpus, sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 
 function create(state: State): Panel {
   const panel = createGpuPanel(createOverview(state), state, plain);

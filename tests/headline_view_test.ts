@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createBill } from "../lib/bill.ts";
-import type { Meaning, Paint } from "../lib/frame.ts";
+import { createPaint, type Meaning, type Paint } from "../lib/frame.ts";
 import { type Head, renderHead, renderProblems } from "../lib/headline_view.ts";
 import { createOverview } from "../lib/overview.ts";
 import { type State, update } from "../lib/state.ts";
@@ -18,7 +18,7 @@ import {
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 
 function render(state: State, width = 200, paint = plain): Head {
   const overview = createOverview(state);

@@ -8,14 +8,14 @@ import {
   KV_WARN_RATIO,
 } from "../lib/columns.ts";
 import { formatDuration, formatPercent } from "../lib/format.ts";
-import type { Meaning, Paint } from "../lib/frame.ts";
+import { createPaint, type Meaning, type Paint } from "../lib/frame.ts";
 import { STALE_LIMIT } from "../lib/health.ts";
 import { renderColumnMenu, renderHelp } from "../lib/help_view.ts";
 import { HOT_KV_RATIO, HOT_WAITING } from "../lib/rules.ts";
 import { createUi } from "../lib/ui.ts";
 import { LONG_WINDOW } from "../lib/window.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 const HELP = renderHelp(plain);
 
 function findLine(text: string): string {

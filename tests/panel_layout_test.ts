@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
-import type { Paint } from "../lib/frame.ts";
+import { createPaint } from "../lib/frame.ts";
 import { layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "../lib/panel_layout.ts";
 import type { Panel } from "../lib/panel.ts";
 import { measureWidth } from "../lib/text.ts";
 import { PANEL_IDS, type PanelId } from "../lib/ui.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 
 /** A panel that fills its space with its own name. */
 function createPanel(id: PanelId, minLines: number, maxLines = minLines): Panel {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { Paint } from "../lib/frame.ts";
+import { createPaint } from "../lib/frame.ts";
 import { createBill } from "../lib/bill.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { Panel } from "../lib/panel.ts";
@@ -12,7 +12,7 @@ import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 import { failGpus, sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 
 function create(state: State): readonly Panel[] {
   const overview = createOverview(state);

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { COLUMNS, describeRow, type TableLine } from "../lib/columns.ts";
-import type { Paint } from "../lib/frame.ts";
+import { createPaint, type Paint } from "../lib/frame.ts";
 import { listLines } from "../lib/listing.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { State } from "../lib/state.ts";
@@ -15,7 +15,7 @@ import { createUi, type Ui } from "../lib/ui.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 
 interface Drawing {
   readonly width?: number;

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { Paint } from "../lib/frame.ts";
+import { createPaint } from "../lib/frame.ts";
 import { createOverview } from "../lib/overview.ts";
 import { measureWidth } from "../lib/text.ts";
 import { createTrendPanel, renderTrends } from "../lib/trend_panel.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 
-const plain: Paint = (text) => text;
+const plain = createPaint(null);
 
 Deno.test("createTrendPanel() draws trends of what may be added up, larger where there is room", () => {
   const trend = createTrendPanel(createOverview(watchFleet(2)), plain);
