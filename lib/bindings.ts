@@ -79,7 +79,7 @@ export const BINDINGS: readonly Binding[] = [
   {
     command: "fold",
     keys: ["Left"],
-    help: "fold the selected group; in details, the replica before",
+    help: "fold the selected row's group; in details, the replica before",
   },
   { command: "unfold", keys: ["Right"], help: "unfold the selected group; in details, the next" },
   { command: "columns", keys: ["c", "F2"], label: "Columns", help: "choose and move columns" },

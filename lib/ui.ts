@@ -65,8 +65,8 @@ export interface Ui {
 export interface UiContext {
   /** Identities of the table's lines in their order. */
   readonly lineKeys: readonly string[];
-  /** The model of the selected line if it is that of a group. */
-  readonly selectedModel: string | null;
+  /** The group of the selected line, which is its own or the one above; `null` where there is none. */
+  readonly selectedGroup: { readonly modelName: string; readonly key: string } | null;
   /** Lines of the table, or of a scrolled text, that are in sight. */
   readonly pageLines: number;
   /** Whether what is shown is a text that scrolls and not the table. */
@@ -182,17 +182,23 @@ function goBack(ui: Ui): Ui {
 }
 
 function fold(ui: Ui, isFolded: boolean, context: UiContext): Ui {
-  const { selectedModel, lineKeys } = context;
+  const { selectedGroup, lineKeys, isText } = context;
   if (ui.screen === "detail") {
     // Left and right lead to the replica before and after.
     const index = findSelected(ui, lineKeys) + (isFolded ? -1 : 1);
     return { ...selectLine(ui, index, context), scroll: 0 };
   }
-  if (selectedModel === null) return ui;
+  // Where no table is seen, none is changed.
+  if (selectedGroup === null || isText) return ui;
+  const { modelName, key } = selectedGroup;
   const foldedModels = new Set(ui.foldedModels);
-  if (isFolded) foldedModels.add(selectedModel);
-  else foldedModels.delete(selectedModel);
-  return { ...ui, foldedModels };
+  if (!isFolded) {
+    foldedModels.delete(modelName);
+    return { ...ui, foldedModels };
+  }
+  // What was selected in the group goes out of sight: the group's line stands for it.
+  foldedModels.add(modelName);
+  return selectKey({ ...ui, foldedModels }, key, context);
 }
 
 function moveColumn(ui: Ui, steps: number): Ui {

@@ -380,6 +380,18 @@ function createScene(state: State, width: number, options: ViewOptions): Scene {
   return { state: picture, overview, bill, listed, width, paint, output: options.output };
 }
 
+/** The group whose line is selected, or below whose line the selected row stands. */
+function findSelectedGroup({ listed, state: { ui } }: Scene): UiContext["selectedGroup"] {
+  const selected = listed[findSelected(ui, listed.map(({ key }) => key))];
+  if (selected === undefined) return null;
+  const group = selected.kind === "group"
+    ? selected
+    : listed.find((line) =>
+      line.kind === "group" && line.group.modelName === selected.row.replica?.sample.modelName
+    );
+  return group?.kind === "group" ? { modelName: group.group.modelName, key: group.key } : null;
+}
+
 /** The lines between title and keys. */
 function measureRoom({ rows }: TerminalSize, { hasKeyLine = true }: ViewOptions): number {
   return Math.max(0, rows - 1 - (hasKeyLine ? 1 : 0));
@@ -389,15 +401,13 @@ function measureRoom({ rows }: TerminalSize, { hasKeyLine = true }: ViewOptions)
 export function readContext(state: State, size: TerminalSize, options: ViewOptions): UiContext {
   const scene = createScene(state, size.columns, options);
   const { listed, state: { ui } } = scene;
-  const lineKeys = listed.map(({ key }) => key);
-  const selected = listed[findSelected(ui, lineKeys)];
   const room = measureRoom(size, options);
   const text = renderLongText(scene, room);
   // Of a table a note tells which rows are in sight.
   const pageLines = Math.max(1, text?.room ?? room - LINES_AROUND_ROWS - 1);
   return {
-    lineKeys,
-    selectedModel: selected?.kind === "group" ? selected.group.modelName : null,
+    lineKeys: listed.map(({ key }) => key),
+    selectedGroup: findSelectedGroup(scene),
     pageLines,
     isText: text !== null,
     lastScroll: Math.max(0, (text?.lines.length ?? 0) - pageLines),

@@ -247,6 +247,13 @@ Deno.test("g groups and arrows fold; z and Tab show panels; t steps through the 
     await screen.press("Right");
     await screen.waitForSelected(/▾ Llama/);
     await screen.waitFor((rows) => listEngines(rows).join("") === "0123");
+    // From a row one gets to its group, as in a tree.
+    await screen.press("j", "j");
+    await screen.waitForSelected(/\.e1 /);
+    await screen.press("Left");
+    await screen.waitForSelected(/▸ Llama/);
+    await screen.press("Right", "Home");
+    await screen.waitFor((rows) => listEngines(rows).join("") === "0123");
     await screen.press("g");
     await screen.waitFor((rows) => !rows.some((row) => row.includes("▾")));
 

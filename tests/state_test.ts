@@ -128,7 +128,7 @@ Deno.test("update() takes the time from messages alone", () => {
 
 const CONTEXT: UiContext = {
   lineKeys: [],
-  selectedModel: null,
+  selectedGroup: null,
   pageLines: 5,
   isText: false,
   lastScroll: 0,

@@ -21,7 +21,7 @@ const IDS = ["replica", "running", "waiting", "kv"];
 function createContext(more: Partial<UiContext> = {}): UiContext {
   return {
     lineKeys: KEYS,
-    selectedModel: null,
+    selectedGroup: null,
     pageLines: 5,
     isText: false,
     lastScroll: 0,
@@ -185,13 +185,18 @@ Deno.test("applyCommand() hides, shows and moves columns in their menu", () => {
   assertEquals(empty.screen, "columns");
 });
 
-Deno.test("applyCommand() folds the group whose line is selected", () => {
-  const context = createContext({ selectedModel: "m" });
+Deno.test("applyCommand() folds the group of the selected line, and goes to the group's", () => {
+  const context = createContext({ selectedGroup: { modelName: "m", key: "row 2" } });
+  const inGroup = selectKey(createUi(), "row 9", context);
+  assertEquals(selectedOf(run(inGroup, ["unfold"], context)), "row 9");
+  const left = run(inGroup, ["fold"], context);
+  assertEquals([selectedOf(left), left.top, [...left.foldedModels]], ["row 2", 2, ["m"]]);
   const folded = run(createUi(), ["fold"], context);
   assertEquals([...folded.foldedModels], ["m"]);
   assertEquals([...run(folded, ["fold"], context).foldedModels], ["m"]);
   assertEquals([...run(folded, ["unfold"], context).foldedModels], []);
   assertEquals([...run(createUi(), ["fold"]).foldedModels], []);
+  assertEquals(run(inGroup, ["fold"], { ...context, isText: true }), inGroup);
   assertEquals(run(createUi(), ["group"]).isGrouped, true);
   assertEquals(run(createUi(), ["group", "group"]).isGrouped, false);
 });

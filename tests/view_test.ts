@@ -326,6 +326,24 @@ Deno.test("renderFrame() has a table of names where every other column is hidden
   assert(lines.some((line) => line.trim() === "REPLICA") && lines.includes("▌:8001"), lines.join());
 });
 
+Deno.test("renderFrame() folds the group in which a row is selected, and shows its line", () => {
+  const ui = createUi({ columnIds: COLUMN_IDS });
+  const grouped = command({ ...watchTroubledFleet(), ui }, "group");
+  const press = (...commands: readonly Command[]): string => {
+    const state = commands.reduce((now, one) => command(now, one), grouped);
+    const { lines, cursorRow } = renderFrame(state, SMALL, PLAIN);
+    return lines[cursorRow ?? 0].replace(/^[ ▌]+/, "").split(/ {2,}/)[0];
+  };
+  assertEquals(press("down", "down"), ":8001");
+  assertEquals(press("down", "down", "fold"), "▸ Llama-3.1-8B-Instruct");
+  assertEquals(press("down", "down", "fold", "unfold", "down"), ":8000");
+  assertEquals(press("down", "down", "down", "fold"), "▸ Qwen3-32B");
+  // A row that is in no group, and a table without groups.
+  assertEquals(press("last"), ":8004");
+  assertEquals(press("last", "fold"), ":8004");
+  assertEquals(press("group", "down", "fold"), "Llama-3.1-8B-Instruct :8001");
+});
+
 // ---- What can be clicked.
 
 /** The text that the target stands on. All cells must be of one character. */
