@@ -24,9 +24,10 @@ import {
   type TerminalEvent,
 } from "./keys.ts";
 import { dispatch, pollForever, pollNow, readClock, type Session, wake } from "./session.ts";
+import { type Message, type State, update } from "./state.ts";
 import { SYNCHRONIZED_MODE, type Terminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
-import type { UiContext } from "./ui.ts";
+import type { FilterEdit, UiContext } from "./ui.ts";
 import type { Seconds } from "./units.ts";
 import { readContext, renderFrame } from "./view.ts";
 
@@ -36,6 +37,13 @@ const FRAME_SPAN: Seconds = 0.03;
 /** A frame of hundreds of rows takes longer than that: after it, so many times what it took. Keys do not wait. */
 const FRAME_PAUSES = 19;
 
+/**
+ * For so long keys move in the picture that is there: to look at hundreds of
+ * endpoints anew takes longer than a key may wait. Longer than the pauses of
+ * frames, so that it is the picture of the last poll.
+ */
+const PICTURE_SPAN: Seconds = 0.25;
+
 /** Lines that one step of the mouse wheel moves. */
 const WHEEL_LINES = 3;
 
@@ -43,15 +51,30 @@ const WHEEL_LINES = 3;
 interface Screen {
   readonly session: Session;
   readonly terminal: Terminal;
+  /** What is known in the picture that is there. */
+  known: State;
   targets: readonly ClickTarget[];
-  /** What the last frame took to make. */
+  /** What the last picture of news took to make. */
   frameSpan: Seconds;
   isDrawing: boolean;
   isStale: boolean;
+  /** Whether there may be news that are not in the picture. */
+  hasNews: boolean;
+}
+
+/** The picture that is there, with what the user has chosen since. */
+function readScreen({ session: { state: { ui, held, interval } }, known }: Screen): State {
+  return { ...known, ui, held, interval };
 }
 
 /** Draws the state as it is now, and again if it changes meanwhile. */
 async function draw(screen: Screen): Promise<void> {
+  screen.hasNews = true;
+  await drawChoice(screen);
+}
+
+/** Draws what the user has chosen, in the picture that is there unless it is old. */
+async function drawChoice(screen: Screen): Promise<void> {
   const { session, terminal } = screen;
   screen.isStale = true;
   if (screen.isDrawing) return;
@@ -62,9 +85,14 @@ async function draw(screen: Screen): Promise<void> {
       const size = session.platform.stdio.terminalSize();
       if (size === null) return;
       const startedAt = session.platform.monotonicSeconds();
-      readClock(session);
-      const frame = renderFrame(session.state, size, session.view);
-      screen.frameSpan = session.platform.monotonicSeconds() - startedAt;
+      const isNew = screen.hasNews || startedAt - screen.known.now > PICTURE_SPAN;
+      if (isNew) {
+        screen.hasNews = false;
+        readClock(session);
+        screen.known = session.state;
+      }
+      const frame = renderFrame(readScreen(screen), size, session.view);
+      if (isNew) screen.frameSpan = session.platform.monotonicSeconds() - startedAt;
       screen.targets = frame.targets;
       await terminal.draw(frame, size);
     }
@@ -89,12 +117,18 @@ function planDrawing(screen: Screen): () => void {
   };
 }
 
-function getContext({ session, targets }: Screen): UiContext {
+function getContext(screen: Screen): UiContext {
+  const { session, targets } = screen;
   const size = session.platform.stdio.terminalSize() ?? { columns: 80, rows: 24 };
-  const context = readContext(session.state, size, session.view);
+  const context = readContext(readScreen(screen), size, session.view);
   // A page is as many lines as are in sight.
   const shown = targets.filter(({ action }) => action.kind === "line").length;
   return context.isText || shown === 0 ? context : { ...context, pageLines: shown };
+}
+
+/** Lets the message change what the user has chosen. Whoever calls draws that at once. */
+function choose({ session }: Screen, message: Message): void {
+  session.state = update(session.state, message);
 }
 
 function runCommand(screen: Screen, command: Command): void {
@@ -102,20 +136,19 @@ function runCommand(screen: Screen, command: Command): void {
   if (command === "quit") session.stop.abort();
   else if (command === "poll_now") pollNow(session);
   else if (command === "redraw") terminal.forget();
-  else dispatch(session, { kind: "command", command, context: getContext(screen) });
+  else choose(screen, { kind: "command", command, context: getContext(screen) });
   // A shorter interval may already be over.
   if (command === "faster") wake(session);
 }
 
 /** What a key does while the filter is typed. */
 function typeFilter(screen: Screen, key: KeyEvent): void {
-  const { session } = screen;
-  if (key.name === "enter") dispatch(session, { kind: "filter", edit: { kind: "accept" } });
-  else if (key.name === "escape") dispatch(session, { kind: "filter", edit: { kind: "clear" } });
-  else if (key.name === "backspace") {
-    dispatch(session, { kind: "filter", edit: { kind: "delete" } });
-  } else if (key.name === "character" && !key.ctrl && !key.alt) {
-    dispatch(session, { kind: "filter", edit: { kind: "insert", text: key.text } });
+  const edit = (edit: FilterEdit): void => choose(screen, { kind: "filter", edit });
+  if (key.name === "enter") edit({ kind: "accept" });
+  else if (key.name === "escape") edit({ kind: "clear" });
+  else if (key.name === "backspace") edit({ kind: "delete" });
+  else if (key.name === "character" && !key.ctrl && !key.alt) {
+    edit({ kind: "insert", text: key.text });
   } else {
     const command = findCommand(key);
     if (command !== null) runCommand(screen, command);
@@ -123,14 +156,13 @@ function typeFilter(screen: Screen, key: KeyEvent): void {
 }
 
 function runAction(screen: Screen, action: ClickAction): void {
-  const { session } = screen;
   switch (action.kind) {
     case "command":
       return runCommand(screen, action.command);
     case "sort":
-      return dispatch(session, action);
+      return choose(screen, action);
     case "line":
-      dispatch(session, { kind: "select", key: action.key, context: getContext(screen) });
+      choose(screen, { kind: "select", key: action.key, context: getContext(screen) });
       return runCommand(screen, "open");
   }
 }
@@ -155,7 +187,7 @@ function handleEvent(screen: Screen, event: TerminalEvent): void {
     screen.terminal.setSynchronized(event.value === 1 || event.value === 2);
   } else if (event.kind === "paste" && isTyping) {
     const edit = { kind: "insert", text: sanitizeText(event.text) } as const;
-    dispatch(screen.session, { kind: "filter", edit });
+    choose(screen, { kind: "filter", edit });
   } else if (event.kind === "key") {
     if (isTyping) return typeFilter(screen, event);
     const command = findCommand(event);
@@ -181,7 +213,7 @@ async function readKeys(screen: Screen): Promise<void> {
     if (!isSilent) reading = platform.stdio.readStdin();
     decoder = decoded.decoder;
     for (const event of decoded.events) handleEvent(screen, event);
-    if (decoded.events.length > 0) await draw(screen);
+    if (decoded.events.length > 0) await drawChoice(screen);
   }
 }
 
@@ -212,10 +244,12 @@ export async function runLive(session: Session, terminal: Terminal): Promise<voi
   const screen: Screen = {
     session,
     terminal,
+    known: session.state,
     targets: [],
     frameSpan: 0,
     isDrawing: false,
     isStale: false,
+    hasNews: true,
   };
   session.onChange = planDrawing(screen);
   const stopWatching = watchJobControl(screen);
