@@ -9,8 +9,16 @@
  * @module
  */
 
-import { computeFigures } from "./aggregate.ts";
 import type { Command } from "./bindings.ts";
+import {
+  acceptFailure,
+  acceptScrape,
+  type EndpointState,
+  forgetSamples,
+  identifyReplica,
+  recallScrape,
+  startEndpoints,
+} from "./endpoint_state.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import {
   acceptGpuFailure,
@@ -20,32 +28,11 @@ import {
   NO_GPUS,
 } from "./gpu_state.ts";
 import { isCounted, readRecord } from "./health.ts";
-import { continueIdleness, type Idleness, NO_IDLENESS } from "./idleness.ts";
 import { type EndpointSubject, judge, type Judgement, NO_JUDGEMENT } from "./judgement.ts";
-import type {
-  Endpoint,
-  EngineSample,
-  Figures,
-  KeptScrape,
-  ReplicaSample,
-  Scrape,
-  ScrapeFailure,
-  ServerInfo,
-} from "./model.ts";
-import { nameEndpoints, nameModel, nameReplica, type ReplicaName } from "./names.ts";
-import { notePoll, type Pace, startPace } from "./pace.ts";
+import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
+import { nameModel, nameReplica } from "./names.ts";
 import { NO_PRICING, type Pricing } from "./pricing.ts";
-import {
-  joinPeakValues,
-  NO_PEAKS,
-  NO_TALLIES,
-  type Peaks,
-  readPeakValues,
-  recordPeaks,
-  type ServerTallies,
-  tallyScrape,
-} from "./tally.ts";
-import { appendFigures, appendGap, type Trend } from "./trends.ts";
+import { joinPeakValues, NO_PEAKS, type Peaks, readPeakValues, recordPeaks } from "./tally.ts";
 import {
   applyCommand,
   createUi,
@@ -58,46 +45,7 @@ import {
   type UiContext,
 } from "./ui.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
-import {
-  appendSample,
-  type EndpointHistory,
-  hasClockJumped,
-  identifyEngine,
-  readReplicas,
-  startHistory,
-} from "./window.ts";
-
-/** What is known of one endpoint. */
-export interface EndpointState {
-  readonly endpoint: Endpoint;
-  /** What it is called, for as long as it is watched. */
-  readonly handle: string;
-  readonly history: EndpointHistory;
-  /** The newest good scrape; `null` before the first. */
-  readonly scrape: Scrape | null;
-  /** When it was asked, while it has not answered; else `null`. */
-  readonly askedAt: Seconds | null;
-  /** Why the newest attempt failed; `null` when it did not. */
-  readonly failure: ScrapeFailure | null;
-  /** One for each engine of the newest good scrape. */
-  readonly replicas: readonly ReplicaSample[];
-  /** The figures of each of them, computed once for all that is drawn of them. */
-  readonly figures: readonly Figures[];
-  /** The last polls of each engine, by `identifyEngine`. */
-  readonly trends: ReadonlyMap<string, Trend>;
-  /** What its engines are called, by `identifyEngine`: names stay when an engine goes. */
-  readonly names: ReadonlyMap<string, ReplicaName>;
-  /** How often it may be asked. */
-  readonly pace: Pace;
-  /** How it was started; `null` until that is known. */
-  readonly server: ServerInfo | null;
-  /** What it has counted since it is watched. */
-  readonly tallies: ServerTallies;
-  /** The peaks of each engine, by `identifyEngine`. */
-  readonly peaks: ReadonlyMap<string, Peaks>;
-  /** How much of its time each engine had nothing to do, by `identifyEngine`. */
-  readonly idleness: ReadonlyMap<string, Idleness>;
-}
+import { identifyEngine } from "./window.ts";
 
 /** All that the views and the report are made of. */
 export interface State {
@@ -163,35 +111,10 @@ export type Message =
 /** The intervals that keys step through. */
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
 
-export { identifyEngine };
+export { type EndpointState, identifyEngine, identifyReplica };
 
 /** Names of engines and models that have gone are kept, but not beyond so many. */
 const MAX_NAMES = 256;
-
-/** Endpoints of which nothing is known, with names that no other has. */
-function startEndpoints(
-  endpoints: readonly Endpoint[],
-  known: readonly EndpointState[],
-): readonly EndpointState[] {
-  const handles = nameEndpoints(endpoints, known);
-  return endpoints.map((endpoint, index) => ({
-    endpoint,
-    handle: handles[index],
-    history: startHistory(),
-    scrape: null,
-    askedAt: null,
-    failure: null,
-    replicas: [],
-    figures: [],
-    trends: new Map(),
-    names: new Map(),
-    tallies: NO_TALLIES,
-    peaks: new Map(),
-    idleness: new Map(),
-    pace: startPace(),
-    server: null,
-  }));
-}
 
 /** A state that knows its endpoints and nothing of them. */
 export function createState(
@@ -262,82 +185,6 @@ function nameNewcomers(state: State, key: string): State {
   return { ...updateEndpoint(state, key, (known) => ({ ...known, names })), modelNames };
 }
 
-function addGaps(trends: EndpointState["trends"]): EndpointState["trends"] {
-  return new Map([...trends].map(([key, trend]) => [key, appendGap(trend)]));
-}
-
-/** The endpoint without its samples: windows begin anew, and trends have a gap. */
-function forgetSamples(known: EndpointState): EndpointState {
-  const { restartCount } = known.history;
-  return { ...known, history: { ...startHistory(), restartCount }, trends: addGaps(known.trends) };
-}
-
-/** How idle each engine of the scrape was; only of engines that it has. */
-function followIdleness(
-  { history, idleness }: EndpointState,
-  scrape: Scrape,
-  canCompare: boolean,
-): EndpointState["idleness"] {
-  const before = history.newest;
-  const samples = new Map(before?.engines.map((sample) => [identifyEngine(sample), sample]));
-  return new Map(scrape.engines.map((now) => {
-    const key = identifyEngine(now);
-    const step = {
-      before: canCompare ? samples.get(key) : undefined,
-      now,
-      span: scrape.receivedAt - (before?.at ?? Infinity),
-    };
-    return [key, continueIdleness(idleness.get(key) ?? NO_IDLENESS, step)];
-  }));
-}
-
-/** The endpoint with a scrape that later ones are compared with, and that nothing else is made of. */
-function recallScrape(known: EndpointState, scrape: KeptScrape): EndpointState {
-  if (known.history.newest !== null) return known;
-  const { receivedAt: at, engines, processStart } = scrape;
-  const history = appendSample(known.history, { at, engines, processStart });
-  return { ...known, history, tallies: tallyScrape(known.tallies, scrape, false) };
-}
-
-function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
-  const hasJumped = hasClockJumped(scrape, before.scrape);
-  const known = hasJumped ? forgetSamples(before) : before;
-  const history = appendSample(known.history, {
-    at: scrape.receivedAt,
-    engines: scrape.engines,
-    processStart: scrape.processStart,
-  });
-  const replicas = readReplicas(history);
-  const figures = replicas.map((replica) => computeFigures([replica]));
-  const trends = new Map(replicas.map(({ sample }, index) => {
-    const key = identifyEngine(sample);
-    return [key, appendFigures(known.trends.get(key) ?? [], figures[index])];
-  }));
-  const tallies = tallyScrape(known.tallies, scrape, history.hasJustRestarted);
-  const moment = { at: scrape.receivedAt, epoch: scrape.receivedAtEpoch };
-  // Of engines that are remembered: a server may name its models anew each time.
-  const peaks = new Map([...known.peaks].filter(([key]) => tallies.engines.has(key)));
-  replicas.forEach(({ sample }, index) => {
-    const key = identifyEngine(sample);
-    const values = readPeakValues(figures[index]);
-    peaks.set(key, recordPeaks(known.peaks.get(key) ?? NO_PEAKS, values, moment));
-  });
-  const idleness = followIdleness(known, scrape, !hasJumped && !history.hasJustRestarted);
-  const { receivedAt, duration } = scrape;
-  const pace = notePoll(known.pace, { endedAt: receivedAt, duration, hasFailed: false });
-  return {
-    ...known,
-    ...{ history, scrape, askedAt: null, failure: null },
-    ...{ replicas, figures, trends, tallies, peaks, idleness, pace },
-  };
-}
-
-function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
-  const { failedAt, duration } = failure;
-  const pace = notePoll(known.pace, { endedAt: failedAt, duration, hasFailed: true });
-  return { ...known, askedAt: null, failure, trends: addGaps(known.trends), pace };
-}
-
 /** The state with the endpoints that it did not know yet. */
 function acceptEndpoints(state: State, endpoints: readonly Endpoint[]): State {
   const keys = new Set(state.endpoints.map(({ endpoint }) => endpoint.key));
@@ -356,11 +203,6 @@ function updateEndpoint(
     ...state,
     endpoints: state.endpoints.map((known) => known.endpoint.key === key ? change(known) : known),
   };
-}
-
-/** The identity of an engine's row. */
-export function identifyReplica(known: EndpointState, sample: EngineSample): string {
-  return `${known.endpoint.key} ${identifyEngine(sample)}`;
 }
 
 function describeSubject(known: EndpointState, state: State): EndpointSubject {

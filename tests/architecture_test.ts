@@ -27,7 +27,8 @@ const LAYERS = `
     simulator_families simulator_text simulator_engine simulator
 2 analysis: trace window snapshot_reader snapshot percentiles aggregate pace tally rules slowness imbalance
     health alarms trends gpu_peers gpu_trends gpu_attribution idleness cost pricing
-3 state: ui names events gpu_state judgement state gpu_owners overview bill columns preferences listing
+3 state: ui names events gpu_state judgement endpoint_state state gpu_owners overview bill columns
+    preferences listing
 4 view: gpu_view cost_view judgement_view headline_view strips table_view
     panel latency_panel trend_panel events_panel balance_panel gpu_panel cost_panel totals_panel panels
     panel_layout detail_view help_view view
