@@ -6,8 +6,10 @@
  * What lasts is open until it is no longer the case; what happens at a moment
  * ends as it begins. The same kind of the same replica again within `MERGE`
  * goes on with its line, so that a flapping server fills one line and not the
- * log. When the log is full the oldest line that is over goes first. Instants
- * are monotonic seconds, with wall-clock time beside them for display.
+ * log. Of lines that are over the newest are kept. Those that are open all are:
+ * there are no more of them than what is watched can bring about, and one that
+ * was left out would begin anew at each look. Instants are monotonic seconds,
+ * with wall-clock time beside them for display.
  *
  * @module
  */
@@ -16,7 +18,7 @@ import type { GpuOutlier } from "./gpu_peers.ts";
 import type { RuleId, Verdict } from "./rules.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
-/** Lines that are kept. */
+/** Lines that are kept of what is over. */
 export const MAX_EVENTS = 200;
 
 /** How soon the same again is the same line (vllm-htop 0.5.0). */
@@ -142,12 +144,11 @@ function goOn(line: EventLine, occurrence: Occurrence, endedAt: Seconds | null):
   };
 }
 
-/** No more than `MAX_EVENTS` lines: those that are over go first, the oldest of them. */
+/** All lines that are open, and of those that are over the newest `MAX_EVENTS`. */
 function trim(lines: readonly EventLine[]): readonly EventLine[] {
-  let excess = lines.length - MAX_EVENTS;
-  if (excess <= 0) return lines;
-  const kept = lines.filter(({ endedAt }) => endedAt === null || excess-- <= 0);
-  return kept.slice(Math.max(0, kept.length - MAX_EVENTS));
+  if (lines.length <= MAX_EVENTS) return lines;
+  let excess = lines.filter(({ endedAt }) => endedAt !== null).length - MAX_EVENTS;
+  return lines.filter(({ endedAt }) => endedAt === null || excess-- <= 0);
 }
 
 /** A moment, on both clocks. */

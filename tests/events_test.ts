@@ -107,9 +107,24 @@ Deno.test("recordEvents() drops the oldest lines that are over, and no open one 
     const instants = [occur("RESTART", `s${i}`)];
     log = recordEvents(log, { at: i + 1, epoch: EPOCH + i, lasting: [open], instants });
   }
-  assertEquals(log.lines.length, MAX_EVENTS);
+  assertEquals(log.lines.length, 1 + MAX_EVENTS);
   assertEquals(log.lines[0].subject.key, "open");
-  assertEquals(log.lines[1].subject.key, "s11");
+  assertEquals(log.lines[1].subject.key, "s10");
+});
+
+Deno.test("recordEvents() keeps the lines of all that lasts, and begins none of them anew", () => {
+  const down = Array.from({ length: 2 * MAX_EVENTS + 100 }, (_, i) => occur("DOWN", `${i}`));
+  const looks = [1, 3, 5, 7].map((at) => [at, down] as const);
+  const log = record(...looks);
+  assertEquals(log.count, down.length);
+  assertEquals(describe(log), down.map(({ subject: { key } }) => `DOWN ${key} 1- ×1`));
+  // What happens beside them has its lines, too.
+  const restarted = record(...looks, [9, down, [occur("RESTART", "a")]], [11, down]);
+  assertEquals(describe(restarted).at(-1), "RESTART a 9-9 ×1");
+  // When all of it is over it is history like any other.
+  const over = record(...looks, [9, []]);
+  assertEquals(over.lines.length, MAX_EVENTS);
+  assertEquals(over.count, down.length);
 });
 
 const arbitraryOccurrence = fc.record({
@@ -154,7 +169,7 @@ Deno.test("recordEvents() is bounded, and every end has its begin", () => {
           lasting.map(({ kind, subject }) => kind + subject.key).sort(),
           "open is what lasts, once each",
         );
-        assert(log.lines.length <= MAX_EVENTS);
+        assert(log.lines.length - open.length <= MAX_EVENTS);
         for (const { beganAt, endedAt, occurrences } of log.lines) {
           assert(beganAt <= (endedAt ?? at) && (endedAt ?? at) <= at && occurrences >= 1);
         }
