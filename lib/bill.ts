@@ -25,14 +25,15 @@ import {
   shareCost,
   type SpanCost,
 } from "./cost.ts";
-import { areOwnersKnown, isLocal, listLocal, readGpuShares } from "./gpu_owners.ts";
+import { isLocal } from "./endpoint_url.ts";
+import { areOwnersKnown, listLocal, readGpuShares } from "./gpu_owners.ts";
 import { GPU_PRICES, type GpuPrice } from "./gpu_prices.ts";
 import { isCounted } from "./health.ts";
 import type { Figures } from "./model.ts";
 import { type Overview, readUptime, type Row } from "./overview.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { identifyEngine, type State } from "./state.ts";
-import { sumTallies, type Tally } from "./tally.ts";
+import { type ServerTallies, sumTallies } from "./tally.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /**
@@ -201,16 +202,14 @@ function readAmountsPerSecond(
   };
 }
 
-/** What all in the bill have counted, and since when. */
+/** What the engines of these servers have counted, and since when. */
 function readSession(
-  state: State,
-  isInBill: (known: State["endpoints"][number]) => boolean,
+  servers: readonly ServerTallies[],
+  now: Seconds,
 ): Pick<Parameters<typeof costOfSpan>[0], "span" | "amounts"> {
-  const tallies = state.endpoints.filter(isInBill).flatMap(({ tallies: { engines } }): Tally[] => [
-    ...engines.values(),
-  ]);
+  const tallies = servers.flatMap(({ engines }) => [...engines.values()]);
   const since = Math.min(...tallies.map((tally) => tally.since));
-  const span = tallies.length === 0 ? absent("first_scrape") : present(state.now - since);
+  const span = tallies.length === 0 ? absent("first_scrape") : present(now - since);
   return { span, amounts: sumTallies(tallies) };
 }
 
@@ -236,7 +235,13 @@ export function createBill(overview: Overview, state: State): Bill {
   const rateOf = (some: Figures, computeUsdPerHour: Reading): RateCost =>
     costOfRate({ perSecond: readAmountsPerSecond(some), tokenPrices, computeUsdPerHour });
   const terms = { tokenPrices, computeUsdPerHour: usdPerHour };
-  const session = costOfSpan({ ...readSession(state, isInBill), ...terms });
+  const { here, elsewhere } = state.gone;
+  const counted = [
+    ...state.endpoints.filter(isInBill).map(({ tallies }) => tallies),
+    // What a server has earned in this session it has earned, also when it has gone.
+    ...isOfHere ? [here] : [here, elsewhere],
+  ];
+  const session = costOfSpan({ ...readSession(counted, state.now), ...terms });
   const idleness = costOfIdleness({ ...readIdleness(weighted), computeUsdPerHour: usdPerHour });
   return {
     basis,

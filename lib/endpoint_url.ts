@@ -145,6 +145,11 @@ export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
+/** Whether the endpoint is on this machine, as far as its URL says. */
+export function isLocal({ metricsUrl, unixSocketPath }: Endpoint): boolean {
+  return unixSocketPath !== undefined || isLoopbackHost(new URL(metricsUrl).hostname);
+}
+
 function readUnixUrl(typedPath: string, shown: string): TypedEndpoint | UrlError {
   const path = typedPath.replace(/^\/\/\//, "/");
   if (/[?#]/.test(path)) {

@@ -9,19 +9,13 @@
  * @module
  */
 
-import { isLoopbackHost } from "./endpoint_url.ts";
+import { isLocal } from "./endpoint_url.ts";
 import { attributeGpuProcesses, type GpuShare, listReplicaGpus } from "./gpu_attribution.ts";
 import type { GpuEndpoint } from "./gpu_attribution.ts";
 import type { GpuSample } from "./gpu_model.ts";
 import type { GpuState } from "./gpu_state.ts";
-import type { Endpoint } from "./model.ts";
 import { isPresent } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";
-
-/** Whether the endpoint is on this machine. */
-export function isLocal({ metricsUrl, unixSocketPath }: Endpoint): boolean {
-  return unixSocketPath !== undefined || isLoopbackHost(new URL(metricsUrl).hostname);
-}
 
 /** The endpoints on this machine; none where the fleet is simulated. */
 export function listLocal(state: State): readonly EndpointState[] {

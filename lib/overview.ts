@@ -19,7 +19,14 @@ import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { findRule } from "./rules.ts";
 import { type EndpointState, identifyEngine, identifyReplica, type State } from "./state.ts";
-import { type Counted, NO_PEAKS, type Peaks, sumTallies, type Tally } from "./tally.ts";
+import {
+  type Counted,
+  listTallies,
+  NO_PEAKS,
+  type Peaks,
+  sumTallies,
+  type Tally,
+} from "./tally.ts";
 import type { Trend } from "./trends.ts";
 import type { Seconds } from "./units.ts";
 
@@ -88,7 +95,7 @@ export interface Overview {
   readonly verdict: FleetVerdict;
   /** What has happened, oldest first. */
   readonly events: readonly EventLine[];
-  /** What all have counted since they are watched, engines that went included. */
+  /** What all have counted since they are watched, engines and endpoints that went included. */
   readonly counted: Counted;
   /** The peaks of all together. */
   readonly totalPeaks: Peaks;
@@ -236,8 +243,10 @@ function completeDraft(draft: Draft, rows: readonly Row[], state: State): void {
   draft.total = draft.groups.length === 1 ? draft.groups[0] : createGroup(state, "", rows);
 }
 
-function listTallies({ tallies: { engines, server } }: EndpointState): readonly Tally[] {
-  return server === null ? [...engines.values()] : [...engines.values(), server];
+/** What all have counted, with those that are watched no longer: sums never fall. */
+function sumCounted({ endpoints, gone }: State): Counted {
+  const servers = [...endpoints.map(({ tallies }) => tallies), gone.here, gone.elsewhere];
+  return sumTallies(servers.flatMap(listTallies));
 }
 
 /** Rows, groups and totals of the state. */
@@ -291,7 +300,7 @@ export function createOverview(state: State): Overview {
     },
     verdict: judgement.verdict,
     events: mergeEvents(state),
-    counted: sumTallies(state.endpoints.flatMap(listTallies)),
+    counted: sumCounted(state),
     totalPeaks: state.totalPeaks,
   };
 }

@@ -19,6 +19,7 @@ import {
   recallScrape,
   startEndpoints,
 } from "./endpoint_state.ts";
+import { isLocal } from "./endpoint_url.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import {
   acceptGpuFailure,
@@ -32,7 +33,16 @@ import { type EndpointSubject, judge, type Judgement, NO_JUDGEMENT } from "./jud
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
 import { nameModel, nameReplica } from "./names.ts";
 import { NO_PRICING, type Pricing } from "./pricing.ts";
-import { joinPeakValues, NO_PEAKS, type Peaks, readPeakValues, recordPeaks } from "./tally.ts";
+import {
+  joinPeakValues,
+  joinTallies,
+  NO_PEAKS,
+  NO_TALLIES,
+  type Peaks,
+  readPeakValues,
+  recordPeaks,
+  type ServerTallies,
+} from "./tally.ts";
 import {
   applyCommand,
   createUi,
@@ -54,6 +64,8 @@ export interface State {
   readonly modelNames: ReadonlyMap<string, string>;
   /** What is said of them, as of the newest `clock`. */
   readonly judgement: Judgement;
+  /** What endpoints have counted that are watched no longer, on this machine and elsewhere. */
+  readonly gone: { readonly here: ServerTallies; readonly elsewhere: ServerTallies };
   /** The peaks of all together. */
   readonly totalPeaks: Peaks;
   /** The GPUs of this machine. */
@@ -125,6 +137,7 @@ export function createState(
       | "endpoints"
       | "modelNames"
       | "judgement"
+      | "gone"
       | "totalPeaks"
       | "gpus"
       | "pricing"
@@ -138,6 +151,7 @@ export function createState(
     held: null,
     modelNames: new Map(),
     judgement: NO_JUDGEMENT,
+    gone: { here: NO_TALLIES, elsewhere: NO_TALLIES },
     totalPeaks: NO_PEAKS,
     gpus: NO_GPUS,
     pricing: NO_PRICING,
@@ -192,6 +206,18 @@ function acceptEndpoints(state: State, endpoints: readonly Endpoint[]): State {
   if (newcomers.length === 0) return state;
   const started = startEndpoints(newcomers, state.endpoints);
   return { ...state, endpoints: [...state.endpoints, ...started] };
+}
+
+/** The state without the endpoint. What it has counted stays in the sums of all. */
+function removeEndpoint(state: State, key: string): State {
+  const leaving = state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  if (leaving === undefined) return state;
+  const place = isLocal(leaving.endpoint) ? "here" : "elsewhere";
+  return {
+    ...state,
+    endpoints: state.endpoints.filter((known) => known !== leaving),
+    gone: { ...state.gone, [place]: joinTallies(state.gone[place], leaving.tallies) },
+  };
 }
 
 function updateEndpoint(
@@ -319,10 +345,7 @@ export function update(state: State, message: Message): State {
     case "endpoints_found":
       return acceptEndpoints(state, message.endpoints);
     case "endpoint_gone":
-      return {
-        ...state,
-        endpoints: state.endpoints.filter(({ endpoint }) => endpoint.key !== message.endpointKey),
-      };
+      return removeEndpoint(state, message.endpointKey);
     case "noticed":
       return { ...state, notices: message.notices };
     case "resumed":

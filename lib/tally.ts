@@ -190,6 +190,13 @@ function hasJoined(
   return sample.created.value > attachedEpoch;
 }
 
+/** Several tallies in one, since the earliest of them; `null` for none. */
+function foldTallies(tallies: readonly Tally[]): Tally | null {
+  if (tallies.length === 0) return null;
+  const since = Math.min(...tallies.map((tally) => tally.since));
+  return { ...tallies[0], since, counted: sumTallies(tallies) };
+}
+
 /** No more than `MAX_ENGINES` one by one. */
 function foldGone(
   engines: ReadonlyMap<string, Tally>,
@@ -198,9 +205,10 @@ function foldGone(
   if (engines.size <= MAX_ENGINES) return engines;
   const current = new Set(scrape.engines.map(identifyEngine));
   const gone = [...engines].filter(([key]) => !current.has(key)).map(([, tally]) => tally);
-  if (gone.length === 0) return engines;
+  const folded = foldTallies(gone);
+  if (folded === null) return engines;
   const kept = [...engines].filter(([key]) => current.has(key));
-  return new Map([[GONE, { ...gone[0], counted: sumTallies(gone) }], ...kept]);
+  return new Map([[GONE, folded], ...kept]);
 }
 
 /**
@@ -235,6 +243,23 @@ export function tallyScrape(
         hasRestarted || tallies.engines.size > 0,
       ),
   };
+}
+
+/**
+ * What the servers of both have counted, in one tally for their engines and one
+ * for what they count beside them.
+ */
+export function joinTallies(one: ServerTallies, other: ServerTallies): ServerTallies {
+  const engines = foldTallies([...one.engines.values(), ...other.engines.values()]);
+  return {
+    engines: new Map(engines === null ? [] : [[GONE, engines]]),
+    server: foldTallies([one.server, other.server].filter((tally) => tally !== null)),
+  };
+}
+
+/** The tallies of the engines, and what the server counts beside them. */
+export function listTallies({ engines, server }: ServerTallies): readonly Tally[] {
+  return server === null ? [...engines.values()] : [...engines.values(), server];
 }
 
 /** The sums of all. */

@@ -4,7 +4,7 @@ import { type Bill, createBill, hasBill } from "../lib/bill.ts";
 import { createOverview } from "../lib/overview.ts";
 import { NO_PRICING, type Pricing } from "../lib/pricing.ts";
 import { isPresent, type Reading } from "../lib/reading.ts";
-import type { State } from "../lib/state.ts";
+import { type State, update } from "../lib/state.ts";
 import {
   advance,
   createEndpoint,
@@ -115,6 +115,30 @@ Deno.test("createBill() counts other machines' tokens only where the user counts
   const all = bill(sampleGpus(watch(both, told), [EIGHT], ON_TWO));
   assertEquals([all.isLocalOnly, all.session.tokens.total.value], [false, 0.012]);
   assertEquals([all.basis, all.compute.usdPerHour.value, all.isAbout], ["told", 8, false]);
+});
+
+Deno.test("createBill() keeps what servers that went have earned, and since when", () => {
+  const both = [SERVING, { ...SERVING, host: "gpu1", port: 8000 }];
+  const leave = (state: State): State =>
+    state.endpoints.reduce(
+      (known, { endpoint: { key } }) => update(known, { kind: "endpoint_gone", endpointKey: key }),
+      state,
+    );
+  const read = (state: State) => {
+    const { session } = bill(state);
+    return [session.span.value, session.tokens.total.value];
+  };
+  assertEquals(read(watch(both)), [10, 0.012]);
+  assertEquals(read(leave(watch(both))), [10, 0.012]);
+  // What pays for this machine alone counts no other's tokens, gone or not.
+  const here = sampleGpus(watch([...both, SERVING]), [EIGHT], ON_TWO);
+  assertEquals(bill(here).session.tokens.total.value, 0.012);
+  const [first, second] = here.endpoints;
+  const left = [first, second].reduce(
+    (known, { endpoint: { key } }) => update(known, { kind: "endpoint_gone", endpointKey: key }),
+    here,
+  );
+  assertEquals(read(left), [10, 0.012]);
 });
 
 Deno.test("createBill() neither loses nor doubles tokens over a restart", () => {

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "../lib/endpoint_url.ts";
+import { isLocal, parseEndpointUrl, quoteUrl, type TypedEndpoint } from "../lib/endpoint_url.ts";
 import { revealSecret } from "../lib/secret.ts";
+import { createEndpoint } from "./fixtures/expositions.ts";
 
 function parse(text: string): TypedEndpoint {
   const typed = parseEndpointUrl(text);
@@ -241,4 +242,21 @@ Deno.test("parseEndpointUrl() never throws, and every error quotes what is wrong
     }),
     { numRuns: 2000 },
   );
+});
+
+Deno.test("isLocal() tells this machine's endpoints from others'", () => {
+  const hosts = [
+    "localhost",
+    "127.0.0.1",
+    "127.8.8.8",
+    "[::1]",
+    "gpu1",
+    "192.168.1.2",
+    "[fe80::1]",
+  ];
+  assertEquals(hosts.map((host) => isLocal(createEndpoint(8000, host))), [
+    ...[true, true, true, true, false, false, false],
+  ]);
+  const socket = { ...createEndpoint(80, "vllm"), unixSocketPath: "/run/vllm.sock" };
+  assertEquals(isLocal(socket), true);
 });

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { areOwnersKnown, isLocal, listGpus, listGpusOf, readGpuShares } from "../lib/gpu_owners.ts";
+import { areOwnersKnown, listGpus, listGpusOf, readGpuShares } from "../lib/gpu_owners.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { State } from "../lib/state.ts";
 import {
@@ -25,23 +25,6 @@ function watch(ports: readonly number[], host = "localhost", more: Partial<State
 
 const tellGpus = (state: State) =>
   createOverview(state).rows.map(({ gpus }) => gpus.map(({ index }) => index));
-
-Deno.test("isLocal() tells this machine's endpoints from others'", () => {
-  const hosts = [
-    "localhost",
-    "127.0.0.1",
-    "127.8.8.8",
-    "[::1]",
-    "gpu1",
-    "192.168.1.2",
-    "[fe80::1]",
-  ];
-  assertEquals(hosts.map((host) => isLocal(createEndpoint(8000, host))), [
-    ...[true, true, true, true, false, false, false],
-  ]);
-  const socket = { ...createEndpoint(80, "vllm"), unixSocketPath: "/run/vllm.sock" };
-  assertEquals(isLocal(socket), true);
-});
 
 Deno.test("listGpusOf() gives each replica its own GPUs", () => {
   const holders = [{ port: 8000, gpus: [0, 1, 2, 3] }, { port: 8001, gpus: [6, 4] }];

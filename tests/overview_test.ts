@@ -92,6 +92,44 @@ Deno.test("createOverview() never takes back what servers have counted since the
   assertEquals(createOverview(state).total.figures.replicaCount, 1);
 });
 
+Deno.test("createOverview() keeps what endpoints that went have counted, and counts nothing twice", () => {
+  const endpoints = [createEndpoint(8000), createEndpoint(8001)];
+  const reject = (count: number) =>
+    writeEngine([['admission_rejections_total{reason="max_num_queued_reqs"}', count]], {
+      engine: null,
+    });
+  const count = (endpoint: Endpoint, at: number, tokens: number) =>
+    createScraped(
+      endpoint,
+      at,
+      encode(writeEngine([["generation_tokens_total", tokens]]) + reject(tokens / 10)),
+    );
+  const read = (state: State) => {
+    const { generationTokens, rejections } = createOverview(state).counted;
+    return [generationTokens.value, rejections.value];
+  };
+  let state = advance(startState(endpoints), 3, [
+    ...endpoints.map((endpoint) => count(endpoint, 0.5, 1000)),
+    ...endpoints.map((endpoint) => count(endpoint, 2.5, 1030)),
+  ]);
+  assertEquals(read(state), [60, 6]);
+  for (let round = 0; round < 3; round++) {
+    const at = 10 * (round + 1);
+    state = update(state, { kind: "endpoint_gone", endpointKey: endpoints[0].key });
+    assertEquals(read(state), [60 + 20 * round, 6 + 2 * round]);
+    state = update(state, { kind: "endpoints_found", endpoints: endpoints.slice(0, 1) });
+    // What it has counted before it was found again is nobody's.
+    state = advance(state, at, [count(endpoints[0], at - 0.5, 5000)]);
+    assertEquals(read(state), [60 + 20 * round, 6 + 2 * round]);
+    state = advance(state, at + 2, [count(endpoints[0], at + 1.5, 5020)]);
+    assertEquals(read(state), [80 + 20 * round, 8 + 2 * round]);
+  }
+  for (const { key } of endpoints) {
+    state = update(state, { kind: "endpoint_gone", endpointKey: key });
+  }
+  assertEquals(read(state), [120, 12]);
+});
+
 Deno.test("readUptime() stands still when the server no longer answers", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(

@@ -3,6 +3,8 @@ import fc from "fast-check";
 import type { Scrape } from "../lib/model.ts";
 import {
   joinPeakValues,
+  joinTallies,
+  listTallies,
   NO_PEAKS,
   NO_TALLIES,
   PEAK_KEYS,
@@ -106,6 +108,20 @@ Deno.test("tallyScrape() counts rejections for the server, also when they begin 
   assertEquals(rejections(follow([writeTokens(1)], [writeTokens(2) + reject(4)])), 4);
   const later = follow([writeTokens(1) + reject(4)], [writeTokens(2) + reject(9)]);
   assertEquals(rejections(later), 5);
+});
+
+Deno.test("joinTallies() is as small as one server's, with the sums of both", () => {
+  const both = (a: number, b: number) => writeTokens(a) + writeTokens(b, "1");
+  const one = follow([both(0, 0)], [both(5, 7)]);
+  const other = tallyScrape(
+    tallyScrape(NO_TALLIES, createScrape(-9, writeTokens(10)), false),
+    createScrape(-7, writeTokens(13)),
+    false,
+  );
+  const joined = joinTallies(joinTallies(NO_TALLIES, one), other);
+  assertEquals(listTallies(joined).map(({ since }) => since), [-9]);
+  assertEquals(sumTokens(joined), 15);
+  assertEquals(listTallies(joinTallies(NO_TALLIES, NO_TALLIES)), []);
 });
 
 Deno.test("sums never fall and are those of the parts, over any restarts and gaps", () => {
