@@ -40,8 +40,9 @@ import {
 } from "./imbalance.ts";
 import type { Endpoint, ReplicaSample, ReplicaStatus } from "./model.ts";
 import { HOLD, RECENT, type Verdict } from "./rules.ts";
-import type { Tally } from "./tally.ts";
+import type { ServerTallies, Tally } from "./tally.ts";
 import type { Seconds } from "./units.ts";
+import { identifyEngine } from "./window.ts";
 
 /** Fleets of more replicas are compared at most this often. */
 const COMPARE_PAUSE: Seconds = 0.5;
@@ -53,7 +54,6 @@ export interface EngineSubject {
   readonly key: string;
   readonly name: string;
   readonly replica: ReplicaSample;
-  readonly tally: Tally;
   readonly maxModelLength: number | null;
 }
 
@@ -67,8 +67,8 @@ export interface EndpointSubject {
   /** When its newest good scrape was received; `null` before the first. */
   readonly heardAt: Seconds | null;
   readonly restartCount: number;
-  /** Requests that the server has rejected since watching began. */
-  readonly rejections: number;
+  /** What it has counted since it is watched. */
+  readonly tallies: ServerTallies;
   /** Those of the newest good scrape. */
   readonly engines: readonly EngineSubject[];
 }
@@ -78,19 +78,14 @@ export interface GroupChecks extends GroupJudgement {
   readonly modelName: string;
 }
 
-/** What is remembered of a replica from one judgement to the next. */
-interface SeenEngine {
-  readonly subject: EventSubject;
-  readonly preemptions: number;
-}
-
-/** What is remembered of an endpoint. */
+/** What is remembered of an endpoint from one judgement to the next. */
 interface SeenEndpoint {
   readonly status: ReplicaStatus;
   /** Since when it fails; `null` while it does not. */
   readonly failingSince: Seconds | null;
   readonly restartCount: number;
-  readonly rejections: number;
+  /** What has been told of. Engines that went are in it, and may be back. */
+  readonly tallies: ServerTallies;
   /** Whether engines that are new here are new to the fleet. */
   readonly announcesEngines: boolean;
 }
@@ -110,7 +105,8 @@ export interface Judgement {
     /** When the newest of the scrapes that were judged was received; `null` before the first judgement. */
     readonly heardAt: Seconds | null;
     readonly comparedAt: Seconds;
-    readonly engines: ReadonlyMap<string, SeenEngine>;
+    /** The engines that were there, by their identities. */
+    readonly engines: ReadonlyMap<string, EventSubject>;
     readonly endpoints: ReadonlyMap<string, SeenEndpoint>;
   };
 }
@@ -237,6 +233,15 @@ function listLasting(
   return lasting;
 }
 
+/** How much the tally's sum has risen since the one before; without one, all of it. */
+function readRise(
+  now: Tally | null | undefined,
+  before: Tally | null | undefined,
+  key: "preemptions" | "rejections",
+): number {
+  return (now?.counted[key].value ?? 0) - (before?.counted[key].value ?? 0);
+}
+
 /** What has happened to an endpoint since the last judgement. */
 function listEndpointInstants(
   one: EndpointSubject,
@@ -252,7 +257,7 @@ function listEndpointInstants(
   }
   const restarts = one.restartCount - before.restartCount;
   if (restarts > 0) instants.push({ kind: "RESTART", subject, amount: restarts });
-  const rejections = one.rejections - before.rejections;
+  const rejections = readRise(one.tallies.server, before.tallies.server, "rejections");
   if (rejections > 0) instants.push({ kind: "REJECT", subject, amount: rejections });
   return instants;
 }
@@ -271,15 +276,17 @@ function listInstants(
     const announces = before?.announcesEngines ?? memory.heardAt !== null;
     for (const engine of one.engines) {
       const subject = describeEngine(one, engine);
-      const seen = memory.engines.get(engine.key);
+      const isNew = !memory.engines.has(engine.key);
       present.add(engine.key);
-      if (seen === undefined && announces) instants.push({ kind: "NEW", subject });
-      const preempted = (engine.tally.counted.preemptions.value ?? 0) - (seen?.preemptions ?? 0);
+      if (isNew && announces) instants.push({ kind: "NEW", subject });
+      const key = identifyEngine(engine.replica.sample);
+      const [now, told] = [one.tallies.engines.get(key), before?.tallies.engines.get(key)];
+      const preempted = readRise(now, told, "preemptions");
       if (preempted > 0) instants.push({ kind: "PREEMPT", subject, amount: preempted });
     }
   }
   const heard = new Map(subjects.map((one) => [one.endpoint.key, one]));
-  for (const { subject } of memory.engines.values()) {
+  for (const subject of memory.engines.values()) {
     if (!present.has(subject.key) && isGone(subject, heard)) {
       instants.push({ kind: "GONE", subject });
     }
@@ -309,19 +316,16 @@ function remember(
       status,
       failingSince: status === "DOWN" || status === "STALE" ? before?.failingSince ?? at : null,
       restartCount: one.restartCount,
-      rejections: one.rejections,
+      tallies: one.tallies,
       announcesEngines: isLate || one.engines.length > 0,
     }];
   }));
   const heard = new Map(subjects.map((one) => [one.endpoint.key, one]));
-  const waiting = [...memory.engines].filter(([, { subject }]) => !isGone(subject, heard));
+  const waiting = [...memory.engines].filter(([, subject]) => !isGone(subject, heard));
   const engines = new Map([
     ...waiting,
     ...subjects.flatMap((one) =>
-      one.engines.map((engine): readonly [string, SeenEngine] => [engine.key, {
-        subject: describeEngine(one, engine),
-        preemptions: engine.tally.counted.preemptions.value ?? 0,
-      }])
+      one.engines.map((engine) => [engine.key, describeEngine(one, engine)] as const)
     ),
   ]);
   return { engines, endpoints };

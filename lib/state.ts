@@ -240,15 +240,13 @@ function describeSubject(known: EndpointState, state: State): EndpointSubject {
     isHeard: scrape !== null && failure === null,
     heardAt: scrape?.receivedAt ?? null,
     restartCount: history.restartCount,
-    rejections: tallies.server?.counted.rejections.value ?? 0,
-    engines: replicas.flatMap((replica) => {
+    tallies,
+    engines: replicas.map((replica) => {
       const { sample } = replica;
-      const tally = tallies.engines.get(identifyEngine(sample));
-      if (tally === undefined) return [];
       const key = identifyReplica(known, sample);
       const name = names.get(identifyEngine(sample))?.name ?? handle;
       const maxModelLength = findModelLength(known, sample.modelName);
-      return [{ key, name, replica, tally, maxModelLength }];
+      return { key, name, replica, maxModelLength };
     }),
   };
 }

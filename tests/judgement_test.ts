@@ -75,6 +75,32 @@ Deno.test("judge() announces engines of endpoints that come later, and none of t
   assertEquals(state.judgement.statuses.size, 2);
 });
 
+Deno.test("judge() tells of preemptions once, also of an engine that was away", () => {
+  const [endpoint] = ENDPOINTS;
+  const write = (...preemptions: readonly number[]): Uint8Array =>
+    encode(
+      preemptions.map((count, engine) =>
+        writeEngine([["num_requests_running", 1], ["num_preemptions_total", count]], {
+          engine: `${engine}`,
+        })
+      ).join(""),
+    );
+  const told = (...counts: readonly (readonly number[])[]): number | null => {
+    const state = counts.reduce(
+      (known, each, i) =>
+        advance(known, 2 * i + 1, [createScraped(endpoint, 2 * i + 0.5, write(...each))]),
+      startState([endpoint]),
+    );
+    const { lines } = state.judgement.events;
+    return lines.find(({ kind }) => kind === "PREEMPT")?.amount ?? null;
+  };
+  assertEquals(told([3, 10], [3, 17]), 7);
+  assertEquals(told([3, 10], [3, 17], [3], [3, 17], [3, 17]), 7);
+  // What it did while it was away is news.
+  assertEquals(told([3, 10], [3, 17], [3], [3, 19]), 9);
+  assertEquals(told([3, 10], [3], [3], [3, 10]), null);
+});
+
 Deno.test("judge() compares a large fleet at most twice a second, and misses no condition", () => {
   const many = Array.from({ length: 20 }, (_, i) => createEndpoint(9000 + i));
   let state = advance(startState(many), 1, many.map((one) => createScraped(one, 0.9, say(0, 0))));
