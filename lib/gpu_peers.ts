@@ -11,6 +11,7 @@
 
 import type { GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { absent, isPresent, type Present, present, type Reading } from "./reading.ts";
+import { computeMedian } from "./significance.ts";
 import type { Hertz, Ratio } from "./units.ts";
 
 /** A GPU counts as busy from this utilisation on. */
@@ -41,13 +42,6 @@ export interface GpuOutlier {
   readonly temperatureCelsius: Reading;
 }
 
-/** The middle value, or the mean of the two middle ones. */
-function takeMedian(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
 /** Whether it works: under MIG, where there is no utilisation, whether it is not idle. */
 function isBusy(gpu: GpuSample): boolean {
   if (isPresent(gpu.utilizationRatio)) return gpu.utilizationRatio.value >= BUSY_RATIO;
@@ -58,7 +52,7 @@ function examine(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | null
   if (!isBusy(gpu)) return null;
   const clocks = peers.filter(isBusy).map(({ smClockHertz }) => smClockHertz).filter(isPresent)
     .map(({ value }) => value);
-  const peersClock = clocks.length === 0 ? absent("no_samples") : present(takeMedian(clocks));
+  const peersClock = clocks.length === 0 ? absent("no_samples") : present(computeMedian(clocks));
   const reasons = isPresent(gpu.throttleReasons) ? gpu.throttleReasons.value : [];
   const faults = reasons.filter((reason) => FAULTS.has(reason));
   const evidence = {

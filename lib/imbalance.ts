@@ -37,7 +37,7 @@ import {
   STALLED_AFTER,
   type Verdict,
 } from "./rules.ts";
-import { computeBinomialTail } from "./significance.ts";
+import { computeBinomialTail, computeMedian } from "./significance.ts";
 import { judgeSlowness, type Slowness, type SlownessCheck } from "./slowness.ts";
 import type { Seconds } from "./units.ts";
 import { LONG_WINDOW } from "./window.ts";
@@ -138,9 +138,7 @@ function findLargeShares(
   if (!(total > 0)) return [];
   const even = 1 / contributions.length;
   const shares = contributions.map(({ value }) => value / total);
-  const sorted = [...shares].sort((a, b) => a - b);
-  const { length } = sorted;
-  const median = (sorted[(length - 1) >> 1] + sorted[length >> 1]) / 2;
+  const median = computeMedian(shares);
   return contributions.flatMap(({ key }, i) =>
     shares[i] > SKEW_RATIO * median && shares[i] > SKEW_RATIO * even
       ? [{ key, share: shares[i], even }]
@@ -192,8 +190,7 @@ function checkGauges(
   const isRunning = rule === "running_skew";
   if (!(difference > (isRunning ? RUNNING_SKEW : KV_SKEW))) return none;
   if (isRunning) {
-    const sorted = contributions.map(({ value }) => value).sort((a, b) => a - b);
-    const median = (sorted[(compared - 1) >> 1] + sorted[compared >> 1]) / 2;
+    const median = computeMedian(contributions.map(({ value }) => value));
     if (!(highest.value > SKEW_RATIO * Math.max(1, median))) return none;
   }
   const total = contributions.reduce((sum, { value }) => sum + value, 0);

@@ -1,5 +1,5 @@
 /**
- * How surprising an observation is: tail probabilities.
+ * How surprising an observation is: what is usual, and tail probabilities.
  *
  * Layer 0, pure. Rules compare a replica with its peers by these, so that what
  * chance alone brings about several times a day is no alarm. Both tails come
@@ -75,6 +75,22 @@ function computeIncompleteBeta(x: number, a: number, b: number): number {
   return x < (a + 1) / (a + b + 2)
     ? Math.exp(logFront) * evaluateFraction(x, a, b) / a
     : 1 - Math.exp(logFront) * evaluateFraction(1 - x, b, a) / b;
+}
+
+/**
+ * The median of the values that are a number: the middle one, or the mean of the
+ * two in the middle. NaN where there are none.
+ *
+ * @example
+ * ```ts
+ * import { computeMedian } from "./significance.ts";
+ * computeMedian([30, 1, 2, NaN]); // 2
+ * ```
+ */
+export function computeMedian(values: readonly number[]): number {
+  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  const { length } = sorted;
+  return length === 0 ? NaN : (sorted[(length - 1) >> 1] + sorted[length >> 1]) / 2;
 }
 
 /**

@@ -25,7 +25,7 @@ import { computeQuantile, countObservations, type Histogram } from "./histogram.
 import type { LatencyKey, PackedSample, ReplicaSample, TracePoint } from "./model.ts";
 import { isPresent } from "./reading.ts";
 import { CHANCE, FEWEST_SAMPLES, SKEW_RATIO } from "./rules.ts";
-import { computeStudentTail } from "./significance.ts";
+import { computeMedian, computeStudentTail } from "./significance.ts";
 import { countPacked, countPackedUpTo, sumPacked } from "./trace.ts";
 import type { Seconds } from "./units.ts";
 import { LONG_WINDOW } from "./window.ts";
@@ -115,13 +115,6 @@ function subtract(
   const count = countPacked(later, key) - countPacked(earlier, key);
   const sum = sumPacked(later, key) - sumPacked(earlier, key);
   return count > 0 && sum >= 0 ? { count, sum } : NOTHING;
-}
-
-/** The median of the numbers; NaN where there are none. */
-export function computeMedian(values: readonly number[]): number {
-  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  const { length } = sorted;
-  return length === 0 ? NaN : (sorted[(length - 1) >> 1] + sorted[length >> 1]) / 2;
 }
 
 /** The median of the others, for each place. NaN where there is no other. */

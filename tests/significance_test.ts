@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { computeBinomialTail, computeStudentTail } from "../lib/significance.ts";
+import { computeBinomialTail, computeMedian, computeStudentTail } from "../lib/significance.ts";
 
 function isRelativelyClose(actual: number, expected: number): boolean {
   return Math.abs(actual - expected) <= 1e-9 * Math.abs(expected);
@@ -16,6 +16,13 @@ function addTerms(successes: number, trials: number, probability: number): numbe
   }
   return sum;
 }
+
+Deno.test("computeMedian() is the middle of the numbers, and NaN of none", () => {
+  assertEquals(computeMedian([30, 1, 2]), 2);
+  assertEquals(computeMedian([3, NaN, 1]), 2);
+  assert(Number.isNaN(computeMedian([])));
+  assert(Number.isNaN(computeMedian([NaN])));
+});
 
 Deno.test("computeBinomialTail() is the sum of its terms", () => {
   for (const trials of [1, 2, 7, 20, 60]) {
