@@ -120,12 +120,13 @@ function subtract(
 /** The median of the others, for each place. NaN where there is no other. */
 export function computeMediansOfOthers(values: readonly number[]): readonly number[] {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  const median = computeMedian(sorted);
+  const others = sorted.length - 1;
   return values.map((own) => {
-    if (Number.isNaN(own)) return computeMedian(sorted);
-    const others = sorted.length - 1;
+    if (Number.isNaN(own)) return median;
     if (others === 0) return NaN;
-    const place = sorted.indexOf(own);
-    const read = (i: number): number => sorted[i < place ? i : i + 1];
+    // Without one's own, what does not stand before it moves up a place. Of equal ones any may go.
+    const read = (i: number): number => sorted[sorted[i] < own ? i : i + 1];
     return (read((others - 1) >> 1) + read(others >> 1)) / 2;
   });
 }
@@ -182,19 +183,15 @@ function compareBlocks(
   return differences;
 }
 
-/** Whether both sides have enough observations. */
-function hasEnough(observed: readonly Observed[], index: number): boolean {
-  const all = observed.reduce((sum, { count }) => sum + count, 0);
-  const own = observed[index].count;
-  return own >= FEWEST_SAMPLES && all - own >= FEWEST_SAMPLES;
-}
-
 function compareMeans(comparison: Comparison): readonly Slowness[] {
   const observed = observeSpan(comparison);
   const means = observed.map(({ count, sum }) => count === 0 ? NaN : sum / count);
   const baselines = computeMediansOfOthers(means);
+  const all = observed.reduce((sum, { count }) => sum + count, 0);
+  /** Whether both sides have enough observations. */
+  const hasEnough = (own: number): boolean => own >= FEWEST_SAMPLES && all - own >= FEWEST_SAMPLES;
   const suspects = means.flatMap((mean, index) =>
-    mean > SKEW_RATIO * baselines[index] && hasEnough(observed, index) ? [index] : []
+    mean > SKEW_RATIO * baselines[index] && hasEnough(observed[index].count) ? [index] : []
   );
   if (suspects.length === 0) return [];
   const differences = compareBlocks(
@@ -219,6 +216,15 @@ function findBucket({ bounds }: Histogram, value: number): number {
   return found < 0 ? bounds.length - 1 : found;
 }
 
+/** For each replica, its share of observations above the bucket in each block, less the median of the others'. */
+function compareShares(comparison: Comparison, bucket: number): readonly (readonly number[])[] {
+  const { key } = comparison;
+  return compareBlocks(comparison, (later, earlier, { count }) => {
+    const below = countPackedUpTo(later, key, bucket) - countPackedUpTo(earlier, key, bucket);
+    return 1 - below / count;
+  });
+}
+
 function compareTails(
   replicas: readonly ReplicaSample[],
   comparison: Comparison,
@@ -233,6 +239,8 @@ function compareTails(
     histogram === null ? NaN : computeQuantile(histogram, 0.95)?.value ?? NaN
   );
   const baselines = computeMediansOfOthers(quantiles);
+  // The others of one replica are nearly those of the next, and so is their bucket.
+  const sharesAbove = new Map<number, ReturnType<typeof compareShares>>();
   return quantiles.flatMap((value, index): Slowness[] => {
     const histogram = histograms[index];
     const baseline = baselines[index];
@@ -242,10 +250,8 @@ function compareTails(
     const lowest = histogram.bounds[findBucket(histogram, value) - 1];
     const ratio = lowest / histogram.bounds[bucket];
     if (!(ratio > SKEW_RATIO)) return [];
-    const shares = compareBlocks(comparison, (later, earlier, { count }) => {
-      const below = countPackedUpTo(later, key, bucket) - countPackedUpTo(earlier, key, bucket);
-      return 1 - below / count;
-    });
+    const shares = sharesAbove.get(bucket) ?? compareShares(comparison, bucket);
+    sharesAbove.set(bucket, shares);
     return [{
       index,
       statistic: "p95",
