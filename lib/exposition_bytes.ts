@@ -89,6 +89,15 @@ export function parseNumber(token: string): number | null {
   return NOT_A_NUMBER.test(token) ? NaN : null;
 }
 
+/**
+ * The upper bound of a bucket as its label `le` says it; NaN where it says none.
+ * −∞ is none: nothing lies below it, and it would be a figure that is not finite.
+ */
+export function parseBound(le: string): number {
+  const bound = parseNumber(le) ?? NaN;
+  return bound === -Infinity ? NaN : bound;
+}
+
 /** Whether both have the same `length` bytes from their positions on. Four are compared at a time. */
 export function areSameBytes(
   a: { readonly view: DataView; readonly at: number },

@@ -11,6 +11,7 @@
  * @module
  */
 
+import { parseBound } from "./exposition_bytes.ts";
 import { createHistogram } from "./histogram.ts";
 import type { BadLine } from "./model.ts";
 import { parseExposition } from "./prometheus.ts";
@@ -151,20 +152,18 @@ export function identify({ kind, name, labels }: Metric | Draft): string {
   return `${kind} ${name} ${describeLabels(labels)}`;
 }
 
-function readBound(le: string): number {
-  return /^\+?inf$/i.test(le) ? Infinity : le === "" ? NaN : Number(le);
-}
-
 function finishDraft(draft: Draft): Metric | null {
   const { kind, name, labels, value, values } = draft;
   switch (kind) {
     case "vector":
       return { kind, name, labels, values: Array.from(values, (count) => count ?? 0) };
     case "histogram": {
-      const { bounds, counts } = createHistogram(draft.buckets, draft.sum);
+      const buckets = draft.buckets.filter(([bound]) => !Number.isNaN(bound));
+      const { bounds, counts } = createHistogram(buckets, draft.sum);
       if (bounds.at(-1) !== Infinity) return null;
-      const buckets = new Map(Array.from(bounds, (bound, i) => [bound, counts[i]]));
-      return { kind, name, labels, count: counts[counts.length - 1], sum: draft.sum, buckets };
+      const counted = new Map(Array.from(bounds, (bound, i) => [bound, counts[i]]));
+      const count = counts[counts.length - 1];
+      return { kind, name, labels, count, sum: draft.sum, buckets: counted };
     }
     default:
       return { kind, name, labels, value };
@@ -213,7 +212,7 @@ function createCollector(): {
       const draft = known.get(key) ?? fresh;
       // Of a series that is given twice the first counts (Prometheus' rule for scrapes).
       if (draft === fresh) known.set(key, fresh);
-      if (part === "bucket") draft.buckets.push([readBound(own), value]);
+      if (part === "bucket") draft.buckets.push([parseBound(own), value]);
       else if (part === "sum" && Number.isNaN(draft.sum)) draft.sum = value;
       else if (isVector && /^\d+$/.test(own) && Number(own) <= MAX_POSITION) {
         draft.values[Number(own)] ??= value;

@@ -24,6 +24,7 @@ import {
   type SortedSample,
   type Target,
 } from "./engine_builder.ts";
+import { parseBound } from "./exposition_bytes.ts";
 import type { LoraSample } from "./model.ts";
 import { type ExpositionSummary, parseInSteps } from "./prometheus.ts";
 import { absent, present } from "./reading.ts";
@@ -227,7 +228,7 @@ function readLabels(found: CurrentSample, labels: readonly string[], splitName: 
 function readBound(collector: Collector, le: string): number {
   let bound = collector.bounds.get(le);
   if (bound === undefined) {
-    bound = /^\+?inf$/i.test(le) ? Infinity : le === "" ? NaN : Number(le);
+    bound = parseBound(le);
     collector.bounds.set(le, bound);
   }
   return bound;

@@ -1,6 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "../lib/exposition_bytes.ts";
+import {
+  areSameBytes,
+  type NumberScan,
+  parseBound,
+  parseNumber,
+  scanNumber,
+} from "../lib/exposition_bytes.ts";
 import { encode } from "./fixtures/expositions.ts";
 
 /** The number at the beginning of the text and its length; `null` where it takes the long way. */
@@ -60,6 +66,14 @@ Deno.test("scanNumber() reads exactly what Number does, wherever it reads anythi
     { numRuns: 5000 },
   );
   assert(readCount > 1000, `${readCount}`);
+});
+
+Deno.test("parseBound() takes for a bound what is a number, and nothing else", () => {
+  const bounds = ["0.1", "1e-1", "+Inf", "inf", "Infinity", "-2"].map(parseBound);
+  assertEquals(bounds, [0.1, 0.1, Infinity, Infinity, Infinity, -2]);
+  for (const le of ["", " 1", "0x10", "0b1", "1_000", "-Inf", "NaN", "x"]) {
+    assert(Number.isNaN(parseBound(le)), le);
+  }
 });
 
 Deno.test("areSameBytes() compares just that piece", () => {

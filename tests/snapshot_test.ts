@@ -106,6 +106,18 @@ Deno.test("readSnapshot() counts a series that is given twice once, its first ti
   ]);
 });
 
+Deno.test("readSnapshot() and the program's own reader take the same bounds for bounds", () => {
+  const lines = ["0x10", "0.5", "-Inf", "", "+Inf"].map((le) =>
+    `vllm:time_to_first_token_seconds_bucket{engine="0",model_name="m",le="${le}"} 3\n`
+  ).join("");
+  const running = 'vllm:num_requests_running{engine="0",model_name="m"} 1\n';
+  const [metric] = findMetrics(read(lines), "vllm:time_to_first_token_seconds");
+  assert(metric.kind === "histogram");
+  const [engine] = readVllmMetrics(encode(running + lines)).engines;
+  assertEquals([...metric.buckets.keys()], [0.5, Infinity]);
+  assertEquals([...engine.histograms.ttft?.bounds ?? []], [0.5, Infinity]);
+});
+
 Deno.test("readSnapshot() takes the prefix that it is told, and those of Ray by itself", () => {
   assertEquals(read("ray_vllm_num_requests_running 2\n").metrics.length, 1);
   assertEquals(read("my_num_requests_running 2\n").metrics.length, 0);
