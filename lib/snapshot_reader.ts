@@ -92,7 +92,8 @@ interface Draft {
   readonly labels: Labels;
   value: number;
   sum: number;
-  readonly buckets: [number, number][];
+  /** By the bounds as they are spelled: `0.1` and `1e-1` are two series of one bound, and add up. */
+  readonly buckets: Map<string, number>;
   readonly values: number[];
 }
 
@@ -158,8 +159,11 @@ function finishDraft(draft: Draft): Metric | null {
     case "vector":
       return { kind, name, labels, values: Array.from(values, (count) => count ?? 0) };
     case "histogram": {
-      const buckets = draft.buckets.filter(([bound]) => !Number.isNaN(bound));
-      const { bounds, counts } = createHistogram(buckets, draft.sum);
+      const buckets = [...draft.buckets].map(([le, count]) => [parseBound(le), count] as const);
+      const { bounds, counts } = createHistogram(
+        buckets.filter(([bound]) => !Number.isNaN(bound)),
+        draft.sum,
+      );
       if (bounds.at(-1) !== Infinity) return null;
       const counted = new Map(Array.from(bounds, (bound, i) => [bound, counts[i]]));
       const count = counts[counts.length - 1];
@@ -205,14 +209,14 @@ function createCollector(): {
         labels,
         value,
         sum: NaN,
-        buckets: [],
+        buckets: new Map(),
         values: [],
       };
       const key = identify(fresh);
       const draft = known.get(key) ?? fresh;
       // Of a series that is given twice the first counts (Prometheus' rule for scrapes).
       if (draft === fresh) known.set(key, fresh);
-      if (part === "bucket") draft.buckets.push([parseBound(own), value]);
+      if (part === "bucket") draft.buckets.set(own, draft.buckets.get(own) ?? value);
       else if (part === "sum" && Number.isNaN(draft.sum)) draft.sum = value;
       else if (isVector && /^\d+$/.test(own) && Number(own) <= MAX_POSITION) {
         draft.values[Number(own)] ??= value;

@@ -104,6 +104,15 @@ Deno.test("readSnapshot() counts a series that is given twice once, its first ti
   assertEquals(read(twice).metrics.map(show), [
     { kind: "gauge", name: "vllm:num_requests_running", labels: { a: "1", b: "2" }, value: 1 },
   ]);
+  assertEquals(read(SMALL + SMALL).metrics.map(show), read(SMALL).metrics.map(show));
+  const again = SMALL.replaceAll(/(_bucket.*) \S+$/gm, "$1 9");
+  assertEquals(read(SMALL + again).metrics.map(show), read(SMALL).metrics.map(show));
+  // Two spellings of one bound are two series.
+  const [both] = findMetrics(
+    read(SMALL + SMALL.replaceAll(/le="0\.1"/g, 'le="1e-1"')),
+    "vllm:time_to_first_token_seconds",
+  );
+  assertEquals(both.kind === "histogram" ? [...both.buckets.values()] : [], [4, 6, 6]);
 });
 
 Deno.test("readSnapshot() and the program's own reader take the same bounds for bounds", () => {
