@@ -70,8 +70,8 @@ export function formatReading<T>(reading: Reading<T>, convert: (value: T) => str
 /** A count: whole below a million, with an SI prefix from there on. `12345`, `1.23M`. */
 export function formatCount(count: number): string {
   if (!Number.isFinite(count)) return String(count);
-  if (Math.abs(count) < 1e6) return String(Math.round(count));
-  return formatQuantity(count);
+  const whole = Math.round(count);
+  return Math.abs(whole) < 1e6 ? String(whole) : formatQuantity(count);
 }
 
 /** A quantity with three significant digits and an SI prefix: `0.25`, `29.7`, `6.24k`, `1.50M`. */
@@ -152,8 +152,10 @@ export function formatDuration(span: Seconds): string {
 
 /** A size: `512 B`, `61.2 KiB`, `2.61 MiB`. */
 export function formatBytes(bytes: Bytes): string {
-  if (bytes < BYTES_PER_KIBIBYTE) return `${Math.round(bytes)} B`;
-  return bytes < BYTES_PER_MEBIBYTE
+  const whole = Math.round(bytes);
+  if (whole < BYTES_PER_KIBIBYTE) return `${whole} B`;
+  // Rounding may carry into the next step: 1048575 B are 1.00 MiB, not 1024 KiB.
+  return Math.round(bytes / BYTES_PER_KIBIBYTE) < BYTES_PER_KIBIBYTE
     ? `${roundToThree(bytes / BYTES_PER_KIBIBYTE)} KiB`
     : `${roundToThree(bytes / BYTES_PER_MEBIBYTE)} MiB`;
 }
