@@ -81,6 +81,8 @@ export interface Window {
   readonly spanSeconds: number;
   /** Those of the later snapshot, as increases. */
   readonly metrics: readonly Metric[];
+  /** The prefix that the later snapshot was read with; `null` where none was given. */
+  readonly prefix: string | null;
 }
 
 /** The counters began anew between two snapshots: what happened cannot be told. */
@@ -152,12 +154,12 @@ export function subtractSnapshots(later: Snapshot, earlier: Snapshot): Window | 
     if (increase === null) return { kind: "restarted" };
     metrics.push(increase);
   }
-  return { kind: "window", spanSeconds, metrics };
+  return { kind: "window", spanSeconds, metrics, prefix: later.prefix };
 }
 
 /** The names under which a figure may stand, the one that was asked for first. */
-function listNames(name: string): readonly string[] {
-  const prefix = findPrefix(name, KNOWN_PREFIXES) ?? "";
+function listNames(name: string, given: string | null): readonly string[] {
+  const prefix = findPrefix(name, given === null ? KNOWN_PREFIXES : [given]) ?? "";
   const bare = dropTotal(name.slice(prefix.length));
   const others = ALIASES.find((names) => names.includes(bare)) ?? [];
   // As typed first: one histogram of vLLM's ends in `_total`.
@@ -170,17 +172,17 @@ function listNames(name: string): readonly string[] {
  * The name is the exported one, with or without `_total`. Where nothing has it,
  * the other names count that vLLM's versions have given the figure, newest
  * first: `vllm:inter_token_latency_seconds` is found on servers that call it
- * `vllm:time_per_output_token_seconds`.
+ * `vllm:time_per_output_token_seconds`, with whatever prefix the source was read.
  *
  * @returns In the order of the exposition; empty where there is none.
  */
 export function findMetrics(
-  source: { readonly metrics: readonly Metric[] },
+  source: Pick<Snapshot, "metrics"> & Partial<Pick<Snapshot, "prefix">>,
   name: string,
   labels: Readonly<Record<string, string>> = {},
 ): readonly Metric[] {
   const wanted = Object.entries(labels);
-  for (const one of listNames(name)) {
+  for (const one of listNames(name, source.prefix ?? null)) {
     const named = source.metrics.filter((metric) => metric.name === one);
     if (named.length === 0) continue;
     return named.filter((metric) =>

@@ -78,6 +78,8 @@ export interface Snapshot {
   readonly processStart: number | null;
   /** The first few lines that could not be read. */
   readonly badLines: readonly BadLine[];
+  /** The prefix that was looked for in place of the known ones; `null` where none was given. */
+  readonly prefix: string | null;
 }
 
 /** The one family that vLLM splits by position. */
@@ -251,7 +253,8 @@ export function readSnapshot(
   body: string | Uint8Array,
   options: { readonly at: number; readonly prefix?: string },
 ): Snapshot {
-  const prefixes = options.prefix === undefined ? KNOWN_PREFIXES : [options.prefix];
+  const { at, prefix = null } = options;
+  const prefixes = prefix === null ? KNOWN_PREFIXES : [prefix];
   const types = new Map<string, string>();
   const collector = createCollector();
   let processStart: number | null = null;
@@ -265,13 +268,13 @@ export function readSnapshot(
       if (name === "process_start_time_seconds") processStart ??= value;
       if (name !== lastName) {
         lastName = name;
-        const prefix = findPrefix(name, prefixes);
-        resolved = prefix === null ? null : resolveName(name, types, prefix.length);
+        const own = findPrefix(name, prefixes);
+        resolved = own === null ? null : resolveName(name, types, own.length);
         isVector = resolved?.kind === "counter" &&
-          resolved.family.slice(prefix?.length) === VECTOR_NAME;
+          resolved.family.slice(own?.length) === VECTOR_NAME;
       }
       if (resolved !== null) collector.add(resolved, isVector, { pairs, value });
     },
   });
-  return { at: options.at, metrics: collector.finish(), processStart, badLines };
+  return { at, metrics: collector.finish(), processStart, badLines, prefix };
 }

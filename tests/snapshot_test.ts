@@ -284,6 +284,23 @@ Deno.test("findMetrics() finds a figure under the name that an older server give
   assertEquals(findMetrics(both, "vllm:kv_cache_usage_perc", { engine: "9" }), []);
 });
 
+Deno.test("findMetrics() finds it under the prefix that was asked for, in windows as well", () => {
+  const readOwn = (tokens: number, at: number) =>
+    readSnapshot(
+      "my_gpu_cache_usage_perc 0.5\n# TYPE my_gpu_prefix_cache_hits_total counter\n" +
+        `my_gpu_prefix_cache_hits_total ${tokens}\n`,
+      { at, prefix: "my_" },
+    );
+  assertEquals(findMetrics(readOwn(1, 0), "my_kv_cache_usage_perc").map(({ name }) => name), [
+    "my_gpu_cache_usage_perc",
+  ]);
+  const window = requireWindow(readOwn(9, 2), readOwn(1, 0));
+  assertEquals(computeRate(window, "my_prefix_cache_hits_total"), 4);
+  // An empty prefix is one, too.
+  const bare = readSnapshot("gpu_cache_usage_perc 0.5\n", { at: 0, prefix: "" });
+  assertEquals(findMetrics(bare, "kv_cache_usage_perc").length, 1);
+});
+
 Deno.test("computeQuantile() merges buckets, and tells where only a bound is known", () => {
   const engines = read(SMALL + SMALL.replaceAll('engine="0"', 'engine="2"'));
   const ttft = findMetrics(engines, "vllm:time_to_first_token_seconds");
