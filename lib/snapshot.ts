@@ -57,6 +57,7 @@ import {
   type Metric,
   type Snapshot,
 } from "./snapshot_reader.ts";
+import { isSameStart } from "./units.ts";
 import { KNOWN_PREFIXES, METRIC_ROWS } from "./vllm_names.ts";
 
 export type { BadLine } from "./model.ts";
@@ -145,7 +146,7 @@ export function subtractSnapshots(later: Snapshot, earlier: Snapshot): Window | 
     throw new RangeError(`Cannot subtract snapshots: ${later.at} is not after ${earlier.at}`);
   }
   const isOtherProcess = later.processStart !== null && earlier.processStart !== null &&
-    Math.abs(later.processStart - earlier.processStart) > 0.5;
+    !isSameStart(later.processStart, earlier.processStart);
   if (isOtherProcess) return { kind: "restarted" };
   const before = new Map(earlier.metrics.map((metric) => [identify(metric), metric]));
   const metrics: Metric[] = [];

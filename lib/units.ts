@@ -3,7 +3,8 @@
  *
  * Layer 0, pure. Everything inside the program is in base units (seconds,
  * bytes, ratios from 0 to 1); `format` alone turns them into what people read.
- * Every conversion factor stands here once.
+ * Every conversion factor stands here once, and so does how far two start times
+ * may part that are the same one.
  *
  * @module
  */
@@ -52,3 +53,20 @@ export const HOURS_PER_DAY = 24;
 
 /** Tokens in a million: the amount that prices are quoted for. */
 export const TOKENS_PER_MILLION = 1_000_000;
+
+/** Start times that differ by no more are those of one start, rounded differently. */
+const SAME_START_TOLERANCE: Seconds = 0.5;
+
+/**
+ * Whether two start times of a process or of its counters are those of one
+ * start. NaN, which says nothing of a start, differs from none.
+ *
+ * @example
+ * ```ts
+ * import { isSameStart } from "./units.ts";
+ * isSameStart(1_800_000_000, 1_800_000_000.4); // true
+ * ```
+ */
+export function isSameStart(one: EpochSeconds, other: EpochSeconds): boolean {
+  return !(Math.abs(one - other) > SAME_START_TOLERANCE);
+}

@@ -44,16 +44,13 @@ import {
   readMovement,
   unpackSample,
 } from "./trace.ts";
-import type { EpochSeconds, Seconds } from "./units.ts";
+import { type EpochSeconds, isSameStart, type Seconds } from "./units.ts";
 
 /** Length of the long window: what `@1m` means. */
 export const LONG_WINDOW: Seconds = 60;
 
 /** Polls come a little late: a sample this much older than the window still begins it. */
 const WINDOW_SLACK: Seconds = 0.5;
-
-/** Two start times that differ by less are the same start, rounded differently. */
-const SAME_START_TOLERANCE: Seconds = 0.5;
 
 /** By how much two clocks may part between two scrapes before one of them cannot have measured the span. */
 const CLOCK_TOLERANCE: Seconds = 2;
@@ -120,8 +117,7 @@ function findEngine(
 }
 
 function haveStartsMoved(later: Reading<EpochSeconds>, earlier: Reading<EpochSeconds>): boolean {
-  return isPresent(later) && isPresent(earlier) &&
-    Math.abs(later.value - earlier.value) > SAME_START_TOLERANCE;
+  return isPresent(later) && isPresent(earlier) && !isSameStart(later.value, earlier.value);
 }
 
 /** Whether any counter of the engine is lower than before. */

@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import {
   BYTES_PER_KIBIBYTE,
   BYTES_PER_MEBIBYTE,
+  isSameStart,
   MILLISECONDS_PER_SECOND,
   SECONDS_PER_DAY,
   SECONDS_PER_HOUR,
@@ -16,4 +17,12 @@ Deno.test("conversion factors are exact", () => {
     24 * 60 ** 2,
   ]);
   assertEquals([BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE], [2 ** 10, 2 ** 20]);
+});
+
+Deno.test("isSameStart() allows for rounding, and takes nothing for another start that says nothing", () => {
+  const start = 1_795_300_000;
+  assertEquals([0, 0.5, -0.5, 0.6, -0.6, 3600].map((by) => isSameStart(start, start + by)), [
+    ...[true, true, true, false, false, false],
+  ]);
+  assertEquals(isSameStart(NaN, start), true);
 });
