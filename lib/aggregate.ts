@@ -13,6 +13,7 @@
  * @module
  */
 
+import { countComputedTokens, readCachedTokens, sumFamily } from "./families.ts";
 import type { Histogram } from "./histogram.ts";
 import {
   type CounterKey,
@@ -74,15 +75,9 @@ function countLifetime(sample: EngineSample): Counts {
   };
 }
 
-function sumValues(family: ReadonlyMap<string, number>): number {
-  let sum = 0;
-  for (const value of family.values()) sum += value;
-  return sum;
-}
-
 function sumLabelled(counts: Counts, key: LabelledKey): Reading {
   const family = counts.labelled(key);
-  return family === undefined ? counts.labelledAbsence(key) : present(sumValues(family));
+  return family === undefined ? counts.labelledAbsence(key) : present(sumFamily(family));
 }
 
 /** The families added up, label by label. */
@@ -96,17 +91,14 @@ function mergeLabelled(all: readonly Counts[], key: LabelledKey): Map<string, nu
   return merged;
 }
 
-/** Prompt tokens that came from a cache, local or external. */
-function countCached(counts: Counts): Reading {
-  const bySource = counts.labelled("promptTokensBySource");
-  if (bySource === undefined) return counts.counter("cachedPromptTokens");
-  return present(sumValues(bySource) - (bySource.get("local_compute") ?? 0));
+function countCached({ labelled, counter }: Counts): Reading {
+  return readCachedTokens(labelled("promptTokensBySource"), counter("cachedPromptTokens"));
 }
 
 /** Prompt tokens whose prefill was computed. */
 function countComputed(counts: Counts): Reading {
   const bySource = counts.labelled("promptTokensBySource");
-  if (bySource !== undefined) return present(bySource.get("local_compute") ?? 0);
+  if (bySource !== undefined) return present(countComputedTokens(bySource));
   const prompt = counts.counter("promptTokens");
   const cached = counts.counter("cachedPromptTokens");
   if (!isPresent(prompt)) return prompt;

@@ -18,6 +18,7 @@
  * @module
  */
 
+import { sumFamily } from "./families.ts";
 import { haveSameBounds } from "./histogram.ts";
 import { type Delta, LATENCY_KEYS, type ReplicaSample } from "./model.ts";
 import { isPresent } from "./reading.ts";
@@ -88,9 +89,7 @@ interface Contribution {
 }
 
 function countFinished(delta: Delta): number {
-  let sum = 0;
-  for (const count of delta.labelled.finishedByReason?.values() ?? []) sum += count;
-  return sum;
+  return sumFamily(delta.labelled.finishedByReason);
 }
 
 /** Requests that the member finished or ran in the window: what its figures of the window rest on. */

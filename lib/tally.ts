@@ -17,8 +17,9 @@
  * @module
  */
 
+import { type Family, readCachedTokens, sumFamily } from "./families.ts";
 import type { EngineSample, Figures, KeptScrape } from "./model.ts";
-import { absent, isPresent, mapReading, present, type Reading, sumReadings } from "./reading.ts";
+import { absent, isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 import { identifyEngine } from "./window.ts";
 
@@ -88,26 +89,19 @@ function mapTally(convert: (key: TallyKey) => Reading): Counted {
   };
 }
 
-function sumFamily(family: ReadonlyMap<string, number> | undefined): Reading {
-  if (family === undefined) return absent("missing");
-  let sum = 0;
-  for (const value of family.values()) sum += value;
-  return present(sum);
-}
-
-/** Prompt tokens that came from a cache, local or external. */
-function readCachedTokens(counter: Reading, labelled: EngineSample["labelled"]): Reading {
-  const bySource = labelled.promptTokensBySource;
-  if (bySource === undefined) return counter;
-  return mapReading(sumFamily(bySource), (sum) => sum - (bySource.get("local_compute") ?? 0));
+function readSum(family: Family | undefined): Reading {
+  return family === undefined ? absent("missing") : present(sumFamily(family));
 }
 
 /** The counters of an engine, as they are. Rejections are the server's. */
 export function readEngineCounters({ counters, labelled }: EngineSample): Counted {
   return {
-    requests: sumFamily(labelled.finishedByReason),
+    requests: readSum(labelled.finishedByReason),
     promptTokens: counters.promptTokens,
-    cachedPromptTokens: readCachedTokens(counters.cachedPromptTokens, labelled),
+    cachedPromptTokens: readCachedTokens(
+      labelled.promptTokensBySource,
+      counters.cachedPromptTokens,
+    ),
     generationTokens: counters.generationTokens,
     preemptions: counters.preemptions,
     rejections: absent("unsupported"),
@@ -118,7 +112,7 @@ export function readEngineCounters({ counters, labelled }: EngineSample): Counte
 export function readServerCounters({ labelled }: EngineSample): Counted {
   return {
     ...mapTally(() => absent("unsupported")),
-    rejections: sumFamily(labelled.rejectedByReason),
+    rejections: readSum(labelled.rejectedByReason),
   };
 }
 

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { sumFamily } from "./families.ts";
 import {
   DASH,
   formatClock,
@@ -18,7 +19,7 @@ import {
 } from "./format.ts";
 import { type Overview, readUptime } from "./overview.ts";
 import { createFixedPanel, layOut, type Panel } from "./panel.ts";
-import { isPresent, type Reading, sumReadings } from "./reading.ts";
+import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import type { State } from "./state.ts";
 import type { PeakKey, Peaks } from "./tally.ts";
 
@@ -53,12 +54,7 @@ function describeAges(state: State): string {
 /** Requests that the servers have rejected, as far as they have told. */
 function sumRejections({ endpoints }: State): Reading {
   const known = endpoints.flatMap(({ scrape }) => scrape?.server?.labelled.rejectedByReason ?? []);
-  const sums = known.map((family) => {
-    let value = 0;
-    for (const count of family.values()) value += count;
-    return { value };
-  });
-  return sumReadings(sums);
+  return sumReadings(known.map((family) => present(sumFamily(family))));
 }
 
 /** Sums and peaks of all. */

@@ -13,6 +13,7 @@
  * @module
  */
 
+import { sumFamily } from "./families.ts";
 import { countObservations, haveSameBounds, type Histogram } from "./histogram.ts";
 import {
   COUNTER_KEYS,
@@ -221,12 +222,6 @@ function isIdle({ gauges: { running, waiting } }: EngineSample): boolean {
   return (running.value ?? 0) === 0 && (waiting.value ?? 0) === 0;
 }
 
-function sumFinished({ labelled: { finishedByReason } }: EngineSample): number {
-  let sum = 0;
-  for (const count of finishedByReason?.values() ?? []) sum += count;
-  return sum;
-}
-
 function countSteps({ histograms: { iterationTokens } }: EngineSample): number {
   return iterationTokens === undefined ? 0 : countObservations(iterationTokens);
 }
@@ -236,7 +231,7 @@ function hasMoved(later: EngineSample, earlier: EngineSample): boolean {
   const differ = (now: Reading, before: Reading): boolean => now.value !== before.value;
   return differ(later.counters.generationTokens, earlier.counters.generationTokens) ||
     differ(later.counters.promptTokens, earlier.counters.promptTokens) ||
-    sumFinished(later) !== sumFinished(earlier) ||
+    sumFamily(later.labelled.finishedByReason) !== sumFamily(earlier.labelled.finishedByReason) ||
     countSteps(later) !== countSteps(earlier) ||
     differ(later.gauges.kvCacheUsageRatio, earlier.gauges.kvCacheUsageRatio);
 }

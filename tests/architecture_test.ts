@@ -16,7 +16,8 @@ import { assertEquals, assertMatch } from "@std/assert";
  * may be imported. A line that is indented goes on with the one above it.
  */
 const LAYERS = `
-0 vocabulary: units steps version reading secret histogram significance model gpu_model platform
+0 vocabulary: units steps version reading families secret histogram significance model gpu_model
+    platform
 1 codecs: text foreign_json command_secrets process_table listening_ports server_processes
     exposition_metadata exposition_bytes prometheus exposition_layout vllm_names engine_builder
     vllm_series vllm_metrics
