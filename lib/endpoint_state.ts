@@ -75,9 +75,9 @@ export interface EndpointState {
   readonly idleness: ReadonlyMap<string, Idleness>;
 }
 
-/** The identity of an engine's row. */
+/** The identity of an engine's row. It is not to be shown: its parts stand on lines of their own. */
 export function identifyReplica(known: EndpointState, sample: EngineSample): string {
-  return `${known.endpoint.key} ${identifyEngine(sample)}`;
+  return `${known.endpoint.key}\n${identifyEngine(sample)}`;
 }
 
 /** Endpoints of which nothing is known, with names that no other has. */

@@ -195,9 +195,10 @@ function createDraft(state: State): Draft {
       const figures = known.figures[index];
       const tally = known.tallies.engines.get(engineKey) ?? null;
       const peaks = known.peaks.get(engineKey) ?? NO_PEAKS;
-      const { name, place } = known.names.get(engineKey) ?? { name: key, place: key };
+      const { handle } = known;
+      const { name, place } = known.names.get(engineKey) ?? { name: handle, place: handle };
       const label = isOneModel ? place : name;
-      const naming = { name, place, address: known.handle, label };
+      const naming = { name, place, address: handle, label };
       return { state: known, replica, figures, trend, tally, peaks, ...naming, key };
     });
   });

@@ -148,28 +148,39 @@ function reportVerdict(verdict: Verdict): JsonObject {
   };
 }
 
-/** How the replicas are called, by their keys. */
-type Names = ReadonlyMap<string, string>;
+/** How replicas and endpoints are called, by their keys. */
+type Names = (key: string) => string;
+
+function createNames({ rows }: Overview, { judgement: { events, memory } }: State): Names {
+  // What has gone is called what it was.
+  const subjects = [...events.lines.map(({ subject }) => subject), ...memory.engines.values()];
+  const names = new Map([
+    ...subjects.map(({ key, name }) => [key, name] as const),
+    ...rows.toReversed().map(({ state, place }) => [state.endpoint.key, place] as const),
+    ...rows.map(({ key, name }) => [key, name] as const),
+  ]);
+  return (key) => names.get(key) ?? key;
+}
 
 function reportChecks(group: ModelGroup, names: Names): Json {
   return group.checks.map(({ keys, checks }) => ({
-    replicas: keys.map((key) => names.get(key) ?? key),
+    replicas: keys.map(names),
     rules: checks.map(({ rule, compared, verdicts }) => ({
       rule,
       compared,
       verdicts: verdicts.map((verdict) => ({
-        replica: names.get(verdict.key) ?? verdict.key,
+        replica: names(verdict.key),
         ...reportVerdict(verdict),
       })),
     })),
   }));
 }
 
-function reportFleetVerdict({ verdict, rows }: Overview, names: Names): JsonObject {
+function reportFleetVerdict({ verdict }: Overview, names: Names): JsonObject {
   return {
     level: verdict.level,
     causes: verdict.causes.map(({ key, signal, verdict: evidence }) => ({
-      name: names.get(key) ?? rows.find(({ state }) => state.endpoint.key === key)?.place ?? key,
+      name: names(key),
       signal,
       ...(evidence === null ? {} : { evidence: reportVerdict(evidence) }),
     })),
@@ -327,7 +338,7 @@ function reportTotals(overview: Overview): JsonObject {
 /** The document of the state, as a value. */
 export function createReport(state: State, version: string): Json {
   const overview = createOverview(state);
-  const names: Names = new Map(overview.rows.map(({ key, name }) => [key, name]));
+  const names = createNames(overview, state);
   return {
     schema: SCHEMA_VERSION,
     program: `vllm-htop ${version}`,

@@ -76,9 +76,9 @@ export interface EndpointHistory {
   readonly hasJustRestarted: boolean;
 }
 
-/** The engine's identity within its endpoint. */
+/** The engine's identity within its endpoint. No safe text has a line break, so no two engines share one. */
 export function identifyEngine({ modelName, engine }: EngineSample): string {
-  return `${modelName} ${engine}`;
+  return `${modelName}\n${engine}`;
 }
 
 /** A history without samples. */

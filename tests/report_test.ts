@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import type { Json } from "../lib/json.ts";
 import type { Endpoint, ServerInfo } from "../lib/model.ts";
+import { createOverview } from "../lib/overview.ts";
 import { createReport, SCHEMA_VERSION, serializeReport } from "../lib/report.ts";
 import { type State, update } from "../lib/state.ts";
 import {
@@ -94,6 +95,25 @@ function followSmall(): State {
 
 Deno.test("createReport() is as in goldens/report.json", () => {
   assertGolden("report.json", JSON.stringify(parseReport(followSmall()), null, 2) + "\n");
+});
+
+Deno.test("createReport() calls what has gone what it was", () => {
+  const write = (engines: readonly string[]): Uint8Array =>
+    encode(
+      engines.map((engine) => writeEngine([["num_requests_running", 1]], { engine })).join(""),
+    );
+  let state = startState([ENDPOINT]);
+  for (let at = 0; at <= 60; at += 2) {
+    state = advance(state, at + 0.1, [createScraped(ENDPOINT, at, write(["0", "1"]))]);
+  }
+  const names = createOverview(state).rows.map(({ name }) => name);
+  const gone = advance(state, 62.1, [createScraped(ENDPOINT, 62, write(["0"]))]);
+  const causes = pick(parseReport(gone), "verdict.causes");
+  assert(Array.isArray(causes));
+  assertEquals(
+    causes.map((cause) => isObject(cause) ? [cause.name, cause.signal] : []),
+    [[names[0], "stalled"], [names[1], "recent"]],
+  );
 });
 
 Deno.test("createReport() has the figures of the state, in base units", () => {

@@ -319,6 +319,19 @@ Deno.test("readReplicas() sees that a counter restarted while it was away", () =
   assertEquals(readIncrease(lastMinute, "preemptions"), [2, 2]);
 });
 
+Deno.test("readReplicas() tells engines apart whose names together read the same", () => {
+  const point = (at: number, first: number, second: number): HistoryPoint =>
+    readPoint(
+      at,
+      writeEngine([["generation_tokens_total", first]], { model: "a b", engine: "c" }) +
+        writeEngine([["generation_tokens_total", second]], { model: "a", engine: "b c" }),
+    );
+  const replicas = readReplicas(follow(point(0, 100, 1), point(2, 110, 5), point(4, 130, 6)));
+  assertEquals(replicas.map(({ sample }) => sample.modelName), ["a b", "a"]);
+  assertEquals(replicas.map(({ lastMinute }) => readIncrease(lastMinute)), [[4, 30], [4, 5]]);
+  assertEquals(replicas.map(({ trace }) => trace.map(({ at }) => at)), [[0, 2, 4], [0, 2, 4]]);
+});
+
 Deno.test("readReplicas() tells engines of different models apart", () => {
   const point = (at: number, first: number, second: number): HistoryPoint =>
     readPoint(
