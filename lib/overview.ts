@@ -99,6 +99,8 @@ export interface Overview {
   readonly counted: Counted;
   /** The peaks of all together. */
   readonly totalPeaks: Peaks;
+  /** The last minutes of all together. */
+  readonly totalTrend: Trend;
 }
 
 /** Uptimes beyond this are a start time that is not one (several API servers export none). */
@@ -303,5 +305,6 @@ export function createOverview(state: State): Overview {
     events: mergeEvents(state),
     counted: sumCounted(state),
     totalPeaks: state.totalPeaks,
+    totalTrend: state.totalTrend.points,
   };
 }

@@ -43,6 +43,7 @@ import {
   recordPeaks,
   type ServerTallies,
 } from "./tally.ts";
+import { interruptTotal, NO_TOTAL_TREND, recordTotal, type TotalTrend } from "./trends.ts";
 import {
   applyCommand,
   createUi,
@@ -68,6 +69,8 @@ export interface State {
   readonly gone: { readonly here: ServerTallies; readonly elsewhere: ServerTallies };
   /** The peaks of all together. */
   readonly totalPeaks: Peaks;
+  /** The last minutes of all together. */
+  readonly totalTrend: TotalTrend;
   /** The GPUs of this machine. */
   readonly gpus: GpuState;
   /** What tokens and GPUs are worth. */
@@ -139,6 +142,7 @@ export function createState(
       | "judgement"
       | "gone"
       | "totalPeaks"
+      | "totalTrend"
       | "gpus"
       | "pricing"
       | "ui"
@@ -153,6 +157,7 @@ export function createState(
     judgement: NO_JUDGEMENT,
     gone: { here: NO_TALLIES, elsewhere: NO_TALLIES },
     totalPeaks: NO_PEAKS,
+    totalTrend: NO_TOTAL_TREND,
     gpus: NO_GPUS,
     pricing: NO_PRICING,
     ...session,
@@ -256,17 +261,32 @@ function findModelLength({ server }: EndpointState, modelName: string): number |
   return server?.models.find(({ id }) => id === modelName)?.maxModelLength ?? null;
 }
 
-/** The peaks of all replicas that count, together. */
-function recordTotalPeaks(state: State, { statuses }: Judgement): Peaks {
-  const values = state.endpoints.flatMap((known) =>
+/** What `read` gives of each replica that counts in totals, by its place in its endpoint and its engine. */
+function mapCounted<T>(
+  { endpoints, judgement: { statuses } }: State,
+  read: (known: EndpointState, index: number, engineKey: string) => T,
+): readonly T[] {
+  return endpoints.flatMap((known) =>
     known.replicas.flatMap(({ sample }, index) =>
       isCounted(statuses.get(identifyReplica(known, sample)) ?? "PENDING")
-        ? [readPeakValues(known.figures[index])]
+        ? [read(known, index, identifyEngine(sample))]
         : []
     )
   );
+}
+
+/** The peaks of all replicas that count, together. */
+function recordTotalPeaks(state: State): Peaks {
+  const values = mapCounted(state, ({ figures }, index) => readPeakValues(figures[index]));
   const moment = { at: state.now, epoch: state.nowEpoch };
   return recordPeaks(state.totalPeaks, joinPeakValues(values), moment);
+}
+
+/** Their trend. It goes on with time, also where nothing is heard. */
+function recordTotalTrend(state: State): TotalTrend {
+  const newest = mapCounted(state, ({ trends }, _index, key) => trends.get(key)?.at(-1));
+  const points = newest.filter((point) => point !== undefined);
+  return recordTotal(state.totalTrend, points, { at: state.now, interval: state.interval });
 }
 
 /** The state at that time, with what is to be said of it. */
@@ -278,8 +298,12 @@ function judgeState(state: State): State {
     epoch: nowEpoch,
     isOnlyLook: isOnce,
   });
-  if (judgement === state.judgement) return state;
-  return { ...state, judgement, totalPeaks: recordTotalPeaks(state, judgement) };
+  const judged = { ...state, judgement };
+  return {
+    ...judged,
+    totalPeaks: judgement === state.judgement ? state.totalPeaks : recordTotalPeaks(judged),
+    totalTrend: recordTotalTrend(judged),
+  };
 }
 
 function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
@@ -347,7 +371,11 @@ export function update(state: State, message: Message): State {
     case "noticed":
       return { ...state, notices: message.notices };
     case "resumed":
-      return { ...state, endpoints: state.endpoints.map(forgetSamples) };
+      return {
+        ...state,
+        endpoints: state.endpoints.map(forgetSamples),
+        totalTrend: interruptTotal(state.totalTrend),
+      };
     case "clock":
       return judgeState({ ...state, now: message.now, nowEpoch: message.nowEpoch });
     case "command":

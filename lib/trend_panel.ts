@@ -13,7 +13,7 @@ import { drawChart, drawSparkline } from "./glyphs.ts";
 import type { Overview } from "./overview.ts";
 import { layOut, type Panel, type PanelSpace } from "./panel.ts";
 import { measureWidth } from "./text.ts";
-import { sumTrends, TREND_POINTS, type TrendKey } from "./trends.ts";
+import { readTrend, SUMMABLE_TREND_KEYS, TREND_POINTS, type TrendKey } from "./trends.ts";
 
 /** How a trend is called, and how its values read. */
 const TREND_TITLES: Readonly<Record<TrendKey, readonly [string, (value: number) => string]>> = {
@@ -25,14 +25,6 @@ const TREND_TITLES: Readonly<Record<TrendKey, readonly [string, (value: number) 
   ttftP95Seconds: ["TTFT P95", formatLatency],
   itlP95Seconds: ["ITL P95", formatLatency],
 };
-
-/** Trends that may be added up over replicas. */
-const SUMMABLE_TRENDS: readonly TrendKey[] = [
-  "running",
-  "waiting",
-  "promptTokensPerSecond",
-  "generationTokensPerSecond",
-];
 
 /** Smallest, largest and newest of the values that are no gaps. */
 function summarize(values: readonly (number | null)[], format: (value: number) => string): string {
@@ -91,10 +83,11 @@ export function fillWithTrends(
   }, paint);
 }
 
-/** The trends of all replicas, added up. */
+/** The trends of all replicas together. */
 export function createTrendPanel(overview: Overview, paint: Paint): Panel {
-  const all = overview.rows.map(({ trend }) => trend);
-  const trends = SUMMABLE_TRENDS.map((key) => [key, sumTrends(all, key)] as const);
+  const trends = SUMMABLE_TREND_KEYS.map((key) =>
+    [key, readTrend(overview.totalTrend, key)] as const
+  );
   const running = drawSparkline(trends[0][1], TREND_POINTS / 2).trimStart();
   return {
     id: "trend",

@@ -1,15 +1,19 @@
 /**
- * The last minutes of one replica, point by point, for sparklines.
+ * The last minutes of one replica, and of all together, point by point, for
+ * sparklines.
  *
  * Layer 2, pure. Each scrape adds a point, and a failed one adds a gap: what
- * was not measured is not drawn. Only what a screen shows is kept, `TREND_POINTS`
- * of it. Figures are those of the last poll, in base units.
+ * was not measured is not drawn. Replicas are asked at paces of their own, so
+ * all together have a point for each interval: the sum at one moment. Only what
+ * a screen shows is kept, `TREND_POINTS` of it. Figures are those of the last
+ * poll, in base units; instants are monotonic seconds.
  *
  * @module
  */
 
 import type { Figures } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
+import type { Ratio, Seconds } from "./units.ts";
 
 /** Points that are kept: two minutes at the default interval. */
 export const TREND_POINTS = 60;
@@ -75,34 +79,59 @@ export function readTrend(trend: Trend, key: TrendKey): readonly (number | null)
   return trend.map((point) => point[key]);
 }
 
-/** How each figure is read: a property by a name that is known is read many times faster. */
-const READERS: Readonly<Record<TrendKey, (point: TrendPoint) => number | null>> = {
-  running: (point) => point.running,
-  waiting: (point) => point.waiting,
-  kvCacheUsageRatio: (point) => point.kvCacheUsageRatio,
-  promptTokensPerSecond: (point) => point.promptTokensPerSecond,
-  generationTokensPerSecond: (point) => point.generationTokensPerSecond,
-  ttftP95Seconds: (point) => point.ttftP95Seconds,
-  itlP95Seconds: (point) => point.itlP95Seconds,
-};
+/** The figures that may be added up over replicas, in the order in which they are shown. */
+export const SUMMABLE_TREND_KEYS = [
+  "running",
+  "waiting",
+  "promptTokensPerSecond",
+  "generationTokensPerSecond",
+] as const satisfies readonly TrendKey[];
+
+/** What several have at one moment, added up. Of what nobody has a value there is none, nor of what is no sum. */
+function sumPoints(points: readonly TrendPoint[]): TrendPoint {
+  const sum = (key: TrendKey): number | null =>
+    points.reduce<number | null>((known, point) => {
+      const value = point[key];
+      return value === null ? known : (known ?? 0) + value;
+    }, null);
+  return { ...GAP, ...Object.fromEntries(SUMMABLE_TREND_KEYS.map((key) => [key, sum(key)])) };
+}
+
+/** The last minutes of all replicas together: a point for each interval. */
+export interface TotalTrend {
+  readonly points: Trend;
+  /** When the interval of the newest point began; −∞ where the next moment begins one. */
+  readonly begunAt: Seconds;
+}
+
+/** Nothing was measured yet. */
+export const NO_TOTAL_TREND: TotalTrend = { points: [], begunAt: -Infinity };
+
+/** A poll may come this share of the interval too soon, and belongs to the next nevertheless. */
+const EARLY_SHARE: Ratio = 0.1;
 
 /**
- * The sum of one figure over several trends, aligned at their newest points. A
- * moment at which no trend has a value is a gap.
+ * The trend with what all have now. While its interval lasts, the newest point
+ * is brought up to date; what stands before it never changes. Rejected: adding
+ * up the trends of the replicas, which have their points at different moments.
+ *
+ * @param newest The newest point of each replica that counts in totals.
  */
-export function sumTrends(trends: readonly Trend[], key: TrendKey): readonly (number | null)[] {
-  const read = READERS[key];
-  const length = Math.max(0, ...trends.map((trend) => trend.length));
-  const sums = new Float64Array(length);
-  const counts = new Uint32Array(length);
-  for (const trend of trends) {
-    const offset = length - trend.length;
-    for (let i = 0; i < trend.length; i++) {
-      const value = read(trend[i]);
-      if (value === null) continue;
-      sums[offset + i] += value;
-      counts[offset + i]++;
-    }
-  }
-  return Array.from(sums, (sum, i) => counts[i] === 0 ? null : sum);
+export function recordTotal(
+  trend: TotalTrend,
+  newest: readonly TrendPoint[],
+  moment: { readonly at: Seconds; readonly interval: Seconds },
+): TotalTrend {
+  const { points, begunAt } = trend;
+  const { at, interval } = moment;
+  const intervals = (at - begunAt) / interval + EARLY_SHARE;
+  const point = sumPoints(newest);
+  if (intervals < 1) return { points: [...points.slice(0, -1), point], begunAt };
+  // Intervals keep their places, unless one was left out.
+  return { points: append(points, point), begunAt: intervals < 2 ? begunAt + interval : at };
+}
+
+/** The trend with a gap at its end, in which nobody has watched. */
+export function interruptTotal({ points }: TotalTrend): TotalTrend {
+  return { points: append(points, GAP), begunAt: -Infinity };
 }

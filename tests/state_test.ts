@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Command } from "../lib/bindings.ts";
+import { createOverview } from "../lib/overview.ts";
 import { type Message, readPicture, type State, update } from "../lib/state.ts";
 import { absent } from "../lib/reading.ts";
 import { readTrend } from "../lib/trends.ts";
@@ -207,6 +208,30 @@ Deno.test("update() keeps a trend of each engine, with gaps for scrapes that fai
   assertEquals(readTrend(trend, "running"), [4, null, 6]);
   // An endpoint that never answered has no engine to have a trend.
   assertEquals(second.trends.size, 0);
+});
+
+Deno.test("update() keeps a trend of all together, whose points are the sums of their moments", () => {
+  const write = (running: number): Uint8Array =>
+    encode(writeEngine([["num_requests_running", running]]));
+  let state = startState([FIRST, SECOND]);
+  const totals: (number | null)[] = [];
+  for (let at = 0; at <= 40; at += 2) {
+    // The second one is heavy, and asked five times less often; then it fails.
+    const answers = at % 10 === 0 && at < 30;
+    const messages = [
+      createScraped(FIRST, at, write(at)),
+      ...(answers ? [createScraped(SECOND, at, write(100))] : []),
+      ...(at === 30 ? [createFailed(SECOND, at)] : []),
+    ];
+    state = advance(state, at + 0.1, messages);
+    const { totalTrend, total } = createOverview(state);
+    totals.push(total.figures.running.value);
+    assertEquals(readTrend(totalTrend, "running"), totals);
+  }
+  assertEquals(totals.slice(0, 3), [100, 102, 104]);
+  assertEquals(totals.slice(14, 17), [128, 30, 32]);
+  const resumed = advance(update(state, { kind: "resumed" }), 60);
+  assertEquals(readTrend(resumed.totalTrend.points, "running").slice(-3), [40, null, null]);
 });
 
 /** The scrape with a wall clock that is so many seconds ahead. */

@@ -4,11 +4,16 @@ import { createOverview } from "../lib/overview.ts";
 import {
   appendFigures,
   appendGap,
+  interruptTotal,
+  NO_TOTAL_TREND,
   readTrend,
-  sumTrends,
+  recordTotal,
+  SUMMABLE_TREND_KEYS,
+  type TotalTrend,
   type Trend,
   TREND_KEYS,
   TREND_POINTS,
+  type TrendPoint,
 } from "../lib/trends.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 
@@ -44,17 +49,56 @@ Deno.test("appendFigures() and appendGap() keep the newest points only", () => {
   assertEquals(readTrend(appendGap(trend), "running").every((value) => value === null), true);
 });
 
-Deno.test("sumTrends() adds up at the newest points, with gaps where all have one", () => {
-  const point = { ...appendGap([])[0] };
-  const trendOf = (values: readonly (number | null)[]): Trend =>
-    values.map((running) => ({ ...point, running }));
-  const sum = (...trends: readonly (number | null)[][]): readonly (number | null)[] =>
-    sumTrends(trends.map(trendOf), "running");
-  assertEquals(sum([1, 2, 3], [10, 20, 30]), [11, 22, 33]);
-  // The shorter one began later.
-  assertEquals(sum([1, 2, 3], [30]), [1, 2, 33]);
-  assertEquals(sum([1, null, 3], [null, null, 0]), [1, null, 3]);
-  assertEquals(sum([0], [0]), [0]);
-  assertEquals(sum([], []), []);
-  assertEquals(sum(), []);
+/** A point at which so many requests ran. */
+function run(running: number | null): TrendPoint {
+  return { ...appendGap([])[0], running };
+}
+
+/** The trend of all at an interval of 2 s, after those moments. */
+function record(
+  ...moments: readonly (readonly [at: number, ...running: readonly (number | null)[]])[]
+): TotalTrend {
+  return moments.reduce<TotalTrend>(
+    (trend, [at, ...running]) => recordTotal(trend, running.map(run), { at, interval: 2 }),
+    NO_TOTAL_TREND,
+  );
+}
+
+const readRunning = ({ points }: TotalTrend) => readTrend(points, "running");
+
+Deno.test("recordTotal() adds up what may be added up, with a gap where nobody has a value", () => {
+  assertEquals(readRunning(record([0, 1, 10], [2, 2, null], [4, null, null], [6], [8, 0])), [
+    ...[11, 2, null, null, 0],
+  ]);
+  const figures = appendFigures([], ROW.figures);
+  const { points } = recordTotal(NO_TOTAL_TREND, [...figures, ...figures], { at: 0, interval: 2 });
+  for (const key of TREND_KEYS) {
+    const isSum = SUMMABLE_TREND_KEYS.some((one) => one === key);
+    assertEquals(points[0][key], isSum ? 2 * (figures[0][key] ?? NaN) : null, key);
+  }
+});
+
+Deno.test("recordTotal() has one point for each interval, the newest as of now", () => {
+  assertEquals(readRunning(record([0, 1], [0.5, 2], [1.7, 3])), [3]);
+  // A poll that comes a little early or late is still one of its interval.
+  const polls = [0, 2.1, 3.9, 6.1, 7.9, 10].map((at, i) => [at, i] as const);
+  assertEquals(readRunning(record(...polls)), [0, 1, 2, 3, 4, 5]);
+  // Frames between the polls neither add points nor move them.
+  const frames = Array.from({ length: 201 }, (_, i) => [i / 10, Math.floor(i / 20)] as const);
+  assertEquals(readRunning(record(...frames)), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  // After a pause intervals begin anew.
+  assertEquals(readRunning(record([0, 1], [9.5, 2], [11.4, 3])), [1, 2, 3]);
+});
+
+Deno.test("recordTotal() keeps the newest points only", () => {
+  const moments = Array.from({ length: TREND_POINTS + 5 }, (_, i) => [2 * i, i] as const);
+  const trend = record(...moments);
+  assertEquals(trend.points.length, TREND_POINTS);
+  assertEquals(readRunning(trend)[0], 5);
+});
+
+Deno.test("interruptTotal() leaves a gap, at which the next point begins", () => {
+  const trend = interruptTotal(record([0, 1], [2, 2]));
+  const later = recordTotal(trend, [run(3)], { at: 2.5, interval: 2 });
+  assertEquals(readRunning(later), [1, 2, null, 3]);
 });
