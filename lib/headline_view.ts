@@ -176,29 +176,24 @@ function listReasons(state: State, overview: Overview): readonly string[] {
   const { causes } = overview.verdict;
   const standing = new Set(causes.flatMap(({ key, signal }) => signal === "recent" ? [] : [key]));
   // Of one that is in trouble now nobody needs to know that it was.
-  const isInTrouble = (key: string): boolean =>
-    standing.has(key) ||
-    overview.rows.some((row) =>
-      (row.key === key && standing.has(row.state.endpoint.key)) ||
-      (row.state.endpoint.key === key && standing.has(row.key))
-    );
-  const ofKey = new Map<string, Cause[]>();
-  for (const cause of causes) {
-    if (cause.signal === "recent" && isInTrouble(cause.key)) continue;
-    ofKey.set(cause.key, [...ofKey.get(cause.key) ?? [], cause]);
+  const inTrouble = new Set(standing);
+  for (const { key, state: { endpoint } } of overview.rows) {
+    if (standing.has(key)) inTrouble.add(endpoint.key);
+    if (standing.has(endpoint.key)) inTrouble.add(key);
   }
-  const groups = new Map<string, { readonly causes: readonly Cause[]; readonly keys: string[] }>();
-  for (const [key, own] of ofKey) {
-    const signals = own.map(({ signal }) =>
-      signal === "recent" ? `was ${findPast(key, state)}` : signal
-    ).join(" ");
-    const group = groups.get(signals) ?? { causes: own, keys: [] };
-    groups.set(signals, { ...group, keys: [...group.keys, key] });
-  }
-  return [...groups.values()].flatMap(({ causes: own, keys }) => {
+  const told = causes.filter(({ key, signal }) => signal !== "recent" || !inTrouble.has(key));
+  const groups = Map.groupBy(
+    Map.groupBy(told, ({ key }) => key),
+    ([, own]) =>
+      own.map(({ signal, key }) => signal === "recent" ? `was ${findPast(key, state)}` : signal)
+        .join(" "),
+  );
+  return [...groups.values()].flatMap((group) => {
+    const keys = new Set(group.map(([key]) => key));
     const rows = overview.rows.filter((row) =>
-      keys.includes(row.key) || keys.includes(row.state.endpoint.key)
+      keys.has(row.key) || keys.has(row.state.endpoint.key)
     );
+    const [[, own]] = group;
     return rows.length === 0 ? [] : [describeCauses(own, rows, state)];
   });
 }
