@@ -116,25 +116,33 @@ function keepLoopbackDirect(): void {
   }
 }
 
+const CERTIFICATE_BLOCK = /-----BEGIN [A-Z0-9 ]*CERTIFICATE-----([^-]*)-----END/;
+const KEY_BLOCK = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----/;
+
 /**
- * Refuses a key that is not the certificate's: Deno 2.6 ends the whole process
- * over such a pair instead of throwing. What reads them is loaded here, as few
- * need it and it would hold up the first frame of all.
+ * Refuses what is broken, and a key that is not the certificate's: Deno 2.6 ends
+ * the whole process over them instead of throwing. What reads them is loaded
+ * here, as few need it and it would hold up the first frame of all.
  *
- * @throws {Error} If both can be read and do not belong together.
+ * @throws {Error} If they cannot be read or do not belong together.
  */
 async function checkKeyPair(certificate: string, key: string): Promise<void> {
   const { createPrivateKey, createPublicKey, X509Certificate } = await import("node:crypto");
-  let ofCertificate: string | null = null;
-  let ofKey: string | null = null;
+  new X509Certificate(certificate);
+  let publicKey: Uint8Array;
   try {
-    const format = { type: "spki", format: "pem" } as const;
-    ofCertificate = new X509Certificate(certificate).publicKey.export(format).toString();
-    ofKey = createPublicKey(createPrivateKey(key)).export(format).toString();
-  } catch {
-    return; // Of a kind that cannot be compared here: the TLS library has the last word.
+    const privateKey = createPrivateKey(KEY_BLOCK.exec(key)?.[0] ?? key);
+    publicKey = createPublicKey(privateKey).export({ type: "spki", format: "der" });
+  } catch (error) {
+    // Of a kind that cannot be read here: the TLS library has the last word.
+    if (error instanceof Error && /unsupported|not supported/.test(error.message)) return;
+    throw error;
   }
-  if (ofCertificate !== ofKey) throw new Error("the key does not belong to the certificate");
+  // A certificate has the key in these very bytes. Its own way to export them knows fewer kinds.
+  const bytes = atob(CERTIFICATE_BLOCK.exec(certificate)?.[1] ?? "");
+  if (!bytes.includes(String.fromCharCode(...publicKey))) {
+    throw new Error("the key does not belong to the certificate");
+  }
 }
 
 /**
@@ -186,6 +194,8 @@ async function createUndiciClient(transport: Transport): Promise<HttpClient> {
   const { Agent, request } = await import("undici");
   const { unixSocketPath, clientCertificate, clientKey } = transport;
   if (unixSocketPath !== undefined) await checkSocketPermission(unixSocketPath);
+  // An agent reads certificates and keys at its first request, over which Deno 2.6 may end the process.
+  (await createRuntimeClient(transport))?.close();
   const agent = new Agent({
     // The limits of time are the caller's, by its signal.
     headersTimeout: 0,

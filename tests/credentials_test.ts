@@ -202,11 +202,12 @@ Deno.test({
   ...needsProgram("openssl"),
   fn: async () => {
     const { ca, client, server, folder } = await createTestCertificates();
-    const files = { ca, cert: client.cert, key: client.key, other: server.key };
-    const openReal = (sources: readonly CredentialSource[]) => {
+    const broken = client.cert.replace(/^[\w+/=]+$/gm, "AAAA");
+    const files = { ca, cert: client.cert, key: client.key, other: server.key, broken };
+    const openReal = (sources: readonly CredentialSource[], insecure: readonly string[] = []) => {
       const { readTextFile } = createWorld({ files });
       const platform = { ...createDenoPlatform(), readTextFile };
-      return openAccess(platform, typeUrl("https://gpu1"), createOptions(sources));
+      return openAccess(platform, typeUrl("https://gpu1"), createOptions(sources, insecure));
     };
     const pair = [file("ca_certificates", "ca"), file("client_certificate", "cert")];
     const access = await openReal([...pair, file("client_key", "key")]);
@@ -219,9 +220,13 @@ Deno.test({
     };
     assertEquals(access.transport, expected);
     assertEquals(access.sendsCredentials, true);
-    const mismatched = await openReal([...pair, file("client_key", "other")]);
-    assert("error" in mismatched);
-    assertStringIncludes(mismatched.error, "the key belongs to the certificate");
+    for (const insecure of [[], ["https://gpu1"]]) {
+      const mismatched = await openReal([...pair, file("client_key", "other")], insecure);
+      assert("error" in mismatched);
+      assertStringIncludes(mismatched.error, "the key belongs to the certificate");
+      const broken = [pair[0], file("client_certificate", "broken"), file("client_key", "key")];
+      assert("error" in await openReal(broken, insecure));
+    }
     await Deno.remove(folder, { recursive: true });
   },
 });

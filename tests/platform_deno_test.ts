@@ -165,14 +165,25 @@ Deno.test("createHttpClient() does not follow redirects", async () => {
 });
 
 Deno.test({
-  name: "createHttpClient() rejects where a key is not the certificate's",
+  name:
+    "createHttpClient() rejects a pair that cannot be used, also where servers' are not checked",
   ...needsProgram("openssl"),
   fn: async () => {
     const { client, server, folder } = await createTestCertificates();
-    const mixed = { clientCertificate: client.cert, clientKey: server.key };
-    await assertRejects(() => platform.createHttpClient(mixed), Error, "does not belong");
     const pair = { clientCertificate: client.cert, clientKey: client.key };
-    (await platform.createHttpClient(pair)).close();
+    const breakPem = (pem: string) => pem.replace(/^[\w+/=]+$/gm, "AAAA");
+    const broken = [
+      { ...pair, clientCertificate: breakPem(client.cert) },
+      { ...pair, clientKey: breakPem(client.key) },
+    ];
+    for (const insecure of [false, true]) {
+      const mixed = { ...pair, clientKey: server.key, insecure };
+      await assertRejects(() => platform.createHttpClient(mixed), Error, "does not belong");
+      for (const one of broken) {
+        await assertRejects(() => platform.createHttpClient({ ...one, insecure }), Error);
+      }
+      (await platform.createHttpClient({ ...pair, insecure })).close();
+    }
     await Deno.remove(folder, { recursive: true });
   },
 });
