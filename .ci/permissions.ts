@@ -12,17 +12,11 @@
 
 import { ENVIRONMENT_VARIABLES } from "../lib/options.ts";
 
-/** Variables that are looked at besides those of the options: proxies, locale and terminal. */
+/** Variables that are looked at besides those that the help names. */
 const RUNTIME_VARIABLES = [
+  // Set by `platform_deno`, so that no proxy stands before this machine's own addresses.
   "NO_PROXY",
   "no_proxy",
-  "NO_COLOR",
-  "LC_ALL",
-  "LC_CTYPE",
-  "LANG",
-  "TERM",
-  "COLUMNS",
-  "LINES",
   // Read by undici, which reaches the servers named by --insecure.
   "JEST_WORKER_ID",
   "UNDICI_NO_WASM_SIMD",
@@ -59,5 +53,5 @@ export const PERMISSIONS: readonly string[] = [
   "--allow-read",
   "--allow-sys=systemMemoryInfo",
   `--allow-run=${PROGRAMS.join(",")}`,
-  `--allow-env=${[...new Set(VARIABLES)].join(",")}`,
+  `--allow-env=${VARIABLES.join(",")}`,
 ];

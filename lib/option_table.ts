@@ -311,6 +311,8 @@ export const OPTION_ROWS: readonly OptionRow<OptionName>[] = ROWS;
 /** Variables that are not settings of this program but are heeded, and what for. */
 export const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[] = [
   ["NO_COLOR", "when set and not empty: no colours"],
+  ["FORCE_COLOR", "1, 2 or 3: 16, 256 or 16 million colours, into a pipe as well"],
+  ["COLORTERM, TERM", "how many colours the terminal shows; TERM=dumb: none, and no live screen"],
   ["XDG_CONFIG_HOME, HOME, APPDATA", "where the folder for settings is"],
   ["LC_ALL, LC_CTYPE, LANG", "where the first one set does not name UTF-8: ASCII only"],
 ];

@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
+import { findConfigPath } from "../lib/config_file.ts";
+import { chooseColorDepth, hasUtf8Locale } from "../lib/frame.ts";
 import {
   type CredentialSource,
   ENVIRONMENT_VARIABLES,
@@ -471,13 +473,19 @@ Deno.test("parseArguments() shows no password of any list of URLs", () => {
 
 Deno.test("ENVIRONMENT_VARIABLES lists what is read, once each, and the help names it", () => {
   const read = new Set<string>();
+  const environment = (name: string): undefined => void read.add(name);
   for (const argv of [[], ["https://a"], ["--demo"]]) {
-    parseArguments(argv, (name) => (read.add(name), undefined));
-    readConfigPath(argv, (name) => (read.add(name), undefined));
+    parseArguments(argv, environment);
+    readConfigPath(argv, environment);
+  }
+  chooseColorDepth(true, environment);
+  for (const operatingSystem of ["linux", "windows"]) {
+    hasUtf8Locale(environment, operatingSystem);
+    findConfigPath({ environment, operatingSystem });
   }
   for (const name of read) assert(ENVIRONMENT_VARIABLES.includes(name), name);
   for (const name of ENVIRONMENT_VARIABLES) {
-    assert(read.has(name) || !name.startsWith("VLLM_HTOP_"), name);
+    assert(read.has(name), name);
     assertStringIncludes(helpText(), name);
   }
   assertEquals(new Set(ENVIRONMENT_VARIABLES).size, ENVIRONMENT_VARIABLES.length);

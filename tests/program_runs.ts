@@ -17,7 +17,7 @@ const TIME_LIMIT = 30_000;
 
 /** Variables of the test's own environment that children must not see. */
 const HIDDEN_VARIABLES =
-  /^(VLLM_HTOP_|LC_|https?_proxy$|all_proxy$|(NO_COLOR|LANG|COLUMNS|LINES)$)/i;
+  /^(VLLM_HTOP_|LC_|https?_proxy$|all_proxy$|(NO_COLOR|FORCE_COLOR|COLORTERM|LANG)$)/i;
 
 /** The program and its arguments, for `Deno.Command`: the compiled one, or `deno run` with the real permissions. */
 export function listCommand(...more: readonly string[]): readonly [string, ...string[]] {
