@@ -101,7 +101,18 @@ export function describeGpuExit(
   };
 }
 
-/** Why a program has not run to its end, which is after `timeout`. */
+/** What to do where figures come late. Only NVIDIA's driver may be loaded anew for each sample, and kept. */
+const SLOWNESS_ADVICE: Readonly<Record<GpuProgram, string>> = {
+  "nvidia-smi": "turn persistence mode on (nvidia-smi -pm 1)",
+  "amd-smi": "run amd-smi by hand to see how long it takes",
+};
+
+/** That a sample took long. */
+export function describeSlowSample(program: GpuProgram, duration: Seconds): string {
+  return `${program} took ${duration.toFixed(1)} s: ${SLOWNESS_ADVICE[program]}`;
+}
+
+/** Why a program has not run to its end, which is after `timeout`, or as soon as nobody waits any longer. */
 export function describeGpuOutcome(
   program: GpuProgram,
   outcome: Exclude<ProgramOutcome, { readonly kind: "exited" }>,
@@ -120,7 +131,7 @@ export function describeGpuOutcome(
       return {
         kind: "timeout",
         message: `${program} did not answer within ${timeout} s and was ended: the driver may ` +
-          "hang; see the kernel log, and turn persistence mode on",
+          `hang; see the kernel log, and ${SLOWNESS_ADVICE[program]}`,
       };
     case "flooded":
       return {
@@ -128,6 +139,10 @@ export function describeGpuOutcome(
         message: `${program} printed without end and was ended: check which program has that name`,
       };
     case "aborted":
-      return { kind: "aborted", message: `${program} was ended` };
+      return {
+        kind: "aborted",
+        message: `${program} did not tell its figures in time: the driver may be slow; ` +
+          SLOWNESS_ADVICE[program],
+      };
   }
 }

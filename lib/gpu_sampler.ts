@@ -23,7 +23,7 @@ import {
   readAmdGpus,
   readAmdProcesses,
 } from "./amd_smi.ts";
-import { describeGpuExit, describeGpuOutcome } from "./gpu_failures.ts";
+import { describeGpuExit, describeGpuOutcome, describeSlowSample } from "./gpu_failures.ts";
 import type {
   GpuFailure,
   GpuFailureKind,
@@ -69,7 +69,7 @@ const MAX_OUTPUT_BYTES: Bytes = 2 * BYTES_PER_MEBIBYTE;
 const FIRST_PAUSE: Seconds = 5;
 const LONGEST_PAUSE: Seconds = 60;
 
-/** A sample that takes longer deserves a word: without persistence mode the driver is loaded anew each time. */
+/** A sample of nvidia-smi that takes longer deserves a word; amd-smi needs as much to start. */
 const SLOW_SAMPLE: Seconds = 1;
 
 /** Failures of nvidia-smi after which the machine may still have GPUs of AMD. */
@@ -180,10 +180,8 @@ function chooseFailure(nvidia: GpuFailure, amd: GpuFailure): GpuFailure {
 }
 
 function remarkSlowness(program: GpuProgram, duration: Seconds): readonly string[] {
-  if (duration <= SLOW_SAMPLE || program !== "nvidia-smi") return [];
-  return [
-    `nvidia-smi took ${duration.toFixed(1)} s: turn persistence mode on (nvidia-smi -pm 1)`,
-  ];
+  const isSlow = program === "nvidia-smi" && duration > SLOW_SAMPLE;
+  return isSlow ? [describeSlowSample(program, duration)] : [];
 }
 
 /** Samples with the first program that gives something. */

@@ -73,14 +73,6 @@ async function readMachine(watch: GpuWatch, { processes }: GpuReport): Promise<M
   return machine;
 }
 
-/** That a picture could not wait any longer. */
-const TOO_SLOW: GpuFailure = {
-  kind: "timeout",
-  message:
-    "the GPUs did not tell their figures in time: the driver may be slow; turn persistence " +
-    "mode on (nvidia-smi -pm 1)",
-};
-
 /** One sample, and what follows from it. */
 export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<void> {
   const { session, sampler } = watch;
@@ -90,7 +82,10 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
   const outcome = await sampler.sample(signal);
   if (stop.signal.aborted) return;
   if (isGpuFailure(outcome)) {
-    const failure = outcome.kind === "aborted" ? TOO_SLOW : outcome;
+    // Nobody but a picture that cannot wait any longer gives a sample up and goes on.
+    const failure: GpuFailure = outcome.kind === "aborted"
+      ? { ...outcome, kind: "timeout" }
+      : outcome;
     // That there is still no GPU here is nothing new.
     const isKnown = session.state.gpus.report === null && session.state.gpus.failure === failure;
     if (!isKnown) dispatch(session, { kind: "gpus_failed", failure });

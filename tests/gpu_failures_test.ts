@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { describeGpuExit, describeGpuOutcome } from "../lib/gpu_failures.ts";
+import { describeGpuExit, describeGpuOutcome, describeSlowSample } from "../lib/gpu_failures.ts";
 import type { GpuFailureKind } from "../lib/gpu_model.ts";
 
 /** What nvidia-smi prints, and with which code. */
@@ -70,4 +70,14 @@ Deno.test("describeGpuOutcome() says why a program did not end by itself", () =>
   assertEquals(refused.kind, "refused");
   assert(!refused.message.includes("secret"), refused.message);
   assertStringIncludes(describeGpuOutcome("amd-smi", { kind: "timeout" }, 5).message, "within 5 s");
+});
+
+Deno.test("describeGpuOutcome() and describeSlowSample() advise what the program can do", () => {
+  for (const kind of ["timeout", "aborted"] as const) {
+    assertStringIncludes(describeGpuOutcome("nvidia-smi", { kind }, 2).message, "nvidia-smi -pm 1");
+    const { message } = describeGpuOutcome("amd-smi", { kind }, 5);
+    assert(!/persistence|nvidia/.test(message), message);
+  }
+  assertMatch(describeSlowSample("nvidia-smi", 2.12), /^nvidia-smi took 2\.1 s: .* -pm 1/);
+  assert(!/persistence|nvidia/.test(describeSlowSample("amd-smi", 7)));
 });

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { createGpuWatch, sampleGpus, sampleGpusOnce, watchGpus } from "../lib/gpu_watch.ts";
 import { planGpuQuery } from "../lib/nvidia_smi.ts";
 import { parseArguments } from "../lib/options.ts";
@@ -31,6 +31,8 @@ interface Machine {
   /** How long each start takes; `null` for one that hangs. */
   duration: number | null;
   isThere: boolean;
+  /** Whether nvidia-smi is missing, and amd-smi is not. */
+  isAmd: boolean;
 }
 
 function createMachine(
@@ -51,7 +53,8 @@ function createMachine(
   const runProgram = async (call: ProgramCall): Promise<ProgramOutcome> => {
     const [first] = call.arguments;
     starts.push(`${call.name} ${first.replace(/=.*/, "")}`);
-    if (!machine.isThere) return { kind: "missing" };
+    const isMissing = machine.isAmd && call.name === "nvidia-smi";
+    if (isMissing || !machine.isThere) return { kind: "missing" };
     await clock.platform.sleep(machine.duration ?? Infinity, call.signal);
     if (call.signal?.aborted) return { kind: "aborted" };
     if (first === "--help-query-gpu") return print(HELP);
@@ -72,7 +75,7 @@ function createMachine(
   });
   const machine: Machine = {
     ...{ session, clock, starts, listings },
-    ...{ pids: [8], duration: 0, isThere: true },
+    ...{ pids: [8], duration: 0, isThere: true, isAmd: false },
   };
   return machine;
 }
@@ -166,4 +169,18 @@ Deno.test("sampleGpusOnce() waits two seconds for the GPUs, or as long as the sc
   assertEquals(await endOf(0.1, null), [2, "timeout"]);
   assertEquals(await endOf(0.1, 1), [2, "timeout"]);
   assertEquals(await endOf(5, 1), [5, null]);
+});
+
+Deno.test("sampleGpusOnce() advises on the program that was too slow", async () => {
+  for (const isAmd of [false, true]) {
+    const machine = createMachine(["--once"]);
+    const { session, clock } = machine;
+    Object.assign(machine, { duration: null, isAmd });
+    const done = sampleGpusOnce(session, Promise.resolve());
+    await clock.runUntil(10);
+    await done;
+    const { message = "" } = session.state.gpus.failure ?? {};
+    assertMatch(message, isAmd ? /^amd-smi did not tell/ : /^nvidia-smi did not tell .* -pm 1/);
+    assert(!isAmd || !message.includes("nvidia"), message);
+  }
 });
