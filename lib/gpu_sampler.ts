@@ -158,11 +158,11 @@ async function sampleAmd(run: Run, memory: Memory): Promise<Findings | GpuFailur
   if (memory.fixed === null) {
     const fixed = await run(AMD_STATIC_ARGUMENTS);
     if (fixed.kind !== "exited") return fixed;
-    memory.fixed = fixed.stdout;
+    memory.fixed = takeOutput(fixed);
   }
   const metric = await run(AMD_METRIC_ARGUMENTS);
   if (metric.kind !== "exited") return metric;
-  const gpus = readAmdGpus({ metric: metric.stdout, fixed: memory.fixed });
+  const gpus = readAmdGpus({ metric: metric.stdout, fixed: memory.fixed ?? "" });
   if (gpus === null) return describeGpuExit("amd-smi", metric);
   const processes = readAmdProcesses(takeOutput(await run(AMD_PROCESS_ARGUMENTS)) ?? "");
   return {

@@ -206,6 +206,29 @@ Deno.test("sample() takes amd-smi where nvidia-smi is absent or finds no GPU", o
 });
 
 Deno.test(
+  "sample() asks amd-smi again for what does not change until it has told it",
+  onUnix,
+  async () => {
+    await withSampler(async (standIns, { platform }) => {
+      standIns.setAmd("amd-26");
+      let isFailing = true;
+      const runProgram: Platform["runProgram"] = (call) =>
+        isFailing && call.arguments[0] === "static"
+          ? Promise.resolve({ kind: "exited", code: 1, stdout: "busy\n", stderr: "" })
+          : platform.runProgram(call);
+      const sampler = createGpuSampler({ ...platform, runProgram });
+      const readName = async () => takeReport(await sampler.sample()).gpus[0].name;
+      assertEquals(await readName(), "AMD GPU");
+      isFailing = false;
+      assertEquals(await readName(), "AMD Instinct MI300X");
+      standIns.takeStarts();
+      assertEquals(await readName(), "AMD Instinct MI300X");
+      assert(!standIns.takeStarts().some((start) => start.startsWith("amd-smi static")));
+    });
+  },
+);
+
+Deno.test(
   "sample() says that neither program is there, and finds one that is installed",
   onUnix,
   async () => {
