@@ -16,6 +16,7 @@
 
 import type { Endpoint } from "./model.ts";
 import { createSecret, type Secret } from "./secret.ts";
+import { VLLM_PORT } from "./server_commands.ts";
 import { sanitizeText } from "./text.ts";
 
 /** A URL as typed: the place, and the credentials that stood in it. */
@@ -24,9 +25,6 @@ export interface TypedEndpoint {
   /** `user:password`, percent-decoded, or `null` where the URL has none. */
   readonly basicAuth: Secret | null;
 }
-
-/** The port where a URL has neither scheme nor port: the default of `vllm serve`. */
-const VLLM_PORT = 8000;
 
 /** The path of the exposition under the base URL (vllm/entrypoints/serve/instrumentator/metrics.py). */
 const METRICS_PATH = "/metrics";

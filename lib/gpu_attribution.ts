@@ -9,14 +9,21 @@
  * model that it serves, and at last by there being only one of each. Ranks come
  * from the titles that vLLM gives its processes: `VLLM::EngineCore_DP1`,
  * `VLLM::Worker_DP0_TP1` (0.10.1 and newer), `VllmWorker` before. What cannot
- * be told stays without an owner. Command lines are safe and without secrets.
+ * be told stays without an owner. Command lines are safe and without secrets,
+ * and read by `server_commands`.
  * Workers of Ray have the raylet for an ancestor and no port: they are others.
  *
  * @module
  */
 
 import type { GpuProcess } from "./gpu_model.ts";
-import type { ProcessInfo } from "./process_table.ts";
+import { listAncestors, type ProcessInfo, type ProcessTable } from "./process_table.ts";
+import {
+  identifyForwarder,
+  readForwardedPort,
+  readServerOptions,
+  showsOptions,
+} from "./server_commands.ts";
 
 /** An endpoint on this machine whose engines may hold GPU memory. */
 export interface GpuEndpoint {
@@ -53,79 +60,25 @@ export interface GpuShare {
   readonly owner: GpuOwner | null;
 }
 
-type ProcessTable = ReadonlyMap<number, ProcessInfo>;
-
-/** Ancestors that are looked at; a deeper tree is a loop. */
-const MAX_ANCESTORS = 64;
-
-/** A process and its ancestors, from itself up, without the system's first process. */
-function listAncestry(processes: ProcessTable, pid: number): readonly ProcessInfo[] {
-  const ancestry: ProcessInfo[] = [];
-  for (let current = processes.get(pid); current !== undefined && current.pid > 1;) {
-    if (ancestry.length >= MAX_ANCESTORS) break;
-    ancestry.push(current);
-    current = processes.get(current.parentPid);
-  }
-  return ancestry;
-}
-
-const SERVER = /(?:^|[\s/])vllm\s+serve(?:\s|$)|vllm\.entrypoints\.(?:openai\.)?api_server/;
-
 /** The server that started a process: the nearest ancestor whose command line is one's. */
 function findServer(ancestry: readonly ProcessInfo[]): ProcessInfo | undefined {
-  return ancestry.find(({ commandLine }) => SERVER.test(commandLine));
+  return ancestry.find(showsOptions);
 }
 
-/** The values of an option, up to the next one. */
-function listValues(arguments_: readonly string[], name: string): readonly string[] {
-  const joined = arguments_.find((argument) => argument.startsWith(`${name}=`));
-  if (joined !== undefined) return [joined.slice(name.length + 1)];
-  const start = arguments_.indexOf(name);
-  if (start < 0) return [];
-  const values = arguments_.slice(start + 1);
-  const end = values.findIndex((value) => value.startsWith("-"));
-  return end < 0 ? values : values.slice(0, end);
-}
-
-/** vLLM's own default. */
-const DEFAULT_PORT = 8000;
-
-/** What a server's command line says of it. */
-interface ServerOptions {
-  readonly port: number;
-  readonly modelNames: readonly string[];
-}
-
-function readServerOptions({ arguments: arguments_ }: ProcessInfo): ServerOptions {
-  const serve = arguments_.indexOf("serve");
-  const positional = serve < 0 ? [] : arguments_.slice(serve + 1, serve + 2)
-    .filter((argument) => !argument.startsWith("-"));
-  const port = Number(listValues(arguments_, "--port")[0] ?? DEFAULT_PORT);
-  return {
-    port,
-    modelNames: [
-      ...listValues(arguments_, "--served-model-name"),
-      ...listValues(arguments_, "--model"),
-      ...positional,
-    ],
-  };
-}
-
-/** Port of this machine -> the ports inside of containers that docker forwards it to. */
+/** Port of this machine -> the ports inside of containers that it leads to. */
 function readForwardedPorts(processes: ProcessTable): ReadonlyMap<number, ReadonlySet<number>> {
   const forwarded = new Map<number, Set<number>>();
   for (const process of processes.values()) {
-    if (!isForwarder(process)) continue;
-    const host = Number(listValues(process.arguments, "-host-port")[0]);
-    const inside = Number(listValues(process.arguments, "-container-port")[0]);
-    forwarded.set(host, (forwarded.get(host) ?? new Set()).add(inside));
+    const port = readForwardedPort(process);
+    if (port === null) continue;
+    const inside = forwarded.get(port.hostPort) ?? new Set();
+    forwarded.set(port.hostPort, inside.add(port.containerPort));
   }
   return forwarded;
 }
 
-function isForwarder({ arguments: [program] }: ProcessInfo): boolean {
-  return /(?:^|\/)docker-proxy$/.test(program);
-}
+/** The system's first process: an ancestor of all, it may listen in the place of others. */
+const FIRST_PID = 1;
 
 /** Processes that are an endpoint's: its listeners, and the server that started them. */
 interface Claims {
@@ -142,14 +95,18 @@ function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[
   const owned = new Set<string>();
   for (const { endpointKey, listenerPids } of endpoints) {
     for (const pid of listenerPids) {
-      const ancestry = listAncestry(processes, pid);
-      if (ancestry.length === 0 || isForwarder(ancestry[0])) continue;
-      const server = findServer(ancestry) ?? ancestry[0];
+      const ancestry = listAncestors(processes, pid);
+      if (ancestry.length === 0) continue;
+      const server = findServer(ancestry);
+      const destination = identifyForwarder(ancestry[0]);
+      if (destination === "container" || (server === undefined && pid === FIRST_PID)) continue;
+      owned.add(endpointKey);
+      // Whose memory another machine's GPUs hold is not to be seen here.
+      if (destination === "elsewhere") continue;
       const { groupId } = ancestry[0];
       const other = byGroup.get(groupId);
-      byPid.set(pid, endpointKey).set(server.pid, endpointKey);
+      byPid.set(pid, endpointKey).set(server?.pid ?? pid, endpointKey);
       byGroup.set(groupId, other === undefined || other === endpointKey ? endpointKey : null);
-      owned.add(endpointKey);
     }
   }
   return { byPid, byGroup, owned };
@@ -282,7 +239,7 @@ export function attributeGpuProcesses(
     const isServers = findServer(ancestry) !== undefined;
     return byGroup === null || isServers ? null : { endpointKey: byGroup, evidence: "group" };
   };
-  const ancestries = gpuProcesses.map(({ pid }) => listAncestry(processes, pid));
+  const ancestries = gpuProcesses.map(({ pid }) => listAncestors(processes, pid));
   const unclaimed = new Map<number, ProcessInfo>();
   for (const ancestry of ancestries) {
     const server = findServer(ancestry);

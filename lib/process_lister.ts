@@ -18,8 +18,8 @@ import {
   SS_ARGUMENTS,
 } from "./listening_ports.ts";
 import type { Platform, ProgramOutcome } from "./platform.ts";
-import { PS_ARGUMENTS, readProcessTable } from "./process_table.ts";
-import { findServerPorts, type ProcessTable, type ServerPort } from "./server_processes.ts";
+import { type ProcessTable, PS_ARGUMENTS, readProcessTable } from "./process_table.ts";
+import { findServerPorts, type ServerPort } from "./server_processes.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 /** What was found, and what could not be found out. */

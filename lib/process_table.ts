@@ -37,11 +37,17 @@ export interface ProcessInfo {
   readonly arguments: readonly string[];
 }
 
+/** Processes by their ids. */
+export type ProcessTable = ReadonlyMap<number, ProcessInfo>;
+
 /** Characters of a command line that are looked at: that of a server with long JSON options has about 2,000. */
 const MAX_COMMAND_LENGTH = 16_384;
 
 /** Cells of a command line that are kept. */
 const MAX_COMMAND_WIDTH = 4096;
+
+/** Processes above another that are looked at: workers, their server, its shell, and what started that. */
+const MAX_ANCESTORS = 64;
 
 const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
 const ELAPSED = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/;
@@ -63,7 +69,7 @@ function readElapsed(text: string): number | null {
  * readProcessTable("  7     1     7    01:05 vllm serve m").get(7)?.arguments; // ["vllm", "serve", "m"]
  * ```
  */
-export function readProcessTable(text: string): ReadonlyMap<number, ProcessInfo> {
+export function readProcessTable(text: string): ProcessTable {
   const processes = new Map<number, ProcessInfo>();
   for (const line of text.split("\n")) {
     const match = LINE.exec(line);
@@ -81,4 +87,17 @@ export function readProcessTable(text: string): ReadonlyMap<number, ProcessInfo>
     });
   }
   return processes;
+}
+
+/** A process and those above it, itself first; none where it is not in the table. */
+export function listAncestors(table: ProcessTable, pid: number): readonly ProcessInfo[] {
+  const chain: ProcessInfo[] = [];
+  for (
+    let process = table.get(pid);
+    process !== undefined && chain.length < MAX_ANCESTORS && !chain.includes(process);
+    process = table.get(process.parentPid)
+  ) {
+    chain.push(process);
+  }
+  return chain;
 }

@@ -24,7 +24,8 @@ import type { ProcessLister } from "./process_lister.ts";
 import { createScraper, isScrapeFailure, type ScraperFailure } from "./scraper.ts";
 import { identifyOwner } from "./server_kinds.ts";
 import { readLocalHost } from "./listening_ports.ts";
-import { type ServerPort, VLLM } from "./server_processes.ts";
+import { VLLM } from "./server_commands.ts";
+import type { ServerPort } from "./server_processes.ts";
 import type { Seconds } from "./units.ts";
 
 /** What a scan found. */

@@ -19,6 +19,7 @@ import type { Platform } from "./platform.ts";
 import { createProcessLister, type ProcessLister } from "./process_lister.ts";
 import { createScanner, type Scanner, type ScanResult } from "./scanner.ts";
 import { createScraper, type Scraper } from "./scraper.ts";
+import { VLLM_PORT } from "./server_commands.ts";
 import type { Seconds } from "./units.ts";
 
 /** What is watched, and what there is to say about how it was found. */
@@ -56,11 +57,10 @@ const EXIT_CONFIGURATION = 3;
 const SCAN_PATIENCE: Seconds = 0.08;
 
 /** Where an implicit scan found nothing, this is watched: the user sees why it does not answer. */
-const FALLBACK_URL = "http://localhost:8000";
+const FALLBACK_URL = `http://localhost:${VLLM_PORT}`;
 
 function includesFallbackPort({ first, last }: Options["portRange"]): boolean {
-  const port = Number(new URL(FALLBACK_URL).port);
-  return first <= port && port <= last;
+  return first <= VLLM_PORT && VLLM_PORT <= last;
 }
 
 function chooseDemo(platform: Platform, options: Options): Targets {

@@ -18,8 +18,8 @@ import { assertEquals, assertMatch } from "@std/assert";
 const LAYERS = `
 0 vocabulary: units steps version reading families secret histogram significance model gpu_model
     platform
-1 codecs: text foreign_json command_secrets process_table listening_ports server_processes
-    exposition_metadata exposition_bytes prometheus exposition_layout vllm_names engine_builder
+1 codecs: text foreign_json command_secrets process_table listening_ports server_commands
+    server_processes exposition_metadata exposition_bytes prometheus exposition_layout vllm_names engine_builder
     vllm_series vllm_metrics
     server_kinds server_info scrape_failures endpoint_url format glyphs keys bindings frame
     gpu_option_rows option_table help_text option_values

@@ -258,6 +258,43 @@ Deno.test("attributeGpuProcesses() goes by a process group that is one endpoint'
   ]);
 });
 
+Deno.test("attributeGpuProcesses() knows servers and their options as the scan does", () => {
+  const server = "python3 /opt/vllm/entrypoints/openai/api_server.py";
+  const ps = (commandLine: string) => `
+    1       0       1     01:00:00 /sbin/init
+   40       1      40     01:00:00 ${commandLine}
+   41      40      40     01:00:00 VLLM::EngineCore
+  `;
+  const endpoints = [
+    createEndpoint(8005, { modelNames: ["m1"] }),
+    createEndpoint(8006, { modelNames: ["m2"] }),
+  ];
+  const shown = (commandLine: string) =>
+    show(attribute({ ps: ps(commandLine), gpus: [[41, 0]] }, endpoints));
+  assertEquals(shown("vllm serve /models/m --served_model_name m1"), ["41 8005/0 - model"]);
+  assertEquals(shown(`${server} --model m2`), ["41 8006/0 - model"]);
+  assertEquals(shown(`${server} --model m1 --port 8005`), ["41 8005/0 - port"]);
+});
+
+Deno.test("attributeGpuProcesses() knows a server that is its container's first process", () => {
+  const ps = "1 0 1 01:00:00 vllm serve m\n8 1 1 01:00:00 VLLM::EngineCore\n";
+  const endpoint = createEndpoint(8000, { listenerPids: [1] });
+  assertEquals(show(attribute({ ps, gpus: [[8, 0]] }, [endpoint])), ["8 8000/0 - listener"]);
+});
+
+Deno.test("attributeGpuProcesses() gives a first process that listens for others no memory", () => {
+  const endpoint = createEndpoint(8000, { listenerPids: [1] });
+  const ps = `${BARE.ps}\n 950 1 950 01:00:00 python3 train.py`;
+  const shares = attribute({ ps, gpus: [[1002, 0], [950, 1]] }, [endpoint]);
+  assertEquals(show(shares), ["1002 8000/0 - port", "950 other"]);
+});
+
+Deno.test("attributeGpuProcesses() takes a tunnel's server for one on another machine", () => {
+  const ps = `${BARE.ps}\n 960 900 960 01:00:00 ssh -N -L 9000:localhost:8000 gpu7`;
+  const tunnel = createEndpoint(9000, { listenerPids: [960], modelNames: ["Qwen/Qwen3-8B"] });
+  assertEquals(show(attribute({ ps, gpus: [[1002, 0]] }, [tunnel])), ["1002 other"]);
+});
+
 Deno.test("attributeGpuProcesses() leaves processes of other namespaces to others, by the driver's name", () => {
   const [share] = attribute({ ps: "", gpus: [[77, 0, "VLLM::EngineCore"]] }, [
     createEndpoint(8000),

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { PS_ARGUMENTS, readProcessTable } from "../lib/process_table.ts";
+import { listAncestors, PS_ARGUMENTS, readProcessTable } from "../lib/process_table.ts";
 import { needsProgram } from "./programs.ts";
 
 // Recorded with procps-ng 4.0.2, and shortened; titles as vLLM 0.11 gives them to its processes.
@@ -55,6 +55,14 @@ Deno.test("readProcessTable() makes titles safe to print and keeps them short", 
 Deno.test("readProcessTable() passes over what it cannot read", () => {
   assertEquals(readProcessTable("").size, 0);
   assertEquals(readProcessTable("error: unsupported option\n PID PPID\n1 2 x 00:01 y").size, 0);
+});
+
+Deno.test("listAncestors() goes up to the first process, and round no loop", () => {
+  const list = (text: string, pid: number) =>
+    listAncestors(readProcessTable(text), pid).map((process) => process.pid);
+  assertEquals(list(LINUX, 4731), [4731, 4720, 4711, 1]);
+  assertEquals(list(LINUX, 9), []);
+  assertEquals(list("7 8 7 00:01 a\n8 7 7 00:01 b\n", 7), [7, 8]);
 });
 
 Deno.test("PS_ARGUMENTS give the table of this machine", needsProgram("ps"), async () => {

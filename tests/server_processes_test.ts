@@ -1,42 +1,7 @@
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { type ListeningPort, readSsPorts } from "../lib/listening_ports.ts";
 import { readProcessTable } from "../lib/process_table.ts";
-import {
-  findServerPorts,
-  identifyCommand,
-  MAX_UNKNOWN_PORTS,
-  readLaunch,
-} from "../lib/server_processes.ts";
-
-const COMMANDS: readonly (readonly [commandLine: string, name: string | null])[] = [
-  ["/usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337", "vLLM"],
-  ["vllm serve m", "vLLM"],
-  ["python -u -m vllm.entrypoints.openai.api_server --model m", "vLLM"],
-  ["python3 -m vllm.entrypoints.api_server --model m", "vLLM"],
-  ["python3 /opt/vllm/entrypoints/openai/api_server.py --model m", "vLLM"],
-  ["VLLM::APIServer", "vLLM"],
-  ["VLLM::EngineCore_DP0", "vLLM"],
-  ["python3 -m vllm_router.app --port 8001", "vLLM production-stack router"],
-  ["/usr/bin/vllm-router --port 8001", "vLLM production-stack router"],
-  ["python3 -m sglang.launch_server --model-path m", "SGLang"],
-  ["sglang::scheduler", "SGLang"],
-  ["python3 -m sglang_router.launch_router --worker-urls http://a", "SGLang router"],
-  ["text-generation-launcher --model-id m", "Text Generation Inference"],
-  ["/opt/llama.cpp/llama-server -m m.gguf --port 8080", "llama.cpp"],
-  ["/usr/local/bin/ollama serve", "Ollama"],
-  ["/usr/bin/python3 /usr/bin/litellm --config c.yaml", "LiteLLM"],
-  ["vim vllm serve.md", null],
-  ["grep vllm server.log", null],
-  ["nginx: master process /usr/sbin/nginx", null],
-  ["/usr/bin/vllm-htop --auto", null],
-  ["", null],
-];
-
-for (const [commandLine, name] of COMMANDS) {
-  Deno.test(`identifyCommand() takes "${commandLine}" for ${name}`, () => {
-    assertEquals(identifyCommand(commandLine), name);
-  });
-}
+import { findServerPorts, MAX_UNKNOWN_PORTS } from "../lib/server_processes.ts";
 
 const TABLE = readProcessTable(`
     1     0     1  1-00:00:00 /sbin/init
@@ -130,24 +95,3 @@ Deno.test("findServerPorts() asks unknown owners, a few of them, at ports that m
   assertEquals(found.length, MAX_UNKNOWN_PORTS + 1);
   assertEquals(found.at(-1)?.serverName, "vLLM");
 });
-
-Deno.test("readLaunch() reads parallel sizes however they are written, and no secret", () => {
-  const read = (text: string) =>
-    readLaunch(readProcessTable(`7 1 7 00:01 vllm serve m ${text}`).get(7) ?? fail());
-  const sizes = (text: string): unknown => Object.fromEntries(read(text).parallelSizes);
-  assertEquals(sizes("-tp 2 -pp=3 -dp 4"), {
-    "tensor-parallel-size": 2,
-    "pipeline-parallel-size": 3,
-    "data-parallel-size": 4,
-  });
-  assertEquals(sizes("--tensor_parallel_size 2 --api-server-count=3 --port 80 --tp 8 -tp x"), {
-    "tensor-parallel-size": 8,
-    "api-server-count": 3,
-  });
-  assertEquals(sizes(""), {});
-  assert(!read("--api-key s3cr3t").commandLine.includes("s3cr3t"));
-});
-
-function fail(): never {
-  throw new Error("The process is not in the table");
-}
