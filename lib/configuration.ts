@@ -10,7 +10,7 @@
  * @module
  */
 
-import { isLoopbackHost } from "./endpoint_url.ts";
+import { isLocal, readPlace } from "./endpoint_url.ts";
 import { askServer } from "./inspector.ts";
 import type { LaunchInfo, ServerInfo } from "./model.ts";
 import type { ProcessLister } from "./process_lister.ts";
@@ -28,12 +28,10 @@ async function findLaunch(
   { endpoint }: Watched,
   listProcesses: ProcessLister | null,
 ): Promise<LaunchInfo | null> {
-  const { hostname, port, protocol } = new URL(endpoint.metricsUrl);
-  const isHere = isLoopbackHost(hostname) && endpoint.unixSocketPath === undefined;
-  if (!isHere || listProcesses === null) return null;
-  const number = Number(port === "" ? (protocol === "https:" ? 443 : 80) : port);
+  const place = readPlace(endpoint);
+  if (place === null || !isLocal(endpoint) || listProcesses === null) return null;
   const { ports } = await listProcesses();
-  return ports.find((one) => one.port === number)?.launch ?? null;
+  return ports.find(({ port }) => port === place.port)?.launch ?? null;
 }
 
 async function readServer(

@@ -143,9 +143,24 @@ export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
-/** Whether the endpoint is on this machine, as far as its URL says. */
-export function isLocal({ metricsUrl, unixSocketPath }: Endpoint): boolean {
-  return unixSocketPath !== undefined || isLoopbackHost(new URL(metricsUrl).hostname);
+/** Where an endpoint is reached by TCP. */
+export interface Place {
+  /** As it stands in a URL: an IPv6 address is in brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** The host and port of an endpoint; `null` where it is reached by a socket. */
+export function readPlace({ address, unixSocketPath }: Endpoint): Place | null {
+  if (unixSocketPath !== undefined) return null;
+  const colon = address.lastIndexOf(":");
+  return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
+}
+
+/** Whether an endpoint is on this machine, by its address: a machine's own name does not say so. */
+export function isLocal(endpoint: Endpoint): boolean {
+  const place = readPlace(endpoint);
+  return place === null || isLoopbackHost(place.host);
 }
 
 function readUnixUrl(typedPath: string, shown: string): TypedEndpoint | UrlError {

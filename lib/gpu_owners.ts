@@ -9,7 +9,7 @@
  * @module
  */
 
-import { isLocal } from "./endpoint_url.ts";
+import { isLocal, readPlace } from "./endpoint_url.ts";
 import { attributeGpuProcesses, type GpuShare, listReplicaGpus } from "./gpu_attribution.ts";
 import type { GpuEndpoint } from "./gpu_attribution.ts";
 import type { GpuSample } from "./gpu_model.ts";
@@ -29,16 +29,13 @@ export function listGpus({ gpus }: State): readonly GpuSample[] {
 
 function describeEndpoint(known: EndpointState, { machine }: GpuState): GpuEndpoint {
   const { endpoint, replicas } = known;
-  const { port, protocol } = new URL(endpoint.metricsUrl);
-  const own = endpoint.unixSocketPath === undefined
-    ? Number(port || (protocol === "https:" ? 443 : 80))
-    : null;
+  const port = readPlace(endpoint)?.port ?? null;
   return {
     endpointKey: endpoint.key,
-    port: own,
+    port,
     engines: replicas.map(({ sample }) => sample.engine),
     modelNames: [...new Set(replicas.map(({ sample }) => sample.modelName))],
-    listenerPids: own === null ? [] : machine.listeners.get(own) ?? [],
+    listenerPids: port === null ? [] : machine.listeners.get(port) ?? [],
   };
 }
 

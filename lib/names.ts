@@ -14,7 +14,7 @@
  * @module
  */
 
-import { isLoopbackHost } from "./endpoint_url.ts";
+import { isLoopbackHost, readPlace } from "./endpoint_url.ts";
 import type { Endpoint } from "./model.ts";
 import { measureWidth } from "./text.ts";
 
@@ -62,13 +62,13 @@ export function nameModel(modelName: string, taken: ReadonlySet<string>): string
 /** The parts of an endpoint's address, as they are shown. */
 type Part = "host" | "port" | "path";
 
-function readPart({ key, address, unixSocketPath }: Endpoint, part: Part): string {
-  if (unixSocketPath !== undefined) return part === "host" ? unixSocketPath : "";
-  const colon = address.lastIndexOf(":");
-  if (part === "host") return address.slice(0, colon);
-  if (part === "port") return address.slice(colon);
+function readPart(endpoint: Endpoint, part: Part): string {
+  const place = readPlace(endpoint);
+  if (place === null) return part === "host" ? endpoint.address : "";
+  if (part === "host") return place.host;
+  if (part === "port") return `:${place.port}`;
   // The port is not in the key where it is the scheme's own.
-  return /^[a-z]+:\/\/[^/]*(\/.*)?$/.exec(key)?.[1] ?? "";
+  return /^[a-z]+:\/\/[^/]*(\/.*)?$/.exec(endpoint.key)?.[1] ?? "";
 }
 
 /** What must be the same for all where it is left out: one machine has several names. */

@@ -12,7 +12,7 @@
 
 import { type EndpointAccess, openAccess } from "./credentials.ts";
 import { createDemo } from "./demo.ts";
-import { isLoopbackHost, parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
+import { isLocal, isLoopbackHost, parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
 import type { Endpoint } from "./model.ts";
 import type { Options } from "./options.ts";
 import type { Platform } from "./platform.ts";
@@ -152,9 +152,7 @@ export async function findTargets(
 
 /** The endpoint, with a remark when credentials travel to it unprotected. */
 function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
-  const { protocol, hostname } = new URL(endpoint.metricsUrl);
-  const isProtected = protocol === "https:" || isLoopbackHost(hostname) ||
-    endpoint.unixSocketPath !== undefined;
+  const isProtected = endpoint.metricsUrl.startsWith("https:") || isLocal(endpoint);
   if (isProtected || !access.sendsCredentials) return endpoint;
   const warning = "its credentials travel unencrypted: use https";
   return { ...endpoint, warnings: [...endpoint.warnings, warning] };

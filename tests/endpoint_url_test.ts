@@ -1,8 +1,13 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { isLocal, parseEndpointUrl, quoteUrl, type TypedEndpoint } from "../lib/endpoint_url.ts";
+import {
+  isLocal,
+  parseEndpointUrl,
+  quoteUrl,
+  readPlace,
+  type TypedEndpoint,
+} from "../lib/endpoint_url.ts";
 import { revealSecret } from "../lib/secret.ts";
-import { createEndpoint } from "./fixtures/expositions.ts";
 
 function parse(text: string): TypedEndpoint {
   const typed = parseEndpointUrl(text);
@@ -244,19 +249,21 @@ Deno.test("parseEndpointUrl() never throws, and every error quotes what is wrong
   );
 });
 
-Deno.test("isLocal() tells this machine's endpoints from others'", () => {
-  const hosts = [
-    "localhost",
-    "127.0.0.1",
-    "127.8.8.8",
-    "[::1]",
-    "gpu1",
-    "192.168.1.2",
-    "[fe80::1]",
-  ];
-  assertEquals(hosts.map((host) => isLocal(createEndpoint(8000, host))), [
-    ...[true, true, true, true, false, false, false],
-  ]);
-  const socket = { ...createEndpoint(80, "vllm"), unixSocketPath: "/run/vllm.sock" };
-  assertEquals(isLocal(socket), true);
+Deno.test("readPlace() and isLocal() read where an endpoint is reached", () => {
+  const read = (url: string): unknown => {
+    const { endpoint } = parse(url);
+    const place = readPlace(endpoint);
+    return [place?.host ?? null, place?.port ?? null, isLocal(endpoint)];
+  };
+  const cases = {
+    "localhost": ["localhost", 8000, true],
+    "127.0.0.1:80": ["127.0.0.1", 80, true],
+    "http://127.8.8.8": ["127.8.8.8", 80, true],
+    "https://[::1]/prefix": ["[::1]", 443, true],
+    "gpu1:8001": ["gpu1", 8001, false],
+    "192.168.1.2:1": ["192.168.1.2", 1, false],
+    "http://[fe80::1]:9": ["[fe80::1]", 9, false],
+    "unix:/run/vllm.sock": [null, null, true],
+  };
+  for (const [url, expected] of Object.entries(cases)) assertEquals(read(url), expected, url);
 });
