@@ -14,6 +14,13 @@
 import { loadConfig } from "./config_file.ts";
 import { createConfigurator } from "./configuration.ts";
 import { scanForever } from "./discovery.ts";
+import {
+  EXIT_CONFIGURATION,
+  EXIT_ENDPOINT_DOWN,
+  EXIT_INTERNAL,
+  EXIT_OK,
+  EXIT_USAGE,
+} from "./exit_codes.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
 import { formatPriceList } from "./gpu_prices.ts";
 import { sampleGpusOnce, watchGpus } from "./gpu_watch.ts";
@@ -50,12 +57,7 @@ import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
 import { renderSummary, renderText, type ViewOptions } from "./view.ts";
 
-/** Exit codes (README, "Exit codes"). A signal n ends the program with 128 + n. */
-const EXIT_OK = 0;
-const EXIT_ENDPOINT_DOWN = 1;
-const EXIT_USAGE = 2;
-const EXIT_CONFIGURATION = 3;
-const EXIT_INTERNAL = 70;
+/** A signal n ends the program with 128 + n. */
 const SIGNAL_CODES: readonly (readonly [Signal, number])[] = [
   ["SIGHUP", 129],
   ["SIGINT", 130],

@@ -1,12 +1,14 @@
 /**
  * What `--help` prints.
  *
- * Layer 1, pure. The options come from `option_table`; examples, exit codes and
- * remarks stand here, and `man_page` shows the same. At most 80 columns wide.
+ * Layer 1, pure. The options come from `option_table`, the codes from `exit_codes`;
+ * examples and remarks stand here, and `man_page` shows the same. At most 80
+ * columns wide.
  *
  * @module
  */
 
+import { EXIT_CODES } from "./exit_codes.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./option_table.ts";
 
 /** A command, and what it does. */
@@ -25,16 +27,6 @@ export const CREDENTIALS_REMARK =
   "FILE alone is for every URL that is given, URL=FILE for that one only; each option may be " +
   "repeated. Others can read arguments: no option takes the secret itself. None goes to a " +
   "server found by a scan.";
-
-/** An exit code, and when the program ends with it. */
-export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
-  ["0", "every endpoint answered"],
-  ["1", "an endpoint is down or, with --auto, nothing was found"],
-  ["2", "the command line or a variable is wrong"],
-  ["3", "a file with credentials or settings cannot be used"],
-  ["70", "internal error"],
-  ["128+n", "ended by signal n"],
-];
 
 /** Where sources and issues are. */
 export const HOMEPAGE = "https://github.com/vllm-htop/vllm-htop";

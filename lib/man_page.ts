@@ -8,7 +8,8 @@
  * @module
  */
 
-import { CREDENTIALS_REMARK, EXAMPLES, EXIT_CODES, HOMEPAGE, PURPOSE } from "./help_text.ts";
+import { EXIT_CODES } from "./exit_codes.ts";
+import { CREDENTIALS_REMARK, EXAMPLES, HOMEPAGE, PURPOSE } from "./help_text.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./option_table.ts";
 
 /** Text as roff takes it literally: no escapes, no requests, and hyphens that can be copied. */

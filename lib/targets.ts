@@ -13,6 +13,7 @@
 import { type EndpointAccess, openAccess } from "./credentials.ts";
 import { createDemo } from "./demo.ts";
 import { isLocal, isLoopbackHost, parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
+import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./exit_codes.ts";
 import type { Endpoint } from "./model.ts";
 import type { Options } from "./options.ts";
 import type { Platform } from "./platform.ts";
@@ -48,10 +49,6 @@ export interface OpenedEndpoint {
   readonly access: EndpointAccess;
   readonly scraper: Scraper;
 }
-
-/** Exit codes of runs that cannot start (README, "Exit codes"). */
-const EXIT_ENDPOINT_DOWN = 1;
-const EXIT_CONFIGURATION = 3;
 
 /** How long nobody minds seeing nothing (clig.dev: print something within 100 ms). */
 const SCAN_PATIENCE: Seconds = 0.08;

@@ -22,7 +22,7 @@ const LAYERS = `
     server_processes exposition_metadata exposition_bytes prometheus exposition_layout vllm_names engine_builder
     vllm_series vllm_metrics
     server_kinds server_info scrape_failures endpoint_url format glyphs keys bindings frame
-    gpu_option_rows option_table help_text option_values
+    gpu_option_rows option_table exit_codes help_text option_values
     json_text config_values config_schema credential_options cost_options options completions man_page
     gpu_failures nvidia_smi nvidia_mig amd_smi gpu_prices kept_scrapes
     simulator_families simulator_text simulator_engine simulator

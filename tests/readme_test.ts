@@ -7,6 +7,7 @@ import { nameBinary, TARGETS } from "../.ci/compile.ts";
 import { PERMISSIONS } from "../.ci/permissions.ts";
 import { createConfigSchema } from "../lib/config_schema.ts";
 import { readConfig } from "../lib/config_values.ts";
+import { EXIT_CODES } from "../lib/exit_codes.ts";
 import { parseArguments } from "../lib/options.ts";
 import { createEnvironment, listCommand } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
@@ -79,6 +80,14 @@ Deno.test("README has the command with the least permissions, and says what each
     const [name] = flag.split("=");
     assert(new RegExp(`^\\| \`${name}\\b[^|]*\\| \\S`, "m").test(readme), name);
   }
+});
+
+Deno.test("README's table of exit codes says what the help says", () => {
+  const [, table] = /^### Exit codes\n\n([^]*?)\n\n/m.exec(readme) ?? [];
+  const rows = table.split("\n").slice(2).map((row) =>
+    row.replaceAll("`", "").split("|").slice(1, 3).map((cell) => cell.trim())
+  );
+  assertEquals(rows, EXIT_CODES.map((row) => [...row]));
 });
 
 Deno.test("README's file of settings is right by the program and by the schema", () => {
