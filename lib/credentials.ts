@@ -18,6 +18,7 @@ import type { TypedEndpoint } from "./endpoint_url.ts";
 import type { Platform, Transport } from "./platform.ts";
 import { createSecret, revealSecret, type Secret } from "./secret.ts";
 import { sanitizeText } from "./text.ts";
+import { VERSION } from "./version.ts";
 
 /** How an endpoint is reached, and with what it is asked. */
 export interface EndpointAccess {
@@ -70,6 +71,22 @@ const FRAMING_HEADERS: ReadonlySet<string> = new Set([
   "transfer-encoding",
   "upgrade",
 ]);
+
+/**
+ * The headers of a request: ours, those with secrets, which may name another
+ * program, and what nobody chooses: a body is counted as it is sent.
+ */
+export function joinHeaders(
+  accept: string,
+  secretHeaders: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return {
+    accept,
+    "user-agent": `vllm-htop/${VERSION}`,
+    ...secretHeaders,
+    "accept-encoding": "identity",
+  };
+}
 
 /** The source as it is named in messages. */
 function nameSource({ kind, from }: CredentialSource): string {

@@ -10,12 +10,12 @@
  * @module
  */
 
-import type { EndpointAccess } from "./credentials.ts";
+import { readBody } from "./body_reader.ts";
+import { type EndpointAccess, joinHeaders } from "./credentials.ts";
 import type { Endpoint } from "./model.ts";
 import type { HttpClient, Platform } from "./platform.ts";
 import { type ModelList, readModelList, readVersion } from "./server_info.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
-import { VERSION } from "./version.ts";
 
 /** What a server says of itself; `null` where it does not. */
 export interface SelfDescription {
@@ -26,24 +26,6 @@ export interface SelfDescription {
 /** Largest answer that is read: some hundred LoRA adapters. */
 const MAX_ANSWER_BYTES: Bytes = BYTES_PER_MEBIBYTE;
 
-/** All that a stream gives as text, or `null` where it is too much. */
-async function readText(stream: ReadableStream<Uint8Array> | null): Promise<string | null> {
-  const decoder = new TextDecoder();
-  const reader = stream?.getReader();
-  let text = "";
-  let length = 0;
-  for (;;) {
-    const { value, done } = await reader?.read() ?? { done: true, value: undefined };
-    if (done) return text + decoder.decode();
-    length += value.length;
-    if (length > MAX_ANSWER_BYTES) {
-      await reader?.cancel().catch(() => {});
-      return null;
-    }
-    text += decoder.decode(value, { stream: true });
-  }
-}
-
 /** The text at a URL, or `null` where there is none to be had. */
 async function getText(
   client: HttpClient,
@@ -52,9 +34,12 @@ async function getText(
 ): Promise<string | null> {
   try {
     const response = await client.get({ url, ...request });
-    if (response.status === 200) return await readText(response.body);
-    await response.body?.cancel();
-    return null;
+    if (response.status !== 200) {
+      await response.body?.cancel();
+      return null;
+    }
+    const { bytes, isWhole } = await readBody(response.body, MAX_ANSWER_BYTES);
+    return isWhole ? new TextDecoder().decode(bytes) : null;
   } catch {
     // Whatever it was, a scrape of the metrics meets it too and says what to do.
     return null;
@@ -78,12 +63,7 @@ export async function askServer(
   let client: HttpClient | null = null;
   try {
     client = await platform.createHttpClient(access.transport);
-    const headers = {
-      accept: "application/json",
-      "user-agent": `vllm-htop/${VERSION}`,
-      ...await access.readHeaders(),
-      "accept-encoding": "identity",
-    };
+    const headers = joinHeaders("application/json", await access.readHeaders());
     const request = { headers, signal: limit.signal };
     const version = await getText(client, `${base}/version`, request);
     const models = await getText(client, `${base}/v1/models`, request);

@@ -14,7 +14,7 @@
  */
 
 import { createBufferPool, readBody } from "./body_reader.ts";
-import type { EndpointAccess } from "./credentials.ts";
+import { type EndpointAccess, joinHeaders } from "./credentials.ts";
 import type { Endpoint, Scrape, ScrapeFailure } from "./model.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
 import {
@@ -37,7 +37,6 @@ import { identifyServer } from "./server_kinds.ts";
 import { finishStepsWithPauses } from "./steps.ts";
 import { sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
-import { VERSION } from "./version.ts";
 import { createReaderFactory, type VllmExposition, type VllmReader } from "./vllm_metrics.ts";
 import { MAX_ENGINES } from "./vllm_series.ts";
 
@@ -74,7 +73,6 @@ const MAX_ASIDE_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 const HEAD_BYTES: Bytes = BYTES_PER_KIBIBYTE;
 
 const ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
-const USER_AGENT = `vllm-htop/${VERSION}`;
 
 const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
@@ -173,12 +171,7 @@ async function collectHeaders({ access }: Attempt): Promise<Record<string, strin
     const message = error instanceof Error ? error.message : "the credentials cannot be read";
     throw new ProblemError({ kind: "credentials", message });
   }
-  return {
-    accept: ACCEPT,
-    "user-agent": USER_AGENT,
-    ...secretHeaders,
-    "accept-encoding": "identity",
-  };
+  return joinHeaders(ACCEPT, secretHeaders);
 }
 
 /** Asks, and follows redirects within the same origin. Leaves the URL that answered in `attempt`. */

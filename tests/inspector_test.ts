@@ -38,7 +38,11 @@ Deno.test("askServer() asks under the endpoint's path, with the endpoint's own c
   const readHeaders = () => Promise.resolve({ authorization: "Bearer abc" });
   await ask(`${server.origin}/a/metrics`, 4, { ...ANONYMOUS_ACCESS, readHeaders });
   assertEquals(heads.map((head) => head.split(" ")[1]), ["/a/version", "/a/v1/models"]);
-  for (const head of heads) assert(/^authorization: Bearer abc\r$/im.test(head), head);
+  for (const head of heads) {
+    assert(/^authorization: Bearer abc\r$/im.test(head), head);
+    assert(/^user-agent: vllm-htop\/\d/im.test(head), head);
+    assert(/^accept-encoding: identity\r$/im.test(head), head);
+  }
   await server.close();
 });
 
