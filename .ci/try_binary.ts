@@ -14,6 +14,8 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { withStandIns } from "../tests/gpu_stand_in.ts";
+import { findFreePort } from "../tests/program_runs.ts";
+import { needsProgram } from "../tests/programs.ts";
 import { PERMISSIONS } from "./permissions.ts";
 
 /** How long one run of the program may take, in milliseconds. */
@@ -66,14 +68,6 @@ async function runCommand(
   return { code, output: decoder.decode(stdout), errors: decoder.decode(stderr) };
 }
 
-/** A port of loopback that was free a moment ago. */
-function findFreePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}
-
 /** The values of a permission flag such as `--allow-run=ps,ss`; none where it is not given. */
 function listAllowed(name: string): readonly string[] {
   const prefix = `--allow-${name}=`;
@@ -90,16 +84,6 @@ async function readBakedPermissions(): Promise<Record<string, unknown>> {
   ) ?? [];
   assert(json !== undefined, "no permissions in the file");
   return JSON.parse(json);
-}
-
-function hasStrace(): boolean {
-  try {
-    new Deno.Command("strace", { args: ["-V"], stdout: "null", stderr: "null" }).outputSync();
-    return true;
-  } catch {
-    console.log("Left out: what strace would see, as it is not there");
-    return false;
-  }
 }
 
 /** System calls that change a file, folder or link. */
@@ -276,7 +260,7 @@ const server = Deno.serve(
 const trials = {
   ...usageTrials,
   ...permissionTrials,
-  ...(hasStrace() ? straceTrials : {}),
+  ...(needsProgram("strace").ignore ? {} : straceTrials),
 };
 let passed = 0;
 let failed = 0;
