@@ -28,7 +28,7 @@ import {
   type Tally,
 } from "./tally.ts";
 import type { Trend } from "./trends.ts";
-import type { Seconds } from "./units.ts";
+import { type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
 /** One line of the table. */
 export interface Row {
@@ -104,7 +104,7 @@ export interface Overview {
 }
 
 /** Uptimes beyond this are a start time that is not one (several API servers export none). */
-const LONGEST_BELIEVABLE_UPTIME: Seconds = 10 * 365 * 86_400;
+const LONGEST_BELIEVABLE_UPTIME: Seconds = 10 * 365 * SECONDS_PER_DAY;
 
 export { readRecord };
 

@@ -15,6 +15,7 @@
 
 import { maskSecrets } from "./command_secrets.ts";
 import { sanitizeText } from "./text.ts";
+import { type Seconds, SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE } from "./units.ts";
 
 /** What `ps` is called with. */
 export const PS_ARGUMENTS: readonly string[] = [
@@ -29,8 +30,8 @@ export interface ProcessInfo {
   /** 0 for those that the kernel started. */
   readonly parentPid: number;
   readonly groupId: number;
-  /** Seconds since it started, to the second; `null` where `ps` does not say. */
-  readonly startedSecondsAgo: number | null;
+  /** How long ago it started, to the second; `null` where `ps` does not say. */
+  readonly startedSecondsAgo: Seconds | null;
   /** Its arguments with blanks between them, or the title that it has given itself. Safe, without secrets. */
   readonly commandLine: string;
   /** The same, cut at blanks: those inside of an argument cannot be told from those between two. */
@@ -53,11 +54,11 @@ const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
 const ELAPSED = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/;
 
 /** Seconds of `[[dd-]hh:]mm:ss`, or `null` where it is none. */
-function readElapsed(text: string): number | null {
+function readElapsed(text: string): Seconds | null {
   const match = ELAPSED.exec(text);
   if (match === null) return null;
   const [days, hours, minutes, seconds] = match.slice(1).map((part) => Number(part ?? 0));
-  return ((days * 24 + hours) * 60 + minutes) * 60 + seconds;
+  return days * SECONDS_PER_DAY + hours * SECONDS_PER_HOUR + minutes * SECONDS_PER_MINUTE + seconds;
 }
 
 /**

@@ -150,7 +150,9 @@ export interface Rule {
   readonly release: Seconds;
 }
 
-const SEED = "vllm-htop 0.5.0";
+/** The Python program of the same name. */
+const PREDECESSOR = "vllm-htop 0.5.0";
+
 /** In thousands with a comma; the runtime's own words for it would take a tenth of the time to the first frame. */
 const CHANCE_TEXT = `chance would do it less than once in ${
   String(Math.round(1 / CHANCE)).replace(/\B(?=(?:\d{3})+$)/g, ",")
@@ -170,7 +172,8 @@ export const RULES: readonly Rule[] = [
     threshold: `${HOT_CONDITIONS} or more of: KV cache above ${HOT_KV_RATIO * 100} %, more than ` +
       `${HOT_WAITING} waiting, preemptions in the last minute, TTFT above ${HOT_LATENCY_RATIO}× ` +
       `the others', ITL above ${HOT_LATENCY_RATIO}× the others' (as slow prefill, slow decode)`,
-    source: `${SEED}, with preemptions for swapped requests, which vLLM has had none of since V1`,
+    source:
+      `${PREDECESSOR}, with preemptions for swapped requests, which vLLM has had none of since V1`,
     unit: "conditions",
     effect: "critical",
     hold: HOLD,
@@ -192,7 +195,7 @@ export const RULES: readonly Rule[] = [
     title: "slow prefill",
     threshold: `${describeSlowness("TTFT")}; not where more than ${HOT_WAITING} wait, ` +
       "which explains it",
-    source: `${SEED}: P95 ÷ median of all > ${SKEW_RATIO}, of one poll`,
+    source: `${PREDECESSOR}: P95 ÷ median of all > ${SKEW_RATIO}, of one poll`,
     unit: "seconds",
     effect: "degraded",
     hold: HOLD,
@@ -202,7 +205,7 @@ export const RULES: readonly Rule[] = [
     id: "slow_decode",
     title: "slow decode",
     threshold: describeSlowness("ITL"),
-    source: `${SEED}, likewise`,
+    source: `${PREDECESSOR}, likewise`,
     unit: "seconds",
     effect: "degraded",
     hold: HOLD,
@@ -214,7 +217,7 @@ export const RULES: readonly Rule[] = [
     threshold: `share of the requests of a minute above ${SKEW_RATIO}× the median share and ` +
       `${SKEW_RATIO}× an even one, ${FEWEST_REQUESTS} requests or more, and ${CHANCE_TEXT} ` +
       "(binomial test of an even balancer)",
-    source: `${SEED}: 5 requests, and no test`,
+    source: `${PREDECESSOR}: 5 requests, and no test`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -225,7 +228,7 @@ export const RULES: readonly Rule[] = [
     title: "running skew",
     threshold: `means of a minute more than ${RUNNING_SKEW} apart, the highest above ` +
       `${SKEW_RATIO}× max(1, median), and ${CHANCE_TEXT}`,
-    source: `${SEED}: the same at one moment, and no test`,
+    source: `${PREDECESSOR}: the same at one moment, and no test`,
     unit: "requests",
     effect: "degraded",
     hold: HOLD,
@@ -236,7 +239,7 @@ export const RULES: readonly Rule[] = [
     title: "KV skew",
     threshold: `means of a minute more than ${KV_SKEW * 100} percentage points apart, ` +
       `and ${CHANCE_TEXT}`,
-    source: `${SEED}: the same at one moment, and no test`,
+    source: `${PREDECESSOR}: the same at one moment, and no test`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -247,7 +250,7 @@ export const RULES: readonly Rule[] = [
     title: "token share",
     threshold: `share of the output tokens of a minute above ${SKEW_RATIO}× the median share and ` +
       `${SKEW_RATIO}× an even one, ${FEWEST_TOKENS_PER_SECOND} token/s or more, and ${CHANCE_TEXT}`,
-    source: `${SEED}: of one poll, and no test`,
+    source: `${PREDECESSOR}: of one poll, and no test`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -258,7 +261,7 @@ export const RULES: readonly Rule[] = [
     title: "request share now",
     threshold: `share of the requests of the last poll above ${SKEW_RATIO}× the median share and ` +
       `${SKEW_RATIO}× an even one, ${FEWEST_REQUESTS_PER_SECOND} requests/s or more`,
-    source: `${SEED}; chance does it often: shown, and no alarm`,
+    source: `${PREDECESSOR}; chance does it often: shown, and no alarm`,
     unit: "ratio",
     effect: "none",
     hold: 0,

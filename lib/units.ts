@@ -24,7 +24,7 @@ export type Hertz = number;
 /** A share, from 0 to 1. */
 export type Ratio = number;
 
-/** Seconds in a millisecond, as a divisor: `milliseconds / MILLISECONDS_PER_SECOND`. */
+/** Milliseconds in a second. */
 export const MILLISECONDS_PER_SECOND = 1000;
 
 /** Seconds in a minute. */
