@@ -42,7 +42,7 @@ const SI_STEPS: readonly (readonly [number, string])[] = [
   [1e3, "k"],
 ];
 
-/** A number of at least 0 with three significant digits, without an exponent. */
+/** A number with three significant digits and two decimals at the most, without an exponent. */
 function roundToThree(value: number): string {
   const magnitude = Math.abs(value);
   if (magnitude >= 99.95) return value.toFixed(0);

@@ -3,7 +3,8 @@
  *
  * Layer 2, pure. An endpoint that was scraped before and fails now is STALE:
  * what is known of it is shown with its age, and is out of every total. After
- * `STALE_LIMIT` it is DOWN, as is one that never answered. A server that
+ * `STALE_LIMIT`, or `STALE_INTERVALS` where these are longer, it is DOWN, as is
+ * one that never answered. A server that
  * answers but has declared its gauges without a sample is INIT; a sleeping one
  * (vLLM's sleep mode) says SLEEP. HOT and STALLED are rules (`rules`): what they
  * find here becomes a condition when it has lasted, which `alarms` knows. Spans
@@ -34,7 +35,7 @@ import { isAsleep } from "./trace.ts";
 export const STALE_LIMIT: Seconds = 30;
 
 /** How many intervals may pass until then where they are long: one answer may be missed. */
-const STALE_INTERVALS = 1.5;
+export const STALE_INTERVALS = 1.5;
 
 /** How much longer than the interval an answer may take before what is shown counts as stale. */
 export const LATE_ANSWER: Seconds = 1;

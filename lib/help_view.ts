@@ -12,7 +12,7 @@ import { COLUMNS, HIT_FAIR_RATIO, HIT_GOOD_RATIO, KV_WARN_RATIO } from "./column
 import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./cost_view.ts";
 import { formatDuration, formatPercent } from "./format.ts";
 import type { Paint } from "./frame.ts";
-import { STALE_LIMIT } from "./health.ts";
+import { STALE_INTERVALS, STALE_LIMIT } from "./health.ts";
 import { HOT_KV_RATIO, HOT_WAITING, RULES } from "./rules.ts";
 import { padText, wrapText } from "./text.ts";
 import type { Ui } from "./ui.ts";
@@ -42,7 +42,12 @@ function listThresholds(): readonly (readonly [string, string])[] {
       `green from ${MARGIN_GOOD_RATIO}×, yellow from ${MARGIN_FAIR_RATIO}×, else red`,
     ],
     ["≈", "rests on a hint of what GPUs cost, and not on a price that you gave"],
-    ["STALE", `the last scrape failed; DOWN after ${formatDuration(STALE_LIMIT)}`],
+    [
+      "STALE",
+      `the last scrape failed; DOWN after ${
+        formatDuration(STALE_LIMIT)
+      } or ${STALE_INTERVALS} intervals`,
+    ],
     ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or as long as has been watched`],
     ["<10 ms, >80 s", "the quantile lies below the first or above the last bucket bound"],
     ["—", "no figure; never zero"],

@@ -2,10 +2,12 @@
  * What a server says of itself beside its metrics.
  *
  * Layer 5, effects: HTTP through `Platform`. One GET each of `/version` and
- * `/v1/models`, never repeated in the life of a server: vLLM counts the second
- * in `http_requests_total`, and a person reads that. With the endpoint's own
- * credentials; answers that are no answers, redirects included, are nothing
- * learnt and no failure. What the answers say is `server_info`'s matter.
+ * `/v1/models`, never repeated in the life of a server that is watched: vLLM
+ * counts the second in `http_requests_total`, and a person reads that. How often
+ * a port that is not known to be vLLM's is asked is `scanner`'s matter. With the
+ * endpoint's own credentials; answers that are no answers, redirects included,
+ * are nothing learnt and no failure. What the answers say is `server_info`'s
+ * matter.
  *
  * @module
  */

@@ -6,7 +6,7 @@
  * from the start of a sequence: the caller waits `ESCAPE_TIMEOUT` after a read
  * and then calls `flushKeys`. What is unknown is swallowed whole, nothing
  * throws, and memory is bounded whatever comes. Texts hold no control
- * characters; `text` makes them safe to print. What a key does is for `state`.
+ * characters; `text` makes them safe to print. What a key does is for `bindings`.
  * Columns and rows count from 0. Sources: ECMA-48, xterm's "Control Sequences",
  * kitty's keyboard protocol. Two ESC in a row are never Alt with a key (rxvt):
  * over a slow line, Escape and then an arrow come as the same bytes.

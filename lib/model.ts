@@ -4,7 +4,7 @@
  * Layer 0, types and the names of figures only. An endpoint is one URL; a
  * scrape of it yields one sample per engine; a replica is one engine of one
  * endpoint, followed over time; a model group is all replicas that serve the
- * same model. Which Prometheus metric feeds which figure is `vllm_metrics`'
+ * same model. Which Prometheus metric feeds which figure is `vllm_names`'
  * knowledge, and stands nowhere else.
  *
  * @module

@@ -3,10 +3,10 @@
  *
  * Layer 1, pure. The rows of `option_table` say which options there are; this
  * module checks each value and settles what may stand together. An option beats
- * its environment variable, which beats the file of settings. Spans are in seconds. Credentials are only named
- * here: `credentials` reads them. A usage error is one sentence in lower case
- * without a full stop, the value in quotes, no secret in it; `main.ts` prints
- * it and adds where help is.
+ * its environment variable, which beats the file of settings. Spans are in
+ * seconds. Credentials are only named here: `credentials` reads them. A usage
+ * error is one sentence in lower case without a full stop, the value in quotes,
+ * no secret in it; `app` prints it and adds where help is.
  *
  * @module
  */

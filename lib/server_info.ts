@@ -4,7 +4,7 @@
  * Layer 1, pure. vLLM's `/version` is an object with a version and nothing
  * else, which no other model server has; its models are cards with their
  * longest context, and LoRA adapters are cards with a parent (vLLM
- * 0.4 to 0.33). Other servers list models, too, and say by `owned_by` who they
+ * 0.4 and newer). Other servers list models, too, and say by `owned_by` who they
  * are. Texts are made safe here; what is malformed is left out.
  *
  * @module

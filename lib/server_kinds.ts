@@ -9,7 +9,7 @@
  * and routers stand before the exporters whose metrics they may carry along.
  * A server without metrics may still say who it is by the models that it lists.
  * Sources: the servers' own documentation and code, read 2026-11. What to say
- * about it is `scraper`'s matter.
+ * about it is `scrape_failures`' matter.
  *
  * @module
  */

@@ -3,9 +3,9 @@
  *
  * Layer 1, pure. What an engine has counted -> names, help texts, labels and
  * buckets, as data in the order of the exposition. `simulator_text` writes
- * them, `simulator` fills the figures. Seconds and tokens. Source of truth:
+ * them, `simulator_engine` fills the figures. Seconds and tokens. Source of truth:
  * bodies of real vLLM 0.32.0 servers, recorded 2026-11. Deliberately apart from
- * the names that `vllm_metrics` reads: one table for both sides would make
+ * the names in `vllm_names`: one table for both sides would make
  * every misspelt name agree with itself.
  *
  * @module

@@ -5,7 +5,7 @@
  * order, alphabetical labels, floats as prometheus_client prints them,
  * `_created` stamps, and the shorter multiprocess form of several API servers.
  * Which families there are is `simulator_families`' matter, what happens in the
- * engines `simulator`'s. Seconds and tokens, as in the exposition. Source of
+ * engines `simulator_engine`'s. Seconds and tokens, as in the exposition. Source of
  * truth: bodies of real vLLM 0.32.0 servers, recorded 2026-11.
  *
  * @module

@@ -8,7 +8,7 @@
  * is exact. Matching by fragments would take `request_prompt_tokens` for
  * `prompt_tokens` and count a cache twice. Source: vLLM's
  * vllm/engine/metrics.py and vllm/v1/metrics/loggers.py with those of its KV
- * connectors, tags v0.2.3 to v0.32.0, read 2026-08; 0.32.0 seen on a server.
+ * connectors, from tag v0.2.3 on, read 2026-08; 0.32.0 seen on a server.
  *
  * @module
  */

@@ -7,8 +7,8 @@
  * other values, needs no more reading of names and labels. Gauges that several
  * processes export (label `pid`) count as their largest: all but one are stale.
  * What names no engine goes to `server`. Text from labels is made safe here,
- * once. Figures are `vllm_metrics`' part. Sources: vLLM's metrics loggers, tags
- * v0.2.3 to v0.32.0, and scrapes of real servers, 2026-08.
+ * once. Figures are `vllm_metrics`' part. Sources: vLLM's metrics loggers, from
+ * tag v0.2.3 on, read 2026-08, and scrapes of real servers up to 0.32.0.
  *
  * @module
  */

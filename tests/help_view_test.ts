@@ -9,7 +9,7 @@ import {
 } from "../lib/columns.ts";
 import { formatDuration, formatPercent } from "../lib/format.ts";
 import { createPaint, type Meaning, type Paint } from "../lib/frame.ts";
-import { STALE_LIMIT } from "../lib/health.ts";
+import { STALE_INTERVALS, STALE_LIMIT } from "../lib/health.ts";
 import { renderColumnMenu, renderHelp } from "../lib/help_view.ts";
 import { HOT_KV_RATIO, HOT_WAITING } from "../lib/rules.ts";
 import { createUi } from "../lib/ui.ts";
@@ -44,7 +44,7 @@ Deno.test("renderHelp() tells every threshold by its number", () => {
     ["yellow above " + formatPercent(KV_WARN_RATIO), [formatPercent(HOT_KV_RATIO)]],
     ["green from " + formatPercent(HIT_GOOD_RATIO), [formatPercent(HIT_FAIR_RATIO)]],
     [`red above ${HOT_WAITING}`, ["yellow above 0"]],
-    [`DOWN after ${formatDuration(STALE_LIMIT)}`, ["STALE"]],
+    [`DOWN after ${formatDuration(STALE_LIMIT)} or ${STALE_INTERVALS} intervals`, ["STALE"]],
     [`over the last ${formatDuration(LONG_WINDOW)}`, ["@1m"]],
   ];
   assert(kv !== "");

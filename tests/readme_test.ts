@@ -9,6 +9,7 @@ import { createConfigSchema } from "../lib/config_schema.ts";
 import { readConfig } from "../lib/config_values.ts";
 import { EXIT_CODES } from "../lib/exit_codes.ts";
 import { parseArguments } from "../lib/options.ts";
+import { createReportSchema } from "../lib/report_schema.ts";
 import { createEnvironment, listCommand } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 
@@ -88,6 +89,16 @@ Deno.test("README's table of exit codes says what the help says", () => {
     row.replaceAll("`", "").split("|").slice(1, 3).map((cell) => cell.trim())
   );
   assertEquals(rows, EXIT_CODES.map((row) => [...row]));
+});
+
+Deno.test("README's table of JSON has every key of a document", () => {
+  const [, table] = /^\| Key +\| Content +\|\n([^]*?)\n\n/m.exec(readme) ?? [];
+  const keys = [...table.matchAll(/^\|([^|]*)\|/gm)].flatMap(([, cell]) =>
+    [...cell.matchAll(/`(\w+)(?:\[\])?`/g)].map(([, key]) => key)
+  );
+  for (const key of Object.keys(createReportSchema().properties ?? {})) {
+    assert(keys.includes(key), key);
+  }
 });
 
 Deno.test("README's file of settings is right by the program and by the schema", () => {
