@@ -12,7 +12,7 @@
  */
 
 import { readConfig } from "./config_values.ts";
-import { describeFileError } from "./credentials.ts";
+import { describeFileError, isMissingFile } from "./file_errors.ts";
 import type { FileValues } from "./option_values.ts";
 import type { Platform } from "./platform.ts";
 import { sanitizeText } from "./text.ts";
@@ -48,10 +48,6 @@ export function findConfigPath(
     : `${home}/.config/${NAME}`;
 }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && (error.name === "NotFound" || error.name === "NotADirectory");
-}
-
 /**
  * The settings of the file that is named, or of the usual one, which says
  * nothing where it is missing.
@@ -67,7 +63,7 @@ export async function loadConfig(platform: Platform, named: string | null): Prom
   try {
     text = await platform.readTextFile(path);
   } catch (error) {
-    if (named === null && isMissing(error)) return { values: new Map(), warnings: [], path };
+    if (named === null && isMissingFile(error)) return { values: new Map(), warnings: [], path };
     return { error: `${shown} ${describeFileError(error)}` };
   }
   if (text.length > MAX_LENGTH) return { error: `${shown} is longer than ${MAX_LENGTH} bytes` };

@@ -15,6 +15,7 @@
 import type { Endpoint } from "./model.ts";
 import type { CredentialKind, CredentialSource, Options } from "./options.ts";
 import type { TypedEndpoint } from "./endpoint_url.ts";
+import { describeFileError } from "./file_errors.ts";
 import type { Platform, Transport } from "./platform.ts";
 import { createSecret, revealSecret, type Secret } from "./secret.ts";
 import { sanitizeText } from "./text.ts";
@@ -93,21 +94,6 @@ function nameSource({ kind, from }: CredentialSource): string {
   return "file" in from
     ? `the ${SOURCE_NAMES[kind]} file "${sanitizeText(from.file)}"`
     : `the ${SOURCE_NAMES[kind]} variable "${sanitizeText(from.variable)}"`;
-}
-
-/** Why a file cannot be read. The runtime's own message is not passed on: it may quote anything. */
-export function describeFileError(error: unknown): string {
-  switch (error instanceof Error ? error.name : "") {
-    case "NotFound":
-      return "does not exist: check the path";
-    case "PermissionDenied":
-    case "NotCapable":
-      return "may not be read: check its permissions";
-    case "IsADirectory":
-      return "is a directory: name a file in it";
-    default:
-      return "cannot be read: check that it is a text file";
-  }
 }
 
 async function readSource(platform: Platform, source: CredentialSource): Promise<string> {

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { describeFileError } from "./file_errors.ts";
 import { type GpuPrice, readPriceFile } from "./gpu_prices.ts";
 import type { Platform } from "./platform.ts";
 import { sanitizeText } from "./text.ts";
@@ -22,8 +23,7 @@ export async function loadPrices(
   try {
     text = await platform.readTextFile(path);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return { error: `${file} cannot be read: ${sanitizeText(reason)}` };
+    return { error: `${file} ${describeFileError(error)}` };
   }
   const read = readPriceFile(text);
   return "prices" in read

@@ -8,33 +8,18 @@
  * @module
  */
 
+import { describeFileError, isMissingFile } from "./file_errors.ts";
 import { isKeptText, type RecalledScrapes, recallScrapes, writeScrapes } from "./kept_scrapes.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform } from "./platform.ts";
-import { sanitizeText } from "./text.ts";
+import { quote, sanitizeText } from "./text.ts";
+
+function nameFile(path: string): string {
+  return `the state file ${quote(path)}`;
+}
 
 /** What a remark about the file means for the figures. */
 const CONSEQUENCE = "rates come with the next run";
-
-function nameOf(error: unknown): string {
-  return error instanceof Error ? error.name : "";
-}
-
-function messageOf(error: unknown): string {
-  return sanitizeText(error instanceof Error ? error.message : String(error));
-}
-
-function describeReadError(error: unknown): string {
-  switch (nameOf(error)) {
-    case "NotFound":
-      return "it is not there yet";
-    case "PermissionDenied":
-    case "NotCapable":
-      return "it may not be read";
-    default:
-      return `it cannot be read: ${messageOf(error)}`;
-  }
-}
 
 /**
  * The scrapes of the run before that those of this one can be compared with.
@@ -46,13 +31,16 @@ export async function loadScrapes(
   path: string,
   endpointKeys: readonly string[],
 ): Promise<RecalledScrapes> {
-  const describe = (problem: string): string =>
-    `the state file "${sanitizeText(path)}": ${problem}: ${CONSEQUENCE}`;
+  const file = nameFile(path);
+  const describe = (problem: string): string => `${file}: ${problem}: ${CONSEQUENCE}`;
   let text: string;
   try {
     text = await platform.readTextFile(path);
   } catch (error) {
-    return { scrapes: [], remarks: [describe(describeReadError(error))] };
+    const remark = isMissingFile(error)
+      ? describe("it is not there yet")
+      : `${file} ${describeFileError(error)}; ${CONSEQUENCE}`;
+    return { scrapes: [], remarks: [remark] };
   }
   const clocks = { now: platform.monotonicSeconds(), nowEpoch: platform.epochSeconds() };
   const { scrapes, remarks } = recallScrapes(text, { ...clocks, endpointKeys });
@@ -60,7 +48,7 @@ export async function loadScrapes(
 }
 
 function describeWriteError(error: unknown): string {
-  switch (nameOf(error)) {
+  switch (error instanceof Error ? error.name : "") {
     case "NotCapable":
       return "this program may not write there: run it by Deno, or compile it, with " +
         "--allow-write=FOLDER (README, Cron)";
@@ -69,7 +57,7 @@ function describeWriteError(error: unknown): string {
     case "NotFound":
       return "its folder does not exist: make it";
     default:
-      return messageOf(error);
+      return sanitizeText(error instanceof Error ? error.message : String(error));
   }
 }
 
@@ -89,8 +77,8 @@ export async function saveScrapes(
   path: string,
   scrapes: readonly KeptScrape[],
 ): Promise<string | null> {
+  const file = nameFile(path);
   if (await isForeign(platform, path)) {
-    const file = `the state file "${sanitizeText(path)}"`;
     return `${file} is none, and is left as it is: name another, or remove it`;
   }
   const text = writeScrapes(scrapes);
@@ -98,7 +86,6 @@ export async function saveScrapes(
     await platform.writeTextFile(path, text);
     return null;
   } catch (error) {
-    const file = `the state file "${sanitizeText(path)}"`;
     return `${file} cannot be written: ${describeWriteError(error)}`;
   }
 }

@@ -23,7 +23,7 @@ const LAYERS = `
     vllm_series vllm_metrics
     server_kinds server_info scrape_failures endpoint_url format glyphs keys bindings frame
     gpu_option_rows option_table exit_codes help_text option_values
-    json_text config_values config_schema credential_options cost_options options completions man_page
+    json_text file_errors config_values config_schema credential_options cost_options options completions man_page
     gpu_failures nvidia_smi nvidia_mig amd_smi gpu_prices kept_scrapes
     simulator_families simulator_text simulator_engine simulator
 2 analysis: trace window snapshot_reader snapshot percentiles aggregate pace tally rules slowness imbalance

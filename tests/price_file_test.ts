@@ -23,8 +23,8 @@ Deno.test("loadPrices() says what is wrong with a file, safe to print", async ()
       'the price file "a\\x1b[31m" line 1 has "cheap" in place of USD per hour, such as 2.99: write ' +
       "lines of a GPU's name, a tab and USD per hour",
   });
-  const failing = { readTextFile: () => Promise.reject(new Error("No such file (os error 2)")) };
-  assertEquals(await loadPrices(failing, "b"), {
-    error: 'the price file "b" cannot be read: No such file (os error 2)',
+  const missing = new Deno.errors.NotFound("No such file (os error 2)");
+  assertEquals(await loadPrices({ readTextFile: () => Promise.reject(missing) }, "b"), {
+    error: 'the price file "b" does not exist: check the path',
   });
 });

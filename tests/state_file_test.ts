@@ -36,16 +36,15 @@ Deno.test("loadScrapes() gives what the run before has kept", async () => {
 
 Deno.test("loadScrapes() remarks, safe to print, where there is nothing to compare with", async () => {
   const cases = [
-    [fail("NotFound"), "it is not there yet"],
-    [fail("PermissionDenied"), "it may not be read"],
-    [fail("NotCapable"), "it may not be read"],
-    [fail("IsADirectory", "a\nfolder"), "it cannot be read: a\\x0afolder"],
-    [() => Promise.resolve("{"), "it is broken, or no file of scrapes"],
+    [fail("NotFound"), ": it is not there yet: "],
+    [fail("PermissionDenied"), " may not be read: check its permissions; "],
+    [fail("IsADirectory"), " is a directory: name a file in it; "],
+    [() => Promise.resolve("{"), ": it is broken, or no file of scrapes: "],
   ] as const;
   for (const [read, problem] of cases) {
     assertEquals(await load(read, "a\x1b[31m"), {
       scrapes: [],
-      remarks: [`the state file "a\\x1b[31m": ${problem}: rates come with the next run`],
+      remarks: [`the state file "a\\x1b[31m"${problem}rates come with the next run`],
     });
   }
 });
