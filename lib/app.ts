@@ -12,7 +12,6 @@
  */
 
 import { loadConfig } from "./config_file.ts";
-import { createConfigurator } from "./configuration.ts";
 import { scanForever } from "./discovery.ts";
 import {
   EXIT_CONFIGURATION,
@@ -32,6 +31,7 @@ import { listColumns, readPreferences } from "./preferences.ts";
 import { loadPrices } from "./price_file.ts";
 import type { Pricing } from "./pricing.ts";
 import { createReport, serializeReport } from "./report.ts";
+import { createLaunchReader } from "./server_launch.ts";
 import {
   dispatch,
   pollEndpoint,
@@ -128,7 +128,7 @@ function createSession(
   };
   const session = startSession({ platform, options, view, state, listProcesses });
   for (const one of opened) watchEndpoint(session, one);
-  if (!isDemo) session.onScraped = createConfigurator(session, listProcesses);
+  if (!isDemo) session.onScraped = createLaunchReader(session, listProcesses);
   return session;
 }
 
@@ -162,15 +162,15 @@ async function pollTwice(session: Session, key: string): Promise<void> {
  */
 async function runOnce(session: Session): Promise<number> {
   const { platform, options: { interval, stateFile }, watched, stop, onScraped } = session;
-  const configuring: Promise<void>[] = [];
+  const reading: Promise<void>[] = [];
   session.onScraped = (one) => {
-    configuring.push(onScraped(one));
+    reading.push(onScraped(one));
     return Promise.resolve();
   };
   const poll = interval > 0 && stateFile === null ? pollTwice : pollEndpoint;
   const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
   await sampleGpusOnce(session, scrapes);
-  await Promise.all(configuring);
+  await Promise.all(reading);
   if (stop.signal.aborted) return EXIT_OK;
   readClock(session);
   await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));

@@ -108,7 +108,7 @@ export type Message =
   }
   | { readonly kind: "gpus_failed"; readonly failure: GpuFailure }
   /** What a server says of its launch, once after each of its starts. */
-  | { readonly kind: "configured"; readonly endpointKey: string; readonly server: ServerInfo }
+  | { readonly kind: "launch_read"; readonly endpointKey: string; readonly server: ServerInfo }
   /** Servers that a scan has found: they are watched from now on. */
   | { readonly kind: "endpoints_found"; readonly endpoints: readonly Endpoint[] }
   /** An endpoint that is watched no longer. */
@@ -358,7 +358,7 @@ export function update(state: State, message: Message): State {
       return { ...state, gpus: acceptGpuReport(state.gpus, message.report, message.machine) };
     case "gpus_failed":
       return { ...state, gpus: acceptGpuFailure(state.gpus, message.failure) };
-    case "configured":
+    case "launch_read":
       return updateEndpoint(
         state,
         message.endpointKey,

@@ -36,7 +36,7 @@ const LAYERS = `
     json gpu_report cost_report report json_schema gpu_report_schema report_schema documents
 5 edge: credentials config_file price_file state_file body_reader scraper inspector process_lister scanner gpu_sampler demo
     terminal
-6 shell: platform_deno session targets configuration discovery gpu_watch live app
+6 shell: platform_deno session targets server_launch discovery gpu_watch live app
 `;
 
 const MODULE_LINES = 500;

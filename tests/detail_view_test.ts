@@ -132,7 +132,7 @@ Deno.test("renderDetail() says how the server was started", () => {
     },
   };
   const state = update(follow(encode(writeEngine([["num_requests_running", 1]]))), {
-    kind: "configured",
+    kind: "launch_read",
     endpointKey: ENDPOINT.key,
     server,
   });

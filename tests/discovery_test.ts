@@ -1,5 +1,4 @@
 import { assert, assertEquals } from "@std/assert";
-import { createConfigurator } from "../lib/configuration.ts";
 import { ANONYMOUS_ACCESS } from "../lib/credentials.ts";
 import { GONE_AFTER, scanAgain } from "../lib/discovery.ts";
 import { parseEndpointUrl } from "../lib/endpoint_url.ts";
@@ -9,6 +8,7 @@ import { createDenoPlatform } from "../lib/platform_deno.ts";
 import type { Listing } from "../lib/process_lister.ts";
 import type { Scanner, ScanResult } from "../lib/scanner.ts";
 import { createScraper } from "../lib/scraper.ts";
+import { createLaunchReader } from "../lib/server_launch.ts";
 import {
   dispatch,
   pollEndpoint,
@@ -172,21 +172,21 @@ function listProcess(server: VllmServer): Promise<Listing> {
   return Promise.resolve({ ports: [port], listening: [], processes: new Map(), problems: [] });
 }
 
-Deno.test("createConfigurator() asks once in the life of a server, and again after a restart", async () => {
+Deno.test("createLaunchReader() asks once in the life of a server, and again after a restart", async () => {
   let server = await startVllmServer({ version: "0.10.2", warmUp: 60 });
   const endpoint = readEndpoint(server);
   const watch = await startWatch([endpoint]);
   const { session, poll } = watch;
-  const configure = createConfigurator(session, () => listProcess(server));
+  const readLaunch = createLaunchReader(session, () => listProcess(server));
   const watched = session.watched.get(endpoint.key);
   if (watched === undefined) throw new Error("It is not watched");
   const knowsServer = (): unknown => session.state.endpoints[0].server;
 
-  await configure(watched);
+  await readLaunch(watched);
   assertEquals(knowsServer(), null, "nothing is asked of what has not answered");
   for (let i = 0; i < 3; i++) {
     await poll(endpoint);
-    await configure(watched);
+    await readLaunch(watched);
   }
   const aside = (): number => server.requests.filter((one) => one !== "GET /metrics").length;
   assertEquals(aside(), 2);
@@ -200,7 +200,7 @@ Deno.test("createConfigurator() asks once in the life of a server, and again aft
   server = await startVllmServer({ version: "0.11.0", port, seed: 2, warmUp: 1 });
   for (let i = 0; i < 2; i++) {
     await poll(endpoint);
-    await configure(watched);
+    await readLaunch(watched);
   }
   assertEquals(aside(), 2);
   assertEquals(session.state.endpoints[0].server?.version, "0.11.0");

@@ -160,7 +160,7 @@ Deno.test("createReport() says how a server was started, as far as that is known
   });
   const report = (server: ServerInfo): unknown => {
     const state = update(followSmall(), {
-      kind: "configured",
+      kind: "launch_read",
       endpointKey: ENDPOINT.key,
       server,
     });

@@ -53,7 +53,7 @@ async function readServer(
  * A function that asks a server how it was started, unless this life of it is
  * known already. Resolves when the state knows.
  */
-export function createConfigurator(
+export function createLaunchReader(
   session: Session,
   listProcesses: ProcessLister | null,
 ): (watched: Watched) => Promise<void> {
@@ -67,6 +67,6 @@ export function createConfigurator(
     lives.set(watched, life);
     const server = await readServer(session, watched, listProcesses);
     if (session.stop.signal.aborted) return;
-    dispatch(session, { kind: "configured", endpointKey: key, server });
+    dispatch(session, { kind: "launch_read", endpointKey: key, server });
   };
 }
