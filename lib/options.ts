@@ -153,7 +153,8 @@ function readStateFile(
 function readSeed(input: Input): number {
   const seed = readNumber(input, "demo-seed", { min: 0, max: MAX_SEED, unit: "" });
   if (Number.isInteger(seed) || input.problems.length > 0) return seed;
-  input.problems.push(`--demo-seed "${seed}" is not a whole number`);
+  const { origin, text } = findSetting(input, "demo-seed");
+  input.problems.push(`${origin} ${quote(text)} is not a whole number`);
   return seed;
 }
 

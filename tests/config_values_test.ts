@@ -206,6 +206,7 @@ Deno.test("parseArguments() names the file's line in what is wrong with its valu
     tell('{\n"interval": 0.1 }'),
     '"interval" (line 2) "0.1" is out of range: from 0.5 to 3600 seconds',
   );
+  assertEquals(tell('{ "demo-seed": 1.5 }'), '"demo-seed" (line 1) "1.5" is not a whole number');
   assertMatch(tell('{ "theme": "pink" }'), /^"theme" \(line 1\) "pink" is not one of default, /);
   assertMatch(
     tell('{ "url": "a", "auto": true }'),
