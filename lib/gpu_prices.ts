@@ -11,6 +11,7 @@
  * @module
  */
 
+import { type JsonNode, parseJsonText } from "./json_text.ts";
 import { measureWidth, padText, quote, sanitizeText } from "./text.ts";
 
 /** The price of a GPU. */
@@ -182,28 +183,27 @@ export type PriceFile =
 /** Characters of a price file that are read. */
 const MAX_FILE_LENGTH = 1_000_000;
 
+/** What a file says of one price, as texts. */
+type PriceFields = Readonly<Partial<Record<"match" | "usd" | "tier" | "date" | "note", string>>>;
+
 /** One price of the user's, or what is wrong with it. */
 function createOwnPrice(
-  fields: Readonly<Record<"match" | "usd" | "tier" | "date" | "note", unknown>>,
+  { match = "", usd = "", tier = "", date = "", note = "" }: PriceFields,
 ): GpuPrice | string {
-  const { match, usd } = fields;
-  if (typeof match !== "string" || listWords(match).length === 0) {
-    return "has no words of a GPU's name";
+  if (listWords(match).length === 0) return "has no words of a GPU's name";
+  const usdPerHour = usd.trim() === "" ? NaN : Number(usd);
+  if (!Number.isFinite(usdPerHour) || usdPerHour < 0) {
+    return `has ${quote(usd, 60)} in place of USD per hour, such as 2.99`;
   }
-  const usdPerHour = typeof usd === "string" && usd.trim() !== "" ? Number(usd) : usd;
-  if (typeof usdPerHour !== "number" || !Number.isFinite(usdPerHour) || usdPerHour < 0) {
-    return `has ${quote(String(usd ?? ""), 60)} in place of USD per hour, such as 2.99`;
-  }
-  const text = (value: unknown): string => typeof value === "string" ? sanitizeText(value) : "";
-  const tier = text(fields.tier) || "yours";
+  const safeTier = sanitizeText(tier) || "yours";
   return {
     match: sanitizeText(match),
     usdPerHour,
-    tier,
-    date: text(fields.date),
-    note: text(fields.note),
+    tier: safeTier,
+    date: sanitizeText(date),
+    note: sanitizeText(note),
     source: "your price file",
-    isEstimate: tier === ESTIMATE,
+    isEstimate: safeTier === ESTIMATE,
   };
 }
 
@@ -219,32 +219,38 @@ function readTsv(text: string): PriceFile {
   return { prices };
 }
 
-/** The line of a syntax error that V8 describes, with its own words for it. */
-function describeSyntaxError(error: unknown, text: string): string {
-  const message = error instanceof Error ? error.message : String(error);
-  const position = /at position (\d+)/.exec(message)?.[1];
-  const before = position === undefined ? text : text.slice(0, Number(position));
-  return `line ${before.split("\n").length} is no valid JSON`;
+/** A text, or a number as it is written; `undefined` for what no price is made of. */
+function readScalar(node: JsonNode | undefined): string | undefined {
+  return node?.kind === "string" ? node.value : node?.kind === "number" ? node.text : undefined;
+}
+
+/** The prices of a list of objects, or of an object from words to USD per hour, each with its line. */
+function listEntries(document: JsonNode): readonly (readonly [line: number, PriceFields])[] {
+  if (document.kind === "object") {
+    return document.members.map(({ line, name, value }) => [
+      line,
+      { match: name, usd: readScalar(value) },
+    ]);
+  }
+  const items = document.kind === "array" ? document.items : [];
+  return items.map((item) => {
+    const members = item.kind === "object" ? item.members : [];
+    const read = (wanted: keyof GpuPrice) =>
+      readScalar(members.findLast(({ name }) => name === wanted)?.value);
+    const [tier, date, note] = [read("tier"), read("date"), read("note")];
+    return [item.line, { match: read("match"), usd: read("usdPerHour"), tier, date, note }];
+  });
 }
 
 function readJson(text: string): PriceFile {
-  let document: unknown;
-  try {
-    document = JSON.parse(text);
-  } catch (error) {
-    return { error: describeSyntaxError(error, text) };
+  const document = parseJsonText(text);
+  if ("problem" in document) {
+    return { error: `line ${document.line} is no valid JSON: ${document.problem}` };
   }
-  const entries: readonly unknown[] = Array.isArray(document)
-    ? document
-    : Object.entries(document ?? {}).map(([match, usdPerHour]) => ({ match, usdPerHour }));
   const prices: GpuPrice[] = [];
-  for (const [index, entry] of entries.entries()) {
-    const fields: Readonly<Record<string, unknown>> = typeof entry === "object" && entry !== null
-      ? { ...entry }
-      : {};
-    const { match, usdPerHour: usd, tier, date, note } = fields;
-    const price = createOwnPrice({ match, usd, tier, date, note });
-    if (typeof price === "string") return { error: `entry ${index + 1} ${price}` };
+  for (const [line, fields] of listEntries(document)) {
+    const price = createOwnPrice(fields);
+    if (typeof price === "string") return { error: `line ${line} ${price}` };
     prices.push(price);
   }
   return { prices };
@@ -266,7 +272,7 @@ function readJson(text: string): PriceFile {
 export function readPriceFile(text: string): PriceFile {
   if (text.length > MAX_FILE_LENGTH) return { error: "has more than a million characters" };
   const content = text.replace(/^\ufeff/, "");
-  const file = /^\s*[[{]/.test(content) ? readJson(content) : readTsv(content);
+  const file = /^\s*(?:[[{]|\/[/*])/.test(content) ? readJson(content) : readTsv(content);
   if ("prices" in file && file.prices.length === 0) return { error: "has no price" };
   return file;
 }

@@ -139,6 +139,7 @@ Deno.test("readPriceFile() reads lines with tabs, and JSON of both forms", () =>
   const expected = { prices: [createOwnPrice("H100", 2.1), createOwnPrice("L4", 0.3)] };
   assertEquals(readPriceFile("# mine\n\nH100\t2.10\r\nL4\t0.3"), expected);
   assertEquals(readPriceFile('\ufeff{"H100": 2.10, "L4": 0.3}'), expected);
+  assertEquals(readPriceFile('// mine\n{"H100": 2.10, "L4": 0.3,}'), expected);
   assertEquals(
     readPriceFile('[{"match": "H100", "usdPerHour": 2.1}, {"match": "L4", "usdPerHour": "0.3"}]'),
     expected,
@@ -168,10 +169,11 @@ Deno.test("readPriceFile() tells the line of what is wrong, and quotes it safely
     ["H100 2.99\n", 'line 1 has "" in place of USD per hour, such as 2.99'],
     ["\n---\t3\n", "line 2 has no words of a GPU's name"],
     ["H\t\x1b[2J\n", 'line 1 has "\\x1b[2J" in place of USD per hour, such as 2.99'],
-    ['{"H100": null}', 'entry 1 has "" in place of USD per hour, such as 2.99'],
-    ['[{"match": "L4", "usdPerHour": 1}, 7]', "entry 2 has no words of a GPU's name"],
-    ['{"H100": 2,\n"L4" 3}', "line 2 is no valid JSON"],
-    ["[{", "line 1 is no valid JSON"],
+    ['{"H100": null}', 'line 1 has "" in place of USD per hour, such as 2.99'],
+    ['[{"match": "L4", "usdPerHour": 1},\n7]', "line 2 has no words of a GPU's name"],
+    ['{"L4": 1,\n"T4": 1e999}', 'line 2 has "1e999" in place of USD per hour, such as 2.99'],
+    ['{"H100": 2,\n"L4" 3}', 'line 2 is no valid JSON: a ":" after the name is missing'],
+    ["[{\n", 'line 2 is no valid JSON: a name in "" is missing'],
     ["x".repeat(1_000_001), "has more than a million characters"],
   ];
   for (const [text, error] of errors) {
