@@ -15,7 +15,7 @@ import { readConfig } from "./config_values.ts";
 import { describeFileError, isMissingFile } from "./file_errors.ts";
 import type { FileValues } from "./option_values.ts";
 import type { Platform } from "./platform.ts";
-import { sanitizeText } from "./text.ts";
+import { quote } from "./text.ts";
 import type { Bytes } from "./units.ts";
 
 /** What the file says, and what there is to remark; or why the program cannot go by it. */
@@ -58,7 +58,7 @@ export function findConfigPath(
 export async function loadConfig(platform: Platform, named: string | null): Promise<LoadedConfig> {
   const path = named ?? findConfigPath(platform);
   if (path === null) return { values: new Map(), warnings: [], path: "" };
-  const shown = `the file of settings "${sanitizeText(path)}"`;
+  const shown = `the file of settings ${quote(path)}`;
   let text: string;
   try {
     text = await platform.readTextFile(path);

@@ -18,7 +18,7 @@ import type { TypedEndpoint } from "./endpoint_url.ts";
 import { describeFileError } from "./file_errors.ts";
 import type { Platform, Transport } from "./platform.ts";
 import { createSecret, revealSecret, type Secret } from "./secret.ts";
-import { sanitizeText } from "./text.ts";
+import { quote } from "./text.ts";
 import { VERSION } from "./version.ts";
 
 /** How an endpoint is reached, and with what it is asked. */
@@ -92,8 +92,8 @@ export function joinHeaders(
 /** The source as it is named in messages. */
 function nameSource({ kind, from }: CredentialSource): string {
   return "file" in from
-    ? `the ${SOURCE_NAMES[kind]} file "${sanitizeText(from.file)}"`
-    : `the ${SOURCE_NAMES[kind]} variable "${sanitizeText(from.variable)}"`;
+    ? `the ${SOURCE_NAMES[kind]} file ${quote(from.file)}`
+    : `the ${SOURCE_NAMES[kind]} variable ${quote(from.variable)}`;
 }
 
 async function readSource(platform: Platform, source: CredentialSource): Promise<string> {

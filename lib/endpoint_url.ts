@@ -17,7 +17,7 @@
 import type { Endpoint } from "./model.ts";
 import { createSecret, type Secret } from "./secret.ts";
 import { VLLM_PORT } from "./server_commands.ts";
-import { sanitizeText } from "./text.ts";
+import { quote, sanitizeText } from "./text.ts";
 
 /** A URL as typed: the place, and the credentials that stood in it. */
 export interface TypedEndpoint {
@@ -63,7 +63,7 @@ export function quoteUrl(text: string): string {
   const scheme = SCHEME.exec(text)?.[0] ?? "";
   const at = text.lastIndexOf("@");
   const bare = at < 0 ? text : scheme + text.slice(at + 1);
-  return `"${sanitizeText(bare.replace(/([?#]).*$/s, "$1…"))}"`;
+  return quote(bare.replace(/([?#]).*$/s, "$1…"));
 }
 
 function refuseShape(shown: string): UrlError {

@@ -14,7 +14,7 @@
 
 import type { GpuFailure, GpuFailureKind, GpuProgram } from "./gpu_model.ts";
 import type { ProgramOutcome } from "./platform.ts";
-import { sanitizeText } from "./text.ts";
+import { quote } from "./text.ts";
 import type { Seconds } from "./units.ts";
 
 /** A pattern in what a program printed, what it means, and what is said after the program's name. */
@@ -66,7 +66,7 @@ const QUOTED_WIDTH = 100;
 /** The first line that says something, in quotes; empty where none does. */
 function quoteFirstLine(text: string): string {
   const line = text.split("\n").map((line) => line.trim()).find((line) => line !== "");
-  return line === undefined ? "" : `"${sanitizeText(line, QUOTED_WIDTH)}"`;
+  return line === undefined ? "" : quote(line, QUOTED_WIDTH);
 }
 
 /**

@@ -10,6 +10,7 @@
 
 import { EXIT_CODES } from "./exit_codes.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./option_table.ts";
+import { wrapText } from "./text.ts";
 
 /** A command, and what it does. */
 export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
@@ -37,25 +38,15 @@ const HELP_WIDTH = 80;
 /** What the program is for, in one sentence. */
 export const PURPOSE = "Shows what vLLM servers are doing, and which of them is in trouble.";
 
-/** Words filled into lines, of which all but the first are indented. */
-function wrapWords(text: string, indent: number): string {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && indent + line.length + 1 + word.length > HELP_WIDTH) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === "" ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line].join(`\n${" ".repeat(indent)}`);
+/** A text on as many lines as it needs, of which all but the first are indented. */
+function wrapColumn(text: string, indent: number): string {
+  return wrapText(text, HELP_WIDTH - indent).join(`\n${" ".repeat(indent)}`);
 }
 
 /** Two columns, the right one wrapped. A left side that leaves no gap gets a line of its own. */
 function formatRows(rows: readonly (readonly [left: string, right: string])[]): string {
   const indent = 4 + Math.max(...rows.map(([left]) => left.length));
-  return rows.map(([left, right]) => `  ${left.padEnd(indent - 2)}${wrapWords(right, indent)}\n`)
+  return rows.map(([left, right]) => `  ${left.padEnd(indent - 2)}${wrapColumn(right, indent)}\n`)
     .join("");
 }
 
@@ -74,7 +65,7 @@ function formatOption(row: OptionRow): readonly [string, string] {
 export function helpText(): string {
   const groups = Map.groupBy(OPTION_ROWS, (row) => row.group);
   const options = [...groups].map(([group, rows]) => {
-    const remark = group === "Credentials" ? `  ${wrapWords(CREDENTIALS_REMARK, 2)}\n` : "";
+    const remark = group === "Credentials" ? `  ${wrapColumn(CREDENTIALS_REMARK, 2)}\n` : "";
     return `${group}:\n${remark}${formatRows(rows.map(formatOption))}`;
   });
   return [

@@ -15,7 +15,7 @@
  * @module
  */
 
-import { isRecord } from "./foreign_json.ts";
+import { isRecord, type JsonRecord } from "./foreign_json.ts";
 import { createHistogram, type Histogram } from "./histogram.ts";
 import {
   COUNTER_KEYS,
@@ -59,8 +59,6 @@ export function isKeptText(text: string): boolean {
 /** A part of the text that is not as `writeScrapes` writes it. */
 class FormError extends Error {}
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
 /** A number; JSON has no word for those that are not finite. */
 function writeNumber(value: number): number | string {
   return Number.isFinite(value) ? value : String(value);
@@ -71,20 +69,20 @@ function writeReading(reading: Reading): number | string | undefined {
   return reading.reason === "missing" ? undefined : reading.reason;
 }
 
-function writeReadings(readings: Readonly<Record<string, Reading>>): JsonObject {
+function writeReadings(readings: Readonly<Record<string, Reading>>): JsonRecord {
   return Object.fromEntries(
     Object.entries(readings).map(([key, reading]) => [key, writeReading(reading)]),
   );
 }
 
-function writeHistogram({ bounds, counts, sum }: Histogram): JsonObject {
+function writeHistogram({ bounds, counts, sum }: Histogram): JsonRecord {
   return {
     buckets: Array.from(bounds, (bound, i) => [writeNumber(bound), writeNumber(counts[i])]),
     sum: writeNumber(sum),
   };
 }
 
-function writeEngine(sample: EngineSample): JsonObject {
+function writeEngine(sample: EngineSample): JsonRecord {
   const { modelName, engine, gauges, counters, labelled, histograms, initializing } = sample;
   return {
     modelName,
@@ -120,9 +118,9 @@ export function writeScrapes(scrapes: readonly KeptScrape[]): string {
   return `{"version":${VERSION},"scrapes":[\n${lines.join(",\n")}\n]}\n`;
 }
 
-function readObject(value: unknown): JsonObject {
+function readObject(value: unknown): JsonRecord {
   if (!isRecord(value)) throw new FormError();
-  return { ...value };
+  return value;
 }
 
 function readList(value: unknown): readonly unknown[] {

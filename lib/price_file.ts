@@ -10,7 +10,7 @@
 import { describeFileError } from "./file_errors.ts";
 import { type GpuPrice, readPriceFile } from "./gpu_prices.ts";
 import type { Platform } from "./platform.ts";
-import { sanitizeText } from "./text.ts";
+import { quote } from "./text.ts";
 
 /** The prices of the file, none where there is no file; or why it cannot be used, in one safe sentence. */
 export async function loadPrices(
@@ -18,7 +18,7 @@ export async function loadPrices(
   path: string | null,
 ): Promise<readonly GpuPrice[] | { readonly error: string }> {
   if (path === null) return [];
-  const file = `the price file "${sanitizeText(path)}"`;
+  const file = `the price file ${quote(path)}`;
   let text: string;
   try {
     text = await platform.readTextFile(path);

@@ -24,7 +24,7 @@ import {
 import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./exposition_bytes.ts";
 import type { BadLine } from "./model.ts";
 import { finishSteps, type Steps } from "./steps.ts";
-import { sanitizeText } from "./text.ts";
+import { quote } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE } from "./units.ts";
 
 /** Receives what the exposition says, in its order. */
@@ -358,7 +358,7 @@ function readValue(reader: Reader): boolean {
   const token = sliceText(reader, position, end);
   const value = parseNumber(token);
   if (value === null) {
-    return fail(reader, token === "" ? "no value" : `not a number: "${sanitizeText(token, 40)}"`);
+    return fail(reader, token === "" ? "no value" : `not a number: ${quote(token, 40)}`);
   }
   scan.value = value;
   reader.position = end;
@@ -371,7 +371,7 @@ function readTrailer(reader: Reader): boolean {
   const exemplar = rest.search(/(?:^|\s)#\s*\{/);
   if (exemplar >= 0) rest = rest.slice(0, exemplar).trim();
   if (rest === "" || TIMESTAMP.test(rest)) return true;
-  return fail(reader, `not a timestamp: "${sanitizeText(rest, 40)}"`);
+  return fail(reader, `not a timestamp: ${quote(rest, 40)}`);
 }
 
 /** Reads the sample between the position and the end of the line into `name`, `labels` and `value`. */

@@ -35,7 +35,7 @@ import {
 } from "./scrape_failures.ts";
 import { identifyServer } from "./server_kinds.ts";
 import { finishStepsWithPauses } from "./steps.ts";
-import { sanitizeText } from "./text.ts";
+import { quote, sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 import { createReaderFactory, type VllmExposition, type VllmReader } from "./vllm_metrics.ts";
 import { MAX_ENGINES } from "./vllm_series.ts";
@@ -123,7 +123,7 @@ function stripUrl(url: string): string {
 function showUrl({ endpoint, url }: Pick<Attempt, "endpoint" | "url">): string {
   return endpoint.unixSocketPath === undefined
     ? `"${stripUrl(url)}"`
-    : `"unix:${sanitizeText(endpoint.unixSocketPath)}"`;
+    : quote(`unix:${endpoint.unixSocketPath}`);
 }
 
 /** Settles as `promise` does, but rejects as soon as the signal aborts. */
