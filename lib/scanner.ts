@@ -34,8 +34,6 @@ export interface ScanResult {
   readonly found: readonly Endpoint[];
   /** Open ports where something else answers, or nothing, in order; `name` says what, safe to print. */
   readonly others: readonly { readonly port: number; readonly name: string }[];
-  /** Ports that accept connections, without those that are watched. */
-  readonly openPortCount: number;
   /** What could not be looked at, and what to do about it; safe to print. */
   readonly problems: readonly string[];
 }
@@ -313,7 +311,7 @@ export function createScanner(platform: Platform, options: ScanOptions): Scanner
       if (verdict.kind === "vllm") found.push(endpoint);
       else if (isInRange || verdict.isNamed) others.push({ port, name: verdict.name });
     }
-    return { found, others, openPortCount: open.length, problems };
+    return { found, others, problems };
   };
   return { scan };
 }
