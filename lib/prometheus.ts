@@ -15,12 +15,7 @@
  * @module
  */
 
-import {
-  type Metadata,
-  METRIC_NAME,
-  readComment,
-  type TypeVisitor,
-} from "./exposition_metadata.ts";
+import { METRIC_NAME, readComment, type TypeVisitor } from "./exposition_metadata.ts";
 import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./exposition_bytes.ts";
 import type { BadLine } from "./model.ts";
 import { finishSteps, type Steps } from "./steps.ts";
@@ -52,15 +47,13 @@ export interface ExpositionSummary {
   readonly badLineCount: number;
   /** The first `MAX_REPORTED_LINES` of them. */
   readonly badLines: readonly BadLine[];
-  /** Departures from the format that cost nothing, such as a second HELP: the first `MAX_REPORTED_LINES`. */
-  readonly remarks: readonly BadLine[];
   /** Whether the last line has its newline. Without it the body may have been cut off in mid number. */
   readonly endsComplete: boolean;
   /** Whether the last line is one of the bad ones. */
   readonly lastLineIsBad: boolean;
 }
 
-/** Bad lines and remarks that are reported one by one; beyond it they are only counted. */
+/** Bad lines that are reported one by one; beyond it they are only counted. */
 export const MAX_REPORTED_LINES = 10;
 
 /**
@@ -402,15 +395,6 @@ function findStart(body: Uint8Array): number {
   return BYTE_ORDER_MARK.every((code, i) => body[i] === code) ? BYTE_ORDER_MARK.length : 0;
 }
 
-/** Collects the lines that are reported one by one. */
-function createLineLog(): { readonly lines: BadLine[]; count: number } {
-  return { lines: [], count: 0 };
-}
-
-function logLine(log: ReturnType<typeof createLineLog>, line: number, message: string): void {
-  if (log.count++ < MAX_REPORTED_LINES) log.lines.push({ line, message });
-}
-
 /** What is read in one step: a few milliseconds in a program that has just started. */
 const STEP_BYTES: Bytes = 128 * BYTES_PER_KIBIBYTE;
 
@@ -421,14 +405,16 @@ export function* parseInSteps(
 ): Steps<ExpositionSummary> {
   const reader = createReader(body);
   const { codes } = reader;
-  const metadata: Metadata = { types: new Map(), helped: new Set(), sampled: new Set() };
-  const bad = createLineLog();
-  const remarks = createLineLog();
+  const types = new Map<string, string>();
+  const badLines: BadLine[] = [];
+  let badLineCount = 0;
   let sampleCount = 0;
-  let lastName = "";
   let endsInEof = false;
   let lastLineIsBad = false;
 
+  const logBadLine = (line: number, message: string): void => {
+    if (badLineCount++ < MAX_REPORTED_LINES) badLines.push({ line, message });
+  };
   const start = findStart(body);
   let stepEnd = start + STEP_BYTES;
   for (let line = 1, next = start; next < body.length; line++) {
@@ -448,32 +434,29 @@ export function* parseInSteps(
 
     if (codes[reader.position] === HASH) {
       const comment = sliceText(reader, reader.position, reader.end);
-      const outcome = readComment(comment, metadata, visitor.onType);
+      const outcome = readComment(comment, types, visitor.onType);
       endsInEof = outcome.eof === true;
       lastLineIsBad = outcome.bad !== undefined;
-      if (outcome.bad !== undefined) logLine(bad, line, outcome.bad);
-      if (outcome.remark !== undefined) logLine(remarks, line, outcome.remark);
+      if (outcome.bad !== undefined) logBadLine(line, outcome.bad);
       continue;
     }
     endsInEof = false;
-    if (!readSample(reader) || isNegativeCount(reader, metadata.types)) {
-      logLine(bad, line, reader.problem === "" ? "a negative count" : reader.problem);
+    if (!readSample(reader) || isNegativeCount(reader, types)) {
+      logBadLine(line, reader.problem === "" ? "a negative count" : reader.problem);
       reader.problem = "";
       reader.name = "";
       forgetPairs(reader, 0);
       lastLineIsBad = true;
       continue;
     }
-    if (reader.name !== lastName) metadata.sampled.add(lastName = reader.name);
     sampleCount++;
     visitor.onSample(reader.name, reader.labels, reader.scan.value, reader.valueStart);
   }
   return {
     dialect: endsInEof ? "openmetrics" : "prometheus",
     sampleCount,
-    badLineCount: bad.count,
-    badLines: bad.lines,
-    remarks: remarks.lines,
+    badLineCount,
+    badLines,
     endsComplete: body.length === start || codes[body.length - 1] === NEWLINE || endsInEof,
     lastLineIsBad,
   };
