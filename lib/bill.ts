@@ -246,7 +246,7 @@ export function createBill(overview: Overview, state: State): Bill {
   return {
     basis,
     compute,
-    isAbout: compute.gpus.some(({ hint }) => isHint(hint)),
+    isAbout: compute.gpus.some(({ price }) => isHint(price)),
     isLocalOnly,
     rate: { ...rateOf(figures, usdPerHour), span: figures.lastMinute.span },
     session,

@@ -109,8 +109,8 @@ export interface GpuCost {
   readonly count: number;
   /** Of each. Absent where no price is known. */
   readonly usdPerHour: Reading;
-  /** The hint that it rests on; `null` where the user gave the price. */
-  readonly hint: GpuPrice | null;
+  /** The row of the user's file or of the hints that it rests on; `null` where there is none, or one price is given for all. */
+  readonly price: GpuPrice | null;
 }
 
 /** What the GPUs cost while they run, used or not. */
@@ -119,8 +119,6 @@ export interface ComputeCost {
   readonly gpuCount: number;
   /** Of all of them. Partial where some have no price; absent where none has. */
   readonly usdPerHour: Reading;
-  /** Whether a hint is among the prices: the figure is then about right at best. */
-  readonly isHint: boolean;
 }
 
 /** What the user says of the GPUs. */
@@ -135,11 +133,11 @@ export interface ComputePricing {
 
 function priceKind(name: string, count: number, pricing: ComputePricing): GpuCost {
   if (pricing.usdPerGpuHour !== null) {
-    return { name, count, usdPerHour: present(pricing.usdPerGpuHour), hint: null };
+    return { name, count, usdPerHour: present(pricing.usdPerGpuHour), price: null };
   }
-  const hint = findGpuPrice(name, pricing.ownPrices);
-  const usdPerHour = hint === null ? absent("missing") : present(hint.usdPerHour);
-  return { name, count, usdPerHour, hint };
+  const price = findGpuPrice(name, pricing.ownPrices);
+  const usdPerHour = price === null ? absent("missing") : present(price.usdPerHour);
+  return { name, count, usdPerHour, price };
 }
 
 /** The kinds of GPUs to price: those found, or as many as the user says. */
@@ -184,7 +182,6 @@ export function priceCompute(names: readonly string[], pricing: ComputePricing):
     gpus,
     gpuCount: gpus.reduce((sum, { count }) => sum + count, 0),
     usdPerHour: priced.length === 0 ? absent("missing") : whole,
-    isHint: priced.some(({ hint }) => hint !== null),
   };
 }
 

@@ -112,17 +112,17 @@ function describeGroup(subject: Subject, group: GroupBill): string[] {
 }
 
 /** What one kind of GPU costs, and who says so. */
-function describeSource({ name, count, usdPerHour, hint }: GpuCost, subject: Subject): string {
+function describeSource({ name, count, usdPerHour, price }: GpuCost, subject: Subject): string {
   const { state: { pricing }, paint } = subject;
   const kind = `${count}× ${shortenGpuName(name)}`;
   if (!isPresent(usdPerHour)) {
     return paint(`${kind}: no price is known; give --gpu-cost-hour or --prices`, "warn");
   }
-  const price = `${formatMoney(usdPerHour.value, pricing.currency)}/h each`;
-  if (hint === null) return paint(`${kind} at ${price}, as you say`, "dim");
-  const source = [hint.tier, hint.date].filter((text) => text !== "").join(", ");
-  const word = isHint(hint) ? "≈ a hint" : "your price file";
-  return paint(`${kind} at ${price}: ${word} (${source})`, "dim");
+  const amount = `${formatMoney(usdPerHour.value, pricing.currency)}/h each`;
+  if (price === null) return paint(`${kind} at ${amount}, as you say`, "dim");
+  const source = [price.tier, price.date].filter((text) => text !== "").join(", ");
+  const word = isHint(price) ? "≈ a hint" : "your price file";
+  return paint(`${kind} at ${amount}: ${word} (${source})`, "dim");
 }
 
 /** Whose GPUs are in the bill. */

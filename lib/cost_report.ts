@@ -46,18 +46,18 @@ function reportSpan({ span, tokens, computeUsd, marginRatio }: SpanCost): JsonOb
 }
 
 /** What one kind of GPU costs, and where that was read. */
-function reportSource({ name, count, usdPerHour, hint }: GpuCost): JsonObject {
+function reportSource({ name, count, usdPerHour, price }: GpuCost): JsonObject {
   return {
     name,
     count,
     ...reportReadings({ usdPerGpuHour: usdPerHour }),
-    isHint: isHint(hint),
-    hint: hint === null ? null : {
-      match: hint.match,
-      tier: hint.tier,
-      month: hint.date,
-      source: hint.source,
-      note: hint.note,
+    isHint: isHint(price),
+    hint: price === null ? null : {
+      match: price.match,
+      tier: price.tier,
+      month: price.date,
+      source: price.source,
+      note: price.note,
     },
   };
 }

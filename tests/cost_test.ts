@@ -79,16 +79,16 @@ Deno.test("priceCompute() prices each GPU by its own name", () => {
     ["NVIDIA H100 80GB HBM3", 2],
     ["NVIDIA L4", 1],
   ]);
-  assertEquals([compute.gpuCount, compute.isHint], [3, true]);
+  assertEquals(compute.gpuCount, 3);
   assertAlmostEquals(takeValue(compute.usdPerHour), 2 * 3.39 + 0.49);
-  assertEquals(compute.gpus[1].hint?.tier, "estimate");
+  assertEquals(compute.gpus[1].price?.tier, "estimate");
 });
 
 Deno.test("priceCompute() lets the user's price and count go before what is found", () => {
   const names = ["NVIDIA L4", "NVIDIA L4"];
   const price = { ...HINTS, usdPerGpuHour: 0.4 };
   assertEquals(priceCompute(names, price).usdPerHour, present(0.8));
-  assertEquals(priceCompute(names, price).isHint, false);
+  assertEquals(priceCompute(names, price).gpus[0].price, null);
   assertEquals(priceCompute(names, { ...price, gpuCount: 4 }).usdPerHour, present(1.6));
   assertEquals(priceCompute([], { ...price, gpuCount: 4 }).gpus[0].name, "GPU");
   assertAlmostEquals(takeValue(priceCompute(names, { ...HINTS, gpuCount: 8 }).usdPerHour), 3.92);
