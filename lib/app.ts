@@ -23,8 +23,9 @@ import {
 import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
 import { formatPriceList } from "./gpu_prices.ts";
 import { sampleGpusOnce, watchGpus } from "./gpu_watch.ts";
+import { helpText } from "./help_text.ts";
 import { runLive } from "./live.ts";
-import { helpText, type Options, parseArguments, readConfigPath } from "./options.ts";
+import { type Options, parseArguments, readConfigPath } from "./options.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { listColumns, readPreferences } from "./preferences.ts";

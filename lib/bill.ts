@@ -32,9 +32,10 @@ import { isCounted } from "./health.ts";
 import type { Figures } from "./model.ts";
 import { type Overview, readUptime, type Row } from "./overview.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
-import { identifyEngine, type State } from "./state.ts";
+import type { State } from "./state.ts";
 import { type ServerTallies, sumTallies } from "./tally.ts";
 import type { Ratio, Seconds } from "./units.ts";
+import { identifyEngine } from "./window.ts";
 
 /**
  * Which GPUs are paid for.

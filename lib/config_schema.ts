@@ -18,7 +18,7 @@ export type Schema = { readonly [key: string]: unknown };
 const DIALECT = "https://json-schema.org/draft/2020-12/schema";
 
 /** Placeholders whose values are numbers. */
-const NUMBER = /^(?:SECONDS|N|USD|MICROSECONDS)$/;
+const NUMBER = /^(?:SECONDS|N|USD)$/;
 
 /** Options whose value is a list with commas between, which a file may have as a list. */
 const LISTS = /^LIST$/;

@@ -22,7 +22,7 @@ import {
 } from "./units.ts";
 
 /** Days in what is shown as a month. */
-export const DAYS_PER_MONTH = 30;
+const DAYS_PER_MONTH = 30;
 
 /** Tokens of a span, or per second. Cached prompt tokens are among the prompt tokens. */
 export interface TokenAmounts {

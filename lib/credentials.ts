@@ -13,7 +13,8 @@
  */
 
 import type { Endpoint } from "./model.ts";
-import type { CredentialKind, CredentialSource, Options } from "./options.ts";
+import type { CredentialKind, CredentialSource } from "./credential_options.ts";
+import type { Options } from "./options.ts";
 import type { TypedEndpoint } from "./endpoint_url.ts";
 import { describeFileError } from "./file_errors.ts";
 import type { Platform, Transport } from "./platform.ts";

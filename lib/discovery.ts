@@ -10,9 +10,8 @@
  * @module
  */
 
-import { judgeEndpoint } from "./health.ts";
+import { judgeEndpoint, readRecord } from "./health.ts";
 import type { Endpoint } from "./model.ts";
-import { readRecord } from "./overview.ts";
 import type { Scanner } from "./scanner.ts";
 import { dispatch, leaveEndpoint, type Session, watchEndpoint } from "./session.ts";
 import type { EndpointState } from "./state.ts";

@@ -116,7 +116,7 @@ export function judgeMemory(gpu: GpuSample): Meaning {
 }
 
 /** Whose process it is: the replica's place, its endpoint's where the replica is not known, or `other`. */
-export function nameOwner({ owner }: GpuShare, overview: Overview): string {
+function nameOwner({ owner }: GpuShare, overview: Overview): string {
   if (owner === null) return "other";
   const rows = overview.rows.filter(({ state }) => state.endpoint.key === owner.endpointKey);
   const row = rows.find(({ replica }) => replica?.sample.engine === owner.engine);

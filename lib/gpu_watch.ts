@@ -25,7 +25,7 @@ const LISTING_SPAN: Seconds = 30;
 const MIN_INTERVAL: Seconds = 1;
 
 /** How much longer than the scrapes a single picture waits for the GPUs, from its start. */
-export const ONCE_LIMIT: Seconds = 2;
+const ONCE_LIMIT: Seconds = 2;
 
 /** Watches the GPUs of a session. */
 export interface GpuWatch {

@@ -24,9 +24,9 @@ import {
 } from "./format.ts";
 import type { Meaning, Paint } from "./frame.ts";
 import { EVENT_KINDS, type EventKind } from "./events.ts";
-import { type Cause, type FleetVerdict, judgeEndpoint } from "./health.ts";
+import { type Cause, type FleetVerdict, judgeEndpoint, readRecord } from "./health.ts";
 import { describeAlarm, describeRule, describeVerdict } from "./judgement_view.ts";
-import { type Overview, readRecord, type Row } from "./overview.ts";
+import type { Overview, Row } from "./overview.ts";
 import { isNotablySlower, isOfNewestPoll, readInterval } from "./pace.ts";
 import { divideReadings, isPresent } from "./reading.ts";
 import type { EndpointState, State } from "./state.ts";

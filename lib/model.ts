@@ -305,7 +305,7 @@ export const MEAN_KEYS = ["running", "waiting", "kvCacheUsageRatio"] as const;
 export type MeanKey = typeof MEAN_KEYS[number];
 
 /** Where a reading stands among an engine's numbers, from 0; or why there is none. */
-export type PackedSlot = number | Absent;
+type PackedSlot = number | Absent;
 
 /** Which number of a packed sample is which. All places are counted from the engine's first number. */
 export interface PackedForm {

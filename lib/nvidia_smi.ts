@@ -137,7 +137,7 @@ function readSwitchCell(cell: string): Reading<boolean> {
 }
 
 /** A cell with text, made safe. */
-export function readTextCell(cell: string): Reading<string> {
+function readTextCell(cell: string): Reading<string> {
   return /^\[|^$|^N\/A$/i.test(cell) ? explainCell(cell) : present(sanitizeText(cell));
 }
 

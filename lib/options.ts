@@ -38,12 +38,6 @@ import {
 import { quote, sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 
-export type { CostOptions, GpuWatch } from "./cost_options.ts";
-export type { CredentialKind, CredentialSource } from "./credential_options.ts";
-export type { FileValues } from "./option_values.ts";
-export { helpText } from "./help_text.ts";
-export { ENVIRONMENT_VARIABLES } from "./option_table.ts";
-
 /** What the user asked for, checked. */
 export interface Options {
   /** Each place once, in the order given. Empty: scan, or the demo. */
@@ -171,7 +165,7 @@ function readOutput(input: Input): OutputForm {
   if (other !== undefined) {
     problems.push(`${wanted[0].origin} and ${other.origin} contradict each other: give one`);
   }
-  return wanted[0]?.form ?? "auto";
+  return wanted[0].form;
 }
 
 function readHost(input: Input): string {

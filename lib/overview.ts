@@ -18,7 +18,7 @@ import type { GroupChecks } from "./judgement.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { findRule } from "./rules.ts";
-import { type EndpointState, identifyEngine, identifyReplica, type State } from "./state.ts";
+import { type EndpointState, identifyReplica, type State } from "./state.ts";
 import {
   type Counted,
   listTallies,
@@ -29,6 +29,7 @@ import {
 } from "./tally.ts";
 import type { Trend } from "./trends.ts";
 import { type Seconds, SECONDS_PER_DAY } from "./units.ts";
+import { identifyEngine } from "./window.ts";
 
 /** One line of the table. */
 export interface Row {
@@ -105,8 +106,6 @@ export interface Overview {
 
 /** Uptimes beyond this are a start time that is not one (several API servers export none). */
 const LONGEST_BELIEVABLE_UPTIME: Seconds = 10 * 365 * SECONDS_PER_DAY;
-
-export { readRecord };
 
 /**
  * How long the server has been up, by its own start time, or had been when it

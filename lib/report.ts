@@ -24,11 +24,10 @@ import {
   describeUrl,
   type ModelGroup,
   type Overview,
-  readRecord,
   readUptime,
   type Row,
 } from "./overview.ts";
-import { judgeEndpoint } from "./health.ts";
+import { judgeEndpoint, readRecord } from "./health.ts";
 import { readInterval } from "./pace.ts";
 import { absent, mapReading, present, type Reading } from "./reading.ts";
 import { findRule, type Verdict } from "./rules.ts";

@@ -35,7 +35,7 @@ export const HOLD: Seconds = 4;
 export const RELEASE: Seconds = 30;
 
 /** The same for HOT, which is read off gauges and shown as the state of a replica. */
-export const HOT_RELEASE: Seconds = 10;
+const HOT_RELEASE: Seconds = 10;
 
 /** Watched for less, a replica is in no comparison of the last minute: it may have just joined or started. */
 export const SHORTEST_SPAN: Seconds = 30;

@@ -109,7 +109,7 @@ export function readEngineCounters({ counters, labelled }: EngineSample): Counte
 }
 
 /** What a server counts beside its engines. */
-export function readServerCounters({ labelled }: EngineSample): Counted {
+function readServerCounters({ labelled }: EngineSample): Counted {
   return {
     ...mapTally(() => absent("unsupported")),
     rejections: readSum(labelled.rejectedByReason),
@@ -137,7 +137,7 @@ function readIncrease(now: Reading, before: Reading, hasRestarted: boolean): num
 }
 
 /** The tally after one more scrape. */
-export function continueTally(
+function continueTally(
   tally: Tally,
   counters: Counted,
   hasRestarted: boolean,

@@ -190,7 +190,7 @@ export function unpackSample(packed: PackedSample): CountedSample {
 }
 
 /** A gauge of the sample. */
-export function readPackedGauge(packed: PackedSample, key: MeanKey): Reading {
+function readPackedGauge(packed: PackedSample, key: MeanKey): Reading {
   return readSlot(packed, MEAN_KEYS.indexOf(key));
 }
 

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import type { CredentialSource } from "../lib/credential_options.ts";
 import { type EndpointAccess, openAccess } from "../lib/credentials.ts";
 import { parseEndpointUrl, type TypedEndpoint } from "../lib/endpoint_url.ts";
-import { type CredentialSource, type Options, parseArguments } from "../lib/options.ts";
+import { type Options, parseArguments } from "../lib/options.ts";
 import type { Platform, Transport } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createTestCertificates } from "./hostile_server.ts";

@@ -1,16 +1,11 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { findConfigPath } from "../lib/config_file.ts";
+import type { CredentialSource } from "../lib/credential_options.ts";
 import { chooseColorDepth, hasUtf8Locale } from "../lib/frame.ts";
-import {
-  type CredentialSource,
-  ENVIRONMENT_VARIABLES,
-  helpText,
-  type Options,
-  parseArguments,
-  readConfigPath,
-} from "../lib/options.ts";
-import { OPTION_ROWS } from "../lib/option_table.ts";
+import { helpText } from "../lib/help_text.ts";
+import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/option_table.ts";
+import { type Options, parseArguments, readConfigPath } from "../lib/options.ts";
 import { revealSecret } from "../lib/secret.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 
