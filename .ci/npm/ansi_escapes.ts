@@ -10,17 +10,12 @@
 
 const CSI = "\x1b[";
 
-/** Goes to a column and line, or to a column of the line it is in. Both count from 1. */
-export function cursorTo(x: number, y?: number): string {
-  return y === undefined ? `${CSI}${x}G` : `${CSI}${y};${x}H`;
+/** Goes to a column and line. Both count from 1. */
+export function cursorTo(x: number, y: number): string {
+  return `${CSI}${y};${x}H`;
 }
 
 export const cursorHide: string = `${CSI}?25l`;
 export const cursorShow: string = `${CSI}?25h`;
 export const eraseLineEnd: string = `${CSI}0K`;
 export const eraseScreen: string = `${CSI}2J`;
-
-/** Erases from the cursor to the end of the screen. */
-export function eraseDown(): string {
-  return `${CSI}0J`;
-}

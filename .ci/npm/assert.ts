@@ -9,8 +9,6 @@
 import { AssertionError } from "node:assert";
 import { dequal } from "npm:dequal@2.0.3";
 
-export { AssertionError };
-
 // deno-lint-ignore no-explicit-any
 type ErrorClass<E> = abstract new (...values: any[]) => E;
 
@@ -22,10 +20,6 @@ function fail(message: string, explanation?: string): never {
 
 export function assert(condition: unknown, message = "Not truthy"): asserts condition {
   if (!condition) fail(message);
-}
-
-export function assertFalse(condition: unknown, message = "Not falsy"): void {
-  if (condition) fail(message);
 }
 
 export function assertEquals<T>(actual: T, expected: T, message?: string): void {
@@ -43,25 +37,8 @@ export function assertNotEquals<T>(actual: T, expected: T, message?: string): vo
   if (dequal(actual, expected)) fail(`Equal: ${Deno.inspect(actual)}`, message);
 }
 
-export function assertStrictEquals<T>(
-  actual: unknown,
-  expected: T,
-  message?: string,
-): asserts actual is T {
-  if (!Object.is(actual, expected)) {
-    fail(`${Deno.inspect(actual)} is not the same as ${Deno.inspect(expected)}`, message);
-  }
-}
-
-export function assertExists<T>(actual: T, message?: string): asserts actual is NonNullable<T> {
-  if (actual === null || actual === undefined) fail(`There is only ${actual}`, message);
-}
-
-export function assertInstanceOf<T>(
-  actual: unknown,
-  expected: ErrorClass<T>,
-  message?: string,
-): asserts actual is T {
+/** Fails on what is not of that class. */
+function checkClass<T>(actual: unknown, expected: ErrorClass<T>, message?: string): void {
   if (!(actual instanceof expected)) {
     fail(`${Deno.inspect(actual)} is no ${expected.name}`, message);
   }
@@ -77,22 +54,6 @@ export function assertMatch(actual: string, expected: RegExp, message?: string):
   if (!expected.test(actual)) fail(`${Deno.inspect(actual)} does not match ${expected}`, message);
 }
 
-export function assertGreater<T>(actual: T, expected: T, message?: string): void {
-  if (!(actual > expected)) fail(`${actual} is not greater than ${expected}`, message);
-}
-
-export function assertGreaterOrEqual<T>(actual: T, expected: T, message?: string): void {
-  if (!(actual >= expected)) fail(`${actual} is less than ${expected}`, message);
-}
-
-export function assertLess<T>(actual: T, expected: T, message?: string): void {
-  if (!(actual < expected)) fail(`${actual} is not less than ${expected}`, message);
-}
-
-export function assertLessOrEqual<T>(actual: T, expected: T, message?: string): void {
-  if (!(actual <= expected)) fail(`${actual} is greater than ${expected}`, message);
-}
-
 /** The tolerance is absolute; without one it is 1e-7 of the expected value. */
 export function assertAlmostEquals(
   actual: number,
@@ -105,33 +66,6 @@ export function assertAlmostEquals(
   fail(`${actual} is not within ${tolerance} of ${expected}`, message);
 }
 
-function isRecord(value: unknown): value is Record<PropertyKey, unknown> {
-  return typeof value === "object" && value !== null;
-}
-
-/** The part of `actual` that `expected` names. */
-function pickExpected(actual: unknown, expected: unknown): unknown {
-  if (!isRecord(actual) || !isRecord(expected)) return actual;
-  if (Array.isArray(actual)) {
-    const length = Array.isArray(expected) ? expected.length : 0;
-    return actual.slice(0, length).map((item, i) => pickExpected(item, expected[i]));
-  }
-  if (Object.getPrototypeOf(actual) !== Object.prototype) return actual;
-  const names = Reflect.ownKeys(expected).filter((name) => name in actual);
-  return Object.fromEntries(
-    names.map((name) => [name, pickExpected(actual[name], expected[name])]),
-  );
-}
-
-export function assertObjectMatch(
-  // deno-lint-ignore no-explicit-any
-  actual: Record<PropertyKey, any>,
-  expected: Record<PropertyKey, unknown>,
-  message?: string,
-): void {
-  assertEquals(pickExpected(actual, expected), expected, message);
-}
-
 function checkError<E>(
   error: unknown,
   expected?: ErrorClass<E>,
@@ -139,7 +73,7 @@ function checkError<E>(
   message?: string,
 ): void {
   if (expected === undefined) return;
-  assertInstanceOf(error, expected, message);
+  checkClass(error, expected, message);
   if (part !== undefined && error instanceof Error) {
     assertStringIncludes(error.message, part, message);
   }
