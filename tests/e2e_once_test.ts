@@ -10,64 +10,15 @@ import {
   type ReportDocument,
   runProgram,
 } from "./program_runs.ts";
-import { startVllmServer, type VllmServer, type VllmServerOptions } from "./vllm_server.ts";
-
-/** Time of the simulation between two scrapes, in seconds: enough requests end in it. */
-const SIMULATED_STEP = 30;
-
-const HEADERS = {
-  "content-type": "text/plain; version=1.0.0; charset=utf-8",
-  "cache-control": "no-transform",
-};
-
-/** What a server said, and when, in seconds. */
-interface Said {
-  readonly at: number;
-  readonly text: string;
-}
-
-interface RecordedServer {
-  readonly server: VllmServer;
-  readonly said: readonly Said[];
-}
-
-/** A server that keeps what it says, and in which half a minute goes by between two scrapes. */
-async function startRecordedServer(options: VllmServerOptions): Promise<RecordedServer> {
-  const said: Said[] = [];
-  const server = await startVllmServer({
-    warmUp: 120,
-    elapsed: () => said.length * SIMULATED_STEP,
-    state: (_request, body) => {
-      said.push({ at: performance.now() / 1000, text: new TextDecoder().decode(body) });
-      return new Response(body, { headers: HEADERS });
-    },
-    ...options,
-  });
-  return { server, said };
-}
-
-/** Series of exactly that name: the labels as text, and the value. */
-function listSeries(text: string, name: string): (readonly [labels: string, value: number])[] {
-  const found = text.split("\n").flatMap((line): (readonly [string, number])[] => {
-    const match = /^([\w:]+)\{(.*)\} (\S+)$/.exec(line);
-    return match?.[1] === name ? [[match[2], Number(match[3])]] : [];
-  });
-  assert(found.length > 0, `no series ${name}`);
-  return found;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
-}
-
-function sumSeries(text: string, name: string): number {
-  return sum(listSeries(text, name).map(([, value]) => value));
-}
-
-/** What the counter grew by between a server's two scrapes, all engines together. */
-function measureGrowth({ said }: RecordedServer, name: string): number {
-  return sumSeries(said[1].text, name) - sumSeries(said[0].text, name);
-}
+import {
+  listSeries,
+  measureGrowth,
+  type RecordedServer,
+  startRecordedServer,
+  sum,
+  sumSeries,
+} from "./recorded_server.ts";
+import { startVllmServer, type VllmServerOptions } from "./vllm_server.ts";
 
 /** The 95th percentile of what was observed between the scrapes, all engines and servers merged. */
 function mergeP95(servers: readonly RecordedServer[], name: string): number {

@@ -240,7 +240,8 @@ Deno.test("q and Ctrl-C, once or twice, do not wait for a server that hangs", {
           await run.screen.press(...pressed);
           await run.screen.waitFor((rows) => rows.some((row) => /^(?:\$ )?status=/.test(row)));
           const wall = performance.now() - pressedAt;
-          assert(wall < 1000, `took ${wall} ms`);
+          // Whoever waits for that server waits for a minute.
+          assert(wall < END_LIMIT, `took ${wall} ms`);
           await checkReturn(run, pressed[0] === "q" ? 0 : 130);
         }
       }

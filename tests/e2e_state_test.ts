@@ -4,10 +4,7 @@
 
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { listCommand, type Outcome, readDocument, runProgram } from "./program_runs.ts";
-import { startVllmServer, type VllmServer, type VllmServerOptions } from "./vllm_server.ts";
-
-/** Time of the simulation between two scrapes, in seconds: enough requests end in it. */
-const SIMULATED_STEP = 30;
+import { measureGrowth, startRecordedServer } from "./recorded_server.ts";
 
 /** Time between two runs at least, in milliseconds. */
 const PAUSE = 1000;
@@ -16,40 +13,6 @@ const PAUSE = 1000;
 const RECEIPT_SLACK = 0.5;
 
 const LLAMA = { model: "meta-llama/Llama-3.1-8B-Instruct" };
-
-interface RecordedServer {
-  readonly server: VllmServer;
-  /** What it said, and when, in seconds. */
-  readonly said: { readonly at: number; readonly text: string }[];
-}
-
-async function startRecordedServer(options: VllmServerOptions = {}): Promise<RecordedServer> {
-  const said: RecordedServer["said"] = [];
-  const server = await startVllmServer({
-    warmUp: 120,
-    elapsed: () => said.length * SIMULATED_STEP,
-    state: (_request, body) => {
-      said.push({ at: performance.now() / 1000, text: new TextDecoder().decode(body) });
-      return new Response(body, {
-        headers: { "content-type": "text/plain; version=1.0.0", "cache-control": "no-transform" },
-      });
-    },
-    ...options,
-  });
-  return { server, said };
-}
-
-/** The sum of all series of that name. */
-function sumSeries(text: string, name: string): number {
-  const values = text.split("\n").filter((line) => line.startsWith(`${name}{`))
-    .map((line) => Number(line.slice(line.lastIndexOf(" "))));
-  assert(values.length > 0, `no series ${name}`);
-  return values.reduce((sum, value) => sum + value, 0);
-}
-
-function measureGrowth({ said: [first, second] }: RecordedServer, name: string): number {
-  return sumSeries(second.text, name) - sumSeries(first.text, name);
-}
 
 /** Runs the program with the permission to write into the folder. A compiled one has it or not. */
 function runWithState(folder: string, ...more: readonly string[]): Promise<Outcome> {
@@ -148,7 +111,7 @@ Deno.test("--state tells a server that was started anew between the runs", needs
 
 Deno.test("--state keeps the scrape of a server that does not answer", needsFlags, async () => {
   const recorded = await startRecordedServer();
-  const { server, said } = recorded;
+  const { server } = recorded;
   try {
     await inFolder(async (folder) => {
       await runWithState(folder, server.url);
@@ -158,10 +121,7 @@ Deno.test("--state keeps the scrape of a server that does not answer", needsFlag
       const { replicas } = readDocument(failed.stdout);
       assertEquals(replicas.map(({ status, figures }) => [status, figures]), [["DOWN", null]]);
       await pause();
-      await server.setState((_request, body) => {
-        said.push({ at: performance.now() / 1000, text: new TextDecoder().decode(body) });
-        return new Response(body, { headers: { "content-type": "text/plain; version=1.0.0" } });
-      });
+      await server.setState(recorded.answer);
       const { total } = readDocument((await runWithState(folder, server.url)).stdout);
       const { spanSeconds, generationTokensPerSecond: rate } = total.lastPoll;
       assert(spanSeconds !== null && rate !== null);
