@@ -7,7 +7,8 @@
  * 200×50 that `script` (util-linux) makes, for a minute of which the last
  * `MEASURED` seconds count. Linux only: figures come from `/proc`. It is run
  * with `deno bench`, but is no series of iterations: the lines at the end are
- * the result. `VLLM_HTOP_BINARY` names a compiled program.
+ * the result. `VLLM_HTOP_BINARY` names a compiled program, and an argument fleets
+ * by a part of their names.
  *
  * Compiled by Deno 2.6.8, two cores of an Intel Xeon VM that the servers and
  * others share, 2026-11:
@@ -152,6 +153,9 @@ async function measureFleet(fleet: Fleet): Promise<string> {
 }
 
 if (import.meta.main) {
-  for (const fleet of FLEETS) console.log(await measureFleet(fleet));
+  const [chosen = ""] = Deno.args;
+  for (const fleet of FLEETS.filter(({ name }) => name.includes(chosen))) {
+    console.log(await measureFleet(fleet));
+  }
   Deno.exit(0);
 }
