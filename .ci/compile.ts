@@ -31,11 +31,15 @@ const FOLDER = "dist";
 const SBOM_NAME = "vllm-htop.cdx.json";
 
 /**
- * Who watches a GPU machine is not to take its memory. V8 by itself lets what is
- * thrown away pile up: 256 endpoints then take 1.7 times as much, for a fifth
- * less time of one core (`fleet_bench.ts` has the figures).
+ * Who watches a GPU machine is not to take its memory or its cores. V8 by itself
+ * lets what is thrown away pile up, and has threads clear it away that cost more
+ * than they save: `fleet_bench.ts` has the figures.
  */
-const V8_FLAGS: readonly string[] = ["--max-semi-space-size=4", "--heap-growing-percent=60"];
+const V8_FLAGS: readonly string[] = [
+  "--single-threaded",
+  "--max-semi-space-size=4",
+  "--heap-growing-percent=60",
+];
 
 /**
  * No code comes from a file in the folder for temporary files: Deno's runtime
