@@ -234,6 +234,16 @@ async function readExposition(
   return exposition;
 }
 
+/** Settles when the body that is read last has been. */
+let lastReading: Promise<unknown> = Promise.resolve();
+
+/** Bodies are read one after the other: the first ones of a fleet come together, and one may do for all. */
+function readInTurn<T>(read: () => Promise<T>): Promise<T> {
+  const reading = lastReading.then(read);
+  lastReading = reading.catch(() => {}); // It is for whoever reads.
+  return reading;
+}
+
 /** Asks, reads and judges; throws a `ProblemError`, or whatever the runtime throws. */
 async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   const { endpoint, platform } = attempt;
@@ -262,9 +272,11 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   attempt.phase = null;
   attempt.stopTimer();
   if (!isWhole) throw new ProblemError(describeTooLarge(shown, MAX_BODY_BYTES));
-  // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
-  await platform.nextTurn();
-  const exposition = await readExposition(attempt, response, bytes);
+  const exposition = await readInTurn(async () => {
+    // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
+    await platform.nextTurn();
+    return await readExposition(attempt, response, bytes);
+  });
   // What ends early keeps its buffer: it may still be written to.
   buffers.give(new Uint8Array(bytes.buffer));
   return {

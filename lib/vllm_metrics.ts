@@ -116,8 +116,6 @@ interface SharedBodies {
     read: (known: KnownBody) => VllmExposition | null,
   ) => { readonly known: KnownBody; readonly exposition: VllmExposition } | null;
   readonly add: (known: KnownBody) => void;
-  /** Whether a body is being read of which nothing is known. */
-  isReadingAnew: boolean;
 }
 
 /** So many are compared with a body that is new: fleets of more kinds of servers are rare. */
@@ -140,7 +138,6 @@ function createSharedBodies(): SharedBodies {
     add: (known) => {
       shared = [new WeakRef(known), ...shared].slice(0, MAX_SHARED_BODIES);
     },
-    isReadingAnew: false,
   };
 }
 
@@ -172,7 +169,9 @@ export function createReaderFactory(): ReaderFactory {
       return found?.exposition ?? null;
     };
 
-    const readAnew = function* (body: Uint8Array): Steps<VllmExposition> {
+    return function* (body) {
+      const same = (known && readByKnown(known, body)) ?? readByOthers(body);
+      if (same !== null) return same;
       const series = yield* collectSeries(body, metricPrefix);
       // What is no vLLM server's need not be fast, and is not worth its memory.
       const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
@@ -180,22 +179,6 @@ export function createReaderFactory(): ReaderFactory {
       known = layout === null ? null : { metricPrefix, series, layout };
       if (known !== null) shared.add(known);
       return buildExposition(series, series.values);
-    };
-
-    return function* (body) {
-      let same = (known && readByKnown(known, body)) ?? readByOthers(body);
-      // The first bodies of a fleet come together: one is read, and those that are alike by it.
-      while (same === null && shared.isReadingAnew) {
-        yield;
-        if (!shared.isReadingAnew) same = readByOthers(body);
-      }
-      if (same !== null) return same;
-      shared.isReadingAnew = true;
-      try {
-        return yield* readAnew(body);
-      } finally {
-        shared.isReadingAnew = false;
-      }
     };
   };
 }

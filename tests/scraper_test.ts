@@ -16,6 +16,9 @@ import {
   type Scraper,
   type ScraperFailure,
 } from "../lib/scraper.ts";
+import { createSimulatedServer } from "../lib/simulator.ts";
+import { BYTES_PER_KIBIBYTE } from "../lib/units.ts";
+import { START_EPOCH } from "./fixtures/expositions.ts";
 import {
   createTestCertificates,
   formatResponse,
@@ -284,6 +287,34 @@ Deno.test("scrape() has read what has arrived, though its turn comes late and it
   } finally {
     scraper.close();
     await server.close();
+  }
+});
+
+Deno.test("scrape() reads one first body of a fleet in steps, and those that are alike by it", async () => {
+  const simulated = createSimulatedServer({
+    ...{ seed: 1, startEpoch: START_EPOCH, warmUp: 60 },
+    engines: Array.from({ length: 12 }, () => ({ model: "fleet" })),
+  });
+  const bodies = [0, 2, 4].map((at) => new Uint8Array(simulated.expositionAt(at) ?? []));
+  let turns = 0;
+  const nextTurn = (): Promise<void> => {
+    turns++;
+    return platform.nextTurn();
+  };
+  const servers = bodies.map((body) => startRawServer(answer(new TextDecoder().decode(body))));
+  const scrapers = await Promise.all(
+    servers.map(({ origin }) => openScraper(origin, { platform: { nextTurn } })),
+  );
+  try {
+    const outcomes = await Promise.all(scrapers.map((scraper) => scraper.scrape()));
+    for (const outcome of outcomes) assertEquals(expectScrape(outcome).engines.length, 12);
+    // A turn before each body, and one after each step of the first but its last.
+    const steps = turns - bodies.length + 1;
+    const mostSteps = Math.ceil(bodies[0].length / (128 * BYTES_PER_KIBIBYTE));
+    assert(steps > 2 && steps <= mostSteps, `${steps} steps, ${bodies[0].length} bytes`);
+  } finally {
+    scrapers.forEach((scraper) => scraper.close());
+    await Promise.all(servers.map((server) => server.close()));
   }
 });
 

@@ -933,26 +933,6 @@ Deno.test("readers of one factory read a large body in steps, and one that is kn
   assertEquals(countSteps(), 1);
 });
 
-Deno.test("readers of one factory that begin together read one body, and the others by it", () => {
-  const engines = Array.from({ length: 8 }, () => ({ model: "m" }));
-  const server = createSimulatedServer({
-    ...{ seed: 1, startEpoch: START_EPOCH, engines },
-    warmUp: 60,
-  });
-  const bodies = [0, 2, 4].map((at) => new Uint8Array(server.expositionAt(at) ?? []));
-  const createReader = createReaderFactory();
-  const running = bodies.map((body) => createReader()(body));
-  const read: VllmExposition[] = [];
-  while (read.length < running.length) {
-    for (const [i, steps] of running.entries()) {
-      const { done, value } = steps.next();
-      if (done && value !== undefined) read[i] = value;
-    }
-  }
-  read.forEach((exposition, i) => assertEquals(exposition, readVllmMetrics(bodies[i])));
-  assertEquals(new Set(read.map(({ familyNames }) => familyNames)).size, 1);
-});
-
 Deno.test("readers of one factory share the text of servers that are alike, and of no others", () => {
   const createReader = createReaderFactory();
   const write = (value: number, prefix = "vllm:") =>
