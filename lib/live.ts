@@ -23,7 +23,15 @@ import {
   type MouseActionEvent,
   type TerminalEvent,
 } from "./keys.ts";
-import { dispatch, pollForever, pollNow, readClock, type Session, wake } from "./session.ts";
+import {
+  dispatch,
+  MOST_TOGETHER,
+  pollForever,
+  pollNow,
+  readClock,
+  type Session,
+  wake,
+} from "./session.ts";
 import { type Message, type State, update } from "./state.ts";
 import { SYNCHRONIZED_MODE, type Terminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
@@ -34,15 +42,14 @@ import { readContext, renderFrame } from "./view.ts";
 /** Outcomes that arrive together are drawn together: at most one frame in this time. */
 const FRAME_SPAN: Seconds = 0.03;
 
-/** A frame of hundreds of rows takes longer than that: after it, so many times what it took. Keys do not wait. */
-const FRAME_PAUSES = 19;
+/** News of many endpoints never end: so much time is between the pictures of them. */
+const NEWS_SPAN: Seconds = 0.5;
 
 /**
  * For so long keys move in the picture that is there: to look at hundreds of
- * endpoints anew takes longer than a key may wait. Longer than the pauses of
- * frames, so that it is the picture of the last poll.
+ * endpoints anew takes longer than a key may wait. News come sooner than that.
  */
-const PICTURE_SPAN: Seconds = 0.25;
+const PICTURE_SPAN: Seconds = 1;
 
 /** Lines that one step of the mouse wheel moves. */
 const WHEEL_LINES = 3;
@@ -54,8 +61,6 @@ interface Screen {
   /** What is known in the picture that is there. */
   known: State;
   targets: readonly ClickTarget[];
-  /** What the last picture of news took to make. */
-  frameSpan: Seconds;
   isDrawing: boolean;
   isStale: boolean;
   /** Whether there may be news that are not in the picture. */
@@ -84,21 +89,25 @@ async function drawChoice(screen: Screen): Promise<void> {
       screen.isStale = false;
       const size = session.platform.stdio.terminalSize();
       if (size === null) return;
-      const startedAt = session.platform.monotonicSeconds();
-      const isNew = screen.hasNews || startedAt - screen.known.now > PICTURE_SPAN;
-      if (isNew) {
+      const age = session.platform.monotonicSeconds() - screen.known.now;
+      if (screen.hasNews || age > PICTURE_SPAN) {
         screen.hasNews = false;
         readClock(session);
         screen.known = session.state;
       }
       const frame = renderFrame(readScreen(screen), size, session.view);
-      if (isNew) screen.frameSpan = session.platform.monotonicSeconds() - startedAt;
       screen.targets = frame.targets;
       await terminal.draw(frame, size);
     }
   } finally {
     screen.isDrawing = false;
   }
+}
+
+/** How long to wait for more news before those that there are are drawn. */
+function measurePause({ session: { platform, watched }, known }: Screen): Seconds {
+  if (watched.size <= MOST_TOGETHER) return FRAME_SPAN;
+  return Math.max(FRAME_SPAN, known.now + NEWS_SPAN - platform.monotonicSeconds());
 }
 
 /** Draws soon: now that something has changed, more may follow. */
@@ -112,8 +121,9 @@ function planDrawing(screen: Screen): () => void {
       isPlanned = false;
       await draw(screen);
     };
-    const span = Math.max(FRAME_SPAN, FRAME_PAUSES * screen.frameSpan);
-    platform.sleep(span, stop.signal).then(drawNow).catch((error) => stop.abort(error));
+    platform.sleep(measurePause(screen), stop.signal).then(drawNow).catch((error) =>
+      stop.abort(error)
+    );
   };
 }
 
@@ -234,7 +244,9 @@ function watchJobControl(screen: Screen): readonly (() => void)[] {
       stopForAWhile().catch((error) => stop.abort(error));
     }),
     platform.onSignal("SIGCONT", goOn),
-    platform.onSignal("SIGWINCH", () => screen.session.onChange()),
+    platform.onSignal("SIGWINCH", () => {
+      drawChoice(screen).catch((error) => stop.abort(error));
+    }),
   ];
 }
 
@@ -246,7 +258,6 @@ export async function runLive(session: Session, terminal: Terminal): Promise<voi
     terminal,
     known: session.state,
     targets: [],
-    frameSpan: 0,
     isDrawing: false,
     isStale: false,
     hasNews: true,

@@ -64,7 +64,7 @@ export interface Session {
 }
 
 /** Up to so many endpoints are asked together at every poll, and shown as of one moment. */
-const MOST_TOGETHER = 8;
+export const MOST_TOGETHER = 8;
 
 /** The fractional part of the golden ratio: its multiples lie evenly in an interval, however many there are. */
 const GOLDEN_RATIO: Ratio = 0.618033988749895;

@@ -13,16 +13,15 @@
  * Compiled by Deno 2.6.8, two cores of an Intel Xeon VM that the servers share,
  * 2026-11:
  *
- * - 256 endpoints of 1 engine, every 2 s: 22 % of one core, 162 MiB, no poll
- *   late by more than 0.09 s, and after 40 s none off by more than 0.07 s.
- * - 8 endpoints of 64 engines: 14 % of one core, 223 MiB, 0.03 s, 0.02 s.
+ * - 256 endpoints of 1 engine, every 2 s: 23 % of one core, 160 MiB, no poll
+ *   late by more than 0.08 s, and after 40 s none off by more than 0.08 s.
+ * - 8 endpoints of 64 engines: 15 % of one core, 228 MiB, 0.03 s, 0.01 s.
  *
  * 46 MiB are the runtime's file. Alive of the first are 19 MiB of objects and 14
  * of arrays, of the second 28 and 30, most of it the last minute; the rest is
  * V8's room to grow. By V8's own choice, without the flags of `.ci/compile.ts`,
- * it is 273 and 322 MiB for 21 % and 10 %. With `--heap-growing-percent=30` and
- * half the semi-space 150 and 192 MiB for 25 % and 18 %, and one key in a
- * hundred waits for 43 ms instead of 15.
+ * it is 273 and 322 MiB. With `--heap-growing-percent=30` and half the semi-space
+ * 150 and 192 MiB for 25 % and 18 %, and keys wait three times as long.
  *
  * @module
  */
