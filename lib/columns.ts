@@ -38,6 +38,8 @@ import type { Ratio, Seconds } from "./units.ts";
 export interface Cell {
   readonly text: string;
   readonly meaning: Meaning;
+  /** Whether there is no figure now, and was one within the last minute. */
+  readonly isRecent?: true;
 }
 
 /** What one line of the table is about: a replica, or several merged. */
@@ -149,6 +151,11 @@ function judgeNothing(reading: Reading<unknown>): Meaning {
   return isPresent(reading) ? "plain" : "dim";
 }
 
+/** The line with the figures of the last minute in the place of those of the last poll. */
+function takeMinute(line: TableLine): TableLine {
+  return { ...line, figures: { ...line.figures, lastPoll: line.figures.lastMinute } };
+}
+
 /** A column of one reading. */
 function createColumn<T>(
   column: Omit<Column, "align" | "readCell" | "readSortValue"> & {
@@ -164,7 +171,10 @@ function createColumn<T>(
     align: "right",
     readCell: (line) => {
       const reading = read(line);
-      return { text: formatReading(reading, format), meaning: judge(reading) };
+      const cell = { text: formatReading(reading, format), meaning: judge(reading) };
+      return !isPresent(reading) && isPresent(read(takeMinute(line)))
+        ? { ...cell, isRecent: true }
+        : cell;
     },
     readSortValue: (line) => {
       const reading = read(line);
@@ -452,5 +462,6 @@ export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
 
 /** Whether any of its cells has something to say. */
 export function hasContent(column: Column, cells: readonly Cell[]): boolean {
-  return column.isEssential === true || cells.some(({ text }) => text !== "" && text !== DASH);
+  return column.isEssential === true ||
+    cells.some(({ text, isRecent }) => isRecent === true || (text !== "" && text !== DASH));
 }

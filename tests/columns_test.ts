@@ -11,8 +11,10 @@ import {
   type TableLine,
 } from "../lib/columns.ts";
 import type { Meaning } from "../lib/frame.ts";
+import type { Quantile } from "../lib/histogram.ts";
+import type { WindowFigures } from "../lib/model.ts";
 import { createOverview } from "../lib/overview.ts";
-import { absent, present } from "../lib/reading.ts";
+import { absent, present, type Reading } from "../lib/reading.ts";
 import type { State } from "../lib/state.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
@@ -80,6 +82,26 @@ Deno.test("hasContent() leaves out columns that have nothing to say", () => {
   const shown = COLUMNS.filter((column) => hasContent(column, lines.map(column.readCell)))
     .map(({ id }) => id);
   assertEquals(shown, ["replica", "state", "running", "waiting", "kv"]);
+});
+
+Deno.test("hasContent() keeps a column for a minute after its last figure", () => {
+  const [line] = readLines(watchFleet(1));
+  const { figures } = line;
+  const readTtft = (window: "lastPoll" | "lastMinute", p95: Reading<Quantile>): WindowFigures => {
+    const { latency } = figures[window];
+    return { ...figures[window], latency: { ...latency, ttft: { ...latency.ttft, p95 } } };
+  };
+  const none = absent("no_samples");
+  const isShown = (minute: Reading<Quantile>): boolean => {
+    const lastPoll = readTtft("lastPoll", none);
+    const lastMinute = readTtft("lastMinute", minute);
+    const column = findColumn("ttft_p95");
+    const cell = column.readCell({ ...line, figures: { ...figures, lastPoll, lastMinute } });
+    assertEquals(cell.text, "—");
+    return hasContent(column, [cell]);
+  };
+  assertEquals(isShown(present({ value: 0.1, bound: "", interpolated: 0.1 })), true);
+  assertEquals(isShown(none), false);
 });
 
 Deno.test("judgements change at their limits", () => {
