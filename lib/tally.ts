@@ -67,8 +67,11 @@ export interface Tally {
   readonly counters: Counted;
 }
 
-/** A rate over less time is no rate: vLLM books a whole prompt at one moment. */
-const SHORTEST_PEAK_SPAN: Seconds = 1;
+/**
+ * A rate over less time is no rate: vLLM books a whole prompt at one moment. Just
+ * below the shortest interval, as polls come a little early and late.
+ */
+const SHORTEST_PEAK_SPAN: Seconds = 0.45;
 
 export const NO_PEAKS: Peaks = {
   running: null,

@@ -55,6 +55,18 @@ Deno.test("update() keeps what was scraped, with its windows", () => {
   assert(second === start.endpoints[1], "what did not change is the same object");
 });
 
+Deno.test("update() takes peaks of rates at every interval, and not of an instant", () => {
+  const tokens = [[1, 0], [1.98, 98], [2.48, 198], [2.5, 298]] as const;
+  const peaks = tokens.map((_, i) => {
+    const messages = tokens.slice(0, i + 1).map(([at, sum]) => createScraped(FIRST, at, say(sum)));
+    const state = messages.reduce(update, startState([FIRST]));
+    const [known] = state.endpoints[0].peaks.values();
+    return known.generationTokensPerSecond?.value ?? null;
+  });
+  // 98 in 0.98 s, 100 in 0.5 s; 100 in 0.02 s are no rate.
+  assertEquals(peaks.map((peak) => peak === null ? null : Math.round(peak)), [null, 100, 200, 200]);
+});
+
 Deno.test("update() keeps what was known when a scrape fails, and forgets the failure after", () => {
   const known = update(startState([FIRST]), createScraped(FIRST, 1, say(10)));
   const failed = update(known, createFailed(FIRST, 3, "timeout"));
