@@ -87,8 +87,12 @@ function describeAge(state: State, overview: Overview): string {
     : `oldest figures ${formatDuration(oldest)} ago`;
 }
 
-/** How often endpoints are asked: slow ones less often than was wanted. */
-function describeInterval({ interval, endpoints }: State): string {
+/** How often endpoints are asked, slow ones less often than was wanted; of a single look, what it is over. */
+function describeInterval(
+  { interval, endpoints, isOnce = false }: State,
+  { total: { figures: { lastPoll: { span } } } }: Overview,
+): string {
+  if (isOnce && isPresent(span)) return `over ${formatQuantity(span.value)} s`;
   if (interval === 0) return "one scrape";
   const slower = endpoints.map(({ pace }) => pace).filter((pace) =>
     isNotablySlower(pace, interval)
@@ -106,7 +110,7 @@ function createTitle(state: State, overview: Overview): readonly Piece[] {
     { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
-    { text: describeInterval(state), meaning: "dim" },
+    { text: describeInterval(state, overview), meaning: "dim" },
     { text: describeAge(state, overview), meaning: "warn" },
     { text: describeModels(overview), meaning: "name", canBeCut: true },
   ];

@@ -57,6 +57,15 @@ Deno.test("renderHead() names what is watched, the time and the interval", () =>
   assertStringIncludes(render({ ...watchFleet(1), isDemo: true })[0], "demo");
 });
 
+Deno.test("renderHead() says over what time a single look is", () => {
+  const once = { ...watchFleet(2), isOnce: true };
+  assertMatch(render(once)[0], / {3}over [\d.]+ s {3}/);
+  assertStringIncludes(
+    render({ ...say(1, [["num_requests_running", 1]]), isOnce: true })[0],
+    "every",
+  );
+});
+
 Deno.test("renderHead() says plainly that the picture is held", () => {
   const state = watchFleet(2);
   assert(!render(state)[0].includes("PAUSED"));
