@@ -11,6 +11,7 @@
 
 import { type Column, COLUMNS, describeGroup, describeRow, type TableLine } from "./columns.ts";
 import type { ModelGroup, Overview, Row } from "./overview.ts";
+import { quote } from "./text.ts";
 import type { Ui } from "./ui.ts";
 import { MILLISECONDS_PER_SECOND } from "./units.ts";
 
@@ -31,7 +32,17 @@ export interface FilterSubject {
   readonly cells: TableLine;
 }
 
-const COMPARISON = /^([a-z0-9_/]+)\s*(>=|<=|>|<|=)\s*(\d*\.?\d+)\s*(%|ms|s|k|m|)$/;
+/** A term that compares: what stands before the first sign, the sign, and what stands after it. */
+const COMPARISON = /^([^<>=]*)(>=|<=|>|<|=)(.*)$/s;
+
+/** A figure that is compared with, and its unit. */
+const BOUND = /^(\d*\.?\d+)\s*(%|ms|s|k|m|)$/;
+
+/** A figure that is still being typed. */
+const OPENED = /^\d*\.?$/;
+
+/** What a column could be called. */
+const COLUMN_WORDS = /^[a-z0-9_/@ ]+$/;
 
 /** What a number is multiplied by to be in base units. */
 const SUFFIX_FACTORS: Readonly<Record<string, number>> = {
@@ -51,21 +62,24 @@ const COMPARE: Readonly<Record<string, (a: number, b: number) => boolean>> = {
   "=": (a, b) => a === b,
 };
 
-/** A comparison that is still being typed. */
-const OPENED = /^([a-z0-9_/]+)\s*(?:>=|<=|>|<|=)\s*[\d.]*$/;
-
-/** The column that is meant: by its name, or by the first word of its heading. */
-function findColumn(word: string): Column | undefined {
-  const figures = COLUMNS.filter(({ align }) => align === "right");
-  return figures.find(({ id }) => id === word) ??
-    figures.find(({ title }) => title.toLowerCase().split(" ")[0] === word);
+/** The column that is meant: by its name, by its heading, or by the first word of that. */
+function findColumn(words: string, align: Column["align"]): Column | undefined {
+  if (words === "") return undefined;
+  const columns = COLUMNS.filter((column) => column.align === align);
+  return columns.find(({ id }) => id === words) ??
+    columns.find(({ title }) => title.toLowerCase() === words) ??
+    columns.find(({ title }) => title.toLowerCase().split(" ")[0] === words);
 }
 
 /** Whether one term of a filter lets the line pass. Texts are in lower case. */
 type Term = (texts: readonly string[], cells: TableLine) => boolean;
 
 /** What `kv>80%` asks of a line. A ratio above 1 is meant in percent: none of ours is that large. */
-function readComparison([, , operator, digits, suffix]: RegExpExecArray, column: Column): Term {
+function readComparison(
+  column: Column,
+  operator: string,
+  [, digits, suffix]: RegExpExecArray,
+): Term {
   const isPercent = column.isRatio === true && suffix === "" && Number(digits) > 1;
   const bound = Number(digits) * SUFFIX_FACTORS[isPercent ? "%" : suffix];
   const compare = COMPARE[operator];
@@ -79,30 +93,49 @@ function readComparison([, , operator, digits, suffix]: RegExpExecArray, column:
 export interface Filter {
   /** Whether it lets the line pass. */
   readonly matches: (subject: FilterSubject) => boolean;
-  /** What it compares that no column is called, in its order. */
-  readonly unknownColumns: readonly string[];
+  /** What is said of each comparison that is not understood, in its order, safe to print. It is looked for as text. */
+  readonly remarks: readonly string[];
+}
+
+/** What one term asks of a line; or, where it compares and is not understood, what is said of it. */
+function readTerm(term: string): Term | string | null {
+  const match = COMPARISON.exec(term);
+  if (match === null) return null;
+  const [, before, operator, after] = match;
+  const words = before.trim().replace(/\s+/g, " ");
+  const value = after.trim();
+  const bound = BOUND.exec(value);
+  const isOpened = OPENED.test(value);
+  const column = findColumn(words, "right");
+  if (column !== undefined && bound !== null) return readComparison(column, operator, bound);
+  // What is not typed to its end lets everything pass.
+  if (column !== undefined && isOpened) return () => true;
+  if (column === undefined && findColumn(words, "left") !== undefined) {
+    const hint = bound === null && !isOpened ? `: type ${quote(value)} alone` : "";
+    return `${quote(words)} is no figure${hint}`;
+  }
+  const isUnknown = column === undefined && COLUMN_WORDS.test(words) &&
+    (bound !== null || isOpened);
+  return isUnknown ? `no column ${quote(words)}` : `not understood ${quote(term)}`;
 }
 
 /**
  * Reads a filter: text that is to be in any of a line's texts, or a comparison
- * of a figure, such as `kv>80%`, `ttft_p95>500ms`, `waiting>0`. Without case;
+ * of a figure, such as `kv>80%`, `TTFT P95>500ms`, `waiting>0`. Without case;
  * `&` means and, `|` means or. No figure is neither above nor below.
  *
  * @example
  * ```ts
  * import { parseFilter } from "./listing.ts";
- * parseFilter("llama & foo>3").unknownColumns; // ["foo"]
+ * parseFilter("llama & foo>3").remarks; // ['no column "foo"']
  * ```
  */
 export function parseFilter(filter: string): Filter {
-  const unknownColumns: string[] = [];
+  const remarks: string[] = [];
   const parseTerm = (term: string): Term => {
-    const match = COMPARISON.exec(term);
-    const [, word] = match ?? OPENED.exec(term) ?? [];
-    const column = word === undefined ? undefined : findColumn(word);
-    // What is not typed to its end lets everything pass.
-    if (column !== undefined) return match === null ? () => true : readComparison(match, column);
-    if (word !== undefined) unknownColumns.push(word);
+    const read = readTerm(term);
+    if (typeof read === "function") return read;
+    if (read !== null) remarks.push(read);
     return (texts) => texts.some((text) => text.includes(term));
   };
   const split = (text: string, separator: string): string[] =>
@@ -114,7 +147,7 @@ export function parseFilter(filter: string): Filter {
     const lowered = texts.map((text) => text.toLowerCase());
     return alternatives.some((terms) => terms.every((term) => term(lowered, cells)));
   };
-  return { matches, unknownColumns };
+  return { matches, remarks };
 }
 
 /** What a filter looks at in a row. */

@@ -202,12 +202,13 @@ function renderKeyLine(scene: Scene): Part {
   return { lines: [line], targets };
 }
 
+/** The filter, how many rows it lets pass, and what of it is not understood. */
 function renderFilterLine({ state, listed, overview, paint }: Scene): string[] {
   const { filter, isTyping } = state.ui;
   if (filter === "" && !isTyping) return [];
   const shown = listed.filter(({ kind }) => kind === "row").length;
-  const [unknown] = parseFilter(filter).unknownColumns;
-  const hint = unknown === undefined ? "" : `   no column "${sanitizeText(unknown)}"`;
+  const [remark] = parseFilter(filter).remarks;
+  const hint = remark === undefined ? "" : `   ${remark}`;
   const note = paint(`   ${shown} of ${overview.rows.length} rows`, "dim") + paint(hint, "warn");
   return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
 }

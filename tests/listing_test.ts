@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { COLUMN_IDS, describeRow } from "../lib/columns.ts";
+import { COLUMN_IDS, COLUMNS, describeRow } from "../lib/columns.ts";
 import { type FilterSubject, type ListLine, listLines, parseFilter } from "../lib/listing.ts";
 import { createOverview } from "../lib/overview.ts";
 import type { State } from "../lib/state.ts";
@@ -133,12 +133,54 @@ Deno.test("parseFilter() compares figures by their columns' names and in their u
   }
 });
 
-Deno.test("parseFilter() names what no column is called", () => {
-  const list = (filter: string): readonly string[] => parseFilter(filter).unknownColumns;
-  assertEquals(list("llama | foo>3 & kv>80%"), ["foo"]);
-  assertEquals(list("bar>"), ["bar"]);
-  assertEquals(list("Foo>1 & bar < 2 | kv>"), ["foo", "bar"]);
-  for (const filter of ["", "llama", "kv>80%", "run>5|wait>0", "a b>c"]) {
+Deno.test("parseFilter() takes every column of figures by its whole heading", () => {
+  const rows = createOverview(watchTroubledFleet()).rows.map(describeRow);
+  for (const { id, title, align } of COLUMNS) {
+    if (align === "left") continue;
+    for (const heading of [title, title.toLowerCase(), ` ${title.replace(" ", "  ")} `]) {
+      for (const rest of [">0", " <= 50ms", ">20%", "> "]) {
+        const byHeading = parseFilter(heading + rest);
+        const byName = parseFilter(id + rest);
+        assertEquals(byHeading.remarks, [], heading + rest);
+        for (const cells of rows) {
+          const subject: FilterSubject = { texts: [], cells };
+          assertEquals(byHeading.matches(subject), byName.matches(subject), heading + rest);
+        }
+      }
+    }
+  }
+  const count = (filter: string): number => {
+    const { matches } = parseFilter(filter);
+    return rows.filter((cells) => matches({ texts: [], cells })).length;
+  };
+  for (const filter of ["TTFT@1m>1ms", "ttft p95 > 1ms", "OUTPUT tok/s>1", "SHARE@1m>1%"]) {
+    assert(count(filter) > 0, filter);
+    assertEquals(count(filter.replace(/>\s*/, ">99999")), 0, filter);
+  }
+  assertEquals(count("output>1"), count("OUTPUT tok/s>1"));
+});
+
+Deno.test("parseFilter() says what it compares and does not understand", () => {
+  const list = (filter: string): readonly string[] => parseFilter(filter).remarks;
+  assertEquals(list("llama | foo>3 & kv>80%"), ['no column "foo"']);
+  assertEquals(list("bar>"), ['no column "bar"']);
+  assertEquals(list("Foo>1 & bar < 2 | kv>"), ['no column "foo"', 'no column "bar"']);
+  assertEquals(list("foo  bar > 3"), ['no column "foo bar"']);
+  for (
+    const filter of [
+      ...["ttft>5xs", "kv>abc", "run!=3", "a b>c", ">12", "=", "kv==1", "kv=>1", "kv>1.2.3"],
+      ...["kv>-1", "ttft p95>5xs", "1<kv<2"],
+    ]
+  ) {
+    assertEquals(list(`llama & ${filter}`), [`not understood "${filter}"`], filter);
+  }
+  // Such a column there is, but it has no figures.
+  for (const [filter, words] of [["state>0", "state"], ["REPLICA=", "replica"]]) {
+    assertEquals(list(filter), [`"${words}" is no figure`], filter);
+  }
+  assertEquals(list("kv_bar>80%"), ['"kv_bar" is no figure']);
+  assertEquals(list("State = OK"), ['"state" is no figure: type "ok" alone']);
+  for (const filter of ["", "llama", "kv>80%", "run>5|wait>0", "kv>", "kv > .", "kv>5.", "!"]) {
     assertEquals(list(filter), [], filter);
   }
 });

@@ -111,6 +111,21 @@ Deno.test("renderText() keeps to the view that was asked for", () => {
   assertEquals([isTable(watchFleet(1), "table"), isTable(watchFleet(2), "detail")], [true, false]);
 });
 
+Deno.test("renderFrame() says in the filter's line what of it is not understood", () => {
+  for (
+    const [filter, shown, remark] of [
+      [":8000 | ttft>5xs", 1, 'not understood "ttft>5xs"'],
+      ["foo>3", 0, 'no column "foo"'],
+      ["state>0", 0, '"state" is no figure'],
+    ] as const
+  ) {
+    const ui = createUi({ columnIds: COLUMN_IDS, filter });
+    const { lines } = renderFrame({ ...watchFleet(2), ui }, SMALL, PLAIN);
+    const line = ` Filter: ${filter}   ${shown} of 2 rows   ${remark}`;
+    assert(lines.includes(line), lines.join("\n"));
+  }
+});
+
 Deno.test("renderText() has every column where there is no terminal", () => {
   const heading = renderText(watchFleet(2), PLAIN).find((line) => line.startsWith(" REPLICA"));
   for (const title of ["SHARE@1m", "COMPUTED tok/s", "E2E P95", "QUEUE P95", "PREEMPT/S"]) {
