@@ -35,7 +35,7 @@ import { createOverview, type Overview, type Row } from "./overview.ts";
 import type { TerminalSize } from "./platform.ts";
 import { readPicture, type State } from "./state.ts";
 import { countGroupTotals, listWanted, renderTable } from "./table_view.ts";
-import { measureWidth, sanitizeText } from "./text.ts";
+import { measureWidth, sanitizeText, wrapText } from "./text.ts";
 
 /** How things are to be shown. */
 export interface ViewOptions {
@@ -76,8 +76,9 @@ function renderAllDetails(state: State, options: DetailOptions): string[] {
 }
 
 /**
- * The state as lines of text: every row, and every column that fits `width`;
- * below them the GPUs and what it costs, where there is something to say.
+ * The state as lines of text: what of the filter is not understood, every row
+ * that it lets pass, and every column that fits `width`; below them the GPUs
+ * and what it costs, where there is something to say.
  *
  * @param options.width Columns of the terminal; all columns fit where it is left out.
  */
@@ -96,12 +97,16 @@ export function renderText(
     ...{ width, paint, ui, maxLines: Infinity },
     ...{ hasGroupTotals: !ui.isGrouped, hasNote: false, isLive: false },
   };
+  const remarks = parseFilter(ui.filter).remarks.flatMap((remark) =>
+    wrapText(`Filter: ${remark}`, width - 2, "  ").map((line) => " " + paint(line, "warn"))
+  );
   const body = isDetail
     ? [
       ...renderAllDetails(state, { overview, paint, width }),
       ...problems,
     ]
     : [
+      ...remarks,
       ...renderTable(overview, listed, table).lines,
       ...(problems.length > 0 ? ["", ...problems] : []),
     ];

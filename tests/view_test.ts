@@ -111,6 +111,20 @@ Deno.test("renderText() keeps to the view that was asked for", () => {
   assertEquals([isTable(watchFleet(1), "table"), isTable(watchFleet(2), "detail")], [true, false]);
 });
 
+Deno.test("renderText() says above the table what of the filter is not understood", () => {
+  const filtered = (filter: string, output: ViewOptions["output"] = "table"): readonly string[] =>
+    renderText({ ...watchFleet(2), ui: createUi({ filter }) }, { ...PLAIN, output });
+  const findRemarks = (lines: readonly string[]): readonly string[] =>
+    lines.filter((line) => line.startsWith(" Filter:"));
+  const lines = filtered("foo>3 | ttft>5xs");
+  const remarks = [' Filter: no column "foo"', ' Filter: not understood "ttft>5xs"'];
+  assertEquals(findRemarks(lines), remarks);
+  assert(lines[lines.indexOf(remarks[1]) + 1].startsWith(" REPLICA"), lines.join("\n"));
+  // What is understood hides what it is to hide; details are not filtered.
+  assertEquals(findRemarks(filtered("kv>99%")), []);
+  assertEquals(findRemarks(filtered("foo>3", "detail")), []);
+});
+
 Deno.test("renderFrame() says in the filter's line what of it is not understood", () => {
   for (
     const [filter, shown, remark] of [
