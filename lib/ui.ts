@@ -67,6 +67,8 @@ export interface UiContext {
   readonly lineKeys: readonly string[];
   /** The group of the selected line, which is its own or the one above; `null` where there is none. */
   readonly selectedGroup: { readonly modelName: string; readonly key: string } | null;
+  /** Identities of the groups' lines whose rows stand below them. */
+  readonly openGroupKeys: ReadonlySet<string>;
   /** Lines of the table, or of a scrolled text, that are in sight. */
   readonly pageLines: number;
   /** Whether what is shown is a text that scrolls and not the table. */
@@ -181,13 +183,18 @@ function goBack(ui: Ui): Ui {
   return { ...ui, filter: "", isTyping: false };
 }
 
+/** The details before or after. What stands in an open group is shown row by row; a folded one is shown whole. */
+function step(ui: Ui, isBack: boolean, context: UiContext): Ui {
+  const { lineKeys, openGroupKeys } = context;
+  const selected = findSelected(ui, lineKeys);
+  const ahead = isBack ? lineKeys.slice(0, selected).reverse() : lineKeys.slice(selected + 1);
+  const steps = ahead.findIndex((key) => !openGroupKeys.has(key)) + 1;
+  return { ...selectLine(ui, selected + (isBack ? -steps : steps), context), scroll: 0 };
+}
+
 function fold(ui: Ui, isFolded: boolean, context: UiContext): Ui {
-  const { selectedGroup, lineKeys, isText } = context;
-  if (ui.screen === "detail") {
-    // Left and right lead to the replica before and after.
-    const index = findSelected(ui, lineKeys) + (isFolded ? -1 : 1);
-    return { ...selectLine(ui, index, context), scroll: 0 };
-  }
+  const { selectedGroup, isText } = context;
+  if (ui.screen === "detail") return step(ui, isFolded, context);
   // Where no table is seen, none is changed.
   if (selectedGroup === null || isText) return ui;
   const { modelName, key } = selectedGroup;

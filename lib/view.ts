@@ -414,6 +414,9 @@ export function readContext(state: State, size: TerminalSize, options: ViewOptio
   return {
     lineKeys: listed.map(({ key }) => key),
     selectedGroup: findSelectedGroup(scene),
+    openGroupKeys: new Set(
+      listed.flatMap((line) => line.kind === "group" && !line.isFolded ? line.key : []),
+    ),
     pageLines,
     isText: text !== null,
     lastScroll: Math.max(0, (text?.lines.length ?? 0) - pageLines),

@@ -142,6 +142,7 @@ Deno.test("update() takes the time from messages alone", () => {
 const CONTEXT: UiContext = {
   lineKeys: [],
   selectedGroup: null,
+  openGroupKeys: new Set(),
   pageLines: 5,
   isText: false,
   lastScroll: 0,

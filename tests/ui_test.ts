@@ -22,6 +22,7 @@ function createContext(more: Partial<UiContext> = {}): UiContext {
   return {
     lineKeys: KEYS,
     selectedGroup: null,
+    openGroupKeys: new Set(),
     pageLines: 5,
     isText: false,
     lastScroll: 0,
@@ -301,6 +302,20 @@ Deno.test("applyCommand() leads from one replica's details to the next", () => {
   );
   assertEquals([second.screen, selectedOf(second), second.scroll], ["detail", "row 1", 0]);
   assertEquals(selectedOf(run(second, ["fold", "fold"])), "row 0");
+});
+
+Deno.test("applyCommand() leads past the lines of open groups, from row to row", () => {
+  const openGroupKeys = new Set(["row 0", "row 3", "row 4"]);
+  const context = createContext({ isText: true, openGroupKeys });
+  const details = run(createUi(), ["open"], context);
+  const press = (...commands: readonly Command[]): string =>
+    selectedOf(run(details, commands, context));
+  assertEquals(press("unfold"), "row 1");
+  assertEquals(press("unfold", "unfold", "unfold"), "row 5");
+  assertEquals(press("unfold", "unfold", "unfold", "fold"), "row 2");
+  // Before the first row there is nothing.
+  assertEquals(press("unfold", "fold", "fold"), "row 1");
+  assertEquals(press("fold"), "row 0");
 });
 
 Deno.test("applyCommand() changes nothing for commands that are not about what is chosen", () => {

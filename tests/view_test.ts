@@ -373,6 +373,23 @@ Deno.test("renderFrame() folds the group in which a row is selected, and shows i
   assertEquals(press("group", "down", "fold"), "Llama-3.1-8B-Instruct :8001");
 });
 
+Deno.test("renderFrame() shows another replica at each step through grouped details", () => {
+  const ui = createUi({ columnIds: COLUMN_IDS });
+  let state: State = { ...watchTroubledFleet(), ui };
+  for (const one of ["group", "down", "open"] as const) state = command(state, one);
+  const nameOf = (now: State): string => renderFrame(now, SMALL, PLAIN).lines[2].trim();
+  const names = createOverview(state).rows.map(({ name }) => name);
+  const walk = (one: Command): string[] =>
+    names.map(() => {
+      const shown = nameOf(state);
+      state = command(state, one);
+      return shown;
+    });
+  const there = walk("unfold");
+  assertEquals(there.toSorted(), names.toSorted());
+  assertEquals(walk("fold"), there.toReversed());
+});
+
 // ---- What can be clicked.
 
 /** The text that the target stands on. All cells must be of one character. */
