@@ -11,7 +11,7 @@
  * @module
  */
 
-import { loadConfig } from "./config_file.ts";
+import { type ConfigFile, loadConfig } from "./config_file.ts";
 import { scanForever } from "./discovery.ts";
 import {
   EXIT_CONFIGURATION,
@@ -260,6 +260,12 @@ function refuse(platform: Platform, refusal: Refusal): number {
   return refusal.exitCode;
 }
 
+/** Tells what is wrong with the file of settings. */
+function refuseConfig(platform: Platform, { path }: ConfigFile, problem: string): number {
+  const message = `the file of settings "${sanitizeText(path)}": ${problem}`;
+  return refuse(platform, { message, exitCode: EXIT_CONFIGURATION });
+}
+
 /** Keeps the newest scrape of each endpoint for the next run. The exit code where that fails, else `null`. */
 async function keepScrapes(
   { platform, options: { stateFile }, state }: Session,
@@ -279,9 +285,9 @@ async function keepScrapes(
 async function runOptions(
   platform: Platform,
   options: Options,
-  warnings: readonly string[],
+  config: ConfigFile,
 ): Promise<number> {
-  if (options.sort === "help" || options.columns === "help") {
+  if (options.sort.text === "help" || options.columns.text === "help") {
     return await print(platform, listColumns());
   }
   const pricing = await readPricing(platform, options);
@@ -290,7 +296,12 @@ async function runOptions(
     return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
   }
   const ui = readPreferences(options);
-  if ("error" in ui) return refuse(platform, { message: ui.error, exitCode: EXIT_USAGE });
+  if ("error" in ui) {
+    const isOfFile = [...config.values.values()].some(({ origin }) => origin === ui.origin);
+    return isOfFile
+      ? refuseConfig(platform, config, ui.error)
+      : refuse(platform, { message: ui.error, exitCode: EXIT_USAGE });
+  }
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
   const opened = await openTargets(targets, options);
@@ -299,7 +310,7 @@ async function runOptions(
   const kept = options.stateFile === null
     ? { scrapes: [], remarks: [] }
     : await loadScrapes(platform, options.stateFile, keys);
-  const notices = [...warnings, ...targets.notices, ...kept.remarks];
+  const notices = [...config.warnings, ...targets.notices, ...kept.remarks];
   const noticed = { ...targets, notices };
   const session = createSession(noticed, options, { opened, ui, pricing });
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
@@ -322,15 +333,12 @@ async function runConfigured(platform: Platform, argv: readonly string[]): Promi
     return refuse(platform, { message: config.error, exitCode: EXIT_CONFIGURATION });
   }
   const parsed = parseArguments(argv, environment, config.values);
-  if (parsed.kind === "run") return await runOptions(platform, parsed.options, config.warnings);
+  if (parsed.kind === "run") return await runOptions(platform, parsed.options, config);
   if (parsed.kind !== "usage_error") throw new Error(`A file of settings made it ${parsed.kind}`);
   // What is wrong only with the file is the file's fault.
   const isOurs = parseArguments(argv, environment).kind === "run";
   return isOurs
-    ? refuse(platform, {
-      message: `the file of settings "${sanitizeText(config.path)}": ${parsed.message}`,
-      exitCode: EXIT_CONFIGURATION,
-    })
+    ? refuseConfig(platform, config, parsed.message)
     : refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
 }
 

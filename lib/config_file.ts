@@ -18,10 +18,15 @@ import type { Platform } from "./platform.ts";
 import { quote } from "./text.ts";
 import type { Bytes } from "./units.ts";
 
-/** What the file says, and what there is to remark; or why the program cannot go by it. */
-export type LoadedConfig =
-  | { readonly values: FileValues; readonly warnings: readonly string[]; readonly path: string }
-  | { readonly error: string };
+/** What the file says, and what there is to remark. */
+export interface ConfigFile {
+  readonly values: FileValues;
+  readonly warnings: readonly string[];
+  readonly path: string;
+}
+
+/** What the file says, or why the program cannot go by it. */
+export type LoadedConfig = ConfigFile | { readonly error: string };
 
 const NAME = "vllm-htop/config.json";
 

@@ -32,6 +32,7 @@ import {
   readChoice,
   readNumber,
   ROWS_BY_NAME,
+  type Setting,
   splitUrls,
   variableOf,
 } from "./option_values.ts";
@@ -78,10 +79,10 @@ export interface Options {
   readonly noKeyLine: boolean;
   readonly noMouse: boolean;
   readonly filter: string;
-  /** `COLUMN`, `COLUMN:asc` or `COLUMN:desc` as typed; empty for the order given. */
-  readonly sort: string;
-  /** Columns as typed, with commas between; empty for all. */
-  readonly columns: string;
+  /** `COLUMN`, `COLUMN:asc` or `COLUMN:desc` as typed, and where; empty for the order given. */
+  readonly sort: Setting;
+  /** Columns as typed, with commas between, and where; empty for all. */
+  readonly columns: Setting;
   readonly gpuWatch: GpuWatch;
   readonly cost: CostOptions;
   /** Print the prices of GPUs, and end. */
@@ -375,8 +376,8 @@ export function parseArguments(
     noKeyLine: isSwitchedOn(input, "no-key-line"),
     noMouse: isSwitchedOn(input, "no-mouse"),
     filter: findSetting(input, "filter").text,
-    sort: findSetting(input, "sort").text,
-    columns: findSetting(input, "columns").text,
+    sort: findSetting(input, "sort"),
+    columns: findSetting(input, "columns"),
     gpuWatch: readGpuWatch(input),
     cost: readCostOptions(input),
     listPrices: input.given.has("list-prices"),

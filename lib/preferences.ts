@@ -9,6 +9,7 @@
  */
 
 import { COLUMN_IDS, COLUMNS, startSort } from "./columns.ts";
+import type { Setting } from "./option_values.ts";
 import type { Options } from "./options.ts";
 import { padText, quote } from "./text.ts";
 import { createUi, type Sort, type Ui } from "./ui.ts";
@@ -16,6 +17,8 @@ import { createUi, type Sort, type Ui } from "./ui.ts";
 /** Why the options cannot be followed. */
 export interface PreferenceFault {
   readonly error: string;
+  /** Where the value stands that is refused, as its setting has it. */
+  readonly origin: string;
 }
 
 /** Cells that the name of a column takes in the list of all. */
@@ -41,8 +44,8 @@ export function parseSort(text: string): Sort | null {
     : { columnId, isDescending: direction === "desc" };
 }
 
-function refuse(option: string, value: string): PreferenceFault {
-  return { error: `${option} ${quote(value)} is not a column: see ${option} help` };
+function refuse(name: "sort" | "columns", { origin, text }: Setting): PreferenceFault {
+  return { error: `${origin} ${quote(text)} is not a column: see --${name} help`, origin };
 }
 
 /** What the user begins with. Where columns are named, the others are hidden. */
@@ -50,11 +53,11 @@ export function readPreferences(
   options: Pick<Options, "sort" | "columns" | "filter" | "theme">,
 ): Ui | PreferenceFault {
   const { theme, filter } = options;
-  const sort = options.sort === "" ? null : parseSort(options.sort);
-  if (options.sort !== "" && sort === null) return refuse("--sort", options.sort);
-  const wanted = options.columns.split(",").map((id) => id.trim()).filter((id) => id !== "");
+  const sort = options.sort.text === "" ? null : parseSort(options.sort.text);
+  if (options.sort.text !== "" && sort === null) return refuse("sort", options.sort);
+  const wanted = options.columns.text.split(",").map((id) => id.trim()).filter((id) => id !== "");
   const unknown = wanted.find((id) => !COLUMN_IDS.includes(id));
-  if (unknown !== undefined) return refuse("--columns", unknown);
+  if (unknown !== undefined) return refuse("columns", { ...options.columns, text: unknown });
   const others = COLUMN_IDS.filter((id) => !wanted.includes(id));
   return createUi({
     sort,

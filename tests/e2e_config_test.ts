@@ -55,6 +55,8 @@ Deno.test("a file of settings that is wrong ends with code 3 and names file and 
     const cases: readonly (readonly [string, RegExp])[] = [
       ["{\n", /": line 2: a name in "" is missing\n$/],
       ['{\n"interval": 0.1 }', /": "interval" \(line 2\) "0\.1" is out of range/],
+      ['{ "demo": true,\n"columns": ["running", "foo"] }', /": "columns" \(line 2\) "foo" is not/],
+      ['{ "demo": true, "sort": "foo" }', /": "sort" \(line 1\) "foo" is not a column/],
       ['{ "api-key": "s3cr3t" }', /"api-key" \(line 1\) would have a secret in this file/],
       ['{ "url": "http://me:s3cr3t@127.0.0.1:9" }', /others can read it: chmod 600\n$/],
     ];
@@ -68,6 +70,13 @@ Deno.test("a file of settings that is wrong ends with code 3 and names file and 
     }
     const wrongOption = await runProgram(["--interval", "x"], { environment: {} });
     assertEquals(wrongOption.code, 2);
+    // What a variable says beats the file, and is not the file's fault.
+    await write('{ "demo": true, "columns": "bar" }');
+    const wrongVariable = await runProgram(["--once"], {
+      environment: { ...environment, VLLM_HTOP_COLUMNS: "foo" },
+    });
+    assertEquals(wrongVariable.code, 2);
+    assertStringIncludes(wrongVariable.stderr, 'vllm-htop: VLLM_HTOP_COLUMNS "foo" is not');
   });
 });
 

@@ -66,8 +66,8 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     noKeyLine: false,
     noMouse: false,
     filter: "",
-    sort: "",
-    columns: "",
+    sort: { origin: "--sort", text: "" },
+    columns: { origin: "--columns", text: "" },
     gpuWatch: "auto",
     cost: {
       tokenPrices: { input: null, cachedInput: null, output: null },
@@ -510,11 +510,11 @@ Deno.test("parseArguments() reads how the screen is to look", () => {
   ]);
   const { theme, noColor, ascii, noMouse, filter, sort, columns } = options;
   assertEquals([theme, noColor, ascii, noMouse], ["light", true, true, true]);
-  assertEquals([filter, sort, columns], ["llama|down", "kv:asc", "replica,kv"]);
+  assertEquals([filter, sort.text, columns.text], ["llama|down", "kv:asc", "replica,kv"]);
   const variables = { VLLM_HTOP_THEME: "mono", VLLM_HTOP_SORT: "kv", VLLM_HTOP_FILTER: "a" };
   const fromVariables = run([], { ...variables, VLLM_HTOP_COLUMNS: "kv" });
-  assertEquals([fromVariables.theme, fromVariables.sort], ["mono", "kv"]);
-  assertEquals([fromVariables.filter, fromVariables.columns], ["a", "kv"]);
+  assertEquals([fromVariables.theme, fromVariables.sort.text], ["mono", "kv"]);
+  assertEquals([fromVariables.filter, fromVariables.columns.text], ["a", "kv"]);
   assertEquals(run(["--theme", "light"], variables).theme, "light");
   assertEquals(
     readMessage(["--theme", "pink"]),

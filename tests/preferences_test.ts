@@ -68,10 +68,24 @@ Deno.test("readPreferences() takes order, filter and theme", () => {
 Deno.test("readPreferences() says what is wrong, and the next step", () => {
   assertEquals(read("--sort", "nope"), {
     error: '--sort "nope" is not a column: see --sort help',
+    origin: "--sort",
   });
   assertEquals(read("--columns", "kv,n\x1bope"), {
     error: '--columns "n\\x1bope" is not a column: see --columns help',
+    origin: "--columns",
   });
+});
+
+Deno.test("readPreferences() names the variable that a wrong column comes from", () => {
+  for (const name of ["sort", "columns"]) {
+    const variable = `VLLM_HTOP_${name.toUpperCase()}`;
+    const parsed = parseArguments(["--demo"], (asked) => asked === variable ? "foo" : undefined);
+    assert(parsed.kind === "run", parsed.kind);
+    assertEquals(readPreferences(parsed.options), {
+      error: `${variable} "foo" is not a column: see --${name} help`,
+      origin: variable,
+    });
+  }
 });
 
 Deno.test("listColumns() has a line for each column", () => {
