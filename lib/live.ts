@@ -10,7 +10,7 @@
  * @module
  */
 
-import { type Command, findCommand } from "./bindings.ts";
+import { type Command, findCommand, nameKey } from "./bindings.ts";
 import type { ClickAction, ClickTarget } from "./frame.ts";
 import { watchGpus } from "./gpu_watch.ts";
 import {
@@ -154,9 +154,13 @@ function runCommand(screen: Screen, command: Command): void {
 /** What a key does while the filter is typed. */
 function typeFilter(screen: Screen, key: KeyEvent): void {
   const edit = (edit: FilterEdit): void => choose(screen, { kind: "filter", edit });
+  const isKey = (name: string): boolean => !key.alt && nameKey(key) === name;
   if (key.name === "enter") edit({ kind: "accept" });
   else if (key.name === "escape") edit({ kind: "clear" });
   else if (key.name === "backspace") edit({ kind: "delete" });
+  // As in a shell.
+  else if (isKey("Ctrl-W")) edit({ kind: "delete_word" });
+  else if (isKey("Ctrl-U")) edit({ kind: "delete_all" });
   else if (key.name === "character" && !key.ctrl && !key.alt) {
     edit({ kind: "insert", text: key.text });
   } else {

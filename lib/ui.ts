@@ -304,6 +304,8 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
 export type FilterEdit =
   | { readonly kind: "insert"; readonly text: string }
   | { readonly kind: "delete" }
+  | { readonly kind: "delete_word" }
+  | { readonly kind: "delete_all" }
   | { readonly kind: "accept" }
   | { readonly kind: "clear" };
 
@@ -322,6 +324,11 @@ export function editFilter(ui: Ui, edit: FilterEdit): Ui {
       return { ...ui, filter: limitFilter(ui.filter + edit.text), top: 0 };
     case "delete":
       return { ...ui, filter: [...ui.filter].slice(0, -1).join(""), top: 0 };
+    case "delete_word":
+      // The word and the blanks after it.
+      return { ...ui, filter: ui.filter.replace(/\S*\s*$/u, ""), top: 0 };
+    case "delete_all":
+      return { ...ui, filter: "", top: 0 };
     case "accept":
       return { ...ui, isTyping: false };
     case "clear":

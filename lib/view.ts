@@ -155,6 +155,12 @@ const KEYS: readonly KeyPiece[] = BINDINGS.flatMap(({ keys, label, command }): K
 );
 
 const BACK: KeyPiece = ["Esc", "Back", "back"];
+const TYPING_KEYS: readonly KeyPiece[] = [
+  ["Enter", "Keep the filter", null],
+  ["Esc", "Clear it", null],
+  ["Ctrl-W", "Delete word", null],
+  ["Ctrl-U", "Delete all", null],
+];
 const MENU_KEYS: readonly KeyPiece[] = [
   ["Space", "Show or hide", "pause"],
   ["Left", "Move left", "fold"],
@@ -172,7 +178,7 @@ function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readon
 /** The keys that there is something to do with, the most useful first. */
 function listKeys({ state: { ui }, overview, output }: Scene): readonly KeyPiece[] {
   const { screen, isTyping, zoomedPanel, filter } = ui;
-  if (isTyping) return [["Enter", "Keep the filter", null], ["Esc", "Clear it", null]];
+  if (isTyping) return TYPING_KEYS;
   if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
   if (screen === "help") return [...KEYS.slice(0, 2), BACK];
   if (screen === "detail") {

@@ -142,6 +142,11 @@ Deno.test("the filter takes what is typed and pasted, and Esc alone clears it", 
     await screen.press("F4");
     await screen.paste("e1|\x1b[31me3\r\n");
     await waitForFilter("Filter: e1|[31me3_", "1");
+    await screen.press("C-u");
+    await waitForFilter("Filter: _", "0123");
+    await screen.type("e1 Qwen");
+    await screen.press("C-w");
+    await waitForFilter("Filter: e1 _", "1");
     await screen.press("Escape");
     await waitForNone();
     await screen.press("\\");

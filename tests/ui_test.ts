@@ -219,6 +219,23 @@ Deno.test("editFilter() edits the filter, and Escape clears it", () => {
   assertEquals(run(accepted, ["back"]).filter, "");
 });
 
+Deno.test("editFilter() deletes the last word, or all, and typing goes on", () => {
+  const type = (text: string): Ui => ({ ...run(createUi(), ["filter"]), filter: text, top: 3 });
+  const cases: readonly (readonly [string, string])[] = [
+    ["llama & kv>80%", "llama & "],
+    ["llama & ", "llama "],
+    [" 😀é  ", " "],
+    ["one", ""],
+    ["", ""],
+  ];
+  for (const [before, after] of cases) {
+    const { filter, isTyping, top } = editFilter(type(before), { kind: "delete_word" });
+    assertEquals([filter, isTyping, top], [after, true, 0], before);
+    const none = editFilter(type(before), { kind: "delete_all" });
+    assertEquals([none.filter, none.isTyping, none.top], ["", true, 0], before);
+  }
+});
+
 Deno.test("editFilter() keeps the filter short, and its characters whole", () => {
   const long = editFilter(createUi(), { kind: "insert", text: "x".repeat(199) + "😀😀" });
   assertEquals([...long.filter].length, 200);
