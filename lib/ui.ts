@@ -234,10 +234,15 @@ function toggleScreen(ui: Ui, screen: Screen): Ui {
   return { ...ui, screen: next, scroll: 0, isTyping: false };
 }
 
+/** Whether details are seen: those that were opened, or those of the only replica. */
+function showsDetail(ui: Ui, { isText }: UiContext): boolean {
+  return ui.screen === "detail" ||
+    (isText && ui.screen === "overview" && ui.zoomedPanel === null);
+}
+
 /** From details to the table, and from the table to details. */
 function toggleDetail(ui: Ui, context: UiContext): Ui {
-  const isText = context.isText && ui.screen === "overview" && ui.zoomedPanel === null;
-  const isDetail = ui.screen === "detail" || isText;
+  const isDetail = showsDetail(ui, context);
   return {
     ...ui,
     screen: isDetail ? "overview" : "detail",
@@ -258,6 +263,7 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
   const lines = readMove(command, context.pageLines);
   if (lines !== null) return move(ui, lines, context);
   const isMenu = ui.screen === "columns";
+  const isDetail = showsDetail(ui, context);
   switch (command) {
     case "open":
       return isMenu ? toggleColumn(ui) : { ...ui, screen: "detail", scroll: 0, isTyping: false };
@@ -275,12 +281,13 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
       return toggleScreen(ui, "help");
     case "columns":
       return toggleScreen(ui, "columns");
+    // The table behind details stays as it is.
     case "sort_next":
-      return sortBy(ui, 1, context);
+      return isDetail ? ui : sortBy(ui, 1, context);
     case "sort_previous":
-      return sortBy(ui, -1, context);
+      return isDetail ? ui : sortBy(ui, -1, context);
     case "invert_sort":
-      return ui.sort === null
+      return isDetail || ui.sort === null
         ? ui
         : { ...ui, sort: { ...ui.sort, isDescending: !ui.sort.isDescending } };
     case "filter":

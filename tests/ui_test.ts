@@ -202,6 +202,15 @@ Deno.test("applyCommand() folds the group of the selected line, and goes to the 
   assertEquals(run(createUi(), ["group", "group"]).isGrouped, false);
 });
 
+Deno.test("applyCommand() does not sort a table that details hide", () => {
+  const detail = run(createUi({ sort: { columnId: "kv", isDescending: true } }), ["open"]);
+  for (const command of ["sort_next", "sort_previous", "invert_sort"] as const) {
+    assertEquals(run(detail, [command]), detail, command);
+    const alone = createContext({ isText: true });
+    assertEquals(run(createUi(), [command], alone), createUi(), command);
+  }
+});
+
 Deno.test("editFilter() edits the filter, and Escape clears it", () => {
   const typing = run(createUi(), ["filter"]);
   assertEquals([typing.isTyping, typing.filter], [true, ""]);
