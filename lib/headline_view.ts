@@ -43,10 +43,33 @@ interface Piece {
   readonly meaning: Meaning;
   /** Whether a part of it is better than nothing. */
   readonly canBeCut?: true;
+  /** What follows the text where no whole piece is left out for it. */
+  readonly extra?: string;
 }
 
 /** A part of a text that is shorter says nothing. */
 const SHORTEST_PART = 12;
+
+/**
+ * The pieces with as many of their extras as leave the most room to pieces:
+ * the last extra goes first. Pieces stand in the order of their importance.
+ */
+function settleExtras(pieces: readonly Piece[], width: number, gap: string): readonly Piece[] {
+  const wanted = pieces.filter(({ text }) => text !== "");
+  const extras = wanted.filter(({ extra = "" }) => extra !== "");
+  const choices = extras.map((_, gone) => extras.slice(0, extras.length - gone)).concat([[]])
+    .map((kept) =>
+      wanted.map((piece) =>
+        kept.includes(piece) ? { ...piece, text: piece.text + piece.extra } : piece
+      )
+    );
+  const countFitting = (choice: readonly Piece[]): number => {
+    let used = 1 - gap.length;
+    const over = choice.findIndex(({ text }) => (used += gap.length + measureWidth(text)) > width);
+    return over < 0 ? choice.length : over;
+  };
+  return choices.reduce((a, b) => countFitting(b) > countFitting(a) ? b : a);
+}
 
 /** Pieces side by side; one that does not fit any more is left out, or cut. The first is cut. */
 function joinPieces(
@@ -56,8 +79,7 @@ function joinPieces(
   const { width, gap, paint } = options;
   let line = "";
   let used = 0;
-  for (const { text, meaning, canBeCut } of pieces) {
-    if (text === "") continue;
+  for (const { text, meaning, canBeCut } of settleExtras(pieces, width, gap)) {
     const before = used === 0 ? " " : gap;
     const room = width - used - before.length;
     if (measureWidth(text) > room) {
@@ -251,11 +273,13 @@ function createSummary(state: State, overview: Overview, bill: Bill): readonly P
       meaning: judgeWaiting(figures.waiting),
     },
     {
-      text: `KV ${several}${formatReading(kvCache.maxRatio, formatPercent)}${owner}`,
+      text: `KV ${several}${formatReading(kvCache.maxRatio, formatPercent)}`,
+      extra: owner,
       meaning: judgeKvCache(kvCache.maxRatio),
     },
     {
-      text: `prompt ${formatReading(lastPoll.promptTokensPerSecond, quantity)} tok/s${cachedText}`,
+      text: `prompt ${formatReading(lastPoll.promptTokensPerSecond, quantity)} tok/s`,
+      extra: cachedText,
       meaning: "plain",
     },
     {

@@ -146,6 +146,23 @@ Deno.test("renderHead() sums up what is up", () => {
   assertStringIncludes(render(say(1, [["kv_cache_usage_perc", 0.5]]))[2], "KV 50 %   ");
 });
 
+Deno.test("renderHead() gives up what is cached, then whose KV it is, before a whole figure", () => {
+  const state = watchFleet(4);
+  const [, , whole] = render(state, 400);
+  const [, owner, cached] = /( \(:\d+\)) .* tok\/s(, \d+ % cached) /.exec(whole) ?? [];
+  assert(owner !== undefined && cached !== undefined, whole);
+  const readSummary = (width: number): string => render(state, width)[2];
+  assertEquals(readSummary(measureWidth(whole)), whole);
+  assertEquals(readSummary(measureWidth(whole) - 1), whole.replace(cached, ""));
+  const upToOutput = whole.slice(0, whole.indexOf(" tok/s", whole.indexOf("output")) + 6);
+  const withoutBoth = upToOutput.replace(cached, "").replace(owner, "");
+  assertEquals(readSummary(measureWidth(withoutBoth)), withoutBoth);
+  // Where the output has no room anyway, they stay.
+  const narrow = readSummary(measureWidth(withoutBoth) - 1);
+  assert(!narrow.includes("output "), narrow);
+  assertStringIncludes(narrow, owner);
+});
+
 Deno.test("renderHead() leaves out what does not fit, and cuts what is better than nothing", () => {
   for (const state of [watchFleet(2), watchTroubledFleet(), fail(9)]) {
     const whole = render(state, 400);
