@@ -32,13 +32,13 @@ const PEAK_TITLES: Readonly<Record<PeakKey, readonly [string, (value: number) =>
   generationTokensPerSecond: ["Peak output tok/s", formatQuantity],
 };
 
-/** A peak in three cells: what, how high, when. */
+/** A peak in three cells: what, how high, when. What was never more than 0 has no time. */
 export function describePeak(key: PeakKey, peaks: Peaks, utcOffset: number): readonly string[] {
   const [title, format] = PEAK_TITLES[key];
   const peak = peaks[key];
   return peak === null
     ? [title, DASH, ""]
-    : [title, format(peak.value), formatClock(peak.atEpoch, utcOffset)];
+    : [title, format(peak.value), peak.value === 0 ? "" : formatClock(peak.atEpoch, utcOffset)];
 }
 
 /** Ages of the servers: `3h 07m`, or the youngest and the oldest. */

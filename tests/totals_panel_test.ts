@@ -27,10 +27,12 @@ Deno.test("createTotalsPanel() tells how old the servers are, and why requests e
   assertMatch(lines.at(-1) ?? "", /^Finished by: stop \d+ {2}length \d+/);
 });
 
-Deno.test("describePeak() has a dash where there was no value", () => {
+Deno.test("describePeak() has a dash where there was no value, and no time of 0", () => {
   assertEquals(describePeak("running", NO_PEAKS, 0), ["Peak running", "—", ""]);
   const peak = { value: 0.5, at: 3, atEpoch: 3661 };
   const peaks = { ...NO_PEAKS, kvCacheUsageRatio: peak };
   assertEquals(describePeak("kvCacheUsageRatio", peaks, 0), ["Peak KV", "50 %", "01:01:01"]);
   assert(describePeak("kvCacheUsageRatio", peaks, 3600)[2] === "02:01:01");
+  const none = { ...NO_PEAKS, waiting: { ...peak, value: 0 } };
+  assertEquals(describePeak("waiting", none, 0), ["Peak waiting", "0", ""]);
 });
