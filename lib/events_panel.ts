@@ -19,6 +19,9 @@ const WANTED_LINES = 4;
 
 const NONE = "none";
 
+/** What the whole screen says: one word would look as if something were missing. */
+const NONE_YET = "none yet: what goes wrong, comes, goes or restarts will stand here";
+
 function judgeEvent({ kind, endedAt }: EventLine): Meaning {
   if (endedAt !== null) return EVENT_KINDS[kind] === "alert" ? "plain" : "dim";
   return kind === "DOWN" || kind === "HOT" || kind === "STALLED" ? "alert" : "warn";
@@ -77,7 +80,7 @@ export function createEventsPanel(overview: Overview, state: State, paint: Paint
     maxLines: Math.max(1, length),
     draw: ({ lines }) =>
       newest.length === 0
-        ? [paint(NONE, "dim")]
+        ? [paint(NONE_YET, "dim")]
         : renderEvents(newest.slice(0, lines), { overview, state, paint }),
     summary: newest.length === 0
       ? paint(NONE, "dim")
