@@ -14,7 +14,13 @@
  */
 
 import type { LatencyRatios } from "./imbalance.ts";
-import type { EngineSample, ReplicaSample, ReplicaStatus } from "./model.ts";
+import type {
+  Endpoint,
+  EngineSample,
+  ReplicaSample,
+  ReplicaStatus,
+  ScrapeFailure,
+} from "./model.ts";
 import { type Pace, readInterval } from "./pace.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import {
@@ -50,22 +56,29 @@ export interface ScrapeRecord {
   readonly interval?: Seconds;
 }
 
-/** How the scrapes of an endpoint stand. An answer that is overdue has failed. */
+/**
+ * How the scrapes of an endpoint stand. An answer that is overdue has failed.
+ * Where a server is only guessed to be, it is waited for: that nobody is there
+ * yet is no failure, but for whoever looks only once.
+ */
 export function readRecord(
   known: {
+    readonly endpoint: Pick<Endpoint, "isGuess">;
     readonly scrape: { readonly receivedAt: Seconds } | null;
     readonly askedAt: Seconds | null;
-    readonly failure: unknown;
+    readonly failure: Pick<ScrapeFailure, "kind"> | null;
     readonly pace: Pace;
   },
-  state: { readonly now: Seconds; readonly interval: Seconds },
+  state: { readonly now: Seconds; readonly interval: Seconds; readonly isOnce?: boolean },
 ): ScrapeRecord {
   const { now } = state;
+  const isAwaited = known.endpoint.isGuess === true && known.scrape === null &&
+    known.failure?.kind === "refused" && state.isOnce !== true;
   const interval = readInterval(known.pace, state.interval);
   const overdue = known.askedAt === null ? 0 : now - known.askedAt;
   return {
     interval,
-    hasFailed: known.failure !== null || overdue > interval + LATE_ANSWER,
+    hasFailed: (known.failure !== null && !isAwaited) || overdue > interval + LATE_ANSWER,
     age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
   };
 }

@@ -26,6 +26,8 @@ export interface Endpoint {
   readonly label?: string;
   /** Path of a Unix socket, for `unix:` endpoints. */
   readonly unixSocketPath?: string;
+  /** Whether nobody named it and no scan found it: it is watched for want of anything. */
+  readonly isGuess?: true;
   /** Standing remarks about how it is reached, such as certificate checks that are off. */
   readonly warnings: readonly string[];
 }

@@ -101,7 +101,7 @@ function chooseFallback(
   if ("error" in fallback) throw new Error(fallback.error);
   return {
     platform,
-    endpoints: [fallback],
+    endpoints: [{ ...fallback, endpoint: { ...fallback.endpoint, isGuess: true } }],
     notices: [hint],
     isDemo: false,
     scanner: scan.scanner,

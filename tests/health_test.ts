@@ -14,6 +14,7 @@ import type { RuleId, Verdict } from "../lib/rules.ts";
 import { readVllmMetrics } from "../lib/vllm_metrics.ts";
 import { appendSample, type EndpointHistory, readReplicas, startHistory } from "../lib/window.ts";
 import {
+  createEndpoint,
   encode,
   readEngine,
   readGzip,
@@ -89,14 +90,32 @@ Deno.test("isCounted() leaves out what is not current", () => {
 });
 
 Deno.test("readRecord() takes an answer that is overdue for a failure", () => {
-  const known = { scrape: { receivedAt: 10 }, askedAt: 12, failure: null, pace: startPace() };
+  const endpoint = createEndpoint(8000);
+  const pace = startPace();
+  const known = { endpoint, scrape: { receivedAt: 10 }, askedAt: 12, failure: null, pace };
   const read = (now: number) => readRecord(known, { now, interval: 2 });
   assertEquals(read(13), { interval: 2, hasFailed: false, age: 3 });
   assertEquals(read(12 + 2 + LATE_ANSWER).hasFailed, false);
   assertEquals(read(12.1 + 2 + LATE_ANSWER).hasFailed, true);
-  const never = { scrape: null, askedAt: null, failure: {}, pace: startPace() };
+  const never = { endpoint, scrape: null, askedAt: null, failure: { kind: "dns" }, pace } as const;
   const record = readRecord(never, { now: 1, interval: 2 });
   assertEquals(record, { interval: 2, hasFailed: true, age: null });
+});
+
+Deno.test("readRecord() waits for a server that is only guessed to be there", () => {
+  const guess = { ...createEndpoint(8000), isGuess: true } as const;
+  const refused = { scrape: null, askedAt: null, failure: { kind: "refused" }, pace: startPace() };
+  const judge = (more: object, state: object = {}) =>
+    judgeEndpoint(readRecord(
+      { ...refused, endpoint: guess, ...more } as Parameters<typeof readRecord>[0],
+      { now: 99, interval: 2, ...state },
+    ));
+  assertEquals(judge({}), "PENDING");
+  // Named by the user, there and unwell, gone after it answered, or looked at only once.
+  assertEquals(judge({ endpoint: createEndpoint(8000) }), "DOWN");
+  assertEquals(judge({ failure: { kind: "server_error" } }), "DOWN");
+  assertEquals(judge({ scrape: { receivedAt: 1 } }), "DOWN");
+  assertEquals(judge({}, { isOnce: true }), "DOWN");
 });
 
 /** What is said of the load after the series were said, 20 s apart. */
