@@ -5,8 +5,8 @@
  * write into memory of ours it does, and a few buffers serve all scrapes: the
  * runtime's own chunks are of 64 KiB each, a hundred scrapes a second throw away
  * several times their bodies, and the memory of the process stays at what that
- * took. Sizes are in bytes. What may be read, and what it
- * means, is `scraper`'s part.
+ * took. Sizes are in bytes. What may be read, and what it means, is `scraper`'s
+ * part.
  *
  * @module
  */

@@ -164,15 +164,19 @@ function hasRestarted(later: HistoryPoint, history: EndpointHistory): boolean {
     });
 }
 
+/** Whether a sample of that instant is not too old for the minute that ends at `at`. */
+function isWithinMinute(instant: Seconds, at: Seconds): boolean {
+  return instant >= at - LONG_WINDOW - WINDOW_SLACK;
+}
+
 /** The traces with the sample at their ends; what is too old for any window leaves them. */
 function extendTraces(
   { traces, newest }: EndpointHistory,
   { at, engines }: HistoryPoint,
 ): EndpointHistory["traces"] {
-  const oldestUseful = at - LONG_WINDOW - WINDOW_SLACK;
   // With an interval beyond a minute, the one before is still what a rate is measured from.
   const isUseful = (point: TracePoint): boolean =>
-    point.at >= oldestUseful || point.at === newest?.at;
+    isWithinMinute(point.at, at) || point.at === newest?.at;
   const extended = new Map<string, readonly TracePoint[]>();
   for (const [key, trace] of traces) {
     const kept = trace.filter(isUseful);
@@ -294,7 +298,7 @@ function subtractMinute(
 ): Delta | null {
   // The engine may have joined later, or its metrics may have come one by one.
   for (const point of trace) {
-    if (point.at < at - LONG_WINDOW - WINDOW_SLACK || point.at === at) continue;
+    if (!isWithinMinute(point.at, at) || point.at === at) continue;
     const first = unpackSample(point.packed);
     // A counter that was away for a while may have fallen unseen.
     if (!covers(first, sample) || hasFallen(sample, first)) continue;
