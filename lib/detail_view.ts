@@ -11,6 +11,7 @@
  */
 
 import { judgeHitRatio, judgeKvCache, judgeWaiting } from "./columns.ts";
+import type { EndpointState } from "./endpoint_state.ts";
 import {
   formatBytes,
   formatCount,
@@ -34,7 +35,7 @@ import { describePeak } from "./totals_panel.ts";
 import { fillWithTrends } from "./trend_panel.ts";
 import { isNotablySlower, MAX_SCRAPE_SHARE, readInterval } from "./pace.ts";
 import { isPresent, type Reading } from "./reading.ts";
-import type { EndpointState, State } from "./state.ts";
+import type { State } from "./state.ts";
 import { readTrend, TREND_KEYS } from "./trends.ts";
 import type { Ratio } from "./units.ts";
 

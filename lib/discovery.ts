@@ -10,11 +10,11 @@
  * @module
  */
 
+import type { EndpointState } from "./endpoint_state.ts";
 import { judgeEndpoint, readRecord } from "./health.ts";
 import type { Endpoint } from "./model.ts";
 import type { Scanner } from "./scanner.ts";
 import { dispatch, leaveEndpoint, type Session, watchEndpoint } from "./session.ts";
-import type { EndpointState } from "./state.ts";
 import { describeScan, openEndpoint } from "./targets.ts";
 import type { Seconds } from "./units.ts";
 

@@ -9,13 +9,14 @@
  * @module
  */
 
+import type { EndpointState } from "./endpoint_state.ts";
 import { isLocal, readPlace } from "./endpoint_url.ts";
 import { attributeGpuProcesses, type GpuShare, listReplicaGpus } from "./gpu_attribution.ts";
 import type { GpuEndpoint } from "./gpu_attribution.ts";
 import type { GpuSample } from "./gpu_model.ts";
 import type { GpuState } from "./gpu_state.ts";
 import { isPresent } from "./reading.ts";
-import type { EndpointState, State } from "./state.ts";
+import type { State } from "./state.ts";
 
 /** The endpoints on this machine; none where the fleet is simulated. */
 export function listLocal(state: State): readonly EndpointState[] {

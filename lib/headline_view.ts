@@ -13,6 +13,7 @@
 import type { Bill } from "./bill.ts";
 import { judgeKvCache, judgeWaiting } from "./columns.ts";
 import { describeBurn } from "./cost_view.ts";
+import type { EndpointState } from "./endpoint_state.ts";
 import {
   formatClock,
   formatCount,
@@ -29,7 +30,7 @@ import { describeAlarm, describeRule, describeVerdict } from "./judgement_view.t
 import type { Overview, Row } from "./overview.ts";
 import { isNotablySlower, isOfNewestPoll, readInterval } from "./pace.ts";
 import { divideReadings, isPresent } from "./reading.ts";
-import type { EndpointState, State } from "./state.ts";
+import type { State } from "./state.ts";
 import { cutText, measureWidth, wrapText } from "./text.ts";
 
 /** What the lines begin with on which a message goes on. */

@@ -10,6 +10,7 @@
 
 import { computeFigures, computeLifetime } from "./aggregate.ts";
 import type { Alarm } from "./alarms.ts";
+import { type EndpointState, identifyReplica } from "./endpoint_state.ts";
 import type { EventLine } from "./events.ts";
 import type { GpuSample } from "./gpu_model.ts";
 import { listGpusOf } from "./gpu_owners.ts";
@@ -18,7 +19,7 @@ import type { GroupChecks } from "./judgement.ts";
 import type { Endpoint, Figures, ReplicaSample, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { findRule } from "./rules.ts";
-import { type EndpointState, identifyReplica, type State } from "./state.ts";
+import type { State } from "./state.ts";
 import {
   type Counted,
   listTallies,

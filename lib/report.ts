@@ -16,6 +16,7 @@ import { formatTimestamp } from "./format.ts";
 import type { Quantile } from "./histogram.ts";
 import { LATENCY_KEYS, type LatencyFigures, type LatencyKey } from "./model.ts";
 import { reportCost } from "./cost_report.ts";
+import type { EndpointState } from "./endpoint_state.ts";
 import { reportGpus, reportOutlier, reportRowGpus } from "./gpu_report.ts";
 import { type Json, type JsonObject, reportReadings } from "./json.ts";
 import type { Figures, LifetimeFigures, WindowFigures } from "./model.ts";
@@ -31,7 +32,7 @@ import { judgeEndpoint, readRecord } from "./health.ts";
 import { readInterval } from "./pace.ts";
 import { absent, mapReading, present, type Reading } from "./reading.ts";
 import { findRule, type Verdict } from "./rules.ts";
-import type { EndpointState, State } from "./state.ts";
+import type { State } from "./state.ts";
 import { type Counted, PEAK_KEYS, type Peaks } from "./tally.ts";
 
 /** Number of the document's schema. It changes when a key changes its meaning or goes. */

@@ -10,12 +10,12 @@
  * @module
  */
 
+import type { EndpointState } from "./endpoint_state.ts";
 import { isLocal, readPlace } from "./endpoint_url.ts";
 import { askServer } from "./inspector.ts";
 import type { LaunchInfo, ServerInfo } from "./model.ts";
 import type { ProcessLister } from "./process_lister.ts";
 import { dispatch, type Session, type Watched } from "./session.ts";
-import type { EndpointState } from "./state.ts";
 
 /** The life of a server: another one after a restart, or with other models. */
 function describeLife({ history, replicas }: EndpointState): string {

@@ -12,13 +12,14 @@
  */
 
 import type { EndpointAccess } from "./credentials.ts";
+import type { EndpointState } from "./endpoint_state.ts";
 import type { Endpoint } from "./model.ts";
 import type { Options } from "./options.ts";
 import { readBackOff, readInterval } from "./pace.ts";
 import type { Platform } from "./platform.ts";
 import type { ProcessLister } from "./process_lister.ts";
 import { isScrapeFailure, type Scraper } from "./scraper.ts";
-import { type EndpointState, type Message, type State, update } from "./state.ts";
+import { type Message, type State, update } from "./state.ts";
 import type { Ratio, Seconds } from "./units.ts";
 import type { ViewOptions } from "./view.ts";
 

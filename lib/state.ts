@@ -126,8 +126,6 @@ export type Message =
 /** The intervals that keys step through. */
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
 
-export { type EndpointState, identifyReplica };
-
 /** Names of engines and models that have gone are kept, but not beyond so many. */
 const MAX_NAMES = 256;
 

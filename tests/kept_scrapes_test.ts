@@ -1,9 +1,10 @@
+import type { EndpointState } from "../lib/endpoint_state.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type RecalledScrapes, recallScrapes, writeScrapes } from "../lib/kept_scrapes.ts";
 import type { EngineSample, KeptScrape, Scrape } from "../lib/model.ts";
 import { createSimulatedServer } from "../lib/simulator.ts";
-import { type EndpointState, update } from "../lib/state.ts";
+import { update } from "../lib/state.ts";
 import { unpackSample } from "../lib/trace.ts";
 import {
   createEndpoint,

@@ -2,9 +2,10 @@
 // their engines. What is remembered must not grow, and the figures at the end must be right.
 // By hand with as many as wanted: `SOAK_ENDPOINTS=1000 deno task test tests/soak_test.ts`.
 
+import { identifyReplica } from "../lib/endpoint_state.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Endpoint } from "../lib/model.ts";
-import { identifyReplica, type Message, type State } from "../lib/state.ts";
+import type { Message, State } from "../lib/state.ts";
 import { createVllmReader } from "../lib/vllm_metrics.ts";
 import {
   advance,
