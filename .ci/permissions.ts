@@ -10,7 +10,7 @@
  * @module
  */
 
-import { ENVIRONMENT_VARIABLES } from "../lib/option_table.ts";
+import { ENVIRONMENT_VARIABLES } from "../lib/cli_option_table.ts";
 
 /** Variables that are looked at besides those that the help names. */
 const RUNTIME_VARIABLES = [

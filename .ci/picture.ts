@@ -11,15 +11,15 @@
  * @module
  */
 
-import { COLUMN_IDS } from "../lib/columns.ts";
-import { ANONYMOUS_ACCESS } from "../lib/credentials.ts";
 import { createDemo } from "../lib/demo.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
-import { createScraper, isScrapeFailure } from "../lib/scraper.ts";
+import { createScraper, isScrapeFailure } from "../lib/scrape.ts";
+import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import { createState, update } from "../lib/state.ts";
+import { createUi } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import { createUi } from "../lib/ui.ts";
 import { renderFrame } from "../lib/view.ts";
+import { COLUMN_IDS } from "../lib/view_columns.ts";
 
 /** Where the picture is. */
 export const PICTURE_URL = new URL("../.github/screen.svg", import.meta.url);

@@ -7,7 +7,7 @@
  * same modules from it, so that `JSR_URL` and what is cached count. This program
  * itself runs by the npm route, which is always open where the program can run
  * at all (`undici` is an npm package): it must be able to read the variables of
- * `lib/option_table.ts` before it knows whether JSR answers.
+ * `lib/cli_option_table.ts` before it knows whether JSR answers.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
  * The program: from arguments to an exit code.
  *
- * Layer 6, effects: through the platform only. Reads arguments, settings and
+ * Reads arguments, settings and
  * prices, has `targets` find what is to be watched, and runs one `session` over
  * it in the form that was asked for: live in a terminal (`live`), appended to a
  * pipe, or once. Signals, the summary that is left behind and the scrapes that
@@ -11,52 +11,56 @@
  * @module
  */
 
-import { type ConfigFile, loadConfig } from "./config_file.ts";
-import { scanForever } from "./discovery.ts";
+import { createLaunchReader, scanForever } from "./app_discovery.ts";
+import { runLive } from "./app_live.ts";
+import {
+  dispatch,
+  pollEndpoint,
+  pollForever,
+  readClock,
+  sampleGpusOnce,
+  type Session,
+  startSession,
+  watchEndpoint,
+  watchGpus,
+} from "./app_session.ts";
+import { type ConfigFile, loadConfig } from "./cli_config.ts";
 import {
   EXIT_CONFIGURATION,
   EXIT_ENDPOINT_DOWN,
   EXIT_INTERNAL,
   EXIT_OK,
   EXIT_USAGE,
-} from "./exit_codes.ts";
-import { chooseColorDepth, hasUtf8Locale } from "./frame.ts";
-import { formatPriceList } from "./gpu_prices.ts";
-import { sampleGpusOnce, watchGpus } from "./gpu_watch.ts";
-import { helpText } from "./help_text.ts";
-import { runLive } from "./live.ts";
-import { type Options, parseArguments, readConfigPath } from "./options.ts";
-import type { KeptScrape } from "./model.ts";
-import type { Platform, Signal } from "./platform.ts";
-import { listColumns, readPreferences } from "./preferences.ts";
-import { loadPrices } from "./price_file.ts";
-import type { Pricing } from "./pricing.ts";
-import { createReport, serializeReport } from "./report.ts";
-import { createLaunchReader } from "./server_launch.ts";
+  helpText,
+} from "./cli_help.ts";
 import {
-  dispatch,
-  pollEndpoint,
-  pollForever,
-  readClock,
-  type Session,
-  startSession,
-  watchEndpoint,
-} from "./session.ts";
-import { createState } from "./state.ts";
-import { loadScrapes, saveScrapes } from "./state_file.ts";
+  listColumns,
+  type Options,
+  parseArguments,
+  readConfigPath,
+  readPreferences,
+} from "./cli_options.ts";
+import type { Pricing } from "./cost.ts";
+import { formatPriceList, loadPrices } from "./cost_prices.ts";
 import {
   findTargets,
   type OpenedEndpoint,
   openEndpoint,
   type Refusal,
   type Targets,
-} from "./targets.ts";
+} from "./discovery.ts";
+import type { KeptScrape } from "./model.ts";
+import type { Platform, Signal } from "./platform.ts";
+import { createReport, serializeReport } from "./report.ts";
+import { createState } from "./state.ts";
+import { loadScrapes, saveScrapes } from "./state_file.ts";
+import type { Ui } from "./state_ui.ts";
 import { enterTerminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
-import type { Ui } from "./ui.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
 import { renderSummary, renderText, type ViewOptions } from "./view.ts";
+import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
 /** A signal n ends the program with 128 + n. */
 const SIGNAL_CODES: readonly (readonly [Signal, number])[] = [
@@ -356,7 +360,7 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
         return await print(platform, [`vllm-htop ${VERSION}`]);
       case "document": {
         // Loaded when it is wanted: every start would pay for it.
-        const { writeDocument } = await import("./documents.ts");
+        const { writeDocument } = await import("./cli_documents.ts");
         return await print(platform, [writeDocument(parsed.document).trimEnd()]);
       }
       case "usage_error":

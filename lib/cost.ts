@@ -1,16 +1,16 @@
 /**
  * Tokens, GPU time and prices -> USD.
  *
- * Layer 2, pure. Tokens are worth what an API would charge for them; GPUs cost
+ * Tokens are worth what an API would charge for them; GPUs cost
  * what their hours cost. Amounts and spans are the caller's: of a lifetime, of
  * this session, or a rate. So nothing here can be counted twice over a restart,
  * and what the caller does not know stays absent: no figure without all of its
- * inputs. USD, seconds, ratios. Which price a GPU has is `gpu_prices`' matter.
+ * inputs. USD, seconds, ratios. Which price a GPU has is `cost_prices`' matter.
  *
  * @module
  */
 
-import { findGpuPrice, type GpuPrice } from "./gpu_prices.ts";
+import { findGpuPrice, GPU_PRICES, type GpuPrice } from "./cost_prices.ts";
 import type { TokenPrices } from "./model.ts";
 import { absent, divideReadings, isPresent, mapReading, present, type Reading } from "./reading.ts";
 import {
@@ -20,6 +20,11 @@ import {
   SECONDS_PER_HOUR,
   TOKENS_PER_MILLION,
 } from "./units.ts";
+
+/** Whether a price is no more than a hint. */
+export function isHint(price: GpuPrice | null): boolean {
+  return price !== null && (price.isEstimate || GPU_PRICES.includes(price));
+}
 
 /** Days in what is shown as a month. */
 const DAYS_PER_MONTH = 30;
@@ -32,7 +37,7 @@ export interface TokenAmounts {
 }
 
 /** What tokens are worth, in USD or USD per second, as the amounts are. */
-export interface TokenValue {
+interface TokenValue {
   /** Prompt tokens that were computed. */
   readonly input: Reading;
   readonly cachedInput: Reading;
@@ -70,17 +75,6 @@ function priceOf(tokens: Reading, usdPerMillion: number): Reading {
  * What tokens are worth. A price that is not given counts as 0 once another is;
  * without any there is no figure (`unsupported`). Cached tokens are needed only
  * where they have a price of their own.
- *
- * @example Hand-computed: (2 M − 0.5 M) × 0.50 + 0.5 M × 0.10 + 1 M × 1.50
- * ```ts
- * import { valueTokens } from "./cost.ts";
- * import { present } from "./reading.ts";
- * valueTokens({
- *   promptTokens: present(2e6),
- *   cachedPromptTokens: present(5e5),
- *   generationTokens: present(1e6),
- * }, { input: 0.5, cachedInput: 0.1, output: 1.5 }).total; // { value: 2.3 }
- * ```
  */
 export function valueTokens(amounts: TokenAmounts, prices: TokenPrices): TokenValue {
   if (!hasTokenPrices(prices)) return NO_TOKEN_VALUE;
@@ -122,7 +116,7 @@ export interface ComputeCost {
 }
 
 /** What the user says of the GPUs. */
-export interface ComputePricing {
+interface ComputePricing {
   /** USD per GPU and hour, for all alike; `null` for the hints. */
   readonly usdPerGpuHour: number | null;
   /** How many; `null` for those that are found. */
@@ -159,18 +153,6 @@ function listKinds(
  * @param names The names of the GPUs to price, one for each: those that serve a
  * watched engine, or all of this machine where that is not known; none for
  * remote hosts.
- *
- * @example Hand-computed: 8 × 2.99
- * ```ts
- * import { priceCompute } from "./cost.ts";
- * priceCompute([], { usdPerGpuHour: 2.99, gpuCount: 8, ownPrices: [] }).usdPerHour; // { value: 23.92 }
- * ```
- * @example By name: 2 × 0.49 + 0.29
- * ```ts
- * import { priceCompute } from "./cost.ts";
- * const names = ["NVIDIA L4", "NVIDIA L4", "Tesla T4"];
- * priceCompute(names, { usdPerGpuHour: null, gpuCount: null, ownPrices: [] }).usdPerHour; // { value: 1.27 }
- * ```
  */
 export function priceCompute(names: readonly string[], pricing: ComputePricing): ComputeCost {
   const gpus = listKinds(names, pricing.gpuCount)
@@ -210,20 +192,6 @@ function spend(usdPerHour: Reading, span: Reading<Seconds>): Reading {
 /**
  * What was earned and spent over a span: of this session, or since the servers
  * started, where the start is known.
- *
- * @example Hand-computed: 2 h × 3.39 = 6.78; 3 M × 1.50 = 4.50; 4.50 ÷ 6.78
- * ```ts
- * import { costOfSpan } from "./cost.ts";
- * import { present } from "./reading.ts";
- * const cost = costOfSpan({
- *   span: present(7200),
- *   amounts: { promptTokens: present(0), cachedPromptTokens: present(0), generationTokens: present(3e6) },
- *   tokenPrices: { input: null, output: 1.5, cachedInput: null },
- *   computeUsdPerHour: present(3.39),
- * });
- * cost.computeUsd; // { value: 6.78 }
- * cost.marginRatio; // { value: 0.6637… }
- * ```
  */
 export function costOfSpan(
   { span, amounts, tokenPrices, computeUsdPerHour }: {
@@ -272,17 +240,6 @@ function costPerMillion(usdPerHour: Reading, tokensPerSecond: Reading): Reading 
 
 /**
  * What is earned and spent at the present rate; `perSecond` are tokens per second.
- *
- * @example Hand-computed: 3.60 USD/h ÷ (1000 tok/s × 3600 s) = 1 USD per million
- * ```ts
- * import { costOfRate } from "./cost.ts";
- * import { present } from "./reading.ts";
- * costOfRate({
- *   perSecond: { promptTokens: present(600), cachedPromptTokens: present(0), generationTokens: present(400) },
- *   tokenPrices: { input: null, output: null, cachedInput: null },
- *   computeUsdPerHour: present(3.6),
- * }).usdPerMillionTokens; // { value: 1 }
- * ```
  */
 export function costOfRate(
   { perSecond, tokenPrices, computeUsdPerHour }: {
@@ -308,14 +265,6 @@ export function costOfRate(
 
 /**
  * What was spent while nothing ran, and its share of all that was spent.
- *
- * @example Hand-computed: half an hour of two at 4 USD/h
- * ```ts
- * import { costOfIdleness } from "./cost.ts";
- * import { present } from "./reading.ts";
- * costOfIdleness({ idle: present(1800), span: present(7200), computeUsdPerHour: present(4) });
- * // { usd: { value: 2 }, ratio: { value: 0.25 } }
- * ```
  */
 export function costOfIdleness(
   { idle, span, computeUsdPerHour }: {
@@ -337,7 +286,7 @@ export interface GpuUse {
 }
 
 /** The cost per hour of all GPUs, by group. */
-export interface SharedCost {
+interface SharedCost {
   readonly usdPerHourByGroup: ReadonlyMap<string, number>;
   /** Of GPUs that no group uses. */
   readonly unusedUsdPerHour: number;
@@ -349,18 +298,6 @@ export interface SharedCost {
  * unused add up to the whole.
  *
  * @param usdPerHourByGpu The price of each GPU by its index.
- *
- * @example Hand-computed: GPU 0 is a's, GPU 1 three parts a's and one b's
- * ```ts
- * import { shareCost } from "./cost.ts";
- * const uses = [
- *   { groupKey: "a", gpuIndex: 0, weight: 40 },
- *   { groupKey: "a", gpuIndex: 1, weight: 30 },
- *   { groupKey: "b", gpuIndex: 1, weight: 10 },
- * ];
- * shareCost(new Map([[0, 4], [1, 4], [2, 4]]), uses);
- * // { usdPerHourByGroup: Map { "a" => 7, "b" => 1 }, unusedUsdPerHour: 4 }
- * ```
  */
 export function shareCost(
   usdPerHourByGpu: ReadonlyMap<number, number>,
@@ -379,3 +316,21 @@ export function shareCost(
   }
   return { usdPerHourByGroup, unusedUsdPerHour };
 }
+
+/** Prices, and the sign that stands before amounts. USD per million tokens, per GPU and hour. */
+export interface Pricing extends ComputePricing {
+  readonly tokenPrices: TokenPrices;
+  /** Whether GPUs that are found here cost something. */
+  readonly detectsGpus: boolean;
+  readonly currency: string;
+}
+
+/** Nothing was told: hints for GPUs that are found, and no worth of tokens. */
+export const NO_PRICING: Pricing = {
+  tokenPrices: { input: null, output: null, cachedInput: null },
+  usdPerGpuHour: null,
+  gpuCount: null,
+  ownPrices: [],
+  detectsGpus: true,
+  currency: "$",
+};

@@ -1,8 +1,7 @@
 /**
  * The simulated fleet in the place of the network.
  *
- * Layer 5, effects: none of its own; it stands in for the platform's HTTP
- * client. Requests for the demo's addresses are answered with the text that
+ * Requests for the demo's addresses are answered with the text that
  * `simulator` makes, at the platform's own time, so that a demo runs through
  * the same scraper and parser as everything else. A server that is down refuses
  * the connection, in the words of the runtime.
@@ -10,12 +9,196 @@
  * @module
  */
 
-import { parseEndpointUrl, type TypedEndpoint } from "./endpoint_url.ts";
+import {
+  advanceEngine,
+  createSimulatedEngine,
+  type SimulatedEngine,
+  type SimulatedEngineOptions,
+} from "./demo_engine.ts";
+import { writeExposition } from "./demo_exposition.ts";
+import { parseEndpointUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
-import { createDemoFleet } from "./simulator.ts";
+import type { EpochSeconds, Seconds } from "./units.ts";
+
+/** A time during which a server is down: `from <= elapsed < to`. It comes back with its counters at zero. */
+interface Outage {
+  readonly from: Seconds;
+  readonly to: Seconds;
+  /** Repeats that long after each beginning; longer than the outage. Once, unless given. */
+  readonly every?: Seconds;
+}
+
+/** One simulated server. */
+export interface SimulatedServerOptions {
+  /** Decides everything that is random. */
+  readonly seed: number;
+  /** Wall-clock time at `elapsed` 0. */
+  readonly startEpoch: EpochSeconds;
+  /** The engines behind the server, at least one. */
+  readonly engines: readonly SimulatedEngineOptions[];
+  /** How long the server has been up at `elapsed` 0; 0 unless given. */
+  readonly warmUp?: Seconds;
+  /** In the order of time, not overlapping. */
+  readonly outages?: readonly Outage[];
+  /** The exposition of several API servers: no `process_*`, no `python_*`, no `_created`. */
+  readonly multiprocess?: boolean;
+  /** Whether speculative decoding is configured, with three drafted tokens. */
+  readonly speculative?: boolean;
+}
+
+/** A server whose time goes forward with each question. */
+export interface SimulatedServer {
+  /**
+   * The body of `/metrics` at that time, or `null` while the server is down.
+   * A jump costs what the time between costs: about 0.05 ms for each second of
+   * each engine.
+   *
+   * @throws {RangeError} If the time is not a number from 0 on, or earlier than in the last call.
+   */
+  readonly expositionAt: (elapsed: Seconds) => Uint8Array | null;
+  /** Whether the server answers at that time, at any time and without side effects. */
+  readonly isUpAt: (elapsed: Seconds) => boolean;
+}
+
+/** A simulated server and the base URL under which a demo shows it. */
+interface SimulatedEndpoint {
+  readonly url: string;
+  readonly server: SimulatedServer;
+}
+
+/** Tokens drafted in each step where speculation is on. */
+const DRAFT_LENGTH = 3;
+
+/** From the start of the process to the first answer: weights, graphs, KV cache. Shorter after a short outage. */
+const START_UP_TIME: Seconds = 14;
+
+/** From one start of a server to its next outage. */
+interface Life {
+  readonly start: Seconds;
+  readonly processStart: Seconds;
+}
+
+/** The last beginning of the outage up to that time, or `null` before the first. */
+function findOccurrence(outage: Outage, elapsed: Seconds): { from: Seconds; to: Seconds } | null {
+  if (elapsed < outage.from) return null;
+  const { from, to, every } = outage;
+  const shift = every === undefined ? 0 : every * Math.floor((elapsed - from) / every);
+  return { from: from + shift, to: to + shift };
+}
+
+/** The life in which the server is at that time, or `null` while it is down. */
+function findLife(options: SimulatedServerOptions, elapsed: Seconds): Life | null {
+  const start = -(options.warmUp ?? 0);
+  let life: Life = { start, processStart: start - START_UP_TIME };
+  for (const outage of options.outages ?? []) {
+    const last = findOccurrence(outage, elapsed);
+    if (last === null) continue;
+    if (elapsed < last.to) return null;
+    if (last.to > life.start) {
+      life = { start: last.to, processStart: Math.max(last.from, last.to - START_UP_TIME) };
+    }
+  }
+  return life;
+}
+
+/** Engines that start with nothing counted; another life of the same server is another sequence of requests. */
+function startEngines(options: SimulatedServerOptions, life: Life): SimulatedEngine[] {
+  const draftLength = options.speculative ? DRAFT_LENGTH : 0;
+  return options.engines.map((engine, index) => {
+    const seed = Math.imul(options.seed + 1, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b) ^
+      Math.imul(Math.round(life.start), 0xc2b2ae35);
+    return createSimulatedEngine({ draftLength, engine: String(index), ...engine }, seed);
+  });
+}
+
+/**
+ * A simulated vLLM server.
+ *
+ * @throws {RangeError} If there is no engine.
+ */
+export function createSimulatedServer(options: SimulatedServerOptions): SimulatedServer {
+  if (options.engines.length === 0) throw new RangeError("Cannot simulate a server of 0 engines");
+  let latest: Seconds = 0;
+  let current: { readonly life: Life; readonly engines: SimulatedEngine[] } | null = null;
+  const expositionAt = (elapsed: Seconds): Uint8Array | null => {
+    if (!(elapsed >= latest)) {
+      throw new RangeError(`Cannot simulate "${elapsed}" s: time was at "${latest}" s already`);
+    }
+    latest = elapsed;
+    const life = findLife(options, elapsed);
+    if (life === null) return null;
+    if (current?.life.start !== life.start) {
+      current = { life, engines: startEngines(options, life) };
+    }
+    const uptime = elapsed - life.start;
+    for (const engine of current.engines) advanceEngine(engine, uptime);
+    return writeExposition({
+      processStart: options.startEpoch + life.processStart,
+      created: options.startEpoch + life.start,
+      uptime,
+      multiprocess: options.multiprocess ?? false,
+      speculative: options.speculative ?? false,
+    }, current.engines.map((engine) => engine.figures));
+  };
+  return { expositionAt, isUpAt: (elapsed) => findLife(options, elapsed) !== null };
+}
+
+const LLAMA: SimulatedEngineOptions = {
+  model: "meta-llama/Llama-3.1-8B-Instruct",
+  maxModelLength: 131_072,
+  requestsPerSecond: 3.2,
+  maxWaiting: 40,
+};
+
+const QWEN: SimulatedEngineOptions = {
+  model: "Qwen/Qwen3-32B",
+  maxModelLength: 40_960,
+  requestsPerSecond: 1.4,
+  promptTokens: 1400,
+  outputTokens: 260,
+  cachedShare: 0.6,
+  stepTime: 0.027,
+  stepTimePerRequest: 0.000_15,
+  prefillTimePerToken: 0.000_14,
+  kvCacheTokens: 110_000,
+  maxWaiting: 40,
+};
+
+/** How long the demo's servers have been up when it begins. */
+const DEMO_WARM_UP: Seconds = 300;
+
+/** The port of the first server; the others follow. */
+const DEMO_FIRST_PORT = 8000;
+
+/**
+ * The fleet of `--demo`: three servers of one model, the last of them three
+ * times slower, and two of another with speculative decoding, the last of which
+ * is down from second 40 to 60 and again every two and a half minutes.
+ */
+export function createDemoFleet(
+  seed: number,
+  startEpoch: EpochSeconds,
+): readonly SimulatedEndpoint[] {
+  const servers: readonly Omit<SimulatedServerOptions, "seed" | "startEpoch">[] = [
+    { engines: [LLAMA] },
+    { engines: [LLAMA] },
+    { engines: [{ ...LLAMA, slowness: 3 }] },
+    { engines: [QWEN], speculative: true },
+    { engines: [QWEN], speculative: true, outages: [{ from: 40, to: 60, every: 150 }] },
+  ];
+  return servers.map((server, index) => ({
+    url: `http://localhost:${DEMO_FIRST_PORT + index}`,
+    server: createSimulatedServer({
+      ...server,
+      warmUp: DEMO_WARM_UP,
+      startEpoch,
+      seed: Math.imul(seed, 31) + index,
+    }),
+  }));
+}
 
 /** A platform whose network is the fleet, and the fleet's endpoints. */
-export interface Demo {
+interface Demo {
   readonly platform: Platform;
   readonly endpoints: readonly TypedEndpoint[];
 }

@@ -1,7 +1,7 @@
 /**
  * GPU processes, the process table and the endpoints -> whose memory it is.
  *
- * Layer 2, pure. The driver names processes; what a person wants to know is the
+ * The driver names processes; what a person wants to know is the
  * replica. A process belongs to the endpoint whose listening process is among
  * its ancestors, or their server's, or in its process group alone. Where the
  * owner of a port cannot be read (a container, another user), the tree is
@@ -10,20 +10,20 @@
  * from the titles that vLLM gives its processes: `VLLM::EngineCore_DP1`,
  * `VLLM::Worker_DP0_TP1` (0.10.1 and newer), `VllmWorker` before. What cannot
  * be told stays without an owner. Command lines are safe and without secrets,
- * and read by `server_commands`.
+ * and read by `host_commands`.
  * Workers of Ray have the raylet for an ancestor and no port: they are others.
  *
  * @module
  */
 
 import type { GpuProcess } from "./gpu_model.ts";
-import { listAncestors, type ProcessInfo, type ProcessTable } from "./process_table.ts";
 import {
   identifyForwarder,
   readForwardedPort,
   readServerOptions,
   showsOptions,
-} from "./server_commands.ts";
+} from "./host_commands.ts";
+import { listAncestors, type ProcessInfo, type ProcessTable } from "./host_processes.ts";
 
 /** An endpoint on this machine whose engines may hold GPU memory. */
 export interface GpuEndpoint {
@@ -38,10 +38,10 @@ export interface GpuEndpoint {
 }
 
 /** By what a process was found to be an endpoint's, the surest first. */
-export type GpuEvidence = "listener" | "group" | "port" | "model" | "elimination";
+type GpuEvidence = "listener" | "group" | "port" | "model" | "elimination";
 
 /** The replica that a process works for. */
-export interface GpuOwner {
+interface GpuOwner {
   readonly endpointKey: string;
   /** The engine's label; `null` where its endpoint has several and the process does not tell. */
   readonly engine: string | null;
@@ -202,26 +202,6 @@ function chooseEngine(engines: readonly string[], data: number | undefined): str
  * @param processes The process table; a process that is not in it, as one of
  * another namespace, has no owner.
  * @param endpoints Those on this machine only: what is left over is theirs.
- *
- * @example
- * ```ts
- * import { attributeGpuProcesses } from "./gpu_attribution.ts";
- * import { readProcessTable } from "./process_table.ts";
- * import { absent, present } from "./reading.ts";
- * const memoryBytes = present(2 ** 34);
- * const worker = { pid: 8, name: "python3", gpuIndex: 0, memoryBytes, gpuInstanceId: absent("missing") };
- * const [share] = attributeGpuProcesses([worker], {
- *   processes: readProcessTable("7 1 7 01:00 vllm serve m\n8 7 7 00:59 VLLM::EngineCore_DP1\n"),
- *   endpoints: [{
- *     endpointKey: "http://localhost:8000",
- *     port: 8000,
- *     engines: ["0", "1"],
- *     modelNames: ["m"],
- *     listenerPids: [7],
- *   }],
- * });
- * share.owner?.engine; // "1"
- * ```
  */
 export function attributeGpuProcesses(
   gpuProcesses: readonly GpuProcess[],

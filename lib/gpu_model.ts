@@ -1,7 +1,7 @@
 /**
  * The nouns of GPUs: readonly types that cross modules.
  *
- * Layer 0, types only. A report is what the driver's program said once: a
+ * only. A report is what the driver's program said once: a
  * sample of each GPU, in which each figure can be absent on its own, and the
  * processes that hold memory. Bytes, watts, hertz, degrees Celsius.
  *
@@ -10,6 +10,20 @@
 
 import type { Reading } from "./reading.ts";
 import type { Bytes, EpochSeconds, Hertz, Ratio, Seconds } from "./units.ts";
+
+/** A GPU that falls behind, and by what. */
+export interface GpuOutlier {
+  readonly gpuIndex: number;
+  readonly kind: "throttled" | "slow_clock";
+  /** The faults of a throttled GPU; all reasons of a slow one. */
+  readonly reasons: readonly ThrottleReason[];
+  readonly smClockHertz: Reading<Hertz>;
+  /** The median clock of its busy peers. */
+  readonly peersClockHertz: Reading<Hertz>;
+  /** How many busy peers it was compared with. */
+  readonly peerCount: number;
+  readonly temperatureCelsius: Reading;
+}
 
 /** Why a GPU runs slower than it could. */
 export type ThrottleReason =

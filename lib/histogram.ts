@@ -1,7 +1,7 @@
 /**
  * Cumulative histograms: check, add, subtract, quantile.
  *
- * Layer 0, pure. A histogram is what a Prometheus exposition says: for each
+ * A histogram is what a Prometheus exposition says: for each
  * upper bound how many observations were at or below it, and their sum. The
  * algebra stands here once: windows subtract an earlier histogram from a later
  * one, groups add those of their members, and quantiles are taken last, from
@@ -81,13 +81,6 @@ export function orderBuckets(given: readonly number[]): BucketOrder {
  * bound added up, as `histogram_quantile` does with `le="0.1"` and `le="1e-1"`.
  *
  * @param buckets Pairs of upper bound and cumulative count.
- *
- * @example
- * ```ts
- * import { createHistogram } from "./histogram.ts";
- * createHistogram([[Infinity, 3], [0.1, 1], [0.1, 1]], 0.5);
- * // bounds 0.1, Infinity; counts 2, 3
- * ```
  */
 export function createHistogram(
   buckets: readonly (readonly [number, number])[],
@@ -166,13 +159,6 @@ function repairMonotonicity(counts: Float64Array): Float64Array {
  * fewer than two buckets, or no `+Inf` bucket.
  *
  * @throws {RangeError} If `q` is not between 0 and 1.
- *
- * @example
- * ```ts
- * import { computeQuantile, createHistogram } from "./histogram.ts";
- * const histogram = createHistogram([[1, 0], [2, 10], [Infinity, 10]], 15);
- * computeQuantile(histogram, 0.5); // { value: 1.5, bound: "", interpolated: 1.5 }
- * ```
  */
 export function computeQuantile(histogram: Histogram, q: number): Quantile | null {
   if (!(q >= 0 && q <= 1)) throw new RangeError(`Cannot compute the quantile "${q}": not in 0..1`);

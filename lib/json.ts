@@ -1,14 +1,165 @@
 /**
- * Readings into JSON: a value, or `null` with its reason.
+ * JSON of other programs, of which nothing is certain.
  *
- * Layer 4, pure. The reason of a figure without a value stands under its key in
- * `reasons` of the same object; a sum that is a lower bound is named in
- * `partial`. Every number is finite.
- *
+ * *
  * @module
  */
 
-import { isPresent, type Reading } from "./reading.ts";
+import { ABSENCE_REASONS, isPresent, type Reading } from "./reading.ts";
+
+/** A JSON Schema, or a part of one. */
+export type Schema = { readonly [key: string]: unknown };
+
+/** An object of unknown values by name. */
+export type JsonRecord = Readonly<Record<string, unknown>>;
+
+/** Whether a value is an object, and no list. */
+export function isRecord(value: unknown): value is JsonRecord {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** What the text says, or `undefined`, which no JSON says, where it is none. */
+export function parseForeignJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A value, and the line in which it begins. */
+export type JsonNode =
+  & { readonly line: number }
+  & (
+    | { readonly kind: "null" }
+    | { readonly kind: "boolean"; readonly value: boolean }
+    /** `text`: as it is written. */
+    | { readonly kind: "number"; readonly value: number; readonly text: string }
+    | { readonly kind: "string"; readonly value: string }
+    | { readonly kind: "array"; readonly items: readonly JsonNode[] }
+    /** In the order of the text; a name may come twice. */
+    | { readonly kind: "object"; readonly members: readonly JsonMember[] }
+  );
+
+/** A name in an object and its value. */
+export interface JsonMember {
+  readonly name: string;
+  /** Of the name. */
+  readonly line: number;
+  readonly value: JsonNode;
+}
+
+/** What is wrong, without a full stop, and where. */
+interface JsonProblem {
+  readonly problem: string;
+  readonly line: number;
+}
+
+/** Objects and arrays in each other, beyond which a text is refused. */
+const MAX_DEPTH = 32;
+
+const BLANKS = /(?:[ \t\r\n]|\/\/[^\n]*|\/\*[^]*?\*\/)*/y;
+// deno-lint-ignore no-control-regex
+const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const WORD = /true|false|null/y;
+
+/** Thrown where the text is wrong, and caught at the end of this module. */
+class TextError extends Error {}
+
+interface Cursor {
+  readonly text: string;
+  position: number;
+  line: number;
+}
+
+/** What the pattern finds at the position, which goes behind it; `null` where it finds nothing. */
+function take(cursor: Cursor, pattern: RegExp): string | null {
+  pattern.lastIndex = cursor.position;
+  const found = pattern.exec(cursor.text)?.[0] ?? null;
+  if (found === null) return null;
+  cursor.position += found.length;
+  for (const character of found) if (character === "\n") cursor.line++;
+  return found;
+}
+
+/** Whether the sign stands next, after blanks and comments; it is passed. */
+function takeSign(cursor: Cursor, sign: string): boolean {
+  take(cursor, BLANKS);
+  if (cursor.text[cursor.position] !== sign) return false;
+  cursor.position++;
+  return true;
+}
+
+function readString(cursor: Cursor): string {
+  const token = take(cursor, STRING);
+  if (token === null) throw new TextError("a string does not end, or has a wrong escape");
+  const value: unknown = JSON.parse(token);
+  return String(value);
+}
+
+function readObject(cursor: Cursor, depth: number): readonly JsonMember[] {
+  const members: JsonMember[] = [];
+  while (!takeSign(cursor, "}")) {
+    if (members.length > 0 && !takeSign(cursor, ",")) {
+      throw new TextError('a "," or "}" is missing');
+    }
+    if (members.length > 0 && takeSign(cursor, "}")) break;
+    take(cursor, BLANKS);
+    const { line } = cursor;
+    if (cursor.text[cursor.position] !== '"') throw new TextError('a name in "" is missing');
+    const name = readString(cursor);
+    if (!takeSign(cursor, ":")) throw new TextError('a ":" after the name is missing');
+    members.push({ name, line, value: readValue(cursor, depth) });
+  }
+  return members;
+}
+
+function readArray(cursor: Cursor, depth: number): readonly JsonNode[] {
+  const items: JsonNode[] = [];
+  while (!takeSign(cursor, "]")) {
+    if (items.length > 0 && !takeSign(cursor, ",")) throw new TextError('a "," or "]" is missing');
+    if (items.length > 0 && takeSign(cursor, "]")) break;
+    items.push(readValue(cursor, depth));
+  }
+  return items;
+}
+
+function readValue(cursor: Cursor, depth: number): JsonNode {
+  if (depth > MAX_DEPTH) throw new TextError("objects and arrays are too deep in each other");
+  take(cursor, BLANKS);
+  const { line } = cursor;
+  if (takeSign(cursor, "{")) {
+    return { kind: "object", line, members: readObject(cursor, depth + 1) };
+  }
+  if (takeSign(cursor, "[")) return { kind: "array", line, items: readArray(cursor, depth + 1) };
+  if (cursor.text[cursor.position] === '"') {
+    return { kind: "string", line, value: readString(cursor) };
+  }
+  const number = take(cursor, NUMBER);
+  if (number !== null) return { kind: "number", line, value: Number(number), text: number };
+  const word = take(cursor, WORD);
+  if (word === null) throw new TextError("a value is missing, or is none that JSON has");
+  return word === "null"
+    ? { kind: "null", line }
+    : { kind: "boolean", line, value: word === "true" };
+}
+
+/**
+ * The value that the text is, or what is wrong with it.
+ */
+export function parseJsonText(text: string): JsonNode | JsonProblem {
+  const cursor: Cursor = { text: text.replace(/^\ufeff/, ""), position: 0, line: 1 };
+  try {
+    const value = readValue(cursor, 0);
+    take(cursor, BLANKS);
+    if (cursor.position < cursor.text.length) throw new TextError("more follows after the end");
+    return value;
+  } catch (error) {
+    if (error instanceof TextError) return { problem: error.message, line: cursor.line };
+    throw error;
+  }
+}
 
 /** What a JSON document is made of. */
 export type Json = null | boolean | number | string | readonly Json[] | {
@@ -35,4 +186,64 @@ export function reportReadings(readings: Readonly<Record<string, Reading<Json>>>
     ...(partial.length > 0 ? { partial } : {}),
     ...(Object.keys(reasons).length > 0 ? { reasons } : {}),
   };
+}
+
+/** Schemas by the keys of an object. */
+export type Properties = Readonly<Record<string, Schema>>;
+
+/** A finite number. */
+export const NUMBER_SCHEMA: Schema = { type: "number" };
+/** A whole number of at least 0. */
+export const COUNT: Schema = { type: "integer", minimum: 0 };
+/** A share, or how many times: at least 0. */
+export const RATIO: Schema = { type: "number", minimum: 0 };
+/** A text. */
+export const TEXT: Schema = { type: "string" };
+/** True or false. */
+export const BOOLEAN: Schema = { type: "boolean" };
+/** A list of texts. */
+export const TEXTS: Schema = { type: "array", items: TEXT };
+/** Label value -> figure. */
+export const FAMILY: Schema = {
+  type: "object",
+  additionalProperties: { type: ["number", "null"] },
+};
+
+/** What stands under that name among the definitions. */
+export function refer(name: string): Schema {
+  return { $ref: `#/$defs/${name}` };
+}
+
+/** The same, or `null`. */
+export function orNull(schema: Schema): Schema {
+  return { anyOf: [schema, { type: "null" }] };
+}
+
+/** An object in which every one of the keys is there. */
+export function object(properties: Properties, optional: Properties = {}): Schema {
+  return {
+    type: "object",
+    properties: { ...properties, ...optional },
+    required: Object.keys(properties),
+  };
+}
+
+/** Keys of readings, each `null` where `reasons` says why, with what stands beside them. */
+export function readings(
+  keys: Properties,
+  others: Properties = {},
+  optional: Properties = {},
+): Schema {
+  const nullable = Object.fromEntries(
+    Object.entries(keys).map(([key, schema]) => [key, orNull(schema)]),
+  );
+  return object({ ...nullable, ...others }, {
+    ...optional,
+    partial: { description: "keys whose value is a lower bound", ...TEXTS },
+    reasons: {
+      description: "key -> why it is null",
+      type: "object",
+      additionalProperties: { enum: ABSENCE_REASONS },
+    },
+  });
 }

@@ -1,17 +1,17 @@
 /**
  * The nouns of the domain: readonly types that cross modules.
  *
- * Layer 0, types and the names of figures only. An endpoint is one URL; a
+ * and the names of figures only. An endpoint is one URL; a
  * scrape of it yields one sample per engine; a replica is one engine of one
  * endpoint, followed over time; a model group is all replicas that serve the
- * same model. Which Prometheus metric feeds which figure is `vllm_names`'
+ * same model. Which Prometheus metric feeds which figure is `dialect_vllm_metrics`'
  * knowledge, and stands nowhere else.
  *
  * @module
  */
 
 import type { Histogram, Quantile } from "./histogram.ts";
-import type { Absent, Reading } from "./reading.ts";
+import { type Absent, present, type Reading } from "./reading.ts";
 import type { Bytes, EpochSeconds, Ratio, Seconds } from "./units.ts";
 
 /** One URL that is watched. Holds no secret: user information is stripped before it gets here. */
@@ -154,7 +154,7 @@ export const HISTOGRAM_KEYS = [
 export type HistogramKey = typeof HISTOGRAM_KEYS[number];
 
 /** The unit of the prefix-cache counters: blocks up to vLLM 0.8.5, tokens from 0.9.0 on. The ratio is the same. */
-export type PrefixCacheUnit = "tokens" | "blocks or tokens";
+type PrefixCacheUnit = "tokens" | "blocks or tokens";
 
 /** What one engine of one model said in one scrape. */
 export interface EngineSample {
@@ -307,64 +307,7 @@ export const MEAN_KEYS = ["running", "waiting", "kvCacheUsageRatio"] as const;
 export type MeanKey = typeof MEAN_KEYS[number];
 
 /** Where a reading stands among an engine's numbers, from 0; or why there is none. */
-type PackedSlot = number | Absent;
-
-/** Which number of a packed sample is which. All places are counted from the engine's first number. */
-export interface PackedForm {
-  /** Of the readings, in the order in which `trace` packs them. */
-  readonly slots: readonly PackedSlot[];
-  /** The children of each family, in the order of their numbers. */
-  readonly families: readonly {
-    readonly key: LabelledKey;
-    readonly children: readonly string[];
-    readonly place: number;
-  }[];
-  /** Where the sum stands, with the counts behind it. */
-  readonly latencies: Readonly<
-    Partial<Record<LatencyKey, { readonly bounds: Float64Array; readonly place: number }>>
-  >;
-  readonly initializing: EngineSample["initializing"];
-  /** How many numbers there are. */
-  readonly length: number;
-}
-
-/** What an engine said at one moment, among the numbers of all engines of that scrape. */
-export interface PackedSample {
-  readonly form: PackedForm;
-  readonly numbers: Float64Array;
-  /** Where those of the engine begin. */
-  readonly from: number;
-}
-
-/** What one engine said at one moment. `trace` makes and reads it. */
-export interface TracePoint {
-  /** The monotonic instant of the receipt. */
-  readonly at: Seconds;
-  readonly packed: PackedSample;
-  /** Whether it had nothing to do, or has done something since the scrape before; true where nobody knows. */
-  readonly hasProgressed: boolean;
-  readonly isAsleep: boolean;
-}
-
-/** What one replica has at this moment: its newest sample, and its windows. */
-export interface ReplicaSample {
-  readonly sample: EngineSample;
-  /** Its samples of the last 60 s and since its last restart, oldest first: the newest at least. */
-  readonly trace: readonly TracePoint[];
-  /** Means over the trace, weighted by time. `first_scrape` when it is one sample. */
-  readonly means: Readonly<Record<MeanKey, Reading>>;
-  /**
-   * When it was last seen to have nothing to do or to have done something: tokens, requests or steps
-   * counted, or KV cache filled, since the sample before. At most as long ago as the trace is.
-   */
-  readonly movedAt: Seconds;
-  /** The longest time within the trace in which it slept, or had work and did nothing. */
-  readonly standstill: Seconds;
-  /** Since the previous scrape. */
-  readonly lastPoll: Reading<Delta>;
-  /** Over the last 60 s, or as much of them as has been watched. */
-  readonly lastMinute: Reading<Delta>;
-}
+export type PackedSlot = number | Absent;
 
 /** Quantiles of one latency over one window. Seconds. */
 export interface LatencyFigures {
@@ -457,4 +400,34 @@ export interface TokenPrices {
   readonly output: number | null;
   /** Of prompt tokens that came from a cache; where `null` they cost what the others do. */
   readonly cachedInput: number | null;
+}
+
+/** A family, by the value of the label that splits it. */
+export type Family = ReadonlyMap<string, number>;
+
+/** The source of prompt tokens whose prefill was computed (vLLM's `prompt_tokens_by_source`); all others are caches. */
+const COMPUTED_SOURCE = "local_compute";
+
+/**
+ * All children of the family together; 0 where there is no family.
+ */
+export function sumFamily(family: Family | undefined): number {
+  let sum = 0;
+  for (const count of family?.values() ?? []) sum += count;
+  return sum;
+}
+
+/** Prompt tokens whose prefill was computed, of those that are told by their source. */
+export function countComputedTokens(bySource: Family): number {
+  return bySource.get(COMPUTED_SOURCE) ?? 0;
+}
+
+/**
+ * Prompt tokens that came from a cache, local or external.
+ *
+ * @param bySource Prompt tokens by their source. Servers that have no such family have the counter.
+ */
+export function readCachedTokens(bySource: Family | undefined, counter: Reading): Reading {
+  if (bySource === undefined) return counter;
+  return present(sumFamily(bySource) - countComputedTokens(bySource));
 }

@@ -2,7 +2,7 @@
  * What the program needs of the world, as types: the seam between the effects
  * and everything that can be tested without them.
  *
- * Layer 0, types only. `platform_deno` implements it once with Deno's own
+ * only. `platform_deno` implements it once with Deno's own
  * functions; tests pass records of their own. Spans are in seconds; instants
  * are monotonic seconds, except where wall-clock time is named.
  *
@@ -184,4 +184,27 @@ export interface Platform {
   readonly stopSelf: () => boolean;
   /** Ends the process. */
   readonly exit: (code: number) => never;
+}
+
+/** Work in steps, and what comes of it. */
+export type Steps<Result> = Generator<undefined, Result, undefined>;
+
+/** The result of all steps, one right after the other. */
+export function finishSteps<Result>(steps: Steps<Result>): Result {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The result of all steps, with a pause after each but the last. */
+export async function finishStepsWithPauses<Result>(
+  steps: Steps<Result>,
+  pause: () => Promise<void>,
+): Promise<Result> {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+    await pause();
+  }
 }

@@ -1,8 +1,7 @@
 /**
  * The world, as Deno gives it: `Platform` made of Deno's own functions.
  *
- * Layer 6, effects: network, files, environment, clocks, timers, signals,
- * standard streams. The only module beside `main.ts` that names `Deno`, `fetch`
+ * The only module beside `main.ts` that names `Deno`, `fetch`
  * or a timer; all others take a `Platform`. It carries out and judges nothing:
  * what a failure means is `scraper`'s matter. Spans are in seconds. HTTP goes
  * through `fetch`, save in two cases, for which undici is loaded when the first

@@ -1,7 +1,7 @@
 /**
  * Exposition bytes into samples: the text grammar.
  *
- * Layer 1, pure. Reads Prometheus text format 0.0.4 and OpenMetrics 1.0, told
+ * Reads Prometheus text format 0.0.4 and OpenMetrics 1.0, told
  * apart by content (`# EOF` as the last line), because servers label them
  * wrongly. A line that cannot be read is skipped and counted with its number;
  * the rest of the body stands. Samples go to a visitor one at a time, so no
@@ -15,15 +15,22 @@
  * @module
  */
 
-import { METRIC_NAME, readComment, type TypeVisitor } from "./exposition_metadata.ts";
-import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./exposition_bytes.ts";
 import type { BadLine } from "./model.ts";
-import { finishSteps, type Steps } from "./steps.ts";
+import { finishSteps, type Steps } from "./platform.ts";
+import {
+  areSameBytes,
+  METRIC_NAME,
+  type NumberScan,
+  parseNumber,
+  readComment,
+  scanNumber,
+  type TypeVisitor,
+} from "./prometheus_tokens.ts";
 import { quote } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE } from "./units.ts";
 
 /** Receives what the exposition says, in its order. */
-export interface ExpositionVisitor {
+interface ExpositionVisitor {
   /**
    * One sample. `labels` holds names and values in turn; a label with an empty
    * value is left out. The array is reused: copy what must outlive the call.
@@ -467,13 +474,6 @@ export function* parseInSteps(
  *
  * Invalid UTF-8 is replaced by U+FFFD. A byte-order mark at the start and a
  * carriage return at the end of a line are dropped.
- *
- * @example
- * ```ts
- * import { parseExposition } from "./prometheus.ts";
- * const body = new TextEncoder().encode('up{job="a}b"} 1\n');
- * parseExposition(body, { onSample: (name, labels, value) => [name, ...labels, value] });
- * ```
  */
 export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): ExpositionSummary {
   return finishSteps(parseInSteps(body, visitor));

@@ -1,7 +1,7 @@
 /**
  * A figure, or the reason why there is none.
  *
- * Layer 0, pure. Absence is a value here and never 0: a server that has not
+ * Absence is a value here and never 0: a server that has not
  * exported a gauge yet, a rate before the second scrape and a quantile of no
  * samples are all different from zero, and each says why it is absent.
  * `format` prints an absent reading as a dash, `report` as `null` with the
@@ -89,12 +89,6 @@ export function isPresent<T>(reading: Reading<T>): reading is Present<T> {
 /**
  * The reading with its value replaced by `convert(value)`; absence and
  * partiality carry over.
- *
- * @example
- * ```ts
- * import { mapReading, present } from "./reading.ts";
- * mapReading(present(2), (n) => n * 10); // { value: 20 }
- * ```
  */
 export function mapReading<T, U>(reading: Reading<T>, convert: (value: T) => U): Reading<U> {
   if (!isPresent(reading)) return reading;
@@ -105,13 +99,6 @@ export function mapReading<T, U>(reading: Reading<T>, convert: (value: T) => U):
 /**
  * `numerator / denominator`, absent where either is absent, and `no_samples`
  * where the denominator is 0.
- *
- * @example
- * ```ts
- * import { divideReadings, present } from "./reading.ts";
- * divideReadings(present(3), present(4)); // { value: 0.75 }
- * divideReadings(present(0), present(0)); // { value: null, reason: "no_samples" }
- * ```
  */
 export function divideReadings(numerator: Reading, denominator: Reading): Reading {
   if (!isPresent(denominator)) return denominator;
@@ -125,14 +112,6 @@ export function divideReadings(numerator: Reading, denominator: Reading): Readin
  * when some have none. Absent, with the first reason, when none has a value.
  * A part that is `unsupported` contributes nothing by nature and does not make
  * the sum partial.
- *
- * @example
- * ```ts
- * import { absent, present, sumReadings } from "./reading.ts";
- * sumReadings([present(1), present(2)]); // { value: 3 }
- * sumReadings([present(1), absent("initializing")]); // { value: 1, partial: true }
- * sumReadings([]); // { value: null, reason: "missing" }
- * ```
  */
 export function sumReadings(readings: readonly Reading[]): Reading {
   let sum = 0;

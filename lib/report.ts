@@ -1,7 +1,7 @@
 /**
  * The state into one JSON document: for scripts, logs and alerts.
  *
- * Layer 4, pure. The schema is numbered; keys end in their unit, in base units
+ * The schema is numbered; keys end in their unit, in base units
  * (seconds, bytes, ratios from 0 to 1). A figure without a value is `null`, and
  * the reason stands under its key in `reasons` of the same object; a sum that is
  * a lower bound is named in `partial`. Every number is finite and every text
@@ -11,15 +11,25 @@
  * @module
  */
 
-import type { EventLine } from "./events.ts";
-import { formatTimestamp } from "./format.ts";
 import type { Quantile } from "./histogram.ts";
-import { LATENCY_KEYS, type LatencyFigures, type LatencyKey } from "./model.ts";
-import { reportCost } from "./cost_report.ts";
-import type { EndpointState } from "./endpoint_state.ts";
-import { reportGpus, reportOutlier, reportRowGpus } from "./gpu_report.ts";
 import { type Json, type JsonObject, reportReadings } from "./json.ts";
-import type { Figures, LifetimeFigures, WindowFigures } from "./model.ts";
+import {
+  type Figures,
+  LATENCY_KEYS,
+  type LatencyFigures,
+  type LatencyKey,
+  type LifetimeFigures,
+  type WindowFigures,
+} from "./model.ts";
+import { absent, mapReading, present, type Reading } from "./reading.ts";
+import { reportCost, reportGpus, reportOutlier, reportRowGpus } from "./report_gpu_cost.ts";
+import { SCHEMA_VERSION } from "./report_schema.ts";
+import type { EventLine } from "./rules_alerts.ts";
+import { judgeEndpoint, readRecord } from "./rules_status.ts";
+import { findRule, type Verdict } from "./rules_table.ts";
+import { readInterval } from "./scrape_schedule.ts";
+import type { State } from "./state.ts";
+import type { EndpointState } from "./state_endpoint.ts";
 import {
   createOverview,
   describeUrl,
@@ -27,16 +37,9 @@ import {
   type Overview,
   readUptime,
   type Row,
-} from "./overview.ts";
-import { judgeEndpoint, readRecord } from "./health.ts";
-import { readInterval } from "./pace.ts";
-import { absent, mapReading, present, type Reading } from "./reading.ts";
-import { findRule, type Verdict } from "./rules.ts";
-import type { State } from "./state.ts";
-import { type Counted, PEAK_KEYS, type Peaks } from "./tally.ts";
-
-/** Number of the document's schema. It changes when a key changes its meaning or goes. */
-export const SCHEMA_VERSION = 1;
+} from "./state_fleet.ts";
+import { type Counted, PEAK_KEYS, type Peaks } from "./stats_totals.ts";
+import { formatTimestamp } from "./units.ts";
 
 /** A map of counts as an object. Keys are any text: the object has no prototype that they could meet. */
 function reportFamily(family: ReadonlyMap<string, number>): JsonObject {

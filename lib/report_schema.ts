@@ -1,7 +1,7 @@
 /**
  * The JSON Schema of the document that `report` makes.
  *
- * Layer 4, pure. Stands beside `report` and follows it key by key; a test
+ * Stands beside `report` and follows it key by key; a test
  * checks real documents against it, and fails on a key that is not here. Keys
  * may be added to the document without a new schema number, so the schema lets
  * unknown keys pass. Source: JSON Schema 2020-12.
@@ -9,42 +9,170 @@
  * @module
  */
 
-import type { Schema } from "./config_schema.ts";
-import { EVENT_KINDS } from "./events.ts";
-import { GPU_DEFINITIONS } from "./gpu_report_schema.ts";
 import {
   BOOLEAN,
   COUNT,
   FAMILY,
-  NUMBER,
+  NUMBER_SCHEMA,
   object,
   orNull,
   type Properties,
   RATIO,
   readings,
   refer,
+  type Schema,
   TEXT,
   TEXTS,
-} from "./json_schema.ts";
+} from "./json.ts";
 import { LATENCY_KEYS } from "./model.ts";
-import { SCHEMA_VERSION } from "./report.ts";
-import { RULES } from "./rules.ts";
-import { PEAK_KEYS } from "./tally.ts";
+import { EVENT_KINDS } from "./rules_alerts.ts";
+import { RULES } from "./rules_table.ts";
+import { PEAK_KEYS } from "./stats_totals.ts";
+
+/** Number of the document's schema. It changes when a key changes its meaning or goes. */
+export const SCHEMA_VERSION = 1;
+
+const FLOW = readings({
+  usdPerHour: NUMBER_SCHEMA,
+  usdPerDay: NUMBER_SCHEMA,
+  usdPer30Days: NUMBER_SCHEMA,
+});
+
+const RATES: Properties = {
+  marginRatio: RATIO,
+  usdPerMillionTokens: NUMBER_SCHEMA,
+  usdPerMillionOutputTokens: NUMBER_SCHEMA,
+};
+
+const FLOWS: Properties = { tokens: FLOW, compute: FLOW };
+
+const SPAN: Properties = {
+  spanSeconds: NUMBER_SCHEMA,
+  inputTokensUsd: NUMBER_SCHEMA,
+  cachedInputTokensUsd: NUMBER_SCHEMA,
+  outputTokensUsd: NUMBER_SCHEMA,
+  tokensUsd: NUMBER_SCHEMA,
+  computeUsd: NUMBER_SCHEMA,
+  marginRatio: RATIO,
+};
+
+const MEMORY: Properties = { memoryUsedBytes: NUMBER_SCHEMA, memoryTotalBytes: NUMBER_SCHEMA };
+
+const COST = object({
+  currency: { description: "the sign on the screen; all amounts are USD", ...TEXT },
+  basis: {
+    description: "which GPUs are paid for",
+    enum: ["told", "serving", "machine", "none"],
+  },
+  isHint: { description: "whether a built-in price or an estimate is in it", ...BOOLEAN },
+  isThisMachineOnly: BOOLEAN,
+  gpuCount: COUNT,
+  gpus: {
+    type: "array",
+    items: readings({ usdPerGpuHour: NUMBER_SCHEMA }, {
+      name: TEXT,
+      count: COUNT,
+      isHint: BOOLEAN,
+      hint: orNull(object({ match: TEXT, tier: TEXT, month: TEXT, source: TEXT, note: TEXT })),
+    }),
+  },
+  tokenPrices: readings({
+    usdPerMillionInputTokens: NUMBER_SCHEMA,
+    usdPerMillionCachedInputTokens: NUMBER_SCHEMA,
+    usdPerMillionOutputTokens: NUMBER_SCHEMA,
+  }),
+  rate: readings({ spanSeconds: NUMBER_SCHEMA, ...RATES }, FLOWS),
+  session: readings(SPAN, { idle: readings({ usd: NUMBER_SCHEMA, ratio: RATIO }) }),
+  sinceStart: readings(SPAN),
+  groups: {
+    type: "array",
+    items: readings({ usdPerHour: NUMBER_SCHEMA }, { model: TEXT, rate: readings(RATES, FLOWS) }),
+  },
+  unused: readings({ usdPerHour: NUMBER_SCHEMA }),
+});
+
+/** What the schema refers to by name. */
+const GPU_DEFINITIONS: Properties = {
+  gpu: readings({
+    uuid: TEXT,
+    utilizationRatio: RATIO,
+    ...MEMORY,
+    powerWatts: NUMBER_SCHEMA,
+    powerLimitWatts: NUMBER_SCHEMA,
+    temperatureCelsius: NUMBER_SCHEMA,
+    temperatureMarginCelsius: NUMBER_SCHEMA,
+    smClockHertz: NUMBER_SCHEMA,
+    smClockMaxHertz: NUMBER_SCHEMA,
+    memoryClockHertz: NUMBER_SCHEMA,
+    fanRatio: RATIO,
+    eccErrorsCorrected: NUMBER_SCHEMA,
+    eccErrorsUncorrected: NUMBER_SCHEMA,
+    pcieGeneration: NUMBER_SCHEMA,
+    pcieGenerationMax: NUMBER_SCHEMA,
+    pcieWidth: NUMBER_SCHEMA,
+    pcieWidthMax: NUMBER_SCHEMA,
+    isPersistent: BOOLEAN,
+    isMigEnabled: BOOLEAN,
+    slowedBy: TEXTS,
+  }, {
+    index: COUNT,
+    vendor: { enum: ["nvidia", "amd"] },
+    name: TEXT,
+    isMemoryUnified: BOOLEAN,
+    migInstances: {
+      type: "array",
+      items: readings({ profile: TEXT, uuid: TEXT, gpuInstanceId: NUMBER_SCHEMA, ...MEMORY }, {
+        index: COUNT,
+      }),
+    },
+    processes: { type: "array", items: refer("gpuProcess") },
+    outlier: orNull(refer("gpuOutlier")),
+  }),
+  gpuProcess: readings({ memoryBytes: NUMBER_SCHEMA, gpuInstanceId: NUMBER_SCHEMA }, {
+    pid: COUNT,
+    name: TEXT,
+    owner: orNull(object({
+      endpoint: TEXT,
+      replica: orNull(TEXT),
+      engine: orNull(TEXT),
+      tensorRank: orNull(COUNT),
+      pipelineRank: orNull(COUNT),
+      evidence: { enum: ["listener", "group", "port", "model", "elimination"] },
+    })),
+  }),
+  gpuOutlier: readings({
+    smClockHertz: NUMBER_SCHEMA,
+    peersClockHertz: NUMBER_SCHEMA,
+    temperatureCelsius: NUMBER_SCHEMA,
+  }, {
+    kind: { enum: ["throttled", "slow_clock"] },
+    slowedBy: TEXTS,
+    busyPeers: COUNT,
+  }),
+  gpuSample: object({
+    program: { enum: ["nvidia-smi", "amd-smi"] },
+    ageSeconds: NUMBER_SCHEMA,
+    durationSeconds: NUMBER_SCHEMA,
+    warnings: TEXTS,
+    processesReason: orNull(TEXT),
+  }),
+  cost: COST,
+};
 
 const RATIOS: Properties = {
   prefixCacheHitRatio: RATIO,
-  prefixCacheQueries: NUMBER,
+  prefixCacheQueries: NUMBER_SCHEMA,
   externalPrefixCacheHitRatio: RATIO,
   draftAcceptanceRatio: RATIO,
-  meanAcceptanceLengthTokens: NUMBER,
+  meanAcceptanceLengthTokens: NUMBER_SCHEMA,
 };
 
 const FIGURES: Properties = {
-  running: NUMBER,
-  waiting: NUMBER,
+  running: NUMBER_SCHEMA,
+  waiting: NUMBER_SCHEMA,
   kvCacheUsageRatioMax: RATIO,
   kvCacheUsageRatioMean: RATIO,
-  kvCacheCapacityTokens: NUMBER,
+  kvCacheCapacityTokens: NUMBER_SCHEMA,
 };
 
 const FIGURES_BESIDE: Properties = {
@@ -61,11 +189,11 @@ const EVIDENCE: Properties = {
 };
 
 const EVIDENCE_READINGS: Properties = {
-  value: NUMBER,
-  baseline: NUMBER,
-  ratio: NUMBER,
-  samples: NUMBER,
-  spanSeconds: NUMBER,
+  value: NUMBER_SCHEMA,
+  baseline: NUMBER_SCHEMA,
+  ratio: NUMBER_SCHEMA,
+  samples: NUMBER_SCHEMA,
+  spanSeconds: NUMBER_SCHEMA,
 };
 
 const EVIDENCE_OPTIONAL: Properties = {
@@ -74,17 +202,17 @@ const EVIDENCE_OPTIONAL: Properties = {
   conditions: {
     description: "of HOT: what it meets",
     type: "array",
-    items: object({ signal: TEXT, value: NUMBER, limit: NUMBER }),
+    items: object({ signal: TEXT, value: NUMBER_SCHEMA, limit: NUMBER_SCHEMA }),
   },
 };
 
 const COUNTED: Properties = {
-  finishedRequests: NUMBER,
-  promptTokens: NUMBER,
-  cachedPromptTokens: NUMBER,
-  generationTokens: NUMBER,
-  preemptions: NUMBER,
-  rejectedRequests: NUMBER,
+  finishedRequests: NUMBER_SCHEMA,
+  promptTokens: NUMBER_SCHEMA,
+  cachedPromptTokens: NUMBER_SCHEMA,
+  generationTokens: NUMBER_SCHEMA,
+  preemptions: NUMBER_SCHEMA,
+  rejectedRequests: NUMBER_SCHEMA,
 };
 
 const GROUP_BESIDE: Properties = {
@@ -95,7 +223,7 @@ const GROUP_BESIDE: Properties = {
 
 const DEFINITIONS: Properties = {
   quantile: object({
-    seconds: NUMBER,
+    seconds: NUMBER_SCHEMA,
     bound: {
       description: '"<": below `seconds`; ">": above; "": both sides are known',
       enum: ["", "<", ">"],
@@ -105,26 +233,26 @@ const DEFINITIONS: Properties = {
     p50: refer("quantile"),
     p95: refer("quantile"),
     p99: refer("quantile"),
-    meanSeconds: NUMBER,
-    samples: NUMBER,
+    meanSeconds: NUMBER_SCHEMA,
+    samples: NUMBER_SCHEMA,
   }),
   latencies: object(Object.fromEntries(LATENCY_KEYS.map((key) => [key, refer("latency")]))),
   window: readings({
-    spanSeconds: NUMBER,
-    requestsPerSecond: NUMBER,
-    promptTokensPerSecond: NUMBER,
-    computedPromptTokensPerSecond: NUMBER,
-    cachedPromptTokensPerSecond: NUMBER,
-    generationTokensPerSecond: NUMBER,
-    preemptionsPerSecond: NUMBER,
+    spanSeconds: NUMBER_SCHEMA,
+    requestsPerSecond: NUMBER_SCHEMA,
+    promptTokensPerSecond: NUMBER_SCHEMA,
+    computedPromptTokensPerSecond: NUMBER_SCHEMA,
+    cachedPromptTokensPerSecond: NUMBER_SCHEMA,
+    generationTokensPerSecond: NUMBER_SCHEMA,
+    preemptionsPerSecond: NUMBER_SCHEMA,
     ...RATIOS,
   }, { acceptanceRatioByPosition: FAMILY, latency: refer("latencies") }),
   lifetime: readings({
-    promptTokens: NUMBER,
-    cachedPromptTokens: NUMBER,
-    generationTokens: NUMBER,
-    finishedRequests: NUMBER,
-    preemptions: NUMBER,
+    promptTokens: NUMBER_SCHEMA,
+    cachedPromptTokens: NUMBER_SCHEMA,
+    generationTokens: NUMBER_SCHEMA,
+    finishedRequests: NUMBER_SCHEMA,
+    preemptions: NUMBER_SCHEMA,
     ...RATIOS,
   }, {
     finishedByReason: FAMILY,
@@ -132,9 +260,9 @@ const DEFINITIONS: Properties = {
     latency: refer("latencies"),
   }),
   figures: readings(FIGURES, FIGURES_BESIDE),
-  scrape: readings({ processStartEpochSeconds: NUMBER, uptimeSeconds: NUMBER }, {
-    ageSeconds: NUMBER,
-    durationSeconds: NUMBER,
+  scrape: readings({ processStartEpochSeconds: NUMBER_SCHEMA, uptimeSeconds: NUMBER_SCHEMA }, {
+    ageSeconds: NUMBER_SCHEMA,
+    durationSeconds: NUMBER_SCHEMA,
     bodyBytes: COUNT,
     samples: COUNT,
     dialect: { enum: ["prometheus", "openmetrics"] },
@@ -146,7 +274,7 @@ const DEFINITIONS: Properties = {
     restartsSeen: COUNT,
     httpResponsesByStatus: FAMILY,
     rejectedRequestsByReason: FAMILY,
-    lora: orNull(readings({ maxAdapters: NUMBER }, { running: TEXTS, waiting: TEXTS })),
+    lora: orNull(readings({ maxAdapters: NUMBER_SCHEMA }, { running: TEXTS, waiting: TEXTS })),
   }),
   evidence: readings(EVIDENCE_READINGS, EVIDENCE, EVIDENCE_OPTIONAL),
   verdict: object({
@@ -174,18 +302,20 @@ const DEFINITIONS: Properties = {
     kind: { enum: Object.keys(EVENT_KINDS) },
     name: TEXT,
     endpoint: TEXT,
-    beganAtEpochSeconds: NUMBER,
+    beganAtEpochSeconds: NUMBER_SCHEMA,
     isOver: BOOLEAN,
-    durationSeconds: NUMBER,
+    durationSeconds: NUMBER_SCHEMA,
     occurrences: COUNT,
   }, {
-    amount: NUMBER,
+    amount: NUMBER_SCHEMA,
     first: refer("evidence"),
     worst: refer("evidence"),
     gpu: refer("gpuOutlier"),
   }),
   peaks: readings(Object.fromEntries(
-    PEAK_KEYS.map((key) => [key, object({ value: NUMBER, timeEpochSeconds: NUMBER })]),
+    PEAK_KEYS.map((
+      key,
+    ) => [key, object({ value: NUMBER_SCHEMA, timeEpochSeconds: NUMBER_SCHEMA })]),
   )),
   server: object({
     version: orNull(TEXT),
@@ -200,22 +330,22 @@ const DEFINITIONS: Properties = {
     address: TEXT,
     name: TEXT,
     status: TEXT,
-    intervalSeconds: NUMBER,
+    intervalSeconds: NUMBER_SCHEMA,
     server: orNull(refer("server")),
     failure: orNull(object({ kind: TEXT, message: TEXT })),
     warnings: TEXTS,
     scrape: orNull(refer("scrape")),
   }),
-  replica: readings({ requestShareLastMinuteRatio: RATIO, uptimeSeconds: NUMBER }, {
+  replica: readings({ requestShareLastMinuteRatio: RATIO, uptimeSeconds: NUMBER_SCHEMA }, {
     name: TEXT,
     url: TEXT,
     status: TEXT,
     model: orNull(TEXT),
     engine: orNull(TEXT),
-    ageSeconds: orNull(NUMBER),
+    ageSeconds: orNull(NUMBER_SCHEMA),
     figures: orNull(refer("figures")),
     cacheConfig: orNull({ type: "object", additionalProperties: TEXT }),
-    sinceAttached: orNull(readings(COUNTED, { spanSeconds: NUMBER })),
+    sinceAttached: orNull(readings(COUNTED, { spanSeconds: NUMBER_SCHEMA })),
     peaks: refer("peaks"),
     gpuIndexes: orNull({ type: "array", items: COUNT }),
   }),
@@ -244,8 +374,8 @@ export function createReportSchema(): Schema {
       },
       program: TEXT,
       time: { description: "RFC 3339", ...TEXT },
-      timeEpochSeconds: NUMBER,
-      intervalSeconds: NUMBER,
+      timeEpochSeconds: NUMBER_SCHEMA,
+      intervalSeconds: NUMBER_SCHEMA,
       isDemo: BOOLEAN,
       notices: TEXTS,
       verdict: refer("verdict"),

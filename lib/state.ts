@@ -1,7 +1,7 @@
 /**
  * Everything that is known, and how messages change it.
  *
- * Layer 3, pure. `update` takes a state and a message and gives the next state:
+ * `update` takes a state and a message and gives the next state:
  * the only way in which anything is learnt. The screen, `--once` and JSON all
  * read the same state, so they cannot disagree. Instants are monotonic seconds,
  * wall-clock time is for display.
@@ -9,7 +9,12 @@
  * @module
  */
 
-import type { Command } from "./bindings.ts";
+import { NO_PRICING, type Pricing } from "./cost.ts";
+import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
+import type { GpuFailure, GpuReport } from "./gpu_model.ts";
+import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
+import { type EndpointSubject, judge, type Judgement, NO_JUDGEMENT } from "./rules_evaluate.ts";
+import { isCounted, readRecord } from "./rules_status.ts";
 import {
   acceptFailure,
   acceptScrape,
@@ -18,21 +23,27 @@ import {
   identifyReplica,
   recallScrape,
   startEndpoints,
-} from "./endpoint_state.ts";
-import { isLocal } from "./endpoint_url.ts";
-import type { GpuFailure, GpuReport } from "./gpu_model.ts";
+} from "./state_endpoint.ts";
 import {
   acceptGpuFailure,
   acceptGpuReport,
   type GpuState,
   type MachineProcesses,
   NO_GPUS,
-} from "./gpu_state.ts";
-import { isCounted, readRecord } from "./health.ts";
-import { type EndpointSubject, judge, type Judgement, NO_JUDGEMENT } from "./judgement.ts";
-import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
-import { nameModel, nameReplica } from "./names.ts";
-import { NO_PRICING, type Pricing } from "./pricing.ts";
+} from "./state_gpus.ts";
+import {
+  applyCommand,
+  type Command,
+  createUi,
+  editFilter,
+  type FilterEdit,
+  selectKey,
+  type Sort,
+  sortByColumn,
+  type Ui,
+  type UiContext,
+} from "./state_ui.ts";
+import { interruptTotal, NO_TOTAL_TREND, recordTotal, type TotalTrend } from "./stats_series.ts";
 import {
   joinPeakValues,
   joinTallies,
@@ -42,21 +53,9 @@ import {
   readPeakValues,
   recordPeaks,
   type ServerTallies,
-} from "./tally.ts";
-import { interruptTotal, NO_TOTAL_TREND, recordTotal, type TotalTrend } from "./trends.ts";
-import {
-  applyCommand,
-  createUi,
-  editFilter,
-  type FilterEdit,
-  selectKey,
-  type Sort,
-  sortByColumn,
-  type Ui,
-  type UiContext,
-} from "./ui.ts";
+} from "./stats_totals.ts";
+import { identifyEngine } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
-import { identifyEngine } from "./window.ts";
 
 /** All that the views and the report are made of. */
 export interface State {

@@ -1,18 +1,300 @@
 /**
- * The file of `--state`, which keeps the newest scrapes from one run to the next.
+ * The newest scrapes as the text of a file, and back: what one run of the
+ * program leaves for the next to compare with.
  *
- * Layer 5, effects: reads and writes one file through the platform. What stands
- * in it is `kept_scrapes`' matter. A file that says nothing of use holds up no
- * run: it is remarked upon, and written anew.
+ * What is counted is kept, with what tells a restart; how the
+ * scrape went and what else the server said are not, and no secret is: an
+ * endpoint is named by its key. Between two runs only the wall clock goes on:
+ * `recallScrapes` turns it into the monotonic instants of this run. A clock
+ * that was set in between by less than the time that passed cannot be told from
+ * time; a scrape that would be from the future, or is too old to compare with,
+ * counts as none, with a remark. A text that is not whole, or of another
+ * version, says nothing at all. Metrics that a file does not have are `missing`
+ * there, so that a newer program can go on from the file of an older one.
  *
  * @module
  */
 
-import { describeFileError, isMissingFile } from "./file_errors.ts";
-import { isKeptText, type RecalledScrapes, recallScrapes, writeScrapes } from "./kept_scrapes.ts";
-import type { KeptScrape } from "./model.ts";
+import { describeFileError, isMissingFile } from "./files.ts";
+import { createHistogram, type Histogram } from "./histogram.ts";
+import { isRecord, type JsonRecord } from "./json.ts";
+import {
+  COUNTER_KEYS,
+  type EngineSample,
+  GAUGE_KEYS,
+  HISTOGRAM_KEYS,
+  type HistogramKey,
+  type KeptScrape,
+  LABELLED_KEYS,
+  type LabelledKey,
+} from "./model.ts";
 import type { Platform } from "./platform.ts";
+import {
+  ABSENCE_REASONS,
+  type AbsenceReason,
+  absent,
+  isPresent,
+  present,
+  type Reading,
+} from "./reading.ts";
 import { quote, sanitizeText } from "./text.ts";
+import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
+
+/** Changes when a file of before can no longer be read. */
+const VERSION = 1;
+
+/** Rates over a longer time say nothing of today. */
+const MAX_AGE: Seconds = 7 * SECONDS_PER_DAY;
+
+/** What is kept of each endpoint that is asked for, and what there is to say of the others. */
+export interface RecalledScrapes {
+  readonly scrapes: readonly KeptScrape[];
+  /** Sentences without a full stop, to follow the name of the file. */
+  readonly remarks: readonly string[];
+}
+
+/** Whether the text is one of these, whole or not: others are not to be written over. */
+function isKeptText(text: string): boolean {
+  return /^\{"version":\d+,"scrapes":\[/.test(text);
+}
+
+/** A part of the text that is not as `writeScrapes` writes it. */
+class FormError extends Error {}
+
+/** A number; JSON has no word for those that are not finite. */
+function writeNumber(value: number): number | string {
+  return Number.isFinite(value) ? value : String(value);
+}
+
+function writeReading(reading: Reading): number | string | undefined {
+  if (isPresent(reading)) return writeNumber(reading.value);
+  return reading.reason === "missing" ? undefined : reading.reason;
+}
+
+function writeReadings(readings: Readonly<Record<string, Reading>>): JsonRecord {
+  return Object.fromEntries(
+    Object.entries(readings).map(([key, reading]) => [key, writeReading(reading)]),
+  );
+}
+
+function writeHistogram({ bounds, counts, sum }: Histogram): JsonRecord {
+  return {
+    buckets: Array.from(bounds, (bound, i) => [writeNumber(bound), writeNumber(counts[i])]),
+    sum: writeNumber(sum),
+  };
+}
+
+function writeEngine(sample: EngineSample): JsonRecord {
+  const { modelName, engine, gauges, counters, labelled, histograms, initializing } = sample;
+  return {
+    modelName,
+    engine,
+    created: writeReading(sample.created),
+    prefixCacheUnit: sample.prefixCacheUnit,
+    gauges: writeReadings(gauges),
+    counters: writeReadings(counters),
+    labelled: Object.fromEntries(
+      Object.entries(labelled).map(([key, family]) => [
+        key,
+        [...family].map(([child, value]) => [child, writeNumber(value)]),
+      ]),
+    ),
+    histograms: Object.fromEntries(
+      Object.entries(histograms).map(([key, histogram]) => [key, writeHistogram(histogram)]),
+    ),
+    initializing: [...initializing],
+  };
+}
+
+/** The text of a file of these scrapes: JSON, one line for each. */
+export function writeScrapes(scrapes: readonly KeptScrape[]): string {
+  const lines = scrapes.map((scrape) =>
+    JSON.stringify({
+      endpoint: scrape.endpointKey,
+      receivedAtEpochSeconds: scrape.receivedAtEpoch,
+      processStart: writeReading(scrape.processStart),
+      engines: scrape.engines.map(writeEngine),
+      server: scrape.server === null ? null : writeEngine(scrape.server),
+    })
+  );
+  return `{"version":${VERSION},"scrapes":[\n${lines.join(",\n")}\n]}\n`;
+}
+
+function readObject(value: unknown): JsonRecord {
+  if (!isRecord(value)) throw new FormError();
+  return value;
+}
+
+function readList(value: unknown): readonly unknown[] {
+  if (!Array.isArray(value)) throw new FormError();
+  return value;
+}
+
+function readPair(value: unknown): readonly unknown[] {
+  const pair = readList(value);
+  if (pair.length !== 2) throw new FormError();
+  return pair;
+}
+
+function readText(value: unknown): string {
+  if (typeof value !== "string") throw new FormError();
+  return sanitizeText(value, Infinity);
+}
+
+function readNumber(value: unknown): number {
+  if (typeof value === "number") return value;
+  if (value === "NaN" || value === "Infinity" || value === "-Infinity") return Number(value);
+  throw new FormError();
+}
+
+function isReason(value: unknown): value is AbsenceReason {
+  return typeof value === "string" && ABSENCE_REASONS.includes(value);
+}
+
+function readReading(value: unknown): Reading {
+  if (value === undefined) return absent("missing");
+  return isReason(value) ? absent(value) : present(readNumber(value));
+}
+
+function readReadings<Key extends string>(
+  value: unknown,
+  keys: readonly Key[],
+): Readonly<Record<Key, Reading>> {
+  const given = readObject(value);
+  return Object.fromEntries(keys.map((key) => [key, readReading(given[key])])) as Record<
+    Key,
+    Reading
+  >;
+}
+
+/** What the object has under each of the keys; others are of a newer program. */
+function readParts<Key extends string, Part>(
+  value: unknown,
+  keys: readonly Key[],
+  read: (part: unknown) => Part,
+): Partial<Record<Key, Part>> {
+  const given = readObject(value);
+  const parts: Partial<Record<Key, Part>> = {};
+  for (const key of keys) if (given[key] !== undefined) parts[key] = read(given[key]);
+  return parts;
+}
+
+function readFamily(value: unknown): ReadonlyMap<string, number> {
+  return new Map(
+    readList(value).map((item) => {
+      const [child, count] = readPair(item);
+      return [readText(child), readNumber(count)];
+    }),
+  );
+}
+
+function readHistogram(value: unknown): Histogram {
+  const { buckets, sum } = readObject(value);
+  const pairs = readList(buckets).map((item) => {
+    const [bound, count] = readPair(item);
+    return [readNumber(bound), readNumber(count)] as const;
+  });
+  return createHistogram(pairs, readNumber(sum));
+}
+
+const INITIALIZING_KEYS: readonly (HistogramKey | LabelledKey)[] = [
+  ...HISTOGRAM_KEYS,
+  ...LABELLED_KEYS,
+];
+
+function readEngine(value: unknown): EngineSample {
+  const given = readObject(value);
+  const initializing = new Set(readList(given.initializing));
+  const { prefixCacheUnit: unit } = given;
+  if (unit !== "tokens" && unit !== "blocks or tokens") throw new FormError();
+  return {
+    modelName: readText(given.modelName),
+    engine: readText(given.engine),
+    created: readReading(given.created),
+    prefixCacheUnit: unit,
+    gauges: readReadings(given.gauges, GAUGE_KEYS),
+    counters: readReadings(given.counters, COUNTER_KEYS),
+    labelled: readParts(given.labelled, LABELLED_KEYS, readFamily),
+    histograms: readParts(given.histograms, HISTOGRAM_KEYS, readHistogram),
+    initializing: new Set(INITIALIZING_KEYS.filter((key) => initializing.has(key))),
+    cacheConfig: new Map(),
+  };
+}
+
+/** A scrape of the file. Its monotonic instant is the caller's to say. */
+function readScrape(value: unknown): Omit<KeptScrape, "receivedAt"> {
+  const given = readObject(value);
+  const receivedAtEpoch = readNumber(given.receivedAtEpochSeconds);
+  if (!Number.isFinite(receivedAtEpoch)) throw new FormError();
+  return {
+    endpointKey: readText(given.endpoint),
+    receivedAtEpoch,
+    processStart: readReading(given.processStart),
+    engines: readList(given.engines).map(readEngine),
+    server: given.server === null ? null : readEngine(given.server),
+  };
+}
+
+/** The scrapes of the text, or what is wrong with it. */
+function readFile(text: string): readonly Omit<KeptScrape, "receivedAt">[] | string {
+  try {
+    const { version, scrapes } = readObject(JSON.parse(text));
+    if (typeof version !== "number") throw new FormError();
+    if (version !== VERSION) {
+      return `it is of version "${version}", and this program knows ${VERSION}`;
+    }
+    return readList(scrapes).map(readScrape);
+  } catch (error) {
+    if (!(error instanceof FormError) && !(error instanceof SyntaxError)) throw error;
+    return "it is broken, or no file of scrapes";
+  }
+}
+
+/** Why a scrape of that age is not to be compared with; `null` where it is. */
+function findFault(age: Seconds): string | null {
+  if (age <= 0) return "is from the future: the clock was set back";
+  return age > MAX_AGE ? `is more than ${MAX_AGE / SECONDS_PER_DAY} days old` : null;
+}
+
+/** One remark for all endpoints with the same fault. */
+function describeFaults(faults: ReadonlyMap<string, readonly string[]>): readonly string[] {
+  return [...faults].map(([fault, keys]) => {
+    const others = keys.length > 1 ? ` and ${keys.length - 1} more` : "";
+    return `its scrape of ${sanitizeText(keys[0])}${others} ${fault}`;
+  });
+}
+
+/**
+ * The scrapes of the text that those of this run can be compared with, as of
+ * its clocks.
+ *
+ * @param run Both clocks at one moment, and the endpoints that are watched.
+ */
+export function recallScrapes(
+  text: string,
+  run: {
+    readonly now: Seconds;
+    readonly nowEpoch: EpochSeconds;
+    readonly endpointKeys: readonly string[];
+  },
+): RecalledScrapes {
+  const kept = readFile(text);
+  if (typeof kept === "string") return { scrapes: [], remarks: [kept] };
+  const byKey = new Map(kept.map((scrape) => [scrape.endpointKey, scrape]));
+  const scrapes: KeptScrape[] = [];
+  const faults = new Map<string, string[]>();
+  for (const key of run.endpointKeys) {
+    const scrape = byKey.get(key);
+    const age = scrape === undefined ? 0 : run.nowEpoch - scrape.receivedAtEpoch;
+    const fault = scrape === undefined ? "is not there" : findFault(age);
+    if (scrape !== undefined && fault === null) {
+      scrapes.push({ ...scrape, receivedAt: run.now - age });
+    } else if (fault !== null) {
+      faults.set(fault, [...faults.get(fault) ?? [], key]);
+    }
+  }
+  return { scrapes, remarks: describeFaults(faults) };
+}
 
 function nameFile(path: string): string {
   return `the state file ${quote(path)}`;

@@ -1,7 +1,7 @@
 /**
  * Frames onto a real terminal: the escape sequences that go out.
  *
- * Layer 5, effects: writes to standard output and sets the input mode. Enters
+ * Enters
  * the alternate screen once and leaves it exactly once, whatever the way out.
  * Only lines that changed are written, all in one write, inside a synchronised
  * update (`CSI ? 2026`) where the terminal says that it knows them. Sequences
@@ -18,8 +18,15 @@ import {
   eraseLineEnd,
   eraseScreen,
 } from "@cliffy/ansi/ansi-escapes";
-import type { Frame } from "./frame.ts";
 import type { Stdio, TerminalSize } from "./platform.ts";
+
+/** One picture of the whole screen. */
+export interface Frame {
+  /** From the top; styled; no line wider than the screen it was made for. */
+  readonly lines: readonly string[];
+  /** The row of the selected line, from 0; `null` where none is shown. */
+  readonly cursorRow: number | null;
+}
 
 const ALTERNATE_SCREEN_ON = "\x1b[?1049h";
 const ALTERNATE_SCREEN_OFF = "\x1b[?1049l";

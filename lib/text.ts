@@ -1,7 +1,7 @@
 /**
  * Foreign text made safe, and text measured in terminal cells.
  *
- * Layer 1, pure. Model names, label values, addresses, HTTP reasons and error
+ * Model names, label values, addresses, HTTP reasons and error
  * messages come from elsewhere and may hold escape sequences that would drive
  * the terminal (CWE-150), bidirectional controls that reorder what is read, or
  * floods of combining marks. Each passes `sanitizeText` once, in the codec that
@@ -68,12 +68,6 @@ function limitMarks(grapheme: string): string {
  * Text from elsewhere, safe to print: control, bidirectional and invisible
  * characters become visible escapes such as `\x1b`, floods of combining marks
  * are thinned, and what is wider than `maxWidth` cells is cut.
- *
- * @example
- * ```ts
- * import { sanitizeText } from "./text.ts";
- * sanitizeText("a\x1b[2Jb"); // "a\\x1b[2Jb"
- * ```
  */
 export function sanitizeText(text: string, maxWidth: number = DEFAULT_MAX_WIDTH): string {
   if (text.length <= maxWidth && PRINTABLE_ASCII.test(text)) return text;
@@ -166,4 +160,91 @@ export function wrapText(text: string, width: number, indent = ""): string[] {
     line += (line.trim() === "" ? "" : " ") + word;
   }
   return [...lines, cutText(line, width)];
+}
+
+/** A text that prints as `***`. */
+export interface Secret {
+  readonly toString: () => string;
+  readonly toJSON: () => string;
+}
+
+const MASK = "***";
+const texts = new WeakMap<Secret, string>();
+
+/** Wraps a text so that it prints as `***`. */
+export function createSecret(text: string): Secret {
+  const secret: Secret = Object.freeze({
+    toString: () => MASK,
+    toJSON: () => MASK,
+    [Symbol.for("Deno.customInspect")]: () => MASK,
+  });
+  texts.set(secret, text);
+  return secret;
+}
+
+/** The text behind a secret. For the request that needs it, and nothing else. */
+export function revealSecret(secret: Secret): string {
+  return texts.get(secret) ?? "";
+}
+
+/** Whether any of the rules below can apply: most command lines of a machine have nothing of the kind. */
+const SUSPICIOUS =
+  /key|token|secret|passw|passphrase|pwd|credential|auth|bearer|cookie|:\/\/|\s-(?:u|-user)[\s=]|hf_|sk-|gh[a-z]_|github_pat|glpat-|nvapi-|xox|AKIA|eyJ/i;
+
+/** Names of secrets: these words anywhere, or at the end, where a number may follow them. */
+const SECRET_NAME =
+  /secret|passw|passphrase|pwd|credential|authorization|bearer|cookie|(?:api|auth|access)[-_.]?(?:key|token)|(?:keys?|token|auth)(?:[-_.]?\d+)?$/i;
+
+/** Names that end so are of files, which hold the secret and are none. */
+const FILE_NAME = /(?:file|path|dir)$/i;
+
+/** `name=value`, `name: value` and `"name": "value"`; a value in quotes goes up to the closing one. */
+const ASSIGNMENT =
+  /([A-Za-z_][\w.-]*)(["']?\s*[=:]\s*)(?!\/\/)("[^"]*"?|'[^']*'?|(?:(?:Bearer|Basic)\s+)?[^\s,;"'}\]]+)/g;
+
+/** A password between user and host, and a user that stands alone, which may be a token. */
+const USER_INFO = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi;
+
+/** curl's user and password. */
+const CURL_USER = /(\s(?:-u|--user)[\s=]\S+?:)\S+/g;
+
+/** A header's scheme and what follows it. */
+const BEARER = /\b(Bearer|Basic)\s+[^\s"']+/gi;
+
+/** Tokens of Hugging Face, OpenAI, GitHub, GitLab, NVIDIA, Slack, AWS; JSON web tokens. */
+const TOKEN_SHAPE =
+  /\b(?:hf_[A-Za-z0-9]{8,}|sk-[\w-]{8,}|gh[pousr]_[A-Za-z0-9]{8,}|github_pat_\w{8,}|glpat-[\w-]{8,}|nvapi-[\w-]{8,}|xox[abeoprs]-[\w-]{8,}|AKIA[A-Z0-9]{8,}|eyJ[\w-]{8,}(?:\.[\w-]*)*)/g;
+
+/** Whether a value under this name must not be shown. Dashes in front do not matter. */
+function isSecretName(name: string): boolean {
+  return SECRET_NAME.test(name) && !FILE_NAME.test(name);
+}
+
+/** Masks what follows options whose names sound like secrets, up to the next option. */
+function maskOptions(words: readonly string[]): string[] {
+  let isSecret = false;
+  return words.map((word) => {
+    if (!/^-+[A-Za-z]/.test(word)) return isSecret && word !== "" ? MASK : word;
+    const equals = word.indexOf("=");
+    const name = equals < 0 ? word : word.slice(0, equals);
+    isSecret = isSecretName(name);
+    return isSecret && equals >= 0 ? `${name}=${MASK}` : word;
+  });
+}
+
+/**
+ * The command line with `***` in place of whatever may be a secret.
+ */
+export function maskSecrets(commandLine: string): string {
+  if (!SUSPICIOUS.test(commandLine)) return commandLine;
+  const withoutOptions = maskOptions(commandLine.split(" ")).join(" ");
+  return withoutOptions
+    .replace(USER_INFO, `$1${MASK}@`)
+    .replace(BEARER, `$1 ${MASK}`)
+    .replace(
+      ASSIGNMENT,
+      (whole, name: string, sign: string) => isSecretName(name) ? `${name}${sign}${MASK}` : whole,
+    )
+    .replace(CURL_USER, `$1${MASK}`)
+    .replace(TOKEN_SHAPE, MASK);
 }

@@ -1,7 +1,7 @@
 /**
  * The version of the program, as `deno.json` says it.
  *
- * Layer 0, pure. One place: releases change `deno.json` alone.
+ * One place: releases change `deno.json` alone.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
  * The state into what is shown: a frame for the screen, or lines of plain text.
  *
- * Layer 4, pure. Decides which view is shown and shares out the height. The
+ * Decides which view is shown and shares out the height. The
  * title stands at the top, and the keys at the bottom where they are wanted. In
  * between a table has its heading, a row and ALL first, then verdict and
  * summary above, then what is wrong and panels below. Details and a panel on
@@ -11,31 +11,30 @@
  * @module
  */
 
-import { type DetailOptions, renderDetail } from "./detail_view.ts";
-import { type Bill, createBill } from "./bill.ts";
-import { BINDINGS, type Command } from "./bindings.ts";
-import { startSort } from "./columns.ts";
-import {
-  type ClickTarget,
-  type ColorDepth,
-  createPaint,
-  cutStyledLine,
-  type Frame,
-  type Paint,
-} from "./frame.ts";
-import { summarizeEvents } from "./events_panel.ts";
-import { type Head, renderHead, renderProblems } from "./headline_view.ts";
-import { renderColumnMenu, renderHelp } from "./help_view.ts";
-import { type ListLine, listLines, parseFilter } from "./listing.ts";
-import { createPanels, listPanelIds } from "./panels.ts";
-import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./panel_layout.ts";
-import { findSelected, type Ui, type UiContext } from "./ui.ts";
-import { convertToAscii } from "./glyphs.ts";
-import { createOverview, type Overview, type Row } from "./overview.ts";
 import type { TerminalSize } from "./platform.ts";
 import { readPicture, type State } from "./state.ts";
-import { countGroupTotals, listWanted, renderTable } from "./table_view.ts";
+import { type Bill, createBill } from "./state_cost.ts";
+import { createOverview, type Overview, type Row } from "./state_fleet.ts";
+import {
+  type ClickTarget,
+  type Command,
+  findSelected,
+  type Ui,
+  type UiContext,
+} from "./state_ui.ts";
+import type { Frame } from "./terminal.ts";
 import { measureWidth, sanitizeText, wrapText } from "./text.ts";
+import { BINDINGS } from "./view_bindings.ts";
+import { startSort } from "./view_columns.ts";
+import { type DetailOptions, renderDetail } from "./view_detail.ts";
+import { convertToAscii } from "./view_format.ts";
+import { type Head, renderHead, renderProblems } from "./view_header.ts";
+import { renderColumnMenu, renderHelp } from "./view_help.ts";
+import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./view_layout.ts";
+import { createPanels, listPanelIds, summarizeEvents } from "./view_panels.ts";
+import { type ListLine, listLines, parseFilter } from "./view_rows.ts";
+import { countGroupTotals, listWanted, renderTable } from "./view_table.ts";
+import { type ColorDepth, createPaint, cutStyledLine, type Paint } from "./view_theme.ts";
 
 /** How things are to be shown. */
 export interface ViewOptions {
@@ -138,6 +137,11 @@ interface Scene {
 /** A scene with what stands above it. */
 interface HeadedScene extends Scene {
   readonly head: Head;
+}
+
+/** A frame, and the parts of it that can be clicked. */
+export interface ScreenFrame extends Frame {
+  readonly targets: readonly ClickTarget[];
 }
 
 /** Part of a screen. Rows of its targets and of the selected line count from its first line. */
@@ -439,7 +443,7 @@ function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readon
 }
 
 /** The state as a frame of exactly the given size. */
-export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): Frame {
+export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): ScreenFrame {
   const { columns: width, rows: height } = size;
   const bare = createScene(state, width, options);
   const head = renderHead(bare.state, bare.overview, bare);

@@ -1,5 +1,3 @@
-// The files of a release: their names, their parts, and what is told of a failure.
-
 import { assertEquals, assertMatch } from "@std/assert";
 import { nameBinary, readTargets, summarizeFailure, TARGETS } from "../.ci/compile.ts";
 import { createSbom } from "../.ci/sbom.ts";

@@ -10,7 +10,7 @@ import {
   type TokenAmounts,
   valueTokens,
 } from "../lib/cost.ts";
-import { readPriceFile } from "../lib/gpu_prices.ts";
+import { readPriceFile } from "../lib/cost_prices.ts";
 import type { TokenPrices } from "../lib/model.ts";
 import { absent, present, type Reading } from "../lib/reading.ts";
 

@@ -10,6 +10,14 @@
  */
 
 import {
+  cursorHide,
+  cursorShow,
+  cursorTo,
+  eraseLineEnd,
+  eraseScreen,
+} from "@cliffy/ansi/ansi-escapes";
+import { Table } from "@cliffy/table";
+import {
   assert,
   assertAlmostEquals,
   assertEquals,
@@ -19,18 +27,10 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import {
-  cursorHide,
-  cursorShow,
-  cursorTo,
-  eraseLineEnd,
-  eraseScreen,
-} from "@cliffy/ansi/ansi-escapes";
-import { Table } from "@cliffy/table";
 import { unicodeWidth } from "@std/cli/unicode-width";
 import { stripAnsiCode } from "@std/fmt/colors";
-import denoConfig from "../deno.json" with { type: "json" };
 import adapterMap from "../.ci/npm/import_map.json" with { type: "json" };
+import denoConfig from "../deno.json" with { type: "json" };
 
 Deno.test("import_map.json names the packages of deno.json, and no others", () => {
   const packages: Record<string, string> = denoConfig.imports;

@@ -1,5 +1,3 @@
-// The file of settings and the texts about the program, with the real program.
-
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Ajv2020 } from "ajv/2020";
 import { readDocument, runProgram } from "./program_runs.ts";

@@ -1,10 +1,7 @@
-// The real program on machines with GPUs: stand-ins for nvidia-smi and amd-smi go first on its PATH,
-// and replay what was recorded, hang, crash and print without end.
-
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { type Behaviour, type StandIns, withStandIns } from "./gpu_stand_in.ts";
 import { type Outcome, readDocument, type ReportDocument, runProgram } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
-import { type Behaviour, type StandIns, withStandIns } from "./gpu_stand_in.ts";
 import { checkReturn, startLive, withScreens } from "./tmux_screens.ts";
 import { startVllmServer, type VllmServer } from "./vllm_server.ts";
 

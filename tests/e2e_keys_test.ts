@@ -1,9 +1,6 @@
-// What one does at the live screen, in real terminals: each key and click that the help names, and
-// the options that stand for them.
-
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { BINDINGS } from "../lib/bindings.ts";
-import { COLUMN_IDS } from "../lib/columns.ts";
+import { BINDINGS } from "../lib/view_bindings.ts";
+import { COLUMN_IDS } from "../lib/view_columns.ts";
 import { runProgram } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 import {

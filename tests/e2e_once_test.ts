@@ -1,7 +1,3 @@
-// `--once --output json` of the real program against servers on loopback. What the figures must be
-// is worked out here from the raw text of the scrapes that the servers gave, by a few lines of
-// arithmetic that share nothing with the program.
-
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import {
   type EndpointDocument,

@@ -1,6 +1,3 @@
-// The scan of the real program: which ports it finds servers on, what it says of the others, and
-// that it asks for nothing but their metrics, and who they are.
-
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
 import { startVllmServer } from "./vllm_server.ts";

@@ -1,8 +1,5 @@
-// Secrets of the real program: they reach the server that they are for and nothing else, neither
-// another server nor any output, whatever goes wrong.
-
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { OPTION_ROWS } from "../lib/option_table.ts";
+import { OPTION_ROWS } from "../lib/cli_option_table.ts";
 import {
   createEnvironment,
   findFreePort,

@@ -1,6 +1,3 @@
-// The ways in which the live screen ends, in real terminals: whatever ends it, the shell has its
-// terminal back as it was, and the exit code says what it was.
-
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { listCommand } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";

@@ -1,7 +1,3 @@
-// `--once --state FILE` of the real program: two runs against servers on loopback, of which the
-// second compares its one scrape with that of the first. What the figures must be is worked out here
-// from the raw text of both scrapes.
-
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { listCommand, type Outcome, readDocument, runProgram } from "./program_runs.ts";
 import { measureGrowth, startRecordedServer } from "./recorded_server.ts";

@@ -1,6 +1,3 @@
-// The program without a terminal, poll after poll: JSON lines and plain text into pipes, pipes that
-// close or that nobody reads, and servers that restart, go and come back while it watches.
-
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { startRawServer } from "./hostile_server.ts";
 import {

@@ -1,6 +1,3 @@
-// The live screen of the real program, in real terminals: what is on it at which size and in which
-// environment.
-
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { findFreePorts } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";

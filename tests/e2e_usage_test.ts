@@ -1,5 +1,3 @@
-// The command line of the real program: what is refused and how, and the texts that it prints.
-
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import denoConfig from "../deno.json" with { type: "json" };
 import {

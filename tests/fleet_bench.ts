@@ -14,7 +14,7 @@
  * 2026-11:
  *
  * - 256 endpoints of 1 engine, every 2 s: 23 % of one core, 160 MiB, no poll
- *   late by more than 0.08 s, and after 40 s none off by more than 0.08 s.
+ * late by more than 0.08 s, and after 40 s none off by more than 0.08 s.
  * - 8 endpoints of 64 engines: 15 % of one core, 228 MiB, 0.03 s, 0.01 s.
  *
  * The 256 say the same but for their values, so that they share one layout. With
@@ -30,7 +30,7 @@
  * @module
  */
 
-import { createSimulatedServer } from "../lib/simulator.ts";
+import { createSimulatedServer } from "../lib/demo.ts";
 import { START_EPOCH } from "./fixtures/expositions.ts";
 import { createEnvironment, listCommand } from "./program_runs.ts";
 

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
-import type { Command } from "../lib/bindings.ts";
-import { type ColorDepth, THEME_NAMES } from "../lib/frame.ts";
 import type { TerminalSize } from "../lib/platform.ts";
 import { type State, update } from "../lib/state.ts";
+import { type Command, THEME_NAMES } from "../lib/state_ui.ts";
 import { readContext, renderFrame, type ViewOptions } from "../lib/view.ts";
-import { advance, createEndpoint, createFailed, startState } from "./fixtures/expositions.ts";
+import type { ColorDepth } from "../lib/view_theme.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
+import { advance, createEndpoint, createFailed, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 import { createChosenUi, type Grid, showLines, watchServers } from "./fixtures/screens.ts";

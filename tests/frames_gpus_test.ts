@@ -1,10 +1,10 @@
-// Pictures of machines with recorded GPUs: the panels of GPUs and of money at several sizes.
-
 import { assertEquals, assertMatch } from "@std/assert";
-import { describeGpuExit } from "../lib/gpu_failures.ts";
-import { NO_PRICING } from "../lib/pricing.ts";
+import { NO_PRICING } from "../lib/cost.ts";
+import { describeGpuExit } from "../lib/gpu_sampler.ts";
+import type { TerminalSize } from "../lib/platform.ts";
 import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
+import type { Command } from "../lib/state_ui.ts";
 import { readContext, renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
@@ -18,8 +18,6 @@ import {
 } from "./fixtures/gpu_states.ts";
 import { createGpuProcess, readGpus } from "./fixtures/gpus.ts";
 import { createChosenUi, showLines } from "./fixtures/screens.ts";
-import type { TerminalSize } from "../lib/platform.ts";
-import type { Command } from "../lib/bindings.ts";
 
 const OPTIONS: ViewOptions = { output: "auto", depth: 256, ascii: false };
 const SMALL: TerminalSize = { columns: 80, rows: 24 };

@@ -1,14 +1,10 @@
-// What comes from outside, in every way in which it can be wrong: for a second each here, and for
-// as long as `FUZZ_SECONDS` says by hand (tests/fixtures/fuzz.ts).
-
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { createKeyDecoder, decodeKeys, flushKeys, MAX_FLUSHES } from "../lib/keys.ts";
-import { OPTION_ROWS } from "../lib/option_table.ts";
-import { ENVIRONMENT_VARIABLES } from "../lib/option_table.ts";
-import { parseArguments } from "../lib/options.ts";
+import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
+import { parseArguments } from "../lib/cli_options.ts";
+import { createVllmReader, readVllmMetrics, type VllmExposition } from "../lib/dialect_reader.ts";
 import { parseExposition } from "../lib/prometheus.ts";
-import { createVllmReader, readVllmMetrics, type VllmExposition } from "../lib/vllm_metrics.ts";
+import { createKeyDecoder, decodeKeys, flushKeys, MAX_FLUSHES } from "../lib/terminal_keys.ts";
 import { listScenarioBodies } from "./fixtures/bodies.ts";
 import { encode, readGzip, writeEngine, writeHistogram } from "./fixtures/expositions.ts";
 import { applyEdit, editArb, fuzz } from "./fixtures/fuzz.ts";

@@ -6,7 +6,7 @@ import {
   type GpuShare,
   listReplicaGpus,
 } from "../lib/gpu_attribution.ts";
-import { readProcessTable } from "../lib/process_table.ts";
+import { readProcessTable } from "../lib/host_processes.ts";
 import { createGpuProcess } from "./fixtures/gpus.ts";
 
 /** A machine's processes, as `ps` prints them, and which of them hold memory of which GPU. */

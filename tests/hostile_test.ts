@@ -1,10 +1,6 @@
-// Servers that mean harm, or are broken as if they did: each fails in its own way, within bounded
-// time and memory, while a server that is well is scraped beside it. Each is tried with both
-// clients of the platform, that of `fetch` and that of undici.
-
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { brotliCompressSync, gzipSync } from "node:zlib";
-import { ANONYMOUS_ACCESS, type EndpointAccess } from "../lib/credentials.ts";
+import { MAX_ENGINES } from "../lib/dialect_vllm.ts";
 import type { Scrape } from "../lib/model.ts";
 import type { Transport } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
@@ -14,8 +10,8 @@ import {
   MAX_BODY_BYTES,
   type Scraper,
   type ScraperFailure,
-} from "../lib/scraper.ts";
-import { MAX_ENGINES } from "../lib/vllm_series.ts";
+} from "../lib/scrape.ts";
+import { ANONYMOUS_ACCESS, type EndpointAccess } from "../lib/scrape_credentials.ts";
 import {
   createTestCertificates,
   formatResponse,

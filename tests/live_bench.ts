@@ -17,15 +17,15 @@
  * @module
  */
 
-import { ANONYMOUS_ACCESS } from "../lib/credentials.ts";
-import { runLive } from "../lib/live.ts";
+import { runLive } from "../lib/app_live.ts";
+import { startSession, watchEndpoint } from "../lib/app_session.ts";
+import { parseArguments } from "../lib/cli_options.ts";
+import { createSimulatedServer } from "../lib/demo.ts";
 import type { Endpoint } from "../lib/model.ts";
-import { parseArguments } from "../lib/options.ts";
 import type { HttpClient, Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
-import { createScraper } from "../lib/scraper.ts";
-import { startSession, watchEndpoint } from "../lib/session.ts";
-import { createSimulatedServer } from "../lib/simulator.ts";
+import { createScraper } from "../lib/scrape.ts";
+import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import type { State } from "../lib/state.ts";
 import { encodeFrame, enterTerminal } from "../lib/terminal.ts";
 import { readContext, renderFrame, type ViewOptions } from "../lib/view.ts";

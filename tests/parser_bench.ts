@@ -24,10 +24,9 @@
  */
 
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
+import { createSimulatedServer } from "../lib/demo.ts";
+import { createLayout, createVllmReader, rereadValues } from "../lib/dialect_reader.ts";
 import { parseExposition } from "../lib/prometheus.ts";
-import { createSimulatedServer } from "../lib/simulator.ts";
-import { createLayout, rereadValues } from "../lib/exposition_layout.ts";
-import { createVllmReader } from "../lib/vllm_metrics.ts";
 import { readGzip } from "./fixtures/expositions.ts";
 
 const MODEL = "Qwen/Qwen2.5-7B-Instruct";

@@ -1,14 +1,11 @@
-// The commands and examples of the documentation, held against the program.
-
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Ajv2020 } from "ajv/2020";
-import denoConfig from "../deno.json" with { type: "json" };
 import { nameBinary, TARGETS } from "../.ci/compile.ts";
 import { PERMISSIONS } from "../.ci/permissions.ts";
-import { createConfigSchema } from "../lib/config_schema.ts";
-import { readConfig } from "../lib/config_values.ts";
-import { EXIT_CODES } from "../lib/exit_codes.ts";
-import { parseArguments } from "../lib/options.ts";
+import denoConfig from "../deno.json" with { type: "json" };
+import { createConfigSchema, readConfig } from "../lib/cli_config.ts";
+import { EXIT_CODES } from "../lib/cli_help.ts";
+import { parseArguments } from "../lib/cli_options.ts";
 import { createReportSchema } from "../lib/report_schema.ts";
 import { createEnvironment, listCommand } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";

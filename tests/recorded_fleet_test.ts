@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { findRule } from "../lib/rules.ts";
+import { findRule } from "../lib/rules_table.ts";
 import { type State, update } from "../lib/state.ts";
 import {
   createEndpoint,

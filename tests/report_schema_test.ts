@@ -1,11 +1,9 @@
-// The JSON Schema of the report against reports of many states.
-
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Ajv2020 } from "ajv/2020";
-import { NO_PRICING } from "../lib/pricing.ts";
+import { NO_PRICING } from "../lib/cost.ts";
+import { createDemoFleet } from "../lib/demo.ts";
 import { createReport } from "../lib/report.ts";
 import { createReportSchema } from "../lib/report_schema.ts";
-import { createDemoFleet } from "../lib/simulator.ts";
 import type { State } from "../lib/state.ts";
 import {
   advance,

@@ -2,9 +2,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import type { Json } from "../lib/json.ts";
 import type { Endpoint, ServerInfo } from "../lib/model.ts";
-import { createOverview } from "../lib/overview.ts";
-import { createReport, SCHEMA_VERSION, serializeReport } from "../lib/report.ts";
+import { createReport, serializeReport } from "../lib/report.ts";
+import { SCHEMA_VERSION } from "../lib/report_schema.ts";
 import { type State, update } from "../lib/state.ts";
+import { createOverview } from "../lib/state_fleet.ts";
 import {
   advance,
   createEndpoint,
@@ -18,9 +19,9 @@ import {
   writeHistogram,
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { assertGolden } from "./fixtures/goldens.ts";
 import { failGpus, readMigGpus, sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
-import { assertGolden } from "./fixtures/goldens.ts";
 
 const ENDPOINT = createEndpoint(8000);
 

@@ -8,11 +8,17 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { computeFigures } from "../lib/aggregate.ts";
-import type { EngineSample, Figures, ReplicaSample } from "../lib/model.ts";
+import { readVllmMetrics } from "../lib/dialect_reader.ts";
 import type { Quantile } from "../lib/histogram.ts";
-import { readVllmMetrics } from "../lib/vllm_metrics.ts";
-import { appendSample, type EndpointHistory, readReplicas, startHistory } from "../lib/window.ts";
+import type { EngineSample, Figures } from "../lib/model.ts";
+import { computeFigures } from "../lib/stats_aggregate.ts";
+import {
+  appendSample,
+  type EndpointHistory,
+  readReplicas,
+  type ReplicaSample,
+  startHistory,
+} from "../lib/stats_window.ts";
 import { needsProgram } from "./programs.ts";
 import {
   type Expected,

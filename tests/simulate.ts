@@ -2,7 +2,7 @@
  * How often the rules cry wolf, and how soon they name a replica that is slow:
  * prints the tables of the README, "Which one is the bad one".
  *
- *     deno task simulate [runs]
+ * deno task simulate [runs]
  *
  * `runs` (1000 unless given) are spread over groups of 2, 4 and 8 replicas that
  * get 1 to 50 requests per second, of lengths that are even or heavy-tailed

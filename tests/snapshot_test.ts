@@ -1,5 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { readVllmMetrics } from "../lib/dialect_reader.ts";
+import { METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
+import { computeQuantile as computeBucketQuantile } from "../lib/histogram.ts";
 import type { EngineSample, HistogramKey } from "../lib/model.ts";
 import {
   computeMean,
@@ -12,9 +15,6 @@ import {
   subtractSnapshots,
   type Window,
 } from "../lib/snapshot.ts";
-import { computeQuantile as computeBucketQuantile } from "../lib/histogram.ts";
-import { readVllmMetrics } from "../lib/vllm_metrics.ts";
-import { METRIC_ROWS } from "../lib/vllm_names.ts";
 import { encode, readGzip } from "./fixtures/expositions.ts";
 
 const SMALL = `# HELP vllm:num_requests_running Requests.

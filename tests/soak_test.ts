@@ -1,12 +1,8 @@
-// A day of simulated time through readers and `update`: endpoints that flap, restart and change
-// their engines. What is remembered must not grow, and the figures at the end must be right.
-// By hand with as many as wanted: `SOAK_ENDPOINTS=1000 deno task test tests/soak_test.ts`.
-
-import { identifyReplica } from "../lib/endpoint_state.ts";
 import { assert, assertEquals } from "@std/assert";
+import { createVllmReader } from "../lib/dialect_reader.ts";
 import type { Endpoint } from "../lib/model.ts";
 import type { Message, State } from "../lib/state.ts";
-import { createVllmReader } from "../lib/vllm_metrics.ts";
+import { identifyReplica } from "../lib/state_endpoint.ts";
 import {
   advance,
   createEndpoint,

@@ -1,10 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Command } from "../lib/bindings.ts";
-import { createOverview } from "../lib/overview.ts";
-import { type Message, readPicture, type State, update } from "../lib/state.ts";
 import { absent } from "../lib/reading.ts";
-import { readTrend } from "../lib/trends.ts";
-import { createUi, type UiContext } from "../lib/ui.ts";
+import { type Message, readPicture, type State, update } from "../lib/state.ts";
+import { createOverview } from "../lib/state_fleet.ts";
+import { type Command, createUi, type UiContext } from "../lib/state_ui.ts";
+import { readTrend } from "../lib/stats_series.ts";
 import {
   advance,
   createEndpoint,

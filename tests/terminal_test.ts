@@ -42,9 +42,9 @@ function createSlowStdio(): {
 Deno.test("enterTerminal() finish() gives the terminal back after the frame that is under way", async () => {
   const { stdio, arrived, takeFrame } = createSlowStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
-  const drawn = terminal.draw({ lines: ["a frame", ""], targets: [], cursorRow: null }, SIZE);
+  const drawn = terminal.draw({ lines: ["a frame", ""], cursorRow: null }, SIZE);
   const finished = terminal.finish();
-  await terminal.draw({ lines: ["a late frame", ""], targets: [], cursorRow: null }, SIZE);
+  await terminal.draw({ lines: ["a late frame", ""], cursorRow: null }, SIZE);
   assertEquals(arrived.length, 2, "nothing before the frame is out");
   takeFrame();
   await Promise.all([drawn, finished]);
@@ -56,7 +56,7 @@ Deno.test("enterTerminal() finish() gives the terminal back after the frame that
 Deno.test("enterTerminal() leave() gives the terminal back at once, and only once", async () => {
   const { stdio, arrived, takeFrame } = createSlowStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
-  const drawn = terminal.draw({ lines: ["a frame", ""], targets: [], cursorRow: null }, SIZE);
+  const drawn = terminal.draw({ lines: ["a frame", ""], cursorRow: null }, SIZE);
   terminal.leave();
   assert(arrived[2].endsWith(ALTERNATE_SCREEN_OFF), `${arrived}`);
   takeFrame();
@@ -102,23 +102,23 @@ Deno.test("enterTerminal() asks for the mouse only if it is wanted, and gives ev
 Deno.test("enterTerminal() draw() writes each frame once, and nothing where nothing changed", async () => {
   const { stdio, arrived } = createFastStdio();
   const terminal = enterTerminal(stdio, { mouse: false });
-  const frame = { lines: ["one", "two"], targets: [], cursorRow: null };
+  const frame = { lines: ["one", "two"], cursorRow: null };
   const count = arrived.length;
   await terminal.draw(frame, SIZE);
   assertEquals(arrived.length, count + 1);
   await terminal.draw({ ...frame }, SIZE);
   assertEquals(arrived.length, count + 1);
-  await terminal.draw({ lines: ["one", "2"], targets: [], cursorRow: null }, SIZE);
+  await terminal.draw({ lines: ["one", "2"], cursorRow: null }, SIZE);
   const last = arrived.at(-1) ?? "";
   assert(last.includes("2") && !last.includes("one"), JSON.stringify(last));
   // Another size, or a screen that something else wrote to, is drawn whole.
-  await terminal.draw({ lines: ["one", "2"], targets: [], cursorRow: null }, {
+  await terminal.draw({ lines: ["one", "2"], cursorRow: null }, {
     columns: 30,
     rows: 2,
   });
   assert(arrived.at(-1)?.includes("one"));
   terminal.forget();
-  await terminal.draw({ lines: ["one", "2"], targets: [], cursorRow: null }, {
+  await terminal.draw({ lines: ["one", "2"], cursorRow: null }, {
     columns: 30,
     rows: 2,
   });
@@ -129,12 +129,12 @@ Deno.test("enterTerminal() draw() writes each frame once, and nothing where noth
 Deno.test("enterTerminal() suspend() and resume() give the terminal back for a while", async () => {
   const { stdio, arrived } = createFastStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
-  const frame = { lines: ["one"], targets: [], cursorRow: null };
+  const frame = { lines: ["one"], cursorRow: null };
   await terminal.draw(frame, SIZE);
   await terminal.suspend();
   assertEquals(arrived.at(-1), "cooked");
   assert(arrived.at(-2)?.endsWith(ALTERNATE_SCREEN_OFF));
-  await terminal.draw({ lines: ["two"], targets: [], cursorRow: null }, SIZE);
+  await terminal.draw({ lines: ["two"], cursorRow: null }, SIZE);
   assertEquals(arrived.at(-1), "cooked", "another program has the terminal");
   terminal.resume();
   await terminal.draw(frame, SIZE);
@@ -150,10 +150,10 @@ Deno.test("enterTerminal() asks for synchronised updates, and uses them where th
   const { stdio, arrived } = createFastStdio();
   const terminal = enterTerminal(stdio, { mouse: false });
   assert(arrived.some((text) => text.endsWith("\x1b[?2026$p")), `${arrived}`);
-  await terminal.draw({ lines: ["one"], targets: [], cursorRow: null }, SIZE);
+  await terminal.draw({ lines: ["one"], cursorRow: null }, SIZE);
   assert(!arrived.at(-1)?.includes("?2026"), "nothing has been answered");
   terminal.setSynchronized(true);
-  await terminal.draw({ lines: ["two"], targets: [], cursorRow: 1 }, SIZE);
+  await terminal.draw({ lines: ["two"], cursorRow: 1 }, SIZE);
   const frame = arrived.at(-1) ?? "";
   assert(frame.startsWith("\x1b[?2026h"), JSON.stringify(frame));
   // The cursor is left on the selected line.
@@ -164,10 +164,10 @@ Deno.test("enterTerminal() asks for synchronised updates, and uses them where th
 Deno.test("enterTerminal() abandon() writes nothing, and leaves nothing to do", async () => {
   const { stdio, arrived } = createSlowStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
-  void terminal.draw({ lines: ["a frame"], targets: [], cursorRow: null }, SIZE);
+  void terminal.draw({ lines: ["a frame"], cursorRow: null }, SIZE);
   terminal.abandon();
   assertEquals(arrived.slice(2), ["cooked"]);
   terminal.leave();
-  await terminal.draw({ lines: ["late"], targets: [], cursorRow: null }, SIZE);
+  await terminal.draw({ lines: ["late"], cursorRow: null }, SIZE);
   assertEquals(arrived.slice(2), ["cooked"]);
 });

@@ -1,16 +1,29 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { stripAnsiCode } from "@std/fmt/colors";
 import fc from "fast-check";
-import { BINDINGS, type Command } from "../lib/bindings.ts";
-import { COLUMN_IDS, COLUMNS } from "../lib/columns.ts";
-import { type ClickTarget, type ColorDepth, type Frame, THEME_NAMES } from "../lib/frame.ts";
-import { listLines } from "../lib/listing.ts";
-import { createOverview } from "../lib/overview.ts";
 import type { TerminalSize } from "../lib/platform.ts";
 import { type State, update } from "../lib/state.ts";
+import { createOverview } from "../lib/state_fleet.ts";
+import {
+  type ClickTarget,
+  type Command,
+  createUi,
+  findSelected,
+  THEME_NAMES,
+  type Ui,
+} from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import { createUi, findSelected, type Ui } from "../lib/ui.ts";
-import { readContext, renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
+import {
+  readContext,
+  renderFrame,
+  renderText,
+  type ScreenFrame,
+  type ViewOptions,
+} from "../lib/view.ts";
+import { BINDINGS } from "../lib/view_bindings.ts";
+import { COLUMN_IDS, COLUMNS } from "../lib/view_columns.ts";
+import { listLines } from "../lib/view_rows.ts";
+import type { ColorDepth } from "../lib/view_theme.ts";
 import {
   advance,
   createEndpoint,
@@ -393,7 +406,7 @@ Deno.test("renderFrame() shows another replica at each step through grouped deta
 // ---- What can be clicked.
 
 /** The text that the target stands on. All cells must be of one character. */
-function readTarget(frame: Frame, { row, fromColumn, toColumn }: ClickTarget): string {
+function readTarget(frame: ScreenFrame, { row, fromColumn, toColumn }: ClickTarget): string {
   return frame.lines[row].slice(fromColumn, toColumn).replace(/^[ ▌]+|[ ]+$/g, "");
 }
 

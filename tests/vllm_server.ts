@@ -3,7 +3,7 @@
  *
  * By hand, on consecutive ports, until the seconds are over:
  *
- *     deno run -A tests/vllm_server.ts --port 18000 --servers 4 --engines 2 --slow 2 --seconds 600
+ * deno run -A tests/vllm_server.ts --port 18000 --servers 4 --engines 2 --slow 2 --seconds 600
  *
  * In a test a server has a free port and real time, or the test's own clock,
  * and can be told to fail in each of the ways in which servers fail. It counts
@@ -13,7 +13,7 @@
  * @module
  */
 
-import { createSimulatedServer, type SimulatedServerOptions } from "../lib/simulator.ts";
+import { createSimulatedServer, type SimulatedServerOptions } from "../lib/demo.ts";
 import type { Seconds } from "../lib/units.ts";
 
 /** Answers a GET of `/metrics` instead of the server; `body` is what the server would have said. */

@@ -1,8 +1,6 @@
-// What CI runs can be run here: every step is a task, or one of the few things that only GitHub has.
-
 import { assert, assertEquals } from "@std/assert";
-import denoConfig from "../deno.json" with { type: "json" };
 import { findTagFaults } from "../.ci/tag.ts";
+import denoConfig from "../deno.json" with { type: "json" };
 
 const FOLDER = new URL("../.github/workflows/", import.meta.url);
 

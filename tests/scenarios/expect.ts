@@ -4,7 +4,7 @@
  *
  * Run by hand when a scenario is added or a figure becomes known:
  *
- *     deno run --allow-read --allow-write --allow-run=promtool tests/scenarios/expect.ts [scenario …]
+ * deno run --allow-read --allow-write --allow-run=promtool tests/scenarios/expect.ts [scenario …]
  *
  * Nothing here imports from `lib/`, on purpose: the exposition is read by one
  * naive regular expression, names stand here a second time, and every

@@ -1,0 +1,147 @@
+/**
+ * Servers that come and go while the program runs.
+ *
+ * Where servers were not named the place
+ * is scanned again and again: what is found is watched from then on, what has
+ * refused connections for long is watched no longer, and the remarks about what
+ * else is there are brought up to date. What is watched is not asked by a scan,
+ * so that a round costs one connection for each port that is not.
+ *
+ * @module
+ */
+
+import {
+  dispatch,
+  leaveEndpoint,
+  type Session,
+  type Watched,
+  watchEndpoint,
+} from "./app_session.ts";
+import { describeScan, openEndpoint } from "./discovery.ts";
+import { findServerPorts, type Scanner } from "./discovery_scan.ts";
+import { isLocal, readPlace } from "./endpoint.ts";
+import type { ProcessLister } from "./host_processes.ts";
+import type { Endpoint, LaunchInfo, ServerInfo } from "./model.ts";
+import { judgeEndpoint, readRecord } from "./rules_status.ts";
+import { askServer } from "./scrape_server_info.ts";
+import type { EndpointState } from "./state_endpoint.ts";
+import type { Seconds } from "./units.ts";
+
+/** Time between two scans. */
+export const SCAN_INTERVAL: Seconds = 30;
+
+/** How long a server that was found may refuse connections before it is watched no longer. */
+export const GONE_AFTER: Seconds = 300;
+
+async function welcome(session: Session, endpoint: Endpoint): Promise<void> {
+  const { platform, options } = session;
+  const opened = await openEndpoint(platform, { endpoint, basicAuth: null }, options);
+  // Without credentials there is nothing about it that could be refused.
+  if ("exitCode" in opened) throw new Error(opened.message);
+  if (session.stop.signal.aborted) return opened.scraper.close();
+  dispatch(session, { kind: "endpoints_found", endpoints: [opened.endpoint] });
+  watchEndpoint(session, opened);
+}
+
+/** Whether nobody is there any more: down, refusing, and that for long. */
+function isGone(session: Session, known: EndpointState): boolean {
+  const { state, platform, watched } = session;
+  const { endpoint, failure, scrape } = known;
+  if (failure?.kind !== "refused" || judgeEndpoint(readRecord(known, state)) !== "DOWN") {
+    return false;
+  }
+  const seenAt = scrape?.receivedAt ?? watched.get(endpoint.key)?.since ?? -Infinity;
+  return platform.monotonicSeconds() - seenAt >= GONE_AFTER;
+}
+
+/** One scan, and what follows from it. */
+export async function scanAgain(
+  session: Session,
+  scanner: Scanner,
+  fallbackKey: string | null,
+): Promise<void> {
+  const isFallback = ({ endpoint, scrape }: EndpointState): boolean =>
+    endpoint.key === fallbackKey && scrape === null;
+  const result = await scanner.scan(new Set(session.watched.keys()));
+  if (session.stop.signal.aborted) return;
+  for (const endpoint of result.found) await welcome(session, endpoint);
+  const { endpoints } = session.state;
+  const hasFound = endpoints.some((known) => !isFallback(known));
+  for (const known of endpoints) {
+    // What was watched for want of anything goes as soon as there is something.
+    const isDone = isFallback(known) ? hasFound : isGone(session, known);
+    if (isDone) leaveEndpoint(session, known.endpoint.key);
+  }
+  // While nothing was found the remark of the start says more.
+  const notices = describeScan(result);
+  const hasChanged = notices.join("\n") !== session.state.notices.join("\n");
+  if (hasFound && hasChanged) dispatch(session, { kind: "noticed", notices });
+}
+
+/** Scans until the session ends. */
+export async function scanForever(
+  session: Session,
+  scanner: Scanner,
+  fallbackKey: string | null,
+): Promise<void> {
+  const { platform, stop } = session;
+  while (!stop.signal.aborted) {
+    await platform.sleep(SCAN_INTERVAL, stop.signal);
+    if (!stop.signal.aborted) await scanAgain(session, scanner, fallbackKey);
+  }
+}
+
+/** The life of a server: another one after a restart, or with other models. */
+function describeLife({ history, replicas }: EndpointState): string {
+  const models = new Set(replicas.map(({ sample }) => sample.modelName));
+  return [history.restartCount, ...[...models].toSorted()].join("\n");
+}
+
+/** The launch of the process that owns the endpoint's port, where that is on this machine. */
+async function findLaunch(
+  { endpoint }: Watched,
+  listProcesses: ProcessLister | null,
+): Promise<LaunchInfo | null> {
+  const place = readPlace(endpoint);
+  if (place === null || !isLocal(endpoint) || listProcesses === null) return null;
+  const { listening, processes } = await listProcesses();
+  const ports = findServerPorts(listening, processes);
+  return ports.find(({ port }) => port === place.port)?.launch ?? null;
+}
+
+async function readServer(
+  session: Session,
+  watched: Watched,
+  listProcesses: ProcessLister | null,
+): Promise<ServerInfo> {
+  const { platform, options, stop } = session;
+  const { endpoint, access } = watched;
+  const asking = { access, timeout: options.timeout, signal: stop.signal };
+  const [{ version, models }, launch] = await Promise.all([
+    askServer(platform, endpoint, asking),
+    findLaunch(watched, listProcesses),
+  ]);
+  return { version, models: models?.models ?? [], launch };
+}
+
+/**
+ * A function that asks a server how it was started, unless this life of it is
+ * known already. Resolves when the state knows.
+ */
+export function createLaunchReader(
+  session: Session,
+  listProcesses: ProcessLister | null,
+): (watched: Watched) => Promise<void> {
+  const lives = new WeakMap<Watched, string>();
+  return async (watched) => {
+    const { key } = watched.endpoint;
+    const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
+    if (known === undefined || known.replicas.length === 0) return;
+    const life = describeLife(known);
+    if (lives.get(watched) === life) return;
+    lives.set(watched, life);
+    const server = await readServer(session, watched, listProcesses);
+    if (session.stop.signal.aborted) return;
+    dispatch(session, { kind: "launch_read", endpointKey: key, server });
+  };
+}

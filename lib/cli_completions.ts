@@ -1,0 +1,234 @@
+/**
+ * The option table into completions for a shell.
+ *
+ * A script completes the names of options, values that can be
+ * listed, lists of them with commas between, and files; it never starts the
+ * program. Texts go into each shell in that shell's own quotes. Sources: the
+ * manuals of bash 5.2 (it runs in 3.2, which macOS has), zsh 5.9
+ * (zshcompsys), fish 3.6 and PowerShell 7, read 2026-11. `--url` completes
+ * nothing: which hosts have vLLM no shell knows.
+ *
+ * @module
+ */
+
+import { OPTION_ROWS, type OptionName, type OptionRow, type SHELLS } from "./cli_option_table.ts";
+
+/** A shell that completions can be written for. */
+type Shell = typeof SHELLS[number];
+
+/** Values that are known only outside of this layer. */
+interface MoreChoices {
+  /** Identifiers of columns, for `--sort` and `--columns`. */
+  readonly columns: readonly string[];
+}
+
+/** One option as a script needs it. */
+interface Completion {
+  readonly name: string;
+  readonly short: string | null;
+  readonly help: string;
+  readonly isRepeatable: boolean;
+  /** What follows it: nothing, a file, one of some words, several of them with commas, or any text. */
+  readonly value: "none" | "file" | "word" | "words" | "text";
+  /** The placeholder of the help. */
+  readonly placeholder: string;
+  readonly words: readonly string[];
+}
+
+/** Options that take columns: one, or several with commas between. */
+const COLUMN_OPTIONS: Readonly<Partial<Record<OptionName, "word" | "words">>> = {
+  sort: "word",
+  columns: "words",
+};
+
+function readValue(row: OptionRow<OptionName>): Completion["value"] {
+  if (row.value === null) return "none";
+  if (row.choices !== undefined) return "word";
+  return COLUMN_OPTIONS[row.name] ?? (/\bFILE$/.test(row.value) ? "file" : "text");
+}
+
+function listCompletions({ columns }: MoreChoices): readonly Completion[] {
+  return OPTION_ROWS.map((row) => ({
+    name: `--${row.name}`,
+    short: row.short === undefined ? null : `-${row.short}`,
+    help: row.help,
+    isRepeatable: row.repeatable === true,
+    value: readValue(row),
+    placeholder: row.value ?? "",
+    words: row.choices ?? (COLUMN_OPTIONS[row.name] === undefined ? [] : [...columns, "help"]),
+  }));
+}
+
+/** In single quotes, for bash, zsh and fish alike: the quote itself stands outside of them. */
+function quotePosix(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+function writeBash(options: readonly Completion[]): string {
+  const flags = options.flatMap(({ name, short }) => short === null ? [name] : [name, short]);
+  const withWords = options.filter(({ words }) => words.length > 0).map(
+    ({ name, value, words }) => {
+      const before = value === "words" ? ' -P "$before"' : "";
+      const current = value === "words" ? '"${current##*,}"' : '"$current"';
+      return `    ${name}) COMPREPLY=($(compgen${before} -W ${
+        quotePosix(words.join(" "))
+      } -- ${current})) ;;`;
+    },
+  );
+  const listNames = (value: Completion["value"]): string =>
+    options.filter((option) => option.value === value).map(({ name }) => name).join("|");
+  return `# vllm-htop: completions for bash. In ~/.bashrc:
+#   source <(vllm-htop --completions bash)
+_vllm_htop() {
+  local current=\${COMP_WORDS[COMP_CWORD]} option=\${COMP_WORDS[COMP_CWORD-1]} before=
+  # Bash splits "--theme=light" at the sign.
+  if [ "$current" = = ]; then
+    current=
+  elif [ "$option" = = ]; then
+    option=\${COMP_WORDS[COMP_CWORD-2]}
+  fi
+  case $current in *,*) before=\${current%,*}, ;; esac
+  local IFS=$' \\t\\n'
+  COMPREPLY=()
+  case $option in
+${withWords.join("\n")}
+    ${listNames("file")}) IFS=$'\\n'; COMPREPLY=($(compgen -f -- "$current")) ;;
+    ${listNames("text")}) ;;
+    *)
+      case $current in
+        -*) COMPREPLY=($(compgen -W ${quotePosix(flags.join(" "))} -- "$current")) ;;
+      esac ;;
+  esac
+}
+complete -o bashdefault -F _vllm_htop vllm-htop
+`;
+}
+
+/** Within an argument of `_arguments`: brackets end the description, colons its part. */
+function escapeZsh(text: string): string {
+  return text.replace(/[\\:[\]]/g, "\\$&");
+}
+
+function describeZshValue({ value, words, placeholder }: Completion): string {
+  const message = `:${escapeZsh(placeholder)}:`;
+  switch (value) {
+    case "none":
+      return "";
+    case "file":
+      return `${message}_files`;
+    case "word":
+      return `${message}(${words.map(escapeZsh).join(" ")})`;
+    case "words":
+      return `${message}_sequence compadd - ${words.map(escapeZsh).join(" ")}`;
+    case "text":
+      return message;
+  }
+}
+
+function writeZsh(options: readonly Completion[]): string {
+  const lines = options.map((option) => {
+    const { name, short, help, value, isRepeatable } = option;
+    const assign = value === "none" ? "" : "=";
+    const rest = quotePosix(`[${escapeZsh(help)}]${describeZshValue(option)}`);
+    if (short === null) return `    '${isRepeatable ? "*" : ""}${name}${assign}'${rest} \\`;
+    return `    '(${short} ${name})'{${short},${name}${assign}}${rest} \\`;
+  });
+  return `#compdef vllm-htop
+# vllm-htop: completions for zsh. As a file named _vllm-htop in a folder of $fpath, or in ~/.zshrc:
+#   source <(vllm-htop --completions zsh)
+_vllm_htop() {
+  _arguments -s -S \\
+${lines.join("\n")}
+    '*:URL:'
+}
+if [ "$funcstack[1]" = _vllm_htop ]; then
+  _vllm_htop "$@"
+else
+  compdef _vllm_htop vllm-htop
+fi
+`;
+}
+
+/** In single quotes as fish has them: it knows the backslash in them. */
+function quoteFish(text: string): string {
+  return `'${text.replace(/[\\']/g, "\\$&")}'`;
+}
+
+function describeFishValue({ value, words }: Completion): string {
+  switch (value) {
+    case "none":
+      return "";
+    case "file":
+      return " -r -F";
+    case "word":
+      return ` -x -a ${quoteFish(words.join(" "))}`;
+    case "words":
+      return ` -x -a ${quoteFish(`(__fish_append , ${words.join(" ")})`)}`;
+    case "text":
+      return " -x";
+  }
+}
+
+function writeFish(options: readonly Completion[]): string {
+  const lines = options.map((option) => {
+    const short = option.short === null ? "" : ` -s ${option.short.slice(1)}`;
+    return `complete -c vllm-htop -l ${option.name.slice(2)}${short}${
+      describeFishValue(option)
+    } -d ${quoteFish(option.help)}`;
+  });
+  return `# vllm-htop: completions for fish. In ~/.config/fish/config.fish:
+#   vllm-htop --completions fish | source
+complete -c vllm-htop -f
+${lines.join("\n")}
+`;
+}
+
+/** In single quotes as PowerShell has them: a quote is doubled. */
+function quotePowerShell(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+function writePowerShell(options: readonly Completion[]): string {
+  const lines = options.map(({ name, help, words }) => {
+    const list = words.map(quotePowerShell).join(", ");
+    return `    ${quotePowerShell(name)} = @(${quotePowerShell(help)}, @(${list}))`;
+  });
+  const lists = options.filter(({ value }) => value === "words").map(({ name }) => name);
+  return `# vllm-htop: completions for PowerShell. In $PROFILE:
+#   vllm-htop --completions powershell | Out-String | Invoke-Expression
+Register-ArgumentCompleter -Native -CommandName vllm-htop -ScriptBlock {
+  param($word, $command, $position)
+  $options = [ordered]@{
+${lines.join("\n")}
+  }
+  $typed = @($command.CommandElements | Where-Object { $_.Extent.EndOffset -lt $position } |
+    ForEach-Object { $_.ToString() })
+  $option = if ($typed.Count -gt 1) { $typed[-1] } else { '' }
+  if ($options.Contains($option) -and $options[$option][1].Count -gt 0) {
+    $before = ''
+    if (@(${lists.map(quotePowerShell).join(", ")}) -contains $option -and $word.Contains(',')) {
+      $before = $word.Substring(0, $word.LastIndexOf(',') + 1)
+    }
+    $options[$option][1] | ForEach-Object { $before + $_ } |
+      Where-Object { $_.StartsWith($word) } |
+      ForEach-Object { [System.Management.Automation.CompletionResult]::new($_) }
+  } elseif ($word.StartsWith('-')) {
+    $options.GetEnumerator() | Where-Object { $_.Key.StartsWith($word) } | ForEach-Object {
+      [System.Management.Automation.CompletionResult]::new($_.Key, $_.Key, 'ParameterName', $_.Value[0])
+    }
+  }
+}
+`;
+}
+
+const WRITERS: Readonly<Record<Shell, (options: readonly Completion[]) => string>> = {
+  bash: writeBash,
+  zsh: writeZsh,
+  fish: writeFish,
+  powershell: writePowerShell,
+};
+
+/** The script that makes the shell complete the program's arguments. */
+export function writeCompletions(shell: Shell, more: MoreChoices): string {
+  return WRITERS[shell](listCompletions(more));
+}

@@ -1,0 +1,357 @@
+/**
+ * Finds and reads the file of settings.
+ *
+ * The usual
+ * file may be missing; one that is named may not. A file with a password in it
+ * that others can read is refused, as ssh does with keys. What the text says is
+ * `cli_config`' matter. Where it is: XDG Base Directory Specification 0.8,
+ * which wants an absolute path and otherwise passes the variable over; Apple's
+ * and Microsoft's folders where it is not set there.
+ *
+ * @module
+ */
+
+import { type FileSetting, type FileValues, suggestOption } from "./cli_arguments.ts";
+import {
+  findSecretOption,
+  OPTION_ROWS,
+  type OptionName,
+  type OptionRow,
+} from "./cli_option_table.ts";
+import { parseEndpointUrl } from "./endpoint.ts";
+import { describeFileError, isMissingFile } from "./files.ts";
+import { type JsonMember, type JsonNode, parseJsonText, type Schema } from "./json.ts";
+import type { Platform } from "./platform.ts";
+import { quote } from "./text.ts";
+import type { Bytes } from "./units.ts";
+
+/** What a file of settings says. */
+export interface Config {
+  readonly values: FileValues;
+  /** Sentences without a full stop. */
+  readonly warnings: readonly string[];
+  /** Whether there is a password in it: of a URL, as nothing else takes one. */
+  readonly hasSecrets: boolean;
+}
+
+/** Options that print and end, or are short for another. */
+const NOT_SETTABLE: ReadonlySet<string> = new Set(["table", "detail", "list-prices"]);
+
+/** The rows that a file may set, by name. */
+export const SETTABLE_ROWS: readonly OptionRow<OptionName>[] = OPTION_ROWS.filter((
+  { name, group },
+) => group !== "Help" && group !== "Settings" && !NOT_SETTABLE.has(name));
+
+/** Those of them that may be for one server: their values name its URL. */
+export const ENDPOINT_ROWS: readonly OptionRow<OptionName>[] = SETTABLE_ROWS.filter((row) =>
+  row.name !== "url" && /^\[?URL\b/.test(row.value ?? "")
+);
+
+/** Whether the values of an option that may be for one server are only switched on for it. */
+function isEndpointSwitch(row: OptionRow): boolean {
+  return row.value === "URL";
+}
+
+/** A problem of the file itself. */
+class ConfigError extends Error {}
+
+interface Reader {
+  readonly folder: string;
+  readonly settings: Map<OptionName, { readonly origin: string; readonly texts: string[] }>;
+  readonly warnings: string[];
+  hasSecrets: boolean;
+}
+
+function nameMember({ name, line }: JsonMember): string {
+  return `${quote(name)} (line ${line})`;
+}
+
+function add(reader: Reader, name: OptionName, setting: FileSetting): void {
+  const known = reader.settings.get(name);
+  if (known === undefined) {
+    reader.settings.set(name, { origin: setting.origin, texts: [...setting.texts] });
+  } else {
+    known.texts.push(...setting.texts);
+  }
+}
+
+/** A path as seen from the folder of the file. */
+function resolvePath(folder: string, path: string): string {
+  return path === "" || /^(?:[/\\]|[a-z]:[/\\])/i.test(path) ? path : `${folder}/${path}`;
+}
+
+/** A text, number or list as the option's value would be typed. */
+function readTexts(member: JsonMember, row: OptionRow): readonly string[] {
+  const { value } = member;
+  const nodes = value.kind === "array" ? value.items : [value];
+  const texts = nodes.map((node: JsonNode): string => {
+    if (node.kind === "string") return node.value;
+    if (node.kind === "number") return node.text;
+    throw new ConfigError(
+      `${nameMember(member)} must be a text${value.kind === "array" ? " in each place" : ""}`,
+    );
+  });
+  return row.repeatable ? texts : [texts.join(",")];
+}
+
+function readSwitch(member: JsonMember): boolean {
+  if (member.value.kind !== "boolean") {
+    throw new ConfigError(`${nameMember(member)} must be true or false`);
+  }
+  return member.value.value;
+}
+
+function warnOfKey(reader: Reader, member: JsonMember, known: readonly OptionRow[]): void {
+  const secret = findSecretOption(member.name);
+  if (secret !== null) {
+    throw new ConfigError(
+      `${nameMember(member)} would have a secret in this file: put it in a file of its own and ` +
+        `write "${secret.name}": "FILE"`,
+    );
+  }
+  const meant = suggestOption(member.name);
+  const isKnown = known.some((row) => row.name === meant);
+  reader.warnings.push(
+    `unknown key ${nameMember(member)}${isKnown ? `: did you mean "${meant}"?` : ""}`,
+  );
+}
+
+/** Notes a URL, and whether there is a password in it. */
+function addUrl(reader: Reader, origin: string, url: string): void {
+  const typed = parseEndpointUrl(url);
+  const isSecret = "error" in typed ? url.includes("@") : typed.basicAuth !== null;
+  reader.hasSecrets ||= isSecret;
+  add(reader, "url", { origin, texts: [url] });
+}
+
+function readEndpoint(reader: Reader, node: JsonNode, origin: string): void {
+  if (node.kind === "string") return addUrl(reader, origin, node.value);
+  const url = node.kind === "object" ? node.members.find(({ name }) => name === "url") : undefined;
+  if (node.kind !== "object" || url === undefined || url.value.kind !== "string") {
+    throw new ConfigError(`${origin} must be URLs, or objects with a "url" that is a text`);
+  }
+  const typed = parseEndpointUrl(url.value.value);
+  addUrl(reader, origin, url.value.value);
+  for (const member of node.members) {
+    const row = ENDPOINT_ROWS.find((row) => row.name === member.name);
+    if (member.name === "url") continue;
+    if (row === undefined) {
+      warnOfKey(reader, member, ENDPOINT_ROWS);
+      continue;
+    }
+    // A URL that cannot be read is told when all URLs are read.
+    const key = "error" in typed ? "" : typed.endpoint.key;
+    const setting = nameMember(member);
+    if (isEndpointSwitch(row)) {
+      if (readSwitch(member)) add(reader, row.name, { origin: setting, texts: [key] });
+      continue;
+    }
+    const [text] = readTexts(member, row);
+    const value = row.value?.endsWith("FILE") ? resolvePath(reader.folder, text) : text;
+    add(reader, row.name, { origin: setting, texts: [`${key}=${value}`] });
+  }
+}
+
+function readMember(reader: Reader, member: JsonMember): void {
+  const { name, value } = member;
+  const origin = nameMember(member);
+  if (name === "$schema") return;
+  if (name === "endpoints") {
+    if (value.kind !== "array") throw new ConfigError(`${origin} must be a list`);
+    for (const item of value.items) readEndpoint(reader, item, origin);
+    return;
+  }
+  const row = SETTABLE_ROWS.find((row) => row.name === name);
+  if (row === undefined) return warnOfKey(reader, member, SETTABLE_ROWS);
+  if (row.name === "url") {
+    for (const text of readTexts(member, row)) addUrl(reader, origin, text);
+  } else if (row.value === null) {
+    if (readSwitch(member)) add(reader, row.name, { origin, texts: [""] });
+  } else {
+    const texts = readTexts(member, row).map((text) =>
+      // URL=FILE: its path stays as it is.
+      row.value?.endsWith("FILE") && !text.includes("=") ? resolvePath(reader.folder, text) : text
+    );
+    add(reader, row.name, { origin, texts });
+  }
+}
+
+/**
+ * What the text of a file of settings says. An empty text says nothing.
+ *
+ * @param folder The folder of the file, to which paths in it are relative.
+ * @returns `error`: one sentence without a full stop, with no value in it that may be a secret.
+ */
+export function readConfig(text: string, folder: string): Config | { readonly error: string } {
+  const reader: Reader = { folder, settings: new Map(), warnings: [], hasSecrets: false };
+  if (text.trim() === "") return { values: new Map(), warnings: [], hasSecrets: false };
+  const node = parseJsonText(text);
+  if ("problem" in node) return { error: `line ${node.line}: ${node.problem}` };
+  if (node.kind !== "object") return { error: `line ${node.line}: it must be one object in { }` };
+  try {
+    const seen = new Set<string>();
+    for (const member of node.members) {
+      if (seen.has(member.name)) throw new ConfigError(`${nameMember(member)} is there twice`);
+      seen.add(member.name);
+      readMember(reader, member);
+    }
+  } catch (error) {
+    if (error instanceof ConfigError) return { error: error.message };
+    throw error;
+  }
+  const { settings, warnings, hasSecrets } = reader;
+  return { values: settings, warnings, hasSecrets };
+}
+
+/** What the file says, and what there is to remark. */
+export interface ConfigFile {
+  readonly values: FileValues;
+  readonly warnings: readonly string[];
+  readonly path: string;
+}
+
+/** What the file says, or why the program cannot go by it. */
+type LoadedConfig = ConfigFile | { readonly error: string };
+
+const NAME = "vllm-htop/config.json";
+
+/** A longer file is none of settings. */
+const MAX_LENGTH: Bytes = 2 ** 20;
+
+/** Permission bits of group and others. */
+const OTHERS = 0o077;
+
+/** Where the file usually is; `null` where no variable says where the folder for settings is. */
+export function findConfigPath(
+  platform: Pick<Platform, "environment" | "operatingSystem">,
+): string | null {
+  const { environment, operatingSystem } = platform;
+  const isWindows = operatingSystem === "windows";
+  const absolute = isWindows ? /^(?:[a-z]:[/\\]|[/\\]{2})/i : /^\//;
+  const xdg = environment("XDG_CONFIG_HOME") ?? "";
+  if (absolute.test(xdg)) return `${xdg}/${NAME}`;
+  const home = environment(isWindows ? "APPDATA" : "HOME") ?? "";
+  if (!absolute.test(home)) return null;
+  if (isWindows) return `${home}/${NAME}`;
+  return operatingSystem === "darwin"
+    ? `${home}/Library/Application Support/${NAME}`
+    : `${home}/.config/${NAME}`;
+}
+
+/**
+ * The settings of the file that is named, or of the usual one, which says
+ * nothing where it is missing.
+ *
+ * @param named The path that the user gave, or `null`.
+ * @returns `error`: one sentence without a full stop, with no secret in it.
+ */
+export async function loadConfig(platform: Platform, named: string | null): Promise<LoadedConfig> {
+  const path = named ?? findConfigPath(platform);
+  if (path === null) return { values: new Map(), warnings: [], path: "" };
+  const shown = `the file of settings ${quote(path)}`;
+  let text: string;
+  try {
+    text = await platform.readTextFile(path);
+  } catch (error) {
+    if (named === null && isMissingFile(error)) return { values: new Map(), warnings: [], path };
+    return { error: `${shown} ${describeFileError(error)}` };
+  }
+  if (text.length > MAX_LENGTH) return { error: `${shown} is longer than ${MAX_LENGTH} bytes` };
+  const folder = /^(.*)[/\\]/s.exec(path)?.[1] ?? ".";
+  const config = readConfig(text, folder);
+  if ("error" in config) return { error: `${shown}: ${config.error}` };
+  const mode = config.hasSecrets ? await platform.fileMode(path) : null;
+  if (mode !== null && (mode & OTHERS) !== 0) {
+    return { error: `${shown} has a password in it, and others can read it: chmod 600` };
+  }
+  const warnings = config.warnings.map((warning) => `${shown}: ${warning}`);
+  return { values: config.values, warnings, path };
+}
+
+const DIALECT = "https://json-schema.org/draft/2020-12/schema";
+
+/** Placeholders whose values are numbers. */
+const NUMBER = /^(?:SECONDS|N|USD)$/;
+
+/** Options whose value is a list with commas between, which a file may have as a list. */
+const LISTS = /^LIST$/;
+
+function isNumber(row: OptionRow): boolean {
+  return NUMBER.test(row.value ?? "");
+}
+
+function describeDefault(row: OptionRow): Schema {
+  if (row.value === null) return { default: false };
+  if (row.default === undefined) return {};
+  return { default: isNumber(row) ? Number(row.default) : row.default };
+}
+
+function describeType(row: OptionRow): Schema {
+  if (row.value === null) return { type: "boolean" };
+  if (row.choices !== undefined) return { enum: row.choices };
+  if (isNumber(row)) return { type: "number" };
+  if (row.repeatable || LISTS.test(row.value)) {
+    return { type: ["string", "array"], items: { type: "string" } };
+  }
+  return { type: "string" };
+}
+
+function describeRow(row: OptionRow): Schema {
+  return { description: row.help, ...describeType(row), ...describeDefault(row) };
+}
+
+function describeEndpoint(): Schema {
+  const rows = ENDPOINT_ROWS.map((row) => [
+    row.name,
+    { description: row.help, type: isEndpointSwitch(row) ? "boolean" : "string" },
+  ]);
+  return {
+    type: ["string", "object"],
+    properties: { url: { description: "its URL", type: "string" }, ...Object.fromEntries(rows) },
+    required: ["url"],
+    additionalProperties: false,
+  };
+}
+
+/** The JSON Schema of the file of settings. */
+export function createConfigSchema(): Schema {
+  return {
+    $schema: DIALECT,
+    title: "Settings of vllm-htop",
+    type: "object",
+    properties: {
+      $schema: { description: "where this schema is", type: "string" },
+      endpoints: {
+        description: "servers to watch, each a URL or an object with one and what is for it alone",
+        type: "array",
+        items: describeEndpoint(),
+      },
+      ...Object.fromEntries(SETTABLE_ROWS.map((row) => [row.name, describeRow(row)])),
+    },
+    additionalProperties: false,
+  };
+}
+
+/** The option as a line of the file, with its default or, where there is none, its placeholder. */
+function writeSetting(row: OptionRow): string {
+  const { default: value = row.repeatable ? [row.value] : row.value } = describeDefault(row);
+  return `  // ${row.help}\n  // "${row.name}": ${JSON.stringify(value)},\n`;
+}
+
+/** A file of settings in which every setting stands with its default, each as a comment. */
+export function writeDefaultConfig(): string {
+  const groups = Map.groupBy(SETTABLE_ROWS, (row) => row.group);
+  const settings = [...groups].map(([group, rows]) =>
+    `\n  // ${group}\n${rows.map(writeSetting).join("")}`
+  );
+  return `// Settings of vllm-htop. An option beats its environment variable, which beats this file.
+// Take the slashes from what you want to set. Paths are relative to the folder of this file.
+{
+  // Made by: vllm-htop --schema config > config.schema.json
+  // "$schema": "./config.schema.json",
+
+  // servers to watch; what stands beside a URL is for that server alone
+  // "endpoints": ["gpu1:8000", { "url": "https://gpu2", "token-file": "gpu2.token" }],
+${settings.join("")}}
+`;
+}

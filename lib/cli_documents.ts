@@ -1,0 +1,100 @@
+/**
+ * Documents about the program itself: man page, completions, schemas, default
+ * configuration file.
+ *
+ * Loaded on demand, so that a normal start does not pay for it.
+ *
+ * @module
+ */
+
+import { writeCompletions } from "./cli_completions.ts";
+import { createConfigSchema, writeDefaultConfig } from "./cli_config.ts";
+import { CREDENTIALS_REMARK, EXAMPLES, EXIT_CODES, HOMEPAGE, PURPOSE } from "./cli_help.ts";
+import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./cli_option_table.ts";
+import type { ProgramDocument } from "./cli_options.ts";
+import { createReportSchema } from "./report_schema.ts";
+import { VERSION } from "./version.ts";
+import { COLUMN_IDS } from "./view_columns.ts";
+
+/** Text as roff takes it literally: no escapes, no requests, and hyphens that can be copied. */
+function escapeRoff(text: string): string {
+  return text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replace(/^[.']/gm, "\\&$&");
+}
+
+/** A term and what it means, indented. */
+function writeItem(term: string, text: string): string {
+  return `.TP\n${term}\n${escapeRoff(text)}\n`;
+}
+
+function writeBold(text: string): string {
+  return `\\fB${escapeRoff(text)}\\fR`;
+}
+
+function writeOption(row: OptionRow): string {
+  const short = row.short === undefined ? "" : `${writeBold(`-${row.short}`)}, `;
+  const value = row.value === null ? "" : ` \\fI${escapeRoff(row.value)}\\fR`;
+  const facts = [
+    row.default === undefined ? [] : `Default: ${row.default}.`,
+    row.variable === undefined ? [] : `Environment: ${row.variable}.`,
+    row.contentVariable === undefined ? [] : `Its content: ${row.contentVariable}.`,
+    row.repeatable === true ? "May be repeated." : [],
+  ].flat();
+  return writeItem(
+    `${short}${writeBold(`--${row.name}`)}${value}`,
+    [`${row.help.replace(/^./, (letter) => letter.toUpperCase())}.`, ...facts].join("\n"),
+  );
+}
+
+function writeOptions(): string {
+  const groups = Map.groupBy(OPTION_ROWS, (row) => row.group);
+  return [...groups].map(([group, rows]) => {
+    const remark = group === "Credentials" ? `${escapeRoff(CREDENTIALS_REMARK)}\n` : "";
+    return `.SS ${escapeRoff(group)}\n${remark}${rows.map(writeOption).join("")}`;
+  }).join("");
+}
+
+const FILES: readonly (readonly [path: string, text: string])[] = [
+  ["$XDG_CONFIG_HOME/vllm-htop/config.json", "Settings, where the variable is an absolute path."],
+  ["~/.config/vllm-htop/config.json", "Settings, on Linux where it is not set."],
+  ["~/Library/Application Support/vllm-htop/config.json", "Settings, on macOS."],
+  ["%APPDATA%\\vllm-htop\\config.json", "Settings, on Windows."],
+];
+
+/** The page as roff source. */
+export function writeManPage(version: string): string {
+  return [
+    `.TH VLLM\\-HTOP 1 "" "vllm\\-htop ${escapeRoff(version)}" "User Commands"\n`,
+    ".SH NAME\nvllm\\-htop \\- htop for vLLM inference servers\n",
+    ".SH SYNOPSIS\n.B vllm\\-htop\n[\\fIOPTION\\fR]... [\\fIURL\\fR]...\n",
+    `.SH DESCRIPTION\n${escapeRoff(PURPOSE)}\n`,
+    "It only reads: no request that it sends makes a server generate a token.\n",
+    ".SH OPTIONS\n",
+    "An option beats its environment variable, which beats the file of settings.\n",
+    writeOptions(),
+    ".SH EXAMPLES\n",
+    ...EXAMPLES.map(([command, text]) => writeItem(writeBold(command), text)),
+    ".SH ENVIRONMENT\nBeside the variables of the options:\n",
+    ...COMMON_VARIABLES.map(([names, text]) => writeItem(writeBold(names), text)),
+    ".SH FILES\n",
+    ...FILES.map(([path, text]) => writeItem(`\\fI${escapeRoff(path)}\\fR`, text)),
+    ".SH EXIT STATUS\n",
+    ...EXIT_CODES.map(([code, text]) => writeItem(writeBold(code), text)),
+    `.SH SEE ALSO\n${escapeRoff(HOMEPAGE)}\n`,
+  ].join("");
+}
+
+/** The text of a document, with a newline at its end. */
+export function writeDocument(document: ProgramDocument): string {
+  switch (document.kind) {
+    case "completions":
+      return writeCompletions(document.shell, { columns: COLUMN_IDS });
+    case "man":
+      return writeManPage(VERSION);
+    case "default_config":
+      return writeDefaultConfig();
+    case "schema": {
+      const schema = document.name === "config" ? createConfigSchema() : createReportSchema();
+      return JSON.stringify(schema, null, 2) + "\n";
+    }
+  }
+}

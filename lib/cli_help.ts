@@ -1,0 +1,102 @@
+/**
+ * What `--help` prints.
+ *
+ * The options come from `cli_option_table`, the codes from `cli_help`;
+ * examples and remarks stand here, and `cli_help` shows the same. At most 80
+ * columns wide.
+ *
+ * @module
+ */
+
+import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./cli_option_table.ts";
+import { wrapText } from "./text.ts";
+
+export const EXIT_OK = 0;
+export const EXIT_ENDPOINT_DOWN = 1;
+export const EXIT_USAGE = 2;
+export const EXIT_CONFIGURATION = 3;
+export const EXIT_INTERNAL = 70;
+
+/** Each code as people write it, and when the program ends with it. */
+export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
+  [String(EXIT_OK), "every endpoint answered"],
+  [
+    String(EXIT_ENDPOINT_DOWN),
+    "with --once, an endpoint failed; nothing was found with --auto, or on the host or ports " +
+    "that were named",
+  ],
+  [String(EXIT_USAGE), "the command line or a variable is wrong"],
+  [
+    String(EXIT_CONFIGURATION),
+    "a file of settings, with credentials or with prices cannot be used, or output or state " +
+    "cannot be written",
+  ],
+  [String(EXIT_INTERNAL), "internal error"],
+  ["128+n", "ended by signal n"],
+];
+
+/** A command, and what it does. */
+export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
+  ["vllm-htop", "scan localhost, 8000-8015"],
+  ["vllm-htop gpu1 gpu2:8001", "compare two servers"],
+  ["vllm-htop http://gpu1:{8000,8001}", "two ports (bash, zsh)"],
+  ["vllm-htop --auto --host gpu1", "scan another host"],
+  ["vllm-htop --once --output json gpu1", "one JSON line for scripts"],
+  ["vllm-htop https://ai.example.org --token-file key", "a bearer token"],
+  ["vllm-htop --demo", "no server needed"],
+];
+
+/** What holds for all credentials. */
+export const CREDENTIALS_REMARK =
+  "FILE alone is for every URL that is given, URL=FILE for that one only; each option may be " +
+  "repeated. Others can read arguments: no option takes the secret itself. None goes to a " +
+  "server found by a scan.";
+
+/** Where sources and issues are. */
+export const HOMEPAGE = "https://github.com/vllm-htop/vllm-htop";
+
+/** Columns that the help may take. */
+const HELP_WIDTH = 80;
+
+/** What the program is for, in one sentence. */
+export const PURPOSE = "Shows what vLLM servers are doing, and which of them is in trouble.";
+
+/** A text on as many lines as it needs, of which all but the first are indented. */
+function wrapColumn(text: string, indent: number): string {
+  return wrapText(text, HELP_WIDTH - indent).join(`\n${" ".repeat(indent)}`);
+}
+
+/** Two columns, the right one wrapped. A left side that leaves no gap gets a line of its own. */
+function formatRows(rows: readonly (readonly [left: string, right: string])[]): string {
+  const indent = 4 + Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `  ${left.padEnd(indent - 2)}${wrapColumn(right, indent)}\n`)
+    .join("");
+}
+
+function formatOption(row: OptionRow): readonly [string, string] {
+  const short = row.short === undefined ? "" : `-${row.short}, `;
+  const left = `${short}--${row.name}${row.value === null ? "" : ` ${row.value}`}`;
+  const facts = [
+    row.default === undefined ? [] : `default ${row.default}`,
+    row.variable ?? [],
+    row.contentVariable === undefined ? [] : `content in ${row.contentVariable}`,
+  ].flat().join("; ");
+  return [left, facts === "" ? row.help : `${row.help} (${facts})`];
+}
+
+/** What `--help` prints: examples first, then the options, at most 80 columns wide. */
+export function helpText(): string {
+  const groups = Map.groupBy(OPTION_ROWS, (row) => row.group);
+  const options = [...groups].map(([group, rows]) => {
+    const remark = group === "Credentials" ? `  ${wrapColumn(CREDENTIALS_REMARK, 2)}\n` : "";
+    return `${group}:\n${remark}${formatRows(rows.map(formatOption))}`;
+  });
+  return [
+    `Usage: vllm-htop [OPTION]... [URL]...\n\n${PURPOSE}\n`,
+    `Examples:\n${formatRows(EXAMPLES)}`,
+    ...options,
+    `Environment (an option beats its variable):\n${formatRows(COMMON_VARIABLES)}`,
+    `Exit codes:\n${formatRows(EXIT_CODES)}`,
+    `Homepage: ${HOMEPAGE}\n`,
+  ].join("\n");
+}

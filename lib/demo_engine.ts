@@ -1,0 +1,457 @@
+/**
+ * One simulated vLLM engine: random requests in, the figures of its metrics out.
+ *
+ * A seed and the elapsed time -> `EngineFigures`. The engine
+ * works as vLLM's scheduler does, in steps: each step gives every running
+ * request its next token, computes a piece of the prompts that are not done,
+ * and lasts as long as that much work takes; requests wait for a free place and
+ * free KV blocks, and the youngest is preempted when blocks run out. Since all
+ * figures follow from these events, they hang together as a real server's do.
+ * Time moves from step to step rather than in fixed ticks, so the figures do
+ * not depend on how often they are asked for. Seconds and tokens.
+ *
+ * @module
+ */
+
+import {
+  createTallies,
+  type EngineFigures,
+  type FinishReason,
+  type Tally,
+} from "./demo_families.ts";
+import type { Ratio, Seconds } from "./units.ts";
+
+/** How an engine is built and what is asked of it. */
+export interface SimulatedEngineOptions {
+  /** The served model name. */
+  readonly model: string;
+  /** The data-parallel rank; its place among the server's engines unless given. */
+  readonly engine?: string;
+  /** How many times longer than normal every step takes. */
+  readonly slowness?: number;
+  /** Mean arrivals per second; they swing slowly by about a third. 0: an idle engine. */
+  readonly requestsPerSecond?: number;
+  /** Arrivals end after so many. */
+  readonly requestLimit?: number;
+  /** Typical prompt length, in tokens. */
+  readonly promptTokens?: number;
+  /** Typical output length, in tokens. */
+  readonly outputTokens?: number;
+  /** Mean share of a prompt that is found in a warm prefix cache. */
+  readonly cachedShare?: Ratio;
+  /** Share of requests whose client goes away before the end. */
+  readonly abortShare?: Ratio;
+  /** What a step costs whatever it does. */
+  readonly stepTime?: Seconds;
+  /** What a step costs for each request that decodes in it. */
+  readonly stepTimePerRequest?: Seconds;
+  /** What a step costs for each prompt token that it computes. */
+  readonly prefillTimePerToken?: Seconds;
+  /** Capacity of the KV cache, in tokens. */
+  readonly kvCacheTokens?: number;
+  readonly maxModelLength?: number;
+  /** vLLM's `max_num_seqs`. */
+  readonly maxRunning?: number;
+  /** vLLM's `max_num_queued_reqs`: an arrival that finds so many waiting is rejected. */
+  readonly maxWaiting?: number;
+  /** Tokens drafted in each step; 0 without speculative decoding. */
+  readonly draftLength?: number;
+}
+
+const DEFAULTS = {
+  engine: "0",
+  slowness: 1,
+  requestsPerSecond: 3,
+  requestLimit: Infinity,
+  promptTokens: 900,
+  outputTokens: 150,
+  cachedShare: 0.45,
+  abortShare: 0.015,
+  stepTime: 0.011,
+  stepTimePerRequest: 0.000_12,
+  prefillTimePerToken: 0.000_06,
+  kvCacheTokens: 60_000,
+  maxModelLength: 32_768,
+  maxRunning: 128,
+  maxWaiting: Infinity,
+  draftLength: 0,
+};
+
+/** vLLM's `max_num_batched_tokens`: the work of one step. */
+const STEP_TOKEN_BUDGET = 2048;
+
+/** Tokens of a KV block. */
+const BLOCK_SIZE = 16;
+
+/** Requests until a prefix cache that started empty is warm. */
+const WARM_UP_REQUESTS = 40;
+
+/** Chance that the draft's first token is accepted, and what each further position takes off. */
+const FIRST_ACCEPTANCE: Ratio = 0.84;
+const ACCEPTANCE_LOSS: Ratio = 0.12;
+
+/** Periods of the two swings of the arrival rate. */
+const SLOW_SWING_PERIOD: Seconds = 97;
+const QUICK_SWING_PERIOD: Seconds = 23;
+
+/** How long the API server takes to say no. */
+const REJECTION_TIME: Seconds = 0.003;
+
+/** The values of `max_tokens` that clients send. */
+const REQUEST_LIMITS = [128, 256, 512, 1024] as const;
+
+/** A request on its way through an engine. */
+interface SimulatedRequest {
+  readonly arrivedAt: Seconds;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly outputTokens: number;
+  readonly maxTokens: number;
+  readonly reason: FinishReason;
+  /** NaN until it happens, as the next two. */
+  scheduledAt: Seconds;
+  firstTokenAt: Seconds;
+  lastTokenAt: Seconds;
+  generated: number;
+  /** Prompt tokens still to be computed before the next output; 0 when decoding. */
+  pendingTokens: number;
+  /** Those of them that the step in progress computes. */
+  chunkTokens: number;
+  blocks: number;
+  preemptions: number;
+}
+
+/** Draws the next number, from 0 up to but not including 1. */
+type Random = () => number;
+
+/** A generator that draws the same numbers for the same seed (mulberry32). */
+function createRandom(seed: number): Random {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** A length around `typical`, log-normal: now and then several times as long. */
+function drawLength(random: Random, typical: number): number {
+  const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  return Math.max(1, Math.round(typical * Math.exp(0.6 * normal)));
+}
+
+function observe(tally: Tally, value: number): void {
+  let bucket = 0;
+  while (bucket < tally.bounds.length && value > tally.bounds[bucket]) bucket++;
+  tally.counts[bucket]++;
+  tally.sum += value;
+}
+
+function countBlocks(tokens: number): number {
+  return Math.ceil(tokens / BLOCK_SIZE);
+}
+
+/** `EngineFigures` while they are being counted. */
+type CountedFigures = { -readonly [Key in keyof EngineFigures]: EngineFigures[Key] } & {
+  readonly finished: Record<FinishReason, number>;
+  readonly acceptedByPosition: number[];
+};
+
+/** An engine at some moment. Changed only by `advanceEngine`. */
+export interface SimulatedEngine {
+  /** As of the last `advanceEngine`; the same object throughout. */
+  readonly figures: CountedFigures;
+  readonly settings: Required<SimulatedEngineOptions>;
+  /** Arrivals and steps draw from generators of their own: how they interleave must not matter. */
+  readonly arrivalRandom: Random;
+  readonly stepRandom: Random;
+  readonly swingPhase: number;
+  /** In the order of admission. */
+  readonly running: SimulatedRequest[];
+  readonly waiting: SimulatedRequest[];
+  readonly usableBlocks: number;
+  /** The most that one step adds to a request: one token, and what was drafted. */
+  readonly tokensPerStep: number;
+  freeBlocks: number;
+  arrivalCount: number;
+  /** When the next request comes; `Infinity`: never. */
+  nextArrival: Seconds;
+  /** The end of the last step, or the arrival that ended an idle time. */
+  now: Seconds;
+  /** When the step in progress ends; `Infinity` when idle. */
+  stepEnd: Seconds;
+}
+
+/**
+ * An engine that has just started and has seen no request.
+ *
+ * @throws {RangeError} If the KV cache is smaller than one step's work.
+ */
+export function createSimulatedEngine(
+  options: SimulatedEngineOptions,
+  seed: number,
+): SimulatedEngine {
+  const settings = { ...DEFAULTS, ...options };
+  const { kvCacheTokens, draftLength } = settings;
+  if (!(kvCacheTokens >= STEP_TOKEN_BUDGET)) {
+    throw new RangeError(
+      `Cannot simulate a KV cache of "${kvCacheTokens}" tokens: at least ${STEP_TOKEN_BUDGET}`,
+    );
+  }
+  const arrivalRandom = createRandom(seed);
+  // vLLM keeps one block for itself.
+  const usableBlocks = countBlocks(kvCacheTokens) - 1;
+  const engine: SimulatedEngine = {
+    figures: {
+      model: settings.model,
+      engine: settings.engine,
+      maxModelLength: settings.maxModelLength,
+      blockSize: BLOCK_SIZE,
+      blockCount: usableBlocks + 1,
+      running: 0,
+      waiting: 0,
+      kvCacheUsage: 0,
+      promptTokens: 0,
+      cachedPromptTokens: 0,
+      generationTokens: 0,
+      prefixCacheQueries: 0,
+      prefixCacheHits: 0,
+      preemptions: 0,
+      rejected: 0,
+      finished: { stop: 0, length: 0, abort: 0, error: 0, repetition: 0 },
+      drafts: 0,
+      draftTokens: 0,
+      acceptedByPosition: new Array<number>(draftLength).fill(0),
+      tallies: createTallies(settings.maxModelLength),
+    },
+    settings,
+    arrivalRandom,
+    stepRandom: createRandom(~seed),
+    swingPhase: 2 * Math.PI * arrivalRandom(),
+    running: [],
+    waiting: [],
+    usableBlocks,
+    tokensPerStep: 1 + draftLength,
+    freeBlocks: usableBlocks,
+    arrivalCount: 0,
+    nextArrival: Infinity,
+    now: 0,
+    stepEnd: Infinity,
+  };
+  engine.nextArrival = drawNextArrival(engine, 0);
+  return engine;
+}
+
+function drawNextArrival(engine: SimulatedEngine, after: Seconds): Seconds {
+  if (engine.arrivalCount >= engine.settings.requestLimit) return Infinity;
+  const slow = Math.sin(2 * Math.PI * after / SLOW_SWING_PERIOD + engine.swingPhase);
+  const quick = Math.sin(2 * Math.PI * after / QUICK_SWING_PERIOD + 3 * engine.swingPhase);
+  const rate = engine.settings.requestsPerSecond * (1 + 0.25 * slow + 0.12 * quick);
+  return rate > 0 ? after - Math.log(1 - engine.arrivalRandom()) / rate : Infinity;
+}
+
+function drawRequest(engine: SimulatedEngine, arrivedAt: Seconds): SimulatedRequest {
+  const { settings, arrivalRandom: random } = engine;
+  const longest = Math.floor(Math.min(settings.maxModelLength, settings.kvCacheTokens) / 2);
+  const promptTokens = Math.min(drawLength(random, settings.promptTokens), longest);
+  const warmth = Math.min(1, engine.arrivalCount / WARM_UP_REQUESTS);
+  const cachedShare = Math.min(1, 2 * settings.cachedShare * random()) * warmth;
+  const cachedTokens = Math.floor(cachedShare * (promptTokens - 1) / BLOCK_SIZE) * BLOCK_SIZE;
+  const maxTokens = REQUEST_LIMITS[Math.floor(REQUEST_LIMITS.length * random())];
+  const limit = Math.min(maxTokens, longest - engine.tokensPerStep - BLOCK_SIZE);
+  const wanted = drawLength(random, settings.outputTokens);
+  const isAborted = random() < settings.abortShare;
+  const heard = isAborted ? Math.ceil(wanted * random()) : wanted;
+  return {
+    arrivedAt,
+    promptTokens,
+    cachedTokens,
+    outputTokens: Math.max(1, Math.min(heard, limit)),
+    maxTokens,
+    reason: isAborted ? "abort" : wanted >= limit ? "length" : "stop",
+    scheduledAt: NaN,
+    firstTokenAt: NaN,
+    lastTokenAt: NaN,
+    generated: 0,
+    pendingTokens: 0,
+    chunkTokens: 0,
+    blocks: 0,
+    preemptions: 0,
+  };
+}
+
+function takeArrivals(engine: SimulatedEngine, until: Seconds): void {
+  while (engine.nextArrival <= until) {
+    const request = drawRequest(engine, engine.nextArrival);
+    engine.arrivalCount++;
+    if (engine.waiting.length < engine.settings.maxWaiting) {
+      engine.waiting.push(request);
+    } else {
+      engine.figures.rejected++;
+      observe(engine.figures.tallies.httpFine, REJECTION_TIME);
+      observe(engine.figures.tallies.httpCoarse, REJECTION_TIME);
+    }
+    engine.nextArrival = drawNextArrival(engine, engine.nextArrival);
+  }
+}
+
+/** Takes the youngest's blocks away: it waits at the head of the queue and computes anew. */
+function preemptYoungest(engine: SimulatedEngine): void {
+  const request = engine.running.pop();
+  if (request === undefined) return;
+  engine.freeBlocks += request.blocks;
+  request.blocks = 0;
+  request.preemptions++;
+  engine.figures.preemptions++;
+  engine.waiting.unshift(request);
+}
+
+/** Gives each decoding request blocks for its next tokens; returns whether any was preempted for it. */
+function reserveDecodeBlocks(engine: SimulatedEngine): boolean {
+  const before = engine.figures.preemptions;
+  for (let i = 0; i < engine.running.length; i++) {
+    const request = engine.running[i];
+    if (request.pendingTokens > 0) continue;
+    const held = request.promptTokens + request.generated + engine.tokensPerStep;
+    const missing = countBlocks(held) - request.blocks;
+    while (missing > engine.freeBlocks && i < engine.running.length) preemptYoungest(engine);
+    if (i >= engine.running.length) break;
+    if (missing > 0) {
+      request.blocks += missing;
+      engine.freeBlocks -= missing;
+    }
+  }
+  return engine.figures.preemptions > before;
+}
+
+/** Lets the first in the queue run, if there is a place and there are blocks for it. */
+function admitNext(engine: SimulatedEngine): SimulatedRequest | null {
+  const { running, waiting, figures } = engine;
+  if (waiting.length === 0 || running.length >= engine.settings.maxRunning) return null;
+  const request = waiting[0];
+  const held = request.promptTokens + request.generated;
+  const needed = countBlocks(held + engine.tokensPerStep);
+  if (needed > engine.freeBlocks) return null;
+  waiting.shift();
+  running.push(request);
+  request.blocks = needed;
+  engine.freeBlocks -= needed;
+  request.pendingTokens = held - request.cachedTokens;
+  if (Number.isNaN(request.scheduledAt)) {
+    request.scheduledAt = engine.now;
+    figures.prefixCacheQueries += request.promptTokens;
+    figures.prefixCacheHits += request.cachedTokens;
+  }
+  return request;
+}
+
+/** Shares the step's work out and sets when it ends. */
+function beginStep(engine: SimulatedEngine): void {
+  const hasPreempted = reserveDecodeBlocks(engine);
+  let decoding = 0;
+  for (const request of engine.running) if (request.pendingTokens === 0) decoding++;
+  let budget = Math.max(0, STEP_TOKEN_BUDGET - decoding * engine.tokensPerStep);
+  let computed = 0;
+  const giveChunk = (request: SimulatedRequest): void => {
+    request.chunkTokens = Math.min(request.pendingTokens, budget);
+    budget -= request.chunkTokens;
+    computed += request.chunkTokens;
+  };
+  for (const request of engine.running) if (request.pendingTokens > 0) giveChunk(request);
+  while (budget > 0 && !hasPreempted) {
+    const request = admitNext(engine);
+    if (request === null) break;
+    giveChunk(request);
+  }
+  const { slowness, stepTime, stepTimePerRequest, prefillTimePerToken } = engine.settings;
+  const work = stepTime + stepTimePerRequest * decoding * engine.tokensPerStep +
+    prefillTimePerToken * computed;
+  engine.stepEnd = engine.now + slowness * work * (0.94 + 0.12 * engine.stepRandom());
+}
+
+/** The tokens that one step adds to a decoding request. */
+function decodeTokens(engine: SimulatedEngine, request: SimulatedRequest): number {
+  const { figures, settings: { draftLength } } = engine;
+  if (draftLength === 0) return 1;
+  figures.drafts++;
+  figures.draftTokens += draftLength;
+  const most = Math.min(draftLength, request.outputTokens - request.generated - 1);
+  let accepted = 0;
+  while (accepted < most && engine.stepRandom() < FIRST_ACCEPTANCE - ACCEPTANCE_LOSS * accepted) {
+    figures.acceptedByPosition[accepted++]++;
+  }
+  return 1 + accepted;
+}
+
+function finishRequest(engine: SimulatedEngine, request: SimulatedRequest): void {
+  const { now, figures } = engine;
+  const { tallies } = figures;
+  const decodeTime = now - request.firstTokenAt;
+  const latency = now - request.arrivedAt;
+  engine.freeBlocks += request.blocks;
+  figures.finished[request.reason]++;
+  observe(tallies.requestPromptTokens, request.promptTokens);
+  observe(tallies.requestGenerationTokens, request.generated);
+  observe(tallies.requestMaxGenerationTokens, request.generated);
+  observe(tallies.requestParamN, 1);
+  observe(tallies.requestParamMaxTokens, request.maxTokens);
+  observe(tallies.requestPreemptions, request.preemptions);
+  observe(tallies.requestComputedTokens, request.promptTokens - request.cachedTokens);
+  observe(tallies.tpot, request.generated > 1 ? decodeTime / (request.generated - 1) : 0);
+  observe(tallies.e2e, latency);
+  observe(tallies.queue, request.scheduledAt - request.arrivedAt);
+  observe(tallies.prefill, request.firstTokenAt - request.scheduledAt);
+  observe(tallies.decode, decodeTime);
+  observe(tallies.inference, now - request.scheduledAt);
+  observe(tallies.httpFine, latency);
+  observe(tallies.httpCoarse, latency);
+}
+
+/** Books what the step that ends has given to each request that ran in it. */
+function finishStep(engine: SimulatedEngine): void {
+  engine.now = engine.stepEnd;
+  engine.stepEnd = Infinity;
+  let stepTokens = 0;
+  let keptCount = 0;
+  for (const request of engine.running) {
+    request.pendingTokens -= request.chunkTokens;
+    const hasPrefilled = request.chunkTokens > 0;
+    request.chunkTokens = 0;
+    if (request.pendingTokens === 0) {
+      const tokens = hasPrefilled ? 1 : decodeTokens(engine, request);
+      stepTokens += tokens;
+      request.generated += tokens;
+      engine.figures.generationTokens += tokens;
+      if (Number.isNaN(request.firstTokenAt)) {
+        request.firstTokenAt = engine.now;
+        engine.figures.promptTokens += request.promptTokens;
+        engine.figures.cachedPromptTokens += request.cachedTokens;
+        stepTokens += request.promptTokens - request.cachedTokens;
+        observe(engine.figures.tallies.ttft, engine.now - request.arrivedAt);
+      } else {
+        observe(engine.figures.tallies.itl, engine.now - request.lastTokenAt);
+      }
+      request.lastTokenAt = engine.now;
+    }
+    if (request.generated >= request.outputTokens) finishRequest(engine, request);
+    else engine.running[keptCount++] = request;
+  }
+  engine.running.length = keptCount;
+  if (stepTokens > 0) observe(engine.figures.tallies.iterationTokens, stepTokens);
+}
+
+/** Lets everything happen up to that time, in seconds since the engine started. Going back does nothing. */
+export function advanceEngine(engine: SimulatedEngine, until: Seconds): void {
+  while (Math.min(engine.stepEnd, engine.nextArrival) <= until) {
+    if (engine.stepEnd === Infinity) engine.now = Math.max(engine.now, engine.nextArrival);
+    else if (engine.stepEnd <= until) finishStep(engine);
+    else break;
+    takeArrivals(engine, engine.now);
+    if (engine.running.length + engine.waiting.length > 0) beginStep(engine);
+  }
+  takeArrivals(engine, until);
+  engine.figures.running = engine.running.length;
+  engine.figures.waiting = engine.waiting.length;
+  engine.figures.kvCacheUsage = 1 - engine.freeBlocks / engine.usableBlocks;
+}

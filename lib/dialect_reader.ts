@@ -1,0 +1,291 @@
+/**
+ * Exposition bytes into one sample per engine: vLLM's dialect.
+ *
+ * apart from what a reader remembers. Gives each (model, engine)
+ * its gauges, counters and histograms in base units (seconds, bytes, ratios,
+ * tokens); which samples make them is `dialect_vllm`' part. A reader that is
+ * given the bodies of one server keeps the layout of the last, and reads only
+ * the numbers of the next where all else is the same (`dialect_reader`);
+ * figures are made of numbers in one way, so that both roads end in the same.
+ *
+ * @module
+ */
+
+import { buildEngine, createBlank, type EngineBuilder, listAliases } from "./dialect_sample.ts";
+import { collectSeries, type VllmSeries } from "./dialect_vllm.ts";
+import type { BadLine, EngineSample, LoraSample } from "./model.ts";
+import { finishSteps, type Steps } from "./platform.ts";
+import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./prometheus_tokens.ts";
+import { absent, present, type Reading } from "./reading.ts";
+import type { EpochSeconds } from "./units.ts";
+
+/** A body of which all but the values is to be found again in the next. */
+export interface ExpositionLayout {
+  /** The body, in memory of its own, where words of four bytes can be read. */
+  readonly body: DataView;
+  /** For each value, where it begins in the body, and where it ends. */
+  readonly starts: Int32Array;
+  readonly ends: Int32Array;
+  /** The values of the body. */
+  readonly values: Float64Array;
+}
+
+const TAB = 9, NEWLINE = 10, CARRIAGE_RETURN = 13, SPACE = 32;
+
+/** Numbers that are longer are nobody's, and are left to the strict road. */
+const MAX_NUMBER_LENGTH = 40;
+
+/** Where the value that begins at `start` ends. */
+function findValueEnd(bytes: Uint8Array, start: number): number {
+  let end = start;
+  for (; end < bytes.length; end++) {
+    const code = bytes[end];
+    if (code === SPACE || code === NEWLINE || code === TAB || code === CARRIAGE_RETURN) break;
+  }
+  return end;
+}
+
+/**
+ * The layout of a body, or `null` where it would be much larger than the body:
+ * lines of a few bytes are no server's, and a flood of them is not remembered.
+ *
+ * @param samples The value of each sample, in order, and where it begins.
+ */
+export function createLayout(
+  body: Uint8Array,
+  { values, valueStarts }: {
+    readonly values: Float64Array;
+    readonly valueStarts: Int32Array;
+  },
+): ExpositionLayout | null {
+  const bytesPerSample = values.BYTES_PER_ELEMENT + 2 * valueStarts.BYTES_PER_ELEMENT;
+  if (values.length * bytesPerSample > body.length) return null;
+  const ends = valueStarts.map((start) => findValueEnd(body, start));
+  return { body: new DataView(body.slice().buffer), starts: valueStarts, ends, values };
+}
+
+/** Reads a number that is written in an uncommon way; false where it is a surprise. */
+function readUncommon(
+  bytes: Uint8Array,
+  start: number,
+  { scan, before }: { readonly scan: NumberScan; readonly before: number },
+): boolean {
+  const end = findValueEnd(bytes, start);
+  if (end - start > MAX_NUMBER_LENGTH) return false;
+  const value = parseNumber(String.fromCharCode(...bytes.subarray(start, end)));
+  // A count that turns negative makes its line a bad one; what was negative before may be so.
+  if (value === null || (value < 0 && !(before < 0))) return false;
+  scan.value = value;
+  scan.end = end;
+  return true;
+}
+
+/** The values of a body that is the layout's but for its values; `null` at the first surprise. */
+export function rereadValues(layout: ExpositionLayout, body: Uint8Array): Float64Array | null {
+  const { body: known, starts, ends } = layout;
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  const values = new Float64Array(starts.length);
+  const scan: NumberScan = { value: 0, end: 0 };
+  let from = 0;
+  let at = 0;
+  for (let i = 0; i < values.length; i++) {
+    const length = starts[i] - from;
+    if (!areSameBytes({ view: known, at: from }, { view, at }, length)) return null;
+    at += length;
+    const isRead = scanNumber(body, at, scan) ||
+      readUncommon(body, at, { scan, before: layout.values[i] });
+    if (!isRead) return null;
+    values[i] = scan.value;
+    at = scan.end;
+    from = ends[i];
+  }
+  const length = known.byteLength - from;
+  const endsAlike = at + length === view.byteLength &&
+    areSameBytes({ view: known, at: from }, { view, at }, length);
+  return endsAlike ? values : null;
+}
+
+/** What an exposition says, in vLLM's terms. */
+export interface VllmExposition {
+  /** In the order of models, then of engine numbers. */
+  readonly engines: readonly EngineSample[];
+  /** What has no engine: figures without that label beside engines that have it. `null` when there is nothing. */
+  readonly server: EngineSample | null;
+  readonly lora: LoraSample | null;
+  /** Figures found under an older name -> that name. */
+  readonly aliases: ReadonlyMap<string, string>;
+  /** The prefix found, or the first that was looked for. */
+  readonly metricPrefix: string;
+  readonly processStart: Reading<EpochSeconds>;
+  /** The oldest `_created` stamp among the engines. */
+  readonly countersCreated: Reading<EpochSeconds>;
+  /** `http_requests_total` by its `status` label. */
+  readonly httpResponsesByStatus: ReadonlyMap<string, number>;
+  readonly sampleCount: number;
+  readonly dialect: "prometheus" | "openmetrics";
+  readonly badLineCount: number;
+  readonly badLines: readonly BadLine[];
+  readonly endsComplete: boolean;
+  readonly lastLineIsBad: boolean;
+  /** Families of vLLM's, declared or sampled. 0 for another server, or with statistics off. */
+  readonly vllmFamilyCount: number;
+  /** Whether there are figures of engines whose model is not named: an aggregate's, or a router's. */
+  readonly hasUnnamedEngines: boolean;
+  /** Whether it names more than `MAX_ENGINES` engines: `engines` are then not all. */
+  readonly hasTooManyEngines: boolean;
+  /** Names of families and samples of any kind, up to `MAX_FAMILY_NAMES`. */
+  readonly familyNames: ReadonlySet<string>;
+}
+
+/** The adapters as of the newest state; of two of the same time, the later in the body. */
+function readLora({ lora }: VllmSeries, values: Float64Array): LoraSample | null {
+  let newest: VllmSeries["lora"][number] | null = null;
+  for (const entry of lora) {
+    if (newest === null || !(values[entry.sample] < values[newest.sample])) newest = entry;
+  }
+  return newest?.state ?? null;
+}
+
+/** The figures of the series, for those values. */
+function buildExposition(series: VllmSeries, values: Float64Array): VllmExposition {
+  const { configs, declared, summary, engines, server } = series;
+  const known = new Map();
+  const declaredKeys = new Set([...declared].map((row) => row.key));
+  const blank = createBlank(declaredKeys);
+  const finish = (builder: EngineBuilder): EngineSample => {
+    const cacheConfig = configs.get(builder.engine) ?? configs.get("") ?? new Map();
+    return buildEngine(builder, { declaredKeys, blank, cacheConfig, values, known });
+  };
+  const samples = engines.map(finish);
+  const created = samples.flatMap((engine) => engine.created.value ?? []);
+  const sumOf = (numbers: readonly number[]) => numbers.reduce((sum, i) => sum + values[i], 0);
+  return {
+    engines: samples,
+    server: server === null ? null : finish(server),
+    lora: readLora(series, values),
+    aliases: new Map(engines.flatMap(listAliases)),
+    metricPrefix: series.metricPrefix,
+    processStart: series.processStart < 0
+      ? absent("missing")
+      : present(values[series.processStart]),
+    countersCreated: created.length > 0 ? present(Math.min(...created)) : absent("missing"),
+    httpResponsesByStatus: new Map(
+      [...series.httpSamples].map(([status, numbers]) => [status, sumOf(numbers)]),
+    ),
+    sampleCount: summary.sampleCount,
+    dialect: summary.dialect,
+    badLineCount: summary.badLineCount,
+    badLines: summary.badLines,
+    endsComplete: summary.endsComplete,
+    lastLineIsBad: summary.lastLineIsBad,
+    vllmFamilyCount: declared.size,
+    hasUnnamedEngines: series.hasUnnamedEngines,
+    hasTooManyEngines: series.hasTooManyEngines,
+    familyNames: series.familyNames,
+  };
+}
+
+/** Reads the bodies of one server, one after the other. A body must stay as it is until it is read. */
+export type VllmReader = (body: Uint8Array) => Steps<VllmExposition>;
+
+/** A body that was read, to read others of the same series by. */
+interface KnownBody {
+  readonly metricPrefix: string | null;
+  readonly series: VllmSeries;
+  readonly layout: ExpositionLayout;
+}
+
+/** The bodies that the readers of a fleet remember, the one that was found useful last first. */
+interface SharedBodies {
+  /** The exposition of a body that is as one of them but for its values; `null` where there is none. */
+  readonly find: (
+    read: (known: KnownBody) => VllmExposition | null,
+  ) => { readonly known: KnownBody; readonly exposition: VllmExposition } | null;
+  readonly add: (known: KnownBody) => void;
+}
+
+/** So many are compared with a body that is new: fleets of more kinds of servers are rare. */
+const MAX_SHARED_BODIES = 8;
+
+function createSharedBodies(): SharedBodies {
+  // Each is kept only for as long as a reader has it.
+  let shared: readonly WeakRef<KnownBody>[] = [];
+  return {
+    find: (read) => {
+      for (const one of shared) {
+        const known = one.deref();
+        const exposition = known === undefined ? null : read(known);
+        if (known === undefined || exposition === null) continue;
+        shared = [one, ...shared.filter((other) => other !== one)];
+        return { known, exposition };
+      }
+      return null;
+    },
+    add: (known) => {
+      shared = [new WeakRef(known), ...shared].slice(0, MAX_SHARED_BODIES);
+    },
+  };
+}
+
+/** The figures of a body that is the known one but for its values; `null` where it is not. */
+function readByKnown({ series, layout }: KnownBody, body: Uint8Array): VllmExposition | null {
+  const values = rereadValues(layout, body);
+  return values === null ? null : buildExposition(series, values);
+}
+
+/** Makes readers for the servers of one fleet. Options as of `createVllmReader`. */
+type ReaderFactory = (
+  options?: { readonly metricPrefix?: string | null },
+) => VllmReader;
+
+/**
+ * A factory of readers that share what they remember: servers of one fleet
+ * often say the same but for their values, and one layout does for all of them.
+ */
+export function createReaderFactory(): ReaderFactory {
+  const shared = createSharedBodies();
+  return ({ metricPrefix = null } = {}) => {
+    let known: KnownBody | null = null;
+
+    const readByOthers = (body: Uint8Array): VllmExposition | null => {
+      const found = shared.find((other) =>
+        other === known || other.metricPrefix !== metricPrefix ? null : readByKnown(other, body)
+      );
+      if (found !== null) known = found.known;
+      return found?.exposition ?? null;
+    };
+
+    return function* (body) {
+      const same = (known && readByKnown(known, body)) ?? readByOthers(body);
+      if (same !== null) return same;
+      const series = yield* collectSeries(body, metricPrefix);
+      // What is no vLLM server's need not be fast, and is not worth its memory.
+      const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
+      const layout = isUsual ? createLayout(body, series) : null;
+      known = layout === null ? null : { metricPrefix, series, layout };
+      if (known !== null) shared.add(known);
+      return buildExposition(series, series.values);
+    };
+  };
+}
+
+/**
+ * A reader of expositions as vLLM's, each at once. It remembers one body, about
+ * twice its size: where the next has the same series, only its numbers are read.
+ *
+ * @param options.metricPrefix The prefix to look for in place of the known ones.
+ */
+export function createVllmReader(
+  options: { readonly metricPrefix?: string | null } = {},
+): (body: Uint8Array) => VllmExposition {
+  const read = createReaderFactory()(options);
+  return (body) => finishSteps(read(body));
+}
+
+/** Reads one exposition as vLLM's. */
+export function readVllmMetrics(
+  body: Uint8Array,
+  { metricPrefix = null }: { readonly metricPrefix?: string | null } = {},
+): VllmExposition {
+  return createVllmReader({ metricPrefix })(body);
+}

@@ -1,0 +1,406 @@
+/**
+ * Which samples of a body make which figures of one engine, and those figures.
+ *
+ * apart from the builders it is given. A builder is told of scalars,
+ * labelled families and histogram parts in any order, each sample by its number
+ * in the body, and gives an EngineSample for the values of all samples: what
+ * belongs together does not depend on values, so it is found out once for all
+ * bodies of the same series. Of several names of one figure the newest wins; two
+ * are never added. Series that differ in labels of no meaning here are added up,
+ * or, for gauges, the largest is taken: with several API servers all but one are stale.
+ * A series given twice counts once, its first time (Prometheus' scrape rule).
+ * Reading the text is `prometheus`' part, and what labels mean `dialect_vllm`'.
+ *
+ * @module
+ */
+
+import { BLOCK_COUNTING_NAMES, type MetricRow } from "./dialect_vllm_metrics.ts";
+import { type BucketOrder, type Histogram, orderBuckets } from "./histogram.ts";
+import {
+  COUNTER_KEYS,
+  type CounterKey,
+  type EngineSample,
+  GAUGE_KEYS,
+  type GaugeKey,
+  HISTOGRAM_KEYS,
+  type HistogramKey,
+  LABELLED_GAUGES,
+  LABELLED_KEYS,
+  type LabelledKey,
+} from "./model.ts";
+import { absent, present, type Reading } from "./reading.ts";
+
+/** Figures that only an engine has: what has none of them is not an engine. */
+const ENGINE_GAUGES: readonly GaugeKey[] = ["running", "waiting", "kvCacheUsageRatio"];
+const ENGINE_COUNTERS: readonly CounterKey[] = ["promptTokens", "generationTokens"];
+
+/**
+ * Children of one family, and buckets of one histogram, that are kept. vLLM has
+ * a dozen and a few dozen, a hundred servers in one exposition as many times
+ * more. What goes beyond is no figure but a flood, as when a label holds the
+ * number of a request, and is left out whole: a part of it would be wrong.
+ */
+export const MAX_PARTS = 3000;
+
+type Part = "value" | "bucket" | "sum" | "count";
+
+/** What a sample's name means. `rank` 0 is the newest name. */
+export interface Target {
+  readonly row: MetricRow;
+  readonly part: Part;
+  readonly rank: number;
+  readonly name: string;
+}
+
+/** A sample, and what its labels say besides the engine. */
+export interface SortedSample {
+  /** Its number in the body, from 0. */
+  readonly sample: number;
+  /** The upper bound of a bucket as it is spelled, and as a number; NaN where it is none. */
+  readonly le: string;
+  readonly bound: number;
+  /** The value of the label that splits its family. */
+  readonly split: string;
+  /** Whether there is a label that tells apart series of the same engine and figure. */
+  readonly hasOthers: boolean;
+}
+
+/** The samples that make one gauge or counter, each by its number in the body. */
+interface Scalar {
+  readonly target: Target;
+  readonly samples: number[];
+  readonly absorbed: Scalar[];
+}
+
+interface Family {
+  readonly target: Target;
+  /** Value of the label that splits the family -> its samples. */
+  readonly children: Map<string, number[]>;
+  readonly absorbed: Family[];
+  /** Whether it has more than `MAX_PARTS` children. */
+  isFlooded: boolean;
+}
+
+interface HistogramParts {
+  readonly target: Target;
+  /** Upper bounds as exported, and beside each the sample that is its count. */
+  readonly bounds: number[];
+  readonly buckets: number[];
+  /** The bounds as they were spelled: `0.1` and `1e-1` are two series of one bound, and add up. */
+  readonly spellings: string[];
+  readonly sums: number[];
+  /** Whether several series add up to this one, so that their buckets do too. */
+  merged: boolean;
+  /** Whether it has more than `MAX_PARTS` buckets. */
+  isFlooded: boolean;
+  readonly absorbed: HistogramParts[];
+  /** These two are `null` until it is built for the first time. */
+  order: BucketOrder | null;
+  isInOrder: boolean | null;
+}
+
+/** Which samples make the figures of one (model, engine). */
+export interface EngineBuilder {
+  readonly modelName: string;
+  readonly engine: string;
+  /** The sample that says when its counters began, as epoch seconds; -1 where not exported. */
+  created: number;
+  readonly scalars: Map<GaugeKey | CounterKey, Scalar>;
+  readonly labelled: Map<LabelledKey, Family>;
+  readonly histograms: Map<HistogramKey, HistogramParts>;
+  /** `null` until it is built for the first time. */
+  initializing: EngineSample["initializing"] | null;
+}
+
+/** What engines of one body share. */
+interface BuildContext {
+  /** Keys of the families that the body declares. */
+  readonly declaredKeys: ReadonlySet<string>;
+  /** The scalars of an engine that has none. */
+  readonly blank: Pick<EngineSample, "gauges" | "counters">;
+  readonly cacheConfig: ReadonlyMap<string, string>;
+  /** The values of all samples, by their numbers. */
+  readonly values: Float64Array;
+  /** Bounds of the histograms built so far, and their order. */
+  readonly known: Map<
+    MetricRow,
+    { readonly bounds: readonly number[]; readonly order: BucketOrder }
+  >;
+}
+
+/** An empty builder. */
+export function createEngineBuilder(modelName: string, engine: string): EngineBuilder {
+  return {
+    modelName,
+    engine,
+    created: -1,
+    scalars: new Map(),
+    labelled: new Map(),
+    histograms: new Map(),
+    initializing: null,
+  };
+}
+
+/** Keeps a sample of a scalar: the newest name wins, series that differ in other labels count together. */
+export function keepScalar(
+  builder: EngineBuilder,
+  target: Target,
+  { sample, hasOthers }: SortedSample,
+): void {
+  const { row, rank } = target;
+  if (row.kind !== "gauge" && row.kind !== "counter") return;
+  const known = builder.scalars.get(row.key);
+  if (known === undefined || rank < known.target.rank) {
+    builder.scalars.set(row.key, { target, samples: [sample], absorbed: [] });
+  } else if (rank === known.target.rank && hasOthers) known.samples.push(sample);
+}
+
+/** Keeps a sample of a family that is split by a label. */
+export function keepLabelled(
+  builder: EngineBuilder,
+  target: Target,
+  { sample, split, hasOthers }: SortedSample,
+): void {
+  const { row, rank } = target;
+  if (row.kind !== "labelled" || split === "") return;
+  let known = builder.labelled.get(row.key);
+  if (known === undefined || rank < known.target.rank) {
+    known = { target, children: new Map(), absorbed: [], isFlooded: false };
+    builder.labelled.set(row.key, known);
+  }
+  if (rank > known.target.rank) return;
+  const samples = known.children.get(split);
+  if (samples !== undefined) {
+    if (hasOthers) samples.push(sample);
+  } else if (known.children.size < MAX_PARTS) known.children.set(split, [sample]);
+  else known.isFlooded = true;
+}
+
+function createParts(target: Target): HistogramParts {
+  return {
+    target,
+    bounds: [],
+    buckets: [],
+    spellings: [],
+    sums: [],
+    merged: false,
+    isFlooded: false,
+    absorbed: [],
+    order: null,
+    isInOrder: null,
+  };
+}
+
+/** Keeps a bucket, the sum or the count of a histogram; the count is that of the last bucket. */
+export function keepHistogram(
+  builder: EngineBuilder,
+  target: Target,
+  { sample, bound, le, hasOthers }: SortedSample,
+): void {
+  const { row, part, rank } = target;
+  if (row.kind !== "histogram") return;
+  let known = builder.histograms.get(row.key);
+  if (known === undefined || rank < known.target.rank) {
+    builder.histograms.set(row.key, known = createParts(target));
+  }
+  if (rank > known.target.rank) return;
+  known.merged ||= hasOthers;
+  if (part === "sum") {
+    if (known.sums.length === 0 || hasOthers) known.sums.push(sample);
+  } else if (part === "bucket" && !Number.isNaN(bound)) {
+    const { bounds, buckets, spellings } = known;
+    if (buckets.length >= MAX_PARTS) known.isFlooded = true;
+    if (known.isFlooded) return;
+    // Bounds rise, so only one that does not can be a repetition.
+    const rises = bounds.length === 0 || bound > bounds[bounds.length - 1];
+    if (!known.merged && !rises && spellings.includes(le)) return;
+    bounds.push(bound);
+    buckets.push(sample);
+    spellings.push(le);
+  }
+}
+
+function absorb<K, V extends { readonly absorbed: V[] }>(into: Map<K, V>, from: Map<K, V>): void {
+  for (const [key, part] of from) {
+    const known = into.get(key);
+    if (known === undefined) into.set(key, part);
+    else known.absorbed.push(part);
+  }
+}
+
+/** Adds what `other` has counted: one server may speak of itself with several sets of labels. */
+export function absorbBuilder(builder: EngineBuilder, other: EngineBuilder): void {
+  absorb(builder.scalars, other.scalars);
+  absorb(builder.labelled, other.labelled);
+  for (const [key, { bounds, buckets }] of other.histograms) {
+    const known = builder.histograms.get(key);
+    known?.bounds.push(...bounds);
+    known?.buckets.push(...buckets);
+  }
+  absorb(builder.histograms, other.histograms);
+}
+
+/** The figures that were found under an older of their names, and that name. */
+export function listAliases(builder: EngineBuilder): readonly (readonly [string, string])[] {
+  const parts: (readonly [string, { readonly target: Target }])[] = [
+    ...builder.scalars,
+    ...builder.labelled,
+    ...builder.histograms,
+  ];
+  return parts.filter(([, { target }]) => target.rank > 0)
+    .map(([key, { target }]) => [key, target.name]);
+}
+
+/** The samples of one figure in one: their sum, or the largest of those that are a number. */
+function combine(
+  samples: readonly number[],
+  { values, isGauge }: { readonly values: Float64Array; readonly isGauge: boolean },
+): number {
+  let figure = values[samples[0]];
+  for (let i = 1; i < samples.length; i++) {
+    const value = values[samples[i]];
+    if (!isGauge) figure += value;
+    else if (!(value <= figure) && !Number.isNaN(value)) figure = value;
+  }
+  return figure;
+}
+
+function measureScalar({ target, samples, absorbed }: Scalar, values: Float64Array): number {
+  const { row } = target;
+  const own = combine(samples, { values, isGauge: row.kind === "gauge" }) * (row.scale ?? 1);
+  return absorbed.reduce((sum, other) => sum + measureScalar(other, values), own);
+}
+
+function measureFamily(
+  { target, children, absorbed }: Family,
+  values: Float64Array,
+): Map<string, number> {
+  const { row } = target;
+  const isGauge = row.kind === "labelled" && LABELLED_GAUGES.has(row.key);
+  const figures = new Map<string, number>();
+  for (const [child, samples] of children) {
+    figures.set(child, combine(samples, { values, isGauge }));
+  }
+  for (const other of absorbed) {
+    for (const [child, value] of measureFamily(other, values)) {
+      figures.set(child, (figures.get(child) ?? 0) + value);
+    }
+  }
+  return figures;
+}
+
+function measureSum({ target, sums, absorbed }: HistogramParts, values: Float64Array): number {
+  const own = sums.length === 0
+    ? NaN
+    : combine(sums, { values, isGauge: false }) * (target.row.scale ?? 1);
+  return absorbed.reduce((sum, other) => sum + measureSum(other, values), own);
+}
+
+/** The order of the buckets, the same object for the same bounds: most engines have those of the first. */
+function orderParts(parts: HistogramParts, known: BuildContext["known"]): BucketOrder {
+  const { row } = parts.target;
+  const { bounds } = parts;
+  const twin = known.get(row);
+  if (
+    twin?.bounds.length === bounds.length && twin.bounds.every((bound, i) => bound === bounds[i])
+  ) {
+    return twin.order;
+  }
+  const scale = row.scale ?? 1;
+  const order = orderBuckets(bounds.map((bound) => bound * scale));
+  known.set(row, { bounds, order });
+  return order;
+}
+
+/** Whether the buckets stand in the body one after the other, each bound once, as servers write them. */
+function areInOrder({ slots }: BucketOrder, buckets: readonly number[]): boolean {
+  return buckets.every((sample, i) => slots[i] === i && sample === buckets[0] + i);
+}
+
+/**
+ * The counts of a histogram. Where they stand together in the values they stay
+ * there: an array costs its owner several times what these few numbers do.
+ */
+function readCounts(parts: HistogramParts, order: BucketOrder, values: Float64Array): Float64Array {
+  const { buckets } = parts;
+  const { length } = order.bounds;
+  parts.isInOrder ??= areInOrder(order, buckets);
+  if (parts.isInOrder) return values.subarray(buckets[0], buckets[0] + length);
+  const counts = new Float64Array(length);
+  for (let i = 0; i < buckets.length; i++) counts[order.slots[i]] += values[buckets[i]];
+  return counts;
+}
+
+function buildHistogram(parts: HistogramParts, { values, known }: BuildContext): Histogram {
+  parts.order ??= orderParts(parts, known);
+  // Only to find repetitions; they may be pieces of a text as large as the body.
+  parts.spellings.length = 0;
+  const counts = readCounts(parts, parts.order, values);
+  return { bounds: parts.order.bounds, counts, sum: measureSum(parts, values) };
+}
+
+/** Scalars without samples: those that are declared are `initializing`, others `missing`. */
+export function createBlank(declaredKeys: ReadonlySet<string>): BuildContext["blank"] {
+  const list = <Key extends string>(keys: readonly Key[]) =>
+    Object.fromEntries(
+      keys.map((key) => [key, absent(declaredKeys.has(key) ? "initializing" : "missing")]),
+    ) as Record<Key, Reading>;
+  return { gauges: list(GAUGE_KEYS), counters: list(COUNTER_KEYS) };
+}
+
+/** Histograms and split families that are declared and have no sample. */
+function listInitializing(
+  declaredKeys: ReadonlySet<string>,
+  found: Pick<EngineSample, "histograms" | "labelled">,
+): EngineSample["initializing"] {
+  return new Set([
+    ...HISTOGRAM_KEYS.filter((key) => found.histograms[key] === undefined),
+    ...LABELLED_KEYS.filter((key) => found.labelled[key] === undefined),
+  ].filter((key) => declaredKeys.has(key)));
+}
+
+/** The finished sample. */
+export function buildEngine(builder: EngineBuilder, context: BuildContext): EngineSample {
+  const { declaredKeys, blank, cacheConfig, values } = context;
+  const gauges = { ...blank.gauges };
+  const counters = { ...blank.counters };
+  for (const scalar of builder.scalars.values()) {
+    const { row } = scalar.target;
+    const value = measureScalar(scalar, values);
+    const reading = Number.isFinite(value) ? present(value) : absent("not_finite");
+    if (row.kind === "gauge") gauges[row.key] = reading;
+    else if (row.kind === "counter") counters[row.key] = reading;
+  }
+  const histograms: Partial<Record<HistogramKey, Histogram>> = {};
+  for (const [key, parts] of builder.histograms) {
+    if (parts.buckets.length > 0 && !parts.isFlooded) {
+      histograms[key] = buildHistogram(parts, context);
+    }
+  }
+  const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
+  for (const [key, family] of builder.labelled) {
+    if (!family.isFlooded) labelled[key] = measureFamily(family, values);
+  }
+  builder.initializing ??= listInitializing(declaredKeys, { histograms, labelled });
+  const queries = builder.scalars.get("prefixCacheQueries");
+  const countsBlocks = queries !== undefined && BLOCK_COUNTING_NAMES.has(queries.target.name);
+  const created = builder.created < 0 ? NaN : values[builder.created];
+  return {
+    modelName: builder.modelName,
+    engine: builder.engine,
+    gauges,
+    counters,
+    labelled,
+    histograms,
+    initializing: builder.initializing,
+    created: Number.isFinite(created) ? present(created) : absent("missing"),
+    prefixCacheUnit: countsBlocks ? "blocks or tokens" : "tokens",
+    cacheConfig,
+  };
+}
+
+/** Whether what was collected is an engine's, and not only its server's. */
+export function isEngine(builder: EngineBuilder): boolean {
+  return ENGINE_GAUGES.some((key) => builder.scalars.has(key)) ||
+    ENGINE_COUNTERS.some((key) => builder.scalars.has(key));
+}

@@ -1,0 +1,458 @@
+/**
+ * A host, its ports and processes -> the vLLM servers there, and what else answers.
+ *
+ * First every port of the
+ * range is tried for a connection, at once and with a short limit, and on this
+ * machine those that `host_processes` finds; then every open one is asked for
+ * `/metrics`, at once, with a limit of its own, so that a port that accepts and
+ * never answers costs that limit once. What answers without vLLM's metrics is
+ * asked who it is by `inspector`. Nothing but GET of these three paths is sent,
+ * and never a credential: nobody asked for these servers by name. A later scan
+ * leaves the ports alone that are watched, and asks others again only after a
+ * while. What counts as vLLM's metrics is `scraper`'s judgement. Durations in
+ * seconds.
+ *
+ * @module
+ */
+
+import { identifyOwner } from "./dialect.ts";
+import { isLoopbackHost, parseEndpointUrl } from "./endpoint.ts";
+import {
+  identifyCommand,
+  identifyForwarder,
+  readForwardedPort,
+  readLaunch,
+  readServerOptions,
+  showsOptions,
+  VLLM,
+} from "./host_commands.ts";
+import {
+  listAncestors,
+  type ListeningPort,
+  type ProcessInfo,
+  type ProcessLister,
+  type ProcessTable,
+  readLocalHost,
+} from "./host_processes.ts";
+import type { Endpoint, FailureKind, LaunchInfo } from "./model.ts";
+import type { Platform } from "./platform.ts";
+import { createScraper, isScrapeFailure, type ScraperFailure } from "./scrape.ts";
+import { ANONYMOUS_ACCESS } from "./scrape_credentials.ts";
+import { askServer } from "./scrape_server_info.ts";
+import type { Seconds } from "./units.ts";
+
+/** A port that is a model server's, or may be. */
+export interface ServerPort extends ListeningPort {
+  /** `vLLM` or another server's name; `null` where only asking can tell. */
+  readonly serverName: string | null;
+  /** Whether its command line names this very port, as the server's own. */
+  readonly isDeclared: boolean;
+  /** How vLLM was started; `null` where it is none, or its command line is not known. */
+  readonly launch: LaunchInfo | null;
+}
+
+/** Titles of vLLM's processes that speak no HTTP. */
+const ENGINE_TITLE = /^VLLM::(?!APIServer)/i;
+
+/** Well-known ports of other things, which would log or count an HTTP request as an attack or an error. */
+const NEVER_HTTP: ReadonlySet<number> = new Set([
+  ...[1433, 1521, 2049, 3306, 3389, 5432, 5672, 5900, 6379, 6380, 9042, 11_211, 27_017, 33_060],
+]);
+
+/** Below it only 80 is worth asking where the owner is not known. */
+const FIRST_USER_PORT = 1024;
+
+/** Ports of unknown owners that are worth asking, at most: a machine full of services is not to be swept. */
+export const MAX_UNKNOWN_PORTS = 32;
+
+/** The vLLM in a container to which a proxy leads: the one that listens on that port there, if it is the only one. */
+function findContained(
+  containerPort: number,
+  context: Pick<Context, "table" | "ownerPids">,
+): ProcessInfo | null {
+  const found = [...context.table.values()].filter((process) => {
+    if (!showsOptions(process) || context.ownerPids.has(process.pid)) return false;
+    // Of a server and its children that have kept its command line, the server.
+    const parent = context.table.get(process.parentPid);
+    if (parent !== undefined && showsOptions(parent)) return false;
+    return readServerOptions(process).port === containerPort;
+  });
+  return found.length === 1 ? found[0] : null;
+}
+
+/** What is known of a port besides its number and owners. */
+type Judgement = Pick<ServerPort, "serverName" | "isDeclared" | "launch">;
+
+const UNKNOWN: Judgement = { serverName: null, isDeclared: false, launch: null };
+
+/** What all ports are judged by. */
+interface Context {
+  readonly table: ProcessTable;
+  readonly ports: ReadonlySet<number>;
+  readonly ownerPids: ReadonlySet<number>;
+}
+
+/** A port of vLLM: its API, unless another one is declared as that. */
+function judgeVllm(
+  port: number,
+  chain: readonly ProcessInfo[],
+  { ports }: Context,
+): Judgement | undefined {
+  if (ENGINE_TITLE.test(chain[0].commandLine)) return undefined;
+  const process = chain.find(showsOptions);
+  if (process === undefined) return { serverName: VLLM, isDeclared: false, launch: null };
+  const declared = readServerOptions(process).port;
+  if (declared !== port && ports.has(declared)) return undefined;
+  return { serverName: VLLM, isDeclared: declared === port, launch: readLaunch(process) };
+}
+
+/** A port whose connections are passed on, to a container or another machine. */
+function judgeForwarder(forwarder: ProcessInfo, context: Context): Judgement {
+  const forwarded = readForwardedPort(forwarder);
+  const process = forwarded === null ? null : findContained(forwarded.containerPort, context);
+  return { ...UNKNOWN, launch: process === null ? null : readLaunch(process) };
+}
+
+/** What a port is by its owners; `undefined` where it is nothing to ask. */
+function judgePort({ port, ownerPids }: ListeningPort, context: Context): Judgement | undefined {
+  for (const pid of ownerPids) {
+    const chain = listAncestors(context.table, pid);
+    if (chain.length === 0) continue;
+    const serverName = identifyCommand(chain[0].commandLine);
+    if (serverName === VLLM) return judgeVllm(port, chain, context);
+    if (serverName !== null) return { ...UNKNOWN, serverName };
+    if (identifyForwarder(chain[0]) !== null) return judgeForwarder(chain[0], context);
+  }
+  return ownerPids.every((pid) => !context.table.has(pid)) ? UNKNOWN : undefined;
+}
+
+function mayBeHttp({ port }: ListeningPort): boolean {
+  return (port >= FIRST_USER_PORT || port === 80) && !NEVER_HTTP.has(port);
+}
+
+/** The ports that are model servers', or may be, in rising order. */
+export function findServerPorts(
+  ports: readonly ListeningPort[],
+  table: ProcessTable,
+): readonly ServerPort[] {
+  const context: Context = {
+    table,
+    ports: new Set(ports.map(({ port }) => port)),
+    ownerPids: new Set(ports.flatMap(({ ownerPids }) => ownerPids)),
+  };
+  let unknown = 0;
+  return ports.flatMap((port): readonly ServerPort[] => {
+    const judged = judgePort(port, context);
+    if (judged === undefined) return [];
+    if (judged.serverName === null) {
+      if (!mayBeHttp(port) || ++unknown > MAX_UNKNOWN_PORTS) return [];
+    }
+    return [{ ...port, ...judged }];
+  });
+}
+
+/** The server ports of a machine, and what could not be listed. */
+export interface ServerPortListing {
+  readonly ports: readonly ServerPort[];
+  /** What is missing, and what to do about it; safe text, without a full stop. */
+  readonly problems: readonly string[];
+}
+
+/** Lists the server ports of a machine; never rejects. */
+type ServerPortLister = () => Promise<ServerPortListing>;
+
+/** A lister of server ports over a lister of processes. */
+export function createServerPortLister(listProcesses: ProcessLister): ServerPortLister {
+  return async () => {
+    const { listening, processes, problems } = await listProcesses();
+    return { ports: findServerPorts(listening, processes), problems };
+  };
+}
+
+/** What a scan found. */
+export interface ScanResult {
+  /** The vLLM servers that are not watched yet, in the order of their ports. */
+  readonly found: readonly Endpoint[];
+  /** Open ports where something else answers, or nothing, in order; `name` says what, safe to print. */
+  readonly others: readonly { readonly port: number; readonly name: string }[];
+  /** What could not be looked at, and what to do about it; safe to print. */
+  readonly problems: readonly string[];
+}
+
+/** Scans the same place again and again. */
+export interface Scanner {
+  /** @param watchedKeys Endpoints that are watched already: their ports are left alone. */
+  readonly scan: (watchedKeys?: ReadonlySet<string>) => Promise<ScanResult>;
+}
+
+/** What is scanned. */
+export interface ScanOptions {
+  /** A name or an address; an IPv6 address is in brackets. */
+  readonly host: string;
+  /** Both ends included. */
+  readonly portRange: { readonly first: number; readonly last: number };
+  /** What stands in place of `vllm:`, or `null` for the prefixes that are known. */
+  readonly metricPrefix: string | null;
+  /** Upper limit of what one port may take to answer. */
+  readonly timeout: Seconds;
+  /** Lists the server ports of this machine; `null` scans the port range alone. */
+  readonly listServerPorts?: ServerPortLister | null;
+}
+
+/** How long a port on this machine may take to accept: closed ones refuse at once, and a busy machine is slow. */
+const LOOPBACK_CONNECT_LIMIT: Seconds = 0.5;
+
+/** How long a port elsewhere may take to accept. */
+const CONNECT_LIMIT: Seconds = 1;
+
+/** How long an open port on this machine may take to answer: twice what 64 engines need. */
+const LOOPBACK_ANSWER_LIMIT: Seconds = 1;
+
+/** How long an open port elsewhere may take to answer. */
+const ANSWER_LIMIT: Seconds = 3;
+
+/** Ports that are tried at the same time. */
+const PARALLEL_PORTS = 256;
+
+/** The addresses that `localhost` may stand for: servers listen on either of them. */
+const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
+
+/** An open port that is no vLLM is asked again after so long, and after twice as long each time. */
+const FIRST_ASK_AGAIN: Seconds = 60;
+
+/** But not less often than this: another server may have taken its place between two scans. */
+const LAST_ASK_AGAIN: Seconds = 600;
+
+/** What answers at an open port, in a few words. */
+const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
+  timeout: "no answer in time: if it is a busy vLLM, name it with --url",
+  reset: "closes the connection",
+  unauthorized: "wants credentials: if it is vLLM, name it with --url",
+  not_found: "no metrics page",
+  server_error: "a server error: if it is vLLM, name it with --url",
+  http_status: "no metrics page",
+  redirect: "redirects elsewhere",
+  html: "a web page",
+  empty: "an empty metrics page",
+  not_exposition: "no metrics",
+  stats_disabled: "perhaps vLLM with --disable-log-stats",
+  truncated: "an answer that was cut off",
+  too_large: "an answer that was too large",
+};
+
+/** Runs `work` on each item, up to `PARALLEL_PORTS` of them at once; results in the items' order. */
+async function mapInParallel<T, R>(
+  items: readonly T[],
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = [];
+  for (let start = 0; start < items.length; start += PARALLEL_PORTS) {
+    results.push(...await Promise.all(items.slice(start, start + PARALLEL_PORTS).map(work)));
+  }
+  return results;
+}
+
+/**
+ * The host under which a port accepts connections, or `null`. A server that
+ * listens only on `::1` goes by that address, as `localhost` may not lead there.
+ */
+async function probePort(platform: Platform, host: string, port: number): Promise<string | null> {
+  const limit = isLoopbackHost(host) ? LOOPBACK_CONNECT_LIMIT : CONNECT_LIMIT;
+  if (host !== "localhost") {
+    const address = host.replace(/^\[(.*)\]$/, "$1");
+    return await platform.acceptsConnections(address, port, limit) ? host : null;
+  }
+  const [acceptsIpv4, acceptsIpv6] = await Promise.all(
+    LOCALHOST_ADDRESSES.map((address) => platform.acceptsConnections(address, port, limit)),
+  );
+  return acceptsIpv4 ? host : acceptsIpv6 ? "[::1]" : null;
+}
+
+/** A port that accepts connections. */
+interface OpenPort {
+  readonly port: number;
+  readonly endpoint: Endpoint;
+  /** Whether a person named it by a range: what is there is told in any case. */
+  readonly isInRange: boolean;
+  /** What its owner tells; `null` where that is nothing. */
+  readonly process: ServerPort | null;
+}
+
+/** What is at an open port: vLLM, or something else by its name, if it is worth telling. */
+type Verdict =
+  | { readonly kind: "vllm" }
+  | { readonly kind: "other"; readonly name: string; readonly isNamed: boolean };
+
+/** What a port was when it was asked last. */
+interface Memory {
+  readonly verdict: Verdict;
+  readonly owners: string;
+  readonly askAgainAt: Seconds;
+  readonly askAgainAfter: Seconds;
+}
+
+/** Failures of an HTTP server that may say more about itself on other paths. */
+const HTTP_FAILURES: ReadonlySet<FailureKind> = new Set([
+  "unauthorized",
+  "not_found",
+  "server_error",
+  "http_status",
+  "redirect",
+  "html",
+  "empty",
+  "not_exposition",
+  "not_vllm",
+  "stats_disabled",
+  "truncated",
+  "too_large",
+]);
+
+/** Failures that a port may have that is vLLM's API by its owner's command line. */
+const DECLARED_FAILURES: ReadonlySet<FailureKind> = new Set([...HTTP_FAILURES, "timeout", "tls"]);
+
+/** Options of vLLM without which it speaks no TLS. */
+const TLS_OPTION = /\s--ssl-(?:certfile|keyfile)[\s=]/;
+
+function createEndpoint(scheme: "http" | "https", host: string, port: number): Endpoint {
+  const typed = parseEndpointUrl(`${scheme}://${host}:${port}`);
+  if ("error" in typed) throw new Error(`Cannot scan: ${typed.error}`);
+  return typed.endpoint;
+}
+
+/** What answers without vLLM's metrics. A 401 on everything proves nothing. */
+async function judgeFailure(
+  platform: Platform,
+  { endpoint, process }: OpenPort,
+  { failure, timeout }: { readonly failure: ScraperFailure; readonly timeout: Seconds },
+): Promise<Verdict> {
+  const vllm: Verdict = { kind: "vllm" };
+  const name = (name: string): Verdict => ({ kind: "other", name, isNamed: true });
+  if (failure.serverName !== undefined) return name(`${failure.serverName}, not vLLM`);
+  if (process?.isDeclared && DECLARED_FAILURES.has(failure.kind)) return vllm;
+  if (HTTP_FAILURES.has(failure.kind)) {
+    if (process?.serverName === VLLM) return vllm;
+    const access = ANONYMOUS_ACCESS;
+    const { version, models } = await askServer(platform, endpoint, { access, timeout });
+    const owner = identifyOwner(models?.owners ?? []) ?? process?.serverName ?? null;
+    if (owner !== null) return name(`${owner}, not vLLM`);
+    if (version !== null) return vllm;
+    if (models?.owners.has("vllm")) {
+      return name("vLLM's models without its metrics: name its own port with --url");
+    }
+  }
+  const told = FAILURE_NAMES[failure.kind] ?? "not an HTTP server";
+  return { kind: "other", name: told, isNamed: false };
+}
+
+/** What is at an open port. */
+async function askPort(
+  platform: Platform,
+  open: OpenPort,
+  options: ScanOptions,
+): Promise<Verdict> {
+  const answerLimit = isLoopbackHost(options.host) ? LOOPBACK_ANSWER_LIMIT : ANSWER_LIMIT;
+  const timeout = Math.min(options.timeout, answerLimit);
+  const scraper = await createScraper(platform, open.endpoint, {
+    access: ANONYMOUS_ACCESS,
+    timeout,
+    metricPrefix: options.metricPrefix,
+  });
+  try {
+    const outcome = await scraper.scrape();
+    return isScrapeFailure(outcome)
+      ? await judgeFailure(platform, open, { failure: outcome, timeout })
+      : { kind: "vllm" };
+  } finally {
+    scraper.close();
+  }
+}
+
+/** Whether somebody watches that port already, by whatever name of this machine. */
+function isWatched(host: string, port: number, watchedKeys: ReadonlySet<string>): boolean {
+  const hosts = host === "localhost" ? ["localhost", "127.0.0.1", "[::1]"] : [host];
+  return hosts.some((host) =>
+    (["http", "https"] as const).some((scheme) =>
+      watchedKeys.has(createEndpoint(scheme, host, port).key)
+    )
+  );
+}
+
+/** Those of the ports that accept connections and are not watched, with the host that they are reached by. */
+async function probePorts(
+  platform: Platform,
+  places: readonly { readonly host: string; readonly port: number }[],
+  watchedKeys: ReadonlySet<string>,
+): Promise<readonly { readonly host: string; readonly port: number }[]> {
+  const unwatched = places.filter(({ host, port }) => !isWatched(host, port, watchedKeys));
+  const hosts = await mapInParallel(
+    unwatched,
+    ({ host, port }) => probePort(platform, host, port),
+  );
+  return unwatched.flatMap(({ port }, i) => {
+    const host = hosts[i];
+    return host === null ? [] : [{ host, port }];
+  });
+}
+
+/** The open ports of the range, and beside it those that are vLLM's or may be. */
+async function findOpenPorts(
+  platform: Platform,
+  options: ScanOptions,
+  watchedKeys: ReadonlySet<string>,
+): Promise<{ readonly open: readonly OpenPort[]; readonly problems: readonly string[] }> {
+  const { host, portRange: { first, last } } = options;
+  const range = Array.from({ length: last - first + 1 }, (_, i) => ({ host, port: first + i }));
+  const [inRange, listing] = await Promise.all([
+    probePorts(platform, range, watchedKeys),
+    options.listServerPorts?.() ?? { ports: [], problems: [] },
+  ]);
+  const besideRange = listing.ports.filter(({ port, serverName }) =>
+    (port < first || port > last) && (serverName === null || serverName === VLLM)
+  ).map((process) => ({ host: readLocalHost(process), port: process.port }));
+  const beside = await probePorts(platform, besideRange, watchedKeys);
+  const open = [...inRange, ...beside].map(({ host, port }): OpenPort => {
+    const process = listing.ports.find((process) => process.port === port) ?? null;
+    const isTls = TLS_OPTION.test(process?.launch?.commandLine ?? "");
+    const endpoint = createEndpoint(isTls ? "https" : "http", host, port);
+    return { port, endpoint, isInRange: port >= first && port <= last, process };
+  });
+  return { open: open.toSorted((a, b) => a.port - b.port), problems: listing.problems };
+}
+
+/**
+ * A scanner of one host. It remembers what it has asked.
+ *
+ * @throws {Error} By its scans, if `host` cannot stand in a URL.
+ */
+export function createScanner(platform: Platform, options: ScanOptions): Scanner {
+  let memories: ReadonlyMap<string, Memory> = new Map();
+
+  const recall = async (open: OpenPort): Promise<Memory> => {
+    const now = platform.monotonicSeconds();
+    const owners = (open.process?.ownerPids ?? []).toSorted().join(" ");
+    const known = memories.get(open.endpoint.key);
+    const isSame = known !== undefined && known.owners === owners && known.verdict.kind === "other";
+    if (isSame && now < known.askAgainAt) return known;
+    const askAgainAfter = isSame
+      ? Math.min(2 * known.askAgainAfter, LAST_ASK_AGAIN)
+      : FIRST_ASK_AGAIN;
+    const verdict = await askPort(platform, open, options);
+    return { verdict, owners, askAgainAt: now + askAgainAfter, askAgainAfter };
+  };
+
+  const scan = async (watchedKeys: ReadonlySet<string> = new Set()): Promise<ScanResult> => {
+    const { open, problems } = await findOpenPorts(platform, options, watchedKeys);
+    const results = await mapInParallel(open, recall);
+    // What is closed now is forgotten: whoever comes there next is asked.
+    memories = new Map(open.map(({ endpoint }, i) => [endpoint.key, results[i]]));
+    const found: Endpoint[] = [];
+    const others: { port: number; name: string }[] = [];
+    for (const [i, { verdict }] of results.entries()) {
+      const { port, endpoint, isInRange } = open[i];
+      if (verdict.kind === "vllm") found.push(endpoint);
+      else if (isInRange || verdict.isNamed) others.push({ port, name: verdict.name });
+    }
+    return { found, others, problems };
+  };
+  return { scan };
+}

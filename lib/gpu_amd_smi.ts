@@ -1,0 +1,258 @@
+/**
+ * What amd-smi is asked, and its JSON in its various shapes -> the GPUs and
+ * processes that `gpu_nvidia_smi` gives, too.
+ *
+ * Every key of amd-smi stands here. The GPUs are the document
+ * itself, or under `gpu_data` since amd-smi 26. A figure is a number, `"N/A"`,
+ * text with a unit, or `{"value": …, "unit": …}` whose value can again be
+ * `"N/A"`. Python's warnings may come before the document, and some versions
+ * print it twice. Its MB are MiB. Sources: amd-smi's own source (ROCm 6.3), its
+ * changelog up to ROCm 7.1, recorded outputs under `tests/fixtures/gpu`. Base
+ * units. AMD's cards have no persistence mode and no MIG.
+ *
+ * @module
+ */
+
+import type { GpuProcess, GpuSample, ThrottleReason } from "./gpu_model.ts";
+import { isRecord, type JsonRecord, parseForeignJson } from "./json.ts";
+import { absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
+import { sanitizeText } from "./text.ts";
+import {
+  BYTES_PER_GIBIBYTE,
+  BYTES_PER_KIBIBYTE,
+  BYTES_PER_MEBIBYTE,
+  HERTZ_PER_MEGAHERTZ,
+} from "./units.ts";
+
+/** Prints names and limits, which do not change. */
+export const AMD_STATIC_ARGUMENTS: readonly string[] = ["static", "--json"];
+
+/** Prints the figures. Asking for some of them alone would fail where an option is unknown. */
+export const AMD_METRIC_ARGUMENTS: readonly string[] = ["metric", "--json"];
+
+/** Prints the processes. */
+export const AMD_PROCESS_ARGUMENTS: readonly string[] = ["process", "--json"];
+
+/** Where the bracket at `start` is closed, past it; −1 where it is not. */
+function findClosing(text: string, start: number): number {
+  let depth = 0;
+  let isText = false;
+  for (let index = start; index < text.length; index++) {
+    const character = text[index];
+    if (isText) {
+      if (character === "\\") index++;
+      else isText = character !== '"';
+    } else if (character === '"') isText = true;
+    else if (character === "{" || character === "[") depth++;
+    else if ((character === "}" || character === "]") && --depth === 0) return index + 1;
+  }
+  return -1;
+}
+
+/** The entries of GPUs in a document of any shape. */
+function listEntries(document: unknown): readonly JsonRecord[] {
+  const list = isRecord(document) ? document.gpu_data : document;
+  if (!Array.isArray(list)) return [];
+  return list.filter((entry) => isRecord(entry) && Number.isInteger(entry.gpu));
+}
+
+/** Brackets at the start of a line at which a document may begin. */
+const MAX_DOCUMENT_STARTS = 20;
+
+/** The entries of the first document in the text that has any; `null` where none has. */
+function readEntries(text: string): readonly JsonRecord[] | null {
+  const starts = /^\s*[[{]/gm;
+  for (let attempt = 0; attempt < MAX_DOCUMENT_STARTS && starts.test(text); attempt++) {
+    const start = starts.lastIndex - 1;
+    const end = findClosing(text, start);
+    if (end < 0) continue;
+    const document = parseForeignJson(text.slice(start, end));
+    const entries = listEntries(document);
+    if (entries.length > 0) return entries;
+    if (document !== undefined) starts.lastIndex = end;
+  }
+  return null;
+}
+
+/** What stands under a path of keys; `"N/A"` where that stands in place of an object on the way. */
+function findValue(value: unknown, ...path: readonly string[]): unknown {
+  return path.reduce<unknown>((current, key) => {
+    if (isRecord(current)) return current[key];
+    return current === "N/A" ? current : undefined;
+  }, value);
+}
+
+/** What units stand for in base units. */
+const UNITS: Readonly<Record<string, number>> = {
+  "%": 0.01,
+  B: 1,
+  KB: BYTES_PER_KIBIBYTE,
+  MB: BYTES_PER_MEBIBYTE,
+  GB: BYTES_PER_GIBIBYTE,
+  MHZ: HERTZ_PER_MEGAHERTZ,
+};
+
+/** A figure in base units. `unit` is that of a bare number. */
+function readFigure(value: unknown, unit = ""): Reading {
+  if (typeof value === "number" && Number.isFinite(value)) {
+    return present(value * (UNITS[unit.toUpperCase()] ?? 1));
+  }
+  if (value === undefined) return absent("missing");
+  if (isRecord(value)) {
+    return readFigure(value.value, typeof value.unit === "string" ? value.unit : unit);
+  }
+  if (typeof value !== "string") return absent("unsupported");
+  if (/^(?:N\/A)?$/i.test(value.trim())) return absent("unsupported");
+  const match = /^\s*(-?\d+(?:\.\d+)?)\s*(\S*)\s*$/.exec(value);
+  return match === null ? absent("unreadable") : readFigure(Number(match[1]), match[2] || unit);
+}
+
+/** The first of the figures that has a value, else the first. */
+function firstPresent(...readings: readonly [Reading, ...Reading[]]): Reading {
+  return readings.find((reading) => isPresent(reading)) ?? readings[0];
+}
+
+/** The highest clock of the engines whose keys begin so: a card has one per die. */
+function readClock(metric: JsonRecord, prefix: string, key: "clk" | "max_clk"): Reading {
+  const clocks = findValue(metric, "clock");
+  if (!isRecord(clocks)) return readFigure(clocks);
+  const readings = Object.keys(clocks).filter((name) => name.startsWith(prefix))
+    .map((name) => readFigure(findValue(clocks[name], key), "MHz"));
+  const values = readings.flatMap((reading) => isPresent(reading) ? [reading.value] : []);
+  return values.length > 0 ? present(Math.max(...values)) : readings[0] ?? absent("missing");
+}
+
+/** Transfers per second of one lane (GT/s), by the generations of PCIe from the first. */
+const PCIE_SPEEDS: readonly number[] = [2.5, 5, 8, 16, 32, 64];
+
+function readGeneration(value: unknown): Reading {
+  const speed = readFigure(value);
+  if (!isPresent(speed)) return speed;
+  const index = PCIE_SPEEDS.indexOf(speed.value);
+  return index < 0 ? absent("unreadable") : present(index + 1);
+}
+
+/** `…_violation_status` under `throttle`, and what each means. */
+const VIOLATIONS: Readonly<Record<string, ThrottleReason>> = {
+  prochot: "thermal_hardware",
+  ppt: "power_cap",
+  socket_thermal: "thermal_hardware",
+  vr_thermal: "thermal_hardware",
+  hbm_thermal: "thermal_hardware",
+};
+
+function readThrottle(metric: JsonRecord): Reading<readonly ThrottleReason[]> {
+  const states = Object.keys(VIOLATIONS).map((name) => ({
+    reason: VIOLATIONS[name],
+    state: findValue(metric, "throttle", `${name}_violation_status`),
+  })).filter(({ state }) => typeof state === "string" && /^(?:not )?active$/i.test(state));
+  const status = findValue(metric, "power", "throttle_status");
+  const active = states.filter(({ state }) => /^active$/i.test(String(state)));
+  if (active.length > 0) return present([...new Set(active.map(({ reason }) => reason))]);
+  if (status === "THROTTLED") return present(["other"]);
+  if (status === "UNTHROTTLED" || states.length > 0) return present([]);
+  return absent(status === undefined ? "missing" : "unsupported");
+}
+
+/** The sensor that the card itself goes by, and how far it is from its limit. */
+function readTemperature(metric: JsonRecord, fixed: unknown) {
+  for (const sensor of ["hotspot", "edge"]) {
+    const temperature = readFigure(findValue(metric, "temperature", sensor));
+    if (!isPresent(temperature)) continue;
+    const limit = readFigure(findValue(fixed, "limit", `slowdown_${sensor}_temperature`));
+    const margin = mapReading(limit, (limit) => limit - temperature.value);
+    return { temperature, margin };
+  }
+  const temperature = readFigure(findValue(metric, "temperature", "edge"));
+  return { temperature, margin: temperature };
+}
+
+function readName(fixed: unknown): string {
+  const names = [
+    findValue(fixed, "asic", "market_name"),
+    findValue(fixed, "board", "product_name"),
+  ];
+  const name = names.find((name) => typeof name === "string" && name !== "N/A" && name !== "");
+  return typeof name === "string" ? sanitizeText(name) : "AMD GPU";
+}
+
+function readGpu(metric: JsonRecord, fixed: unknown): GpuSample {
+  const at = (...path: readonly string[]) => findValue(metric, ...path);
+  const { temperature, margin } = readTemperature(metric, fixed);
+  return {
+    index: Number(metric.gpu),
+    vendor: "amd",
+    name: readName(fixed),
+    uuid: absent("missing"),
+    utilizationRatio: readFigure(at("usage", "gfx_activity"), "%"),
+    memoryUsedBytes: readFigure(at("mem_usage", "used_vram"), "MB"),
+    memoryTotalBytes: firstPresent(
+      readFigure(at("mem_usage", "total_vram"), "MB"),
+      readFigure(findValue(fixed, "vram", "size"), "MB"),
+    ),
+    isMemoryUnified: false,
+    powerWatts: firstPresent(
+      readFigure(at("power", "socket_power")),
+      readFigure(at("power", "average_socket_power")),
+    ),
+    powerLimitWatts: firstPresent(
+      readFigure(findValue(fixed, "limit", "ppt0", "socket_power_limit")),
+      readFigure(findValue(fixed, "limit", "socket_power")),
+      readFigure(findValue(fixed, "limit", "max_power")),
+    ),
+    temperatureCelsius: temperature,
+    temperatureMarginCelsius: margin,
+    smClockHertz: readClock(metric, "gfx", "clk"),
+    smClockMaxHertz: readClock(metric, "gfx", "max_clk"),
+    memoryClockHertz: readClock(metric, "mem", "clk"),
+    fanRatio: readFigure(at("fan", "usage"), "%"),
+    throttleReasons: readThrottle(metric),
+    eccErrorsCorrected: readFigure(at("ecc", "total_correctable_count")),
+    eccErrorsUncorrected: readFigure(at("ecc", "total_uncorrectable_count")),
+    pcieGeneration: readGeneration(at("pcie", "speed")),
+    pcieGenerationMax: readGeneration(findValue(fixed, "bus", "max_pcie_speed")),
+    pcieWidth: readFigure(at("pcie", "width")),
+    pcieWidthMax: readFigure(findValue(fixed, "bus", "max_pcie_width")),
+    isPersistent: absent("unsupported"),
+    isMigEnabled: absent("unsupported"),
+    migInstances: [],
+  };
+}
+
+/**
+ * The GPUs of `metric`, with the names and limits of `static`; `null` where the
+ * output has none.
+ */
+export function readAmdGpus(
+  outputs: { readonly metric: string; readonly fixed: string },
+): readonly GpuSample[] | null {
+  const metrics = readEntries(outputs.metric);
+  if (metrics === null) return null;
+  const fixed = readEntries(outputs.fixed) ?? [];
+  return metrics.map((metric) => readGpu(metric, fixed.find(({ gpu }) => gpu === metric.gpu)));
+}
+
+/** The processes of `process`; `null` where the output has no GPU. */
+export function readAmdProcesses(text: string): readonly GpuProcess[] | null {
+  const entries = readEntries(text);
+  if (entries === null) return null;
+  return entries.flatMap((entry): readonly GpuProcess[] => {
+    const list = Array.isArray(entry.process_list) ? entry.process_list : [];
+    return list.flatMap((item): readonly GpuProcess[] => {
+      const info = findValue(item, "process_info");
+      const pid = findValue(info, "pid");
+      if (typeof pid !== "number") return [];
+      const name = findValue(info, "name");
+      return [{
+        pid,
+        name: typeof name === "string" ? sanitizeText(name) : "",
+        gpuIndex: Number(entry.gpu),
+        memoryBytes: firstPresent(
+          readFigure(findValue(info, "memory_usage", "vram_mem"), "B"),
+          readFigure(findValue(info, "mem_usage"), "B"),
+        ),
+        gpuInstanceId: absent("unsupported"),
+      }];
+    });
+  });
+}

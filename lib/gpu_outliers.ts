@@ -1,0 +1,153 @@
+/**
+ * GPUs side by side: which of them falls behind, and what they all have.
+ *
+ * GPUs of one name are peers. One that the driver slows down for
+ * heat or hardware, and one whose clock is well below that of its busy peers,
+ * is an outlier, with the figures that show it. A power cap alone is none: many
+ * cards run at it whenever they are busy. Base units.
+ *
+ * @module
+ */
+
+import type { GpuOutlier, GpuReport, GpuSample, ThrottleReason } from "./gpu_model.ts";
+import {
+  absent,
+  divideReadings,
+  isPresent,
+  type Present,
+  present,
+  type Reading,
+} from "./reading.ts";
+import { TREND_POINTS } from "./stats_series.ts";
+import { computeMedian } from "./stats_significance.ts";
+import type { Ratio } from "./units.ts";
+
+/** A GPU counts as busy from this utilisation on. */
+const BUSY_RATIO: Ratio = 0.5;
+
+/** A clock below this share of the peers' median is an outlier's. */
+const SLOW_CLOCK_RATIO: Ratio = 0.8;
+
+/** Reasons that are a fault and no setting. */
+const FAULTS: ReadonlySet<ThrottleReason> = new Set([
+  "hardware_slowdown",
+  "thermal_software",
+  "thermal_hardware",
+  "power_brake",
+]);
+
+/** Whether it works: under MIG, where there is no utilisation, whether it is not idle. */
+function isBusy(gpu: GpuSample): boolean {
+  if (isPresent(gpu.utilizationRatio)) return gpu.utilizationRatio.value >= BUSY_RATIO;
+  return isPresent(gpu.throttleReasons) && !gpu.throttleReasons.value.includes("idle");
+}
+
+function examine(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | null {
+  if (!isBusy(gpu)) return null;
+  const clocks = peers.filter(isBusy).map(({ smClockHertz }) => smClockHertz).filter(isPresent)
+    .map(({ value }) => value);
+  const peersClock = clocks.length === 0 ? absent("no_samples") : present(computeMedian(clocks));
+  const reasons = isPresent(gpu.throttleReasons) ? gpu.throttleReasons.value : [];
+  const faults = reasons.filter((reason) => FAULTS.has(reason));
+  const evidence = {
+    gpuIndex: gpu.index,
+    smClockHertz: gpu.smClockHertz,
+    peersClockHertz: peersClock,
+    peerCount: clocks.length,
+    temperatureCelsius: gpu.temperatureCelsius,
+  };
+  if (faults.length > 0) return { ...evidence, kind: "throttled", reasons: faults };
+  const isSlow = isPresent(gpu.smClockHertz) && isPresent(peersClock) &&
+    gpu.smClockHertz.value < SLOW_CLOCK_RATIO * peersClock.value;
+  return isSlow ? { ...evidence, kind: "slow_clock", reasons } : null;
+}
+
+/** The GPUs that fall behind, in their order. An idle GPU does not: its clock rests. */
+export function findGpuOutliers(gpus: readonly GpuSample[]): readonly GpuOutlier[] {
+  return gpus.flatMap((gpu) => {
+    const peers = gpus.filter((peer) => peer !== gpu && peer.name === gpu.name);
+    return examine(gpu, peers) ?? [];
+  });
+}
+
+/** From the least to the greatest. */
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** GPUs of one name, as one. Ranges are partial where some GPU has no figure. */
+export interface GpuFold {
+  readonly name: string;
+  readonly count: number;
+  readonly utilizationRatio: Reading<Range>;
+  readonly memoryUsedBytes: Reading<Range>;
+  readonly memoryTotalBytes: Reading<Range>;
+  readonly powerWatts: Reading<Range>;
+  readonly temperatureCelsius: Reading<Range>;
+  readonly smClockHertz: Reading<Range>;
+}
+
+/**
+ * The range of the readings that have a value, partial where some have none.
+ * Absent, for the first reason, where none has a value.
+ */
+export function rangeOf(readings: readonly Reading[]): Reading<Range> {
+  const values = readings.filter((reading): reading is Present<number> => isPresent(reading))
+    .map(({ value }) => value);
+  if (values.length === 0) {
+    const first = readings[0];
+    return first === undefined || isPresent(first) ? absent("missing") : first;
+  }
+  const value = { min: Math.min(...values), max: Math.max(...values) };
+  return values.length < readings.length ? { value, partial: true } : { value };
+}
+
+/** GPUs folded by name, in the order in which the names first come. */
+export function foldGpus(gpus: readonly GpuSample[]): readonly GpuFold[] {
+  return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => ({
+    name,
+    count: members.length,
+    utilizationRatio: rangeOf(members.map((gpu) => gpu.utilizationRatio)),
+    memoryUsedBytes: rangeOf(members.map((gpu) => gpu.memoryUsedBytes)),
+    memoryTotalBytes: rangeOf(members.map((gpu) => gpu.memoryTotalBytes)),
+    powerWatts: rangeOf(members.map((gpu) => gpu.powerWatts)),
+    temperatureCelsius: rangeOf(members.map((gpu) => gpu.temperatureCelsius)),
+    smClockHertz: rangeOf(members.map((gpu) => gpu.smClockHertz)),
+  }));
+}
+
+/** One moment of a GPU. `null` is a gap. */
+interface GpuTrendPoint {
+  readonly utilizationRatio: Ratio | null;
+  readonly memoryRatio: Ratio | null;
+}
+
+/** Points, oldest first, at most `TREND_POINTS`. */
+export type GpuTrend = readonly GpuTrendPoint[];
+
+const GAP: GpuTrendPoint = Object.freeze({ utilizationRatio: null, memoryRatio: null });
+
+/** How full its memory is. */
+export function readMemoryRatio(
+  { memoryUsedBytes, memoryTotalBytes }: Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">,
+): Reading<Ratio> {
+  return divideReadings(memoryUsedBytes, memoryTotalBytes);
+}
+
+/** The trends of all GPUs, by their index, after one more sample; `null` for one that failed. */
+export function appendGpuReport(
+  trends: ReadonlyMap<number, GpuTrend>,
+  report: GpuReport | null,
+): ReadonlyMap<number, GpuTrend> {
+  const gpus = new Map((report?.gpus ?? []).map((gpu) => [gpu.index, gpu]));
+  const indexes = new Set([...trends.keys(), ...gpus.keys()]);
+  return new Map([...indexes].map((index) => {
+    const gpu = gpus.get(index);
+    const point = gpu === undefined ? GAP : {
+      utilizationRatio: gpu.utilizationRatio.value,
+      memoryRatio: readMemoryRatio(gpu).value,
+    };
+    return [index, [...(trends.get(index) ?? []).slice(-(TREND_POINTS - 1)), point]];
+  }));
+}

@@ -1,0 +1,339 @@
+/**
+ * A model group -> which of its replicas differs from the others, and in what.
+ *
+ * Each verdict carries its evidence as numbers; words are made
+ * in the views. Replicas are compared that serve the same model with the same
+ * `max_model_len`, where that is known, and the same bucket bounds: figures of
+ * others say nothing about each other. The caller leaves out those that sleep
+ * or are not heard; one that has been watched for less than `SHORTEST_SPAN` is
+ * left out here, and each check says how many it compared. So is one that slept
+ * or stood still for a part of the minute.
+ *
+ * Skews of running requests, KV cache and tokens are tested as shares: were
+ * each request handed to any replica with equal chance, how often would one
+ * get so much? Requests differ in length, so they count for fewer equal ones
+ * (`LENGTH_DISPERSION`). Where a replica is slow, a balancer that sends more to
+ * the others does right: then nobody is accused of more than its share.
+ *
+ * @module
+ */
+
+import { haveSameBounds } from "./histogram.ts";
+import { type Delta, LATENCY_KEYS, sumFamily } from "./model.ts";
+import { isPresent } from "./reading.ts";
+import { judgeSlowness, type Slowness, type SlownessCheck } from "./rules_latency.ts";
+import {
+  CHANCE,
+  FEWEST_REQUESTS,
+  FEWEST_REQUESTS_PER_SECOND,
+  FEWEST_TOKENS_PER_SECOND,
+  HOT_WAITING,
+  type ImbalanceRuleId,
+  KV_DISPERSION,
+  KV_SKEW,
+  LENGTH_DISPERSION,
+  RUNNING_SKEW,
+  SHORTEST_SPAN,
+  SKEW_RATIO,
+  STALLED_AFTER,
+  type Verdict,
+} from "./rules_table.ts";
+import { computeBinomialTail, computeMedian } from "./stats_significance.ts";
+import { LONG_WINDOW, type ReplicaSample } from "./stats_window.ts";
+import type { Seconds } from "./units.ts";
+
+/** A replica that is to be compared. */
+export interface Member {
+  /** Its identity. */
+  readonly key: string;
+  readonly replica: ReplicaSample;
+  /** Longest context that it serves, in tokens; `null` where that is not known. */
+  readonly maxModelLength: number | null;
+}
+
+/** One rule, applied to a group. Without two that could be compared it has not been decided. */
+export interface Check {
+  readonly rule: ImbalanceRuleId;
+  readonly compared: number;
+  readonly verdicts: readonly Verdict[];
+}
+
+/** Whether two replicas that serve the same model can be compared. */
+function areComparable(one: Member, other: Member): boolean {
+  const sample = one.replica.sample;
+  const peer = other.replica.sample;
+  return sample.modelName === peer.modelName && one.maxModelLength === other.maxModelLength &&
+    LATENCY_KEYS.every((key) => {
+      const own = sample.histograms[key];
+      const others = peer.histograms[key];
+      return own === undefined || others === undefined || haveSameBounds(own, others);
+    });
+}
+
+/** The members by what can be compared, in their order. */
+export function formGroups(members: readonly Member[]): readonly (readonly Member[])[] {
+  const groups: Member[][] = [];
+  for (const member of members) {
+    const group = groups.find(([first]) => areComparable(first, member));
+    if (group === undefined) groups.push([member]);
+    else group.push(member);
+  }
+  return groups;
+}
+
+/** What one member contributes to a comparison of the last minute. */
+interface Contribution {
+  readonly key: string;
+  readonly value: number;
+}
+
+function countFinished(delta: Delta): number {
+  return sumFamily(delta.labelled.finishedByReason);
+}
+
+/** Requests that the member finished or ran in the window: what its figures of the window rest on. */
+function countRequests({ replica }: Member, delta: Delta): number {
+  return countFinished(delta) + (replica.means.running.value ?? 0);
+}
+
+/**
+ * Members whose minute can be compared: watched long enough, and neither asleep
+ * nor standing still for a part of it. What the others did meanwhile is no skew.
+ */
+function readMinutes(
+  members: readonly Member[],
+): readonly { readonly member: Member; readonly delta: Delta }[] {
+  return members.flatMap((member) => {
+    const { lastMinute, standstill } = member.replica;
+    return isPresent(lastMinute) && lastMinute.value.span >= SHORTEST_SPAN &&
+        standstill < STALLED_AFTER
+      ? [{ member, delta: lastMinute.value }]
+      : [];
+  });
+}
+
+/** How probable it is at most that an even balancer gives one of `replicas` such a share of the requests. */
+function judgeShare(
+  share: number,
+  options: {
+    readonly replicas: number;
+    readonly requests: number;
+    readonly dispersion: number;
+  },
+): number {
+  const { replicas, requests, dispersion } = options;
+  const trials = Math.floor(requests / dispersion);
+  // The small excess undoes the rounding of share × count.
+  const successes = Math.floor(share * trials + 1e-9);
+  return computeBinomialTail(successes, { trials, probability: 1 / replicas });
+}
+
+/** Shares of a sum that are above `SKEW_RATIO` times the median one and an even one. */
+function findLargeShares(
+  contributions: readonly Contribution[],
+): readonly { readonly key: string; readonly share: number; readonly even: number }[] {
+  const total = contributions.reduce((sum, { value }) => sum + value, 0);
+  if (!(total > 0)) return [];
+  const even = 1 / contributions.length;
+  const shares = contributions.map(({ value }) => value / total);
+  const median = computeMedian(shares);
+  return contributions.flatMap(({ key }, i) =>
+    shares[i] > SKEW_RATIO * median && shares[i] > SKEW_RATIO * even
+      ? [{ key, share: shares[i], even }]
+      : []
+  );
+}
+
+/** A rule about shares: of requests or tokens per second, over the minute or the last poll. */
+function checkShares(
+  rule: "sticky_skew" | "token_share" | "request_share",
+  contributions: readonly Contribution[],
+  evidence: {
+    readonly requests: number;
+    readonly span: Seconds;
+    readonly fewest: number;
+    /** `null`: chance is not asked. */
+    readonly dispersion: number | null;
+  },
+): Check {
+  const { requests, span, fewest, dispersion } = evidence;
+  const compared = contributions.length;
+  const total = contributions.reduce((sum, { value }) => sum + value, 0);
+  const large = compared < 2 || total < fewest ? [] : findLargeShares(contributions);
+  const verdicts = large.flatMap(({ key, share, even }): Verdict[] => {
+    const probability = dispersion === null
+      ? null
+      : judgeShare(share, { replicas: compared, requests, dispersion });
+    if (probability !== null && probability >= CHANCE) return [];
+    return [{
+      ...{ rule, key, value: share, baseline: even, ratio: share / even, samples: requests, span },
+      ...{ statistic: null, probability, conditions: [] },
+    }];
+  });
+  return { rule, compared, verdicts };
+}
+
+/** A rule about gauges: the highest mean of the minute against the lowest. */
+function checkGauges(
+  rule: "running_skew" | "kv_skew",
+  contributions: readonly Contribution[],
+  evidence: { readonly requests: number; readonly span: Seconds },
+): Check {
+  const compared = contributions.length;
+  const none: Check = { rule, compared, verdicts: [] };
+  if (compared < 2) return none;
+  const highest = contributions.reduce((a, b) => b.value > a.value ? b : a);
+  const lowest = contributions.reduce((a, b) => b.value < a.value ? b : a);
+  const difference = highest.value - lowest.value;
+  const isRunning = rule === "running_skew";
+  if (!(difference > (isRunning ? RUNNING_SKEW : KV_SKEW))) return none;
+  if (isRunning) {
+    const median = computeMedian(contributions.map(({ value }) => value));
+    if (!(highest.value > SKEW_RATIO * Math.max(1, median))) return none;
+  }
+  const total = contributions.reduce((sum, { value }) => sum + value, 0);
+  const probability = judgeShare(highest.value / total, {
+    replicas: compared,
+    requests: evidence.requests,
+    dispersion: isRunning ? LENGTH_DISPERSION : KV_DISPERSION,
+  });
+  if (probability >= CHANCE) return none;
+  const verdict: Verdict = {
+    ...{ rule, key: highest.key, value: highest.value, baseline: lowest.value },
+    ratio: highest.value / lowest.value,
+    ...{ samples: evidence.requests, span: evidence.span, statistic: null, probability },
+    conditions: [],
+  };
+  return { ...none, verdicts: [verdict] };
+}
+
+/** How many times the others' latencies a replica's are, where that is beyond chance; 1 where not. */
+export interface LatencyRatios {
+  readonly ttft: number;
+  readonly itl: number;
+}
+
+function findSlow(members: readonly Member[], key: "ttft" | "itl"): SlownessCheck {
+  return members.length < 2
+    ? { compared: 0, slow: [] }
+    : judgeSlowness(members.map(({ replica }) => replica), key);
+}
+
+function describeSlow(
+  rule: "slow_prefill" | "slow_decode",
+  members: readonly Member[],
+  { compared, slow }: SlownessCheck,
+): Check {
+  const verdicts = slow.flatMap(({ index, ...evidence }: Slowness): Verdict[] => {
+    const { key, replica } = members[index];
+    // A long queue is load, and would be long on any other replica as well: HOT tells of it.
+    const { means, sample } = replica;
+    const waiting = Math.max(means.waiting.value ?? 0, sample.gauges.waiting.value ?? 0);
+    const isQueue = rule === "slow_prefill" && waiting > HOT_WAITING;
+    return isQueue ? [] : [{ ...evidence, rule, key, conditions: [] }];
+  });
+  return { rule, compared, verdicts };
+}
+
+function collectRatios(
+  members: readonly Member[],
+  ttft: SlownessCheck,
+  itl: SlownessCheck,
+): ReadonlyMap<string, LatencyRatios> {
+  const ratioOf = (check: SlownessCheck, index: number): number =>
+    check.slow.find((slow) => slow.index === index)?.ratio ?? 1;
+  return new Map(members.map(({ key }, index) => [
+    key,
+    { ttft: ratioOf(ttft, index), itl: ratioOf(itl, index) },
+  ]));
+}
+
+function readRates(
+  minutes: ReturnType<typeof readMinutes>,
+  count: (delta: Delta) => number | null,
+): readonly Contribution[] {
+  return minutes.flatMap(({ member, delta }) => {
+    const increase = count(delta);
+    return increase === null ? [] : [{ key: member.key, value: increase / delta.span }];
+  });
+}
+
+function readMeans(
+  minutes: ReturnType<typeof readMinutes>,
+  gauge: "running" | "kvCacheUsageRatio",
+): readonly Contribution[] {
+  return minutes.flatMap(({ member }) => {
+    const mean = member.replica.means[gauge];
+    return isPresent(mean) ? [{ key: member.key, value: mean.value }] : [];
+  });
+}
+
+/** Shares of the last poll. */
+function checkSharesNow(members: readonly Member[]): Check {
+  let requests = 0;
+  let span = 0;
+  const rates = members.flatMap(({ key, replica: { lastPoll } }): Contribution[] => {
+    if (!isPresent(lastPoll) || lastPoll.value.labelled.finishedByReason === undefined) return [];
+    const finished = countFinished(lastPoll.value);
+    requests += finished;
+    span = Math.max(span, lastPoll.value.span);
+    return [{ key, value: finished / lastPoll.value.span }];
+  });
+  const evidence = { requests, span, fewest: FEWEST_REQUESTS_PER_SECOND, dispersion: null };
+  return checkShares("request_share", rates, evidence);
+}
+
+/** What is said of others than a slow replica is what its slowness brings about. */
+function excuseOthers(check: Check, slowKeys: ReadonlySet<string>): Check {
+  if (slowKeys.size === 0) return check;
+  return { ...check, verdicts: check.verdicts.filter(({ key }) => slowKeys.has(key)) };
+}
+
+/** What was found out about a group. */
+export interface GroupJudgement {
+  /** Its members, in their order. */
+  readonly keys: readonly string[];
+  /** One for each rule, in the order of `IMBALANCE_RULE_IDS`. */
+  readonly checks: readonly Check[];
+  readonly latencyRatios: ReadonlyMap<string, LatencyRatios>;
+}
+
+/** All rules, applied to one group. */
+export function judgeImbalance(members: readonly Member[]): GroupJudgement {
+  const minutes = readMinutes(members);
+  const long = minutes.map(({ member }) => member);
+  const ttft = findSlow(long, "ttft");
+  const itl = findSlow(long, "itl");
+  const prefill = describeSlow("slow_prefill", long, ttft);
+  const decode = describeSlow("slow_decode", long, itl);
+  const slowKeys = new Set([...prefill.verdicts, ...decode.verdicts].map(({ key }) => key));
+  const span = Math.max(0, ...minutes.map(({ delta }) => delta.span));
+  const requests = minutes.reduce(
+    (sum, { member, delta }) => sum + countRequests(member, delta),
+    0,
+  );
+  const finished = minutes.reduce((sum, { delta }) => sum + countFinished(delta), 0);
+  const finishedRates = readRates(
+    minutes,
+    (delta) => delta.labelled.finishedByReason === undefined ? null : countFinished(delta),
+  );
+  const tokenRates = readRates(minutes, (delta) => delta.counters.generationTokens.value);
+  const others = [
+    checkShares("sticky_skew", finishedRates, {
+      ...{ requests: finished, span, dispersion: 1 },
+      fewest: FEWEST_REQUESTS / LONG_WINDOW,
+    }),
+    checkGauges("running_skew", readMeans(minutes, "running"), { requests, span }),
+    checkGauges("kv_skew", readMeans(minutes, "kvCacheUsageRatio"), { requests, span }),
+    checkShares("token_share", tokenRates, {
+      ...{ requests, span, dispersion: LENGTH_DISPERSION },
+      fewest: FEWEST_TOKENS_PER_SECOND,
+    }),
+    checkSharesNow(members),
+  ];
+  return {
+    keys: members.map(({ key }) => key),
+    checks: [prefill, decode, ...others.map((check) => excuseOthers(check, slowKeys))],
+    latencyRatios: collectRatios(long, ttft, itl),
+  };
+}

@@ -1,0 +1,394 @@
+/**
+ * One endpoint -> what it said, or why it said nothing usable.
+ *
+ * Holds the HTTP policy: plain text
+ * format 0.0.4, nothing compressed, one request in flight, one time limit over
+ * connecting, headers, body and redirects, a cap on the inflated bytes,
+ * redirects followed within the same origin only. A body that was cut off is
+ * refused whole: half a histogram is a wrong histogram. What the figures mean
+ * is `dialect_reader`' matter, the wording of failures that of `scrape_errors`.
+ * Times are monotonic seconds, stamped when the last byte has arrived.
+ * Rejected: `fetch`'s own redirects, which carry `x-api-key` to other hosts.
+ *
+ * @module
+ */
+
+import { identifyServer } from "./dialect.ts";
+import { createReaderFactory, type VllmExposition, type VllmReader } from "./dialect_reader.ts";
+import { MAX_ENGINES } from "./dialect_vllm.ts";
+import type { Endpoint, Scrape, ScrapeFailure } from "./model.ts";
+import {
+  finishStepsWithPauses,
+  type HttpClient,
+  type HttpResponse,
+  type Platform,
+} from "./platform.ts";
+import { createBufferPool, readBody } from "./scrape_body.ts";
+import { type EndpointAccess, joinHeaders } from "./scrape_credentials.ts";
+import {
+  describeBodyError,
+  describeCutBody,
+  describeForeignBody,
+  describeForeignMetrics,
+  describeNetworkError,
+  describeRedirect,
+  describeStatus,
+  describeTimeout,
+  describeTooLarge,
+  describeTooManyEngines,
+  describeUnnamedEngines,
+  looksLikeMarkup,
+  type Problem,
+  type ScrapePhase,
+} from "./scrape_errors.ts";
+import { quote, sanitizeText } from "./text.ts";
+import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+
+/** A failed scrape, with what is known of the server. */
+export interface ScraperFailure extends ScrapeFailure {
+  /** The server that answers in place of vLLM, where it is known. */
+  readonly serverName?: string;
+}
+
+/** Scrapes one endpoint, again and again. */
+export interface Scraper {
+  /**
+   * Asks once. Every failure of the server, the network or the credentials is
+   * a value. When `signal` aborts, the scrape ends at once with a failure of
+   * kind `network`.
+   *
+   * @throws {Error} If the previous scrape has not ended.
+   */
+  readonly scrape: (signal?: AbortSignal) => Promise<Scrape | ScraperFailure>;
+  /** Closes the connections. */
+  readonly close: () => void;
+}
+
+/** Largest body that is read, inflated: six times that of 64 engines, and VictoriaMetrics' limit. */
+export const MAX_BODY_BYTES: Bytes = 16 * BYTES_PER_MEBIBYTE;
+
+/** Redirects followed in one scrape. */
+const MAX_REDIRECTS = 3;
+
+/** Bytes read of the body of a redirect or an error, so that the connection can be kept. */
+const MAX_ASIDE_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
+
+/** Bytes of a body that are looked at to tell what it is. */
+const HEAD_BYTES: Bytes = BYTES_PER_KIBIBYTE;
+
+const ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
+
+const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** What the scrapers of all endpoints share, as it is most of what they would need. */
+const buffers = createBufferPool();
+const createReader = createReaderFactory();
+
+/** Whether a scrape failed. */
+export function isScrapeFailure<F extends ScrapeFailure>(outcome: Scrape | F): outcome is F {
+  return "kind" in outcome;
+}
+
+/** A problem on its way out of a scrape. */
+class ProblemError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.message);
+  }
+}
+
+/** A scrape under way. */
+interface Attempt {
+  readonly platform: Platform;
+  readonly client: HttpClient;
+  readonly endpoint: Endpoint;
+  readonly access: EndpointAccess;
+  readonly readMetrics: VllmReader;
+  readonly signal: AbortSignal;
+  readonly startedAt: Seconds;
+  /** Ends the limit of time: all has arrived, and what follows is this program's part. */
+  readonly stopTimer: () => void;
+  /** What the body is likely to need. */
+  readonly expectedBytes: Bytes;
+  /** The URL being asked. */
+  url: string;
+  /** What is being waited for; `null` when all has arrived. */
+  phase: ScrapePhase | null;
+  /** Bytes of the body that have arrived. */
+  bytes: Bytes;
+}
+
+/** A URL without user, password, query and whatever drives a terminal. */
+function stripUrl(url: string): string {
+  const { protocol, host, pathname } = new URL(url);
+  return sanitizeText(`${protocol}//${host}${pathname}`);
+}
+
+/** The URL being asked as it is shown, in quotes; sockets by their path. */
+function showUrl({ endpoint, url }: Pick<Attempt, "endpoint" | "url">): string {
+  return endpoint.unixSocketPath === undefined
+    ? `"${stripUrl(url)}"`
+    : quote(`unix:${endpoint.unixSocketPath}`);
+}
+
+/** Settles as `promise` does, but rejects as soon as the signal aborts. */
+function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(new Error("aborted"));
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+/** The bytes of a gzip body inflated: some proxies compress unasked, and runtimes differ in what they inflate. */
+function inflate(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
+  return new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+}
+
+function isGzip(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b;
+}
+
+/** Where a redirect of the URL being asked leads, if it may be followed there. */
+function resolveRedirect(attempt: Attempt, location: string): string {
+  const { url } = attempt;
+  const shown = showUrl(attempt);
+  if (!URL.canParse(location, url)) throw new ProblemError(describeRedirect(shown, null));
+  const target = new URL(location, url);
+  if (target.origin !== new URL(url).origin) {
+    const isHttp = target.protocol === "http:" || target.protocol === "https:";
+    const place = isHttp ? stripUrl(target.href) : `${sanitizeText(target.protocol)}…`;
+    throw new ProblemError(describeRedirect(shown, `"${place}"`));
+  }
+  target.username = "";
+  target.password = "";
+  target.hash = "";
+  return target.href;
+}
+
+/** The request headers: ours, and those with secrets. */
+async function collectHeaders({ access }: Attempt): Promise<Record<string, string>> {
+  let secretHeaders: Readonly<Record<string, string>>;
+  try {
+    secretHeaders = await access.readHeaders();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : "the credentials cannot be read";
+    throw new ProblemError({ kind: "credentials", message });
+  }
+  return joinHeaders(ACCEPT, secretHeaders);
+}
+
+/** Asks, and follows redirects within the same origin. Leaves the URL that answered in `attempt`. */
+async function requestMetrics(attempt: Attempt): Promise<HttpResponse> {
+  const headers = await collectHeaders(attempt);
+  attempt.phase = "headers";
+  for (let redirects = 0;; redirects++) {
+    const { url, signal } = attempt;
+    const response = await attempt.client.get({ url, headers, signal });
+    const location = response.header("location");
+    if (!REDIRECT_STATUSES.has(response.status) || location === null) return response;
+    await readBody(response.body, MAX_ASIDE_BYTES);
+    const target = resolveRedirect(attempt, location);
+    if (redirects === MAX_REDIRECTS) {
+      throw new ProblemError(describeRedirect(showUrl(attempt), null));
+    }
+    attempt.url = target;
+  }
+}
+
+/** Whether a body was cut off where HTTP itself does not notice it. */
+function isCut(response: HttpResponse, exposition: VllmExposition): boolean {
+  const isFramed = response.header("content-length") !== null ||
+    /chunked/i.test(response.header("transfer-encoding") ?? "");
+  const promisesEof = /^application\/openmetrics-text\b/i
+    .test(response.header("content-type") ?? "");
+  return (!exposition.endsComplete && (!isFramed || exposition.lastLineIsBad)) ||
+    (promisesEof && exposition.dialect !== "openmetrics");
+}
+
+function decodeHead(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.subarray(0, HEAD_BYTES)).trimStart();
+}
+
+/** What a whole body says, if it is vLLM's. Keys are heard while a large one is read for the first time. */
+async function readExposition(
+  attempt: Attempt,
+  response: HttpResponse,
+  bytes: Uint8Array,
+): Promise<VllmExposition> {
+  const shown = showUrl(attempt);
+  const head = decodeHead(bytes);
+  if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(shown, head));
+  const steps = attempt.readMetrics(bytes);
+  const exposition = await finishStepsWithPauses(steps, attempt.platform.nextTurn);
+  const { familyNames, vllmFamilyCount, engines } = exposition;
+  if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
+  if (isCut(response, exposition)) throw new ProblemError(describeCutBody(shown));
+  if (exposition.hasTooManyEngines) {
+    throw new ProblemError(describeTooManyEngines(shown, MAX_ENGINES));
+  }
+  // A router may have families with vLLM's names, but it has no engine.
+  const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
+  if (vllmFamilyCount === 0 || isRouter) {
+    throw new ProblemError(describeForeignMetrics(shown, familyNames));
+  }
+  if (engines.length === 0 && exposition.hasUnnamedEngines) {
+    throw new ProblemError(describeUnnamedEngines(shown));
+  }
+  return exposition;
+}
+
+/** Settles when the body that is read last has been. */
+let lastReading: Promise<unknown> = Promise.resolve();
+
+/** Bodies are read one after the other: the first ones of a fleet come together, and one may do for all. */
+function readInTurn<T>(read: () => Promise<T>): Promise<T> {
+  const reading = lastReading.then(read);
+  lastReading = reading.catch(() => {}); // It is for whoever reads.
+  return reading;
+}
+
+/** Asks, reads and judges; throws a `ProblemError`, or whatever the runtime throws. */
+async function fetchScrape(attempt: Attempt): Promise<Scrape> {
+  const { endpoint, platform } = attempt;
+  const response = await requestMetrics(attempt);
+  const shown = showUrl(attempt);
+  attempt.phase = "body";
+  if (response.status !== 200) {
+    const { bytes } = await readBody(response.body, MAX_ASIDE_BYTES);
+    const { sendsCredentials } = attempt.access;
+    const problem = describeStatus(response.status, {
+      shown,
+      head: decodeHead(bytes),
+      sendsCredentials,
+    });
+    throw new ProblemError(problem);
+  }
+  const received = await readBody(response.body, MAX_BODY_BYTES, {
+    buffer: buffers.take(attempt.expectedBytes),
+    onBytes: (count) => attempt.bytes = count,
+  });
+  const receivedAt = platform.monotonicSeconds();
+  const receivedAtEpoch = platform.epochSeconds();
+  const { bytes, isWhole } = isGzip(received.bytes) && received.isWhole
+    ? await readBody(inflate(received.bytes), MAX_BODY_BYTES)
+    : received;
+  attempt.phase = null;
+  attempt.stopTimer();
+  if (!isWhole) throw new ProblemError(describeTooLarge(shown, MAX_BODY_BYTES));
+  const exposition = await readInTurn(async () => {
+    // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
+    await platform.nextTurn();
+    return await readExposition(attempt, response, bytes);
+  });
+  // What ends early keeps its buffer: it may still be written to.
+  buffers.give(new Uint8Array(bytes.buffer));
+  return {
+    endpointKey: endpoint.key,
+    receivedAt,
+    receivedAtEpoch,
+    duration: receivedAt - attempt.startedAt,
+    bytes: bytes.length,
+    sampleCount: exposition.sampleCount,
+    dialect: exposition.dialect,
+    badLineCount: exposition.badLineCount,
+    badLines: exposition.badLines,
+    engines: exposition.engines,
+    server: exposition.server,
+    lora: exposition.lora,
+    aliases: exposition.aliases,
+    metricPrefix: exposition.metricPrefix,
+    processStart: exposition.processStart,
+    countersCreated: exposition.countersCreated,
+    httpResponsesByStatus: exposition.httpResponsesByStatus,
+    redirectedTo: attempt.url === endpoint.metricsUrl ? null : stripUrl(attempt.url),
+  };
+}
+
+/** The problem behind an error that ended a scrape. */
+function explainError(
+  error: unknown,
+  attempt: Attempt,
+  limit: { readonly expired: () => boolean; readonly timeout: Seconds },
+): Problem {
+  if (error instanceof ProblemError) return error.problem;
+  const shown = showUrl(attempt);
+  const { phase, bytes } = attempt;
+  // Nothing was being waited for: an error of this program, and not of the server.
+  if (phase === null) throw error;
+  if (limit.expired()) return describeTimeout(shown, { phase, bytes, timeout: limit.timeout });
+  if (attempt.signal.aborted) {
+    return { kind: "network", message: `the scrape of ${shown} was given up` };
+  }
+  return phase === "body"
+    ? describeBodyError(error, shown, bytes)
+    : describeNetworkError(error, shown);
+}
+
+/** A client that fails each time, for certificates that turned out to be unusable. */
+function createBrokenClient(error: unknown): HttpClient {
+  return { get: () => Promise.reject(error), close: () => {} };
+}
+
+/**
+ * A scraper of one endpoint. It keeps the connection between scrapes, and asks
+ * the URL first to which the last good scrape was redirected.
+ *
+ * @param options.timeout What one scrape may take from asking to the last byte.
+ */
+export async function createScraper(
+  platform: Platform,
+  endpoint: Endpoint,
+  options: {
+    readonly access: EndpointAccess;
+    readonly timeout: Seconds;
+    readonly metricPrefix: string | null;
+  },
+): Promise<Scraper> {
+  const { access, timeout, metricPrefix } = options;
+  const client = await platform.createHttpClient(access.transport).catch(createBrokenClient);
+  const readMetrics = createReader({ metricPrefix });
+  let lastUrl = endpoint.metricsUrl;
+  let lastBytes: Bytes = 0;
+  let isBusy = false;
+
+  const scrape = async (signal?: AbortSignal): Promise<Scrape | ScraperFailure> => {
+    if (isBusy) throw new Error(`Cannot scrape "${endpoint.key}": a scrape of it is under way`);
+    isBusy = true;
+    const limit = platform.deadline(timeout, signal);
+    const attempt: Attempt = {
+      platform,
+      client,
+      endpoint,
+      access,
+      readMetrics,
+      expectedBytes: lastBytes,
+      signal: limit.signal,
+      startedAt: platform.monotonicSeconds(),
+      stopTimer: limit.cancel,
+      url: lastUrl,
+      phase: "credentials",
+      bytes: 0,
+    };
+    try {
+      const outcome = await orAbort(fetchScrape(attempt), limit.signal);
+      lastUrl = attempt.url;
+      lastBytes = outcome.bytes;
+      return outcome;
+    } catch (error) {
+      const failedAt = platform.monotonicSeconds();
+      lastUrl = endpoint.metricsUrl;
+      return {
+        endpointKey: endpoint.key,
+        failedAt,
+        failedAtEpoch: platform.epochSeconds(),
+        duration: failedAt - attempt.startedAt,
+        ...explainError(error, attempt, { expired: limit.expired, timeout }),
+      };
+    } finally {
+      limit.cancel();
+      isBusy = false;
+    }
+  };
+  return { scrape, close: () => client.close() };
+}

@@ -1,0 +1,342 @@
+/**
+ * Where a person put the secrets -> what is sent to one endpoint.
+ *
+ * * A source that names an endpoint is for that one only; one that names none is
+ * for every endpoint that was typed, unless the endpoint has its own. Tokens,
+ * passwords and headers are read again for each scrape, since they get renewed
+ * while a monitor runs; certificates and keys are read once. No text of a
+ * secret enters a message, and nothing is sent elsewhere: redirects are
+ * `scraper`'s matter, and scanned ports get no credentials at all.
+ *
+ * @module
+ */
+
+import type { TypedEndpoint } from "./endpoint.ts";
+import { describeFileError } from "./files.ts";
+import type { Endpoint } from "./model.ts";
+import type { Platform, Transport } from "./platform.ts";
+import { createSecret, quote, revealSecret, type Secret } from "./text.ts";
+import { VERSION } from "./version.ts";
+
+/** What a credential is for. */
+export type CredentialKind =
+  | "token"
+  | "basic_auth"
+  | "headers"
+  | "ca_certificates"
+  | "client_certificate"
+  | "client_key";
+
+/** Where a credential is to be read from, and for which endpoint. */
+export interface CredentialSource {
+  /** What it is for. */
+  readonly kind: CredentialKind;
+  /** `null`: every endpoint that the user named, never one that a scan found. */
+  readonly endpointKey: string | null;
+  readonly from: { readonly file: string } | { readonly variable: string };
+}
+
+/** The credential options of all endpoints. */
+interface CredentialOptions {
+  readonly credentialSources: readonly CredentialSource[];
+  /** Endpoints whose certificates are not checked. */
+  readonly insecureEndpointKeys: readonly string[];
+}
+
+/** How an endpoint is reached, and with what it is asked. */
+export interface EndpointAccess {
+  /** What the HTTP client is made with. */
+  readonly transport: Transport;
+  /**
+   * The request headers with secrets in them, read anew each time. Rejects
+   * with an error whose message is safe to show when a source has become
+   * unreadable.
+   */
+  readonly readHeaders: () => Promise<Readonly<Record<string, string>>>;
+  /** Whether anything secret goes over the wire. */
+  readonly sendsCredentials: boolean;
+}
+
+/** The access of an endpoint that nobody gave credentials for. */
+export const ANONYMOUS_ACCESS: EndpointAccess = {
+  transport: {},
+  readHeaders: () => Promise.resolve({}),
+  sendsCredentials: false,
+};
+
+/** What a person calls each kind of source. */
+const SOURCE_NAMES: Readonly<Record<CredentialKind, string>> = {
+  token: "token",
+  basic_auth: "user and password",
+  headers: "headers",
+  ca_certificates: "CA certificates",
+  client_certificate: "client certificate",
+  client_key: "client key",
+};
+
+/** A problem with a source, worded for the person who set it up. */
+class SourceError extends Error {}
+
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** Visible ASCII: what a bearer token and an encoded password are made of. */
+const TOKEN = /^[\x21-\x7e]+$/;
+
+/** Headers that frame the message, which only the HTTP client may set. */
+const FRAMING_HEADERS: ReadonlySet<string> = new Set([
+  "accept-encoding",
+  "connection",
+  "content-length",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/**
+ * The headers of a request: ours, those with secrets, which may name another
+ * program, and what nobody chooses: a body is counted as it is sent.
+ */
+export function joinHeaders(
+  accept: string,
+  secretHeaders: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return {
+    accept,
+    "user-agent": `vllm-htop/${VERSION}`,
+    ...secretHeaders,
+    "accept-encoding": "identity",
+  };
+}
+
+/** The source as it is named in messages. */
+function nameSource({ kind, from }: CredentialSource): string {
+  return "file" in from
+    ? `the ${SOURCE_NAMES[kind]} file ${quote(from.file)}`
+    : `the ${SOURCE_NAMES[kind]} variable ${quote(from.variable)}`;
+}
+
+async function readSource(platform: Platform, source: CredentialSource): Promise<string> {
+  const { from } = source;
+  let text: string | undefined;
+  if ("variable" in from) {
+    text = platform.environment(from.variable);
+  } else {
+    try {
+      text = await platform.readTextFile(from.file);
+    } catch (error) {
+      throw new SourceError(`${nameSource(source)} ${describeFileError(error)}`);
+    }
+  }
+  const trimmed = (text ?? "").trim();
+  if (trimmed === "") {
+    throw new SourceError(`${nameSource(source)} is empty: put the value into it`);
+  }
+  return trimmed;
+}
+
+function formatBearer(token: string, source: CredentialSource): string {
+  if (/^bearer\s/i.test(token)) {
+    throw new SourceError(`${nameSource(source)} begins with "Bearer": leave only the token in it`);
+  }
+  if (!TOKEN.test(token)) {
+    throw new SourceError(
+      `${nameSource(source)} has blanks, line breaks or other characters that no token has: ` +
+        "leave only the token in it",
+    );
+  }
+  return `Bearer ${token}`;
+}
+
+function formatBasic(userAndPassword: string, sourceName: string): string {
+  // deno-lint-ignore no-control-regex
+  if (!userAndPassword.includes(":") || /[\x00-\x1f\x7f]/.test(userAndPassword)) {
+    throw new SourceError(`${sourceName} must be one line of the form USER:PASSWORD`);
+  }
+  const bytes = new TextEncoder().encode(userAndPassword);
+  return `Basic ${btoa(String.fromCharCode(...bytes))}`;
+}
+
+function parseHeaderLines(text: string, source: CredentialSource): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [index, line] of text.split(/\r?\n/).entries()) {
+    if (line.trim() === "") continue;
+    const colon = line.indexOf(":");
+    const name = line.slice(0, Math.max(colon, 0)).trim().toLowerCase();
+    const value = line.slice(colon + 1).trim();
+    const place = `line ${index + 1} of ${nameSource(source)}`;
+    if (!HEADER_NAME.test(name)) {
+      throw new SourceError(`${place} is no header: write it as "Name: value"`);
+    }
+    if (!HEADER_VALUE.test(value)) {
+      throw new SourceError(
+        `${place} has characters that no header value may have: use visible ASCII`,
+      );
+    }
+    if (FRAMING_HEADERS.has(name)) {
+      throw new SourceError(`${place} sets "${name}", which cannot be chosen: remove the line`);
+    }
+    headers[name] = value;
+  }
+  return headers;
+}
+
+/** The one way in which an endpoint is asked to believe us, or none. */
+type Authorization =
+  | { readonly kind: "source"; readonly source: CredentialSource }
+  | { readonly kind: "url"; readonly basicAuth: Secret };
+
+/** The sources of a kind that apply to an endpoint: its own, or else those for all. */
+function selectSources(
+  sources: readonly CredentialSource[],
+  kind: CredentialKind,
+  key: string,
+): readonly CredentialSource[] {
+  const ofKind = sources.filter((source) => source.kind === kind);
+  const own = ofKind.filter((source) => source.endpointKey === key);
+  return own.length > 0 ? own : ofKind.filter((source) => source.endpointKey === null);
+}
+
+/** What authorises the requests: what is for this endpoint alone goes before what is for all. */
+function selectAuthorization(
+  { endpoint, basicAuth }: TypedEndpoint,
+  sources: readonly CredentialSource[],
+): Authorization | null {
+  const authorizing = sources.filter(({ kind }) => kind === "token" || kind === "basic_auth");
+  const choose = (key: string | null): Authorization[] =>
+    authorizing.filter((source) => source.endpointKey === key)
+      .map((source) => ({ kind: "source", source }));
+  const own = choose(endpoint.key);
+  if (basicAuth !== null) own.push({ kind: "url", basicAuth });
+  const candidates = own.length > 0 ? own : choose(null);
+  if (candidates.length > 1) {
+    const names = candidates.map((candidate) =>
+      candidate.kind === "url" ? "the user and password of the URL" : nameSource(candidate.source)
+    );
+    throw new SourceError(
+      `"${endpoint.key}" can be sent only one of ${names.join(" and ")}: remove the others`,
+    );
+  }
+  return candidates[0] ?? null;
+}
+
+async function readPem(
+  platform: Platform,
+  source: CredentialSource,
+  label: RegExp,
+): Promise<string> {
+  const text = await readSource(platform, source);
+  if (!label.test(text)) {
+    throw new SourceError(`${nameSource(source)} has no PEM block of that kind: check the file`);
+  }
+  return text;
+}
+
+const CERTIFICATE_LABEL = /-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/;
+const KEY_LABEL = /-----BEGIN ([A-Z]+ )?PRIVATE KEY-----/;
+
+async function readTransport(
+  platform: Platform,
+  endpoint: Endpoint,
+  options: CredentialOptions,
+): Promise<Transport> {
+  const select = (kind: CredentialKind): readonly CredentialSource[] =>
+    selectSources(options.credentialSources, kind, endpoint.key);
+  const readAll = (kind: CredentialKind, label: RegExp): Promise<string[]> =>
+    Promise.all(select(kind).map((source) => readPem(platform, source, label)));
+  const caCertificates = await readAll("ca_certificates", CERTIFICATE_LABEL);
+  const [clientCertificate] = await readAll("client_certificate", CERTIFICATE_LABEL);
+  const [clientKey] = await readAll("client_key", KEY_LABEL);
+  return {
+    ...(endpoint.unixSocketPath === undefined ? {} : { unixSocketPath: endpoint.unixSocketPath }),
+    ...(caCertificates.length === 0 ? {} : { caCertificates }),
+    ...(clientCertificate === undefined || clientKey === undefined
+      ? {}
+      : { clientCertificate, clientKey }),
+    ...(options.insecureEndpointKeys.includes(endpoint.key) ? { insecure: true } : {}),
+  };
+}
+
+/** Tries the certificates out, so that a bad one ends the program at its start. */
+async function checkTransport(
+  platform: Platform,
+  endpoint: Endpoint,
+  transport: Transport,
+): Promise<void> {
+  if (transport.caCertificates === undefined && transport.clientCertificate === undefined) return;
+  try {
+    (await platform.createHttpClient(transport)).close();
+  } catch {
+    throw new SourceError(
+      `the certificates or the key for "${endpoint.key}" cannot be used: ` +
+        "check that the PEM files are whole and that the key belongs to the certificate",
+    );
+  }
+}
+
+/**
+ * How to reach and ask `typed`. Reads every source once, so that what is wrong
+ * with them shows at the start.
+ *
+ * @returns `error`: one sentence that names the file or variable, never its
+ * content; without a full stop.
+ */
+export async function openAccess(
+  platform: Platform,
+  typed: TypedEndpoint,
+  options: CredentialOptions,
+): Promise<EndpointAccess | { readonly error: string }> {
+  const { endpoint } = typed;
+  const sources = options.credentialSources;
+  try {
+    const authorization = selectAuthorization(typed, sources);
+    const headerSources = [
+      ...sources.filter(({ kind, endpointKey }) => kind === "headers" && endpointKey === null),
+      ...sources.filter(({ kind, endpointKey }) =>
+        kind === "headers" && endpointKey === endpoint.key
+      ),
+    ];
+    const readHeaders = async (): Promise<Readonly<Record<string, string>>> => {
+      const headers: Record<string, string> = {};
+      for (const source of headerSources) {
+        Object.assign(headers, parseHeaderLines(await readSource(platform, source), source));
+      }
+      if (authorization !== null) {
+        if ("authorization" in headers) {
+          throw new SourceError(
+            `"${endpoint.key}" can be sent only one "authorization": remove it from the headers`,
+          );
+        }
+        headers.authorization = revealSecret(await readAuthorization(platform, authorization));
+      }
+      return headers;
+    };
+    await readHeaders();
+    const transport = await readTransport(platform, endpoint, options);
+    await checkTransport(platform, endpoint, transport);
+    const sendsCredentials = authorization !== null || headerSources.length > 0 ||
+      transport.clientCertificate !== undefined;
+    return { transport, readHeaders, sendsCredentials };
+  } catch (error) {
+    if (error instanceof SourceError) return { error: error.message };
+    throw error;
+  }
+}
+
+/** The value of the `authorization` header. */
+async function readAuthorization(
+  platform: Platform,
+  authorization: Authorization,
+): Promise<Secret> {
+  if (authorization.kind === "url") {
+    const text = revealSecret(authorization.basicAuth);
+    return createSecret(formatBasic(text, "the user and password of the URL"));
+  }
+  const { source } = authorization;
+  const text = await readSource(platform, source);
+  return createSecret(
+    source.kind === "token" ? formatBearer(text, source) : formatBasic(text, nameSource(source)),
+  );
+}

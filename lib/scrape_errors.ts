@@ -1,0 +1,386 @@
+/**
+ * What went wrong with a scrape -> its kind and one sentence with the next step.
+ *
+ * All wording of failed scrapes stands here: errors of the
+ * runtime, HTTP statuses, bodies that are no metrics or not vLLM's. Nothing of
+ * an error's own text, of a header's value or of a body enters a sentence: the
+ * runtime quotes whole header values in its errors, tokens and all. `shown` is
+ * a URL in quotes, made safe by `scraper`, which also decides when a scrape has
+ * failed. Sources: errors seen on Deno 2.6 and 2.9, rustls, Node and undici.
+ *
+ * @module
+ */
+
+import { identifyServer, looksLikeVllmWithoutStatistics, type ServerRole } from "./dialect.ts";
+import type { FailureKind } from "./model.ts";
+import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+
+/** Why a scrape failed, for the program and for a person. */
+export interface Problem {
+  /** For the program. */
+  readonly kind: FailureKind;
+  /** One sentence without a full stop. */
+  readonly message: string;
+  /** The server that answers in place of vLLM, where it is known. */
+  readonly serverName?: string;
+}
+
+/** How far a scrape has come. */
+export type ScrapePhase = "credentials" | "headers" | "body";
+
+/** Causes of an error that are looked at. */
+const MAX_CAUSES = 5;
+
+/** Names, codes and messages of an error and its causes, without the URLs and names that they quote. */
+function collectErrorText(error: unknown): string {
+  const parts: string[] = [];
+  let current = error;
+  for (let depth = 0; depth < MAX_CAUSES && current instanceof Error; depth++) {
+    parts.push(current.name, "code" in current ? String(current.code) : "", current.message);
+    if (current instanceof AggregateError) parts.push(...current.errors.map(String));
+    current = current.cause;
+  }
+  return parts.join(" ").replace(/\bhttps?:\/\/[^\s)]*/gi, "").replace(/(?<=for name )".*/s, "");
+}
+
+/** A pattern in an error's text, the kind that it means, and what is said before and after the URL. */
+type NetworkRow = readonly [
+  pattern: RegExp,
+  kind: FailureKind,
+  before: string,
+  after: string,
+];
+
+/** What errors before the first byte of an answer mean; the first row that fits counts. */
+const NETWORK_ROWS: readonly NetworkRow[] = [
+  [
+    /requires write access/i,
+    "network",
+    "",
+    "needs permission to write to it: run Deno with --allow-write=PATH, or let vLLM use a port",
+  ],
+  [/requires net access/i, "network", "", "may not be asked: run Deno with --allow-net"],
+  [
+    /NotCapable|requires \w+ access/i,
+    "network",
+    "",
+    "cannot be asked with the permissions that Deno has: run it with those that the README names",
+  ],
+  [
+    /no such file|ENOENT/i,
+    "refused",
+    "",
+    "does not exist: check the path, and that vLLM was started with --uds",
+  ],
+  [
+    /connection refused|ECONNREFUSED|os error (111|61|10061)\b/i,
+    "refused",
+    "",
+    "refused the connection: check that vLLM has started, and that the port is right",
+  ],
+  [
+    /permission denied|EACCES/i,
+    "refused",
+    "",
+    "may not be opened: check its permissions",
+  ],
+  [
+    /dns error|ENOTFOUND|EAI_|failed to lookup|getaddrinfo/i,
+    "dns",
+    "the host name of ",
+    "cannot be resolved: check its spelling, or use the address",
+  ],
+  [
+    /InvalidContentType|corrupt message|WRONG_VERSION_NUMBER|packet length/i,
+    "tls",
+    "",
+    "does not speak TLS: use http:// in place of https://",
+  ],
+  [
+    /CertificateRequired|certificate required/i,
+    "tls",
+    "",
+    "wants a client certificate: give one with --cert-file and --key-file",
+  ],
+  [
+    /Expired|NotValidYet|not valid yet/i,
+    "tls",
+    "the certificate of ",
+    "is out of date: renew it, or check this machine's clock",
+  ],
+  [
+    /NotValidForName|not valid for name|ALTNAME_INVALID/i,
+    "tls",
+    "the certificate of ",
+    "is for another name: use the name that it was made for",
+  ],
+  [
+    /CaUsedAsEndEntity/i,
+    "tls",
+    "the certificate of ",
+    "is an authority's and not a server's: make one with CA:FALSE, or accept it with --insecure",
+  ],
+  [
+    /UnknownIssuer|SELF_SIGNED|UNABLE_TO_VERIFY/i,
+    "tls",
+    "the certificate of ",
+    "is of an unknown authority: name its CA with --ca-file, or accept it with --insecure",
+  ],
+  [
+    /certificate|\btls\b|handshake|\bSSL\b|fatal alert/i,
+    "tls",
+    "no secure connection came about with ",
+    "whose certificates or TLS versions do not fit: check them, and --cert-file if it wants one",
+  ],
+  [
+    /requests to port \d+ are blocked|bad port/i,
+    "network",
+    "",
+    "has a port that HTTP clients refuse for safety: let the server use another",
+  ],
+  [
+    /invalid HTTP|HPE_|HTTPParserError|message head is too large/i,
+    "network",
+    "",
+    "does not speak plain HTTP: use https:// if it has TLS, or check the port",
+  ],
+  [
+    /timed? ?out|ETIMEDOUT|os error (110|60|10060)\b/i,
+    "timeout",
+    "",
+    "did not accept the connection: check the host, the port and the firewall",
+  ],
+  [
+    /unreachable|no route|EHOSTUNREACH|ENETUNREACH/i,
+    "network",
+    "",
+    "cannot be reached, as there is no route: check the address and the network",
+  ],
+  [
+    /connection (was )?(closed|reset|aborted)|ECONNRESET|EPIPE|broken pipe|UND_ERR_SOCKET|other side closed|unexpected e(nd|of)|incomplete|hang up/i,
+    "reset",
+    "",
+    "closed the connection without an answer: it may be restarting; see its log",
+  ],
+];
+
+/** Errors about headers of the request. hyper's "invalid HTTP header parsed" is about the answer. */
+const UNSENDABLE_HEADER = /invalid header (name|value)|UND_ERR_INVALID_ARG.* header|ByteString/i;
+
+/**
+ * The problem of an error that came before the answer.
+ */
+export function describeNetworkError(error: unknown, shown: string): Problem {
+  const text = collectErrorText(error);
+  if (UNSENDABLE_HEADER.test(text)) {
+    return {
+      kind: "credentials",
+      message: `the headers for ${shown} cannot be sent: check the files of --token-file and ` +
+        "--header-file",
+    };
+  }
+  for (const [pattern, kind, before, after] of NETWORK_ROWS) {
+    if (pattern.test(text)) return { kind, message: `${before}${shown} ${after}` };
+  }
+  return {
+    kind: "network",
+    message: `${shown} cannot be reached: check the address and the network`,
+  };
+}
+
+/** The problem of an error that came in the middle of the answer, after `bytes` bytes of its body. */
+export function describeBodyError(error: unknown, shown: string, bytes: Bytes): Problem {
+  if (/gzip|deflate|brotli|zlib|inflate|decompress/i.test(collectErrorText(error))) {
+    return {
+      kind: "not_exposition",
+      message:
+        `${shown} sent a compressed body that cannot be inflated: turn compression off there`,
+    };
+  }
+  return {
+    kind: "truncated",
+    message: `${shown} broke off after ${bytes} bytes of its answer: see its log and that of any ` +
+      "proxy before it",
+  };
+}
+
+/** The problem of a scrape that took longer than `timeout`. */
+export function describeTimeout(
+  shown: string,
+  { phase, timeout, bytes }: {
+    readonly phase: ScrapePhase;
+    readonly timeout: Seconds;
+    readonly bytes: Bytes;
+  },
+): Problem {
+  const what = {
+    credentials: `the credentials for ${shown} could not be read within ${timeout} s`,
+    headers: `${shown} did not answer within ${timeout} s`,
+    body: `${shown} was still sending after ${timeout} s (${bytes} bytes so far)`,
+  }[phase];
+  return {
+    kind: "timeout",
+    message: `${what}: check the server and the network, or raise --timeout if it is only slow`,
+  };
+}
+
+type StatusRow = readonly [kind: FailureKind, meaning: string];
+
+const STATUS_ROWS: Readonly<Record<number, StatusRow>> = {
+  404: [
+    "not_found",
+    ", as it has no such page: check the path, and that this is the port of vLLM itself",
+  ],
+  500: [
+    "server_error",
+    ", as its metrics broke: see vLLM's log, and check that PROMETHEUS_MULTIPROC_DIR is on a " +
+    "local disk",
+  ],
+  502: ["server_error", ", as a proxy does not reach vLLM: check that vLLM runs"],
+  503: [
+    "server_error",
+    ", as it is not ready: wait while it loads or scales, and see its log if this stays",
+  ],
+  504: ["server_error", ", as vLLM does not answer its proxy: check that vLLM runs"],
+};
+
+/** The problem of a status other than 200. `head` is the beginning of the body. */
+export function describeStatus(
+  status: number,
+  { shown, head, sendsCredentials }: {
+    readonly shown: string;
+    readonly head: string;
+    readonly sendsCredentials: boolean;
+  },
+): Problem {
+  const answer = `${shown} answered ${status}`;
+  const row = STATUS_ROWS[status];
+  if (row !== undefined) return { kind: row[0], message: answer + row[1] };
+  if (status === 401 || status === 403) {
+    return {
+      kind: "unauthorized",
+      message: sendsCredentials
+        ? `${answer}, as it does not accept these credentials: check them and what they allow`
+        : `${answer}, as it wants credentials: give them with --token-file or --basic-auth-file`,
+    };
+  }
+  if (status === 400 && /https|\btls\b|\bssl\b/i.test(head)) {
+    return {
+      kind: "http_status",
+      message: `${answer}, as it wants TLS: use https:// in place of http://`,
+    };
+  }
+  if (status === 501 && head.includes("--metrics")) {
+    return {
+      kind: "http_status",
+      message: `${answer}, as llama.cpp does, and is not vLLM: check the port`,
+      serverName: "llama.cpp",
+    };
+  }
+  return {
+    kind: "http_status",
+    message: `${answer} instead of 200: check the URL, and see the log of the server`,
+  };
+}
+
+const ROLE_HINTS: Readonly<Record<ServerRole, string>> = {
+  engine: "check the port, as only vLLM can be watched",
+  router: "watch the vLLM servers behind it, each by its own URL",
+  exporter: "check the port",
+};
+
+/** The problem of metrics that are not those of a vLLM server. */
+export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<string>): Problem {
+  const server = identifyServer(familyNames);
+  if (server !== null) {
+    const message = `${shown} is ${server.name}, not vLLM: ${ROLE_HINTS[server.role]}`;
+    return { kind: "not_vllm", message, serverName: server.name };
+  }
+  if (looksLikeVllmWithoutStatistics(familyNames)) {
+    return {
+      kind: "stats_disabled",
+      message: `${shown} has no figures of an engine: start vLLM without --disable-log-stats`,
+    };
+  }
+  return {
+    kind: "not_vllm",
+    message: `${shown} has metrics but none of vLLM's: check the port, or name their prefix with ` +
+      "--metric-prefix",
+  };
+}
+
+/** The problem of vLLM's metrics that say nothing of models. */
+export function describeUnnamedEngines(shown: string): Problem {
+  return {
+    kind: "not_vllm",
+    message: `${shown} names no model in its metrics, as routers do: watch vLLM's own port`,
+  };
+}
+
+/** Whether a body begins as a page of HTML or XML does. Its text may hold lines that read like samples. */
+export function looksLikeMarkup(head: string): boolean {
+  return /^<[!?a-z]/i.test(head);
+}
+
+/**
+ * The problem of a body without metrics. `head` is its beginning as text,
+ * without leading white space: empty for a body that has nothing else.
+ */
+export function describeForeignBody(shown: string, head: string): Problem {
+  if (head === "") {
+    return {
+      kind: "empty",
+      message: `${shown} answered with an empty body: see vLLM's log, and check that ` +
+        "PROMETHEUS_MULTIPROC_DIR is writable and was empty at the start",
+    };
+  }
+  if (looksLikeMarkup(head)) {
+    return {
+      kind: "html",
+      message: `${shown} answered with a web page: check the URL, and whether a login page or a ` +
+        "web interface stands before vLLM",
+    };
+  }
+  const what = /^[{[]/.test(head) ? "JSON" : "something else than metrics";
+  return {
+    kind: "not_exposition",
+    message: `${shown} answered with ${what}: check the port and the path`,
+  };
+}
+
+/** The problem of a body that ends where no exposition ends. */
+export function describeCutBody(shown: string): Problem {
+  return {
+    kind: "truncated",
+    message:
+      `${shown} sent an answer that was cut off: see its log and that of any proxy before it`,
+  };
+}
+
+/** The problem of a body of more than `limit` bytes. */
+export function describeTooLarge(shown: string, limit: Bytes): Problem {
+  return {
+    kind: "too_large",
+    message: `${shown} sent more than ${limit / BYTES_PER_MEBIBYTE} MiB: check that this is the ` +
+      "metrics page of vLLM",
+  };
+}
+
+/** The problem of an exposition that names more than `limit` engines. */
+export function describeTooManyEngines(shown: string, limit: number): Problem {
+  return {
+    kind: "too_large",
+    message: `${shown} names more than ${limit} models and engines: check that its labels ` +
+      "model_name and engine do not change from one request to the next",
+  };
+}
+
+/** The problem of a redirect that is not followed. `target` is a URL in quotes, made safe. */
+export function describeRedirect(shown: string, target: string | null): Problem {
+  return {
+    kind: "redirect",
+    message: target === null
+      ? `${shown} redirects again and again or to no valid address: check the proxy before it`
+      : `${shown} redirects to ${target}, which was not asked: watch that URL if it is the right one`,
+  };
+}

@@ -1,0 +1,282 @@
+/**
+ * What the watched fleet costs and earns: for each model and for all, as a
+ * rate, in this session and since the servers started.
+ *
+ * Decides which GPUs are paid for and which tokens count;
+ * the arithmetic is `cost`'s. GPUs that the user counts pay for all servers that
+ * are watched. GPUs that are found here pay for the servers of this machine
+ * alone: those that hold memory for one of them, or all where that is not
+ * known. Rates are those of the last minute. A session's cost is the present
+ * price over the time since the first scrape. USD.
+ *
+ * @module
+ */
+
+import {
+  type ComputeCost,
+  costOfIdleness,
+  costOfRate,
+  costOfSpan,
+  type GpuUse,
+  hasTokenPrices,
+  isHint,
+  priceCompute,
+  type RateCost,
+  shareCost,
+  type SpanCost,
+} from "./cost.ts";
+import { isLocal } from "./endpoint.ts";
+import type { Figures } from "./model.ts";
+import { absent, isPresent, present, type Reading } from "./reading.ts";
+import { isCounted } from "./rules_status.ts";
+import type { State } from "./state.ts";
+import {
+  areOwnersKnown,
+  listLocal,
+  type Overview,
+  readGpuShares,
+  readUptime,
+  type Row,
+} from "./state_fleet.ts";
+import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
+import { type ServerTallies, sumTallies } from "./stats_totals.ts";
+import { identifyEngine } from "./stats_window.ts";
+import type { Ratio, Seconds } from "./units.ts";
+
+/**
+ * Which GPUs are paid for.
+ *
+ * - `told`: as many as the user says.
+ * - `serving`: those of this machine that hold memory for a watched server.
+ * - `machine`: all of this machine, as it is not known which of them serve.
+ * - `none`: none is known.
+ */
+type BillBasis = "told" | "serving" | "machine" | "none";
+
+/** The cost of one model's replicas. */
+export interface GroupBill {
+  readonly modelName: string;
+  /** What it is called on the screen. */
+  readonly label: string;
+  /** Absent where it is not known which GPUs are whose. */
+  readonly usdPerHour: Reading;
+  readonly rate: RateCost;
+}
+
+/** What the fleet costs and earns. */
+export interface Bill {
+  readonly basis: BillBasis;
+  readonly compute: ComputeCost;
+  /** Whether a price of the built-in hints, or an estimate, is in it. */
+  readonly isAbout: boolean;
+  /** Whether the servers of this machine alone are in it, while others are watched too. */
+  readonly isLocalOnly: boolean;
+  /** At the rate of the last minute, which is this long. */
+  readonly rate: RateCost & { readonly span: Reading<Seconds> };
+  /** Since the first scrape. */
+  readonly session: SpanCost;
+  /** Since the servers started. */
+  readonly lifetime: SpanCost;
+  /** What GPUs cost in this session while their replicas had nothing to do. */
+  readonly idle: { readonly usd: Reading; readonly ratio: Reading<Ratio> };
+  readonly groups: readonly GroupBill[];
+  /** Of GPUs that are paid for and are no model's. */
+  readonly unusedUsdPerHour: Reading;
+  readonly hasTokenPrices: boolean;
+}
+
+/** The GPUs of this machine that are paid for, by index and name. Those of the last good sample: they cost while it fails, too. */
+function choosePaid(state: State): {
+  readonly basis: BillBasis;
+  readonly paid: ReadonlyMap<number, string>;
+} {
+  const { gpus: { report }, pricing } = state;
+  const basis = pricing.gpuCount === null ? "none" : "told";
+  if (report === null || !pricing.detectsGpus || listLocal(state).length === 0) {
+    return { basis, paid: new Map() };
+  }
+  const isKnown = areOwnersKnown(state);
+  const serving = new Set(
+    readGpuShares(state).flatMap(({ owner, process }) => owner === null ? [] : [process.gpuIndex]),
+  );
+  const paid = report.gpus.filter(({ index }) => !isKnown || serving.has(index));
+  return {
+    basis: basis === "told" ? basis : isKnown ? "serving" : "machine",
+    paid: new Map(paid.map(({ index, name }) => [index, name])),
+  };
+}
+
+/** Which model holds how much of which GPU. */
+function listUses(state: State, rows: readonly Row[]): readonly GpuUse[] {
+  return readGpuShares(state).flatMap(({ owner, process }): readonly GpuUse[] => {
+    if (owner === null) return [];
+    const row = rows.find(({ state: known, replica }) =>
+      known.endpoint.key === owner.endpointKey &&
+      (owner.engine === null || replica?.sample.engine === owner.engine)
+    );
+    const groupKey = row?.replica?.sample.modelName;
+    const weight = process.memoryBytes.value ?? 0;
+    return groupKey === undefined ? [] : [{ groupKey, gpuIndex: process.gpuIndex, weight }];
+  });
+}
+
+/** USD per hour of each model, and of what is no model's. */
+function divideAmongModels(
+  state: State,
+  models: readonly string[],
+  paid: ReadonlyMap<number, string>,
+  compute: ComputeCost,
+  rows: readonly Row[],
+): { readonly byModel: ReadonlyMap<string, Reading>; readonly unused: Reading } {
+  const { pricing } = state;
+  const unknown = absent("missing");
+  if (models.length === 1) {
+    return { byModel: new Map([[models[0], compute.usdPerHour]]), unused: unknown };
+  }
+  const isToldOtherwise = pricing.gpuCount !== null && pricing.gpuCount !== paid.size;
+  if (isToldOtherwise || !areOwnersKnown(state)) {
+    return { byModel: new Map(), unused: unknown };
+  }
+  const prices = [...paid].map(([index, name]) =>
+    [index, priceCompute([name], { ...pricing, gpuCount: null }).usdPerHour] as const
+  );
+  const isWhole = prices.every(([, price]) => isPresent(price));
+  const known = new Map(
+    prices.flatMap(([index, price]) => isPresent(price) ? [[index, price.value] as const] : []),
+  );
+  const { usdPerHourByGroup, unusedUsdPerHour } = shareCost(known, listUses(state, rows));
+  const read = (usd: number): Reading => isWhole ? present(usd) : { value: usd, partial: true };
+  return {
+    byModel: new Map([...usdPerHourByGroup].map(([model, usd]) => [model, read(usd)])),
+    unused: read(unusedUsdPerHour),
+  };
+}
+
+/** A figure of each replica with the weight that it has among them: USD per hour of its GPUs, or alike. */
+function weighRows(state: State, rows: readonly Row[]): readonly (readonly [Row, number])[] {
+  const { pricing } = state;
+  const weights = rows.map(({ gpus }): number =>
+    priceCompute(gpus.map(({ name }) => name), { ...pricing, gpuCount: null }).usdPerHour.value ?? 0
+  );
+  const areKnown = weights.length > 0 && weights.every((weight) => weight > 0);
+  return rows.map((row, index) => [row, areKnown ? weights[index] : 1]);
+}
+
+/** The mean uptime of the replicas by the cost of their GPUs; absent where one of them is not known. */
+function readLifetime(weighted: ReturnType<typeof weighRows>, state: State): Reading<Seconds> {
+  let sum = 0;
+  let whole = 0;
+  for (const [row, weight] of weighted) {
+    const uptime = readUptime(row.state, state);
+    if (!isPresent(uptime)) return uptime;
+    sum += uptime.value * weight;
+    whole += weight;
+  }
+  return whole === 0 ? absent("missing") : present(sum / whole);
+}
+
+/** Mean times of the replicas, idle and watched. */
+function readIdleness(
+  weighted: ReturnType<typeof weighRows>,
+): { readonly idle: Reading<Seconds>; readonly span: Reading<Seconds> } {
+  let idle = 0;
+  let watched = 0;
+  let whole = 0;
+  for (const [{ state: known, replica }, weight] of weighted) {
+    if (replica === null) continue;
+    const times = known.idleness.get(identifyEngine(replica.sample));
+    if (times === undefined || times.watched === 0) continue;
+    idle += times.idle * weight;
+    watched += times.watched * weight;
+    whole += weight;
+  }
+  if (whole === 0) return { idle: absent("first_scrape"), span: absent("first_scrape") };
+  return { idle: present(idle / whole), span: present(watched / whole) };
+}
+
+function readAmountsPerSecond(
+  { lastMinute }: Figures,
+): Parameters<typeof costOfRate>[0]["perSecond"] {
+  return {
+    promptTokens: lastMinute.promptTokensPerSecond,
+    cachedPromptTokens: lastMinute.cachedPromptTokensPerSecond,
+    generationTokens: lastMinute.generationTokensPerSecond,
+  };
+}
+
+/** What the engines of these servers have counted, and since when. */
+function readSession(
+  servers: readonly ServerTallies[],
+  now: Seconds,
+): Pick<Parameters<typeof costOfSpan>[0], "span" | "amounts"> {
+  const tallies = servers.flatMap(({ engines }) => [...engines.values()]);
+  const since = Math.min(...tallies.map((tally) => tally.since));
+  const span = tallies.length === 0 ? absent("first_scrape") : present(now - since);
+  return { span, amounts: sumTallies(tallies) };
+}
+
+/** The bill of the fleet. */
+export function createBill(overview: Overview, state: State): Bill {
+  const { pricing } = state;
+  const { tokenPrices } = pricing;
+  const { basis, paid } = choosePaid(state);
+  const compute = priceCompute([...paid.values()], pricing);
+  const { usdPerHour } = compute;
+  // What is found here pays for no other machine's tokens.
+  const isOfHere = basis === "serving" || basis === "machine";
+  const isInBill = (known: State["endpoints"][number]): boolean =>
+    !isOfHere || isLocal(known.endpoint);
+  const isLocalOnly = !state.endpoints.every(isInBill);
+  const rows = overview.rows.filter((row) => isInBill(row.state) && isCounted(row.status));
+  const mergeRows = (some: readonly Row[]): Figures =>
+    computeFigures(some.flatMap(({ replica }) => replica ?? []));
+  const figures = isLocalOnly ? mergeRows(rows) : overview.total.figures;
+  const weighted = weighRows(state, rows);
+  const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
+  const { byModel, unused } = divideAmongModels(state, models, paid, compute, rows);
+  const rateOf = (some: Figures, computeUsdPerHour: Reading): RateCost =>
+    costOfRate({ perSecond: readAmountsPerSecond(some), tokenPrices, computeUsdPerHour });
+  const terms = { tokenPrices, computeUsdPerHour: usdPerHour };
+  const { here, elsewhere } = state.gone;
+  const counted = [
+    ...state.endpoints.filter(isInBill).map(({ tallies }) => tallies),
+    // What a server has earned in this session it has earned, also when it has gone.
+    ...isOfHere ? [here] : [here, elsewhere],
+  ];
+  const session = costOfSpan({ ...readSession(counted, state.now), ...terms });
+  const idleness = costOfIdleness({ ...readIdleness(weighted), computeUsdPerHour: usdPerHour });
+  return {
+    basis,
+    compute,
+    isAbout: compute.gpus.some(({ price }) => isHint(price)),
+    isLocalOnly,
+    rate: { ...rateOf(figures, usdPerHour), span: figures.lastMinute.span },
+    session,
+    lifetime: costOfSpan({
+      span: readLifetime(weighted, state),
+      // Of those whose time is known: one that is down has counted, too, but costs nothing now.
+      amounts: rows.length === overview.rows.length
+        ? figures.lifetime
+        : computeLifetime(rows.flatMap(({ replica }) => replica ?? [])),
+      ...terms,
+    }),
+    idle: idleness,
+    groups: overview.groups.filter(({ modelName }) => models.includes(modelName))
+      .map(({ modelName, label, figures: ofAll }) => {
+        const usd = byModel.get(modelName) ?? absent("missing");
+        const isOfModel = ({ replica }: Row): boolean => replica?.sample.modelName === modelName;
+        const own = isLocalOnly ? mergeRows(rows.filter(isOfModel)) : ofAll;
+        return { modelName, label, usdPerHour: usd, rate: rateOf(own, usd) };
+      }),
+    unusedUsdPerHour: unused,
+    hasTokenPrices: hasTokenPrices(tokenPrices),
+  };
+}
+
+/** Whether there is anything of money to show: a price that is known, or one that the user has given. */
+export function hasBill(state: State): boolean {
+  const { pricing } = state;
+  const { tokenPrices, usdPerGpuHour, gpuCount } = pricing;
+  if (hasTokenPrices(tokenPrices) || usdPerGpuHour !== null || gpuCount !== null) return true;
+  return isPresent(priceCompute([...choosePaid(state).paid.values()], pricing).usdPerHour);
+}

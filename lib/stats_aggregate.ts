@@ -1,0 +1,329 @@
+/**
+ * Replicas into figures: the same computation for one replica, for the group
+ * that serves a model, and for everything.
+ *
+ * What may be summed is decided here: counts, counters and
+ * rates are added up, histograms are merged bucket by bucket, and ratios are
+ * never added or averaged as they stand. KV-cache usage is shown as its maximum
+ * with its owner and as a mean weighted by capacity; hit and acceptance ratios
+ * are sums of hits over sums of queries. A sum that some replica could not
+ * contribute to is marked partial. Rates are per second of each replica's own
+ * measured span; the rates of replicas are then added.
+ *
+ * @module
+ */
+
+import type { Histogram } from "./histogram.ts";
+import {
+  countComputedTokens,
+  type CounterKey,
+  type Delta,
+  type EngineSample,
+  type Figures,
+  type KvCacheFigures,
+  type LabelledKey,
+  LATENCY_KEYS,
+  type LatencyFigures,
+  type LatencyKey,
+  type LifetimeFigures,
+  readCachedTokens,
+  sumFamily,
+  type WindowFigures,
+} from "./model.ts";
+import {
+  absent,
+  divideReadings,
+  isPresent,
+  mapReading,
+  present,
+  type Reading,
+  sumReadings,
+} from "./reading.ts";
+import { computeLatency } from "./stats_percentiles.ts";
+import type { ReplicaSample } from "./stats_window.ts";
+import type { Ratio, Seconds } from "./units.ts";
+
+/** Counters and split families of one replica, over a window or since the start. */
+interface Counts {
+  readonly counter: (key: CounterKey) => Reading;
+  readonly labelled: (key: LabelledKey) => ReadonlyMap<string, number> | undefined;
+  /** Why a split family is not there. */
+  readonly labelledAbsence: (key: LabelledKey) => Reading;
+  readonly sample: EngineSample;
+}
+
+function countDelta(delta: Delta, sample: EngineSample): Counts {
+  return {
+    counter: (key) => delta.counters[key],
+    labelled: (key) => delta.labelled[key],
+    labelledAbsence: (key) =>
+      absent(
+        sample.initializing.has(key)
+          ? "initializing"
+          : sample.labelled[key] === undefined
+          ? "missing"
+          : "first_scrape",
+      ),
+    sample,
+  };
+}
+
+function countLifetime(sample: EngineSample): Counts {
+  return {
+    counter: (key) => sample.counters[key],
+    labelled: (key) => sample.labelled[key],
+    labelledAbsence: (key) => absent(sample.initializing.has(key) ? "initializing" : "missing"),
+    sample,
+  };
+}
+
+function sumLabelled(counts: Counts, key: LabelledKey): Reading {
+  const family = counts.labelled(key);
+  return family === undefined ? counts.labelledAbsence(key) : present(sumFamily(family));
+}
+
+/** The families added up, label by label. */
+function mergeLabelled(all: readonly Counts[], key: LabelledKey): Map<string, number> {
+  const merged = new Map<string, number>();
+  for (const counts of all) {
+    for (const [child, value] of counts.labelled(key) ?? []) {
+      merged.set(child, (merged.get(child) ?? 0) + value);
+    }
+  }
+  return merged;
+}
+
+function countCached({ labelled, counter }: Counts): Reading {
+  return readCachedTokens(labelled("promptTokensBySource"), counter("cachedPromptTokens"));
+}
+
+/** Prompt tokens whose prefill was computed. */
+function countComputed(counts: Counts): Reading {
+  const bySource = counts.labelled("promptTokensBySource");
+  if (bySource !== undefined) return present(countComputedTokens(bySource));
+  const prompt = counts.counter("promptTokens");
+  const cached = counts.counter("cachedPromptTokens");
+  if (!isPresent(prompt)) return prompt;
+  // The exposition may have been written between the two: then the cached ones are ahead.
+  return mapReading(cached, (tokens) => Math.max(0, prompt.value - tokens));
+}
+
+/** Sum of one counter over the sum of another: a ratio weighted by its denominator. */
+function divideSums(
+  all: readonly Counts[],
+  numerator: CounterKey,
+  denominator: CounterKey,
+): Reading {
+  // Only replicas that have both belong in the fraction.
+  const whole = all.filter((counts) =>
+    isPresent(counts.counter(numerator)) && isPresent(counts.counter(denominator))
+  );
+  const parts = whole.length > 0 ? whole : all;
+  const ratio = divideReadings(
+    sumReadings(parts.map((counts) => counts.counter(numerator))),
+    sumReadings(parts.map((counts) => counts.counter(denominator))),
+  );
+  return isPresent(ratio) ? present(ratio.value) : ratio;
+}
+
+/** Whether prefix caching is off, by the engine's own configuration. */
+function hasNoPrefixCache(sample: EngineSample): boolean {
+  return sample.cacheConfig.get("enable_prefix_caching") === "False";
+}
+
+function computePrefixCacheHitRatio(all: readonly Counts[]): Reading<Ratio> {
+  const ratio = divideSums(all, "prefixCacheHits", "prefixCacheQueries");
+  if (isPresent(ratio) || all.length === 0) return ratio;
+  return all.every((counts) => hasNoPrefixCache(counts.sample)) ? absent("unsupported") : ratio;
+}
+
+function computeAcceptanceByPosition(all: readonly Counts[]): ReadonlyMap<string, Ratio> {
+  const drafts = sumReadings(all.map((counts) => counts.counter("drafts")));
+  if (!isPresent(drafts) || drafts.value === 0) return new Map();
+  const accepted = mergeLabelled(all, "acceptedTokensByPosition");
+  return new Map([...accepted].map(([position, tokens]) => [position, tokens / drafts.value]));
+}
+
+function mapLatencies<T>(convert: (key: LatencyKey) => T): Readonly<Record<LatencyKey, T>> {
+  return Object.fromEntries(LATENCY_KEYS.map((key) => [key, convert(key)])) as Record<
+    LatencyKey,
+    T
+  >;
+}
+
+/** What the ratios of a window and of a lifetime have in common. */
+function computeRatios(all: readonly Counts[]): Pick<
+  WindowFigures,
+  | "prefixCacheHitRatio"
+  | "prefixCacheQueries"
+  | "externalPrefixCacheHitRatio"
+  | "draftAcceptanceRatio"
+  | "meanAcceptanceLength"
+> {
+  return {
+    prefixCacheHitRatio: computePrefixCacheHitRatio(all),
+    prefixCacheQueries: sumReadings(all.map((counts) => counts.counter("prefixCacheQueries"))),
+    externalPrefixCacheHitRatio: divideSums(
+      all,
+      "externalPrefixCacheHits",
+      "externalPrefixCacheQueries",
+    ),
+    draftAcceptanceRatio: divideSums(all, "acceptedTokens", "draftTokens"),
+    meanAcceptanceLength: mapReading(
+      divideSums(all, "acceptedTokens", "drafts"),
+      (accepted) => 1 + accepted,
+    ),
+  };
+}
+
+/** The figures of one window of each replica. */
+function computeWindow(
+  replicas: readonly ReplicaSample[],
+  choose: (replica: ReplicaSample) => Reading<Delta>,
+): WindowFigures {
+  const windows = replicas.map((replica) => {
+    const delta = choose(replica);
+    return { delta, counts: isPresent(delta) ? countDelta(delta.value, replica.sample) : null };
+  });
+  const all = windows.flatMap(({ counts }) => counts === null ? [] : [counts]);
+  const sumOver = (read: (counts: Counts, span: Seconds) => Reading): Reading =>
+    sumReadings(windows.map(({ delta, counts }) => {
+      if (!isPresent(delta) || counts === null) return isPresent(delta) ? absent("missing") : delta;
+      return read(counts, delta.value.span);
+    }));
+  const sumRates = (count: (counts: Counts) => Reading): Reading =>
+    sumOver((counts, span) => mapReading(count(counts), (increase) => increase / span));
+  const absence = windows.map(({ delta }) => delta).find((delta) => !isPresent(delta));
+  const none = absence !== undefined && !isPresent(absence) ? absence : absent("missing");
+  const orNone = (reading: Reading): Reading => all.length === 0 ? none : reading;
+  const spans = windows.flatMap(({ delta }) => isPresent(delta) ? [delta.value.span] : []);
+  const ratios = computeRatios(all);
+  const latencies = (key: LatencyKey): Reading<Histogram>[] =>
+    windows.map(({ delta }) => isPresent(delta) ? delta.value.latencies[key] : delta);
+  return {
+    span: spans.length === 0 ? none : present(Math.max(...spans)),
+    requestsPerSecond: sumRates((counts) => sumLabelled(counts, "finishedByReason")),
+    promptTokensPerSecond: sumRates((counts) => counts.counter("promptTokens")),
+    computedPromptTokensPerSecond: sumRates(countComputed),
+    cachedPromptTokensPerSecond: sumRates(countCached),
+    generationTokensPerSecond: sumRates((counts) => counts.counter("generationTokens")),
+    preemptionsPerSecond: sumRates((counts) => counts.counter("preemptions")),
+    prefixCacheHitRatio: orNone(ratios.prefixCacheHitRatio),
+    prefixCacheQueries: sumOver((counts) => counts.counter("prefixCacheQueries")),
+    externalPrefixCacheHitRatio: orNone(ratios.externalPrefixCacheHitRatio),
+    draftAcceptanceRatio: orNone(ratios.draftAcceptanceRatio),
+    meanAcceptanceLength: orNone(ratios.meanAcceptanceLength),
+    acceptanceRatioByPosition: computeAcceptanceByPosition(all),
+    latency: mapLatencies((key) => computeLatency(latencies(key))),
+  };
+}
+
+/** vLLM before V1 gave the hit ratio itself; −1 says that prefix caching is off. Ratios of several cannot be joined. */
+function readReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
+  const [only] = all;
+  if (all.length !== 1) return absent("missing");
+  const reported = only.sample.gauges.prefixCacheHitRatioReported;
+  return isPresent(reported) && reported.value < 0 ? absent("unsupported") : reported;
+}
+
+/** What the replicas have counted since their servers started, merged. */
+export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFigures {
+  const all = replicas.map(({ sample }) => countLifetime(sample));
+  const sum = (key: CounterKey): Reading => sumReadings(all.map((counts) => counts.counter(key)));
+  const ratios = computeRatios(all);
+  const hitRatio = ratios.prefixCacheHitRatio;
+  const isReported = !isPresent(hitRatio) && hitRatio.reason === "missing";
+  const latencies = (key: LatencyKey): Reading<Histogram>[] =>
+    replicas.map(({ sample }) => {
+      const histogram = sample.histograms[key];
+      if (histogram !== undefined) return present(histogram);
+      return absent(sample.initializing.has(key) ? "initializing" : "missing");
+    });
+  return {
+    ...ratios,
+    prefixCacheHitRatio: isReported ? readReportedHitRatio(all) : hitRatio,
+    promptTokens: sum("promptTokens"),
+    cachedPromptTokens: sumReadings(all.map(countCached)),
+    generationTokens: sum("generationTokens"),
+    finishedRequests: sumReadings(all.map((counts) => sumLabelled(counts, "finishedByReason"))),
+    preemptions: sum("preemptions"),
+    finishedByReason: mergeLabelled(all, "finishedByReason"),
+    promptTokensBySource: mergeLabelled(all, "promptTokensBySource"),
+    latency: mapLatencies((key): LatencyFigures => computeLatency(latencies(key))),
+  };
+}
+
+/** The KV cache's size in tokens, and whether it is only blocks × block size. */
+function readCapacity(
+  sample: EngineSample,
+): { readonly tokens: Reading; readonly isEstimate: boolean } {
+  const read = (name: string): number => Number(sample.cacheConfig.get(name) ?? NaN);
+  const stated = read("kv_cache_size_tokens");
+  if (stated > 0) return { tokens: present(stated), isEstimate: false };
+  const computed = read("num_gpu_blocks") * read("block_size");
+  return computed > 0
+    ? { tokens: present(computed), isEstimate: true }
+    : { tokens: absent("missing"), isEstimate: false };
+}
+
+function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
+  let maxRatio: Reading<Ratio> = absent("missing");
+  let maxOwner = -1;
+  let weighted = 0;
+  let plain = 0;
+  let weight = 0;
+  let count = 0;
+  const capacities = replicas.map(({ sample }) => readCapacity(sample));
+  const haveAllCapacities = capacities.every(({ tokens }) => isPresent(tokens));
+  replicas.forEach(({ sample }, index) => {
+    const usage = sample.gauges.kvCacheUsageRatio;
+    if (!isPresent(usage)) {
+      if (maxOwner < 0) maxRatio = usage;
+      return;
+    }
+    if (!isPresent(maxRatio) || usage.value > maxRatio.value) {
+      maxRatio = usage;
+      maxOwner = index;
+    }
+    const capacity = capacities[index].tokens.value ?? 0;
+    weighted += usage.value * capacity;
+    weight += capacity;
+    plain += usage.value;
+    count++;
+  });
+  const meanRatio = haveAllCapacities && weight > 0
+    ? present(weighted / weight)
+    : count > 0
+    ? present(plain / count)
+    : maxRatio;
+  return {
+    maxRatio,
+    maxOwner,
+    meanRatio,
+    capacityTokens: sumReadings(capacities.map(({ tokens }) => tokens)),
+    capacityIsEstimate: capacities.some(({ isEstimate }) => isEstimate),
+  };
+}
+
+/**
+ * All figures of the replicas, merged. A list of one gives the figures of that
+ * replica. An empty list gives figures that are all `missing`.
+ */
+export function computeFigures(replicas: readonly ReplicaSample[]): Figures {
+  const waitingByReason = new Map<string, number>();
+  for (const { sample } of replicas) {
+    for (const [reason, count] of sample.labelled.waitingByReason ?? []) {
+      waitingByReason.set(reason, (waitingByReason.get(reason) ?? 0) + count);
+    }
+  }
+  return {
+    replicaCount: replicas.length,
+    running: sumReadings(replicas.map(({ sample }) => sample.gauges.running)),
+    waiting: sumReadings(replicas.map(({ sample }) => sample.gauges.waiting)),
+    waitingByReason,
+    kvCache: computeKvCache(replicas),
+    lastPoll: computeWindow(replicas, (replica) => replica.lastPoll),
+    lastMinute: computeWindow(replicas, (replica) => replica.lastMinute),
+    lifetime: computeLifetime(replicas),
+  };
+}

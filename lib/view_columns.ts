@@ -1,0 +1,467 @@
+/**
+ * The columns of the table, as descriptors: what each shows, of which figure.
+ *
+ * A column is data: heading, what it means, how soon it gives way
+ * on a narrow screen, and the reading that it shows, sorts by and is coloured
+ * by. The same columns read a replica, a group and the total, since all three
+ * are `Figures`. Cells are text with a meaning; `view_table` paints and lays
+ * them out, `listing` sorts by them, and the help lists them.
+ *
+ * @module
+ */
+
+import type { GpuSample } from "./gpu_model.ts";
+import { rangeOf, readMemoryRatio } from "./gpu_outliers.ts";
+import type { Quantile } from "./histogram.ts";
+import type { Figures, LatencyKey, ReplicaStatus, WindowFigures } from "./model.ts";
+import { absent, isPresent, mapReading, type Reading } from "./reading.ts";
+import { EVENT_OF_RULE, type EventKind } from "./rules_alerts.ts";
+import { HOT_KV_RATIO, HOT_WAITING } from "./rules_table.ts";
+import type { ModelGroup, Row } from "./state_fleet.ts";
+import type { Sort } from "./state_ui.ts";
+import { readTrend, type Trend } from "./stats_series.ts";
+import type { Ratio, Seconds } from "./units.ts";
+import {
+  DASH,
+  drawBar,
+  drawSparkline,
+  formatCount,
+  formatDuration,
+  formatPercent,
+  formatQuantile,
+  formatQuantity,
+  formatReading,
+} from "./view_format.ts";
+import type { Meaning } from "./view_theme.ts";
+
+/** A text with a meaning. */
+export interface Cell {
+  readonly text: string;
+  readonly meaning: Meaning;
+  /** Whether there is no figure now, and was one within the last minute. */
+  readonly isRecent?: true;
+}
+
+/** What one line of the table is about: a replica, or several merged. */
+export interface TableLine {
+  readonly name: string;
+  /** `null` for lines that are about several replicas. */
+  readonly status: ReplicaStatus | null;
+  /** What it is called for where its condition is OK and it differs from its peers; else `null`. */
+  readonly complaint: EventKind | null;
+  readonly figures: Figures;
+  readonly age: Seconds | null;
+  readonly requestShare: Reading;
+  /** Empty for lines that are about several replicas. */
+  readonly trend: Trend;
+  /** The GPUs that it uses; empty where that is not known. */
+  readonly gpus: readonly GpuSample[];
+}
+
+/** One column. */
+export interface Column {
+  /** How the user names it: in `--sort` and `--columns`. */
+  readonly id: string;
+  readonly title: string;
+  /** What it shows, in its unit, for the help. */
+  readonly help: string;
+  readonly align: "left" | "right";
+  /** The column with the highest number goes first when the screen is narrow; 0 never goes. */
+  readonly priority: number;
+  /** Cells that it takes at the least, so that columns do not move with each figure. */
+  readonly minWidth: number;
+  /** Whether its figure is a ratio, which people read in percent. */
+  readonly isRatio?: true;
+  /** Whether it stands even where no line has a figure for it. */
+  readonly isEssential?: true;
+  /** Whether one begins with its lowest: names rise, figures and states fall, as the worst is looked for. */
+  readonly risesFirst?: true;
+  readonly readCell: (line: TableLine) => Cell;
+  /** By what rows are sorted; `null` where there is no figure. */
+  readonly readSortValue: (line: TableLine) => number | string | null;
+}
+
+/** The line of a replica. */
+export function describeRow(row: Row): TableLine {
+  const { label, status, figures, age, requestShare, trend, alarms, gpus } = row;
+  const kinds = alarms.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
+  const complaint = status === "OK" ? kinds[0] ?? null : null;
+  return { name: label, status, complaint, figures, age, requestShare, trend, gpus };
+}
+
+/** The line of several replicas. */
+export function describeGroup(group: ModelGroup, name: string): TableLine {
+  const requestShare = absent("unsupported");
+  const none = { status: null, complaint: null, age: null, trend: [] };
+  return { name, ...none, figures: group.figures, requestShare, gpus: group.gpus };
+}
+
+/** KV-cache usage above which it is coloured as filling (vllm-htop 0.5.0); as full it is from where HOT counts it. */
+export const KV_WARN_RATIO: Ratio = 0.65;
+
+/** Hit ratio from which prefix caching is good, and from which it is fair (vllm-htop 0.5.0). */
+export const HIT_GOOD_RATIO: Ratio = 0.6;
+export const HIT_FAIR_RATIO: Ratio = 0.3;
+
+const KV_BAR_WIDTH = 8;
+const TREND_WIDTH = 12;
+
+/** Widths that nearly all figures of their kind fit: `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`. */
+const RATE_WIDTH = 5;
+const LATENCY_WIDTH = 7;
+const PERCENT_WIDTH = 5;
+const STATE_WIDTH = 7;
+const COUNT_WIDTH = 3;
+
+const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
+  PENDING: "dim",
+  OK: "ok",
+  HOT: "alert",
+  STALLED: "alert",
+  INIT: "dim",
+  SLEEP: "dim",
+  STALE: "warn",
+  DOWN: "alert",
+};
+
+/** The states from the best to the worst: the order of the state column. */
+const STATUS_ORDER: readonly ReplicaStatus[] = [
+  ...["OK", "SLEEP", "INIT", "PENDING", "HOT", "STALE", "STALLED", "DOWN"] as const,
+];
+
+/** How a KV-cache usage is coloured. */
+export function judgeKvCache(ratio: Reading<Ratio>): Meaning {
+  if (!isPresent(ratio)) return "dim";
+  return ratio.value > HOT_KV_RATIO ? "alert" : ratio.value > KV_WARN_RATIO ? "warn" : "ok";
+}
+
+/** How a prefix-cache hit ratio is coloured. */
+export function judgeHitRatio(ratio: Reading<Ratio>): Meaning {
+  if (!isPresent(ratio)) return "dim";
+  return ratio.value >= HIT_GOOD_RATIO ? "ok" : ratio.value >= HIT_FAIR_RATIO ? "warn" : "alert";
+}
+
+/** How a number of waiting requests is coloured. */
+export function judgeWaiting(waiting: Reading): Meaning {
+  if (!isPresent(waiting)) return "dim";
+  return waiting.value > HOT_WAITING ? "alert" : waiting.value > 0 ? "warn" : "plain";
+}
+
+function judgeNothing(reading: Reading<unknown>): Meaning {
+  return isPresent(reading) ? "plain" : "dim";
+}
+
+/** The line with the figures of the last minute in the place of those of the last poll. */
+function takeMinute(line: TableLine): TableLine {
+  return { ...line, figures: { ...line.figures, lastPoll: line.figures.lastMinute } };
+}
+
+/** A column of one reading. */
+function createColumn<T>(
+  column: Omit<Column, "align" | "readCell" | "readSortValue"> & {
+    readonly read: (line: TableLine) => Reading<T>;
+    readonly format: (value: T) => string;
+    readonly sortValue: (value: T) => number;
+    readonly judge?: (reading: Reading<T>) => Meaning;
+  },
+): Column {
+  const { read, format, sortValue, judge = judgeNothing, ...rest } = column;
+  return {
+    ...rest,
+    align: "right",
+    readCell: (line) => {
+      const reading = read(line);
+      const cell = { text: formatReading(reading, format), meaning: judge(reading) };
+      return !isPresent(reading) && isPresent(read(takeMinute(line)))
+        ? { ...cell, isRecent: true }
+        : cell;
+    },
+    readSortValue: (line) => {
+      const reading = read(line);
+      return isPresent(reading) ? sortValue(reading.value) : null;
+    },
+  };
+}
+
+function keep(value: number): number {
+  return value;
+}
+
+function createRateColumn(
+  id: string,
+  title: string,
+  options: {
+    readonly priority: number;
+    readonly help: string;
+    readonly read: (window: WindowFigures) => Reading;
+  },
+): Column {
+  const { read, ...rest } = options;
+  return createColumn({
+    ...rest,
+    id,
+    title,
+    minWidth: RATE_WIDTH,
+    read: ({ figures }) => read(figures.lastPoll),
+    format: formatQuantity,
+    sortValue: keep,
+  });
+}
+
+function createLatencyColumn(
+  key: LatencyKey,
+  title: string,
+  options: {
+    readonly priority: number;
+    readonly help: string;
+    readonly window?: "lastPoll" | "lastMinute";
+  },
+): Column {
+  const { window = "lastPoll", ...rest } = options;
+  return createColumn<Quantile>({
+    ...rest,
+    id: `${key}_p95${window === "lastMinute" ? "_1m" : ""}`,
+    title,
+    minWidth: LATENCY_WIDTH,
+    read: ({ figures }) => figures[window].latency[key].p95,
+    format: formatQuantile,
+    sortValue: ({ value }) => value,
+  });
+}
+
+function readStateCell(line: TableLine): Cell {
+  if (line.status === null) return { text: "", meaning: "plain" };
+  if (line.complaint !== null) return { text: line.complaint, meaning: "warn" };
+  const age = line.status === "STALE" && line.age !== null ? ` ${formatDuration(line.age)}` : "";
+  return { text: line.status + age, meaning: STATUS_MEANINGS[line.status] };
+}
+
+function readKvBarCell({ figures, status }: TableLine): Cell {
+  const ratio = figures.kvCache.maxRatio;
+  if (!isPresent(ratio)) return { text: "", meaning: "dim" };
+  // For several replicas the figure is a maximum, which a bar would show as a level.
+  if (status === null) return { text: "max", meaning: "dim" };
+  return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: judgeKvCache(ratio) };
+}
+
+function readShareCell({ status, requestShare }: TableLine): Cell {
+  // Several replicas together have no share that says anything.
+  const text = status === null ? "" : formatReading(requestShare, formatPercent);
+  return { text, meaning: judgeNothing(requestShare) };
+}
+
+function readTrendCell({ trend }: TableLine): Cell {
+  const text = drawSparkline(readTrend(trend, "running"), TREND_WIDTH);
+  return { text: text.trim() === "" ? "" : text, meaning: "dim" };
+}
+
+/** The highest of a figure of the replica's GPUs. */
+function readGpuMax(
+  { gpus }: TableLine,
+  read: (gpu: GpuSample) => Reading<Ratio>,
+): Reading<Ratio> {
+  return mapReading(rangeOf(gpus.map(read)), ({ max }) => max);
+}
+
+/** All columns, from left to right. */
+export const COLUMNS: readonly Column[] = [
+  {
+    id: "replica",
+    title: "REPLICA",
+    help: "model, address, and engine where the endpoint has several",
+    align: "left",
+    priority: 0,
+    minWidth: 0,
+    isEssential: true,
+    risesFirst: true,
+    readCell: ({ name, status }) => ({ text: name, meaning: status === null ? "heading" : "name" }),
+    readSortValue: ({ name }) => name,
+  },
+  {
+    id: "state",
+    title: "STATE",
+    help: "OK, HOT, STALLED, SLOW, STICKY, SKEW, INIT, SLEEP, PENDING, STALE with its age, DOWN",
+    align: "left",
+    priority: 1,
+    minWidth: STATE_WIDTH,
+    isEssential: true,
+    readCell: readStateCell,
+    readSortValue: ({ status, complaint }) =>
+      status === null
+        ? null
+        // Better than HOT, worse than what has yet to begin.
+        : complaint === null
+        ? STATUS_ORDER.indexOf(status)
+        : STATUS_ORDER.indexOf("HOT") - 0.5,
+  },
+  createColumn({
+    id: "running",
+    title: "RUN",
+    help: "requests in execution",
+    priority: 3,
+    minWidth: COUNT_WIDTH,
+    isEssential: true,
+    read: ({ figures }) => figures.running,
+    format: formatCount,
+    sortValue: keep,
+  }),
+  createColumn({
+    id: "waiting",
+    title: "WAIT",
+    help: "requests waiting",
+    priority: 4,
+    minWidth: COUNT_WIDTH,
+    isEssential: true,
+    read: ({ figures }) => figures.waiting,
+    format: formatCount,
+    sortValue: keep,
+    judge: judgeWaiting,
+  }),
+  createRateColumn("requests", "REQ/S", {
+    priority: 8,
+    help: "requests finished per second",
+    read: (window) => window.requestsPerSecond,
+  }),
+  {
+    id: "share",
+    title: "SHARE@1m",
+    help: "part of the requests that its model finished in the last minute",
+    align: "right",
+    priority: 15,
+    isRatio: true,
+    minWidth: PERCENT_WIDTH,
+    readCell: readShareCell,
+    readSortValue: ({ requestShare }) => requestShare.value,
+  },
+  {
+    id: "kv_bar",
+    title: "",
+    help: "KV-cache usage as a bar",
+    align: "left",
+    priority: 14,
+    minWidth: KV_BAR_WIDTH,
+    readCell: readKvBarCell,
+    readSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
+  },
+  createColumn({
+    id: "kv",
+    title: "KV",
+    help: "share of the KV cache that running requests hold; the maximum of several replicas",
+    priority: 2,
+    minWidth: PERCENT_WIDTH,
+    isEssential: true,
+    read: ({ figures }) => figures.kvCache.maxRatio,
+    isRatio: true,
+    format: formatPercent,
+    sortValue: keep,
+    judge: judgeKvCache,
+  }),
+  createColumn({
+    id: "cache",
+    title: "CACHE",
+    help: "prefix-cache hit ratio of the last poll",
+    priority: 9,
+    minWidth: PERCENT_WIDTH,
+    read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
+    isRatio: true,
+    format: formatPercent,
+    sortValue: keep,
+    judge: judgeHitRatio,
+  }),
+  createRateColumn("prompt", "PROMPT tok/s", {
+    priority: 13,
+    help: "prompt tokens per second, cached ones included",
+    read: (window) => window.promptTokensPerSecond,
+  }),
+  createRateColumn("computed", "COMPUTED tok/s", {
+    priority: 16,
+    help: "prompt tokens per second that were computed",
+    read: (window) => window.computedPromptTokensPerSecond,
+  }),
+  createRateColumn("output", "OUTPUT tok/s", {
+    priority: 7,
+    help: "generated tokens per second",
+    read: (window) => window.generationTokensPerSecond,
+  }),
+  createLatencyColumn("ttft", "TTFT P95", {
+    priority: 6,
+    help: "time to first token, 95th percentile of the last poll",
+  }),
+  createLatencyColumn("ttft", "TTFT@1m", {
+    priority: 11,
+    help: "time to first token, 95th percentile of the last minute",
+    window: "lastMinute",
+  }),
+  createLatencyColumn("itl", "ITL P95", {
+    priority: 5,
+    help: "inter-token latency, 95th percentile of the last poll",
+  }),
+  createLatencyColumn("itl", "ITL@1m", {
+    priority: 12,
+    help: "inter-token latency, 95th percentile of the last minute",
+    window: "lastMinute",
+  }),
+  createColumn({
+    id: "gpu",
+    title: "GPU",
+    help: "utilisation of the busiest of its GPUs, where these are known",
+    priority: 17,
+    minWidth: PERCENT_WIDTH,
+    read: (line) => readGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
+    isRatio: true,
+    format: formatPercent,
+    sortValue: keep,
+  }),
+  createColumn({
+    id: "gpu_memory",
+    title: "GPU MEM",
+    help: "how full the memory of the fullest of its GPUs is",
+    priority: 18,
+    minWidth: PERCENT_WIDTH,
+    read: (line) => readGpuMax(line, readMemoryRatio),
+    isRatio: true,
+    format: formatPercent,
+    sortValue: keep,
+  }),
+  {
+    id: "trend",
+    title: "RUNNING",
+    help: "running requests over the last polls, newest on the right",
+    align: "left",
+    priority: 10,
+    minWidth: TREND_WIDTH,
+    readCell: readTrendCell,
+    readSortValue: ({ figures }) => figures.running.value,
+  },
+  createLatencyColumn("e2e", "E2E P95", {
+    priority: 19,
+    help: "whole requests, 95th percentile of the last poll",
+  }),
+  createLatencyColumn("queue", "QUEUE P95", {
+    priority: 20,
+    help: "time in the queue, 95th percentile of the last poll",
+  }),
+  createLatencyColumn("tpot", "TPOT P95", {
+    priority: 21,
+    help: "time per output token of finished requests, 95th percentile of the last poll",
+  }),
+  createRateColumn("preemptions", "PREEMPT/S", {
+    priority: 22,
+    help: "preemptions per second",
+    read: (window) => window.preemptionsPerSecond,
+  }),
+];
+
+/** How one begins to sort by the column, whether by key, by click or by option. */
+export function startSort({ id, risesFirst }: Column): Sort {
+  return { columnId: id, isDescending: risesFirst !== true };
+}
+
+/** The identities of all columns in their order. */
+export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
+
+/** Whether any of its cells has something to say. */
+export function hasContent(column: Column, cells: readonly Cell[]): boolean {
+  return column.isEssential === true ||
+    cells.some(({ text, isRecent }) => isRecent === true || (text !== "" && text !== DASH));
+}

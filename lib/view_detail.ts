@@ -1,0 +1,411 @@
+/**
+ * One replica in full: everything that is known of it, section by section.
+ *
+ * Saturation, findings and events, GPUs, latency, throughput,
+ * trends, prefix cache, what was counted since it is watched, requests,
+ * speculative decoding, configuration, scrape. A section of which nothing is
+ * known is left out; a figure that has no value is a dash. Rows of a section are
+ * laid out as those of panels are; `view` decides where sections stand.
+ *
+ * @module
+ */
+
+import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
+import { isPresent, type Reading } from "./reading.ts";
+import { isNotablySlower, MAX_SCRAPE_SHARE, readInterval } from "./scrape_schedule.ts";
+import type { State } from "./state.ts";
+import type { EndpointState } from "./state_endpoint.ts";
+import { describeUrl, type Overview, readUptime, type Row } from "./state_fleet.ts";
+import { readTrend, TREND_KEYS } from "./stats_series.ts";
+import { PEAK_KEYS } from "./stats_totals.ts";
+import type { Ratio } from "./units.ts";
+import { judgeHitRatio, judgeKvCache, judgeWaiting } from "./view_columns.ts";
+import {
+  drawBar,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatLatency,
+  formatPercent,
+  formatQuantile,
+  formatQuantity,
+  formatReading,
+} from "./view_format.ts";
+import { layOut } from "./view_layout.ts";
+import { drawGpus } from "./view_panel_gpu.ts";
+import { describePeak, fillWithTrends, LATENCY_TITLES } from "./view_panels.ts";
+import type { Meaning, Paint } from "./view_theme.ts";
+import { describeAlarm, describeEvent, describeRule } from "./view_words.ts";
+
+const KV_BAR_WIDTH = 24;
+
+/** Events of one replica that are shown, the newest first. */
+const MAX_EVENT_LINES = 6;
+
+/** Entries of the engine's cache configuration that people look for, in this order. */
+const CONFIG_KEYS: readonly string[] = [
+  "kv_cache_size_tokens",
+  "kv_cache_max_concurrency",
+  "num_gpu_blocks",
+  "block_size",
+  "cache_dtype",
+  "gpu_memory_utilization",
+  "enable_prefix_caching",
+  "sliding_window",
+  "cpu_offload_gb",
+];
+
+/** How a detail view is drawn. */
+export interface DetailOptions {
+  /** Of the same state as the row. */
+  readonly overview: Overview;
+  readonly paint: Paint;
+  /** Cells across, which the charts fill. */
+  readonly width: number;
+  /** Lines that the charts may take beyond one each. */
+  readonly extraLines?: number;
+}
+
+/** What a detail view is made of. */
+interface Subject extends DetailOptions {
+  readonly row: Row;
+  readonly state: State;
+}
+
+type Cells = string[];
+
+/** A titled block of aligned rows; nothing where there are none. */
+function renderSection(
+  title: string,
+  rows: readonly Cells[],
+  options: { readonly paint: Paint; readonly align?: "left" | "right" },
+): string[] {
+  if (rows.length === 0) return [];
+  const lines = layOut(rows, options.align ?? "left");
+  return [options.paint(title, "heading"), ...lines.map((line) => "  " + line), ""];
+}
+
+function show<T>(
+  { paint }: Subject,
+  reading: Reading<T>,
+  convert: (value: T) => string,
+  meaning: Meaning = "plain",
+): string {
+  return paint(formatReading(reading, convert), isPresent(reading) ? meaning : "dim");
+}
+
+function joinFamily(family: ReadonlyMap<string, number>): string {
+  return [...family].map(([name, count]) => `${name} ${formatCount(count)}`).join(", ");
+}
+
+function renderSaturation(subject: Subject): string[] {
+  const { figures, replica, state } = subject.row;
+  const { kvCache } = figures;
+  const rows: Cells[] = [
+    ["Running", show(subject, figures.running, formatCount)],
+    ["Waiting", show(subject, figures.waiting, formatCount, judgeWaiting(figures.waiting))],
+  ];
+  if (figures.waitingByReason.size > 0) rows[1].push(joinFamily(figures.waitingByReason));
+  const usage = kvCache.maxRatio;
+  const bar = isPresent(usage) ? drawBar(usage.value, KV_BAR_WIDTH) : "";
+  rows.push([
+    "KV cache",
+    show(subject, usage, formatPercent, judgeKvCache(usage)),
+    subject.paint(bar, judgeKvCache(usage)),
+  ]);
+  if (isPresent(kvCache.capacityTokens)) {
+    const about = kvCache.capacityIsEstimate ? "≈ " : "";
+    rows.push(["KV capacity", `${about}${formatCount(kvCache.capacityTokens.value)} tokens`]);
+  }
+  rows.push([
+    "Preemptions",
+    `${show(subject, figures.lastPoll.preemptionsPerSecond, formatQuantity)} /s`,
+    `${show(subject, figures.lifetime.preemptions, formatCount)} since start`,
+  ]);
+  const swapped = replica?.sample.gauges.swapped;
+  if (swapped !== undefined && isPresent(swapped)) {
+    rows.push(["Swapped", formatCount(swapped.value)]);
+  }
+  const lora = state.scrape?.lora;
+  if (lora) {
+    const names = lora.runningAdapters.join(", ");
+    rows.push(["LoRA adapters", names === "" ? "none running" : names]);
+  }
+  return renderSection("Saturation", rows, subject);
+}
+
+/** What rules have found of it, and what has happened to it. */
+function renderEventLines({ row, overview, state, paint }: Subject): string[] {
+  const findings = row.alarms.map((alarm): Cells => [
+    paint(describeRule(alarm.newest.rule), alarm.newest.rule === "hot" ? "alert" : "warn"),
+    `since ${formatDuration(state.now - alarm.since)}`,
+    describeAlarm(alarm, state),
+  ]);
+  const keys = [row.key, row.state.endpoint.key];
+  const lines = state.judgement.events.lines.filter(({ subject }) => keys.includes(subject.key));
+  const events = lines.slice(-MAX_EVENT_LINES).reverse().map((line): Cells => {
+    const [time, kind, , ...rest] = describeEvent(line, overview, state);
+    return [time, kind, ...rest];
+  });
+  return [
+    ...renderSection("Differs from its peers", findings, { paint }),
+    ...renderSection("Events", events, { paint }),
+  ];
+}
+
+/** What it has counted since it is watched, and its peaks. */
+function renderWatched({ row, state, paint }: Subject): string[] {
+  const { tally, peaks } = row;
+  if (tally === null) return [];
+  const { counted } = tally;
+  const rows = PEAK_KEYS.map((key): Cells => [...describePeak(key, peaks, state.utcOffset)]);
+  const sums: readonly (readonly [string, Reading])[] = [
+    ["Requests", counted.requests],
+    ["Prompt tokens", counted.promptTokens],
+    ["Output tokens", counted.generationTokens],
+    ["Preemptions", counted.preemptions],
+  ];
+  sums.forEach(([title, reading], index) => {
+    rows[index].push(title, formatReading(reading, formatCount));
+  });
+  const span = formatDuration(state.now - tally.since);
+  return renderSection(`Watched for ${span}`, rows, { paint, align: "right" });
+}
+
+function renderThroughput(subject: Subject): string[] {
+  const { figures } = subject.row;
+  const span = (window: WindowFigures): string =>
+    formatReading(window.span, (seconds) => `last ${formatQuantity(seconds)} s`);
+  const line = (
+    title: string,
+    read: (window: WindowFigures) => Reading,
+    lifetime: Reading | null,
+  ): Cells => [
+    title,
+    show(subject, read(figures.lastPoll), formatQuantity),
+    show(subject, read(figures.lastMinute), formatQuantity),
+    lifetime === null ? "" : show(subject, lifetime, formatCount),
+  ];
+  const { lifetime } = figures;
+  return renderSection("Throughput", [
+    ["", span(figures.lastPoll), span(figures.lastMinute), "total since start"],
+    line("Requests /s", (window) => window.requestsPerSecond, lifetime.finishedRequests),
+    line("Prompt tok/s", (window) => window.promptTokensPerSecond, lifetime.promptTokens),
+    line("  computed", (window) => window.computedPromptTokensPerSecond, null),
+    line(
+      "  from cache",
+      (window) => window.cachedPromptTokensPerSecond,
+      lifetime.cachedPromptTokens,
+    ),
+    line("Output tok/s", (window) => window.generationTokensPerSecond, lifetime.generationTokens),
+  ], { paint: subject.paint, align: "right" });
+}
+
+function renderLatency(subject: Subject): string[] {
+  const { lastPoll, lastMinute } = subject.row.figures;
+  const rows = LATENCY_KEYS.map((key): Cells => {
+    const now = lastPoll.latency[key];
+    const minute = lastMinute.latency[key];
+    return [
+      LATENCY_TITLES[key],
+      show(subject, now.p50, formatQuantile),
+      show(subject, now.p95, formatQuantile),
+      show(subject, now.p99, formatQuantile),
+      show(subject, now.mean, formatLatency),
+      show(subject, now.samples, formatCount, "dim"),
+      show(subject, minute.p95, formatQuantile),
+      show(subject, minute.samples, formatCount, "dim"),
+    ];
+  });
+  const heading = ["", "P50", "P95", "P99", "mean", "n", "P95@1m", "n@1m"];
+  return renderSection("Latency", [heading, ...rows], { paint: subject.paint, align: "right" });
+}
+
+function renderTrend({ row, paint, width, extraLines = 0 }: Subject): string[] {
+  if (row.trend.length < 2) return [];
+  const trends = TREND_KEYS.map((key) => [key, readTrend(row.trend, key)] as const);
+  const lines = fillWithTrends(trends, { width, lines: trends.length + extraLines }, paint);
+  return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];
+}
+
+function renderPrefixCache(subject: Subject): string[] {
+  const { lastPoll, lastMinute, lifetime } = subject.row.figures;
+  const { prefixCacheHitRatio: ratio, prefixCacheQueries: queries } = lifetime;
+  const isExported = [ratio, queries].some((reading) =>
+    isPresent(reading) || reading.reason !== "missing"
+  );
+  if (!isExported) return [];
+  const hit = (ratio: Reading<Ratio>): string =>
+    show(subject, ratio, formatPercent, judgeHitRatio(ratio));
+  const rows: Cells[] = [
+    ["", "last poll", "@1m", "since start"],
+    [
+      "Hit ratio",
+      hit(lastPoll.prefixCacheHitRatio),
+      hit(lastMinute.prefixCacheHitRatio),
+      hit(lifetime.prefixCacheHitRatio),
+    ],
+    [
+      `Queries (${subject.row.replica?.sample.prefixCacheUnit ?? "tokens"})`,
+      show(subject, lastPoll.prefixCacheQueries, formatCount),
+      show(subject, lastMinute.prefixCacheQueries, formatCount),
+      show(subject, lifetime.prefixCacheQueries, formatCount),
+    ],
+  ];
+  if (isPresent(lifetime.externalPrefixCacheHitRatio)) {
+    rows.push([
+      "External hit ratio",
+      hit(lastPoll.externalPrefixCacheHitRatio),
+      hit(lastMinute.externalPrefixCacheHitRatio),
+      hit(lifetime.externalPrefixCacheHitRatio),
+    ]);
+  }
+  return renderSection("Prefix cache", rows, { paint: subject.paint, align: "right" });
+}
+
+function renderRequests(subject: Subject): string[] {
+  const { lifetime } = subject.row.figures;
+  const rows = [...lifetime.finishedByReason].map(([reason, count]): Cells => [
+    reason,
+    formatCount(count),
+  ]);
+  for (const [reason, count] of subject.row.state.scrape?.server?.labelled.rejectedByReason ?? []) {
+    rows.push([`rejected: ${reason}`, formatCount(count), "all engines"]);
+  }
+  return renderSection("Requests finished since start", rows, subject);
+}
+
+function renderSpeculation(subject: Subject): string[] {
+  const { lastPoll, lastMinute, lifetime } = subject.row.figures;
+  if (!isPresent(lifetime.draftAcceptanceRatio)) return [];
+  const line = <T>(
+    title: string,
+    convert: (value: T) => string,
+    readings: readonly Reading<T>[],
+  ): Cells => [title, ...readings.map((reading) => show(subject, reading, convert))];
+  const rows: Cells[] = [
+    ["", "last poll", "@1m", "since start"],
+    line("Draft tokens accepted", formatPercent, [
+      lastPoll.draftAcceptanceRatio,
+      lastMinute.draftAcceptanceRatio,
+      lifetime.draftAcceptanceRatio,
+    ]),
+    line("Tokens per step", formatQuantity, [
+      lastPoll.meanAcceptanceLength,
+      lastMinute.meanAcceptanceLength,
+      lifetime.meanAcceptanceLength,
+    ]),
+  ];
+  const section = renderSection("Speculative decoding", rows, {
+    paint: subject.paint,
+    align: "right",
+  });
+  const byPosition = [...lastMinute.acceptanceRatioByPosition];
+  if (byPosition.length === 0) return section;
+  const text = byPosition.map(([position, ratio]) => `${position}: ${formatPercent(ratio)}`);
+  return [...section.slice(0, -1), `  By position @1m  ${text.join("  ")}`, ""];
+}
+
+/** How the server was started, as far as that is known. */
+function listServerRows({ server }: EndpointState): readonly Cells[] {
+  if (server === null) return [];
+  const { version, models, launch } = server;
+  const own = models.filter(({ parent }) => parent === null);
+  const adapters = models.filter(({ parent }) => parent !== null);
+  const rows: Cells[] = [];
+  if (version !== null) rows.push(["vLLM", version]);
+  const [first] = own;
+  if (first !== undefined && first.maxModelLength !== null) {
+    rows.push(["longest context", `${formatCount(first.maxModelLength)} tokens`]);
+  }
+  if (own.length > 0) rows.push(["served as", own.map(({ id }) => id).join(", ")]);
+  if (adapters.length > 0) rows.push(["LoRA adapters", adapters.map(({ id }) => id).join(", ")]);
+  for (const [name, size] of launch?.parallelSizes ?? []) rows.push([name, String(size)]);
+  if (launch !== null) rows.push(["command line", launch.commandLine]);
+  return rows;
+}
+
+/** A number with at most three decimals; other text as it is. */
+function shortenNumber(text: string): string {
+  return /^\d+\.\d{4,}$/.test(text) ? String(Number(Number(text).toFixed(3))) : text;
+}
+
+function renderConfiguration(subject: Subject): string[] {
+  const { replica } = subject.row;
+  if (replica === null) return [];
+  const { modelName, engine, cacheConfig } = replica.sample;
+  const rows: Cells[] = [["model", modelName]];
+  if (engine !== "") rows.push(["engine", engine]);
+  for (const key of CONFIG_KEYS) {
+    const value = cacheConfig.get(key);
+    if (value !== undefined && value !== "None") rows.push([key, shortenNumber(value)]);
+  }
+  rows.push(...listServerRows(subject.row.state));
+  return renderSection("Configuration", rows, subject);
+}
+
+function renderScrape(subject: Subject): string[] {
+  const { state: known, status } = subject.row;
+  const { scrape, history } = known;
+  const rows: Cells[] = [["URL", describeUrl(known.endpoint)]];
+  if (scrape !== null) {
+    const size = `${formatBytes(scrape.bytes)}, ${formatCount(scrape.sampleCount)} samples`;
+    rows.push(["Took", `${formatLatency(scrape.duration)} for ${size}, ${scrape.dialect} format`]);
+    if (scrape.badLineCount > 0) {
+      const [first] = scrape.badLines;
+      const example = first === undefined
+        ? ""
+        : `, the first at line ${first.line}: ${first.message}`;
+      rows.push(["Bad lines", subject.paint(`${scrape.badLineCount}${example}`, "warn")]);
+    }
+    if (scrape.aliases.size > 0) {
+      rows.push(["Older names used", [...scrape.aliases.values()].join(", ")]);
+    }
+    if (scrape.redirectedTo !== null) rows.push(["Redirected to", scrape.redirectedTo]);
+    rows.push(["Up for", formatReading(readUptime(known, subject.state), formatDuration)]);
+  }
+  const { interval } = subject.state;
+  if (scrape !== null && isNotablySlower(known.pace, interval)) {
+    const every = readInterval(known.pace, interval);
+    const share = formatPercent(MAX_SCRAPE_SHARE);
+    const reason = `so that scrapes take no more than ${share} of its time`;
+    rows.push(["Asked", subject.paint(`every ${formatDuration(every)}, ${reason}`, "warn")]);
+  }
+  if (history.restartCount > 0) rows.push(["Restarts seen", String(history.restartCount)]);
+  for (const warning of known.endpoint.warnings) {
+    rows.push(["Warning", subject.paint(warning, "warn")]);
+  }
+  return renderSection(`Scrape (${status})`, rows, subject);
+}
+
+/** Its own GPUs. */
+function renderGpus({ row, overview, state, paint, width }: Subject): string[] {
+  if (row.gpus.length === 0) return [];
+  const lines = drawGpus({ gpus: row.gpus, overview, state, paint }, width - 2);
+  return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
+}
+
+/** One replica's detail view: its sections, each with a blank line at its end. */
+export function renderDetail(
+  row: Row,
+  state: State,
+  options: DetailOptions,
+): readonly (readonly string[])[] {
+  const subject: Subject = { row, state, ...options };
+  if (row.replica === null) return [renderScrape(subject)];
+  const sections = [
+    renderSaturation,
+    renderEventLines,
+    renderGpus,
+    renderLatency,
+    renderThroughput,
+    renderTrend,
+    renderPrefixCache,
+    renderWatched,
+    renderRequests,
+    renderSpeculation,
+    renderConfiguration,
+    renderScrape,
+  ];
+  return sections.map((render) => render(subject)).filter((lines) => lines.length > 0);
+}

@@ -1,0 +1,102 @@
+/**
+ * The help screen and the column menu.
+ *
+ * Keys, columns and thresholds stand once, as data, where they
+ * are used; here they are only listed. Lines are cut to the width by `view`.
+ *
+ * @module
+ */
+
+import { STALE_INTERVALS, STALE_LIMIT } from "./rules_status.ts";
+import { HOT_KV_RATIO, HOT_WAITING, RULES } from "./rules_table.ts";
+import type { Ui } from "./state_ui.ts";
+import { LONG_WINDOW } from "./stats_window.ts";
+import { padText, wrapText } from "./text.ts";
+import { BINDINGS } from "./view_bindings.ts";
+import { COLUMNS, HIT_FAIR_RATIO, HIT_GOOD_RATIO, KV_WARN_RATIO } from "./view_columns.ts";
+import { formatDuration, formatPercent } from "./view_format.ts";
+import type { Paint } from "./view_theme.ts";
+import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
+
+const KEY_WIDTH = 16;
+const TITLE_WIDTH = 20;
+
+/** Rules are sentences: they are broken so that they fit 80 columns. */
+const RULE_WIDTH = 58;
+
+function listThresholds(): readonly (readonly [string, string])[] {
+  return [
+    [
+      "KV",
+      `yellow above ${formatPercent(KV_WARN_RATIO)}, red above ${formatPercent(HOT_KV_RATIO)}`,
+    ],
+    [
+      "CACHE",
+      `green from ${formatPercent(HIT_GOOD_RATIO)}, yellow from ${
+        formatPercent(HIT_FAIR_RATIO)
+      }, else red`,
+    ],
+    ["WAIT", `yellow above 0, red above ${HOT_WAITING}`],
+    [
+      "Margin",
+      `green from ${MARGIN_GOOD_RATIO}×, yellow from ${MARGIN_FAIR_RATIO}×, else red`,
+    ],
+    ["≈", "rests on a hint of what GPUs cost, and not on a price that you gave"],
+    [
+      "STALE",
+      `the last scrape failed; DOWN after ${
+        formatDuration(STALE_LIMIT)
+      } or ${STALE_INTERVALS} intervals`,
+    ],
+    ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or as long as has been watched`],
+    ["<10 ms, >80 s", "the quantile lies below the first or above the last bucket bound"],
+    ["—", "no figure; never zero"],
+    ["123+", "at least so many: some replica could not contribute"],
+  ];
+}
+
+/** The lines of the help. */
+export function renderHelp(paint: Paint): readonly string[] {
+  const keys = BINDINGS.map(({ keys, help }) =>
+    ` ${paint(padText(keys.join(" "), KEY_WIDTH), "key")} ${help}`
+  );
+  const columns = COLUMNS.map(({ title, id, help }) =>
+    ` ${paint(padText(title === "" ? id : title, TITLE_WIDTH), "name")} ${help}`
+  );
+  const thresholds = listThresholds().map(([title, text]) =>
+    ` ${paint(padText(title, TITLE_WIDTH), "name")} ${text}`
+  );
+  return [
+    paint(" Keys", "heading"),
+    ...keys,
+    "",
+    paint(" Columns", "heading"),
+    ...columns,
+    "",
+    paint(" Signs and thresholds", "heading"),
+    ...thresholds,
+    "",
+    paint(" Rules: what makes a replica differ", "heading"),
+    ...RULES.flatMap(({ title, threshold }) => {
+      const [first, ...rest] = wrapText(threshold, RULE_WIDTH);
+      return [
+        ` ${paint(padText(title, TITLE_WIDTH), "name")} ${first}`,
+        ...rest.map((line) => " ".repeat(TITLE_WIDTH + 2) + line),
+      ];
+    }),
+  ];
+}
+
+/** The lines of the column menu. */
+export function renderColumnMenu(ui: Ui, paint: Paint): readonly string[] {
+  const lines = ui.columnIds.map((id, index) => {
+    const column = COLUMNS.find((candidate) => candidate.id === id);
+    const box = ui.hiddenColumnIds.has(id) ? "[ ]" : "[x]";
+    const line = ` ${box} ${padText(id, TITLE_WIDTH)} ${column?.help ?? ""}`;
+    return index === ui.columnCursor ? paint(line, "selected") : line;
+  });
+  return [
+    paint(" Columns: Space shows or hides, Left and Right move, Esc goes back", "heading"),
+    ...lines,
+  ];
+}

@@ -1,0 +1,405 @@
+/**
+ * All panels, in the order of their importance.
+ *
+ * What each shows is its own module's part.
+ *
+ * @module
+ */
+
+import { LATENCY_KEYS, type LatencyKey, sumFamily } from "./model.ts";
+import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
+import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
+import type { State } from "./state.ts";
+import { type Bill, hasBill } from "./state_cost.ts";
+import { type ModelGroup, type Overview, readUptime, type Row } from "./state_fleet.ts";
+import { PANEL_IDS, type PanelId } from "./state_ui.ts";
+import { readTrend, SUMMABLE_TREND_KEYS, TREND_POINTS, type TrendKey } from "./stats_series.ts";
+import type { PeakKey, Peaks } from "./stats_totals.ts";
+import { measureWidth } from "./text.ts";
+import { formatClock } from "./units.ts";
+import {
+  DASH,
+  drawChart,
+  drawSparkline,
+  formatCount,
+  formatDuration,
+  formatLatency,
+  formatPercent,
+  formatQuantile,
+  formatQuantity,
+  formatRange,
+  formatReading,
+} from "./view_format.ts";
+import { createFixedPanel, layOut, type Panel, type PanelSpace } from "./view_layout.ts";
+import { createCostPanel } from "./view_panel_cost.ts";
+import { createGpuPanel, hasGpuNews } from "./view_panel_gpu.ts";
+import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
+import { describeAlarm, describeEvent, describeOutlier, describeRule } from "./view_words.ts";
+
+/** Lines that are shown in full where there are as many. */
+const WANTED_LINES = 4;
+
+const NONE = "none";
+
+/** What the whole screen says: one word would look as if something were missing. */
+const NONE_YET = "none yet: what goes wrong, comes, goes or restarts will stand here";
+
+function judgeEvent({ kind, endedAt }: EventLine): Meaning {
+  if (endedAt !== null) return EVENT_KINDS[kind] === "alert" ? "plain" : "dim";
+  return kind === "DOWN" || kind === "HOT" || kind === "STALLED" ? "alert" : "warn";
+}
+
+/** The events as lines: time, kind, whom, how long, what. */
+export function renderEvents(
+  lines: readonly EventLine[],
+  { overview, state, paint }: {
+    readonly overview: Overview;
+    readonly state: State;
+    readonly paint: Paint;
+  },
+): string[] {
+  if (lines.length === 0) return [];
+  return layOut(
+    lines.map((line) =>
+      describeEvent(line, overview, state).map((piece) => paint(piece, judgeEvent(line)))
+    ),
+    "left",
+  );
+}
+
+/** Lines of the summary at the most. */
+const SUMMARY_LINES = 40;
+
+/**
+ * What is left behind on the ordinary screen: what has happened, the newest
+ * last, in plain text. Empty where nothing has.
+ */
+export function summarizeEvents(overview: Overview, state: State): readonly string[] {
+  const { events } = overview;
+  if (events.length === 0) return [];
+  const shown = events.toSorted((a, b) => a.beganAt - b.beganAt).slice(-SUMMARY_LINES);
+  const earlier = events.length - shown.length;
+  const paint = createPaint(null);
+  return [
+    "vllm-htop: while it watched",
+    ...(earlier > 0 ? [`  … ${earlier} earlier`] : []),
+    ...renderEvents(shown, { overview, state, paint }).map((line) => `  ${line}`),
+  ];
+}
+
+/** What has happened, newest first. */
+export function createEventsPanel(overview: Overview, state: State, paint: Paint): Panel {
+  const { length } = overview.events;
+  const byBegin = overview.events.toSorted((a, b) => b.beganAt - a.beganAt);
+  const going = byBegin.filter(({ endedAt }) => endedAt === null);
+  // What goes on is what one looks for; what is over follows.
+  const newest = [...going, ...byBegin.filter(({ endedAt }) => endedAt !== null)];
+  const open = going.length;
+  return {
+    id: "events",
+    title: open > 0 ? `EVENTS, ${open} going on` : "EVENTS",
+    minLines: Math.min(WANTED_LINES, length),
+    maxLines: Math.max(1, length),
+    draw: ({ lines }) =>
+      newest.length === 0
+        ? [paint(NONE_YET, "dim")]
+        : renderEvents(newest.slice(0, lines), { overview, state, paint }),
+    summary: newest.length === 0
+      ? paint(NONE, "dim")
+      : describeEvent(newest[0], overview, state).filter((piece) => piece !== "").join("  "),
+  };
+}
+
+/** The range of ratios; nothing where there is no figure. */
+function describeRange(readings: readonly Reading[]): string {
+  const known = readings.flatMap((reading) => isPresent(reading) ? [reading.value] : []);
+  if (known.length === 0) return "";
+  return formatRange({ min: Math.min(...known), max: Math.max(...known) }, formatPercent);
+}
+
+/** Replicas of the group that were compared over a minute, and not of the last poll alone. */
+function countCompared({ checks }: ModelGroup): number {
+  const ofMinute = checks.map(({ checks: rules }) =>
+    rules.filter(({ rule }) => rule !== "request_share").map(({ compared }) => compared)
+  );
+  // One alone was compared with nobody.
+  const counts = ofMinute.map((compared) => Math.max(0, ...compared)).filter((n) => n > 1);
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): string {
+  const compared = groups.reduce((sum, group) => sum + countCompared(group), 0);
+  if (compared === 0) return "nothing to compare yet";
+  const names = new Set(groups.map(({ modelName }) => modelName));
+  const own = rows.filter(({ replica }) => names.has(replica?.sample.modelName ?? ""));
+  const shares = describeRange(own.map(({ requestShare }) => requestShare));
+  const usage = describeRange(own.map(({ figures }) => figures.kvCache.maxRatio));
+  const said = `${compared} compared, no skew beyond chance`;
+  // Figures of different models are no range of anything.
+  if (groups.length > 1) return `${groups.length} groups   ${said}`;
+  return [
+    groups[0].label,
+    said,
+    shares === "" ? "" : `requests@1m ${shares}`,
+    usage === "" ? "" : `KV ${usage}`,
+  ].filter((text) => text !== "").join("   ");
+}
+
+/** Which replicas differ from their peers. */
+export function createBalancePanel(overview: Overview, state: State, paint: Paint): Panel {
+  const groups = overview.groups.filter(({ figures }) => figures.replicaCount > 1);
+  const isOf = (group: ModelGroup, row: Row): boolean =>
+    row.replica?.sample.modelName === group.modelName;
+  const accused = overview.rows.filter(({ alarms, status }) =>
+    status !== "DOWN" && alarms.length > 0
+  );
+  const findings = accused.flatMap(({ place, alarms }) =>
+    alarms.map((alarm) => [
+      paint(place, "name"),
+      paint(describeRule(alarm.newest.rule), "warn"),
+      `since ${formatDuration(state.now - alarm.since)}`,
+      describeAlarm(alarm, state),
+    ])
+  );
+  const slowGpus = accused.flatMap(({ place, gpus }) =>
+    state.gpus.outliers.filter(({ gpuIndex }) => gpus.some(({ index }) => index === gpuIndex))
+      .map((outlier) =>
+        `${paint(place, "name")} uses GPU ${outlier.gpuIndex}, which is ${describeOutlier(outlier)}`
+      )
+  );
+  const healthy = groups.filter((group) => !accused.some((row) => isOf(group, row)));
+  const rest = groups.length === 0
+    ? "no two replicas to compare"
+    : healthy.length === 0
+    ? ""
+    : describeHealthy(healthy, overview.rows);
+  const lines = [
+    ...(findings.length === 0 ? [] : layOut(findings, "left")),
+    ...slowGpus,
+    ...(rest === "" ? [] : [rest]),
+  ];
+  const panel = createFixedPanel({
+    id: "balance",
+    title: "BALANCE",
+    lines,
+    summary: accused.length > 0
+      ? accused.map(({ place, alarms }) => `${place} ${describeRule(alarms[0].newest.rule)}`)
+        .join(", ")
+      : rest,
+  });
+  // Where all are alike, the line says all.
+  return findings.length === 0 ? { ...panel, minLines: 0 } : panel;
+}
+
+/** How latencies are called. */
+export const LATENCY_TITLES: Readonly<Record<LatencyKey, string>> = {
+  ttft: "TTFT",
+  itl: "ITL",
+  tpot: "TPOT",
+  e2e: "E2E",
+  queue: "Queue",
+  prefill: "Prefill",
+  decode: "Decode",
+};
+
+/** The latencies of all replicas that count, merged. */
+export function createLatencyPanel(overview: Overview): Panel {
+  const { lastPoll, lastMinute } = overview.total.figures;
+  const rows = LATENCY_KEYS.map((key) => {
+    const { p50, p95, p99, samples } = lastPoll.latency[key];
+    const minute = lastMinute.latency[key];
+    return [
+      LATENCY_TITLES[key],
+      ...[p50, p95, p99].map((quantile) => formatReading(quantile, formatQuantile)),
+      formatReading(samples, formatCount),
+      formatReading(minute.p95, formatQuantile),
+      formatReading(minute.samples, formatCount),
+    ];
+  });
+  const heading = ["", "P50", "P95", "P99", "n", "P95@1m", "n@1m"];
+  const p95 = LATENCY_KEYS.map((key) =>
+    `${LATENCY_TITLES[key]} ${formatReading(lastMinute.latency[key].p95, formatQuantile)}`
+  );
+  return createFixedPanel({
+    id: "latency",
+    title: "LATENCY of all",
+    lines: layOut([heading, ...rows], "right"),
+    summary: `P95@1m  ${p95.join("  ")}`,
+  });
+}
+
+/** How a trend is called, and how its values read. */
+const TREND_TITLES: Readonly<Record<TrendKey, readonly [string, (value: number) => string]>> = {
+  running: ["Running", formatCount],
+  waiting: ["Waiting", formatCount],
+  kvCacheUsageRatio: ["KV cache", formatPercent],
+  promptTokensPerSecond: ["Prompt tok/s", formatQuantity],
+  generationTokensPerSecond: ["Output tok/s", formatQuantity],
+  ttftP95Seconds: ["TTFT P95", formatLatency],
+  itlP95Seconds: ["ITL P95", formatLatency],
+};
+
+/** Smallest, largest and newest of the values that are no gaps. */
+function summarize(values: readonly (number | null)[], format: (value: number) => string): string {
+  const known = values.filter((value) => value !== null);
+  if (known.length === 0) return DASH;
+  const newest = values.at(-1) ?? null;
+  const now = newest === null ? DASH : format(newest);
+  return `min ${format(Math.min(...known))}  max ${format(Math.max(...known))}  now ${now}`;
+}
+
+/** A figure's values, oldest first. */
+type NamedTrend = readonly [TrendKey, readonly (number | null)[]];
+
+/**
+ * Each of the trends as a chart: title, `size`, and the extremes of what is
+ * drawn. Charts of several lines are parted by a blank one.
+ */
+export function renderTrends(
+  trends: readonly NamedTrend[],
+  size: { readonly width: number; readonly height: number },
+  paint: Paint,
+): string[] {
+  const rows = trends.flatMap(([key, values], place) => {
+    const [title, format] = TREND_TITLES[key];
+    const chart = drawChart(values, size).map((line) => ["", paint(line, "ok"), ""]);
+    // The figures stand on the floor of their chart.
+    chart[size.height - 1][0] = title;
+    chart[size.height - 1][2] = summarize(values.slice(-size.width), format);
+    return place === 0 || size.height === 1 ? chart : [["", "", ""], ...chart];
+  });
+  return layOut(rows, "left");
+}
+
+/** Cells of a chart at the least, and lines of one at the most. */
+const MIN_CHART_WIDTH = 10;
+const MAX_CHART_HEIGHT = 6;
+
+/** Cells beside a chart: its title, and the blanks before, behind and after its extremes. */
+const BESIDE_CHART = 18;
+
+/** The charts of the trends, as large as the space allows: a line each at the least. */
+export function fillWithTrends(
+  trends: readonly NamedTrend[],
+  space: PanelSpace,
+  paint: Paint,
+): string[] {
+  const perChart = Math.floor((space.lines + 1) / trends.length);
+  const extremes = trends.map(([key, values]) =>
+    measureWidth(summarize(values, TREND_TITLES[key][1]))
+  );
+  const room = space.width - BESIDE_CHART - Math.max(...extremes);
+  return renderTrends(trends, {
+    width: Math.max(MIN_CHART_WIDTH, Math.min(TREND_POINTS, room)),
+    // One line of several parts a chart from the next.
+    height: Math.min(MAX_CHART_HEIGHT, perChart > 2 ? perChart - 1 : 1),
+  }, paint);
+}
+
+/** The trends of all replicas together. */
+export function createTrendPanel(overview: Overview, paint: Paint): Panel {
+  const trends = SUMMABLE_TREND_KEYS.map((key) =>
+    [key, readTrend(overview.totalTrend, key)] as const
+  );
+  const running = drawSparkline(trends[0][1], TREND_POINTS / 2).trimStart();
+  return {
+    id: "trend",
+    title: "TREND of all",
+    minLines: trends.length,
+    maxLines: trends.length * (MAX_CHART_HEIGHT + 1) - 1,
+    draw: (space) => fillWithTrends(trends, space, paint),
+    summary: `running  ${running === "" ? DASH : paint(running, "ok")}`,
+  };
+}
+
+/** How peaks are called, and how their values read. */
+const PEAK_TITLES: Readonly<Record<PeakKey, readonly [string, (value: number) => string]>> = {
+  running: ["Peak running", formatCount],
+  waiting: ["Peak waiting", formatCount],
+  kvCacheUsageRatio: ["Peak KV", formatPercent],
+  promptTokensPerSecond: ["Peak prompt tok/s", formatQuantity],
+  generationTokensPerSecond: ["Peak output tok/s", formatQuantity],
+};
+
+/** A peak in three cells: what, how high, when. What was never more than 0 has no time. */
+export function describePeak(key: PeakKey, peaks: Peaks, utcOffset: number): readonly string[] {
+  const [title, format] = PEAK_TITLES[key];
+  const peak = peaks[key];
+  return peak === null
+    ? [title, DASH, ""]
+    : [title, format(peak.value), peak.value === 0 ? "" : formatClock(peak.atEpoch, utcOffset)];
+}
+
+/** Ages of the servers: `3h 07m`, or the youngest and the oldest. */
+function describeAges(state: State): string {
+  const ages = state.endpoints.filter(({ failure }) => failure === null)
+    .map((known) => readUptime(known, state))
+    .flatMap((uptime) => isPresent(uptime) ? [uptime.value] : []);
+  if (ages.length === 0) return DASH;
+  const [low, high] = [Math.min(...ages), Math.max(...ages)].map(formatDuration);
+  return low === high ? low : `${low} to ${high}`;
+}
+
+/** Requests that the servers have rejected, as far as they have told. */
+function sumRejections({ endpoints }: State): Reading {
+  const known = endpoints.flatMap(({ scrape }) => scrape?.server?.labelled.rejectedByReason ?? []);
+  return sumReadings(known.map((family) => present(sumFamily(family))));
+}
+
+/** Sums and peaks of all. */
+export function createTotalsPanel(overview: Overview, state: State): Panel {
+  const { total: { figures: { lifetime } }, counted, totalPeaks } = overview;
+  const peak = (key: PeakKey) => describePeak(key, totalPeaks, state.utcOffset);
+  const count = (reading: Reading): string => formatReading(reading, formatCount);
+  const row = (title: string, started: Reading, watched: Reading, key: PeakKey) => [
+    title,
+    count(started),
+    count(watched),
+    ...peak(key),
+  ];
+  const reasons = [...lifetime.finishedByReason].map(([reason, n]) =>
+    `${reason} ${formatCount(n)}`
+  );
+  const table = layOut([
+    ["", "since start", "watched", "", "", ""],
+    row("Requests", lifetime.finishedRequests, counted.requests, "running"),
+    row("Prompt tokens", lifetime.promptTokens, counted.promptTokens, "waiting"),
+    row("Output tokens", lifetime.generationTokens, counted.generationTokens, "kvCacheUsageRatio"),
+    row("Preemptions", lifetime.preemptions, counted.preemptions, "promptTokensPerSecond"),
+    row("Rejected", sumRejections(state), counted.rejections, "generationTokensPerSecond"),
+  ], "right");
+  return createFixedPanel({
+    id: "totals",
+    title: `TOTALS of servers up for ${describeAges(state)}`,
+    lines: [...table, ...(reasons.length === 0 ? [] : [`Finished by: ${reasons.join("  ")}`])],
+    summary: `since start: requests ${count(lifetime.finishedRequests)}, output tokens ${
+      count(lifetime.generationTokens)
+    }   ${peak("running").slice(0, 2).join(" ").toLowerCase()}`,
+  });
+}
+
+/** The identities of the panels that `createPanels` gives. */
+export function listPanelIds(state: State): readonly PanelId[] {
+  return PANEL_IDS.filter((id) => {
+    if (id === "gpus") return hasGpuNews(state);
+    return id !== "cost" || hasBill(state);
+  });
+}
+
+/** All panels that have something to show, in the order of their importance. Overview and bill are the state's. */
+export function createPanels(
+  overview: Overview,
+  state: State,
+  { bill, paint }: { readonly bill: Bill; readonly paint: Paint },
+): readonly Panel[] {
+  const panels = [
+    createEventsPanel(overview, state, paint),
+    createBalancePanel(overview, state, paint),
+    createGpuPanel(overview, state, paint),
+    createLatencyPanel(overview),
+    createCostPanel(bill, state, paint),
+    createTrendPanel(overview, paint),
+    createTotalsPanel(overview, state),
+  ];
+  return panels.filter((panel) => panel !== null);
+}

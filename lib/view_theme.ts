@@ -1,0 +1,244 @@
+/**
+ * A frame: what the screen is to show, as lines of styled text.
+ *
+ * Views say what a piece of text means (`ok`, `warn`, `alert`,
+ * …); the theme here turns meanings into SGR sequences. They are written out:
+ * `@std/fmt/colors` paints nothing at all where `NO_COLOR` is set, bold included.
+ * No meaning is told by colour alone: each has its word or sign beside it.
+ * `terminal` writes frames; it alone knows other escape sequences.
+ *
+ * @module
+ */
+
+import type { ThemeName } from "./state_ui.ts";
+import { cutText, measureWidth, padText } from "./text.ts";
+
+/** What a piece of text means. */
+export type Meaning =
+  | "plain"
+  | "title"
+  | "heading"
+  | "ok"
+  | "warn"
+  | "alert"
+  | "dim"
+  | "name"
+  | "selected"
+  | "key";
+
+/** How many colours a terminal shows; `null` where text is not styled at all, 0 for bold and inverse alone. */
+export type ColorDepth = null | 0 | 16 | 256 | "truecolor";
+
+/** Gives a text the style of its meaning. */
+export type Paint = (text: string, meaning: Meaning) => string;
+
+/** SGR parameters by meaning (ECMA-48, 8.3.117); none for text as it is. */
+type Theme = Readonly<Record<Meaning, string>>;
+
+const DEFAULT_THEME: Theme = {
+  plain: "",
+  title: "1",
+  heading: "1",
+  ok: "32",
+  warn: "33",
+  alert: "1;31",
+  dim: "2",
+  name: "36",
+  selected: "7",
+  key: "1;36",
+};
+
+const MONO_THEME: Theme = {
+  plain: "",
+  title: "1",
+  heading: "1",
+  ok: "",
+  warn: "1",
+  alert: "1;4",
+  dim: "2",
+  name: "",
+  selected: "7",
+  key: "1",
+};
+
+/** Yellow and cyan cannot be read on white: darker ones stand in. */
+const LIGHT_THEME: Theme = {
+  ...DEFAULT_THEME,
+  warn: "35",
+  name: "34",
+  key: "1;34",
+  dim: "90",
+};
+
+const HIGH_CONTRAST_THEME: Theme = {
+  ...DEFAULT_THEME,
+  plain: "1;97",
+  title: "1;97",
+  heading: "1;4;97",
+  ok: "1;92",
+  warn: "1;93",
+  alert: "1;97;41",
+  dim: "97",
+  name: "1;96",
+  selected: "1;30;107",
+  key: "1;93",
+};
+
+/**
+ * Colours that people with any common colour blindness tell apart: bluish
+ * green, orange, vermillion and sky blue of Okabe and Ito, "Color Universal
+ * Design" (2008).
+ */
+const OKABE_ITO: Readonly<Record<"ok" | "warn" | "alert" | "name", readonly number[]>> = {
+  ok: [0, 158, 115],
+  warn: [230, 159, 0],
+  alert: [213, 94, 0],
+  name: [86, 180, 233],
+};
+
+/** The same for terminals of 16 colours: blue, yellow and red do not fall together. */
+const COLORBLIND_16_THEME: Theme = { ...DEFAULT_THEME, ok: "34", warn: "33", alert: "1;31" };
+
+/** The nearest colour of the 6 × 6 × 6 cube of 256 colours. */
+function findCubeColor([red, green, blue]: readonly number[]): number {
+  const level = (value: number): number => Math.round((value / 255) * 5);
+  return 16 + 36 * level(red) + 6 * level(green) + level(blue);
+}
+
+function createColorblindTheme(depth: 256 | "truecolor"): Theme {
+  const code = (color: readonly number[]): string =>
+    depth === 256 ? `38;5;${findCubeColor(color)}` : `38;2;${color.join(";")}`;
+  return {
+    ...DEFAULT_THEME,
+    ok: code(OKABE_ITO.ok),
+    warn: code(OKABE_ITO.warn),
+    alert: `1;${code(OKABE_ITO.alert)}`,
+    name: code(OKABE_ITO.name),
+  };
+}
+
+function chooseTheme(name: ThemeName, depth: Exclude<ColorDepth, null>): Theme {
+  if (depth === 0) return MONO_THEME;
+  switch (name) {
+    case "default":
+      return DEFAULT_THEME;
+    case "light":
+      return LIGHT_THEME;
+    case "mono":
+      return MONO_THEME;
+    case "high-contrast":
+      return HIGH_CONTRAST_THEME;
+    case "colorblind":
+      return depth === 16 ? COLORBLIND_16_THEME : createColorblindTheme(depth);
+  }
+}
+
+/** How meanings are painted. Empty text stays empty; painted text is not to be painted again. */
+export function createPaint(depth: ColorDepth, themeName: ThemeName = "default"): Paint {
+  if (depth === null) return (text) => text;
+  const theme = chooseTheme(themeName, depth);
+  return (text, meaning) => {
+    const style = theme[meaning];
+    return text === "" || style === "" ? text : `\x1b[${style}m${text}\x1b[0m`;
+  };
+}
+
+// deno-lint-ignore no-control-regex
+const STYLE = /(\x1b\[[0-9;]*m)/g;
+
+/** The text of a painted line. */
+function stripStyles(line: string): string {
+  return line.replaceAll(STYLE, "");
+}
+
+/**
+ * The painted line cut to `width` cells, with a `…` at its end where something
+ * was cut. All its styles stay, so that each still ends.
+ */
+export function cutStyledLine(line: string, width: number): string {
+  if (measureWidth(stripStyles(line)) <= width) return line;
+  // What stands between styles alternates with them.
+  const parts = line.split(STYLE);
+  let cut = "";
+  let room = width - 1;
+  parts.forEach((part, i) => {
+    if (i % 2 === 1) {
+      cut += part;
+      return;
+    }
+    if (room < 0) return;
+    const needed = measureWidth(part);
+    // The blank makes the text too wide, so that it is cut with its sign.
+    cut += needed > room ? cutText(part + " ", room + 1) : part;
+    room = needed > room ? -1 : room - needed;
+  });
+  return cut;
+}
+
+/** What FORCE_COLOR asks for, in Node's reading of it; `undefined` where it is not set. */
+function readForcedDepth(value: string | undefined): ColorDepth | undefined {
+  switch (value) {
+    case undefined:
+      return undefined;
+    case "":
+    case "1":
+    case "true":
+      return 16;
+    case "2":
+      return 256;
+    case "3":
+      return "truecolor";
+    default:
+      return 0;
+  }
+}
+
+function readTerminalDepth(environment: (name: string) => string | undefined): ColorDepth {
+  if (/^(truecolor|24bit)$/.test(environment("COLORTERM") ?? "")) return "truecolor";
+  return /256color/.test(environment("TERM") ?? "") ? 256 : 16;
+}
+
+/**
+ * How many colours to use: none without a terminal or with `TERM=dumb`; else
+ * `--no-color` is asked first, then FORCE_COLOR, NO_COLOR (no-color.org), and
+ * the terminal by COLORTERM and TERM. FORCE_COLOR colours a pipe, too.
+ */
+export function chooseColorDepth(
+  isTerminal: boolean,
+  environment: (name: string) => string | undefined,
+  options: { readonly noColor?: boolean } = {},
+): ColorDepth {
+  const isStyled = isTerminal && environment("TERM") !== "dumb";
+  if (options.noColor === true) return isStyled ? 0 : null;
+  const forced = readForcedDepth(environment("FORCE_COLOR"));
+  if (forced !== undefined) return forced === 0 && !isStyled ? null : forced;
+  if (!isStyled) return null;
+  return (environment("NO_COLOR") ?? "") === "" ? readTerminalDepth(environment) : 0;
+}
+
+/** The painted line with blanks up to `width` cells, or cut to them. */
+export function padStyledLine(line: string, width: number): string {
+  const cut = cutStyledLine(line, width);
+  return cut + " ".repeat(Math.max(0, width - measureWidth(stripStyles(cut))));
+}
+
+/** The painted line in one meaning throughout, filled up to `width` cells: a selected line. */
+export function repaintLine(line: string, width: number, paint: (text: string) => string): string {
+  return paint(padText(stripStyles(line), width));
+}
+
+/**
+ * Whether the locale says that the terminal shows UTF-8: the first of LC_ALL,
+ * LC_CTYPE and LANG that is set decides (POSIX). Windows and macOS terminals
+ * show it though none is set.
+ */
+export function hasUtf8Locale(
+  environment: (name: string) => string | undefined,
+  operatingSystem: string,
+): boolean {
+  const locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(environment).find((value) =>
+    value !== undefined && value !== ""
+  );
+  if (locale === undefined) return operatingSystem !== "linux";
+  return /utf-?8/i.test(locale);
+}

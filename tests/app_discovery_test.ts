@@ -1,0 +1,209 @@
+import { assert, assertEquals } from "@std/assert";
+import { createLaunchReader, GONE_AFTER, scanAgain } from "../lib/app_discovery.ts";
+import {
+  dispatch,
+  pollEndpoint,
+  readClock,
+  type Session,
+  startSession,
+  watchEndpoint,
+} from "../lib/app_session.ts";
+import { parseArguments } from "../lib/cli_options.ts";
+import type { Scanner, ScanResult } from "../lib/discovery_scan.ts";
+import { parseEndpointUrl } from "../lib/endpoint.ts";
+import { type Listing, readProcessTable } from "../lib/host_processes.ts";
+import type { Endpoint } from "../lib/model.ts";
+import { createDenoPlatform } from "../lib/platform_deno.ts";
+import { createScraper } from "../lib/scrape.ts";
+import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
+import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { startVllmServer, type VllmServer } from "./vllm_server.ts";
+
+/** A session over real servers, with a clock that can be put forward. */
+interface Watch {
+  readonly session: Session;
+  readonly pass: (span: number) => void;
+  readonly poll: (endpoint: Endpoint) => Promise<void>;
+}
+
+async function startWatch(endpoints: readonly Endpoint[]): Promise<Watch> {
+  const real = createDenoPlatform();
+  let passed = 0;
+  const platform = { ...real, monotonicSeconds: () => real.monotonicSeconds() + passed };
+  const parsed = parseArguments(["--auto"], () => undefined);
+  if (parsed.kind !== "run") throw new Error("The arguments are refused");
+  const session = startSession({
+    platform,
+    options: parsed.options,
+    view: { output: "auto", depth: 256, ascii: false },
+    state: startState(endpoints),
+  });
+  for (const endpoint of endpoints) {
+    const settings = { access: ANONYMOUS_ACCESS, timeout: 4, metricPrefix: null };
+    const scraper = await createScraper(platform, endpoint, settings);
+    watchEndpoint(session, { endpoint, access: ANONYMOUS_ACCESS, scraper });
+  }
+  const poll = async ({ key }: Endpoint): Promise<void> => {
+    await pollEndpoint(session, key);
+    readClock(session);
+  };
+  return { session, pass: (span) => passed += span, poll };
+}
+
+function closeAll({ session }: Watch): void {
+  for (const { scraper } of session.watched.values()) scraper.close();
+}
+
+function readEndpoint({ url }: VllmServer): Endpoint {
+  const typed = parseEndpointUrl(url);
+  if ("error" in typed) throw new Error(typed.error);
+  return typed.endpoint;
+}
+
+/** A scanner that finds these, and keeps what it was told is watched. */
+function createFinder(
+  found: readonly Endpoint[],
+  more: Partial<ScanResult> = {},
+): { readonly scanner: Scanner; readonly watched: string[][] } {
+  const watched: string[][] = [];
+  const scan: Scanner["scan"] = (keys = new Set()) => {
+    watched.push([...keys]);
+    return Promise.resolve({ found, others: [], problems: [], ...more });
+  };
+  return { scanner: { scan }, watched };
+}
+
+const keysOf = ({ session }: Watch): string[] =>
+  session.state.endpoints.map(({ endpoint }) => endpoint.key);
+
+Deno.test("scanAgain() watches what it finds, and says what else is there", async () => {
+  const servers = [await startVllmServer(), await startVllmServer({ seed: 2 })];
+  const [first, second] = servers.map(readEndpoint);
+  const watch = await startWatch([first]);
+  const { session, poll } = watch;
+  const others = [{ port: 8003, name: "SGLang, not vLLM" }];
+  const { scanner, watched } = createFinder([second], { others, problems: ["ps is missing"] });
+  await scanAgain(session, scanner, null);
+  assertEquals(watched, [[first.key]]);
+  assertEquals(keysOf(watch), [first.key, second.key]);
+  assertEquals(session.state.notices, ["port 8003: SGLang, not vLLM", "ps is missing"]);
+  await poll(second);
+  assertEquals(session.state.endpoints[1].replicas.length, 1);
+  const { endpoints } = session.state;
+  await scanAgain(session, createFinder([]).scanner, null);
+  assert(session.state.endpoints === endpoints, "nothing has changed");
+  assertEquals(session.state.notices, []);
+  closeAll(watch);
+  await Promise.all(servers.map((server) => server.close()));
+});
+
+Deno.test("scanAgain() leaves what has refused connections for long, and finds it again", async () => {
+  const server = await startVllmServer();
+  const staying = await startVllmServer({ seed: 2 });
+  const [going, other] = [server, staying].map(readEndpoint);
+  const watch = await startWatch([going, other]);
+  const { session, poll, pass } = watch;
+  await Promise.all([poll(going), poll(other)]);
+  await server.setState("refusing");
+  // The connection that was kept may be reset first.
+  for (let i = 0; i < 2; i++) await poll(going);
+  const none = createFinder([]).scanner;
+  for (const span of [0, 40, GONE_AFTER - 50]) {
+    pass(span);
+    await poll(other);
+    await scanAgain(session, none, null);
+    assertEquals(keysOf(watch), [going.key, other.key], `${span}`);
+  }
+  pass(20);
+  await poll(other);
+  await scanAgain(session, none, null);
+  assertEquals(keysOf(watch), [other.key]);
+  assert(!session.watched.has(going.key));
+  await server.setState("up");
+  await scanAgain(session, createFinder([going]).scanner, null);
+  assertEquals(keysOf(watch), [other.key, going.key]);
+  closeAll(watch);
+  await Promise.all([server.close(), staying.close()]);
+});
+
+Deno.test("scanAgain() keeps what is down in another way", async () => {
+  const server = await startVllmServer({ state: "failing" });
+  const endpoint = readEndpoint(server);
+  const watch = await startWatch([endpoint]);
+  await watch.poll(endpoint);
+  watch.pass(10 * GONE_AFTER);
+  await watch.poll(endpoint);
+  await scanAgain(watch.session, createFinder([]).scanner, null);
+  assertEquals(keysOf(watch), [endpoint.key]);
+  closeAll(watch);
+  await server.close();
+});
+
+Deno.test("scanAgain() gives up the usual address as soon as there is another", async () => {
+  const server = await startVllmServer();
+  const found = readEndpoint(server);
+  const fallback = createEndpoint(9);
+  const watch = await startWatch([fallback]);
+  const { session, poll } = watch;
+  dispatch(session, { kind: "noticed", notices: ["no vLLM server answers"] });
+  await poll(fallback);
+  await scanAgain(session, createFinder([]).scanner, fallback.key);
+  assertEquals(keysOf(watch), [fallback.key]);
+  assertEquals(session.state.notices, ["no vLLM server answers"]);
+  await scanAgain(session, createFinder([found]).scanner, fallback.key);
+  assertEquals(keysOf(watch), [found.key]);
+  assertEquals(session.state.notices, []);
+  closeAll(watch);
+  await server.close();
+});
+
+/** A listing with the server's port, of a process on this machine. */
+function listProcess(server: VllmServer): Promise<Listing> {
+  return Promise.resolve({
+    listening: [{ port: server.port, addresses: ["*"], ownerPids: [7] }],
+    processes: readProcessTable(
+      `7 1 7 00:10 python3 /usr/bin/vllm serve m -tp 2 --port ${server.port}\n`,
+    ),
+    problems: [],
+  });
+}
+
+Deno.test("createLaunchReader() asks once in the life of a server, and again after a restart", async () => {
+  let server = await startVllmServer({ version: "0.10.2", warmUp: 60 });
+  const endpoint = readEndpoint(server);
+  const watch = await startWatch([endpoint]);
+  const { session, poll } = watch;
+  const readLaunch = createLaunchReader(session, () => listProcess(server));
+  const watched = session.watched.get(endpoint.key);
+  if (watched === undefined) throw new Error("It is not watched");
+  const knowsServer = (): unknown => session.state.endpoints[0].server;
+
+  await readLaunch(watched);
+  assertEquals(knowsServer(), null, "nothing is asked of what has not answered");
+  for (let i = 0; i < 3; i++) {
+    await poll(endpoint);
+    await readLaunch(watched);
+  }
+  const aside = (): number => server.requests.filter((one) => one !== "GET /metrics").length;
+  assertEquals(aside(), 2);
+  assertEquals(session.state.endpoints[0].server?.version, "0.10.2");
+  assertEquals(session.state.endpoints[0].server?.models.length, 1);
+  assertEquals(
+    session.state.endpoints[0].server?.launch?.parallelSizes.get("tensor-parallel-size"),
+    2,
+  );
+
+  const { port } = server;
+  await server.close();
+  await poll(endpoint);
+  server = await startVllmServer({ version: "0.11.0", port, seed: 2, warmUp: 1 });
+  for (let i = 0; i < 2; i++) {
+    await poll(endpoint);
+    await readLaunch(watched);
+  }
+  assertEquals(aside(), 2);
+  assertEquals(session.state.endpoints[0].server?.version, "0.11.0");
+  assertEquals(session.state.endpoints[0].history.restartCount, 1);
+  closeAll(watch);
+  await server.close();
+});

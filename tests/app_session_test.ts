@@ -1,0 +1,437 @@
+import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import {
+  createGpuWatch,
+  dispatch,
+  leaveEndpoint,
+  PARALLEL_REQUESTS,
+  pollForever,
+  pollNow,
+  sampleGpus,
+  sampleGpusOnce,
+  type Session,
+  startSession,
+  wake,
+  watchEndpoint,
+  watchGpus,
+} from "../lib/app_session.ts";
+import { parseArguments } from "../lib/cli_options.ts";
+import { planGpuQuery } from "../lib/gpu_nvidia_smi.ts";
+import { type Listing, readProcessTable } from "../lib/host_processes.ts";
+import type { Endpoint } from "../lib/model.ts";
+import type { ProgramCall, ProgramOutcome } from "../lib/platform.ts";
+import type { Scraper } from "../lib/scrape.ts";
+import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
+import { type Clock, createClock } from "./fixtures/clock.ts";
+import {
+  createEndpoint,
+  createFailed,
+  createScraped,
+  encode,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
+import { readGpuFixture, renderGpuQuery } from "./fixtures/gpus.ts";
+
+const BODY = encode(writeEngine([["num_requests_running", 1]]));
+
+/** How an endpoint answers: after so many seconds, well or not. */
+interface Behaviour {
+  readonly duration: number;
+  readonly fails?: boolean;
+}
+
+/** A watched endpoint and when its scrapes began. */
+interface Subject {
+  readonly endpoint: Endpoint;
+  readonly starts: number[];
+  behaviour: Behaviour;
+}
+
+interface Fleet {
+  readonly clock: Clock;
+  readonly session: Session;
+  readonly subjects: readonly Subject[];
+  /** Requests under way at most, without those that have waited for long. */
+  readonly mostFresh: () => number;
+  readonly shows: readonly number[];
+  readonly end: () => Promise<void>;
+}
+
+function startFleet(behaviours: readonly Behaviour[], interval = 2): Fleet {
+  const clock = createClock();
+  const { platform } = clock;
+  const parsed = parseArguments(["--demo"], () => undefined);
+  if (parsed.kind !== "run") throw new Error("The arguments are refused");
+  const endpoints = behaviours.map((_, index) => createEndpoint(8000 + index));
+  const session = startSession({
+    platform,
+    options: parsed.options,
+    view: { output: "auto", depth: 256, ascii: false },
+    state: startState(endpoints, { interval }),
+  });
+  let fresh = 0;
+  let mostFresh = 0;
+  const subjects = endpoints.map((endpoint, index): Subject => {
+    const subject: Subject = { endpoint, starts: [], behaviour: behaviours[index] };
+    const scrape: Scraper["scrape"] = async (signal) => {
+      const startedAt = platform.monotonicSeconds();
+      subject.starts.push(startedAt);
+      const { duration, fails } = subject.behaviour;
+      mostFresh = Math.max(mostFresh, ++fresh);
+      await platform.sleep(Math.min(0.2, duration), signal);
+      fresh--;
+      await platform.sleep(duration - 0.2, signal);
+      const at = platform.monotonicSeconds();
+      const message = fails ? createFailed(endpoint, at) : createScraped(endpoint, at, BODY);
+      if (message.kind === "scrape_failed") return { ...message.failure, duration: at - startedAt };
+      if (message.kind === "scraped") return { ...message.scrape, duration: at - startedAt };
+      throw new Error("No outcome of a scrape");
+    };
+    const scraper = { scrape, close: () => {} };
+    watchEndpoint(session, { endpoint, access: ANONYMOUS_ACCESS, scraper });
+    return subject;
+  });
+  const shows: number[] = [];
+  const running = pollForever(session, () => {
+    shows.push(platform.monotonicSeconds());
+    return Promise.resolve();
+  });
+  const end = async (): Promise<void> => {
+    session.stop.abort();
+    await clock.runUntil(platform.monotonicSeconds() + 1);
+    await running;
+  };
+  return { clock, session, subjects, mostFresh: () => mostFresh, shows, end };
+}
+
+const gaps = (starts: readonly number[]): number[] =>
+  starts.slice(1).map((start, i) => Math.round((start - starts[i]) * 1000) / 1000);
+
+Deno.test("pollForever() asks at the interval, to the moment, and shows each poll once", async () => {
+  const { clock, subjects, shows, end } = startFleet([{ duration: 0.01 }, { duration: 0.05 }]);
+  await clock.runUntil(59.9);
+  for (const { starts } of subjects) {
+    assertEquals(starts.length, 30);
+    starts.forEach((start, i) => assertAlmostEquals(start, 2 * i, 1e-6));
+  }
+  // When the slower one has answered.
+  assertEquals(shows.length, 30);
+  shows.forEach((at, i) => assertAlmostEquals(at, 2 * i + 0.05, 1e-6));
+  await end();
+});
+
+Deno.test("pollForever() spends no more than a twentieth of a server's time", async () => {
+  for (const interval of [0.5, 2, 10]) {
+    const behaviours = [0.005, 0.2, 0.5, 1.5].map((duration) => ({ duration }));
+    const { clock, subjects, end } = startFleet(behaviours, interval);
+    await clock.runUntil(600);
+    for (const { starts, behaviour: { duration } } of subjects) {
+      assert(starts.length * duration <= 0.05 * 600 + 0.5 + duration, `${duration} s: ${starts}`);
+      // And asks as often as that leaves room for.
+      const possible = Math.min(600 / interval, 0.05 * 600 / duration);
+      assert(starts.length >= Math.floor(0.95 * possible), `${duration} s: ${starts.length}`);
+    }
+    await end();
+  }
+});
+
+Deno.test("pollForever() asks all at once at first, and many spread over the interval after", async () => {
+  const { clock, subjects, shows, end } = startFleet(Array(40).fill({ duration: 0.01 }));
+  await clock.runUntil(30);
+  for (const { starts } of subjects) {
+    assert(starts[0] < 0.05, `${starts[0]}`);
+    const [second, ...others] = gaps(starts);
+    assert(second >= 1 && second <= 3, `${second}`);
+    for (const gap of others) assertAlmostEquals(gap, 2, 1e-3);
+  }
+  const phases = subjects.map(({ starts }) => starts[5] % 2).toSorted((a, b) => a - b);
+  const widest = Math.max(...phases.map((phase, i) => phase - (phases[i - 1] ?? 0)));
+  assert(widest < 3 * 2 / 40, `${widest}`);
+  assertEquals(shows.length, 15);
+  await end();
+});
+
+Deno.test("pollForever() keeps few endpoints together, so that they are shown as of one moment", async () => {
+  const { clock, subjects, end } = startFleet(Array(8).fill({ duration: 0.01 }));
+  await clock.runUntil(10);
+  for (const { starts } of subjects) assertEquals(starts, subjects[0].starts);
+  await end();
+});
+
+Deno.test("pollForever() begins no more requests at once than there is room for", async () => {
+  const { clock, subjects, mostFresh, end } = startFleet(Array(100).fill({ duration: 0.02 }));
+  await clock.runUntil(0.5);
+  assertEquals(mostFresh(), PARALLEL_REQUESTS);
+  assert(subjects.every(({ starts }) => starts.length === 1 && starts[0] < 0.1));
+  await end();
+});
+
+Deno.test("pollForever() lets no slow endpoint make another late", async () => {
+  // More of them hang than there is room for.
+  const hanging = Array(60).fill({ duration: 4, fails: true });
+  const { clock, subjects, end } = startFleet([...hanging, { duration: 0.01 }]);
+  await clock.runUntil(60);
+  const { starts } = subjects[60];
+  assert(starts[0] <= 0.5, `${starts[0]}`);
+  for (const gap of gaps(starts).slice(1)) assert(gap < 2.3, `${gap}`);
+  assert(starts.length >= 28, `${starts.length}`);
+  await end();
+});
+
+Deno.test("pollForever() asks what fails less and less often, and what comes back as before", async () => {
+  const { clock, subjects: [subject], shows, end } = startFleet([{ duration: 0.01, fails: true }]);
+  await clock.runUntil(130);
+  assertEquals(gaps(subject.starts).map(Math.round), [2, 4, 8, 16, 30, 30, 30]);
+  // The screen's clock goes on.
+  assert(shows.length >= 64, `${shows.length}`);
+  subject.behaviour = { duration: 0.01 };
+  await clock.runUntil(200);
+  assertEquals(gaps(subject.starts).slice(-5).map(Math.round), Array(5).fill(2));
+  await end();
+});
+
+Deno.test("pollNow() asks at once, also what fails, and not twice", async () => {
+  const { clock, session, subjects: [well, ill], end } = startFleet([
+    { duration: 0.01 },
+    { duration: 0.01, fails: true },
+  ]);
+  await clock.runUntil(21);
+  const before = [well, ill].map(({ starts }) => starts.length);
+  pollNow(session);
+  await clock.runUntil(21.1);
+  assertEquals([well, ill].map(({ starts }) => starts.at(-1)), [21, 21]);
+  // A key that is held down asks twice a second.
+  for (let i = 0; i < 20; i++) {
+    pollNow(session);
+    await clock.runUntil(21.1 + i / 100);
+  }
+  await clock.runUntil(21.9);
+  assertEquals([well, ill].map(({ starts }) => starts.length), before.map((count) => count + 2));
+  // The rhythm goes on from there.
+  await clock.runUntil(26);
+  assertEquals(well.starts.slice(-4), [21, 21.5, 23.5, 25.5]);
+  await end();
+});
+
+Deno.test("pollForever() follows a change of the interval at once", async () => {
+  const { clock, session, subjects: [subject], end } = startFleet([{ duration: 0.01 }], 60);
+  await clock.runUntil(10);
+  session.state = { ...session.state, interval: 5 };
+  wake(session);
+  await clock.runUntil(31);
+  assertEquals(subject.starts.length, 6);
+  assertEquals(gaps(subject.starts).slice(2), [5, 5, 5]);
+  await end();
+});
+
+Deno.test("pollForever() begins anew after the sleep of a machine, without a burst", async () => {
+  const { clock, subjects: [subject], shows, end } = startFleet([{ duration: 0.01 }]);
+  await clock.runUntil(10.5);
+  const [before, shown] = [subject.starts.length, shows.length];
+  clock.jump(3600);
+  await clock.runUntil(3615);
+  const after = subject.starts.slice(before);
+  assert(after.length <= 4, `${after}`);
+  for (const gap of gaps(after)) assertAlmostEquals(gap, 2, 1e-3);
+  assert(shows.length - shown <= 4);
+  await end();
+});
+
+Deno.test("watchEndpoint() asks a newcomer at once, leaveEndpoint() asks no more", async () => {
+  const { clock, session, subjects, end } = startFleet([{ duration: 0.01 }, { duration: 0.01 }]);
+  await clock.runUntil(5);
+  const newcomer = createEndpoint(9000);
+  const asked: number[] = [];
+  const scraper: Scraper = {
+    scrape: () => {
+      asked.push(clock.platform.monotonicSeconds());
+      const message = createScraped(newcomer, clock.platform.monotonicSeconds(), BODY);
+      if (message.kind !== "scraped") throw new Error("No scrape");
+      return Promise.resolve(message.scrape);
+    },
+    close: () => {},
+  };
+  dispatch(session, { kind: "endpoints_found", endpoints: [newcomer] });
+  watchEndpoint(session, { endpoint: newcomer, access: ANONYMOUS_ACCESS, scraper });
+  leaveEndpoint(session, subjects[0].endpoint.key);
+  const before = subjects[0].starts.length;
+  await clock.runUntil(9.5);
+  assertEquals(asked, [5, 7, 9]);
+  assertEquals(subjects[0].starts.length, before);
+  assertEquals(session.state.endpoints.map(({ handle }) => handle), [":8001", ":9000"]);
+  await end();
+});
+
+const HELP = readGpuFixture("help-590.txt");
+const QUERY = renderGpuQuery("h100.tsv", planGpuQuery(HELP));
+const UUID = /GPU-[0-9a-f-]+/.exec(QUERY)?.[0] ?? "";
+const LISTING: Listing = {
+  listening: [{ port: 8000, addresses: ["*"], ownerPids: [7] }],
+  processes: readProcessTable("7 1 7 01:00 vllm serve m\n8 7 7 00:59 VLLM::EngineCore\n"),
+  problems: [],
+};
+
+/** The programs of a machine, and what was asked of it. */
+interface Machine {
+  readonly session: Session;
+  readonly clock: Clock;
+  readonly starts: string[];
+  readonly listings: number[];
+  /** Processes on the GPU. */
+  pids: readonly number[];
+  /** How long each start takes; `null` for one that hangs. */
+  duration: number | null;
+  isThere: boolean;
+  /** Whether nvidia-smi is missing, and amd-smi is not. */
+  isAmd: boolean;
+}
+
+function createMachine(
+  argv: readonly string[],
+  hosts: readonly string[] = ["localhost"],
+): Machine {
+  const parsed = parseArguments([...argv], () => undefined);
+  if (parsed.kind !== "run") throw new Error("Cannot parse the arguments");
+  const clock = createClock();
+  const starts: string[] = [];
+  const listings: number[] = [];
+  const print = (stdout: string): ProgramOutcome => ({
+    kind: "exited",
+    code: 0,
+    stdout,
+    stderr: "",
+  });
+  const runProgram = async (call: ProgramCall): Promise<ProgramOutcome> => {
+    const [first] = call.arguments;
+    starts.push(`${call.name} ${first.replace(/=.*/, "")}`);
+    const isMissing = machine.isAmd && call.name === "nvidia-smi";
+    if (isMissing || !machine.isThere) return { kind: "missing" };
+    await clock.platform.sleep(machine.duration ?? Infinity, call.signal);
+    if (call.signal?.aborted) return { kind: "aborted" };
+    if (first === "--help-query-gpu") return print(HELP);
+    if (first.startsWith("--query-gpu")) return print(QUERY);
+    return print(machine.pids.map((pid) => `${UUID}, ${pid}, 1000, VLLM::EngineCore\n`).join(""));
+  };
+  const platform = { ...clock.platform, runProgram };
+  const endpoints = hosts.map((host) => createEndpoint(8000, host));
+  const session = startSession({
+    platform,
+    options: parsed.options,
+    view: { output: "auto", depth: null, ascii: false },
+    state: startState(endpoints),
+    listProcesses: () => {
+      listings.push(platform.monotonicSeconds());
+      return Promise.resolve(LISTING);
+    },
+  });
+  const machine: Machine = {
+    ...{ session, clock, starts, listings },
+    ...{ pids: [8], duration: 0, isThere: true, isAmd: false },
+  };
+  return machine;
+}
+
+Deno.test("sampleGpus() looks at this machine's GPUs where a server on it is watched, or as told", async () => {
+  const looks = async (argv: readonly string[], hosts: readonly string[]): Promise<boolean> => {
+    const { session, clock, starts } = createMachine(argv, hosts);
+    const done = sampleGpus(createGpuWatch(session));
+    await clock.runUntil(1);
+    await done;
+    assertEquals(session.state.gpus.report !== null, starts.length > 0);
+    return starts.length > 0;
+  };
+  assertEquals(await looks([], ["localhost"]), true);
+  assertEquals(await looks([], ["gpu1", "127.0.0.1"]), true);
+  assertEquals(await looks([], ["gpu1", "gpu2"]), false);
+  assertEquals(await looks(["--gpus"], ["gpu1"]), true);
+  assertEquals(await looks(["--no-gpu"], ["localhost"]), false);
+});
+
+Deno.test("watchGpus() samples at the interval, but for no more than half of the time, until the session ends", async () => {
+  const watch = async (interval: string, duration: number): Promise<readonly number[]> => {
+    const machine = createMachine(["--interval", interval]);
+    const { session, clock } = machine;
+    machine.duration = duration;
+    const times: number[] = [];
+    session.onChange = () => {
+      const { report } = session.state.gpus;
+      if (report !== null) times.push(Number((report.sampledAt - report.duration).toFixed(6)));
+    };
+    session.state = { ...session.state, interval: Number(interval) };
+    const done = watchGpus(session);
+    await clock.runUntil(8.5);
+    session.stop.abort();
+    await clock.runUntil(9);
+    await done;
+    return times;
+  };
+  // The first sample takes three starts, the others two.
+  assertEquals(await watch("2", 0.2), [0, 2, 4, 6, 8]);
+  assertEquals(await watch("0.5", 0.01), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  assertEquals(await watch("2", 0.75), [0, 4.5]);
+});
+
+Deno.test("sampleGpus() lists processes anew for other ones, and after half a minute", async () => {
+  const machine = createMachine(["--interval", "2"]);
+  const { session, clock, listings } = machine;
+  const done = watchGpus(session);
+  await clock.runUntil(11);
+  machine.pids = [8, 9];
+  await clock.runUntil(46);
+  machine.pids = [];
+  await clock.runUntil(60);
+  session.stop.abort();
+  await clock.runUntil(61);
+  await done;
+  assertEquals(listings, [0, 12, 42]);
+});
+
+Deno.test("sampleGpus() tells once that there is no GPU, and goes on looking", async () => {
+  const machine = createMachine(["--interval", "2"]);
+  const { session, clock, starts } = machine;
+  machine.isThere = false;
+  let changes = 0;
+  session.onChange = () => changes++;
+  const done = watchGpus(session);
+  await clock.runUntil(4.9);
+  assertEquals([changes, session.state.gpus.failure?.kind], [1, "absent"]);
+  assertEquals(starts, ["nvidia-smi --help-query-gpu", "amd-smi static"]);
+  machine.isThere = true;
+  await clock.runUntil(20);
+  session.stop.abort();
+  await clock.runUntil(21);
+  await done;
+  assertEquals([session.state.gpus.failure, session.state.gpus.report?.gpus.length], [null, 1]);
+});
+
+Deno.test("sampleGpusOnce() waits two seconds for the GPUs, or as long as the scrapes take", async () => {
+  const endOf = async (scrape: number, duration: number | null) => {
+    const machine = createMachine(["--once"]);
+    const { session, clock } = machine;
+    machine.duration = duration;
+    const done = sampleGpusOnce(session, clock.platform.sleep(scrape))
+      .then(() => clock.platform.monotonicSeconds());
+    await clock.runUntil(60);
+    return [await done, session.state.gpus.failure?.kind ?? null];
+  };
+  // A sample takes three starts.
+  assertEquals(await endOf(1, 0.1), [1, null]);
+  assertEquals(await endOf(0.1, 0.5), [1.5, null]);
+  assertEquals(await endOf(0.1, null), [2, "timeout"]);
+  assertEquals(await endOf(0.1, 1), [2, "timeout"]);
+  assertEquals(await endOf(5, 1), [5, null]);
+});
+
+Deno.test("sampleGpusOnce() advises on the program that was too slow", async () => {
+  for (const isAmd of [false, true]) {
+    const machine = createMachine(["--once"]);
+    const { session, clock } = machine;
+    Object.assign(machine, { duration: null, isAmd });
+    const done = sampleGpusOnce(session, Promise.resolve());
+    await clock.runUntil(10);
+    await done;
+    const { message = "" } = session.state.gpus.failure ?? {};
+    assertMatch(message, isAmd ? /^amd-smi did not tell/ : /^nvidia-smi did not tell .* -pm 1/);
+    assert(!isAmd || !message.includes("nvidia"), message);
+  }
+});

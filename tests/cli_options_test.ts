@@ -1,0 +1,671 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { findConfigPath } from "../lib/cli_config.ts";
+import { helpText } from "../lib/cli_help.ts";
+import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
+import {
+  listColumns,
+  type Options,
+  parseArguments,
+  parseSort,
+  type PreferenceFault,
+  readConfigPath,
+  readPreferences,
+} from "../lib/cli_options.ts";
+import type { CredentialSource } from "../lib/scrape_credentials.ts";
+import type { Ui } from "../lib/state_ui.ts";
+import { revealSecret } from "../lib/text.ts";
+import { COLUMN_IDS } from "../lib/view_columns.ts";
+import { chooseColorDepth, hasUtf8Locale } from "../lib/view_theme.ts";
+import { assertGolden } from "./fixtures/goldens.ts";
+
+type Variables = Readonly<Record<string, string>>;
+
+function parse(argv: readonly string[], variables: Variables = {}) {
+  return parseArguments(
+    argv,
+    (name) => Object.hasOwn(variables, name) ? variables[name] : undefined,
+  );
+}
+
+function run(argv: readonly string[], variables: Variables = {}): Options {
+  const parsed = parse(argv, variables);
+  if (parsed.kind !== "run") throw new Error(JSON.stringify(parsed));
+  return parsed.options;
+}
+
+function readMessage(argv: readonly string[], variables: Variables = {}): string {
+  const parsed = parse(argv, variables);
+  if (parsed.kind !== "usage_error") throw new Error(JSON.stringify(parsed));
+  return parsed.message;
+}
+
+function readKeys(argv: readonly string[], variables: Variables = {}): readonly string[] {
+  return run(argv, variables).endpoints.map(({ endpoint }) => endpoint.key);
+}
+
+function readSources(
+  argv: readonly string[],
+  variables: Variables = {},
+): readonly CredentialSource[] {
+  return run(argv, variables).credentialSources;
+}
+
+Deno.test("parseArguments() without arguments gives the defaults of the help", () => {
+  assertEquals(run([]), {
+    endpoints: [],
+    auto: false,
+    host: "localhost",
+    portRange: { first: 8000, last: 8015 },
+    scansProcesses: true,
+    labels: new Map(),
+    interval: 2,
+    timeout: 4,
+    once: false,
+    stateFile: null,
+    output: "auto",
+    metricPrefix: null,
+    demo: false,
+    orDemo: false,
+    demoSeed: 1,
+    credentialSources: [],
+    insecureEndpointKeys: [],
+    theme: "default",
+    noColor: false,
+    ascii: false,
+    noKeyLine: false,
+    noMouse: false,
+    filter: "",
+    sort: { origin: "--sort", text: "" },
+    columns: { origin: "--columns", text: "" },
+    gpuWatch: "auto",
+    cost: {
+      tokenPrices: { input: null, cachedInput: null, output: null },
+      usdPerGpuHour: null,
+      gpuCount: null,
+      detectsGpus: true,
+      pricesFile: null,
+      currency: "$",
+    },
+    listPrices: false,
+  });
+});
+
+Deno.test("parseArguments() takes URLs bare, after --url, with commas, after --, in this order", () => {
+  const expected = ["http://a:8000", "http://b:8000", "http://c:8000"];
+  const spellings = [
+    ["a", "b", "c"],
+    ["--url", "a", "b", "c"],
+    ["--url", "a,b", "c"],
+    ["--url=a,b,c"],
+    ["--url=a", "--url", "b", "--", "c"],
+    ["a", "--url", "b", "c"],
+    ["a", "--once", "b", "--interval", "3", "c"],
+    ["a", "b", "a:8000", "http://A:8000/", "c", "http://c:8000/metrics"],
+  ];
+  for (const argv of spellings) assertEquals(readKeys(argv), expected, argv.join(" "));
+  assertEquals(readKeys([], { VLLM_HTOP_URL: "a,b\nc" }), expected);
+  assertEquals(readKeys([], { VLLM_HTOP_URL: " a, b c " }), expected);
+});
+
+Deno.test("parseArguments() looks beyond the range of ports where none is given", () => {
+  assert(!run(["--port-range", "8000-8015"]).scansProcesses);
+  assert(!run([], { VLLM_HTOP_PORT_RANGE: "9000" }).scansProcesses);
+  assert(run(["--auto"]).scansProcesses);
+});
+
+Deno.test("parseArguments() takes names for servers, and refuses what is none", () => {
+  const labels = (argv: readonly string[], variables: Variables = {}): unknown =>
+    Object.fromEntries(run(argv, variables).labels);
+  const argv = ["gpu1", "gpu2", "--name", "gpu1:8000=prod a", "--name=http://gpu2:8000/=b"];
+  assertEquals(labels(argv), { "http://gpu1:8000": "prod a", "http://gpu2:8000": "b" });
+  // Those of a scan are not known yet; a variable may be there for other calls.
+  assertEquals(labels(["--name", "8001=b"]), { "http://localhost:8001": "b" });
+  const variables = { VLLM_HTOP_NAME: "gpu1=a,gpu3=c" };
+  assertEquals(labels(["gpu1"], variables), { "http://gpu1:8000": "a" });
+  assertEquals(labels(["gpu1", "--name", "gpu1=x"], variables), { "http://gpu1:8000": "x" });
+  for (
+    const [name, problem] of [
+      ["gpu1", "is not URL=LABEL"],
+      ["gpu1=", "is not URL=LABEL"],
+      ["=x", "is not URL=LABEL"],
+      ["ftp://gpu1=x", "must be http, https or unix"],
+      ["gpu3=x", "names a URL that is not watched"],
+      [`gpu1=${"x".repeat(33)}`, "longer than 32"],
+      ["gpu1=\x1b[2J", "cannot be shown"],
+    ]
+  ) {
+    assertStringIncludes(readMessage(["gpu1", "gpu2", "--name", name]), problem);
+  }
+  assertStringIncludes(
+    readMessage(["gpu1", "gpu2", "--name=gpu1=x", "--name=gpu2=x"]),
+    "another has",
+  );
+  assertStringIncludes(readMessage(["gpu1", "--name=gpu1=x", "--name=gpu1:8000=y"]), "twice");
+});
+
+Deno.test("parseArguments() keeps the password of a URL that is given twice", () => {
+  for (const argv of [["a", "me:hunter2@a"], ["me:hunter2@a", "a"]]) {
+    const [typed, ...others] = run(argv).endpoints;
+    assertEquals(others, []);
+    assert(typed.basicAuth !== null);
+    assertEquals(revealSecret(typed.basicAuth), "me:hunter2");
+  }
+});
+
+Deno.test("parseArguments() reads --flag value and --flag=value alike, in any order", () => {
+  const expected = run(["a", "--interval", "3", "--timeout", "0.5", "--output", "json", "--once"]);
+  assertEquals(expected.interval, 3);
+  assertEquals(expected.timeout, 0.5);
+  assertEquals(expected.output, "json");
+  assertEquals(expected.once, true);
+  const pieces = [["a"], ["--interval=3"], ["--timeout", ".5"], ["--output=json"], ["--once"]];
+  fc.assert(
+    fc.property(fc.shuffledSubarray(pieces, { minLength: pieces.length }), (order) => {
+      assertEquals(run(order.flat()), expected);
+    }),
+  );
+});
+
+Deno.test("parseArguments() honours an interval exactly", () => {
+  for (const text of ["0.5", "1", "3", "60", "2.75", "3600", "+2", "7."]) {
+    assertEquals(run(["--interval", text]).interval, Number(text));
+  }
+  assertEquals(run(["--once", "--interval", "0"]).interval, 0);
+  assertEquals(run(["--interval=0.0", "--once"]).interval, 0);
+  assertEquals(run(["--once"], { VLLM_HTOP_INTERVAL: "0" }).interval, 0);
+});
+
+Deno.test("parseArguments() takes the option, else its variable", () => {
+  const variables = {
+    VLLM_HTOP_HOST: "gpu1",
+    VLLM_HTOP_PORT_RANGE: "1-2",
+    VLLM_HTOP_INTERVAL: "5",
+    VLLM_HTOP_TIMEOUT: "6",
+    VLLM_HTOP_OUTPUT: "json",
+    VLLM_HTOP_METRIC_PREFIX: "my_vllm:",
+    VLLM_HTOP_AUTO: "1",
+  };
+  const { host, portRange, interval, timeout, output, metricPrefix, auto } = run([], variables);
+  assertEquals([host, interval, timeout, output], ["gpu1", 5, 6, "json"]);
+  assertEquals([metricPrefix, auto, portRange.last], ["my_vllm:", true, 2]);
+  const argv = ["--host=b", "--port-range=7", "--interval=8", "--timeout=9", "--output=detail"];
+  const typed = run([...argv, "--metric-prefix=x_", "--auto"], variables);
+  assertEquals([typed.host, typed.interval, typed.timeout, typed.output], ["b", 8, 9, "detail"]);
+  assertEquals([typed.metricPrefix, typed.portRange], ["x_", { first: 7, last: 7 }]);
+  assertEquals(run([], { VLLM_HTOP_INTERVAL: "", VLLM_HTOP_URL: "" }).interval, 2);
+});
+
+Deno.test("parseArguments() lets a URL, --auto or --demo beat the variables of the others", () => {
+  const variables = { VLLM_HTOP_URL: "a", VLLM_HTOP_OUTPUT: "table" };
+  assertEquals(readKeys(["b"], variables), ["http://b:8000"]);
+  assertEquals(run(["--auto"], variables).endpoints, []);
+  assertEquals(run(["--demo"], variables).endpoints, []);
+  assertEquals(run(["--demo"], variables).demo, true);
+  assertEquals(run(["b"], { VLLM_HTOP_DEMO: "1", VLLM_HTOP_AUTO: "yes" }).demo, false);
+  assertEquals(run([], { VLLM_HTOP_DEMO: "TRUE" }).demo, true);
+  assertEquals(run([], { VLLM_HTOP_DEMO: "off", VLLM_HTOP_URL: "a" }).demo, false);
+  assertEquals(run(["--demo", "--demo-seed", "42"]).demoSeed, 42);
+});
+
+Deno.test("parseArguments() takes --table and --detail for --output, beating the variable", () => {
+  assertEquals(run(["--table"]).output, "table");
+  assertEquals(run(["--detail", "a", "b"]).output, "detail");
+  assertEquals(run(["--table", "--output", "table", "--table"]).output, "table");
+  assertEquals(run(["--detail"], { VLLM_HTOP_OUTPUT: "json" }).output, "detail");
+});
+
+Deno.test("parseArguments() takes names and addresses as --host", () => {
+  const hosts = { "GPU1": "gpu1", "10.0.0.1": "10.0.0.1", "::1": "[::1]", "[::1]": "[::1]" };
+  for (const [text, host] of Object.entries(hosts)) {
+    assertEquals(run(["--host", text]).host, host);
+  }
+  for (const text of ["", "a:1", "http://a", "a/b", "me@a", "a b", "8000", "[::1", "a\x1b"]) {
+    assertStringIncludes(readMessage([`--host=${text}`]), "--host");
+  }
+});
+
+Deno.test("parseArguments() gives --help before --version before everything else", () => {
+  for (const argv of [["-h"], ["--help"], ["--nonsense", "--interval", "-h"], ["-V", "--help"]]) {
+    assertEquals(parse(argv).kind, "help");
+  }
+  for (const argv of [["-V"], ["--version"], ["--interval=x", "--version"]]) {
+    assertEquals(parse(argv, { VLLM_HTOP_INTERVAL: "x" }).kind, "version");
+  }
+  assertEquals(parse(["--", "-h"]).kind, "usage_error");
+});
+
+Deno.test("parseArguments() limits a credential to the endpoint before the =", () => {
+  assertEquals(readSources(["a", "b", "--token-file", "all", "--token-file=http://b:8000/=only"]), [
+    { kind: "token", endpointKey: "http://b:8000", from: { file: "only" } },
+    { kind: "token", endpointKey: null, from: { file: "all" } },
+  ]);
+  const files: readonly (readonly [string, string | null, string])[] = [
+    ["/etc/a=b", null, "/etc/a=b"],
+    ["a=/etc/x=y", "http://a:8000", "/etc/x=y"],
+    ["a:8000=x", "http://a:8000", "x"],
+    ["a/metrics=x", "http://a:8000", "x"],
+    ["me:hunter2@a=x", "http://a:8000", "x"],
+    ["https://c/k=v=x", "https://c/k=v", "x"],
+    ["unix:/run/s=x", "unix:/run/s", "x"],
+    ["a=a=x", "http://a:8000", "a=x"],
+    ["C:\\keys=1", null, "C:\\keys=1"],
+    ["=x", null, "=x"],
+  ];
+  for (const [text, endpointKey, file] of files) {
+    const [source] = readSources(["a", "https://c/k=v", "unix:/run/s", "--header-file", text]);
+    assertEquals(source, { kind: "headers", endpointKey, from: { file } });
+  }
+});
+
+Deno.test("parseArguments() reads each credential from its option and from its variables", () => {
+  const expected: readonly (readonly [string, string, CredentialSource["kind"], string | null])[] =
+    [
+      ["--token-file", "VLLM_HTOP_TOKEN_FILE", "token", "VLLM_HTOP_TOKEN"],
+      ["--basic-auth-file", "VLLM_HTOP_BASIC_AUTH_FILE", "basic_auth", "VLLM_HTOP_BASIC_AUTH"],
+      ["--header-file", "VLLM_HTOP_HEADER_FILE", "headers", "VLLM_HTOP_HEADERS"],
+      ["--ca-file", "VLLM_HTOP_CA_FILE", "ca_certificates", null],
+    ];
+  for (const [option, variable, kind, content] of expected) {
+    const source = { kind, endpointKey: null, from: { file: "f" } };
+    assertEquals(readSources(["a", option, "f"]), [source]);
+    assertEquals(readSources(["a"], { [variable]: "f" }), [source]);
+    assertEquals(readSources([], { VLLM_HTOP_URL: "a", [variable]: "a=f" }), [
+      { ...source, endpointKey: "http://a:8000" },
+    ]);
+    assertEquals(readSources(["a", option, "f"], { [variable]: "other" }), [source]);
+    if (content === null) continue;
+    assertEquals(readSources(["a"], { [content]: "hunter2" }), [
+      { kind, endpointKey: null, from: { variable: content } },
+    ]);
+    assertEquals(readSources(["a", option, "a=f"], { [content]: "hunter2" }), [
+      { ...source, endpointKey: "http://a:8000" },
+    ]);
+  }
+  assertEquals(readSources(["a", "--cert-file", "c", "--key-file", "k"]).map(({ kind }) => kind), [
+    "client_certificate",
+    "client_key",
+  ]);
+});
+
+Deno.test("parseArguments() lets an option for a token switch off variables for a password", () => {
+  const variables = { VLLM_HTOP_BASIC_AUTH: "me:hunter2", VLLM_HTOP_HEADER_FILE: "h" };
+  assertEquals(readSources(["a", "--token-file", "t"], variables).map(({ kind }) => kind), [
+    "token",
+    "headers",
+  ]);
+});
+
+Deno.test("parseArguments() passes over variables that name other endpoints, and all in a scan", () => {
+  const variables = {
+    VLLM_HTOP_TOKEN_FILE: "http://other:8000=f",
+    VLLM_HTOP_INSECURE: "https://other",
+  };
+  assertEquals(run(["a"], variables).credentialSources, []);
+  assertEquals(run(["a"], variables).insecureEndpointKeys, []);
+  assertEquals(run([], { VLLM_HTOP_TOKEN: "hunter2" }).credentialSources, []);
+  assertEquals(run(["--demo"], { VLLM_HTOP_TOKEN: "hunter2" }).credentialSources, []);
+});
+
+Deno.test("parseArguments() marks the endpoints that --insecure names, and no others", () => {
+  const argv = ["https://a", "https://b", "https://c", "--insecure", "https://a/,https://b:443"];
+  for (
+    const { endpoints, insecureEndpointKeys } of [
+      run(argv),
+      run(argv.slice(0, 3), { VLLM_HTOP_INSECURE: "https://a https://b" }),
+    ]
+  ) {
+    assertEquals(insecureEndpointKeys, ["https://a", "https://b"]);
+    assertEquals(endpoints.map(({ endpoint }) => endpoint.warnings.length), [1, 1, 0]);
+  }
+});
+
+/** Each is one usage error; the message stands in the golden file. */
+const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables])[] = [
+  [["--intervl", "3"]],
+  [["--intreval=3"]],
+  [["--int", "3"]],
+  [["--Interval", "3"]],
+  [["--port_range=1"]],
+  [["--frobnicate"]],
+  [["-x"]],
+  [["-ume:hunter2"]],
+  [["-"]],
+  [["--frobnicate=hunter2"]],
+  [["--token", "hunter2"]],
+  [["--token=hunter2"]],
+  [["--tokn", "hunter2"]],
+  [["--api-key=hunter2"]],
+  [["--basic-auth", "me:hunter2"]],
+  [["--header", "X-Key: hunter2"]],
+  [["--interval"]],
+  [["--interval", "--once"]],
+  [["--interval="]],
+  [["--interval", "-1"]],
+  [["--interval=-1"]],
+  [["--interval", "0"]],
+  [["--interval", "0.4"]],
+  [["--interval", "3601"]],
+  [["--interval", "2s"]],
+  [["--interval", "1e1"]],
+  [["--interval", "1", "--interval", "2"]],
+  [[], { VLLM_HTOP_INTERVAL: "0" }],
+  [[], { VLLM_HTOP_INTERVAL: "soon" }],
+  [["--timeout", "0"]],
+  [["--timeout", "121"]],
+  [["--once=maybe"]],
+  [["--demo-seed", "1.5"]],
+  [["--demo-seed", "-1"]],
+  [["--output", "jsn"]],
+  [[], { VLLM_HTOP_OUTPUT: "xml" }],
+  [["--table", "--detail"]],
+  [["--table", "--output", "json"]],
+  [["--metric-prefix", "my vllm"]],
+  [["--host", "http://me:hunter2@gpu1"]],
+  [["--host", "gpu1:8000"]],
+  [["--port-range", "8000-"]],
+  [["--port-range", "8015-8000"]],
+  [["--port-range", "0-10"]],
+  [["--port-range", "1-65536"]],
+  [["--port-range", "1000-2024"]],
+  [["gpu1", "--port-range", "1-2"]],
+  [["--demo", "--host", "gpu1"]],
+  [["--demo", "gpu1"]],
+  [["--auto", "--url", "gpu1"]],
+  [["--auto", "--demo"]],
+  [[], { VLLM_HTOP_AUTO: "1", VLLM_HTOP_URL: "gpu1" }],
+  [[], { VLLM_HTOP_DEMO: "maybe" }],
+  [[""]],
+  [["gpu1,,gpu2"]],
+  [["ftp://me:hunter2@gpu1"]],
+  [["http://gpu1:70000"]],
+  [["http://gpu1/metrics?key=hunter2"]],
+  [["http://me:80,hunter2@gpu1"]],
+  [["gpu1\x1b[2J"]],
+  [["--\x1b[2J"]],
+  [["gpu1", "--token-file", "http://me:hunter2@gpu2=f"]],
+  [["gpu1", "--token-file", "gpu2:8000=f"]],
+  [["gpu1", "--token-file", "gpu1="]],
+  [["gpu1"], { VLLM_HTOP_TOKEN_FILE: "gpu1=" }],
+  [["gpu1", "--token-file", "f", "--token-file", "g"]],
+  [["gpu1", "--token-file", "f", "--basic-auth-file", "g"]],
+  [["gpu1"], { VLLM_HTOP_TOKEN: "hunter2", VLLM_HTOP_TOKEN_FILE: "f" }],
+  [["gpu1"], { VLLM_HTOP_TOKEN: "hunter2", VLLM_HTOP_BASIC_AUTH: "me:hunter2" }],
+  [["--token-file", "f"]],
+  [["--demo", "--ca-file", "f"]],
+  [["https://gpu1", "--cert-file", "f"]],
+  [["https://gpu1", "--cert-file", "f", "--key-file", "https://gpu1=f"]],
+  [["https://gpu1", "--key-file", "f"]],
+  [["https://gpu1", "--insecure", "https://gpu2"]],
+  [["gpu1", "--insecure", "gpu1"]],
+  [["--insecure", "https://gpu1"]],
+  [["--cost-in", "-1"]],
+  [["--cost-in", "free"]],
+  [["--cost-out", "1e3"]],
+  [["--cost-cached-in", "2000000"]],
+  [["--gpu-cost-hour", "$3"]],
+  [[], { VLLM_HTOP_GPU_COST_HOUR: "three" }],
+  [["--num-gpus", "0"]],
+  [["--num-gpus", "1.5"]],
+  [[], { VLLM_HTOP_NUM_GPUS: "1.5" }],
+  [["--currency", "dollars"]],
+  [["--currency", "1"]],
+  [["--currency", "\x1b[2J"]],
+  [["--gpus", "--no-gpu"]],
+  [[], { VLLM_HTOP_GPUS: "1", VLLM_HTOP_NO_GPU: "1" }],
+  [[], { VLLM_HTOP_NO_GPU_DETECT: "perhaps" }],
+  [["--prices"]],
+  [["--cost"]],
+  [["--state", "f"]],
+  [["--state", "f", "--once", "--demo"]],
+  [["--state", "--once"]],
+];
+
+Deno.test("parseArguments() tells usage errors as in goldens/usage_errors.txt", () => {
+  const lines = WRONG.map(([argv, variables = {}]) => {
+    const message = readMessage(argv, variables);
+    // deno-lint-ignore no-control-regex
+    assert(!/[\x00-\x1f]|hunter2|\.$/.test(message), message);
+    const settings = Object.entries(variables).map(([name, value]) => `${name}=${value} `).join("");
+    const words = argv.map((word) => /^[\w:/=.,@?-]+$/.test(word) ? word : JSON.stringify(word));
+    return `$ ${settings}vllm-htop ${words.join(" ")}\n${message}\n`;
+  });
+  assertGolden("usage_errors.txt", lines.join("\n"));
+});
+
+Deno.test("parseArguments() accepts each option of the table and suggests it for a slip", () => {
+  for (const { name } of OPTION_ROWS) {
+    const end = name.length - 1;
+    const slips = [
+      `--${name}x`,
+      `--${name.slice(0, end - 1)}${name[end]}${name[end - 1]}`,
+      `--${name.replace("-", "_").toUpperCase()}`,
+    ];
+    for (const slip of slips.filter((slip) => name.length > 3 && slip !== `--${name}`)) {
+      assertStringIncludes(readMessage([slip]), `did you mean --${name}?`);
+    }
+  }
+});
+
+Deno.test("parseArguments() never throws, whatever is typed", () => {
+  const words = OPTION_ROWS.flatMap(({ name }) => [`--${name}`, `--${name}=`, `--${name}=1`]);
+  const word = fc.oneof(fc.constantFrom(...words, "a", "-1", "--", "a=b", "=", ","), fc.string());
+  fc.assert(
+    fc.property(fc.array(word, { maxLength: 6 }), (argv) => {
+      const parsed = parse(argv);
+      if (parsed.kind === "usage_error") assert(parsed.message.length > 0);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+Deno.test("parseArguments() shows no password of any list of URLs", () => {
+  const mark = "Zq9Xw";
+  const piece = fc.string({ maxLength: 5, unit: fc.constantFrom(...",/\\?#@:%=012a ") });
+  fc.assert(
+    fc.property(piece, piece, (before, after) => {
+      const url = `http://me:${before}${mark}${after}@gpu1:8000`;
+      for (const argv of [[url], [`gpu2,${url}`], [`--token-file=${url}=f`, "gpu1"]]) {
+        const parsed = parse(argv);
+        // A file's path is not a secret, whatever it looks like.
+        if (parsed.kind === "run" && parsed.options.credentialSources.length > 0) continue;
+        assert(!JSON.stringify(parsed).toLowerCase().includes(mark.toLowerCase()), argv.join(" "));
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("ENVIRONMENT_VARIABLES lists what is read, once each, and the help names it", () => {
+  const read = new Set<string>();
+  const environment = (name: string): undefined => void read.add(name);
+  for (const argv of [[], ["https://a"], ["--demo"]]) {
+    parseArguments(argv, environment);
+    readConfigPath(argv, environment);
+  }
+  chooseColorDepth(true, environment);
+  for (const operatingSystem of ["linux", "windows"]) {
+    hasUtf8Locale(environment, operatingSystem);
+    findConfigPath({ environment, operatingSystem });
+  }
+  for (const name of read) assert(ENVIRONMENT_VARIABLES.includes(name), name);
+  for (const name of ENVIRONMENT_VARIABLES) {
+    assert(read.has(name), name);
+    assertStringIncludes(helpText(), name);
+  }
+  assertEquals(new Set(ENVIRONMENT_VARIABLES).size, ENVIRONMENT_VARIABLES.length);
+});
+
+Deno.test("helpText() reads as in goldens/help.txt, in 80 columns", () => {
+  for (const line of helpText().split("\n")) {
+    assert(line.length <= 80 && /^[\x20-\x7e]*$/.test(line) && !line.endsWith(" "), line);
+  }
+  assertGolden("help.txt", helpText());
+});
+
+Deno.test("helpText() gives examples that are accepted", () => {
+  const examples = /Examples:\n((?: {2}.*\n)+)/.exec(helpText())?.[1].trimEnd().split("\n") ?? [];
+  assert(examples.length >= 6);
+  for (const example of examples) {
+    const [command] = example.trim().split("  ");
+    const argv = command.replace(/(\S+)\{(\d+),(\d+)\}/, "$1$2 $1$3").split(" ").slice(1);
+    assertEquals(parse(argv).kind, "run", command);
+  }
+});
+
+Deno.test("parseArguments() reads how the screen is to look", () => {
+  const options = run([
+    ...["--theme", "light", "--no-color", "--ascii", "--no-mouse"],
+    ...["--filter", "llama|down", "--sort", "kv:asc", "--columns", "replica,kv"],
+  ]);
+  const { theme, noColor, ascii, noMouse, filter, sort, columns } = options;
+  assertEquals([theme, noColor, ascii, noMouse], ["light", true, true, true]);
+  assertEquals([filter, sort.text, columns.text], ["llama|down", "kv:asc", "replica,kv"]);
+  const variables = { VLLM_HTOP_THEME: "mono", VLLM_HTOP_SORT: "kv", VLLM_HTOP_FILTER: "a" };
+  const fromVariables = run([], { ...variables, VLLM_HTOP_COLUMNS: "kv" });
+  assertEquals([fromVariables.theme, fromVariables.sort.text], ["mono", "kv"]);
+  assertEquals([fromVariables.filter, fromVariables.columns.text], ["a", "kv"]);
+  assertEquals(run(["--theme", "light"], variables).theme, "light");
+  assertEquals(
+    readMessage(["--theme", "pink"]),
+    '--theme "pink" is not one of default, light, mono, high-contrast, colorblind',
+  );
+});
+
+Deno.test("parseArguments() reads what tokens and GPUs cost, from options and variables", () => {
+  const argv = ["--cost-in", "0.50", "--cost-cached-in=.1", "--cost-out", "1.5", "--num-gpus", "8"];
+  const { cost } = run([...argv, "--gpu-cost-hour", "2.99", "--currency", "€", "--no-gpu-detect"]);
+  assertEquals(cost, {
+    tokenPrices: { input: 0.5, cachedInput: 0.1, output: 1.5 },
+    usdPerGpuHour: 2.99,
+    gpuCount: 8,
+    detectsGpus: false,
+    pricesFile: null,
+    currency: "€",
+  });
+  const variables = {
+    VLLM_HTOP_COST_IN: "0",
+    VLLM_HTOP_COST_CACHED_IN: "1",
+    VLLM_HTOP_COST_OUT: "2",
+    VLLM_HTOP_GPU_COST_HOUR: "3",
+    VLLM_HTOP_NUM_GPUS: "4",
+    VLLM_HTOP_CURRENCY: "EUR",
+    VLLM_HTOP_PRICES: "prices.tsv",
+    VLLM_HTOP_NO_GPU_DETECT: "1",
+  };
+  assertEquals(run([], variables).cost, {
+    tokenPrices: { input: 0, cachedInput: 1, output: 2 },
+    usdPerGpuHour: 3,
+    gpuCount: 4,
+    detectsGpus: false,
+    pricesFile: "prices.tsv",
+    currency: "EUR",
+  });
+  const typed = run(["--cost-in", "7", "--prices", "mine.json"], variables).cost;
+  assertEquals([typed.tokenPrices.input, typed.pricesFile], [7, "mine.json"]);
+  assertEquals(run(["--list-prices"]).listPrices, true);
+});
+
+Deno.test("parseArguments() takes a state file with --once; what is not typed may be for other calls", () => {
+  assertEquals(run(["gpu1", "--once", "--state", "f"]).stateFile, "f");
+  const variables = { VLLM_HTOP_STATE: "g" };
+  assertEquals(run(["gpu1", "--once"], variables).stateFile, "g");
+  assertEquals(run(["gpu1", "--once", "--state", "f"], variables).stateFile, "f");
+  for (const argv of [["gpu1"], ["--demo"], ["--demo", "--once"]]) {
+    assertEquals(run(argv, variables).stateFile, null, argv.join(" "));
+  }
+});
+
+Deno.test("parseArguments() reads whether to look at GPUs; an option beats the other's variable", () => {
+  assertEquals(run(["--gpus"]).gpuWatch, "always");
+  assertEquals(run(["--no-gpu"]).gpuWatch, "never");
+  assertEquals(run([], { VLLM_HTOP_GPUS: "1" }).gpuWatch, "always");
+  assertEquals(run([], { VLLM_HTOP_NO_GPU: "yes", VLLM_HTOP_GPUS: "0" }).gpuWatch, "never");
+  assertEquals(run(["--gpus"], { VLLM_HTOP_NO_GPU: "1" }).gpuWatch, "always");
+  assertEquals(run(["--no-gpu"], { VLLM_HTOP_GPUS: "1" }).gpuWatch, "never");
+});
+
+function read(...argv: readonly string[]): Ui | PreferenceFault {
+  const parsed = parseArguments(["--demo", ...argv], () => undefined);
+  assert(parsed.kind === "run", parsed.kind);
+  return readPreferences(parsed.options);
+}
+
+/** What the user begins with, where nothing is refused. */
+function accept(...argv: readonly string[]): Ui {
+  const ui = read(...argv);
+  assert(!("error" in ui), JSON.stringify(ui));
+  return ui;
+}
+
+Deno.test("parseSort() takes a column and a direction", () => {
+  assertEquals(parseSort("kv:asc"), { columnId: "kv", isDescending: false });
+  assertEquals(parseSort("replica:desc"), { columnId: "replica", isDescending: true });
+  // Names rise, figures fall: as a click begins.
+  assertEquals(parseSort("replica"), { columnId: "replica", isDescending: false });
+  for (const columnId of COLUMN_IDS.filter((id) => id !== "replica")) {
+    assertEquals(parseSort(columnId), { columnId, isDescending: true });
+  }
+});
+
+Deno.test("parseSort() refuses what is no column and no direction", () => {
+  for (
+    const text of [
+      ...["", ":", "nope", "KV", " kv", ":asc", "nope:asc"],
+      ...["kv:", "kv:up", "kv:ASC", "kv:asc:", "ttft_p95:asc:junk"],
+    ]
+  ) {
+    assertEquals(parseSort(text), null, text);
+  }
+});
+
+Deno.test("readPreferences() begins with every column and the order as given", () => {
+  const { sort, columnIds, hiddenColumnIds, filter, theme } = accept();
+  assertEquals([sort, filter, theme], [null, "", "default"]);
+  assertEquals([columnIds, hiddenColumnIds.size], [COLUMN_IDS, 0]);
+});
+
+Deno.test("readPreferences() shows the columns that are named, in that order", () => {
+  const { columnIds, hiddenColumnIds } = accept("--columns", " kv, replica,,state ");
+  assertEquals(columnIds.slice(0, 3), ["kv", "replica", "state"]);
+  assertEquals(columnIds.toSorted(), COLUMN_IDS.toSorted());
+  assertEquals([...hiddenColumnIds], columnIds.slice(3));
+  assertEquals(accept("--columns", " , ").hiddenColumnIds.size, 0);
+});
+
+Deno.test("readPreferences() takes order, filter and theme", () => {
+  const { sort, filter, theme } = accept(
+    ...["--sort", "kv:asc", "--filter", "a|b", "--theme", "mono"],
+  );
+  assertEquals(sort, { columnId: "kv", isDescending: false });
+  assertEquals([filter, theme], ["a|b", "mono"]);
+});
+
+Deno.test("readPreferences() says what is wrong, and the next step", () => {
+  assertEquals(read("--sort", "nope"), {
+    error: '--sort "nope" is not a column: see --sort help',
+    origin: "--sort",
+  });
+  assertEquals(read("--columns", "kv,n\x1bope"), {
+    error: '--columns "n\\x1bope" is not a column: see --columns help',
+    origin: "--columns",
+  });
+});
+
+Deno.test("readPreferences() names the variable that a wrong column comes from", () => {
+  for (const name of ["sort", "columns"]) {
+    const variable = `VLLM_HTOP_${name.toUpperCase()}`;
+    const parsed = parseArguments(["--demo"], (asked) => asked === variable ? "foo" : undefined);
+    assert(parsed.kind === "run", parsed.kind);
+    assertEquals(readPreferences(parsed.options), {
+      error: `${variable} "foo" is not a column: see --${name} help`,
+      origin: variable,
+    });
+  }
+});
+
+Deno.test("listColumns() has a line for each column", () => {
+  const lines = listColumns();
+  assertEquals(lines.map((line) => line.split(" ")[0]), COLUMN_IDS);
+  for (const line of lines) assert(/^\w+ +\S.{3}/.test(line), line);
+});

@@ -1,0 +1,140 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { readAmdGpus, readAmdProcesses } from "../lib/gpu_amd_smi.ts";
+import { absent, present } from "../lib/reading.ts";
+import { readGpuFixture } from "./fixtures/gpus.ts";
+
+const MIB = 2 ** 20;
+
+function read(metric: string, fixed = "") {
+  return readAmdGpus({ metric, fixed });
+}
+
+Deno.test("readAmdGpus() reads the list of amd-smi 24", () => {
+  const gpus = read(readGpuFixture("amd-24-metric.txt"), readGpuFixture("amd-24-static.txt"));
+  assertEquals(gpus, [{
+    index: 0,
+    vendor: "amd",
+    name: "Navi 23 [Radeon RX 6600/6600 XT",
+    uuid: absent("missing"),
+    utilizationRatio: present(0.01),
+    memoryUsedBytes: present(202 * MIB),
+    memoryTotalBytes: present(8176 * MIB),
+    isMemoryUnified: false,
+    powerWatts: present(6),
+    powerLimitWatts: present(100),
+    temperatureCelsius: present(37),
+    temperatureMarginCelsius: present(73),
+    smClockHertz: present(8e8),
+    smClockMaxHertz: present(2.75e9),
+    memoryClockHertz: present(5.41e8),
+    fanRatio: present(0),
+    throttleReasons: present([]),
+    eccErrorsCorrected: present(0),
+    eccErrorsUncorrected: present(0),
+    pcieGeneration: present(4),
+    pcieGenerationMax: present(4),
+    pcieWidth: present(8),
+    pcieWidthMax: present(16),
+    isPersistent: absent("unsupported"),
+    isMigEnabled: absent("unsupported"),
+    migInstances: [],
+  }]);
+});
+
+Deno.test("readAmdGpus() reads amd-smi 26: text before, gpu_data, the document twice", () => {
+  const gpus = read(readGpuFixture("amd-26-metric.txt"), readGpuFixture("amd-26-static.txt")) ?? [];
+  assertEquals(gpus.map(({ index, name }) => [index, name]), [
+    [0, "AMD Instinct MI300X"],
+    [1, "AMD Instinct MI300X"],
+  ]);
+  const [busy, idle] = gpus;
+  assertEquals(busy.powerLimitWatts, present(750));
+  assertEquals(busy.smClockHertz, present(2.094e9));
+  assertEquals(busy.throttleReasons, present(["power_cap"]));
+  assertEquals(idle.throttleReasons, present([]));
+  assertEquals([busy.temperatureCelsius, busy.temperatureMarginCelsius], [
+    present(71),
+    present(29),
+  ]);
+  assertEquals(busy.fanRatio, absent("unsupported"));
+  assertEquals(busy.pcieGeneration, present(5));
+  assertEquals(busy.memoryUsedBytes, present(121_344 * MIB));
+});
+
+Deno.test("readAmdGpus() takes figures in every form, and each absence for one", () => {
+  const power = (value: unknown) =>
+    read(JSON.stringify([{ gpu: 0, power: { socket_power: value } }]))?.[0].powerWatts;
+  for (const value of [42, "42", "42 W", { value: 42, unit: "W" }, { value: "42" }]) {
+    assertEquals(power(value), present(42), JSON.stringify(value));
+  }
+  for (const value of ["N/A", "", null, { value: "N/A", unit: "W" }, { value: null }, []]) {
+    assertEquals(power(value), absent("unsupported"), JSON.stringify(value));
+  }
+  assertEquals(power("hot"), absent("unreadable"));
+  assertEquals(power(undefined), absent("missing"));
+  const memory = (value: unknown) =>
+    read(JSON.stringify([{ gpu: 0, mem_usage: { used_vram: value } }]))?.[0].memoryUsedBytes;
+  assertEquals(memory({ value: 192, unit: "GB" }), present(192 * 2 ** 30));
+  assertEquals(memory(1024), present(2 ** 30));
+  const usage = read('[{"gpu": 0, "usage": "N/A", "clock": "N/A", "temperature": "N/A"}]')?.[0];
+  assertEquals(usage?.utilizationRatio, absent("unsupported"));
+  assertEquals(usage?.smClockHertz, absent("unsupported"));
+  assertEquals(usage?.temperatureCelsius, absent("unsupported"));
+  assertEquals(usage?.powerWatts, absent("missing"));
+});
+
+Deno.test("readAmdGpus() tells a throttled card from one that is not, by the old key, too", () => {
+  const throttle = (power: unknown) =>
+    read(JSON.stringify([{ gpu: 0, power }]))?.[0].throttleReasons;
+  assertEquals(throttle({ throttle_status: "THROTTLED" }), present(["other"]));
+  assertEquals(throttle({ throttle_status: "UNTHROTTLED" }), present([]));
+  assertEquals(throttle({ throttle_status: "N/A" }), absent("unsupported"));
+  assertEquals(throttle({}), absent("missing"));
+});
+
+Deno.test("readAmdGpus() gives null where there is no GPU to read", () => {
+  const texts = [
+    "",
+    "[]",
+    '{"gpu_data": []}',
+    "ERROR: no driver",
+    '[{"gpu": 0',
+    "{}",
+    "[WARN] x\n",
+  ];
+  for (const text of texts) assertEquals(read(text), null, text);
+  assertEquals(read('[WARN] x [{\n[{"gpu": 3}]')?.[0].index, 3);
+  assertEquals(read('[1]\n{"a": "}["}\n[{"gpu": 2}]\n')?.[0].index, 2);
+});
+
+Deno.test("readAmdGpus() makes names safe and never throws, whatever is printed", () => {
+  const fixed = JSON.stringify([{ gpu: 0, asic: { market_name: "\x1b[2JMI" } }]);
+  assertEquals(read('[{"gpu": 0}]', fixed)?.[0].name, "\\x1b[2JMI");
+  assertEquals(read('[{"gpu": 0}]')?.[0].name, "AMD GPU");
+  fc.assert(fc.property(fc.json(), fc.string(), (metric, fixed) => {
+    assert(read(metric, fixed) === null || metric.includes("gpu"));
+  }));
+  const document = readGpuFixture("amd-26-metric.txt");
+  fc.assert(fc.property(fc.nat(document.length), (end) => {
+    const gpus = read(document.slice(0, end));
+    assert(gpus === null || gpus.length === 2);
+  }));
+});
+
+Deno.test("readAmdGpus() is not slowed down by brackets that are never closed", () => {
+  const text = "[\n".repeat(200_000);
+  assertEquals(read(text), null);
+});
+
+Deno.test("readAmdProcesses() reads memory of the card, not of the host", () => {
+  assertEquals(readAmdProcesses(readGpuFixture("amd-26-process.txt")), [{
+    pid: 4242,
+    name: "VLLM::EngineCore",
+    gpuIndex: 0,
+    memoryBytes: present(127_031_836_672),
+    gpuInstanceId: absent("unsupported"),
+  }]);
+  assertEquals(readAmdProcesses(readGpuFixture("amd-24-process.txt")), []);
+  assertEquals(readAmdProcesses("ERROR"), null);
+});

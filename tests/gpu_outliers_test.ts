@@ -1,0 +1,101 @@
+import { assertEquals } from "@std/assert";
+import type { GpuSample } from "../lib/gpu_model.ts";
+import { findGpuOutliers, foldGpus, rangeOf } from "../lib/gpu_outliers.ts";
+import { absent, present } from "../lib/reading.ts";
+import { readGpus } from "./fixtures/gpus.ts";
+
+const GPUS = readGpus("h100x8.tsv");
+
+/** The busy machine, with one GPU changed. */
+function change(index: number, more: Partial<GpuSample>): readonly GpuSample[] {
+  return GPUS.map((gpu) => gpu.index === index ? { ...gpu, ...more } : gpu);
+}
+
+Deno.test("findGpuOutliers() finds none on a healthy machine, busy or idle", () => {
+  assertEquals(findGpuOutliers(GPUS), []);
+  assertEquals(findGpuOutliers(readGpus("rtx2080super-idle.tsv")), []);
+  assertEquals(findGpuOutliers([]), []);
+});
+
+Deno.test("findGpuOutliers() finds a clock 20 % below its busy peers', and not one above", () => {
+  const slow = change(5, { smClockHertz: present(1.98e9 * 0.8 - 1e6) });
+  assertEquals(findGpuOutliers(slow), [{
+    gpuIndex: 5,
+    kind: "slow_clock",
+    reasons: [],
+    smClockHertz: present(1.98e9 * 0.8 - 1e6),
+    peersClockHertz: present(1.98e9),
+    peerCount: 7,
+    temperatureCelsius: present(64),
+  }]);
+  assertEquals(findGpuOutliers(change(5, { smClockHertz: present(1.98e9 * 0.8) })), []);
+});
+
+Deno.test("findGpuOutliers() finds a GPU that heat or hardware slows down, without peers, too", () => {
+  const hot = { throttleReasons: present(["power_cap", "thermal_hardware"] as const) };
+  const [outlier] = findGpuOutliers(change(2, hot));
+  assertEquals([outlier.gpuIndex, outlier.kind, outlier.reasons], [
+    2,
+    "throttled",
+    ["thermal_hardware"],
+  ]);
+  const alone = findGpuOutliers([{ ...GPUS[0], ...hot }]);
+  assertEquals(alone.map(({ kind, peerCount }) => [kind, peerCount]), [["throttled", 0]]);
+  assertEquals(alone[0].peersClockHertz, absent("no_samples"));
+});
+
+Deno.test("findGpuOutliers() takes a power cap for none, and leaves idle GPUs alone", () => {
+  assertEquals(findGpuOutliers(change(1, { throttleReasons: present(["power_cap"]) })), []);
+  const idle = {
+    utilizationRatio: present(0),
+    smClockHertz: present(3.45e8),
+    throttleReasons: present(["idle", "thermal_software"] as const),
+  };
+  assertEquals(findGpuOutliers(change(3, idle)), []);
+});
+
+Deno.test("findGpuOutliers() compares with busy GPUs of the same name only", () => {
+  const idlePeers = GPUS.map((gpu) =>
+    gpu.index === 0
+      ? { ...gpu, smClockHertz: present(1e9) }
+      : { ...gpu, utilizationRatio: present(0.1) }
+  );
+  assertEquals(findGpuOutliers(idlePeers), []);
+  const mixed = [{ ...GPUS[0], name: "NVIDIA L4", smClockHertz: present(1e9) }, ...GPUS.slice(1)];
+  assertEquals(findGpuOutliers(mixed), []);
+});
+
+Deno.test("findGpuOutliers() passes over figures that are absent", () => {
+  assertEquals(findGpuOutliers(change(4, { smClockHertz: absent("unreadable") })), []);
+  const unknown = {
+    utilizationRatio: absent("unsupported"),
+    throttleReasons: absent("missing"),
+    smClockHertz: present(1e9),
+  };
+  assertEquals(findGpuOutliers(change(4, unknown)), []);
+});
+
+Deno.test("foldGpus() gives the ranges of GPUs of one name", () => {
+  const [fold, ...others] = foldGpus(GPUS);
+  assertEquals(others, []);
+  assertEquals([fold.name, fold.count], ["NVIDIA H100 80GB HBM3", 8]);
+  assertEquals(fold.utilizationRatio, present({ min: 0.92, max: 0.98 }));
+  assertEquals(fold.powerWatts, present({ min: 640.02, max: 690.4 }));
+  assertEquals(fold.temperatureCelsius, present({ min: 61, max: 72 }));
+  const mixed = foldGpus([...GPUS, ...readGpus("gb10.tsv"), ...readGpus("h100-mig.tsv")]);
+  assertEquals(mixed.map(({ name, count }) => [name, count]), [
+    ["NVIDIA H100 80GB HBM3", 9],
+    ["NVIDIA GB10", 1],
+  ]);
+  assertEquals(mixed[0].utilizationRatio.value, { min: 0.92, max: 0.98 });
+  assertEquals(mixed[1].powerWatts, present({ min: 10.8, max: 10.8 }));
+});
+
+Deno.test("rangeOf() is partial where figures are absent, and absent where all are", () => {
+  assertEquals(rangeOf([present(3), absent("missing"), present(1)]), {
+    value: { min: 1, max: 3 },
+    partial: true,
+  });
+  assertEquals(rangeOf([absent("forbidden"), absent("missing")]), absent("forbidden"));
+  assertEquals(rangeOf([]), absent("missing"));
+});

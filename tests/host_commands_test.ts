@@ -1,0 +1,102 @@
+import { assert, assertEquals } from "@std/assert";
+import {
+  identifyCommand,
+  identifyForwarder,
+  readForwardedPort,
+  readLaunch,
+  readServerOptions,
+} from "../lib/host_commands.ts";
+import { type ProcessInfo, readProcessTable } from "../lib/host_processes.ts";
+
+function readProcess(commandLine: string): ProcessInfo {
+  const process = readProcessTable(`7 1 7 00:01 ${commandLine}`).get(7);
+  if (process === undefined) throw new Error("The process is not in the table");
+  return process;
+}
+
+const COMMANDS: readonly (readonly [commandLine: string, name: string | null])[] = [
+  ["/usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337", "vLLM"],
+  ["vllm serve m", "vLLM"],
+  ["python -u -m vllm.entrypoints.openai.api_server --model m", "vLLM"],
+  ["python3 -m vllm.entrypoints.api_server --model m", "vLLM"],
+  ["python3 /opt/vllm/entrypoints/openai/api_server.py --model m", "vLLM"],
+  ["VLLM::APIServer", "vLLM"],
+  ["VLLM::EngineCore_DP0", "vLLM"],
+  ["python3 -m vllm_router.app --port 8001", "vLLM production-stack router"],
+  ["/usr/bin/vllm-router --port 8001", "vLLM production-stack router"],
+  ["python3 -m sglang.launch_server --model-path m", "SGLang"],
+  ["sglang::scheduler", "SGLang"],
+  ["python3 -m sglang_router.launch_router --worker-urls http://a", "SGLang router"],
+  ["text-generation-launcher --model-id m", "Text Generation Inference"],
+  ["/opt/llama.cpp/llama-server -m m.gguf --port 8080", "llama.cpp"],
+  ["/usr/local/bin/ollama serve", "Ollama"],
+  ["/usr/bin/python3 /usr/bin/litellm --config c.yaml", "LiteLLM"],
+  ["vim vllm serve.md", null],
+  ["grep vllm server.log", null],
+  ["nginx: master process /usr/sbin/nginx", null],
+  ["/usr/bin/vllm-htop --auto", null],
+  ["", null],
+];
+
+for (const [commandLine, name] of COMMANDS) {
+  Deno.test(`identifyCommand() takes "${commandLine}" for ${name}`, () => {
+    assertEquals(identifyCommand(commandLine), name);
+  });
+}
+
+Deno.test("readLaunch() reads parallel sizes however they are written, and no secret", () => {
+  const read = (text: string) => readLaunch(readProcess(`vllm serve m ${text}`));
+  const sizes = (text: string): unknown => Object.fromEntries(read(text).parallelSizes);
+  assertEquals(sizes("-tp 2 -pp=3 -dp 4"), {
+    "tensor-parallel-size": 2,
+    "pipeline-parallel-size": 3,
+    "data-parallel-size": 4,
+  });
+  assertEquals(sizes("--tensor_parallel_size 2 --api-server-count=3 --port 80 --tp 8 -tp x"), {
+    "tensor-parallel-size": 8,
+    "api-server-count": 3,
+  });
+  assertEquals(sizes(""), {});
+  assert(!read("--api-key s3cr3t").commandLine.includes("s3cr3t"));
+});
+
+Deno.test("readServerOptions() reads port and names however they are written, the last of several", () => {
+  const read = (text: string): readonly unknown[] => {
+    const { port, modelNames } = readServerOptions(readProcess(text));
+    return [port, ...modelNames];
+  };
+  assertEquals(read("vllm serve org/m"), [8000, "org/m"]);
+  assertEquals(read("vllm serve org/m --port=9000 --served-model-name a b"), [
+    ...[9000, "a", "b", "org/m"],
+  ]);
+  assertEquals(read("vllm serve --served_model_name=a --port 1 --port 2"), [2, "a"]);
+  assertEquals(read("vllm serve m --served-model-name a b --served-model-name c --seed -1"), [
+    ...[8000, "c", "m"],
+  ]);
+  assertEquals(read("python3 /opt/vllm/entrypoints/openai/api_server.py --model m --port x"), [
+    ...[8000, "m"],
+  ]);
+  assertEquals(read("vllm serve m --compilation-config.level 3 --api-server-count 2"), [8000, "m"]);
+});
+
+Deno.test("identifyForwarder() tells containers' ports from tunnels to other machines", () => {
+  const cases = {
+    "/usr/bin/docker-proxy -proto tcp": "container",
+    "rootlessport": "container",
+    "ssh -N -L 9000:localhost:8000 gpu7": "elsewhere",
+    "sshd: me [priv]": null,
+    "kubectl port-forward svc/vllm 8000": "elsewhere",
+    "vllm serve m": null,
+  };
+  for (const [commandLine, destination] of Object.entries(cases)) {
+    assertEquals(identifyForwarder(readProcess(commandLine)), destination, commandLine);
+  }
+});
+
+Deno.test("readForwardedPort() reads what Docker's proxy passes on", () => {
+  const proxy = "docker-proxy -proto tcp -host-ip :: -host-port 8001 -container-port 8000";
+  const read = (commandLine: string) => readForwardedPort(readProcess(commandLine));
+  assertEquals(read(proxy), { hostPort: 8001, containerPort: 8000 });
+  assertEquals(read("docker-proxy -host-port 8001"), null);
+  assertEquals(read("other -host-port 8001 -container-port 8000"), null);
+});

@@ -1,0 +1,275 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  type Alarm,
+  EMPTY_LOG,
+  EVENT_KINDS,
+  EVENT_OF_RULE,
+  type EventKind,
+  type EventLog,
+  type EventSubject,
+  followVerdicts,
+  MAX_EVENTS,
+  MERGE,
+  type Occurrence,
+  recordEvents,
+} from "../lib/rules_alerts.ts";
+import { HOLD, RELEASE, type RuleId, RULES, type Verdict } from "../lib/rules_table.ts";
+
+function createVerdict(rule: RuleId, key: string, ratio = 2): Verdict {
+  return {
+    ...{ rule, key, value: ratio, baseline: 1, ratio, samples: 100, span: 60 },
+    ...{ statistic: null, probability: null, conditions: [] },
+  };
+}
+
+/** The alarms after looks at those moments, at each of which the verdicts are given. */
+function follow(
+  looks: readonly (readonly [at: number, verdicts: readonly Verdict[]])[],
+  isJudged: (key: string) => boolean = () => true,
+): readonly Alarm[] {
+  return looks.reduce<readonly Alarm[]>(
+    (alarms, [at, verdicts]) => followVerdicts(alarms, { verdicts, at, isJudged }),
+    [],
+  );
+}
+
+const SLOW = createVerdict("slow_decode", "a");
+
+Deno.test("followVerdicts() raises what has lasted, and not before", () => {
+  const raised = (...at: number[]) => follow(at.map((moment) => [moment, [SLOW]]))[0].isRaised;
+  assert(!raised(10));
+  assert(!raised(10, 10 + HOLD - 0.1));
+  assert(raised(10, 10 + HOLD));
+  assertEquals(follow([[10, [SLOW]], [14, [SLOW]]])[0].since, 10);
+});
+
+Deno.test("followVerdicts() raises at once what will not be looked at again", () => {
+  const verdicts = [createVerdict("hot", "a")];
+  const look = { verdicts, at: 0, isJudged: () => true };
+  assertEquals(followVerdicts([], look)[0].isRaised, false);
+  assertEquals(followVerdicts([], { ...look, isOnlyLook: true })[0].isRaised, true);
+});
+
+Deno.test("followVerdicts() counts time and not evaluations", () => {
+  const often = Array.from({ length: 100 }, (_, i) => [10 + i / 100, [SLOW]] as const);
+  assert(!follow(often)[0].isRaised);
+});
+
+Deno.test("followVerdicts() forgets at once what was not raised and is gone", () => {
+  assertEquals(follow([[10, [SLOW]], [12, []]]), []);
+  // It begins anew.
+  assert(!follow([[10, [SLOW]], [12, []], [13, [SLOW]], [15, [SLOW]]])[0].isRaised);
+});
+
+Deno.test("followVerdicts() keeps what was raised over a break", () => {
+  const looks = [[10, [SLOW]], [14, [SLOW]]] as const;
+  const [kept] = follow([...looks, [14 + RELEASE - 0.1, []]]);
+  assert(kept.isRaised);
+  assertEquals(follow([...looks, [14 + RELEASE, []]]), []);
+  const [back] = follow([...looks, [30, []], [40, [SLOW]], [40 + RELEASE - 0.1, []]]);
+  assertEquals([back.since, back.lastAt], [10, 40]);
+});
+
+Deno.test("followVerdicts() ends the alarms of what went", () => {
+  const looks = [[10, [SLOW]], [14, [SLOW]], [15, []]] as const;
+  assertEquals(follow(looks, (key) => key !== "a"), []);
+  assertEquals(follow(looks, (key) => key !== "b").length, 1);
+});
+
+Deno.test("followVerdicts() keeps the first evidence, the newest and the worst", () => {
+  const [alarm] = follow([2, 5, 3].map((ratio, i) => [i, [createVerdict("hot", "a", ratio)]]));
+  assertEquals([alarm.first.ratio, alarm.worst.ratio, alarm.newest.ratio], [2, 5, 3]);
+});
+
+Deno.test("followVerdicts() follows each rule and replica on its own", () => {
+  const verdicts = [SLOW, createVerdict("slow_decode", "b"), createVerdict("kv_skew", "a")];
+  const alarms = follow([[10, verdicts], [14, [SLOW]]]);
+  assertEquals(alarms.map(({ first }) => `${first.rule} ${first.key}`), ["slow_decode a"]);
+});
+
+Deno.test("followVerdicts() dates a stall back to the last movement", () => {
+  const stalled = { ...createVerdict("stalled", "a"), value: 16 };
+  const [alarm] = follow([[100, [stalled]]]);
+  assertEquals([alarm.since, alarm.isRaised], [84, true]);
+  assertEquals(follow([[100, [stalled]], [102, []]]), []);
+});
+
+const EPOCH = 1_795_300_000;
+
+function createSubject(key: string): EventSubject {
+  return { key, endpointKey: key, address: key, name: key, modelName: null, engine: null };
+}
+
+function occur(kind: EventKind, key = "a", more: Partial<Occurrence> = {}): Occurrence {
+  return { kind, subject: createSubject(key), ...more };
+}
+
+function createSlowVerdict(ratio: number): Verdict {
+  return {
+    ...{ rule: "slow_decode", key: "a", value: ratio, baseline: 1, ratio, samples: 9, span: 60 },
+    ...{ statistic: "mean", probability: 0, conditions: [] },
+  };
+}
+
+/** The log after looks, each at its moment. */
+function record(
+  ...looks: readonly (readonly [
+    at: number,
+    lasting: readonly Occurrence[],
+    instants?: readonly Occurrence[],
+  ])[]
+): EventLog {
+  return looks.reduce<EventLog>(
+    (log, [at, lasting, instants = []]) =>
+      recordEvents(log, { at, epoch: EPOCH + at, lasting, instants }),
+    EMPTY_LOG,
+  );
+}
+
+function describe({ lines }: EventLog): string[] {
+  return lines.map(({ kind, subject, beganAt, endedAt, occurrences }) =>
+    `${kind} ${subject.key} ${beganAt}-${endedAt ?? ""} ×${occurrences}`
+  );
+}
+
+Deno.test("recordEvents() opens a line with what lasts, and ends it", () => {
+  const down = occur("DOWN");
+  assertEquals(describe(record([1, [down]])), ["DOWN a 1- ×1"]);
+  assertEquals(describe(record([1, [down]], [3, [down]], [5, []])), ["DOWN a 1-5 ×1"]);
+  assertEquals(record([1, [down]]).lines[0].beganAtEpoch, EPOCH + 1);
+});
+
+Deno.test("recordEvents() dates a line back to when it began", () => {
+  const [line] = record([20, [occur("SLOW", "a", { since: 14 })]]).lines;
+  assertEquals([line.beganAt, line.beganAtEpoch], [14, EPOCH + 14]);
+});
+
+Deno.test("recordEvents() ends what happens at a moment as it begins", () => {
+  assertEquals(describe(record([1, [], [occur("RESTART")]], [3, []])), ["RESTART a 1-1 ×1"]);
+});
+
+Deno.test("recordEvents() has one line for the same again within a minute", () => {
+  const stale = occur("STALE");
+  const flapping = record([1, [stale]], [3, []], [5, [stale]], [7, []], [9, [stale]]);
+  assertEquals(describe(flapping), ["STALE a 1- ×3"]);
+  assertEquals(describe(record([1, [stale]], [3, []], [3 + MERGE, [stale]])), ["STALE a 1- ×2"]);
+  assertEquals(describe(record([1, [stale]], [3, []], [3.1 + MERGE, [stale]])), [
+    "STALE a 1-3 ×1",
+    "STALE a 63.1- ×1",
+  ]);
+  const preempt = occur("PREEMPT", "a", { amount: 2 });
+  const often = record([1, [], [preempt]], [40, [], [preempt]], [80, [], [preempt]]);
+  assertEquals(describe(often), ["PREEMPT a 1-80 ×3"]);
+  assertEquals(often.lines[0].amount, 6);
+});
+
+Deno.test("recordEvents() tells kinds and replicas apart", () => {
+  const log = record([1, [occur("STALE"), occur("STALE", "b"), occur("SLEEP")]]);
+  assertEquals(describe(log), ["STALE a 1- ×1", "STALE b 1- ×1", "SLEEP a 1- ×1"]);
+});
+
+Deno.test("recordEvents() keeps the evidence at the begin and the worst, of several rules as well", () => {
+  const slow = (first: number, worst: number) =>
+    occur("SLOW", "a", { first: createSlowVerdict(first), worst: createSlowVerdict(worst) });
+  const { lines } = record([1, [slow(2, 2), slow(2.5, 3)]], [3, [slow(2, 2.2)]]);
+  assertEquals(lines.map(({ first, worst }) => [first?.ratio, worst?.ratio]), [[2, 3]]);
+});
+
+Deno.test("recordEvents() gives the same log where nothing is the case", () => {
+  const log = record([1, [occur("DOWN")]], [3, []]);
+  assert(recordEvents(log, { at: 5, epoch: EPOCH, lasting: [], instants: [] }) === log);
+});
+
+Deno.test("recordEvents() drops the oldest lines that are over, and no open one before them", () => {
+  const open = occur("DOWN", "open");
+  let log = record([0, [open]]);
+  for (let i = 0; i < MAX_EVENTS + 10; i++) {
+    const instants = [occur("RESTART", `s${i}`)];
+    log = recordEvents(log, { at: i + 1, epoch: EPOCH + i, lasting: [open], instants });
+  }
+  assertEquals(log.lines.length, 1 + MAX_EVENTS);
+  assertEquals(log.lines[0].subject.key, "open");
+  assertEquals(log.lines[1].subject.key, "s10");
+});
+
+Deno.test("recordEvents() keeps the lines of all that lasts, and begins none of them anew", () => {
+  const down = Array.from({ length: 2 * MAX_EVENTS + 100 }, (_, i) => occur("DOWN", `${i}`));
+  const looks = [1, 3, 5, 7].map((at) => [at, down] as const);
+  const log = record(...looks);
+  assertEquals(log.count, down.length);
+  assertEquals(describe(log), down.map(({ subject: { key } }) => `DOWN ${key} 1- ×1`));
+  // What happens beside them has its lines, too.
+  const restarted = record(...looks, [9, down, [occur("RESTART", "a")]], [11, down]);
+  assertEquals(describe(restarted).at(-1), "RESTART a 9-9 ×1");
+  // When all of it is over it is history like any other.
+  const over = record(...looks, [9, []]);
+  assertEquals(over.lines.length, MAX_EVENTS);
+  assertEquals(over.count, down.length);
+});
+
+const arbitraryOccurrence = fc.record({
+  kind: fc.constantFrom(...Object.keys(EVENT_KINDS) as EventKind[]),
+  key: fc.constantFrom("a", "b", "c"),
+}).map(({ kind, key }) => occur(kind, key));
+
+/** Each identity once: what lasts does not happen at a moment as well. */
+function takeDistinct(occurrences: readonly Occurrence[]): readonly Occurrence[] {
+  return [...new Map(occurrences.map((one) => [one.kind + one.subject.key, one])).values()];
+}
+
+Deno.test("recordEvents() is bounded, and every end has its begin", () => {
+  fc.assert(fc.property(
+    fc.array(
+      fc.record({
+        wait: fc.oneof(
+          fc.constantFrom(2, MERGE - 1, MERGE, MERGE + 1),
+          fc.double({
+            ...{ min: 0.1, max: 200, noNaN: true },
+          }),
+        ),
+        lasting: fc.array(arbitraryOccurrence, { maxLength: 6 }),
+        instants: fc.array(arbitraryOccurrence, { maxLength: 3 }),
+      }),
+      { maxLength: 60 },
+    ),
+    (looks) => {
+      let log = EMPTY_LOG;
+      let at = 0;
+      for (const look of looks) {
+        at += look.wait;
+        const lasting = takeDistinct(look.lasting);
+        const instants = takeDistinct(look.instants).filter((one) =>
+          !lasting.some(({ kind, subject }) => kind === one.kind && subject.key === one.subject.key)
+        );
+        log = recordEvents(log, { at, epoch: EPOCH + at, lasting, instants });
+        const open = log.lines.filter(({ endedAt }) => endedAt === null)
+          .map(({ kind, subject }) => kind + subject.key);
+        assertEquals(
+          [...open].sort(),
+          lasting.map(({ kind, subject }) => kind + subject.key).sort(),
+          "open is what lasts, once each",
+        );
+        assert(log.lines.length - open.length <= MAX_EVENTS);
+        for (const { beganAt, endedAt, occurrences } of log.lines) {
+          assert(beganAt <= (endedAt ?? at) && (endedAt ?? at) <= at && occurrences >= 1);
+        }
+        assertEquals(new Set(log.lines.map(({ id }) => id)).size, log.lines.length);
+      }
+      for (const one of log.lines) {
+        const next = log.lines.find(({ id, kind, subject }) =>
+          id > one.id && kind === one.kind && subject.key === one.subject.key
+        );
+        if (next !== undefined) assert(next.beganAt - (one.endedAt ?? Infinity) > MERGE);
+      }
+    },
+  ));
+});
+
+Deno.test("EVENT_OF_RULE has an alert for every rule that degrades the verdict, and no other", () => {
+  for (const { id, effect } of RULES) {
+    const kind = EVENT_OF_RULE[id];
+    assertEquals(effect === "none", kind === null, id);
+    if (kind !== null) assertEquals(EVENT_KINDS[kind], "alert", id);
+  }
+});

@@ -1,0 +1,195 @@
+import { assertEquals } from "@std/assert";
+import { readVllmMetrics } from "../lib/dialect_reader.ts";
+import type { ReplicaStatus } from "../lib/model.ts";
+import {
+  isCounted,
+  judgeEndpoint,
+  judgeFleet,
+  judgeLoad,
+  judgeReplica,
+  LATE_ANSWER,
+  readRecord,
+  STALE_LIMIT,
+} from "../lib/rules_status.ts";
+import type { RuleId, Verdict } from "../lib/rules_table.ts";
+import { startPace } from "../lib/scrape_schedule.ts";
+import {
+  appendSample,
+  type EndpointHistory,
+  readReplicas,
+  startHistory,
+} from "../lib/stats_window.ts";
+import {
+  createEndpoint,
+  encode,
+  readEngine,
+  readGzip,
+  readPoint,
+  type Series,
+  writeEngine,
+} from "./fixtures/expositions.ts";
+
+Deno.test("judgeEndpoint() is stale for a while after the last good scrape, then down", () => {
+  const judge = (hasFailed: boolean, age: number | null) => judgeEndpoint({ hasFailed, age });
+  assertEquals(judge(false, null), "PENDING");
+  assertEquals(judge(false, 0), "OK");
+  assertEquals(judge(false, 500), "OK");
+  assertEquals(judge(true, null), "DOWN");
+  assertEquals(judge(true, 2), "STALE");
+  assertEquals(STALE_LIMIT, 30);
+  assertEquals(judge(true, STALE_LIMIT), "STALE");
+  assertEquals(judge(true, STALE_LIMIT + 0.1), "DOWN");
+});
+
+Deno.test("judgeEndpoint() lets one answer be missed where the interval is long", () => {
+  const judge = (age: number, interval: number) =>
+    judgeEndpoint({ hasFailed: true, age, interval });
+  assertEquals([judge(29, 2), judge(31, 2)], ["STALE", "DOWN"]);
+  assertEquals([judge(61, 60), judge(91, 60)], ["STALE", "DOWN"]);
+});
+
+const WELL = { hasFailed: false, age: 1 };
+const judge = (...series: Series[]) => judgeReplica(readEngine(writeEngine(series)), WELL);
+
+Deno.test("judgeReplica() knows an engine that works, though it lacks a gauge", () => {
+  assertEquals(judge(["num_requests_running", 0]), "OK");
+  assertEquals(judge(["prompt_tokens_total", 0]), "OK");
+});
+
+Deno.test("judgeReplica() knows an engine whose gauges have no sample yet", async () => {
+  const cold = readVllmMetrics(await readGzip("scenarios/multiprocess-cold/cold.prom.gz")).engines;
+  const warm = readVllmMetrics(await readGzip("scenarios/multiprocess-cold/warm.prom.gz")).engines;
+  assertEquals(cold.map((sample) => judgeReplica(sample, WELL)), ["INIT", "INIT"]);
+  assertEquals(warm.map((sample) => judgeReplica(sample, WELL)), ["OK", "OK"]);
+  // One gauge is enough to know that it runs.
+  const declared =
+    "# TYPE vllm:num_requests_waiting gauge\n# TYPE vllm:kv_cache_usage_perc gauge\n";
+  const text = declared + writeEngine([["num_requests_running", 0]]);
+  assertEquals(judgeReplica(readVllmMetrics(encode(text)).engines[0], WELL), "OK");
+});
+
+Deno.test("judgeReplica() knows the depths of sleep", () => {
+  const sleep = (awake: number, offloaded: number, discarded: number): Series[] => [
+    ["num_requests_running", 0],
+    ['engine_sleep_state{sleep_state="awake"}', awake],
+    ['engine_sleep_state{sleep_state="weights_offloaded"}', offloaded],
+    ['engine_sleep_state{sleep_state="discard_all"}', discarded],
+  ];
+  assertEquals(judge(...sleep(1, 0, 0)), "OK");
+  assertEquals(judge(...sleep(0, 1, 0)), "SLEEP");
+  assertEquals(judge(...sleep(0, 0, 1)), "SLEEP");
+});
+
+Deno.test("judgeReplica() puts failed scrapes before all else", () => {
+  const asleep = readEngine(writeEngine([
+    ["num_requests_running", 0],
+    ['engine_sleep_state{sleep_state="discard_all"}', 1],
+  ]));
+  assertEquals(judgeReplica(asleep, { hasFailed: true, age: 3 }), "STALE");
+  assertEquals(judgeReplica(asleep, { hasFailed: true, age: 300 }), "DOWN");
+});
+
+Deno.test("isCounted() leaves out what is not current", () => {
+  const all = ["PENDING", "OK", "HOT", "STALLED", "INIT", "SLEEP", "STALE", "DOWN"] as const;
+  assertEquals(all.filter(isCounted), ["OK", "HOT", "STALLED", "INIT", "SLEEP"]);
+});
+
+Deno.test("readRecord() takes an answer that is overdue for a failure", () => {
+  const endpoint = createEndpoint(8000);
+  const pace = startPace();
+  const known = { endpoint, scrape: { receivedAt: 10 }, askedAt: 12, failure: null, pace };
+  const read = (now: number) => readRecord(known, { now, interval: 2 });
+  assertEquals(read(13), { interval: 2, hasFailed: false, age: 3 });
+  assertEquals(read(12 + 2 + LATE_ANSWER).hasFailed, false);
+  assertEquals(read(12.1 + 2 + LATE_ANSWER).hasFailed, true);
+  const never = { endpoint, scrape: null, askedAt: null, failure: { kind: "dns" }, pace } as const;
+  const record = readRecord(never, { now: 1, interval: 2 });
+  assertEquals(record, { interval: 2, hasFailed: true, age: null });
+});
+
+Deno.test("readRecord() waits for a server that is only guessed to be there", () => {
+  const guess = { ...createEndpoint(8000), isGuess: true } as const;
+  const refused = { scrape: null, askedAt: null, failure: { kind: "refused" }, pace: startPace() };
+  const judge = (more: object, state: object = {}) =>
+    judgeEndpoint(readRecord(
+      { ...refused, endpoint: guess, ...more } as Parameters<typeof readRecord>[0],
+      { now: 99, interval: 2, ...state },
+    ));
+  assertEquals(judge({}), "PENDING");
+  // Named by the user, there and unwell, gone after it answered, or looked at only once.
+  assertEquals(judge({ endpoint: createEndpoint(8000) }), "DOWN");
+  assertEquals(judge({ failure: { kind: "server_error" } }), "DOWN");
+  assertEquals(judge({ scrape: { receivedAt: 1 } }), "DOWN");
+  assertEquals(judge({}, { isOnce: true }), "DOWN");
+});
+
+/** What is said of the load after the series were said, 20 s apart. */
+function load(steps: readonly (readonly Series[])[], ratios?: { ttft: number; itl: number }) {
+  const history = steps.reduce<EndpointHistory>(
+    (known, series, i) => appendSample(known, readPoint(20 * i, writeEngine(series))),
+    startHistory(),
+  );
+  return judgeLoad("a", readReplicas(history)[0], ratios);
+}
+
+Deno.test("judgeLoad() is hot when two conditions come together", () => {
+  const say = (kv: number, waiting: number, preemptions: number, tokens: number): Series[] => [
+    ["num_requests_running", 3],
+    ["num_requests_waiting", waiting],
+    ["kv_cache_usage_perc", kv],
+    ["num_preemptions_total", preemptions],
+    ["generation_tokens_total", tokens],
+  ];
+  const signals = (
+    after: readonly [kv: number, waiting: number, preemptions: number],
+    ratios?: { ttft: number; itl: number },
+  ) => load([say(0, 0, 0, 1), say(...after, 2)], ratios)[0]?.conditions.map(({ signal }) => signal);
+  assertEquals(signals([0.85, 5, 0]), undefined);
+  assertEquals(signals([0.86, 5, 0]), undefined);
+  assertEquals(signals([0.86, 6, 0]), ["kv_cache", "waiting"]);
+  assertEquals(signals([0.5, 6, 1]), ["waiting", "preemptions"]);
+  assertEquals(signals([0.5, 0, 0], { ttft: 2, itl: 2 }), undefined);
+  assertEquals(signals([0.5, 0, 0], { ttft: 2.1, itl: 2.1 }), ["ttft", "itl"]);
+  assertEquals(signals([0.9, 0, 0], { ttft: 1, itl: 2.1 }), ["kv_cache", "itl"]);
+});
+
+Deno.test("judgeLoad() is stalled after a quarter of a minute without movement", () => {
+  const say = (tokens: number): Series[] => [
+    ["num_requests_running", 3],
+    ["generation_tokens_total", tokens],
+  ];
+  assertEquals(load([say(1), say(1)]).map(({ rule, value }) => [rule, value]), [["stalled", 20]]);
+  assertEquals(load([say(1), say(2)]), []);
+});
+
+function fleet(
+  statuses: readonly ReplicaStatus[],
+  rules: readonly RuleId[] = [],
+  recent: readonly string[] = [],
+) {
+  const standing = rules.map((rule): Verdict => ({
+    ...{ rule, key: "0", value: 2, baseline: 1, ratio: 2, samples: 9, span: 60 },
+    ...{ statistic: null, probability: null, conditions: [] },
+  }));
+  const { level, causes } = judgeFleet({
+    statuses: new Map(statuses.map((status, i) => [String(i), status])),
+    standing,
+    recent: recent.map((key) => ({ key, verdict: null })),
+  });
+  return [level, ...causes.map(({ key, signal }) => `${key} ${signal}`)];
+}
+
+Deno.test("judgeFleet() says the worst, with what and whom", () => {
+  assertEquals(fleet([]), ["PENDING"]);
+  assertEquals(fleet(["PENDING", "PENDING"]), ["PENDING"]);
+  assertEquals(fleet(["OK", "INIT", "SLEEP"]), ["HEALTHY"]);
+  // Who has not answered yet may be anything.
+  assertEquals(fleet(["OK", "PENDING"]), ["PENDING"]);
+  assertEquals(fleet(["OK", "STALE"]), ["DEGRADED", "1 stale"]);
+  assertEquals(fleet(["OK", "STALE", "DOWN"]), ["CRITICAL", "2 down", "1 stale"]);
+  assertEquals(fleet(["OK"], ["slow_decode"]), ["DEGRADED", "0 slow_decode"]);
+  assertEquals(fleet(["OK"], ["slow_decode", "hot"]), ["CRITICAL", "0 hot", "0 slow_decode"]);
+  assertEquals(fleet(["OK"], ["stalled"]), ["CRITICAL", "0 stalled"]);
+  assertEquals(fleet(["OK"], ["request_share"]), ["HEALTHY"]);
+  assertEquals(fleet(["OK"], [], ["0"]), ["DEGRADED", "0 recent"]);
+});

@@ -1,0 +1,64 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { findRule, HOLD, IMBALANCE_RULE_IDS, type RuleId, RULES } from "../lib/rules_table.ts";
+
+/** The rules as rows of the README's table, cells between bars without blanks around them. */
+function listRows(): string[] {
+  const effects = { critical: "CRITICAL", degraded: "DEGRADED", none: "—" };
+  return RULES.map(({ title, threshold, source, effect }) =>
+    [title, threshold, effects[effect], source].join("|")
+  );
+}
+
+Deno.test("RULES are those of the README", () => {
+  const readme = Deno.readTextFileSync(new URL("../README.md", import.meta.url));
+  const [, block = ""] = /<!-- rules -->\n([^]*?)<!-- \/rules -->/.exec(readme) ?? [];
+  const rows = block.trim().split("\n").slice(2).map((row) =>
+    row.replace(/^\|\s*|\s*\|$/g, "").split(/\s*\|\s*/).join("|")
+  );
+  assertEquals(rows, listRows());
+});
+
+Deno.test("RULES have each rule once", () => {
+  const ids: readonly RuleId[] = ["hot", "stalled", ...IMBALANCE_RULE_IDS];
+  assertEquals(RULES.map(({ id }) => id).sort(), [...ids].sort());
+  for (const id of ids) assertEquals(findRule(id).id, id);
+  const unknown: string = "cold";
+  assertThrows(() => findRule(unknown as RuleId), RangeError, '"cold"');
+});
+
+Deno.test("RULES that chance can meet have to last", () => {
+  for (const { id, effect, hold, release } of RULES) {
+    assert(release >= hold, id);
+    // STALLED lasts 15 s by itself.
+    if (effect !== "none" && id !== "stalled") assert(hold >= HOLD, id);
+  }
+});
+
+Deno.test("every rule speaks up in a described fleet, and is silent in one close to it", () => {
+  const folder = new URL("./judged/", import.meta.url);
+  const said = [...Deno.readDirSync(folder)].map(({ name }) => {
+    const [, said = ""] = Deno.readTextFileSync(new URL(name, folder)).split("\n---\n");
+    return { name, expected: said.slice(0, said.indexOf("\ncompared")) };
+  });
+  /** For each rule that degrades the verdict, a fleet that just misses it. */
+  const near: Readonly<Record<string, string>> = {
+    hot: "hot.txt",
+    stalled: "idle_is_not_stalled.txt",
+    slow_prefill: "slow_prefill_by_a_little_less_than_1.5.txt",
+    slow_decode: "slow_decode_by_a_little_less_than_1.5.txt",
+    sticky_skew: "sticky_by_few_requests.txt",
+    running_skew: "running_a_little_uneven.txt",
+    kv_skew: "kv_a_little_uneven.txt",
+    token_share: "token_share_a_little_uneven.txt",
+  };
+  for (const { id, effect } of RULES) {
+    if (effect === "none") continue;
+    const speaks = said.some(({ expected }) => expected.includes(` ${id}`));
+    assert(speaks, `no fleet in which ${id} speaks up`);
+    const silent = said.find(({ name }) => name === near[id]);
+    assert(silent !== undefined, `no fleet that is close to ${id}`);
+    // HOT's own fleet meets one of its conditions for 40 s before.
+    if (id !== "hot") assert(!silent.expected.includes(` ${id}`), `${id} in ${silent.name}`);
+    else assert(silent.expected.includes("0:00      HEALTHY\n1:24"), silent.name);
+  }
+});

@@ -1,0 +1,66 @@
+import { assertEquals } from "@std/assert";
+import type { GpuSample } from "../lib/gpu_model.ts";
+import { present } from "../lib/reading.ts";
+import { acceptGpuFailure, acceptGpuReport, type GpuState, NO_GPUS } from "../lib/state_gpus.ts";
+import { TREND_POINTS } from "../lib/stats_series.ts";
+import { createGpuReport } from "./fixtures/gpu_states.ts";
+import { readGpus } from "./fixtures/gpus.ts";
+
+const EIGHT = readGpus("h100x8.tsv");
+const HOT: readonly GpuSample[] = EIGHT.map((gpu) =>
+  gpu.index === 5 ? { ...gpu, throttleReasons: present(["thermal_hardware"]) } : gpu
+);
+const FAILURE = { kind: "timeout", message: "it hangs" } as const;
+
+/** What is known after samples two seconds apart; `null` is one that failed. */
+function follow(samples: readonly (readonly GpuSample[] | null)[]): GpuState {
+  return samples.reduce<GpuState>(
+    (known, gpus, index) =>
+      gpus === null
+        ? acceptGpuFailure(known, FAILURE)
+        : acceptGpuReport(known, createGpuReport(gpus, { sampledAt: 2 * index }), NO_GPUS.machine),
+    NO_GPUS,
+  );
+}
+
+const tellEvents = ({ events }: GpuState) =>
+  events.lines.map(({ kind, subject, beganAt, endedAt, occurrences, outlier }) => [
+    ...[kind, subject.name, beganAt, endedAt, occurrences, outlier?.kind],
+  ]);
+
+Deno.test("acceptGpuReport() tells of a GPU that falls behind in two samples", () => {
+  assertEquals(follow([HOT]).outliers.map(({ gpuIndex }) => gpuIndex), [5]);
+  assertEquals(tellEvents(follow([HOT])), []);
+  assertEquals(tellEvents(follow([HOT, HOT])), [["GPU", "GPU 5", 2, null, 1, "throttled"]]);
+  assertEquals(tellEvents(follow([HOT, EIGHT, HOT, EIGHT])), []);
+});
+
+Deno.test("acceptGpuReport() ends the event when the GPU is well again, and goes on with it", () => {
+  assertEquals(tellEvents(follow([HOT, HOT, EIGHT])), [["GPU", "GPU 5", 2, 4, 1, "throttled"]]);
+  assertEquals(tellEvents(follow([HOT, HOT, EIGHT, HOT, HOT])), [
+    ["GPU", "GPU 5", 2, null, 2, "throttled"],
+  ]);
+});
+
+Deno.test("acceptGpuFailure() keeps the report, leaves gaps, and ends nothing", () => {
+  const known = follow([HOT, HOT, null, null]);
+  assertEquals(known.report?.gpus.length, 8);
+  assertEquals(known.failure, FAILURE);
+  assertEquals(known.outliers, []);
+  assertEquals(tellEvents(known), [["GPU", "GPU 5", 2, null, 1, "throttled"]]);
+  const utilization = known.trends.get(0)?.map((point) => point.utilizationRatio);
+  assertEquals(utilization, [0.97, 0.97, null, null]);
+  // The samples before and after a failure do not follow each other.
+  assertEquals(tellEvents(follow([HOT, null, HOT])), []);
+});
+
+Deno.test("acceptGpuReport() has a gap for a GPU that is not in a sample, and an end of its memory", () => {
+  const known = follow([EIGHT, EIGHT.slice(1), EIGHT]);
+  assertEquals(known.trends.get(0)?.map(({ memoryRatio }) => memoryRatio !== null), [
+    ...[true, false, true],
+  ]);
+  const long = follow(Array.from({ length: TREND_POINTS + 9 }, () => EIGHT.slice(0, 1)));
+  assertEquals([...long.trends].map(([index, trend]) => [index, trend.length]), [
+    [0, TREND_POINTS],
+  ]);
+});

@@ -1,0 +1,104 @@
+import { assertEquals } from "@std/assert";
+import { createOverview } from "../lib/state_fleet.ts";
+import { computeFigures } from "../lib/stats_aggregate.ts";
+import {
+  appendFigures,
+  appendGap,
+  interruptTotal,
+  NO_TOTAL_TREND,
+  readTrend,
+  recordTotal,
+  SUMMABLE_TREND_KEYS,
+  type TotalTrend,
+  type Trend,
+  TREND_KEYS,
+  TREND_POINTS,
+  type TrendPoint,
+} from "../lib/stats_series.ts";
+import { watchFleet } from "./fixtures/fleets.ts";
+
+const [ROW] = createOverview(watchFleet(1)).rows;
+
+Deno.test("appendFigures() keeps what was measured, in base units", () => {
+  const trend = appendFigures([], ROW.figures);
+  const { figures } = ROW;
+  assertEquals(trend, [{
+    running: figures.running.value,
+    waiting: figures.waiting.value,
+    kvCacheUsageRatio: figures.kvCache.maxRatio.value,
+    promptTokensPerSecond: figures.lastPoll.promptTokensPerSecond.value,
+    generationTokensPerSecond: figures.lastPoll.generationTokensPerSecond.value,
+    ttftP95Seconds: figures.lastPoll.latency.ttft.p95.value?.value ?? null,
+    itlP95Seconds: figures.lastPoll.latency.itl.p95.value?.value ?? null,
+  }]);
+});
+
+Deno.test("appendFigures() and appendGap() leave gaps where nothing was measured", () => {
+  const trend = appendGap(appendFigures([], computeFigures([])));
+  for (const key of TREND_KEYS) assertEquals(readTrend(trend, key), [null, null], key);
+});
+
+Deno.test("appendFigures() and appendGap() keep the newest points only", () => {
+  let trend: Trend = [];
+  for (let i = 0; i < TREND_POINTS; i++) trend = appendGap(trend);
+  trend = appendFigures(trend, ROW.figures);
+  assertEquals(trend.length, TREND_POINTS);
+  assertEquals(readTrend(trend, "running").at(-1), ROW.figures.running.value);
+  for (let i = 1; i < TREND_POINTS; i++) trend = appendGap(trend);
+  assertEquals(readTrend(trend, "running")[0], ROW.figures.running.value);
+  assertEquals(readTrend(appendGap(trend), "running").every((value) => value === null), true);
+});
+
+/** A point at which so many requests ran. */
+function run(running: number | null): TrendPoint {
+  return { ...appendGap([])[0], running };
+}
+
+/** The trend of all at an interval of 2 s, after those moments. */
+function record(
+  ...moments: readonly (readonly [at: number, ...running: readonly (number | null)[]])[]
+): TotalTrend {
+  return moments.reduce<TotalTrend>(
+    (trend, [at, ...running]) => recordTotal(trend, running.map(run), { at, interval: 2 }),
+    NO_TOTAL_TREND,
+  );
+}
+
+const readRunning = ({ points }: TotalTrend) => readTrend(points, "running");
+
+Deno.test("recordTotal() adds up what may be added up, with a gap where nobody has a value", () => {
+  assertEquals(readRunning(record([0, 1, 10], [2, 2, null], [4, null, null], [6], [8, 0])), [
+    ...[11, 2, null, null, 0],
+  ]);
+  const figures = appendFigures([], ROW.figures);
+  const { points } = recordTotal(NO_TOTAL_TREND, [...figures, ...figures], { at: 0, interval: 2 });
+  for (const key of TREND_KEYS) {
+    const isSum = SUMMABLE_TREND_KEYS.some((one) => one === key);
+    assertEquals(points[0][key], isSum ? 2 * (figures[0][key] ?? NaN) : null, key);
+  }
+});
+
+Deno.test("recordTotal() has one point for each interval, the newest as of now", () => {
+  assertEquals(readRunning(record([0, 1], [0.5, 2], [1.7, 3])), [3]);
+  // A poll that comes a little early or late is still one of its interval.
+  const polls = [0, 2.1, 3.9, 6.1, 7.9, 10].map((at, i) => [at, i] as const);
+  assertEquals(readRunning(record(...polls)), [0, 1, 2, 3, 4, 5]);
+  // Frames between the polls neither add points nor move them.
+  const frames = Array.from({ length: 201 }, (_, i) => [i / 10, Math.floor(i / 20)] as const);
+  assertEquals(readRunning(record(...frames)), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  // After a pause intervals begin anew.
+  assertEquals(readRunning(record([0, 1], [9.5, 2], [11.4, 3])), [1, 2, 3]);
+});
+
+Deno.test("recordTotal() keeps the newest points only", () => {
+  const moments = Array.from({ length: TREND_POINTS + 5 }, (_, i) => [2 * i, i] as const);
+  const trend = record(...moments);
+  assertEquals(trend.points.length, TREND_POINTS);
+  assertEquals(readRunning(trend)[0], 5);
+});
+
+Deno.test("interruptTotal() leaves a gap, at which the next point begins", () => {
+  const trend = interruptTotal(record([0, 1], [2, 2]));
+  const later = recordTotal(trend, [run(3)], { at: 2.5, interval: 2 });
+  assertEquals(readRunning(later), [1, 2, null, 3]);
+});

@@ -1,0 +1,609 @@
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { countObservations } from "../lib/histogram.ts";
+import { COUNTER_KEYS, type CounterKey, type Delta, LATENCY_KEYS } from "../lib/model.ts";
+import { type AbsenceReason, isPresent, type Reading } from "../lib/reading.ts";
+import {
+  appendSample,
+  type EndpointHistory,
+  type HistoryPoint,
+  LONG_WINDOW,
+  readReplicas,
+  type ReplicaSample,
+  startHistory,
+} from "../lib/stats_window.ts";
+import { readPoint, type Series, writeEngine, writeHistogram } from "./fixtures/expositions.ts";
+
+function follow(...points: HistoryPoint[]): EndpointHistory {
+  return points.reduce(appendSample, startHistory());
+}
+
+/** A point with one engine that has counted so many output tokens. */
+function countTokens(at: number, tokens: number, more: readonly Series[] = []): HistoryPoint {
+  return readPoint(at, writeEngine([["generation_tokens_total", tokens], ...more]));
+}
+
+function readOne(history: EndpointHistory): ReplicaSample {
+  const replicas = readReplicas(history);
+  assertEquals(replicas.length, 1);
+  return replicas[0];
+}
+
+function valueOf<T>(reading: Reading<T>): T {
+  assert(isPresent(reading), JSON.stringify(reading));
+  return reading.value;
+}
+
+function reasonOf(reading: Reading<unknown>): AbsenceReason | null {
+  return isPresent(reading) ? null : reading.reason;
+}
+
+/** The span and the increase of one counter. */
+function readIncrease(
+  delta: Reading<Delta>,
+  key: CounterKey = "generationTokens",
+): readonly [span: number, increase: number] {
+  const { span, counters } = valueOf(delta);
+  return [span, valueOf(counters[key])];
+}
+
+function assertRestarted(history: EndpointHistory): void {
+  assert(history.hasJustRestarted);
+  assertEquals(history.previous, null);
+  for (const { lastPoll, lastMinute } of readReplicas(history)) {
+    assertEquals([reasonOf(lastPoll), reasonOf(lastMinute)], ["restarted", "restarted"]);
+  }
+}
+
+// ---- Spans.
+
+Deno.test("readReplicas() is empty without samples", () => {
+  assertEquals(readReplicas(startHistory()), []);
+});
+
+Deno.test("readReplicas() has no window after the first scrape", () => {
+  const { sample, lastPoll, lastMinute } = readOne(follow(countTokens(5, 100)));
+  assertEquals(sample.counters.generationTokens, { value: 100 });
+  assertEquals([reasonOf(lastPoll), reasonOf(lastMinute)], ["first_scrape", "first_scrape"]);
+});
+
+Deno.test("readReplicas() measures spans between receipts, whatever the interval", () => {
+  const history = follow(
+    countTokens(100, 0),
+    countTokens(102.25, 9),
+    countTokens(103, 12),
+    countTokens(109.5, 40),
+  );
+  const { lastPoll, lastMinute } = readOne(history);
+  assertEquals(readIncrease(lastPoll), [6.5, 28]);
+  assertEquals(readIncrease(lastMinute), [9.5, 40]);
+});
+
+Deno.test("readReplicas() measures over the gap that a failed scrape left", () => {
+  // The scrapes of 4 s and 6 s failed: there are no points of them.
+  const history = follow(countTokens(0, 0), countTokens(2, 10), countTokens(8, 70));
+  assertEquals(readIncrease(readOne(history).lastPoll), [6, 60]);
+});
+
+Deno.test("readReplicas() looks back a minute, and a little for late polls", () => {
+  const until = (at: number) => follow(countTokens(0, 0), countTokens(30, 10), countTokens(at, 50));
+  assertEquals(LONG_WINDOW, 60);
+  assertEquals(readIncrease(readOne(until(60)).lastMinute), [60, 50]);
+  assertEquals(readIncrease(readOne(until(60.4)).lastMinute), [60.4, 50]);
+  assertAlmostEquals(readIncrease(readOne(until(60.6)).lastMinute)[0], 30.6, 1e-9);
+  assertEquals(readIncrease(readOne(until(60.6)).lastMinute)[1], 40);
+});
+
+Deno.test("readReplicas() measures polls that are more than a minute apart", () => {
+  const history = follow(countTokens(0, 0), countTokens(90, 9), countTokens(190, 29));
+  const { lastPoll, lastMinute } = readOne(history);
+  assertEquals(readIncrease(lastPoll), [100, 20]);
+  assertEquals(readIncrease(lastMinute), [100, 20]);
+});
+
+Deno.test("appendSample() keeps no more than it needs", () => {
+  let history = startHistory();
+  for (let at = 0; at <= 600; at += 2) history = appendSample(history, countTokens(at, at));
+  assertEquals(readOne(history).trace.length, 31);
+  assertEquals(readIncrease(readOne(history).lastMinute), [60, 60]);
+});
+
+Deno.test("appendSample() refuses a sample that is not later", () => {
+  const history = follow(countTokens(5, 1));
+  for (const at of [5, 4.9, NaN]) {
+    assertThrows(() => appendSample(history, countTokens(at, 2)), RangeError, `"${at}"`);
+  }
+});
+
+Deno.test("appendSample() leaves the history as it was", () => {
+  const history = follow(countTokens(0, 0));
+  appendSample(history, countTokens(2, 5));
+  assertEquals([history.newest?.at, history.previous, readOne(history).trace.length], [0, null, 1]);
+});
+
+// ---- Restarts.
+
+const CALM: readonly Series[] = [
+  ["prompt_tokens_total", 50],
+  ['request_success_total{finished_reason="stop"}', 4],
+  ['request_success_total{finished_reason="abort"}', 2],
+  ...writeHistogram("time_to_first_token_seconds", [1, 2], { counts: [3, 5, 6], sum: 9 }),
+];
+const FALLS: readonly (readonly [what: string, Series[]])[] = [
+  ["a counter", [["prompt_tokens_total", 49]]],
+  ["a child of a family, though the sum rose", [
+    ['request_success_total{finished_reason="stop"}', 40],
+    ['request_success_total{finished_reason="abort"}', 1],
+  ]],
+  [
+    "a bucket, though the count rose",
+    writeHistogram("time_to_first_token_seconds", [1, 2], { counts: [2, 50, 60], sum: 99 }),
+  ],
+  [
+    "a histogram that is not shown",
+    writeHistogram("request_params_n", [1], { counts: [1, 4], sum: 1 }),
+  ],
+  ["a counter that is not shown", [["spec_decode_num_emitted_tokens_total", 1]]],
+];
+
+for (const [what, fallen] of FALLS) {
+  Deno.test(`appendSample() takes the fall of ${what} for a restart`, () => {
+    const before: Series[] = [
+      ...CALM,
+      ["spec_decode_num_emitted_tokens_total", 9],
+      ...writeHistogram("request_params_n", [1], { counts: [2, 4], sum: 1 }),
+    ];
+    const names = new Set(fallen.map(([name]) => name));
+    const after = [...before.filter(([name]) => !names.has(name)), ...fallen];
+    const calm = follow(countTokens(0, 10, before), countTokens(2, 20, before));
+    assertEquals(calm.restartCount, 0);
+    const history = appendSample(calm, countTokens(4, 30, after));
+    assertEquals(history.restartCount, 1);
+    assertRestarted(history);
+    // The next rate is over what came after.
+    const next = appendSample(history, countTokens(6, 42, after));
+    assert(!next.hasJustRestarted);
+    assertEquals(readIncrease(readOne(next).lastPoll), [2, 12]);
+    assertEquals(readIncrease(readOne(next).lastMinute), [2, 12]);
+    assertEquals(next.restartCount, 1);
+  });
+}
+
+Deno.test("appendSample() takes no fall of a gauge for a restart", () => {
+  const gauges = (value: number): Series[] => [
+    ["num_requests_running", value],
+    ["kv_cache_usage_perc", value / 10],
+    [`num_requests_waiting_by_reason{reason="capacity"}`, value],
+    [`engine_sleep_state{sleep_state="awake"}`, value],
+  ];
+  const history = follow(countTokens(0, 1, gauges(5)), countTokens(2, 1, gauges(0)));
+  assertEquals(history.restartCount, 0);
+  assertEquals(readIncrease(readOne(history).lastPoll), [2, 0]);
+  // Nor is there an increase of a gauge.
+  assertEquals(valueOf(readOne(history).lastPoll).labelled.waitingByReason, undefined);
+});
+
+Deno.test("appendSample() takes equal counters for no restart", () => {
+  const history = follow(countTokens(0, 7, CALM), countTokens(2, 7, CALM));
+  assertEquals(history.restartCount, 0);
+  assertEquals(readIncrease(readOne(history).lastPoll), [2, 0]);
+});
+
+Deno.test("appendSample() takes other bounds for no restart", () => {
+  const ttft = (bounds: number[]) =>
+    writeHistogram("time_to_first_token_seconds", bounds, { counts: [1, 2, 2], sum: 1 });
+  const history = follow(countTokens(0, 1, ttft([1, 2])), countTokens(2, 5, ttft([1, 3])));
+  assertEquals(history.restartCount, 0);
+  const { lastPoll } = readOne(history);
+  assertEquals(readIncrease(lastPoll), [2, 4]);
+  assertEquals(reasonOf(valueOf(lastPoll).latencies.ttft), "bounds_differ");
+});
+
+const STAMPS = [
+  ["process_start_time_seconds", (at: number) => `process_start_time_seconds ${at}\n`],
+  ["_created", (at: number) => writeEngine([["generation_tokens_created", at]])],
+] as const;
+
+for (const [name, write] of STAMPS) {
+  Deno.test(`appendSample() takes another ${name} for a restart, but for rounding`, () => {
+    const point = (at: number, tokens: number, stamp: number): HistoryPoint =>
+      readPoint(at, writeEngine([["generation_tokens_total", tokens]]) + write(stamp));
+    const first = point(0, 10, 1_795_300_000);
+    // Though it has counted more than before: it is long since it was seen.
+    for (const stamp of [1_795_300_000.6, 1_795_299_999.4, 1_795_300_100]) {
+      assertRestarted(follow(first, point(2, 500, stamp)));
+    }
+    for (const stamp of [1_795_300_000.4, 1_795_299_999.6]) {
+      const history = follow(first, point(2, 30, stamp));
+      assertEquals(readIncrease(readOne(history).lastPoll), [2, 20]);
+    }
+    // One that is not there says nothing.
+    const without = countTokens(2, 30);
+    assertEquals(readIncrease(readOne(follow(first, without)).lastPoll), [2, 20]);
+  });
+}
+
+Deno.test("appendSample() takes the restart of one engine for that of its server", () => {
+  const point = (at: number, first: number, second: number): HistoryPoint =>
+    readPoint(
+      at,
+      writeEngine([["generation_tokens_total", first]], { engine: "0" }) +
+        writeEngine([["generation_tokens_total", second]], { engine: "1" }),
+    );
+  const history = follow(point(0, 10, 10), point(2, 20, 3));
+  assertEquals(history.restartCount, 1);
+  assertRestarted(history);
+});
+
+Deno.test("appendSample() takes no engine that leaves or joins for a restart", () => {
+  const write = (engine: string, tokens: number, created: number): string =>
+    writeEngine(
+      [["generation_tokens_total", tokens], ["generation_tokens_created", created]],
+      { engine },
+    );
+  const both = (at: number, tokens: number): HistoryPoint =>
+    readPoint(at, write("0", tokens, 1_795_300_000) + write("1", tokens, 1_795_300_100));
+  const alone = (at: number, tokens: number): HistoryPoint =>
+    readPoint(at, write("1", tokens, 1_795_300_100));
+  const history = follow(both(0, 10), alone(2, 20), both(4, 30));
+  assertEquals(history.restartCount, 0);
+  // And one of two whose counters began anew, though they have passed their old values.
+  const renewed = readPoint(2, write("0", 99, 1_795_300_000) + write("1", 99, 1_795_300_200));
+  assertRestarted(follow(both(0, 10), renewed));
+});
+
+Deno.test("appendSample() counts restarts one after the other", () => {
+  const history = follow(countTokens(0, 10), countTokens(2, 1), countTokens(4, 0));
+  assertEquals(history.restartCount, 2);
+  assertRestarted(history);
+});
+
+// ---- Engines and families that come and go.
+
+function runEngines(at: number, tokens: Readonly<Record<string, number>>): HistoryPoint {
+  return readPoint(
+    at,
+    Object.entries(tokens).map(([engine, count]) =>
+      writeEngine([["generation_tokens_total", count]], { engine })
+    ).join(""),
+  );
+}
+
+Deno.test("readReplicas() waits for the second scrape of an engine that joined", () => {
+  const joined = follow(runEngines(0, { 0: 1 }), runEngines(2, { 0: 5, 1: 100 }));
+  const [first, second] = readReplicas(joined);
+  assertEquals(readIncrease(first.lastPoll), [2, 4]);
+  assertEquals([reasonOf(second.lastPoll), reasonOf(second.lastMinute)], [
+    "first_scrape",
+    "first_scrape",
+  ]);
+  const later = readReplicas(appendSample(joined, runEngines(5, { 0: 6, 1: 103 })));
+  assertEquals(readIncrease(later[0].lastMinute), [5, 5]);
+  assertEquals(readIncrease(later[1].lastMinute), [3, 3]);
+});
+
+Deno.test("readReplicas() forgets an engine that left, and goes on when it is back", () => {
+  const left = follow(runEngines(0, { 0: 1, 1: 10 }), runEngines(2, { 0: 5 }));
+  assertEquals(readReplicas(left).map(({ sample }) => sample.engine), ["0"]);
+  assertEquals(left.restartCount, 0);
+  const back = appendSample(left, runEngines(4, { 0: 6, 1: 30 }));
+  assertEquals(reasonOf(readReplicas(back)[1].lastPoll), "first_scrape");
+  const again = readReplicas(appendSample(back, runEngines(6, { 0: 7, 1: 40 })));
+  assertEquals(readIncrease(again[1].lastPoll), [2, 10]);
+  assertEquals(readIncrease(again[1].lastMinute), [6, 30]);
+});
+
+Deno.test("readReplicas() sees that an engine restarted while it was away", () => {
+  // Found by the property below: the minute had lost 70 tokens.
+  const away = follow(runEngines(0, { 0: 1, 1: 100 }), runEngines(2, { 0: 5 }));
+  const back = appendSample(away, runEngines(4, { 0: 6, 1: 20 }));
+  assertEquals(back.restartCount, 1);
+  const again = readReplicas(appendSample(back, runEngines(6, { 0: 7, 1: 30 })));
+  assertEquals(readIncrease(again[1].lastMinute), [2, 10]);
+});
+
+Deno.test("readReplicas() sees that a counter restarted while it was away", () => {
+  const history = follow(
+    countTokens(0, 1, [["num_preemptions_total", 100]]),
+    countTokens(2, 2),
+    countTokens(4, 3, [["num_preemptions_total", 5]]),
+    countTokens(6, 4, [["num_preemptions_total", 7]]),
+  );
+  const { lastPoll, lastMinute } = readOne(history);
+  assertEquals(readIncrease(lastPoll, "preemptions"), [2, 2]);
+  assertEquals(readIncrease(lastMinute, "preemptions"), [2, 2]);
+});
+
+Deno.test("readReplicas() tells engines apart whose names together read the same", () => {
+  const point = (at: number, first: number, second: number): HistoryPoint =>
+    readPoint(
+      at,
+      writeEngine([["generation_tokens_total", first]], { model: "a b", engine: "c" }) +
+        writeEngine([["generation_tokens_total", second]], { model: "a", engine: "b c" }),
+    );
+  const replicas = readReplicas(follow(point(0, 100, 1), point(2, 110, 5), point(4, 130, 6)));
+  assertEquals(replicas.map(({ sample }) => sample.modelName), ["a b", "a"]);
+  assertEquals(replicas.map(({ lastMinute }) => readIncrease(lastMinute)), [[4, 30], [4, 5]]);
+  assertEquals(replicas.map(({ trace }) => trace.map(({ at }) => at)), [[0, 2, 4], [0, 2, 4]]);
+});
+
+Deno.test("readReplicas() tells engines of different models apart", () => {
+  const point = (at: number, first: number, second: number): HistoryPoint =>
+    readPoint(
+      at,
+      writeEngine([["generation_tokens_total", first]], { model: "a" }) +
+        writeEngine([["generation_tokens_total", second]], { model: "b" }),
+    );
+  const replicas = readReplicas(follow(point(0, 100, 1), point(2, 110, 5)));
+  assertEquals(replicas.map(({ lastPoll }) => readIncrease(lastPoll)[1]), [10, 4]);
+});
+
+Deno.test("readReplicas() has no increase of a counter that was not there before", () => {
+  const drafts: Series[] = [["spec_decode_num_drafts_total", 500]];
+  const history = follow(countTokens(0, 1), countTokens(2, 5, drafts));
+  const { lastPoll } = readOne(history);
+  assertEquals(reasonOf(valueOf(lastPoll).counters.drafts), "first_scrape");
+  assertEquals(reasonOf(valueOf(lastPoll).counters.emittedTokens), "missing");
+  // From then on the minute begins where all can be compared.
+  const next = appendSample(
+    history,
+    countTokens(5, 11, [["spec_decode_num_drafts_total", 530]]),
+  );
+  const { lastMinute } = readOne(next);
+  assertEquals(readIncrease(lastMinute, "drafts"), [3, 30]);
+  assertEquals(readIncrease(lastMinute), [3, 6]);
+});
+
+Deno.test("readReplicas() counts from 0 what was declared and had no sample", () => {
+  const cold = readPoint(
+    0,
+    "# TYPE vllm:num_preemptions_total counter\n" +
+      "# TYPE vllm:request_success_total counter\n" +
+      "# TYPE vllm:time_to_first_token_seconds histogram\n" +
+      writeEngine([["generation_tokens_total", 0]]),
+  );
+  const warm = countTokens(2, 5, [["num_preemptions_total", 3], ...CALM]);
+  const { lastPoll, lastMinute } = readOne(follow(cold, warm));
+  for (const delta of [lastPoll, lastMinute]) {
+    const { counters, labelled, latencies } = valueOf(delta);
+    assertEquals(counters.preemptions, { value: 3 });
+    // This one was not declared.
+    assertEquals(reasonOf(counters.promptTokens), "first_scrape");
+    assertEquals([...labelled.finishedByReason ?? []], [["stop", 4], ["abort", 2]]);
+    assertEquals(countObservations(valueOf(latencies.ttft)), 6);
+  }
+});
+
+Deno.test("readReplicas() says of a latency why it has none", () => {
+  const declared = "# TYPE vllm:time_to_first_token_seconds histogram\n";
+  const point = (at: number, more: readonly Series[] = []): HistoryPoint =>
+    readPoint(at, declared + writeEngine([["generation_tokens_total", at], ...more]));
+  const { latencies } = valueOf(readOne(follow(point(0), point(2))).lastPoll);
+  assertEquals(reasonOf(latencies.ttft), "initializing");
+  assertEquals(reasonOf(latencies.itl), "missing");
+  const itl = writeHistogram("inter_token_latency_seconds", [1], { counts: [1, 2], sum: 1 });
+  const joined = valueOf(readOne(follow(point(0), point(2, itl))).lastPoll);
+  assertEquals(reasonOf(joined.latencies.itl), "first_scrape");
+});
+
+Deno.test("readReplicas() counts a child from 0 that appears at its first use", () => {
+  const stop = (count: number): Series => ['request_success_total{finished_reason="stop"}', count];
+  const abort: Series = ['request_success_total{finished_reason="abort"}', 2];
+  const history = follow(countTokens(0, 1, [stop(5)]), countTokens(2, 2, [stop(8), abort]));
+  const { labelled } = valueOf(readOne(history).lastPoll);
+  assertEquals([...labelled.finishedByReason ?? []], [["stop", 3], ["abort", 2]]);
+});
+
+Deno.test("readReplicas() subtracts histograms bucket by bucket", () => {
+  const ttft = (counts: number[], sum: number): Series[] =>
+    writeHistogram("time_to_first_token_seconds", [1, 2], { counts, sum });
+  const history = follow(
+    countTokens(0, 1, ttft([1, 2, 4], 6)),
+    countTokens(2, 2, ttft([3, 6, 8], 10.5)),
+  );
+  const delta = valueOf(valueOf(readOne(history).lastPoll).latencies.ttft);
+  assertEquals([...delta.counts], [2, 4, 4]);
+  assertEquals(delta.sum, 4.5);
+});
+
+// ---- Properties.
+
+interface EngineStep {
+  readonly tokens: number;
+  readonly preemptions: number | null;
+  readonly stopped: number | null;
+  readonly aborted: number | null;
+  readonly buckets: readonly [number, number, number];
+}
+
+interface Step {
+  readonly wait: number;
+  readonly engines: readonly (EngineStep | null)[];
+}
+
+/** Mostly small steps up, sometimes a fall to nearly nothing. */
+const change = fc.oneof(
+  { weight: 8, arbitrary: fc.integer({ min: 0, max: 20 }) },
+  { weight: 1, arbitrary: fc.constant(-1) },
+);
+const maybe = <T>(of: fc.Arbitrary<T>): fc.Arbitrary<T | null> => fc.option(of, { freq: 6 });
+const engineStep: fc.Arbitrary<EngineStep> = fc.record({
+  tokens: change,
+  preemptions: maybe(change),
+  stopped: maybe(change),
+  aborted: maybe(change),
+  buckets: fc.tuple(change, change, change),
+});
+const steps: fc.Arbitrary<Step[]> = fc.array(
+  fc.record({
+    wait: fc.constantFrom(0.5, 2, 2.25, 10, 29, 61, 100),
+    engines: fc.array(maybe(engineStep), { minLength: 2, maxLength: 2 }),
+  }),
+  { minLength: 2, maxLength: 12 },
+);
+
+/** Adds up the changes: what a server says that sometimes begins anew. */
+function play(all: readonly Step[]): HistoryPoint[] {
+  const totals = new Map<string, number>();
+  const count = (key: string, by: number): number => {
+    const total = by < 0 ? 0 : (totals.get(key) ?? 0) + by;
+    totals.set(key, total);
+    return total;
+  };
+  let at = 0;
+  return all.map(({ wait, engines }) => {
+    const text = engines.map((engine, i) => {
+      if (engine === null) return "";
+      const { tokens, preemptions, stopped, aborted, buckets } = engine;
+      const low = count(`${i} low`, buckets[0]);
+      const middle = low + count(`${i} middle`, buckets[1]);
+      const series: Series[] = [
+        ["generation_tokens_total", count(`${i} tokens`, tokens)],
+        ...writeHistogram("time_to_first_token_seconds", [1, 2], {
+          counts: [low, middle, middle + count(`${i} high`, buckets[2])],
+          sum: middle,
+        }),
+      ];
+      if (preemptions !== null) {
+        series.push(["num_preemptions_total", count(`${i} preemptions`, preemptions)]);
+      }
+      if (stopped !== null) {
+        series.push([
+          'request_success_total{finished_reason="stop"}',
+          count(`${i} stop`, stopped),
+        ]);
+      }
+      if (aborted !== null) {
+        series.push([
+          'request_success_total{finished_reason="abort"}',
+          count(`${i} abort`, aborted),
+        ]);
+      }
+      return writeEngine(series, { engine: String(i) });
+    }).join("");
+    return readPoint(at += wait, text);
+  });
+}
+
+function assertNothingFell({ span, counters, labelled, latencies }: Delta): void {
+  assert(span > 0, `span ${span}`);
+  for (const key of COUNTER_KEYS) assert((counters[key].value ?? 0) >= 0, key);
+  for (const family of Object.values(labelled)) {
+    for (const [child, value] of family) assert(value >= 0, child);
+  }
+  for (const key of LATENCY_KEYS) {
+    assert([...latencies[key].value?.counts ?? []].every((value) => value >= 0), key);
+    assert(reasonOf(latencies[key]) !== "restarted", key);
+  }
+}
+
+Deno.test("readReplicas() never counts backwards, whatever falls, goes or joins", () => {
+  fc.assert(
+    fc.property(steps, (all) => {
+      let history = startHistory();
+      for (const point of play(all)) {
+        history = appendSample(history, point);
+        for (const { lastPoll, lastMinute } of readReplicas(history)) {
+          if (isPresent(lastPoll)) assertNothingFell(lastPoll.value);
+          if (isPresent(lastMinute)) assertNothingFell(lastMinute.value);
+        }
+      }
+    }),
+    { numRuns: 1500 },
+  );
+});
+
+Deno.test("readReplicas() gives a minute that is the sum of its polls", () => {
+  const increments = fc.array(
+    fc.record({ wait: fc.integer({ min: 1, max: 5 }), tokens: fc.integer({ min: 0, max: 500 }) }),
+    { minLength: 2, maxLength: 12 },
+  );
+  fc.assert(
+    fc.property(increments, (all) => {
+      let history = follow(countTokens(0, 0));
+      let at = 0;
+      let tokens = 0;
+      let sum = 0;
+      let spans = 0;
+      for (const step of all) {
+        at += step.wait;
+        tokens += step.tokens;
+        history = appendSample(history, countTokens(at, tokens));
+        const [span, increase] = readIncrease(readOne(history).lastPoll);
+        assertEquals([span, increase], [step.wait, step.tokens]);
+        sum += increase;
+        spans += span;
+        assertEquals(readIncrease(readOne(history).lastMinute), [spans, sum]);
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
+
+// ---- Gauges and movement.
+
+function sayGauges(at: number, running: number, more: readonly Series[] = []): HistoryPoint {
+  return readPoint(at, writeEngine([["num_requests_running", running], ...more]));
+}
+
+Deno.test("readReplicas() weights the means of gauges by time", () => {
+  const { means } = readOne(follow(sayGauges(0, 0), sayGauges(2, 4), sayGauges(12, 4)));
+  // A straight line from 0 to 4 over 2 s, then 4 for 10 s.
+  assertEquals(means.running, { value: (2 * 2 + 10 * 4) / 12 });
+  assertEquals(means.waiting, { value: null, reason: "missing" });
+  assertEquals(readOne(follow(sayGauges(0, 3))).means.running, {
+    ...{ value: null, reason: "first_scrape" },
+  });
+});
+
+Deno.test("readReplicas() has the mean of a constant whatever the intervals, and between the extremes", () => {
+  fc.assert(fc.property(
+    fc.array(fc.tuple(fc.double({ min: 0.1, max: 25, noNaN: true }), fc.nat(20)), {
+      ...{ minLength: 2, maxLength: 20 },
+    }),
+    fc.nat(20),
+    (steps, constant) => {
+      let at = 0;
+      const moments = steps.map(([wait, running]) => ({ at: at += wait, running }));
+      const varied = readOne(follow(...moments.map((one) => sayGauges(one.at, one.running))));
+      const values = moments.map(({ running }) => running);
+      const mean = valueOf(varied.means.running);
+      assert(mean >= Math.min(...values) - 1e-9 && mean <= Math.max(...values) + 1e-9);
+      const flat = readOne(follow(...moments.map((one) => sayGauges(one.at, constant))));
+      assertAlmostEquals(valueOf(flat.means.running), constant, 1e-9);
+    },
+  ));
+});
+
+Deno.test("readReplicas() keeps the trace of a minute, and begins it anew with a restart", () => {
+  let history = startHistory();
+  for (let at = 0; at <= 200; at += 2) history = appendSample(history, countTokens(at, at));
+  const { trace } = readOne(history);
+  assertEquals([trace[0].at, trace[trace.length - 1].at, trace.length], [140, 200, 31]);
+  const restarted = readOne(appendSample(history, countTokens(202, 1)));
+  assertEquals(restarted.trace.map(({ at }) => at), [202]);
+});
+
+Deno.test("readReplicas() knows since when an engine with work has done nothing", () => {
+  const say = (at: number, running: number, tokens: number, kv = 0.5) =>
+    sayGauges(at, running, [["generation_tokens_total", tokens], ["kv_cache_usage_perc", kv]]);
+  const read = (...points: HistoryPoint[]) => {
+    const { movedAt, standstill } = readOne(follow(...points));
+    return [movedAt, standstill];
+  };
+  assertEquals(read(say(0, 1, 5)), [0, 0]);
+  assertEquals(read(say(0, 1, 5), say(20, 1, 5)), [0, 20]);
+  assertEquals(read(say(0, 1, 5), say(10, 1, 6), say(20, 1, 6)), [10, 10]);
+  // Nothing to do is no standstill, and a request that has just come none yet.
+  assertEquals(read(say(0, 0, 5), say(40, 0, 5), say(42, 1, 5)), [40, 2]);
+  // A long prompt fills the KV cache before anything is counted.
+  assertEquals(read(say(0, 1, 5), say(10, 1, 5, 0.6), say(20, 1, 5, 0.7)), [20, 0]);
+  // It stood still once, and goes on.
+  assertEquals(read(say(0, 1, 5), say(30, 1, 5), say(32, 1, 9)), [32, 30]);
+});
+
+Deno.test("readReplicas() takes sleep for a standstill", () => {
+  const say = (at: number, isAsleep: number) =>
+    sayGauges(at, 0, [['engine_sleep_state{sleep_state="weights_offloaded"}', isAsleep]]);
+  assertEquals(readOne(follow(say(0, 0), say(10, 1), say(30, 1), say(32, 0))).standstill, 32);
+});

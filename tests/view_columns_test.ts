@@ -1,0 +1,133 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Quantile } from "../lib/histogram.ts";
+import type { WindowFigures } from "../lib/model.ts";
+import { absent, present, type Reading } from "../lib/reading.ts";
+import type { State } from "../lib/state.ts";
+import { createOverview } from "../lib/state_fleet.ts";
+import {
+  type Column,
+  COLUMNS,
+  describeGroup,
+  describeRow,
+  hasContent,
+  judgeHitRatio,
+  judgeKvCache,
+  judgeWaiting,
+  type TableLine,
+} from "../lib/view_columns.ts";
+import type { Meaning } from "../lib/view_theme.ts";
+import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+
+function readLines(state: State): readonly TableLine[] {
+  return createOverview(state).rows.map(describeRow);
+}
+
+function findColumn(id: string): Column {
+  const column = COLUMNS.find((candidate) => candidate.id === id);
+  assert(column !== undefined, id);
+  return column;
+}
+
+const readCells = (id: string, lines: readonly TableLine[]): string[] =>
+  lines.map((line) => findColumn(id).readCell(line).text);
+
+Deno.test("COLUMNS have ids of their own, and an order in which they give way", () => {
+  const ids = COLUMNS.map(({ id }) => id);
+  assertEquals(new Set(ids).size, ids.length);
+  const priorities = COLUMNS.map(({ priority }) => priority).filter((priority) => priority > 0);
+  assertEquals(new Set(priorities).size, priorities.length);
+  assertEquals(COLUMNS[0].id, "replica");
+});
+
+Deno.test("COLUMNS read lines of every condition", () => {
+  for (const state of [startState([createEndpoint(8000)]), watchFleet(1), watchTroubledFleet()]) {
+    for (const line of readLines(state)) {
+      for (const { id, readCell } of COLUMNS) {
+        const { text } = readCell(line);
+        assert(!/undefined|null|NaN|Infinity/.test(text), `${id}: ${text}`);
+      }
+    }
+  }
+});
+
+Deno.test("readCell() says the condition, with the age of what is stale", () => {
+  const lines = readLines(watchTroubledFleet());
+  assertEquals(readCells("state", lines), ["OK", "STALE 8s", "DOWN", "OK", "OK", "DOWN"]);
+  const meanings = lines.map((line) => findColumn("state").readCell(line).meaning);
+  assertEquals(meanings, ["ok", "warn", "alert", "ok", "ok", "alert"]);
+});
+
+Deno.test("readCell() has dashes and no bar where nothing is known", () => {
+  const [, , down] = readLines(watchTroubledFleet());
+  for (const { id, readCell } of COLUMNS) {
+    if (["replica", "state", "kv_bar", "trend"].includes(id)) continue;
+    assertEquals(readCell(down).text, "—", id);
+  }
+  assertEquals(findColumn("kv_bar").readCell(down).text, "");
+  const [pending] = readLines(startState([createEndpoint(8000)]));
+  assertEquals(findColumn("trend").readCell(pending).text, "");
+});
+
+Deno.test("readCell() draws a bar for one replica and says max for several", () => {
+  const { rows, total } = createOverview(watchFleet(2));
+  assertEquals([...findColumn("kv_bar").readCell(describeRow(rows[0])).text].length, 8);
+  const line = describeGroup(total, "ALL");
+  assertEquals(findColumn("kv_bar").readCell(line).text, "max");
+  assertEquals(findColumn("share").readCell(line).text, "");
+});
+
+Deno.test("hasContent() leaves out columns that have nothing to say", () => {
+  const lines = readLines(startState([createEndpoint(8000)]));
+  const shown = COLUMNS.filter((column) => hasContent(column, lines.map(column.readCell)))
+    .map(({ id }) => id);
+  assertEquals(shown, ["replica", "state", "running", "waiting", "kv"]);
+});
+
+Deno.test("hasContent() keeps a column for a minute after its last figure", () => {
+  const [line] = readLines(watchFleet(1));
+  const { figures } = line;
+  const readTtft = (window: "lastPoll" | "lastMinute", p95: Reading<Quantile>): WindowFigures => {
+    const { latency } = figures[window];
+    return { ...figures[window], latency: { ...latency, ttft: { ...latency.ttft, p95 } } };
+  };
+  const none = absent("no_samples");
+  const isShown = (minute: Reading<Quantile>): boolean => {
+    const lastPoll = readTtft("lastPoll", none);
+    const lastMinute = readTtft("lastMinute", minute);
+    const column = findColumn("ttft_p95");
+    const cell = column.readCell({ ...line, figures: { ...figures, lastPoll, lastMinute } });
+    assertEquals(cell.text, "—");
+    return hasContent(column, [cell]);
+  };
+  assertEquals(isShown(present({ value: 0.1, bound: "", interpolated: 0.1 })), true);
+  assertEquals(isShown(none), false);
+});
+
+Deno.test("judgements change at their limits", () => {
+  const kv: readonly (readonly [number, Meaning])[] = [
+    [0, "ok"],
+    [0.65, "ok"],
+    [0.66, "warn"],
+    [0.85, "warn"],
+    [0.86, "alert"],
+  ];
+  for (const [ratio, meaning] of kv) assertEquals(judgeKvCache(present(ratio)), meaning);
+  const hit: readonly (readonly [number, Meaning])[] = [
+    [0.6, "ok"],
+    [0.59, "warn"],
+    [0.3, "warn"],
+    [0.29, "alert"],
+  ];
+  for (const [ratio, meaning] of hit) assertEquals(judgeHitRatio(present(ratio)), meaning);
+  const waiting: readonly (readonly [number, Meaning])[] = [
+    [0, "plain"],
+    [1, "warn"],
+    [5, "warn"],
+    [6, "alert"],
+  ];
+  for (const [count, meaning] of waiting) assertEquals(judgeWaiting(present(count)), meaning);
+  for (const judge of [judgeKvCache, judgeHitRatio, judgeWaiting]) {
+    assertEquals(judge(absent("missing")), "dim");
+  }
+});

@@ -1,0 +1,161 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { ServerInfo } from "../lib/model.ts";
+import { type Message, type State, update } from "../lib/state.ts";
+import { createOverview } from "../lib/state_fleet.ts";
+import { renderDetail } from "../lib/view_detail.ts";
+import { createPaint } from "../lib/view_theme.ts";
+import {
+  advance,
+  createEndpoint,
+  createFailed,
+  createScraped,
+  encode,
+  readGzip,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
+import { watchFleet } from "./fixtures/fleets.ts";
+
+const ENDPOINT = createEndpoint(8000);
+const plain = createPaint(null);
+
+function render(state: State, index = 0): readonly string[] {
+  const overview = createOverview(state);
+  return renderDetail(overview.rows[index], state, { overview, paint: plain, width: 120 }).flat();
+}
+
+function follow(...bodies: Uint8Array[]): State {
+  return bodies.reduce(
+    (state, body, i) => advance(state, 2 * i + 0.5, [createScraped(ENDPOINT, 2 * i, body)]),
+    startState([ENDPOINT]),
+  );
+}
+
+/** The titles of the sections: lines that are not indented. */
+function listSections(lines: readonly string[]): string[] {
+  return lines.filter((line) => /^\S/.test(line));
+}
+
+/** The cells of the line that begins with the title. */
+function findCells(lines: readonly string[], title: string): string[] {
+  const line = lines.find((candidate) => candidate.trim().startsWith(title));
+  assert(line !== undefined, `no line "${title}"`);
+  return line.trim().slice(title.length).trim().split(/ {2,}/);
+}
+
+Deno.test("renderDetail() has every section of a server that exports all", () => {
+  assertEquals(listSections(render(watchFleet(3), 2)), [
+    "Saturation",
+    "Latency",
+    "Throughput",
+    "Trend",
+    "Prefix cache",
+    "Watched for 1m 04s",
+    "Requests finished since start",
+    "Speculative decoding",
+    "Configuration",
+    "Scrape (OK)",
+  ]);
+});
+
+Deno.test("renderDetail() leaves out what the server does not export", () => {
+  const sections = listSections(render(follow(encode(writeEngine([["num_requests_running", 1]])))));
+  assert(!sections.includes("Speculative decoding"));
+  assert(!sections.includes("Requests finished since start"));
+});
+
+Deno.test("renderDetail() shows the figures of windows and since the start", () => {
+  const lines = render(watchFleet(1));
+  assertMatch(findCells(lines, "Output tok/s").join("|"), /^\d[\d.]*\|\d[\d.]*\|\d+$/);
+  assertEquals(findCells(lines, "P50"), ["P95", "P99", "mean", "n", "P95@1m", "n@1m"]);
+  assertEquals(findCells(lines, "TTFT").length, 7);
+  assertMatch(findCells(lines, "KV cache").join("|"), /^\d+ %\|[▇░]{24}$/);
+});
+
+Deno.test("renderDetail() has dashes where a rate needs another scrape", () => {
+  const lines = render(follow(encode(writeEngine([["generation_tokens_total", 7]]))));
+  assertEquals(findCells(lines, "Output tok/s"), ["—", "—", "7"]);
+  assertEquals(findCells(lines, "TTFT"), ["—", "—", "—", "—", "—", "—", "—"]);
+});
+
+Deno.test("renderDetail() says when the KV cache's size is only an estimate", async () => {
+  const cold = await readGzip("scenarios/multiprocess-cold/warm.prom.gz");
+  assertStringIncludes(findCells(render(follow(cold)), "KV capacity")[0], "≈ ");
+  const stated = 'vllm:cache_config_info{engine="0",kv_cache_size_tokens="43648"} 1\n';
+  const lines = render(follow(encode(writeEngine([["num_requests_running", 1]]) + stated)));
+  assertEquals(findCells(lines, "KV capacity"), ["43648 tokens"]);
+});
+
+Deno.test("renderDetail() tells of the scrape, its bad lines and older names", async () => {
+  const v0 = await readGzip("scenarios/v0/head.prom.gz");
+  const lines = render(follow(new Uint8Array([...v0, ...encode("broken{\n")])));
+  assertStringIncludes(findCells(lines, "Bad lines")[0], "1, the first at line");
+  assertStringIncludes(findCells(lines, "Older names used")[0], "gpu_cache_usage_perc");
+  assertEquals(findCells(lines, "Swapped"), ["0"]);
+  assertEquals(findCells(lines, "URL"), ["http://localhost:8000/metrics"]);
+});
+
+Deno.test("renderDetail() of an endpoint without an answer is about its scrapes alone", () => {
+  const state = advance(startState([ENDPOINT]), 3, [createFailed(ENDPOINT, 2)]);
+  const lines = render(state);
+  assertEquals(listSections(lines), ["Scrape (DOWN)"]);
+  assertEquals(findCells(lines, "URL"), ["http://localhost:8000/metrics"]);
+  assertEquals(listSections(render(startState([ENDPOINT]))), ["Scrape (PENDING)"]);
+});
+
+Deno.test("renderDetail() counts restarts, rejections and adapters", () => {
+  const write = (tokens: number): Uint8Array =>
+    encode(
+      writeEngine([["generation_tokens_total", tokens]]) +
+        writeEngine([['admission_rejections_total{reason="max_num_queued_reqs"}', 3]], {
+          engine: null,
+        }) +
+        'vllm:lora_requests_info{running_lora_adapters="sql,poet"} 1\n',
+    );
+  const lines = render(follow(write(9), write(1)));
+  assertEquals(findCells(lines, "Restarts seen"), ["1"]);
+  assertEquals(findCells(lines, "rejected: max_num_queued_reqs"), ["3", "all engines"]);
+  assertEquals(findCells(lines, "LoRA adapters"), ["sql, poet"]);
+});
+
+Deno.test("renderDetail() says how the server was started", () => {
+  const server: ServerInfo = {
+    version: "0.32.0",
+    models: [
+      { id: "m", parent: null, maxModelLength: 40_960 },
+      { id: "m-too", parent: null, maxModelLength: 40_960 },
+      { id: "sql", parent: "m", maxModelLength: null },
+    ],
+    launch: {
+      commandLine: "vllm serve m -tp 2 --api-key ***",
+      parallelSizes: new Map([["tensor-parallel-size", 2]]),
+    },
+  };
+  const state = update(follow(encode(writeEngine([["num_requests_running", 1]]))), {
+    kind: "launch_read",
+    endpointKey: ENDPOINT.key,
+    server,
+  });
+  const lines = render(state);
+  assertEquals(findCells(lines, "vLLM"), ["0.32.0"]);
+  assertEquals(findCells(lines, "longest context"), ["40960 tokens"]);
+  assertEquals(findCells(lines, "served as"), ["m, m-too"]);
+  assertEquals(findCells(lines, "LoRA adapters"), ["sql"]);
+  assertEquals(findCells(lines, "tensor-parallel-size"), ["2"]);
+  assertEquals(findCells(lines, "command line"), ["vllm serve m -tp 2 --api-key ***"]);
+});
+
+Deno.test("renderDetail() says when an endpoint is asked less often than the others, and why", () => {
+  const scraped = (at: number, duration: number): Message => {
+    const message = createScraped(ENDPOINT, at, encode(writeEngine([["num_requests_running", 1]])));
+    if (message.kind !== "scraped") throw new Error("No scrape");
+    return { kind: "scraped", scrape: { ...message.scrape, duration } };
+  };
+  const cheap = advance(startState([ENDPOINT]), 3, [scraped(1, 0.05), scraped(3, 0.05)]);
+  assert(!render(cheap).join("\n").includes("Asked"));
+  const costly = advance(startState([ENDPOINT]), 9, [1, 3, 9].map((at) => scraped(at, 0.5)));
+  assertMatch(
+    findCells(render(costly), "Asked")[0],
+    /^every \d+s, so that scrapes take no more than 5 %/,
+  );
+});

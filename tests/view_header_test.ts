@@ -1,0 +1,204 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type State, update } from "../lib/state.ts";
+import { createBill } from "../lib/state_cost.ts";
+import { createOverview } from "../lib/state_fleet.ts";
+import { measureWidth } from "../lib/text.ts";
+import { type Head, renderHead, renderProblems } from "../lib/view_header.ts";
+import { createPaint, type Meaning, type Paint } from "../lib/view_theme.ts";
+import { watchToTheEnd } from "./fixtures/described_fleet.ts";
+import {
+  advance,
+  createEndpoint,
+  createFailed,
+  createScraped,
+  encode,
+  type Series,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
+import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+
+const plain = createPaint(null);
+
+function render(state: State, width = 200, paint = plain): Head {
+  const overview = createOverview(state);
+  return renderHead(state, overview, { width, paint, bill: createBill(overview, state) });
+}
+
+const readVerdict = (state: State): string => render(state)[1].trim();
+
+/** So many endpoints, of which each says the same. */
+function say(count: number, series: readonly Series[]): State {
+  const endpoints = Array.from({ length: count }, (_, i) => createEndpoint(8000 + i));
+  const body = encode(writeEngine(series));
+  return advance(startState(endpoints), 1, endpoints.map((one) => createScraped(one, 0.5, body)));
+}
+
+const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
+
+/** Four replicas of which one, `c`, takes twice as long for each token. */
+const SLOW = watchToTheEnd(`0 a b c d ${SERVES}\n60 c itl 0.04\nuntil 180`);
+
+/** So many endpoints, none of which ever answered. */
+function fail(count: number): State {
+  const endpoints = Array.from({ length: count }, (_, i) => createEndpoint(8000 + i));
+  return advance(startState(endpoints), 1, endpoints.map((one) => createFailed(one, 0.5)));
+}
+
+Deno.test("renderHead() names what is watched, the time and the interval", () => {
+  const [title] = render(watchFleet(2));
+  assertMatch(
+    title,
+    /^ vllm-htop {3}2 replicas {3}\d\d:\d\d:\d\d {3}every 2 s {3}Llama-3\.1-8B-Instruct$/,
+  );
+  assertMatch(title, / \d\d:\d\d:\d\d {3}every 2 s {3}/);
+  assertStringIncludes(render({ ...watchFleet(1), interval: 0 })[0], "one scrape");
+  assertStringIncludes(render(watchFleet(1))[0], "1 replica ");
+  assertStringIncludes(render({ ...watchFleet(1), isDemo: true })[0], "demo");
+});
+
+Deno.test("renderHead() says over what time a single look is", () => {
+  const once = { ...watchFleet(2), isOnce: true };
+  assertMatch(render(once)[0], / {3}over [\d.]+ s {3}/);
+  assertStringIncludes(
+    render({ ...say(1, [["num_requests_running", 1]]), isOnce: true })[0],
+    "every",
+  );
+});
+
+Deno.test("renderHead() says plainly that the picture is held", () => {
+  const state = watchFleet(2);
+  assert(!render(state)[0].includes("PAUSED"));
+  assertStringIncludes(render({ ...state, held: state })[0], "PAUSED");
+});
+
+Deno.test("renderHead() tells that a server is asked less often than was wanted", () => {
+  const state = watchFleet(2);
+  const [first, second] = state.endpoints;
+  const slow = { ...second, pace: { ...second.pace, credit: -0.5 } };
+  assertStringIncludes(render(state)[0], "every 2 s");
+  assertStringIncludes(render({ ...state, endpoints: [first, slow] })[0], "every 2 s to 10 s");
+});
+
+Deno.test("renderHead() tells the age of figures that are older than a poll", () => {
+  const state = watchFleet(2);
+  assert(!render(state)[0].includes("oldest"));
+  const later = update(state, { kind: "clock", now: state.now + 9, nowEpoch: state.nowEpoch + 9 });
+  assertStringIncludes(render(later)[0], "oldest figures 9s ago");
+});
+
+Deno.test("renderHead() begins the verdict with its word", () => {
+  const meanings = new Map<string, Meaning>();
+  const paint: Paint = (text, meaning) => {
+    meanings.set(text, meaning);
+    return text;
+  };
+  const cases: readonly (readonly [State, string, Meaning])[] = [
+    [startState([createEndpoint(8000)]), "● STARTING: waiting for the first answer", "dim"],
+    [say(1, [["num_requests_running", 1]]), "● HEALTHY", "ok"],
+    [SLOW, "● DEGRADED", "warn"],
+    [fail(1), "● CRITICAL", "alert"],
+  ];
+  for (const [state, word, meaning] of cases) {
+    assert(render(state, 200, paint)[1].startsWith(` ${word}`), word);
+    assertEquals(meanings.get(word), meaning);
+  }
+});
+
+Deno.test("renderHead() says why, and where", () => {
+  assertEquals(readVerdict(fail(1)), "● CRITICAL   0 of 1 up   :8000 is down (refused)");
+  assertEquals(
+    readVerdict(fail(5)),
+    "● CRITICAL   0 of 5 up   :8000, :8001, :8002 and 2 more are down (refused)",
+  );
+  assertMatch(
+    readVerdict(SLOW),
+    /^● DEGRADED {3}4 of 4 up {3}c:8002 is slow in decode for \d+m \d\ds: ITL mean 40\.0 ms against 20\.0 ms \(2×, n \d+\)$/,
+  );
+  const hot = watchToTheEnd(`0 a b c ${SERVES}\n40 a b kv 0.95, waiting 9\nuntil 60`);
+  assertStringIncludes(readVerdict(hot), "● CRITICAL   3 of 3 up   a:8000, b:8001 are hot");
+  const over = watchToTheEnd(
+    `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n80 a waiting 0\nuntil 110`,
+  );
+  assertStringIncludes(readVerdict(over), "● DEGRADED   3 of 3 up   a:8000 was hot");
+  // What has happened since and is no alarm does not hide it, and each is named by its own.
+  const several = watchToTheEnd(
+    `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n60 b down\n80 a waiting 0\n100 b up\nuntil 112`,
+  );
+  assertEquals(
+    readVerdict(several),
+    "● DEGRADED   3 of 3 up   a:8000 was hot   b:8001 was down",
+  );
+  // Of one that is down now nobody needs to know that it was hot.
+  const worse = watchToTheEnd(
+    `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n60 a waiting 0\n80 a down\nuntil 114`,
+  );
+  assertEquals(readVerdict(worse), "● CRITICAL   2 of 3 up   a:8000 is down (refused)");
+  // Two that fail in different ways are down for no common reason.
+  assertStringIncludes(readVerdict(watchTroubledFleet()), ":8002, :8004 are down");
+});
+
+Deno.test("renderHead() sums up what is up", () => {
+  const [, , summary] = render(say(2, [["num_requests_running", 4], ["kv_cache_usage_perc", 0.5]]));
+  assertMatch(summary, /^ running 8 {3}waiting — {3}KV max 50 % \(:8000\) /);
+  assertEquals(render(fail(2))[2], "");
+  // Of one there is no maximum.
+  assertStringIncludes(render(say(1, [["kv_cache_usage_perc", 0.5]]))[2], "KV 50 %   ");
+});
+
+Deno.test("renderHead() gives up what is cached, then whose KV it is, before a whole figure", () => {
+  const state = watchFleet(4);
+  const [, , whole] = render(state, 400);
+  const [, owner, cached] = /( \(:\d+\)) .* tok\/s(, \d+ % cached) /.exec(whole) ?? [];
+  assert(owner !== undefined && cached !== undefined, whole);
+  const readSummary = (width: number): string => render(state, width)[2];
+  assertEquals(readSummary(measureWidth(whole)), whole);
+  assertEquals(readSummary(measureWidth(whole) - 1), whole.replace(cached, ""));
+  const upToOutput = whole.slice(0, whole.indexOf(" tok/s", whole.indexOf("output")) + 6);
+  const withoutBoth = upToOutput.replace(cached, "").replace(owner, "");
+  assertEquals(readSummary(measureWidth(withoutBoth)), withoutBoth);
+  // Where the output has no room anyway, they stay.
+  const narrow = readSummary(measureWidth(withoutBoth) - 1);
+  assert(!narrow.includes("output "), narrow);
+  assertStringIncludes(narrow, owner);
+});
+
+Deno.test("renderHead() leaves out what does not fit, and cuts what is better than nothing", () => {
+  for (const state of [watchFleet(2), watchTroubledFleet(), fail(9)]) {
+    const whole = render(state, 400);
+    for (let width = 1; width <= 200; width++) {
+      for (const [i, line] of render(state, width).entries()) {
+        assert(measureWidth(line) <= width, `${width}: ${line}`);
+        if (width < 14) continue;
+        for (const piece of line.trim().split(/ {3}/)) {
+          assertStringIncludes(whole[i], piece.replace(/…$/, ""));
+        }
+      }
+    }
+  }
+});
+
+Deno.test("renderProblems() names those together that fail alike, with the next step", () => {
+  const lines = renderProblems(fail(5), { width: 200, paint: plain });
+  assertEquals(lines.length, 1);
+  assertStringIncludes(lines[0], "DOWN  :8000, :8001, :8002 and 2 more  Cannot reach");
+  assertStringIncludes(lines[0], "start the server");
+  assertEquals(renderProblems(watchFleet(2), { width: 200, paint: plain }), []);
+});
+
+Deno.test("renderProblems() wraps at blanks and loses no word", () => {
+  const [whole] = renderProblems(fail(1), { width: 400, paint: plain });
+  for (const width of [40, 60, 80, 120]) {
+    const lines = renderProblems(fail(1), { width, paint: plain });
+    for (const line of lines) assert(measureWidth(line) <= width, line);
+    if (width >= 60) assertEquals(lines.join(" ").split(/ +/), whole.split(/ +/));
+  }
+});
+
+Deno.test("renderProblems() tells of metrics that could not be read", () => {
+  const endpoint = createEndpoint(8000);
+  const body = encode(writeEngine([["num_requests_running", 1]]) + "broken{\nworse{\n");
+  const state = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
+  const [line] = renderProblems(state, { width: 200, paint: plain });
+  assertEquals(line, " :8000  2 lines of its metrics could not be read");
+});

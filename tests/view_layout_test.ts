@@ -1,0 +1,162 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import fc from "fast-check";
+import { PANEL_IDS, type PanelId } from "../lib/state_ui.ts";
+import { measureWidth } from "../lib/text.ts";
+import {
+  createStrip,
+  fitStrips,
+  GAP,
+  layOutPanels,
+  measureStrips,
+  type Panel,
+  type StripColumn,
+  TWO_COLUMN_WIDTH,
+  zoomPanel,
+} from "../lib/view_layout.ts";
+import { createPaint } from "../lib/view_theme.ts";
+
+const plain = createPaint(null);
+
+/** A panel that fills its space with its own name. */
+function createPanel(id: PanelId, minLines: number, maxLines = minLines): Panel {
+  return {
+    id,
+    title: `${id.toUpperCase()} of all`,
+    minLines,
+    maxLines,
+    draw: ({ lines }) => Array.from({ length: lines }, (_, i) => `${id} ${i + 1}`),
+    summary: `in short`,
+  };
+}
+
+const PANELS = [createPanel("latency", 3), createPanel("trend", 2, 6), createPanel("totals", 2)];
+
+function layOut(lines: number, options: { width?: number; focusedPanel?: PanelId } = {}): string[] {
+  const { width = 80, focusedPanel = "latency" } = options;
+  return layOutPanels(PANELS, { width, lines, focusedPanel, paint: plain });
+}
+
+Deno.test("layOutPanels() shows panels in full, then as a line, then not at all", () => {
+  const titles = (lines: number): string[] =>
+    layOut(lines).filter((line) => /^ [A-Z]/.test(line)).map((line) => line.trim());
+  assertEquals(titles(13), ["LATENCY of all", "TREND of all", "TOTALS of all"]);
+  assertEquals(titles(10), ["LATENCY of all", "TREND of all", "TOTALS  in short"]);
+  assertEquals(titles(8), ["LATENCY of all", "TREND  in short", "TOTALS  in short"]);
+  assertEquals(titles(4), ["LATENCY  in short", "TREND  in short", "TOTALS  in short"]);
+  assertEquals(titles(2), ["LATENCY  in short"]);
+  assertEquals(titles(1), []);
+  assertEquals(layOut(0), []);
+});
+
+Deno.test("layOutPanels() leaves out of a line what does not fit whole", () => {
+  const panel = { ...createPanel("latency", 3), summary: "P95@1m  TTFT 6.56 s  ITL 90.0 ms" };
+  const lineAt = (width: number): string =>
+    layOutPanels([panel], { width, lines: 2, focusedPanel: "latency", paint: plain })[1];
+  assertEquals(lineAt(80), " LATENCY  P95@1m  TTFT 6.56 s  ITL 90.0 ms");
+  assertEquals(lineAt(41), " LATENCY  P95@1m  TTFT 6.56 s");
+  assertEquals(lineAt(20), " LATENCY  P95@1m");
+  assertEquals(lineAt(12), " LATENCY  P…");
+});
+
+Deno.test("layOutPanels() gives the focused panel its room first, in its own place", () => {
+  const drawn = layOut(7, { focusedPanel: "totals" });
+  assertEquals(drawn.filter((line) => line !== "").map((line) => line.trim()), [
+    "LATENCY  in short",
+    "TREND  in short",
+    "TOTALS of all",
+    "totals 1",
+    "totals 2",
+  ]);
+});
+
+Deno.test("layOutPanels() gives what is left to a panel that can use it", () => {
+  const lengthOf = (lines: number): number =>
+    layOut(lines).filter((line) => line.startsWith("  trend")).length;
+  assertEquals([13, 14, 17, 40].map(lengthOf), [2, 3, 6, 6]);
+});
+
+Deno.test("layOutPanels() stands panels in two columns on a wide screen", () => {
+  const drawn = layOut(20, { width: TWO_COLUMN_WIDTH });
+  assertMatch(drawn[1], /^ LATENCY of all {2,}TREND of all$/);
+  assertEquals(drawn[1].indexOf("TREND"), TWO_COLUMN_WIDTH / 2 + 1);
+  // The third stands where less is wanted.
+  assert(drawn.some((line) => line.startsWith(" TOTALS of all")), drawn.join("\n"));
+});
+
+Deno.test("layOutPanels() never takes more than its room", () => {
+  const space = fc.record({
+    width: fc.integer({ min: 1, max: 300 }),
+    lines: fc.integer({ min: 0, max: 60 }),
+    focusedPanel: fc.constantFrom(...PANEL_IDS),
+  });
+  const panels = fc.array(
+    fc.tuple(fc.constantFrom(...PANEL_IDS), fc.nat({ max: 9 }), fc.nat({ max: 9 })),
+    { minLength: 1, maxLength: 6 },
+  );
+  fc.assert(
+    fc.property(space, panels, (room, kinds) => {
+      const made = kinds.map(([id, lines, more]) => createPanel(id, lines, lines + more));
+      const drawn = layOutPanels(made, { ...room, paint: plain });
+      assert(drawn.length <= room.lines, `${drawn.length} of ${room.lines}`);
+      if (room.width >= TWO_COLUMN_WIDTH) {
+        for (const line of drawn) assert(measureWidth(line) <= room.width, line);
+      }
+    }),
+  );
+});
+
+Deno.test("zoomPanel() gives one panel the whole screen", () => {
+  const room = { width: 80, lines: 5, focusedPanel: "trend", paint: plain } as const;
+  assertEquals(zoomPanel(PANELS[1], room), [
+    " TREND of all",
+    "  trend 1",
+    "  trend 2",
+    "  trend 3",
+    "  trend 4",
+  ]);
+  // What it needs it has, and the screen scrolls.
+  assertEquals(zoomPanel(PANELS[0], { ...room, lines: 2 }).length, 4);
+});
+
+const keep = (text: string): string => text;
+
+/** A strip of one cell. */
+const strip = (title: string, priority: number, text = "") =>
+  createStrip<StripColumn, string>({ title, priority }, [text], keep);
+
+Deno.test("createStrip() is as wide as its widest text, in cells", () => {
+  const column = { title: "NAME", priority: 0 };
+  const widthOf = (column: StripColumn, ...cells: readonly string[]): number =>
+    createStrip(column, cells, keep).width;
+  assertEquals(widthOf(column), 4);
+  assertEquals(widthOf(column, "a", "模型模型"), 8);
+  assertEquals(widthOf({ ...column, minWidth: 12 }, "a"), 12);
+});
+
+Deno.test("measureStrips() counts the blanks between", () => {
+  assertEquals(measureStrips([strip("abc", 0)]), 3);
+  assertEquals(measureStrips([strip("abc", 0), strip("d", 1), strip("ef", 2)]), 6 + 2 * GAP);
+});
+
+Deno.test("fitStrips() lets columns go by their priority, and never the last", () => {
+  const all = [strip("aaaa", 0), strip("bb", 3), strip("c", 1), strip("dddddd", 2)];
+  const titles = (width: number): string =>
+    fitStrips(all, () => width).map(({ column }) => column.title[0]).join("");
+  assertEquals(titles(19), "abcd");
+  assertEquals([18, 15].map(titles), ["acd", "acd"]);
+  // A narrow one goes before a wide one that is more important.
+  assertEquals([14, 7].map(titles), ["ac", "ac"]);
+  assertEquals([6, 4, 1, 0].map(titles), ["a", "a", "a", "a"]);
+  assertEquals(all.length, 4, "what is given stays as it is");
+  assertEquals(fitStrips([], () => 0), []);
+});
+
+Deno.test("fitStrips() asks how much room there is for the one that would go", () => {
+  const all = [strip("aaaa", 0), strip("bb", 1), strip("cc", 2)];
+  const asked: string[] = [];
+  const kept = fitStrips(all, ({ column: { title } }) => {
+    asked.push(title);
+    return title === "bb" ? 8 : 0;
+  });
+  assertEquals([kept.map(({ column }) => column.title), asked], [["aaaa", "bb"], ["cc", "bb"]]);
+});

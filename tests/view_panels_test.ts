@@ -1,0 +1,246 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { NO_PRICING } from "../lib/cost.ts";
+import type { State } from "../lib/state.ts";
+import { createBill } from "../lib/state_cost.ts";
+import { createOverview } from "../lib/state_fleet.ts";
+import { PANEL_IDS } from "../lib/state_ui.ts";
+import { NO_PEAKS } from "../lib/stats_totals.ts";
+import { measureWidth } from "../lib/text.ts";
+import type { Panel } from "../lib/view_layout.ts";
+import {
+  createBalancePanel,
+  createEventsPanel,
+  createLatencyPanel,
+  createPanels,
+  createTotalsPanel,
+  createTrendPanel,
+  describePeak,
+  LATENCY_TITLES,
+  listPanelIds,
+  renderEvents,
+  renderTrends,
+  summarizeEvents,
+} from "../lib/view_panels.ts";
+import { createPaint, type Paint } from "../lib/view_theme.ts";
+import { watchToTheEnd } from "./fixtures/described_fleet.ts";
+import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { failGpus, sampleGpus } from "./fixtures/gpu_states.ts";
+import { readGpus } from "./fixtures/gpus.ts";
+
+const plain = createPaint(null);
+
+function createPanel(state: State): readonly Panel[] {
+  const overview = createOverview(state);
+  return createPanels(overview, state, { bill: createBill(overview, state), paint: plain });
+}
+
+Deno.test("createPanels() has every panel, in the order of importance", () => {
+  for (const state of [startState([]), watchFleet(1), watchTroubledFleet()]) {
+    const ids = createPanel(state).map(({ id }) => id);
+    assertEquals(ids, PANEL_IDS.filter((id) => id !== "gpus" && id !== "cost"));
+    const all = createPanel(sampleGpus(state, [readGpus("l4.tsv")]));
+    const isPriced = state.endpoints.length > 0;
+    assertEquals(all.map(({ id }) => id), PANEL_IDS.filter((id) => id !== "cost" || isPriced));
+  }
+});
+
+Deno.test("listPanelIds() names the panels that there are, without drawing them", () => {
+  const silent = watchFleet(1);
+  const priced = { ...silent, pricing: { ...NO_PRICING, usdPerGpuHour: 2 } };
+  for (const bare of [startState([]), silent, priced, watchTroubledFleet()]) {
+    const absent = failGpus(bare, "absent", "there is none");
+    const failed = failGpus(bare, "timeout", "it does not end");
+    const sampled = sampleGpus(bare, [readGpus("l4.tsv")]);
+    for (const state of [bare, absent, { ...absent, asksForGpus: true }, failed, sampled]) {
+      assertEquals(listPanelIds(state), createPanel(state).map(({ id }) => id));
+    }
+  }
+});
+
+Deno.test("createPanels() draws no more than it is given, and no less than it asks for", () => {
+  const eight = sampleGpus(watchFleet(4), [readGpus("h100x8.tsv")]);
+  for (const state of [watchFleet(1), watchFleet(4), watchTroubledFleet(), eight]) {
+    for (const panel of createPanel(state)) {
+      for (const lines of [panel.minLines, panel.minLines + 3, panel.maxLines, 60]) {
+        const drawn = panel.draw({ width: 100, lines });
+        assert(drawn.length <= panel.maxLines, panel.id);
+        // One whose summary says all is drawn when it is asked for.
+        assert(drawn.length <= Math.max(lines, panel.minLines, 1), panel.id);
+      }
+      assert(panel.summary !== "", panel.id);
+    }
+  }
+});
+
+Deno.test("createPanels() has dashes and no zero before the first answer", () => {
+  const [events, balance, latency, trend, totals] = createPanel(startState([createEndpoint(8000)]));
+  assertEquals([events.summary, balance.summary], ["none", "no two replicas to compare"]);
+  const draw = (panel: Panel) => panel.draw({ width: 100, lines: panel.minLines });
+  for (const line of draw(latency).slice(1)) assertMatch(line, /^\S+( +—){6}$/);
+  for (const line of draw(trend)) assertMatch(line, /—$/);
+  for (const line of draw(totals)) assert(!/\d/.test(line), line);
+  for (const { summary } of [latency, trend, totals]) assert(summary.endsWith("—"), summary);
+});
+const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
+
+function create(state: State): Panel {
+  return createBalancePanel(createOverview(state), state, plain);
+}
+
+Deno.test("createBalancePanel() is one line where all are alike", () => {
+  const panel = create(watchToTheEnd(`0 a b c ${SERVES}\nuntil 100`));
+  assertEquals(panel.minLines, 0);
+  assertEquals(
+    panel.summary,
+    "llama   3 compared, no skew beyond chance   requests@1m 33 %   KV 30 %",
+  );
+  const two = watchToTheEnd(
+    `0 a b ${SERVES}\n0 c d model embed, serves 9 req/s, itl none\nuntil 100`,
+  );
+  assertEquals(create(two).summary, "2 groups   4 compared, no skew beyond chance");
+});
+
+Deno.test("createBalancePanel() says who differs, in what, from whom and since when", () => {
+  const state = watchToTheEnd(`0 a b c d ${SERVES}\n60 c itl 0.04\nuntil 180`);
+  const panel = create(state);
+  assertEquals(panel.summary, "c:8002 slow in decode");
+  const [finding, ...others] = panel.draw({ width: 120, lines: panel.minLines });
+  assertMatch(
+    finding,
+    /^c:8002 {2}slow in decode {2}since \d+m \d\ds {2}ITL mean 40\.0 ms against 20\.0 ms \(2×, n \d+\)$/,
+  );
+  assertEquals(others, []);
+});
+
+Deno.test("createBalancePanel() compares nobody with nobody", () => {
+  assertEquals(create(watchFleet(1)).summary, "no two replicas to compare");
+  assertEquals(create(watchToTheEnd(`0 a b ${SERVES}\nuntil 2`)).summary, "nothing to compare yet");
+  assert(create(watchFleet(4)).summary !== "");
+});
+
+Deno.test("createEventsPanel() has the newest first, with what goes on and what is over", () => {
+  const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 120`);
+  const panel = createEventsPanel(createOverview(state), state, plain);
+  assertEquals(panel.title, "EVENTS, 1 going on");
+  const lines = panel.draw({ width: 120, lines: panel.maxLines });
+  assertMatch(lines[0], /^\d\d:\d\d:\d\d {2}STALE {4}b:8001 {2}since 20s$/);
+  assert(lines.some((line) => /UP +a:8000 +after \d+s$/.test(line)), lines.join("\n"));
+  assert(lines.some((line) => /DOWN +a:8000 +for \d+s$/.test(line)), lines.join("\n"));
+  const times = lines.map((line) => line.slice(0, 8));
+  assertEquals(times, times.toSorted().reverse());
+  assert(panel.summary.includes("STALE"), panel.summary);
+  assertEquals(panel.draw({ width: 120, lines: 2 }), lines.slice(0, 2).map((line) => line));
+});
+
+Deno.test("createEventsPanel() says that nothing has happened, on the whole screen what would stand there", () => {
+  const state = watchFleet(1);
+  const panel = createEventsPanel(createOverview(state), state, plain);
+  assertEquals([panel.minLines, panel.summary], [0, "none"]);
+  const [line, ...others] = panel.draw({ width: 78, lines: 1 });
+  assertMatch(line, /^none yet: .* will stand here$/);
+  assert(line.length <= 78 && others.length === 0, line);
+});
+
+Deno.test("summarizeEvents() leaves behind what has happened, the newest last, or nothing", () => {
+  assertEquals(summarizeEvents(createOverview(watchFleet(1)), watchFleet(1)), []);
+  const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n90 a up\nuntil 120`);
+  const [title, ...lines] = summarizeEvents(createOverview(state), state);
+  assertEquals(title, "vllm-htop: while it watched");
+  assertEquals(lines.map((line) => line.trim().split(/ +/)[1]), ["STALE", "DOWN", "UP"]);
+  // A log that is too long is cut at its begin.
+  const overview = createOverview(state);
+  const events = Array.from({ length: 50 }, () => overview.events[0]);
+  const long = summarizeEvents({ ...overview, events }, state);
+  assertEquals([long.length, long[1]], [42, "  … 10 earlier"]);
+});
+
+Deno.test("renderEvents() paints what goes on by how bad it is, and dims what is over", () => {
+  const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n60 a up\n70 b down\nuntil 120`);
+  const overview = createOverview(state);
+  const marked: Paint = (text, meaning) => `<${meaning}>${text}`;
+  const lines = renderEvents(overview.events, { overview, state, paint: marked });
+  const ofKind = (kind: string) => lines.filter((line) => line.includes(`>${kind}`));
+  assert(ofKind("DOWN").every((line) => line.startsWith("<alert>")), lines.join("\n"));
+  assertMatch(ofKind("STALE")[0], /^<dim>/);
+});
+
+Deno.test("createLatencyPanel() shows the latency of all with the counts behind it", () => {
+  const panel = createLatencyPanel(createOverview(watchFleet(2)));
+  const latency = { ...panel, lines: panel.draw({ width: 84, lines: panel.minLines }) };
+  assertMatch(latency.lines[0], /P50 +P95 +P99 +n +P95@1m +n@1m$/);
+  assertEquals(latency.lines.length, 1 + Object.keys(LATENCY_TITLES).length);
+  for (const [i, title] of Object.values(LATENCY_TITLES).entries()) {
+    assert(latency.lines[i + 1].startsWith(title), latency.lines[i + 1]);
+    assertStringIncludes(latency.summary, title);
+  }
+  // As wide as each other: figures stand below their headings.
+  assertEquals(new Set(latency.lines.map(measureWidth)).size, 1);
+});
+
+function draw(state: State): readonly string[] {
+  const panel = createTotalsPanel(createOverview(state), state);
+  return [panel.title, ...panel.draw({ width: 120, lines: panel.minLines })];
+}
+
+Deno.test("createTotalsPanel() has sums since the start and since watching began", () => {
+  const [, heading, requests, prompt, output] = draw(watchToTheEnd(`0 a b ${SERVES}\nuntil 100`));
+  assertMatch(heading, /since start +watched/);
+  assertMatch(requests, /^Requests +\d+ +400 +Peak running +10 +\d\d:\d\d:\d\d$/);
+  assertMatch(prompt, /^Prompt tokens +\S+ +120000 +Peak waiting +0/);
+  assertMatch(output, /^Output tokens +\S+ +40000 +Peak KV +30 %/);
+});
+
+Deno.test("createTotalsPanel() tells how old the servers are, and why requests ended", () => {
+  const lines = draw(watchFleet(2));
+  assertMatch(lines[0], /^TOTALS of servers up for \d+m \d\ds$/);
+  assertMatch(lines.at(-1) ?? "", /^Finished by: stop \d+ {2}length \d+/);
+});
+
+Deno.test("describePeak() has a dash where there was no value, and no time of 0", () => {
+  assertEquals(describePeak("running", NO_PEAKS, 0), ["Peak running", "—", ""]);
+  const peak = { value: 0.5, at: 3, atEpoch: 3661 };
+  const peaks = { ...NO_PEAKS, kvCacheUsageRatio: peak };
+  assertEquals(describePeak("kvCacheUsageRatio", peaks, 0), ["Peak KV", "50 %", "01:01:01"]);
+  assert(describePeak("kvCacheUsageRatio", peaks, 3600)[2] === "02:01:01");
+  const none = { ...NO_PEAKS, waiting: { ...peak, value: 0 } };
+  assertEquals(describePeak("waiting", none, 0), ["Peak waiting", "0", ""]);
+});
+
+Deno.test("createTrendPanel() draws trends of what may be added up, larger where there is room", () => {
+  const trend = createTrendPanel(createOverview(watchFleet(2)), plain);
+  for (const [width, lines, height] of [[84, 4, 1], [84, 10, 1], [120, 11, 2], [60, 99, 6]]) {
+    const drawn = trend.draw({ width, lines });
+    const charts = drawn.filter((line) => line !== "");
+    assertEquals(charts.length, 4 * height);
+    // A blank line parts what has several.
+    assertEquals(drawn.length - charts.length, height === 1 ? 0 : 3);
+    assert(drawn.length <= lines, `${drawn.length}`);
+    for (const line of drawn) assert(measureWidth(line) <= width, line);
+    const floors = charts.filter((_, index) => index % height === height - 1);
+    const titles = floors.map((line) => line.split(/ {2,}/)[0]);
+    assertEquals(titles, ["Running", "Waiting", "Prompt tok/s", "Output tok/s"]);
+    for (const line of floors) assertMatch(line, /[▁-█] {2}min \S+ {2}max \S+ {2}now \S+$/);
+  }
+  // The fleet was watched for 33 polls; rates begin with the second.
+  const widths = trend.draw({ width: 120, lines: 4 }).map((line) =>
+    line.match(/[▁-█]+/)?.[0].length
+  );
+  assertEquals(widths, [33, 33, 32, 32]);
+});
+
+Deno.test("renderTrends() keeps gaps, and tells the extremes of what was measured", () => {
+  const [running, kv, empty] = renderTrends(
+    [
+      ["running", [4, null, 8, 0]],
+      ["kvCacheUsageRatio", [0.5, 0.25, null]],
+      ["waiting", [null, null]],
+    ],
+    { width: 6, height: 1 },
+    plain,
+  );
+  assertEquals(running, "Running     ▅ █▁  min 0  max 8  now 0");
+  // What is not known now is not what was known last.
+  assertEquals(kv, "KV cache     █▅   min 25 %  max 50 %  now —");
+  assertEquals(empty, "Waiting           —");
+});

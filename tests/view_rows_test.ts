@@ -1,0 +1,254 @@
+import { assert, assertEquals } from "@std/assert";
+import type { State } from "../lib/state.ts";
+import { createOverview } from "../lib/state_fleet.ts";
+import { createUi, type Ui } from "../lib/state_ui.ts";
+import { COLUMN_IDS, COLUMNS, describeRow } from "../lib/view_columns.ts";
+import { type FilterSubject, type ListLine, listLines, parseFilter } from "../lib/view_rows.ts";
+import {
+  advance,
+  createEndpoint,
+  createFailed,
+  createScraped,
+  encode,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
+import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+
+function list(state: State, more: Partial<Ui> = {}): readonly ListLine[] {
+  return listLines(createOverview(state), { ...createUi(), ...more });
+}
+
+const placesOf = (lines: readonly ListLine[]): string[] =>
+  lines.map((line) => line.kind === "row" ? line.row.place : `(${line.group.modelName})`);
+
+/** Endpoints from port 8000 on with so many running requests; `null` is one that failed. */
+function watchRunning(counts: readonly (number | null)[]): State {
+  const endpoints = counts.map((_, i) => createEndpoint(8000 + i));
+  const messages = counts.map((count, i) =>
+    count === null
+      ? createFailed(endpoints[i], 0.5)
+      : createScraped(endpoints[i], 0.5, encode(writeEngine([["num_requests_running", count]])))
+  );
+  return advance(startState(endpoints), 1, messages);
+}
+
+Deno.test("listLines() keeps the order in which endpoints were given", () => {
+  const expected = [":8000", ":8001", ":8002", ":8003"];
+  assertEquals(placesOf(list(watchRunning([3, 1, 2, 0]))), expected);
+  assertEquals(placesOf(list(watchRunning([0, 9, null, 4]))), expected);
+  // An unknown column is no order.
+  const sort = { columnId: "nonsense", isDescending: true };
+  assertEquals(placesOf(list(watchRunning([3, 1, 2, 0]), { sort })), expected);
+});
+
+Deno.test("listLines() sorts both ways, rows without a figure last in both", () => {
+  const state = watchRunning([3, null, 10, 2]);
+  const sorted = (isDescending: boolean): string[] =>
+    placesOf(list(state, { sort: { columnId: "running", isDescending } }));
+  assertEquals(sorted(true), [":8002", ":8000", ":8003", ":8001"]);
+  assertEquals(sorted(false), [":8003", ":8000", ":8002", ":8001"]);
+});
+
+Deno.test("listLines() leaves rows that are equal in their order", () => {
+  const state = watchRunning([5, 7, 5, 7, null, 5, null]);
+  const sorted = (isDescending: boolean): string =>
+    placesOf(list(state, { sort: { columnId: "running", isDescending } })).join(" ");
+  assertEquals(sorted(true), ":8001 :8003 :8000 :8002 :8005 :8004 :8006");
+  assertEquals(sorted(false), ":8000 :8002 :8005 :8001 :8003 :8004 :8006");
+});
+
+Deno.test("listLines() sorts names by their numbers, and states from the best to the worst", () => {
+  const endpoint = createEndpoint(8000);
+  const engines = ["10", "9", "0"].map((engine) =>
+    writeEngine([["num_requests_running", 1]], { engine })
+  );
+  const scraped = createScraped(endpoint, 0.5, encode(engines.join("")));
+  const state = advance(startState([endpoint]), 1, [scraped]);
+  const byName = list(state, { sort: { columnId: "replica", isDescending: false } });
+  assertEquals(placesOf(byName), [":8000.e0", ":8000.e9", ":8000.e10"]);
+  const byState = list(watchTroubledFleet(), { sort: { columnId: "state", isDescending: true } });
+  const states = byState.map((line) => line.kind === "row" ? line.row.status : "");
+  assertEquals(states, ["DOWN", "DOWN", "STALE", "OK", "OK", "OK"]);
+});
+
+Deno.test("listLines() can sort by every column, and loses no row", () => {
+  const state = watchTroubledFleet();
+  const all = placesOf(list(state)).toSorted();
+  for (const columnId of COLUMN_IDS) {
+    for (const isDescending of [false, true]) {
+      const sorted = list(state, { sort: { columnId, isDescending } });
+      assertEquals(placesOf(sorted).toSorted(), all, columnId);
+    }
+  }
+});
+
+/** What a filter sees of a replica with those figures. */
+function createSubject(texts: readonly string[] = []): FilterSubject {
+  const figures = [["num_requests_running", 12], ["kv_cache_usage_perc", 0.815]] as const;
+  const scraped = createScraped(createEndpoint(8000), 0.5, encode(writeEngine(figures)));
+  const state = advance(startState([createEndpoint(8000)]), 1, [scraped]);
+  return { texts, cells: describeRow(createOverview(state).rows[0]) };
+}
+
+Deno.test("parseFilter() is without case, with | for or and & for and", () => {
+  const subject = createSubject(["Llama-3.1-8B :8000", "OK"]);
+  for (
+    const filter of [
+      ...["", " ", "|", "llama", "LLAMA", "8000|9000", "x|ok", " ok ", "3.1-8b"],
+      ...["llama & ok", "x | llama&8000", "&"],
+    ]
+  ) {
+    assert(parseFilter(filter).matches(subject), filter);
+  }
+  // A dot is a dot, and parts are not joined across texts.
+  for (const filter of ["x", "x|y", "3x1", ".*", "8000 ok", "llama & x"]) {
+    assert(!parseFilter(filter).matches(subject), filter);
+  }
+});
+
+Deno.test("parseFilter() compares figures by their columns' names and in their units", () => {
+  const subject = createSubject(["a>b"]);
+  for (
+    const filter of [
+      ...["running>11", "running >= 12", "running=12", "RUNNING<12.5", "running<=0.012k"],
+      ...["kv>81%", "kv<0.82", "kv > 81% & running > 10", "kv>90% | running>10"],
+      // By its heading, too; and a ratio is read as people say it.
+      ...["run>11", "kv>80", "kv<82", "kv>0.8"],
+      // What is not typed to its end lets everything pass; what is no column is text.
+      ...["running>", "kv >", "a>b"],
+    ]
+  ) {
+    assert(parseFilter(filter).matches(subject), filter);
+  }
+  for (
+    const filter of [
+      ...["running>12", "running<12", "kv>82%", "kv>82", "running=1", "running=12ms"],
+      // No figure is neither above nor below, and a state is none.
+      ...["ttft_p95>0", "ttft_p95<1s", "ttft_p95>=0ms", "state>0", "state<9", "replica>0"],
+      ...["running", ">12", "running>x", "foo>3"],
+    ]
+  ) {
+    assert(!parseFilter(filter).matches(subject), filter);
+  }
+});
+
+Deno.test("parseFilter() takes every column of figures by its whole heading", () => {
+  const rows = createOverview(watchTroubledFleet()).rows.map(describeRow);
+  for (const { id, title, align } of COLUMNS) {
+    if (align === "left") continue;
+    for (const heading of [title, title.toLowerCase(), ` ${title.replace(" ", "  ")} `]) {
+      for (const rest of [">0", " <= 50ms", ">20%", "> "]) {
+        const byHeading = parseFilter(heading + rest);
+        const byName = parseFilter(id + rest);
+        assertEquals(byHeading.remarks, [], heading + rest);
+        for (const cells of rows) {
+          const subject: FilterSubject = { texts: [], cells };
+          assertEquals(byHeading.matches(subject), byName.matches(subject), heading + rest);
+        }
+      }
+    }
+  }
+  const count = (filter: string): number => {
+    const { matches } = parseFilter(filter);
+    return rows.filter((cells) => matches({ texts: [], cells })).length;
+  };
+  for (const filter of ["TTFT@1m>1ms", "ttft p95 > 1ms", "OUTPUT tok/s>1", "SHARE@1m>1%"]) {
+    assert(count(filter) > 0, filter);
+    assertEquals(count(filter.replace(/>\s*/, ">99999")), 0, filter);
+  }
+  assertEquals(count("output>1"), count("OUTPUT tok/s>1"));
+});
+
+Deno.test("parseFilter() says what it compares and does not understand", () => {
+  const list = (filter: string): readonly string[] => parseFilter(filter).remarks;
+  assertEquals(list("llama | foo>3 & kv>80%"), ['no column "foo"']);
+  assertEquals(list("bar>"), ['no column "bar"']);
+  assertEquals(list("Foo>1 & bar < 2 | kv>"), ['no column "foo"', 'no column "bar"']);
+  assertEquals(list("foo  bar > 3"), ['no column "foo bar"']);
+  for (
+    const filter of [
+      ...["ttft>5xs", "kv>abc", "run!=3", "a b>c", ">12", "=", "kv==1", "kv=>1", "kv>1.2.3"],
+      ...["kv>-1", "ttft p95>5xs", "1<kv<2"],
+    ]
+  ) {
+    assertEquals(list(`llama & ${filter}`), [`not understood "${filter}"`], filter);
+  }
+  // Such a column there is, but it has no figures.
+  for (const [filter, words] of [["state>0", "state"], ["REPLICA=", "replica"]]) {
+    assertEquals(list(filter), [`"${words}" is no figure`], filter);
+  }
+  assertEquals(list("kv_bar>80%"), ['"kv_bar" is no figure']);
+  assertEquals(list("State = OK"), ['"state" is no figure: type "ok" alone']);
+  for (const filter of ["", "llama", "kv>80%", "run>5|wait>0", "kv>", "kv > .", "kv>5.", "!"]) {
+    assertEquals(list(filter), [], filter);
+  }
+});
+
+Deno.test("listLines() filters by name, model, address and state", () => {
+  const state = watchTroubledFleet();
+  const filtered = (filter: string): string => placesOf(list(state, { filter })).join(" ");
+  assertEquals(filtered("llama"), ":8000 :8001");
+  assertEquals(filtered("qwen/"), ":8002 :8003.e0 :8003.e1");
+  assertEquals(filtered("down"), ":8002 :8004");
+  assertEquals(filtered("stale|8003"), ":8001 :8003.e0 :8003.e1");
+  assertEquals(filtered("http://localhost:8004"), ":8004");
+  assertEquals(filtered("e1"), ":8003.e1");
+  assertEquals(filtered("nothing"), "");
+});
+
+Deno.test("listLines() hides rows without changing a sum", () => {
+  const state = watchFleet(2);
+  const before = createOverview(state).total;
+  listLines(createOverview(state), createUi({ filter: ":8000" }));
+  assertEquals(createOverview(state).total.figures, before.figures);
+});
+
+Deno.test("listLines() groups by model, rows without one at the end", () => {
+  const state = watchTroubledFleet();
+  const lines = list(state, { isGrouped: true });
+  assertEquals(placesOf(lines), [
+    "(meta-llama/Llama-3.1-8B-Instruct)",
+    ...[":8000", ":8001"],
+    "(Qwen/Qwen3-32B)",
+    ...[":8002", ":8003.e0", ":8003.e1", ":8004"],
+  ]);
+  assertEquals(lines.map(({ cells }) => cells.name), [
+    "▾ Llama-3.1-8B-Instruct",
+    ...["  :8000", "  :8001"],
+    "▾ Qwen3-32B",
+    ...["  :8002", "  :8003.e0", "  :8003.e1", ":8004"],
+  ]);
+  assertEquals(new Set(lines.map(({ key }) => key)).size, lines.length);
+});
+
+Deno.test("listLines() folds groups, sorts within them and hides those without a row", () => {
+  const state = watchTroubledFleet();
+  const folded = list(state, {
+    isGrouped: true,
+    foldedModels: new Set(["Qwen/Qwen3-32B"]),
+    sort: { columnId: "replica", isDescending: true },
+  });
+  assertEquals(placesOf(folded), [
+    "(meta-llama/Llama-3.1-8B-Instruct)",
+    ":8001",
+    ":8000",
+    "(Qwen/Qwen3-32B)",
+    ":8004",
+  ]);
+  assertEquals(folded[3].cells.name, "▸ Qwen3-32B");
+  // A fold is remembered for the next time, and does nothing until then.
+  const open = list(state, { foldedModels: new Set(["Qwen/Qwen3-32B"]) });
+  assertEquals(open.length, 6);
+  const filtered = list(state, { isGrouped: true, filter: "llama" });
+  assertEquals(placesOf(filtered)[0], "(meta-llama/Llama-3.1-8B-Instruct)");
+  assertEquals(filtered.length, 3);
+});
+
+Deno.test("listLines() gives a group the figures of all its replicas, whatever is in sight", () => {
+  const state = watchFleet(2);
+  const [group] = list(state, { isGrouped: true, filter: ":8000" });
+  assert(group.kind === "group");
+  assertEquals(group.group.figures, createOverview(state).groups[0].figures);
+  assertEquals(group.cells.status, null);
+});

@@ -1,0 +1,208 @@
+import { assertEquals } from "@std/assert";
+import type { GpuOutlier } from "../lib/gpu_model.ts";
+import { absent, present } from "../lib/reading.ts";
+import type { EventLine } from "../lib/rules_alerts.ts";
+import { RULES, type Verdict } from "../lib/rules_table.ts";
+import { createOverview, readGpuShares } from "../lib/state_fleet.ts";
+import {
+  describeAlarm,
+  describeEvent,
+  describeMemory,
+  describeOutlier,
+  describeOwners,
+  describeReasons,
+  describeRule,
+  describeVerdict,
+  judgeTemperature,
+  shortenGpuName,
+} from "../lib/view_words.ts";
+import { startState } from "./fixtures/expositions.ts";
+import { watchFleet } from "./fixtures/fleets.ts";
+import { sampleGpus } from "./fixtures/gpu_states.ts";
+import { createGpuProcess, readGpus } from "./fixtures/gpus.ts";
+
+const VERDICT: Verdict = {
+  rule: "slow_prefill",
+  key: "k",
+  value: 1.68,
+  baseline: 0.44,
+  ratio: 1.68 / 0.44,
+  samples: 212,
+  span: 60,
+  statistic: "p95",
+  probability: 1e-9,
+  conditions: [],
+};
+
+Deno.test("describeVerdict() says the evidence in the units that people read", () => {
+  const said = (more: Partial<Verdict>) => describeVerdict({ ...VERDICT, ...more });
+  assertEquals(said({}), "TTFT P95 1.68 s against 440 ms (≥3.8×, n 212)");
+  assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s against 440 ms (3.8×, n 212)");
+  assertEquals(
+    said({ rule: "slow_decode", value: 0.25, baseline: 0.01, ratio: 25 }),
+    "ITL P95 250 ms against 10.0 ms (≥25×, n 212)",
+  );
+  const share = { value: 0.53, baseline: 0.25 };
+  assertEquals(
+    said({ rule: "sticky_skew", ...share }),
+    "53 % of the requests against 25 % (n 212)",
+  );
+  assertEquals(
+    said({ rule: "token_share", ...share, samples: 0 }),
+    "53 % of the output tokens against 25 %",
+  );
+  assertEquals(said({ rule: "kv_skew", ...share }), "KV cache 53 % against 25 %");
+  const running = { rule: "running_skew", value: 65.25, baseline: 12 } as const;
+  assertEquals(said(running), "65.3 running against 12.0");
+  assertEquals(said({ rule: "stalled", value: 75 }), "nothing counted for 1m 15s");
+  const conditions = [
+    { signal: "kv_cache", value: 0.95, limit: 0.85 },
+    { signal: "waiting", value: 12, limit: 5 },
+    { signal: "preemptions", value: 1, limit: 0 },
+    { signal: "ttft", value: 4.04, limit: 2 },
+    { signal: "itl", value: Infinity, limit: 2 },
+  ] as const;
+  assertEquals(
+    said({ rule: "hot", conditions }),
+    "KV cache 95 %, 12 waiting, preempted 1×@1m, TTFT ≥4× the others', ITL ≥∞× the others'",
+  );
+});
+
+Deno.test("describeAlarm() says how old evidence is that is no longer there", () => {
+  const say = (now: number) => describeAlarm({ newest: VERDICT, lastAt: 10 }, { now, interval: 2 });
+  assertEquals(say(12), describeVerdict(VERDICT));
+  assertEquals(say(18), `8s ago ${describeVerdict(VERDICT)}`);
+});
+
+Deno.test("describeRule() has a word for every rule, each its own", () => {
+  assertEquals(new Set(RULES.map(({ id }) => describeRule(id))).size, RULES.length);
+});
+
+Deno.test("describeEvent() tells when, what, of whom, how much and how long", () => {
+  const state = startState([]);
+  const line: EventLine = {
+    id: 1,
+    kind: "SLOW",
+    subject: {
+      ...{ key: "k", endpointKey: "e", address: "gpu1:8000", name: "m gpu1:8000.e3" },
+      ...{ modelName: "org/m", engine: "3" },
+    },
+    beganAt: 10,
+    beganAtEpoch: 3610,
+    endedAt: null,
+    occurrences: 2,
+    first: VERDICT,
+    worst: VERDICT,
+    amount: null,
+  };
+  const say = (more: Partial<EventLine>, now = 75) =>
+    describeEvent({ ...line, ...more }, createOverview(state), { now, utcOffset: 0 });
+  // It has gone, and its name is known still.
+  assertEquals(say({}), [
+    "01:00:10",
+    "SLOW   ",
+    "m gpu1:8000.e3",
+    "since 1m 05s",
+    "TTFT P95 1.68 s against 440 ms (≥3.8×, n 212), 2 times",
+  ]);
+  const none = { first: null, worst: null, occurrences: 1 };
+  const details = (more: Partial<EventLine>) => say({ ...none, endedAt: 10, ...more }).slice(3);
+  assertEquals(details({ kind: "UP", amount: 34 }), ["", "after 34s"]);
+  assertEquals(details({ kind: "RESTART", amount: 1 }), ["", ""]);
+  assertEquals(details({ kind: "RESTART", amount: 3 }), ["", "3 times"]);
+  assertEquals(details({ kind: "REJECT", amount: 12 }), ["", "12 requests rejected"]);
+  assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["for 34s", "7×"]);
+  assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["for 34s", ""]);
+});
+
+const GIB = 2 ** 30;
+
+Deno.test("shortenGpuName() leaves the maker out", () => {
+  const names = [
+    ["NVIDIA H100 80GB HBM3", "H100 80GB HBM3"],
+    ["Tesla T4", "T4"],
+    ["NVIDIA GeForce RTX 4090", "RTX 4090"],
+    ["AMD Instinct MI300X", "MI300X"],
+    ["NVIDIA", "NVIDIA"],
+  ];
+  for (const [name, short] of names) assertEquals(shortenGpuName(name), short);
+});
+
+Deno.test("describeMemory() says what is not there, and what is shared", () => {
+  const [used, total] = [present(71.5 * GIB), present(80 * GIB)];
+  const none = absent("unsupported");
+  const tell = (
+    memoryUsedBytes: typeof used | typeof none,
+    memoryTotalBytes: typeof memoryUsedBytes,
+  ) => describeMemory({ memoryUsedBytes, memoryTotalBytes });
+  assertEquals(tell(used, total), "71.5/80.0 GiB");
+  assertEquals(tell(used, none), "71.5/n/a GiB");
+  assertEquals(tell(none, total), "n/a/80.0 GiB");
+  assertEquals(tell(none, none), "n/a");
+  const shared = { memoryUsedBytes: used, memoryTotalBytes: total, isMemoryUnified: true };
+  assertEquals(describeMemory(shared), "71.5/80.0 GiB unified");
+});
+
+Deno.test("describeReasons() has words for what slows a GPU, and none for idleness", () => {
+  assertEquals(describeReasons(present(["idle"])), "");
+  assertEquals(
+    describeReasons(present(["power_cap", "idle", "thermal_hardware"])),
+    "power cap, too hot (hardware)",
+  );
+  assertEquals(describeReasons(absent("unsupported")), "");
+});
+
+Deno.test("describeOutlier() has the evidence that there is", () => {
+  const outlier: GpuOutlier = {
+    gpuIndex: 3,
+    kind: "slow_clock",
+    reasons: ["power_cap"],
+    smClockHertz: present(1.2e9),
+    peersClockHertz: present(1.98e9),
+    peerCount: 1,
+    temperatureCelsius: present(61),
+  };
+  assertEquals(
+    describeOutlier(outlier),
+    "slower than its peers, 1200 MHz against 1980 MHz of 1 busy peer, 61 °C, power cap",
+  );
+  const none = absent("missing");
+  assertEquals(
+    describeOutlier({
+      ...outlier,
+      ...{ kind: "throttled", reasons: ["thermal_software"], smClockHertz: none },
+      ...{ peersClockHertz: none, temperatureCelsius: none },
+    }),
+    "throttled: too hot (driver)",
+  );
+});
+
+Deno.test("judgeTemperature() goes by what is left until the GPU slows down", () => {
+  const judge = (margin: number | null, celsius: number | null = 70) =>
+    judgeTemperature({
+      temperatureCelsius: celsius === null ? absent("unreadable") : present(celsius),
+      temperatureMarginCelsius: margin === null ? absent("unsupported") : present(margin),
+    });
+  assertEquals([16, 15, 6, 5, -1].map((margin) => judge(margin)), [
+    ...["plain", "warn", "warn", "alert", "alert"] as const,
+  ]);
+  assertEquals([judge(null), judge(null, null)], ["plain", "dim"]);
+});
+
+Deno.test("describeOwners() names each once, strangers last, and not too many", () => {
+  const holders = [
+    { port: 8000, gpus: [0, 1] },
+    { port: 8001, gpus: [0] },
+    { port: 8002, gpus: [0] },
+  ];
+  const strangers = [createGpuProcess(9, { memoryBytes: absent("unreadable") })];
+  const state = sampleGpus(watchFleet(3), [readGpus("h100x8.tsv")], holders, strangers);
+  const overview = createOverview(state);
+  const shares = readGpuShares(state);
+  const tell = (some: typeof shares, hasMemory: boolean) =>
+    describeOwners(some, overview, { hasMemory });
+  assertEquals(tell(shares, false), ":8000, :8001, :8002 and 1 more");
+  assertEquals(tell(shares.slice(0, 2), true), ":8000 140 GiB");
+  assertEquals(tell([shares[4], shares[0]], true), ":8000 70.0 GiB, other");
+  assertEquals(tell([], true), "");
+});
