@@ -11,16 +11,16 @@
  * @module
  */
 
-import { createLaunchReader, scanForever } from "./app_discovery.ts";
+import { createServerInfoReader, scanForever } from "./app_discovery.ts";
 import { runLive } from "./app_live.ts";
 import {
   dispatch,
   pollEndpoint,
   pollForever,
-  readClock,
   sampleGpusOnce,
   type Session,
   startSession,
+  takeInstant,
   watchEndpoint,
   watchGpus,
 } from "./app_session.ts";
@@ -37,17 +37,17 @@ import {
   listColumns,
   type Options,
   parseArguments,
-  readConfigPath,
-  readPreferences,
+  parseConfigPath,
+  parsePreferences,
 } from "./cli_options.ts";
 import type { Pricing } from "./cost.ts";
 import { formatPriceList, loadPrices } from "./cost_prices.ts";
 import {
+  type DiscoveryError,
   findTargets,
   type OpenedEndpoint,
   openEndpoint,
-  type Refusal,
-  type Targets,
+  type TargetSet,
 } from "./discovery.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
@@ -63,7 +63,7 @@ import { renderSummary, renderText, type ViewOptions } from "./view.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
 /** A signal n ends the program with 128 + n. */
-const SIGNAL_CODES: readonly (readonly [Signal, number])[] = [
+const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
   ["SIGHUP", 129],
   ["SIGINT", 130],
   ["SIGQUIT", 131],
@@ -81,9 +81,9 @@ const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
 
 /** All targets opened, or why one of them cannot be. */
 async function openTargets(
-  { platform, endpoints }: Targets,
+  { platform, endpoints }: TargetSet,
   options: Options,
-): Promise<readonly OpenedEndpoint[] | Refusal> {
+): Promise<readonly OpenedEndpoint[] | DiscoveryError> {
   const opened: OpenedEndpoint[] = [];
   for (const typed of endpoints) {
     const one = await openEndpoint(platform, typed, options);
@@ -94,7 +94,10 @@ async function openTargets(
 }
 
 /** What the user says of money, with the prices of the file that is named. */
-async function readPricing(platform: Platform, { cost }: Options): Promise<Pricing | Refusal> {
+async function loadPricing(
+  platform: Platform,
+  { cost }: Options,
+): Promise<Pricing | DiscoveryError> {
   const { pricesFile, ...rest } = cost;
   const ownPrices = await loadPrices(platform, pricesFile);
   return "error" in ownPrices
@@ -103,7 +106,7 @@ async function readPricing(platform: Platform, { cost }: Options): Promise<Prici
 }
 
 function createSession(
-  targets: Targets,
+  targets: TargetSet,
   options: Options,
   { opened, ui, pricing }: {
     readonly opened: readonly OpenedEndpoint[];
@@ -133,7 +136,7 @@ function createSession(
   };
   const session = startSession({ platform, options, view, state, listProcesses });
   for (const one of opened) watchEndpoint(session, one);
-  if (!isDemo) session.onScraped = createLaunchReader(session, listProcesses);
+  if (!isDemo) session.onScraped = createServerInfoReader(session, listProcesses);
   return session;
 }
 
@@ -177,7 +180,7 @@ async function runOnce(session: Session): Promise<number> {
   await sampleGpusOnce(session, scrapes);
   await Promise.all(reading);
   if (stop.signal.aborted) return EXIT_OK;
-  readClock(session);
+  takeInstant(session);
   await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));
   const hasFailed = session.state.endpoints.some(({ failure }) => failure !== null);
   return hasFailed ? EXIT_ENDPOINT_DOWN : EXIT_OK;
@@ -202,13 +205,13 @@ function isLive(platform: Platform, options: Options): boolean {
 }
 
 /** Runs the session to its end. A signal gives the terminal back and ends it with the signal's code. */
-async function runSession(session: Session, targets: Targets): Promise<number> {
+async function runSession(session: Session, targets: TargetSet): Promise<number> {
   const { platform, options, stop } = session;
   const terminal = isLive(platform, options)
     ? enterTerminal(platform.stdio, { mouse: !options.noMouse })
     : null;
   let signalCode: number | null = null;
-  const stopListening = SIGNAL_CODES.map(([signal, code]) =>
+  const stopListening = SIGNAL_EXIT_CODES.map(([signal, code]) =>
     platform.onSignal(signal, () => {
       const exitNow = async (): Promise<never> => {
         // A terminal that nobody reads takes nothing: it is not waited for.
@@ -258,7 +261,7 @@ function tellInternalError(platform: Platform, error: unknown): void {
   platform.stdio.writeStderr(`vllm-htop: internal error, please report it: ${text}\n`);
 }
 
-function refuse(platform: Platform, refusal: Refusal): number {
+function refuse(platform: Platform, refusal: DiscoveryError): number {
   const hint = refusal.exitCode === EXIT_USAGE ? "\nTry 'vllm-htop --help'." : "";
   platform.stdio.writeStderr(`vllm-htop: ${refusal.message}${hint}\n`);
   return refusal.exitCode;
@@ -294,12 +297,12 @@ async function runOptions(
   if (options.sort.text === "help" || options.columns.text === "help") {
     return await print(platform, listColumns());
   }
-  const pricing = await readPricing(platform, options);
+  const pricing = await loadPricing(platform, options);
   if ("exitCode" in pricing) return refuse(platform, pricing);
   if (options.listPrices) {
     return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
   }
-  const ui = readPreferences(options);
+  const ui = parsePreferences(options);
   if ("error" in ui) {
     const isOfFile = [...config.values.values()].some(({ origin }) => origin === ui.origin);
     return isOfFile
@@ -332,7 +335,7 @@ async function print(platform: Platform, lines: readonly string[]): Promise<numb
 /** Runs what the arguments, the environment and the file of settings ask for together. */
 async function runConfigured(platform: Platform, argv: readonly string[]): Promise<number> {
   const { environment } = platform;
-  const config = await loadConfig(platform, readConfigPath(argv, environment));
+  const config = await loadConfig(platform, parseConfigPath(argv, environment));
   if ("error" in config) {
     return refuse(platform, { message: config.error, exitCode: EXIT_CONFIGURATION });
   }

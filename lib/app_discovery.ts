@@ -19,11 +19,11 @@ import {
 } from "./app_session.ts";
 import { describeScan, openEndpoint } from "./discovery.ts";
 import { findServerPorts, type Scanner } from "./discovery_scan.ts";
-import { isLocal, readPlace } from "./endpoint.ts";
+import { getHostAndPort, isLocal } from "./endpoint.ts";
 import type { ProcessLister } from "./host_processes.ts";
 import type { Endpoint, LaunchInfo, ServerInfo } from "./model.ts";
-import { judgeEndpoint, readRecord } from "./rules_status.ts";
-import { askServer } from "./scrape_server_info.ts";
+import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
+import { fetchServerIdentity } from "./scrape_server_info.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import type { Seconds } from "./units.ts";
 
@@ -47,7 +47,9 @@ async function welcome(session: Session, endpoint: Endpoint): Promise<void> {
 function isGone(session: Session, known: EndpointState): boolean {
   const { state, platform, watched } = session;
   const { endpoint, failure, scrape } = known;
-  if (failure?.kind !== "refused" || judgeEndpoint(readRecord(known, state)) !== "DOWN") {
+  if (
+    failure?.kind !== "refused" || computeEndpointStatus(getScrapeRecord(known, state)) !== "DOWN"
+  ) {
     return false;
   }
   const seenAt = scrape?.receivedAt ?? watched.get(endpoint.key)?.since ?? -Infinity;
@@ -92,7 +94,7 @@ export async function scanForever(
 }
 
 /** The life of a server: another one after a restart, or with other models. */
-function describeLife({ history, replicas }: EndpointState): string {
+function identifyLife({ history, replicas }: EndpointState): string {
   const models = new Set(replicas.map(({ sample }) => sample.modelName));
   return [history.restartCount, ...[...models].toSorted()].join("\n");
 }
@@ -102,14 +104,14 @@ async function findLaunch(
   { endpoint }: Watched,
   listProcesses: ProcessLister | null,
 ): Promise<LaunchInfo | null> {
-  const place = readPlace(endpoint);
+  const place = getHostAndPort(endpoint);
   if (place === null || !isLocal(endpoint) || listProcesses === null) return null;
   const { listening, processes } = await listProcesses();
   const ports = findServerPorts(listening, processes);
   return ports.find(({ port }) => port === place.port)?.launch ?? null;
 }
 
-async function readServer(
+async function fetchServerInfo(
   session: Session,
   watched: Watched,
   listProcesses: ProcessLister | null,
@@ -118,7 +120,7 @@ async function readServer(
   const { endpoint, access } = watched;
   const asking = { access, timeout: options.timeout, signal: stop.signal };
   const [{ version, models }, launch] = await Promise.all([
-    askServer(platform, endpoint, asking),
+    fetchServerIdentity(platform, endpoint, asking),
     findLaunch(watched, listProcesses),
   ]);
   return { version, models: models?.models ?? [], launch };
@@ -128,7 +130,7 @@ async function readServer(
  * A function that asks a server how it was started, unless this life of it is
  * known already. Resolves when the state knows.
  */
-export function createLaunchReader(
+export function createServerInfoReader(
   session: Session,
   listProcesses: ProcessLister | null,
 ): (watched: Watched) => Promise<void> {
@@ -137,10 +139,10 @@ export function createLaunchReader(
     const { key } = watched.endpoint;
     const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
     if (known === undefined || known.replicas.length === 0) return;
-    const life = describeLife(known);
+    const life = identifyLife(known);
     if (lives.get(watched) === life) return;
     lives.set(watched, life);
-    const server = await readServer(session, watched, listProcesses);
+    const server = await fetchServerInfo(session, watched, listProcesses);
     if (session.stop.signal.aborted) return;
     dispatch(session, { kind: "launch_read", endpointKey: key, server });
   };

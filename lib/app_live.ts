@@ -12,11 +12,11 @@
 
 import {
   dispatch,
-  MOST_TOGETHER,
+  MAX_SIMULTANEOUS_ENDPOINTS,
   pollForever,
   pollNow,
-  readClock,
   type Session,
+  takeInstant,
   wake,
   watchGpus,
 } from "./app_session.ts";
@@ -35,20 +35,20 @@ import {
 } from "./terminal_keys.ts";
 import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
-import { readContext, renderFrame } from "./view.ts";
+import { getUiContext, renderFrame } from "./view.ts";
 import { findCommand, nameKey } from "./view_bindings.ts";
 
 /** Outcomes that arrive together are drawn together: at most one frame in this time. */
-const FRAME_SPAN: Seconds = 0.03;
+const MIN_REDRAW_INTERVAL: Seconds = 0.03;
 
 /** News of many endpoints never end: so much time is between the pictures of them. */
-const NEWS_SPAN: Seconds = 0.5;
+const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 0.5;
 
 /**
  * For so long keys move in the picture that is there: to look at hundreds of
  * endpoints anew takes longer than a key may wait. News come sooner than that.
  */
-const PICTURE_SPAN: Seconds = 1;
+const MAX_SCENE_AGE: Seconds = 1;
 
 /** Lines that one step of the mouse wheel moves. */
 const WHEEL_LINES = 3;
@@ -67,7 +67,7 @@ interface Screen {
 }
 
 /** The picture that is there, with what the user has chosen since. */
-function readScreen({ session: { state: { ui, held, interval } }, known }: Screen): State {
+function collectScreenState({ session: { state: { ui, held, interval } }, known }: Screen): State {
   return { ...known, ui, held, interval };
 }
 
@@ -89,12 +89,12 @@ async function drawChoice(screen: Screen): Promise<void> {
       const size = session.platform.stdio.terminalSize();
       if (size === null) return;
       const age = session.platform.monotonicSeconds() - screen.known.now;
-      if (screen.hasNews || age > PICTURE_SPAN) {
+      if (screen.hasNews || age > MAX_SCENE_AGE) {
         screen.hasNews = false;
-        readClock(session);
+        takeInstant(session);
         screen.known = session.state;
       }
-      const frame = renderFrame(readScreen(screen), size, session.view);
+      const frame = renderFrame(collectScreenState(screen), size, session.view);
       screen.targets = frame.targets;
       await terminal.draw(frame, size);
     }
@@ -105,8 +105,11 @@ async function drawChoice(screen: Screen): Promise<void> {
 
 /** How long to wait for more news before those that there are are drawn. */
 function measurePause({ session: { platform, watched }, known }: Screen): Seconds {
-  if (watched.size <= MOST_TOGETHER) return FRAME_SPAN;
-  return Math.max(FRAME_SPAN, known.now + NEWS_SPAN - platform.monotonicSeconds());
+  if (watched.size <= MAX_SIMULTANEOUS_ENDPOINTS) return MIN_REDRAW_INTERVAL;
+  return Math.max(
+    MIN_REDRAW_INTERVAL,
+    known.now + MIN_SCRAPE_REDRAW_INTERVAL - platform.monotonicSeconds(),
+  );
 }
 
 /** Draws soon: now that something has changed, more may follow. */
@@ -129,7 +132,7 @@ function planDrawing(screen: Screen): () => void {
 function getContext(screen: Screen): UiContext {
   const { session, targets } = screen;
   const size = session.platform.stdio.terminalSize() ?? { columns: 80, rows: 24 };
-  const context = readContext(readScreen(screen), size, session.view);
+  const context = getUiContext(collectScreenState(screen), size, session.view);
   // A page is as many lines as are in sight.
   const shown = targets.filter(({ action }) => action.kind === "line").length;
   return context.isText || shown === 0 ? context : { ...context, pageLines: shown };

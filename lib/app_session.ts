@@ -19,7 +19,7 @@ import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { isScrapeFailure, type Scraper } from "./scrape.ts";
 import type { EndpointAccess } from "./scrape_credentials.ts";
-import { readBackOff, readInterval } from "./scrape_schedule.ts";
+import { computeBackOff, getInterval } from "./scrape_schedule.ts";
 import { type Message, type State, update } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { listLocal } from "./state_fleet.ts";
@@ -69,13 +69,13 @@ export interface Session {
 }
 
 /** Up to so many endpoints are asked together at every poll, and shown as of one moment. */
-export const MOST_TOGETHER = 8;
+export const MAX_SIMULTANEOUS_ENDPOINTS = 8;
 
 /** The fractional part of the golden ratio: its multiples lie evenly in an interval, however many there are. */
 const GOLDEN_RATIO: Ratio = 0.618033988749895;
 
 /** Requests that may begin at the same time. */
-export const PARALLEL_REQUESTS = 32;
+export const MAX_PARALLEL_REQUESTS = 32;
 
 /** A request that takes longer waits for a slow server and burdens nobody here: it makes room for another. */
 const FRESH_SPAN: Seconds = 0.25;
@@ -95,7 +95,7 @@ export function startSession(
     watched: new Map(),
     busy: new Set(),
     waiting: new Set(),
-    room: { free: PARALLEL_REQUESTS, queue: [] },
+    room: { free: MAX_PARALLEL_REQUESTS, queue: [] },
     stop: new AbortController(),
     onChange: () => {},
     onScraped: () => Promise.resolve(),
@@ -134,7 +134,7 @@ export function dispatch(session: Session, message: Message): void {
 }
 
 /** Brings the state's time up to now. */
-export function readClock(session: Session): void {
+export function takeInstant(session: Session): void {
   const { platform } = session;
   session.state = update(session.state, {
     kind: "clock",
@@ -159,26 +159,26 @@ async function waitUntil(session: Session, instant: Seconds): Promise<void> {
 }
 
 /** Waits for room among the requests that have just begun. */
-async function enterRoom({ room }: Session): Promise<void> {
+async function acquireSlot({ room }: Session): Promise<void> {
   if (room.free > 0) room.free--;
   else await new Promise<void>((resolve) => room.queue.push(resolve));
 }
 
 /** Makes room for the next request. */
-function leaveRoom({ room }: Session): void {
+function releaseSlot({ room }: Session): void {
   const next = room.queue.shift();
   if (next === undefined) room.free++;
   else next();
 }
 
 /** Asks, and makes room for others when the answer is there or long in coming. */
-async function scrapeInRoom(
+async function scrapeInSlot(
   session: Session,
   scraper: Scraper,
 ): Promise<Awaited<ReturnType<Scraper["scrape"]>>> {
   const { platform, stop } = session;
   const over = new AbortController();
-  void platform.sleep(FRESH_SPAN, over.signal).then(() => leaveRoom(session));
+  void platform.sleep(FRESH_SPAN, over.signal).then(() => releaseSlot(session));
   try {
     return await scraper.scrape(stop.signal);
   } finally {
@@ -192,10 +192,10 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
   if (watched === undefined || session.busy.has(key)) return;
   session.busy.add(key);
   try {
-    await enterRoom(session);
+    await acquireSlot(session);
     const at = session.platform.monotonicSeconds();
     session.state = update(session.state, { kind: "asked", endpointKey: key, at });
-    const outcome = await scrapeInRoom(session, watched.scraper);
+    const outcome = await scrapeInSlot(session, watched.scraper);
     if (session.stop.signal.aborted || session.watched.get(key) !== watched) return;
     if (isScrapeFailure(outcome)) dispatch(session, { kind: "scrape_failed", failure: outcome });
     else {
@@ -209,18 +209,18 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
 }
 
 /** When an endpoint is to be asked next, by what is known of it. */
-function readDueTime(session: Session, watched: Watched, known: EndpointState): Seconds {
+function getDueTime(session: Session, watched: Watched, known: EndpointState): Seconds {
   const { dueAt, calledFor, wasWithAll, index } = watched;
   if (calledFor !== null) return calledFor;
   const { interval } = session.state;
-  const { pace, failure } = known;
+  const { schedule, failure } = known;
   if (failure !== null) {
-    const backOff = readBackOff(pace, interval);
+    const backOff = computeBackOff(schedule, interval);
     // The first time it keeps to the rhythm of the others.
-    return (pace.failures > 1 ? failure.failedAt : dueAt) + backOff;
+    return (schedule.failures > 1 ? failure.failedAt : dueAt) + backOff;
   }
-  const allowed = readInterval(pace, interval);
-  const isAmongMany = session.watched.size > MOST_TOGETHER;
+  const allowed = getInterval(schedule, interval);
+  const isAmongMany = session.watched.size > MAX_SIMULTANEOUS_ENDPOINTS;
   const distance = wasWithAll && isAmongMany ? 0.5 + index * GOLDEN_RATIO % 1 : 1;
   return dueAt + Math.max(interval * distance, allowed);
 }
@@ -231,7 +231,7 @@ function listDueTimes(session: Session): readonly (readonly [Watched, Seconds])[
   return state.endpoints.flatMap((known) => {
     const one = watched.get(known.endpoint.key);
     if (one === undefined || busy.has(known.endpoint.key)) return [];
-    return [[one, readDueTime(session, one, known)] as const];
+    return [[one, getDueTime(session, one, known)] as const];
   });
 }
 
@@ -250,7 +250,7 @@ function pollDue(session: Session): void {
 }
 
 /** The earliest time at which an endpoint is due that is not being asked. */
-function readNextDueTime(session: Session): Seconds {
+function getNextDueTime(session: Session): Seconds {
   return listDueTimes(session).reduce((next, [, dueAt]) => Math.min(next, dueAt), Infinity);
 }
 
@@ -268,7 +268,7 @@ export function pollNow(session: Session): void {
 async function pollEach(session: Session): Promise<void> {
   while (!session.stop.signal.aborted) {
     pollDue(session);
-    await waitUntil(session, readNextDueTime(session));
+    await waitUntil(session, getNextDueTime(session));
   }
 }
 
@@ -276,7 +276,7 @@ async function pollEach(session: Session): Promise<void> {
 function isSettled(session: Session, end: Seconds): boolean {
   // What comes in its last moments belongs to the next.
   const last = end - session.state.interval / 10;
-  return session.busy.size === 0 && readNextDueTime(session) >= last;
+  return session.busy.size === 0 && getNextDueTime(session) >= last;
 }
 
 /**
@@ -294,7 +294,7 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
       if (stop.signal.aborted) break;
     }
     if (stop.signal.aborted) break;
-    readClock(session);
+    takeInstant(session);
     await show();
     while (!stop.signal.aborted && platform.monotonicSeconds() < readEnd()) {
       await waitUntil(session, readEnd());
@@ -309,7 +309,7 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
 }
 
 /** How long what is known of the machine's processes is good for. */
-const LISTING_SPAN: Seconds = 30;
+const PROCESS_LISTING_INTERVAL: Seconds = 30;
 
 /** Samples come no closer than this: the driver's own period is about as long. */
 const MIN_INTERVAL: Seconds = 1;
@@ -350,11 +350,14 @@ async function listMachine({ listProcesses }: Session): Promise<MachineProcesses
 }
 
 /** What is known of the processes, anew where it is too old for these. */
-async function readMachine(watch: GpuWatch, { processes }: GpuReport): Promise<MachineProcesses> {
+async function listMachineProcesses(
+  watch: GpuWatch,
+  { processes }: GpuReport,
+): Promise<MachineProcesses> {
   const { session, listed } = watch;
   const pids = [...new Set((processes.value ?? []).map(({ pid }) => pid))].sort().join(" ");
   const now = session.platform.monotonicSeconds();
-  if (listed !== null && listed.pids === pids && now - listed.at < LISTING_SPAN) {
+  if (listed !== null && listed.pids === pids && now - listed.at < PROCESS_LISTING_INTERVAL) {
     return listed.machine;
   }
   if (pids === "" || listLocal(session.state).length === 0) return NO_GPUS.machine;
@@ -381,7 +384,7 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
     if (!isKnown) dispatch(session, { kind: "gpus_failed", failure });
     return;
   }
-  const machine = await readMachine(watch, outcome);
+  const machine = await listMachineProcesses(watch, outcome);
   if (!stop.signal.aborted) dispatch(session, { kind: "gpus_sampled", report: outcome, machine });
 }
 

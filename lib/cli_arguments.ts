@@ -170,7 +170,7 @@ export function findSetting({ given, variable, file }: Input, name: OptionName):
 }
 
 /** A number within limits; what is none is a problem. */
-export function readNumber(
+export function parseNumberSetting(
   input: Input,
   name: OptionName,
   limits: { readonly min: number; readonly max: number; readonly unit: string },
@@ -189,7 +189,7 @@ export function readNumber(
 }
 
 /** A variable that switches something on; unset and empty are off. */
-function readSwitch({ variable, problems }: Input, name: string | undefined): boolean {
+function parseSwitchSetting({ variable, problems }: Input, name: string | undefined): boolean {
   const text = variable(name);
   if (text === undefined || /^(?:0|false|no|off)$/i.test(text)) return false;
   if (!/^(?:1|true|yes|on)$/i.test(text)) {
@@ -202,7 +202,7 @@ function readSwitch({ variable, problems }: Input, name: string | undefined): bo
 export function isSwitchedOn(input: Input, name: OptionName): boolean {
   const variable = variableOf(name);
   if (input.given.has(name)) return true;
-  if (input.variable(variable) !== undefined) return readSwitch(input, variable);
+  if (input.variable(variable) !== undefined) return parseSwitchSetting(input, variable);
   return (input.file.get(name)?.texts.length ?? 0) > 0;
 }
 
@@ -215,7 +215,7 @@ export function chooseLevel(input: Input, names: readonly OptionName[]): Level {
   const isSet = (name: string | undefined): boolean => input.variable(name) !== undefined;
   const isByVariable = names.some((name) => {
     const row = ROWS_BY_NAME.get(name);
-    if (row?.value === null) return isSet(row.variable) && readSwitch(input, row.variable);
+    if (row?.value === null) return isSet(row.variable) && parseSwitchSetting(input, row.variable);
     return isSet(row?.variable) || isSet(row?.contentVariable);
   });
   return isByVariable ? "variable" : "file";
@@ -225,7 +225,7 @@ export function chooseLevel(input: Input, names: readonly OptionName[]): Level {
 export function findSwitch(input: Input, name: OptionName, level: Level): string {
   const variable = variableOf(name);
   if (level === "option") return input.given.has(name) ? `--${name}` : "";
-  if (level === "variable") return readSwitch(input, variable) ? variable ?? "" : "";
+  if (level === "variable") return parseSwitchSetting(input, variable) ? variable ?? "" : "";
   return input.file.get(name)?.origin ?? "";
 }
 
@@ -244,7 +244,7 @@ export function listSettings(input: Input, name: OptionName, level: Level): read
 }
 
 /** One of the choices of an option; what is none is a problem, and counts as the first. */
-export function readChoice<Choice extends string>(
+export function parseChoiceSetting<Choice extends string>(
   input: Input,
   name: OptionName,
   choices: readonly Choice[],

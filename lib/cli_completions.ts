@@ -41,7 +41,7 @@ const COLUMN_OPTIONS: Readonly<Partial<Record<OptionName, "word" | "words">>> = 
   columns: "words",
 };
 
-function readValue(row: OptionRow<OptionName>): Completion["value"] {
+function getCompletion(row: OptionRow<OptionName>): Completion["value"] {
   if (row.value === null) return "none";
   if (row.choices !== undefined) return "word";
   return COLUMN_OPTIONS[row.name] ?? (/\bFILE$/.test(row.value) ? "file" : "text");
@@ -53,7 +53,7 @@ function listCompletions({ columns }: MoreChoices): readonly Completion[] {
     short: row.short === undefined ? null : `-${row.short}`,
     help: row.help,
     isRepeatable: row.repeatable === true,
-    value: readValue(row),
+    value: getCompletion(row),
     placeholder: row.value ?? "",
     words: row.choices ?? (COLUMN_OPTIONS[row.name] === undefined ? [] : [...columns, "help"]),
   }));

@@ -81,7 +81,7 @@ function resolvePath(folder: string, path: string): string {
 }
 
 /** A text, number or list as the option's value would be typed. */
-function readTexts(member: JsonMember, row: OptionRow): readonly string[] {
+function parseTexts(member: JsonMember, row: OptionRow): readonly string[] {
   const { value } = member;
   const nodes = value.kind === "array" ? value.items : [value];
   const texts = nodes.map((node: JsonNode): string => {
@@ -94,7 +94,7 @@ function readTexts(member: JsonMember, row: OptionRow): readonly string[] {
   return row.repeatable ? texts : [texts.join(",")];
 }
 
-function readSwitch(member: JsonMember): boolean {
+function parseSwitch(member: JsonMember): boolean {
   if (member.value.kind !== "boolean") {
     throw new ConfigError(`${nameMember(member)} must be true or false`);
   }
@@ -124,7 +124,7 @@ function addUrl(reader: Reader, origin: string, url: string): void {
   add(reader, "url", { origin, texts: [url] });
 }
 
-function readEndpoint(reader: Reader, node: JsonNode, origin: string): void {
+function parseEndpointMember(reader: Reader, node: JsonNode, origin: string): void {
   if (node.kind === "string") return addUrl(reader, origin, node.value);
   const url = node.kind === "object" ? node.members.find(({ name }) => name === "url") : undefined;
   if (node.kind !== "object" || url === undefined || url.value.kind !== "string") {
@@ -143,32 +143,32 @@ function readEndpoint(reader: Reader, node: JsonNode, origin: string): void {
     const key = "error" in typed ? "" : typed.endpoint.key;
     const setting = nameMember(member);
     if (isEndpointSwitch(row)) {
-      if (readSwitch(member)) add(reader, row.name, { origin: setting, texts: [key] });
+      if (parseSwitch(member)) add(reader, row.name, { origin: setting, texts: [key] });
       continue;
     }
-    const [text] = readTexts(member, row);
+    const [text] = parseTexts(member, row);
     const value = row.value?.endsWith("FILE") ? resolvePath(reader.folder, text) : text;
     add(reader, row.name, { origin: setting, texts: [`${key}=${value}`] });
   }
 }
 
-function readMember(reader: Reader, member: JsonMember): void {
+function parseMember(reader: Reader, member: JsonMember): void {
   const { name, value } = member;
   const origin = nameMember(member);
   if (name === "$schema") return;
   if (name === "endpoints") {
     if (value.kind !== "array") throw new ConfigError(`${origin} must be a list`);
-    for (const item of value.items) readEndpoint(reader, item, origin);
+    for (const item of value.items) parseEndpointMember(reader, item, origin);
     return;
   }
   const row = SETTABLE_ROWS.find((row) => row.name === name);
   if (row === undefined) return warnOfKey(reader, member, SETTABLE_ROWS);
   if (row.name === "url") {
-    for (const text of readTexts(member, row)) addUrl(reader, origin, text);
+    for (const text of parseTexts(member, row)) addUrl(reader, origin, text);
   } else if (row.value === null) {
-    if (readSwitch(member)) add(reader, row.name, { origin, texts: [""] });
+    if (parseSwitch(member)) add(reader, row.name, { origin, texts: [""] });
   } else {
-    const texts = readTexts(member, row).map((text) =>
+    const texts = parseTexts(member, row).map((text) =>
       // URL=FILE: its path stays as it is.
       row.value?.endsWith("FILE") && !text.includes("=") ? resolvePath(reader.folder, text) : text
     );
@@ -182,7 +182,7 @@ function readMember(reader: Reader, member: JsonMember): void {
  * @param folder The folder of the file, to which paths in it are relative.
  * @returns `error`: one sentence without a full stop, with no value in it that may be a secret.
  */
-export function readConfig(text: string, folder: string): Config | { readonly error: string } {
+export function parseConfig(text: string, folder: string): Config | { readonly error: string } {
   const reader: Reader = { folder, settings: new Map(), warnings: [], hasSecrets: false };
   if (text.trim() === "") return { values: new Map(), warnings: [], hasSecrets: false };
   const node = parseJsonText(text);
@@ -193,7 +193,7 @@ export function readConfig(text: string, folder: string): Config | { readonly er
     for (const member of node.members) {
       if (seen.has(member.name)) throw new ConfigError(`${nameMember(member)} is there twice`);
       seen.add(member.name);
-      readMember(reader, member);
+      parseMember(reader, member);
     }
   } catch (error) {
     if (error instanceof ConfigError) return { error: error.message };
@@ -258,7 +258,7 @@ export async function loadConfig(platform: Platform, named: string | null): Prom
   }
   if (text.length > MAX_LENGTH) return { error: `${shown} is longer than ${MAX_LENGTH} bytes` };
   const folder = /^(.*)[/\\]/s.exec(path)?.[1] ?? ".";
-  const config = readConfig(text, folder);
+  const config = parseConfig(text, folder);
   if ("error" in config) return { error: `${shown}: ${config.error}` };
   const mode = config.hasSecrets ? await platform.fileMode(path) : null;
   if (mode !== null && (mode & OTHERS) !== 0) {
@@ -268,16 +268,16 @@ export async function loadConfig(platform: Platform, named: string | null): Prom
   return { values: config.values, warnings, path };
 }
 
-const DIALECT = "https://json-schema.org/draft/2020-12/schema";
+const JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema";
 
 /** Placeholders whose values are numbers. */
-const NUMBER = /^(?:SECONDS|N|USD)$/;
+const NUMBER_PATTERN = /^(?:SECONDS|N|USD)$/;
 
 /** Options whose value is a list with commas between, which a file may have as a list. */
 const LISTS = /^LIST$/;
 
 function isNumber(row: OptionRow): boolean {
-  return NUMBER.test(row.value ?? "");
+  return NUMBER_PATTERN.test(row.value ?? "");
 }
 
 function describeDefault(row: OptionRow): Schema {
@@ -316,7 +316,7 @@ function describeEndpoint(): Schema {
 /** The JSON Schema of the file of settings. */
 export function createConfigSchema(): Schema {
   return {
-    $schema: DIALECT,
+    $schema: JSON_SCHEMA_DIALECT,
     title: "Settings of vllm-htop",
     type: "object",
     properties: {

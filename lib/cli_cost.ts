@@ -14,14 +14,14 @@ import {
   findSwitch,
   type Input,
   isSwitchedOn,
-  readNumber,
+  parseNumberSetting,
 } from "./cli_arguments.ts";
 import type { OptionName } from "./cli_option_table.ts";
 import type { TokenPrices } from "./model.ts";
 import { measureWidth, quote, sanitizeText } from "./text.ts";
 
 /** Whether to look at this machine's GPUs: `auto` where a server on it is watched. */
-export type GpuWatch = "auto" | "always" | "never";
+export type GpuOptions = "auto" | "always" | "never";
 
 /** What the user says of money. */
 export interface CostOptions {
@@ -47,20 +47,20 @@ const MAX_GPUS = 1_000_000;
 const MAX_CURRENCY_WIDTH = 4;
 
 /** A number within limits, or `null` where none is given. */
-function readOptionalNumber(
+function parseOptionalNumber(
   input: Input,
   name: OptionName,
   limits: { readonly min: number; readonly max: number; readonly unit: string },
 ): number | null {
-  return findSetting(input, name).text === "" ? null : readNumber(input, name, limits);
+  return findSetting(input, name).text === "" ? null : parseNumberSetting(input, name, limits);
 }
 
-function readPrice(input: Input, name: OptionName): number | null {
-  return readOptionalNumber(input, name, { min: 0, max: MAX_PRICE, unit: "USD" });
+function parsePrice(input: Input, name: OptionName): number | null {
+  return parseOptionalNumber(input, name, { min: 0, max: MAX_PRICE, unit: "USD" });
 }
 
-function readGpuCount(input: Input): number | null {
-  const count = readOptionalNumber(input, "num-gpus", { min: 1, max: MAX_GPUS, unit: "" });
+function parseGpuCount(input: Input): number | null {
+  const count = parseOptionalNumber(input, "num-gpus", { min: 1, max: MAX_GPUS, unit: "" });
   if (count !== null && !Number.isInteger(count) && input.problems.length === 0) {
     const { origin, text } = findSetting(input, "num-gpus");
     input.problems.push(`${origin} ${quote(text)} is not a whole number`);
@@ -68,7 +68,7 @@ function readGpuCount(input: Input): number | null {
   return count;
 }
 
-function readCurrency(input: Input): string {
+function parseCurrency(input: Input): string {
   const { origin, text } = findSetting(input, "currency");
   const isShort = measureWidth(text) <= MAX_CURRENCY_WIDTH;
   if (sanitizeText(text) !== text || !isShort || /[\d\s.,-]/.test(text)) {
@@ -81,7 +81,7 @@ function readCurrency(input: Input): string {
 }
 
 /** Whether to look at GPUs. An option beats the variable of the other, and that the file. */
-export function readGpuWatch(input: Input): GpuWatch {
+export function parseGpuOptions(input: Input): GpuOptions {
   const level = chooseLevel(input, ["gpus", "no-gpu"]);
   const always = findSwitch(input, "gpus", level);
   const never = findSwitch(input, "no-gpu", level);
@@ -92,18 +92,18 @@ export function readGpuWatch(input: Input): GpuWatch {
 }
 
 /** What the user says of money. */
-export function readCostOptions(input: Input): CostOptions {
+export function parseCostOptions(input: Input): CostOptions {
   const pricesFile = findSetting(input, "prices").text;
   return {
     tokenPrices: {
-      input: readPrice(input, "cost-in"),
-      cachedInput: readPrice(input, "cost-cached-in"),
-      output: readPrice(input, "cost-out"),
+      input: parsePrice(input, "cost-in"),
+      cachedInput: parsePrice(input, "cost-cached-in"),
+      output: parsePrice(input, "cost-out"),
     },
-    usdPerGpuHour: readPrice(input, "gpu-cost-hour"),
-    gpuCount: readGpuCount(input),
+    usdPerGpuHour: parsePrice(input, "gpu-cost-hour"),
+    gpuCount: parseGpuCount(input),
     detectsGpus: !isSwitchedOn(input, "no-gpu-detect"),
     pricesFile: pricesFile === "" ? null : pricesFile,
-    currency: readCurrency(input),
+    currency: parseCurrency(input),
   };
 }

@@ -61,7 +61,7 @@ function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
  * The credentials of one option at a level. Variables and the file serve other
  * calls, too: there, what is for a URL that is not watched is passed over.
  */
-function readSources(
+function parseSources(
   input: Input,
   { kind, option }: typeof CREDENTIAL_OPTIONS[number],
   { keys, level }: { readonly keys: ReadonlySet<string>; readonly level: Level },
@@ -97,7 +97,7 @@ function readSources(
 }
 
 /** All credential sources: at most one of a kind for each endpoint, those for one endpoint first. */
-export function readCredentials(
+export function parseCredentials(
   input: Input,
   endpoints: readonly TypedEndpoint[],
 ): readonly CredentialSource[] {
@@ -106,7 +106,7 @@ export function readCredentials(
     const ofSet = CREDENTIAL_OPTIONS.filter(({ set }) => set === credential.set);
     const level = chooseLevel(input, ofSet.map(({ option }) => option));
     return level === "option" || keys.size > 0
-      ? readSources(input, credential, { keys, level })
+      ? parseSources(input, credential, { keys, level })
       : [];
   });
   const listKeys = (kind: CredentialKind) =>
@@ -133,7 +133,7 @@ export function readCredentials(
 }
 
 /** The endpoints whose certificates are not to be checked. A variable or the file may name others beside them. */
-export function readInsecureKeys(
+export function parseInsecureKeys(
   input: Input,
   endpoints: readonly TypedEndpoint[],
 ): readonly string[] {

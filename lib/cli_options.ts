@@ -19,16 +19,21 @@ import {
   type Input,
   isSwitchedOn,
   listSettings,
-  readChoice,
-  readNumber,
+  parseChoiceSetting,
+  parseNumberSetting,
   ROWS_BY_NAME,
   type Setting,
   splitUrls,
   variableOf,
   walkArguments,
 } from "./cli_arguments.ts";
-import { type CostOptions, type GpuWatch, readCostOptions, readGpuWatch } from "./cli_cost.ts";
-import { markInsecure, readCredentials, readInsecureKeys } from "./cli_credentials.ts";
+import {
+  type CostOptions,
+  type GpuOptions,
+  parseCostOptions,
+  parseGpuOptions,
+} from "./cli_cost.ts";
+import { markInsecure, parseCredentials, parseInsecureKeys } from "./cli_credentials.ts";
 import { OUTPUT_FORMS, SCHEMA_NAMES, SHELLS } from "./cli_option_table.ts";
 import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { CredentialSource } from "./scrape_credentials.ts";
@@ -81,7 +86,7 @@ export interface Options {
   readonly sort: Setting;
   /** Columns as typed, with commas between, and where; empty for all. */
   readonly columns: Setting;
-  readonly gpuWatch: GpuWatch;
+  readonly gpuWatch: GpuOptions;
   readonly cost: CostOptions;
   /** Print the prices of GPUs, and end. */
   readonly listPrices: boolean;
@@ -114,7 +119,7 @@ const MAX_SCANNED_PORTS = 1024;
 const MAX_LABEL_WIDTH = 32;
 const MAX_SEED = 2 ** 32 - 1;
 
-function readInterval(input: Input, once: boolean): Seconds {
+function parseInterval(input: Input, once: boolean): Seconds {
   const setting = findSetting(input, "interval");
   const isZero = /^\+?0+(?:\.0*)?$/.test(setting.text.trim());
   if (isZero && !once) {
@@ -124,11 +129,11 @@ function readInterval(input: Input, once: boolean): Seconds {
     );
   }
   const limits = { min: MIN_INTERVAL, max: MAX_INTERVAL, unit: "seconds" };
-  return isZero ? 0 : readNumber(input, "interval", limits);
+  return isZero ? 0 : parseNumberSetting(input, "interval", limits);
 }
 
 /** A variable, or the file of settings, may name it for other calls. */
-function readStateFile(
+function parseStateFile(
   input: Input,
   { once, demo }: { readonly once: boolean; readonly demo: boolean },
 ): string | null {
@@ -143,21 +148,21 @@ function readStateFile(
   return null;
 }
 
-function readSeed(input: Input): number {
-  const seed = readNumber(input, "demo-seed", { min: 0, max: MAX_SEED, unit: "" });
+function parseSeed(input: Input): number {
+  const seed = parseNumberSetting(input, "demo-seed", { min: 0, max: MAX_SEED, unit: "" });
   if (Number.isInteger(seed) || input.problems.length > 0) return seed;
   const { origin, text } = findSetting(input, "demo-seed");
   input.problems.push(`${origin} ${quote(text)} is not a whole number`);
   return seed;
 }
 
-function readOutput(input: Input): OutputForm {
+function parseOutput(input: Input): OutputForm {
   const { given, problems } = input;
   const wanted: { readonly origin: string; readonly form: OutputForm }[] = [];
   if (given.has("table")) wanted.push({ origin: "--table", form: "table" });
   if (given.has("detail")) wanted.push({ origin: "--detail", form: "detail" });
   if (given.has("output") || wanted.length === 0) {
-    const form = readChoice(input, "output", OUTPUT_FORMS);
+    const form = parseChoiceSetting(input, "output", OUTPUT_FORMS);
     wanted.push({ origin: `${findSetting(input, "output").origin} "${form}"`, form });
   }
   const other = wanted.find(({ form }) => form !== wanted[0].form);
@@ -167,7 +172,7 @@ function readOutput(input: Input): OutputForm {
   return wanted[0].form;
 }
 
-function readHost(input: Input): string {
+function parseHost(input: Input): string {
   const { origin, text } = findSetting(input, "host");
   const host = text.trim();
   const bracketed = /^[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*$/i.test(host) ? `[${host}]` : host;
@@ -180,7 +185,7 @@ function readHost(input: Input): string {
   return host;
 }
 
-function readPortRange(input: Input): Options["portRange"] {
+function parsePortRange(input: Input): Options["portRange"] {
   const { origin, text } = findSetting(input, "port-range");
   const typed = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text.trim());
   const first = Number(typed?.[1]);
@@ -207,7 +212,7 @@ function choosesNoPorts(input: Input): boolean {
 }
 
 /** Names of the user's own. A variable may name endpoints that are not watched. */
-function readLabels(
+function parseLabels(
   input: Input,
   endpoints: readonly TypedEndpoint[],
 ): ReadonlyMap<string, string> {
@@ -242,7 +247,7 @@ function isWatched({ endpoint }: TypedEndpoint, endpoints: readonly TypedEndpoin
   return endpoints.length === 0 || endpoints.some((other) => other.endpoint.key === endpoint.key);
 }
 
-function readMetricPrefix(input: Input): string | null {
+function parseMetricPrefix(input: Input): string | null {
   const setting = findSetting(input, "metric-prefix");
   if (setting.text === "") return null;
   if (!/^[a-zA-Z_:][a-zA-Z0-9_:]{0,63}$/.test(setting.text)) {
@@ -254,14 +259,14 @@ function readMetricPrefix(input: Input): string | null {
   return setting.text;
 }
 
-interface Targets {
+interface TargetOptions {
   readonly endpoints: readonly TypedEndpoint[];
   readonly auto: boolean;
   readonly demo: boolean;
 }
 
 /** URLs, a scan or the demo: at most one of them, of the strongest level that names any. */
-function readTargets(input: Input): Targets {
+function parseTargets(input: Input): TargetOptions {
   const { given, problems } = input;
   const level = chooseLevel(input, ["url", "auto", "demo"]);
   const settings = listSettings(input, "url", level);
@@ -292,20 +297,20 @@ function readTargets(input: Input): Targets {
 }
 
 /** The first text about the program that is asked for, or `null`. */
-function readDocument(input: Input): ProgramDocument | null {
+function parseDocument(input: Input): ProgramDocument | null {
   const { given } = input;
   if (given.has("completions")) {
-    return { kind: "completions", shell: readChoice(input, "completions", SHELLS) };
+    return { kind: "completions", shell: parseChoiceSetting(input, "completions", SHELLS) };
   }
   if (given.has("schema")) {
-    return { kind: "schema", name: readChoice(input, "schema", SCHEMA_NAMES) };
+    return { kind: "schema", name: parseChoiceSetting(input, "schema", SCHEMA_NAMES) };
   }
   if (given.has("man")) return { kind: "man" };
   return given.has("print-default-config") ? { kind: "default_config" } : null;
 }
 
 /** The file of settings that is named, or `null` for the usual one. */
-export function readConfigPath(
+export function parseConfigPath(
   argv: readonly string[],
   environment: (name: string) => string | undefined,
 ): string | null {
@@ -338,30 +343,34 @@ export function parseArguments(
   const variable = (name: string | undefined) =>
     name === undefined ? undefined : environment(name) || undefined;
   const input: Input = { given: walkArguments(argv, problems), variable, file, problems };
-  const document = readDocument(input);
+  const document = parseDocument(input);
   if (document !== null && problems.length === 0) return { kind: "document", document };
   const once = isSwitchedOn(input, "once");
-  const { endpoints, auto, demo } = readTargets(input);
-  const insecureEndpointKeys = readInsecureKeys(input, endpoints);
+  const { endpoints, auto, demo } = parseTargets(input);
+  const insecureEndpointKeys = parseInsecureKeys(input, endpoints);
   const options: Options = {
     endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
     auto,
-    host: readHost(input),
-    portRange: readPortRange(input),
+    host: parseHost(input),
+    portRange: parsePortRange(input),
     scansProcesses: choosesNoPorts(input),
-    labels: readLabels(input, endpoints),
-    interval: readInterval(input, once),
-    timeout: readNumber(input, "timeout", { min: MIN_TIMEOUT, max: MAX_TIMEOUT, unit: "seconds" }),
+    labels: parseLabels(input, endpoints),
+    interval: parseInterval(input, once),
+    timeout: parseNumberSetting(input, "timeout", {
+      min: MIN_TIMEOUT,
+      max: MAX_TIMEOUT,
+      unit: "seconds",
+    }),
     once,
-    stateFile: readStateFile(input, { once, demo }),
-    output: readOutput(input),
-    metricPrefix: readMetricPrefix(input),
+    stateFile: parseStateFile(input, { once, demo }),
+    output: parseOutput(input),
+    metricPrefix: parseMetricPrefix(input),
     demo,
     orDemo: isSwitchedOn(input, "or-demo"),
-    demoSeed: readSeed(input),
-    credentialSources: readCredentials(input, endpoints),
+    demoSeed: parseSeed(input),
+    credentialSources: parseCredentials(input, endpoints),
     insecureEndpointKeys,
-    theme: readChoice(input, "theme", THEME_NAMES),
+    theme: parseChoiceSetting(input, "theme", THEME_NAMES),
     noColor: isSwitchedOn(input, "no-color"),
     ascii: isSwitchedOn(input, "ascii"),
     noKeyLine: isSwitchedOn(input, "no-key-line"),
@@ -369,8 +378,8 @@ export function parseArguments(
     filter: findSetting(input, "filter").text,
     sort: findSetting(input, "sort"),
     columns: findSetting(input, "columns"),
-    gpuWatch: readGpuWatch(input),
-    cost: readCostOptions(input),
+    gpuWatch: parseGpuOptions(input),
+    cost: parseCostOptions(input),
     listPrices: input.given.has("list-prices"),
   };
   return problems.length > 0
@@ -379,7 +388,7 @@ export function parseArguments(
 }
 
 /** Why the options cannot be followed. */
-export interface PreferenceFault {
+export interface PreferenceError {
   readonly error: string;
   /** Where the value stands that is refused, as its setting has it. */
   readonly origin: string;
@@ -401,14 +410,14 @@ export function parseSort(text: string): Sort | null {
     : { columnId, isDescending: direction === "desc" };
 }
 
-function refuse(name: "sort" | "columns", { origin, text }: Setting): PreferenceFault {
+function refuse(name: "sort" | "columns", { origin, text }: Setting): PreferenceError {
   return { error: `${origin} ${quote(text)} is not a column: see --${name} help`, origin };
 }
 
 /** What the user begins with. Where columns are named, the others are hidden. */
-export function readPreferences(
+export function parsePreferences(
   options: Pick<Options, "sort" | "columns" | "filter" | "theme">,
-): Ui | PreferenceFault {
+): Ui | PreferenceError {
   const { theme, filter } = options;
   const sort = options.sort.text === "" ? null : parseSort(options.sort.text);
   if (options.sort.text !== "" && sort === null) return refuse("sort", options.sort);

@@ -201,7 +201,7 @@ function createOwnPrice(
   };
 }
 
-function readTsv(text: string): PriceFile {
+function parseTsv(text: string): PriceFile {
   const prices: GpuPrice[] = [];
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (line.trim() === "" || line.startsWith("#")) continue;
@@ -214,7 +214,7 @@ function readTsv(text: string): PriceFile {
 }
 
 /** A text, or a number as it is written; `undefined` for what no price is made of. */
-function readScalar(node: JsonNode | undefined): string | undefined {
+function parseScalar(node: JsonNode | undefined): string | undefined {
   return node?.kind === "string" ? node.value : node?.kind === "number" ? node.text : undefined;
 }
 
@@ -223,20 +223,20 @@ function listEntries(document: JsonNode): readonly (readonly [line: number, Pric
   if (document.kind === "object") {
     return document.members.map(({ line, name, value }) => [
       line,
-      { match: name, usd: readScalar(value) },
+      { match: name, usd: parseScalar(value) },
     ]);
   }
   const items = document.kind === "array" ? document.items : [];
   return items.map((item) => {
     const members = item.kind === "object" ? item.members : [];
     const read = (wanted: keyof GpuPrice) =>
-      readScalar(members.findLast(({ name }) => name === wanted)?.value);
+      parseScalar(members.findLast(({ name }) => name === wanted)?.value);
     const [tier, date, note] = [read("tier"), read("date"), read("note")];
     return [item.line, { match: read("match"), usd: read("usdPerHour"), tier, date, note }];
   });
 }
 
-function readJson(text: string): PriceFile {
+function parseJsonPrices(text: string): PriceFile {
   const document = parseJsonText(text);
   if ("problem" in document) {
     return { error: `line ${document.line} is no valid JSON: ${document.problem}` };
@@ -255,10 +255,10 @@ function readJson(text: string): PriceFile {
  * (tier, month and note may follow; `#` begins a remark), or JSON: an object
  * from words to USD per hour, or a list of objects with the keys of `GpuPrice`.
  */
-export function readPriceFile(text: string): PriceFile {
+export function parsePriceFile(text: string): PriceFile {
   if (text.length > MAX_FILE_LENGTH) return { error: "has more than a million characters" };
   const content = text.replace(/^\ufeff/, "");
-  const file = /^\s*(?:[[{]|\/[/*])/.test(content) ? readJson(content) : readTsv(content);
+  const file = /^\s*(?:[[{]|\/[/*])/.test(content) ? parseJsonPrices(content) : parseTsv(content);
   if ("prices" in file && file.prices.length === 0) return { error: "has no price" };
   return file;
 }
@@ -300,7 +300,7 @@ export async function loadPrices(
   } catch (error) {
     return { error: `${file} ${describeFileError(error)}` };
   }
-  const read = readPriceFile(text);
+  const read = parsePriceFile(text);
   return "prices" in read
     ? read.prices
     : { error: `${file} ${read.error}: write lines of a GPU's name, a tab and USD per hour` };

@@ -17,7 +17,7 @@ import {
   createTallies,
   type EngineFigures,
   type FinishReason,
-  type Tally,
+  type TallyHistogram,
 } from "./demo_families.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
@@ -141,11 +141,11 @@ function drawLength(random: Random, typical: number): number {
   return Math.max(1, Math.round(typical * Math.exp(0.6 * normal)));
 }
 
-function observe(tally: Tally, value: number): void {
+function observe(total: TallyHistogram, value: number): void {
   let bucket = 0;
-  while (bucket < tally.bounds.length && value > tally.bounds[bucket]) bucket++;
-  tally.counts[bucket]++;
-  tally.sum += value;
+  while (bucket < total.bounds.length && value > total.bounds[bucket]) bucket++;
+  total.counts[bucket]++;
+  total.sum += value;
 }
 
 function countBlocks(tokens: number): number {
@@ -223,7 +223,7 @@ export function createSimulatedEngine(
       drafts: 0,
       draftTokens: 0,
       acceptedByPosition: new Array<number>(draftLength).fill(0),
-      tallies: createTallies(settings.maxModelLength),
+      totals: createTallies(settings.maxModelLength),
     },
     settings,
     arrivalRandom,
@@ -289,8 +289,8 @@ function takeArrivals(engine: SimulatedEngine, until: Seconds): void {
       engine.waiting.push(request);
     } else {
       engine.figures.rejected++;
-      observe(engine.figures.tallies.httpFine, REJECTION_TIME);
-      observe(engine.figures.tallies.httpCoarse, REJECTION_TIME);
+      observe(engine.figures.totals.httpFine, REJECTION_TIME);
+      observe(engine.figures.totals.httpCoarse, REJECTION_TIME);
     }
     engine.nextArrival = drawNextArrival(engine, engine.nextArrival);
   }
@@ -386,26 +386,26 @@ function decodeTokens(engine: SimulatedEngine, request: SimulatedRequest): numbe
 
 function finishRequest(engine: SimulatedEngine, request: SimulatedRequest): void {
   const { now, figures } = engine;
-  const { tallies } = figures;
+  const { totals } = figures;
   const decodeTime = now - request.firstTokenAt;
   const latency = now - request.arrivedAt;
   engine.freeBlocks += request.blocks;
   figures.finished[request.reason]++;
-  observe(tallies.requestPromptTokens, request.promptTokens);
-  observe(tallies.requestGenerationTokens, request.generated);
-  observe(tallies.requestMaxGenerationTokens, request.generated);
-  observe(tallies.requestParamN, 1);
-  observe(tallies.requestParamMaxTokens, request.maxTokens);
-  observe(tallies.requestPreemptions, request.preemptions);
-  observe(tallies.requestComputedTokens, request.promptTokens - request.cachedTokens);
-  observe(tallies.tpot, request.generated > 1 ? decodeTime / (request.generated - 1) : 0);
-  observe(tallies.e2e, latency);
-  observe(tallies.queue, request.scheduledAt - request.arrivedAt);
-  observe(tallies.prefill, request.firstTokenAt - request.scheduledAt);
-  observe(tallies.decode, decodeTime);
-  observe(tallies.inference, now - request.scheduledAt);
-  observe(tallies.httpFine, latency);
-  observe(tallies.httpCoarse, latency);
+  observe(totals.requestPromptTokens, request.promptTokens);
+  observe(totals.requestGenerationTokens, request.generated);
+  observe(totals.requestMaxGenerationTokens, request.generated);
+  observe(totals.requestParamN, 1);
+  observe(totals.requestParamMaxTokens, request.maxTokens);
+  observe(totals.requestPreemptions, request.preemptions);
+  observe(totals.requestComputedTokens, request.promptTokens - request.cachedTokens);
+  observe(totals.tpot, request.generated > 1 ? decodeTime / (request.generated - 1) : 0);
+  observe(totals.e2e, latency);
+  observe(totals.queue, request.scheduledAt - request.arrivedAt);
+  observe(totals.prefill, request.firstTokenAt - request.scheduledAt);
+  observe(totals.decode, decodeTime);
+  observe(totals.inference, now - request.scheduledAt);
+  observe(totals.httpFine, latency);
+  observe(totals.httpCoarse, latency);
 }
 
 /** Books what the step that ends has given to each request that ran in it. */
@@ -428,9 +428,9 @@ function finishStep(engine: SimulatedEngine): void {
         engine.figures.promptTokens += request.promptTokens;
         engine.figures.cachedPromptTokens += request.cachedTokens;
         stepTokens += request.promptTokens - request.cachedTokens;
-        observe(engine.figures.tallies.ttft, engine.now - request.arrivedAt);
+        observe(engine.figures.totals.ttft, engine.now - request.arrivedAt);
       } else {
-        observe(engine.figures.tallies.itl, engine.now - request.lastTokenAt);
+        observe(engine.figures.totals.itl, engine.now - request.lastTokenAt);
       }
       request.lastTokenAt = engine.now;
     }
@@ -438,7 +438,7 @@ function finishStep(engine: SimulatedEngine): void {
     else engine.running[keptCount++] = request;
   }
   engine.running.length = keptCount;
-  if (stepTokens > 0) observe(engine.figures.tallies.iterationTokens, stepTokens);
+  if (stepTokens > 0) observe(engine.figures.totals.iterationTokens, stepTokens);
 }
 
 /** Lets everything happen up to that time, in seconds since the engine started. Going back does nothing. */

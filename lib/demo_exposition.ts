@@ -22,7 +22,7 @@ import {
   type ReadFigure,
   type ScalarFamily,
   type Tallies,
-  type Tally,
+  type TallyHistogram,
 } from "./demo_families.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
@@ -122,15 +122,15 @@ function writeScalar(page: Page, family: ScalarFamily, engines: readonly EngineF
 /** One labelled histogram: `before` and `after` are its labels on either side of `le`. */
 function writeBuckets(
   page: Page,
-  child: { name: string; before: string; after: string; labels: string; tally: Tally },
+  child: { name: string; before: string; after: string; labels: string; total: TallyHistogram },
 ): void {
-  const { name, before, after, labels, tally } = child;
-  const sum = `${name}_sum${labels} ${formatGoFloat(tally.sum)}\n`;
+  const { name, before, after, labels, total } = child;
+  const sum = `${name}_sum${labels} ${formatGoFloat(total.sum)}\n`;
   let text = page.server.multiprocess ? sum : "";
   let cumulative = 0;
-  for (let i = 0; i <= tally.bounds.length; i++) {
-    cumulative += tally.counts[i];
-    const bound = i < tally.bounds.length ? formatGoFloat(tally.bounds[i]) : "+Inf";
+  for (let i = 0; i <= total.bounds.length; i++) {
+    cumulative += total.counts[i];
+    const bound = i < total.bounds.length ? formatGoFloat(total.bounds[i]) : "+Inf";
     text += `${name}_bucket{${before}le="${bound}"${after}} ${formatGoFloat(cumulative)}\n`;
   }
   text += `${name}_count${labels} ${formatGoFloat(cumulative)}\n`;
@@ -146,7 +146,7 @@ function writeHistograms(page: Page, engines: readonly EngineFigures[]): void {
       const after = `,model_name="${escapeLabelValue(engine.model)}"`;
       const labels = formatLabels([["engine", engine.engine], ["model_name", engine.model]]);
       children.push(labels);
-      writeBuckets(page, { name, before, after, labels, tally: engine.tallies[key] });
+      writeBuckets(page, { name, before, after, labels, total: engine.totals[key] });
     }
     writeCreated(page, { name, help, children });
   }
@@ -312,7 +312,7 @@ function writeHttpCounts(page: Page, engines: readonly EngineFigures[]): void {
 
 function writeHttpSizes(page: Page, engines: readonly EngineFigures[]): void {
   const requests = sumOver(engines, (engine) => countFinished(engine) + engine.rejected);
-  const tokens = sumOver(engines, (engine) => engine.tallies.requestPromptTokens.sum);
+  const tokens = sumOver(engines, (engine) => engine.totals.requestPromptTokens.sum);
   const sizes: readonly [string, string, number][] = [
     [
       "request",
@@ -334,12 +334,12 @@ function writeHttpSizes(page: Page, engines: readonly EngineFigures[]): void {
   }
 }
 
-function mergeTallies(engines: readonly EngineFigures[], key: keyof Tallies): Tally {
-  const { bounds } = engines[0].tallies[key];
-  const merged: Tally = { bounds, counts: new Float64Array(bounds.length + 1), sum: 0 };
-  for (const { tallies } of engines) {
-    tallies[key].counts.forEach((count, i) => merged.counts[i] += count);
-    merged.sum += tallies[key].sum;
+function mergeTallies(engines: readonly EngineFigures[], key: keyof Tallies): TallyHistogram {
+  const { bounds } = engines[0].totals[key];
+  const merged: TallyHistogram = { bounds, counts: new Float64Array(bounds.length + 1), sum: 0 };
+  for (const { totals } of engines) {
+    totals[key].counts.forEach((count, i) => merged.counts[i] += count);
+    merged.sum += totals[key].sum;
   }
   return merged;
 }
@@ -351,8 +351,8 @@ function writeHttpTimes(page: Page, engines: readonly EngineFigures[]): void {
       "percentile calculations. ",
   };
   writeHead(page, { ...fine, type: "histogram" });
-  const tally = mergeTallies(engines, "httpFine");
-  writeBuckets(page, { name: fine.name, before: "", after: "", labels: "", tally });
+  const total = mergeTallies(engines, "httpFine");
+  writeBuckets(page, { name: fine.name, before: "", after: "", labels: "", total });
   writeCreated(page, { ...fine, children: [""] });
 
   const coarse = {
@@ -367,7 +367,7 @@ function writeHttpTimes(page: Page, engines: readonly EngineFigures[]): void {
     before: `handler="${HANDLER}",`,
     after: ',method="POST"',
     labels,
-    tally: mergeTallies(engines, "httpCoarse"),
+    total: mergeTallies(engines, "httpCoarse"),
   });
   writeCreated(page, { ...coarse, children: [labels] });
 }

@@ -18,7 +18,7 @@ export const FINISH_REASONS = ["stop", "length", "abort", "error", "repetition"]
 export type FinishReason = typeof FINISH_REASONS[number];
 
 /** A histogram that is being filled. */
-export interface Tally {
+export interface TallyHistogram {
   /** Upper bounds, ascending, without `+Inf`. */
   readonly bounds: readonly number[];
   /** Observations in each bucket alone, not cumulative; one longer than `bounds`. */
@@ -54,30 +54,30 @@ function listTokenBounds(maxModelLength: number): number[] {
   return bounds;
 }
 
-function createTally(bounds: readonly number[]): Tally {
+function createTally(bounds: readonly number[]): TallyHistogram {
   return { bounds, counts: new Float64Array(bounds.length + 1), sum: 0 };
 }
 
 /** An engine's histograms; `http*` are those of its requests at the API server. */
 export interface Tallies {
-  readonly requestPromptTokens: Tally;
-  readonly requestGenerationTokens: Tally;
-  readonly iterationTokens: Tally;
-  readonly requestMaxGenerationTokens: Tally;
-  readonly requestParamN: Tally;
-  readonly requestParamMaxTokens: Tally;
-  readonly ttft: Tally;
-  readonly itl: Tally;
-  readonly tpot: Tally;
-  readonly e2e: Tally;
-  readonly queue: Tally;
-  readonly inference: Tally;
-  readonly prefill: Tally;
-  readonly decode: Tally;
-  readonly requestPreemptions: Tally;
-  readonly requestComputedTokens: Tally;
-  readonly httpFine: Tally;
-  readonly httpCoarse: Tally;
+  readonly requestPromptTokens: TallyHistogram;
+  readonly requestGenerationTokens: TallyHistogram;
+  readonly iterationTokens: TallyHistogram;
+  readonly requestMaxGenerationTokens: TallyHistogram;
+  readonly requestParamN: TallyHistogram;
+  readonly requestParamMaxTokens: TallyHistogram;
+  readonly ttft: TallyHistogram;
+  readonly itl: TallyHistogram;
+  readonly tpot: TallyHistogram;
+  readonly e2e: TallyHistogram;
+  readonly queue: TallyHistogram;
+  readonly inference: TallyHistogram;
+  readonly prefill: TallyHistogram;
+  readonly decode: TallyHistogram;
+  readonly requestPreemptions: TallyHistogram;
+  readonly requestComputedTokens: TallyHistogram;
+  readonly httpFine: TallyHistogram;
+  readonly httpCoarse: TallyHistogram;
 }
 
 /** Empty histograms for an engine whose longest context is `maxModelLength` tokens. */
@@ -127,7 +127,7 @@ export interface EngineFigures {
   readonly drafts: number;
   readonly draftTokens: number;
   readonly acceptedByPosition: readonly number[];
-  readonly tallies: Tallies;
+  readonly totals: Tallies;
 }
 
 /** A histogram of each engine. */

@@ -126,7 +126,7 @@ const API_SERVER_MARK = "http_request_duration_highr_seconds";
  * with the engine's statistics turned off (`--disable-log-stats`): it has the
  * families of its HTTP side and its process, and no other.
  */
-export function looksLikeVllmWithoutStatistics(familyNames: Iterable<string>): boolean {
+export function isVllmWithoutStatistics(familyNames: Iterable<string>): boolean {
   let marked = false;
   for (const family of familyNames) {
     if (!API_SERVER_FAMILY.test(family)) return false;

@@ -11,7 +11,12 @@
  * @module
  */
 
-import { buildEngine, createBlank, type EngineBuilder, listAliases } from "./dialect_sample.ts";
+import {
+  buildEngine,
+  createAbsentSample,
+  type EngineBuilder,
+  listAliases,
+} from "./dialect_sample.ts";
 import { collectSeries, type VllmSeries } from "./dialect_vllm.ts";
 import type { BadLine, EngineSample, LoraSample } from "./model.ts";
 import { finishSteps, type Steps } from "./platform.ts";
@@ -65,7 +70,7 @@ export function createLayout(
 }
 
 /** Reads a number that is written in an uncommon way; false where it is a surprise. */
-function readUncommon(
+function parseUncommonValue(
   bytes: Uint8Array,
   start: number,
   { scan, before }: { readonly scan: NumberScan; readonly before: number },
@@ -81,7 +86,7 @@ function readUncommon(
 }
 
 /** The values of a body that is the layout's but for its values; `null` at the first surprise. */
-export function rereadValues(layout: ExpositionLayout, body: Uint8Array): Float64Array | null {
+export function rescanValues(layout: ExpositionLayout, body: Uint8Array): Float64Array | null {
   const { body: known, starts, ends } = layout;
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
   const values = new Float64Array(starts.length);
@@ -93,7 +98,7 @@ export function rereadValues(layout: ExpositionLayout, body: Uint8Array): Float6
     if (!areSameBytes({ view: known, at: from }, { view, at }, length)) return null;
     at += length;
     const isRead = scanNumber(body, at, scan) ||
-      readUncommon(body, at, { scan, before: layout.values[i] });
+      parseUncommonValue(body, at, { scan, before: layout.values[i] });
     if (!isRead) return null;
     values[i] = scan.value;
     at = scan.end;
@@ -138,7 +143,7 @@ export interface VllmExposition {
 }
 
 /** The adapters as of the newest state; of two of the same time, the later in the body. */
-function readLora({ lora }: VllmSeries, values: Float64Array): LoraSample | null {
+function collectLora({ lora }: VllmSeries, values: Float64Array): LoraSample | null {
   let newest: VllmSeries["lora"][number] | null = null;
   for (const entry of lora) {
     if (newest === null || !(values[entry.sample] < values[newest.sample])) newest = entry;
@@ -151,7 +156,7 @@ function buildExposition(series: VllmSeries, values: Float64Array): VllmExpositi
   const { configs, declared, summary, engines, server } = series;
   const known = new Map();
   const declaredKeys = new Set([...declared].map((row) => row.key));
-  const blank = createBlank(declaredKeys);
+  const blank = createAbsentSample(declaredKeys);
   const finish = (builder: EngineBuilder): EngineSample => {
     const cacheConfig = configs.get(builder.engine) ?? configs.get("") ?? new Map();
     return buildEngine(builder, { declaredKeys, blank, cacheConfig, values, known });
@@ -162,7 +167,7 @@ function buildExposition(series: VllmSeries, values: Float64Array): VllmExpositi
   return {
     engines: samples,
     server: server === null ? null : finish(server),
-    lora: readLora(series, values),
+    lora: collectLora(series, values),
     aliases: new Map(engines.flatMap(listAliases)),
     metricPrefix: series.metricPrefix,
     processStart: series.processStart < 0
@@ -228,8 +233,11 @@ function createSharedBodies(): SharedBodies {
 }
 
 /** The figures of a body that is the known one but for its values; `null` where it is not. */
-function readByKnown({ series, layout }: KnownBody, body: Uint8Array): VllmExposition | null {
-  const values = rereadValues(layout, body);
+function parseWithKnownLayout(
+  { series, layout }: KnownBody,
+  body: Uint8Array,
+): VllmExposition | null {
+  const values = rescanValues(layout, body);
   return values === null ? null : buildExposition(series, values);
 }
 
@@ -249,14 +257,16 @@ export function createReaderFactory(): ReaderFactory {
 
     const readByOthers = (body: Uint8Array): VllmExposition | null => {
       const found = shared.find((other) =>
-        other === known || other.metricPrefix !== metricPrefix ? null : readByKnown(other, body)
+        other === known || other.metricPrefix !== metricPrefix
+          ? null
+          : parseWithKnownLayout(other, body)
       );
       if (found !== null) known = found.known;
       return found?.exposition ?? null;
     };
 
     return function* (body) {
-      const same = (known && readByKnown(known, body)) ?? readByOthers(body);
+      const same = (known && parseWithKnownLayout(known, body)) ?? readByOthers(body);
       if (same !== null) return same;
       const series = yield* collectSeries(body, metricPrefix);
       // What is no vLLM server's need not be fast, and is not worth its memory.
@@ -283,7 +293,7 @@ export function createVllmReader(
 }
 
 /** Reads one exposition as vLLM's. */
-export function readVllmMetrics(
+export function parseVllmMetrics(
   body: Uint8Array,
   { metricPrefix = null }: { readonly metricPrefix?: string | null } = {},
 ): VllmExposition {

@@ -72,11 +72,11 @@ interface Scalar {
   readonly absorbed: Scalar[];
 }
 
-interface Family {
+interface LabelledSeries {
   readonly target: Target;
   /** Value of the label that splits the family -> its samples. */
   readonly children: Map<string, number[]>;
-  readonly absorbed: Family[];
+  readonly absorbed: LabelledSeries[];
   /** Whether it has more than `MAX_PARTS` children. */
   isFlooded: boolean;
 }
@@ -106,7 +106,7 @@ export interface EngineBuilder {
   /** The sample that says when its counters began, as epoch seconds; -1 where not exported. */
   created: number;
   readonly scalars: Map<GaugeKey | CounterKey, Scalar>;
-  readonly labelled: Map<LabelledKey, Family>;
+  readonly labelled: Map<LabelledKey, LabelledSeries>;
   readonly histograms: Map<HistogramKey, HistogramParts>;
   /** `null` until it is built for the first time. */
   initializing: EngineSample["initializing"] | null;
@@ -265,14 +265,14 @@ function combine(
   return figure;
 }
 
-function measureScalar({ target, samples, absorbed }: Scalar, values: Float64Array): number {
+function combineScalar({ target, samples, absorbed }: Scalar, values: Float64Array): number {
   const { row } = target;
   const own = combine(samples, { values, isGauge: row.kind === "gauge" }) * (row.scale ?? 1);
-  return absorbed.reduce((sum, other) => sum + measureScalar(other, values), own);
+  return absorbed.reduce((sum, other) => sum + combineScalar(other, values), own);
 }
 
-function measureFamily(
-  { target, children, absorbed }: Family,
+function combineFamily(
+  { target, children, absorbed }: LabelledSeries,
   values: Float64Array,
 ): Map<string, number> {
   const { row } = target;
@@ -282,18 +282,18 @@ function measureFamily(
     figures.set(child, combine(samples, { values, isGauge }));
   }
   for (const other of absorbed) {
-    for (const [child, value] of measureFamily(other, values)) {
+    for (const [child, value] of combineFamily(other, values)) {
       figures.set(child, (figures.get(child) ?? 0) + value);
     }
   }
   return figures;
 }
 
-function measureSum({ target, sums, absorbed }: HistogramParts, values: Float64Array): number {
+function combineSum({ target, sums, absorbed }: HistogramParts, values: Float64Array): number {
   const own = sums.length === 0
     ? NaN
     : combine(sums, { values, isGauge: false }) * (target.row.scale ?? 1);
-  return absorbed.reduce((sum, other) => sum + measureSum(other, values), own);
+  return absorbed.reduce((sum, other) => sum + combineSum(other, values), own);
 }
 
 /** The order of the buckets, the same object for the same bounds: most engines have those of the first. */
@@ -336,11 +336,11 @@ function buildHistogram(parts: HistogramParts, { values, known }: BuildContext):
   // Only to find repetitions; they may be pieces of a text as large as the body.
   parts.spellings.length = 0;
   const counts = readCounts(parts, parts.order, values);
-  return { bounds: parts.order.bounds, counts, sum: measureSum(parts, values) };
+  return { bounds: parts.order.bounds, counts, sum: combineSum(parts, values) };
 }
 
 /** Scalars without samples: those that are declared are `initializing`, others `missing`. */
-export function createBlank(declaredKeys: ReadonlySet<string>): BuildContext["blank"] {
+export function createAbsentSample(declaredKeys: ReadonlySet<string>): BuildContext["blank"] {
   const list = <Key extends string>(keys: readonly Key[]) =>
     Object.fromEntries(
       keys.map((key) => [key, absent(declaredKeys.has(key) ? "initializing" : "missing")]),
@@ -366,7 +366,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   const counters = { ...blank.counters };
   for (const scalar of builder.scalars.values()) {
     const { row } = scalar.target;
-    const value = measureScalar(scalar, values);
+    const value = combineScalar(scalar, values);
     const reading = Number.isFinite(value) ? present(value) : absent("not_finite");
     if (row.kind === "gauge") gauges[row.key] = reading;
     else if (row.kind === "counter") counters[row.key] = reading;
@@ -379,7 +379,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   }
   const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
   for (const [key, family] of builder.labelled) {
-    if (!family.isFlooded) labelled[key] = measureFamily(family, values);
+    if (!family.isFlooded) labelled[key] = combineFamily(family, values);
   }
   builder.initializing ??= listInitializing(declaredKeys, { histograms, labelled });
   const queries = builder.scalars.get("prefixCacheQueries");

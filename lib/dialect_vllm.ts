@@ -204,7 +204,7 @@ function openEngine(collector: Collector): EngineBuilder {
 }
 
 /** Sorts the labels of the current sample into what they mean. */
-function readLabels(found: CurrentSample, labels: readonly string[], splitName: string): void {
+function collectLabels(found: CurrentSample, labels: readonly string[], splitName: string): void {
   found.model =
     found.engine =
     found.le =
@@ -225,7 +225,7 @@ function readLabels(found: CurrentSample, labels: readonly string[], splitName: 
   }
 }
 
-function readBound(collector: Collector, le: string): number {
+function parseSeriesBound(collector: Collector, le: string): number {
   let bound = collector.bounds.get(le);
   if (bound === undefined) {
     bound = parseBound(le);
@@ -256,7 +256,7 @@ function keepLora(collector: Collector, labels: readonly string[]): void {
 
 function keepConfig(collector: Collector, labels: readonly string[]): void {
   const config = new Map<string, string>();
-  readLabels(collector.current, labels, "");
+  collectLabels(collector.current, labels, "");
   const engine = nameEngine(collector.current);
   for (let i = 0; i < labels.length; i += 2) {
     if (labels[i] !== "engine") config.set(keepText(labels[i]), keepText(labels[i + 1]));
@@ -285,10 +285,10 @@ function keepVllmSample(collector: Collector, target: Target, labels: readonly s
   if (collector.engineCount > MAX_ENGINES) return;
   const { row, part } = target;
   const { current } = collector;
-  readLabels(current, labels, row.kind === "labelled" ? row.label : "");
+  collectLabels(current, labels, row.kind === "labelled" ? row.label : "");
   const builder = openEngine(collector);
   if (row.kind === "histogram") {
-    current.bound = part === "bucket" ? readBound(collector, current.le) : NaN;
+    current.bound = part === "bucket" ? parseSeriesBound(collector, current.le) : NaN;
     keepHistogram(builder, target, current);
   } else if (row.kind === "labelled") {
     current.split = keepText(current.split);
@@ -349,11 +349,11 @@ function sortBuilders(
 
 /** What `name` is without the prefix of vLLM's metrics, or `null` where it has none. */
 function createPrefixFinder(prefixes: readonly string[]): {
-  readonly strip: (name: string) => string | null;
+  readonly layout: (name: string) => string | null;
   readonly found: () => string | null;
 } {
   let found: string | null = null;
-  const strip = (name: string): string | null => {
+  const layout = (name: string): string | null => {
     if (found !== null) return name.startsWith(found) ? name.slice(found.length) : null;
     for (const prefix of prefixes) {
       if (!name.startsWith(prefix)) continue;
@@ -365,7 +365,7 @@ function createPrefixFinder(prefixes: readonly string[]): {
     }
     return null;
   };
-  return { strip, found: () => found };
+  return { layout, found: () => found };
 }
 
 function noteFamily(collector: Collector, name: string): void {
@@ -394,7 +394,7 @@ export function* collectSeries(
   const summary = yield* parseInSteps(body, {
     onType: (family) => {
       noteFamily(collector, family);
-      const bare = prefix.strip(family);
+      const bare = prefix.layout(family);
       const row = bare === null ? undefined : FAMILIES.get(bare);
       if (row !== undefined) collector.declared.add(row);
     },
@@ -404,7 +404,7 @@ export function* collectSeries(
       if (name !== lastName) {
         lastName = name;
         noteFamily(collector, name);
-        bareName = prefix.strip(name);
+        bareName = prefix.layout(name);
         target = bareName === null ? undefined : TARGETS.get(bareName);
         if (target !== undefined) collector.declared.add(target.row);
       }
@@ -413,7 +413,7 @@ export function* collectSeries(
       else if (bareName === CACHE_CONFIG_NAME) keepConfig(collector, labels);
       else if (bareName === LORA_NAME) keepLora(collector, labels);
       else if (bareName === CREATED_NAME) {
-        readLabels(collector.current, labels, "");
+        collectLabels(collector.current, labels, "");
         openEngine(collector).created = collector.current.sample;
       }
     },

@@ -34,7 +34,7 @@ import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
 import type { Seconds } from "./units.ts";
 
 /** What is watched, and what there is to say about how it was found. */
-export interface Targets {
+export interface TargetSet {
   readonly platform: Platform;
   readonly endpoints: readonly TypedEndpoint[];
   readonly notices: readonly string[];
@@ -48,7 +48,7 @@ export interface Targets {
 }
 
 /** A run that cannot start: what to say, and the code to end with. */
-export interface Refusal {
+export interface DiscoveryError {
   readonly message: string;
   readonly exitCode: number;
 }
@@ -61,7 +61,7 @@ export interface OpenedEndpoint {
 }
 
 /** How long nobody minds seeing nothing (clig.dev: print something within 100 ms). */
-const SCAN_PATIENCE: Seconds = 0.08;
+const SCAN_MESSAGE_DELAY: Seconds = 0.08;
 
 /** Where an implicit scan found nothing, this is watched: the user sees why it does not answer. */
 const FALLBACK_URL = `http://localhost:${DEFAULT_PORT}`;
@@ -70,7 +70,7 @@ function includesFallbackPort({ first, last }: Options["portRange"]): boolean {
   return first <= DEFAULT_PORT && DEFAULT_PORT <= last;
 }
 
-function chooseDemo(platform: Platform, options: Options): Targets {
+function chooseDemo(platform: Platform, options: Options): TargetSet {
   const demo = createDemo(platform, options.demoSeed);
   return {
     ...demo,
@@ -92,7 +92,7 @@ function chooseFallback(
   platform: Platform,
   options: Options,
   scan: { readonly scanner: Scanner; readonly result: ScanResult },
-): Targets | Refusal {
+): TargetSet | DiscoveryError {
   const { host, portRange: { first, last }, scansProcesses } = options;
   const beside = scansProcesses && isLoopbackHost(host) ? " and those of its processes" : "";
   const place = `${host}, ports ${first} to ${last}${beside}`;
@@ -127,7 +127,7 @@ async function scanAloud(
   scanner: Scanner,
 ): Promise<ScanResult> {
   const scanning = scanner.scan();
-  const patience = platform.sleep(SCAN_PATIENCE).then(() => null);
+  const patience = platform.sleep(SCAN_MESSAGE_DELAY).then(() => null);
   if (await Promise.race([scanning, patience]) === null && platform.stdio.stderrIsTerminal) {
     const place = `${host}, ports ${portRange.first} to ${portRange.last}`;
     platform.stdio.writeStderr(`vllm-htop: looking for servers on ${place} …\n`);
@@ -139,7 +139,7 @@ async function scanAloud(
 export async function findTargets(
   platform: Platform,
   options: Options,
-): Promise<Targets | Refusal> {
+): Promise<TargetSet | DiscoveryError> {
   if (options.demo) return chooseDemo(platform, options);
   const listProcesses = createProcessLister(platform);
   const common = { platform, isDemo: false, fallbackKey: null, listProcesses };
@@ -172,7 +172,7 @@ export async function openEndpoint(
   platform: Platform,
   typed: TypedEndpoint,
   options: Options,
-): Promise<OpenedEndpoint | Refusal> {
+): Promise<OpenedEndpoint | DiscoveryError> {
   const isNamed = options.endpoints.length > 0;
   // A scanned port is nobody that the user trusts with credentials.
   const access = await openAccess(

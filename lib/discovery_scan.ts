@@ -20,25 +20,25 @@ import { isLoopbackHost, parseEndpointUrl } from "./endpoint.ts";
 import {
   identifyCommand,
   identifyForwarder,
-  readForwardedPort,
-  readLaunch,
-  readServerOptions,
+  parseForwardedPort,
+  parseLaunch,
+  parseServerOptions,
   showsOptions,
   VLLM,
 } from "./host_commands.ts";
 import {
+  getLocalHost,
   listAncestors,
   type ListeningPort,
   type ProcessInfo,
   type ProcessLister,
   type ProcessTable,
-  readLocalHost,
 } from "./host_processes.ts";
 import type { Endpoint, FailureKind, LaunchInfo } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScraper, isScrapeFailure, type ScraperFailure } from "./scrape.ts";
 import { ANONYMOUS_ACCESS } from "./scrape_credentials.ts";
-import { askServer } from "./scrape_server_info.ts";
+import { fetchServerIdentity } from "./scrape_server_info.ts";
 import type { Seconds } from "./units.ts";
 
 /** A port that is a model server's, or may be. */
@@ -60,7 +60,7 @@ const NEVER_HTTP: ReadonlySet<number> = new Set([
 ]);
 
 /** Below it only 80 is worth asking where the owner is not known. */
-const FIRST_USER_PORT = 1024;
+const MIN_USER_PORT = 1024;
 
 /** Ports of unknown owners that are worth asking, at most: a machine full of services is not to be swept. */
 export const MAX_UNKNOWN_PORTS = 32;
@@ -75,15 +75,15 @@ function findContained(
     // Of a server and its children that have kept its command line, the server.
     const parent = context.table.get(process.parentPid);
     if (parent !== undefined && showsOptions(parent)) return false;
-    return readServerOptions(process).port === containerPort;
+    return parseServerOptions(process).port === containerPort;
   });
   return found.length === 1 ? found[0] : null;
 }
 
 /** What is known of a port besides its number and owners. */
-type Judgement = Pick<ServerPort, "serverName" | "isDeclared" | "launch">;
+type PortOwnership = Pick<ServerPort, "serverName" | "isDeclared" | "launch">;
 
-const UNKNOWN: Judgement = { serverName: null, isDeclared: false, launch: null };
+const UNKNOWN: PortOwnership = { serverName: null, isDeclared: false, launch: null };
 
 /** What all ports are judged by. */
 interface Context {
@@ -93,41 +93,44 @@ interface Context {
 }
 
 /** A port of vLLM: its API, unless another one is declared as that. */
-function judgeVllm(
+function classifyVllmPort(
   port: number,
   chain: readonly ProcessInfo[],
   { ports }: Context,
-): Judgement | undefined {
+): PortOwnership | undefined {
   if (ENGINE_TITLE.test(chain[0].commandLine)) return undefined;
   const process = chain.find(showsOptions);
   if (process === undefined) return { serverName: VLLM, isDeclared: false, launch: null };
-  const declared = readServerOptions(process).port;
+  const declared = parseServerOptions(process).port;
   if (declared !== port && ports.has(declared)) return undefined;
-  return { serverName: VLLM, isDeclared: declared === port, launch: readLaunch(process) };
+  return { serverName: VLLM, isDeclared: declared === port, launch: parseLaunch(process) };
 }
 
 /** A port whose connections are passed on, to a container or another machine. */
-function judgeForwarder(forwarder: ProcessInfo, context: Context): Judgement {
-  const forwarded = readForwardedPort(forwarder);
+function classifyForwarder(forwarder: ProcessInfo, context: Context): PortOwnership {
+  const forwarded = parseForwardedPort(forwarder);
   const process = forwarded === null ? null : findContained(forwarded.containerPort, context);
-  return { ...UNKNOWN, launch: process === null ? null : readLaunch(process) };
+  return { ...UNKNOWN, launch: process === null ? null : parseLaunch(process) };
 }
 
 /** What a port is by its owners; `undefined` where it is nothing to ask. */
-function judgePort({ port, ownerPids }: ListeningPort, context: Context): Judgement | undefined {
+function classifyPort(
+  { port, ownerPids }: ListeningPort,
+  context: Context,
+): PortOwnership | undefined {
   for (const pid of ownerPids) {
     const chain = listAncestors(context.table, pid);
     if (chain.length === 0) continue;
     const serverName = identifyCommand(chain[0].commandLine);
-    if (serverName === VLLM) return judgeVllm(port, chain, context);
+    if (serverName === VLLM) return classifyVllmPort(port, chain, context);
     if (serverName !== null) return { ...UNKNOWN, serverName };
-    if (identifyForwarder(chain[0]) !== null) return judgeForwarder(chain[0], context);
+    if (identifyForwarder(chain[0]) !== null) return classifyForwarder(chain[0], context);
   }
   return ownerPids.every((pid) => !context.table.has(pid)) ? UNKNOWN : undefined;
 }
 
 function mayBeHttp({ port }: ListeningPort): boolean {
-  return (port >= FIRST_USER_PORT || port === 80) && !NEVER_HTTP.has(port);
+  return (port >= MIN_USER_PORT || port === 80) && !NEVER_HTTP.has(port);
 }
 
 /** The ports that are model servers', or may be, in rising order. */
@@ -142,7 +145,7 @@ export function findServerPorts(
   };
   let unknown = 0;
   return ports.flatMap((port): readonly ServerPort[] => {
-    const judged = judgePort(port, context);
+    const judged = classifyPort(port, context);
     if (judged === undefined) return [];
     if (judged.serverName === null) {
       if (!mayBeHttp(port) || ++unknown > MAX_UNKNOWN_PORTS) return [];
@@ -218,10 +221,10 @@ const PARALLEL_PORTS = 256;
 const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 
 /** An open port that is no vLLM is asked again after so long, and after twice as long each time. */
-const FIRST_ASK_AGAIN: Seconds = 60;
+const INITIAL_PROBE_PAUSE: Seconds = 60;
 
 /** But not less often than this: another server may have taken its place between two scans. */
-const LAST_ASK_AGAIN: Seconds = 600;
+const MAX_PROBE_PAUSE: Seconds = 600;
 
 /** What answers at an open port, in a few words. */
 const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
@@ -279,13 +282,13 @@ interface OpenPort {
 }
 
 /** What is at an open port: vLLM, or something else by its name, if it is worth telling. */
-type Verdict =
+type ProbeResult =
   | { readonly kind: "vllm" }
   | { readonly kind: "other"; readonly name: string; readonly isNamed: boolean };
 
 /** What a port was when it was asked last. */
-interface Memory {
-  readonly verdict: Verdict;
+interface KnownPort {
+  readonly verdict: ProbeResult;
   readonly owners: string;
   readonly askAgainAt: Seconds;
   readonly askAgainAfter: Seconds;
@@ -320,19 +323,19 @@ function createEndpoint(scheme: "http" | "https", host: string, port: number): E
 }
 
 /** What answers without vLLM's metrics. A 401 on everything proves nothing. */
-async function judgeFailure(
+async function classifyFailure(
   platform: Platform,
   { endpoint, process }: OpenPort,
   { failure, timeout }: { readonly failure: ScraperFailure; readonly timeout: Seconds },
-): Promise<Verdict> {
-  const vllm: Verdict = { kind: "vllm" };
-  const name = (name: string): Verdict => ({ kind: "other", name, isNamed: true });
+): Promise<ProbeResult> {
+  const vllm: ProbeResult = { kind: "vllm" };
+  const name = (name: string): ProbeResult => ({ kind: "other", name, isNamed: true });
   if (failure.serverName !== undefined) return name(`${failure.serverName}, not vLLM`);
   if (process?.isDeclared && DECLARED_FAILURES.has(failure.kind)) return vllm;
   if (HTTP_FAILURES.has(failure.kind)) {
     if (process?.serverName === VLLM) return vllm;
     const access = ANONYMOUS_ACCESS;
-    const { version, models } = await askServer(platform, endpoint, { access, timeout });
+    const { version, models } = await fetchServerIdentity(platform, endpoint, { access, timeout });
     const owner = identifyOwner(models?.owners ?? []) ?? process?.serverName ?? null;
     if (owner !== null) return name(`${owner}, not vLLM`);
     if (version !== null) return vllm;
@@ -345,11 +348,11 @@ async function judgeFailure(
 }
 
 /** What is at an open port. */
-async function askPort(
+async function probeMetrics(
   platform: Platform,
   open: OpenPort,
   options: ScanOptions,
-): Promise<Verdict> {
+): Promise<ProbeResult> {
   const answerLimit = isLoopbackHost(options.host) ? LOOPBACK_ANSWER_LIMIT : ANSWER_LIMIT;
   const timeout = Math.min(options.timeout, answerLimit);
   const scraper = await createScraper(platform, open.endpoint, {
@@ -360,7 +363,7 @@ async function askPort(
   try {
     const outcome = await scraper.scrape();
     return isScrapeFailure(outcome)
-      ? await judgeFailure(platform, open, { failure: outcome, timeout })
+      ? await classifyFailure(platform, open, { failure: outcome, timeout })
       : { kind: "vllm" };
   } finally {
     scraper.close();
@@ -408,7 +411,7 @@ async function findOpenPorts(
   ]);
   const besideRange = listing.ports.filter(({ port, serverName }) =>
     (port < first || port > last) && (serverName === null || serverName === VLLM)
-  ).map((process) => ({ host: readLocalHost(process), port: process.port }));
+  ).map((process) => ({ host: getLocalHost(process), port: process.port }));
   const beside = await probePorts(platform, besideRange, watchedKeys);
   const open = [...inRange, ...beside].map(({ host, port }): OpenPort => {
     const process = listing.ports.find((process) => process.port === port) ?? null;
@@ -425,18 +428,18 @@ async function findOpenPorts(
  * @throws {Error} By its scans, if `host` cannot stand in a URL.
  */
 export function createScanner(platform: Platform, options: ScanOptions): Scanner {
-  let memories: ReadonlyMap<string, Memory> = new Map();
+  let memories: ReadonlyMap<string, KnownPort> = new Map();
 
-  const recall = async (open: OpenPort): Promise<Memory> => {
+  const recall = async (open: OpenPort): Promise<KnownPort> => {
     const now = platform.monotonicSeconds();
     const owners = (open.process?.ownerPids ?? []).toSorted().join(" ");
     const known = memories.get(open.endpoint.key);
     const isSame = known !== undefined && known.owners === owners && known.verdict.kind === "other";
     if (isSame && now < known.askAgainAt) return known;
     const askAgainAfter = isSame
-      ? Math.min(2 * known.askAgainAfter, LAST_ASK_AGAIN)
-      : FIRST_ASK_AGAIN;
-    const verdict = await askPort(platform, open, options);
+      ? Math.min(2 * known.askAgainAfter, MAX_PROBE_PAUSE)
+      : INITIAL_PROBE_PAUSE;
+    const verdict = await probeMetrics(platform, open, options);
     return { verdict, owners, askAgainAt: now + askAgainAfter, askAgainAfter };
   };
 

@@ -61,7 +61,7 @@ export function quoteUrl(text: string): string {
   return quote(bare.replace(/([?#]).*$/s, "$1…"));
 }
 
-function refuseShape(shown: string): UrlError {
+function rejectShape(shown: string): UrlError {
   return {
     error: `${shown} is not the URL of a server: write HOST:PORT, http://HOST:PORT, ` +
       "https://HOST or unix:/PATH",
@@ -69,7 +69,7 @@ function refuseShape(shown: string): UrlError {
 }
 
 /** `user:password` as the server is to get it, `null` where there is none. */
-function readUserinfo(userinfo: string, shown: string): Secret | null | UrlError {
+function parseUserinfo(userinfo: string, shown: string): Secret | null | UrlError {
   if (userinfo === "" || userinfo === ":") return null;
   const colon = userinfo.indexOf(":");
   const user = colon < 0 ? userinfo : userinfo.slice(0, colon);
@@ -82,7 +82,7 @@ function readUserinfo(userinfo: string, shown: string): Secret | null | UrlError
 }
 
 /** The authority without user and password, with the host and port that people leave out. */
-function completePlace(place: string, hasScheme: boolean): string | null {
+function completeAddress(place: string, hasScheme: boolean): string | null {
   if (/^\d+$/.test(place) && !hasScheme) return `localhost:${place}`;
   if (/^\d+(?::|$)/.test(place)) return null;
   if (place === "" || place.endsWith(":")) return null;
@@ -91,7 +91,7 @@ function completePlace(place: string, hasScheme: boolean): string | null {
   return withHost.startsWith("[") || !withHost.includes(":") ? `${withHost}:${DEFAULT_PORT}` : null;
 }
 
-function readHttpUrl(
+function parseHttpUrl(
   { scheme, hasScheme, authority, path, shown }: UrlText,
 ): TypedEndpoint | UrlError {
   if (path.includes("@")) {
@@ -101,22 +101,22 @@ function readHttpUrl(
     return { error: `${shown} has a query or fragment: leave out what follows the path` };
   }
   const at = authority.lastIndexOf("@");
-  const basicAuth = readUserinfo(authority.slice(0, Math.max(at, 0)), shown);
+  const basicAuth = parseUserinfo(authority.slice(0, Math.max(at, 0)), shown);
   if (basicAuth !== null && "error" in basicAuth) return basicAuth;
 
   const bare = authority.slice(at + 1);
   if (/^[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*$/i.test(bare)) {
     return { error: `${shown} needs brackets round its IPv6 address, as in "[::1]:8000"` };
   }
-  const place = completePlace(bare, hasScheme);
-  if (place === null) return refuseShape(shown);
+  const place = completeAddress(bare, hasScheme);
+  if (place === null) return rejectShape(shown);
   const typedPort = /:(\d+)$/.exec(place)?.[1];
   if (typedPort !== undefined && !(Number(typedPort) >= 1 && Number(typedPort) <= 65_535)) {
     return { error: `${shown} has no valid port: ports are from 1 to 65535` };
   }
   const text = `${scheme}://${place}${path}`;
   const url = URL.canParse(text) ? new URL(text) : null;
-  if (url === null || !HOST_NAME.test(url.hostname)) return refuseShape(shown);
+  if (url === null || !HOST_NAME.test(url.hostname)) return rejectShape(shown);
 
   const trimmed = url.pathname.replace(/\/+$/, "");
   const base = trimmed.endsWith(METRICS_PATH)
@@ -139,14 +139,14 @@ export function isLoopbackHost(host: string): boolean {
 }
 
 /** Where an endpoint is reached by TCP. */
-interface Place {
+interface HostAndPort {
   /** As it stands in a URL: an IPv6 address is in brackets. */
   readonly host: string;
   readonly port: number;
 }
 
 /** The host and port of an endpoint; `null` where it is reached by a socket. */
-export function readPlace({ address, unixSocketPath }: Endpoint): Place | null {
+export function getHostAndPort({ address, unixSocketPath }: Endpoint): HostAndPort | null {
   if (unixSocketPath !== undefined) return null;
   const colon = address.lastIndexOf(":");
   return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
@@ -154,11 +154,11 @@ export function readPlace({ address, unixSocketPath }: Endpoint): Place | null {
 
 /** Whether an endpoint is on this machine, by its address: a machine's own name does not say so. */
 export function isLocal(endpoint: Endpoint): boolean {
-  const place = readPlace(endpoint);
+  const place = getHostAndPort(endpoint);
   return place === null || isLoopbackHost(place.host);
 }
 
-function readUnixUrl(typedPath: string, shown: string): TypedEndpoint | UrlError {
+function parseUnixUrl(typedPath: string, shown: string): TypedEndpoint | UrlError {
   const path = typedPath.replace(/^\/\/\//, "/");
   if (/[?#]/.test(path)) {
     return { error: `${shown} has a query or fragment: write unix:/PATH alone` };
@@ -195,7 +195,7 @@ export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error
   if (sanitizeText(typed, 2 * MAX_URL_LENGTH) !== typed) {
     return { error: `the URL ${shown} has control or invisible characters: type it anew` };
   }
-  if (/^unix:/i.test(typed)) return readUnixUrl(typed.slice("unix:".length), shown);
+  if (/^unix:/i.test(typed)) return parseUnixUrl(typed.slice("unix:".length), shown);
 
   const hasScheme = SCHEME.test(typed);
   const scheme = SCHEME.exec(typed)?.[1].toLowerCase() ?? "http";
@@ -203,10 +203,10 @@ export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error
     return { error: `${shown} cannot be watched: the scheme must be http, https or unix` };
   }
   const rest = typed.replace(SCHEME, "");
-  if (!hasScheme && /^https?:/i.test(rest)) return refuseShape(shown);
+  if (!hasScheme && /^https?:/i.test(rest)) return rejectShape(shown);
   const end = rest.search(/[/\\?#]/);
   const authority = end < 0 ? rest : rest.slice(0, end);
-  return readHttpUrl({
+  return parseHttpUrl({
     scheme,
     hasScheme,
     authority,
@@ -216,20 +216,20 @@ export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error
 }
 
 /** An endpoint and what it is called. */
-interface NamedEndpoint {
+interface EndpointNaming {
   readonly endpoint: Endpoint;
   readonly handle: string;
 }
 
 /** What a replica is called: by all that tells it apart, and without its model. */
-export interface ReplicaName {
+export interface DisplayName {
   readonly name: string;
   /** Its endpoint, and its engine where that tells anything. */
   readonly place: string;
 }
 
 /** Cells that the address of an endpoint may take before a number stands for it. */
-const MAX_HANDLE_WIDTH = 28;
+const MAX_NAME_WIDTH = 28;
 
 /** The first of the forms that is not taken; where all are, the last one with a number behind it. */
 function chooseName(forms: readonly string[], taken: ReadonlySet<string>): string {
@@ -259,8 +259,8 @@ export function nameModel(modelName: string, taken: ReadonlySet<string>): string
 /** The parts of an endpoint's address, as they are shown. */
 type Part = "host" | "port" | "path";
 
-function readPart(endpoint: Endpoint, part: Part): string {
-  const place = readPlace(endpoint);
+function getPart(endpoint: Endpoint, part: Part): string {
+  const place = getHostAndPort(endpoint);
   if (place === null) return part === "host" ? endpoint.address : "";
   if (part === "host") return place.host;
   if (part === "port") return `:${place.port}`;
@@ -270,12 +270,12 @@ function readPart(endpoint: Endpoint, part: Part): string {
 
 /** What must be the same for all where it is left out: one machine has several names. */
 function comparePart(endpoint: Endpoint, part: Part): string {
-  const text = readPart(endpoint, part);
+  const text = getPart(endpoint, part);
   return part === "host" && isLoopbackHost(text) ? "localhost" : text;
 }
 
 /** Ways of naming endpoints, the shortest first. */
-const HANDLE_FORMS: readonly (readonly Part[])[] = [
+const NAME_FORMS: readonly (readonly Part[])[] = [
   ["port"],
   ["host"],
   ["host", "port"],
@@ -284,17 +284,17 @@ const HANDLE_FORMS: readonly (readonly Part[])[] = [
 ];
 
 /** Handles of that form: `null` where it leaves out what differs, or names two alike. */
-function formHandles(
+function formNames(
   newcomers: readonly Endpoint[],
   form: readonly Part[],
-  known: readonly NamedEndpoint[],
+  known: readonly EndpointNaming[],
 ): readonly string[] | null {
   const all = [...known.map(({ endpoint }) => endpoint), ...newcomers];
   const isShared = (part: Part): boolean =>
     new Set(all.map((endpoint) => comparePart(endpoint, part))).size === 1;
   const omitted = (["host", "port"] as const).filter((part) => !form.includes(part));
   if (!omitted.every(isShared)) return null;
-  const handles = newcomers.map((one) => form.map((part) => readPart(one, part)).join(""));
+  const handles = newcomers.map((one) => form.map((part) => getPart(one, part)).join(""));
   const distinct = new Set([...handles, ...known.map(({ handle }) => handle)]);
   const isDistinct = distinct.size === handles.length + known.length;
   return isDistinct && !handles.includes("") ? handles : null;
@@ -303,7 +303,7 @@ function formHandles(
 /** What newcomers are called beside those that have handles, in their order. Labels come first. */
 export function nameEndpoints(
   newcomers: readonly Endpoint[],
-  known: readonly NamedEndpoint[],
+  known: readonly EndpointNaming[],
 ): readonly string[] {
   const taken = new Set(known.map(({ handle }) => handle));
   const handles = new Map<Endpoint, string>();
@@ -315,11 +315,11 @@ export function nameEndpoints(
   const others = newcomers.filter((endpoint) => endpoint.label === undefined);
   for (const one of newcomers) if (one.label !== undefined) give(one, [one.label]);
   const unlabelled = known.filter(({ endpoint }) => endpoint.label === undefined);
-  const formed = HANDLE_FORMS.map((form) => formHandles(others, form, unlabelled))
+  const formed = NAME_FORMS.map((form) => formNames(others, form, unlabelled))
     .find((found) => found !== null && !found.some((handle) => taken.has(handle)));
   others.forEach((endpoint, index) => {
     const found = formed?.[index] ?? endpoint.key;
-    const isLong = measureWidth(found) > MAX_HANDLE_WIDTH;
+    const isLong = measureWidth(found) > MAX_NAME_WIDTH;
     const number = `#${known.length + newcomers.indexOf(endpoint) + 1}`;
     give(endpoint, [...(isLong ? [number] : []), found, endpoint.key]);
   });
@@ -340,7 +340,7 @@ function nameEngine(engine: string, isOneOfSeveral: boolean): string {
  * @param options.isOneOfSeveral Whether its endpoint has more engines of that model.
  */
 export function nameReplica(
-  { endpoint, handle }: NamedEndpoint,
+  { endpoint, handle }: EndpointNaming,
   engine: string,
   options: {
     readonly model: string;
@@ -348,7 +348,7 @@ export function nameReplica(
     readonly isOneOfSeveral: boolean;
     readonly taken: ReadonlySet<string>;
   },
-): ReplicaName {
+): DisplayName {
   const { model, isAlone, isOneOfSeveral, taken } = options;
   const suffix = nameEngine(engine, isOneOfSeveral);
   const place = handle + suffix;

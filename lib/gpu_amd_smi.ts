@@ -14,7 +14,7 @@
  */
 
 import type { GpuProcess, GpuSample, ThrottleReason } from "./gpu_model.ts";
-import { isRecord, type JsonRecord, parseForeignJson } from "./json.ts";
+import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
 import { absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
 import { sanitizeText } from "./text.ts";
 import {
@@ -60,13 +60,13 @@ function listEntries(document: unknown): readonly JsonRecord[] {
 const MAX_DOCUMENT_STARTS = 20;
 
 /** The entries of the first document in the text that has any; `null` where none has. */
-function readEntries(text: string): readonly JsonRecord[] | null {
+function parseEntries(text: string): readonly JsonRecord[] | null {
   const starts = /^\s*[[{]/gm;
   for (let attempt = 0; attempt < MAX_DOCUMENT_STARTS && starts.test(text); attempt++) {
     const start = starts.lastIndex - 1;
     const end = findClosing(text, start);
     if (end < 0) continue;
-    const document = parseForeignJson(text.slice(start, end));
+    const document = parseUntrustedJson(text.slice(start, end));
     const entries = listEntries(document);
     if (entries.length > 0) return entries;
     if (document !== undefined) starts.lastIndex = end;
@@ -93,18 +93,18 @@ const UNITS: Readonly<Record<string, number>> = {
 };
 
 /** A figure in base units. `unit` is that of a bare number. */
-function readFigure(value: unknown, unit = ""): Reading {
+function parseFigure(value: unknown, unit = ""): Reading {
   if (typeof value === "number" && Number.isFinite(value)) {
     return present(value * (UNITS[unit.toUpperCase()] ?? 1));
   }
   if (value === undefined) return absent("missing");
   if (isRecord(value)) {
-    return readFigure(value.value, typeof value.unit === "string" ? value.unit : unit);
+    return parseFigure(value.value, typeof value.unit === "string" ? value.unit : unit);
   }
   if (typeof value !== "string") return absent("unsupported");
   if (/^(?:N\/A)?$/i.test(value.trim())) return absent("unsupported");
   const match = /^\s*(-?\d+(?:\.\d+)?)\s*(\S*)\s*$/.exec(value);
-  return match === null ? absent("unreadable") : readFigure(Number(match[1]), match[2] || unit);
+  return match === null ? absent("unreadable") : parseFigure(Number(match[1]), match[2] || unit);
 }
 
 /** The first of the figures that has a value, else the first. */
@@ -113,11 +113,11 @@ function firstPresent(...readings: readonly [Reading, ...Reading[]]): Reading {
 }
 
 /** The highest clock of the engines whose keys begin so: a card has one per die. */
-function readClock(metric: JsonRecord, prefix: string, key: "clk" | "max_clk"): Reading {
+function parseClock(metric: JsonRecord, prefix: string, key: "clk" | "max_clk"): Reading {
   const clocks = findValue(metric, "clock");
-  if (!isRecord(clocks)) return readFigure(clocks);
+  if (!isRecord(clocks)) return parseFigure(clocks);
   const readings = Object.keys(clocks).filter((name) => name.startsWith(prefix))
-    .map((name) => readFigure(findValue(clocks[name], key), "MHz"));
+    .map((name) => parseFigure(findValue(clocks[name], key), "MHz"));
   const values = readings.flatMap((reading) => isPresent(reading) ? [reading.value] : []);
   return values.length > 0 ? present(Math.max(...values)) : readings[0] ?? absent("missing");
 }
@@ -125,8 +125,8 @@ function readClock(metric: JsonRecord, prefix: string, key: "clk" | "max_clk"): 
 /** Transfers per second of one lane (GT/s), by the generations of PCIe from the first. */
 const PCIE_SPEEDS: readonly number[] = [2.5, 5, 8, 16, 32, 64];
 
-function readGeneration(value: unknown): Reading {
-  const speed = readFigure(value);
+function parseGeneration(value: unknown): Reading {
+  const speed = parseFigure(value);
   if (!isPresent(speed)) return speed;
   const index = PCIE_SPEEDS.indexOf(speed.value);
   return index < 0 ? absent("unreadable") : present(index + 1);
@@ -141,7 +141,7 @@ const VIOLATIONS: Readonly<Record<string, ThrottleReason>> = {
   hbm_thermal: "thermal_hardware",
 };
 
-function readThrottle(metric: JsonRecord): Reading<readonly ThrottleReason[]> {
+function parseThrottle(metric: JsonRecord): Reading<readonly ThrottleReason[]> {
   const states = Object.keys(VIOLATIONS).map((name) => ({
     reason: VIOLATIONS[name],
     state: findValue(metric, "throttle", `${name}_violation_status`),
@@ -155,19 +155,19 @@ function readThrottle(metric: JsonRecord): Reading<readonly ThrottleReason[]> {
 }
 
 /** The sensor that the card itself goes by, and how far it is from its limit. */
-function readTemperature(metric: JsonRecord, fixed: unknown) {
+function parseTemperature(metric: JsonRecord, fixed: unknown) {
   for (const sensor of ["hotspot", "edge"]) {
-    const temperature = readFigure(findValue(metric, "temperature", sensor));
+    const temperature = parseFigure(findValue(metric, "temperature", sensor));
     if (!isPresent(temperature)) continue;
-    const limit = readFigure(findValue(fixed, "limit", `slowdown_${sensor}_temperature`));
+    const limit = parseFigure(findValue(fixed, "limit", `slowdown_${sensor}_temperature`));
     const margin = mapReading(limit, (limit) => limit - temperature.value);
     return { temperature, margin };
   }
-  const temperature = readFigure(findValue(metric, "temperature", "edge"));
+  const temperature = parseFigure(findValue(metric, "temperature", "edge"));
   return { temperature, margin: temperature };
 }
 
-function readName(fixed: unknown): string {
+function parseName(fixed: unknown): string {
   const names = [
     findValue(fixed, "asic", "market_name"),
     findValue(fixed, "board", "product_name"),
@@ -176,43 +176,43 @@ function readName(fixed: unknown): string {
   return typeof name === "string" ? sanitizeText(name) : "AMD GPU";
 }
 
-function readGpu(metric: JsonRecord, fixed: unknown): GpuSample {
+function parseGpu(metric: JsonRecord, fixed: unknown): GpuSample {
   const at = (...path: readonly string[]) => findValue(metric, ...path);
-  const { temperature, margin } = readTemperature(metric, fixed);
+  const { temperature, margin } = parseTemperature(metric, fixed);
   return {
     index: Number(metric.gpu),
     vendor: "amd",
-    name: readName(fixed),
+    name: parseName(fixed),
     uuid: absent("missing"),
-    utilizationRatio: readFigure(at("usage", "gfx_activity"), "%"),
-    memoryUsedBytes: readFigure(at("mem_usage", "used_vram"), "MB"),
+    utilizationRatio: parseFigure(at("usage", "gfx_activity"), "%"),
+    memoryUsedBytes: parseFigure(at("mem_usage", "used_vram"), "MB"),
     memoryTotalBytes: firstPresent(
-      readFigure(at("mem_usage", "total_vram"), "MB"),
-      readFigure(findValue(fixed, "vram", "size"), "MB"),
+      parseFigure(at("mem_usage", "total_vram"), "MB"),
+      parseFigure(findValue(fixed, "vram", "size"), "MB"),
     ),
     isMemoryUnified: false,
     powerWatts: firstPresent(
-      readFigure(at("power", "socket_power")),
-      readFigure(at("power", "average_socket_power")),
+      parseFigure(at("power", "socket_power")),
+      parseFigure(at("power", "average_socket_power")),
     ),
     powerLimitWatts: firstPresent(
-      readFigure(findValue(fixed, "limit", "ppt0", "socket_power_limit")),
-      readFigure(findValue(fixed, "limit", "socket_power")),
-      readFigure(findValue(fixed, "limit", "max_power")),
+      parseFigure(findValue(fixed, "limit", "ppt0", "socket_power_limit")),
+      parseFigure(findValue(fixed, "limit", "socket_power")),
+      parseFigure(findValue(fixed, "limit", "max_power")),
     ),
     temperatureCelsius: temperature,
     temperatureMarginCelsius: margin,
-    smClockHertz: readClock(metric, "gfx", "clk"),
-    smClockMaxHertz: readClock(metric, "gfx", "max_clk"),
-    memoryClockHertz: readClock(metric, "mem", "clk"),
-    fanRatio: readFigure(at("fan", "usage"), "%"),
-    throttleReasons: readThrottle(metric),
-    eccErrorsCorrected: readFigure(at("ecc", "total_correctable_count")),
-    eccErrorsUncorrected: readFigure(at("ecc", "total_uncorrectable_count")),
-    pcieGeneration: readGeneration(at("pcie", "speed")),
-    pcieGenerationMax: readGeneration(findValue(fixed, "bus", "max_pcie_speed")),
-    pcieWidth: readFigure(at("pcie", "width")),
-    pcieWidthMax: readFigure(findValue(fixed, "bus", "max_pcie_width")),
+    smClockHertz: parseClock(metric, "gfx", "clk"),
+    smClockMaxHertz: parseClock(metric, "gfx", "max_clk"),
+    memoryClockHertz: parseClock(metric, "mem", "clk"),
+    fanRatio: parseFigure(at("fan", "usage"), "%"),
+    throttleReasons: parseThrottle(metric),
+    eccErrorsCorrected: parseFigure(at("ecc", "total_correctable_count")),
+    eccErrorsUncorrected: parseFigure(at("ecc", "total_uncorrectable_count")),
+    pcieGeneration: parseGeneration(at("pcie", "speed")),
+    pcieGenerationMax: parseGeneration(findValue(fixed, "bus", "max_pcie_speed")),
+    pcieWidth: parseFigure(at("pcie", "width")),
+    pcieWidthMax: parseFigure(findValue(fixed, "bus", "max_pcie_width")),
     isPersistent: absent("unsupported"),
     isMigEnabled: absent("unsupported"),
     migInstances: [],
@@ -223,18 +223,18 @@ function readGpu(metric: JsonRecord, fixed: unknown): GpuSample {
  * The GPUs of `metric`, with the names and limits of `static`; `null` where the
  * output has none.
  */
-export function readAmdGpus(
+export function parseAmdGpus(
   outputs: { readonly metric: string; readonly fixed: string },
 ): readonly GpuSample[] | null {
-  const metrics = readEntries(outputs.metric);
+  const metrics = parseEntries(outputs.metric);
   if (metrics === null) return null;
-  const fixed = readEntries(outputs.fixed) ?? [];
-  return metrics.map((metric) => readGpu(metric, fixed.find(({ gpu }) => gpu === metric.gpu)));
+  const fixed = parseEntries(outputs.fixed) ?? [];
+  return metrics.map((metric) => parseGpu(metric, fixed.find(({ gpu }) => gpu === metric.gpu)));
 }
 
 /** The processes of `process`; `null` where the output has no GPU. */
-export function readAmdProcesses(text: string): readonly GpuProcess[] | null {
-  const entries = readEntries(text);
+export function parseAmdProcesses(text: string): readonly GpuProcess[] | null {
+  const entries = parseEntries(text);
   if (entries === null) return null;
   return entries.flatMap((entry): readonly GpuProcess[] => {
     const list = Array.isArray(entry.process_list) ? entry.process_list : [];
@@ -248,8 +248,8 @@ export function readAmdProcesses(text: string): readonly GpuProcess[] | null {
         name: typeof name === "string" ? sanitizeText(name) : "",
         gpuIndex: Number(entry.gpu),
         memoryBytes: firstPresent(
-          readFigure(findValue(info, "memory_usage", "vram_mem"), "B"),
-          readFigure(findValue(info, "mem_usage"), "B"),
+          parseFigure(findValue(info, "memory_usage", "vram_mem"), "B"),
+          parseFigure(findValue(info, "mem_usage"), "B"),
         ),
         gpuInstanceId: absent("unsupported"),
       }];

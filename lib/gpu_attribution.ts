@@ -19,8 +19,8 @@
 import type { GpuProcess } from "./gpu_model.ts";
 import {
   identifyForwarder,
-  readForwardedPort,
-  readServerOptions,
+  parseForwardedPort,
+  parseServerOptions,
   showsOptions,
 } from "./host_commands.ts";
 import { listAncestors, type ProcessInfo, type ProcessTable } from "./host_processes.ts";
@@ -66,10 +66,10 @@ function findServer(ancestry: readonly ProcessInfo[]): ProcessInfo | undefined {
 }
 
 /** Port of this machine -> the ports inside of containers that it leads to. */
-function readForwardedPorts(processes: ProcessTable): ReadonlyMap<number, ReadonlySet<number>> {
+function collectForwardedPorts(processes: ProcessTable): ReadonlyMap<number, ReadonlySet<number>> {
   const forwarded = new Map<number, Set<number>>();
   for (const process of processes.values()) {
-    const port = readForwardedPort(process);
+    const port = parseForwardedPort(process);
     if (port === null) continue;
     const inside = forwarded.get(port.hostPort) ?? new Set();
     forwarded.set(port.hostPort, inside.add(port.containerPort));
@@ -78,7 +78,7 @@ function readForwardedPorts(processes: ProcessTable): ReadonlyMap<number, Readon
 }
 
 /** The system's first process: an ancestor of all, it may listen in the place of others. */
-const FIRST_PID = 1;
+const MIN_PID = 1;
 
 /** Processes that are an endpoint's: its listeners, and the server that started them. */
 interface Claims {
@@ -99,7 +99,7 @@ function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[
       if (ancestry.length === 0) continue;
       const server = findServer(ancestry);
       const destination = identifyForwarder(ancestry[0]);
-      if (destination === "container" || (server === undefined && pid === FIRST_PID)) continue;
+      if (destination === "container" || (server === undefined && pid === MIN_PID)) continue;
       owned.add(endpointKey);
       // Whose memory another machine's GPUs hold is not to be seen here.
       if (destination === "elsewhere") continue;
@@ -130,7 +130,7 @@ function matchServers(
 ): ReadonlyMap<number, Match> {
   const matches = new Map<number, Match>();
   for (const server of servers) {
-    const { port, modelNames } = readServerOptions(server);
+    const { port, modelNames } = parseServerOptions(server);
     const serves = (endpoint: GpuEndpoint) =>
       endpoint.modelNames.some((name) => modelNames.includes(name));
     const listens = (endpoint: GpuEndpoint) =>
@@ -166,7 +166,7 @@ interface Ranks {
   readonly pipeline?: number;
 }
 
-function readRanks(title: string): Ranks {
+function parseRanks(title: string): Ranks {
   const ranks = new Map<string, number>();
   for (const [, kind, rank] of (RANKED_TITLE.exec(title)?.[1] ?? "").matchAll(/([A-Z]+)(\d+)/g)) {
     ranks.set(kind, Number(rank));
@@ -185,7 +185,7 @@ function readRanks(title: string): Ranks {
 
 /** The ranks of a process: what it does not tell itself, its ancestors may. */
 function collectRanks(titles: readonly string[]): Ranks {
-  return titles.map(readRanks).reduceRight((above, own) => ({ ...above, ...own }), {});
+  return titles.map(parseRanks).reduceRight((above, own) => ({ ...above, ...own }), {});
 }
 
 /** The engine's label of a data-parallel rank, which counts from 0 on each machine. */
@@ -226,7 +226,7 @@ export function attributeGpuProcesses(
     if (server !== undefined && findClaim(ancestry) === null) unclaimed.set(server.pid, server);
   }
   const unowned = endpoints.filter(({ endpointKey }) => !claims.owned.has(endpointKey));
-  const forwarded = readForwardedPorts(processes);
+  const forwarded = collectForwardedPorts(processes);
   const matches = matchServers([...unclaimed.values()], unowned, forwarded);
   return gpuProcesses.map((process, index): GpuShare => {
     const ancestry = ancestries[index];

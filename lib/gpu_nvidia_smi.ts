@@ -78,7 +78,7 @@ export const COMPUTE_APPS_ARGUMENTS: readonly string[] = [
 const COMPUTE_APP_CELLS = 3;
 
 /** The names in the help: a line of `"name"` or of `"name" or "other name"` each. */
-function readFieldNames(help: string): ReadonlySet<string> {
+function parseFieldNames(help: string): ReadonlySet<string> {
   const lines = help.match(/^"[\w.]+"(?: or "[\w.]+")*\s*$/gm) ?? [];
   return new Set(lines.flatMap((line) => line.match(/[\w.]+(?=")/g) ?? []));
 }
@@ -88,7 +88,7 @@ function readFieldNames(help: string): ReadonlySet<string> {
  * newest name; of those that every driver knows where the help has no fields.
  */
 export function planGpuQuery(help: string): GpuQuery {
-  const listed = readFieldNames(help);
+  const listed = parseFieldNames(help);
   const known = listed.has("index") && listed.has("name") ? listed : OLDEST_FIELDS;
   const query: (readonly [Field, string])[] = [];
   for (const [field, names] of Object.entries(FIELD_NAMES) as [Field, readonly string[]][]) {
@@ -119,18 +119,18 @@ function explainCell(cell: string): Reading<never> {
 }
 
 /** A cell with a number, whether or not its unit is printed. */
-function readNumberCell(cell: string): Reading {
+function parseNumberCell(cell: string): Reading {
   const match = NUMBER.exec(cell);
   return match === null ? explainCell(cell) : present(Number(match[1]));
 }
 
-function readSwitchCell(cell: string): Reading<boolean> {
+function parseSwitchCell(cell: string): Reading<boolean> {
   if (/^enabled$/i.test(cell)) return present(true);
   return /^disabled$/i.test(cell) ? present(false) : explainCell(cell);
 }
 
 /** A cell with text, made safe. */
-function readTextCell(cell: string): Reading<string> {
+function parseTextCell(cell: string): Reading<string> {
   return /^\[|^$|^N\/A$/i.test(cell) ? explainCell(cell) : present(sanitizeText(cell));
 }
 
@@ -147,7 +147,7 @@ const THROTTLE_BITS: readonly ThrottleReason[] = [
   "display_clocks",
 ];
 
-function readThrottleCell(cell: string): Reading<readonly ThrottleReason[]> {
+function parseThrottleCell(cell: string): Reading<readonly ThrottleReason[]> {
   if (!/^0x[0-9a-f]{1,16}$/i.test(cell)) return explainCell(cell);
   const mask = BigInt(cell);
   const reasons = THROTTLE_BITS.filter((_, bit) => (mask >> BigInt(bit)) % 2n === 1n);
@@ -161,7 +161,7 @@ const fromMegahertz = (reading: Reading): Reading =>
   mapReading(reading, (megahertz) => megahertz * HERTZ_PER_MEGAHERTZ);
 
 /** The cells of a line by field, or `null` where it is no line of this query. */
-function readCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> | null {
+function parseCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> | null {
   const cells = line.split(",");
   if (cells.length < query.length || !/^\s*\d+$/.test(cells[0])) return null;
   const last = query.length - 1;
@@ -169,14 +169,14 @@ function readCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> | 
   return new Map(query.map(([field], index) => [field, values[index].trim()]));
 }
 
-function readGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
+function parseGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
   const number = (field: Field): Reading => {
     const cell = cells.get(field);
-    return cell === undefined ? absent("missing") : readNumberCell(cell);
+    return cell === undefined ? absent("missing") : parseNumberCell(cell);
   };
   const flag = (field: Field): Reading<boolean> => {
     const cell = cells.get(field);
-    return cell === undefined ? absent("missing") : readSwitchCell(cell);
+    return cell === undefined ? absent("missing") : parseSwitchCell(cell);
   };
   const total = number("memoryTotal");
   const throttle = cells.get("throttle");
@@ -185,7 +185,7 @@ function readGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
     index: Number(cells.get("index")),
     vendor: "nvidia",
     name: sanitizeText(cells.get("name") ?? ""),
-    uuid: uuid === undefined ? absent("missing") : readTextCell(uuid),
+    uuid: uuid === undefined ? absent("missing") : parseTextCell(uuid),
     utilizationRatio: fromPercent(number("utilization")),
     memoryUsedBytes: fromMebibytes(number("memoryUsed")),
     // A GPU without memory is a driver that does not know.
@@ -199,7 +199,7 @@ function readGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
     smClockMaxHertz: fromMegahertz(number("smClockMax")),
     memoryClockHertz: fromMegahertz(number("memoryClock")),
     fanRatio: fromPercent(number("fan")),
-    throttleReasons: throttle === undefined ? absent("missing") : readThrottleCell(throttle),
+    throttleReasons: throttle === undefined ? absent("missing") : parseThrottleCell(throttle),
     eccErrorsCorrected: number("eccCorrected"),
     eccErrorsUncorrected: number("eccUncorrected"),
     pcieGeneration: number("pcieGeneration"),
@@ -225,12 +225,12 @@ interface GpuTable {
 /**
  * The GPUs of a query's output, in its order.
  */
-export function readGpuTable(text: string, query: GpuQuery): GpuTable {
+export function parseGpuTable(text: string, query: GpuQuery): GpuTable {
   const gpus: GpuSample[] = [];
   const warnings: string[] = [];
   for (const line of text.split(/\r?\n/)) {
-    const cells = readCells(line, query);
-    if (cells !== null) gpus.push(readGpuCells(cells));
+    const cells = parseCells(line, query);
+    if (cells !== null) gpus.push(parseGpuCells(cells));
     else if (line.trim() !== "" && warnings.length < MAX_WARNINGS) {
       warnings.push(sanitizeText(line.trim()));
     }
@@ -248,7 +248,7 @@ function findGpu(gpus: readonly GpuSample[], uuid: string): GpuSample | undefine
 /**
  * The processes of a `COMPUTE_APPS_ARGUMENTS` output that run on these GPUs.
  */
-export function readComputeApps(text: string, gpus: readonly GpuSample[]): readonly GpuProcess[] {
+export function parseComputeApps(text: string, gpus: readonly GpuSample[]): readonly GpuProcess[] {
   const processes: GpuProcess[] = [];
   for (const line of text.split(/\r?\n/)) {
     const cells = line.split(",");
@@ -259,7 +259,7 @@ export function readComputeApps(text: string, gpus: readonly GpuSample[]): reado
       pid: Number(pid),
       name: sanitizeText(cells.slice(COMPUTE_APP_CELLS).join(",").trim()),
       gpuIndex: gpu.index,
-      memoryBytes: fromMebibytes(readNumberCell(memory)),
+      memoryBytes: fromMebibytes(parseNumberCell(memory)),
       gpuInstanceId: absent("missing"),
     });
   }
@@ -304,7 +304,7 @@ type Devices<T> = ReadonlyMap<string, ReadonlyMap<number, T>>;
 const LIST_GPU = /^GPU \d+: .*\(UUID: (\S+)\)\s*$/;
 const LIST_DEVICE = /^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (\S+)\)\s*$/;
 
-function readList(text: string): Devices<Named> {
+function parseMigList(text: string): Devices<Named> {
   const devices = new Map<string, Map<number, Named>>();
   let current = new Map<number, Named>();
   for (const line of text.split(/\r?\n/)) {
@@ -328,7 +328,7 @@ interface Entry {
   readonly value: string;
 }
 
-function readEntry(line: string): Entry {
+function parseEntry(line: string): Entry {
   const [, blanks, name, value] = /^(\s*)(.*?)(?:\s*:\s(.*))?$/.exec(line) ?? ["", "", "", ""];
   return { indent: blanks.length, name, value: (value ?? "").trim() };
 }
@@ -346,17 +346,17 @@ function findValue(lines: readonly Entry[], name: string): string {
   return lines.find((line) => line.name === name)?.value ?? "";
 }
 
-function readBytes(cell: string): Reading<Bytes> {
-  return mapReading(readNumberCell(cell), (mebibytes) => mebibytes * BYTES_PER_MEBIBYTE);
+function parseBytes(cell: string): Reading<Bytes> {
+  return mapReading(parseNumberCell(cell), (mebibytes) => mebibytes * BYTES_PER_MEBIBYTE);
 }
 
-function readDevice(block: readonly Entry[]): Detailed {
+function parseDevice(block: readonly Entry[]): Detailed {
   const start = block.findIndex(({ name }) => /FB Memory Usage$/.test(name));
   const memory = start < 0 ? [] : collectBlock(block, start);
   return {
-    gpuInstanceId: readNumberCell(findValue(block, "GPU Instance ID")),
-    memoryUsedBytes: readBytes(findValue(memory, "Used")),
-    memoryTotalBytes: readBytes(findValue(memory, "Total")),
+    gpuInstanceId: parseNumberCell(findValue(block, "GPU Instance ID")),
+    memoryUsedBytes: parseBytes(findValue(memory, "Used")),
+    memoryTotalBytes: parseBytes(findValue(memory, "Total")),
   };
 }
 
@@ -367,27 +367,27 @@ interface GpuDetails {
   readonly instanceIds: ReadonlyMap<number, Reading>;
 }
 
-function readGpuDetails(lines: readonly Entry[]): GpuDetails {
+function parseGpuDetails(lines: readonly Entry[]): GpuDetails {
   const devices = new Map<number, Detailed>();
   const instanceIds = new Map<number, Reading>();
   let instanceId: Reading = absent("missing");
   for (const [index, { name, value }] of lines.entries()) {
     if (name === "MIG Device") {
       const block = collectBlock(lines, index);
-      devices.set(Number(findValue(block, "Index")), readDevice(block));
+      devices.set(Number(findValue(block, "Index")), parseDevice(block));
     }
-    if (name === "GPU instance ID") instanceId = readNumberCell(value);
+    if (name === "GPU instance ID") instanceId = parseNumberCell(value);
     if (name === "Process ID") instanceIds.set(Number(value), instanceId);
   }
   return { devices, instanceIds };
 }
 
 /** By the UUID of the GPU. */
-function readDetails(text: string): ReadonlyMap<string, GpuDetails> {
+function parseDetails(text: string): ReadonlyMap<string, GpuDetails> {
   const details = new Map<string, GpuDetails>();
   for (const part of text.split(/^GPU (?=[\da-f]+:)/im).slice(1)) {
-    const lines = part.split(/\r?\n/).map(readEntry);
-    details.set(sanitizeText(findValue(lines, "GPU UUID")), readGpuDetails(lines));
+    const lines = part.split(/\r?\n/).map(parseEntry);
+    details.set(sanitizeText(findValue(lines, "GPU UUID")), parseGpuDetails(lines));
   }
   return details;
 }
@@ -404,8 +404,8 @@ export function addMigInstances(
   sample: { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] },
   outputs: { readonly list: string; readonly detail: string },
 ): { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] } {
-  const list = readList(outputs.list);
-  const details = readDetails(outputs.detail);
+  const list = parseMigList(outputs.list);
+  const details = parseDetails(outputs.detail);
   const gpus = sample.gpus.map((gpu) => {
     if (gpu.isMigEnabled.value !== true) return gpu;
     const named = list.get(gpu.uuid.value ?? "") ?? new Map<number, Named>();

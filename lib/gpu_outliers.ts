@@ -18,7 +18,7 @@ import {
   present,
   type Reading,
 } from "./reading.ts";
-import { TREND_POINTS } from "./stats_series.ts";
+import { MAX_SERIES_POINTS } from "./stats_series.ts";
 import { computeMedian } from "./stats_significance.ts";
 import type { Ratio } from "./units.ts";
 
@@ -29,7 +29,7 @@ const BUSY_RATIO: Ratio = 0.5;
 const SLOW_CLOCK_RATIO: Ratio = 0.8;
 
 /** Reasons that are a fault and no setting. */
-const FAULTS: ReadonlySet<ThrottleReason> = new Set([
+const OUTLIER_CHECKS: ReadonlySet<ThrottleReason> = new Set([
   "hardware_slowdown",
   "thermal_software",
   "thermal_hardware",
@@ -48,7 +48,7 @@ function examine(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | null
     .map(({ value }) => value);
   const peersClock = clocks.length === 0 ? absent("no_samples") : present(computeMedian(clocks));
   const reasons = isPresent(gpu.throttleReasons) ? gpu.throttleReasons.value : [];
-  const faults = reasons.filter((reason) => FAULTS.has(reason));
+  const faults = reasons.filter((reason) => OUTLIER_CHECKS.has(reason));
   const evidence = {
     gpuIndex: gpu.index,
     smClockHertz: gpu.smClockHertz,
@@ -77,7 +77,7 @@ export interface Range {
 }
 
 /** GPUs of one name, as one. Ranges are partial where some GPU has no figure. */
-export interface GpuFold {
+export interface GpuSummary {
   readonly name: string;
   readonly count: number;
   readonly utilizationRatio: Reading<Range>;
@@ -92,7 +92,7 @@ export interface GpuFold {
  * The range of the readings that have a value, partial where some have none.
  * Absent, for the first reason, where none has a value.
  */
-export function rangeOf(readings: readonly Reading[]): Reading<Range> {
+export function findRange(readings: readonly Reading[]): Reading<Range> {
   const values = readings.filter((reading): reading is Present<number> => isPresent(reading))
     .map(({ value }) => value);
   if (values.length === 0) {
@@ -104,32 +104,32 @@ export function rangeOf(readings: readonly Reading[]): Reading<Range> {
 }
 
 /** GPUs folded by name, in the order in which the names first come. */
-export function foldGpus(gpus: readonly GpuSample[]): readonly GpuFold[] {
+export function summarizeGpus(gpus: readonly GpuSample[]): readonly GpuSummary[] {
   return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => ({
     name,
     count: members.length,
-    utilizationRatio: rangeOf(members.map((gpu) => gpu.utilizationRatio)),
-    memoryUsedBytes: rangeOf(members.map((gpu) => gpu.memoryUsedBytes)),
-    memoryTotalBytes: rangeOf(members.map((gpu) => gpu.memoryTotalBytes)),
-    powerWatts: rangeOf(members.map((gpu) => gpu.powerWatts)),
-    temperatureCelsius: rangeOf(members.map((gpu) => gpu.temperatureCelsius)),
-    smClockHertz: rangeOf(members.map((gpu) => gpu.smClockHertz)),
+    utilizationRatio: findRange(members.map((gpu) => gpu.utilizationRatio)),
+    memoryUsedBytes: findRange(members.map((gpu) => gpu.memoryUsedBytes)),
+    memoryTotalBytes: findRange(members.map((gpu) => gpu.memoryTotalBytes)),
+    powerWatts: findRange(members.map((gpu) => gpu.powerWatts)),
+    temperatureCelsius: findRange(members.map((gpu) => gpu.temperatureCelsius)),
+    smClockHertz: findRange(members.map((gpu) => gpu.smClockHertz)),
   }));
 }
 
 /** One moment of a GPU. `null` is a gap. */
-interface GpuTrendPoint {
+interface GpuSeriesPoint {
   readonly utilizationRatio: Ratio | null;
   readonly memoryRatio: Ratio | null;
 }
 
-/** Points, oldest first, at most `TREND_POINTS`. */
-export type GpuTrend = readonly GpuTrendPoint[];
+/** Points, oldest first, at most `MAX_SERIES_POINTS`. */
+export type GpuSeries = readonly GpuSeriesPoint[];
 
-const GAP: GpuTrendPoint = Object.freeze({ utilizationRatio: null, memoryRatio: null });
+const GAP: GpuSeriesPoint = Object.freeze({ utilizationRatio: null, memoryRatio: null });
 
 /** How full its memory is. */
-export function readMemoryRatio(
+export function computeMemoryRatio(
   { memoryUsedBytes, memoryTotalBytes }: Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">,
 ): Reading<Ratio> {
   return divideReadings(memoryUsedBytes, memoryTotalBytes);
@@ -137,17 +137,17 @@ export function readMemoryRatio(
 
 /** The trends of all GPUs, by their index, after one more sample; `null` for one that failed. */
 export function appendGpuReport(
-  trends: ReadonlyMap<number, GpuTrend>,
+  trends: ReadonlyMap<number, GpuSeries>,
   report: GpuReport | null,
-): ReadonlyMap<number, GpuTrend> {
+): ReadonlyMap<number, GpuSeries> {
   const gpus = new Map((report?.gpus ?? []).map((gpu) => [gpu.index, gpu]));
   const indexes = new Set([...trends.keys(), ...gpus.keys()]);
   return new Map([...indexes].map((index) => {
     const gpu = gpus.get(index);
     const point = gpu === undefined ? GAP : {
       utilizationRatio: gpu.utilizationRatio.value,
-      memoryRatio: readMemoryRatio(gpu).value,
+      memoryRatio: computeMemoryRatio(gpu).value,
     };
-    return [index, [...(trends.get(index) ?? []).slice(-(TREND_POINTS - 1)), point]];
+    return [index, [...(trends.get(index) ?? []).slice(-(MAX_SERIES_POINTS - 1)), point]];
   }));
 }

@@ -20,8 +20,8 @@ import {
   AMD_METRIC_ARGUMENTS,
   AMD_PROCESS_ARGUMENTS,
   AMD_STATIC_ARGUMENTS,
-  readAmdGpus,
-  readAmdProcesses,
+  parseAmdGpus,
+  parseAmdProcesses,
 } from "./gpu_amd_smi.ts";
 import type {
   GpuFailure,
@@ -39,10 +39,10 @@ import {
   listGpuQueryArguments,
   MIG_DETAIL_ARGUMENTS,
   MIG_LIST_ARGUMENTS,
+  parseComputeApps,
+  parseGpuTable,
   planGpuQuery,
   QUERY_HELP_ARGUMENTS,
-  readComputeApps,
-  readGpuTable,
 } from "./gpu_nvidia_smi.ts";
 import type { Platform, ProgramOutcome } from "./platform.ts";
 import { absent, present, type Reading } from "./reading.ts";
@@ -192,8 +192,8 @@ const TIME_LIMITS: Readonly<Record<GpuProgram, Seconds>> = { "nvidia-smi": 2, "a
 const MAX_OUTPUT_BYTES: Bytes = 2 * BYTES_PER_MEBIBYTE;
 
 /** The pause after the first failure; it doubles with each further one. */
-const FIRST_PAUSE: Seconds = 5;
-const LONGEST_PAUSE: Seconds = 60;
+const INITIAL_PAUSE: Seconds = 5;
+const MAX_PAUSE: Seconds = 60;
 
 /** A sample of nvidia-smi that takes longer deserves a word; amd-smi needs as much to start. */
 const SLOW_SAMPLE: Seconds = 1;
@@ -207,7 +207,7 @@ export function isGpuFailure(outcome: GpuReport | GpuFailure): outcome is GpuFai
 }
 
 /** What a program gave, before it is dated. */
-interface Findings {
+interface SampleFindings {
   readonly gpus: readonly GpuSample[];
   readonly processes: Reading<readonly GpuProcess[]>;
   readonly warnings: readonly string[];
@@ -249,7 +249,7 @@ async function sampleMig(
 }
 
 /** Remembers what does not change while a program works. */
-interface Memory {
+interface SamplerMemory {
   query: GpuQuery | null;
   fixed: string | null;
 }
@@ -257,8 +257,8 @@ interface Memory {
 async function sampleNvidia(
   run: Run,
   platform: SamplerPlatform,
-  memory: Memory,
-): Promise<Findings | GpuFailure> {
+  memory: SamplerMemory,
+): Promise<SampleFindings | GpuFailure> {
   if (memory.query === null) {
     const help = await run(QUERY_HELP_ARGUMENTS);
     if (help.kind !== "exited") return help;
@@ -266,12 +266,12 @@ async function sampleNvidia(
   }
   const answer = await run(listGpuQueryArguments(memory.query));
   if (answer.kind !== "exited") return answer;
-  const { gpus, warnings } = readGpuTable(answer.stdout, memory.query);
+  const { gpus, warnings } = parseGpuTable(answer.stdout, memory.query);
   if (gpus.length === 0) return describeGpuExit("nvidia-smi", answer);
   const apps = takeOutput(await run(COMPUTE_APPS_ARGUMENTS));
   const found = await sampleMig(run, {
     gpus,
-    processes: apps === null ? [] : readComputeApps(apps, gpus),
+    processes: apps === null ? [] : parseComputeApps(apps, gpus),
   });
   return {
     gpus: completeUnifiedMemory(found.gpus, platform.systemMemory()),
@@ -280,7 +280,7 @@ async function sampleNvidia(
   };
 }
 
-async function sampleAmd(run: Run, memory: Memory): Promise<Findings | GpuFailure> {
+async function sampleAmd(run: Run, memory: SamplerMemory): Promise<SampleFindings | GpuFailure> {
   if (memory.fixed === null) {
     const fixed = await run(AMD_STATIC_ARGUMENTS);
     if (fixed.kind !== "exited") return fixed;
@@ -288,9 +288,9 @@ async function sampleAmd(run: Run, memory: Memory): Promise<Findings | GpuFailur
   }
   const metric = await run(AMD_METRIC_ARGUMENTS);
   if (metric.kind !== "exited") return metric;
-  const gpus = readAmdGpus({ metric: metric.stdout, fixed: memory.fixed ?? "" });
+  const gpus = parseAmdGpus({ metric: metric.stdout, fixed: memory.fixed ?? "" });
   if (gpus === null) return describeGpuExit("amd-smi", metric);
-  const processes = readAmdProcesses(takeOutput(await run(AMD_PROCESS_ARGUMENTS)) ?? "");
+  const processes = parseAmdProcesses(takeOutput(await run(AMD_PROCESS_ARGUMENTS)) ?? "");
   return {
     gpus,
     processes: processes === null ? absent("unreadable") : present(processes),
@@ -305,7 +305,7 @@ function chooseFailure(nvidia: GpuFailure, amd: GpuFailure): GpuFailure {
   return { kind: "absent", message: "neither nvidia-smi nor amd-smi is on the PATH" };
 }
 
-function remarkSlowness(program: GpuProgram, duration: Seconds): readonly string[] {
+function noteSlowSample(program: GpuProgram, duration: Seconds): readonly string[] {
   const isSlow = program === "nvidia-smi" && duration > SLOW_SAMPLE;
   return isSlow ? [describeSlowSample(program, duration)] : [];
 }
@@ -313,14 +313,14 @@ function remarkSlowness(program: GpuProgram, duration: Seconds): readonly string
 /** Samples with the first program that gives something. */
 async function sampleOnce(
   platform: SamplerPlatform,
-  memory: Memory,
+  memory: SamplerMemory,
   signal: AbortSignal,
 ): Promise<GpuReport | GpuFailure> {
   const startedAt = platform.monotonicSeconds();
-  const finish = (program: GpuProgram, findings: Findings): GpuReport => {
+  const finish = (program: GpuProgram, findings: SampleFindings): GpuReport => {
     const sampledAt = platform.monotonicSeconds();
     const duration = sampledAt - startedAt;
-    const warnings = [...findings.warnings, ...remarkSlowness(program, duration)];
+    const warnings = [...findings.warnings, ...noteSlowSample(program, duration)];
     const sampledAtEpoch = platform.epochSeconds();
     return { program, sampledAt, sampledAtEpoch, duration, ...findings, warnings };
   };
@@ -337,7 +337,7 @@ async function sampleOnce(
 /** A sampler of this machine's GPUs. Starts nothing until it is asked. */
 export function createGpuSampler(platform: SamplerPlatform): GpuSampler {
   const closed = new AbortController();
-  const memory: Memory = { query: null, fixed: null };
+  const memory: SamplerMemory = { query: null, fixed: null };
   let running: Promise<GpuReport | GpuFailure> | null = null;
   let failure: GpuFailure | null = null;
   let pause = 0;
@@ -350,7 +350,7 @@ export function createGpuSampler(platform: SamplerPlatform): GpuSampler {
       pause = 0;
     } else if (outcome.kind !== "aborted") {
       failure = outcome;
-      pause = Math.min(LONGEST_PAUSE, Math.max(FIRST_PAUSE, pause * 2));
+      pause = Math.min(MAX_PAUSE, Math.max(INITIAL_PAUSE, pause * 2));
       nextAt = platform.monotonicSeconds() + pause;
     }
     return outcome;

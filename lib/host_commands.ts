@@ -100,7 +100,7 @@ function listOptions(words: readonly string[]): readonly CommandOption[] {
 }
 
 /** Options whose value is a whole number. */
-function readNumbers(options: readonly CommandOption[]): ReadonlyMap<string, number> {
+function parseNumbers(options: readonly CommandOption[]): ReadonlyMap<string, number> {
   return new Map(
     options.filter(({ values: [value = ""] }) => /^\d{1,6}$/.test(value))
       .map(({ name, values: [value] }) => [name, Number(value)]),
@@ -117,14 +117,14 @@ interface ServerOptions {
 /**
  * What vLLM is told, or does where it is told nothing.
  */
-export function readServerOptions({ arguments: words }: ProcessInfo): ServerOptions {
+export function parseServerOptions({ arguments: words }: ProcessInfo): ServerOptions {
   const options = listOptions(words);
   const valuesOf = (wanted: string): readonly string[] =>
     options.findLast(({ name }) => name === wanted)?.values ?? [];
   const serve = words.indexOf("serve");
   const positional = serve < 0 ? [] : words.slice(serve + 1, serve + 2);
   return {
-    port: readNumbers(options).get("port") ?? DEFAULT_PORT,
+    port: parseNumbers(options).get("port") ?? DEFAULT_PORT,
     modelNames: [
       ...valuesOf("served-model-name"),
       ...valuesOf("model").slice(0, 1),
@@ -143,8 +143,8 @@ const PARALLEL_NAMES: ReadonlySet<string> = new Set([
 /**
  * What vLLM's command line says of its launch.
  */
-export function readLaunch(process: ProcessInfo): LaunchInfo {
-  const numbers = readNumbers(listOptions(process.arguments));
+export function parseLaunch(process: ProcessInfo): LaunchInfo {
+  const numbers = parseNumbers(listOptions(process.arguments));
   const parallelSizes = new Map([...numbers].filter(([name]) => PARALLEL_NAMES.has(name)));
   return { commandLine: process.commandLine, parallelSizes };
 }
@@ -156,9 +156,9 @@ interface ForwardedPort {
 }
 
 /** Which port a forwarder passes on; `null` where its command line does not say. Docker's proxy does. */
-export function readForwardedPort(process: ProcessInfo): ForwardedPort | null {
+export function parseForwardedPort(process: ProcessInfo): ForwardedPort | null {
   if (identifyForwarder(process) !== "container") return null;
-  const numbers = readNumbers(listOptions(process.arguments));
+  const numbers = parseNumbers(listOptions(process.arguments));
   const hostPort = numbers.get("host-port");
   const containerPort = numbers.get("container-port");
   return hostPort === undefined || containerPort === undefined ? null : { hostPort, containerPort };

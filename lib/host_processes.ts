@@ -69,7 +69,7 @@ function createCollector(): {
 /**
  * The ports in `ss`'s output, in rising order.
  */
-export function readSsPorts(text: string): readonly ListeningPort[] {
+export function parseSsPorts(text: string): readonly ListeningPort[] {
   const collector = createCollector();
   for (const line of text.split("\n")) {
     const [state, , , local] = line.trim().split(/\s+/);
@@ -80,7 +80,7 @@ export function readSsPorts(text: string): readonly ListeningPort[] {
 }
 
 /** The ports in `lsof`'s output, in rising order. */
-export function readLsofPorts(text: string): readonly ListeningPort[] {
+export function parseLsofPorts(text: string): readonly ListeningPort[] {
   const collector = createCollector();
   let pid: number | null = null;
   for (const line of text.split("\n")) {
@@ -104,7 +104,7 @@ const LOCALHOST_ADDRESSES: ReadonlySet<string> = new Set([
 ]);
 
 /** The host by which a port of this machine is reached, as it stands in a URL. */
-export function readLocalHost({ addresses }: ListeningPort): string {
+export function getLocalHost({ addresses }: ListeningPort): string {
   if (addresses.some((address) => LOCALHOST_ADDRESSES.has(address))) return "localhost";
   const [address] = addresses;
   return address.includes(":") ? `[${address}]` : address;
@@ -147,7 +147,7 @@ const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
 const ELAPSED = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/;
 
 /** Seconds of `[[dd-]hh:]mm:ss`, or `null` where it is none. */
-function readElapsed(text: string): Seconds | null {
+function parseElapsed(text: string): Seconds | null {
   const match = ELAPSED.exec(text);
   if (match === null) return null;
   const [days, hours, minutes, seconds] = match.slice(1).map((part) => Number(part ?? 0));
@@ -157,7 +157,7 @@ function readElapsed(text: string): Seconds | null {
 /**
  * The processes by their ids, in the order of the output.
  */
-export function readProcessTable(text: string): ProcessTable {
+export function parseProcessTable(text: string): ProcessTable {
   const processes = new Map<number, ProcessInfo>();
   for (const line of text.split("\n")) {
     const match = LINE.exec(line);
@@ -169,7 +169,7 @@ export function readProcessTable(text: string): ProcessTable {
       pid: Number(pid),
       parentPid: Number(parentPid),
       groupId: Number(groupId),
-      startedSecondsAgo: readElapsed(elapsed),
+      startedSecondsAgo: parseElapsed(elapsed),
       commandLine,
       arguments: commandLine.split(/\s+/),
     });
@@ -191,7 +191,7 @@ export function listAncestors(table: ProcessTable, pid: number): readonly Proces
 }
 
 /** What was found, and what could not be found out. */
-export interface Listing {
+export interface ProcessListing {
   /** All that are listened on, whoever does. */
   readonly listening: readonly ListeningPort[];
   /** All processes by their ids. */
@@ -201,7 +201,7 @@ export interface Listing {
 }
 
 /** Lists the processes and model servers of this machine; never rejects. */
-export type ProcessLister = () => Promise<Listing>;
+export type ProcessLister = () => Promise<ProcessListing>;
 
 /** How long a program may take; on a busy machine with thousands of sockets they take a second. */
 const PROGRAM_TIMEOUT: Seconds = 3;
@@ -210,16 +210,16 @@ const PROGRAM_TIMEOUT: Seconds = 3;
 const MAX_OUTPUT: Bytes = 8 * BYTES_PER_MEBIBYTE;
 
 /** How long a listing serves all who ask. */
-const FRESH_SPAN: Seconds = 2;
+const LISTING_LIFETIME: Seconds = 2;
 
 /** Programs that list ports, the better one first. `lsof` ends with 1 where there are none. */
 const PORT_PROGRAMS = [
-  { name: "ss", systems: ["linux"], arguments: SS_ARGUMENTS, read: readSsPorts, codes: [0] },
+  { name: "ss", systems: ["linux"], arguments: SS_ARGUMENTS, read: parseSsPorts, codes: [0] },
   {
     name: "lsof",
     systems: ["linux", "darwin"],
     arguments: LSOF_ARGUMENTS,
-    read: readLsofPorts,
+    read: parseLsofPorts,
     codes: [0, 1],
   },
 ] as const;
@@ -270,7 +270,7 @@ async function listPorts(platform: Platform): Promise<readonly ListeningPort[] |
   return reasons.join(", ");
 }
 
-async function listAll(platform: Platform): Promise<Listing> {
+async function listAll(platform: Platform): Promise<ProcessListing> {
   const [ports, processes] = await Promise.all([
     listPorts(platform),
     runTool(platform, { name: "ps", arguments: PS_ARGUMENTS }),
@@ -281,7 +281,7 @@ async function listAll(platform: Platform): Promise<Listing> {
   }
   const isRead = processes.kind === "exited" && processes.code === 0;
   if (!isRead) problems.push(`processes are not known: ${describeOutcome("ps", processes)}`);
-  const table = readProcessTable(isRead ? processes.stdout : "");
+  const table = parseProcessTable(isRead ? processes.stdout : "");
   const listening = typeof ports === "string" ? [] : ports;
   return { listening, processes: table, problems };
 }
@@ -292,10 +292,12 @@ export function createProcessLister(platform: Platform): ProcessLister | null {
     (systems as readonly string[]).includes(platform.operatingSystem)
   );
   if (!isKnown) return null;
-  let newest: { readonly listing: Promise<Listing>; readonly at: Seconds } | null = null;
+  let newest: { readonly listing: Promise<ProcessListing>; readonly at: Seconds } | null = null;
   return () => {
     const at = platform.monotonicSeconds();
-    if (newest === null || at - newest.at > FRESH_SPAN) newest = { listing: listAll(platform), at };
+    if (newest === null || at - newest.at > LISTING_LIFETIME) {
+      newest = { listing: listAll(platform), at };
+    }
     return newest.listing;
   };
 }

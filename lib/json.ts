@@ -19,7 +19,7 @@ export function isRecord(value: unknown): value is JsonRecord {
 }
 
 /** What the text says, or `undefined`, which no JSON says, where it is none. */
-export function parseForeignJson(text: string): unknown {
+export function parseUntrustedJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -91,14 +91,14 @@ function takeSign(cursor: Cursor, sign: string): boolean {
   return true;
 }
 
-function readString(cursor: Cursor): string {
+function parseString(cursor: Cursor): string {
   const token = take(cursor, STRING);
   if (token === null) throw new TextError("a string does not end, or has a wrong escape");
   const value: unknown = JSON.parse(token);
   return String(value);
 }
 
-function readObject(cursor: Cursor, depth: number): readonly JsonMember[] {
+function parseObject(cursor: Cursor, depth: number): readonly JsonMember[] {
   const members: JsonMember[] = [];
   while (!takeSign(cursor, "}")) {
     if (members.length > 0 && !takeSign(cursor, ",")) {
@@ -108,33 +108,33 @@ function readObject(cursor: Cursor, depth: number): readonly JsonMember[] {
     take(cursor, BLANKS);
     const { line } = cursor;
     if (cursor.text[cursor.position] !== '"') throw new TextError('a name in "" is missing');
-    const name = readString(cursor);
+    const name = parseString(cursor);
     if (!takeSign(cursor, ":")) throw new TextError('a ":" after the name is missing');
-    members.push({ name, line, value: readValue(cursor, depth) });
+    members.push({ name, line, value: parseValue(cursor, depth) });
   }
   return members;
 }
 
-function readArray(cursor: Cursor, depth: number): readonly JsonNode[] {
+function parseArray(cursor: Cursor, depth: number): readonly JsonNode[] {
   const items: JsonNode[] = [];
   while (!takeSign(cursor, "]")) {
     if (items.length > 0 && !takeSign(cursor, ",")) throw new TextError('a "," or "]" is missing');
     if (items.length > 0 && takeSign(cursor, "]")) break;
-    items.push(readValue(cursor, depth));
+    items.push(parseValue(cursor, depth));
   }
   return items;
 }
 
-function readValue(cursor: Cursor, depth: number): JsonNode {
+function parseValue(cursor: Cursor, depth: number): JsonNode {
   if (depth > MAX_DEPTH) throw new TextError("objects and arrays are too deep in each other");
   take(cursor, BLANKS);
   const { line } = cursor;
   if (takeSign(cursor, "{")) {
-    return { kind: "object", line, members: readObject(cursor, depth + 1) };
+    return { kind: "object", line, members: parseObject(cursor, depth + 1) };
   }
-  if (takeSign(cursor, "[")) return { kind: "array", line, items: readArray(cursor, depth + 1) };
+  if (takeSign(cursor, "[")) return { kind: "array", line, items: parseArray(cursor, depth + 1) };
   if (cursor.text[cursor.position] === '"') {
-    return { kind: "string", line, value: readString(cursor) };
+    return { kind: "string", line, value: parseString(cursor) };
   }
   const number = take(cursor, NUMBER);
   if (number !== null) return { kind: "number", line, value: Number(number), text: number };
@@ -151,7 +151,7 @@ function readValue(cursor: Cursor, depth: number): JsonNode {
 export function parseJsonText(text: string): JsonNode | JsonProblem {
   const cursor: Cursor = { text: text.replace(/^\ufeff/, ""), position: 0, line: 1 };
   try {
-    const value = readValue(cursor, 0);
+    const value = parseValue(cursor, 0);
     take(cursor, BLANKS);
     if (cursor.position < cursor.text.length) throw new TextError("more follows after the end");
     return value;
@@ -169,7 +169,7 @@ export type Json = null | boolean | number | string | readonly Json[] | {
 export type JsonObject = { readonly [key: string]: Json };
 
 /** An object of readings, with the reasons of those that are absent. */
-export function reportReadings(readings: Readonly<Record<string, Reading<Json>>>): JsonObject {
+export function formatReadings(readings: Readonly<Record<string, Reading<Json>>>): JsonObject {
   const values: Record<string, Json> = {};
   const reasons: Record<string, string> = {};
   const partial: string[] = [];

@@ -154,7 +154,7 @@ export const HISTOGRAM_KEYS = [
 export type HistogramKey = typeof HISTOGRAM_KEYS[number];
 
 /** The unit of the prefix-cache counters: blocks up to vLLM 0.8.5, tokens from 0.9.0 on. The ratio is the same. */
-type PrefixCacheUnit = "tokens" | "blocks or tokens";
+type CacheUnit = "tokens" | "blocks or tokens";
 
 /** What one engine of one model said in one scrape. */
 export interface EngineSample {
@@ -170,7 +170,7 @@ export interface EngineSample {
   readonly initializing: ReadonlySet<HistogramKey | LabelledKey>;
   /** When its counters began. `missing` with several API servers. */
   readonly created: Reading<EpochSeconds>;
-  readonly prefixCacheUnit: PrefixCacheUnit;
+  readonly prefixCacheUnit: CacheUnit;
   /** The labels of `cache_config_info`, made safe to print. */
   readonly cacheConfig: ReadonlyMap<string, string>;
 }
@@ -403,7 +403,7 @@ export interface TokenPrices {
 }
 
 /** A family, by the value of the label that splits it. */
-export type Family = ReadonlyMap<string, number>;
+export type CountsByLabel = ReadonlyMap<string, number>;
 
 /** The source of prompt tokens whose prefill was computed (vLLM's `prompt_tokens_by_source`); all others are caches. */
 const COMPUTED_SOURCE = "local_compute";
@@ -411,14 +411,14 @@ const COMPUTED_SOURCE = "local_compute";
 /**
  * All children of the family together; 0 where there is no family.
  */
-export function sumFamily(family: Family | undefined): number {
+export function sumCounts(family: CountsByLabel | undefined): number {
   let sum = 0;
   for (const count of family?.values() ?? []) sum += count;
   return sum;
 }
 
 /** Prompt tokens whose prefill was computed, of those that are told by their source. */
-export function countComputedTokens(bySource: Family): number {
+export function countComputedTokens(bySource: CountsByLabel): number {
   return bySource.get(COMPUTED_SOURCE) ?? 0;
 }
 
@@ -427,7 +427,7 @@ export function countComputedTokens(bySource: Family): number {
  *
  * @param bySource Prompt tokens by their source. Servers that have no such family have the counter.
  */
-export function readCachedTokens(bySource: Family | undefined, counter: Reading): Reading {
+export function getCachedTokens(bySource: CountsByLabel | undefined, counter: Reading): Reading {
   if (bySource === undefined) return counter;
-  return present(sumFamily(bySource) - countComputedTokens(bySource));
+  return present(sumCounts(bySource) - countComputedTokens(bySource));
 }

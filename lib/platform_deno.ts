@@ -236,14 +236,14 @@ async function acceptsConnections(host: string, port: number, timeout: Seconds):
 }
 
 /** The folder of a path, as it is written. */
-function readFolder(path: string): string {
+function listFolder(path: string): string {
   const pattern = Deno.build.os === "windows" ? /^.*[/\\]/s : /^.*\//s;
   return pattern.exec(path)?.[0] ?? ".";
 }
 
 async function writeTextFile(path: string, text: string): Promise<void> {
   // In the same folder: a file can be put in the place of another on one file system only.
-  const draft = await Deno.makeTempFile({ dir: readFolder(path), prefix: ".vllm-htop-" });
+  const draft = await Deno.makeTempFile({ dir: listFolder(path), prefix: ".vllm-htop-" });
   try {
     await Deno.writeTextFile(draft, text);
     await Deno.rename(draft, path);

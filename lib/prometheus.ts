@@ -21,8 +21,8 @@ import {
   areSameBytes,
   METRIC_NAME,
   type NumberScan,
+  parseComment,
   parseNumber,
-  readComment,
   scanNumber,
   type TypeVisitor,
 } from "./prometheus_tokens.ts";
@@ -80,7 +80,7 @@ const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** What is being read, and where in the text the line before had its parts. */
-interface Reader {
+interface Cursor {
   /** The bytes of the body, in which all positions are: an array is read several times faster than a string. */
   readonly codes: Uint8Array;
   readonly view: DataView;
@@ -106,7 +106,7 @@ interface Reader {
   problem: string;
 }
 
-function createReader(body: Uint8Array): Reader {
+function createCursor(body: Uint8Array): Cursor {
   const text = decoder.decode(body);
   return {
     codes: body,
@@ -129,24 +129,24 @@ function createReader(body: Uint8Array): Reader {
 }
 
 /** The text between two positions. */
-function sliceText(reader: Reader, start: number, end: number): string {
+function sliceText(reader: Cursor, start: number, end: number): string {
   return reader.text?.slice(start, end) ?? decoder.decode(reader.codes.subarray(start, end));
 }
 
 /** Where the line that begins at `start` ends. */
-function findLineEnd({ text, codes }: Reader, start: number): number {
+function findLineEnd({ text, codes }: Cursor, start: number): number {
   const newline = text === null ? codes.indexOf(NEWLINE, start) : text.indexOf("\n", start);
   return newline < 0 ? codes.length : newline;
 }
 
 /** Whether the text at the position repeats `length` bytes from `start`. */
-function repeats({ view, position, end }: Reader, start: number, length: number): boolean {
+function repeats({ view, position, end }: Cursor, start: number, length: number): boolean {
   return position + length <= end &&
     areSameBytes({ view, at: position }, { view, at: start }, length);
 }
 
 /** Forgets the label pairs from `index` on: they are read anew. */
-function forgetPairs(reader: Reader, index: number): void {
+function forgetPairs(reader: Cursor, index: number): void {
   reader.pairLengths.length = Math.min(reader.pairLengths.length, index);
 }
 
@@ -154,19 +154,19 @@ function isBlank(code: number): boolean {
   return code === SPACE || code === TAB;
 }
 
-function skipBlanks(reader: Reader): void {
+function skipBlanks(reader: Cursor): void {
   while (reader.position < reader.end && isBlank(reader.codes[reader.position])) {
     reader.position++;
   }
 }
 
-function fail(reader: Reader, problem: string): false {
+function fail(reader: Cursor, problem: string): false {
   reader.problem = problem;
   return false;
 }
 
 /** Reads a double-quoted string whose opening quote is at the position. `null` when it does not end. */
-function readQuoted(reader: Reader): string | null {
+function parseQuoted(reader: Cursor): string | null {
   const start = reader.position + 1;
   const { codes, end } = reader;
   for (let i = start; i < end; i++) {
@@ -175,7 +175,7 @@ function readQuoted(reader: Reader): string | null {
       reader.position = i + 1;
       return sliceText(reader, start, i);
     }
-    if (code === BACKSLASH) return readEscaped(reader, start);
+    if (code === BACKSLASH) return parseEscaped(reader, start);
   }
   return null;
 }
@@ -196,7 +196,7 @@ function unescapeText(raw: Uint8Array): string {
 }
 
 /** Reads a quoted string with escapes, whose opening quote is before `start`. */
-function readEscaped(reader: Reader, start: number): string | null {
+function parseEscaped(reader: Cursor, start: number): string | null {
   const { codes, end } = reader;
   for (let i = start; i < end; i++) {
     if (codes[i] === BACKSLASH) i++;
@@ -209,7 +209,7 @@ function readEscaped(reader: Reader, start: number): string | null {
 }
 
 /** Reads an unquoted name up to a blank or one of `{ } = , "`. */
-function readBareName(reader: Reader): string {
+function parseBareName(reader: Cursor): string {
   const start = reader.position;
   const { codes, end } = reader;
   let i = start;
@@ -225,7 +225,7 @@ function readBareName(reader: Reader): string {
 }
 
 /** Reads the metric's name, unless it stands quoted among the labels. */
-function readName(reader: Reader): boolean {
+function parseMetricName(reader: Cursor): boolean {
   if (reader.nameWasQuoted) {
     reader.name = "";
     reader.nameWasQuoted = false;
@@ -244,15 +244,15 @@ function readName(reader: Reader): boolean {
     return true;
   }
   reader.nameStart = position;
-  reader.name = readBareName(reader);
+  reader.name = parseBareName(reader);
   return METRIC_NAME.test(reader.name) || fail(reader, "not a metric name");
 }
 
 /** Reads the name of a label and its `=`, or a quoted metric name. `null` for that name, or a problem. */
-function readLabelName(reader: Reader, index: number): string | null {
+function parseLabelName(reader: Cursor, index: number): string | null {
   const { codes } = reader;
   const isQuoted = codes[reader.position] === QUOTE;
-  const name = isQuoted ? readQuoted(reader) : readBareName(reader);
+  const name = isQuoted ? parseQuoted(reader) : parseBareName(reader);
   if (name === null) return noLabel(reader, "an unterminated label name");
   skipBlanks(reader);
   const hasValue = reader.position < reader.end && codes[reader.position] === EQUALS;
@@ -279,13 +279,13 @@ function readLabelName(reader: Reader, index: number): string | null {
   return name;
 }
 
-function noLabel(reader: Reader, problem: string): null {
+function noLabel(reader: Cursor, problem: string): null {
   reader.problem = problem;
   return null;
 }
 
 /** Reads one label, or a quoted metric name, inside the braces. */
-function readLabel(reader: Reader, index: number): boolean {
+function parseLabel(reader: Cursor, index: number): boolean {
   const { codes, pairStarts, pairLengths, prefixLengths, pairLabels } = reader;
   const start = reader.position;
   let name: string | null;
@@ -294,14 +294,14 @@ function readLabel(reader: Reader, index: number): boolean {
     name = pairLabels[2 * index];
     reader.position += prefixLengths[index] - 1;
   } else {
-    name = readLabelName(reader, index);
+    name = parseLabelName(reader, index);
     if (name === null) return reader.problem === "";
   }
   if (reader.position >= reader.end || codes[reader.position] !== QUOTE) {
     return fail(reader, "a label value without quotes");
   }
   const prefixLength = reader.position + 1 - start;
-  const value = readQuoted(reader);
+  const value = parseQuoted(reader);
   if (value === null) return fail(reader, "an unterminated label value");
   if (index <= pairLengths.length) {
     pairStarts[index] = start;
@@ -317,7 +317,7 @@ function readLabel(reader: Reader, index: number): boolean {
 }
 
 /** Reads the labels; the opening brace is at the position. */
-function readLabels(reader: Reader): boolean {
+function parseLabels(reader: Cursor): boolean {
   const { codes, labels, pairStarts, pairLengths, pairLabels } = reader;
   reader.position++;
   for (let index = 0;; index++) {
@@ -332,7 +332,7 @@ function readLabels(reader: Reader): boolean {
         reader.position++;
         return true;
       }
-      if (!readLabel(reader, index)) return false;
+      if (!parseLabel(reader, index)) return false;
     }
     skipBlanks(reader);
     if (reader.position >= reader.end) return fail(reader, "unterminated labels");
@@ -343,7 +343,7 @@ function readLabels(reader: Reader): boolean {
 }
 
 /** Reads the value, a token that ends at a blank or with the line. */
-function readValue(reader: Reader): boolean {
+function parseSampleValue(reader: Cursor): boolean {
   const { codes, position, scan } = reader;
   reader.valueStart = position;
   if (
@@ -366,7 +366,7 @@ function readValue(reader: Reader): boolean {
 }
 
 /** Reads what may follow the value: a timestamp, and an exemplar after `#`. */
-function readTrailer(reader: Reader): boolean {
+function parseTrailer(reader: Cursor): boolean {
   let rest = sliceText(reader, reader.position, reader.end).trim();
   const exemplar = rest.search(/(?:^|\s)#\s*\{/);
   if (exemplar >= 0) rest = rest.slice(0, exemplar).trim();
@@ -375,22 +375,22 @@ function readTrailer(reader: Reader): boolean {
 }
 
 /** Reads the sample between the position and the end of the line into `name`, `labels` and `value`. */
-function readSample(reader: Reader): boolean {
+function parseSample(reader: Cursor): boolean {
   const { codes, labels } = reader;
   labels.length = 0;
-  if (!readName(reader)) return false;
+  if (!parseMetricName(reader)) return false;
   skipBlanks(reader);
-  if (reader.position < reader.end && codes[reader.position] === OPEN && !readLabels(reader)) {
+  if (reader.position < reader.end && codes[reader.position] === OPEN && !parseLabels(reader)) {
     return false;
   }
   if (reader.name === "") return fail(reader, "no metric name");
   skipBlanks(reader);
-  if (!readValue(reader)) return false;
-  return reader.position === reader.end || readTrailer(reader);
+  if (!parseSampleValue(reader)) return false;
+  return reader.position === reader.end || parseTrailer(reader);
 }
 
 /** Whether the value is a negative count of a histogram or summary, which nothing can have counted. */
-function isNegativeCount(reader: Reader, types: ReadonlyMap<string, string>): boolean {
+function isNegativeCount(reader: Cursor, types: ReadonlyMap<string, string>): boolean {
   if (!(reader.scan.value < 0)) return false;
   const family = reader.name.replace(/_(?:count|bucket)$/, "");
   const type = types.get(family);
@@ -410,7 +410,7 @@ export function* parseInSteps(
   body: Uint8Array,
   visitor: ExpositionVisitor,
 ): Steps<ExpositionSummary> {
-  const reader = createReader(body);
+  const reader = createCursor(body);
   const { codes } = reader;
   const types = new Map<string, string>();
   const badLines: BadLine[] = [];
@@ -441,14 +441,14 @@ export function* parseInSteps(
 
     if (codes[reader.position] === HASH) {
       const comment = sliceText(reader, reader.position, reader.end);
-      const outcome = readComment(comment, types, visitor.onType);
+      const outcome = parseComment(comment, types, visitor.onType);
       endsInEof = outcome.eof === true;
       lastLineIsBad = outcome.bad !== undefined;
       if (outcome.bad !== undefined) logBadLine(line, outcome.bad);
       continue;
     }
     endsInEof = false;
-    if (!readSample(reader) || isNegativeCount(reader, types)) {
+    if (!parseSample(reader) || isNegativeCount(reader, types)) {
       logBadLine(line, reader.problem === "" ? "a negative count" : reader.problem);
       reader.problem = "";
       reader.name = "";

@@ -135,7 +135,7 @@ const METADATA = /^#[ \t]+(HELP|TYPE)(?:[ \t]+("(?:[^"\\]|\\.)*"|[^ \t]+))?(?:[ 
  *
  * @param types Family -> the type that it was declared with; grows.
  */
-export function readComment(
+export function parseComment(
   line: string,
   types: Map<string, string>,
   onType?: TypeVisitor,

@@ -12,7 +12,7 @@
  */
 
 import type { Quantile } from "./histogram.ts";
-import { type Json, type JsonObject, reportReadings } from "./json.ts";
+import { formatReadings, type Json, type JsonObject } from "./json.ts";
 import {
   type Figures,
   LATENCY_KEYS,
@@ -25,30 +25,30 @@ import { absent, mapReading, present, type Reading } from "./reading.ts";
 import { reportCost, reportGpus, reportOutlier, reportRowGpus } from "./report_gpu_cost.ts";
 import { SCHEMA_VERSION } from "./report_schema.ts";
 import type { EventLine } from "./rules_alerts.ts";
-import { judgeEndpoint, readRecord } from "./rules_status.ts";
+import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
 import { findRule, type Verdict } from "./rules_table.ts";
-import { readInterval } from "./scrape_schedule.ts";
+import { getInterval } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import {
-  createOverview,
+  createFleet,
   describeUrl,
+  type Fleet,
+  getUptime,
   type ModelGroup,
-  type Overview,
-  readUptime,
   type Row,
 } from "./state_fleet.ts";
-import { type Counted, PEAK_KEYS, type Peaks } from "./stats_totals.ts";
+import { PEAK_KEYS, type Peaks, type SessionCounts } from "./stats_totals.ts";
 import { formatTimestamp } from "./units.ts";
 
 /** A map of counts as an object. Keys are any text: the object has no prototype that they could meet. */
-function reportFamily(family: ReadonlyMap<string, number>): JsonObject {
+function formatCounts(family: ReadonlyMap<string, number>): JsonObject {
   const object: Record<string, Json> = Object.create(null);
   for (const [key, value] of family) object[key] = Number.isFinite(value) ? value : null;
   return object;
 }
 
-function reportQuantile({ value, bound }: Quantile): JsonObject {
+function formatQuantile({ value, bound }: Quantile): JsonObject {
   return { seconds: value, bound };
 }
 
@@ -57,10 +57,10 @@ function reportLatency(latency: Readonly<Record<LatencyKey, LatencyFigures>>): J
     const { p50, p95, p99, mean, samples } = latency[key];
     return [
       key,
-      reportReadings({
-        p50: mapReading(p50, reportQuantile),
-        p95: mapReading(p95, reportQuantile),
-        p99: mapReading(p99, reportQuantile),
+      formatReadings({
+        p50: mapReading(p50, formatQuantile),
+        p95: mapReading(p95, formatQuantile),
+        p99: mapReading(p99, formatQuantile),
         meanSeconds: mean,
         samples,
       }),
@@ -81,7 +81,7 @@ function pickRatios(figures: WindowFigures | LifetimeFigures): Record<string, Re
 
 function reportWindow(window: WindowFigures): JsonObject {
   return {
-    ...reportReadings({
+    ...formatReadings({
       spanSeconds: window.span,
       requestsPerSecond: window.requestsPerSecond,
       promptTokensPerSecond: window.promptTokensPerSecond,
@@ -91,14 +91,14 @@ function reportWindow(window: WindowFigures): JsonObject {
       preemptionsPerSecond: window.preemptionsPerSecond,
       ...pickRatios(window),
     }),
-    acceptanceRatioByPosition: reportFamily(window.acceptanceRatioByPosition),
+    acceptanceRatioByPosition: formatCounts(window.acceptanceRatioByPosition),
     latency: reportLatency(window.latency),
   };
 }
 
 function reportLifetime(lifetime: LifetimeFigures): JsonObject {
   return {
-    ...reportReadings({
+    ...formatReadings({
       promptTokens: lifetime.promptTokens,
       cachedPromptTokens: lifetime.cachedPromptTokens,
       generationTokens: lifetime.generationTokens,
@@ -106,8 +106,8 @@ function reportLifetime(lifetime: LifetimeFigures): JsonObject {
       preemptions: lifetime.preemptions,
       ...pickRatios(lifetime),
     }),
-    finishedByReason: reportFamily(lifetime.finishedByReason),
-    promptTokensBySource: reportFamily(lifetime.promptTokensBySource),
+    finishedByReason: formatCounts(lifetime.finishedByReason),
+    promptTokensBySource: formatCounts(lifetime.promptTokensBySource),
     latency: reportLatency(lifetime.latency),
   };
 }
@@ -115,7 +115,7 @@ function reportLifetime(lifetime: LifetimeFigures): JsonObject {
 function reportFigures(figures: Figures): JsonObject {
   const { kvCache } = figures;
   return {
-    ...reportReadings({
+    ...formatReadings({
       running: figures.running,
       waiting: figures.waiting,
       kvCacheUsageRatioMax: kvCache.maxRatio,
@@ -123,7 +123,7 @@ function reportFigures(figures: Figures): JsonObject {
       kvCacheCapacityTokens: kvCache.capacityTokens,
     }),
     kvCacheCapacityIsEstimate: kvCache.capacityIsEstimate,
-    waitingByReason: reportFamily(figures.waitingByReason),
+    waitingByReason: formatCounts(figures.waitingByReason),
     lastPoll: reportWindow(figures.lastPoll),
     lastMinute: reportWindow(figures.lastMinute),
     sinceStart: reportLifetime(figures.lifetime),
@@ -136,7 +136,7 @@ function reportVerdict(verdict: Verdict): JsonObject {
   return {
     rule,
     unit: findRule(rule).unit,
-    ...reportReadings({
+    ...formatReadings({
       value: present(value),
       baseline: present(baseline),
       ratio: present(ratio),
@@ -154,7 +154,7 @@ function reportVerdict(verdict: Verdict): JsonObject {
 /** How replicas and endpoints are called, by their keys. */
 type Names = (key: string) => string;
 
-function createNames({ rows }: Overview, { judgement: { events, memory } }: State): Names {
+function createNames({ rows }: Fleet, { evaluation: { events, memory } }: State): Names {
   // What has gone is called what it was.
   const subjects = [...events.lines.map(({ subject }) => subject), ...memory.engines.values()];
   const names = new Map([
@@ -179,7 +179,7 @@ function reportChecks(group: ModelGroup, names: Names): Json {
   }));
 }
 
-function reportFleetVerdict({ verdict }: Overview, names: Names): JsonObject {
+function reportFleetVerdict({ verdict }: Fleet, names: Names): JsonObject {
   return {
     level: verdict.level,
     causes: verdict.causes.map(({ key, signal, verdict: evidence }) => ({
@@ -208,8 +208,8 @@ function reportEvent(line: EventLine, now: number): JsonObject {
   };
 }
 
-function reportCounted(counted: Counted): JsonObject {
-  return reportReadings({
+function reportCounted(counted: SessionCounts): JsonObject {
+  return formatReadings({
     finishedRequests: counted.requests,
     promptTokens: counted.promptTokens,
     cachedPromptTokens: counted.cachedPromptTokens,
@@ -220,7 +220,7 @@ function reportCounted(counted: Counted): JsonObject {
 }
 
 function reportPeaks(peaks: Peaks): JsonObject {
-  return reportReadings(Object.fromEntries(PEAK_KEYS.map((key) => {
+  return formatReadings(Object.fromEntries(PEAK_KEYS.map((key) => {
     const peak = peaks[key];
     return [
       key,
@@ -244,9 +244,9 @@ function reportScrape(known: EndpointState, state: State): JsonObject | null {
   if (scrape === null) return null;
   const { lora } = scrape;
   return {
-    ...reportReadings({
+    ...formatReadings({
       processStartEpochSeconds: scrape.processStart,
-      uptimeSeconds: readUptime(known, state),
+      uptimeSeconds: getUptime(known, state),
     }),
     ageSeconds: Math.max(0, state.now - scrape.receivedAt),
     durationSeconds: scrape.duration,
@@ -259,12 +259,12 @@ function reportScrape(known: EndpointState, state: State): JsonObject | null {
     badLineExamples: scrape.badLines.map(({ line, message }) => ({ line, message })),
     redirectedTo: scrape.redirectedTo,
     restartsSeen: history.restartCount,
-    httpResponsesByStatus: reportFamily(scrape.httpResponsesByStatus),
-    rejectedRequestsByReason: reportFamily(scrape.server?.labelled.rejectedByReason ?? new Map()),
+    httpResponsesByStatus: formatCounts(scrape.httpResponsesByStatus),
+    rejectedRequestsByReason: formatCounts(scrape.server?.labelled.rejectedByReason ?? new Map()),
     lora: lora === null ? null : {
       running: lora.runningAdapters,
       waiting: lora.waitingAdapters,
-      ...reportReadings({ maxAdapters: lora.maxAdapters }),
+      ...formatReadings({ maxAdapters: lora.maxAdapters }),
     },
   };
 }
@@ -279,7 +279,7 @@ function reportServer({ server }: EndpointState): Json {
     maxModelLenTokens: own[0]?.maxModelLength ?? null,
     servedModels: own.map(({ id }) => id),
     loraAdapters: models.filter(({ parent }) => parent !== null).map(({ id }) => id),
-    parallelism: launch === null ? null : reportFamily(launch.parallelSizes),
+    parallelism: launch === null ? null : formatCounts(launch.parallelSizes),
     commandLine: launch?.commandLine ?? null,
   };
 }
@@ -290,17 +290,17 @@ function reportEndpoint(known: EndpointState, state: State): JsonObject {
     url: describeUrl(endpoint),
     address: endpoint.address,
     name: known.handle,
-    status: judgeEndpoint(readRecord(known, state)),
+    status: computeEndpointStatus(getScrapeRecord(known, state)),
     failure: failure === null ? null : { kind: failure.kind, message: failure.message },
     warnings: endpoint.warnings,
-    intervalSeconds: readInterval(known.pace, state.interval),
+    intervalSeconds: getInterval(known.schedule, state.interval),
     server: reportServer(known),
     scrape: reportScrape(known, state),
   };
 }
 
 function reportRow(row: Row, whole: State): JsonObject {
-  const { name, status, replica, state, figures, tally, peaks } = row;
+  const { name, status, replica, state, figures, total, peaks } = row;
   return {
     name,
     url: describeUrl(state.endpoint),
@@ -308,22 +308,22 @@ function reportRow(row: Row, whole: State): JsonObject {
     model: replica?.sample.modelName ?? null,
     engine: replica === null || replica.sample.engine === "" ? null : replica.sample.engine,
     ageSeconds: row.age,
-    ...reportReadings({
+    ...formatReadings({
       requestShareLastMinuteRatio: row.requestShare,
-      uptimeSeconds: readUptime(state, whole),
+      uptimeSeconds: getUptime(state, whole),
     }),
     figures: replica === null || status === "DOWN" ? null : reportFigures(figures),
-    sinceAttached: tally === null
+    sinceAttached: total === null
       ? null
-      : { spanSeconds: Math.max(0, whole.now - tally.since), ...reportCounted(tally.counted) },
+      : { spanSeconds: Math.max(0, whole.now - total.since), ...reportCounted(total.counted) },
     peaks: reportPeaks(peaks),
     ...reportRowGpus(row),
     cacheConfig: replica === null ? null : Object.fromEntries(replica.sample.cacheConfig),
   };
 }
 
-function reportTotals(overview: Overview): JsonObject {
-  const { counts } = overview;
+function reportTotals(fleet: Fleet): JsonObject {
+  const { counts } = fleet;
   return {
     replicaCounts: {
       total: counts.total,
@@ -332,16 +332,16 @@ function reportTotals(overview: Overview): JsonObject {
       down: counts.down,
       pending: counts.pending,
     },
-    ...reportGroup(overview.total),
-    sinceAttached: reportCounted(overview.counted),
-    peaks: reportPeaks(overview.totalPeaks),
+    ...reportGroup(fleet.total),
+    sinceAttached: reportCounted(fleet.counted),
+    peaks: reportPeaks(fleet.totalPeaks),
   };
 }
 
 /** The document of the state, as a value. */
 export function createReport(state: State, version: string): Json {
-  const overview = createOverview(state);
-  const names = createNames(overview, state);
+  const fleet = createFleet(state);
+  const names = createNames(fleet, state);
   return {
     schema: SCHEMA_VERSION,
     program: `vllm-htop ${version}`,
@@ -350,18 +350,18 @@ export function createReport(state: State, version: string): Json {
     intervalSeconds: state.interval,
     isDemo: state.isDemo,
     notices: state.notices,
-    verdict: reportFleetVerdict(overview, names),
+    verdict: reportFleetVerdict(fleet, names),
     endpoints: state.endpoints.map((known) => reportEndpoint(known, state)),
-    replicas: overview.rows.map((row) => reportRow(row, state)),
-    groups: overview.groups.map((group) => ({
+    replicas: fleet.rows.map((row) => reportRow(row, state)),
+    groups: fleet.groups.map((group) => ({
       model: group.modelName,
       ...reportGroup(group),
       checks: reportChecks(group, names),
     })),
-    total: reportTotals(overview),
-    ...reportGpus(overview, state),
-    cost: reportCost(overview, state),
-    events: overview.events.map((line) => reportEvent(line, state.now)),
+    total: reportTotals(fleet),
+    ...reportGpus(fleet, state),
+    cost: reportCost(fleet, state),
+    events: fleet.events.map((line) => reportEvent(line, state.now)),
   };
 }
 

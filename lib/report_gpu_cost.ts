@@ -10,12 +10,12 @@
 import { type GpuCost, isHint, type RateCost, type SpanCost, type UsdRate } from "./cost.ts";
 import type { GpuShare } from "./gpu_attribution.ts";
 import type { GpuOutlier, GpuSample, MigInstance } from "./gpu_model.ts";
-import { type Json, type JsonObject, reportReadings } from "./json.ts";
+import { formatReadings, type Json, type JsonObject } from "./json.ts";
 import type { TokenPrices } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import { type Bill, createBill } from "./state_cost.ts";
-import { type Overview, readGpuShares, type Row } from "./state_fleet.ts";
+import { type Fleet, getGpuShares, type Row } from "./state_fleet.ts";
 import { cutText } from "./text.ts";
 
 /** Cells of a process' command line that are told. */
@@ -25,21 +25,21 @@ function reportInstance(instance: MigInstance): JsonObject {
   const { index, profile, uuid, gpuInstanceId, memoryUsedBytes, memoryTotalBytes } = instance;
   return {
     index,
-    ...reportReadings({ profile, uuid, gpuInstanceId, memoryUsedBytes, memoryTotalBytes }),
+    ...formatReadings({ profile, uuid, gpuInstanceId, memoryUsedBytes, memoryTotalBytes }),
   };
 }
 
-function reportShare({ process, name, owner }: GpuShare, overview: Overview): JsonObject {
+function reportShare({ process, name, owner }: GpuShare, fleet: Fleet): JsonObject {
   const { pid, memoryBytes, gpuInstanceId } = process;
   const row = owner === null
     ? undefined
-    : overview.rows.find(({ state, replica }) =>
+    : fleet.rows.find(({ state, replica }) =>
       state.endpoint.key === owner.endpointKey && replica?.sample.engine === owner.engine
     );
   return {
     pid,
     name: cutText(name, MAX_NAME_WIDTH),
-    ...reportReadings({ memoryBytes, gpuInstanceId }),
+    ...formatReadings({ memoryBytes, gpuInstanceId }),
     owner: owner === null ? null : {
       endpoint: owner.endpointKey,
       replica: row?.name ?? null,
@@ -58,23 +58,23 @@ export function reportOutlier(outlier: GpuOutlier): JsonObject {
     kind,
     slowedBy: reasons,
     busyPeers: peerCount,
-    ...reportReadings({ smClockHertz, peersClockHertz, temperatureCelsius }),
+    ...formatReadings({ smClockHertz, peersClockHertz, temperatureCelsius }),
   };
 }
 
-function reportGpu(gpu: GpuSample, overview: Overview, state: State): JsonObject {
+function reportGpu(gpu: GpuSample, fleet: Fleet, state: State): JsonObject {
   const { index, vendor, name, isMemoryUnified, migInstances, throttleReasons, ...rest } = gpu;
   const outlier = state.gpus.outliers.find(({ gpuIndex }) => gpuIndex === index);
-  const shares = readGpuShares(state).filter(({ process }) => process.gpuIndex === index);
+  const shares = getGpuShares(state).filter(({ process }) => process.gpuIndex === index);
   const readings: Readonly<Record<string, Reading<Json>>> = { ...rest, slowedBy: throttleReasons };
   return {
     index,
     vendor,
     name,
     isMemoryUnified,
-    ...reportReadings(readings),
+    ...formatReadings(readings),
     migInstances: migInstances.map(reportInstance),
-    processes: shares.map((share) => reportShare(share, overview)),
+    processes: shares.map((share) => reportShare(share, fleet)),
     outlier: outlier === undefined ? null : reportOutlier(outlier),
   };
 }
@@ -83,7 +83,7 @@ function reportGpu(gpu: GpuSample, overview: Overview, state: State): JsonObject
  * `gpus`: those of the newest sample, `null` where there is none. `gpuFailure`:
  * why there is none; `null` too where nobody has looked. `gpuSample`: how it was taken.
  */
-export function reportGpus(overview: Overview, state: State): JsonObject {
+export function reportGpus(fleet: Fleet, state: State): JsonObject {
   const { report, failure } = state.gpus;
   if (failure !== null) {
     const { kind, message } = failure;
@@ -92,7 +92,7 @@ export function reportGpus(overview: Overview, state: State): JsonObject {
   if (report === null) return { gpus: null, gpuFailure: null, gpuSample: null };
   const { processes } = report;
   return {
-    gpus: report.gpus.map((gpu) => reportGpu(gpu, overview, state)),
+    gpus: report.gpus.map((gpu) => reportGpu(gpu, fleet, state)),
     gpuFailure: null,
     gpuSample: {
       program: report.program,
@@ -110,7 +110,7 @@ export function reportRowGpus({ gpus }: Row): JsonObject {
 }
 
 function reportFlow({ perHour, perDay, perMonth }: UsdRate): JsonObject {
-  return reportReadings({ usdPerHour: perHour, usdPerDay: perDay, usdPer30Days: perMonth });
+  return formatReadings({ usdPerHour: perHour, usdPerDay: perDay, usdPer30Days: perMonth });
 }
 
 /** @param own Further figures of the same object. */
@@ -118,7 +118,7 @@ function reportRate(rate: RateCost, own: Readonly<Record<string, Reading>> = {})
   return {
     tokens: reportFlow(rate.tokens),
     compute: reportFlow(rate.compute),
-    ...reportReadings({
+    ...formatReadings({
       ...own,
       marginRatio: rate.marginRatio,
       usdPerMillionTokens: rate.usdPerMillionTokens,
@@ -128,7 +128,7 @@ function reportRate(rate: RateCost, own: Readonly<Record<string, Reading>> = {})
 }
 
 function reportSpan({ span, tokens, computeUsd, marginRatio }: SpanCost): JsonObject {
-  return reportReadings({
+  return formatReadings({
     spanSeconds: span,
     inputTokensUsd: tokens.input,
     cachedInputTokensUsd: tokens.cachedInput,
@@ -144,7 +144,7 @@ function reportSource({ name, count, usdPerHour, price }: GpuCost): JsonObject {
   return {
     name,
     count,
-    ...reportReadings({ usdPerGpuHour: usdPerHour }),
+    ...formatReadings({ usdPerGpuHour: usdPerHour }),
     isHint: isHint(price),
     hint: price === null ? null : {
       match: price.match,
@@ -160,7 +160,7 @@ function reportSource({ name, count, usdPerHour, price }: GpuCost): JsonObject {
 function reportPrices({ input, cachedInput, output }: TokenPrices): JsonObject {
   const read = (price: number | null): Reading =>
     price === null ? absent("unsupported") : present(price);
-  return reportReadings({
+  return formatReadings({
     usdPerMillionInputTokens: read(input),
     usdPerMillionCachedInputTokens: read(cachedInput),
     usdPerMillionOutputTokens: read(output),
@@ -170,15 +170,15 @@ function reportPrices({ input, cachedInput, output }: TokenPrices): JsonObject {
 function reportGroups({ groups }: Bill): readonly JsonObject[] {
   return groups.map(({ modelName, usdPerHour, rate }) => ({
     model: modelName,
-    ...reportReadings({ usdPerHour }),
+    ...formatReadings({ usdPerHour }),
     rate: reportRate(rate),
   }));
 }
 
 /** The bill of the fleet. */
-export function reportCost(overview: Overview, state: State): JsonObject {
+export function reportCost(fleet: Fleet, state: State): JsonObject {
   const { pricing } = state;
-  const bill = createBill(overview, state);
+  const bill = createBill(fleet, state);
   const { rate, session, lifetime, idle } = bill;
   return {
     currency: pricing.currency,
@@ -191,10 +191,10 @@ export function reportCost(overview: Overview, state: State): JsonObject {
     rate: reportRate(rate, { spanSeconds: rate.span }),
     session: {
       ...reportSpan(session),
-      idle: reportReadings({ usd: idle.usd, ratio: idle.ratio }),
+      idle: formatReadings({ usd: idle.usd, ratio: idle.ratio }),
     },
     sinceStart: reportSpan(lifetime),
     groups: reportGroups(bill),
-    unused: reportReadings({ usdPerHour: bill.unusedUsdPerHour }),
+    unused: formatReadings({ usdPerHour: bill.unusedUsdPerHour }),
   };
 }

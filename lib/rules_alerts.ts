@@ -15,13 +15,13 @@ import { findRule, type RuleId, type Verdict } from "./rules_table.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 /** A verdict over time. */
-export interface Alarm {
+export interface Alert {
   /** When the verdict was first given; for STALLED, since when nothing moved. */
   readonly since: Seconds;
   /** When it was given last. */
   readonly lastAt: Seconds;
   /** Whether it has lasted long enough to count. */
-  readonly isRaised: boolean;
+  readonly isFiring: boolean;
   readonly first: Verdict;
   readonly newest: Verdict;
   /** The one with the highest ratio. */
@@ -33,24 +33,24 @@ function identifyAlert({ rule, key }: Verdict): string {
 }
 
 /** How long a verdict must have stood: where there is but one look, what it shows counts at once. */
-function readHold({ rule }: Verdict, isOnlyLook: boolean): Seconds {
+function getHold({ rule }: Verdict, isOnlyLook: boolean): Seconds {
   return isOnlyLook ? 0 : findRule(rule).hold;
 }
 
-function extend(known: Alarm, verdict: Verdict, at: Seconds): Alarm {
+function extendAlert(known: Alert, verdict: Verdict, at: Seconds): Alert {
   return {
     ...known,
     lastAt: at,
-    isRaised: known.isRaised || at - known.since >= findRule(verdict.rule).hold,
+    isFiring: known.isFiring || at - known.since >= findRule(verdict.rule).hold,
     newest: verdict,
     worst: verdict.ratio > known.worst.ratio ? verdict : known.worst,
   };
 }
 
-function begin(verdict: Verdict, at: Seconds, isOnlyLook: boolean): Alarm {
+function startAlert(verdict: Verdict, at: Seconds, isOnlyLook: boolean): Alert {
   const since = verdict.rule === "stalled" ? at - verdict.value : at;
-  const isRaised = readHold(verdict, isOnlyLook) === 0;
-  return { since, lastAt: at, isRaised, first: verdict, newest: verdict, worst: verdict };
+  const isFiring = getHold(verdict, isOnlyLook) === 0;
+  return { since, lastAt: at, isFiring, first: verdict, newest: verdict, worst: verdict };
 }
 
 /**
@@ -60,34 +60,37 @@ function begin(verdict: Verdict, at: Seconds, isOnlyLook: boolean): Alarm {
  * @param evaluation.isOnlyLook Whether there will be no later one, in which it could be seen whether a verdict lasts.
  * @param evaluation.isJudged Whether that replica can still be judged: alarms of one that went are over at once.
  */
-export function followVerdicts(
-  alarms: readonly Alarm[],
+export function updateAlerts(
+  alerts: readonly Alert[],
   evaluation: {
     readonly verdicts: readonly Verdict[];
     readonly at: Seconds;
     readonly isJudged: (key: string) => boolean;
     readonly isOnlyLook?: boolean;
   },
-): readonly Alarm[] {
+): readonly Alert[] {
   const { verdicts, at, isJudged, isOnlyLook = false } = evaluation;
   const given = new Map(verdicts.map((verdict) => [identifyAlert(verdict), verdict]));
-  const followed = alarms.flatMap((known): Alarm[] => {
+  const followed = alerts.flatMap((known): Alert[] => {
     const identity = identifyAlert(known.first);
     const verdict = given.get(identity);
     given.delete(identity);
-    if (verdict !== undefined) return [extend(known, verdict, at)];
-    const isOver = !known.isRaised || !isJudged(known.first.key) ||
+    if (verdict !== undefined) return [extendAlert(known, verdict, at)];
+    const isOver = !known.isFiring || !isJudged(known.first.key) ||
       at - known.lastAt >= findRule(known.first.rule).release;
     return isOver ? [] : [known];
   });
-  return [...followed, ...[...given.values()].map((verdict) => begin(verdict, at, isOnlyLook))];
+  return [
+    ...followed,
+    ...[...given.values()].map((verdict) => startAlert(verdict, at, isOnlyLook)),
+  ];
 }
 
 /** Lines that are kept of what is over. */
 export const MAX_EVENTS = 200;
 
 /** How soon the same again is the same line (vllm-htop 0.5.0). */
-export const MERGE: Seconds = 60;
+export const MERGE_SPAN: Seconds = 60;
 
 /** Kinds, and whether one of them is an alert: it keeps the verdict DEGRADED for a while. */
 export const EVENT_KINDS = {
@@ -197,7 +200,11 @@ function addAmount(known: number | null, { kind, amount }: Occurrence): number |
 }
 
 /** The line that goes on with what occurred. */
-function goOn(line: EventLine, occurrence: Occurrence, endedAt: Seconds | null): EventLine {
+function continueEvent(
+  line: EventLine,
+  occurrence: Occurrence,
+  endedAt: Seconds | null,
+): EventLine {
   return {
     ...line,
     endedAt,
@@ -210,7 +217,7 @@ function goOn(line: EventLine, occurrence: Occurrence, endedAt: Seconds | null):
 }
 
 /** All lines that are open, and of those that are over the newest `MAX_EVENTS`. */
-function trim(lines: readonly EventLine[]): readonly EventLine[] {
+function trimEvents(lines: readonly EventLine[]): readonly EventLine[] {
   if (lines.length <= MAX_EVENTS) return lines;
   let excess = lines.filter(({ endedAt }) => endedAt !== null).length - MAX_EVENTS;
   return lines.filter(({ endedAt }) => endedAt === null || excess-- <= 0);
@@ -254,16 +261,16 @@ export function recordEvents(
   let { count } = log;
   const lines = log.lines.map((line): EventLine => {
     const identity = identifyEvent(line.kind, line.subject);
-    const isRecent = line.endedAt === null || at - line.endedAt <= MERGE;
+    const isRecent = line.endedAt === null || at - line.endedAt <= MERGE_SPAN;
     const lasts = lasting.get(identity);
     const happened = instants.get(identity);
     if (lasts !== undefined && isRecent) {
       lasting.delete(identity);
-      return goOn(line, lasts, null);
+      return continueEvent(line, lasts, null);
     }
     if (happened !== undefined && isRecent) {
       instants.delete(identity);
-      return goOn(line, happened, at);
+      return continueEvent(line, happened, at);
     }
     return line.endedAt === null ? { ...line, endedAt: at } : line;
   });
@@ -278,5 +285,5 @@ export function recordEvents(
     ...[...lasting.values()].map((occurrence) => begin(occurrence, null)),
     ...[...instants.values()].map((occurrence) => begin(occurrence, at)),
   ];
-  return { lines: trim([...lines, ...added]), count };
+  return { lines: trimEvents([...lines, ...added]), count };
 }

@@ -4,7 +4,7 @@
  * `judge` is given the judgement before and what is known now,
  * and gives the next one. It runs when something was heard or a condition has
  * changed, and not for each frame: drawing reads what stands here. Large fleets
- * are compared at most every `COMPARE_PAUSE`, as each of their many scrapes
+ * are compared at most every `COMPARE_INTERVAL`, as each of their many scrapes
  * would compare all of them again. What the words mean is decided in `rules`,
  * `imbalance` and `health`; how long they must last in `alarms`.
  *
@@ -13,41 +13,41 @@
 
 import type { Endpoint, ReplicaStatus } from "./model.ts";
 import {
-  type Alarm,
+  type Alert,
   EMPTY_LOG,
   EVENT_KINDS,
   EVENT_OF_RULE,
   type EventLog,
   type EventSubject,
-  followVerdicts,
   type Moment,
   type Occurrence,
   recordEvents,
+  updateAlerts,
 } from "./rules_alerts.ts";
 import {
   type Check,
+  evaluateImbalance,
   formGroups,
-  type GroupJudgement,
-  judgeImbalance,
+  type GroupEvaluation,
   type Member,
 } from "./rules_imbalance.ts";
 import {
+  computeEndpointStatus,
+  computeFleetVerdict,
+  computeLoadStatus,
+  computeReplicaStatus,
   type FleetVerdict,
   isAwake,
-  judgeEndpoint,
-  judgeFleet,
-  judgeLoad,
-  judgeReplica,
   type ScrapeRecord,
 } from "./rules_status.ts";
 import { HOLD, RECENT, type Verdict } from "./rules_table.ts";
-import type { ServerTallies, Tally } from "./stats_totals.ts";
+import type { ServerTotals, SessionTotals } from "./stats_totals.ts";
 import { identifyEngine, type ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
 /** Fleets of more replicas are compared at most this often. */
-const COMPARE_PAUSE: Seconds = 0.5;
-const LARGE_FLEET = 16;
+const COMPARE_INTERVAL: Seconds = 0.5;
+const LARGE_FLEET_SIZE = 16;
 
 /** One engine of an endpoint that is to be judged. */
 interface EngineSubject {
@@ -69,13 +69,13 @@ export interface EndpointSubject {
   readonly heardAt: Seconds | null;
   readonly restartCount: number;
   /** What it has counted since it is watched. */
-  readonly tallies: ServerTallies;
+  readonly totals: ServerTotals;
   /** Those of the newest good scrape. */
   readonly engines: readonly EngineSubject[];
 }
 
 /** The checks of one group of replicas that can be compared. */
-export interface GroupChecks extends GroupJudgement {
+export interface GroupChecks extends GroupEvaluation {
   readonly modelName: string;
 }
 
@@ -86,18 +86,18 @@ interface SeenEndpoint {
   readonly failingSince: Seconds | null;
   readonly restartCount: number;
   /** What has been told of. Engines that went are in it, and may be back. */
-  readonly tallies: ServerTallies;
+  readonly totals: ServerTotals;
   /** Whether engines that are new here are new to the fleet. */
   readonly announcesEngines: boolean;
 }
 
 /** All that is said of what is watched. */
-export interface Judgement {
+export interface RuleEvaluation {
   /** The condition of each replica, and of each endpoint of which no engine is known. */
   readonly statuses: ReadonlyMap<string, ReplicaStatus>;
   readonly groups: readonly GroupChecks[];
   /** Raised or not. */
-  readonly alarms: readonly Alarm[];
+  readonly alerts: readonly Alert[];
   readonly verdict: FleetVerdict;
   readonly events: EventLog;
   readonly memory: {
@@ -113,10 +113,10 @@ export interface Judgement {
 }
 
 /** Nothing has been judged yet. */
-export const NO_JUDGEMENT: Judgement = {
+export const NO_EVALUATION: RuleEvaluation = {
   statuses: new Map(),
   groups: [],
-  alarms: [],
+  alerts: [],
   verdict: { level: "PENDING", causes: [] },
   events: EMPTY_LOG,
   memory: {
@@ -146,13 +146,15 @@ function describeEngine({ endpoint }: EndpointSubject, engine: EngineSubject): E
 }
 
 /** Conditions as scrapes tell them, without HOT and STALLED. */
-function judgeScrapes(subjects: readonly EndpointSubject[]): ReadonlyMap<string, ReplicaStatus> {
+function evaluateScrapes(subjects: readonly EndpointSubject[]): ReadonlyMap<string, ReplicaStatus> {
   const statuses = new Map<string, ReplicaStatus>();
   for (const { endpoint, record, isHeard, engines } of subjects) {
     // An endpoint that answers without an engine has yet to begin.
-    if (engines.length === 0) statuses.set(endpoint.key, isHeard ? "INIT" : judgeEndpoint(record));
+    if (engines.length === 0) {
+      statuses.set(endpoint.key, isHeard ? "INIT" : computeEndpointStatus(record));
+    }
     for (const { key, replica } of engines) {
-      statuses.set(key, judgeReplica(replica.sample, record));
+      statuses.set(key, computeReplicaStatus(replica.sample, record));
     }
   }
   return statuses;
@@ -167,7 +169,7 @@ function compare(
   );
   return formGroups(members).map((group: readonly Member[]) => ({
     modelName: group[0].replica.sample.modelName,
-    ...judgeImbalance(group),
+    ...evaluateImbalance(group),
   }));
 }
 
@@ -180,7 +182,7 @@ function collectVerdicts(
   const ratios = new Map(groups.flatMap(({ latencyRatios }) => [...latencyRatios]));
   const load = subjects.flatMap(({ engines }) =>
     engines.flatMap(({ key, replica }) =>
-      isAwake(scraped.get(key) ?? "PENDING") ? judgeLoad(key, replica, ratios.get(key)) : []
+      isAwake(scraped.get(key) ?? "PENDING") ? computeLoadStatus(key, replica, ratios.get(key)) : []
     )
   );
   const imbalance = groups.flatMap(({ checks }) =>
@@ -190,14 +192,14 @@ function collectVerdicts(
 }
 
 /** Conditions with HOT and STALLED in them, where these have lasted. */
-function addAlarms(
+function addAlerts(
   scraped: ReadonlyMap<string, ReplicaStatus>,
-  alarms: readonly Alarm[],
+  alerts: readonly Alert[],
 ): ReadonlyMap<string, ReplicaStatus> {
   const statuses = new Map(scraped);
   const set = (rule: Verdict["rule"], status: ReplicaStatus): void => {
-    for (const { isRaised, first } of alarms) {
-      const isOpen = isRaised && first.rule === rule && isAwake(scraped.get(first.key) ?? "DOWN");
+    for (const { isFiring, first } of alerts) {
+      const isOpen = isFiring && first.rule === rule && isAwake(scraped.get(first.key) ?? "DOWN");
       if (isOpen) statuses.set(first.key, status);
     }
   };
@@ -211,13 +213,13 @@ function addAlarms(
 function listLasting(
   subjects: readonly EndpointSubject[],
   statuses: ReadonlyMap<string, ReplicaStatus>,
-  alarms: readonly Alarm[],
+  alerts: readonly Alert[],
 ): readonly Occurrence[] {
   const subjectOf = new Map<string, EventSubject>();
   const lasting: Occurrence[] = [];
   for (const one of subjects) {
     const subject = describeEndpoint(one);
-    const status = judgeEndpoint(one.record);
+    const status = computeEndpointStatus(one.record);
     if (status === "DOWN" || status === "STALE") lasting.push({ kind: status, subject });
     for (const engine of one.engines) {
       const replica = describeEngine(one, engine);
@@ -225,19 +227,19 @@ function listLasting(
       if (statuses.get(engine.key) === "SLEEP") lasting.push({ kind: "SLEEP", subject: replica });
     }
   }
-  for (const { isRaised, since, first, worst } of alarms) {
+  for (const { isFiring, since, first, worst } of alerts) {
     const kind = EVENT_OF_RULE[first.rule];
     const subject = subjectOf.get(first.key);
-    if (!isRaised || kind === null || subject === undefined) continue;
+    if (!isFiring || kind === null || subject === undefined) continue;
     lasting.push({ kind, subject, since, first, worst });
   }
   return lasting;
 }
 
 /** How much the tally's sum has risen since the one before; without one, all of it. */
-function readRise(
-  now: Tally | null | undefined,
-  before: Tally | null | undefined,
+function computeRise(
+  now: SessionTotals | null | undefined,
+  before: SessionTotals | null | undefined,
   key: "preemptions" | "rejections",
 ): number {
   return (now?.counted[key].value ?? 0) - (before?.counted[key].value ?? 0);
@@ -252,13 +254,13 @@ function listEndpointInstants(
   if (before === undefined) return [];
   const subject = describeEndpoint(one);
   const instants: Occurrence[] = [];
-  const hasComeBack = before.status === "DOWN" && judgeEndpoint(one.record) === "OK";
+  const hasComeBack = before.status === "DOWN" && computeEndpointStatus(one.record) === "OK";
   if (hasComeBack && before.failingSince !== null) {
     instants.push({ kind: "UP", subject, amount: at - before.failingSince });
   }
   const restarts = one.restartCount - before.restartCount;
   if (restarts > 0) instants.push({ kind: "RESTART", subject, amount: restarts });
-  const rejections = readRise(one.tallies.server, before.tallies.server, "rejections");
+  const rejections = computeRise(one.totals.server, before.totals.server, "rejections");
   if (rejections > 0) instants.push({ kind: "REJECT", subject, amount: rejections });
   return instants;
 }
@@ -266,7 +268,7 @@ function listEndpointInstants(
 /** What has happened since the last judgement. */
 function listInstants(
   subjects: readonly EndpointSubject[],
-  memory: Judgement["memory"],
+  memory: RuleEvaluation["memory"],
   at: Seconds,
 ): readonly Occurrence[] {
   const instants: Occurrence[] = [];
@@ -281,8 +283,8 @@ function listInstants(
       present.add(engine.key);
       if (isNew && announces) instants.push({ kind: "NEW", subject });
       const key = identifyEngine(engine.replica.sample);
-      const [now, told] = [one.tallies.engines.get(key), before?.tallies.engines.get(key)];
-      const preempted = readRise(now, told, "preemptions");
+      const [now, told] = [one.totals.engines.get(key), before?.totals.engines.get(key)];
+      const preempted = computeRise(now, told, "preemptions");
       if (preempted > 0) instants.push({ kind: "PREEMPT", subject, amount: preempted });
     }
   }
@@ -306,18 +308,18 @@ function isGone(
 
 function remember(
   subjects: readonly EndpointSubject[],
-  memory: Judgement["memory"],
+  memory: RuleEvaluation["memory"],
   at: Seconds,
-): Pick<Judgement["memory"], "engines" | "endpoints"> {
+): Pick<RuleEvaluation["memory"], "engines" | "endpoints"> {
   const endpoints = new Map(subjects.map((one) => {
     const before = memory.endpoints.get(one.endpoint.key);
-    const status = judgeEndpoint(one.record);
+    const status = computeEndpointStatus(one.record);
     const isLate = before?.announcesEngines ?? memory.heardAt !== null;
     return [one.endpoint.key, {
       status,
       failingSince: status === "DOWN" || status === "STALE" ? before?.failingSince ?? at : null,
       restartCount: one.restartCount,
-      tallies: one.tallies,
+      totals: one.totals,
       announcesEngines: isLate || one.engines.length > 0,
     }];
   }));
@@ -337,41 +339,44 @@ function findNewest(subjects: readonly EndpointSubject[]): Seconds {
 }
 
 /** Whether conditions have changed, and with them what there is to compare. */
-function haveStatusesChanged(subjects: readonly EndpointSubject[], before: Judgement): boolean {
+function haveStatusesChanged(
+  subjects: readonly EndpointSubject[],
+  before: RuleEvaluation,
+): boolean {
   return subjects.length !== before.memory.endpoints.size ||
     subjects.some(({ endpoint, record, engines }) =>
-      before.memory.endpoints.get(endpoint.key)?.status !== judgeEndpoint(record) ||
+      before.memory.endpoints.get(endpoint.key)?.status !== computeEndpointStatus(record) ||
       (engines.length === 0) !== before.statuses.has(endpoint.key)
     );
 }
 
 function conclude(
   statuses: ReadonlyMap<string, ReplicaStatus>,
-  judged: { readonly alarms: readonly Alarm[]; readonly events: EventLog; readonly at: Seconds },
+  judged: { readonly alerts: readonly Alert[]; readonly events: EventLog; readonly at: Seconds },
 ): FleetVerdict {
-  const { alarms, events, at } = judged;
-  const standing = alarms.filter(({ isRaised }) => isRaised).map(({ newest }) => newest);
+  const { alerts, events, at } = judged;
+  const standing = alerts.filter(({ isFiring }) => isFiring).map(({ newest }) => newest);
   const recent = events.lines.flatMap(({ kind, endedAt, subject, worst }) =>
     EVENT_KINDS[kind] === "alert" && endedAt !== null && at - endedAt < RECENT
       ? [{ key: subject.key, verdict: worst }]
       : []
   );
-  return judgeFleet({ statuses, standing, recent });
+  return computeFleetVerdict({ statuses, standing, recent });
 }
 
 /** The judgement after what is known now. The same object where there is nothing new to say. */
-export function judge(
-  before: Judgement,
+export function evaluateRules(
+  before: RuleEvaluation,
   subjects: readonly EndpointSubject[],
   moment: Moment & { readonly isOnlyLook?: boolean },
-): Judgement {
+): RuleEvaluation {
   const { memory } = before;
   const { at } = moment;
   const beganAt = memory.beganAt ?? at;
   // What is there when watching begins needs no time to be there.
   const isOnlyLook = moment.isOnlyLook === true || at - beganAt < HOLD;
   const heardAt = findNewest(subjects);
-  const pause = before.statuses.size > LARGE_FLEET ? COMPARE_PAUSE : 0;
+  const pause = before.statuses.size > LARGE_FLEET_SIZE ? COMPARE_INTERVAL : 0;
   const isDue = heardAt !== memory.heardAt && at - memory.comparedAt >= pause;
   if (!isDue && !haveStatusesChanged(subjects, before)) {
     const verdict = conclude(before.statuses, { ...before, at });
@@ -379,26 +384,26 @@ export function judge(
     const isSame = verdict.causes.length === before.verdict.causes.length;
     return isSame ? before : { ...before, verdict };
   }
-  const scraped = judgeScrapes(subjects);
+  const scraped = evaluateScrapes(subjects);
   const groups = compare(subjects, scraped);
-  const alarms = followVerdicts(before.alarms, {
+  const alerts = updateAlerts(before.alerts, {
     verdicts: collectVerdicts(subjects, scraped, groups),
     at,
     isOnlyLook,
     // What is stale for a moment may be back with the next scrape.
     isJudged: (key) => isAwake(scraped.get(key) ?? "DOWN") || scraped.get(key) === "STALE",
   });
-  const statuses = addAlarms(scraped, alarms);
+  const statuses = addAlerts(scraped, alerts);
   const events = recordEvents(before.events, {
     ...moment,
-    lasting: listLasting(subjects, statuses, alarms),
+    lasting: listLasting(subjects, statuses, alerts),
     instants: listInstants(subjects, memory, at),
   });
   return {
     statuses,
     groups,
-    alarms,
-    verdict: conclude(statuses, { alarms, events, at }),
+    alerts,
+    verdict: conclude(statuses, { alerts, events, at }),
     events,
     memory: { beganAt, heardAt, comparedAt: at, ...remember(subjects, memory, at) },
   };

@@ -5,7 +5,7 @@
  * in the views. Replicas are compared that serve the same model with the same
  * `max_model_len`, where that is known, and the same bucket bounds: figures of
  * others say nothing about each other. The caller leaves out those that sleep
- * or are not heard; one that has been watched for less than `SHORTEST_SPAN` is
+ * or are not heard; one that has been watched for less than `MIN_SPAN` is
  * left out here, and each check says how many it compared. So is one that slept
  * or stood still for a part of the minute.
  *
@@ -19,23 +19,23 @@
  */
 
 import { haveSameBounds } from "./histogram.ts";
-import { type Delta, LATENCY_KEYS, sumFamily } from "./model.ts";
+import { type Delta, LATENCY_KEYS, sumCounts } from "./model.ts";
 import { isPresent } from "./reading.ts";
-import { judgeSlowness, type Slowness, type SlownessCheck } from "./rules_latency.ts";
+import { findLatencyOutliers, type LatencyCheck, type LatencyOutlier } from "./rules_latency.ts";
 import {
-  CHANCE,
-  FEWEST_REQUESTS,
-  FEWEST_REQUESTS_PER_SECOND,
-  FEWEST_TOKENS_PER_SECOND,
+  ALPHA,
   HOT_WAITING,
   type ImbalanceRuleId,
   KV_DISPERSION,
   KV_SKEW,
   LENGTH_DISPERSION,
+  MIN_REQUESTS,
+  MIN_REQUESTS_PER_SECOND,
+  MIN_SPAN,
+  MIN_STALL,
+  MIN_TOKENS_PER_SECOND,
   RUNNING_SKEW,
-  SHORTEST_SPAN,
   SKEW_RATIO,
-  STALLED_AFTER,
   type Verdict,
 } from "./rules_table.ts";
 import { computeBinomialTail, computeMedian } from "./stats_significance.ts";
@@ -88,7 +88,7 @@ interface Contribution {
 }
 
 function countFinished(delta: Delta): number {
-  return sumFamily(delta.labelled.finishedByReason);
+  return sumCounts(delta.labelled.finishedByReason);
 }
 
 /** Requests that the member finished or ran in the window: what its figures of the window rest on. */
@@ -100,20 +100,20 @@ function countRequests({ replica }: Member, delta: Delta): number {
  * Members whose minute can be compared: watched long enough, and neither asleep
  * nor standing still for a part of it. What the others did meanwhile is no skew.
  */
-function readMinutes(
+function collectMinutes(
   members: readonly Member[],
 ): readonly { readonly member: Member; readonly delta: Delta }[] {
   return members.flatMap((member) => {
     const { lastMinute, standstill } = member.replica;
-    return isPresent(lastMinute) && lastMinute.value.span >= SHORTEST_SPAN &&
-        standstill < STALLED_AFTER
+    return isPresent(lastMinute) && lastMinute.value.span >= MIN_SPAN &&
+        standstill < MIN_STALL
       ? [{ member, delta: lastMinute.value }]
       : [];
   });
 }
 
 /** How probable it is at most that an even balancer gives one of `replicas` such a share of the requests. */
-function judgeShare(
+function evaluateShare(
   share: number,
   options: {
     readonly replicas: number;
@@ -163,8 +163,8 @@ function checkShares(
   const verdicts = large.flatMap(({ key, share, even }): Verdict[] => {
     const probability = dispersion === null
       ? null
-      : judgeShare(share, { replicas: compared, requests, dispersion });
-    if (probability !== null && probability >= CHANCE) return [];
+      : evaluateShare(share, { replicas: compared, requests, dispersion });
+    if (probability !== null && probability >= ALPHA) return [];
     return [{
       ...{ rule, key, value: share, baseline: even, ratio: share / even, samples: requests, span },
       ...{ statistic: null, probability, conditions: [] },
@@ -192,12 +192,12 @@ function checkGauges(
     if (!(highest.value > SKEW_RATIO * Math.max(1, median))) return none;
   }
   const total = contributions.reduce((sum, { value }) => sum + value, 0);
-  const probability = judgeShare(highest.value / total, {
+  const probability = evaluateShare(highest.value / total, {
     replicas: compared,
     requests: evidence.requests,
     dispersion: isRunning ? LENGTH_DISPERSION : KV_DISPERSION,
   });
-  if (probability >= CHANCE) return none;
+  if (probability >= ALPHA) return none;
   const verdict: Verdict = {
     ...{ rule, key: highest.key, value: highest.value, baseline: lowest.value },
     ratio: highest.value / lowest.value,
@@ -213,18 +213,18 @@ export interface LatencyRatios {
   readonly itl: number;
 }
 
-function findSlow(members: readonly Member[], key: "ttft" | "itl"): SlownessCheck {
+function findSlow(members: readonly Member[], key: "ttft" | "itl"): LatencyCheck {
   return members.length < 2
     ? { compared: 0, slow: [] }
-    : judgeSlowness(members.map(({ replica }) => replica), key);
+    : findLatencyOutliers(members.map(({ replica }) => replica), key);
 }
 
 function describeSlow(
   rule: "slow_prefill" | "slow_decode",
   members: readonly Member[],
-  { compared, slow }: SlownessCheck,
+  { compared, slow }: LatencyCheck,
 ): Check {
-  const verdicts = slow.flatMap(({ index, ...evidence }: Slowness): Verdict[] => {
+  const verdicts = slow.flatMap(({ index, ...evidence }: LatencyOutlier): Verdict[] => {
     const { key, replica } = members[index];
     // A long queue is load, and would be long on any other replica as well: HOT tells of it.
     const { means, sample } = replica;
@@ -237,10 +237,10 @@ function describeSlow(
 
 function collectRatios(
   members: readonly Member[],
-  ttft: SlownessCheck,
-  itl: SlownessCheck,
+  ttft: LatencyCheck,
+  itl: LatencyCheck,
 ): ReadonlyMap<string, LatencyRatios> {
-  const ratioOf = (check: SlownessCheck, index: number): number =>
+  const ratioOf = (check: LatencyCheck, index: number): number =>
     check.slow.find((slow) => slow.index === index)?.ratio ?? 1;
   return new Map(members.map(({ key }, index) => [
     key,
@@ -248,8 +248,8 @@ function collectRatios(
   ]));
 }
 
-function readRates(
-  minutes: ReturnType<typeof readMinutes>,
+function collectRates(
+  minutes: ReturnType<typeof collectMinutes>,
   count: (delta: Delta) => number | null,
 ): readonly Contribution[] {
   return minutes.flatMap(({ member, delta }) => {
@@ -258,8 +258,8 @@ function readRates(
   });
 }
 
-function readMeans(
-  minutes: ReturnType<typeof readMinutes>,
+function collectMeans(
+  minutes: ReturnType<typeof collectMinutes>,
   gauge: "running" | "kvCacheUsageRatio",
 ): readonly Contribution[] {
   return minutes.flatMap(({ member }) => {
@@ -279,18 +279,18 @@ function checkSharesNow(members: readonly Member[]): Check {
     span = Math.max(span, lastPoll.value.span);
     return [{ key, value: finished / lastPoll.value.span }];
   });
-  const evidence = { requests, span, fewest: FEWEST_REQUESTS_PER_SECOND, dispersion: null };
+  const evidence = { requests, span, fewest: MIN_REQUESTS_PER_SECOND, dispersion: null };
   return checkShares("request_share", rates, evidence);
 }
 
 /** What is said of others than a slow replica is what its slowness brings about. */
-function excuseOthers(check: Check, slowKeys: ReadonlySet<string>): Check {
+function suppressConsequences(check: Check, slowKeys: ReadonlySet<string>): Check {
   if (slowKeys.size === 0) return check;
   return { ...check, verdicts: check.verdicts.filter(({ key }) => slowKeys.has(key)) };
 }
 
 /** What was found out about a group. */
-export interface GroupJudgement {
+export interface GroupEvaluation {
   /** Its members, in their order. */
   readonly keys: readonly string[];
   /** One for each rule, in the order of `IMBALANCE_RULE_IDS`. */
@@ -299,8 +299,8 @@ export interface GroupJudgement {
 }
 
 /** All rules, applied to one group. */
-export function judgeImbalance(members: readonly Member[]): GroupJudgement {
-  const minutes = readMinutes(members);
+export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
+  const minutes = collectMinutes(members);
   const long = minutes.map(({ member }) => member);
   const ttft = findSlow(long, "ttft");
   const itl = findSlow(long, "itl");
@@ -313,27 +313,27 @@ export function judgeImbalance(members: readonly Member[]): GroupJudgement {
     0,
   );
   const finished = minutes.reduce((sum, { delta }) => sum + countFinished(delta), 0);
-  const finishedRates = readRates(
+  const finishedRates = collectRates(
     minutes,
     (delta) => delta.labelled.finishedByReason === undefined ? null : countFinished(delta),
   );
-  const tokenRates = readRates(minutes, (delta) => delta.counters.generationTokens.value);
+  const tokenRates = collectRates(minutes, (delta) => delta.counters.generationTokens.value);
   const others = [
     checkShares("sticky_skew", finishedRates, {
       ...{ requests: finished, span, dispersion: 1 },
-      fewest: FEWEST_REQUESTS / LONG_WINDOW,
+      fewest: MIN_REQUESTS / LONG_WINDOW,
     }),
-    checkGauges("running_skew", readMeans(minutes, "running"), { requests, span }),
-    checkGauges("kv_skew", readMeans(minutes, "kvCacheUsageRatio"), { requests, span }),
+    checkGauges("running_skew", collectMeans(minutes, "running"), { requests, span }),
+    checkGauges("kv_skew", collectMeans(minutes, "kvCacheUsageRatio"), { requests, span }),
     checkShares("token_share", tokenRates, {
       ...{ requests, span, dispersion: LENGTH_DISPERSION },
-      fewest: FEWEST_TOKENS_PER_SECOND,
+      fewest: MIN_TOKENS_PER_SECOND,
     }),
     checkSharesNow(members),
   ];
   return {
     keys: members.map(({ key }) => key),
-    checks: [prefill, decode, ...others.map((check) => excuseOthers(check, slowKeys))],
+    checks: [prefill, decode, ...others.map((check) => suppressConsequences(check, slowKeys))],
     latencyRatios: collectRatios(long, ttft, itl),
   };
 }

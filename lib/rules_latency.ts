@@ -24,33 +24,33 @@
 import { computeQuantile, countObservations, type Histogram } from "./histogram.ts";
 import type { LatencyKey } from "./model.ts";
 import { isPresent } from "./reading.ts";
-import { CHANCE, FEWEST_SAMPLES, SKEW_RATIO } from "./rules_table.ts";
+import { ALPHA, MIN_SAMPLES, SKEW_RATIO } from "./rules_table.ts";
 import {
   countPacked,
   countPackedUpTo,
   type PackedSample,
+  type SamplePoint,
   sumPacked,
-  type TracePoint,
 } from "./stats_samples.ts";
 import { computeMedian, computeStudentTail } from "./stats_significance.ts";
 import { LONG_WINDOW, type ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
 /** A block is at least so long: shorter ones of a busy replica are not independent. */
-const SHORTEST_BLOCK: Seconds = 5;
+const MIN_BLOCK: Seconds = 5;
 
 /** Spans over which replicas are compared, the longest first. */
 const SPANS: readonly Seconds[] = [LONG_WINDOW, 45, LONG_WINDOW / 2];
 
 /** Blocks that a comparison needs. */
-const FEWEST_BLOCKS = 4;
+const MIN_BLOCKS = 4;
 
 /** Spread of the differences that is taken to be there at the least: of logarithms of means, and of shares. */
-const SMALLEST_LOG_SPREAD = 0.05;
-const SMALLEST_SHARE_SPREAD = 0.02;
+const MIN_LOG_SPREAD = 0.05;
+const MIN_SHARE_SPREAD = 0.02;
 
 /** How one replica is slow. */
-export interface Slowness {
+export interface LatencyOutlier {
   /** Its place in the group. */
   readonly index: number;
   readonly statistic: "mean" | "p95";
@@ -66,11 +66,11 @@ export interface Slowness {
 }
 
 /** What a comparison found. */
-export interface SlownessCheck {
+export interface LatencyCheck {
   /** Replicas that had enough observations to be compared. */
   readonly compared: number;
   /** Slow ones; of each the figure that differs most. */
-  readonly slow: readonly Slowness[];
+  readonly slow: readonly LatencyOutlier[];
 }
 
 /** What one replica said at each boundary of the blocks, oldest first; the same twice where nothing came between. */
@@ -95,8 +95,8 @@ function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
 }
 
 /** What was said of the latency at the instants `at − i · length`, the newest not after each. */
-function readBoundaries(
-  trace: readonly TracePoint[],
+function findBoundaries(
+  trace: readonly SamplePoint[],
   key: LatencyKey,
   grid: { readonly at: Seconds; readonly length: Seconds; readonly blocks: number },
 ): Boundaries {
@@ -138,10 +138,10 @@ export function computeMediansOfOthers(values: readonly number[]): readonly numb
 }
 
 /** How probable it is that differences of this size come from replicas that are alike. */
-function judgeDifferences(differences: readonly number[], smallestSpread: number): number {
+function testDifferences(differences: readonly number[], smallestSpread: number): number {
   const known = differences.filter(Number.isFinite);
   const { length } = known;
-  if (length < FEWEST_BLOCKS) return 1;
+  if (length < MIN_BLOCKS) return 1;
   const mean = known.reduce((sum, value) => sum + value, 0) / length;
   const squares = known.reduce((sum, value) => sum + (value - mean) ** 2, 0);
   const spread = Math.max(smallestSpread, Math.sqrt(squares / (length - 1)));
@@ -189,13 +189,13 @@ function compareBlocks(
   return differences;
 }
 
-function compareMeans(comparison: Comparison): readonly Slowness[] {
+function compareMeans(comparison: Comparison): readonly LatencyOutlier[] {
   const observed = observeSpan(comparison);
   const means = observed.map(({ count, sum }) => count === 0 ? NaN : sum / count);
   const baselines = computeMediansOfOthers(means);
   const all = observed.reduce((sum, { count }) => sum + count, 0);
   /** Whether both sides have enough observations. */
-  const hasEnough = (own: number): boolean => own >= FEWEST_SAMPLES && all - own >= FEWEST_SAMPLES;
+  const hasEnough = (own: number): boolean => own >= MIN_SAMPLES && all - own >= MIN_SAMPLES;
   const suspects = means.flatMap((mean, index) =>
     mean > SKEW_RATIO * baselines[index] && hasEnough(observed[index].count) ? [index] : []
   );
@@ -212,7 +212,7 @@ function compareMeans(comparison: Comparison): readonly Slowness[] {
     ratio: means[index] / baselines[index],
     samples: observed[index].count,
     span: comparison.span,
-    probability: judgeDifferences(differences[index], SMALLEST_LOG_SPREAD),
+    probability: testDifferences(differences[index], MIN_LOG_SPREAD),
   }));
 }
 
@@ -234,11 +234,11 @@ function compareShares(comparison: Comparison, bucket: number): readonly (readon
 function compareTails(
   replicas: readonly ReplicaSample[],
   comparison: Comparison,
-): readonly Slowness[] {
+): readonly LatencyOutlier[] {
   const { key } = comparison;
   const histograms = replicas.map(({ lastMinute }) => {
     const histogram = isPresent(lastMinute) ? lastMinute.value.latencies[key].value : null;
-    const hasMany = histogram !== null && countObservations(histogram) >= FEWEST_SAMPLES;
+    const hasMany = histogram !== null && countObservations(histogram) >= MIN_SAMPLES;
     return hasMany ? histogram : null;
   });
   const quantiles = histograms.map((histogram) =>
@@ -247,7 +247,7 @@ function compareTails(
   const baselines = computeMediansOfOthers(quantiles);
   // The others of one replica are nearly those of the next, and so is their bucket.
   const sharesAbove = new Map<number, ReturnType<typeof compareShares>>();
-  return quantiles.flatMap((value, index): Slowness[] => {
+  return quantiles.flatMap((value, index): LatencyOutlier[] => {
     const histogram = histograms[index];
     const baseline = baselines[index];
     if (histogram === null || !(value > SKEW_RATIO * baseline)) return [];
@@ -266,7 +266,7 @@ function compareTails(
       ratio,
       samples: countObservations(histogram),
       span: comparison.span,
-      probability: judgeDifferences(shares[index], SMALLEST_SHARE_SPREAD),
+      probability: testDifferences(shares[index], MIN_SHARE_SPREAD),
     }];
   });
 }
@@ -277,32 +277,32 @@ function compareTails(
  *
  * @param replicas Of one group, with the same bounds.
  */
-export function judgeSlowness(
+export function findLatencyOutliers(
   replicas: readonly ReplicaSample[],
   key: LatencyKey,
-): SlownessCheck {
-  const length = Math.max(SHORTEST_BLOCK, findLongestInterval(replicas));
+): LatencyCheck {
+  const length = Math.max(MIN_BLOCK, findLongestInterval(replicas));
   const at = Math.max(...replicas.map(({ trace }) => trace[trace.length - 1].at));
   const all = Math.floor(LONG_WINDOW / length);
   const boundaries = replicas.map(({ trace }) =>
-    readBoundaries(trace, key, { at, length, blocks: all })
+    findBoundaries(trace, key, { at, length, blocks: all })
   );
-  const found = SPANS.flatMap((span): readonly Slowness[] => {
+  const found = SPANS.flatMap((span): readonly LatencyOutlier[] => {
     const blocks = Math.floor(span / length);
-    if (blocks < FEWEST_BLOCKS) return [];
+    if (blocks < MIN_BLOCKS) return [];
     const comparison = { key, boundaries, blocks, span };
     const tails = span === LONG_WINDOW ? compareTails(replicas, comparison) : [];
     return [...compareMeans(comparison), ...tails];
   });
-  const slow = new Map<number, Slowness>();
+  const slow = new Map<number, LatencyOutlier>();
   // Each figure of each span is a chance of its own to be wrong.
-  const limit = CHANCE / (SPANS.length + 1);
+  const limit = ALPHA / (SPANS.length + 1);
   for (const candidate of found) {
     const known = slow.get(candidate.index);
     const isBetter = known === undefined || candidate.ratio > known.ratio;
     if (candidate.probability < limit && isBetter) slow.set(candidate.index, candidate);
   }
   const longest = observeSpan({ key, boundaries, blocks: all, span: LONG_WINDOW });
-  const compared = longest.filter(({ count }) => count >= FEWEST_SAMPLES).length;
+  const compared = longest.filter(({ count }) => count >= MIN_SAMPLES).length;
   return { compared, slow: [...slow.values()] };
 }

@@ -23,11 +23,11 @@ import {
   HOT_LATENCY_RATIO,
   HOT_WAITING,
   type HotCondition,
+  MIN_STALL,
   type RuleId,
-  STALLED_AFTER,
   type Verdict,
 } from "./rules_table.ts";
-import { type Pace, readInterval } from "./scrape_schedule.ts";
+import { getInterval, type Schedule } from "./scrape_schedule.ts";
 import { isAsleep } from "./stats_samples.ts";
 import type { ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
@@ -39,7 +39,7 @@ export const STALE_LIMIT: Seconds = 30;
 export const STALE_INTERVALS = 1.5;
 
 /** How much longer than the interval an answer may take before what is shown counts as stale. */
-export const LATE_ANSWER: Seconds = 1;
+export const MAX_RESPONSE_TIME: Seconds = 1;
 
 /** What is known of an endpoint's scrapes. */
 export interface ScrapeRecord {
@@ -56,24 +56,24 @@ export interface ScrapeRecord {
  * Where a server is only guessed to be, it is waited for: that nobody is there
  * yet is no failure, but for whoever looks only once.
  */
-export function readRecord(
+export function getScrapeRecord(
   known: {
     readonly endpoint: Pick<Endpoint, "isGuess">;
     readonly scrape: { readonly receivedAt: Seconds } | null;
     readonly askedAt: Seconds | null;
     readonly failure: Pick<ScrapeFailure, "kind"> | null;
-    readonly pace: Pace;
+    readonly schedule: Schedule;
   },
   state: { readonly now: Seconds; readonly interval: Seconds; readonly isOnce?: boolean },
 ): ScrapeRecord {
   const { now } = state;
   const isAwaited = known.endpoint.isGuess === true && known.scrape === null &&
     known.failure?.kind === "refused" && state.isOnce !== true;
-  const interval = readInterval(known.pace, state.interval);
+  const interval = getInterval(known.schedule, state.interval);
   const overdue = known.askedAt === null ? 0 : now - known.askedAt;
   return {
     interval,
-    hasFailed: (known.failure !== null && !isAwaited) || overdue > interval + LATE_ANSWER,
+    hasFailed: (known.failure !== null && !isAwaited) || overdue > interval + MAX_RESPONSE_TIME,
     age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
   };
 }
@@ -85,15 +85,15 @@ export function isCounted(status: ReplicaStatus): boolean {
 }
 
 /** The condition of an endpoint, as far as its scrapes tell. */
-export function judgeEndpoint(record: ScrapeRecord): "PENDING" | "OK" | "STALE" | "DOWN" {
+export function computeEndpointStatus(record: ScrapeRecord): "PENDING" | "OK" | "STALE" | "DOWN" {
   if (!record.hasFailed) return record.age === null ? "PENDING" : "OK";
   const limit = Math.max(STALE_LIMIT, STALE_INTERVALS * (record.interval ?? 0));
   return record.age === null || record.age > limit ? "DOWN" : "STALE";
 }
 
 /** The condition of one engine of an endpoint. */
-export function judgeReplica(sample: EngineSample, record: ScrapeRecord): ReplicaStatus {
-  const status = judgeEndpoint(record);
+export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord): ReplicaStatus {
+  const status = computeEndpointStatus(record);
   if (status !== "OK") return status;
   if (isAsleep(sample)) return "SLEEP";
   const { running, waiting, kvCacheUsageRatio } = sample.gauges;
@@ -132,7 +132,7 @@ function findHotConditions(
  *
  * @param ratios How its latencies compare with its peers'; 1 without any.
  */
-export function judgeLoad(
+export function computeLoadStatus(
   key: string,
   replica: ReplicaSample,
   ratios: LatencyRatios = { ttft: 1, itl: 1 },
@@ -155,8 +155,8 @@ export function judgeLoad(
     ...(conditions.length >= HOT_CONDITIONS
       ? [create("hot", conditions.length, { limit: HOT_CONDITIONS, conditions })]
       : []),
-    ...(stillness >= STALLED_AFTER
-      ? [create("stalled", stillness, { limit: STALLED_AFTER, conditions: [] })]
+    ...(stillness >= MIN_STALL
+      ? [create("stalled", stillness, { limit: MIN_STALL, conditions: [] })]
       : []),
   ];
 }
@@ -187,7 +187,7 @@ interface FleetEvidence {
 }
 
 /** CRITICAL: a replica is down, hot or stalled. DEGRADED: one is stale, a check fails, or did in the last minute. */
-export function judgeFleet({ statuses, standing, recent }: FleetEvidence): FleetVerdict {
+export function computeFleetVerdict({ statuses, standing, recent }: FleetEvidence): FleetVerdict {
   const ofStatus = (status: ReplicaStatus, signal: "down" | "stale"): readonly Cause[] =>
     [...statuses].flatMap(([key, one]) => one === status ? [{ key, signal, verdict: null }] : []);
   const ofEffect = (effect: "critical" | "degraded"): readonly Cause[] =>

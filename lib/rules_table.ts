@@ -9,7 +9,7 @@
  * Thresholds marked vllm-htop 0.5.0 are those of the Python program of that
  * name. Most of them were met by chance alone many times an hour, with every
  * replica as good as the other; so each also has to be more than chance
- * (`CHANCE`), and to last (`HOLD`). The simulation that measures both stands in
+ * (`ALPHA`), and to last (`HOLD`). The simulation that measures both stands in
  * `tests/simulate.ts`, its result in the README.
  *
  * @module
@@ -26,7 +26,7 @@ export const SKEW_RATIO = 1.5;
  * overlap, by a handful of rules: a thousand times rarer than one a day is
  * still enough for the worst case that the tests' assumptions miss.
  */
-export const CHANCE = 1e-6;
+export const ALPHA = 1e-6;
 
 /** How long a verdict must have stood without a break before it counts: two polls at the default interval. */
 export const HOLD: Seconds = 4;
@@ -38,7 +38,7 @@ export const RELEASE: Seconds = 30;
 const HOT_RELEASE: Seconds = 10;
 
 /** Watched for less, a replica is in no comparison of the last minute: it may have just joined or started. */
-export const SHORTEST_SPAN: Seconds = 30;
+export const MIN_SPAN: Seconds = 30;
 
 /** How far apart KV-cache usages must be, as a difference of ratios (vllm-htop 0.5.0). */
 export const KV_SKEW: Ratio = 0.15;
@@ -47,16 +47,16 @@ export const KV_SKEW: Ratio = 0.15;
 export const RUNNING_SKEW = 3;
 
 /** Observations that each side of a comparison of latencies must have. A P95 of fewer is their maximum. */
-export const FEWEST_SAMPLES = 20;
+export const MIN_SAMPLES = 20;
 
 /** Rate of a group from which the last poll's shares say something, in requests per second (vllm-htop 0.5.0). */
-export const FEWEST_REQUESTS_PER_SECOND = 0.5;
+export const MIN_REQUESTS_PER_SECOND = 0.5;
 
 /** Requests that a group must have finished for its shares of a minute to say something. */
-export const FEWEST_REQUESTS = 20;
+export const MIN_REQUESTS = 20;
 
 /** Rate of a group from which its token shares say something, in tokens per second (vllm-htop 0.5.0). */
-export const FEWEST_TOKENS_PER_SECOND = 1;
+export const MIN_TOKENS_PER_SECOND = 1;
 
 /**
  * Requests differ in length, so that sums over them vary as much as if there
@@ -80,7 +80,7 @@ export const HOT_LATENCY_RATIO = 2;
 export const HOT_CONDITIONS = 2;
 
 /** How long an engine with work may count nothing. */
-export const STALLED_AFTER: Seconds = 15;
+export const MIN_STALL: Seconds = 15;
 
 /** How long an event makes the verdict DEGRADED after it is over (vllm-htop 0.5.0). */
 export const RECENT: Seconds = 60;
@@ -151,17 +151,17 @@ interface Rule {
 }
 
 /** The Python program of the same name. */
-const PREDECESSOR = "vllm-htop 0.5.0";
+const OLD_VLLM_HTOP = "vllm-htop 0.5.0";
 
 /** In thousands with a comma; the runtime's own words for it would take a tenth of the time to the first frame. */
-const CHANCE_TEXT = `chance would do it less than once in ${
-  String(Math.round(1 / CHANCE)).replace(/\B(?=(?:\d{3})+$)/g, ",")
+const ALPHA_TEXT = `chance would do it less than once in ${
+  String(Math.round(1 / ALPHA)).replace(/\B(?=(?:\d{3})+$)/g, ",")
 }`;
 
-function describeSlowness(latency: string): string {
+function describeLatencyRule(latency: string): string {
   return `mean of ${latency} over 30, 45 or 60 s, or P95 over 60 s by the bounds of its bucket, ` +
-    `above ${SKEW_RATIO}× the median of the others, ${FEWEST_SAMPLES} samples on each side, ` +
-    `so consistently from one 5 s to the next that ${CHANCE_TEXT}`;
+    `above ${SKEW_RATIO}× the median of the others, ${MIN_SAMPLES} samples on each side, ` +
+    `so consistently from one 5 s to the next that ${ALPHA_TEXT}`;
 }
 
 /** All rules, in the order in which they are shown. */
@@ -173,7 +173,7 @@ export const RULES: readonly Rule[] = [
       `${HOT_WAITING} waiting, preemptions in the last minute, TTFT above ${HOT_LATENCY_RATIO}× ` +
       `the others', ITL above ${HOT_LATENCY_RATIO}× the others' (as slow prefill, slow decode)`,
     source:
-      `${PREDECESSOR}, with preemptions for swapped requests, which vLLM has had none of since V1`,
+      `${OLD_VLLM_HTOP}, with preemptions for swapped requests, which vLLM has had none of since V1`,
     unit: "conditions",
     effect: "critical",
     hold: HOLD,
@@ -183,7 +183,7 @@ export const RULES: readonly Rule[] = [
     id: "stalled",
     title: "STALLED",
     threshold: "requests run or wait, and no token, finished request or step was counted and " +
-      `no KV cache filled for ${STALLED_AFTER} s`,
+      `no KV cache filled for ${MIN_STALL} s`,
     source: "own: gauges of an engine that hangs stay as they are",
     unit: "seconds",
     effect: "critical",
@@ -193,9 +193,9 @@ export const RULES: readonly Rule[] = [
   {
     id: "slow_prefill",
     title: "slow prefill",
-    threshold: `${describeSlowness("TTFT")}; not where more than ${HOT_WAITING} wait, ` +
+    threshold: `${describeLatencyRule("TTFT")}; not where more than ${HOT_WAITING} wait, ` +
       "which explains it",
-    source: `${PREDECESSOR}: P95 ÷ median of all > ${SKEW_RATIO}, of one poll`,
+    source: `${OLD_VLLM_HTOP}: P95 ÷ median of all > ${SKEW_RATIO}, of one poll`,
     unit: "seconds",
     effect: "degraded",
     hold: HOLD,
@@ -204,8 +204,8 @@ export const RULES: readonly Rule[] = [
   {
     id: "slow_decode",
     title: "slow decode",
-    threshold: describeSlowness("ITL"),
-    source: `${PREDECESSOR}, likewise`,
+    threshold: describeLatencyRule("ITL"),
+    source: `${OLD_VLLM_HTOP}, likewise`,
     unit: "seconds",
     effect: "degraded",
     hold: HOLD,
@@ -215,9 +215,9 @@ export const RULES: readonly Rule[] = [
     id: "sticky_skew",
     title: "sticky",
     threshold: `share of the requests of a minute above ${SKEW_RATIO}× the median share and ` +
-      `${SKEW_RATIO}× an even one, ${FEWEST_REQUESTS} requests or more, and ${CHANCE_TEXT} ` +
+      `${SKEW_RATIO}× an even one, ${MIN_REQUESTS} requests or more, and ${ALPHA_TEXT} ` +
       "(binomial test of an even balancer)",
-    source: `${PREDECESSOR}: 5 requests, and no test`,
+    source: `${OLD_VLLM_HTOP}: 5 requests, and no test`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -227,8 +227,8 @@ export const RULES: readonly Rule[] = [
     id: "running_skew",
     title: "running skew",
     threshold: `means of a minute more than ${RUNNING_SKEW} apart, the highest above ` +
-      `${SKEW_RATIO}× max(1, median), and ${CHANCE_TEXT}`,
-    source: `${PREDECESSOR}: the same at one moment, and no test`,
+      `${SKEW_RATIO}× max(1, median), and ${ALPHA_TEXT}`,
+    source: `${OLD_VLLM_HTOP}: the same at one moment, and no test`,
     unit: "requests",
     effect: "degraded",
     hold: HOLD,
@@ -238,8 +238,8 @@ export const RULES: readonly Rule[] = [
     id: "kv_skew",
     title: "KV skew",
     threshold: `means of a minute more than ${KV_SKEW * 100} percentage points apart, ` +
-      `and ${CHANCE_TEXT}`,
-    source: `${PREDECESSOR}: the same at one moment, and no test`,
+      `and ${ALPHA_TEXT}`,
+    source: `${OLD_VLLM_HTOP}: the same at one moment, and no test`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -249,8 +249,8 @@ export const RULES: readonly Rule[] = [
     id: "token_share",
     title: "token share",
     threshold: `share of the output tokens of a minute above ${SKEW_RATIO}× the median share and ` +
-      `${SKEW_RATIO}× an even one, ${FEWEST_TOKENS_PER_SECOND} token/s or more, and ${CHANCE_TEXT}`,
-    source: `${PREDECESSOR}: of one poll, and no test`,
+      `${SKEW_RATIO}× an even one, ${MIN_TOKENS_PER_SECOND} token/s or more, and ${ALPHA_TEXT}`,
+    source: `${OLD_VLLM_HTOP}: of one poll, and no test`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -260,8 +260,8 @@ export const RULES: readonly Rule[] = [
     id: "request_share",
     title: "request share now",
     threshold: `share of the requests of the last poll above ${SKEW_RATIO}× the median share and ` +
-      `${SKEW_RATIO}× an even one, ${FEWEST_REQUESTS_PER_SECOND} requests/s or more`,
-    source: `${PREDECESSOR}; chance does it often: shown, and no alarm`,
+      `${SKEW_RATIO}× an even one, ${MIN_REQUESTS_PER_SECOND} requests/s or more`,
+    source: `${OLD_VLLM_HTOP}; chance does it often: shown, and no alarm`,
     unit: "ratio",
     effect: "none",
     hold: 0,

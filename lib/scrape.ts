@@ -71,7 +71,7 @@ export const MAX_BODY_BYTES: Bytes = 16 * BYTES_PER_MEBIBYTE;
 const MAX_REDIRECTS = 3;
 
 /** Bytes read of the body of a redirect or an error, so that the connection can be kept. */
-const MAX_ASIDE_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
+const MAX_PARALLEL_BODY_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 
 /** Bytes of a body that are looked at to tell what it is. */
 const HEAD_BYTES: Bytes = BYTES_PER_KIBIBYTE;
@@ -187,7 +187,7 @@ async function requestMetrics(attempt: Attempt): Promise<HttpResponse> {
     const response = await attempt.client.get({ url, headers, signal });
     const location = response.header("location");
     if (!REDIRECT_STATUSES.has(response.status) || location === null) return response;
-    await readBody(response.body, MAX_ASIDE_BYTES);
+    await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
     const target = resolveRedirect(attempt, location);
     if (redirects === MAX_REDIRECTS) {
       throw new ProblemError(describeRedirect(showUrl(attempt), null));
@@ -211,7 +211,7 @@ function decodeHead(bytes: Uint8Array): string {
 }
 
 /** What a whole body says, if it is vLLM's. Keys are heard while a large one is read for the first time. */
-async function readExposition(
+async function parseExpositionBody(
   attempt: Attempt,
   response: HttpResponse,
   bytes: Uint8Array,
@@ -255,7 +255,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   const shown = showUrl(attempt);
   attempt.phase = "body";
   if (response.status !== 200) {
-    const { bytes } = await readBody(response.body, MAX_ASIDE_BYTES);
+    const { bytes } = await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
     const { sendsCredentials } = attempt.access;
     const problem = describeStatus(response.status, {
       shown,
@@ -279,7 +279,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   const exposition = await readInTurn(async () => {
     // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
     await platform.nextTurn();
-    return await readExposition(attempt, response, bytes);
+    return await parseExpositionBody(attempt, response, bytes);
   });
   // What ends early keeps its buffer: it may still be written to.
   buffers.give(new Uint8Array(bytes.buffer));

@@ -118,7 +118,7 @@ function nameSource({ kind, from }: CredentialSource): string {
     : `the ${SOURCE_NAMES[kind]} variable ${quote(from.variable)}`;
 }
 
-async function readSource(platform: Platform, source: CredentialSource): Promise<string> {
+async function loadSource(platform: Platform, source: CredentialSource): Promise<string> {
   const { from } = source;
   let text: string | undefined;
   if ("variable" in from) {
@@ -222,12 +222,12 @@ function selectAuthorization(
   return candidates[0] ?? null;
 }
 
-async function readPem(
+async function loadPem(
   platform: Platform,
   source: CredentialSource,
   label: RegExp,
 ): Promise<string> {
-  const text = await readSource(platform, source);
+  const text = await loadSource(platform, source);
   if (!label.test(text)) {
     throw new SourceError(`${nameSource(source)} has no PEM block of that kind: check the file`);
   }
@@ -237,7 +237,7 @@ async function readPem(
 const CERTIFICATE_LABEL = /-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/;
 const KEY_LABEL = /-----BEGIN ([A-Z]+ )?PRIVATE KEY-----/;
 
-async function readTransport(
+async function loadTransport(
   platform: Platform,
   endpoint: Endpoint,
   options: CredentialOptions,
@@ -245,7 +245,7 @@ async function readTransport(
   const select = (kind: CredentialKind): readonly CredentialSource[] =>
     selectSources(options.credentialSources, kind, endpoint.key);
   const readAll = (kind: CredentialKind, label: RegExp): Promise<string[]> =>
-    Promise.all(select(kind).map((source) => readPem(platform, source, label)));
+    Promise.all(select(kind).map((source) => loadPem(platform, source, label)));
   const caCertificates = await readAll("ca_certificates", CERTIFICATE_LABEL);
   const [clientCertificate] = await readAll("client_certificate", CERTIFICATE_LABEL);
   const [clientKey] = await readAll("client_key", KEY_LABEL);
@@ -301,7 +301,7 @@ export async function openAccess(
     const readHeaders = async (): Promise<Readonly<Record<string, string>>> => {
       const headers: Record<string, string> = {};
       for (const source of headerSources) {
-        Object.assign(headers, parseHeaderLines(await readSource(platform, source), source));
+        Object.assign(headers, parseHeaderLines(await loadSource(platform, source), source));
       }
       if (authorization !== null) {
         if ("authorization" in headers) {
@@ -309,12 +309,12 @@ export async function openAccess(
             `"${endpoint.key}" can be sent only one "authorization": remove it from the headers`,
           );
         }
-        headers.authorization = revealSecret(await readAuthorization(platform, authorization));
+        headers.authorization = revealSecret(await loadAuthorization(platform, authorization));
       }
       return headers;
     };
     await readHeaders();
-    const transport = await readTransport(platform, endpoint, options);
+    const transport = await loadTransport(platform, endpoint, options);
     await checkTransport(platform, endpoint, transport);
     const sendsCredentials = authorization !== null || headerSources.length > 0 ||
       transport.clientCertificate !== undefined;
@@ -326,7 +326,7 @@ export async function openAccess(
 }
 
 /** The value of the `authorization` header. */
-async function readAuthorization(
+async function loadAuthorization(
   platform: Platform,
   authorization: Authorization,
 ): Promise<Secret> {
@@ -335,7 +335,7 @@ async function readAuthorization(
     return createSecret(formatBasic(text, "the user and password of the URL"));
   }
   const { source } = authorization;
-  const text = await readSource(platform, source);
+  const text = await loadSource(platform, source);
   return createSecret(
     source.kind === "token" ? formatBearer(text, source) : formatBasic(text, nameSource(source)),
   );

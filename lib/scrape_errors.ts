@@ -11,7 +11,7 @@
  * @module
  */
 
-import { identifyServer, looksLikeVllmWithoutStatistics, type ServerRole } from "./dialect.ts";
+import { identifyServer, isVllmWithoutStatistics, type ServerRole } from "./dialect.ts";
 import type { FailureKind } from "./model.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
@@ -296,7 +296,7 @@ export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<s
     const message = `${shown} is ${server.name}, not vLLM: ${ROLE_HINTS[server.role]}`;
     return { kind: "not_vllm", message, serverName: server.name };
   }
-  if (looksLikeVllmWithoutStatistics(familyNames)) {
+  if (isVllmWithoutStatistics(familyNames)) {
     return {
       kind: "stats_disabled",
       message: `${shown} has no figures of an engine: start vLLM without --disable-log-stats`,

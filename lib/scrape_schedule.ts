@@ -25,13 +25,13 @@ export const MAX_BACK_OFF: Seconds = 30;
 const INTERVAL_TOLERANCE = 1.2;
 
 /** What is that much older than an interval was not seen at the newest poll: answers take their time, too. */
-const ANSWER_TIME: Seconds = 1;
+const RESPONSE_GRACE: Seconds = 1;
 
 /** What may be spent at once: the first two scrapes of the largest servers come at the interval. */
-const MAX_CREDIT: Seconds = 0.5;
+const MAX_TOKENS: Seconds = 0.5;
 
 /** What is known of an endpoint's past scrapes. */
-export interface Pace {
+export interface Schedule {
   /** Time that scrapes may take; negative where they took more. As of the start of the last one. */
   readonly credit: Seconds;
   /** When the last good scrape began; `null` before the first. */
@@ -41,19 +41,21 @@ export interface Pace {
 }
 
 /** The pace of an endpoint that was never asked. */
-export function startPace(): Pace {
-  return { credit: MAX_CREDIT, startedAt: null, failures: 0 };
+export function startSchedule(): Schedule {
+  return { credit: MAX_TOKENS, startedAt: null, failures: 0 };
 }
 
 /** The pace after one more attempt. What fails costs nothing but patience: it may never have arrived. */
 export function notePoll(
-  pace: Pace,
+  schedule: Schedule,
   poll: { readonly endedAt: Seconds; readonly duration: Seconds; readonly hasFailed: boolean },
-): Pace {
-  if (poll.hasFailed) return { ...pace, failures: pace.failures + 1 };
+): Schedule {
+  if (poll.hasFailed) return { ...schedule, failures: schedule.failures + 1 };
   const startedAt = poll.endedAt - poll.duration;
-  const earned = pace.startedAt === null ? 0 : MAX_SCRAPE_SHARE * (startedAt - pace.startedAt);
-  const credit = Math.min(MAX_CREDIT, pace.credit + Math.max(0, earned));
+  const earned = schedule.startedAt === null
+    ? 0
+    : MAX_SCRAPE_SHARE * (startedAt - schedule.startedAt);
+  const credit = Math.min(MAX_TOKENS, schedule.credit + Math.max(0, earned));
   return { credit: credit - poll.duration, startedAt, failures: 0 };
 }
 
@@ -61,22 +63,22 @@ export function notePoll(
  * Time from the start of a good scrape to that of the next: the interval, or
  * longer where scrapes take too much of it.
  */
-export function readInterval({ credit }: Pace, interval: Seconds): Seconds {
+export function getInterval({ credit }: Schedule, interval: Seconds): Seconds {
   return Math.max(interval, -credit / MAX_SCRAPE_SHARE);
 }
 
 /** Whether an endpoint is asked so much less often than was wanted that it is to be told. */
-export function isNotablySlower(pace: Pace, interval: Seconds): boolean {
-  return readInterval(pace, interval) > interval * INTERVAL_TOLERANCE;
+export function isNotablySlower(schedule: Schedule, interval: Seconds): boolean {
+  return getInterval(schedule, interval) > interval * INTERVAL_TOLERANCE;
 }
 
 /** Whether what is that old is as new as can be where servers are asked at the interval. */
 export function isOfNewestPoll(age: Seconds, interval: Seconds): boolean {
-  return age <= interval + ANSWER_TIME;
+  return age <= interval + RESPONSE_GRACE;
 }
 
 /** Time from the end of a failed attempt to the next: the interval, and twice as long after each more. */
-export function readBackOff({ failures }: Pace, interval: Seconds): Seconds {
+export function computeBackOff({ failures }: Schedule, interval: Seconds): Seconds {
   const limit = Math.max(interval, MAX_BACK_OFF);
   return Math.min(limit, interval * 2 ** Math.max(0, failures - 1));
 }

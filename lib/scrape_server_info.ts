@@ -12,7 +12,7 @@
  * @module
  */
 
-import { isRecord, parseForeignJson } from "./json.ts";
+import { isRecord, parseUntrustedJson } from "./json.ts";
 import type { Endpoint, ModelCard } from "./model.ts";
 import type { HttpClient, Platform } from "./platform.ts";
 import { readBody } from "./scrape_body.ts";
@@ -36,14 +36,14 @@ const VERSION = /^\d+\.\d[\w.+!-]{0,60}$/;
 /**
  * vLLM's version, or `null` where the text is no answer of vLLM's.
  */
-export function readVersion(text: string): string | null {
-  const value = parseForeignJson(text);
+export function parseVersion(text: string): string | null {
+  const value = parseUntrustedJson(text);
   if (!isRecord(value) || Object.keys(value).join() !== "version") return null;
   const { version } = value;
   return typeof version === "string" && VERSION.test(version) ? version : null;
 }
 
-function readCard(value: unknown): ModelCard | null {
+function parseModelCard(value: unknown): ModelCard | null {
   if (!isRecord(value) || typeof value.id !== "string" || value.id === "") return null;
   const { id, parent, max_model_len: length } = value;
   const isLength = typeof length === "number" && Number.isSafeInteger(length) && length > 0;
@@ -55,19 +55,19 @@ function readCard(value: unknown): ModelCard | null {
 }
 
 /** The models of an answer to `/v1/models`, or `null` where the text is none. */
-export function readModelList(text: string): ModelList | null {
-  const value = parseForeignJson(text);
+export function parseModelList(text: string): ModelList | null {
+  const value = parseUntrustedJson(text);
   if (!isRecord(value) || !Array.isArray(value.data)) return null;
   const listed: readonly unknown[] = value.data.slice(0, MAX_CARDS);
   const owners = listed.flatMap((card) =>
     isRecord(card) && typeof card.owned_by === "string" ? [card.owned_by] : []
   );
-  const models = listed.map(readCard).filter((card) => card !== null);
+  const models = listed.map(parseModelCard).filter((card) => card !== null);
   return { models, owners: new Set(owners) };
 }
 
 /** What a server says of itself; `null` where it does not. */
-interface SelfDescription {
+interface ServerIdentity {
   readonly version: string | null;
   readonly models: ModelList | null;
 }
@@ -96,7 +96,7 @@ async function getText(
 }
 
 /** Asks a server what it is. Never rejects. */
-export async function askServer(
+export async function fetchServerIdentity(
   platform: Platform,
   endpoint: Endpoint,
   options: {
@@ -105,7 +105,7 @@ export async function askServer(
     readonly timeout: Seconds;
     readonly signal?: AbortSignal;
   },
-): Promise<SelfDescription> {
+): Promise<ServerIdentity> {
   const { access, timeout, signal } = options;
   const base = endpoint.metricsUrl.replace(/\/metrics$/, "");
   const limit = platform.deadline(timeout, signal);
@@ -117,8 +117,8 @@ export async function askServer(
     const version = await getText(client, `${base}/version`, request);
     const models = await getText(client, `${base}/v1/models`, request);
     return {
-      version: version === null ? null : readVersion(version),
-      models: models === null ? null : readModelList(models),
+      version: version === null ? null : parseVersion(version),
+      models: models === null ? null : parseModelList(models),
     };
   } catch {
     // Certificates or credentials that cannot be read: the scraper says so.

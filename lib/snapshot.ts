@@ -214,7 +214,7 @@ function finishDraft(draft: Draft): Metric | null {
 }
 
 /** The labels of a sample, without the one that says which part of the series it is. */
-function readLabels(pairs: readonly string[], without: string): { labels: Labels; own: string } {
+function collectLabels(pairs: readonly string[], without: string): { labels: Labels; own: string } {
   const labels = new Map<string, string>();
   let own = "";
   for (let i = 0; i < pairs.length; i += 2) {
@@ -238,7 +238,7 @@ function createCollector(): {
   const known = new Map<string, Draft>();
   return {
     add: ({ family, kind, part }, isVector, { pairs, value }) => {
-      const { labels, own } = readLabels(
+      const { labels, own } = collectLabels(
         pairs,
         kind === "histogram" ? "le" : isVector ? "position" : "",
       );

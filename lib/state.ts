@@ -13,15 +13,20 @@ import { NO_PRICING, type Pricing } from "./cost.ts";
 import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
-import { type EndpointSubject, judge, type Judgement, NO_JUDGEMENT } from "./rules_evaluate.ts";
-import { isCounted, readRecord } from "./rules_status.ts";
+import {
+  type EndpointSubject,
+  evaluateRules,
+  NO_EVALUATION,
+  type RuleEvaluation,
+} from "./rules_evaluate.ts";
+import { getScrapeRecord, isCounted } from "./rules_status.ts";
 import {
   acceptFailure,
   acceptScrape,
   type EndpointState,
   forgetSamples,
   identifyReplica,
-  recallScrape,
+  restoreScrape,
   startEndpoints,
 } from "./state_endpoint.ts";
 import {
@@ -43,16 +48,16 @@ import {
   type Ui,
   type UiContext,
 } from "./state_ui.ts";
-import { interruptTotal, NO_TOTAL_TREND, recordTotal, type TotalTrend } from "./stats_series.ts";
+import { interruptTotal, NO_TOTAL_SERIES, recordTotal, type TotalSeries } from "./stats_series.ts";
 import {
+  getPeakValues,
   joinPeakValues,
-  joinTallies,
+  joinTotals,
   NO_PEAKS,
-  NO_TALLIES,
+  NO_TOTALS,
   type Peaks,
-  readPeakValues,
   recordPeaks,
-  type ServerTallies,
+  type ServerTotals,
 } from "./stats_totals.ts";
 import { identifyEngine } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
@@ -63,13 +68,13 @@ export interface State {
   /** What models are called, by their full names. */
   readonly modelNames: ReadonlyMap<string, string>;
   /** What is said of them, as of the newest `clock`. */
-  readonly judgement: Judgement;
+  readonly evaluation: RuleEvaluation;
   /** What endpoints have counted that are watched no longer, on this machine and elsewhere. */
-  readonly gone: { readonly here: ServerTallies; readonly elsewhere: ServerTallies };
+  readonly gone: { readonly here: ServerTotals; readonly elsewhere: ServerTotals };
   /** The peaks of all together. */
   readonly totalPeaks: Peaks;
   /** The last minutes of all together. */
-  readonly totalTrend: TotalTrend;
+  readonly totalTrend: TotalSeries;
   /** The GPUs of this machine. */
   readonly gpus: GpuState;
   /** What tokens and GPUs are worth. */
@@ -136,7 +141,7 @@ export function createState(
       State,
       | "endpoints"
       | "modelNames"
-      | "judgement"
+      | "evaluation"
       | "gone"
       | "totalPeaks"
       | "totalTrend"
@@ -151,10 +156,10 @@ export function createState(
     ui: createUi(),
     held: null,
     modelNames: new Map(),
-    judgement: NO_JUDGEMENT,
-    gone: { here: NO_TALLIES, elsewhere: NO_TALLIES },
+    evaluation: NO_EVALUATION,
+    gone: { here: NO_TOTALS, elsewhere: NO_TOTALS },
     totalPeaks: NO_PEAKS,
-    totalTrend: NO_TOTAL_TREND,
+    totalTrend: NO_TOTAL_SERIES,
     gpus: NO_GPUS,
     pricing: NO_PRICING,
     ...session,
@@ -218,7 +223,7 @@ function removeEndpoint(state: State, key: string): State {
   return {
     ...state,
     endpoints: state.endpoints.filter((known) => known !== leaving),
-    gone: { ...state.gone, [place]: joinTallies(state.gone[place], leaving.tallies) },
+    gone: { ...state.gone, [place]: joinTotals(state.gone[place], leaving.totals) },
   };
 }
 
@@ -234,15 +239,15 @@ function updateEndpoint(
 }
 
 function describeSubject(known: EndpointState, state: State): EndpointSubject {
-  const { endpoint, handle, names, scrape, failure, history, replicas, tallies } = known;
+  const { endpoint, handle, names, scrape, failure, history, replicas, totals } = known;
   return {
     endpoint,
     name: handle,
-    record: readRecord(known, state),
+    record: getScrapeRecord(known, state),
     isHeard: scrape !== null && failure === null,
     heardAt: scrape?.receivedAt ?? null,
     restartCount: history.restartCount,
-    tallies,
+    totals,
     engines: replicas.map((replica) => {
       const { sample } = replica;
       const key = identifyReplica(known, sample);
@@ -260,7 +265,7 @@ function findModelLength({ server }: EndpointState, modelName: string): number |
 
 /** What `read` gives of each replica that counts in totals, by its place in its endpoint and its engine. */
 function mapCounted<T>(
-  { endpoints, judgement: { statuses } }: State,
+  { endpoints, evaluation: { statuses } }: State,
   read: (known: EndpointState, index: number, engineKey: string) => T,
 ): readonly T[] {
   return endpoints.flatMap((known) =>
@@ -274,31 +279,31 @@ function mapCounted<T>(
 
 /** The peaks of all replicas that count, together. */
 function recordTotalPeaks(state: State): Peaks {
-  const values = mapCounted(state, ({ figures }, index) => readPeakValues(figures[index]));
+  const values = mapCounted(state, ({ figures }, index) => getPeakValues(figures[index]));
   const moment = { at: state.now, epoch: state.nowEpoch };
   return recordPeaks(state.totalPeaks, joinPeakValues(values), moment);
 }
 
 /** Their trend. It goes on with time, also where nothing is heard. */
-function recordTotalTrend(state: State): TotalTrend {
+function recordTotalTrend(state: State): TotalSeries {
   const newest = mapCounted(state, ({ trends }, _index, key) => trends.get(key)?.at(-1));
   const points = newest.filter((point) => point !== undefined);
   return recordTotal(state.totalTrend, points, { at: state.now, interval: state.interval });
 }
 
 /** The state at that time, with what is to be said of it. */
-function judgeState(state: State): State {
+function evaluateState(state: State): State {
   const { now, nowEpoch, endpoints, isOnce = false } = state;
   const subjects = endpoints.map((known) => describeSubject(known, state));
-  const judgement = judge(state.judgement, subjects, {
+  const evaluation = evaluateRules(state.evaluation, subjects, {
     at: now,
     epoch: nowEpoch,
     isOnlyLook: isOnce,
   });
-  const judged = { ...state, judgement };
+  const judged = { ...state, evaluation };
   return {
     ...judged,
-    totalPeaks: judgement === state.judgement ? state.totalPeaks : recordTotalPeaks(judged),
+    totalPeaks: evaluation === state.evaluation ? state.totalPeaks : recordTotalPeaks(judged),
     totalTrend: recordTotalTrend(judged),
   };
 }
@@ -319,7 +324,7 @@ function applyToState(state: State, command: Command, context: UiContext): State
 }
 
 /** What is to be shown: the state, or the picture that is held, with what the user has chosen since. */
-export function readPicture(state: State): State {
+export function getSceneState(state: State): State {
   const { held, ui, interval } = state;
   return held === null ? state : { ...held, held, ui, interval };
 }
@@ -343,7 +348,7 @@ export function update(state: State, message: Message): State {
       return updateEndpoint(
         state,
         message.scrape.endpointKey,
-        (known) => recallScrape(known, message.scrape),
+        (known) => restoreScrape(known, message.scrape),
       );
     case "scrape_failed":
       return updateEndpoint(
@@ -374,7 +379,7 @@ export function update(state: State, message: Message): State {
         totalTrend: interruptTotal(state.totalTrend),
       };
     case "clock":
-      return judgeState({ ...state, now: message.now, nowEpoch: message.nowEpoch });
+      return evaluateState({ ...state, now: message.now, nowEpoch: message.nowEpoch });
     case "command":
       return applyToState(state, message.command, message.context);
     case "filter":

@@ -32,14 +32,14 @@ import { isCounted } from "./rules_status.ts";
 import type { State } from "./state.ts";
 import {
   areOwnersKnown,
+  type Fleet,
+  getGpuShares,
+  getUptime,
   listLocal,
-  type Overview,
-  readGpuShares,
-  readUptime,
   type Row,
 } from "./state_fleet.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
-import { type ServerTallies, sumTallies } from "./stats_totals.ts";
+import { type ServerTotals, sumTotals } from "./stats_totals.ts";
 import { identifyEngine } from "./stats_window.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
@@ -97,7 +97,7 @@ function choosePaid(state: State): {
   }
   const isKnown = areOwnersKnown(state);
   const serving = new Set(
-    readGpuShares(state).flatMap(({ owner, process }) => owner === null ? [] : [process.gpuIndex]),
+    getGpuShares(state).flatMap(({ owner, process }) => owner === null ? [] : [process.gpuIndex]),
   );
   const paid = report.gpus.filter(({ index }) => !isKnown || serving.has(index));
   return {
@@ -108,7 +108,7 @@ function choosePaid(state: State): {
 
 /** Which model holds how much of which GPU. */
 function listUses(state: State, rows: readonly Row[]): readonly GpuUse[] {
-  return readGpuShares(state).flatMap(({ owner, process }): readonly GpuUse[] => {
+  return getGpuShares(state).flatMap(({ owner, process }): readonly GpuUse[] => {
     if (owner === null) return [];
     const row = rows.find(({ state: known, replica }) =>
       known.endpoint.key === owner.endpointKey &&
@@ -163,11 +163,14 @@ function weighRows(state: State, rows: readonly Row[]): readonly (readonly [Row,
 }
 
 /** The mean uptime of the replicas by the cost of their GPUs; absent where one of them is not known. */
-function readLifetime(weighted: ReturnType<typeof weighRows>, state: State): Reading<Seconds> {
+function getLifetimeAmounts(
+  weighted: ReturnType<typeof weighRows>,
+  state: State,
+): Reading<Seconds> {
   let sum = 0;
   let whole = 0;
   for (const [row, weight] of weighted) {
-    const uptime = readUptime(row.state, state);
+    const uptime = getUptime(row.state, state);
     if (!isPresent(uptime)) return uptime;
     sum += uptime.value * weight;
     whole += weight;
@@ -176,7 +179,7 @@ function readLifetime(weighted: ReturnType<typeof weighRows>, state: State): Rea
 }
 
 /** Mean times of the replicas, idle and watched. */
-function readIdleness(
+function getIdleness(
   weighted: ReturnType<typeof weighRows>,
 ): { readonly idle: Reading<Seconds>; readonly span: Reading<Seconds> } {
   let idle = 0;
@@ -194,7 +197,7 @@ function readIdleness(
   return { idle: present(idle / whole), span: present(watched / whole) };
 }
 
-function readAmountsPerSecond(
+function getAmountsPerSecond(
   { lastMinute }: Figures,
 ): Parameters<typeof costOfRate>[0]["perSecond"] {
   return {
@@ -205,18 +208,18 @@ function readAmountsPerSecond(
 }
 
 /** What the engines of these servers have counted, and since when. */
-function readSession(
-  servers: readonly ServerTallies[],
+function getSessionAmounts(
+  servers: readonly ServerTotals[],
   now: Seconds,
 ): Pick<Parameters<typeof costOfSpan>[0], "span" | "amounts"> {
-  const tallies = servers.flatMap(({ engines }) => [...engines.values()]);
-  const since = Math.min(...tallies.map((tally) => tally.since));
-  const span = tallies.length === 0 ? absent("first_scrape") : present(now - since);
-  return { span, amounts: sumTallies(tallies) };
+  const totals = servers.flatMap(({ engines }) => [...engines.values()]);
+  const since = Math.min(...totals.map((total) => total.since));
+  const span = totals.length === 0 ? absent("first_scrape") : present(now - since);
+  return { span, amounts: sumTotals(totals) };
 }
 
 /** The bill of the fleet. */
-export function createBill(overview: Overview, state: State): Bill {
+export function createBill(fleet: Fleet, state: State): Bill {
   const { pricing } = state;
   const { tokenPrices } = pricing;
   const { basis, paid } = choosePaid(state);
@@ -227,24 +230,24 @@ export function createBill(overview: Overview, state: State): Bill {
   const isInBill = (known: State["endpoints"][number]): boolean =>
     !isOfHere || isLocal(known.endpoint);
   const isLocalOnly = !state.endpoints.every(isInBill);
-  const rows = overview.rows.filter((row) => isInBill(row.state) && isCounted(row.status));
+  const rows = fleet.rows.filter((row) => isInBill(row.state) && isCounted(row.status));
   const mergeRows = (some: readonly Row[]): Figures =>
     computeFigures(some.flatMap(({ replica }) => replica ?? []));
-  const figures = isLocalOnly ? mergeRows(rows) : overview.total.figures;
+  const figures = isLocalOnly ? mergeRows(rows) : fleet.total.figures;
   const weighted = weighRows(state, rows);
   const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
   const { byModel, unused } = divideAmongModels(state, models, paid, compute, rows);
   const rateOf = (some: Figures, computeUsdPerHour: Reading): RateCost =>
-    costOfRate({ perSecond: readAmountsPerSecond(some), tokenPrices, computeUsdPerHour });
+    costOfRate({ perSecond: getAmountsPerSecond(some), tokenPrices, computeUsdPerHour });
   const terms = { tokenPrices, computeUsdPerHour: usdPerHour };
   const { here, elsewhere } = state.gone;
   const counted = [
-    ...state.endpoints.filter(isInBill).map(({ tallies }) => tallies),
+    ...state.endpoints.filter(isInBill).map(({ totals }) => totals),
     // What a server has earned in this session it has earned, also when it has gone.
     ...isOfHere ? [here] : [here, elsewhere],
   ];
-  const session = costOfSpan({ ...readSession(counted, state.now), ...terms });
-  const idleness = costOfIdleness({ ...readIdleness(weighted), computeUsdPerHour: usdPerHour });
+  const session = costOfSpan({ ...getSessionAmounts(counted, state.now), ...terms });
+  const idleness = costOfIdleness({ ...getIdleness(weighted), computeUsdPerHour: usdPerHour });
   return {
     basis,
     compute,
@@ -253,15 +256,15 @@ export function createBill(overview: Overview, state: State): Bill {
     rate: { ...rateOf(figures, usdPerHour), span: figures.lastMinute.span },
     session,
     lifetime: costOfSpan({
-      span: readLifetime(weighted, state),
+      span: getLifetimeAmounts(weighted, state),
       // Of those whose time is known: one that is down has counted, too, but costs nothing now.
-      amounts: rows.length === overview.rows.length
+      amounts: rows.length === fleet.rows.length
         ? figures.lifetime
         : computeLifetime(rows.flatMap(({ replica }) => replica ?? [])),
       ...terms,
     }),
     idle: idleness,
-    groups: overview.groups.filter(({ modelName }) => models.includes(modelName))
+    groups: fleet.groups.filter(({ modelName }) => models.includes(modelName))
       .map(({ modelName, label, figures: ofAll }) => {
         const usd = byModel.get(modelName) ?? absent("missing");
         const isOfModel = ({ replica }: Row): boolean => replica?.sample.modelName === modelName;

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { nameEndpoints, type ReplicaName } from "./endpoint.ts";
+import { type DisplayName, nameEndpoints } from "./endpoint.ts";
 import type {
   Endpoint,
   EngineSample,
@@ -19,27 +19,27 @@ import type {
   ScrapeFailure,
   ServerInfo,
 } from "./model.ts";
-import { notePoll, type Pace, startPace } from "./scrape_schedule.ts";
+import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
 import { computeFigures } from "./stats_aggregate.ts";
-import { appendFigures, appendGap, type Trend } from "./stats_series.ts";
+import { appendFigures, appendGap, type Series } from "./stats_series.ts";
 import {
+  addScrape,
   continueIdleness,
+  getPeakValues,
   type Idleness,
   NO_IDLENESS,
   NO_PEAKS,
-  NO_TALLIES,
+  NO_TOTALS,
   type Peaks,
-  readPeakValues,
   recordPeaks,
-  type ServerTallies,
-  tallyScrape,
+  type ServerTotals,
 } from "./stats_totals.ts";
 import {
   appendSample,
+  computeReplicas,
   type EndpointHistory,
   hasClockJumped,
   identifyEngine,
-  readReplicas,
   type ReplicaSample,
   startHistory,
 } from "./stats_window.ts";
@@ -62,15 +62,15 @@ export interface EndpointState {
   /** The figures of each of them, computed once for all that is drawn of them. */
   readonly figures: readonly Figures[];
   /** The last polls of each engine, by `identifyEngine`. */
-  readonly trends: ReadonlyMap<string, Trend>;
+  readonly trends: ReadonlyMap<string, Series>;
   /** What its engines are called, by `identifyEngine`: names stay when an engine goes. */
-  readonly names: ReadonlyMap<string, ReplicaName>;
+  readonly names: ReadonlyMap<string, DisplayName>;
   /** How often it may be asked. */
-  readonly pace: Pace;
+  readonly schedule: Schedule;
   /** How it was started; `null` until that is known. */
   readonly server: ServerInfo | null;
   /** What it has counted since it is watched. */
-  readonly tallies: ServerTallies;
+  readonly totals: ServerTotals;
   /** The peaks of each engine, by `identifyEngine`. */
   readonly peaks: ReadonlyMap<string, Peaks>;
   /** How much of its time each engine had nothing to do, by `identifyEngine`. */
@@ -99,10 +99,10 @@ export function startEndpoints(
     figures: [],
     trends: new Map(),
     names: new Map(),
-    tallies: NO_TALLIES,
+    totals: NO_TOTALS,
     peaks: new Map(),
     idleness: new Map(),
-    pace: startPace(),
+    schedule: startSchedule(),
     server: null,
   }));
 }
@@ -137,11 +137,11 @@ function followIdleness(
 }
 
 /** The endpoint with a scrape that later ones are compared with, and that nothing else is made of. */
-export function recallScrape(known: EndpointState, scrape: KeptScrape): EndpointState {
+export function restoreScrape(known: EndpointState, scrape: KeptScrape): EndpointState {
   if (known.history.newest !== null) return known;
   const { receivedAt: at, engines, processStart } = scrape;
   const history = appendSample(known.history, { at, engines, processStart });
-  return { ...known, history, tallies: tallyScrape(known.tallies, scrape, false) };
+  return { ...known, history, totals: addScrape(known.totals, scrape, false) };
 }
 
 /** The endpoint after a good scrape. */
@@ -153,34 +153,34 @@ export function acceptScrape(before: EndpointState, scrape: Scrape): EndpointSta
     engines: scrape.engines,
     processStart: scrape.processStart,
   });
-  const replicas = readReplicas(history);
+  const replicas = computeReplicas(history);
   const figures = replicas.map((replica) => computeFigures([replica]));
   const trends = new Map(replicas.map(({ sample }, index) => {
     const key = identifyEngine(sample);
     return [key, appendFigures(known.trends.get(key) ?? [], figures[index])];
   }));
-  const tallies = tallyScrape(known.tallies, scrape, history.hasJustRestarted);
+  const totals = addScrape(known.totals, scrape, history.hasJustRestarted);
   const moment = { at: scrape.receivedAt, epoch: scrape.receivedAtEpoch };
   // Of engines that are remembered: a server may name its models anew each time.
-  const peaks = new Map([...known.peaks].filter(([key]) => tallies.engines.has(key)));
+  const peaks = new Map([...known.peaks].filter(([key]) => totals.engines.has(key)));
   replicas.forEach(({ sample }, index) => {
     const key = identifyEngine(sample);
-    const values = readPeakValues(figures[index]);
+    const values = getPeakValues(figures[index]);
     peaks.set(key, recordPeaks(known.peaks.get(key) ?? NO_PEAKS, values, moment));
   });
   const idleness = followIdleness(known, scrape, !hasJumped && !history.hasJustRestarted);
   const { receivedAt, duration } = scrape;
-  const pace = notePoll(known.pace, { endedAt: receivedAt, duration, hasFailed: false });
+  const schedule = notePoll(known.schedule, { endedAt: receivedAt, duration, hasFailed: false });
   return {
     ...known,
     ...{ history, scrape, askedAt: null, failure: null },
-    ...{ replicas, figures, trends, tallies, peaks, idleness, pace },
+    ...{ replicas, figures, trends, totals, peaks, idleness, schedule },
   };
 }
 
 /** The endpoint after an attempt that failed: what was known stays known. */
 export function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
   const { failedAt, duration } = failure;
-  const pace = notePoll(known.pace, { endedAt: failedAt, duration, hasFailed: true });
-  return { ...known, askedAt: null, failure, trends: addGaps(known.trends), pace };
+  const schedule = notePoll(known.schedule, { endedAt: failedAt, duration, hasFailed: true });
+  return { ...known, askedAt: null, failure, trends: addGaps(known.trends), schedule };
 }

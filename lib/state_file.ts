@@ -47,14 +47,14 @@ const VERSION = 1;
 const MAX_AGE: Seconds = 7 * SECONDS_PER_DAY;
 
 /** What is kept of each endpoint that is asked for, and what there is to say of the others. */
-export interface RecalledScrapes {
+export interface RestoredScrapes {
   readonly scrapes: readonly KeptScrape[];
   /** Sentences without a full stop, to follow the name of the file. */
   readonly remarks: readonly string[];
 }
 
 /** Whether the text is one of these, whole or not: others are not to be written over. */
-function isKeptText(text: string): boolean {
+function isSavedText(text: string): boolean {
   return /^\{"version":\d+,"scrapes":\[/.test(text);
 }
 
@@ -120,28 +120,28 @@ export function writeScrapes(scrapes: readonly KeptScrape[]): string {
   return `{"version":${VERSION},"scrapes":[\n${lines.join(",\n")}\n]}\n`;
 }
 
-function readObject(value: unknown): JsonRecord {
+function parseObjectMember(value: unknown): JsonRecord {
   if (!isRecord(value)) throw new FormError();
   return value;
 }
 
-function readList(value: unknown): readonly unknown[] {
+function parseList(value: unknown): readonly unknown[] {
   if (!Array.isArray(value)) throw new FormError();
   return value;
 }
 
-function readPair(value: unknown): readonly unknown[] {
-  const pair = readList(value);
+function parsePair(value: unknown): readonly unknown[] {
+  const pair = parseList(value);
   if (pair.length !== 2) throw new FormError();
   return pair;
 }
 
-function readText(value: unknown): string {
+function parseText(value: unknown): string {
   if (typeof value !== "string") throw new FormError();
   return sanitizeText(value, Infinity);
 }
 
-function readNumber(value: unknown): number {
+function parseNumberMember(value: unknown): number {
   if (typeof value === "number") return value;
   if (value === "NaN" || value === "Infinity" || value === "-Infinity") return Number(value);
   throw new FormError();
@@ -151,50 +151,50 @@ function isReason(value: unknown): value is AbsenceReason {
   return typeof value === "string" && ABSENCE_REASONS.includes(value);
 }
 
-function readReading(value: unknown): Reading {
+function parseReading(value: unknown): Reading {
   if (value === undefined) return absent("missing");
-  return isReason(value) ? absent(value) : present(readNumber(value));
+  return isReason(value) ? absent(value) : present(parseNumberMember(value));
 }
 
-function readReadings<Key extends string>(
+function parseReadings<Key extends string>(
   value: unknown,
   keys: readonly Key[],
 ): Readonly<Record<Key, Reading>> {
-  const given = readObject(value);
-  return Object.fromEntries(keys.map((key) => [key, readReading(given[key])])) as Record<
+  const given = parseObjectMember(value);
+  return Object.fromEntries(keys.map((key) => [key, parseReading(given[key])])) as Record<
     Key,
     Reading
   >;
 }
 
 /** What the object has under each of the keys; others are of a newer program. */
-function readParts<Key extends string, Part>(
+function parseHistogramParts<Key extends string, Part>(
   value: unknown,
   keys: readonly Key[],
   read: (part: unknown) => Part,
 ): Partial<Record<Key, Part>> {
-  const given = readObject(value);
+  const given = parseObjectMember(value);
   const parts: Partial<Record<Key, Part>> = {};
   for (const key of keys) if (given[key] !== undefined) parts[key] = read(given[key]);
   return parts;
 }
 
-function readFamily(value: unknown): ReadonlyMap<string, number> {
+function parseCounts(value: unknown): ReadonlyMap<string, number> {
   return new Map(
-    readList(value).map((item) => {
-      const [child, count] = readPair(item);
-      return [readText(child), readNumber(count)];
+    parseList(value).map((item) => {
+      const [child, count] = parsePair(item);
+      return [parseText(child), parseNumberMember(count)];
     }),
   );
 }
 
-function readHistogram(value: unknown): Histogram {
-  const { buckets, sum } = readObject(value);
-  const pairs = readList(buckets).map((item) => {
-    const [bound, count] = readPair(item);
-    return [readNumber(bound), readNumber(count)] as const;
+function parseHistogram(value: unknown): Histogram {
+  const { buckets, sum } = parseObjectMember(value);
+  const pairs = parseList(buckets).map((item) => {
+    const [bound, count] = parsePair(item);
+    return [parseNumberMember(bound), parseNumberMember(count)] as const;
   });
-  return createHistogram(pairs, readNumber(sum));
+  return createHistogram(pairs, parseNumberMember(sum));
 }
 
 const INITIALIZING_KEYS: readonly (HistogramKey | LabelledKey)[] = [
@@ -202,48 +202,48 @@ const INITIALIZING_KEYS: readonly (HistogramKey | LabelledKey)[] = [
   ...LABELLED_KEYS,
 ];
 
-function readEngine(value: unknown): EngineSample {
-  const given = readObject(value);
-  const initializing = new Set(readList(given.initializing));
+function parseEngine(value: unknown): EngineSample {
+  const given = parseObjectMember(value);
+  const initializing = new Set(parseList(given.initializing));
   const { prefixCacheUnit: unit } = given;
   if (unit !== "tokens" && unit !== "blocks or tokens") throw new FormError();
   return {
-    modelName: readText(given.modelName),
-    engine: readText(given.engine),
-    created: readReading(given.created),
+    modelName: parseText(given.modelName),
+    engine: parseText(given.engine),
+    created: parseReading(given.created),
     prefixCacheUnit: unit,
-    gauges: readReadings(given.gauges, GAUGE_KEYS),
-    counters: readReadings(given.counters, COUNTER_KEYS),
-    labelled: readParts(given.labelled, LABELLED_KEYS, readFamily),
-    histograms: readParts(given.histograms, HISTOGRAM_KEYS, readHistogram),
+    gauges: parseReadings(given.gauges, GAUGE_KEYS),
+    counters: parseReadings(given.counters, COUNTER_KEYS),
+    labelled: parseHistogramParts(given.labelled, LABELLED_KEYS, parseCounts),
+    histograms: parseHistogramParts(given.histograms, HISTOGRAM_KEYS, parseHistogram),
     initializing: new Set(INITIALIZING_KEYS.filter((key) => initializing.has(key))),
     cacheConfig: new Map(),
   };
 }
 
 /** A scrape of the file. Its monotonic instant is the caller's to say. */
-function readScrape(value: unknown): Omit<KeptScrape, "receivedAt"> {
-  const given = readObject(value);
-  const receivedAtEpoch = readNumber(given.receivedAtEpochSeconds);
+function parseScrape(value: unknown): Omit<KeptScrape, "receivedAt"> {
+  const given = parseObjectMember(value);
+  const receivedAtEpoch = parseNumberMember(given.receivedAtEpochSeconds);
   if (!Number.isFinite(receivedAtEpoch)) throw new FormError();
   return {
-    endpointKey: readText(given.endpoint),
+    endpointKey: parseText(given.endpoint),
     receivedAtEpoch,
-    processStart: readReading(given.processStart),
-    engines: readList(given.engines).map(readEngine),
-    server: given.server === null ? null : readEngine(given.server),
+    processStart: parseReading(given.processStart),
+    engines: parseList(given.engines).map(parseEngine),
+    server: given.server === null ? null : parseEngine(given.server),
   };
 }
 
 /** The scrapes of the text, or what is wrong with it. */
-function readFile(text: string): readonly Omit<KeptScrape, "receivedAt">[] | string {
+function parseStateFile(text: string): readonly Omit<KeptScrape, "receivedAt">[] | string {
   try {
-    const { version, scrapes } = readObject(JSON.parse(text));
+    const { version, scrapes } = parseObjectMember(JSON.parse(text));
     if (typeof version !== "number") throw new FormError();
     if (version !== VERSION) {
       return `it is of version "${version}", and this program knows ${VERSION}`;
     }
-    return readList(scrapes).map(readScrape);
+    return parseList(scrapes).map(parseScrape);
   } catch (error) {
     if (!(error instanceof FormError) && !(error instanceof SyntaxError)) throw error;
     return "it is broken, or no file of scrapes";
@@ -270,15 +270,15 @@ function describeFaults(faults: ReadonlyMap<string, readonly string[]>): readonl
  *
  * @param run Both clocks at one moment, and the endpoints that are watched.
  */
-export function recallScrapes(
+export function restoreScrapes(
   text: string,
   run: {
     readonly now: Seconds;
     readonly nowEpoch: EpochSeconds;
     readonly endpointKeys: readonly string[];
   },
-): RecalledScrapes {
-  const kept = readFile(text);
+): RestoredScrapes {
+  const kept = parseStateFile(text);
   if (typeof kept === "string") return { scrapes: [], remarks: [kept] };
   const byKey = new Map(kept.map((scrape) => [scrape.endpointKey, scrape]));
   const scrapes: KeptScrape[] = [];
@@ -312,7 +312,7 @@ export async function loadScrapes(
   platform: Pick<Platform, "readTextFile" | "monotonicSeconds" | "epochSeconds">,
   path: string,
   endpointKeys: readonly string[],
-): Promise<RecalledScrapes> {
+): Promise<RestoredScrapes> {
   const file = nameFile(path);
   const describe = (problem: string): string => `${file}: ${problem}: ${CONSEQUENCE}`;
   let text: string;
@@ -325,7 +325,7 @@ export async function loadScrapes(
     return { scrapes: [], remarks: [remark] };
   }
   const clocks = { now: platform.monotonicSeconds(), nowEpoch: platform.epochSeconds() };
-  const { scrapes, remarks } = recallScrapes(text, { ...clocks, endpointKeys });
+  const { scrapes, remarks } = restoreScrapes(text, { ...clocks, endpointKeys });
   return { scrapes, remarks: remarks.map(describe) };
 }
 
@@ -347,7 +347,7 @@ function describeWriteError(error: unknown): string {
 async function isForeign(platform: Pick<Platform, "readTextFile">, path: string): Promise<boolean> {
   try {
     const text = await platform.readTextFile(path);
-    return text !== "" && !isKeptText(text);
+    return text !== "" && !isSavedText(text);
   } catch {
     return false; // What cannot be read is the matter of who writes.
   }

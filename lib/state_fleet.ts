@@ -8,7 +8,7 @@
  * @module
  */
 
-import { isLocal, readPlace } from "./endpoint.ts";
+import { getHostAndPort, isLocal } from "./endpoint.ts";
 import {
   attributeGpuProcesses,
   type GpuEndpoint,
@@ -18,28 +18,28 @@ import {
 import type { GpuSample } from "./gpu_model.ts";
 import type { Endpoint, Figures, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
-import type { Alarm, EventLine } from "./rules_alerts.ts";
+import type { Alert, EventLine } from "./rules_alerts.ts";
 import type { GroupChecks } from "./rules_evaluate.ts";
 import {
+  computeEndpointStatus,
+  computeReplicaStatus,
   type FleetVerdict,
+  getScrapeRecord,
   isCounted,
-  judgeEndpoint,
-  judgeReplica,
-  readRecord,
 } from "./rules_status.ts";
 import { findRule } from "./rules_table.ts";
 import type { State } from "./state.ts";
 import { type EndpointState, identifyReplica } from "./state_endpoint.ts";
 import type { GpuState } from "./state_gpus.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
-import type { Trend } from "./stats_series.ts";
+import type { Series } from "./stats_series.ts";
 import {
-  type Counted,
-  listTallies,
+  listTotals,
   NO_PEAKS,
   type Peaks,
-  sumTallies,
-  type Tally,
+  type SessionCounts,
+  type SessionTotals,
+  sumTotals,
 } from "./stats_totals.ts";
 import { identifyEngine, type ReplicaSample } from "./stats_window.ts";
 import { type Seconds, SECONDS_PER_DAY } from "./units.ts";
@@ -56,7 +56,7 @@ export function listGpus({ gpus }: State): readonly GpuSample[] {
 
 function describeEndpoint(known: EndpointState, { machine }: GpuState): GpuEndpoint {
   const { endpoint, replicas } = known;
-  const port = readPlace(endpoint)?.port ?? null;
+  const port = getHostAndPort(endpoint)?.port ?? null;
   return {
     endpointKey: endpoint.key,
     port,
@@ -77,7 +77,7 @@ interface Found {
 const found = new WeakMap<GpuState, Found>();
 
 /** The processes on the GPUs, with their owners. Those of the report before, where the newest sample failed. */
-export function readGpuShares(state: State): readonly GpuShare[] {
+export function getGpuShares(state: State): readonly GpuShare[] {
   const { gpus } = state;
   const processes = gpus.report?.processes;
   if (processes === undefined || !isPresent(processes)) return [];
@@ -101,7 +101,7 @@ export function readGpuShares(state: State): readonly GpuShare[] {
 
 /** Whether it is known which GPUs each of this machine's servers holds; those that do not answer may be gone. */
 export function areOwnersKnown(state: State): boolean {
-  const shares = readGpuShares(state);
+  const shares = getGpuShares(state);
   const answering = listLocal(state).filter(({ replicas, failure }) =>
     replicas.length > 0 && failure === null
   );
@@ -118,7 +118,7 @@ export function listGpusOf(
 ): readonly GpuSample[] {
   const gpus = listGpus(state);
   if (gpus.length === 0) return [];
-  const indexes = new Set(listReplicaGpus(readGpuShares(state), replica));
+  const indexes = new Set(listReplicaGpus(getGpuShares(state), replica));
   return gpus.filter(({ index }) => indexes.has(index));
 }
 
@@ -141,13 +141,13 @@ export interface Row {
   readonly figures: Figures;
   /** Age of what is shown; `null` where nothing is. */
   readonly age: Seconds | null;
-  readonly trend: Trend;
+  readonly trend: Series;
   /** What it has counted since it is watched; `null` where `replica` is. */
-  readonly tally: Tally | null;
+  readonly total: SessionTotals | null;
   /** The peaks since it is watched. */
   readonly peaks: Peaks;
   /** What rules have found of it for long enough to count. */
-  readonly alarms: readonly Alarm[];
+  readonly alerts: readonly Alert[];
   /** Its share of the requests that its group finished in the last minute. */
   readonly requestShare: Reading;
   /** The GPUs that it uses, as they are now; empty where that is not known. */
@@ -178,7 +178,7 @@ interface RowCounts {
 }
 
 /** Everything that is shown, computed once per state. */
-export interface Overview {
+export interface Fleet {
   readonly rows: readonly Row[];
   readonly groups: readonly ModelGroup[];
   readonly total: ModelGroup;
@@ -188,28 +188,28 @@ export interface Overview {
   /** What has happened, oldest first. */
   readonly events: readonly EventLine[];
   /** What all have counted since they are watched, engines and endpoints that went included. */
-  readonly counted: Counted;
+  readonly counted: SessionCounts;
   /** The peaks of all together. */
   readonly totalPeaks: Peaks;
   /** The last minutes of all together. */
-  readonly totalTrend: Trend;
+  readonly totalTrend: Series;
 }
 
 /** Uptimes beyond this are a start time that is not one (several API servers export none). */
-const LONGEST_BELIEVABLE_UPTIME: Seconds = 10 * 365 * SECONDS_PER_DAY;
+const MAX_UPTIME: Seconds = 10 * 365 * SECONDS_PER_DAY;
 
 /**
  * How long the server has been up, by its own start time, or had been when it
  * last answered; absent where that is not exported or not believable.
  */
-export function readUptime(known: EndpointState, state: State): Reading<Seconds> {
+export function getUptime(known: EndpointState, state: State): Reading<Seconds> {
   if (known.scrape === null) return absent("missing");
   const { processStart, countersCreated } = known.scrape;
   const start = isPresent(processStart) ? processStart : countersCreated;
   if (!isPresent(start)) return start;
   const until = known.failure === null ? state.nowEpoch : known.scrape.receivedAtEpoch;
   const uptime = until - start.value;
-  return uptime > 0 && uptime < LONGEST_BELIEVABLE_UPTIME ? present(uptime) : absent("unsupported");
+  return uptime > 0 && uptime < MAX_UPTIME ? present(uptime) : absent("unsupported");
 }
 
 /** Where an endpoint's metrics are, for a person: a socket has no URL of its own. */
@@ -249,7 +249,7 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
 }
 
 /** A row without age, condition, share and GPUs, which change without it. */
-type RowDraft = Omit<Row, "status" | "age" | "alarms" | "requestShare" | "gpus">;
+type RowDraft = Omit<Row, "status" | "age" | "alerts" | "requestShare" | "gpus">;
 
 /** What does not change until an endpoint is heard of again. */
 interface Draft {
@@ -276,7 +276,7 @@ function createDraft(state: State): Draft {
   const rows = state.endpoints.flatMap((known): RowDraft[] => {
     if (known.replicas.length === 0) {
       const { handle, endpoint: { key } } = known;
-      const none = { replica: null, tally: null, peaks: NO_PEAKS };
+      const none = { replica: null, total: null, peaks: NO_PEAKS };
       const common = { state: known, ...none, figures: NO_FIGURES, trend: [] };
       return [{ ...common, key, name: handle, place: handle, address: handle, label: handle }];
     }
@@ -285,13 +285,13 @@ function createDraft(state: State): Draft {
       const key = identifyReplica(known, replica.sample);
       const trend = known.trends.get(engineKey) ?? [];
       const figures = known.figures[index];
-      const tally = known.tallies.engines.get(engineKey) ?? null;
+      const total = known.totals.engines.get(engineKey) ?? null;
       const peaks = known.peaks.get(engineKey) ?? NO_PEAKS;
       const { handle } = known;
       const { name, place } = known.names.get(engineKey) ?? { name: handle, place: handle };
       const label = isOneModel ? place : name;
       const naming = { name, place, address: handle, label };
-      return { state: known, replica, figures, trend, tally, peaks, ...naming, key };
+      return { state: known, replica, figures, trend, total, peaks, ...naming, key };
     });
   });
   return { rows, statuses: [], groups: [], total: null };
@@ -299,13 +299,13 @@ function createDraft(state: State): Draft {
 
 /** The condition of a row. An endpoint that answers without an engine has yet to begin. */
 function judgeRow({ replica, state: known }: RowDraft, state: State): ReplicaStatus {
-  const record = readRecord(known, state);
+  const record = getScrapeRecord(known, state);
   if (replica !== null) {
-    const scraped = judgeReplica(replica.sample, record);
-    const judged = state.judgement.statuses.get(identifyReplica(known, replica.sample));
+    const scraped = computeReplicaStatus(replica.sample, record);
+    const judged = state.evaluation.statuses.get(identifyReplica(known, replica.sample));
     return scraped === "OK" && (judged === "HOT" || judged === "STALLED") ? judged : scraped;
   }
-  return known.scrape === null || known.failure !== null ? judgeEndpoint(record) : "INIT";
+  return known.scrape === null || known.failure !== null ? computeEndpointStatus(record) : "INIT";
 }
 
 /** The GPUs of a row. */
@@ -321,8 +321,8 @@ function joinGpus(rows: readonly Row[]): readonly GpuSample[] {
 }
 
 /** The events of replicas and GPUs, oldest first. */
-function mergeEvents({ judgement, gpus }: State): readonly EventLine[] {
-  const { lines } = judgement.events;
+function mergeEvents({ evaluation, gpus }: State): readonly EventLine[] {
+  const { lines } = evaluation.events;
   if (gpus.events.lines.length === 0) return lines;
   return [...lines, ...gpus.events.lines].sort((a, b) => a.beganAt - b.beganAt);
 }
@@ -337,19 +337,19 @@ function completeDraft(draft: Draft, rows: readonly Row[], state: State): void {
 }
 
 /** What all have counted, with those that are watched no longer: sums never fall. */
-function sumCounted({ endpoints, gone }: State): Counted {
-  const servers = [...endpoints.map(({ tallies }) => tallies), gone.here, gone.elsewhere];
-  return sumTallies(servers.flatMap(listTallies));
+function sumCounted({ endpoints, gone }: State): SessionCounts {
+  const servers = [...endpoints.map(({ totals }) => totals), gone.here, gone.elsewhere];
+  return sumTotals(servers.flatMap(listTotals));
 }
 
 /** Rows, groups and totals of the state. */
-export function createOverview(state: State): Overview {
+export function createFleet(state: State): Fleet {
   let draft = drafts.get(state.endpoints);
   if (draft === undefined) drafts.set(state.endpoints, draft = createDraft(state));
   // What is shown for information alone is no complaint.
   const raised = Map.groupBy(
-    state.judgement.alarms.filter(({ isRaised, first }) =>
-      isRaised && findRule(first.rule).effect !== "none"
+    state.evaluation.alerts.filter(({ isFiring, first }) =>
+      isFiring && findRule(first.rule).effect !== "none"
     ),
     ({ first }) => first.key,
   );
@@ -357,20 +357,20 @@ export function createOverview(state: State): Overview {
     const status = judgeRow(row, state);
     // What a server said long before it went is no figure any more.
     const figures = status === "DOWN" ? NO_FIGURES : row.figures;
-    const { age } = readRecord(row.state, state);
-    const alarms = raised.get(row.key) ?? [];
+    const { age } = getScrapeRecord(row.state, state);
+    const alerts = raised.get(row.key) ?? [];
     const gpus = listRowGpus(row, state);
-    return { ...row, status, figures, age, alarms, requestShare: absent("missing"), gpus };
+    return { ...row, status, figures, age, alerts, requestShare: absent("missing"), gpus };
   });
   const statuses = bare.map(({ status }) => status);
-  const { judgement } = state;
+  const { evaluation } = state;
   if (draft.total === null || statuses.some((status, i) => status !== draft.statuses[i])) {
     completeDraft(draft, bare, state);
     draft.statuses = statuses;
   }
   const groups = draft.groups.map((group) => ({
     ...group,
-    checks: judgement.groups.filter(({ modelName }) => modelName === group.modelName),
+    checks: evaluation.groups.filter(({ modelName }) => modelName === group.modelName),
     gpus: joinGpus(
       bare.filter(({ replica }) => replica?.sample.modelName === group.modelName),
     ),
@@ -391,7 +391,7 @@ export function createOverview(state: State): Overview {
       down: count("DOWN"),
       pending: count("PENDING"),
     },
-    verdict: judgement.verdict,
+    verdict: evaluation.verdict,
     events: mergeEvents(state),
     counted: sumCounted(state),
     totalPeaks: state.totalPeaks,

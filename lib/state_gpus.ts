@@ -12,7 +12,7 @@
  */
 
 import type { GpuFailure, GpuOutlier, GpuReport } from "./gpu_model.ts";
-import { appendGpuReport, findGpuOutliers, type GpuTrend } from "./gpu_outliers.ts";
+import { appendGpuReport, findGpuOutliers, type GpuSeries } from "./gpu_outliers.ts";
 import type { ProcessInfo } from "./host_processes.ts";
 import { EMPTY_LOG, type EventLog, type EventSubject, recordEvents } from "./rules_alerts.ts";
 
@@ -30,7 +30,7 @@ export interface GpuState {
   /** Why the newest sample failed; `null` where it did not. */
   readonly failure: GpuFailure | null;
   /** By the indexes of the GPUs. */
-  readonly trends: ReadonlyMap<number, GpuTrend>;
+  readonly trends: ReadonlyMap<number, GpuSeries>;
   readonly machine: MachineProcesses;
   /** GPUs that fall behind by the newest sample. */
   readonly outliers: readonly GpuOutlier[];

@@ -177,7 +177,7 @@ export function selectKey(ui: Ui, key: string, context: UiContext): Ui {
 }
 
 /** How far a command moves, in lines; `null` for other commands. */
-function readMove(command: Command, pageLines: number): number | null {
+function computeMove(command: Command, pageLines: number): number | null {
   switch (command) {
     case "up":
       return -1;
@@ -306,7 +306,7 @@ function startFilter(ui: Ui): Ui {
 
 /** What the user has chosen after a command. Commands that are not about that change nothing. */
 export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
-  const lines = readMove(command, context.pageLines);
+  const lines = computeMove(command, context.pageLines);
   if (lines !== null) return move(ui, lines, context);
   const isMenu = ui.screen === "columns";
   const isDetail = showsDetail(ui, context);

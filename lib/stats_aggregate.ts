@@ -20,14 +20,14 @@ import {
   type Delta,
   type EngineSample,
   type Figures,
+  getCachedTokens,
   type KvCacheFigures,
   type LabelledKey,
   LATENCY_KEYS,
   type LatencyFigures,
   type LatencyKey,
   type LifetimeFigures,
-  readCachedTokens,
-  sumFamily,
+  sumCounts,
   type WindowFigures,
 } from "./model.ts";
 import {
@@ -79,7 +79,7 @@ function countLifetime(sample: EngineSample): Counts {
 
 function sumLabelled(counts: Counts, key: LabelledKey): Reading {
   const family = counts.labelled(key);
-  return family === undefined ? counts.labelledAbsence(key) : present(sumFamily(family));
+  return family === undefined ? counts.labelledAbsence(key) : present(sumCounts(family));
 }
 
 /** The families added up, label by label. */
@@ -94,7 +94,7 @@ function mergeLabelled(all: readonly Counts[], key: LabelledKey): Map<string, nu
 }
 
 function countCached({ labelled, counter }: Counts): Reading {
-  return readCachedTokens(labelled("promptTokensBySource"), counter("cachedPromptTokens"));
+  return getCachedTokens(labelled("promptTokensBySource"), counter("cachedPromptTokens"));
 }
 
 /** Prompt tokens whose prefill was computed. */
@@ -219,7 +219,7 @@ function computeWindow(
 }
 
 /** vLLM before V1 gave the hit ratio itself; −1 says that prefix caching is off. Ratios of several cannot be joined. */
-function readReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
+function getReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
   const [only] = all;
   if (all.length !== 1) return absent("missing");
   const reported = only.sample.gauges.prefixCacheHitRatioReported;
@@ -241,7 +241,7 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
     });
   return {
     ...ratios,
-    prefixCacheHitRatio: isReported ? readReportedHitRatio(all) : hitRatio,
+    prefixCacheHitRatio: isReported ? getReportedHitRatio(all) : hitRatio,
     promptTokens: sum("promptTokens"),
     cachedPromptTokens: sumReadings(all.map(countCached)),
     generationTokens: sum("generationTokens"),
@@ -254,7 +254,7 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
 }
 
 /** The KV cache's size in tokens, and whether it is only blocks × block size. */
-function readCapacity(
+function getCapacity(
   sample: EngineSample,
 ): { readonly tokens: Reading; readonly isEstimate: boolean } {
   const read = (name: string): number => Number(sample.cacheConfig.get(name) ?? NaN);
@@ -273,7 +273,7 @@ function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
   let plain = 0;
   let weight = 0;
   let count = 0;
-  const capacities = replicas.map(({ sample }) => readCapacity(sample));
+  const capacities = replicas.map(({ sample }) => getCapacity(sample));
   const haveAllCapacities = capacities.every(({ tokens }) => isPresent(tokens));
   replicas.forEach(({ sample }, index) => {
     const usage = sample.gauges.kvCacheUsageRatio;

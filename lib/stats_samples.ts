@@ -26,7 +26,7 @@ import {
   MEAN_KEYS,
   type MeanKey,
   type PackedSlot,
-  sumFamily,
+  sumCounts,
 } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { Seconds } from "./units.ts";
@@ -59,7 +59,7 @@ export interface PackedSample {
 }
 
 /** What one engine said at one moment. `trace` makes and reads it. */
-export interface TracePoint {
+export interface SamplePoint {
   /** The monotonic instant of the receipt. */
   readonly at: Seconds;
   readonly packed: PackedSample;
@@ -79,13 +79,13 @@ export const LABELLED_COUNTERS: readonly LabelledKey[] = LABELLED_KEYS
   .filter((key) => !LABELLED_GAUGES.has(key));
 
 /** The readings that are packed, in their order: gauges, counters, and when they began. */
-const READERS: readonly ((sample: EngineSample) => Reading)[] = [
+const SLOT_READERS: readonly ((sample: EngineSample) => Reading)[] = [
   ...MEAN_KEYS.map((key) => ({ gauges }: EngineSample) => gauges[key]),
   ...COUNTER_KEYS.map((key) => ({ counters }: EngineSample) => counters[key]),
   ({ created }) => created,
 ];
 const FIRST_COUNTER = MEAN_KEYS.length;
-const CREATED = READERS.length - 1;
+const CREATED = SLOT_READERS.length - 1;
 
 // ---- Packing.
 
@@ -95,7 +95,7 @@ function createForm(sample: EngineSample): PackedForm {
     length += count;
     return length - count;
   };
-  const slots = READERS.map((read) => {
+  const slots = SLOT_READERS.map((read) => {
     const reading = read(sample);
     return isPresent(reading) ? take(1) : reading;
   });
@@ -127,7 +127,7 @@ function fits(form: PackedForm, sample: EngineSample): boolean {
   const { slots, families, latencies, initializing } = form;
   const familyCount = LABELLED_COUNTERS.filter((key) => sample.labelled[key] !== undefined).length;
   return slots.every((slot, i) => {
-    const reading = READERS[i](sample);
+    const reading = SLOT_READERS[i](sample);
     return typeof slot === "number" ? isPresent(reading) : reading === slot;
   }) &&
     families.length === familyCount &&
@@ -145,7 +145,7 @@ function fits(form: PackedForm, sample: EngineSample): boolean {
 
 function writeNumbers({ form, numbers, from }: PackedSample, sample: EngineSample): void {
   form.slots.forEach((slot, i) => {
-    if (typeof slot === "number") numbers[from + slot] = READERS[i](sample).value ?? NaN;
+    if (typeof slot === "number") numbers[from + slot] = SLOT_READERS[i](sample).value ?? NaN;
   });
   for (const { key, place } of form.families) {
     let next = from + place;
@@ -189,7 +189,7 @@ export function packSamples(
 
 // ---- Unpacking.
 
-function readSlot({ form, numbers, from }: PackedSample, place: number): Reading {
+function getSlot({ form, numbers, from }: PackedSample, place: number): Reading {
   const slot = form.slots[place];
   return typeof slot === "number" ? present(numbers[from + slot]) : slot;
 }
@@ -215,18 +215,18 @@ export function unpackSample(packed: PackedSample): CountedSample {
   }
   return {
     counters: Object.fromEntries(
-      COUNTER_KEYS.map((key, i) => [key, readSlot(packed, FIRST_COUNTER + i)]),
+      COUNTER_KEYS.map((key, i) => [key, getSlot(packed, FIRST_COUNTER + i)]),
     ) as Record<CounterKey, Reading>,
     labelled,
     histograms,
     initializing: form.initializing,
-    created: readSlot(packed, CREATED),
+    created: getSlot(packed, CREATED),
   };
 }
 
 /** A gauge of the sample. */
-function readPackedGauge(packed: PackedSample, key: MeanKey): Reading {
-  return readSlot(packed, MEAN_KEYS.indexOf(key));
+function getPackedGauge(packed: PackedSample, key: MeanKey): Reading {
+  return getSlot(packed, MEAN_KEYS.indexOf(key));
 }
 
 /** How often the latency was observed. NaN where the sample does not have it. */
@@ -266,7 +266,7 @@ function hasMoved(later: EngineSample, earlier: EngineSample): boolean {
   const differ = (now: Reading, before: Reading): boolean => now.value !== before.value;
   return differ(later.counters.generationTokens, earlier.counters.generationTokens) ||
     differ(later.counters.promptTokens, earlier.counters.promptTokens) ||
-    sumFamily(later.labelled.finishedByReason) !== sumFamily(earlier.labelled.finishedByReason) ||
+    sumCounts(later.labelled.finishedByReason) !== sumCounts(earlier.labelled.finishedByReason) ||
     countSteps(later) !== countSteps(earlier) ||
     differ(later.gauges.kvCacheUsageRatio, earlier.gauges.kvCacheUsageRatio);
 }
@@ -282,14 +282,14 @@ export function isAsleep({ labelled: { sleepState } }: EngineSample): boolean {
  *
  * @param before The engine's sample in the scrape before; without it, nobody knows what it did since.
  */
-export function createTracePoint(
+export function createSamplePoint(
   { at, sample, packed }: {
     readonly at: Seconds;
     readonly sample: EngineSample;
     readonly packed: PackedSample;
   },
   before: EngineSample | undefined,
-): TracePoint {
+): SamplePoint {
   return {
     at,
     packed,
@@ -299,8 +299,8 @@ export function createTracePoint(
 }
 
 /** The mean of a gauge over the trace. Absent for the newest sample's reason where that has none. */
-export function computeTraceMean(trace: readonly TracePoint[], key: MeanKey): Reading {
-  const values = trace.map(({ packed }) => readPackedGauge(packed, key));
+export function computeHistoryMean(trace: readonly SamplePoint[], key: MeanKey): Reading {
+  const values = trace.map(({ packed }) => getPackedGauge(packed, key));
   const newest = values[values.length - 1];
   if (!isPresent(newest)) return newest;
   let area = 0;
@@ -318,8 +318,8 @@ export function computeTraceMean(trace: readonly TracePoint[], key: MeanKey): Re
 }
 
 /** When the engine last made progress or had nothing to do, and how long at most it did neither. */
-export function readMovement(
-  trace: readonly TracePoint[],
+export function getMovement(
+  trace: readonly SamplePoint[],
 ): { readonly movedAt: Seconds; readonly standstill: Seconds } {
   let movedAt = trace[0].at;
   let wokeAt = trace[0].at;

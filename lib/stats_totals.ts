@@ -18,19 +18,19 @@
  */
 
 import {
+  type CountsByLabel,
   type EngineSample,
-  type Family,
   type Figures,
+  getCachedTokens,
   type KeptScrape,
-  readCachedTokens,
-  sumFamily,
+  sumCounts,
 } from "./model.ts";
 import { absent, isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import { identifyEngine } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 /** What is summed up. */
-export const TALLY_KEYS = [
+export const SESSION_KEYS = [
   "requests",
   "promptTokens",
   "cachedPromptTokens",
@@ -38,10 +38,10 @@ export const TALLY_KEYS = [
   "preemptions",
   "rejections",
 ] as const;
-type TallyKey = typeof TALLY_KEYS[number];
+type SessionKey = typeof SESSION_KEYS[number];
 
 /** Readings of the counters, or of their sums. */
-export type Counted = Readonly<Record<TallyKey, Reading>>;
+export type SessionCounts = Readonly<Record<SessionKey, Reading>>;
 
 /** What has a peak, in the order in which it is shown. Requests, a ratio from 0 to 1, tokens per second. */
 export const PEAK_KEYS = [
@@ -64,20 +64,20 @@ interface Peak {
 export type Peaks = Readonly<Record<PeakKey, Peak | null>>;
 
 /** One replica, or the server as a whole, since watching began. */
-export interface Tally {
+export interface SessionTotals {
   /** When it was first seen. */
   readonly since: Seconds;
   /** Sums of the increases since then. */
-  readonly counted: Counted;
+  readonly counted: SessionCounts;
   /** The counters as they were last. */
-  readonly counters: Counted;
+  readonly counters: SessionCounts;
 }
 
 /**
  * A rate over less time is no rate: vLLM books a whole prompt at one moment. Just
  * below the shortest interval, as polls come a little early and late.
  */
-const SHORTEST_PEAK_SPAN: Seconds = 0.45;
+const MIN_PEAK_SPAN: Seconds = 0.45;
 
 export const NO_PEAKS: Peaks = {
   running: null,
@@ -87,7 +87,7 @@ export const NO_PEAKS: Peaks = {
   generationTokensPerSecond: null,
 };
 
-function mapTally(convert: (key: TallyKey) => Reading): Counted {
+function mapSessionCounts(convert: (key: SessionKey) => Reading): SessionCounts {
   return {
     requests: convert("requests"),
     promptTokens: convert("promptTokens"),
@@ -98,16 +98,16 @@ function mapTally(convert: (key: TallyKey) => Reading): Counted {
   };
 }
 
-function readSum(family: Family | undefined): Reading {
-  return family === undefined ? absent("missing") : present(sumFamily(family));
+function getSum(family: CountsByLabel | undefined): Reading {
+  return family === undefined ? absent("missing") : present(sumCounts(family));
 }
 
 /** The counters of an engine, as they are. Rejections are the server's. */
-function readEngineCounters({ counters, labelled }: EngineSample): Counted {
+function getEngineCounters({ counters, labelled }: EngineSample): SessionCounts {
   return {
-    requests: readSum(labelled.finishedByReason),
+    requests: getSum(labelled.finishedByReason),
     promptTokens: counters.promptTokens,
-    cachedPromptTokens: readCachedTokens(
+    cachedPromptTokens: getCachedTokens(
       labelled.promptTokensBySource,
       counters.cachedPromptTokens,
     ),
@@ -118,26 +118,26 @@ function readEngineCounters({ counters, labelled }: EngineSample): Counted {
 }
 
 /** What a server counts beside its engines. */
-function readServerCounters({ labelled }: EngineSample): Counted {
+function getServerCounters({ labelled }: EngineSample): SessionCounts {
   return {
-    ...mapTally(() => absent("unsupported")),
-    rejections: readSum(labelled.rejectedByReason),
+    ...mapSessionCounts(() => absent("unsupported")),
+    rejections: getSum(labelled.rejectedByReason),
   };
 }
 
 /** A first tally: nothing was counted yet, or, where its counters began under our eyes, all of it. */
-function startTally(
-  counters: Counted,
+function startTotals(
+  counters: SessionCounts,
   options: { readonly at: Seconds; readonly isNew: boolean },
-): Tally {
+): SessionTotals {
   const counted = options.isNew
     ? counters
-    : mapTally((key) => isPresent(counters[key]) ? present(0) : counters[key]);
+    : mapSessionCounts((key) => isPresent(counters[key]) ? present(0) : counters[key]);
   return { since: options.at, counted, counters };
 }
 
 /** How much a counter rose. It began anew when the server did, or when it is lower than before. */
-function readIncrease(now: Reading, before: Reading, hasRestarted: boolean): number {
+function getIncrease(now: Reading, before: Reading, hasRestarted: boolean): number {
   if (!isPresent(now)) return 0;
   if (hasRestarted) return now.value;
   // One that is declared but has no sample yet had counted nothing.
@@ -146,34 +146,34 @@ function readIncrease(now: Reading, before: Reading, hasRestarted: boolean): num
 }
 
 /** The tally after one more scrape. */
-function continueTally(
-  tally: Tally,
-  counters: Counted,
+function continueTotals(
+  total: SessionTotals,
+  counters: SessionCounts,
   hasRestarted: boolean,
-): Tally {
-  const counted = mapTally((key) => {
-    const sum = tally.counted[key];
+): SessionTotals {
+  const counted = mapSessionCounts((key) => {
+    const sum = total.counted[key];
     const now = counters[key];
     if (!isPresent(sum) && !isPresent(now)) return sum;
-    return present((sum.value ?? 0) + readIncrease(now, tally.counters[key], hasRestarted));
+    return present((sum.value ?? 0) + getIncrease(now, total.counters[key], hasRestarted));
   });
-  const last = mapTally((key) => {
+  const last = mapSessionCounts((key) => {
     if (isPresent(counters[key])) return counters[key];
     // A metric that is away for a while goes on from where it was; after a restart from nothing.
-    return hasRestarted ? absent("initializing") : tally.counters[key];
+    return hasRestarted ? absent("initializing") : total.counters[key];
   });
-  return { ...tally, counted, counters: last };
+  return { ...total, counted, counters: last };
 }
 
 /** All that one server has counted since it is watched. */
-export interface ServerTallies {
+export interface ServerTotals {
   /** By `identifyEngine`. Engines that went stay: sums never fall. */
-  readonly engines: ReadonlyMap<string, Tally>;
+  readonly engines: ReadonlyMap<string, SessionTotals>;
   /** What it counts beside its engines; `null` where it does not. */
-  readonly server: Tally | null;
+  readonly server: SessionTotals | null;
 }
 
-export const NO_TALLIES: ServerTallies = { engines: new Map(), server: null };
+export const NO_TOTALS: ServerTotals = { engines: new Map(), server: null };
 
 /** Engines that are remembered one by one; beyond, those that went are added up. */
 const MAX_ENGINES = 512;
@@ -183,7 +183,7 @@ const GONE = "";
 
 /** Whether the engine joined a server that was watched already, and counts from a time after that. */
 function hasJoined(
-  { engines }: ServerTallies,
+  { engines }: ServerTotals,
   sample: EngineSample,
   scrape: KeptScrape,
 ): boolean {
@@ -194,21 +194,21 @@ function hasJoined(
 }
 
 /** Several tallies in one, since the earliest of them; `null` for none. */
-function foldTallies(tallies: readonly Tally[]): Tally | null {
-  if (tallies.length === 0) return null;
-  const since = Math.min(...tallies.map((tally) => tally.since));
-  return { ...tallies[0], since, counted: sumTallies(tallies) };
+function foldTotals(totals: readonly SessionTotals[]): SessionTotals | null {
+  if (totals.length === 0) return null;
+  const since = Math.min(...totals.map((total) => total.since));
+  return { ...totals[0], since, counted: sumTotals(totals) };
 }
 
 /** No more than `MAX_ENGINES` one by one. */
 function foldGone(
-  engines: ReadonlyMap<string, Tally>,
+  engines: ReadonlyMap<string, SessionTotals>,
   scrape: KeptScrape,
-): ReadonlyMap<string, Tally> {
+): ReadonlyMap<string, SessionTotals> {
   if (engines.size <= MAX_ENGINES) return engines;
   const current = new Set(scrape.engines.map(identifyEngine));
-  const gone = [...engines].filter(([key]) => !current.has(key)).map(([, tally]) => tally);
-  const folded = foldTallies(gone);
+  const gone = [...engines].filter(([key]) => !current.has(key)).map(([, total]) => total);
+  const folded = foldTotals(gone);
   if (folded === null) return engines;
   const kept = [...engines].filter(([key]) => current.has(key));
   return new Map([[GONE, folded], ...kept]);
@@ -219,31 +219,35 @@ function foldGone(
  *
  * @param hasRestarted Whether it is the first after a restart.
  */
-export function tallyScrape(
-  tallies: ServerTallies,
+export function addScrape(
+  totals: ServerTotals,
   scrape: KeptScrape,
   hasRestarted: boolean,
-): ServerTallies {
+): ServerTotals {
   const { receivedAt: at, server } = scrape;
-  const follow = (known: Tally | null | undefined, counters: Counted, isNew: boolean): Tally =>
+  const follow = (
+    known: SessionTotals | null | undefined,
+    counters: SessionCounts,
+    isNew: boolean,
+  ): SessionTotals =>
     known === undefined || known === null
-      ? startTally(counters, { at, isNew })
-      : continueTally(known, counters, hasRestarted);
-  const engines = new Map(tallies.engines);
+      ? startTotals(counters, { at, isNew })
+      : continueTotals(known, counters, hasRestarted);
+  const engines = new Map(totals.engines);
   for (const sample of scrape.engines) {
     const key = identifyEngine(sample);
-    const isNew = hasRestarted || hasJoined(tallies, sample, scrape);
-    engines.set(key, follow(tallies.engines.get(key), readEngineCounters(sample), isNew));
+    const isNew = hasRestarted || hasJoined(totals, sample, scrape);
+    engines.set(key, follow(totals.engines.get(key), getEngineCounters(sample), isNew));
   }
   return {
     engines: foldGone(engines, scrape),
     server: server === null
-      ? tallies.server
+      ? totals.server
       // Some servers make these counters at their first use.
       : follow(
-        tallies.server,
-        readServerCounters(server),
-        hasRestarted || tallies.engines.size > 0,
+        totals.server,
+        getServerCounters(server),
+        hasRestarted || totals.engines.size > 0,
       ),
   };
 }
@@ -252,30 +256,30 @@ export function tallyScrape(
  * What the servers of both have counted, in one tally for their engines and one
  * for what they count beside them.
  */
-export function joinTallies(one: ServerTallies, other: ServerTallies): ServerTallies {
-  const engines = foldTallies([...one.engines.values(), ...other.engines.values()]);
+export function joinTotals(one: ServerTotals, other: ServerTotals): ServerTotals {
+  const engines = foldTotals([...one.engines.values(), ...other.engines.values()]);
   return {
     engines: new Map(engines === null ? [] : [[GONE, engines]]),
-    server: foldTallies([one.server, other.server].filter((tally) => tally !== null)),
+    server: foldTotals([one.server, other.server].filter((total) => total !== null)),
   };
 }
 
 /** The tallies of the engines, and what the server counts beside them. */
-export function listTallies({ engines, server }: ServerTallies): readonly Tally[] {
+export function listTotals({ engines, server }: ServerTotals): readonly SessionTotals[] {
   return server === null ? [...engines.values()] : [...engines.values(), server];
 }
 
 /** The sums of all. */
-export function sumTallies(tallies: readonly Tally[]): Counted {
-  return mapTally((key) => sumReadings(tallies.map(({ counted }) => counted[key])));
+export function sumTotals(totals: readonly SessionTotals[]): SessionCounts {
+  return mapSessionCounts((key) => sumReadings(totals.map(({ counted }) => counted[key])));
 }
 
 /** What peaks are taken of; `null` where there is no value. */
 export type PeakValues = Readonly<Record<PeakKey, number | null>>;
 
 /** The values of one replica. Rates are those of the last poll. */
-export function readPeakValues({ running, waiting, kvCache, lastPoll }: Figures): PeakValues {
-  const isLong = (lastPoll.span.value ?? 0) >= SHORTEST_PEAK_SPAN;
+export function getPeakValues({ running, waiting, kvCache, lastPoll }: Figures): PeakValues {
+  const isLong = (lastPoll.span.value ?? 0) >= MIN_PEAK_SPAN;
   const rate = (reading: Reading): number | null => isLong ? reading.value : null;
   return {
     running: running.value,
@@ -358,7 +362,7 @@ export function continueIdleness(
 ): Idleness {
   const { before, now, span } = step;
   if (before === undefined || span <= 0 || !isPresent(now.gauges.running)) return known;
-  const [first, last] = [before, now].map(readEngineCounters);
+  const [first, last] = [before, now].map(getEngineCounters);
   const isSame = (["requests", "promptTokens", "generationTokens"] as const).every((key) =>
     first[key].value === last[key].value
   );

@@ -34,13 +34,13 @@ import {
 } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import {
-  computeTraceMean,
+  computeHistoryMean,
   type CountedSample,
-  createTracePoint,
+  createSamplePoint,
+  getMovement,
   LABELLED_COUNTERS,
   packSamples,
-  readMovement,
-  type TracePoint,
+  type SamplePoint,
   unpackSample,
 } from "./stats_samples.ts";
 import { type EpochSeconds, isSameStart, type Seconds } from "./units.ts";
@@ -49,7 +49,7 @@ import { type EpochSeconds, isSameStart, type Seconds } from "./units.ts";
 export interface ReplicaSample {
   readonly sample: EngineSample;
   /** Its samples of the last 60 s and since its last restart, oldest first: the newest at least. */
-  readonly trace: readonly TracePoint[];
+  readonly trace: readonly SamplePoint[];
   /** Means over the trace, weighted by time. `first_scrape` when it is one sample. */
   readonly means: Readonly<Record<MeanKey, Reading>>;
   /**
@@ -88,7 +88,7 @@ export interface EndpointHistory {
   /** The one before; `null` where there is none. */
   readonly previous: HistoryPoint | null;
   /** By `identifyEngine`, at most a minute of each engine's samples, oldest first. Never empty. */
-  readonly traces: ReadonlyMap<string, readonly TracePoint[]>;
+  readonly histories: ReadonlyMap<string, readonly SamplePoint[]>;
   /** Restarts seen since watching began. */
   readonly restartCount: number;
   /** Whether the newest sample is the first after a restart. */
@@ -105,7 +105,7 @@ export function startHistory(): EndpointHistory {
   return {
     newest: null,
     previous: null,
-    traces: new Map(),
+    histories: new Map(),
     restartCount: 0,
     hasJustRestarted: false,
   };
@@ -161,13 +161,13 @@ function hasFallen(later: EngineSample, earlier: CountedSample): boolean {
 
 /** What the engine said last, if that was within the last minute. */
 function findLastSample(
-  { newest, traces }: EndpointHistory,
+  { newest, histories }: EndpointHistory,
   engine: EngineSample,
   place: number,
 ): CountedSample | null {
   const sample = newest === null ? undefined : findEngine(newest, engine, place);
   if (sample !== undefined) return sample;
-  const point = traces.get(identifyEngine(engine))?.at(-1);
+  const point = histories.get(identifyEngine(engine))?.at(-1);
   return point === undefined ? null : unpackSample(point.packed);
 }
 
@@ -189,23 +189,23 @@ function isWithinMinute(instant: Seconds, at: Seconds): boolean {
 }
 
 /** The traces with the sample at their ends; what is too old for any window leaves them. */
-function extendTraces(
-  { traces, newest }: EndpointHistory,
+function extendHistories(
+  { histories, newest }: EndpointHistory,
   { at, engines }: HistoryPoint,
-): EndpointHistory["traces"] {
+): EndpointHistory["histories"] {
   // With an interval beyond a minute, the one before is still what a rate is measured from.
-  const isUseful = (point: TracePoint): boolean =>
+  const isUseful = (point: SamplePoint): boolean =>
     isWithinMinute(point.at, at) || point.at === newest?.at;
-  const extended = new Map<string, readonly TracePoint[]>();
-  for (const [key, trace] of traces) {
+  const extended = new Map<string, readonly SamplePoint[]>();
+  for (const [key, trace] of histories) {
     const kept = trace.filter(isUseful);
     if (kept.length > 0) extended.set(key, kept);
   }
   const keys = engines.map(identifyEngine);
-  const packed = packSamples(engines, keys.map((key) => traces.get(key)?.at(-1)?.packed.form));
+  const packed = packSamples(engines, keys.map((key) => histories.get(key)?.at(-1)?.packed.form));
   engines.forEach((sample, i) => {
     const before = newest === null ? undefined : findEngine(newest, sample, i);
-    const point = createTracePoint({ at, sample, packed: packed[i] }, before);
+    const point = createSamplePoint({ at, sample, packed: packed[i] }, before);
     extended.set(keys[i], [...extended.get(keys[i]) ?? [], point]);
   });
   return extended;
@@ -228,8 +228,8 @@ export function appendSample(history: EndpointHistory, point: HistoryPoint): End
     const anew = appendSample(startHistory(), point);
     return { ...anew, restartCount: restartCount + 1, hasJustRestarted: true };
   }
-  const traces = extendTraces(history, point);
-  return { newest: point, previous: newest, traces, restartCount, hasJustRestarted: false };
+  const histories = extendHistories(history, point);
+  return { newest: point, previous: newest, histories, restartCount, hasJustRestarted: false };
 }
 
 function subtractCounters(
@@ -313,7 +313,7 @@ function covers(earlier: CountedSample, later: EngineSample): boolean {
 function subtractMinute(
   { at }: HistoryPoint,
   sample: EngineSample,
-  trace: readonly TracePoint[],
+  trace: readonly SamplePoint[],
 ): Delta | null {
   // The engine may have joined later, or its metrics may have come one by one.
   for (const point of trace) {
@@ -326,17 +326,17 @@ function subtractMinute(
   return null;
 }
 
-function readReplica(
+function computeReplica(
   history: EndpointHistory & { readonly newest: HistoryPoint },
   sample: EngineSample,
   place: number,
 ): ReplicaSample {
-  const { newest, previous, traces, hasJustRestarted } = history;
-  const trace = traces.get(identifyEngine(sample)) ?? [];
+  const { newest, previous, histories, hasJustRestarted } = history;
+  const trace = histories.get(identifyEngine(sample)) ?? [];
   const means = Object.fromEntries(
-    MEAN_KEYS.map((key) => [key, computeTraceMean(trace, key)]),
+    MEAN_KEYS.map((key) => [key, computeHistoryMean(trace, key)]),
   ) as Record<MeanKey, Reading>;
-  const common = { sample, trace, means, ...readMovement(trace) };
+  const common = { sample, trace, means, ...getMovement(trace) };
   const before = previous === null ? undefined : findEngine(previous, sample, place);
   if (previous === null || before === undefined) {
     const none = absent(hasJustRestarted ? "restarted" : "first_scrape");
@@ -348,8 +348,10 @@ function readReplica(
 }
 
 /** One replica for each engine of the newest sample, in its order. Empty without samples. */
-export function readReplicas(history: EndpointHistory): readonly ReplicaSample[] {
+export function computeReplicas(history: EndpointHistory): readonly ReplicaSample[] {
   const { newest } = history;
   if (newest === null) return [];
-  return newest.engines.map((engine, place) => readReplica({ ...history, newest }, engine, place));
+  return newest.engines.map((engine, place) =>
+    computeReplica({ ...history, newest }, engine, place)
+  );
 }

@@ -35,7 +35,7 @@ const AUTOWRAP_ON = "\x1b[?7h";
 /** The mode of synchronised updates: what is drawn in it appears at once. */
 export const SYNCHRONIZED_MODE = 2026;
 // DECRQM: the answer comes with the keys.
-const ASK_SYNCHRONIZED = `\x1b[?${SYNCHRONIZED_MODE}$p`;
+const QUERY_SYNCHRONIZED = `\x1b[?${SYNCHRONIZED_MODE}$p`;
 const SYNCHRONIZED_ON = "\x1b[?2026h";
 const SYNCHRONIZED_OFF = "\x1b[?2026l";
 const STYLE_RESET = "\x1b[0m";
@@ -77,15 +77,15 @@ export function encodeFrame(shown: readonly string[] | null, wanted: readonly st
   return changes;
 }
 
-function takeOver(stdio: Stdio, options: { readonly mouse: boolean }): void {
+function openScreen(stdio: Stdio, options: { readonly mouse: boolean }): void {
   stdio.setRawInput(true);
   const modes = ALTERNATE_SCREEN_ON + AUTOWRAP_OFF + cursorHide + PASTE_ON;
   const mouse = options.mouse ? MOUSE_ON : "";
-  stdio.writeStdoutSync(new TextEncoder().encode(modes + mouse + ASK_SYNCHRONIZED));
+  stdio.writeStdoutSync(new TextEncoder().encode(modes + mouse + QUERY_SYNCHRONIZED));
 }
 
 /** Makes the terminal anybody's again, whatever was on. */
-function giveBack(stdio: Stdio): void {
+function restoreScreen(stdio: Stdio): void {
   const restored = SYNCHRONIZED_OFF + MOUSE_OFF + PASTE_OFF + STYLE_RESET + AUTOWRAP_ON +
     cursorShow + ALTERNATE_SCREEN_OFF;
   stdio.writeStdoutSync(new TextEncoder().encode(restored));
@@ -114,7 +114,7 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
   let isOver = false;
   let hasLeft = false;
 
-  takeOver(stdio, options);
+  openScreen(stdio, options);
 
   const draw = async (frame: Frame, size: TerminalSize): Promise<void> => {
     if (writing !== null || isSuspended || isOver) return;
@@ -142,7 +142,7 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
       // A terminal that is gone wants nothing back.
     }
   };
-  const leave = (): void => end(() => giveBack(stdio));
+  const leave = (): void => end(() => restoreScreen(stdio));
   const abandon = (): void => end(() => stdio.setRawInput(false));
   const finish = async (): Promise<void> => {
     isOver = true;
@@ -156,12 +156,12 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
   const suspend = async (): Promise<void> => {
     isSuspended = true;
     await writing?.catch(() => {});
-    if (!hasLeft) giveBack(stdio);
+    if (!hasLeft) restoreScreen(stdio);
   };
   const resume = (): void => {
     if (hasLeft) return;
     isSuspended = false;
-    takeOver(stdio, options);
+    openScreen(stdio, options);
     forget();
   };
   const setSynchronized = (isKnown: boolean): void => void (isSynchronized = isKnown);

@@ -306,7 +306,7 @@ function stepSequence(
   }
   if (parameters.length > MAX_PARAMETERS) return GROUND;
   if (kind === "csi") pushCsi(events, parameters, character);
-  else pushLetter(events, readFields(parameters) ?? [], character);
+  else pushLetter(events, parseFields(parameters) ?? [], character);
   return GROUND;
 }
 
@@ -351,7 +351,7 @@ function pushCsi(events: TerminalEvent[], parameters: string, final: string): vo
   }
   if (parameters === "[") return pushKey(events, LINUX_FUNCTIONS[final.charCodeAt(0) - 0x41], 0);
   const isMouse = parameters.startsWith("<");
-  const fields = readFields(isMouse ? parameters.slice(1) : parameters);
+  const fields = parseFields(isMouse ? parameters.slice(1) : parameters);
   if (fields === null) return;
   if (isMouse) return pushMouse(events, fields, final);
   if (parameters === "" && (final === "I" || final === "O")) {
@@ -362,7 +362,7 @@ function pushCsi(events: TerminalEvent[], parameters: string, final: string): vo
   // With two numbers, R is a cursor position: F3 with modifiers comes as `CSI 13;2~` too.
   const isPosition = final === "R" && second !== undefined;
   if (final !== "u" && final !== "~" && !isPosition) return pushLetter(events, fields, final);
-  const modifiers = readModifiers(second);
+  const modifiers = parseModifiers(second);
   if (modifiers === null) return;
   if (final === "u") {
     const codePoint = (modifiers & SHIFT) !== 0 && shifted > 0 ? shifted : first;
@@ -378,7 +378,7 @@ function pushCsi(events: TerminalEvent[], parameters: string, final: string): vo
 
 /** The key of `CSI A` or `SS3 P`. Old xterm and Konsole leave out the 1 of `CSI 1;5A`. */
 function pushLetter(events: TerminalEvent[], fields: Fields, final: string): void {
-  const modifiers = readModifiers(fields[1] ?? fields[0]);
+  const modifiers = parseModifiers(fields[1] ?? fields[0]);
   if (modifiers !== null) pushKey(events, NAMES_BY_LETTER.get(final), modifiers);
 }
 
@@ -408,13 +408,13 @@ function pushMouse(events: TerminalEvent[], fields: Fields, final: string): void
 type Fields = readonly (readonly number[])[];
 
 /** Null if there is anything but numbers. */
-function readFields(parameters: string): Fields | null {
+function parseFields(parameters: string): Fields | null {
   if (!/^[\d;:]*$/.test(parameters)) return null;
   return parameters.split(";").map((field) => field.split(":").map(Number));
 }
 
 /** Null for what is no key of ours: a key let go, held with Super or Hyper, or nonsense. */
-function readModifiers(field: readonly number[] | undefined): number | null {
+function parseModifiers(field: readonly number[] | undefined): number | null {
   const [value, event = 1] = field ?? [0];
   const bits = Math.max(value, 1) - 1;
   return event === 3 || bits > 255 || (bits & SUPER_OR_HYPER) !== 0 ? null : bits;

@@ -12,9 +12,9 @@
  */
 
 import type { TerminalSize } from "./platform.ts";
-import { readPicture, type State } from "./state.ts";
+import { getSceneState, type State } from "./state.ts";
 import { type Bill, createBill } from "./state_cost.ts";
-import { createOverview, type Overview, type Row } from "./state_fleet.ts";
+import { createFleet, type Fleet, type Row } from "./state_fleet.ts";
 import {
   type ClickTarget,
   type Command,
@@ -28,11 +28,11 @@ import { BINDINGS } from "./view_bindings.ts";
 import { startSort } from "./view_columns.ts";
 import { type DetailOptions, renderDetail } from "./view_detail.ts";
 import { convertToAscii } from "./view_format.ts";
-import { type Head, renderHead, renderProblems } from "./view_header.ts";
+import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
 import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./view_layout.ts";
 import { createPanels, listPanelIds, summarizeEvents } from "./view_panels.ts";
-import { type ListLine, listLines, parseFilter } from "./view_rows.ts";
+import { listVisibleRows, parseFilter, type VisibleRow } from "./view_rows.ts";
 import { countGroupTotals, listWanted, renderTable } from "./view_table.ts";
 import { type ColorDepth, createPaint, cutStyledLine, type Paint } from "./view_theme.ts";
 
@@ -59,17 +59,17 @@ const ROOM_FOR_GROUPS = 12;
 const LINES_AROUND_ROWS = 5;
 
 /** Whether figures are shown replica by replica and not as a table. */
-function choosesDetail(overview: Overview, ui: Ui, output: ViewOptions["output"]): boolean {
+function choosesDetail(fleet: Fleet, ui: Ui, output: ViewOptions["output"]): boolean {
   if (ui.screen === "detail") return true;
   if (ui.prefersTable || ui.zoomedPanel !== null) return false;
-  return output === "detail" || (output === "auto" && overview.rows.length < 2);
+  return output === "detail" || (output === "auto" && fleet.rows.length < 2);
 }
 
 /** Every replica's details, one after the other. */
 function renderAllDetails(state: State, options: DetailOptions): string[] {
-  const { overview, paint } = options;
-  return overview.rows.flatMap((row) => [
-    ...(overview.rows.length > 1 ? [paint(row.name, "title")] : []),
+  const { fleet, paint } = options;
+  return fleet.rows.flatMap((row) => [
+    ...(fleet.rows.length > 1 ? [paint(row.name, "title")] : []),
     ...renderDetail(row, state, options).flat().map((line) => " " + line),
   ]);
 }
@@ -85,13 +85,13 @@ export function renderText(
   state: State,
   options: ViewOptions & { readonly width?: number },
 ): readonly string[] {
-  const overview = createOverview(state);
+  const fleet = createFleet(state);
   const { ui } = state;
   const paint = createPaint(options.depth, ui.theme);
   const width = options.width ?? PLAIN_WIDTH;
   const problems = renderProblems(state, { width, paint });
-  const isDetail = choosesDetail(overview, ui, options.output);
-  const listed = listLines(overview, ui);
+  const isDetail = choosesDetail(fleet, ui, options.output);
+  const listed = listVisibleRows(fleet, ui);
   const table = {
     ...{ width, paint, ui, maxLines: Infinity },
     ...{ hasGroupTotals: !ui.isGrouped, hasNote: false, isLive: false },
@@ -101,42 +101,42 @@ export function renderText(
   );
   const body = isDetail
     ? [
-      ...renderAllDetails(state, { overview, paint, width }),
+      ...renderAllDetails(state, { fleet, paint, width }),
       ...problems,
     ]
     : [
       ...remarks,
-      ...renderTable(overview, listed, table).lines,
+      ...renderTable(fleet, listed, table).lines,
       ...(problems.length > 0 ? ["", ...problems] : []),
     ];
-  const bill = createBill(overview, state);
-  const panels = createPanels(overview, state, { bill, paint })
+  const bill = createBill(fleet, state);
+  const panels = createPanels(fleet, state, { bill, paint })
     .filter(({ id }) => id === "gpus" || id === "cost")
     .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);
-  const lines = [...renderHead(state, overview, { width, bill, paint }), "", ...body, ...panels];
+  const lines = [...renderHeader(state, fleet, { width, bill, paint }), "", ...body, ...panels];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
 }
 
 /** What is left behind where the screen was; empty where nothing has happened. */
 export function renderSummary(state: State, { ascii }: ViewOptions): readonly string[] {
-  const lines = summarizeEvents(createOverview(state), state);
+  const lines = summarizeEvents(createFleet(state), state);
   return ascii ? lines.map(convertToAscii) : lines;
 }
 
 /** What a screen is made from. */
 interface Scene {
   readonly state: State;
-  readonly overview: Overview;
+  readonly fleet: Fleet;
   readonly bill: Bill;
-  readonly listed: readonly ListLine[];
+  readonly listed: readonly VisibleRow[];
   readonly width: number;
   readonly paint: Paint;
   readonly output: ViewOptions["output"];
 }
 
 /** A scene with what stands above it. */
-interface HeadedScene extends Scene {
-  readonly head: Head;
+interface SceneWithHeader extends Scene {
+  readonly head: Header;
 }
 
 /** A frame, and the parts of it that can be clicked. */
@@ -180,7 +180,7 @@ function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readon
 }
 
 /** The keys that there is something to do with, the most useful first. */
-function listKeys({ state: { ui }, overview, output }: Scene): readonly KeyPiece[] {
+function listKeys({ state: { ui }, fleet, output }: Scene): readonly KeyPiece[] {
   const { screen, isTyping, zoomedPanel, filter } = ui;
   if (isTyping) return TYPING_KEYS;
   if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
@@ -191,7 +191,7 @@ function listKeys({ state: { ui }, overview, output }: Scene): readonly KeyPiece
   if (zoomedPanel !== null) {
     return mixKeys([BACK, ["Tab", "Next panel", "next_panel"]], ["open", "next_panel"]);
   }
-  if (choosesDetail(overview, ui, output)) {
+  if (choosesDetail(fleet, ui, output)) {
     return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
   }
   return filter === "" ? KEYS : mixKeys([["Esc", "Clear the filter", "back"]], []);
@@ -218,23 +218,23 @@ function renderKeyLine(scene: Scene): Part {
 }
 
 /** The filter, how many rows it lets pass, and what of it is not understood. */
-function renderFilterLine({ state, listed, overview, paint }: Scene): string[] {
+function renderFilterLine({ state, listed, fleet, paint }: Scene): string[] {
   const { filter, isTyping } = state.ui;
   if (filter === "" && !isTyping) return [];
   const shown = listed.filter(({ kind }) => kind === "row").length;
   const [remark] = parseFilter(filter).remarks;
   const hint = remark === undefined ? "" : `   ${remark}`;
-  const note = paint(`   ${shown} of ${overview.rows.length} rows`, "dim") + paint(hint, "warn");
+  const note = paint(`   ${shown} of ${fleet.rows.length} rows`, "dim") + paint(hint, "warn");
   return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
 }
 
 /** The panels, or the one that has the whole screen, in `lines` lines. */
 function renderPanels(scene: Scene, lines: number): string[] {
-  const { overview, paint, width, state } = scene;
+  const { fleet, paint, width, state } = scene;
   const { ui } = state;
   // Of nothing there are only dashes.
-  if (overview.counts.up === 0 && ui.zoomedPanel === null) return [];
-  const panels = createPanels(overview, state, scene);
+  if (fleet.counts.up === 0 && ui.zoomedPanel === null) return [];
+  const panels = createPanels(fleet, state, scene);
   const room = { width, lines, focusedPanel: ui.focusedPanel, paint };
   const zoomed = panels.find(({ id }) => id === ui.zoomedPanel);
   return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);
@@ -244,18 +244,18 @@ function renderPanels(scene: Scene, lines: number): string[] {
  * Whether the lines of models leave at least half of the room to rows. It does
  * not ask how many rows there are: a filter takes nothing from the totals.
  */
-function hasRoomForGroups(overview: Overview, room: number): boolean {
+function hasRoomForGroups(fleet: Fleet, room: number): boolean {
   return room >= ROOM_FOR_GROUPS &&
-    countGroupTotals(overview) <= (room - LINES_AROUND_ROWS) / 2;
+    countGroupTotals(fleet) <= (room - LINES_AROUND_ROWS) / 2;
 }
 
 /** The table and all that stands around it, in `room` lines. */
-function renderOverview(scene: HeadedScene, room: number): Part {
-  const { state, overview, listed, width, paint, head: [, verdict, summary] } = scene;
+function renderOverview(scene: SceneWithHeader, room: number): Part {
+  const { state, fleet, listed, width, paint, head: [, verdict, summary] } = scene;
   const { ui } = state;
   const problems = renderProblems(state, scene);
-  const hasGroupTotals = !ui.isGrouped && hasRoomForGroups(overview, room);
-  const forTotals = 2 + (hasGroupTotals ? countGroupTotals(overview) : 0);
+  const hasGroupTotals = !ui.isGrouped && hasRoomForGroups(fleet, room);
+  const forTotals = 2 + (hasGroupTotals ? countGroupTotals(fleet) : 0);
   // Heading, one row and ALL come first, then the verdict, the filter and the summary.
   const above: string[] = [];
   for (const line of [verdict, ...renderFilterLine(scene), summary, ""]) {
@@ -264,10 +264,10 @@ function renderOverview(scene: HeadedScene, room: number): Part {
   }
   const left = room - above.length;
   const forProblems = Math.min(problems.length, left > ROOM_FOR_PROBLEMS ? 2 : 0);
-  const forEvents = overview.events.length > 0 && left > ROOM_FOR_GROUPS ? 2 : 0;
+  const forEvents = fleet.events.length > 0 && left > ROOM_FOR_GROUPS ? 2 : 0;
   const forRows = left - forTotals - forProblems - forEvents;
   const hasNote = listed.length > forRows && forRows > 1;
-  const table = renderTable(overview, listed, {
+  const table = renderTable(fleet, listed, {
     width,
     paint,
     ui,
@@ -318,18 +318,18 @@ function arrangeSections(sections: readonly (readonly string[])[], width: number
 }
 
 /** The rows that a line of the table is about. */
-function listRows(line: ListLine, { rows }: Overview): readonly Row[] {
+function listRows(line: VisibleRow, { rows }: Fleet): readonly Row[] {
   return line.kind === "row"
     ? [line.row]
     : rows.filter(({ replica }) => replica?.sample.modelName === line.group.modelName);
 }
 
 /** One replica in full. What is left of the room its charts fill. */
-function renderReplica(row: Row, { state, overview, paint, width }: Scene, room: number): string[] {
+function renderReplica(row: Row, { state, fleet, paint, width }: Scene, room: number): string[] {
   const draw = (extraLines: number): string[] => {
     const columnWidth = width < TWO_COLUMN_WIDTH ? width : Math.floor(width / 2);
     // A blank on each side, and the indent of a section.
-    const options = { overview, paint, width: columnWidth - 4, extraLines };
+    const options = { fleet, paint, width: columnWidth - 4, extraLines };
     const sections = renderDetail(row, state, options)
       .map((lines) => lines.map((line) => " " + line));
     return [` ${paint(row.name, "title")}`, ...arrangeSections(sections, width)];
@@ -342,13 +342,11 @@ function renderReplica(row: Row, { state, overview, paint, width }: Scene, room:
 
 /** The selected replica, or all of the selected group, in full; every replica where the output is `detail` and none was opened. */
 function renderDetails(scene: Scene, room: number): string[] {
-  const { state, overview, listed } = scene;
+  const { state, fleet, listed } = scene;
   const { ui } = state;
   const problems = renderProblems(state, scene);
   const line = listed[findSelected(ui, listed.map(({ key }) => key))];
-  const rows = ui.screen === "detail" && line !== undefined
-    ? listRows(line, overview)
-    : overview.rows;
+  const rows = ui.screen === "detail" && line !== undefined ? listRows(line, fleet) : fleet.rows;
   // Charts grow where one replica is looked at, and not where many follow each other.
   const forProblems = problems.length > 0 ? 1 + problems.length : 0;
   const left = rows.length === 1 ? room - forProblems : 0;
@@ -364,18 +362,18 @@ interface LongText {
 
 /** What stands in `room` lines where no table is shown: the help, details, or the panel that fills them. */
 function renderLongText(scene: Scene, room: number): LongText | null {
-  const { state: { ui }, overview, paint, output } = scene;
+  const { state: { ui }, fleet, paint, output } = scene;
   if (ui.screen === "help") return { lines: renderHelp(paint), room };
   if (ui.screen === "columns") return null;
   // The verdict stands above.
   const left = room - 1;
-  if (choosesDetail(overview, ui, output)) {
+  if (choosesDetail(fleet, ui, output)) {
     return { lines: renderDetails(scene, left), room: left };
   }
   return ui.zoomedPanel === null ? null : { lines: renderPanels(scene, left), room: left };
 }
 
-function renderScreen(scene: HeadedScene, room: number): Part {
+function renderScreen(scene: SceneWithHeader, room: number): Part {
   const { state: { ui }, paint, head: [, verdict] } = scene;
   if (ui.screen === "columns") {
     const menu = renderColumnMenu(ui, paint);
@@ -388,12 +386,12 @@ function renderScreen(scene: HeadedScene, room: number): Part {
 }
 
 function createScene(state: State, width: number, options: ViewOptions): Scene {
-  const picture = readPicture(state);
-  const overview = createOverview(picture);
+  const picture = getSceneState(state);
+  const fleet = createFleet(picture);
   const paint = createPaint(options.depth, picture.ui.theme);
-  const listed = listLines(overview, picture.ui);
-  const bill = createBill(overview, picture);
-  return { state: picture, overview, bill, listed, width, paint, output: options.output };
+  const listed = listVisibleRows(fleet, picture.ui);
+  const bill = createBill(fleet, picture);
+  return { state: picture, fleet, bill, listed, width, paint, output: options.output };
 }
 
 /** The group whose line is selected, or below whose line the selected row stands. */
@@ -414,7 +412,7 @@ function measureRoom({ rows }: TerminalSize, { hasKeyLine = true }: ViewOptions)
 }
 
 /** What commands need to know of the screen of the given size. */
-export function readContext(state: State, size: TerminalSize, options: ViewOptions): UiContext {
+export function getUiContext(state: State, size: TerminalSize, options: ViewOptions): UiContext {
   const scene = createScene(state, size.columns, options);
   const { listed, state: { ui } } = scene;
   const room = measureRoom(size, options);
@@ -446,8 +444,8 @@ function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readon
 export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): ScreenFrame {
   const { columns: width, rows: height } = size;
   const bare = createScene(state, width, options);
-  const head = renderHead(bare.state, bare.overview, bare);
-  const scene: HeadedScene = { ...bare, head };
+  const head = renderHeader(bare.state, bare.fleet, bare);
+  const scene: SceneWithHeader = { ...bare, head };
   const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(scene);
   const room = measureRoom(size, options);
   const screen = renderScreen(scene, room);

@@ -11,7 +11,7 @@
  */
 
 import type { GpuSample } from "./gpu_model.ts";
-import { rangeOf, readMemoryRatio } from "./gpu_outliers.ts";
+import { computeMemoryRatio, findRange } from "./gpu_outliers.ts";
 import type { Quantile } from "./histogram.ts";
 import type { Figures, LatencyKey, ReplicaStatus, WindowFigures } from "./model.ts";
 import { absent, isPresent, mapReading, type Reading } from "./reading.ts";
@@ -19,7 +19,7 @@ import { EVENT_OF_RULE, type EventKind } from "./rules_alerts.ts";
 import { HOT_KV_RATIO, HOT_WAITING } from "./rules_table.ts";
 import type { ModelGroup, Row } from "./state_fleet.ts";
 import type { Sort } from "./state_ui.ts";
-import { readTrend, type Trend } from "./stats_series.ts";
+import { getSeries, type Series } from "./stats_series.ts";
 import type { Ratio, Seconds } from "./units.ts";
 import {
   DASH,
@@ -53,7 +53,7 @@ export interface TableLine {
   readonly age: Seconds | null;
   readonly requestShare: Reading;
   /** Empty for lines that are about several replicas. */
-  readonly trend: Trend;
+  readonly trend: Series;
   /** The GPUs that it uses; empty where that is not known. */
   readonly gpus: readonly GpuSample[];
 }
@@ -83,8 +83,8 @@ export interface Column {
 
 /** The line of a replica. */
 export function describeRow(row: Row): TableLine {
-  const { label, status, figures, age, requestShare, trend, alarms, gpus } = row;
-  const kinds = alarms.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
+  const { label, status, figures, age, requestShare, trend, alerts, gpus } = row;
+  const kinds = alerts.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
   const complaint = status === "OK" ? kinds[0] ?? null : null;
   return { name: label, status, complaint, figures, age, requestShare, trend, gpus };
 }
@@ -130,24 +130,24 @@ const STATUS_ORDER: readonly ReplicaStatus[] = [
 ];
 
 /** How a KV-cache usage is coloured. */
-export function judgeKvCache(ratio: Reading<Ratio>): Meaning {
+export function chooseKvCacheColor(ratio: Reading<Ratio>): Meaning {
   if (!isPresent(ratio)) return "dim";
   return ratio.value > HOT_KV_RATIO ? "alert" : ratio.value > KV_WARN_RATIO ? "warn" : "ok";
 }
 
 /** How a prefix-cache hit ratio is coloured. */
-export function judgeHitRatio(ratio: Reading<Ratio>): Meaning {
+export function chooseHitRatioColor(ratio: Reading<Ratio>): Meaning {
   if (!isPresent(ratio)) return "dim";
   return ratio.value >= HIT_GOOD_RATIO ? "ok" : ratio.value >= HIT_FAIR_RATIO ? "warn" : "alert";
 }
 
 /** How a number of waiting requests is coloured. */
-export function judgeWaiting(waiting: Reading): Meaning {
+export function chooseWaitingColor(waiting: Reading): Meaning {
   if (!isPresent(waiting)) return "dim";
   return waiting.value > HOT_WAITING ? "alert" : waiting.value > 0 ? "warn" : "plain";
 }
 
-function judgeNothing(reading: Reading<unknown>): Meaning {
+function choosePlain(reading: Reading<unknown>): Meaning {
   return isPresent(reading) ? "plain" : "dim";
 }
 
@@ -165,7 +165,7 @@ function createColumn<T>(
     readonly judge?: (reading: Reading<T>) => Meaning;
   },
 ): Column {
-  const { read, format, sortValue, judge = judgeNothing, ...rest } = column;
+  const { read, format, sortValue, judge = choosePlain, ...rest } = column;
   return {
     ...rest,
     align: "right",
@@ -229,38 +229,38 @@ function createLatencyColumn(
   });
 }
 
-function readStateCell(line: TableLine): Cell {
+function formatStateCell(line: TableLine): Cell {
   if (line.status === null) return { text: "", meaning: "plain" };
   if (line.complaint !== null) return { text: line.complaint, meaning: "warn" };
   const age = line.status === "STALE" && line.age !== null ? ` ${formatDuration(line.age)}` : "";
   return { text: line.status + age, meaning: STATUS_MEANINGS[line.status] };
 }
 
-function readKvBarCell({ figures, status }: TableLine): Cell {
+function formatKvBarCell({ figures, status }: TableLine): Cell {
   const ratio = figures.kvCache.maxRatio;
   if (!isPresent(ratio)) return { text: "", meaning: "dim" };
   // For several replicas the figure is a maximum, which a bar would show as a level.
   if (status === null) return { text: "max", meaning: "dim" };
-  return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: judgeKvCache(ratio) };
+  return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: chooseKvCacheColor(ratio) };
 }
 
-function readShareCell({ status, requestShare }: TableLine): Cell {
+function formatShareCell({ status, requestShare }: TableLine): Cell {
   // Several replicas together have no share that says anything.
   const text = status === null ? "" : formatReading(requestShare, formatPercent);
-  return { text, meaning: judgeNothing(requestShare) };
+  return { text, meaning: choosePlain(requestShare) };
 }
 
-function readTrendCell({ trend }: TableLine): Cell {
-  const text = drawSparkline(readTrend(trend, "running"), TREND_WIDTH);
+function formatTrendCell({ trend }: TableLine): Cell {
+  const text = drawSparkline(getSeries(trend, "running"), TREND_WIDTH);
   return { text: text.trim() === "" ? "" : text, meaning: "dim" };
 }
 
 /** The highest of a figure of the replica's GPUs. */
-function readGpuMax(
+function getGpuMax(
   { gpus }: TableLine,
   read: (gpu: GpuSample) => Reading<Ratio>,
 ): Reading<Ratio> {
-  return mapReading(rangeOf(gpus.map(read)), ({ max }) => max);
+  return mapReading(findRange(gpus.map(read)), ({ max }) => max);
 }
 
 /** All columns, from left to right. */
@@ -285,7 +285,7 @@ export const COLUMNS: readonly Column[] = [
     priority: 1,
     minWidth: STATE_WIDTH,
     isEssential: true,
-    readCell: readStateCell,
+    readCell: formatStateCell,
     readSortValue: ({ status, complaint }) =>
       status === null
         ? null
@@ -315,7 +315,7 @@ export const COLUMNS: readonly Column[] = [
     read: ({ figures }) => figures.waiting,
     format: formatCount,
     sortValue: keep,
-    judge: judgeWaiting,
+    judge: chooseWaitingColor,
   }),
   createRateColumn("requests", "REQ/S", {
     priority: 8,
@@ -330,7 +330,7 @@ export const COLUMNS: readonly Column[] = [
     priority: 15,
     isRatio: true,
     minWidth: PERCENT_WIDTH,
-    readCell: readShareCell,
+    readCell: formatShareCell,
     readSortValue: ({ requestShare }) => requestShare.value,
   },
   {
@@ -340,7 +340,7 @@ export const COLUMNS: readonly Column[] = [
     align: "left",
     priority: 14,
     minWidth: KV_BAR_WIDTH,
-    readCell: readKvBarCell,
+    readCell: formatKvBarCell,
     readSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
   },
   createColumn({
@@ -354,7 +354,7 @@ export const COLUMNS: readonly Column[] = [
     isRatio: true,
     format: formatPercent,
     sortValue: keep,
-    judge: judgeKvCache,
+    judge: chooseKvCacheColor,
   }),
   createColumn({
     id: "cache",
@@ -366,7 +366,7 @@ export const COLUMNS: readonly Column[] = [
     isRatio: true,
     format: formatPercent,
     sortValue: keep,
-    judge: judgeHitRatio,
+    judge: chooseHitRatioColor,
   }),
   createRateColumn("prompt", "PROMPT tok/s", {
     priority: 13,
@@ -407,7 +407,7 @@ export const COLUMNS: readonly Column[] = [
     help: "utilisation of the busiest of its GPUs, where these are known",
     priority: 17,
     minWidth: PERCENT_WIDTH,
-    read: (line) => readGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
+    read: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
     isRatio: true,
     format: formatPercent,
     sortValue: keep,
@@ -418,7 +418,7 @@ export const COLUMNS: readonly Column[] = [
     help: "how full the memory of the fullest of its GPUs is",
     priority: 18,
     minWidth: PERCENT_WIDTH,
-    read: (line) => readGpuMax(line, readMemoryRatio),
+    read: (line) => getGpuMax(line, computeMemoryRatio),
     isRatio: true,
     format: formatPercent,
     sortValue: keep,
@@ -430,7 +430,7 @@ export const COLUMNS: readonly Column[] = [
     align: "left",
     priority: 10,
     minWidth: TREND_WIDTH,
-    readCell: readTrendCell,
+    readCell: formatTrendCell,
     readSortValue: ({ figures }) => figures.running.value,
   },
   createLatencyColumn("e2e", "E2E P95", {

@@ -12,14 +12,14 @@
 
 import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
-import { isNotablySlower, MAX_SCRAPE_SHARE, readInterval } from "./scrape_schedule.ts";
+import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
-import { describeUrl, type Overview, readUptime, type Row } from "./state_fleet.ts";
-import { readTrend, TREND_KEYS } from "./stats_series.ts";
+import { describeUrl, type Fleet, getUptime, type Row } from "./state_fleet.ts";
+import { getSeries, SERIES_KEYS } from "./stats_series.ts";
 import { PEAK_KEYS } from "./stats_totals.ts";
 import type { Ratio } from "./units.ts";
-import { judgeHitRatio, judgeKvCache, judgeWaiting } from "./view_columns.ts";
+import { chooseHitRatioColor, chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
 import {
   drawBar,
   formatBytes,
@@ -35,7 +35,7 @@ import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { describePeak, fillWithTrends, LATENCY_TITLES } from "./view_panels.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
-import { describeAlarm, describeEvent, describeRule } from "./view_words.ts";
+import { formatAlert, formatEvent, formatRuleName } from "./view_words.ts";
 
 const KV_BAR_WIDTH = 24;
 
@@ -58,7 +58,7 @@ const CONFIG_KEYS: readonly string[] = [
 /** How a detail view is drawn. */
 export interface DetailOptions {
   /** Of the same state as the row. */
-  readonly overview: Overview;
+  readonly fleet: Fleet;
   readonly paint: Paint;
   /** Cells across, which the charts fill. */
   readonly width: number;
@@ -103,15 +103,15 @@ function renderSaturation(subject: Subject): string[] {
   const { kvCache } = figures;
   const rows: Cells[] = [
     ["Running", show(subject, figures.running, formatCount)],
-    ["Waiting", show(subject, figures.waiting, formatCount, judgeWaiting(figures.waiting))],
+    ["Waiting", show(subject, figures.waiting, formatCount, chooseWaitingColor(figures.waiting))],
   ];
   if (figures.waitingByReason.size > 0) rows[1].push(joinFamily(figures.waitingByReason));
   const usage = kvCache.maxRatio;
   const bar = isPresent(usage) ? drawBar(usage.value, KV_BAR_WIDTH) : "";
   rows.push([
     "KV cache",
-    show(subject, usage, formatPercent, judgeKvCache(usage)),
-    subject.paint(bar, judgeKvCache(usage)),
+    show(subject, usage, formatPercent, chooseKvCacheColor(usage)),
+    subject.paint(bar, chooseKvCacheColor(usage)),
   ]);
   if (isPresent(kvCache.capacityTokens)) {
     const about = kvCache.capacityIsEstimate ? "≈ " : "";
@@ -135,16 +135,16 @@ function renderSaturation(subject: Subject): string[] {
 }
 
 /** What rules have found of it, and what has happened to it. */
-function renderEventLines({ row, overview, state, paint }: Subject): string[] {
-  const findings = row.alarms.map((alarm): Cells => [
-    paint(describeRule(alarm.newest.rule), alarm.newest.rule === "hot" ? "alert" : "warn"),
-    `since ${formatDuration(state.now - alarm.since)}`,
-    describeAlarm(alarm, state),
+function renderEventLines({ row, fleet, state, paint }: Subject): string[] {
+  const findings = row.alerts.map((alert): Cells => [
+    paint(formatRuleName(alert.newest.rule), alert.newest.rule === "hot" ? "alert" : "warn"),
+    `since ${formatDuration(state.now - alert.since)}`,
+    formatAlert(alert, state),
   ]);
   const keys = [row.key, row.state.endpoint.key];
-  const lines = state.judgement.events.lines.filter(({ subject }) => keys.includes(subject.key));
+  const lines = state.evaluation.events.lines.filter(({ subject }) => keys.includes(subject.key));
   const events = lines.slice(-MAX_EVENT_LINES).reverse().map((line): Cells => {
-    const [time, kind, , ...rest] = describeEvent(line, overview, state);
+    const [time, kind, , ...rest] = formatEvent(line, fleet, state);
     return [time, kind, ...rest];
   });
   return [
@@ -154,10 +154,10 @@ function renderEventLines({ row, overview, state, paint }: Subject): string[] {
 }
 
 /** What it has counted since it is watched, and its peaks. */
-function renderWatched({ row, state, paint }: Subject): string[] {
-  const { tally, peaks } = row;
-  if (tally === null) return [];
-  const { counted } = tally;
+function renderSession({ row, state, paint }: Subject): string[] {
+  const { total, peaks } = row;
+  if (total === null) return [];
+  const { counted } = total;
   const rows = PEAK_KEYS.map((key): Cells => [...describePeak(key, peaks, state.utcOffset)]);
   const sums: readonly (readonly [string, Reading])[] = [
     ["Requests", counted.requests],
@@ -168,7 +168,7 @@ function renderWatched({ row, state, paint }: Subject): string[] {
   sums.forEach(([title, reading], index) => {
     rows[index].push(title, formatReading(reading, formatCount));
   });
-  const span = formatDuration(state.now - tally.since);
+  const span = formatDuration(state.now - total.since);
   return renderSection(`Watched for ${span}`, rows, { paint, align: "right" });
 }
 
@@ -223,7 +223,7 @@ function renderLatency(subject: Subject): string[] {
 
 function renderTrend({ row, paint, width, extraLines = 0 }: Subject): string[] {
   if (row.trend.length < 2) return [];
-  const trends = TREND_KEYS.map((key) => [key, readTrend(row.trend, key)] as const);
+  const trends = SERIES_KEYS.map((key) => [key, getSeries(row.trend, key)] as const);
   const lines = fillWithTrends(trends, { width, lines: trends.length + extraLines }, paint);
   return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];
 }
@@ -236,7 +236,7 @@ function renderPrefixCache(subject: Subject): string[] {
   );
   if (!isExported) return [];
   const hit = (ratio: Reading<Ratio>): string =>
-    show(subject, ratio, formatPercent, judgeHitRatio(ratio));
+    show(subject, ratio, formatPercent, chooseHitRatioColor(ratio));
   const rows: Cells[] = [
     ["", "last poll", "@1m", "since start"],
     [
@@ -362,11 +362,11 @@ function renderScrape(subject: Subject): string[] {
       rows.push(["Older names used", [...scrape.aliases.values()].join(", ")]);
     }
     if (scrape.redirectedTo !== null) rows.push(["Redirected to", scrape.redirectedTo]);
-    rows.push(["Up for", formatReading(readUptime(known, subject.state), formatDuration)]);
+    rows.push(["Up for", formatReading(getUptime(known, subject.state), formatDuration)]);
   }
   const { interval } = subject.state;
-  if (scrape !== null && isNotablySlower(known.pace, interval)) {
-    const every = readInterval(known.pace, interval);
+  if (scrape !== null && isNotablySlower(known.schedule, interval)) {
+    const every = getInterval(known.schedule, interval);
     const share = formatPercent(MAX_SCRAPE_SHARE);
     const reason = `so that scrapes take no more than ${share} of its time`;
     rows.push(["Asked", subject.paint(`every ${formatDuration(every)}, ${reason}`, "warn")]);
@@ -379,9 +379,9 @@ function renderScrape(subject: Subject): string[] {
 }
 
 /** Its own GPUs. */
-function renderGpus({ row, overview, state, paint, width }: Subject): string[] {
+function renderGpus({ row, fleet, state, paint, width }: Subject): string[] {
   if (row.gpus.length === 0) return [];
-  const lines = drawGpus({ gpus: row.gpus, overview, state, paint }, width - 2);
+  const lines = drawGpus({ gpus: row.gpus, fleet, state, paint }, width - 2);
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 
@@ -401,7 +401,7 @@ export function renderDetail(
     renderThroughput,
     renderTrend,
     renderPrefixCache,
-    renderWatched,
+    renderSession,
     renderRequests,
     renderSpeculation,
     renderConfiguration,

@@ -12,15 +12,20 @@
 
 import { divideReadings, isPresent } from "./reading.ts";
 import { EVENT_KINDS, type EventKind } from "./rules_alerts.ts";
-import { type Cause, type FleetVerdict, judgeEndpoint, readRecord } from "./rules_status.ts";
-import { isNotablySlower, isOfNewestPoll, readInterval } from "./scrape_schedule.ts";
+import {
+  type Cause,
+  computeEndpointStatus,
+  type FleetVerdict,
+  getScrapeRecord,
+} from "./rules_status.ts";
+import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { Bill } from "./state_cost.ts";
 import type { EndpointState } from "./state_endpoint.ts";
-import type { Overview, Row } from "./state_fleet.ts";
+import type { Fleet, Row } from "./state_fleet.ts";
 import { cutText, measureWidth, wrapText } from "./text.ts";
 import { formatClock } from "./units.ts";
-import { judgeKvCache, judgeWaiting } from "./view_columns.ts";
+import { chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
 import {
   formatCount,
   formatDuration,
@@ -30,7 +35,7 @@ import {
   formatReading,
 } from "./view_format.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
-import { describeAlarm, describeBurn, describeRule, describeVerdict } from "./view_words.ts";
+import { formatAlert, formatBurnRate, formatRuleName, formatVerdict } from "./view_words.ts";
 
 /** What the lines begin with on which a message goes on. */
 const CONTINUED = "    ";
@@ -48,7 +53,7 @@ interface Piece {
 }
 
 /** A part of a text that is shorter says nothing. */
-const SHORTEST_PART = 12;
+const MIN_PIECE_WIDTH = 12;
 
 /**
  * The pieces with as many of their extras as leave the most room to pieces:
@@ -83,7 +88,7 @@ function joinPieces(
     const before = used === 0 ? " " : gap;
     const room = width - used - before.length;
     if (measureWidth(text) > room) {
-      if (used > 0 && (canBeCut !== true || room < SHORTEST_PART)) continue;
+      if (used > 0 && (canBeCut !== true || room < MIN_PIECE_WIDTH)) continue;
       line += before + paint(cutText(text, Math.max(0, room)), meaning);
       break;
     }
@@ -93,14 +98,14 @@ function joinPieces(
   return line;
 }
 
-function describeModels(overview: Overview): string {
-  const names = overview.groups.map(({ label }) => label);
+function describeModels(fleet: Fleet): string {
+  const names = fleet.groups.map(({ label }) => label);
   return names.join(", ");
 }
 
 /** Age of the oldest figures that count as current; nothing while they are as fresh as can be. */
-function describeAge(state: State, overview: Overview): string {
-  const ages = overview.rows.flatMap(({ age, status }) =>
+function describeAge(state: State, fleet: Fleet): string {
+  const ages = fleet.rows.flatMap(({ age, status }) =>
     age === null || status === "DOWN" ? [] : [age]
   );
   const oldest = Math.max(0, ...ages);
@@ -112,29 +117,29 @@ function describeAge(state: State, overview: Overview): string {
 /** How often endpoints are asked, slow ones less often than was wanted; of a single look, what it is over. */
 function describeInterval(
   { interval, endpoints, isOnce = false }: State,
-  { total: { figures: { lastPoll: { span } } } }: Overview,
+  { total: { figures: { lastPoll: { span } } } }: Fleet,
 ): string {
   if (isOnce && isPresent(span)) return `over ${formatQuantity(span.value)} s`;
   if (interval === 0) return "one scrape";
-  const slower = endpoints.map(({ pace }) => pace).filter((pace) =>
-    isNotablySlower(pace, interval)
+  const slower = endpoints.map(({ schedule }) => schedule).filter((schedule) =>
+    isNotablySlower(schedule, interval)
   );
   if (slower.length === 0) return `every ${formatInterval(interval)}`;
-  const longest = Math.max(...slower.map((pace) => readInterval(pace, interval)));
+  const longest = Math.max(...slower.map((schedule) => getInterval(schedule, interval)));
   return `every ${formatInterval(interval)} to ${formatInterval(Math.round(longest))}`;
 }
 
-function createTitle(state: State, overview: Overview): readonly Piece[] {
-  const { total } = overview.counts;
+function createTitle(state: State, fleet: Fleet): readonly Piece[] {
+  const { total } = fleet.counts;
   return [
     { text: "vllm-htop", meaning: "title" },
     { text: state.held === null ? "" : "PAUSED", meaning: "alert" },
     { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
-    { text: describeInterval(state, overview), meaning: "dim" },
-    { text: describeAge(state, overview), meaning: "warn" },
-    { text: describeModels(overview), meaning: "name", canBeCut: true },
+    { text: describeInterval(state, fleet), meaning: "dim" },
+    { text: describeAge(state, fleet), meaning: "warn" },
+    { text: describeModels(fleet), meaning: "name", canBeCut: true },
   ];
 }
 
@@ -167,7 +172,7 @@ const PAST: Readonly<Partial<Record<EventKind, string>>> = {
 };
 
 /** The kind of the alarm of that replica or endpoint that was over last. */
-function findPast(key: string, { judgement: { events } }: State): EventKind {
+function findPast(key: string, { evaluation: { events } }: State): EventKind {
   const over = events.lines.filter(({ kind, subject, endedAt }) =>
     subject.key === key && endedAt !== null && EVENT_KINDS[kind] === "alert"
   );
@@ -184,26 +189,28 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
   if (signal === "recent") return `${places} ${were} ${PAST[findPast(key, state)] ?? "in trouble"}`;
   const findings = causes.flatMap((cause) => cause.verdict === null ? [] : [cause.verdict.rule]);
   if (causes.some((cause) => cause.signal === "stale")) {
-    const before = findings.length === 0 ? "" : `, ${describeRule(findings[0])} before`;
+    const before = findings.length === 0 ? "" : `, ${formatRuleName(findings[0])} before`;
     return `${places} ${be} stale${before}`;
   }
-  const said = `${places} ${be} ${findings.slice(0, MAX_FINDINGS).map(describeRule).join(" and ")}`;
+  const said = `${places} ${be} ${
+    findings.slice(0, MAX_FINDINGS).map(formatRuleName).join(" and ")
+  }`;
   if (rows.length > 1 || verdict === null) return said;
-  const alarm = state.judgement.alarms.find(({ first }) =>
+  const alert = state.evaluation.alerts.find(({ first }) =>
     first.key === key && first.rule === signal
   );
-  if (alarm === undefined) return `${said}: ${describeVerdict(verdict)}`;
-  const span = formatDuration(state.now - alarm.since);
-  return `${said} for ${span}: ${describeAlarm(alarm, state)}`;
+  if (alert === undefined) return `${said}: ${formatVerdict(verdict)}`;
+  const span = formatDuration(state.now - alert.since);
+  return `${said} for ${span}: ${formatAlert(alert, state)}`;
 }
 
 /** The causes, each replica once, those with the same causes together. */
-function listReasons(state: State, overview: Overview): readonly string[] {
-  const { causes } = overview.verdict;
+function listReasons(state: State, fleet: Fleet): readonly string[] {
+  const { causes } = fleet.verdict;
   const standing = new Set(causes.flatMap(({ key, signal }) => signal === "recent" ? [] : [key]));
   // Of one that is in trouble now nobody needs to know that it was.
   const inTrouble = new Set(standing);
-  for (const { key, state: { endpoint } } of overview.rows) {
+  for (const { key, state: { endpoint } } of fleet.rows) {
     if (standing.has(key)) inTrouble.add(endpoint.key);
     if (standing.has(endpoint.key)) inTrouble.add(key);
   }
@@ -216,9 +223,7 @@ function listReasons(state: State, overview: Overview): readonly string[] {
   );
   return [...groups.values()].flatMap((group) => {
     const keys = new Set(group.map(([key]) => key));
-    const rows = overview.rows.filter((row) =>
-      keys.has(row.key) || keys.has(row.state.endpoint.key)
-    );
+    const rows = fleet.rows.filter((row) => keys.has(row.key) || keys.has(row.state.endpoint.key));
     const [[, own]] = group;
     return rows.length === 0 ? [] : [describeCauses(own, rows, state)];
   });
@@ -232,14 +237,14 @@ const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
 };
 
 /** The one thing to read first: the word, and what it rests on. */
-function createVerdict(state: State, overview: Overview): readonly Piece[] {
-  const { counts, verdict: { level } } = overview;
+function createVerdict(state: State, fleet: Fleet): readonly Piece[] {
+  const { counts, verdict: { level } } = fleet;
   const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
   if (level === "PENDING") {
     const text = "● STARTING: waiting for the first answer";
     return [{ text, meaning: "dim" }, ...(counts.up > 0 ? [up] : [])];
   }
-  const reasons = listReasons(state, overview);
+  const reasons = listReasons(state, fleet);
   return [
     { text: `● ${level}`, meaning: VERDICT_MEANINGS[level] },
     up,
@@ -248,9 +253,9 @@ function createVerdict(state: State, overview: Overview): readonly Piece[] {
 }
 
 /** The totals of what is up; nothing where nothing is. */
-function createSummary(state: State, overview: Overview, bill: Bill): readonly Piece[] {
-  if (overview.counts.up === 0) return [];
-  const { figures, kvCacheMaxOwner } = overview.total;
+function createSummary(state: State, fleet: Fleet, bill: Bill): readonly Piece[] {
+  if (fleet.counts.up === 0) return [];
+  const { figures, kvCacheMaxOwner } = fleet.total;
   const { lastPoll, kvCache } = figures;
   const cached = divideReadings(
     lastPoll.cachedPromptTokensPerSecond,
@@ -270,12 +275,12 @@ function createSummary(state: State, overview: Overview, bill: Bill): readonly P
     { text: `running ${formatReading(figures.running, formatCount)}`, meaning: "plain" },
     {
       text: `waiting ${formatReading(figures.waiting, formatCount)}`,
-      meaning: judgeWaiting(figures.waiting),
+      meaning: chooseWaitingColor(figures.waiting),
     },
     {
       text: `KV ${several}${formatReading(kvCache.maxRatio, formatPercent)}`,
       extra: owner,
-      meaning: judgeKvCache(kvCache.maxRatio),
+      meaning: chooseKvCacheColor(kvCache.maxRatio),
     },
     {
       text: `prompt ${formatReading(lastPoll.promptTokensPerSecond, quantity)} tok/s`,
@@ -287,7 +292,7 @@ function createSummary(state: State, overview: Overview, bill: Bill): readonly P
       meaning: "plain",
     },
     { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s`, meaning: "plain" },
-    { text: describeBurn(bill, state.pricing.currency), meaning: "plain" },
+    { text: formatBurnRate(bill, state.pricing.currency), meaning: "plain" },
   ];
 }
 
@@ -296,7 +301,7 @@ function groupFailures(state: State): readonly (readonly EndpointState[])[] {
   const groups = new Map<string, EndpointState[]>();
   for (const known of state.endpoints) {
     if (known.failure === null) continue;
-    const status = judgeEndpoint(readRecord(known, state));
+    const status = computeEndpointStatus(getScrapeRecord(known, state));
     const group = `${status} ${known.failure.kind}`;
     groups.set(group, [...groups.get(group) ?? [], known]);
   }
@@ -306,7 +311,7 @@ function groupFailures(state: State): readonly (readonly EndpointState[])[] {
 /** One line for those that fail alike: the message of the first says what to do about each. */
 function describeFailures(state: State, failing: readonly EndpointState[]): Piece {
   const [first] = failing;
-  const status = judgeEndpoint(readRecord(first, state));
+  const status = computeEndpointStatus(getScrapeRecord(first, state));
   const places = failing.map(({ handle }) => handle);
   const shown = places.slice(0, MAX_PLACES).join(", ");
   const more = places.length > MAX_PLACES ? ` and ${places.length - MAX_PLACES} more` : "";
@@ -319,7 +324,7 @@ function listProblems(state: State): readonly Piece[] {
   const problems = groupFailures(state).map((failing) => describeFailures(state, failing));
   for (const known of state.endpoints) {
     const { endpoint, handle, failure, scrape, askedAt } = known;
-    if (failure === null && askedAt !== null && readRecord(known, state).hasFailed) {
+    if (failure === null && askedAt !== null && getScrapeRecord(known, state).hasFailed) {
       const text = `${handle}  has not answered for ${formatDuration(state.now - askedAt)}`;
       problems.push({ text, meaning: "warn" });
     }
@@ -346,18 +351,18 @@ export function renderProblems(
 }
 
 /** Title, verdict and summary, one line each. */
-export type Head = readonly [title: string, verdict: string, summary: string];
+export type Header = readonly [title: string, verdict: string, summary: string];
 
 /** What stands above the table. Overview and bill are the state's. */
-export function renderHead(
+export function renderHeader(
   state: State,
-  overview: Overview,
+  fleet: Fleet,
   options: { readonly width: number; readonly bill: Bill; readonly paint: Paint },
-): Head {
+): Header {
   const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
   return [
-    join(createTitle(state, overview)),
-    join(createVerdict(state, overview)),
-    join(createSummary(state, overview, options.bill)),
+    join(createTitle(state, fleet)),
+    join(createVerdict(state, fleet)),
+    join(createSummary(state, fleet, options.bill)),
   ];
 }

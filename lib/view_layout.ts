@@ -18,7 +18,7 @@ import { cutStyledLine, padStyledLine, type Paint } from "./view_theme.ts";
 export const GAP = 2;
 
 /** What a strip asks of its column. */
-export interface StripColumn {
+export interface LayoutColumn {
   readonly title: string;
   /** The column with the highest number goes first where there is no room. */
   readonly priority: number;
@@ -27,7 +27,7 @@ export interface StripColumn {
 }
 
 /** A column with its cells, formatted once. */
-export interface Strip<Column extends StripColumn, Cell> {
+export interface ColumnLayout<Column extends LayoutColumn, Cell> {
   readonly column: Column;
   /** One for each line. */
   readonly cells: readonly Cell[];
@@ -35,18 +35,18 @@ export interface Strip<Column extends StripColumn, Cell> {
 }
 
 /** The column with those cells. */
-export function createStrip<Column extends StripColumn, Cell>(
+export function createColumnLayout<Column extends LayoutColumn, Cell>(
   column: Column,
   cells: readonly Cell[],
   readText: (cell: Cell) => string,
-): Strip<Column, Cell> {
+): ColumnLayout<Column, Cell> {
   const widths = [column.title, ...cells.map(readText)].map(measureWidth);
   return { column, cells, width: Math.max(column.minWidth ?? 0, ...widths) };
 }
 
 /** Cells across of the strips side by side. */
-export function measureStrips(strips: readonly { readonly width: number }[]): number {
-  return strips.reduce((sum, { width }) => sum + width + GAP, -GAP);
+export function measureColumnLayouts(layouts: readonly { readonly width: number }[]): number {
+  return layouts.reduce((sum, { width }) => sum + width + GAP, -GAP);
 }
 
 /**
@@ -54,16 +54,16 @@ export function measureStrips(strips: readonly { readonly width: number }[]): nu
  * case. `readRoom` says how many cells all may take for the strip that would be
  * the next to go: more where another can be cut before.
  */
-export function fitStrips<One extends Strip<StripColumn, unknown>>(
-  strips: readonly One[],
+export function fitColumnLayouts<One extends ColumnLayout<LayoutColumn, unknown>>(
+  layouts: readonly One[],
   readRoom: (next: One) => number,
 ): readonly One[] {
-  const kept = [...strips];
+  const kept = [...layouts];
   while (kept.length > 1) {
-    const next = kept.reduce((worst, strip) =>
-      strip.column.priority > worst.column.priority ? strip : worst
+    const next = kept.reduce((worst, layout) =>
+      layout.column.priority > worst.column.priority ? layout : worst
     );
-    if (measureStrips(kept) <= readRoom(next)) break;
+    if (measureColumnLayouts(kept) <= readRoom(next)) break;
     kept.splice(kept.indexOf(next), 1);
   }
   return kept;
@@ -141,8 +141,11 @@ export function joinSideBySide(blocks: readonly (readonly string[])[], width: nu
 }
 
 /** Lines that the column takes, or would like to have: a blank line stands before the first panel and each full one. */
-function measureStrip(strip: PanelColumn, count: "minLines" | "maxLines" = "minLines"): number {
-  return strip.reduce(
+function measurePanelColumn(
+  layout: PanelColumn,
+  count: "minLines" | "maxLines" = "minLines",
+): number {
+  return layout.reduce(
     (sum, { panel, isFull }, index) => sum + (isFull ? 2 + panel[count] : index === 0 ? 2 : 1),
     0,
   );
@@ -154,11 +157,11 @@ function placePanels(
   room: PanelRoom,
   columnCount: number,
 ): PanelColumn[] {
-  const strips: PanelColumn[] = Array.from({ length: columnCount }, () => []);
+  const layouts: PanelColumn[] = Array.from({ length: columnCount }, () => []);
   const isFocused = ({ id }: Panel): boolean => id === room.focusedPanel;
   const claims = [...panels.filter(isFocused), ...panels.filter((panel) => !isFocused(panel))];
   claims.forEach((panel, claim) => {
-    const wanted = strips.map((strip) => measureStrip(strip, "maxLines"));
+    const wanted = layouts.map((layout) => measurePanelColumn(layout, "maxLines"));
     const index = wanted.indexOf(Math.min(...wanted));
     // One line is kept for each panel that is still to come into this column.
     const others = Math.ceil((claims.length - 1 - claim) / columnCount);
@@ -166,14 +169,14 @@ function placePanels(
       ? [[true, others], [false, 0]] as const
       : [[false, 0]] as const;
     for (const [isFull, kept] of forms) {
-      const strip = [...strips[index], { panel, isFull }]
+      const layout = [...layouts[index], { panel, isFull }]
         .sort((a, b) => panels.indexOf(a.panel) - panels.indexOf(b.panel));
-      if (measureStrip(strip) + kept > room.lines) continue;
-      strips[index] = strip;
+      if (measurePanelColumn(layout) + kept > room.lines) continue;
+      layouts[index] = layout;
       break;
     }
   });
-  return strips;
+  return layouts;
 }
 
 /** The title and as many of the summary's items, two blanks apart, as fit whole; the first is cut. */
@@ -188,10 +191,10 @@ function joinWhole(title: string, summary: string, width: number): string {
   return cutStyledLine(line, width);
 }
 
-function drawStrip(strip: PanelColumn, width: number, room: PanelRoom): string[] {
+function drawPanelColumn(layout: PanelColumn, width: number, room: PanelRoom): string[] {
   const { paint, focusedPanel } = room;
-  let left = room.lines - measureStrip(strip);
-  return strip.flatMap(({ panel, isFull }, index) => {
+  let left = room.lines - measurePanelColumn(layout);
+  return layout.flatMap(({ panel, isFull }, index) => {
     const meaning = panel.id === focusedPanel ? "title" : "heading";
     if (!isFull) {
       const title = ` ${paint(panel.title.split(/[ ,]/)[0], meaning)}`;
@@ -210,8 +213,8 @@ function drawStrip(strip: PanelColumn, width: number, room: PanelRoom): string[]
 export function layOutPanels(panels: readonly Panel[], room: PanelRoom): string[] {
   const columnCount = room.width >= TWO_COLUMN_WIDTH ? 2 : 1;
   const width = Math.floor(room.width / columnCount);
-  const strips = placePanels(panels, room, columnCount);
-  const columns = strips.map((strip) => drawStrip(strip, width, room));
+  const layouts = placePanels(panels, room, columnCount);
+  const columns = layouts.map((layout) => drawPanelColumn(layout, width, room));
   return columnCount === 1 ? columns[0] : joinSideBySide(columns, width);
 }
 

@@ -17,7 +17,7 @@ import type { Ratio } from "./units.ts";
 import { formatDuration, formatMoney, formatPercent, formatReading } from "./view_format.ts";
 import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
 import type { Paint } from "./view_theme.ts";
-import { describeBurn, judgeMargin, markHint, shortenGpuName } from "./view_words.ts";
+import { chooseMarginColor, formatBurnRate, markHint, shortenGpuName } from "./view_words.ts";
 
 /** Models that have a line of their own. */
 const MAX_GROUP_LINES = 6;
@@ -40,7 +40,7 @@ function formatCost(subject: Subject, reading: Reading): string {
 
 function formatMargin({ bill, paint }: Subject, margin: Reading<Ratio>): string {
   const text = formatReading(margin, (ratio) => `${ratio.toFixed(2)}×`);
-  return paint(markHint(bill, margin) + text, judgeMargin(margin));
+  return paint(markHint(bill, margin) + text, chooseMarginColor(margin));
 }
 
 function describeSpan(title: string, { span }: SpanCost): string {
@@ -168,7 +168,7 @@ export function createCostPanel(bill: Bill, state: State, paint: Paint): Panel |
     title: "COST",
     lines: listLines(subject),
     summary: [
-      describeBurn(bill, state.pricing.currency),
+      formatBurnRate(bill, state.pricing.currency),
       describeMillion(subject, rate),
       isPresent(session.computeUsd) ? `session ${formatCost(subject, session.computeUsd)}` : "",
       bill.hasTokenPrices ? `margin ${formatMargin(subject, rate.marginRatio)}` : "",

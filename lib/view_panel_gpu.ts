@@ -12,10 +12,10 @@
 
 import type { GpuShare } from "./gpu_attribution.ts";
 import type { GpuSample, MigInstance } from "./gpu_model.ts";
-import { foldGpus, type GpuFold, type Range, readMemoryRatio } from "./gpu_outliers.ts";
+import { computeMemoryRatio, type GpuSummary, type Range, summarizeGpus } from "./gpu_outliers.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
-import { listGpus, type Overview, readGpuShares } from "./state_fleet.ts";
+import { type Fleet, getGpuShares, listGpus } from "./state_fleet.ts";
 import { measureWidth } from "./text.ts";
 import {
   drawBar,
@@ -28,25 +28,25 @@ import {
   formatTemperature,
 } from "./view_format.ts";
 import {
-  createStrip,
-  fitStrips,
+  type ColumnLayout,
+  createColumnLayout,
+  fitColumnLayouts,
   GAP,
   layOut,
+  type LayoutColumn,
   type Panel,
   type PanelSpace,
-  type Strip,
-  type StripColumn,
 } from "./view_layout.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 import {
-  describeMemory,
+  chooseMemoryColor,
+  chooseTemperatureColor,
   describeNoUtilization,
-  describeOutlier,
-  describeOwners,
-  describeReasons,
   formatGpuReading,
-  judgeMemory,
-  judgeTemperature,
+  formatMemory,
+  formatOutlier,
+  formatOwners,
+  formatThrottleReasons,
   NOT_AVAILABLE,
   shortenGpuName,
 } from "./view_words.ts";
@@ -54,7 +54,7 @@ import {
 /** GPUs that are to be drawn, and what is known besides. */
 interface Subject {
   readonly gpus: readonly GpuSample[];
-  readonly overview: Overview;
+  readonly fleet: Fleet;
   readonly state: State;
   readonly paint: Paint;
   /** Cells of a sparkline, where there are any. */
@@ -65,7 +65,7 @@ interface Subject {
 type GpuCell = readonly [text: string, meaning: Meaning];
 
 /** One column of the lines: its heading, and the text of each GPU. */
-interface GpuColumn extends StripColumn {
+interface GpuColumn extends LayoutColumn {
   readonly read: (gpu: GpuSample, subject: Subject) => GpuCell;
   /** What it shows of a part of a GPU. */
   readonly readInstance?: (instance: MigInstance, gpu: GpuSample, subject: Subject) => string;
@@ -80,7 +80,7 @@ const SHORT_TREND_WIDTH = 8;
 /** Cells across below which sparklines are short. */
 const WIDE = 90;
 
-function readUtilization(gpu: GpuSample): readonly [string, Meaning] {
+function getUtilization(gpu: GpuSample): readonly [string, Meaning] {
   const { utilizationRatio: ratio } = gpu;
   return isPresent(ratio)
     ? [formatPercent(ratio.value), "plain"]
@@ -91,7 +91,7 @@ function drawRatioBar(ratio: Reading): string {
   return isPresent(ratio) ? drawBar(ratio.value, BAR_WIDTH) : "";
 }
 
-function readTrend(
+function getGpuSeries(
   { index }: GpuSample,
   { state: { gpus: { trends } }, trendWidth = TREND_WIDTH }: Subject,
   key: "utilizationRatio" | "memoryRatio",
@@ -111,14 +111,14 @@ function listSharesOf(
   { index }: GpuSample,
   instance?: MigInstance,
 ): readonly GpuShare[] {
-  return readGpuShares(state).filter(({ process }) =>
+  return getGpuShares(state).filter(({ process }) =>
     process.gpuIndex === index && (instance === undefined ||
       (isPresent(instance.gpuInstanceId) &&
         process.gpuInstanceId.value === instance.gpuInstanceId.value))
   );
 }
 
-const COLUMNS: readonly GpuColumn[] = [
+const GPU_COLUMNS: readonly GpuColumn[] = [
   {
     title: "GPU",
     priority: 0,
@@ -126,7 +126,7 @@ const COLUMNS: readonly GpuColumn[] = [
     readInstance: ({ index, profile }) =>
       `  MIG ${index} ${formatGpuReading(profile, (text) => text)}`,
   },
-  { title: "UTIL", priority: 1, read: readUtilization },
+  { title: "UTIL", priority: 1, read: getUtilization },
   {
     title: "",
     priority: 9,
@@ -135,24 +135,24 @@ const COLUMNS: readonly GpuColumn[] = [
   {
     title: "",
     priority: 7,
-    read: (gpu, subject) => [readTrend(gpu, subject, "utilizationRatio"), "ok"],
+    read: (gpu, subject) => [getGpuSeries(gpu, subject, "utilizationRatio"), "ok"],
   },
   {
     title: "MEMORY",
     priority: 2,
-    read: (gpu) => [describeMemory(gpu), judgeMemory(gpu)],
-    readInstance: describeMemory,
+    read: (gpu) => [formatMemory(gpu), chooseMemoryColor(gpu)],
+    readInstance: formatMemory,
   },
   {
     title: "",
     priority: 10,
-    read: (gpu) => [drawRatioBar(readMemoryRatio(gpu)), judgeMemory(gpu)],
-    readInstance: (instance) => drawRatioBar(readMemoryRatio(instance)),
+    read: (gpu) => [drawRatioBar(computeMemoryRatio(gpu)), chooseMemoryColor(gpu)],
+    readInstance: (instance) => drawRatioBar(computeMemoryRatio(instance)),
   },
   {
     title: "",
     priority: 11,
-    read: (gpu, subject) => [readTrend(gpu, subject, "memoryRatio"), "ok"],
+    read: (gpu, subject) => [getGpuSeries(gpu, subject, "memoryRatio"), "ok"],
   },
   { title: "POWER", priority: 4, read: (gpu) => [describePower(gpu), "plain"] },
   {
@@ -160,7 +160,7 @@ const COLUMNS: readonly GpuColumn[] = [
     priority: 3,
     read: (gpu) => [
       formatGpuReading(gpu.temperatureCelsius, formatTemperature),
-      judgeTemperature(gpu),
+      chooseTemperatureColor(gpu),
     ],
   },
   {
@@ -182,7 +182,7 @@ const COLUMNS: readonly GpuColumn[] = [
     title: "SLOWED BY",
     priority: 5,
     read: ({ throttleReasons, index }, { state: { gpus: { outliers } } }) => [
-      describeReasons(throttleReasons),
+      formatThrottleReasons(throttleReasons),
       outliers.some(({ gpuIndex }) => gpuIndex === index) ? "warn" : "dim",
     ],
   },
@@ -190,11 +190,11 @@ const COLUMNS: readonly GpuColumn[] = [
     title: "HELD BY",
     priority: 8,
     read: (gpu, subject) => [
-      describeOwners(listSharesOf(subject, gpu), subject.overview, { hasMemory: true }),
+      formatOwners(listSharesOf(subject, gpu), subject.fleet, { hasMemory: true }),
       "plain",
     ],
     readInstance: (instance, gpu, subject) =>
-      describeOwners(listSharesOf(subject, gpu, instance), subject.overview, { hasMemory: false }),
+      formatOwners(listSharesOf(subject, gpu, instance), subject.fleet, { hasMemory: false }),
   },
 ];
 
@@ -210,22 +210,25 @@ function listCells(column: GpuColumn, subject: Subject): readonly GpuCell[] {
 }
 
 /** The columns that say something and fit. */
-function chooseStrips(subject: Subject, width: number): readonly Strip<GpuColumn, GpuCell>[] {
-  const strips = COLUMNS
-    .map((column) => createStrip(column, listCells(column, subject), ([text]) => text))
+function chooseGpuColumns(
+  subject: Subject,
+  width: number,
+): readonly ColumnLayout<GpuColumn, GpuCell>[] {
+  const layouts = GPU_COLUMNS
+    .map((column) => createColumnLayout(column, listCells(column, subject), ([text]) => text))
     .filter(({ cells }) => cells.some(([text]) => text !== "" && text !== NOT_AVAILABLE));
-  return fitStrips(strips, () => width);
+  return fitColumnLayouts(layouts, () => width);
 }
 
 /** A heading, and a line for each GPU and each of its instances; at least one GPU. */
 export function drawGpus(subject: Subject, width: number): string[] {
   const { paint } = subject;
   const trendWidth = width < WIDE ? SHORT_TREND_WIDTH : TREND_WIDTH;
-  const strips = chooseStrips({ ...subject, trendWidth }, width);
-  const count = strips[0].cells.length;
-  const heading = strips.map(({ column }) => paint(column.title, "heading"));
+  const layouts = chooseGpuColumns({ ...subject, trendWidth }, width);
+  const count = layouts[0].cells.length;
+  const heading = layouts.map(({ column }) => paint(column.title, "heading"));
   const lines = Array.from({ length: count }, (_, row) =>
-    strips.map(({ cells }) => {
+    layouts.map(({ cells }) => {
       const [text, meaning] = cells[row];
       return paint(text, meaning);
     }));
@@ -244,7 +247,7 @@ function formatWholeGibibytes(bytes: number): string {
 }
 
 /** The pieces of the line of all GPUs of a kind, the most important first. */
-function describeFold(fold: GpuFold, subject: Subject): string[] {
+function describeFold(fold: GpuSummary, subject: Subject): string[] {
   const members = subject.gpus.filter(({ name }) => name === fold.name);
   const isMig = members.some(({ isMigEnabled }) => isMigEnabled.value === true);
   const isUnified = members.some(({ isMemoryUnified }) => isMemoryUnified);
@@ -255,13 +258,11 @@ function describeFold(fold: GpuFold, subject: Subject): string[] {
     `${size}${isUnified ? " unified" : ""}`,
   ].join("");
   const slowed = new Set(
-    members.flatMap(({ throttleReasons }) => describeReasons(throttleReasons) || []),
+    members.flatMap(({ throttleReasons }) => formatThrottleReasons(throttleReasons) || []),
   );
   const indexes = new Set(members.map(({ index }) => index));
-  const shares = readGpuShares(subject.state).filter(({ process }) =>
-    indexes.has(process.gpuIndex)
-  );
-  const owners = describeOwners(shares, subject.overview, { hasMemory: false });
+  const shares = getGpuShares(subject.state).filter(({ process }) => indexes.has(process.gpuIndex));
+  const owners = formatOwners(shares, subject.fleet, { hasMemory: false });
   const utilization = describeRange(fold.utilizationRatio, formatPercent);
   return [
     `${fold.count}× ${shortenGpuName(fold.name)}`,
@@ -289,28 +290,28 @@ function joinPieces(pieces: readonly string[], width: number): string {
 function drawFolds(subject: Subject, width: number): string[] {
   const { state: { gpus }, paint } = subject;
   return [
-    ...foldGpus(subject.gpus).map((fold) => joinPieces(describeFold(fold, subject), width)),
+    ...summarizeGpus(subject.gpus).map((fold) => joinPieces(describeFold(fold, subject), width)),
     ...gpus.outliers.map((outlier) =>
-      paint(`GPU ${outlier.gpuIndex} ${describeOutlier(outlier)}`, "warn")
+      paint(`GPU ${outlier.gpuIndex} ${formatOutlier(outlier)}`, "warn")
     ),
   ];
 }
 
 /** Whether there is anything of GPUs to say. That there is no program for them is said only where they were asked for. */
-export function hasGpuNews({ gpus: { report, failure }, asksForGpus = false }: State): boolean {
+export function shouldShowGpus({ gpus: { report, failure }, asksForGpus = false }: State): boolean {
   return report !== null || (failure !== null && (failure.kind !== "absent" || asksForGpus));
 }
 
 /** This machine's GPUs; `null` where there is nothing to say of them. */
-export function createGpuPanel(overview: Overview, state: State, paint: Paint): Panel | null {
-  if (!hasGpuNews(state)) return null;
+export function createGpuPanel(fleet: Fleet, state: State, paint: Paint): Panel | null {
+  if (!shouldShowGpus(state)) return null;
   const gpus = listGpus(state);
   const { report, failure } = state.gpus;
   const remarks = [
     ...(failure === null ? [] : [paint(failure.message, "warn")]),
     ...(failure === null ? report?.warnings ?? [] : []).map((text) => paint(text, "warn")),
   ];
-  const subject: Subject = { gpus, overview, state, paint };
+  const subject: Subject = { gpus, fleet, state, paint };
   const folds = (width: number): string[] => gpus.length === 0 ? [] : drawFolds(subject, width);
   const lineCount = gpus.reduce((sum, { migInstances }) => sum + 1 + migInstances.length, 1);
   const wholeLines = gpus.length === 0 ? 0 : lineCount;

@@ -6,14 +6,19 @@
  * @module
  */
 
-import { LATENCY_KEYS, type LatencyKey, sumFamily } from "./model.ts";
+import { LATENCY_KEYS, type LatencyKey, sumCounts } from "./model.ts";
 import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
 import type { State } from "./state.ts";
 import { type Bill, hasBill } from "./state_cost.ts";
-import { type ModelGroup, type Overview, readUptime, type Row } from "./state_fleet.ts";
+import { type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
 import { PANEL_IDS, type PanelId } from "./state_ui.ts";
-import { readTrend, SUMMABLE_TREND_KEYS, TREND_POINTS, type TrendKey } from "./stats_series.ts";
+import {
+  getSeries,
+  MAX_SERIES_POINTS,
+  type SeriesKey,
+  SUMMABLE_SERIES_KEYS,
+} from "./stats_series.ts";
 import type { PeakKey, Peaks } from "./stats_totals.ts";
 import { measureWidth } from "./text.ts";
 import { formatClock } from "./units.ts";
@@ -32,9 +37,9 @@ import {
 } from "./view_format.ts";
 import { createFixedPanel, layOut, type Panel, type PanelSpace } from "./view_layout.ts";
 import { createCostPanel } from "./view_panel_cost.ts";
-import { createGpuPanel, hasGpuNews } from "./view_panel_gpu.ts";
+import { createGpuPanel, shouldShowGpus } from "./view_panel_gpu.ts";
 import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
-import { describeAlarm, describeEvent, describeOutlier, describeRule } from "./view_words.ts";
+import { formatAlert, formatEvent, formatOutlier, formatRuleName } from "./view_words.ts";
 
 /** Lines that are shown in full where there are as many. */
 const WANTED_LINES = 4;
@@ -44,7 +49,7 @@ const NONE = "none";
 /** What the whole screen says: one word would look as if something were missing. */
 const NONE_YET = "none yet: what goes wrong, comes, goes or restarts will stand here";
 
-function judgeEvent({ kind, endedAt }: EventLine): Meaning {
+function chooseEventColor({ kind, endedAt }: EventLine): Meaning {
   if (endedAt !== null) return EVENT_KINDS[kind] === "alert" ? "plain" : "dim";
   return kind === "DOWN" || kind === "HOT" || kind === "STALLED" ? "alert" : "warn";
 }
@@ -52,8 +57,8 @@ function judgeEvent({ kind, endedAt }: EventLine): Meaning {
 /** The events as lines: time, kind, whom, how long, what. */
 export function renderEvents(
   lines: readonly EventLine[],
-  { overview, state, paint }: {
-    readonly overview: Overview;
+  { fleet, state, paint }: {
+    readonly fleet: Fleet;
     readonly state: State;
     readonly paint: Paint;
   },
@@ -61,7 +66,7 @@ export function renderEvents(
   if (lines.length === 0) return [];
   return layOut(
     lines.map((line) =>
-      describeEvent(line, overview, state).map((piece) => paint(piece, judgeEvent(line)))
+      formatEvent(line, fleet, state).map((piece) => paint(piece, chooseEventColor(line)))
     ),
     "left",
   );
@@ -74,8 +79,8 @@ const SUMMARY_LINES = 40;
  * What is left behind on the ordinary screen: what has happened, the newest
  * last, in plain text. Empty where nothing has.
  */
-export function summarizeEvents(overview: Overview, state: State): readonly string[] {
-  const { events } = overview;
+export function summarizeEvents(fleet: Fleet, state: State): readonly string[] {
+  const { events } = fleet;
   if (events.length === 0) return [];
   const shown = events.toSorted((a, b) => a.beganAt - b.beganAt).slice(-SUMMARY_LINES);
   const earlier = events.length - shown.length;
@@ -83,14 +88,14 @@ export function summarizeEvents(overview: Overview, state: State): readonly stri
   return [
     "vllm-htop: while it watched",
     ...(earlier > 0 ? [`  … ${earlier} earlier`] : []),
-    ...renderEvents(shown, { overview, state, paint }).map((line) => `  ${line}`),
+    ...renderEvents(shown, { fleet, state, paint }).map((line) => `  ${line}`),
   ];
 }
 
 /** What has happened, newest first. */
-export function createEventsPanel(overview: Overview, state: State, paint: Paint): Panel {
-  const { length } = overview.events;
-  const byBegin = overview.events.toSorted((a, b) => b.beganAt - a.beganAt);
+export function createEventsPanel(fleet: Fleet, state: State, paint: Paint): Panel {
+  const { length } = fleet.events;
+  const byBegin = fleet.events.toSorted((a, b) => b.beganAt - a.beganAt);
   const going = byBegin.filter(({ endedAt }) => endedAt === null);
   // What goes on is what one looks for; what is over follows.
   const newest = [...going, ...byBegin.filter(({ endedAt }) => endedAt !== null)];
@@ -103,10 +108,10 @@ export function createEventsPanel(overview: Overview, state: State, paint: Paint
     draw: ({ lines }) =>
       newest.length === 0
         ? [paint(NONE_YET, "dim")]
-        : renderEvents(newest.slice(0, lines), { overview, state, paint }),
+        : renderEvents(newest.slice(0, lines), { fleet, state, paint }),
     summary: newest.length === 0
       ? paint(NONE, "dim")
-      : describeEvent(newest[0], overview, state).filter((piece) => piece !== "").join("  "),
+      : formatEvent(newest[0], fleet, state).filter((piece) => piece !== "").join("  "),
   };
 }
 
@@ -146,25 +151,23 @@ function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): s
 }
 
 /** Which replicas differ from their peers. */
-export function createBalancePanel(overview: Overview, state: State, paint: Paint): Panel {
-  const groups = overview.groups.filter(({ figures }) => figures.replicaCount > 1);
+export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Panel {
+  const groups = fleet.groups.filter(({ figures }) => figures.replicaCount > 1);
   const isOf = (group: ModelGroup, row: Row): boolean =>
     row.replica?.sample.modelName === group.modelName;
-  const accused = overview.rows.filter(({ alarms, status }) =>
-    status !== "DOWN" && alarms.length > 0
-  );
-  const findings = accused.flatMap(({ place, alarms }) =>
-    alarms.map((alarm) => [
+  const accused = fleet.rows.filter(({ alerts, status }) => status !== "DOWN" && alerts.length > 0);
+  const findings = accused.flatMap(({ place, alerts }) =>
+    alerts.map((alert) => [
       paint(place, "name"),
-      paint(describeRule(alarm.newest.rule), "warn"),
-      `since ${formatDuration(state.now - alarm.since)}`,
-      describeAlarm(alarm, state),
+      paint(formatRuleName(alert.newest.rule), "warn"),
+      `since ${formatDuration(state.now - alert.since)}`,
+      formatAlert(alert, state),
     ])
   );
   const slowGpus = accused.flatMap(({ place, gpus }) =>
     state.gpus.outliers.filter(({ gpuIndex }) => gpus.some(({ index }) => index === gpuIndex))
       .map((outlier) =>
-        `${paint(place, "name")} uses GPU ${outlier.gpuIndex}, which is ${describeOutlier(outlier)}`
+        `${paint(place, "name")} uses GPU ${outlier.gpuIndex}, which is ${formatOutlier(outlier)}`
       )
   );
   const healthy = groups.filter((group) => !accused.some((row) => isOf(group, row)));
@@ -172,7 +175,7 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     ? "no two replicas to compare"
     : healthy.length === 0
     ? ""
-    : describeHealthy(healthy, overview.rows);
+    : describeHealthy(healthy, fleet.rows);
   const lines = [
     ...(findings.length === 0 ? [] : layOut(findings, "left")),
     ...slowGpus,
@@ -183,7 +186,7 @@ export function createBalancePanel(overview: Overview, state: State, paint: Pain
     title: "BALANCE",
     lines,
     summary: accused.length > 0
-      ? accused.map(({ place, alarms }) => `${place} ${describeRule(alarms[0].newest.rule)}`)
+      ? accused.map(({ place, alerts }) => `${place} ${formatRuleName(alerts[0].newest.rule)}`)
         .join(", ")
       : rest,
   });
@@ -203,8 +206,8 @@ export const LATENCY_TITLES: Readonly<Record<LatencyKey, string>> = {
 };
 
 /** The latencies of all replicas that count, merged. */
-export function createLatencyPanel(overview: Overview): Panel {
-  const { lastPoll, lastMinute } = overview.total.figures;
+export function createLatencyPanel(fleet: Fleet): Panel {
+  const { lastPoll, lastMinute } = fleet.total.figures;
   const rows = LATENCY_KEYS.map((key) => {
     const { p50, p95, p99, samples } = lastPoll.latency[key];
     const minute = lastMinute.latency[key];
@@ -229,7 +232,7 @@ export function createLatencyPanel(overview: Overview): Panel {
 }
 
 /** How a trend is called, and how its values read. */
-const TREND_TITLES: Readonly<Record<TrendKey, readonly [string, (value: number) => string]>> = {
+const TREND_TITLES: Readonly<Record<SeriesKey, readonly [string, (value: number) => string]>> = {
   running: ["Running", formatCount],
   waiting: ["Waiting", formatCount],
   kvCacheUsageRatio: ["KV cache", formatPercent],
@@ -249,7 +252,7 @@ function summarize(values: readonly (number | null)[], format: (value: number) =
 }
 
 /** A figure's values, oldest first. */
-type NamedTrend = readonly [TrendKey, readonly (number | null)[]];
+type NamedTrend = readonly [SeriesKey, readonly (number | null)[]];
 
 /**
  * Each of the trends as a chart: title, `size`, and the extremes of what is
@@ -290,18 +293,18 @@ export function fillWithTrends(
   );
   const room = space.width - BESIDE_CHART - Math.max(...extremes);
   return renderTrends(trends, {
-    width: Math.max(MIN_CHART_WIDTH, Math.min(TREND_POINTS, room)),
+    width: Math.max(MIN_CHART_WIDTH, Math.min(MAX_SERIES_POINTS, room)),
     // One line of several parts a chart from the next.
     height: Math.min(MAX_CHART_HEIGHT, perChart > 2 ? perChart - 1 : 1),
   }, paint);
 }
 
 /** The trends of all replicas together. */
-export function createTrendPanel(overview: Overview, paint: Paint): Panel {
-  const trends = SUMMABLE_TREND_KEYS.map((key) =>
-    [key, readTrend(overview.totalTrend, key)] as const
+export function createTrendPanel(fleet: Fleet, paint: Paint): Panel {
+  const trends = SUMMABLE_SERIES_KEYS.map((key) =>
+    [key, getSeries(fleet.totalTrend, key)] as const
   );
-  const running = drawSparkline(trends[0][1], TREND_POINTS / 2).trimStart();
+  const running = drawSparkline(trends[0][1], MAX_SERIES_POINTS / 2).trimStart();
   return {
     id: "trend",
     title: "TREND of all",
@@ -333,7 +336,7 @@ export function describePeak(key: PeakKey, peaks: Peaks, utcOffset: number): rea
 /** Ages of the servers: `3h 07m`, or the youngest and the oldest. */
 function describeAges(state: State): string {
   const ages = state.endpoints.filter(({ failure }) => failure === null)
-    .map((known) => readUptime(known, state))
+    .map((known) => getUptime(known, state))
     .flatMap((uptime) => isPresent(uptime) ? [uptime.value] : []);
   if (ages.length === 0) return DASH;
   const [low, high] = [Math.min(...ages), Math.max(...ages)].map(formatDuration);
@@ -343,12 +346,12 @@ function describeAges(state: State): string {
 /** Requests that the servers have rejected, as far as they have told. */
 function sumRejections({ endpoints }: State): Reading {
   const known = endpoints.flatMap(({ scrape }) => scrape?.server?.labelled.rejectedByReason ?? []);
-  return sumReadings(known.map((family) => present(sumFamily(family))));
+  return sumReadings(known.map((family) => present(sumCounts(family))));
 }
 
 /** Sums and peaks of all. */
-export function createTotalsPanel(overview: Overview, state: State): Panel {
-  const { total: { figures: { lifetime } }, counted, totalPeaks } = overview;
+export function createTotalsPanel(fleet: Fleet, state: State): Panel {
+  const { total: { figures: { lifetime } }, counted, totalPeaks } = fleet;
   const peak = (key: PeakKey) => describePeak(key, totalPeaks, state.utcOffset);
   const count = (reading: Reading): string => formatReading(reading, formatCount);
   const row = (title: string, started: Reading, watched: Reading, key: PeakKey) => [
@@ -381,25 +384,25 @@ export function createTotalsPanel(overview: Overview, state: State): Panel {
 /** The identities of the panels that `createPanels` gives. */
 export function listPanelIds(state: State): readonly PanelId[] {
   return PANEL_IDS.filter((id) => {
-    if (id === "gpus") return hasGpuNews(state);
+    if (id === "gpus") return shouldShowGpus(state);
     return id !== "cost" || hasBill(state);
   });
 }
 
 /** All panels that have something to show, in the order of their importance. Overview and bill are the state's. */
 export function createPanels(
-  overview: Overview,
+  fleet: Fleet,
   state: State,
   { bill, paint }: { readonly bill: Bill; readonly paint: Paint },
 ): readonly Panel[] {
   const panels = [
-    createEventsPanel(overview, state, paint),
-    createBalancePanel(overview, state, paint),
-    createGpuPanel(overview, state, paint),
-    createLatencyPanel(overview),
+    createEventsPanel(fleet, state, paint),
+    createBalancePanel(fleet, state, paint),
+    createGpuPanel(fleet, state, paint),
+    createLatencyPanel(fleet),
     createCostPanel(bill, state, paint),
-    createTrendPanel(overview, paint),
-    createTotalsPanel(overview, state),
+    createTrendPanel(fleet, paint),
+    createTotalsPanel(fleet, state),
   ];
   return panels.filter((panel) => panel !== null);
 }

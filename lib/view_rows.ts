@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { ModelGroup, Overview, Row } from "./state_fleet.ts";
+import type { Fleet, ModelGroup, Row } from "./state_fleet.ts";
 import type { Ui } from "./state_ui.ts";
 import { quote } from "./text.ts";
 import { MILLISECONDS_PER_SECOND } from "./units.ts";
@@ -22,7 +22,7 @@ import {
 } from "./view_columns.ts";
 
 /** One line of the table that can be selected. */
-export type ListLine =
+export type VisibleRow =
   | { readonly kind: "row"; readonly key: string; readonly row: Row; readonly cells: TableLine }
   | {
     readonly kind: "group";
@@ -81,7 +81,7 @@ function findColumn(words: string, align: Column["align"]): Column | undefined {
 type Term = (texts: readonly string[], cells: TableLine) => boolean;
 
 /** What `kv>80%` asks of a line. A ratio above 1 is meant in percent: none of ours is that large. */
-function readComparison(
+function parseComparison(
   column: Column,
   operator: string,
   [, digits, suffix]: RegExpExecArray,
@@ -104,7 +104,7 @@ interface Filter {
 }
 
 /** What one term asks of a line; or, where it compares and is not understood, what is said of it. */
-function readTerm(term: string): Term | string | null {
+function parseComparisonOrWord(term: string): Term | string | null {
   const match = COMPARISON.exec(term);
   if (match === null) return null;
   const [, before, operator, after] = match;
@@ -113,7 +113,7 @@ function readTerm(term: string): Term | string | null {
   const bound = BOUND.exec(value);
   const isOpened = OPENED.test(value);
   const column = findColumn(words, "right");
-  if (column !== undefined && bound !== null) return readComparison(column, operator, bound);
+  if (column !== undefined && bound !== null) return parseComparison(column, operator, bound);
   // What is not typed to its end lets everything pass.
   if (column !== undefined && isOpened) return () => true;
   if (column === undefined && findColumn(words, "left") !== undefined) {
@@ -133,7 +133,7 @@ function readTerm(term: string): Term | string | null {
 export function parseFilter(filter: string): Filter {
   const remarks: string[] = [];
   const parseTerm = (term: string): Term => {
-    const read = readTerm(term);
+    const read = parseComparisonOrWord(term);
     if (typeof read === "function") return read;
     if (read !== null) remarks.push(read);
     return (texts) => texts.some((text) => text.includes(term));
@@ -179,12 +179,12 @@ function sortRows(rows: readonly Row[], sort: Ui["sort"]): readonly Row[] {
   }).map(({ row }) => row);
 }
 
-function listRow(row: Row): ListLine & { readonly kind: "row" } {
+function listRow(row: Row): VisibleRow & { readonly kind: "row" } {
   return { kind: "row", key: row.key, row, cells: describeRow(row) };
 }
 
 /** A row below the line of its group, which names the model. */
-function listGroupedRow(row: Row): ListLine {
+function listGroupedRow(row: Row): VisibleRow {
   const line = listRow(row);
   return { ...line, cells: { ...line.cells, name: `  ${row.place}` } };
 }
@@ -195,18 +195,18 @@ function keyOfGroup(modelName: string): string {
 }
 
 /** The lines of the table, without headings and totals. */
-export function listLines(overview: Overview, ui: Ui): readonly ListLine[] {
+export function listVisibleRows(fleet: Fleet, ui: Ui): readonly VisibleRow[] {
   const { matches } = parseFilter(ui.filter);
-  const wanted = overview.rows.filter((row) => matches(describeSubject(row)));
+  const wanted = fleet.rows.filter((row) => matches(describeSubject(row)));
   const rows = sortRows(wanted, ui.sort);
   if (!ui.isGrouped) return rows.map(listRow);
-  const grouped = overview.groups.flatMap((group): ListLine[] => {
+  const grouped = fleet.groups.flatMap((group): VisibleRow[] => {
     const { modelName } = group;
     const own = rows.filter((row) => row.replica?.sample.modelName === modelName);
     if (own.length === 0) return [];
     const isFolded = ui.foldedModels.has(modelName);
     const cells = describeGroup(group, `${isFolded ? "▸" : "▾"} ${group.label}`);
-    const line: ListLine = { kind: "group", key: keyOfGroup(modelName), group, isFolded, cells };
+    const line: VisibleRow = { kind: "group", key: keyOfGroup(modelName), group, isFolded, cells };
     return isFolded ? [line] : [line, ...own.map(listGroupedRow)];
   });
   const others = rows.filter((row) => row.replica === null);

@@ -10,7 +10,7 @@
  */
 
 import { Table } from "@cliffy/table";
-import type { ModelGroup, Overview } from "./state_fleet.ts";
+import type { Fleet, ModelGroup } from "./state_fleet.ts";
 import { type ClickTarget, findSelected, type Ui } from "./state_ui.ts";
 import { cutText, cutTextStart, measureWidth } from "./text.ts";
 import {
@@ -22,8 +22,14 @@ import {
   startSort,
   type TableLine,
 } from "./view_columns.ts";
-import { createStrip, fitStrips, GAP, measureStrips, type Strip } from "./view_layout.ts";
-import type { ListLine } from "./view_rows.ts";
+import {
+  type ColumnLayout,
+  createColumnLayout,
+  fitColumnLayouts,
+  GAP,
+  measureColumnLayouts,
+} from "./view_layout.ts";
+import type { VisibleRow } from "./view_rows.ts";
 import { type Paint, repaintLine } from "./view_theme.ts";
 
 /** What marks a row that needs a look, in the left margin, and what stands there otherwise. */
@@ -38,21 +44,21 @@ const ASCENDING = "▴";
 const DESCENDING = "▾";
 
 /** The models that have a line of their own before ALL: of one replica, its row says all. */
-function listMerged({ groups }: Overview): readonly ModelGroup[] {
+function listMerged({ groups }: Fleet): readonly ModelGroup[] {
   return groups.length > 1 ? groups.filter(({ figures }) => figures.replicaCount > 1) : [];
 }
 
 /** How many lines of models the table has before ALL where it is asked for them. */
-export function countGroupTotals(overview: Overview): number {
-  return listMerged(overview).length;
+export function countGroupTotals(fleet: Fleet): number {
+  return listMerged(fleet).length;
 }
 
 /** The lines that merge several replicas: one for each model where there are several, then ALL. */
-function describeTotals(overview: Overview, hasGroupTotals: boolean): TableLine[] {
-  const groups = hasGroupTotals ? listMerged(overview) : [];
+function describeTotals(fleet: Fleet, hasGroupTotals: boolean): TableLine[] {
+  const groups = hasGroupTotals ? listMerged(fleet) : [];
   return [
     ...groups.map((group) => describeGroup(group, `ALL ${group.label}`)),
-    describeGroup(overview.total, "ALL"),
+    describeGroup(fleet.total, "ALL"),
   ];
 }
 
@@ -64,10 +70,10 @@ export function listWanted(ui: Ui): readonly Column[] {
   return wanted.filter(({ id }) => !ui.hiddenColumnIds.has(id));
 }
 
-type TableStrip = Strip<Column, Cell>;
+type TableLayout = ColumnLayout<Column, Cell>;
 
-function readStrip(column: Column, lines: readonly TableLine[]): TableStrip {
-  return createStrip(column, lines.map(column.readCell), ({ text }) => text);
+function getTableLayout(column: Column, lines: readonly TableLine[]): TableLayout {
+  return createColumnLayout(column, lines.map(column.readCell), ({ text }) => text);
 }
 
 /** The columns that have something to say and fit into `width` cells; the name's is cut if it must be. */
@@ -75,19 +81,19 @@ export function chooseColumns(
   lines: readonly TableLine[],
   width: number,
   ui: Ui,
-): readonly TableStrip[] {
-  const wanted = listWanted(ui).map((column) => readStrip(column, lines))
+): readonly TableLayout[] {
+  const wanted = listWanted(ui).map((column) => getTableLayout(column, lines))
     .filter(({ column, cells }) => hasContent(column, cells));
   // Where the user has hidden all that has content, names are better than nothing.
-  const strips = wanted.length > 0 ? wanted : [readStrip(COLUMNS[0], lines)];
-  const nameWidth = strips.find(({ column }) => column.id === "replica")?.width ?? 0;
+  const layouts = wanted.length > 0 ? wanted : [getTableLayout(COLUMNS[0], lines)];
+  const nameWidth = layouts.find(({ column }) => column.id === "replica")?.width ?? 0;
   // What is not essential goes first, then the name is cut, then the rest goes.
   const spare = Math.max(0, nameWidth - MIN_NAME_WIDTH);
   const room = width - NO_MARK.length;
-  const kept = fitStrips(strips, ({ column }) => column.isEssential ? room + spare : room);
-  const excess = Math.min(spare, Math.max(0, measureStrips(kept) - room));
-  return kept.map((strip) =>
-    strip.column.id === "replica" ? { ...strip, width: strip.width - excess } : strip
+  const kept = fitColumnLayouts(layouts, ({ column }) => column.isEssential ? room + spare : room);
+  const excess = Math.min(spare, Math.max(0, measureColumnLayouts(kept) - room));
+  return kept.map((layout) =>
+    layout.column.id === "replica" ? { ...layout, width: layout.width - excess } : layout
   );
 }
 
@@ -122,9 +128,9 @@ export interface DrawnTable {
 
 /** The lines in sight, and the index of the first of them. The selected line is always in sight. */
 function cutToSight(
-  lines: readonly ListLine[],
+  lines: readonly VisibleRow[],
   options: TableOptions,
-): { readonly shown: readonly ListLine[]; readonly top: number } {
+): { readonly shown: readonly VisibleRow[]; readonly top: number } {
   const room = Math.max(1, options.maxLines);
   const selected = findSelected(options.ui, lines.map(({ key }) => key));
   const wanted = options.isLive
@@ -135,11 +141,11 @@ function cutToSight(
 }
 
 /** The heading. The sign of the sorted column stands where it moves nothing. */
-function drawHeading(strips: readonly TableStrip[], ui: Ui, paint: Paint): string {
+function drawHeading(layouts: readonly TableLayout[], ui: Ui, paint: Paint): string {
   let line = NO_MARK;
   let used = NO_MARK.length;
   let fromColumn = used;
-  for (const { column: { id, title, align }, width } of strips) {
+  for (const { column: { id, title, align }, width } of layouts) {
     const isSorted = ui.sort?.columnId === id;
     const sign = !isSorted ? "" : ui.sort.isDescending ? DESCENDING : ASCENDING;
     const label = align === "left" ? title + sign : sign + title;
@@ -152,30 +158,30 @@ function drawHeading(strips: readonly TableStrip[], ui: Ui, paint: Paint): strin
 }
 
 /** The cells of a column are cut at their ends, names at their front. */
-function fitCell({ column, width }: TableStrip, text: string): string {
+function fitCell({ column, width }: TableLayout, text: string): string {
   return column.id === "replica" ? cutTextStart(text, width) : cutText(text, width);
 }
 
 /** The cells of the table, painted: a row for each line. */
 function paintCells(
-  strips: readonly TableStrip[],
+  layouts: readonly TableLayout[],
   lines: readonly TableLine[],
   paint: Paint,
 ): string[][] {
   return lines.map((line, row) =>
-    strips.map((strip, index) => {
-      const { text, meaning } = strip.cells[row];
-      const isOld = line.status === "STALE" && strip.column.id !== "state";
+    layouts.map((layout, index) => {
+      const { text, meaning } = layout.cells[row];
+      const isOld = line.status === "STALE" && layout.column.id !== "state";
       const mark = index > 0 ? "" : needsLook(line) ? paint(MARK, "alert") : NO_MARK;
-      return mark + paint(fitCell(strip, text), isOld ? "dim" : meaning);
+      return mark + paint(fitCell(layout, text), isOld ? "dim" : meaning);
     })
   );
 }
 
 /** Where the headings stand, so that a click on one sorts by it. */
-function listHeadingTargets(strips: readonly TableStrip[]): ClickTarget[] {
+function listHeadingTargets(layouts: readonly TableLayout[]): ClickTarget[] {
   let fromColumn = 0;
-  return strips.map(({ column, width }, index): ClickTarget => {
+  return layouts.map(({ column, width }, index): ClickTarget => {
     const toColumn = fromColumn + width + (index === 0 ? NO_MARK.length : 0);
     const action = { kind: "sort", ...startSort(column) } as const;
     const target = { row: 0, fromColumn, toColumn, action };
@@ -186,20 +192,20 @@ function listHeadingTargets(strips: readonly TableStrip[]): ClickTarget[] {
 
 /** Draws the table: heading, the lines in sight, totals. */
 export function renderTable(
-  overview: Overview,
-  lines: readonly ListLine[],
+  fleet: Fleet,
+  lines: readonly VisibleRow[],
   options: TableOptions,
 ): DrawnTable {
   const { width, paint, ui, isLive } = options;
   const { shown, top } = cutToSight(lines, options);
   const all = [
     ...shown.map(({ cells }) => cells),
-    ...describeTotals(overview, options.hasGroupTotals),
+    ...describeTotals(fleet, options.hasGroupTotals),
   ];
-  const strips = chooseColumns(all, width, ui);
+  const layouts = chooseColumns(all, width, ui);
   const table = new Table()
-    .body(paintCells(strips, all, paint))
-    .columns(strips.map(({ column, width }, index) => ({
+    .body(paintCells(layouts, all, paint))
+    .columns(layouts.map(({ column, width }, index) => ({
       align: column.align,
       // The mark stands before the first cell.
       minWidth: width + (index === 0 ? NO_MARK.length : 0),
@@ -207,7 +213,7 @@ export function renderTable(
     .padding(GAP)
     .border(false);
   const laidOut = [
-    drawHeading(strips, ui, paint),
+    drawHeading(layouts, ui, paint),
     ...table.toString().split("\n").map((line) => line.trimEnd()),
   ];
   const selected = isLive ? findSelected(ui, lines.map(({ key }) => key)) - top : -1;
@@ -227,6 +233,6 @@ export function renderTable(
     toColumn: width,
     action: { kind: "line", key },
   }));
-  const targets = [...listHeadingTargets(strips), ...lineTargets];
+  const targets = [...listHeadingTargets(layouts), ...lineTargets];
   return { lines: laidOut, targets, cursorRow };
 }

@@ -176,7 +176,7 @@ export function cutStyledLine(line: string, width: number): string {
 }
 
 /** What FORCE_COLOR asks for, in Node's reading of it; `undefined` where it is not set. */
-function readForcedDepth(value: string | undefined): ColorDepth | undefined {
+function getForcedDepth(value: string | undefined): ColorDepth | undefined {
   switch (value) {
     case undefined:
       return undefined;
@@ -193,7 +193,7 @@ function readForcedDepth(value: string | undefined): ColorDepth | undefined {
   }
 }
 
-function readTerminalDepth(environment: (name: string) => string | undefined): ColorDepth {
+function getTerminalDepth(environment: (name: string) => string | undefined): ColorDepth {
   if (/^(truecolor|24bit)$/.test(environment("COLORTERM") ?? "")) return "truecolor";
   return /256color/.test(environment("TERM") ?? "") ? 256 : 16;
 }
@@ -210,10 +210,10 @@ export function chooseColorDepth(
 ): ColorDepth {
   const isStyled = isTerminal && environment("TERM") !== "dumb";
   if (options.noColor === true) return isStyled ? 0 : null;
-  const forced = readForcedDepth(environment("FORCE_COLOR"));
+  const forced = getForcedDepth(environment("FORCE_COLOR"));
   if (forced !== undefined) return forced === 0 && !isStyled ? null : forced;
   if (!isStyled) return null;
-  return (environment("NO_COLOR") ?? "") === "" ? readTerminalDepth(environment) : 0;
+  return (environment("NO_COLOR") ?? "") === "" ? getTerminalDepth(environment) : 0;
 }
 
 /** The painted line with blanks up to `width` cells, or cut to them. */

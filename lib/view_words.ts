@@ -10,14 +10,14 @@
 
 import type { GpuShare } from "./gpu_attribution.ts";
 import type { GpuOutlier, GpuSample, ThrottleReason } from "./gpu_model.ts";
-import { readMemoryRatio } from "./gpu_outliers.ts";
+import { computeMemoryRatio } from "./gpu_outliers.ts";
 import { isPresent, type Reading } from "./reading.ts";
-import type { Alarm, EventLine } from "./rules_alerts.ts";
+import type { Alert, EventLine } from "./rules_alerts.ts";
 import type { HotCondition, RuleId, Verdict } from "./rules_table.ts";
 import { isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { Bill } from "./state_cost.ts";
-import type { Overview } from "./state_fleet.ts";
+import type { Fleet } from "./state_fleet.ts";
 import { padText } from "./text.ts";
 import { formatClock, type Ratio, type Seconds } from "./units.ts";
 import {
@@ -76,7 +76,7 @@ export function describeNoUtilization({ isMigEnabled }: Pick<GpuSample, "isMigEn
 }
 
 /** `71.9/80.0 GiB`, `45.2/119 GiB unified`. */
-export function describeMemory(
+export function formatMemory(
   { memoryUsedBytes, memoryTotalBytes, isMemoryUnified = false }:
     & Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">
     & { readonly isMemoryUnified?: boolean },
@@ -88,14 +88,14 @@ export function describeMemory(
 }
 
 /** Reasons in words; idleness goes without saying. */
-export function describeReasons(reasons: Reading<readonly ThrottleReason[]>): string {
+export function formatThrottleReasons(reasons: Reading<readonly ThrottleReason[]>): string {
   if (!isPresent(reasons)) return "";
   return reasons.value.filter((reason) => reason !== "idle")
     .map((reason) => REASON_WORDS[reason]).join(", ");
 }
 
 /** By what a GPU falls behind. */
-export function describeOutlier(outlier: GpuOutlier): string {
+export function formatOutlier(outlier: GpuOutlier): string {
   const { kind, reasons, smClockHertz, peersClockHertz, peerCount, temperatureCelsius } = outlier;
   const words = reasons.filter((reason) => reason !== "idle").map((one) => REASON_WORDS[one]);
   const what = kind === "throttled" ? `throttled: ${words.join(", ")}` : "slower than its peers";
@@ -113,7 +113,7 @@ export function describeOutlier(outlier: GpuOutlier): string {
 }
 
 /** How its temperature is coloured: by what is left until it slows down, where that is known. */
-export function judgeTemperature(
+export function chooseTemperatureColor(
   { temperatureCelsius, temperatureMarginCelsius }: Pick<
     GpuSample,
     "temperatureCelsius" | "temperatureMarginCelsius"
@@ -126,15 +126,15 @@ export function judgeTemperature(
 }
 
 /** How its memory is coloured. */
-export function judgeMemory(gpu: GpuSample): Meaning {
-  const ratio = readMemoryRatio(gpu);
+export function chooseMemoryColor(gpu: GpuSample): Meaning {
+  const ratio = computeMemoryRatio(gpu);
   return !isPresent(ratio) ? "dim" : ratio.value > FULL_MEMORY_RATIO ? "warn" : "ok";
 }
 
 /** Whose process it is: the replica's place, its endpoint's where the replica is not known, or `other`. */
-function nameOwner({ owner }: GpuShare, overview: Overview): string {
+function nameOwner({ owner }: GpuShare, fleet: Fleet): string {
   if (owner === null) return "other";
-  const rows = overview.rows.filter(({ state }) => state.endpoint.key === owner.endpointKey);
+  const rows = fleet.rows.filter(({ state }) => state.endpoint.key === owner.endpointKey);
   const row = rows.find(({ replica }) => replica?.sample.engine === owner.engine);
   return row?.place ?? rows[0]?.address ?? "other";
 }
@@ -143,14 +143,14 @@ function nameOwner({ owner }: GpuShare, overview: Overview): string {
 const MAX_OWNERS = 3;
 
 /** The owners of these processes, each once with its memory: `:8000 e1 70.1 GiB, other 2.00 GiB`. */
-export function describeOwners(
+export function formatOwners(
   shares: readonly GpuShare[],
-  overview: Overview,
+  fleet: Fleet,
   options: { readonly hasMemory: boolean },
 ): string {
   const byOwner = new Map<string, number>();
   for (const share of shares) {
-    const name = nameOwner(share, overview);
+    const name = nameOwner(share, fleet);
     byOwner.set(name, (byOwner.get(name) ?? 0) + (share.process.memoryBytes.value ?? 0));
   }
   // Strangers come last.
@@ -176,7 +176,7 @@ const ADJECTIVES: Readonly<Record<RuleId, string>> = {
 };
 
 /** What is said of a replica of which the rule speaks. */
-export function describeRule(rule: RuleId): string {
+export function formatRuleName(rule: RuleId): string {
   return ADJECTIVES[rule];
 }
 
@@ -215,7 +215,7 @@ function describeShare(what: string, { value, baseline, samples }: Verdict): str
 }
 
 /** The evidence of a verdict. */
-export function describeVerdict(verdict: Verdict): string {
+export function formatVerdict(verdict: Verdict): string {
   const { rule, value, baseline, conditions } = verdict;
   switch (rule) {
     case "hot":
@@ -239,12 +239,12 @@ export function describeVerdict(verdict: Verdict): string {
 }
 
 /** The newest evidence of an alarm, and how old it is where the alarm is only waiting to be over. */
-export function describeAlarm(
-  { newest, lastAt }: Pick<Alarm, "newest" | "lastAt">,
+export function formatAlert(
+  { newest, lastAt }: Pick<Alert, "newest" | "lastAt">,
   { now, interval }: Pick<State, "now" | "interval">,
 ): string {
   const age = now - lastAt;
-  const said = describeVerdict(newest);
+  const said = formatVerdict(newest);
   return isOfNewestPoll(age, interval) ? said : `${formatDuration(age)} ago ${said}`;
 }
 
@@ -262,10 +262,10 @@ function describeDetails({ kind, worst, amount, occurrences, outlier }: EventLin
     case "PREEMPT":
       return `${count}×`;
     case "GPU":
-      return [outlier === undefined ? "" : describeOutlier(outlier), times]
+      return [outlier === undefined ? "" : formatOutlier(outlier), times]
         .filter((text) => text !== "").join(", ");
     default:
-      return [worst === null ? "" : describeVerdict(worst), times]
+      return [worst === null ? "" : formatVerdict(worst), times]
         .filter((text) => text !== "").join(", ");
   }
 }
@@ -277,14 +277,14 @@ function describeSpan({ beganAt, endedAt }: EventLine, now: Seconds): string {
 }
 
 /** One line of the log in the pieces that stand below each other: time, kind, name, how long, what. */
-export function describeEvent(
+export function formatEvent(
   line: EventLine,
-  overview: Overview,
+  fleet: Fleet,
   { now, utcOffset }: Pick<State, "now" | "utcOffset">,
 ): readonly string[] {
   const { key } = line.subject;
-  const row = overview.rows.find((one) => one.key === key);
-  const ofEndpoint = overview.rows.find(({ state }) => state.endpoint.key === key);
+  const row = fleet.rows.find((one) => one.key === key);
+  const ofEndpoint = fleet.rows.find(({ state }) => state.endpoint.key === key);
   return [
     formatClock(line.beganAtEpoch, utcOffset),
     padText(line.kind, 7),
@@ -300,7 +300,7 @@ export const MARGIN_GOOD_RATIO: Ratio = 2;
 export const MARGIN_FAIR_RATIO: Ratio = 1;
 
 /** How a margin is coloured. */
-export function judgeMargin(margin: Reading<Ratio>): Meaning {
+export function chooseMarginColor(margin: Reading<Ratio>): Meaning {
   if (!isPresent(margin)) return "dim";
   return margin.value >= MARGIN_GOOD_RATIO
     ? "ok"
@@ -315,7 +315,7 @@ export function markHint({ isAbout }: Pick<Bill, "isAbout">, reading: Reading): 
 }
 
 /** What all GPUs in the bill cost per hour: `≈ $13.56/h`; empty where it is not known. */
-export function describeBurn(bill: Bill, currency: string): string {
+export function formatBurnRate(bill: Bill, currency: string): string {
   const { usdPerHour } = bill.compute;
   if (!isPresent(usdPerHour)) return "";
   const amount = formatReading(usdPerHour, (usd) => formatMoney(usd, currency));

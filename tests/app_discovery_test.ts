@@ -1,17 +1,17 @@
 import { assert, assertEquals } from "@std/assert";
-import { createLaunchReader, GONE_AFTER, scanAgain } from "../lib/app_discovery.ts";
+import { createServerInfoReader, GONE_AFTER, scanAgain } from "../lib/app_discovery.ts";
 import {
   dispatch,
   pollEndpoint,
-  readClock,
   type Session,
   startSession,
+  takeInstant,
   watchEndpoint,
 } from "../lib/app_session.ts";
 import { parseArguments } from "../lib/cli_options.ts";
 import type { Scanner, ScanResult } from "../lib/discovery_scan.ts";
 import { parseEndpointUrl } from "../lib/endpoint.ts";
-import { type Listing, readProcessTable } from "../lib/host_processes.ts";
+import { parseProcessTable, type ProcessListing } from "../lib/host_processes.ts";
 import type { Endpoint } from "../lib/model.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createScraper } from "../lib/scrape.ts";
@@ -45,7 +45,7 @@ async function startWatch(endpoints: readonly Endpoint[]): Promise<Watch> {
   }
   const poll = async ({ key }: Endpoint): Promise<void> => {
     await pollEndpoint(session, key);
-    readClock(session);
+    takeInstant(session);
   };
   return { session, pass: (span) => passed += span, poll };
 }
@@ -158,22 +158,22 @@ Deno.test("scanAgain() gives up the usual address as soon as there is another", 
 });
 
 /** A listing with the server's port, of a process on this machine. */
-function listProcess(server: VllmServer): Promise<Listing> {
+function listProcess(server: VllmServer): Promise<ProcessListing> {
   return Promise.resolve({
     listening: [{ port: server.port, addresses: ["*"], ownerPids: [7] }],
-    processes: readProcessTable(
+    processes: parseProcessTable(
       `7 1 7 00:10 python3 /usr/bin/vllm serve m -tp 2 --port ${server.port}\n`,
     ),
     problems: [],
   });
 }
 
-Deno.test("createLaunchReader() asks once in the life of a server, and again after a restart", async () => {
+Deno.test("createServerInfoReader() asks once in the life of a server, and again after a restart", async () => {
   let server = await startVllmServer({ version: "0.10.2", warmUp: 60 });
   const endpoint = readEndpoint(server);
   const watch = await startWatch([endpoint]);
   const { session, poll } = watch;
-  const readLaunch = createLaunchReader(session, () => listProcess(server));
+  const readLaunch = createServerInfoReader(session, () => listProcess(server));
   const watched = session.watched.get(endpoint.key);
   if (watched === undefined) throw new Error("It is not watched");
   const knowsServer = (): unknown => session.state.endpoints[0].server;

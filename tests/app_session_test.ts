@@ -3,7 +3,7 @@ import {
   createGpuWatch,
   dispatch,
   leaveEndpoint,
-  PARALLEL_REQUESTS,
+  MAX_PARALLEL_REQUESTS,
   pollForever,
   pollNow,
   sampleGpus,
@@ -16,7 +16,7 @@ import {
 } from "../lib/app_session.ts";
 import { parseArguments } from "../lib/cli_options.ts";
 import { planGpuQuery } from "../lib/gpu_nvidia_smi.ts";
-import { type Listing, readProcessTable } from "../lib/host_processes.ts";
+import { parseProcessTable, type ProcessListing } from "../lib/host_processes.ts";
 import type { Endpoint } from "../lib/model.ts";
 import type { ProgramCall, ProgramOutcome } from "../lib/platform.ts";
 import type { Scraper } from "../lib/scrape.ts";
@@ -161,7 +161,7 @@ Deno.test("pollForever() keeps few endpoints together, so that they are shown as
 Deno.test("pollForever() begins no more requests at once than there is room for", async () => {
   const { clock, subjects, mostFresh, end } = startFleet(Array(100).fill({ duration: 0.02 }));
   await clock.runUntil(0.5);
-  assertEquals(mostFresh(), PARALLEL_REQUESTS);
+  assertEquals(mostFresh(), MAX_PARALLEL_REQUESTS);
   assert(subjects.every(({ starts }) => starts.length === 1 && starts[0] < 0.1));
   await end();
 });
@@ -265,9 +265,9 @@ Deno.test("watchEndpoint() asks a newcomer at once, leaveEndpoint() asks no more
 const HELP = readGpuFixture("help-590.txt");
 const QUERY = renderGpuQuery("h100.tsv", planGpuQuery(HELP));
 const UUID = /GPU-[0-9a-f-]+/.exec(QUERY)?.[0] ?? "";
-const LISTING: Listing = {
+const LISTING: ProcessListing = {
   listening: [{ port: 8000, addresses: ["*"], ownerPids: [7] }],
-  processes: readProcessTable("7 1 7 01:00 vllm serve m\n8 7 7 00:59 VLLM::EngineCore\n"),
+  processes: parseProcessTable("7 1 7 01:00 vllm serve m\n8 7 7 00:59 VLLM::EngineCore\n"),
   problems: [],
 };
 

@@ -7,7 +7,7 @@ import {
   ENDPOINT_ROWS,
   findConfigPath,
   loadConfig,
-  readConfig,
+  parseConfig,
   SETTABLE_ROWS,
   writeDefaultConfig,
 } from "../lib/cli_config.ts";
@@ -117,13 +117,13 @@ Deno.test("fileMode() of the platform gives the bits of a file, and null for non
 const FOLDER = "/etc/vllm-htop";
 
 function read(text: string): Config {
-  const config = readConfig(text, FOLDER);
+  const config = parseConfig(text, FOLDER);
   assert(!("error" in config), JSON.stringify(config));
   return config;
 }
 
 function readError(text: string): string {
-  const config = readConfig(text, FOLDER);
+  const config = parseConfig(text, FOLDER);
   return "error" in config ? config.error : "";
 }
 
@@ -147,7 +147,7 @@ function listKeys({ endpoints }: Options): readonly string[] {
   return endpoints.map(({ endpoint }) => endpoint.key);
 }
 
-Deno.test("readConfig() gives values as they would be typed", () => {
+Deno.test("parseConfig() gives values as they would be typed", () => {
   const config = read(`{
     "$schema": "./config.schema.json",
     "url": ["gpu1", "gpu2:9000"], // two
@@ -174,7 +174,7 @@ Deno.test("readConfig() gives values as they would be typed", () => {
   assertEquals(show(read(" {} ")), {});
 });
 
-Deno.test("readConfig() gives each endpoint what is for it alone", () => {
+Deno.test("parseConfig() gives each endpoint what is for it alone", () => {
   const config = read(`{ "endpoints": [
     "gpu1",
     { "url": "https://gpu2/", "token-file": "gpu2.token", "ca-file": "/ca.pem", "insecure": true },
@@ -188,7 +188,7 @@ Deno.test("readConfig() gives each endpoint what is for it alone", () => {
   });
 });
 
-Deno.test("readConfig() warns of unknown keys with their line, and knows what was meant", () => {
+Deno.test("parseConfig() warns of unknown keys with their line, and knows what was meant", () => {
   const { warnings } = read('{\n"intervall": 2,\n"endpoints": [{ "url": "gpu1",\n"colour": 1 }] }');
   assertEquals(warnings, [
     'unknown key "intervall" (line 2): did you mean "interval"?',
@@ -201,7 +201,7 @@ Deno.test("readConfig() warns of unknown keys with their line, and knows what wa
   );
 });
 
-Deno.test("readConfig() refuses values of the wrong type, and says where", () => {
+Deno.test("parseConfig() refuses values of the wrong type, and says where", () => {
   const cases: readonly (readonly [string, RegExp])[] = [
     ["[]", /^line 1: it must be one object/],
     ["{", /^line 1: a name/],
@@ -223,14 +223,14 @@ Deno.test("readConfig() refuses values of the wrong type, and says where", () =>
   }
 });
 
-Deno.test("readConfig() notes whether a password is in the file", () => {
+Deno.test("parseConfig() notes whether a password is in the file", () => {
   assertEquals(read('{ "url": "http://me:pw@gpu1" }').hasSecrets, true);
   assertEquals(read('{ "endpoints": [{ "url": "http://me:pw@gpu1" }] }').hasSecrets, true);
   assertEquals(read('{ "url": "me:pw@gpu1:x" }').hasSecrets, true, "even where it is no URL");
   assertEquals(read('{ "url": "http://gpu1", "token-file": "t" }').hasSecrets, false);
 });
 
-Deno.test("readConfig() never throws, and gives only options that may be set", () => {
+Deno.test("parseConfig() never throws, and gives only options that may be set", () => {
   const names = [...OPTION_ROWS.map((row) => row.name), "endpoints", "$schema", "token", "x"];
   const value = fc.oneof(
     fc.jsonValue({ maxDepth: 2 }),
@@ -249,7 +249,7 @@ Deno.test("readConfig() never throws, and gives only options that may be set", (
   const settable = new Set<string>(SETTABLE_ROWS.map((row) => row.name));
   fc.assert(
     fc.property(texts, (text) => {
-      const config = readConfig(text, FOLDER);
+      const config = parseConfig(text, FOLDER);
       if ("error" in config) return;
       for (const name of config.values.keys()) assert(settable.has(name), name);
       const parsed = parseArguments([], () => undefined, config.values);
@@ -348,10 +348,10 @@ function toValue(node: JsonNode): unknown {
 }
 
 Deno.test("writeDefaultConfig() says nothing as it is, and the defaults when its slashes are gone", () => {
-  const asPrinted = readConfig(writeDefaultConfig(), "/");
+  const asPrinted = parseConfig(writeDefaultConfig(), "/");
   assert(!("error" in asPrinted));
   assertEquals(asPrinted.values.size, 0);
-  const config = readConfig(uncommentDefaults(), "/");
+  const config = parseConfig(uncommentDefaults(), "/");
   assert(!("error" in config), JSON.stringify(config));
   assertEquals(config.warnings, []);
   assert(config.values.size >= 5);
@@ -384,7 +384,7 @@ Deno.test("createConfigSchema() and readConfig() agree on what may stand in a fi
   for (const [value, isRight] of cases) {
     const text = JSON.stringify(value);
     assertEquals(validate(value), isRight, text);
-    const config = readConfig(text, "/");
+    const config = parseConfig(text, "/");
     const parsed = "error" in config ? null : parseArguments([], () => undefined, config.values);
     assertEquals(parsed?.kind === "run", isRight, text);
   }

@@ -7,10 +7,10 @@ import {
   listColumns,
   type Options,
   parseArguments,
+  parseConfigPath,
+  parsePreferences,
   parseSort,
-  type PreferenceFault,
-  readConfigPath,
-  readPreferences,
+  type PreferenceError,
 } from "../lib/cli_options.ts";
 import type { CredentialSource } from "../lib/scrape_credentials.ts";
 import type { Ui } from "../lib/state_ui.ts";
@@ -481,7 +481,7 @@ Deno.test("ENVIRONMENT_VARIABLES lists what is read, once each, and the help nam
   const environment = (name: string): undefined => void read.add(name);
   for (const argv of [[], ["https://a"], ["--demo"]]) {
     parseArguments(argv, environment);
-    readConfigPath(argv, environment);
+    parseConfigPath(argv, environment);
   }
   chooseColorDepth(true, environment);
   for (const operatingSystem of ["linux", "windows"]) {
@@ -585,10 +585,10 @@ Deno.test("parseArguments() reads whether to look at GPUs; an option beats the o
   assertEquals(run(["--no-gpu"], { VLLM_HTOP_GPUS: "1" }).gpuWatch, "never");
 });
 
-function read(...argv: readonly string[]): Ui | PreferenceFault {
+function read(...argv: readonly string[]): Ui | PreferenceError {
   const parsed = parseArguments(["--demo", ...argv], () => undefined);
   assert(parsed.kind === "run", parsed.kind);
-  return readPreferences(parsed.options);
+  return parsePreferences(parsed.options);
 }
 
 /** What the user begins with, where nothing is refused. */
@@ -619,13 +619,13 @@ Deno.test("parseSort() refuses what is no column and no direction", () => {
   }
 });
 
-Deno.test("readPreferences() begins with every column and the order as given", () => {
+Deno.test("parsePreferences() begins with every column and the order as given", () => {
   const { sort, columnIds, hiddenColumnIds, filter, theme } = accept();
   assertEquals([sort, filter, theme], [null, "", "default"]);
   assertEquals([columnIds, hiddenColumnIds.size], [COLUMN_IDS, 0]);
 });
 
-Deno.test("readPreferences() shows the columns that are named, in that order", () => {
+Deno.test("parsePreferences() shows the columns that are named, in that order", () => {
   const { columnIds, hiddenColumnIds } = accept("--columns", " kv, replica,,state ");
   assertEquals(columnIds.slice(0, 3), ["kv", "replica", "state"]);
   assertEquals(columnIds.toSorted(), COLUMN_IDS.toSorted());
@@ -633,7 +633,7 @@ Deno.test("readPreferences() shows the columns that are named, in that order", (
   assertEquals(accept("--columns", " , ").hiddenColumnIds.size, 0);
 });
 
-Deno.test("readPreferences() takes order, filter and theme", () => {
+Deno.test("parsePreferences() takes order, filter and theme", () => {
   const { sort, filter, theme } = accept(
     ...["--sort", "kv:asc", "--filter", "a|b", "--theme", "mono"],
   );
@@ -641,7 +641,7 @@ Deno.test("readPreferences() takes order, filter and theme", () => {
   assertEquals([filter, theme], ["a|b", "mono"]);
 });
 
-Deno.test("readPreferences() says what is wrong, and the next step", () => {
+Deno.test("parsePreferences() says what is wrong, and the next step", () => {
   assertEquals(read("--sort", "nope"), {
     error: '--sort "nope" is not a column: see --sort help',
     origin: "--sort",
@@ -652,12 +652,12 @@ Deno.test("readPreferences() says what is wrong, and the next step", () => {
   });
 });
 
-Deno.test("readPreferences() names the variable that a wrong column comes from", () => {
+Deno.test("parsePreferences() names the variable that a wrong column comes from", () => {
   for (const name of ["sort", "columns"]) {
     const variable = `VLLM_HTOP_${name.toUpperCase()}`;
     const parsed = parseArguments(["--demo"], (asked) => asked === variable ? "foo" : undefined);
     assert(parsed.kind === "run", parsed.kind);
-    assertEquals(readPreferences(parsed.options), {
+    assertEquals(parsePreferences(parsed.options), {
       error: `${variable} "foo" is not a column: see --${name} help`,
       origin: variable,
     });

@@ -3,7 +3,7 @@ import { nameBinary, readTargets, summarizeFailure, TARGETS } from "../.ci/compi
 import { createSbom } from "../.ci/sbom.ts";
 import { listRouteArguments } from "./programs.ts";
 
-Deno.test("readTargets() takes targets by name, in both spellings, and all", () => {
+Deno.test("parseTargets() takes targets by name, in both spellings, and all", () => {
   assertEquals(readTargets([]), { targets: [], rest: [] });
   assertEquals(readTargets(["--target", TARGETS[1], "--twice"]), {
     targets: [TARGETS[1]],
@@ -16,7 +16,7 @@ Deno.test("readTargets() takes targets by name, in both spellings, and all", () 
   });
 });
 
-Deno.test("readTargets() refuses a target that is not shipped, and none at all", () => {
+Deno.test("parseTargets() refuses a target that is not shipped, and none at all", () => {
   for (const parts of [["--target", "riscv"], ["--target="], ["--target"]]) {
     const wanted = readTargets(parts);
     assertMatch(

@@ -6,7 +6,7 @@ import {
   GPU_PRICES,
   type GpuPrice,
   loadPrices,
-  readPriceFile,
+  parsePriceFile,
 } from "../lib/cost_prices.ts";
 
 /** Names as the drivers print them, and the hint that must be found; `null` for none. */
@@ -141,16 +141,16 @@ Deno.test("findGpuPrice() takes the user's prices first, for notebooks and slice
   assertEquals(findGpuPrice("NVIDIA H100 PCIe", both)?.usdPerHour, 2);
 });
 
-Deno.test("readPriceFile() reads lines with tabs, and JSON of both forms", () => {
+Deno.test("parsePriceFile() reads lines with tabs, and JSON of both forms", () => {
   const expected = { prices: [createOwnPrice("H100", 2.1), createOwnPrice("L4", 0.3)] };
-  assertEquals(readPriceFile("# mine\n\nH100\t2.10\r\nL4\t0.3"), expected);
-  assertEquals(readPriceFile('\ufeff{"H100": 2.10, "L4": 0.3}'), expected);
-  assertEquals(readPriceFile('// mine\n{"H100": 2.10, "L4": 0.3,}'), expected);
+  assertEquals(parsePriceFile("# mine\n\nH100\t2.10\r\nL4\t0.3"), expected);
+  assertEquals(parsePriceFile('\ufeff{"H100": 2.10, "L4": 0.3}'), expected);
+  assertEquals(parsePriceFile('// mine\n{"H100": 2.10, "L4": 0.3,}'), expected);
   assertEquals(
-    readPriceFile('[{"match": "H100", "usdPerHour": 2.1}, {"match": "L4", "usdPerHour": "0.3"}]'),
+    parsePriceFile('[{"match": "H100", "usdPerHour": 2.1}, {"match": "L4", "usdPerHour": "0.3"}]'),
     expected,
   );
-  assertEquals(readPriceFile("H100 NVL\t2\tour rack\t2026-11\tpaid \x1b[2J off\n"), {
+  assertEquals(parsePriceFile("H100 NVL\t2\tour rack\t2026-11\tpaid \x1b[2J off\n"), {
     prices: [{
       ...createOwnPrice("H100 NVL", 2),
       tier: "our rack",
@@ -159,11 +159,11 @@ Deno.test("readPriceFile() reads lines with tabs, and JSON of both forms", () =>
     }],
   });
   const table = GPU_PRICES.map((price) => `${price.match}\t${price.usdPerHour}\t${price.tier}`);
-  const file = readPriceFile(table.join("\n"));
+  const file = parsePriceFile(table.join("\n"));
   assertEquals("prices" in file && file.prices.length, GPU_PRICES.length);
 });
 
-Deno.test("readPriceFile() tells the line of what is wrong, and quotes it safely", () => {
+Deno.test("parsePriceFile() tells the line of what is wrong, and quotes it safely", () => {
   const errors: readonly (readonly [text: string, error: string])[] = [
     ["", "has no price"],
     ["# nothing\n", "has no price"],
@@ -183,14 +183,14 @@ Deno.test("readPriceFile() tells the line of what is wrong, and quotes it safely
     ["x".repeat(1_000_001), "has more than a million characters"],
   ];
   for (const [text, error] of errors) {
-    assertEquals(readPriceFile(text), { error }, JSON.stringify(text.slice(0, 40)));
+    assertEquals(parsePriceFile(text), { error }, JSON.stringify(text.slice(0, 40)));
   }
 });
 
-Deno.test("readPriceFile() never throws, and gives prices from 0 on or an error", () => {
+Deno.test("parsePriceFile() never throws, and gives prices from 0 on or an error", () => {
   const text = fc.oneof(fc.string({ unit: "binary" }), fc.json(), fc.constantFrom("A\t1", "A\t"));
   fc.assert(fc.property(text, (text) => {
-    const file = readPriceFile(text);
+    const file = parsePriceFile(text);
     if ("error" in file) assert(file.error !== "");
     else assert(file.prices.every(({ usdPerHour }) => usdPerHour >= 0));
   }));

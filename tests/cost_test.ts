@@ -10,7 +10,7 @@ import {
   type TokenAmounts,
   valueTokens,
 } from "../lib/cost.ts";
-import { readPriceFile } from "../lib/cost_prices.ts";
+import { parsePriceFile } from "../lib/cost_prices.ts";
 import type { TokenPrices } from "../lib/model.ts";
 import { absent, present, type Reading } from "../lib/reading.ts";
 
@@ -92,7 +92,7 @@ Deno.test("priceCompute() lets the user's price and count go before what is foun
   assertEquals(priceCompute(names, { ...price, gpuCount: 4 }).usdPerHour, present(1.6));
   assertEquals(priceCompute([], { ...price, gpuCount: 4 }).gpus[0].name, "GPU");
   assertAlmostEquals(takeValue(priceCompute(names, { ...HINTS, gpuCount: 8 }).usdPerHour), 3.92);
-  const file = readPriceFile("L4\t0.30\n");
+  const file = parsePriceFile("L4\t0.30\n");
   const ownPrices = "prices" in file ? file.prices : [];
   assertEquals(priceCompute(names, { ...HINTS, ownPrices }).usdPerHour, present(0.6));
 });

@@ -6,8 +6,8 @@ import {
   createReaderFactory,
   createVllmReader,
   type ExpositionLayout,
-  readVllmMetrics,
-  rereadValues,
+  parseVllmMetrics,
+  rescanValues,
   type VllmExposition,
 } from "../lib/dialect_reader.ts";
 import { MAX_PARTS } from "../lib/dialect_sample.ts";
@@ -31,7 +31,7 @@ import {
 } from "./fixtures/expositions.ts";
 
 function read(text: string, metricPrefix?: string): VllmExposition {
-  return readVllmMetrics(encode(text), { metricPrefix });
+  return parseVllmMetrics(encode(text), { metricPrefix });
 }
 
 /** What makes an engine of an exposition, whatever else it says. */
@@ -82,7 +82,7 @@ function expectFigure(row: MetricRow): unknown {
   }
 }
 
-Deno.test("readVllmMetrics() gives every name of the table a value under its key", () => {
+Deno.test("parseVllmMetrics() gives every name of the table a value under its key", () => {
   for (const row of METRIC_ROWS) {
     for (const name of row.names) {
       const others = row.key === "running" ? [["prompt_tokens_total", 1] as const] : [RUNNING];
@@ -95,7 +95,7 @@ Deno.test("readVllmMetrics() gives every name of the table a value under its key
   }
 });
 
-Deno.test("readVllmMetrics() knows every name of the table by its TYPE line alone", () => {
+Deno.test("parseVllmMetrics() knows every name of the table by its TYPE line alone", () => {
   for (const row of METRIC_ROWS) {
     for (const name of row.names) {
       // Prometheus' format declares a counter with `_total`, OpenMetrics without.
@@ -245,7 +245,7 @@ const KNOWN_NAMES: readonly (readonly [kind: "value" | "histogram", ...string[]]
   ],
 ];
 
-Deno.test("readVllmMetrics() knows every metric of vLLM by its exact name", () => {
+Deno.test("parseVllmMetrics() knows every metric of vLLM by its exact name", () => {
   for (const [kind, name, key] of KNOWN_NAMES) {
     const series: Series[] = kind === "value"
       ? [[name, 1]]
@@ -259,7 +259,7 @@ Deno.test("readVllmMetrics() knows every metric of vLLM by its exact name", () =
 
 // ---- Fragments of names that other metrics share (the false hits of a substring match).
 
-Deno.test("readVllmMetrics() takes nothing for what only resembles it", () => {
+Deno.test("parseVllmMetrics() takes nothing for what only resembles it", () => {
   const others: readonly string[] = [
     ...["request_prompt_tokens", "prompt_tokens_created", "my_prompt_tokens_total"],
     ...["prompt_tokens_total_created", "generation_tokens_created", "Prompt_tokens_total"],
@@ -271,19 +271,19 @@ Deno.test("readVllmMetrics() takes nothing for what only resembles it", () => {
   assertEquals([...found.keys()], ["running"]);
 });
 
-Deno.test("readVllmMetrics() leaves other servers' metrics alone", async () => {
+Deno.test("parseVllmMetrics() leaves other servers' metrics alone", async () => {
   for (const name of ["sglang-docs-sample", "llamacpp-b10298"]) {
-    const exposition = readVllmMetrics(await readGzip(`fixtures/${name}.prom.gz`));
+    const exposition = parseVllmMetrics(await readGzip(`fixtures/${name}.prom.gz`));
     assertEquals(exposition.engines, []);
     assertEquals(exposition.vllmFamilyCount, 0);
     assertEquals(exposition.badLineCount, 0);
     assert(exposition.sampleCount > 5);
   }
-  const { familyNames } = readVllmMetrics(await readGzip("fixtures/llamacpp-b10298.prom.gz"));
+  const { familyNames } = parseVllmMetrics(await readGzip("fixtures/llamacpp-b10298.prom.gz"));
   assert(familyNames.has("llamacpp:prompt_tokens_total"));
 });
 
-Deno.test("readVllmMetrics() sees a server whose statistics are off", () => {
+Deno.test("parseVllmMetrics() sees a server whose statistics are off", () => {
   const { engines, vllmFamilyCount, familyNames } = read(
     '# TYPE http_requests_total counter\nhttp_requests_total{status="2xx"} 4\n' +
       "process_start_time_seconds 1795300000\n",
@@ -294,7 +294,7 @@ Deno.test("readVllmMetrics() sees a server whose statistics are off", () => {
 
 // ---- Aliases: the newest name counts, and two are never added.
 
-Deno.test("readVllmMetrics() prefers the newer name, in whichever order the two stand", () => {
+Deno.test("parseVllmMetrics() prefers the newer name, in whichever order the two stand", () => {
   const old: Series = ["gpu_cache_usage_perc", 0.5];
   const young: Series = ["kv_cache_usage_perc", 0.25];
   for (const series of [[old, young], [young, old]]) {
@@ -307,7 +307,7 @@ Deno.test("readVllmMetrics() prefers the newer name, in whichever order the two 
   assertEquals([...aliases], [["kvCacheUsageRatio", "gpu_cache_usage_perc"]]);
 });
 
-Deno.test("readVllmMetrics() never adds inter-token latency and its former name", () => {
+Deno.test("parseVllmMetrics() never adds inter-token latency and its former name", () => {
   const bounds = [0.01, 0.025];
   const same = { counts: [4, 6, 7], sum: 0.125 };
   const young = writeHistogram("inter_token_latency_seconds", bounds, same);
@@ -325,7 +325,7 @@ Deno.test("readVllmMetrics() never adds inter-token latency and its former name"
   }
 });
 
-Deno.test("readVllmMetrics() knows when prefix-cache counters may count blocks", () => {
+Deno.test("parseVllmMetrics() knows when prefix-cache counters may count blocks", () => {
   const old: Series[] = [["gpu_prefix_cache_queries_total", 8], ["gpu_prefix_cache_hits_total", 3]];
   const young: Series[] = [["prefix_cache_queries_total", 128], ["prefix_cache_hits_total", 48]];
   const only = readOne(...old);
@@ -339,7 +339,7 @@ Deno.test("readVllmMetrics() knows when prefix-cache counters may count blocks",
   assertEquals(both.prefixCacheUnit, "tokens");
 });
 
-Deno.test("readVllmMetrics() takes counters without _total, as Ray has them, last of all", () => {
+Deno.test("parseVllmMetrics() takes counters without _total, as Ray has them, last of all", () => {
   const alone = read(
     'ray_vllm_num_requests_running{engine="0",model_name="m"} 1\n' +
       'ray_vllm_prompt_tokens{engine="0",model_name="m"} 5\n',
@@ -353,8 +353,8 @@ Deno.test("readVllmMetrics() takes counters without _total, as Ray has them, las
 
 // ---- Engines.
 
-Deno.test("readVllmMetrics() takes an exposition without engine labels as one engine", async () => {
-  const { engines } = readVllmMetrics(await readGzip("scenarios/v0/head.prom.gz"));
+Deno.test("parseVllmMetrics() takes an exposition without engine labels as one engine", async () => {
+  const { engines } = parseVllmMetrics(await readGzip("scenarios/v0/head.prom.gz"));
   assertEquals(engines.map(({ modelName, engine }) => [modelName, engine]), [
     ["meta-llama/Llama-3.1-8B-Instruct", ""],
   ]);
@@ -368,7 +368,7 @@ Deno.test("readVllmMetrics() takes an exposition without engine labels as one en
   assertEquals(labelled.finishedByReason, undefined);
 });
 
-Deno.test("readVllmMetrics() orders engines by number, within models as they come", () => {
+Deno.test("parseVllmMetrics() orders engines by number, within models as they come", () => {
   const text = ["10", "2", "0", "1"].map((engine) => writeEngine([RUNNING], { engine })).join("") +
     writeEngine([RUNNING], { engine: "0", model: "A" });
   assertEquals(read(text).engines.map(({ modelName, engine }) => `${modelName} ${engine}`), [
@@ -377,9 +377,9 @@ Deno.test("readVllmMetrics() orders engines by number, within models as they com
   ]);
 });
 
-Deno.test("readVllmMetrics() reads two engines of one process", async () => {
+Deno.test("parseVllmMetrics() reads two engines of one process", async () => {
   const body = await readGzip("fixtures/generated-v1-dp2-single-process.prom.gz");
-  const { engines, processStart, countersCreated, server } = readVllmMetrics(body);
+  const { engines, processStart, countersCreated, server } = parseVllmMetrics(body);
   assertEquals(engines.map(({ engine }) => engine), ["0", "1"]);
   const [first, second] = engines;
   assertEquals([first.gauges.running, second.gauges.running], [{ value: 5 }, { value: 3 }]);
@@ -395,7 +395,7 @@ Deno.test("readVllmMetrics() reads two engines of one process", async () => {
   assertEquals(server, null);
 });
 
-Deno.test("readVllmMetrics() shares the bounds of equal histograms", () => {
+Deno.test("parseVllmMetrics() shares the bounds of equal histograms", () => {
   const series = writeHistogram("time_to_first_token_seconds", [1, 2], {
     counts: [1, 2, 3],
     sum: 4,
@@ -406,9 +406,9 @@ Deno.test("readVllmMetrics() shares the bounds of equal histograms", () => {
   assert(engines[0].histograms.ttft?.bounds === engines[1].histograms.ttft?.bounds);
 });
 
-Deno.test("readVllmMetrics() takes the largest of a gauge that every process exports", async () => {
+Deno.test("parseVllmMetrics() takes the largest of a gauge that every process exports", async () => {
   const body = await readGzip("scenarios/kv-cache-by-pid/by-pid.prom.gz");
-  const { engines } = readVllmMetrics(body);
+  const { engines } = parseVllmMetrics(body);
   assertEquals(engines.map(({ gauges }) => gauges.kvCacheUsageRatio), [
     { value: 0.45 },
     { value: 0.32 },
@@ -421,8 +421,8 @@ Deno.test("readVllmMetrics() takes the largest of a gauge that every process exp
   assertEquals(pids([0.5, "NaN"]).gauges.kvCacheUsageRatio, { value: 0.5 });
 });
 
-Deno.test("readVllmMetrics() finds gauges of a cold server initializing, not 0 and not missing", async () => {
-  const { engines, processStart, countersCreated } = readVllmMetrics(
+Deno.test("parseVllmMetrics() finds gauges of a cold server initializing, not 0 and not missing", async () => {
+  const { engines, processStart, countersCreated } = parseVllmMetrics(
     await readGzip("scenarios/multiprocess-cold/cold.prom.gz"),
   );
   assertEquals(engines.map(({ engine }) => engine), ["0", "1"]);
@@ -440,14 +440,14 @@ Deno.test("readVllmMetrics() finds gauges of a cold server initializing, not 0 a
   assertEquals(countersCreated, { value: null, reason: "missing" });
 });
 
-Deno.test("readVllmMetrics() finds what has no sample at all without an engine", () => {
+Deno.test("parseVllmMetrics() finds what has no sample at all without an engine", () => {
   const { engines, vllmFamilyCount } = read(
     "# TYPE vllm:num_requests_running gauge\n# TYPE vllm:prompt_tokens_total counter\n",
   );
   assertEquals([engines.length, vllmFamilyCount], [0, 2]);
 });
 
-Deno.test("readVllmMetrics() tells histograms that are declared from those that are not", () => {
+Deno.test("parseVllmMetrics() tells histograms that are declared from those that are not", () => {
   const { initializing, histograms } = readEngine(
     "# TYPE vllm:time_to_first_token_seconds histogram\n" + writeEngine([RUNNING]),
   );
@@ -458,7 +458,7 @@ Deno.test("readVllmMetrics() tells histograms that are declared from those that 
 
 // ---- What belongs to no engine.
 
-Deno.test("readVllmMetrics() gives what has no engine to the server", () => {
+Deno.test("parseVllmMetrics() gives what has no engine to the server", () => {
   const { engines, server } = read(
     ["0", "1"].map((engine) => writeEngine([RUNNING], { engine })).join("") +
       writeEngine([
@@ -478,7 +478,7 @@ Deno.test("readVllmMetrics() gives what has no engine to the server", () => {
   assertEquals(engines[0].labelled.rejectedByReason, undefined);
 });
 
-Deno.test("readVllmMetrics() makes no engine of what only a server has", () => {
+Deno.test("parseVllmMetrics() makes no engine of what only a server has", () => {
   const { engines, server } = read(
     'vllm:websocket_connections_active 2\nvllm:admission_rejections_total{reason="x"} 1\n',
   );
@@ -486,7 +486,7 @@ Deno.test("readVllmMetrics() makes no engine of what only a server has", () => {
   assertEquals(server?.gauges.websocketConnectionsActive, { value: 2 });
 });
 
-Deno.test("readVllmMetrics() takes a series without engine beside numbered ones for no engine", () => {
+Deno.test("parseVllmMetrics() takes a series without engine beside numbered ones for no engine", () => {
   const { engines, server } = read(
     writeEngine([RUNNING]) + writeEngine([["prompt_tokens_total", 5]], { engine: null }),
   );
@@ -494,7 +494,7 @@ Deno.test("readVllmMetrics() takes a series without engine beside numbered ones 
   assertEquals(server?.counters.promptTokens, { value: 5 });
 });
 
-Deno.test("readVllmMetrics() loses nothing of a server that speaks with and without a model", () => {
+Deno.test("parseVllmMetrics() loses nothing of a server that speaks with and without a model", () => {
   const duration = (count: number): Series[] =>
     writeHistogram("websocket_connection_duration_seconds", [1], {
       counts: [count, count],
@@ -528,7 +528,7 @@ function writeConfig(engine: string | null, blocks: number): string {
   return `vllm:cache_config_info{block_size="16",${label}num_gpu_blocks="${blocks}"} 1.0\n`;
 }
 
-Deno.test("readVllmMetrics() joins the cache configuration on the engine", () => {
+Deno.test("parseVllmMetrics() joins the cache configuration on the engine", () => {
   const engines = ["0", "1"].map((engine) => writeEngine([RUNNING], { engine })).join("");
   const blocksOf = (text: string) =>
     read(text).engines.map(({ cacheConfig }) => cacheConfig.get("num_gpu_blocks"));
@@ -542,7 +542,7 @@ Deno.test("readVllmMetrics() joins the cache configuration on the engine", () =>
   assertEquals([...cacheConfig], [["block_size", "16"], ["num_gpu_blocks", "100"]]);
 });
 
-Deno.test("readVllmMetrics() keeps label names of any kind apart from objects' own", () => {
+Deno.test("parseVllmMetrics() keeps label names of any kind apart from objects' own", () => {
   const { cacheConfig } = readEngine(
     writeEngine([RUNNING]) +
       'vllm:cache_config_info{__proto__="x",_block_size_resolved="16",constructor="None"} 1\n',
@@ -561,7 +561,7 @@ Deno.test("readVllmMetrics() keeps label names of any kind apart from objects' o
 
 // ---- LoRA, sleep, waiting.
 
-Deno.test("readVllmMetrics() takes LoRA's newest series, whose value is a time", () => {
+Deno.test("parseVllmMetrics() takes LoRA's newest series, whose value is a time", () => {
   const series = (running: string, waiting: string, at: string): string =>
     `vllm:lora_requests_info{max_lora="4",running_lora_adapters="${running}",` +
     `waiting_lora_adapters="${waiting}"} ${at}\n`;
@@ -578,7 +578,7 @@ Deno.test("readVllmMetrics() takes LoRA's newest series, whose value is a time",
   assertEquals(idle?.maxAdapters, { value: null, reason: "missing" });
 });
 
-Deno.test("readVllmMetrics() reads the sleep state and waiting by reason beside the total", () => {
+Deno.test("parseVllmMetrics() reads the sleep state and waiting by reason beside the total", () => {
   const { gauges, labelled } = readOne(
     ["num_requests_waiting", 5],
     ['num_requests_waiting_by_reason{reason="capacity"}', 3],
@@ -594,7 +594,7 @@ Deno.test("readVllmMetrics() reads the sleep state and waiting by reason beside 
 
 // ---- Prefixes, Ray, other dialects.
 
-Deno.test("readVllmMetrics() finds the known prefixes, and the one that is asked for", () => {
+Deno.test("parseVllmMetrics() finds the known prefixes, and the one that is asked for", () => {
   for (const prefix of ["vllm:", "ray_vllm_", "ray_vllm:", "kserve_vllm:"]) {
     const { engines, metricPrefix } = read(
       `${prefix}num_requests_running{model_name="m"} 2\n${prefix}prompt_tokens_total{model_name="m"} 9\n`,
@@ -611,7 +611,7 @@ Deno.test("readVllmMetrics() finds the known prefixes, and the one that is asked
   assertEquals(read("up 1\n").metricPrefix, "vllm:");
 });
 
-Deno.test("readVllmMetrics() tells Ray's workers apart and joins their configuration", () => {
+Deno.test("parseVllmMetrics() tells Ray's workers apart and joins their configuration", () => {
   const labels = (worker: string): string =>
     `Component="core_worker",NodeAddress="10.0.0.1",SessionName="s",Version="2.5",` +
     `WorkerId="${worker}",engine="0",model_name="m"`;
@@ -632,7 +632,7 @@ Deno.test("readVllmMetrics() tells Ray's workers apart and joins their configura
   assertEquals(serve.engines[0].engine, "@r1");
 });
 
-Deno.test("readVllmMetrics() reads the Rust front end's OpenMetrics", () => {
+Deno.test("parseVllmMetrics() reads the Rust front end's OpenMetrics", () => {
   const own = (engine: number): string => `model_name="m",engine="${engine}"`;
   const text =
     [0, 1].map((engine) => `vllm:prompt_tokens_total{${own(engine)}} ${100 + engine}\n`).join("") +
@@ -664,15 +664,15 @@ Deno.test("readVllmMetrics() reads the Rust front end's OpenMetrics", () => {
 
 // ---- Values.
 
-Deno.test("readVllmMetrics() reads exponents of three digits", async () => {
+Deno.test("parseVllmMetrics() reads exponents of three digits", async () => {
   assertEquals(readOne(["prompt_tokens_total", "3.5786276864e+010"]).counters.promptTokens, {
     value: 35_786_276_864,
   });
-  const { processStart } = readVllmMetrics(await readGzip("scenarios/real-v0.2x/idle.prom.gz"));
+  const { processStart } = parseVllmMetrics(await readGzip("scenarios/real-v0.2x/idle.prom.gz"));
   assertEquals(processStart, { value: 1_781_802_846.91 });
 });
 
-Deno.test("readVllmMetrics() takes the largest of a split gauge by pid, and adds no two", () => {
+Deno.test("parseVllmMetrics() takes the largest of a split gauge by pid, and adds no two", () => {
   const { labelled } = readOne(
     ['num_requests_waiting_by_reason{pid="1",reason="capacity"}', 4],
     ['num_requests_waiting_by_reason{pid="2",reason="capacity"}', 6],
@@ -680,7 +680,7 @@ Deno.test("readVllmMetrics() takes the largest of a split gauge by pid, and adds
   assertEquals([...labelled.waitingByReason ?? []], [["capacity", 6]]);
 });
 
-Deno.test("readVllmMetrics() has no value where the server says NaN", () => {
+Deno.test("parseVllmMetrics() has no value where the server says NaN", () => {
   const { gauges, counters } = readOne(["num_requests_waiting", "NaN"], [
     "prompt_tokens_total",
     "NaN",
@@ -689,7 +689,7 @@ Deno.test("readVllmMetrics() has no value where the server says NaN", () => {
   assertEquals(counters.promptTokens, { value: null, reason: "not_finite" });
 });
 
-Deno.test("readVllmMetrics() reads the sums of V0's milliseconds in seconds", () => {
+Deno.test("parseVllmMetrics() reads the sums of V0's milliseconds in seconds", () => {
   const { histograms } = readOne(
     ...writeHistogram("model_forward_time_milliseconds", [1, 500], {
       counts: [1, 3, 4],
@@ -702,7 +702,7 @@ Deno.test("readVllmMetrics() reads the sums of V0's milliseconds in seconds", ()
   assertEquals(modelForward?.sum, 2.5);
 });
 
-Deno.test("readVllmMetrics() skips _created, but for the age of the counters", () => {
+Deno.test("parseVllmMetrics() skips _created, but for the age of the counters", () => {
   const { engines, countersCreated } = read(
     writeEngine([
       RUNNING,
@@ -717,7 +717,7 @@ Deno.test("readVllmMetrics() skips _created, but for the age of the counters", (
   assertEquals(countersCreated, { value: 1_795_300_000 });
 });
 
-Deno.test("readVllmMetrics() counts a series once that is given twice", () => {
+Deno.test("parseVllmMetrics() counts a series once that is given twice", () => {
   const series: Series[] = [
     RUNNING,
     ["prompt_tokens_total", 5],
@@ -728,7 +728,7 @@ Deno.test("readVllmMetrics() counts a series once that is given twice", () => {
   assertEquals(readEngine(writeEngine([...series, ...series])), once);
 });
 
-Deno.test("readVllmMetrics() adds up bounds that are spelled differently", () => {
+Deno.test("parseVllmMetrics() adds up bounds that are spelled differently", () => {
   const name = "time_to_first_token_seconds_bucket";
   const { histograms } = readOne(
     [`${name}{le="0.1"}`, 1],
@@ -743,7 +743,7 @@ Deno.test("readVllmMetrics() adds up bounds that are spelled differently", () =>
   assertEquals(histograms.ttft?.sum, NaN);
 });
 
-Deno.test("readVllmMetrics() reads answers to HTTP requests by status", () => {
+Deno.test("parseVllmMetrics() reads answers to HTTP requests by status", () => {
   const { httpResponsesByStatus } = read(
     'http_requests_total{handler="/v1/a",method="POST",status="2xx"} 5\n' +
       'http_requests_total{handler="/v1/b",method="POST",status="2xx"} 2\n' +
@@ -754,7 +754,7 @@ Deno.test("readVllmMetrics() reads answers to HTTP requests by status", () => {
 
 // ---- Text from elsewhere.
 
-Deno.test("readVllmMetrics() makes every text safe that it keeps", () => {
+Deno.test("parseVllmMetrics() makes every text safe that it keeps", () => {
   const evil = "a\x1b]0;pwn\x07\x9b31m\u202eb\\nc";
   const { engines, lora, familyNames, httpResponsesByStatus } = read(
     writeEngine([
@@ -784,12 +784,12 @@ Deno.test("readVllmMetrics() makes every text safe that it keeps", () => {
   assertEquals(engine.cacheConfig.size, 1);
 });
 
-Deno.test("readVllmMetrics() does not keep a flood of names", () => {
+Deno.test("parseVllmMetrics() does not keep a flood of names", () => {
   const text = Array.from({ length: 3000 }, (_, i) => `metric_${i} 1\n`).join("");
   assertEquals(read(text).familyNames.size, 1000);
 });
 
-Deno.test("readVllmMetrics() leaves out figures that are floods, and keeps the others", () => {
+Deno.test("parseVllmMetrics() leaves out figures that are floods, and keeps the others", () => {
   const readFlood = (count: number) =>
     readOne(
       ["prompt_tokens_total", 7],
@@ -808,7 +808,7 @@ Deno.test("readVllmMetrics() leaves out figures that are floods, and keeps the o
   assertEquals(flooded.counters.promptTokens, { value: 7 });
 });
 
-Deno.test("readVllmMetrics() tells of more engines than it keeps", () => {
+Deno.test("parseVllmMetrics() tells of more engines than it keeps", () => {
   const readMany = (count: number) =>
     read(
       Array.from({ length: count }, (_, i) =>
@@ -820,7 +820,7 @@ Deno.test("readVllmMetrics() tells of more engines than it keeps", () => {
   assertEquals([more.engines.length, more.hasTooManyEngines], [MAX_ENGINES, true]);
 });
 
-Deno.test("readVllmMetrics() passes on what the parser found wrong", () => {
+Deno.test("parseVllmMetrics() passes on what the parser found wrong", () => {
   const exposition = read(writeEngine([RUNNING]) + "broken{\nvllm:num_requests_waiting 1");
   assertEquals(exposition.badLineCount, 1);
   assertEquals(exposition.badLines[0].line, 2);
@@ -830,7 +830,7 @@ Deno.test("readVllmMetrics() passes on what the parser found wrong", () => {
 
 // ---- Properties.
 
-Deno.test("readVllmMetrics() does not depend on the order of the lines", () => {
+Deno.test("parseVllmMetrics() does not depend on the order of the lines", () => {
   const lines = [
     ...["0", "1"].map((engine) =>
       writeEngine([
@@ -856,7 +856,7 @@ Deno.test("readVllmMetrics() does not depend on the order of the lines", () => {
   );
 });
 
-Deno.test("readVllmMetrics() never throws, whatever the samples", () => {
+Deno.test("parseVllmMetrics() never throws, whatever the samples", () => {
   const names = METRIC_ROWS.flatMap((row) => [
     ...row.names,
     ...row.names.map((name) => `${name}_bucket`),
@@ -897,7 +897,7 @@ Deno.test("createVllmReader() reads each scenario's bodies as if each were the f
     const reader = createVllmReader();
     // In their order and back, so that each follows another of its kind, and itself.
     for (const body of [...bodies, ...bodies.toReversed()]) {
-      assertEquals(reader(body), readVllmMetrics(body), name);
+      assertEquals(reader(body), parseVllmMetrics(body), name);
     }
   }
 });
@@ -906,7 +906,7 @@ Deno.test("createVllmReader() reads any server's bodies in turn as if each were 
   const paths = [...CONFORMANCE_BODIES, ...[...(await listScenarioBodies()).values()].flat()];
   const bodies = await Promise.all(paths.map(readGzip));
   const reader = createVllmReader();
-  for (const body of bodies) assertEquals(reader(body), readVllmMetrics(body));
+  for (const body of bodies) assertEquals(reader(body), parseVllmMetrics(body));
 });
 
 Deno.test("readers of one factory read any servers' bodies in turn as if each were the first", async () => {
@@ -916,7 +916,7 @@ Deno.test("readers of one factory read any servers' bodies in turn as if each we
   for (let poll = 0; poll < 2; poll++) {
     for (const [i, paths] of servers.entries()) {
       const body = await readGzip(paths[poll % paths.length]);
-      assertEquals(finishSteps(readers[i](body)), readVllmMetrics(body));
+      assertEquals(finishSteps(readers[i](body)), parseVllmMetrics(body));
     }
   }
 });
@@ -1012,7 +1012,7 @@ function layOut(body: Uint8Array): ExpositionLayout {
 
 /** The values of the second body by the layout of the first; `null` where it is a surprise. */
 function reread(first: string, second: string): readonly number[] | null {
-  const values = rereadValues(layOut(encode(first)), encode(second));
+  const values = rescanValues(layOut(encode(first)), encode(second));
   return values === null ? null : [...values];
 }
 
@@ -1025,7 +1025,7 @@ ${NAME}{le="+Inf"} 2.5
 ${NAME}_total 7
 `;
 
-Deno.test("rereadValues() reads the values of the same series, however long they are", () => {
+Deno.test("rescanValues() reads the values of the same series, however long they are", () => {
   for (const values of [["1", "2.5", "7"], ["123456.0", "0", "1e+06"], ["NaN", "+Inf", "1.0"]]) {
     const [a, b, c] = values;
     const second = BODY.replace(" 1\n", ` ${a}\n`).replace(" 2.5\n", ` ${b}\n`)
@@ -1038,17 +1038,17 @@ Deno.test("rereadValues() reads the values of the same series, however long they
   assertEquals(reread(BODY, BODY.replace("2.5", long)), [1, Number(long), 7]);
 });
 
-Deno.test("rereadValues() goes on from body to body, and keeps none that it is given", () => {
+Deno.test("rescanValues() goes on from body to body, and keeps none that it is given", () => {
   const body = encode(BODY);
   const layout = layOut(body);
   body.fill(0);
   for (const value of ["9", "NaN", "12.25", "9"]) {
     const next = BODY.replace("2.5", value);
-    assertEquals([...rereadValues(layout, encode(next)) ?? []], [1, Number(value), 7]);
+    assertEquals([...rescanValues(layout, encode(next)) ?? []], [1, Number(value), 7]);
   }
 });
 
-Deno.test("rereadValues() takes every other change for a surprise", () => {
+Deno.test("rescanValues() takes every other change for a surprise", () => {
   const surprises: readonly (readonly [what: string, body: string])[] = [
     ["a label's value", BODY.replace("0.1", "0.2")],
     ["a label more", BODY.replace('{le="0.1"}', '{le="0.1",x="y"}')],
@@ -1080,7 +1080,7 @@ Deno.test("rereadValues() takes every other change for a surprise", () => {
   for (const [what, second] of surprises) assertEquals(reread(BODY, second), null, what);
 });
 
-Deno.test("rereadValues() reads again where a timestamp, an exemplar or a bad line stays", () => {
+Deno.test("rescanValues() reads again where a timestamp, an exemplar or a bad line stays", () => {
   const rest = [' # {id="1"} 0.1', " 1795300000", "\r", "  "];
   for (const after of rest) {
     const body = BODY.replace("2.5", `2.5${after}`);
@@ -1093,14 +1093,14 @@ Deno.test("rereadValues() reads again where a timestamp, an exemplar or a bad li
   assertEquals(reread(negative, negative.replace("-2.5", "-3")), [1, -3, 7]);
 });
 
-Deno.test("rereadValues() leaves the first negative value to the strict road, which may refuse it", () => {
+Deno.test("rescanValues() leaves the first negative value to the strict road, which may refuse it", () => {
   const counts = `# TYPE ${NAME} histogram\n${NAME}_bucket{le="+Inf"} -0\n`;
   assertEquals(reread(counts, counts.replace("-0", "-5")), null);
   assertEquals(parse(encode(counts.replace("-0", "-5"))).summary.badLineCount, 1);
   assertEquals(reread(counts, counts.replace("-0", "5")), [5]);
 });
 
-Deno.test("rereadValues() works in text of any script, and behind a byte-order mark", () => {
+Deno.test("rescanValues() works in text of any script, and behind a byte-order mark", () => {
   const body = `\ufeff${BODY}${NAME}{model_name="通义千问",x="é😀"} 8\n`;
   assertEquals(reread(body, body.replace(" 8\n", " 80\n")), [1, 2.5, 7, 80]);
   assertEquals(reread(body, body.replace("é", "è")), null);
@@ -1139,14 +1139,14 @@ const WRITTEN = [
 ];
 
 for (const path of CONFORMANCE_BODIES) {
-  Deno.test(`rereadValues() reads what the strict road reads of ${path}`, async () => {
+  Deno.test(`rescanValues() reads what the strict road reads of ${path}`, async () => {
     const body = await readGzip(path);
     const strict = parse(body);
     const layout = createLayout(body, strict);
     assert(layout !== null);
     for (let round = 0; round < WRITTEN.length; round++) {
       const next = rewriteValues(body, (i) => WRITTEN[(i + round) % WRITTEN.length]);
-      const values = rereadValues(layout, next);
+      const values = rescanValues(layout, next);
       assert(values !== null, `round ${round}`);
       const expected = parse(next);
       assertEquals([...values], [...expected.values]);
@@ -1183,7 +1183,7 @@ const edit = fc.record({
   ),
 });
 
-Deno.test("rereadValues() reads what the strict road reads, or nothing, whatever changes", () => {
+Deno.test("rescanValues() reads what the strict road reads, or nothing, whatever changes", () => {
   const start = encode(`${BODY}${NAME}{x="-"} -5 # {id="1"} 1\n${NAME}{ bad\n`);
   const starts = parse(start).valueStarts;
   let readCount = 0;
@@ -1198,7 +1198,7 @@ Deno.test("rereadValues() reads what the strict road reads, or nothing, whatever
           ...body.subarray(position + length),
         ]);
       }
-      const values = rereadValues(layOut(start), body);
+      const values = rescanValues(layOut(start), body);
       if (values === null) return;
       readCount++;
       const before = parse(start);

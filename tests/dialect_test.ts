@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { identifyServer, looksLikeVllmWithoutStatistics } from "../lib/dialect.ts";
+import { identifyServer, isVllmWithoutStatistics } from "../lib/dialect.ts";
 
 /** First families of scrapes or of the servers' documentation, and the server. */
 const EXAMPLES: readonly (readonly [string, string])[] = [
@@ -36,15 +36,15 @@ Deno.test("identifyServer() does not guess", () => {
   }
 });
 
-Deno.test("looksLikeVllmWithoutStatistics() knows the HTTP side of vLLM's API server", () => {
+Deno.test("isVllmWithoutStatistics() knows the HTTP side of vLLM's API server", () => {
   const families = [
     "python_gc_objects_collected_total",
     "process_start_time_seconds",
     "http_requests_total",
     "http_request_duration_highr_seconds",
   ];
-  assert(looksLikeVllmWithoutStatistics(families));
-  assert(!looksLikeVllmWithoutStatistics([...families, "app_total"]));
-  assert(!looksLikeVllmWithoutStatistics(families.slice(0, 3)));
-  assert(!looksLikeVllmWithoutStatistics([]));
+  assert(isVllmWithoutStatistics(families));
+  assert(!isVllmWithoutStatistics([...families, "app_total"]));
+  assert(!isVllmWithoutStatistics(families.slice(0, 3)));
+  assert(!isVllmWithoutStatistics([]));
 });

@@ -7,7 +7,7 @@ import {
   type ServerPort,
   type ServerPortListing,
 } from "../lib/discovery_scan.ts";
-import { type ListeningPort, readProcessTable, readSsPorts } from "../lib/host_processes.ts";
+import { type ListeningPort, parseProcessTable, parseSsPorts } from "../lib/host_processes.ts";
 import type { Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { formatResponse, type RawServer, startRawServer, VLLM_BODY } from "./hostile_server.ts";
@@ -277,7 +277,7 @@ Deno.test("scan() finds a server of localhost that listens on ::1 only", async (
   await server.close();
 });
 
-const TABLE = readProcessTable(`
+const TABLE = parseProcessTable(`
     1     0     1  1-00:00:00 /sbin/init
   100     1   100    10:00 /bin/sh -c vllm serve Qwen/Qwen3-8B --port 31337
   101   100   100    10:00 /usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337 -tp 2 --data_parallel_size=4 --api-key s3cr3t
@@ -300,13 +300,13 @@ function listen(port: number, ...ownerPids: readonly number[]): ListeningPort {
 
 // Recorded from a real vLLM 0.32.0 on a CPU (procps-ng 4.0.2, iproute2 6.1.0), shortened; its worker
 // listens at thirteen ports.
-const REAL_PROCESSES = readProcessTable(`
+const REAL_PROCESSES = parseProcessTable(`
 20109     1 20109       43:45 /opt/venv/bin/python /opt/venv/bin/vllm serve /models/small --served-model-name small-llama --host 127.0.0.1 --port 8000 --enforce-eager --max-model-len 2048
 20892 20109 20109       43:14 /opt/venv/bin/python -B -c from multiprocessing.resource_tracker import main;main(32)
 20893 20109 20109       43:14 VLLM::EngineCore
 21166 20893 20109       43:02 VLLM::Worker
 `);
-const REAL_PORTS = readSsPorts(`
+const REAL_PORTS = parseSsPorts(`
 LISTEN 0      4096   127.0.0.1:36269 0.0.0.0:* users:(("VLLM::Worker",pid=21166,fd=48))
 LISTEN 0      4096   127.0.0.1:34511 0.0.0.0:* users:(("VLLM::Worker",pid=21166,fd=31))
 LISTEN 0      4096   127.0.0.1:33901 0.0.0.0:* users:(("VLLM::Worker",pid=21166,fd=20))

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import {
+  getHostAndPort,
   isLocal,
   nameEndpoints,
   nameModel,
   parseEndpointUrl,
   quoteUrl,
-  readPlace,
   shortenModelName,
   type TypedEndpoint,
 } from "../lib/endpoint.ts";
@@ -255,10 +255,10 @@ Deno.test("parseEndpointUrl() never throws, and every error quotes what is wrong
   );
 });
 
-Deno.test("readPlace() and isLocal() read where an endpoint is reached", () => {
+Deno.test("getHostAndPort() and isLocal() read where an endpoint is reached", () => {
   const read = (url: string): unknown => {
     const { endpoint } = parse(url);
-    const place = readPlace(endpoint);
+    const place = getHostAndPort(endpoint);
     return [place?.host ?? null, place?.port ?? null, isLocal(endpoint)];
   };
   const cases = {

@@ -5,7 +5,7 @@ import type { TerminalSize } from "../lib/platform.ts";
 import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
 import type { Command } from "../lib/state_ui.ts";
-import { readContext, renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
+import { getUiContext, renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 import {
@@ -48,7 +48,7 @@ function watchEight(state: State): State {
 
 function run(state: State, commands: readonly Command[], size: TerminalSize): State {
   return commands.reduce((known, command) => {
-    const context = readContext(known, size, OPTIONS);
+    const context = getUiContext(known, size, OPTIONS);
     return update(known, { kind: "command", command, context });
   }, state);
 }

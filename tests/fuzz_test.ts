@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
 import { parseArguments } from "../lib/cli_options.ts";
-import { createVllmReader, readVllmMetrics, type VllmExposition } from "../lib/dialect_reader.ts";
+import { createVllmReader, parseVllmMetrics, type VllmExposition } from "../lib/dialect_reader.ts";
 import { parseExposition } from "../lib/prometheus.ts";
 import { createKeyDecoder, decodeKeys, flushKeys, MAX_FLUSHES } from "../lib/terminal_keys.ts";
 import { listScenarioBodies } from "./fixtures/bodies.ts";
@@ -49,31 +49,31 @@ function checkExposition(exposition: VllmExposition, body: Uint8Array): void {
   }
 }
 
-Deno.test("readVllmMetrics() takes any bytes", () => {
+Deno.test("parseVllmMetrics() takes any bytes", () => {
   fuzz(fc.property(fc.uint8Array({ maxLength: 300 }), (body) => {
-    checkExposition(readVllmMetrics(body), body);
+    checkExposition(parseVllmMetrics(body), body);
   }));
 });
 
-Deno.test("readVllmMetrics() takes real scrapes that were changed at will", () => {
+Deno.test("parseVllmMetrics() takes real scrapes that were changed at will", () => {
   fuzz(
     fc.property(
       fc.nat(scenarioBodies.length - 1),
       fc.array(editArb, { minLength: 1, maxLength: 8 }),
       (index, edits) => {
         const body = edits.reduce(applyEdit, scenarioBodies[index]);
-        checkExposition(readVllmMetrics(body), body);
+        checkExposition(parseVllmMetrics(body), body);
       },
     ),
   );
 });
 
-Deno.test("readVllmMetrics() takes a scrape that was cut at any byte, and reads all lines before", () => {
+Deno.test("parseVllmMetrics() takes a scrape that was cut at any byte, and reads all lines before", () => {
   const starts: number[] = [];
   parseExposition(SMALL, { onSample: (_name, _labels, _value, start) => starts.push(start) });
   for (let length = 0; length <= SMALL.length; length++) {
     const body = SMALL.subarray(0, length);
-    const exposition = readVllmMetrics(body);
+    const exposition = parseVllmMetrics(body);
     checkExposition(exposition, body);
     const whole = starts.filter((start) => SMALL.indexOf(10, start) < length).length;
     const { sampleCount } = exposition;
@@ -100,10 +100,10 @@ const SLOW_BODIES: readonly (readonly [name: string, write: (length: number) => 
 ];
 
 for (const [name, write] of SLOW_BODIES) {
-  Deno.test(`readVllmMetrics() is not held up by ${name}`, () => {
+  Deno.test(`parseVllmMetrics() is not held up by ${name}`, () => {
     const body = encode(write(4_000_000));
     const startedAt = performance.now();
-    checkExposition(readVllmMetrics(body), body);
+    checkExposition(parseVllmMetrics(body), body);
     // A tenth of a second; by the square it would be an hour.
     assert(performance.now() - startedAt < 30_000);
   });
@@ -119,7 +119,7 @@ Deno.test("createVllmReader() reads whatever follows whatever as if it were the 
         const before = first.reduce(applyEdit, SMALL);
         const body = second.reduce(applyEdit, before);
         for (const next of [before, body, before, SMALL]) {
-          assertEquals(reader(next), readVllmMetrics(next));
+          assertEquals(reader(next), parseVllmMetrics(next));
         }
       },
     ),

@@ -1,16 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { readAmdGpus, readAmdProcesses } from "../lib/gpu_amd_smi.ts";
+import { parseAmdGpus, parseAmdProcesses } from "../lib/gpu_amd_smi.ts";
 import { absent, present } from "../lib/reading.ts";
 import { readGpuFixture } from "./fixtures/gpus.ts";
 
 const MIB = 2 ** 20;
 
 function read(metric: string, fixed = "") {
-  return readAmdGpus({ metric, fixed });
+  return parseAmdGpus({ metric, fixed });
 }
 
-Deno.test("readAmdGpus() reads the list of amd-smi 24", () => {
+Deno.test("parseAmdGpus() reads the list of amd-smi 24", () => {
   const gpus = read(readGpuFixture("amd-24-metric.txt"), readGpuFixture("amd-24-static.txt"));
   assertEquals(gpus, [{
     index: 0,
@@ -42,7 +42,7 @@ Deno.test("readAmdGpus() reads the list of amd-smi 24", () => {
   }]);
 });
 
-Deno.test("readAmdGpus() reads amd-smi 26: text before, gpu_data, the document twice", () => {
+Deno.test("parseAmdGpus() reads amd-smi 26: text before, gpu_data, the document twice", () => {
   const gpus = read(readGpuFixture("amd-26-metric.txt"), readGpuFixture("amd-26-static.txt")) ?? [];
   assertEquals(gpus.map(({ index, name }) => [index, name]), [
     [0, "AMD Instinct MI300X"],
@@ -62,7 +62,7 @@ Deno.test("readAmdGpus() reads amd-smi 26: text before, gpu_data, the document t
   assertEquals(busy.memoryUsedBytes, present(121_344 * MIB));
 });
 
-Deno.test("readAmdGpus() takes figures in every form, and each absence for one", () => {
+Deno.test("parseAmdGpus() takes figures in every form, and each absence for one", () => {
   const power = (value: unknown) =>
     read(JSON.stringify([{ gpu: 0, power: { socket_power: value } }]))?.[0].powerWatts;
   for (const value of [42, "42", "42 W", { value: 42, unit: "W" }, { value: "42" }]) {
@@ -84,7 +84,7 @@ Deno.test("readAmdGpus() takes figures in every form, and each absence for one",
   assertEquals(usage?.powerWatts, absent("missing"));
 });
 
-Deno.test("readAmdGpus() tells a throttled card from one that is not, by the old key, too", () => {
+Deno.test("parseAmdGpus() tells a throttled card from one that is not, by the old key, too", () => {
   const throttle = (power: unknown) =>
     read(JSON.stringify([{ gpu: 0, power }]))?.[0].throttleReasons;
   assertEquals(throttle({ throttle_status: "THROTTLED" }), present(["other"]));
@@ -93,7 +93,7 @@ Deno.test("readAmdGpus() tells a throttled card from one that is not, by the old
   assertEquals(throttle({}), absent("missing"));
 });
 
-Deno.test("readAmdGpus() gives null where there is no GPU to read", () => {
+Deno.test("parseAmdGpus() gives null where there is no GPU to read", () => {
   const texts = [
     "",
     "[]",
@@ -108,7 +108,7 @@ Deno.test("readAmdGpus() gives null where there is no GPU to read", () => {
   assertEquals(read('[1]\n{"a": "}["}\n[{"gpu": 2}]\n')?.[0].index, 2);
 });
 
-Deno.test("readAmdGpus() makes names safe and never throws, whatever is printed", () => {
+Deno.test("parseAmdGpus() makes names safe and never throws, whatever is printed", () => {
   const fixed = JSON.stringify([{ gpu: 0, asic: { market_name: "\x1b[2JMI" } }]);
   assertEquals(read('[{"gpu": 0}]', fixed)?.[0].name, "\\x1b[2JMI");
   assertEquals(read('[{"gpu": 0}]')?.[0].name, "AMD GPU");
@@ -122,19 +122,19 @@ Deno.test("readAmdGpus() makes names safe and never throws, whatever is printed"
   }));
 });
 
-Deno.test("readAmdGpus() is not slowed down by brackets that are never closed", () => {
+Deno.test("parseAmdGpus() is not slowed down by brackets that are never closed", () => {
   const text = "[\n".repeat(200_000);
   assertEquals(read(text), null);
 });
 
-Deno.test("readAmdProcesses() reads memory of the card, not of the host", () => {
-  assertEquals(readAmdProcesses(readGpuFixture("amd-26-process.txt")), [{
+Deno.test("parseAmdProcesses() reads memory of the card, not of the host", () => {
+  assertEquals(parseAmdProcesses(readGpuFixture("amd-26-process.txt")), [{
     pid: 4242,
     name: "VLLM::EngineCore",
     gpuIndex: 0,
     memoryBytes: present(127_031_836_672),
     gpuInstanceId: absent("unsupported"),
   }]);
-  assertEquals(readAmdProcesses(readGpuFixture("amd-24-process.txt")), []);
-  assertEquals(readAmdProcesses("ERROR"), null);
+  assertEquals(parseAmdProcesses(readGpuFixture("amd-24-process.txt")), []);
+  assertEquals(parseAmdProcesses("ERROR"), null);
 });

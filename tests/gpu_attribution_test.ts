@@ -6,7 +6,7 @@ import {
   type GpuShare,
   listReplicaGpus,
 } from "../lib/gpu_attribution.ts";
-import { readProcessTable } from "../lib/host_processes.ts";
+import { parseProcessTable } from "../lib/host_processes.ts";
 import { createGpuProcess } from "./fixtures/gpus.ts";
 
 /** A machine's processes, as `ps` prints them, and which of them hold memory of which GPU. */
@@ -32,7 +32,7 @@ function attribute(machine: Machine, endpoints: readonly GpuEndpoint[]): readonl
     createGpuProcess(pid, { gpuIndex, ...(name === undefined ? {} : { name }) })
   );
   return attributeGpuProcesses(gpuProcesses, {
-    processes: readProcessTable(machine.ps),
+    processes: parseProcessTable(machine.ps),
     endpoints,
   });
 }

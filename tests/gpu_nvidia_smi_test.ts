@@ -4,9 +4,9 @@ import {
   addMigInstances,
   completeUnifiedMemory,
   listGpuQueryArguments,
+  parseComputeApps,
+  parseGpuTable,
   planGpuQuery,
-  readComputeApps,
-  readGpuTable,
 } from "../lib/gpu_nvidia_smi.ts";
 import { absent, present } from "../lib/reading.ts";
 import { readGpuFixture, readGpus, renderGpuQuery } from "./fixtures/gpus.ts";
@@ -39,7 +39,7 @@ Deno.test("planGpuQuery() asks for the oldest fields alone where there is no hel
   }
 });
 
-Deno.test("readGpuTable() reads a recorded H100 in base units", () => {
+Deno.test("parseGpuTable() reads a recorded H100 in base units", () => {
   assertEquals(readGpus("h100.tsv"), [{
     index: 0,
     vendor: "nvidia",
@@ -70,7 +70,7 @@ Deno.test("readGpuTable() reads a recorded H100 in base units", () => {
   }]);
 });
 
-Deno.test("readGpuTable() reads every recorded machine whole", () => {
+Deno.test("parseGpuTable() reads every recorded machine whole", () => {
   const counts = { "h100x8": 8, "a100": 1, "l4": 1, "l40s": 1, "rtx4090": 1, "rtx4080super": 1 };
   for (const [name, count] of Object.entries(counts)) {
     const gpus = readGpus(`${name}.tsv`);
@@ -83,7 +83,7 @@ Deno.test("readGpuTable() reads every recorded machine whole", () => {
   assertEquals(readGpus("rtx4090.tsv")[0].fanRatio, present(0.62));
 });
 
-Deno.test("readGpuTable() gives each missing cell its own reason, and never 0", () => {
+Deno.test("parseGpuTable() gives each missing cell its own reason, and never 0", () => {
   const [gpu] = readGpus("t4-old-driver.tsv", "help-418.txt");
   assertEquals(gpu.name, "Tesla T4");
   assertEquals(gpu.utilizationRatio, present(0.42));
@@ -98,9 +98,9 @@ Deno.test("readGpuTable() gives each missing cell its own reason, and never 0", 
   assertEquals(gpu.isMigEnabled, absent("missing"));
 });
 
-Deno.test("readGpuTable() tells every spelling of absence apart", () => {
+Deno.test("parseGpuTable() tells every spelling of absence apart", () => {
   const query = [["index", "index"], ["power", "power.draw"], ["name", "name"]] as const;
-  const read = (cell: string) => readGpuTable(`0, ${cell}, GPU\n`, query).gpus[0].powerWatts;
+  const read = (cell: string) => parseGpuTable(`0, ${cell}, GPU\n`, query).gpus[0].powerWatts;
   for (const cell of ["[N/A]", "N/A", "[Not Supported]", "Not Supported", "-", ""]) {
     assertEquals(read(cell), absent("unsupported"), cell);
   }
@@ -113,54 +113,54 @@ Deno.test("readGpuTable() tells every spelling of absence apart", () => {
   assertEquals(read("1204.5"), present(1204.5));
 });
 
-Deno.test("readGpuTable() keeps commas and quotes of names, and makes them safe", () => {
+Deno.test("parseGpuTable() keeps commas and quotes of names, and makes them safe", () => {
   assertEquals(readGpus("commas.tsv").map(({ name }) => name), [
     'NVIDIA H100, 80GB, "HBM3"',
     "GRID A100D-1-10C,vGPU",
   ]);
   const query = [["index", "index"], ["name", "name"]] as const;
-  const [gpu] = readGpuTable("0, \x1b[2JGPU\x07\n", query).gpus;
+  const [gpu] = parseGpuTable("0, \x1b[2JGPU\x07\n", query).gpus;
   assertEquals(gpu.name, "\\x1b[2JGPU\\x07");
 });
 
-Deno.test("readGpuTable() passes over warnings, wherever they stand, and tells them", () => {
+Deno.test("parseGpuTable() passes over warnings, wherever they stand, and tells them", () => {
   const query = planGpuQuery(readGpuFixture("help-590.txt"));
   const rows = renderGpuQuery("h100x8.tsv", query);
   const lost = "Unable to determine the device handle for GPU0000:3B:00.0: GPU is lost.  Reboot";
   const warning = "WARNING: infoROM is corrupted at gpu 0000:5E:00.0";
-  const { gpus, warnings } = readGpuTable(`${lost}\r\n\r\n${rows}${warning}\x1b[2J\n`, query);
+  const { gpus, warnings } = parseGpuTable(`${lost}\r\n\r\n${rows}${warning}\x1b[2J\n`, query);
   assertEquals(gpus.length, 8);
   assertEquals(warnings, [lost, `${warning}\\x1b[2J`]);
 });
 
-Deno.test("readGpuTable() knows reasons that it has no word for, and a total of 0 for none", () => {
+Deno.test("parseGpuTable() knows reasons that it has no word for, and a total of 0 for none", () => {
   const query = [
     ["index", "index"],
     ["throttle", "clocks_event_reasons.active"],
     ["memoryTotal", "memory.total"],
     ["name", "name"],
   ] as const;
-  const read = (mask: string) => readGpuTable(`0, ${mask}, 0, GPU\n`, query).gpus[0];
+  const read = (mask: string) => parseGpuTable(`0, ${mask}, 0, GPU\n`, query).gpus[0];
   assertEquals(read("0x0000000000000201").throttleReasons, present(["idle", "other"]));
   assertEquals(read("0xffffffffffffffff").throttleReasons.value?.length, 10);
   assertEquals(read("Active").throttleReasons, absent("unreadable"));
   assertEquals(read("0x0").memoryTotalBytes, absent("unreadable"));
 });
 
-Deno.test("readGpuTable() never throws and gives one GPU per line at most, whatever is printed", () => {
+Deno.test("parseGpuTable() never throws and gives one GPU per line at most, whatever is printed", () => {
   const query = planGpuQuery(readGpuFixture("help-590.txt"));
   fc.assert(fc.property(fc.string({ unit: "binary", maxLength: 300 }), (text) => {
-    const { gpus } = readGpuTable(text, query);
+    const { gpus } = parseGpuTable(text, query);
     assert(gpus.length <= text.split("\n").length);
   }));
   const cell = fc.constantFrom("0", "[N/A]", "ERR!", "", "-", "97", "x", "1 MiB");
   fc.assert(fc.property(fc.array(cell, { minLength: 22, maxLength: 26 }), (cells) => {
-    const [gpu] = readGpuTable(`0, ${cells.join(", ")}\n`, query).gpus;
+    const [gpu] = parseGpuTable(`0, ${cells.join(", ")}\n`, query).gpus;
     if (gpu.memoryTotalBytes.value !== null) assert(gpu.memoryTotalBytes.value > 0);
   }));
 });
 
-Deno.test("readComputeApps() gives each process its GPU and memory, commas and all", () => {
+Deno.test("parseComputeApps() gives each process its GPU and memory, commas and all", () => {
   const gpus = readGpus("h100x8.tsv");
   const text = [
     `${gpus[1].uuid.value}, 4711, 73664, VLLM::Worker_TP1`,
@@ -170,7 +170,7 @@ Deno.test("readComputeApps() gives each process its GPU and memory, commas and a
     "No running processes found",
     "",
   ].join("\n");
-  assertEquals(readComputeApps(text, gpus), [
+  assertEquals(parseComputeApps(text, gpus), [
     {
       pid: 4711,
       name: "VLLM::Worker_TP1",
@@ -205,8 +205,8 @@ Deno.test("completeUnifiedMemory() takes the system's memory for a GB10's, and f
   assertEquals(completeUnifiedMemory(failed, memory), failed);
 });
 
-Deno.test("readComputeApps() attributes memory on a GPU whose own total is not known", () => {
-  const apps = readComputeApps(readGpuFixture("gb10-apps.csv"), readGpus("gb10.tsv"));
+Deno.test("parseComputeApps() attributes memory on a GPU whose own total is not known", () => {
+  const apps = parseComputeApps(readGpuFixture("gb10-apps.csv"), readGpus("gb10.tsv"));
   assertEquals(apps.map(({ pid, memoryBytes }) => [pid, memoryBytes]), [
     [114_687, present(19_135 * MIB)],
     [6330, present(96_073 * MIB)],
@@ -216,7 +216,7 @@ Deno.test("readComputeApps() attributes memory on a GPU whose own total is not k
 
 function readMig(outputs: { readonly list: string; readonly detail: string }) {
   const gpus = readGpus("h100-mig.tsv");
-  const processes = readComputeApps(readGpuFixture("h100-mig-apps.csv"), gpus);
+  const processes = parseComputeApps(readGpuFixture("h100-mig-apps.csv"), gpus);
   return addMigInstances({ gpus, processes }, outputs);
 }
 

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { GpuSample } from "../lib/gpu_model.ts";
-import { findGpuOutliers, foldGpus, rangeOf } from "../lib/gpu_outliers.ts";
+import { findGpuOutliers, findRange, summarizeGpus } from "../lib/gpu_outliers.ts";
 import { absent, present } from "../lib/reading.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
@@ -75,14 +75,14 @@ Deno.test("findGpuOutliers() passes over figures that are absent", () => {
   assertEquals(findGpuOutliers(change(4, unknown)), []);
 });
 
-Deno.test("foldGpus() gives the ranges of GPUs of one name", () => {
-  const [fold, ...others] = foldGpus(GPUS);
+Deno.test("summarizeGpus() gives the ranges of GPUs of one name", () => {
+  const [fold, ...others] = summarizeGpus(GPUS);
   assertEquals(others, []);
   assertEquals([fold.name, fold.count], ["NVIDIA H100 80GB HBM3", 8]);
   assertEquals(fold.utilizationRatio, present({ min: 0.92, max: 0.98 }));
   assertEquals(fold.powerWatts, present({ min: 640.02, max: 690.4 }));
   assertEquals(fold.temperatureCelsius, present({ min: 61, max: 72 }));
-  const mixed = foldGpus([...GPUS, ...readGpus("gb10.tsv"), ...readGpus("h100-mig.tsv")]);
+  const mixed = summarizeGpus([...GPUS, ...readGpus("gb10.tsv"), ...readGpus("h100-mig.tsv")]);
   assertEquals(mixed.map(({ name, count }) => [name, count]), [
     ["NVIDIA H100 80GB HBM3", 9],
     ["NVIDIA GB10", 1],
@@ -91,11 +91,11 @@ Deno.test("foldGpus() gives the ranges of GPUs of one name", () => {
   assertEquals(mixed[1].powerWatts, present({ min: 10.8, max: 10.8 }));
 });
 
-Deno.test("rangeOf() is partial where figures are absent, and absent where all are", () => {
-  assertEquals(rangeOf([present(3), absent("missing"), present(1)]), {
+Deno.test("findRange() is partial where figures are absent, and absent where all are", () => {
+  assertEquals(findRange([present(3), absent("missing"), present(1)]), {
     value: { min: 1, max: 3 },
     partial: true,
   });
-  assertEquals(rangeOf([absent("forbidden"), absent("missing")]), absent("forbidden"));
-  assertEquals(rangeOf([]), absent("missing"));
+  assertEquals(findRange([absent("forbidden"), absent("missing")]), absent("forbidden"));
+  assertEquals(findRange([]), absent("missing"));
 });

@@ -2,14 +2,14 @@ import { assert, assertEquals } from "@std/assert";
 import {
   identifyCommand,
   identifyForwarder,
-  readForwardedPort,
-  readLaunch,
-  readServerOptions,
+  parseForwardedPort,
+  parseLaunch,
+  parseServerOptions,
 } from "../lib/host_commands.ts";
-import { type ProcessInfo, readProcessTable } from "../lib/host_processes.ts";
+import { parseProcessTable, type ProcessInfo } from "../lib/host_processes.ts";
 
 function readProcess(commandLine: string): ProcessInfo {
-  const process = readProcessTable(`7 1 7 00:01 ${commandLine}`).get(7);
+  const process = parseProcessTable(`7 1 7 00:01 ${commandLine}`).get(7);
   if (process === undefined) throw new Error("The process is not in the table");
   return process;
 }
@@ -44,8 +44,8 @@ for (const [commandLine, name] of COMMANDS) {
   });
 }
 
-Deno.test("readLaunch() reads parallel sizes however they are written, and no secret", () => {
-  const read = (text: string) => readLaunch(readProcess(`vllm serve m ${text}`));
+Deno.test("parseLaunch() reads parallel sizes however they are written, and no secret", () => {
+  const read = (text: string) => parseLaunch(readProcess(`vllm serve m ${text}`));
   const sizes = (text: string): unknown => Object.fromEntries(read(text).parallelSizes);
   assertEquals(sizes("-tp 2 -pp=3 -dp 4"), {
     "tensor-parallel-size": 2,
@@ -60,9 +60,9 @@ Deno.test("readLaunch() reads parallel sizes however they are written, and no se
   assert(!read("--api-key s3cr3t").commandLine.includes("s3cr3t"));
 });
 
-Deno.test("readServerOptions() reads port and names however they are written, the last of several", () => {
+Deno.test("parseServerOptions() reads port and names however they are written, the last of several", () => {
   const read = (text: string): readonly unknown[] => {
-    const { port, modelNames } = readServerOptions(readProcess(text));
+    const { port, modelNames } = parseServerOptions(readProcess(text));
     return [port, ...modelNames];
   };
   assertEquals(read("vllm serve org/m"), [8000, "org/m"]);
@@ -93,9 +93,9 @@ Deno.test("identifyForwarder() tells containers' ports from tunnels to other mac
   }
 });
 
-Deno.test("readForwardedPort() reads what Docker's proxy passes on", () => {
+Deno.test("parseForwardedPort() reads what Docker's proxy passes on", () => {
   const proxy = "docker-proxy -proto tcp -host-ip :: -host-port 8001 -container-port 8000";
-  const read = (commandLine: string) => readForwardedPort(readProcess(commandLine));
+  const read = (commandLine: string) => parseForwardedPort(readProcess(commandLine));
   assertEquals(read(proxy), { hostPort: 8001, containerPort: 8000 });
   assertEquals(read("docker-proxy -host-port 8001"), null);
   assertEquals(read("other -host-port 8001 -container-port 8000"), null);

@@ -2,14 +2,14 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { findServerPorts } from "../lib/discovery_scan.ts";
 import {
   createProcessLister,
+  getLocalHost,
   listAncestors,
-  type Listing,
   LSOF_ARGUMENTS,
+  parseLsofPorts,
+  parseProcessTable,
+  parseSsPorts,
+  type ProcessListing,
   PS_ARGUMENTS,
-  readLocalHost,
-  readLsofPorts,
-  readProcessTable,
-  readSsPorts,
   SS_ARGUMENTS,
 } from "../lib/host_processes.ts";
 import type { Platform, ProgramCall, ProgramOutcome } from "../lib/platform.ts";
@@ -43,13 +43,13 @@ function createMachine(
 async function list(
   outcomes: Readonly<Record<string, ProgramOutcome>>,
   operatingSystem?: string,
-): Promise<Listing> {
+): Promise<ProcessListing> {
   const lister = createProcessLister(createMachine(outcomes, operatingSystem).platform);
   if (lister === null) throw new Error("There is no lister");
   return await lister();
 }
 
-const describe = ({ listening, processes }: Listing): unknown =>
+const describe = ({ listening, processes }: ProcessListing): unknown =>
   findServerPorts(listening, processes).map(({ port, serverName }) => [port, serverName]);
 
 Deno.test("createProcessLister() finds servers by ss and ps on Linux, by lsof and ps on macOS", async () => {
@@ -116,8 +116,8 @@ const MACOS = `
   612     1   612    00:03 /opt/homebrew/bin/ollama serve
 `;
 
-Deno.test("readProcessTable() reads what procps prints", () => {
-  const table = readProcessTable(LINUX);
+Deno.test("parseProcessTable() reads what procps prints", () => {
+  const table = parseProcessTable(LINUX);
   assertEquals([...table.keys()], [1, 2, 4711, 4720, 4731, 4800]);
   assertEquals(table.get(4711), {
     pid: 4711,
@@ -136,28 +136,28 @@ Deno.test("readProcessTable() reads what procps prints", () => {
   assertEquals(table.get(4800)?.startedSecondsAgo, null);
 });
 
-Deno.test("readProcessTable() reads what macOS prints", () => {
-  const table = readProcessTable(MACOS);
+Deno.test("parseProcessTable() reads what macOS prints", () => {
+  const table = parseProcessTable(MACOS);
   assertEquals(table.get(612)?.arguments, ["/opt/homebrew/bin/ollama", "serve"]);
   assertEquals(table.get(1)?.startedSecondsAgo, 2 * 86_400 + 11 * 3600 + 10 * 60 + 31);
 });
 
-Deno.test("readProcessTable() makes titles safe to print and keeps them short", () => {
+Deno.test("parseProcessTable() makes titles safe to print and keeps them short", () => {
   const title = `\x1b]0;pwn\x07${"x".repeat(50_000)}`;
-  const process = readProcessTable(`1 0 0 00:01 ${title}`).get(1);
+  const process = parseProcessTable(`1 0 0 00:01 ${title}`).get(1);
   const shown = process?.commandLine ?? "";
   assert(shown.startsWith("\\x1b]0;pwn\\x07xxx"));
   assert(shown.length <= 4096);
 });
 
-Deno.test("readProcessTable() passes over what it cannot read", () => {
-  assertEquals(readProcessTable("").size, 0);
-  assertEquals(readProcessTable("error: unsupported option\n PID PPID\n1 2 x 00:01 y").size, 0);
+Deno.test("parseProcessTable() passes over what it cannot read", () => {
+  assertEquals(parseProcessTable("").size, 0);
+  assertEquals(parseProcessTable("error: unsupported option\n PID PPID\n1 2 x 00:01 y").size, 0);
 });
 
 Deno.test("listAncestors() goes up to the first process, and round no loop", () => {
   const list = (text: string, pid: number) =>
-    listAncestors(readProcessTable(text), pid).map((process) => process.pid);
+    listAncestors(parseProcessTable(text), pid).map((process) => process.pid);
   assertEquals(list(LINUX, 4731), [4731, 4720, 4711, 1]);
   assertEquals(list(LINUX, 9), []);
   assertEquals(list("7 8 7 00:01 a\n8 7 7 00:01 b\n", 7), [7, 8]);
@@ -167,7 +167,7 @@ Deno.test("PS_ARGUMENTS give the table of this machine", needsProgram("ps"), asy
   const ps = new Deno.Command("ps", { args: [...PS_ARGUMENTS] });
   const { code, stdout } = await ps.output();
   assertEquals(code, 0);
-  const own = readProcessTable(new TextDecoder().decode(stdout)).get(Deno.pid);
+  const own = parseProcessTable(new TextDecoder().decode(stdout)).get(Deno.pid);
   assertEquals(own?.parentPid, Deno.ppid);
   assert(own?.arguments.includes("test"), own?.commandLine);
   assert((own?.startedSecondsAgo ?? Infinity) < 3600);
@@ -208,8 +208,8 @@ n[::1]:31340
 n127.0.0.1:31341
 `;
 
-Deno.test("readSsPorts() reads ports, addresses and owners", () => {
-  assertEquals(readSsPorts(SS_LISTENING), [
+Deno.test("parseSsPorts() reads ports, addresses and owners", () => {
+  assertEquals(parseSsPorts(SS_LISTENING), [
     { port: 53, addresses: ["127.0.0.53"], ownerPids: [] },
     { port: 2024, addresses: ["0.0.0.0"], ownerPids: [] },
     { port: 8080, addresses: ["0.0.0.0", "::"], ownerPids: [910, 917] },
@@ -218,23 +218,23 @@ Deno.test("readSsPorts() reads ports, addresses and owners", () => {
     { port: 31340, addresses: ["::1"], ownerPids: [7977, 7895] },
     { port: 31341, addresses: ["127.0.0.1"], ownerPids: [7977, 7895] },
   ]);
-  assertEquals(readSsPorts(SS_UNPRIVILEGED).map(({ port, ownerPids }) => [port, ownerPids]), [
+  assertEquals(parseSsPorts(SS_UNPRIVILEGED).map(({ port, ownerPids }) => [port, ownerPids]), [
     [31337, []],
     [31340, []],
   ]);
 });
 
-Deno.test("readLsofPorts() reads the same", () => {
-  const expected = readSsPorts(SS_LISTENING).filter(({ port }) => port > 30_000)
+Deno.test("parseLsofPorts() reads the same", () => {
+  const expected = parseSsPorts(SS_LISTENING).filter(({ port }) => port > 30_000)
     .map(({ port, ownerPids }) => [port, ownerPids.toSorted()]);
-  const ports = readLsofPorts(LSOF_LISTENING);
+  const ports = parseLsofPorts(LSOF_LISTENING);
   assertEquals(ports.map(({ port, ownerPids }) => [port, ownerPids.toSorted()]), expected);
   assertEquals(ports[1].addresses, ["*"]);
   assertEquals(ports[2].addresses, ["::1"]);
 });
 
-Deno.test("readSsPorts() and readLsofPorts() pass over what they cannot read", () => {
-  for (const read of [readSsPorts, readLsofPorts]) {
+Deno.test("parseSsPorts() and readLsofPorts() pass over what they cannot read", () => {
+  for (const read of [parseSsPorts, parseLsofPorts]) {
     for (
       const text of [
         "",
@@ -254,9 +254,9 @@ Deno.test("readSsPorts() and readLsofPorts() pass over what they cannot read", (
   }
 });
 
-Deno.test("readLocalHost() names the host by which a port is reached", () => {
+Deno.test("getLocalHost() names the host by which a port is reached", () => {
   const host = (...addresses: readonly string[]): string =>
-    readLocalHost({ port: 80, addresses, ownerPids: [] });
+    getLocalHost({ port: 80, addresses, ownerPids: [] });
   assertEquals(host("0.0.0.0"), "localhost");
   assertEquals(host("10.0.0.5", "127.0.0.1"), "localhost");
   assertEquals(host("::1"), "localhost");
@@ -267,8 +267,8 @@ Deno.test("readLocalHost() names the host by which a port is reached", () => {
 
 for (
   const [program, args, read] of [
-    ["ss", SS_ARGUMENTS, readSsPorts],
-    ["lsof", LSOF_ARGUMENTS, readLsofPorts],
+    ["ss", SS_ARGUMENTS, parseSsPorts],
+    ["lsof", LSOF_ARGUMENTS, parseLsofPorts],
   ] as const
 ) {
   Deno.test(`${program}'s output has the port of this test`, needsProgram(program), async () => {

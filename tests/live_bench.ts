@@ -28,7 +28,7 @@ import { createScraper } from "../lib/scrape.ts";
 import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import type { State } from "../lib/state.ts";
 import { encodeFrame, enterTerminal } from "../lib/terminal.ts";
-import { readContext, renderFrame, type ViewOptions } from "../lib/view.ts";
+import { getUiContext, renderFrame, type ViewOptions } from "../lib/view.ts";
 import { createEndpoint, START_EPOCH, startState } from "./fixtures/expositions.ts";
 import { createChosenUi, watchServers } from "./fixtures/screens.ts";
 
@@ -63,7 +63,7 @@ for (const [replicas, size] of [[8, MIDDLE], [64, LARGE]] as const) {
   });
 
   Deno.bench(`readContext, ${replicas}`, { group }, () => {
-    readContext(state, size, VIEW);
+    getUiContext(state, size, VIEW);
   });
 
   Deno.bench(`encodeFrame of two ticks, ${replicas}`, { group }, () => {

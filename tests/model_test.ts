@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { countComputedTokens, readCachedTokens, sumFamily } from "../lib/model.ts";
+import { countComputedTokens, getCachedTokens, sumCounts } from "../lib/model.ts";
 import { absent, present } from "../lib/reading.ts";
 
 const BY_SOURCE = new Map([
@@ -8,15 +8,15 @@ const BY_SOURCE = new Map([
   ["external_kv_transfer", 10],
 ]);
 
-Deno.test("sumFamily() adds up all children, and none where there is no family", () => {
-  assertEquals([BY_SOURCE, new Map(), undefined].map(sumFamily), [100, 0, 0]);
+Deno.test("sumCounts() adds up all children, and none where there is no family", () => {
+  assertEquals([BY_SOURCE, new Map(), undefined].map(sumCounts), [100, 0, 0]);
 });
 
-Deno.test("readCachedTokens() counts what was not computed, or else takes the counter", () => {
-  assertEquals(readCachedTokens(BY_SOURCE, present(5)), present(30));
-  assertEquals(readCachedTokens(new Map([["local_cache_hit", 7]]), absent("missing")), present(7));
-  assertEquals(readCachedTokens(undefined, present(5)), present(5));
-  assertEquals(readCachedTokens(undefined, absent("missing")), absent("missing"));
+Deno.test("getCachedTokens() counts what was not computed, or else takes the counter", () => {
+  assertEquals(getCachedTokens(BY_SOURCE, present(5)), present(30));
+  assertEquals(getCachedTokens(new Map([["local_cache_hit", 7]]), absent("missing")), present(7));
+  assertEquals(getCachedTokens(undefined, present(5)), present(5));
+  assertEquals(getCachedTokens(undefined, absent("missing")), absent("missing"));
 });
 
 Deno.test("countComputedTokens() is 0 where all came from a cache", () => {

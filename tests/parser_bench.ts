@@ -25,7 +25,7 @@
 
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { createSimulatedServer } from "../lib/demo.ts";
-import { createLayout, createVllmReader, rereadValues } from "../lib/dialect_reader.ts";
+import { createLayout, createVllmReader, rescanValues } from "../lib/dialect_reader.ts";
 import { parseExposition } from "../lib/prometheus.ts";
 import { readGzip } from "./fixtures/expositions.ts";
 
@@ -95,7 +95,7 @@ if (layout === null) throw new Error("Cannot bench: there is no layout");
 const group = `Prometheus' 237 families, ${(foreign.length / 1e6).toFixed(3)} MB`;
 
 Deno.bench("steady rereadValues, 237 families", { group, baseline: true }, () => {
-  rereadValues(layout, foreign);
+  rescanValues(layout, foreign);
 });
 
 Deno.bench("parseExposition alone, 237 families", { group }, () => {

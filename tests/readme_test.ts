@@ -3,7 +3,7 @@ import { Ajv2020 } from "ajv/2020";
 import { nameBinary, TARGETS } from "../.ci/compile.ts";
 import { PERMISSIONS } from "../.ci/permissions.ts";
 import denoConfig from "../deno.json" with { type: "json" };
-import { createConfigSchema, readConfig } from "../lib/cli_config.ts";
+import { createConfigSchema, parseConfig } from "../lib/cli_config.ts";
 import { EXIT_CODES } from "../lib/cli_help.ts";
 import { parseArguments } from "../lib/cli_options.ts";
 import { createReportSchema } from "../lib/report_schema.ts";
@@ -101,7 +101,7 @@ Deno.test("README's table of JSON has every key of a document", () => {
 Deno.test("README's file of settings is right by the program and by the schema", () => {
   const blocks = listBlocks(readme, "json").filter((block) => block.includes('"endpoints"'));
   assertEquals(blocks.length, 1);
-  const config = readConfig(blocks[0], "/");
+  const config = parseConfig(blocks[0], "/");
   assert(!("error" in config) && config.warnings.length === 0, JSON.stringify(config));
   assertEquals(parseArguments([], () => undefined, config.values).kind, "run");
   const validate = new Ajv2020({ allowUnionTypes: true }).compile({ ...createConfigSchema() });

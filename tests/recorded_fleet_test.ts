@@ -35,14 +35,14 @@ Deno.test("update() names the one of two real servers that was slowed, and never
   for (const { at, body, endpoint } of scrapes) {
     state = update(state, createScraped(endpoint, at, encode(body)));
     state = update(state, { kind: "clock", now: at + 0.01, nowEpoch: START_EPOCH + at });
-    for (const { first, isRaised } of state.judgement.alarms) {
-      if (!isRaised || findRule(first.rule).effect === "none") continue;
+    for (const { first, isFiring } of state.evaluation.alerts) {
+      if (!isFiring || findRule(first.rule).effect === "none") continue;
       assert(first.key.startsWith(endpoints[1].key), `${first.rule} of ${first.key}`);
       namedAt ??= at;
     }
   }
   assert(namedAt !== null && namedAt > SLOWED_AT && namedAt < SLOWED_AT + 80, `${namedAt}`);
-  const { level, causes } = state.judgement.verdict;
+  const { level, causes } = state.evaluation.verdict;
   assertEquals(level, "DEGRADED");
   assert(causes.some(({ signal }) => signal === "slow_decode"), JSON.stringify(causes));
 });

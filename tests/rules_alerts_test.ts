@@ -1,18 +1,18 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
-  type Alarm,
+  type Alert,
   EMPTY_LOG,
   EVENT_KINDS,
   EVENT_OF_RULE,
   type EventKind,
   type EventLog,
   type EventSubject,
-  followVerdicts,
   MAX_EVENTS,
-  MERGE,
+  MERGE_SPAN,
   type Occurrence,
   recordEvents,
+  updateAlerts,
 } from "../lib/rules_alerts.ts";
 import { HOLD, RELEASE, type RuleId, RULES, type Verdict } from "../lib/rules_table.ts";
 
@@ -27,71 +27,71 @@ function createVerdict(rule: RuleId, key: string, ratio = 2): Verdict {
 function follow(
   looks: readonly (readonly [at: number, verdicts: readonly Verdict[]])[],
   isJudged: (key: string) => boolean = () => true,
-): readonly Alarm[] {
-  return looks.reduce<readonly Alarm[]>(
-    (alarms, [at, verdicts]) => followVerdicts(alarms, { verdicts, at, isJudged }),
+): readonly Alert[] {
+  return looks.reduce<readonly Alert[]>(
+    (alerts, [at, verdicts]) => updateAlerts(alerts, { verdicts, at, isJudged }),
     [],
   );
 }
 
 const SLOW = createVerdict("slow_decode", "a");
 
-Deno.test("followVerdicts() raises what has lasted, and not before", () => {
-  const raised = (...at: number[]) => follow(at.map((moment) => [moment, [SLOW]]))[0].isRaised;
+Deno.test("updateAlerts() raises what has lasted, and not before", () => {
+  const raised = (...at: number[]) => follow(at.map((moment) => [moment, [SLOW]]))[0].isFiring;
   assert(!raised(10));
   assert(!raised(10, 10 + HOLD - 0.1));
   assert(raised(10, 10 + HOLD));
   assertEquals(follow([[10, [SLOW]], [14, [SLOW]]])[0].since, 10);
 });
 
-Deno.test("followVerdicts() raises at once what will not be looked at again", () => {
+Deno.test("updateAlerts() raises at once what will not be looked at again", () => {
   const verdicts = [createVerdict("hot", "a")];
   const look = { verdicts, at: 0, isJudged: () => true };
-  assertEquals(followVerdicts([], look)[0].isRaised, false);
-  assertEquals(followVerdicts([], { ...look, isOnlyLook: true })[0].isRaised, true);
+  assertEquals(updateAlerts([], look)[0].isFiring, false);
+  assertEquals(updateAlerts([], { ...look, isOnlyLook: true })[0].isFiring, true);
 });
 
-Deno.test("followVerdicts() counts time and not evaluations", () => {
+Deno.test("updateAlerts() counts time and not evaluations", () => {
   const often = Array.from({ length: 100 }, (_, i) => [10 + i / 100, [SLOW]] as const);
-  assert(!follow(often)[0].isRaised);
+  assert(!follow(often)[0].isFiring);
 });
 
-Deno.test("followVerdicts() forgets at once what was not raised and is gone", () => {
+Deno.test("updateAlerts() forgets at once what was not raised and is gone", () => {
   assertEquals(follow([[10, [SLOW]], [12, []]]), []);
   // It begins anew.
-  assert(!follow([[10, [SLOW]], [12, []], [13, [SLOW]], [15, [SLOW]]])[0].isRaised);
+  assert(!follow([[10, [SLOW]], [12, []], [13, [SLOW]], [15, [SLOW]]])[0].isFiring);
 });
 
-Deno.test("followVerdicts() keeps what was raised over a break", () => {
+Deno.test("updateAlerts() keeps what was raised over a break", () => {
   const looks = [[10, [SLOW]], [14, [SLOW]]] as const;
   const [kept] = follow([...looks, [14 + RELEASE - 0.1, []]]);
-  assert(kept.isRaised);
+  assert(kept.isFiring);
   assertEquals(follow([...looks, [14 + RELEASE, []]]), []);
   const [back] = follow([...looks, [30, []], [40, [SLOW]], [40 + RELEASE - 0.1, []]]);
   assertEquals([back.since, back.lastAt], [10, 40]);
 });
 
-Deno.test("followVerdicts() ends the alarms of what went", () => {
+Deno.test("updateAlerts() ends the alarms of what went", () => {
   const looks = [[10, [SLOW]], [14, [SLOW]], [15, []]] as const;
   assertEquals(follow(looks, (key) => key !== "a"), []);
   assertEquals(follow(looks, (key) => key !== "b").length, 1);
 });
 
-Deno.test("followVerdicts() keeps the first evidence, the newest and the worst", () => {
-  const [alarm] = follow([2, 5, 3].map((ratio, i) => [i, [createVerdict("hot", "a", ratio)]]));
-  assertEquals([alarm.first.ratio, alarm.worst.ratio, alarm.newest.ratio], [2, 5, 3]);
+Deno.test("updateAlerts() keeps the first evidence, the newest and the worst", () => {
+  const [alert] = follow([2, 5, 3].map((ratio, i) => [i, [createVerdict("hot", "a", ratio)]]));
+  assertEquals([alert.first.ratio, alert.worst.ratio, alert.newest.ratio], [2, 5, 3]);
 });
 
-Deno.test("followVerdicts() follows each rule and replica on its own", () => {
+Deno.test("updateAlerts() follows each rule and replica on its own", () => {
   const verdicts = [SLOW, createVerdict("slow_decode", "b"), createVerdict("kv_skew", "a")];
-  const alarms = follow([[10, verdicts], [14, [SLOW]]]);
-  assertEquals(alarms.map(({ first }) => `${first.rule} ${first.key}`), ["slow_decode a"]);
+  const alerts = follow([[10, verdicts], [14, [SLOW]]]);
+  assertEquals(alerts.map(({ first }) => `${first.rule} ${first.key}`), ["slow_decode a"]);
 });
 
-Deno.test("followVerdicts() dates a stall back to the last movement", () => {
+Deno.test("updateAlerts() dates a stall back to the last movement", () => {
   const stalled = { ...createVerdict("stalled", "a"), value: 16 };
-  const [alarm] = follow([[100, [stalled]]]);
-  assertEquals([alarm.since, alarm.isRaised], [84, true]);
+  const [alert] = follow([[100, [stalled]]]);
+  assertEquals([alert.since, alert.isFiring], [84, true]);
   assertEquals(follow([[100, [stalled]], [102, []]]), []);
 });
 
@@ -153,8 +153,10 @@ Deno.test("recordEvents() has one line for the same again within a minute", () =
   const stale = occur("STALE");
   const flapping = record([1, [stale]], [3, []], [5, [stale]], [7, []], [9, [stale]]);
   assertEquals(describe(flapping), ["STALE a 1- ×3"]);
-  assertEquals(describe(record([1, [stale]], [3, []], [3 + MERGE, [stale]])), ["STALE a 1- ×2"]);
-  assertEquals(describe(record([1, [stale]], [3, []], [3.1 + MERGE, [stale]])), [
+  assertEquals(describe(record([1, [stale]], [3, []], [3 + MERGE_SPAN, [stale]])), [
+    "STALE a 1- ×2",
+  ]);
+  assertEquals(describe(record([1, [stale]], [3, []], [3.1 + MERGE_SPAN, [stale]])), [
     "STALE a 1-3 ×1",
     "STALE a 63.1- ×1",
   ]);
@@ -223,7 +225,7 @@ Deno.test("recordEvents() is bounded, and every end has its begin", () => {
     fc.array(
       fc.record({
         wait: fc.oneof(
-          fc.constantFrom(2, MERGE - 1, MERGE, MERGE + 1),
+          fc.constantFrom(2, MERGE_SPAN - 1, MERGE_SPAN, MERGE_SPAN + 1),
           fc.double({
             ...{ min: 0.1, max: 200, noNaN: true },
           }),
@@ -260,7 +262,7 @@ Deno.test("recordEvents() is bounded, and every end has its begin", () => {
         const next = log.lines.find(({ id, kind, subject }) =>
           id > one.id && kind === one.kind && subject.key === one.subject.key
         );
-        if (next !== undefined) assert(next.beganAt - (one.endedAt ?? Infinity) > MERGE);
+        if (next !== undefined) assert(next.beganAt - (one.endedAt ?? Infinity) > MERGE_SPAN);
       }
     },
   ));

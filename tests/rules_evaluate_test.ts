@@ -2,8 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { isPresent } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
-import { createOverview } from "../lib/state_fleet.ts";
-import { TALLY_KEYS } from "../lib/stats_totals.ts";
+import { createFleet } from "../lib/state_fleet.ts";
+import { SESSION_KEYS } from "../lib/stats_totals.ts";
 import {
   advance,
   createEndpoint,
@@ -27,30 +27,30 @@ function say(running: number, requests: number): Uint8Array {
   );
 }
 
-Deno.test("judge() says nothing new of what it knows already", () => {
+Deno.test("evaluateRules() says nothing new of what it knows already", () => {
   const known = advance(startState(ENDPOINTS), 2, [createScraped(ENDPOINTS[0], 1.9, say(1, 1))]);
   const later = advance(known, 2.5);
-  assert(later.judgement === known.judgement, "the same object");
+  assert(later.evaluation === known.evaluation, "the same object");
   // Until an answer is overdue.
   const asked = update(later, { kind: "asked", endpointKey: ENDPOINTS[0].key, at: 4 });
   const overdue = advance(asked, 9);
-  assertEquals(overdue.judgement.verdict.level, "DEGRADED");
+  assertEquals(overdue.evaluation.verdict.level, "DEGRADED");
 });
 
-Deno.test("judge() is PENDING until everybody is heard", () => {
+Deno.test("evaluateRules() is PENDING until everybody is heard", () => {
   const start = startState(ENDPOINTS);
-  assertEquals(start.judgement.verdict.level, "PENDING");
-  assertEquals(advance(start, 1).judgement.verdict.level, "PENDING");
+  assertEquals(start.evaluation.verdict.level, "PENDING");
+  assertEquals(advance(start, 1).evaluation.verdict.level, "PENDING");
   const answers = ENDPOINTS.map((endpoint, i) => createScraped(endpoint, 0.9 + i / 100, say(0, 0)));
   const first = advance(start, 1, answers.slice(0, 1));
-  assertEquals(first.judgement.verdict, { level: "PENDING", causes: [] });
+  assertEquals(first.evaluation.verdict, { level: "PENDING", causes: [] });
   const heard = advance(first, 1, answers.slice(1));
-  assertEquals(heard.judgement.verdict, { level: "HEALTHY", causes: [] });
+  assertEquals(heard.evaluation.verdict, { level: "HEALTHY", causes: [] });
 });
 
-Deno.test("judge() names the endpoint that never answered", () => {
+Deno.test("evaluateRules() names the endpoint that never answered", () => {
   const state = advance(startState(ENDPOINTS), 1, [createFailed(ENDPOINTS[1], 0.9)]);
-  const { verdict, events } = state.judgement;
+  const { verdict, events } = state.evaluation;
   assertEquals(verdict.level, "CRITICAL");
   assertEquals(verdict.causes.map(({ key, signal }) => [key, signal]), [
     [ENDPOINTS[1].key, "down"],
@@ -58,7 +58,7 @@ Deno.test("judge() names the endpoint that never answered", () => {
   assertEquals(events.lines.map(({ kind }) => kind), ["DOWN"]);
 });
 
-Deno.test("judge() announces engines of endpoints that come later, and none of the first ones", () => {
+Deno.test("evaluateRules() announces engines of endpoints that come later, and none of the first ones", () => {
   let state = advance(startState(ENDPOINTS.slice(0, 2)), 1);
   state = advance(state, 2, [createScraped(ENDPOINTS[0], 1.9, say(0, 0))]);
   const [late] = startState([ENDPOINTS[2]]).endpoints;
@@ -67,15 +67,15 @@ Deno.test("judge() announces engines of endpoints that come later, and none of t
     createScraped(ENDPOINTS[1], 4.8, say(0, 0)),
     createScraped(ENDPOINTS[2], 4.9, say(0, 0)),
   ]);
-  const describe = ({ judgement: { events } }: State) =>
+  const describe = ({ evaluation: { events } }: State) =>
     events.lines.map(({ kind, subject }) => `${kind} ${subject.address}`);
   assertEquals(describe(state), ["NEW localhost:8002"]);
   state = advance({ ...state, endpoints: state.endpoints.slice(0, 2) }, 7);
   assertEquals(describe(state), ["NEW localhost:8002", "GONE localhost:8002"]);
-  assertEquals(state.judgement.statuses.size, 2);
+  assertEquals(state.evaluation.statuses.size, 2);
 });
 
-Deno.test("judge() tells of preemptions once, also of an engine that was away", () => {
+Deno.test("evaluateRules() tells of preemptions once, also of an engine that was away", () => {
   const [endpoint] = ENDPOINTS;
   const write = (...preemptions: readonly number[]): Uint8Array =>
     encode(
@@ -91,7 +91,7 @@ Deno.test("judge() tells of preemptions once, also of an engine that was away", 
         advance(known, 2 * i + 1, [createScraped(endpoint, 2 * i + 0.5, write(...each))]),
       startState([endpoint]),
     );
-    const { lines } = state.judgement.events;
+    const { lines } = state.evaluation.events;
     return lines.find(({ kind }) => kind === "PREEMPT")?.amount ?? null;
   };
   assertEquals(told([3, 10], [3, 17]), 7);
@@ -101,16 +101,16 @@ Deno.test("judge() tells of preemptions once, also of an engine that was away", 
   assertEquals(told([3, 10], [3], [3], [3, 10]), null);
 });
 
-Deno.test("judge() compares a large fleet at most twice a second, and misses no condition", () => {
+Deno.test("evaluateRules() compares a large fleet at most twice a second, and misses no condition", () => {
   const many = Array.from({ length: 20 }, (_, i) => createEndpoint(9000 + i));
   let state = advance(startState(many), 1, many.map((one) => createScraped(one, 0.9, say(0, 0))));
-  const { groups } = state.judgement;
+  const { groups } = state.evaluation;
   state = advance(state, 1.2, [createScraped(many[0], 1.1, say(1, 1))]);
-  assert(state.judgement.groups === groups, "not yet");
+  assert(state.evaluation.groups === groups, "not yet");
   state = advance(state, 1.3, [createFailed(many[1], 1.25)]);
-  assertEquals(state.judgement.verdict.level, "DEGRADED");
+  assertEquals(state.evaluation.verdict.level, "DEGRADED");
   state = advance(state, 2, [createScraped(many[0], 1.9, say(2, 2))]);
-  assert(state.judgement.groups !== groups);
+  assert(state.evaluation.groups !== groups);
 });
 
 Deno.test("sums never fall and totals are those of the replicas, whatever happens", () => {
@@ -137,13 +137,13 @@ Deno.test("sums never fall and totals are those of the replicas, whatever happen
             : createScraped(ENDPOINTS[e], at + e / 8, say(running, counters[e]));
         });
         state = advance(state, at + 1, messages);
-        const { rows, counted, totalPeaks } = createOverview(state);
-        for (const key of TALLY_KEYS) {
+        const { rows, counted, totalPeaks } = createFleet(state);
+        for (const key of SESSION_KEYS) {
           const sum = counted[key];
           if (!isPresent(sum)) continue;
           assert(sum.value >= (last.get(key) ?? 0), `${key} fell`);
           last.set(key, sum.value);
-          const parts = rows.map(({ tally }) => tally?.counted[key].value ?? 0);
+          const parts = rows.map(({ total }) => total?.counted[key].value ?? 0);
           assertEquals(sum.value, parts.reduce((a, b) => a + b, 0));
         }
         const highest = rows.map(({ peaks }) => peaks.running?.value ?? 0);

@@ -1,13 +1,13 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { formGroups, judgeImbalance, type Member } from "../lib/rules_imbalance.ts";
+import { evaluateImbalance, formGroups, type Member } from "../lib/rules_imbalance.ts";
 import { computeMediansOfOthers } from "../lib/rules_latency.ts";
 import { IMBALANCE_RULE_IDS } from "../lib/rules_table.ts";
 import { computeMedian } from "../lib/stats_significance.ts";
 import {
   appendSample,
+  computeReplicas,
   type EndpointHistory,
-  readReplicas,
   startHistory,
 } from "../lib/stats_window.ts";
 import { readPoint, type Series, writeEngine, writeHistogram } from "./fixtures/expositions.ts";
@@ -18,7 +18,7 @@ function createMember(key: string, texts: readonly string[], maxModelLength: num
     (known, text, i) => appendSample(known, readPoint(10 * i, text)),
     startHistory(),
   );
-  return { key, replica: readReplicas(history)[0], maxModelLength } satisfies Member;
+  return { key, replica: computeReplicas(history)[0], maxModelLength } satisfies Member;
 }
 
 const IDLE: readonly Series[] = [["num_requests_running", 0]];
@@ -61,7 +61,7 @@ Deno.test("formGroups() compares what serves the same model with the same length
   assertEquals(bounded.length, 2);
 });
 
-Deno.test("judgeImbalance() says how many it compared", () => {
+Deno.test("evaluateImbalance() says how many it compared", () => {
   const steady = Array.from({ length: 7 }, (_, i) =>
     writeEngine([
       ["num_requests_running", 2],
@@ -71,12 +71,12 @@ Deno.test("judgeImbalance() says how many it compared", () => {
     ]));
   const count = (members: readonly Member[]) =>
     Object.fromEntries(
-      judgeImbalance(members).checks.map(({ rule, compared }) => [rule, compared]),
+      evaluateImbalance(members).checks.map(({ rule, compared }) => [rule, compared]),
     );
   const whole = createMember("a", steady);
   const second = createMember("b", steady);
   const joined = createMember("c", steady.slice(4));
-  const { checks } = judgeImbalance([whole, second]);
+  const { checks } = evaluateImbalance([whole, second]);
   assertEquals(checks.map(({ rule }) => rule), [...IMBALANCE_RULE_IDS]);
   assertEquals(count([whole, second, joined]), {
     ...{ slow_prefill: 0, slow_decode: 0, sticky_skew: 2, running_skew: 2, kv_skew: 2 },
@@ -86,7 +86,7 @@ Deno.test("judgeImbalance() says how many it compared", () => {
   const blind = createMember("d", steady.map((text) => text.replace(/^vllm:(num|kv).*\n/gm, "")));
   assertEquals(count([whole, blind]).running_skew, 1);
   assertEquals(count([whole, blind]).sticky_skew, 2);
-  assertEquals(judgeImbalance([]).checks.map(({ compared }) => compared), [0, 0, 0, 0, 0, 0, 0]);
+  assertEquals(evaluateImbalance([]).checks.map(({ compared }) => compared), [0, 0, 0, 0, 0, 0, 0]);
 });
 
 Deno.test("computeMediansOfOthers() is the median without one's own", () => {

@@ -1,22 +1,22 @@
 import { assertEquals } from "@std/assert";
-import { readVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseVllmMetrics } from "../lib/dialect_reader.ts";
 import type { ReplicaStatus } from "../lib/model.ts";
 import {
+  computeEndpointStatus,
+  computeFleetVerdict,
+  computeLoadStatus,
+  computeReplicaStatus,
+  getScrapeRecord,
   isCounted,
-  judgeEndpoint,
-  judgeFleet,
-  judgeLoad,
-  judgeReplica,
-  LATE_ANSWER,
-  readRecord,
+  MAX_RESPONSE_TIME,
   STALE_LIMIT,
 } from "../lib/rules_status.ts";
 import type { RuleId, Verdict } from "../lib/rules_table.ts";
-import { startPace } from "../lib/scrape_schedule.ts";
+import { startSchedule } from "../lib/scrape_schedule.ts";
 import {
   appendSample,
+  computeReplicas,
   type EndpointHistory,
-  readReplicas,
   startHistory,
 } from "../lib/stats_window.ts";
 import {
@@ -29,8 +29,9 @@ import {
   writeEngine,
 } from "./fixtures/expositions.ts";
 
-Deno.test("judgeEndpoint() is stale for a while after the last good scrape, then down", () => {
-  const judge = (hasFailed: boolean, age: number | null) => judgeEndpoint({ hasFailed, age });
+Deno.test("computeEndpointStatus() is stale for a while after the last good scrape, then down", () => {
+  const judge = (hasFailed: boolean, age: number | null) =>
+    computeEndpointStatus({ hasFailed, age });
   assertEquals(judge(false, null), "PENDING");
   assertEquals(judge(false, 0), "OK");
   assertEquals(judge(false, 500), "OK");
@@ -41,34 +42,34 @@ Deno.test("judgeEndpoint() is stale for a while after the last good scrape, then
   assertEquals(judge(true, STALE_LIMIT + 0.1), "DOWN");
 });
 
-Deno.test("judgeEndpoint() lets one answer be missed where the interval is long", () => {
+Deno.test("computeEndpointStatus() lets one answer be missed where the interval is long", () => {
   const judge = (age: number, interval: number) =>
-    judgeEndpoint({ hasFailed: true, age, interval });
+    computeEndpointStatus({ hasFailed: true, age, interval });
   assertEquals([judge(29, 2), judge(31, 2)], ["STALE", "DOWN"]);
   assertEquals([judge(61, 60), judge(91, 60)], ["STALE", "DOWN"]);
 });
 
 const WELL = { hasFailed: false, age: 1 };
-const judge = (...series: Series[]) => judgeReplica(readEngine(writeEngine(series)), WELL);
+const judge = (...series: Series[]) => computeReplicaStatus(readEngine(writeEngine(series)), WELL);
 
-Deno.test("judgeReplica() knows an engine that works, though it lacks a gauge", () => {
+Deno.test("computeReplicaStatus() knows an engine that works, though it lacks a gauge", () => {
   assertEquals(judge(["num_requests_running", 0]), "OK");
   assertEquals(judge(["prompt_tokens_total", 0]), "OK");
 });
 
-Deno.test("judgeReplica() knows an engine whose gauges have no sample yet", async () => {
-  const cold = readVllmMetrics(await readGzip("scenarios/multiprocess-cold/cold.prom.gz")).engines;
-  const warm = readVllmMetrics(await readGzip("scenarios/multiprocess-cold/warm.prom.gz")).engines;
-  assertEquals(cold.map((sample) => judgeReplica(sample, WELL)), ["INIT", "INIT"]);
-  assertEquals(warm.map((sample) => judgeReplica(sample, WELL)), ["OK", "OK"]);
+Deno.test("computeReplicaStatus() knows an engine whose gauges have no sample yet", async () => {
+  const cold = parseVllmMetrics(await readGzip("scenarios/multiprocess-cold/cold.prom.gz")).engines;
+  const warm = parseVllmMetrics(await readGzip("scenarios/multiprocess-cold/warm.prom.gz")).engines;
+  assertEquals(cold.map((sample) => computeReplicaStatus(sample, WELL)), ["INIT", "INIT"]);
+  assertEquals(warm.map((sample) => computeReplicaStatus(sample, WELL)), ["OK", "OK"]);
   // One gauge is enough to know that it runs.
   const declared =
     "# TYPE vllm:num_requests_waiting gauge\n# TYPE vllm:kv_cache_usage_perc gauge\n";
   const text = declared + writeEngine([["num_requests_running", 0]]);
-  assertEquals(judgeReplica(readVllmMetrics(encode(text)).engines[0], WELL), "OK");
+  assertEquals(computeReplicaStatus(parseVllmMetrics(encode(text)).engines[0], WELL), "OK");
 });
 
-Deno.test("judgeReplica() knows the depths of sleep", () => {
+Deno.test("computeReplicaStatus() knows the depths of sleep", () => {
   const sleep = (awake: number, offloaded: number, discarded: number): Series[] => [
     ["num_requests_running", 0],
     ['engine_sleep_state{sleep_state="awake"}', awake],
@@ -80,13 +81,13 @@ Deno.test("judgeReplica() knows the depths of sleep", () => {
   assertEquals(judge(...sleep(0, 0, 1)), "SLEEP");
 });
 
-Deno.test("judgeReplica() puts failed scrapes before all else", () => {
+Deno.test("computeReplicaStatus() puts failed scrapes before all else", () => {
   const asleep = readEngine(writeEngine([
     ["num_requests_running", 0],
     ['engine_sleep_state{sleep_state="discard_all"}', 1],
   ]));
-  assertEquals(judgeReplica(asleep, { hasFailed: true, age: 3 }), "STALE");
-  assertEquals(judgeReplica(asleep, { hasFailed: true, age: 300 }), "DOWN");
+  assertEquals(computeReplicaStatus(asleep, { hasFailed: true, age: 3 }), "STALE");
+  assertEquals(computeReplicaStatus(asleep, { hasFailed: true, age: 300 }), "DOWN");
 });
 
 Deno.test("isCounted() leaves out what is not current", () => {
@@ -94,25 +95,36 @@ Deno.test("isCounted() leaves out what is not current", () => {
   assertEquals(all.filter(isCounted), ["OK", "HOT", "STALLED", "INIT", "SLEEP"]);
 });
 
-Deno.test("readRecord() takes an answer that is overdue for a failure", () => {
+Deno.test("getScrapeRecord() takes an answer that is overdue for a failure", () => {
   const endpoint = createEndpoint(8000);
-  const pace = startPace();
-  const known = { endpoint, scrape: { receivedAt: 10 }, askedAt: 12, failure: null, pace };
-  const read = (now: number) => readRecord(known, { now, interval: 2 });
+  const schedule = startSchedule();
+  const known = { endpoint, scrape: { receivedAt: 10 }, askedAt: 12, failure: null, schedule };
+  const read = (now: number) => getScrapeRecord(known, { now, interval: 2 });
   assertEquals(read(13), { interval: 2, hasFailed: false, age: 3 });
-  assertEquals(read(12 + 2 + LATE_ANSWER).hasFailed, false);
-  assertEquals(read(12.1 + 2 + LATE_ANSWER).hasFailed, true);
-  const never = { endpoint, scrape: null, askedAt: null, failure: { kind: "dns" }, pace } as const;
-  const record = readRecord(never, { now: 1, interval: 2 });
+  assertEquals(read(12 + 2 + MAX_RESPONSE_TIME).hasFailed, false);
+  assertEquals(read(12.1 + 2 + MAX_RESPONSE_TIME).hasFailed, true);
+  const never = {
+    endpoint,
+    scrape: null,
+    askedAt: null,
+    failure: { kind: "dns" },
+    schedule,
+  } as const;
+  const record = getScrapeRecord(never, { now: 1, interval: 2 });
   assertEquals(record, { interval: 2, hasFailed: true, age: null });
 });
 
-Deno.test("readRecord() waits for a server that is only guessed to be there", () => {
+Deno.test("getScrapeRecord() waits for a server that is only guessed to be there", () => {
   const guess = { ...createEndpoint(8000), isGuess: true } as const;
-  const refused = { scrape: null, askedAt: null, failure: { kind: "refused" }, pace: startPace() };
+  const refused = {
+    scrape: null,
+    askedAt: null,
+    failure: { kind: "refused" },
+    schedule: startSchedule(),
+  };
   const judge = (more: object, state: object = {}) =>
-    judgeEndpoint(readRecord(
-      { ...refused, endpoint: guess, ...more } as Parameters<typeof readRecord>[0],
+    computeEndpointStatus(getScrapeRecord(
+      { ...refused, endpoint: guess, ...more } as Parameters<typeof getScrapeRecord>[0],
       { now: 99, interval: 2, ...state },
     ));
   assertEquals(judge({}), "PENDING");
@@ -129,10 +141,10 @@ function load(steps: readonly (readonly Series[])[], ratios?: { ttft: number; it
     (known, series, i) => appendSample(known, readPoint(20 * i, writeEngine(series))),
     startHistory(),
   );
-  return judgeLoad("a", readReplicas(history)[0], ratios);
+  return computeLoadStatus("a", computeReplicas(history)[0], ratios);
 }
 
-Deno.test("judgeLoad() is hot when two conditions come together", () => {
+Deno.test("computeLoadStatus() is hot when two conditions come together", () => {
   const say = (kv: number, waiting: number, preemptions: number, tokens: number): Series[] => [
     ["num_requests_running", 3],
     ["num_requests_waiting", waiting],
@@ -153,7 +165,7 @@ Deno.test("judgeLoad() is hot when two conditions come together", () => {
   assertEquals(signals([0.9, 0, 0], { ttft: 1, itl: 2.1 }), ["kv_cache", "itl"]);
 });
 
-Deno.test("judgeLoad() is stalled after a quarter of a minute without movement", () => {
+Deno.test("computeLoadStatus() is stalled after a quarter of a minute without movement", () => {
   const say = (tokens: number): Series[] => [
     ["num_requests_running", 3],
     ["generation_tokens_total", tokens],
@@ -171,7 +183,7 @@ function fleet(
     ...{ rule, key: "0", value: 2, baseline: 1, ratio: 2, samples: 9, span: 60 },
     ...{ statistic: null, probability: null, conditions: [] },
   }));
-  const { level, causes } = judgeFleet({
+  const { level, causes } = computeFleetVerdict({
     statuses: new Map(statuses.map((status, i) => [String(i), status])),
     standing,
     recent: recent.map((key) => ({ key, verdict: null })),
@@ -179,7 +191,7 @@ function fleet(
   return [level, ...causes.map(({ key, signal }) => `${key} ${signal}`)];
 }
 
-Deno.test("judgeFleet() says the worst, with what and whom", () => {
+Deno.test("computeFleetVerdict() says the worst, with what and whom", () => {
   assertEquals(fleet([]), ["PENDING"]);
   assertEquals(fleet(["PENDING", "PENDING"]), ["PENDING"]);
   assertEquals(fleet(["OK", "INIT", "SLEEP"]), ["HEALTHY"]);

@@ -8,14 +8,14 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { readVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseVllmMetrics } from "../lib/dialect_reader.ts";
 import type { Quantile } from "../lib/histogram.ts";
 import type { EngineSample, Figures } from "../lib/model.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
 import {
   appendSample,
+  computeReplicas,
   type EndpointHistory,
-  readReplicas,
   type ReplicaSample,
   startHistory,
 } from "../lib/stats_window.ts";
@@ -147,10 +147,10 @@ async function runScenario(scenario: Scenario): Promise<readonly ActualStep[]> {
     const all: ReplicaSample[] = [];
     for (const [i, { name, scrapes }] of scenario.endpoints.entries()) {
       const { file, receivedSeconds } = scrapes[step];
-      const { engines, processStart } = readVllmMetrics(await readScrape(file));
+      const { engines, processStart } = parseVllmMetrics(await readScrape(file));
       const sample = { at: receivedSeconds, engines, processStart };
       histories[i] = appendSample(histories[i], sample);
-      for (const replica of readReplicas(histories[i])) {
+      for (const replica of computeReplicas(histories[i])) {
         const key = nameReplica(scenario, { endpoint: name, engine: replica.sample.engine });
         figures.set(key, { ...computeFigures([replica]), sample: replica.sample });
         all.push(replica);

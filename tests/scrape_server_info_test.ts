@@ -4,7 +4,7 @@ import { parseEndpointUrl } from "../lib/endpoint.ts";
 import type { Endpoint } from "../lib/model.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
-import { askServer, readModelList, readVersion } from "../lib/scrape_server_info.ts";
+import { fetchServerIdentity, parseModelList, parseVersion } from "../lib/scrape_server_info.ts";
 import { formatResponse, startRawServer } from "./hostile_server.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
@@ -17,9 +17,9 @@ function readEndpoint(url: string): Endpoint {
 }
 
 const ask = (url: string, timeout = 4, access = ANONYMOUS_ACCESS) =>
-  askServer(platform, readEndpoint(url), { access, timeout });
+  fetchServerIdentity(platform, readEndpoint(url), { access, timeout });
 
-Deno.test("askServer() asks for version and models, once each, by GET", async () => {
+Deno.test("fetchServerIdentity() asks for version and models, once each, by GET", async () => {
   const server = await startVllmServer({ version: "0.10.2" });
   const { version, models } = await ask(server.url);
   assertEquals(version, "0.10.2");
@@ -30,7 +30,7 @@ Deno.test("askServer() asks for version and models, once each, by GET", async ()
   await server.close();
 });
 
-Deno.test("askServer() asks under the endpoint's path, with the endpoint's own credentials", async () => {
+Deno.test("fetchServerIdentity() asks under the endpoint's path, with the endpoint's own credentials", async () => {
   const heads: string[] = [];
   const server = startRawServer(async ({ send }, head) => {
     heads.push(head);
@@ -49,7 +49,7 @@ Deno.test("askServer() asks under the endpoint's path, with the endpoint's own c
 
 const NOTHING = { version: null, models: null };
 
-Deno.test("askServer() learns nothing from what is no answer, and never rejects", async () => {
+Deno.test("fetchServerIdentity() learns nothing from what is no answer, and never rejects", async () => {
   const answers = [
     formatResponse("", { status: 401 }),
     formatResponse('{"version":"0.10.2"}', { status: 500 }),
@@ -97,9 +97,9 @@ const MODELS = JSON.stringify({
   ],
 });
 
-Deno.test("readVersion() takes vLLM's versions, and nobody else's", () => {
+Deno.test("parseVersion() takes vLLM's versions, and nobody else's", () => {
   for (const version of ["0.10.2", "0.11.2.dev12+gabc1234", "0.4.0.post1", "1.0.0rc1"]) {
-    assertEquals(readVersion(JSON.stringify({ version })), version);
+    assertEquals(parseVersion(JSON.stringify({ version })), version);
   }
   for (
     const text of [
@@ -118,12 +118,12 @@ Deno.test("readVersion() takes vLLM's versions, and nobody else's", () => {
       `{"version":"0.${"1".repeat(100)}"}`,
     ]
   ) {
-    assertEquals(readVersion(text), null, text);
+    assertEquals(parseVersion(text), null, text);
   }
 });
 
-Deno.test("readModelList() reads cards, adapters and owners", () => {
-  assertEquals(readModelList(MODELS), {
+Deno.test("parseModelList() reads cards, adapters and owners", () => {
+  assertEquals(parseModelList(MODELS), {
     models: [
       { id: "Qwen/Qwen3-8B", parent: null, maxModelLength: 40_960 },
       { id: "sql", parent: "Qwen/Qwen3-8B", maxModelLength: null },
@@ -132,22 +132,22 @@ Deno.test("readModelList() reads cards, adapters and owners", () => {
   });
 });
 
-Deno.test("readModelList() leaves out what is malformed, and keeps few and safe texts", () => {
+Deno.test("parseModelList() leaves out what is malformed, and keeps few and safe texts", () => {
   for (const text of ["", "<html>", "null", "[]", '{"data":{}}', '{"error":"Unauthorized"}']) {
-    assertEquals(readModelList(text), null, text);
+    assertEquals(parseModelList(text), null, text);
   }
   const cards = [null, 1, "m", {}, { id: "" }, { id: 7 }, { id: "\x1b[2Jm", max_model_len: -1 }];
-  assertEquals(readModelList(JSON.stringify({ data: cards }))?.models, [
+  assertEquals(parseModelList(JSON.stringify({ data: cards }))?.models, [
     { id: "\\x1b[2Jm", parent: null, maxModelLength: null },
   ]);
   const many = Array.from({ length: 5000 }, (_, i) => ({ id: `m${i}` }));
-  assertEquals(readModelList(JSON.stringify({ data: many }))?.models.length, 256);
+  assertEquals(parseModelList(JSON.stringify({ data: many }))?.models.length, 256);
 });
 
-Deno.test("readVersion() and readModelList() take any text", () => {
+Deno.test("parseVersion() and readModelList() take any text", () => {
   fc.assert(fc.property(fc.oneof(fc.json(), fc.string()), (text) => {
-    readVersion(text);
-    const list = readModelList(text);
+    parseVersion(text);
+    const list = parseModelList(text);
     assert(list === null || list.models.every(({ id }) => id !== ""));
   }));
 });

@@ -12,7 +12,7 @@ import { CELLS, SOON, watchFair, watchSlow } from "./simulate.ts";
 /** Groups that get so many requests per second that each of 8 replicas can be told. */
 const BUSY = CELLS.filter(({ requestsPerSecond }) => requestsPerSecond >= 5);
 
-Deno.test("judge() raises nothing in fair groups, where vllm-htop 0.5.0 does all the time", () => {
+Deno.test("evaluateRules() raises nothing in fair groups, where vllm-htop 0.5.0 does all the time", () => {
   const watched = CELLS.map((cell, i) => watchFair(cell, 500 + i));
   // 24 times ten minutes are 4 hours.
   assertEquals(watched.flatMap(({ ours }) => ours.raised), []);
@@ -20,7 +20,7 @@ Deno.test("judge() raises nothing in fair groups, where vllm-htop 0.5.0 does all
   assert(seed / watched.length > 0.5, `${seed / watched.length} of its polls are not HEALTHY`);
 });
 
-Deno.test("judge() names a replica that is slowed twofold within a minute, and no other", () => {
+Deno.test("evaluateRules() names a replica that is slowed twofold within a minute, and no other", () => {
   const namings = BUSY.map((cell, i) => watchSlow(cell, { seed: 700 + i, factor: 2 }).ours);
   assertEquals(namings.flatMap(({ wrong }) => wrong), []);
   const soon = namings.filter(({ seconds }) => seconds <= SOON).length;

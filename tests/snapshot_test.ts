@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { readVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseVllmMetrics } from "../lib/dialect_reader.ts";
 import { METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
 import { computeQuantile as computeBucketQuantile } from "../lib/histogram.ts";
 import type { EngineSample, HistogramKey } from "../lib/model.ts";
@@ -122,7 +122,7 @@ Deno.test("readSnapshot() and the program's own reader take the same bounds for 
   const running = 'vllm:num_requests_running{engine="0",model_name="m"} 1\n';
   const [metric] = findMetrics(read(lines), "vllm:time_to_first_token_seconds");
   assert(metric.kind === "histogram");
-  const [engine] = readVllmMetrics(encode(running + lines)).engines;
+  const [engine] = parseVllmMetrics(encode(running + lines)).engines;
   assertEquals([...metric.buckets.keys()], [0.5, Infinity]);
   assertEquals([...engine.histograms.ttft?.bounds ?? []], [0.5, Infinity]);
 });
@@ -189,7 +189,7 @@ Deno.test("readSnapshot() and the program's own reader agree on a real scrape", 
   ) {
     const body = await readGzip(file);
     const snapshot = read(body);
-    const { engines } = readVllmMetrics(body);
+    const { engines } = parseVllmMetrics(body);
     assert(engines.length > 0);
     for (const engine of engines) {
       const own = listOwn(engine);

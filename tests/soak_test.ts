@@ -151,7 +151,7 @@ Deno.test("update() stays the same size through a day, and right to its end", ()
       assertEquals(lifetime.generationTokens, { value: rate * (last - server.startedAt) });
       assertEquals(lastMinute.latency.ttft.samples, { value: 60 });
       const key = identifyReplica(known, known.replicas[engine].sample);
-      assertEquals(state.judgement.statuses.get(key), "OK");
+      assertEquals(state.evaluation.statuses.get(key), "OK");
     });
     const restarts = Array.from({ length: STEPS }, (_, step) => restartsAt(server, step));
     assertEquals(known.history.restartCount, restarts.filter((is) => is).length);

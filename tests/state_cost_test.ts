@@ -4,7 +4,7 @@ import { NO_PRICING, type Pricing } from "../lib/cost.ts";
 import { isPresent, type Reading } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
 import { type Bill, createBill, hasBill } from "../lib/state_cost.ts";
-import { createOverview } from "../lib/state_fleet.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import {
   advance,
   createEndpoint,
@@ -69,7 +69,7 @@ function watch(servers: readonly Server[], pricing: Pricing = TOLD): State {
   return state;
 }
 
-const bill = (state: State): Bill => createBill(createOverview(state), state);
+const bill = (state: State): Bill => createBill(createFleet(state), state);
 
 const SERVING: Server = {
   counters: [{ prompt: 1000, output: 500 }, { prompt: 3000, output: 1500 }],

@@ -6,8 +6,8 @@ import { update } from "../lib/state.ts";
 import type { EndpointState } from "../lib/state_endpoint.ts";
 import {
   loadScrapes,
-  type RecalledScrapes,
-  recallScrapes,
+  type RestoredScrapes,
+  restoreScrapes,
   saveScrapes,
   writeScrapes,
 } from "../lib/state_file.ts";
@@ -42,8 +42,8 @@ function recall(
   age: number,
   endpointKeys = [ENDPOINT.key],
   now = 3,
-): RecalledScrapes {
-  return recallScrapes(text, { now, nowEpoch: START_EPOCH + age, endpointKeys });
+): RestoredScrapes {
+  return restoreScrapes(text, { now, nowEpoch: START_EPOCH + age, endpointKeys });
 }
 
 /** The one endpoint after both scrapes: in one run, or in two with a file between them. */
@@ -84,7 +84,7 @@ function checkSame(first: Scrape, second: Scrape): void {
     }));
   assertEquals(simplifyAll(kept), simplifyAll(direct));
   assertEquals(kept.figures, direct.figures);
-  assertEquals(kept.tallies, direct.tallies);
+  assertEquals(kept.totals, direct.totals);
   assertEquals(kept.idleness, direct.idleness);
   assertEquals(kept.history.restartCount, direct.history.restartCount);
 }
@@ -138,7 +138,7 @@ Deno.test("writeScrapes() and recallScrapes() lose nothing of what real servers 
   assert(pairs > 20, `only ${pairs} pairs`);
 });
 
-Deno.test("recallScrapes() gives back each part that is kept", () => {
+Deno.test("restoreScrapes() gives back each part that is kept", () => {
   const series = [
     ["generation_tokens_total", 12],
     ['request_success_total{finished_reason="stop"}', 3],
@@ -162,7 +162,7 @@ Deno.test("recallScrapes() gives back each part that is kept", () => {
   assertEquals(kept.server, said.server);
 });
 
-Deno.test("recallScrapes() puts a scrape as long before now as the wall clock says", () => {
+Deno.test("restoreScrapes() puts a scrape as long before now as the wall clock says", () => {
   const text = writeScrapes([say(0, 5)]);
   assertEquals(recall(text, 300).scrapes.map(({ receivedAt }) => receivedAt), [-297]);
   assertEquals(recall(text, 0.001).scrapes.length, 1);
@@ -176,7 +176,7 @@ const REFUSED: readonly (readonly [name: string, age: number, remark: string])[]
 ];
 
 for (const [name, age, remark] of REFUSED) {
-  Deno.test(`recallScrapes() does not compare with a scrape ${name}`, () => {
+  Deno.test(`restoreScrapes() does not compare with a scrape ${name}`, () => {
     assertEquals(recall(writeScrapes([say(0, 5)]), age), {
       scrapes: [],
       remarks: [`its scrape of http://localhost:8000 ${remark}`],
@@ -184,7 +184,7 @@ for (const [name, age, remark] of REFUSED) {
   });
 }
 
-Deno.test("recallScrapes() takes what there is of another fleet, and says what is not there", () => {
+Deno.test("restoreScrapes() takes what there is of another fleet, and says what is not there", () => {
   const keep = (port: number): KeptScrape => ({
     ...say(0, 5),
     endpointKey: createEndpoint(port).key,
@@ -196,7 +196,7 @@ Deno.test("recallScrapes() takes what there is of another fleet, and says what i
   assertEquals(recall(writeScrapes([]), 60, []), { scrapes: [], remarks: [] });
 });
 
-Deno.test("recallScrapes() knows a text of another version", () => {
+Deno.test("restoreScrapes() knows a text of another version", () => {
   const text = writeScrapes([say(0, 5)]).replace('"version":1', '"version":2');
   assertEquals(recall(text, 60), {
     scrapes: [],
@@ -206,14 +206,14 @@ Deno.test("recallScrapes() knows a text of another version", () => {
 
 const BROKEN = { scrapes: [], remarks: ["it is broken, or no file of scrapes"] };
 
-Deno.test("recallScrapes() makes nothing of a text that is cut anywhere", () => {
+Deno.test("restoreScrapes() makes nothing of a text that is cut anywhere", () => {
   const text = writeScrapes([say(0, 5)]).trimEnd();
   for (let end = 0; end < text.length; end += 7) {
     assertEquals(recall(text.slice(0, end), 60), BROKEN, `cut at ${end}`);
   }
 });
 
-Deno.test("recallScrapes() makes nothing of a text with a part of another form", () => {
+Deno.test("restoreScrapes() makes nothing of a text with a part of another form", () => {
   const text = writeScrapes([{
     ...scrape(
       0,
@@ -254,7 +254,7 @@ Deno.test("recallScrapes() makes nothing of a text with a part of another form",
   }
 });
 
-Deno.test("recallScrapes() makes names safe, and passes over what it does not know", () => {
+Deno.test("restoreScrapes() makes names safe, and passes over what it does not know", () => {
   const text = writeScrapes([say(0, 5)])
     .replace(/"modelName":"[^"]*"/, '"modelName":"a\\u001b[2J"')
     .replace('"counters":{', '"counters":{"ofANewerProgram":1,"__proto__":2,');

@@ -3,11 +3,11 @@ import type { Endpoint } from "../lib/model.ts";
 import { type State, update } from "../lib/state.ts";
 import {
   areOwnersKnown,
-  createOverview,
+  createFleet,
+  getGpuShares,
+  getUptime,
   listGpus,
   listGpusOf,
-  readGpuShares,
-  readUptime,
 } from "../lib/state_fleet.ts";
 import {
   advance,
@@ -45,13 +45,13 @@ function answerOnce(endpoints: readonly Endpoint[], texts: readonly string[]): S
   );
 }
 
-Deno.test("createOverview() shows places alone where one model is served", () => {
+Deno.test("createFleet() shows places alone where one model is served", () => {
   const label = (texts: readonly string[]): string[] =>
-    createOverview(answerOnce(PORTS.slice(0, 2), texts)).rows.map(({ label }) => label);
+    createFleet(answerOnce(PORTS.slice(0, 2), texts)).rows.map(({ label }) => label);
   assertEquals(label([say(1)]), [":8000", ":8001"]);
   const other = writeEngine([["num_requests_running", 1]], { model: "b/Chat" });
   assertEquals(label([say(1), other]), ["Llama-3.1-8B-Instruct :8000", "Chat :8001"]);
-  const { rows } = createOverview(startState(PORTS.slice(0, 2)));
+  const { rows } = createFleet(startState(PORTS.slice(0, 2)));
   assertEquals(rows.map(({ name, label }) => [name, label]), [[":8000", ":8000"], [
     ":8001",
     ":8001",
@@ -60,9 +60,9 @@ Deno.test("createOverview() shows places alone where one model is served", () =>
 
 // ---- What counts.
 
-Deno.test("createOverview() keeps what is not current out of every total", () => {
+Deno.test("createFleet() keeps what is not current out of every total", () => {
   const state = watchTroubledFleet();
-  const { rows, total, groups, counts } = createOverview(state);
+  const { rows, total, groups, counts } = createFleet(state);
   assertEquals(rows.map(({ status }) => status), ["OK", "STALE", "DOWN", "OK", "OK", "DOWN"]);
   assertEquals(counts, { total: 6, up: 3, stale: 1, down: 2, pending: 0 });
   assertEquals(total.figures.replicaCount, 3);
@@ -81,14 +81,14 @@ Deno.test("createOverview() keeps what is not current out of every total", () =>
   ]);
 });
 
-Deno.test("createOverview() never takes back what servers have counted since they started", () => {
+Deno.test("createFleet() never takes back what servers have counted since they started", () => {
   const endpoints = [createEndpoint(8000), createEndpoint(8001)];
   const say = (tokens: number) => encode(writeEngine([["generation_tokens_total", tokens]]));
   let state = advance(startState(endpoints), 1, [
     createScraped(endpoints[0], 0.5, say(100)),
     createScraped(endpoints[1], 0.6, say(40)),
   ]);
-  const read = () => createOverview(state).total.figures.lifetime.generationTokens.value;
+  const read = () => createFleet(state).total.figures.lifetime.generationTokens.value;
   assertEquals(read(), 140);
   for (const at of [3, 20, 60]) {
     state = advance(state, at, [
@@ -98,10 +98,10 @@ Deno.test("createOverview() never takes back what servers have counted since the
     assertEquals(read(), 140 + at);
   }
   // Nothing else of one that is down is in a total.
-  assertEquals(createOverview(state).total.figures.replicaCount, 1);
+  assertEquals(createFleet(state).total.figures.replicaCount, 1);
 });
 
-Deno.test("createOverview() keeps what endpoints that went have counted, and counts nothing twice", () => {
+Deno.test("createFleet() keeps what endpoints that went have counted, and counts nothing twice", () => {
   const endpoints = [createEndpoint(8000), createEndpoint(8001)];
   const reject = (count: number) =>
     writeEngine([['admission_rejections_total{reason="max_num_queued_reqs"}', count]], {
@@ -114,7 +114,7 @@ Deno.test("createOverview() keeps what endpoints that went have counted, and cou
       encode(writeEngine([["generation_tokens_total", tokens]]) + reject(tokens / 10)),
     );
   const read = (state: State) => {
-    const { generationTokens, rejections } = createOverview(state).counted;
+    const { generationTokens, rejections } = createFleet(state).counted;
     return [generationTokens.value, rejections.value];
   };
   let state = advance(startState(endpoints), 3, [
@@ -139,20 +139,20 @@ Deno.test("createOverview() keeps what endpoints that went have counted, and cou
   assertEquals(read(state), [120, 12]);
 });
 
-Deno.test("readUptime() stands still when the server no longer answers", () => {
+Deno.test("getUptime() stands still when the server no longer answers", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(
     `process_start_time_seconds ${START_EPOCH - 100}\n` +
       writeEngine([["num_requests_running", 1]]),
   );
   const up = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
-  assertEquals(readUptime(up.endpoints[0], up).value, 101);
+  assertEquals(getUptime(up.endpoints[0], up).value, 101);
   const down = advance(up, 90, [createFailed(endpoint, 3)]);
-  assertEquals(readUptime(down.endpoints[0], down).value, 100.5);
+  assertEquals(getUptime(down.endpoints[0], down).value, 100.5);
 });
 
-Deno.test("createOverview() shows a stale row with its age, and nothing of one that is down", () => {
-  const { rows } = createOverview(watchTroubledFleet());
+Deno.test("createFleet() shows a stale row with its age, and nothing of one that is down", () => {
+  const { rows } = createFleet(watchTroubledFleet());
   const [, stale, down, , , never] = rows;
   assertAlmostEquals(stale.age ?? NaN, 64.1 - 56.01, 1e-9);
   assert(stale.figures.running.value !== null);
@@ -165,43 +165,43 @@ Deno.test("createOverview() shows a stale row with its age, and nothing of one t
   assertEquals([never.age, never.replica, never.figures.replicaCount], [null, null, 0]);
 });
 
-Deno.test("createOverview() has pending rows before the first answer", () => {
-  const { rows, counts, groups, total } = createOverview(startState(PORTS));
+Deno.test("createFleet() has pending rows before the first answer", () => {
+  const { rows, counts, groups, total } = createFleet(startState(PORTS));
   assertEquals(rows.map(({ status }) => status), ["PENDING", "PENDING", "PENDING"]);
   assertEquals([counts.pending, counts.up, groups.length], [3, 0, 0]);
   assertEquals(total.figures.replicaCount, 0);
 });
 
-Deno.test("createOverview() shows a server that has no engine yet as INIT", () => {
+Deno.test("createFleet() shows a server that has no engine yet as INIT", () => {
   const state = answerOnce(PORTS.slice(0, 1), ["# TYPE vllm:num_requests_running gauge\n"]);
-  const { rows, counts } = createOverview(state);
+  const { rows, counts } = createFleet(state);
   assertEquals(rows.map(({ status, replica }) => [status, replica]), [["INIT", null]]);
   assertEquals(counts.up, 1);
 });
 
-Deno.test("createOverview() counts engines that are starting or asleep", async () => {
+Deno.test("createFleet() counts engines that are starting or asleep", async () => {
   const cold = await readGzip("scenarios/multiprocess-cold/cold.prom.gz");
   const asleep = say(0, 0, [['engine_sleep_state{sleep_state="discard_all"}', 1]]);
   const state = advance(startState(PORTS.slice(0, 2)), 1, [
     createScraped(PORTS[0], 0.5, cold),
     createScraped(PORTS[1], 0.5, encode(asleep)),
   ]);
-  const { rows, counts, total } = createOverview(state);
+  const { rows, counts, total } = createFleet(state);
   assertEquals(rows.map(({ status }) => status), ["INIT", "INIT", "SLEEP"]);
   assertEquals(counts.up, 3);
   assertEquals(total.figures.running, { value: 0, partial: true });
 });
 
-Deno.test("createOverview() takes one group for the total, and merges several", () => {
-  const { groups, total } = createOverview(watchFleet(2));
+Deno.test("createFleet() takes one group for the total, and merges several", () => {
+  const { groups, total } = createFleet(watchFleet(2));
   assert(groups.length === 1 && total === groups[0]);
-  const several = createOverview(watchFleet(3));
+  const several = createFleet(watchFleet(3));
   assertEquals([several.groups.length, several.total.modelName], [2, ""]);
   assertEquals(several.total.figures.replicaCount, 3);
 });
 
-Deno.test("createOverview() shares add up to 1 in each group", () => {
-  const { rows, groups } = createOverview(watchFleet(4));
+Deno.test("createFleet() shares add up to 1 in each group", () => {
+  const { rows, groups } = createFleet(watchFleet(4));
   for (const { modelName } of groups) {
     const own = rows.filter(({ replica }) => replica?.sample.modelName === modelName);
     const sum = own.reduce((all, { requestShare }) => all + (requestShare.value ?? NaN), 0);
@@ -209,32 +209,32 @@ Deno.test("createOverview() shares add up to 1 in each group", () => {
   }
 });
 
-Deno.test("createOverview() has no shares of nothing", () => {
+Deno.test("createFleet() has no shares of nothing", () => {
   const state = advance(answerOnce(PORTS.slice(0, 1), [say(1, 5)]), 3, [
     createScraped(PORTS[0], 2.5, encode(say(1, 5))),
   ]);
-  assertEquals(createOverview(state).rows[0].requestShare, { value: null, reason: "no_samples" });
-  const [row] = createOverview(answerOnce(PORTS.slice(0, 1), [say(1, 5)])).rows;
+  assertEquals(createFleet(state).rows[0].requestShare, { value: null, reason: "no_samples" });
+  const [row] = createFleet(answerOnce(PORTS.slice(0, 1), [say(1, 5)])).rows;
   assertEquals(row.requestShare, { value: null, reason: "first_scrape" });
 });
 
-Deno.test("createOverview() names the owner of the fullest KV cache among those that count", () => {
+Deno.test("createFleet() names the owner of the fullest KV cache among those that count", () => {
   const texts = [0.2, 0.9, 0.5].map((ratio) => say(1, 0, [["kv_cache_usage_perc", ratio]]));
   const state = answerOnce(PORTS, texts);
-  assertEquals(createOverview(state).total.kvCacheMaxOwner?.place, ":8001");
+  assertEquals(createFleet(state).total.kvCacheMaxOwner?.place, ":8001");
   const failed = advance(state, 2, [createFailed(PORTS[1], 1.5)]);
-  const { total } = createOverview(failed);
+  const { total } = createFleet(failed);
   assertEquals(total.kvCacheMaxOwner?.place, ":8002");
   assertEquals(total.figures.kvCache.maxRatio, { value: 0.5 });
-  assertEquals(createOverview(startState(PORTS)).total.kvCacheMaxOwner, null);
+  assertEquals(createFleet(startState(PORTS)).total.kvCacheMaxOwner, null);
 });
 
 // ---- Uptime.
 
-Deno.test("readUptime() is the server's, where it is believable", () => {
+Deno.test("getUptime() is the server's, where it is believable", () => {
   const uptime = (text: string) => {
     const state = answerOnce(PORTS.slice(0, 1), [say(1) + text]);
-    return readUptime(state.endpoints[0], state);
+    return getUptime(state.endpoints[0], state);
   };
   assertEquals(uptime(`process_start_time_seconds ${START_EPOCH - 99}\n`), { value: 100 });
   const created = writeEngine([["generation_tokens_created", START_EPOCH - 49]]);
@@ -248,17 +248,17 @@ Deno.test("readUptime() is the server's, where it is believable", () => {
     assertEquals(uptime(text), { value: null, reason: "unsupported" });
   }
   const nothing = startState(PORTS);
-  assertEquals(readUptime(nothing.endpoints[0], nothing), { value: null, reason: "missing" });
+  assertEquals(getUptime(nothing.endpoints[0], nothing), { value: null, reason: "missing" });
 });
 
-Deno.test("createOverview() holds what is not answered in time for stale", () => {
+Deno.test("createFleet() holds what is not answered in time for stale", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(writeEngine([["num_requests_running", 3]]));
   const answered = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
   const asked = update(answered, { kind: "asked", endpointKey: endpoint.key, at: 2 });
   const statusAt = (now: number): string => {
     const state = update(asked, { kind: "clock", now, nowEpoch: 1_795_300_000 + now });
-    const { rows, counts } = createOverview(state);
+    const { rows, counts } = createFleet(state);
     assertEquals(counts.up, rows[0].status === "OK" ? 1 : 0);
     return rows[0].status;
   };
@@ -266,7 +266,7 @@ Deno.test("createOverview() holds what is not answered in time for stale", () =>
   assertEquals([5, 5.1, 30.4, 31].map(statusAt), ["OK", "STALE", "STALE", "DOWN"]);
 });
 
-Deno.test("createOverview() gives no share of a whole that is not known", () => {
+Deno.test("createFleet() gives no share of a whole that is not known", () => {
   const endpoints = [createEndpoint(8000), createEndpoint(8001)];
   const body = (count: number): Uint8Array =>
     encode(
@@ -280,20 +280,20 @@ Deno.test("createOverview() gives no share of a whole that is not known", () => 
     createScraped(endpoints[0], 2.5, body(20)),
     createScraped(endpoints[1], 2.5, body(1)),
   ];
-  const shares = createOverview(advance(started, 3, second)).rows.map(({ requestShare }) =>
+  const shares = createFleet(advance(started, 3, second)).rows.map(({ requestShare }) =>
     requestShare
   );
   assertEquals(shares.map((share) => share.value), [null, null]);
 });
 
-Deno.test("createOverview() says the same of a state whether it saw it before or not", () => {
+Deno.test("createFleet() says the same of a state whether it saw it before or not", () => {
   // Rows age and change their condition between scrapes: DOWN counts in no total any more.
   const spans = [0, 1, 29, 31, 1, 300, 0];
   let state = watchTroubledFleet();
   for (const span of spans) {
     state = advance(state, state.now + span);
-    const fresh = createOverview({ ...state, endpoints: [...state.endpoints] });
-    const known = createOverview(state);
+    const fresh = createFleet({ ...state, endpoints: [...state.endpoints] });
+    const known = createFleet(state);
     assertEquals(known.rows, fresh.rows);
     assertEquals(known.counts, fresh.counts);
     assertEquals(known.total.figures, fresh.total.figures);
@@ -302,7 +302,7 @@ Deno.test("createOverview() says the same of a state whether it saw it before or
   }
 });
 
-Deno.test("createOverview() adds rates of unequal windows as rates, each over its own time", () => {
+Deno.test("createFleet() adds rates of unequal windows as rates, each over its own time", () => {
   const [often, seldom] = PORTS;
   const count = (tokens: number) => encode(writeEngine([["generation_tokens_total", tokens]]));
   // 100 tokens a second, looked at every 2 s; and 10 a second, looked at every 20 s.
@@ -311,7 +311,7 @@ Deno.test("createOverview() adds rates of unequal windows as rates, each over it
     ...[2, 22].map((at) => createScraped(seldom, at, count(10 * at))),
   ];
   const state = advance(startState([often, seldom]), 40, messages);
-  const { total, rows } = createOverview(state);
+  const { total, rows } = createFleet(state);
   for (const window of ["lastPoll", "lastMinute"] as const) {
     const rates = rows.map(({ figures }) => figures[window].generationTokensPerSecond.value ?? NaN);
     assertAlmostEquals(rates[0], 100, 1e-9);
@@ -321,7 +321,7 @@ Deno.test("createOverview() adds rates of unequal windows as rates, each over it
   assertEquals(rows.map(({ figures }) => figures.lastPoll.span.value), [2, 20]);
 });
 
-Deno.test("createOverview() gives an endpoint that is asked seldom its time to answer", () => {
+Deno.test("createFleet() gives an endpoint that is asked seldom its time to answer", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(writeEngine([["num_requests_running", 0]]));
   let state = startState([endpoint]);
@@ -331,17 +331,17 @@ Deno.test("createOverview() gives an endpoint that is asked seldom its time to a
     state = update(state, { kind: "scraped", scrape: { ...message.scrape, duration: 0.5 } });
   }
   state = update(state, { kind: "asked", endpointKey: endpoint.key, at: 31 });
-  const statusAt = (now: number) => createOverview(advance(state, now)).rows[0].status;
+  const statusAt = (now: number) => createFleet(advance(state, now)).rows[0].status;
   // It may be asked every ten seconds; with an interval of two it were late after three.
   assertEquals([30, 35, 41.9, 42.1].map(statusAt), ["OK", "OK", "OK", "STALE"]);
 });
 
-Deno.test("createOverview() of no endpoint at all has nothing", () => {
+Deno.test("createFleet() of no endpoint at all has nothing", () => {
   const gone = update(startState(PORTS.slice(0, 1)), {
     kind: "endpoint_gone",
     endpointKey: PORTS[0].key,
   });
-  const { rows, groups, counts } = createOverview(gone);
+  const { rows, groups, counts } = createFleet(gone);
   assertEquals([rows, groups, counts.total], [[], [], 0]);
 });
 
@@ -355,29 +355,29 @@ function watch(ports: readonly number[], host = "localhost", more: Partial<State
 }
 
 const tellGpus = (state: State) =>
-  createOverview(state).rows.map(({ gpus }) => gpus.map(({ index }) => index));
+  createFleet(state).rows.map(({ gpus }) => gpus.map(({ index }) => index));
 
 Deno.test("listGpusOf() gives each replica its own GPUs", () => {
   const holders = [{ port: 8000, gpus: [0, 1, 2, 3] }, { port: 8001, gpus: [6, 4] }];
   const state = sampleGpus(watch([8000, 8001]), [EIGHT], holders);
   assertEquals(tellGpus(state), [[0, 1, 2, 3], [4, 6]]);
   assertEquals(areOwnersKnown(state), true);
-  assertEquals(createOverview(state).total.gpus.length, 6);
-  const [known] = createOverview(state).rows;
+  assertEquals(createFleet(state).total.gpus.length, 6);
+  const [known] = createFleet(state).rows;
   assertEquals(
     listGpusOf(state, { endpointKey: known.state.endpoint.key, engine: "7" }),
     [],
   );
 });
 
-Deno.test("readGpuShares() follows the endpoints: those sampled first are found with their first scrape", () => {
+Deno.test("getGpuShares() follows the endpoints: those sampled first are found with their first scrape", () => {
   const endpoint = createEndpoint(8000);
   const before = sampleGpus(startState([endpoint]), [EIGHT], [{ port: 8000, gpus: [2] }]);
   assertEquals(tellGpus(before), [[]]);
   assertEquals(areOwnersKnown(before), false);
   const after = advance(before, 2, [createScraped(endpoint, 1, RUNNING)]);
   assertEquals(tellGpus(after), [[2]]);
-  assertEquals(readGpuShares(after), readGpuShares({ ...after }));
+  assertEquals(getGpuShares(after), getGpuShares({ ...after }));
 });
 
 Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
@@ -397,14 +397,14 @@ Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
   assertEquals(areOwnersKnown(advance(both, 6, [createFailed(silent, 5)])), true);
 });
 
-Deno.test("readGpuShares() gives nobody what is a stranger's, another machine's or simulated", () => {
+Deno.test("getGpuShares() gives nobody what is a stranger's, another machine's or simulated", () => {
   const holders = [{ port: 8000, gpus: [0] }];
   const stranger = sampleGpus(watch([8000]), [EIGHT], [], [createGpuProcess(77)]);
-  assertEquals(readGpuShares(stranger).map(({ owner }) => owner), [null]);
+  assertEquals(getGpuShares(stranger).map(({ owner }) => owner), [null]);
   const remote = sampleGpus(watch([8000], "gpu1"), [EIGHT], holders);
-  assertEquals(readGpuShares(remote).map(({ owner }) => owner), [null]);
+  assertEquals(getGpuShares(remote).map(({ owner }) => owner), [null]);
   const demo = sampleGpus(watch([8000], "localhost", { isDemo: true }), [EIGHT], holders);
-  assertEquals(readGpuShares(demo).map(({ owner }) => owner), [null]);
+  assertEquals(getGpuShares(demo).map(({ owner }) => owner), [null]);
 });
 
 Deno.test("listGpus() has none while samples fail", () => {

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { GpuSample } from "../lib/gpu_model.ts";
 import { present } from "../lib/reading.ts";
 import { acceptGpuFailure, acceptGpuReport, type GpuState, NO_GPUS } from "../lib/state_gpus.ts";
-import { TREND_POINTS } from "../lib/stats_series.ts";
+import { MAX_SERIES_POINTS } from "../lib/stats_series.ts";
 import { createGpuReport } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
@@ -59,8 +59,8 @@ Deno.test("acceptGpuReport() has a gap for a GPU that is not in a sample, and an
   assertEquals(known.trends.get(0)?.map(({ memoryRatio }) => memoryRatio !== null), [
     ...[true, false, true],
   ]);
-  const long = follow(Array.from({ length: TREND_POINTS + 9 }, () => EIGHT.slice(0, 1)));
+  const long = follow(Array.from({ length: MAX_SERIES_POINTS + 9 }, () => EIGHT.slice(0, 1)));
   assertEquals([...long.trends].map(([index, trend]) => [index, trend.length]), [
-    [0, TREND_POINTS],
+    [0, MAX_SERIES_POINTS],
   ]);
 });

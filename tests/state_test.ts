@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { absent } from "../lib/reading.ts";
-import { type Message, readPicture, type State, update } from "../lib/state.ts";
-import { createOverview } from "../lib/state_fleet.ts";
+import { getSceneState, type Message, type State, update } from "../lib/state.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import { type Command, createUi, type UiContext } from "../lib/state_ui.ts";
-import { readTrend } from "../lib/stats_series.ts";
+import { getSeries } from "../lib/stats_series.ts";
 import {
   advance,
   createEndpoint,
@@ -87,32 +87,32 @@ function recall(at: number, tokens: number): Message {
 
 Deno.test("update() compares the first scrape with what the run before has kept", () => {
   const recalled = advance(startState([FIRST]), 1, [recall(-299, 100)]);
-  const [{ scrape, replicas, judgement }] = recalled.endpoints.map((known) => ({
+  const [{ scrape, replicas, evaluation }] = recalled.endpoints.map((known) => ({
     ...known,
-    judgement: recalled.judgement,
+    evaluation: recalled.evaluation,
   }));
-  assertEquals([scrape, replicas, judgement.verdict.level], [null, [], "PENDING"]);
-  const [{ replicas: [{ lastPoll, lastMinute }], tallies }] =
+  assertEquals([scrape, replicas, evaluation.verdict.level], [null, [], "PENDING"]);
+  const [{ replicas: [{ lastPoll, lastMinute }], totals }] =
     advance(recalled, 1, [createScraped(FIRST, 1, say(700))]).endpoints;
   assertEquals([lastPoll.value?.span, lastMinute.value?.span], [300, 300]);
   assertEquals(lastPoll.value?.counters.generationTokens, { value: 600 });
-  const [tally] = tallies.engines.values();
-  assertEquals([tally.since, tally.counted.generationTokens.value], [-299, 600]);
+  const [total] = totals.engines.values();
+  assertEquals([total.since, total.counted.generationTokens.value], [-299, 600]);
 });
 
 Deno.test("update() sees a restart since the run before", () => {
   const messages = [recall(-299, 100), createScraped(FIRST, 1, say(7))];
-  const [{ history, replicas, tallies }] = advance(startState([FIRST]), 1, messages).endpoints;
+  const [{ history, replicas, totals }] = advance(startState([FIRST]), 1, messages).endpoints;
   assertEquals([history.restartCount, replicas[0].lastPoll], [1, absent("restarted")]);
-  const [tally] = tallies.engines.values();
-  assertEquals(tally.counted.generationTokens.value, 7);
+  const [total] = totals.engines.values();
+  assertEquals(total.counted.generationTokens.value, 7);
 });
 
 Deno.test("update() shows nothing that is only recalled where a server does not answer", () => {
   const messages = [recall(-5, 100), createFailed(FIRST, 1)];
   const state = advance(startState([FIRST]), 1, messages);
   assertEquals(state.endpoints[0].replicas, []);
-  assertEquals([...state.judgement.statuses.values()], ["DOWN"]);
+  assertEquals([...state.evaluation.statuses.values()], ["DOWN"]);
 });
 
 Deno.test("update() recalls nothing of what it knows better, or does not watch", () => {
@@ -161,26 +161,26 @@ Deno.test("update() holds the picture while polling goes on, and lets it go", ()
   const before = freeze(update(startState([FIRST]), createScraped(FIRST, 1, say(10))));
   const held = freeze(run(before, "pause"));
   const later = advance(held, 5, [createScraped(FIRST, 3, say(30)), createFailed(FIRST, 5)]);
-  const picture = readPicture(later);
+  const picture = getSceneState(later);
   assertEquals(picture.endpoints, before.endpoints);
   assertEquals([picture.now, picture.nowEpoch], [before.now, before.nowEpoch]);
   // What came meanwhile is known.
   assertEquals(later.endpoints[0].scrape?.receivedAt, 3);
   const released = run(later, "pause");
   assertEquals(released.held, null);
-  assertEquals(readPicture(released), released);
+  assertEquals(getSceneState(released), released);
   assertEquals(released.endpoints[0].failure?.failedAt, 5);
 });
 
 Deno.test("update() lets the user move, sort and filter in the picture that is held", () => {
   const held = run(startState([FIRST]), "pause");
   const changed = run(held, "next_theme", "slower", "help");
-  const picture = readPicture(changed);
+  const picture = getSceneState(changed);
   assertEquals(picture.ui.theme, "light");
   assertEquals(picture.ui.screen, "help");
   assertEquals(picture.interval, 3);
   assert(picture.held !== null, "the title says that it is held");
-  assertEquals(readPicture(picture), picture);
+  assertEquals(getSceneState(picture), picture);
   // Held once, whatever comes: no chain of states grows.
   assertEquals(run(changed, "pause", "pause").held?.held, null);
 });
@@ -217,7 +217,7 @@ Deno.test("update() keeps a trend of each engine, with gaps for scrapes that fai
   ]);
   const [first, second] = state.endpoints;
   const [trend] = first.trends.values();
-  assertEquals(readTrend(trend, "running"), [4, null, 6]);
+  assertEquals(getSeries(trend, "running"), [4, null, 6]);
   // An endpoint that never answered has no engine to have a trend.
   assertEquals(second.trends.size, 0);
 });
@@ -236,14 +236,14 @@ Deno.test("update() keeps a trend of all together, whose points are the sums of 
       ...(at === 30 ? [createFailed(SECOND, at)] : []),
     ];
     state = advance(state, at + 0.1, messages);
-    const { totalTrend, total } = createOverview(state);
+    const { totalTrend, total } = createFleet(state);
     totals.push(total.figures.running.value);
-    assertEquals(readTrend(totalTrend, "running"), totals);
+    assertEquals(getSeries(totalTrend, "running"), totals);
   }
   assertEquals(totals.slice(0, 3), [100, 102, 104]);
   assertEquals(totals.slice(14, 17), [128, 30, 32]);
   const resumed = advance(update(state, { kind: "resumed" }), 60);
-  assertEquals(readTrend(resumed.totalTrend.points, "running").slice(-3), [40, null, null]);
+  assertEquals(getSeries(resumed.totalTrend.points, "running").slice(-3), [40, null, null]);
 });
 
 /** The scrape with a wall clock that is so many seconds ahead. */
@@ -264,7 +264,7 @@ Deno.test("update() begins its windows anew when the program goes on after a sto
   assertEquals(known.replicas[0].lastPoll, { value: null, reason: "first_scrape" });
   assertEquals(known.history.restartCount, 0);
   const [trend] = known.trends.values();
-  assertEquals(readTrend(trend, "generationTokensPerSecond"), [null, 10, null, null]);
+  assertEquals(getSeries(trend, "generationTokensPerSecond"), [null, 10, null, null]);
 });
 
 Deno.test("update() trusts no span that the two clocks measure differently", () => {

@@ -5,7 +5,7 @@ import { isPresent, type Reading } from "../lib/reading.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
 import {
   appendSample,
-  readReplicas,
+  computeReplicas,
   type ReplicaSample,
   startHistory,
 } from "../lib/stats_window.ts";
@@ -17,7 +17,7 @@ function follow(texts: readonly string[], span = 2): readonly ReplicaSample[] {
     (known, text, i) => appendSample(known, readPoint(i * span, text)),
     startHistory(),
   );
-  return readReplicas(history);
+  return computeReplicas(history);
 }
 
 /** A replica that has said one thing. */

@@ -1,16 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { createSimulatedServer } from "../lib/demo.ts";
-import { readVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseVllmMetrics } from "../lib/dialect_reader.ts";
 import { COUNTER_KEYS, type EngineSample, LATENCY_KEYS, MEAN_KEYS } from "../lib/model.ts";
 import {
   countPacked,
   countPackedUpTo,
-  createTracePoint,
+  createSamplePoint,
+  getMovement,
   isAsleep,
   LABELLED_COUNTERS,
   packSamples,
-  readMovement,
   sumPacked,
   unpackSample,
 } from "../lib/stats_samples.ts";
@@ -53,7 +53,7 @@ function checkUnpacked(samples: readonly EngineSample[]): void {
 
 Deno.test("packSamples() and unpackSample() lose nothing that windows compare", async () => {
   for (const path of [...(await listScenarioBodies()).values()].flat()) {
-    checkUnpacked(readVllmMetrics(await readGzip(path)).engines);
+    checkUnpacked(parseVllmMetrics(await readGzip(path)).engines);
   }
 });
 
@@ -92,7 +92,7 @@ Deno.test("packSamples() keeps one form for engines and scrapes that are alike",
     engines: Array.from({ length: 3 }, () => ({ model: "m" })),
   });
   const read = (at: number) =>
-    readVllmMetrics(new Uint8Array(server.expositionAt(at) ?? [])).engines;
+    parseVllmMetrics(new Uint8Array(server.expositionAt(at) ?? [])).engines;
   const first = packSamples(read(0), []);
   const second = packSamples(read(2), first.map(({ form }) => form));
   const forms = new Set([...first, ...second].map(({ form }) => form));
@@ -105,13 +105,13 @@ Deno.test("packSamples() keeps one form for engines and scrapes that are alike",
   assert(COUNTER_KEYS.length + MEAN_KEYS.length < length);
 });
 
-Deno.test("createTracePoint() sees progress in whatever an engine does", () => {
+Deno.test("createSamplePoint() sees progress in whatever an engine does", () => {
   const calm: readonly Series[] = [["num_requests_running", 1], ["generation_tokens_total", 5]];
   const before = readEngine(writeEngine(calm));
   const hasProgressed = (series: readonly Series[], earlier: EngineSample | undefined = before) => {
     const sample = readEngine(writeEngine(series));
     const [packed] = packSamples([sample], []);
-    return createTracePoint({ at: 1, sample, packed }, earlier).hasProgressed;
+    return createSamplePoint({ at: 1, sample, packed }, earlier).hasProgressed;
   };
   assertEquals(hasProgressed(calm), false);
   assertEquals(hasProgressed([["num_requests_running", 0], ["generation_tokens_total", 5]]), true);
@@ -125,15 +125,15 @@ Deno.test("createTracePoint() sees progress in whatever an engine does", () => {
   // What it did while it was away, nobody knows.
   const sample = readEngine(writeEngine(calm));
   const [packed] = packSamples([sample], []);
-  assertEquals(createTracePoint({ at: 1, sample, packed }, undefined).hasProgressed, true);
+  assertEquals(createSamplePoint({ at: 1, sample, packed }, undefined).hasProgressed, true);
 });
 
-Deno.test("readMovement() counts neither progress nor sleep as a standstill of the other", () => {
+Deno.test("getMovement() counts neither progress nor sleep as a standstill of the other", () => {
   const [packed] = packSamples([readEngine(writeEngine([["num_requests_running", 1]]))], []);
   const trace = ([[0, true, false], [2, true, true], [4, true, true], [9, true, false]] as const)
     .map(([at, hasProgressed, isAsleep]) => ({ at, packed, hasProgressed, isAsleep }));
-  assertEquals(readMovement(trace), { movedAt: 9, standstill: 9 });
-  assertEquals(readMovement(trace.slice(0, 1)), { movedAt: 0, standstill: 0 });
+  assertEquals(getMovement(trace), { movedAt: 9, standstill: 9 });
+  assertEquals(getMovement(trace.slice(0, 1)), { movedAt: 0, standstill: 0 });
 });
 
 Deno.test("isAsleep() knows both depths of sleep", () => {

@@ -1,23 +1,23 @@
 import { assertEquals } from "@std/assert";
-import { createOverview } from "../lib/state_fleet.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
 import {
   appendFigures,
   appendGap,
+  getSeries,
   interruptTotal,
-  NO_TOTAL_TREND,
-  readTrend,
+  MAX_SERIES_POINTS,
+  NO_TOTAL_SERIES,
   recordTotal,
-  SUMMABLE_TREND_KEYS,
-  type TotalTrend,
-  type Trend,
-  TREND_KEYS,
-  TREND_POINTS,
-  type TrendPoint,
+  type Series,
+  SERIES_KEYS,
+  type SeriesPoint,
+  SUMMABLE_SERIES_KEYS,
+  type TotalSeries,
 } from "../lib/stats_series.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 
-const [ROW] = createOverview(watchFleet(1)).rows;
+const [ROW] = createFleet(watchFleet(1)).rows;
 
 Deno.test("appendFigures() keeps what was measured, in base units", () => {
   const trend = appendFigures([], ROW.figures);
@@ -35,45 +35,45 @@ Deno.test("appendFigures() keeps what was measured, in base units", () => {
 
 Deno.test("appendFigures() and appendGap() leave gaps where nothing was measured", () => {
   const trend = appendGap(appendFigures([], computeFigures([])));
-  for (const key of TREND_KEYS) assertEquals(readTrend(trend, key), [null, null], key);
+  for (const key of SERIES_KEYS) assertEquals(getSeries(trend, key), [null, null], key);
 });
 
 Deno.test("appendFigures() and appendGap() keep the newest points only", () => {
-  let trend: Trend = [];
-  for (let i = 0; i < TREND_POINTS; i++) trend = appendGap(trend);
+  let trend: Series = [];
+  for (let i = 0; i < MAX_SERIES_POINTS; i++) trend = appendGap(trend);
   trend = appendFigures(trend, ROW.figures);
-  assertEquals(trend.length, TREND_POINTS);
-  assertEquals(readTrend(trend, "running").at(-1), ROW.figures.running.value);
-  for (let i = 1; i < TREND_POINTS; i++) trend = appendGap(trend);
-  assertEquals(readTrend(trend, "running")[0], ROW.figures.running.value);
-  assertEquals(readTrend(appendGap(trend), "running").every((value) => value === null), true);
+  assertEquals(trend.length, MAX_SERIES_POINTS);
+  assertEquals(getSeries(trend, "running").at(-1), ROW.figures.running.value);
+  for (let i = 1; i < MAX_SERIES_POINTS; i++) trend = appendGap(trend);
+  assertEquals(getSeries(trend, "running")[0], ROW.figures.running.value);
+  assertEquals(getSeries(appendGap(trend), "running").every((value) => value === null), true);
 });
 
 /** A point at which so many requests ran. */
-function run(running: number | null): TrendPoint {
+function run(running: number | null): SeriesPoint {
   return { ...appendGap([])[0], running };
 }
 
 /** The trend of all at an interval of 2 s, after those moments. */
 function record(
   ...moments: readonly (readonly [at: number, ...running: readonly (number | null)[]])[]
-): TotalTrend {
-  return moments.reduce<TotalTrend>(
+): TotalSeries {
+  return moments.reduce<TotalSeries>(
     (trend, [at, ...running]) => recordTotal(trend, running.map(run), { at, interval: 2 }),
-    NO_TOTAL_TREND,
+    NO_TOTAL_SERIES,
   );
 }
 
-const readRunning = ({ points }: TotalTrend) => readTrend(points, "running");
+const readRunning = ({ points }: TotalSeries) => getSeries(points, "running");
 
 Deno.test("recordTotal() adds up what may be added up, with a gap where nobody has a value", () => {
   assertEquals(readRunning(record([0, 1, 10], [2, 2, null], [4, null, null], [6], [8, 0])), [
     ...[11, 2, null, null, 0],
   ]);
   const figures = appendFigures([], ROW.figures);
-  const { points } = recordTotal(NO_TOTAL_TREND, [...figures, ...figures], { at: 0, interval: 2 });
-  for (const key of TREND_KEYS) {
-    const isSum = SUMMABLE_TREND_KEYS.some((one) => one === key);
+  const { points } = recordTotal(NO_TOTAL_SERIES, [...figures, ...figures], { at: 0, interval: 2 });
+  for (const key of SERIES_KEYS) {
+    const isSum = SUMMABLE_SERIES_KEYS.some((one) => one === key);
     assertEquals(points[0][key], isSum ? 2 * (figures[0][key] ?? NaN) : null, key);
   }
 });
@@ -91,9 +91,9 @@ Deno.test("recordTotal() has one point for each interval, the newest as of now",
 });
 
 Deno.test("recordTotal() keeps the newest points only", () => {
-  const moments = Array.from({ length: TREND_POINTS + 5 }, (_, i) => [2 * i, i] as const);
+  const moments = Array.from({ length: MAX_SERIES_POINTS + 5 }, (_, i) => [2 * i, i] as const);
   const trend = record(...moments);
-  assertEquals(trend.points.length, TREND_POINTS);
+  assertEquals(trend.points.length, MAX_SERIES_POINTS);
   assertEquals(readRunning(trend)[0], 5);
 });
 

@@ -1,21 +1,21 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { readVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseVllmMetrics } from "../lib/dialect_reader.ts";
 import type { Scrape } from "../lib/model.ts";
 import {
+  addScrape,
   continueIdleness,
   joinPeakValues,
-  joinTallies,
-  listTallies,
+  joinTotals,
+  listTotals,
   NO_IDLENESS,
   NO_PEAKS,
-  NO_TALLIES,
+  NO_TOTALS,
   PEAK_KEYS,
   type PeakValues,
   recordPeaks,
-  type ServerTallies,
-  sumTallies,
-  tallyScrape,
+  type ServerTotals,
+  sumTotals,
 } from "../lib/stats_totals.ts";
 import {
   encode,
@@ -28,7 +28,7 @@ import {
 /** A scrape that says the text at that moment. */
 function createScrape(at: number, text: string): Scrape {
   return {
-    ...readVllmMetrics(encode(text)),
+    ...parseVllmMetrics(encode(text)),
     ...{ endpointKey: "http://a:1", receivedAt: at, receivedAtEpoch: START_EPOCH + at },
     ...{ duration: 0.01, bytes: 1, redirectedTo: null },
   };
@@ -40,24 +40,24 @@ function writeTokens(tokens: number, engine = "0", more: readonly Series[] = [])
 
 function follow(
   ...scrapes: readonly (readonly [text: string, hasRestarted?: boolean])[]
-): ServerTallies {
-  return scrapes.reduce<ServerTallies>(
-    (tallies, [text, hasRestarted = false], i) =>
-      tallyScrape(tallies, createScrape(2 * i, text), hasRestarted),
-    NO_TALLIES,
+): ServerTotals {
+  return scrapes.reduce<ServerTotals>(
+    (totals, [text, hasRestarted = false], i) =>
+      addScrape(totals, createScrape(2 * i, text), hasRestarted),
+    NO_TOTALS,
   );
 }
 
-function sumTokens({ engines }: ServerTallies): number | null {
-  return sumTallies([...engines.values()]).generationTokens.value;
+function sumTokens({ engines }: ServerTotals): number | null {
+  return sumTotals([...engines.values()]).generationTokens.value;
 }
 
-Deno.test("tallyScrape() counts from when watching began", () => {
+Deno.test("addScrape() counts from when watching began", () => {
   assertEquals(sumTokens(follow([writeTokens(1000)])), 0);
   assertEquals(sumTokens(follow([writeTokens(1000)], [writeTokens(1030)])), 30);
 });
 
-Deno.test("tallyScrape() takes all that was counted since a restart, seen or not", () => {
+Deno.test("addScrape() takes all that was counted since a restart, seen or not", () => {
   const before = [[writeTokens(1000)], [writeTokens(1030)]] as const;
   assertEquals(sumTokens(follow(...before, [writeTokens(7), true])), 37);
   // It has counted more since than it had before: only the start time told.
@@ -66,7 +66,7 @@ Deno.test("tallyScrape() takes all that was counted since a restart, seen or not
   assertEquals(sumTokens(follow(...before, [writeTokens(7)])), 37);
 });
 
-Deno.test("tallyScrape() counts on over a metric that is away for a while", () => {
+Deno.test("addScrape() counts on over a metric that is away for a while", () => {
   const without = writeEngine([["num_requests_running", 0]]);
   assertEquals(sumTokens(follow([writeTokens(10)], [without], [writeTokens(25)])), 15);
   // After a restart it had counted nothing when it was not there.
@@ -76,7 +76,7 @@ Deno.test("tallyScrape() counts on over a metric that is away for a while", () =
   );
 });
 
-Deno.test("tallyScrape() takes an engine that joins from where it is, or from 0 if it began since", () => {
+Deno.test("addScrape() takes an engine that joins from where it is, or from 0 if it began since", () => {
   const both = (created: number) =>
     writeTokens(10) +
     writeTokens(500, "1", [["generation_tokens_created", created]]);
@@ -84,33 +84,33 @@ Deno.test("tallyScrape() takes an engine that joins from where it is, or from 0 
   assertEquals(sumTokens(follow([writeTokens(10)], [both(START_EPOCH + 1)])), 500);
 });
 
-Deno.test("tallyScrape() keeps what engines that went have counted", () => {
+Deno.test("addScrape() keeps what engines that went have counted", () => {
   const both = (a: number, b: number) => writeTokens(a) + writeTokens(b, "1");
   const gone = follow([both(0, 0)], [both(5, 7)], [writeTokens(6)]);
   assertEquals(sumTokens(gone), 13);
 });
 
-Deno.test("tallyScrape() stays bounded when engines come and go", () => {
-  let tallies = NO_TALLIES;
+Deno.test("addScrape() stays bounded when engines come and go", () => {
+  let totals = NO_TOTALS;
   let last = 0;
   for (let i = 0; i < 1500; i++) {
     const scrape = createScrape(2 * i, writeTokens(3, `x${i}`) + writeTokens(i));
-    tallies = tallyScrape(tallies, scrape, false);
-    const sum = sumTokens(tallies) ?? NaN;
+    totals = addScrape(totals, scrape, false);
+    const sum = sumTokens(totals) ?? NaN;
     assert(sum >= last);
     last = sum;
   }
-  assert(tallies.engines.size <= 513, `${tallies.engines.size}`);
+  assert(totals.engines.size <= 513, `${totals.engines.size}`);
 
   assertEquals(last, 1499);
 });
 
-Deno.test("tallyScrape() counts rejections for the server, also when they begin later", () => {
+Deno.test("addScrape() counts rejections for the server, also when they begin later", () => {
   const reject = (count: number) =>
     writeEngine([['admission_rejections_total{reason="max_num_queued_reqs"}', count]], {
       engine: null,
     });
-  const rejections = (tallies: ServerTallies) => tallies.server?.counted.rejections.value ?? null;
+  const rejections = (totals: ServerTotals) => totals.server?.counted.rejections.value ?? null;
   assertEquals(rejections(follow([writeTokens(1)])), null);
   assertEquals(rejections(follow([writeTokens(1) + reject(4)])), 0);
   assertEquals(rejections(follow([writeTokens(1)], [writeTokens(2) + reject(4)])), 4);
@@ -118,18 +118,18 @@ Deno.test("tallyScrape() counts rejections for the server, also when they begin 
   assertEquals(rejections(later), 5);
 });
 
-Deno.test("joinTallies() is as small as one server's, with the sums of both", () => {
+Deno.test("joinTotals() is as small as one server's, with the sums of both", () => {
   const both = (a: number, b: number) => writeTokens(a) + writeTokens(b, "1");
   const one = follow([both(0, 0)], [both(5, 7)]);
-  const other = tallyScrape(
-    tallyScrape(NO_TALLIES, createScrape(-9, writeTokens(10)), false),
+  const other = addScrape(
+    addScrape(NO_TOTALS, createScrape(-9, writeTokens(10)), false),
     createScrape(-7, writeTokens(13)),
     false,
   );
-  const joined = joinTallies(joinTallies(NO_TALLIES, one), other);
-  assertEquals(listTallies(joined).map(({ since }) => since), [-9]);
+  const joined = joinTotals(joinTotals(NO_TOTALS, one), other);
+  assertEquals(listTotals(joined).map(({ since }) => since), [-9]);
   assertEquals(sumTokens(joined), 15);
-  assertEquals(listTallies(joinTallies(NO_TALLIES, NO_TALLIES)), []);
+  assertEquals(listTotals(joinTotals(NO_TOTALS, NO_TOTALS)), []);
 });
 
 Deno.test("sums never fall and are those of the parts, over any restarts and gaps", () => {
@@ -143,7 +143,7 @@ Deno.test("sums never fall and are those of the parts, over any restarts and gap
     const counters = [100, 200, 300];
     const truth = [0, 0, 0];
     const known = [false, false, false];
-    let tallies = NO_TALLIES;
+    let totals = NO_TOTALS;
     let last = 0;
     steps.forEach(({ engines }, i) => {
       // All engines of a server restart together.
@@ -157,9 +157,9 @@ Deno.test("sums never fall and are those of the parts, over any restarts and gap
         known[e] = true;
         text += writeTokens(counters[e], `${e}`);
       });
-      tallies = tallyScrape(tallies, createScrape(2 * i, text), hasRestarted);
-      const parts = [...tallies.engines.values()];
-      const sum = sumTallies(parts).generationTokens.value ?? 0;
+      totals = addScrape(totals, createScrape(2 * i, text), hasRestarted);
+      const parts = [...totals.engines.values()];
+      const sum = sumTotals(parts).generationTokens.value ?? 0;
       assert(sum >= last, "it fell");
       last = sum;
       const added = parts.reduce(
@@ -210,13 +210,13 @@ Deno.test("joinPeakValues() makes the peak of the sum, and not the sum of the pe
   assertEquals(PEAK_KEYS.map((key) => joinPeakValues([])[key]), PEAK_KEYS.map(() => null));
 });
 
-Deno.test("tallyScrape() counts cached prompt tokens by either of their metrics", () => {
+Deno.test("addScrape() counts cached prompt tokens by either of their metrics", () => {
   const count = (texts: readonly string[]): number | null => {
-    const tallies = texts.reduce<ServerTallies>(
-      (known, text, i) => tallyScrape(known, createScrape(2 * i, text), false),
-      NO_TALLIES,
+    const totals = texts.reduce<ServerTotals>(
+      (known, text, i) => addScrape(known, createScrape(2 * i, text), false),
+      NO_TOTALS,
     );
-    return sumTallies([...tallies.engines.values()]).cachedPromptTokens.value;
+    return sumTotals([...totals.engines.values()]).cachedPromptTokens.value;
   };
   const bySource = (computed: number, local: number, external: number) =>
     writeTokens(1, "0", [

@@ -5,10 +5,10 @@ import { COUNTER_KEYS, type CounterKey, type Delta, LATENCY_KEYS } from "../lib/
 import { type AbsenceReason, isPresent, type Reading } from "../lib/reading.ts";
 import {
   appendSample,
+  computeReplicas,
   type EndpointHistory,
   type HistoryPoint,
   LONG_WINDOW,
-  readReplicas,
   type ReplicaSample,
   startHistory,
 } from "../lib/stats_window.ts";
@@ -24,7 +24,7 @@ function countTokens(at: number, tokens: number, more: readonly Series[] = []): 
 }
 
 function readOne(history: EndpointHistory): ReplicaSample {
-  const replicas = readReplicas(history);
+  const replicas = computeReplicas(history);
   assertEquals(replicas.length, 1);
   return replicas[0];
 }
@@ -50,24 +50,24 @@ function readIncrease(
 function assertRestarted(history: EndpointHistory): void {
   assert(history.hasJustRestarted);
   assertEquals(history.previous, null);
-  for (const { lastPoll, lastMinute } of readReplicas(history)) {
+  for (const { lastPoll, lastMinute } of computeReplicas(history)) {
     assertEquals([reasonOf(lastPoll), reasonOf(lastMinute)], ["restarted", "restarted"]);
   }
 }
 
 // ---- Spans.
 
-Deno.test("readReplicas() is empty without samples", () => {
-  assertEquals(readReplicas(startHistory()), []);
+Deno.test("computeReplicas() is empty without samples", () => {
+  assertEquals(computeReplicas(startHistory()), []);
 });
 
-Deno.test("readReplicas() has no window after the first scrape", () => {
+Deno.test("computeReplicas() has no window after the first scrape", () => {
   const { sample, lastPoll, lastMinute } = readOne(follow(countTokens(5, 100)));
   assertEquals(sample.counters.generationTokens, { value: 100 });
   assertEquals([reasonOf(lastPoll), reasonOf(lastMinute)], ["first_scrape", "first_scrape"]);
 });
 
-Deno.test("readReplicas() measures spans between receipts, whatever the interval", () => {
+Deno.test("computeReplicas() measures spans between receipts, whatever the interval", () => {
   const history = follow(
     countTokens(100, 0),
     countTokens(102.25, 9),
@@ -79,13 +79,13 @@ Deno.test("readReplicas() measures spans between receipts, whatever the interval
   assertEquals(readIncrease(lastMinute), [9.5, 40]);
 });
 
-Deno.test("readReplicas() measures over the gap that a failed scrape left", () => {
+Deno.test("computeReplicas() measures over the gap that a failed scrape left", () => {
   // The scrapes of 4 s and 6 s failed: there are no points of them.
   const history = follow(countTokens(0, 0), countTokens(2, 10), countTokens(8, 70));
   assertEquals(readIncrease(readOne(history).lastPoll), [6, 60]);
 });
 
-Deno.test("readReplicas() looks back a minute, and a little for late polls", () => {
+Deno.test("computeReplicas() looks back a minute, and a little for late polls", () => {
   const until = (at: number) => follow(countTokens(0, 0), countTokens(30, 10), countTokens(at, 50));
   assertEquals(LONG_WINDOW, 60);
   assertEquals(readIncrease(readOne(until(60)).lastMinute), [60, 50]);
@@ -94,7 +94,7 @@ Deno.test("readReplicas() looks back a minute, and a little for late polls", () 
   assertEquals(readIncrease(readOne(until(60.6)).lastMinute)[1], 40);
 });
 
-Deno.test("readReplicas() measures polls that are more than a minute apart", () => {
+Deno.test("computeReplicas() measures polls that are more than a minute apart", () => {
   const history = follow(countTokens(0, 0), countTokens(90, 9), countTokens(190, 29));
   const { lastPoll, lastMinute } = readOne(history);
   assertEquals(readIncrease(lastPoll), [100, 20]);
@@ -269,40 +269,40 @@ function runEngines(at: number, tokens: Readonly<Record<string, number>>): Histo
   );
 }
 
-Deno.test("readReplicas() waits for the second scrape of an engine that joined", () => {
+Deno.test("computeReplicas() waits for the second scrape of an engine that joined", () => {
   const joined = follow(runEngines(0, { 0: 1 }), runEngines(2, { 0: 5, 1: 100 }));
-  const [first, second] = readReplicas(joined);
+  const [first, second] = computeReplicas(joined);
   assertEquals(readIncrease(first.lastPoll), [2, 4]);
   assertEquals([reasonOf(second.lastPoll), reasonOf(second.lastMinute)], [
     "first_scrape",
     "first_scrape",
   ]);
-  const later = readReplicas(appendSample(joined, runEngines(5, { 0: 6, 1: 103 })));
+  const later = computeReplicas(appendSample(joined, runEngines(5, { 0: 6, 1: 103 })));
   assertEquals(readIncrease(later[0].lastMinute), [5, 5]);
   assertEquals(readIncrease(later[1].lastMinute), [3, 3]);
 });
 
-Deno.test("readReplicas() forgets an engine that left, and goes on when it is back", () => {
+Deno.test("computeReplicas() forgets an engine that left, and goes on when it is back", () => {
   const left = follow(runEngines(0, { 0: 1, 1: 10 }), runEngines(2, { 0: 5 }));
-  assertEquals(readReplicas(left).map(({ sample }) => sample.engine), ["0"]);
+  assertEquals(computeReplicas(left).map(({ sample }) => sample.engine), ["0"]);
   assertEquals(left.restartCount, 0);
   const back = appendSample(left, runEngines(4, { 0: 6, 1: 30 }));
-  assertEquals(reasonOf(readReplicas(back)[1].lastPoll), "first_scrape");
-  const again = readReplicas(appendSample(back, runEngines(6, { 0: 7, 1: 40 })));
+  assertEquals(reasonOf(computeReplicas(back)[1].lastPoll), "first_scrape");
+  const again = computeReplicas(appendSample(back, runEngines(6, { 0: 7, 1: 40 })));
   assertEquals(readIncrease(again[1].lastPoll), [2, 10]);
   assertEquals(readIncrease(again[1].lastMinute), [6, 30]);
 });
 
-Deno.test("readReplicas() sees that an engine restarted while it was away", () => {
+Deno.test("computeReplicas() sees that an engine restarted while it was away", () => {
   // Found by the property below: the minute had lost 70 tokens.
   const away = follow(runEngines(0, { 0: 1, 1: 100 }), runEngines(2, { 0: 5 }));
   const back = appendSample(away, runEngines(4, { 0: 6, 1: 20 }));
   assertEquals(back.restartCount, 1);
-  const again = readReplicas(appendSample(back, runEngines(6, { 0: 7, 1: 30 })));
+  const again = computeReplicas(appendSample(back, runEngines(6, { 0: 7, 1: 30 })));
   assertEquals(readIncrease(again[1].lastMinute), [2, 10]);
 });
 
-Deno.test("readReplicas() sees that a counter restarted while it was away", () => {
+Deno.test("computeReplicas() sees that a counter restarted while it was away", () => {
   const history = follow(
     countTokens(0, 1, [["num_preemptions_total", 100]]),
     countTokens(2, 2),
@@ -314,31 +314,31 @@ Deno.test("readReplicas() sees that a counter restarted while it was away", () =
   assertEquals(readIncrease(lastMinute, "preemptions"), [2, 2]);
 });
 
-Deno.test("readReplicas() tells engines apart whose names together read the same", () => {
+Deno.test("computeReplicas() tells engines apart whose names together read the same", () => {
   const point = (at: number, first: number, second: number): HistoryPoint =>
     readPoint(
       at,
       writeEngine([["generation_tokens_total", first]], { model: "a b", engine: "c" }) +
         writeEngine([["generation_tokens_total", second]], { model: "a", engine: "b c" }),
     );
-  const replicas = readReplicas(follow(point(0, 100, 1), point(2, 110, 5), point(4, 130, 6)));
+  const replicas = computeReplicas(follow(point(0, 100, 1), point(2, 110, 5), point(4, 130, 6)));
   assertEquals(replicas.map(({ sample }) => sample.modelName), ["a b", "a"]);
   assertEquals(replicas.map(({ lastMinute }) => readIncrease(lastMinute)), [[4, 30], [4, 5]]);
   assertEquals(replicas.map(({ trace }) => trace.map(({ at }) => at)), [[0, 2, 4], [0, 2, 4]]);
 });
 
-Deno.test("readReplicas() tells engines of different models apart", () => {
+Deno.test("computeReplicas() tells engines of different models apart", () => {
   const point = (at: number, first: number, second: number): HistoryPoint =>
     readPoint(
       at,
       writeEngine([["generation_tokens_total", first]], { model: "a" }) +
         writeEngine([["generation_tokens_total", second]], { model: "b" }),
     );
-  const replicas = readReplicas(follow(point(0, 100, 1), point(2, 110, 5)));
+  const replicas = computeReplicas(follow(point(0, 100, 1), point(2, 110, 5)));
   assertEquals(replicas.map(({ lastPoll }) => readIncrease(lastPoll)[1]), [10, 4]);
 });
 
-Deno.test("readReplicas() has no increase of a counter that was not there before", () => {
+Deno.test("computeReplicas() has no increase of a counter that was not there before", () => {
   const drafts: Series[] = [["spec_decode_num_drafts_total", 500]];
   const history = follow(countTokens(0, 1), countTokens(2, 5, drafts));
   const { lastPoll } = readOne(history);
@@ -354,7 +354,7 @@ Deno.test("readReplicas() has no increase of a counter that was not there before
   assertEquals(readIncrease(lastMinute), [3, 6]);
 });
 
-Deno.test("readReplicas() counts from 0 what was declared and had no sample", () => {
+Deno.test("computeReplicas() counts from 0 what was declared and had no sample", () => {
   const cold = readPoint(
     0,
     "# TYPE vllm:num_preemptions_total counter\n" +
@@ -374,7 +374,7 @@ Deno.test("readReplicas() counts from 0 what was declared and had no sample", ()
   }
 });
 
-Deno.test("readReplicas() says of a latency why it has none", () => {
+Deno.test("computeReplicas() says of a latency why it has none", () => {
   const declared = "# TYPE vllm:time_to_first_token_seconds histogram\n";
   const point = (at: number, more: readonly Series[] = []): HistoryPoint =>
     readPoint(at, declared + writeEngine([["generation_tokens_total", at], ...more]));
@@ -386,7 +386,7 @@ Deno.test("readReplicas() says of a latency why it has none", () => {
   assertEquals(reasonOf(joined.latencies.itl), "first_scrape");
 });
 
-Deno.test("readReplicas() counts a child from 0 that appears at its first use", () => {
+Deno.test("computeReplicas() counts a child from 0 that appears at its first use", () => {
   const stop = (count: number): Series => ['request_success_total{finished_reason="stop"}', count];
   const abort: Series = ['request_success_total{finished_reason="abort"}', 2];
   const history = follow(countTokens(0, 1, [stop(5)]), countTokens(2, 2, [stop(8), abort]));
@@ -394,7 +394,7 @@ Deno.test("readReplicas() counts a child from 0 that appears at its first use", 
   assertEquals([...labelled.finishedByReason ?? []], [["stop", 3], ["abort", 2]]);
 });
 
-Deno.test("readReplicas() subtracts histograms bucket by bucket", () => {
+Deno.test("computeReplicas() subtracts histograms bucket by bucket", () => {
   const ttft = (counts: number[], sum: number): Series[] =>
     writeHistogram("time_to_first_token_seconds", [1, 2], { counts, sum });
   const history = follow(
@@ -497,13 +497,13 @@ function assertNothingFell({ span, counters, labelled, latencies }: Delta): void
   }
 }
 
-Deno.test("readReplicas() never counts backwards, whatever falls, goes or joins", () => {
+Deno.test("computeReplicas() never counts backwards, whatever falls, goes or joins", () => {
   fc.assert(
     fc.property(steps, (all) => {
       let history = startHistory();
       for (const point of play(all)) {
         history = appendSample(history, point);
-        for (const { lastPoll, lastMinute } of readReplicas(history)) {
+        for (const { lastPoll, lastMinute } of computeReplicas(history)) {
           if (isPresent(lastPoll)) assertNothingFell(lastPoll.value);
           if (isPresent(lastMinute)) assertNothingFell(lastMinute.value);
         }
@@ -513,7 +513,7 @@ Deno.test("readReplicas() never counts backwards, whatever falls, goes or joins"
   );
 });
 
-Deno.test("readReplicas() gives a minute that is the sum of its polls", () => {
+Deno.test("computeReplicas() gives a minute that is the sum of its polls", () => {
   const increments = fc.array(
     fc.record({ wait: fc.integer({ min: 1, max: 5 }), tokens: fc.integer({ min: 0, max: 500 }) }),
     { minLength: 2, maxLength: 12 },
@@ -546,7 +546,7 @@ function sayGauges(at: number, running: number, more: readonly Series[] = []): H
   return readPoint(at, writeEngine([["num_requests_running", running], ...more]));
 }
 
-Deno.test("readReplicas() weights the means of gauges by time", () => {
+Deno.test("computeReplicas() weights the means of gauges by time", () => {
   const { means } = readOne(follow(sayGauges(0, 0), sayGauges(2, 4), sayGauges(12, 4)));
   // A straight line from 0 to 4 over 2 s, then 4 for 10 s.
   assertEquals(means.running, { value: (2 * 2 + 10 * 4) / 12 });
@@ -556,7 +556,7 @@ Deno.test("readReplicas() weights the means of gauges by time", () => {
   });
 });
 
-Deno.test("readReplicas() has the mean of a constant whatever the intervals, and between the extremes", () => {
+Deno.test("computeReplicas() has the mean of a constant whatever the intervals, and between the extremes", () => {
   fc.assert(fc.property(
     fc.array(fc.tuple(fc.double({ min: 0.1, max: 25, noNaN: true }), fc.nat(20)), {
       ...{ minLength: 2, maxLength: 20 },
@@ -575,7 +575,7 @@ Deno.test("readReplicas() has the mean of a constant whatever the intervals, and
   ));
 });
 
-Deno.test("readReplicas() keeps the trace of a minute, and begins it anew with a restart", () => {
+Deno.test("computeReplicas() keeps the trace of a minute, and begins it anew with a restart", () => {
   let history = startHistory();
   for (let at = 0; at <= 200; at += 2) history = appendSample(history, countTokens(at, at));
   const { trace } = readOne(history);
@@ -584,7 +584,7 @@ Deno.test("readReplicas() keeps the trace of a minute, and begins it anew with a
   assertEquals(restarted.trace.map(({ at }) => at), [202]);
 });
 
-Deno.test("readReplicas() knows since when an engine with work has done nothing", () => {
+Deno.test("computeReplicas() knows since when an engine with work has done nothing", () => {
   const say = (at: number, running: number, tokens: number, kv = 0.5) =>
     sayGauges(at, running, [["generation_tokens_total", tokens], ["kv_cache_usage_perc", kv]]);
   const read = (...points: HistoryPoint[]) => {
@@ -602,7 +602,7 @@ Deno.test("readReplicas() knows since when an engine with work has done nothing"
   assertEquals(read(say(0, 1, 5), say(30, 1, 5), say(32, 1, 9)), [32, 30]);
 });
 
-Deno.test("readReplicas() takes sleep for a standstill", () => {
+Deno.test("computeReplicas() takes sleep for a standstill", () => {
   const say = (at: number, isAsleep: number) =>
     sayGauges(at, 0, [['engine_sleep_state{sleep_state="weights_offloaded"}', isAsleep]]);
   assertEquals(readOne(follow(say(0, 0), say(10, 1), say(30, 1), say(32, 0))).standstill, 32);

@@ -3,16 +3,16 @@ import type { Quantile } from "../lib/histogram.ts";
 import type { WindowFigures } from "../lib/model.ts";
 import { absent, present, type Reading } from "../lib/reading.ts";
 import type { State } from "../lib/state.ts";
-import { createOverview } from "../lib/state_fleet.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import {
+  chooseHitRatioColor,
+  chooseKvCacheColor,
+  chooseWaitingColor,
   type Column,
   COLUMNS,
   describeGroup,
   describeRow,
   hasContent,
-  judgeHitRatio,
-  judgeKvCache,
-  judgeWaiting,
   type TableLine,
 } from "../lib/view_columns.ts";
 import type { Meaning } from "../lib/view_theme.ts";
@@ -20,7 +20,7 @@ import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 function readLines(state: State): readonly TableLine[] {
-  return createOverview(state).rows.map(describeRow);
+  return createFleet(state).rows.map(describeRow);
 }
 
 function findColumn(id: string): Column {
@@ -70,7 +70,7 @@ Deno.test("readCell() has dashes and no bar where nothing is known", () => {
 });
 
 Deno.test("readCell() draws a bar for one replica and says max for several", () => {
-  const { rows, total } = createOverview(watchFleet(2));
+  const { rows, total } = createFleet(watchFleet(2));
   assertEquals([...findColumn("kv_bar").readCell(describeRow(rows[0])).text].length, 8);
   const line = describeGroup(total, "ALL");
   assertEquals(findColumn("kv_bar").readCell(line).text, "max");
@@ -112,22 +112,22 @@ Deno.test("judgements change at their limits", () => {
     [0.85, "warn"],
     [0.86, "alert"],
   ];
-  for (const [ratio, meaning] of kv) assertEquals(judgeKvCache(present(ratio)), meaning);
+  for (const [ratio, meaning] of kv) assertEquals(chooseKvCacheColor(present(ratio)), meaning);
   const hit: readonly (readonly [number, Meaning])[] = [
     [0.6, "ok"],
     [0.59, "warn"],
     [0.3, "warn"],
     [0.29, "alert"],
   ];
-  for (const [ratio, meaning] of hit) assertEquals(judgeHitRatio(present(ratio)), meaning);
+  for (const [ratio, meaning] of hit) assertEquals(chooseHitRatioColor(present(ratio)), meaning);
   const waiting: readonly (readonly [number, Meaning])[] = [
     [0, "plain"],
     [1, "warn"],
     [5, "warn"],
     [6, "alert"],
   ];
-  for (const [count, meaning] of waiting) assertEquals(judgeWaiting(present(count)), meaning);
-  for (const judge of [judgeKvCache, judgeHitRatio, judgeWaiting]) {
+  for (const [count, meaning] of waiting) assertEquals(chooseWaitingColor(present(count)), meaning);
+  for (const judge of [chooseKvCacheColor, chooseHitRatioColor, chooseWaitingColor]) {
     assertEquals(judge(absent("missing")), "dim");
   }
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ServerInfo } from "../lib/model.ts";
 import { type Message, type State, update } from "../lib/state.ts";
-import { createOverview } from "../lib/state_fleet.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import { renderDetail } from "../lib/view_detail.ts";
 import { createPaint } from "../lib/view_theme.ts";
 import {
@@ -20,8 +20,8 @@ const ENDPOINT = createEndpoint(8000);
 const plain = createPaint(null);
 
 function render(state: State, index = 0): readonly string[] {
-  const overview = createOverview(state);
-  return renderDetail(overview.rows[index], state, { overview, paint: plain, width: 120 }).flat();
+  const fleet = createFleet(state);
+  return renderDetail(fleet.rows[index], state, { fleet, paint: plain, width: 120 }).flat();
 }
 
 function follow(...bodies: Uint8Array[]): State {

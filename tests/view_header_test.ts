@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type State, update } from "../lib/state.ts";
 import { createBill } from "../lib/state_cost.ts";
-import { createOverview } from "../lib/state_fleet.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import { measureWidth } from "../lib/text.ts";
-import { type Head, renderHead, renderProblems } from "../lib/view_header.ts";
+import { type Header, renderHeader, renderProblems } from "../lib/view_header.ts";
 import { createPaint, type Meaning, type Paint } from "../lib/view_theme.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
 import {
@@ -20,9 +20,9 @@ import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 const plain = createPaint(null);
 
-function render(state: State, width = 200, paint = plain): Head {
-  const overview = createOverview(state);
-  return renderHead(state, overview, { width, paint, bill: createBill(overview, state) });
+function render(state: State, width = 200, paint = plain): Header {
+  const fleet = createFleet(state);
+  return renderHeader(state, fleet, { width, paint, bill: createBill(fleet, state) });
 }
 
 const readVerdict = (state: State): string => render(state)[1].trim();
@@ -45,7 +45,7 @@ function fail(count: number): State {
   return advance(startState(endpoints), 1, endpoints.map((one) => createFailed(one, 0.5)));
 }
 
-Deno.test("renderHead() names what is watched, the time and the interval", () => {
+Deno.test("renderHeader() names what is watched, the time and the interval", () => {
   const [title] = render(watchFleet(2));
   assertMatch(
     title,
@@ -57,7 +57,7 @@ Deno.test("renderHead() names what is watched, the time and the interval", () =>
   assertStringIncludes(render({ ...watchFleet(1), isDemo: true })[0], "demo");
 });
 
-Deno.test("renderHead() says over what time a single look is", () => {
+Deno.test("renderHeader() says over what time a single look is", () => {
   const once = { ...watchFleet(2), isOnce: true };
   assertMatch(render(once)[0], / {3}over [\d.]+ s {3}/);
   assertStringIncludes(
@@ -66,28 +66,28 @@ Deno.test("renderHead() says over what time a single look is", () => {
   );
 });
 
-Deno.test("renderHead() says plainly that the picture is held", () => {
+Deno.test("renderHeader() says plainly that the picture is held", () => {
   const state = watchFleet(2);
   assert(!render(state)[0].includes("PAUSED"));
   assertStringIncludes(render({ ...state, held: state })[0], "PAUSED");
 });
 
-Deno.test("renderHead() tells that a server is asked less often than was wanted", () => {
+Deno.test("renderHeader() tells that a server is asked less often than was wanted", () => {
   const state = watchFleet(2);
   const [first, second] = state.endpoints;
-  const slow = { ...second, pace: { ...second.pace, credit: -0.5 } };
+  const slow = { ...second, schedule: { ...second.schedule, credit: -0.5 } };
   assertStringIncludes(render(state)[0], "every 2 s");
   assertStringIncludes(render({ ...state, endpoints: [first, slow] })[0], "every 2 s to 10 s");
 });
 
-Deno.test("renderHead() tells the age of figures that are older than a poll", () => {
+Deno.test("renderHeader() tells the age of figures that are older than a poll", () => {
   const state = watchFleet(2);
   assert(!render(state)[0].includes("oldest"));
   const later = update(state, { kind: "clock", now: state.now + 9, nowEpoch: state.nowEpoch + 9 });
   assertStringIncludes(render(later)[0], "oldest figures 9s ago");
 });
 
-Deno.test("renderHead() begins the verdict with its word", () => {
+Deno.test("renderHeader() begins the verdict with its word", () => {
   const meanings = new Map<string, Meaning>();
   const paint: Paint = (text, meaning) => {
     meanings.set(text, meaning);
@@ -105,7 +105,7 @@ Deno.test("renderHead() begins the verdict with its word", () => {
   }
 });
 
-Deno.test("renderHead() says why, and where", () => {
+Deno.test("renderHeader() says why, and where", () => {
   assertEquals(readVerdict(fail(1)), "● CRITICAL   0 of 1 up   :8000 is down (refused)");
   assertEquals(
     readVerdict(fail(5)),
@@ -138,7 +138,7 @@ Deno.test("renderHead() says why, and where", () => {
   assertStringIncludes(readVerdict(watchTroubledFleet()), ":8002, :8004 are down");
 });
 
-Deno.test("renderHead() sums up what is up", () => {
+Deno.test("renderHeader() sums up what is up", () => {
   const [, , summary] = render(say(2, [["num_requests_running", 4], ["kv_cache_usage_perc", 0.5]]));
   assertMatch(summary, /^ running 8 {3}waiting — {3}KV max 50 % \(:8000\) /);
   assertEquals(render(fail(2))[2], "");
@@ -146,7 +146,7 @@ Deno.test("renderHead() sums up what is up", () => {
   assertStringIncludes(render(say(1, [["kv_cache_usage_perc", 0.5]]))[2], "KV 50 %   ");
 });
 
-Deno.test("renderHead() gives up what is cached, then whose KV it is, before a whole figure", () => {
+Deno.test("renderHeader() gives up what is cached, then whose KV it is, before a whole figure", () => {
   const state = watchFleet(4);
   const [, , whole] = render(state, 400);
   const [, owner, cached] = /( \(:\d+\)) .* tok\/s(, \d+ % cached) /.exec(whole) ?? [];
@@ -163,7 +163,7 @@ Deno.test("renderHead() gives up what is cached, then whose KV it is, before a w
   assertStringIncludes(narrow, owner);
 });
 
-Deno.test("renderHead() leaves out what does not fit, and cuts what is better than nothing", () => {
+Deno.test("renderHeader() leaves out what does not fit, and cuts what is better than nothing", () => {
   for (const state of [watchFleet(2), watchTroubledFleet(), fail(9)]) {
     const whole = render(state, 400);
     for (let width = 1; width <= 200; width++) {

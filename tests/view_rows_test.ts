@@ -1,9 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import type { State } from "../lib/state.ts";
-import { createOverview } from "../lib/state_fleet.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { COLUMN_IDS, COLUMNS, describeRow } from "../lib/view_columns.ts";
-import { type FilterSubject, type ListLine, listLines, parseFilter } from "../lib/view_rows.ts";
+import {
+  type FilterSubject,
+  listVisibleRows,
+  parseFilter,
+  type VisibleRow,
+} from "../lib/view_rows.ts";
 import {
   advance,
   createEndpoint,
@@ -15,11 +20,11 @@ import {
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
-function list(state: State, more: Partial<Ui> = {}): readonly ListLine[] {
-  return listLines(createOverview(state), { ...createUi(), ...more });
+function list(state: State, more: Partial<Ui> = {}): readonly VisibleRow[] {
+  return listVisibleRows(createFleet(state), { ...createUi(), ...more });
 }
 
-const placesOf = (lines: readonly ListLine[]): string[] =>
+const placesOf = (lines: readonly VisibleRow[]): string[] =>
   lines.map((line) => line.kind === "row" ? line.row.place : `(${line.group.modelName})`);
 
 /** Endpoints from port 8000 on with so many running requests; `null` is one that failed. */
@@ -33,7 +38,7 @@ function watchRunning(counts: readonly (number | null)[]): State {
   return advance(startState(endpoints), 1, messages);
 }
 
-Deno.test("listLines() keeps the order in which endpoints were given", () => {
+Deno.test("listVisibleRows() keeps the order in which endpoints were given", () => {
   const expected = [":8000", ":8001", ":8002", ":8003"];
   assertEquals(placesOf(list(watchRunning([3, 1, 2, 0]))), expected);
   assertEquals(placesOf(list(watchRunning([0, 9, null, 4]))), expected);
@@ -42,7 +47,7 @@ Deno.test("listLines() keeps the order in which endpoints were given", () => {
   assertEquals(placesOf(list(watchRunning([3, 1, 2, 0]), { sort })), expected);
 });
 
-Deno.test("listLines() sorts both ways, rows without a figure last in both", () => {
+Deno.test("listVisibleRows() sorts both ways, rows without a figure last in both", () => {
   const state = watchRunning([3, null, 10, 2]);
   const sorted = (isDescending: boolean): string[] =>
     placesOf(list(state, { sort: { columnId: "running", isDescending } }));
@@ -50,7 +55,7 @@ Deno.test("listLines() sorts both ways, rows without a figure last in both", () 
   assertEquals(sorted(false), [":8003", ":8000", ":8002", ":8001"]);
 });
 
-Deno.test("listLines() leaves rows that are equal in their order", () => {
+Deno.test("listVisibleRows() leaves rows that are equal in their order", () => {
   const state = watchRunning([5, 7, 5, 7, null, 5, null]);
   const sorted = (isDescending: boolean): string =>
     placesOf(list(state, { sort: { columnId: "running", isDescending } })).join(" ");
@@ -58,7 +63,7 @@ Deno.test("listLines() leaves rows that are equal in their order", () => {
   assertEquals(sorted(false), ":8000 :8002 :8005 :8001 :8003 :8004 :8006");
 });
 
-Deno.test("listLines() sorts names by their numbers, and states from the best to the worst", () => {
+Deno.test("listVisibleRows() sorts names by their numbers, and states from the best to the worst", () => {
   const endpoint = createEndpoint(8000);
   const engines = ["10", "9", "0"].map((engine) =>
     writeEngine([["num_requests_running", 1]], { engine })
@@ -72,7 +77,7 @@ Deno.test("listLines() sorts names by their numbers, and states from the best to
   assertEquals(states, ["DOWN", "DOWN", "STALE", "OK", "OK", "OK"]);
 });
 
-Deno.test("listLines() can sort by every column, and loses no row", () => {
+Deno.test("listVisibleRows() can sort by every column, and loses no row", () => {
   const state = watchTroubledFleet();
   const all = placesOf(list(state)).toSorted();
   for (const columnId of COLUMN_IDS) {
@@ -88,7 +93,7 @@ function createSubject(texts: readonly string[] = []): FilterSubject {
   const figures = [["num_requests_running", 12], ["kv_cache_usage_perc", 0.815]] as const;
   const scraped = createScraped(createEndpoint(8000), 0.5, encode(writeEngine(figures)));
   const state = advance(startState([createEndpoint(8000)]), 1, [scraped]);
-  return { texts, cells: describeRow(createOverview(state).rows[0]) };
+  return { texts, cells: describeRow(createFleet(state).rows[0]) };
 }
 
 Deno.test("parseFilter() is without case, with | for or and & for and", () => {
@@ -134,7 +139,7 @@ Deno.test("parseFilter() compares figures by their columns' names and in their u
 });
 
 Deno.test("parseFilter() takes every column of figures by its whole heading", () => {
-  const rows = createOverview(watchTroubledFleet()).rows.map(describeRow);
+  const rows = createFleet(watchTroubledFleet()).rows.map(describeRow);
   for (const { id, title, align } of COLUMNS) {
     if (align === "left") continue;
     for (const heading of [title, title.toLowerCase(), ` ${title.replace(" ", "  ")} `]) {
@@ -185,7 +190,7 @@ Deno.test("parseFilter() says what it compares and does not understand", () => {
   }
 });
 
-Deno.test("listLines() filters by name, model, address and state", () => {
+Deno.test("listVisibleRows() filters by name, model, address and state", () => {
   const state = watchTroubledFleet();
   const filtered = (filter: string): string => placesOf(list(state, { filter })).join(" ");
   assertEquals(filtered("llama"), ":8000 :8001");
@@ -197,14 +202,14 @@ Deno.test("listLines() filters by name, model, address and state", () => {
   assertEquals(filtered("nothing"), "");
 });
 
-Deno.test("listLines() hides rows without changing a sum", () => {
+Deno.test("listVisibleRows() hides rows without changing a sum", () => {
   const state = watchFleet(2);
-  const before = createOverview(state).total;
-  listLines(createOverview(state), createUi({ filter: ":8000" }));
-  assertEquals(createOverview(state).total.figures, before.figures);
+  const before = createFleet(state).total;
+  listVisibleRows(createFleet(state), createUi({ filter: ":8000" }));
+  assertEquals(createFleet(state).total.figures, before.figures);
 });
 
-Deno.test("listLines() groups by model, rows without one at the end", () => {
+Deno.test("listVisibleRows() groups by model, rows without one at the end", () => {
   const state = watchTroubledFleet();
   const lines = list(state, { isGrouped: true });
   assertEquals(placesOf(lines), [
@@ -222,7 +227,7 @@ Deno.test("listLines() groups by model, rows without one at the end", () => {
   assertEquals(new Set(lines.map(({ key }) => key)).size, lines.length);
 });
 
-Deno.test("listLines() folds groups, sorts within them and hides those without a row", () => {
+Deno.test("listVisibleRows() folds groups, sorts within them and hides those without a row", () => {
   const state = watchTroubledFleet();
   const folded = list(state, {
     isGrouped: true,
@@ -245,10 +250,10 @@ Deno.test("listLines() folds groups, sorts within them and hides those without a
   assertEquals(filtered.length, 3);
 });
 
-Deno.test("listLines() gives a group the figures of all its replicas, whatever is in sight", () => {
+Deno.test("listVisibleRows() gives a group the figures of all its replicas, whatever is in sight", () => {
   const state = watchFleet(2);
   const [group] = list(state, { isGrouped: true, filter: ":8000" });
   assert(group.kind === "group");
-  assertEquals(group.group.figures, createOverview(state).groups[0].figures);
+  assertEquals(group.group.figures, createFleet(state).groups[0].figures);
   assertEquals(group.cells.status, null);
 });

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { State } from "../lib/state.ts";
-import { createOverview } from "../lib/state_fleet.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
 import { COLUMNS, describeRow, type TableLine } from "../lib/view_columns.ts";
-import { listLines } from "../lib/view_rows.ts";
+import { listVisibleRows } from "../lib/view_rows.ts";
 import {
   chooseColumns,
   countGroupTotals,
@@ -27,8 +27,8 @@ interface Drawing {
 
 function draw(state: State, drawing: Drawing = {}): DrawnTable {
   const { width = 320, maxLines = 100, paint = plain, ui = createUi(), isLive = false } = drawing;
-  const overview = createOverview(state);
-  return renderTable(overview, listLines(overview, ui), {
+  const fleet = createFleet(state);
+  return renderTable(fleet, listVisibleRows(fleet, ui), {
     width,
     maxLines,
     paint,
@@ -44,7 +44,7 @@ function render(state: State, width = 320, maxLines = 100): readonly string[] {
 }
 
 function readLines(state: State): readonly TableLine[] {
-  return createOverview(state).rows.map(describeRow);
+  return createFleet(state).rows.map(describeRow);
 }
 
 function chooseIds(lines: readonly TableLine[], width: number): string[] {
@@ -118,9 +118,9 @@ Deno.test("renderTable() has a line for each model of several replicas", () => {
 Deno.test("countGroupTotals() counts the lines of models that are drawn", () => {
   for (const servers of [1, 2, 3, 4]) {
     const state = watchFleet(servers);
-    const overview = createOverview(state);
-    const besides = 1 + overview.rows.length + 1;
-    assertEquals(countGroupTotals(overview), render(state).length - besides, `${servers}`);
+    const fleet = createFleet(state);
+    const besides = 1 + fleet.rows.length + 1;
+    assertEquals(countGroupTotals(fleet), render(state).length - besides, `${servers}`);
   }
 });
 

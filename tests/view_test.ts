@@ -3,7 +3,7 @@ import { stripAnsiCode } from "@std/fmt/colors";
 import fc from "fast-check";
 import type { TerminalSize } from "../lib/platform.ts";
 import { type State, update } from "../lib/state.ts";
-import { createOverview } from "../lib/state_fleet.ts";
+import { createFleet } from "../lib/state_fleet.ts";
 import {
   type ClickTarget,
   type Command,
@@ -14,7 +14,7 @@ import {
 } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
 import {
-  readContext,
+  getUiContext,
   renderFrame,
   renderText,
   type ScreenFrame,
@@ -22,7 +22,7 @@ import {
 } from "../lib/view.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";
 import { COLUMN_IDS, COLUMNS } from "../lib/view_columns.ts";
-import { listLines } from "../lib/view_rows.ts";
+import { listVisibleRows } from "../lib/view_rows.ts";
 import type { ColorDepth } from "../lib/view_theme.ts";
 import {
   advance,
@@ -305,7 +305,7 @@ Deno.test("renderFrame() fills exactly the screen, at any size", () => {
 const SMALL = { columns: 80, rows: 24 };
 
 function command(state: State, one: Command, size: TerminalSize = SMALL, options = PLAIN): State {
-  const context = readContext(state, size, options);
+  const context = getUiContext(state, size, options);
   return update(state, { kind: "command", command: one, context });
 }
 
@@ -391,7 +391,7 @@ Deno.test("renderFrame() shows another replica at each step through grouped deta
   let state: State = { ...watchTroubledFleet(), ui };
   for (const one of ["group", "down", "open"] as const) state = command(state, one);
   const nameOf = (now: State): string => renderFrame(now, SMALL, PLAIN).lines[2].trim();
-  const names = createOverview(state).rows.map(({ name }) => name);
+  const names = createFleet(state).rows.map(({ name }) => name);
   const walk = (one: Command): string[] =>
     names.map(() => {
       const shown = nameOf(state);
@@ -426,7 +426,7 @@ Deno.test("renderFrame() has each target on the text that it is about", () => {
         const [columns, rows] = size;
         const ui = { ...base, ...more };
         const frame = renderFrame({ ...state, ui }, { columns, rows }, PLAIN);
-        const listed = listLines(createOverview(state), ui);
+        const listed = listVisibleRows(createFleet(state), ui);
         const kinds = new Set(frame.targets.map(({ action }) => action.kind));
         assert(kinds.has("sort") && kinds.has("line"), [...kinds].join());
         for (const target of frame.targets) {
@@ -496,7 +496,7 @@ const DEED: fc.Arbitrary<Deed> = fc.oneof(
 
 /** The state after the deed, as the live screen would have it. */
 function act(state: State, deed: Deed, size: TerminalSize, options: ViewOptions): State {
-  const context = readContext(state, size, options);
+  const context = getUiContext(state, size, options);
   if (deed.kind === "command") return update(state, { ...deed, context });
   if (deed.kind === "wait") return advance(state, state.now + deed.span);
   if (deed.kind === "type") {
@@ -536,7 +536,7 @@ function assertFrame(state: State, size: TerminalSize, options: ViewOptions): vo
       toColumn <= columns;
     assert(isInside, `${row} ${fromColumn} ${toColumn}`);
   }
-  const { lineKeys } = readContext(state, size, options);
+  const { lineKeys } = getUiContext(state, size, options);
   if (!showsTable(state, options) || lineKeys.length === 0 || rows < 5) return;
   const selected = lineKeys[findSelected(state.ui, lineKeys)];
   const isInSight = targets.some(({ action }) => action.kind === "line" && action.key === selected);

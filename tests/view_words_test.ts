@@ -3,17 +3,17 @@ import type { GpuOutlier } from "../lib/gpu_model.ts";
 import { absent, present } from "../lib/reading.ts";
 import type { EventLine } from "../lib/rules_alerts.ts";
 import { RULES, type Verdict } from "../lib/rules_table.ts";
-import { createOverview, readGpuShares } from "../lib/state_fleet.ts";
+import { createFleet, getGpuShares } from "../lib/state_fleet.ts";
 import {
-  describeAlarm,
-  describeEvent,
-  describeMemory,
-  describeOutlier,
-  describeOwners,
-  describeReasons,
-  describeRule,
-  describeVerdict,
-  judgeTemperature,
+  chooseTemperatureColor,
+  formatAlert,
+  formatEvent,
+  formatMemory,
+  formatOutlier,
+  formatOwners,
+  formatRuleName,
+  formatThrottleReasons,
+  formatVerdict,
   shortenGpuName,
 } from "../lib/view_words.ts";
 import { startState } from "./fixtures/expositions.ts";
@@ -34,8 +34,8 @@ const VERDICT: Verdict = {
   conditions: [],
 };
 
-Deno.test("describeVerdict() says the evidence in the units that people read", () => {
-  const said = (more: Partial<Verdict>) => describeVerdict({ ...VERDICT, ...more });
+Deno.test("formatVerdict() says the evidence in the units that people read", () => {
+  const said = (more: Partial<Verdict>) => formatVerdict({ ...VERDICT, ...more });
   assertEquals(said({}), "TTFT P95 1.68 s against 440 ms (≥3.8×, n 212)");
   assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s against 440 ms (3.8×, n 212)");
   assertEquals(
@@ -68,17 +68,17 @@ Deno.test("describeVerdict() says the evidence in the units that people read", (
   );
 });
 
-Deno.test("describeAlarm() says how old evidence is that is no longer there", () => {
-  const say = (now: number) => describeAlarm({ newest: VERDICT, lastAt: 10 }, { now, interval: 2 });
-  assertEquals(say(12), describeVerdict(VERDICT));
-  assertEquals(say(18), `8s ago ${describeVerdict(VERDICT)}`);
+Deno.test("formatAlert() says how old evidence is that is no longer there", () => {
+  const say = (now: number) => formatAlert({ newest: VERDICT, lastAt: 10 }, { now, interval: 2 });
+  assertEquals(say(12), formatVerdict(VERDICT));
+  assertEquals(say(18), `8s ago ${formatVerdict(VERDICT)}`);
 });
 
-Deno.test("describeRule() has a word for every rule, each its own", () => {
-  assertEquals(new Set(RULES.map(({ id }) => describeRule(id))).size, RULES.length);
+Deno.test("formatRuleName() has a word for every rule, each its own", () => {
+  assertEquals(new Set(RULES.map(({ id }) => formatRuleName(id))).size, RULES.length);
 });
 
-Deno.test("describeEvent() tells when, what, of whom, how much and how long", () => {
+Deno.test("formatEvent() tells when, what, of whom, how much and how long", () => {
   const state = startState([]);
   const line: EventLine = {
     id: 1,
@@ -96,7 +96,7 @@ Deno.test("describeEvent() tells when, what, of whom, how much and how long", ()
     amount: null,
   };
   const say = (more: Partial<EventLine>, now = 75) =>
-    describeEvent({ ...line, ...more }, createOverview(state), { now, utcOffset: 0 });
+    formatEvent({ ...line, ...more }, createFleet(state), { now, utcOffset: 0 });
   // It has gone, and its name is known still.
   assertEquals(say({}), [
     "01:00:10",
@@ -128,31 +128,31 @@ Deno.test("shortenGpuName() leaves the maker out", () => {
   for (const [name, short] of names) assertEquals(shortenGpuName(name), short);
 });
 
-Deno.test("describeMemory() says what is not there, and what is shared", () => {
+Deno.test("formatMemory() says what is not there, and what is shared", () => {
   const [used, total] = [present(71.5 * GIB), present(80 * GIB)];
   const none = absent("unsupported");
   const tell = (
     memoryUsedBytes: typeof used | typeof none,
     memoryTotalBytes: typeof memoryUsedBytes,
-  ) => describeMemory({ memoryUsedBytes, memoryTotalBytes });
+  ) => formatMemory({ memoryUsedBytes, memoryTotalBytes });
   assertEquals(tell(used, total), "71.5/80.0 GiB");
   assertEquals(tell(used, none), "71.5/n/a GiB");
   assertEquals(tell(none, total), "n/a/80.0 GiB");
   assertEquals(tell(none, none), "n/a");
   const shared = { memoryUsedBytes: used, memoryTotalBytes: total, isMemoryUnified: true };
-  assertEquals(describeMemory(shared), "71.5/80.0 GiB unified");
+  assertEquals(formatMemory(shared), "71.5/80.0 GiB unified");
 });
 
-Deno.test("describeReasons() has words for what slows a GPU, and none for idleness", () => {
-  assertEquals(describeReasons(present(["idle"])), "");
+Deno.test("formatThrottleReasons() has words for what slows a GPU, and none for idleness", () => {
+  assertEquals(formatThrottleReasons(present(["idle"])), "");
   assertEquals(
-    describeReasons(present(["power_cap", "idle", "thermal_hardware"])),
+    formatThrottleReasons(present(["power_cap", "idle", "thermal_hardware"])),
     "power cap, too hot (hardware)",
   );
-  assertEquals(describeReasons(absent("unsupported")), "");
+  assertEquals(formatThrottleReasons(absent("unsupported")), "");
 });
 
-Deno.test("describeOutlier() has the evidence that there is", () => {
+Deno.test("formatOutlier() has the evidence that there is", () => {
   const outlier: GpuOutlier = {
     gpuIndex: 3,
     kind: "slow_clock",
@@ -163,12 +163,12 @@ Deno.test("describeOutlier() has the evidence that there is", () => {
     temperatureCelsius: present(61),
   };
   assertEquals(
-    describeOutlier(outlier),
+    formatOutlier(outlier),
     "slower than its peers, 1200 MHz against 1980 MHz of 1 busy peer, 61 °C, power cap",
   );
   const none = absent("missing");
   assertEquals(
-    describeOutlier({
+    formatOutlier({
       ...outlier,
       ...{ kind: "throttled", reasons: ["thermal_software"], smClockHertz: none },
       ...{ peersClockHertz: none, temperatureCelsius: none },
@@ -177,9 +177,9 @@ Deno.test("describeOutlier() has the evidence that there is", () => {
   );
 });
 
-Deno.test("judgeTemperature() goes by what is left until the GPU slows down", () => {
+Deno.test("chooseTemperatureColor() goes by what is left until the GPU slows down", () => {
   const judge = (margin: number | null, celsius: number | null = 70) =>
-    judgeTemperature({
+    chooseTemperatureColor({
       temperatureCelsius: celsius === null ? absent("unreadable") : present(celsius),
       temperatureMarginCelsius: margin === null ? absent("unsupported") : present(margin),
     });
@@ -189,7 +189,7 @@ Deno.test("judgeTemperature() goes by what is left until the GPU slows down", ()
   assertEquals([judge(null), judge(null, null)], ["plain", "dim"]);
 });
 
-Deno.test("describeOwners() names each once, strangers last, and not too many", () => {
+Deno.test("formatOwners() names each once, strangers last, and not too many", () => {
   const holders = [
     { port: 8000, gpus: [0, 1] },
     { port: 8001, gpus: [0] },
@@ -197,10 +197,10 @@ Deno.test("describeOwners() names each once, strangers last, and not too many", 
   ];
   const strangers = [createGpuProcess(9, { memoryBytes: absent("unreadable") })];
   const state = sampleGpus(watchFleet(3), [readGpus("h100x8.tsv")], holders, strangers);
-  const overview = createOverview(state);
-  const shares = readGpuShares(state);
+  const fleet = createFleet(state);
+  const shares = getGpuShares(state);
   const tell = (some: typeof shares, hasMemory: boolean) =>
-    describeOwners(some, overview, { hasMemory });
+    formatOwners(some, fleet, { hasMemory });
   assertEquals(tell(shares, false), ":8000, :8001, :8002 and 1 more");
   assertEquals(tell(shares.slice(0, 2), true), ":8000 140 GiB");
   assertEquals(tell([shares[4], shares[0]], true), ":8000 70.0 GiB, other");
