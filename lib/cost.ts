@@ -1,11 +1,6 @@
 /**
- * Tokens, GPU time and prices -> USD.
- *
- * Tokens are worth what an API would charge for them; GPUs cost
- * what their hours cost. Amounts and spans are the caller's: of a lifetime, of
- * this session, or a rate. So nothing here can be counted twice over a restart,
- * and what the caller does not know stays absent: no figure without all of its
- * inputs. USD, seconds, ratios. Which price a GPU has is `cost_prices`' matter.
+ * Computes USD from tokens, GPU hours and prices. A figure is absent unless all of its inputs are
+ * known.
  *
  * @module
  */
@@ -21,31 +16,29 @@ import {
   TOKENS_PER_MILLION,
 } from "./units.ts";
 
-/** Whether a price is no more than a hint. */
+/** Whether the price is an estimate or built in, rather than the user's. */
 export function isHint(price: GpuPrice | null): boolean {
   return price !== null && (price.isEstimate || GPU_PRICES.includes(price));
 }
 
-/** Days in what is shown as a month. */
 const DAYS_PER_MONTH = 30;
 
-/** Tokens of a span, or per second. Cached prompt tokens are among the prompt tokens. */
+/** Counts over a span, or per second. Prompt tokens include cached ones. */
 export interface TokenAmounts {
   readonly promptTokens: Reading;
   readonly cachedPromptTokens: Reading;
   readonly generationTokens: Reading;
 }
 
-/** What tokens are worth, in USD or USD per second, as the amounts are. */
+/** USD, or USD per second. */
 interface TokenValue {
-  /** Prompt tokens that were computed. */
+  /** Prompt tokens not served from the cache. */
   readonly input: Reading;
   readonly cachedInput: Reading;
   readonly output: Reading;
   readonly total: Reading;
 }
 
-/** Whether any price of tokens is given. */
 export function hasTokenPrices({ input, output, cachedInput }: TokenPrices): boolean {
   return input !== null || output !== null || cachedInput !== null;
 }
@@ -57,7 +50,7 @@ const NO_TOKEN_VALUE: TokenValue = {
   total: absent("unsupported"),
 };
 
-/** The sum of readings; absent, with the first reason, where one is: a part is no whole. */
+/** Sums readings; absent with the first reason if any is. */
 function addAll(readings: readonly Reading[]): Reading {
   const missing = readings.find((reading) => !isPresent(reading));
   if (missing !== undefined) return missing;
@@ -72,9 +65,8 @@ function priceOf(tokens: Reading, usdPerMillion: number): Reading {
 }
 
 /**
- * What tokens are worth. A price that is not given counts as 0 once another is;
- * without any there is no figure (`unsupported`). Cached tokens are needed only
- * where they have a price of their own.
+ * Values tokens. Prices not given count as 0; `unsupported` if none is given. Cached tokens matter
+ * only if they have a price of their own.
  */
 export function valueTokens(amounts: TokenAmounts, prices: TokenPrices): TokenValue {
   if (!hasTokenPrices(prices)) return NO_TOKEN_VALUE;
@@ -96,32 +88,31 @@ export function valueTokens(amounts: TokenAmounts, prices: TokenPrices): TokenVa
   return { input, cachedInput, output, total: addAll([input, cachedInput, output]) };
 }
 
-/** GPUs of one kind and what they cost. */
+/** GPUs of one name. */
 export interface GpuCost {
-  /** The name that the driver prints, or `GPU` where the user alone told. */
+  /** As the driver prints it, or `GPU` if only the user's count is known. */
   readonly name: string;
   readonly count: number;
-  /** Of each. Absent where no price is known. */
+  /** Per GPU; absent if no price is known. */
   readonly usdPerHour: Reading;
-  /** The row of the user's file or of the hints that it rests on; `null` where there is none, or one price is given for all. */
+  /** The price used; `null` if there is none, or the user set one price for all. */
   readonly price: GpuPrice | null;
 }
 
-/** What the GPUs cost while they run, used or not. */
 export interface ComputeCost {
   readonly gpus: readonly GpuCost[];
   readonly gpuCount: number;
-  /** Of all of them. Partial where some have no price; absent where none has. */
+  /** All GPUs together; partial if some have no price, absent if none has. */
   readonly usdPerHour: Reading;
 }
 
-/** What the user says of the GPUs. */
+/** The user's settings. */
 interface ComputePricing {
-  /** USD per GPU and hour, for all alike; `null` for the hints. */
+  /** USD per GPU-hour for every GPU; `null` for the price table. */
   readonly usdPerGpuHour: number | null;
-  /** How many; `null` for those that are found. */
+  /** `null` for the GPUs found. */
   readonly gpuCount: number | null;
-  /** Prices of the user's file. */
+  /** From the price file. */
   readonly ownPrices: readonly GpuPrice[];
 }
 
@@ -134,7 +125,6 @@ function priceKind(name: string, count: number, pricing: ComputePricing): GpuCos
   return { name, count, usdPerHour, price };
 }
 
-/** The kinds of GPUs to price: those found, or as many as the user says. */
 function listKinds(
   names: readonly string[],
   gpuCount: number | null,
@@ -142,17 +132,16 @@ function listKinds(
   const kinds = [...Map.groupBy(names, (name) => name)]
     .map(([name, members]) => [name, members.length] as const);
   if (gpuCount === null) return kinds;
-  // Of a mixed box nobody can say which of the cards the user counts.
+  // With several kinds of GPU, the count could mean any of them.
   return [[kinds.length === 1 ? kinds[0][0] : "GPU", gpuCount]];
 }
 
 /**
- * What GPUs cost per hour. The user's price and count go before what is found;
- * a count alone takes the price of the one kind that is found.
+ * Computes the cost of GPUs per hour. The user's price and count override what is found; a count
+ * alone takes the price of the GPU found, if there is one kind.
  *
- * @param names The names of the GPUs to price, one for each: those that serve a
- * watched engine, or all of this machine where that is not known; none for
- * remote hosts.
+ * @param names One per GPU: those of the watched engines, or all of this machine if that is
+ * unknown; none for remote hosts.
  */
 export function priceCompute(names: readonly string[], pricing: ComputePricing): ComputeCost {
   const gpus = listKinds(names, pricing.gpuCount)
@@ -167,32 +156,29 @@ export function priceCompute(names: readonly string[], pricing: ComputePricing):
   };
 }
 
-/** Tokens' worth against GPUs' cost, over a span. */
+/** Token value and GPU cost over a span. */
 export interface SpanCost {
   readonly span: Reading<Seconds>;
   readonly tokens: TokenValue;
   readonly computeUsd: Reading;
-  /** Tokens' worth ÷ GPUs' cost: from 1 on the GPUs pay for themselves. */
+  /** Token value ÷ GPU cost. */
   readonly marginRatio: Reading<Ratio>;
 }
 
-/** Worth ÷ cost; absent where either is only a part of the whole. */
+/** Absent if either is partial. */
 function divideWhole(worth: Reading, cost: Reading): Reading<Ratio> {
   const isPartial = [worth, cost].some((reading) => isPresent(reading) && reading.partial === true);
   return isPartial ? absent("missing") : divideReadings(worth, cost);
 }
 
-/** USD of a rate per hour over a span; a span below 0 is a clock that was set, and no figure. */
+/** A negative span means the clock was set back. */
 function spend(usdPerHour: Reading, span: Reading<Seconds>): Reading {
   if (!isPresent(span)) return span;
   if (span.value < 0) return absent("restarted");
   return mapReading(usdPerHour, (usd) => usd * span.value / SECONDS_PER_HOUR);
 }
 
-/**
- * What was earned and spent over a span: of this session, or since the servers
- * started, where the start is known.
- */
+/** Computes value and cost over a span, such as this session or the servers' uptime. */
 export function costOfSpan(
   { span, amounts, tokenPrices, computeUsdPerHour }: {
     readonly span: Reading<Seconds>;
@@ -206,7 +192,6 @@ export function costOfSpan(
   return { span, tokens, computeUsd, marginRatio: divideWhole(tokens.total, computeUsd) };
 }
 
-/** A flow of USD. */
 export interface UsdRate {
   readonly perHour: Reading;
   readonly perDay: Reading;
@@ -219,14 +204,14 @@ function spread(perHour: Reading): UsdRate {
   return { perHour, perDay, perMonth: mapReading(perDay, (usd) => usd * DAYS_PER_MONTH) };
 }
 
-/** What is earned and spent at the present rate. */
+/** Value and cost at the current rate. */
 export interface RateCost {
   readonly tokens: UsdRate;
   readonly compute: UsdRate;
   readonly marginRatio: Reading<Ratio>;
-  /** What the GPUs cost for a million tokens, prompts and outputs together. */
+  /** GPU cost per million tokens, prompt and output together. */
   readonly usdPerMillionTokens: Reading;
-  /** The same for output tokens alone. */
+  /** GPU cost per million output tokens. */
   readonly usdPerMillionOutputTokens: Reading;
 }
 
@@ -239,7 +224,9 @@ function costPerMillion(usdPerHour: Reading, tokensPerSecond: Reading): Reading 
 }
 
 /**
- * What is earned and spent at the present rate; `perSecond` are tokens per second.
+ * Computes value and cost at the current rate.
+ *
+ * @param options.perSecond Tokens per second.
  */
 export function costOfRate(
   { perSecond, tokenPrices, computeUsdPerHour }: {
@@ -263,9 +250,7 @@ export function costOfRate(
   };
 }
 
-/**
- * What was spent while nothing ran, and its share of all that was spent.
- */
+/** Computes the cost of idle time, and its share of the cost of the whole span. */
 export function costOfIdleness(
   { idle, span, computeUsdPerHour }: {
     readonly idle: Reading<Seconds>;
@@ -277,27 +262,25 @@ export function costOfIdleness(
   return { usd, ratio: divideReadings(usd, spend(computeUsdPerHour, span)) };
 }
 
-/** A part of a GPU that a group of replicas uses. */
+/** A group's use of a GPU. */
 export interface GpuUse {
   readonly groupKey: string;
   readonly gpuIndex: number;
-  /** By which a GPU of several groups is divided: the memory they hold. 0 or more. */
+  /** Divides a GPU among groups: bytes of memory held, 0 or more. */
   readonly weight: number;
 }
 
-/** The cost per hour of all GPUs, by group. */
 interface SharedCost {
   readonly usdPerHourByGroup: ReadonlyMap<string, number>;
-  /** Of GPUs that no group uses. */
+  /** Cost of GPUs that no group uses. */
   readonly unusedUsdPerHour: number;
 }
 
 /**
- * The cost of GPUs, divided among the groups that use them: a GPU of several
- * groups by weight, equally where no weight is known. The parts and what is
- * unused add up to the whole.
+ * Divides GPU cost among groups by weight, equally if all weights are 0. Parts and unused cost add
+ * up to the whole.
  *
- * @param usdPerHourByGpu The price of each GPU by its index.
+ * @param usdPerHourByGpu Keyed by GPU index.
  */
 export function shareCost(
   usdPerHourByGpu: ReadonlyMap<number, number>,
@@ -317,15 +300,15 @@ export function shareCost(
   return { usdPerHourByGroup, unusedUsdPerHour };
 }
 
-/** Prices, and the sign that stands before amounts. USD per million tokens, per GPU and hour. */
+/** USD per million tokens and per GPU-hour. */
 export interface Pricing extends ComputePricing {
   readonly tokenPrices: TokenPrices;
-  /** Whether GPUs that are found here cost something. */
+  /** Whether local GPUs are billed. */
   readonly detectsGpus: boolean;
   readonly currency: string;
 }
 
-/** Nothing was told: hints for GPUs that are found, and no worth of tokens. */
+/** Defaults: built-in GPU prices, tokens not valued. */
 export const NO_PRICING: Pricing = {
   tokenPrices: { input: null, output: null, cachedInput: null },
   usdPerGpuHour: null,

@@ -1,12 +1,7 @@
 /**
- * What an hour of a GPU costs to rent, by the name that its driver prints.
- *
- * Hints, not quotes: prices of one provider differ from another's
- * by a third and more, and an owned card has none. Each row says whose price it
- * is, of which month, and from where; `estimate` is a guess from cards of its
- * kind. A row fits a name that has all of its words, and the row with the most
- * words wins: `H100 NVL` before `H100`, and `L4` is no part of `L40S`. A file
- * of the user's goes before the table. USD per GPU and hour.
+ * Rental prices per GPU-hour, by GPU name. They are hints: providers differ by a third and more. A
+ * row matches a name that has all of its words, and the row with the most words wins: `H100 NVL`
+ * before `H100`; `L4` does not match `L40S`. The user's file comes first.
  *
  * @module
  */
@@ -16,22 +11,19 @@ import { type JsonNode, parseJsonText } from "./json.ts";
 import type { Platform } from "./platform.ts";
 import { measureWidth, padText, quote, sanitizeText } from "./text.ts";
 
-/** The price of a GPU. */
 export interface GpuPrice {
-  /** The words that a GPU's name must have. */
+  /** Words that a GPU's name must have. */
   readonly match: string;
   readonly usdPerHour: number;
-  /** Whose price: a provider's tier, `estimate`, or what the user's file says. */
+  /** A provider's tier, `estimate`, or the tier of the user's file. */
   readonly tier: string;
-  /** Year and month; empty where the user's file has none. */
+  /** `YYYY-MM`; empty if the user's file has none. */
   readonly date: string;
   readonly note: string;
-  /** Where the figure was read. */
   readonly source: string;
   readonly isEstimate: boolean;
 }
 
-/** Where figures were read. */
 const SOURCES = {
   hints: "the hint table of the Python vllm-htop 0.5.0 (PyPI, 2026)",
   runpod: "the price list of runpod.io, as transcribed in public data sets",
@@ -119,7 +111,7 @@ const ROWS: readonly PriceRow[] = [
 
 const ESTIMATE = "estimate";
 
-/** The built-in hints. */
+/** Built-in prices. */
 export const GPU_PRICES: readonly GpuPrice[] = ROWS.map(
   ([match, usdPerHour, tier, date, source, note = ""]) => ({
     match,
@@ -132,20 +124,19 @@ export const GPU_PRICES: readonly GpuPrice[] = ROWS.map(
   }),
 );
 
-/** The words of a name, whatever joins them. */
 function listWords(name: string): readonly string[] {
   return name.toUpperCase().split(/[^A-Z0-9.]+/).filter((word) => word !== "");
 }
 
-/** The words of the built-in prices: they are looked through for every frame. */
+/** Cached: every frame looks prices up. */
 const HINT_WORDS: ReadonlyMap<GpuPrice, readonly string[]> = new Map(
   GPU_PRICES.map((price) => [price, listWords(price.match)]),
 );
 
-/** Words of names whose price would mislead: notebooks, which are not rented, and slices of a card. */
+/** Laptop GPUs are not rented, and GRID names slices of a card. */
 const UNPRICED_WORDS: readonly string[] = ["LAPTOP", "GRID"];
 
-/** The price with the most words, all of which are among `words`; of several the first. */
+/** Returns the matching price with the most words; the first of equals. */
 function findBest(words: ReadonlySet<string>, prices: readonly GpuPrice[]): GpuPrice | null {
   let best: GpuPrice | null = null;
   let most = 0;
@@ -158,10 +149,7 @@ function findBest(words: ReadonlySet<string>, prices: readonly GpuPrice[]): GpuP
   return best;
 }
 
-/**
- * The price of the GPU of this name, or `null`. Those of the user's file come
- * first, whatever their words.
- */
+/** Returns the price for a GPU name, or `null`. Any match among the user's prices comes first. */
 export function findGpuPrice(name: string, own: readonly GpuPrice[] = []): GpuPrice | null {
   const words = new Set(listWords(name));
   const ownPrice = findBest(words, own);
@@ -169,18 +157,16 @@ export function findGpuPrice(name: string, own: readonly GpuPrice[] = []): GpuPr
   return findBest(words, GPU_PRICES);
 }
 
-/** The prices of a file, or what is wrong with it. */
 type PriceFile =
   | { readonly prices: readonly GpuPrice[] }
   | { readonly error: string };
 
-/** Characters of a price file that are read. */
+/** In characters. */
 const MAX_FILE_LENGTH = 1_000_000;
 
-/** What a file says of one price, as texts. */
 type PriceFields = Readonly<Partial<Record<"match" | "usd" | "tier" | "date" | "note", string>>>;
 
-/** One price of the user's, or what is wrong with it. */
+/** Returns the price, or what is wrong with it. */
 function createOwnPrice(
   { match = "", usd = "", tier = "", date = "", note = "" }: PriceFields,
 ): GpuPrice | string {
@@ -213,12 +199,11 @@ function parseTsv(text: string): PriceFile {
   return { prices };
 }
 
-/** A text, or a number as it is written; `undefined` for what no price is made of. */
 function parseScalar(node: JsonNode | undefined): string | undefined {
   return node?.kind === "string" ? node.value : node?.kind === "number" ? node.text : undefined;
 }
 
-/** The prices of a list of objects, or of an object from words to USD per hour, each with its line. */
+/** Returns entries with their line numbers. */
 function listEntries(document: JsonNode): readonly (readonly [line: number, PriceFields])[] {
   if (document.kind === "object") {
     return document.members.map(({ line, name, value }) => [
@@ -251,9 +236,9 @@ function parseJsonPrices(text: string): PriceFile {
 }
 
 /**
- * The prices of a file: lines of words and USD per hour with a tab between
- * (tier, month and note may follow; `#` begins a remark), or JSON: an object
- * from words to USD per hour, or a list of objects with the keys of `GpuPrice`.
+ * Parses a price file: lines `WORDS<tab>USD per hour[<tab>tier<tab>month<tab>note]` with `#`
+ * comments, or JSON: an object `{words: USD per hour}` or a list of objects with the keys of
+ * `GpuPrice`.
  */
 export function parsePriceFile(text: string): PriceFile {
   if (text.length > MAX_FILE_LENGTH) return { error: "has more than a million characters" };
@@ -267,7 +252,7 @@ const PRICE_LIST_REMARK =
   "Hints per GPU and hour, not quotes: providers differ by a third and more.\n" +
   "A file of --prices goes before them, --gpu-cost-hour before both.\n";
 
-/** What `--list-prices` prints: one line per price, those of the user first. */
+/** Formats the output of `--list-prices`, the user's prices first. */
 export function formatPriceList(own: readonly GpuPrice[] = []): string {
   const rows = [...own, ...GPU_PRICES].map((price) => [
     price.match,
@@ -287,7 +272,7 @@ export function formatPriceList(own: readonly GpuPrice[] = []): string {
   return `${lines.join("\n")}\n\n${PRICE_LIST_REMARK}`;
 }
 
-/** The prices of the file, none where there is no file; or why it cannot be used, in one safe sentence. */
+/** Loads the price file; no prices if `path` is `null`. The error is one sanitized sentence. */
 export async function loadPrices(
   platform: Pick<Platform, "readTextFile">,
   path: string | null,

@@ -1,15 +1,9 @@
 /**
- * What people type for a server -> an endpoint, with its password taken out.
- *
- * `gpu1`, `gpu1:8000`, `:8000`, `8000`, `http://gpu1:8000/`,
- * `https://host/prefix/metrics`, `[::1]:8000` and `unix:/run/vllm.sock` all
- * name one place each, and spellings of the same place get the same key. User
- * and password leave the URL here and live on as a `Secret`; no key, address
- * or error message has them. What is wrong is an error of one sentence, never
- * an exception. Whether somebody answers there is `scraper`'s to find out.
- * Source of truth: the URL standard (url.spec.whatwg.org), through `URL`. Its
- * leniency is narrowed first: it reads `http:///metrics` as a host, `http://1`
- * as 0.0.0.1, and what follows a slash in a password as a path.
+ * Parses URLs as typed, and names endpoints and replicas. Spellings of one place (`gpu1`, `:8000`,
+ * `https://host/prefix/metrics`, `[::1]:8000`, `unix:/run/vllm.sock`) share a key. Passwords
+ * become a `Secret`: no key, address or message holds them. `URL` alone is too lenient: it reads
+ * `http:///metrics` as a host, `http://1` as 0.0.0.1, and what follows a slash in a password as a
+ * path.
  *
  * @module
  */
@@ -17,43 +11,40 @@
 import type { Endpoint } from "./model.ts";
 import { createSecret, measureWidth, quote, sanitizeText, type Secret } from "./text.ts";
 
-/** The port of `vllm serve` where none is given. */
+/** Default port of `vllm serve`. */
 export const DEFAULT_PORT = 8000;
 
-/** A URL as typed: the place, and the credentials that stood in it. */
+/** An endpoint and the credentials of its URL. */
 export interface TypedEndpoint {
   readonly endpoint: Endpoint;
-  /** `user:password`, percent-decoded, or `null` where the URL has none. */
+  /** `user:password`, percent-decoded; `null` if the URL has none. */
   readonly basicAuth: Secret | null;
 }
 
-/** The path of the exposition under the base URL (vllm/entrypoints/serve/instrumentator/metrics.py). */
+/** See vllm/entrypoints/serve/instrumentator/metrics.py. */
 const METRICS_PATH = "/metrics";
 
-/** Longer URLs are refused, in characters. */
+/** In characters. */
 const MAX_URL_LENGTH = 2048;
 
 const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
-/** A name, an IPv4 address, or an IPv6 address in brackets, after `URL` has normalised it. */
+/** As normalized by `URL`. */
 const HOST_NAME = /^(?:[a-z0-9_][a-z0-9_.-]*|\[[0-9a-f:.]+\])$/;
 
-/** An http or https URL, cut where its authority ends. */
+/** An http or https URL, cut after its authority. */
 interface UrlText {
   readonly scheme: "http" | "https";
   readonly hasScheme: boolean;
   readonly authority: string;
-  /** From the first slash on; empty where there is none. */
+  /** Starts with a slash, or is empty. */
   readonly path: string;
-  /** The URL as messages quote it. */
+  /** As quoted in messages. */
   readonly shown: string;
 }
 
 type UrlError = { readonly error: string };
 
-/**
- * The URL in quotes, fit for a message: without what stands before its last
- * `@`, without query and fragment, and with nothing that drives a terminal.
- */
+/** Quotes a URL for messages, without credentials, query and fragment. */
 export function quoteUrl(text: string): string {
   const scheme = SCHEME.exec(text)?.[0] ?? "";
   const at = text.lastIndexOf("@");
@@ -68,7 +59,6 @@ function rejectShape(shown: string): UrlError {
   };
 }
 
-/** `user:password` as the server is to get it, `null` where there is none. */
 function parseUserinfo(userinfo: string, shown: string): Secret | null | UrlError {
   if (userinfo === "" || userinfo === ":") return null;
   const colon = userinfo.indexOf(":");
@@ -81,7 +71,7 @@ function parseUserinfo(userinfo: string, shown: string): Secret | null | UrlErro
   }
 }
 
-/** The authority without user and password, with the host and port that people leave out. */
+/** Adds the default host and port; `null` if the text is not an address. */
 function completeAddress(place: string, hasScheme: boolean): string | null {
   if (/^\d+$/.test(place) && !hasScheme) return `localhost:${place}`;
   if (/^\d+(?::|$)/.test(place)) return null;
@@ -133,26 +123,25 @@ function parseHttpUrl(
   return { endpoint, basicAuth };
 }
 
-/** Whether the host, as it stands in a URL, is this machine: what is sent there crosses no network. */
+/** Whether traffic to this host, as written in a URL, stays on this machine. */
 export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
-/** Where an endpoint is reached by TCP. */
 interface HostAndPort {
-  /** As it stands in a URL: an IPv6 address is in brackets. */
+  /** As written in a URL: IPv6 addresses have brackets. */
   readonly host: string;
   readonly port: number;
 }
 
-/** The host and port of an endpoint; `null` where it is reached by a socket. */
+/** Returns `null` for a Unix socket. */
 export function getHostAndPort({ address, unixSocketPath }: Endpoint): HostAndPort | null {
   if (unixSocketPath !== undefined) return null;
   const colon = address.lastIndexOf(":");
   return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
 }
 
-/** Whether an endpoint is on this machine, by its address: a machine's own name does not say so. */
+/** Whether the address is local; this machine's own host name does not count. */
 export function isLocal(endpoint: Endpoint): boolean {
   const place = getHostAndPort(endpoint);
   return place === null || isLoopbackHost(place.host);
@@ -178,12 +167,10 @@ function parseUnixUrl(typedPath: string, shown: string): TypedEndpoint | UrlErro
 }
 
 /**
- * The endpoint that a person means by `text`. Without a scheme it is http, and
- * then the port is 8000 where none is given; with one, the scheme's own port.
- * A path is a prefix, to which `/metrics` is added unless it ends so already.
+ * Parses a URL as typed. Without a scheme: http and port 8000. A path is a prefix; `/metrics` is
+ * added if missing.
  *
- * The error is one sentence with the URL in quotes, without its credentials,
- * without a full stop.
+ * @returns The error is one sentence without credentials and full stop.
  */
 export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error: string } {
   const typed = text.trim();
@@ -215,23 +202,22 @@ export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error
   });
 }
 
-/** An endpoint and what it is called. */
 interface EndpointNaming {
   readonly endpoint: Endpoint;
   readonly handle: string;
 }
 
-/** What a replica is called: by all that tells it apart, and without its model. */
+/** Display name of a replica, and its short form without the model. */
 export interface DisplayName {
   readonly name: string;
-  /** Its endpoint, and its engine where that tells anything. */
+  /** Endpoint handle and, where it matters, engine. */
   readonly place: string;
 }
 
-/** Cells that the address of an endpoint may take before a number stands for it. */
+/** In cells; a longer address is replaced by a number. */
 const MAX_NAME_WIDTH = 28;
 
-/** The first of the forms that is not taken; where all are, the last one with a number behind it. */
+/** Returns the first free form, else the last form with a number. */
 function chooseName(forms: readonly string[], taken: ReadonlySet<string>): string {
   const free = forms.find((form) => !taken.has(form));
   if (free !== undefined) return free;
@@ -241,22 +227,21 @@ function chooseName(forms: readonly string[], taken: ReadonlySet<string>): strin
   }
 }
 
-/** The folder of a model in a cache of Hugging Face's hub, which names it. */
+/** Model folder in the Hugging Face hub cache. */
 const HUB_FOLDER = /(?:^|\/)models--([^/]+)\/snapshots\/[^/]+\/*$/;
 
-/** The last part of a model's name: what tells it apart from others of its maker. */
+/** Returns the model name without its organization or folder. */
 export function shortenModelName(modelName: string): string {
   const hubName = HUB_FOLDER.exec(modelName)?.[1].split("--").at(-1);
   const parts = modelName.split("/").filter((part) => part !== "");
   return hubName ?? parts.at(-1) ?? modelName;
 }
 
-/** What a model is called beside those that have names: its last part, or all of it. */
+/** Returns a name that is not taken: the short one, else the full one. */
 export function nameModel(modelName: string, taken: ReadonlySet<string>): string {
   return chooseName([shortenModelName(modelName), modelName], taken);
 }
 
-/** The parts of an endpoint's address, as they are shown. */
 type Part = "host" | "port" | "path";
 
 function getPart(endpoint: Endpoint, part: Part): string {
@@ -264,17 +249,17 @@ function getPart(endpoint: Endpoint, part: Part): string {
   if (place === null) return part === "host" ? endpoint.address : "";
   if (part === "host") return place.host;
   if (part === "port") return `:${place.port}`;
-  // The port is not in the key where it is the scheme's own.
+  // The key omits the scheme's default port.
   return /^[a-z]+:\/\/[^/]*(\/.*)?$/.exec(endpoint.key)?.[1] ?? "";
 }
 
-/** What must be the same for all where it is left out: one machine has several names. */
+/** All loopback hosts count as one. */
 function comparePart(endpoint: Endpoint, part: Part): string {
   const text = getPart(endpoint, part);
   return part === "host" && isLoopbackHost(text) ? "localhost" : text;
 }
 
-/** Ways of naming endpoints, the shortest first. */
+/** Shortest first. */
 const NAME_FORMS: readonly (readonly Part[])[] = [
   ["port"],
   ["host"],
@@ -283,7 +268,7 @@ const NAME_FORMS: readonly (readonly Part[])[] = [
   ["host", "port", "path"],
 ];
 
-/** Handles of that form: `null` where it leaves out what differs, or names two alike. */
+/** Names in this form; `null` if it omits what differs, or two would be equal. */
 function formNames(
   newcomers: readonly Endpoint[],
   form: readonly Part[],
@@ -300,7 +285,7 @@ function formNames(
   return isDistinct && !handles.includes("") ? handles : null;
 }
 
-/** What newcomers are called beside those that have handles, in their order. Labels come first. */
+/** Names new endpoints so that they differ from known ones. Labels come first. */
 export function nameEndpoints(
   newcomers: readonly Endpoint[],
   known: readonly EndpointNaming[],
@@ -326,18 +311,17 @@ export function nameEndpoints(
   return newcomers.map((endpoint) => handles.get(endpoint) ?? endpoint.key);
 }
 
-/** The engine as part of a name. */
 function nameEngine(engine: string, isOneOfSeveral: boolean): string {
   const tellsNothing = engine === "" || (engine === "0" && !isOneOfSeveral);
   return tellsNothing ? "" : `.e${engine}`;
 }
 
 /**
- * What a replica is called beside those that have names.
+ * Names a replica.
  *
- * @param options.model What its model is called.
- * @param options.isAlone Whether no other endpoint is watched.
- * @param options.isOneOfSeveral Whether its endpoint has more engines of that model.
+ * @param options.model Display name of its model.
+ * @param options.isAlone Whether only one endpoint is watched.
+ * @param options.isOneOfSeveral Whether the endpoint has more engines of that model.
  */
 export function nameReplica(
   { endpoint, handle }: EndpointNaming,

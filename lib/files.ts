@@ -1,21 +1,15 @@
 /**
- * Why a file cannot be read, in the words of every message about one.
- *
- * The runtime's own message is not passed on: it may quote
- * anything, and has no next step. Which file it is, and what follows from it, is
- * for the caller to say. Source: the names of Deno's errors, 2.6 to 2.9.
+ * Explains why a file cannot be read. The runtime's own message may quote anything and names no
+ * next step. Source: error names of Deno 2.6 to 2.9.
  *
  * @module
  */
 
-/** Whether an error says that there is no such file. */
 export function isMissingFile(error: unknown): boolean {
   return error instanceof Error && (error.name === "NotFound" || error.name === "NotADirectory");
 }
 
-/**
- * What follows the name of a file that cannot be read: why, and the next step.
- */
+/** Returns the end of a message that starts with the file: why, and the next step. */
 export function describeFileError(error: unknown): string {
   if (isMissingFile(error)) return "does not exist: check the path";
   switch (error instanceof Error ? error.name : "") {

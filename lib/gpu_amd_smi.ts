@@ -1,14 +1,9 @@
 /**
- * What amd-smi is asked, and its JSON in its various shapes -> the GPUs and
- * processes that `gpu_nvidia_smi` gives, too.
- *
- * Every key of amd-smi stands here. The GPUs are the document
- * itself, or under `gpu_data` since amd-smi 26. A figure is a number, `"N/A"`,
- * text with a unit, or `{"value": …, "unit": …}` whose value can again be
- * `"N/A"`. Python's warnings may come before the document, and some versions
- * print it twice. Its MB are MiB. Sources: amd-smi's own source (ROCm 6.3), its
- * changelog up to ROCm 7.1, recorded outputs under `tests/fixtures/gpu`. Base
- * units. AMD's cards have no persistence mode and no MIG.
+ * Parses the JSON of amd-smi. Its shape differs by version: GPUs are the document, or under
+ * `gpu_data` since amd-smi 26; a figure is a number, `"N/A"`, text with a unit, or `{"value": …,
+ * "unit": …}`; Python warnings may precede the document, and some versions print it twice. MB
+ * means MiB. Sources: amd-smi of ROCm 6.3, its changelog up to ROCm 7.1, outputs under
+ * `tests/fixtures/gpu`.
  *
  * @module
  */
@@ -24,16 +19,15 @@ import {
   HERTZ_PER_MEGAHERTZ,
 } from "./units.ts";
 
-/** Prints names and limits, which do not change. */
+/** Names and limits, which do not change. */
 export const AMD_STATIC_ARGUMENTS: readonly string[] = ["static", "--json"];
 
-/** Prints the figures. Asking for some of them alone would fail where an option is unknown. */
+/** All figures: selecting some fails where amd-smi does not know an option. */
 export const AMD_METRIC_ARGUMENTS: readonly string[] = ["metric", "--json"];
 
-/** Prints the processes. */
 export const AMD_PROCESS_ARGUMENTS: readonly string[] = ["process", "--json"];
 
-/** Where the bracket at `start` is closed, past it; −1 where it is not. */
+/** Returns the index past the bracket that closes the one at `start`, or −1. */
 function findClosing(text: string, start: number): number {
   let depth = 0;
   let isText = false;
@@ -49,17 +43,16 @@ function findClosing(text: string, start: number): number {
   return -1;
 }
 
-/** The entries of GPUs in a document of any shape. */
 function listEntries(document: unknown): readonly JsonRecord[] {
   const list = isRecord(document) ? document.gpu_data : document;
   if (!Array.isArray(list)) return [];
   return list.filter((entry) => isRecord(entry) && Number.isInteger(entry.gpu));
 }
 
-/** Brackets at the start of a line at which a document may begin. */
+/** Bounds the work on output that is full of brackets. */
 const MAX_DOCUMENT_STARTS = 20;
 
-/** The entries of the first document in the text that has any; `null` where none has. */
+/** Returns the GPUs of the first document that has any. */
 function parseEntries(text: string): readonly JsonRecord[] | null {
   const starts = /^\s*[[{]/gm;
   for (let attempt = 0; attempt < MAX_DOCUMENT_STARTS && starts.test(text); attempt++) {
@@ -74,7 +67,7 @@ function parseEntries(text: string): readonly JsonRecord[] | null {
   return null;
 }
 
-/** What stands under a path of keys; `"N/A"` where that stands in place of an object on the way. */
+/** Returns the value at a path; `"N/A"` if that replaces an object on the way. */
 function findValue(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((current, key) => {
     if (isRecord(current)) return current[key];
@@ -82,7 +75,6 @@ function findValue(value: unknown, ...path: readonly string[]): unknown {
   }, value);
 }
 
-/** What units stand for in base units. */
 const UNITS: Readonly<Record<string, number>> = {
   "%": 0.01,
   B: 1,
@@ -92,7 +84,7 @@ const UNITS: Readonly<Record<string, number>> = {
   MHZ: HERTZ_PER_MEGAHERTZ,
 };
 
-/** A figure in base units. `unit` is that of a bare number. */
+/** Converts to base units; `unit` applies to bare numbers. */
 function parseFigure(value: unknown, unit = ""): Reading {
   if (typeof value === "number" && Number.isFinite(value)) {
     return present(value * (UNITS[unit.toUpperCase()] ?? 1));
@@ -107,12 +99,11 @@ function parseFigure(value: unknown, unit = ""): Reading {
   return match === null ? absent("unreadable") : parseFigure(Number(match[1]), match[2] || unit);
 }
 
-/** The first of the figures that has a value, else the first. */
 function firstPresent(...readings: readonly [Reading, ...Reading[]]): Reading {
   return readings.find((reading) => isPresent(reading)) ?? readings[0];
 }
 
-/** The highest clock of the engines whose keys begin so: a card has one per die. */
+/** Returns the highest clock of the matching engines: a card has one per die. */
 function parseClock(metric: JsonRecord, prefix: string, key: "clk" | "max_clk"): Reading {
   const clocks = findValue(metric, "clock");
   if (!isRecord(clocks)) return parseFigure(clocks);
@@ -122,7 +113,7 @@ function parseClock(metric: JsonRecord, prefix: string, key: "clk" | "max_clk"):
   return values.length > 0 ? present(Math.max(...values)) : readings[0] ?? absent("missing");
 }
 
-/** Transfers per second of one lane (GT/s), by the generations of PCIe from the first. */
+/** GT/s per lane; the index is the PCIe generation less 1. */
 const PCIE_SPEEDS: readonly number[] = [2.5, 5, 8, 16, 32, 64];
 
 function parseGeneration(value: unknown): Reading {
@@ -132,7 +123,7 @@ function parseGeneration(value: unknown): Reading {
   return index < 0 ? absent("unreadable") : present(index + 1);
 }
 
-/** `…_violation_status` under `throttle`, and what each means. */
+/** Keys `throttle.<name>_violation_status`. */
 const VIOLATIONS: Readonly<Record<string, ThrottleReason>> = {
   prochot: "thermal_hardware",
   ppt: "power_cap",
@@ -154,7 +145,7 @@ function parseThrottle(metric: JsonRecord): Reading<readonly ThrottleReason[]> {
   return absent(status === undefined ? "missing" : "unsupported");
 }
 
-/** The sensor that the card itself goes by, and how far it is from its limit. */
+/** Prefers the hotspot: its limit is the one that throttles the card. */
 function parseTemperature(metric: JsonRecord, fixed: unknown) {
   for (const sensor of ["hotspot", "edge"]) {
     const temperature = parseFigure(findValue(metric, "temperature", sensor));
@@ -219,10 +210,7 @@ function parseGpu(metric: JsonRecord, fixed: unknown): GpuSample {
   };
 }
 
-/**
- * The GPUs of `metric`, with the names and limits of `static`; `null` where the
- * output has none.
- */
+/** Combines the output of `metric` with names and limits of `static`; `null` if there is no GPU. */
 export function parseAmdGpus(
   outputs: { readonly metric: string; readonly fixed: string },
 ): readonly GpuSample[] | null {
@@ -232,7 +220,7 @@ export function parseAmdGpus(
   return metrics.map((metric) => parseGpu(metric, fixed.find(({ gpu }) => gpu === metric.gpu)));
 }
 
-/** The processes of `process`; `null` where the output has no GPU. */
+/** Parses the output of `process`; `null` if there is no GPU. */
 export function parseAmdProcesses(text: string): readonly GpuProcess[] | null {
   const entries = parseEntries(text);
   if (entries === null) return null;

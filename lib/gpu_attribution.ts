@@ -1,17 +1,10 @@
 /**
- * GPU processes, the process table and the endpoints -> whose memory it is.
- *
- * The driver names processes; what a person wants to know is the
- * replica. A process belongs to the endpoint whose listening process is among
- * its ancestors, or their server's, or in its process group alone. Where the
- * owner of a port cannot be read (a container, another user), the tree is
- * judged by its command lines: the server's `--port`, docker's forwarding, the
- * model that it serves, and at last by there being only one of each. Ranks come
- * from the titles that vLLM gives its processes: `VLLM::EngineCore_DP1`,
- * `VLLM::Worker_DP0_TP1` (0.10.1 and newer), `VllmWorker` before. What cannot
- * be told stays without an owner. Command lines are safe and without secrets,
- * and read by `host_commands`.
- * Workers of Ray have the raylet for an ancestor and no port: they are others.
+ * Attributes GPU processes to endpoints and engines. A process belongs to the endpoint whose
+ * listening process, or the server that started it, is among its ancestors, or else in its process
+ * group. If the listener is hidden (a container, another user), the server's command line decides:
+ * `--port`, docker's port forwarding, model, or elimination. Ranks come from process titles:
+ * `VLLM::EngineCore_DP1`, `VLLM::Worker_DP0_TP1` (vLLM 0.10.1 and newer), `VllmWorker` before. Ray
+ * workers descend from the raylet and stay unattributed.
  *
  * @module
  */
@@ -25,47 +18,46 @@ import {
 } from "./host_commands.ts";
 import { listAncestors, type ProcessInfo, type ProcessTable } from "./host_processes.ts";
 
-/** An endpoint on this machine whose engines may hold GPU memory. */
+/** An endpoint on this machine. */
 export interface GpuEndpoint {
   readonly endpointKey: string;
   readonly port: number | null;
-  /** The engine labels of its replicas, such as `0` and `1`. */
+  /** Engine labels of its replicas, such as `0` and `1`. */
   readonly engines: readonly string[];
-  /** The names under which it serves its models. */
+  /** Served model names. */
   readonly modelNames: readonly string[];
-  /** The processes that listen on its port; empty where they cannot be read. */
+  /** Processes listening on its port; empty if hidden. */
   readonly listenerPids: readonly number[];
 }
 
-/** By what a process was found to be an endpoint's, the surest first. */
+/** How the owner was found, most reliable first. */
 type GpuEvidence = "listener" | "group" | "port" | "model" | "elimination";
 
-/** The replica that a process works for. */
 interface GpuOwner {
   readonly endpointKey: string;
-  /** The engine's label; `null` where its endpoint has several and the process does not tell. */
+  /** `null` if the endpoint has several engines and the process does not tell. */
   readonly engine: string | null;
-  /** The rank in the tensor-parallel group, `null` where the process does not tell. */
+  /** Tensor-parallel rank; `null` if unknown. */
   readonly tensorRank: number | null;
   readonly pipelineRank: number | null;
   readonly evidence: GpuEvidence;
 }
 
-/** A GPU process and whose it is. */
+/** A GPU process and its owner. */
 export interface GpuShare {
   readonly process: GpuProcess;
-  /** What a person knows it by: its command line or title, else the driver's name for it. */
+  /** Command line or title, else the name from the driver. */
   readonly name: string;
-  /** `null`: of no endpoint that is watched. */
+  /** `null` if no watched endpoint owns it. */
   readonly owner: GpuOwner | null;
 }
 
-/** The server that started a process: the nearest ancestor whose command line is one's. */
+/** Returns the nearest ancestor that is a model server. */
 function findServer(ancestry: readonly ProcessInfo[]): ProcessInfo | undefined {
   return ancestry.find(showsOptions);
 }
 
-/** Port of this machine -> the ports inside of containers that it leads to. */
+/** Host port -> container ports, from docker's proxies. */
 function collectForwardedPorts(processes: ProcessTable): ReadonlyMap<number, ReadonlySet<number>> {
   const forwarded = new Map<number, Set<number>>();
   for (const process of processes.values()) {
@@ -77,15 +69,15 @@ function collectForwardedPorts(processes: ProcessTable): ReadonlyMap<number, Rea
   return forwarded;
 }
 
-/** The system's first process: an ancestor of all, it may listen in the place of others. */
+/** Init, the ancestor of every process; it may listen on behalf of others. */
 const MIN_PID = 1;
 
-/** Processes that are an endpoint's: its listeners, and the server that started them. */
+/** Processes known to belong to an endpoint. */
 interface Claims {
   readonly byPid: ReadonlyMap<number, string>;
-  /** Groups that only one endpoint has. */
+  /** `null` for a group shared by several endpoints. */
   readonly byGroup: ReadonlyMap<number, string | null>;
-  /** Endpoints whose listeners are known. */
+  /** Endpoints with a known listener. */
   readonly owned: ReadonlySet<string>;
 }
 
@@ -101,7 +93,7 @@ function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[
       const destination = identifyForwarder(ancestry[0]);
       if (destination === "container" || (server === undefined && pid === MIN_PID)) continue;
       owned.add(endpointKey);
-      // Whose memory another machine's GPUs hold is not to be seen here.
+      // The server runs on another machine, with that machine's GPUs.
       if (destination === "elsewhere") continue;
       const { groupId } = ancestry[0];
       const other = byGroup.get(groupId);
@@ -117,12 +109,11 @@ interface Match {
   readonly evidence: GpuEvidence;
 }
 
-/** The only element, or `undefined` where there are none or several. */
 function takeOnly<T>(list: readonly T[]): T | undefined {
   return list.length === 1 ? list[0] : undefined;
 }
 
-/** Servers without a known endpoint -> the endpoints without a known owner that they must be. */
+/** Matches servers without an endpoint to endpoints without a listener. */
 function matchServers(
   servers: readonly ProcessInfo[],
   endpoints: readonly GpuEndpoint[],
@@ -154,7 +145,7 @@ function matchServers(
   return matches;
 }
 
-/** The ranks that a title ends in: `VLLM::Worker_DP0_TP1`, `…multiprocessing-fork_TP0`, `VllmWorker TP0`. */
+/** `VLLM::Worker_DP0_TP1`, `…multiprocessing-fork_TP0`, `VllmWorker TP0`. */
 const RANKED_TITLE =
   /(?:^VLLM::\w*?|^\(?VllmWorker|multiprocessing-fork)((?:[_ ](?:DP|PP|PCP|TP|DCP|EP)\d+)+)/;
 const ENGINE_TITLE = /^VLLM::EngineCore(?:Proc)?_(\d+)/;
@@ -183,12 +174,12 @@ function parseRanks(title: string): Ranks {
   };
 }
 
-/** The ranks of a process: what it does not tell itself, its ancestors may. */
+/** Takes missing ranks from the ancestors' titles. */
 function collectRanks(titles: readonly string[]): Ranks {
   return titles.map(parseRanks).reduceRight((above, own) => ({ ...above, ...own }), {});
 }
 
-/** The engine's label of a data-parallel rank, which counts from 0 on each machine. */
+/** Maps a data-parallel rank, which counts from 0 on each machine, to an engine label. */
 function chooseEngine(engines: readonly string[], data: number | undefined): string | null {
   if (engines.length === 1) return engines[0];
   if (data === undefined) return null;
@@ -197,11 +188,11 @@ function chooseEngine(engines: readonly string[], data: number | undefined): str
 }
 
 /**
- * GPU processes with their owners, in their order.
+ * Attributes GPU processes, in their order. Processes that are not in the table, such as those of
+ * another namespace, have no owner.
  *
- * @param processes The process table; a process that is not in it, as one of
- * another namespace, has no owner.
- * @param endpoints Those on this machine only: what is left over is theirs.
+ * @param endpoints Only those on this machine: the last server left is matched to the last
+ * endpoint left.
  */
 export function attributeGpuProcesses(
   gpuProcesses: readonly GpuProcess[],
@@ -246,7 +237,7 @@ export function attributeGpuProcesses(
   });
 }
 
-/** The GPUs that a replica uses, by index, each once and in order. */
+/** Returns the GPU indexes of a replica, sorted, without duplicates. */
 export function listReplicaGpus(
   shares: readonly GpuShare[],
   replica: { readonly endpointKey: string; readonly engine: string },

@@ -1,9 +1,5 @@
 /**
- * The nouns of GPUs: readonly types that cross modules.
- *
- * only. A report is what the driver's program said once: a
- * sample of each GPU, in which each figure can be absent on its own, and the
- * processes that hold memory. Bytes, watts, hertz, degrees Celsius.
+ * Types of GPU samples. Any figure of a sample can be absent on its own.
  *
  * @module
  */
@@ -11,21 +7,20 @@
 import type { Reading } from "./reading.ts";
 import type { Bytes, EpochSeconds, Hertz, Ratio, Seconds } from "./units.ts";
 
-/** A GPU that falls behind, and by what. */
+/** A GPU that is slower than its peers. */
 export interface GpuOutlier {
   readonly gpuIndex: number;
   readonly kind: "throttled" | "slow_clock";
-  /** The faults of a throttled GPU; all reasons of a slow one. */
+  /** Only faults for `throttled`; all active reasons for `slow_clock`. */
   readonly reasons: readonly ThrottleReason[];
   readonly smClockHertz: Reading<Hertz>;
-  /** The median clock of its busy peers. */
+  /** Median of the busy peers. */
   readonly peersClockHertz: Reading<Hertz>;
-  /** How many busy peers it was compared with. */
+  /** Busy peers with a known clock. */
   readonly peerCount: number;
   readonly temperatureCelsius: Reading;
 }
 
-/** Why a GPU runs slower than it could. */
 export type ThrottleReason =
   | "power_cap"
   | "hardware_slowdown"
@@ -38,53 +33,51 @@ export type ThrottleReason =
   | "idle"
   | "other";
 
-/** A part of a GPU that MIG has set aside. */
 export interface MigInstance {
-  /** Counted from 0 on its GPU: what `CUDA_VISIBLE_DEVICES` calls the device. */
+  /** From 0 on each GPU. */
   readonly index: number;
-  /** Such as `3g.40gb`. */
+  /** For example `3g.40gb`. */
   readonly profile: Reading<string>;
   readonly uuid: Reading<string>;
-  /** What ties processes to it. */
+  /** Matches `GpuProcess.gpuInstanceId`. */
   readonly gpuInstanceId: Reading;
   readonly memoryUsedBytes: Reading<Bytes>;
   readonly memoryTotalBytes: Reading<Bytes>;
 }
 
-/** What a GPU said of itself at one moment. Each figure can be absent on its own. */
 export interface GpuSample {
-  /** As the driver's program counts, from 0. */
+  /** As the tool counts GPUs, from 0. */
   readonly index: number;
   readonly vendor: "nvidia" | "amd";
-  /** As the driver's program prints it, made safe. */
+  /** As the tool prints it, sanitized. */
   readonly name: string;
   readonly uuid: Reading<string>;
-  /** Share of the last sampling period in which a kernel ran. `unsupported` under MIG. */
+  /** Share of the last sampling period in which a kernel ran; `unsupported` under MIG. */
   readonly utilizationRatio: Reading<Ratio>;
   readonly memoryUsedBytes: Reading<Bytes>;
   readonly memoryTotalBytes: Reading<Bytes>;
-  /** True where CPU and GPU share one memory: the two figures above are then the system's. */
+  /** CPU and GPU share one memory: both memory figures are the system's. */
   readonly isMemoryUnified: boolean;
   readonly powerWatts: Reading;
-  /** The limit that is in force. */
+  /** The limit in force. */
   readonly powerLimitWatts: Reading;
   readonly temperatureCelsius: Reading;
-  /** Degrees that are left until the GPU slows itself down; may be negative. */
+  /** Degrees below the slowdown temperature; may be negative. */
   readonly temperatureMarginCelsius: Reading;
   readonly smClockHertz: Reading<Hertz>;
   readonly smClockMaxHertz: Reading<Hertz>;
   readonly memoryClockHertz: Reading<Hertz>;
-  /** Share of the fan's highest speed. */
+  /** Share of the maximum fan speed. */
   readonly fanRatio: Reading<Ratio>;
-  /** Empty where nothing slows it. */
+  /** Empty if the GPU is not throttled. */
   readonly throttleReasons: Reading<readonly ThrottleReason[]>;
-  /** Memory errors that were mended, since the driver was loaded. */
+  /** Since the driver was loaded. */
   readonly eccErrorsCorrected: Reading;
-  /** Memory errors that could not be mended, since the driver was loaded. */
+  /** Since the driver was loaded. */
   readonly eccErrorsUncorrected: Reading;
   readonly pcieGeneration: Reading;
   readonly pcieGenerationMax: Reading;
-  /** Lanes. */
+  /** Number of lanes. */
   readonly pcieWidth: Reading;
   readonly pcieWidthMax: Reading;
   readonly isPersistent: Reading<boolean>;
@@ -92,36 +85,34 @@ export interface GpuSample {
   readonly migInstances: readonly MigInstance[];
 }
 
-/** A process that holds memory of a GPU. */
+/** A process that holds GPU memory. */
 export interface GpuProcess {
   readonly pid: number;
-  /** As the driver's program prints it, made safe. */
+  /** As the tool prints it, sanitized. */
   readonly name: string;
-  /** The `index` of its GPU. */
+  /** `GpuSample.index` of its GPU. */
   readonly gpuIndex: number;
   readonly memoryBytes: Reading<Bytes>;
-  /** The MIG instance that it runs in. */
+  /** The MIG instance it runs in. */
   readonly gpuInstanceId: Reading;
 }
 
-/** What the driver's program said once. */
+/** One run of a tool. */
 export interface GpuReport {
   readonly program: GpuProgram;
-  /** The monotonic instant at which its last word was there. */
+  /** Monotonic, when the last program had ended. */
   readonly sampledAt: Seconds;
   readonly sampledAtEpoch: EpochSeconds;
   /** From starting the first program to the end of the last one. */
   readonly duration: Seconds;
   readonly gpus: readonly GpuSample[];
   readonly processes: Reading<readonly GpuProcess[]>;
-  /** What it said besides, such as a GPU that is lost; each one safe sentence. */
+  /** Other output, such as a lost GPU; one sanitized sentence each. */
   readonly warnings: readonly string[];
 }
 
-/** The programs that know of GPUs. */
 export type GpuProgram = "nvidia-smi" | "amd-smi";
 
-/** Why there is no report. */
 export type GpuFailureKind =
   | "absent"
   | "refused"
@@ -136,9 +127,8 @@ export type GpuFailureKind =
   | "unreadable"
   | "failed";
 
-/** A sample that failed. */
 export interface GpuFailure {
   readonly kind: GpuFailureKind;
-  /** What failed and the next step, in one safe sentence without a full stop. */
+  /** What failed and the next step: one sanitized sentence without a full stop. */
   readonly message: string;
 }

@@ -1,15 +1,9 @@
 /**
- * What nvidia-smi is asked, and its answers -> GPUs and their processes.
- *
- * Every name of a field of nvidia-smi stands here. A driver
- * refuses the whole query for one field that it does not know, so its help is
- * read first and only what it lists is asked for. Names of GPUs and processes
- * may hold commas and nothing is quoted: each comes last in its line. A cell
- * without a figure is a reading with a reason and never costs the others.
- * Sources: `--help-query-gpu` of drivers 418 to 610, recorded outputs under
- * `tests/fixtures/gpu`, nvml.h for the bits of the clock event reasons. Base
- * units; MIG is `gpu_nvidia_smi`'s matter.
- * Rejected: the XML of `-q -x`, which is ten times as long and as slow.
+ * Queries nvidia-smi and parses its output. The driver rejects a whole query for one unknown
+ * field, so only fields listed by `--help-query-gpu` are asked for. Values are not quoted and
+ * names may hold commas, so names come last in a line. The XML of `-q -x` is ten times as long and
+ * as slow. Sources: `--help-query-gpu` of drivers 418 to 610, nvml.h, outputs under
+ * `tests/fixtures/gpu`.
  *
  * @module
  */
@@ -27,7 +21,7 @@ import {
 import { sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, HERTZ_PER_MEGAHERTZ } from "./units.ts";
 
-/** Figure -> the names of its field, newest first. `index` first and `name` last: see the module. */
+/** Field names, newest first. `index` must come first and `name` last. */
 const FIELD_NAMES = {
   index: ["index"],
   uuid: ["uuid", "gpu_uuid"],
@@ -55,37 +49,34 @@ const FIELD_NAMES = {
 } as const;
 type Field = keyof typeof FIELD_NAMES;
 
-/** Fields that are asked for where the help cannot be read: every driver since 340 has them. */
+/** Supported by every driver since 340; used when the help cannot be parsed. */
 const OLDEST_FIELDS: ReadonlySet<string> = new Set([
   ...["index", "uuid", "utilization.gpu", "memory.used", "memory.total", "power.draw"],
   ...["power.limit", "temperature.gpu", "clocks.sm", "clocks.mem", "fan.speed"],
   ...["persistence_mode", "name"],
 ]);
 
-/** What one query asks for, in the order of the cells. */
+/** In the order of the output's cells. */
 export type GpuQuery = readonly (readonly [field: Field, name: string])[];
 
-/** Prints what fields a query may have. */
 export const QUERY_HELP_ARGUMENTS: readonly string[] = ["--help-query-gpu"];
 
-/** Prints the processes that have a compute context. */
 export const COMPUTE_APPS_ARGUMENTS: readonly string[] = [
   "--query-compute-apps=gpu_uuid,pid,used_memory,process_name",
   "--format=csv,noheader,nounits",
 ];
 
-/** Cells before the name of a process. */
 const COMPUTE_APP_CELLS = 3;
 
-/** The names in the help: a line of `"name"` or of `"name" or "other name"` each. */
+/** Parses lines such as `"name"` and `"name" or "other name"`. */
 function parseFieldNames(help: string): ReadonlySet<string> {
   const lines = help.match(/^"[\w.]+"(?: or "[\w.]+")*\s*$/gm) ?? [];
   return new Set(lines.flatMap((line) => line.match(/[\w.]+(?=")/g) ?? []));
 }
 
 /**
- * The query of all figures that a driver with this help knows, each by its
- * newest name; of those that every driver knows where the help has no fields.
+ * Selects the fields this driver knows, each by its newest name; `OLDEST_FIELDS` if the help lists
+ * none.
  */
 export function planGpuQuery(help: string): GpuQuery {
   const listed = parseFieldNames(help);
@@ -98,7 +89,6 @@ export function planGpuQuery(help: string): GpuQuery {
   return query;
 }
 
-/** The arguments of a query. */
 export function listGpuQueryArguments(query: GpuQuery): readonly string[] {
   return [
     `--query-gpu=${query.map(([, name]) => name).join(",")}`,
@@ -106,7 +96,7 @@ export function listGpuQueryArguments(query: GpuQuery): readonly string[] {
   ];
 }
 
-/** Why a cell holds no figure; what no row fits is `unreadable`. */
+/** Everything else is `unreadable`. */
 const ABSENCE_ROWS: readonly (readonly [RegExp, AbsenceReason])[] = [
   [/^-?$|^\[?(?:N\/A|not supported)\]?$|deprecated/i, "unsupported"],
   [/insufficient permission/i, "forbidden"],
@@ -118,7 +108,6 @@ function explainCell(cell: string): Reading<never> {
   return absent(ABSENCE_ROWS.find(([pattern]) => pattern.test(cell))?.[1] ?? "unreadable");
 }
 
-/** A cell with a number, whether or not its unit is printed. */
 function parseNumberCell(cell: string): Reading {
   const match = NUMBER.exec(cell);
   return match === null ? explainCell(cell) : present(Number(match[1]));
@@ -129,12 +118,11 @@ function parseSwitchCell(cell: string): Reading<boolean> {
   return /^disabled$/i.test(cell) ? present(false) : explainCell(cell);
 }
 
-/** A cell with text, made safe. */
 function parseTextCell(cell: string): Reading<string> {
   return /^\[|^$|^N\/A$/i.test(cell) ? explainCell(cell) : present(sanitizeText(cell));
 }
 
-/** The bits of nvml.h's `nvmlClocksEventReason…`, from the lowest. */
+/** Bits of `nvmlClocksEventReason…` in nvml.h, lowest first. */
 const THROTTLE_BITS: readonly ThrottleReason[] = [
   "idle",
   "application_clocks",
@@ -160,7 +148,7 @@ const fromMebibytes = (reading: Reading): Reading =>
 const fromMegahertz = (reading: Reading): Reading =>
   mapReading(reading, (megahertz) => megahertz * HERTZ_PER_MEGAHERTZ);
 
-/** The cells of a line by field, or `null` where it is no line of this query. */
+/** Returns `null` if the line is not a row of this query. */
 function parseCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> | null {
   const cells = line.split(",");
   if (cells.length < query.length || !/^\s*\d+$/.test(cells[0])) return null;
@@ -188,7 +176,7 @@ function parseGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
     uuid: uuid === undefined ? absent("missing") : parseTextCell(uuid),
     utilizationRatio: fromPercent(number("utilization")),
     memoryUsedBytes: fromMebibytes(number("memoryUsed")),
-    // A GPU without memory is a driver that does not know.
+    // A broken driver reports a total of 0.
     memoryTotalBytes: total.value === 0 ? absent("unreadable") : fromMebibytes(total),
     isMemoryUnified: false,
     powerWatts: number("power"),
@@ -212,19 +200,15 @@ function parseGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
   };
 }
 
-/** Lines besides the figures that are kept. */
 const MAX_WARNINGS = 5;
 
-/** What a query's output holds. */
 interface GpuTable {
   readonly gpus: readonly GpuSample[];
-  /** Lines that are no GPU's, made safe: warnings that come before or between. */
+  /** Other lines, such as driver warnings; sanitized. */
   readonly warnings: readonly string[];
 }
 
-/**
- * The GPUs of a query's output, in its order.
- */
+/** Parses the output of a query; GPUs in its order. */
 export function parseGpuTable(text: string, query: GpuQuery): GpuTable {
   const gpus: GpuSample[] = [];
   const warnings: string[] = [];
@@ -238,16 +222,14 @@ export function parseGpuTable(text: string, query: GpuQuery): GpuTable {
   return { gpus, warnings };
 }
 
-/** The GPU that a UUID names: its own, or that of one of its MIG instances. */
+/** Finds a GPU by its UUID or that of one of its MIG instances. */
 function findGpu(gpus: readonly GpuSample[], uuid: string): GpuSample | undefined {
   return gpus.find((gpu) =>
     gpu.uuid.value === uuid || gpu.migInstances.some((instance) => instance.uuid.value === uuid)
   ) ?? (gpus.length === 1 && !isPresent(gpus[0].uuid) ? gpus[0] : undefined);
 }
 
-/**
- * The processes of a `COMPUTE_APPS_ARGUMENTS` output that run on these GPUs.
- */
+/** Parses the output of `COMPUTE_APPS_ARGUMENTS`; processes on other GPUs are left out. */
 export function parseComputeApps(text: string, gpus: readonly GpuSample[]): readonly GpuProcess[] {
   const processes: GpuProcess[] = [];
   for (const line of text.split(/\r?\n/)) {
@@ -267,9 +249,8 @@ export function parseComputeApps(text: string, gpus: readonly GpuSample[]): read
 }
 
 /**
- * The GPUs, those without a memory of their own with the system's. Such a GPU
- * (GB10, Jetson) says `[N/A]` for its total; a driver that fails to read it
- * says something else. Where the system cannot be asked the figures stay absent.
+ * Fills in system memory for GPUs without their own (GB10, Jetson), whose total is `[N/A]`. The
+ * figures stay absent if `memory` is `null`.
  */
 export function completeUnifiedMemory(
   gpus: readonly GpuSample[],
@@ -288,17 +269,15 @@ export function completeUnifiedMemory(
   });
 }
 
-/** Prints the GPUs and their MIG instances. */
 export const MIG_LIST_ARGUMENTS: readonly string[] = ["-L"];
 
-/** Prints everything, the memory of MIG instances among it. */
+/** Full report; needed for the memory of MIG instances. */
 export const MIG_DETAIL_ARGUMENTS: readonly string[] = ["-q"];
 
-/** What the outputs say of a device. */
 type Named = Pick<MigInstance, "profile" | "uuid">;
 type Detailed = Pick<MigInstance, "gpuInstanceId" | "memoryUsedBytes" | "memoryTotalBytes">;
 
-/** By the UUID of the GPU, then by the index of the device. */
+/** GPU UUID -> MIG device index -> device. */
 type Devices<T> = ReadonlyMap<string, ReadonlyMap<number, T>>;
 
 const LIST_GPU = /^GPU \d+: .*\(UUID: (\S+)\)\s*$/;
@@ -321,7 +300,7 @@ function parseMigList(text: string): Devices<Named> {
   return devices;
 }
 
-/** A line `name : value` of `-q`, and how far it is indented. */
+/** A line `name : value` of `-q`. */
 interface Entry {
   readonly indent: number;
   readonly name: string;
@@ -333,7 +312,7 @@ function parseEntry(line: string): Entry {
   return { indent: blanks.length, name, value: (value ?? "").trim() };
 }
 
-/** Lines of `-q` below a heading, up to the next line that is indented as little. */
+/** Returns the lines under a heading: those indented more. */
 function collectBlock(lines: readonly Entry[], start: number): readonly Entry[] {
   const { indent } = lines[start];
   const end = lines.findIndex((line, index) =>
@@ -360,10 +339,9 @@ function parseDevice(block: readonly Entry[]): Detailed {
   };
 }
 
-/** What `-q` says of one GPU. */
 interface GpuDetails {
   readonly devices: ReadonlyMap<number, Detailed>;
-  /** Process -> the instance that it runs in. */
+  /** By pid. */
   readonly instanceIds: ReadonlyMap<number, Reading>;
 }
 
@@ -382,7 +360,7 @@ function parseGpuDetails(lines: readonly Entry[]): GpuDetails {
   return { devices, instanceIds };
 }
 
-/** By the UUID of the GPU. */
+/** Keyed by GPU UUID. */
 function parseDetails(text: string): ReadonlyMap<string, GpuDetails> {
   const details = new Map<string, GpuDetails>();
   for (const part of text.split(/^GPU (?=[\da-f]+:)/im).slice(1)) {
@@ -399,7 +377,7 @@ const UNDETAILED: Detailed = {
   memoryTotalBytes: absent("missing"),
 };
 
-/** GPUs and processes, with the MIG instances that the outputs of `-L` and `-q` name. */
+/** Adds MIG instances from the outputs of `-L` and `-q`, and their ids to the processes. */
 export function addMigInstances(
   sample: { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] },
   outputs: { readonly list: string; readonly detail: string },

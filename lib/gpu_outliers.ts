@@ -1,10 +1,6 @@
 /**
- * GPUs side by side: which of them falls behind, and what they all have.
- *
- * GPUs of one name are peers. One that the driver slows down for
- * heat or hardware, and one whose clock is well below that of its busy peers,
- * is an outlier, with the figures that show it. A power cap alone is none: many
- * cards run at it whenever they are busy. Base units.
+ * Finds GPUs that are slower than their peers (GPUs of the same name), and summarizes GPUs by
+ * name. A power cap alone is not a fault: many cards run at it whenever they are busy.
  *
  * @module
  */
@@ -22,13 +18,12 @@ import { MAX_SERIES_POINTS } from "./stats_series.ts";
 import { computeMedian } from "./stats_significance.ts";
 import type { Ratio } from "./units.ts";
 
-/** A GPU counts as busy from this utilisation on. */
 const BUSY_RATIO: Ratio = 0.5;
 
-/** A clock below this share of the peers' median is an outlier's. */
+/** Share of the peers' median clock. */
 const SLOW_CLOCK_RATIO: Ratio = 0.8;
 
-/** Reasons that are a fault and no setting. */
+/** Faults, as opposed to settings. */
 const OUTLIER_CHECKS: ReadonlySet<ThrottleReason> = new Set([
   "hardware_slowdown",
   "thermal_software",
@@ -36,7 +31,7 @@ const OUTLIER_CHECKS: ReadonlySet<ThrottleReason> = new Set([
   "power_brake",
 ]);
 
-/** Whether it works: under MIG, where there is no utilisation, whether it is not idle. */
+/** Under MIG there is no utilization: then any GPU that is not idle is busy. */
 function isBusy(gpu: GpuSample): boolean {
   if (isPresent(gpu.utilizationRatio)) return gpu.utilizationRatio.value >= BUSY_RATIO;
   return isPresent(gpu.throttleReasons) && !gpu.throttleReasons.value.includes("idle");
@@ -62,7 +57,7 @@ function examine(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | null
   return isSlow ? { ...evidence, kind: "slow_clock", reasons } : null;
 }
 
-/** The GPUs that fall behind, in their order. An idle GPU does not: its clock rests. */
+/** Compares each GPU with its busy peers. Idle GPUs are never outliers: they lower their clocks. */
 export function findGpuOutliers(gpus: readonly GpuSample[]): readonly GpuOutlier[] {
   return gpus.flatMap((gpu) => {
     const peers = gpus.filter((peer) => peer !== gpu && peer.name === gpu.name);
@@ -70,13 +65,12 @@ export function findGpuOutliers(gpus: readonly GpuSample[]): readonly GpuOutlier
   });
 }
 
-/** From the least to the greatest. */
 export interface Range {
   readonly min: number;
   readonly max: number;
 }
 
-/** GPUs of one name, as one. Ranges are partial where some GPU has no figure. */
+/** GPUs of one name. Ranges are partial if a GPU has no figure. */
 export interface GpuSummary {
   readonly name: string;
   readonly count: number;
@@ -89,8 +83,8 @@ export interface GpuSummary {
 }
 
 /**
- * The range of the readings that have a value, partial where some have none.
- * Absent, for the first reason, where none has a value.
+ * Returns the range of the present values, partial if some are absent. If all are, the first
+ * reason.
  */
 export function findRange(readings: readonly Reading[]): Reading<Range> {
   const values = readings.filter((reading): reading is Present<number> => isPresent(reading))
@@ -103,7 +97,7 @@ export function findRange(readings: readonly Reading[]): Reading<Range> {
   return values.length < readings.length ? { value, partial: true } : { value };
 }
 
-/** GPUs folded by name, in the order in which the names first come. */
+/** Groups GPUs by name, in order of appearance. */
 export function summarizeGpus(gpus: readonly GpuSample[]): readonly GpuSummary[] {
   return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => ({
     name,
@@ -117,25 +111,25 @@ export function summarizeGpus(gpus: readonly GpuSample[]): readonly GpuSummary[]
   }));
 }
 
-/** One moment of a GPU. `null` is a gap. */
+/** `null` is a gap. */
 interface GpuSeriesPoint {
   readonly utilizationRatio: Ratio | null;
   readonly memoryRatio: Ratio | null;
 }
 
-/** Points, oldest first, at most `MAX_SERIES_POINTS`. */
+/** Oldest first, at most `MAX_SERIES_POINTS`. */
 export type GpuSeries = readonly GpuSeriesPoint[];
 
 const GAP: GpuSeriesPoint = Object.freeze({ utilizationRatio: null, memoryRatio: null });
 
-/** How full its memory is. */
+/** Memory used ÷ total, 0 to 1. */
 export function computeMemoryRatio(
   { memoryUsedBytes, memoryTotalBytes }: Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">,
 ): Reading<Ratio> {
   return divideReadings(memoryUsedBytes, memoryTotalBytes);
 }
 
-/** The trends of all GPUs, by their index, after one more sample; `null` for one that failed. */
+/** Adds a point to each GPU's series, keyed by index; a gap if the report or the GPU is missing. */
 export function appendGpuReport(
   trends: ReadonlyMap<number, GpuSeries>,
   report: GpuReport | null,

@@ -1,54 +1,45 @@
 /**
- * Cumulative histograms: check, add, subtract, quantile.
- *
- * A histogram is what a Prometheus exposition says: for each
- * upper bound how many observations were at or below it, and their sum. The
- * algebra stands here once: windows subtract an earlier histogram from a later
- * one, groups add those of their members, and quantiles are taken last, from
- * the result. Quantiles follow `histogram_quantile` step by step (Prometheus
- * 3.x, promql/quantile.go, BucketQuantile), read 2026-11. Averaging quantiles
- * instead of merging buckets would be shorter and wrong: the mean of two P95s
- * is not the P95 of both.
+ * Cumulative histograms as in the Prometheus exposition format. Quantiles follow
+ * `histogram_quantile` step by step (Prometheus 3.x, promql/quantile.go, BucketQuantile). Merge
+ * buckets, never average quantiles: the mean of two P95s is not the P95 of both.
  *
  * @module
  */
 
 /** A cumulative histogram. */
 export interface Histogram {
-  /** Upper bounds, ascending, in the metric's base unit; the last is `Infinity` in a well-formed one. */
+  /** Upper bounds, ascending, in the metric's base unit; a valid histogram ends with `Infinity`. */
   readonly bounds: Float64Array;
-  /** For each bound, the number of observations at or below it. Non-decreasing in a well-formed one. */
+  /** Observations at or below each bound. */
   readonly counts: Float64Array;
-  /** The sum of all observations, in the metric's base unit. `NaN` where the exposition has none. */
+  /** Sum of all observations, in the metric's base unit; `NaN` if the exposition has none. */
   readonly sum: number;
 }
 
 /**
- * Which side of `Quantile.value` the true quantile lies on: `<` in the first
- * bucket (only its upper bound is known), `>` in the last (only its lower one),
- * `` where the value is an interpolation between two known bounds.
+ * Where the true quantile lies: below `value` (first bucket, only its upper bound is known), above
+ * it (last bucket), or interpolated (empty).
  */
 export type Bound = "" | "<" | ">";
 
 /** A quantile of a histogram. */
 export interface Quantile {
-  /** The interpolated value, or the bound that the quantile lies below or above. In the metric's base unit. */
+  /** Interpolated, or the known bound; in the metric's base unit. */
   readonly value: number;
-  /** Where the true quantile lies. */
+  /** Side of `value` on which the quantile lies. */
   readonly bound: Bound;
-  /** Exactly what PromQL's `histogram_quantile` returns for these buckets: in the first bucket, an interpolation from 0. */
+  /** The result of PromQL's `histogram_quantile`; it interpolates from 0 in the first bucket. */
   readonly interpolated: number;
 }
 
-/** Relative difference up to which two adjacent counts are the same but for rounding (quantile.go, smallDeltaTolerance). */
+/** Counts this close are equal but for rounding (quantile.go, smallDeltaTolerance). */
 const SMALL_DELTA_TOLERANCE = 1e-12;
 
-/** The number of observations: the count of the last bucket, 0 for a histogram without buckets. */
+/** Number of observations; 0 without buckets. */
 export function countObservations(histogram: Histogram): number {
   return histogram.counts.length === 0 ? 0 : histogram.counts[histogram.counts.length - 1];
 }
 
-/** Whether both have exactly the same upper bounds. */
 export function haveSameBounds(
   a: Pick<Histogram, "bounds">,
   b: Pick<Histogram, "bounds">,
@@ -61,14 +52,14 @@ export function haveSameBounds(
   return true;
 }
 
-/** Upper bounds in order, each once, and where the bucket of each bound that was given belongs. */
+/** Sorted unique bounds, and the position of each given bound. */
 export interface BucketOrder {
   readonly bounds: Float64Array;
-  /** For each bound as it was given, its index in `bounds`. */
+  /** Index in `bounds` for each given bound. */
   readonly slots: Int32Array;
 }
 
-/** The order of buckets whose upper bounds come in any order, the same bound more than once among them. */
+/** Sorts and deduplicates bounds. */
 export function orderBuckets(given: readonly number[]): BucketOrder {
   const isOrdered = given.every((bound, i) => i === 0 || bound > given[i - 1]);
   const bounds = isOrdered ? given : [...new Set(given)].sort((a, b) => a - b);
@@ -77,8 +68,8 @@ export function orderBuckets(given: readonly number[]): BucketOrder {
 }
 
 /**
- * A histogram of buckets in any order: sorted by bound, and buckets of the same
- * bound added up, as `histogram_quantile` does with `le="0.1"` and `le="1e-1"`.
+ * Creates a histogram from buckets in any order. Counts of equal bounds (`le="0.1"` and
+ * `le="1e-1"`) are added, as in `histogram_quantile`.
  *
  * @param buckets Pairs of upper bound and cumulative count.
  */
@@ -92,10 +83,7 @@ export function createHistogram(
   return { bounds, counts, sum };
 }
 
-/**
- * The histogram of the observations of all. `null` when there are none or when
- * any two differ in bounds: such buckets say nothing about each other.
- */
+/** Merges histograms; `null` if there are none or their bounds differ. */
 export function addHistograms(histograms: readonly Histogram[]): Histogram | null {
   if (histograms.length === 0) return null;
   const [first] = histograms;
@@ -110,7 +98,7 @@ export function addHistograms(histograms: readonly Histogram[]): Histogram | nul
   return { bounds: first.bounds, counts, sum };
 }
 
-/** Whether any bucket of `later` has fewer observations than in `earlier`. False where their bounds differ. */
+/** Whether any count of `later` fell; false if the bounds differ. */
 export function isBelow(later: Histogram, earlier: Histogram): boolean {
   if (!haveSameBounds(later, earlier)) return false;
   for (let i = 0; i < later.counts.length; i++) {
@@ -120,9 +108,8 @@ export function isBelow(later: Histogram, earlier: Histogram): boolean {
 }
 
 /**
- * What was observed after `earlier` and up to `later`, or why that cannot be
- * told: `restarted` when any bucket fell (the counters began anew, or a scrape
- * was torn), `bounds_differ` when the buckets are not the same.
+ * Observations between two samples; `restarted` if any count fell, `bounds_differ` if the buckets
+ * changed.
  */
 export function subtractHistogram(
   later: Histogram,
@@ -134,7 +121,7 @@ export function subtractHistogram(
   return { bounds: later.bounds, counts, sum: later.sum - earlier.sum };
 }
 
-/** The counts made non-decreasing from left to right; the same array where they already are. */
+/** Raises counts to be non-decreasing; returns the same array if they already are. */
 function repairMonotonicity(counts: Float64Array): Float64Array {
   let repaired: Float64Array | null = null;
   let previous = counts[0];
@@ -154,11 +141,10 @@ function repairMonotonicity(counts: Float64Array): Float64Array {
 }
 
 /**
- * The `q`-quantile, `0 <= q <= 1`, as PromQL's `histogram_quantile` computes it,
- * with the bound beside it. `null` where PromQL returns NaN: no observations,
- * fewer than two buckets, or no `+Inf` bucket.
+ * Computes the `q`-quantile; `null` where PromQL returns NaN: no observations, fewer than two
+ * buckets, or no `+Inf` bucket.
  *
- * @throws {RangeError} If `q` is not between 0 and 1.
+ * @throws {RangeError} If `q` is outside 0–1.
  */
 export function computeQuantile(histogram: Histogram, q: number): Quantile | null {
   if (!(q >= 0 && q <= 1)) throw new RangeError(`Cannot compute the quantile "${q}": not in 0..1`);

@@ -1,10 +1,7 @@
 /**
- * The processes of this machine, and the model servers among them.
- *
- * What they print is read by the codecs; a tool that is missing
- * or refused is something to say and no failure, and what the others tell is
- * used. Several who ask within moments get one listing. Rejected: `/proc`, which
- * Deno opens to programs with all permissions only.
+ * Lists this machine's processes and listening ports with `ps`, `ss` and `lsof`; a missing tool is
+ * reported as a problem, not an error. `/proc` is not used: Deno opens it only with all
+ * permissions.
  *
  * @module
  */
@@ -20,28 +17,27 @@ import {
   SECONDS_PER_MINUTE,
 } from "./units.ts";
 
-/** What `ss` is called with: no heading, listening, TCP, numbers, processes. */
+/** No heading, listening TCP sockets, numeric, with processes. */
 export const SS_ARGUMENTS: readonly string[] = ["-Hltnp"];
 
-/** What `lsof` is called with: numbers, listening TCP sockets, process and name fields. */
+/** Numeric, listening TCP sockets, process and name fields. */
 export const LSOF_ARGUMENTS: readonly string[] = ["-nP", "-iTCP", "-sTCP:LISTEN", "-Fpn"];
 
-/** A port that is listened on. */
 export interface ListeningPort {
   readonly port: number;
-  /** Addresses that it is bound to; `*`, `0.0.0.0` and `::` stand for all of this machine. */
+  /** Bound addresses; `*`, `0.0.0.0` and `::` mean all interfaces. */
   readonly addresses: readonly string[];
-  /** Processes that hold it, as far as they may be seen. */
+  /** Empty where another user's processes are hidden. */
   readonly ownerPids: readonly number[];
 }
 
-/** Ports that are kept: a machine with more is no host of a few model servers. */
+/** A host with more listening ports is not a GPU server; keep memory bounded. */
 const MAX_PORTS = 4096;
 
-/** `0.0.0.0:80`, `*:80`, `[::1]:80`, `127.0.0.53%lo:53`. */
+/** Matches `0.0.0.0:80`, `*:80`, `[::1]:80`, `127.0.0.53%lo:53`. */
 const SOCKET_ADDRESS = /^(?:\[([^\]]*)\]|([^\s]*)):(\d{1,5})$/;
 
-/** Collects sockets of the same port. */
+/** Merges sockets of the same port. */
 function createCollector(): {
   readonly add: (name: string, pids: readonly number[]) => void;
   readonly list: () => readonly ListeningPort[];
@@ -66,9 +62,7 @@ function createCollector(): {
   return { add, list };
 }
 
-/**
- * The ports in `ss`'s output, in rising order.
- */
+/** Parses the output of `ss`; sorted by port. */
 export function parseSsPorts(text: string): readonly ListeningPort[] {
   const collector = createCollector();
   for (const line of text.split("\n")) {
@@ -79,7 +73,7 @@ export function parseSsPorts(text: string): readonly ListeningPort[] {
   return collector.list();
 }
 
-/** The ports in `lsof`'s output, in rising order. */
+/** Parses the output of `lsof`; sorted by port. */
 export function parseLsofPorts(text: string): readonly ListeningPort[] {
   const collector = createCollector();
   let pid: number | null = null;
@@ -93,7 +87,7 @@ export function parseLsofPorts(text: string): readonly ListeningPort[] {
   return collector.list();
 }
 
-/** Addresses that `localhost` leads to: those of this machine's loopback, and all of its own. */
+/** Bound addresses that `localhost` reaches. */
 const LOCALHOST_ADDRESSES: ReadonlySet<string> = new Set([
   "*",
   "0.0.0.0",
@@ -103,50 +97,48 @@ const LOCALHOST_ADDRESSES: ReadonlySet<string> = new Set([
   "::1",
 ]);
 
-/** The host by which a port of this machine is reached, as it stands in a URL. */
+/** Returns the host part of a URL that reaches this port from this machine. */
 export function getLocalHost({ addresses }: ListeningPort): string {
   if (addresses.some((address) => LOCALHOST_ADDRESSES.has(address))) return "localhost";
   const [address] = addresses;
   return address.includes(":") ? `[${address}]` : address;
 }
 
-/** What `ps` is called with. */
 export const PS_ARGUMENTS: readonly string[] = [
   "-A",
   "-ww",
   ...["pid=", "ppid=", "pgid=", "etime=", "args="].flatMap((column) => ["-o", column]),
 ];
 
-/** A process. */
 export interface ProcessInfo {
   readonly pid: number;
-  /** 0 for those that the kernel started. */
+  /** 0 for processes started by the kernel. */
   readonly parentPid: number;
   readonly groupId: number;
-  /** How long ago it started, to the second; `null` where `ps` does not say. */
+  /** To the second; `null` if `ps` does not say. */
   readonly startedSecondsAgo: Seconds | null;
-  /** Its arguments with blanks between them, or the title that it has given itself. Safe, without secrets. */
+  /** Arguments joined by blanks, or the process title. Sanitized, secrets masked. */
   readonly commandLine: string;
-  /** The same, cut at blanks: those inside of an argument cannot be told from those between two. */
+  /** `commandLine` split at blanks; an argument that contains blanks is split, too. */
   readonly arguments: readonly string[];
 }
 
-/** Processes by their ids. */
+/** Keyed by pid. */
 export type ProcessTable = ReadonlyMap<number, ProcessInfo>;
 
-/** Characters of a command line that are looked at: that of a server with long JSON options has about 2,000. */
+/** In characters; a server with long JSON options has about 2,000. */
 const MAX_COMMAND_LENGTH = 16_384;
 
-/** Cells of a command line that are kept. */
+/** In terminal cells. */
 const MAX_COMMAND_WIDTH = 4096;
 
-/** Processes above another that are looked at: workers, their server, its shell, and what started that. */
+/** Guards against loops; a worker has about four ancestors. */
 const MAX_ANCESTORS = 64;
 
 const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
 const ELAPSED = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/;
 
-/** Seconds of `[[dd-]hh:]mm:ss`, or `null` where it is none. */
+/** Parses `[[dd-]hh:]mm:ss`. */
 function parseElapsed(text: string): Seconds | null {
   const match = ELAPSED.exec(text);
   if (match === null) return null;
@@ -154,9 +146,7 @@ function parseElapsed(text: string): Seconds | null {
   return days * SECONDS_PER_DAY + hours * SECONDS_PER_HOUR + minutes * SECONDS_PER_MINUTE + seconds;
 }
 
-/**
- * The processes by their ids, in the order of the output.
- */
+/** Parses the output of `ps`, in its order. */
 export function parseProcessTable(text: string): ProcessTable {
   const processes = new Map<number, ProcessInfo>();
   for (const line of text.split("\n")) {
@@ -177,7 +167,7 @@ export function parseProcessTable(text: string): ProcessTable {
   return processes;
 }
 
-/** A process and those above it, itself first; none where it is not in the table. */
+/** Returns the process and its ancestors, itself first; empty if the pid is unknown. */
 export function listAncestors(table: ProcessTable, pid: number): readonly ProcessInfo[] {
   const chain: ProcessInfo[] = [];
   for (
@@ -190,29 +180,27 @@ export function listAncestors(table: ProcessTable, pid: number): readonly Proces
   return chain;
 }
 
-/** What was found, and what could not be found out. */
 export interface ProcessListing {
-  /** All that are listened on, whoever does. */
+  /** All listening ports of the machine, whoever owns them. */
   readonly listening: readonly ListeningPort[];
-  /** All processes by their ids. */
   readonly processes: ProcessTable;
-  /** What is missing, and what to do about it; safe text, without a full stop. */
+  /** Which tool failed and why; sanitized, without a full stop. */
   readonly problems: readonly string[];
 }
 
-/** Lists the processes and model servers of this machine; never rejects. */
+/** Never rejects. */
 export type ProcessLister = () => Promise<ProcessListing>;
 
-/** How long a program may take; on a busy machine with thousands of sockets they take a second. */
+/** Tools take about a second on a busy machine with thousands of sockets. */
 const PROGRAM_TIMEOUT: Seconds = 3;
 
-/** What a program may print: ten thousand processes with long command lines. */
+/** Room for ten thousand processes with long command lines. */
 const MAX_OUTPUT: Bytes = 8 * BYTES_PER_MEBIBYTE;
 
-/** How long a listing serves all who ask. */
+/** Callers within this time share one listing. */
 const LISTING_LIFETIME: Seconds = 2;
 
-/** Programs that list ports, the better one first. `lsof` ends with 1 where there are none. */
+/** In order of preference. `lsof` exits with 1 if there is no socket. */
 const PORT_PROGRAMS = [
   { name: "ss", systems: ["linux"], arguments: SS_ARGUMENTS, read: parseSsPorts, codes: [0] },
   {
@@ -224,7 +212,6 @@ const PORT_PROGRAMS = [
   },
 ] as const;
 
-/** Why a program told nothing. */
 function describeOutcome(name: string, outcome: ProgramOutcome): string {
   switch (outcome.kind) {
     case "missing":
@@ -254,7 +241,7 @@ async function runTool(
   });
 }
 
-/** The ports that are listened on, or why they are not known. */
+/** Returns the ports, or the reasons why every tool failed. */
 async function listPorts(platform: Platform): Promise<readonly ListeningPort[] | string> {
   const reasons: string[] = [];
   for (const program of PORT_PROGRAMS) {
@@ -286,7 +273,7 @@ async function listAll(platform: Platform): Promise<ProcessListing> {
   return { listening, processes: table, problems };
 }
 
-/** A lister for this machine; `null` on systems whose tools are not known, such as Windows. */
+/** Returns `null` on systems without these tools, such as Windows. */
 export function createProcessLister(platform: Platform): ProcessLister | null {
   const isKnown = PORT_PROGRAMS.some(({ systems }) =>
     (systems as readonly string[]).includes(platform.operatingSystem)

@@ -1,11 +1,5 @@
 /**
- * A figure, or the reason why there is none.
- *
- * Absence is a value here and never 0: a server that has not
- * exported a gauge yet, a rate before the second scrape and a quantile of no
- * samples are all different from zero, and each says why it is absent.
- * `format` prints an absent reading as a dash, `report` as `null` with the
- * reason. This module owns the words of absence.
+ * A figure, or the reason why it is absent. Absence is never 0.
  *
  * @module
  */
@@ -13,17 +7,17 @@
 /**
  * Why a reading has no value.
  *
- * - `initializing`: the server has declared the metric but has no sample yet.
+ * - `initializing`: the metric is declared but has no sample yet.
  * - `missing`: the server does not export the metric.
- * - `stale`: the last scrape failed, so what was known is no longer current.
+ * - `stale`: the last scrape failed.
  * - `unsupported`: the feature is off, or the figure makes no sense here.
- * - `first_scrape`: a rate needs two scrapes, and there has been one.
- * - `restarted`: the counters started anew, so this window has no rate.
- * - `no_samples`: nothing was observed in the window (0 divided by 0).
+ * - `first_scrape`: a rate needs two scrapes.
+ * - `restarted`: a counter was reset in this window.
+ * - `no_samples`: nothing was observed in the window (0 ÷ 0).
  * - `not_finite`: the server exported NaN or an infinity.
- * - `bounds_differ`: histograms whose buckets differ cannot be merged.
- * - `unreadable`: the driver failed to read it, or printed what cannot be understood.
- * - `forbidden`: only a user with more rights may read it.
+ * - `bounds_differ`: histograms with different buckets cannot be merged.
+ * - `unreadable`: the source printed something that cannot be parsed.
+ * - `forbidden`: reading it needs more rights.
  */
 export type AbsenceReason =
   | "initializing"
@@ -41,7 +35,7 @@ export type AbsenceReason =
 /** A reading that has a value. */
 export interface Present<T> {
   readonly value: T;
-  /** True when the value is a sum that some of its parts could not contribute to: a lower bound. */
+  /** A lower bound: some parts of the sum are absent. */
   readonly partial?: true;
 }
 
@@ -51,7 +45,7 @@ export interface Absent {
   readonly reason: AbsenceReason;
 }
 
-/** A value of type `T`, or why there is none. */
+/** A value, or why there is none. */
 export type Reading<T = number> = Present<T> | Absent;
 
 const ABSENT: Readonly<Record<AbsenceReason, Absent>> = {
@@ -68,38 +62,28 @@ const ABSENT: Readonly<Record<AbsenceReason, Absent>> = {
   forbidden: { value: null, reason: "forbidden" },
 };
 
-/** All reasons that there are. */
 export const ABSENCE_REASONS: readonly string[] = Object.keys(ABSENT);
 
-/** A reading with the given value. */
 export function present<T>(value: T): Present<T> {
   return { value };
 }
 
-/** A reading without a value, for the given reason. */
 export function absent(reason: AbsenceReason): Absent {
   return ABSENT[reason];
 }
 
-/** Whether the reading has a value. */
 export function isPresent<T>(reading: Reading<T>): reading is Present<T> {
   return reading.value !== null;
 }
 
-/**
- * The reading with its value replaced by `convert(value)`; absence and
- * partiality carry over.
- */
+/** Converts the value; absence and `partial` carry over. */
 export function mapReading<T, U>(reading: Reading<T>, convert: (value: T) => U): Reading<U> {
   if (!isPresent(reading)) return reading;
   const value = convert(reading.value);
   return reading.partial ? { value, partial: true } : { value };
 }
 
-/**
- * `numerator / denominator`, absent where either is absent, and `no_samples`
- * where the denominator is 0.
- */
+/** Divides; absent if either is, `no_samples` if the denominator is 0. */
 export function divideReadings(numerator: Reading, denominator: Reading): Reading {
   if (!isPresent(denominator)) return denominator;
   if (!isPresent(numerator)) return numerator;
@@ -108,10 +92,8 @@ export function divideReadings(numerator: Reading, denominator: Reading): Readin
 }
 
 /**
- * The sum of the readings that have a value, marked `partial` (a lower bound)
- * when some have none. Absent, with the first reason, when none has a value.
- * A part that is `unsupported` contributes nothing by nature and does not make
- * the sum partial.
+ * Sums the present readings, `partial` if any other is absent (`unsupported` ones do not count).
+ * If all are absent, the first reason.
  */
 export function sumReadings(readings: readonly Reading[]): Reading {
   let sum = 0;

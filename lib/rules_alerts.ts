@@ -1,11 +1,7 @@
 /**
- * Verdicts as they come and go -> alarms that have lasted.
- *
- * A verdict is raised when it has stood without a break for its
- * rule's `hold`, and is over when it has been gone for its `release`: what
- * flickers round a threshold is one alarm and not twenty. Instants are
- * monotonic seconds. Time and not the number of evaluations counts: how often
- * a fleet is judged depends on how many endpoints it has.
+ * Turns findings into alerts (pending, firing, resolved) and an event log. `hold` and `release`
+ * are time, not evaluations: the evaluation rate depends on the size of the fleet. Instants are
+ * monotonic seconds.
  *
  * @module
  */
@@ -14,17 +10,16 @@ import type { GpuOutlier } from "./gpu_model.ts";
 import { findRule, type RuleId, type Verdict } from "./rules_table.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
-/** A verdict over time. */
 export interface Alert {
-  /** When the verdict was first given; for STALLED, since when nothing moved. */
+  /** First finding; for STALLED, when progress stopped. */
   readonly since: Seconds;
-  /** When it was given last. */
+  /** Last finding. */
   readonly lastAt: Seconds;
-  /** Whether it has lasted long enough to count. */
+  /** False while pending. */
   readonly isFiring: boolean;
   readonly first: Verdict;
   readonly newest: Verdict;
-  /** The one with the highest ratio. */
+  /** The finding with the highest ratio. */
   readonly worst: Verdict;
 }
 
@@ -32,7 +27,7 @@ function identifyAlert({ rule, key }: Verdict): string {
   return `${rule} ${key}`;
 }
 
-/** How long a verdict must have stood: where there is but one look, what it shows counts at once. */
+/** A single evaluation cannot wait: its findings fire at once. */
 function getHold({ rule }: Verdict, isOnlyLook: boolean): Seconds {
   return isOnlyLook ? 0 : findRule(rule).hold;
 }
@@ -54,11 +49,11 @@ function startAlert(verdict: Verdict, at: Seconds, isOnlyLook: boolean): Alert {
 }
 
 /**
- * The alarms after one more evaluation.
+ * Returns the alerts after one more evaluation.
  *
- * @param evaluation.verdicts All that the rules say now.
- * @param evaluation.isOnlyLook Whether there will be no later one, in which it could be seen whether a verdict lasts.
- * @param evaluation.isJudged Whether that replica can still be judged: alarms of one that went are over at once.
+ * @param evaluation.isOnlyLook True if no evaluation follows, as with `--once`: findings fire at
+ * once.
+ * @param evaluation.isJudged False for a replica that is gone: its alerts resolve at once.
  */
 export function updateAlerts(
   alerts: readonly Alert[],
@@ -86,13 +81,13 @@ export function updateAlerts(
   ];
 }
 
-/** Lines that are kept of what is over. */
+/** Ended events kept. */
 export const MAX_EVENTS = 200;
 
-/** How soon the same again is the same line (vllm-htop 0.5.0). */
+/** An event that recurs within this time continues its line (vllm-htop 0.5.0). */
 export const MERGE_SPAN: Seconds = 60;
 
-/** Kinds, and whether one of them is an alert: it keeps the verdict DEGRADED for a while. */
+/** An `alert` keeps the fleet DEGRADED for `RECENT`. */
 export const EVENT_KINDS = {
   HOT: "alert",
   STALLED: "alert",
@@ -112,7 +107,7 @@ export const EVENT_KINDS = {
 } as const;
 export type EventKind = keyof typeof EVENT_KINDS;
 
-/** Which events tell of which rule. `null`: none. */
+/** `null`: the rule makes no event. */
 export const EVENT_OF_RULE: Readonly<Record<RuleId, EventKind | null>> = {
   hot: "HOT",
   stalled: "STALLED",
@@ -125,61 +120,60 @@ export const EVENT_OF_RULE: Readonly<Record<RuleId, EventKind | null>> = {
   request_share: null,
 };
 
-/** Whom an event is about: a replica, an endpoint with all of its engines, or a GPU. Outlives them. */
+/** The replica, endpoint or GPU an event is about. */
 export interface EventSubject {
-  /** The replica's identity, or the endpoint's, or the GPU's. */
+  /** Key of the replica, endpoint or GPU. */
   readonly key: string;
   /** Empty for a GPU. */
   readonly endpointKey: string;
   /** `host:port`, or `GPU 3`. */
   readonly address: string;
-  /** What it was called, as it still is if it lives. */
+  /** Display name; the last one if it is gone. */
   readonly name: string;
   /** `null` for an endpoint. */
   readonly modelName: string | null;
-  /** `null` for an endpoint, and where the exposition names no engine. */
+  /** `null` for an endpoint, and if the metrics name no engine. */
   readonly engine: string | null;
 }
 
-/** Something that is the case, or has just happened. */
+/** A condition that holds now, or something that just happened. */
 export interface Occurrence {
   readonly kind: EventKind;
   readonly subject: EventSubject;
-  /** When it began, where that was before now. */
+  /** Start, if before now. */
   readonly since?: Seconds;
-  /** The evidence at its begin, and the worst so far; of kinds that rules tell of. */
+  /** Evidence at the start and the worst so far; only for kinds that come from rules. */
   readonly first?: Verdict;
   readonly worst?: Verdict;
-  /** How many: preemptions, rejected requests; for UP, the seconds that it was down. */
+  /** Number of preemptions or rejected requests; for UP, seconds it was down. */
   readonly amount?: number;
-  /** Of a GPU: what it was found by, as of now. */
+  /** For a GPU: the current evidence. */
   readonly outlier?: GpuOutlier;
 }
 
-/** One line of the log. */
 export interface EventLine {
-  /** Counted from 1; tells lines apart. */
+  /** From 1, unique. */
   readonly id: number;
   readonly kind: EventKind;
   readonly subject: EventSubject;
   readonly beganAt: Seconds;
   readonly beganAtEpoch: EpochSeconds;
-  /** `null` while it lasts. */
+  /** `null` while active. */
   readonly endedAt: Seconds | null;
-  /** How often it began. */
+  /** How often it started. */
   readonly occurrences: number;
   readonly first: Verdict | null;
   readonly worst: Verdict | null;
-  /** Sum of the occurrences' amounts; the last one for UP. `null` where the kind has none. */
+  /** Sum over the occurrences, the last one for UP; `null` if the kind has none. */
   readonly amount: number | null;
-  /** The newest evidence of a GPU; absent for other kinds. */
+  /** Newest evidence; only for GPUs. */
   readonly outlier?: GpuOutlier;
 }
 
-/** Lines, oldest first. */
+/** Oldest first. */
 export interface EventLog {
   readonly lines: readonly EventLine[];
-  /** Lines that have ever been begun. */
+  /** Lines ever added. */
   readonly count: number;
 }
 
@@ -199,7 +193,6 @@ function addAmount(known: number | null, { kind, amount }: Occurrence): number |
   return kind === "UP" ? amount : (known ?? 0) + amount;
 }
 
-/** The line that goes on with what occurred. */
 function continueEvent(
   line: EventLine,
   occurrence: Occurrence,
@@ -216,24 +209,24 @@ function continueEvent(
   };
 }
 
-/** All lines that are open, and of those that are over the newest `MAX_EVENTS`. */
+/** Keeps active lines, and the newest `MAX_EVENTS` ended ones. */
 function trimEvents(lines: readonly EventLine[]): readonly EventLine[] {
   if (lines.length <= MAX_EVENTS) return lines;
   let excess = lines.filter(({ endedAt }) => endedAt !== null).length - MAX_EVENTS;
   return lines.filter(({ endedAt }) => endedAt === null || excess-- <= 0);
 }
 
-/** A moment, on both clocks. */
+/** One instant on both clocks. */
 export interface Moment {
   readonly at: Seconds;
   readonly epoch: EpochSeconds;
 }
 
 /**
- * The log after one more look.
+ * Returns the log after one more evaluation.
  *
- * @param now.lasting All that is the case now: lines of what is not among it end.
- * @param now.instants What has happened since the last look.
+ * @param now.lasting All conditions that hold: other active lines end.
+ * @param now.instants What happened since the last evaluation.
  */
 export function recordEvents(
   log: EventLog,

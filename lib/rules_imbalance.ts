@@ -1,19 +1,9 @@
 /**
- * A model group -> which of its replicas differs from the others, and in what.
+ * Finds replicas that differ from the rest of their model group.
  *
- * Each verdict carries its evidence as numbers; words are made
- * in the views. Replicas are compared that serve the same model with the same
- * `max_model_len`, where that is known, and the same bucket bounds: figures of
- * others say nothing about each other. The caller leaves out those that sleep
- * or are not heard; one that has been watched for less than `MIN_SPAN` is
- * left out here, and each check says how many it compared. So is one that slept
- * or stood still for a part of the minute.
- *
- * Skews of running requests, KV cache and tokens are tested as shares: were
- * each request handed to any replica with equal chance, how often would one
- * get so much? Requests differ in length, so they count for fewer equal ones
- * (`LENGTH_DISPERSION`). Where a replica is slow, a balancer that sends more to
- * the others does right: then nobody is accused of more than its share.
+ * Skews of running requests, KV cache and tokens are tested as shares: how often would a balancer
+ * that picks replicas at random give one that much? If a replica is slow, a balancer that sends
+ * more to the others is right, so their findings are suppressed.
  *
  * @module
  */
@@ -42,23 +32,22 @@ import { computeBinomialTail, computeMedian } from "./stats_significance.ts";
 import { LONG_WINDOW, type ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
-/** A replica that is to be compared. */
 export interface Member {
-  /** Its identity. */
+  /** Replica key. */
   readonly key: string;
   readonly replica: ReplicaSample;
-  /** Longest context that it serves, in tokens; `null` where that is not known. */
+  /** In tokens; `null` if unknown. */
   readonly maxModelLength: number | null;
 }
 
-/** One rule, applied to a group. Without two that could be compared it has not been decided. */
+/** The result of one rule for a group. Undecided if fewer than two replicas were compared. */
 export interface Check {
   readonly rule: ImbalanceRuleId;
   readonly compared: number;
   readonly verdicts: readonly Verdict[];
 }
 
-/** Whether two replicas that serve the same model can be compared. */
+/** Equal model, context length and, where known, bucket bounds. */
 function areComparable(one: Member, other: Member): boolean {
   const sample = one.replica.sample;
   const peer = other.replica.sample;
@@ -70,7 +59,7 @@ function areComparable(one: Member, other: Member): boolean {
     });
 }
 
-/** The members by what can be compared, in their order. */
+/** Splits members into groups of comparable replicas, in their order. */
 export function formGroups(members: readonly Member[]): readonly (readonly Member[])[] {
   const groups: Member[][] = [];
   for (const member of members) {
@@ -81,7 +70,6 @@ export function formGroups(members: readonly Member[]): readonly (readonly Membe
   return groups;
 }
 
-/** What one member contributes to a comparison of the last minute. */
 interface Contribution {
   readonly key: string;
   readonly value: number;
@@ -91,14 +79,14 @@ function countFinished(delta: Delta): number {
   return sumCounts(delta.labelled.finishedByReason);
 }
 
-/** Requests that the member finished or ran in the window: what its figures of the window rest on. */
+/** Requests that the member finished in the window or runs. */
 function countRequests({ replica }: Member, delta: Delta): number {
   return countFinished(delta) + (replica.means.running.value ?? 0);
 }
 
 /**
- * Members whose minute can be compared: watched long enough, and neither asleep
- * nor standing still for a part of it. What the others did meanwhile is no skew.
+ * Returns members watched for `MIN_SPAN`, without sleep or standstill in the last minute: what the
+ * others did meanwhile is no skew.
  */
 function collectMinutes(
   members: readonly Member[],
@@ -112,7 +100,7 @@ function collectMinutes(
   });
 }
 
-/** How probable it is at most that an even balancer gives one of `replicas` such a share of the requests. */
+/** p-value of one replica getting at least this share from a balancer that picks at random. */
 function evaluateShare(
   share: number,
   options: {
@@ -123,12 +111,12 @@ function evaluateShare(
 ): number {
   const { replicas, requests, dispersion } = options;
   const trials = Math.floor(requests / dispersion);
-  // The small excess undoes the rounding of share × count.
+  // 1e-9 undoes rounding of share × count.
   const successes = Math.floor(share * trials + 1e-9);
   return computeBinomialTail(successes, { trials, probability: 1 / replicas });
 }
 
-/** Shares of a sum that are above `SKEW_RATIO` times the median one and an even one. */
+/** Returns shares above `SKEW_RATIO` times both the median and an even share. */
 function findLargeShares(
   contributions: readonly Contribution[],
 ): readonly { readonly key: string; readonly share: number; readonly even: number }[] {
@@ -144,7 +132,6 @@ function findLargeShares(
   );
 }
 
-/** A rule about shares: of requests or tokens per second, over the minute or the last poll. */
 function checkShares(
   rule: "sticky_skew" | "token_share" | "request_share",
   contributions: readonly Contribution[],
@@ -152,7 +139,7 @@ function checkShares(
     readonly requests: number;
     readonly span: Seconds;
     readonly fewest: number;
-    /** `null`: chance is not asked. */
+    /** `null` skips the significance test. */
     readonly dispersion: number | null;
   },
 ): Check {
@@ -173,7 +160,7 @@ function checkShares(
   return { rule, compared, verdicts };
 }
 
-/** A rule about gauges: the highest mean of the minute against the lowest. */
+/** Compares the highest one-minute mean with the lowest. */
 function checkGauges(
   rule: "running_skew" | "kv_skew",
   contributions: readonly Contribution[],
@@ -207,7 +194,7 @@ function checkGauges(
   return { ...none, verdicts: [verdict] };
 }
 
-/** How many times the others' latencies a replica's are, where that is beyond chance; 1 where not. */
+/** Factors over the others' latency; 1 if not significant. */
 export interface LatencyRatios {
   readonly ttft: number;
   readonly itl: number;
@@ -226,7 +213,7 @@ function describeSlow(
 ): Check {
   const verdicts = slow.flatMap(({ index, ...evidence }: LatencyOutlier): Verdict[] => {
     const { key, replica } = members[index];
-    // A long queue is load, and would be long on any other replica as well: HOT tells of it.
+    // A long queue means load, not a slow replica: HOT covers it.
     const { means, sample } = replica;
     const waiting = Math.max(means.waiting.value ?? 0, sample.gauges.waiting.value ?? 0);
     const isQueue = rule === "slow_prefill" && waiting > HOT_WAITING;
@@ -268,7 +255,6 @@ function collectMeans(
   });
 }
 
-/** Shares of the last poll. */
 function checkSharesNow(members: readonly Member[]): Check {
   let requests = 0;
   let span = 0;
@@ -283,22 +269,20 @@ function checkSharesNow(members: readonly Member[]): Check {
   return checkShares("request_share", rates, evidence);
 }
 
-/** What is said of others than a slow replica is what its slowness brings about. */
+/** A slow replica explains the imbalance of the others. */
 function suppressConsequences(check: Check, slowKeys: ReadonlySet<string>): Check {
   if (slowKeys.size === 0) return check;
   return { ...check, verdicts: check.verdicts.filter(({ key }) => slowKeys.has(key)) };
 }
 
-/** What was found out about a group. */
 export interface GroupEvaluation {
-  /** Its members, in their order. */
   readonly keys: readonly string[];
-  /** One for each rule, in the order of `IMBALANCE_RULE_IDS`. */
+  /** In the order of `IMBALANCE_RULE_IDS`. */
   readonly checks: readonly Check[];
   readonly latencyRatios: ReadonlyMap<string, LatencyRatios>;
 }
 
-/** All rules, applied to one group. */
+/** Applies all rules to one group. The caller leaves out replicas that sleep or do not answer. */
 export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
   const minutes = collectMinutes(members);
   const long = minutes.map(({ member }) => member);

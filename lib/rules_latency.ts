@@ -1,22 +1,15 @@
 /**
- * A model group and one of its latencies -> the replicas that are slow.
+ * Finds replicas with a higher latency than the rest of their group.
  *
- * Seconds. The last minute is cut into blocks of time, the same
- * for all replicas; in each block a replica is compared with the median of the
- * others, and the differences of the blocks must be so large and so much alike
- * that chance has no part in them (one-sided t-test). That suits what is
- * measured: requests of one burst or batch are slow together, so single
- * observations are not independent and a test of them sees slowness
- * everywhere; blocks of several seconds are.
+ * The last minute is cut into blocks. In each block a replica is compared with the median of the
+ * others, and a one-sided t-test over the blocks' differences decides. Single observations would
+ * not do: requests of one batch are slow together, so they are not independent; blocks of several
+ * seconds are.
  *
- * Two figures are compared. The mean is exact, from the histogram's sum, and
- * tells replicas apart that fall into the same bucket: vLLM's bucket from 10 to
- * 25 ms holds all of what most models need for a token. The P95 finds a tail
- * that a mean hides. Of it only the bucket is known: between 24 and 26 ms,
- * interpolation makes a difference of two times. So the ratio is that of the
- * bounds, the least that it can be, and the test is of the share of
- * observations above the others' bucket. Means are compared over several spans:
- * a short one names a replica sooner, a long one with less traffic.
+ * Means are exact (histogram sum) and tell apart replicas within one bucket: vLLM's bucket from 10
+ * to 25 ms holds most token latencies. P95s find a slow tail that a mean hides. Only the bucket of
+ * a P95 is known, so their ratio is the least that the bucket bounds allow, and the test is of the
+ * share of observations above the others' bucket.
  *
  * @module
  */
@@ -36,47 +29,44 @@ import { computeMedian, computeStudentTail } from "./stats_significance.ts";
 import { LONG_WINDOW, type ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
-/** A block is at least so long: shorter ones of a busy replica are not independent. */
+/** Shorter blocks of a busy replica are not independent. */
 const MIN_BLOCK: Seconds = 5;
 
-/** Spans over which replicas are compared, the longest first. */
+/** Longest first. A short span finds a slow replica sooner, a long one needs less traffic. */
 const SPANS: readonly Seconds[] = [LONG_WINDOW, 45, LONG_WINDOW / 2];
 
-/** Blocks that a comparison needs. */
 const MIN_BLOCKS = 4;
 
-/** Spread of the differences that is taken to be there at the least: of logarithms of means, and of shares. */
+/** Minimum standard deviation assumed: of log means, and of shares. */
 const MIN_LOG_SPREAD = 0.05;
 const MIN_SHARE_SPREAD = 0.02;
 
-/** How one replica is slow. */
 export interface LatencyOutlier {
-  /** Its place in the group. */
+  /** Position in the group. */
   readonly index: number;
   readonly statistic: "mean" | "p95";
   readonly value: Seconds;
   readonly baseline: Seconds;
-  /** value ÷ baseline; of P95s the least that it can be. */
+  /** value ÷ baseline; for P95s the least that the buckets allow. */
   readonly ratio: number;
-  /** Its observations in the span. */
+  /** Observations in the span. */
   readonly samples: number;
   readonly span: Seconds;
-  /** How probable this is at most where all are alike. */
+  /** Upper bound of the p-value. */
   readonly probability: number;
 }
 
-/** What a comparison found. */
 export interface LatencyCheck {
-  /** Replicas that had enough observations to be compared. */
+  /** Replicas with enough observations. */
   readonly compared: number;
-  /** Slow ones; of each the figure that differs most. */
+  /** The largest outlier of each slow replica. */
   readonly slow: readonly LatencyOutlier[];
 }
 
-/** What one replica said at each boundary of the blocks, oldest first; the same twice where nothing came between. */
+/** Sample of a replica at each block boundary, oldest first. */
 type Boundaries = readonly (PackedSample | undefined)[];
 
-/** What was observed between two boundaries, or over several blocks. */
+/** Observations between two boundaries. */
 interface Observed {
   readonly count: number;
   readonly sum: number;
@@ -84,7 +74,7 @@ interface Observed {
 
 const NOTHING: Observed = { count: 0, sum: 0 };
 
-/** Mean distance of the samples of the replica that was asked least often. */
+/** Mean scrape interval of the replica scraped least often. */
 function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
   let longest = 0;
   for (const { trace } of replicas) {
@@ -94,7 +84,7 @@ function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
   return longest;
 }
 
-/** What was said of the latency at the instants `at − i · length`, the newest not after each. */
+/** Returns the last sample at or before each instant `at − i · length`. */
 function findBoundaries(
   trace: readonly SamplePoint[],
   key: LatencyKey,
@@ -111,7 +101,6 @@ function findBoundaries(
   return boundaries;
 }
 
-/** What was observed of the latency between two boundaries. */
 function subtract(
   later: PackedSample | undefined,
   earlier: PackedSample | undefined,
@@ -123,7 +112,7 @@ function subtract(
   return count > 0 && sum >= 0 ? { count, sum } : NOTHING;
 }
 
-/** The median of the others, for each place. NaN where there is no other. */
+/** Returns for each position the median of the other values; NaN if there is none. */
 export function computeMediansOfOthers(values: readonly number[]): readonly number[] {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   const median = computeMedian(sorted);
@@ -131,13 +120,13 @@ export function computeMediansOfOthers(values: readonly number[]): readonly numb
   return values.map((own) => {
     if (Number.isNaN(own)) return median;
     if (others === 0) return NaN;
-    // Without one's own, what does not stand before it moves up a place. Of equal ones any may go.
+    // Index without the own value; which of several equal values goes does not matter.
     const read = (i: number): number => sorted[sorted[i] < own ? i : i + 1];
     return (read((others - 1) >> 1) + read(others >> 1)) / 2;
   });
 }
 
-/** How probable it is that differences of this size come from replicas that are alike. */
+/** p-value of the differences if all replicas are alike. */
 function testDifferences(differences: readonly number[], smallestSpread: number): number {
   const known = differences.filter(Number.isFinite);
   const { length } = known;
@@ -148,27 +137,26 @@ function testDifferences(differences: readonly number[], smallestSpread: number)
   return computeStudentTail(mean * Math.sqrt(length) / spread, length - 1);
 }
 
-/** What all comparisons of one group and latency are made of. */
 interface Comparison {
   readonly key: LatencyKey;
   readonly boundaries: readonly Boundaries[];
-  /** Blocks that the span has, counted from the newest. */
+  /** Blocks of the span, counted back from the newest. */
   readonly blocks: number;
   readonly span: Seconds;
 }
 
-/** Of each replica, what it observed in the whole span. */
+/** Observations of each replica over the whole span. */
 function observeSpan({ key, boundaries, blocks }: Comparison): readonly Observed[] {
   return boundaries.map((known) => {
     const last = known.length - 1;
-    // One that was not watched for the whole span is compared over what there is.
+    // A replica watched for less is compared over what there is.
     let first = last - blocks;
     while (first < last && known[first] === undefined) first++;
     return subtract(known[last], known[first], key);
   });
 }
 
-/** For each replica, its figure in each block less the median of the others'. */
+/** Returns per replica and block: its figure less the median of the others. */
 function compareBlocks(
   { key, boundaries, blocks }: Comparison,
   measure: (later: PackedSample, earlier: PackedSample, observed: Observed) => number,
@@ -194,7 +182,6 @@ function compareMeans(comparison: Comparison): readonly LatencyOutlier[] {
   const means = observed.map(({ count, sum }) => count === 0 ? NaN : sum / count);
   const baselines = computeMediansOfOthers(means);
   const all = observed.reduce((sum, { count }) => sum + count, 0);
-  /** Whether both sides have enough observations. */
   const hasEnough = (own: number): boolean => own >= MIN_SAMPLES && all - own >= MIN_SAMPLES;
   const suspects = means.flatMap((mean, index) =>
     mean > SKEW_RATIO * baselines[index] && hasEnough(observed[index].count) ? [index] : []
@@ -216,13 +203,15 @@ function compareMeans(comparison: Comparison): readonly LatencyOutlier[] {
   }));
 }
 
-/** The first bucket whose bound is the value or above. */
 function findBucket({ bounds }: Histogram, value: number): number {
   const found = bounds.findIndex((bound) => value <= bound);
   return found < 0 ? bounds.length - 1 : found;
 }
 
-/** For each replica, its share of observations above the bucket in each block, less the median of the others'. */
+/**
+ * Returns per replica and block: its share of observations above the bucket, less the median of
+ * the others.
+ */
 function compareShares(comparison: Comparison, bucket: number): readonly (readonly number[])[] {
   const { key } = comparison;
   return compareBlocks(comparison, (later, earlier, { count }) => {
@@ -245,14 +234,14 @@ function compareTails(
     histogram === null ? NaN : computeQuantile(histogram, 0.95)?.value ?? NaN
   );
   const baselines = computeMediansOfOthers(quantiles);
-  // The others of one replica are nearly those of the next, and so is their bucket.
+  // Most replicas have the same bucket to compare with.
   const sharesAbove = new Map<number, ReturnType<typeof compareShares>>();
   return quantiles.flatMap((value, index): LatencyOutlier[] => {
     const histogram = histograms[index];
     const baseline = baselines[index];
     if (histogram === null || !(value > SKEW_RATIO * baseline)) return [];
     const bucket = findBucket(histogram, baseline);
-    // In the last bucket a P95 is given as the lower bound already.
+    // In the last bucket the P95 is the lower bound already.
     const lowest = histogram.bounds[findBucket(histogram, value) - 1];
     const ratio = lowest / histogram.bounds[bucket];
     if (!(ratio > SKEW_RATIO)) return [];
@@ -272,10 +261,9 @@ function compareTails(
 }
 
 /**
- * The replicas whose latency is higher than the others', beyond chance. Judged
- * at the instant of the newest sample of any of them.
+ * Finds the replicas with a significantly higher latency, as of the newest sample of the group.
  *
- * @param replicas Of one group, with the same bounds.
+ * @param replicas One group with equal bucket bounds.
  */
 export function findLatencyOutliers(
   replicas: readonly ReplicaSample[],
@@ -295,7 +283,7 @@ export function findLatencyOutliers(
     return [...compareMeans(comparison), ...tails];
   });
   const slow = new Map<number, LatencyOutlier>();
-  // Each figure of each span is a chance of its own to be wrong.
+  // Bonferroni: each span's mean, and the P95, is a test of its own.
   const limit = ALPHA / (SPANS.length + 1);
   for (const candidate of found) {
     const known = slow.get(candidate.index);

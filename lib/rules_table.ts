@@ -1,91 +1,83 @@
 /**
- * The rules by which replicas are judged: what each compares, from where on it
- * speaks up, and whose threshold that is.
- *
- * data. Every threshold stands here once, as a constant; `RULES`
- * puts them into words for the help and the README, and `imbalance`, `slowness`
- * and `health` apply them. Seconds, requests, ratios from 0 to 1.
- *
- * Thresholds marked vllm-htop 0.5.0 are those of the Python program of that
- * name. Most of them were met by chance alone many times an hour, with every
- * replica as good as the other; so each also has to be more than chance
- * (`ALPHA`), and to last (`HOLD`). The simulation that measures both stands in
- * `tests/simulate.ts`, its result in the README.
+ * Rules and thresholds; `RULES` describes them for help and docs. Thresholds marked vllm-htop
+ * 0.5.0 come from the Python program of that name. By themselves most of them fire by chance many
+ * times an hour among equal replicas, so a finding must also be significant (`ALPHA`) and persist
+ * (`HOLD`). `tests/simulate.ts` measures both.
  *
  * @module
  */
 
 import type { Ratio, Seconds } from "./units.ts";
 
-/** How much higher than its peers' a figure must be (vllm-htop 0.5.0). */
+/** Factor over the peers (vllm-htop 0.5.0). */
 export const SKEW_RATIO = 1.5;
 
 /**
- * How probable a comparison's outcome may at most be where all replicas are
- * alike. A group of 8 is compared some 30,000 times a day in ways that do not
- * overlap, by a handful of rules: a thousand times rarer than one a day is
- * still enough for the worst case that the tests' assumptions miss.
+ * Significance level. A group of 8 makes about 30,000 independent comparisons a day; this leaves a
+ * factor of 1,000 for what the tests' assumptions miss.
  */
 export const ALPHA = 1e-6;
 
-/** How long a verdict must have stood without a break before it counts: two polls at the default interval. */
+/** Time a finding must persist before its alert fires: two polls at the default interval. */
 export const HOLD: Seconds = 4;
 
-/** How long it must have been gone before it is over: half a minute without a relapse. */
+/** Time a finding must be gone before its alert resolves. */
 export const RELEASE: Seconds = 30;
 
-/** The same for HOT, which is read off gauges and shown as the state of a replica. */
+/** Shorter for HOT, which comes from gauges and is shown as a replica's status. */
 const HOT_RELEASE: Seconds = 10;
 
-/** Watched for less, a replica is in no comparison of the last minute: it may have just joined or started. */
+/** A replica watched for less may have just started: leave it out of one-minute comparisons. */
 export const MIN_SPAN: Seconds = 30;
 
-/** How far apart KV-cache usages must be, as a difference of ratios (vllm-htop 0.5.0). */
+/** Difference of KV-cache usage (vllm-htop 0.5.0). */
 export const KV_SKEW: Ratio = 0.15;
 
-/** How many more requests must run on one replica than on another (vllm-htop 0.5.0). */
+/** Difference of running requests (vllm-htop 0.5.0). */
 export const RUNNING_SKEW = 3;
 
-/** Observations that each side of a comparison of latencies must have. A P95 of fewer is their maximum. */
+/** Per side of a latency comparison. The P95 of fewer samples is their maximum. */
 export const MIN_SAMPLES = 20;
 
-/** Rate of a group from which the last poll's shares say something, in requests per second (vllm-htop 0.5.0). */
+/**
+ * Minimum rate of a group for its shares of the last poll, in requests per second (vllm-htop
+ * 0.5.0).
+ */
 export const MIN_REQUESTS_PER_SECOND = 0.5;
 
-/** Requests that a group must have finished for its shares of a minute to say something. */
+/** Minimum finished requests of a group for its shares of the last minute. */
 export const MIN_REQUESTS = 20;
 
-/** Rate of a group from which its token shares say something, in tokens per second (vllm-htop 0.5.0). */
+/** Minimum rate of a group for its token shares, in tokens per second (vllm-htop 0.5.0). */
 export const MIN_TOKENS_PER_SECOND = 1;
 
 /**
- * Requests differ in length, so that sums over them vary as much as if there
- * were so many times fewer of equal length: 1 plus the squared coefficient of
- * variation. 4 is a log-normal length with a spread of 1.18; KV-cache usage is
- * length times duration, and varies as the product of two.
+ * Divides the number of requests to account for their varying length: 1 + squared coefficient of
+ * variation. 4 is a log-normal length with σ = 1.18; KV-cache usage is length × duration, so it
+ * varies as a product of two.
  */
 export const LENGTH_DISPERSION = 4;
 export const KV_DISPERSION = 8;
 
-/** KV-cache usage from which a replica is short of it (vllm-htop 0.5.0). */
+/** KV-cache usage of HOT (vllm-htop 0.5.0). */
 export const HOT_KV_RATIO: Ratio = 0.85;
 
-/** Waiting requests above which a queue is long (vllm-htop 0.5.0). */
+/** Waiting requests of HOT (vllm-htop 0.5.0). */
 export const HOT_WAITING = 5;
 
-/** How many times the others' latency is hot (vllm-htop 0.5.0). */
+/** Factor over the others' latency of HOT (vllm-htop 0.5.0). */
 export const HOT_LATENCY_RATIO = 2;
 
-/** Conditions that must come together for HOT (vllm-htop 0.5.0). */
+/** Number of conditions for HOT (vllm-htop 0.5.0). */
 export const HOT_CONDITIONS = 2;
 
-/** How long an engine with work may count nothing. */
+/** Time without progress of an engine that has work. */
 export const MIN_STALL: Seconds = 15;
 
-/** How long an event makes the verdict DEGRADED after it is over (vllm-htop 0.5.0). */
+/** Time an event keeps the fleet DEGRADED after it ends (vllm-htop 0.5.0). */
 export const RECENT: Seconds = 60;
 
-/** The rules that compare a replica with the others of its group. */
+/** Rules that compare a replica with the rest of its group. */
 export const IMBALANCE_RULE_IDS = [
   "slow_prefill",
   "slow_decode",
@@ -99,61 +91,57 @@ export type ImbalanceRuleId = typeof IMBALANCE_RULE_IDS[number];
 
 export type RuleId = ImbalanceRuleId | "hot" | "stalled";
 
-/** One of the conditions of HOT that a replica meets. */
+/** A condition of HOT that a replica meets. */
 export interface HotCondition {
   readonly signal: "kv_cache" | "waiting" | "preemptions" | "ttft" | "itl";
-  /** A ratio from 0 to 1, requests, preemptions, or how many times the others' latency. */
+  /** Ratio 0–1, requests, preemptions, or factor over the others' latency. */
   readonly value: number;
-  /** What it is above, in the same unit. */
+  /** The threshold it exceeds, in the same unit. */
   readonly limit: number;
 }
 
-/** What a rule says of one replica: its evidence, as numbers in the units of the rule's figure. */
+/** A finding: a rule that a replica violates, with the evidence in the rule's unit. */
 export interface Verdict {
   readonly rule: RuleId;
-  /** The replica's identity. */
+  /** Replica key. */
   readonly key: string;
-  /** Its figure: seconds of a latency or without progress, requests, conditions, or a ratio from 0 to 1. */
+  /** Seconds, requests, number of conditions, or ratio 0–1. */
   readonly value: number;
   /**
-   * What it is compared with: the median of the others; for running requests and KV cache the lowest;
-   * for shares an even one; for HOT and STALLED the limit.
+   * Median of the others; the lowest for running requests and KV cache; an even share for shares;
+   * the limit for HOT and STALLED.
    */
   readonly baseline: number;
-  /** value ÷ baseline; `Infinity` where the baseline is 0. */
+  /** value ÷ baseline; `Infinity` if the baseline is 0. */
   readonly ratio: number;
-  /** Observations or requests that it rests on; 0 where it rests on gauges. */
+  /** Observations or requests behind it; 0 if it comes from gauges. */
   readonly samples: number;
   readonly span: Seconds;
-  /** Which figure of a latency; `null` for others. */
+  /** `null` unless the figure is a latency. */
   readonly statistic: "mean" | "p95" | null;
-  /** How probable it is at most where all are alike; `null` where that is not asked. */
+  /** Upper bound of the p-value; `null` if not tested. */
   readonly probability: number | null;
-  /** Of HOT; empty for other rules. */
+  /** Empty unless the rule is HOT. */
   readonly conditions: readonly HotCondition[];
 }
 
-/** One rule, for people. */
 interface Rule {
   readonly id: RuleId;
   readonly title: string;
-  /** When it speaks up. */
   readonly threshold: string;
-  /** Where the threshold is from, and what was added to it. */
+  /** Origin of the threshold, and what differs from it. */
   readonly source: string;
-  /** Unit of `Verdict.value` and `Verdict.baseline`; a ratio is from 0 to 1. */
+  /** Unit of `Verdict.value` and `Verdict.baseline`; ratios are 0–1. */
   readonly unit: "seconds" | "requests" | "ratio" | "conditions";
-  /** What it does to the verdict: `critical`, `degraded`, or nothing but be shown. */
+  /** Effect on the fleet's status. */
   readonly effect: "critical" | "degraded" | "none";
-  /** How long it must have stood before it counts, and have been gone before it is over. */
   readonly hold: Seconds;
   readonly release: Seconds;
 }
 
-/** The Python program of the same name. */
 const OLD_VLLM_HTOP = "vllm-htop 0.5.0";
 
-/** In thousands with a comma; the runtime's own words for it would take a tenth of the time to the first frame. */
+/** Digits grouped by hand: `toLocaleString` costs a tenth of the time to first frame. */
 const ALPHA_TEXT = `chance would do it less than once in ${
   String(Math.round(1 / ALPHA)).replace(/\B(?=(?:\d{3})+$)/g, ",")
 }`;
@@ -164,7 +152,7 @@ function describeLatencyRule(latency: string): string {
     `so consistently from one 5 s to the next that ${ALPHA_TEXT}`;
 }
 
-/** All rules, in the order in which they are shown. */
+/** In display order. */
 export const RULES: readonly Rule[] = [
   {
     id: "hot",
@@ -271,7 +259,6 @@ export const RULES: readonly Rule[] = [
 
 const RULE_OF: ReadonlyMap<RuleId, Rule> = new Map(RULES.map((rule) => [rule.id, rule]));
 
-/** The rule of that identity. */
 export function findRule(id: RuleId): Rule {
   const rule = RULE_OF.get(id);
   if (rule === undefined) throw new RangeError(`There is no rule "${id}"`);

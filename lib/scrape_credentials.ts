@@ -1,12 +1,7 @@
 /**
- * Where a person put the secrets -> what is sent to one endpoint.
- *
- * * A source that names an endpoint is for that one only; one that names none is
- * for every endpoint that was typed, unless the endpoint has its own. Tokens,
- * passwords and headers are read again for each scrape, since they get renewed
- * while a monitor runs; certificates and keys are read once. No text of a
- * secret enters a message, and nothing is sent elsewhere: redirects are
- * `scraper`'s matter, and scanned ports get no credentials at all.
+ * Selects and loads the credentials of an endpoint. Sources for one endpoint override those for
+ * all typed endpoints; endpoints found by a scan get none. Tokens, passwords and headers are
+ * reread on each scrape because they expire; certificates are read once.
  *
  * @module
  */
@@ -18,7 +13,6 @@ import type { Platform, Transport } from "./platform.ts";
 import { createSecret, quote, revealSecret, type Secret } from "./text.ts";
 import { VERSION } from "./version.ts";
 
-/** What a credential is for. */
 export type CredentialKind =
   | "token"
   | "basic_auth"
@@ -27,44 +21,33 @@ export type CredentialKind =
   | "client_certificate"
   | "client_key";
 
-/** Where a credential is to be read from, and for which endpoint. */
 export interface CredentialSource {
-  /** What it is for. */
   readonly kind: CredentialKind;
-  /** `null`: every endpoint that the user named, never one that a scan found. */
+  /** `null`: every endpoint the user named, none found by a scan. */
   readonly endpointKey: string | null;
   readonly from: { readonly file: string } | { readonly variable: string };
 }
 
-/** The credential options of all endpoints. */
 interface CredentialOptions {
   readonly credentialSources: readonly CredentialSource[];
-  /** Endpoints whose certificates are not checked. */
+  /** Certificates of these are not checked. */
   readonly insecureEndpointKeys: readonly string[];
 }
 
-/** How an endpoint is reached, and with what it is asked. */
 export interface EndpointAccess {
-  /** What the HTTP client is made with. */
   readonly transport: Transport;
-  /**
-   * The request headers with secrets in them, read anew each time. Rejects
-   * with an error whose message is safe to show when a source has become
-   * unreadable.
-   */
+  /** Rereads the sources; rejects with an error that is safe to show. */
   readonly readHeaders: () => Promise<Readonly<Record<string, string>>>;
-  /** Whether anything secret goes over the wire. */
   readonly sendsCredentials: boolean;
 }
 
-/** The access of an endpoint that nobody gave credentials for. */
 export const ANONYMOUS_ACCESS: EndpointAccess = {
   transport: {},
   readHeaders: () => Promise.resolve({}),
   sendsCredentials: false,
 };
 
-/** What a person calls each kind of source. */
+/** As written in messages. */
 const SOURCE_NAMES: Readonly<Record<CredentialKind, string>> = {
   token: "token",
   basic_auth: "user and password",
@@ -74,15 +57,15 @@ const SOURCE_NAMES: Readonly<Record<CredentialKind, string>> = {
   client_key: "client key",
 };
 
-/** A problem with a source, worded for the person who set it up. */
+/** An error whose message is safe to show. */
 class SourceError extends Error {}
 
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
-/** Visible ASCII: what a bearer token and an encoded password are made of. */
+/** Visible ASCII. */
 const TOKEN = /^[\x21-\x7e]+$/;
 
-/** Headers that frame the message, which only the HTTP client may set. */
+/** Only the HTTP client may set these. */
 const FRAMING_HEADERS: ReadonlySet<string> = new Set([
   "accept-encoding",
   "connection",
@@ -96,8 +79,8 @@ const FRAMING_HEADERS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The headers of a request: ours, those with secrets, which may name another
- * program, and what nobody chooses: a body is counted as it is sent.
+ * Joins request headers: defaults, then credentials (which may replace User-Agent), then
+ * `identity`, because the size of a body is limited as sent.
  */
 export function joinHeaders(
   accept: string,
@@ -111,7 +94,6 @@ export function joinHeaders(
   };
 }
 
-/** The source as it is named in messages. */
 function nameSource({ kind, from }: CredentialSource): string {
   return "file" in from
     ? `the ${SOURCE_NAMES[kind]} file ${quote(from.file)}`
@@ -183,12 +165,12 @@ function parseHeaderLines(text: string, source: CredentialSource): Record<string
   return headers;
 }
 
-/** The one way in which an endpoint is asked to believe us, or none. */
+/** How we authenticate to an endpoint. */
 type Authorization =
   | { readonly kind: "source"; readonly source: CredentialSource }
   | { readonly kind: "url"; readonly basicAuth: Secret };
 
-/** The sources of a kind that apply to an endpoint: its own, or else those for all. */
+/** Returns the endpoint's own sources, else those for all. */
 function selectSources(
   sources: readonly CredentialSource[],
   kind: CredentialKind,
@@ -199,7 +181,7 @@ function selectSources(
   return own.length > 0 ? own : ofKind.filter((source) => source.endpointKey === null);
 }
 
-/** What authorises the requests: what is for this endpoint alone goes before what is for all. */
+/** Returns the endpoint's own credentials, else those for all. */
 function selectAuthorization(
   { endpoint, basicAuth }: TypedEndpoint,
   sources: readonly CredentialSource[],
@@ -259,7 +241,7 @@ async function loadTransport(
   };
 }
 
-/** Tries the certificates out, so that a bad one ends the program at its start. */
+/** Reports bad certificates at startup rather than on the first scrape. */
 async function checkTransport(
   platform: Platform,
   endpoint: Endpoint,
@@ -277,11 +259,9 @@ async function checkTransport(
 }
 
 /**
- * How to reach and ask `typed`. Reads every source once, so that what is wrong
- * with them shows at the start.
+ * Opens the access to an endpoint. Reads every source once, so that problems show at startup.
  *
- * @returns `error`: one sentence that names the file or variable, never its
- * content; without a full stop.
+ * @returns The error is one sentence that names the file or variable, never its content.
  */
 export async function openAccess(
   platform: Platform,
@@ -325,7 +305,6 @@ export async function openAccess(
   }
 }
 
-/** The value of the `authorization` header. */
 async function loadAuthorization(
   platform: Platform,
   authorization: Authorization,

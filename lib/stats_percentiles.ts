@@ -1,9 +1,6 @@
 /**
- * Histograms of many replicas into the figures of one latency.
- *
- * Buckets are merged first, quantiles are taken last. Histograms
- * with different bounds, as vLLM before and after 0.8.4 have them, are not
- * merged: their buckets say nothing about each other. Seconds in, seconds out.
+ * Percentiles of one latency over several replicas, from merged buckets. Histograms with different
+ * bounds, such as those of vLLM before and after 0.8.4, cannot be merged.
  *
  * @module
  */
@@ -24,9 +21,8 @@ function createAbsentFigures(reason: AbsenceReason): LatencyFigures {
 }
 
 /**
- * P50, P95, P99 and mean of all observations in the histograms that have any
- * value. Absent for the reason of the first when none has; `bounds_differ` when
- * any two cannot be merged; `no_samples` when nothing was observed.
+ * P50, P95, P99 and mean in seconds over the histograms that are present. Absent with the first
+ * reason if none is, `bounds_differ` if they cannot be merged, `no_samples` if they are empty.
  */
 export function computeLatency(histograms: readonly Reading<Histogram>[]): LatencyFigures {
   const known = histograms.filter(isPresent);
@@ -39,7 +35,7 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
   const merged = addHistograms(known.map((reading) => reading.value));
   if (merged === null) return createAbsentFigures("bounds_differ");
   const count = countObservations(merged);
-  // What never had the metric contributes nothing by nature.
+  // Replicas that never had the metric do not make the count partial.
   const isPartial = histograms.some((reading) =>
     !isPresent(reading) && reading.reason !== "unsupported" && reading.reason !== "missing"
   );

@@ -1,12 +1,7 @@
 /**
- * The last minutes of one replica, and of all together, point by point, for
- * sparklines.
- *
- * Each scrape adds a point, and a failed one adds a gap: what
- * was not measured is not drawn. Replicas are asked at paces of their own, so
- * all together have a point for each interval: the sum at one moment. Only what
- * a screen shows is kept, `MAX_SERIES_POINTS` of it. Figures are those of the last
- * poll, in base units; instants are monotonic seconds.
+ * Recent points of each replica and of the fleet, for sparklines: figures of the last poll, in
+ * base units. A failed scrape leaves a gap. Replicas are scraped at different times, so the fleet
+ * has one point per interval.
  *
  * @module
  */
@@ -15,10 +10,10 @@ import type { Figures } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
-/** Points that are kept: two minutes at the default interval. */
+/** Two minutes at the default interval. */
 export const MAX_SERIES_POINTS = 60;
 
-/** The figures that have a trend, in the order in which they are shown. */
+/** In display order. */
 export const SERIES_KEYS = [
   "running",
   "waiting",
@@ -30,10 +25,10 @@ export const SERIES_KEYS = [
 ] as const;
 export type SeriesKey = typeof SERIES_KEYS[number];
 
-/** One moment. `null` is a gap. */
+/** `null` is a gap. */
 export type SeriesPoint = Readonly<Record<SeriesKey, number | null>>;
 
-/** Points, oldest first, at most `MAX_SERIES_POINTS`. */
+/** Oldest first, at most `MAX_SERIES_POINTS`. */
 export type Series = readonly SeriesPoint[];
 
 const GAP: SeriesPoint = Object.freeze({
@@ -54,7 +49,6 @@ function append(trend: Series, point: SeriesPoint): Series {
   return [...trend.slice(-(MAX_SERIES_POINTS - 1)), point];
 }
 
-/** The trend with the figures of one more scrape. */
 export function appendFigures(trend: Series, figures: Figures): Series {
   const { lastPoll } = figures;
   const { ttft, itl } = lastPoll.latency;
@@ -69,17 +63,15 @@ export function appendFigures(trend: Series, figures: Figures): Series {
   });
 }
 
-/** The trend with a scrape that failed. */
 export function appendGap(trend: Series): Series {
   return append(trend, GAP);
 }
 
-/** One figure of the trend, oldest first. */
 export function getSeries(trend: Series, key: SeriesKey): readonly (number | null)[] {
   return trend.map((point) => point[key]);
 }
 
-/** The figures that may be added up over replicas, in the order in which they are shown. */
+/** Figures that can be summed over replicas. */
 export const SUMMABLE_SERIES_KEYS = [
   "running",
   "waiting",
@@ -87,7 +79,10 @@ export const SUMMABLE_SERIES_KEYS = [
   "generationTokensPerSecond",
 ] as const satisfies readonly SeriesKey[];
 
-/** What several have at one moment, added up. Of what nobody has a value there is none, nor of what is no sum. */
+/**
+ * Sums the points of several replicas. A key is null if no replica has it, or if it cannot be
+ * summed (a ratio, a percentile).
+ */
 function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
   const sum = (key: SeriesKey): number | null =>
     points.reduce<number | null>((known, point) => {
@@ -97,25 +92,23 @@ function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
   return { ...GAP, ...Object.fromEntries(SUMMABLE_SERIES_KEYS.map((key) => [key, sum(key)])) };
 }
 
-/** The last minutes of all replicas together: a point for each interval. */
+/** The fleet's series: one point per interval. */
 export interface TotalSeries {
   readonly points: Series;
-  /** When the interval of the newest point began; −∞ where the next moment begins one. */
+  /** Start of the newest point's interval; −∞ if the next moment starts one. */
   readonly begunAt: Seconds;
 }
 
-/** Nothing was measured yet. */
 export const NO_TOTAL_SERIES: TotalSeries = { points: [], begunAt: -Infinity };
 
-/** A poll may come this share of the interval too soon, and belongs to the next nevertheless. */
+/** A poll this share of the interval early still counts for the next interval. */
 const EARLY_SHARE: Ratio = 0.1;
 
 /**
- * The trend with what all have now. While its interval lasts, the newest point
- * is brought up to date; what stands before it never changes. Rejected: adding
- * up the trends of the replicas, which have their points at different moments.
+ * Adds the current sum to the fleet's series, or updates the newest point within its interval.
+ * Summing the replicas' series would not do: their points are of different moments.
  *
- * @param newest The newest point of each replica that counts in totals.
+ * @param newest Newest point of each replica that counts in totals.
  */
 export function recordTotal(
   trend: TotalSeries,
@@ -127,11 +120,11 @@ export function recordTotal(
   const intervals = (at - begunAt) / interval + EARLY_SHARE;
   const point = sumPoints(newest);
   if (intervals < 1) return { points: [...points.slice(0, -1), point], begunAt };
-  // Intervals keep their places, unless one was left out.
+  // Keep the grid of intervals unless one was skipped.
   return { points: append(points, point), begunAt: intervals < 2 ? begunAt + interval : at };
 }
 
-/** The trend with a gap at its end, in which nobody has watched. */
+/** Adds a gap after an interruption. */
 export function interruptTotal({ points }: TotalSeries): TotalSeries {
   return { points: append(points, GAP), begunAt: -Infinity };
 }

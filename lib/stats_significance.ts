@@ -1,18 +1,13 @@
 /**
- * How surprising an observation is: what is usual, and tail probabilities.
- *
- * Rules compare a replica with its peers by these, so that what
- * chance alone brings about several times a day is no alarm. Both tails come
- * from the regularised incomplete beta function I_x(a, b), by its continued
- * fraction (NIST Digital Library of Mathematical Functions, 8.17.22), with the
- * prefactor in logarithms: no binomial coefficient overflows, and no small
- * probability is lost as a difference from 1. Normal approximations would be
- * shorter and are wrong where it counts, far out and with few samples.
+ * Median and tail probabilities. Tails come from the regularized incomplete beta function I_x(a,
+ * b) by its continued fraction (NIST DLMF 8.17.22) with logarithmic prefactors: binomial
+ * coefficients cannot overflow, and small probabilities are not lost as differences from 1. Normal
+ * approximations are wrong far out and with few samples.
  *
  * @module
  */
 
-/** Lanczos coefficients for g = 7, n = 9 (relative error below 1e-14 for positive arguments). */
+/** Lanczos coefficients for g = 7, n = 9; relative error below 1e-14. */
 const LANCZOS = [
   0.999_999_999_999_809_93,
   676.520_368_121_885_1,
@@ -26,10 +21,10 @@ const LANCZOS = [
 ];
 const LANCZOS_G = 7;
 
-/** Terms of the continued fraction after which it must have converged: it needs about the square root of a + b. */
+/** Convergence takes about √(a + b) terms. */
 const MAX_TERMS = 10_000;
 const CONVERGENCE = 1e-15;
-/** Stands for 0 in a denominator (Lentz's method). */
+/** Replaces 0 in denominators (Lentz). */
 const TINY = 1e-300;
 
 /** ln Γ(x) for `x > 0`. */
@@ -45,7 +40,7 @@ function guard(value: number): number {
   return Math.abs(value) < TINY ? TINY : value;
 }
 
-/** The continued fraction of I_x(a, b), by the modified method of Lentz. */
+/** Continued fraction of I_x(a, b), by the modified Lentz method. */
 function evaluateFraction(x: number, a: number, b: number): number {
   let c = 1;
   let d = 1 / guard(1 - (a + b) * x / (a + 1));
@@ -65,22 +60,19 @@ function evaluateFraction(x: number, a: number, b: number): number {
   return result;
 }
 
-/** The regularised incomplete beta function I_x(a, b), for `0 <= x <= 1`, `a > 0`, `b > 0`. */
+/** I_x(a, b) for `0 <= x <= 1`, `a > 0`, `b > 0`. */
 function computeIncompleteBeta(x: number, a: number, b: number): number {
   if (x <= 0) return 0;
   if (x >= 1) return 1;
   const logFront = logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) +
     b * Math.log1p(-x);
-  // The fraction converges fast on this side; the other side is the complement.
+  // Use the side on which the fraction converges fast.
   return x < (a + 1) / (a + b + 2)
     ? Math.exp(logFront) * evaluateFraction(x, a, b) / a
     : 1 - Math.exp(logFront) * evaluateFraction(1 - x, b, a) / b;
 }
 
-/**
- * The median of the values that are a number: the middle one, or the mean of the
- * two in the middle. NaN where there are none.
- */
+/** Median, ignoring NaN; NaN if nothing is left. */
 export function computeMedian(values: readonly number[]): number {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   const { length } = sorted;
@@ -88,10 +80,9 @@ export function computeMedian(values: readonly number[]): number {
 }
 
 /**
- * The probability that a binomial count of `trials` with probability
- * `probability` each is `successes` or more: P(X ≥ successes).
+ * P(X ≥ `successes`) for a binomial distribution.
  *
- * @throws {RangeError} If the counts are negative or the probability is not in 0..1.
+ * @throws {RangeError} If a count is negative or the probability is outside 0–1.
  */
 export function computeBinomialTail(
   successes: number,
@@ -109,10 +100,9 @@ export function computeBinomialTail(
 }
 
 /**
- * The probability that Student's t with so many degrees of freedom is `t` or
- * more: the one-sided tail.
+ * One-sided tail P(T ≥ `t`) of Student's t-distribution.
  *
- * @throws {RangeError} If there is not one degree of freedom.
+ * @throws {RangeError} If `degreesOfFreedom` is below 1.
  */
 export function computeStudentTail(t: number, degreesOfFreedom: number): number {
   if (!(degreesOfFreedom >= 1)) {

@@ -1,81 +1,73 @@
 /**
- * The bytes that a terminal sends, as key, mouse, paste, focus and reply events.
- *
- * A state machine that takes one byte at a time, so that it does
- * not matter how the bytes were cut into reads. Only time tells the Escape key
- * from the start of a sequence: the caller waits `ESCAPE_TIMEOUT` after a read
- * and then calls `flushKeys`. What is unknown is swallowed whole, nothing
- * throws, and memory is bounded whatever comes. Texts hold no control
- * characters; `text` makes them safe to print. What a key does is for `bindings`.
- * Columns and rows count from 0. Sources: ECMA-48, xterm's "Control Sequences",
- * kitty's keyboard protocol. Two ESC in a row are never Alt with a key (rxvt):
- * over a slow line, Escape and then an arrow come as the same bytes.
+ * Decodes terminal input into key, mouse, paste, focus and reply events. It takes single bytes, so
+ * reads may cut sequences anywhere. Only time tells Escape from the start of a sequence: the
+ * caller waits `ESCAPE_TIMEOUT` after a read, then calls `flushKeys`. Unknown sequences are
+ * dropped. ESC ESC is never Alt with a key (rxvt): over a slow line, Escape and an arrow send the
+ * same bytes. Sources: ECMA-48, xterm's "Control Sequences", kitty's keyboard protocol.
  *
  * @module
  */
 
 import type { Seconds } from "./units.ts";
 
-/** A key; `character` is one that prints, and those that are held with Ctrl or Alt. */
+/** `character` for printable keys, also with Ctrl or Alt. */
 export type KeyName =
   | ("enter" | "escape" | "tab" | "backtab" | "backspace" | "delete" | "insert")
   | ("up" | "down" | "left" | "right" | "home" | "end" | "page_up" | "page_down")
   | ("f1" | "f2" | "f3" | "f4" | "f5" | "f6" | "f7" | "f8" | "f9" | "f10" | "f11" | "f12")
   | "character";
 
-/** Which modifier keys were held. Alt stands for Meta too. */
+/** Alt includes Meta. */
 interface Modifiers {
   readonly ctrl: boolean;
   readonly alt: boolean;
-  /** False where the name or the text tells it: `backtab`, and a `character` without Ctrl. */
+  /** False if the name or text implies it: `backtab`, and a `character` without Ctrl. */
   readonly shift: boolean;
 }
 
-/** A key was pressed, or repeats. */
+/** A key press or repeat. */
 export interface KeyEvent extends Modifiers {
   readonly kind: "key";
   readonly name: KeyName;
-  /** One code point for `character` (with Ctrl, in lower case), empty for all others. */
+  /** One code point for `character` (lower case with Ctrl), else empty. */
   readonly text: string;
 }
 
-/** A mouse button or the wheel, or the pointer moved: `drag`, with button `none` if none is held. */
+/** `drag` covers all pointer motion; its button is `none` if none is held. */
 export interface MouseActionEvent extends Modifiers {
   readonly kind: "mouse";
   readonly action: "press" | "release" | "drag" | "wheel_up" | "wheel_down";
   /** `none` for the wheel. */
   readonly button: "left" | "middle" | "right" | "none";
-  /** Cells from the left edge, from 0. */
+  /** From 0. */
   readonly column: number;
-  /** Cells from the upper edge, from 0. */
+  /** From 0. */
   readonly row: number;
 }
 
-/** Text was pasted in brackets: never empty, cut at `MAX_PASTE_BYTES`. */
+/** Bracketed paste: never empty, no control characters, at most `MAX_PASTE_BYTES`. */
 interface PasteEvent {
   readonly kind: "paste";
   readonly text: string;
 }
 
-/** The terminal's window got or lost the focus. */
 interface FocusChangeEvent {
   readonly kind: "focus";
   readonly isFocused: boolean;
 }
 
-/** The answer to DECRQM: 0 unknown mode, 1 set, 2 reset, 3 always set, 4 always reset. */
+/** Answer to DECRQM: 0 unknown mode, 1 set, 2 reset, 3 always set, 4 always reset. */
 interface ModeReplyEvent {
   readonly kind: "reply";
   readonly mode: number;
   readonly value: number;
 }
 
-/** What a terminal's bytes say. Other replies of the terminal are swallowed. */
 export type TerminalEvent =
   | (KeyEvent | MouseActionEvent | PasteEvent)
   | (FocusChangeEvent | ModeReplyEvent);
 
-/** Where the decoder stands in a sequence. `typed` is X while ESC X may still be Alt with X. */
+/** Decoder state. `typed` is X while ESC X may still be Alt-X. */
 type Mode =
   | { readonly kind: "ground" | "escape" | "string_escape" }
   | { readonly kind: "csi" | "ss3"; readonly typed: string; readonly parameters: string }
@@ -84,7 +76,7 @@ type Mode =
   | CharacterMode
   | PasteMode;
 
-/** In a UTF-8 sequence: bytes to come, bits so far, and the limits of the next byte. */
+/** Within UTF-8: bytes to come, bits so far, limits of the next byte. */
 interface CharacterMode {
   readonly kind: "character";
   readonly left: number;
@@ -94,40 +86,39 @@ interface CharacterMode {
   readonly modifiers: number;
 }
 
-/** In a bracketed paste: the bytes so far as U+0000 to U+00FF, and how much of its end was seen. */
+/** Within a paste: bytes so far as U+0000 to U+00FF, and matched bytes of its end. */
 interface PasteMode {
   readonly kind: "paste";
   readonly bytes: string;
   readonly matched: number;
 }
 
-/** What was read and does not yet make an event. Never changed in place; at most 64 KiB. */
+/** Immutable; at most 64 KiB. */
 export interface KeyDecoder {
-  /** Opaque to all other modules. */
+  /** Opaque to other modules. */
   readonly mode: Mode;
-  /** Calls of `flushKeys` since the last byte. */
+  /** Since the last byte. */
   readonly flushCount: number;
 }
 
-/** A decoder and the events that its bytes made, in order. */
 export interface Decoded {
   readonly decoder: KeyDecoder;
   readonly events: readonly TerminalEvent[];
 }
 
-/** Silence after which an ESC was the Escape key: longer than a gap in a sequence, too short to notice. */
+/** Longer than a gap within a sequence, too short to notice. */
 export const ESCAPE_TIMEOUT: Seconds = 0.04;
 
-/** Bytes of one paste that are kept; the rest is dropped. */
+/** The rest of a paste is dropped. */
 export const MAX_PASTE_BYTES = 65_536;
 
-/** Flushes, 1 s of them, after which what no human types (a reply, a paste) has broken off. */
+/** 1 s, after which an incomplete reply or paste is dropped. */
 export const MAX_FLUSHES = 25;
 
-/** Bytes of parameters in a sequence that is still understood; real ones have less than 20. */
+/** In bytes; real sequences have less than 20. */
 const MAX_PARAMETERS = 64;
 
-/** Columns or rows that no terminal exceeds. */
+/** Rejects impossible positions. */
 const MAX_CELLS = 65_535;
 
 const ESC = 0x1b;
@@ -136,7 +127,7 @@ const PASTE_END = "\x1b[201~";
 const GROUND: Mode = { kind: "ground" };
 const ESCAPE: Mode = { kind: "escape" };
 
-// Modifiers as xterm counts them, less 1.
+// xterm's modifier code less 1.
 const SHIFT = 1;
 const ALT = 2;
 const CTRL = 4;
@@ -169,14 +160,11 @@ const NAMES_BY_NUMBER: ReadonlyMap<number, KeyName> = new Map([
 const LINUX_FUNCTIONS: readonly KeyName[] = ["f1", "f2", "f3", "f4", "f5"];
 const MOUSE_BUTTONS = ["left", "middle", "right", "none"] as const;
 
-/** A decoder that has read nothing. */
 export function createKeyDecoder(): KeyDecoder {
   return { mode: GROUND, flushCount: 0 };
 }
 
-/**
- * Reads on. Bytes that do not end an event yet are kept in the decoder returned.
- */
+/** Decodes bytes; an incomplete sequence stays in the returned decoder. */
 export function decodeKeys(decoder: KeyDecoder, bytes: Uint8Array): Decoded {
   const events: TerminalEvent[] = [];
   let { mode } = decoder;
@@ -185,11 +173,10 @@ export function decodeKeys(decoder: KeyDecoder, bytes: Uint8Array): Decoded {
 }
 
 /**
- * Says that nothing came for `ESCAPE_TIMEOUT`. A lone ESC becomes the Escape
- * key, and ESC with a character that opens a sequence (`[`, `O`, `P` …) that
- * key with Alt. What nobody types, the middle of a sequence or a paste, has
- * time until the flush of number `MAX_FLUSHES`, lest the rest of a slow reply
- * be taken for keys. Then it is dropped; a paste is given as far as it came.
+ * Handles `ESCAPE_TIMEOUT` of silence. A lone ESC becomes Escape, and ESC with a character that
+ * opens a sequence (`[`, `O`, `P` …) becomes Alt with that key. Sequences that nobody types wait
+ * for `MAX_FLUSHES` flushes, so that a slow reply is not taken for keys; then they are dropped,
+ * and an incomplete paste is delivered.
  */
 export function flushKeys(decoder: KeyDecoder): Decoded {
   const { mode } = decoder;
@@ -203,7 +190,7 @@ export function flushKeys(decoder: KeyDecoder): Decoded {
   return { decoder: createKeyDecoder(), events };
 }
 
-/** Whether `flushKeys` is due if no byte comes for `ESCAPE_TIMEOUT`. Ask again after each flush. */
+/** Whether to call `flushKeys` after `ESCAPE_TIMEOUT` of silence. Ask again after each flush. */
 export function isWaiting(decoder: KeyDecoder): boolean {
   return decoder.mode.kind !== "ground";
 }
@@ -220,7 +207,7 @@ function step(mode: Mode, byte: number, events: TerminalEvent[]): Mode {
     case "string":
       if (byte === ESC) return { kind: "string_escape" };
       if (byte === 0x07 || (byte === 0x9c && mode.isEightBit)) return GROUND;
-      // Ctrl-C is always heard; CAN and SUB cancel a string by standard.
+      // Ctrl-C must always work; CAN and SUB cancel a string by ECMA-48.
       if (byte === 0x03 || byte === 0x18 || byte === 0x1a) return interrupt(mode, byte, events);
       return mode.typed === "" ? mode : { ...mode, typed: "" };
     case "string_escape":
@@ -234,7 +221,6 @@ function step(mode: Mode, byte: number, events: TerminalEvent[]): Mode {
   }
 }
 
-/** The first byte of a key. */
 function startAt(byte: number, modifiers: number, events: TerminalEvent[]): Mode {
   if (byte === ESC) return ESCAPE;
   if (byte < 0x80) {
@@ -242,7 +228,7 @@ function startAt(byte: number, modifiers: number, events: TerminalEvent[]): Mode
     return GROUND;
   }
   if (byte < 0xc0) return introduce(byte, "") ?? GROUND;
-  // Table 3-7 of the Unicode standard: no overlong forms, no surrogates, nothing above U+10FFFF.
+  // Unicode table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF.
   if (byte < 0xc2 || byte > 0xf4) return GROUND;
   const left = byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
   const low = byte === 0xe0 ? 0xa0 : byte === 0xf0 ? 0x90 : 0x80;
@@ -267,7 +253,9 @@ function stepEscape(byte: number, events: TerminalEvent[]): Mode {
   return mode ?? startAt(byte, ALT, events);
 }
 
-/** What an 8-bit control opens, or null if nothing; `typed` is the character of its 7-bit form. */
+/**
+ * Returns the state that a C1 control opens, or null; `typed` is the character of its 7-bit form.
+ */
 function introduce(control: number, typed: string): Mode | null {
   switch (control) {
     case 0x9b:
@@ -294,7 +282,7 @@ function stepSequence(
   const { kind, parameters } = mode;
   const character = String.fromCharCode(byte);
   if (byte < 0x20 || byte >= DEL) return interrupt(mode, byte, events);
-  // The function keys of Linux's console have a second bracket.
+  // The Linux console's function keys have a second bracket.
   const isLinux = kind === "csi" && character === "[" && parameters === "";
   if (isLinux || byte < 0x40) {
     const kept = parameters.length > MAX_PARAMETERS ? parameters : parameters + character;
@@ -317,26 +305,26 @@ function stepPaste(mode: PasteMode, byte: number, events: TerminalEvent[]): Mode
     return GROUND;
   }
   if (matched > 0) return { ...mode, matched };
-  // ESC, with which alone an end can start, would be dropped later anyhow.
+  // Drop ESC, the only byte an end can start with.
   const seen = PASTE_END.slice(1, mode.matched);
   const added = byte === ESC ? seen : seen + String.fromCharCode(byte);
   const bytes = mode.bytes.length < MAX_PASTE_BYTES ? mode.bytes + added : mode.bytes;
   return { kind: "paste", bytes, matched: byte === ESC ? 1 : 0 };
 }
 
-/** A byte that cannot stand in the sequence ends it and starts anew. */
+/** Ends the sequence and decodes the byte as a new key. */
 function interrupt(mode: Mode, byte: number, events: TerminalEvent[]): Mode {
   breakOff(mode, events);
   return step(GROUND, byte, events);
 }
 
-/** The events of a sequence that does not go on. */
+/** Emits what an incomplete sequence amounts to. */
 function breakOff(mode: Mode, events: TerminalEvent[]): void {
   if (mode.kind === "escape") {
     pushKey(events, "escape", 0);
   } else if (mode.kind === "paste") {
     const bytes = Uint8Array.from(mode.bytes.slice(0, MAX_PASTE_BYTES), (c) => c.charCodeAt(0));
-    // As a stream, so that a character cut in half at the end is left out.
+    // `stream` drops a character cut in half at the end.
     const text = new TextDecoder().decode(bytes, { stream: true }).replace(/\p{Cc}/gu, "");
     if (text !== "") events.push({ kind: "paste", text });
   } else if ("typed" in mode && mode.typed !== "") {
@@ -359,14 +347,14 @@ function pushCsi(events: TerminalEvent[], parameters: string, final: string): vo
     return;
   }
   const [[first, shifted], second, third] = fields;
-  // With two numbers, R is a cursor position: F3 with modifiers comes as `CSI 13;2~` too.
+  // With two numbers, R is a cursor position: F3 with modifiers is also `CSI 13;2~`.
   const isPosition = final === "R" && second !== undefined;
   if (final !== "u" && final !== "~" && !isPosition) return pushLetter(events, fields, final);
   const modifiers = parseModifiers(second);
   if (modifiers === null) return;
   if (final === "u") {
     const codePoint = (modifiers & SHIFT) !== 0 && shifted > 0 ? shifted : first;
-    // kitty numbers keys without a character in the private-use area.
+    // kitty encodes keys without a character in the private-use area.
     const isKey = codePoint > 0 && (codePoint < 0xe000 || codePoint > 0xf8ff);
     if (isKey) pushCodePoint(events, codePoint, modifiers);
   } else if (final === "~" && first === 27 && third !== undefined) {
@@ -376,7 +364,7 @@ function pushCsi(events: TerminalEvent[], parameters: string, final: string): vo
   }
 }
 
-/** The key of `CSI A` or `SS3 P`. Old xterm and Konsole leave out the 1 of `CSI 1;5A`. */
+/** The key of `CSI A` or `SS3 P`. Old xterm and Konsole omit the 1 of `CSI 1;5A`. */
 function pushLetter(events: TerminalEvent[], fields: Fields, final: string): void {
   const modifiers = parseModifiers(fields[1] ?? fields[0]);
   if (modifiers !== null) pushKey(events, NAMES_BY_LETTER.get(final), modifiers);
@@ -392,7 +380,7 @@ function pushMouse(events: TerminalEvent[], fields: Fields, final: string): void
   const isDrag = (code & 32) !== 0;
   let action: MouseActionEvent["action"] = isDrag ? "drag" : "press";
   if (isWheel) {
-    // 2 and 3 are the wheel to the sides.
+    // 2 and 3 are horizontal.
     if (final === "m" || (code & 2) !== 0) return;
     action = (code & 1) === 0 ? "wheel_up" : "wheel_down";
   } else if (final === "m") action = "release";
@@ -404,23 +392,21 @@ function pushMouse(events: TerminalEvent[], fields: Fields, final: string): void
   events.push({ kind: "mouse", action, button, ...place, ctrl, alt, shift });
 }
 
-/** The numbers of `1;5:3` as [[1], [5, 3]], what is left out as 0. */
+/** `1;5:3` is [[1], [5, 3]]; omitted numbers are 0. */
 type Fields = readonly (readonly number[])[];
 
-/** Null if there is anything but numbers. */
 function parseFields(parameters: string): Fields | null {
   if (!/^[\d;:]*$/.test(parameters)) return null;
   return parameters.split(";").map((field) => field.split(":").map(Number));
 }
 
-/** Null for what is no key of ours: a key let go, held with Super or Hyper, or nonsense. */
+/** Returns null for keys to ignore: releases, Super or Hyper, malformed input. */
 function parseModifiers(field: readonly number[] | undefined): number | null {
   const [value, event = 1] = field ?? [0];
   const bits = Math.max(value, 1) - 1;
   return event === 3 || bits > 255 || (bits & SUPER_OR_HYPER) !== 0 ? null : bits;
 }
 
-/** The key of a character or control character; nothing for what is neither. */
 function pushCodePoint(events: TerminalEvent[], codePoint: number, modifiers: number): void {
   const name = NAMES_BY_CODE_POINT[codePoint];
   if (name === "tab" && (modifiers & SHIFT) !== 0) return pushKey(events, "backtab", modifiers);
