@@ -15,6 +15,7 @@
  * @module
  */
 
+import { createBackOff } from "./back_off.ts";
 import { identifyOwner } from "./dialect.ts";
 import { isLoopbackHost, parseEndpointUrl } from "./endpoint.ts";
 import {
@@ -220,11 +221,8 @@ const PARALLEL_PORTS = 256;
 /** The addresses that `localhost` may stand for: servers listen on either of them. */
 const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 
-/** An open port that is no vLLM is asked again after so long, and after twice as long each time. */
-const INITIAL_PROBE_PAUSE: Seconds = 60;
-
-/** But not less often than this: another server may have taken its place between two scans. */
-const MAX_PROBE_PAUSE: Seconds = 600;
+/** Until a port that is no vLLM is probed again: a server may take its place between two scans. */
+const getProbePause = createBackOff({ initial: 60, max: 600 });
 
 /** What answers at an open port, in a few words. */
 const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
@@ -290,8 +288,9 @@ type ProbeResult =
 interface KnownPort {
   readonly verdict: ProbeResult;
   readonly owners: string;
-  readonly askAgainAt: Seconds;
-  readonly askAgainAfter: Seconds;
+  readonly probeAgainAt: Seconds;
+  /** How often in a row it was found to be no server to watch. */
+  readonly failures: number;
 }
 
 /** Failures of an HTTP server that may say more about itself on other paths. */
@@ -435,12 +434,10 @@ export function createScanner(platform: Platform, options: ScanOptions): Scanner
     const owners = (open.process?.ownerPids ?? []).toSorted().join(" ");
     const known = memories.get(open.endpoint.key);
     const isSame = known !== undefined && known.owners === owners && known.verdict.kind === "other";
-    if (isSame && now < known.askAgainAt) return known;
-    const askAgainAfter = isSame
-      ? Math.min(2 * known.askAgainAfter, MAX_PROBE_PAUSE)
-      : INITIAL_PROBE_PAUSE;
+    if (isSame && now < known.probeAgainAt) return known;
+    const failures = isSame ? known.failures + 1 : 1;
     const verdict = await probeMetrics(platform, open, options);
-    return { verdict, owners, askAgainAt: now + askAgainAfter, askAgainAfter };
+    return { verdict, owners, probeAgainAt: now + getProbePause(failures), failures };
   };
 
   const scan = async (watchedKeys: ReadonlySet<string> = new Set()): Promise<ScanResult> => {

@@ -16,6 +16,7 @@
  * @module
  */
 
+import { createBackOff } from "./back_off.ts";
 import {
   AMD_METRIC_ARGUMENTS,
   AMD_PROCESS_ARGUMENTS,
@@ -47,7 +48,7 @@ import {
 import type { Platform, ProgramOutcome } from "./platform.ts";
 import { absent, present, type Reading } from "./reading.ts";
 import { quote } from "./text.ts";
-import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
 /** A pattern in what a program printed, what it means, and what is said after the program's name. */
 type FailureRow = readonly [pattern: RegExp, kind: GpuFailureKind, message: string];
@@ -191,9 +192,8 @@ const TIME_LIMITS: Readonly<Record<GpuProgram, Seconds>> = { "nvidia-smi": 2, "a
 /** What a program may print: `-q` of eight divided GPUs prints 200 KiB. */
 const MAX_OUTPUT_BYTES: Bytes = 2 * BYTES_PER_MEBIBYTE;
 
-/** The pause after the first failure; it doubles with each further one. */
-const INITIAL_PAUSE: Seconds = 5;
-const MAX_PAUSE: Seconds = 60;
+/** The pause after so many failures in a row. */
+const getPause = createBackOff({ initial: 5, max: SECONDS_PER_MINUTE });
 
 /** A sample of nvidia-smi that takes longer deserves a word; amd-smi needs as much to start. */
 const SLOW_SAMPLE: Seconds = 1;
@@ -340,18 +340,17 @@ export function createGpuSampler(platform: SamplerPlatform): GpuSampler {
   const memory: SamplerMemory = { query: null, fixed: null };
   let running: Promise<GpuReport | GpuFailure> | null = null;
   let failure: GpuFailure | null = null;
-  let pause = 0;
+  let failures = 0;
   let nextAt = -Infinity;
   const take = async (signal?: AbortSignal): Promise<GpuReport | GpuFailure> => {
     const signals = signal === undefined ? [closed.signal] : [closed.signal, signal];
     const outcome = await sampleOnce(platform, memory, AbortSignal.any(signals));
     if (!isGpuFailure(outcome)) {
       failure = null;
-      pause = 0;
+      failures = 0;
     } else if (outcome.kind !== "aborted") {
       failure = outcome;
-      pause = Math.min(MAX_PAUSE, Math.max(INITIAL_PAUSE, pause * 2));
-      nextAt = platform.monotonicSeconds() + pause;
+      nextAt = platform.monotonicSeconds() + getPause(++failures);
     }
     return outcome;
   };

@@ -13,6 +13,7 @@
  * @module
  */
 
+import { createBackOff } from "./back_off.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /** The share of all time that an endpoint may spend in scrapes. */
@@ -79,6 +80,6 @@ export function isOfNewestPoll(age: Seconds, interval: Seconds): boolean {
 
 /** Time from the end of a failed attempt to the next: the interval, and twice as long after each more. */
 export function computeBackOff({ failures }: Schedule, interval: Seconds): Seconds {
-  const limit = Math.max(interval, MAX_BACK_OFF);
-  return Math.min(limit, interval * 2 ** Math.max(0, failures - 1));
+  const max = Math.max(interval, MAX_BACK_OFF);
+  return createBackOff({ initial: interval, max })(failures);
 }

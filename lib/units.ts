@@ -9,42 +9,18 @@
  * @module
  */
 
-/**
- * Wall-clock time as `14:02:11`, in a time zone that is given as its distance
- * from UTC: this layer asks no clock.
- */
+/** Wall-clock time as `14:02:11`, in a time zone given as its distance from UTC. */
 export function formatClock(time: EpochSeconds, utcOffset: Seconds): string {
-  const ofDay = (((time + utcOffset) % SECONDS_PER_DAY) + SECONDS_PER_DAY) % SECONDS_PER_DAY;
-  const pad = (value: number): string => String(Math.floor(value)).padStart(2, "0");
-  const hours = ofDay / SECONDS_PER_HOUR;
-  const minutes = (ofDay % SECONDS_PER_HOUR) / SECONDS_PER_MINUTE;
-  return `${pad(hours)}:${pad(minutes)}:${pad(ofDay % SECONDS_PER_MINUTE)}`;
+  return formatTimestamp(time + utcOffset).slice(
+    "2026-11-22T".length,
+    "2026-11-22T14:02:11".length,
+  );
 }
 
 /** Wall-clock time in UTC as `2026-11-22T14:02:11.250Z` (RFC 3339). */
 export function formatTimestamp(time: EpochSeconds): string {
   // 1795300000.001 is a little less in binary: to whole milliseconds first.
-  const milliseconds = Math.round(time * MILLISECONDS_PER_SECOND);
-  const seconds = Math.floor(milliseconds / MILLISECONDS_PER_SECOND);
-  const days = Math.floor(seconds / SECONDS_PER_DAY);
-  // Civil date from a day number, in years that begin in March so that a leap day comes last.
-  const shifted = days + 719_468;
-  const era = Math.floor(shifted / 146_097);
-  const dayOfEra = shifted - era * 146_097;
-  const yearOfEra = Math.floor(
-    (dayOfEra - Math.floor(dayOfEra / 1460) + Math.floor(dayOfEra / 36_524) -
-      Math.floor(dayOfEra / 146_096)) / 365,
-  );
-  const dayOfYear = dayOfEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) -
-    Math.floor(yearOfEra / 100));
-  const marchMonth = Math.floor((5 * dayOfYear + 2) / 153);
-  const day = dayOfYear - Math.floor((153 * marchMonth + 2) / 5) + 1;
-  const month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9;
-  const year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0);
-  const pad = (value: number, length: number): string => String(value).padStart(length, "0");
-  const date = `${pad(year, 4)}-${pad(month, 2)}-${pad(day, 2)}`;
-  const fraction = pad(milliseconds - seconds * MILLISECONDS_PER_SECOND, 3);
-  return `${date}T${formatClock(seconds, 0)}.${fraction}Z`;
+  return new Date(Math.round(time * MILLISECONDS_PER_SECOND)).toISOString();
 }
 
 /** A span or an instant on the monotonic clock, in seconds. */

@@ -38,7 +38,7 @@ const AREAS: readonly AreaRow[] = [
 /** The modules of the area `base`: the only ones whose names do not begin with their area. */
 const BASE_MODULES: ReadonlySet<string> = new Set([
   ...["units", "reading", "histogram", "model", "endpoint", "text", "json", "files", "version"],
-  ...["platform", "platform_deno"],
+  ...["back_off", "platform", "platform_deno"],
 ]);
 
 const MAX_MODULE_LINES = 500;
@@ -123,6 +123,12 @@ function isPropertyName(node: Deno.lint.Identifier): boolean {
   }
 }
 
+/** Whether the node is the `Date` of `new Date(time)`, which asks the calendar and no clock. */
+function isGivenDate({ name, parent, range }: Deno.lint.Identifier): boolean {
+  return name === "Date" && parent.type === "NewExpression" &&
+    parent.callee.range[0] === range[0] && parent.arguments.length > 0;
+}
+
 function readSource(code: string): Source {
   const imports: string[] = [];
   const worldNames = new Set<string>();
@@ -145,7 +151,8 @@ function readSource(code: string): Source {
       );
     },
     Identifier: (node) => {
-      if (WORLD_NAMES.has(node.name) && !isPropertyName(node)) worldNames.add(node.name);
+      const isWorldly = WORLD_NAMES.has(node.name) && !isPropertyName(node) && !isGivenDate(node);
+      if (isWorldly) worldNames.add(node.name);
     },
     FunctionDeclaration: noteFunction,
     FunctionExpression: noteFunction,
@@ -308,7 +315,7 @@ export type { C } from "./model.ts";
 const text = "setTimeout" + 'console.log' + \`Date \${a} fetch( "\` + /Deno"/.source;
 export function f(platform: { fetch(): void; Date: B }): void {
   platform.fetch();
-  void [text, platform.Date, { console: 1 }, bold];
+  void [text, platform.Date, { console: 1 }, bold, new Date(1000).toISOString()];
 }
 `;
   assertEquals(findFaults("prometheus", code), []);
@@ -359,6 +366,7 @@ Deno.test("findWorldNames() finds every way to reach the world", () => {
       "Deno.exit(1);",
       'await fetch("x");',
       "const now = new Date();",
+      "const now = new Date(Date.now());",
       "let when: Date;",
       "performance.now();",
       "setTimeout(f, 1);",
