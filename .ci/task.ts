@@ -66,7 +66,7 @@ function listCommands(
         ["test", ...route, "-A", ...more],
         // All tests are asked for: the examples in the documentation, too.
         ...(more.length === 0
-          ? [["test", "--doc", "--quiet", ...route, "-A", "lib", "README.md"]]
+          ? [["test", "--doc", "--quiet", ...route, "-A", "lib", "docs", "README.md"]]
           : []),
       ];
     case "bench":
@@ -85,6 +85,8 @@ function listCommands(
         ...["run", "--quiet", ...route, "-A", ".ci/try_binary.ts"],
         ...(more.length > 0 ? more : ["dist/vllm-htop", "dist/permission-probe"]),
       ]];
+    case "docs":
+      return [["run", "--quiet", ...route, "-A", ".ci/docs.ts"]];
     case "picture":
       return [["run", "--quiet", ...route, "-A", ".ci/picture.ts"]];
     default:

@@ -160,8 +160,7 @@ export const RULES: readonly Rule[] = [
     threshold: `${HOT_CONDITIONS} or more of: KV cache above ${HOT_KV_RATIO * 100} %, more than ` +
       `${HOT_WAITING} waiting, preemptions in the last minute, TTFT above ${HOT_LATENCY_RATIO}× ` +
       `the others', ITL above ${HOT_LATENCY_RATIO}× the others' (as slow prefill, slow decode)`,
-    source:
-      `${OLD_VLLM_HTOP}, with preemptions for swapped requests, which vLLM has had none of since V1`,
+    source: `${OLD_VLLM_HTOP}, which counted swapped requests; vLLM V1 preempts instead`,
     unit: "conditions",
     effect: "critical",
     hold: HOLD,
@@ -172,7 +171,7 @@ export const RULES: readonly Rule[] = [
     title: "STALLED",
     threshold: "requests run or wait, and no token, finished request or step was counted and " +
       `no KV cache filled for ${MIN_STALL} s`,
-    source: "own: gauges of an engine that hangs stay as they are",
+    source: "vllm-htop: the gauges of a hung engine do not change",
     unit: "seconds",
     effect: "critical",
     hold: 0,
@@ -183,7 +182,7 @@ export const RULES: readonly Rule[] = [
     title: "slow prefill",
     threshold: `${describeLatencyRule("TTFT")}; not where more than ${HOT_WAITING} wait, ` +
       "which explains it",
-    source: `${OLD_VLLM_HTOP}: P95 ÷ median of all > ${SKEW_RATIO}, of one poll`,
+    source: `${OLD_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
     effect: "degraded",
     hold: HOLD,
@@ -193,7 +192,7 @@ export const RULES: readonly Rule[] = [
     id: "slow_decode",
     title: "slow decode",
     threshold: describeLatencyRule("ITL"),
-    source: `${OLD_VLLM_HTOP}, likewise`,
+    source: `${OLD_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
     effect: "degraded",
     hold: HOLD,
@@ -205,7 +204,7 @@ export const RULES: readonly Rule[] = [
     threshold: `share of the requests of a minute above ${SKEW_RATIO}× the median share and ` +
       `${SKEW_RATIO}× an even one, ${MIN_REQUESTS} requests or more, and ${ALPHA_TEXT} ` +
       "(binomial test of an even balancer)",
-    source: `${OLD_VLLM_HTOP}: 5 requests, and no test`,
+    source: `${OLD_VLLM_HTOP}, from 5 requests on, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -216,7 +215,7 @@ export const RULES: readonly Rule[] = [
     title: "running skew",
     threshold: `means of a minute more than ${RUNNING_SKEW} apart, the highest above ` +
       `${SKEW_RATIO}× max(1, median), and ${ALPHA_TEXT}`,
-    source: `${OLD_VLLM_HTOP}: the same at one moment, and no test`,
+    source: `${OLD_VLLM_HTOP}, on one sample, without a test of significance`,
     unit: "requests",
     effect: "degraded",
     hold: HOLD,
@@ -227,7 +226,7 @@ export const RULES: readonly Rule[] = [
     title: "KV skew",
     threshold: `means of a minute more than ${KV_SKEW * 100} percentage points apart, ` +
       `and ${ALPHA_TEXT}`,
-    source: `${OLD_VLLM_HTOP}: the same at one moment, and no test`,
+    source: `${OLD_VLLM_HTOP}, on one sample, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -238,7 +237,7 @@ export const RULES: readonly Rule[] = [
     title: "token share",
     threshold: `share of the output tokens of a minute above ${SKEW_RATIO}× the median share and ` +
       `${SKEW_RATIO}× an even one, ${MIN_TOKENS_PER_SECOND} token/s or more, and ${ALPHA_TEXT}`,
-    source: `${OLD_VLLM_HTOP}: of one poll, and no test`,
+    source: `${OLD_VLLM_HTOP}, on one poll, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -249,7 +248,7 @@ export const RULES: readonly Rule[] = [
     title: "request share now",
     threshold: `share of the requests of the last poll above ${SKEW_RATIO}× the median share and ` +
       `${SKEW_RATIO}× an even one, ${MIN_REQUESTS_PER_SECOND} requests/s or more`,
-    source: `${OLD_VLLM_HTOP}; chance does it often: shown, and no alarm`,
+    source: `${OLD_VLLM_HTOP}; chance alone often does it, so it raises no alert`,
     unit: "ratio",
     effect: "none",
     hold: 0,

@@ -64,7 +64,7 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     /NotCapable|requires \w+ access/i,
     "network",
     "",
-    "cannot be asked with the permissions that Deno has: run it with those that the README names",
+    "cannot be asked with the permissions that Deno has: run it with those in docs/security.md",
   ],
   [
     /no such file|ENOENT/i,

@@ -333,7 +333,7 @@ function describeWriteError(error: unknown): string {
   switch (error instanceof Error ? error.name : "") {
     case "NotCapable":
       return "this program may not write there: run it by Deno, or compile it, with " +
-        "--allow-write=FOLDER (README, Cron)";
+        "--allow-write=FOLDER (docs/cron.md)";
     case "PermissionDenied":
       return "its folder may not be written to: check its permissions";
     case "NotFound":

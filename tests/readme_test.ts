@@ -1,18 +1,20 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Ajv2020 } from "ajv/2020";
 import { nameBinary, TARGETS } from "../.ci/compile.ts";
+import { listDocuments } from "../.ci/docs_blocks.ts";
 import { PERMISSIONS } from "../.ci/permissions.ts";
 import denoConfig from "../deno.json" with { type: "json" };
 import { createConfigSchema, parseConfig } from "../lib/cli_config.ts";
-import { EXIT_CODES } from "../lib/cli_help.ts";
 import { parseArguments } from "../lib/cli_options.ts";
-import { createReportSchema } from "../lib/report_schema.ts";
 import { createEnvironment, listCommand } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 
 const REPOSITORY = new URL("../", import.meta.url);
-const DOCUMENTS = ["README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"];
-const readme = readText("README.md");
+const namesInDocs = [...Deno.readDirSync(new URL("docs/", REPOSITORY))].map(({ name }) => name);
+/** README and docs. */
+const PAGES = listDocuments(namesInDocs);
+const DOCUMENTS = [...PAGES, ".github/CONTRIBUTING.md", ".github/SECURITY.md"];
+const pages = PAGES.map(readText).join("\n");
 
 function readText(path: string): string {
   return Deno.readTextFileSync(new URL(path, REPOSITORY));
@@ -30,9 +32,13 @@ function listCommands(block: string): readonly string[] {
     .filter((line) => line !== "");
 }
 
+/** A call of the program: installed, from JSR, or from a clone. */
+const CALL =
+  /(?:^|[\s(])(?:vllm-htop|jsr:@vllm-htop\/vllm-htop|deno(?:@\S+)? task start)((?: [^|>)]*)?)(?=[|>)]|$)/g;
+
 /** The arguments of each call of the program in a line, as a shell would give them. */
 function listCalls(line: string): readonly (readonly string[])[] {
-  return [...line.matchAll(/(?:^|[\s(])vllm-htop((?: [^|>)]*)?)(?=[|>)]|$)/g)].map(([, rest]) =>
+  return [...line.matchAll(CALL)].map(([, rest]) =>
     rest.trim().split(/\s+/).filter((word) => word !== "")
       .flatMap((word) => {
         const [, start, list] = /^(.*)\{(.*)\}$/.exec(word) ?? [];
@@ -61,45 +67,18 @@ Deno.test("documentation names only tasks and options that there are", () => {
       Deno.statSync(new URL(link, new URL(path, REPOSITORY)));
     }
   }
-  assert(calls >= 15, `${calls} calls`);
+  assert(calls >= 30, `${calls} calls`);
 });
 
-Deno.test("README has the command with the least permissions, and says what each is for", () => {
-  const quoted = PERMISSIONS.map((flag) => /[*,]/.test(flag) ? `"${flag}"` : flag);
-  const block = "<!-- permissions -->\n\n```sh\n" +
-    ["deno run", ...quoted, `jsr:${denoConfig.name}`].join(" \\\n  ") +
-    "\n```\n\n<!-- /permissions -->";
-  const kept = /<!-- permissions -->[^]*<!-- \/permissions -->/.exec(readme)?.[0] ?? "";
-  if (Deno.env.get("UPDATE_GOLDENS") === "1" && Deno.env.get("CI") === undefined) {
-    Deno.writeTextFileSync(new URL("README.md", REPOSITORY), readme.replace(kept, () => block));
-  }
-  assertEquals(kept, block);
+Deno.test("docs say what each permission is for", () => {
   for (const flag of PERMISSIONS) {
     const [name] = flag.split("=");
-    assert(new RegExp(`^\\| \`${name}\\b[^|]*\\| \\S`, "m").test(readme), name);
+    assert(new RegExp(`^\\| \`${name}\\b[^|]*\\| \\S`, "m").test(pages), name);
   }
 });
 
-Deno.test("README's table of exit codes says what the help says", () => {
-  const [, table] = /^### Exit codes\n\n([^]*?)\n\n/m.exec(readme) ?? [];
-  const rows = table.split("\n").slice(2).map((row) =>
-    row.replaceAll("`", "").split("|").slice(1, 3).map((cell) => cell.trim())
-  );
-  assertEquals(rows, EXIT_CODES.map((row) => [...row]));
-});
-
-Deno.test("README's table of JSON has every key of a document", () => {
-  const [, table] = /^\| Key +\| Content +\|\n([^]*?)\n\n/m.exec(readme) ?? [];
-  const keys = [...table.matchAll(/^\|([^|]*)\|/gm)].flatMap(([, cell]) =>
-    [...cell.matchAll(/`(\w+)(?:\[\])?`/g)].map(([, key]) => key)
-  );
-  for (const key of Object.keys(createReportSchema().properties ?? {})) {
-    assert(keys.includes(key), key);
-  }
-});
-
-Deno.test("README's file of settings is right by the program and by the schema", () => {
-  const blocks = listBlocks(readme, "json").filter((block) => block.includes('"endpoints"'));
+Deno.test("the configuration file in docs is right by the program and by the schema", () => {
+  const blocks = listBlocks(pages, "json").filter((block) => block.includes('"endpoints"'));
   assertEquals(blocks.length, 1);
   const config = parseConfig(blocks[0], "/");
   assert(!("error" in config) && config.warnings.length === 0, JSON.stringify(config));
@@ -141,8 +120,8 @@ const canRun = {
   ignore: needsProgram("flock").ignore || needsProgram("jq").ignore,
 };
 
-Deno.test("README's commands for cron do what they say", canRun, async () => {
-  const marked = [...readme.matchAll(/<!-- run -->\n\n(```sh\n[^]*?\n```)/g)]
+Deno.test("commands for cron in docs do what they say", canRun, async () => {
+  const marked = [...pages.matchAll(/<!-- run -->\n\n(```sh\n[^]*?\n```)/g)]
     .flatMap(([, block]) => listBlocks(block, "sh")).flatMap(listCommands);
   assert(marked.length >= 3);
   const files = await runLines(marked);
@@ -151,8 +130,8 @@ Deno.test("README's commands for cron do what they say", canRun, async () => {
   assertStringIncludes(files["report.schema.json"], "json-schema.org");
 });
 
-Deno.test("README's line for cron leaves out a run while another goes on", canRun, async () => {
-  const [line] = listBlocks(readme, "crontab");
+Deno.test("the line for cron in docs skips a run while another goes on", canRun, async () => {
+  const [line] = listBlocks(pages, "crontab");
   const command = line.trim().replace(/^(\S+ ){5}/, "")
     .replace("/tmp/vllm-htop.lock", "lock").replace("gpu1:8000", "--demo")
     .replace("--interval 10", "--interval 0");

@@ -1,23 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { findRule, HOLD, IMBALANCE_RULE_IDS, type RuleId, RULES } from "../lib/rules_table.ts";
 
-/** The rules as rows of the README's table, cells between bars without blanks around them. */
-function listRows(): string[] {
-  const effects = { critical: "CRITICAL", degraded: "DEGRADED", none: "—" };
-  return RULES.map(({ title, threshold, source, effect }) =>
-    [title, threshold, effects[effect], source].join("|")
-  );
-}
-
-Deno.test("RULES are those of the README", () => {
-  const readme = Deno.readTextFileSync(new URL("../README.md", import.meta.url));
-  const [, block = ""] = /<!-- rules -->\n([^]*?)<!-- \/rules -->/.exec(readme) ?? [];
-  const rows = block.trim().split("\n").slice(2).map((row) =>
-    row.replace(/^\|\s*|\s*\|$/g, "").split(/\s*\|\s*/).join("|")
-  );
-  assertEquals(rows, listRows());
-});
-
 Deno.test("RULES have each rule once", () => {
   const ids: readonly RuleId[] = ["hot", "stalled", ...IMBALANCE_RULE_IDS];
   assertEquals(RULES.map(({ id }) => id).sort(), [...ids].sort());

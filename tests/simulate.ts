@@ -1,6 +1,6 @@
 /**
  * How often the rules cry wolf, and how soon they name a replica that is slow:
- * prints the tables of the README, "Which one is the bad one".
+ * prints the tables of `docs/rules.md`.
  *
  * deno task simulate [runs]
  *

@@ -1,0 +1,220 @@
+/**
+ * The parts of README.md and docs/ that are made from tables in the code.
+ *
+ * A document marks such a part with `<!-- name -->` and `<!-- /name -->`; `BLOCKS`
+ * says what stands between them. `docs.ts` writes the blocks into the files, and
+ * `tests/docs_test.ts` fails when a file differs. Everything here is pure.
+ *
+ * @module
+ */
+
+import denoConfig from "../deno.json" with { type: "json" };
+import { EXIT_CODES } from "../lib/cli_help.ts";
+import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "../lib/cli_option_table.ts";
+import { METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
+import { isRecord } from "../lib/json.ts";
+import { createReportSchema } from "../lib/report_schema.ts";
+import { RULES } from "../lib/rules_table.ts";
+import { measureWidth, padText, wrapText } from "../lib/text.ts";
+import { BINDINGS } from "../lib/view_bindings.ts";
+import { COLUMNS } from "../lib/view_columns.ts";
+import { PERMISSIONS } from "./permissions.ts";
+
+/** No line of a table is wider. */
+export const MAX_TABLE_WIDTH = 120;
+
+/** Width at which the text of lists is wrapped. */
+const TEXT_WIDTH = 100;
+
+type Cells = readonly string[];
+
+function formatTable(head: Cells, rows: readonly Cells[]): string {
+  const escaped = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
+  const widths = head.map((_, i) => Math.max(3, ...escaped.map((row) => measureWidth(row[i]))));
+  const lines = [escaped[0], widths.map((width) => "-".repeat(width)), ...escaped.slice(1)];
+  return lines.map((row) => `| ${row.map((cell, i) => padText(cell, widths[i])).join(" | ")} |`)
+    .join("\n");
+}
+
+function formatList(items: readonly string[]): string {
+  return items.map((item) => `- ${wrapText(item, TEXT_WIDTH - 2).join("\n  ")}`).join("\n");
+}
+
+/** A table; a list where the table would be too wide. */
+function formatRows(head: Cells, rows: readonly Cells[]): string {
+  const table = formatTable(head, rows);
+  const isNarrow = table.split("\n").every((line) => measureWidth(line) <= MAX_TABLE_WIDTH);
+  return isNarrow
+    ? table
+    : formatList(rows.map(([first, ...rest]) => `${first}: ${rest.join("; ")}`));
+}
+
+function quoteCode(text: string): string {
+  return `\`${text}\``;
+}
+
+/** Puts flags such as `--once` into code spans. */
+function quoteFlags(text: string): string {
+  return text.replace(/(?<![\w`-])--[a-z][a-z-]*/g, quoteCode);
+}
+
+function formatKeys(): string {
+  return formatRows(
+    ["Keys", "What they do"],
+    BINDINGS.map(({ keys, help }) => [keys.map(quoteCode).join(" "), help]),
+  );
+}
+
+function formatColumns(): string {
+  return formatRows(
+    ["Heading", "Name", "What it shows"],
+    COLUMNS.map(({ title, id, help }) => [title, id, help]),
+  );
+}
+
+function formatExitCodes(): string {
+  return formatRows(
+    ["Code", "Meaning"],
+    EXIT_CODES.map(([code, help]) => [code, quoteFlags(help)]),
+  );
+}
+
+function formatOption(row: OptionRow): string {
+  const short = row.short === undefined ? "" : `\`-${row.short}\`, `;
+  const value = row.value === null ? "" : ` ${row.value}`;
+  const facts = [
+    row.variable === undefined ? [] : quoteCode(row.variable),
+    row.contentVariable === undefined ? [] : `or its content in \`${row.contentVariable}\``,
+    row.default === undefined ? [] : `default \`${row.default}\``,
+    row.repeatable === true ? "repeatable" : [],
+  ].flat().join(", ");
+  const name = `${short}\`--${row.name}${value}\``;
+  return `${name}${facts === "" ? "" : ` (${facts})`}: ${quoteFlags(row.help)}`;
+}
+
+function formatOptions(): string {
+  return [...Map.groupBy(OPTION_ROWS, ({ group }) => group)]
+    .map(([group, rows]) => `### ${group}\n\n${formatList(rows.map(formatOption))}`).join("\n\n");
+}
+
+function formatVariables(): string {
+  return formatRows(
+    ["Variable", "What it does"],
+    COMMON_VARIABLES.map(([names, help]) => [names.split(", ").map(quoteCode).join(", "), help]),
+  );
+}
+
+function formatRules(): string {
+  const effects = { critical: "CRITICAL", degraded: "DEGRADED", none: "no verdict" };
+  return formatList(RULES.map(({ title, effect, hold, release, threshold, source }) => {
+    const after = (seconds: number): string => seconds === 0 ? "at once" : `after ${seconds} s`;
+    const timing = effect === "none" ? "" : `; raised ${after(hold)}, cleared ${after(release)}`;
+    return `**${title}** (${effects[effect]}${timing}): ${threshold}. Threshold from: ${source}.`;
+  }));
+}
+
+function formatMetrics(): string {
+  return formatRows(
+    ["Figure", "Kind", "vLLM metric, newest name first"],
+    METRIC_ROWS.map(({ key, kind, names }) => [key, kind, names.map(quoteCode).join(", ")]),
+  );
+}
+
+function formatPermissions(): string {
+  const quoted = PERMISSIONS.map((flag) => /[*,]/.test(flag) ? `"${flag}"` : flag);
+  const command = ["deno run", ...quoted, `jsr:${denoConfig.name}`].join(" \\\n  ");
+  return `\`\`\`sh\n${command}\n\`\`\``;
+}
+
+/** The type of a value in words, and the keys below it where it is an object of its own. */
+interface Described {
+  readonly type: string;
+  /** What follows the key in the paths of the keys below: `.` or `[].`. */
+  readonly step?: string;
+  readonly properties?: Readonly<Record<string, unknown>>;
+}
+
+const TYPE_WORDS: Readonly<Record<string, string>> = { integer: "whole number", string: "text" };
+
+function describeType(schema: unknown): Described {
+  if (!isRecord(schema)) return { type: "any" };
+  const { $ref, anyOf, enum: values, const: only, type, items, properties } = schema;
+  if (typeof $ref === "string") {
+    const name = $ref.replace(/^.*\//, "");
+    return { type: `[${name}](#${name.toLowerCase()})` };
+  }
+  if (Array.isArray(anyOf)) {
+    const inner = describeType(anyOf[0]);
+    return { ...inner, type: `${inner.type} or null` };
+  }
+  if (Array.isArray(values)) {
+    return { type: values.map((value) => quoteCode(value || '""')).join(", ") };
+  }
+  if (only !== undefined) return { type: quoteCode(String(only)) };
+  if (type === "array") {
+    const inner = describeType(items);
+    return { ...inner, type: `list of ${inner.type}`, step: `[]${inner.step ?? "."}` };
+  }
+  if (isRecord(properties)) return { type: "object", step: ".", properties };
+  if (isRecord(schema.additionalProperties)) {
+    const { type } = schema.additionalProperties;
+    const words = Array.isArray(type) ? type.join(" or ") : describeType({ type }).type;
+    return { type: `object of ${words} by name` };
+  }
+  return { type: TYPE_WORDS[String(type)] ?? String(type) };
+}
+
+/** Keys that say something of those beside them; the document explains them once. */
+const EXPLAINED_ONCE = new Set(["partial", "reasons"]);
+
+function listKeys(properties: Readonly<Record<string, unknown>>, path = ""): readonly string[] {
+  return Object.entries(properties).filter(([key]) => !EXPLAINED_ONCE.has(key))
+    .flatMap(([key, schema]) => {
+      const { type, step = ".", properties } = describeType(schema);
+      const description = isRecord(schema) ? schema.description : undefined;
+      const meaning = typeof description === "string" ? description : "";
+      const row = `\`${path}${key}\` (${type})${meaning === "" ? "" : `: ${meaning}`}`;
+      return [row, ...properties === undefined ? [] : listKeys(properties, path + key + step)];
+    });
+}
+
+function formatReport(): string {
+  const { properties, $defs } = createReportSchema();
+  const sections = { "The document": { properties }, ...isRecord($defs) ? $defs : {} };
+  return Object.entries(sections).map(([name, schema]) => {
+    const keys = isRecord(schema) && isRecord(schema.properties) ? schema.properties : {};
+    return `### ${name}\n\n${formatList(listKeys(keys))}`;
+  }).join("\n\n");
+}
+
+/** Name of a block -> what stands between its marks. */
+export const BLOCKS: Readonly<Record<string, () => string>> = {
+  "keys": formatKeys,
+  "columns": formatColumns,
+  "exit codes": formatExitCodes,
+  "options": formatOptions,
+  "variables": formatVariables,
+  "rules": formatRules,
+  "metrics": formatMetrics,
+  "permissions": formatPermissions,
+  "report": formatReport,
+};
+
+/** The names of the blocks that a document marks. */
+export function listBlockNames(text: string): readonly string[] {
+  return [...text.matchAll(/^<!-- \/(.+) -->$/gm)].map(([, name]) => name);
+}
+
+/** The document with every known block as it should be. */
+export function updateBlocks(text: string): string {
+  return text.replace(/^<!-- ([a-z ]+) -->\n[^]*?^<!-- \/\1 -->$/gm, (whole, name: string) => {
+    const format = BLOCKS[name];
+    return format === undefined ? whole : `<!-- ${name} -->\n\n${format()}\n\n<!-- /${name} -->`;
+  });
+}
+
+/** The documents that may have blocks, by their paths from the root of the repository. */
+export function listDocuments(namesInDocs: Iterable<string>): readonly string[] {
+  const pages = [...namesInDocs].filter((name) => name.endsWith(".md")).sort();
+  return ["README.md", ...pages.map((name) => `docs/${name}`)];
+}
