@@ -30,14 +30,7 @@ import { findRule, type Verdict } from "./rules_table.ts";
 import { getInterval } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
-import {
-  createFleet,
-  describeUrl,
-  type Fleet,
-  getUptime,
-  type ModelGroup,
-  type Row,
-} from "./state_fleet.ts";
+import { describeUrl, type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
 import { PEAK_KEYS, type Peaks, type SessionCounts } from "./stats_totals.ts";
 import { formatTimestamp } from "./units.ts";
 
@@ -340,7 +333,7 @@ function reportTotals(fleet: Fleet): JsonObject {
 
 /** The document of the state, as a value. */
 export function createReport(state: State, version: string): Json {
-  const fleet = createFleet(state);
+  const { fleet } = state;
   const names = createNames(fleet, state);
   return {
     schema: SCHEMA_VERSION,
@@ -360,7 +353,7 @@ export function createReport(state: State, version: string): Json {
     })),
     total: reportTotals(fleet),
     ...reportGpus(fleet, state),
-    cost: reportCost(fleet, state),
+    cost: reportCost(state),
     events: fleet.events.map((line) => reportEvent(line, state.now)),
   };
 }

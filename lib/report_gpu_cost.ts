@@ -14,8 +14,8 @@ import { formatReadings, type Json, type JsonObject } from "./json.ts";
 import type { TokenPrices } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
-import { type Bill, createBill } from "./state_cost.ts";
-import { type Fleet, getGpuShares, type Row } from "./state_fleet.ts";
+import type { Bill } from "./state_cost.ts";
+import type { Fleet, Row } from "./state_fleet.ts";
 import { cutText } from "./text.ts";
 
 /** Cells of a process' command line that are told. */
@@ -65,7 +65,7 @@ export function reportOutlier(outlier: GpuOutlier): JsonObject {
 function reportGpu(gpu: GpuSample, fleet: Fleet, state: State): JsonObject {
   const { index, vendor, name, isMemoryUnified, migInstances, throttleReasons, ...rest } = gpu;
   const outlier = state.gpus.outliers.find(({ gpuIndex }) => gpuIndex === index);
-  const shares = getGpuShares(state).filter(({ process }) => process.gpuIndex === index);
+  const shares = state.gpuShares.filter(({ process }) => process.gpuIndex === index);
   const readings: Readonly<Record<string, Reading<Json>>> = { ...rest, slowedBy: throttleReasons };
   return {
     index,
@@ -176,9 +176,8 @@ function reportGroups({ groups }: Bill): readonly JsonObject[] {
 }
 
 /** The bill of the fleet. */
-export function reportCost(fleet: Fleet, state: State): JsonObject {
-  const { pricing } = state;
-  const bill = createBill(fleet, state);
+export function reportCost(state: State): JsonObject {
+  const { pricing, bill } = state;
   const { rate, session, lifetime, idle } = bill;
   return {
     currency: pricing.currency,

@@ -350,6 +350,13 @@ function haveStatusesChanged(
     );
 }
 
+function areSame(
+  one: RuleEvaluation["statuses"],
+  other: RuleEvaluation["statuses"],
+): boolean {
+  return one.size === other.size && [...one].every(([key, status]) => other.get(key) === status);
+}
+
 function conclude(
   statuses: ReadonlyMap<string, ReplicaStatus>,
   judged: { readonly alerts: readonly Alert[]; readonly events: EventLog; readonly at: Seconds },
@@ -378,13 +385,15 @@ export function evaluateRules(
   const heardAt = findNewest(subjects);
   const pause = before.statuses.size > LARGE_FLEET_SIZE ? COMPARE_INTERVAL : 0;
   const isDue = heardAt !== memory.heardAt && at - memory.comparedAt >= pause;
-  if (!isDue && !haveStatusesChanged(subjects, before)) {
-    const verdict = conclude(before.statuses, { ...before, at });
-    // Causes can only have grown old and gone.
-    const isSame = verdict.causes.length === before.verdict.causes.length;
-    return isSame ? before : { ...before, verdict };
-  }
   const scraped = evaluateScrapes(subjects);
+  if (!isDue && !haveStatusesChanged(subjects, before)) {
+    const statuses = addAlerts(scraped, before.alerts);
+    const verdict = conclude(statuses, { ...before, at });
+    // With the same statuses, causes can only have grown old and gone.
+    const isSame = areSame(statuses, before.statuses) &&
+      verdict.causes.length === before.verdict.causes.length;
+    return isSame ? before : { ...before, statuses, verdict };
+  }
   const groups = compare(subjects, scraped);
   const alerts = updateAlerts(before.alerts, {
     verdicts: collectVerdicts(subjects, scraped, groups),

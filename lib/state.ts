@@ -1,10 +1,11 @@
 /**
  * Everything that is known, and how messages change it.
  *
- * `update` takes a state and a message and gives the next state:
- * the only way in which anything is learnt. The screen, `--once` and JSON all
- * read the same state, so they cannot disagree. Instants are monotonic seconds,
- * wall-clock time is for display.
+ * `update` takes a state and a message and gives the next state. Screen,
+ * `--once`, JSON and rules read the same state, so they cannot disagree. What is
+ * derived from the whole (rules, fleet, bill) is as of the newest `clock`:
+ * scrapes of hundreds of endpoints come faster than anybody reads them.
+ * Instants are monotonic seconds, wall-clock time is for display.
  *
  * @module
  */
@@ -13,13 +14,9 @@ import { NO_PRICING, type Pricing } from "./cost.ts";
 import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
-import {
-  type EndpointSubject,
-  evaluateRules,
-  NO_EVALUATION,
-  type RuleEvaluation,
-} from "./rules_evaluate.ts";
+import { type EndpointSubject, evaluateRules, NO_EVALUATION } from "./rules_evaluate.ts";
 import { getScrapeRecord, isCounted } from "./rules_status.ts";
+import { type Bill, type BillSources, createBill } from "./state_cost.ts";
 import {
   acceptFailure,
   acceptScrape,
@@ -29,13 +26,8 @@ import {
   restoreScrape,
   startEndpoints,
 } from "./state_endpoint.ts";
-import {
-  acceptGpuFailure,
-  acceptGpuReport,
-  type GpuState,
-  type MachineProcesses,
-  NO_GPUS,
-} from "./state_gpus.ts";
+import { attributeGpus, createFleet, type Fleet } from "./state_fleet.ts";
+import { acceptGpuFailure, acceptGpuReport, type MachineProcesses, NO_GPUS } from "./state_gpus.ts";
 import {
   applyCommand,
   type Command,
@@ -57,39 +49,23 @@ import {
   NO_TOTALS,
   type Peaks,
   recordPeaks,
-  type ServerTotals,
 } from "./stats_totals.ts";
 import { identifyEngine } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 /** All that the views and the report are made of. */
-export interface State {
-  readonly endpoints: readonly EndpointState[];
-  /** What models are called, by their full names. */
-  readonly modelNames: ReadonlyMap<string, string>;
-  /** What is said of them, as of the newest `clock`. */
-  readonly evaluation: RuleEvaluation;
-  /** What endpoints have counted that are watched no longer, on this machine and elsewhere. */
-  readonly gone: { readonly here: ServerTotals; readonly elsewhere: ServerTotals };
-  /** The peaks of all together. */
-  readonly totalPeaks: Peaks;
-  /** The last minutes of all together. */
-  readonly totalTrend: TotalSeries;
-  /** The GPUs of this machine. */
-  readonly gpus: GpuState;
-  /** What tokens and GPUs are worth. */
-  readonly pricing: Pricing;
+export interface State extends BillSources {
+  /** Rows, groups and totals, as of the newest `clock`. */
+  readonly fleet: Fleet;
+  /** What they cost and earn, as of the same moment. */
+  readonly bill: Bill;
   readonly interval: Seconds;
   /** What the user has chosen. */
   readonly ui: Ui;
   /** The state whose picture is held while it is not to change; `null` where it may. */
   readonly held: State | null;
-  readonly now: Seconds;
-  readonly nowEpoch: EpochSeconds;
   /** Local time minus UTC, for the clock on the screen. */
   readonly utcOffset: Seconds;
-  /** Whether the fleet is simulated. */
-  readonly isDemo: boolean;
   /** Whether this will be looked at once and not again. */
   readonly isOnce?: boolean;
   /** Whether the user wants to hear of this machine's GPUs even where there is no program for them. */
@@ -146,13 +122,16 @@ export function createState(
       | "totalPeaks"
       | "totalTrend"
       | "gpus"
+      | "gpuShares"
+      | "fleet"
+      | "bill"
       | "pricing"
       | "ui"
       | "held"
     >
     & { readonly ui?: Ui; readonly pricing?: Pricing },
 ): State {
-  return {
+  const sources = {
     ui: createUi(),
     held: null,
     modelNames: new Map(),
@@ -161,10 +140,20 @@ export function createState(
     totalPeaks: NO_PEAKS,
     totalTrend: NO_TOTAL_SERIES,
     gpus: NO_GPUS,
+    gpuShares: [],
     pricing: NO_PRICING,
     ...session,
     endpoints: startEndpoints(endpoints, []),
   };
+  const fleet = createFleet(sources);
+  return { ...sources, fleet, bill: createBill(fleet, sources) };
+}
+
+/** The state with all that screen and report read of it. */
+function deriveFleet(state: State): State {
+  const sources = { ...state, gpuShares: attributeGpus(state) };
+  const fleet = createFleet(sources, state.fleet);
+  return { ...sources, fleet, bill: createBill(fleet, sources) };
 }
 
 /** The names of models, without those that nobody serves any more where they are too many. */
@@ -301,11 +290,11 @@ function evaluateState(state: State): State {
     isOnlyLook: isOnce,
   });
   const judged = { ...state, evaluation };
-  return {
+  return deriveFleet({
     ...judged,
     totalPeaks: evaluation === state.evaluation ? state.totalPeaks : recordTotalPeaks(judged),
     totalTrend: recordTotalTrend(judged),
-  };
+  });
 }
 
 function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
@@ -357,19 +346,22 @@ export function update(state: State, message: Message): State {
         (known) => acceptFailure(known, message.failure),
       );
     case "gpus_sampled":
-      return { ...state, gpus: acceptGpuReport(state.gpus, message.report, message.machine) };
+      return deriveFleet({
+        ...state,
+        gpus: acceptGpuReport(state.gpus, message.report, message.machine),
+      });
     case "gpus_failed":
-      return { ...state, gpus: acceptGpuFailure(state.gpus, message.failure) };
+      return deriveFleet({ ...state, gpus: acceptGpuFailure(state.gpus, message.failure) });
     case "launch_read":
-      return updateEndpoint(
+      return deriveFleet(updateEndpoint(
         state,
         message.endpointKey,
         (known) => ({ ...known, server: message.server }),
-      );
+      ));
     case "endpoints_found":
-      return acceptEndpoints(state, message.endpoints);
+      return deriveFleet(acceptEndpoints(state, message.endpoints));
     case "endpoint_gone":
-      return removeEndpoint(state, message.endpointKey);
+      return deriveFleet(removeEndpoint(state, message.endpointKey));
     case "noticed":
       return { ...state, notices: message.notices };
     case "resumed":

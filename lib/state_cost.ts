@@ -21,6 +21,7 @@ import {
   hasTokenPrices,
   isHint,
   priceCompute,
+  type Pricing,
   type RateCost,
   shareCost,
   type SpanCost,
@@ -29,11 +30,10 @@ import { isLocal } from "./endpoint.ts";
 import type { Figures } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { isCounted } from "./rules_status.ts";
-import type { State } from "./state.ts";
 import {
   areOwnersKnown,
   type Fleet,
-  getGpuShares,
+  type FleetSources,
   getUptime,
   listLocal,
   type Row,
@@ -41,7 +41,7 @@ import {
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
 import { type ServerTotals, sumTotals } from "./stats_totals.ts";
 import { identifyEngine } from "./stats_window.ts";
-import type { Ratio, Seconds } from "./units.ts";
+import type { EpochSeconds, Ratio, Seconds } from "./units.ts";
 
 /**
  * Which GPUs are paid for.
@@ -52,6 +52,13 @@ import type { Ratio, Seconds } from "./units.ts";
  * - `none`: none is known.
  */
 type BillBasis = "told" | "serving" | "machine" | "none";
+
+/** What the bill is derived from. */
+export interface BillSources extends FleetSources {
+  /** What tokens and GPUs are worth. */
+  readonly pricing: Pricing;
+  readonly nowEpoch: EpochSeconds;
+}
 
 /** The cost of one model's replicas. */
 export interface GroupBill {
@@ -83,10 +90,12 @@ export interface Bill {
   /** Of GPUs that are paid for and are no model's. */
   readonly unusedUsdPerHour: Reading;
   readonly hasTokenPrices: boolean;
+  /** Whether a price is known or given; else there is nothing to show. */
+  readonly isPriced: boolean;
 }
 
 /** The GPUs of this machine that are paid for, by index and name. Those of the last good sample: they cost while it fails, too. */
-function choosePaid(state: State): {
+function choosePaid(state: BillSources): {
   readonly basis: BillBasis;
   readonly paid: ReadonlyMap<number, string>;
 } {
@@ -97,7 +106,7 @@ function choosePaid(state: State): {
   }
   const isKnown = areOwnersKnown(state);
   const serving = new Set(
-    getGpuShares(state).flatMap(({ owner, process }) => owner === null ? [] : [process.gpuIndex]),
+    state.gpuShares.flatMap(({ owner, process }) => owner === null ? [] : [process.gpuIndex]),
   );
   const paid = report.gpus.filter(({ index }) => !isKnown || serving.has(index));
   return {
@@ -107,8 +116,8 @@ function choosePaid(state: State): {
 }
 
 /** Which model holds how much of which GPU. */
-function listUses(state: State, rows: readonly Row[]): readonly GpuUse[] {
-  return getGpuShares(state).flatMap(({ owner, process }): readonly GpuUse[] => {
+function listUses(state: BillSources, rows: readonly Row[]): readonly GpuUse[] {
+  return state.gpuShares.flatMap(({ owner, process }): readonly GpuUse[] => {
     if (owner === null) return [];
     const row = rows.find(({ state: known, replica }) =>
       known.endpoint.key === owner.endpointKey &&
@@ -122,7 +131,7 @@ function listUses(state: State, rows: readonly Row[]): readonly GpuUse[] {
 
 /** USD per hour of each model, and of what is no model's. */
 function divideAmongModels(
-  state: State,
+  state: BillSources,
   models: readonly string[],
   paid: ReadonlyMap<number, string>,
   compute: ComputeCost,
@@ -153,7 +162,7 @@ function divideAmongModels(
 }
 
 /** A figure of each replica with the weight that it has among them: USD per hour of its GPUs, or alike. */
-function weighRows(state: State, rows: readonly Row[]): readonly (readonly [Row, number])[] {
+function weighRows(state: BillSources, rows: readonly Row[]): readonly (readonly [Row, number])[] {
   const { pricing } = state;
   const weights = rows.map(({ gpus }): number =>
     priceCompute(gpus.map(({ name }) => name), { ...pricing, gpuCount: null }).usdPerHour.value ?? 0
@@ -165,7 +174,7 @@ function weighRows(state: State, rows: readonly Row[]): readonly (readonly [Row,
 /** The mean uptime of the replicas by the cost of their GPUs; absent where one of them is not known. */
 function getLifetimeAmounts(
   weighted: ReturnType<typeof weighRows>,
-  state: State,
+  state: BillSources,
 ): Reading<Seconds> {
   let sum = 0;
   let whole = 0;
@@ -219,7 +228,7 @@ function getSessionAmounts(
 }
 
 /** The bill of the fleet. */
-export function createBill(fleet: Fleet, state: State): Bill {
+export function createBill(fleet: Fleet, state: BillSources): Bill {
   const { pricing } = state;
   const { tokenPrices } = pricing;
   const { basis, paid } = choosePaid(state);
@@ -227,7 +236,7 @@ export function createBill(fleet: Fleet, state: State): Bill {
   const { usdPerHour } = compute;
   // What is found here pays for no other machine's tokens.
   const isOfHere = basis === "serving" || basis === "machine";
-  const isInBill = (known: State["endpoints"][number]): boolean =>
+  const isInBill = (known: BillSources["endpoints"][number]): boolean =>
     !isOfHere || isLocal(known.endpoint);
   const isLocalOnly = !state.endpoints.every(isInBill);
   const rows = fleet.rows.filter((row) => isInBill(row.state) && isCounted(row.status));
@@ -273,13 +282,7 @@ export function createBill(fleet: Fleet, state: State): Bill {
       }),
     unusedUsdPerHour: unused,
     hasTokenPrices: hasTokenPrices(tokenPrices),
+    isPriced: hasTokenPrices(tokenPrices) || pricing.usdPerGpuHour !== null ||
+      pricing.gpuCount !== null || isPresent(usdPerHour),
   };
-}
-
-/** Whether there is anything of money to show: a price that is known, or one that the user has given. */
-export function hasBill(state: State): boolean {
-  const { pricing } = state;
-  const { tokenPrices, usdPerGpuHour, gpuCount } = pricing;
-  if (hasTokenPrices(tokenPrices) || usdPerGpuHour !== null || gpuCount !== null) return true;
-  return isPresent(priceCompute([...choosePaid(state).paid.values()], pricing).usdPerHour);
 }

@@ -1,9 +1,10 @@
 /**
- * The state into rows, groups and totals: what the screen and JSON both show.
+ * The fleet: rows, groups and totals of all that is watched.
  *
- * One row for each engine of each endpoint; an endpoint that has
- * never answered has one row without figures. Names are `names`' matter. Only
- * rows whose scrape is current count in totals. Figures are `aggregate`'s.
+ * `update` derives it once per tick; screen, report and bill read it from the
+ * state. One row for each engine of each endpoint; an endpoint that has never
+ * answered has one row without figures. Only rows whose scrape is current count
+ * in totals.
  *
  * @module
  */
@@ -19,38 +20,56 @@ import type { GpuSample } from "./gpu_model.ts";
 import type { Endpoint, Figures, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
-import type { GroupChecks } from "./rules_evaluate.ts";
-import {
-  computeEndpointStatus,
-  computeReplicaStatus,
-  type FleetVerdict,
-  getScrapeRecord,
-  isCounted,
-} from "./rules_status.ts";
+import { type GroupChecks, NO_EVALUATION, type RuleEvaluation } from "./rules_evaluate.ts";
+import { type FleetVerdict, isCounted } from "./rules_status.ts";
 import { findRule } from "./rules_table.ts";
-import type { State } from "./state.ts";
 import { type EndpointState, identifyReplica } from "./state_endpoint.ts";
 import type { GpuState } from "./state_gpus.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
-import type { Series } from "./stats_series.ts";
+import type { Series, TotalSeries } from "./stats_series.ts";
 import {
   listTotals,
   NO_PEAKS,
   type Peaks,
+  type ServerTotals,
   type SessionCounts,
   type SessionTotals,
   sumTotals,
 } from "./stats_totals.ts";
 import { identifyEngine, type ReplicaSample } from "./stats_window.ts";
-import { type Seconds, SECONDS_PER_DAY } from "./units.ts";
+import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
+
+/** What the fleet is derived from. */
+export interface FleetSources {
+  readonly endpoints: readonly EndpointState[];
+  /** What models are called, by their full names. */
+  readonly modelNames: ReadonlyMap<string, string>;
+  /** What the rules say, as of the newest `clock`. */
+  readonly evaluation: RuleEvaluation;
+  /** What endpoints have counted that are watched no longer, on this machine and elsewhere. */
+  readonly gone: { readonly here: ServerTotals; readonly elsewhere: ServerTotals };
+  /** The peaks of all together. */
+  readonly totalPeaks: Peaks;
+  /** The last minutes of all together. */
+  readonly totalTrend: TotalSeries;
+  /** The GPUs of this machine. */
+  readonly gpus: GpuState;
+  /** The processes on them, with their owners. */
+  readonly gpuShares: readonly GpuShare[];
+  /** Whether the fleet is simulated. */
+  readonly isDemo: boolean;
+  readonly now: Seconds;
+}
 
 /** The endpoints on this machine; none where the fleet is simulated. */
-export function listLocal(state: State): readonly EndpointState[] {
-  return state.isDemo ? [] : state.endpoints.filter(({ endpoint }) => isLocal(endpoint));
+export function listLocal(
+  { isDemo, endpoints }: Pick<FleetSources, "isDemo" | "endpoints">,
+): readonly EndpointState[] {
+  return isDemo ? [] : endpoints.filter(({ endpoint }) => isLocal(endpoint));
 }
 
 /** The GPUs as they are now; none where the newest sample failed. */
-export function listGpus({ gpus }: State): readonly GpuSample[] {
+export function listGpus({ gpus }: Pick<FleetSources, "gpus">): readonly GpuSample[] {
   return gpus.failure === null ? gpus.report?.gpus ?? [] : [];
 }
 
@@ -66,59 +85,37 @@ function describeEndpoint(known: EndpointState, { machine }: GpuState): GpuEndpo
   };
 }
 
-/** Shares, and the endpoints for which they were found. */
-interface Found {
-  endpoints: State["endpoints"];
-  readonly key: string;
-  readonly shares: readonly GpuShare[];
-}
-
-/** By the GPUs that they were found for. */
-const found = new WeakMap<GpuState, Found>();
-
 /** The processes on the GPUs, with their owners. Those of the report before, where the newest sample failed. */
-export function getGpuShares(state: State): readonly GpuShare[] {
-  const { gpus } = state;
+export function attributeGpus(sources: Omit<FleetSources, "gpuShares">): readonly GpuShare[] {
+  const { gpus } = sources;
   const processes = gpus.report?.processes;
   if (processes === undefined || !isPresent(processes)) return [];
-  const known = found.get(gpus);
-  if (known?.endpoints === state.endpoints) return known.shares;
-  const endpoints = listLocal(state).map((one) => describeEndpoint(one, gpus));
-  // Scrapes come often, and seldom tell of another engine.
-  const key = JSON.stringify(endpoints);
-  if (known?.key === key) {
-    known.endpoints = state.endpoints;
-    return known.shares;
-  }
-  const { machine } = gpus;
-  const shares = attributeGpuProcesses(processes.value, {
-    processes: machine.processes,
-    endpoints,
+  return attributeGpuProcesses(processes.value, {
+    processes: gpus.machine.processes,
+    endpoints: listLocal(sources).map((one) => describeEndpoint(one, gpus)),
   });
-  found.set(gpus, { endpoints: state.endpoints, key, shares });
-  return shares;
 }
 
 /** Whether it is known which GPUs each of this machine's servers holds; those that do not answer may be gone. */
-export function areOwnersKnown(state: State): boolean {
-  const shares = getGpuShares(state);
+export function areOwnersKnown(state: FleetSources): boolean {
+  const { gpuShares } = state;
   const answering = listLocal(state).filter(({ replicas, failure }) =>
     replicas.length > 0 && failure === null
   );
   return answering.length > 0 &&
     answering.every(({ endpoint }) =>
-      shares.some(({ owner }) => owner?.endpointKey === endpoint.key)
+      gpuShares.some(({ owner }) => owner?.endpointKey === endpoint.key)
     );
 }
 
 /** The GPUs that a replica uses, as they are now; none where that is not known. */
 export function listGpusOf(
-  state: State,
+  state: Pick<FleetSources, "gpus" | "gpuShares">,
   replica: { readonly endpointKey: string; readonly engine: string },
 ): readonly GpuSample[] {
   const gpus = listGpus(state);
   if (gpus.length === 0) return [];
-  const indexes = new Set(listReplicaGpus(getGpuShares(state), replica));
+  const indexes = new Set(listReplicaGpus(state.gpuShares, replica));
   return gpus.filter(({ index }) => indexes.has(index));
 }
 
@@ -177,7 +174,7 @@ interface RowCounts {
   readonly pending: number;
 }
 
-/** Everything that is shown, computed once per state. */
+/** Rows, groups and totals, as of the newest `clock`. */
 export interface Fleet {
   readonly rows: readonly Row[];
   readonly groups: readonly ModelGroup[];
@@ -202,7 +199,10 @@ const MAX_UPTIME: Seconds = 10 * 365 * SECONDS_PER_DAY;
  * How long the server has been up, by its own start time, or had been when it
  * last answered; absent where that is not exported or not believable.
  */
-export function getUptime(known: EndpointState, state: State): Reading<Seconds> {
+export function getUptime(
+  known: EndpointState,
+  state: { readonly nowEpoch: EpochSeconds },
+): Reading<Seconds> {
   if (known.scrape === null) return absent("missing");
   const { processStart, countersCreated } = known.scrape;
   const start = isPresent(processStart) ? processStart : countersCreated;
@@ -217,26 +217,93 @@ export function describeUrl({ key, metricsUrl, unixSocketPath }: Endpoint): stri
   return unixSocketPath === undefined ? metricsUrl : key;
 }
 
-function createGroup(state: State, modelName: string, rows: readonly Row[]): ModelGroup {
-  const counted = rows.filter((row) => isCounted(row.status));
-  const listReplicas = (some: readonly Row[]) =>
-    some.flatMap(({ replica }) => replica === null ? [] : [replica]);
-  // What was counted was counted: a server that does not answer takes nothing back.
-  const lifetime = computeLifetime(listReplicas(rows));
-  const figures = { ...computeFigures(listReplicas(counted)), lifetime };
-  const owners = counted.filter(({ replica }) => replica !== null);
-  return {
-    modelName,
-    label: state.modelNames.get(modelName) ?? modelName,
-    figures,
-    kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
+const NO_FIGURES: Figures = computeFigures([]);
+
+/** Nothing is watched yet. */
+export const NO_FLEET: Fleet = {
+  rows: [],
+  groups: [],
+  total: {
+    modelName: "",
+    label: "",
+    figures: NO_FIGURES,
+    kvCacheMaxOwner: null,
     checks: [],
     gpus: [],
+  },
+  counts: { total: 0, up: 0, stale: 0, down: 0, pending: 0 },
+  verdict: NO_EVALUATION.verdict,
+  events: [],
+  counted: sumTotals([]),
+  totalPeaks: NO_PEAKS,
+  totalTrend: [],
+};
+
+function isOfModel({ replica }: Row, modelName: string): boolean {
+  return replica?.sample.modelName === modelName;
+}
+
+/** The figures of all rows together. What was counted was counted: a server that is down takes nothing back. */
+function mergeFigures(rows: readonly Row[]): Figures {
+  const listReplicas = (some: readonly Row[]) => some.flatMap(({ replica }) => replica ?? []);
+  const counted = rows.filter(({ status }) => isCounted(status));
+  const lifetime = computeLifetime(listReplicas(rows));
+  return { ...computeFigures(listReplicas(counted)), lifetime };
+}
+
+/** Whether the rows have the same samples, and the same of them count. */
+function haveSameFigures(rows: readonly Row[], before: readonly Row[]): boolean {
+  return rows.length === before.length &&
+    rows.every(({ replica, status }, i) =>
+      replica === before[i].replica && isCounted(status) === isCounted(before[i].status)
+    );
+}
+
+/** A group before and now: most ticks bring no new sample, and merging hundreds of replicas is slow. */
+interface GroupBefore {
+  readonly group: ModelGroup | undefined;
+  readonly rows: readonly Row[];
+}
+
+function createGroup(
+  modelName: string,
+  rows: readonly Row[],
+  { sources, before }: { readonly sources: FleetSources; readonly before: GroupBefore },
+): ModelGroup {
+  const figures = before.group !== undefined && haveSameFigures(rows, before.rows)
+    ? before.group.figures
+    : mergeFigures(rows);
+  const owners = rows.filter(({ replica, status }) => replica !== null && isCounted(status));
+  return {
+    modelName,
+    label: sources.modelNames.get(modelName) ?? modelName,
+    figures,
+    kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
+    checks: sources.evaluation.groups.filter((group) => group.modelName === modelName),
+    gpus: [...new Set(rows.flatMap(({ gpus }) => gpus))],
+  };
+}
+
+function createGroups(
+  rows: readonly Row[],
+  sources: FleetSources,
+  before: Fleet,
+): Pick<Fleet, "groups" | "total"> {
+  const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
+  const groups = models.map((model) => {
+    const pick = (some: readonly Row[]) => some.filter((row) => isOfModel(row, model));
+    const group = before.groups.find(({ modelName }) => modelName === model);
+    return createGroup(model, pick(rows), { sources, before: { group, rows: pick(before.rows) } });
+  });
+  if (groups.length === 1) return { groups, total: groups[0] };
+  return {
+    groups,
+    total: createGroup("", rows, { sources, before: { group: before.total, rows: before.rows } }),
   };
 }
 
 function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
-  const group = groups.find(({ modelName }) => modelName === row.replica?.sample.modelName);
+  const group = groups.find(({ modelName }) => isOfModel(row, modelName));
   if (row.status === "PENDING") return absent("first_scrape");
   if (group === undefined || !isCounted(row.status)) return absent("stale");
   const own = row.figures.lastMinute.requestsPerSecond;
@@ -248,153 +315,109 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
   return all.value === 0 ? absent("no_samples") : present(own.value / all.value);
 }
 
-/** A row without age, condition, share and GPUs, which change without it. */
-type RowDraft = Omit<Row, "status" | "age" | "alerts" | "requestShare" | "gpus">;
-
-/** What does not change until an endpoint is heard of again. */
-interface Draft {
-  readonly rows: readonly RowDraft[];
-  /** The conditions for which the rest was computed, one per row. */
-  statuses: readonly ReplicaStatus[];
-  groups: readonly ModelGroup[];
-  total: ModelGroup | null;
-}
-
-const NO_FIGURES: Figures = computeFigures([]);
-
-/** Drafts of the endpoints that are shown: a key press or a tick of the clock changes none of them. */
-const drafts = new WeakMap<readonly EndpointState[], Draft>();
-
-function countModels({ endpoints }: State): number {
+function countModels(endpoints: readonly EndpointState[]): number {
   return new Set(
     endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
   ).size;
 }
 
-function createDraft(state: State): Draft {
-  const isOneModel = countModels(state) < 2;
-  const rows = state.endpoints.flatMap((known): RowDraft[] => {
-    if (known.replicas.length === 0) {
-      const { handle, endpoint: { key } } = known;
-      const none = { replica: null, total: null, peaks: NO_PEAKS };
-      const common = { state: known, ...none, figures: NO_FIGURES, trend: [] };
-      return [{ ...common, key, name: handle, place: handle, address: handle, label: handle }];
-    }
-    return known.replicas.map((replica, index) => {
-      const engineKey = identifyEngine(replica.sample);
-      const key = identifyReplica(known, replica.sample);
-      const trend = known.trends.get(engineKey) ?? [];
-      const figures = known.figures[index];
-      const total = known.totals.engines.get(engineKey) ?? null;
-      const peaks = known.peaks.get(engineKey) ?? NO_PEAKS;
-      const { handle } = known;
-      const { name, place } = known.names.get(engineKey) ?? { name: handle, place: handle };
-      const label = isOneModel ? place : name;
-      const naming = { name, place, address: handle, label };
-      return { state: known, replica, figures, trend, total, peaks, ...naming, key };
-    });
-  });
-  return { rows, statuses: [], groups: [], total: null };
+/** What the rows of an endpoint are made with. */
+interface RowContext {
+  readonly sources: FleetSources;
+  readonly isOneModel: boolean;
+  /** The alerts that count, by the keys of their replicas. */
+  readonly alerts: ReadonlyMap<string, readonly Alert[]>;
 }
 
-/** The condition of a row. An endpoint that answers without an engine has yet to begin. */
-function judgeRow({ replica, state: known }: RowDraft, state: State): ReplicaStatus {
-  const record = getScrapeRecord(known, state);
-  if (replica !== null) {
-    const scraped = computeReplicaStatus(replica.sample, record);
-    const judged = state.evaluation.statuses.get(identifyReplica(known, replica.sample));
-    return scraped === "OK" && (judged === "HOT" || judged === "STALLED") ? judged : scraped;
-  }
-  return known.scrape === null || known.failure !== null ? computeEndpointStatus(record) : "INIT";
+/** The row of an endpoint of which no engine is known. */
+function createBareRow(known: EndpointState, { sources }: RowContext): Row {
+  const { handle, endpoint: { key }, scrape } = known;
+  return {
+    ...{ key, name: handle, place: handle, address: handle, label: handle, state: known },
+    status: sources.evaluation.statuses.get(key) ?? "PENDING",
+    age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
+    ...{ replica: null, figures: NO_FIGURES, trend: [], total: null, peaks: NO_PEAKS },
+    ...{ alerts: [], requestShare: absent("missing"), gpus: [] },
+  };
 }
 
-/** The GPUs of a row. */
-function listRowGpus({ replica, state: known }: RowDraft, state: State): readonly GpuSample[] {
-  if (replica === null) return [];
-  const { engine } = replica.sample;
-  return listGpusOf(state, { endpointKey: known.endpoint.key, engine });
-}
-
-/** The GPUs of several rows, each once. */
-function joinGpus(rows: readonly Row[]): readonly GpuSample[] {
-  return [...new Set(rows.flatMap(({ gpus }) => gpus))];
+function createRow(known: EndpointState, index: number, context: RowContext): Row {
+  const { sources, isOneModel, alerts } = context;
+  const { endpoint, handle, replicas, scrape } = known;
+  const replica = replicas[index];
+  const engineKey = identifyEngine(replica.sample);
+  const key = identifyReplica(known, replica.sample);
+  const { name, place } = known.names.get(engineKey) ?? { name: handle, place: handle };
+  const status = sources.evaluation.statuses.get(key) ?? "PENDING";
+  return {
+    ...{ key, name, place, address: handle, label: isOneModel ? place : name, state: known },
+    ...{ status, replica },
+    // What a server said long before it went is no figure any more.
+    figures: status === "DOWN" ? NO_FIGURES : known.figures[index],
+    age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
+    trend: known.trends.get(engineKey) ?? [],
+    total: known.totals.engines.get(engineKey) ?? null,
+    peaks: known.peaks.get(engineKey) ?? NO_PEAKS,
+    alerts: alerts.get(key) ?? [],
+    requestShare: absent("missing"),
+    gpus: listGpusOf(sources, { endpointKey: endpoint.key, engine: replica.sample.engine }),
+  };
 }
 
 /** The events of replicas and GPUs, oldest first. */
-function mergeEvents({ evaluation, gpus }: State): readonly EventLine[] {
+function mergeEvents({ evaluation, gpus }: FleetSources): readonly EventLine[] {
   const { lines } = evaluation.events;
   if (gpus.events.lines.length === 0) return lines;
   return [...lines, ...gpus.events.lines].sort((a, b) => a.beganAt - b.beganAt);
 }
 
-/** Brings groups and totals in line with the conditions of the rows. */
-function completeDraft(draft: Draft, rows: readonly Row[], state: State): void {
-  const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
-  draft.groups = models.map((model) =>
-    createGroup(state, model, rows.filter(({ replica }) => replica?.sample.modelName === model))
-  );
-  draft.total = draft.groups.length === 1 ? draft.groups[0] : createGroup(state, "", rows);
-}
-
 /** What all have counted, with those that are watched no longer: sums never fall. */
-function sumCounted({ endpoints, gone }: State): SessionCounts {
+function sumCounted({ endpoints, gone }: FleetSources): SessionCounts {
   const servers = [...endpoints.map(({ totals }) => totals), gone.here, gone.elsewhere];
   return sumTotals(servers.flatMap(listTotals));
 }
 
-/** Rows, groups and totals of the state. */
-export function createFleet(state: State): Fleet {
-  let draft = drafts.get(state.endpoints);
-  if (draft === undefined) drafts.set(state.endpoints, draft = createDraft(state));
+function countRows(rows: readonly Row[]): RowCounts {
+  const count = (status: ReplicaStatus): number =>
+    rows.filter((row) => row.status === status).length;
+  return {
+    total: rows.length,
+    up: rows.filter(({ status }) => isCounted(status)).length,
+    stale: count("STALE"),
+    down: count("DOWN"),
+    pending: count("PENDING"),
+  };
+}
+
+/**
+ * Rows, groups and totals.
+ *
+ * @param before The fleet of the tick before: groups without a new sample keep their figures.
+ */
+export function createFleet(sources: FleetSources, before: Fleet = NO_FLEET): Fleet {
+  const { evaluation, endpoints, totalPeaks, totalTrend } = sources;
   // What is shown for information alone is no complaint.
-  const raised = Map.groupBy(
-    state.evaluation.alerts.filter(({ isFiring, first }) =>
+  const alerts = Map.groupBy(
+    evaluation.alerts.filter(({ isFiring, first }) =>
       isFiring && findRule(first.rule).effect !== "none"
     ),
     ({ first }) => first.key,
   );
-  const bare = draft.rows.map((row): Row => {
-    const status = judgeRow(row, state);
-    // What a server said long before it went is no figure any more.
-    const figures = status === "DOWN" ? NO_FIGURES : row.figures;
-    const { age } = getScrapeRecord(row.state, state);
-    const alerts = raised.get(row.key) ?? [];
-    const gpus = listRowGpus(row, state);
-    return { ...row, status, figures, age, alerts, requestShare: absent("missing"), gpus };
-  });
-  const statuses = bare.map(({ status }) => status);
-  const { evaluation } = state;
-  if (draft.total === null || statuses.some((status, i) => status !== draft.statuses[i])) {
-    completeDraft(draft, bare, state);
-    draft.statuses = statuses;
-  }
-  const groups = draft.groups.map((group) => ({
-    ...group,
-    checks: evaluation.groups.filter(({ modelName }) => modelName === group.modelName),
-    gpus: joinGpus(
-      bare.filter(({ replica }) => replica?.sample.modelName === group.modelName),
-    ),
-  }));
-  const total = groups.length === 1
-    ? groups[0]
-    : { ...draft.total ?? createGroup(state, "", bare), gpus: joinGpus(bare) };
+  const context: RowContext = { sources, isOneModel: countModels(endpoints) < 2, alerts };
+  const bare = endpoints.flatMap((known) =>
+    known.replicas.length === 0
+      ? [createBareRow(known, context)]
+      : known.replicas.map((_, index) => createRow(known, index, context))
+  );
+  const { groups, total } = createGroups(bare, sources, before);
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
-  const count = (status: ReplicaStatus): number => statuses.filter((one) => one === status).length;
   return {
-    rows,
-    groups,
-    total,
-    counts: {
-      total: rows.length,
-      up: statuses.filter(isCounted).length,
-      stale: count("STALE"),
-      down: count("DOWN"),
-      pending: count("PENDING"),
-    },
+    ...{ rows, groups, total },
+    counts: countRows(rows),
     verdict: evaluation.verdict,
-    events: mergeEvents(state),
-    counted: sumCounted(state),
-    totalPeaks: state.totalPeaks,
-    totalTrend: state.totalTrend.points,
+    events: mergeEvents(sources),
+    counted: sumCounted(sources),
+    totalPeaks,
+    totalTrend: totalTrend.points,
   };
 }

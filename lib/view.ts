@@ -13,8 +13,7 @@
 
 import type { TerminalSize } from "./platform.ts";
 import { getSceneState, type State } from "./state.ts";
-import { type Bill, createBill } from "./state_cost.ts";
-import { createFleet, type Fleet, type Row } from "./state_fleet.ts";
+import type { Fleet, Row } from "./state_fleet.ts";
 import {
   type ClickTarget,
   type Command,
@@ -85,8 +84,7 @@ export function renderText(
   state: State,
   options: ViewOptions & { readonly width?: number },
 ): readonly string[] {
-  const fleet = createFleet(state);
-  const { ui } = state;
+  const { ui, fleet } = state;
   const paint = createPaint(options.depth, ui.theme);
   const width = options.width ?? PLAIN_WIDTH;
   const problems = renderProblems(state, { width, paint });
@@ -109,17 +107,16 @@ export function renderText(
       ...renderTable(fleet, listed, table).lines,
       ...(problems.length > 0 ? ["", ...problems] : []),
     ];
-  const bill = createBill(fleet, state);
-  const panels = createPanels(fleet, state, { bill, paint })
+  const panels = createPanels(state, paint)
     .filter(({ id }) => id === "gpus" || id === "cost")
     .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);
-  const lines = [...renderHeader(state, fleet, { width, bill, paint }), "", ...body, ...panels];
+  const lines = [...renderHeader(state, { width, paint }), "", ...body, ...panels];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
 }
 
 /** What is left behind where the screen was; empty where nothing has happened. */
 export function renderSummary(state: State, { ascii }: ViewOptions): readonly string[] {
-  const lines = summarizeEvents(createFleet(state), state);
+  const lines = summarizeEvents(state.fleet, state);
   return ascii ? lines.map(convertToAscii) : lines;
 }
 
@@ -127,7 +124,6 @@ export function renderSummary(state: State, { ascii }: ViewOptions): readonly st
 interface Scene {
   readonly state: State;
   readonly fleet: Fleet;
-  readonly bill: Bill;
   readonly listed: readonly VisibleRow[];
   readonly width: number;
   readonly paint: Paint;
@@ -234,7 +230,7 @@ function renderPanels(scene: Scene, lines: number): string[] {
   const { ui } = state;
   // Of nothing there are only dashes.
   if (fleet.counts.up === 0 && ui.zoomedPanel === null) return [];
-  const panels = createPanels(fleet, state, scene);
+  const panels = createPanels(state, paint);
   const room = { width, lines, focusedPanel: ui.focusedPanel, paint };
   const zoomed = panels.find(({ id }) => id === ui.zoomedPanel);
   return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);
@@ -387,11 +383,10 @@ function renderScreen(scene: SceneWithHeader, room: number): Part {
 
 function createScene(state: State, width: number, options: ViewOptions): Scene {
   const picture = getSceneState(state);
-  const fleet = createFleet(picture);
+  const { fleet } = picture;
   const paint = createPaint(options.depth, picture.ui.theme);
   const listed = listVisibleRows(fleet, picture.ui);
-  const bill = createBill(fleet, picture);
-  return { state: picture, fleet, bill, listed, width, paint, output: options.output };
+  return { state: picture, fleet, listed, width, paint, output: options.output };
 }
 
 /** The group whose line is selected, or below whose line the selected row stands. */
@@ -444,7 +439,7 @@ function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readon
 export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): ScreenFrame {
   const { columns: width, rows: height } = size;
   const bare = createScene(state, width, options);
-  const head = renderHeader(bare.state, bare.fleet, bare);
+  const head = renderHeader(bare.state, bare);
   const scene: SceneWithHeader = { ...bare, head };
   const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(scene);
   const room = measureRoom(size, options);

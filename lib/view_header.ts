@@ -353,16 +353,16 @@ export function renderProblems(
 /** Title, verdict and summary, one line each. */
 export type Header = readonly [title: string, verdict: string, summary: string];
 
-/** What stands above the table. Overview and bill are the state's. */
+/** What stands above the table. */
 export function renderHeader(
   state: State,
-  fleet: Fleet,
-  options: { readonly width: number; readonly bill: Bill; readonly paint: Paint },
+  options: { readonly width: number; readonly paint: Paint },
 ): Header {
+  const { fleet, bill } = state;
   const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
   return [
     join(createTitle(state, fleet)),
     join(createVerdict(state, fleet)),
-    join(createSummary(state, fleet, options.bill)),
+    join(createSummary(state, fleet, bill)),
   ];
 }

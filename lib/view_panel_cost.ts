@@ -12,7 +12,7 @@
 import { type GpuCost, isHint, type RateCost, type SpanCost } from "./cost.ts";
 import { isPresent, mapReading, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
-import { type Bill, type GroupBill, hasBill } from "./state_cost.ts";
+import type { Bill, GroupBill } from "./state_cost.ts";
 import type { Ratio } from "./units.ts";
 import { formatDuration, formatMoney, formatPercent, formatReading } from "./view_format.ts";
 import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
@@ -157,9 +157,10 @@ function listLines(subject: Subject): string[] {
   ];
 }
 
-/** What it all costs, by the state's bill; `null` where there is nothing of money to say. */
-export function createCostPanel(bill: Bill, state: State, paint: Paint): Panel | null {
-  if (!hasBill(state)) return null;
+/** What it all costs; `null` where there is nothing of money to say. */
+export function createCostPanel(state: State, paint: Paint): Panel | null {
+  const { bill } = state;
+  if (!bill.isPriced) return null;
   const subject: Subject = { bill, state, paint };
   const { rate, session } = bill;
   const idle = mapReading(bill.idle.ratio, formatPercent);

@@ -15,7 +15,7 @@ import type { GpuSample, MigInstance } from "./gpu_model.ts";
 import { computeMemoryRatio, type GpuSummary, type Range, summarizeGpus } from "./gpu_outliers.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
-import { type Fleet, getGpuShares, listGpus } from "./state_fleet.ts";
+import { type Fleet, listGpus } from "./state_fleet.ts";
 import { measureWidth } from "./text.ts";
 import {
   drawBar,
@@ -111,7 +111,7 @@ function listSharesOf(
   { index }: GpuSample,
   instance?: MigInstance,
 ): readonly GpuShare[] {
-  return getGpuShares(state).filter(({ process }) =>
+  return state.gpuShares.filter(({ process }) =>
     process.gpuIndex === index && (instance === undefined ||
       (isPresent(instance.gpuInstanceId) &&
         process.gpuInstanceId.value === instance.gpuInstanceId.value))
@@ -261,7 +261,7 @@ function describeFold(fold: GpuSummary, subject: Subject): string[] {
     members.flatMap(({ throttleReasons }) => formatThrottleReasons(throttleReasons) || []),
   );
   const indexes = new Set(members.map(({ index }) => index));
-  const shares = getGpuShares(subject.state).filter(({ process }) => indexes.has(process.gpuIndex));
+  const shares = subject.state.gpuShares.filter(({ process }) => indexes.has(process.gpuIndex));
   const owners = formatOwners(shares, subject.fleet, { hasMemory: false });
   const utilization = describeRange(fold.utilizationRatio, formatPercent);
   return [

@@ -10,7 +10,6 @@ import { LATENCY_KEYS, type LatencyKey, sumCounts } from "./model.ts";
 import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
 import type { State } from "./state.ts";
-import { type Bill, hasBill } from "./state_cost.ts";
 import { type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
 import { PANEL_IDS, type PanelId } from "./state_ui.ts";
 import {
@@ -385,22 +384,19 @@ export function createTotalsPanel(fleet: Fleet, state: State): Panel {
 export function listPanelIds(state: State): readonly PanelId[] {
   return PANEL_IDS.filter((id) => {
     if (id === "gpus") return shouldShowGpus(state);
-    return id !== "cost" || hasBill(state);
+    return id !== "cost" || state.bill.isPriced;
   });
 }
 
-/** All panels that have something to show, in the order of their importance. Overview and bill are the state's. */
-export function createPanels(
-  fleet: Fleet,
-  state: State,
-  { bill, paint }: { readonly bill: Bill; readonly paint: Paint },
-): readonly Panel[] {
+/** All panels that have something to show, in the order of their importance. */
+export function createPanels(state: State, paint: Paint): readonly Panel[] {
+  const { fleet } = state;
   const panels = [
     createEventsPanel(fleet, state, paint),
     createBalancePanel(fleet, state, paint),
     createGpuPanel(fleet, state, paint),
     createLatencyPanel(fleet),
-    createCostPanel(bill, state, paint),
+    createCostPanel(state, paint),
     createTrendPanel(fleet, paint),
     createTotalsPanel(fleet, state),
   ];

@@ -6,6 +6,7 @@ import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
 import type { Command } from "../lib/state_ui.ts";
 import { getUiContext, renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
+import { settle } from "./fixtures/expositions.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 import {
@@ -33,7 +34,7 @@ const HOLDERS: readonly Holder[] = [
 const TRAINING = createGpuProcess(9, { gpuIndex: 7, memoryBytes: present(9 * 2 ** 30) });
 
 function prepare(count: number, more: Partial<State> = {}): State {
-  return { ...watchFleet(count), ui: createChosenUi(), ...more };
+  return settle({ ...watchFleet(count), ui: createChosenUi(), ...more });
 }
 
 /** The machine as the eight GPUs do their work, and their figures move. */

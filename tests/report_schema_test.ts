@@ -12,6 +12,7 @@ import {
   createScraped,
   encode,
   readGzip,
+  settle,
   START_EPOCH,
   startState,
 } from "./fixtures/expositions.ts";
@@ -101,7 +102,7 @@ Deno.test("createReportSchema() has every key of reports with events, and eviden
 
 Deno.test("createReportSchema() has every key of reports of GPUs and money", () => {
   const pricing = { ...NO_PRICING, tokenPrices: { input: 1, cachedInput: 0.1, output: 4 } };
-  const fleet = { ...watchFleet(5), pricing };
+  const fleet = settle({ ...watchFleet(5), pricing });
   const eight = readGpus("h100x8.tsv");
   const hot = heatGpu(eight, 3);
   const holders = [{ port: 8000, gpus: [0, 1] }, { port: 8001, gpus: [2, 3] }];

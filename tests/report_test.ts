@@ -5,7 +5,6 @@ import type { Endpoint, ServerInfo } from "../lib/model.ts";
 import { createReport, serializeReport } from "../lib/report.ts";
 import { SCHEMA_VERSION } from "../lib/report_schema.ts";
 import { type State, update } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import {
   advance,
   createEndpoint,
@@ -107,7 +106,7 @@ Deno.test("createReport() calls what has gone what it was", () => {
   for (let at = 0; at <= 60; at += 2) {
     state = advance(state, at + 0.1, [createScraped(ENDPOINT, at, write(["0", "1"]))]);
   }
-  const names = createFleet(state).rows.map(({ name }) => name);
+  const names = state.fleet.rows.map(({ name }) => name);
   const gone = advance(state, 62.1, [createScraped(ENDPOINT, 62, write(["0"]))]);
   const causes = pick(parseReport(gone), "verdict.causes");
   assert(Array.isArray(causes));

@@ -2,7 +2,6 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { isPresent } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import { SESSION_KEYS } from "../lib/stats_totals.ts";
 import {
   advance,
@@ -137,7 +136,7 @@ Deno.test("sums never fall and totals are those of the replicas, whatever happen
             : createScraped(ENDPOINTS[e], at + e / 8, say(running, counters[e]));
         });
         state = advance(state, at + 1, messages);
-        const { rows, counted, totalPeaks } = createFleet(state);
+        const { rows, counted, totalPeaks } = state.fleet;
         for (const key of SESSION_KEYS) {
           const sum = counted[key];
           if (!isPresent(sum)) continue;

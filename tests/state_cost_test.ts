@@ -3,8 +3,7 @@ import fc from "fast-check";
 import { NO_PRICING, type Pricing } from "../lib/cost.ts";
 import { isPresent, type Reading } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
-import { type Bill, createBill, hasBill } from "../lib/state_cost.ts";
-import { createFleet } from "../lib/state_fleet.ts";
+import type { Bill } from "../lib/state_cost.ts";
 import {
   advance,
   createEndpoint,
@@ -69,7 +68,7 @@ function watch(servers: readonly Server[], pricing: Pricing = TOLD): State {
   return state;
 }
 
-const bill = (state: State): Bill => createBill(createFleet(state), state);
+const bill = (state: State): Bill => state.bill;
 
 const SERVING: Server = {
   counters: [{ prompt: 1000, output: 500 }, { prompt: 3000, output: 1500 }],
@@ -191,12 +190,15 @@ Deno.test("createBill() divides a GPU between its models by the memory that they
   assertAlmostEquals(groups[1].usdPerHour.value ?? NaN, 0.25 * H100_PRICE);
 });
 
-Deno.test("hasBill() wants a price, or a wish for one", () => {
-  assertEquals(hasBill(watch([SERVING], NO_PRICING)), false);
-  assertEquals(hasBill(sampleGpus(watch([SERVING], NO_PRICING), [readGpus("gb10.tsv")])), false);
-  assertEquals(hasBill(sampleGpus(watch([SERVING], NO_PRICING), [EIGHT])), true);
-  assertEquals(hasBill(watch([SERVING], { ...NO_PRICING, usdPerGpuHour: 2 })), true);
-  assertEquals(hasBill(watch([SERVING], TOLD)), true);
+Deno.test("createBill() shows something where a price is known or given", () => {
+  assertEquals(bill(watch([SERVING], NO_PRICING)).isPriced, false);
+  assertEquals(
+    bill(sampleGpus(watch([SERVING], NO_PRICING), [readGpus("gb10.tsv")])).isPriced,
+    false,
+  );
+  assertEquals(bill(sampleGpus(watch([SERVING], NO_PRICING), [EIGHT])).isPriced, true);
+  assertEquals(bill(watch([SERVING], { ...NO_PRICING, usdPerGpuHour: 2 })).isPriced, true);
+  assertEquals(bill(watch([SERVING], TOLD)).isPriced, true);
 });
 
 /** Up to four servers of two models, and which GPUs they hold. */

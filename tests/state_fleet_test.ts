@@ -1,14 +1,15 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import type { Endpoint } from "../lib/model.ts";
-import { type State, update } from "../lib/state.ts";
+import { type Message, type State, update } from "../lib/state.ts";
 import {
   areOwnersKnown,
+  attributeGpus,
   createFleet,
-  getGpuShares,
   getUptime,
   listGpus,
   listGpusOf,
 } from "../lib/state_fleet.ts";
+import type { UiContext } from "../lib/state_ui.ts";
 import {
   advance,
   createEndpoint,
@@ -17,6 +18,7 @@ import {
   encode,
   readGzip,
   type Series,
+  settle,
   START_EPOCH,
   startState,
   writeEngine,
@@ -47,11 +49,11 @@ function answerOnce(endpoints: readonly Endpoint[], texts: readonly string[]): S
 
 Deno.test("createFleet() shows places alone where one model is served", () => {
   const label = (texts: readonly string[]): string[] =>
-    createFleet(answerOnce(PORTS.slice(0, 2), texts)).rows.map(({ label }) => label);
+    answerOnce(PORTS.slice(0, 2), texts).fleet.rows.map(({ label }) => label);
   assertEquals(label([say(1)]), [":8000", ":8001"]);
   const other = writeEngine([["num_requests_running", 1]], { model: "b/Chat" });
   assertEquals(label([say(1), other]), ["Llama-3.1-8B-Instruct :8000", "Chat :8001"]);
-  const { rows } = createFleet(startState(PORTS.slice(0, 2)));
+  const { rows } = startState(PORTS.slice(0, 2)).fleet;
   assertEquals(rows.map(({ name, label }) => [name, label]), [[":8000", ":8000"], [
     ":8001",
     ":8001",
@@ -62,7 +64,7 @@ Deno.test("createFleet() shows places alone where one model is served", () => {
 
 Deno.test("createFleet() keeps what is not current out of every total", () => {
   const state = watchTroubledFleet();
-  const { rows, total, groups, counts } = createFleet(state);
+  const { rows, total, groups, counts } = state.fleet;
   assertEquals(rows.map(({ status }) => status), ["OK", "STALE", "DOWN", "OK", "OK", "DOWN"]);
   assertEquals(counts, { total: 6, up: 3, stale: 1, down: 2, pending: 0 });
   assertEquals(total.figures.replicaCount, 3);
@@ -88,7 +90,7 @@ Deno.test("createFleet() never takes back what servers have counted since they s
     createScraped(endpoints[0], 0.5, say(100)),
     createScraped(endpoints[1], 0.6, say(40)),
   ]);
-  const read = () => createFleet(state).total.figures.lifetime.generationTokens.value;
+  const read = () => state.fleet.total.figures.lifetime.generationTokens.value;
   assertEquals(read(), 140);
   for (const at of [3, 20, 60]) {
     state = advance(state, at, [
@@ -98,7 +100,7 @@ Deno.test("createFleet() never takes back what servers have counted since they s
     assertEquals(read(), 140 + at);
   }
   // Nothing else of one that is down is in a total.
-  assertEquals(createFleet(state).total.figures.replicaCount, 1);
+  assertEquals(state.fleet.total.figures.replicaCount, 1);
 });
 
 Deno.test("createFleet() keeps what endpoints that went have counted, and counts nothing twice", () => {
@@ -114,7 +116,7 @@ Deno.test("createFleet() keeps what endpoints that went have counted, and counts
       encode(writeEngine([["generation_tokens_total", tokens]]) + reject(tokens / 10)),
     );
   const read = (state: State) => {
-    const { generationTokens, rejections } = createFleet(state).counted;
+    const { generationTokens, rejections } = state.fleet.counted;
     return [generationTokens.value, rejections.value];
   };
   let state = advance(startState(endpoints), 3, [
@@ -152,7 +154,7 @@ Deno.test("getUptime() stands still when the server no longer answers", () => {
 });
 
 Deno.test("createFleet() shows a stale row with its age, and nothing of one that is down", () => {
-  const { rows } = createFleet(watchTroubledFleet());
+  const { rows } = watchTroubledFleet().fleet;
   const [, stale, down, , , never] = rows;
   assertAlmostEquals(stale.age ?? NaN, 64.1 - 56.01, 1e-9);
   assert(stale.figures.running.value !== null);
@@ -166,7 +168,7 @@ Deno.test("createFleet() shows a stale row with its age, and nothing of one that
 });
 
 Deno.test("createFleet() has pending rows before the first answer", () => {
-  const { rows, counts, groups, total } = createFleet(startState(PORTS));
+  const { rows, counts, groups, total } = startState(PORTS).fleet;
   assertEquals(rows.map(({ status }) => status), ["PENDING", "PENDING", "PENDING"]);
   assertEquals([counts.pending, counts.up, groups.length], [3, 0, 0]);
   assertEquals(total.figures.replicaCount, 0);
@@ -174,7 +176,7 @@ Deno.test("createFleet() has pending rows before the first answer", () => {
 
 Deno.test("createFleet() shows a server that has no engine yet as INIT", () => {
   const state = answerOnce(PORTS.slice(0, 1), ["# TYPE vllm:num_requests_running gauge\n"]);
-  const { rows, counts } = createFleet(state);
+  const { rows, counts } = state.fleet;
   assertEquals(rows.map(({ status, replica }) => [status, replica]), [["INIT", null]]);
   assertEquals(counts.up, 1);
 });
@@ -186,22 +188,22 @@ Deno.test("createFleet() counts engines that are starting or asleep", async () =
     createScraped(PORTS[0], 0.5, cold),
     createScraped(PORTS[1], 0.5, encode(asleep)),
   ]);
-  const { rows, counts, total } = createFleet(state);
+  const { rows, counts, total } = state.fleet;
   assertEquals(rows.map(({ status }) => status), ["INIT", "INIT", "SLEEP"]);
   assertEquals(counts.up, 3);
   assertEquals(total.figures.running, { value: 0, partial: true });
 });
 
 Deno.test("createFleet() takes one group for the total, and merges several", () => {
-  const { groups, total } = createFleet(watchFleet(2));
+  const { groups, total } = watchFleet(2).fleet;
   assert(groups.length === 1 && total === groups[0]);
-  const several = createFleet(watchFleet(3));
+  const several = watchFleet(3).fleet;
   assertEquals([several.groups.length, several.total.modelName], [2, ""]);
   assertEquals(several.total.figures.replicaCount, 3);
 });
 
 Deno.test("createFleet() shares add up to 1 in each group", () => {
-  const { rows, groups } = createFleet(watchFleet(4));
+  const { rows, groups } = watchFleet(4).fleet;
   for (const { modelName } of groups) {
     const own = rows.filter(({ replica }) => replica?.sample.modelName === modelName);
     const sum = own.reduce((all, { requestShare }) => all + (requestShare.value ?? NaN), 0);
@@ -213,20 +215,20 @@ Deno.test("createFleet() has no shares of nothing", () => {
   const state = advance(answerOnce(PORTS.slice(0, 1), [say(1, 5)]), 3, [
     createScraped(PORTS[0], 2.5, encode(say(1, 5))),
   ]);
-  assertEquals(createFleet(state).rows[0].requestShare, { value: null, reason: "no_samples" });
-  const [row] = createFleet(answerOnce(PORTS.slice(0, 1), [say(1, 5)])).rows;
+  assertEquals(state.fleet.rows[0].requestShare, { value: null, reason: "no_samples" });
+  const [row] = answerOnce(PORTS.slice(0, 1), [say(1, 5)]).fleet.rows;
   assertEquals(row.requestShare, { value: null, reason: "first_scrape" });
 });
 
 Deno.test("createFleet() names the owner of the fullest KV cache among those that count", () => {
   const texts = [0.2, 0.9, 0.5].map((ratio) => say(1, 0, [["kv_cache_usage_perc", ratio]]));
   const state = answerOnce(PORTS, texts);
-  assertEquals(createFleet(state).total.kvCacheMaxOwner?.place, ":8001");
+  assertEquals(state.fleet.total.kvCacheMaxOwner?.place, ":8001");
   const failed = advance(state, 2, [createFailed(PORTS[1], 1.5)]);
-  const { total } = createFleet(failed);
+  const { total } = failed.fleet;
   assertEquals(total.kvCacheMaxOwner?.place, ":8002");
   assertEquals(total.figures.kvCache.maxRatio, { value: 0.5 });
-  assertEquals(createFleet(startState(PORTS)).total.kvCacheMaxOwner, null);
+  assertEquals(startState(PORTS).fleet.total.kvCacheMaxOwner, null);
 });
 
 // ---- Uptime.
@@ -258,7 +260,7 @@ Deno.test("createFleet() holds what is not answered in time for stale", () => {
   const asked = update(answered, { kind: "asked", endpointKey: endpoint.key, at: 2 });
   const statusAt = (now: number): string => {
     const state = update(asked, { kind: "clock", now, nowEpoch: 1_795_300_000 + now });
-    const { rows, counts } = createFleet(state);
+    const { rows, counts } = state.fleet;
     assertEquals(counts.up, rows[0].status === "OK" ? 1 : 0);
     return rows[0].status;
   };
@@ -280,9 +282,7 @@ Deno.test("createFleet() gives no share of a whole that is not known", () => {
     createScraped(endpoints[0], 2.5, body(20)),
     createScraped(endpoints[1], 2.5, body(1)),
   ];
-  const shares = createFleet(advance(started, 3, second)).rows.map(({ requestShare }) =>
-    requestShare
-  );
+  const shares = advance(started, 3, second).fleet.rows.map(({ requestShare }) => requestShare);
   assertEquals(shares.map((share) => share.value), [null, null]);
 });
 
@@ -293,7 +293,7 @@ Deno.test("createFleet() says the same of a state whether it saw it before or no
   for (const span of spans) {
     state = advance(state, state.now + span);
     const fresh = createFleet({ ...state, endpoints: [...state.endpoints] });
-    const known = createFleet(state);
+    const known = state.fleet;
     assertEquals(known.rows, fresh.rows);
     assertEquals(known.counts, fresh.counts);
     assertEquals(known.total.figures, fresh.total.figures);
@@ -311,7 +311,7 @@ Deno.test("createFleet() adds rates of unequal windows as rates, each over its o
     ...[2, 22].map((at) => createScraped(seldom, at, count(10 * at))),
   ];
   const state = advance(startState([often, seldom]), 40, messages);
-  const { total, rows } = createFleet(state);
+  const { total, rows } = state.fleet;
   for (const window of ["lastPoll", "lastMinute"] as const) {
     const rates = rows.map(({ figures }) => figures[window].generationTokensPerSecond.value ?? NaN);
     assertAlmostEquals(rates[0], 100, 1e-9);
@@ -331,7 +331,7 @@ Deno.test("createFleet() gives an endpoint that is asked seldom its time to answ
     state = update(state, { kind: "scraped", scrape: { ...message.scrape, duration: 0.5 } });
   }
   state = update(state, { kind: "asked", endpointKey: endpoint.key, at: 31 });
-  const statusAt = (now: number) => createFleet(advance(state, now)).rows[0].status;
+  const statusAt = (now: number) => advance(state, now).fleet.rows[0].status;
   // It may be asked every ten seconds; with an interval of two it were late after three.
   assertEquals([30, 35, 41.9, 42.1].map(statusAt), ["OK", "OK", "OK", "STALE"]);
 });
@@ -341,7 +341,7 @@ Deno.test("createFleet() of no endpoint at all has nothing", () => {
     kind: "endpoint_gone",
     endpointKey: PORTS[0].key,
   });
-  const { rows, groups, counts } = createFleet(gone);
+  const { rows, groups, counts } = gone.fleet;
   assertEquals([rows, groups, counts.total], [[], [], 0]);
 });
 
@@ -355,29 +355,29 @@ function watch(ports: readonly number[], host = "localhost", more: Partial<State
 }
 
 const tellGpus = (state: State) =>
-  createFleet(state).rows.map(({ gpus }) => gpus.map(({ index }) => index));
+  state.fleet.rows.map(({ gpus }) => gpus.map(({ index }) => index));
 
 Deno.test("listGpusOf() gives each replica its own GPUs", () => {
   const holders = [{ port: 8000, gpus: [0, 1, 2, 3] }, { port: 8001, gpus: [6, 4] }];
   const state = sampleGpus(watch([8000, 8001]), [EIGHT], holders);
   assertEquals(tellGpus(state), [[0, 1, 2, 3], [4, 6]]);
   assertEquals(areOwnersKnown(state), true);
-  assertEquals(createFleet(state).total.gpus.length, 6);
-  const [known] = createFleet(state).rows;
+  assertEquals(state.fleet.total.gpus.length, 6);
+  const [known] = state.fleet.rows;
   assertEquals(
     listGpusOf(state, { endpointKey: known.state.endpoint.key, engine: "7" }),
     [],
   );
 });
 
-Deno.test("getGpuShares() follows the endpoints: those sampled first are found with their first scrape", () => {
+Deno.test("attributeGpus() follows the endpoints: those sampled first are found with their first scrape", () => {
   const endpoint = createEndpoint(8000);
   const before = sampleGpus(startState([endpoint]), [EIGHT], [{ port: 8000, gpus: [2] }]);
   assertEquals(tellGpus(before), [[]]);
   assertEquals(areOwnersKnown(before), false);
   const after = advance(before, 2, [createScraped(endpoint, 1, RUNNING)]);
   assertEquals(tellGpus(after), [[2]]);
-  assertEquals(getGpuShares(after), getGpuShares({ ...after }));
+  assertEquals(after.gpuShares, attributeGpus(after));
 });
 
 Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
@@ -397,14 +397,14 @@ Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
   assertEquals(areOwnersKnown(advance(both, 6, [createFailed(silent, 5)])), true);
 });
 
-Deno.test("getGpuShares() gives nobody what is a stranger's, another machine's or simulated", () => {
+Deno.test("attributeGpus() gives nobody what is a stranger's, another machine's or simulated", () => {
   const holders = [{ port: 8000, gpus: [0] }];
   const stranger = sampleGpus(watch([8000]), [EIGHT], [], [createGpuProcess(77)]);
-  assertEquals(getGpuShares(stranger).map(({ owner }) => owner), [null]);
+  assertEquals(stranger.gpuShares.map(({ owner }) => owner), [null]);
   const remote = sampleGpus(watch([8000], "gpu1"), [EIGHT], holders);
-  assertEquals(getGpuShares(remote).map(({ owner }) => owner), [null]);
+  assertEquals(remote.gpuShares.map(({ owner }) => owner), [null]);
   const demo = sampleGpus(watch([8000], "localhost", { isDemo: true }), [EIGHT], holders);
-  assertEquals(getGpuShares(demo).map(({ owner }) => owner), [null]);
+  assertEquals(demo.gpuShares.map(({ owner }) => owner), [null]);
 });
 
 Deno.test("listGpus() has none while samples fail", () => {
@@ -412,4 +412,37 @@ Deno.test("listGpus() has none while samples fail", () => {
   assertEquals(listGpus(state).length, 8);
   const failed = failGpus(state, "timeout", "it hangs");
   assertEquals([listGpus(failed), tellGpus(failed)], [[], [[]]]);
+});
+
+Deno.test("update() derives the fleet at a tick, and not for what the user chooses", () => {
+  const state = watchTroubledFleet();
+  const context: UiContext = {
+    lineKeys: state.fleet.rows.map(({ key }) => key),
+    selectedGroup: null,
+    openGroupKeys: new Set(),
+    pageLines: 9,
+    isText: false,
+    lastScroll: 0,
+    sorts: [],
+    panelIds: ["events"],
+  };
+  const choices: readonly Message[] = [
+    { kind: "command", command: "down", context },
+    { kind: "command", command: "group", context },
+    { kind: "command", command: "open", context },
+    { kind: "filter", edit: { kind: "insert", text: "kv>80%" } },
+    { kind: "select", key: context.lineKeys[1], context },
+    { kind: "sort", columnId: "kv", isDescending: true },
+  ];
+  const chosen = choices.reduce(update, state);
+  assert(chosen.ui !== state.ui);
+  assert(chosen.fleet === state.fleet && chosen.bill === state.bill);
+  assert(settle(chosen).fleet !== state.fleet);
+});
+
+Deno.test("createFleet() keeps the figures of groups without a new sample", () => {
+  const state = watchTroubledFleet();
+  const later = advance(state, state.now + 1);
+  later.fleet.groups.forEach(({ figures }, i) => assert(figures === state.fleet.groups[i].figures));
+  assert(later.fleet.total.figures === state.fleet.total.figures);
 });

@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { absent } from "../lib/reading.ts";
 import { getSceneState, type Message, type State, update } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import { type Command, createUi, type UiContext } from "../lib/state_ui.ts";
 import { getSeries } from "../lib/stats_series.ts";
 import {
@@ -236,7 +235,7 @@ Deno.test("update() keeps a trend of all together, whose points are the sums of 
       ...(at === 30 ? [createFailed(SECOND, at)] : []),
     ];
     state = advance(state, at + 0.1, messages);
-    const { totalTrend, total } = createFleet(state);
+    const { totalTrend, total } = state.fleet;
     totals.push(total.figures.running.value);
     assertEquals(getSeries(totalTrend, "running"), totals);
   }

@@ -1,5 +1,4 @@
 import { assertEquals } from "@std/assert";
-import { createFleet } from "../lib/state_fleet.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
 import {
   appendFigures,
@@ -17,7 +16,7 @@ import {
 } from "../lib/stats_series.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 
-const [ROW] = createFleet(watchFleet(1)).rows;
+const [ROW] = watchFleet(1).fleet.rows;
 
 Deno.test("appendFigures() keeps what was measured, in base units", () => {
   const trend = appendFigures([], ROW.figures);

@@ -3,7 +3,6 @@ import type { Quantile } from "../lib/histogram.ts";
 import type { WindowFigures } from "../lib/model.ts";
 import { absent, present, type Reading } from "../lib/reading.ts";
 import type { State } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import {
   chooseHitRatioColor,
   chooseKvCacheColor,
@@ -20,7 +19,7 @@ import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 function readLines(state: State): readonly TableLine[] {
-  return createFleet(state).rows.map(describeRow);
+  return state.fleet.rows.map(describeRow);
 }
 
 function findColumn(id: string): Column {
@@ -70,7 +69,7 @@ Deno.test("readCell() has dashes and no bar where nothing is known", () => {
 });
 
 Deno.test("readCell() draws a bar for one replica and says max for several", () => {
-  const { rows, total } = createFleet(watchFleet(2));
+  const { rows, total } = watchFleet(2).fleet;
   assertEquals([...findColumn("kv_bar").readCell(describeRow(rows[0])).text].length, 8);
   const line = describeGroup(total, "ALL");
   assertEquals(findColumn("kv_bar").readCell(line).text, "max");

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ServerInfo } from "../lib/model.ts";
 import { type Message, type State, update } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import { renderDetail } from "../lib/view_detail.ts";
 import { createPaint } from "../lib/view_theme.ts";
 import {
@@ -20,7 +19,7 @@ const ENDPOINT = createEndpoint(8000);
 const plain = createPaint(null);
 
 function render(state: State, index = 0): readonly string[] {
-  const fleet = createFleet(state);
+  const fleet = state.fleet;
   return renderDetail(fleet.rows[index], state, { fleet, paint: plain, width: 120 }).flat();
 }
 

@@ -1,7 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type State, update } from "../lib/state.ts";
-import { createBill } from "../lib/state_cost.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import { measureWidth } from "../lib/text.ts";
 import { type Header, renderHeader, renderProblems } from "../lib/view_header.ts";
 import { createPaint, type Meaning, type Paint } from "../lib/view_theme.ts";
@@ -21,8 +19,7 @@ import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 const plain = createPaint(null);
 
 function render(state: State, width = 200, paint = plain): Header {
-  const fleet = createFleet(state);
-  return renderHeader(state, fleet, { width, paint, bill: createBill(fleet, state) });
+  return renderHeader(state, { width, paint });
 }
 
 const readVerdict = (state: State): string => render(state)[1].trim();

@@ -3,7 +3,6 @@ import fc from "fast-check";
 import type { GpuSample } from "../lib/gpu_model.ts";
 import { type AbsenceReason, absent } from "../lib/reading.ts";
 import type { State } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import { measureWidth } from "../lib/text.ts";
 import type { Panel } from "../lib/view_layout.ts";
 import { createGpuPanel } from "../lib/view_panel_gpu.ts";
@@ -16,7 +15,7 @@ import { readGpus } from "./fixtures/gpus.ts";
 const plain = createPaint(null);
 
 function create(state: State): Panel {
-  const panel = createGpuPanel(createFleet(state), state, plain);
+  const panel = createGpuPanel(state.fleet, state, plain);
   if (panel === null) throw new Error("There is no panel");
   return panel;
 }
@@ -34,7 +33,7 @@ const MACHINES: readonly (readonly GpuSample[])[] = [
 Deno.test("createGpuPanel() has nothing to say where nobody looked, or there is no program", () => {
   const silent = startState([createEndpoint(8000)]);
   for (const state of [silent, failGpus(silent, "absent", "neither is there")]) {
-    assertEquals(createGpuPanel(createFleet(state), state, plain), null);
+    assertEquals(createGpuPanel(state.fleet, state, plain), null);
   }
   const asked = failGpus({ ...silent, asksForGpus: true }, "absent", "neither is there");
   assertEquals(draw(create(asked), 1), ["neither is there"]);

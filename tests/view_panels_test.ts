@@ -1,8 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { NO_PRICING } from "../lib/cost.ts";
 import type { State } from "../lib/state.ts";
-import { createBill } from "../lib/state_cost.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import { PANEL_IDS } from "../lib/state_ui.ts";
 import { NO_PEAKS } from "../lib/stats_totals.ts";
 import { measureWidth } from "../lib/text.ts";
@@ -31,8 +29,7 @@ import { readGpus } from "./fixtures/gpus.ts";
 const plain = createPaint(null);
 
 function createPanel(state: State): readonly Panel[] {
-  const fleet = createFleet(state);
-  return createPanels(fleet, state, { bill: createBill(fleet, state), paint: plain });
+  return createPanels(state, plain);
 }
 
 Deno.test("createPanels() has every panel, in the order of importance", () => {
@@ -85,7 +82,7 @@ Deno.test("createPanels() has dashes and no zero before the first answer", () =>
 const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
 
 function create(state: State): Panel {
-  return createBalancePanel(createFleet(state), state, plain);
+  return createBalancePanel(state.fleet, state, plain);
 }
 
 Deno.test("createBalancePanel() is one line where all are alike", () => {
@@ -121,7 +118,7 @@ Deno.test("createBalancePanel() compares nobody with nobody", () => {
 
 Deno.test("createEventsPanel() has the newest first, with what goes on and what is over", () => {
   const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 120`);
-  const panel = createEventsPanel(createFleet(state), state, plain);
+  const panel = createEventsPanel(state.fleet, state, plain);
   assertEquals(panel.title, "EVENTS, 1 going on");
   const lines = panel.draw({ width: 120, lines: panel.maxLines });
   assertMatch(lines[0], /^\d\d:\d\d:\d\d {2}STALE {4}b:8001 {2}since 20s$/);
@@ -135,7 +132,7 @@ Deno.test("createEventsPanel() has the newest first, with what goes on and what 
 
 Deno.test("createEventsPanel() says that nothing has happened, on the whole screen what would stand there", () => {
   const state = watchFleet(1);
-  const panel = createEventsPanel(createFleet(state), state, plain);
+  const panel = createEventsPanel(state.fleet, state, plain);
   assertEquals([panel.minLines, panel.summary], [0, "none"]);
   const [line, ...others] = panel.draw({ width: 78, lines: 1 });
   assertMatch(line, /^none yet: .* will stand here$/);
@@ -143,13 +140,13 @@ Deno.test("createEventsPanel() says that nothing has happened, on the whole scre
 });
 
 Deno.test("summarizeEvents() leaves behind what has happened, the newest last, or nothing", () => {
-  assertEquals(summarizeEvents(createFleet(watchFleet(1)), watchFleet(1)), []);
+  assertEquals(summarizeEvents(watchFleet(1).fleet, watchFleet(1)), []);
   const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n90 a up\nuntil 120`);
-  const [title, ...lines] = summarizeEvents(createFleet(state), state);
+  const [title, ...lines] = summarizeEvents(state.fleet, state);
   assertEquals(title, "vllm-htop: while it watched");
   assertEquals(lines.map((line) => line.trim().split(/ +/)[1]), ["STALE", "DOWN", "UP"]);
   // A log that is too long is cut at its begin.
-  const fleet = createFleet(state);
+  const fleet = state.fleet;
   const events = Array.from({ length: 50 }, () => fleet.events[0]);
   const long = summarizeEvents({ ...fleet, events }, state);
   assertEquals([long.length, long[1]], [42, "  … 10 earlier"]);
@@ -157,7 +154,7 @@ Deno.test("summarizeEvents() leaves behind what has happened, the newest last, o
 
 Deno.test("renderEvents() paints what goes on by how bad it is, and dims what is over", () => {
   const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n60 a up\n70 b down\nuntil 120`);
-  const fleet = createFleet(state);
+  const fleet = state.fleet;
   const marked: Paint = (text, meaning) => `<${meaning}>${text}`;
   const lines = renderEvents(fleet.events, { fleet, state, paint: marked });
   const ofKind = (kind: string) => lines.filter((line) => line.includes(`>${kind}`));
@@ -166,7 +163,7 @@ Deno.test("renderEvents() paints what goes on by how bad it is, and dims what is
 });
 
 Deno.test("createLatencyPanel() shows the latency of all with the counts behind it", () => {
-  const panel = createLatencyPanel(createFleet(watchFleet(2)));
+  const panel = createLatencyPanel(watchFleet(2).fleet);
   const latency = { ...panel, lines: panel.draw({ width: 84, lines: panel.minLines }) };
   assertMatch(latency.lines[0], /P50 +P95 +P99 +n +P95@1m +n@1m$/);
   assertEquals(latency.lines.length, 1 + Object.keys(LATENCY_TITLES).length);
@@ -179,7 +176,7 @@ Deno.test("createLatencyPanel() shows the latency of all with the counts behind 
 });
 
 function draw(state: State): readonly string[] {
-  const panel = createTotalsPanel(createFleet(state), state);
+  const panel = createTotalsPanel(state.fleet, state);
   return [panel.title, ...panel.draw({ width: 120, lines: panel.minLines })];
 }
 
@@ -208,7 +205,7 @@ Deno.test("describePeak() has a dash where there was no value, and no time of 0"
 });
 
 Deno.test("createTrendPanel() draws trends of what may be added up, larger where there is room", () => {
-  const trend = createTrendPanel(createFleet(watchFleet(2)), plain);
+  const trend = createTrendPanel(watchFleet(2).fleet, plain);
   for (const [width, lines, height] of [[84, 4, 1], [84, 10, 1], [120, 11, 2], [60, 99, 6]]) {
     const drawn = trend.draw({ width, lines });
     const charts = drawn.filter((line) => line !== "");

@@ -1,6 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
 import type { State } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { COLUMN_IDS, COLUMNS, describeRow } from "../lib/view_columns.ts";
 import {
@@ -21,7 +20,7 @@ import {
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 function list(state: State, more: Partial<Ui> = {}): readonly VisibleRow[] {
-  return listVisibleRows(createFleet(state), { ...createUi(), ...more });
+  return listVisibleRows(state.fleet, { ...createUi(), ...more });
 }
 
 const placesOf = (lines: readonly VisibleRow[]): string[] =>
@@ -93,7 +92,7 @@ function createSubject(texts: readonly string[] = []): FilterSubject {
   const figures = [["num_requests_running", 12], ["kv_cache_usage_perc", 0.815]] as const;
   const scraped = createScraped(createEndpoint(8000), 0.5, encode(writeEngine(figures)));
   const state = advance(startState([createEndpoint(8000)]), 1, [scraped]);
-  return { texts, cells: describeRow(createFleet(state).rows[0]) };
+  return { texts, cells: describeRow(state.fleet.rows[0]) };
 }
 
 Deno.test("parseFilter() is without case, with | for or and & for and", () => {
@@ -139,7 +138,7 @@ Deno.test("parseFilter() compares figures by their columns' names and in their u
 });
 
 Deno.test("parseFilter() takes every column of figures by its whole heading", () => {
-  const rows = createFleet(watchTroubledFleet()).rows.map(describeRow);
+  const rows = watchTroubledFleet().fleet.rows.map(describeRow);
   for (const { id, title, align } of COLUMNS) {
     if (align === "left") continue;
     for (const heading of [title, title.toLowerCase(), ` ${title.replace(" ", "  ")} `]) {
@@ -204,9 +203,9 @@ Deno.test("listVisibleRows() filters by name, model, address and state", () => {
 
 Deno.test("listVisibleRows() hides rows without changing a sum", () => {
   const state = watchFleet(2);
-  const before = createFleet(state).total;
-  listVisibleRows(createFleet(state), createUi({ filter: ":8000" }));
-  assertEquals(createFleet(state).total.figures, before.figures);
+  const before = state.fleet.total;
+  listVisibleRows(state.fleet, createUi({ filter: ":8000" }));
+  assertEquals(state.fleet.total.figures, before.figures);
 });
 
 Deno.test("listVisibleRows() groups by model, rows without one at the end", () => {
@@ -254,6 +253,6 @@ Deno.test("listVisibleRows() gives a group the figures of all its replicas, what
   const state = watchFleet(2);
   const [group] = list(state, { isGrouped: true, filter: ":8000" });
   assert(group.kind === "group");
-  assertEquals(group.group.figures, createFleet(state).groups[0].figures);
+  assertEquals(group.group.figures, state.fleet.groups[0].figures);
   assertEquals(group.cells.status, null);
 });

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { State } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
 import { COLUMNS, describeRow, type TableLine } from "../lib/view_columns.ts";
@@ -27,7 +26,7 @@ interface Drawing {
 
 function draw(state: State, drawing: Drawing = {}): DrawnTable {
   const { width = 320, maxLines = 100, paint = plain, ui = createUi(), isLive = false } = drawing;
-  const fleet = createFleet(state);
+  const fleet = state.fleet;
   return renderTable(fleet, listVisibleRows(fleet, ui), {
     width,
     maxLines,
@@ -44,7 +43,7 @@ function render(state: State, width = 320, maxLines = 100): readonly string[] {
 }
 
 function readLines(state: State): readonly TableLine[] {
-  return createFleet(state).rows.map(describeRow);
+  return state.fleet.rows.map(describeRow);
 }
 
 function chooseIds(lines: readonly TableLine[], width: number): string[] {
@@ -118,7 +117,7 @@ Deno.test("renderTable() has a line for each model of several replicas", () => {
 Deno.test("countGroupTotals() counts the lines of models that are drawn", () => {
   for (const servers of [1, 2, 3, 4]) {
     const state = watchFleet(servers);
-    const fleet = createFleet(state);
+    const fleet = state.fleet;
     const besides = 1 + fleet.rows.length + 1;
     assertEquals(countGroupTotals(fleet), render(state).length - besides, `${servers}`);
   }

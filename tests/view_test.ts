@@ -3,7 +3,6 @@ import { stripAnsiCode } from "@std/fmt/colors";
 import fc from "fast-check";
 import type { TerminalSize } from "../lib/platform.ts";
 import { type State, update } from "../lib/state.ts";
-import { createFleet } from "../lib/state_fleet.ts";
 import {
   type ClickTarget,
   type Command,
@@ -391,7 +390,7 @@ Deno.test("renderFrame() shows another replica at each step through grouped deta
   let state: State = { ...watchTroubledFleet(), ui };
   for (const one of ["group", "down", "open"] as const) state = command(state, one);
   const nameOf = (now: State): string => renderFrame(now, SMALL, PLAIN).lines[2].trim();
-  const names = createFleet(state).rows.map(({ name }) => name);
+  const names = state.fleet.rows.map(({ name }) => name);
   const walk = (one: Command): string[] =>
     names.map(() => {
       const shown = nameOf(state);
@@ -426,7 +425,7 @@ Deno.test("renderFrame() has each target on the text that it is about", () => {
         const [columns, rows] = size;
         const ui = { ...base, ...more };
         const frame = renderFrame({ ...state, ui }, { columns, rows }, PLAIN);
-        const listed = listVisibleRows(createFleet(state), ui);
+        const listed = listVisibleRows(state.fleet, ui);
         const kinds = new Set(frame.targets.map(({ action }) => action.kind));
         assert(kinds.has("sort") && kinds.has("line"), [...kinds].join());
         for (const target of frame.targets) {

@@ -3,7 +3,6 @@ import type { GpuOutlier } from "../lib/gpu_model.ts";
 import { absent, present } from "../lib/reading.ts";
 import type { EventLine } from "../lib/rules_alerts.ts";
 import { RULES, type Verdict } from "../lib/rules_table.ts";
-import { createFleet, getGpuShares } from "../lib/state_fleet.ts";
 import {
   chooseTemperatureColor,
   formatAlert,
@@ -96,7 +95,7 @@ Deno.test("formatEvent() tells when, what, of whom, how much and how long", () =
     amount: null,
   };
   const say = (more: Partial<EventLine>, now = 75) =>
-    formatEvent({ ...line, ...more }, createFleet(state), { now, utcOffset: 0 });
+    formatEvent({ ...line, ...more }, state.fleet, { now, utcOffset: 0 });
   // It has gone, and its name is known still.
   assertEquals(say({}), [
     "01:00:10",
@@ -197,8 +196,8 @@ Deno.test("formatOwners() names each once, strangers last, and not too many", ()
   ];
   const strangers = [createGpuProcess(9, { memoryBytes: absent("unreadable") })];
   const state = sampleGpus(watchFleet(3), [readGpus("h100x8.tsv")], holders, strangers);
-  const fleet = createFleet(state);
-  const shares = getGpuShares(state);
+  const fleet = state.fleet;
+  const shares = state.gpuShares;
   const tell = (some: typeof shares, hasMemory: boolean) =>
     formatOwners(some, fleet, { hasMemory });
   assertEquals(tell(shares, false), ":8000, :8001, :8002 and 1 more");
