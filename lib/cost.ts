@@ -51,7 +51,7 @@ const NO_TOKEN_VALUE: TokenValue = {
 };
 
 /** Sums readings; absent with the first reason if any is. */
-function addAll(readings: readonly Reading[]): Reading {
+function sumWhole(readings: readonly Reading[]): Reading {
   const missing = readings.find((reading) => !isPresent(reading));
   if (missing !== undefined) return missing;
   const isPartial = readings.some((reading) => isPresent(reading) && reading.partial === true);
@@ -59,7 +59,7 @@ function addAll(readings: readonly Reading[]): Reading {
   return isPartial ? { value, partial: true } : { value };
 }
 
-function priceOf(tokens: Reading, usdPerMillion: number): Reading {
+function computeValue(tokens: Reading, usdPerMillion: number): Reading {
   if (usdPerMillion === 0) return present(0);
   return mapReading(tokens, (count) => Math.max(0, count) / TOKENS_PER_MILLION * usdPerMillion);
 }
@@ -68,14 +68,14 @@ function priceOf(tokens: Reading, usdPerMillion: number): Reading {
  * Values tokens. Prices not given count as 0; `unsupported` if none is given. Cached tokens matter
  * only if they have a price of their own.
  */
-export function valueTokens(amounts: TokenAmounts, prices: TokenPrices): TokenValue {
+export function computeTokenValue(amounts: TokenAmounts, prices: TokenPrices): TokenValue {
   if (!hasTokenPrices(prices)) return NO_TOKEN_VALUE;
   const { promptTokens, cachedPromptTokens, generationTokens } = amounts;
   const inputPrice = prices.input ?? 0;
-  const output = priceOf(generationTokens, prices.output ?? 0);
+  const output = computeValue(generationTokens, prices.output ?? 0);
   if (prices.cachedInput === null) {
-    const input = priceOf(promptTokens, inputPrice);
-    return { input, cachedInput: absent("unsupported"), output, total: addAll([input, output]) };
+    const input = computeValue(promptTokens, inputPrice);
+    return { input, cachedInput: absent("unsupported"), output, total: sumWhole([input, output]) };
   }
   const cached: Reading = isPresent(promptTokens) && isPresent(cachedPromptTokens)
     ? mapReading(cachedPromptTokens, (count) => Math.min(count, promptTokens.value))
@@ -83,9 +83,9 @@ export function valueTokens(amounts: TokenAmounts, prices: TokenPrices): TokenVa
   const computed: Reading = isPresent(cached)
     ? mapReading(promptTokens, (count) => count - cached.value)
     : cached;
-  const input = priceOf(computed, inputPrice);
-  const cachedInput = priceOf(cached, prices.cachedInput);
-  return { input, cachedInput, output, total: addAll([input, cachedInput, output]) };
+  const input = computeValue(computed, inputPrice);
+  const cachedInput = computeValue(cached, prices.cachedInput);
+  return { input, cachedInput, output, total: sumWhole([input, cachedInput, output]) };
 }
 
 /** GPUs of one name. */
@@ -116,7 +116,7 @@ interface ComputePricing {
   readonly ownPrices: readonly GpuPrice[];
 }
 
-function priceKind(name: string, count: number, pricing: ComputePricing): GpuCost {
+function priceGpuKind(name: string, count: number, pricing: ComputePricing): GpuCost {
   if (pricing.usdPerGpuHour !== null) {
     return { name, count, usdPerHour: present(pricing.usdPerGpuHour), price: null };
   }
@@ -125,7 +125,7 @@ function priceKind(name: string, count: number, pricing: ComputePricing): GpuCos
   return { name, count, usdPerHour, price };
 }
 
-function listKinds(
+function listGpuKinds(
   names: readonly string[],
   gpuCount: number | null,
 ): readonly (readonly [name: string, count: number])[] {
@@ -144,15 +144,15 @@ function listKinds(
  * unknown; none for remote hosts.
  */
 export function priceCompute(names: readonly string[], pricing: ComputePricing): ComputeCost {
-  const gpus = listKinds(names, pricing.gpuCount)
-    .map(([name, count]) => priceKind(name, count, pricing));
+  const gpus = listGpuKinds(names, pricing.gpuCount)
+    .map(([name, count]) => priceGpuKind(name, count, pricing));
   const priced = gpus.filter(({ usdPerHour }) => isPresent(usdPerHour));
   const value = priced.reduce((sum, gpu) => sum + gpu.count * (gpu.usdPerHour.value ?? 0), 0);
-  const whole = priced.length === gpus.length ? present(value) : { value, partial: true as const };
+  const total = priced.length === gpus.length ? present(value) : { value, partial: true as const };
   return {
     gpus,
     gpuCount: gpus.reduce((sum, { count }) => sum + count, 0),
-    usdPerHour: priced.length === 0 ? absent("missing") : whole,
+    usdPerHour: priced.length === 0 ? absent("missing") : total,
   };
 }
 
@@ -172,14 +172,14 @@ function divideWhole(worth: Reading, cost: Reading): Reading<Ratio> {
 }
 
 /** A negative span means the clock was set back. */
-function spend(usdPerHour: Reading, span: Reading<Seconds>): Reading {
+function computeCost(usdPerHour: Reading, span: Reading<Seconds>): Reading {
   if (!isPresent(span)) return span;
   if (span.value < 0) return absent("restarted");
   return mapReading(usdPerHour, (usd) => usd * span.value / SECONDS_PER_HOUR);
 }
 
 /** Computes value and cost over a span, such as this session or the servers' uptime. */
-export function costOfSpan(
+export function computeSpanCost(
   { span, amounts, tokenPrices, computeUsdPerHour }: {
     readonly span: Reading<Seconds>;
     readonly amounts: TokenAmounts;
@@ -187,8 +187,8 @@ export function costOfSpan(
     readonly computeUsdPerHour: Reading;
   },
 ): SpanCost {
-  const tokens = valueTokens(amounts, tokenPrices);
-  const computeUsd = spend(computeUsdPerHour, span);
+  const tokens = computeTokenValue(amounts, tokenPrices);
+  const computeUsd = computeCost(computeUsdPerHour, span);
   return { span, tokens, computeUsd, marginRatio: divideWhole(tokens.total, computeUsd) };
 }
 
@@ -199,7 +199,7 @@ export interface UsdRate {
   readonly perMonth: Reading;
 }
 
-function spread(perHour: Reading): UsdRate {
+function projectRate(perHour: Reading): UsdRate {
   const perDay = mapReading(perHour, (usd) => usd * HOURS_PER_DAY);
   return { perHour, perDay, perMonth: mapReading(perDay, (usd) => usd * DAYS_PER_MONTH) };
 }
@@ -215,7 +215,7 @@ export interface RateCost {
   readonly usdPerMillionOutputTokens: Reading;
 }
 
-function costPerMillion(usdPerHour: Reading, tokensPerSecond: Reading): Reading {
+function computeCostPerMillion(usdPerHour: Reading, tokensPerSecond: Reading): Reading {
   const millionsPerHour = mapReading(
     tokensPerSecond,
     (rate) => rate * SECONDS_PER_HOUR / TOKENS_PER_MILLION,
@@ -228,38 +228,38 @@ function costPerMillion(usdPerHour: Reading, tokensPerSecond: Reading): Reading 
  *
  * @param options.perSecond Tokens per second.
  */
-export function costOfRate(
+export function computeRateCost(
   { perSecond, tokenPrices, computeUsdPerHour }: {
     readonly perSecond: TokenAmounts;
     readonly tokenPrices: TokenPrices;
     readonly computeUsdPerHour: Reading;
   },
 ): RateCost {
-  const { total } = valueTokens(perSecond, tokenPrices);
-  const tokens = spread(mapReading(total, (usd) => usd * SECONDS_PER_HOUR));
+  const { total } = computeTokenValue(perSecond, tokenPrices);
+  const tokens = projectRate(mapReading(total, (usd) => usd * SECONDS_PER_HOUR));
   const { promptTokens, generationTokens } = perSecond;
   return {
     tokens,
-    compute: spread(computeUsdPerHour),
+    compute: projectRate(computeUsdPerHour),
     marginRatio: divideWhole(tokens.perHour, computeUsdPerHour),
-    usdPerMillionTokens: costPerMillion(
+    usdPerMillionTokens: computeCostPerMillion(
       computeUsdPerHour,
-      addAll([promptTokens, generationTokens]),
+      sumWhole([promptTokens, generationTokens]),
     ),
-    usdPerMillionOutputTokens: costPerMillion(computeUsdPerHour, generationTokens),
+    usdPerMillionOutputTokens: computeCostPerMillion(computeUsdPerHour, generationTokens),
   };
 }
 
 /** Computes the cost of idle time, and its share of the cost of the whole span. */
-export function costOfIdleness(
+export function computeIdleCost(
   { idle, span, computeUsdPerHour }: {
     readonly idle: Reading<Seconds>;
     readonly span: Reading<Seconds>;
     readonly computeUsdPerHour: Reading;
   },
 ): { readonly usd: Reading; readonly ratio: Reading<Ratio> } {
-  const usd = spend(computeUsdPerHour, idle);
-  return { usd, ratio: divideReadings(usd, spend(computeUsdPerHour, span)) };
+  const usd = computeCost(computeUsdPerHour, idle);
+  return { usd, ratio: divideReadings(usd, computeCost(computeUsdPerHour, span)) };
 }
 
 /** A group's use of a GPU. */
@@ -289,11 +289,11 @@ export function shareCost(
   const usdPerHourByGroup = new Map<string, number>();
   let unusedUsdPerHour = 0;
   for (const [gpuIndex, usd] of usdPerHourByGpu) {
-    const mine = uses.filter((use) => use.gpuIndex === gpuIndex);
-    const sum = mine.reduce((total, { weight }) => total + weight, 0);
-    if (mine.length === 0) unusedUsdPerHour += usd;
-    for (const { groupKey, weight } of mine) {
-      const part = sum > 0 ? weight / sum : 1 / mine.length;
+    const users = uses.filter((use) => use.gpuIndex === gpuIndex);
+    const sum = users.reduce((total, { weight }) => total + weight, 0);
+    if (users.length === 0) unusedUsdPerHour += usd;
+    for (const { groupKey, weight } of users) {
+      const part = sum > 0 ? weight / sum : 1 / users.length;
       usdPerHourByGroup.set(groupKey, (usdPerHourByGroup.get(groupKey) ?? 0) + usd * part);
     }
   }

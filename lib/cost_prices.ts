@@ -28,10 +28,10 @@ const SOURCES = {
   hints: "the hint table of the Python vllm-htop 0.5.0 (PyPI, 2026)",
   runpod: "the price list of runpod.io, as transcribed in public data sets",
   digitalocean: "the list price of DigitalOcean's API, in a public data set",
-  tensorwave: "a public comparison of AMD's clouds",
+  tensorwave: "a public comparison of AMD cloud providers",
   vast: "a public index of cloud prices",
   akash: "the price list of akash.network, as transcribed in a public data set",
-  none: "no list price: guessed from the price of cards of its kind",
+  none: "no list price: estimated from similar cards",
 } as const;
 
 type PriceRow = readonly [
@@ -137,13 +137,13 @@ const HINT_WORDS: ReadonlyMap<GpuPrice, readonly string[]> = new Map(
 const UNPRICED_WORDS: readonly string[] = ["LAPTOP", "GRID"];
 
 /** Returns the matching price with the most words; the first of equals. */
-function findBest(words: ReadonlySet<string>, prices: readonly GpuPrice[]): GpuPrice | null {
+function findBestMatch(words: ReadonlySet<string>, prices: readonly GpuPrice[]): GpuPrice | null {
   let best: GpuPrice | null = null;
-  let most = 0;
+  let wordCount = 0;
   for (const price of prices) {
     const wanted = HINT_WORDS.get(price) ?? listWords(price.match);
-    if (wanted.length > most && wanted.every((word) => words.has(word))) {
-      [best, most] = [price, wanted.length];
+    if (wanted.length > wordCount && wanted.every((word) => words.has(word))) {
+      [best, wordCount] = [price, wanted.length];
     }
   }
   return best;
@@ -152,9 +152,9 @@ function findBest(words: ReadonlySet<string>, prices: readonly GpuPrice[]): GpuP
 /** Returns the price for a GPU name, or `null`. Any match among the user's prices comes first. */
 export function findGpuPrice(name: string, own: readonly GpuPrice[] = []): GpuPrice | null {
   const words = new Set(listWords(name));
-  const ownPrice = findBest(words, own);
+  const ownPrice = findBestMatch(words, own);
   if (ownPrice !== null || UNPRICED_WORDS.some((word) => words.has(word))) return ownPrice;
-  return findBest(words, GPU_PRICES);
+  return findBestMatch(words, GPU_PRICES);
 }
 
 type PriceFile =
@@ -170,10 +170,10 @@ type PriceFields = Readonly<Partial<Record<"match" | "usd" | "tier" | "date" | "
 function createOwnPrice(
   { match = "", usd = "", tier = "", date = "", note = "" }: PriceFields,
 ): GpuPrice | string {
-  if (listWords(match).length === 0) return "has no words of a GPU's name";
+  if (listWords(match).length === 0) return "names no GPU";
   const usdPerHour = usd.trim() === "" ? NaN : Number(usd);
   if (!Number.isFinite(usdPerHour) || usdPerHour < 0) {
-    return `has ${quote(usd, 60)} in place of USD per hour, such as 2.99`;
+    return `has ${quote(usd, 60)} instead of USD per hour, such as 2.99`;
   }
   const safeTier = sanitizeText(tier) || "yours";
   return {
@@ -214,17 +214,17 @@ function listEntries(document: JsonNode): readonly (readonly [line: number, Pric
   const items = document.kind === "array" ? document.items : [];
   return items.map((item) => {
     const members = item.kind === "object" ? item.members : [];
-    const read = (wanted: keyof GpuPrice) =>
+    const get = (wanted: keyof GpuPrice) =>
       parseScalar(members.findLast(({ name }) => name === wanted)?.value);
-    const [tier, date, note] = [read("tier"), read("date"), read("note")];
-    return [item.line, { match: read("match"), usd: read("usdPerHour"), tier, date, note }];
+    const [tier, date, note] = [get("tier"), get("date"), get("note")];
+    return [item.line, { match: get("match"), usd: get("usdPerHour"), tier, date, note }];
   });
 }
 
 function parseJsonPrices(text: string): PriceFile {
   const document = parseJsonText(text);
   if ("problem" in document) {
-    return { error: `line ${document.line} is no valid JSON: ${document.problem}` };
+    return { error: `line ${document.line} is not valid JSON: ${document.problem}` };
   }
   const prices: GpuPrice[] = [];
   for (const [line, fields] of listEntries(document)) {
@@ -244,13 +244,13 @@ export function parsePriceFile(text: string): PriceFile {
   if (text.length > MAX_FILE_LENGTH) return { error: "has more than a million characters" };
   const content = text.replace(/^\ufeff/, "");
   const file = /^\s*(?:[[{]|\/[/*])/.test(content) ? parseJsonPrices(content) : parseTsv(content);
-  if ("prices" in file && file.prices.length === 0) return { error: "has no price" };
+  if ("prices" in file && file.prices.length === 0) return { error: "has no prices" };
   return file;
 }
 
 const PRICE_LIST_REMARK =
-  "Hints per GPU and hour, not quotes: providers differ by a third and more.\n" +
-  "A file of --prices goes before them, --gpu-cost-hour before both.\n";
+  "Hints in USD per GPU-hour, not quotes: providers differ by a third and more.\n" +
+  "--prices FILE overrides them, --gpu-cost-hour overrides both.\n";
 
 /** Formats the output of `--list-prices`, the user's prices first. */
 export function formatPriceList(own: readonly GpuPrice[] = []): string {
@@ -285,8 +285,8 @@ export async function loadPrices(
   } catch (error) {
     return { error: `${file} ${describeFileError(error)}` };
   }
-  const read = parsePriceFile(text);
-  return "prices" in read
-    ? read.prices
-    : { error: `${file} ${read.error}: write lines of a GPU's name, a tab and USD per hour` };
+  const get = parsePriceFile(text);
+  return "prices" in get
+    ? get.prices
+    : { error: `${file} ${get.error}: write lines of NAME, tab, USD per hour` };
 }

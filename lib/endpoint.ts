@@ -39,7 +39,7 @@ interface UrlText {
   /** Starts with a slash, or is empty. */
   readonly path: string;
   /** As quoted in messages. */
-  readonly shown: string;
+  readonly quoted: string;
 }
 
 type UrlError = { readonly error: string };
@@ -52,14 +52,14 @@ export function quoteUrl(text: string): string {
   return quote(bare.replace(/([?#]).*$/s, "$1…"));
 }
 
-function rejectShape(shown: string): UrlError {
+function createFormatError(quoted: string): UrlError {
   return {
-    error: `${shown} is not the URL of a server: write HOST:PORT, http://HOST:PORT, ` +
+    error: `${quoted} is not the URL of a server: write HOST:PORT, http://HOST:PORT, ` +
       "https://HOST or unix:/PATH",
   };
 }
 
-function parseUserinfo(userinfo: string, shown: string): Secret | null | UrlError {
+function parseUserinfo(userinfo: string, quoted: string): Secret | null | UrlError {
   if (userinfo === "" || userinfo === ":") return null;
   const colon = userinfo.indexOf(":");
   const user = colon < 0 ? userinfo : userinfo.slice(0, colon);
@@ -67,7 +67,7 @@ function parseUserinfo(userinfo: string, shown: string): Secret | null | UrlErro
   try {
     return createSecret(`${decodeURIComponent(user)}:${decodeURIComponent(password)}`);
   } catch {
-    return { error: `the user or password of ${shown} has a "%" that must be written as "%25"` };
+    return { error: `the user or password of ${quoted} has a "%" that must be written as "%25"` };
   }
 }
 
@@ -82,31 +82,31 @@ function completeAddress(place: string, hasScheme: boolean): string | null {
 }
 
 function parseHttpUrl(
-  { scheme, hasScheme, authority, path, shown }: UrlText,
+  { scheme, hasScheme, authority, path, quoted }: UrlText,
 ): TypedEndpoint | UrlError {
   if (path.includes("@")) {
-    return { error: `${shown} follows an "@" in a path: write "/" in a password as "%2F"` };
+    return { error: `${quoted} has an "@" in its path: write "/" in a password as "%2F"` };
   }
   if (/[?#]/.test(path)) {
-    return { error: `${shown} has a query or fragment: leave out what follows the path` };
+    return { error: `${quoted} has a query or fragment: leave out what follows the path` };
   }
   const at = authority.lastIndexOf("@");
-  const basicAuth = parseUserinfo(authority.slice(0, Math.max(at, 0)), shown);
+  const basicAuth = parseUserinfo(authority.slice(0, Math.max(at, 0)), quoted);
   if (basicAuth !== null && "error" in basicAuth) return basicAuth;
 
   const bare = authority.slice(at + 1);
   if (/^[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*$/i.test(bare)) {
-    return { error: `${shown} needs brackets round its IPv6 address, as in "[::1]:8000"` };
+    return { error: `${quoted} needs brackets around its IPv6 address, as in "[::1]:8000"` };
   }
   const place = completeAddress(bare, hasScheme);
-  if (place === null) return rejectShape(shown);
+  if (place === null) return createFormatError(quoted);
   const typedPort = /:(\d+)$/.exec(place)?.[1];
   if (typedPort !== undefined && !(Number(typedPort) >= 1 && Number(typedPort) <= 65_535)) {
-    return { error: `${shown} has no valid port: ports are from 1 to 65535` };
+    return { error: `${quoted} has an invalid port: use 1 to 65535` };
   }
   const text = `${scheme}://${place}${path}`;
   const url = URL.canParse(text) ? new URL(text) : null;
-  if (url === null || !HOST_NAME.test(url.hostname)) return rejectShape(shown);
+  if (url === null || !HOST_NAME.test(url.hostname)) return createFormatError(quoted);
 
   const trimmed = url.pathname.replace(/\/+$/, "");
   const base = trimmed.endsWith(METRICS_PATH)
@@ -147,13 +147,13 @@ export function isLocal(endpoint: Endpoint): boolean {
   return place === null || isLoopbackHost(place.host);
 }
 
-function parseUnixUrl(typedPath: string, shown: string): TypedEndpoint | UrlError {
+function parseUnixUrl(typedPath: string, quoted: string): TypedEndpoint | UrlError {
   const path = typedPath.replace(/^\/\/\//, "/");
   if (/[?#]/.test(path)) {
-    return { error: `${shown} has a query or fragment: write unix:/PATH alone` };
+    return { error: `${quoted} has a query or fragment: write unix:/PATH alone` };
   }
   if (!/^\/[^/]/.test(path)) {
-    return { error: `${shown} needs an absolute path, as in "unix:/run/vllm.sock"` };
+    return { error: `${quoted} needs an absolute path, as in "unix:/run/vllm.sock"` };
   }
   const unixSocketPath = path.replace(/\/+/g, "/").replace(/\/$/, "");
   const endpoint: Endpoint = {
@@ -175,22 +175,22 @@ function parseUnixUrl(typedPath: string, shown: string): TypedEndpoint | UrlErro
 export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error: string } {
   const typed = text.trim();
   if (typed === "") return { error: 'the URL "" is empty: write HOST:PORT' };
-  const shown = quoteUrl(typed);
+  const quoted = quoteUrl(typed);
   if (typed.length > MAX_URL_LENGTH) {
-    return { error: `the URL ${shown} is longer than ${MAX_URL_LENGTH} characters` };
+    return { error: `the URL ${quoted} is longer than ${MAX_URL_LENGTH} characters` };
   }
   if (sanitizeText(typed, 2 * MAX_URL_LENGTH) !== typed) {
-    return { error: `the URL ${shown} has control or invisible characters: type it anew` };
+    return { error: `the URL ${quoted} has control or invisible characters: retype it` };
   }
-  if (/^unix:/i.test(typed)) return parseUnixUrl(typed.slice("unix:".length), shown);
+  if (/^unix:/i.test(typed)) return parseUnixUrl(typed.slice("unix:".length), quoted);
 
   const hasScheme = SCHEME.test(typed);
   const scheme = SCHEME.exec(typed)?.[1].toLowerCase() ?? "http";
   if (scheme !== "http" && scheme !== "https") {
-    return { error: `${shown} cannot be watched: the scheme must be http, https or unix` };
+    return { error: `${quoted} has an unsupported scheme: use http, https or unix` };
   }
   const rest = typed.replace(SCHEME, "");
-  if (!hasScheme && /^https?:/i.test(rest)) return rejectShape(shown);
+  if (!hasScheme && /^https?:/i.test(rest)) return createFormatError(quoted);
   const end = rest.search(/[/\\?#]/);
   const authority = end < 0 ? rest : rest.slice(0, end);
   return parseHttpUrl({
@@ -198,7 +198,7 @@ export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error
     hasScheme,
     authority,
     path: rest.slice(authority.length),
-    shown,
+    quoted,
   });
 }
 
@@ -254,7 +254,7 @@ function getPart(endpoint: Endpoint, part: Part): string {
 }
 
 /** All loopback hosts count as one. */
-function comparePart(endpoint: Endpoint, part: Part): string {
+function getComparablePart(endpoint: Endpoint, part: Part): string {
   const text = getPart(endpoint, part);
   return part === "host" && isLoopbackHost(text) ? "localhost" : text;
 }
@@ -276,10 +276,10 @@ function formNames(
 ): readonly string[] | null {
   const all = [...known.map(({ endpoint }) => endpoint), ...newcomers];
   const isShared = (part: Part): boolean =>
-    new Set(all.map((endpoint) => comparePart(endpoint, part))).size === 1;
+    new Set(all.map((endpoint) => getComparablePart(endpoint, part))).size === 1;
   const omitted = (["host", "port"] as const).filter((part) => !form.includes(part));
   if (!omitted.every(isShared)) return null;
-  const handles = newcomers.map((one) => form.map((part) => getPart(one, part)).join(""));
+  const handles = newcomers.map((endpoint) => form.map((part) => getPart(endpoint, part)).join(""));
   const distinct = new Set([...handles, ...known.map(({ handle }) => handle)]);
   const isDistinct = distinct.size === handles.length + known.length;
   return isDistinct && !handles.includes("") ? handles : null;
@@ -292,13 +292,15 @@ export function nameEndpoints(
 ): readonly string[] {
   const taken = new Set(known.map(({ handle }) => handle));
   const handles = new Map<Endpoint, string>();
-  const give = (endpoint: Endpoint, forms: readonly string[]): void => {
+  const assignName = (endpoint: Endpoint, forms: readonly string[]): void => {
     const handle = chooseName(forms, taken);
     handles.set(endpoint, handle);
     taken.add(handle);
   };
   const others = newcomers.filter((endpoint) => endpoint.label === undefined);
-  for (const one of newcomers) if (one.label !== undefined) give(one, [one.label]);
+  for (const endpoint of newcomers) {
+    if (endpoint.label !== undefined) assignName(endpoint, [endpoint.label]);
+  }
   const unlabelled = known.filter(({ endpoint }) => endpoint.label === undefined);
   const formed = NAME_FORMS.map((form) => formNames(others, form, unlabelled))
     .find((found) => found !== null && !found.some((handle) => taken.has(handle)));
@@ -306,7 +308,7 @@ export function nameEndpoints(
     const found = formed?.[index] ?? endpoint.key;
     const isLong = measureWidth(found) > MAX_NAME_WIDTH;
     const number = `#${known.length + newcomers.indexOf(endpoint) + 1}`;
-    give(endpoint, [...(isLong ? [number] : []), found, endpoint.key]);
+    assignName(endpoint, [...(isLong ? [number] : []), found, endpoint.key]);
   });
   return newcomers.map((endpoint) => handles.get(endpoint) ?? endpoint.key);
 }

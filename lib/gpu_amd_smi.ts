@@ -30,13 +30,13 @@ export const AMD_PROCESS_ARGUMENTS: readonly string[] = ["process", "--json"];
 /** Returns the index past the bracket that closes the one at `start`, or −1. */
 function findClosing(text: string, start: number): number {
   let depth = 0;
-  let isText = false;
+  let isString = false;
   for (let index = start; index < text.length; index++) {
     const character = text[index];
-    if (isText) {
+    if (isString) {
       if (character === "\\") index++;
-      else isText = character !== '"';
-    } else if (character === '"') isText = true;
+      else isString = character !== '"';
+    } else if (character === '"') isString = true;
     else if (character === "{" || character === "[") depth++;
     else if ((character === "}" || character === "]") && --depth === 0) return index + 1;
   }
@@ -168,23 +168,23 @@ function parseName(fixed: unknown): string {
 }
 
 function parseGpu(metric: JsonRecord, fixed: unknown): GpuSample {
-  const at = (...path: readonly string[]) => findValue(metric, ...path);
+  const get = (...path: readonly string[]) => findValue(metric, ...path);
   const { temperature, margin } = parseTemperature(metric, fixed);
   return {
     index: Number(metric.gpu),
     vendor: "amd",
     name: parseName(fixed),
     uuid: absent("missing"),
-    utilizationRatio: parseFigure(at("usage", "gfx_activity"), "%"),
-    memoryUsedBytes: parseFigure(at("mem_usage", "used_vram"), "MB"),
+    utilizationRatio: parseFigure(get("usage", "gfx_activity"), "%"),
+    memoryUsedBytes: parseFigure(get("mem_usage", "used_vram"), "MB"),
     memoryTotalBytes: firstPresent(
-      parseFigure(at("mem_usage", "total_vram"), "MB"),
+      parseFigure(get("mem_usage", "total_vram"), "MB"),
       parseFigure(findValue(fixed, "vram", "size"), "MB"),
     ),
     isMemoryUnified: false,
     powerWatts: firstPresent(
-      parseFigure(at("power", "socket_power")),
-      parseFigure(at("power", "average_socket_power")),
+      parseFigure(get("power", "socket_power")),
+      parseFigure(get("power", "average_socket_power")),
     ),
     powerLimitWatts: firstPresent(
       parseFigure(findValue(fixed, "limit", "ppt0", "socket_power_limit")),
@@ -196,13 +196,13 @@ function parseGpu(metric: JsonRecord, fixed: unknown): GpuSample {
     smClockHertz: parseClock(metric, "gfx", "clk"),
     smClockMaxHertz: parseClock(metric, "gfx", "max_clk"),
     memoryClockHertz: parseClock(metric, "mem", "clk"),
-    fanRatio: parseFigure(at("fan", "usage"), "%"),
+    fanRatio: parseFigure(get("fan", "usage"), "%"),
     throttleReasons: parseThrottle(metric),
-    eccErrorsCorrected: parseFigure(at("ecc", "total_correctable_count")),
-    eccErrorsUncorrected: parseFigure(at("ecc", "total_uncorrectable_count")),
-    pcieGeneration: parseGeneration(at("pcie", "speed")),
+    eccErrorsCorrected: parseFigure(get("ecc", "total_correctable_count")),
+    eccErrorsUncorrected: parseFigure(get("ecc", "total_uncorrectable_count")),
+    pcieGeneration: parseGeneration(get("pcie", "speed")),
     pcieGenerationMax: parseGeneration(findValue(fixed, "bus", "max_pcie_speed")),
-    pcieWidth: parseFigure(at("pcie", "width")),
+    pcieWidth: parseFigure(get("pcie", "width")),
     pcieWidthMax: parseFigure(findValue(fixed, "bus", "max_pcie_width")),
     isPersistent: absent("unsupported"),
     isMigEnabled: absent("unsupported"),

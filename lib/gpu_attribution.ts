@@ -70,7 +70,7 @@ function collectForwardedPorts(processes: ProcessTable): ReadonlyMap<number, Rea
 }
 
 /** Init, the ancestor of every process; it may listen on behalf of others. */
-const MIN_PID = 1;
+const INIT_PID = 1;
 
 /** Processes known to belong to an endpoint. */
 interface Claims {
@@ -78,21 +78,21 @@ interface Claims {
   /** `null` for a group shared by several endpoints. */
   readonly byGroup: ReadonlyMap<number, string | null>;
   /** Endpoints with a known listener. */
-  readonly owned: ReadonlySet<string>;
+  readonly keysWithListener: ReadonlySet<string>;
 }
 
 function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[]): Claims {
   const byPid = new Map<number, string>();
   const byGroup = new Map<number, string | null>();
-  const owned = new Set<string>();
+  const keysWithListener = new Set<string>();
   for (const { endpointKey, listenerPids } of endpoints) {
     for (const pid of listenerPids) {
       const ancestry = listAncestors(processes, pid);
       if (ancestry.length === 0) continue;
       const server = findServer(ancestry);
       const destination = identifyForwarder(ancestry[0]);
-      if (destination === "container" || (server === undefined && pid === MIN_PID)) continue;
-      owned.add(endpointKey);
+      if (destination === "container" || (server === undefined && pid === INIT_PID)) continue;
+      keysWithListener.add(endpointKey);
       // The server runs on another machine, with that machine's GPUs.
       if (destination === "elsewhere") continue;
       const { groupId } = ancestry[0];
@@ -101,7 +101,7 @@ function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[
       byGroup.set(groupId, other === undefined || other === endpointKey ? endpointKey : null);
     }
   }
-  return { byPid, byGroup, owned };
+  return { byPid, byGroup, keysWithListener };
 }
 
 interface Match {
@@ -109,7 +109,7 @@ interface Match {
   readonly evidence: GpuEvidence;
 }
 
-function takeOnly<T>(list: readonly T[]): T | undefined {
+function getOnly<T>(list: readonly T[]): T | undefined {
   return list.length === 1 ? list[0] : undefined;
 }
 
@@ -127,18 +127,18 @@ function matchServers(
     const listens = (endpoint: GpuEndpoint) =>
       endpoint.port !== null &&
       (endpoint.port === port || forwarded.get(endpoint.port)?.has(port) === true);
-    const here = endpoints.filter(listens);
-    const byPort = takeOnly(here.filter(serves)) ??
-      takeOnly(here.filter((endpoint) => endpoint.modelNames.length === 0));
-    const byModel = takeOnly(endpoints.filter(serves));
+    const candidates = endpoints.filter(listens);
+    const byPort = getOnly(candidates.filter(serves)) ??
+      getOnly(candidates.filter((endpoint) => endpoint.modelNames.length === 0));
+    const byModel = getOnly(endpoints.filter(serves));
     const chosen = byPort ?? byModel;
     if (chosen === undefined) continue;
     const evidence = byPort === undefined ? "model" : "port";
     matches.set(server.pid, { endpointKey: chosen.endpointKey, evidence });
   }
   const taken = new Set([...matches.values()].map(({ endpointKey }) => endpointKey));
-  const server = takeOnly(servers.filter(({ pid }) => !matches.has(pid)));
-  const endpoint = takeOnly(endpoints.filter(({ endpointKey }) => !taken.has(endpointKey)));
+  const server = getOnly(servers.filter(({ pid }) => !matches.has(pid)));
+  const endpoint = getOnly(endpoints.filter(({ endpointKey }) => !taken.has(endpointKey)));
   if (server !== undefined && endpoint !== undefined) {
     matches.set(server.pid, { endpointKey: endpoint.endpointKey, evidence: "elimination" });
   }
@@ -207,8 +207,8 @@ export function attributeGpuProcesses(
     const endpointKey = claims.byPid.get(claimed?.pid ?? -1);
     if (endpointKey !== undefined) return { endpointKey, evidence: "listener" };
     const byGroup = claims.byGroup.get(ancestry[0]?.groupId ?? -1) ?? null;
-    const isServers = findServer(ancestry) !== undefined;
-    return byGroup === null || isServers ? null : { endpointKey: byGroup, evidence: "group" };
+    const hasServer = findServer(ancestry) !== undefined;
+    return byGroup === null || hasServer ? null : { endpointKey: byGroup, evidence: "group" };
   };
   const ancestries = gpuProcesses.map(({ pid }) => listAncestors(processes, pid));
   const unclaimed = new Map<number, ProcessInfo>();
@@ -216,9 +216,11 @@ export function attributeGpuProcesses(
     const server = findServer(ancestry);
     if (server !== undefined && findClaim(ancestry) === null) unclaimed.set(server.pid, server);
   }
-  const unowned = endpoints.filter(({ endpointKey }) => !claims.owned.has(endpointKey));
+  const withoutListener = endpoints.filter(({ endpointKey }) =>
+    !claims.keysWithListener.has(endpointKey)
+  );
   const forwarded = collectForwardedPorts(processes);
-  const matches = matchServers([...unclaimed.values()], unowned, forwarded);
+  const matches = matchServers([...unclaimed.values()], withoutListener, forwarded);
   return gpuProcesses.map((process, index): GpuShare => {
     const ancestry = ancestries[index];
     const name = ancestry[0]?.commandLine || process.name;
@@ -242,8 +244,8 @@ export function listReplicaGpus(
   shares: readonly GpuShare[],
   replica: { readonly endpointKey: string; readonly engine: string },
 ): readonly number[] {
-  const mine = shares.filter(({ owner }) =>
+  const own = shares.filter(({ owner }) =>
     owner !== null && owner.endpointKey === replica.endpointKey && owner.engine === replica.engine
   );
-  return [...new Set(mine.map(({ process }) => process.gpuIndex))].sort((a, b) => a - b);
+  return [...new Set(own.map(({ process }) => process.gpuIndex))].sort((a, b) => a - b);
 }

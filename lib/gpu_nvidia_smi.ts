@@ -19,7 +19,7 @@ import {
   type Reading,
 } from "./reading.ts";
 import { sanitizeText } from "./text.ts";
-import { type Bytes, BYTES_PER_MEBIBYTE, HERTZ_PER_MEGAHERTZ } from "./units.ts";
+import { BYTES_PER_MEBIBYTE, HERTZ_PER_MEGAHERTZ } from "./units.ts";
 
 /** Field names, newest first. `index` must come first and `name` last. */
 const FIELD_NAMES = {
@@ -97,29 +97,29 @@ export function listGpuQueryArguments(query: GpuQuery): readonly string[] {
 }
 
 /** Everything else is `unreadable`. */
-const ABSENCE_ROWS: readonly (readonly [RegExp, AbsenceReason])[] = [
+const ABSENCE_PATTERNS: readonly (readonly [RegExp, AbsenceReason])[] = [
   [/^-?$|^\[?(?:N\/A|not supported)\]?$|deprecated/i, "unsupported"],
   [/insufficient permission/i, "forbidden"],
 ];
 
 const NUMBER = /^(-?\d+(?:\.\d+)?)(?: ?(?:%|MiB|W|MHz|C))?$/;
 
-function explainCell(cell: string): Reading<never> {
-  return absent(ABSENCE_ROWS.find(([pattern]) => pattern.test(cell))?.[1] ?? "unreadable");
+function parseAbsence(cell: string): Reading<never> {
+  return absent(ABSENCE_PATTERNS.find(([pattern]) => pattern.test(cell))?.[1] ?? "unreadable");
 }
 
 function parseNumberCell(cell: string): Reading {
   const match = NUMBER.exec(cell);
-  return match === null ? explainCell(cell) : present(Number(match[1]));
+  return match === null ? parseAbsence(cell) : present(Number(match[1]));
 }
 
-function parseSwitchCell(cell: string): Reading<boolean> {
+function parseBooleanCell(cell: string): Reading<boolean> {
   if (/^enabled$/i.test(cell)) return present(true);
-  return /^disabled$/i.test(cell) ? present(false) : explainCell(cell);
+  return /^disabled$/i.test(cell) ? present(false) : parseAbsence(cell);
 }
 
 function parseTextCell(cell: string): Reading<string> {
-  return /^\[|^$|^N\/A$/i.test(cell) ? explainCell(cell) : present(sanitizeText(cell));
+  return /^\[|^$|^N\/A$/i.test(cell) ? parseAbsence(cell) : present(sanitizeText(cell));
 }
 
 /** Bits of `nvmlClocksEventReason…` in nvml.h, lowest first. */
@@ -136,7 +136,7 @@ const THROTTLE_BITS: readonly ThrottleReason[] = [
 ];
 
 function parseThrottleCell(cell: string): Reading<readonly ThrottleReason[]> {
-  if (!/^0x[0-9a-f]{1,16}$/i.test(cell)) return explainCell(cell);
+  if (!/^0x[0-9a-f]{1,16}$/i.test(cell)) return parseAbsence(cell);
   const mask = BigInt(cell);
   const reasons = THROTTLE_BITS.filter((_, bit) => (mask >> BigInt(bit)) % 2n === 1n);
   return present(mask >> BigInt(THROTTLE_BITS.length) === 0n ? reasons : [...reasons, "other"]);
@@ -158,22 +158,17 @@ function parseCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> |
 }
 
 function parseGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
-  const number = (field: Field): Reading => {
+  const read = <T>(field: Field, parse: (cell: string) => Reading<T>): Reading<T> => {
     const cell = cells.get(field);
-    return cell === undefined ? absent("missing") : parseNumberCell(cell);
+    return cell === undefined ? absent("missing") : parse(cell);
   };
-  const flag = (field: Field): Reading<boolean> => {
-    const cell = cells.get(field);
-    return cell === undefined ? absent("missing") : parseSwitchCell(cell);
-  };
+  const number = (field: Field): Reading => read(field, parseNumberCell);
   const total = number("memoryTotal");
-  const throttle = cells.get("throttle");
-  const uuid = cells.get("uuid");
   return {
     index: Number(cells.get("index")),
     vendor: "nvidia",
     name: sanitizeText(cells.get("name") ?? ""),
-    uuid: uuid === undefined ? absent("missing") : parseTextCell(uuid),
+    uuid: read("uuid", parseTextCell),
     utilizationRatio: fromPercent(number("utilization")),
     memoryUsedBytes: fromMebibytes(number("memoryUsed")),
     // A broken driver reports a total of 0.
@@ -187,15 +182,15 @@ function parseGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
     smClockMaxHertz: fromMegahertz(number("smClockMax")),
     memoryClockHertz: fromMegahertz(number("memoryClock")),
     fanRatio: fromPercent(number("fan")),
-    throttleReasons: throttle === undefined ? absent("missing") : parseThrottleCell(throttle),
+    throttleReasons: read("throttle", parseThrottleCell),
     eccErrorsCorrected: number("eccCorrected"),
     eccErrorsUncorrected: number("eccUncorrected"),
     pcieGeneration: number("pcieGeneration"),
     pcieGenerationMax: number("pcieGenerationMax"),
     pcieWidth: number("pcieWidth"),
     pcieWidthMax: number("pcieWidthMax"),
-    isPersistent: flag("persistence"),
-    isMigEnabled: flag("mig"),
+    isPersistent: read("persistence", parseBooleanCell),
+    isMigEnabled: read("mig", parseBooleanCell),
     migInstances: [],
   };
 }
@@ -274,8 +269,8 @@ export const MIG_LIST_ARGUMENTS: readonly string[] = ["-L"];
 /** Full report; needed for the memory of MIG instances. */
 export const MIG_DETAIL_ARGUMENTS: readonly string[] = ["-q"];
 
-type Named = Pick<MigInstance, "profile" | "uuid">;
-type Detailed = Pick<MigInstance, "gpuInstanceId" | "memoryUsedBytes" | "memoryTotalBytes">;
+type MigIdentity = Pick<MigInstance, "profile" | "uuid">;
+type MigUsage = Pick<MigInstance, "gpuInstanceId" | "memoryUsedBytes" | "memoryTotalBytes">;
 
 /** GPU UUID -> MIG device index -> device. */
 type Devices<T> = ReadonlyMap<string, ReadonlyMap<number, T>>;
@@ -283,9 +278,9 @@ type Devices<T> = ReadonlyMap<string, ReadonlyMap<number, T>>;
 const LIST_GPU = /^GPU \d+: .*\(UUID: (\S+)\)\s*$/;
 const LIST_DEVICE = /^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (\S+)\)\s*$/;
 
-function parseMigList(text: string): Devices<Named> {
-  const devices = new Map<string, Map<number, Named>>();
-  let current = new Map<number, Named>();
+function parseMigList(text: string): Devices<MigIdentity> {
+  const devices = new Map<string, Map<number, MigIdentity>>();
+  let current = new Map<number, MigIdentity>();
   for (const line of text.split(/\r?\n/)) {
     const gpu = LIST_GPU.exec(line);
     if (gpu !== null) devices.set(sanitizeText(gpu[1]), current = new Map());
@@ -301,19 +296,19 @@ function parseMigList(text: string): Devices<Named> {
 }
 
 /** A line `name : value` of `-q`. */
-interface Entry {
+interface DetailLine {
   readonly indent: number;
   readonly name: string;
   readonly value: string;
 }
 
-function parseEntry(line: string): Entry {
+function parseDetailLine(line: string): DetailLine {
   const [, blanks, name, value] = /^(\s*)(.*?)(?:\s*:\s(.*))?$/.exec(line) ?? ["", "", "", ""];
   return { indent: blanks.length, name, value: (value ?? "").trim() };
 }
 
 /** Returns the lines under a heading: those indented more. */
-function collectBlock(lines: readonly Entry[], start: number): readonly Entry[] {
+function collectBlock(lines: readonly DetailLine[], start: number): readonly DetailLine[] {
   const { indent } = lines[start];
   const end = lines.findIndex((line, index) =>
     index > start && line.name !== "" && line.indent <= indent
@@ -321,38 +316,34 @@ function collectBlock(lines: readonly Entry[], start: number): readonly Entry[] 
   return lines.slice(start + 1, end < 0 ? undefined : end);
 }
 
-function findValue(lines: readonly Entry[], name: string): string {
+function findValue(lines: readonly DetailLine[], name: string): string {
   return lines.find((line) => line.name === name)?.value ?? "";
 }
 
-function parseBytes(cell: string): Reading<Bytes> {
-  return mapReading(parseNumberCell(cell), (mebibytes) => mebibytes * BYTES_PER_MEBIBYTE);
-}
-
-function parseDevice(block: readonly Entry[]): Detailed {
+function parseMigUsage(block: readonly DetailLine[]): MigUsage {
   const start = block.findIndex(({ name }) => /FB Memory Usage$/.test(name));
   const memory = start < 0 ? [] : collectBlock(block, start);
   return {
     gpuInstanceId: parseNumberCell(findValue(block, "GPU Instance ID")),
-    memoryUsedBytes: parseBytes(findValue(memory, "Used")),
-    memoryTotalBytes: parseBytes(findValue(memory, "Total")),
+    memoryUsedBytes: fromMebibytes(parseNumberCell(findValue(memory, "Used"))),
+    memoryTotalBytes: fromMebibytes(parseNumberCell(findValue(memory, "Total"))),
   };
 }
 
 interface GpuDetails {
-  readonly devices: ReadonlyMap<number, Detailed>;
+  readonly devices: ReadonlyMap<number, MigUsage>;
   /** By pid. */
   readonly instanceIds: ReadonlyMap<number, Reading>;
 }
 
-function parseGpuDetails(lines: readonly Entry[]): GpuDetails {
-  const devices = new Map<number, Detailed>();
+function parseGpuDetails(lines: readonly DetailLine[]): GpuDetails {
+  const devices = new Map<number, MigUsage>();
   const instanceIds = new Map<number, Reading>();
   let instanceId: Reading = absent("missing");
   for (const [index, { name, value }] of lines.entries()) {
     if (name === "MIG Device") {
       const block = collectBlock(lines, index);
-      devices.set(Number(findValue(block, "Index")), parseDevice(block));
+      devices.set(Number(findValue(block, "Index")), parseMigUsage(block));
     }
     if (name === "GPU instance ID") instanceId = parseNumberCell(value);
     if (name === "Process ID") instanceIds.set(Number(value), instanceId);
@@ -364,14 +355,14 @@ function parseGpuDetails(lines: readonly Entry[]): GpuDetails {
 function parseDetails(text: string): ReadonlyMap<string, GpuDetails> {
   const details = new Map<string, GpuDetails>();
   for (const part of text.split(/^GPU (?=[\da-f]+:)/im).slice(1)) {
-    const lines = part.split(/\r?\n/).map(parseEntry);
+    const lines = part.split(/\r?\n/).map(parseDetailLine);
     details.set(sanitizeText(findValue(lines, "GPU UUID")), parseGpuDetails(lines));
   }
   return details;
 }
 
-const UNNAMED: Named = { profile: absent("missing"), uuid: absent("missing") };
-const UNDETAILED: Detailed = {
+const UNKNOWN_IDENTITY: MigIdentity = { profile: absent("missing"), uuid: absent("missing") };
+const UNKNOWN_USAGE: MigUsage = {
   gpuInstanceId: absent("missing"),
   memoryUsedBytes: absent("missing"),
   memoryTotalBytes: absent("missing"),
@@ -386,13 +377,13 @@ export function addMigInstances(
   const details = parseDetails(outputs.detail);
   const gpus = sample.gpus.map((gpu) => {
     if (gpu.isMigEnabled.value !== true) return gpu;
-    const named = list.get(gpu.uuid.value ?? "") ?? new Map<number, Named>();
-    const detailed = details.get(gpu.uuid.value ?? "")?.devices ?? new Map<number, Detailed>();
-    const indexes = [...new Set([...named.keys(), ...detailed.keys()])].sort((a, b) => a - b);
+    const identities = list.get(gpu.uuid.value ?? "") ?? new Map<number, MigIdentity>();
+    const usages = details.get(gpu.uuid.value ?? "")?.devices ?? new Map<number, MigUsage>();
+    const indexes = [...new Set([...identities.keys(), ...usages.keys()])].sort((a, b) => a - b);
     const migInstances = indexes.map((index): MigInstance => ({
       index,
-      ...named.get(index) ?? UNNAMED,
-      ...detailed.get(index) ?? UNDETAILED,
+      ...identities.get(index) ?? UNKNOWN_IDENTITY,
+      ...usages.get(index) ?? UNKNOWN_USAGE,
     }));
     return { ...gpu, migInstances };
   });

@@ -24,7 +24,7 @@ const BUSY_RATIO: Ratio = 0.5;
 const SLOW_CLOCK_RATIO: Ratio = 0.8;
 
 /** Faults, as opposed to settings. */
-const OUTLIER_CHECKS: ReadonlySet<ThrottleReason> = new Set([
+const FAULT_REASONS: ReadonlySet<ThrottleReason> = new Set([
   "hardware_slowdown",
   "thermal_software",
   "thermal_hardware",
@@ -37,13 +37,13 @@ function isBusy(gpu: GpuSample): boolean {
   return isPresent(gpu.throttleReasons) && !gpu.throttleReasons.value.includes("idle");
 }
 
-function examine(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | null {
+function checkGpu(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | null {
   if (!isBusy(gpu)) return null;
   const clocks = peers.filter(isBusy).map(({ smClockHertz }) => smClockHertz).filter(isPresent)
     .map(({ value }) => value);
   const peersClock = clocks.length === 0 ? absent("no_samples") : present(computeMedian(clocks));
   const reasons = isPresent(gpu.throttleReasons) ? gpu.throttleReasons.value : [];
-  const faults = reasons.filter((reason) => OUTLIER_CHECKS.has(reason));
+  const faults = reasons.filter((reason) => FAULT_REASONS.has(reason));
   const evidence = {
     gpuIndex: gpu.index,
     smClockHertz: gpu.smClockHertz,
@@ -61,7 +61,7 @@ function examine(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | null
 export function findGpuOutliers(gpus: readonly GpuSample[]): readonly GpuOutlier[] {
   return gpus.flatMap((gpu) => {
     const peers = gpus.filter((peer) => peer !== gpu && peer.name === gpu.name);
-    return examine(gpu, peers) ?? [];
+    return checkGpu(gpu, peers) ?? [];
   });
 }
 
@@ -70,16 +70,18 @@ export interface Range {
   readonly max: number;
 }
 
+type SummaryKey =
+  | "utilizationRatio"
+  | "memoryUsedBytes"
+  | "memoryTotalBytes"
+  | "powerWatts"
+  | "temperatureCelsius"
+  | "smClockHertz";
+
 /** GPUs of one name. Ranges are partial if a GPU has no figure. */
-export interface GpuSummary {
+export interface GpuSummary extends Readonly<Record<SummaryKey, Reading<Range>>> {
   readonly name: string;
   readonly count: number;
-  readonly utilizationRatio: Reading<Range>;
-  readonly memoryUsedBytes: Reading<Range>;
-  readonly memoryTotalBytes: Reading<Range>;
-  readonly powerWatts: Reading<Range>;
-  readonly temperatureCelsius: Reading<Range>;
-  readonly smClockHertz: Reading<Range>;
 }
 
 /**
@@ -99,16 +101,19 @@ export function findRange(readings: readonly Reading[]): Reading<Range> {
 
 /** Groups GPUs by name, in order of appearance. */
 export function summarizeGpus(gpus: readonly GpuSample[]): readonly GpuSummary[] {
-  return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => ({
-    name,
-    count: members.length,
-    utilizationRatio: findRange(members.map((gpu) => gpu.utilizationRatio)),
-    memoryUsedBytes: findRange(members.map((gpu) => gpu.memoryUsedBytes)),
-    memoryTotalBytes: findRange(members.map((gpu) => gpu.memoryTotalBytes)),
-    powerWatts: findRange(members.map((gpu) => gpu.powerWatts)),
-    temperatureCelsius: findRange(members.map((gpu) => gpu.temperatureCelsius)),
-    smClockHertz: findRange(members.map((gpu) => gpu.smClockHertz)),
-  }));
+  return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => {
+    const range = (key: SummaryKey) => findRange(members.map((gpu) => gpu[key]));
+    return {
+      name,
+      count: members.length,
+      utilizationRatio: range("utilizationRatio"),
+      memoryUsedBytes: range("memoryUsedBytes"),
+      memoryTotalBytes: range("memoryTotalBytes"),
+      powerWatts: range("powerWatts"),
+      temperatureCelsius: range("temperatureCelsius"),
+      smClockHertz: range("smClockHertz"),
+    };
+  });
 }
 
 /** `null` is a gap. */
@@ -131,17 +136,17 @@ export function computeMemoryRatio(
 
 /** Adds a point to each GPU's series, keyed by index; a gap if the report or the GPU is missing. */
 export function appendGpuReport(
-  trends: ReadonlyMap<number, GpuSeries>,
+  seriesByGpu: ReadonlyMap<number, GpuSeries>,
   report: GpuReport | null,
 ): ReadonlyMap<number, GpuSeries> {
   const gpus = new Map((report?.gpus ?? []).map((gpu) => [gpu.index, gpu]));
-  const indexes = new Set([...trends.keys(), ...gpus.keys()]);
+  const indexes = new Set([...seriesByGpu.keys(), ...gpus.keys()]);
   return new Map([...indexes].map((index) => {
     const gpu = gpus.get(index);
     const point = gpu === undefined ? GAP : {
       utilizationRatio: gpu.utilizationRatio.value,
       memoryRatio: computeMemoryRatio(gpu).value,
     };
-    return [index, [...(trends.get(index) ?? []).slice(-(MAX_SERIES_POINTS - 1)), point]];
+    return [index, [...(seriesByGpu.get(index) ?? []).slice(-(MAX_SERIES_POINTS - 1)), point]];
   }));
 }

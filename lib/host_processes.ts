@@ -38,7 +38,7 @@ const MAX_PORTS = 4096;
 const SOCKET_ADDRESS = /^(?:\[([^\]]*)\]|([^\s]*)):(\d{1,5})$/;
 
 /** Merges sockets of the same port. */
-function createCollector(): {
+function createPortCollector(): {
   readonly add: (name: string, pids: readonly number[]) => void;
   readonly list: () => readonly ListeningPort[];
 } {
@@ -48,10 +48,10 @@ function createCollector(): {
     const port = Number(match?.[3]);
     if (match === null || !(port >= 1 && port <= 65_535)) return;
     if (!ports.has(port) && ports.size >= MAX_PORTS) return;
-    const known = ports.get(port) ?? { addresses: new Set(), ownerPids: new Set() };
-    ports.set(port, known);
-    known.addresses.add((match[1] ?? match[2]).replace(/%.*$/, ""));
-    for (const pid of pids) known.ownerPids.add(pid);
+    const entry = ports.get(port) ?? { addresses: new Set(), ownerPids: new Set() };
+    ports.set(port, entry);
+    entry.addresses.add((match[1] ?? match[2]).replace(/%.*$/, ""));
+    for (const pid of pids) entry.ownerPids.add(pid);
   };
   const list = (): readonly ListeningPort[] =>
     [...ports].sort(([a], [b]) => a - b).map(([port, { addresses, ownerPids }]) => ({
@@ -64,7 +64,7 @@ function createCollector(): {
 
 /** Parses the output of `ss`; sorted by port. */
 export function parseSsPorts(text: string): readonly ListeningPort[] {
-  const collector = createCollector();
+  const collector = createPortCollector();
   for (const line of text.split("\n")) {
     const [state, , , local] = line.trim().split(/\s+/);
     if (state !== "LISTEN" || local === undefined) continue;
@@ -75,7 +75,7 @@ export function parseSsPorts(text: string): readonly ListeningPort[] {
 
 /** Parses the output of `lsof`; sorted by port. */
 export function parseLsofPorts(text: string): readonly ListeningPort[] {
-  const collector = createCollector();
+  const collector = createPortCollector();
   let pid: number | null = null;
   for (const line of text.split("\n")) {
     const value = line.slice(1).trimEnd();
@@ -202,17 +202,17 @@ const LISTING_LIFETIME: Seconds = 2;
 
 /** In order of preference. `lsof` exits with 1 if there is no socket. */
 const PORT_PROGRAMS = [
-  { name: "ss", systems: ["linux"], arguments: SS_ARGUMENTS, read: parseSsPorts, codes: [0] },
+  { name: "ss", systems: ["linux"], arguments: SS_ARGUMENTS, parse: parseSsPorts, exitCodes: [0] },
   {
     name: "lsof",
     systems: ["linux", "darwin"],
     arguments: LSOF_ARGUMENTS,
-    read: parseLsofPorts,
-    codes: [0, 1],
+    parse: parseLsofPorts,
+    exitCodes: [0, 1],
   },
 ] as const;
 
-function describeOutcome(name: string, outcome: ProgramOutcome): string {
+function describeFailure(name: string, outcome: ProgramOutcome): string {
   switch (outcome.kind) {
     case "missing":
       return `${name} is not installed`;
@@ -225,7 +225,7 @@ function describeOutcome(name: string, outcome: ProgramOutcome): string {
     case "flooded":
       return `${name} printed too much`;
     case "aborted":
-      return `${name} was ended`;
+      return `${name} was cancelled`;
   }
 }
 
@@ -248,11 +248,11 @@ async function listPorts(platform: Platform): Promise<readonly ListeningPort[] |
     const systems: readonly string[] = program.systems;
     if (!systems.includes(platform.operatingSystem)) continue;
     const outcome = await runTool(platform, program);
-    const codes: readonly number[] = program.codes;
-    if (outcome.kind === "exited" && codes.includes(outcome.code)) {
-      return program.read(outcome.stdout);
+    const exitCodes: readonly number[] = program.exitCodes;
+    if (outcome.kind === "exited" && exitCodes.includes(outcome.code)) {
+      return program.parse(outcome.stdout);
     }
-    reasons.push(describeOutcome(program.name, outcome));
+    reasons.push(describeFailure(program.name, outcome));
   }
   return reasons.join(", ");
 }
@@ -264,11 +264,11 @@ async function listAll(platform: Platform): Promise<ProcessListing> {
   ]);
   const problems: string[] = [];
   if (typeof ports === "string") {
-    problems.push(`only the range of ports is scanned, as others are not known: ${ports}`);
+    problems.push(`listening ports are unknown (${ports}): scanning only the port range`);
   }
-  const isRead = processes.kind === "exited" && processes.code === 0;
-  if (!isRead) problems.push(`processes are not known: ${describeOutcome("ps", processes)}`);
-  const table = parseProcessTable(isRead ? processes.stdout : "");
+  const hasTable = processes.kind === "exited" && processes.code === 0;
+  if (!hasTable) problems.push(`processes are unknown: ${describeFailure("ps", processes)}`);
+  const table = parseProcessTable(hasTable ? processes.stdout : "");
   const listening = typeof ports === "string" ? [] : ports;
   return { listening, processes: table, problems };
 }

@@ -28,8 +28,8 @@ function identifyAlert({ rule, key }: Verdict): string {
 }
 
 /** A single evaluation cannot wait: its findings fire at once. */
-function getHold({ rule }: Verdict, isOnlyLook: boolean): Seconds {
-  return isOnlyLook ? 0 : findRule(rule).hold;
+function getHold({ rule }: Verdict, isSingleEvaluation: boolean): Seconds {
+  return isSingleEvaluation ? 0 : findRule(rule).hold;
 }
 
 function extendAlert(known: Alert, verdict: Verdict, at: Seconds): Alert {
@@ -42,9 +42,9 @@ function extendAlert(known: Alert, verdict: Verdict, at: Seconds): Alert {
   };
 }
 
-function startAlert(verdict: Verdict, at: Seconds, isOnlyLook: boolean): Alert {
+function startAlert(verdict: Verdict, at: Seconds, isSingleEvaluation: boolean): Alert {
   const since = verdict.rule === "stalled" ? at - verdict.value : at;
-  const isFiring = getHold(verdict, isOnlyLook) === 0;
+  const isFiring = getHold(verdict, isSingleEvaluation) === 0;
   return { since, lastAt: at, isFiring, first: verdict, newest: verdict, worst: verdict };
 }
 
@@ -60,24 +60,24 @@ export function updateAlerts(
   evaluation: {
     readonly verdicts: readonly Verdict[];
     readonly at: Seconds;
-    readonly isJudged: (key: string) => boolean;
-    readonly isOnlyLook?: boolean;
+    readonly isEvaluated: (key: string) => boolean;
+    readonly isSingleEvaluation?: boolean;
   },
 ): readonly Alert[] {
-  const { verdicts, at, isJudged, isOnlyLook = false } = evaluation;
+  const { verdicts, at, isEvaluated, isSingleEvaluation = false } = evaluation;
   const given = new Map(verdicts.map((verdict) => [identifyAlert(verdict), verdict]));
-  const followed = alerts.flatMap((known): Alert[] => {
+  const continued = alerts.flatMap((known): Alert[] => {
     const identity = identifyAlert(known.first);
     const verdict = given.get(identity);
     given.delete(identity);
     if (verdict !== undefined) return [extendAlert(known, verdict, at)];
-    const isOver = !known.isFiring || !isJudged(known.first.key) ||
+    const isOver = !known.isFiring || !isEvaluated(known.first.key) ||
       at - known.lastAt >= findRule(known.first.rule).release;
     return isOver ? [] : [known];
   });
   return [
-    ...followed,
-    ...[...given.values()].map((verdict) => startAlert(verdict, at, isOnlyLook)),
+    ...continued,
+    ...[...given.values()].map((verdict) => startAlert(verdict, at, isSingleEvaluation)),
   ];
 }
 
@@ -85,7 +85,7 @@ export function updateAlerts(
 export const MAX_EVENTS = 200;
 
 /** An event that recurs within this time continues its line (vllm-htop 0.5.0). */
-export const MERGE_SPAN: Seconds = 60;
+export const MERGE_WINDOW: Seconds = 60;
 
 /** An `alert` keeps the fleet DEGRADED for `RECENT`. */
 export const EVENT_KINDS = {
@@ -183,7 +183,7 @@ function identifyEvent(kind: EventKind, { key }: EventSubject): string {
   return `${kind} ${key}`;
 }
 
-function worseOf(one: Verdict | null, other: Verdict | null): Verdict | null {
+function pickWorse(one: Verdict | null, other: Verdict | null): Verdict | null {
   if (one === null || other === null) return one ?? other;
   return other.ratio > one.ratio ? other : one;
 }
@@ -203,7 +203,7 @@ function continueEvent(
     endedAt,
     occurrences: line.occurrences + (line.endedAt === null ? 0 : 1),
     first: line.first ?? occurrence.first ?? null,
-    worst: worseOf(line.worst, occurrence.worst ?? null),
+    worst: pickWorse(line.worst, occurrence.worst ?? null),
     amount: addAmount(line.amount, occurrence),
     ...(occurrence.outlier === undefined ? {} : { outlier: occurrence.outlier }),
   };
@@ -240,7 +240,7 @@ export function recordEvents(
   for (const occurrence of now.lasting) {
     const identity = identifyEvent(occurrence.kind, occurrence.subject);
     const known = lasting.get(identity);
-    const worst = worseOf(known?.worst ?? null, occurrence.worst ?? null);
+    const worst = pickWorse(known?.worst ?? null, occurrence.worst ?? null);
     lasting.set(identity, { ...(known ?? occurrence), ...(worst === null ? {} : { worst }) });
   }
   const instants = new Map(
@@ -254,20 +254,20 @@ export function recordEvents(
   let { count } = log;
   const lines = log.lines.map((line): EventLine => {
     const identity = identifyEvent(line.kind, line.subject);
-    const isRecent = line.endedAt === null || at - line.endedAt <= MERGE_SPAN;
-    const lasts = lasting.get(identity);
-    const happened = instants.get(identity);
-    if (lasts !== undefined && isRecent) {
+    const isRecent = line.endedAt === null || at - line.endedAt <= MERGE_WINDOW;
+    const active = lasting.get(identity);
+    const incident = instants.get(identity);
+    if (active !== undefined && isRecent) {
       lasting.delete(identity);
-      return continueEvent(line, lasts, null);
+      return continueEvent(line, active, null);
     }
-    if (happened !== undefined && isRecent) {
+    if (incident !== undefined && isRecent) {
       instants.delete(identity);
-      return continueEvent(line, happened, at);
+      return continueEvent(line, incident, at);
     }
     return line.endedAt === null ? { ...line, endedAt: at } : line;
   });
-  const begin = (occurrence: Occurrence, endedAt: Seconds | null): EventLine => {
+  const createLine = (occurrence: Occurrence, endedAt: Seconds | null): EventLine => {
     const { kind, subject, since = at, first = null, worst = null, amount = null } = occurrence;
     const beganAtEpoch = epoch - (at - since);
     const begun = { id: ++count, kind, subject, beganAt: since, beganAtEpoch, endedAt };
@@ -275,8 +275,8 @@ export function recordEvents(
     return { ...begun, occurrences: 1, first, worst, amount, ...evidence };
   };
   const added = [
-    ...[...lasting.values()].map((occurrence) => begin(occurrence, null)),
-    ...[...instants.values()].map((occurrence) => begin(occurrence, at)),
+    ...[...lasting.values()].map((occurrence) => createLine(occurrence, null)),
+    ...[...instants.values()].map((occurrence) => createLine(occurrence, at)),
   ];
   return { lines: trimEvents([...lines, ...added]), count };
 }

@@ -375,13 +375,13 @@ function conclude(
 export function evaluateRules(
   before: RuleEvaluation,
   subjects: readonly EndpointSubject[],
-  moment: Moment & { readonly isOnlyLook?: boolean },
+  moment: Moment & { readonly isSingleEvaluation?: boolean },
 ): RuleEvaluation {
   const { memory } = before;
   const { at } = moment;
   const beganAt = memory.beganAt ?? at;
   // What is there when watching begins needs no time to be there.
-  const isOnlyLook = moment.isOnlyLook === true || at - beganAt < HOLD;
+  const isSingleEvaluation = moment.isSingleEvaluation === true || at - beganAt < HOLD;
   const heardAt = findNewest(subjects);
   const pause = before.statuses.size > LARGE_FLEET_SIZE ? COMPARE_INTERVAL : 0;
   const isDue = heardAt !== memory.heardAt && at - memory.comparedAt >= pause;
@@ -398,9 +398,9 @@ export function evaluateRules(
   const alerts = updateAlerts(before.alerts, {
     verdicts: collectVerdicts(subjects, scraped, groups),
     at,
-    isOnlyLook,
+    isSingleEvaluation,
     // What is stale for a moment may be back with the next scrape.
-    isJudged: (key) => isAwake(scraped.get(key) ?? "DOWN") || scraped.get(key) === "STALE",
+    isEvaluated: (key) => isAwake(scraped.get(key) ?? "DOWN") || scraped.get(key) === "STALE",
   });
   const statuses = addAlerts(scraped, alerts);
   const events = recordEvents(before.events, {

@@ -101,7 +101,7 @@ function collectMinutes(
 }
 
 /** p-value of one replica getting at least this share from a balancer that picks at random. */
-function evaluateShare(
+function computeShareProbability(
   share: number,
   options: {
     readonly replicas: number;
@@ -138,19 +138,19 @@ function checkShares(
   evidence: {
     readonly requests: number;
     readonly span: Seconds;
-    readonly fewest: number;
+    readonly minTotal: number;
     /** `null` skips the significance test. */
     readonly dispersion: number | null;
   },
 ): Check {
-  const { requests, span, fewest, dispersion } = evidence;
+  const { requests, span, minTotal, dispersion } = evidence;
   const compared = contributions.length;
   const total = contributions.reduce((sum, { value }) => sum + value, 0);
-  const large = compared < 2 || total < fewest ? [] : findLargeShares(contributions);
-  const verdicts = large.flatMap(({ key, share, even }): Verdict[] => {
+  const largeShares = compared < 2 || total < minTotal ? [] : findLargeShares(contributions);
+  const verdicts = largeShares.flatMap(({ key, share, even }): Verdict[] => {
     const probability = dispersion === null
       ? null
-      : evaluateShare(share, { replicas: compared, requests, dispersion });
+      : computeShareProbability(share, { replicas: compared, requests, dispersion });
     if (probability !== null && probability >= ALPHA) return [];
     return [{
       ...{ rule, key, value: share, baseline: even, ratio: share / even, samples: requests, span },
@@ -179,7 +179,7 @@ function checkGauges(
     if (!(highest.value > SKEW_RATIO * Math.max(1, median))) return none;
   }
   const total = contributions.reduce((sum, { value }) => sum + value, 0);
-  const probability = evaluateShare(highest.value / total, {
+  const probability = computeShareProbability(highest.value / total, {
     replicas: compared,
     requests: evidence.requests,
     dispersion: isRunning ? LENGTH_DISPERSION : KV_DISPERSION,
@@ -200,13 +200,13 @@ export interface LatencyRatios {
   readonly itl: number;
 }
 
-function findSlow(members: readonly Member[], key: "ttft" | "itl"): LatencyCheck {
+function checkLatency(members: readonly Member[], key: "ttft" | "itl"): LatencyCheck {
   return members.length < 2
     ? { compared: 0, slow: [] }
     : findLatencyOutliers(members.map(({ replica }) => replica), key);
 }
 
-function describeSlow(
+function createLatencyCheck(
   rule: "slow_prefill" | "slow_decode",
   members: readonly Member[],
   { compared, slow }: LatencyCheck,
@@ -227,11 +227,11 @@ function collectRatios(
   ttft: LatencyCheck,
   itl: LatencyCheck,
 ): ReadonlyMap<string, LatencyRatios> {
-  const ratioOf = (check: LatencyCheck, index: number): number =>
+  const getRatio = (check: LatencyCheck, index: number): number =>
     check.slow.find((slow) => slow.index === index)?.ratio ?? 1;
   return new Map(members.map(({ key }, index) => [
     key,
-    { ttft: ratioOf(ttft, index), itl: ratioOf(itl, index) },
+    { ttft: getRatio(ttft, index), itl: getRatio(itl, index) },
   ]));
 }
 
@@ -255,7 +255,7 @@ function collectMeans(
   });
 }
 
-function checkSharesNow(members: readonly Member[]): Check {
+function checkLastPollShares(members: readonly Member[]): Check {
   let requests = 0;
   let span = 0;
   const rates = members.flatMap(({ key, replica: { lastPoll } }): Contribution[] => {
@@ -265,7 +265,7 @@ function checkSharesNow(members: readonly Member[]): Check {
     span = Math.max(span, lastPoll.value.span);
     return [{ key, value: finished / lastPoll.value.span }];
   });
-  const evidence = { requests, span, fewest: MIN_REQUESTS_PER_SECOND, dispersion: null };
+  const evidence = { requests, span, minTotal: MIN_REQUESTS_PER_SECOND, dispersion: null };
   return checkShares("request_share", rates, evidence);
 }
 
@@ -285,11 +285,11 @@ export interface GroupEvaluation {
 /** Applies all rules to one group. The caller leaves out replicas that sleep or do not answer. */
 export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
   const minutes = collectMinutes(members);
-  const long = minutes.map(({ member }) => member);
-  const ttft = findSlow(long, "ttft");
-  const itl = findSlow(long, "itl");
-  const prefill = describeSlow("slow_prefill", long, ttft);
-  const decode = describeSlow("slow_decode", long, itl);
+  const comparable = minutes.map(({ member }) => member);
+  const ttft = checkLatency(comparable, "ttft");
+  const itl = checkLatency(comparable, "itl");
+  const prefill = createLatencyCheck("slow_prefill", comparable, ttft);
+  const decode = createLatencyCheck("slow_decode", comparable, itl);
   const slowKeys = new Set([...prefill.verdicts, ...decode.verdicts].map(({ key }) => key));
   const span = Math.max(0, ...minutes.map(({ delta }) => delta.span));
   const requests = minutes.reduce(
@@ -305,19 +305,19 @@ export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
   const others = [
     checkShares("sticky_skew", finishedRates, {
       ...{ requests: finished, span, dispersion: 1 },
-      fewest: MIN_REQUESTS / LONG_WINDOW,
+      minTotal: MIN_REQUESTS / LONG_WINDOW,
     }),
     checkGauges("running_skew", collectMeans(minutes, "running"), { requests, span }),
     checkGauges("kv_skew", collectMeans(minutes, "kvCacheUsageRatio"), { requests, span }),
     checkShares("token_share", tokenRates, {
       ...{ requests, span, dispersion: LENGTH_DISPERSION },
-      fewest: MIN_TOKENS_PER_SECOND,
+      minTotal: MIN_TOKENS_PER_SECOND,
     }),
-    checkSharesNow(members),
+    checkLastPollShares(members),
   ];
   return {
     keys: members.map(({ key }) => key),
     checks: [prefill, decode, ...others.map((check) => suppressConsequences(check, slowKeys))],
-    latencyRatios: collectRatios(long, ttft, itl),
+    latencyRatios: collectRatios(comparable, ttft, itl),
   };
 }

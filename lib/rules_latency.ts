@@ -67,12 +67,12 @@ export interface LatencyCheck {
 type Boundaries = readonly (PackedSample | undefined)[];
 
 /** Observations between two boundaries. */
-interface Observed {
+interface Observations {
   readonly count: number;
   readonly sum: number;
 }
 
-const NOTHING: Observed = { count: 0, sum: 0 };
+const NO_OBSERVATIONS: Observations = { count: 0, sum: 0 };
 
 /** Mean scrape interval of the replica scraped least often. */
 function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
@@ -105,11 +105,11 @@ function subtract(
   later: PackedSample | undefined,
   earlier: PackedSample | undefined,
   key: LatencyKey,
-): Observed {
-  if (later === undefined || earlier === undefined) return NOTHING;
+): Observations {
+  if (later === undefined || earlier === undefined) return NO_OBSERVATIONS;
   const count = countPacked(later, key) - countPacked(earlier, key);
   const sum = sumPacked(later, key) - sumPacked(earlier, key);
-  return count > 0 && sum >= 0 ? { count, sum } : NOTHING;
+  return count > 0 && sum >= 0 ? { count, sum } : NO_OBSERVATIONS;
 }
 
 /** Returns for each position the median of the other values; NaN if there is none. */
@@ -127,13 +127,13 @@ export function computeMediansOfOthers(values: readonly number[]): readonly numb
 }
 
 /** p-value of the differences if all replicas are alike. */
-function testDifferences(differences: readonly number[], smallestSpread: number): number {
+function computePValue(differences: readonly number[], minSpread: number): number {
   const known = differences.filter(Number.isFinite);
   const { length } = known;
   if (length < MIN_BLOCKS) return 1;
   const mean = known.reduce((sum, value) => sum + value, 0) / length;
   const squares = known.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  const spread = Math.max(smallestSpread, Math.sqrt(squares / (length - 1)));
+  const spread = Math.max(minSpread, Math.sqrt(squares / (length - 1)));
   return computeStudentTail(mean * Math.sqrt(length) / spread, length - 1);
 }
 
@@ -146,7 +146,7 @@ interface Comparison {
 }
 
 /** Observations of each replica over the whole span. */
-function observeSpan({ key, boundaries, blocks }: Comparison): readonly Observed[] {
+function observeSpan({ key, boundaries, blocks }: Comparison): readonly Observations[] {
   return boundaries.map((known) => {
     const last = known.length - 1;
     // A replica watched for less is compared over what there is.
@@ -159,7 +159,7 @@ function observeSpan({ key, boundaries, blocks }: Comparison): readonly Observed
 /** Returns per replica and block: its figure less the median of the others. */
 function compareBlocks(
   { key, boundaries, blocks }: Comparison,
-  measure: (later: PackedSample, earlier: PackedSample, observed: Observed) => number,
+  measure: (later: PackedSample, earlier: PackedSample, observed: Observations) => number,
 ): readonly (readonly number[])[] {
   const differences: number[][] = boundaries.map(() => []);
   const last = boundaries[0].length - 1;
@@ -199,7 +199,7 @@ function compareMeans(comparison: Comparison): readonly LatencyOutlier[] {
     ratio: means[index] / baselines[index],
     samples: observed[index].count,
     span: comparison.span,
-    probability: testDifferences(differences[index], MIN_LOG_SPREAD),
+    probability: computePValue(differences[index], MIN_LOG_SPREAD),
   }));
 }
 
@@ -255,7 +255,7 @@ function compareTails(
       ratio,
       samples: countObservations(histogram),
       span: comparison.span,
-      probability: testDifferences(shares[index], MIN_SHARE_SPREAD),
+      probability: computePValue(shares[index], MIN_SHARE_SPREAD),
     }];
   });
 }
@@ -287,8 +287,8 @@ export function findLatencyOutliers(
   const limit = ALPHA / (SPANS.length + 1);
   for (const candidate of found) {
     const known = slow.get(candidate.index);
-    const isBetter = known === undefined || candidate.ratio > known.ratio;
-    if (candidate.probability < limit && isBetter) slow.set(candidate.index, candidate);
+    const isLarger = known === undefined || candidate.ratio > known.ratio;
+    if (candidate.probability < limit && isLarger) slow.set(candidate.index, candidate);
   }
   const longest = observeSpan({ key, boundaries, blocks: all, span: LONG_WINDOW });
   const compared = longest.filter(({ count }) => count >= MIN_SAMPLES).length;

@@ -139,17 +139,19 @@ interface Rule {
   readonly release: Seconds;
 }
 
-const OLD_VLLM_HTOP = "vllm-htop 0.5.0";
+const PYTHON_VLLM_HTOP = "vllm-htop 0.5.0";
 
-/** Digits grouped by hand: `toLocaleString` costs a tenth of the time to first frame. */
-const ALPHA_TEXT = `chance would do it less than once in ${
-  String(Math.round(1 / ALPHA)).replace(/\B(?=(?:\d{3})+$)/g, ",")
-}`;
+const SIGNIFICANT = `p<${ALPHA.toExponential(0)}`;
 
 function describeLatencyRule(latency: string): string {
-  return `mean of ${latency} over 30, 45 or 60 s, or P95 over 60 s by the bounds of its bucket, ` +
-    `above ${SKEW_RATIO}× the median of the others, ${MIN_SAMPLES} samples on each side, ` +
-    `so consistently from one 5 s to the next that ${ALPHA_TEXT}`;
+  return `mean ${latency} over 30, 45 or 60 s, or P95 over 60 s (by bucket bounds), above ` +
+    `${SKEW_RATIO}× the median of the others; at least ${MIN_SAMPLES} samples per side; ` +
+    `${SIGNIFICANT} over 5 s blocks`;
+}
+
+function describeShareRule(share: string, minimum: string): string {
+  return `share of ${share} above ${SKEW_RATIO}× the median and ${SKEW_RATIO}× an even share; ` +
+    `at least ${minimum}`;
 }
 
 /** In display order. */
@@ -159,8 +161,8 @@ export const RULES: readonly Rule[] = [
     title: "HOT",
     threshold: `${HOT_CONDITIONS} or more of: KV cache above ${HOT_KV_RATIO * 100} %, more than ` +
       `${HOT_WAITING} waiting, preemptions in the last minute, TTFT above ${HOT_LATENCY_RATIO}× ` +
-      `the others', ITL above ${HOT_LATENCY_RATIO}× the others' (as slow prefill, slow decode)`,
-    source: `${OLD_VLLM_HTOP}, which counted swapped requests; vLLM V1 preempts instead`,
+      `the others, ITL above ${HOT_LATENCY_RATIO}× the others (tested as slow prefill and decode)`,
+    source: `${PYTHON_VLLM_HTOP}, which counted swapped requests; vLLM V1 preempts instead`,
     unit: "conditions",
     effect: "critical",
     hold: HOLD,
@@ -169,8 +171,8 @@ export const RULES: readonly Rule[] = [
   {
     id: "stalled",
     title: "STALLED",
-    threshold: "requests run or wait, and no token, finished request or step was counted and " +
-      `no KV cache filled for ${MIN_STALL} s`,
+    threshold: "requests run or wait, but no token, finished request, step or KV-cache growth " +
+      `for ${MIN_STALL} s`,
     source: "vllm-htop: the gauges of a hung engine do not change",
     unit: "seconds",
     effect: "critical",
@@ -180,9 +182,9 @@ export const RULES: readonly Rule[] = [
   {
     id: "slow_prefill",
     title: "slow prefill",
-    threshold: `${describeLatencyRule("TTFT")}; not where more than ${HOT_WAITING} wait, ` +
+    threshold: `${describeLatencyRule("TTFT")}; not with more than ${HOT_WAITING} waiting, ` +
       "which explains it",
-    source: `${OLD_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
+    source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
     effect: "degraded",
     hold: HOLD,
@@ -192,7 +194,7 @@ export const RULES: readonly Rule[] = [
     id: "slow_decode",
     title: "slow decode",
     threshold: describeLatencyRule("ITL"),
-    source: `${OLD_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
+    source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
     effect: "degraded",
     hold: HOLD,
@@ -201,10 +203,9 @@ export const RULES: readonly Rule[] = [
   {
     id: "sticky_skew",
     title: "sticky",
-    threshold: `share of the requests of a minute above ${SKEW_RATIO}× the median share and ` +
-      `${SKEW_RATIO}× an even one, ${MIN_REQUESTS} requests or more, and ${ALPHA_TEXT} ` +
-      "(binomial test of an even balancer)",
-    source: `${OLD_VLLM_HTOP}, from 5 requests on, without a test of significance`,
+    threshold: describeShareRule("the last minute's requests", `${MIN_REQUESTS} requests`) +
+      `; ${SIGNIFICANT} (binomial test against a fair balancer)`,
+    source: `${PYTHON_VLLM_HTOP}, from 5 requests on, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -213,9 +214,9 @@ export const RULES: readonly Rule[] = [
   {
     id: "running_skew",
     title: "running skew",
-    threshold: `means of a minute more than ${RUNNING_SKEW} apart, the highest above ` +
-      `${SKEW_RATIO}× max(1, median), and ${ALPHA_TEXT}`,
-    source: `${OLD_VLLM_HTOP}, on one sample, without a test of significance`,
+    threshold: `one-minute means more than ${RUNNING_SKEW} apart, the highest above ` +
+      `${SKEW_RATIO}× max(1, median); ${SIGNIFICANT}`,
+    source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
     unit: "requests",
     effect: "degraded",
     hold: HOLD,
@@ -224,9 +225,9 @@ export const RULES: readonly Rule[] = [
   {
     id: "kv_skew",
     title: "KV skew",
-    threshold: `means of a minute more than ${KV_SKEW * 100} percentage points apart, ` +
-      `and ${ALPHA_TEXT}`,
-    source: `${OLD_VLLM_HTOP}, on one sample, without a test of significance`,
+    threshold: `one-minute means more than ${KV_SKEW * 100} percentage points apart; ` +
+      SIGNIFICANT,
+    source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -235,9 +236,11 @@ export const RULES: readonly Rule[] = [
   {
     id: "token_share",
     title: "token share",
-    threshold: `share of the output tokens of a minute above ${SKEW_RATIO}× the median share and ` +
-      `${SKEW_RATIO}× an even one, ${MIN_TOKENS_PER_SECOND} token/s or more, and ${ALPHA_TEXT}`,
-    source: `${OLD_VLLM_HTOP}, on one poll, without a test of significance`,
+    threshold: describeShareRule(
+      "the last minute's output tokens",
+      `${MIN_TOKENS_PER_SECOND} token/s`,
+    ) + `; ${SIGNIFICANT}`,
+    source: `${PYTHON_VLLM_HTOP}, on one poll, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
     hold: HOLD,
@@ -246,9 +249,11 @@ export const RULES: readonly Rule[] = [
   {
     id: "request_share",
     title: "request share now",
-    threshold: `share of the requests of the last poll above ${SKEW_RATIO}× the median share and ` +
-      `${SKEW_RATIO}× an even one, ${MIN_REQUESTS_PER_SECOND} requests/s or more`,
-    source: `${OLD_VLLM_HTOP}; chance alone often does it, so it raises no alert`,
+    threshold: describeShareRule(
+      "the last poll's requests",
+      `${MIN_REQUESTS_PER_SECOND} requests/s`,
+    ),
+    source: `${PYTHON_VLLM_HTOP}; chance alone often does it, so it raises no alert`,
     unit: "ratio",
     effect: "none",
     hold: 0,
@@ -256,10 +261,10 @@ export const RULES: readonly Rule[] = [
   },
 ];
 
-const RULE_OF: ReadonlyMap<RuleId, Rule> = new Map(RULES.map((rule) => [rule.id, rule]));
+const RULES_BY_ID: ReadonlyMap<RuleId, Rule> = new Map(RULES.map((rule) => [rule.id, rule]));
 
 export function findRule(id: RuleId): Rule {
-  const rule = RULE_OF.get(id);
-  if (rule === undefined) throw new RangeError(`There is no rule "${id}"`);
+  const rule = RULES_BY_ID.get(id);
+  if (rule === undefined) throw new RangeError(`Unknown rule "${id}"`);
   return rule;
 }

@@ -125,7 +125,7 @@ function formatBearer(token: string, source: CredentialSource): string {
   }
   if (!TOKEN.test(token)) {
     throw new SourceError(
-      `${nameSource(source)} has blanks, line breaks or other characters that no token has: ` +
+      `${nameSource(source)} has blanks, line breaks or other characters not allowed in a token: ` +
         "leave only the token in it",
     );
   }
@@ -150,15 +150,17 @@ function parseHeaderLines(text: string, source: CredentialSource): Record<string
     const value = line.slice(colon + 1).trim();
     const place = `line ${index + 1} of ${nameSource(source)}`;
     if (!HEADER_NAME.test(name)) {
-      throw new SourceError(`${place} is no header: write it as "Name: value"`);
+      throw new SourceError(`${place} is not a header: write it as "Name: value"`);
     }
     if (!HEADER_VALUE.test(value)) {
       throw new SourceError(
-        `${place} has characters that no header value may have: use visible ASCII`,
+        `${place} has characters not allowed in a header value: use visible ASCII`,
       );
     }
     if (FRAMING_HEADERS.has(name)) {
-      throw new SourceError(`${place} sets "${name}", which cannot be chosen: remove the line`);
+      throw new SourceError(
+        `${place} sets "${name}", which only the HTTP client may set: remove the line`,
+      );
     }
     headers[name] = value;
   }
@@ -198,7 +200,7 @@ function selectAuthorization(
       candidate.kind === "url" ? "the user and password of the URL" : nameSource(candidate.source)
     );
     throw new SourceError(
-      `"${endpoint.key}" can be sent only one of ${names.join(" and ")}: remove the others`,
+      `"${endpoint.key}" has several credentials (${names.join(", ")}): keep one`,
     );
   }
   return candidates[0] ?? null;
@@ -286,7 +288,7 @@ export async function openAccess(
       if (authorization !== null) {
         if ("authorization" in headers) {
           throw new SourceError(
-            `"${endpoint.key}" can be sent only one "authorization": remove it from the headers`,
+            `"${endpoint.key}" already has credentials: remove "authorization" from the headers`,
           );
         }
         headers.authorization = revealSecret(await loadAuthorization(platform, authorization));

@@ -287,7 +287,7 @@ function evaluateState(state: State): State {
   const evaluation = evaluateRules(state.evaluation, subjects, {
     at: now,
     epoch: nowEpoch,
-    isOnlyLook: isOnce,
+    isSingleEvaluation: isOnce,
   });
   const judged = { ...state, evaluation };
   return deriveFleet({

@@ -14,9 +14,9 @@
 
 import {
   type ComputeCost,
-  costOfIdleness,
-  costOfRate,
-  costOfSpan,
+  computeIdleCost,
+  computeRateCost,
+  computeSpanCost,
   type GpuUse,
   hasTokenPrices,
   isHint,
@@ -208,7 +208,7 @@ function getIdleness(
 
 function getAmountsPerSecond(
   { lastMinute }: Figures,
-): Parameters<typeof costOfRate>[0]["perSecond"] {
+): Parameters<typeof computeRateCost>[0]["perSecond"] {
   return {
     promptTokens: lastMinute.promptTokensPerSecond,
     cachedPromptTokens: lastMinute.cachedPromptTokensPerSecond,
@@ -220,7 +220,7 @@ function getAmountsPerSecond(
 function getSessionAmounts(
   servers: readonly ServerTotals[],
   now: Seconds,
-): Pick<Parameters<typeof costOfSpan>[0], "span" | "amounts"> {
+): Pick<Parameters<typeof computeSpanCost>[0], "span" | "amounts"> {
   const totals = servers.flatMap(({ engines }) => [...engines.values()]);
   const since = Math.min(...totals.map((total) => total.since));
   const span = totals.length === 0 ? absent("first_scrape") : present(now - since);
@@ -247,7 +247,7 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
   const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
   const { byModel, unused } = divideAmongModels(state, models, paid, compute, rows);
   const rateOf = (some: Figures, computeUsdPerHour: Reading): RateCost =>
-    costOfRate({ perSecond: getAmountsPerSecond(some), tokenPrices, computeUsdPerHour });
+    computeRateCost({ perSecond: getAmountsPerSecond(some), tokenPrices, computeUsdPerHour });
   const terms = { tokenPrices, computeUsdPerHour: usdPerHour };
   const { here, elsewhere } = state.gone;
   const counted = [
@@ -255,8 +255,8 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
     // What a server has earned in this session it has earned, also when it has gone.
     ...isOfHere ? [here] : [here, elsewhere],
   ];
-  const session = costOfSpan({ ...getSessionAmounts(counted, state.now), ...terms });
-  const idleness = costOfIdleness({ ...getIdleness(weighted), computeUsdPerHour: usdPerHour });
+  const session = computeSpanCost({ ...getSessionAmounts(counted, state.now), ...terms });
+  const idleness = computeIdleCost({ ...getIdleness(weighted), computeUsdPerHour: usdPerHour });
   return {
     basis,
     compute,
@@ -264,7 +264,7 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
     isLocalOnly,
     rate: { ...rateOf(figures, usdPerHour), span: figures.lastMinute.span },
     session,
-    lifetime: costOfSpan({
+    lifetime: computeSpanCost({
       span: getLifetimeAmounts(weighted, state),
       // Of those whose time is known: one that is down has counted, too, but costs nothing now.
       amounts: rows.length === fleet.rows.length

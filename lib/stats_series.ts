@@ -7,7 +7,6 @@
  */
 
 import type { Figures } from "./model.ts";
-import { isPresent, type Reading } from "./reading.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /** Two minutes at the default interval. */
@@ -41,34 +40,30 @@ const GAP: SeriesPoint = Object.freeze({
   itlP95Seconds: null,
 });
 
-function getPointValue(reading: Reading): number | null {
-  return isPresent(reading) ? reading.value : null;
+function append(series: Series, point: SeriesPoint): Series {
+  return [...series.slice(-(MAX_SERIES_POINTS - 1)), point];
 }
 
-function append(trend: Series, point: SeriesPoint): Series {
-  return [...trend.slice(-(MAX_SERIES_POINTS - 1)), point];
-}
-
-export function appendFigures(trend: Series, figures: Figures): Series {
+export function appendFigures(series: Series, figures: Figures): Series {
   const { lastPoll } = figures;
   const { ttft, itl } = lastPoll.latency;
-  return append(trend, {
-    running: getPointValue(figures.running),
-    waiting: getPointValue(figures.waiting),
-    kvCacheUsageRatio: getPointValue(figures.kvCache.maxRatio),
-    promptTokensPerSecond: getPointValue(lastPoll.promptTokensPerSecond),
-    generationTokensPerSecond: getPointValue(lastPoll.generationTokensPerSecond),
-    ttftP95Seconds: isPresent(ttft.p95) ? ttft.p95.value.value : null,
-    itlP95Seconds: isPresent(itl.p95) ? itl.p95.value.value : null,
+  return append(series, {
+    running: figures.running.value,
+    waiting: figures.waiting.value,
+    kvCacheUsageRatio: figures.kvCache.maxRatio.value,
+    promptTokensPerSecond: lastPoll.promptTokensPerSecond.value,
+    generationTokensPerSecond: lastPoll.generationTokensPerSecond.value,
+    ttftP95Seconds: ttft.p95.value?.value ?? null,
+    itlP95Seconds: itl.p95.value?.value ?? null,
   });
 }
 
-export function appendGap(trend: Series): Series {
-  return append(trend, GAP);
+export function appendGap(series: Series): Series {
+  return append(series, GAP);
 }
 
-export function getSeries(trend: Series, key: SeriesKey): readonly (number | null)[] {
-  return trend.map((point) => point[key]);
+export function getSeries(series: Series, key: SeriesKey): readonly (number | null)[] {
+  return series.map((point) => point[key]);
 }
 
 /** Figures that can be summed over replicas. */
@@ -96,13 +91,13 @@ function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
 export interface TotalSeries {
   readonly points: Series;
   /** Start of the newest point's interval; −∞ if the next moment starts one. */
-  readonly begunAt: Seconds;
+  readonly startedAt: Seconds;
 }
 
-export const NO_TOTAL_SERIES: TotalSeries = { points: [], begunAt: -Infinity };
+export const NO_TOTAL_SERIES: TotalSeries = { points: [], startedAt: -Infinity };
 
 /** A poll this share of the interval early still counts for the next interval. */
-const EARLY_SHARE: Ratio = 0.1;
+const EARLY_TOLERANCE: Ratio = 0.1;
 
 /**
  * Adds the current sum to the fleet's series, or updates the newest point within its interval.
@@ -111,20 +106,20 @@ const EARLY_SHARE: Ratio = 0.1;
  * @param newest Newest point of each replica that counts in totals.
  */
 export function recordTotal(
-  trend: TotalSeries,
+  series: TotalSeries,
   newest: readonly SeriesPoint[],
   moment: { readonly at: Seconds; readonly interval: Seconds },
 ): TotalSeries {
-  const { points, begunAt } = trend;
+  const { points, startedAt } = series;
   const { at, interval } = moment;
-  const intervals = (at - begunAt) / interval + EARLY_SHARE;
+  const intervals = (at - startedAt) / interval + EARLY_TOLERANCE;
   const point = sumPoints(newest);
-  if (intervals < 1) return { points: [...points.slice(0, -1), point], begunAt };
+  if (intervals < 1) return { points: [...points.slice(0, -1), point], startedAt };
   // Keep the grid of intervals unless one was skipped.
-  return { points: append(points, point), begunAt: intervals < 2 ? begunAt + interval : at };
+  return { points: append(points, point), startedAt: intervals < 2 ? startedAt + interval : at };
 }
 
 /** Adds a gap after an interruption. */
 export function interruptTotal({ points }: TotalSeries): TotalSeries {
-  return { points: append(points, GAP), begunAt: -Infinity };
+  return { points: append(points, GAP), startedAt: -Infinity };
 }

@@ -91,7 +91,8 @@ export function computeBinomialTail(
   const { trials, probability } = options;
   if (!(trials >= 0 && successes >= 0 && probability >= 0 && probability <= 1)) {
     throw new RangeError(
-      `Cannot judge "${successes}" of "${trials}" at "${probability}": out of range`,
+      `Binomial tail out of range: successes "${successes}", trials "${trials}", ` +
+        `probability "${probability}"`,
     );
   }
   if (successes === 0) return 1;
@@ -106,7 +107,7 @@ export function computeBinomialTail(
  */
 export function computeStudentTail(t: number, degreesOfFreedom: number): number {
   if (!(degreesOfFreedom >= 1)) {
-    throw new RangeError(`Cannot judge with "${degreesOfFreedom}" degrees of freedom`);
+    throw new RangeError(`Degrees of freedom "${degreesOfFreedom}" must be 1 or more`);
   }
   if (!Number.isFinite(t)) return t > 0 ? 0 : 1;
   const x = degreesOfFreedom / (degreesOfFreedom + t * t);

@@ -186,7 +186,7 @@ export function flushKeys(decoder: KeyDecoder): Decoded {
   if (mode.kind !== "ground" && !isTyped && flushCount < MAX_FLUSHES) {
     return { decoder: { mode, flushCount }, events };
   }
-  breakOff(mode, events);
+  emitIncomplete(mode, events);
   return { decoder: createKeyDecoder(), events };
 }
 
@@ -198,7 +198,7 @@ export function isWaiting(decoder: KeyDecoder): boolean {
 function step(mode: Mode, byte: number, events: TerminalEvent[]): Mode {
   switch (mode.kind) {
     case "ground":
-      return startAt(byte, 0, events);
+      return startKey(byte, 0, events);
     case "escape":
       return stepEscape(byte, events);
     case "csi":
@@ -221,13 +221,13 @@ function step(mode: Mode, byte: number, events: TerminalEvent[]): Mode {
   }
 }
 
-function startAt(byte: number, modifiers: number, events: TerminalEvent[]): Mode {
+function startKey(byte: number, modifiers: number, events: TerminalEvent[]): Mode {
   if (byte === ESC) return ESCAPE;
   if (byte < 0x80) {
     pushCodePoint(events, byte, modifiers);
     return GROUND;
   }
-  if (byte < 0xc0) return introduce(byte, "") ?? GROUND;
+  if (byte < 0xc0) return openSequence(byte, "") ?? GROUND;
   // Unicode table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF.
   if (byte < 0xc2 || byte > 0xf4) return GROUND;
   const left = byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
@@ -241,7 +241,7 @@ function stepCharacter(mode: CharacterMode, byte: number, events: TerminalEvent[
   const bits = (mode.bits << 6) | (byte & 0x3f);
   if (mode.left > 1) return { ...mode, left: mode.left - 1, bits, low: 0x80, high: 0xbf };
   // xterm in UTF-8 mode encodes even its 8-bit controls.
-  if (bits < 0xa0) return introduce(bits, "") ?? GROUND;
+  if (bits < 0xa0) return openSequence(bits, "") ?? GROUND;
   pushCodePoint(events, bits, mode.modifiers);
   return GROUND;
 }
@@ -249,14 +249,14 @@ function stepCharacter(mode: CharacterMode, byte: number, events: TerminalEvent[
 function stepEscape(byte: number, events: TerminalEvent[]): Mode {
   if (byte === ESC || byte >= 0x80 && byte < 0xc0) return interrupt(ESCAPE, byte, events);
   const isIntroducer = byte >= 0x40 && byte < 0x60;
-  const mode = isIntroducer ? introduce(byte + 0x40, String.fromCharCode(byte)) : null;
-  return mode ?? startAt(byte, ALT, events);
+  const mode = isIntroducer ? openSequence(byte + 0x40, String.fromCharCode(byte)) : null;
+  return mode ?? startKey(byte, ALT, events);
 }
 
 /**
  * Returns the state that a C1 control opens, or null; `typed` is the character of its 7-bit form.
  */
-function introduce(control: number, typed: string): Mode | null {
+function openSequence(control: number, typed: string): Mode | null {
   switch (control) {
     case 0x9b:
       return { kind: "csi", typed, parameters: "" };
@@ -301,7 +301,7 @@ function stepSequence(
 function stepPaste(mode: PasteMode, byte: number, events: TerminalEvent[]): Mode {
   const matched = byte === PASTE_END.charCodeAt(mode.matched) ? mode.matched + 1 : 0;
   if (matched === PASTE_END.length) {
-    breakOff(mode, events);
+    emitIncomplete(mode, events);
     return GROUND;
   }
   if (matched > 0) return { ...mode, matched };
@@ -314,12 +314,12 @@ function stepPaste(mode: PasteMode, byte: number, events: TerminalEvent[]): Mode
 
 /** Ends the sequence and decodes the byte as a new key. */
 function interrupt(mode: Mode, byte: number, events: TerminalEvent[]): Mode {
-  breakOff(mode, events);
+  emitIncomplete(mode, events);
   return step(GROUND, byte, events);
 }
 
 /** Emits what an incomplete sequence amounts to. */
-function breakOff(mode: Mode, events: TerminalEvent[]): void {
+function emitIncomplete(mode: Mode, events: TerminalEvent[]): void {
   if (mode.kind === "escape") {
     pushKey(events, "escape", 0);
   } else if (mode.kind === "paste") {

@@ -165,21 +165,21 @@ Deno.test("parsePriceFile() reads lines with tabs, and JSON of both forms", () =
 
 Deno.test("parsePriceFile() tells the line of what is wrong, and quotes it safely", () => {
   const errors: readonly (readonly [text: string, error: string])[] = [
-    ["", "has no price"],
-    ["# nothing\n", "has no price"],
-    ["[]", "has no price"],
-    ["H100\t2\nL4\tcheap\n", 'line 2 has "cheap" in place of USD per hour, such as 2.99'],
-    ["H100\n", 'line 1 has "" in place of USD per hour, such as 2.99'],
-    ["H100\t-1\n", 'line 1 has "-1" in place of USD per hour, such as 2.99'],
-    ["H100\t1e999\n", 'line 1 has "1e999" in place of USD per hour, such as 2.99'],
-    ["H100 2.99\n", 'line 1 has "" in place of USD per hour, such as 2.99'],
-    ["\n---\t3\n", "line 2 has no words of a GPU's name"],
-    ["H\t\x1b[2J\n", 'line 1 has "\\x1b[2J" in place of USD per hour, such as 2.99'],
-    ['{"H100": null}', 'line 1 has "" in place of USD per hour, such as 2.99'],
-    ['[{"match": "L4", "usdPerHour": 1},\n7]', "line 2 has no words of a GPU's name"],
-    ['{"L4": 1,\n"T4": 1e999}', 'line 2 has "1e999" in place of USD per hour, such as 2.99'],
-    ['{"H100": 2,\n"L4" 3}', 'line 2 is no valid JSON: a ":" after the name is missing'],
-    ["[{\n", 'line 2 is no valid JSON: a name in "" is missing'],
+    ["", "has no prices"],
+    ["# nothing\n", "has no prices"],
+    ["[]", "has no prices"],
+    ["H100\t2\nL4\tcheap\n", 'line 2 has "cheap" instead of USD per hour, such as 2.99'],
+    ["H100\n", 'line 1 has "" instead of USD per hour, such as 2.99'],
+    ["H100\t-1\n", 'line 1 has "-1" instead of USD per hour, such as 2.99'],
+    ["H100\t1e999\n", 'line 1 has "1e999" instead of USD per hour, such as 2.99'],
+    ["H100 2.99\n", 'line 1 has "" instead of USD per hour, such as 2.99'],
+    ["\n---\t3\n", "line 2 names no GPU"],
+    ["H\t\x1b[2J\n", 'line 1 has "\\x1b[2J" instead of USD per hour, such as 2.99'],
+    ['{"H100": null}', 'line 1 has "" instead of USD per hour, such as 2.99'],
+    ['[{"match": "L4", "usdPerHour": 1},\n7]', "line 2 names no GPU"],
+    ['{"L4": 1,\n"T4": 1e999}', 'line 2 has "1e999" instead of USD per hour, such as 2.99'],
+    ['{"H100": 2,\n"L4" 3}', 'line 2 is not valid JSON: a ":" after the name is missing'],
+    ["[{\n", 'line 2 is not valid JSON: a name in "" is missing'],
     ["x".repeat(1_000_001), "has more than a million characters"],
   ];
   for (const [text, error] of errors) {
@@ -225,8 +225,8 @@ Deno.test("loadPrices() reads the prices", async () => {
 Deno.test("loadPrices() says what is wrong with a file, safe to print", async () => {
   assertEquals(await loadPrices(read("H100\tcheap\n"), "a\x1b[31m"), {
     error:
-      'the price file "a\\x1b[31m" line 1 has "cheap" in place of USD per hour, such as 2.99: write ' +
-      "lines of a GPU's name, a tab and USD per hour",
+      'the price file "a\\x1b[31m" line 1 has "cheap" instead of USD per hour, such as 2.99: write ' +
+      "lines of NAME, tab, USD per hour",
   });
   const missing = new Deno.errors.NotFound("No such file (os error 2)");
   assertEquals(await loadPrices({ readTextFile: () => Promise.reject(missing) }, "b"), {

@@ -1,14 +1,14 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
-  costOfIdleness,
-  costOfRate,
-  costOfSpan,
+  computeIdleCost,
+  computeRateCost,
+  computeSpanCost,
+  computeTokenValue,
   type GpuUse,
   priceCompute,
   shareCost,
   type TokenAmounts,
-  valueTokens,
 } from "../lib/cost.ts";
 import { parsePriceFile } from "../lib/cost_prices.ts";
 import type { TokenPrices } from "../lib/model.ts";
@@ -32,42 +32,50 @@ function takeValue(reading: Reading): number {
 }
 
 Deno.test("valueTokens() prices prompts, cached prompts and outputs, each for itself", () => {
-  assertEquals(valueTokens(createAmounts(2e6, 5e5, 1e6), PRICES), {
+  assertEquals(computeTokenValue(createAmounts(2e6, 5e5, 1e6), PRICES), {
     input: present(0.75),
     cachedInput: present(0.05),
     output: present(1.5),
     total: present(2.3),
   });
-  const alike = valueTokens(createAmounts(2e6, 5e5, 1e6), { ...PRICES, cachedInput: null });
+  const alike = computeTokenValue(createAmounts(2e6, 5e5, 1e6), { ...PRICES, cachedInput: null });
   assertEquals([alike.input, alike.total], [present(1), present(2.5)]);
 });
 
 Deno.test("valueTokens() has no figure without its inputs", () => {
   const amounts = createAmounts(1, 1, 1);
-  assertEquals(valueTokens(amounts, NO_PRICES).total, absent("unsupported"));
+  assertEquals(computeTokenValue(amounts, NO_PRICES).total, absent("unsupported"));
   const unknown = { ...amounts, generationTokens: absent("first_scrape") };
-  assertEquals(valueTokens(unknown, PRICES).total, absent("first_scrape"));
+  assertEquals(computeTokenValue(unknown, PRICES).total, absent("first_scrape"));
   const uncounted = { ...amounts, cachedPromptTokens: absent("missing") };
-  assertEquals(valueTokens(uncounted, PRICES).total, absent("missing"));
-  assert(valueTokens(uncounted, { ...PRICES, cachedInput: null }).total.value !== null);
+  assertEquals(computeTokenValue(uncounted, PRICES).total, absent("missing"));
+  assert(computeTokenValue(uncounted, { ...PRICES, cachedInput: null }).total.value !== null);
 });
 
 Deno.test("valueTokens() takes a price that is not given for 0 once another is", () => {
   const outputs = { ...NO_PRICES, output: 2 };
   const unknown = { ...createAmounts(1, 0, 3e6), promptTokens: absent("missing") };
-  assertEquals(valueTokens(unknown, outputs).total, present(6));
-  assertEquals(valueTokens(createAmounts(5, 0, 5), { ...NO_PRICES, input: 0 }).total, present(0));
+  assertEquals(computeTokenValue(unknown, outputs).total, present(6));
+  assertEquals(
+    computeTokenValue(createAmounts(5, 0, 5), { ...NO_PRICES, input: 0 }).total,
+    present(0),
+  );
 });
 
 Deno.test("valueTokens() is never negative, keeps partiality and caches no more than there is", () => {
-  assertEquals(valueTokens(createAmounts(10, 20, 0), PRICES).input, present(0));
+  assertEquals(computeTokenValue(createAmounts(10, 20, 0), PRICES).input, present(0));
   const partial = { ...createAmounts(2e6, 0, 0), promptTokens: { value: 2e6, partial: true } };
-  assertEquals(valueTokens(partial as TokenAmounts, PRICES).total, { value: 1, partial: true });
+  assertEquals(computeTokenValue(partial as TokenAmounts, PRICES).total, {
+    value: 1,
+    partial: true,
+  });
   fc.assert(fc.property(fc.double(), fc.double(), fc.double(), (prompt, cached, output) => {
     const finite = [prompt, cached, output].map((x) => Number.isFinite(x) ? x : 0);
     const [a, b, c] = finite;
     assert(
-      takeValue(valueTokens(createAmounts(a, b, c), { ...PRICES, cachedInput: null }).total) >= 0,
+      takeValue(
+        computeTokenValue(createAmounts(a, b, c), { ...PRICES, cachedInput: null }).total,
+      ) >= 0,
     );
   }));
 });
@@ -110,7 +118,7 @@ Deno.test("priceCompute() has no figure without GPUs or prices, and a lower boun
 });
 
 Deno.test("costOfSpan() sets earnings against spending", () => {
-  const cost = costOfSpan({
+  const cost = computeSpanCost({
     span: present(7200),
     amounts: createAmounts(0, 0, 3e6),
     tokenPrices: { ...NO_PRICES, output: 1.5 },
@@ -126,13 +134,13 @@ Deno.test("costOfSpan() is absent where the span or the price is, and never belo
     tokenPrices: PRICES,
     computeUsdPerHour: present(3),
   };
-  const unknown = costOfSpan({ ...base, span: absent("missing") });
+  const unknown = computeSpanCost({ ...base, span: absent("missing") });
   assertEquals([unknown.computeUsd, unknown.marginRatio], [absent("missing"), absent("missing")]);
   assertEquals(takeValue(unknown.tokens.total), 2);
-  assertEquals(costOfSpan({ ...base, span: present(-5) }).computeUsd, absent("restarted"));
-  const free = costOfSpan({ ...base, span: present(0) });
+  assertEquals(computeSpanCost({ ...base, span: present(-5) }).computeUsd, absent("restarted"));
+  const free = computeSpanCost({ ...base, span: present(0) });
   assertEquals([free.computeUsd, free.marginRatio], [present(0), absent("no_samples")]);
-  const some = costOfSpan({
+  const some = computeSpanCost({
     ...base,
     span: present(3600),
     computeUsdPerHour: { value: 3, partial: true },
@@ -142,7 +150,7 @@ Deno.test("costOfSpan() is absent where the span or the price is, and never belo
 });
 
 Deno.test("costOfRate() spreads a rate over hour, day and 30 days, and over tokens", () => {
-  const cost = costOfRate({
+  const cost = computeRateCost({
     perSecond: createAmounts(600, 0, 400),
     tokenPrices: { ...NO_PRICES, output: 10 },
     computeUsdPerHour: present(3.6),
@@ -156,7 +164,7 @@ Deno.test("costOfRate() spreads a rate over hour, day and 30 days, and over toke
 });
 
 Deno.test("costOfRate() has no price of a million tokens while none flow", () => {
-  const cost = costOfRate({
+  const cost = computeRateCost({
     perSecond: createAmounts(0, 0, 0),
     tokenPrices: PRICES,
     computeUsdPerHour: present(3.6),
@@ -181,12 +189,12 @@ Deno.test("costOfRate() integrates to costOfSpan(), whatever the rate", () => {
     amount,
     span,
     ([prompt, cachedRatio, output], prices, usdPerHour, seconds) => {
-      const rate = costOfRate({
+      const rate = computeRateCost({
         perSecond: createAmounts(prompt, prompt * cachedRatio, output),
         tokenPrices: prices,
         computeUsdPerHour: present(usdPerHour),
       });
-      const total = costOfSpan({
+      const total = computeSpanCost({
         span: present(seconds),
         amounts: createAmounts(prompt * seconds, prompt * cachedRatio * seconds, output * seconds),
         tokenPrices: prices,
@@ -208,7 +216,7 @@ Deno.test("costOfRate() integrates to costOfSpan(), whatever the rate", () => {
 });
 
 Deno.test("costOfIdleness() is a share of all that was spent", () => {
-  const idle = costOfIdleness({
+  const idle = computeIdleCost({
     idle: present(1800),
     span: present(7200),
     computeUsdPerHour: present(4),
@@ -216,11 +224,11 @@ Deno.test("costOfIdleness() is a share of all that was spent", () => {
   assertEquals(idle, { usd: present(2), ratio: present(0.25) });
   const unknown = { span: present(1), computeUsdPerHour: present(4) };
   assertEquals(
-    costOfIdleness({ ...unknown, idle: absent("first_scrape") }).usd,
+    computeIdleCost({ ...unknown, idle: absent("first_scrape") }).usd,
     absent("first_scrape"),
   );
   const free = { idle: present(0), span: present(0), computeUsdPerHour: present(4) };
-  assertEquals(costOfIdleness(free).ratio, absent("no_samples"));
+  assertEquals(computeIdleCost(free).ratio, absent("no_samples"));
 });
 
 Deno.test("shareCost() divides a GPU by weight, and equally where none is known", () => {

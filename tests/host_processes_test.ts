@@ -66,7 +66,7 @@ Deno.test("createProcessLister() goes on without what is missing, and says so", 
 
   const withoutPs = await list({ ss: print(SS) });
   assertEquals(describe(withoutPs), [[31337, null]]);
-  assertEquals(withoutPs.problems, ["processes are not known: ps is not installed"]);
+  assertEquals(withoutPs.problems, ["processes are unknown: ps is not installed"]);
 
   const failures: Readonly<Record<string, ProgramOutcome>> = {
     ss: { kind: "refused", message: "\x1b[2J" },
@@ -76,7 +76,7 @@ Deno.test("createProcessLister() goes on without what is missing, and says so", 
   const { listening, problems } = await list(failures);
   assertEquals(listening, []);
   assertEquals(problems.length, 2);
-  assertMatch(problems[0], /ss may not be run: .*--allow-run=ss, lsof failed with code 2$/);
+  assertMatch(problems[0], /ss may not be run: .*--allow-run=ss, lsof failed with code 2\)/);
   assertMatch(problems[1], /ps took longer than/);
 });
 

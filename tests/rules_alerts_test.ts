@@ -9,7 +9,7 @@ import {
   type EventLog,
   type EventSubject,
   MAX_EVENTS,
-  MERGE_SPAN,
+  MERGE_WINDOW,
   type Occurrence,
   recordEvents,
   updateAlerts,
@@ -26,10 +26,10 @@ function createVerdict(rule: RuleId, key: string, ratio = 2): Verdict {
 /** The alarms after looks at those moments, at each of which the verdicts are given. */
 function follow(
   looks: readonly (readonly [at: number, verdicts: readonly Verdict[]])[],
-  isJudged: (key: string) => boolean = () => true,
+  isEvaluated: (key: string) => boolean = () => true,
 ): readonly Alert[] {
   return looks.reduce<readonly Alert[]>(
-    (alerts, [at, verdicts]) => updateAlerts(alerts, { verdicts, at, isJudged }),
+    (alerts, [at, verdicts]) => updateAlerts(alerts, { verdicts, at, isEvaluated }),
     [],
   );
 }
@@ -46,9 +46,9 @@ Deno.test("updateAlerts() raises what has lasted, and not before", () => {
 
 Deno.test("updateAlerts() raises at once what will not be looked at again", () => {
   const verdicts = [createVerdict("hot", "a")];
-  const look = { verdicts, at: 0, isJudged: () => true };
+  const look = { verdicts, at: 0, isEvaluated: () => true };
   assertEquals(updateAlerts([], look)[0].isFiring, false);
-  assertEquals(updateAlerts([], { ...look, isOnlyLook: true })[0].isFiring, true);
+  assertEquals(updateAlerts([], { ...look, isSingleEvaluation: true })[0].isFiring, true);
 });
 
 Deno.test("updateAlerts() counts time and not evaluations", () => {
@@ -153,10 +153,10 @@ Deno.test("recordEvents() has one line for the same again within a minute", () =
   const stale = occur("STALE");
   const flapping = record([1, [stale]], [3, []], [5, [stale]], [7, []], [9, [stale]]);
   assertEquals(describe(flapping), ["STALE a 1- ×3"]);
-  assertEquals(describe(record([1, [stale]], [3, []], [3 + MERGE_SPAN, [stale]])), [
+  assertEquals(describe(record([1, [stale]], [3, []], [3 + MERGE_WINDOW, [stale]])), [
     "STALE a 1- ×2",
   ]);
-  assertEquals(describe(record([1, [stale]], [3, []], [3.1 + MERGE_SPAN, [stale]])), [
+  assertEquals(describe(record([1, [stale]], [3, []], [3.1 + MERGE_WINDOW, [stale]])), [
     "STALE a 1-3 ×1",
     "STALE a 63.1- ×1",
   ]);
@@ -225,7 +225,7 @@ Deno.test("recordEvents() is bounded, and every end has its begin", () => {
     fc.array(
       fc.record({
         wait: fc.oneof(
-          fc.constantFrom(2, MERGE_SPAN - 1, MERGE_SPAN, MERGE_SPAN + 1),
+          fc.constantFrom(2, MERGE_WINDOW - 1, MERGE_WINDOW, MERGE_WINDOW + 1),
           fc.double({
             ...{ min: 0.1, max: 200, noNaN: true },
           }),
@@ -262,7 +262,7 @@ Deno.test("recordEvents() is bounded, and every end has its begin", () => {
         const next = log.lines.find(({ id, kind, subject }) =>
           id > one.id && kind === one.kind && subject.key === one.subject.key
         );
-        if (next !== undefined) assert(next.beganAt - (one.endedAt ?? Infinity) > MERGE_SPAN);
+        if (next !== undefined) assert(next.beganAt - (one.endedAt ?? Infinity) > MERGE_WINDOW);
       }
     },
   ));

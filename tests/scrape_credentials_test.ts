@@ -161,7 +161,7 @@ Deno.test("openAccess() refuses sources in one sentence without their content", 
       '"b" must be one line of the form USER:PASSWORD',
     ]],
     ["no header", { files: { h: `A: b\n${SECRET}` } }, { sources: [file("headers", "h")] }, [
-      'line 2 of the headers file "h" is no header',
+      'line 2 of the headers file "h" is not a header',
     ]],
     ["a control in a header", { files: { h: `a: ${SECRET}\x07b` } }, {
       sources: [file("headers", "h")],
@@ -171,14 +171,14 @@ Deno.test("openAccess() refuses sources in one sentence without their content", 
     }, ['sets "content-length"']],
     ["token and password", { files: { t: "t", b: "u:p" } }, {
       sources: [file("token", "t", key), file("basic_auth", "b", key)],
-    }, ["only one of", '"t"', '"b"']],
+    }, ["several credentials", '"t"', '"b"']],
     ["token and the URL's password", { files: { t: "t" } }, {
       url: `http://user:${SECRET}@gpu1:8000`,
       sources: [file("token", "t", key)],
-    }, ["only one of", "of the URL"]],
+    }, ["several credentials", "of the URL"]],
     ["token and authorization header", { files: { t: "t", h: `Authorization: ${SECRET}` } }, {
       sources: [file("token", "t"), file("headers", "h")],
-    }, ['only one "authorization"']],
+    }, ['remove "authorization"']],
     ["no PEM", { files: { ca: SECRET } }, { sources: [file("ca_certificates", "ca")] }, [
       'CA certificates file "ca" has no PEM block',
     ]],
