@@ -66,9 +66,6 @@ interface SimulatedEndpoint {
   readonly server: SimulatedServer;
 }
 
-/** Tokens drafted in each step where speculation is on. */
-const DRAFT_LENGTH = 3;
-
 /** From the start of the process to the first answer: weights, graphs, KV cache. Shorter after a short outage. */
 const START_UP_TIME: Seconds = 14;
 
@@ -103,11 +100,11 @@ function findLife(options: SimulatedServerOptions, elapsed: Seconds): Life | nul
 
 /** Engines that start with nothing counted; another life of the same server is another sequence of requests. */
 function startEngines(options: SimulatedServerOptions, life: Life): SimulatedEngine[] {
-  const draftLength = options.speculative ? DRAFT_LENGTH : 0;
+  const { speculative = false } = options;
   return options.engines.map((engine, index) => {
     const seed = Math.imul(options.seed + 1, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b) ^
       Math.imul(Math.round(life.start), 0xc2b2ae35);
-    return createSimulatedEngine({ draftLength, engine: String(index), ...engine }, seed);
+    return createSimulatedEngine({ speculative, engine: String(index), ...engine }, seed);
   });
 }
 
@@ -138,7 +135,7 @@ export function createSimulatedServer(options: SimulatedServerOptions): Simulate
       uptime,
       multiprocess: options.multiprocess ?? false,
       speculative: options.speculative ?? false,
-    }, current.engines.map((engine) => engine.figures));
+    }, current.engines);
   };
   return { expositionAt, isUpAt: (elapsed) => findLife(options, elapsed) !== null };
 }

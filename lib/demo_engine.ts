@@ -14,11 +14,12 @@
  */
 
 import {
-  createTallies,
+  ACCEPTED_KEYS,
+  createFigures,
   type EngineFigures,
   type FinishReason,
-  type TallyHistogram,
-} from "./demo_families.ts";
+  observe,
+} from "./demo_figures.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /** How an engine is built and what is asked of it. */
@@ -54,8 +55,8 @@ export interface SimulatedEngineOptions {
   readonly maxRunning?: number;
   /** vLLM's `max_num_queued_reqs`: an arrival that finds so many waiting is rejected. */
   readonly maxWaiting?: number;
-  /** Tokens drafted in each step; 0 without speculative decoding. */
-  readonly draftLength?: number;
+  /** Whether each step drafts tokens, as many as there are `ACCEPTED_KEYS`. */
+  readonly speculative?: boolean;
 }
 
 const DEFAULTS = {
@@ -74,7 +75,7 @@ const DEFAULTS = {
   maxModelLength: 32_768,
   maxRunning: 128,
   maxWaiting: Infinity,
-  draftLength: 0,
+  speculative: false,
 };
 
 /** vLLM's `max_num_batched_tokens`: the work of one step. */
@@ -141,27 +142,14 @@ function drawLength(random: Random, typical: number): number {
   return Math.max(1, Math.round(typical * Math.exp(0.6 * normal)));
 }
 
-function observe(total: TallyHistogram, value: number): void {
-  let bucket = 0;
-  while (bucket < total.bounds.length && value > total.bounds[bucket]) bucket++;
-  total.counts[bucket]++;
-  total.sum += value;
-}
-
 function countBlocks(tokens: number): number {
   return Math.ceil(tokens / BLOCK_SIZE);
 }
 
-/** `EngineFigures` while they are being counted. */
-type CountedFigures = { -readonly [Key in keyof EngineFigures]: EngineFigures[Key] } & {
-  readonly finished: Record<FinishReason, number>;
-  readonly acceptedByPosition: number[];
-};
-
 /** An engine at some moment. Changed only by `advanceEngine`. */
 export interface SimulatedEngine {
   /** As of the last `advanceEngine`; the same object throughout. */
-  readonly figures: CountedFigures;
+  readonly figures: EngineFigures;
   readonly settings: Required<SimulatedEngineOptions>;
   /** Arrivals and steps draw from generators of their own: how they interleave must not matter. */
   readonly arrivalRandom: Random;
@@ -170,6 +158,8 @@ export interface SimulatedEngine {
   /** In the order of admission. */
   readonly running: SimulatedRequest[];
   readonly waiting: SimulatedRequest[];
+  readonly blockSize: number;
+  readonly blockCount: number;
   readonly usableBlocks: number;
   /** The most that one step adds to a request: one token, and what was drafted. */
   readonly tokensPerStep: number;
@@ -193,7 +183,7 @@ export function createSimulatedEngine(
   seed: number,
 ): SimulatedEngine {
   const settings = { ...DEFAULTS, ...options };
-  const { kvCacheTokens, draftLength } = settings;
+  const { kvCacheTokens } = settings;
   if (!(kvCacheTokens >= STEP_TOKEN_BUDGET)) {
     throw new RangeError(
       `Cannot simulate a KV cache of "${kvCacheTokens}" tokens: at least ${STEP_TOKEN_BUDGET}`,
@@ -203,36 +193,17 @@ export function createSimulatedEngine(
   // vLLM keeps one block for itself.
   const usableBlocks = countBlocks(kvCacheTokens) - 1;
   const engine: SimulatedEngine = {
-    figures: {
-      model: settings.model,
-      engine: settings.engine,
-      maxModelLength: settings.maxModelLength,
-      blockSize: BLOCK_SIZE,
-      blockCount: usableBlocks + 1,
-      running: 0,
-      waiting: 0,
-      kvCacheUsage: 0,
-      promptTokens: 0,
-      cachedPromptTokens: 0,
-      generationTokens: 0,
-      prefixCacheQueries: 0,
-      prefixCacheHits: 0,
-      preemptions: 0,
-      rejected: 0,
-      finished: { stop: 0, length: 0, abort: 0, error: 0, repetition: 0 },
-      drafts: 0,
-      draftTokens: 0,
-      acceptedByPosition: new Array<number>(draftLength).fill(0),
-      totals: createTallies(settings.maxModelLength),
-    },
+    figures: createFigures(settings.maxModelLength),
     settings,
     arrivalRandom,
     stepRandom: createRandom(~seed),
     swingPhase: 2 * Math.PI * arrivalRandom(),
     running: [],
     waiting: [],
+    blockSize: BLOCK_SIZE,
+    blockCount: usableBlocks + 1,
     usableBlocks,
-    tokensPerStep: 1 + draftLength,
+    tokensPerStep: settings.speculative ? 1 + ACCEPTED_KEYS.length : 1,
     freeBlocks: usableBlocks,
     arrivalCount: 0,
     nextArrival: Infinity,
@@ -289,8 +260,8 @@ function takeArrivals(engine: SimulatedEngine, until: Seconds): void {
       engine.waiting.push(request);
     } else {
       engine.figures.rejected++;
-      observe(engine.figures.totals.httpFine, REJECTION_TIME);
-      observe(engine.figures.totals.httpCoarse, REJECTION_TIME);
+      observe(engine.figures.tallies.httpFine, REJECTION_TIME);
+      observe(engine.figures.tallies.httpCoarse, REJECTION_TIME);
     }
     engine.nextArrival = drawNextArrival(engine, engine.nextArrival);
   }
@@ -372,40 +343,41 @@ function beginStep(engine: SimulatedEngine): void {
 
 /** The tokens that one step adds to a decoding request. */
 function decodeTokens(engine: SimulatedEngine, request: SimulatedRequest): number {
-  const { figures, settings: { draftLength } } = engine;
-  if (draftLength === 0) return 1;
+  const { figures, settings } = engine;
+  if (!settings.speculative) return 1;
+  const draftLength = ACCEPTED_KEYS.length;
   figures.drafts++;
   figures.draftTokens += draftLength;
   const most = Math.min(draftLength, request.outputTokens - request.generated - 1);
   let accepted = 0;
   while (accepted < most && engine.stepRandom() < FIRST_ACCEPTANCE - ACCEPTANCE_LOSS * accepted) {
-    figures.acceptedByPosition[accepted++]++;
+    figures[ACCEPTED_KEYS[accepted++]]++;
   }
   return 1 + accepted;
 }
 
 function finishRequest(engine: SimulatedEngine, request: SimulatedRequest): void {
   const { now, figures } = engine;
-  const { totals } = figures;
+  const { tallies } = figures;
   const decodeTime = now - request.firstTokenAt;
   const latency = now - request.arrivedAt;
   engine.freeBlocks += request.blocks;
-  figures.finished[request.reason]++;
-  observe(totals.requestPromptTokens, request.promptTokens);
-  observe(totals.requestGenerationTokens, request.generated);
-  observe(totals.requestMaxGenerationTokens, request.generated);
-  observe(totals.requestParamN, 1);
-  observe(totals.requestParamMaxTokens, request.maxTokens);
-  observe(totals.requestPreemptions, request.preemptions);
-  observe(totals.requestComputedTokens, request.promptTokens - request.cachedTokens);
-  observe(totals.tpot, request.generated > 1 ? decodeTime / (request.generated - 1) : 0);
-  observe(totals.e2e, latency);
-  observe(totals.queue, request.scheduledAt - request.arrivedAt);
-  observe(totals.prefill, request.firstTokenAt - request.scheduledAt);
-  observe(totals.decode, decodeTime);
-  observe(totals.inference, now - request.scheduledAt);
-  observe(totals.httpFine, latency);
-  observe(totals.httpCoarse, latency);
+  figures[request.reason]++;
+  observe(tallies.requestPromptTokens, request.promptTokens);
+  observe(tallies.requestGenerationTokens, request.generated);
+  observe(tallies.requestMaxGenerationTokens, request.generated);
+  observe(tallies.requestParamN, 1);
+  observe(tallies.requestParamMaxTokens, request.maxTokens);
+  observe(tallies.requestPreemptions, request.preemptions);
+  observe(tallies.requestComputedTokens, request.promptTokens - request.cachedTokens);
+  observe(tallies.tpot, request.generated > 1 ? decodeTime / (request.generated - 1) : 0);
+  observe(tallies.e2e, latency);
+  observe(tallies.queue, request.scheduledAt - request.arrivedAt);
+  observe(tallies.prefill, request.firstTokenAt - request.scheduledAt);
+  observe(tallies.decode, decodeTime);
+  observe(tallies.inference, now - request.scheduledAt);
+  observe(tallies.httpFine, latency);
+  observe(tallies.httpCoarse, latency);
 }
 
 /** Books what the step that ends has given to each request that ran in it. */
@@ -428,9 +400,9 @@ function finishStep(engine: SimulatedEngine): void {
         engine.figures.promptTokens += request.promptTokens;
         engine.figures.cachedPromptTokens += request.cachedTokens;
         stepTokens += request.promptTokens - request.cachedTokens;
-        observe(engine.figures.totals.ttft, engine.now - request.arrivedAt);
+        observe(engine.figures.tallies.ttft, engine.now - request.arrivedAt);
       } else {
-        observe(engine.figures.totals.itl, engine.now - request.lastTokenAt);
+        observe(engine.figures.tallies.itl, engine.now - request.lastTokenAt);
       }
       request.lastTokenAt = engine.now;
     }
@@ -438,7 +410,7 @@ function finishStep(engine: SimulatedEngine): void {
     else engine.running[keptCount++] = request;
   }
   engine.running.length = keptCount;
-  if (stepTokens > 0) observe(engine.figures.totals.iterationTokens, stepTokens);
+  if (stepTokens > 0) observe(engine.figures.tallies.iterationTokens, stepTokens);
 }
 
 /** Lets everything happen up to that time, in seconds since the engine started. Going back does nothing. */

@@ -7,6 +7,7 @@ import {
 } from "../lib/demo.ts";
 import type { SimulatedEngineOptions } from "../lib/demo_engine.ts";
 import { formatGoFloat } from "../lib/demo_exposition.ts";
+import { readGzip } from "./fixtures/expositions.ts";
 import { needsProgram } from "./programs.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
@@ -242,6 +243,36 @@ vllm:cache_config_info{_block_size_resolved="True",block_size="16",cache_dtype="
   ];
   for (const excerpt of excerpts) assert(text.includes(excerpt), excerpt);
 });
+
+/** The lines of a body without what a simulation cannot know: values, names, and routes other than one. */
+function maskLines(text: string): string[] {
+  const lines = text.trimEnd().split("\n").filter((line) =>
+    line.startsWith("#") || !/handler="\/(?!v1\/(?:chat\/)?completions)|status="[^2]/.test(line)
+  );
+  return lines.map((line) =>
+    line.startsWith("#") ? line : line.replace(/ \S+$/, "").replace(
+      /\b(model_name|patchlevel|version|handler|\w*block_size|num_gpu_blocks|kv_cache_(?:memory_bytes|size_tokens|max_concurrency))="[^"]*"/g,
+      '$1="*"',
+    )
+  );
+}
+
+for (
+  const [body, options] of [
+    ["scenarios/one-engine/014.prom.gz", {}],
+    ["scenarios/speculative/027.prom.gz", { speculative: true }],
+    ["scenarios/two-engines/026.prom.gz", {}],
+    ["scenarios/two-engines-two-api-servers/033.prom.gz", { multiprocess: true }],
+  ] as const
+) {
+  Deno.test(`expositionAt() has the families and series of ${body}, in their order`, async () => {
+    const recorded = maskLines(new TextDecoder().decode(await readGzip(body)));
+    const engineCount = new Set(recorded.join("").match(/engine="\d+"/g)).size;
+    const engine = { model: MODEL, maxModelLength: 2048 };
+    const engines = Array.from({ length: engineCount }, () => engine);
+    assertEquals(maskLines(readText(createServer({}, { ...options, engines }), 30)), recorded);
+  });
+}
 
 Deno.test("expositionAt() has vLLM's bucket bounds", () => {
   const text = readText(createServer({ maxModelLength: 2048 }), 0);
