@@ -1,6 +1,5 @@
 /**
- * Computes USD from tokens, GPU hours and prices. A figure is absent unless all of its inputs are
- * known.
+ * Computes USD from tokens, GPU hours and prices; absent unless all inputs are known.
  *
  * @module
  */
@@ -16,14 +15,14 @@ import {
   TOKENS_PER_MILLION,
 } from "./units.ts";
 
-/** Whether the price is an estimate or built in, rather than the user's. */
+/** Whether the price is not the user's own. */
 export function isHint(price: GpuPrice | null): boolean {
   return price !== null && (price.isEstimate || GPU_PRICES.includes(price));
 }
 
 const DAYS_PER_MONTH = 30;
 
-/** Counts over a span, or per second. Prompt tokens include cached ones. */
+/** Counts, or per second. Prompt tokens include cached ones. */
 export interface TokenAmounts {
   readonly promptTokens: Reading;
   readonly cachedPromptTokens: Reading;
@@ -50,7 +49,7 @@ const NO_TOKEN_VALUE: TokenValue = {
   total: absent("unsupported"),
 };
 
-/** Sums readings; absent with the first reason if any is. */
+/** Absent if any reading is, with the first reason. */
 function sumWhole(readings: readonly Reading[]): Reading {
   const missing = readings.find((reading) => !isPresent(reading));
   if (missing !== undefined) return missing;
@@ -64,10 +63,7 @@ function computeValue(tokens: Reading, usdPerMillion: number): Reading {
   return mapReading(tokens, (count) => Math.max(0, count) / TOKENS_PER_MILLION * usdPerMillion);
 }
 
-/**
- * Values tokens. Prices not given count as 0; `unsupported` if none is given. Cached tokens matter
- * only if they have a price of their own.
- */
+/** Prices not given count as 0; `unsupported` if none is given. */
 export function computeTokenValue(amounts: TokenAmounts, prices: TokenPrices): TokenValue {
   if (!hasTokenPrices(prices)) return NO_TOKEN_VALUE;
   const { promptTokens, cachedPromptTokens, generationTokens } = amounts;
@@ -90,25 +86,24 @@ export function computeTokenValue(amounts: TokenAmounts, prices: TokenPrices): T
 
 /** GPUs of one name. */
 export interface GpuCost {
-  /** As the driver prints it, or `GPU` if only the user's count is known. */
+  /** As the driver prints it; `GPU` if only the user's count is known. */
   readonly name: string;
   readonly count: number;
   /** Per GPU; absent if no price is known. */
   readonly usdPerHour: Reading;
-  /** The price used; `null` if there is none, or the user set one price for all. */
+  /** `null` if unknown, or if the user set one price for all. */
   readonly price: GpuPrice | null;
 }
 
 export interface ComputeCost {
   readonly gpus: readonly GpuCost[];
   readonly gpuCount: number;
-  /** All GPUs together; partial if some have no price, absent if none has. */
+  /** Of all; partial if some have no price, absent if none has. */
   readonly usdPerHour: Reading;
 }
 
-/** The user's settings. */
 interface ComputePricing {
-  /** USD per GPU-hour for every GPU; `null` for the price table. */
+  /** For every GPU; `null` for the price table. */
   readonly usdPerGpuHour: number | null;
   /** `null` for the GPUs found. */
   readonly gpuCount: number | null;
@@ -132,16 +127,16 @@ function listGpuKinds(
   const kinds = [...Map.groupBy(names, (name) => name)]
     .map(([name, members]) => [name, members.length] as const);
   if (gpuCount === null) return kinds;
-  // With several kinds of GPU, the count could mean any of them.
+  // A count could mean any of several kinds.
   return [[kinds.length === 1 ? kinds[0][0] : "GPU", gpuCount]];
 }
 
 /**
- * Computes the cost of GPUs per hour. The user's price and count override what is found; a count
- * alone takes the price of the GPU found, if there is one kind.
+ * The user's price and count override what is found; a count alone takes the price of the only
+ * kind found.
  *
- * @param names One per GPU: those of the watched engines, or all of this machine if that is
- * unknown; none for remote hosts.
+ * @param names One per GPU: of the watched engines, or all local ones if that is unknown; none for
+ * remote hosts.
  */
 export function priceCompute(names: readonly string[], pricing: ComputePricing): ComputeCost {
   const gpus = listGpuKinds(names, pricing.gpuCount)
@@ -156,12 +151,11 @@ export function priceCompute(names: readonly string[], pricing: ComputePricing):
   };
 }
 
-/** Token value and GPU cost over a span. */
 export interface SpanCost {
   readonly span: Reading<Seconds>;
   readonly tokens: TokenValue;
   readonly computeUsd: Reading;
-  /** Token value ÷ GPU cost. */
+  /** Value ÷ cost. */
   readonly marginRatio: Reading<Ratio>;
 }
 
@@ -171,14 +165,13 @@ function divideWhole(worth: Reading, cost: Reading): Reading<Ratio> {
   return isPartial ? absent("missing") : divideReadings(worth, cost);
 }
 
-/** A negative span means the clock was set back. */
+/** The clock was set back. */
 function computeCost(usdPerHour: Reading, span: Reading<Seconds>): Reading {
   if (!isPresent(span)) return span;
   if (span.value < 0) return absent("restarted");
   return mapReading(usdPerHour, (usd) => usd * span.value / SECONDS_PER_HOUR);
 }
 
-/** Computes value and cost over a span, such as this session or the servers' uptime. */
 export function computeSpanCost(
   { span, amounts, tokenPrices, computeUsdPerHour }: {
     readonly span: Reading<Seconds>;
@@ -204,14 +197,12 @@ function projectRate(perHour: Reading): UsdRate {
   return { perHour, perDay, perMonth: mapReading(perDay, (usd) => usd * DAYS_PER_MONTH) };
 }
 
-/** Value and cost at the current rate. */
 export interface RateCost {
   readonly tokens: UsdRate;
   readonly compute: UsdRate;
   readonly marginRatio: Reading<Ratio>;
-  /** GPU cost per million tokens, prompt and output together. */
+  /** Prompt and output tokens together. */
   readonly usdPerMillionTokens: Reading;
-  /** GPU cost per million output tokens. */
   readonly usdPerMillionOutputTokens: Reading;
 }
 
@@ -224,7 +215,7 @@ function computeCostPerMillion(usdPerHour: Reading, tokensPerSecond: Reading): R
 }
 
 /**
- * Computes value and cost at the current rate.
+ * At the current rate.
  *
  * @param options.perSecond Tokens per second.
  */
@@ -250,7 +241,7 @@ export function computeRateCost(
   };
 }
 
-/** Computes the cost of idle time, and its share of the cost of the whole span. */
+/** Cost of idle time, and its share of the span's. */
 export function computeIdleCost(
   { idle, span, computeUsdPerHour }: {
     readonly idle: Reading<Seconds>;
@@ -262,25 +253,23 @@ export function computeIdleCost(
   return { usd, ratio: divideReadings(usd, computeCost(computeUsdPerHour, span)) };
 }
 
-/** A group's use of a GPU. */
 export interface GpuUse {
   readonly groupKey: string;
   readonly gpuIndex: number;
-  /** Divides a GPU among groups: bytes of memory held, 0 or more. */
+  /** Bytes of GPU memory held. */
   readonly weight: number;
 }
 
 interface SharedCost {
   readonly usdPerHourByGroup: ReadonlyMap<string, number>;
-  /** Cost of GPUs that no group uses. */
+  /** Of GPUs that no group uses. */
   readonly unusedUsdPerHour: number;
 }
 
 /**
- * Divides GPU cost among groups by weight, equally if all weights are 0. Parts and unused cost add
- * up to the whole.
+ * Divides GPU cost among groups by weight, equally if all weights are 0.
  *
- * @param usdPerHourByGpu Keyed by GPU index.
+ * @param usdPerHourByGpu By GPU index.
  */
 export function shareCost(
   usdPerHourByGpu: ReadonlyMap<number, number>,
@@ -308,7 +297,7 @@ export interface Pricing extends ComputePricing {
   readonly currency: string;
 }
 
-/** Defaults: built-in GPU prices, tokens not valued. */
+/** Built-in GPU prices; tokens have no value. */
 export const NO_PRICING: Pricing = {
   tokenPrices: { input: null, output: null, cachedInput: null },
   usdPerGpuHour: null,

@@ -1,7 +1,7 @@
 /**
- * Rental prices per GPU-hour, by GPU name. They are hints: providers differ by a third and more. A
- * row matches a name that has all of its words, and the row with the most words wins: `H100 NVL`
- * before `H100`; `L4` does not match `L40S`. The user's file comes first.
+ * Rental prices per GPU-hour: hints, as providers differ by a third and more. A row matches names
+ * with all of its words; the most words win: `H100 NVL` before `H100`, and `L4` does not match
+ * `L40S`.
  *
  * @module
  */
@@ -12,12 +12,11 @@ import type { Platform } from "./platform.ts";
 import { measureWidth, padText, quote, sanitizeText } from "./text.ts";
 
 export interface GpuPrice {
-  /** Words that a GPU's name must have. */
   readonly match: string;
   readonly usdPerHour: number;
-  /** A provider's tier, `estimate`, or the tier of the user's file. */
+  /** A provider's tier, `estimate`, or the user's. */
   readonly tier: string;
-  /** `YYYY-MM`; empty if the user's file has none. */
+  /** `YYYY-MM`, or empty. */
   readonly date: string;
   readonly note: string;
   readonly source: string;
@@ -111,7 +110,6 @@ const ROWS: readonly PriceRow[] = [
 
 const ESTIMATE = "estimate";
 
-/** Built-in prices. */
 export const GPU_PRICES: readonly GpuPrice[] = ROWS.map(
   ([match, usdPerHour, tier, date, source, note = ""]) => ({
     match,
@@ -128,15 +126,14 @@ function listWords(name: string): readonly string[] {
   return name.toUpperCase().split(/[^A-Z0-9.]+/).filter((word) => word !== "");
 }
 
-/** Cached: every frame looks prices up. */
+/** Looked up for every frame. */
 const HINT_WORDS: ReadonlyMap<GpuPrice, readonly string[]> = new Map(
   GPU_PRICES.map((price) => [price, listWords(price.match)]),
 );
 
-/** Laptop GPUs are not rented, and GRID names slices of a card. */
+/** Laptop GPUs are not rented; GRID is a slice of a card. */
 const UNPRICED_WORDS: readonly string[] = ["LAPTOP", "GRID"];
 
-/** Returns the matching price with the most words; the first of equals. */
 function findBestMatch(words: ReadonlySet<string>, prices: readonly GpuPrice[]): GpuPrice | null {
   let best: GpuPrice | null = null;
   let wordCount = 0;
@@ -149,7 +146,7 @@ function findBestMatch(words: ReadonlySet<string>, prices: readonly GpuPrice[]):
   return best;
 }
 
-/** Returns the price for a GPU name, or `null`. Any match among the user's prices comes first. */
+/** Any match among the user's prices comes first. */
 export function findGpuPrice(name: string, own: readonly GpuPrice[] = []): GpuPrice | null {
   const words = new Set(listWords(name));
   const ownPrice = findBestMatch(words, own);
@@ -203,7 +200,7 @@ function parseScalar(node: JsonNode | undefined): string | undefined {
   return node?.kind === "string" ? node.value : node?.kind === "number" ? node.text : undefined;
 }
 
-/** Returns entries with their line numbers. */
+/** With line numbers. */
 function listEntries(document: JsonNode): readonly (readonly [line: number, PriceFields])[] {
   if (document.kind === "object") {
     return document.members.map(({ line, name, value }) => [
@@ -236,9 +233,8 @@ function parseJsonPrices(text: string): PriceFile {
 }
 
 /**
- * Parses a price file: lines `WORDS<tab>USD per hour[<tab>tier<tab>month<tab>note]` with `#`
- * comments, or JSON: an object `{words: USD per hour}` or a list of objects with the keys of
- * `GpuPrice`.
+ * Parses lines `WORDS<tab>USD per hour[<tab>tier<tab>month<tab>note]` with `#` comments, or JSON:
+ * `{words: USD per hour}` or a list of objects with the keys of `GpuPrice`.
  */
 export function parsePriceFile(text: string): PriceFile {
   if (text.length > MAX_FILE_LENGTH) return { error: "has more than a million characters" };
@@ -252,7 +248,7 @@ const PRICE_LIST_REMARK =
   "Hints in USD per GPU-hour, not quotes: providers differ by a third and more.\n" +
   "--prices FILE overrides them, --gpu-cost-hour overrides both.\n";
 
-/** Formats the output of `--list-prices`, the user's prices first. */
+/** The output of `--list-prices`. */
 export function formatPriceList(own: readonly GpuPrice[] = []): string {
   const rows = [...own, ...GPU_PRICES].map((price) => [
     price.match,
@@ -272,7 +268,7 @@ export function formatPriceList(own: readonly GpuPrice[] = []): string {
   return `${lines.join("\n")}\n\n${PRICE_LIST_REMARK}`;
 }
 
-/** Loads the price file; no prices if `path` is `null`. The error is one sanitized sentence. */
+/** No prices if `path` is `null`; the error is one sanitized sentence. */
 export async function loadPrices(
   platform: Pick<Platform, "readTextFile">,
   path: string | null,

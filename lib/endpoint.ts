@@ -1,7 +1,6 @@
 /**
- * Parses URLs as typed, and names endpoints and replicas. Spellings of one place (`gpu1`, `:8000`,
- * `https://host/prefix/metrics`, `[::1]:8000`, `unix:/run/vllm.sock`) share a key. Passwords
- * become a `Secret`: no key, address or message holds them. `URL` alone is too lenient: it reads
+ * Parses URLs as typed, and names endpoints and replicas. Spellings of one place share a key.
+ * Passwords become a `Secret`, which no key or message holds. `URL` alone is too lenient: it reads
  * `http:///metrics` as a host, `http://1` as 0.0.0.1, and what follows a slash in a password as a
  * path.
  *
@@ -14,10 +13,9 @@ import { createSecret, measureWidth, quote, sanitizeText, type Secret } from "./
 /** Default port of `vllm serve`. */
 export const DEFAULT_PORT = 8000;
 
-/** An endpoint and the credentials of its URL. */
 export interface TypedEndpoint {
   readonly endpoint: Endpoint;
-  /** `user:password`, percent-decoded; `null` if the URL has none. */
+  /** `user:password`, percent-decoded, or `null`. */
   readonly basicAuth: Secret | null;
 }
 
@@ -31,7 +29,7 @@ const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
 /** As normalized by `URL`. */
 const HOST_NAME = /^(?:[a-z0-9_][a-z0-9_.-]*|\[[0-9a-f:.]+\])$/;
 
-/** An http or https URL, cut after its authority. */
+/** Cut after the authority. */
 interface UrlText {
   readonly scheme: "http" | "https";
   readonly hasScheme: boolean;
@@ -44,7 +42,7 @@ interface UrlText {
 
 type UrlError = { readonly error: string };
 
-/** Quotes a URL for messages, without credentials, query and fragment. */
+/** Without credentials, query and fragment. */
 export function quoteUrl(text: string): string {
   const scheme = SCHEME.exec(text)?.[0] ?? "";
   const at = text.lastIndexOf("@");
@@ -71,7 +69,7 @@ function parseUserinfo(userinfo: string, quoted: string): Secret | null | UrlErr
   }
 }
 
-/** Adds the default host and port; `null` if the text is not an address. */
+/** Adds default host and port; `null` if this is no address. */
 function completeAddress(place: string, hasScheme: boolean): string | null {
   if (/^\d+$/.test(place) && !hasScheme) return `localhost:${place}`;
   if (/^\d+(?::|$)/.test(place)) return null;
@@ -123,13 +121,13 @@ function parseHttpUrl(
   return { endpoint, basicAuth };
 }
 
-/** Whether traffic to this host, as written in a URL, stays on this machine. */
+/** Takes the host as written in a URL. */
 export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
 interface HostAndPort {
-  /** As written in a URL: IPv6 addresses have brackets. */
+  /** IPv6 in brackets. */
   readonly host: string;
   readonly port: number;
 }
@@ -141,7 +139,7 @@ export function getHostAndPort({ address, unixSocketPath }: Endpoint): HostAndPo
   return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
 }
 
-/** Whether the address is local; this machine's own host name does not count. */
+/** By address; this machine's own host name does not count. */
 export function isLocal(endpoint: Endpoint): boolean {
   const place = getHostAndPort(endpoint);
   return place === null || isLoopbackHost(place.host);
@@ -167,8 +165,7 @@ function parseUnixUrl(typedPath: string, quoted: string): TypedEndpoint | UrlErr
 }
 
 /**
- * Parses a URL as typed. Without a scheme: http and port 8000. A path is a prefix; `/metrics` is
- * added if missing.
+ * Without a scheme: http and port 8000. A path is a prefix; `/metrics` is added.
  *
  * @returns The error is one sentence without credentials and full stop.
  */
@@ -207,17 +204,16 @@ interface EndpointNaming {
   readonly handle: string;
 }
 
-/** Display name of a replica, and its short form without the model. */
 export interface DisplayName {
   readonly name: string;
-  /** Endpoint handle and, where it matters, engine. */
+  /** Endpoint, and engine where it matters. */
   readonly place: string;
 }
 
-/** In cells; a longer address is replaced by a number. */
+/** In cells; a number replaces longer addresses. */
 const MAX_NAME_WIDTH = 28;
 
-/** Returns the first free form, else the last form with a number. */
+/** The first free form, else the last with a number. */
 function chooseName(forms: readonly string[], taken: ReadonlySet<string>): string {
   const free = forms.find((form) => !taken.has(form));
   if (free !== undefined) return free;
@@ -227,17 +223,17 @@ function chooseName(forms: readonly string[], taken: ReadonlySet<string>): strin
   }
 }
 
-/** Model folder in the Hugging Face hub cache. */
+/** In the Hugging Face hub cache. */
 const HUB_FOLDER = /(?:^|\/)models--([^/]+)\/snapshots\/[^/]+\/*$/;
 
-/** Returns the model name without its organization or folder. */
+/** Drops the organization or folder. */
 export function shortenModelName(modelName: string): string {
   const hubName = HUB_FOLDER.exec(modelName)?.[1].split("--").at(-1);
   const parts = modelName.split("/").filter((part) => part !== "");
   return hubName ?? parts.at(-1) ?? modelName;
 }
 
-/** Returns a name that is not taken: the short one, else the full one. */
+/** The short name, or the full one if that is taken. */
 export function nameModel(modelName: string, taken: ReadonlySet<string>): string {
   return chooseName([shortenModelName(modelName), modelName], taken);
 }
@@ -268,7 +264,7 @@ const NAME_FORMS: readonly (readonly Part[])[] = [
   ["host", "port", "path"],
 ];
 
-/** Names in this form; `null` if it omits what differs, or two would be equal. */
+/** `null` if the form omits what differs, or two names are equal. */
 function formNames(
   newcomers: readonly Endpoint[],
   form: readonly Part[],
@@ -285,7 +281,7 @@ function formNames(
   return isDistinct && !handles.includes("") ? handles : null;
 }
 
-/** Names new endpoints so that they differ from known ones. Labels come first. */
+/** Labels come first; names differ from known ones. */
 export function nameEndpoints(
   newcomers: readonly Endpoint[],
   known: readonly EndpointNaming[],
@@ -319,11 +315,10 @@ function nameEngine(engine: string, isOneOfSeveral: boolean): string {
 }
 
 /**
- * Names a replica.
+ * Names a replica by model, endpoint and engine, as far as needed.
  *
- * @param options.model Display name of its model.
- * @param options.isAlone Whether only one endpoint is watched.
- * @param options.isOneOfSeveral Whether the endpoint has more engines of that model.
+ * @param options.isAlone No other endpoint is watched.
+ * @param options.isOneOfSeveral The endpoint has more engines of that model.
  */
 export function nameReplica(
   { endpoint, handle }: EndpointNaming,

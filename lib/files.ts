@@ -1,6 +1,6 @@
 /**
- * Explains why a file cannot be read. The runtime's own message may quote anything and names no
- * next step. Source: error names of Deno 2.6 to 2.9.
+ * Explains why a file cannot be read: the runtime's message may quote anything and names no next
+ * step. Error names are those of Deno 2.6 to 2.9.
  *
  * @module
  */
@@ -9,7 +9,7 @@ export function isMissingFile(error: unknown): boolean {
   return error instanceof Error && (error.name === "NotFound" || error.name === "NotADirectory");
 }
 
-/** Returns the end of a message that starts with the file: why, and the next step. */
+/** Continues a message that names the file. */
 export function describeFileError(error: unknown): string {
   if (isMissingFile(error)) return "does not exist: check the path";
   switch (error instanceof Error ? error.name : "") {

@@ -1,9 +1,8 @@
 /**
- * Parses the JSON of amd-smi. Its shape differs by version: GPUs are the document, or under
- * `gpu_data` since amd-smi 26; a figure is a number, `"N/A"`, text with a unit, or `{"value": …,
- * "unit": …}`; Python warnings may precede the document, and some versions print it twice. MB
- * means MiB. Sources: amd-smi of ROCm 6.3, its changelog up to ROCm 7.1, outputs under
- * `tests/fixtures/gpu`.
+ * Parses the JSON of amd-smi, whose shape differs by version: the list of GPUs is the document, or
+ * under `gpu_data` (amd-smi 26); a figure is a number, `"N/A"`, text with a unit, or `{"value": …,
+ * "unit": …}`; Python warnings may come first, and some versions print twice. MB means MiB.
+ * Sources: amd-smi of ROCm 6.3, changelog up to ROCm 7.1.
  *
  * @module
  */
@@ -19,15 +18,15 @@ import {
   HERTZ_PER_MEGAHERTZ,
 } from "./units.ts";
 
-/** Names and limits, which do not change. */
+/** Names and limits. */
 export const AMD_STATIC_ARGUMENTS: readonly string[] = ["static", "--json"];
 
-/** All figures: selecting some fails where amd-smi does not know an option. */
+/** Everything: amd-smi fails on a selection it does not know. */
 export const AMD_METRIC_ARGUMENTS: readonly string[] = ["metric", "--json"];
 
 export const AMD_PROCESS_ARGUMENTS: readonly string[] = ["process", "--json"];
 
-/** Returns the index past the bracket that closes the one at `start`, or −1. */
+/** Returns the index past the matching bracket, or −1. */
 function findClosing(text: string, start: number): number {
   let depth = 0;
   let isString = false;
@@ -49,10 +48,9 @@ function listEntries(document: unknown): readonly JsonRecord[] {
   return list.filter((entry) => isRecord(entry) && Number.isInteger(entry.gpu));
 }
 
-/** Bounds the work on output that is full of brackets. */
+/** Bounds the work on output full of brackets. */
 const MAX_DOCUMENT_STARTS = 20;
 
-/** Returns the GPUs of the first document that has any. */
 function parseEntries(text: string): readonly JsonRecord[] | null {
   const starts = /^\s*[[{]/gm;
   for (let attempt = 0; attempt < MAX_DOCUMENT_STARTS && starts.test(text); attempt++) {
@@ -67,7 +65,7 @@ function parseEntries(text: string): readonly JsonRecord[] | null {
   return null;
 }
 
-/** Returns the value at a path; `"N/A"` if that replaces an object on the way. */
+/** Returns the value at a path, or an `"N/A"` on the way. */
 function findValue(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((current, key) => {
     if (isRecord(current)) return current[key];
@@ -84,7 +82,7 @@ const UNITS: Readonly<Record<string, number>> = {
   MHZ: HERTZ_PER_MEGAHERTZ,
 };
 
-/** Converts to base units; `unit` applies to bare numbers. */
+/** `unit` applies to bare numbers. */
 function parseFigure(value: unknown, unit = ""): Reading {
   if (typeof value === "number" && Number.isFinite(value)) {
     return present(value * (UNITS[unit.toUpperCase()] ?? 1));
@@ -103,7 +101,7 @@ function firstPresent(...readings: readonly [Reading, ...Reading[]]): Reading {
   return readings.find((reading) => isPresent(reading)) ?? readings[0];
 }
 
-/** Returns the highest clock of the matching engines: a card has one per die. */
+/** Returns the highest clock: a card has one per die. */
 function parseClock(metric: JsonRecord, prefix: string, key: "clk" | "max_clk"): Reading {
   const clocks = findValue(metric, "clock");
   if (!isRecord(clocks)) return parseFigure(clocks);
@@ -113,7 +111,7 @@ function parseClock(metric: JsonRecord, prefix: string, key: "clk" | "max_clk"):
   return values.length > 0 ? present(Math.max(...values)) : readings[0] ?? absent("missing");
 }
 
-/** GT/s per lane; the index is the PCIe generation less 1. */
+/** GT/s per lane of PCIe 1, 2, … */
 const PCIE_SPEEDS: readonly number[] = [2.5, 5, 8, 16, 32, 64];
 
 function parseGeneration(value: unknown): Reading {
@@ -123,7 +121,7 @@ function parseGeneration(value: unknown): Reading {
   return index < 0 ? absent("unreadable") : present(index + 1);
 }
 
-/** Keys `throttle.<name>_violation_status`. */
+/** `throttle.<name>_violation_status`. */
 const VIOLATIONS: Readonly<Record<string, ThrottleReason>> = {
   prochot: "thermal_hardware",
   ppt: "power_cap",
@@ -145,7 +143,7 @@ function parseThrottle(metric: JsonRecord): Reading<readonly ThrottleReason[]> {
   return absent(status === undefined ? "missing" : "unsupported");
 }
 
-/** Prefers the hotspot: its limit is the one that throttles the card. */
+/** Prefers the hotspot, whose limit throttles the card. */
 function parseTemperature(metric: JsonRecord, fixed: unknown) {
   for (const sensor of ["hotspot", "edge"]) {
     const temperature = parseFigure(findValue(metric, "temperature", sensor));
@@ -210,7 +208,7 @@ function parseGpu(metric: JsonRecord, fixed: unknown): GpuSample {
   };
 }
 
-/** Combines the output of `metric` with names and limits of `static`; `null` if there is no GPU. */
+/** Joins `metric` with the names and limits of `static`; `null` without a GPU. */
 export function parseAmdGpus(
   outputs: { readonly metric: string; readonly fixed: string },
 ): readonly GpuSample[] | null {
@@ -220,7 +218,7 @@ export function parseAmdGpus(
   return metrics.map((metric) => parseGpu(metric, fixed.find(({ gpu }) => gpu === metric.gpu)));
 }
 
-/** Parses the output of `process`; `null` if there is no GPU. */
+/** Returns `null` without a GPU. */
 export function parseAmdProcesses(text: string): readonly GpuProcess[] | null {
   const entries = parseEntries(text);
   if (entries === null) return null;

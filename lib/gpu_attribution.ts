@@ -1,10 +1,10 @@
 /**
- * Attributes GPU processes to endpoints and engines. A process belongs to the endpoint whose
- * listening process, or the server that started it, is among its ancestors, or else in its process
- * group. If the listener is hidden (a container, another user), the server's command line decides:
- * `--port`, docker's port forwarding, model, or elimination. Ranks come from process titles:
- * `VLLM::EngineCore_DP1`, `VLLM::Worker_DP0_TP1` (vLLM 0.10.1 and newer), `VllmWorker` before. Ray
- * workers descend from the raylet and stay unattributed.
+ * Attributes GPU processes to endpoints and engines. The owner is the endpoint whose listening
+ * process, or the server that started it, is an ancestor, or else is in the same process group. If
+ * the listener is hidden (container, other user), the server's command line decides: `--port`,
+ * docker's port forwarding, model, elimination. Ranks come from titles: `VLLM::EngineCore_DP1`,
+ * `VLLM::Worker_DP0_TP1` since vLLM 0.10.1, `VllmWorker` before. Ray workers descend from the
+ * raylet and stay unattributed.
  *
  * @module
  */
@@ -18,46 +18,44 @@ import {
 } from "./host_commands.ts";
 import { listAncestors, type ProcessInfo, type ProcessTable } from "./host_processes.ts";
 
-/** An endpoint on this machine. */
 export interface GpuEndpoint {
   readonly endpointKey: string;
   readonly port: number | null;
-  /** Engine labels of its replicas, such as `0` and `1`. */
+  /** Engine labels. */
   readonly engines: readonly string[];
   /** Served model names. */
   readonly modelNames: readonly string[];
-  /** Processes listening on its port; empty if hidden. */
+  /** Empty if hidden. */
   readonly listenerPids: readonly number[];
 }
 
-/** How the owner was found, most reliable first. */
+/** Most reliable first. */
 type GpuEvidence = "listener" | "group" | "port" | "model" | "elimination";
 
 interface GpuOwner {
   readonly endpointKey: string;
-  /** `null` if the endpoint has several engines and the process does not tell. */
+  /** `null` if one of several, and the process does not tell. */
   readonly engine: string | null;
-  /** Tensor-parallel rank; `null` if unknown. */
+  /** `null` if unknown. */
   readonly tensorRank: number | null;
   readonly pipelineRank: number | null;
   readonly evidence: GpuEvidence;
 }
 
-/** A GPU process and its owner. */
 export interface GpuShare {
   readonly process: GpuProcess;
-  /** Command line or title, else the name from the driver. */
+  /** Command line or title, else the driver's name. */
   readonly name: string;
-  /** `null` if no watched endpoint owns it. */
+  /** `null` if no watched endpoint's. */
   readonly owner: GpuOwner | null;
 }
 
-/** Returns the nearest ancestor that is a model server. */
+/** The nearest ancestor that is a model server. */
 function findServer(ancestry: readonly ProcessInfo[]): ProcessInfo | undefined {
   return ancestry.find(showsOptions);
 }
 
-/** Host port -> container ports, from docker's proxies. */
+/** Host port -> container ports, as docker forwards them. */
 function collectForwardedPorts(processes: ProcessTable): ReadonlyMap<number, ReadonlySet<number>> {
   const forwarded = new Map<number, Set<number>>();
   for (const process of processes.values()) {
@@ -69,13 +67,12 @@ function collectForwardedPorts(processes: ProcessTable): ReadonlyMap<number, Rea
   return forwarded;
 }
 
-/** Init, the ancestor of every process; it may listen on behalf of others. */
+/** Ancestor of all processes; it may listen for others. */
 const INIT_PID = 1;
 
-/** Processes known to belong to an endpoint. */
 interface Claims {
   readonly byPid: ReadonlyMap<number, string>;
-  /** `null` for a group shared by several endpoints. */
+  /** `null` if several endpoints share the group. */
   readonly byGroup: ReadonlyMap<number, string | null>;
   /** Endpoints with a known listener. */
   readonly keysWithListener: ReadonlySet<string>;
@@ -93,7 +90,7 @@ function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[
       const destination = identifyForwarder(ancestry[0]);
       if (destination === "container" || (server === undefined && pid === INIT_PID)) continue;
       keysWithListener.add(endpointKey);
-      // The server runs on another machine, with that machine's GPUs.
+      // A tunnel: the server and its GPUs are elsewhere.
       if (destination === "elsewhere") continue;
       const { groupId } = ancestry[0];
       const other = byGroup.get(groupId);
@@ -174,12 +171,12 @@ function parseRanks(title: string): Ranks {
   };
 }
 
-/** Takes missing ranks from the ancestors' titles. */
+/** Ancestors fill in missing ranks. */
 function collectRanks(titles: readonly string[]): Ranks {
   return titles.map(parseRanks).reduceRight((above, own) => ({ ...above, ...own }), {});
 }
 
-/** Maps a data-parallel rank, which counts from 0 on each machine, to an engine label. */
+/** Data-parallel ranks count from 0 on each machine. */
 function chooseEngine(engines: readonly string[], data: number | undefined): string | null {
   if (engines.length === 1) return engines[0];
   if (data === undefined) return null;
@@ -188,11 +185,10 @@ function chooseEngine(engines: readonly string[], data: number | undefined): str
 }
 
 /**
- * Attributes GPU processes, in their order. Processes that are not in the table, such as those of
- * another namespace, have no owner.
+ * Attributes GPU processes, in their order. Those missing in the table (other namespaces) have no
+ * owner.
  *
- * @param endpoints Only those on this machine: the last server left is matched to the last
- * endpoint left.
+ * @param endpoints Only local ones: elimination matches the last server to the last endpoint.
  */
 export function attributeGpuProcesses(
   gpuProcesses: readonly GpuProcess[],
@@ -239,7 +235,7 @@ export function attributeGpuProcesses(
   });
 }
 
-/** Returns the GPU indexes of a replica, sorted, without duplicates. */
+/** Sorted GPU indexes of a replica. */
 export function listReplicaGpus(
   shares: readonly GpuShare[],
   replica: { readonly endpointKey: string; readonly engine: string },

@@ -1,5 +1,5 @@
 /**
- * Types of GPU samples. Any figure of a sample can be absent on its own.
+ * GPU samples, in which each figure can be absent on its own.
  *
  * @module
  */
@@ -11,12 +11,11 @@ import type { Bytes, EpochSeconds, Hertz, Ratio, Seconds } from "./units.ts";
 export interface GpuOutlier {
   readonly gpuIndex: number;
   readonly kind: "throttled" | "slow_clock";
-  /** Only faults for `throttled`; all active reasons for `slow_clock`. */
+  /** Faults of a throttled GPU; all reasons of a slow one. */
   readonly reasons: readonly ThrottleReason[];
   readonly smClockHertz: Reading<Hertz>;
   /** Median of the busy peers. */
   readonly peersClockHertz: Reading<Hertz>;
-  /** Busy peers with a known clock. */
   readonly peerCount: number;
   readonly temperatureCelsius: Reading;
 }
@@ -34,7 +33,7 @@ export type ThrottleReason =
   | "other";
 
 export interface MigInstance {
-  /** From 0 on each GPU. */
+  /** On its GPU, from 0. */
   readonly index: number;
   /** For example `3g.40gb`. */
   readonly profile: Reading<string>;
@@ -46,17 +45,17 @@ export interface MigInstance {
 }
 
 export interface GpuSample {
-  /** As the tool counts GPUs, from 0. */
+  /** As the tool counts, from 0. */
   readonly index: number;
   readonly vendor: "nvidia" | "amd";
   /** As the tool prints it, sanitized. */
   readonly name: string;
   readonly uuid: Reading<string>;
-  /** Share of the last sampling period in which a kernel ran; `unsupported` under MIG. */
+  /** Share of the last sampling period with a kernel running; `unsupported` under MIG. */
   readonly utilizationRatio: Reading<Ratio>;
   readonly memoryUsedBytes: Reading<Bytes>;
   readonly memoryTotalBytes: Reading<Bytes>;
-  /** CPU and GPU share one memory: both memory figures are the system's. */
+  /** CPU and GPU share memory; both figures are the system's. */
   readonly isMemoryUnified: boolean;
   readonly powerWatts: Reading;
   /** The limit in force. */
@@ -67,9 +66,9 @@ export interface GpuSample {
   readonly smClockHertz: Reading<Hertz>;
   readonly smClockMaxHertz: Reading<Hertz>;
   readonly memoryClockHertz: Reading<Hertz>;
-  /** Share of the maximum fan speed. */
+  /** Share of the maximum speed. */
   readonly fanRatio: Reading<Ratio>;
-  /** Empty if the GPU is not throttled. */
+  /** Empty if not throttled. */
   readonly throttleReasons: Reading<readonly ThrottleReason[]>;
   /** Since the driver was loaded. */
   readonly eccErrorsCorrected: Reading;
@@ -77,7 +76,7 @@ export interface GpuSample {
   readonly eccErrorsUncorrected: Reading;
   readonly pcieGeneration: Reading;
   readonly pcieGenerationMax: Reading;
-  /** Number of lanes. */
+  /** Lanes. */
   readonly pcieWidth: Reading;
   readonly pcieWidthMax: Reading;
   readonly isPersistent: Reading<boolean>;
@@ -85,7 +84,6 @@ export interface GpuSample {
   readonly migInstances: readonly MigInstance[];
 }
 
-/** A process that holds GPU memory. */
 export interface GpuProcess {
   readonly pid: number;
   /** As the tool prints it, sanitized. */
@@ -93,21 +91,19 @@ export interface GpuProcess {
   /** `GpuSample.index` of its GPU. */
   readonly gpuIndex: number;
   readonly memoryBytes: Reading<Bytes>;
-  /** The MIG instance it runs in. */
   readonly gpuInstanceId: Reading;
 }
 
-/** One run of a tool. */
 export interface GpuReport {
   readonly program: GpuProgram;
-  /** Monotonic, when the last program had ended. */
+  /** Monotonic end of the last program. */
   readonly sampledAt: Seconds;
   readonly sampledAtEpoch: EpochSeconds;
-  /** From starting the first program to the end of the last one. */
+  /** From the start of the first program. */
   readonly duration: Seconds;
   readonly gpus: readonly GpuSample[];
   readonly processes: Reading<readonly GpuProcess[]>;
-  /** Other output, such as a lost GPU; one sanitized sentence each. */
+  /** Sanitized, one sentence each, such as a lost GPU. */
   readonly warnings: readonly string[];
 }
 
@@ -129,6 +125,6 @@ export type GpuFailureKind =
 
 export interface GpuFailure {
   readonly kind: GpuFailureKind;
-  /** What failed and the next step: one sanitized sentence without a full stop. */
+  /** What failed and the next step; sanitized, without a full stop. */
   readonly message: string;
 }

@@ -1,9 +1,8 @@
 /**
- * Queries nvidia-smi and parses its output. The driver rejects a whole query for one unknown
- * field, so only fields listed by `--help-query-gpu` are asked for. Values are not quoted and
- * names may hold commas, so names come last in a line. The XML of `-q -x` is ten times as long and
- * as slow. Sources: `--help-query-gpu` of drivers 418 to 610, nvml.h, outputs under
- * `tests/fixtures/gpu`.
+ * Queries nvidia-smi and parses its output. One unknown field fails a whole query, so only fields
+ * in `--help-query-gpu` are asked for. Names may hold commas, unquoted, so they come last. XML
+ * (`-q -x`) is ten times as long and as slow. Sources: `--help-query-gpu` of drivers 418 to 610,
+ * nvml.h.
  *
  * @module
  */
@@ -21,7 +20,7 @@ import {
 import { sanitizeText } from "./text.ts";
 import { BYTES_PER_MEBIBYTE, HERTZ_PER_MEGAHERTZ } from "./units.ts";
 
-/** Field names, newest first. `index` must come first and `name` last. */
+/** Newest name first. `index` must be the first field, `name` the last. */
 const FIELD_NAMES = {
   index: ["index"],
   uuid: ["uuid", "gpu_uuid"],
@@ -49,14 +48,14 @@ const FIELD_NAMES = {
 } as const;
 type Field = keyof typeof FIELD_NAMES;
 
-/** Supported by every driver since 340; used when the help cannot be parsed. */
+/** In every driver since 340, for when the help cannot be parsed. */
 const OLDEST_FIELDS: ReadonlySet<string> = new Set([
   ...["index", "uuid", "utilization.gpu", "memory.used", "memory.total", "power.draw"],
   ...["power.limit", "temperature.gpu", "clocks.sm", "clocks.mem", "fan.speed"],
   ...["persistence_mode", "name"],
 ]);
 
-/** In the order of the output's cells. */
+/** In order of the cells. */
 export type GpuQuery = readonly (readonly [field: Field, name: string])[];
 
 export const QUERY_HELP_ARGUMENTS: readonly string[] = ["--help-query-gpu"];
@@ -68,16 +67,13 @@ export const COMPUTE_APPS_ARGUMENTS: readonly string[] = [
 
 const COMPUTE_APP_CELLS = 3;
 
-/** Parses lines such as `"name"` and `"name" or "other name"`. */
+/** Lines are `"name"` or `"name" or "other name"`. */
 function parseFieldNames(help: string): ReadonlySet<string> {
   const lines = help.match(/^"[\w.]+"(?: or "[\w.]+")*\s*$/gm) ?? [];
   return new Set(lines.flatMap((line) => line.match(/[\w.]+(?=")/g) ?? []));
 }
 
-/**
- * Selects the fields this driver knows, each by its newest name; `OLDEST_FIELDS` if the help lists
- * none.
- */
+/** Selects the fields that this driver knows, by their newest names. */
 export function planGpuQuery(help: string): GpuQuery {
   const listed = parseFieldNames(help);
   const known = listed.has("index") && listed.has("name") ? listed : OLDEST_FIELDS;
@@ -122,7 +118,7 @@ function parseTextCell(cell: string): Reading<string> {
   return /^\[|^$|^N\/A$/i.test(cell) ? parseAbsence(cell) : present(sanitizeText(cell));
 }
 
-/** Bits of `nvmlClocksEventReason…` in nvml.h, lowest first. */
+/** `nvmlClocksEventReason…` in nvml.h, lowest bit first. */
 const THROTTLE_BITS: readonly ThrottleReason[] = [
   "idle",
   "application_clocks",
@@ -148,7 +144,7 @@ const fromMebibytes = (reading: Reading): Reading =>
 const fromMegahertz = (reading: Reading): Reading =>
   mapReading(reading, (megahertz) => megahertz * HERTZ_PER_MEGAHERTZ);
 
-/** Returns `null` if the line is not a row of this query. */
+/** Returns `null` if the line is no row of this query. */
 function parseCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> | null {
   const cells = line.split(",");
   if (cells.length < query.length || !/^\s*\d+$/.test(cells[0])) return null;
@@ -199,11 +195,11 @@ const MAX_WARNINGS = 5;
 
 interface GpuTable {
   readonly gpus: readonly GpuSample[];
-  /** Other lines, such as driver warnings; sanitized. */
+  /** Other lines, sanitized. */
   readonly warnings: readonly string[];
 }
 
-/** Parses the output of a query; GPUs in its order. */
+/** GPUs in order of the output. */
 export function parseGpuTable(text: string, query: GpuQuery): GpuTable {
   const gpus: GpuSample[] = [];
   const warnings: string[] = [];
@@ -217,14 +213,14 @@ export function parseGpuTable(text: string, query: GpuQuery): GpuTable {
   return { gpus, warnings };
 }
 
-/** Finds a GPU by its UUID or that of one of its MIG instances. */
+/** The UUID may be that of a MIG instance. */
 function findGpu(gpus: readonly GpuSample[], uuid: string): GpuSample | undefined {
   return gpus.find((gpu) =>
     gpu.uuid.value === uuid || gpu.migInstances.some((instance) => instance.uuid.value === uuid)
   ) ?? (gpus.length === 1 && !isPresent(gpus[0].uuid) ? gpus[0] : undefined);
 }
 
-/** Parses the output of `COMPUTE_APPS_ARGUMENTS`; processes on other GPUs are left out. */
+/** Leaves out processes on other GPUs. */
 export function parseComputeApps(text: string, gpus: readonly GpuSample[]): readonly GpuProcess[] {
   const processes: GpuProcess[] = [];
   for (const line of text.split(/\r?\n/)) {
@@ -244,8 +240,8 @@ export function parseComputeApps(text: string, gpus: readonly GpuSample[]): read
 }
 
 /**
- * Fills in system memory for GPUs without their own (GB10, Jetson), whose total is `[N/A]`. The
- * figures stay absent if `memory` is `null`.
+ * Fills in system memory for GPUs without their own (GB10, Jetson: total `[N/A]`); absent if
+ * `memory` is `null`.
  */
 export function completeUnifiedMemory(
   gpus: readonly GpuSample[],
@@ -266,7 +262,7 @@ export function completeUnifiedMemory(
 
 export const MIG_LIST_ARGUMENTS: readonly string[] = ["-L"];
 
-/** Full report; needed for the memory of MIG instances. */
+/** Everything, including memory of MIG instances. */
 export const MIG_DETAIL_ARGUMENTS: readonly string[] = ["-q"];
 
 type MigIdentity = Pick<MigInstance, "profile" | "uuid">;
@@ -368,7 +364,7 @@ const UNKNOWN_USAGE: MigUsage = {
   memoryTotalBytes: absent("missing"),
 };
 
-/** Adds MIG instances from the outputs of `-L` and `-q`, and their ids to the processes. */
+/** Adds MIG instances, and to each process the id of its instance. */
 export function addMigInstances(
   sample: { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] },
   outputs: { readonly list: string; readonly detail: string },

@@ -1,6 +1,6 @@
 /**
- * Finds GPUs that are slower than their peers (GPUs of the same name), and summarizes GPUs by
- * name. A power cap alone is not a fault: many cards run at it whenever they are busy.
+ * Finds GPUs slower than their peers, those of the same name. A power cap is not a fault: many
+ * cards run at it whenever busy.
  *
  * @module
  */
@@ -31,7 +31,7 @@ const FAULT_REASONS: ReadonlySet<ThrottleReason> = new Set([
   "power_brake",
 ]);
 
-/** Under MIG there is no utilization: then any GPU that is not idle is busy. */
+/** MIG hides utilization: any GPU that is not idle counts as busy. */
 function isBusy(gpu: GpuSample): boolean {
   if (isPresent(gpu.utilizationRatio)) return gpu.utilizationRatio.value >= BUSY_RATIO;
   return isPresent(gpu.throttleReasons) && !gpu.throttleReasons.value.includes("idle");
@@ -57,7 +57,7 @@ function checkGpu(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | nul
   return isSlow ? { ...evidence, kind: "slow_clock", reasons } : null;
 }
 
-/** Compares each GPU with its busy peers. Idle GPUs are never outliers: they lower their clocks. */
+/** Idle GPUs are no outliers: their clocks are low by design. */
 export function findGpuOutliers(gpus: readonly GpuSample[]): readonly GpuOutlier[] {
   return gpus.flatMap((gpu) => {
     const peers = gpus.filter((peer) => peer !== gpu && peer.name === gpu.name);
@@ -78,16 +78,13 @@ type SummaryKey =
   | "temperatureCelsius"
   | "smClockHertz";
 
-/** GPUs of one name. Ranges are partial if a GPU has no figure. */
+/** Ranges are partial if a GPU lacks the figure. */
 export interface GpuSummary extends Readonly<Record<SummaryKey, Reading<Range>>> {
   readonly name: string;
   readonly count: number;
 }
 
-/**
- * Returns the range of the present values, partial if some are absent. If all are, the first
- * reason.
- */
+/** Partial if some readings are absent; the first reason if all are. */
 export function findRange(readings: readonly Reading[]): Reading<Range> {
   const values = readings.filter((reading): reading is Present<number> => isPresent(reading))
     .map(({ value }) => value);
@@ -99,7 +96,7 @@ export function findRange(readings: readonly Reading[]): Reading<Range> {
   return values.length < readings.length ? { value, partial: true } : { value };
 }
 
-/** Groups GPUs by name, in order of appearance. */
+/** In order of appearance. */
 export function summarizeGpus(gpus: readonly GpuSample[]): readonly GpuSummary[] {
   return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => {
     const range = (key: SummaryKey) => findRange(members.map((gpu) => gpu[key]));
@@ -127,14 +124,14 @@ export type GpuSeries = readonly GpuSeriesPoint[];
 
 const GAP: GpuSeriesPoint = Object.freeze({ utilizationRatio: null, memoryRatio: null });
 
-/** Memory used ÷ total, 0 to 1. */
+/** Used ÷ total, 0–1. */
 export function computeMemoryRatio(
   { memoryUsedBytes, memoryTotalBytes }: Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">,
 ): Reading<Ratio> {
   return divideReadings(memoryUsedBytes, memoryTotalBytes);
 }
 
-/** Adds a point to each GPU's series, keyed by index; a gap if the report or the GPU is missing. */
+/** Adds a point per GPU index; a gap if report or GPU is missing. */
 export function appendGpuReport(
   seriesByGpu: ReadonlyMap<number, GpuSeries>,
   report: GpuReport | null,

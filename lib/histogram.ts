@@ -1,34 +1,34 @@
 /**
- * Cumulative histograms as in the Prometheus exposition format. Quantiles follow
- * `histogram_quantile` step by step (Prometheus 3.x, promql/quantile.go, BucketQuantile). Merge
- * buckets, never average quantiles: the mean of two P95s is not the P95 of both.
+ * Cumulative Prometheus histograms. Quantiles follow `histogram_quantile` step by step (Prometheus
+ * 3.x, promql/quantile.go). Buckets are merged, quantiles never averaged: the mean of two P95s is
+ * not the P95 of both.
  *
  * @module
  */
 
 /** A cumulative histogram. */
 export interface Histogram {
-  /** Upper bounds, ascending, in the metric's base unit; a valid histogram ends with `Infinity`. */
+  /** Upper bounds, ascending, in the metric's unit; a valid histogram ends with `Infinity`. */
   readonly bounds: Float64Array;
   /** Observations at or below each bound. */
   readonly counts: Float64Array;
-  /** Sum of all observations, in the metric's base unit; `NaN` if the exposition has none. */
+  /** Sum of all observations, in the metric's unit; `NaN` if not exported. */
   readonly sum: number;
 }
 
 /**
- * Where the true quantile lies: below `value` (first bucket, only its upper bound is known), above
- * it (last bucket), or interpolated (empty).
+ * Where the true quantile lies: below `value` (first bucket), above (last bucket), or interpolated
+ * (empty).
  */
 export type Bound = "" | "<" | ">";
 
 /** A quantile of a histogram. */
 export interface Quantile {
-  /** Interpolated, or the known bound; in the metric's base unit. */
+  /** Interpolated, or the known bound. */
   readonly value: number;
   /** Side of `value` on which the quantile lies. */
   readonly bound: Bound;
-  /** The result of PromQL's `histogram_quantile`; it interpolates from 0 in the first bucket. */
+  /** The result of `histogram_quantile`, which interpolates from 0 in the first bucket. */
   readonly interpolated: number;
 }
 
@@ -52,14 +52,13 @@ export function haveSameBounds(
   return true;
 }
 
-/** Sorted unique bounds, and the position of each given bound. */
+/** Sorted unique bounds. */
 export interface BucketOrder {
   readonly bounds: Float64Array;
-  /** Index in `bounds` for each given bound. */
+  /** Index in `bounds` of each given bound. */
   readonly slots: Int32Array;
 }
 
-/** Sorts and deduplicates bounds. */
 export function orderBuckets(given: readonly number[]): BucketOrder {
   const isOrdered = given.every((bound, i) => i === 0 || bound > given[i - 1]);
   const bounds = isOrdered ? given : [...new Set(given)].sort((a, b) => a - b);
@@ -68,8 +67,8 @@ export function orderBuckets(given: readonly number[]): BucketOrder {
 }
 
 /**
- * Creates a histogram from buckets in any order. Counts of equal bounds (`le="0.1"` and
- * `le="1e-1"`) are added, as in `histogram_quantile`.
+ * Takes buckets in any order and adds counts of equal bounds (`le="0.1"`, `le="1e-1"`), as
+ * `histogram_quantile` does.
  *
  * @param buckets Pairs of upper bound and cumulative count.
  */
@@ -98,7 +97,7 @@ export function addHistograms(histograms: readonly Histogram[]): Histogram | nul
   return { bounds: first.bounds, counts, sum };
 }
 
-/** Whether any count of `later` fell; false if the bounds differ. */
+/** Whether any count fell; false if the bounds differ. */
 export function isBelow(later: Histogram, earlier: Histogram): boolean {
   if (!haveSameBounds(later, earlier)) return false;
   for (let i = 0; i < later.counts.length; i++) {
@@ -107,10 +106,7 @@ export function isBelow(later: Histogram, earlier: Histogram): boolean {
   return false;
 }
 
-/**
- * Observations between two samples; `restarted` if any count fell, `bounds_differ` if the buckets
- * changed.
- */
+/** Observations between two samples; `restarted` if any count fell. */
 export function subtractHistogram(
   later: Histogram,
   earlier: Histogram,
@@ -121,7 +117,7 @@ export function subtractHistogram(
   return { bounds: later.bounds, counts, sum: later.sum - earlier.sum };
 }
 
-/** Raises counts to be non-decreasing; returns the same array if they already are. */
+/** Makes counts non-decreasing; the same array if they are. */
 function repairMonotonicity(counts: Float64Array): Float64Array {
   let repaired: Float64Array | null = null;
   let previous = counts[0];

@@ -1,7 +1,6 @@
 /**
- * Lists this machine's processes and listening ports with `ps`, `ss` and `lsof`; a missing tool is
- * reported as a problem, not an error. `/proc` is not used: Deno opens it only with all
- * permissions.
+ * Lists the processes and listening ports of this machine with `ps`, `ss` and `lsof`. Deno opens
+ * `/proc` only with all permissions.
  *
  * @module
  */
@@ -25,19 +24,18 @@ export const LSOF_ARGUMENTS: readonly string[] = ["-nP", "-iTCP", "-sTCP:LISTEN"
 
 export interface ListeningPort {
   readonly port: number;
-  /** Bound addresses; `*`, `0.0.0.0` and `::` mean all interfaces. */
+  /** `*`, `0.0.0.0` and `::` mean all interfaces. */
   readonly addresses: readonly string[];
-  /** Empty where another user's processes are hidden. */
+  /** Empty if hidden, such as another user's. */
   readonly ownerPids: readonly number[];
 }
 
-/** A host with more listening ports is not a GPU server; keep memory bounded. */
+/** Bounds memory on odd hosts. */
 const MAX_PORTS = 4096;
 
-/** Matches `0.0.0.0:80`, `*:80`, `[::1]:80`, `127.0.0.53%lo:53`. */
+/** `0.0.0.0:80`, `*:80`, `[::1]:80`, `127.0.0.53%lo:53`. */
 const SOCKET_ADDRESS = /^(?:\[([^\]]*)\]|([^\s]*)):(\d{1,5})$/;
 
-/** Merges sockets of the same port. */
 function createPortCollector(): {
   readonly add: (name: string, pids: readonly number[]) => void;
   readonly list: () => readonly ListeningPort[];
@@ -62,7 +60,7 @@ function createPortCollector(): {
   return { add, list };
 }
 
-/** Parses the output of `ss`; sorted by port. */
+/** Sorted by port. */
 export function parseSsPorts(text: string): readonly ListeningPort[] {
   const collector = createPortCollector();
   for (const line of text.split("\n")) {
@@ -73,7 +71,7 @@ export function parseSsPorts(text: string): readonly ListeningPort[] {
   return collector.list();
 }
 
-/** Parses the output of `lsof`; sorted by port. */
+/** Sorted by port. */
 export function parseLsofPorts(text: string): readonly ListeningPort[] {
   const collector = createPortCollector();
   let pid: number | null = null;
@@ -87,7 +85,6 @@ export function parseLsofPorts(text: string): readonly ListeningPort[] {
   return collector.list();
 }
 
-/** Bound addresses that `localhost` reaches. */
 const LOCALHOST_ADDRESSES: ReadonlySet<string> = new Set([
   "*",
   "0.0.0.0",
@@ -97,7 +94,7 @@ const LOCALHOST_ADDRESSES: ReadonlySet<string> = new Set([
   "::1",
 ]);
 
-/** Returns the host part of a URL that reaches this port from this machine. */
+/** Returns the host, as written in a URL, that reaches the port locally. */
 export function getLocalHost({ addresses }: ListeningPort): string {
   if (addresses.some((address) => LOCALHOST_ADDRESSES.has(address))) return "localhost";
   const [address] = addresses;
@@ -112,14 +109,14 @@ export const PS_ARGUMENTS: readonly string[] = [
 
 export interface ProcessInfo {
   readonly pid: number;
-  /** 0 for processes started by the kernel. */
+  /** 0 if started by the kernel. */
   readonly parentPid: number;
   readonly groupId: number;
   /** To the second; `null` if `ps` does not say. */
   readonly startedSecondsAgo: Seconds | null;
-  /** Arguments joined by blanks, or the process title. Sanitized, secrets masked. */
+  /** Arguments joined by blanks, or the process title; sanitized, secrets masked. */
   readonly commandLine: string;
-  /** `commandLine` split at blanks; an argument that contains blanks is split, too. */
+  /** `commandLine` split at blanks, including those within an argument. */
   readonly arguments: readonly string[];
 }
 
@@ -129,7 +126,6 @@ export type ProcessTable = ReadonlyMap<number, ProcessInfo>;
 /** In characters; a server with long JSON options has about 2,000. */
 const MAX_COMMAND_LENGTH = 16_384;
 
-/** In terminal cells. */
 const MAX_COMMAND_WIDTH = 4096;
 
 /** Guards against loops; a worker has about four ancestors. */
@@ -138,7 +134,7 @@ const MAX_ANCESTORS = 64;
 const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
 const ELAPSED = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/;
 
-/** Parses `[[dd-]hh:]mm:ss`. */
+/** `[[dd-]hh:]mm:ss`. */
 function parseElapsed(text: string): Seconds | null {
   const match = ELAPSED.exec(text);
   if (match === null) return null;
@@ -146,7 +142,7 @@ function parseElapsed(text: string): Seconds | null {
   return days * SECONDS_PER_DAY + hours * SECONDS_PER_HOUR + minutes * SECONDS_PER_MINUTE + seconds;
 }
 
-/** Parses the output of `ps`, in its order. */
+/** In order of the output. */
 export function parseProcessTable(text: string): ProcessTable {
   const processes = new Map<number, ProcessInfo>();
   for (const line of text.split("\n")) {
@@ -167,7 +163,7 @@ export function parseProcessTable(text: string): ProcessTable {
   return processes;
 }
 
-/** Returns the process and its ancestors, itself first; empty if the pid is unknown. */
+/** Returns the process itself, then its ancestors; empty if the pid is unknown. */
 export function listAncestors(table: ProcessTable, pid: number): readonly ProcessInfo[] {
   const chain: ProcessInfo[] = [];
   for (
@@ -181,17 +177,17 @@ export function listAncestors(table: ProcessTable, pid: number): readonly Proces
 }
 
 export interface ProcessListing {
-  /** All listening ports of the machine, whoever owns them. */
+  /** Of all users. */
   readonly listening: readonly ListeningPort[];
   readonly processes: ProcessTable;
-  /** Which tool failed and why; sanitized, without a full stop. */
+  /** One sanitized sentence each, without a full stop. */
   readonly problems: readonly string[];
 }
 
 /** Never rejects. */
 export type ProcessLister = () => Promise<ProcessListing>;
 
-/** Tools take about a second on a busy machine with thousands of sockets. */
+/** A busy machine with thousands of sockets takes a second. */
 const PROGRAM_TIMEOUT: Seconds = 3;
 
 /** Room for ten thousand processes with long command lines. */
@@ -241,7 +237,7 @@ async function runTool(
   });
 }
 
-/** Returns the ports, or the reasons why every tool failed. */
+/** Returns the ports, or why no tool could list them. */
 async function listPorts(platform: Platform): Promise<readonly ListeningPort[] | string> {
   const reasons: string[] = [];
   for (const program of PORT_PROGRAMS) {
@@ -273,7 +269,7 @@ async function listAll(platform: Platform): Promise<ProcessListing> {
   return { listening, processes: table, problems };
 }
 
-/** Returns `null` on systems without these tools, such as Windows. */
+/** Returns `null` on systems without such tools (Windows). */
 export function createProcessLister(platform: Platform): ProcessLister | null {
   const isKnown = PORT_PROGRAMS.some(({ systems }) =>
     (systems as readonly string[]).includes(platform.operatingSystem)

@@ -1,27 +1,26 @@
 /**
- * All effects of the program, as types. `platform_deno` implements them; tests pass their own.
- * Instants are monotonic seconds unless named epoch.
+ * All effects of the program, as types; `platform_deno` implements them. Instants are monotonic
+ * seconds unless named epoch.
  *
  * @module
  */
 
 import type { Bytes, EpochSeconds, Seconds } from "./units.ts";
 
-/** How to reach an endpoint. Holds secrets: never print it, never put it into the State. */
+/** Holds secrets: never print it or put it into the State. */
 export interface Transport {
-  /** Connect to this socket instead of the URL's host. */
+  /** Replaces the URL's host. */
   readonly unixSocketPath?: string;
-  /** PEM texts, trusted in addition to the system's. */
+  /** PEM, in addition to the system's. */
   readonly caCertificates?: readonly string[];
   /** PEM text. */
   readonly clientCertificate?: string;
   /** PEM text. */
   readonly clientKey?: string;
-  /** Accept any server certificate. */
   readonly insecure?: boolean;
 }
 
-/** A GET request; redirects are not followed. */
+/** Redirects are not followed. */
 export interface HttpRequest {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -32,12 +31,12 @@ export interface HttpRequest {
 /** The body is inflated. */
 export interface HttpResponse {
   readonly status: number;
-  /** Takes the lower-case name. */
+  /** By lower-case name. */
   readonly header: (name: string) => string | null;
   readonly body: ReadableStream<Uint8Array> | null;
 }
 
-/** Keeps connections to one endpoint alive. */
+/** Reuses connections. */
 export interface HttpClient {
   /** @throws {Error} The runtime's error; `scrape_errors` classifies it. */
   readonly get: (request: HttpRequest) => Promise<HttpResponse>;
@@ -56,31 +55,30 @@ export interface Stdio {
   /** Writes all bytes. @throws {Error} If the reader is gone (see `isBrokenPipe`). */
   readonly writeStdout: (bytes: Uint8Array) => Promise<void>;
   readonly writeStderr: (text: string) => void;
-  /** For restoring the terminal on exit. */
+  /** To restore the terminal on exit. */
   readonly writeStdoutSync: (bytes: Uint8Array) => void;
-  /** Returns `null` at the end of input. */
+  /** `null` at the end of input. */
   readonly readStdin: () => Promise<Uint8Array | null>;
-  /** Ends a pending read, so that the program can exit. */
+  /** Ends a pending read, so the program can exit. */
   readonly closeStdin: () => void;
-  /** Turns line buffering and echo off. Ctrl-C stays a signal. */
+  /** Without line buffering and echo; Ctrl-C stays a signal. */
   readonly setRawInput: (on: boolean) => void;
-  /** Returns `null` without a terminal. */
+  /** `null` without a terminal. */
   readonly terminalSize: () => TerminalSize | null;
 }
 
-/** A program to run, without a shell and with an empty environment. */
+/** Runs without a shell, in an empty environment. */
 export interface ProgramCall {
   /** Looked up on `PATH`. */
   readonly name: string;
   readonly arguments: readonly string[];
-  /** Killed after this time. */
   readonly timeout: Seconds;
   /** Killed if either stream exceeds this. */
   readonly maxOutputBytes: Bytes;
   readonly signal?: AbortSignal;
 }
 
-/** Output is not sanitized. */
+/** Not sanitized. */
 export type ProgramOutcome =
   | {
     readonly kind: "exited";
@@ -89,7 +87,7 @@ export type ProgramOutcome =
     readonly stderr: string;
   }
   | { readonly kind: "missing" }
-  /** No permission to run it, or the system refuses. */
+  /** No permission. */
   | { readonly kind: "refused"; readonly message: string }
   | { readonly kind: "timeout" }
   | { readonly kind: "flooded" }
@@ -111,21 +109,17 @@ export type Signal =
   | "SIGWINCH";
 
 export interface Platform {
-  /** Monotonic; arbitrary zero. */
   readonly monotonicSeconds: () => Seconds;
   readonly epochSeconds: () => EpochSeconds;
   /** Local time minus UTC. */
   readonly utcOffset: () => Seconds;
   /** Deno's name: `linux`, `darwin`, `windows`, … */
   readonly operatingSystem: string;
-  /** Resolves after the span or on abort; never rejects. */
+  /** Never rejects. */
   readonly sleep: (span: Seconds, signal?: AbortSignal) => Promise<void>;
-  /**
-   * Resolves in a later turn of the event loop, one caller per turn, so that keys and responses
-   * are handled between pieces of work.
-   */
+  /** One caller per turn of the event loop, so that keys and responses get in between. */
   readonly nextTurn: () => Promise<void>;
-  /** Aborts after the span or with `parent`. Call `cancel` to free the timer. */
+  /** Also aborts with `parent`; `cancel` frees the timer. */
   readonly deadline: (
     span: Seconds,
     parent?: AbortSignal,
@@ -136,7 +130,7 @@ export interface Platform {
   };
   /** @throws {Error} If a certificate or key cannot be used. */
   readonly createHttpClient: (transport: Transport) => Promise<HttpClient>;
-  /** Whether the TCP port accepts connections; never rejects. */
+  /** By TCP; never rejects. */
   readonly acceptsConnections: (
     host: string,
     port: number,
@@ -145,26 +139,26 @@ export interface Platform {
   /** @throws {Error} With the runtime's own message. */
   readonly readTextFile: (path: string) => Promise<string>;
   /**
-   * Replaces a file atomically; only its owner may read it. @throws {Error} With the runtime's own
-   * message; the old file stays.
+   * Atomic; readable by the owner only. @throws {Error} With the runtime's message; the old file
+   * stays.
    */
   readonly writeTextFile: (path: string, text: string) => Promise<void>;
-  /** Mode bits; `null` if the system has none or the file cannot be examined. */
+  /** Mode bits, or `null` if unknown. */
   readonly fileMode: (path: string) => Promise<number | null>;
   /** Failures are values; never rejects. */
   readonly runProgram: (call: ProgramCall) => Promise<ProgramOutcome>;
   readonly systemMemory: () => SystemMemory | null;
   readonly environment: (name: string) => string | undefined;
   readonly stdio: Stdio;
-  /** Whether the error means that the reader of our output is gone. */
+  /** The reader of our output is gone. */
   readonly isBrokenPipe: (error: unknown) => boolean;
-  /** Returns a function that stops listening. Ignores signals this system lacks. */
+  /** Returns a function that stops listening; ignores signals this system lacks. */
   readonly onSignal: (signal: Signal, handler: () => void) => () => void;
-  /** Called for an uncaught error or rejection, before the program ends. */
+  /** Before the program ends with an uncaught error. */
   readonly onFatalError: (handler: (error: unknown) => void) => void;
   /**
-   * Suspends the process until SIGCONT, as Ctrl-Z does. Returns false where it cannot: on Windows,
-   * and in Deno 2.6, which counts it as control of other processes.
+   * Suspends until SIGCONT, like Ctrl-Z. False on Windows, and in Deno 2.6, which counts it as
+   * control of other processes.
    */
   readonly stopSelf: () => boolean;
   readonly exit: (code: number) => never;
@@ -173,7 +167,6 @@ export interface Platform {
 /** Long work that yields between steps. */
 export type Steps<Result> = Generator<undefined, Result, undefined>;
 
-/** Runs all steps without a pause. */
 export function finishSteps<Result>(steps: Steps<Result>): Result {
   for (;;) {
     const { done, value } = steps.next();
@@ -181,7 +174,6 @@ export function finishSteps<Result>(steps: Steps<Result>): Result {
   }
 }
 
-/** Runs all steps with a pause between them. */
 export async function finishStepsWithPauses<Result>(
   steps: Steps<Result>,
   pause: () => Promise<void>,

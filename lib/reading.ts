@@ -7,16 +7,16 @@
 /**
  * Why a reading has no value.
  *
- * - `initializing`: the metric is declared but has no sample yet.
- * - `missing`: the server does not export the metric.
+ * - `initializing`: declared, but no sample yet.
+ * - `missing`: not exported.
  * - `stale`: the last scrape failed.
  * - `unsupported`: the feature is off, or the figure makes no sense here.
  * - `first_scrape`: a rate needs two scrapes.
  * - `restarted`: a counter was reset in this window.
  * - `no_samples`: nothing was observed in the window (0 ÷ 0).
- * - `not_finite`: the server exported NaN or an infinity.
- * - `bounds_differ`: histograms with different buckets cannot be merged.
- * - `unreadable`: the source printed something that cannot be parsed.
+ * - `not_finite`: NaN or an infinity.
+ * - `bounds_differ`: different buckets cannot be merged.
+ * - `unreadable`: it cannot be parsed.
  * - `forbidden`: reading it needs more rights.
  */
 export type AbsenceReason =
@@ -92,8 +92,8 @@ export function divideReadings(numerator: Reading, denominator: Reading): Readin
 }
 
 /**
- * Sums the present readings, `partial` if any other is absent (`unsupported` ones do not count).
- * If all are absent, the first reason.
+ * Sums the present readings; `partial` if others are absent, except `unsupported` ones. Absent,
+ * with the first reason, if all are.
  */
 export function sumReadings(readings: readonly Reading[]): Reading {
   let sum = 0;

@@ -1,7 +1,6 @@
 /**
  * Turns findings into alerts (pending, firing, resolved) and an event log. `hold` and `release`
- * are time, not evaluations: the evaluation rate depends on the size of the fleet. Instants are
- * monotonic seconds.
+ * are times: the evaluation rate depends on the size of the fleet.
  *
  * @module
  */
@@ -11,15 +10,14 @@ import { findRule, type RuleId, type Verdict } from "./rules_table.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 export interface Alert {
-  /** First finding; for STALLED, when progress stopped. */
+  /** For STALLED, when progress stopped. */
   readonly since: Seconds;
-  /** Last finding. */
   readonly lastAt: Seconds;
   /** False while pending. */
   readonly isFiring: boolean;
   readonly first: Verdict;
   readonly newest: Verdict;
-  /** The finding with the highest ratio. */
+  /** Highest ratio. */
   readonly worst: Verdict;
 }
 
@@ -27,7 +25,7 @@ function identifyAlert({ rule, key }: Verdict): string {
   return `${rule} ${key}`;
 }
 
-/** A single evaluation cannot wait: its findings fire at once. */
+/** A single evaluation cannot wait. */
 function getHold({ rule }: Verdict, isSingleEvaluation: boolean): Seconds {
   return isSingleEvaluation ? 0 : findRule(rule).hold;
 }
@@ -51,9 +49,8 @@ function startAlert(verdict: Verdict, at: Seconds, isSingleEvaluation: boolean):
 /**
  * Returns the alerts after one more evaluation.
  *
- * @param evaluation.isOnlyLook True if no evaluation follows, as with `--once`: findings fire at
- * once.
- * @param evaluation.isJudged False for a replica that is gone: its alerts resolve at once.
+ * @param evaluation.isSingleEvaluation None follows (`--once`), so findings fire at once.
+ * @param evaluation.isEvaluated False for a replica that is gone: its alerts resolve at once.
  */
 export function updateAlerts(
   alerts: readonly Alert[],
@@ -81,10 +78,9 @@ export function updateAlerts(
   ];
 }
 
-/** Ended events kept. */
 export const MAX_EVENTS = 200;
 
-/** An event that recurs within this time continues its line (vllm-htop 0.5.0). */
+/** A recurrence within this time continues the line (vllm-htop 0.5.0). */
 export const MERGE_WINDOW: Seconds = 60;
 
 /** An `alert` keeps the fleet DEGRADED for `RECENT`. */
@@ -120,34 +116,32 @@ export const EVENT_OF_RULE: Readonly<Record<RuleId, EventKind | null>> = {
   request_share: null,
 };
 
-/** The replica, endpoint or GPU an event is about. */
+/** Outlives the replica, endpoint or GPU it names. */
 export interface EventSubject {
-  /** Key of the replica, endpoint or GPU. */
   readonly key: string;
   /** Empty for a GPU. */
   readonly endpointKey: string;
   /** `host:port`, or `GPU 3`. */
   readonly address: string;
-  /** Display name; the last one if it is gone. */
+  /** Display name, or the last one. */
   readonly name: string;
   /** `null` for an endpoint. */
   readonly modelName: string | null;
-  /** `null` for an endpoint, and if the metrics name no engine. */
+  /** `null` for an endpoint, or if the metrics name no engine. */
   readonly engine: string | null;
 }
 
-/** A condition that holds now, or something that just happened. */
 export interface Occurrence {
   readonly kind: EventKind;
   readonly subject: EventSubject;
   /** Start, if before now. */
   readonly since?: Seconds;
-  /** Evidence at the start and the worst so far; only for kinds that come from rules. */
+  /** Evidence at the start and the worst; only from rules. */
   readonly first?: Verdict;
   readonly worst?: Verdict;
-  /** Number of preemptions or rejected requests; for UP, seconds it was down. */
+  /** Preemptions or rejected requests; for UP, seconds down. */
   readonly amount?: number;
-  /** For a GPU: the current evidence. */
+  /** Only for GPUs. */
   readonly outlier?: GpuOutlier;
 }
 
@@ -160,13 +154,12 @@ export interface EventLine {
   readonly beganAtEpoch: EpochSeconds;
   /** `null` while active. */
   readonly endedAt: Seconds | null;
-  /** How often it started. */
   readonly occurrences: number;
   readonly first: Verdict | null;
   readonly worst: Verdict | null;
-  /** Sum over the occurrences, the last one for UP; `null` if the kind has none. */
+  /** Sum, or the last one for UP; `null` if the kind has none. */
   readonly amount: number | null;
-  /** Newest evidence; only for GPUs. */
+  /** Newest; only for GPUs. */
   readonly outlier?: GpuOutlier;
 }
 
@@ -209,14 +202,13 @@ function continueEvent(
   };
 }
 
-/** Keeps active lines, and the newest `MAX_EVENTS` ended ones. */
+/** Drops the oldest ended lines. */
 function trimEvents(lines: readonly EventLine[]): readonly EventLine[] {
   if (lines.length <= MAX_EVENTS) return lines;
   let excess = lines.filter(({ endedAt }) => endedAt !== null).length - MAX_EVENTS;
   return lines.filter(({ endedAt }) => endedAt === null || excess-- <= 0);
 }
 
-/** One instant on both clocks. */
 export interface Moment {
   readonly at: Seconds;
   readonly epoch: EpochSeconds;
@@ -225,7 +217,7 @@ export interface Moment {
 /**
  * Returns the log after one more evaluation.
  *
- * @param now.lasting All conditions that hold: other active lines end.
+ * @param now.lasting All conditions that hold; other active lines end.
  * @param now.instants What happened since the last evaluation.
  */
 export function recordEvents(

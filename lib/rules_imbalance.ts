@@ -1,9 +1,9 @@
 /**
  * Finds replicas that differ from the rest of their model group.
  *
- * Skews of running requests, KV cache and tokens are tested as shares: how often would a balancer
- * that picks replicas at random give one that much? If a replica is slow, a balancer that sends
- * more to the others is right, so their findings are suppressed.
+ * Skews are tested as shares: how often would a balancer that picks replicas at random give one
+ * that much? A balancer that sends less to a slow replica is right, so findings of the others are
+ * suppressed.
  *
  * @module
  */
@@ -40,7 +40,7 @@ export interface Member {
   readonly maxModelLength: number | null;
 }
 
-/** The result of one rule for a group. Undecided if fewer than two replicas were compared. */
+/** Undecided if fewer than two replicas were compared. */
 export interface Check {
   readonly rule: ImbalanceRuleId;
   readonly compared: number;
@@ -59,7 +59,6 @@ function areComparable(one: Member, other: Member): boolean {
     });
 }
 
-/** Splits members into groups of comparable replicas, in their order. */
 export function formGroups(members: readonly Member[]): readonly (readonly Member[])[] {
   const groups: Member[][] = [];
   for (const member of members) {
@@ -79,14 +78,14 @@ function countFinished(delta: Delta): number {
   return sumCounts(delta.labelled.finishedByReason);
 }
 
-/** Requests that the member finished in the window or runs. */
+/** Finished in the window, or running. */
 function countRequests({ replica }: Member, delta: Delta): number {
   return countFinished(delta) + (replica.means.running.value ?? 0);
 }
 
 /**
- * Returns members watched for `MIN_SPAN`, without sleep or standstill in the last minute: what the
- * others did meanwhile is no skew.
+ * Members watched long enough and active throughout: what the others did while one slept is no
+ * skew.
  */
 function collectMinutes(
   members: readonly Member[],
@@ -100,7 +99,7 @@ function collectMinutes(
   });
 }
 
-/** p-value of one replica getting at least this share from a balancer that picks at random. */
+/** p-value of such a share under a balancer that picks at random. */
 function computeShareProbability(
   share: number,
   options: {
@@ -116,7 +115,7 @@ function computeShareProbability(
   return computeBinomialTail(successes, { trials, probability: 1 / replicas });
 }
 
-/** Returns shares above `SKEW_RATIO` times both the median and an even share. */
+/** Shares above `SKEW_RATIO` × the median and an even share. */
 function findLargeShares(
   contributions: readonly Contribution[],
 ): readonly { readonly key: string; readonly share: number; readonly even: number }[] {
@@ -160,7 +159,6 @@ function checkShares(
   return { rule, compared, verdicts };
 }
 
-/** Compares the highest one-minute mean with the lowest. */
 function checkGauges(
   rule: "running_skew" | "kv_skew",
   contributions: readonly Contribution[],
@@ -213,7 +211,7 @@ function createLatencyCheck(
 ): Check {
   const verdicts = slow.flatMap(({ index, ...evidence }: LatencyOutlier): Verdict[] => {
     const { key, replica } = members[index];
-    // A long queue means load, not a slow replica: HOT covers it.
+    // A long queue means load: HOT covers it.
     const { means, sample } = replica;
     const waiting = Math.max(means.waiting.value ?? 0, sample.gauges.waiting.value ?? 0);
     const isQueue = rule === "slow_prefill" && waiting > HOT_WAITING;
@@ -282,7 +280,7 @@ export interface GroupEvaluation {
   readonly latencyRatios: ReadonlyMap<string, LatencyRatios>;
 }
 
-/** Applies all rules to one group. The caller leaves out replicas that sleep or do not answer. */
+/** Applies all rules to a group without sleeping or silent replicas. */
 export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
   const minutes = collectMinutes(members);
   const comparable = minutes.map(({ member }) => member);

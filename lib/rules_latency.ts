@@ -1,15 +1,14 @@
 /**
  * Finds replicas with a higher latency than the rest of their group.
  *
- * The last minute is cut into blocks. In each block a replica is compared with the median of the
- * others, and a one-sided t-test over the blocks' differences decides. Single observations would
- * not do: requests of one batch are slow together, so they are not independent; blocks of several
- * seconds are.
+ * The last minute is cut into blocks; a one-sided t-test over the blocks compares a replica with
+ * the median of the others. Single observations are not independent (requests of one batch are
+ * slow together), blocks of several seconds are.
  *
- * Means are exact (histogram sum) and tell apart replicas within one bucket: vLLM's bucket from 10
- * to 25 ms holds most token latencies. P95s find a slow tail that a mean hides. Only the bucket of
- * a P95 is known, so their ratio is the least that the bucket bounds allow, and the test is of the
- * share of observations above the others' bucket.
+ * Means are exact and tell replicas apart within a bucket: vLLM's bucket from 10 to 25 ms holds
+ * most token latencies. P95s find a slow tail. Only their bucket is known, so their ratio is the
+ * least that the bounds allow, and the test is of the share of observations above the others'
+ * bucket.
  *
  * @module
  */
@@ -32,12 +31,12 @@ import type { Seconds } from "./units.ts";
 /** Shorter blocks of a busy replica are not independent. */
 const MIN_BLOCK: Seconds = 5;
 
-/** Longest first. A short span finds a slow replica sooner, a long one needs less traffic. */
+/** Longest first. Short spans find a slow replica sooner, long ones with less traffic. */
 const SPANS: readonly Seconds[] = [LONG_WINDOW, 45, LONG_WINDOW / 2];
 
 const MIN_BLOCKS = 4;
 
-/** Minimum standard deviation assumed: of log means, and of shares. */
+/** Minimum standard deviation of log means, and of shares. */
 const MIN_LOG_SPREAD = 0.05;
 const MIN_SHARE_SPREAD = 0.02;
 
@@ -47,23 +46,22 @@ export interface LatencyOutlier {
   readonly statistic: "mean" | "p95";
   readonly value: Seconds;
   readonly baseline: Seconds;
-  /** value ÷ baseline; for P95s the least that the buckets allow. */
+  /** For P95s the least that the buckets allow. */
   readonly ratio: number;
-  /** Observations in the span. */
   readonly samples: number;
   readonly span: Seconds;
-  /** Upper bound of the p-value. */
+  /** Bound of the p-value. */
   readonly probability: number;
 }
 
 export interface LatencyCheck {
   /** Replicas with enough observations. */
   readonly compared: number;
-  /** The largest outlier of each slow replica. */
+  /** One per replica: the largest. */
   readonly slow: readonly LatencyOutlier[];
 }
 
-/** Sample of a replica at each block boundary, oldest first. */
+/** Samples at the block boundaries, oldest first. */
 type Boundaries = readonly (PackedSample | undefined)[];
 
 /** Observations between two boundaries. */
@@ -74,7 +72,7 @@ interface Observations {
 
 const NO_OBSERVATIONS: Observations = { count: 0, sum: 0 };
 
-/** Mean scrape interval of the replica scraped least often. */
+/** Of the replica scraped least often. */
 function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
   let longest = 0;
   for (const { trace } of replicas) {
@@ -84,7 +82,7 @@ function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
   return longest;
 }
 
-/** Returns the last sample at or before each instant `at − i · length`. */
+/** Last sample at or before each instant `at − i · length`. */
 function findBoundaries(
   trace: readonly SamplePoint[],
   key: LatencyKey,
@@ -112,7 +110,7 @@ function subtract(
   return count > 0 && sum >= 0 ? { count, sum } : NO_OBSERVATIONS;
 }
 
-/** Returns for each position the median of the other values; NaN if there is none. */
+/** For each position; NaN if there is no other value. */
 export function computeMediansOfOthers(values: readonly number[]): readonly number[] {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   const median = computeMedian(sorted);
@@ -120,13 +118,12 @@ export function computeMediansOfOthers(values: readonly number[]): readonly numb
   return values.map((own) => {
     if (Number.isNaN(own)) return median;
     if (others === 0) return NaN;
-    // Index without the own value; which of several equal values goes does not matter.
+    // Skips the own value, or an equal one.
     const read = (i: number): number => sorted[sorted[i] < own ? i : i + 1];
     return (read((others - 1) >> 1) + read(others >> 1)) / 2;
   });
 }
 
-/** p-value of the differences if all replicas are alike. */
 function computePValue(differences: readonly number[], minSpread: number): number {
   const known = differences.filter(Number.isFinite);
   const { length } = known;
@@ -140,12 +137,11 @@ function computePValue(differences: readonly number[], minSpread: number): numbe
 interface Comparison {
   readonly key: LatencyKey;
   readonly boundaries: readonly Boundaries[];
-  /** Blocks of the span, counted back from the newest. */
+  /** Counted back from the newest. */
   readonly blocks: number;
   readonly span: Seconds;
 }
 
-/** Observations of each replica over the whole span. */
 function observeSpan({ key, boundaries, blocks }: Comparison): readonly Observations[] {
   return boundaries.map((known) => {
     const last = known.length - 1;
@@ -156,7 +152,7 @@ function observeSpan({ key, boundaries, blocks }: Comparison): readonly Observat
   });
 }
 
-/** Returns per replica and block: its figure less the median of the others. */
+/** Per replica and block: figure less the median of the others. */
 function compareBlocks(
   { key, boundaries, blocks }: Comparison,
   measure: (later: PackedSample, earlier: PackedSample, observed: Observations) => number,
@@ -208,10 +204,7 @@ function findBucket({ bounds }: Histogram, value: number): number {
   return found < 0 ? bounds.length - 1 : found;
 }
 
-/**
- * Returns per replica and block: its share of observations above the bucket, less the median of
- * the others.
- */
+/** As `compareBlocks`: share of observations above the bucket. */
 function compareShares(comparison: Comparison, bucket: number): readonly (readonly number[])[] {
   const { key } = comparison;
   return compareBlocks(comparison, (later, earlier, { count }) => {
@@ -234,7 +227,7 @@ function compareTails(
     histogram === null ? NaN : computeQuantile(histogram, 0.95)?.value ?? NaN
   );
   const baselines = computeMediansOfOthers(quantiles);
-  // Most replicas have the same bucket to compare with.
+  // Replicas mostly share a bucket.
   const sharesAbove = new Map<number, ReturnType<typeof compareShares>>();
   return quantiles.flatMap((value, index): LatencyOutlier[] => {
     const histogram = histograms[index];
@@ -261,7 +254,7 @@ function compareTails(
 }
 
 /**
- * Finds the replicas with a significantly higher latency, as of the newest sample of the group.
+ * Finds significant outliers as of the group's newest sample.
  *
  * @param replicas One group with equal bucket bounds.
  */
@@ -283,7 +276,7 @@ export function findLatencyOutliers(
     return [...compareMeans(comparison), ...tails];
   });
   const slow = new Map<number, LatencyOutlier>();
-  // Bonferroni: each span's mean, and the P95, is a test of its own.
+  // Bonferroni: one test per span's mean, and the P95.
   const limit = ALPHA / (SPANS.length + 1);
   for (const candidate of found) {
     const known = slow.get(candidate.index);

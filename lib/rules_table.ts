@@ -1,8 +1,7 @@
 /**
- * Rules and thresholds; `RULES` describes them for help and docs. Thresholds marked vllm-htop
- * 0.5.0 come from the Python program of that name. By themselves most of them fire by chance many
- * times an hour among equal replicas, so a finding must also be significant (`ALPHA`) and persist
- * (`HOLD`). `tests/simulate.ts` measures both.
+ * Rules and thresholds. Most of those of vllm-htop 0.5.0 (the Python program) are met by chance
+ * many times an hour among equal replicas, so a finding must also be significant (`ALPHA`) and
+ * persist (`HOLD`). `tests/simulate.ts` measures both.
  *
  * @module
  */
@@ -13,21 +12,21 @@ import type { Ratio, Seconds } from "./units.ts";
 export const SKEW_RATIO = 1.5;
 
 /**
- * Significance level. A group of 8 makes about 30,000 independent comparisons a day; this leaves a
- * factor of 1,000 for what the tests' assumptions miss.
+ * Significance level: a group of 8 makes 30,000 independent comparisons a day, and the rest is
+ * margin for the tests' assumptions.
  */
 export const ALPHA = 1e-6;
 
-/** Time a finding must persist before its alert fires: two polls at the default interval. */
+/** Before an alert fires: two polls at the default interval. */
 export const HOLD: Seconds = 4;
 
-/** Time a finding must be gone before its alert resolves. */
+/** Without a finding, before an alert resolves. */
 export const RELEASE: Seconds = 30;
 
-/** Shorter for HOT, which comes from gauges and is shown as a replica's status. */
+/** Shorter: HOT comes from gauges and is shown as a status. */
 const HOT_RELEASE: Seconds = 10;
 
-/** A replica watched for less may have just started: leave it out of one-minute comparisons. */
+/** A replica watched for less has just started: no one-minute comparison. */
 export const MIN_SPAN: Seconds = 30;
 
 /** Difference of KV-cache usage (vllm-htop 0.5.0). */
@@ -36,48 +35,44 @@ export const KV_SKEW: Ratio = 0.15;
 /** Difference of running requests (vllm-htop 0.5.0). */
 export const RUNNING_SKEW = 3;
 
-/** Per side of a latency comparison. The P95 of fewer samples is their maximum. */
+/** Per side. The P95 of fewer samples is their maximum. */
 export const MIN_SAMPLES = 20;
 
-/**
- * Minimum rate of a group for its shares of the last poll, in requests per second (vllm-htop
- * 0.5.0).
- */
+/** Requests per second of a group, for shares of the last poll (vllm-htop 0.5.0). */
 export const MIN_REQUESTS_PER_SECOND = 0.5;
 
-/** Minimum finished requests of a group for its shares of the last minute. */
+/** Finished requests of a group, for shares of the last minute. */
 export const MIN_REQUESTS = 20;
 
-/** Minimum rate of a group for its token shares, in tokens per second (vllm-htop 0.5.0). */
+/** Tokens per second of a group, for token shares (vllm-htop 0.5.0). */
 export const MIN_TOKENS_PER_SECOND = 1;
 
 /**
- * Divides the number of requests to account for their varying length: 1 + squared coefficient of
- * variation. 4 is a log-normal length with σ = 1.18; KV-cache usage is length × duration, so it
- * varies as a product of two.
+ * Divides request counts, because lengths vary: 1 + squared coefficient of variation. 4 is a
+ * log-normal length with σ = 1.18; KV-cache usage is length × duration.
  */
 export const LENGTH_DISPERSION = 4;
 export const KV_DISPERSION = 8;
 
-/** KV-cache usage of HOT (vllm-htop 0.5.0). */
+/** Condition of HOT (vllm-htop 0.5.0). */
 export const HOT_KV_RATIO: Ratio = 0.85;
 
-/** Waiting requests of HOT (vllm-htop 0.5.0). */
+/** Condition of HOT (vllm-htop 0.5.0). */
 export const HOT_WAITING = 5;
 
-/** Factor over the others' latency of HOT (vllm-htop 0.5.0). */
+/** Condition of HOT: factor over the others (vllm-htop 0.5.0). */
 export const HOT_LATENCY_RATIO = 2;
 
-/** Number of conditions for HOT (vllm-htop 0.5.0). */
+/** Conditions needed for HOT (vllm-htop 0.5.0). */
 export const HOT_CONDITIONS = 2;
 
-/** Time without progress of an engine that has work. */
+/** Without progress, with work. */
 export const MIN_STALL: Seconds = 15;
 
-/** Time an event keeps the fleet DEGRADED after it ends (vllm-htop 0.5.0). */
+/** An ended alert keeps the fleet DEGRADED this long (vllm-htop 0.5.0). */
 export const RECENT: Seconds = 60;
 
-/** Rules that compare a replica with the rest of its group. */
+/** Compare a replica with the rest of its group. */
 export const IMBALANCE_RULE_IDS = [
   "slow_prefill",
   "slow_decode",
@@ -91,16 +86,15 @@ export type ImbalanceRuleId = typeof IMBALANCE_RULE_IDS[number];
 
 export type RuleId = ImbalanceRuleId | "hot" | "stalled";
 
-/** A condition of HOT that a replica meets. */
 export interface HotCondition {
   readonly signal: "kv_cache" | "waiting" | "preemptions" | "ttft" | "itl";
-  /** Ratio 0–1, requests, preemptions, or factor over the others' latency. */
+  /** Ratio 0–1, requests, preemptions, or factor over the others. */
   readonly value: number;
-  /** The threshold it exceeds, in the same unit. */
+  /** In the same unit. */
   readonly limit: number;
 }
 
-/** A finding: a rule that a replica violates, with the evidence in the rule's unit. */
+/** A replica violates a rule, with the evidence. */
 export interface Verdict {
   readonly rule: RuleId;
   /** Replica key. */
@@ -108,20 +102,20 @@ export interface Verdict {
   /** Seconds, requests, number of conditions, or ratio 0–1. */
   readonly value: number;
   /**
-   * Median of the others; the lowest for running requests and KV cache; an even share for shares;
-   * the limit for HOT and STALLED.
+   * Median of the others; for running requests and KV cache the lowest; for shares an even one;
+   * for HOT and STALLED the limit.
    */
   readonly baseline: number;
-  /** value ÷ baseline; `Infinity` if the baseline is 0. */
+  /** `Infinity` if the baseline is 0. */
   readonly ratio: number;
-  /** Observations or requests behind it; 0 if it comes from gauges. */
+  /** Observations or requests; 0 for gauges. */
   readonly samples: number;
   readonly span: Seconds;
   /** `null` unless the figure is a latency. */
   readonly statistic: "mean" | "p95" | null;
-  /** Upper bound of the p-value; `null` if not tested. */
+  /** Bound of the p-value; `null` if not tested. */
   readonly probability: number | null;
-  /** Empty unless the rule is HOT. */
+  /** Only of HOT. */
   readonly conditions: readonly HotCondition[];
 }
 
@@ -129,9 +123,9 @@ interface Rule {
   readonly id: RuleId;
   readonly title: string;
   readonly threshold: string;
-  /** Origin of the threshold, and what differs from it. */
+  /** Origin of the threshold. */
   readonly source: string;
-  /** Unit of `Verdict.value` and `Verdict.baseline`; ratios are 0–1. */
+  /** Of `Finding.value` and `Finding.baseline`; ratios are 0–1. */
   readonly unit: "seconds" | "requests" | "ratio" | "conditions";
   /** Effect on the fleet's status. */
   readonly effect: "critical" | "degraded" | "none";

@@ -1,7 +1,7 @@
 /**
- * Selects and loads the credentials of an endpoint. Sources for one endpoint override those for
- * all typed endpoints; endpoints found by a scan get none. Tokens, passwords and headers are
- * reread on each scrape because they expire; certificates are read once.
+ * Selects and loads credentials. Sources for one endpoint override those for all; endpoints found
+ * by a scan get none. Tokens, passwords and headers expire, so they are reread on each scrape;
+ * certificates are read once.
  *
  * @module
  */
@@ -30,7 +30,6 @@ export interface CredentialSource {
 
 interface CredentialOptions {
   readonly credentialSources: readonly CredentialSource[];
-  /** Certificates of these are not checked. */
   readonly insecureEndpointKeys: readonly string[];
 }
 
@@ -65,7 +64,7 @@ const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** Visible ASCII. */
 const TOKEN = /^[\x21-\x7e]+$/;
 
-/** Only the HTTP client may set these. */
+/** Set by the HTTP client only. */
 const FRAMING_HEADERS: ReadonlySet<string> = new Set([
   "accept-encoding",
   "connection",
@@ -78,10 +77,7 @@ const FRAMING_HEADERS: ReadonlySet<string> = new Set([
   "upgrade",
 ]);
 
-/**
- * Joins request headers: defaults, then credentials (which may replace User-Agent), then
- * `identity`, because the size of a body is limited as sent.
- */
+/** Credentials may replace User-Agent. Bodies are limited by size as sent, hence `identity`. */
 export function joinHeaders(
   accept: string,
   secretHeaders: Readonly<Record<string, string>>,
@@ -167,12 +163,11 @@ function parseHeaderLines(text: string, source: CredentialSource): Record<string
   return headers;
 }
 
-/** How we authenticate to an endpoint. */
 type Authorization =
   | { readonly kind: "source"; readonly source: CredentialSource }
   | { readonly kind: "url"; readonly basicAuth: Secret };
 
-/** Returns the endpoint's own sources, else those for all. */
+/** The endpoint's own, else those for all. */
 function selectSources(
   sources: readonly CredentialSource[],
   kind: CredentialKind,
@@ -183,7 +178,7 @@ function selectSources(
   return own.length > 0 ? own : ofKind.filter((source) => source.endpointKey === null);
 }
 
-/** Returns the endpoint's own credentials, else those for all. */
+/** The endpoint's own, else those for all. */
 function selectAuthorization(
   { endpoint, basicAuth }: TypedEndpoint,
   sources: readonly CredentialSource[],
@@ -243,7 +238,7 @@ async function loadTransport(
   };
 }
 
-/** Reports bad certificates at startup rather than on the first scrape. */
+/** Reports bad certificates at startup. */
 async function checkTransport(
   platform: Platform,
   endpoint: Endpoint,
@@ -261,7 +256,7 @@ async function checkTransport(
 }
 
 /**
- * Opens the access to an endpoint. Reads every source once, so that problems show at startup.
+ * Reads every source once, so that problems show at startup.
  *
  * @returns The error is one sentence that names the file or variable, never its content.
  */

@@ -1,6 +1,5 @@
 /**
- * Percentiles of one latency over several replicas, from merged buckets. Histograms with different
- * bounds, such as those of vLLM before and after 0.8.4, cannot be merged.
+ * Percentiles of one latency over several replicas, from merged buckets.
  *
  * @module
  */
@@ -21,8 +20,8 @@ function createAbsentFigures(reason: AbsenceReason): LatencyFigures {
 }
 
 /**
- * P50, P95, P99 and mean in seconds over the histograms that are present. Absent with the first
- * reason if none is, `bounds_differ` if they cannot be merged, `no_samples` if they are empty.
+ * Seconds. Absent with the first reason if no histogram is present, `bounds_differ` if they cannot
+ * be merged (vLLM before and after 0.8.4), `no_samples` if empty.
  */
 export function computeLatency(histograms: readonly Reading<Histogram>[]): LatencyFigures {
   const known = histograms.filter(isPresent);
@@ -35,7 +34,7 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
   const merged = addHistograms(known.map((reading) => reading.value));
   if (merged === null) return createAbsentFigures("bounds_differ");
   const count = countObservations(merged);
-  // Replicas that never had the metric do not make the count partial.
+  // Replicas without the metric do not matter.
   const isPartial = histograms.some((reading) =>
     !isPresent(reading) && reading.reason !== "unsupported" && reading.reason !== "missing"
   );

@@ -1,7 +1,6 @@
 /**
- * Recent points of each replica and of the fleet, for sparklines: figures of the last poll, in
- * base units. A failed scrape leaves a gap. Replicas are scraped at different times, so the fleet
- * has one point per interval.
+ * Points for sparklines, of each replica and of the fleet: figures of the last poll. A failed
+ * scrape leaves a gap.
  *
  * @module
  */
@@ -66,7 +65,6 @@ export function getSeries(series: Series, key: SeriesKey): readonly (number | nu
   return series.map((point) => point[key]);
 }
 
-/** Figures that can be summed over replicas. */
 export const SUMMABLE_SERIES_KEYS = [
   "running",
   "waiting",
@@ -75,8 +73,8 @@ export const SUMMABLE_SERIES_KEYS = [
 ] as const satisfies readonly SeriesKey[];
 
 /**
- * Sums the points of several replicas. A key is null if no replica has it, or if it cannot be
- * summed (a ratio, a percentile).
+ * Sums points. A key is null if no replica has it, or if it cannot be summed (a ratio, a
+ * percentile).
  */
 function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
   const sum = (key: SeriesKey): number | null =>
@@ -87,23 +85,23 @@ function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
   return { ...GAP, ...Object.fromEntries(SUMMABLE_SERIES_KEYS.map((key) => [key, sum(key)])) };
 }
 
-/** The fleet's series: one point per interval. */
+/** One point per interval, because replicas are scraped at different times. */
 export interface TotalSeries {
   readonly points: Series;
-  /** Start of the newest point's interval; −∞ if the next moment starts one. */
+  /** Of the newest point's interval; −∞ if the next moment starts one. */
   readonly startedAt: Seconds;
 }
 
 export const NO_TOTAL_SERIES: TotalSeries = { points: [], startedAt: -Infinity };
 
-/** A poll this share of the interval early still counts for the next interval. */
+/** A poll this early belongs to the next interval. */
 const EARLY_TOLERANCE: Ratio = 0.1;
 
 /**
- * Adds the current sum to the fleet's series, or updates the newest point within its interval.
- * Summing the replicas' series would not do: their points are of different moments.
+ * Adds the current sum, or updates the newest point within its interval. Summing the replicas'
+ * series would mix moments.
  *
- * @param newest Newest point of each replica that counts in totals.
+ * @param newest Newest point of each replica in totals.
  */
 export function recordTotal(
   series: TotalSeries,
@@ -115,11 +113,10 @@ export function recordTotal(
   const intervals = (at - startedAt) / interval + EARLY_TOLERANCE;
   const point = sumPoints(newest);
   if (intervals < 1) return { points: [...points.slice(0, -1), point], startedAt };
-  // Keep the grid of intervals unless one was skipped.
+  // Keep the grid unless an interval was skipped.
   return { points: append(points, point), startedAt: intervals < 2 ? startedAt + interval : at };
 }
 
-/** Adds a gap after an interruption. */
 export function interruptTotal({ points }: TotalSeries): TotalSeries {
   return { points: append(points, GAP), startedAt: -Infinity };
 }

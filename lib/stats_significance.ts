@@ -1,8 +1,7 @@
 /**
- * Median and tail probabilities. Tails come from the regularized incomplete beta function I_x(a,
- * b) by its continued fraction (NIST DLMF 8.17.22) with logarithmic prefactors: binomial
- * coefficients cannot overflow, and small probabilities are not lost as differences from 1. Normal
- * approximations are wrong far out and with few samples.
+ * Median and tail probabilities, from the regularized incomplete beta function I_x(a, b):
+ * continued fraction (NIST DLMF 8.17.22) with logarithmic prefactors, so nothing overflows and
+ * small probabilities stay exact. Normal approximations are wrong far out and with few samples.
  *
  * @module
  */
@@ -40,7 +39,7 @@ function guard(value: number): number {
   return Math.abs(value) < TINY ? TINY : value;
 }
 
-/** Continued fraction of I_x(a, b), by the modified Lentz method. */
+/** Continued fraction of I_x(a, b) (modified Lentz). */
 function evaluateFraction(x: number, a: number, b: number): number {
   let c = 1;
   let d = 1 / guard(1 - (a + b) * x / (a + 1));
@@ -66,13 +65,13 @@ function computeIncompleteBeta(x: number, a: number, b: number): number {
   if (x >= 1) return 1;
   const logFront = logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) +
     b * Math.log1p(-x);
-  // Use the side on which the fraction converges fast.
+  // The side that converges fast.
   return x < (a + 1) / (a + b + 2)
     ? Math.exp(logFront) * evaluateFraction(x, a, b) / a
     : 1 - Math.exp(logFront) * evaluateFraction(1 - x, b, a) / b;
 }
 
-/** Median, ignoring NaN; NaN if nothing is left. */
+/** Ignores NaN; NaN if nothing is left. */
 export function computeMedian(values: readonly number[]): number {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   const { length } = sorted;
@@ -101,7 +100,7 @@ export function computeBinomialTail(
 }
 
 /**
- * One-sided tail P(T ≥ `t`) of Student's t-distribution.
+ * P(T ≥ `t`) for Student's t-distribution.
  *
  * @throws {RangeError} If `degreesOfFreedom` is below 1.
  */

@@ -1,9 +1,8 @@
 /**
- * Decodes terminal input into key, mouse, paste, focus and reply events. It takes single bytes, so
- * reads may cut sequences anywhere. Only time tells Escape from the start of a sequence: the
- * caller waits `ESCAPE_TIMEOUT` after a read, then calls `flushKeys`. Unknown sequences are
- * dropped. ESC ESC is never Alt with a key (rxvt): over a slow line, Escape and an arrow send the
- * same bytes. Sources: ECMA-48, xterm's "Control Sequences", kitty's keyboard protocol.
+ * Decodes terminal input, byte by byte, so reads may cut sequences anywhere. Only time tells
+ * Escape from a sequence: the caller waits `ESCAPE_TIMEOUT` after a read, then calls `flushKeys`.
+ * ESC ESC is never Alt with a key (rxvt): over a slow line, Escape and an arrow send the same
+ * bytes. Sources: ECMA-48, xterm's "Control Sequences", kitty's keyboard protocol.
  *
  * @module
  */
@@ -21,19 +20,18 @@ export type KeyName =
 interface Modifiers {
   readonly ctrl: boolean;
   readonly alt: boolean;
-  /** False if the name or text implies it: `backtab`, and a `character` without Ctrl. */
+  /** False if implied: `backtab`, and a `character` without Ctrl. */
   readonly shift: boolean;
 }
 
-/** A key press or repeat. */
 export interface KeyEvent extends Modifiers {
   readonly kind: "key";
   readonly name: KeyName;
-  /** One code point for `character` (lower case with Ctrl), else empty. */
+  /** One code point for `character` (lower case with Ctrl), or empty. */
   readonly text: string;
 }
 
-/** `drag` covers all pointer motion; its button is `none` if none is held. */
+/** `drag` is any motion; its button may be `none`. */
 export interface MouseActionEvent extends Modifiers {
   readonly kind: "mouse";
   readonly action: "press" | "release" | "drag" | "wheel_up" | "wheel_down";
@@ -45,7 +43,7 @@ export interface MouseActionEvent extends Modifiers {
   readonly row: number;
 }
 
-/** Bracketed paste: never empty, no control characters, at most `MAX_PASTE_BYTES`. */
+/** Never empty, no control characters, at most `MAX_PASTE_BYTES`. */
 interface PasteEvent {
   readonly kind: "paste";
   readonly text: string;
@@ -67,7 +65,7 @@ export type TerminalEvent =
   | (KeyEvent | MouseActionEvent | PasteEvent)
   | (FocusChangeEvent | ModeReplyEvent);
 
-/** Decoder state. `typed` is X while ESC X may still be Alt-X. */
+/** `typed` is X while ESC X may still be Alt-X. */
 type Mode =
   | { readonly kind: "ground" | "escape" | "string_escape" }
   | { readonly kind: "csi" | "ss3"; readonly typed: string; readonly parameters: string }
@@ -76,7 +74,7 @@ type Mode =
   | CharacterMode
   | PasteMode;
 
-/** Within UTF-8: bytes to come, bits so far, limits of the next byte. */
+/** Bytes to come, bits so far, limits of the next byte. */
 interface CharacterMode {
   readonly kind: "character";
   readonly left: number;
@@ -86,7 +84,7 @@ interface CharacterMode {
   readonly modifiers: number;
 }
 
-/** Within a paste: bytes so far as U+0000 to U+00FF, and matched bytes of its end. */
+/** Bytes so far as U+0000 to U+00FF; matched bytes of the end. */
 interface PasteMode {
   readonly kind: "paste";
   readonly bytes: string;
@@ -95,7 +93,6 @@ interface PasteMode {
 
 /** Immutable; at most 64 KiB. */
 export interface KeyDecoder {
-  /** Opaque to other modules. */
   readonly mode: Mode;
   /** Since the last byte. */
   readonly flushCount: number;
@@ -112,10 +109,10 @@ export const ESCAPE_TIMEOUT: Seconds = 0.04;
 /** The rest of a paste is dropped. */
 export const MAX_PASTE_BYTES = 65_536;
 
-/** 1 s, after which an incomplete reply or paste is dropped. */
+/** After 1 s an incomplete reply or paste is dropped. */
 export const MAX_FLUSHES = 25;
 
-/** In bytes; real sequences have less than 20. */
+/** Real sequences have less than 20 bytes. */
 const MAX_PARAMETERS = 64;
 
 /** Rejects impossible positions. */
@@ -164,7 +161,7 @@ export function createKeyDecoder(): KeyDecoder {
   return { mode: GROUND, flushCount: 0 };
 }
 
-/** Decodes bytes; an incomplete sequence stays in the returned decoder. */
+/** An incomplete sequence stays in the decoder returned. */
 export function decodeKeys(decoder: KeyDecoder, bytes: Uint8Array): Decoded {
   const events: TerminalEvent[] = [];
   let { mode } = decoder;
@@ -173,10 +170,9 @@ export function decodeKeys(decoder: KeyDecoder, bytes: Uint8Array): Decoded {
 }
 
 /**
- * Handles `ESCAPE_TIMEOUT` of silence. A lone ESC becomes Escape, and ESC with a character that
- * opens a sequence (`[`, `O`, `P` …) becomes Alt with that key. Sequences that nobody types wait
- * for `MAX_FLUSHES` flushes, so that a slow reply is not taken for keys; then they are dropped,
- * and an incomplete paste is delivered.
+ * Handles `ESCAPE_TIMEOUT` of silence. A lone ESC is Escape; ESC with `[`, `O`, `P` … is Alt with
+ * that key. Other incomplete sequences are dropped after `MAX_FLUSHES` flushes, so that a slow
+ * reply is not taken for keys; an incomplete paste is delivered.
  */
 export function flushKeys(decoder: KeyDecoder): Decoded {
   const { mode } = decoder;
@@ -190,7 +186,7 @@ export function flushKeys(decoder: KeyDecoder): Decoded {
   return { decoder: createKeyDecoder(), events };
 }
 
-/** Whether to call `flushKeys` after `ESCAPE_TIMEOUT` of silence. Ask again after each flush. */
+/** Whether to call `flushKeys` after `ESCAPE_TIMEOUT` of silence; ask again after each. */
 export function isWaiting(decoder: KeyDecoder): boolean {
   return decoder.mode.kind !== "ground";
 }
@@ -253,9 +249,7 @@ function stepEscape(byte: number, events: TerminalEvent[]): Mode {
   return mode ?? startKey(byte, ALT, events);
 }
 
-/**
- * Returns the state that a C1 control opens, or null; `typed` is the character of its 7-bit form.
- */
+/** `typed` is the character of the control's 7-bit form. */
 function openSequence(control: number, typed: string): Mode | null {
   switch (control) {
     case 0x9b:
@@ -312,13 +306,11 @@ function stepPaste(mode: PasteMode, byte: number, events: TerminalEvent[]): Mode
   return { kind: "paste", bytes, matched: byte === ESC ? 1 : 0 };
 }
 
-/** Ends the sequence and decodes the byte as a new key. */
 function interrupt(mode: Mode, byte: number, events: TerminalEvent[]): Mode {
   emitIncomplete(mode, events);
   return step(GROUND, byte, events);
 }
 
-/** Emits what an incomplete sequence amounts to. */
 function emitIncomplete(mode: Mode, events: TerminalEvent[]): void {
   if (mode.kind === "escape") {
     pushKey(events, "escape", 0);
@@ -400,7 +392,7 @@ function parseFields(parameters: string): Fields | null {
   return parameters.split(";").map((field) => field.split(":").map(Number));
 }
 
-/** Returns null for keys to ignore: releases, Super or Hyper, malformed input. */
+/** Returns null for keys to ignore. */
 function parseModifiers(field: readonly number[] | undefined): number | null {
   const [value, event = 1] = field ?? [0];
   const bits = Math.max(value, 1) - 1;
