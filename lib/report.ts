@@ -26,7 +26,7 @@ import { reportCost, reportGpus, reportOutlier, reportRowGpus } from "./report_g
 import { SCHEMA_VERSION } from "./report_schema.ts";
 import type { EventLine } from "./rules_alerts.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
-import { findRule, type Verdict } from "./rules_table.ts";
+import { type Finding, findRule } from "./rules_table.ts";
 import { getInterval } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
@@ -124,7 +124,7 @@ function reportFigures(figures: Figures): JsonObject {
 }
 
 /** What a rule says of a replica. Units of value and baseline stand beside them. */
-function reportVerdict(verdict: Verdict): JsonObject {
+function reportFinding(verdict: Finding): JsonObject {
   const { rule, value, baseline, ratio, samples, span, statistic, probability } = verdict;
   return {
     rule,
@@ -161,12 +161,12 @@ function createNames({ rows }: Fleet, { evaluation: { events, memory } }: State)
 function reportChecks(group: ModelGroup, names: Names): Json {
   return group.checks.map(({ keys, checks }) => ({
     replicas: keys.map(names),
-    rules: checks.map(({ rule, compared, verdicts }) => ({
+    rules: checks.map(({ rule, compared, findings }) => ({
       rule,
       compared,
-      verdicts: verdicts.map((verdict) => ({
-        replica: names(verdict.key),
-        ...reportVerdict(verdict),
+      verdicts: findings.map((finding) => ({
+        replica: names(finding.key),
+        ...reportFinding(finding),
       })),
     })),
   }));
@@ -178,7 +178,7 @@ function reportFleetVerdict({ verdict }: Fleet, names: Names): JsonObject {
     causes: verdict.causes.map(({ key, signal, verdict: evidence }) => ({
       name: names(key),
       signal,
-      ...(evidence === null ? {} : { evidence: reportVerdict(evidence) }),
+      ...(evidence === null ? {} : { evidence: reportFinding(evidence) }),
     })),
   };
 }
@@ -195,8 +195,8 @@ function reportEvent(line: EventLine, now: number): JsonObject {
     durationSeconds: (endedAt ?? now) - beganAt,
     occurrences,
     ...(amount === null ? {} : { amount }),
-    ...(first === null ? {} : { first: reportVerdict(first) }),
-    ...(worst === null ? {} : { worst: reportVerdict(worst) }),
+    ...(first === null ? {} : { first: reportFinding(first) }),
+    ...(worst === null ? {} : { worst: reportFinding(worst) }),
     ...(outlier === undefined ? {} : { gpu: reportOutlier(outlier) }),
   };
 }

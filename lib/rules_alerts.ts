@@ -6,7 +6,7 @@
  */
 
 import type { GpuOutlier } from "./gpu_model.ts";
-import { findRule, type RuleId, type Verdict } from "./rules_table.ts";
+import { type Finding, findRule, type RuleId } from "./rules_table.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 export interface Alert {
@@ -15,35 +15,35 @@ export interface Alert {
   readonly lastAt: Seconds;
   /** False while pending. */
   readonly isFiring: boolean;
-  readonly first: Verdict;
-  readonly newest: Verdict;
+  readonly first: Finding;
+  readonly newest: Finding;
   /** Highest ratio. */
-  readonly worst: Verdict;
+  readonly worst: Finding;
 }
 
-function identifyAlert({ rule, key }: Verdict): string {
+function identifyAlert({ rule, key }: Finding): string {
   return `${rule} ${key}`;
 }
 
 /** A single evaluation cannot wait. */
-function getHold({ rule }: Verdict, isSingleEvaluation: boolean): Seconds {
+function getHold({ rule }: Finding, isSingleEvaluation: boolean): Seconds {
   return isSingleEvaluation ? 0 : findRule(rule).hold;
 }
 
-function extendAlert(known: Alert, verdict: Verdict, at: Seconds): Alert {
+function extendAlert(known: Alert, finding: Finding, at: Seconds): Alert {
   return {
     ...known,
     lastAt: at,
-    isFiring: known.isFiring || at - known.since >= findRule(verdict.rule).hold,
-    newest: verdict,
-    worst: verdict.ratio > known.worst.ratio ? verdict : known.worst,
+    isFiring: known.isFiring || at - known.since >= findRule(finding.rule).hold,
+    newest: finding,
+    worst: finding.ratio > known.worst.ratio ? finding : known.worst,
   };
 }
 
-function startAlert(verdict: Verdict, at: Seconds, isSingleEvaluation: boolean): Alert {
-  const since = verdict.rule === "stalled" ? at - verdict.value : at;
-  const isFiring = getHold(verdict, isSingleEvaluation) === 0;
-  return { since, lastAt: at, isFiring, first: verdict, newest: verdict, worst: verdict };
+function startAlert(finding: Finding, at: Seconds, isSingleEvaluation: boolean): Alert {
+  const since = finding.rule === "stalled" ? at - finding.value : at;
+  const isFiring = getHold(finding, isSingleEvaluation) === 0;
+  return { since, lastAt: at, isFiring, first: finding, newest: finding, worst: finding };
 }
 
 /**
@@ -55,26 +55,26 @@ function startAlert(verdict: Verdict, at: Seconds, isSingleEvaluation: boolean):
 export function updateAlerts(
   alerts: readonly Alert[],
   evaluation: {
-    readonly verdicts: readonly Verdict[];
+    readonly findings: readonly Finding[];
     readonly at: Seconds;
     readonly isEvaluated: (key: string) => boolean;
     readonly isSingleEvaluation?: boolean;
   },
 ): readonly Alert[] {
-  const { verdicts, at, isEvaluated, isSingleEvaluation = false } = evaluation;
-  const given = new Map(verdicts.map((verdict) => [identifyAlert(verdict), verdict]));
+  const { findings, at, isEvaluated, isSingleEvaluation = false } = evaluation;
+  const given = new Map(findings.map((finding) => [identifyAlert(finding), finding]));
   const continued = alerts.flatMap((known): Alert[] => {
     const identity = identifyAlert(known.first);
-    const verdict = given.get(identity);
+    const finding = given.get(identity);
     given.delete(identity);
-    if (verdict !== undefined) return [extendAlert(known, verdict, at)];
+    if (finding !== undefined) return [extendAlert(known, finding, at)];
     const isOver = !known.isFiring || !isEvaluated(known.first.key) ||
       at - known.lastAt >= findRule(known.first.rule).release;
     return isOver ? [] : [known];
   });
   return [
     ...continued,
-    ...[...given.values()].map((verdict) => startAlert(verdict, at, isSingleEvaluation)),
+    ...[...given.values()].map((finding) => startAlert(finding, at, isSingleEvaluation)),
   ];
 }
 
@@ -137,8 +137,8 @@ export interface Occurrence {
   /** Start, if before now. */
   readonly since?: Seconds;
   /** Evidence at the start and the worst; only from rules. */
-  readonly first?: Verdict;
-  readonly worst?: Verdict;
+  readonly first?: Finding;
+  readonly worst?: Finding;
   /** Preemptions or rejected requests; for UP, seconds down. */
   readonly amount?: number;
   /** Only for GPUs. */
@@ -155,8 +155,8 @@ export interface EventLine {
   /** `null` while active. */
   readonly endedAt: Seconds | null;
   readonly occurrences: number;
-  readonly first: Verdict | null;
-  readonly worst: Verdict | null;
+  readonly first: Finding | null;
+  readonly worst: Finding | null;
   /** Sum, or the last one for UP; `null` if the kind has none. */
   readonly amount: number | null;
   /** Newest; only for GPUs. */
@@ -176,7 +176,7 @@ function identifyEvent(kind: EventKind, { key }: EventSubject): string {
   return `${kind} ${key}`;
 }
 
-function pickWorse(one: Verdict | null, other: Verdict | null): Verdict | null {
+function pickWorse(one: Finding | null, other: Finding | null): Finding | null {
   if (one === null || other === null) return one ?? other;
   return other.ratio > one.ratio ? other : one;
 }

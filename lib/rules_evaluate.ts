@@ -40,7 +40,7 @@ import {
   isAwake,
   type ScrapeRecord,
 } from "./rules_status.ts";
-import { HOLD, RECENT, type Verdict } from "./rules_table.ts";
+import { type Finding, HOLD, RECENT } from "./rules_table.ts";
 import type { ServerTotals, SessionTotals } from "./stats_totals.ts";
 import { identifyEngine, type ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
@@ -174,11 +174,11 @@ function compare(
 }
 
 /** All that the rules say now. */
-function collectVerdicts(
+function collectFindings(
   subjects: readonly EndpointSubject[],
   scraped: ReadonlyMap<string, ReplicaStatus>,
   groups: readonly GroupChecks[],
-): readonly Verdict[] {
+): readonly Finding[] {
   const ratios = new Map(groups.flatMap(({ latencyRatios }) => [...latencyRatios]));
   const load = subjects.flatMap(({ engines }) =>
     engines.flatMap(({ key, replica }) =>
@@ -186,7 +186,7 @@ function collectVerdicts(
     )
   );
   const imbalance = groups.flatMap(({ checks }) =>
-    checks.flatMap((check: Check) => check.verdicts)
+    checks.flatMap((check: Check) => check.findings)
   );
   return [...load, ...imbalance];
 }
@@ -197,7 +197,7 @@ function addAlerts(
   alerts: readonly Alert[],
 ): ReadonlyMap<string, ReplicaStatus> {
   const statuses = new Map(scraped);
-  const set = (rule: Verdict["rule"], status: ReplicaStatus): void => {
+  const set = (rule: Finding["rule"], status: ReplicaStatus): void => {
     for (const { isFiring, first } of alerts) {
       const isOpen = isFiring && first.rule === rule && isAwake(scraped.get(first.key) ?? "DOWN");
       if (isOpen) statuses.set(first.key, status);
@@ -396,7 +396,7 @@ export function evaluateRules(
   }
   const groups = compare(subjects, scraped);
   const alerts = updateAlerts(before.alerts, {
-    verdicts: collectVerdicts(subjects, scraped, groups),
+    findings: collectFindings(subjects, scraped, groups),
     at,
     isSingleEvaluation,
     // What is stale for a moment may be back with the next scrape.

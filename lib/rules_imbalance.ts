@@ -14,6 +14,7 @@ import { isPresent } from "./reading.ts";
 import { findLatencyOutliers, type LatencyCheck, type LatencyOutlier } from "./rules_latency.ts";
 import {
   ALPHA,
+  type Finding,
   HOT_WAITING,
   type ImbalanceRuleId,
   KV_DISPERSION,
@@ -26,7 +27,6 @@ import {
   MIN_TOKENS_PER_SECOND,
   RUNNING_SKEW,
   SKEW_RATIO,
-  type Verdict,
 } from "./rules_table.ts";
 import { computeBinomialTail, computeMedian } from "./stats_significance.ts";
 import { LONG_WINDOW, type ReplicaSample } from "./stats_window.ts";
@@ -44,7 +44,7 @@ export interface Member {
 export interface Check {
   readonly rule: ImbalanceRuleId;
   readonly compared: number;
-  readonly verdicts: readonly Verdict[];
+  readonly findings: readonly Finding[];
 }
 
 /** Equal model, context length and, where known, bucket bounds. */
@@ -146,7 +146,7 @@ function checkShares(
   const compared = contributions.length;
   const total = contributions.reduce((sum, { value }) => sum + value, 0);
   const largeShares = compared < 2 || total < minTotal ? [] : findLargeShares(contributions);
-  const verdicts = largeShares.flatMap(({ key, share, even }): Verdict[] => {
+  const findings = largeShares.flatMap(({ key, share, even }): Finding[] => {
     const probability = dispersion === null
       ? null
       : computeShareProbability(share, { replicas: compared, requests, dispersion });
@@ -156,7 +156,7 @@ function checkShares(
       ...{ statistic: null, probability, conditions: [] },
     }];
   });
-  return { rule, compared, verdicts };
+  return { rule, compared, findings };
 }
 
 function checkGauges(
@@ -165,7 +165,7 @@ function checkGauges(
   evidence: { readonly requests: number; readonly span: Seconds },
 ): Check {
   const compared = contributions.length;
-  const none: Check = { rule, compared, verdicts: [] };
+  const none: Check = { rule, compared, findings: [] };
   if (compared < 2) return none;
   const highest = contributions.reduce((a, b) => b.value > a.value ? b : a);
   const lowest = contributions.reduce((a, b) => b.value < a.value ? b : a);
@@ -183,13 +183,13 @@ function checkGauges(
     dispersion: isRunning ? LENGTH_DISPERSION : KV_DISPERSION,
   });
   if (probability >= ALPHA) return none;
-  const verdict: Verdict = {
+  const finding: Finding = {
     ...{ rule, key: highest.key, value: highest.value, baseline: lowest.value },
     ratio: highest.value / lowest.value,
     ...{ samples: evidence.requests, span: evidence.span, statistic: null, probability },
     conditions: [],
   };
-  return { ...none, verdicts: [verdict] };
+  return { ...none, findings: [finding] };
 }
 
 /** Factors over the others' latency; 1 if not significant. */
@@ -209,7 +209,7 @@ function createLatencyCheck(
   members: readonly Member[],
   { compared, slow }: LatencyCheck,
 ): Check {
-  const verdicts = slow.flatMap(({ index, ...evidence }: LatencyOutlier): Verdict[] => {
+  const findings = slow.flatMap(({ index, ...evidence }: LatencyOutlier): Finding[] => {
     const { key, replica } = members[index];
     // A long queue means load: HOT covers it.
     const { means, sample } = replica;
@@ -217,7 +217,7 @@ function createLatencyCheck(
     const isQueue = rule === "slow_prefill" && waiting > HOT_WAITING;
     return isQueue ? [] : [{ ...evidence, rule, key, conditions: [] }];
   });
-  return { rule, compared, verdicts };
+  return { rule, compared, findings };
 }
 
 function collectRatios(
@@ -270,7 +270,7 @@ function checkLastPollShares(members: readonly Member[]): Check {
 /** A slow replica explains the imbalance of the others. */
 function suppressConsequences(check: Check, slowKeys: ReadonlySet<string>): Check {
   if (slowKeys.size === 0) return check;
-  return { ...check, verdicts: check.verdicts.filter(({ key }) => slowKeys.has(key)) };
+  return { ...check, findings: check.findings.filter(({ key }) => slowKeys.has(key)) };
 }
 
 export interface GroupEvaluation {
@@ -288,7 +288,7 @@ export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
   const itl = checkLatency(comparable, "itl");
   const prefill = createLatencyCheck("slow_prefill", comparable, ttft);
   const decode = createLatencyCheck("slow_decode", comparable, itl);
-  const slowKeys = new Set([...prefill.verdicts, ...decode.verdicts].map(({ key }) => key));
+  const slowKeys = new Set([...prefill.findings, ...decode.findings].map(({ key }) => key));
   const span = Math.max(0, ...minutes.map(({ delta }) => delta.span));
   const requests = minutes.reduce(
     (sum, { member, delta }) => sum + countRequests(member, delta),

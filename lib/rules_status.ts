@@ -17,6 +17,7 @@ import type { Endpoint, EngineSample, ReplicaStatus, ScrapeFailure } from "./mod
 import { isPresent, type Reading } from "./reading.ts";
 import type { LatencyRatios } from "./rules_imbalance.ts";
 import {
+  type Finding,
   findRule,
   HOT_CONDITIONS,
   HOT_KV_RATIO,
@@ -25,7 +26,6 @@ import {
   type HotCondition,
   MIN_STALL,
   type RuleId,
-  type Verdict,
 } from "./rules_table.ts";
 import { getInterval, type Schedule } from "./scrape_schedule.ts";
 import { isAsleep } from "./stats_samples.ts";
@@ -136,7 +136,7 @@ export function computeLoadStatus(
   key: string,
   replica: ReplicaSample,
   ratios: LatencyRatios = { ttft: 1, itl: 1 },
-): readonly Verdict[] {
+): readonly Finding[] {
   const { trace, movedAt } = replica;
   const newestAt = trace[trace.length - 1].at;
   const common = { key, samples: 0, span: newestAt - trace[0].at, probability: null };
@@ -144,7 +144,7 @@ export function computeLoadStatus(
     rule: "hot" | "stalled",
     value: number,
     more: { readonly limit: number; readonly conditions: readonly HotCondition[] },
-  ): Verdict => ({
+  ): Finding => ({
     ...common,
     ...{ rule, value, baseline: more.limit, ratio: value / more.limit, statistic: null },
     conditions: more.conditions,
@@ -167,7 +167,7 @@ export interface Cause {
   readonly key: string;
   readonly signal: RuleId | "down" | "stale" | "recent";
   /** The evidence; `null` where the signal is the condition itself. */
-  readonly verdict: Verdict | null;
+  readonly verdict: Finding | null;
 }
 
 /** The one word for everything that is watched, and why. PENDING: somebody has not been heard yet. */
@@ -181,9 +181,9 @@ export interface FleetVerdict {
 interface FleetEvidence {
   readonly statuses: ReadonlyMap<string, ReplicaStatus>;
   /** Verdicts that have lasted. */
-  readonly standing: readonly Verdict[];
+  readonly standing: readonly Finding[];
   /** Alarms that are over, but for less than `RECENT`. */
-  readonly recent: readonly { readonly key: string; readonly verdict: Verdict | null }[];
+  readonly recent: readonly { readonly key: string; readonly verdict: Finding | null }[];
 }
 
 /** CRITICAL: a replica is down, hot or stalled. DEGRADED: one is stale, a check fails, or did in the last minute. */

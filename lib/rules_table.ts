@@ -95,7 +95,7 @@ export interface HotCondition {
 }
 
 /** A replica violates a rule, with the evidence. */
-export interface Verdict {
+export interface Finding {
   readonly rule: RuleId;
   /** Replica key. */
   readonly key: string;

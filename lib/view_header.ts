@@ -35,7 +35,7 @@ import {
   formatReading,
 } from "./view_format.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
-import { formatAlert, formatBurnRate, formatRuleName, formatVerdict } from "./view_words.ts";
+import { formatAlert, formatBurnRate, formatFinding, formatRuleName } from "./view_words.ts";
 
 /** What the lines begin with on which a message goes on. */
 const CONTINUED = "    ";
@@ -199,7 +199,7 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
   const alert = state.evaluation.alerts.find(({ first }) =>
     first.key === key && first.rule === signal
   );
-  if (alert === undefined) return `${said}: ${formatVerdict(verdict)}`;
+  if (alert === undefined) return `${said}: ${formatFinding(verdict)}`;
   const span = formatDuration(state.now - alert.since);
   return `${said} for ${span}: ${formatAlert(alert, state)}`;
 }

@@ -13,7 +13,7 @@ import type { GpuOutlier, GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { computeMemoryRatio } from "./gpu_outliers.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
-import type { HotCondition, RuleId, Verdict } from "./rules_table.ts";
+import type { Finding, HotCondition, RuleId } from "./rules_table.ts";
 import { isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { Bill } from "./state_cost.ts";
@@ -200,8 +200,8 @@ function describeCondition({ signal, value }: HotCondition): string {
   }
 }
 
-function describeSlowness(latency: string, verdict: Verdict): string {
-  const { value, baseline, ratio, samples, statistic } = verdict;
+function describeSlowness(latency: string, finding: Finding): string {
+  const { value, baseline, ratio, samples, statistic } = finding;
   const what = `${latency} ${statistic === "p95" ? "P95" : "mean"}`;
   const evidence = `${formatLatency(value)} against ${formatLatency(baseline)}`;
   // Of a P95 the bucket is known: the ratio of the bounds is the least that it can be.
@@ -209,32 +209,32 @@ function describeSlowness(latency: string, verdict: Verdict): string {
   return `${what} ${evidence} (${least}${formatTimes(ratio)}, n ${formatCount(samples)})`;
 }
 
-function describeShare(what: string, { value, baseline, samples }: Verdict): string {
+function describeShare(what: string, { value, baseline, samples }: Finding): string {
   const evidence = `${formatPercent(value)} of the ${what} against ${formatPercent(baseline)}`;
   return samples > 0 ? `${evidence} (n ${formatCount(samples)})` : evidence;
 }
 
 /** The evidence of a verdict. */
-export function formatVerdict(verdict: Verdict): string {
-  const { rule, value, baseline, conditions } = verdict;
+export function formatFinding(finding: Finding): string {
+  const { rule, value, baseline, conditions } = finding;
   switch (rule) {
     case "hot":
       return conditions.map(describeCondition).join(", ");
     case "stalled":
       return `nothing counted for ${formatDuration(value)}`;
     case "slow_prefill":
-      return describeSlowness("TTFT", verdict);
+      return describeSlowness("TTFT", finding);
     case "slow_decode":
-      return describeSlowness("ITL", verdict);
+      return describeSlowness("ITL", finding);
     case "running_skew":
       return `${formatQuantity(value)} running against ${formatQuantity(baseline)}`;
     case "kv_skew":
       return `KV cache ${formatPercent(value)} against ${formatPercent(baseline)}`;
     case "token_share":
-      return describeShare("output tokens", verdict);
+      return describeShare("output tokens", finding);
     case "sticky_skew":
     case "request_share":
-      return describeShare("requests", verdict);
+      return describeShare("requests", finding);
   }
 }
 
@@ -244,7 +244,7 @@ export function formatAlert(
   { now, interval }: Pick<State, "now" | "interval">,
 ): string {
   const age = now - lastAt;
-  const said = formatVerdict(newest);
+  const said = formatFinding(newest);
   return isOfNewestPoll(age, interval) ? said : `${formatDuration(age)} ago ${said}`;
 }
 
@@ -265,7 +265,7 @@ function describeDetails({ kind, worst, amount, occurrences, outlier }: EventLin
       return [outlier === undefined ? "" : formatOutlier(outlier), times]
         .filter((text) => text !== "").join(", ");
     default:
-      return [worst === null ? "" : formatVerdict(worst), times]
+      return [worst === null ? "" : formatFinding(worst), times]
         .filter((text) => text !== "").join(", ");
   }
 }

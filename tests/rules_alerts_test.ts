@@ -14,9 +14,9 @@ import {
   recordEvents,
   updateAlerts,
 } from "../lib/rules_alerts.ts";
-import { HOLD, RELEASE, type RuleId, RULES, type Verdict } from "../lib/rules_table.ts";
+import { type Finding, HOLD, RELEASE, type RuleId, RULES } from "../lib/rules_table.ts";
 
-function createVerdict(rule: RuleId, key: string, ratio = 2): Verdict {
+function createFinding(rule: RuleId, key: string, ratio = 2): Finding {
   return {
     ...{ rule, key, value: ratio, baseline: 1, ratio, samples: 100, span: 60 },
     ...{ statistic: null, probability: null, conditions: [] },
@@ -25,16 +25,16 @@ function createVerdict(rule: RuleId, key: string, ratio = 2): Verdict {
 
 /** The alarms after looks at those moments, at each of which the verdicts are given. */
 function follow(
-  looks: readonly (readonly [at: number, verdicts: readonly Verdict[]])[],
+  looks: readonly (readonly [at: number, findings: readonly Finding[]])[],
   isEvaluated: (key: string) => boolean = () => true,
 ): readonly Alert[] {
   return looks.reduce<readonly Alert[]>(
-    (alerts, [at, verdicts]) => updateAlerts(alerts, { verdicts, at, isEvaluated }),
+    (alerts, [at, findings]) => updateAlerts(alerts, { findings, at, isEvaluated }),
     [],
   );
 }
 
-const SLOW = createVerdict("slow_decode", "a");
+const SLOW = createFinding("slow_decode", "a");
 
 Deno.test("updateAlerts() raises what has lasted, and not before", () => {
   const raised = (...at: number[]) => follow(at.map((moment) => [moment, [SLOW]]))[0].isFiring;
@@ -45,8 +45,8 @@ Deno.test("updateAlerts() raises what has lasted, and not before", () => {
 });
 
 Deno.test("updateAlerts() raises at once what will not be looked at again", () => {
-  const verdicts = [createVerdict("hot", "a")];
-  const look = { verdicts, at: 0, isEvaluated: () => true };
+  const findings = [createFinding("hot", "a")];
+  const look = { findings, at: 0, isEvaluated: () => true };
   assertEquals(updateAlerts([], look)[0].isFiring, false);
   assertEquals(updateAlerts([], { ...look, isSingleEvaluation: true })[0].isFiring, true);
 });
@@ -78,18 +78,18 @@ Deno.test("updateAlerts() ends the alarms of what went", () => {
 });
 
 Deno.test("updateAlerts() keeps the first evidence, the newest and the worst", () => {
-  const [alert] = follow([2, 5, 3].map((ratio, i) => [i, [createVerdict("hot", "a", ratio)]]));
+  const [alert] = follow([2, 5, 3].map((ratio, i) => [i, [createFinding("hot", "a", ratio)]]));
   assertEquals([alert.first.ratio, alert.worst.ratio, alert.newest.ratio], [2, 5, 3]);
 });
 
 Deno.test("updateAlerts() follows each rule and replica on its own", () => {
-  const verdicts = [SLOW, createVerdict("slow_decode", "b"), createVerdict("kv_skew", "a")];
-  const alerts = follow([[10, verdicts], [14, [SLOW]]]);
+  const findings = [SLOW, createFinding("slow_decode", "b"), createFinding("kv_skew", "a")];
+  const alerts = follow([[10, findings], [14, [SLOW]]]);
   assertEquals(alerts.map(({ first }) => `${first.rule} ${first.key}`), ["slow_decode a"]);
 });
 
 Deno.test("updateAlerts() dates a stall back to the last movement", () => {
-  const stalled = { ...createVerdict("stalled", "a"), value: 16 };
+  const stalled = { ...createFinding("stalled", "a"), value: 16 };
   const [alert] = follow([[100, [stalled]]]);
   assertEquals([alert.since, alert.isFiring], [84, true]);
   assertEquals(follow([[100, [stalled]], [102, []]]), []);
@@ -105,7 +105,7 @@ function occur(kind: EventKind, key = "a", more: Partial<Occurrence> = {}): Occu
   return { kind, subject: createSubject(key), ...more };
 }
 
-function createSlowVerdict(ratio: number): Verdict {
+function createSlowVerdict(ratio: number): Finding {
   return {
     ...{ rule: "slow_decode", key: "a", value: ratio, baseline: 1, ratio, samples: 9, span: 60 },
     ...{ statistic: "mean", probability: 0, conditions: [] },

@@ -11,7 +11,7 @@ import {
   MAX_RESPONSE_TIME,
   STALE_LIMIT,
 } from "../lib/rules_status.ts";
-import type { RuleId, Verdict } from "../lib/rules_table.ts";
+import type { Finding, RuleId } from "../lib/rules_table.ts";
 import { startSchedule } from "../lib/scrape_schedule.ts";
 import {
   appendSample,
@@ -179,7 +179,7 @@ function fleet(
   rules: readonly RuleId[] = [],
   recent: readonly string[] = [],
 ) {
-  const standing = rules.map((rule): Verdict => ({
+  const standing = rules.map((rule): Finding => ({
     ...{ rule, key: "0", value: 2, baseline: 1, ratio: 2, samples: 9, span: 60 },
     ...{ statistic: null, probability: null, conditions: [] },
   }));

@@ -2,17 +2,17 @@ import { assertEquals } from "@std/assert";
 import type { GpuOutlier } from "../lib/gpu_model.ts";
 import { absent, present } from "../lib/reading.ts";
 import type { EventLine } from "../lib/rules_alerts.ts";
-import { RULES, type Verdict } from "../lib/rules_table.ts";
+import { type Finding, RULES } from "../lib/rules_table.ts";
 import {
   chooseTemperatureColor,
   formatAlert,
   formatEvent,
+  formatFinding,
   formatMemory,
   formatOutlier,
   formatOwners,
   formatRuleName,
   formatThrottleReasons,
-  formatVerdict,
   shortenGpuName,
 } from "../lib/view_words.ts";
 import { startState } from "./fixtures/expositions.ts";
@@ -20,7 +20,7 @@ import { watchFleet } from "./fixtures/fleets.ts";
 import { sampleGpus } from "./fixtures/gpu_states.ts";
 import { createGpuProcess, readGpus } from "./fixtures/gpus.ts";
 
-const VERDICT: Verdict = {
+const VERDICT: Finding = {
   rule: "slow_prefill",
   key: "k",
   value: 1.68,
@@ -34,7 +34,7 @@ const VERDICT: Verdict = {
 };
 
 Deno.test("formatVerdict() says the evidence in the units that people read", () => {
-  const said = (more: Partial<Verdict>) => formatVerdict({ ...VERDICT, ...more });
+  const said = (more: Partial<Finding>) => formatFinding({ ...VERDICT, ...more });
   assertEquals(said({}), "TTFT P95 1.68 s against 440 ms (≥3.8×, n 212)");
   assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s against 440 ms (3.8×, n 212)");
   assertEquals(
@@ -69,8 +69,8 @@ Deno.test("formatVerdict() says the evidence in the units that people read", () 
 
 Deno.test("formatAlert() says how old evidence is that is no longer there", () => {
   const say = (now: number) => formatAlert({ newest: VERDICT, lastAt: 10 }, { now, interval: 2 });
-  assertEquals(say(12), formatVerdict(VERDICT));
-  assertEquals(say(18), `8s ago ${formatVerdict(VERDICT)}`);
+  assertEquals(say(12), formatFinding(VERDICT));
+  assertEquals(say(18), `8s ago ${formatFinding(VERDICT)}`);
 });
 
 Deno.test("formatRuleName() has a word for every rule, each its own", () => {
