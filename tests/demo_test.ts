@@ -471,8 +471,8 @@ Deno.test("startVllmServer() answers as vLLM does and counts what a monitor must
 
 Deno.test("startVllmServer() fails in each way when asked to", async () => {
   const server = await startVllmServer({ elapsed: () => 3 });
-  const get = async () => {
-    const response = await fetch(`${server.url}/metrics`, { signal: AbortSignal.timeout(250) });
+  const get = async (limit = 60_000) => {
+    const response = await fetch(`${server.url}/metrics`, { signal: AbortSignal.timeout(limit) });
     return { status: response.status, text: await response.text() };
   };
   try {
@@ -488,7 +488,7 @@ Deno.test("startVllmServer() fails in each way when asked to", async () => {
     assertEquals(await get(), { status: 200, text: "" });
     for (const state of ["reset", "hanging", "dripping", "refusing"] as const) {
       await server.setState(state);
-      await assertRejects(get);
+      await assertRejects(() => get(250));
     }
     await server.setState(() => new Response("mine", { status: 418 }));
     assertEquals(await get(), { status: 418, text: "mine" });

@@ -172,7 +172,8 @@ Deno.test("scan() trusts the command line that a port is vLLM's, and only that m
   const find = async (more: Partial<ServerPort> & { readonly port: number }) => {
     const listing = list(more);
     const { found } = await scan(on, {
-      timeout: 0.2,
+      // Only what never answers is to be without an answer.
+      timeout: more.port === 31337 ? 0.2 : 30,
       listServerPorts: () => Promise.resolve(listing),
     });
     return found.map(({ address }) => address);
@@ -184,7 +185,7 @@ Deno.test("scan() trusts the command line that a port is vLLM's, and only that m
   assertEquals(await find({ port }), []);
   assertEquals(await find({ port: 8000, serverName: "vLLM" }), ["localhost:8000"]);
   const { others } = await scan(on, {
-    timeout: 0.2,
+    timeout: 30,
     listServerPorts: () => Promise.resolve(list({ port: 8001, serverName: "Ollama" })),
   });
   assertEquals(others.map(({ name }) => name)[1], "Ollama, not vLLM");
@@ -238,14 +239,14 @@ Deno.test("scan() asks a port anew that was closed meanwhile, or has another own
 Deno.test("scan() waits for a port that never answers no longer than its limit", async () => {
   const servers = { 8000: mute(), 8001: vllm(), 8002: mute() };
   const startedAt = platform.monotonicSeconds();
-  const { found, others } = await scan(placeServers(servers), { timeout: 0.2 });
+  const { found, others } = await scan(placeServers(servers), { timeout: 1 });
   const span = platform.monotonicSeconds() - startedAt;
   assertEquals(found.length, 1);
   assertEquals(
     others.map(({ name }) => name),
     Array(2).fill("no answer in time: if it is a busy vLLM, name it with --url"),
   );
-  assert(span >= 0.2 && span < 3, `${span}`);
+  assert(span >= 1 && span < 30, `${span}`);
   await closeAll(servers);
 });
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { BINDINGS } from "../lib/view_bindings.ts";
 import { COLUMN_IDS } from "../lib/view_columns.ts";
-import { runProgram } from "./program_runs.ts";
+import { runProgram, waitFor } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 import {
   checkReturn,
@@ -205,7 +205,7 @@ Deno.test("Space holds the picture while polling goes on; +, - and r change when
     await screen.press("Space");
     const held = await screen.waitFor(([title]) => / PAUSED /.test(title));
     const polls = countPolls(server);
-    while (countPolls(server) < polls + 4) await new Promise((resolve) => setTimeout(resolve, 50));
+    await waitFor(() => countPolls(server) >= polls + 4);
     assertEquals(await screen.read(), held, "not a character has changed");
     // What does not need new figures is answered.
     await screen.press("j");
@@ -229,10 +229,12 @@ Deno.test("Space holds the picture while polling goes on; +, - and r change when
   await withLive({ args: ["--interval", "300"] }, async (screen, server) => {
     for (let times = 0; times < 2; times++) {
       const polls = countPolls(server);
+      const readTotals = (rows: readonly string[]) => rows.find((row) => row.startsWith(" ALL "));
+      const before = readTotals(await screen.read());
       await screen.press("r");
       await screen.waitFor(() => countPolls(server) > polls);
       // A key that comes while a poll is under way has what it asks for.
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await screen.waitFor((rows) => readTotals(rows) !== before);
     }
   });
 });
@@ -274,9 +276,7 @@ Deno.test("g groups and arrows fold; z and Tab show panels; t steps through the 
     const seen = new Set([await screen.readStyled()]);
     for (let times = 1; times < 5; times++) {
       await screen.press("t");
-      while (seen.has(await screen.readStyled())) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
+      await waitFor(async () => !seen.has(await screen.readStyled()));
       seen.add(await screen.readStyled());
       assertEquals(await screen.read(), held, "only colours change");
     }

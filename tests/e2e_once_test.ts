@@ -207,11 +207,9 @@ const FAULTS: Readonly<
   },
 };
 
-/** Time limit of one scrape in the test below, in seconds. */
-const TIMEOUT = 3;
+/** Time limit of one scrape in the test below, in seconds: what waits for one that hangs can be told from what is slow. */
+const TIMEOUT = 5;
 const INTERVAL = 0.5;
-/** What starting the program may take on a busy machine; less than another `TIMEOUT`. */
-const START_SLACK = 2.3;
 
 /** Whether the message is one sentence that begins with what was asked and says what to do. */
 function checkMessage({ url, failure }: EndpointDocument): void {
@@ -222,8 +220,13 @@ function checkMessage({ url, failure }: EndpointDocument): void {
 }
 
 Deno.test("--once leaves the others alone when servers fail in every way", async () => {
+  let askedAt = Infinity;
+  const answer = (_request: Request, body: Uint8Array<ArrayBuffer>): Response => {
+    askedAt = Math.min(askedAt, performance.now());
+    return new Response(body, { headers: { "cache-control": "no-transform" } });
+  };
   const good = await Promise.all([
-    startVllmServer({ warmUp: 60, engines: [LLAMA, LLAMA] }),
+    startVllmServer({ warmUp: 60, engines: [LLAMA, LLAMA], state: answer }),
     startVllmServer({ warmUp: 60, seed: 2, engines: [LLAMA] }),
   ]);
   const bad = await Promise.all(
@@ -231,12 +234,14 @@ Deno.test("--once leaves the others alone when servers fail in every way", async
   );
   try {
     const [first, ...rest] = good.map(({ url }) => url);
-    const { code, stdout, stderr, wall } = await runProgram([
+    const { code, stdout, stderr } = await runProgram([
       ...[first, ...bad.map(({ url }) => url), ...rest],
       ...["--once", "--output", "json", "--timeout", `${TIMEOUT}`, "--interval", `${INTERVAL}`],
     ]);
+    // Several hang, and all at the same time.
+    const span = (performance.now() - askedAt) / 1000;
+    assert(span < 2 * TIMEOUT, `took ${span} s`);
     assertEquals([code, stderr], [1, ""]);
-    assert(wall < TIMEOUT + INTERVAL + START_SLACK, `took ${wall} s`);
     const { endpoints, replicas, total } = readDocument(stdout);
 
     const kinds = Object.keys(FAULTS).map((name, index) => {

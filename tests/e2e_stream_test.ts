@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { startRawServer } from "./hostile_server.ts";
 import {
   CONTROL_CHARACTER,
@@ -11,6 +11,8 @@ import {
   type ReportDocument,
   runProgram,
   startProgram,
+  TIME_LIMIT,
+  waitFor,
   type WindowDocument,
 } from "./program_runs.ts";
 import { startVllmServer, type VllmServer } from "./vllm_server.ts";
@@ -32,6 +34,15 @@ function waitForDocuments(
   return run.waitFor(() => condition(readDocuments(run.stdout())));
 }
 
+/** The rate of each document; `null` until two scrapes are there. */
+function listTotalRates(documents: readonly ReportDocument[]): readonly (number | null)[] {
+  return documents.map(({ total }) => total.lastPoll.generationTokensPerSecond);
+}
+
+function countPolls({ requests }: VllmServer): number {
+  return requests.filter((request) => request === "GET /metrics").length;
+}
+
 /** Ends the run as a service manager would. */
 async function terminate(run: ProgramRun): Promise<void> {
   run.signal("SIGTERM");
@@ -42,7 +53,10 @@ Deno.test("--output json writes one whole document for each poll until SIGTERM",
   const server = await startVllmServer({ warmUp: 60 });
   try {
     const run = startProgram([server.url, "--output", "json", ...EVERY_HALF_SECOND]);
-    await waitForDocuments(run, (documents) => documents.length >= 3);
+    await waitForDocuments(
+      run,
+      (documents) => listTotalRates(documents).filter((rate) => rate !== null).length >= 2,
+    );
     run.signal("SIGTERM");
     const { code, stdout, stderr } = await run.ended;
     assertEquals([code, stderr], [143, ""]);
@@ -51,30 +65,38 @@ Deno.test("--output json writes one whole document for each poll until SIGTERM",
     for (const document of documents) {
       assertEquals([document.schema, document.intervalSeconds], [1, INTERVAL]);
     }
-    const rates = documents.map(({ total }) => total.lastPoll.generationTokensPerSecond);
-    assertEquals(rates[0], null, "no rate after one scrape");
-    assert(rates.slice(1).every((rate) => rate !== null), `${rates}`);
+    const rates = listTotalRates(documents);
+    const first = rates.findIndex((rate) => rate !== null);
+    assert(first >= 1, "no rate after one scrape");
+    assert(rates.slice(first).every((rate) => rate !== null), `${rates}`);
     assertEquals(server.violations, []);
   } finally {
     await server.close();
   }
 });
 
+/** Polls of a program until it notices that its reader has left: two, and some until a busy machine has ended that reader. */
+const MAX_UNREAD_POLLS = 8;
+
 Deno.test("a reader that leaves ends the program quietly, within a poll", async () => {
   const servers = await Promise.all([1, 2].map((seed) => startVllmServer({ seed, warmUp: 60 })));
   const urls = servers.map(({ url }) => url);
   // The code of the program goes to standard error, after all that it says there itself.
   const script = '{ "$@"; echo "code $?" >&2; } | head -n 1';
+  const forms = ["--output=json", "--output=table", "--output=detail"];
   try {
-    await Promise.all(["--output=json", "--output=table", "--output=detail"].map(async (form) => {
+    await Promise.all(forms.map(async (form) => {
       const program = listCommand(...urls, form, ...EVERY_HALF_SECOND);
-      const { stdout, stderr, wall } = await runProgram([], {
+      const { stdout, stderr } = await runProgram([], {
         command: ["sh", "-c", script, "sh", ...program],
       });
       assertEquals(stderr, "code 0\n", form);
       assertMatch(stdout, /^[^\n]+\n$/, form);
-      assert(wall < 6, `${form} took ${wall} s`);
     }));
+    for (const server of servers) {
+      const polls = countPolls(server);
+      assert(polls <= forms.length * MAX_UNREAD_POLLS, `${polls} polls`);
+    }
   } finally {
     await Promise.all(servers.map((server) => server.close()));
   }
@@ -92,21 +114,17 @@ Deno.test("a reader that does not read cannot keep the program from ending", asy
     stdout: "piped",
     stderr: "null",
   }).spawn();
-  const kill = setTimeout(() => child.kill("SIGKILL"), 15_000);
+  const kill = setTimeout(() => child.kill("SIGKILL"), TIME_LIMIT);
   try {
     // One document is larger than a pipe: after its first bytes the program waits for us.
     const reader = child.stdout.getReader({ mode: "byob" });
     await reader.read(new Uint8Array(1));
     // It goes on asking meanwhile.
-    const countPolls = () => server.requests.filter((request) => request === "GET /metrics").length;
-    const polls = countPolls();
-    while (countPolls() === polls) await new Promise((resolve) => setTimeout(resolve, 20));
-    const signalledAt = performance.now();
+    const polls = countPolls(server);
+    await waitFor(() => countPolls(server) > polls);
     child.kill("SIGTERM");
-    const { code } = await child.status;
-    const wall = performance.now() - signalledAt;
-    assertEquals(code, 143);
-    assert(wall < 3000, `took ${wall} ms to end`);
+    // One that waits for its reader is killed by the limit, which is another code.
+    assertEquals((await child.status).code, 143);
     reader.releaseLock();
     const rest = await Array.fromAsync(child.stdout.pipeThrough(new TextDecoderStream()));
     assert(!rest.join("").includes("\n"), "the document was never written to its end");
@@ -123,8 +141,14 @@ async function readProcessorTime(pid: number): Promise<number> {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-/** Time over which it is looked how busy the program is, in seconds. */
-const IDLE_SPAN = 3;
+/** Polls over which processor time is measured. */
+const MEASURED_POLLS = 6;
+
+/**
+ * Processor time that one poll may take, in seconds: six times what it takes on a
+ * fast machine. A program that spins uses the whole interval, or its share of a busy processor.
+ */
+const MAX_POLL_PROCESSOR_TIME = 0.075;
 
 Deno.test("without a terminal each poll appends plain text, and nothing spins", {
   ignore: Deno.build.os !== "linux",
@@ -142,14 +166,16 @@ Deno.test("without a terminal each poll appends plain text, and nothing spins", 
   ];
   try {
     await Promise.all(runs.map(async (run, index) => {
+      const countShown = (): number => countMatches(run.stdout(), /^ vllm-htop /gm);
       await run.waitFor(() => run.stdout().includes("HEALTHY"));
+      const first = countShown();
       const before = await readProcessorTime(run.pid);
-      const endAt = performance.now() + IDLE_SPAN * 1000;
-      await run.waitFor(() => performance.now() > endAt);
+      await run.waitFor(() => countShown() >= first + MEASURED_POLLS);
       const used = await readProcessorTime(run.pid) - before;
       await terminate(run);
       const { stdout, stderr } = await run.ended;
-      assert(used < 0.5, `run ${index} used ${used} s of processor time`);
+      const perPoll = used / MEASURED_POLLS;
+      assert(perPoll < MAX_POLL_PROCESSOR_TIME, `run ${index} used ${perPoll} s per poll`);
       assertEquals(stderr, "");
       assert(!CONTROL_CHARACTER.test(stdout), "no control character but newlines");
       assert(countMatches(stdout, /^ vllm-htop /gm) >= 3, stdout);
@@ -174,6 +200,9 @@ function listRates(document: ReportDocument): number[] {
       .filter((rate) => rate !== null)
   );
 }
+
+/** By how much two clocks of one machine differ over a test, in seconds; less than between two scrapes. */
+const CLOCK_SLACK = 0.1;
 
 function isRestarted(window: WindowDocument | undefined): boolean {
   return window?.reasons?.generationTokensPerSecond === "restarted";
@@ -212,17 +241,20 @@ Deno.test("a server that restarts gives no rate once, and never a spike or a neg
 
     // A document is of a poll; two may be of one scrape where a poll is late.
     const restarts = documents.filter(({ total }) => isRestarted(total.lastPoll));
-    const ages = restarts.map(({ endpoints }) => endpoints[0].scrape?.ageSeconds ?? 0);
     assert(restarts.length >= 1, "no window says that it was restarted");
-    assert(ages.slice(1).every((age) => age > INTERVAL / 2), `several restarts: ${ages}`);
+    const scrapedAt = restarts.map(({ timeEpochSeconds, endpoints }) =>
+      timeEpochSeconds - (endpoints[0].scrape?.ageSeconds ?? NaN)
+    );
+    for (const at of scrapedAt) assertAlmostEquals(at, scrapedAt[0], CLOCK_SLACK);
     const window = last.replicas[0].figures?.lastPoll;
     assert(window !== undefined && window.generationTokensPerSecond !== null);
 
     const growths = counted.slice(1).map(({ at, tokens }, index) =>
       (tokens - counted[index].tokens) / (at - counted[index].at)
     ).filter((rate) => rate >= 0);
-    const highest = 2 * Math.max(1000, ...growths);
-    assert(oldTokens / INTERVAL > 20 * highest, "a spike would be seen");
+    // Receipts on a busy machine may be closer together than the answers.
+    const highest = 10 * Math.max(1000, ...growths);
+    assert(oldTokens / INTERVAL > 10 * highest, "a spike would be seen");
     for (const rate of documents.flatMap(listRates)) {
       assert(rate >= 0 && rate <= highest, `a rate of ${rate}, of at most ${highest}`);
     }
@@ -271,8 +303,13 @@ Deno.test("a server that goes is stale and out of the totals until it comes back
       assertEquals(endpoints[1].failure?.kind, "refused");
       assertEquals(replicas[0].status, "OK");
     }
-    const ages = stale.map((document) => findGoing(document)?.ageSeconds ?? 0);
-    assert(ages[0] > INTERVAL / 2 && ages[1] > ages[0] + INTERVAL / 2, `ages ${ages}`);
+    // All of them show the last good scrape, and how long ago it was.
+    const ages = stale.map((document) => findGoing(document)?.ageSeconds ?? NaN);
+    assert(ages[0] > 0 && ages[1] > ages[0], `ages ${ages}`);
+    stale.forEach(({ timeEpochSeconds }, index) => {
+      const span = timeEpochSeconds - stale[0].timeEpochSeconds;
+      assertAlmostEquals(ages[index] - ages[0], span, CLOCK_SLACK);
+    });
     const last = documents[documents.length - 1];
     assertEquals(last.total.replicas, 2);
     assertEquals(last.endpoints[1].scrape?.restartsSeen, 0);

@@ -7,6 +7,7 @@ import {
   findFreePorts,
   type Outcome,
   runProgram,
+  TIME_LIMIT,
 } from "./program_runs.ts";
 
 /** Arguments, the exit code, and what standard error must match; standard output stays empty. */
@@ -96,7 +97,7 @@ Deno.test("deno task start says where it looked and names the demo, without a te
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), TIME_LIMIT);
   const { code, stdout, stderr } = await child.output();
   clearTimeout(timer);
   const [said, shown] = [stderr, stdout].map((bytes) => new TextDecoder().decode(bytes));

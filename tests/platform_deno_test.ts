@@ -39,23 +39,27 @@ async function runChild(code: string, options?: Child) {
 }
 
 Deno.test("monotonicSeconds() and epochSeconds() count seconds", async () => {
-  const start = platform.monotonicSeconds();
+  // The outer span is as long as the inner ones or longer, however busy the machine is.
+  const startOuter = performance.now() / 1000;
   const startEpoch = platform.epochSeconds();
+  const start = platform.monotonicSeconds();
   await platform.sleep(0.05);
   const span = platform.monotonicSeconds() - start;
-  assert(span >= 0.045 && span < 1, `${span}`);
-  assert(Math.abs(platform.epochSeconds() - startEpoch - span) < 0.5);
+  const spanEpoch = platform.epochSeconds() - startEpoch;
+  const outer = performance.now() / 1000 - startOuter;
+  assert(span >= 0.045 && span <= outer + 0.005, `${span} of ${outer}`);
+  assert(spanEpoch >= span - 0.005 && spanEpoch <= outer + 0.005, `${spanEpoch} of ${outer}`);
   assert(platform.epochSeconds() > 1.7e9 && platform.epochSeconds() < 1e10);
 });
 
 Deno.test("sleep() ends when the signal aborts, at once if it has", async () => {
   const controller = new AbortController();
   const start = platform.monotonicSeconds();
-  const sleeping = platform.sleep(10, controller.signal);
+  const sleeping = platform.sleep(600, controller.signal);
   controller.abort();
   await sleeping;
-  await platform.sleep(10, controller.signal);
-  assert(platform.monotonicSeconds() - start < 1);
+  await platform.sleep(600, controller.signal);
+  assert(platform.monotonicSeconds() - start < 60);
 });
 
 Deno.test("nextTurn() lets one caller go on in each turn, in their order", async () => {
@@ -64,17 +68,17 @@ Deno.test("nextTurn() lets one caller go on in each turn, in their order", async
     await platform.nextTurn();
     order.push(name);
     // What another turn brings comes before the next caller.
-    setTimeout(() => order.push(`after ${name}`), 0);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    order.push(`after ${name}`);
   };
   await Promise.all([work("a"), work("b")]);
-  await platform.sleep(0.02);
   assertEquals(order, ["a", "after a", "b", "after b"]);
 });
 
 Deno.test("deadline() aborts after its span", async () => {
   const limit = platform.deadline(0.02);
   assertEquals([limit.signal.aborted, limit.expired()], [false, false]);
-  await platform.sleep(0.08);
+  await new Promise((resolve) => limit.signal.addEventListener("abort", resolve));
   assertEquals([limit.signal.aborted, limit.expired()], [true, true]);
 });
 
@@ -196,7 +200,7 @@ Deno.test({
     const server = startRawServer(({ send }) => send(formatResponse("hello")), { tls });
     const code = `
       const client = await platform.createHttpClient({ insecure: true });
-      const signal = AbortSignal.timeout(5000);
+      const signal = AbortSignal.timeout(30_000);
       const { body } = await client.get({ url: "${server.origin}", headers: {}, signal });
       console.log(await new Response(body).text());
       platform.exit(0);`;
@@ -220,7 +224,7 @@ Deno.test("createDenoPlatform() keeps loopback out of the environment's proxies"
       "http://127.0.0.1:${target.port}/", "http://localhost:${target.port}/",
       "http://excluded.invalid/", "http://remote.invalid/",
     ]) {
-      const signal = AbortSignal.timeout(5000);
+      const signal = AbortSignal.timeout(30_000);
       const text = await client.get({ url, headers: {}, signal })
         .then((response) => new Response(response.body).text(), () => "unreachable");
       console.log(text);
@@ -320,13 +324,17 @@ Deno.test({
   fn: async () => {
     const { signal, stdout } = await runChild(`
       let count = 0;
-      const received = () => new Promise((resolve) => platform.sleep(0.3).then(resolve));
-      const stop = platform.onSignal("SIGTERM", () => console.log(++count));
+      let receive;
+      const received = new Promise((resolve) => receive = resolve);
+      const stop = platform.onSignal("SIGTERM", () => {
+        console.log(++count);
+        receive();
+      });
       Deno.kill(Deno.pid, "SIGTERM");
-      await received();
+      await received;
       stop();
       Deno.kill(Deno.pid, "SIGTERM");
-      await received();`);
+      await platform.sleep(30);`);
     assertEquals([stdout, signal], ["1\n", "SIGTERM"]);
   },
 });
@@ -344,7 +352,7 @@ for (
         platform.exit(70);
       });
       ${code}
-      await platform.sleep(2);`);
+      await platform.sleep(30);`);
     assertEquals(exitCode, 70);
     assertMatch(stderr, /heard boom/);
   });
@@ -412,5 +420,6 @@ Deno.test("runProgram() kills what hangs, floods or is given up", async () => {
   controller.abort();
   assertEquals(await running, { kind: "aborted" });
   assertEquals(await runShell("sleep 60", { signal: controller.signal }), { kind: "aborted" });
-  assert(platform.monotonicSeconds() - start < 5);
+  // Less than any of them sleeps.
+  assert(platform.monotonicSeconds() - start < 50);
 });

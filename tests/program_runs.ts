@@ -12,8 +12,11 @@
 
 import { listProgramArguments } from "./programs.ts";
 
-/** What a run may take before it is killed, in milliseconds: for a slow, busy machine. */
-const TIME_LIMIT = 30_000;
+/** Limit of a run and of a wait, in milliseconds: a safety net, far beyond what a slow, busy machine takes. */
+export const TIME_LIMIT = 60_000;
+
+/** Time between two looks at a condition, in milliseconds. */
+const LOOK_INTERVAL = 30;
 
 /** Variables of the test's own environment that children must not see. */
 const HIDDEN_VARIABLES =
@@ -40,6 +43,28 @@ export function createEnvironment(
     XDG_CONFIG_HOME: "/nowhere",
     ...more,
   };
+}
+
+/** What `look` finds, as soon as it finds anything but `null`. Throws with the description after the limit. */
+export async function waitUntil<T>(
+  look: () => Promise<T | null> | T | null,
+  describe: () => Promise<string> | string,
+): Promise<T> {
+  const giveUpAt = performance.now() + TIME_LIMIT;
+  for (;;) {
+    const found = await look();
+    if (found !== null) return found;
+    if (performance.now() > giveUpAt) throw new Error(`Waited in vain for ${await describe()}`);
+    await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL));
+  }
+}
+
+/** Waits until the condition holds. */
+export async function waitFor(
+  condition: () => Promise<boolean> | boolean,
+  describe: () => string = () => `${condition}`,
+): Promise<void> {
+  await waitUntil(async () => await condition() || null, describe);
 }
 
 /** How a run ended. */
@@ -198,6 +223,7 @@ export interface ReplicaDocument {
 /** One JSON document of the program, as far as tests look at it. */
 export interface ReportDocument {
   readonly schema: number;
+  readonly timeEpochSeconds: number;
   readonly intervalSeconds: number;
   readonly notices: readonly string[];
   readonly endpoints: readonly EndpointDocument[];

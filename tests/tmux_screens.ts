@@ -11,11 +11,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { createEnvironment, listCommand } from "./program_runs.ts";
-
-/** How long a wait goes on, and the pause between two looks, in milliseconds. */
-const TIME_LIMIT = 20_000;
-const LOOK_INTERVAL = 40;
+import { createEnvironment, listCommand, waitUntil } from "./program_runs.ts";
 
 export interface ScreenSize {
   readonly columns: number;
@@ -116,18 +112,6 @@ export function createScreens(folder: string): Screens {
       const row = styled.findIndex((line) => /\x1b\[(?:\d+;)*7m/.test(line));
       // deno-lint-ignore no-control-regex
       return { row, text: (styled[row] ?? "").replace(/\x1b\[[\d;]*m|\x0e|\x0f/g, "").trimEnd() };
-    };
-    const waitUntil = async <T>(
-      look: () => Promise<T | null>,
-      describe: () => Promise<string>,
-    ): Promise<T> => {
-      const giveUpAt = performance.now() + TIME_LIMIT;
-      for (;;) {
-        const found = await look();
-        if (found !== null) return found;
-        if (performance.now() > giveUpAt) throw new Error(`Waited in vain for ${await describe()}`);
-        await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL));
-      }
     };
     const type = async (text: string): Promise<void> => {
       await runTmux("send-keys", "-t", target, "-l", text);
