@@ -9,7 +9,7 @@ import {
   parsePriceFile,
 } from "../lib/cost_prices.ts";
 
-/** Names as the drivers print them, and the hint that must be found; `null` for none. */
+/** Driver names and the matching hint; `null` for none. */
 const PRINTED_NAMES: readonly (readonly [name: string, match: string | null])[] = [
   ["NVIDIA GB300", "GB300"],
   ["NVIDIA GB200", "GB200"],
@@ -103,13 +103,13 @@ function createOwnPrice(match: string, usdPerHour: number): GpuPrice {
   };
 }
 
-Deno.test("findGpuPrice() knows the names that drivers print, by whole words", () => {
+Deno.test("findGpuPrice() matches driver names by whole words", () => {
   for (const [name, match] of PRINTED_NAMES) {
     assertEquals([name, findGpuPrice(name)?.match ?? null], [name, match]);
   }
 });
 
-Deno.test("GPU_PRICES has 50 rows or more, each of a printed name, with tier, month and source", () => {
+Deno.test("GPU_PRICES has at least 50 rows, each with a real name, tier, month and source", () => {
   assert(GPU_PRICES.length >= 50, `${GPU_PRICES.length}`);
   assertEquals(new Set(GPU_PRICES.map(({ match }) => match)).size, GPU_PRICES.length);
   for (const price of GPU_PRICES) {
@@ -121,13 +121,13 @@ Deno.test("GPU_PRICES has 50 rows or more, each of a printed name, with tier, mo
   }
 });
 
-Deno.test("GPU_PRICES says estimate wherever nobody's price list has the card", () => {
+Deno.test("GPU_PRICES marks prices without a source as estimates", () => {
   for (const { match, source, isEstimate } of GPU_PRICES) {
     if (source.startsWith("no list price")) assert(isEstimate, match);
   }
 });
 
-Deno.test("findGpuPrice() takes the user's prices first, for notebooks and slices, too", () => {
+Deno.test("findGpuPrice() prefers the user's prices, also for laptops and slices", () => {
   const own = [createOwnPrice("H100", 2), createOwnPrice("Laptop GPU", 0.1)];
   assertEquals(findGpuPrice("NVIDIA H100 NVL", own)?.usdPerHour, 2);
   assertEquals(findGpuPrice("NVIDIA GeForce RTX 4090 Laptop GPU", own)?.usdPerHour, 0.1);
@@ -141,7 +141,7 @@ Deno.test("findGpuPrice() takes the user's prices first, for notebooks and slice
   assertEquals(findGpuPrice("NVIDIA H100 PCIe", both)?.usdPerHour, 2);
 });
 
-Deno.test("parsePriceFile() reads lines with tabs, and JSON of both forms", () => {
+Deno.test("parsePriceFile() parses tab-separated lines and both forms of JSON", () => {
   const expected = { prices: [createOwnPrice("H100", 2.1), createOwnPrice("L4", 0.3)] };
   assertEquals(parsePriceFile("# mine\n\nH100\t2.10\r\nL4\t0.3"), expected);
   assertEquals(parsePriceFile('\ufeff{"H100": 2.10, "L4": 0.3}'), expected);
@@ -163,7 +163,7 @@ Deno.test("parsePriceFile() reads lines with tabs, and JSON of both forms", () =
   assertEquals("prices" in file && file.prices.length, GPU_PRICES.length);
 });
 
-Deno.test("parsePriceFile() tells the line of what is wrong, and quotes it safely", () => {
+Deno.test("parsePriceFile() reports the line and quotes it safely", () => {
   const errors: readonly (readonly [text: string, error: string])[] = [
     ["", "has no prices"],
     ["# nothing\n", "has no prices"],
@@ -187,7 +187,7 @@ Deno.test("parsePriceFile() tells the line of what is wrong, and quotes it safel
   }
 });
 
-Deno.test("parsePriceFile() never throws, and gives prices from 0 on or an error", () => {
+Deno.test("parsePriceFile() never throws, and returns non-negative prices or an error", () => {
   const text = fc.oneof(fc.string({ unit: "binary" }), fc.json(), fc.constantFrom("A\t1", "A\t"));
   fc.assert(fc.property(text, (text) => {
     const file = parsePriceFile(text);
@@ -196,7 +196,7 @@ Deno.test("parsePriceFile() never throws, and gives prices from 0 on or an error
   }));
 });
 
-Deno.test("formatPriceList() prints the user's prices first, then all hints, and what they are", () => {
+Deno.test("formatPriceList() prints the user's prices first, then all hints with a remark", () => {
   const lines = formatPriceList([createOwnPrice("H100", 2)]).split("\n");
   assertMatch(lines[0], /^GPU +USD\/h +TIER +MONTH +NOTE$/);
   assertMatch(lines[1], /^H100 +2\.00 +yours$/);
@@ -208,12 +208,12 @@ Deno.test("formatPriceList() prints the user's prices first, then all hints, and
 
 const read = (text: string) => ({ readTextFile: () => Promise.resolve(text) });
 
-Deno.test("loadPrices() has none where there is no file", async () => {
+Deno.test("loadPrices() returns no prices without a file", async () => {
   const platform = { readTextFile: () => Promise.reject(new Error("asked")) };
   assertEquals(await loadPrices(platform, null), []);
 });
 
-Deno.test("loadPrices() reads the prices", async () => {
+Deno.test("loadPrices() loads the prices", async () => {
   const prices = await loadPrices(read("H100\t2.10\nL4\t0.4\n"), "prices.tsv");
   if ("error" in prices) throw new Error(prices.error);
   assertEquals(prices.map(({ match, usdPerHour }) => [match, usdPerHour]), [
@@ -222,7 +222,7 @@ Deno.test("loadPrices() reads the prices", async () => {
   ]);
 });
 
-Deno.test("loadPrices() says what is wrong with a file, safe to print", async () => {
+Deno.test("loadPrices() explains what is wrong with a file, sanitized", async () => {
   assertEquals(await loadPrices(read("H100\tcheap\n"), "a\x1b[31m"), {
     error:
       'the price file "a\\x1b[31m" line 1 has "cheap" instead of USD per hour, such as 2.99: write ' +

@@ -26,12 +26,12 @@ function createAmounts(prompt: number, cached: number, output: number): TokenAmo
   };
 }
 
-function takeValue(reading: Reading): number {
+function getValue(reading: Reading): number {
   if (reading.value === null) throw new Error(reading.reason);
   return reading.value;
 }
 
-Deno.test("valueTokens() prices prompts, cached prompts and outputs, each for itself", () => {
+Deno.test("computeTokenValue() prices prompt, cached and output tokens separately", () => {
   assertEquals(computeTokenValue(createAmounts(2e6, 5e5, 1e6), PRICES), {
     input: present(0.75),
     cachedInput: present(0.05),
@@ -42,7 +42,7 @@ Deno.test("valueTokens() prices prompts, cached prompts and outputs, each for it
   assertEquals([alike.input, alike.total], [present(1), present(2.5)]);
 });
 
-Deno.test("valueTokens() has no figure without its inputs", () => {
+Deno.test("computeTokenValue() is absent without its inputs", () => {
   const amounts = createAmounts(1, 1, 1);
   assertEquals(computeTokenValue(amounts, NO_PRICES).total, absent("unsupported"));
   const unknown = { ...amounts, generationTokens: absent("first_scrape") };
@@ -52,7 +52,7 @@ Deno.test("valueTokens() has no figure without its inputs", () => {
   assert(computeTokenValue(uncounted, { ...PRICES, cachedInput: null }).total.value !== null);
 });
 
-Deno.test("valueTokens() takes a price that is not given for 0 once another is", () => {
+Deno.test("computeTokenValue() counts a missing price as 0 if another is given", () => {
   const outputs = { ...NO_PRICES, output: 2 };
   const unknown = { ...createAmounts(1, 0, 3e6), promptTokens: absent("missing") };
   assertEquals(computeTokenValue(unknown, outputs).total, present(6));
@@ -62,7 +62,7 @@ Deno.test("valueTokens() takes a price that is not given for 0 once another is",
   );
 });
 
-Deno.test("valueTokens() is never negative, keeps partiality and caches no more than there is", () => {
+Deno.test("computeTokenValue() is never negative, keeps partial, and caps cached tokens at the prompt", () => {
   assertEquals(computeTokenValue(createAmounts(10, 20, 0), PRICES).input, present(0));
   const partial = { ...createAmounts(2e6, 0, 0), promptTokens: { value: 2e6, partial: true } };
   assertEquals(computeTokenValue(partial as TokenAmounts, PRICES).total, {
@@ -73,14 +73,14 @@ Deno.test("valueTokens() is never negative, keeps partiality and caches no more 
     const finite = [prompt, cached, output].map((x) => Number.isFinite(x) ? x : 0);
     const [a, b, c] = finite;
     assert(
-      takeValue(
+      getValue(
         computeTokenValue(createAmounts(a, b, c), { ...PRICES, cachedInput: null }).total,
       ) >= 0,
     );
   }));
 });
 
-Deno.test("priceCompute() prices each GPU by its own name", () => {
+Deno.test("priceCompute() prices each GPU by its name", () => {
   const names = ["NVIDIA H100 80GB HBM3", "NVIDIA L4", "NVIDIA H100 80GB HBM3"];
   const compute = priceCompute(names, HINTS);
   assertEquals(compute.gpus.map(({ name, count }) => [name, count]), [
@@ -88,24 +88,24 @@ Deno.test("priceCompute() prices each GPU by its own name", () => {
     ["NVIDIA L4", 1],
   ]);
   assertEquals(compute.gpuCount, 3);
-  assertAlmostEquals(takeValue(compute.usdPerHour), 2 * 3.39 + 0.49);
+  assertAlmostEquals(getValue(compute.usdPerHour), 2 * 3.39 + 0.49);
   assertEquals(compute.gpus[1].price?.tier, "estimate");
 });
 
-Deno.test("priceCompute() lets the user's price and count go before what is found", () => {
+Deno.test("priceCompute() prefers the user's price and count", () => {
   const names = ["NVIDIA L4", "NVIDIA L4"];
   const price = { ...HINTS, usdPerGpuHour: 0.4 };
   assertEquals(priceCompute(names, price).usdPerHour, present(0.8));
   assertEquals(priceCompute(names, price).gpus[0].price, null);
   assertEquals(priceCompute(names, { ...price, gpuCount: 4 }).usdPerHour, present(1.6));
   assertEquals(priceCompute([], { ...price, gpuCount: 4 }).gpus[0].name, "GPU");
-  assertAlmostEquals(takeValue(priceCompute(names, { ...HINTS, gpuCount: 8 }).usdPerHour), 3.92);
+  assertAlmostEquals(getValue(priceCompute(names, { ...HINTS, gpuCount: 8 }).usdPerHour), 3.92);
   const file = parsePriceFile("L4\t0.30\n");
   const ownPrices = "prices" in file ? file.prices : [];
   assertEquals(priceCompute(names, { ...HINTS, ownPrices }).usdPerHour, present(0.6));
 });
 
-Deno.test("priceCompute() has no figure without GPUs or prices, and a lower bound with some", () => {
+Deno.test("priceCompute() is absent without GPUs or prices, and partial with some", () => {
   assertEquals(priceCompute([], HINTS).usdPerHour, absent("missing"));
   assertEquals(priceCompute([], { ...HINTS, usdPerGpuHour: 3 }).usdPerHour, absent("missing"));
   assertEquals(priceCompute(["NVIDIA GB10"], HINTS).usdPerHour, absent("missing"));
@@ -117,7 +117,7 @@ Deno.test("priceCompute() has no figure without GPUs or prices, and a lower boun
   assertEquals(mixed.usdPerHour, absent("missing"));
 });
 
-Deno.test("costOfSpan() sets earnings against spending", () => {
+Deno.test("computeSpanCost() compares token value with GPU cost", () => {
   const cost = computeSpanCost({
     span: present(7200),
     amounts: createAmounts(0, 0, 3e6),
@@ -125,10 +125,10 @@ Deno.test("costOfSpan() sets earnings against spending", () => {
     computeUsdPerHour: present(3.39),
   });
   assertEquals([cost.tokens.total, cost.computeUsd], [present(4.5), present(6.78)]);
-  assertAlmostEquals(takeValue(cost.marginRatio), 4.5 / 6.78);
+  assertAlmostEquals(getValue(cost.marginRatio), 4.5 / 6.78);
 });
 
-Deno.test("costOfSpan() is absent where the span or the price is, and never below 0", () => {
+Deno.test("computeSpanCost() is absent without span or price, and never negative", () => {
   const base = {
     amounts: createAmounts(1e6, 0, 1e6),
     tokenPrices: PRICES,
@@ -136,7 +136,7 @@ Deno.test("costOfSpan() is absent where the span or the price is, and never belo
   };
   const unknown = computeSpanCost({ ...base, span: absent("missing") });
   assertEquals([unknown.computeUsd, unknown.marginRatio], [absent("missing"), absent("missing")]);
-  assertEquals(takeValue(unknown.tokens.total), 2);
+  assertEquals(getValue(unknown.tokens.total), 2);
   assertEquals(computeSpanCost({ ...base, span: present(-5) }).computeUsd, absent("restarted"));
   const free = computeSpanCost({ ...base, span: present(0) });
   assertEquals([free.computeUsd, free.marginRatio], [present(0), absent("no_samples")]);
@@ -149,21 +149,21 @@ Deno.test("costOfSpan() is absent where the span or the price is, and never belo
   assertEquals(some.marginRatio, absent("missing"));
 });
 
-Deno.test("costOfRate() spreads a rate over hour, day and 30 days, and over tokens", () => {
+Deno.test("computeRateCost() projects a rate to hour, day, 30 days and million tokens", () => {
   const cost = computeRateCost({
     perSecond: createAmounts(600, 0, 400),
     tokenPrices: { ...NO_PRICES, output: 10 },
     computeUsdPerHour: present(3.6),
   });
   assertEquals(cost.compute.perDay, present(86.4));
-  assertAlmostEquals(takeValue(cost.compute.perMonth), 2592);
-  assertAlmostEquals(takeValue(cost.tokens.perHour), 14.4);
-  assertAlmostEquals(takeValue(cost.marginRatio), 4);
-  assertAlmostEquals(takeValue(cost.usdPerMillionTokens), 1);
-  assertAlmostEquals(takeValue(cost.usdPerMillionOutputTokens), 2.5);
+  assertAlmostEquals(getValue(cost.compute.perMonth), 2592);
+  assertAlmostEquals(getValue(cost.tokens.perHour), 14.4);
+  assertAlmostEquals(getValue(cost.marginRatio), 4);
+  assertAlmostEquals(getValue(cost.usdPerMillionTokens), 1);
+  assertAlmostEquals(getValue(cost.usdPerMillionOutputTokens), 2.5);
 });
 
-Deno.test("costOfRate() has no price of a million tokens while none flow", () => {
+Deno.test("computeRateCost() has no price per million tokens without traffic", () => {
   const cost = computeRateCost({
     perSecond: createAmounts(0, 0, 0),
     tokenPrices: PRICES,
@@ -173,7 +173,7 @@ Deno.test("costOfRate() has no price of a million tokens while none flow", () =>
   assertEquals([cost.tokens.perHour, cost.marginRatio], [present(0), present(0)]);
 });
 
-/** Rates and prices that people have, zero among them. */
+/** Realistic rates and prices, including zero. */
 const amount = fc.oneof(fc.constant(0), fc.double({ min: 0, max: 1e6, noNaN: true }));
 const MAX_USD_PER_MILLION = 1000;
 const price = fc.option(fc.double({ min: 0, max: MAX_USD_PER_MILLION, noNaN: true }), {
@@ -181,7 +181,7 @@ const price = fc.option(fc.double({ min: 0, max: MAX_USD_PER_MILLION, noNaN: tru
 });
 const tokenPrices = fc.record({ input: price, cachedInput: price, output: price });
 
-Deno.test("costOfRate() integrates to costOfSpan(), whatever the rate", () => {
+Deno.test("computeRateCost() integrates to computeSpanCost() at any rate", () => {
   const span = fc.double({ min: 1, max: 1e7, noNaN: true });
   fc.assert(fc.property(
     fc.tuple(amount, fc.double({ min: 0, max: 1, noNaN: true }), amount),
@@ -201,7 +201,7 @@ Deno.test("costOfRate() integrates to costOfSpan(), whatever the rate", () => {
         computeUsdPerHour: present(usdPerHour),
       });
       const hours = seconds / 3600;
-      // What is not cached is a difference: it is as exact as the whole prompt, not as itself.
+      // Uncached tokens are a difference: their precision is that of the prompt.
       const gross = (prompt + output) * seconds * MAX_USD_PER_MILLION / 1e6;
       const close = (a: Reading, b: Reading, factor: number) => {
         if (a.value === null || b.value === null) return assertEquals(a, b);
@@ -215,7 +215,7 @@ Deno.test("costOfRate() integrates to costOfSpan(), whatever the rate", () => {
   ));
 });
 
-Deno.test("costOfIdleness() is a share of all that was spent", () => {
+Deno.test("computeIdleCost() is a share of the whole cost", () => {
   const idle = computeIdleCost({
     idle: present(1800),
     span: present(7200),
@@ -231,7 +231,7 @@ Deno.test("costOfIdleness() is a share of all that was spent", () => {
   assertEquals(computeIdleCost(free).ratio, absent("no_samples"));
 });
 
-Deno.test("shareCost() divides a GPU by weight, and equally where none is known", () => {
+Deno.test("shareCost() divides a GPU by weight, equally without weights", () => {
   const uses: readonly GpuUse[] = [
     { groupKey: "a", gpuIndex: 0, weight: 40 },
     { groupKey: "a", gpuIndex: 1, weight: 30 },
@@ -247,7 +247,7 @@ Deno.test("shareCost() divides a GPU by weight, and equally where none is known"
   });
 });
 
-Deno.test("shareCost() adds up to the whole, whoever uses what", () => {
+Deno.test("shareCost() adds up to the whole for any use", () => {
   const use = fc.record({
     groupKey: fc.constantFrom("a", "b", "c"),
     gpuIndex: fc.nat(5),

@@ -21,13 +21,13 @@ function parse(text: string): TypedEndpoint {
   return typed;
 }
 
-function readError(text: string): string {
+function getError(text: string): string {
   const typed = parseEndpointUrl(text);
   if (!("error" in typed)) throw new Error(`accepted as ${typed.endpoint.key}`);
   return typed.error;
 }
 
-/** What is typed, the key, the metrics URL and the address. */
+/** Typed URL, key, metrics URL, address. */
 const ACCEPTED: readonly (readonly [string, string, string, string])[] = [
   ["gpu1", "http://gpu1:8000", "http://gpu1:8000/metrics", "gpu1:8000"],
   ["gpu1:9000", "http://gpu1:9000", "http://gpu1:9000/metrics", "gpu1:9000"],
@@ -59,13 +59,13 @@ const ACCEPTED: readonly (readonly [string, string, string, string])[] = [
 ];
 
 for (const [text, key, metricsUrl, address] of ACCEPTED) {
-  Deno.test(`parseEndpointUrl() reads ${text}`, () => {
+  Deno.test(`parseEndpointUrl() parses ${text}`, () => {
     const expected = { endpoint: { key, metricsUrl, address, warnings: [] }, basicAuth: null };
     assertEquals(parse(text), expected);
   });
 }
 
-Deno.test("parseEndpointUrl() gives spellings of the same place the same key", () => {
+Deno.test("parseEndpointUrl() gives all spellings of a place the same key", () => {
   const spellings = [
     "HTTP://GPU1:80",
     "http://gpu1",
@@ -82,7 +82,7 @@ Deno.test("parseEndpointUrl() gives spellings of the same place the same key", (
   assert(parse("https://gpu1:80").endpoint.key !== parse("http://gpu1:80").endpoint.key);
 });
 
-Deno.test("parseEndpointUrl() reads the path of a Unix socket", () => {
+Deno.test("parseEndpointUrl() parses the path of a Unix socket", () => {
   for (const text of ["unix:/run/vllm.sock", "unix:///run/vllm.sock", "UNIX:/run//vllm.sock/"]) {
     assertEquals(parse(text).endpoint, {
       key: "unix:/run/vllm.sock",
@@ -94,7 +94,7 @@ Deno.test("parseEndpointUrl() reads the path of a Unix socket", () => {
   }
 });
 
-Deno.test("parseEndpointUrl() takes user and password out of the URL, decoded", () => {
+Deno.test("parseEndpointUrl() extracts and decodes user and password", () => {
   const secrets: readonly (readonly [string, string])[] = [
     ["http://me:pass@gpu1:8000", "me:pass"],
     ["me:pass@gpu1:8000", "me:pass"],
@@ -114,7 +114,7 @@ Deno.test("parseEndpointUrl() takes user and password out of the URL, decoded", 
   assertEquals(parse("http://:@gpu1").basicAuth, null);
 });
 
-/** What is typed, and what the error says. */
+/** Typed URL, error. */
 const REFUSED: readonly (readonly [string, string])[] = [
   ["", 'the URL "" is empty'],
   ["   ", 'the URL "" is empty'],
@@ -161,8 +161,8 @@ const REFUSED: readonly (readonly [string, string])[] = [
 ];
 
 for (const [text, message] of REFUSED) {
-  Deno.test(`parseEndpointUrl() refuses ${JSON.stringify(text.slice(0, 40))}`, () => {
-    const error = readError(text);
+  Deno.test(`parseEndpointUrl() rejects ${JSON.stringify(text.slice(0, 40))}`, () => {
+    const error = getError(text);
     assertStringIncludes(error, message);
     // deno-lint-ignore no-control-regex
     assert(!/[\x00-\x1f]|hunter2/.test(error), error);
@@ -200,7 +200,7 @@ const anyUrl = fc.tuple(
 )
   .map((parts) => parts.join(""));
 
-Deno.test("parseEndpointUrl() gives the metrics URL the same key as what was typed", () => {
+Deno.test("parseEndpointUrl() maps the metrics URL to the same key", () => {
   fc.assert(fc.property(anyUrl, (text) => {
     const { endpoint } = parse(text);
     assertEquals(parse(endpoint.metricsUrl).endpoint, endpoint);
@@ -211,7 +211,7 @@ Deno.test("parseEndpointUrl() gives the metrics URL the same key as what was typ
   }));
 });
 
-Deno.test("parseEndpointUrl() shows no part of user or password in any field or error", () => {
+Deno.test("parseEndpointUrl() leaks no part of user or password into fields or errors", () => {
   const mark = "Zq9Xw";
   const piece = fc.oneof(
     fc.string({ maxLength: 8, unit: "binary" }),
@@ -234,7 +234,7 @@ Deno.test("parseEndpointUrl() shows no part of user or password in any field or 
   );
 });
 
-Deno.test("parseEndpointUrl() decodes whatever was encoded for it", () => {
+Deno.test("parseEndpointUrl() decodes any encoded credentials", () => {
   const text = fc.string({ unit: "grapheme", minLength: 1 });
   fc.assert(fc.property(text, text, (user, password) => {
     const encoded = `${encodeURIComponent(user)}:${encodeURIComponent(password)}`;
@@ -244,7 +244,7 @@ Deno.test("parseEndpointUrl() decodes whatever was encoded for it", () => {
   }));
 });
 
-Deno.test("parseEndpointUrl() never throws, and every error quotes what is wrong", () => {
+Deno.test("parseEndpointUrl() never throws, and every error quotes the URL", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), (text) => {
       const typed = parseEndpointUrl(text);
@@ -255,7 +255,7 @@ Deno.test("parseEndpointUrl() never throws, and every error quotes what is wrong
   );
 });
 
-Deno.test("getHostAndPort() and isLocal() read where an endpoint is reached", () => {
+Deno.test("getHostAndPort() and isLocal() derive host, port and locality", () => {
   const read = (url: string): unknown => {
     const { endpoint } = parse(url);
     const place = getHostAndPort(endpoint);
@@ -274,16 +274,16 @@ Deno.test("getHostAndPort() and isLocal() read where an endpoint is reached", ()
   for (const [url, expected] of Object.entries(cases)) assertEquals(read(url), expected, url);
 });
 
-function readEndpoint(url: string, label?: string): Endpoint {
+function parseEndpoint(url: string, label?: string): Endpoint {
   const typed = parseEndpointUrl(url);
   if ("error" in typed) throw new Error(typed.error);
   return label === undefined ? typed.endpoint : { ...typed.endpoint, label };
 }
 
 const name = (...urls: readonly string[]): readonly string[] =>
-  nameEndpoints(urls.map((url) => readEndpoint(url)), []);
+  nameEndpoints(urls.map((url) => parseEndpoint(url)), []);
 
-Deno.test("nameEndpoints() leaves out what all have in common", () => {
+Deno.test("nameEndpoints() omits what all have in common", () => {
   assertEquals(name("localhost:8000"), [":8000"]);
   assertEquals(name("localhost:8000", "localhost:8001"), [":8000", ":8001"]);
   assertEquals(name("gpu1:8000", "gpu2:8000"), ["gpu1", "gpu2"]);
@@ -299,36 +299,36 @@ Deno.test("nameEndpoints() leaves out what all have in common", () => {
     "q:80/a",
     "q:80/b",
   ]);
-  // This machine has several names: its ports tell its servers apart.
+  // All are names of this machine: ports tell the servers apart.
   assertEquals(name("localhost:8000", "http://[::1]:8001"), [":8000", ":8001"]);
   assertEquals(name("localhost:8000", "http://[::1]:8000"), ["localhost", "[::1]"]);
   assertEquals(name("unix:/run/vllm.sock"), ["/run/vllm.sock"]);
   assertEquals(name("http://h:80", "https://h:80"), ["http://h", "https://h:80"]);
 });
 
-Deno.test("nameEndpoints() numbers what is too long to read", () => {
+Deno.test("nameEndpoints() numbers long addresses", () => {
   const long = `gpu-node-17.${"cluster.".repeat(4)}example.com`;
   assertEquals(name("gpu1:8000", `${long}:8001`), ["gpu1:8000", "#2"]);
 });
 
-Deno.test("nameEndpoints() takes labels as they are, and names no other so", () => {
+Deno.test("nameEndpoints() keeps labels and gives them to no other endpoint", () => {
   const endpoints = [
-    readEndpoint("gpu1:8000"),
-    readEndpoint("gpu2:8000", "gpu1"),
-    readEndpoint("gpu3:8000"),
+    parseEndpoint("gpu1:8000"),
+    parseEndpoint("gpu2:8000", "gpu1"),
+    parseEndpoint("gpu3:8000"),
   ];
   assertEquals(nameEndpoints(endpoints, []), ["gpu1:8000", "gpu1", "gpu3:8000"]);
 });
 
-Deno.test("nameEndpoints() gives newcomers names that differ", () => {
-  const known = [{ endpoint: readEndpoint("localhost:8000"), handle: ":8000" }];
-  assertEquals(nameEndpoints([readEndpoint("localhost:8001")], known), [":8001"]);
-  assertEquals(nameEndpoints([readEndpoint("gpu2:8000")], known), ["gpu2"]);
-  assertEquals(nameEndpoints([readEndpoint("gpu2:8001")], known), ["gpu2:8001"]);
+Deno.test("nameEndpoints() gives new endpoints distinct names", () => {
+  const known = [{ endpoint: parseEndpoint("localhost:8000"), handle: ":8000" }];
+  assertEquals(nameEndpoints([parseEndpoint("localhost:8001")], known), [":8001"]);
+  assertEquals(nameEndpoints([parseEndpoint("gpu2:8000")], known), ["gpu2"]);
+  assertEquals(nameEndpoints([parseEndpoint("gpu2:8001")], known), ["gpu2:8001"]);
   assertEquals(nameEndpoints([], known), []);
 });
 
-Deno.test("shortenModelName() takes the last part, and the name out of a hub's cache", () => {
+Deno.test("shortenModelName() takes the last part, and the name from a hub cache path", () => {
   assertEquals(shortenModelName(MODEL), "Llama-3.1-8B-Instruct");
   assertEquals(shortenModelName("/models/qwen/"), "qwen");
   assertEquals(shortenModelName("plain"), "plain");
@@ -337,15 +337,15 @@ Deno.test("shortenModelName() takes the last part, and the name out of a hub's c
   assertEquals(shortenModelName(cached), "Qwen3-8B");
 });
 
-Deno.test("nameModel() gives the whole name where another model has the short one", () => {
+Deno.test("nameModel() returns the full name if the short one is taken", () => {
   assertEquals(nameModel("a/Chat", new Set()), "Chat");
   assertEquals(nameModel("b/Chat", new Set(["Chat"])), "b/Chat");
   assertEquals(nameModel("Chat", new Set(["Chat"])), "Chat#2");
 });
 
-// ---- Of replicas, through the state that keeps them.
+// Replica names, through the state that keeps them
 
-/** The endpoint answers with engines of models. */
+/** The endpoint answers with engines of these models. */
 function answer(
   state: State,
   endpoint: Endpoint,
@@ -361,8 +361,8 @@ function answer(
   return update(state, createScraped(endpoint, at, encode(text)));
 }
 
-/** All names by the identities of their replicas. */
-function readNames(state: State): ReadonlyMap<string, string> {
+/** Names by replica key. */
+function collectNames(state: State): ReadonlyMap<string, string> {
   return new Map(
     state.endpoints.flatMap(({ endpoint, names }) =>
       [...names].map(([engine, given]) => [`${endpoint.key} ${engine}`, given.name] as const)
@@ -371,10 +371,10 @@ function readNames(state: State): ReadonlyMap<string, string> {
 }
 
 const ONE = { at: 1, models: [MODEL], engines: 1 };
-const namesOf = (state: State): string[] => [...readNames(state).values()];
+const namesOf = (state: State): string[] => [...collectNames(state).values()];
 
-Deno.test("update() names a replica by its model, its endpoint and its engine, as far as they tell", () => {
-  const [first, second] = ["localhost:8000", "localhost:8001"].map((url) => readEndpoint(url));
+Deno.test("update() names a replica by model, endpoint and engine, as far as needed", () => {
+  const [first, second] = ["localhost:8000", "localhost:8001"].map((url) => parseEndpoint(url));
   const alone = startState([first]);
   assertEquals(namesOf(answer(alone, first, ONE)), ["Llama-3.1-8B-Instruct"]);
   assertEquals(namesOf(answer(alone, first, { ...ONE, engines: 2 })), [
@@ -387,16 +387,16 @@ Deno.test("update() names a replica by its model, its endpoint and its engine, a
     "Llama-3.1-8B-Instruct :8001.e0",
     "Llama-3.1-8B-Instruct :8001.e1",
   ]);
-  // Behind a balancer each endpoint has one engine, of a rank of its own.
+  // Behind a load balancer each endpoint has one engine with a rank of its own.
   const ranked = encode(writeEngine([["num_requests_running", 1]], { engine: "3" }));
   assertEquals(namesOf(update(both, createScraped(first, 1, ranked))), [
     "Llama-3.1-8B-Instruct :8000.e3",
   ]);
 });
 
-Deno.test("update() calls a replica by the label of its endpoint", () => {
-  const labelled = readEndpoint("gpu1:8000", "prod");
-  const state = startState([labelled, readEndpoint("gpu2:8000")]);
+Deno.test("update() names a replica by the label of its endpoint", () => {
+  const labelled = parseEndpoint("gpu1:8000", "prod");
+  const state = startState([labelled, parseEndpoint("gpu2:8000")]);
   assertEquals(namesOf(answer(state, labelled, ONE)), ["prod"]);
   assertEquals(namesOf(answer(state, labelled, { ...ONE, engines: 2 })), ["prod.e0", "prod.e1"]);
   assertEquals(namesOf(answer(state, labelled, { ...ONE, models: ["a", "b"] })), [
@@ -405,8 +405,8 @@ Deno.test("update() calls a replica by the label of its endpoint", () => {
   ]);
 });
 
-Deno.test("update() keeps the name of an engine that goes and comes back", () => {
-  const endpoint = readEndpoint("localhost:8000");
+Deno.test("update() keeps the name of an engine that disappears and returns", () => {
+  const endpoint = parseEndpoint("localhost:8000");
   const one = answer(startState([endpoint]), endpoint, ONE);
   const two = answer(one, endpoint, { ...ONE, at: 2, engines: 2 });
   const names = ["Llama-3.1-8B-Instruct", "Llama-3.1-8B-Instruct.e1"];
@@ -428,14 +428,14 @@ const endpoint = fc.tuple(
   anyEndpointUrl,
   fc.constantFrom(undefined, undefined, undefined, "x", ":8000"),
 )
-  .map(([text, label]) => readEndpoint(text, label));
+  .map(([text, label]) => parseEndpoint(text, label));
 const endpoints = fc.uniqueArray(endpoint, {
   minLength: 1,
   maxLength: 6,
   selector: ({ key }) => key,
 });
 
-/** What happens: an endpoint is found, answers or goes. Numbers choose among those that there are. */
+/** An endpoint is found, answers or disappears. Numbers choose among the existing ones. */
 const happening = fc.record({
   kind: fc.constantFrom("find", "answer", "answer", "answer", "go"),
   which: fc.nat({ max: 5 }),
@@ -446,7 +446,7 @@ const happening = fc.record({
   engines: fc.integer({ min: 0, max: 3 }),
 });
 
-Deno.test("update() gives each replica a name of its own that never changes, whatever comes", () => {
+Deno.test("update() gives each replica a unique name that never changes", () => {
   fc.assert(
     fc.property(
       endpoints,
@@ -455,7 +455,7 @@ Deno.test("update() gives each replica a name of its own that never changes, wha
       (first, others, happenings) => {
         let state = startState(first);
         happenings.forEach(({ kind, which, models, engines }, index) => {
-          const before = readNames(state);
+          const before = collectNames(state);
           const known = state.endpoints[which % Math.max(1, state.endpoints.length)]?.endpoint;
           if (kind === "find") {
             const found = others.slice(which % others.length);
@@ -465,7 +465,7 @@ Deno.test("update() gives each replica a name of its own that never changes, wha
           } else if (known !== undefined) {
             state = answer(state, known, { at: index + 1, models, engines });
           }
-          const after = readNames(state);
+          const after = collectNames(state);
           const names = [...after.values()];
           assertEquals(new Set(names).size, names.length, names.join(", "));
           const handles = state.endpoints.map(({ handle }) => handle);
@@ -480,7 +480,7 @@ Deno.test("update() gives each replica a name of its own that never changes, wha
   );
 });
 
-Deno.test("update() names endpoints the same in whatever order they answer", () => {
+Deno.test("update() names endpoints independently of the order of their answers", () => {
   fc.assert(
     fc.property(
       endpoints.chain((all) =>
@@ -493,7 +493,7 @@ Deno.test("update() names endpoints the same in whatever order they answer", () 
       ),
       ([all, order]) => {
         const answerAll = (indices: readonly number[]): ReadonlyMap<string, string> =>
-          readNames(indices.reduce(
+          collectNames(indices.reduce(
             (state, index) => answer(state, all[index], { at: 1, models: [MODEL], engines: 2 }),
             startState(all),
           ));

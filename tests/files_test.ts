@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { describeFileError, isMissingFile } from "../lib/files.ts";
 
-Deno.test("describeFileError() says why and what to do, and nothing of the runtime's own", async () => {
+Deno.test("describeFileError() says why and what to do, without the runtime's message", async () => {
   const folder = await Deno.makeTempDir();
   await Deno.writeTextFile(`${folder}/file`, "x");
   const describe = (path: string) =>

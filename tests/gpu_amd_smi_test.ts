@@ -6,12 +6,12 @@ import { readGpuFixture } from "./fixtures/gpus.ts";
 
 const MIB = 2 ** 20;
 
-function read(metric: string, fixed = "") {
+function parse(metric: string, fixed = "") {
   return parseAmdGpus({ metric, fixed });
 }
 
-Deno.test("parseAmdGpus() reads the list of amd-smi 24", () => {
-  const gpus = read(readGpuFixture("amd-24-metric.txt"), readGpuFixture("amd-24-static.txt"));
+Deno.test("parseAmdGpus() parses amd-smi 24", () => {
+  const gpus = parse(readGpuFixture("amd-24-metric.txt"), readGpuFixture("amd-24-static.txt"));
   assertEquals(gpus, [{
     index: 0,
     vendor: "amd",
@@ -42,8 +42,9 @@ Deno.test("parseAmdGpus() reads the list of amd-smi 24", () => {
   }]);
 });
 
-Deno.test("parseAmdGpus() reads amd-smi 26: text before, gpu_data, the document twice", () => {
-  const gpus = read(readGpuFixture("amd-26-metric.txt"), readGpuFixture("amd-26-static.txt")) ?? [];
+Deno.test("parseAmdGpus() parses amd-smi 26: leading text, gpu_data, document printed twice", () => {
+  const gpus = parse(readGpuFixture("amd-26-metric.txt"), readGpuFixture("amd-26-static.txt")) ??
+    [];
   assertEquals(gpus.map(({ index, name }) => [index, name]), [
     [0, "AMD Instinct MI300X"],
     [1, "AMD Instinct MI300X"],
@@ -62,9 +63,9 @@ Deno.test("parseAmdGpus() reads amd-smi 26: text before, gpu_data, the document 
   assertEquals(busy.memoryUsedBytes, present(121_344 * MIB));
 });
 
-Deno.test("parseAmdGpus() takes figures in every form, and each absence for one", () => {
+Deno.test("parseAmdGpus() accepts every form of figure and of absence", () => {
   const power = (value: unknown) =>
-    read(JSON.stringify([{ gpu: 0, power: { socket_power: value } }]))?.[0].powerWatts;
+    parse(JSON.stringify([{ gpu: 0, power: { socket_power: value } }]))?.[0].powerWatts;
   for (const value of [42, "42", "42 W", { value: 42, unit: "W" }, { value: "42" }]) {
     assertEquals(power(value), present(42), JSON.stringify(value));
   }
@@ -74,26 +75,26 @@ Deno.test("parseAmdGpus() takes figures in every form, and each absence for one"
   assertEquals(power("hot"), absent("unreadable"));
   assertEquals(power(undefined), absent("missing"));
   const memory = (value: unknown) =>
-    read(JSON.stringify([{ gpu: 0, mem_usage: { used_vram: value } }]))?.[0].memoryUsedBytes;
+    parse(JSON.stringify([{ gpu: 0, mem_usage: { used_vram: value } }]))?.[0].memoryUsedBytes;
   assertEquals(memory({ value: 192, unit: "GB" }), present(192 * 2 ** 30));
   assertEquals(memory(1024), present(2 ** 30));
-  const usage = read('[{"gpu": 0, "usage": "N/A", "clock": "N/A", "temperature": "N/A"}]')?.[0];
+  const usage = parse('[{"gpu": 0, "usage": "N/A", "clock": "N/A", "temperature": "N/A"}]')?.[0];
   assertEquals(usage?.utilizationRatio, absent("unsupported"));
   assertEquals(usage?.smClockHertz, absent("unsupported"));
   assertEquals(usage?.temperatureCelsius, absent("unsupported"));
   assertEquals(usage?.powerWatts, absent("missing"));
 });
 
-Deno.test("parseAmdGpus() tells a throttled card from one that is not, by the old key, too", () => {
+Deno.test("parseAmdGpus() detects throttling, by the old key as well", () => {
   const throttle = (power: unknown) =>
-    read(JSON.stringify([{ gpu: 0, power }]))?.[0].throttleReasons;
+    parse(JSON.stringify([{ gpu: 0, power }]))?.[0].throttleReasons;
   assertEquals(throttle({ throttle_status: "THROTTLED" }), present(["other"]));
   assertEquals(throttle({ throttle_status: "UNTHROTTLED" }), present([]));
   assertEquals(throttle({ throttle_status: "N/A" }), absent("unsupported"));
   assertEquals(throttle({}), absent("missing"));
 });
 
-Deno.test("parseAmdGpus() gives null where there is no GPU to read", () => {
+Deno.test("parseAmdGpus() returns null without a GPU", () => {
   const texts = [
     "",
     "[]",
@@ -103,31 +104,31 @@ Deno.test("parseAmdGpus() gives null where there is no GPU to read", () => {
     "{}",
     "[WARN] x\n",
   ];
-  for (const text of texts) assertEquals(read(text), null, text);
-  assertEquals(read('[WARN] x [{\n[{"gpu": 3}]')?.[0].index, 3);
-  assertEquals(read('[1]\n{"a": "}["}\n[{"gpu": 2}]\n')?.[0].index, 2);
+  for (const text of texts) assertEquals(parse(text), null, text);
+  assertEquals(parse('[WARN] x [{\n[{"gpu": 3}]')?.[0].index, 3);
+  assertEquals(parse('[1]\n{"a": "}["}\n[{"gpu": 2}]\n')?.[0].index, 2);
 });
 
-Deno.test("parseAmdGpus() makes names safe and never throws, whatever is printed", () => {
+Deno.test("parseAmdGpus() sanitizes names and never throws", () => {
   const fixed = JSON.stringify([{ gpu: 0, asic: { market_name: "\x1b[2JMI" } }]);
-  assertEquals(read('[{"gpu": 0}]', fixed)?.[0].name, "\\x1b[2JMI");
-  assertEquals(read('[{"gpu": 0}]')?.[0].name, "AMD GPU");
+  assertEquals(parse('[{"gpu": 0}]', fixed)?.[0].name, "\\x1b[2JMI");
+  assertEquals(parse('[{"gpu": 0}]')?.[0].name, "AMD GPU");
   fc.assert(fc.property(fc.json(), fc.string(), (metric, fixed) => {
-    assert(read(metric, fixed) === null || metric.includes("gpu"));
+    assert(parse(metric, fixed) === null || metric.includes("gpu"));
   }));
   const document = readGpuFixture("amd-26-metric.txt");
   fc.assert(fc.property(fc.nat(document.length), (end) => {
-    const gpus = read(document.slice(0, end));
+    const gpus = parse(document.slice(0, end));
     assert(gpus === null || gpus.length === 2);
   }));
 });
 
-Deno.test("parseAmdGpus() is not slowed down by brackets that are never closed", () => {
+Deno.test("parseAmdGpus() stays fast on unclosed brackets", () => {
   const text = "[\n".repeat(200_000);
-  assertEquals(read(text), null);
+  assertEquals(parse(text), null);
 });
 
-Deno.test("parseAmdProcesses() reads memory of the card, not of the host", () => {
+Deno.test("parseAmdProcesses() reports GPU memory, not host memory", () => {
   assertEquals(parseAmdProcesses(readGpuFixture("amd-26-process.txt")), [{
     pid: 4242,
     name: "VLLM::EngineCore",

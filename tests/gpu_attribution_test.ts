@@ -9,10 +9,10 @@ import {
 import { parseProcessTable } from "../lib/host_processes.ts";
 import { createGpuProcess } from "./fixtures/gpus.ts";
 
-/** A machine's processes, as `ps` prints them, and which of them hold memory of which GPU. */
+/** Output of `ps`, and the processes that hold GPU memory. */
 interface Machine {
   readonly ps: string;
-  /** Process id -> index of the GPU, or the driver's name for it, too. */
+  /** Pid, GPU index, and optionally the driver's process name. */
   readonly gpus: readonly (readonly [pid: number, gpuIndex: number, name?: string])[];
 }
 
@@ -38,7 +38,7 @@ function attribute(machine: Machine, endpoints: readonly GpuEndpoint[]): readonl
 }
 
 /** Each share as `pid port/engine tensor evidence`, or `pid other`. */
-function show(shares: readonly GpuShare[]): readonly string[] {
+function describeShares(shares: readonly GpuShare[]): readonly string[] {
   return shares.map(({ process, owner }) =>
     owner === null
       ? `${process.pid} other`
@@ -59,7 +59,7 @@ const BARE: Machine = {
   gpus: [[1002, 0]],
 };
 
-/** Docker's, with a port that it forwards; nothing of it belongs to us. */
+/** Docker with a forwarded port; its processes belong to another user. */
 const CONTAINER: Machine = {
   ps: `
       1       0       1  20-01:02:03 /sbin/init
@@ -73,7 +73,7 @@ const CONTAINER: Machine = {
   gpus: [[2100, 0]],
 };
 
-/** A unit of systemd: its own process group, no terminal. */
+/** A systemd unit: own process group, no terminal. */
 const SYSTEMD: Machine = {
   ps: `
       1       0       1  20-01:02:03 /usr/lib/systemd/systemd --system
@@ -113,7 +113,7 @@ const DATA_AND_TENSOR_PARALLEL: Machine = {
   gpus: [[5010, 0], [5011, 1], [5012, 2], [5013, 3]],
 };
 
-/** Two servers, and a training job that is none of ours. */
+/** Two servers, and an unrelated training job. */
 const TWO_MODELS: Machine = {
   ps: `
       1       0       1  20-01:02:03 /sbin/init
@@ -128,21 +128,21 @@ const TWO_MODELS: Machine = {
   gpus: [[6001, 0], [6101, 0], [6201, 1]],
 };
 
-Deno.test("attributeGpuProcesses() goes by the listening process among the ancestors", () => {
+Deno.test("attributeGpuProcesses() finds the listening process among the ancestors", () => {
   const shares = attribute(BARE, [createEndpoint(8000, { listenerPids: [1000] })]);
-  assertEquals(show(shares), ["1002 8000/0 - listener"]);
+  assertEquals(describeShares(shares), ["1002 8000/0 - listener"]);
   assertEquals(shares[0].name, "VLLM::EngineCore");
 });
 
-Deno.test("attributeGpuProcesses() goes by the server that started the listening process", () => {
+Deno.test("attributeGpuProcesses() finds the server that started the listening process", () => {
   const endpoint = createEndpoint(9000, { listenerPids: [3001, 3002] });
-  assertEquals(show(attribute(SYSTEMD, [endpoint])), ["3003 9000/0 - listener"]);
+  assertEquals(describeShares(attribute(SYSTEMD, [endpoint])), ["3003 9000/0 - listener"]);
 });
 
-Deno.test("attributeGpuProcesses() goes by --port where owners cannot be read", () => {
+Deno.test("attributeGpuProcesses() matches --port if listeners are hidden", () => {
   for (const [machine, port] of [[BARE, 8000], [SYSTEMD, 9000], [TENSOR_PARALLEL, 8000]] as const) {
     const endpoints = [createEndpoint(port), createEndpoint(7777, { modelNames: ["x"] })];
-    const shown = show(attribute(machine, endpoints));
+    const shown = describeShares(attribute(machine, endpoints));
     assert(
       shown.every((line) => line.includes(` ${port}/0 `) && line.endsWith(" port")),
       `${shown}`,
@@ -150,34 +150,37 @@ Deno.test("attributeGpuProcesses() goes by --port where owners cannot be read", 
   }
 });
 
-Deno.test("attributeGpuProcesses() follows docker's forwarding, whoever may read its sockets", () => {
+Deno.test("attributeGpuProcesses() follows docker's port forwarding, with listeners hidden or not", () => {
   for (const listenerPids of [[], [710, 711]]) {
     const endpoints = [
       createEndpoint(8000, { modelNames: ["other"] }),
       createEndpoint(8001, { listenerPids, modelNames: ["meta-llama/Llama-3.1-8B-Instruct"] }),
     ];
-    assertEquals(show(attribute(CONTAINER, endpoints)), ["2100 8001/0 - port"]);
+    assertEquals(describeShares(attribute(CONTAINER, endpoints)), ["2100 8001/0 - port"]);
   }
 });
 
-Deno.test("attributeGpuProcesses() goes by the model where no port fits, and by elimination at last", () => {
+Deno.test("attributeGpuProcesses() matches the model if no port fits, then by elimination", () => {
   const other = createEndpoint(8005, { modelNames: ["x"] });
   const named = createEndpoint(8006, { modelNames: ["prod"] });
-  assertEquals(show(attribute(SYSTEMD, [other, named])), ["3003 8006/0 - model"]);
-  assertEquals(show(attribute(SYSTEMD, [other])), ["3003 8005/0 - elimination"]);
+  assertEquals(describeShares(attribute(SYSTEMD, [other, named])), ["3003 8006/0 - model"]);
+  assertEquals(describeShares(attribute(SYSTEMD, [other])), ["3003 8005/0 - elimination"]);
   const two = [other, createEndpoint(8007, { modelNames: ["y"] })];
-  assertEquals(show(attribute(SYSTEMD, two)), ["3003 other"]);
+  assertEquals(describeShares(attribute(SYSTEMD, two)), ["3003 other"]);
 });
 
-Deno.test("attributeGpuProcesses() tells tensor-parallel ranks", () => {
+Deno.test("attributeGpuProcesses() reads tensor-parallel ranks", () => {
   const shares = attribute(TENSOR_PARALLEL, [createEndpoint(8000, { listenerPids: [4000] })]);
-  assertEquals(show(shares), [0, 1, 2, 3].map((rank) => `401${rank} 8000/0 ${rank} listener`));
+  assertEquals(
+    describeShares(shares),
+    [0, 1, 2, 3].map((rank) => `401${rank} 8000/0 ${rank} listener`),
+  );
 });
 
-Deno.test("attributeGpuProcesses() tells data-parallel replicas, by titles of each age", () => {
+Deno.test("attributeGpuProcesses() distinguishes data-parallel replicas by titles of every vLLM version", () => {
   const endpoint = createEndpoint(8000, { listenerPids: [5000], engines: ["0", "1"] });
   const shares = attribute(DATA_AND_TENSOR_PARALLEL, [endpoint]);
-  assertEquals(show(shares), [
+  assertEquals(describeShares(shares), [
     "5010 8000/0 0 listener",
     "5011 8000/0 1 listener",
     "5012 8000/1 0 listener",
@@ -189,18 +192,18 @@ Deno.test("attributeGpuProcesses() tells data-parallel replicas, by titles of ea
   assertEquals(listReplicaGpus(shares, { endpointKey, engine: "2" }), []);
 });
 
-Deno.test("attributeGpuProcesses() counts local ranks among the engines of this machine", () => {
+Deno.test("attributeGpuProcesses() maps local ranks to this machine's engines", () => {
   const endpoint = createEndpoint(8000, { listenerPids: [5000], engines: ["3", "10"] });
   const shares = attribute(DATA_AND_TENSOR_PARALLEL, [endpoint]);
   assertEquals(shares.map(({ owner }) => owner?.engine), ["3", "3", "10", "10"]);
 });
 
-Deno.test("attributeGpuProcesses() names no engine where several could be meant", () => {
+Deno.test("attributeGpuProcesses() names no engine if several are possible", () => {
   const endpoint = createEndpoint(8000, { listenerPids: [4000], engines: ["0", "1"] });
   assertEquals(attribute(TENSOR_PARALLEL, [endpoint])[0].owner?.engine, null);
 });
 
-Deno.test("attributeGpuProcesses() reads the titles of older vLLM", () => {
+Deno.test("attributeGpuProcesses() reads titles of older vLLM versions", () => {
   const ps = `
     1       0       1     01:00:00 /sbin/init
    10       1      10     01:00:00 vllm serve m
@@ -209,17 +212,17 @@ Deno.test("attributeGpuProcesses() reads the titles of older vLLM", () => {
    13      10      10     01:00:00 python3 VllmWorker rank=3
   `;
   const endpoint = createEndpoint(8000, { listenerPids: [10], engines: ["0", "1"] });
-  assertEquals(show(attribute({ ps, gpus: [[11, 0], [12, 1], [13, 2]] }, [endpoint])), [
+  assertEquals(describeShares(attribute({ ps, gpus: [[11, 0], [12, 1], [13, 2]] }, [endpoint])), [
     "11 8000/1 - listener",
     "12 8000/1 2 listener",
     "13 8000/? 3 listener",
   ]);
 });
 
-Deno.test("attributeGpuProcesses() tells two models apart, and leaves a training job to others", () => {
+Deno.test("attributeGpuProcesses() distinguishes two models and leaves a training job unowned", () => {
   const chat = createEndpoint(8000, { modelNames: ["org/chat"] });
   const embed = createEndpoint(8001, { modelNames: ["org/embed"] });
-  assertEquals(show(attribute(TWO_MODELS, [chat, embed])), [
+  assertEquals(describeShares(attribute(TWO_MODELS, [chat, embed])), [
     "6001 8000/0 - port",
     "6101 8001/0 - port",
     "6201 other",
@@ -230,14 +233,17 @@ Deno.test("attributeGpuProcesses() tells two models apart, and leaves a training
   assertEquals(shares[2].name, "python3 train.py --data vllm serve.jsonl");
 });
 
-Deno.test("attributeGpuProcesses() does not give one server's memory to another endpoint", () => {
+Deno.test("attributeGpuProcesses() never gives one server's memory to another endpoint", () => {
   const chat = createEndpoint(8000, { listenerPids: [6000] });
   const remote = createEndpoint(9999, { port: null, modelNames: ["org/else"], listenerPids: [] });
-  assertEquals(show(attribute(TWO_MODELS, [chat]))[1], "6101 other");
-  assertEquals(show(attribute(TWO_MODELS, [chat, remote]))[1], "6101 9999/0 - elimination");
+  assertEquals(describeShares(attribute(TWO_MODELS, [chat]))[1], "6101 other");
+  assertEquals(
+    describeShares(attribute(TWO_MODELS, [chat, remote]))[1],
+    "6101 9999/0 - elimination",
+  );
 });
 
-Deno.test("attributeGpuProcesses() goes by a process group that is one endpoint's alone", () => {
+Deno.test("attributeGpuProcesses() uses a process group only if one endpoint has it", () => {
   const ps = `
     1       0       1     01:00:00 /sbin/init
    20       1      20     01:00:00 python3 serve_llm.py
@@ -252,13 +258,13 @@ Deno.test("attributeGpuProcesses() goes by a process group that is one endpoint'
     createEndpoint(8001, { listenerPids: [31] }),
     createEndpoint(8002, { listenerPids: [32] }),
   ];
-  assertEquals(show(attribute({ ps, gpus: [[21, 0], [33, 1]] }, endpoints)), [
+  assertEquals(describeShares(attribute({ ps, gpus: [[21, 0], [33, 1]] }, endpoints)), [
     "21 8000/0 - group",
     "33 other",
   ]);
 });
 
-Deno.test("attributeGpuProcesses() knows servers and their options as the scan does", () => {
+Deno.test("attributeGpuProcesses() recognizes the same servers and options as the scan", () => {
   const server = "python3 /opt/vllm/entrypoints/openai/api_server.py";
   const ps = (commandLine: string) => `
     1       0       1     01:00:00 /sbin/init
@@ -270,39 +276,41 @@ Deno.test("attributeGpuProcesses() knows servers and their options as the scan d
     createEndpoint(8006, { modelNames: ["m2"] }),
   ];
   const shown = (commandLine: string) =>
-    show(attribute({ ps: ps(commandLine), gpus: [[41, 0]] }, endpoints));
+    describeShares(attribute({ ps: ps(commandLine), gpus: [[41, 0]] }, endpoints));
   assertEquals(shown("vllm serve /models/m --served_model_name m1"), ["41 8005/0 - model"]);
   assertEquals(shown(`${server} --model m2`), ["41 8006/0 - model"]);
   assertEquals(shown(`${server} --model m1 --port 8005`), ["41 8005/0 - port"]);
 });
 
-Deno.test("attributeGpuProcesses() knows a server that is its container's first process", () => {
+Deno.test("attributeGpuProcesses() recognizes a server that is pid 1 of its container", () => {
   const ps = "1 0 1 01:00:00 vllm serve m\n8 1 1 01:00:00 VLLM::EngineCore\n";
   const endpoint = createEndpoint(8000, { listenerPids: [1] });
-  assertEquals(show(attribute({ ps, gpus: [[8, 0]] }, [endpoint])), ["8 8000/0 - listener"]);
+  assertEquals(describeShares(attribute({ ps, gpus: [[8, 0]] }, [endpoint])), [
+    "8 8000/0 - listener",
+  ]);
 });
 
-Deno.test("attributeGpuProcesses() gives a first process that listens for others no memory", () => {
+Deno.test("attributeGpuProcesses() gives no memory to an init process that listens for others", () => {
   const endpoint = createEndpoint(8000, { listenerPids: [1] });
   const ps = `${BARE.ps}\n 950 1 950 01:00:00 python3 train.py`;
   const shares = attribute({ ps, gpus: [[1002, 0], [950, 1]] }, [endpoint]);
-  assertEquals(show(shares), ["1002 8000/0 - port", "950 other"]);
+  assertEquals(describeShares(shares), ["1002 8000/0 - port", "950 other"]);
 });
 
-Deno.test("attributeGpuProcesses() takes a tunnel's server for one on another machine", () => {
+Deno.test("attributeGpuProcesses() treats a server behind a tunnel as remote", () => {
   const ps = `${BARE.ps}\n 960 900 960 01:00:00 ssh -N -L 9000:localhost:8000 gpu7`;
   const tunnel = createEndpoint(9000, { listenerPids: [960], modelNames: ["Qwen/Qwen3-8B"] });
-  assertEquals(show(attribute({ ps, gpus: [[1002, 0]] }, [tunnel])), ["1002 other"]);
+  assertEquals(describeShares(attribute({ ps, gpus: [[1002, 0]] }, [tunnel])), ["1002 other"]);
 });
 
-Deno.test("attributeGpuProcesses() leaves processes of other namespaces to others, by the driver's name", () => {
+Deno.test("attributeGpuProcesses() leaves processes of other namespaces unowned, with the driver's name", () => {
   const [share] = attribute({ ps: "", gpus: [[77, 0, "VLLM::EngineCore"]] }, [
     createEndpoint(8000),
   ]);
   assertEquals([share.owner, share.name], [null, "VLLM::EngineCore"]);
 });
 
-Deno.test("attributeGpuProcesses() keeps every process once, in order, whatever the tree", () => {
+Deno.test("attributeGpuProcesses() returns every process once, in order, for any tree", () => {
   const entry = fc.record({ pid: fc.integer({ min: 1, max: 9 }), parent: fc.nat(9) });
   fc.assert(fc.property(
     fc.array(entry, { maxLength: 12 }),

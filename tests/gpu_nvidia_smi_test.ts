@@ -14,7 +14,7 @@ import { readGpuFixture, readGpus, renderGpuQuery } from "./fixtures/gpus.ts";
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 
-Deno.test("planGpuQuery() asks by the newest names that the driver lists, index first, name last", () => {
+Deno.test("planGpuQuery() uses the newest names the driver lists, index first, name last", () => {
   const [query] = listGpuQueryArguments(planGpuQuery(readGpuFixture("help-590.txt")));
   const fields = query.replace("--query-gpu=", "").split(",");
   assertEquals([fields[0], fields.at(-1)], ["index", "name"]);
@@ -23,14 +23,14 @@ Deno.test("planGpuQuery() asks by the newest names that the driver lists, index 
   assertEquals(fields.length, 23);
 });
 
-Deno.test("planGpuQuery() leaves out what an old driver lacks, and takes its names", () => {
+Deno.test("planGpuQuery() uses an old driver's names and skips fields it lacks", () => {
   const [query] = listGpuQueryArguments(planGpuQuery(readGpuFixture("help-418.txt")));
   const fields = query.replace("--query-gpu=", "").split(",");
   assert(fields.includes("clocks_throttle_reasons.active"), query);
   assert(!fields.some((field) => /event_reasons|mig|tlimit|gpucurrent/.test(field)), query);
 });
 
-Deno.test("planGpuQuery() asks for the oldest fields alone where there is no help", () => {
+Deno.test("planGpuQuery() falls back to the oldest fields without help", () => {
   for (const help of ["", "nvidia-smi: invalid option\n", 'about "index" and "name"\n']) {
     const names = planGpuQuery(help).map(([, name]) => name);
     assertEquals([names[0], names.at(-1)], ["index", "name"]);
@@ -39,7 +39,7 @@ Deno.test("planGpuQuery() asks for the oldest fields alone where there is no hel
   }
 });
 
-Deno.test("parseGpuTable() reads a recorded H100 in base units", () => {
+Deno.test("parseGpuTable() parses a recorded H100 into base units", () => {
   assertEquals(readGpus("h100.tsv"), [{
     index: 0,
     vendor: "nvidia",
@@ -70,7 +70,7 @@ Deno.test("parseGpuTable() reads a recorded H100 in base units", () => {
   }]);
 });
 
-Deno.test("parseGpuTable() reads every recorded machine whole", () => {
+Deno.test("parseGpuTable() parses every recorded machine completely", () => {
   const counts = { "h100x8": 8, "a100": 1, "l4": 1, "l40s": 1, "rtx4090": 1, "rtx4080super": 1 };
   for (const [name, count] of Object.entries(counts)) {
     const gpus = readGpus(`${name}.tsv`);
@@ -83,7 +83,7 @@ Deno.test("parseGpuTable() reads every recorded machine whole", () => {
   assertEquals(readGpus("rtx4090.tsv")[0].fanRatio, present(0.62));
 });
 
-Deno.test("parseGpuTable() gives each missing cell its own reason, and never 0", () => {
+Deno.test("parseGpuTable() gives each missing cell a reason, never 0", () => {
   const [gpu] = readGpus("t4-old-driver.tsv", "help-418.txt");
   assertEquals(gpu.name, "Tesla T4");
   assertEquals(gpu.utilizationRatio, present(0.42));
@@ -98,7 +98,7 @@ Deno.test("parseGpuTable() gives each missing cell its own reason, and never 0",
   assertEquals(gpu.isMigEnabled, absent("missing"));
 });
 
-Deno.test("parseGpuTable() tells every spelling of absence apart", () => {
+Deno.test("parseGpuTable() distinguishes every spelling of absence", () => {
   const query = [["index", "index"], ["power", "power.draw"], ["name", "name"]] as const;
   const read = (cell: string) => parseGpuTable(`0, ${cell}, GPU\n`, query).gpus[0].powerWatts;
   for (const cell of ["[N/A]", "N/A", "[Not Supported]", "Not Supported", "-", ""]) {
@@ -113,7 +113,7 @@ Deno.test("parseGpuTable() tells every spelling of absence apart", () => {
   assertEquals(read("1204.5"), present(1204.5));
 });
 
-Deno.test("parseGpuTable() keeps commas and quotes of names, and makes them safe", () => {
+Deno.test("parseGpuTable() keeps commas and quotes in names, and sanitizes them", () => {
   assertEquals(readGpus("commas.tsv").map(({ name }) => name), [
     'NVIDIA H100, 80GB, "HBM3"',
     "GRID A100D-1-10C,vGPU",
@@ -123,7 +123,7 @@ Deno.test("parseGpuTable() keeps commas and quotes of names, and makes them safe
   assertEquals(gpu.name, "\\x1b[2JGPU\\x07");
 });
 
-Deno.test("parseGpuTable() passes over warnings, wherever they stand, and tells them", () => {
+Deno.test("parseGpuTable() reports warnings before and between rows", () => {
   const query = planGpuQuery(readGpuFixture("help-590.txt"));
   const rows = renderGpuQuery("h100x8.tsv", query);
   const lost = "Unable to determine the device handle for GPU0000:3B:00.0: GPU is lost.  Reboot";
@@ -133,7 +133,7 @@ Deno.test("parseGpuTable() passes over warnings, wherever they stand, and tells 
   assertEquals(warnings, [lost, `${warning}\\x1b[2J`]);
 });
 
-Deno.test("parseGpuTable() knows reasons that it has no word for, and a total of 0 for none", () => {
+Deno.test("parseGpuTable() maps unknown throttle bits to other, and a total of 0 to unreadable", () => {
   const query = [
     ["index", "index"],
     ["throttle", "clocks_event_reasons.active"],
@@ -147,7 +147,7 @@ Deno.test("parseGpuTable() knows reasons that it has no word for, and a total of
   assertEquals(read("0x0").memoryTotalBytes, absent("unreadable"));
 });
 
-Deno.test("parseGpuTable() never throws and gives one GPU per line at most, whatever is printed", () => {
+Deno.test("parseGpuTable() never throws and returns at most one GPU per line", () => {
   const query = planGpuQuery(readGpuFixture("help-590.txt"));
   fc.assert(fc.property(fc.string({ unit: "binary", maxLength: 300 }), (text) => {
     const { gpus } = parseGpuTable(text, query);
@@ -160,7 +160,7 @@ Deno.test("parseGpuTable() never throws and gives one GPU per line at most, what
   }));
 });
 
-Deno.test("parseComputeApps() gives each process its GPU and memory, commas and all", () => {
+Deno.test("parseComputeApps() returns GPU and memory of each process, with commas in names", () => {
   const gpus = readGpus("h100x8.tsv");
   const text = [
     `${gpus[1].uuid.value}, 4711, 73664, VLLM::Worker_TP1`,
@@ -188,7 +188,7 @@ Deno.test("parseComputeApps() gives each process its GPU and memory, commas and 
   ]);
 });
 
-Deno.test("completeUnifiedMemory() takes the system's memory for a GB10's, and for no other's", () => {
+Deno.test("completeUnifiedMemory() fills in system memory for a GB10 only", () => {
   const memory = { totalBytes: 128_501_256_192, availableBytes: 7_976_902_656 };
   const [gb10] = completeUnifiedMemory(readGpus("gb10.tsv"), memory);
   assertEquals(gb10.isMemoryUnified, true);
@@ -205,7 +205,7 @@ Deno.test("completeUnifiedMemory() takes the system's memory for a GB10's, and f
   assertEquals(completeUnifiedMemory(failed, memory), failed);
 });
 
-Deno.test("parseComputeApps() attributes memory on a GPU whose own total is not known", () => {
+Deno.test("parseComputeApps() reports memory on a GPU with unknown total", () => {
   const apps = parseComputeApps(readGpuFixture("gb10-apps.csv"), readGpus("gb10.tsv"));
   assertEquals(apps.map(({ pid, memoryBytes }) => [pid, memoryBytes]), [
     [114_687, present(19_135 * MIB)],
@@ -214,7 +214,7 @@ Deno.test("parseComputeApps() attributes memory on a GPU whose own total is not 
   assert(96_073 * MIB > 93 * GIB);
 });
 
-function readMig(outputs: { readonly list: string; readonly detail: string }) {
+function parseMig(outputs: { readonly list: string; readonly detail: string }) {
   const gpus = readGpus("h100-mig.tsv");
   const processes = parseComputeApps(readGpuFixture("h100-mig-apps.csv"), gpus);
   return addMigInstances({ gpus, processes }, outputs);
@@ -224,7 +224,7 @@ const LIST = readGpuFixture("h100-mig-list.txt");
 const DETAIL = readGpuFixture("h100-mig-detail.txt");
 
 Deno.test("addMigInstances() lists the instances of a recorded GPU with their memory", () => {
-  const [gpu] = readMig({ list: LIST, detail: DETAIL }).gpus;
+  const [gpu] = parseMig({ list: LIST, detail: DETAIL }).gpus;
   assertEquals(gpu.isMigEnabled, present(true));
   assertEquals(gpu.utilizationRatio, absent("unsupported"));
   assertEquals(
@@ -245,8 +245,8 @@ Deno.test("addMigInstances() lists the instances of a recorded GPU with their me
   assertEquals(gpu.migInstances[1].uuid, present("MIG-00000001-0000-0000-0000-000000000001"));
 });
 
-Deno.test("addMigInstances() tells the instance of each process", () => {
-  const { processes } = readMig({ list: LIST, detail: DETAIL });
+Deno.test("addMigInstances() adds the instance of each process", () => {
+  const { processes } = parseMig({ list: LIST, detail: DETAIL });
   assertEquals(processes.map(({ pid, gpuInstanceId }) => [pid, gpuInstanceId]), [
     [21_180, present(2)],
     [21_181, present(2)],
@@ -254,8 +254,8 @@ Deno.test("addMigInstances() tells the instance of each process", () => {
   ]);
 });
 
-Deno.test("addMigInstances() gives what one output says where the other is not there", () => {
-  const named = readMig({ list: LIST, detail: "" });
+Deno.test("addMigInstances() works with only one of its outputs", () => {
+  const named = parseMig({ list: LIST, detail: "" });
   assertEquals(named.gpus[0].migInstances.map(({ profile }) => profile.value), [
     "3g.40gb",
     "2g.20gb",
@@ -264,20 +264,20 @@ Deno.test("addMigInstances() gives what one output says where the other is not t
   ]);
   assertEquals(named.gpus[0].migInstances[0].memoryTotalBytes, absent("missing"));
   assertEquals(named.processes[0].gpuInstanceId, absent("missing"));
-  const detailed = readMig({ list: "", detail: DETAIL });
+  const detailed = parseMig({ list: "", detail: DETAIL });
   assertEquals(detailed.gpus[0].migInstances.length, 4);
   assertEquals(detailed.gpus[0].migInstances[3].uuid, absent("missing"));
-  assertEquals(readMig({ list: "", detail: "" }).gpus[0].migInstances, []);
+  assertEquals(parseMig({ list: "", detail: "" }).gpus[0].migInstances, []);
 });
 
-Deno.test("addMigInstances() leaves GPUs alone that are not divided", () => {
+Deno.test("addMigInstances() leaves GPUs without MIG unchanged", () => {
   const gpus = readGpus("h100x8.tsv");
   assertEquals(addMigInstances({ gpus, processes: [] }, { list: LIST, detail: DETAIL }).gpus, gpus);
 });
 
-Deno.test("addMigInstances() never throws, wherever the outputs break off", () => {
+Deno.test("addMigInstances() never throws on truncated output", () => {
   fc.assert(fc.property(fc.nat(DETAIL.length), fc.nat(LIST.length), (detailEnd, listEnd) => {
-    const { gpus } = readMig({ list: LIST.slice(0, listEnd), detail: DETAIL.slice(0, detailEnd) });
+    const { gpus } = parseMig({ list: LIST.slice(0, listEnd), detail: DETAIL.slice(0, detailEnd) });
     assertEquals(gpus.length, 1);
   }));
 });

@@ -6,19 +6,19 @@ import { readGpus } from "./fixtures/gpus.ts";
 
 const GPUS = readGpus("h100x8.tsv");
 
-/** The busy machine, with one GPU changed. */
-function change(index: number, more: Partial<GpuSample>): readonly GpuSample[] {
+/** The busy machine with one GPU changed. */
+function changeGpu(index: number, more: Partial<GpuSample>): readonly GpuSample[] {
   return GPUS.map((gpu) => gpu.index === index ? { ...gpu, ...more } : gpu);
 }
 
-Deno.test("findGpuOutliers() finds none on a healthy machine, busy or idle", () => {
+Deno.test("findGpuOutliers() finds nothing on a healthy machine, busy or idle", () => {
   assertEquals(findGpuOutliers(GPUS), []);
   assertEquals(findGpuOutliers(readGpus("rtx2080super-idle.tsv")), []);
   assertEquals(findGpuOutliers([]), []);
 });
 
-Deno.test("findGpuOutliers() finds a clock 20 % below its busy peers', and not one above", () => {
-  const slow = change(5, { smClockHertz: present(1.98e9 * 0.8 - 1e6) });
+Deno.test("findGpuOutliers() finds a clock more than 20 % below its busy peers, and none above that", () => {
+  const slow = changeGpu(5, { smClockHertz: present(1.98e9 * 0.8 - 1e6) });
   assertEquals(findGpuOutliers(slow), [{
     gpuIndex: 5,
     kind: "slow_clock",
@@ -28,12 +28,12 @@ Deno.test("findGpuOutliers() finds a clock 20 % below its busy peers', and not o
     peerCount: 7,
     temperatureCelsius: present(64),
   }]);
-  assertEquals(findGpuOutliers(change(5, { smClockHertz: present(1.98e9 * 0.8) })), []);
+  assertEquals(findGpuOutliers(changeGpu(5, { smClockHertz: present(1.98e9 * 0.8) })), []);
 });
 
-Deno.test("findGpuOutliers() finds a GPU that heat or hardware slows down, without peers, too", () => {
+Deno.test("findGpuOutliers() finds a GPU throttled by heat or hardware, even without peers", () => {
   const hot = { throttleReasons: present(["power_cap", "thermal_hardware"] as const) };
-  const [outlier] = findGpuOutliers(change(2, hot));
+  const [outlier] = findGpuOutliers(changeGpu(2, hot));
   assertEquals([outlier.gpuIndex, outlier.kind, outlier.reasons], [
     2,
     "throttled",
@@ -44,17 +44,17 @@ Deno.test("findGpuOutliers() finds a GPU that heat or hardware slows down, witho
   assertEquals(alone[0].peersClockHertz, absent("no_samples"));
 });
 
-Deno.test("findGpuOutliers() takes a power cap for none, and leaves idle GPUs alone", () => {
-  assertEquals(findGpuOutliers(change(1, { throttleReasons: present(["power_cap"]) })), []);
+Deno.test("findGpuOutliers() ignores power caps and idle GPUs", () => {
+  assertEquals(findGpuOutliers(changeGpu(1, { throttleReasons: present(["power_cap"]) })), []);
   const idle = {
     utilizationRatio: present(0),
     smClockHertz: present(3.45e8),
     throttleReasons: present(["idle", "thermal_software"] as const),
   };
-  assertEquals(findGpuOutliers(change(3, idle)), []);
+  assertEquals(findGpuOutliers(changeGpu(3, idle)), []);
 });
 
-Deno.test("findGpuOutliers() compares with busy GPUs of the same name only", () => {
+Deno.test("findGpuOutliers() compares only with busy GPUs of the same name", () => {
   const idlePeers = GPUS.map((gpu) =>
     gpu.index === 0
       ? { ...gpu, smClockHertz: present(1e9) }
@@ -65,17 +65,17 @@ Deno.test("findGpuOutliers() compares with busy GPUs of the same name only", () 
   assertEquals(findGpuOutliers(mixed), []);
 });
 
-Deno.test("findGpuOutliers() passes over figures that are absent", () => {
-  assertEquals(findGpuOutliers(change(4, { smClockHertz: absent("unreadable") })), []);
+Deno.test("findGpuOutliers() ignores absent figures", () => {
+  assertEquals(findGpuOutliers(changeGpu(4, { smClockHertz: absent("unreadable") })), []);
   const unknown = {
     utilizationRatio: absent("unsupported"),
     throttleReasons: absent("missing"),
     smClockHertz: present(1e9),
   };
-  assertEquals(findGpuOutliers(change(4, unknown)), []);
+  assertEquals(findGpuOutliers(changeGpu(4, unknown)), []);
 });
 
-Deno.test("summarizeGpus() gives the ranges of GPUs of one name", () => {
+Deno.test("summarizeGpus() returns ranges per GPU name", () => {
   const [fold, ...others] = summarizeGpus(GPUS);
   assertEquals(others, []);
   assertEquals([fold.name, fold.count], ["NVIDIA H100 80GB HBM3", 8]);
@@ -91,7 +91,7 @@ Deno.test("summarizeGpus() gives the ranges of GPUs of one name", () => {
   assertEquals(mixed[1].powerWatts, present({ min: 10.8, max: 10.8 }));
 });
 
-Deno.test("findRange() is partial where figures are absent, and absent where all are", () => {
+Deno.test("findRange() is partial if some figures are absent, and absent if all are", () => {
   assertEquals(findRange([present(3), absent("missing"), present(1)]), {
     value: { min: 1, max: 3 },
     partial: true,

@@ -13,14 +13,14 @@ import {
 
 type Buckets = readonly (readonly [le: number, count: number])[];
 
-/** What `histogram_quantile` returns for the buckets; NaN stands for no value. */
-function readPromQl(buckets: Buckets, q: number): number {
+/** The result of `histogram_quantile`; NaN for no value. */
+function evaluatePromQl(buckets: Buckets, q: number): number {
   return computeQuantile(createHistogram(buckets, NaN), q)?.interpolated ?? NaN;
 }
 
-// ---- Prometheus' own facts: the buckets and results of promql/promqltest/testdata/histograms.test
-// (main, read 2026-11), written out anew. Its series grow by a step each interval, so the increases
-// over any window are these buckets times a factor, and the quantiles of both are the same.
+// Cases of Prometheus' promql/promqltest/testdata/histograms.test (main, read 2026-11). Its series
+// grow by a constant step, so increases over any window are these buckets times a factor, with the
+// same quantiles.
 
 const POSITIVE: Buckets = [[0.1, 50], [0.2, 70], [1, 110], [Infinity, 120]];
 const NEGATIVE: Buckets = [[-0.2, 10], [-0.1, 20], [0.3, 20], [Infinity, 30]];
@@ -61,16 +61,16 @@ const PROMETHEUS_FACTS: readonly (readonly [string, Buckets, (readonly [number, 
 ];
 
 for (const [name, buckets, facts] of PROMETHEUS_FACTS) {
-  Deno.test(`computeQuantile() gives Prometheus' figures: ${name}`, () => {
+  Deno.test(`computeQuantile() matches Prometheus: ${name}`, () => {
     for (const [q, expected] of facts) {
-      const actual = readPromQl(buckets, q);
+      const actual = evaluatePromQl(buckets, q);
       if (Number.isNaN(expected)) assertEquals(actual, NaN);
       else assertAlmostEquals(actual, expected, 1e-12);
     }
   });
 }
 
-// Sums over instances and jobs, `sum(rate(…)) by (le)` and its variants in the same file.
+// `sum(rate(…)) by (le)` and its variants in the same file.
 const MERGED_FACTS: readonly (readonly [string, Buckets[], (readonly [number, number])[]])[] = [
   ["all", [JOB1_INS1, JOB1_INS2, JOB2_INS1, JOB2_INS2], [[0.3, 0.075], [0.5, 0.1277777777777778]]],
   ["ins1", [JOB1_INS1, JOB2_INS1], [[0.3, 0.075], [0.5, 0.1333333333333333]]],
@@ -79,7 +79,7 @@ const MERGED_FACTS: readonly (readonly [string, Buckets[], (readonly [number, nu
   ["job2", [JOB2_INS1, JOB2_INS2], [[0.3, 0.0642857142857143], [0.5, 0.1125]]],
 ];
 
-Deno.test("addHistograms() gives Prometheus' figures of sums by le", () => {
+Deno.test("addHistograms() matches Prometheus' sums by le", () => {
   for (const [name, parts, facts] of MERGED_FACTS) {
     const merged = addHistograms(parts.map((buckets) => createHistogram(buckets, NaN)));
     assert(merged !== null);
@@ -89,10 +89,10 @@ Deno.test("addHistograms() gives Prometheus' figures of sums by le", () => {
   }
 });
 
-// ---- The steps of the algorithm.
+// Steps of the algorithm
 
-Deno.test("computeQuantile() refuses quantiles that are none", () => {
-  // PromQL gives -Inf, +Inf and NaN; here it is an error of the program.
+Deno.test("computeQuantile() throws outside 0–1", () => {
+  // PromQL returns -Inf, +Inf and NaN; here it is a programming error.
   const histogram = createHistogram(JOB1_INS1, NaN);
   for (const q of [-0.1, 1.01, NaN, Infinity]) {
     assertThrows(() => computeQuantile(histogram, q), RangeError, `"${q}"`);
@@ -104,47 +104,47 @@ Deno.test("computeQuantile() needs +Inf as the highest bound", () => {
   assertEquals(computeQuantile(createHistogram([], NaN), 0.5), null);
 });
 
-Deno.test("computeQuantile() needs two buckets and one observation", () => {
+Deno.test("computeQuantile() needs two buckets and an observation", () => {
   assertEquals(computeQuantile(createHistogram([[Infinity, 5]], 3), 0.5), null);
   assertEquals(computeQuantile(createHistogram(EMPTY, 0), 0), null);
   assertEquals(computeQuantile(createHistogram([[1, NaN], [Infinity, NaN]], 0), 0.5), null);
 });
 
-Deno.test("createHistogram() sorts by number and adds up equal bounds", () => {
+Deno.test("createHistogram() sorts numerically and adds counts of equal bounds", () => {
   const histogram = createHistogram([[Infinity, 4], [10, 3], [2, 1], [10, 2], [0.5, 0]], 7);
   assertEquals([...histogram.bounds], [0.5, 2, 10, Infinity]);
   assertEquals([...histogram.counts], [0, 1, 5, 4]);
   assertEquals(histogram.sum, 7);
 });
 
-Deno.test("computeQuantile() mends counts that fall, and small differences", () => {
-  // Forced up to the highest before: 2, 2, 5, 5, 9, 9 of ten.
+Deno.test("computeQuantile() repairs falling counts and rounding differences", () => {
+  // Repaired to 2, 2, 5, 5, 9, 9 of ten.
   assertEquals(computeQuantile(createHistogram(FALLING, NaN), 0.5)?.value, 8.5);
-  // A relative difference of less than 1e-12 is none, in either direction.
+  // Relative differences below 1e-12 count as none, in both directions.
   const almost = createHistogram([[1, 1000], [2, 1000 + 1e-10], [3, 2000], [Infinity, 2000]], 0);
   assertEquals(computeQuantile(almost, 0.75)?.value, 2.5);
   const rising = createHistogram([[1, 1000], [2, 1000.001], [3, 2000], [Infinity, 2000]], 0);
   assertAlmostEquals(computeQuantile(rising, 1000.0005 / 2000)?.value ?? NaN, 1.5, 1e-6);
 });
 
-Deno.test("computeQuantile() leaves the histogram as it was", () => {
+Deno.test("computeQuantile() does not change the histogram", () => {
   const histogram = createHistogram(FALLING, NaN);
   computeQuantile(histogram, 0.5);
   assertEquals([...histogram.counts], FALLING.map(([, count]) => count));
 });
 
-Deno.test("computeQuantile() gives the bound in the first and last bucket", () => {
+Deno.test("computeQuantile() returns the bound in the first and last bucket", () => {
   const histogram = createHistogram([[1, 50], [3, 90], [80, 95], [Infinity, 100]], NaN);
   assertEquals(computeQuantile(histogram, 0.25), { value: 1, bound: "<", interpolated: 0.5 });
   assertEquals(computeQuantile(histogram, 0.7), { value: 2, bound: "", interpolated: 2 });
   assertEquals(computeQuantile(histogram, 0.96), { value: 80, bound: ">", interpolated: 80 });
-  // Exactly at a bound belongs to the bucket below it.
+  // A value exactly at a bound belongs to the bucket below it.
   assertEquals(computeQuantile(histogram, 0.5)?.bound, "<");
   assertEquals(computeQuantile(histogram, 0.95)?.bound, "");
   assertEquals(computeQuantile(histogram, 0.95)?.value, 80);
 });
 
-Deno.test("computeQuantile() of 0 begins at 0 where the first bucket is empty", () => {
+Deno.test("computeQuantile() of 0 starts at 0 if the first bucket is empty", () => {
   const histogram = createHistogram([[1, 0], [2, 5], [Infinity, 5]], NaN);
   assertEquals(computeQuantile(histogram, 0), { value: 1, bound: "<", interpolated: 0 });
 });
@@ -159,7 +159,7 @@ Deno.test("countObservations() is the count of the last bucket", () => {
   assertEquals(countObservations(createHistogram([], 1)), 0);
 });
 
-Deno.test("haveSameBounds() asks for every bound", () => {
+Deno.test("haveSameBounds() compares every bound", () => {
   const of = (...bounds: number[]): Histogram =>
     createHistogram(bounds.map((bound) => [bound, 1] as const), 0);
   assert(haveSameBounds(of(1, 2, Infinity), of(1, 2, Infinity)));
@@ -168,7 +168,7 @@ Deno.test("haveSameBounds() asks for every bound", () => {
   assert(!haveSameBounds(of(1, 2), of(1, 2, Infinity)));
 });
 
-Deno.test("addHistograms() refuses different bounds, and nothing", () => {
+Deno.test("addHistograms() returns null for different bounds and for no histogram", () => {
   const a = createHistogram([[1, 1], [Infinity, 2]], 3);
   const b = createHistogram([[2, 1], [Infinity, 2]], 3);
   assertEquals(addHistograms([a, b]), null);
@@ -176,7 +176,7 @@ Deno.test("addHistograms() refuses different bounds, and nothing", () => {
   assertEquals(addHistograms([]), null);
 });
 
-Deno.test("subtractHistogram() tells a fall from other bounds", () => {
+Deno.test("subtractHistogram() distinguishes a reset from different bounds", () => {
   const earlier = createHistogram([[1, 5], [2, 7], [Infinity, 9]], 12);
   const later = createHistogram([[1, 6], [2, 9], [Infinity, 9]], 14.5);
   const delta = subtractHistogram(later, earlier);
@@ -184,18 +184,18 @@ Deno.test("subtractHistogram() tells a fall from other bounds", () => {
   assertEquals([...delta.counts], [1, 2, 0]);
   assertEquals(delta.sum, 2.5);
   assertEquals(subtractHistogram(earlier, later), "restarted");
-  // One bucket is enough, though the total rose.
+  // One falling bucket is enough, even if the total rose.
   const oneFell = createHistogram([[1, 4], [2, 9], [Infinity, 20]], 40);
   assertEquals(subtractHistogram(oneFell, earlier), "restarted");
   const others = createHistogram([[1, 6], [Infinity, 9]], 14);
   assertEquals(subtractHistogram(others, earlier), "bounds_differ");
 });
 
-// ---- Properties.
+// Properties
 
 const BOUNDS = [0.001, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 1, 2.5, 5, 10, 80];
 
-/** Buckets as vLLM has them: ascending bounds above 0, cumulative counts. */
+/** vLLM-like buckets: ascending bounds above 0, cumulative counts. */
 const histogram: fc.Arbitrary<Histogram> = fc.record({
   size: fc.integer({ min: 1, max: BOUNDS.length }),
   increments: fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 1e6 })), {
@@ -209,7 +209,7 @@ const histogram: fc.Arbitrary<Histogram> = fc.record({
   return createHistogram(bounds.map((bound, i) => [bound, count += increments[i]] as const), sum);
 });
 
-/** Several with the same bounds. */
+/** Several histograms with the same bounds. */
 const histograms = (count: number): fc.Arbitrary<Histogram[]> =>
   fc.array(histogram, { minLength: count, maxLength: count }).map((all) =>
     all.map((one) =>
@@ -240,13 +240,13 @@ Deno.test("computeQuantile() rises with q", () => {
   );
 });
 
-/** The index of the bucket that holds the observation of that rank. */
+/** Index of the bucket that holds this rank. */
 function findBucket({ counts }: Histogram, rank: number): number {
   const found = [...counts].findIndex((count) => count >= rank);
   return found < 0 ? counts.length - 1 : found;
 }
 
-Deno.test("computeQuantile() is bounded in the first and last bucket, and inside it elsewhere", () => {
+Deno.test("computeQuantile() returns a bound in the first and last bucket, else a value within the bucket", () => {
   fc.assert(
     fc.property(histogram, quantile, (of, q) => {
       const found = computeQuantile(of, q);
@@ -266,7 +266,7 @@ Deno.test("computeQuantile() is bounded in the first and last bucket, and inside
   );
 });
 
-Deno.test("addHistograms() does not care for order or grouping", () => {
+Deno.test("addHistograms() is commutative and associative", () => {
   fc.assert(fc.property(histograms(3), ([a, b, c]) => {
     const all = addHistograms([a, b, c]);
     assert(all !== null);
@@ -286,7 +286,7 @@ Deno.test("subtractHistogram() undoes addHistograms()", () => {
   }));
 });
 
-Deno.test("computeQuantile() of twice the same is that of one", () => {
+Deno.test("computeQuantile() does not change if all counts double", () => {
   fc.assert(fc.property(histogram, quantile, (of, q) => {
     const twice = addHistograms([of, of]);
     assert(twice !== null);

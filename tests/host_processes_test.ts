@@ -27,7 +27,7 @@ const print = (stdout: string, code = 0): ProgramOutcome => ({
   stderr: "",
 });
 
-/** A machine on which the programs end so, and what was run there. */
+/** A machine with these program outcomes, and the programs run on it. */
 function createMachine(
   outcomes: Readonly<Record<string, ProgramOutcome>>,
   operatingSystem = "linux",
@@ -52,7 +52,7 @@ async function list(
 const describe = ({ listening, processes }: ProcessListing): unknown =>
   findServerPorts(listening, processes).map(({ port, serverName }) => [port, serverName]);
 
-Deno.test("createProcessLister() finds servers by ss and ps on Linux, by lsof and ps on macOS", async () => {
+Deno.test("createProcessLister() uses ss and ps on Linux, lsof and ps on macOS", async () => {
   const linux = await list({ ss: print(SS), ps: print(PS) });
   assertEquals([describe(linux), linux.problems], [[[31337, "vLLM"]], []]);
   const mac = await list({ lsof: print(LSOF, 1), ps: print(PS), ss: print("") }, "darwin");
@@ -60,7 +60,7 @@ Deno.test("createProcessLister() finds servers by ss and ps on Linux, by lsof an
   assertEquals(createProcessLister(createMachine({}, "windows").platform), null);
 });
 
-Deno.test("createProcessLister() goes on without what is missing, and says so", async () => {
+Deno.test("createProcessLister() reports missing tools and works without them", async () => {
   const withoutSs = await list({ lsof: print(LSOF), ps: print(PS) });
   assertEquals([describe(withoutSs), withoutSs.problems], [[[31337, "vLLM"]], []]);
 
@@ -80,7 +80,7 @@ Deno.test("createProcessLister() goes on without what is missing, and says so", 
   assertMatch(problems[1], /ps took longer than/);
 });
 
-Deno.test("createProcessLister() runs each program once for all who ask together", async () => {
+Deno.test("createProcessLister() shares one listing among concurrent callers", async () => {
   const { platform, calls } = createMachine({ ss: print(SS), ps: print(PS) });
   const lister = createProcessLister(platform);
   await Promise.all([lister?.(), lister?.(), lister?.()]);
@@ -90,17 +90,17 @@ Deno.test("createProcessLister() runs each program once for all who ask together
   }
 });
 
-Deno.test("createProcessLister() reads this machine", needsProgram("ps"), async () => {
+Deno.test("createProcessLister() lists this machine", needsProgram("ps"), async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const listing = await createProcessLister(createDenoPlatform())?.();
   listener.close();
   assertEquals(listing?.problems, []);
-  // This test is no model server.
+  // This test is not a model server.
   const servers = findServerPorts(listing?.listening ?? [], listing?.processes ?? new Map());
   assertEquals(servers.filter(({ port }) => port === listener.addr.port), []);
 });
 
-// Recorded with procps-ng 4.0.2, and shortened; titles as vLLM 0.11 gives them to its processes.
+// Recorded with procps-ng 4.0.2, shortened; process titles of vLLM 0.11.
 const LINUX = `
       1       0       0  3-02:01:00 /sbin/init
       2       0       0  3-02:01:00 [kthreadd]
@@ -110,13 +110,13 @@ const LINUX = `
    4800       1    4800           - [python3] <defunct>
 `;
 
-// The shape of macOS' ps(1): the same columns, other widths.
+// macOS ps(1): same columns, other widths.
 const MACOS = `
     1     0     1 02-11:10:31 /sbin/launchd
   612     1   612    00:03 /opt/homebrew/bin/ollama serve
 `;
 
-Deno.test("parseProcessTable() reads what procps prints", () => {
+Deno.test("parseProcessTable() parses procps output", () => {
   const table = parseProcessTable(LINUX);
   assertEquals([...table.keys()], [1, 2, 4711, 4720, 4731, 4800]);
   assertEquals(table.get(4711), {
@@ -136,13 +136,13 @@ Deno.test("parseProcessTable() reads what procps prints", () => {
   assertEquals(table.get(4800)?.startedSecondsAgo, null);
 });
 
-Deno.test("parseProcessTable() reads what macOS prints", () => {
+Deno.test("parseProcessTable() parses macOS output", () => {
   const table = parseProcessTable(MACOS);
   assertEquals(table.get(612)?.arguments, ["/opt/homebrew/bin/ollama", "serve"]);
   assertEquals(table.get(1)?.startedSecondsAgo, 2 * 86_400 + 11 * 3600 + 10 * 60 + 31);
 });
 
-Deno.test("parseProcessTable() makes titles safe to print and keeps them short", () => {
+Deno.test("parseProcessTable() sanitizes titles and limits their length", () => {
   const title = `\x1b]0;pwn\x07${"x".repeat(50_000)}`;
   const process = parseProcessTable(`1 0 0 00:01 ${title}`).get(1);
   const shown = process?.commandLine ?? "";
@@ -150,12 +150,12 @@ Deno.test("parseProcessTable() makes titles safe to print and keeps them short",
   assert(shown.length <= 4096);
 });
 
-Deno.test("parseProcessTable() passes over what it cannot read", () => {
+Deno.test("parseProcessTable() skips lines that are not processes", () => {
   assertEquals(parseProcessTable("").size, 0);
   assertEquals(parseProcessTable("error: unsupported option\n PID PPID\n1 2 x 00:01 y").size, 0);
 });
 
-Deno.test("listAncestors() goes up to the first process, and round no loop", () => {
+Deno.test("listAncestors() stops at the first process and at loops", () => {
   const list = (text: string, pid: number) =>
     listAncestors(parseProcessTable(text), pid).map((process) => process.pid);
   assertEquals(list(LINUX, 4731), [4731, 4720, 4711, 1]);
@@ -163,7 +163,7 @@ Deno.test("listAncestors() goes up to the first process, and round no loop", () 
   assertEquals(list("7 8 7 00:01 a\n8 7 7 00:01 b\n", 7), [7, 8]);
 });
 
-Deno.test("PS_ARGUMENTS give the table of this machine", needsProgram("ps"), async () => {
+Deno.test("PS_ARGUMENTS list the processes of this machine", needsProgram("ps"), async () => {
   const ps = new Deno.Command("ps", { args: [...PS_ARGUMENTS] });
   const { code, stdout } = await ps.output();
   assertEquals(code, 0);
@@ -173,8 +173,8 @@ Deno.test("PS_ARGUMENTS give the table of this machine", needsProgram("ps"), asy
   assert((own?.startedSecondsAgo ?? Infinity) < 3600);
 });
 
-// Recorded with iproute2 6.1.0, as root; the socket of port 2024 belongs to no process of this
-// machine. Docker's two lines are as its documentation and users show them.
+// Recorded with iproute2 6.1.0 as root; no local process owns port 2024. Docker's two lines follow
+// its documentation.
 const SS_LISTENING = `
 LISTEN 0      5        0.0.0.0:31337 0.0.0.0:* users:(("python3",pid=7894,fd=3))
 LISTEN 0      128    127.0.0.1:31341 0.0.0.0:* users:(("python3",pid=7977,fd=5),("python3",pid=7895,fd=5))
@@ -186,13 +186,13 @@ LISTEN 0      4096          [::]:8080          [::]:*    users:(("docker-proxy",
 LISTEN 0      4096  127.0.0.53%lo:53         0.0.0.0:*
 `;
 
-// The same machine as nobody sees it.
+// The same machine, seen by nobody.
 const SS_UNPRIVILEGED = `
 LISTEN 0      5        0.0.0.0:31337 0.0.0.0:*
 LISTEN 0      128        [::1]:31340    [::]:*
 `;
 
-// Recorded with lsof 4.95.0 on Linux; on macOS each file has its descriptor, too.
+// Recorded with lsof 4.95.0 on Linux; macOS also prints file descriptors.
 const LSOF_LISTENING = `p7894
 n*:31337
 p7895
@@ -208,7 +208,7 @@ n[::1]:31340
 n127.0.0.1:31341
 `;
 
-Deno.test("parseSsPorts() reads ports, addresses and owners", () => {
+Deno.test("parseSsPorts() parses ports, addresses and owners", () => {
   assertEquals(parseSsPorts(SS_LISTENING), [
     { port: 53, addresses: ["127.0.0.53"], ownerPids: [] },
     { port: 2024, addresses: ["0.0.0.0"], ownerPids: [] },
@@ -224,7 +224,7 @@ Deno.test("parseSsPorts() reads ports, addresses and owners", () => {
   ]);
 });
 
-Deno.test("parseLsofPorts() reads the same", () => {
+Deno.test("parseLsofPorts() parses ports, addresses and owners", () => {
   const expected = parseSsPorts(SS_LISTENING).filter(({ port }) => port > 30_000)
     .map(({ port, ownerPids }) => [port, ownerPids.toSorted()]);
   const ports = parseLsofPorts(LSOF_LISTENING);
@@ -233,7 +233,7 @@ Deno.test("parseLsofPorts() reads the same", () => {
   assertEquals(ports[2].addresses, ["::1"]);
 });
 
-Deno.test("parseSsPorts() and readLsofPorts() pass over what they cannot read", () => {
+Deno.test("parseSsPorts() and parseLsofPorts() skip malformed lines", () => {
   for (const read of [parseSsPorts, parseLsofPorts]) {
     for (
       const text of [
@@ -254,7 +254,7 @@ Deno.test("parseSsPorts() and readLsofPorts() pass over what they cannot read", 
   }
 });
 
-Deno.test("getLocalHost() names the host by which a port is reached", () => {
+Deno.test("getLocalHost() returns a host that reaches the port", () => {
   const host = (...addresses: readonly string[]): string =>
     getLocalHost({ port: 80, addresses, ownerPids: [] });
   assertEquals(host("0.0.0.0"), "localhost");
@@ -271,7 +271,7 @@ for (
     ["lsof", LSOF_ARGUMENTS, parseLsofPorts],
   ] as const
 ) {
-  Deno.test(`${program}'s output has the port of this test`, needsProgram(program), async () => {
+  Deno.test(`${program} lists the port of this test`, needsProgram(program), async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { stdout } = await new Deno.Command(program, { args: [...args] }).output();
     const { port } = listener.addr;

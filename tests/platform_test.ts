@@ -9,13 +9,13 @@ function* countTo(end: number, log: string[]): Steps<number> {
   return end;
 }
 
-Deno.test("finishSteps() takes all steps at once", () => {
+Deno.test("finishSteps() runs all steps at once", () => {
   const log: string[] = [];
   assertEquals(finishSteps(countTo(3, log)), 3);
   assertEquals(log, ["1", "2", "3"]);
 });
 
-Deno.test("finishStepsWithPauses() lets others go on between two steps", async () => {
+Deno.test("finishStepsWithPauses() lets other work run between steps", async () => {
   const log: string[] = [];
   const result = finishStepsWithPauses(countTo(3, log), () => {
     log.push("pause");

@@ -11,20 +11,20 @@ import {
 
 const PARTIAL: Reading = { value: 5, partial: true };
 
-Deno.test("isPresent() tells 0 from absence", () => {
+Deno.test("isPresent() distinguishes 0 from absence", () => {
   assert(isPresent(present(0)));
   assert(isPresent(PARTIAL));
   assert(!isPresent(absent("missing")));
 });
 
-Deno.test("mapReading() keeps absence and partiality", () => {
+Deno.test("mapReading() keeps absence and partial", () => {
   const double = (value: number): number => 2 * value;
   assertEquals(mapReading(present(2), double), { value: 4 });
   assertEquals(mapReading(PARTIAL, double), { value: 10, partial: true });
   assertEquals(mapReading(absent("stale"), double), { value: null, reason: "stale" });
 });
 
-Deno.test("divideReadings() has no value of 0 by 0, and 0 of 0 by something", () => {
+Deno.test("divideReadings() is no_samples for 0 ÷ 0, and 0 for 0 ÷ n", () => {
   assertEquals(divideReadings(present(3), present(4)), { value: 0.75 });
   assertEquals(divideReadings(present(0), present(4)), { value: 0 });
   assertEquals(divideReadings(present(0), present(0)), { value: null, reason: "no_samples" });
@@ -33,16 +33,16 @@ Deno.test("divideReadings() has no value of 0 by 0, and 0 of 0 by something", ()
   assertEquals(divideReadings(present(3), absent("restarted")), absent("restarted"));
 });
 
-Deno.test("sumReadings() marks what is a lower bound", () => {
+Deno.test("sumReadings() marks a lower bound as partial", () => {
   assertEquals(sumReadings([present(1), present(2)]), { value: 3 });
   assertEquals(sumReadings([present(1), absent("initializing")]), { value: 1, partial: true });
   assertEquals(sumReadings([present(1), PARTIAL]), { value: 6, partial: true });
-  // By nature it has nothing to add.
+  // An unsupported part does not make the sum partial.
   assertEquals(sumReadings([present(1), absent("unsupported")]), { value: 1 });
   assertEquals(sumReadings([present(0), present(0)]), { value: 0 });
 });
 
-Deno.test("sumReadings() has the first reason where nothing has a value", () => {
+Deno.test("sumReadings() takes the first reason if all are absent", () => {
   assertEquals(sumReadings([absent("stale"), absent("missing")]), absent("stale"));
   assertEquals(sumReadings([]), absent("missing"));
 });

@@ -23,8 +23,8 @@ function createFinding(rule: RuleId, key: string, ratio = 2): Finding {
   };
 }
 
-/** The alarms after looks at those moments, at each of which the verdicts are given. */
-function follow(
+/** Alerts after evaluations with these findings at these times. */
+function evaluate(
   looks: readonly (readonly [at: number, findings: readonly Finding[]])[],
   isEvaluated: (key: string) => boolean = () => true,
 ): readonly Alert[] {
@@ -36,63 +36,63 @@ function follow(
 
 const SLOW = createFinding("slow_decode", "a");
 
-Deno.test("updateAlerts() raises what has lasted, and not before", () => {
-  const raised = (...at: number[]) => follow(at.map((moment) => [moment, [SLOW]]))[0].isFiring;
+Deno.test("updateAlerts() fires after the hold time, not before", () => {
+  const raised = (...at: number[]) => evaluate(at.map((moment) => [moment, [SLOW]]))[0].isFiring;
   assert(!raised(10));
   assert(!raised(10, 10 + HOLD - 0.1));
   assert(raised(10, 10 + HOLD));
-  assertEquals(follow([[10, [SLOW]], [14, [SLOW]]])[0].since, 10);
+  assertEquals(evaluate([[10, [SLOW]], [14, [SLOW]]])[0].since, 10);
 });
 
-Deno.test("updateAlerts() raises at once what will not be looked at again", () => {
+Deno.test("updateAlerts() fires at once in a single evaluation", () => {
   const findings = [createFinding("hot", "a")];
   const look = { findings, at: 0, isEvaluated: () => true };
   assertEquals(updateAlerts([], look)[0].isFiring, false);
   assertEquals(updateAlerts([], { ...look, isSingleEvaluation: true })[0].isFiring, true);
 });
 
-Deno.test("updateAlerts() counts time and not evaluations", () => {
+Deno.test("updateAlerts() counts time, not evaluations", () => {
   const often = Array.from({ length: 100 }, (_, i) => [10 + i / 100, [SLOW]] as const);
-  assert(!follow(often)[0].isFiring);
+  assert(!evaluate(often)[0].isFiring);
 });
 
-Deno.test("updateAlerts() forgets at once what was not raised and is gone", () => {
-  assertEquals(follow([[10, [SLOW]], [12, []]]), []);
-  // It begins anew.
-  assert(!follow([[10, [SLOW]], [12, []], [13, [SLOW]], [15, [SLOW]]])[0].isFiring);
+Deno.test("updateAlerts() drops a pending alert as soon as its finding is gone", () => {
+  assertEquals(evaluate([[10, [SLOW]], [12, []]]), []);
+  // A new alert.
+  assert(!evaluate([[10, [SLOW]], [12, []], [13, [SLOW]], [15, [SLOW]]])[0].isFiring);
 });
 
-Deno.test("updateAlerts() keeps what was raised over a break", () => {
+Deno.test("updateAlerts() keeps a firing alert during its release time", () => {
   const looks = [[10, [SLOW]], [14, [SLOW]]] as const;
-  const [kept] = follow([...looks, [14 + RELEASE - 0.1, []]]);
+  const [kept] = evaluate([...looks, [14 + RELEASE - 0.1, []]]);
   assert(kept.isFiring);
-  assertEquals(follow([...looks, [14 + RELEASE, []]]), []);
-  const [back] = follow([...looks, [30, []], [40, [SLOW]], [40 + RELEASE - 0.1, []]]);
+  assertEquals(evaluate([...looks, [14 + RELEASE, []]]), []);
+  const [back] = evaluate([...looks, [30, []], [40, [SLOW]], [40 + RELEASE - 0.1, []]]);
   assertEquals([back.since, back.lastAt], [10, 40]);
 });
 
-Deno.test("updateAlerts() ends the alarms of what went", () => {
+Deno.test("updateAlerts() resolves alerts of a replica that is gone", () => {
   const looks = [[10, [SLOW]], [14, [SLOW]], [15, []]] as const;
-  assertEquals(follow(looks, (key) => key !== "a"), []);
-  assertEquals(follow(looks, (key) => key !== "b").length, 1);
+  assertEquals(evaluate(looks, (key) => key !== "a"), []);
+  assertEquals(evaluate(looks, (key) => key !== "b").length, 1);
 });
 
-Deno.test("updateAlerts() keeps the first evidence, the newest and the worst", () => {
-  const [alert] = follow([2, 5, 3].map((ratio, i) => [i, [createFinding("hot", "a", ratio)]]));
+Deno.test("updateAlerts() keeps the first, the newest and the worst evidence", () => {
+  const [alert] = evaluate([2, 5, 3].map((ratio, i) => [i, [createFinding("hot", "a", ratio)]]));
   assertEquals([alert.first.ratio, alert.worst.ratio, alert.newest.ratio], [2, 5, 3]);
 });
 
-Deno.test("updateAlerts() follows each rule and replica on its own", () => {
+Deno.test("updateAlerts() tracks each rule and replica separately", () => {
   const findings = [SLOW, createFinding("slow_decode", "b"), createFinding("kv_skew", "a")];
-  const alerts = follow([[10, findings], [14, [SLOW]]]);
+  const alerts = evaluate([[10, findings], [14, [SLOW]]]);
   assertEquals(alerts.map(({ first }) => `${first.rule} ${first.key}`), ["slow_decode a"]);
 });
 
-Deno.test("updateAlerts() dates a stall back to the last movement", () => {
+Deno.test("updateAlerts() dates a stall back to the last progress", () => {
   const stalled = { ...createFinding("stalled", "a"), value: 16 };
-  const [alert] = follow([[100, [stalled]]]);
+  const [alert] = evaluate([[100, [stalled]]]);
   assertEquals([alert.since, alert.isFiring], [84, true]);
-  assertEquals(follow([[100, [stalled]], [102, []]]), []);
+  assertEquals(evaluate([[100, [stalled]], [102, []]]), []);
 });
 
 const EPOCH = 1_795_300_000;
@@ -101,18 +101,18 @@ function createSubject(key: string): EventSubject {
   return { key, endpointKey: key, address: key, name: key, modelName: null, engine: null };
 }
 
-function occur(kind: EventKind, key = "a", more: Partial<Occurrence> = {}): Occurrence {
+function createOccurrence(kind: EventKind, key = "a", more: Partial<Occurrence> = {}): Occurrence {
   return { kind, subject: createSubject(key), ...more };
 }
 
-function createSlowVerdict(ratio: number): Finding {
+function createSlowFinding(ratio: number): Finding {
   return {
     ...{ rule: "slow_decode", key: "a", value: ratio, baseline: 1, ratio, samples: 9, span: 60 },
     ...{ statistic: "mean", probability: 0, conditions: [] },
   };
 }
 
-/** The log after looks, each at its moment. */
+/** The log after these evaluations. */
 function record(
   ...looks: readonly (readonly [
     at: number,
@@ -133,24 +133,26 @@ function describe({ lines }: EventLog): string[] {
   );
 }
 
-Deno.test("recordEvents() opens a line with what lasts, and ends it", () => {
-  const down = occur("DOWN");
+Deno.test("recordEvents() opens a line for a condition, and ends it", () => {
+  const down = createOccurrence("DOWN");
   assertEquals(describe(record([1, [down]])), ["DOWN a 1- ×1"]);
   assertEquals(describe(record([1, [down]], [3, [down]], [5, []])), ["DOWN a 1-5 ×1"]);
   assertEquals(record([1, [down]]).lines[0].beganAtEpoch, EPOCH + 1);
 });
 
-Deno.test("recordEvents() dates a line back to when it began", () => {
-  const [line] = record([20, [occur("SLOW", "a", { since: 14 })]]).lines;
+Deno.test("recordEvents() dates a line back to its start", () => {
+  const [line] = record([20, [createOccurrence("SLOW", "a", { since: 14 })]]).lines;
   assertEquals([line.beganAt, line.beganAtEpoch], [14, EPOCH + 14]);
 });
 
-Deno.test("recordEvents() ends what happens at a moment as it begins", () => {
-  assertEquals(describe(record([1, [], [occur("RESTART")]], [3, []])), ["RESTART a 1-1 ×1"]);
+Deno.test("recordEvents() ends an incident as it starts", () => {
+  assertEquals(describe(record([1, [], [createOccurrence("RESTART")]], [3, []])), [
+    "RESTART a 1-1 ×1",
+  ]);
 });
 
-Deno.test("recordEvents() has one line for the same again within a minute", () => {
-  const stale = occur("STALE");
+Deno.test("recordEvents() continues the line of an event that recurs within a minute", () => {
+  const stale = createOccurrence("STALE");
   const flapping = record([1, [stale]], [3, []], [5, [stale]], [7, []], [9, [stale]]);
   assertEquals(describe(flapping), ["STALE a 1- ×3"]);
   assertEquals(describe(record([1, [stale]], [3, []], [3 + MERGE_WINDOW, [stale]])), [
@@ -160,34 +162,41 @@ Deno.test("recordEvents() has one line for the same again within a minute", () =
     "STALE a 1-3 ×1",
     "STALE a 63.1- ×1",
   ]);
-  const preempt = occur("PREEMPT", "a", { amount: 2 });
+  const preempt = createOccurrence("PREEMPT", "a", { amount: 2 });
   const often = record([1, [], [preempt]], [40, [], [preempt]], [80, [], [preempt]]);
   assertEquals(describe(often), ["PREEMPT a 1-80 ×3"]);
   assertEquals(often.lines[0].amount, 6);
 });
 
-Deno.test("recordEvents() tells kinds and replicas apart", () => {
-  const log = record([1, [occur("STALE"), occur("STALE", "b"), occur("SLEEP")]]);
+Deno.test("recordEvents() separates kinds and replicas", () => {
+  const log = record([1, [
+    createOccurrence("STALE"),
+    createOccurrence("STALE", "b"),
+    createOccurrence("SLEEP"),
+  ]]);
   assertEquals(describe(log), ["STALE a 1- ×1", "STALE b 1- ×1", "SLEEP a 1- ×1"]);
 });
 
-Deno.test("recordEvents() keeps the evidence at the begin and the worst, of several rules as well", () => {
+Deno.test("recordEvents() keeps the first and the worst evidence, over several rules as well", () => {
   const slow = (first: number, worst: number) =>
-    occur("SLOW", "a", { first: createSlowVerdict(first), worst: createSlowVerdict(worst) });
+    createOccurrence("SLOW", "a", {
+      first: createSlowFinding(first),
+      worst: createSlowFinding(worst),
+    });
   const { lines } = record([1, [slow(2, 2), slow(2.5, 3)]], [3, [slow(2, 2.2)]]);
   assertEquals(lines.map(({ first, worst }) => [first?.ratio, worst?.ratio]), [[2, 3]]);
 });
 
-Deno.test("recordEvents() gives the same log where nothing is the case", () => {
-  const log = record([1, [occur("DOWN")]], [3, []]);
+Deno.test("recordEvents() returns the same log if nothing happens", () => {
+  const log = record([1, [createOccurrence("DOWN")]], [3, []]);
   assert(recordEvents(log, { at: 5, epoch: EPOCH, lasting: [], instants: [] }) === log);
 });
 
-Deno.test("recordEvents() drops the oldest lines that are over, and no open one before them", () => {
-  const open = occur("DOWN", "open");
+Deno.test("recordEvents() drops the oldest ended lines and never an open one", () => {
+  const open = createOccurrence("DOWN", "open");
   let log = record([0, [open]]);
   for (let i = 0; i < MAX_EVENTS + 10; i++) {
-    const instants = [occur("RESTART", `s${i}`)];
+    const instants = [createOccurrence("RESTART", `s${i}`)];
     log = recordEvents(log, { at: i + 1, epoch: EPOCH + i, lasting: [open], instants });
   }
   assertEquals(log.lines.length, 1 + MAX_EVENTS);
@@ -195,16 +204,19 @@ Deno.test("recordEvents() drops the oldest lines that are over, and no open one 
   assertEquals(log.lines[1].subject.key, "s10");
 });
 
-Deno.test("recordEvents() keeps the lines of all that lasts, and begins none of them anew", () => {
-  const down = Array.from({ length: 2 * MAX_EVENTS + 100 }, (_, i) => occur("DOWN", `${i}`));
+Deno.test("recordEvents() keeps more open lines than the limit, and restarts none", () => {
+  const down = Array.from(
+    { length: 2 * MAX_EVENTS + 100 },
+    (_, i) => createOccurrence("DOWN", `${i}`),
+  );
   const looks = [1, 3, 5, 7].map((at) => [at, down] as const);
   const log = record(...looks);
   assertEquals(log.count, down.length);
   assertEquals(describe(log), down.map(({ subject: { key } }) => `DOWN ${key} 1- ×1`));
-  // What happens beside them has its lines, too.
-  const restarted = record(...looks, [9, down, [occur("RESTART", "a")]], [11, down]);
+  // Incidents still get their lines.
+  const restarted = record(...looks, [9, down, [createOccurrence("RESTART", "a")]], [11, down]);
   assertEquals(describe(restarted).at(-1), "RESTART a 9-9 ×1");
-  // When all of it is over it is history like any other.
+  // Once ended, they are trimmed like any other.
   const over = record(...looks, [9, []]);
   assertEquals(over.lines.length, MAX_EVENTS);
   assertEquals(over.count, down.length);
@@ -213,14 +225,14 @@ Deno.test("recordEvents() keeps the lines of all that lasts, and begins none of 
 const arbitraryOccurrence = fc.record({
   kind: fc.constantFrom(...Object.keys(EVENT_KINDS) as EventKind[]),
   key: fc.constantFrom("a", "b", "c"),
-}).map(({ kind, key }) => occur(kind, key));
+}).map(({ kind, key }) => createOccurrence(kind, key));
 
-/** Each identity once: what lasts does not happen at a moment as well. */
-function takeDistinct(occurrences: readonly Occurrence[]): readonly Occurrence[] {
+/** Each event once: a condition is not an incident at the same time. */
+function removeDuplicates(occurrences: readonly Occurrence[]): readonly Occurrence[] {
   return [...new Map(occurrences.map((one) => [one.kind + one.subject.key, one])).values()];
 }
 
-Deno.test("recordEvents() is bounded, and every end has its begin", () => {
+Deno.test("recordEvents() is bounded, and every line starts before it ends", () => {
   fc.assert(fc.property(
     fc.array(
       fc.record({
@@ -240,8 +252,8 @@ Deno.test("recordEvents() is bounded, and every end has its begin", () => {
       let at = 0;
       for (const look of looks) {
         at += look.wait;
-        const lasting = takeDistinct(look.lasting);
-        const instants = takeDistinct(look.instants).filter((one) =>
+        const lasting = removeDuplicates(look.lasting);
+        const instants = removeDuplicates(look.instants).filter((one) =>
           !lasting.some(({ kind, subject }) => kind === one.kind && subject.key === one.subject.key)
         );
         log = recordEvents(log, { at, epoch: EPOCH + at, lasting, instants });
@@ -268,7 +280,7 @@ Deno.test("recordEvents() is bounded, and every end has its begin", () => {
   ));
 });
 
-Deno.test("EVENT_OF_RULE has an alert for every rule that degrades the verdict, and no other", () => {
+Deno.test("EVENT_OF_RULE has an alert for exactly the rules that degrade the verdict", () => {
   for (const { id, effect } of RULES) {
     const kind = EVENT_OF_RULE[id];
     assertEquals(effect === "none", kind === null, id);

@@ -12,7 +12,7 @@ import {
 } from "../lib/stats_window.ts";
 import { readPoint, type Series, writeEngine, writeHistogram } from "./fixtures/expositions.ts";
 
-/** A member that has said the texts, 10 s apart. */
+/** A member with these scrapes, 10 s apart. */
 function createMember(key: string, texts: readonly string[], maxModelLength: number | null = null) {
   const history = texts.reduce<EndpointHistory>(
     (known, text, i) => appendSample(known, readPoint(10 * i, text)),
@@ -30,7 +30,7 @@ function writeLatency(bounds: readonly number[]): readonly Series[] {
   });
 }
 
-Deno.test("formGroups() compares what serves the same model with the same length and bounds", () => {
+Deno.test("formGroups() groups by model, context length and bucket bounds", () => {
   const member = (
     key: string,
     model: string,
@@ -48,7 +48,7 @@ Deno.test("formGroups() compares what serves the same model with the same length
     member("f", "m", { more: writeLatency([1, 2, 3]) }),
     member("g", "m", { length: 8192 }),
   ]);
-  // What has no such histogram yet can still be compared in the rest.
+  // A replica without the histogram can still be compared.
   assertEquals(groups.map((group) => group.map(({ key }) => key)), [
     ["a", "c", "e", "f"],
     ["b"],
@@ -61,7 +61,7 @@ Deno.test("formGroups() compares what serves the same model with the same length
   assertEquals(bounded.length, 2);
 });
 
-Deno.test("evaluateImbalance() says how many it compared", () => {
+Deno.test("evaluateImbalance() reports how many replicas it compared", () => {
   const steady = Array.from({ length: 7 }, (_, i) =>
     writeEngine([
       ["num_requests_running", 2],
@@ -82,14 +82,14 @@ Deno.test("evaluateImbalance() says how many it compared", () => {
     ...{ slow_prefill: 0, slow_decode: 0, sticky_skew: 2, running_skew: 2, kv_skew: 2 },
     ...{ token_share: 2, request_share: 3 },
   });
-  // Without its gauges it is in no comparison of gauges.
+  // A replica without gauges is in no comparison of gauges.
   const blind = createMember("d", steady.map((text) => text.replace(/^vllm:(num|kv).*\n/gm, "")));
   assertEquals(count([whole, blind]).running_skew, 1);
   assertEquals(count([whole, blind]).sticky_skew, 2);
   assertEquals(evaluateImbalance([]).checks.map(({ compared }) => compared), [0, 0, 0, 0, 0, 0, 0]);
 });
 
-Deno.test("computeMediansOfOthers() is the median without one's own", () => {
+Deno.test("computeMediansOfOthers() excludes the own value", () => {
   assertEquals(computeMediansOfOthers([5]), [NaN]);
   assertEquals(computeMediansOfOthers([5, 9]), [9, 5]);
   assertEquals(computeMediansOfOthers([1, 2, 30]), [16, 15.5, 1.5]);

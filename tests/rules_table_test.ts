@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { findRule, HOLD, IMBALANCE_RULE_IDS, type RuleId, RULES } from "../lib/rules_table.ts";
 
-Deno.test("RULES have each rule once", () => {
+Deno.test("RULES list each rule once", () => {
   const ids: readonly RuleId[] = ["hot", "stalled", ...IMBALANCE_RULE_IDS];
   assertEquals(RULES.map(({ id }) => id).sort(), [...ids].sort());
   for (const id of ids) assertEquals(findRule(id).id, id);
@@ -9,15 +9,15 @@ Deno.test("RULES have each rule once", () => {
   assertThrows(() => findRule(unknown as RuleId), RangeError, '"cold"');
 });
 
-Deno.test("RULES that chance can meet have to last", () => {
+Deno.test("RULES that chance can trigger must persist", () => {
   for (const { id, effect, hold, release } of RULES) {
     assert(release >= hold, id);
-    // STALLED lasts 15 s by itself.
+    // STALLED waits 15 s by itself.
     if (effect !== "none" && id !== "stalled") assert(hold >= HOLD, id);
   }
 });
 
-Deno.test("every rule speaks up in a described fleet, and is silent in one close to it", () => {
+Deno.test("RULES each fire in a described fleet and stay silent in a similar one", () => {
   const folder = new URL("./judged/", import.meta.url);
   const said = [...Deno.readDirSync(folder)].map(({ name }) => {
     const [, said = ""] = Deno.readTextFileSync(new URL(name, folder)).split("\n---\n");
@@ -40,7 +40,7 @@ Deno.test("every rule speaks up in a described fleet, and is silent in one close
     assert(speaks, `no fleet in which ${id} speaks up`);
     const silent = said.find(({ name }) => name === near[id]);
     assert(silent !== undefined, `no fleet that is close to ${id}`);
-    // HOT's own fleet meets one of its conditions for 40 s before.
+    // HOT's own fleet meets one condition for 40 s before it fires.
     if (id !== "hot") assert(!silent.expected.includes(` ${id}`), `${id} in ${silent.name}`);
     else assert(silent.expected.includes("0:00      HEALTHY\n1:24"), silent.name);
   }

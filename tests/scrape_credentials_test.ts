@@ -13,13 +13,13 @@ import { needsProgram } from "./programs.ts";
 
 const SECRET = "s3cr3t";
 
-interface World {
+interface PlatformContents {
   readonly files?: Record<string, string>;
   readonly variables?: Record<string, string>;
 }
 
-/** A platform that has only files, variables and a client for any certificate. */
-function createWorld({ files = {}, variables = {} }: World): Platform {
+/** A platform with only files, variables and a client that accepts any certificate. */
+function createPlatform({ files = {}, variables = {} }: PlatformContents): Platform {
   return {
     ...createDenoPlatform(),
     environment: (name) => variables[name],
@@ -33,7 +33,7 @@ function createWorld({ files = {}, variables = {} }: World): Platform {
   };
 }
 
-function typeUrl(text: string): TypedEndpoint {
+function parseUrl(text: string): TypedEndpoint {
   const typed = parseEndpointUrl(text);
   assert(!("error" in typed));
   return typed;
@@ -57,90 +57,94 @@ interface Case {
   readonly insecure?: readonly string[];
 }
 
-function open(world: World, { url = "gpu1", sources = [], insecure }: Case): Promise<
+function open(contents: PlatformContents, { url = "gpu1", sources = [], insecure }: Case): Promise<
   EndpointAccess | { readonly error: string }
 > {
-  return openAccess(createWorld(world), typeUrl(url), createOptions(sources, insecure));
+  return openAccess(createPlatform(contents), parseUrl(url), createOptions(sources, insecure));
 }
 
-async function openWell(world: World, options: Case): Promise<EndpointAccess> {
-  const access = await open(world, options);
+async function openValid(contents: PlatformContents, options: Case): Promise<EndpointAccess> {
+  const access = await open(contents, options);
   assert(!("error" in access), JSON.stringify(access));
   return access;
 }
 
-async function expectError(world: World, options: Case, parts: readonly string[]): Promise<void> {
-  const access = await open(world, options);
+async function expectError(
+  contents: PlatformContents,
+  options: Case,
+  parts: readonly string[],
+): Promise<void> {
+  const access = await open(contents, options);
   assert("error" in access, "an error is expected");
   for (const part of parts) assertStringIncludes(access.error, part);
   assert(!access.error.includes(SECRET), access.error);
   assert(!/[\n.]$/.test(access.error), access.error);
 }
 
-Deno.test("openAccess() sends nothing where nothing is given", async () => {
-  const access = await openWell({}, {});
+Deno.test("openAccess() sends no credentials if none are given", async () => {
+  const access = await openValid({}, {});
   assertEquals(access.transport, {});
   assertEquals(await access.readHeaders(), {});
   assertEquals(access.sendsCredentials, false);
 });
 
-Deno.test("openAccess() makes a bearer token of a file or a variable, trimmed", async () => {
+Deno.test("openAccess() sends a bearer token from a file or variable, trimmed", async () => {
   const sources = [file("token", "token")];
-  const access = await openWell({ files: { token: ` ${SECRET}\r\n` } }, { sources });
+  const access = await openValid({ files: { token: ` ${SECRET}\r\n` } }, { sources });
   assertEquals(await access.readHeaders(), { authorization: `Bearer ${SECRET}` });
   assertEquals(access.sendsCredentials, true);
-  const fromVariable = await openWell({ variables: { TOKEN: SECRET } }, {
+  const fromVariable = await openValid({ variables: { TOKEN: SECRET } }, {
     sources: [{ kind: "token", endpointKey: null, from: { variable: "TOKEN" } }],
   });
   assertEquals(await fromVariable.readHeaders(), { authorization: `Bearer ${SECRET}` });
 });
 
-Deno.test("readHeaders() reads a token file anew, and says so when it has gone", async () => {
+Deno.test("readHeaders() rereads the token file, and rejects if it is gone", async () => {
   const files: Record<string, string> = { token: "one" };
-  const access = await openWell({ files }, { sources: [file("token", "token")] });
+  const access = await openValid({ files }, { sources: [file("token", "token")] });
   files.token = "two";
   assertEquals(await access.readHeaders(), { authorization: "Bearer two" });
   delete files.token;
   await assertRejects(() => access.readHeaders(), Error, 'token file "token" does not exist');
 });
 
-Deno.test("openAccess() encodes user and password of URL, file or variable as UTF-8", async () => {
+Deno.test("openAccess() encodes user and password from URL, file or variable as UTF-8", async () => {
   const expected = { authorization: `Basic ${btoa("user:p\u00c3\u00a4ss:word")}` };
-  const ofUrl = await openWell({}, { url: "http://user:p%C3%A4ss%3Aword@gpu1:8000" });
+  const ofUrl = await openValid({}, { url: "http://user:p%C3%A4ss%3Aword@gpu1:8000" });
   assertEquals(await ofUrl.readHeaders(), expected);
-  const ofFile = await openWell({ files: { basic: "user:p\u00e4ss:word\n" } }, {
+  const ofFile = await openValid({ files: { basic: "user:p\u00e4ss:word\n" } }, {
     sources: [file("basic_auth", "basic")],
   });
   assertEquals(await ofFile.readHeaders(), expected);
 });
 
-Deno.test("openAccess() gives a source to its endpoint only, before those for all", async () => {
+Deno.test("openAccess() sends a source only to its endpoint, before those for all", async () => {
   const files = { all: "for-all", one: "for-one" };
   const sources = [file("token", "one", "http://gpu2:8000"), file("token", "all")];
-  const gpu1 = await openWell({ files }, { url: "gpu1", sources });
+  const gpu1 = await openValid({ files }, { url: "gpu1", sources });
   assertEquals(await gpu1.readHeaders(), { authorization: "Bearer for-all" });
-  const gpu2 = await openWell({ files }, { url: "gpu2", sources });
+  const gpu2 = await openValid({ files }, { url: "gpu2", sources });
   assertEquals(await gpu2.readHeaders(), { authorization: "Bearer for-one" });
-  const gpu3 = await openWell({ files }, { url: "gpu3", sources: sources.slice(0, 1) });
+  const gpu3 = await openValid({ files }, { url: "gpu3", sources: sources.slice(0, 1) });
   assertEquals(await gpu3.readHeaders(), {});
 });
 
-Deno.test("openAccess() lets the URL's own password go before a token for all", async () => {
+Deno.test("openAccess() prefers the URL's password to a token for all", async () => {
   const sources = [file("token", "all")];
-  const access = await openWell({ files: { all: "t" } }, { url: "http://u:p@gpu1", sources });
+  const access = await openValid({ files: { all: "t" } }, { url: "http://u:p@gpu1", sources });
   assertEquals(await access.readHeaders(), { authorization: `Basic ${btoa("u:p")}` });
 });
 
-Deno.test("openAccess() reads header lines", async () => {
+Deno.test("openAccess() parses header lines", async () => {
   const headers = `X-Api-Key: ${SECRET}\r\n\nX-Org : a:b \n`;
-  const access = await openWell({ files: { headers } }, { sources: [file("headers", "headers")] });
+  const access = await openValid({ files: { headers } }, { sources: [file("headers", "headers")] });
   assertEquals(await access.readHeaders(), { "x-api-key": SECRET, "x-org": "a:b" });
   assertEquals(access.sendsCredentials, true);
 });
 
-Deno.test("openAccess() refuses sources in one sentence without their content", async (t) => {
+Deno.test("openAccess() rejects sources in one sentence without their content", async (t) => {
   const key = "http://gpu1:8000";
-  const cases: [string, World, Case, string[]][] = [
+  const cases: [string, PlatformContents, Case, string[]][] = [
     ["a missing file", {}, { sources: [file("token", "no\x1bfile")] }, [
       'token file "no\\x1bfile" does not exist',
     ]],
@@ -183,35 +187,35 @@ Deno.test("openAccess() refuses sources in one sentence without their content", 
       'CA certificates file "ca" has no PEM block',
     ]],
   ];
-  for (const [name, world, options, parts] of cases) {
-    await t.step(name, () => expectError(world, options, parts));
+  for (const [name, contents, options, parts] of cases) {
+    await t.step(name, () => expectError(contents, options, parts));
   }
 });
 
-Deno.test("openAccess() marks only the endpoints that are named as insecure", async () => {
+Deno.test("openAccess() marks only the named endpoints as insecure", async () => {
   const insecure = ["https://gpu1"];
-  const named = await openWell({}, { url: "https://gpu1", insecure });
+  const named = await openValid({}, { url: "https://gpu1", insecure });
   assertEquals(named.transport.insecure, true);
-  const other = await openWell({}, { url: "https://gpu2", insecure });
+  const other = await openValid({}, { url: "https://gpu2", insecure });
   assertEquals(other.transport.insecure, undefined);
 });
 
-Deno.test("openAccess() hands on a socket's path", async () => {
-  const access = await openWell({}, { url: "unix:/run/vllm.sock" });
+Deno.test("openAccess() passes on the path of a socket", async () => {
+  const access = await openValid({}, { url: "unix:/run/vllm.sock" });
   assertEquals(access.transport, { unixSocketPath: "/run/vllm.sock" });
 });
 
 Deno.test({
-  name: "openAccess() reads certificates once and tries them",
+  name: "openAccess() loads certificates once and tests them",
   ...needsProgram("openssl"),
   fn: async () => {
     const { ca, client, server, folder } = await createTestCertificates();
     const broken = client.cert.replace(/^[\w+/=]+$/gm, "AAAA");
     const files = { ca, cert: client.cert, key: client.key, other: server.key, broken };
     const openReal = (sources: readonly CredentialSource[], insecure: readonly string[] = []) => {
-      const { readTextFile } = createWorld({ files });
+      const { readTextFile } = createPlatform({ files });
       const platform = { ...createDenoPlatform(), readTextFile };
-      return openAccess(platform, typeUrl("https://gpu1"), createOptions(sources, insecure));
+      return openAccess(platform, parseUrl("https://gpu1"), createOptions(sources, insecure));
     };
     const pair = [file("ca_certificates", "ca"), file("client_certificate", "cert")];
     const access = await openReal([...pair, file("client_key", "key")]);

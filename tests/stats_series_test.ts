@@ -18,7 +18,7 @@ import { watchFleet } from "./fixtures/fleets.ts";
 
 const [ROW] = watchFleet(1).fleet.rows;
 
-Deno.test("appendFigures() keeps what was measured, in base units", () => {
+Deno.test("appendFigures() keeps figures in base units", () => {
   const trend = appendFigures([], ROW.figures);
   const { figures } = ROW;
   assertEquals(trend, [{
@@ -32,12 +32,12 @@ Deno.test("appendFigures() keeps what was measured, in base units", () => {
   }]);
 });
 
-Deno.test("appendFigures() and appendGap() leave gaps where nothing was measured", () => {
+Deno.test("appendFigures() and appendGap() leave gaps for absent figures", () => {
   const trend = appendGap(appendFigures([], computeFigures([])));
   for (const key of SERIES_KEYS) assertEquals(getSeries(trend, key), [null, null], key);
 });
 
-Deno.test("appendFigures() and appendGap() keep the newest points only", () => {
+Deno.test("appendFigures() and appendGap() keep only the newest points", () => {
   let trend: Series = [];
   for (let i = 0; i < MAX_SERIES_POINTS; i++) trend = appendGap(trend);
   trend = appendFigures(trend, ROW.figures);
@@ -48,24 +48,24 @@ Deno.test("appendFigures() and appendGap() keep the newest points only", () => {
   assertEquals(getSeries(appendGap(trend), "running").every((value) => value === null), true);
 });
 
-/** A point at which so many requests ran. */
-function run(running: number | null): SeriesPoint {
+/** A point with this number of running requests. */
+function createPoint(running: number | null): SeriesPoint {
   return { ...appendGap([])[0], running };
 }
 
-/** The trend of all at an interval of 2 s, after those moments. */
+/** The fleet's series after these moments, at an interval of 2 s. */
 function record(
   ...moments: readonly (readonly [at: number, ...running: readonly (number | null)[]])[]
 ): TotalSeries {
   return moments.reduce<TotalSeries>(
-    (trend, [at, ...running]) => recordTotal(trend, running.map(run), { at, interval: 2 }),
+    (trend, [at, ...running]) => recordTotal(trend, running.map(createPoint), { at, interval: 2 }),
     NO_TOTAL_SERIES,
   );
 }
 
 const readRunning = ({ points }: TotalSeries) => getSeries(points, "running");
 
-Deno.test("recordTotal() adds up what may be added up, with a gap where nobody has a value", () => {
+Deno.test("recordTotal() sums summable figures, with a gap if no replica has a value", () => {
   assertEquals(readRunning(record([0, 1, 10], [2, 2, null], [4, null, null], [6], [8, 0])), [
     ...[11, 2, null, null, 0],
   ]);
@@ -77,27 +77,27 @@ Deno.test("recordTotal() adds up what may be added up, with a gap where nobody h
   }
 });
 
-Deno.test("recordTotal() has one point for each interval, the newest as of now", () => {
+Deno.test("recordTotal() has one point per interval and updates the newest", () => {
   assertEquals(readRunning(record([0, 1], [0.5, 2], [1.7, 3])), [3]);
-  // A poll that comes a little early or late is still one of its interval.
+  // A poll a little early or late belongs to its interval.
   const polls = [0, 2.1, 3.9, 6.1, 7.9, 10].map((at, i) => [at, i] as const);
   assertEquals(readRunning(record(...polls)), [0, 1, 2, 3, 4, 5]);
-  // Frames between the polls neither add points nor move them.
+  // Evaluations between polls neither add nor move points.
   const frames = Array.from({ length: 201 }, (_, i) => [i / 10, Math.floor(i / 20)] as const);
   assertEquals(readRunning(record(...frames)), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-  // After a pause intervals begin anew.
+  // After a pause, a new grid of intervals.
   assertEquals(readRunning(record([0, 1], [9.5, 2], [11.4, 3])), [1, 2, 3]);
 });
 
-Deno.test("recordTotal() keeps the newest points only", () => {
+Deno.test("recordTotal() keeps only the newest points", () => {
   const moments = Array.from({ length: MAX_SERIES_POINTS + 5 }, (_, i) => [2 * i, i] as const);
   const trend = record(...moments);
   assertEquals(trend.points.length, MAX_SERIES_POINTS);
   assertEquals(readRunning(trend)[0], 5);
 });
 
-Deno.test("interruptTotal() leaves a gap, at which the next point begins", () => {
+Deno.test("interruptTotal() adds a gap, after which a new interval starts", () => {
   const trend = interruptTotal(record([0, 1], [2, 2]));
-  const later = recordTotal(trend, [run(3)], { at: 2.5, interval: 2 });
+  const later = recordTotal(trend, [createPoint(3)], { at: 2.5, interval: 2 });
   assertEquals(readRunning(later), [1, 2, null, 3]);
 });

@@ -10,7 +10,7 @@ function isRelativelyClose(actual: number, expected: number): boolean {
   return Math.abs(actual - expected) <= 1e-9 * Math.abs(expected);
 }
 
-/** The tail, term by term. Exact enough for few trials. */
+/** Term by term; exact enough for few trials. */
 function addTerms(successes: number, trials: number, probability: number): number {
   let sum = 0;
   for (let k = successes; k <= trials; k++) {
@@ -21,14 +21,14 @@ function addTerms(successes: number, trials: number, probability: number): numbe
   return sum;
 }
 
-Deno.test("computeMedian() is the middle of the numbers, and NaN of none", () => {
+Deno.test("computeMedian() is the middle value, NaN without values", () => {
   assertEquals(computeMedian([30, 1, 2]), 2);
   assertEquals(computeMedian([3, NaN, 1]), 2);
   assert(Number.isNaN(computeMedian([])));
   assert(Number.isNaN(computeMedian([NaN])));
 });
 
-Deno.test("computeBinomialTail() is the sum of its terms", () => {
+Deno.test("computeBinomialTail() equals the sum of its terms", () => {
   for (const trials of [1, 2, 7, 20, 60]) {
     for (const probability of [1 / 8, 0.25, 0.5, 0.9]) {
       for (let successes = 1; successes <= trials; successes++) {
@@ -40,8 +40,8 @@ Deno.test("computeBinomialTail() is the sum of its terms", () => {
   }
 });
 
-Deno.test("computeBinomialTail() keeps its precision far out", () => {
-  // Exact fractions, added up with Python's fractions.Fraction.
+Deno.test("computeBinomialTail() is precise far out", () => {
+  // Summed with Python's fractions.Fraction.
   const cases: readonly (readonly [number, number, number, number])[] = [
     [30, 60, 1 / 4, 2.6694272174083783e-5],
     [700, 3000, 1 / 8, 6.119265442658655e-60],
@@ -52,7 +52,7 @@ Deno.test("computeBinomialTail() keeps its precision far out", () => {
   }
 });
 
-Deno.test("computeBinomialTail() knows the edges", () => {
+Deno.test("computeBinomialTail() handles edge cases", () => {
   assertEquals(computeBinomialTail(0, { trials: 0, probability: 0.5 }), 1);
   assertEquals(computeBinomialTail(0, { trials: 9, probability: 0.5 }), 1);
   assertEquals(computeBinomialTail(10, { trials: 9, probability: 0.5 }), 0);
@@ -63,7 +63,7 @@ Deno.test("computeBinomialTail() knows the edges", () => {
   assertThrows(() => computeBinomialTail(NaN, { trials: 9, probability: 0.5 }), RangeError);
 });
 
-Deno.test("computeBinomialTail() falls with the successes, and has its complement", () => {
+Deno.test("computeBinomialTail() falls with the successes, and its complement adds up to 1", () => {
   fc.assert(fc.property(
     fc.integer({ min: 1, max: 2000 }),
     fc.double({ min: 0.01, max: 0.99, noNaN: true }),
@@ -75,7 +75,7 @@ Deno.test("computeBinomialTail() falls with the successes, and has its complemen
       if (successes > 1) {
         assert(computeBinomialTail(successes - 1, { trials, probability }) >= tail - 1e-12);
       }
-      // What fails is binomial, too.
+      // Failures are binomial, too.
       const rest = computeBinomialTail(trials - successes + 1, {
         trials,
         probability: 1 - probability,
@@ -85,8 +85,8 @@ Deno.test("computeBinomialTail() falls with the successes, and has its complemen
   ));
 });
 
-Deno.test("computeStudentTail() has the quantiles of the tables", () => {
-  // Critical values of t, one-sided.
+Deno.test("computeStudentTail() matches published tables", () => {
+  // One-sided critical values of t.
   const cases: readonly (readonly [number, number, number])[] = [
     [6.314, 1, 0.05],
     [2.015, 5, 0.05],
@@ -98,13 +98,13 @@ Deno.test("computeStudentTail() has the quantiles of the tables", () => {
     const actual = computeStudentTail(t, degrees);
     assert(Math.abs(actual / expected - 1) < 2e-3, `${t}, ${degrees}: ${actual}`);
   }
-  // With one degree of freedom it is Cauchy's: 1/2 − arctan(t) / π.
+  // With one degree of freedom: Cauchy, 1/2 − arctan(t) / π.
   for (const t of [-50, -1, 0, 0.1, 3, 1000]) {
     assertAlmostEquals(computeStudentTail(t, 1), 0.5 - Math.atan(t) / Math.PI, 1e-12);
   }
 });
 
-Deno.test("computeStudentTail() knows the edges", () => {
+Deno.test("computeStudentTail() handles edge cases", () => {
   assertEquals(computeStudentTail(Infinity, 5), 0);
   assertEquals(computeStudentTail(-Infinity, 5), 1);
   assertEquals(computeStudentTail(0, 5), 0.5);

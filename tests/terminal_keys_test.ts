@@ -14,21 +14,24 @@ import {
   type TerminalEvent,
 } from "../lib/terminal_keys.ts";
 
-/** Bytes, written as characters from U+0000 to U+00FF. */
+/** Bytes as characters U+0000 to U+00FF. */
 function toBytes(text: string): Uint8Array {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
 
-/** The bytes of UTF-8 text, as characters from U+0000 to U+00FF. */
+/** UTF-8 bytes as characters U+0000 to U+00FF. */
 function encodeUtf8(text: string): string {
   return String.fromCharCode(...new TextEncoder().encode(text));
 }
 
-function read(input: string, decoder: KeyDecoder = createKeyDecoder()): Decoded {
+function decode(input: string, decoder: KeyDecoder = createKeyDecoder()): Decoded {
   return decodeKeys(decoder, toBytes(input));
 }
 
-/** Events as short words: `ctrl+up`, `"a"`, `press left 3,4`, `paste "a"`, `focus true`, `mode 2026=1`. */
+/**
+ * Events as short words: `ctrl+up`, `"a"`, `press left 3,4`, `paste "a"`, `focus true` or
+ * `mode 2026=1`.
+ */
 function describe(event: TerminalEvent): string {
   if (event.kind === "paste") return `paste ${JSON.stringify(event.text)}`;
   if (event.kind === "focus") return `focus ${event.isFocused}`;
@@ -42,18 +45,17 @@ function describe(event: TerminalEvent): string {
   return held + (event.name === "character" ? JSON.stringify(event.text) : event.name);
 }
 
-function describeAll(decoded: Decoded): string {
+function describeEvents(decoded: Decoded): string {
   return decoded.events.map(describe).join(" ");
 }
 
-/** One flush. */
-function readAndFlush(input: string): Decoded {
-  const decoded = read(input);
+function decodeAndFlush(input: string): Decoded {
+  const decoded = decode(input);
   const flushed = flushKeys(decoded.decoder);
   return { decoder: flushed.decoder, events: [...decoded.events, ...flushed.events] };
 }
 
-/** Flushes for as long as the decoder asks for it. */
+/** Flushes while the decoder is waiting. */
 function flushOut(decoder: KeyDecoder): Decoded & { readonly flushCount: number } {
   const events: TerminalEvent[] = [];
   let flushCount = 0;
@@ -67,7 +69,7 @@ function flushOut(decoder: KeyDecoder): Decoded & { readonly flushCount: number 
   return { decoder, events, flushCount };
 }
 
-/** Sequences that are whole: what they say, and nothing is left over. */
+/** Complete sequences and their events. */
 const WHOLE: Readonly<Record<string, readonly (readonly [input: string, words: string])[]>> = {
   "characters": [
     ["a", '"a"'],
@@ -172,11 +174,11 @@ const WHOLE: Readonly<Record<string, readonly (readonly [input: string, words: s
     ["\x1b[<65;1;1M", "wheel_down none 0,0"],
     ["\x1b[<68;1;1M", "shift+wheel_up none 0,0"],
     ["\x1b[<28;1;1M", "ctrl+alt+shift+press left 0,0"],
-    ["\x1b[<66;1;1M\x1b[<67;1;1M\x1b[<64;1;1m", ""], // to the sides; a wheel is not let go
-    ["\x1b[<128;1;1M\x1b[<3;1;1M", ""], // a button beyond; none
+    ["\x1b[<66;1;1M\x1b[<67;1;1M\x1b[<64;1;1m", ""], // horizontal wheel; the wheel has no release
+    ["\x1b[<128;1;1M\x1b[<3;1;1M", ""], // unknown button; none
     ["\x1b[<0;0;1M\x1b[<0;1;0M\x1b[<0;1M\x1b[<0;;M\x1b[<M\x1b[<0;1;65536M\x1b[<0;1;1;1M", ""],
     ["\x1b[<0;-1;1M\x1b[<0;1;1A", ""],
-    ["\x1b[M !!", ""], // X10: three bytes more
+    ["\x1b[M !!", ""], // X10: three more bytes
     ["\x1b[M\xff\x1b[a", '"a"'],
     ["\x1b[32;5;6M", ""], // urxvt
   ],
@@ -236,24 +238,24 @@ const WHOLE: Readonly<Record<string, readonly (readonly [input: string, words: s
     ["\xe0\xa0a\xf0\x9f\x98\x1b[A", '"a" up'],
     ["\xed\xa0a", '"a"'], // a surrogate
     ["\xf4\xa0a", '"a"'], // above U+10FFFF
-    ["\xe2\x9bA", '"A"'], // 9b goes on there, and is no CSI
+    ["\xe2\x9bA", '"A"'], // 9b continues here: not a CSI
     ["\xe2\x9b\x9bA", '"⛛" "A"'],
-    ["\xe0\x9bA", "up"], // 9b cannot go on there
+    ["\xe0\x9bA", "up"], // 9b cannot continue here
   ],
 };
 
 for (const [name, rows] of Object.entries(WHOLE)) {
-  Deno.test(`decodeKeys() reads ${name}`, () => {
+  Deno.test(`decodeKeys() decodes ${name}`, () => {
     for (const [input, words] of rows) {
-      const decoded = read(input);
-      assertEquals(describeAll(decoded), words, JSON.stringify(input));
+      const decoded = decode(input);
+      assertEquals(describeEvents(decoded), words, JSON.stringify(input));
       assertEquals(isWaiting(decoded.decoder), false, JSON.stringify(input));
     }
   });
 }
 
-Deno.test("decodeKeys() gives the shape that it promises", () => {
-  assertEquals(read("\x1b[1;5A\x1b[<0;3;4Ma").events, [
+Deno.test("decodeKeys() returns events of the declared shape", () => {
+  assertEquals(decode("\x1b[1;5A\x1b[<0;3;4Ma").events, [
     { kind: "key", name: "up", text: "", ctrl: true, alt: false, shift: false },
     {
       kind: "mouse",
@@ -269,15 +271,15 @@ Deno.test("decodeKeys() gives the shape that it promises", () => {
   ]);
 });
 
-Deno.test("decodeKeys() leaves the decoder that it was given as it was", () => {
-  const start = read("\x1b[1;").decoder;
-  assertEquals(describeAll(read("5A", start)), "ctrl+up");
-  assertEquals(describeAll(read("2B", start)), "shift+down");
+Deno.test("decodeKeys() does not change the given decoder", () => {
+  const start = decode("\x1b[1;").decoder;
+  assertEquals(describeEvents(decode("5A", start)), "ctrl+up");
+  assertEquals(describeEvents(decode("2B", start)), "shift+down");
 });
 
-Deno.test("decodeKeys() drops what exceeds the limit of a paste, and keeps characters whole", () => {
+Deno.test("decodeKeys() cuts a paste at its limit between characters", () => {
   const long = "é".repeat(MAX_PASTE_BYTES / 2);
-  const paste = (text: string) => read(`\x1b[200~${text}\x1b[201~q`).events;
+  const paste = (text: string) => decode(`\x1b[200~${text}\x1b[201~q`).events;
   const whole = paste(toBinary(`${long}`));
   assertEquals(whole.length, 2);
   assertEquals(whole[0], { kind: "paste", text: long });
@@ -290,7 +292,7 @@ function toBinary(text: string): string {
   return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join("");
 }
 
-Deno.test("flushKeys() makes keys of what a human can have typed, at once", () => {
+Deno.test("flushKeys() delivers typed keys at once", () => {
   const rows: readonly (readonly [string, string])[] = [
     ["", ""],
     ["a", '"a"'],
@@ -303,14 +305,14 @@ Deno.test("flushKeys() makes keys of what a human can have typed, at once", () =
     ["\x1b_", 'alt+"_"'],
   ];
   for (const [input, words] of rows) {
-    const flushed = readAndFlush(input);
-    assertEquals(describeAll(flushed), words, JSON.stringify(input));
+    const flushed = decodeAndFlush(input);
+    assertEquals(describeEvents(flushed), words, JSON.stringify(input));
     assertEquals(isWaiting(flushed.decoder), false, JSON.stringify(input));
-    assertEquals(describeAll(read("[A", flushed.decoder)), '"[" "A"', "starts anew");
+    assertEquals(describeEvents(decode("[A", flushed.decoder)), '"[" "A"', "starts anew");
   }
 });
 
-Deno.test("isWaiting() is true wherever a sequence is cut", () => {
+Deno.test("isWaiting() is true within any sequence", () => {
   for (
     const sequence of [
       "\x1b[1;5A",
@@ -325,15 +327,15 @@ Deno.test("isWaiting() is true wherever a sequence is cut", () => {
     ]
   ) {
     for (let length = 1; length < sequence.length; length++) {
-      const { decoder, events } = read(sequence.slice(0, length));
+      const { decoder, events } = decode(sequence.slice(0, length));
       assert(isWaiting(decoder), JSON.stringify(sequence.slice(0, length)));
       assertEquals(events, []);
     }
-    assertEquals(isWaiting(read(sequence).decoder), false);
+    assertEquals(isWaiting(decode(sequence).decoder), false);
   }
 });
 
-Deno.test("flushKeys() waits for the rest of what no human types", () => {
+Deno.test("flushKeys() waits for the rest of sequences nobody types", () => {
   const rows: readonly (readonly [head: string, tail: string, words: string])[] = [
     ["\x1b[?2026;", "2$y", "mode 2026=2"],
     ["\x1b[200~a", "b\x1b[201~", 'paste "ab"'],
@@ -344,16 +346,16 @@ Deno.test("flushKeys() waits for the rest of what no human types", () => {
     ["\x1b[M", "   ", ""],
   ];
   for (const [head, tail, words] of rows) {
-    let { decoder, events } = read(head);
+    let { decoder, events } = decode(head);
     for (let i = 1; i < MAX_FLUSHES; i++) {
       ({ decoder, events } = flushKeys(decoder));
       assertEquals(events, []);
     }
-    assertEquals(describeAll(read(tail, decoder)), words, JSON.stringify(head));
+    assertEquals(describeEvents(decode(tail, decoder)), words, JSON.stringify(head));
   }
 });
 
-Deno.test("flushKeys() gives up after MAX_FLUSHES without a byte, and gives what came of a paste", () => {
+Deno.test("flushKeys() gives up after MAX_FLUSHES, and delivers an incomplete paste", () => {
   const rows: readonly (readonly [string, string])[] = [
     ["\x1b[1;", ""],
     ["\x1b]0;abc", ""],
@@ -364,13 +366,13 @@ Deno.test("flushKeys() gives up after MAX_FLUSHES without a byte, and gives what
     ["\x1b[200~", ""],
   ];
   for (const [input, words] of rows) {
-    const first = flushKeys(read(input).decoder).decoder;
+    const first = flushKeys(decode(input).decoder).decoder;
     assertEquals(first.flushCount, 1, JSON.stringify(input));
-    assertEquals(read("\x80", first).decoder.flushCount, 0, "a byte starts the count anew");
-    const flushed = flushOut(read(input).decoder);
-    assertEquals(describeAll(flushed), words, JSON.stringify(input));
+    assertEquals(decode("\x80", first).decoder.flushCount, 0, "a byte starts the count anew");
+    const flushed = flushOut(decode(input).decoder);
+    assertEquals(describeEvents(flushed), words, JSON.stringify(input));
     assertEquals(flushed.flushCount, MAX_FLUSHES);
-    assertEquals(describeAll(read("q", flushed.decoder)), '"q"');
+    assertEquals(describeEvents(decode("q", flushed.decoder)), '"q"');
   }
 });
 
@@ -378,11 +380,11 @@ Deno.test("ESCAPE_TIMEOUT is between 25 and 50 ms", () => {
   assert(ESCAPE_TIMEOUT >= 0.025 && ESCAPE_TIMEOUT <= 0.05);
 });
 
-// Properties.
+// Properties
 
 const FRAGMENTS = Object.values(WHOLE).flat().map(([input]) => input);
 
-/** Bytes near the truth: fragments of real sequences, their pieces, and noise. */
+/** Fragments of real sequences, pieces of them, and noise. */
 const inputArb: fc.Arbitrary<string> = fc.array(
   fc.oneof(
     fc.constantFrom(...FRAGMENTS),
@@ -395,19 +397,19 @@ const inputArb: fc.Arbitrary<string> = fc.array(
   { maxLength: 12 },
 ).map((parts) => parts.join(""));
 
-function textsOf(event: TerminalEvent): string {
+function getText(event: TerminalEvent): string {
   return event.kind === "key" || event.kind === "paste" ? event.text : "";
 }
 
-Deno.test("decodeKeys() gives the same events however the bytes are cut", () => {
+Deno.test("decodeKeys() returns the same events however the bytes are cut", () => {
   fc.assert(
     fc.property(inputArb, fc.array(fc.nat(40), { maxLength: 20 }), (input, lengths) => {
-      const whole = read(input);
+      const whole = decode(input);
       const events: TerminalEvent[] = [];
       let decoder = createKeyDecoder();
       let start = 0;
       for (const length of [...lengths, input.length]) {
-        const decoded = read(input.slice(start, start + length), decoder);
+        const decoded = decode(input.slice(start, start + length), decoder);
         events.push(...decoded.events);
         decoder = decoded.decoder;
         start += length;
@@ -416,7 +418,7 @@ Deno.test("decodeKeys() gives the same events however the bytes are cut", () => 
       assertEquals(decoder, whole.decoder);
       let byByte: Decoded = { decoder: createKeyDecoder(), events: [] };
       for (const byte of input) {
-        const next = read(byte, byByte.decoder);
+        const next = decode(byte, byByte.decoder);
         byByte = { decoder: next.decoder, events: [...byByte.events, ...next.events] };
       }
       assertEquals(byByte, whole);
@@ -425,14 +427,14 @@ Deno.test("decodeKeys() gives the same events however the bytes are cut", () => 
   );
 });
 
-Deno.test("decodeKeys() and flushKeys() take any bytes, and give texts without control characters", () => {
+Deno.test("decodeKeys() and flushKeys() accept any bytes and return no control characters", () => {
   fc.assert(
     fc.property(fc.oneof(inputArb, fc.string({ unit: "binary" }).map(encodeUtf8)), (input) => {
-      const decoded = read(input);
+      const decoded = decode(input);
       const flushed = flushOut(decoded.decoder);
       for (const event of [...decoded.events, ...flushed.events]) {
         describe(event);
-        assertEquals(/\p{Cc}|\p{Cs}/u.test(textsOf(event)), false, JSON.stringify(event));
+        assertEquals(/\p{Cc}|\p{Cs}/u.test(getText(event)), false, JSON.stringify(event));
         if (event.kind === "key" && event.name === "character") {
           assertEquals([...event.text].length, 1, JSON.stringify(event));
         }
@@ -447,21 +449,21 @@ Deno.test("decodeKeys() and flushKeys() take any bytes, and give texts without c
   );
 });
 
-Deno.test("decodeKeys() keeps a bounded memory whatever does not end", () => {
+Deno.test("decodeKeys() bounds its memory on endless sequences", () => {
   const filler = "0123456789;".repeat(20_000);
   for (const start of ["\x1b[", "\x1bO", "\x1b]0;", "\x1bP", "\x1b_", "\x1b[<", "\x1b[M"]) {
-    let { decoder } = read(start);
-    ({ decoder } = read(filler, decoder));
+    let { decoder } = decode(start);
+    ({ decoder } = decode(filler, decoder));
     assert(JSON.stringify(decoder).length < 250, start);
   }
-  let { decoder } = read("\x1b[200~");
+  let { decoder } = decode("\x1b[200~");
   for (const text of [filler, "\x1b[20".repeat(50_000), filler]) {
-    ({ decoder } = read(text, decoder));
+    ({ decoder } = decode(text, decoder));
   }
   assert(JSON.stringify(decoder).length < MAX_PASTE_BYTES + 250);
 });
 
-/** Keys and bytes that say them to anyone, from independent lists: xterm's, with modifiers 1 to 8. */
+/** Keys with their bytes, from independent lists: xterm's, with modifiers 1 to 8. */
 const keyArb: fc.Arbitrary<{ readonly bytes: string; readonly words: string }> = fc.oneof(
   fc.record({
     key: fc.constantFrom<readonly [KeyName, string, string]>(
@@ -498,11 +500,11 @@ const keyArb: fc.Arbitrary<{ readonly bytes: string; readonly words: string }> =
   })),
 );
 
-Deno.test("decodeKeys() reads the keys back that were written one after the other", () => {
+Deno.test("decodeKeys() decodes any sequence of encoded keys", () => {
   fc.assert(
     fc.property(fc.array(keyArb, { maxLength: 20 }), (keys) => {
-      const decoded = read(keys.map(({ bytes }) => bytes).join(""));
-      assertEquals(describeAll(decoded), keys.map(({ words }) => words).join(" "));
+      const decoded = decode(keys.map(({ bytes }) => bytes).join(""));
+      assertEquals(describeEvents(decoded), keys.map(({ words }) => words).join(" "));
       assertEquals(isWaiting(decoded.decoder), false);
     }),
     { numRuns: 1000 },
