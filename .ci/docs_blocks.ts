@@ -13,7 +13,7 @@ import { EXIT_CODES } from "../lib/cli_help.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "../lib/cli_option_table.ts";
 import { METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
 import { isRecord } from "../lib/json.ts";
-import { createReportSchema } from "../lib/report_schema.ts";
+import { createReportSchema } from "../lib/report.ts";
 import { RULES } from "../lib/rules_table.ts";
 import { measureWidth, padText, wrapText } from "../lib/text.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";

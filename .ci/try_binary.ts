@@ -233,11 +233,11 @@ const usageTrials: Record<string, (port: number) => Promise<void>> = {
       const once = ["--url", `127.0.0.1:${port}`, "--once", "--interval", "0", "--output", "json"];
       setNvidia({ gpus: "h100x8.tsv" });
       const good = await runCommand(path, once, [folder]);
-      const { gpus, cost } = JSON.parse(good.output);
+      const { hosts: [{ gpus }], cost } = JSON.parse(good.output);
       assertEquals([gpus.length, cost.gpuCount, cost.isHint], [8, 8, true], good.errors);
       behave("nvidia-smi", "hang");
       const bad = await runCommand(path, once, [folder]);
-      const { gpuFailure, total } = JSON.parse(bad.output);
+      const { hosts: [{ gpuFailure }], total } = JSON.parse(bad.output);
       assertEquals([bad.code, gpuFailure.kind, total.running], [0, "timeout", RUNNING], bad.errors);
     });
   },

@@ -12,7 +12,7 @@ import { createConfigSchema, writeDefaultConfig } from "./cli_config.ts";
 import { CREDENTIALS_REMARK, EXAMPLES, EXIT_CODES, HOMEPAGE, PURPOSE } from "./cli_help.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./cli_option_table.ts";
 import type { ProgramDocument } from "./cli_options.ts";
-import { createReportSchema } from "./report_schema.ts";
+import { createReportSchema } from "./report.ts";
 import { VERSION } from "./version.ts";
 import { COLUMN_IDS } from "./view_columns.ts";
 

@@ -1,11 +1,11 @@
 /**
- * JSON of other programs, of which nothing is certain.
+ * JSON: what documents are made of, and texts of others, which may be anything.
  *
- * *
+ * The parser takes comments and trailing commas. Unlike `@std/jsonc` it keeps
+ * the line of each name, which error messages give.
+ *
  * @module
  */
-
-import { ABSENCE_REASONS, isPresent, type Reading } from "./reading.ts";
 
 /** A JSON Schema, or a part of one. */
 export type Schema = { readonly [key: string]: unknown };
@@ -167,83 +167,3 @@ export type Json = null | boolean | number | string | readonly Json[] | {
 };
 /** An object in it. */
 export type JsonObject = { readonly [key: string]: Json };
-
-/** An object of readings, with the reasons of those that are absent. */
-export function formatReadings(readings: Readonly<Record<string, Reading<Json>>>): JsonObject {
-  const values: Record<string, Json> = {};
-  const reasons: Record<string, string> = {};
-  const partial: string[] = [];
-  for (const [key, reading] of Object.entries(readings)) {
-    const { value } = reading;
-    const isBroken = typeof value === "number" && !Number.isFinite(value);
-    values[key] = isBroken ? null : value;
-    if (!isPresent(reading)) reasons[key] = reading.reason;
-    else if (isBroken) reasons[key] = "not_finite";
-    else if (reading.partial) partial.push(key);
-  }
-  return {
-    ...values,
-    ...(partial.length > 0 ? { partial } : {}),
-    ...(Object.keys(reasons).length > 0 ? { reasons } : {}),
-  };
-}
-
-/** Schemas by the keys of an object. */
-export type Properties = Readonly<Record<string, Schema>>;
-
-/** A finite number. */
-export const NUMBER_SCHEMA: Schema = { type: "number" };
-/** A whole number of at least 0. */
-export const COUNT: Schema = { type: "integer", minimum: 0 };
-/** A share, or how many times: at least 0. */
-export const RATIO: Schema = { type: "number", minimum: 0 };
-/** A text. */
-export const TEXT: Schema = { type: "string" };
-/** True or false. */
-export const BOOLEAN: Schema = { type: "boolean" };
-/** A list of texts. */
-export const TEXTS: Schema = { type: "array", items: TEXT };
-/** Label value -> figure. */
-export const FAMILY: Schema = {
-  type: "object",
-  additionalProperties: { type: ["number", "null"] },
-};
-
-/** What stands under that name among the definitions. */
-export function refer(name: string): Schema {
-  return { $ref: `#/$defs/${name}` };
-}
-
-/** The same, or `null`. */
-export function orNull(schema: Schema): Schema {
-  return { anyOf: [schema, { type: "null" }] };
-}
-
-/** An object in which every one of the keys is there. */
-export function object(properties: Properties, optional: Properties = {}): Schema {
-  return {
-    type: "object",
-    properties: { ...properties, ...optional },
-    required: Object.keys(properties),
-  };
-}
-
-/** Keys of readings, each `null` where `reasons` says why, with what stands beside them. */
-export function readings(
-  keys: Properties,
-  others: Properties = {},
-  optional: Properties = {},
-): Schema {
-  const nullable = Object.fromEntries(
-    Object.entries(keys).map(([key, schema]) => [key, orNull(schema)]),
-  );
-  return object({ ...nullable, ...others }, {
-    ...optional,
-    partial: { description: "keys whose value is a lower bound", ...TEXTS },
-    reasons: {
-      description: "key -> why it is null",
-      type: "object",
-      additionalProperties: { enum: ABSENCE_REASONS },
-    },
-  });
-}

@@ -1,154 +1,187 @@
 /**
- * The state into one JSON document: for scripts, logs and alerts.
+ * The State into one JSON document, for scripts, logs and alerts.
  *
- * The schema is numbered; keys end in their unit, in base units
- * (seconds, bytes, ratios from 0 to 1). A figure without a value is `null`, and
- * the reason stands under its key in `reasons` of the same object; a sum that is
- * a lower bound is named in `partial`. Every number is finite and every text
- * free of control characters, so the document is valid on every path. This
- * module owns the keys.
+ * Keys end in their unit, in base units (seconds, bytes, ratios from 0 to 1). Every
+ * number is finite and every text free of control characters, so that the document
+ * is valid whatever happens.
  *
  * @module
  */
 
 import type { Quantile } from "./histogram.ts";
-import { formatReadings, type Json, type JsonObject } from "./json.ts";
+import type { Json, Schema } from "./json.ts";
 import {
+  type BadLine,
   type Figures,
   LATENCY_KEYS,
   type LatencyFigures,
   type LatencyKey,
   type LifetimeFigures,
+  type LoraSample,
+  type Scrape,
+  type ServerInfo,
   type WindowFigures,
 } from "./model.ts";
-import { absent, mapReading, present, type Reading } from "./reading.ts";
-import { reportCost, reportGpus, reportOutlier, reportRowGpus } from "./report_gpu_cost.ts";
-import { SCHEMA_VERSION } from "./report_schema.ts";
-import type { EventLine } from "./rules_alerts.ts";
-import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
-import { type Finding, findRule } from "./rules_table.ts";
+import { absent, present } from "./reading.ts";
+import {
+  BOOLEAN,
+  count,
+  COUNTS,
+  describeFields,
+  EPOCH,
+  type Field,
+  field,
+  figure,
+  from,
+  LABELS,
+  list,
+  number,
+  object,
+  oneOf,
+  optional,
+  orNull,
+  RATIO,
+  REQUESTS,
+  SECONDS,
+  TEXT,
+  TEXTS,
+  TOKENS,
+} from "./report_fields.ts";
+import { COST, FAILURE, HOST, listHosts, OUTLIER } from "./report_gpu_cost.ts";
+import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
+import type { GroupChecks } from "./rules_evaluate.ts";
+import { type Cause, computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
+import { type Finding, findRule, type HotCondition, RULES } from "./rules_table.ts";
 import { getInterval } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
+
 import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
 import { PEAK_KEYS, type Peaks, type SessionCounts } from "./stats_totals.ts";
 import { formatTimestamp } from "./units.ts";
 
-/** A map of counts as an object. Keys are any text: the object has no prototype that they could meet. */
-function formatCounts(family: ReadonlyMap<string, number>): JsonObject {
-  const object: Record<string, Json> = Object.create(null);
-  for (const [key, value] of family) object[key] = Number.isFinite(value) ? value : null;
-  return object;
-}
+/** Number of the document's schema. It changes when a key changes its meaning or goes. */
+export const SCHEMA_VERSION = 1;
 
-function formatQuantile({ value, bound }: Quantile): JsonObject {
-  return { seconds: value, bound };
-}
+const BOUND = oneOf(["", "<", ">"]);
 
-function reportLatency(latency: Readonly<Record<LatencyKey, LatencyFigures>>): JsonObject {
-  return Object.fromEntries(LATENCY_KEYS.map((key) => {
-    const { p50, p95, p99, mean, samples } = latency[key];
-    return [
-      key,
-      formatReadings({
-        p50: mapReading(p50, formatQuantile),
-        p95: mapReading(p95, formatQuantile),
-        p99: mapReading(p99, formatQuantile),
-        meanSeconds: mean,
-        samples,
-      }),
-    ];
-  }));
-}
+const QUANTILE = object<Quantile>([
+  field("seconds", SECONDS, "the quantile, or a bound of it", "value"),
+  field("bound", BOUND, '"<": below `seconds`; ">": above; "": both sides are known'),
+], "quantile");
+
+const LATENCY = object<LatencyFigures>([
+  figure("p50", QUANTILE, "median"),
+  figure("p95", QUANTILE, "95th percentile"),
+  figure("p99", QUANTILE, "99th percentile"),
+  figure("meanSeconds", SECONDS, "mean", "mean"),
+  figure("samples", number(), "observations that these rest on"),
+], "latency");
+
+const LATENCY_WORDS: Readonly<Record<LatencyKey, string>> = {
+  ttft: "time to first token",
+  itl: "inter-token latency",
+  tpot: "time per output token",
+  e2e: "whole request",
+  queue: "time in the queue",
+  prefill: "prefill",
+  decode: "decode",
+};
+
+const LATENCIES = object<WindowFigures["latency"]>(
+  LATENCY_KEYS.map((key) => field(key, LATENCY, LATENCY_WORDS[key], (latency) => latency[key])),
+  "latencies",
+);
 
 /** Figures that windows and lifetimes have in common. */
-function pickRatios(figures: WindowFigures | LifetimeFigures): Record<string, Reading> {
-  return {
-    prefixCacheHitRatio: figures.prefixCacheHitRatio,
-    prefixCacheQueries: figures.prefixCacheQueries,
-    externalPrefixCacheHitRatio: figures.externalPrefixCacheHitRatio,
-    draftAcceptanceRatio: figures.draftAcceptanceRatio,
-    meanAcceptanceLengthTokens: figures.meanAcceptanceLength,
-  };
-}
+const RATIO_FIELDS: readonly Field<WindowFigures | LifetimeFigures>[] = [
+  figure("prefixCacheHitRatio", RATIO, "hits of the prefix cache"),
+  figure("prefixCacheQueries", TOKENS, "what it was asked for; blocks up to vLLM 0.8.5"),
+  figure("externalPrefixCacheHitRatio", RATIO, "hits of an external prefix cache"),
+  figure("draftAcceptanceRatio", RATIO, "draft tokens that were accepted"),
+  figure("meanAcceptanceLengthTokens", TOKENS, "tokens per decode step", "meanAcceptanceLength"),
+];
 
-function reportWindow(window: WindowFigures): JsonObject {
-  return {
-    ...formatReadings({
-      spanSeconds: window.span,
-      requestsPerSecond: window.requestsPerSecond,
-      promptTokensPerSecond: window.promptTokensPerSecond,
-      computedPromptTokensPerSecond: window.computedPromptTokensPerSecond,
-      cachedPromptTokensPerSecond: window.cachedPromptTokensPerSecond,
-      generationTokensPerSecond: window.generationTokensPerSecond,
-      preemptionsPerSecond: window.preemptionsPerSecond,
-      ...pickRatios(window),
-    }),
-    acceptanceRatioByPosition: formatCounts(window.acceptanceRatioByPosition),
-    latency: reportLatency(window.latency),
-  };
-}
+const REQUESTS_RATE = number("requests per second");
+const TOKENS_RATE = number("tokens per second");
 
-function reportLifetime(lifetime: LifetimeFigures): JsonObject {
-  return {
-    ...formatReadings({
-      promptTokens: lifetime.promptTokens,
-      cachedPromptTokens: lifetime.cachedPromptTokens,
-      generationTokens: lifetime.generationTokens,
-      finishedRequests: lifetime.finishedRequests,
-      preemptions: lifetime.preemptions,
-      ...pickRatios(lifetime),
-    }),
-    finishedByReason: formatCounts(lifetime.finishedByReason),
-    promptTokensBySource: formatCounts(lifetime.promptTokensBySource),
-    latency: reportLatency(lifetime.latency),
-  };
-}
+const WINDOW = object<WindowFigures>([
+  figure("spanSeconds", SECONDS, "measured span", "span"),
+  figure("requestsPerSecond", REQUESTS_RATE, "finished requests"),
+  figure("promptTokensPerSecond", TOKENS_RATE, "prompt tokens"),
+  figure("computedPromptTokensPerSecond", TOKENS_RATE, "prompt tokens computed here"),
+  figure("cachedPromptTokensPerSecond", TOKENS_RATE, "prompt tokens from a cache"),
+  figure("generationTokensPerSecond", TOKENS_RATE, "output tokens"),
+  figure("preemptionsPerSecond", REQUESTS_RATE, "preemptions"),
+  ...RATIO_FIELDS,
+  field("acceptanceRatioByPosition", COUNTS, "drafts accepted, by position from 0"),
+  field("latency", LATENCIES, "latencies in this window"),
+], "window");
 
-function reportFigures(figures: Figures): JsonObject {
-  const { kvCache } = figures;
-  return {
-    ...formatReadings({
-      running: figures.running,
-      waiting: figures.waiting,
-      kvCacheUsageRatioMax: kvCache.maxRatio,
-      kvCacheUsageRatioMean: kvCache.meanRatio,
-      kvCacheCapacityTokens: kvCache.capacityTokens,
-    }),
-    kvCacheCapacityIsEstimate: kvCache.capacityIsEstimate,
-    waitingByReason: formatCounts(figures.waitingByReason),
-    lastPoll: reportWindow(figures.lastPoll),
-    lastMinute: reportWindow(figures.lastMinute),
-    sinceStart: reportLifetime(figures.lifetime),
-  };
-}
+const LIFETIME = object<LifetimeFigures>([
+  figure("promptTokens", TOKENS, "prompt tokens"),
+  figure("cachedPromptTokens", TOKENS, "prompt tokens from a cache"),
+  figure("generationTokens", TOKENS, "output tokens"),
+  figure("finishedRequests", REQUESTS, "finished requests"),
+  figure("preemptions", number(), "preemptions"),
+  ...RATIO_FIELDS,
+  field("finishedByReason", COUNTS, "finished requests by reason"),
+  field("promptTokensBySource", COUNTS, "prompt tokens by source"),
+  field("latency", LATENCIES, "latencies since the start"),
+], "lifetime");
 
-/** What a rule says of a replica. Units of value and baseline stand beside them. */
-function reportFinding(verdict: Finding): JsonObject {
-  const { rule, value, baseline, ratio, samples, span, statistic, probability } = verdict;
-  return {
-    rule,
-    unit: findRule(rule).unit,
-    ...formatReadings({
-      value: present(value),
-      baseline: present(baseline),
-      ratio: present(ratio),
-      samples: present(samples),
-      spanSeconds: present(span),
-    }),
-    ...(statistic === null ? {} : { statistic }),
-    ...(probability === null ? {} : { probability }),
-    ...(rule === "hot"
-      ? { conditions: verdict.conditions.map((condition) => ({ ...condition })) }
-      : {}),
-  };
-}
+const KV_CACHE_FIELDS: readonly Field<Figures["kvCache"]>[] = [
+  figure("kvCacheUsageRatioMax", RATIO, "the fullest KV cache", "maxRatio"),
+  figure("kvCacheUsageRatioMean", RATIO, "mean by capacity", "meanRatio"),
+  figure("kvCacheCapacityTokens", TOKENS, "capacity of the KV caches", "capacityTokens"),
+  field(
+    "kvCacheCapacityIsEstimate",
+    BOOLEAN,
+    "may be wrong for hybrid models",
+    "capacityIsEstimate",
+  ),
+];
 
-/** How replicas and endpoints are called, by their keys. */
+const FIGURE_FIELDS: readonly Field<Figures>[] = [
+  figure("running", REQUESTS, "requests running now"),
+  figure("waiting", REQUESTS, "requests waiting now"),
+  ...from(KV_CACHE_FIELDS, ({ kvCache }: Figures) => kvCache),
+  field("waitingByReason", COUNTS, "requests waiting by reason"),
+  field("lastPoll", WINDOW, "between the last two scrapes"),
+  field("lastMinute", WINDOW, "the last minute"),
+  field("sinceStart", LIFETIME, "since the server started", "lifetime"),
+];
+
+const RULE = oneOf(RULES.map(({ id }) => id));
+
+const CONDITIONS = list(object<HotCondition>([
+  field("signal", TEXT, "which figure"),
+  field("value", number(), "the figure"),
+  field("limit", number(), "what it is above"),
+]));
+
+const EVIDENCE_FIELDS: readonly Field<Finding>[] = [
+  field("rule", RULE, "rule that speaks"),
+  field("unit", TEXT, "of value and baseline", ({ rule }) => findRule(rule).unit),
+  figure("value", number(), "figure of the replica", ({ value }) => present(value)),
+  figure("baseline", number(), "what it is compared with", ({ baseline }) => present(baseline)),
+  figure("ratio", number(), "value ÷ baseline", ({ ratio }) => present(ratio)),
+  figure("samples", number(), "observations; 0 for gauges", ({ samples }) => present(samples)),
+  figure("spanSeconds", SECONDS, "time it rests on", ({ span }) => present(span)),
+  optional("statistic", TEXT, "of a latency: mean or p95"),
+  optional("probability", RATIO, "upper bound of that by chance"),
+  optional("conditions", CONDITIONS, "of HOT: those that are met", ({ rule, conditions }) => {
+    return rule === "hot" ? conditions : null;
+  }),
+];
+
+const EVIDENCE = object(EVIDENCE_FIELDS, "evidence");
+
+/** What replicas and endpoints are called, by their keys. */
 type Names = (key: string) => string;
 
-function createNames({ rows }: Fleet, { evaluation: { events, memory } }: State): Names {
-  // What has gone is called what it was.
+function createNames({ fleet: { rows }, evaluation: { events, memory } }: State): Names {
+  // What has gone keeps its name.
   const subjects = [...events.lines.map(({ subject }) => subject), ...memory.engines.values()];
   const names = new Map([
     ...subjects.map(({ key, name }) => [key, name] as const),
@@ -158,203 +191,291 @@ function createNames({ rows }: Fleet, { evaluation: { events, memory } }: State)
   return (key) => names.get(key) ?? key;
 }
 
-function reportChecks(group: ModelGroup, names: Names): Json {
-  return group.checks.map(({ keys, checks }) => ({
-    replicas: keys.map(names),
-    rules: checks.map(({ rule, compared, findings }) => ({
-      rule,
-      compared,
-      verdicts: findings.map((finding) => ({
-        replica: names(finding.key),
-        ...reportFinding(finding),
-      })),
-    })),
-  }));
+/** Anything, with what its keys are called. */
+type Named<T> = T & { readonly names: Names };
+
+function addNames<T>(values: readonly T[], names: Names): readonly Named<T>[] {
+  return values.map((value) => ({ ...value, names }));
 }
 
-function reportFleetVerdict({ verdict }: Fleet, names: Names): JsonObject {
-  return {
-    level: verdict.level,
-    causes: verdict.causes.map(({ key, signal, verdict: evidence }) => ({
-      name: names(key),
-      signal,
-      ...(evidence === null ? {} : { evidence: reportFinding(evidence) }),
-    })),
-  };
+/** A part of the state, and the whole. */
+type Within<T> = T & { readonly whole: State };
+
+function addWhole<T>(parts: readonly T[], whole: State): readonly Within<T>[] {
+  return parts.map((part) => ({ ...part, whole }));
 }
 
-function reportEvent(line: EventLine, now: number): JsonObject {
-  const { kind, subject, beganAt, beganAtEpoch, endedAt, occurrences, amount } = line;
-  const { first, worst, outlier } = line;
-  return {
-    kind,
-    name: subject.name,
-    endpoint: subject.endpointKey,
-    beganAtEpochSeconds: beganAtEpoch,
-    isOver: endedAt !== null,
-    durationSeconds: (endedAt ?? now) - beganAt,
-    occurrences,
-    ...(amount === null ? {} : { amount }),
-    ...(first === null ? {} : { first: reportFinding(first) }),
-    ...(worst === null ? {} : { worst: reportFinding(worst) }),
-    ...(outlier === undefined ? {} : { gpu: reportOutlier(outlier) }),
-  };
-}
+const CAUSE = object<Named<Cause>>([
+  field("displayName", TEXT, "of the replica or endpoint", ({ key, names }) => names(key)),
+  field("signal", TEXT, "a rule, or down, stale, recent"),
+  optional("evidence", EVIDENCE, "of a rule", "verdict"),
+]);
 
-function reportCounted(counted: SessionCounts): JsonObject {
-  return formatReadings({
-    finishedRequests: counted.requests,
-    promptTokens: counted.promptTokens,
-    cachedPromptTokens: counted.cachedPromptTokens,
-    generationTokens: counted.generationTokens,
-    preemptions: counted.preemptions,
-    rejectedRequests: counted.rejections,
-  });
-}
+const FLEET_STATUS = oneOf(["PENDING", "HEALTHY", "DEGRADED", "CRITICAL"]);
 
-function reportPeaks(peaks: Peaks): JsonObject {
-  return formatReadings(Object.fromEntries(PEAK_KEYS.map((key) => {
-    const peak = peaks[key];
-    return [
-      key,
-      peak === null
-        ? absent("first_scrape")
-        : present({ value: peak.value, timeEpochSeconds: peak.atEpoch }),
-    ];
-  })));
-}
+const VERDICT = object<Named<Fleet["verdict"]>>([
+  field("status", FLEET_STATUS, "whether all is well", "level"),
+  field("causes", list(CAUSE), "why it is not HEALTHY", (all) => addNames(all.causes, all.names)),
+], "verdict");
 
-function reportGroup(group: ModelGroup): JsonObject {
-  return {
-    replicas: group.figures.replicaCount,
-    kvCacheUsageRatioMaxReplica: group.kvCacheMaxOwner?.name ?? null,
-    ...reportFigures(group.figures),
-  };
-}
+const FINDING = object<Named<Finding>>([
+  field("replica", TEXT, "displayName", ({ key, names }) => names(key)),
+  ...EVIDENCE_FIELDS,
+]);
 
-function reportScrape(known: EndpointState, state: State): JsonObject | null {
-  const { scrape, history } = known;
-  if (scrape === null) return null;
-  const { lora } = scrape;
-  return {
-    ...formatReadings({
-      processStartEpochSeconds: scrape.processStart,
-      uptimeSeconds: getUptime(known, state),
-    }),
-    ageSeconds: Math.max(0, state.now - scrape.receivedAt),
-    durationSeconds: scrape.duration,
-    bodyBytes: scrape.bytes,
-    samples: scrape.sampleCount,
-    dialect: scrape.dialect,
-    metricPrefix: scrape.metricPrefix,
-    olderNames: Object.fromEntries(scrape.aliases),
-    badLines: scrape.badLineCount,
-    badLineExamples: scrape.badLines.map(({ line, message }) => ({ line, message })),
-    redirectedTo: scrape.redirectedTo,
-    restartsSeen: history.restartCount,
-    httpResponsesByStatus: formatCounts(scrape.httpResponsesByStatus),
-    rejectedRequestsByReason: formatCounts(scrape.server?.labelled.rejectedByReason ?? new Map()),
-    lora: lora === null ? null : {
-      running: lora.runningAdapters,
-      waiting: lora.waitingAdapters,
-      ...formatReadings({ maxAdapters: lora.maxAdapters }),
-    },
-  };
-}
+const RULE_CHECK = object<Named<GroupChecks["checks"][number]>>([
+  field("rule", RULE, "which rule"),
+  field("compared", count("replicas"), "that had the figure"),
+  field("findings", list(FINDING), "replicas that it names", ({ findings, names }) => {
+    return addNames(findings, names);
+  }),
+]);
 
-/** How the server was started. What it does not say is `null` or empty. */
-function reportServer({ server }: EndpointState): Json {
+const CHECKS = object<Named<GroupChecks>>([
+  field("replicas", TEXTS, "displayName of each", ({ keys, names }) => keys.map(names)),
+  field("rules", list(RULE_CHECK), "what each rule found", ({ checks, names }) => {
+    return addNames(checks, names);
+  }),
+], "checks");
+
+type TimedEvent = EventLine & { readonly now: number };
+
+const EVENT = object<TimedEvent>([
+  field("kind", oneOf(Object.keys(EVENT_KINDS)), "what happened"),
+  field("displayName", TEXT, "to whom", ({ subject }) => subject.name),
+  field("endpoint", TEXT, "key of the endpoint", ({ subject }) => subject.endpointKey),
+  field("beganAtEpochSeconds", EPOCH, "when it began", "beganAtEpoch"),
+  field("isOver", BOOLEAN, "whether it has ended", ({ endedAt }) => endedAt !== null),
+  field("durationSeconds", SECONDS, "how long so far", ({ beganAt, endedAt, now }) => {
+    return (endedAt ?? now) - beganAt;
+  }),
+  field("occurrences", count(), "how often, in a row"),
+  optional("amount", number(), "how much"),
+  optional("first", EVIDENCE, "when it began"),
+  optional("worst", EVIDENCE, "with the highest ratio"),
+  optional("gpu", OUTLIER, "of a GPU that falls behind", ({ outlier }) => outlier),
+], "event");
+
+const COUNTED_FIELDS: readonly Field<SessionCounts>[] = [
+  figure("finishedRequests", REQUESTS, "finished requests", "requests"),
+  figure("promptTokens", TOKENS, "prompt tokens"),
+  figure("cachedPromptTokens", TOKENS, "prompt tokens from a cache"),
+  figure("generationTokens", TOKENS, "output tokens"),
+  figure("preemptions", number(), "preemptions"),
+  figure("rejectedRequests", REQUESTS, "requests refused", "rejections"),
+];
+
+const PEAK = object<NonNullable<Peaks[typeof PEAK_KEYS[number]]>>([
+  field("value", number(), "the highest"),
+  field("timeEpochSeconds", EPOCH, "when", "atEpoch"),
+], "peak");
+
+const PEAKS = object<Peaks>(
+  PEAK_KEYS.map((key) =>
+    figure(key, PEAK, "highest in this session", (peaks) => {
+      const peak = peaks[key];
+      return peak === null ? absent("first_scrape") : present(peak);
+    })
+  ),
+  "peaks",
+);
+
+const GROUP_FIELDS: readonly Field<ModelGroup>[] = [
+  field("replicas", count("replicas"), "that are counted", ({ figures }) => figures.replicaCount),
+  field("kvCacheUsageRatioMaxReplica", orNull(TEXT), "displayName of the fullest", (group) => {
+    return group.kvCacheMaxOwner?.name ?? null;
+  }),
+  ...from(FIGURE_FIELDS, ({ figures }: ModelGroup) => figures),
+];
+
+const GROUP = object<Named<ModelGroup>>([
+  field("model", TEXT, "name of the model", "modelName"),
+  ...GROUP_FIELDS,
+  field("checks", list(CHECKS), "for each set of replicas that can be compared", (group) => {
+    return addNames(group.checks, group.names);
+  }),
+], "group");
+
+const LORA = object<LoraSample>([
+  field("running", TEXTS, "adapters in use", "runningAdapters"),
+  field("waiting", TEXTS, "adapters that wait", "waitingAdapters"),
+  figure("maxAdapters", number(), "adapters at most"),
+]);
+
+const BAD_LINE = object<BadLine>([
+  field("line", count(), "counted from 1"),
+  field("message", TEXT, "what is wrong with it"),
+]);
+
+const NO_COUNTS: ReadonlyMap<string, number> = new Map();
+
+type Scraped = Within<EndpointState> & { readonly scrape: Scrape };
+
+const SCRAPE_FIELDS: readonly Field<Scrape>[] = [
+  figure("processStartEpochSeconds", EPOCH, "when the server started", "processStart"),
+  field("durationSeconds", SECONDS, "time that it took", "duration"),
+  field("bodyBytes", count("bytes"), "size, inflated", "bytes"),
+  field("samples", count(), "samples in it", "sampleCount"),
+  field("dialect", oneOf(["prometheus", "openmetrics"]), "format"),
+  field("metricPrefix", TEXT, "prefix of the metrics"),
+  field("olderNames", LABELS, "figures found under an older name", "aliases"),
+  field("badLines", count(), "lines that could not be read", "badLineCount"),
+  field("badLineExamples", list(BAD_LINE), "the first of them", "badLines"),
+  field("redirectedTo", orNull(TEXT), "where a redirect led"),
+  field("httpResponsesByStatus", COUNTS, "HTTP responses by class"),
+  field("rejectedRequestsByReason", COUNTS, "requests refused, by reason", ({ server }) => {
+    return server?.labelled.rejectedByReason ?? NO_COUNTS;
+  }),
+  field("lora", orNull(LORA), "LoRA adapters"),
+];
+
+const SCRAPE = object<Scraped>([
+  ...from(SCRAPE_FIELDS, ({ scrape }: Scraped) => scrape),
+  figure("uptimeSeconds", SECONDS, "since the server started", (all) => getUptime(all, all.whole)),
+  field("ageSeconds", SECONDS, "since it was received", ({ scrape, whole }) => {
+    return Math.max(0, whole.now - scrape.receivedAt);
+  }),
+  field("restartsSeen", count(), "restarts seen", ({ history }) => history.restartCount),
+], "scrape");
+
+type ServerFacts = ServerInfo & {
+  readonly ownModels: ServerInfo["models"];
+  readonly adapters: ServerInfo["models"];
+};
+
+const SERVER = object<ServerFacts>([
+  field("version", orNull(TEXT), "version of the server"),
+  field("maxModelLenTokens", orNull(count("tokens")), "prompt and answer", ({ ownModels }) => {
+    return ownModels[0]?.maxModelLength ?? null;
+  }),
+  field("servedModels", TEXTS, "names of the models", (all) => all.ownModels.map(({ id }) => id)),
+  field("loraAdapters", TEXTS, "names of LoRA adapters", (all) => all.adapters.map(({ id }) => id)),
+  field("parallelism", orNull(COUNTS), "sizes", ({ launch }) => launch?.parallelSizes ?? null),
+  field(
+    "commandLine",
+    orNull(TEXT),
+    "without secrets",
+    ({ launch }) => launch?.commandLine ?? null,
+  ),
+], "server");
+
+function listFacts({ server }: EndpointState): ServerFacts | null {
   if (server === null) return null;
-  const { version, models, launch } = server;
-  const own = models.filter(({ parent }) => parent === null);
+  const { models } = server;
   return {
-    version,
-    maxModelLenTokens: own[0]?.maxModelLength ?? null,
-    servedModels: own.map(({ id }) => id),
-    loraAdapters: models.filter(({ parent }) => parent !== null).map(({ id }) => id),
-    parallelism: launch === null ? null : formatCounts(launch.parallelSizes),
-    commandLine: launch?.commandLine ?? null,
+    ...server,
+    ownModels: models.filter(({ parent }) => parent === null),
+    adapters: models.filter(({ parent }) => parent !== null),
   };
 }
 
-function reportEndpoint(known: EndpointState, state: State): JsonObject {
-  const { endpoint, failure } = known;
-  return {
-    url: describeUrl(endpoint),
-    address: endpoint.address,
-    name: known.handle,
-    status: computeEndpointStatus(getScrapeRecord(known, state)),
-    failure: failure === null ? null : { kind: failure.kind, message: failure.message },
-    warnings: endpoint.warnings,
-    intervalSeconds: getInterval(known.schedule, state.interval),
-    server: reportServer(known),
-    scrape: reportScrape(known, state),
-  };
-}
+const ENDPOINT = object<Within<EndpointState>>([
+  field("url", TEXT, "where its metrics are", ({ endpoint }) => describeUrl(endpoint)),
+  field("address", TEXT, "host:port, or path of a socket", ({ endpoint }) => endpoint.address),
+  field("displayName", TEXT, "what it is called on the screen", "handle"),
+  field("status", TEXT, "PENDING, OK, STALE or DOWN", (known) => {
+    return computeEndpointStatus(getScrapeRecord(known, known.whole));
+  }),
+  field("failure", orNull(FAILURE), "why the last scrape failed"),
+  field("warnings", TEXTS, "how it is reached", ({ endpoint }) => endpoint.warnings),
+  field("intervalSeconds", SECONDS, "interval in use", ({ schedule, whole }) => {
+    return getInterval(schedule, whole.interval);
+  }),
+  field("server", orNull(SERVER), "how the server was started", listFacts),
+  field("scrape", orNull(SCRAPE), "the last that succeeded", (known) => {
+    return known.scrape === null ? null : { ...known, scrape: known.scrape };
+  }),
+], "endpoint");
 
-function reportRow(row: Row, whole: State): JsonObject {
-  const { name, status, replica, state, figures, total, peaks } = row;
-  return {
-    name,
-    url: describeUrl(state.endpoint),
-    status,
-    model: replica?.sample.modelName ?? null,
-    engine: replica === null || replica.sample.engine === "" ? null : replica.sample.engine,
-    ageSeconds: row.age,
-    ...formatReadings({
-      requestShareLastMinuteRatio: row.requestShare,
-      uptimeSeconds: getUptime(state, whole),
-    }),
-    figures: replica === null || status === "DOWN" ? null : reportFigures(figures),
-    sinceAttached: total === null
-      ? null
-      : { spanSeconds: Math.max(0, whole.now - total.since), ...reportCounted(total.counted) },
-    peaks: reportPeaks(peaks),
-    ...reportRowGpus(row),
-    cacheConfig: replica === null ? null : Object.fromEntries(replica.sample.cacheConfig),
-  };
-}
+type Session = { readonly span: number; readonly counted: SessionCounts };
 
-function reportTotals(fleet: Fleet): JsonObject {
-  const { counts } = fleet;
-  return {
-    replicaCounts: {
-      total: counts.total,
-      up: counts.up,
-      stale: counts.stale,
-      down: counts.down,
-      pending: counts.pending,
-    },
-    ...reportGroup(fleet.total),
-    sinceAttached: reportCounted(fleet.counted),
-    peaks: reportPeaks(fleet.totalPeaks),
-  };
-}
+const SESSION = object<Session>([
+  field("spanSeconds", SECONDS, "since it is watched", "span"),
+  ...from(COUNTED_FIELDS, ({ counted }: Session) => counted),
+]);
+
+const REPLICA = object<Within<Row>>([
+  field("displayName", TEXT, "what it is called on the screen", "name"),
+  field("url", TEXT, "where its metrics are", ({ state }) => describeUrl(state.endpoint)),
+  field("status", TEXT, "such as OK, HOT, STALLED, DOWN"),
+  field("model", orNull(TEXT), "name of the model", (row) => row.replica?.sample.modelName ?? null),
+  field("engine", orNull(TEXT), "data-parallel rank", (row) => row.replica?.sample.engine || null),
+  field("ageSeconds", orNull(SECONDS), "age of the figures", "age"),
+  figure("requestShareLastMinuteRatio", RATIO, "of the requests of its model", "requestShare"),
+  figure("uptimeSeconds", SECONDS, "since the server started", ({ state, whole }) => {
+    return getUptime(state, whole);
+  }),
+  field("figures", orNull(object(FIGURE_FIELDS, "figures")), "null if DOWN", (row) => {
+    return row.replica === null || row.status === "DOWN" ? null : row.figures;
+  }),
+  field("session", orNull(SESSION), "since vllm-htop began to watch", ({ total, whole }) => {
+    if (total === null) return null;
+    return { span: Math.max(0, whole.now - total.since), counted: total.counted };
+  }),
+  field("peaks", PEAKS, "highest in this session"),
+  field("gpuIndexes", orNull(list(count())), "its GPUs; null if unknown", ({ gpus }) => {
+    return gpus.length === 0 ? null : gpus.map(({ index }) => index);
+  }),
+  field("cacheConfig", orNull(LABELS), "cache configuration", ({ replica }) => {
+    return replica?.sample.cacheConfig ?? null;
+  }),
+], "replica");
+
+const ROW_COUNTS = object<Fleet["counts"]>([
+  field("total", count("replicas"), "all"),
+  field("up", count("replicas"), "with a current scrape"),
+  field("stale", count("replicas"), "STALE"),
+  field("down", count("replicas"), "DOWN"),
+  field("pending", count("replicas"), "PENDING"),
+]);
+
+const TOTAL = object<Fleet>([
+  field("replicaCounts", ROW_COUNTS, "replicas by status", "counts"),
+  ...from(GROUP_FIELDS, ({ total }: Fleet) => total),
+  field("session", object(COUNTED_FIELDS), "since vllm-htop began to watch", "counted"),
+  field("peaks", PEAKS, "of the sums", "totalPeaks"),
+], "total");
+
+type Document = Named<State> & { readonly program: string };
+
+const SCHEMA = { ...number(), describe: () => ({ const: SCHEMA_VERSION }) };
+
+const DOCUMENT: readonly Field<Document>[] = [
+  field("schema", SCHEMA, "changes when a key changes its meaning or goes", () => SCHEMA_VERSION),
+  field("program", TEXT, "name and version"),
+  field("time", TEXT, "RFC 3339", ({ nowEpoch }) => formatTimestamp(nowEpoch)),
+  field("timeEpochSeconds", EPOCH, "the same time", "nowEpoch"),
+  field("intervalSeconds", SECONDS, "interval that was asked for", "interval"),
+  field("isDemo", BOOLEAN, "the fleet is simulated"),
+  field("notices", TEXTS, "remarks about the session"),
+  field("verdict", VERDICT, "whether all is well", ({ fleet, names }) => {
+    return { ...fleet.verdict, names };
+  }),
+  field("endpoints", list(ENDPOINT), "servers", (whole) => addWhole(whole.endpoints, whole)),
+  field("replicas", list(REPLICA), "their engines", (whole) => addWhole(whole.fleet.rows, whole)),
+  field("groups", list(GROUP), "by model", ({ fleet, names }) => addNames(fleet.groups, names)),
+  field("total", TOTAL, "the fleet", "fleet"),
+  field("hosts", list(HOST), "machines whose GPUs are watched", listHosts),
+  field("cost", COST, "what the fleet costs and earns", (state) => state),
+  field("events", list(EVENT), "oldest first", ({ fleet, now }) => {
+    return fleet.events.map((line) => ({ ...line, now }));
+  }),
+];
 
 /** The document of the state, as a value. */
 export function createReport(state: State, version: string): Json {
-  const { fleet } = state;
-  const names = createNames(fleet, state);
+  const names = createNames(state);
+  return object(DOCUMENT).write({ ...state, names, program: `vllm-htop ${version}` });
+}
+
+/** The JSON Schema of one document of `--output json`. */
+export function createReportSchema(): Schema {
+  const definitions = new Map<string, Schema>();
   return {
-    schema: SCHEMA_VERSION,
-    program: `vllm-htop ${version}`,
-    time: formatTimestamp(state.nowEpoch),
-    timeEpochSeconds: state.nowEpoch,
-    intervalSeconds: state.interval,
-    isDemo: state.isDemo,
-    notices: state.notices,
-    verdict: reportFleetVerdict(fleet, names),
-    endpoints: state.endpoints.map((known) => reportEndpoint(known, state)),
-    replicas: fleet.rows.map((row) => reportRow(row, state)),
-    groups: fleet.groups.map((group) => ({
-      model: group.modelName,
-      ...reportGroup(group),
-      checks: reportChecks(group, names),
-    })),
-    total: reportTotals(fleet),
-    ...reportGpus(fleet, state),
-    cost: reportCost(state),
-    events: fleet.events.map((line) => reportEvent(line, state.now)),
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "Report of vllm-htop",
+    ...describeFields(DOCUMENT, definitions),
+    $defs: Object.fromEntries(definitions),
   };
 }
 

@@ -1,199 +1,341 @@
 /**
- * The GPUs of this machine into JSON.
- *
- * This module owns the keys. Base units: bytes, watts, hertz,
- * degrees Celsius, ratios from 0 to 1.
+ * Fields of the report for hosts, their GPUs, and cost.
  *
  * @module
  */
 
-import { type GpuCost, isHint, type RateCost, type SpanCost, type UsdRate } from "./cost.ts";
+import {
+  type ComputeCost,
+  type GpuCost,
+  isHint,
+  type RateCost,
+  type SpanCost,
+  type UsdRate,
+} from "./cost.ts";
+import type { GpuPrice } from "./cost_prices.ts";
 import type { GpuShare } from "./gpu_attribution.ts";
-import type { GpuOutlier, GpuSample, MigInstance } from "./gpu_model.ts";
-import { formatReadings, type Json, type JsonObject } from "./json.ts";
+import type { GpuOutlier, GpuReport, GpuSample, MigInstance } from "./gpu_model.ts";
 import type { TokenPrices } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
+import {
+  BOOLEAN,
+  BYTES,
+  count,
+  type Field,
+  field,
+  figure,
+  from,
+  list,
+  number,
+  object,
+  oneOf,
+  orNull,
+  RATIO,
+  SECONDS,
+  TEXT,
+  TEXTS,
+  USD,
+  type ValueType,
+} from "./report_fields.ts";
 import type { State } from "./state.ts";
-import type { Bill } from "./state_cost.ts";
-import type { Fleet, Row } from "./state_fleet.ts";
+import type { Bill, GroupBill } from "./state_cost.ts";
+import type { Fleet } from "./state_fleet.ts";
+import type { GpuState } from "./state_gpus.ts";
 import { cutText } from "./text.ts";
 
-/** Cells of a process' command line that are told. */
+/** Cells of a process' command line that are reported. */
 const MAX_NAME_WIDTH = 200;
 
-function reportInstance(instance: MigInstance): JsonObject {
-  const { index, profile, uuid, gpuInstanceId, memoryUsedBytes, memoryTotalBytes } = instance;
-  return {
-    index,
-    ...formatReadings({ profile, uuid, gpuInstanceId, memoryUsedBytes, memoryTotalBytes }),
-  };
+const HERTZ = number("hertz");
+const WATTS = number("watts");
+const CELSIUS = number("degrees Celsius");
+
+/** This machine. */
+const LOCAL_HOST = "localhost";
+
+/** A host whose GPUs are watched, and the state it is part of. */
+export interface HostSource {
+  readonly name: string;
+  readonly gpus: GpuState;
+  readonly state: State;
 }
 
-function reportShare({ process, name, owner }: GpuShare, fleet: Fleet): JsonObject {
-  const { pid, memoryBytes, gpuInstanceId } = process;
-  const row = owner === null
-    ? undefined
-    : fleet.rows.find(({ state, replica }) =>
-      state.endpoint.key === owner.endpointKey && replica?.sample.engine === owner.engine
-    );
-  return {
-    pid,
-    name: cutText(name, MAX_NAME_WIDTH),
-    ...formatReadings({ memoryBytes, gpuInstanceId }),
-    owner: owner === null ? null : {
-      endpoint: owner.endpointKey,
-      replica: row?.name ?? null,
-      engine: owner.engine === "" ? null : owner.engine,
-      tensorRank: owner.tensorRank,
-      pipelineRank: owner.pipelineRank,
-      evidence: owner.evidence,
-    },
-  };
+type Memory = Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">;
+
+const MEMORY: readonly Field<Memory>[] = [
+  figure("memoryUsedBytes", BYTES, "memory in use"),
+  figure("memoryTotalBytes", BYTES, "memory in all"),
+];
+
+const MIG_INSTANCE = object<MigInstance>([
+  field("index", count(), "counted from 0 on its GPU"),
+  figure("profile", TEXT, "such as 3g.40gb"),
+  figure("uuid", TEXT, "its UUID"),
+  figure("gpuInstanceId", number(), "what ties processes to it"),
+  ...MEMORY,
+]);
+
+type Owner = NonNullable<GpuShare["owner"]> & { readonly replica: string | null };
+
+const EVIDENCE = oneOf(["listener", "group", "port", "model", "elimination"]);
+
+const OWNER = object<Owner>([
+  field("endpoint", TEXT, "key of the endpoint", "endpointKey"),
+  field("replica", orNull(TEXT), "displayName of the replica"),
+  field("engine", orNull(TEXT), "data-parallel rank", ({ engine }) => engine || null),
+  field("tensorRank", orNull(count()), "tensor-parallel rank"),
+  field("pipelineRank", orNull(count()), "pipeline rank"),
+  field("evidence", EVIDENCE, "how the owner was found, the surest way first"),
+]);
+
+function findOwner({ owner }: GpuShare, { rows }: Fleet): Owner | null {
+  if (owner === null) return null;
+  const row = rows.find(({ state, replica }) =>
+    state.endpoint.key === owner.endpointKey && replica?.sample.engine === owner.engine
+  );
+  return { ...owner, replica: row?.name ?? null };
 }
+
+const PROCESS = object<
+  GpuShare["process"] & { readonly title: string; readonly owner: Owner | null }
+>(
+  [
+    field("pid", count(), "process ID"),
+    field("name", TEXT, "command line", "title"),
+    figure("memoryBytes", BYTES, "GPU memory it holds"),
+    figure("gpuInstanceId", number(), "MIG instance it runs in"),
+    field("owner", orNull(OWNER), "replica it works for"),
+  ],
+  "gpuProcess",
+);
 
 /** By what a GPU falls behind. */
-export function reportOutlier(outlier: GpuOutlier): JsonObject {
-  const { kind, reasons, smClockHertz, peersClockHertz, peerCount, temperatureCelsius } = outlier;
-  return {
-    kind,
-    slowedBy: reasons,
-    busyPeers: peerCount,
-    ...formatReadings({ smClockHertz, peersClockHertz, temperatureCelsius }),
-  };
-}
+export const OUTLIER: ValueType<GpuOutlier> = object<GpuOutlier>([
+  field("kind", oneOf(["throttled", "slow_clock"]), "what is wrong"),
+  field("slowedBy", TEXTS, "why it runs slower than it could", "reasons"),
+  field("busyPeers", count("GPUs"), "busy GPUs it was compared with", "peerCount"),
+  figure("smClockHertz", HERTZ, "its SM clock"),
+  figure("peersClockHertz", HERTZ, "median SM clock of the busy peers"),
+  figure("temperatureCelsius", CELSIUS, "its temperature"),
+], "gpuOutlier");
 
-function reportGpu(gpu: GpuSample, fleet: Fleet, state: State): JsonObject {
-  const { index, vendor, name, isMemoryUnified, migInstances, throttleReasons, ...rest } = gpu;
-  const outlier = state.gpus.outliers.find(({ gpuIndex }) => gpuIndex === index);
-  const shares = state.gpuShares.filter(({ process }) => process.gpuIndex === index);
-  const readings: Readonly<Record<string, Reading<Json>>> = { ...rest, slowedBy: throttleReasons };
-  return {
-    index,
-    vendor,
-    name,
-    isMemoryUnified,
-    ...formatReadings(readings),
-    migInstances: migInstances.map(reportInstance),
-    processes: shares.map((share) => reportShare(share, fleet)),
-    outlier: outlier === undefined ? null : reportOutlier(outlier),
-  };
-}
+const SAMPLE_FIELDS: readonly Field<GpuSample>[] = [
+  field("index", count(), "number of the GPU, as the driver counts"),
+  field("vendor", oneOf(["nvidia", "amd"]), "who makes it"),
+  field("name", TEXT, "product name"),
+  figure("uuid", TEXT, "its UUID"),
+  figure("utilizationRatio", RATIO, "share of time in which a kernel ran"),
+  ...MEMORY,
+  field("isMemoryUnified", BOOLEAN, "CPU and GPU share one memory"),
+  figure("powerWatts", WATTS, "power drawn"),
+  figure("powerLimitWatts", WATTS, "power limit in force"),
+  figure("temperatureCelsius", CELSIUS, "temperature"),
+  figure("temperatureMarginCelsius", CELSIUS, "left before it slows itself down"),
+  figure("smClockHertz", HERTZ, "SM clock"),
+  figure("smClockMaxHertz", HERTZ, "highest SM clock"),
+  figure("memoryClockHertz", HERTZ, "memory clock"),
+  figure("fanRatio", RATIO, "fan speed, of the highest"),
+  figure("slowedBy", TEXTS, "why it runs slower than it could", "throttleReasons"),
+  figure("eccErrorsCorrected", number(), "memory errors corrected since the driver was loaded"),
+  figure("eccErrorsUncorrected", number(), "memory errors not corrected since then"),
+  figure("pcieGeneration", number(), "PCIe generation in use"),
+  figure("pcieGenerationMax", number(), "highest PCIe generation"),
+  figure("pcieWidth", number("lanes"), "PCIe lanes in use"),
+  figure("pcieWidthMax", number("lanes"), "PCIe lanes at most"),
+  figure("isPersistent", BOOLEAN, "persistence mode is on"),
+  figure("isMigEnabled", BOOLEAN, "MIG is on"),
+  field("migInstances", list(MIG_INSTANCE), "its MIG instances"),
+];
 
-/**
- * `gpus`: those of the newest sample, `null` where there is none. `gpuFailure`:
- * why there is none; `null` too where nobody has looked. `gpuSample`: how it was taken.
- */
-export function reportGpus(fleet: Fleet, state: State): JsonObject {
-  const { report, failure } = state.gpus;
-  if (failure !== null) {
-    const { kind, message } = failure;
-    return { gpus: null, gpuFailure: { kind, message }, gpuSample: null };
-  }
-  if (report === null) return { gpus: null, gpuFailure: null, gpuSample: null };
-  const { processes } = report;
-  return {
-    gpus: report.gpus.map((gpu) => reportGpu(gpu, fleet, state)),
-    gpuFailure: null,
-    gpuSample: {
-      program: report.program,
-      ageSeconds: Math.max(0, state.now - report.sampledAt),
-      durationSeconds: report.duration,
-      warnings: report.warnings,
-      processesReason: isPresent(processes) ? null : processes.reason,
+type HostGpu = { readonly gpu: GpuSample; readonly host: HostSource };
+
+const GPU = object<HostGpu>([
+  ...from(SAMPLE_FIELDS, ({ gpu }: HostGpu) => gpu),
+  field(
+    "processes",
+    list(PROCESS),
+    "processes that hold its memory",
+    ({ gpu, host: { state } }) => {
+      const shares = state.gpuShares.filter(({ process }) => process.gpuIndex === gpu.index);
+      return shares.map((share) => ({
+        ...share.process,
+        title: cutText(share.name, MAX_NAME_WIDTH),
+        owner: findOwner(share, state.fleet),
+      }));
     },
-  };
+  ),
+  field("outlier", orNull(OUTLIER), "by what it falls behind its peers", ({ gpu, host }) => {
+    return host.gpus.outliers.find(({ gpuIndex }) => gpuIndex === gpu.index) ?? null;
+  }),
+], "gpu");
+
+interface Failure {
+  readonly kind: string;
+  readonly message: string;
 }
 
-/** The GPUs of a replica, by their index; `null` where it is not known which they are. */
-export function reportRowGpus({ gpus }: Row): JsonObject {
-  return { gpuIndexes: gpus.length === 0 ? null : gpus.map(({ index }) => index) };
+/** What failed, and the next step. */
+export const FAILURE: ValueType<Failure> = object<Failure>([
+  field("kind", TEXT, "one word for what failed"),
+  field("message", TEXT, "what failed, and the next step"),
+]);
+
+type AgedReport = GpuReport & { readonly age: number };
+
+const GPU_SAMPLE = object<AgedReport>([
+  field("program", oneOf(["nvidia-smi", "amd-smi"]), "what was run"),
+  field("ageSeconds", SECONDS, "age of the sample", "age"),
+  field("durationSeconds", SECONDS, "time that it took", "duration"),
+  field("warnings", TEXTS, "what the program said besides"),
+  field("processesReason", orNull(TEXT), "why the processes are unknown", ({ processes }) => {
+    return isPresent(processes) ? null : processes.reason;
+  }),
+], "gpuSample");
+
+/** The report of the newest sample; `null` where it failed, or nobody looked. */
+function getReport({ gpus: { report, failure }, state }: HostSource): AgedReport | null {
+  if (failure !== null || report === null) return null;
+  return { ...report, age: Math.max(0, state.now - report.sampledAt) };
 }
 
-function reportFlow({ perHour, perDay, perMonth }: UsdRate): JsonObject {
-  return formatReadings({ usdPerHour: perHour, usdPerDay: perDay, usdPer30Days: perMonth });
+/** The hosts whose GPUs are watched. */
+export function listHosts(state: State): readonly HostSource[] {
+  return [{ name: LOCAL_HOST, gpus: state.gpus, state }];
 }
 
-/** @param own Further figures of the same object. */
-function reportRate(rate: RateCost, own: Readonly<Record<string, Reading>> = {}): JsonObject {
-  return {
-    tokens: reportFlow(rate.tokens),
-    compute: reportFlow(rate.compute),
-    ...formatReadings({
-      ...own,
-      marginRatio: rate.marginRatio,
-      usdPerMillionTokens: rate.usdPerMillionTokens,
-      usdPerMillionOutputTokens: rate.usdPerMillionOutputTokens,
-    }),
-  };
+/** A host whose GPUs are watched. */
+export const HOST: ValueType<HostSource> = object<HostSource>([
+  field("name", TEXT, "name of the host"),
+  field("gpus", orNull(list(GPU)), "its GPUs; null if there is no sample", (host) => {
+    return getReport(host)?.gpus.map((gpu) => ({ gpu, host })) ?? null;
+  }),
+  field("gpuFailure", orNull(FAILURE), "why there is none; null too if nobody looked", (host) => {
+    return host.gpus.failure;
+  }),
+  field("gpuSample", orNull(GPU_SAMPLE), "how the sample was taken", getReport),
+], "host");
+
+const FLOW = object<UsdRate>([
+  figure("usdPerHour", USD, "per hour", "perHour"),
+  figure("usdPerDay", USD, "per day", "perDay"),
+  figure("usdPer30Days", USD, "per 30 days", "perMonth"),
+], "flow");
+
+const RATE_FIELDS: readonly Field<RateCost>[] = [
+  field("tokens", FLOW, "worth of the tokens"),
+  field("compute", FLOW, "cost of the GPUs"),
+  figure("marginRatio", RATIO, "worth ÷ cost"),
+  figure("usdPerMillionTokens", USD, "cost of a million tokens"),
+  figure("usdPerMillionOutputTokens", USD, "cost of a million output tokens"),
+];
+
+const TOKEN_WORTH: readonly Field<SpanCost["tokens"]>[] = [
+  figure("inputTokensUsd", USD, "worth of prompt tokens that were computed", "input"),
+  figure("cachedInputTokensUsd", USD, "worth of prompt tokens from a cache", "cachedInput"),
+  figure("outputTokensUsd", USD, "worth of output tokens", "output"),
+  figure("tokensUsd", USD, "worth of all tokens", "total"),
+];
+
+const SPAN_FIELDS: readonly Field<SpanCost>[] = [
+  figure("spanSeconds", SECONDS, "time that is billed", "span"),
+  ...from(TOKEN_WORTH, ({ tokens }: SpanCost) => tokens),
+  figure("computeUsd", USD, "cost of the GPUs"),
+  figure("marginRatio", RATIO, "worth ÷ cost"),
+];
+
+const HINT = object<GpuPrice>([
+  field("match", TEXT, "what the name of the GPU must contain"),
+  field("tier", TEXT, "kind of offer"),
+  field("month", TEXT, "when the price was read", "date"),
+  field("source", TEXT, "where it was read"),
+  field("note", TEXT, "what else there is to know"),
+]);
+
+const GPU_PRICE = object<GpuCost>([
+  field("name", TEXT, "product name"),
+  field("count", count("GPUs"), "how many"),
+  figure("usdPerGpuHour", USD, "one of them for an hour", "usdPerHour"),
+  field(
+    "isHint",
+    BOOLEAN,
+    "the price is a built-in one, or an estimate",
+    ({ price }) => isHint(price),
+  ),
+  field("hint", orNull(HINT), "row of the price list", "price"),
+]);
+
+function toReading(price: number | null): Reading {
+  return price === null ? absent("unsupported") : present(price);
 }
 
-function reportSpan({ span, tokens, computeUsd, marginRatio }: SpanCost): JsonObject {
-  return formatReadings({
-    spanSeconds: span,
-    inputTokensUsd: tokens.input,
-    cachedInputTokensUsd: tokens.cachedInput,
-    outputTokensUsd: tokens.output,
-    tokensUsd: tokens.total,
-    computeUsd,
-    marginRatio,
-  });
+const TOKEN_PRICES = object<TokenPrices>([
+  figure("usdPerMillionInputTokens", USD, "prompt tokens", ({ input }) => toReading(input)),
+  figure("usdPerMillionCachedInputTokens", USD, "prompt tokens from a cache", (prices) => {
+    return toReading(prices.cachedInput);
+  }),
+  figure("usdPerMillionOutputTokens", USD, "output tokens", ({ output }) => toReading(output)),
+]);
+
+const RATE = object<Bill["rate"]>([
+  ...RATE_FIELDS,
+  figure("spanSeconds", SECONDS, "time that the rate is measured over", "span"),
+]);
+
+const IDLE = object<Bill["idle"]>([
+  figure("usd", USD, "cost of that time"),
+  figure("ratio", RATIO, "its share of the session"),
+]);
+
+const SESSION = object<Bill>([
+  ...from(SPAN_FIELDS, ({ session }: Bill) => session),
+  field("idle", IDLE, "time in which the replicas had nothing to do"),
+]);
+
+const GROUP = object<GroupBill>([
+  field("model", TEXT, "name of the model", "modelName"),
+  figure("usdPerHour", USD, "cost of its GPUs"),
+  field("rate", object(RATE_FIELDS, "costRate"), "as of the last minute"),
+]);
+
+const UNUSED = object<Bill>([figure("usdPerHour", USD, "cost of them", "unusedUsdPerHour")]);
+
+/** The GPUs of a host that are billed; `null` for the host where the user counts GPUs. */
+type HostCost = ComputeCost & { readonly host: string | null };
+
+const HOST_COST = object<HostCost>([
+  field("name", orNull(TEXT), "name of the host", "host"),
+  field("gpuCount", count("GPUs"), "GPUs that are billed"),
+  field("gpus", list(GPU_PRICE), "their kinds"),
+  figure("usdPerHour", USD, "cost of them"),
+]);
+
+function listHostCosts({ basis, compute }: Bill): readonly HostCost[] {
+  if (basis === "none") return [];
+  return [{ ...compute, host: basis === "told" ? null : LOCAL_HOST }];
 }
 
-/** What one kind of GPU costs, and where that was read. */
-function reportSource({ name, count, usdPerHour, price }: GpuCost): JsonObject {
-  return {
-    name,
-    count,
-    ...formatReadings({ usdPerGpuHour: usdPerHour }),
-    isHint: isHint(price),
-    hint: price === null ? null : {
-      match: price.match,
-      tier: price.tier,
-      month: price.date,
-      source: price.source,
-      note: price.note,
-    },
-  };
-}
+const BASIS = oneOf(["told", "serving", "machine", "none"]);
 
-/** What tokens are sold for; `unsupported` where nobody has said. */
-function reportPrices({ input, cachedInput, output }: TokenPrices): JsonObject {
-  const read = (price: number | null): Reading =>
-    price === null ? absent("unsupported") : present(price);
-  return formatReadings({
-    usdPerMillionInputTokens: read(input),
-    usdPerMillionCachedInputTokens: read(cachedInput),
-    usdPerMillionOutputTokens: read(output),
-  });
-}
+const BILL_FIELDS: readonly Field<Bill>[] = [
+  field("basis", BASIS, "which GPUs are billed"),
+  field("isHint", BOOLEAN, "a built-in price or an estimate is in it", "isAbout"),
+  field("isThisMachineOnly", BOOLEAN, "servers elsewhere are not in it", "isLocalOnly"),
+  field("gpuCount", count("GPUs"), "GPUs that are billed", ({ compute }) => compute.gpuCount),
+  field("hosts", list(HOST_COST), "GPUs that are billed, by host", listHostCosts),
+  field("rate", RATE, "as of the last minute"),
+  field("session", SESSION, "since vllm-htop began to watch", (bill) => bill),
+  field("sinceStart", object(SPAN_FIELDS), "since the servers started", "lifetime"),
+  field("groups", list(GROUP), "by model"),
+  field("unused", UNUSED, "billed GPUs that no model uses", (bill) => bill),
+];
 
-function reportGroups({ groups }: Bill): readonly JsonObject[] {
-  return groups.map(({ modelName, usdPerHour, rate }) => ({
-    model: modelName,
-    ...formatReadings({ usdPerHour }),
-    rate: reportRate(rate),
-  }));
-}
+const PRICING_FIELDS: readonly Field<State["pricing"]>[] = [
+  field("currency", TEXT, "sign on the screen; all amounts are USD"),
+  field("tokenPrices", TOKEN_PRICES, "what a million tokens are sold for"),
+];
 
 /** The bill of the fleet. */
-export function reportCost(state: State): JsonObject {
-  const { pricing, bill } = state;
-  const { rate, session, lifetime, idle } = bill;
-  return {
-    currency: pricing.currency,
-    basis: bill.basis,
-    isHint: bill.isAbout,
-    isThisMachineOnly: bill.isLocalOnly,
-    gpuCount: bill.compute.gpuCount,
-    gpus: bill.compute.gpus.map(reportSource),
-    tokenPrices: reportPrices(pricing.tokenPrices),
-    rate: reportRate(rate, { spanSeconds: rate.span }),
-    session: {
-      ...reportSpan(session),
-      idle: formatReadings({ usd: idle.usd, ratio: idle.ratio }),
-    },
-    sinceStart: reportSpan(lifetime),
-    groups: reportGroups(bill),
-    unused: formatReadings({ usdPerHour: bill.unusedUsdPerHour }),
-  };
-}
+export const COST: ValueType<State> = object<State>([
+  ...from(PRICING_FIELDS, ({ pricing }: State) => pricing),
+  ...from(BILL_FIELDS, ({ bill }: State) => bill),
+], "cost");

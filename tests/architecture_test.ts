@@ -47,7 +47,7 @@ const MAX_TABLE_LINES = 700;
 const TABLE_MODULES: ReadonlySet<string> = new Set([
   "cli_option_table",
   "dialect_vllm_metrics",
-  "report_schema",
+  "report",
   "view_columns",
 ]);
 const MAX_FUNCTION_LINES = 70;

@@ -87,7 +87,7 @@ Deno.test("a server far from the usual ports is found by its process, and how it
     const found = endpoints.find((endpoint) => endpoint.url === url);
     assert(found !== undefined, stdout);
     assertEquals([found.status, found.failure], ["OK", null]);
-    assertEquals(replicas.find((replica) => replica.url === url)?.name, "mine");
+    assertEquals(replicas.find((replica) => replica.url === url)?.displayName, "mine");
     if (endpoints.length === 1) assertEquals(code, 0);
 
     const { commandLine, ...server } = (found as unknown as { server: ServerDocument }).server;
@@ -180,7 +180,8 @@ Deno.test("a server that starts later is found by the next scan, and keeps every
   const run = startProgram([
     ...["--auto", "--port-range", range, "--output", "json", "--interval", "0.5"],
   ]);
-  const namesOf = ({ replicas }: ReportDocument): string[] => replicas.map(({ name }) => name);
+  const namesOf = ({ replicas }: ReportDocument): string[] =>
+    replicas.map(({ displayName }) => displayName);
   try {
     await run.waitFor(({ replicas }) => replicas[0]?.status === "OK");
     const [name] = namesOf(run.documents().at(-1) ?? run.documents()[0]);

@@ -11,7 +11,8 @@ const onUnix = { ignore: Deno.build.os === "windows" };
 const JSON_ONCE = ["--once", "--interval", "0.5", "--output", "json"];
 
 /** What these tests look at in a document. */
-interface GpuDocument {
+interface HostDocument {
+  readonly name: string;
   readonly gpus:
     | readonly {
       readonly name: string;
@@ -27,6 +28,10 @@ interface GpuDocument {
     | null;
   readonly gpuFailure: { readonly kind: string; readonly message: string } | null;
   readonly gpuSample: { readonly program: string } | null;
+}
+
+interface GpuDocument {
+  readonly hosts: readonly HostDocument[];
   readonly cost: {
     readonly basis: string;
     readonly isHint: boolean;
@@ -37,9 +42,15 @@ interface GpuDocument {
   readonly replicas: readonly { readonly gpuIndexes: readonly number[] | null }[];
 }
 
-function readGpus(outcome: Outcome): GpuDocument & ReportDocument {
+/** The document, with the GPUs of its one host. */
+function readGpus(outcome: Outcome): GpuDocument & HostDocument & ReportDocument {
   assertEquals(outcome.stderr, "");
-  return JSON.parse(JSON.stringify(readDocument(outcome.stdout)));
+  const document: GpuDocument & ReportDocument = JSON.parse(
+    JSON.stringify(readDocument(outcome.stdout)),
+  );
+  const [host, ...others] = document.hosts;
+  assertEquals(others, []);
+  return { ...host, ...document };
 }
 
 /** Runs with stand-ins and a server. */

@@ -145,7 +145,10 @@ Deno.test("--once --output json gives the figures of the two raw scrapes", async
       // The slow one may be full.
       const statuses = new Set(document.replicas.map(({ status }) => status));
       for (const status of statuses) assert(["OK", "HOT"].includes(status), status);
-      assertEquals(new Set(document.replicas.map(({ name }) => name)).size, engineCount);
+      assertEquals(
+        new Set(document.replicas.map(({ displayName }) => displayName)).size,
+        engineCount,
+      );
       checkTotals(document, fleet);
       checkReplicas(document, fleet);
       for (const { server } of fleet) {

@@ -352,7 +352,7 @@ Deno.test("hostile names and reasons reach neither the terminal nor break the JS
     }
     const { replicas } = readDocument(outcomes[0].stdout);
     assertEquals(replicas.filter(({ status }) => status === "OK").length, 4);
-    const names = replicas.map(({ name }) => name);
+    const names = replicas.map(({ displayName }) => displayName);
     assertEquals(new Set(names).size, names.length, `${names}`);
     for (const text of [...names, ...replicas.map(({ model }) => model ?? "")]) {
       assert(!CONTROL_CHARACTER.test(text) && !text.includes("\n"), JSON.stringify(text));

@@ -211,7 +211,7 @@ export interface EndpointDocument {
 }
 
 export interface ReplicaDocument {
-  readonly name: string;
+  readonly displayName: string;
   readonly url: string;
   readonly status: string;
   readonly model: string | null;

@@ -2,8 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import type { Json } from "../lib/json.ts";
 import type { Endpoint, ServerInfo } from "../lib/model.ts";
-import { createReport, serializeReport } from "../lib/report.ts";
-import { SCHEMA_VERSION } from "../lib/report_schema.ts";
+import { createReport, SCHEMA_VERSION, serializeReport } from "../lib/report.ts";
 import { type State, update } from "../lib/state.ts";
 import {
   advance,
@@ -111,7 +110,7 @@ Deno.test("createReport() calls what has gone what it was", () => {
   const causes = pick(parseReport(gone), "verdict.causes");
   assert(Array.isArray(causes));
   assertEquals(
-    causes.map((cause) => isObject(cause) ? [cause.name, cause.signal] : []),
+    causes.map((cause) => isObject(cause) ? [cause.displayName, cause.signal] : []),
     [[names[0], "stalled"], [names[1], "recent"]],
   );
 });
@@ -194,7 +193,7 @@ Deno.test("createReport() says how a server was started, as far as that is known
 /** Keys that are null where there is nothing that they could say, and need no reason. */
 const MAY_BE_NULL: ReadonlySet<string> = new Set([
   ...["model", "engine", "ageSeconds", "figures", "cacheConfig", "failure", "scrape", "lora"],
-  "sinceAttached",
+  "session",
   ...["redirectedTo", "kvCacheUsageRatioMaxReplica"],
   ...["server", "version", "maxModelLenTokens", "parallelism", "commandLine"],
   ...["gpus", "gpuFailure", "gpuSample", "processesReason", "gpuIndexes", "outlier", "hint"],

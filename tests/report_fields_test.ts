@@ -2,8 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { Ajv2020 } from "ajv/2020";
 import { NO_PRICING } from "../lib/cost.ts";
 import { createDemoFleet } from "../lib/demo.ts";
-import { createReport } from "../lib/report.ts";
-import { createReportSchema } from "../lib/report_schema.ts";
+import { createReport, createReportSchema } from "../lib/report.ts";
 import type { State } from "../lib/state.ts";
 import {
   advance,

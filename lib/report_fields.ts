@@ -1,0 +1,264 @@
+/**
+ * Descriptors of the report: one list of fields writes an object of the document,
+ * its JSON Schema (2020-12), and from that its reference in docs/json.md.
+ *
+ * A figure without a value is `null`, and `reasons` of the same object says why; a
+ * sum that is a lower bound is named in `partial`. New keys need no new schema
+ * number, so the schema lets unknown keys pass.
+ *
+ * @module
+ */
+
+import type { Json, JsonObject, Schema } from "./json.ts";
+import { ABSENCE_REASONS, mapReading, present, type Reading } from "./reading.ts";
+
+/** Schemas of the named objects, by name. */
+type Definitions = Map<string, Schema>;
+
+/** How a value is written, in which unit, and its schema. */
+export interface ValueType<T> {
+  /** "" for what has no unit. */
+  readonly unit: string;
+  readonly write: (value: T) => Json;
+  /** Adds the named objects that it meets to `definitions`. */
+  readonly describe: (definitions: Definitions) => Schema;
+}
+
+/** One key of an object that is made from a `Source`. */
+export interface Field<Source> {
+  readonly key: string;
+  readonly type: ValueType<never>;
+  readonly description: string;
+  /** `figure`: may be `null`, with its reason. `optional`: may be left out. */
+  readonly presence: "always" | "figure" | "optional";
+  /** `undefined` leaves the key out. */
+  readonly read: (source: Source) => Reading<Json> | undefined;
+}
+
+function scalar<T extends Json>(schema: Schema, unit = ""): ValueType<T> {
+  return { unit, write: (value) => value, describe: () => schema };
+}
+
+/** A finite number in a unit. */
+export function number(unit = ""): ValueType<number> {
+  return scalar({ type: "number" }, unit);
+}
+
+/** A whole number of at least 0, in a unit. */
+export function count(unit = ""): ValueType<number> {
+  return scalar({ type: "integer", minimum: 0 }, unit);
+}
+
+/** One of some words. */
+export function oneOf(words: readonly string[]): ValueType<string> {
+  return scalar({ enum: words });
+}
+
+export const RATIO: ValueType<number> = scalar({ type: "number", minimum: 0 }, "ratio");
+export const SECONDS: ValueType<number> = number("seconds");
+export const EPOCH: ValueType<number> = number("seconds since 1970");
+export const BYTES: ValueType<number> = number("bytes");
+export const TOKENS: ValueType<number> = number("tokens");
+export const REQUESTS: ValueType<number> = number("requests");
+export const USD: ValueType<number> = number("USD");
+export const TEXT: ValueType<string> = scalar({ type: "string" });
+export const BOOLEAN: ValueType<boolean> = scalar({ type: "boolean" });
+export const TEXTS: ValueType<readonly string[]> = list(TEXT);
+
+/** Label value -> number, `null` where it is not finite. */
+export const COUNTS: ValueType<ReadonlyMap<string, number>> = {
+  unit: "",
+  write: (counts) =>
+    Object.fromEntries(
+      [...counts].map(([key, value]) => [key, Number.isFinite(value) ? value : null]),
+    ),
+  describe: () => ({ type: "object", additionalProperties: { type: ["number", "null"] } }),
+};
+
+/** Name -> text. */
+export const LABELS: ValueType<ReadonlyMap<string, string>> = {
+  unit: "",
+  write: (labels) => Object.fromEntries(labels),
+  describe: () => ({ type: "object", additionalProperties: { type: "string" } }),
+};
+
+/** A list of such values. */
+export function list<T>({ unit, write, describe }: ValueType<T>): ValueType<readonly T[]> {
+  return {
+    unit,
+    write: (values) => values.map(write),
+    describe: (definitions) => ({ type: "array", items: describe(definitions) }),
+  };
+}
+
+function allowNull(schema: Schema): Schema {
+  return { anyOf: [schema, { type: "null" }] };
+}
+
+/** Such a value, or `null` where there is nothing to say. */
+export function orNull<T>({ unit, write, describe }: ValueType<T>): ValueType<T | null> {
+  return {
+    unit,
+    write: (value) => value === null ? null : write(value),
+    describe: (definitions) => allowNull(describe(definitions)),
+  };
+}
+
+/** What has a value in the property of that name. */
+type Source<Property extends string, T> = { readonly [Name in Property]: T };
+
+type Facts<T> = [type: ValueType<T>, description: string];
+
+type FieldRow<S, T, Value = T> = [
+  key: string,
+  ...Facts<T>,
+  read?: string | ((source: S) => Value),
+];
+
+/** Gets a value by a function, or from the property of that name, which the overloads below check. */
+function getValue<S, T>(read: string | ((source: S) => T), source: S): T {
+  return typeof read === "function" ? read(source) : (source as Record<string, T>)[read];
+}
+
+/** A key that is always there. Its value is in the property of the same name unless `read` says otherwise. */
+export function field<P extends string, T>(
+  ...row: [key: P, ...Facts<T>]
+): Field<Source<P, T>>;
+export function field<P extends string, T>(
+  ...row: [key: string, ...Facts<T>, read: P]
+): Field<Source<P, T>>;
+export function field<S, T>(
+  ...row: [key: string, ...Facts<T>, read: (source: S) => T]
+): Field<S>;
+export function field<S, T>(
+  ...[key, type, description, read = key]: FieldRow<S, T>
+): Field<S> {
+  const readJson = (source: S) => present(type.write(getValue(read, source)));
+  return { key, type, description, presence: "always", read: readJson };
+}
+
+/** A key that is `null` with a reason where its reading is absent. */
+export function figure<P extends string, T>(
+  ...row: [key: P, ...Facts<T>]
+): Field<Source<P, Reading<T>>>;
+export function figure<P extends string, T>(
+  ...row: [key: string, ...Facts<T>, read: P]
+): Field<Source<P, Reading<T>>>;
+export function figure<S, T>(
+  ...row: [key: string, ...Facts<T>, read: (source: S) => Reading<T>]
+): Field<S>;
+export function figure<S, T>(
+  ...[key, type, description, read = key]: FieldRow<S, T, Reading<T>>
+): Field<S> {
+  const readJson = (source: S) => mapReading(getValue(read, source), type.write);
+  return { key, type, description, presence: "figure", read: readJson };
+}
+
+/** A key that is left out where there is nothing to say. */
+export function optional<P extends string, T>(
+  ...row: [key: P, ...Facts<T>]
+): Field<Source<P, T | null | undefined>>;
+export function optional<P extends string, T>(
+  ...row: [key: string, ...Facts<T>, read: P]
+): Field<Source<P, T | null | undefined>>;
+export function optional<S, T>(
+  ...row: [key: string, ...Facts<T>, read: (source: S) => T | null | undefined]
+): Field<S>;
+export function optional<S, T>(
+  ...[key, type, description, read = key]: FieldRow<S, T, T | null | undefined>
+): Field<S> {
+  const readJson = (source: S) => {
+    const value = getValue(read, source);
+    return value === null || value === undefined ? undefined : present(type.write(value));
+  };
+  return { key, type, description, presence: "optional", read: readJson };
+}
+
+/** The fields of a part, for objects that have the same keys as that part of them. */
+export function from<Source, Part>(
+  fields: readonly Field<Part>[],
+  getPart: (source: Source) => Part,
+): readonly Field<Source>[] {
+  return fields.map((one) => ({ ...one, read: (source) => one.read(getPart(source)) }));
+}
+
+/** Writes the object of a source. */
+function writeFields<Source>(fields: readonly Field<Source>[], source: Source): JsonObject {
+  const values: Record<string, Json> = {};
+  const reasons: Record<string, string> = {};
+  const partial: string[] = [];
+  for (const { key, read } of fields) {
+    const reading = read(source);
+    if (reading === undefined) continue;
+    const { value } = reading;
+    const isBroken = typeof value === "number" && !Number.isFinite(value);
+    values[key] = isBroken ? null : value;
+    if ("reason" in reading) reasons[key] = reading.reason;
+    else if (isBroken) reasons[key] = "not_finite";
+    else if (reading.partial) partial.push(key);
+  }
+  return {
+    ...values,
+    ...(partial.length > 0 ? { partial } : {}),
+    ...(Object.keys(reasons).length > 0 ? { reasons } : {}),
+  };
+}
+
+/** The keys that say something of the figures of the same object. */
+const REMARKS: Schema = {
+  partial: {
+    description: "keys whose value is a lower bound",
+    type: "array",
+    items: { type: "string" },
+  },
+  reasons: {
+    description: "key -> why it is null",
+    type: "object",
+    additionalProperties: { enum: ABSENCE_REASONS },
+  },
+};
+
+function describeField(
+  { type, description, presence }: Field<never>,
+  definitions: Definitions,
+): Schema {
+  const schema = type.describe(definitions);
+  return {
+    description: type.unit === "" ? description : `${description} (${type.unit})`,
+    ...(presence === "figure" ? allowNull(schema) : schema),
+  };
+}
+
+/** The schema of such an object. */
+export function describeFields(
+  fields: readonly Field<never>[],
+  definitions: Definitions,
+): Schema {
+  const properties = fields.map((one) => [one.key, describeField(one, definitions)] as const);
+  const hasFigures = fields.some(({ presence }) => presence === "figure");
+  return {
+    type: "object",
+    properties: { ...Object.fromEntries(properties), ...(hasFigures ? REMARKS : {}) },
+    required: fields.filter(({ presence }) => presence !== "optional").map(({ key }) => key),
+  };
+}
+
+/** An object. With a name, the schema defines it once under that name. */
+export function object<Source>(
+  fields: readonly Field<Source>[],
+  name?: string,
+): ValueType<Source> {
+  return {
+    unit: "",
+    write: (source) => writeFields(fields, source),
+    describe: (definitions) => {
+      if (name === undefined) return describeFields(fields, definitions);
+      if (!definitions.has(name)) {
+        // Holds its place, so that an object stands before its parts.
+        definitions.set(name, {});
+        definitions.set(name, describeFields(fields, definitions));
+      }
+      return { $ref: `#/$defs/${name}` };
+    },
+  };
+}
