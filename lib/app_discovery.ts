@@ -24,7 +24,7 @@ import type { ProcessLister } from "./host_processes.ts";
 import type { Endpoint, LaunchInfo, ServerInfo } from "./model.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
-import type { EndpointState } from "./state_endpoint.ts";
+import { type EndpointState, listEngines } from "./state_endpoint.ts";
 import type { Seconds } from "./units.ts";
 
 /** Time between two scans. */
@@ -94,8 +94,9 @@ export async function scanForever(
 }
 
 /** The life of a server: another one after a restart, or with other models. */
-function identifyLife({ history, replicas }: EndpointState): string {
-  const models = new Set(replicas.map(({ sample }) => sample.modelName));
+function identifyLife(known: EndpointState): string {
+  const { history } = known;
+  const models = new Set(listEngines(known).map(({ replica }) => replica.sample.modelName));
   return [history.restartCount, ...[...models].toSorted()].join("\n");
 }
 
@@ -138,7 +139,7 @@ export function createServerInfoReader(
   return async (watched) => {
     const { key } = watched.endpoint;
     const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
-    if (known === undefined || known.replicas.length === 0) return;
+    if (known === undefined || listEngines(known).length === 0) return;
     const life = identifyLife(known);
     if (lives.get(watched) === life) return;
     lives.set(watched, life);

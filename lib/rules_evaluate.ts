@@ -1,17 +1,15 @@
 /**
- * All that is watched, judged: conditions, checks, alarms, verdict and events.
+ * Everything that is watched, evaluated: statuses, checks, alerts, verdict, events.
  *
- * `judge` is given the judgement before and what is known now,
- * and gives the next one. It runs when something was heard or a condition has
- * changed, and not for each frame: drawing reads what stands here. Large fleets
- * are compared at most every `COMPARE_INTERVAL`, as each of their many scrapes
- * would compare all of them again. What the words mean is decided in `rules`,
- * `imbalance` and `health`; how long they must last in `alarms`.
+ * `evaluateRules` takes the evaluation before and what is known now, and gives
+ * the next one. Statuses are always of now. Replicas are compared when something
+ * was heard; large fleets at most every `COMPARE_INTERVAL`, as each of their many
+ * scrapes would compare all of them again.
  *
  * @module
  */
 
-import type { Endpoint, ReplicaStatus } from "./model.ts";
+import type { Endpoint, ReplicaStatus, ScrapeFailure, ServerInfo } from "./model.ts";
 import {
   type Alert,
   EMPTY_LOG,
@@ -37,40 +35,58 @@ import {
   computeLoadStatus,
   computeReplicaStatus,
   type FleetVerdict,
+  getScrapeRecord,
   isAwake,
   type ScrapeRecord,
 } from "./rules_status.ts";
 import { type Finding, HOLD, RECENT } from "./rules_table.ts";
-import type { ServerTotals, SessionTotals } from "./stats_totals.ts";
-import { identifyEngine, type ReplicaSample } from "./stats_window.ts";
+import type { Schedule } from "./scrape_schedule.ts";
+import type { SessionTotals } from "./stats_totals.ts";
+import type { ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
 /** Fleets of more replicas are compared at most this often. */
 const COMPARE_INTERVAL: Seconds = 0.5;
 const LARGE_FLEET_SIZE = 16;
 
-/** One engine of an endpoint that is to be judged. */
-interface EngineSubject {
+/** What the rules read of an engine. */
+interface EvaluatedEngine {
   /** Its identity: endpoint, model and engine. */
   readonly key: string;
-  readonly name: string;
-  readonly replica: ReplicaSample;
-  readonly maxModelLength: number | null;
+  /** `null` before it has one. */
+  readonly name: { readonly name: string } | null;
+  /** `null` if the newest good scrape is without it. */
+  readonly replica: ReplicaSample | null;
+  readonly totals: SessionTotals;
 }
 
-/** One endpoint that is to be judged. */
-export interface EndpointSubject {
+/** What the rules read of an endpoint. */
+export interface EvaluatedEndpoint {
   readonly endpoint: Endpoint;
+  readonly handle: string;
+  readonly scrape: { readonly receivedAt: Seconds } | null;
+  readonly askedAt: Seconds | null;
+  readonly failure: Pick<ScrapeFailure, "kind"> | null;
+  readonly schedule: Schedule;
+  readonly history: { readonly restartCount: number };
+  readonly engines: ReadonlyMap<string, EvaluatedEngine>;
+  readonly serverTotals: SessionTotals | null;
+  readonly server: Pick<ServerInfo, "models"> | null;
+}
+
+/** An engine of the newest good scrape. */
+interface EngineSubject extends Member {
   readonly name: string;
+  readonly totals: SessionTotals;
+}
+
+/** An endpoint at the moment of an evaluation. */
+interface Subject {
+  readonly known: EvaluatedEndpoint;
   readonly record: ScrapeRecord;
+  readonly status: ReturnType<typeof computeEndpointStatus>;
   /** Whether its newest attempt succeeded. */
   readonly isHeard: boolean;
-  /** When its newest good scrape was received; `null` before the first. */
-  readonly heardAt: Seconds | null;
-  readonly restartCount: number;
-  /** What it has counted since it is watched. */
-  readonly totals: ServerTotals;
-  /** Those of the newest good scrape. */
   readonly engines: readonly EngineSubject[];
 }
 
@@ -85,8 +101,9 @@ interface SeenEndpoint {
   /** Since when it fails; `null` while it does not. */
   readonly failingSince: Seconds | null;
   readonly restartCount: number;
-  /** What has been told of. Engines that went are in it, and may be back. */
-  readonly totals: ServerTotals;
+  /** The totals that events have told of, by engine: those that went may be back. */
+  readonly engineTotals: ReadonlyMap<string, SessionTotals>;
+  readonly serverTotals: SessionTotals | null;
   /** Whether engines that are new here are new to the fleet. */
   readonly announcesEngines: boolean;
 }
@@ -128,12 +145,33 @@ export const NO_EVALUATION: RuleEvaluation = {
   },
 };
 
-function describeEndpoint({ endpoint, name }: EndpointSubject): EventSubject {
-  const { key, address } = endpoint;
-  return { key, endpointKey: key, address, name, modelName: null, engine: null };
+/** The longest context of the model, as its server says. */
+function findModelLength({ server }: EvaluatedEndpoint, modelName: string): number | null {
+  return server?.models.find(({ id }) => id === modelName)?.maxModelLength ?? null;
 }
 
-function describeEngine({ endpoint }: EndpointSubject, engine: EngineSubject): EventSubject {
+function createSubject(
+  known: EvaluatedEndpoint,
+  moment: Parameters<typeof getScrapeRecord>[1],
+): Subject {
+  const record = getScrapeRecord(known, moment);
+  const engines = [...known.engines.values()].flatMap(
+    ({ key, name, replica, totals }): EngineSubject[] => {
+      if (replica === null) return [];
+      const maxModelLength = findModelLength(known, replica.sample.modelName);
+      return [{ key, name: name?.name ?? known.handle, replica, totals, maxModelLength }];
+    },
+  );
+  const isHeard = known.scrape !== null && known.failure === null;
+  return { known, record, status: computeEndpointStatus(record), isHeard, engines };
+}
+
+function describeEndpoint({ known: { endpoint, handle } }: Subject): EventSubject {
+  const { key, address } = endpoint;
+  return { key, endpointKey: key, address, name: handle, modelName: null, engine: null };
+}
+
+function describeEngine({ known: { endpoint } }: Subject, engine: EngineSubject): EventSubject {
   const { sample } = engine.replica;
   return {
     key: engine.key,
@@ -146,12 +184,12 @@ function describeEngine({ endpoint }: EndpointSubject, engine: EngineSubject): E
 }
 
 /** Conditions as scrapes tell them, without HOT and STALLED. */
-function evaluateScrapes(subjects: readonly EndpointSubject[]): ReadonlyMap<string, ReplicaStatus> {
+function evaluateScrapes(subjects: readonly Subject[]): ReadonlyMap<string, ReplicaStatus> {
   const statuses = new Map<string, ReplicaStatus>();
-  for (const { endpoint, record, isHeard, engines } of subjects) {
+  for (const { known: { endpoint }, record, status, isHeard, engines } of subjects) {
     // An endpoint that answers without an engine has yet to begin.
     if (engines.length === 0) {
-      statuses.set(endpoint.key, isHeard ? "INIT" : computeEndpointStatus(record));
+      statuses.set(endpoint.key, isHeard ? "INIT" : status);
     }
     for (const { key, replica } of engines) {
       statuses.set(key, computeReplicaStatus(replica.sample, record));
@@ -161,7 +199,7 @@ function evaluateScrapes(subjects: readonly EndpointSubject[]): ReadonlyMap<stri
 }
 
 function compare(
-  subjects: readonly EndpointSubject[],
+  subjects: readonly Subject[],
   scraped: ReadonlyMap<string, ReplicaStatus>,
 ): readonly GroupChecks[] {
   const members = subjects.flatMap(({ engines }) =>
@@ -175,7 +213,7 @@ function compare(
 
 /** All that the rules say now. */
 function collectFindings(
-  subjects: readonly EndpointSubject[],
+  subjects: readonly Subject[],
   scraped: ReadonlyMap<string, ReplicaStatus>,
   groups: readonly GroupChecks[],
 ): readonly Finding[] {
@@ -211,7 +249,7 @@ function addAlerts(
 
 /** What is the case now: alarms, endpoints that do not answer, engines that sleep. */
 function listLasting(
-  subjects: readonly EndpointSubject[],
+  subjects: readonly Subject[],
   statuses: ReadonlyMap<string, ReplicaStatus>,
   alerts: readonly Alert[],
 ): readonly Occurrence[] {
@@ -219,7 +257,7 @@ function listLasting(
   const lasting: Occurrence[] = [];
   for (const one of subjects) {
     const subject = describeEndpoint(one);
-    const status = computeEndpointStatus(one.record);
+    const { status } = one;
     if (status === "DOWN" || status === "STALE") lasting.push({ kind: status, subject });
     for (const engine of one.engines) {
       const replica = describeEngine(one, engine);
@@ -247,34 +285,34 @@ function computeRise(
 
 /** What has happened to an endpoint since the last judgement. */
 function listEndpointInstants(
-  one: EndpointSubject,
+  one: Subject,
   before: SeenEndpoint | undefined,
   at: Seconds,
 ): readonly Occurrence[] {
   if (before === undefined) return [];
   const subject = describeEndpoint(one);
   const instants: Occurrence[] = [];
-  const hasComeBack = before.status === "DOWN" && computeEndpointStatus(one.record) === "OK";
+  const hasComeBack = before.status === "DOWN" && one.status === "OK";
   if (hasComeBack && before.failingSince !== null) {
     instants.push({ kind: "UP", subject, amount: at - before.failingSince });
   }
-  const restarts = one.restartCount - before.restartCount;
+  const restarts = one.known.history.restartCount - before.restartCount;
   if (restarts > 0) instants.push({ kind: "RESTART", subject, amount: restarts });
-  const rejections = computeRise(one.totals.server, before.totals.server, "rejections");
+  const rejections = computeRise(one.known.serverTotals, before.serverTotals, "rejections");
   if (rejections > 0) instants.push({ kind: "REJECT", subject, amount: rejections });
   return instants;
 }
 
 /** What has happened since the last judgement. */
 function listInstants(
-  subjects: readonly EndpointSubject[],
+  subjects: readonly Subject[],
   memory: RuleEvaluation["memory"],
   at: Seconds,
 ): readonly Occurrence[] {
   const instants: Occurrence[] = [];
   const present = new Set<string>();
   for (const one of subjects) {
-    const before = memory.endpoints.get(one.endpoint.key);
+    const before = memory.endpoints.get(one.known.endpoint.key);
     instants.push(...listEndpointInstants(one, before, at));
     const announces = before?.announcesEngines ?? memory.heardAt !== null;
     for (const engine of one.engines) {
@@ -282,13 +320,12 @@ function listInstants(
       const isNew = !memory.engines.has(engine.key);
       present.add(engine.key);
       if (isNew && announces) instants.push({ kind: "NEW", subject });
-      const key = identifyEngine(engine.replica.sample);
-      const [now, told] = [one.totals.engines.get(key), before?.totals.engines.get(key)];
-      const preempted = computeRise(now, told, "preemptions");
+      const told = before?.engineTotals.get(engine.key);
+      const preempted = computeRise(engine.totals, told, "preemptions");
       if (preempted > 0) instants.push({ kind: "PREEMPT", subject, amount: preempted });
     }
   }
-  const heard = new Map(subjects.map((one) => [one.endpoint.key, one]));
+  const heard = new Map(subjects.map((one) => [one.known.endpoint.key, one]));
   for (const subject of memory.engines.values()) {
     if (!present.has(subject.key) && isGone(subject, heard)) {
       instants.push({ kind: "GONE", subject });
@@ -300,30 +337,31 @@ function listInstants(
 /** Whether an engine that is not there has gone: a server that has not begun yet has none. */
 function isGone(
   { endpointKey }: EventSubject,
-  heard: ReadonlyMap<string, EndpointSubject>,
+  heard: ReadonlyMap<string, Subject>,
 ): boolean {
   const endpoint = heard.get(endpointKey);
   return endpoint === undefined || (endpoint.isHeard && endpoint.engines.length > 0);
 }
 
 function remember(
-  subjects: readonly EndpointSubject[],
+  subjects: readonly Subject[],
   memory: RuleEvaluation["memory"],
   at: Seconds,
 ): Pick<RuleEvaluation["memory"], "engines" | "endpoints"> {
   const endpoints = new Map(subjects.map((one) => {
-    const before = memory.endpoints.get(one.endpoint.key);
-    const status = computeEndpointStatus(one.record);
+    const before = memory.endpoints.get(one.known.endpoint.key);
+    const { status, known } = one;
     const isLate = before?.announcesEngines ?? memory.heardAt !== null;
-    return [one.endpoint.key, {
+    return [known.endpoint.key, {
       status,
       failingSince: status === "DOWN" || status === "STALE" ? before?.failingSince ?? at : null,
-      restartCount: one.restartCount,
-      totals: one.totals,
+      restartCount: known.history.restartCount,
+      engineTotals: new Map([...known.engines.values()].map(({ key, totals }) => [key, totals])),
+      serverTotals: known.serverTotals,
       announcesEngines: isLate || one.engines.length > 0,
     }];
   }));
-  const heard = new Map(subjects.map((one) => [one.endpoint.key, one]));
+  const heard = new Map(subjects.map((one) => [one.known.endpoint.key, one]));
   const waiting = [...memory.engines].filter(([, subject]) => !isGone(subject, heard));
   const engines = new Map([
     ...waiting,
@@ -334,18 +372,18 @@ function remember(
   return { engines, endpoints };
 }
 
-function findNewest(subjects: readonly EndpointSubject[]): Seconds {
-  return Math.max(-Infinity, ...subjects.map(({ heardAt }) => heardAt ?? -Infinity));
+function findNewest(subjects: readonly Subject[]): Seconds {
+  return Math.max(-Infinity, ...subjects.map(({ known }) => known.scrape?.receivedAt ?? -Infinity));
 }
 
 /** Whether conditions have changed, and with them what there is to compare. */
 function haveStatusesChanged(
-  subjects: readonly EndpointSubject[],
+  subjects: readonly Subject[],
   before: RuleEvaluation,
 ): boolean {
   return subjects.length !== before.memory.endpoints.size ||
-    subjects.some(({ endpoint, record, engines }) =>
-      before.memory.endpoints.get(endpoint.key)?.status !== computeEndpointStatus(record) ||
+    subjects.some(({ known: { endpoint }, status, engines }) =>
+      before.memory.endpoints.get(endpoint.key)?.status !== status ||
       (engines.length === 0) !== before.statuses.has(endpoint.key)
     );
 }
@@ -371,14 +409,16 @@ function conclude(
   return computeFleetVerdict({ statuses, standing, recent });
 }
 
-/** The judgement after what is known now. The same object where there is nothing new to say. */
+/** The evaluation after what is known now. The same object where there is nothing new to say. */
 export function evaluateRules(
   before: RuleEvaluation,
-  subjects: readonly EndpointSubject[],
-  moment: Moment & { readonly isSingleEvaluation?: boolean },
+  endpoints: readonly EvaluatedEndpoint[],
+  moment: Moment & { readonly interval: Seconds; readonly isSingleEvaluation?: boolean },
 ): RuleEvaluation {
   const { memory } = before;
-  const { at } = moment;
+  const { at, interval } = moment;
+  const clock = { now: at, interval, isOnce: moment.isSingleEvaluation };
+  const subjects = endpoints.map((known) => createSubject(known, clock));
   const beganAt = memory.beganAt ?? at;
   // What is there when watching begins needs no time to be there.
   const isSingleEvaluation = moment.isSingleEvaluation === true || at - beganAt < HOLD;

@@ -14,15 +14,17 @@ import { NO_PRICING, type Pricing } from "./cost.ts";
 import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
-import { type EndpointSubject, evaluateRules, NO_EVALUATION } from "./rules_evaluate.ts";
-import { getScrapeRecord, isCounted } from "./rules_status.ts";
+import { evaluateRules, NO_EVALUATION } from "./rules_evaluate.ts";
+import { isCounted } from "./rules_status.ts";
 import { type Bill, type BillSources, createBill } from "./state_cost.ts";
 import {
   acceptFailure,
   acceptScrape,
   type EndpointState,
+  type EngineState,
   forgetSamples,
-  identifyReplica,
+  getServerTotals,
+  listEngines,
   restoreScrape,
   startEndpoints,
 } from "./state_endpoint.ts";
@@ -106,7 +108,7 @@ export type Message =
 /** The intervals that keys step through. */
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
 
-/** Names of engines and models that have gone are kept, but not beyond so many. */
+/** Names of models that have gone are kept, but not beyond so many. */
 const MAX_NAMES = 256;
 
 /** A state that knows its endpoints and nothing of them. */
@@ -160,7 +162,7 @@ function deriveFleet(state: State): State {
 function keepModelNames({ modelNames, endpoints }: State): Iterable<readonly [string, string]> {
   if (modelNames.size < MAX_NAMES) return modelNames;
   const served = new Set(
-    endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
+    endpoints.flatMap(listEngines).map(({ replica }) => replica.sample.modelName),
   );
   return [...modelNames].filter(([modelName]) => served.has(modelName));
 }
@@ -168,31 +170,36 @@ function keepModelNames({ modelNames, endpoints }: State): Iterable<readonly [st
 /** The state with names for the engines of the endpoint that have none. */
 function nameNewcomers(state: State, key: string): State {
   const found = state.endpoints.find(({ endpoint }) => endpoint.key === key);
-  const unnamed = found?.replicas.filter(({ sample }) => !found.names.has(identifyEngine(sample)));
-  if (found === undefined || unnamed === undefined || unnamed.length === 0) return state;
+  if (found === undefined) return state;
+  const current = listEngines(found);
+  if (current.every(({ name }) => name !== null)) return state;
   const modelNames = new Map(keepModelNames(state));
   const takenModels = new Set(modelNames.values());
   const taken = new Set(
-    state.endpoints.flatMap(({ names }) => [...names.values()].map(({ name }) => name)),
+    state.endpoints.flatMap(({ engines }) =>
+      [...engines.values()].flatMap(({ name }) => name?.name ?? [])
+    ),
   );
-  const present = new Set(found.replicas.map(({ sample }) => identifyEngine(sample)));
-  const isFull = found.names.size >= MAX_NAMES;
-  const names = new Map([...found.names].filter(([engine]) => !isFull || present.has(engine)));
-  for (const { sample } of unnamed) {
-    const { modelName, engine } = sample;
+  const engines = new Map(found.engines);
+  for (const engine of current) {
+    if (engine.name !== null) continue;
+    const { sample } = engine.replica;
+    const { modelName } = sample;
     const model = modelNames.get(modelName) ?? nameModel(modelName, takenModels);
     modelNames.set(modelName, model);
     takenModels.add(model);
-    const given = nameReplica(found, engine, {
+    const name = nameReplica(found, sample.engine, {
       model,
       isAlone: state.endpoints.length === 1,
-      isOneOfSeveral: found.replicas.filter((one) => one.sample.modelName === modelName).length > 1,
+      isOneOfSeveral: current.filter((one) =>
+        one.replica.sample.modelName === modelName
+      ).length > 1,
       taken,
     });
-    names.set(identifyEngine(sample), given);
-    taken.add(given.name);
+    engines.set(identifyEngine(sample), { ...engine, name });
+    taken.add(name.name);
   }
-  return { ...updateEndpoint(state, key, (known) => ({ ...known, names })), modelNames };
+  return { ...updateEndpoint(state, key, (known) => ({ ...known, engines })), modelNames };
 }
 
 /** The state with the endpoints that it did not know yet. */
@@ -212,7 +219,7 @@ function removeEndpoint(state: State, key: string): State {
   return {
     ...state,
     endpoints: state.endpoints.filter((known) => known !== leaving),
-    gone: { ...state.gone, [place]: joinTotals(state.gone[place], leaving.totals) },
+    gone: { ...state.gone, [place]: joinTotals(state.gone[place], getServerTotals(leaving)) },
   };
 }
 
@@ -227,68 +234,30 @@ function updateEndpoint(
   };
 }
 
-function describeSubject(known: EndpointState, state: State): EndpointSubject {
-  const { endpoint, handle, names, scrape, failure, history, replicas, totals } = known;
-  return {
-    endpoint,
-    name: handle,
-    record: getScrapeRecord(known, state),
-    isHeard: scrape !== null && failure === null,
-    heardAt: scrape?.receivedAt ?? null,
-    restartCount: history.restartCount,
-    totals,
-    engines: replicas.map((replica) => {
-      const { sample } = replica;
-      const key = identifyReplica(known, sample);
-      const name = names.get(identifyEngine(sample))?.name ?? handle;
-      const maxModelLength = findModelLength(known, sample.modelName);
-      return { key, name, replica, maxModelLength };
-    }),
-  };
+/** The engines that count in totals. */
+function listCounted({ endpoints, evaluation: { statuses } }: State): readonly EngineState[] {
+  return endpoints.flatMap(listEngines)
+    .filter(({ key }) => isCounted(statuses.get(key) ?? "PENDING"));
 }
 
-/** The longest context of the model, as its server says. */
-function findModelLength({ server }: EndpointState, modelName: string): number | null {
-  return server?.models.find(({ id }) => id === modelName)?.maxModelLength ?? null;
-}
-
-/** What `read` gives of each replica that counts in totals, by its place in its endpoint and its engine. */
-function mapCounted<T>(
-  { endpoints, evaluation: { statuses } }: State,
-  read: (known: EndpointState, index: number, engineKey: string) => T,
-): readonly T[] {
-  return endpoints.flatMap((known) =>
-    known.replicas.flatMap(({ sample }, index) =>
-      isCounted(statuses.get(identifyReplica(known, sample)) ?? "PENDING")
-        ? [read(known, index, identifyEngine(sample))]
-        : []
-    )
-  );
-}
-
-/** The peaks of all replicas that count, together. */
+/** The peaks of all engines that count, together. */
 function recordTotalPeaks(state: State): Peaks {
-  const values = mapCounted(state, ({ figures }, index) => getPeakValues(figures[index]));
+  const values = listCounted(state).map(({ figures }) => getPeakValues(figures));
   const moment = { at: state.now, epoch: state.nowEpoch };
   return recordPeaks(state.totalPeaks, joinPeakValues(values), moment);
 }
 
-/** Their trend. It goes on with time, also where nothing is heard. */
+/** Their series. It goes on with time, also where nothing is heard. */
 function recordTotalTrend(state: State): TotalSeries {
-  const newest = mapCounted(state, ({ trends }, _index, key) => trends.get(key)?.at(-1));
-  const points = newest.filter((point) => point !== undefined);
+  const points = listCounted(state).flatMap(({ series }) => series.at(-1) ?? []);
   return recordTotal(state.totalTrend, points, { at: state.now, interval: state.interval });
 }
 
-/** The state at that time, with what is to be said of it. */
+/** The state at that time, with what the rules say and what is derived from it. */
 function evaluateState(state: State): State {
-  const { now, nowEpoch, endpoints, isOnce = false } = state;
-  const subjects = endpoints.map((known) => describeSubject(known, state));
-  const evaluation = evaluateRules(state.evaluation, subjects, {
-    at: now,
-    epoch: nowEpoch,
-    isSingleEvaluation: isOnce,
-  });
+  const { now: at, nowEpoch: epoch, endpoints, interval, isOnce: isSingleEvaluation } = state;
+  const moment = { at, epoch, interval, isSingleEvaluation };
+  const evaluation = evaluateRules(state.evaluation, endpoints, moment);
   const judged = { ...state, evaluation };
   return deriveFleet({
     ...judged,

@@ -30,6 +30,7 @@ import { isLocal } from "./endpoint.ts";
 import type { Figures } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { isCounted } from "./rules_status.ts";
+import { getServerTotals } from "./state_endpoint.ts";
 import {
   areOwnersKnown,
   type Fleet,
@@ -39,8 +40,7 @@ import {
   type Row,
 } from "./state_fleet.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
-import { type ServerTotals, sumTotals } from "./stats_totals.ts";
-import { identifyEngine } from "./stats_window.ts";
+import { listEngineTotals, type ServerTotals, sumTotals } from "./stats_totals.ts";
 import type { EpochSeconds, Ratio, Seconds } from "./units.ts";
 
 /**
@@ -194,10 +194,9 @@ function getIdleness(
   let idle = 0;
   let watched = 0;
   let whole = 0;
-  for (const [{ state: known, replica }, weight] of weighted) {
+  for (const [{ replica, idleness: times }, weight] of weighted) {
     if (replica === null) continue;
-    const times = known.idleness.get(identifyEngine(replica.sample));
-    if (times === undefined || times.watched === 0) continue;
+    if (times.watched === 0) continue;
     idle += times.idle * weight;
     watched += times.watched * weight;
     whole += weight;
@@ -221,7 +220,7 @@ function getSessionAmounts(
   servers: readonly ServerTotals[],
   now: Seconds,
 ): Pick<Parameters<typeof computeSpanCost>[0], "span" | "amounts"> {
-  const totals = servers.flatMap(({ engines }) => [...engines.values()]);
+  const totals = servers.flatMap(listEngineTotals);
   const since = Math.min(...totals.map((total) => total.since));
   const span = totals.length === 0 ? absent("first_scrape") : present(now - since);
   return { span, amounts: sumTotals(totals) };
@@ -251,7 +250,7 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
   const terms = { tokenPrices, computeUsdPerHour: usdPerHour };
   const { here, elsewhere } = state.gone;
   const counted = [
-    ...state.endpoints.filter(isInBill).map(({ totals }) => totals),
+    ...state.endpoints.filter(isInBill).map(getServerTotals),
     // What a server has earned in this session it has earned, also when it has gone.
     ...isOfHere ? [here] : [here, elsewhere],
   ];

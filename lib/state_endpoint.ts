@@ -1,10 +1,9 @@
 /**
- * What is known of one endpoint, and how each of its scrapes changes it.
+ * What is known of one endpoint and of each of its engines, and how each of its
+ * scrapes changes it.
  *
- * Samples, windows, trends, sums and peaks of its engines, and
- * why it does not answer. What is said of all endpoints together, and what
- * engines are called beside others, is `state`'s matter. Instants are monotonic
- * seconds.
+ * What engines are called beside others, and what is said of all endpoints
+ * together, is the state's. Instants are monotonic seconds.
  *
  * @module
  */
@@ -29,10 +28,10 @@ import {
   type Idleness,
   NO_IDLENESS,
   NO_PEAKS,
-  NO_TOTALS,
   type Peaks,
   recordPeaks,
   type ServerTotals,
+  type SessionTotals,
 } from "./stats_totals.ts";
 import {
   appendSample,
@@ -44,6 +43,29 @@ import {
   startHistory,
 } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
+
+/** What is known of one engine. */
+export interface EngineState {
+  /** Its identity: endpoint, model and engine. Not to be shown: its parts stand on lines of their own. */
+  readonly key: string;
+  /** `null` until the fleet has named it. It keeps its name while it is away. */
+  readonly name: DisplayName | null;
+  /** Its newest sample and windows; `null` if the newest good scrape is without it. */
+  readonly replica: ReplicaSample | null;
+  readonly figures: Figures;
+  /** The last polls. */
+  readonly series: Series;
+  /** What it has counted since it is watched. */
+  readonly totals: SessionTotals;
+  readonly peaks: Peaks;
+  /** How much of its time it had nothing to do. */
+  readonly idleness: Idleness;
+}
+
+/** An engine of the newest good scrape. */
+export interface CurrentEngine extends EngineState {
+  readonly replica: ReplicaSample;
+}
 
 /** What is known of one endpoint. */
 export interface EndpointState {
@@ -57,29 +79,36 @@ export interface EndpointState {
   readonly askedAt: Seconds | null;
   /** Why the newest attempt failed; `null` when it did not. */
   readonly failure: ScrapeFailure | null;
-  /** One for each engine of the newest good scrape. */
-  readonly replicas: readonly ReplicaSample[];
-  /** The figures of each of them, computed once for all that is drawn of them. */
-  readonly figures: readonly Figures[];
-  /** The last polls of each engine, by `identifyEngine`. */
-  readonly trends: ReadonlyMap<string, Series>;
-  /** What its engines are called, by `identifyEngine`: names stay when an engine goes. */
-  readonly names: ReadonlyMap<string, DisplayName>;
+  /** By `identifyEngine`: those of the newest good scrape in its order, then those that went. */
+  readonly engines: ReadonlyMap<string, EngineState>;
+  /** What it counts beside its engines; `null` where it does not. */
+  readonly serverTotals: SessionTotals | null;
+  /** Engines that went and are no longer kept one by one, added up. */
+  readonly goneTotals: SessionTotals | null;
   /** How often it may be asked. */
   readonly schedule: Schedule;
   /** How it was started; `null` until that is known. */
   readonly server: ServerInfo | null;
-  /** What it has counted since it is watched. */
-  readonly totals: ServerTotals;
-  /** The peaks of each engine, by `identifyEngine`. */
-  readonly peaks: ReadonlyMap<string, Peaks>;
-  /** How much of its time each engine had nothing to do, by `identifyEngine`. */
-  readonly idleness: ReadonlyMap<string, Idleness>;
 }
 
-/** The identity of an engine's row. It is not to be shown: its parts stand on lines of their own. */
-export function identifyReplica(known: EndpointState, sample: EngineSample): string {
-  return `${known.endpoint.key}\n${identifyEngine(sample)}`;
+const NO_FIGURES: Figures = computeFigures([]);
+
+/** The engines of the newest good scrape, in its order. */
+export function listEngines({ engines }: EndpointState): readonly CurrentEngine[] {
+  const current: CurrentEngine[] = [];
+  for (const engine of engines.values()) {
+    if (engine.replica !== null) current.push(engine as CurrentEngine);
+  }
+  return current;
+}
+
+/** All that the server has counted since it is watched. */
+export function getServerTotals(known: EndpointState): ServerTotals {
+  return {
+    engines: new Map([...known.engines].map(([key, { totals }]) => [key, totals])),
+    gone: known.goneTotals,
+    server: known.serverTotals,
+  };
 }
 
 /** Endpoints of which nothing is known, with names that no other has. */
@@ -95,45 +124,62 @@ export function startEndpoints(
     scrape: null,
     askedAt: null,
     failure: null,
-    replicas: [],
-    figures: [],
-    trends: new Map(),
-    names: new Map(),
-    totals: NO_TOTALS,
-    peaks: new Map(),
-    idleness: new Map(),
+    engines: new Map(),
+    serverTotals: null,
+    goneTotals: null,
     schedule: startSchedule(),
     server: null,
   }));
 }
 
-function addGaps(trends: EndpointState["trends"]): EndpointState["trends"] {
-  return new Map([...trends].map(([key, trend]) => [key, appendGap(trend)]));
+function addGaps(engines: EndpointState["engines"]): EndpointState["engines"] {
+  return new Map(
+    [...engines].map(([key, engine]) => [key, { ...engine, series: appendGap(engine.series) }]),
+  );
 }
 
-/** The endpoint without its samples: windows begin anew, and trends have a gap. */
+/** The endpoint without its samples: windows begin anew, and series have a gap. */
 export function forgetSamples(known: EndpointState): EndpointState {
   const { restartCount } = known.history;
-  return { ...known, history: { ...startHistory(), restartCount }, trends: addGaps(known.trends) };
+  const history = { ...startHistory(), restartCount };
+  return { ...known, history, engines: addGaps(known.engines) };
 }
 
-/** How idle each engine of the scrape was; only of engines that it has. */
-function followIdleness(
-  { history, idleness }: EndpointState,
-  scrape: Scrape,
-  canCompare: boolean,
-): EndpointState["idleness"] {
-  const before = history.newest;
-  const samples = new Map(before?.engines.map((sample) => [identifyEngine(sample), sample]));
-  return new Map(scrape.engines.map((now) => {
-    const key = identifyEngine(now);
-    const step = {
-      before: canCompare ? samples.get(key) : undefined,
-      now,
-      span: scrape.receivedAt - (before?.at ?? Infinity),
-    };
-    return [key, continueIdleness(idleness.get(key) ?? NO_IDLENESS, step)];
-  }));
+/** An engine that the newest scrape is without: names, sums and peaks stay. */
+function leaveEngine(engine: EngineState): EngineState {
+  if (engine.replica === null) return engine;
+  return { ...engine, replica: null, figures: NO_FIGURES, series: [], idleness: NO_IDLENESS };
+}
+
+/**
+ * The endpoint with those sums, and with no engine that is not among them.
+ *
+ * @param current The engines of the scrape, in its order.
+ */
+function setEngines(
+  known: EndpointState,
+  totals: ServerTotals,
+  current: ReadonlyMap<string, EngineState> = new Map(),
+): EndpointState {
+  const engines = new Map(current);
+  for (const [key, ofEngine] of totals.engines) {
+    if (engines.has(key)) continue;
+    const before = known.engines.get(key) ?? createEngine(known, key, ofEngine);
+    engines.set(key, { ...leaveEngine(before), totals: ofEngine });
+  }
+  return { ...known, engines, serverTotals: totals.server, goneTotals: totals.gone };
+}
+
+function createEngine(
+  { endpoint }: EndpointState,
+  engineKey: string,
+  totals: SessionTotals,
+): EngineState {
+  return {
+    key: `${endpoint.key}\n${engineKey}`,
+    ...{ name: null, replica: null, figures: NO_FIGURES, series: [], totals },
+    ...{ peaks: NO_PEAKS, idleness: NO_IDLENESS },
+  };
 }
 
 /** The endpoint with a scrape that later ones are compared with, and that nothing else is made of. */
@@ -141,40 +187,71 @@ export function restoreScrape(known: EndpointState, scrape: KeptScrape): Endpoin
   if (known.history.newest !== null) return known;
   const { receivedAt: at, engines, processStart } = scrape;
   const history = appendSample(known.history, { at, engines, processStart });
-  return { ...known, history, totals: addScrape(known.totals, scrape, false) };
+  const totals = addScrape(getServerTotals(known), scrape, false);
+  return setEngines({ ...known, history }, totals);
+}
+
+/** The engine after one more sample. */
+function followEngine(
+  engine: EngineState,
+  replica: ReplicaSample,
+  { scrape, totals, before, elapsed }: {
+    readonly scrape: Scrape;
+    readonly totals: SessionTotals;
+    /** Its sample of the scrape before; `undefined` for none that can be compared. */
+    readonly before: EngineSample | undefined;
+    readonly elapsed: Seconds;
+  },
+): EngineState {
+  const figures = computeFigures([replica]);
+  const moment = { at: scrape.receivedAt, epoch: scrape.receivedAtEpoch };
+  const step = { before, now: replica.sample, span: elapsed };
+  return {
+    ...engine,
+    ...{ replica, figures, totals },
+    series: appendFigures(engine.replica === null ? [] : engine.series, figures),
+    peaks: recordPeaks(engine.peaks, getPeakValues(figures), moment),
+    idleness: continueIdleness(engine.idleness, step),
+  };
 }
 
 /** The endpoint after a good scrape. */
-export function acceptScrape(before: EndpointState, scrape: Scrape): EndpointState {
-  const hasJumped = hasClockJumped(scrape, before.scrape);
-  const known = hasJumped ? forgetSamples(before) : before;
+export function acceptScrape(earlier: EndpointState, scrape: Scrape): EndpointState {
+  const hasJumped = hasClockJumped(scrape, earlier.scrape);
+  const known = hasJumped ? forgetSamples(earlier) : earlier;
+  const { receivedAt, duration } = scrape;
   const history = appendSample(known.history, {
-    at: scrape.receivedAt,
+    at: receivedAt,
     engines: scrape.engines,
     processStart: scrape.processStart,
   });
-  const replicas = computeReplicas(history);
-  const figures = replicas.map((replica) => computeFigures([replica]));
-  const trends = new Map(replicas.map(({ sample }, index) => {
-    const key = identifyEngine(sample);
-    return [key, appendFigures(known.trends.get(key) ?? [], figures[index])];
-  }));
-  const totals = addScrape(known.totals, scrape, history.hasJustRestarted);
-  const moment = { at: scrape.receivedAt, epoch: scrape.receivedAtEpoch };
-  // Of engines that are remembered: a server may name its models anew each time.
-  const peaks = new Map([...known.peaks].filter(([key]) => totals.engines.has(key)));
-  replicas.forEach(({ sample }, index) => {
-    const key = identifyEngine(sample);
-    const values = getPeakValues(figures[index]);
-    peaks.set(key, recordPeaks(known.peaks.get(key) ?? NO_PEAKS, values, moment));
-  });
-  const idleness = followIdleness(known, scrape, !hasJumped && !history.hasJustRestarted);
-  const { receivedAt, duration } = scrape;
-  const schedule = notePoll(known.schedule, { endedAt: receivedAt, duration, hasFailed: false });
+  const totals = addScrape(getServerTotals(known), scrape, history.hasJustRestarted);
+  const { newest } = known.history;
+  const isComparable = !hasJumped && !history.hasJustRestarted;
+  const samples = new Map(
+    isComparable ? newest?.engines.map((sample) => [identifyEngine(sample), sample]) : [],
+  );
+  const current = new Map<string, EngineState>();
+  for (const replica of computeReplicas(history)) {
+    const key = identifyEngine(replica.sample);
+    const ofEngine = totals.engines.get(key);
+    // Every engine of the scrape has been counted.
+    if (ofEngine === undefined) throw new Error(`No totals of engine "${key}"`);
+    const engine = known.engines.get(key) ?? createEngine(known, key, ofEngine);
+    current.set(
+      key,
+      followEngine(engine, replica, {
+        scrape,
+        totals: ofEngine,
+        before: samples.get(key),
+        elapsed: receivedAt - (newest?.at ?? Infinity),
+      }),
+    );
+  }
   return {
-    ...known,
+    ...setEngines(known, totals, current),
     ...{ history, scrape, askedAt: null, failure: null },
-    ...{ replicas, figures, trends, totals, peaks, idleness, schedule },
+    schedule: notePoll(known.schedule, { endedAt: receivedAt, duration, hasFailed: false }),
   };
 }
 
@@ -182,5 +259,5 @@ export function acceptScrape(before: EndpointState, scrape: Scrape): EndpointSta
 export function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
   const { failedAt, duration } = failure;
   const schedule = notePoll(known.schedule, { endedAt: failedAt, duration, hasFailed: true });
-  return { ...known, askedAt: null, failure, trends: addGaps(known.trends), schedule };
+  return { ...known, askedAt: null, failure, engines: addGaps(known.engines), schedule };
 }

@@ -23,12 +23,19 @@ import type { Alert, EventLine } from "./rules_alerts.ts";
 import { type GroupChecks, NO_EVALUATION, type RuleEvaluation } from "./rules_evaluate.ts";
 import { type FleetVerdict, isCounted } from "./rules_status.ts";
 import { findRule } from "./rules_table.ts";
-import { type EndpointState, identifyReplica } from "./state_endpoint.ts";
+import {
+  type CurrentEngine,
+  type EndpointState,
+  getServerTotals,
+  listEngines,
+} from "./state_endpoint.ts";
 import type { GpuState } from "./state_gpus.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
 import type { Series, TotalSeries } from "./stats_series.ts";
 import {
+  type Idleness,
   listTotals,
+  NO_IDLENESS,
   NO_PEAKS,
   type Peaks,
   type ServerTotals,
@@ -36,7 +43,7 @@ import {
   type SessionTotals,
   sumTotals,
 } from "./stats_totals.ts";
-import { identifyEngine, type ReplicaSample } from "./stats_window.ts";
+import type { ReplicaSample } from "./stats_window.ts";
 import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
 /** What the fleet is derived from. */
@@ -74,13 +81,14 @@ export function listGpus({ gpus }: Pick<FleetSources, "gpus">): readonly GpuSamp
 }
 
 function describeEndpoint(known: EndpointState, { machine }: GpuState): GpuEndpoint {
-  const { endpoint, replicas } = known;
+  const { endpoint } = known;
+  const samples = listEngines(known).map(({ replica }) => replica.sample);
   const port = getHostAndPort(endpoint)?.port ?? null;
   return {
     endpointKey: endpoint.key,
     port,
-    engines: replicas.map(({ sample }) => sample.engine),
-    modelNames: [...new Set(replicas.map(({ sample }) => sample.modelName))],
+    engines: samples.map(({ engine }) => engine),
+    modelNames: [...new Set(samples.map(({ modelName }) => modelName))],
     listenerPids: port === null ? [] : machine.listeners.get(port) ?? [],
   };
 }
@@ -99,8 +107,8 @@ export function attributeGpus(sources: Omit<FleetSources, "gpuShares">): readonl
 /** Whether it is known which GPUs each of this machine's servers holds; those that do not answer may be gone. */
 export function areOwnersKnown(state: FleetSources): boolean {
   const { gpuShares } = state;
-  const answering = listLocal(state).filter(({ replicas, failure }) =>
-    replicas.length > 0 && failure === null
+  const answering = listLocal(state).filter((known) =>
+    listEngines(known).length > 0 && known.failure === null
   );
   return answering.length > 0 &&
     answering.every(({ endpoint }) =>
@@ -143,6 +151,8 @@ export interface Row {
   readonly total: SessionTotals | null;
   /** The peaks since it is watched. */
   readonly peaks: Peaks;
+  /** How much of its time it had nothing to do. */
+  readonly idleness: Idleness;
   /** What rules have found of it for long enough to count. */
   readonly alerts: readonly Alert[];
   /** Its share of the requests that its group finished in the last minute. */
@@ -317,7 +327,7 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
 
 function countModels(endpoints: readonly EndpointState[]): number {
   return new Set(
-    endpoints.flatMap(({ replicas }) => replicas.map(({ sample }) => sample.modelName)),
+    endpoints.flatMap(listEngines).map(({ replica }) => replica.sample.modelName),
   ).size;
 }
 
@@ -337,27 +347,24 @@ function createBareRow(known: EndpointState, { sources }: RowContext): Row {
     status: sources.evaluation.statuses.get(key) ?? "PENDING",
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
     ...{ replica: null, figures: NO_FIGURES, trend: [], total: null, peaks: NO_PEAKS },
+    idleness: NO_IDLENESS,
     ...{ alerts: [], requestShare: absent("missing"), gpus: [] },
   };
 }
 
-function createRow(known: EndpointState, index: number, context: RowContext): Row {
+function createRow(known: EndpointState, engine: CurrentEngine, context: RowContext): Row {
   const { sources, isOneModel, alerts } = context;
-  const { endpoint, handle, replicas, scrape } = known;
-  const replica = replicas[index];
-  const engineKey = identifyEngine(replica.sample);
-  const key = identifyReplica(known, replica.sample);
-  const { name, place } = known.names.get(engineKey) ?? { name: handle, place: handle };
+  const { endpoint, handle, scrape } = known;
+  const { key, replica, series: trend, totals: total, peaks, idleness } = engine;
+  const { name, place } = engine.name ?? { name: handle, place: handle };
   const status = sources.evaluation.statuses.get(key) ?? "PENDING";
   return {
     ...{ key, name, place, address: handle, label: isOneModel ? place : name, state: known },
     ...{ status, replica },
     // What a server said long before it went is no figure any more.
-    figures: status === "DOWN" ? NO_FIGURES : known.figures[index],
+    figures: status === "DOWN" ? NO_FIGURES : engine.figures,
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
-    trend: known.trends.get(engineKey) ?? [],
-    total: known.totals.engines.get(engineKey) ?? null,
-    peaks: known.peaks.get(engineKey) ?? NO_PEAKS,
+    ...{ trend, total, peaks, idleness },
     alerts: alerts.get(key) ?? [],
     requestShare: absent("missing"),
     gpus: listGpusOf(sources, { endpointKey: endpoint.key, engine: replica.sample.engine }),
@@ -373,7 +380,7 @@ function mergeEvents({ evaluation, gpus }: FleetSources): readonly EventLine[] {
 
 /** What all have counted, with those that are watched no longer: sums never fall. */
 function sumCounted({ endpoints, gone }: FleetSources): SessionCounts {
-  const servers = [...endpoints.map(({ totals }) => totals), gone.here, gone.elsewhere];
+  const servers = [...endpoints.map(getServerTotals), gone.here, gone.elsewhere];
   return sumTotals(servers.flatMap(listTotals));
 }
 
@@ -404,11 +411,10 @@ export function createFleet(sources: FleetSources, before: Fleet = NO_FLEET): Fl
     ({ first }) => first.key,
   );
   const context: RowContext = { sources, isOneModel: countModels(endpoints) < 2, alerts };
-  const bare = endpoints.flatMap((known) =>
-    known.replicas.length === 0
-      ? [createBareRow(known, context)]
-      : known.replicas.map((_, index) => createRow(known, index, context))
-  );
+  const bare = endpoints.flatMap((known) => {
+    const rows = listEngines(known).map((engine) => createRow(known, engine, context));
+    return rows.length === 0 ? [createBareRow(known, context)] : rows;
+  });
   const { groups, total } = createGroups(bare, sources, before);
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
   return {

@@ -169,27 +169,21 @@ function continueTotals(
 export interface ServerTotals {
   /** By `identifyEngine`. Engines that went stay: sums never fall. */
   readonly engines: ReadonlyMap<string, SessionTotals>;
+  /** Engines that are no longer kept one by one, added up. */
+  readonly gone: SessionTotals | null;
   /** What it counts beside its engines; `null` where it does not. */
   readonly server: SessionTotals | null;
 }
 
-export const NO_TOTALS: ServerTotals = { engines: new Map(), server: null };
+export const NO_TOTALS: ServerTotals = { engines: new Map(), gone: null, server: null };
 
 /** Engines that are remembered one by one; beyond, those that went are added up. */
 const MAX_ENGINES = 512;
 
-/** Where the sums of engines that went are kept. No engine's identity is empty. */
-const GONE = "";
-
 /** Whether the engine joined a server that was watched already, and counts from a time after that. */
-function hasJoined(
-  { engines }: ServerTotals,
-  sample: EngineSample,
-  scrape: KeptScrape,
-): boolean {
-  const [first] = engines.values();
-  if (first === undefined || !isPresent(sample.created)) return false;
-  const attachedEpoch = scrape.receivedAtEpoch - (scrape.receivedAt - first.since);
+function hasJoined(attachedAt: Seconds, sample: EngineSample, scrape: KeptScrape): boolean {
+  if (attachedAt === Infinity || !isPresent(sample.created)) return false;
+  const attachedEpoch = scrape.receivedAtEpoch - (scrape.receivedAt - attachedAt);
   return sample.created.value > attachedEpoch;
 }
 
@@ -202,16 +196,16 @@ function foldTotals(totals: readonly SessionTotals[]): SessionTotals | null {
 
 /** No more than `MAX_ENGINES` one by one. */
 function foldGone(
-  engines: ReadonlyMap<string, SessionTotals>,
+  { engines, gone }: Pick<ServerTotals, "engines" | "gone">,
   scrape: KeptScrape,
-): ReadonlyMap<string, SessionTotals> {
-  if (engines.size <= MAX_ENGINES) return engines;
+): Pick<ServerTotals, "engines" | "gone"> {
+  if (engines.size <= MAX_ENGINES) return { engines, gone };
   const current = new Set(scrape.engines.map(identifyEngine));
-  const gone = [...engines].filter(([key]) => !current.has(key)).map(([, total]) => total);
-  const folded = foldTotals(gone);
-  if (folded === null) return engines;
-  const kept = [...engines].filter(([key]) => current.has(key));
-  return new Map([[GONE, folded], ...kept]);
+  const leaving = [...engines].filter(([key]) => !current.has(key)).map(([, total]) => total);
+  return {
+    engines: new Map([...engines].filter(([key]) => current.has(key))),
+    gone: foldTotals(gone === null ? leaving : [gone, ...leaving]),
+  };
 }
 
 /**
@@ -234,20 +228,24 @@ export function addScrape(
       ? startTotals(counters, { at, isNew })
       : continueTotals(known, counters, hasRestarted);
   const engines = new Map(totals.engines);
+  const attachedAt = listEngineTotals(totals).reduce(
+    (first, { since }) => Math.min(first, since),
+    Infinity,
+  );
   for (const sample of scrape.engines) {
     const key = identifyEngine(sample);
-    const isNew = hasRestarted || hasJoined(totals, sample, scrape);
+    const isNew = hasRestarted || hasJoined(attachedAt, sample, scrape);
     engines.set(key, follow(totals.engines.get(key), getEngineCounters(sample), isNew));
   }
   return {
-    engines: foldGone(engines, scrape),
+    ...foldGone({ engines, gone: totals.gone }, scrape),
     server: server === null
       ? totals.server
       // Some servers make these counters at their first use.
       : follow(
         totals.server,
         getServerCounters(server),
-        hasRestarted || totals.engines.size > 0,
+        hasRestarted || attachedAt < Infinity,
       ),
   };
 }
@@ -257,16 +255,22 @@ export function addScrape(
  * for what they count beside them.
  */
 export function joinTotals(one: ServerTotals, other: ServerTotals): ServerTotals {
-  const engines = foldTotals([...one.engines.values(), ...other.engines.values()]);
   return {
-    engines: new Map(engines === null ? [] : [[GONE, engines]]),
+    engines: new Map(),
+    gone: foldTotals([...listEngineTotals(one), ...listEngineTotals(other)]),
     server: foldTotals([one.server, other.server].filter((total) => total !== null)),
   };
 }
 
-/** The tallies of the engines, and what the server counts beside them. */
-export function listTotals({ engines, server }: ServerTotals): readonly SessionTotals[] {
-  return server === null ? [...engines.values()] : [...engines.values(), server];
+/** The totals of the engines, those that went included. */
+export function listEngineTotals({ engines, gone }: ServerTotals): readonly SessionTotals[] {
+  return gone === null ? [...engines.values()] : [gone, ...engines.values()];
+}
+
+/** The totals of the engines, and what the server counts beside them. */
+export function listTotals(totals: ServerTotals): readonly SessionTotals[] {
+  const { server } = totals;
+  return server === null ? listEngineTotals(totals) : [...listEngineTotals(totals), server];
 }
 
 /** The sums of all. */

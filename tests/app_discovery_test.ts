@@ -16,6 +16,7 @@ import type { Endpoint } from "../lib/model.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createScraper } from "../lib/scrape.ts";
 import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
+import { listEngines } from "../lib/state_endpoint.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { startVllmServer, type VllmServer } from "./vllm_server.ts";
 
@@ -88,7 +89,7 @@ Deno.test("scanAgain() watches what it finds, and says what else is there", asyn
   assertEquals(keysOf(watch), [first.key, second.key]);
   assertEquals(session.state.notices, ["port 8003: SGLang, not vLLM", "ps is missing"]);
   await poll(second);
-  assertEquals(session.state.endpoints[1].replicas.length, 1);
+  assertEquals(listEngines(session.state.endpoints[1]).length, 1);
   const { endpoints } = session.state;
   await scanAgain(session, createFinder([]).scanner, null);
   assert(session.state.endpoints === endpoints, "nothing has changed");

@@ -364,8 +364,10 @@ function answer(
 /** Names by replica key. */
 function collectNames(state: State): ReadonlyMap<string, string> {
   return new Map(
-    state.endpoints.flatMap(({ endpoint, names }) =>
-      [...names].map(([engine, given]) => [`${endpoint.key} ${engine}`, given.name] as const)
+    state.endpoints.flatMap(({ endpoint, engines }) =>
+      [...engines].flatMap(([engine, { name }]) =>
+        name === null ? [] : [[`${endpoint.key} ${engine}`, name.name] as const]
+      )
     ),
   );
 }

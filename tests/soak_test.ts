@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { createVllmReader } from "../lib/dialect_reader.ts";
 import type { Endpoint } from "../lib/model.ts";
 import type { Message, State } from "../lib/state.ts";
-import { identifyReplica } from "../lib/state_endpoint.ts";
+import { listEngines } from "../lib/state_endpoint.ts";
 import {
   advance,
   createEndpoint,
@@ -139,10 +139,10 @@ Deno.test("update() stays the same size through a day, and right to its end", ()
     assertEquals(known.failure, null);
     const engines = countEngines(server, STEPS - 1);
     assertEquals(
-      known.replicas.map(({ sample }) => sample.engine),
+      listEngines(known).map(({ replica }) => replica.sample.engine),
       ["0", "1", "2"].slice(0, engines),
     );
-    known.figures.forEach(({ lastMinute, lifetime }, engine) => {
+    listEngines(known).forEach(({ key, figures: { lastMinute, lifetime } }, engine) => {
       const rate = rateOf(server, engine);
       assertEquals(lastMinute.span, { value: 60 });
       assertEquals(lastMinute.generationTokensPerSecond, { value: rate });
@@ -150,7 +150,6 @@ Deno.test("update() stays the same size through a day, and right to its end", ()
       assertEquals(lastMinute.requestsPerSecond, { value: 1 });
       assertEquals(lifetime.generationTokens, { value: rate * (last - server.startedAt) });
       assertEquals(lastMinute.latency.ttft.samples, { value: 60 });
-      const key = identifyReplica(known, known.replicas[engine].sample);
       assertEquals(state.evaluation.statuses.get(key), "OK");
     });
     const restarts = Array.from({ length: STEPS }, (_, step) => restartsAt(server, step));

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { createSimulatedServer } from "../lib/demo.ts";
 import type { EngineSample, KeptScrape, Scrape } from "../lib/model.ts";
 import { update } from "../lib/state.ts";
-import type { EndpointState } from "../lib/state_endpoint.ts";
+import { type EndpointState, listEngines } from "../lib/state_endpoint.ts";
 import {
   loadScrapes,
   type RestoredScrapes,
@@ -76,16 +76,19 @@ function simplify(sample: EngineSample): unknown {
 /** Whether all figures are the same, whether the first scrape went through a file or not. */
 function checkSame(first: Scrape, second: Scrape): void {
   const [direct, kept] = [false, true].map((hasFile) => follow(first, second, hasFile));
-  const simplifyAll = ({ replicas }: EndpointState): unknown =>
-    replicas.map((replica) => ({
+  const simplifyAll = (known: EndpointState): unknown =>
+    listEngines(known).map(({ replica }) => ({
       ...replica,
       sample: simplify(replica.sample),
       trace: replica.trace.map(({ at, packed }) => [at, unpackSample(packed)]),
     }));
   assertEquals(simplifyAll(kept), simplifyAll(direct));
-  assertEquals(kept.figures, direct.figures);
-  assertEquals(kept.totals, direct.totals);
-  assertEquals(kept.idleness, direct.idleness);
+  for (const key of ["figures", "totals", "idleness"] as const) {
+    const read = ({ engines }: EndpointState): unknown =>
+      [...engines].map(([engine, one]) => [engine, one[key]]);
+    assertEquals(read(kept), read(direct), key);
+  }
+  assertEquals(kept.serverTotals, direct.serverTotals);
   assertEquals(kept.history.restartCount, direct.history.restartCount);
 }
 

@@ -1,8 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { absent } from "../lib/reading.ts";
 import { getSceneState, type Message, type State, update } from "../lib/state.ts";
+import { type EndpointState, getServerTotals, listEngines } from "../lib/state_endpoint.ts";
 import { type Command, createUi, type UiContext } from "../lib/state_ui.ts";
 import { getSeries } from "../lib/stats_series.ts";
+import type { ReplicaSample } from "../lib/stats_window.ts";
 import {
   advance,
   createEndpoint,
@@ -21,6 +23,10 @@ function say(tokens: number): Uint8Array {
   return encode(writeEngine([["generation_tokens_total", tokens]]));
 }
 
+function readReplicas(known: EndpointState): readonly ReplicaSample[] {
+  return listEngines(known).map(({ replica }) => replica);
+}
+
 /** The same state, such that a change of it throws. */
 function freeze(state: State): State {
   const freezeAll = (value: unknown): void => {
@@ -36,7 +42,9 @@ function freeze(state: State): State {
 Deno.test("createState() knows endpoints and nothing of them", () => {
   const { endpoints } = startState([FIRST, SECOND]);
   assertEquals(endpoints.map(({ endpoint }) => endpoint.key), [FIRST.key, SECOND.key]);
-  for (const { scrape, failure, replicas, history } of endpoints) {
+  for (const known of endpoints) {
+    const { scrape, failure, history } = known;
+    const replicas = readReplicas(known);
     assertEquals([scrape, failure, replicas, history.newest], [null, null, [], null]);
   }
 });
@@ -47,8 +55,8 @@ Deno.test("update() keeps what was scraped, with its windows", () => {
   const twice = update(once, createScraped(FIRST, 3, say(30)));
   const [first, second] = twice.endpoints;
   assertEquals(first.scrape?.receivedAt, 3);
-  assertEquals(first.replicas.length, 1);
-  assertEquals(first.replicas[0].lastPoll.value?.counters.generationTokens, { value: 20 });
+  assertEquals(readReplicas(first).length, 1);
+  assertEquals(readReplicas(first)[0].lastPoll.value?.counters.generationTokens, { value: 20 });
   assertEquals(second, start.endpoints[1]);
   assert(second === start.endpoints[1], "what did not change is the same object");
 });
@@ -58,8 +66,8 @@ Deno.test("update() takes peaks of rates at every interval, and not of an instan
   const peaks = tokens.map((_, i) => {
     const messages = tokens.slice(0, i + 1).map(([at, sum]) => createScraped(FIRST, at, say(sum)));
     const state = messages.reduce(update, startState([FIRST]));
-    const [known] = state.endpoints[0].peaks.values();
-    return known.generationTokensPerSecond?.value ?? null;
+    const [{ peaks }] = state.endpoints[0].engines.values();
+    return peaks.generationTokensPerSecond?.value ?? null;
   });
   // 98 in 0.98 s, 100 in 0.5 s; 100 in 0.02 s are no rate.
   assertEquals(peaks.map((peak) => peak === null ? null : Math.round(peak)), [null, 100, 200, 200]);
@@ -70,11 +78,11 @@ Deno.test("update() keeps what was known when a scrape fails, and forgets the fa
   const failed = update(known, createFailed(FIRST, 3, "timeout"));
   assertEquals(failed.endpoints[0].failure?.kind, "timeout");
   assertEquals(failed.endpoints[0].scrape?.receivedAt, 1);
-  assertEquals(failed.endpoints[0].replicas.length, 1);
+  assertEquals(readReplicas(failed.endpoints[0]).length, 1);
   const back = update(failed, createScraped(FIRST, 5, say(50)));
   assertEquals(back.endpoints[0].failure, null);
   // Over the gap, by the time that really passed.
-  assertEquals(back.endpoints[0].replicas[0].lastPoll.value?.span, 4);
+  assertEquals(readReplicas(back.endpoints[0])[0].lastPoll.value?.span, 4);
 });
 
 /** What a run before has kept of the first endpoint. */
@@ -86,13 +94,12 @@ function recall(at: number, tokens: number): Message {
 
 Deno.test("update() compares the first scrape with what the run before has kept", () => {
   const recalled = advance(startState([FIRST]), 1, [recall(-299, 100)]);
-  const [{ scrape, replicas, evaluation }] = recalled.endpoints.map((known) => ({
-    ...known,
-    evaluation: recalled.evaluation,
-  }));
-  assertEquals([scrape, replicas, evaluation.verdict.level], [null, [], "PENDING"]);
-  const [{ replicas: [{ lastPoll, lastMinute }], totals }] =
-    advance(recalled, 1, [createScraped(FIRST, 1, say(700))]).endpoints;
+  const [before] = recalled.endpoints;
+  const { level } = recalled.evaluation.verdict;
+  assertEquals([before.scrape, readReplicas(before), level], [null, [], "PENDING"]);
+  const [known] = advance(recalled, 1, [createScraped(FIRST, 1, say(700))]).endpoints;
+  const [{ lastPoll, lastMinute }] = readReplicas(known);
+  const totals = getServerTotals(known);
   assertEquals([lastPoll.value?.span, lastMinute.value?.span], [300, 300]);
   assertEquals(lastPoll.value?.counters.generationTokens, { value: 600 });
   const [total] = totals.engines.values();
@@ -101,7 +108,10 @@ Deno.test("update() compares the first scrape with what the run before has kept"
 
 Deno.test("update() sees a restart since the run before", () => {
   const messages = [recall(-299, 100), createScraped(FIRST, 1, say(7))];
-  const [{ history, replicas, totals }] = advance(startState([FIRST]), 1, messages).endpoints;
+  const [known] = advance(startState([FIRST]), 1, messages).endpoints;
+  const { history } = known;
+  const replicas = readReplicas(known);
+  const totals = getServerTotals(known);
   assertEquals([history.restartCount, replicas[0].lastPoll], [1, absent("restarted")]);
   const [total] = totals.engines.values();
   assertEquals(total.counted.generationTokens.value, 7);
@@ -110,7 +120,7 @@ Deno.test("update() sees a restart since the run before", () => {
 Deno.test("update() shows nothing that is only recalled where a server does not answer", () => {
   const messages = [recall(-5, 100), createFailed(FIRST, 1)];
   const state = advance(startState([FIRST]), 1, messages);
-  assertEquals(state.endpoints[0].replicas, []);
+  assertEquals(readReplicas(state.endpoints[0]), []);
   assertEquals([...state.evaluation.statuses.values()], ["DOWN"]);
 });
 
@@ -215,10 +225,10 @@ Deno.test("update() keeps a trend of each engine, with gaps for scrapes that fai
     createFailed(SECOND, 5),
   ]);
   const [first, second] = state.endpoints;
-  const [trend] = first.trends.values();
+  const [{ series: trend }] = first.engines.values();
   assertEquals(getSeries(trend, "running"), [4, null, 6]);
   // An endpoint that never answered has no engine to have a trend.
-  assertEquals(second.trends.size, 0);
+  assertEquals(second.engines.size, 0);
 });
 
 Deno.test("update() keeps a trend of all together, whose points are the sums of their moments", () => {
@@ -260,9 +270,9 @@ Deno.test("update() begins its windows anew when the program goes on after a sto
   const resumed = update(freeze(twice), { kind: "resumed" });
   const later = update(resumed, createScraped(FIRST, 3603, say(90_000)));
   const [known] = later.endpoints;
-  assertEquals(known.replicas[0].lastPoll, { value: null, reason: "first_scrape" });
+  assertEquals(readReplicas(known)[0].lastPoll, { value: null, reason: "first_scrape" });
   assertEquals(known.history.restartCount, 0);
-  const [trend] = known.trends.values();
+  const [{ series: trend }] = known.engines.values();
   assertEquals(getSeries(trend, "generationTokensPerSecond"), [null, 10, null, null]);
 });
 
@@ -271,9 +281,9 @@ Deno.test("update() trusts no span that the two clocks measure differently", () 
   const ahead = (by: number): State =>
     update(once, shiftWallClock(createScraped(FIRST, 3, say(9000)), by));
   // A laptop slept for an hour: its monotonic clock did not count that, the server did.
-  assertEquals(ahead(3600).endpoints[0].replicas[0].lastPoll.value, null);
-  assertEquals(ahead(-60).endpoints[0].replicas[0].lastPoll.value, null);
-  assertEquals(ahead(0.4).endpoints[0].replicas[0].lastPoll.value?.span, 2);
+  assertEquals(readReplicas(ahead(3600).endpoints[0])[0].lastPoll.value, null);
+  assertEquals(readReplicas(ahead(-60).endpoints[0])[0].lastPoll.value, null);
+  assertEquals(readReplicas(ahead(0.4).endpoints[0])[0].lastPoll.value?.span, 2);
 });
 
 Deno.test("update() selects, sorts and filters by messages of their own", () => {

@@ -3,6 +3,7 @@ import { stripAnsiCode } from "@std/fmt/colors";
 import fc from "fast-check";
 import type { TerminalSize } from "../lib/platform.ts";
 import { type State, update } from "../lib/state.ts";
+import { listEngines } from "../lib/state_endpoint.ts";
 import {
   type ClickTarget,
   type Command,
@@ -512,7 +513,7 @@ function act(state: State, deed: Deed, size: TerminalSize, options: ViewOptions)
 
 /** Whether the table is what is shown. */
 function showsTable({ ui, endpoints }: State, { output }: ViewOptions): boolean {
-  const isAlone = endpoints.flatMap(({ replicas }) => [1, ...replicas.slice(1)]).length < 2;
+  const isAlone = endpoints.flatMap((known) => [1, ...listEngines(known).slice(1)]).length < 2;
   return ui.screen === "overview" && ui.zoomedPanel === null &&
     (output === "table" || (output === "auto" && !isAlone));
 }
