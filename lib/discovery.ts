@@ -94,16 +94,16 @@ function chooseFallback(
   scan: { readonly scanner: Scanner; readonly result: ScanResult },
 ): TargetSet | DiscoveryError {
   const { host, portRange: { first, last }, scansProcesses } = options;
-  const beside = scansProcesses && isLoopbackHost(host) ? " and those of its processes" : "";
+  const beside = scansProcesses && isLoopbackHost(host) ? " and the ports of its processes" : "";
   const place = `${host}, ports ${first} to ${last}${beside}`;
   const message = [`no vLLM server answers on ${place}`, ...describeScan(scan.result)].join("; ");
   if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
   const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
   if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
-    writeStderr(`vllm-htop: ${message}: here is a demo\n`);
+    writeStderr(`vllm-htop: ${message}; showing a demo\n`);
     return chooseDemo(platform, options);
   }
-  const hint = `${message}; name one with --url, or see a simulated fleet with --demo`;
+  const hint = `${message}; give one with --url, or try --demo`;
   // Another place was asked for: this machine's server would be the wrong answer.
   const isElsewhere = host !== "localhost" || !includesFallbackPort(options.portRange);
   if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
@@ -130,7 +130,7 @@ async function scanAloud(
   const patience = platform.sleep(SCAN_MESSAGE_DELAY).then(() => null);
   if (await Promise.race([scanning, patience]) === null && platform.stdio.stderrIsTerminal) {
     const place = `${host}, ports ${portRange.first} to ${portRange.last}`;
-    platform.stdio.writeStderr(`vllm-htop: looking for servers on ${place} …\n`);
+    platform.stdio.writeStderr(`vllm-htop: scanning ${place} …\n`);
   }
   return await scanning;
 }
@@ -163,7 +163,7 @@ export async function findTargets(
 function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
   const isProtected = endpoint.metricsUrl.startsWith("https:") || isLocal(endpoint);
   if (isProtected || !access.sendsCredentials) return endpoint;
-  const warning = "its credentials travel unencrypted: use https";
+  const warning = "credentials are sent unencrypted: use https";
   return { ...endpoint, warnings: [...endpoint.warnings, warning] };
 }
 

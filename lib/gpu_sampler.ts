@@ -57,39 +57,37 @@ const FAILURE_ROWS: readonly FailureRow[] = [
   [
     /driver\/library version mismatch/i,
     "driver_mismatch",
-    "is newer than the driver that is loaded, as after an update: reboot, or reload the nvidia " +
-    "modules",
+    "does not match the loaded driver, as after an update: reboot, or reload the nvidia modules",
   ],
   [
     /GPU is lost|fallen off the bus/i,
     "gpu_lost",
-    'says that a GPU is lost: look for "Xid" in the kernel log, and reboot',
+    'reports a lost GPU: look for "Xid" in the kernel log, and reboot',
   ],
   [
     /no devices (?:were )?found|no AMD GPUs? (?:were )?found|no such device/i,
     "no_devices",
-    "finds no GPU: check that one is there, and that this container or virtual machine may see it",
+    "finds no GPU: check that one is installed and visible to this container or virtual machine",
   ],
   [
     /couldn't communicate with the NVIDIA driver|driver (?:is )?not (?:loaded|initialized)|amdgpu .*not (?:found|loaded|initialized)/i,
     "driver_missing",
-    "cannot reach the driver: check that its kernel module is loaded, and that it was built for " +
-    "this kernel",
+    "cannot reach the driver: check that its kernel module is loaded and built for this kernel",
   ],
   [
     /libnvidia-ml|NVML shared library|libamd_smi/i,
     "driver_missing",
-    "lacks its library: install the package of the driver's libraries, in the version of the driver",
+    "lacks its library: install the driver's library package, in the driver's version",
   ],
   [
     /insufficient permission|permission denied|not permitted/i,
     "forbidden",
-    "may not ask the driver: run it as a user who may open the GPU's devices",
+    "has no access to the driver: run it as a user who can open the GPU devices",
   ],
   [
     /failed to initialize NVML: unknown error/i,
     "failed",
-    "has lost its GPUs, as containers do when the host reloads systemd: restart the container",
+    "lost its GPUs, as happens in containers when the host reloads systemd: restart the container",
   ],
 ];
 
@@ -119,12 +117,14 @@ export function describeGpuExit(
       kind: "unreadable",
       message: said === ""
         ? `${program} printed nothing: run it by hand to see what it says`
-        : `${program} printed ${said}, which is not understood: run it by hand, and report it`,
+        : `${program} printed ${said}, which cannot be parsed: run it by hand, and report it`,
     };
   }
   return {
     kind: "failed",
-    message: `${program} failed with code ${exit.code}${said && ` and ${said}`}: run it by hand`,
+    message: `${program} failed with code ${exit.code}${
+      said && ` and printed ${said}`
+    }: run it by hand`,
   };
 }
 
@@ -151,24 +151,25 @@ export function describeGpuOutcome(
     case "refused":
       return {
         kind: "refused",
-        message: `${program} may not be started: check that it can be executed, or, where it was ` +
-          "installed after this program was started, start this anew",
+        message:
+          `${program} cannot be started: check that it is executable; if it was installed after ` +
+          "vllm-htop started, restart vllm-htop",
       };
     case "timeout":
       return {
         kind: "timeout",
-        message: `${program} did not answer within ${timeout} s and was ended: the driver may ` +
+        message: `${program} did not answer within ${timeout} s and was killed: the driver may ` +
           `hang; see the kernel log, and ${SLOWNESS_ADVICE[program]}`,
       };
     case "flooded":
       return {
         kind: "flooded",
-        message: `${program} printed without end and was ended: check which program has that name`,
+        message: `${program} printed without end and was killed: check which program has that name`,
       };
     case "aborted":
       return {
         kind: "aborted",
-        message: `${program} did not tell its figures in time: the driver may be slow; ` +
+        message: `${program} sent no data in time: the driver may be slow; ` +
           SLOWNESS_ADVICE[program],
       };
   }

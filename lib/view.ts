@@ -156,8 +156,8 @@ const KEYS: readonly KeyPiece[] = BINDINGS.flatMap(({ keys, label, command }): K
 
 const BACK: KeyPiece = ["Esc", "Back", "back"];
 const TYPING_KEYS: readonly KeyPiece[] = [
-  ["Enter", "Keep the filter", null],
-  ["Esc", "Clear it", null],
+  ["Enter", "Keep filter", null],
+  ["Esc", "Clear", null],
   ["Ctrl-W", "Delete word", null],
   ["Ctrl-U", "Delete all", null],
 ];
@@ -190,7 +190,7 @@ function listKeys({ state: { ui }, fleet, output }: Scene): readonly KeyPiece[] 
   if (choosesDetail(fleet, ui, output)) {
     return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
   }
-  return filter === "" ? KEYS : mixKeys([["Esc", "Clear the filter", "back"]], []);
+  return filter === "" ? KEYS : mixKeys([["Esc", "Clear filter", "back"]], []);
 }
 
 /** The keys, as many as fit, each to be clicked. */

@@ -268,7 +268,7 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "replica",
     title: "REPLICA",
-    help: "model, address, and engine where the endpoint has several",
+    help: "model, address, and engine if the endpoint has several",
     align: "left",
     priority: 0,
     minWidth: 0,
@@ -297,7 +297,7 @@ export const COLUMNS: readonly Column[] = [
   createColumn({
     id: "running",
     title: "RUN",
-    help: "requests in execution",
+    help: "running requests",
     priority: 3,
     minWidth: COUNT_WIDTH,
     isEssential: true,
@@ -308,7 +308,7 @@ export const COLUMNS: readonly Column[] = [
   createColumn({
     id: "waiting",
     title: "WAIT",
-    help: "requests waiting",
+    help: "waiting requests",
     priority: 4,
     minWidth: COUNT_WIDTH,
     isEssential: true,
@@ -325,7 +325,7 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "share",
     title: "SHARE@1m",
-    help: "part of the requests that its model finished in the last minute",
+    help: "share of its model's requests finished in the last minute",
     align: "right",
     priority: 15,
     isRatio: true,
@@ -346,7 +346,7 @@ export const COLUMNS: readonly Column[] = [
   createColumn({
     id: "kv",
     title: "KV",
-    help: "share of the KV cache that running requests hold; the maximum of several replicas",
+    help: "share of the KV cache held by running requests; of several replicas, the maximum",
     priority: 2,
     minWidth: PERCENT_WIDTH,
     isEssential: true,
@@ -375,7 +375,7 @@ export const COLUMNS: readonly Column[] = [
   }),
   createRateColumn("computed", "COMPUTED tok/s", {
     priority: 16,
-    help: "prompt tokens per second that were computed",
+    help: "prompt tokens per second, cached ones excluded",
     read: (window) => window.computedPromptTokensPerSecond,
   }),
   createRateColumn("output", "OUTPUT tok/s", {
@@ -404,7 +404,7 @@ export const COLUMNS: readonly Column[] = [
   createColumn({
     id: "gpu",
     title: "GPU",
-    help: "utilisation of the busiest of its GPUs, where these are known",
+    help: "utilization of its busiest GPU, if known",
     priority: 17,
     minWidth: PERCENT_WIDTH,
     read: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
@@ -415,7 +415,7 @@ export const COLUMNS: readonly Column[] = [
   createColumn({
     id: "gpu_memory",
     title: "GPU MEM",
-    help: "how full the memory of the fullest of its GPUs is",
+    help: "memory usage of its fullest GPU, if known",
     priority: 18,
     minWidth: PERCENT_WIDTH,
     read: (line) => getGpuMax(line, computeMemoryRatio),
@@ -435,11 +435,11 @@ export const COLUMNS: readonly Column[] = [
   },
   createLatencyColumn("e2e", "E2E P95", {
     priority: 19,
-    help: "whole requests, 95th percentile of the last poll",
+    help: "end-to-end latency, 95th percentile of the last poll",
   }),
   createLatencyColumn("queue", "QUEUE P95", {
     priority: 20,
-    help: "time in the queue, 95th percentile of the last poll",
+    help: "queue time, 95th percentile of the last poll",
   }),
   createLatencyColumn("tpot", "TPOT P95", {
     priority: 21,

@@ -148,7 +148,7 @@ function renderEventLines({ row, fleet, state, paint }: Subject): string[] {
     return [time, kind, ...rest];
   });
   return [
-    ...renderSection("Differs from its peers", findings, { paint }),
+    ...renderSection("Alerts", findings, { paint }),
     ...renderSection("Events", events, { paint }),
   ];
 }
@@ -169,7 +169,7 @@ function renderSession({ row, state, paint }: Subject): string[] {
     rows[index].push(title, formatReading(reading, formatCount));
   });
   const span = formatDuration(state.now - total.since);
-  return renderSection(`Watched for ${span}`, rows, { paint, align: "right" });
+  return renderSection(`Session (${span})`, rows, { paint, align: "right" });
 }
 
 function renderThroughput(subject: Subject): string[] {
@@ -359,17 +359,17 @@ function renderScrape(subject: Subject): string[] {
       rows.push(["Bad lines", subject.paint(`${scrape.badLineCount}${example}`, "warn")]);
     }
     if (scrape.aliases.size > 0) {
-      rows.push(["Older names used", [...scrape.aliases.values()].join(", ")]);
+      rows.push(["Old metric names", [...scrape.aliases.values()].join(", ")]);
     }
     if (scrape.redirectedTo !== null) rows.push(["Redirected to", scrape.redirectedTo]);
-    rows.push(["Up for", formatReading(getUptime(known, subject.state), formatDuration)]);
+    rows.push(["Uptime", formatReading(getUptime(known, subject.state), formatDuration)]);
   }
   const { interval } = subject.state;
   if (scrape !== null && isNotablySlower(known.schedule, interval)) {
     const every = getInterval(known.schedule, interval);
     const share = formatPercent(MAX_SCRAPE_SHARE);
-    const reason = `so that scrapes take no more than ${share} of its time`;
-    rows.push(["Asked", subject.paint(`every ${formatDuration(every)}, ${reason}`, "warn")]);
+    const reason = `so that scrapes take at most ${share} of its time`;
+    rows.push(["Polled", subject.paint(`every ${formatDuration(every)}, ${reason}`, "warn")]);
   }
   if (history.restartCount > 0) rows.push(["Restarts seen", String(history.restartCount)]);
   for (const warning of known.endpoint.warnings) {

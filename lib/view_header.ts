@@ -11,7 +11,7 @@
  */
 
 import { divideReadings, isPresent } from "./reading.ts";
-import { EVENT_KINDS, type EventKind } from "./rules_alerts.ts";
+import { EVENT_KINDS, EVENT_OF_RULE, type EventKind } from "./rules_alerts.ts";
 import {
   type Cause,
   computeEndpointStatus,
@@ -109,9 +109,7 @@ function describeAge(state: State, fleet: Fleet): string {
     age === null || status === "DOWN" ? [] : [age]
   );
   const oldest = Math.max(0, ...ages);
-  return isOfNewestPoll(oldest, state.interval)
-    ? ""
-    : `oldest figures ${formatDuration(oldest)} ago`;
+  return isOfNewestPoll(oldest, state.interval) ? "" : `oldest data ${formatDuration(oldest)} ago`;
 }
 
 /** How often endpoints are asked, slow ones less often than was wanted; of a single look, what it is over. */
@@ -134,7 +132,7 @@ function createTitle(state: State, fleet: Fleet): readonly Piece[] {
   return [
     { text: "vllm-htop", meaning: "title" },
     { text: state.held === null ? "" : "PAUSED", meaning: "alert" },
-    { text: state.isDemo ? "demo: a simulated fleet" : "", meaning: "warn" },
+    { text: state.isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
     { text: describeInterval(state, fleet), meaning: "dim" },
@@ -165,8 +163,8 @@ const PAST: Readonly<Partial<Record<EventKind, string>>> = {
   HOT: "hot",
   STALLED: "stalled",
   SLOW: "slow",
-  STICKY: "given too many requests",
-  SKEW: "unlike the others",
+  STICKY: "taking too many requests",
+  SKEW: "skewed",
   DOWN: "down",
   REJECT: "rejecting requests",
 };
@@ -183,18 +181,19 @@ function findPast(key: string, { evaluation: { events } }: State): EventKind {
 /** What is said of rows that have the same causes: whom, what, and of one alone the evidence. */
 function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
   const [{ signal, verdict, key }] = causes;
-  const [be, were] = rows.length === 1 ? ["is", "was"] : ["are", "were"];
   const places = listPlaces(rows);
-  if (signal === "down") return `${places} ${be} down${describeCause(rows)}`;
+  if (signal === "down") return `${places} down${describeCause(rows)}`;
+  const were = rows.length === 1 ? "was" : "were";
   if (signal === "recent") return `${places} ${were} ${PAST[findPast(key, state)] ?? "in trouble"}`;
   const findings = causes.flatMap((cause) => cause.verdict === null ? [] : [cause.verdict.rule]);
   if (causes.some((cause) => cause.signal === "stale")) {
-    const before = findings.length === 0 ? "" : `, ${formatRuleName(findings[0])} before`;
-    return `${places} ${be} stale${before}`;
+    const [rule] = findings;
+    const before = rule === undefined
+      ? ""
+      : ` (was ${EVENT_OF_RULE[rule] ?? formatRuleName(rule)})`;
+    return `${places} stale${before}`;
   }
-  const said = `${places} ${be} ${
-    findings.slice(0, MAX_FINDINGS).map(formatRuleName).join(" and ")
-  }`;
+  const said = `${places} ${findings.slice(0, MAX_FINDINGS).map(formatRuleName).join(" and ")}`;
   if (rows.length > 1 || verdict === null) return said;
   const alert = state.evaluation.alerts.find(({ first }) =>
     first.key === key && first.rule === signal
@@ -330,7 +329,7 @@ function listProblems(state: State): readonly Piece[] {
     }
     if (failure === null && scrape !== null && scrape.badLineCount > 0) {
       const count = formatCount(scrape.badLineCount);
-      const text = `${handle}  ${count} lines of its metrics could not be read`;
+      const text = `${handle}  ${count} metric lines could not be parsed`;
       problems.push({ text, meaning: "warn" });
     }
     for (const warning of endpoint.warnings) {

@@ -41,17 +41,17 @@ function listThresholds(): readonly (readonly [string, string])[] {
       "Margin",
       `green from ${MARGIN_GOOD_RATIO}×, yellow from ${MARGIN_FAIR_RATIO}×, else red`,
     ],
-    ["≈", "rests on a hint of what GPUs cost, and not on a price that you gave"],
+    ["≈", "based on a price hint, not on a price that you set"],
     [
       "STALE",
       `the last scrape failed; DOWN after ${
         formatDuration(STALE_LIMIT)
       } or ${STALE_INTERVALS} intervals`,
     ],
-    ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or as long as has been watched`],
-    ["<10 ms, >80 s", "the quantile lies below the first or above the last bucket bound"],
-    ["—", "no figure; never zero"],
-    ["123+", "at least so many: some replica could not contribute"],
+    ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or since watching began`],
+    ["<10 ms, >80 s", "the quantile is below the first or above the last bucket bound"],
+    ["—", "no value (never zero)"],
+    ["123+", "lower bound: some replica has no value"],
   ];
 }
 
@@ -73,10 +73,10 @@ export function renderHelp(paint: Paint): readonly string[] {
     paint(" Columns", "heading"),
     ...columns,
     "",
-    paint(" Signs and thresholds", "heading"),
+    paint(" Symbols and thresholds", "heading"),
     ...thresholds,
     "",
-    paint(" Rules: what makes a replica differ", "heading"),
+    paint(" Rules", "heading"),
     ...RULES.flatMap(({ title, threshold }) => {
       const [first, ...rest] = wrapText(threshold, RULE_WIDTH);
       return [

@@ -79,7 +79,7 @@ function listRows(subject: Subject): string[][] {
   ];
   if (isPresent(compute.usdPerHour)) {
     const amount = formatCost(subject, idle.usd);
-    rows.push(["of it idle", "", "", "", isPresent(idle.usd) ? `${amount} (${share})` : amount]);
+    rows.push(["  idle", "", "", "", isPresent(idle.usd) ? `${amount} (${share})` : amount]);
   }
   if (!bill.hasTokenPrices) return rows;
   const margins = [session.marginRatio, lifetime.marginRatio];
@@ -98,7 +98,7 @@ function listRows(subject: Subject): string[][] {
 function describeMillion(subject: Subject, { usdPerMillionTokens, ...rate }: RateCost): string {
   const all = formatCost(subject, usdPerMillionTokens);
   const output = formatCost(subject, rate.usdPerMillionOutputTokens);
-  return `per million tokens@1m ${all}, output alone ${output}`;
+  return `per million tokens@1m ${all}, output only ${output}`;
 }
 
 function describeGroup(subject: Subject, group: GroupBill): string[] {
@@ -115,23 +115,23 @@ function describeSource({ name, count, usdPerHour, price }: GpuCost, subject: Su
   const { state: { pricing }, paint } = subject;
   const kind = `${count}× ${shortenGpuName(name)}`;
   if (!isPresent(usdPerHour)) {
-    return paint(`${kind}: no price is known; give --gpu-cost-hour or --prices`, "warn");
+    return paint(`${kind}: price unknown; set --gpu-cost-hour or --prices`, "warn");
   }
   const amount = `${formatMoney(usdPerHour.value, pricing.currency)}/h each`;
-  if (price === null) return paint(`${kind} at ${amount}, as you say`, "dim");
+  if (price === null) return paint(`${kind} at ${amount}, as configured`, "dim");
   const source = [price.tier, price.date].filter((text) => text !== "").join(", ");
-  const word = isHint(price) ? "≈ a hint" : "your price file";
+  const word = isHint(price) ? "≈ hint" : "your price file";
   return paint(`${kind} at ${amount}: ${word} (${source})`, "dim");
 }
 
 /** Whose GPUs are in the bill. */
 function describeBasis({ basis, isLocalOnly, compute }: Bill): string {
   const whose = basis === "machine"
-    ? "all GPUs of this machine: it is not known which of them serve"
+    ? "bills all GPUs of this machine: it is unknown which of them serve"
     : basis === "none" && !isPresent(compute.usdPerHour)
-    ? "no GPUs are known: say how many with --num-gpus, and their price with --gpu-cost-hour"
+    ? "no GPUs found: set --num-gpus and --gpu-cost-hour"
     : "";
-  const servers = isLocalOnly ? "servers on other machines are not in it" : "";
+  const servers = isLocalOnly ? "servers on other machines are not included" : "";
   return [whose, servers].filter((text) => text !== "").join("; ");
 }
 
@@ -151,7 +151,7 @@ function listLines(subject: Subject): string[] {
         "left",
       )
       : [],
-    ...isUnused ? [`${formatCost(subject, unused)}/h for GPUs that no model uses`] : [],
+    ...isUnused ? [`${formatCost(subject, unused)}/h for unused GPUs`] : [],
     ...bill.compute.gpus.map((gpu) => describeSource(gpu, subject)),
     ...basis === "" ? [] : [paint(basis, "dim")],
   ];

@@ -179,7 +179,7 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
     read: ({ fanRatio }) => [isPresent(fanRatio) ? formatPercent(fanRatio.value) : "", "dim"],
   },
   {
-    title: "SLOWED BY",
+    title: "THROTTLE",
     priority: 5,
     read: ({ throttleReasons, index }, { state: { gpus: { outliers } } }) => [
       formatThrottleReasons(throttleReasons),
@@ -187,7 +187,7 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
     ],
   },
   {
-    title: "HELD BY",
+    title: "USED BY",
     priority: 8,
     read: (gpu, subject) => [
       formatOwners(listSharesOf(subject, gpu), subject.fleet, { hasMemory: true }),
@@ -272,7 +272,7 @@ function describeFold(fold: GpuSummary, subject: Subject): string[] {
     describeRange(fold.temperatureCelsius, formatTemperature),
     isPresent(fold.smClockHertz) ? describeRange(fold.smClockHertz, formatClockRate) : "",
     [...slowed].join(", "),
-    owners === "" ? "" : `held by ${owners}`,
+    owners === "" ? "" : `used by ${owners}`,
   ].filter((piece) => piece !== "" && piece !== NOT_AVAILABLE);
 }
 

@@ -46,7 +46,7 @@ const WANTED_LINES = 4;
 const NONE = "none";
 
 /** What the whole screen says: one word would look as if something were missing. */
-const NONE_YET = "none yet: what goes wrong, comes, goes or restarts will stand here";
+const NONE_YET = "no events yet";
 
 function chooseEventColor({ kind, endedAt }: EventLine): Meaning {
   if (endedAt !== null) return EVENT_KINDS[kind] === "alert" ? "plain" : "dim";
@@ -85,7 +85,7 @@ export function summarizeEvents(fleet: Fleet, state: State): readonly string[] {
   const earlier = events.length - shown.length;
   const paint = createPaint(null);
   return [
-    "vllm-htop: while it watched",
+    "vllm-htop: events of this session",
     ...(earlier > 0 ? [`  … ${earlier} earlier`] : []),
     ...renderEvents(shown, { fleet, state, paint }).map((line) => `  ${line}`),
   ];
@@ -101,7 +101,7 @@ export function createEventsPanel(fleet: Fleet, state: State, paint: Paint): Pan
   const open = going.length;
   return {
     id: "events",
-    title: open > 0 ? `EVENTS, ${open} going on` : "EVENTS",
+    title: open > 0 ? `EVENTS (${open} active)` : "EVENTS",
     minLines: Math.min(WANTED_LINES, length),
     maxLines: Math.max(1, length),
     draw: ({ lines }) =>
@@ -138,7 +138,7 @@ function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): s
   const own = rows.filter(({ replica }) => names.has(replica?.sample.modelName ?? ""));
   const shares = describeRange(own.map(({ requestShare }) => requestShare));
   const usage = describeRange(own.map(({ figures }) => figures.kvCache.maxRatio));
-  const said = `${compared} compared, no skew beyond chance`;
+  const said = `${compared} compared, no significant skew`;
   // Figures of different models are no range of anything.
   if (groups.length > 1) return `${groups.length} groups   ${said}`;
   return [
@@ -166,12 +166,12 @@ export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Pa
   const slowGpus = accused.flatMap(({ place, gpus }) =>
     state.gpus.outliers.filter(({ gpuIndex }) => gpus.some(({ index }) => index === gpuIndex))
       .map((outlier) =>
-        `${paint(place, "name")} uses GPU ${outlier.gpuIndex}, which is ${formatOutlier(outlier)}`
+        `${paint(place, "name")} on GPU ${outlier.gpuIndex}: ${formatOutlier(outlier)}`
       )
   );
   const healthy = groups.filter((group) => !accused.some((row) => isOf(group, row)));
   const rest = groups.length === 0
-    ? "no two replicas to compare"
+    ? "no replicas to compare"
     : healthy.length === 0
     ? ""
     : describeHealthy(healthy, fleet.rows);
@@ -224,7 +224,7 @@ export function createLatencyPanel(fleet: Fleet): Panel {
   );
   return createFixedPanel({
     id: "latency",
-    title: "LATENCY of all",
+    title: "LATENCY (all)",
     lines: layOut([heading, ...rows], "right"),
     summary: `P95@1m  ${p95.join("  ")}`,
   });
@@ -306,7 +306,7 @@ export function createTrendPanel(fleet: Fleet, paint: Paint): Panel {
   const running = drawSparkline(trends[0][1], MAX_SERIES_POINTS / 2).trimStart();
   return {
     id: "trend",
-    title: "TREND of all",
+    title: "TREND (all)",
     minLines: trends.length,
     maxLines: trends.length * (MAX_CHART_HEIGHT + 1) - 1,
     draw: (space) => fillWithTrends(trends, space, paint),
@@ -363,7 +363,7 @@ export function createTotalsPanel(fleet: Fleet, state: State): Panel {
     `${reason} ${formatCount(n)}`
   );
   const table = layOut([
-    ["", "since start", "watched", "", "", ""],
+    ["", "since start", "session", "", "", ""],
     row("Requests", lifetime.finishedRequests, counted.requests, "running"),
     row("Prompt tokens", lifetime.promptTokens, counted.promptTokens, "waiting"),
     row("Output tokens", lifetime.generationTokens, counted.generationTokens, "kvCacheUsageRatio"),
@@ -372,7 +372,7 @@ export function createTotalsPanel(fleet: Fleet, state: State): Panel {
   ], "right");
   return createFixedPanel({
     id: "totals",
-    title: `TOTALS of servers up for ${describeAges(state)}`,
+    title: `TOTALS (servers up ${describeAges(state)})`,
     lines: [...table, ...(reasons.length === 0 ? [] : [`Finished by: ${reasons.join("  ")}`])],
     summary: `since start: requests ${count(lifetime.finishedRequests)}, output tokens ${
       count(lifetime.generationTokens)

@@ -117,12 +117,12 @@ function parseComparisonOrWord(term: string): Term | string | null {
   // What is not typed to its end lets everything pass.
   if (column !== undefined && isOpened) return () => true;
   if (column === undefined && findColumn(words, "left") !== undefined) {
-    const hint = bound === null && !isOpened ? `: type ${quote(value)} alone` : "";
-    return `${quote(words)} is no figure${hint}`;
+    const hint = bound === null && !isOpened ? `: type only ${quote(value)}` : "";
+    return `${quote(words)} is not a number${hint}`;
   }
   const isUnknown = column === undefined && COLUMN_WORDS.test(words) &&
     (bound !== null || isOpened);
-  return isUnknown ? `no column ${quote(words)}` : `not understood ${quote(term)}`;
+  return isUnknown ? `no column ${quote(words)}` : `cannot parse ${quote(term)}`;
 }
 
 /**

@@ -100,7 +100,7 @@ export function formatOutlier(outlier: GpuOutlier): string {
   const words = reasons.filter((reason) => reason !== "idle").map((one) => REASON_WORDS[one]);
   const what = kind === "throttled" ? `throttled: ${words.join(", ")}` : "slower than its peers";
   const peers = isPresent(peersClockHertz)
-    ? ` against ${formatClockRate(peersClockHertz.value)} of ${peerCount} busy ${
+    ? ` vs ${formatClockRate(peersClockHertz.value)} of ${peerCount} busy ${
       peerCount === 1 ? "peer" : "peers"
     }`
     : "";
@@ -168,11 +168,11 @@ const ADJECTIVES: Readonly<Record<RuleId, string>> = {
   stalled: "stalled",
   slow_prefill: "slow in prefill",
   slow_decode: "slow in decode",
-  sticky_skew: "given too many requests",
-  running_skew: "running more than the others",
-  kv_skew: "fuller than the others",
-  token_share: "generating more than its share",
-  request_share: "given more requests now",
+  sticky_skew: "taking too many requests",
+  running_skew: "running more than peers",
+  kv_skew: "fuller than peers",
+  token_share: "generating more than peers",
+  request_share: "taking more requests now",
 };
 
 /** What is said of a replica of which the rule speaks. */
@@ -194,23 +194,23 @@ function describeCondition({ signal, value }: HotCondition): string {
     case "preemptions":
       return `preempted ${formatCount(value)}×@1m`;
     case "ttft":
-      return `TTFT ≥${formatTimes(value)} the others'`;
+      return `TTFT ≥${formatTimes(value)} its peers`;
     case "itl":
-      return `ITL ≥${formatTimes(value)} the others'`;
+      return `ITL ≥${formatTimes(value)} its peers`;
   }
 }
 
 function describeSlowness(latency: string, finding: Finding): string {
   const { value, baseline, ratio, samples, statistic } = finding;
   const what = `${latency} ${statistic === "p95" ? "P95" : "mean"}`;
-  const evidence = `${formatLatency(value)} against ${formatLatency(baseline)}`;
+  const evidence = `${formatLatency(value)} vs ${formatLatency(baseline)}`;
   // Of a P95 the bucket is known: the ratio of the bounds is the least that it can be.
   const least = statistic === "p95" ? "≥" : "";
   return `${what} ${evidence} (${least}${formatTimes(ratio)}, n ${formatCount(samples)})`;
 }
 
 function describeShare(what: string, { value, baseline, samples }: Finding): string {
-  const evidence = `${formatPercent(value)} of the ${what} against ${formatPercent(baseline)}`;
+  const evidence = `${formatPercent(value)} of the ${what} vs ${formatPercent(baseline)}`;
   return samples > 0 ? `${evidence} (n ${formatCount(samples)})` : evidence;
 }
 
@@ -221,15 +221,15 @@ export function formatFinding(finding: Finding): string {
     case "hot":
       return conditions.map(describeCondition).join(", ");
     case "stalled":
-      return `nothing counted for ${formatDuration(value)}`;
+      return `no progress for ${formatDuration(value)}`;
     case "slow_prefill":
       return describeSlowness("TTFT", finding);
     case "slow_decode":
       return describeSlowness("ITL", finding);
     case "running_skew":
-      return `${formatQuantity(value)} running against ${formatQuantity(baseline)}`;
+      return `${formatQuantity(value)} running vs ${formatQuantity(baseline)}`;
     case "kv_skew":
-      return `KV cache ${formatPercent(value)} against ${formatPercent(baseline)}`;
+      return `KV cache ${formatPercent(value)} vs ${formatPercent(baseline)}`;
     case "token_share":
       return describeShare("output tokens", finding);
     case "sticky_skew":

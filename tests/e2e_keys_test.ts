@@ -309,7 +309,7 @@ Deno.test("the help lists every key and column", { ...needsProgram("tmux") }, as
       await screen.press(key);
       const rows = await screen.waitFor((lines) =>
         lines.some((row) => row === " Keys") &&
-        lines.some((row) => /^ RUN +requests in execution/.test(row)) &&
+        lines.some((row) => /^ RUN +running requests/.test(row)) &&
         lines.some((row) => /^ STALE +the last scrape failed/.test(row))
       );
       for (const { keys, help } of BINDINGS) {

@@ -104,7 +104,7 @@ Deno.test("deno task start says where it looked and names the demo, without a te
   assertEquals(
     said,
     `vllm-htop: no vLLM server answers on localhost, ports ${first} to ${first + 1}; ` +
-      "name one with --url, or see a simulated fleet with --demo\n",
+      "give one with --url, or try --demo\n",
   );
   assertEquals([code, shown], [1, ""]);
 });

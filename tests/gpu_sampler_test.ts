@@ -357,7 +357,7 @@ Deno.test("describeGpuExit() knows every failure by its words, with a next step"
 Deno.test("describeGpuExit() quotes what it does not know, safe and short", () => {
   const stdout = `\n  \x1b[2J${"x".repeat(500)}\n`;
   const { message } = describeGpuExit("amd-smi", { code: 3, stdout, stderr: "" });
-  assertStringIncludes(message, 'amd-smi failed with code 3 and "\\x1b[2Jxxx');
+  assertStringIncludes(message, 'amd-smi failed with code 3 and printed "\\x1b[2Jxxx');
   assert(message.length < 250, message);
 });
 

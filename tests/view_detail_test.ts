@@ -49,7 +49,7 @@ Deno.test("renderDetail() has every section of a server that exports all", () =>
     "Throughput",
     "Trend",
     "Prefix cache",
-    "Watched for 1m 04s",
+    "Session (1m 04s)",
     "Requests finished since start",
     "Speculative decoding",
     "Configuration",
@@ -89,7 +89,7 @@ Deno.test("renderDetail() tells of the scrape, its bad lines and older names", a
   const v0 = await readGzip("scenarios/v0/head.prom.gz");
   const lines = render(follow(new Uint8Array([...v0, ...encode("broken{\n")])));
   assertStringIncludes(findCells(lines, "Bad lines")[0], "1, the first at line");
-  assertStringIncludes(findCells(lines, "Older names used")[0], "gpu_cache_usage_perc");
+  assertStringIncludes(findCells(lines, "Old metric names")[0], "gpu_cache_usage_perc");
   assertEquals(findCells(lines, "Swapped"), ["0"]);
   assertEquals(findCells(lines, "URL"), ["http://localhost:8000/metrics"]);
 });
@@ -151,10 +151,10 @@ Deno.test("renderDetail() says when an endpoint is asked less often than the oth
     return { kind: "scraped", scrape: { ...message.scrape, duration } };
   };
   const cheap = advance(startState([ENDPOINT]), 3, [scraped(1, 0.05), scraped(3, 0.05)]);
-  assert(!render(cheap).join("\n").includes("Asked"));
+  assert(!render(cheap).join("\n").includes("Polled"));
   const costly = advance(startState([ENDPOINT]), 9, [1, 3, 9].map((at) => scraped(at, 0.5)));
   assertMatch(
-    findCells(render(costly), "Asked")[0],
-    /^every \d+s, so that scrapes take no more than 5 %/,
+    findCells(render(costly), "Polled")[0],
+    /^every \d+s, so that scrapes take at most 5 %/,
   );
 });

@@ -81,7 +81,7 @@ Deno.test("renderHeader() tells the age of figures that are older than a poll", 
   const state = watchFleet(2);
   assert(!render(state)[0].includes("oldest"));
   const later = update(state, { kind: "clock", now: state.now + 9, nowEpoch: state.nowEpoch + 9 });
-  assertStringIncludes(render(later)[0], "oldest figures 9s ago");
+  assertStringIncludes(render(later)[0], "oldest data 9s ago");
 });
 
 Deno.test("renderHeader() begins the verdict with its word", () => {
@@ -103,17 +103,17 @@ Deno.test("renderHeader() begins the verdict with its word", () => {
 });
 
 Deno.test("renderHeader() says why, and where", () => {
-  assertEquals(readVerdict(fail(1)), "● CRITICAL   0 of 1 up   :8000 is down (refused)");
+  assertEquals(readVerdict(fail(1)), "● CRITICAL   0 of 1 up   :8000 down (refused)");
   assertEquals(
     readVerdict(fail(5)),
-    "● CRITICAL   0 of 5 up   :8000, :8001, :8002 and 2 more are down (refused)",
+    "● CRITICAL   0 of 5 up   :8000, :8001, :8002 and 2 more down (refused)",
   );
   assertMatch(
     readVerdict(SLOW),
-    /^● DEGRADED {3}4 of 4 up {3}c:8002 is slow in decode for \d+m \d\ds: ITL mean 40\.0 ms against 20\.0 ms \(2×, n \d+\)$/,
+    /^● DEGRADED {3}4 of 4 up {3}c:8002 slow in decode for \d+m \d\ds: ITL mean 40\.0 ms vs 20\.0 ms \(2×, n \d+\)$/,
   );
   const hot = watchToTheEnd(`0 a b c ${SERVES}\n40 a b kv 0.95, waiting 9\nuntil 60`);
-  assertStringIncludes(readVerdict(hot), "● CRITICAL   3 of 3 up   a:8000, b:8001 are hot");
+  assertStringIncludes(readVerdict(hot), "● CRITICAL   3 of 3 up   a:8000, b:8001 hot");
   const over = watchToTheEnd(
     `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n80 a waiting 0\nuntil 110`,
   );
@@ -130,9 +130,9 @@ Deno.test("renderHeader() says why, and where", () => {
   const worse = watchToTheEnd(
     `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n60 a waiting 0\n80 a down\nuntil 114`,
   );
-  assertEquals(readVerdict(worse), "● CRITICAL   2 of 3 up   a:8000 is down (refused)");
+  assertEquals(readVerdict(worse), "● CRITICAL   2 of 3 up   a:8000 down (refused)");
   // Two that fail in different ways are down for no common reason.
-  assertStringIncludes(readVerdict(watchTroubledFleet()), ":8002, :8004 are down");
+  assertStringIncludes(readVerdict(watchTroubledFleet()), ":8002, :8004 down");
 });
 
 Deno.test("renderHeader() sums up what is up", () => {
@@ -197,5 +197,5 @@ Deno.test("renderProblems() tells of metrics that could not be read", () => {
   const body = encode(writeEngine([["num_requests_running", 1]]) + "broken{\nworse{\n");
   const state = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
   const [line] = renderProblems(state, { width: 200, paint: plain });
-  assertEquals(line, " :8000  2 lines of its metrics could not be read");
+  assertEquals(line, " :8000  2 metric lines could not be parsed");
 });

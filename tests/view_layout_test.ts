@@ -21,7 +21,7 @@ const plain = createPaint(null);
 function createPanel(id: PanelId, minLines: number, maxLines = minLines): Panel {
   return {
     id,
-    title: `${id.toUpperCase()} of all`,
+    title: `${id.toUpperCase()} (all)`,
     minLines,
     maxLines,
     draw: ({ lines }) => Array.from({ length: lines }, (_, i) => `${id} ${i + 1}`),
@@ -39,9 +39,9 @@ function layOut(lines: number, options: { width?: number; focusedPanel?: PanelId
 Deno.test("layOutPanels() shows panels in full, then as a line, then not at all", () => {
   const titles = (lines: number): string[] =>
     layOut(lines).filter((line) => /^ [A-Z]/.test(line)).map((line) => line.trim());
-  assertEquals(titles(13), ["LATENCY of all", "TREND of all", "TOTALS of all"]);
-  assertEquals(titles(10), ["LATENCY of all", "TREND of all", "TOTALS  in short"]);
-  assertEquals(titles(8), ["LATENCY of all", "TREND  in short", "TOTALS  in short"]);
+  assertEquals(titles(13), ["LATENCY (all)", "TREND (all)", "TOTALS (all)"]);
+  assertEquals(titles(10), ["LATENCY (all)", "TREND (all)", "TOTALS  in short"]);
+  assertEquals(titles(8), ["LATENCY (all)", "TREND  in short", "TOTALS  in short"]);
   assertEquals(titles(4), ["LATENCY  in short", "TREND  in short", "TOTALS  in short"]);
   assertEquals(titles(2), ["LATENCY  in short"]);
   assertEquals(titles(1), []);
@@ -63,7 +63,7 @@ Deno.test("layOutPanels() gives the focused panel its room first, in its own pla
   assertEquals(drawn.filter((line) => line !== "").map((line) => line.trim()), [
     "LATENCY  in short",
     "TREND  in short",
-    "TOTALS of all",
+    "TOTALS (all)",
     "totals 1",
     "totals 2",
   ]);
@@ -77,10 +77,10 @@ Deno.test("layOutPanels() gives what is left to a panel that can use it", () => 
 
 Deno.test("layOutPanels() stands panels in two columns on a wide screen", () => {
   const drawn = layOut(20, { width: TWO_COLUMN_WIDTH });
-  assertMatch(drawn[1], /^ LATENCY of all {2,}TREND of all$/);
+  assertMatch(drawn[1], /^ LATENCY \(all\) {2,}TREND \(all\)$/);
   assertEquals(drawn[1].indexOf("TREND"), TWO_COLUMN_WIDTH / 2 + 1);
   // The third stands where less is wanted.
-  assert(drawn.some((line) => line.startsWith(" TOTALS of all")), drawn.join("\n"));
+  assert(drawn.some((line) => line.startsWith(" TOTALS (all)")), drawn.join("\n"));
 });
 
 Deno.test("layOutPanels() never takes more than its room", () => {
@@ -108,7 +108,7 @@ Deno.test("layOutPanels() never takes more than its room", () => {
 Deno.test("zoomPanel() gives one panel the whole screen", () => {
   const room = { width: 80, lines: 5, focusedPanel: "trend", paint: plain } as const;
   assertEquals(zoomPanel(PANELS[1], room), [
-    " TREND of all",
+    " TREND (all)",
     "  trend 1",
     "  trend 2",
     "  trend 3",

@@ -176,14 +176,14 @@ Deno.test("parseFilter() says what it compares and does not understand", () => {
       ...["kv>-1", "ttft p95>5xs", "1<kv<2"],
     ]
   ) {
-    assertEquals(list(`llama & ${filter}`), [`not understood "${filter}"`], filter);
+    assertEquals(list(`llama & ${filter}`), [`cannot parse "${filter}"`], filter);
   }
   // Such a column there is, but it has no figures.
   for (const [filter, words] of [["state>0", "state"], ["REPLICA=", "replica"]]) {
-    assertEquals(list(filter), [`"${words}" is no figure`], filter);
+    assertEquals(list(filter), [`"${words}" is not a number`], filter);
   }
-  assertEquals(list("kv_bar>80%"), ['"kv_bar" is no figure']);
-  assertEquals(list("State = OK"), ['"state" is no figure: type "ok" alone']);
+  assertEquals(list("kv_bar>80%"), ['"kv_bar" is not a number']);
+  assertEquals(list("State = OK"), ['"state" is not a number: type only "ok"']);
   for (const filter of ["", "llama", "kv>80%", "run>5|wait>0", "kv>", "kv > .", "kv>5.", "!"]) {
     assertEquals(list(filter), [], filter);
   }

@@ -87,18 +87,18 @@ Deno.test("renderText() says first what is worst", () => {
   assertEquals(findVerdict(say([["num_requests_running", 1]])), "● HEALTHY   1 of 1 up");
   assertEquals(
     findVerdict(watchTroubledFleet()),
-    "● CRITICAL   3 of 6 up   :8002, :8004 are down   :8001 is stale, hot before",
+    "● CRITICAL   3 of 6 up   :8002, :8004 down   :8001 stale (was HOT)",
   );
   assertEquals(
     findVerdict(watchFleet(2, { failures: { 1: 58 } })),
-    "● CRITICAL   1 of 2 up   :8001 is stale, hot before",
+    "● CRITICAL   1 of 2 up   :8001 stale (was HOT)",
   );
   const full = [["num_requests_waiting", 6], ["kv_cache_usage_perc", 0.9]] as const;
   // It has to last, but not when it is there as watching begins.
   for (const isOnce of [false, true]) {
     assertEquals(
       findVerdict(say(full, { isOnce })),
-      "● CRITICAL   1 of 1 up   :8000 is hot for 0s: KV cache 90 %, 6 waiting",
+      "● CRITICAL   1 of 1 up   :8000 hot for 0s: KV cache 90 %, 6 waiting",
     );
   }
   // At the limits all is well.
@@ -130,7 +130,7 @@ Deno.test("renderText() says above the table what of the filter is not understoo
   const findRemarks = (lines: readonly string[]): readonly string[] =>
     lines.filter((line) => line.startsWith(" Filter:"));
   const lines = filtered("foo>3 | ttft>5xs");
-  const remarks = [' Filter: no column "foo"', ' Filter: not understood "ttft>5xs"'];
+  const remarks = [' Filter: no column "foo"', ' Filter: cannot parse "ttft>5xs"'];
   assertEquals(findRemarks(lines), remarks);
   assert(lines[lines.indexOf(remarks[1]) + 1].startsWith(" REPLICA"), lines.join("\n"));
   // What is understood hides what it is to hide; details are not filtered.
@@ -141,9 +141,9 @@ Deno.test("renderText() says above the table what of the filter is not understoo
 Deno.test("renderFrame() says in the filter's line what of it is not understood", () => {
   for (
     const [filter, shown, remark] of [
-      [":8000 | ttft>5xs", 1, 'not understood "ttft>5xs"'],
+      [":8000 | ttft>5xs", 1, 'cannot parse "ttft>5xs"'],
       ["foo>3", 0, 'no column "foo"'],
-      ["state>0", 0, '"state" is no figure'],
+      ["state>0", 0, '"state" is not a number'],
     ] as const
   ) {
     const ui = createUi({ columnIds: COLUMN_IDS, filter });

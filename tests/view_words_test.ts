@@ -35,25 +35,25 @@ const VERDICT: Finding = {
 
 Deno.test("formatVerdict() says the evidence in the units that people read", () => {
   const said = (more: Partial<Finding>) => formatFinding({ ...VERDICT, ...more });
-  assertEquals(said({}), "TTFT P95 1.68 s against 440 ms (≥3.8×, n 212)");
-  assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s against 440 ms (3.8×, n 212)");
+  assertEquals(said({}), "TTFT P95 1.68 s vs 440 ms (≥3.8×, n 212)");
+  assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s vs 440 ms (3.8×, n 212)");
   assertEquals(
     said({ rule: "slow_decode", value: 0.25, baseline: 0.01, ratio: 25 }),
-    "ITL P95 250 ms against 10.0 ms (≥25×, n 212)",
+    "ITL P95 250 ms vs 10.0 ms (≥25×, n 212)",
   );
   const share = { value: 0.53, baseline: 0.25 };
   assertEquals(
     said({ rule: "sticky_skew", ...share }),
-    "53 % of the requests against 25 % (n 212)",
+    "53 % of the requests vs 25 % (n 212)",
   );
   assertEquals(
     said({ rule: "token_share", ...share, samples: 0 }),
-    "53 % of the output tokens against 25 %",
+    "53 % of the output tokens vs 25 %",
   );
-  assertEquals(said({ rule: "kv_skew", ...share }), "KV cache 53 % against 25 %");
+  assertEquals(said({ rule: "kv_skew", ...share }), "KV cache 53 % vs 25 %");
   const running = { rule: "running_skew", value: 65.25, baseline: 12 } as const;
-  assertEquals(said(running), "65.3 running against 12.0");
-  assertEquals(said({ rule: "stalled", value: 75 }), "nothing counted for 1m 15s");
+  assertEquals(said(running), "65.3 running vs 12.0");
+  assertEquals(said({ rule: "stalled", value: 75 }), "no progress for 1m 15s");
   const conditions = [
     { signal: "kv_cache", value: 0.95, limit: 0.85 },
     { signal: "waiting", value: 12, limit: 5 },
@@ -63,7 +63,7 @@ Deno.test("formatVerdict() says the evidence in the units that people read", () 
   ] as const;
   assertEquals(
     said({ rule: "hot", conditions }),
-    "KV cache 95 %, 12 waiting, preempted 1×@1m, TTFT ≥4× the others', ITL ≥∞× the others'",
+    "KV cache 95 %, 12 waiting, preempted 1×@1m, TTFT ≥4× its peers, ITL ≥∞× its peers",
   );
 });
 
@@ -102,7 +102,7 @@ Deno.test("formatEvent() tells when, what, of whom, how much and how long", () =
     "SLOW   ",
     "m gpu1:8000.e3",
     "since 1m 05s",
-    "TTFT P95 1.68 s against 440 ms (≥3.8×, n 212), 2 times",
+    "TTFT P95 1.68 s vs 440 ms (≥3.8×, n 212), 2 times",
   ]);
   const none = { first: null, worst: null, occurrences: 1 };
   const details = (more: Partial<EventLine>) => say({ ...none, endedAt: 10, ...more }).slice(3);
@@ -163,7 +163,7 @@ Deno.test("formatOutlier() has the evidence that there is", () => {
   };
   assertEquals(
     formatOutlier(outlier),
-    "slower than its peers, 1200 MHz against 1980 MHz of 1 busy peer, 61 °C, power cap",
+    "slower than its peers, 1200 MHz vs 1980 MHz of 1 busy peer, 61 °C, power cap",
   );
   const none = absent("missing");
   assertEquals(
