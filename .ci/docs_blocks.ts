@@ -106,9 +106,11 @@ function formatVariables(): string {
 
 function formatRules(): string {
   const effects = { critical: "CRITICAL", degraded: "DEGRADED", none: "no verdict" };
-  return formatList(RULES.map(({ title, effect, hold, release, threshold, source }) => {
+  return formatList(RULES.map(({ title, effect, for: delay, keepFiringFor, threshold, source }) => {
     const after = (seconds: number): string => seconds === 0 ? "at once" : `after ${seconds} s`;
-    const timing = effect === "none" ? "" : `; raised ${after(hold)}, cleared ${after(release)}`;
+    const timing = effect === "none"
+      ? ""
+      : `; raised ${after(delay)}, cleared ${after(keepFiringFor)}`;
     return `**${title}** (${effects[effect]}${timing}): ${threshold}. Threshold from: ${source}.`;
   }));
 }

@@ -15,7 +15,7 @@ import {
   TOKENS_PER_MILLION,
 } from "./units.ts";
 
-/** Whether the price is not the user's own. */
+/** Whether the price is built in, or an estimate. */
 export function isHint(price: GpuPrice | null): boolean {
   return price !== null && (price.isEstimate || GPU_PRICES.includes(price));
 }
@@ -49,7 +49,7 @@ const NO_TOKEN_VALUE: TokenValue = {
   total: absent("unsupported"),
 };
 
-/** Absent if any reading is, with the first reason. */
+/** Sums readings; absent, with the first reason, if any is. */
 function sumWhole(readings: readonly Reading[]): Reading {
   const missing = readings.find((reading) => !isPresent(reading));
   if (missing !== undefined) return missing;
@@ -63,7 +63,7 @@ function computeValue(tokens: Reading, usdPerMillion: number): Reading {
   return mapReading(tokens, (count) => Math.max(0, count) / TOKENS_PER_MILLION * usdPerMillion);
 }
 
-/** Prices not given count as 0; `unsupported` if none is given. */
+/** Values tokens; prices not given count as 0. `unsupported` if none is given. */
 export function computeTokenValue(amounts: TokenAmounts, prices: TokenPrices): TokenValue {
   if (!hasTokenPrices(prices)) return NO_TOKEN_VALUE;
   const { promptTokens, cachedPromptTokens, generationTokens } = amounts;
@@ -132,8 +132,8 @@ function listGpuKinds(
 }
 
 /**
- * The user's price and count override what is found; a count alone takes the price of the only
- * kind found.
+ * Prices GPUs by name. The user's price and count override what is found; a count alone takes the
+ * price of the only kind found.
  *
  * @param names One per GPU: of the watched engines, or all local ones if that is unknown; none for
  * remote hosts.
@@ -159,13 +159,13 @@ export interface SpanCost {
   readonly marginRatio: Reading<Ratio>;
 }
 
-/** Absent if either is partial. */
+/** Divides; absent if either is partial. */
 function divideWhole(worth: Reading, cost: Reading): Reading<Ratio> {
   const isPartial = [worth, cost].some((reading) => isPresent(reading) && reading.partial === true);
   return isPartial ? absent("missing") : divideReadings(worth, cost);
 }
 
-/** The clock was set back. */
+/** A negative span means that the clock was set back. */
 function computeCost(usdPerHour: Reading, span: Reading<Seconds>): Reading {
   if (!isPresent(span)) return span;
   if (span.value < 0) return absent("restarted");
@@ -215,7 +215,7 @@ function computeCostPerMillion(usdPerHour: Reading, tokensPerSecond: Reading): R
 }
 
 /**
- * At the current rate.
+ * Computes value and cost at the current rate.
  *
  * @param options.perSecond Tokens per second.
  */
@@ -241,7 +241,7 @@ export function computeRateCost(
   };
 }
 
-/** Cost of idle time, and its share of the span's. */
+/** Computes the cost of idle time, and its share of the cost of the span. */
 export function computeIdleCost(
   { idle, span, computeUsdPerHour }: {
     readonly idle: Reading<Seconds>;

@@ -126,7 +126,7 @@ function listWords(name: string): readonly string[] {
   return name.toUpperCase().split(/[^A-Z0-9.]+/).filter((word) => word !== "");
 }
 
-/** Looked up for every frame. */
+/** Cached, because prices are looked up for every frame. */
 const HINT_WORDS: ReadonlyMap<GpuPrice, readonly string[]> = new Map(
   GPU_PRICES.map((price) => [price, listWords(price.match)]),
 );
@@ -146,7 +146,7 @@ function findBestMatch(words: ReadonlySet<string>, prices: readonly GpuPrice[]):
   return best;
 }
 
-/** Any match among the user's prices comes first. */
+/** Returns the best match; any match among the user's prices comes first. */
 export function findGpuPrice(name: string, own: readonly GpuPrice[] = []): GpuPrice | null {
   const words = new Set(listWords(name));
   const ownPrice = findBestMatch(words, own);
@@ -200,7 +200,7 @@ function parseScalar(node: JsonNode | undefined): string | undefined {
   return node?.kind === "string" ? node.value : node?.kind === "number" ? node.text : undefined;
 }
 
-/** With line numbers. */
+/** Returns entries with their line numbers. */
 function listEntries(document: JsonNode): readonly (readonly [line: number, PriceFields])[] {
   if (document.kind === "object") {
     return document.members.map(({ line, name, value }) => [
@@ -248,7 +248,7 @@ const PRICE_LIST_REMARK =
   "Hints in USD per GPU-hour, not quotes: providers differ by a third and more.\n" +
   "--prices FILE overrides them, --gpu-cost-hour overrides both.\n";
 
-/** The output of `--list-prices`. */
+/** Formats the output of `--list-prices`. */
 export function formatPriceList(own: readonly GpuPrice[] = []): string {
   const rows = [...own, ...GPU_PRICES].map((price) => [
     price.match,
@@ -268,7 +268,7 @@ export function formatPriceList(own: readonly GpuPrice[] = []): string {
   return `${lines.join("\n")}\n\n${PRICE_LIST_REMARK}`;
 }
 
-/** No prices if `path` is `null`; the error is one sanitized sentence. */
+/** Returns no prices if `path` is `null`; the error is one sanitized sentence. */
 export async function loadPrices(
   platform: Pick<Platform, "readTextFile">,
   path: string | null,

@@ -42,7 +42,7 @@ interface UrlText {
 
 type UrlError = { readonly error: string };
 
-/** Without credentials, query and fragment. */
+/** Quotes a URL without credentials, query and fragment. */
 export function quoteUrl(text: string): string {
   const scheme = SCHEME.exec(text)?.[0] ?? "";
   const at = text.lastIndexOf("@");
@@ -69,7 +69,7 @@ function parseUserinfo(userinfo: string, quoted: string): Secret | null | UrlErr
   }
 }
 
-/** Adds default host and port; `null` if this is no address. */
+/** Adds the default host and port; `null` if the text is no address. */
 function completeAddress(place: string, hasScheme: boolean): string | null {
   if (/^\d+$/.test(place) && !hasScheme) return `localhost:${place}`;
   if (/^\d+(?::|$)/.test(place)) return null;
@@ -121,7 +121,7 @@ function parseHttpUrl(
   return { endpoint, basicAuth };
 }
 
-/** Takes the host as written in a URL. */
+/** Takes the host as written in a URL, with IPv6 in brackets. */
 export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
@@ -139,7 +139,7 @@ export function getHostAndPort({ address, unixSocketPath }: Endpoint): HostAndPo
   return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
 }
 
-/** By address; this machine's own host name does not count. */
+/** Judges by address; this machine's own host name does not count. */
 export function isLocal(endpoint: Endpoint): boolean {
   const place = getHostAndPort(endpoint);
   return place === null || isLoopbackHost(place.host);
@@ -165,7 +165,8 @@ function parseUnixUrl(typedPath: string, quoted: string): TypedEndpoint | UrlErr
 }
 
 /**
- * Without a scheme: http and port 8000. A path is a prefix; `/metrics` is added.
+ * Parses a URL as typed; http and port 8000 are the defaults without a scheme. A path is a prefix
+ * to `/metrics`.
  *
  * @returns The error is one sentence without credentials and full stop.
  */
@@ -213,7 +214,7 @@ export interface DisplayName {
 /** In cells; a number replaces longer addresses. */
 const MAX_NAME_WIDTH = 28;
 
-/** The first free form, else the last with a number. */
+/** Returns the first free form, else the last one with a number. */
 function chooseName(forms: readonly string[], taken: ReadonlySet<string>): string {
   const free = forms.find((form) => !taken.has(form));
   if (free !== undefined) return free;
@@ -233,7 +234,7 @@ export function shortenModelName(modelName: string): string {
   return hubName ?? parts.at(-1) ?? modelName;
 }
 
-/** The short name, or the full one if that is taken. */
+/** Returns the short name, or the full one if that is taken. */
 export function nameModel(modelName: string, taken: ReadonlySet<string>): string {
   return chooseName([shortenModelName(modelName), modelName], taken);
 }
@@ -264,7 +265,7 @@ const NAME_FORMS: readonly (readonly Part[])[] = [
   ["host", "port", "path"],
 ];
 
-/** `null` if the form omits what differs, or two names are equal. */
+/** Returns `null` if the form omits what differs, or two names are equal. */
 function formNames(
   newcomers: readonly Endpoint[],
   form: readonly Part[],
@@ -281,7 +282,7 @@ function formNames(
   return isDistinct && !handles.includes("") ? handles : null;
 }
 
-/** Labels come first; names differ from known ones. */
+/** Names new endpoints, distinct from known ones; labels come first. */
 export function nameEndpoints(
   newcomers: readonly Endpoint[],
   known: readonly EndpointNaming[],

@@ -46,11 +46,11 @@ export interface GpuShare {
   readonly process: GpuProcess;
   /** Command line or title, else the driver's name. */
   readonly name: string;
-  /** `null` if no watched endpoint's. */
+  /** `null` if no watched endpoint owns it. */
   readonly owner: GpuOwner | null;
 }
 
-/** The nearest ancestor that is a model server. */
+/** Returns the nearest ancestor that is a model server. */
 function findServer(ancestry: readonly ProcessInfo[]): ProcessInfo | undefined {
   return ancestry.find(showsOptions);
 }
@@ -235,7 +235,7 @@ export function attributeGpuProcesses(
   });
 }
 
-/** Sorted GPU indexes of a replica. */
+/** Returns the sorted GPU indexes of a replica. */
 export function listReplicaGpus(
   shares: readonly GpuShare[],
   replica: { readonly endpointKey: string; readonly engine: string },

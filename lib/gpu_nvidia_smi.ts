@@ -199,7 +199,7 @@ interface GpuTable {
   readonly warnings: readonly string[];
 }
 
-/** GPUs in order of the output. */
+/** Parses GPUs, in order of the output. */
 export function parseGpuTable(text: string, query: GpuQuery): GpuTable {
   const gpus: GpuSample[] = [];
   const warnings: string[] = [];
@@ -213,14 +213,14 @@ export function parseGpuTable(text: string, query: GpuQuery): GpuTable {
   return { gpus, warnings };
 }
 
-/** The UUID may be that of a MIG instance. */
+/** Finds a GPU by its UUID, or by that of a MIG instance. */
 function findGpu(gpus: readonly GpuSample[], uuid: string): GpuSample | undefined {
   return gpus.find((gpu) =>
     gpu.uuid.value === uuid || gpu.migInstances.some((instance) => instance.uuid.value === uuid)
   ) ?? (gpus.length === 1 && !isPresent(gpus[0].uuid) ? gpus[0] : undefined);
 }
 
-/** Leaves out processes on other GPUs. */
+/** Parses processes; leaves out those on other GPUs. */
 export function parseComputeApps(text: string, gpus: readonly GpuSample[]): readonly GpuProcess[] {
   const processes: GpuProcess[] = [];
   for (const line of text.split(/\r?\n/)) {

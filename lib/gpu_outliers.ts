@@ -23,7 +23,6 @@ const BUSY_RATIO: Ratio = 0.5;
 /** Share of the peers' median clock. */
 const SLOW_CLOCK_RATIO: Ratio = 0.8;
 
-/** Faults, as opposed to settings. */
 const FAULT_REASONS: ReadonlySet<ThrottleReason> = new Set([
   "hardware_slowdown",
   "thermal_software",
@@ -84,7 +83,7 @@ export interface GpuSummary extends Readonly<Record<SummaryKey, Reading<Range>>>
   readonly count: number;
 }
 
-/** Partial if some readings are absent; the first reason if all are. */
+/** Returns a partial range if some readings are absent, the first reason if all are. */
 export function findRange(readings: readonly Reading[]): Reading<Range> {
   const values = readings.filter((reading): reading is Present<number> => isPresent(reading))
     .map(({ value }) => value);
@@ -96,7 +95,7 @@ export function findRange(readings: readonly Reading[]): Reading<Range> {
   return values.length < readings.length ? { value, partial: true } : { value };
 }
 
-/** In order of appearance. */
+/** Groups GPUs by name, in order of appearance. */
 export function summarizeGpus(gpus: readonly GpuSample[]): readonly GpuSummary[] {
   return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => {
     const range = (key: SummaryKey) => findRange(members.map((gpu) => gpu[key]));
@@ -119,7 +118,7 @@ interface GpuSeriesPoint {
   readonly memoryRatio: Ratio | null;
 }
 
-/** Oldest first, at most `MAX_SERIES_POINTS`. */
+/** Oldest first. */
 export type GpuSeries = readonly GpuSeriesPoint[];
 
 const GAP: GpuSeriesPoint = Object.freeze({ utilizationRatio: null, memoryRatio: null });

@@ -30,7 +30,6 @@ export interface ListeningPort {
   readonly ownerPids: readonly number[];
 }
 
-/** Bounds memory on odd hosts. */
 const MAX_PORTS = 4096;
 
 /** `0.0.0.0:80`, `*:80`, `[::1]:80`, `127.0.0.53%lo:53`. */
@@ -128,7 +127,7 @@ const MAX_COMMAND_LENGTH = 16_384;
 
 const MAX_COMMAND_WIDTH = 4096;
 
-/** Guards against loops; a worker has about four ancestors. */
+/** Worker, server, shell, and what started that: a handful. */
 const MAX_ANCESTORS = 64;
 
 const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
@@ -142,7 +141,7 @@ function parseElapsed(text: string): Seconds | null {
   return days * SECONDS_PER_DAY + hours * SECONDS_PER_HOUR + minutes * SECONDS_PER_MINUTE + seconds;
 }
 
-/** In order of the output. */
+/** Parses the output of `ps`, in its order. */
 export function parseProcessTable(text: string): ProcessTable {
   const processes = new Map<number, ProcessInfo>();
   for (const line of text.split("\n")) {
@@ -269,7 +268,7 @@ async function listAll(platform: Platform): Promise<ProcessListing> {
   return { listening, processes: table, problems };
 }
 
-/** Returns `null` on systems without such tools (Windows). */
+/** Returns `null` on systems without these tools, such as Windows. */
 export function createProcessLister(platform: Platform): ProcessLister | null {
   const isKnown = PORT_PROGRAMS.some(({ systems }) =>
     (systems as readonly string[]).includes(platform.operatingSystem)

@@ -28,11 +28,11 @@ export interface HttpRequest {
   readonly signal: AbortSignal;
 }
 
-/** The body is inflated. */
 export interface HttpResponse {
   readonly status: number;
   /** By lower-case name. */
   readonly header: (name: string) => string | null;
+  /** Decompressed. */
   readonly body: ReadableStream<Uint8Array> | null;
 }
 
@@ -78,7 +78,7 @@ export interface ProgramCall {
   readonly signal?: AbortSignal;
 }
 
-/** Not sanitized. */
+/** Output is not sanitized. */
 export type ProgramOutcome =
   | {
     readonly kind: "exited";
@@ -87,7 +87,7 @@ export type ProgramOutcome =
     readonly stderr: string;
   }
   | { readonly kind: "missing" }
-  /** No permission. */
+  /** Not permitted, by Deno or the system. */
   | { readonly kind: "refused"; readonly message: string }
   | { readonly kind: "timeout" }
   | { readonly kind: "flooded" }
@@ -115,7 +115,7 @@ export interface Platform {
   readonly utcOffset: () => Seconds;
   /** Deno's name: `linux`, `darwin`, `windows`, … */
   readonly operatingSystem: string;
-  /** Never rejects. */
+  /** Resolves after the span or on abort; never rejects. */
   readonly sleep: (span: Seconds, signal?: AbortSignal) => Promise<void>;
   /** One caller per turn of the event loop, so that keys and responses get in between. */
   readonly nextTurn: () => Promise<void>;

@@ -1,5 +1,5 @@
 /**
- * Turns findings into alerts (pending, firing, resolved) and an event log. `hold` and `release`
+ * Turns findings into alerts (pending, firing, resolved) and an event log. `for` and `keepFiringFor`
  * are times: the evaluation rate depends on the size of the fleet.
  *
  * @module
@@ -25,16 +25,11 @@ function identifyAlert({ rule, key }: Finding): string {
   return `${rule} ${key}`;
 }
 
-/** A single evaluation cannot wait. */
-function getHold({ rule }: Finding, isSingleEvaluation: boolean): Seconds {
-  return isSingleEvaluation ? 0 : findRule(rule).hold;
-}
-
 function extendAlert(known: Alert, finding: Finding, at: Seconds): Alert {
   return {
     ...known,
     lastAt: at,
-    isFiring: known.isFiring || at - known.since >= findRule(finding.rule).hold,
+    isFiring: known.isFiring || at - known.since >= findRule(finding.rule).for,
     newest: finding,
     worst: finding.ratio > known.worst.ratio ? finding : known.worst,
   };
@@ -42,7 +37,7 @@ function extendAlert(known: Alert, finding: Finding, at: Seconds): Alert {
 
 function startAlert(finding: Finding, at: Seconds, isSingleEvaluation: boolean): Alert {
   const since = finding.rule === "stalled" ? at - finding.value : at;
-  const isFiring = getHold(finding, isSingleEvaluation) === 0;
+  const isFiring = isSingleEvaluation || findRule(finding.rule).for === 0;
   return { since, lastAt: at, isFiring, first: finding, newest: finding, worst: finding };
 }
 
@@ -69,7 +64,7 @@ export function updateAlerts(
     given.delete(identity);
     if (finding !== undefined) return [extendAlert(known, finding, at)];
     const isOver = !known.isFiring || !isEvaluated(known.first.key) ||
-      at - known.lastAt >= findRule(known.first.rule).release;
+      at - known.lastAt >= findRule(known.first.rule).keepFiringFor;
     return isOver ? [] : [known];
   });
   return [
@@ -78,12 +73,13 @@ export function updateAlerts(
   ];
 }
 
+/** Ended lines that are kept. */
 export const MAX_EVENTS = 200;
 
 /** A recurrence within this time continues the line (vllm-htop 0.5.0). */
 export const MERGE_WINDOW: Seconds = 60;
 
-/** An `alert` keeps the fleet DEGRADED for `RECENT`. */
+/** An `alert` keeps the fleet DEGRADED for `RECENT_ALERT_SPAN`. */
 export const EVENT_KINDS = {
   HOT: "alert",
   STALLED: "alert",
@@ -123,7 +119,7 @@ export interface EventSubject {
   readonly endpointKey: string;
   /** `host:port`, or `GPU 3`. */
   readonly address: string;
-  /** Display name, or the last one. */
+  /** Display name; the last one if the subject is gone. */
   readonly name: string;
   /** `null` for an endpoint. */
   readonly modelName: string | null;

@@ -39,7 +39,7 @@ import {
   isAwake,
   type ScrapeRecord,
 } from "./rules_status.ts";
-import { type Finding, HOLD, RECENT } from "./rules_table.ts";
+import { ALERT_FOR, type Finding, RECENT_ALERT_SPAN } from "./rules_table.ts";
 import type { Schedule } from "./scrape_schedule.ts";
 import type { SessionTotals } from "./stats_totals.ts";
 import type { ReplicaSample } from "./stats_window.ts";
@@ -402,7 +402,7 @@ function conclude(
   const { alerts, events, at } = judged;
   const standing = alerts.filter(({ isFiring }) => isFiring).map(({ newest }) => newest);
   const recent = events.lines.flatMap(({ kind, endedAt, subject, worst }) =>
-    EVENT_KINDS[kind] === "alert" && endedAt !== null && at - endedAt < RECENT
+    EVENT_KINDS[kind] === "alert" && endedAt !== null && at - endedAt < RECENT_ALERT_SPAN
       ? [{ key: subject.key, verdict: worst }]
       : []
   );
@@ -421,7 +421,7 @@ export function evaluateRules(
   const subjects = endpoints.map((known) => createSubject(known, clock));
   const beganAt = memory.beganAt ?? at;
   // What is there when watching begins needs no time to be there.
-  const isSingleEvaluation = moment.isSingleEvaluation === true || at - beganAt < HOLD;
+  const isSingleEvaluation = moment.isSingleEvaluation === true || at - beganAt < ALERT_FOR;
   const heardAt = findNewest(subjects);
   const pause = before.statuses.size > LARGE_FLEET_SIZE ? COMPARE_INTERVAL : 0;
   const isDue = heardAt !== memory.heardAt && at - memory.comparedAt >= pause;

@@ -78,15 +78,12 @@ function countFinished(delta: Delta): number {
   return sumCounts(delta.labelled.finishedByReason);
 }
 
-/** Finished in the window, or running. */
+/** Counts requests that finished in the window or run. */
 function countRequests({ replica }: Member, delta: Delta): number {
   return countFinished(delta) + (replica.means.running.value ?? 0);
 }
 
-/**
- * Members watched long enough and active throughout: what the others did while one slept is no
- * skew.
- */
+/** Leaves out new members, and those that slept: what others did meanwhile is no skew. */
 function collectMinutes(
   members: readonly Member[],
 ): readonly { readonly member: Member; readonly delta: Delta }[] {
@@ -99,7 +96,7 @@ function collectMinutes(
   });
 }
 
-/** p-value of such a share under a balancer that picks at random. */
+/** Returns the p-value of the share under a balancer that picks at random. */
 function computeShareProbability(
   share: number,
   options: {
@@ -115,7 +112,7 @@ function computeShareProbability(
   return computeBinomialTail(successes, { trials, probability: 1 / replicas });
 }
 
-/** Shares above `SKEW_RATIO` × the median and an even share. */
+/** Returns shares above `SKEW_RATIO` × the median and an even share. */
 function findLargeShares(
   contributions: readonly Contribution[],
 ): readonly { readonly key: string; readonly share: number; readonly even: number }[] {

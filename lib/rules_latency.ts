@@ -57,7 +57,7 @@ export interface LatencyOutlier {
 export interface LatencyCheck {
   /** Replicas with enough observations. */
   readonly compared: number;
-  /** One per replica: the largest. */
+  /** The largest outlier of each slow replica. */
   readonly slow: readonly LatencyOutlier[];
 }
 
@@ -72,7 +72,7 @@ interface Observations {
 
 const NO_OBSERVATIONS: Observations = { count: 0, sum: 0 };
 
-/** Of the replica scraped least often. */
+/** Returns the mean interval of the replica scraped least often. */
 function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
   let longest = 0;
   for (const { trace } of replicas) {
@@ -82,7 +82,7 @@ function findLongestInterval(replicas: readonly ReplicaSample[]): Seconds {
   return longest;
 }
 
-/** Last sample at or before each instant `at − i · length`. */
+/** Returns the last sample at or before each instant `at − i · length`. */
 function findBoundaries(
   trace: readonly SamplePoint[],
   key: LatencyKey,
@@ -110,7 +110,7 @@ function subtract(
   return count > 0 && sum >= 0 ? { count, sum } : NO_OBSERVATIONS;
 }
 
-/** For each position; NaN if there is no other value. */
+/** Returns for each position the median of the other values; NaN if there is none. */
 export function computeMediansOfOthers(values: readonly number[]): readonly number[] {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   const median = computeMedian(sorted);
@@ -152,7 +152,7 @@ function observeSpan({ key, boundaries, blocks }: Comparison): readonly Observat
   });
 }
 
-/** Per replica and block: figure less the median of the others. */
+/** Returns per replica and block: its figure less the median of the others. */
 function compareBlocks(
   { key, boundaries, blocks }: Comparison,
   measure: (later: PackedSample, earlier: PackedSample, observed: Observations) => number,

@@ -182,7 +182,7 @@ interface FleetEvidence {
   readonly statuses: ReadonlyMap<string, ReplicaStatus>;
   /** Verdicts that have lasted. */
   readonly standing: readonly Finding[];
-  /** Alarms that are over, but for less than `RECENT`. */
+  /** Alarms that are over, but for less than `RECENT_ALERT_SPAN`. */
   readonly recent: readonly { readonly key: string; readonly verdict: Finding | null }[];
 }
 

@@ -1,7 +1,7 @@
 /**
  * Rules and thresholds. Most of those of vllm-htop 0.5.0 (the Python program) are met by chance
  * many times an hour among equal replicas, so a finding must also be significant (`ALPHA`) and
- * persist (`HOLD`). `tests/simulate.ts` measures both.
+ * persist (`ALERT_FOR`). `tests/simulate.ts` measures both.
  *
  * @module
  */
@@ -12,21 +12,21 @@ import type { Ratio, Seconds } from "./units.ts";
 export const SKEW_RATIO = 1.5;
 
 /**
- * Significance level: a group of 8 makes 30,000 independent comparisons a day, and the rest is
- * margin for the tests' assumptions.
+ * Significance level. A group of 8 makes 30,000 independent comparisons a day, so chance alone
+ * causes about one finding a month.
  */
 export const ALPHA = 1e-6;
 
-/** Before an alert fires: two polls at the default interval. */
-export const HOLD: Seconds = 4;
+/** A finding must last this long before its alert fires: two polls at the default interval. */
+export const ALERT_FOR: Seconds = 4;
 
-/** Without a finding, before an alert resolves. */
-export const RELEASE: Seconds = 30;
+/** An alert resolves this long after its last finding. */
+export const ALERT_KEEP_FIRING_FOR: Seconds = 30;
 
-/** Shorter: HOT comes from gauges and is shown as a status. */
-const HOT_RELEASE: Seconds = 10;
+/** Shorter, because HOT comes from gauges and is shown as a status. */
+const HOT_KEEP_FIRING_FOR: Seconds = 10;
 
-/** A replica watched for less has just started: no one-minute comparison. */
+/** A replica watched for less may have just started: leave it out of one-minute comparisons. */
 export const MIN_SPAN: Seconds = 30;
 
 /** Difference of KV-cache usage (vllm-htop 0.5.0). */
@@ -35,7 +35,7 @@ export const KV_SKEW: Ratio = 0.15;
 /** Difference of running requests (vllm-htop 0.5.0). */
 export const RUNNING_SKEW = 3;
 
-/** Per side. The P95 of fewer samples is their maximum. */
+/** On each side of a comparison. The P95 of fewer samples is their maximum. */
 export const MIN_SAMPLES = 20;
 
 /** Requests per second of a group, for shares of the last poll (vllm-htop 0.5.0). */
@@ -49,7 +49,7 @@ export const MIN_TOKENS_PER_SECOND = 1;
 
 /**
  * Divides request counts, because lengths vary: 1 + squared coefficient of variation. 4 is a
- * log-normal length with σ = 1.18; KV-cache usage is length × duration.
+ * log-normal length with σ = 1.18; KV-cache usage, length × duration, varies more.
  */
 export const LENGTH_DISPERSION = 4;
 export const KV_DISPERSION = 8;
@@ -66,13 +66,13 @@ export const HOT_LATENCY_RATIO = 2;
 /** Conditions needed for HOT (vllm-htop 0.5.0). */
 export const HOT_CONDITIONS = 2;
 
-/** Without progress, with work. */
+/** An engine with work that makes no progress for this long is stalled. */
 export const MIN_STALL: Seconds = 15;
 
 /** An ended alert keeps the fleet DEGRADED this long (vllm-htop 0.5.0). */
-export const RECENT: Seconds = 60;
+export const RECENT_ALERT_SPAN: Seconds = 60;
 
-/** Compare a replica with the rest of its group. */
+/** Rules that compare a replica with the rest of its group. */
 export const IMBALANCE_RULE_IDS = [
   "slow_prefill",
   "slow_decode",
@@ -129,8 +129,8 @@ interface Rule {
   readonly unit: "seconds" | "requests" | "ratio" | "conditions";
   /** Effect on the fleet's status. */
   readonly effect: "critical" | "degraded" | "none";
-  readonly hold: Seconds;
-  readonly release: Seconds;
+  readonly for: Seconds;
+  readonly keepFiringFor: Seconds;
 }
 
 const PYTHON_VLLM_HTOP = "vllm-htop 0.5.0";
@@ -159,8 +159,8 @@ export const RULES: readonly Rule[] = [
     source: `${PYTHON_VLLM_HTOP}, which counted swapped requests; vLLM V1 preempts instead`,
     unit: "conditions",
     effect: "critical",
-    hold: HOLD,
-    release: HOT_RELEASE,
+    for: ALERT_FOR,
+    keepFiringFor: HOT_KEEP_FIRING_FOR,
   },
   {
     id: "stalled",
@@ -170,8 +170,8 @@ export const RULES: readonly Rule[] = [
     source: "vllm-htop: the gauges of a hung engine do not change",
     unit: "seconds",
     effect: "critical",
-    hold: 0,
-    release: 0,
+    for: 0,
+    keepFiringFor: 0,
   },
   {
     id: "slow_prefill",
@@ -181,8 +181,8 @@ export const RULES: readonly Rule[] = [
     source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
     effect: "degraded",
-    hold: HOLD,
-    release: RELEASE,
+    for: ALERT_FOR,
+    keepFiringFor: ALERT_KEEP_FIRING_FOR,
   },
   {
     id: "slow_decode",
@@ -191,8 +191,8 @@ export const RULES: readonly Rule[] = [
     source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
     effect: "degraded",
-    hold: HOLD,
-    release: RELEASE,
+    for: ALERT_FOR,
+    keepFiringFor: ALERT_KEEP_FIRING_FOR,
   },
   {
     id: "sticky_skew",
@@ -202,8 +202,8 @@ export const RULES: readonly Rule[] = [
     source: `${PYTHON_VLLM_HTOP}, from 5 requests on, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
-    hold: HOLD,
-    release: RELEASE,
+    for: ALERT_FOR,
+    keepFiringFor: ALERT_KEEP_FIRING_FOR,
   },
   {
     id: "running_skew",
@@ -213,8 +213,8 @@ export const RULES: readonly Rule[] = [
     source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
     unit: "requests",
     effect: "degraded",
-    hold: HOLD,
-    release: RELEASE,
+    for: ALERT_FOR,
+    keepFiringFor: ALERT_KEEP_FIRING_FOR,
   },
   {
     id: "kv_skew",
@@ -224,8 +224,8 @@ export const RULES: readonly Rule[] = [
     source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
-    hold: HOLD,
-    release: RELEASE,
+    for: ALERT_FOR,
+    keepFiringFor: ALERT_KEEP_FIRING_FOR,
   },
   {
     id: "token_share",
@@ -237,8 +237,8 @@ export const RULES: readonly Rule[] = [
     source: `${PYTHON_VLLM_HTOP}, on one poll, without a test of significance`,
     unit: "ratio",
     effect: "degraded",
-    hold: HOLD,
-    release: RELEASE,
+    for: ALERT_FOR,
+    keepFiringFor: ALERT_KEEP_FIRING_FOR,
   },
   {
     id: "request_share",
@@ -250,8 +250,8 @@ export const RULES: readonly Rule[] = [
     source: `${PYTHON_VLLM_HTOP}; chance alone often does it, so it raises no alert`,
     unit: "ratio",
     effect: "none",
-    hold: 0,
-    release: 0,
+    for: 0,
+    keepFiringFor: 0,
   },
 ];
 

@@ -77,7 +77,7 @@ const FRAMING_HEADERS: ReadonlySet<string> = new Set([
   "upgrade",
 ]);
 
-/** Credentials may replace User-Agent. Bodies are limited by size as sent, hence `identity`. */
+/** Credentials may replace User-Agent, but not `identity`: bodies are limited by size as sent. */
 export function joinHeaders(
   accept: string,
   secretHeaders: Readonly<Record<string, string>>,
@@ -167,7 +167,7 @@ type Authorization =
   | { readonly kind: "source"; readonly source: CredentialSource }
   | { readonly kind: "url"; readonly basicAuth: Secret };
 
-/** The endpoint's own, else those for all. */
+/** Returns the endpoint's own sources, else those for all. */
 function selectSources(
   sources: readonly CredentialSource[],
   kind: CredentialKind,
@@ -178,7 +178,7 @@ function selectSources(
   return own.length > 0 ? own : ofKind.filter((source) => source.endpointKey === null);
 }
 
-/** The endpoint's own, else those for all. */
+/** Returns the endpoint's own credentials, else those for all. */
 function selectAuthorization(
   { endpoint, basicAuth }: TypedEndpoint,
   sources: readonly CredentialSource[],
@@ -256,7 +256,7 @@ async function checkTransport(
 }
 
 /**
- * Reads every source once, so that problems show at startup.
+ * Opens the access to an endpoint; reads every source once, so that problems show at startup.
  *
  * @returns The error is one sentence that names the file or variable, never its content.
  */

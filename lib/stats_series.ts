@@ -85,16 +85,16 @@ function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
   return { ...GAP, ...Object.fromEntries(SUMMABLE_SERIES_KEYS.map((key) => [key, sum(key)])) };
 }
 
-/** One point per interval, because replicas are scraped at different times. */
+/** The fleet has one point per interval, because replicas are scraped at different times. */
 export interface TotalSeries {
   readonly points: Series;
-  /** Of the newest point's interval; −∞ if the next moment starts one. */
+  /** Start of the newest point's interval; −∞ if the next moment starts one. */
   readonly startedAt: Seconds;
 }
 
 export const NO_TOTAL_SERIES: TotalSeries = { points: [], startedAt: -Infinity };
 
-/** A poll this early belongs to the next interval. */
+/** Share of the interval by which a poll may be early and still count for the next one. */
 const EARLY_TOLERANCE: Ratio = 0.1;
 
 /**

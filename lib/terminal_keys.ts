@@ -9,7 +9,6 @@
 
 import type { Seconds } from "./units.ts";
 
-/** `character` for printable keys, also with Ctrl or Alt. */
 export type KeyName =
   | ("enter" | "escape" | "tab" | "backtab" | "backspace" | "delete" | "insert")
   | ("up" | "down" | "left" | "right" | "home" | "end" | "page_up" | "page_down")
@@ -106,7 +105,6 @@ export interface Decoded {
 /** Longer than a gap within a sequence, too short to notice. */
 export const ESCAPE_TIMEOUT: Seconds = 0.04;
 
-/** The rest of a paste is dropped. */
 export const MAX_PASTE_BYTES = 65_536;
 
 /** After 1 s an incomplete reply or paste is dropped. */
@@ -115,7 +113,6 @@ export const MAX_FLUSHES = 25;
 /** Real sequences have less than 20 bytes. */
 const MAX_PARAMETERS = 64;
 
-/** Rejects impossible positions. */
 const MAX_CELLS = 65_535;
 
 const ESC = 0x1b;
@@ -372,7 +369,7 @@ function pushMouse(events: TerminalEvent[], fields: Fields, final: string): void
   const isDrag = (code & 32) !== 0;
   let action: MouseActionEvent["action"] = isDrag ? "drag" : "press";
   if (isWheel) {
-    // 2 and 3 are horizontal.
+    // The horizontal wheel.
     if (final === "m" || (code & 2) !== 0) return;
     action = (code & 1) === 0 ? "wheel_up" : "wheel_down";
   } else if (final === "m") action = "release";
@@ -392,7 +389,7 @@ function parseFields(parameters: string): Fields | null {
   return parameters.split(";").map((field) => field.split(":").map(Number));
 }
 
-/** Returns null for keys to ignore. */
+/** Returns null for releases and for keys to ignore. */
 function parseModifiers(field: readonly number[] | undefined): number | null {
   const [value, event = 1] = field ?? [0];
   const bits = Math.max(value, 1) - 1;

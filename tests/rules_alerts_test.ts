@@ -14,7 +14,13 @@ import {
   recordEvents,
   updateAlerts,
 } from "../lib/rules_alerts.ts";
-import { type Finding, HOLD, RELEASE, type RuleId, RULES } from "../lib/rules_table.ts";
+import {
+  ALERT_FOR,
+  ALERT_KEEP_FIRING_FOR,
+  type Finding,
+  type RuleId,
+  RULES,
+} from "../lib/rules_table.ts";
 
 function createFinding(rule: RuleId, key: string, ratio = 2): Finding {
   return {
@@ -36,11 +42,11 @@ function evaluate(
 
 const SLOW = createFinding("slow_decode", "a");
 
-Deno.test("updateAlerts() fires after the hold time, not before", () => {
+Deno.test("updateAlerts() fires when a finding has lasted, not before", () => {
   const raised = (...at: number[]) => evaluate(at.map((moment) => [moment, [SLOW]]))[0].isFiring;
   assert(!raised(10));
-  assert(!raised(10, 10 + HOLD - 0.1));
-  assert(raised(10, 10 + HOLD));
+  assert(!raised(10, 10 + ALERT_FOR - 0.1));
+  assert(raised(10, 10 + ALERT_FOR));
   assertEquals(evaluate([[10, [SLOW]], [14, [SLOW]]])[0].since, 10);
 });
 
@@ -62,12 +68,15 @@ Deno.test("updateAlerts() drops a pending alert as soon as its finding is gone",
   assert(!evaluate([[10, [SLOW]], [12, []], [13, [SLOW]], [15, [SLOW]]])[0].isFiring);
 });
 
-Deno.test("updateAlerts() keeps a firing alert during its release time", () => {
+Deno.test("updateAlerts() keeps a firing alert for `keepFiringFor`", () => {
   const looks = [[10, [SLOW]], [14, [SLOW]]] as const;
-  const [kept] = evaluate([...looks, [14 + RELEASE - 0.1, []]]);
+  const [kept] = evaluate([...looks, [14 + ALERT_KEEP_FIRING_FOR - 0.1, []]]);
   assert(kept.isFiring);
-  assertEquals(evaluate([...looks, [14 + RELEASE, []]]), []);
-  const [back] = evaluate([...looks, [30, []], [40, [SLOW]], [40 + RELEASE - 0.1, []]]);
+  assertEquals(evaluate([...looks, [14 + ALERT_KEEP_FIRING_FOR, []]]), []);
+  const [back] = evaluate([...looks, [30, []], [40, [SLOW]], [
+    40 + ALERT_KEEP_FIRING_FOR - 0.1,
+    [],
+  ]]);
   assertEquals([back.since, back.lastAt], [10, 40]);
 });
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { findRule, HOLD, IMBALANCE_RULE_IDS, type RuleId, RULES } from "../lib/rules_table.ts";
+import { ALERT_FOR, findRule, IMBALANCE_RULE_IDS, type RuleId, RULES } from "../lib/rules_table.ts";
 
 Deno.test("RULES list each rule once", () => {
   const ids: readonly RuleId[] = ["hot", "stalled", ...IMBALANCE_RULE_IDS];
@@ -10,10 +10,10 @@ Deno.test("RULES list each rule once", () => {
 });
 
 Deno.test("RULES that chance can trigger must persist", () => {
-  for (const { id, effect, hold, release } of RULES) {
-    assert(release >= hold, id);
+  for (const { id, effect, for: delay, keepFiringFor } of RULES) {
+    assert(keepFiringFor >= delay, id);
     // STALLED waits 15 s by itself.
-    if (effect !== "none" && id !== "stalled") assert(hold >= HOLD, id);
+    if (effect !== "none" && id !== "stalled") assert(delay >= ALERT_FOR, id);
   }
 });
 
