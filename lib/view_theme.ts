@@ -1,15 +1,14 @@
 /**
- * A frame: what the screen is to show, as lines of styled text.
+ * What a piece of text means (`ok`, `warn`, `alert`, …) -> its style.
  *
- * Views say what a piece of text means (`ok`, `warn`, `alert`,
- * …); the theme here turns meanings into SGR sequences. They are written out:
- * `@std/fmt/colors` paints nothing at all where `NO_COLOR` is set, bold included.
+ * SGR codes are written out: `@std/fmt/colors` has no codes, only functions that paint nothing where
+ * `NO_COLOR` is set, bold included, and that end each attribute by a sequence of its own.
  * No meaning is told by colour alone: each has its word or sign beside it.
- * `terminal` writes frames; it alone knows other escape sequences.
  *
  * @module
  */
 
+import { stripAnsiCode } from "@std/fmt/colors";
 import type { ThemeName } from "./state_ui.ts";
 import { cutText, measureWidth, padText } from "./text.ts";
 
@@ -146,17 +145,12 @@ export function createPaint(depth: ColorDepth, themeName: ThemeName = "default")
 // deno-lint-ignore no-control-regex
 const STYLE = /(\x1b\[[0-9;]*m)/g;
 
-/** The text of a painted line. */
-function stripStyles(line: string): string {
-  return line.replaceAll(STYLE, "");
-}
-
 /**
  * The painted line cut to `width` cells, with a `…` at its end where something
  * was cut. All its styles stay, so that each still ends.
  */
 export function cutStyledLine(line: string, width: number): string {
-  if (measureWidth(stripStyles(line)) <= width) return line;
+  if (measureWidth(stripAnsiCode(line)) <= width) return line;
   // What stands between styles alternates with them.
   const parts = line.split(STYLE);
   let cut = "";
@@ -219,12 +213,12 @@ export function chooseColorDepth(
 /** The painted line with blanks up to `width` cells, or cut to them. */
 export function padStyledLine(line: string, width: number): string {
   const cut = cutStyledLine(line, width);
-  return cut + " ".repeat(Math.max(0, width - measureWidth(stripStyles(cut))));
+  return cut + " ".repeat(Math.max(0, width - measureWidth(stripAnsiCode(cut))));
 }
 
 /** The painted line in one meaning throughout, filled up to `width` cells: a selected line. */
 export function repaintLine(line: string, width: number, paint: (text: string) => string): string {
-  return paint(padText(stripStyles(line), width));
+  return paint(padText(stripAnsiCode(line), width));
 }
 
 /**
