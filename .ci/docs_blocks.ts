@@ -11,7 +11,7 @@
 import denoConfig from "../deno.json" with { type: "json" };
 import { EXIT_CODES } from "../lib/cli_help.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "../lib/cli_option_table.ts";
-import { METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
+import { VLLM_METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
 import { isRecord } from "../lib/json.ts";
 import { createReportSchema } from "../lib/report.ts";
 import { RULES } from "../lib/rules_table.ts";
@@ -116,9 +116,12 @@ function formatRules(): string {
 }
 
 function formatMetrics(): string {
-  return formatRows(
-    ["Figure", "Kind", "vLLM metric, newest name first"],
-    METRIC_ROWS.map(({ key, kind, names }) => [key, kind, names.map(quoteCode).join(", ")]),
+  return formatList(
+    VLLM_METRIC_ROWS.map(({ title, kind, unit, names, help, since, until }) => {
+      const versions = until === undefined ? `since ${since}` : `${since} to ${until}`;
+      const traits = [kind, unit, versions].filter((text) => text !== "").join(", ");
+      return `**${title}** (${traits}): ${names.map(quoteCode).join(", ")}. ${help}`.trim();
+    }),
   );
 }
 

@@ -1,23 +1,33 @@
 /**
- * Family names of an exposition, or owners of models, into the server that they
- * belong to.
+ * The kinds of servers that are watched, and who else may answer at a port.
  *
- * When an endpoint has metrics but none of vLLM's, a person is
- * best helped by the name of what answers there: another engine, a router that
- * stands before vLLM, or an exporter on the wrong port. Servers are known by
- * the prefixes of their metrics, and the first row that fits counts: engines
- * and routers stand before the exporters whose metrics they may carry along.
- * A server without metrics may still say who it is by the models that it lists.
- * Sources: the servers' own documentation and code, read 2026-11. What to say
- * about it is `scrape_errors`' matter.
+ * A server is known by the names of its metrics, by the owner of the models that it
+ * lists, and by the command lines and titles of its processes. Of those that are
+ * not watched the name helps: another engine, a router, or an exporter on the wrong
+ * port. Sources: the servers' own documentation and code, read 2026-11.
  *
  * @module
  */
 
+import type { Dialect, ProcessRanks } from "./dialect_model.ts";
+import { SGLANG } from "./dialect_sglang.ts";
+import { VLLM } from "./dialect_vllm.ts";
+
+/** The kinds of servers that are watched. `--metric-prefix` and typed addresses mean the first. */
+export const DIALECTS: readonly Dialect[] = [VLLM, SGLANG];
+
+/** Their names, for a sentence. */
+export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(" and ");
+
+/** A dialect by the name of its server; `null` for others. */
+export function findDialect(name: string | null | undefined): Dialect | null {
+  return DIALECTS.find((dialect) => dialect.name === name) ?? null;
+}
+
 /** What a server is there for, which decides what a person should do about it. */
 export type ServerRole = "engine" | "router" | "exporter";
 
-/** A server that is not vLLM. */
+/** A server that is not watched. */
 interface ServerKind {
   /** The name that people know it by. */
   readonly name: string;
@@ -25,11 +35,11 @@ interface ServerKind {
   readonly role: ServerRole;
 }
 
-/** A row of the table: a server and what its metrics begin with. */
+/** A server and what its metrics begin with. The first row that fits counts: exporters' metrics may be carried along. */
 type ServerRow = readonly [ServerRole, name: string, prefixes: readonly string[]];
 
 const SERVER_ROWS: readonly ServerRow[] = [
-  // These two take vLLM's prefix for names of their own, so their names stand here in full.
+  // It takes vLLM's prefix for names of its own, so they stand here in full.
   ["router", "vLLM production-stack router", [
     "vllm:healthy_pods_total",
     "vllm:current_qps",
@@ -55,7 +65,7 @@ const SERVER_ROWS: readonly ServerRow[] = [
   ["router", "HAProxy", ["haproxy_"]],
   ["router", "nginx", ["nginx_"]],
   ["router", "Caddy", ["caddy_"]],
-  ["engine", "SGLang", ["sglang:", "sglang_"]],
+  ["engine", "SGLang", ["sglang_"]],
   ["engine", "Text Generation Inference", ["tgi_"]],
   ["engine", "Text Embeddings Inference", ["te_request_", "te_queue_", "te_embed_"]],
   ["engine", "llama.cpp", ["llamacpp:"]],
@@ -97,7 +107,6 @@ export function identifyServer(familyNames: Iterable<string>): ServerKind | null
 
 /** Servers by the `owned_by` of the models that they list. */
 const OWNERS: ReadonlyMap<string, string> = new Map([
-  ["sglang", "SGLang"],
   ["llamacpp", "llama.cpp"],
   ["library", "Ollama"],
   ["lmdeploy", "LMDeploy"],
@@ -109,28 +118,64 @@ const OWNERS: ReadonlyMap<string, string> = new Map([
 /** The server whose models belong to one of these, or `null`. */
 export function identifyOwner(owners: Iterable<string>): string | null {
   for (const owner of owners) {
-    const name = OWNERS.get(owner);
+    const dialect = DIALECTS.find(({ modelOwner }) => modelOwner === owner);
+    const name = dialect?.name ?? OWNERS.get(owner);
     if (name !== undefined) return name;
   }
   return null;
 }
 
-/** What vLLM's API server exports on its own account: its HTTP side and its process. */
-const API_SERVER_FAMILY = /^(http|python|process)_/;
-
-/** The one family of that HTTP side that always has a sample (prometheus-fastapi-instrumentator). */
-const API_SERVER_MARK = "http_request_duration_highr_seconds";
-
-/**
- * Whether an exposition without vLLM's families looks like vLLM's API server
- * with the engine's statistics turned off (`--disable-log-stats`): it has the
- * families of its HTTP side and its process, and no other.
- */
-export function isVllmWithoutStatistics(familyNames: Iterable<string>): boolean {
-  let marked = false;
-  for (const family of familyNames) {
-    if (!API_SERVER_FAMILY.test(family)) return false;
-    marked ||= family.startsWith(API_SERVER_MARK);
+/** The server whose page this is without its engine's metrics, and the option that turned them off. */
+export function findDisabledServer(
+  familyNames: ReadonlySet<string>,
+): { readonly name: string; readonly option: string } | null {
+  for (const { name, findDisablingOption } of DIALECTS) {
+    const option = findDisablingOption?.(familyNames) ?? null;
+    if (option !== null) return { name, option };
   }
-  return marked;
+  return null;
+}
+
+/** Servers by their command lines. Routers are asked before dialects, whose names they carry. */
+const ROUTER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
+  ["vLLM production-stack router", /(?:^|[\s/])vllm_router[./]|(?:^|[\s/])vllm-router(?:\s|$)/],
+  ["SGLang router", /sglang_router\.launch_(?:router|server)|(?:^|[\s/])sglang-router(?:\s|$)/],
+];
+const OTHER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
+  ["Text Generation Inference", /(?:^|[\s/])text-generation-(?:launcher|router|server)(?:\s|$)/],
+  ["Text Embeddings Inference", /(?:^|[\s/])text-embeddings-router(?:\s|$)/],
+  ["llama.cpp", /(?:^|[\s/])llama-server(?:\s|$)|\bllama_cpp\.server\b/],
+  ["Ollama", /(?:^|[\s/])ollama (?:serve|runner)(?:\s|$)/],
+  ["LMDeploy", /(?:^|[\s/])lmdeploy serve\b|\blmdeploy\.serve\.openai\.api_server\b/],
+  ["TensorRT-LLM", /(?:^|[\s/])trtllm-serve(?:\s|$)/],
+  ["Triton Inference Server", /(?:^|[\s/])tritonserver(?:\s|$)/],
+  ["LiteLLM", /(?:^|[\s/])litellm(?:\s|$)/],
+  ["Aphrodite", /(?:^|[\s/])aphrodite (?:run|serve)(?:\s|$)|\baphrodite\.endpoints\.openai\b/],
+  ["Xinference", /(?:^|[\s/])xinference(?:-local|-supervisor|-worker)(?:\s|$)/],
+];
+
+const COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
+  ...ROUTER_COMMANDS,
+  ...DIALECTS.map(({ name, processes }) => [name, processes.command] as const),
+  ...OTHER_COMMANDS,
+];
+
+/** The model server that a command line, its words with a blank between them, starts; or `null`. */
+export function identifyCommand(commandLine: string): string | null {
+  return COMMANDS.find(([, pattern]) => pattern.test(commandLine))?.[0] ?? null;
+}
+
+/** The ranks that the title of a process tells. */
+export function parseRanks(title: string): ProcessRanks {
+  return Object.assign({}, ...DIALECTS.map(({ processes }) => processes.parseRanks(title)));
+}
+
+/** The server that answers with this status and beginning of a body that its metrics are off, and how to turn them on. */
+export function identifyRefusal(
+  status: number,
+  head: string,
+): { readonly name: string; readonly option: string } | null {
+  return status === 501 && head.includes("--metrics")
+    ? { name: "llama.cpp", option: "--metrics" }
+    : null;
 }

@@ -1,28 +1,32 @@
 /**
- * Exposition bytes into one sample per engine: vLLM's dialect.
+ * Exposition bytes -> one sample per engine.
  *
- * apart from what a reader remembers. Gives each (model, engine)
- * its gauges, counters and histograms in base units (seconds, bytes, ratios,
- * tokens); which samples make them is `dialect_vllm`' part. A reader that is
- * given the bodies of one server keeps the layout of the last, and reads only
- * the numbers of the next where all else is the same (`dialect_reader`);
- * figures are made of numbers in one way, so that both roads end in the same.
+ * Gives each (model, engine) its gauges, counters and histograms in base units
+ * (seconds, bytes, ratios, tokens). A reader that is given the bodies of one server
+ * keeps the layout of the last, and reads only the numbers of the next where all
+ * else is the same; figures are made of numbers in one way, so that both ways end
+ * in the same.
  *
  * @module
  */
 
+import { DIALECTS } from "./dialect.ts";
+import { listEntries } from "./dialect_entries.ts";
 import {
   buildEngine,
   createAbsentSample,
   type EngineBuilder,
   listAliases,
 } from "./dialect_sample.ts";
-import { collectSeries, type VllmSeries } from "./dialect_vllm.ts";
+import { collectSeries, type DialectSeries } from "./dialect_series.ts";
+import { createVocabulary, type Vocabulary } from "./dialect_vocabulary.ts";
 import type { BadLine, EngineSample, LoraSample } from "./model.ts";
 import { finishSteps, type Steps } from "./platform.ts";
 import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./prometheus_tokens.ts";
 import { absent, present, type Reading } from "./reading.ts";
 import type { EpochSeconds } from "./units.ts";
+
+const VOCABULARIES: readonly Vocabulary[] = DIALECTS.map(createVocabulary);
 
 /** A body of which all but the values is to be found again in the next. */
 export interface ExpositionLayout {
@@ -37,7 +41,7 @@ export interface ExpositionLayout {
 
 const TAB = 9, NEWLINE = 10, CARRIAGE_RETURN = 13, SPACE = 32;
 
-/** Numbers that are longer are nobody's, and are left to the strict road. */
+/** Longer numbers fall back to the full parser. */
 const MAX_NUMBER_LENGTH = 40;
 
 /** Where the value that begins at `start` ends. */
@@ -110,8 +114,10 @@ export function rescanValues(layout: ExpositionLayout, body: Uint8Array): Float6
   return endsAlike ? values : null;
 }
 
-/** What an exposition says, in vLLM's terms. */
-export interface VllmExposition {
+/** What an exposition says of the engines of a server. */
+export interface EngineExposition {
+  /** The kind of server. The first of the registry where there are no metrics of any. */
+  readonly serverName: string;
   /** In the order of models, then of engine numbers. */
   readonly engines: readonly EngineSample[];
   /** What has no engine: figures without that label beside engines that have it. `null` when there is nothing. */
@@ -132,8 +138,8 @@ export interface VllmExposition {
   readonly badLines: readonly BadLine[];
   readonly endsComplete: boolean;
   readonly lastLineIsBad: boolean;
-  /** Families of vLLM's, declared or sampled. 0 for another server, or with statistics off. */
-  readonly vllmFamilyCount: number;
+  /** Families of a known kind of server, declared or sampled. 0 for another, or with statistics off. */
+  readonly engineFamilyCount: number;
   /** Whether there are figures of engines whose model is not named: an aggregate's, or a router's. */
   readonly hasUnnamedEngines: boolean;
   /** Whether it names more than `MAX_ENGINES` engines: `engines` are then not all. */
@@ -143,8 +149,8 @@ export interface VllmExposition {
 }
 
 /** The adapters as of the newest state; of two of the same time, the later in the body. */
-function collectLora({ lora }: VllmSeries, values: Float64Array): LoraSample | null {
-  let newest: VllmSeries["lora"][number] | null = null;
+function collectLora({ lora }: DialectSeries, values: Float64Array): LoraSample | null {
+  let newest: DialectSeries["lora"][number] | null = null;
   for (const entry of lora) {
     if (newest === null || !(values[entry.sample] < values[newest.sample])) newest = entry;
   }
@@ -152,24 +158,39 @@ function collectLora({ lora }: VllmSeries, values: Float64Array): LoraSample | n
 }
 
 /** The figures of the series, for those values. */
-function buildExposition(series: VllmSeries, values: Float64Array): VllmExposition {
-  const { configs, declared, summary, engines, server } = series;
-  const known = new Map();
-  const declaredKeys = new Set([...declared].map((row) => row.key));
-  const blank = createAbsentSample(declaredKeys);
+function buildExposition(series: DialectSeries, values: Float64Array): EngineExposition {
+  const { configs, declared, summary, engines, server, vocabulary, metricPrefix } = series;
+  const declaredKeys = new Set([...declared].map(({ key }) => key));
+  const { rows, conclude } = vocabulary.dialect;
+  const common = {
+    declaredKeys,
+    server: vocabulary.server,
+    conclude,
+    findRow: (name: string) => vocabulary.families.get(name),
+    listEntries: (builder: EngineBuilder) =>
+      listEntries(builder, {
+        metricPrefix,
+        infos: series.infos.filter(({ engine }) => engine === "" || engine === builder.engine)
+          .map(({ series }) => series),
+      }),
+    blank: createAbsentSample(declaredKeys, rows),
+    values,
+    known: new Map(),
+  };
   const finish = (builder: EngineBuilder): EngineSample => {
-    const cacheConfig = configs.get(builder.engine) ?? configs.get("") ?? new Map();
-    return buildEngine(builder, { declaredKeys, blank, cacheConfig, values, known });
+    const configuration = configs.get(builder.engine) ?? configs.get("") ?? new Map();
+    return buildEngine(builder, { ...common, configuration });
   };
   const samples = engines.map(finish);
   const created = samples.flatMap((engine) => engine.created.value ?? []);
   const sumOf = (numbers: readonly number[]) => numbers.reduce((sum, i) => sum + values[i], 0);
   return {
+    serverName: vocabulary.server.name,
     engines: samples,
     server: server === null ? null : finish(server),
     lora: collectLora(series, values),
     aliases: new Map(engines.flatMap(listAliases)),
-    metricPrefix: series.metricPrefix,
+    metricPrefix,
     processStart: series.processStart < 0
       ? absent("missing")
       : present(values[series.processStart]),
@@ -183,7 +204,7 @@ function buildExposition(series: VllmSeries, values: Float64Array): VllmExpositi
     badLines: summary.badLines,
     endsComplete: summary.endsComplete,
     lastLineIsBad: summary.lastLineIsBad,
-    vllmFamilyCount: declared.size,
+    engineFamilyCount: declared.size,
     hasUnnamedEngines: series.hasUnnamedEngines,
     hasTooManyEngines: series.hasTooManyEngines,
     familyNames: series.familyNames,
@@ -191,12 +212,12 @@ function buildExposition(series: VllmSeries, values: Float64Array): VllmExpositi
 }
 
 /** Reads the bodies of one server, one after the other. A body must stay as it is until it is read. */
-export type VllmReader = (body: Uint8Array) => Steps<VllmExposition>;
+export type EngineReader = (body: Uint8Array) => Steps<EngineExposition>;
 
 /** A body that was read, to read others of the same series by. */
 interface KnownBody {
   readonly metricPrefix: string | null;
-  readonly series: VllmSeries;
+  readonly series: DialectSeries;
   readonly layout: ExpositionLayout;
 }
 
@@ -204,8 +225,8 @@ interface KnownBody {
 interface SharedBodies {
   /** The exposition of a body that is as one of them but for its values; `null` where there is none. */
   readonly find: (
-    read: (known: KnownBody) => VllmExposition | null,
-  ) => { readonly known: KnownBody; readonly exposition: VllmExposition } | null;
+    read: (known: KnownBody) => EngineExposition | null,
+  ) => { readonly known: KnownBody; readonly exposition: EngineExposition } | null;
   readonly add: (known: KnownBody) => void;
 }
 
@@ -236,15 +257,15 @@ function createSharedBodies(): SharedBodies {
 function parseWithKnownLayout(
   { series, layout }: KnownBody,
   body: Uint8Array,
-): VllmExposition | null {
+): EngineExposition | null {
   const values = rescanValues(layout, body);
   return values === null ? null : buildExposition(series, values);
 }
 
-/** Makes readers for the servers of one fleet. Options as of `createVllmReader`. */
+/** Makes readers for the servers of one fleet. Options as of `createEngineReader`. */
 type ReaderFactory = (
   options?: { readonly metricPrefix?: string | null },
-) => VllmReader;
+) => EngineReader;
 
 /**
  * A factory of readers that share what they remember: servers of one fleet
@@ -255,7 +276,7 @@ export function createReaderFactory(): ReaderFactory {
   return ({ metricPrefix = null } = {}) => {
     let known: KnownBody | null = null;
 
-    const readByOthers = (body: Uint8Array): VllmExposition | null => {
+    const readByOthers = (body: Uint8Array): EngineExposition | null => {
       const found = shared.find((other) =>
         other === known || other.metricPrefix !== metricPrefix
           ? null
@@ -268,8 +289,8 @@ export function createReaderFactory(): ReaderFactory {
     return function* (body) {
       const same = (known && parseWithKnownLayout(known, body)) ?? readByOthers(body);
       if (same !== null) return same;
-      const series = yield* collectSeries(body, metricPrefix);
-      // What is no vLLM server's need not be fast, and is not worth its memory.
+      const series = yield* collectSeries(body, { vocabularies: VOCABULARIES, metricPrefix });
+      // Keep no layout for bodies without engines.
       const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
       const layout = isUsual ? createLayout(body, series) : null;
       known = layout === null ? null : { metricPrefix, series, layout };
@@ -280,22 +301,22 @@ export function createReaderFactory(): ReaderFactory {
 }
 
 /**
- * A reader of expositions as vLLM's, each at once. It remembers one body, about
+ * A reader of expositions, each at once. It remembers one body, about
  * twice its size: where the next has the same series, only its numbers are read.
  *
  * @param options.metricPrefix The prefix to look for in place of the known ones.
  */
-export function createVllmReader(
+export function createEngineReader(
   options: { readonly metricPrefix?: string | null } = {},
-): (body: Uint8Array) => VllmExposition {
+): (body: Uint8Array) => EngineExposition {
   const read = createReaderFactory()(options);
   return (body) => finishSteps(read(body));
 }
 
-/** Reads one exposition as vLLM's. */
-export function parseVllmMetrics(
+/** Reads one exposition. */
+export function parseEngineMetrics(
   body: Uint8Array,
   { metricPrefix = null }: { readonly metricPrefix?: string | null } = {},
-): VllmExposition {
-  return createVllmReader({ metricPrefix })(body);
+): EngineExposition {
+  return createEngineReader({ metricPrefix })(body);
 }

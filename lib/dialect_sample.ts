@@ -1,22 +1,22 @@
 /**
  * Which samples of a body make which figures of one engine, and those figures.
  *
- * apart from the builders it is given. A builder is told of scalars,
- * labelled families and histogram parts in any order, each sample by its number
- * in the body, and gives an EngineSample for the values of all samples: what
- * belongs together does not depend on values, so it is found out once for all
- * bodies of the same series. Of several names of one figure the newest wins; two
- * are never added. Series that differ in labels of no meaning here are added up,
- * or, for gauges, the largest is taken: with several API servers all but one are stale.
- * A series given twice counts once, its first time (Prometheus' scrape rule).
- * Reading the text is `prometheus`' part, and what labels mean `dialect_vllm`'.
+ * A builder is told of scalars, families with a label and histogram parts in any
+ * order, each sample by its number in the body, and gives an EngineSample for the
+ * values of all samples: what belongs together does not depend on values, so it is
+ * found out once for all bodies of the same series. Of several names of one figure
+ * the newest wins; two are never added. Series that differ in labels of no meaning
+ * here are added up, or, for gauges, the largest is taken: with several API servers
+ * all but one are stale. A series given twice counts once, its first time
+ * (Prometheus' scrape rule).
  *
  * @module
  */
 
-import { BLOCK_COUNTING_NAMES, type MetricRow } from "./dialect_vllm_metrics.ts";
+import type { EngineConclusions, EngineFacts, MetricRow } from "./dialect_model.ts";
 import { type BucketOrder, type Histogram, orderBuckets } from "./histogram.ts";
 import {
+  combineSamples,
   COUNTER_KEYS,
   type CounterKey,
   type EngineSample,
@@ -24,15 +24,21 @@ import {
   type GaugeKey,
   HISTOGRAM_KEYS,
   type HistogramKey,
-  LABELLED_GAUGES,
   LABELLED_KEYS,
   type LabelledKey,
+  type MetricEntry,
+  type MetricKind,
+  type ServerTraits,
 } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
 
 /** Figures that only an engine has: what has none of them is not an engine. */
-const ENGINE_GAUGES: readonly GaugeKey[] = ["running", "waiting", "kvCacheUsageRatio"];
-const ENGINE_COUNTERS: readonly CounterKey[] = ["promptTokens", "generationTokens"];
+const ENGINE_KEYS: ReadonlySet<MetricRow["key"]> = new Set<MetricRow["key"]>([
+  ...["running", "waiting", "kvCacheUsageRatio", "promptTokens", "generationTokens"] as const,
+]);
+
+/** Series of one engine that no row of the table describes, at most. */
+const MAX_OTHERS = 500;
 
 /**
  * Children of one family, and buckets of one histogram, that are kept. vLLM has
@@ -72,6 +78,16 @@ interface Scalar {
   readonly absorbed: Scalar[];
 }
 
+/** A series that is listed as it is: of no row, or an info. */
+export interface OtherSeries {
+  readonly row: MetricRow | null;
+  readonly name: string;
+  readonly kind: MetricKind;
+  readonly labels: string;
+  readonly samples: number[];
+  readonly sums: number[];
+}
+
 interface LabelledSeries {
   readonly target: Target;
   /** Value of the label that splits the family -> its samples. */
@@ -105,20 +121,31 @@ export interface EngineBuilder {
   readonly engine: string;
   /** The sample that says when its counters began, as epoch seconds; -1 where not exported. */
   created: number;
-  readonly scalars: Map<GaugeKey | CounterKey, Scalar>;
-  readonly labelled: Map<LabelledKey, LabelledSeries>;
-  readonly histograms: Map<HistogramKey, HistogramParts>;
-  /** `null` until it is built for the first time. */
+  readonly scalars: Map<MetricRow, Scalar>;
+  readonly labelled: Map<MetricRow, LabelledSeries>;
+  readonly histograms: Map<MetricRow, HistogramParts>;
+  /** By name and labels. */
+  readonly others: Map<string, OtherSeries>;
+  /** Whether it has a figure that only an engine has. */
+  isEngine: boolean;
+  /** These two are `null` until it is built for the first time. */
   initializing: EngineSample["initializing"] | null;
+  entries: readonly MetricEntry[] | null;
 }
 
 /** What engines of one body share. */
 interface BuildContext {
   /** Keys of the families that the body declares. */
-  readonly declaredKeys: ReadonlySet<string>;
+  readonly declaredKeys: ReadonlySet<string | undefined>;
+  readonly server: ServerTraits;
+  readonly conclude: (facts: EngineFacts) => EngineConclusions;
+  /** A row by one of its names without prefix. */
+  readonly findRow: (name: string) => MetricRow | undefined;
+  /** All that an engine exports. */
+  readonly listEntries: (builder: EngineBuilder) => readonly MetricEntry[];
   /** The scalars of an engine that has none. */
   readonly blank: Pick<EngineSample, "gauges" | "counters">;
-  readonly cacheConfig: ReadonlyMap<string, string>;
+  readonly configuration: ReadonlyMap<string, string>;
   /** The values of all samples, by their numbers. */
   readonly values: Float64Array;
   /** Bounds of the histograms built so far, and their order. */
@@ -137,7 +164,10 @@ export function createEngineBuilder(modelName: string, engine: string): EngineBu
     scalars: new Map(),
     labelled: new Map(),
     histograms: new Map(),
+    others: new Map(),
+    isEngine: false,
     initializing: null,
+    entries: null,
   };
 }
 
@@ -148,10 +178,10 @@ export function keepScalar(
   { sample, hasOthers }: SortedSample,
 ): void {
   const { row, rank } = target;
-  if (row.kind !== "gauge" && row.kind !== "counter") return;
-  const known = builder.scalars.get(row.key);
+  const known = builder.scalars.get(row);
+  builder.isEngine ||= ENGINE_KEYS.has(row.key);
   if (known === undefined || rank < known.target.rank) {
-    builder.scalars.set(row.key, { target, samples: [sample], absorbed: [] });
+    builder.scalars.set(row, { target, samples: [sample], absorbed: [] });
   } else if (rank === known.target.rank && hasOthers) known.samples.push(sample);
 }
 
@@ -162,11 +192,11 @@ export function keepLabelled(
   { sample, split, hasOthers }: SortedSample,
 ): void {
   const { row, rank } = target;
-  if (row.kind !== "labelled" || split === "") return;
-  let known = builder.labelled.get(row.key);
+  if (split === "") return;
+  let known = builder.labelled.get(row);
   if (known === undefined || rank < known.target.rank) {
     known = { target, children: new Map(), absorbed: [], isFlooded: false };
-    builder.labelled.set(row.key, known);
+    builder.labelled.set(row, known);
   }
   if (rank > known.target.rank) return;
   const samples = known.children.get(split);
@@ -198,10 +228,9 @@ export function keepHistogram(
   { sample, bound, le, hasOthers }: SortedSample,
 ): void {
   const { row, part, rank } = target;
-  if (row.kind !== "histogram") return;
-  let known = builder.histograms.get(row.key);
+  let known = builder.histograms.get(row);
   if (known === undefined || rank < known.target.rank) {
-    builder.histograms.set(row.key, known = createParts(target));
+    builder.histograms.set(row, known = createParts(target));
   }
   if (rank > known.target.rank) return;
   known.merged ||= hasOthers;
@@ -218,6 +247,23 @@ export function keepHistogram(
     buckets.push(sample);
     spellings.push(le);
   }
+}
+
+/** Keeps a series that is only listed. `labels` are those besides the engine's. */
+export function keepOther(
+  builder: EngineBuilder,
+  { name, labels, kind, row }: Pick<OtherSeries, "name" | "labels" | "kind" | "row">,
+  { sample, part }: { readonly sample: number; readonly part: Part },
+): void {
+  if (part === "bucket") return;
+  const key = `${name}\n${labels}`;
+  let known = builder.others.get(key);
+  if (known === undefined) {
+    if (builder.others.size >= MAX_OTHERS) return;
+    builder.others.set(key, known = { row, name, kind, labels, samples: [], sums: [] });
+  }
+  const samples = part === "sum" ? known.sums : known.samples;
+  if (samples.length === 0) samples.push(sample);
 }
 
 function absorb<K, V extends { readonly absorbed: V[] }>(into: Map<K, V>, from: Map<K, V>): void {
@@ -238,36 +284,25 @@ export function absorbBuilder(builder: EngineBuilder, other: EngineBuilder): voi
     known?.buckets.push(...buckets);
   }
   absorb(builder.histograms, other.histograms);
+  for (const [key, series] of other.others) {
+    if (!builder.others.has(key)) builder.others.set(key, series);
+  }
 }
 
 /** The figures that were found under an older of their names, and that name. */
 export function listAliases(builder: EngineBuilder): readonly (readonly [string, string])[] {
-  const parts: (readonly [string, { readonly target: Target }])[] = [
-    ...builder.scalars,
-    ...builder.labelled,
-    ...builder.histograms,
+  const parts: readonly { readonly target: Target }[] = [
+    ...builder.scalars.values(),
+    ...builder.labelled.values(),
+    ...builder.histograms.values(),
   ];
-  return parts.filter(([, { target }]) => target.rank > 0)
-    .map(([key, { target }]) => [key, target.name]);
-}
-
-/** The samples of one figure in one: their sum, or the largest of those that are a number. */
-function combine(
-  samples: readonly number[],
-  { values, isGauge }: { readonly values: Float64Array; readonly isGauge: boolean },
-): number {
-  let figure = values[samples[0]];
-  for (let i = 1; i < samples.length; i++) {
-    const value = values[samples[i]];
-    if (!isGauge) figure += value;
-    else if (!(value <= figure) && !Number.isNaN(value)) figure = value;
-  }
-  return figure;
+  return parts.filter(({ target }) => target.rank > 0)
+    .map(({ target }) => [target.row.key ?? target.row.names[0], target.name]);
 }
 
 function combineScalar({ target, samples, absorbed }: Scalar, values: Float64Array): number {
   const { row } = target;
-  const own = combine(samples, { values, isGauge: row.kind === "gauge" }) * (row.scale ?? 1);
+  const own = combineSamples(samples, { values, isGauge: row.kind === "gauge" }) * (row.scale ?? 1);
   return absorbed.reduce((sum, other) => sum + combineScalar(other, values), own);
 }
 
@@ -275,11 +310,10 @@ function combineFamily(
   { target, children, absorbed }: LabelledSeries,
   values: Float64Array,
 ): Map<string, number> {
-  const { row } = target;
-  const isGauge = row.kind === "labelled" && LABELLED_GAUGES.has(row.key);
+  const isGauge = target.row.kind === "gauge";
   const figures = new Map<string, number>();
   for (const [child, samples] of children) {
-    figures.set(child, combine(samples, { values, isGauge }));
+    figures.set(child, combineSamples(samples, { values, isGauge }));
   }
   for (const other of absorbed) {
     for (const [child, value] of combineFamily(other, values)) {
@@ -292,7 +326,7 @@ function combineFamily(
 function combineSum({ target, sums, absorbed }: HistogramParts, values: Float64Array): number {
   const own = sums.length === 0
     ? NaN
-    : combine(sums, { values, isGauge: false }) * (target.row.scale ?? 1);
+    : combineSamples(sums, { values, isGauge: false }) * (target.row.scale ?? 1);
   return absorbed.reduce((sum, other) => sum + combineSum(other, values), own);
 }
 
@@ -333,24 +367,28 @@ function readCounts(parts: HistogramParts, order: BucketOrder, values: Float64Ar
 
 function buildHistogram(parts: HistogramParts, { values, known }: BuildContext): Histogram {
   parts.order ??= orderParts(parts, known);
-  // Only to find repetitions; they may be pieces of a text as large as the body.
-  parts.spellings.length = 0;
   const counts = readCounts(parts, parts.order, values);
   return { bounds: parts.order.bounds, counts, sum: combineSum(parts, values) };
 }
 
-/** Scalars without samples: those that are declared are `initializing`, others `missing`. */
-export function createAbsentSample(declaredKeys: ReadonlySet<string>): BuildContext["blank"] {
+/** Scalars without samples: those that are declared are `initializing`, those without a row `unsupported`. */
+export function createAbsentSample(
+  declaredKeys: BuildContext["declaredKeys"],
+  rows: readonly MetricRow[],
+): BuildContext["blank"] {
+  const known = new Set<string | undefined>(rows.map(({ key }) => key));
+  const explain = (key: string): Reading => {
+    if (declaredKeys.has(key)) return absent("initializing");
+    return absent(known.has(key) ? "missing" : "unsupported");
+  };
   const list = <Key extends string>(keys: readonly Key[]) =>
-    Object.fromEntries(
-      keys.map((key) => [key, absent(declaredKeys.has(key) ? "initializing" : "missing")]),
-    ) as Record<Key, Reading>;
+    Object.fromEntries(keys.map((key) => [key, explain(key)])) as Record<Key, Reading>;
   return { gauges: list(GAUGE_KEYS), counters: list(COUNTER_KEYS) };
 }
 
 /** Histograms and split families that are declared and have no sample. */
 function listInitializing(
-  declaredKeys: ReadonlySet<string>,
+  declaredKeys: BuildContext["declaredKeys"],
   found: Pick<EngineSample, "histograms" | "labelled">,
 ): EngineSample["initializing"] {
   return new Set([
@@ -359,48 +397,95 @@ function listInitializing(
   ].filter((key) => declaredKeys.has(key)));
 }
 
-/** The finished sample. */
-export function buildEngine(builder: EngineBuilder, context: BuildContext): EngineSample {
-  const { declaredKeys, blank, cacheConfig, values } = context;
+const GAUGES: ReadonlySet<unknown> = new Set(GAUGE_KEYS);
+const COUNTERS: ReadonlySet<unknown> = new Set(COUNTER_KEYS);
+const FAMILIES: ReadonlySet<unknown> = new Set(LABELLED_KEYS);
+const HISTOGRAMS: ReadonlySet<unknown> = new Set(HISTOGRAM_KEYS);
+
+function isGaugeKey(key: MetricRow["key"]): key is GaugeKey {
+  return GAUGES.has(key);
+}
+function isCounterKey(key: MetricRow["key"]): key is CounterKey {
+  return COUNTERS.has(key);
+}
+function isLabelledKey(key: MetricRow["key"]): key is LabelledKey {
+  return FAMILIES.has(key);
+}
+function isHistogramKey(key: MetricRow["key"]): key is HistogramKey {
+  return HISTOGRAMS.has(key);
+}
+
+/** The figures of the table that the body has. */
+function buildFigures(
+  builder: EngineBuilder,
+  context: BuildContext,
+): Pick<EngineSample, "gauges" | "counters" | "labelled" | "histograms"> {
+  const { blank, values } = context;
   const gauges = { ...blank.gauges };
   const counters = { ...blank.counters };
-  for (const scalar of builder.scalars.values()) {
-    const { row } = scalar.target;
+  for (const [row, scalar] of builder.scalars) {
+    const { key } = row;
+    if (key === undefined) continue;
     const value = combineScalar(scalar, values);
     const reading = Number.isFinite(value) ? present(value) : absent("not_finite");
-    if (row.kind === "gauge") gauges[row.key] = reading;
-    else if (row.kind === "counter") counters[row.key] = reading;
+    if (isGaugeKey(key)) gauges[key] = reading;
+    else if (isCounterKey(key)) counters[key] = reading;
   }
   const histograms: Partial<Record<HistogramKey, Histogram>> = {};
-  for (const [key, parts] of builder.histograms) {
-    if (parts.buckets.length > 0 && !parts.isFlooded) {
-      histograms[key] = buildHistogram(parts, context);
+  for (const [row, parts] of builder.histograms) {
+    if (isHistogramKey(row.key) && parts.buckets.length > 0 && !parts.isFlooded) {
+      histograms[row.key] = buildHistogram(parts, context);
     }
   }
   const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
-  for (const [key, family] of builder.labelled) {
-    if (!family.isFlooded) labelled[key] = combineFamily(family, values);
+  for (const [row, family] of builder.labelled) {
+    if (isLabelledKey(row.key) && !family.isFlooded) {
+      labelled[row.key] = combineFamily(family, values);
+    }
   }
-  builder.initializing ??= listInitializing(declaredKeys, { histograms, labelled });
-  const queries = builder.scalars.get("prefixCacheQueries");
-  const countsBlocks = queries !== undefined && BLOCK_COUNTING_NAMES.has(queries.target.name);
+  return { gauges, counters, labelled, histograms };
+}
+
+/** The finished sample. */
+export function buildEngine(builder: EngineBuilder, context: BuildContext): EngineSample {
+  const { declaredKeys, configuration, values, server, findRow } = context;
+  const figures = buildFigures(builder, context);
+  builder.initializing ??= listInitializing(declaredKeys, figures);
   const created = builder.created < 0 ? NaN : values[builder.created];
+  const { counters, ...conclusions } = context.conclude({
+    ...figures,
+    initializing: builder.initializing,
+    configuration,
+    getValue: (name) => {
+      const row = findRow(name);
+      const scalar = row && builder.scalars.get(row);
+      return scalar === undefined ? null : combineScalar(scalar, values);
+    },
+    getFamily: (name) => {
+      const row = findRow(name);
+      const family = row && builder.labelled.get(row);
+      return family === undefined ? new Map() : combineFamily(family, values);
+    },
+    getName: (name) => {
+      const row = findRow(name);
+      return (row && builder.scalars.get(row)?.target.name) ?? null;
+    },
+  });
+  if (builder.entries === null) {
+    builder.entries = context.listEntries(builder);
+    // Only to find repetitions; they may be pieces of a text as large as the body.
+    for (const parts of builder.histograms.values()) parts.spellings.length = 0;
+  }
   return {
     modelName: builder.modelName,
     engine: builder.engine,
-    gauges,
-    counters,
-    labelled,
-    histograms,
+    ...figures,
+    counters: counters === undefined ? figures.counters : { ...figures.counters, ...counters },
     initializing: builder.initializing,
     created: Number.isFinite(created) ? present(created) : absent("missing"),
-    prefixCacheUnit: countsBlocks ? "blocks or tokens" : "tokens",
-    cacheConfig,
+    ...conclusions,
+    configuration,
+    server,
+    metrics: { entries: builder.entries, values },
   };
-}
-
-/** Whether what was collected is an engine's, and not only its server's. */
-export function isEngine(builder: EngineBuilder): boolean {
-  return ENGINE_GAUGES.some((key) => builder.scalars.has(key)) ||
-    ENGINE_COUNTERS.some((key) => builder.scalars.has(key));
 }

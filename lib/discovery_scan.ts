@@ -1,31 +1,27 @@
 /**
- * A host, its ports and processes -> the vLLM servers there, and what else answers.
+ * A host, its ports and processes -> the model servers there, and what else answers.
  *
- * First every port of the
- * range is tried for a connection, at once and with a short limit, and on this
- * machine those that `host_processes` finds; then every open one is asked for
- * `/metrics`, at once, with a limit of its own, so that a port that accepts and
- * never answers costs that limit once. What answers without vLLM's metrics is
- * asked who it is by `inspector`. Nothing but GET of these three paths is sent,
- * and never a credential: nobody asked for these servers by name. A later scan
- * leaves the ports alone that are watched, and asks others again only after a
- * while. What counts as vLLM's metrics is `scraper`'s judgement. Durations in
- * seconds.
+ * First every port of the range is tried for a connection, at once and with a short
+ * limit, and on this machine those that `host_processes` finds; then every open one
+ * is asked for its metrics, at once, with a limit of its own, so that a port that
+ * accepts and never answers costs that limit once. What answers without metrics is
+ * asked who it is. Nothing but GET of these three paths is sent, and never a
+ * credential: nobody asked for these servers by name. A later scan leaves the ports
+ * alone that are watched, and asks others again only after a while.
  *
  * @module
  */
 
 import { createBackOff } from "./back_off.ts";
-import { identifyOwner } from "./dialect.ts";
+import { findDialect, identifyCommand, identifyOwner } from "./dialect.ts";
+import type { Dialect } from "./dialect_model.ts";
 import { isLoopbackHost, parseEndpointUrl } from "./endpoint.ts";
 import {
-  identifyCommand,
   identifyForwarder,
   parseForwardedPort,
   parseLaunch,
   parseServerOptions,
   showsOptions,
-  VLLM,
 } from "./host_commands.ts";
 import {
   getLocalHost,
@@ -44,16 +40,14 @@ import type { Seconds } from "./units.ts";
 
 /** A port that is a model server's, or may be. */
 export interface ServerPort extends ListeningPort {
-  /** `vLLM` or another server's name; `null` where only asking can tell. */
+  /** The name of a server; `null` where only asking can tell. */
   readonly serverName: string | null;
   /** Whether its command line names this very port, as the server's own. */
   readonly isDeclared: boolean;
-  /** How vLLM was started; `null` where it is none, or its command line is not known. */
+  /** How the server was started; `null` where it is of no dialect, or its command line is not known. */
   readonly launch: LaunchInfo | null;
+  readonly isTls: boolean;
 }
-
-/** Titles of vLLM's processes that speak no HTTP. */
-const ENGINE_TITLE = /^VLLM::(?!APIServer)/i;
 
 /** Well-known ports of other things, which would log or count an HTTP request as an attack or an error. */
 const NEVER_HTTP: ReadonlySet<number> = new Set([
@@ -66,7 +60,7 @@ const MIN_USER_PORT = 1024;
 /** Ports of unknown owners that are worth asking, at most: a machine full of services is not to be swept. */
 export const MAX_UNKNOWN_PORTS = 32;
 
-/** The vLLM in a container to which a proxy leads: the one that listens on that port there, if it is the only one. */
+/** The server in a container to which a proxy leads: the one that listens on that port there, if it is the only one. */
 function findContained(
   containerPort: number,
   context: Pick<Context, "table" | "ownerPids">,
@@ -76,15 +70,24 @@ function findContained(
     // Of a server and its children that have kept its command line, the server.
     const parent = context.table.get(process.parentPid);
     if (parent !== undefined && showsOptions(parent)) return false;
-    return parseServerOptions(process).port === containerPort;
+    return parseServerOptions(process)?.port === containerPort;
   });
   return found.length === 1 ? found[0] : null;
 }
 
 /** What is known of a port besides its number and owners. */
-type PortOwnership = Pick<ServerPort, "serverName" | "isDeclared" | "launch">;
+type PortOwnership = Pick<ServerPort, "serverName" | "isDeclared" | "launch" | "isTls">;
 
-const UNKNOWN: PortOwnership = { serverName: null, isDeclared: false, launch: null };
+const UNKNOWN: PortOwnership = {
+  serverName: null,
+  isDeclared: false,
+  launch: null,
+  isTls: false,
+};
+
+function describeLaunch(process: ProcessInfo): Pick<ServerPort, "launch" | "isTls"> {
+  return { launch: parseLaunch(process), isTls: parseServerOptions(process)?.isTls === true };
+}
 
 /** What all ports are judged by. */
 interface Context {
@@ -93,25 +96,25 @@ interface Context {
   readonly ownerPids: ReadonlySet<number>;
 }
 
-/** A port of vLLM: its API, unless another one is declared as that. */
-function classifyVllmPort(
+/** A port of a server: its API, unless another one is declared as that. */
+function classifyServerPort(
   port: number,
-  chain: readonly ProcessInfo[],
+  { dialect, chain }: { readonly dialect: Dialect; readonly chain: readonly ProcessInfo[] },
   { ports }: Context,
 ): PortOwnership | undefined {
-  if (ENGINE_TITLE.test(chain[0].commandLine)) return undefined;
+  if (dialect.processes.innerTitle.test(chain[0].commandLine)) return undefined;
   const process = chain.find(showsOptions);
-  if (process === undefined) return { serverName: VLLM, isDeclared: false, launch: null };
-  const declared = parseServerOptions(process).port;
+  const declared = process === undefined ? null : parseServerOptions(process)?.port ?? null;
+  if (process === undefined || declared === null) return { ...UNKNOWN, serverName: dialect.name };
   if (declared !== port && ports.has(declared)) return undefined;
-  return { serverName: VLLM, isDeclared: declared === port, launch: parseLaunch(process) };
+  return { serverName: dialect.name, isDeclared: declared === port, ...describeLaunch(process) };
 }
 
 /** A port whose connections are passed on, to a container or another machine. */
 function classifyForwarder(forwarder: ProcessInfo, context: Context): PortOwnership {
   const forwarded = parseForwardedPort(forwarder);
   const process = forwarded === null ? null : findContained(forwarded.containerPort, context);
-  return { ...UNKNOWN, launch: process === null ? null : parseLaunch(process) };
+  return process === null ? UNKNOWN : { ...UNKNOWN, ...describeLaunch(process) };
 }
 
 /** What a port is by its owners; `undefined` where it is nothing to ask. */
@@ -123,7 +126,8 @@ function classifyPort(
     const chain = listAncestors(context.table, pid);
     if (chain.length === 0) continue;
     const serverName = identifyCommand(chain[0].commandLine);
-    if (serverName === VLLM) return classifyVllmPort(port, chain, context);
+    const dialect = findDialect(serverName);
+    if (dialect !== null) return classifyServerPort(port, { dialect, chain }, context);
     if (serverName !== null) return { ...UNKNOWN, serverName };
     if (identifyForwarder(chain[0]) !== null) return classifyForwarder(chain[0], context);
   }
@@ -175,7 +179,7 @@ export function createServerPortLister(listProcesses: ProcessLister): ServerPort
 
 /** What a scan found. */
 export interface ScanResult {
-  /** The vLLM servers that are not watched yet, in the order of their ports. */
+  /** The servers that are not watched yet, in the order of their ports. */
   readonly found: readonly Endpoint[];
   /** Open ports where something else answers, or nothing, in order; `name` says what, safe to print. */
   readonly others: readonly { readonly port: number; readonly name: string }[];
@@ -195,7 +199,7 @@ export interface ScanOptions {
   readonly host: string;
   /** Both ends included. */
   readonly portRange: { readonly first: number; readonly last: number };
-  /** What stands in place of `vllm:`, or `null` for the prefixes that are known. */
+  /** In place of the first dialect's prefixes, or `null` for those. */
   readonly metricPrefix: string | null;
   /** Upper limit of what one port may take to answer. */
   readonly timeout: Seconds;
@@ -221,22 +225,21 @@ const PARALLEL_PORTS = 256;
 /** The addresses that `localhost` may stand for: servers listen on either of them. */
 const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 
-/** Until a port that is no vLLM is probed again: a server may take its place between two scans. */
+/** Until a port of another program is probed again: a server may take its place between two scans. */
 const getProbePause = createBackOff({ initial: 60, max: 600 });
 
 /** What answers at an open port, in a few words. */
 const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
-  timeout: "no answer in time: if it is a busy vLLM, name it with --url",
+  timeout: "no answer in time: if it is a busy model server, name it with --url",
   reset: "closes the connection",
-  unauthorized: "wants credentials: if it is vLLM, name it with --url",
+  unauthorized: "wants credentials: if it is a model server, name it with --url",
   not_found: "no metrics page",
-  server_error: "a server error: if it is vLLM, name it with --url",
+  server_error: "a server error: if it is a model server, name it with --url",
   http_status: "no metrics page",
   redirect: "redirects elsewhere",
   html: "a web page",
   empty: "an empty metrics page",
   not_exposition: "no metrics",
-  stats_disabled: "perhaps vLLM with --disable-log-stats",
   truncated: "an answer that was cut off",
   too_large: "an answer that was too large",
 };
@@ -279,9 +282,9 @@ interface OpenPort {
   readonly process: ServerPort | null;
 }
 
-/** What is at an open port: vLLM, or something else by its name, if it is worth telling. */
+/** What is at an open port: a server to watch, or something else by its name, if it is worth telling. */
 type ProbeResult =
-  | { readonly kind: "vllm" }
+  | { readonly kind: "server" }
   | { readonly kind: "other"; readonly name: string; readonly isNamed: boolean };
 
 /** What a port was when it was asked last. */
@@ -303,17 +306,14 @@ const HTTP_FAILURES: ReadonlySet<FailureKind> = new Set([
   "html",
   "empty",
   "not_exposition",
-  "not_vllm",
+  "other_server",
   "stats_disabled",
   "truncated",
   "too_large",
 ]);
 
-/** Failures that a port may have that is vLLM's API by its owner's command line. */
+/** Failures that a port may have that is a server's API by its owner's command line. */
 const DECLARED_FAILURES: ReadonlySet<FailureKind> = new Set([...HTTP_FAILURES, "timeout", "tls"]);
-
-/** Options of vLLM without which it speaks no TLS. */
-const TLS_OPTION = /\s--ssl-(?:certfile|keyfile)[\s=]/;
 
 function createEndpoint(scheme: "http" | "https", host: string, port: number): Endpoint {
   const typed = parseEndpointUrl(`${scheme}://${host}:${port}`);
@@ -321,28 +321,38 @@ function createEndpoint(scheme: "http" | "https", host: string, port: number): E
   return typed.endpoint;
 }
 
-/** What answers without vLLM's metrics. A 401 on everything proves nothing. */
+/** What answers without a server's metrics. A 401 on everything proves nothing. */
 async function classifyFailure(
   platform: Platform,
   { endpoint, process }: OpenPort,
   { failure, timeout }: { readonly failure: ScraperFailure; readonly timeout: Seconds },
 ): Promise<ProbeResult> {
-  const vllm: ProbeResult = { kind: "vllm" };
+  const server: ProbeResult = { kind: "server" };
   const name = (name: string): ProbeResult => ({ kind: "other", name, isNamed: true });
-  if (failure.serverName !== undefined) return name(`${failure.serverName}, not vLLM`);
-  if (process?.isDeclared && DECLARED_FAILURES.has(failure.kind)) return vllm;
+  const nameOther = (serverName: string): ProbeResult => name(`${serverName}, not watched`);
+  if (failure.serverName !== undefined && failure.kind !== "stats_disabled") {
+    return nameOther(failure.serverName);
+  }
+  if (process?.isDeclared && DECLARED_FAILURES.has(failure.kind)) return server;
   if (HTTP_FAILURES.has(failure.kind)) {
-    if (process?.serverName === VLLM) return vllm;
+    if (findDialect(process?.serverName) !== null) return server;
     const access = ANONYMOUS_ACCESS;
     const { version, models } = await fetchServerIdentity(platform, endpoint, { access, timeout });
     const owner = identifyOwner(models?.owners ?? []) ?? process?.serverName ?? null;
-    if (owner !== null) return name(`${owner}, not vLLM`);
-    if (version !== null) return vllm;
-    if (models?.owners.has("vllm")) {
-      return name("vLLM's models without its metrics: name its own port with --url");
+    const dialect = findDialect(owner);
+    if (owner !== null && dialect === null) return nameOther(owner);
+    if (version !== null && dialect?.answersVersion !== false) return server;
+    if (dialect !== null) {
+      const { enablingOption: option } = dialect;
+      const step = option === undefined
+        ? "name its own port with --url"
+        : `start it with ${option}`;
+      return name(`${owner}'s models without its metrics: ${step}`);
     }
   }
-  const told = FAILURE_NAMES[failure.kind] ?? "not an HTTP server";
+  const told = failure.serverName !== undefined
+    ? `perhaps ${failure.serverName} with its metrics off`
+    : FAILURE_NAMES[failure.kind] ?? "not an HTTP server";
   return { kind: "other", name: told, isNamed: false };
 }
 
@@ -363,7 +373,7 @@ async function probeMetrics(
     const outcome = await scraper.scrape();
     return isScrapeFailure(outcome)
       ? await classifyFailure(platform, open, { failure: outcome, timeout })
-      : { kind: "vllm" };
+      : { kind: "server" };
   } finally {
     scraper.close();
   }
@@ -396,7 +406,7 @@ async function probePorts(
   });
 }
 
-/** The open ports of the range, and beside it those that are vLLM's or may be. */
+/** The open ports of the range, and beside it those that are a server's or may be. */
 async function findOpenPorts(
   platform: Platform,
   options: ScanOptions,
@@ -409,13 +419,12 @@ async function findOpenPorts(
     options.listServerPorts?.() ?? { ports: [], problems: [] },
   ]);
   const besideRange = listing.ports.filter(({ port, serverName }) =>
-    (port < first || port > last) && (serverName === null || serverName === VLLM)
+    (port < first || port > last) && (serverName === null || findDialect(serverName) !== null)
   ).map((process) => ({ host: getLocalHost(process), port: process.port }));
   const beside = await probePorts(platform, besideRange, watchedKeys);
   const open = [...inRange, ...beside].map(({ host, port }): OpenPort => {
     const process = listing.ports.find((process) => process.port === port) ?? null;
-    const isTls = TLS_OPTION.test(process?.launch?.commandLine ?? "");
-    const endpoint = createEndpoint(isTls ? "https" : "http", host, port);
+    const endpoint = createEndpoint(process?.isTls ? "https" : "http", host, port);
     return { port, endpoint, isInRange: port >= first && port <= last, process };
   });
   return { open: open.toSorted((a, b) => a.port - b.port), problems: listing.problems };
@@ -449,7 +458,7 @@ export function createScanner(platform: Platform, options: ScanOptions): Scanner
     const others: { port: number; name: string }[] = [];
     for (const [i, { verdict }] of results.entries()) {
       const { port, endpoint, isInRange } = open[i];
-      if (verdict.kind === "vllm") found.push(endpoint);
+      if (verdict.kind === "server") found.push(endpoint);
       else if (isInRange || verdict.isNamed) others.push({ port, name: verdict.name });
     }
     return { found, others, problems };

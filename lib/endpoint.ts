@@ -10,7 +10,7 @@
 import type { Endpoint } from "./model.ts";
 import { createSecret, measureWidth, quote, sanitizeText, type Secret } from "./text.ts";
 
-/** Default port of `vllm serve`. */
+/** The port where none is given. */
 export const DEFAULT_PORT = 8000;
 
 export interface TypedEndpoint {
@@ -19,8 +19,8 @@ export interface TypedEndpoint {
   readonly basicAuth: Secret | null;
 }
 
-/** See vllm/entrypoints/serve/instrumentator/metrics.py. */
-const METRICS_PATH = "/metrics";
+/** The path of the exposition under the base URL, Prometheus' convention. */
+export const METRICS_PATH = "/metrics";
 
 /** In characters. */
 const MAX_URL_LENGTH = 2048;

@@ -1,14 +1,16 @@
 /**
+/**
  * Attributes GPU processes to endpoints and engines. The owner is the endpoint whose listening
  * process, or the server that started it, is an ancestor, or else is in the same process group. If
  * the listener is hidden (container, other user), the server's command line decides: `--port`,
- * docker's port forwarding, model, elimination. Ranks come from titles: `VLLM::EngineCore_DP1`,
- * `VLLM::Worker_DP0_TP1` since vLLM 0.10.1, `VllmWorker` before. Ray workers descend from the
- * raylet and stay unattributed.
+ * docker's port forwarding, model, elimination. Ranks come from the titles of processes. Ray
+ * workers descend from the raylet and stay unattributed.
  *
  * @module
  */
 
+import { parseRanks } from "./dialect.ts";
+import type { ProcessRanks } from "./dialect_model.ts";
 import type { GpuProcess } from "./gpu_model.ts";
 import {
   identifyForwarder,
@@ -118,7 +120,9 @@ function matchServers(
 ): ReadonlyMap<number, Match> {
   const matches = new Map<number, Match>();
   for (const server of servers) {
-    const { port, modelNames } = parseServerOptions(server);
+    const options = parseServerOptions(server);
+    if (options === null) continue;
+    const { port, modelNames } = options;
     const serves = (endpoint: GpuEndpoint) =>
       endpoint.modelNames.some((name) => modelNames.includes(name));
     const listens = (endpoint: GpuEndpoint) =>
@@ -142,37 +146,8 @@ function matchServers(
   return matches;
 }
 
-/** `VLLM::Worker_DP0_TP1`, `…multiprocessing-fork_TP0`, `VllmWorker TP0`. */
-const RANKED_TITLE =
-  /(?:^VLLM::\w*?|^\(?VllmWorker|multiprocessing-fork)((?:[_ ](?:DP|PP|PCP|TP|DCP|EP)\d+)+)/;
-const ENGINE_TITLE = /^VLLM::EngineCore(?:Proc)?_(\d+)/;
-const OLD_WORKER_TITLE = /VllmWorker(?:Process)?(?:[- ]|\s+rank=)(\d+)/;
-
-interface Ranks {
-  readonly data?: number;
-  readonly tensor?: number;
-  readonly pipeline?: number;
-}
-
-function parseRanks(title: string): Ranks {
-  const ranks = new Map<string, number>();
-  for (const [, kind, rank] of (RANKED_TITLE.exec(title)?.[1] ?? "").matchAll(/([A-Z]+)(\d+)/g)) {
-    ranks.set(kind, Number(rank));
-  }
-  const engine = ENGINE_TITLE.exec(title)?.[1];
-  const worker = OLD_WORKER_TITLE.exec(title)?.[1];
-  const data = ranks.get("DP") ?? (engine === undefined ? undefined : Number(engine));
-  const tensor = ranks.get("TP") ?? (worker === undefined ? undefined : Number(worker));
-  const pipeline = ranks.get("PP");
-  return {
-    ...(data === undefined ? {} : { data }),
-    ...(tensor === undefined ? {} : { tensor }),
-    ...(pipeline === undefined ? {} : { pipeline }),
-  };
-}
-
 /** Ancestors fill in missing ranks. */
-function collectRanks(titles: readonly string[]): Ranks {
+function collectRanks(titles: readonly string[]): ProcessRanks {
   return titles.map(parseRanks).reduceRight((above, own) => ({ ...above, ...own }), {});
 }
 

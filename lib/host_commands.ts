@@ -1,51 +1,27 @@
 /**
- * Command lines into the model servers that they start, and what those are told.
+ * Command lines of model servers -> what those are told.
  *
- * The one place that knows servers by their command lines, and
- * how vLLM's are read: names of options with dashes or underscores, values after
- * a blank or an equals sign, the last of several. Programs that only pass
- * connections on are told apart from servers here, too. Which ports and which
- * GPUs follow from it is the matter of `discovery_scan` and `gpu_attribution`.
- * Sources: the servers' documentation and code, read 2026-11; Docker's proxy:
- * cmd/docker-proxy of moby.
+ * Names of options with dashes or underscores, values after a blank or an equals
+ * sign, the last of several. Programs that only pass connections on are told apart
+ * from servers here, too. Source: Docker's proxy, cmd/docker-proxy of moby.
  *
  * @module
  */
 
-import { DEFAULT_PORT } from "./endpoint.ts";
+import { findDialect, identifyCommand } from "./dialect.ts";
+import type { Dialect } from "./dialect_model.ts";
 import type { ProcessInfo } from "./host_processes.ts";
 import type { LaunchInfo } from "./model.ts";
 
-/** The name by which vLLM goes here. */
-export const VLLM = "vLLM";
-
-/** Servers by what stands in their command lines, words with a blank between them; the first that fits counts. */
-const SERVER_ROWS: readonly (readonly [name: string, pattern: RegExp])[] = [
-  ["vLLM production-stack router", /(?:^|[\s/])vllm_router[./]|(?:^|[\s/])vllm-router(?:\s|$)/],
-  ["SGLang router", /sglang_router\.launch_(?:router|server)|(?:^|[\s/])sglang-router(?:\s|$)/],
-  [VLLM, /^VLLM::|(?:^|[\s/])vllm serve(?:\s|$)|\bvllm\.entrypoints\.(?:openai\.)?api_server\b/],
-  [VLLM, /(?:^|[\s/])vllm\/entrypoints\/(?:openai\/)?api_server\.py(?:\s|$)/],
-  ["SGLang", /^sglang::|\bsglang\.launch_server\b|(?:^|[\s/])sglang serve(?:\s|$)/],
-  ["Text Generation Inference", /(?:^|[\s/])text-generation-(?:launcher|router|server)(?:\s|$)/],
-  ["Text Embeddings Inference", /(?:^|[\s/])text-embeddings-router(?:\s|$)/],
-  ["llama.cpp", /(?:^|[\s/])llama-server(?:\s|$)|\bllama_cpp\.server\b/],
-  ["Ollama", /(?:^|[\s/])ollama (?:serve|runner)(?:\s|$)/],
-  ["LMDeploy", /(?:^|[\s/])lmdeploy serve\b|\blmdeploy\.serve\.openai\.api_server\b/],
-  ["TensorRT-LLM", /(?:^|[\s/])trtllm-serve(?:\s|$)/],
-  ["Triton Inference Server", /(?:^|[\s/])tritonserver(?:\s|$)/],
-  ["LiteLLM", /(?:^|[\s/])litellm(?:\s|$)/],
-  ["Aphrodite", /(?:^|[\s/])aphrodite (?:run|serve)(?:\s|$)|\baphrodite\.endpoints\.openai\b/],
-  ["Xinference", /(?:^|[\s/])xinference(?:-local|-supervisor|-worker)(?:\s|$)/],
-];
-
-/** The model server that a command line starts, or `null`. */
-export function identifyCommand(commandLine: string): string | null {
-  return SERVER_ROWS.find(([, pattern]) => pattern.test(commandLine))?.[0] ?? null;
+/** The dialect of the server that a process starts and whose options it shows; `null` for a mere title, too. */
+export function findServerDialect({ commandLine }: ProcessInfo): Dialect | null {
+  const dialect = findDialect(identifyCommand(commandLine));
+  return dialect === null || dialect.processes.title.test(commandLine) ? null : dialect;
 }
 
-/** Whether a process shows vLLM's options, and not only the title that it has given itself. */
-export function showsOptions({ commandLine }: ProcessInfo): boolean {
-  return identifyCommand(commandLine) === VLLM && !commandLine.startsWith("VLLM::");
+/** Whether a process shows a server's options, and not only the title that it has given itself. */
+export function showsOptions(process: ProcessInfo): boolean {
+  return findServerDialect(process) !== null;
 }
 
 /** Where connections are passed on to: into a container of this machine, or to another one. */
@@ -71,20 +47,13 @@ interface CommandOption {
   readonly values: readonly string[];
 }
 
-/** Short names of vLLM's options, and the long ones. */
-const SHORT_NAMES: ReadonlyMap<string, string> = new Map([
-  ["tp", "tensor-parallel-size"],
-  ["pp", "pipeline-parallel-size"],
-  ["dp", "data-parallel-size"],
-  ["dpl", "data-parallel-size-local"],
-  ["dcp", "decode-context-parallel-size"],
-  ["pcp", "prefill-context-parallel-size"],
-]);
-
 const OPTION = /^--?([A-Za-z][\w.-]*)(?:=(.*))?$/s;
 
 /** The options as words have them: `--a 1 2`, `--a=1`, `-tp 1`, `-tp=1`. */
-function listOptions(words: readonly string[]): readonly CommandOption[] {
+function listOptions(
+  words: readonly string[],
+  shortNames?: ReadonlyMap<string, string>,
+): readonly CommandOption[] {
   return words.flatMap((word, index): readonly CommandOption[] => {
     const match = OPTION.exec(word);
     if (match === null) return [];
@@ -93,7 +62,7 @@ function listOptions(words: readonly string[]): readonly CommandOption[] {
     const rest = words.slice(index + 1);
     const end = rest.findIndex((next) => OPTION.test(next));
     return [{
-      name: SHORT_NAMES.get(dashed) ?? dashed,
+      name: shortNames?.get(dashed) ?? dashed,
       values: own === undefined ? rest.slice(0, end < 0 ? rest.length : end) : [own],
     }];
   });
@@ -107,45 +76,42 @@ function parseNumbers(options: readonly CommandOption[]): ReadonlyMap<string, nu
   );
 }
 
-/** What vLLM's command line says of where it listens and what it serves. */
+/** What a server's command line says of where it listens and what it serves. */
 interface ServerOptions {
   readonly port: number;
   /** The names under which it may serve its model. */
   readonly modelNames: readonly string[];
+  readonly isTls: boolean;
 }
 
-/**
- * What vLLM is told, or does where it is told nothing.
- */
-export function parseServerOptions({ arguments: words }: ProcessInfo): ServerOptions {
-  const options = listOptions(words);
+/** What a server is told, or does where it is told nothing; `null` for what starts no server. */
+export function parseServerOptions(process: ProcessInfo): ServerOptions | null {
+  const dialect = findServerDialect(process);
+  if (dialect === null) return null;
+  const { shortOptions, modelOptions, tlsOptions } = dialect.processes;
+  const words = process.arguments;
+  const options = listOptions(words, shortOptions);
+  const [servedName, ...pathOptions] = modelOptions;
   const valuesOf = (wanted: string): readonly string[] =>
     options.findLast(({ name }) => name === wanted)?.values ?? [];
   const serve = words.indexOf("serve");
   const positional = serve < 0 ? [] : words.slice(serve + 1, serve + 2);
   return {
-    port: parseNumbers(options).get("port") ?? DEFAULT_PORT,
+    port: parseNumbers(options).get("port") ?? dialect.defaultPort,
     modelNames: [
-      ...valuesOf("served-model-name"),
-      ...valuesOf("model").slice(0, 1),
+      ...valuesOf(servedName),
+      ...pathOptions.flatMap((option) => valuesOf(option).slice(0, 1)),
       ...positional.filter((word) => !OPTION.test(word)),
     ],
+    isTls: options.some(({ name }) => tlsOptions.includes(name)),
   };
 }
 
-/** Options of vLLM that say how many of something there are. */
-const PARALLEL_NAMES: ReadonlySet<string> = new Set([
-  ...SHORT_NAMES.values(),
-  "api-server-count",
-  "nnodes",
-]);
-
-/**
- * What vLLM's command line says of its launch.
- */
+/** What a server's command line says of its launch. */
 export function parseLaunch(process: ProcessInfo): LaunchInfo {
-  const numbers = parseNumbers(listOptions(process.arguments));
-  const parallelSizes = new Map([...numbers].filter(([name]) => PARALLEL_NAMES.has(name)));
+  const traits = findServerDialect(process)?.processes;
+  const numbers = parseNumbers(listOptions(process.arguments, traits?.shortOptions));
+  const parallelSizes = new Map([...numbers].filter(([name]) => traits?.sizeOptions.has(name)));
   return { commandLine: process.commandLine, parallelSizes };
 }
 

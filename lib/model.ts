@@ -1,17 +1,15 @@
 /**
  * The nouns of the domain: readonly types that cross modules.
  *
- * and the names of figures only. An endpoint is one URL; a
- * scrape of it yields one sample per engine; a replica is one engine of one
- * endpoint, followed over time; a model group is all replicas that serve the
- * same model. Which Prometheus metric feeds which figure is `dialect_vllm_metrics`'
- * knowledge, and stands nowhere else.
+ * An endpoint is one URL; a scrape of it yields one sample per engine; a replica
+ * is one engine of one endpoint, followed over time; a model group is all
+ * replicas that serve the same model. Dialects know which metric feeds which figure.
  *
  * @module
  */
 
 import type { Histogram, Quantile } from "./histogram.ts";
-import { type Absent, present, type Reading } from "./reading.ts";
+import { type Absent, absent, type Reading } from "./reading.ts";
 import type { Bytes, EpochSeconds, Ratio, Seconds } from "./units.ts";
 
 /** One URL that is watched. Holds no secret: user information is stripped before it gets here. */
@@ -32,23 +30,13 @@ export interface Endpoint {
   readonly warnings: readonly string[];
 }
 
-/** Gauges of an engine. Counts are requests, ratios 0 to 1. */
+/** Gauges of an engine that figures are computed from. Counts are requests, ratios 0 to 1. */
 export const GAUGE_KEYS = [
   "running",
   "waiting",
   "swapped",
   "kvCacheUsageRatio",
-  "cpuCacheUsageRatio",
   "prefixCacheHitRatioReported",
-  "cpuPrefixCacheHitRatioReported",
-  "promptTokensPerSecondReported",
-  "generationTokensPerSecondReported",
-  "draftAcceptanceRatioReported",
-  "speculativeEfficiencyRatioReported",
-  "offloadCpuCacheUsageRatio",
-  "offloadCpuCacheWriteUsageRatio",
-  "offloadCpuCacheReadUsageRatio",
-  "websocketConnectionsActive",
 ] as const;
 export type GaugeKey = typeof GAUGE_KEYS[number];
 
@@ -56,39 +44,16 @@ export type GaugeKey = typeof GAUGE_KEYS[number];
 export const COUNTER_KEYS = [
   "promptTokens",
   "cachedPromptTokens",
-  "recomputedPromptTokens",
+  "computedPromptTokens",
   "generationTokens",
-  "totalTokens",
   "preemptions",
-  "corruptedRequests",
   "prefixCacheQueries",
   "prefixCacheHits",
   "externalPrefixCacheQueries",
   "externalPrefixCacheHits",
-  "multimodalCacheQueries",
-  "multimodalCacheHits",
   "drafts",
   "draftTokens",
   "acceptedTokens",
-  "emittedTokens",
-  "diffusionDenoisingSteps",
-  "diffusionCanvasPositions",
-  "diffusionCommittedTokens",
-  "estimatedFlopsPerGpu",
-  "estimatedReadBytesPerGpu",
-  "estimatedWriteBytesPerGpu",
-  "nixlFailedTransfers",
-  "nixlFailedNotifications",
-  "nixlExpiredRequests",
-  "offloadLoadBytes",
-  "offloadLoadSeconds",
-  "offloadStoreBytes",
-  "offloadStoreSeconds",
-  "offloadStoresSkipped",
-  "offloadAllocationFailures",
-  "hf3fsFailedSaves",
-  "hf3fsFailedLoads",
-  "websocketConnections",
 ] as const;
 export type CounterKey = typeof COUNTER_KEYS[number];
 
@@ -97,63 +62,93 @@ export const LABELLED_KEYS = [
   "finishedByReason",
   "waitingByReason",
   "promptTokensBySource",
-  "cachedPromptTokensBySource",
   "acceptedTokensByPosition",
-  "sleepState",
   "rejectedByReason",
-  "offloadBytesByDirection",
-  "offloadSecondsByDirection",
-  "mooncakeOperations",
-  "mooncakeKeys",
-  "mooncakeBytes",
-  "mooncakeFailedKeys",
-  "toolCallsByOutcome",
 ] as const;
 export type LabelledKey = typeof LABELLED_KEYS[number];
 
 /** Those of them that are gauges: they may fall. */
-export const LABELLED_GAUGES: ReadonlySet<LabelledKey> = new Set(["waitingByReason", "sleepState"]);
+export const LABELLED_GAUGES: ReadonlySet<LabelledKey> = new Set(["waitingByReason"]);
 
 /** The latencies that are shown, in the order in which a request goes through them. Seconds. */
 export const LATENCY_KEYS = ["ttft", "itl", "tpot", "e2e", "queue", "prefill", "decode"] as const;
 export type LatencyKey = typeof LATENCY_KEYS[number];
 
 /** Histograms of an engine since its start. Latencies are in seconds. */
-export const HISTOGRAM_KEYS = [
-  ...LATENCY_KEYS,
-  "inference",
-  "modelForward",
-  "modelExecute",
-  "iterationTokens",
-  "requestPromptTokens",
-  "requestGenerationTokens",
-  "requestPrefillComputedTokens",
-  "requestMaxGenerationTokens",
-  "requestParamN",
-  "requestParamMaxTokens",
-  "requestParamBestOf",
-  "requestPreemptions",
-  "kvBlockLifetime",
-  "kvBlockIdleBeforeEvict",
-  "kvBlockReuseGap",
-  "nixlTransfer",
-  "nixlPost",
-  "nixlBytes",
-  "nixlDescriptors",
-  "offloadSize",
-  "offloadLoadSize",
-  "offloadStoreSize",
-  "offloadLookupSyncDelay",
-  "offloadLookupAsyncDelay",
-  "offloadCpuAllocationSize",
-  "mooncakeOperationTime",
-  "hf3fsSave",
-  "hf3fsLoad",
-  "websocketConnectionTime",
-] as const;
+export const HISTOGRAM_KEYS = [...LATENCY_KEYS, "iterationTokens"] as const;
 export type HistogramKey = typeof HISTOGRAM_KEYS[number];
 
-/** The unit of the prefix-cache counters: blocks up to vLLM 0.8.5, tokens from 0.9.0 on. The ratio is the same. */
+/** `info`: always 1, what it says stands in its labels. */
+export type MetricKind = "gauge" | "counter" | "histogram" | "info";
+
+/** A metric as a kind of server may export it. */
+export interface MetricInfo {
+  /** Without prefix, as they stand in the text, newest first. */
+  readonly names: readonly string[];
+  readonly kind: MetricKind;
+  /** The base unit: `seconds`, `bytes`, `ratio`, `tokens` and other things that are counted. Empty for infos. */
+  readonly unit: string;
+  readonly title: string;
+  readonly help: string;
+  /** Versions of the server that export it: the first, and the last. */
+  readonly since?: string;
+  readonly until?: string;
+  /** The label that splits it. */
+  readonly label?: string;
+  /** How engines are taken together: a usage is not summed, and a ratio of two figures not even compared. */
+  readonly overEngines: "sum" | "max" | "none";
+}
+
+/** A series of a body in the list of all metrics: which of the body's samples it is. */
+export interface MetricEntry {
+  /** As exported, with prefix. */
+  readonly name: string;
+  /** `null`: exported by a server that is newer than this program. */
+  readonly info: MetricInfo | null;
+  readonly kind: MetricKind;
+  /** The child of a family, or all labels of an info. */
+  readonly labels: string;
+  /** The samples of its value, or of a histogram's count. Counts are summed, of gauges the largest counts. */
+  readonly samples: readonly number[];
+  /** Of a histogram's sum. */
+  readonly sums: readonly number[];
+  readonly scale: number;
+}
+
+/** All series of one engine in one body. Bodies of the same series share the entries. */
+export interface MetricTable {
+  readonly entries: readonly MetricEntry[];
+  /** Of all samples of the body. */
+  readonly values: Float64Array;
+}
+
+/** What the figures of one kind of server mean. */
+export interface ServerTraits {
+  /** As people call it. */
+  readonly name: string;
+  /** When a token is counted: at the step that made it, or with all others of its request when that ends. */
+  readonly tokensAreBooked: "step" | "finish";
+  /** What is measured, where kinds of servers differ in it. Only equal ones are merged. */
+  readonly latencyDefinitions: Readonly<Partial<Record<LatencyKey, string>>>;
+  /** Entries of the configuration that people look for, in this order. */
+  readonly mainOptions: readonly string[];
+  /** What this kind of server never exports. */
+  readonly noSuchFigures: ReadonlySet<HistogramKey | LabelledKey>;
+}
+
+/** Of a server of which nothing is known. */
+export const UNKNOWN_SERVER: ServerTraits = {
+  name: "",
+  tokensAreBooked: "step",
+  latencyDefinitions: {},
+  mainOptions: [],
+  noSuchFigures: new Set(),
+};
+
+/** A list without metrics. */
+export const NO_METRICS: MetricTable = { entries: [], values: new Float64Array() };
+
+/** The unit of the prefix-cache counters; old servers do not say which. The ratio is the same. */
 type CacheUnit = "tokens" | "blocks or tokens";
 
 /** What one engine of one model said in one scrape. */
@@ -171,11 +166,21 @@ export interface EngineSample {
   /** When its counters began. `missing` with several API servers. */
   readonly created: Reading<EpochSeconds>;
   readonly prefixCacheUnit: CacheUnit;
-  /** The labels of `cache_config_info`, made safe to print. */
-  readonly cacheConfig: ReadonlyMap<string, string>;
+  readonly prefixCacheIsOff: boolean;
+  /** Whether it has given its memory back, and answers no request until it is woken. */
+  readonly isAsleep: boolean;
+  /** Tokens. */
+  readonly kvCacheCapacity: Reading;
+  /** True when the capacity is blocks × block size, which is wrong for hybrid models. */
+  readonly kvCacheCapacityIsEstimate: boolean;
+  /** Its options as it exports them, made safe to print. */
+  readonly configuration: ReadonlyMap<string, string>;
+  readonly server: ServerTraits;
+  /** All that it exports, with what no figure is computed from. */
+  readonly metrics: MetricTable;
 }
 
-/** The adapters that `lora_requests_info` names, as of its newest series. */
+/** The LoRA adapters, as of their newest state. */
 export interface LoraSample {
   readonly runningAdapters: readonly string[];
   readonly waitingAdapters: readonly string[];
@@ -207,12 +212,12 @@ export interface Scrape {
   readonly badLineCount: number;
   /** The first few of them. */
   readonly badLines: readonly BadLine[];
-  /** In the order of the exposition. Empty when it declares vLLM's metrics but has no sample of an engine yet. */
+  /** In the order of the exposition. Empty when it declares metrics of engines but has no sample of one yet. */
   readonly engines: readonly EngineSample[];
   readonly lora: LoraSample | null;
   /** Metrics that were found under an older of their names: figure -> that name. */
   readonly aliases: ReadonlyMap<string, string>;
-  /** The prefix of vLLM's metrics here, such as `vllm:` or `ray_vllm_`. */
+  /** The prefix of the server's metrics here. */
   readonly metricPrefix: string;
   /** When the serving process started. `missing` with several API servers, which do not export it. */
   readonly processStart: Reading<EpochSeconds>;
@@ -251,9 +256,9 @@ export interface LaunchInfo {
 
 /** How a server was started, as far as it says so itself and its process can be read. */
 export interface ServerInfo {
-  /** Of vLLM; `null` where `/version` did not say. */
+  /** `null` where it did not say. */
   readonly version: string | null;
-  /** Empty where `/v1/models` did not say. */
+  /** Empty where it did not say. */
   readonly models: readonly ModelCard[];
   /** `null` where the process is elsewhere or may not be read. */
   readonly launch: LaunchInfo | null;
@@ -274,7 +279,7 @@ export type FailureKind =
   | "html"
   | "empty"
   | "not_exposition"
-  | "not_vllm"
+  | "other_server"
   | "stats_disabled"
   | "truncated"
   | "too_large"
@@ -405,9 +410,6 @@ export interface TokenPrices {
 /** A family, by the value of the label that splits it. */
 export type CountsByLabel = ReadonlyMap<string, number>;
 
-/** The source of prompt tokens whose prefill was computed (vLLM's `prompt_tokens_by_source`); all others are caches. */
-const COMPUTED_SOURCE = "local_compute";
-
 /**
  * All children of the family together; 0 where there is no family.
  */
@@ -417,17 +419,63 @@ export function sumCounts(family: CountsByLabel | undefined): number {
   return sum;
 }
 
-/** Prompt tokens whose prefill was computed, of those that are told by their source. */
-export function countComputedTokens(bySource: CountsByLabel): number {
-  return bySource.get(COMPUTED_SOURCE) ?? 0;
+/** Why a split family or a histogram is not there. */
+export function getAbsence(
+  { initializing, server }: Pick<EngineSample, "initializing" | "server">,
+  key: HistogramKey | LabelledKey,
+): Absent {
+  if (initializing.has(key)) return absent("initializing");
+  return absent(server.noSuchFigures.has(key) ? "unsupported" : "missing");
 }
 
-/**
- * Prompt tokens that came from a cache, local or external.
- *
- * @param bySource Prompt tokens by their source. Servers that have no such family have the counter.
- */
-export function getCachedTokens(bySource: CountsByLabel | undefined, counter: Reading): Reading {
-  if (bySource === undefined) return counter;
-  return present(sumCounts(bySource) - countComputedTokens(bySource));
+/** The samples of one figure in one: their sum, or the largest of those that are a number. */
+export function combineSamples(
+  samples: readonly number[],
+  { values, isGauge }: { readonly values: Float64Array; readonly isGauge: boolean },
+): number {
+  let figure = values[samples[0]];
+  for (let i = 1; i < samples.length; i++) {
+    const value = values[samples[i]];
+    if (!isGauge) figure += value;
+    else if (!(value <= figure) && !Number.isNaN(value)) figure = value;
+  }
+  return figure;
+}
+
+/** The entries of a table by name and labels. */
+function indexEntries({ entries }: MetricTable): ReadonlyMap<string, MetricEntry> {
+  return new Map(entries.map((entry) => [`${entry.name}\n${entry.labels}`, entry]));
+}
+
+/** Whether a counter of the table, or the count of a histogram, is lower than before. */
+export function hasAnyFallen(later: MetricTable, earlier: MetricTable): boolean {
+  const isSame = later.entries === earlier.entries;
+  const before = isSame ? null : indexEntries(earlier);
+  return later.entries.some(({ name, labels, kind, samples }) => {
+    if (kind !== "counter" && kind !== "histogram") return false;
+    const known = before === null ? samples : before.get(`${name}\n${labels}`)?.samples;
+    if (known === undefined) return false;
+    return combineSamples(samples, { values: later.values, isGauge: false }) <
+      combineSamples(known, { values: earlier.values, isGauge: false });
+  });
+}
+
+/** A metric of an engine, or of several. */
+export interface MetricValue extends Pick<MetricEntry, "name" | "info" | "kind" | "labels"> {
+  /** In the base unit; the count of a histogram. */
+  readonly value: number;
+  /** Of the observations of a histogram. */
+  readonly sum: number | null;
+}
+
+/** The values of the table, in the order of the exposition. */
+export function listMetrics({ entries, values }: MetricTable): readonly MetricValue[] {
+  return entries.map(({ name, info, kind, labels, samples, sums, scale }) => {
+    const value = combineSamples(samples, { values, isGauge: kind === "gauge" || kind === "info" });
+    const isHistogram = kind === "histogram";
+    const sum = isHistogram && sums.length > 0
+      ? combineSamples(sums, { values, isGauge: false }) * scale
+      : null;
+    return { name, info, kind, labels, value: isHistogram ? value : value * scale, sum };
+  });
 }

@@ -417,7 +417,7 @@ const REPLICA = object<Within<Row>>([
     return gpus.length === 0 ? null : gpus.map(({ index }) => index);
   }),
   field("cacheConfig", orNull(LABELS), "cache configuration", ({ replica }) => {
-    return replica?.sample.cacheConfig ?? null;
+    return replica?.sample.configuration ?? null;
   }),
 ], "replica");
 

@@ -28,7 +28,6 @@ import {
   type RuleId,
 } from "./rules_table.ts";
 import { getInterval, type Schedule } from "./scrape_schedule.ts";
-import { isAsleep } from "./stats_samples.ts";
 import type { ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
@@ -95,7 +94,7 @@ export function computeEndpointStatus(record: ScrapeRecord): "PENDING" | "OK" | 
 export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord): ReplicaStatus {
   const status = computeEndpointStatus(record);
   if (status !== "OK") return status;
-  if (isAsleep(sample)) return "SLEEP";
+  if (sample.isAsleep) return "SLEEP";
   const { running, waiting, kvCacheUsageRatio } = sample.gauges;
   const isInitializing = [running, waiting, kvCacheUsageRatio].every((gauge) =>
     !isPresent(gauge) && gauge.reason === "initializing"

@@ -14,8 +14,8 @@
  */
 
 import { identifyServer } from "./dialect.ts";
-import { createReaderFactory, type VllmExposition, type VllmReader } from "./dialect_reader.ts";
-import { MAX_ENGINES } from "./dialect_vllm.ts";
+import { createReaderFactory, type EngineExposition, type EngineReader } from "./dialect_reader.ts";
+import { MAX_ENGINES } from "./dialect_series.ts";
 import type { Endpoint, Scrape, ScrapeFailure } from "./model.ts";
 import {
   finishStepsWithPauses,
@@ -46,7 +46,7 @@ import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from
 
 /** A failed scrape, with what is known of the server. */
 export interface ScraperFailure extends ScrapeFailure {
-  /** The server that answers in place of vLLM, where it is known. */
+  /** The server that answers, where it is known. */
   readonly serverName?: string;
 }
 
@@ -102,7 +102,7 @@ interface Attempt {
   readonly client: HttpClient;
   readonly endpoint: Endpoint;
   readonly access: EndpointAccess;
-  readonly readMetrics: VllmReader;
+  readonly readMetrics: EngineReader;
   readonly signal: AbortSignal;
   readonly startedAt: Seconds;
   /** Ends the limit of time: all has arrived, and what follows is this program's part. */
@@ -197,7 +197,7 @@ async function requestMetrics(attempt: Attempt): Promise<HttpResponse> {
 }
 
 /** Whether a body was cut off where HTTP itself does not notice it. */
-function isCut(response: HttpResponse, exposition: VllmExposition): boolean {
+function isCut(response: HttpResponse, exposition: EngineExposition): boolean {
   const isFramed = response.header("content-length") !== null ||
     /chunked/i.test(response.header("transfer-encoding") ?? "");
   const promisesEof = /^application\/openmetrics-text\b/i
@@ -210,26 +210,26 @@ function decodeHead(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes.subarray(0, HEAD_BYTES)).trimStart();
 }
 
-/** What a whole body says, if it is vLLM's. Keys are heard while a large one is read for the first time. */
+/** What a whole body says, if it is a model server's. Keys are heard while a large one is read for the first time. */
 async function parseExpositionBody(
   attempt: Attempt,
   response: HttpResponse,
   bytes: Uint8Array,
-): Promise<VllmExposition> {
+): Promise<EngineExposition> {
   const shown = showUrl(attempt);
   const head = decodeHead(bytes);
   if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(shown, head));
   const steps = attempt.readMetrics(bytes);
   const exposition = await finishStepsWithPauses(steps, attempt.platform.nextTurn);
-  const { familyNames, vllmFamilyCount, engines } = exposition;
+  const { familyNames, engineFamilyCount, engines } = exposition;
   if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
   if (isCut(response, exposition)) throw new ProblemError(describeCutBody(shown));
   if (exposition.hasTooManyEngines) {
     throw new ProblemError(describeTooManyEngines(shown, MAX_ENGINES));
   }
-  // A router may have families with vLLM's names, but it has no engine.
+  // A router may have families with an engine's names, but it has no engine.
   const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
-  if (vllmFamilyCount === 0 || isRouter) {
+  if (engineFamilyCount === 0 || isRouter) {
     throw new ProblemError(describeForeignMetrics(shown, familyNames));
   }
   if (engines.length === 0 && exposition.hasUnnamedEngines) {

@@ -11,7 +11,13 @@
  * @module
  */
 
-import { identifyServer, isVllmWithoutStatistics, type ServerRole } from "./dialect.ts";
+import {
+  DIALECT_NAMES,
+  findDisabledServer,
+  identifyRefusal,
+  identifyServer,
+  type ServerRole,
+} from "./dialect.ts";
 import type { FailureKind } from "./model.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
@@ -57,7 +63,7 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     /requires write access/i,
     "network",
     "",
-    "needs permission to write to it: run Deno with --allow-write=PATH, or let vLLM use a port",
+    "needs permission to write to it: run Deno with --allow-write=PATH, or let the server use a port",
   ],
   [/requires net access/i, "network", "", "may not be asked: run Deno with --allow-net"],
   [
@@ -70,13 +76,13 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     /no such file|ENOENT/i,
     "refused",
     "",
-    "does not exist: check the path, and that vLLM was started with --uds",
+    "does not exist: check the path, and that the server was started with --uds",
   ],
   [
     /connection refused|ECONNREFUSED|os error (111|61|10061)\b/i,
     "refused",
     "",
-    "refused the connection: check that vLLM has started, and that the port is right",
+    "refused the connection: check that the server has started, and that the port is right",
   ],
   [
     /permission denied|EACCES/i,
@@ -229,19 +235,19 @@ type StatusRow = readonly [kind: FailureKind, meaning: string];
 const STATUS_ROWS: Readonly<Record<number, StatusRow>> = {
   404: [
     "not_found",
-    ", as it has no such page: check the path, and that this is the port of vLLM itself",
+    ", as it has no such page: check the path, and that this is the port of the server itself",
   ],
   500: [
     "server_error",
-    ", as its metrics broke: see vLLM's log, and check that PROMETHEUS_MULTIPROC_DIR is on a " +
+    ", as its metrics broke: see the server's log, and check that PROMETHEUS_MULTIPROC_DIR is on a " +
     "local disk",
   ],
-  502: ["server_error", ", as a proxy does not reach vLLM: check that vLLM runs"],
+  502: ["server_error", ", as a proxy does not reach the server: check that it runs"],
   503: [
     "server_error",
     ", as it is not ready: wait while it loads or scales, and see its log if this stays",
   ],
-  504: ["server_error", ", as vLLM does not answer its proxy: check that vLLM runs"],
+  504: ["server_error", ", as the server does not answer its proxy: check that it runs"],
 };
 
 /** The problem of a status other than 200. `head` is the beginning of the body. */
@@ -270,11 +276,12 @@ export function describeStatus(
       message: `${answer}, as it wants TLS: use https:// in place of http://`,
     };
   }
-  if (status === 501 && head.includes("--metrics")) {
+  const refusing = identifyRefusal(status, head);
+  if (refusing !== null) {
     return {
       kind: "http_status",
-      message: `${answer}, as llama.cpp does, and is not vLLM: check the port`,
-      serverName: "llama.cpp",
+      message: `${answer}, as ${refusing.name} does, which is not watched: check the port`,
+      serverName: refusing.name,
     };
   }
   return {
@@ -284,36 +291,37 @@ export function describeStatus(
 }
 
 const ROLE_HINTS: Readonly<Record<ServerRole, string>> = {
-  engine: "check the port, as only vLLM can be watched",
-  router: "watch the vLLM servers behind it, each by its own URL",
+  engine: `check the port, as only ${DIALECT_NAMES} can be watched`,
+  router: "watch the servers behind it, each by its own URL",
   exporter: "check the port",
 };
 
-/** The problem of metrics that are not those of a vLLM server. */
+/** The problem of metrics that are of no server that is watched. */
 export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<string>): Problem {
   const server = identifyServer(familyNames);
   if (server !== null) {
-    const message = `${shown} is ${server.name}, not vLLM: ${ROLE_HINTS[server.role]}`;
-    return { kind: "not_vllm", message, serverName: server.name };
+    const message = `${shown} is ${server.name}: ${ROLE_HINTS[server.role]}`;
+    return { kind: "other_server", message, serverName: server.name };
   }
-  if (isVllmWithoutStatistics(familyNames)) {
-    return {
-      kind: "stats_disabled",
-      message: `${shown} has no figures of an engine: start vLLM without --disable-log-stats`,
-    };
+  const disabled = findDisabledServer(familyNames);
+  if (disabled !== null) {
+    const { name, option } = disabled;
+    const message = `${shown} has no figures of an engine: start ${name} without ${option}`;
+    return { kind: "stats_disabled", message, serverName: name };
   }
   return {
-    kind: "not_vllm",
-    message: `${shown} has metrics but none of vLLM's: check the port, or name their prefix with ` +
+    kind: "other_server",
+    message:
+      `${shown} has metrics but none of a model server: check the port, or name their prefix with ` +
       "--metric-prefix",
   };
 }
 
-/** The problem of vLLM's metrics that say nothing of models. */
+/** The problem of metrics that say nothing of models. */
 export function describeUnnamedEngines(shown: string): Problem {
   return {
-    kind: "not_vllm",
-    message: `${shown} names no model in its metrics, as routers do: watch vLLM's own port`,
+    kind: "other_server",
+    message: `${shown} names no model in its metrics, as routers do: watch the server's own port`,
   };
 }
 
@@ -330,7 +338,7 @@ export function describeForeignBody(shown: string, head: string): Problem {
   if (head === "") {
     return {
       kind: "empty",
-      message: `${shown} answered with an empty body: see vLLM's log, and check that ` +
+      message: `${shown} answered with an empty body: see the server's log, and check that ` +
         "PROMETHEUS_MULTIPROC_DIR is writable and was empty at the start",
     };
   }
@@ -338,7 +346,7 @@ export function describeForeignBody(shown: string, head: string): Problem {
     return {
       kind: "html",
       message: `${shown} answered with a web page: check the URL, and whether a login page or a ` +
-        "web interface stands before vLLM",
+        "web interface stands before the server",
     };
   }
   const what = /^[{[]/.test(head) ? "JSON" : "something else than metrics";
@@ -362,7 +370,7 @@ export function describeTooLarge(shown: string, limit: Bytes): Problem {
   return {
     kind: "too_large",
     message: `${shown} sent more than ${limit / BYTES_PER_MEBIBYTE} MiB: check that this is the ` +
-      "metrics page of vLLM",
+      "metrics page of a model server",
   };
 }
 
@@ -370,8 +378,8 @@ export function describeTooLarge(shown: string, limit: Bytes): Problem {
 export function describeTooManyEngines(shown: string, limit: number): Problem {
   return {
     kind: "too_large",
-    message: `${shown} names more than ${limit} models and engines: check that its labels ` +
-      "model_name and engine do not change from one request to the next",
+    message: `${shown} names more than ${limit} models and engines: check that the labels with ` +
+      "their names do not change from one request to the next",
   };
 }
 

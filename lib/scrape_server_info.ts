@@ -1,17 +1,14 @@
 /**
  * What a server says of itself beside its metrics.
  *
- * One GET each of `/version` and
- * `/v1/models`, never repeated in the life of a server that is watched: vLLM
- * counts the second in `http_requests_total`, and a person reads that. How often
- * a port that is not known to be vLLM's is asked is `scanner`'s matter. With the
- * endpoint's own credentials; answers that are no answers, redirects included,
- * are nothing learnt and no failure. What the answers say is `scrape_server_info`'s
- * matter.
+ * One GET each of `/version` and `/v1/models`, never repeated in the life of a server
+ * that is watched: some count them. With the endpoint's own credentials; answers that
+ * are no answers, redirects included, are nothing learnt and no failure.
  *
  * @module
  */
 
+import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, parseUntrustedJson } from "./json.ts";
 import type { Endpoint, ModelCard } from "./model.ts";
 import type { HttpClient, Platform } from "./platform.ts";
@@ -33,9 +30,7 @@ const MAX_CARDS = 256;
 /** Longest version that is one. */
 const VERSION = /^\d+\.\d[\w.+!-]{0,60}$/;
 
-/**
- * vLLM's version, or `null` where the text is no answer of vLLM's.
- */
+/** The version, or `null` where the text says more or something else. */
 export function parseVersion(text: string): string | null {
   const value = parseUntrustedJson(text);
   if (!isRecord(value) || Object.keys(value).join() !== "version") return null;
@@ -107,7 +102,7 @@ export async function fetchServerIdentity(
   },
 ): Promise<ServerIdentity> {
   const { access, timeout, signal } = options;
-  const base = endpoint.metricsUrl.replace(/\/metrics$/, "");
+  const base = endpoint.metricsUrl.slice(0, -METRICS_PATH.length);
   const limit = platform.deadline(timeout, signal);
   let client: HttpClient | null = null;
   try {

@@ -41,7 +41,7 @@
  * @module
  */
 
-import { KNOWN_PREFIXES, METRIC_ROWS } from "./dialect_vllm_metrics.ts";
+import { VLLM_METRIC_ROWS, VLLM_PREFIXES } from "./dialect_vllm_metrics.ts";
 import {
   addHistograms,
   computeQuantile as computeBucketQuantile,
@@ -138,12 +138,12 @@ interface Draft {
 
 /** Name of a metric without prefix and `_total` -> its kind, for servers that declare none. */
 const KNOWN_KINDS: ReadonlyMap<string, Kind> = new Map(
-  METRIC_ROWS.flatMap((row) =>
+  VLLM_METRIC_ROWS.flatMap((row) =>
     row.names.map((name): [string, Kind] => {
       const isCounter = name.endsWith("_total") && row.kind !== "histogram";
       return [
         isCounter ? name.slice(0, -"_total".length) : name,
-        row.kind === "labelled" ? (isCounter ? "counter" : "gauge") : row.kind,
+        row.kind === "info" ? "gauge" : row.kind,
       ];
     })
   ),
@@ -282,7 +282,7 @@ export function readSnapshot(
   options: { readonly at: number; readonly prefix?: string },
 ): Snapshot {
   const { at, prefix = null } = options;
-  const prefixes = prefix === null ? KNOWN_PREFIXES : [prefix];
+  const prefixes = prefix === null ? VLLM_PREFIXES : [prefix];
   const types = new Map<string, string>();
   const collector = createCollector();
   let processStart: number | null = null;
@@ -330,7 +330,7 @@ export interface Restarted {
 }
 
 /** Names of one figure, without `_total`, newest first. */
-const ALIASES: readonly (readonly string[])[] = METRIC_ROWS
+const ALIASES: readonly (readonly string[])[] = VLLM_METRIC_ROWS
   .filter((row) => row.names.length > 1)
   .map((row) => row.names.map(dropTotal));
 
@@ -397,7 +397,7 @@ export function subtractSnapshots(later: Snapshot, earlier: Snapshot): Window | 
 
 /** The names under which a figure may stand, the one that was asked for first. */
 function listNames(name: string, given: string | null): readonly string[] {
-  const prefix = findPrefix(name, given === null ? KNOWN_PREFIXES : [given]) ?? "";
+  const prefix = findPrefix(name, given === null ? VLLM_PREFIXES : [given]) ?? "";
   const bare = dropTotal(name.slice(prefix.length));
   const others = ALIASES.find((names) => names.includes(bare)) ?? [];
   // As typed first: one histogram of vLLM's ends in `_total`.

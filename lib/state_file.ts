@@ -27,6 +27,8 @@ import {
   type KeptScrape,
   LABELLED_KEYS,
   type LabelledKey,
+  NO_METRICS,
+  UNKNOWN_SERVER,
 } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import {
@@ -217,7 +219,13 @@ function parseEngine(value: unknown): EngineSample {
     labelled: parseHistogramParts(given.labelled, LABELLED_KEYS, parseCounts),
     histograms: parseHistogramParts(given.histograms, HISTOGRAM_KEYS, parseHistogram),
     initializing: new Set(INITIALIZING_KEYS.filter((key) => initializing.has(key))),
-    cacheConfig: new Map(),
+    prefixCacheIsOff: false,
+    isAsleep: false,
+    kvCacheCapacity: absent("missing"),
+    kvCacheCapacityIsEstimate: false,
+    configuration: new Map(),
+    server: UNKNOWN_SERVER,
+    metrics: NO_METRICS,
   };
 }
 

@@ -15,12 +15,11 @@
 
 import type { Histogram } from "./histogram.ts";
 import {
-  countComputedTokens,
   type CounterKey,
   type Delta,
   type EngineSample,
   type Figures,
-  getCachedTokens,
+  getAbsence,
   type KvCacheFigures,
   type LabelledKey,
   LATENCY_KEYS,
@@ -57,13 +56,7 @@ function countDelta(delta: Delta, sample: EngineSample): Counts {
     counter: (key) => delta.counters[key],
     labelled: (key) => delta.labelled[key],
     labelledAbsence: (key) =>
-      absent(
-        sample.initializing.has(key)
-          ? "initializing"
-          : sample.labelled[key] === undefined
-          ? "missing"
-          : "first_scrape",
-      ),
+      sample.labelled[key] === undefined ? getAbsence(sample, key) : absent("first_scrape"),
     sample,
   };
 }
@@ -72,7 +65,7 @@ function countLifetime(sample: EngineSample): Counts {
   return {
     counter: (key) => sample.counters[key],
     labelled: (key) => sample.labelled[key],
-    labelledAbsence: (key) => absent(sample.initializing.has(key) ? "initializing" : "missing"),
+    labelledAbsence: (key) => getAbsence(sample, key),
     sample,
   };
 }
@@ -93,14 +86,14 @@ function mergeLabelled(all: readonly Counts[], key: LabelledKey): Map<string, nu
   return merged;
 }
 
-function countCached({ labelled, counter }: Counts): Reading {
-  return getCachedTokens(labelled("promptTokensBySource"), counter("cachedPromptTokens"));
+function countCached({ counter }: Counts): Reading {
+  return counter("cachedPromptTokens");
 }
 
 /** Prompt tokens whose prefill was computed. */
 function countComputed(counts: Counts): Reading {
-  const bySource = counts.labelled("promptTokensBySource");
-  if (bySource !== undefined) return present(countComputedTokens(bySource));
+  const computed = counts.counter("computedPromptTokens");
+  if (isPresent(computed)) return computed;
   const prompt = counts.counter("promptTokens");
   const cached = counts.counter("cachedPromptTokens");
   if (!isPresent(prompt)) return prompt;
@@ -126,15 +119,10 @@ function divideSums(
   return isPresent(ratio) ? present(ratio.value) : ratio;
 }
 
-/** Whether prefix caching is off, by the engine's own configuration. */
-function hasNoPrefixCache(sample: EngineSample): boolean {
-  return sample.cacheConfig.get("enable_prefix_caching") === "False";
-}
-
 function computePrefixCacheHitRatio(all: readonly Counts[]): Reading<Ratio> {
   const ratio = divideSums(all, "prefixCacheHits", "prefixCacheQueries");
   if (isPresent(ratio) || all.length === 0) return ratio;
-  return all.every((counts) => hasNoPrefixCache(counts.sample)) ? absent("unsupported") : ratio;
+  return all.every((counts) => counts.sample.prefixCacheIsOff) ? absent("unsupported") : ratio;
 }
 
 function computeAcceptanceByPosition(all: readonly Counts[]): ReadonlyMap<string, Ratio> {
@@ -218,12 +206,12 @@ function computeWindow(
   };
 }
 
-/** vLLM before V1 gave the hit ratio itself; −1 says that prefix caching is off. Ratios of several cannot be joined. */
+/** Some servers give the hit ratio itself. Ratios of several cannot be joined. */
 function getReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
   const [only] = all;
   if (all.length !== 1) return absent("missing");
-  const reported = only.sample.gauges.prefixCacheHitRatioReported;
-  return isPresent(reported) && reported.value < 0 ? absent("unsupported") : reported;
+  const { gauges, prefixCacheIsOff } = only.sample;
+  return prefixCacheIsOff ? absent("unsupported") : gauges.prefixCacheHitRatioReported;
 }
 
 /** What the replicas have counted since their servers started, merged. */
@@ -237,7 +225,7 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
     replicas.map(({ sample }) => {
       const histogram = sample.histograms[key];
       if (histogram !== undefined) return present(histogram);
-      return absent(sample.initializing.has(key) ? "initializing" : "missing");
+      return getAbsence(sample, key);
     });
   return {
     ...ratios,
@@ -253,19 +241,6 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
   };
 }
 
-/** The KV cache's size in tokens, and whether it is only blocks × block size. */
-function getCapacity(
-  sample: EngineSample,
-): { readonly tokens: Reading; readonly isEstimate: boolean } {
-  const read = (name: string): number => Number(sample.cacheConfig.get(name) ?? NaN);
-  const stated = read("kv_cache_size_tokens");
-  if (stated > 0) return { tokens: present(stated), isEstimate: false };
-  const computed = read("num_gpu_blocks") * read("block_size");
-  return computed > 0
-    ? { tokens: present(computed), isEstimate: true }
-    : { tokens: absent("missing"), isEstimate: false };
-}
-
 function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
   let maxRatio: Reading<Ratio> = absent("missing");
   let maxOwner = -1;
@@ -273,8 +248,8 @@ function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
   let plain = 0;
   let weight = 0;
   let count = 0;
-  const capacities = replicas.map(({ sample }) => getCapacity(sample));
-  const haveAllCapacities = capacities.every(({ tokens }) => isPresent(tokens));
+  const capacities = replicas.map(({ sample }) => sample.kvCacheCapacity);
+  const haveAllCapacities = capacities.every(isPresent);
   replicas.forEach(({ sample }, index) => {
     const usage = sample.gauges.kvCacheUsageRatio;
     if (!isPresent(usage)) {
@@ -285,7 +260,7 @@ function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
       maxRatio = usage;
       maxOwner = index;
     }
-    const capacity = capacities[index].tokens.value ?? 0;
+    const capacity = capacities[index].value ?? 0;
     weighted += usage.value * capacity;
     weight += capacity;
     plain += usage.value;
@@ -300,8 +275,8 @@ function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
     maxRatio,
     maxOwner,
     meanRatio,
-    capacityTokens: sumReadings(capacities.map(({ tokens }) => tokens)),
-    capacityIsEstimate: capacities.some(({ isEstimate }) => isEstimate),
+    capacityTokens: sumReadings(capacities),
+    capacityIsEstimate: replicas.some(({ sample }) => sample.kvCacheCapacityIsEstimate),
   };
 }
 

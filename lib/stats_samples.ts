@@ -69,10 +69,10 @@ export interface SamplePoint {
 }
 
 /** What an engine has counted, as far as windows compare it. */
-export type CountedSample = Pick<
-  EngineSample,
-  "counters" | "labelled" | "histograms" | "initializing" | "created"
->;
+export type CountedSample =
+  & Pick<EngineSample, "counters" | "labelled" | "histograms" | "initializing" | "created">
+  // Only the newest sample has all metrics.
+  & Partial<Pick<EngineSample, "metrics">>;
 
 /** The families that count. */
 export const LABELLED_COUNTERS: readonly LabelledKey[] = LABELLED_KEYS
@@ -257,8 +257,11 @@ function isIdle({ gauges: { running, waiting } }: EngineSample): boolean {
   return (running.value ?? 0) === 0 && (waiting.value ?? 0) === 0;
 }
 
-function countSteps({ histograms: { iterationTokens } }: EngineSample): number {
-  return iterationTokens === undefined ? 0 : countObservations(iterationTokens);
+/** Observations that are made while requests run. */
+function countSteps({ histograms: { iterationTokens, itl } }: EngineSample): number {
+  const count = (histogram: Histogram | undefined): number =>
+    histogram === undefined ? 0 : countObservations(histogram);
+  return count(iterationTokens) + count(itl);
 }
 
 /** Whether the engine did something between the two. A long prompt counts nothing yet, and fills the KV cache. */
@@ -269,12 +272,6 @@ function hasMoved(later: EngineSample, earlier: EngineSample): boolean {
     sumCounts(later.labelled.finishedByReason) !== sumCounts(earlier.labelled.finishedByReason) ||
     countSteps(later) !== countSteps(earlier) ||
     differ(later.gauges.kvCacheUsageRatio, earlier.gauges.kvCacheUsageRatio);
-}
-
-/** Whether the engine sleeps (vLLM's sleep mode). */
-export function isAsleep({ labelled: { sleepState } }: EngineSample): boolean {
-  return (sleepState?.get("weights_offloaded") ?? 0) === 1 ||
-    (sleepState?.get("discard_all") ?? 0) === 1;
 }
 
 /**
@@ -294,7 +291,7 @@ export function createSamplePoint(
     at,
     packed,
     hasProgressed: before === undefined || isIdle(sample) || hasMoved(sample, before),
-    isAsleep: isAsleep(sample),
+    isAsleep: sample.isAsleep,
   };
 }
 

@@ -21,7 +21,6 @@ import {
   type CountsByLabel,
   type EngineSample,
   type Figures,
-  getCachedTokens,
   type KeptScrape,
   sumCounts,
 } from "./model.ts";
@@ -107,10 +106,7 @@ function getEngineCounters({ counters, labelled }: EngineSample): SessionCounts 
   return {
     requests: getSum(labelled.finishedByReason),
     promptTokens: counters.promptTokens,
-    cachedPromptTokens: getCachedTokens(
-      labelled.promptTokensBySource,
-      counters.cachedPromptTokens,
-    ),
+    cachedPromptTokens: counters.cachedPromptTokens,
     generationTokens: counters.generationTokens,
     preemptions: counters.preemptions,
     rejections: absent("unsupported"),

@@ -23,6 +23,8 @@ import {
   type CounterKey,
   type Delta,
   type EngineSample,
+  getAbsence,
+  hasAnyFallen,
   HISTOGRAM_KEYS,
   type HistogramKey,
   type LabelledKey,
@@ -152,6 +154,7 @@ function hasFallen(later: EngineSample, earlier: CountedSample): boolean {
       if (now !== undefined && now < before) return true;
     }
   }
+  if (earlier.metrics !== undefined && hasAnyFallen(later.metrics, earlier.metrics)) return true;
   return HISTOGRAM_KEYS.some((key) => {
     const now = later.histograms[key];
     const before = earlier.histograms[key];
@@ -274,7 +277,7 @@ function subtractLatency(
 ): Reading<Histogram> {
   const now = later.histograms[key];
   const before = earlier.histograms[key];
-  if (now === undefined) return absent(later.initializing.has(key) ? "initializing" : "missing");
+  if (now === undefined) return getAbsence(later, key);
   if (before === undefined) {
     return earlier.initializing.has(key) ? present(now) : absent("first_scrape");
   }

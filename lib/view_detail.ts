@@ -42,19 +42,6 @@ const KV_BAR_WIDTH = 24;
 /** Events of one replica that are shown, the newest first. */
 const MAX_EVENT_LINES = 6;
 
-/** Entries of the engine's cache configuration that people look for, in this order. */
-const CONFIG_KEYS: readonly string[] = [
-  "kv_cache_size_tokens",
-  "kv_cache_max_concurrency",
-  "num_gpu_blocks",
-  "block_size",
-  "cache_dtype",
-  "gpu_memory_utilization",
-  "enable_prefix_caching",
-  "sliding_window",
-  "cpu_offload_gb",
-];
-
 /** How a detail view is drawn. */
 export interface DetailOptions {
   /** Of the same state as the row. */
@@ -307,13 +294,13 @@ function renderSpeculation(subject: Subject): string[] {
 }
 
 /** How the server was started, as far as that is known. */
-function listServerRows({ server }: EndpointState): readonly Cells[] {
+function listServerRows({ server }: EndpointState, serverName: string): readonly Cells[] {
   if (server === null) return [];
   const { version, models, launch } = server;
   const own = models.filter(({ parent }) => parent === null);
   const adapters = models.filter(({ parent }) => parent !== null);
   const rows: Cells[] = [];
-  if (version !== null) rows.push(["vLLM", version]);
+  if (version !== null) rows.push([serverName, version]);
   const [first] = own;
   if (first !== undefined && first.maxModelLength !== null) {
     rows.push(["longest context", `${formatCount(first.maxModelLength)} tokens`]);
@@ -333,14 +320,14 @@ function shortenNumber(text: string): string {
 function renderConfiguration(subject: Subject): string[] {
   const { replica } = subject.row;
   if (replica === null) return [];
-  const { modelName, engine, cacheConfig } = replica.sample;
+  const { modelName, engine, configuration, server } = replica.sample;
   const rows: Cells[] = [["model", modelName]];
   if (engine !== "") rows.push(["engine", engine]);
-  for (const key of CONFIG_KEYS) {
-    const value = cacheConfig.get(key);
+  for (const key of server.mainOptions) {
+    const value = configuration.get(key);
     if (value !== undefined && value !== "None") rows.push([key, shortenNumber(value)]);
   }
-  rows.push(...listServerRows(subject.row.state));
+  rows.push(...listServerRows(subject.row.state, server.name));
   return renderSection("Configuration", rows, subject);
 }
 

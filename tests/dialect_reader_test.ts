@@ -2,19 +2,20 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { createSimulatedServer } from "../lib/demo.ts";
 import {
+  createEngineReader,
   createLayout,
   createReaderFactory,
-  createVllmReader,
+  type EngineExposition,
   type ExpositionLayout,
-  parseVllmMetrics,
+  parseEngineMetrics,
   rescanValues,
-  type VllmExposition,
 } from "../lib/dialect_reader.ts";
 import { MAX_PARTS } from "../lib/dialect_sample.ts";
-import { MAX_ENGINES } from "../lib/dialect_vllm.ts";
-import { METRIC_ROWS, type MetricRow } from "../lib/dialect_vllm_metrics.ts";
+import { MAX_ENGINES } from "../lib/dialect_series.ts";
+import type { MetricRow } from "../lib/dialect_model.ts";
+import { VLLM_METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
 import { countObservations } from "../lib/histogram.ts";
-import type { EngineSample } from "../lib/model.ts";
+import { type EngineSample, listMetrics, type MetricValue } from "../lib/model.ts";
 import { finishSteps } from "../lib/platform.ts";
 import { parseExposition } from "../lib/prometheus.ts";
 import { isPresent } from "../lib/reading.ts";
@@ -30,8 +31,8 @@ import {
   writeHistogram,
 } from "./fixtures/expositions.ts";
 
-function read(text: string, metricPrefix?: string): VllmExposition {
-  return parseVllmMetrics(encode(text), { metricPrefix });
+function read(text: string, metricPrefix?: string): EngineExposition {
+  return parseEngineMetrics(encode(text), { metricPrefix });
 }
 
 /** What makes an engine of an exposition, whatever else it says. */
@@ -58,208 +59,212 @@ function listFigures(engine: EngineSample): Map<string, unknown> {
 
 // ---- Names.
 
+/** What is listed of the engine: name -> value, and the child or the sum. */
+function listListed(engine: EngineSample): Map<string, readonly unknown[]> {
+  return new Map(
+    listMetrics(engine.metrics).map(({ name, value, labels, sum }) => [name, [value, labels, sum]]),
+  );
+}
+
 /** The series of one family, under that name. */
 function writeFamily(row: MetricRow, name: string): Series[] {
-  switch (row.kind) {
-    case "histogram":
-      return writeHistogram(name, [0.5, 2], { counts: [1, 2, 4], sum: 7 });
-    case "labelled":
-      return [[`${name}{${row.label}="x"}`, 5]];
-    default:
-      return [[name, 5]];
+  if (row.kind === "histogram") {
+    return writeHistogram(name, [0.5, 2], { counts: [1, 2, 4], sum: 7 });
   }
+  return [[row.label === undefined ? name : `${name}{${row.label}="x"}`, 5]];
 }
 
-function expectFigure(row: MetricRow): unknown {
-  const scale = row.scale ?? 1;
-  switch (row.kind) {
-    case "histogram":
-      return [0.5 * scale, 2 * scale, Infinity];
-    case "labelled":
-      return [["x", 5]];
-    default:
-      return 5;
-  }
+function expectListed({ kind, scale = 1, label }: MetricRow): readonly unknown[] {
+  if (kind === "histogram") return [4, "", 7 * scale];
+  return [5, label === undefined ? "" : "x", null];
 }
 
-Deno.test("parseVllmMetrics() gives every name of the table a value under its key", () => {
-  for (const row of METRIC_ROWS) {
+function expectFigure({ kind, label }: MetricRow): unknown {
+  if (kind === "histogram") return [0.5, 2, Infinity];
+  return label === undefined ? 5 : [["x", 5]];
+}
+
+Deno.test("parseEngineMetrics() lists every name of the table, and gives it under its key", () => {
+  for (const row of VLLM_METRIC_ROWS) {
     for (const name of row.names) {
       const others = row.key === "running" ? [["prompt_tokens_total", 1] as const] : [RUNNING];
       const { engines } = read(writeEngine([...others, ...writeFamily(row, name)]));
       assertEquals(engines.length, 1, name);
-      const found = listFigures(engines[0]);
-      assertEquals(found.get(row.key), expectFigure(row), name);
-      assertEquals(found.size, 2, `${name} feeds ${[...found.keys()]}`);
+      const listed = listListed(engines[0]);
+      assertEquals(listed.get(`vllm:${name}`), expectListed(row), name);
+      assertEquals(listed.size, 2, `${name} feeds ${[...listed.keys()]}`);
+      const figures = listFigures(engines[0]);
+      if (row.key !== undefined) assertEquals(figures.get(row.key), expectFigure(row), name);
+      else assertEquals(figures.size, 1, `${name} feeds ${[...figures.keys()]}`);
     }
   }
 });
 
-Deno.test("parseVllmMetrics() knows every name of the table by its TYPE line alone", () => {
-  for (const row of METRIC_ROWS) {
+Deno.test("parseEngineMetrics() knows every name of the table by its TYPE line alone", () => {
+  for (const row of VLLM_METRIC_ROWS) {
     for (const name of row.names) {
       // Prometheus' format declares a counter with `_total`, OpenMetrics without.
       for (const family of new Set([name, name.replace(/_total$/, "")])) {
         if (row.kind === "histogram" && family !== name) continue;
-        const { vllmFamilyCount, engines } = read(`# TYPE vllm:${family} ${row.kind}\n`);
-        assertEquals([vllmFamilyCount, engines.length], [1, 0], family);
+        const type = row.kind === "info" ? "gauge" : row.kind;
+        const { engineFamilyCount, engines } = read(`# TYPE vllm:${family} ${type}\n`);
+        assertEquals([engineFamilyCount, engines.length], [1, 0], family);
       }
     }
   }
 });
 
 // Typed from the list of vLLM's metrics: name, further labels, and what it means.
-const KNOWN_NAMES: readonly (readonly [kind: "value" | "histogram", ...string[]])[] = [
-  ["value", "num_requests_running", "running"],
-  ["value", "num_requests_waiting", "waiting"],
-  ["value", 'num_requests_waiting_by_reason{reason="capacity"}', "waitingByReason"],
-  ["value", "num_requests_swapped", "swapped"],
-  ["value", "gpu_cache_usage_perc", "kvCacheUsageRatio"],
-  ["value", "kv_cache_usage_perc", "kvCacheUsageRatio"],
-  ["value", "cpu_cache_usage_perc", "cpuCacheUsageRatio"],
-  ["value", "gpu_prefix_cache_hit_rate", "prefixCacheHitRatioReported"],
-  ["value", "cpu_prefix_cache_hit_rate", "cpuPrefixCacheHitRatioReported"],
-  ["value", "gpu_prefix_cache_queries_total", "prefixCacheQueries"],
-  ["value", "gpu_prefix_cache_hits_total", "prefixCacheHits"],
-  ["value", "prefix_cache_queries_total", "prefixCacheQueries"],
-  ["value", "prefix_cache_hits_total", "prefixCacheHits"],
-  ["value", "external_prefix_cache_queries_total", "externalPrefixCacheQueries"],
-  ["value", "external_prefix_cache_hits_total", "externalPrefixCacheHits"],
-  ["value", "mm_cache_queries_total", "multimodalCacheQueries"],
-  ["value", "mm_cache_hits_total", "multimodalCacheHits"],
-  ["value", 'engine_sleep_state{sleep_state="awake"}', "sleepState"],
-  ["histogram", "kv_block_lifetime_seconds", "kvBlockLifetime"],
-  ["histogram", "kv_block_idle_before_evict_seconds", "kvBlockIdleBeforeEvict"],
-  ["histogram", "kv_block_reuse_gap_seconds", "kvBlockReuseGap"],
-  ["value", 'admission_rejections_total{reason="max_num_queued_reqs"}', "rejectedByReason"],
-  ["value", "prompt_tokens_total", "promptTokens"],
-  ["value", 'prompt_tokens_by_source_total{source="local_compute"}', "promptTokensBySource"],
-  ["value", "prompt_tokens_cached_total", "cachedPromptTokens"],
+const KNOWN_NAMES: readonly (readonly [kind: "value" | "histogram", name: string, key?: string])[] =
   [
-    "value",
-    'prompt_tokens_cached_by_source_total{source="device"}',
-    "cachedPromptTokensBySource",
-  ],
-  ["value", "prompt_tokens_recomputed_total", "recomputedPromptTokens"],
-  ["value", "generation_tokens_total", "generationTokens"],
-  ["value", "tokens_total", "totalTokens"],
-  ["value", "num_preemptions_total", "preemptions"],
-  ["value", 'request_success_total{finished_reason="stop"}', "finishedByReason"],
-  ["value", "corrupted_requests_total", "corruptedRequests"],
-  ["histogram", "iteration_tokens_total", "iterationTokens"],
-  ["histogram", "request_prompt_tokens", "requestPromptTokens"],
-  ["histogram", "request_generation_tokens", "requestGenerationTokens"],
-  ["histogram", "request_prefill_kv_computed_tokens", "requestPrefillComputedTokens"],
-  ["histogram", "request_max_num_generation_tokens", "requestMaxGenerationTokens"],
-  ["histogram", "request_params_n", "requestParamN"],
-  ["histogram", "request_params_max_tokens", "requestParamMaxTokens"],
-  ["histogram", "request_params_best_of", "requestParamBestOf"],
-  ["histogram", "request_num_preemptions", "requestPreemptions"],
-  ["value", "avg_prompt_throughput_toks_per_s", "promptTokensPerSecondReported"],
-  ["value", "avg_generation_throughput_toks_per_s", "generationTokensPerSecondReported"],
-  ["histogram", "time_to_first_token_seconds", "ttft"],
-  ["histogram", "time_per_output_token_seconds", "itl"],
-  ["histogram", "inter_token_latency_seconds", "itl"],
-  ["histogram", "request_time_per_output_token_seconds", "tpot"],
-  ["histogram", "e2e_request_latency_seconds", "e2e"],
-  ["histogram", "request_queue_time_seconds", "queue"],
-  ["histogram", "time_in_queue_requests", "queue"],
-  ["histogram", "request_prefill_time_seconds", "prefill"],
-  ["histogram", "request_decode_time_seconds", "decode"],
-  ["histogram", "request_inference_time_seconds", "inference"],
-  ["histogram", "model_forward_time_milliseconds", "modelForward"],
-  ["histogram", "model_execute_time_milliseconds", "modelExecute"],
-  ["value", "spec_decode_draft_acceptance_rate", "draftAcceptanceRatioReported"],
-  ["value", "spec_decode_efficiency", "speculativeEfficiencyRatioReported"],
-  ["value", "spec_decode_num_accepted_tokens_total", "acceptedTokens"],
-  ["value", "spec_decode_num_draft_tokens_total", "draftTokens"],
-  ["value", "spec_decode_num_emitted_tokens_total", "emittedTokens"],
-  ["value", "spec_decode_num_drafts_total", "drafts"],
-  [
-    "value",
-    'spec_decode_num_accepted_tokens_per_pos_total{position="0"}',
-    "acceptedTokensByPosition",
-  ],
-  ["value", "diffusion_num_denoising_steps_total", "diffusionDenoisingSteps"],
-  ["value", "diffusion_num_canvas_positions_total", "diffusionCanvasPositions"],
-  ["value", "diffusion_num_committed_tokens_total", "diffusionCommittedTokens"],
-  ["value", "estimated_flops_per_gpu_total", "estimatedFlopsPerGpu"],
-  ["value", "estimated_read_bytes_per_gpu_total", "estimatedReadBytesPerGpu"],
-  ["value", "estimated_write_bytes_per_gpu_total", "estimatedWriteBytesPerGpu"],
-  ["histogram", "nixl_xfer_time_seconds", "nixlTransfer"],
-  ["histogram", "nixl_post_time_seconds", "nixlPost"],
-  ["histogram", "nixl_bytes_transferred", "nixlBytes"],
-  ["histogram", "nixl_num_descriptors", "nixlDescriptors"],
-  ["value", "nixl_num_failed_transfers_total", "nixlFailedTransfers"],
-  ["value", "nixl_num_failed_notifications_total", "nixlFailedNotifications"],
-  ["value", "nixl_num_kv_expired_reqs_total", "nixlExpiredRequests"],
-  ["value", 'kv_offload_total_bytes_total{transfer_type="CPU_to_GPU"}', "offloadBytesByDirection"],
-  ["value", 'kv_offload_total_time_total{transfer_type="CPU_to_GPU"}', "offloadSecondsByDirection"],
-  ["histogram", "kv_offload_size", "offloadSize"],
-  ["value", "kv_offload_load_bytes_total", "offloadLoadBytes"],
-  ["value", "kv_offload_load_time_total", "offloadLoadSeconds"],
-  ["histogram", "kv_offload_load_size", "offloadLoadSize"],
-  ["value", "kv_offload_store_bytes_total", "offloadStoreBytes"],
-  ["value", "kv_offload_store_time_total", "offloadStoreSeconds"],
-  ["histogram", "kv_offload_store_size", "offloadStoreSize"],
-  ["value", "kv_offload_stores_skipped_total", "offloadStoresSkipped"],
-  ["value", "kv_offload_cpu_cache_usage_perc", "offloadCpuCacheUsageRatio"],
-  ["value", "kv_offload_cpu_cache_write_usage_perc", "offloadCpuCacheWriteUsageRatio"],
-  ["value", "kv_offload_cpu_cache_read_usage_perc", "offloadCpuCacheReadUsageRatio"],
-  ["histogram", "kv_offload_lookup_sync_delay_seconds", "offloadLookupSyncDelay"],
-  ["histogram", "kv_offload_lookup_async_delay_seconds", "offloadLookupAsyncDelay"],
-  ["value", "kv_offload_allocation_failure_total", "offloadAllocationFailures"],
-  ["histogram", "kv_offload_cpu_allocation_size", "offloadCpuAllocationSize"],
-  [
-    "value",
-    'mooncake_store_operation_total{operation="load_get",status="ok"}',
-    "mooncakeOperations",
-  ],
-  [
-    "value",
-    'mooncake_store_operation_keys_total{operation="load_get",status="ok"}',
-    "mooncakeKeys",
-  ],
-  [
-    "value",
-    'mooncake_store_operation_bytes_total{operation="load_get",status="ok"}',
-    "mooncakeBytes",
-  ],
-  [
-    "value",
-    'mooncake_store_operation_failed_keys_total{operation="load_get",status="ok"}',
-    "mooncakeFailedKeys",
-  ],
-  ["histogram", "mooncake_store_operation_time_seconds", "mooncakeOperationTime"],
-  ["histogram", "hf3fs_save_duration_seconds", "hf3fsSave"],
-  ["histogram", "hf3fs_load_duration_seconds", "hf3fsLoad"],
-  ["value", "hf3fs_num_failed_save_total", "hf3fsFailedSaves"],
-  ["value", "hf3fs_num_failed_load_total", "hf3fsFailedLoads"],
-  ["value", "websocket_connections_active", "websocketConnectionsActive"],
-  ["value", "websocket_connections_total", "websocketConnections"],
-  ["histogram", "websocket_connection_duration_seconds", "websocketConnectionTime"],
-  [
-    "value",
-    'tool_call_parser_invocations_total{mode="auto",outcome="ok",request_type="chat"}',
-    "toolCallsByOutcome",
-  ],
-];
+    ["value", "num_requests_running", "running"],
+    ["value", "num_requests_waiting", "waiting"],
+    ["value", 'num_requests_waiting_by_reason{reason="capacity"}', "waitingByReason"],
+    ["value", "num_requests_swapped", "swapped"],
+    ["value", "gpu_cache_usage_perc", "kvCacheUsageRatio"],
+    ["value", "kv_cache_usage_perc", "kvCacheUsageRatio"],
+    ["value", "cpu_cache_usage_perc"],
+    ["value", "gpu_prefix_cache_hit_rate", "prefixCacheHitRatioReported"],
+    ["value", "cpu_prefix_cache_hit_rate"],
+    ["value", "gpu_prefix_cache_queries_total", "prefixCacheQueries"],
+    ["value", "gpu_prefix_cache_hits_total", "prefixCacheHits"],
+    ["value", "prefix_cache_queries_total", "prefixCacheQueries"],
+    ["value", "prefix_cache_hits_total", "prefixCacheHits"],
+    ["value", "external_prefix_cache_queries_total", "externalPrefixCacheQueries"],
+    ["value", "external_prefix_cache_hits_total", "externalPrefixCacheHits"],
+    ["value", "mm_cache_queries_total"],
+    ["value", "mm_cache_hits_total"],
+    ["value", 'engine_sleep_state{sleep_state="awake"}'],
+    ["histogram", "kv_block_lifetime_seconds"],
+    ["histogram", "kv_block_idle_before_evict_seconds"],
+    ["histogram", "kv_block_reuse_gap_seconds"],
+    ["value", 'admission_rejections_total{reason="max_num_queued_reqs"}', "rejectedByReason"],
+    ["value", "prompt_tokens_total", "promptTokens"],
+    ["value", 'prompt_tokens_by_source_total{source="local_compute"}', "promptTokensBySource"],
+    ["value", "prompt_tokens_cached_total", "cachedPromptTokens"],
+    [
+      "value",
+      'prompt_tokens_cached_by_source_total{source="device"}',
+    ],
+    ["value", "prompt_tokens_recomputed_total"],
+    ["value", "generation_tokens_total", "generationTokens"],
+    ["value", "tokens_total"],
+    ["value", "num_preemptions_total", "preemptions"],
+    ["value", 'request_success_total{finished_reason="stop"}', "finishedByReason"],
+    ["value", "corrupted_requests_total"],
+    ["histogram", "iteration_tokens_total", "iterationTokens"],
+    ["histogram", "request_prompt_tokens"],
+    ["histogram", "request_generation_tokens"],
+    ["histogram", "request_prefill_kv_computed_tokens"],
+    ["histogram", "request_max_num_generation_tokens"],
+    ["histogram", "request_params_n"],
+    ["histogram", "request_params_max_tokens"],
+    ["histogram", "request_params_best_of"],
+    ["histogram", "request_num_preemptions"],
+    ["value", "avg_prompt_throughput_toks_per_s"],
+    ["value", "avg_generation_throughput_toks_per_s"],
+    ["histogram", "time_to_first_token_seconds", "ttft"],
+    ["histogram", "time_per_output_token_seconds", "itl"],
+    ["histogram", "inter_token_latency_seconds", "itl"],
+    ["histogram", "request_time_per_output_token_seconds", "tpot"],
+    ["histogram", "e2e_request_latency_seconds", "e2e"],
+    ["histogram", "request_queue_time_seconds", "queue"],
+    ["histogram", "time_in_queue_requests", "queue"],
+    ["histogram", "request_prefill_time_seconds", "prefill"],
+    ["histogram", "request_decode_time_seconds", "decode"],
+    ["histogram", "request_inference_time_seconds"],
+    ["histogram", "model_forward_time_milliseconds"],
+    ["histogram", "model_execute_time_milliseconds"],
+    ["value", "spec_decode_draft_acceptance_rate"],
+    ["value", "spec_decode_efficiency"],
+    ["value", "spec_decode_num_accepted_tokens_total", "acceptedTokens"],
+    ["value", "spec_decode_num_draft_tokens_total", "draftTokens"],
+    ["value", "spec_decode_num_emitted_tokens_total"],
+    ["value", "spec_decode_num_drafts_total", "drafts"],
+    [
+      "value",
+      'spec_decode_num_accepted_tokens_per_pos_total{position="0"}',
+      "acceptedTokensByPosition",
+    ],
+    ["value", "diffusion_num_denoising_steps_total"],
+    ["value", "diffusion_num_canvas_positions_total"],
+    ["value", "diffusion_num_committed_tokens_total"],
+    ["value", "estimated_flops_per_gpu_total"],
+    ["value", "estimated_read_bytes_per_gpu_total"],
+    ["value", "estimated_write_bytes_per_gpu_total"],
+    ["histogram", "nixl_xfer_time_seconds"],
+    ["histogram", "nixl_post_time_seconds"],
+    ["histogram", "nixl_bytes_transferred"],
+    ["histogram", "nixl_num_descriptors"],
+    ["value", "nixl_num_failed_transfers_total"],
+    ["value", "nixl_num_failed_notifications_total"],
+    ["value", "nixl_num_kv_expired_reqs_total"],
+    ["value", 'kv_offload_total_bytes_total{transfer_type="CPU_to_GPU"}'],
+    ["value", 'kv_offload_total_time_total{transfer_type="CPU_to_GPU"}'],
+    ["histogram", "kv_offload_size"],
+    ["value", "kv_offload_load_bytes_total"],
+    ["value", "kv_offload_load_time_total"],
+    ["histogram", "kv_offload_load_size"],
+    ["value", "kv_offload_store_bytes_total"],
+    ["value", "kv_offload_store_time_total"],
+    ["histogram", "kv_offload_store_size"],
+    ["value", "kv_offload_stores_skipped_total"],
+    ["value", "kv_offload_cpu_cache_usage_perc"],
+    ["value", "kv_offload_cpu_cache_write_usage_perc"],
+    ["value", "kv_offload_cpu_cache_read_usage_perc"],
+    ["histogram", "kv_offload_lookup_sync_delay_seconds"],
+    ["histogram", "kv_offload_lookup_async_delay_seconds"],
+    ["value", "kv_offload_allocation_failure_total"],
+    ["histogram", "kv_offload_cpu_allocation_size"],
+    [
+      "value",
+      'mooncake_store_operation_total{operation="load_get",status="ok"}',
+    ],
+    [
+      "value",
+      'mooncake_store_operation_keys_total{operation="load_get",status="ok"}',
+    ],
+    [
+      "value",
+      'mooncake_store_operation_bytes_total{operation="load_get",status="ok"}',
+    ],
+    [
+      "value",
+      'mooncake_store_operation_failed_keys_total{operation="load_get",status="ok"}',
+    ],
+    ["histogram", "mooncake_store_operation_time_seconds"],
+    ["histogram", "hf3fs_save_duration_seconds"],
+    ["histogram", "hf3fs_load_duration_seconds"],
+    ["value", "hf3fs_num_failed_save_total"],
+    ["value", "hf3fs_num_failed_load_total"],
+    ["value", "websocket_connections_active"],
+    ["value", "websocket_connections_total"],
+    ["histogram", "websocket_connection_duration_seconds"],
+    [
+      "value",
+      'tool_call_parser_invocations_total{mode="auto",outcome="ok",request_type="chat"}',
+    ],
+  ];
 
-Deno.test("parseVllmMetrics() knows every metric of vLLM by its exact name", () => {
+Deno.test("parseEngineMetrics() knows every metric of vLLM by its exact name", () => {
   for (const [kind, name, key] of KNOWN_NAMES) {
     const series: Series[] = kind === "value"
       ? [[name, 1]]
       : writeHistogram(name, [0.5], { counts: [1, 2], sum: 1 });
     const other: Series = key === "running" ? ["prompt_tokens_total", 1] : RUNNING;
-    const found = listFigures(readEngine(writeEngine([other, ...series])));
-    assert(found.has(key), `${name} gives ${[...found.keys()]}`);
-    assertEquals(found.size, 2, name);
+    const engine = readEngine(writeEngine([other, ...series]));
+    const listed = [...listListed(engine).keys()];
+    assert(listed.includes(`vllm:${name.split("{")[0]}`), `${name} gives ${listed}`);
+    assertEquals(listed.length, 2, name);
+    const found = listFigures(engine);
+    if (key !== undefined) assert(found.has(key), `${name} gives ${[...found.keys()]}`);
+    else assertEquals(found.size, 1, name);
   }
 });
 
 // ---- Fragments of names that other metrics share (the false hits of a substring match).
 
-Deno.test("parseVllmMetrics() takes nothing for what only resembles it", () => {
+Deno.test("parseEngineMetrics() takes nothing for what only resembles it", () => {
   const others: readonly string[] = [
     ...["request_prompt_tokens", "prompt_tokens_created", "my_prompt_tokens_total"],
     ...["prompt_tokens_total_created", "generation_tokens_created", "Prompt_tokens_total"],
@@ -271,30 +276,30 @@ Deno.test("parseVllmMetrics() takes nothing for what only resembles it", () => {
   assertEquals([...found.keys()], ["running"]);
 });
 
-Deno.test("parseVllmMetrics() leaves other servers' metrics alone", async () => {
-  for (const name of ["sglang-docs-sample", "llamacpp-b10298"]) {
-    const exposition = parseVllmMetrics(await readGzip(`fixtures/${name}.prom.gz`));
+Deno.test("parseEngineMetrics() leaves other servers' metrics alone", async () => {
+  for (const name of ["llamacpp-b10298"]) {
+    const exposition = parseEngineMetrics(await readGzip(`fixtures/${name}.prom.gz`));
     assertEquals(exposition.engines, []);
-    assertEquals(exposition.vllmFamilyCount, 0);
+    assertEquals(exposition.engineFamilyCount, 0);
     assertEquals(exposition.badLineCount, 0);
     assert(exposition.sampleCount > 5);
   }
-  const { familyNames } = parseVllmMetrics(await readGzip("fixtures/llamacpp-b10298.prom.gz"));
+  const { familyNames } = parseEngineMetrics(await readGzip("fixtures/llamacpp-b10298.prom.gz"));
   assert(familyNames.has("llamacpp:prompt_tokens_total"));
 });
 
-Deno.test("parseVllmMetrics() sees a server whose statistics are off", () => {
-  const { engines, vllmFamilyCount, familyNames } = read(
+Deno.test("parseEngineMetrics() sees a server whose statistics are off", () => {
+  const { engines, engineFamilyCount, familyNames } = read(
     '# TYPE http_requests_total counter\nhttp_requests_total{status="2xx"} 4\n' +
       "process_start_time_seconds 1795300000\n",
   );
-  assertEquals([engines.length, vllmFamilyCount], [0, 0]);
+  assertEquals([engines.length, engineFamilyCount], [0, 0]);
   assertEquals([...familyNames], ["http_requests_total", "process_start_time_seconds"]);
 });
 
 // ---- Aliases: the newest name counts, and two are never added.
 
-Deno.test("parseVllmMetrics() prefers the newer name, in whichever order the two stand", () => {
+Deno.test("parseEngineMetrics() prefers the newer name, in whichever order the two stand", () => {
   const old: Series = ["gpu_cache_usage_perc", 0.5];
   const young: Series = ["kv_cache_usage_perc", 0.25];
   for (const series of [[old, young], [young, old]]) {
@@ -307,7 +312,7 @@ Deno.test("parseVllmMetrics() prefers the newer name, in whichever order the two
   assertEquals([...aliases], [["kvCacheUsageRatio", "gpu_cache_usage_perc"]]);
 });
 
-Deno.test("parseVllmMetrics() never adds inter-token latency and its former name", () => {
+Deno.test("parseEngineMetrics() never adds inter-token latency and its former name", () => {
   const bounds = [0.01, 0.025];
   const same = { counts: [4, 6, 7], sum: 0.125 };
   const young = writeHistogram("inter_token_latency_seconds", bounds, same);
@@ -325,7 +330,7 @@ Deno.test("parseVllmMetrics() never adds inter-token latency and its former name
   }
 });
 
-Deno.test("parseVllmMetrics() knows when prefix-cache counters may count blocks", () => {
+Deno.test("parseEngineMetrics() knows when prefix-cache counters may count blocks", () => {
   const old: Series[] = [["gpu_prefix_cache_queries_total", 8], ["gpu_prefix_cache_hits_total", 3]];
   const young: Series[] = [["prefix_cache_queries_total", 128], ["prefix_cache_hits_total", 48]];
   const only = readOne(...old);
@@ -339,7 +344,7 @@ Deno.test("parseVllmMetrics() knows when prefix-cache counters may count blocks"
   assertEquals(both.prefixCacheUnit, "tokens");
 });
 
-Deno.test("parseVllmMetrics() takes counters without _total, as Ray has them, last of all", () => {
+Deno.test("parseEngineMetrics() takes counters without _total, as Ray has them, last of all", () => {
   const alone = read(
     'ray_vllm_num_requests_running{engine="0",model_name="m"} 1\n' +
       'ray_vllm_prompt_tokens{engine="0",model_name="m"} 5\n',
@@ -353,22 +358,22 @@ Deno.test("parseVllmMetrics() takes counters without _total, as Ray has them, la
 
 // ---- Engines.
 
-Deno.test("parseVllmMetrics() takes an exposition without engine labels as one engine", async () => {
-  const { engines } = parseVllmMetrics(await readGzip("scenarios/v0/head.prom.gz"));
+Deno.test("parseEngineMetrics() takes an exposition without engine labels as one engine", async () => {
+  const { engines } = parseEngineMetrics(await readGzip("scenarios/v0/head.prom.gz"));
   assertEquals(engines.map(({ modelName, engine }) => [modelName, engine]), [
     ["meta-llama/Llama-3.1-8B-Instruct", ""],
   ]);
-  const [{ gauges, cacheConfig, labelled }] = engines;
+  const [{ gauges, configuration, labelled }] = engines;
   assertEquals(gauges.swapped, { value: 0 });
   assertEquals(gauges.prefixCacheHitRatioReported, { value: -1 });
   assertEquals(gauges.kvCacheUsageRatio, { value: 0 });
   // The configuration has no engine label either.
-  assertEquals(cacheConfig.get("num_gpu_blocks"), "2375");
+  assertEquals(configuration.get("num_gpu_blocks"), "2375");
   // A child of it appears at its first use.
   assertEquals(labelled.finishedByReason, undefined);
 });
 
-Deno.test("parseVllmMetrics() orders engines by number, within models as they come", () => {
+Deno.test("parseEngineMetrics() orders engines by number, within models as they come", () => {
   const text = ["10", "2", "0", "1"].map((engine) => writeEngine([RUNNING], { engine })).join("") +
     writeEngine([RUNNING], { engine: "0", model: "A" });
   assertEquals(read(text).engines.map(({ modelName, engine }) => `${modelName} ${engine}`), [
@@ -377,9 +382,9 @@ Deno.test("parseVllmMetrics() orders engines by number, within models as they co
   ]);
 });
 
-Deno.test("parseVllmMetrics() reads two engines of one process", async () => {
+Deno.test("parseEngineMetrics() reads two engines of one process", async () => {
   const body = await readGzip("fixtures/generated-v1-dp2-single-process.prom.gz");
-  const { engines, processStart, countersCreated, server } = parseVllmMetrics(body);
+  const { engines, processStart, countersCreated, server } = parseEngineMetrics(body);
   assertEquals(engines.map(({ engine }) => engine), ["0", "1"]);
   const [first, second] = engines;
   assertEquals([first.gauges.running, second.gauges.running], [{ value: 5 }, { value: 3 }]);
@@ -395,7 +400,7 @@ Deno.test("parseVllmMetrics() reads two engines of one process", async () => {
   assertEquals(server, null);
 });
 
-Deno.test("parseVllmMetrics() shares the bounds of equal histograms", () => {
+Deno.test("parseEngineMetrics() shares the bounds of equal histograms", () => {
   const series = writeHistogram("time_to_first_token_seconds", [1, 2], {
     counts: [1, 2, 3],
     sum: 4,
@@ -406,9 +411,9 @@ Deno.test("parseVllmMetrics() shares the bounds of equal histograms", () => {
   assert(engines[0].histograms.ttft?.bounds === engines[1].histograms.ttft?.bounds);
 });
 
-Deno.test("parseVllmMetrics() takes the largest of a gauge that every process exports", async () => {
+Deno.test("parseEngineMetrics() takes the largest of a gauge that every process exports", async () => {
   const body = await readGzip("scenarios/kv-cache-by-pid/by-pid.prom.gz");
-  const { engines } = parseVllmMetrics(body);
+  const { engines } = parseEngineMetrics(body);
   assertEquals(engines.map(({ gauges }) => gauges.kvCacheUsageRatio), [
     { value: 0.45 },
     { value: 0.32 },
@@ -421,8 +426,8 @@ Deno.test("parseVllmMetrics() takes the largest of a gauge that every process ex
   assertEquals(pids([0.5, "NaN"]).gauges.kvCacheUsageRatio, { value: 0.5 });
 });
 
-Deno.test("parseVllmMetrics() finds gauges of a cold server initializing, not 0 and not missing", async () => {
-  const { engines, processStart, countersCreated } = parseVllmMetrics(
+Deno.test("parseEngineMetrics() finds gauges of a cold server initializing, not 0 and not missing", async () => {
+  const { engines, processStart, countersCreated } = parseEngineMetrics(
     await readGzip("scenarios/multiprocess-cold/cold.prom.gz"),
   );
   assertEquals(engines.map(({ engine }) => engine), ["0", "1"]);
@@ -440,14 +445,14 @@ Deno.test("parseVllmMetrics() finds gauges of a cold server initializing, not 0 
   assertEquals(countersCreated, { value: null, reason: "missing" });
 });
 
-Deno.test("parseVllmMetrics() finds what has no sample at all without an engine", () => {
-  const { engines, vllmFamilyCount } = read(
+Deno.test("parseEngineMetrics() finds what has no sample at all without an engine", () => {
+  const { engines, engineFamilyCount } = read(
     "# TYPE vllm:num_requests_running gauge\n# TYPE vllm:prompt_tokens_total counter\n",
   );
-  assertEquals([engines.length, vllmFamilyCount], [0, 2]);
+  assertEquals([engines.length, engineFamilyCount], [0, 2]);
 });
 
-Deno.test("parseVllmMetrics() tells histograms that are declared from those that are not", () => {
+Deno.test("parseEngineMetrics() tells histograms that are declared from those that are not", () => {
   const { initializing, histograms } = readEngine(
     "# TYPE vllm:time_to_first_token_seconds histogram\n" + writeEngine([RUNNING]),
   );
@@ -458,7 +463,7 @@ Deno.test("parseVllmMetrics() tells histograms that are declared from those that
 
 // ---- What belongs to no engine.
 
-Deno.test("parseVllmMetrics() gives what has no engine to the server", () => {
+Deno.test("parseEngineMetrics() gives what has no engine to the server", () => {
   const { engines, server } = read(
     ["0", "1"].map((engine) => writeEngine([RUNNING], { engine })).join("") +
       writeEngine([
@@ -474,19 +479,25 @@ Deno.test("parseVllmMetrics() gives what has no engine to the server", () => {
     ["max_num_queued_reqs", 7],
     ["max_num_queued_tokens", 2],
   ]);
-  assertEquals([...server?.labelled.toolCallsByOutcome ?? []], [["ok", 7], ["bad", 1]]);
+  assert(server !== null);
+  assertEquals(
+    listMetrics(server.metrics).filter(({ name }) => name.startsWith("vllm:tool"))
+      .map(({ labels, value }) => [labels, value]),
+    [["ok", 7], ["bad", 1]],
+  );
   assertEquals(engines[0].labelled.rejectedByReason, undefined);
 });
 
-Deno.test("parseVllmMetrics() makes no engine of what only a server has", () => {
+Deno.test("parseEngineMetrics() makes no engine of what only a server has", () => {
   const { engines, server } = read(
     'vllm:websocket_connections_active 2\nvllm:admission_rejections_total{reason="x"} 1\n',
   );
   assertEquals(engines, []);
-  assertEquals(server?.gauges.websocketConnectionsActive, { value: 2 });
+  assert(server !== null);
+  assertEquals(listListed(server).get("vllm:websocket_connections_active"), [2, "", null]);
 });
 
-Deno.test("parseVllmMetrics() takes a series without engine beside numbered ones for no engine", () => {
+Deno.test("parseEngineMetrics() takes a series without engine beside numbered ones for no engine", () => {
   const { engines, server } = read(
     writeEngine([RUNNING]) + writeEngine([["prompt_tokens_total", 5]], { engine: null }),
   );
@@ -494,7 +505,7 @@ Deno.test("parseVllmMetrics() takes a series without engine beside numbered ones
   assertEquals(server?.counters.promptTokens, { value: 5 });
 });
 
-Deno.test("parseVllmMetrics() loses nothing of a server that speaks with and without a model", () => {
+Deno.test("parseEngineMetrics() loses nothing of a server that speaks with and without a model", () => {
   const duration = (count: number): Series[] =>
     writeHistogram("websocket_connection_duration_seconds", [1], {
       counts: [count, count],
@@ -515,10 +526,13 @@ Deno.test("parseVllmMetrics() loses nothing of a server that speaks with and wit
   assertEquals(engines.length, 1);
   assert(server !== null);
   assertEquals([...server.labelled.rejectedByReason ?? []], [["x", 8], ["y", 5]]);
-  assertEquals(server.gauges.websocketConnectionsActive, { value: 2 });
-  assertEquals(server.counters.websocketConnections, { value: 12 });
-  assertEquals([...server.histograms.websocketConnectionTime?.counts ?? []], [10, 10]);
-  assertEquals(server.histograms.websocketConnectionTime?.sum, 5);
+  const sumOf = (name: string, read: (metric: MetricValue) => number | null): number =>
+    listMetrics(server.metrics).filter((metric) => metric.name === `vllm:${name}`)
+      .reduce((sum, metric) => sum + (read(metric) ?? 0), 0);
+  assertEquals(sumOf("websocket_connections_active", ({ value }) => value), 2);
+  assertEquals(sumOf("websocket_connections_total", ({ value }) => value), 12);
+  assertEquals(sumOf("websocket_connection_duration_seconds", ({ value }) => value), 10);
+  assertEquals(sumOf("websocket_connection_duration_seconds", ({ sum }) => sum), 5);
 });
 
 // ---- The configuration.
@@ -528,26 +542,26 @@ function writeConfig(engine: string | null, blocks: number): string {
   return `vllm:cache_config_info{block_size="16",${label}num_gpu_blocks="${blocks}"} 1.0\n`;
 }
 
-Deno.test("parseVllmMetrics() joins the cache configuration on the engine", () => {
+Deno.test("parseEngineMetrics() joins the cache configuration on the engine", () => {
   const engines = ["0", "1"].map((engine) => writeEngine([RUNNING], { engine })).join("");
   const blocksOf = (text: string) =>
-    read(text).engines.map(({ cacheConfig }) => cacheConfig.get("num_gpu_blocks"));
+    read(text).engines.map(({ configuration }) => configuration.get("num_gpu_blocks"));
   const both = writeConfig("1", 200) + writeConfig("0", 100);
   assertEquals(blocksOf(both + engines), ["100", "200"]);
   assertEquals(blocksOf(engines + both), ["100", "200"]);
   // Without an engine it is that of all.
   assertEquals(blocksOf(engines + writeConfig(null, 300)), ["300", "300"]);
   assertEquals(blocksOf(engines + writeConfig("0", 100)), ["100", undefined]);
-  const { cacheConfig } = read(engines + both).engines[0];
-  assertEquals([...cacheConfig], [["block_size", "16"], ["num_gpu_blocks", "100"]]);
+  const { configuration } = read(engines + both).engines[0];
+  assertEquals([...configuration], [["block_size", "16"], ["num_gpu_blocks", "100"]]);
 });
 
-Deno.test("parseVllmMetrics() keeps label names of any kind apart from objects' own", () => {
-  const { cacheConfig } = readEngine(
+Deno.test("parseEngineMetrics() keeps label names of any kind apart from objects' own", () => {
+  const { configuration } = readEngine(
     writeEngine([RUNNING]) +
       'vllm:cache_config_info{__proto__="x",_block_size_resolved="16",constructor="None"} 1\n',
   );
-  assertEquals([...cacheConfig], [
+  assertEquals([...configuration], [
     ["__proto__", "x"],
     ["_block_size_resolved", "16"],
     ["constructor", "None"],
@@ -561,7 +575,7 @@ Deno.test("parseVllmMetrics() keeps label names of any kind apart from objects' 
 
 // ---- LoRA, sleep, waiting.
 
-Deno.test("parseVllmMetrics() takes LoRA's newest series, whose value is a time", () => {
+Deno.test("parseEngineMetrics() takes LoRA's newest series, whose value is a time", () => {
   const series = (running: string, waiting: string, at: string): string =>
     `vllm:lora_requests_info{max_lora="4",running_lora_adapters="${running}",` +
     `waiting_lora_adapters="${waiting}"} ${at}\n`;
@@ -578,8 +592,8 @@ Deno.test("parseVllmMetrics() takes LoRA's newest series, whose value is a time"
   assertEquals(idle?.maxAdapters, { value: null, reason: "missing" });
 });
 
-Deno.test("parseVllmMetrics() reads the sleep state and waiting by reason beside the total", () => {
-  const { gauges, labelled } = readOne(
+Deno.test("parseEngineMetrics() reads the sleep state and waiting by reason beside the total", () => {
+  const { gauges, labelled, isAsleep } = readOne(
     ["num_requests_waiting", 5],
     ['num_requests_waiting_by_reason{reason="capacity"}', 3],
     ['num_requests_waiting_by_reason{reason="deferred"}', 2],
@@ -589,12 +603,12 @@ Deno.test("parseVllmMetrics() reads the sleep state and waiting by reason beside
   );
   assertEquals(gauges.waiting, { value: 5 });
   assertEquals([...labelled.waitingByReason ?? []], [["capacity", 3], ["deferred", 2]]);
-  assertEquals(labelled.sleepState?.get("weights_offloaded"), 1);
+  assert(isAsleep);
 });
 
 // ---- Prefixes, Ray, other dialects.
 
-Deno.test("parseVllmMetrics() finds the known prefixes, and the one that is asked for", () => {
+Deno.test("parseEngineMetrics() finds the known prefixes, and the one that is asked for", () => {
   for (const prefix of ["vllm:", "ray_vllm_", "ray_vllm:", "kserve_vllm:"]) {
     const { engines, metricPrefix } = read(
       `${prefix}num_requests_running{model_name="m"} 2\n${prefix}prompt_tokens_total{model_name="m"} 9\n`,
@@ -611,7 +625,7 @@ Deno.test("parseVllmMetrics() finds the known prefixes, and the one that is aske
   assertEquals(read("up 1\n").metricPrefix, "vllm:");
 });
 
-Deno.test("parseVllmMetrics() tells Ray's workers apart and joins their configuration", () => {
+Deno.test("parseEngineMetrics() tells Ray's workers apart and joins their configuration", () => {
   const labels = (worker: string): string =>
     `Component="core_worker",NodeAddress="10.0.0.1",SessionName="s",Version="2.5",` +
     `WorkerId="${worker}",engine="0",model_name="m"`;
@@ -624,7 +638,7 @@ Deno.test("parseVllmMetrics() tells Ray's workers apart and joins their configur
   assertEquals(engines.map(({ engine }) => engine), ["0@aaaaaaaa", "0@bbbbbbbb"]);
   assertEquals(engines.map(({ gauges }) => gauges.running.value), [1, 2]);
   assertEquals(engines.map(({ counters }) => counters.promptTokens.value), [10, 20]);
-  assertEquals(engines.map(({ cacheConfig }) => cacheConfig.get("num_gpu_blocks")), ["0", "1"]);
+  assertEquals(engines.map(({ configuration }) => configuration.get("num_gpu_blocks")), ["0", "1"]);
   // A replica of Serve is what a worker is for.
   const serve = read(
     'ray_vllm_num_requests_running{ReplicaId="r1",WorkerId="w",model_name="m"} 1\n',
@@ -632,7 +646,7 @@ Deno.test("parseVllmMetrics() tells Ray's workers apart and joins their configur
   assertEquals(serve.engines[0].engine, "@r1");
 });
 
-Deno.test("parseVllmMetrics() reads the Rust front end's OpenMetrics", () => {
+Deno.test("parseEngineMetrics() reads the Rust front end's OpenMetrics", () => {
   const own = (engine: number): string => `model_name="m",engine="${engine}"`;
   const text =
     [0, 1].map((engine) => `vllm:prompt_tokens_total{${own(engine)}} ${100 + engine}\n`).join("") +
@@ -664,15 +678,15 @@ Deno.test("parseVllmMetrics() reads the Rust front end's OpenMetrics", () => {
 
 // ---- Values.
 
-Deno.test("parseVllmMetrics() reads exponents of three digits", async () => {
+Deno.test("parseEngineMetrics() reads exponents of three digits", async () => {
   assertEquals(readOne(["prompt_tokens_total", "3.5786276864e+010"]).counters.promptTokens, {
     value: 35_786_276_864,
   });
-  const { processStart } = parseVllmMetrics(await readGzip("scenarios/real-v0.2x/idle.prom.gz"));
+  const { processStart } = parseEngineMetrics(await readGzip("scenarios/real-v0.2x/idle.prom.gz"));
   assertEquals(processStart, { value: 1_781_802_846.91 });
 });
 
-Deno.test("parseVllmMetrics() takes the largest of a split gauge by pid, and adds no two", () => {
+Deno.test("parseEngineMetrics() takes the largest of a split gauge by pid, and adds no two", () => {
   const { labelled } = readOne(
     ['num_requests_waiting_by_reason{pid="1",reason="capacity"}', 4],
     ['num_requests_waiting_by_reason{pid="2",reason="capacity"}', 6],
@@ -680,7 +694,7 @@ Deno.test("parseVllmMetrics() takes the largest of a split gauge by pid, and add
   assertEquals([...labelled.waitingByReason ?? []], [["capacity", 6]]);
 });
 
-Deno.test("parseVllmMetrics() has no value where the server says NaN", () => {
+Deno.test("parseEngineMetrics() has no value where the server says NaN", () => {
   const { gauges, counters } = readOne(["num_requests_waiting", "NaN"], [
     "prompt_tokens_total",
     "NaN",
@@ -689,20 +703,17 @@ Deno.test("parseVllmMetrics() has no value where the server says NaN", () => {
   assertEquals(counters.promptTokens, { value: null, reason: "not_finite" });
 });
 
-Deno.test("parseVllmMetrics() reads the sums of V0's milliseconds in seconds", () => {
-  const { histograms } = readOne(
+Deno.test("parseEngineMetrics() reads the sums of V0's milliseconds in seconds", () => {
+  const engine = readOne(
     ...writeHistogram("model_forward_time_milliseconds", [1, 500], {
       counts: [1, 3, 4],
       sum: 2500,
     }),
   );
-  const { modelForward } = histograms;
-  assertEquals([...modelForward?.bounds ?? []], [0.001, 0.5, Infinity]);
-  assertEquals([...modelForward?.counts ?? []], [1, 3, 4]);
-  assertEquals(modelForward?.sum, 2.5);
+  assertEquals(listListed(engine).get("vllm:model_forward_time_milliseconds"), [4, "", 2.5]);
 });
 
-Deno.test("parseVllmMetrics() skips _created, but for the age of the counters", () => {
+Deno.test("parseEngineMetrics() skips _created, but for the age of the counters", () => {
   const { engines, countersCreated } = read(
     writeEngine([
       RUNNING,
@@ -717,18 +728,21 @@ Deno.test("parseVllmMetrics() skips _created, but for the age of the counters", 
   assertEquals(countersCreated, { value: 1_795_300_000 });
 });
 
-Deno.test("parseVllmMetrics() counts a series once that is given twice", () => {
+Deno.test("parseEngineMetrics() counts a series once that is given twice", () => {
   const series: Series[] = [
     RUNNING,
     ["prompt_tokens_total", 5],
     ['request_success_total{finished_reason="stop"}', 2],
     ...writeHistogram("time_to_first_token_seconds", [1], { counts: [1, 3], sum: 2 }),
   ];
-  const once = readEngine(writeEngine(series));
-  assertEquals(readEngine(writeEngine([...series, ...series])), once);
+  const [once, twice] = [series, [...series, ...series]].map((series) => {
+    const { metrics, ...figures } = readEngine(writeEngine(series));
+    return [figures, listMetrics(metrics)];
+  });
+  assertEquals(twice, once);
 });
 
-Deno.test("parseVllmMetrics() adds up bounds that are spelled differently", () => {
+Deno.test("parseEngineMetrics() adds up bounds that are spelled differently", () => {
   const name = "time_to_first_token_seconds_bucket";
   const { histograms } = readOne(
     [`${name}{le="0.1"}`, 1],
@@ -743,7 +757,7 @@ Deno.test("parseVllmMetrics() adds up bounds that are spelled differently", () =
   assertEquals(histograms.ttft?.sum, NaN);
 });
 
-Deno.test("parseVllmMetrics() reads answers to HTTP requests by status", () => {
+Deno.test("parseEngineMetrics() reads answers to HTTP requests by status", () => {
   const { httpResponsesByStatus } = read(
     'http_requests_total{handler="/v1/a",method="POST",status="2xx"} 5\n' +
       'http_requests_total{handler="/v1/b",method="POST",status="2xx"} 2\n' +
@@ -754,7 +768,7 @@ Deno.test("parseVllmMetrics() reads answers to HTTP requests by status", () => {
 
 // ---- Text from elsewhere.
 
-Deno.test("parseVllmMetrics() makes every text safe that it keeps", () => {
+Deno.test("parseEngineMetrics() makes every text safe that it keeps", () => {
   const evil = "a\x1b]0;pwn\x07\x9b31m\u202eb\\nc";
   const { engines, lora, familyNames, httpResponsesByStatus } = read(
     writeEngine([
@@ -771,7 +785,7 @@ Deno.test("parseVllmMetrics() makes every text safe that it keeps", () => {
     engine.modelName,
     engine.engine,
     ...engine.labelled.finishedByReason?.keys() ?? [],
-    ...engine.cacheConfig.values(),
+    ...engine.configuration.values(),
     ...lora?.runningAdapters ?? [],
     ...familyNames,
     ...httpResponsesByStatus.keys(),
@@ -781,15 +795,15 @@ Deno.test("parseVllmMetrics() makes every text safe that it keeps", () => {
   for (const text of texts) assert(!/[\x00-\x1f\x7f-\x9f\u202e]/.test(text), JSON.stringify(text));
   assertMatch(engine.modelName, /^a\\x1b\]0;pwn\\x07/);
   // It was joined on the safe name.
-  assertEquals(engine.cacheConfig.size, 1);
+  assertEquals(engine.configuration.size, 1);
 });
 
-Deno.test("parseVllmMetrics() does not keep a flood of names", () => {
+Deno.test("parseEngineMetrics() does not keep a flood of names", () => {
   const text = Array.from({ length: 3000 }, (_, i) => `metric_${i} 1\n`).join("");
   assertEquals(read(text).familyNames.size, 1000);
 });
 
-Deno.test("parseVllmMetrics() leaves out figures that are floods, and keeps the others", () => {
+Deno.test("parseEngineMetrics() leaves out figures that are floods, and keeps the others", () => {
   const readFlood = (count: number) =>
     readOne(
       ["prompt_tokens_total", 7],
@@ -808,7 +822,7 @@ Deno.test("parseVllmMetrics() leaves out figures that are floods, and keeps the 
   assertEquals(flooded.counters.promptTokens, { value: 7 });
 });
 
-Deno.test("parseVllmMetrics() tells of more engines than it keeps", () => {
+Deno.test("parseEngineMetrics() tells of more engines than it keeps", () => {
   const readMany = (count: number) =>
     read(
       Array.from({ length: count }, (_, i) =>
@@ -820,7 +834,7 @@ Deno.test("parseVllmMetrics() tells of more engines than it keeps", () => {
   assertEquals([more.engines.length, more.hasTooManyEngines], [MAX_ENGINES, true]);
 });
 
-Deno.test("parseVllmMetrics() passes on what the parser found wrong", () => {
+Deno.test("parseEngineMetrics() passes on what the parser found wrong", () => {
   const exposition = read(writeEngine([RUNNING]) + "broken{\nvllm:num_requests_waiting 1");
   assertEquals(exposition.badLineCount, 1);
   assertEquals(exposition.badLines[0].line, 2);
@@ -830,7 +844,7 @@ Deno.test("parseVllmMetrics() passes on what the parser found wrong", () => {
 
 // ---- Properties.
 
-Deno.test("parseVllmMetrics() does not depend on the order of the lines", () => {
+Deno.test("parseEngineMetrics() does not depend on the order of the lines", () => {
   const lines = [
     ...["0", "1"].map((engine) =>
       writeEngine([
@@ -846,18 +860,23 @@ Deno.test("parseVllmMetrics() does not depend on the order of the lines", () => 
     writeConfig("0", 100),
     writeConfig("1", 200),
   ].join("").split(/(?<=\n)/);
-  const expected = read(lines.join("")).engines;
+  const readFigures = (text: string) =>
+    read(text).engines.map((engine) => {
+      const { metrics: _, ...figures } = engine;
+      return [figures, [...listListed(engine)].toSorted()];
+    });
+  const expected = readFigures(lines.join(""));
   const all = fc.shuffledSubarray(lines, { minLength: lines.length });
   fc.assert(
     fc.property(all, (shuffled) => {
-      assertEquals(read(shuffled.join("")).engines, expected);
+      assertEquals(readFigures(shuffled.join("")), expected);
     }),
     { numRuns: 300 },
   );
 });
 
-Deno.test("parseVllmMetrics() never throws, whatever the samples", () => {
-  const names = METRIC_ROWS.flatMap((row) => [
+Deno.test("parseEngineMetrics() never throws, whatever the samples", () => {
+  const names = VLLM_METRIC_ROWS.flatMap((row) => [
     ...row.names,
     ...row.names.map((name) => `${name}_bucket`),
   ]);
@@ -891,22 +910,22 @@ Deno.test("parseVllmMetrics() never throws, whatever the samples", () => {
 
 // ---- Readers, which remember the body before.
 
-Deno.test("createVllmReader() reads each scenario's bodies as if each were the first", async () => {
+Deno.test("createEngineReader() reads each scenario's bodies as if each were the first", async () => {
   for (const [name, paths] of await listScenarioBodies()) {
     const bodies = await Promise.all(paths.map(readGzip));
-    const reader = createVllmReader();
+    const reader = createEngineReader();
     // In their order and back, so that each follows another of its kind, and itself.
     for (const body of [...bodies, ...bodies.toReversed()]) {
-      assertEquals(reader(body), parseVllmMetrics(body), name);
+      assertEquals(reader(body), parseEngineMetrics(body), name);
     }
   }
 });
 
-Deno.test("createVllmReader() reads any server's bodies in turn as if each were the first", async () => {
+Deno.test("createEngineReader() reads any server's bodies in turn as if each were the first", async () => {
   const paths = [...CONFORMANCE_BODIES, ...[...(await listScenarioBodies()).values()].flat()];
   const bodies = await Promise.all(paths.map(readGzip));
-  const reader = createVllmReader();
-  for (const body of bodies) assertEquals(reader(body), parseVllmMetrics(body));
+  const reader = createEngineReader();
+  for (const body of bodies) assertEquals(reader(body), parseEngineMetrics(body));
 });
 
 Deno.test("readers of one factory read any servers' bodies in turn as if each were the first", async () => {
@@ -916,7 +935,7 @@ Deno.test("readers of one factory read any servers' bodies in turn as if each we
   for (let poll = 0; poll < 2; poll++) {
     for (const [i, paths] of servers.entries()) {
       const body = await readGzip(paths[poll % paths.length]);
-      assertEquals(finishSteps(readers[i](body)), parseVllmMetrics(body));
+      assertEquals(finishSteps(readers[i](body)), parseEngineMetrics(body));
     }
   }
 });
@@ -951,7 +970,7 @@ Deno.test("readers of one factory share the text of servers that are alike, and 
   assertEquals(finishSteps(first(write(4))).engines[0].counters.promptTokens, { value: 4 });
 });
 
-Deno.test("createVllmReader() leaves what it gave as it was", () => {
+Deno.test("createEngineReader() leaves what it gave as it was", () => {
   const write = (value: number) =>
     writeEngine([
       ["num_requests_running", value],
@@ -959,27 +978,27 @@ Deno.test("createVllmReader() leaves what it gave as it was", () => {
       [`request_success_total{finished_reason="stop"}`, value],
       ...writeHistogram("time_to_first_token_seconds", [1], { counts: [value, value], sum: value }),
     ]);
-  const reader = createVllmReader();
+  const reader = createEngineReader();
   const given = [1, 2, 3].map((value) => reader(encode(write(value))));
   given.forEach((exposition, i) => assertEquals(exposition, read(write(i + 1))));
 });
 
-Deno.test("createVllmReader() has the prefix looked for that it is given", () => {
+Deno.test("createEngineReader() has the prefix looked for that it is given", () => {
   const text = 'x_num_requests_running{model_name="m"} 3\n';
-  const reader = createVllmReader({ metricPrefix: "x_" });
+  const reader = createEngineReader({ metricPrefix: "x_" });
   for (let i = 0; i < 2; i++) {
     assertEquals(reader(encode(text)).engines[0].gauges.running, { value: 3 });
   }
 });
 
-Deno.test("createVllmReader() finds the newest adapters though the series stay", () => {
+Deno.test("createEngineReader() finds the newest adapters though the series stay", () => {
   const write = (first: number, second: number) =>
     encode(
       `${writeEngine([RUNNING])}` +
         `vllm:lora_requests_info{running_lora_adapters="a"} ${first}\n` +
         `vllm:lora_requests_info{running_lora_adapters="b"} ${second}\n`,
     );
-  const reader = createVllmReader();
+  const reader = createEngineReader();
   const found = [[1, 2], [3, 2], [3, 3]].map(([a, b]) => reader(write(a, b)).lora?.runningAdapters);
   assertEquals(found, [["b"], ["a"], ["b"]]);
 });
@@ -1210,4 +1229,54 @@ Deno.test("rescanValues() reads what the strict road reads, or nothing, whatever
     { numRuns: 5000 },
   );
   assert(readCount > 50, `${readCount} bodies took the fast road`);
+});
+
+// ---- What no row describes.
+
+Deno.test("parseEngineMetrics() lists families that it does not know, as exported", () => {
+  const engine = readEngine(
+    "# TYPE vllm:brand_new_things counter\n# TYPE vllm:brand_new_time histogram\n" +
+      writeEngine([
+        RUNNING,
+        ['brand_new_things_total{kind="a"}', 4],
+        ["brand_new_things_created", 1.78e9],
+        ...writeHistogram("brand_new_time", [1], { counts: [1, 3], sum: 9 }),
+        ["brand_new_level", 0.5],
+      ]),
+  );
+  const unknown = listMetrics(engine.metrics).filter(({ info }) => info === null);
+  assertEquals(
+    unknown.map(({ name, kind, labels, value, sum }) => [name, kind, labels, value, sum]),
+    [
+      ["vllm:brand_new_things_total", "counter", "kind=a", 4, null],
+      ["vllm:brand_new_time", "histogram", "", 3, 9],
+      ["vllm:brand_new_level", "gauge", "", 0.5, null],
+    ],
+  );
+});
+
+Deno.test("parseEngineMetrics() lists infos by their labels, and no flood of series", () => {
+  const engine = readEngine(
+    writeEngine([
+      RUNNING,
+      ['simple_kv_offload_info{backend="disk",capacity_blocks="7"}', 1],
+      ...Array.from({ length: 3000 }, (_, i): Series => [`made_up{id="${i}"}`, i]),
+    ]),
+  );
+  const listed = listMetrics(engine.metrics);
+  assertEquals(
+    listed.find(({ kind }) => kind === "info")?.labels,
+    "backend=disk, capacity_blocks=7",
+  );
+  assertEquals(listed.length, 501);
+});
+
+Deno.test("a reader lists the values of the newest body, of the same entries", () => {
+  const readMetrics = createEngineReader();
+  const body = (value: number) =>
+    encode(writeEngine([RUNNING, ["corrupted_requests_total", value]]));
+  const [first, second] = [3, 8].map((value) => readMetrics(body(value)).engines[0].metrics);
+  assertEquals([first, second].map((table) => listMetrics(table)[1].value), [3, 8]);
+  assertEquals(first.entries, second.entries);
+  assert(first.entries === second.entries);
 });

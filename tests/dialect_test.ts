@@ -1,9 +1,9 @@
-import { assert, assertEquals } from "@std/assert";
-import { identifyServer, isVllmWithoutStatistics } from "../lib/dialect.ts";
+import { assertEquals } from "@std/assert";
+import { findDisabledServer, identifyCommand, identifyServer } from "../lib/dialect.ts";
 
 /** First families of scrapes or of the servers' documentation, and the server. */
 const EXAMPLES: readonly (readonly [string, string])[] = [
-  ["sglang:num_running_reqs", "SGLang"],
+  ["sglang_num_running_reqs", "SGLang"],
   ["sgl_router_requests_total", "SGLang router"],
   ["tgi_batch_current_size", "Text Generation Inference"],
   ["llamacpp:tokens_predicted_total", "llama.cpp"],
@@ -26,7 +26,7 @@ for (const [family, name] of EXAMPLES) {
 }
 
 Deno.test("identifyServer() names the server and not the exporter whose metrics it carries", () => {
-  assertEquals(identifyServer(["node_load1", "sglang:token_usage"])?.name, "SGLang");
+  assertEquals(identifyServer(["node_load1", "tgi_queue_size"])?.role, "engine");
   assertEquals(identifyServer(["ray_gcs_actors", "litellm_x"])?.role, "router");
 });
 
@@ -36,15 +36,46 @@ Deno.test("identifyServer() does not guess", () => {
   }
 });
 
-Deno.test("isVllmWithoutStatistics() knows the HTTP side of vLLM's API server", () => {
+Deno.test("findDisabledServer() knows the HTTP side of vLLM's API server", () => {
   const families = [
     "python_gc_objects_collected_total",
     "process_start_time_seconds",
     "http_requests_total",
     "http_request_duration_highr_seconds",
   ];
-  assert(isVllmWithoutStatistics(families));
-  assert(!isVllmWithoutStatistics([...families, "app_total"]));
-  assert(!isVllmWithoutStatistics(families.slice(0, 3)));
-  assert(!isVllmWithoutStatistics([]));
+  const find = (families: readonly string[]) => findDisabledServer(new Set(families));
+  assertEquals(find(families), { name: "vLLM", option: "--disable-log-stats" });
+  assertEquals(find([...families, "app_total"]), null);
+  assertEquals(find(families.slice(0, 3)), null);
+  assertEquals(find([]), null);
 });
+
+const COMMANDS: readonly (readonly [commandLine: string, name: string | null])[] = [
+  ["/usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337", "vLLM"],
+  ["vllm serve m", "vLLM"],
+  ["python -u -m vllm.entrypoints.openai.api_server --model m", "vLLM"],
+  ["python3 -m vllm.entrypoints.api_server --model m", "vLLM"],
+  ["python3 /opt/vllm/entrypoints/openai/api_server.py --model m", "vLLM"],
+  ["VLLM::APIServer", "vLLM"],
+  ["VLLM::EngineCore_DP0", "vLLM"],
+  ["python3 -m vllm_router.app --port 8001", "vLLM production-stack router"],
+  ["/usr/bin/vllm-router --port 8001", "vLLM production-stack router"],
+  ["python3 -m sglang.launch_server --model-path m", "SGLang"],
+  ["sglang::scheduler", "SGLang"],
+  ["python3 -m sglang_router.launch_router --worker-urls http://a", "SGLang router"],
+  ["text-generation-launcher --model-id m", "Text Generation Inference"],
+  ["/opt/llama.cpp/llama-server -m m.gguf --port 8080", "llama.cpp"],
+  ["/usr/local/bin/ollama serve", "Ollama"],
+  ["/usr/bin/python3 /usr/bin/litellm --config c.yaml", "LiteLLM"],
+  ["vim vllm serve.md", null],
+  ["grep vllm server.log", null],
+  ["nginx: master process /usr/sbin/nginx", null],
+  ["/usr/bin/vllm-htop --auto", null],
+  ["", null],
+];
+
+for (const [commandLine, name] of COMMANDS) {
+  Deno.test(`identifyCommand() takes "${commandLine}" for ${name}`, () => {
+    assertEquals(identifyCommand(commandLine), name);
+  });
+}

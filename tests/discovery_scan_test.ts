@@ -15,8 +15,8 @@ import { formatResponse, type RawServer, startRawServer, VLLM_BODY } from "./hos
 const platform = createDenoPlatform();
 
 const vllm = () => startRawServer(async ({ send }) => void await send(formatResponse(VLLM_BODY)));
-const sglang = () =>
-  startRawServer(async ({ send }) => void await send(formatResponse("sglang:token_usage 0.5\n")));
+const tgi = () =>
+  startRawServer(async ({ send }) => void await send(formatResponse("tgi_queue_size 1\n")));
 const mute = () => startRawServer(({ wait }) => wait(60_000));
 
 /** A platform on which the servers stand at ports 8000 and so on, and nothing at the others. */
@@ -61,7 +61,7 @@ async function closeAll(servers: Readonly<Record<number, RawServer>>): Promise<v
 Deno.test("scan() finds vLLM servers in the order of their ports, and names others", async () => {
   const servers = {
     8001: vllm(),
-    8003: sglang(),
+    8003: tgi(),
     8007: startRawServer(async ({ send }) => void await send(formatResponse("", { status: 404 }))),
     8009: startRawServer(({ close }) => close()),
     8010: vllm(),
@@ -72,7 +72,7 @@ Deno.test("scan() finds vLLM servers in the order of their ports, and names othe
     "http://localhost:8010",
   ]);
   assertEquals(result.others, [
-    { port: 8003, name: "SGLang, not vLLM" },
+    { port: 8003, name: "Text Generation Inference, not watched" },
     { port: 8007, name: "no metrics page" },
     { port: 8009, name: "closes the connection" },
   ]);
@@ -87,7 +87,7 @@ const answer = (texts: Readonly<Record<string, string>>, status = 404) =>
   });
 
 Deno.test("scan() asks for metrics, and who they are only those without vLLM's", async () => {
-  const servers = { 8000: vllm(), 8001: sglang(), 8002: answer({}), 8003: answer({}, 401) };
+  const servers = { 8000: vllm(), 8001: tgi(), 8002: answer({}), 8003: answer({}, 401) };
   await scan(placeServers(servers));
   const asked = Object.values(servers).map(({ requests }) =>
     requests.map((request) => request.slice(0, request.indexOf(" HTTP/1.1\r\n")))
@@ -121,10 +121,10 @@ Deno.test("scan() takes what says that it is vLLM for vLLM, whatever its metrics
   const { found, others } = await scan(placeServers(servers));
   assertEquals(found.map(({ address }) => address), ["localhost:8000", "localhost:8001"]);
   assertEquals(others.map(({ port, name }) => `${port} ${name}`), [
-    "8002 wants credentials: if it is vLLM, name it with --url",
+    "8002 wants credentials: if it is a model server, name it with --url",
     "8003 no metrics page",
-    "8004 SGLang, not vLLM",
-    "8005 Ollama, not vLLM",
+    "8004 SGLang's models without its metrics: start it with --enable-metrics",
+    "8005 Ollama, not watched",
     "8006 vLLM's models without its metrics: name its own port with --url",
     "8007 no metrics page",
   ]);
@@ -139,10 +139,21 @@ function list(more: Partial<ServerPort> & { readonly port: number }): ServerPort
     serverName: null,
     isDeclared: false,
     launch: null,
+    isTls: false,
     ...more,
   };
   return { ports: [port], problems: [] };
 }
+
+Deno.test("scan() finds SGLang by its metrics", async () => {
+  const body = 'sglang:num_running_reqs{model_name="m"} 1\n';
+  const servers = {
+    8000: startRawServer(async ({ send }) => void await send(formatResponse(body))),
+  };
+  const { found, others } = await scan(placeServers(servers));
+  assertEquals([found.map(({ address }) => address), others], [["localhost:8000"], []]);
+  await closeAll(servers);
+});
 
 Deno.test("scan() looks at the ports of processes beside the range", async () => {
   const servers = { 31337: vllm(), 30000: vllm(), 40000: answer({}) };
@@ -154,7 +165,7 @@ Deno.test("scan() looks at the ports of processes beside the range", async () =>
   // A container's, or another user's.
   assertEquals((await withListing(list({ port: 31337 }))).found.length, 1);
   // Another server's is not asked, and what says nothing of itself is no matter of ours.
-  const others = await withListing(list({ port: 30000, serverName: "SGLang" }));
+  const others = await withListing(list({ port: 30000, serverName: "TensorRT-LLM" }));
   assertEquals(others, { found: [], others: [], problems: [] });
   assertEquals((await withListing(list({ port: 40000 }))).others, []);
   assertEquals(servers[30000].requests, []);
@@ -188,13 +199,13 @@ Deno.test("scan() trusts the command line that a port is vLLM's, and only that m
     timeout: 30,
     listServerPorts: () => Promise.resolve(list({ port: 8001, serverName: "Ollama" })),
   });
-  assertEquals(others.map(({ name }) => name)[1], "Ollama, not vLLM");
+  assertEquals(others.map(({ name }) => name)[1], "Ollama, not watched");
   await closeAll(silent);
 });
 
 Deno.test("scan() leaves alone what is watched, and asks others again after a while", async () => {
   let now = 0;
-  const servers = { 8000: vllm(), 8001: sglang() };
+  const servers = { 8000: vllm(), 8001: tgi() };
   const scanner = start({ ...placeServers(servers), monotonicSeconds: () => now });
   const countConnections = (): number[] =>
     Object.values(servers).map(({ connectionCount }) => connectionCount());
@@ -203,7 +214,10 @@ Deno.test("scan() leaves alone what is watched, and asks others again after a wh
   const asked = countConnections();
   const again = await scanner.scan(watched);
   assertEquals(again.found, []);
-  assertEquals(again.others, [{ port: 8001, name: "SGLang, not vLLM" }]);
+  assertEquals(again.others, [{
+    port: 8001,
+    name: "Text Generation Inference, not watched",
+  }]);
   assertEquals(servers[8000].requests.length, 1);
   assertEquals(countConnections()[0], asked[0], "not even a connection");
   // A minute later, then two, then four.
@@ -216,7 +230,7 @@ Deno.test("scan() leaves alone what is watched, and asks others again after a wh
 });
 
 Deno.test("scan() asks a port anew that was closed meanwhile, or has another owner", async () => {
-  const servers: Record<number, RawServer> = { 8001: sglang() };
+  const servers: Record<number, RawServer> = { 8001: tgi() };
   let owner = 7;
   const scanner = start(placeServers(servers), {
     listServerPorts: () => Promise.resolve(list({ port: 8001, ownerPids: [owner] })),
@@ -244,7 +258,7 @@ Deno.test("scan() waits for a port that never answers no longer than its limit",
   assertEquals(found.length, 1);
   assertEquals(
     others.map(({ name }) => name),
-    Array(2).fill("no answer in time: if it is a busy vLLM, name it with --url"),
+    Array(2).fill("no answer in time: if it is a busy model server, name it with --url"),
   );
   assert(span >= 1 && span < 30, `${span}`);
   await closeAll(servers);

@@ -78,9 +78,9 @@ Deno.test("a scan finds the vLLM servers of a range and names what else is there
       );
       assertEquals(total.replicas, 2);
       assertEquals(notices, [
-        `port ${first + 2}: llama.cpp, not vLLM`,
+        `port ${first + 2}: llama.cpp, not watched`,
         `port ${first + 5}: no metrics page`,
-        `port ${first + 6}: no answer in time: if it is a busy vLLM, name it with --url`,
+        `port ${first + 6}: no answer in time: if it is a busy model server, name it with --url`,
       ]);
       assert(wall < 6, `took ${wall} s`);
     }

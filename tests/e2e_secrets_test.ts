@@ -341,7 +341,11 @@ Deno.test("the secret of one server does not go to another", async () => {
     ]);
     checkSilence(outcome);
     const { endpoints } = readDocument(outcome.stdout);
-    assertEquals(endpoints.map(({ failure }) => failure?.kind), [undefined, "not_vllm", undefined]);
+    assertEquals(endpoints.map(({ failure }) => failure?.kind), [
+      undefined,
+      "other_server",
+      undefined,
+    ]);
     assertEquals(heads.length, 1);
     assert(!heads[0].includes("authorization") && !heads[0].includes(SECRET), heads[0]);
   } finally {

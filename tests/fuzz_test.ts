@@ -2,7 +2,12 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
 import { parseArguments } from "../lib/cli_options.ts";
-import { createVllmReader, parseVllmMetrics, type VllmExposition } from "../lib/dialect_reader.ts";
+import {
+  createEngineReader,
+  type EngineExposition,
+  parseEngineMetrics,
+} from "../lib/dialect_reader.ts";
+import { type EngineSample, listMetrics } from "../lib/model.ts";
 import { parseExposition } from "../lib/prometheus.ts";
 import { createKeyDecoder, decodeKeys, flushKeys, MAX_FLUSHES } from "../lib/terminal_keys.ts";
 import { listScenarioBodies } from "./fixtures/bodies.ts";
@@ -38,7 +43,7 @@ const scenarioBodies = await Promise.all(
 );
 
 /** What holds of every exposition, whatever the body. */
-function checkExposition(exposition: VllmExposition, body: Uint8Array): void {
+function checkExposition(exposition: EngineExposition, body: Uint8Array): void {
   const lines = body.reduce((count, code) => count + (code === 10 ? 1 : 0), 1);
   assert(exposition.sampleCount + exposition.badLineCount <= lines);
   for (const { modelName, engine, gauges, counters } of exposition.engines) {
@@ -49,31 +54,31 @@ function checkExposition(exposition: VllmExposition, body: Uint8Array): void {
   }
 }
 
-Deno.test("parseVllmMetrics() takes any bytes", () => {
+Deno.test("parseEngineMetrics() takes any bytes", () => {
   fuzz(fc.property(fc.uint8Array({ maxLength: 300 }), (body) => {
-    checkExposition(parseVllmMetrics(body), body);
+    checkExposition(parseEngineMetrics(body), body);
   }));
 });
 
-Deno.test("parseVllmMetrics() takes real scrapes that were changed at will", () => {
+Deno.test("parseEngineMetrics() takes real scrapes that were changed at will", () => {
   fuzz(
     fc.property(
       fc.nat(scenarioBodies.length - 1),
       fc.array(editArb, { minLength: 1, maxLength: 8 }),
       (index, edits) => {
         const body = edits.reduce(applyEdit, scenarioBodies[index]);
-        checkExposition(parseVllmMetrics(body), body);
+        checkExposition(parseEngineMetrics(body), body);
       },
     ),
   );
 });
 
-Deno.test("parseVllmMetrics() takes a scrape that was cut at any byte, and reads all lines before", () => {
+Deno.test("parseEngineMetrics() takes a scrape that was cut at any byte, and reads all lines before", () => {
   const starts: number[] = [];
   parseExposition(SMALL, { onSample: (_name, _labels, _value, start) => starts.push(start) });
   for (let length = 0; length <= SMALL.length; length++) {
     const body = SMALL.subarray(0, length);
-    const exposition = parseVllmMetrics(body);
+    const exposition = parseEngineMetrics(body);
     checkExposition(exposition, body);
     const whole = starts.filter((start) => SMALL.indexOf(10, start) < length).length;
     const { sampleCount } = exposition;
@@ -100,26 +105,33 @@ const SLOW_BODIES: readonly (readonly [name: string, write: (length: number) => 
 ];
 
 for (const [name, write] of SLOW_BODIES) {
-  Deno.test(`parseVllmMetrics() is not held up by ${name}`, () => {
+  Deno.test(`parseEngineMetrics() is not held up by ${name}`, () => {
     const body = encode(write(4_000_000));
     const startedAt = performance.now();
-    checkExposition(parseVllmMetrics(body), body);
+    checkExposition(parseEngineMetrics(body), body);
     // A tenth of a second; by the square it would be an hour.
     assert(performance.now() - startedAt < 30_000);
   });
 }
 
-Deno.test("createVllmReader() reads whatever follows whatever as if it were the first", () => {
+/** The exposition with the metrics of its engines as a list: two arrays with NaN are never equal. */
+function listAll(exposition: EngineExposition): unknown {
+  const list = ({ metrics, ...sample }: EngineSample) => [sample, listMetrics(metrics)];
+  const { engines, server, ...others } = exposition;
+  return [others, engines.map(list), server === null ? null : list(server)];
+}
+
+Deno.test("createEngineReader() reads whatever follows whatever as if it were the first", () => {
   fuzz(
     fc.property(
       fc.array(editArb, { maxLength: 4 }),
       fc.array(editArb, { minLength: 1, maxLength: 4 }),
       (first, second) => {
-        const reader = createVllmReader();
+        const reader = createEngineReader();
         const before = first.reduce(applyEdit, SMALL);
         const body = second.reduce(applyEdit, before);
         for (const next of [before, body, before, SMALL]) {
-          assertEquals(reader(next), parseVllmMetrics(next));
+          assertEquals(listAll(reader(next)), listAll(parseEngineMetrics(next)));
         }
       },
     ),

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { brotliCompressSync, gzipSync } from "node:zlib";
-import { MAX_ENGINES } from "../lib/dialect_vllm.ts";
+import { MAX_ENGINES } from "../lib/dialect_series.ts";
 import type { Scrape } from "../lib/model.ts";
 import type { Transport } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
@@ -282,7 +282,7 @@ const CASES: readonly Case[] = [
     name: "200,000 series of no server",
     script: ({ send }) =>
       send(formatResponse(repeatLine(200_000, (i) => `a_family_${i % 5000}{label="${i}"} 1.0`))),
-    kinds: ["not_vllm"],
+    kinds: ["other_server"],
   },
 ];
 

@@ -25,7 +25,7 @@
 
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { createSimulatedServer } from "../lib/demo.ts";
-import { createLayout, createVllmReader, rescanValues } from "../lib/dialect_reader.ts";
+import { createEngineReader, createLayout, rescanValues } from "../lib/dialect_reader.ts";
 import { parseExposition } from "../lib/prometheus.ts";
 import { readGzip } from "./fixtures/expositions.ts";
 
@@ -52,16 +52,16 @@ function benchBodies(name: string, bodies: readonly Uint8Array[]): void {
   let poll = 0;
 
   Deno.bench(
-    `steady createVllmReader, ${name}`,
+    `steady createEngineReader, ${name}`,
     { group, baseline: true },
     (() => {
-      const read = createVllmReader();
+      const read = createEngineReader();
       return () => void read(bodies[poll++ % bodies.length]);
     })(),
   );
 
-  Deno.bench(`cold createVllmReader, ${name}`, { group }, () => {
-    createVllmReader()(body);
+  Deno.bench(`cold createEngineReader, ${name}`, { group }, () => {
+    createEngineReader()(body);
   });
 
   Deno.bench(`parseExposition alone, ${name}`, { group }, () => {

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { parseVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import type { ReplicaStatus } from "../lib/model.ts";
 import {
   computeEndpointStatus,
@@ -58,15 +58,17 @@ Deno.test("computeReplicaStatus() knows an engine that works, though it lacks a 
 });
 
 Deno.test("computeReplicaStatus() knows an engine whose gauges have no sample yet", async () => {
-  const cold = parseVllmMetrics(await readGzip("scenarios/multiprocess-cold/cold.prom.gz")).engines;
-  const warm = parseVllmMetrics(await readGzip("scenarios/multiprocess-cold/warm.prom.gz")).engines;
+  const cold =
+    parseEngineMetrics(await readGzip("scenarios/multiprocess-cold/cold.prom.gz")).engines;
+  const warm =
+    parseEngineMetrics(await readGzip("scenarios/multiprocess-cold/warm.prom.gz")).engines;
   assertEquals(cold.map((sample) => computeReplicaStatus(sample, WELL)), ["INIT", "INIT"]);
   assertEquals(warm.map((sample) => computeReplicaStatus(sample, WELL)), ["OK", "OK"]);
   // One gauge is enough to know that it runs.
   const declared =
     "# TYPE vllm:num_requests_waiting gauge\n# TYPE vllm:kv_cache_usage_perc gauge\n";
   const text = declared + writeEngine([["num_requests_running", 0]]);
-  assertEquals(computeReplicaStatus(parseVllmMetrics(encode(text)).engines[0], WELL), "OK");
+  assertEquals(computeReplicaStatus(parseEngineMetrics(encode(text)).engines[0], WELL), "OK");
 });
 
 Deno.test("computeReplicaStatus() knows the depths of sleep", () => {

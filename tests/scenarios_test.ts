@@ -8,9 +8,9 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { parseVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import type { Quantile } from "../lib/histogram.ts";
-import type { EngineSample, Figures } from "../lib/model.ts";
+import { type EngineSample, type Figures, listMetrics } from "../lib/model.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
 import {
   appendSample,
@@ -35,7 +35,11 @@ import {
 const RELATIVE_TOLERANCE = 1e-9;
 
 /** The figures of one replica, with its sample, or those of all. */
-type Actual = Figures & { readonly sample?: EngineSample };
+type Actual = Figures & {
+  readonly sample?: EngineSample;
+  /** All that it exports, by name. */
+  readonly metrics?: Readonly<Record<string, number>>;
+};
 
 /** For each step the figures by replica key, and `ALL`. */
 type ActualStep = ReadonlyMap<string, Actual>;
@@ -147,12 +151,16 @@ async function runScenario(scenario: Scenario): Promise<readonly ActualStep[]> {
     const all: ReplicaSample[] = [];
     for (const [i, { name, scrapes }] of scenario.endpoints.entries()) {
       const { file, receivedSeconds } = scrapes[step];
-      const { engines, processStart } = parseVllmMetrics(await readScrape(file));
+      const { engines, processStart } = parseEngineMetrics(await readScrape(file));
       const sample = { at: receivedSeconds, engines, processStart };
       histories[i] = appendSample(histories[i], sample);
       for (const replica of computeReplicas(histories[i])) {
         const key = nameReplica(scenario, { endpoint: name, engine: replica.sample.engine });
-        figures.set(key, { ...computeFigures([replica]), sample: replica.sample });
+        const { sample } = replica;
+        const metrics = Object.fromEntries(
+          listMetrics(sample.metrics).map(({ name, value }) => [name, value]),
+        );
+        figures.set(key, { ...computeFigures([replica]), sample, metrics });
         all.push(replica);
       }
     }

@@ -553,22 +553,22 @@ for (
     [
       "llama.cpp's metrics",
       "# TYPE llamacpp:prompt_tokens_total counter\nllamacpp:prompt_tokens_total 73163\n",
-      "not_vllm",
-      /is llama\.cpp, not vLLM/,
+      "other_server",
+      /is llama\.cpp: check the port, as only vLLM and SGLang can be watched/,
     ],
     [
-      "SGLang's metrics",
-      '# TYPE sglang:token_usage gauge\nsglang:token_usage{model_name="m"} 0.28\n',
-      "not_vllm",
-      /is SGLang, not vLLM/,
+      "TGI's metrics",
+      "# TYPE tgi_queue_size gauge\ntgi_queue_size 2\n",
+      "other_server",
+      /is Text Generation Inference: check the port/,
     ],
     [
       "a router's metrics with vLLM's prefix",
       'vllm:num_requests_running{server="http://a"} 1.0\nvllm:current_qps{server="http://a"} 2.0\n',
-      "not_vllm",
+      "other_server",
       /production-stack router.*behind it/,
     ],
-    ["unknown metrics", "app_jobs_total 3\n", "not_vllm", /--metric-prefix/],
+    ["unknown metrics", "app_jobs_total 3\n", "other_server", /--metric-prefix/],
     [
       "vLLM without statistics",
       'python_info{version="3.12"} 1.0\nprocess_open_fds 20.0\n' +
@@ -578,10 +578,19 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`scrape() does not take ${name} for a vLLM server`, async () => {
+  Deno.test(`scrape() does not take ${name} for a server that is watched`, async () => {
     expectFailure(await scrapeScript(answer(body)), kind, pattern);
   });
 }
+
+Deno.test("scrape() reads SGLang's metrics", async () => {
+  const body = '# TYPE sglang:token_usage gauge\nsglang:token_usage{model_name="m"} 0.28\n';
+  const { engines, metricPrefix } = expectScrape(await scrapeScript(answer(body)));
+  assertEquals(metricPrefix, "sglang:");
+  assertEquals(engines.map(({ server, gauges }) => [server.name, gauges.kvCacheUsageRatio.value]), [
+    ["SGLang", 0.28],
+  ]);
+});
 
 Deno.test("scrape() takes declared metrics without samples for a server that starts", async () => {
   const outcome = expectScrape(
@@ -736,5 +745,5 @@ Deno.test({
 
 Deno.test("scrape() tells figures of engines that name no model", async () => {
   const body = 'vllm:num_requests_running{server="http://a"} 3\n';
-  expectFailure(await scrapeScript(answer(body)), "not_vllm", /names no model/);
+  expectFailure(await scrapeScript(answer(body)), "other_server", /names no model/);
 });

@@ -1,9 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { parseVllmMetrics } from "../lib/dialect_reader.ts";
-import { METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
+import { parseEngineMetrics } from "../lib/dialect_reader.ts";
+import { VLLM_METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
 import { computeQuantile as computeBucketQuantile } from "../lib/histogram.ts";
-import type { EngineSample, HistogramKey } from "../lib/model.ts";
+import { COUNTER_KEYS, type EngineSample, type HistogramKey } from "../lib/model.ts";
 import {
   computeMean,
   computeQuantile,
@@ -122,7 +122,7 @@ Deno.test("readSnapshot() and the program's own reader take the same bounds for 
   const running = 'vllm:num_requests_running{engine="0",model_name="m"} 1\n';
   const [metric] = findMetrics(read(lines), "vllm:time_to_first_token_seconds");
   assert(metric.kind === "histogram");
-  const [engine] = parseVllmMetrics(encode(running + lines)).engines;
+  const [engine] = parseEngineMetrics(encode(running + lines)).engines;
   assertEquals([...metric.buckets.keys()], [0.5, Infinity]);
   assertEquals([...engine.histograms.ttft?.bounds ?? []], [0.5, Infinity]);
 });
@@ -169,12 +169,12 @@ Deno.test("readSnapshot() never throws, whatever the bytes", () => {
 /** Name and figure of every histogram and plain counter of an engine, in the program's own reading. */
 function listOwn(engine: EngineSample): readonly (readonly [string, number])[] {
   const histograms = Object.entries(engine.histograms).map(([key, histogram]): [string, number] => {
-    const row = METRIC_ROWS.find((row) => row.key === key as HistogramKey);
+    const row = VLLM_METRIC_ROWS.find((row) => row.key === key as HistogramKey);
     return [row?.names[0] ?? "", computeBucketQuantile(histogram, 0.95)?.value ?? -1];
   });
-  const counters = METRIC_ROWS.flatMap((row): [string, number][] => {
-    if (row.kind !== "counter") return [];
-    const { value } = engine.counters[row.key];
+  const counters = VLLM_METRIC_ROWS.flatMap((row): [string, number][] => {
+    const key = COUNTER_KEYS.find((key) => key === row.key);
+    const value = key === undefined || row.kind !== "counter" ? null : engine.counters[key].value;
     return value === null ? [] : [[row.names[0], value]];
   });
   return [...histograms, ...counters];
@@ -189,7 +189,7 @@ Deno.test("readSnapshot() and the program's own reader agree on a real scrape", 
   ) {
     const body = await readGzip(file);
     const snapshot = read(body);
-    const { engines } = parseVllmMetrics(body);
+    const { engines } = parseEngineMetrics(body);
     assert(engines.length > 0);
     for (const engine of engines) {
       const own = listOwn(engine);

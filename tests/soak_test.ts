@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { createVllmReader } from "../lib/dialect_reader.ts";
+import { createEngineReader } from "../lib/dialect_reader.ts";
 import type { Endpoint } from "../lib/model.ts";
 import type { Message, State } from "../lib/state.ts";
 import { listEngines } from "../lib/state_endpoint.ts";
@@ -28,7 +28,7 @@ const QUIET_STEPS = 10;
 interface Server {
   readonly index: number;
   readonly endpoint: Endpoint;
-  readonly read: ReturnType<typeof createVllmReader>;
+  readonly read: ReturnType<typeof createEngineReader>;
   /** When its process began. */
   startedAt: number;
 }
@@ -118,7 +118,7 @@ Deno.test("update() stays the same size through a day, and right to its end", ()
   const servers = Array.from({ length: ENDPOINTS }, (_, index): Server => ({
     index,
     endpoint: createEndpoint(8000 + index),
-    read: createVllmReader(),
+    read: createEngineReader(),
     startedAt: -3600,
   }));
   let state: State = startState(servers.map(({ endpoint }) => endpoint), { interval: INTERVAL });

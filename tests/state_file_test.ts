@@ -70,7 +70,7 @@ function follow(first: Scrape, second: Scrape, hasFile: boolean): EndpointState 
 
 /** Without what is not kept as it is not compared. */
 function simplify(sample: EngineSample): unknown {
-  return { ...sample, cacheConfig: null };
+  return { ...sample, configuration: null };
 }
 
 /** Whether all figures are the same, whether the first scrape went through a file or not. */

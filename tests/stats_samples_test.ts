@@ -1,14 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { createSimulatedServer } from "../lib/demo.ts";
-import { parseVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import { COUNTER_KEYS, type EngineSample, LATENCY_KEYS, MEAN_KEYS } from "../lib/model.ts";
 import {
   countPacked,
   countPackedUpTo,
   createSamplePoint,
   getMovement,
-  isAsleep,
   LABELLED_COUNTERS,
   packSamples,
   sumPacked,
@@ -53,7 +52,7 @@ function checkUnpacked(samples: readonly EngineSample[]): void {
 
 Deno.test("packSamples() and unpackSample() lose nothing that windows compare", async () => {
   for (const path of [...(await listScenarioBodies()).values()].flat()) {
-    checkUnpacked(parseVllmMetrics(await readGzip(path)).engines);
+    checkUnpacked(parseEngineMetrics(await readGzip(path)).engines);
   }
 });
 
@@ -92,7 +91,7 @@ Deno.test("packSamples() keeps one form for engines and scrapes that are alike",
     engines: Array.from({ length: 3 }, () => ({ model: "m" })),
   });
   const read = (at: number) =>
-    parseVllmMetrics(new Uint8Array(server.expositionAt(at) ?? [])).engines;
+    parseEngineMetrics(new Uint8Array(server.expositionAt(at) ?? [])).engines;
   const first = packSamples(read(0), []);
   const second = packSamples(read(2), first.map(({ form }) => form));
   const forms = new Set([...first, ...second].map(({ form }) => form));
@@ -134,16 +133,4 @@ Deno.test("getMovement() counts neither progress nor sleep as a standstill of th
     .map(([at, hasProgressed, isAsleep]) => ({ at, packed, hasProgressed, isAsleep }));
   assertEquals(getMovement(trace), { movedAt: 9, standstill: 9 });
   assertEquals(getMovement(trace.slice(0, 1)), { movedAt: 0, standstill: 0 });
-});
-
-Deno.test("isAsleep() knows both depths of sleep", () => {
-  const say = (state: string, value: number) =>
-    isAsleep(readEngine(writeEngine([
-      ["num_requests_running", 0],
-      [`engine_sleep_state{sleep_state="${state}"}`, value],
-    ])));
-  assertEquals(
-    [say("weights_offloaded", 1), say("discard_all", 1), say("discard_all", 0), say("awake", 1)],
-    [true, true, false, false],
-  );
 });

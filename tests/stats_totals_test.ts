@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { parseVllmMetrics } from "../lib/dialect_reader.ts";
+import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import type { Scrape } from "../lib/model.ts";
 import {
   addScrape,
@@ -29,7 +29,7 @@ import {
 /** A scrape that says the text at that moment. */
 function createScrape(at: number, text: string): Scrape {
   return {
-    ...parseVllmMetrics(encode(text)),
+    ...parseEngineMetrics(encode(text)),
     ...{ endpointKey: "http://a:1", receivedAt: at, receivedAtEpoch: START_EPOCH + at },
     ...{ duration: 0.01, bytes: 1, redirectedTo: null },
   };

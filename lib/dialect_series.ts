@@ -1,0 +1,492 @@
+/**
+ * What each series of an exposition means in the dialect of its server.
+ *
+ * The first name with a prefix and a row of a dialect decides which dialect it is.
+ * Samples are sorted, each by its number in the body, to the figures of (model,
+ * engine) that they make: what a body of the same series says, in other values,
+ * needs no more reading of names and labels. Gauges that several processes export
+ * (label `pid`) count as their largest: all but one are stale. What names no
+ * engine goes to `server`. Text from labels is made safe here, once.
+ *
+ * @module
+ */
+
+import type { MetricRow } from "./dialect_model.ts";
+import {
+  absorbBuilder,
+  createEngineBuilder,
+  type EngineBuilder,
+  keepHistogram,
+  keepLabelled,
+  keepOther,
+  keepScalar,
+  type OtherSeries,
+  type SortedSample,
+  type Target,
+} from "./dialect_sample.ts";
+import type { Vocabulary } from "./dialect_vocabulary.ts";
+import type { LoraSample, MetricKind } from "./model.ts";
+import type { Steps } from "./platform.ts";
+import { type ExpositionSummary, parseInSteps } from "./prometheus.ts";
+import { parseBound } from "./prometheus_tokens.ts";
+import { absent, present } from "./reading.ts";
+import { sanitizeText } from "./text.ts";
+
+/** An info that names no model, of an engine, or of all (`""`). */
+interface EngineInfo {
+  readonly engine: string;
+  readonly series: OtherSeries;
+}
+
+/** The series of one body in the terms of its dialect, and the values that it gave them. */
+export interface DialectSeries {
+  readonly summary: ExpositionSummary;
+  readonly vocabulary: Vocabulary;
+  /** The value of each sample, in their order, and where in the body it begins. */
+  readonly values: Float64Array;
+  readonly valueStarts: Int32Array;
+  /** In the order of models, then of engine numbers. */
+  readonly engines: readonly EngineBuilder[];
+  readonly server: EngineBuilder | null;
+  /** Engine, or `""` for all -> the labels of its cache's configuration. */
+  readonly configs: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  readonly infos: readonly EngineInfo[];
+  /** Each state of the adapters, and the sample whose value is its time. */
+  readonly lora: readonly { readonly sample: number; readonly state: LoraSample }[];
+  /** The sample that says when the process started; -1 where there is none. */
+  readonly processStart: number;
+  /** Status label -> samples of answers to HTTP requests. */
+  readonly httpSamples: ReadonlyMap<string, readonly number[]>;
+  readonly metricPrefix: string;
+  /** Families that are declared or sampled. */
+  readonly declared: ReadonlySet<MetricRow>;
+  readonly hasUnnamedEngines: boolean;
+  readonly hasTooManyEngines: boolean;
+  readonly familyNames: ReadonlySet<string>;
+}
+
+/** Names kept to recognise a server by; more are not looked at. */
+const MAX_FAMILY_NAMES = 1000;
+
+/**
+ * Engines of one exposition: sixteen times the largest deployments of one
+ * server. Each has a row and a minute of samples, so that a server that names
+ * models at random would fill the memory: what has more is refused whole.
+ */
+export const MAX_ENGINES = 1000;
+
+const WORKER_ID_LENGTH = 8;
+
+/** Whose a sample is. */
+interface EngineLabels {
+  model: string;
+  engine: string;
+  worker: string;
+}
+
+/** The sample that is being sorted; one record for all, as there are tens of thousands. */
+interface CurrentSample extends SortedSample, EngineLabels {
+  sample: number;
+  le: string;
+  bound: number;
+  split: string;
+  hasOthers: boolean;
+}
+
+/** All that is collected over one body. */
+interface Collector {
+  /** Of the prefix that was found; until then of the first dialect. */
+  vocabulary: Vocabulary;
+  prefix: string | null;
+  /** Types of families that have no row. */
+  readonly types: Map<string, string>;
+  readonly values: number[];
+  readonly valueStarts: number[];
+  /** Model -> engine -> what is known of it. */
+  readonly engines: Map<string, Map<string, EngineBuilder>>;
+  readonly infos: EngineInfo[];
+  readonly declared: Set<MetricRow>;
+  readonly configs: Map<string, Map<string, string>>;
+  readonly familyNames: Set<string>;
+  readonly httpSamples: Map<string, number[]>;
+  readonly current: CurrentSample;
+  engineCount: number;
+  /** The engine of the sample before: most samples are of the same. */
+  last: { readonly of: Readonly<EngineLabels>; readonly builder: EngineBuilder } | null;
+  readonly bounds: Map<string, number>;
+  readonly lora: { readonly sample: number; readonly state: LoraSample }[];
+  processStart: number;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Raw text -> safe text, over all scrapes: names and labels are the same each time. */
+const keptTexts = new Map<string, string>();
+
+/** Texts that are remembered; beyond it all are forgotten, as when a server makes up new labels each time. */
+const MAX_KEPT_TEXTS = 10_000;
+
+/** Longer texts are not remembered: ten thousand of the longest bodies would fill the memory. */
+const MAX_KEPT_LENGTH = 256;
+
+/** Foreign text made safe, as a string of its own: a slice would keep the whole body in memory. */
+function keepText(raw: string): string {
+  let text = keptTexts.get(raw);
+  if (text === undefined) {
+    const own = decoder.decode(encoder.encode(raw));
+    text = sanitizeText(own);
+    if (own.length > MAX_KEPT_LENGTH) return text;
+    if (keptTexts.size >= MAX_KEPT_TEXTS) keptTexts.clear();
+    keptTexts.set(own, text);
+  }
+  return text;
+}
+
+/** The engine's number, with its worker where that tells it apart. */
+function nameEngine({ engine, worker }: EngineLabels): string {
+  return keepText(worker === "" ? engine : `${engine}@${worker.slice(0, WORKER_ID_LENGTH)}`);
+}
+
+/** The builder of the engine that the current sample is of. */
+function openEngine(collector: Collector): EngineBuilder {
+  const { last, current } = collector;
+  const { model, engine: label, worker } = current;
+  if (last !== null && last.of.engine === label && last.of.model === model) {
+    if (last.of.worker === worker) return last.builder;
+  }
+  const modelName = keepText(model);
+  const engine = nameEngine(current);
+  let ofModel = collector.engines.get(modelName);
+  if (ofModel === undefined) collector.engines.set(modelName, ofModel = new Map());
+  let builder = ofModel.get(engine);
+  if (builder === undefined) {
+    builder = createEngineBuilder(modelName, engine);
+    if (collector.engineCount++ < MAX_ENGINES) ofModel.set(engine, builder);
+  }
+  collector.last = { of: { model, engine: label, worker }, builder };
+  return builder;
+}
+
+/** Sorts the labels of the current sample into what they mean. */
+function collectLabels(
+  { current: found, vocabulary }: Collector,
+  labels: readonly string[],
+  splitName: string | undefined,
+): void {
+  const { model, engine, workers } = vocabulary.dialect.labels;
+  found.model =
+    found.engine =
+    found.le =
+    found.split =
+    found.worker =
+      "";
+  found.hasOthers = false;
+  for (let i = 0; i < labels.length; i += 2) {
+    const name = labels[i];
+    const value = labels[i + 1];
+    if (name === model) found.model = value;
+    else if (name === engine) found.engine = value;
+    else if (name === "le") found.le = value;
+    else if (name === splitName) found.split = value;
+    else if (workers.includes(name)) {
+      if (found.worker === "" || name === workers[0]) found.worker = value;
+    } else found.hasOthers = true;
+  }
+}
+
+function parseSeriesBound(collector: Collector, le: string): number {
+  let bound = collector.bounds.get(le);
+  if (bound === undefined) {
+    bound = parseBound(le);
+    collector.bounds.set(le, bound);
+  }
+  return bound;
+}
+
+function splitAdapters(list: string): string[] {
+  return list.split(",").map((name) => name.trim()).filter((name) => name !== "")
+    .map((name) => keepText(name));
+}
+
+/** One state of the adapters; the value of the sample is the time of the change. */
+function keepLora(collector: Collector, labels: readonly string[]): void {
+  const byName = new Map<string, string>();
+  for (let i = 0; i < labels.length; i += 2) byName.set(labels[i], labels[i + 1]);
+  const maximum = Number(byName.get("max_lora") ?? NaN);
+  collector.lora.push({
+    sample: collector.current.sample,
+    state: {
+      runningAdapters: splitAdapters(byName.get("running_lora_adapters") ?? ""),
+      waitingAdapters: splitAdapters(byName.get("waiting_lora_adapters") ?? ""),
+      maxAdapters: Number.isFinite(maximum) ? present(maximum) : absent("missing"),
+    },
+  });
+}
+
+function keepConfiguration(collector: Collector, labels: readonly string[]): void {
+  const config = new Map<string, string>();
+  const engine = nameEngine(collector.current);
+  const { engine: engineLabel } = collector.vocabulary.dialect.labels;
+  for (let i = 0; i < labels.length; i += 2) {
+    if (labels[i] !== engineLabel) config.set(keepText(labels[i]), keepText(labels[i + 1]));
+  }
+  const isWanted = collector.configs.size < MAX_ENGINES && !collector.configs.has(engine);
+  if (isWanted) collector.configs.set(engine, config);
+}
+
+/** Longest text of the labels of one series that is listed. */
+const MAX_LABELS_LENGTH = 1000;
+
+/** The labels besides those of the engine, as text. */
+function describeLabels({ vocabulary }: Collector, labels: readonly string[]): string {
+  const { model, engine } = vocabulary.dialect.labels;
+  const parts: string[] = [];
+  for (let i = 0; i < labels.length; i += 2) {
+    const name = labels[i];
+    if (name !== model && name !== engine && name !== "le") {
+      parts.push(`${keepText(name)}=${keepText(labels[i + 1])}`);
+    }
+  }
+  return parts.join(", ").slice(0, MAX_LABELS_LENGTH);
+}
+
+/** Keeps an info, and reads what its labels say. */
+function keepInfo(collector: Collector, { row, name }: Target, labels: readonly string[]): void {
+  collectLabels(collector, labels, undefined);
+  if (row.role === "configuration") keepConfiguration(collector, labels);
+  else if (row.role === "adapters") keepLora(collector, labels);
+  const text = describeLabels(collector, labels);
+  const series = { row, name: collector.prefix + name, kind: row.kind, labels: text };
+  const { sample, model } = collector.current;
+  if (model !== "") keepOther(openEngine(collector), series, { sample, part: "value" });
+  else if (collector.infos.length < MAX_ENGINES) {
+    const engine = nameEngine(collector.current);
+    collector.infos.push({ engine, series: { ...series, samples: [sample], sums: [] } });
+  }
+}
+
+const OTHER_KINDS: ReadonlyMap<string, MetricKind> = new Map<string, MetricKind>([
+  ["counter", "counter"],
+  ["histogram", "histogram"],
+  ["summary", "histogram"],
+]);
+
+/** Keeps a series of a family with the server's prefix that no row describes. */
+function keepUnknown(collector: Collector, name: string, labels: readonly string[]): void {
+  const { types, current } = collector;
+  if (collector.engineCount > MAX_ENGINES || name.endsWith("_created")) return;
+  const [, stem = name, suffix] = /^(.*)_(bucket|sum|count|total)$/.exec(name) ?? [];
+  const kind = OTHER_KINDS.get(types.get(name) ?? types.get(stem) ?? "") ?? "gauge";
+  const isPart = kind === "histogram" && suffix !== "total";
+  collectLabels(collector, labels, undefined);
+  keepOther(openEngine(collector), {
+    row: null,
+    name: keepText(isPart ? stem : name),
+    kind,
+    labels: describeLabels(collector, labels),
+  }, {
+    sample: current.sample,
+    // Quantiles of summaries have no suffix.
+    part: !isPart ? "value" : suffix === "sum" || suffix === "count" ? suffix : "bucket",
+  });
+}
+
+/** Metrics of the process and of HTTP, which have no prefix. */
+function keepProcessSample(collector: Collector, name: string, labels: readonly string[]): void {
+  const { sample } = collector.current;
+  if (name === "process_start_time_seconds") collector.processStart = sample;
+  if (name !== "http_requests_total") return;
+  for (let i = 0; i < labels.length; i += 2) {
+    if (labels[i] !== "status") continue;
+    const status = keepText(labels[i + 1]);
+    const known = collector.httpSamples.get(status);
+    if (known === undefined) collector.httpSamples.set(status, [sample]);
+    else known.push(sample);
+  }
+}
+
+/** Whether the series is one of those of its family that count. */
+function counts({ only }: MetricRow, labels: readonly string[]): boolean {
+  if (only === undefined) return true;
+  const at = labels.findIndex((name, i) => i % 2 === 0 && name === only[0]);
+  return at < 0 || labels[at + 1] === only[1];
+}
+
+/** Gives one sample of a known family to its engine. */
+function keepKnown(collector: Collector, target: Target, labels: readonly string[]): void {
+  // All is refused then: what is still to come need not be looked at.
+  if (collector.engineCount > MAX_ENGINES) return;
+  const { row, part } = target;
+  const { current } = collector;
+  if (row.kind === "info") return keepInfo(collector, target, labels);
+  if (!counts(row, labels)) return;
+  collectLabels(collector, labels, row.label);
+  const builder = openEngine(collector);
+  if (row.kind === "histogram") {
+    current.bound = part === "bucket" ? parseSeriesBound(collector, current.le) : NaN;
+    keepHistogram(builder, target, current);
+  } else if (row.label !== undefined) {
+    current.split = keepText(current.split);
+    keepLabelled(builder, target, current);
+  } else {
+    keepScalar(builder, target, current);
+  }
+}
+
+function createCollector(vocabulary: Vocabulary): Collector {
+  return {
+    vocabulary,
+    prefix: null,
+    types: new Map(),
+    values: [],
+    valueStarts: [],
+    engines: new Map(),
+    declared: new Set(),
+    configs: new Map(),
+    infos: [],
+    familyNames: new Set(),
+    httpSamples: new Map(),
+    current: {
+      sample: 0,
+      model: "",
+      engine: "",
+      worker: "",
+      le: "",
+      bound: NaN,
+      split: "",
+      hasOthers: false,
+    },
+    engineCount: 0,
+    last: null,
+    bounds: new Map(),
+    lora: [],
+    processStart: -1,
+  };
+}
+
+/** The builders that are engines, ordered; and the one that stands for the server, if any. */
+function sortBuilders(
+  collector: Collector,
+): { engines: EngineBuilder[]; server: EngineBuilder | null } {
+  const engines: EngineBuilder[] = [];
+  let server: EngineBuilder | null = null;
+  for (const [model, ofModel] of collector.engines) {
+    const builders = [...ofModel.values()];
+    const hasNumbered = builders.some(({ engine, isEngine }) => engine !== "" && isEngine);
+    const own: EngineBuilder[] = [];
+    for (const builder of builders) {
+      const counts = model !== "" && builder.isEngine && (builder.engine !== "" || !hasNumbered);
+      if (counts) own.push(builder);
+      else if (server === null) server = builder;
+      else absorbBuilder(server, builder);
+    }
+    own.sort((a, b) => a.engine.localeCompare(b.engine, "en", { numeric: true }));
+    engines.push(...own);
+  }
+  return { engines, server };
+}
+
+/** A prefix to look for, and whose it is. */
+interface PrefixCandidate {
+  readonly prefix: string;
+  readonly vocabulary: Vocabulary;
+}
+
+/** What `name` is without the prefix of the server's metrics, or `null` where it has none. */
+function cutPrefix(
+  collector: Collector,
+  candidates: readonly PrefixCandidate[],
+  name: string,
+): string | null {
+  const { prefix: found } = collector;
+  if (found !== null) return name.startsWith(found) ? name.slice(found.length) : null;
+  for (const { prefix, vocabulary } of candidates) {
+    if (!name.startsWith(prefix)) continue;
+    const bare = name.slice(prefix.length);
+    const isKnown = vocabulary.targets.has(bare) || vocabulary.families.has(bare) ||
+      bare === vocabulary.dialect.createdName;
+    if (!isKnown) continue;
+    collector.prefix = prefix;
+    collector.vocabulary = vocabulary;
+    return bare;
+  }
+  return null;
+}
+
+function noteFamily(collector: Collector, name: string): void {
+  const { familyNames } = collector;
+  if (familyNames.size < MAX_FAMILY_NAMES && !familyNames.has(name)) {
+    familyNames.add(keepText(name));
+  }
+}
+
+/**
+ * Sorts the series of an exposition.
+ *
+ * @param options.metricPrefix The prefix to look for in place of those of the first dialect.
+ */
+export function* collectSeries(
+  body: Uint8Array,
+  { vocabularies, metricPrefix }: {
+    readonly vocabularies: readonly Vocabulary[];
+    readonly metricPrefix: string | null;
+  },
+): Steps<DialectSeries> {
+  const collector = createCollector(vocabularies[0]);
+  const candidates = vocabularies.flatMap((vocabulary, i): readonly PrefixCandidate[] => {
+    const prefixes = i === 0 && metricPrefix ? [metricPrefix] : vocabulary.dialect.prefixes;
+    return prefixes.map((prefix) => ({ prefix, vocabulary }));
+  });
+  let lastName = "";
+  let bareName: string | null = null;
+  let target: Target | undefined;
+
+  const summary = yield* parseInSteps(body, {
+    onType: (family, type) => {
+      noteFamily(collector, family);
+      const bare = cutPrefix(collector, candidates, family);
+      const row = bare === null ? undefined : collector.vocabulary.families.get(bare);
+      if (row !== undefined) collector.declared.add(row);
+      // The prefix may not be known yet.
+      else if (collector.types.size < MAX_FAMILY_NAMES) collector.types.set(family, type);
+    },
+    onSample: (name, labels, value, valueStart) => {
+      collector.current.sample = collector.values.push(value) - 1;
+      collector.valueStarts.push(valueStart);
+      if (name !== lastName) {
+        lastName = name;
+        noteFamily(collector, name);
+        bareName = cutPrefix(collector, candidates, name);
+        target = bareName === null ? undefined : collector.vocabulary.targets.get(bareName);
+        if (target !== undefined) collector.declared.add(target.row);
+      }
+      if (target !== undefined) keepKnown(collector, target, labels);
+      else if (bareName === null) keepProcessSample(collector, name, labels);
+      else if (bareName === collector.vocabulary.dialect.createdName) {
+        collectLabels(collector, labels, undefined);
+        openEngine(collector).created = collector.current.sample;
+      } else keepUnknown(collector, name, labels);
+    },
+  });
+  const hasUnnamedEngines = [...collector.engines.get("")?.values() ?? []]
+    .some(({ isEngine }) => isEngine);
+  const { values, valueStarts, configs, declared, familyNames, httpSamples, lora } = collector;
+  return {
+    summary,
+    vocabulary: collector.vocabulary,
+    values: new Float64Array(values),
+    valueStarts: new Int32Array(valueStarts),
+    ...sortBuilders(collector),
+    configs,
+    infos: collector.infos,
+    lora,
+    processStart: collector.processStart,
+    httpSamples,
+    metricPrefix: collector.prefix ?? candidates[0].prefix,
+    declared,
+    hasUnnamedEngines,
+    hasTooManyEngines: collector.engineCount > MAX_ENGINES,
+    familyNames,
+  };
+}

@@ -1,0 +1,142 @@
+/**
+ * SGLang: running, waiting, token usage and latencies.
+ *
+ * Token counters are left out: they are booked when a request finishes. Sources:
+ * SGLang 0.4.1 to 0.5.23, read 2026-11, and scrapes of a real 0.5.23.
+ *
+ * @module
+ */
+
+import type { Dialect, MetricRow, ProcessRanks } from "./dialect_model.ts";
+import { METRICS_PATH } from "./endpoint.ts";
+import { absent, present } from "./reading.ts";
+
+const KV_CAPACITY_NAME = "max_total_num_tokens";
+
+const ROWS: readonly MetricRow[] = [
+  {
+    names: ["num_running_reqs"],
+    kind: "gauge",
+    unit: "requests",
+    title: "Running",
+    help: "Written every 40 decode steps; 0 right after a prefill batch.",
+    overEngines: "sum",
+    key: "running",
+  },
+  {
+    names: ["num_queue_reqs"],
+    kind: "gauge",
+    unit: "requests",
+    title: "Waiting",
+    help: "Without those that wait for a grammar or for another stage.",
+    overEngines: "sum",
+    key: "waiting",
+  },
+  {
+    names: ["token_usage"],
+    kind: "gauge",
+    unit: "ratio",
+    title: "KV-cache usage",
+    help: "Cached tokens that may be evicted count as free.",
+    overEngines: "max",
+    key: "kvCacheUsageRatio",
+  },
+  {
+    names: [KV_CAPACITY_NAME],
+    kind: "gauge",
+    unit: "tokens",
+    title: "KV-cache capacity",
+    help: "Of one data-parallel rank.",
+    since: "0.5.6",
+    overEngines: "sum",
+  },
+  {
+    names: ["time_to_first_token_seconds"],
+    kind: "histogram",
+    unit: "seconds",
+    title: "TTFT",
+    help: "Of streamed requests where the server tells them apart.",
+    overEngines: "sum",
+    key: "ttft",
+    // Without streaming the first output is up to 50 tokens long.
+    only: ["is_streaming", "true"],
+  },
+  {
+    names: ["inter_token_latency_seconds", "time_per_output_token_seconds"],
+    kind: "histogram",
+    unit: "seconds",
+    title: "ITL",
+    help: "One observation per token: an output of several shares its gap among them.",
+    overEngines: "sum",
+    key: "itl",
+  },
+];
+
+/** `sglang::scheduler_DP0_TP1`. */
+function parseRanks(title: string): ProcessRanks {
+  if (!title.startsWith("sglang::scheduler")) return {};
+  const find = (kind: string): number | null => {
+    const rank = new RegExp(`_${kind}(\\d+)(?:_|$)`).exec(title)?.[1];
+    return rank === undefined ? null : Number(rank);
+  };
+  const [data, tensor, pipeline] = [find("DP"), find("TP"), find("PP")];
+  return {
+    ...(data === null ? {} : { data }),
+    ...(tensor === null ? {} : { tensor }),
+    ...(pipeline === null ? {} : { pipeline }),
+  };
+}
+
+export const SGLANG: Dialect = {
+  name: "SGLang",
+  prefixes: ["sglang:"],
+  rows: ROWS,
+  defaultPort: 30_000,
+  paths: [
+    { path: METRICS_PATH, when: "each_round" },
+    { path: "/v1/models", when: "once" },
+    // They generate a token.
+    { path: "/health", when: "never" },
+    { path: "/health_generate", when: "never" },
+  ],
+  modelOwner: "sglang",
+  answersVersion: false,
+  enablingOption: "--enable-metrics",
+  // Ranks repeat each other's gauges but for the data-parallel one: the largest counts.
+  labels: { model: "model_name", engine: "dp_rank", workers: [] },
+  tokensAreBooked: "finish",
+  latencyDefinitions: { itl: "per token" },
+  mainOptions: [],
+  processes: {
+    command: /^sglang::|\bsglang\.launch_server\b|(?:^|[\s/])sglang serve(?:\s|$)/,
+    title: /^sglang::/,
+    innerTitle: /^sglang::/,
+    parseRanks,
+    modelOptions: ["served-model-name", "model-path", "model"],
+    tlsOptions: ["ssl-certfile", "ssl-keyfile"],
+    shortOptions: new Map([
+      ["tp", "tensor-parallel-size"],
+      ["tp-size", "tensor-parallel-size"],
+      ["pp", "pipeline-parallel-size"],
+      ["pp-size", "pipeline-parallel-size"],
+      ["dp", "data-parallel-size"],
+      ["dp-size", "data-parallel-size"],
+    ]),
+    sizeOptions: new Set([
+      "tensor-parallel-size",
+      "pipeline-parallel-size",
+      "data-parallel-size",
+      "nnodes",
+    ]),
+  },
+  conclude: ({ getValue }) => {
+    const capacity = getValue(KV_CAPACITY_NAME);
+    return {
+      isAsleep: false,
+      prefixCacheUnit: "tokens",
+      prefixCacheIsOff: false,
+      kvCacheCapacity: capacity === null ? absent("missing") : present(capacity),
+      kvCacheCapacityIsEstimate: false,
+    };
+  },
+};
