@@ -69,7 +69,7 @@ function parseUserinfo(userinfo: string, quoted: string): Secret | null | UrlErr
   }
 }
 
-/** Adds the default host and port; `null` if the text is no address. */
+/** Adds the default host and port; `null` if the text is not an address. */
 function completeAddress(place: string, hasScheme: boolean): string | null {
   if (/^\d+$/.test(place) && !hasScheme) return `localhost:${place}`;
   if (/^\d+(?::|$)/.test(place)) return null;
@@ -202,7 +202,7 @@ export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error
 
 interface EndpointNaming {
   readonly endpoint: Endpoint;
-  readonly handle: string;
+  readonly displayName: string;
 }
 
 export interface DisplayName {
@@ -276,10 +276,12 @@ function formNames(
     new Set(all.map((endpoint) => getComparablePart(endpoint, part))).size === 1;
   const omitted = (["host", "port"] as const).filter((part) => !form.includes(part));
   if (!omitted.every(isShared)) return null;
-  const handles = newcomers.map((endpoint) => form.map((part) => getPart(endpoint, part)).join(""));
-  const distinct = new Set([...handles, ...known.map(({ handle }) => handle)]);
-  const isDistinct = distinct.size === handles.length + known.length;
-  return isDistinct && !handles.includes("") ? handles : null;
+  const displayNames = newcomers.map((endpoint) =>
+    form.map((part) => getPart(endpoint, part)).join("")
+  );
+  const distinct = new Set([...displayNames, ...known.map(({ displayName }) => displayName)]);
+  const isDistinct = distinct.size === displayNames.length + known.length;
+  return isDistinct && !displayNames.includes("") ? displayNames : null;
 }
 
 /** Names new endpoints, distinct from known ones; labels come first. */
@@ -287,12 +289,12 @@ export function nameEndpoints(
   newcomers: readonly Endpoint[],
   known: readonly EndpointNaming[],
 ): readonly string[] {
-  const taken = new Set(known.map(({ handle }) => handle));
-  const handles = new Map<Endpoint, string>();
+  const taken = new Set(known.map(({ displayName }) => displayName));
+  const displayNames = new Map<Endpoint, string>();
   const assignName = (endpoint: Endpoint, forms: readonly string[]): void => {
-    const handle = chooseName(forms, taken);
-    handles.set(endpoint, handle);
-    taken.add(handle);
+    const displayName = chooseName(forms, taken);
+    displayNames.set(endpoint, displayName);
+    taken.add(displayName);
   };
   const others = newcomers.filter((endpoint) => endpoint.label === undefined);
   for (const endpoint of newcomers) {
@@ -300,14 +302,14 @@ export function nameEndpoints(
   }
   const unlabelled = known.filter(({ endpoint }) => endpoint.label === undefined);
   const formed = NAME_FORMS.map((form) => formNames(others, form, unlabelled))
-    .find((found) => found !== null && !found.some((handle) => taken.has(handle)));
+    .find((found) => found !== null && !found.some((displayName) => taken.has(displayName)));
   others.forEach((endpoint, index) => {
     const found = formed?.[index] ?? endpoint.key;
     const isLong = measureWidth(found) > MAX_NAME_WIDTH;
     const number = `#${known.length + newcomers.indexOf(endpoint) + 1}`;
     assignName(endpoint, [...(isLong ? [number] : []), found, endpoint.key]);
   });
-  return newcomers.map((endpoint) => handles.get(endpoint) ?? endpoint.key);
+  return newcomers.map((endpoint) => displayNames.get(endpoint) ?? endpoint.key);
 }
 
 function nameEngine(engine: string, isOneOfSeveral: boolean): string {
@@ -322,7 +324,7 @@ function nameEngine(engine: string, isOneOfSeveral: boolean): string {
  * @param options.isOneOfSeveral The endpoint has more engines of that model.
  */
 export function nameReplica(
-  { endpoint, handle }: EndpointNaming,
+  { endpoint, displayName }: EndpointNaming,
   engine: string,
   options: {
     readonly model: string;
@@ -333,7 +335,7 @@ export function nameReplica(
 ): DisplayName {
   const { model, isAlone, isOneOfSeveral, taken } = options;
   const suffix = nameEngine(engine, isOneOfSeveral);
-  const place = handle + suffix;
+  const place = displayName + suffix;
   const full = `${model} ${place}`;
   const forms = endpoint.label !== undefined
     ? [place, full]

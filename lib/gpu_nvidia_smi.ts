@@ -144,7 +144,7 @@ const fromMebibytes = (reading: Reading): Reading =>
 const fromMegahertz = (reading: Reading): Reading =>
   mapReading(reading, (megahertz) => megahertz * HERTZ_PER_MEGAHERTZ);
 
-/** Returns `null` if the line is no row of this query. */
+/** Returns `null` if the line is not a row of this query. */
 function parseCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> | null {
   const cells = line.split(",");
   if (cells.length < query.length || !/^\s*\d+$/.test(cells[0])) return null;

@@ -56,7 +56,7 @@ function checkGpu(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | nul
   return isSlow ? { ...evidence, kind: "slow_clock", reasons } : null;
 }
 
-/** Idle GPUs are no outliers: their clocks are low by design. */
+/** Skips idle GPUs: their clocks are low by design. */
 export function findGpuOutliers(gpus: readonly GpuSample[]): readonly GpuOutlier[] {
   return gpus.flatMap((gpu) => {
     const peers = gpus.filter((peer) => peer !== gpu && peer.name === gpu.name);

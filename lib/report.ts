@@ -372,7 +372,7 @@ function listFacts({ server }: EndpointState): ServerFacts | null {
 const ENDPOINT = object<Within<EndpointState>>([
   field("url", TEXT, "where its metrics are", ({ endpoint }) => describeUrl(endpoint)),
   field("address", TEXT, "host:port, or path of a socket", ({ endpoint }) => endpoint.address),
-  field("displayName", TEXT, "what it is called on the screen", "handle"),
+  field("displayName", TEXT, "what it is called on the screen"),
   field("status", TEXT, "PENDING, OK, STALE or DOWN", (known) => {
     return computeEndpointStatus(getScrapeRecord(known, known.whole));
   }),

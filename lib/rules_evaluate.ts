@@ -63,7 +63,7 @@ interface EvaluatedEngine {
 /** What the rules read of an endpoint. */
 export interface EvaluatedEndpoint {
   readonly endpoint: Endpoint;
-  readonly handle: string;
+  readonly displayName: string;
   readonly scrape: { readonly receivedAt: Seconds } | null;
   readonly askedAt: Seconds | null;
   readonly failure: Pick<ScrapeFailure, "kind"> | null;
@@ -159,16 +159,16 @@ function createSubject(
     ({ key, name, replica, totals }): EngineSubject[] => {
       if (replica === null) return [];
       const maxModelLength = findModelLength(known, replica.sample.modelName);
-      return [{ key, name: name?.name ?? known.handle, replica, totals, maxModelLength }];
+      return [{ key, name: name?.name ?? known.displayName, replica, totals, maxModelLength }];
     },
   );
   const isHeard = known.scrape !== null && known.failure === null;
   return { known, record, status: computeEndpointStatus(record), isHeard, engines };
 }
 
-function describeEndpoint({ known: { endpoint, handle } }: Subject): EventSubject {
+function describeEndpoint({ known: { endpoint, displayName } }: Subject): EventSubject {
   const { key, address } = endpoint;
-  return { key, endpointKey: key, address, name: handle, modelName: null, engine: null };
+  return { key, endpointKey: key, address, name: displayName, modelName: null, engine: null };
 }
 
 function describeEngine({ known: { endpoint } }: Subject, engine: EngineSubject): EventSubject {

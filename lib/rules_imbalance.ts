@@ -83,7 +83,7 @@ function countRequests({ replica }: Member, delta: Delta): number {
   return countFinished(delta) + (replica.means.running.value ?? 0);
 }
 
-/** Leaves out new members, and those that slept: what others did meanwhile is no skew. */
+/** Leaves out new members, and those that slept: the others' figures then differ by nature. */
 function collectMinutes(
   members: readonly Member[],
 ): readonly { readonly member: Member; readonly delta: Delta }[] {
@@ -149,8 +149,16 @@ function checkShares(
       : computeShareProbability(share, { replicas: compared, requests, dispersion });
     if (probability !== null && probability >= ALPHA) return [];
     return [{
-      ...{ rule, key, value: share, baseline: even, ratio: share / even, samples: requests, span },
-      ...{ statistic: null, probability, conditions: [] },
+      rule,
+      key,
+      value: share,
+      baseline: even,
+      ratio: share / even,
+      samples: requests,
+      span,
+      statistic: null,
+      probability,
+      conditions: [],
     }];
   });
   return { rule, compared, findings };
@@ -181,9 +189,15 @@ function checkGauges(
   });
   if (probability >= ALPHA) return none;
   const finding: Finding = {
-    ...{ rule, key: highest.key, value: highest.value, baseline: lowest.value },
+    rule,
+    key: highest.key,
+    value: highest.value,
+    baseline: lowest.value,
     ratio: highest.value / lowest.value,
-    ...{ samples: evidence.requests, span: evidence.span, statistic: null, probability },
+    samples: evidence.requests,
+    span: evidence.span,
+    statistic: null,
+    probability,
     conditions: [],
   };
   return { ...none, findings: [finding] };
@@ -299,14 +313,18 @@ export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
   const tokenRates = collectRates(minutes, (delta) => delta.counters.generationTokens.value);
   const others = [
     checkShares("sticky_skew", finishedRates, {
-      ...{ requests: finished, span, dispersion: 1 },
+      requests: finished,
+      span,
       minTotal: MIN_REQUESTS / LONG_WINDOW,
+      dispersion: 1,
     }),
     checkGauges("running_skew", collectMeans(minutes, "running"), { requests, span }),
     checkGauges("kv_skew", collectMeans(minutes, "kvCacheUsageRatio"), { requests, span }),
     checkShares("token_share", tokenRates, {
-      ...{ requests, span, dispersion: LENGTH_DISPERSION },
+      requests,
+      span,
       minTotal: MIN_TOKENS_PER_SECOND,
+      dispersion: LENGTH_DISPERSION,
     }),
     checkLastPollShares(members),
   ];

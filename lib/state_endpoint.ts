@@ -71,7 +71,7 @@ export interface CurrentEngine extends EngineState {
 export interface EndpointState {
   readonly endpoint: Endpoint;
   /** What it is called, for as long as it is watched. */
-  readonly handle: string;
+  readonly displayName: string;
   readonly history: EndpointHistory;
   /** The newest good scrape; `null` before the first. */
   readonly scrape: Scrape | null;
@@ -116,10 +116,10 @@ export function startEndpoints(
   endpoints: readonly Endpoint[],
   known: readonly EndpointState[],
 ): readonly EndpointState[] {
-  const handles = nameEndpoints(endpoints, known);
+  const displayNames = nameEndpoints(endpoints, known);
   return endpoints.map((endpoint, index) => ({
     endpoint,
-    handle: handles[index],
+    displayName: displayNames[index],
     history: startHistory(),
     scrape: null,
     askedAt: null,

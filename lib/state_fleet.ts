@@ -341,9 +341,16 @@ interface RowContext {
 
 /** The row of an endpoint of which no engine is known. */
 function createBareRow(known: EndpointState, { sources }: RowContext): Row {
-  const { handle, endpoint: { key }, scrape } = known;
+  const { displayName, endpoint: { key }, scrape } = known;
   return {
-    ...{ key, name: handle, place: handle, address: handle, label: handle, state: known },
+    ...{
+      key,
+      name: displayName,
+      place: displayName,
+      address: displayName,
+      label: displayName,
+      state: known,
+    },
     status: sources.evaluation.statuses.get(key) ?? "PENDING",
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
     ...{ replica: null, figures: NO_FIGURES, trend: [], total: null, peaks: NO_PEAKS },
@@ -354,12 +361,12 @@ function createBareRow(known: EndpointState, { sources }: RowContext): Row {
 
 function createRow(known: EndpointState, engine: CurrentEngine, context: RowContext): Row {
   const { sources, isOneModel, alerts } = context;
-  const { endpoint, handle, scrape } = known;
+  const { endpoint, displayName, scrape } = known;
   const { key, replica, series: trend, totals: total, peaks, idleness } = engine;
-  const { name, place } = engine.name ?? { name: handle, place: handle };
+  const { name, place } = engine.name ?? { name: displayName, place: displayName };
   const status = sources.evaluation.statuses.get(key) ?? "PENDING";
   return {
-    ...{ key, name, place, address: handle, label: isOneModel ? place : name, state: known },
+    ...{ key, name, place, address: displayName, label: isOneModel ? place : name, state: known },
     ...{ status, replica },
     // What a server said long before it went is no figure any more.
     figures: status === "DOWN" ? NO_FIGURES : engine.figures,

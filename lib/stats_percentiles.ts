@@ -34,7 +34,7 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
   const merged = addHistograms(known.map((reading) => reading.value));
   if (merged === null) return createAbsentFigures("bounds_differ");
   const count = countObservations(merged);
-  // Replicas without the metric do not matter.
+  // Replicas without the metric do not make the count partial.
   const isPartial = histograms.some((reading) =>
     !isPresent(reading) && reading.reason !== "unsupported" && reading.reason !== "missing"
   );

@@ -311,7 +311,7 @@ function groupFailures(state: State): readonly (readonly EndpointState[])[] {
 function describeFailures(state: State, failing: readonly EndpointState[]): Piece {
   const [first] = failing;
   const status = computeEndpointStatus(getScrapeRecord(first, state));
-  const places = failing.map(({ handle }) => handle);
+  const places = failing.map(({ displayName }) => displayName);
   const shown = places.slice(0, MAX_PLACES).join(", ");
   const more = places.length > MAX_PLACES ? ` and ${places.length - MAX_PLACES} more` : "";
   const text = `${status}  ${shown}${more}  ${first.failure?.message ?? ""}`;
@@ -322,18 +322,18 @@ function describeFailures(state: State, failing: readonly EndpointState[]): Piec
 function listProblems(state: State): readonly Piece[] {
   const problems = groupFailures(state).map((failing) => describeFailures(state, failing));
   for (const known of state.endpoints) {
-    const { endpoint, handle, failure, scrape, askedAt } = known;
+    const { endpoint, displayName, failure, scrape, askedAt } = known;
     if (failure === null && askedAt !== null && getScrapeRecord(known, state).hasFailed) {
-      const text = `${handle}  has not answered for ${formatDuration(state.now - askedAt)}`;
+      const text = `${displayName}  has not answered for ${formatDuration(state.now - askedAt)}`;
       problems.push({ text, meaning: "warn" });
     }
     if (failure === null && scrape !== null && scrape.badLineCount > 0) {
       const count = formatCount(scrape.badLineCount);
-      const text = `${handle}  ${count} metric lines could not be parsed`;
+      const text = `${displayName}  ${count} metric lines could not be parsed`;
       problems.push({ text, meaning: "warn" });
     }
     for (const warning of endpoint.warnings) {
-      problems.push({ text: `${handle}  ${warning}`, meaning: "warn" });
+      problems.push({ text: `${displayName}  ${warning}`, meaning: "warn" });
     }
   }
   return [...problems, ...state.notices.map((text): Piece => ({ text, meaning: "dim" }))];

@@ -258,7 +258,7 @@ Deno.test("watchEndpoint() asks a newcomer at once, leaveEndpoint() asks no more
   await clock.runUntil(9.5);
   assertEquals(asked, [5, 7, 9]);
   assertEquals(subjects[0].starts.length, before);
-  assertEquals(session.state.endpoints.map(({ handle }) => handle), [":8001", ":9000"]);
+  assertEquals(session.state.endpoints.map(({ displayName }) => displayName), [":8001", ":9000"]);
   await end();
 });
 

@@ -115,7 +115,7 @@ Deno.test("parseEndpointUrl() extracts and decodes user and password", () => {
 });
 
 /** Typed URL, error. */
-const REFUSED: readonly (readonly [string, string])[] = [
+const REJECTED: readonly (readonly [string, string])[] = [
   ["", 'the URL "" is empty'],
   ["   ", 'the URL "" is empty'],
   ["ftp://gpu1", '"ftp://gpu1" has an unsupported scheme: use http, https or unix'],
@@ -160,7 +160,7 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["http://h/" + "a".repeat(3000), "is longer than 2048 characters"],
 ];
 
-for (const [text, message] of REFUSED) {
+for (const [text, message] of REJECTED) {
   Deno.test(`parseEndpointUrl() rejects ${JSON.stringify(text.slice(0, 40))}`, () => {
     const error = getError(text);
     assertStringIncludes(error, message);
@@ -321,7 +321,7 @@ Deno.test("nameEndpoints() keeps labels and gives them to no other endpoint", ()
 });
 
 Deno.test("nameEndpoints() gives new endpoints distinct names", () => {
-  const known = [{ endpoint: parseEndpoint("localhost:8000"), handle: ":8000" }];
+  const known = [{ endpoint: parseEndpoint("localhost:8000"), displayName: ":8000" }];
   assertEquals(nameEndpoints([parseEndpoint("localhost:8001")], known), [":8001"]);
   assertEquals(nameEndpoints([parseEndpoint("gpu2:8000")], known), ["gpu2"]);
   assertEquals(nameEndpoints([parseEndpoint("gpu2:8001")], known), ["gpu2:8001"]);
@@ -470,8 +470,8 @@ Deno.test("update() gives each replica a unique name that never changes", () => 
           const after = collectNames(state);
           const names = [...after.values()];
           assertEquals(new Set(names).size, names.length, names.join(", "));
-          const handles = state.endpoints.map(({ handle }) => handle);
-          assertEquals(new Set(handles).size, handles.length, handles.join(", "));
+          const displayNames = state.endpoints.map(({ displayName }) => displayName);
+          assertEquals(new Set(displayNames).size, displayNames.length, displayNames.join(", "));
           for (const [key, given] of before) {
             if (after.has(key)) assertEquals(after.get(key), given);
           }

@@ -12,12 +12,12 @@ Deno.test("describeFileError() says why and what to do, without the runtime's me
   assertEquals(await describe(`${folder}/none`), [true, "does not exist: check the path"]);
   assertEquals(await describe(`${folder}/file/x`), [true, "does not exist: check the path"]);
   assertEquals(await describe(folder), [false, "is a directory: name a file in it"]);
-  const told = [
+  const cases = [
     [new Deno.errors.PermissionDenied("secret"), "may not be read: check its permissions"],
     [new Deno.errors.NotCapable("secret"), "may not be read: check its permissions"],
     [new Error("secret"), "cannot be read: check that it is a text file"],
     ["secret", "cannot be read: check that it is a text file"],
   ] as const;
-  for (const [error, expected] of told) assertEquals(describeFileError(error), expected);
+  for (const [error, expected] of cases) assertEquals(describeFileError(error), expected);
   await Deno.remove(folder, { recursive: true });
 });

@@ -45,7 +45,7 @@ async function list(
   operatingSystem?: string,
 ): Promise<ProcessListing> {
   const lister = createProcessLister(createMachine(outcomes, operatingSystem).platform);
-  if (lister === null) throw new Error("There is no lister");
+  if (lister === null) throw new Error("No lister on this system");
   return await lister();
 }
 
@@ -186,7 +186,7 @@ LISTEN 0      4096          [::]:8080          [::]:*    users:(("docker-proxy",
 LISTEN 0      4096  127.0.0.53%lo:53         0.0.0.0:*
 `;
 
-// The same machine, seen by nobody.
+// The same machine, as user nobody.
 const SS_UNPRIVILEGED = `
 LISTEN 0      5        0.0.0.0:31337 0.0.0.0:*
 LISTEN 0      128        [::1]:31340    [::]:*

@@ -31,10 +31,10 @@ function createFinding(rule: RuleId, key: string, ratio = 2): Finding {
 
 /** Alerts after evaluations with these findings at these times. */
 function evaluate(
-  looks: readonly (readonly [at: number, findings: readonly Finding[]])[],
+  evaluations: readonly (readonly [at: number, findings: readonly Finding[]])[],
   isEvaluated: (key: string) => boolean = () => true,
 ): readonly Alert[] {
-  return looks.reduce<readonly Alert[]>(
+  return evaluations.reduce<readonly Alert[]>(
     (alerts, [at, findings]) => updateAlerts(alerts, { findings, at, isEvaluated }),
     [],
   );
@@ -43,18 +43,19 @@ function evaluate(
 const SLOW = createFinding("slow_decode", "a");
 
 Deno.test("updateAlerts() fires when a finding has lasted, not before", () => {
-  const raised = (...at: number[]) => evaluate(at.map((moment) => [moment, [SLOW]]))[0].isFiring;
-  assert(!raised(10));
-  assert(!raised(10, 10 + ALERT_FOR - 0.1));
-  assert(raised(10, 10 + ALERT_FOR));
+  const isFiringAfter = (...at: number[]) =>
+    evaluate(at.map((moment) => [moment, [SLOW]]))[0].isFiring;
+  assert(!isFiringAfter(10));
+  assert(!isFiringAfter(10, 10 + ALERT_FOR - 0.1));
+  assert(isFiringAfter(10, 10 + ALERT_FOR));
   assertEquals(evaluate([[10, [SLOW]], [14, [SLOW]]])[0].since, 10);
 });
 
 Deno.test("updateAlerts() fires at once in a single evaluation", () => {
   const findings = [createFinding("hot", "a")];
-  const look = { findings, at: 0, isEvaluated: () => true };
-  assertEquals(updateAlerts([], look)[0].isFiring, false);
-  assertEquals(updateAlerts([], { ...look, isSingleEvaluation: true })[0].isFiring, true);
+  const evaluation = { findings, at: 0, isEvaluated: () => true };
+  assertEquals(updateAlerts([], evaluation)[0].isFiring, false);
+  assertEquals(updateAlerts([], { ...evaluation, isSingleEvaluation: true })[0].isFiring, true);
 });
 
 Deno.test("updateAlerts() counts time, not evaluations", () => {
@@ -69,11 +70,11 @@ Deno.test("updateAlerts() drops a pending alert as soon as its finding is gone",
 });
 
 Deno.test("updateAlerts() keeps a firing alert for `keepFiringFor`", () => {
-  const looks = [[10, [SLOW]], [14, [SLOW]]] as const;
-  const [kept] = evaluate([...looks, [14 + ALERT_KEEP_FIRING_FOR - 0.1, []]]);
+  const evaluations = [[10, [SLOW]], [14, [SLOW]]] as const;
+  const [kept] = evaluate([...evaluations, [14 + ALERT_KEEP_FIRING_FOR - 0.1, []]]);
   assert(kept.isFiring);
-  assertEquals(evaluate([...looks, [14 + ALERT_KEEP_FIRING_FOR, []]]), []);
-  const [back] = evaluate([...looks, [30, []], [40, [SLOW]], [
+  assertEquals(evaluate([...evaluations, [14 + ALERT_KEEP_FIRING_FOR, []]]), []);
+  const [back] = evaluate([...evaluations, [30, []], [40, [SLOW]], [
     40 + ALERT_KEEP_FIRING_FOR - 0.1,
     [],
   ]]);
@@ -81,9 +82,9 @@ Deno.test("updateAlerts() keeps a firing alert for `keepFiringFor`", () => {
 });
 
 Deno.test("updateAlerts() resolves alerts of a replica that is gone", () => {
-  const looks = [[10, [SLOW]], [14, [SLOW]], [15, []]] as const;
-  assertEquals(evaluate(looks, (key) => key !== "a"), []);
-  assertEquals(evaluate(looks, (key) => key !== "b").length, 1);
+  const evaluations = [[10, [SLOW]], [14, [SLOW]], [15, []]] as const;
+  assertEquals(evaluate(evaluations, (key) => key !== "a"), []);
+  assertEquals(evaluate(evaluations, (key) => key !== "b").length, 1);
 });
 
 Deno.test("updateAlerts() keeps the first, the newest and the worst evidence", () => {
@@ -123,13 +124,13 @@ function createSlowFinding(ratio: number): Finding {
 
 /** The log after these evaluations. */
 function record(
-  ...looks: readonly (readonly [
+  ...evaluations: readonly (readonly [
     at: number,
     lasting: readonly Occurrence[],
     instants?: readonly Occurrence[],
   ])[]
 ): EventLog {
-  return looks.reduce<EventLog>(
+  return evaluations.reduce<EventLog>(
     (log, [at, lasting, instants = []]) =>
       recordEvents(log, { at, epoch: EPOCH + at, lasting, instants }),
     EMPTY_LOG,
@@ -218,15 +219,18 @@ Deno.test("recordEvents() keeps more open lines than the limit, and restarts non
     { length: 2 * MAX_EVENTS + 100 },
     (_, i) => createOccurrence("DOWN", `${i}`),
   );
-  const looks = [1, 3, 5, 7].map((at) => [at, down] as const);
-  const log = record(...looks);
+  const evaluations = [1, 3, 5, 7].map((at) => [at, down] as const);
+  const log = record(...evaluations);
   assertEquals(log.count, down.length);
   assertEquals(describe(log), down.map(({ subject: { key } }) => `DOWN ${key} 1- ×1`));
   // Incidents still get their lines.
-  const restarted = record(...looks, [9, down, [createOccurrence("RESTART", "a")]], [11, down]);
+  const restarted = record(...evaluations, [9, down, [createOccurrence("RESTART", "a")]], [
+    11,
+    down,
+  ]);
   assertEquals(describe(restarted).at(-1), "RESTART a 9-9 ×1");
   // Once ended, they are trimmed like any other.
-  const over = record(...looks, [9, []]);
+  const over = record(...evaluations, [9, []]);
   assertEquals(over.lines.length, MAX_EVENTS);
   assertEquals(over.count, down.length);
 });
@@ -256,13 +260,13 @@ Deno.test("recordEvents() is bounded, and every line starts before it ends", () 
       }),
       { maxLength: 60 },
     ),
-    (looks) => {
+    (evaluations) => {
       let log = EMPTY_LOG;
       let at = 0;
-      for (const look of looks) {
-        at += look.wait;
-        const lasting = removeDuplicates(look.lasting);
-        const instants = removeDuplicates(look.instants).filter((one) =>
+      for (const evaluation of evaluations) {
+        at += evaluation.wait;
+        const lasting = removeDuplicates(evaluation.lasting);
+        const instants = removeDuplicates(evaluation.instants).filter((one) =>
           !lasting.some(({ kind, subject }) => kind === one.kind && subject.key === one.subject.key)
         );
         log = recordEvents(log, { at, epoch: EPOCH + at, lasting, instants });

@@ -19,9 +19,9 @@ Deno.test("RULES that chance can trigger must persist", () => {
 
 Deno.test("RULES each fire in a described fleet and stay silent in a similar one", () => {
   const folder = new URL("./judged/", import.meta.url);
-  const said = [...Deno.readDirSync(folder)].map(({ name }) => {
-    const [, said = ""] = Deno.readTextFileSync(new URL(name, folder)).split("\n---\n");
-    return { name, expected: said.slice(0, said.indexOf("\ncompared")) };
+  const fleets = [...Deno.readDirSync(folder)].map(({ name }) => {
+    const [, fleets = ""] = Deno.readTextFileSync(new URL(name, folder)).split("\n---\n");
+    return { name, expected: fleets.slice(0, fleets.indexOf("\ncompared")) };
   });
   /** For each rule that degrades the verdict, a fleet that just misses it. */
   const near: Readonly<Record<string, string>> = {
@@ -36,9 +36,9 @@ Deno.test("RULES each fire in a described fleet and stay silent in a similar one
   };
   for (const { id, effect } of RULES) {
     if (effect === "none") continue;
-    const speaks = said.some(({ expected }) => expected.includes(` ${id}`));
-    assert(speaks, `no fleet in which ${id} speaks up`);
-    const silent = said.find(({ name }) => name === near[id]);
+    const fires = fleets.some(({ expected }) => expected.includes(` ${id}`));
+    assert(fires, `no fleet in which ${id} fires`);
+    const silent = fleets.find(({ name }) => name === near[id]);
     assert(silent !== undefined, `no fleet that is close to ${id}`);
     // HOT's own fleet meets one condition for 40 s before it fires.
     if (id !== "hot") assert(!silent.expected.includes(` ${id}`), `${id} in ${silent.name}`);

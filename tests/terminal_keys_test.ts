@@ -308,7 +308,7 @@ Deno.test("flushKeys() delivers typed keys at once", () => {
     const flushed = decodeAndFlush(input);
     assertEquals(describeEvents(flushed), words, JSON.stringify(input));
     assertEquals(isWaiting(flushed.decoder), false, JSON.stringify(input));
-    assertEquals(describeEvents(decode("[A", flushed.decoder)), '"[" "A"', "starts anew");
+    assertEquals(describeEvents(decode("[A", flushed.decoder)), '"[" "A"', "starts over");
   }
 });
 
@@ -368,7 +368,7 @@ Deno.test("flushKeys() gives up after MAX_FLUSHES, and delivers an incomplete pa
   for (const [input, words] of rows) {
     const first = flushKeys(decode(input).decoder).decoder;
     assertEquals(first.flushCount, 1, JSON.stringify(input));
-    assertEquals(decode("\x80", first).decoder.flushCount, 0, "a byte starts the count anew");
+    assertEquals(decode("\x80", first).decoder.flushCount, 0, "a byte restarts the count");
     const flushed = flushOut(decode(input).decoder);
     assertEquals(describeEvents(flushed), words, JSON.stringify(input));
     assertEquals(flushed.flushCount, MAX_FLUSHES);
