@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
@@ -68,7 +68,7 @@ Deno.test("a scan finds the vLLM servers of a range and names what else is there
         environment: { VLLM_HTOP_TOKEN: "never-to-be-sent" },
       }),
     ]);
-    for (const [index, { code, stdout, stderr, wall }] of outcomes.entries()) {
+    for (const [index, { code, stdout, stderr }] of outcomes.entries()) {
       assertEquals([code, stderr], [0, ""]);
       const { endpoints, notices, total } = readDocument(stdout);
       const host = index === 0 ? "localhost" : "127.0.0.1";
@@ -82,7 +82,6 @@ Deno.test("a scan finds the vLLM servers of a range and names what else is there
         `port ${first + 5}: no metrics page`,
         `port ${first + 6}: no answer in time: if it is a busy model server, name it with --url`,
       ]);
-      assert(wall < 6, `took ${wall} s`);
     }
     for (const server of servers) {
       assertEquals(server.violations, []);

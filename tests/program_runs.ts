@@ -72,8 +72,6 @@ export interface Outcome {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
-  /** From the start to the end, in seconds. */
-  readonly wall: number;
 }
 
 /** A child that has not been seen to end. */
@@ -98,7 +96,6 @@ export interface RunOptions {
 /** Starts the program. Its `ended` must be awaited. */
 export function startProgram(args: readonly string[], options: RunOptions = {}): ProgramRun {
   const [program, ...rest] = options.command ?? listCommand(...args);
-  const startedAt = performance.now();
   const stdin = options.stdin ?? "null";
   const child = new Deno.Command(program, {
     args: rest,
@@ -137,12 +134,11 @@ export function startProgram(args: readonly string[], options: RunOptions = {}):
     ];
     const { code } = await child.status;
     clearTimeout(timer);
-    const wall = (performance.now() - startedAt) / 1000;
     if (stdin === "piped") await child.stdin.abort().catch(() => {});
     await Promise.all(reading);
     hasEnded = true;
     wake();
-    return { code, stdout, stderr, wall };
+    return { code, stdout, stderr };
   };
   const waitFor = (condition: () => boolean): Promise<void> =>
     new Promise((resolve, reject) => {

