@@ -74,6 +74,83 @@ Deno.test("evaluateRules() announces engines of endpoints that come later, and n
   assertEquals(state.evaluation.statuses.size, 2);
 });
 
+/** The fleet with one replica that runs most requests, watched every 10 s until the end. */
+function watchSkewed(end: number): State {
+  let state = startState(ENDPOINTS, { interval: 10 });
+  for (let at = 0; at <= end; at += 10) {
+    state = advance(
+      state,
+      at + 1,
+      ENDPOINTS.map((endpoint, i) =>
+        createScraped(endpoint, at + i / 10, say(i === 0 ? 40 : 4, at * 10))
+      ),
+    );
+  }
+  return state;
+}
+
+const listAlerts = ({ evaluation: { alerts } }: State) =>
+  alerts.filter(({ isFiring }) => isFiring).map(({ first }) => `${first.rule} ${first.key}`);
+
+const listStatuses = ({ evaluation: { statuses } }: State) => [...statuses.values()];
+
+Deno.test("evaluateRules() says HOT of no replica for an alert of another rule", () => {
+  const state = watchSkewed(90);
+  assertEquals(listAlerts(state).map((alert) => alert.split(" ")[0]), ["running_skew"]);
+  assertEquals(listStatuses(state), ["OK", "OK", "OK"]);
+  assertEquals(state.evaluation.events.lines.map(({ kind }) => kind), ["SKEW"]);
+});
+
+Deno.test("evaluateRules() keeps the alert of a stale replica, and resolves that of one that is down", () => {
+  const state = watchSkewed(90);
+  const stale = advance(state, 95, [createFailed(ENDPOINTS[0], 94)]);
+  assertEquals(listStatuses(stale), ["STALE", "OK", "OK"]);
+  assertEquals(listAlerts(stale), listAlerts(state));
+  const gone = advance(state, 91.5, [createFailed(ENDPOINTS[0], 91.4)]);
+  const down = advance(gone, 140, [
+    createFailed(ENDPOINTS[0], 139),
+    ...ENDPOINTS.slice(1).map((endpoint) => createScraped(endpoint, 139.5, say(4, 1390))),
+  ]);
+  assertEquals(listStatuses(down), ["DOWN", "OK", "OK"]);
+  assertEquals(listAlerts(down), []);
+});
+
+Deno.test("evaluateRules() announces UP when an endpoint is back, and for how long it was down", () => {
+  const [endpoint] = ENDPOINTS;
+  let state = startState([endpoint]);
+  const listEvents = () =>
+    state.evaluation.events.lines.map(({ kind, amount }) => `${kind} ${amount}`);
+  for (const at of [2, 4, 6]) {
+    state = advance(state, at, [createFailed(endpoint, at - 0.1)]);
+    assertEquals(listEvents(), ["DOWN null"]);
+  }
+  state = advance(state, 12, [createScraped(endpoint, 11.9, say(0, 0))]);
+  assertEquals(listEvents(), ["DOWN null", "UP 10"]);
+});
+
+Deno.test("evaluateRules() announces each restart", () => {
+  const [endpoint] = ENDPOINTS;
+  let state = startState([endpoint]);
+  [50, 60, 10, 20].forEach((requests, i) => {
+    state = advance(state, 2 * i + 1, [createScraped(endpoint, 2 * i + 0.5, say(1, requests))]);
+  });
+  const { lines } = state.evaluation.events;
+  assertEquals(lines.map(({ kind, amount }) => `${kind} ${amount}`), ["RESTART 1"]);
+});
+
+Deno.test("evaluateRules() is DEGRADED for a minute after an endpoint was down", () => {
+  const [endpoint] = ENDPOINTS;
+  const start = advance(startState([endpoint]), 1000, [createFailed(endpoint, 999.9)]);
+  let state = advance(start, 1002, [createScraped(endpoint, 1001.9, say(0, 0))]);
+  const listCauses = () => state.evaluation.verdict.causes.map(({ signal }) => signal);
+  for (const at of [1030, 1061.9]) {
+    state = advance(state, at, [createScraped(endpoint, at - 0.1, say(0, 0))]);
+    assertEquals([state.evaluation.verdict.level, listCauses()], ["DEGRADED", ["recent"]]);
+  }
+  state = advance(state, 1062, [createScraped(endpoint, 1061.95, say(0, 0))]);
+  assertEquals([state.evaluation.verdict.level, listCauses()], ["HEALTHY", []]);
+});
+
 Deno.test("evaluateRules() tells of preemptions once, also of an engine that was away", () => {
   const [endpoint] = ENDPOINTS;
   const write = (...preemptions: readonly number[]): Uint8Array =>
