@@ -52,6 +52,16 @@ Deno.test("computeTokenValue() is absent without its inputs", () => {
   assert(computeTokenValue(uncounted, { ...PRICES, cachedInput: null }).total.value !== null);
 });
 
+Deno.test("computeTokenValue() prices cached tokens though the prompt is unknown", () => {
+  const amounts = { ...createAmounts(0, 5e5, 1e6), promptTokens: absent("first_scrape") };
+  assertEquals(computeTokenValue(amounts, PRICES), {
+    input: absent("first_scrape"),
+    cachedInput: present(0.05),
+    output: present(1.5),
+    total: absent("first_scrape"),
+  });
+});
+
 Deno.test("computeTokenValue() counts a missing price as 0 if another is given", () => {
   const outputs = { ...NO_PRICES, output: 2 };
   const unknown = { ...createAmounts(1, 0, 3e6), promptTokens: absent("missing") };

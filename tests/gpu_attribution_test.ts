@@ -219,6 +219,27 @@ Deno.test("attributeGpuProcesses() reads titles of older vLLM versions", () => {
   ]);
 });
 
+Deno.test("attributeGpuProcesses() reads pipeline-parallel ranks", () => {
+  const ps = `
+    1       0       1     01:00:00 /sbin/init
+   10       1      10     01:00:00 vllm serve m
+   11      10      10     01:00:00 VLLM::Worker_PP0_TP1
+   12      10      10     01:00:00 VLLM::Worker_PP1_TP0
+   13      12      10     01:00:00 VLLM::Worker_TP3
+   14      10      10     01:00:00 VLLM::EngineCore
+  `;
+  const shares = attribute(
+    { ps, gpus: [[11, 0], [12, 1], [13, 2], [14, 3]] },
+    [createEndpoint(8000, { listenerPids: [10] })],
+  );
+  assertEquals(shares.map(({ owner }) => [owner?.pipelineRank, owner?.tensorRank]), [
+    [0, 1],
+    [1, 0],
+    [1, 3],
+    [null, null],
+  ]);
+});
+
 Deno.test("attributeGpuProcesses() distinguishes two models and leaves a training job unowned", () => {
   const chat = createEndpoint(8000, { modelNames: ["org/chat"] });
   const embed = createEndpoint(8001, { modelNames: ["org/embed"] });

@@ -133,6 +133,16 @@ Deno.test("parseGpuTable() reports warnings before and between rows", () => {
   assertEquals(warnings, [lost, `${warning}\\x1b[2J`]);
 });
 
+Deno.test("parseGpuTable() takes a line of too few cells, or without an index, for a warning", () => {
+  const query = planGpuQuery("");
+  const cells = query.map(() => "[N/A]");
+  for (const line of ["0", "0, 1, 2", cells.join(", "), ["no", ...cells.slice(1)].join(", ")]) {
+    const { gpus, warnings } = parseGpuTable(line, query);
+    assertEquals([gpus, warnings], [[], [line]]);
+  }
+  assertEquals(parseGpuTable(["7", ...cells.slice(1)].join(", "), query).gpus[0].index, 7);
+});
+
 Deno.test("parseGpuTable() maps unknown throttle bits to other, and a total of 0 to unreadable", () => {
   const query = [
     ["index", "index"],
@@ -185,6 +195,27 @@ Deno.test("parseComputeApps() returns GPU and memory of each process, with comma
       memoryBytes: absent("unsupported"),
       gpuInstanceId: absent("missing"),
     },
+  ]);
+});
+
+Deno.test("parseComputeApps() gives the only GPU all processes if its UUID is unknown", () => {
+  const [first, second] = readGpus("h100x8.tsv");
+  const unknown = { uuid: absent("unsupported") } as const;
+  const text = "[N/A], 4711, 100, python3\nGPU-elsewhere, 4712, 200, python3\n";
+  const find = (...gpus: Parameters<typeof parseComputeApps>[1]) =>
+    parseComputeApps(text, gpus).map(({ pid, gpuIndex }) => [pid, gpuIndex]);
+  assertEquals(find({ ...second, ...unknown }), [[4711, 1], [4712, 1]]);
+  assertEquals(find(second), []);
+  assertEquals(find({ ...first, ...unknown }, { ...second, ...unknown }), []);
+});
+
+Deno.test("parseComputeApps() ignores lines without a process name", () => {
+  const [gpu] = readGpus("h100.tsv");
+  const lines = ["4711, 100", "4712, 100, ", "4713, 100, python3", "", "4714"];
+  const text = lines.map((line) => `${gpu.uuid.value}, ${line}`).join("\n");
+  assertEquals(parseComputeApps(text, [gpu]).map(({ pid, name }) => [pid, name]), [
+    [4712, ""],
+    [4713, "python3"],
   ]);
 });
 

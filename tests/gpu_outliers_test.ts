@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
-import type { GpuSample } from "../lib/gpu_model.ts";
-import { findGpuOutliers, findRange, summarizeGpus } from "../lib/gpu_outliers.ts";
+import type { GpuReport, GpuSample } from "../lib/gpu_model.ts";
+import { appendGpuReport, findGpuOutliers, findRange, summarizeGpus } from "../lib/gpu_outliers.ts";
 import { absent, present } from "../lib/reading.ts";
+import { MAX_SERIES_POINTS } from "../lib/stats_series.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
 const GPUS = readGpus("h100x8.tsv");
@@ -54,6 +55,14 @@ Deno.test("findGpuOutliers() ignores power caps and idle GPUs", () => {
   assertEquals(findGpuOutliers(changeGpu(3, idle)), []);
 });
 
+Deno.test("findGpuOutliers() takes a GPU of half utilization for busy", () => {
+  const find = (utilization: number) =>
+    findGpuOutliers(
+      changeGpu(5, { utilizationRatio: present(utilization), smClockHertz: present(1e9) }),
+    ).map(({ gpuIndex }) => gpuIndex);
+  assertEquals([find(0.5), find(0.499)], [[5], []]);
+});
+
 Deno.test("findGpuOutliers() compares only with busy GPUs of the same name", () => {
   const idlePeers = GPUS.map((gpu) =>
     gpu.index === 0
@@ -98,4 +107,36 @@ Deno.test("findRange() is partial if some figures are absent, and absent if all 
   });
   assertEquals(findRange([absent("forbidden"), absent("missing")]), absent("forbidden"));
   assertEquals(findRange([]), absent("missing"));
+});
+
+Deno.test("appendGpuReport() keeps the newest points of each GPU, with gaps where it is missing", () => {
+  const createReport = (gpus: readonly GpuSample[]): GpuReport => ({
+    ...{
+      program: "nvidia-smi",
+      sampledAt: 0,
+      sampledAtEpoch: 0,
+      duration: 0,
+      gpus,
+      processes: present([]),
+      warnings: [],
+    },
+  });
+  const point = { utilizationRatio: 0.25, memoryRatio: 0.5 };
+  const gpu = {
+    ...GPUS[3],
+    utilizationRatio: present(0.25),
+    memoryUsedBytes: present(5e9),
+    memoryTotalBytes: present(1e10),
+  };
+  let series: ReturnType<typeof appendGpuReport> = new Map();
+  series = appendGpuReport(series, createReport([gpu]));
+  assertEquals(series, new Map([[3, [point]]]));
+  series = appendGpuReport(series, null);
+  series = appendGpuReport(series, createReport([{ ...gpu, index: 4 }]));
+  const gap = { utilizationRatio: null, memoryRatio: null };
+  assertEquals(series, new Map([[3, [point, gap, gap]], [4, [point]]]));
+  for (let i = 3; i < MAX_SERIES_POINTS; i++) series = appendGpuReport(series, null);
+  assertEquals(series.get(3)?.[0], point);
+  series = appendGpuReport(series, null);
+  assertEquals([series.get(3)?.length, series.get(3)?.[0]], [MAX_SERIES_POINTS, gap]);
 });

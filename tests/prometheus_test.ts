@@ -344,6 +344,7 @@ Deno.test("parseExposition() tells OpenMetrics by its last line", () => {
   assertEquals(parse(body).summary.dialect, "prometheus");
   // In the middle it is a comment like any other.
   assertEquals(parse("# EOF\na 1\n").summary.dialect, "prometheus");
+  assertEquals(parse("").summary.dialect, "prometheus");
   assertEquals(parse("a 1\n# EOF\nb 2\n").samples.length, 2);
   assertEquals(parse("a 1\n#EOF\n").summary.dialect, "prometheus");
 });

@@ -116,12 +116,15 @@ Deno.test("evaluateRules() keeps the alert of a stale replica, and resolves that
 });
 
 Deno.test("evaluateRules() announces UP when an endpoint is back, and for how long it was down", () => {
-  const [endpoint] = ENDPOINTS;
-  let state = startState([endpoint]);
+  const [endpoint, other] = ENDPOINTS;
+  let state = startState([endpoint, other]);
   const listEvents = () =>
     state.evaluation.events.lines.map(({ kind, amount }) => `${kind} ${amount}`);
   for (const at of [2, 4, 6]) {
-    state = advance(state, at, [createFailed(endpoint, at - 0.1)]);
+    state = advance(state, at, [
+      createFailed(endpoint, at - 0.1),
+      createScraped(other, at - 0.2, say(0, 0)),
+    ]);
     assertEquals(listEvents(), ["DOWN null"]);
   }
   state = advance(state, 12, [createScraped(endpoint, 11.9, say(0, 0))]);

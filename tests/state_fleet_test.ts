@@ -253,6 +253,17 @@ Deno.test("getUptime() is the server's, where it is believable", () => {
   assertEquals(getUptime(nothing.endpoints[0], nothing), { value: null, reason: "missing" });
 });
 
+Deno.test("getUptime() believes no start of ten years ago or more", () => {
+  const uptime = (seconds: number) => {
+    const text = `process_start_time_seconds ${START_EPOCH + 1 - seconds}\n`;
+    const state = answerOnce(PORTS.slice(0, 1), [say(1) + text]);
+    return getUptime(state.endpoints[0], state).value;
+  };
+  const limit = 3650 * 24 * 3600;
+  assertEquals([uptime(limit - 1), uptime(limit)], [limit - 1, null]);
+  assertEquals([uptime(1), uptime(0)], [1, null]);
+});
+
 Deno.test("createFleet() holds what is not answered in time for stale", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(writeEngine([["num_requests_running", 3]]));

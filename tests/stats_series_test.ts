@@ -89,6 +89,14 @@ Deno.test("recordTotal() has one point per interval and updates the newest", () 
   assertEquals(readRunning(record([0, 1], [9.5, 2], [11.4, 3])), [1, 2, 3]);
 });
 
+Deno.test("recordTotal() begins an interval up to a tenth of it early", () => {
+  assertEquals(readRunning(record([0, 1], [1.79, 2])), [2]);
+  assertEquals(readRunning(record([0, 1], [1.8, 2])), [1, 2]);
+  // A tenth before the second interval ends, one was skipped.
+  assertEquals(readRunning(record([0, 1], [3.79, 2], [5.8, 3])), [1, 2, 3]);
+  assertEquals(readRunning(record([0, 1], [3.8, 2], [5.5, 3])), [1, 3]);
+});
+
 Deno.test("recordTotal() keeps only the newest points", () => {
   const moments = Array.from({ length: MAX_SERIES_POINTS + 5 }, (_, i) => [2 * i, i] as const);
   const trend = record(...moments);

@@ -2,9 +2,11 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import type { Scrape } from "../lib/model.ts";
+import { computeFigures } from "../lib/stats_aggregate.ts";
 import {
   addScrape,
   continueIdleness,
+  getPeakValues,
   joinPeakValues,
   joinTotals,
   listEngineTotals,
@@ -19,8 +21,15 @@ import {
   sumTotals,
 } from "../lib/stats_totals.ts";
 import {
+  appendSample,
+  computeReplicas,
+  type EndpointHistory,
+  startHistory,
+} from "../lib/stats_window.ts";
+import {
   encode,
   readEngine,
+  readPoint,
   type Series,
   START_EPOCH,
   writeEngine,
@@ -191,6 +200,28 @@ Deno.test("recordPeaks() keeps the highest value and when it was first reached",
   assertEquals(peaks.running, { value: 7, at: 1, atEpoch: START_EPOCH + 1 });
   assertEquals(peaks.waiting, null);
   assert(recordPeaks(peaks, { ...NO_VALUES, running: 7 }, { at: 9, epoch: 9 }) === peaks);
+});
+
+Deno.test("getPeakValues() has no peak of a rate over less than the shortest interval", () => {
+  const read = (span: number) => {
+    const history = [0, 1].reduce<EndpointHistory>(
+      (known, i) =>
+        appendSample(
+          known,
+          readPoint(
+            span * i,
+            writeEngine([["num_requests_running", 3], ["generation_tokens_total", 9 * i]]),
+          ),
+        ),
+      startHistory(),
+    );
+    const { running, generationTokensPerSecond } = getPeakValues(
+      computeFigures(computeReplicas(history)),
+    );
+    return [running, generationTokensPerSecond];
+  };
+  assertEquals(read(0.45), [3, 20]);
+  assertEquals(read(0.44), [3, null]);
 });
 
 Deno.test("joinPeakValues() makes the peak of the sum, and not the sum of the peaks", () => {

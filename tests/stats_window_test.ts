@@ -406,6 +406,18 @@ Deno.test("computeReplicas() subtracts histograms bucket by bucket", () => {
   assertEquals(delta.sum, 4.5);
 });
 
+Deno.test("computeReplicas() has the increase of a minute of what has histograms and labels", () => {
+  const more = (count: number): Series[] => [
+    ['request_success_total{finished_reason="stop"}', count],
+    ...writeHistogram("time_to_first_token_seconds", [1], { counts: [count, count], sum: count }),
+  ];
+  const history = follow(...[0, 2, 4, 6].map((at) => countTokens(at, at, more(10 * at))));
+  const { span, labelled, latencies } = valueOf(readOne(history).lastMinute);
+  assertEquals(span, 6);
+  assertEquals(labelled.finishedByReason, new Map([["stop", 60]]));
+  assertEquals([...valueOf(latencies.ttft).counts], [60, 60]);
+});
+
 // ---- Properties.
 
 interface EngineStep {
