@@ -1,11 +1,6 @@
 /**
- * What is to be watched: the servers named, those of the demo, or those that a
- * scan finds; and each of them opened.
- *
- * Where a
- * scan finds nothing it is said what was looked at, and the usual address is
- * watched, so that a person sees why it does not answer. A server that a scan
- * found gets no credentials: nobody named it.
+ * Chooses the endpoints to watch (named, demo or scanned) and opens them. Endpoints found by a scan
+ * get no credentials.
  *
  * @module
  */
@@ -33,37 +28,34 @@ import { createScraper, type Scraper } from "./scrape.ts";
 import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
 import type { Seconds } from "./units.ts";
 
-/** What is watched, and what there is to say about how it was found. */
 export interface TargetSet {
   readonly platform: Platform;
   readonly endpoints: readonly TypedEndpoint[];
   readonly notices: readonly string[];
   readonly isDemo: boolean;
-  /** What goes on looking for servers; `null` where they were named. */
+  /** `null` if the endpoints were named. */
   readonly scanner: Scanner | null;
-  /** Key of the endpoint that is watched because nothing was found; `null` where it was. */
+  /** The default endpoint, watched because the scan found nothing; else `null`. */
   readonly fallbackKey: string | null;
-  /** Lists the processes of this machine; `null` where that is not possible or there is no use for it. */
+  /** `null` if unavailable or not needed. */
   readonly listProcesses: ProcessLister | null;
 }
 
-/** A run that cannot start: what to say, and the code to end with. */
 export interface DiscoveryError {
   readonly message: string;
   readonly exitCode: number;
 }
 
-/** An endpoint with what it takes to ask it. */
 export interface OpenedEndpoint {
   readonly endpoint: Endpoint;
   readonly access: EndpointAccess;
   readonly scraper: Scraper;
 }
 
-/** How long nobody minds seeing nothing (clig.dev: print something within 100 ms). */
+/** Print something within 100 ms (clig.dev). */
 const SCAN_MESSAGE_DELAY: Seconds = 0.08;
 
-/** Where an implicit scan found nothing, this is watched: the user sees why it does not answer. */
+/** Watched if a default scan finds nothing: its error tells the user what is wrong. */
 const FALLBACK_URL = `http://localhost:${DEFAULT_PORT}`;
 
 function includesFallbackPort({ first, last }: Options["portRange"]): boolean {
@@ -82,21 +74,23 @@ function chooseDemo(platform: Platform, options: Options): TargetSet {
   };
 }
 
-/** What a scan has to say of what it did not watch. */
+/** Lists the ports that are not watched, and scan problems. */
 export function describeScan({ others, problems }: ScanResult): readonly string[] {
   return [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
 }
 
-/** Where nothing was found: the demo, the usual address, or a refusal. */
+/** The scan found nothing: show the demo, watch the default port, or fail. */
 function chooseFallback(
   platform: Platform,
   options: Options,
   scan: { readonly scanner: Scanner; readonly result: ScanResult },
 ): TargetSet | DiscoveryError {
   const { host, portRange: { first, last }, scansProcesses } = options;
-  const beside = scansProcesses && isLoopbackHost(host) ? " and the ports of its processes" : "";
-  const place = `${host}, ports ${first} to ${last}${beside}`;
-  const message = [`no vLLM server answers on ${place}`, ...describeScan(scan.result)].join("; ");
+  const processPorts = scansProcesses && isLoopbackHost(host)
+    ? " and the ports of its processes"
+    : "";
+  const range = `${host}, ports ${first} to ${last}${processPorts}`;
+  const message = [`no vLLM server answers on ${range}`, ...describeScan(scan.result)].join("; ");
   if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
   const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
   if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
@@ -104,7 +98,7 @@ function chooseFallback(
     return chooseDemo(platform, options);
   }
   const hint = `${message}; give one with --url, or try --demo`;
-  // Another place was asked for: this machine's server would be the wrong answer.
+  // The user asked for another place: do not fall back to this machine.
   const isElsewhere = host !== "localhost" || !includesFallbackPort(options.portRange);
   if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
   const fallback = parseEndpointUrl(FALLBACK_URL);
@@ -120,22 +114,21 @@ function chooseFallback(
   };
 }
 
-/** Scans, and says so where that takes so long that a person at a terminal would wonder. */
-async function scanAloud(
+/** Tells users at a terminal about a slow scan. */
+async function scanWithMessage(
   platform: Platform,
   { host, portRange }: Options,
   scanner: Scanner,
 ): Promise<ScanResult> {
   const scanning = scanner.scan();
-  const patience = platform.sleep(SCAN_MESSAGE_DELAY).then(() => null);
-  if (await Promise.race([scanning, patience]) === null && platform.stdio.stderrIsTerminal) {
-    const place = `${host}, ports ${portRange.first} to ${portRange.last}`;
-    platform.stdio.writeStderr(`vllm-htop: scanning ${place} …\n`);
+  const delay = platform.sleep(SCAN_MESSAGE_DELAY).then(() => null);
+  if (await Promise.race([scanning, delay]) === null && platform.stdio.stderrIsTerminal) {
+    const range = `${host}, ports ${portRange.first} to ${portRange.last}`;
+    platform.stdio.writeStderr(`vllm-htop: scanning ${range} …\n`);
   }
   return await scanning;
 }
 
-/** The servers to watch: those named, those of the demo, or those that a scan finds. */
 export async function findTargets(
   platform: Platform,
   options: Options,
@@ -153,13 +146,12 @@ export async function findTargets(
       ? createServerPortLister(listProcesses)
       : null,
   });
-  const result = await scanAloud(platform, options, scanner);
+  const result = await scanWithMessage(platform, options, scanner);
   if (result.found.length === 0) return chooseFallback(platform, options, { scanner, result });
   const endpoints = result.found.map((endpoint) => ({ endpoint, basicAuth: null }));
   return { ...common, endpoints, notices: describeScan(result), scanner };
 }
 
-/** The endpoint, with a remark when credentials travel to it unprotected. */
 function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
   const isProtected = endpoint.metricsUrl.startsWith("https:") || isLocal(endpoint);
   if (isProtected || !access.sendsCredentials) return endpoint;
@@ -167,14 +159,13 @@ function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
   return { ...endpoint, warnings: [...endpoint.warnings, warning] };
 }
 
-/** An endpoint's label, credentials and scraper. */
 export async function openEndpoint(
   platform: Platform,
   typed: TypedEndpoint,
   options: Options,
 ): Promise<OpenedEndpoint | DiscoveryError> {
   const isNamed = options.endpoints.length > 0;
-  // A scanned port is nobody that the user trusts with credentials.
+  // A port found by a scan is not trusted with credentials.
   const access = await openAccess(
     platform,
     typed,

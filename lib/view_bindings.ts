@@ -1,9 +1,7 @@
 /**
- * The keys and what they do, once, as data.
+ * Key bindings. Keys follow htop, else btop, bottom and k9s.
  *
- * What a key does, what the help screen says of it and what the
- * bottom line shows all come from this table, so that they cannot differ. Keys
- * follow htop, and where htop has none, btop, bottom and k9s.
+ * The keyboard, the help screen, the key line and the README use this table.
  *
  * @module
  */
@@ -11,17 +9,16 @@
 import type { Command } from "./state_ui.ts";
 import type { KeyEvent } from "./terminal_keys.ts";
 
-/** One line of the table. */
 interface Binding {
   readonly command: Command;
-  /** Keys as the help shows them: a character, or a name such as `F10`, `Enter`, `Ctrl-L`. */
+  /** A character, or a name such as `F10`, `Enter`, `Ctrl-L`. */
   readonly keys: readonly string[];
   readonly help: string;
-  /** Word for the bottom line; without one it stands in the help only. */
+  /** For the key line; without it the key is listed only in the help. */
   readonly label?: string;
 }
 
-/** All bindings, in the order of the help screen. */
+/** In the order of the help screen. */
 export const BINDINGS: readonly Binding[] = [
   { command: "help", keys: ["?", "h", "F1"], label: "Help", help: "this help" },
   { command: "quit", keys: ["q", "F10", "Ctrl-C"], label: "Quit", help: "quit" },
@@ -85,7 +82,6 @@ export const BINDINGS: readonly Binding[] = [
   { command: "back", keys: ["Esc"], help: "go back; clear the filter" },
 ];
 
-/** The keys that have names, as the table writes them. */
 const KEY_TITLES: Readonly<Partial<Record<KeyEvent["name"], string>>> = {
   enter: "Enter",
   escape: "Esc",
@@ -100,7 +96,7 @@ const KEY_TITLES: Readonly<Partial<Record<KeyEvent["name"], string>>> = {
   page_down: "PgDn",
 };
 
-/** A key as the table writes it: `q`, `Space`, `F10`, `Ctrl-L`. */
+/** Formats a key as in `BINDINGS`: `q`, `Space`, `F10`, `Ctrl-L`. */
 export function nameKey(key: KeyEvent): string {
   if (key.name !== "character") return KEY_TITLES[key.name] ?? key.name.toUpperCase();
   const text = key.text === " " ? "Space" : key.text;
@@ -111,7 +107,6 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map(
   BINDINGS.flatMap(({ command, keys }) => keys.map((key) => [key, command] as const)),
 );
 
-/** What the key does; `null` where it does nothing. */
 export function findCommand(key: KeyEvent): Command | null {
   return key.alt ? null : COMMANDS.get(nameKey(key)) ?? null;
 }

@@ -1,11 +1,6 @@
 /**
- * The columns of the table, as descriptors: what each shows, of which figure.
- *
- * A column is data: heading, what it means, how soon it gives way
- * on a narrow screen, and the reading that it shows, sorts by and is coloured
- * by. The same columns read a replica, a group and the total, since all three
- * are `Figures`. Cells are text with a meaning; `view_table` paints and lays
- * them out, `listing` sorts by them, and the help lists them.
+ * The columns of the table as data: what each shows, sorts by and is colored by. They apply to
+ * replicas, groups and totals alike.
  *
  * @module
  */
@@ -34,54 +29,50 @@ import {
 } from "./view_format.ts";
 import type { Meaning } from "./view_theme.ts";
 
-/** A text with a meaning. */
 export interface Cell {
   readonly text: string;
   readonly meaning: Meaning;
-  /** Whether there is no figure now, and was one within the last minute. */
+  /** There is no value now, but there was one in the last minute. */
   readonly isRecent?: true;
 }
 
-/** What one line of the table is about: a replica, or several merged. */
+/** A replica, or several merged. */
 export interface TableLine {
   readonly name: string;
-  /** `null` for lines that are about several replicas. */
+  /** `null` for several replicas. */
   readonly status: ReplicaStatus | null;
-  /** What it is called for where its condition is OK and it differs from its peers; else `null`. */
+  /** An event kind if the status is OK but the replica differs from its peers. */
   readonly complaint: EventKind | null;
   readonly figures: Figures;
   readonly age: Seconds | null;
   readonly requestShare: Reading;
-  /** Empty for lines that are about several replicas. */
+  /** Empty for several replicas. */
   readonly trend: Series;
-  /** The GPUs that it uses; empty where that is not known. */
+  /** Empty if unknown. */
   readonly gpus: readonly GpuSample[];
 }
 
-/** One column. */
 export interface Column {
-  /** How the user names it: in `--sort` and `--columns`. */
+  /** For `--sort` and `--columns`. */
   readonly id: string;
   readonly title: string;
-  /** What it shows, in its unit, for the help. */
   readonly help: string;
   readonly align: "left" | "right";
-  /** The column with the highest number goes first when the screen is narrow; 0 never goes. */
+  /** The highest number is dropped first on a narrow screen; 0 never is. */
   readonly priority: number;
-  /** Cells that it takes at the least, so that columns do not move with each figure. */
+  /** Keeps columns from moving with their values. */
   readonly minWidth: number;
-  /** Whether its figure is a ratio, which people read in percent. */
+  /** Shown in percent. */
   readonly isRatio?: true;
-  /** Whether it stands even where no line has a figure for it. */
+  /** Shown even if no line has a value. */
   readonly isEssential?: true;
-  /** Whether one begins with its lowest: names rise, figures and states fall, as the worst is looked for. */
+  /** Sorted ascending at first, as names are; other columns start with the worst. */
   readonly risesFirst?: true;
   readonly readCell: (line: TableLine) => Cell;
-  /** By what rows are sorted; `null` where there is no figure. */
+  /** `null` if there is no value. */
   readonly readSortValue: (line: TableLine) => number | string | null;
 }
 
-/** The line of a replica. */
 export function describeRow(row: Row): TableLine {
   const { label, status, figures, age, requestShare, trend, alerts, gpus } = row;
   const kinds = alerts.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
@@ -89,24 +80,23 @@ export function describeRow(row: Row): TableLine {
   return { name: label, status, complaint, figures, age, requestShare, trend, gpus };
 }
 
-/** The line of several replicas. */
 export function describeGroup(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const none = { status: null, complaint: null, age: null, trend: [] };
   return { name, ...none, figures: group.figures, requestShare, gpus: group.gpus };
 }
 
-/** KV-cache usage above which it is coloured as filling (vllm-htop 0.5.0); as full it is from where HOT counts it. */
+/** As in vllm-htop 0.5.0 (PyPI). Red starts at `HOT_KV_RATIO`. */
 export const KV_WARN_RATIO: Ratio = 0.65;
 
-/** Hit ratio from which prefix caching is good, and from which it is fair (vllm-htop 0.5.0). */
+/** As in vllm-htop 0.5.0 (PyPI). */
 export const HIT_GOOD_RATIO: Ratio = 0.6;
 export const HIT_FAIR_RATIO: Ratio = 0.3;
 
 const KV_BAR_WIDTH = 8;
 const TREND_WIDTH = 12;
 
-/** Widths that nearly all figures of their kind fit: `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`. */
+/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`. */
 const RATE_WIDTH = 5;
 const LATENCY_WIDTH = 7;
 const PERCENT_WIDTH = 5;
@@ -124,24 +114,21 @@ const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
   DOWN: "alert",
 };
 
-/** The states from the best to the worst: the order of the state column. */
+/** From best to worst. */
 const STATUS_ORDER: readonly ReplicaStatus[] = [
   ...["OK", "SLEEP", "INIT", "PENDING", "HOT", "STALE", "STALLED", "DOWN"] as const,
 ];
 
-/** How a KV-cache usage is coloured. */
 export function chooseKvCacheColor(ratio: Reading<Ratio>): Meaning {
   if (!isPresent(ratio)) return "dim";
   return ratio.value > HOT_KV_RATIO ? "alert" : ratio.value > KV_WARN_RATIO ? "warn" : "ok";
 }
 
-/** How a prefix-cache hit ratio is coloured. */
 export function chooseHitRatioColor(ratio: Reading<Ratio>): Meaning {
   if (!isPresent(ratio)) return "dim";
   return ratio.value >= HIT_GOOD_RATIO ? "ok" : ratio.value >= HIT_FAIR_RATIO ? "warn" : "alert";
 }
 
-/** How a number of waiting requests is coloured. */
 export function chooseWaitingColor(waiting: Reading): Meaning {
   if (!isPresent(waiting)) return "dim";
   return waiting.value > HOT_WAITING ? "alert" : waiting.value > 0 ? "warn" : "plain";
@@ -151,12 +138,10 @@ function choosePlain(reading: Reading<unknown>): Meaning {
   return isPresent(reading) ? "plain" : "dim";
 }
 
-/** The line with the figures of the last minute in the place of those of the last poll. */
-function takeMinute(line: TableLine): TableLine {
+function useLastMinute(line: TableLine): TableLine {
   return { ...line, figures: { ...line.figures, lastPoll: line.figures.lastMinute } };
 }
 
-/** A column of one reading. */
 function createColumn<T>(
   column: Omit<Column, "align" | "readCell" | "readSortValue"> & {
     readonly read: (line: TableLine) => Reading<T>;
@@ -172,7 +157,7 @@ function createColumn<T>(
     readCell: (line) => {
       const reading = read(line);
       const cell = { text: formatReading(reading, format), meaning: judge(reading) };
-      return !isPresent(reading) && isPresent(read(takeMinute(line)))
+      return !isPresent(reading) && isPresent(read(useLastMinute(line)))
         ? { ...cell, isRecent: true }
         : cell;
     },
@@ -183,7 +168,7 @@ function createColumn<T>(
   };
 }
 
-function keep(value: number): number {
+function identity(value: number): number {
   return value;
 }
 
@@ -204,7 +189,7 @@ function createRateColumn(
     minWidth: RATE_WIDTH,
     read: ({ figures }) => read(figures.lastPoll),
     format: formatQuantity,
-    sortValue: keep,
+    sortValue: identity,
   });
 }
 
@@ -239,13 +224,13 @@ function formatStateCell(line: TableLine): Cell {
 function formatKvBarCell({ figures, status }: TableLine): Cell {
   const ratio = figures.kvCache.maxRatio;
   if (!isPresent(ratio)) return { text: "", meaning: "dim" };
-  // For several replicas the figure is a maximum, which a bar would show as a level.
+  // A group's value is a maximum, which a bar would show as a level.
   if (status === null) return { text: "max", meaning: "dim" };
   return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: chooseKvCacheColor(ratio) };
 }
 
 function formatShareCell({ status, requestShare }: TableLine): Cell {
-  // Several replicas together have no share that says anything.
+  // A group has no meaningful share.
   const text = status === null ? "" : formatReading(requestShare, formatPercent);
   return { text, meaning: choosePlain(requestShare) };
 }
@@ -255,7 +240,7 @@ function formatTrendCell({ trend }: TableLine): Cell {
   return { text: text.trim() === "" ? "" : text, meaning: "dim" };
 }
 
-/** The highest of a figure of the replica's GPUs. */
+/** Returns the maximum over the replica's GPUs. */
 function getGpuMax(
   { gpus }: TableLine,
   read: (gpu: GpuSample) => Reading<Ratio>,
@@ -263,7 +248,7 @@ function getGpuMax(
   return mapReading(findRange(gpus.map(read)), ({ max }) => max);
 }
 
-/** All columns, from left to right. */
+/** From left to right. */
 export const COLUMNS: readonly Column[] = [
   {
     id: "replica",
@@ -289,7 +274,7 @@ export const COLUMNS: readonly Column[] = [
     readSortValue: ({ status, complaint }) =>
       status === null
         ? null
-        // Better than HOT, worse than what has yet to begin.
+        // Between PENDING and HOT.
         : complaint === null
         ? STATUS_ORDER.indexOf(status)
         : STATUS_ORDER.indexOf("HOT") - 0.5,
@@ -303,7 +288,7 @@ export const COLUMNS: readonly Column[] = [
     isEssential: true,
     read: ({ figures }) => figures.running,
     format: formatCount,
-    sortValue: keep,
+    sortValue: identity,
   }),
   createColumn({
     id: "waiting",
@@ -314,7 +299,7 @@ export const COLUMNS: readonly Column[] = [
     isEssential: true,
     read: ({ figures }) => figures.waiting,
     format: formatCount,
-    sortValue: keep,
+    sortValue: identity,
     judge: chooseWaitingColor,
   }),
   createRateColumn("requests", "REQ/S", {
@@ -353,7 +338,7 @@ export const COLUMNS: readonly Column[] = [
     read: ({ figures }) => figures.kvCache.maxRatio,
     isRatio: true,
     format: formatPercent,
-    sortValue: keep,
+    sortValue: identity,
     judge: chooseKvCacheColor,
   }),
   createColumn({
@@ -365,7 +350,7 @@ export const COLUMNS: readonly Column[] = [
     read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
     isRatio: true,
     format: formatPercent,
-    sortValue: keep,
+    sortValue: identity,
     judge: chooseHitRatioColor,
   }),
   createRateColumn("prompt", "PROMPT tok/s", {
@@ -410,7 +395,7 @@ export const COLUMNS: readonly Column[] = [
     read: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
     isRatio: true,
     format: formatPercent,
-    sortValue: keep,
+    sortValue: identity,
   }),
   createColumn({
     id: "gpu_memory",
@@ -421,7 +406,7 @@ export const COLUMNS: readonly Column[] = [
     read: (line) => getGpuMax(line, computeMemoryRatio),
     isRatio: true,
     format: formatPercent,
-    sortValue: keep,
+    sortValue: identity,
   }),
   {
     id: "trend",
@@ -452,15 +437,12 @@ export const COLUMNS: readonly Column[] = [
   }),
 ];
 
-/** How one begins to sort by the column, whether by key, by click or by option. */
 export function startSort({ id, risesFirst }: Column): Sort {
   return { columnId: id, isDescending: risesFirst !== true };
 }
 
-/** The identities of all columns in their order. */
 export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
 
-/** Whether any of its cells has something to say. */
 export function hasContent(column: Column, cells: readonly Cell[]): boolean {
   return column.isEssential === true ||
     cells.some(({ text, isRecent }) => isRecent === true || (text !== "" && text !== DASH));

@@ -1,9 +1,6 @@
 /**
  * The help screen and the column menu.
  *
- * Keys, columns and thresholds stand once, as data, where they
- * are used; here they are only listed. Lines are cut to the width by `view`.
- *
  * @module
  */
 
@@ -21,7 +18,7 @@ import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
 const KEY_WIDTH = 16;
 const TITLE_WIDTH = 20;
 
-/** Rules are sentences: they are broken so that they fit 80 columns. */
+/** Wraps rules at 80 columns. */
 const RULE_WIDTH = 58;
 
 function listThresholds(): readonly (readonly [string, string])[] {
@@ -55,7 +52,6 @@ function listThresholds(): readonly (readonly [string, string])[] {
   ];
 }
 
-/** The lines of the help. */
 export function renderHelp(paint: Paint): readonly string[] {
   const keys = BINDINGS.map(({ keys, help }) =>
     ` ${paint(padText(keys.join(" "), KEY_WIDTH), "key")} ${help}`
@@ -87,7 +83,6 @@ export function renderHelp(paint: Paint): readonly string[] {
   ];
 }
 
-/** The lines of the column menu. */
 export function renderColumnMenu(ui: Ui, paint: Paint): readonly string[] {
   const lines = ui.columnIds.map((id, index) => {
     const column = COLUMNS.find((candidate) => candidate.id === id);

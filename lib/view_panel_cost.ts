@@ -1,10 +1,5 @@
 /**
- * The panel of money: what the GPUs cost, what the tokens are worth, and what
- * is left of it.
- *
- * Which GPUs and tokens are in it is `bill`'s matter. Each figure
- * that rests on a price hint is marked `≈`, and the hint stands below with its
- * tier and month. What is not known is a dash.
+ * The cost panel: GPU cost, token value and margin. `≈` marks amounts based on a price hint.
  *
  * @module
  */
@@ -19,37 +14,34 @@ import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
 import type { Paint } from "./view_theme.ts";
 import { chooseMarginColor, formatBurnRate, markHint, shortenGpuName } from "./view_words.ts";
 
-/** Models that have a line of their own. */
 const MAX_GROUP_LINES = 6;
 
-/** What the panel is made of. */
-interface Subject {
+interface CostContext {
   readonly bill: Bill;
   readonly state: State;
   readonly paint: Paint;
 }
 
-function formatWorth({ state: { pricing } }: Subject, reading: Reading): string {
+function formatAmount({ state: { pricing } }: CostContext, reading: Reading): string {
   return formatReading(reading, (amount) => formatMoney(amount, pricing.currency));
 }
 
-/** An amount that rests on what GPUs cost. */
-function formatCost(subject: Subject, reading: Reading): string {
-  return markHint(subject.bill, reading) + formatWorth(subject, reading);
+/** Formats an amount that depends on GPU prices. */
+function formatCost(context: CostContext, reading: Reading): string {
+  return markHint(context.bill, reading) + formatAmount(context, reading);
 }
 
-function formatMargin({ bill, paint }: Subject, margin: Reading<Ratio>): string {
+function formatMargin({ bill, paint }: CostContext, margin: Reading<Ratio>): string {
   const text = formatReading(margin, (ratio) => `${ratio.toFixed(2)}×`);
   return paint(markHint(bill, margin) + text, chooseMarginColor(margin));
 }
 
-function describeSpan(title: string, { span }: SpanCost): string {
+function formatSpan(title: string, { span }: SpanCost): string {
   return isPresent(span) ? `${title} ${formatDuration(span.value)}` : title;
 }
 
-/** Rows of rates and sums: GPUs, tokens, margin, idle time. */
-function listRows(subject: Subject): string[][] {
-  const { bill, paint } = subject;
+function listRows(context: CostContext): string[][] {
+  const { bill, paint } = context;
   const { rate, session, lifetime, compute, idle } = bill;
   const { gpuCount } = compute;
   const heading = [
@@ -57,17 +49,17 @@ function listRows(subject: Subject): string[][] {
     "per hour",
     "per day",
     "30 days",
-    describeSpan("session", session),
-    describeSpan("since start", lifetime),
+    formatSpan("session", session),
+    formatSpan("since start", lifetime),
   ];
   const row = (
     title: string,
     rates: RateCost["tokens"],
     sums: readonly Reading[],
-    format: (subject: Subject, reading: Reading) => string,
+    format: (context: CostContext, reading: Reading) => string,
   ): string[] => [
     title,
-    ...[rates.perHour, rates.perDay, rates.perMonth, ...sums].map((one) => format(subject, one)),
+    ...[rates.perHour, rates.perDay, rates.perMonth, ...sums].map((one) => format(context, one)),
   ];
   const gpus = gpuCount === 0 ? "GPUs" : gpuCount === 1 ? "1 GPU" : `${gpuCount} GPUs`;
   const spent = [session.computeUsd, lifetime.computeUsd];
@@ -78,41 +70,42 @@ function listRows(subject: Subject): string[][] {
     row(gpus, rate.compute, spent, formatCost),
   ];
   if (isPresent(compute.usdPerHour)) {
-    const amount = formatCost(subject, idle.usd);
+    const amount = formatCost(context, idle.usd);
     rows.push(["  idle", "", "", "", isPresent(idle.usd) ? `${amount} (${share})` : amount]);
   }
   if (!bill.hasTokenPrices) return rows;
   const margins = [session.marginRatio, lifetime.marginRatio];
   return [
     ...rows,
-    row("Tokens", rate.tokens, earned, formatWorth),
+    row("Tokens", rate.tokens, earned, formatAmount),
     [
       "Margin",
-      ...[formatMargin(subject, rate.marginRatio), "", ""],
-      ...margins.map((margin) => formatMargin(subject, margin)),
+      ...[formatMargin(context, rate.marginRatio), "", ""],
+      ...margins.map((margin) => formatMargin(context, margin)),
     ],
   ];
 }
 
-/** What a million tokens cost at the rate of the last minute. */
-function describeMillion(subject: Subject, { usdPerMillionTokens, ...rate }: RateCost): string {
-  const all = formatCost(subject, usdPerMillionTokens);
-  const output = formatCost(subject, rate.usdPerMillionOutputTokens);
+function formatCostPerMillion(
+  context: CostContext,
+  { usdPerMillionTokens, ...rate }: RateCost,
+): string {
+  const all = formatCost(context, usdPerMillionTokens);
+  const output = formatCost(context, rate.usdPerMillionOutputTokens);
   return `per million tokens@1m ${all}, output only ${output}`;
 }
 
-function describeGroup(subject: Subject, group: GroupBill): string[] {
+function formatGroup(context: CostContext, group: GroupBill): string[] {
   return [
-    subject.paint(group.label, "name"),
-    `${formatCost(subject, group.usdPerHour)}/h`,
-    describeMillion(subject, group.rate),
-    ...subject.bill.hasTokenPrices ? [formatMargin(subject, group.rate.marginRatio)] : [],
+    context.paint(group.label, "name"),
+    `${formatCost(context, group.usdPerHour)}/h`,
+    formatCostPerMillion(context, group.rate),
+    ...context.bill.hasTokenPrices ? [formatMargin(context, group.rate.marginRatio)] : [],
   ];
 }
 
-/** What one kind of GPU costs, and who says so. */
-function describeSource({ name, count, usdPerHour, price }: GpuCost, subject: Subject): string {
-  const { state: { pricing }, paint } = subject;
+function formatSource({ name, count, usdPerHour, price }: GpuCost, context: CostContext): string {
+  const { state: { pricing }, paint } = context;
   const kind = `${count}× ${shortenGpuName(name)}`;
   if (!isPresent(usdPerHour)) {
     return paint(`${kind}: price unknown; set --gpu-cost-hour or --prices`, "warn");
@@ -124,7 +117,7 @@ function describeSource({ name, count, usdPerHour, price }: GpuCost, subject: Su
   return paint(`${kind} at ${amount}: ${word} (${source})`, "dim");
 }
 
-/** Whose GPUs are in the bill. */
+/** Explains which GPUs are billed. */
 function describeBasis({ basis, isLocalOnly, compute }: Bill): string {
   const whose = basis === "machine"
     ? "bills all GPUs of this machine: it is unknown which of them serve"
@@ -135,44 +128,44 @@ function describeBasis({ basis, isLocalOnly, compute }: Bill): string {
   return [whose, servers].filter((text) => text !== "").join("; ");
 }
 
-function listLines(subject: Subject): string[] {
-  const { bill, paint } = subject;
+function listLines(context: CostContext): string[] {
+  const { bill, paint } = context;
   const { groups } = bill;
   const basis = describeBasis(bill);
   const hasGroups = groups.length > 1 && groups.some(({ usdPerHour }) => isPresent(usdPerHour));
   const unused = bill.unusedUsdPerHour;
   const isUnused = isPresent(unused) && unused.value > 0;
   return [
-    ...layOut(listRows(subject), "right"),
-    describeMillion(subject, bill.rate),
+    ...layOut(listRows(context), "right"),
+    formatCostPerMillion(context, bill.rate),
     ...hasGroups
       ? layOut(
-        groups.slice(0, MAX_GROUP_LINES).map((group) => describeGroup(subject, group)),
+        groups.slice(0, MAX_GROUP_LINES).map((group) => formatGroup(context, group)),
         "left",
       )
       : [],
-    ...isUnused ? [`${formatCost(subject, unused)}/h for unused GPUs`] : [],
-    ...bill.compute.gpus.map((gpu) => describeSource(gpu, subject)),
+    ...isUnused ? [`${formatCost(context, unused)}/h for unused GPUs`] : [],
+    ...bill.compute.gpus.map((gpu) => formatSource(gpu, context)),
     ...basis === "" ? [] : [paint(basis, "dim")],
   ];
 }
 
-/** What it all costs; `null` where there is nothing of money to say. */
+/** Returns `null` if nothing has a price. */
 export function createCostPanel(state: State, paint: Paint): Panel | null {
   const { bill } = state;
   if (!bill.isPriced) return null;
-  const subject: Subject = { bill, state, paint };
+  const context: CostContext = { bill, state, paint };
   const { rate, session } = bill;
   const idle = mapReading(bill.idle.ratio, formatPercent);
   return createFixedPanel({
     id: "cost",
     title: "COST",
-    lines: listLines(subject),
+    lines: listLines(context),
     summary: [
       formatBurnRate(bill, state.pricing.currency),
-      describeMillion(subject, rate),
-      isPresent(session.computeUsd) ? `session ${formatCost(subject, session.computeUsd)}` : "",
-      bill.hasTokenPrices ? `margin ${formatMargin(subject, rate.marginRatio)}` : "",
+      formatCostPerMillion(context, rate),
+      isPresent(session.computeUsd) ? `session ${formatCost(context, session.computeUsd)}` : "",
+      bill.hasTokenPrices ? `margin ${formatMargin(context, rate.marginRatio)}` : "",
       isPresent(idle) ? `idle ${idle.value}` : "",
     ].filter((text) => text !== "").join("  "),
   });

@@ -1,11 +1,6 @@
 /**
- * The panel of this machine's GPUs: a line for each, or a line for all of a
- * kind where there is no room.
- *
- * A line of a GPU has as many pieces as fit the width, the less
- * important ones going first. Folded, figures are ranges, and a GPU that falls
- * behind is named. What the driver's program says besides, or why it says
- * nothing, is one line.
+ * The panel of this machine's GPUs: one line per GPU, or one line of ranges per model if space is
+ * short.
  *
  * @module
  */
@@ -51,33 +46,29 @@ import {
   shortenGpuName,
 } from "./view_words.ts";
 
-/** GPUs that are to be drawn, and what is known besides. */
-interface Subject {
+interface GpuContext {
   readonly gpus: readonly GpuSample[];
   readonly fleet: Fleet;
   readonly state: State;
   readonly paint: Paint;
-  /** Cells of a sparkline, where there are any. */
+  /** In cells, for sparklines. */
   readonly trendWidth?: number;
 }
 
-/** What a column shows of a GPU. */
 type GpuCell = readonly [text: string, meaning: Meaning];
 
-/** One column of the lines: its heading, and the text of each GPU. */
 interface GpuColumn extends LayoutColumn {
-  readonly read: (gpu: GpuSample, subject: Subject) => GpuCell;
-  /** What it shows of a part of a GPU. */
-  readonly readInstance?: (instance: MigInstance, gpu: GpuSample, subject: Subject) => string;
+  readonly read: (gpu: GpuSample, context: GpuContext) => GpuCell;
+  /** Formats the cell of a MIG instance. */
+  readonly readInstance?: (instance: MigInstance, gpu: GpuSample, context: GpuContext) => string;
 }
 
 const BAR_WIDTH = 8;
 
-/** Cells of a sparkline, and of one where there is little room. */
 const TREND_WIDTH = 12;
 const SHORT_TREND_WIDTH = 8;
 
-/** Cells across below which sparklines are short. */
+/** Narrower panels have short sparklines. */
 const WIDE = 90;
 
 function getUtilization(gpu: GpuSample): readonly [string, Meaning] {
@@ -93,21 +84,21 @@ function drawRatioBar(ratio: Reading): string {
 
 function getGpuSeries(
   { index }: GpuSample,
-  { state: { gpus: { trends } }, trendWidth = TREND_WIDTH }: Subject,
+  { state: { gpus: { trends } }, trendWidth = TREND_WIDTH }: GpuContext,
   key: "utilizationRatio" | "memoryRatio",
 ): string {
   const values = (trends.get(index) ?? []).map((point) => point[key]);
   return values.every((value) => value === null) ? "" : drawRatioSparkline(values, trendWidth);
 }
 
-function describePower({ powerWatts, powerLimitWatts }: GpuSample): string {
+function formatPowerDraw({ powerWatts, powerLimitWatts }: GpuSample): string {
   if (!isPresent(powerLimitWatts)) return formatGpuReading(powerWatts, formatPower);
   const used = formatGpuReading(powerWatts, (watts) => watts.toFixed(0));
   return `${used}/${formatPower(powerLimitWatts.value)}`;
 }
 
 function listSharesOf(
-  { state }: Subject,
+  { state }: GpuContext,
   { index }: GpuSample,
   instance?: MigInstance,
 ): readonly GpuShare[] {
@@ -135,7 +126,7 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
   {
     title: "",
     priority: 7,
-    read: (gpu, subject) => [getGpuSeries(gpu, subject, "utilizationRatio"), "ok"],
+    read: (gpu, context) => [getGpuSeries(gpu, context, "utilizationRatio"), "ok"],
   },
   {
     title: "MEMORY",
@@ -152,9 +143,9 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
   {
     title: "",
     priority: 11,
-    read: (gpu, subject) => [getGpuSeries(gpu, subject, "memoryRatio"), "ok"],
+    read: (gpu, context) => [getGpuSeries(gpu, context, "memoryRatio"), "ok"],
   },
-  { title: "POWER", priority: 4, read: (gpu) => [describePower(gpu), "plain"] },
+  { title: "POWER", priority: 4, read: (gpu) => [formatPowerDraw(gpu), "plain"] },
   {
     title: "TEMP",
     priority: 3,
@@ -189,42 +180,42 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
   {
     title: "USED BY",
     priority: 8,
-    read: (gpu, subject) => [
-      formatOwners(listSharesOf(subject, gpu), subject.fleet, { hasMemory: true }),
+    read: (gpu, context) => [
+      formatOwners(listSharesOf(context, gpu), context.fleet, { hasMemory: true }),
       "plain",
     ],
-    readInstance: (instance, gpu, subject) =>
-      formatOwners(listSharesOf(subject, gpu, instance), subject.fleet, { hasMemory: false }),
+    readInstance: (instance, gpu, context) =>
+      formatOwners(listSharesOf(context, gpu, instance), context.fleet, { hasMemory: false }),
   },
 ];
 
-/** A cell for each GPU and each of its instances. */
-function listCells(column: GpuColumn, subject: Subject): readonly GpuCell[] {
-  return subject.gpus.flatMap((gpu) => [
-    column.read(gpu, subject),
+/** One cell per GPU and MIG instance. */
+function listCells(column: GpuColumn, context: GpuContext): readonly GpuCell[] {
+  return context.gpus.flatMap((gpu) => [
+    column.read(gpu, context),
     ...gpu.migInstances.map((instance): GpuCell => [
-      column.readInstance?.(instance, gpu, subject) ?? "",
+      column.readInstance?.(instance, gpu, context) ?? "",
       "plain",
     ]),
   ]);
 }
 
-/** The columns that say something and fit. */
+/** Drops columns that are empty or do not fit. */
 function chooseGpuColumns(
-  subject: Subject,
+  context: GpuContext,
   width: number,
 ): readonly ColumnLayout<GpuColumn, GpuCell>[] {
   const layouts = GPU_COLUMNS
-    .map((column) => createColumnLayout(column, listCells(column, subject), ([text]) => text))
+    .map((column) => createColumnLayout(column, listCells(column, context), ([text]) => text))
     .filter(({ cells }) => cells.some(([text]) => text !== "" && text !== NOT_AVAILABLE));
   return fitColumnLayouts(layouts, () => width);
 }
 
-/** A heading, and a line for each GPU and each of its instances; at least one GPU. */
-export function drawGpus(subject: Subject, width: number): string[] {
-  const { paint } = subject;
+/** Draws a heading, and one line per GPU and MIG instance. Needs at least one GPU. */
+export function drawGpus(context: GpuContext, width: number): string[] {
+  const { paint } = context;
   const trendWidth = width < WIDE ? SHORT_TREND_WIDTH : TREND_WIDTH;
-  const layouts = chooseGpuColumns({ ...subject, trendWidth }, width);
+  const layouts = chooseGpuColumns({ ...context, trendWidth }, width);
   const count = layouts[0].cells.length;
   const heading = layouts.map(({ column }) => paint(column.title, "heading"));
   const lines = Array.from({ length: count }, (_, row) =>
@@ -235,48 +226,53 @@ export function drawGpus(subject: Subject, width: number): string[] {
   return layOut([heading, ...lines], "left");
 }
 
-/** `92–98 %`, `640–690 W`, or that there is none. */
-function describeRange(range: Reading<Range>, convert: (value: number) => string): string {
+/** `92–98 %`, `n/a`. */
+function formatReadingRange(range: Reading<Range>, convert: (value: number) => string): string {
   return formatGpuReading(range, (known) => formatRange(known, convert));
 }
 
-/** Of many GPUs the tenths of their memory say nothing. */
+/** Whole numbers from 10 on. */
 function formatWholeGibibytes(bytes: number): string {
   const text = formatGibibytes(bytes);
   return `${Number(text) >= 10 ? Number(text).toFixed(0) : text} GiB`;
 }
 
-/** The pieces of the line of all GPUs of a kind, the most important first. */
-function describeFold(fold: GpuSummary, subject: Subject): string[] {
-  const members = subject.gpus.filter(({ name }) => name === fold.name);
+/** Most important piece first. */
+function formatSummary(summary: GpuSummary, context: GpuContext): string[] {
+  const members = context.gpus.filter(({ name }) => name === summary.name);
   const isMig = members.some(({ isMigEnabled }) => isMigEnabled.value === true);
   const isUnified = members.some(({ isMemoryUnified }) => isMemoryUnified);
-  const { memoryUsedBytes: used, memoryTotalBytes: total } = fold;
-  const size = isPresent(total) ? ` of ${describeRange(total, formatWholeGibibytes)}` : "";
+  const { memoryUsedBytes: used, memoryTotalBytes: total } = summary;
+  const size = isPresent(total) ? ` of ${formatReadingRange(total, formatWholeGibibytes)}` : "";
   const memory = [
-    describeRange(used, formatWholeGibibytes).replace(isPresent(total) ? / GiB(\+?)$/ : /$^/, "$1"),
+    formatReadingRange(used, formatWholeGibibytes).replace(
+      isPresent(total) ? / GiB(\+?)$/ : /$^/,
+      "$1",
+    ),
     `${size}${isUnified ? " unified" : ""}`,
   ].join("");
   const slowed = new Set(
     members.flatMap(({ throttleReasons }) => formatThrottleReasons(throttleReasons) || []),
   );
   const indexes = new Set(members.map(({ index }) => index));
-  const shares = subject.state.gpuShares.filter(({ process }) => indexes.has(process.gpuIndex));
-  const owners = formatOwners(shares, subject.fleet, { hasMemory: false });
-  const utilization = describeRange(fold.utilizationRatio, formatPercent);
+  const shares = context.state.gpuShares.filter(({ process }) => indexes.has(process.gpuIndex));
+  const owners = formatOwners(shares, context.fleet, { hasMemory: false });
+  const utilization = formatReadingRange(summary.utilizationRatio, formatPercent);
   return [
-    `${fold.count}× ${shortenGpuName(fold.name)}`,
+    `${summary.count}× ${shortenGpuName(summary.name)}`,
     `util ${isMig && utilization === NOT_AVAILABLE ? `${NOT_AVAILABLE} (MIG)` : utilization}`,
     `mem ${memory}`,
-    describeRange(fold.powerWatts, formatPower),
-    describeRange(fold.temperatureCelsius, formatTemperature),
-    isPresent(fold.smClockHertz) ? describeRange(fold.smClockHertz, formatClockRate) : "",
+    formatReadingRange(summary.powerWatts, formatPower),
+    formatReadingRange(summary.temperatureCelsius, formatTemperature),
+    isPresent(summary.smClockHertz)
+      ? formatReadingRange(summary.smClockHertz, formatClockRate)
+      : "",
     [...slowed].join(", "),
     owners === "" ? "" : `used by ${owners}`,
   ].filter((piece) => piece !== "" && piece !== NOT_AVAILABLE);
 }
 
-/** Pieces side by side, as many as fit. */
+/** Skips pieces that do not fit. */
 function joinPieces(pieces: readonly string[], width: number): string {
   let line = pieces[0];
   for (const piece of pieces.slice(1)) {
@@ -286,23 +282,25 @@ function joinPieces(pieces: readonly string[], width: number): string {
   return line;
 }
 
-/** A line for each kind, and one for each GPU that falls behind. */
-function drawFolds(subject: Subject, width: number): string[] {
-  const { state: { gpus }, paint } = subject;
+/** One line per GPU model, and one per GPU outlier. */
+function drawSummaries(context: GpuContext, width: number): string[] {
+  const { state: { gpus }, paint } = context;
   return [
-    ...summarizeGpus(subject.gpus).map((fold) => joinPieces(describeFold(fold, subject), width)),
+    ...summarizeGpus(context.gpus).map((summary) =>
+      joinPieces(formatSummary(summary, context), width)
+    ),
     ...gpus.outliers.map((outlier) =>
       paint(`GPU ${outlier.gpuIndex} ${formatOutlier(outlier)}`, "warn")
     ),
   ];
 }
 
-/** Whether there is anything of GPUs to say. That there is no program for them is said only where they were asked for. */
+/** A missing nvidia-smi is reported only with `--gpus`. */
 export function shouldShowGpus({ gpus: { report, failure }, asksForGpus = false }: State): boolean {
   return report !== null || (failure !== null && (failure.kind !== "absent" || asksForGpus));
 }
 
-/** This machine's GPUs; `null` where there is nothing to say of them. */
+/** Returns `null` if there is nothing to show. */
 export function createGpuPanel(fleet: Fleet, state: State, paint: Paint): Panel | null {
   if (!shouldShowGpus(state)) return null;
   const gpus = listGpus(state);
@@ -311,20 +309,21 @@ export function createGpuPanel(fleet: Fleet, state: State, paint: Paint): Panel 
     ...(failure === null ? [] : [paint(failure.message, "warn")]),
     ...(failure === null ? report?.warnings ?? [] : []).map((text) => paint(text, "warn")),
   ];
-  const subject: Subject = { gpus, fleet, state, paint };
-  const folds = (width: number): string[] => gpus.length === 0 ? [] : drawFolds(subject, width);
+  const context: GpuContext = { gpus, fleet, state, paint };
+  const drawShort = (width: number): string[] =>
+    gpus.length === 0 ? [] : drawSummaries(context, width);
   const lineCount = gpus.reduce((sum, { migInstances }) => sum + 1 + migInstances.length, 1);
-  const wholeLines = gpus.length === 0 ? 0 : lineCount;
-  const minLines = folds(Infinity).length + remarks.length;
-  const first = folds(Infinity)[0];
+  const fullLines = gpus.length === 0 ? 0 : lineCount;
+  const minLines = drawShort(Infinity).length + remarks.length;
+  const first = drawShort(Infinity)[0];
   return {
     id: "gpus",
     title: "GPUS",
     minLines,
-    maxLines: Math.max(minLines, wholeLines + remarks.length),
+    maxLines: Math.max(minLines, fullLines + remarks.length),
     draw: ({ width, lines }: PanelSpace) => {
-      const hasRoom = gpus.length > 0 && wholeLines + remarks.length <= lines;
-      return [...hasRoom ? drawGpus(subject, width) : folds(width), ...remarks];
+      const hasRoom = gpus.length > 0 && fullLines + remarks.length <= lines;
+      return [...hasRoom ? drawGpus(context, width) : drawShort(width), ...remarks];
     },
     summary: failure === null
       ? [first ?? "", ...state.gpus.outliers.map(({ gpuIndex }) => `GPU ${gpuIndex} is slow`)]

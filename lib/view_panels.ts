@@ -1,7 +1,5 @@
 /**
- * All panels, in the order of their importance.
- *
- * What each shows is its own module's part.
+ * The panels, most important first.
  *
  * @module
  */
@@ -40,20 +38,17 @@ import { createGpuPanel, shouldShowGpus } from "./view_panel_gpu.ts";
 import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatEvent, formatOutlier, formatRuleName } from "./view_words.ts";
 
-/** Lines that are shown in full where there are as many. */
-const WANTED_LINES = 4;
+const PREFERRED_LINES = 4;
 
 const NONE = "none";
 
-/** What the whole screen says: one word would look as if something were missing. */
-const NONE_YET = "no events yet";
+const NO_EVENTS = "no events yet";
 
 function chooseEventColor({ kind, endedAt }: EventLine): Meaning {
   if (endedAt !== null) return EVENT_KINDS[kind] === "alert" ? "plain" : "dim";
   return kind === "DOWN" || kind === "HOT" || kind === "STALLED" ? "alert" : "warn";
 }
 
-/** The events as lines: time, kind, whom, how long, what. */
 export function renderEvents(
   lines: readonly EventLine[],
   { fleet, state, paint }: {
@@ -71,17 +66,13 @@ export function renderEvents(
   );
 }
 
-/** Lines of the summary at the most. */
-const SUMMARY_LINES = 40;
+const MAX_SUMMARY_LINES = 40;
 
-/**
- * What is left behind on the ordinary screen: what has happened, the newest
- * last, in plain text. Empty where nothing has.
- */
+/** Lists the events of this session on exit, newest last; empty if there are none. */
 export function summarizeEvents(fleet: Fleet, state: State): readonly string[] {
   const { events } = fleet;
   if (events.length === 0) return [];
-  const shown = events.toSorted((a, b) => a.beganAt - b.beganAt).slice(-SUMMARY_LINES);
+  const shown = events.toSorted((a, b) => a.beganAt - b.beganAt).slice(-MAX_SUMMARY_LINES);
   const earlier = events.length - shown.length;
   const paint = createPaint(null);
   return [
@@ -91,22 +82,21 @@ export function summarizeEvents(fleet: Fleet, state: State): readonly string[] {
   ];
 }
 
-/** What has happened, newest first. */
+/** Active events first, then newest first. */
 export function createEventsPanel(fleet: Fleet, state: State, paint: Paint): Panel {
   const { length } = fleet.events;
   const byBegin = fleet.events.toSorted((a, b) => b.beganAt - a.beganAt);
-  const going = byBegin.filter(({ endedAt }) => endedAt === null);
-  // What goes on is what one looks for; what is over follows.
-  const newest = [...going, ...byBegin.filter(({ endedAt }) => endedAt !== null)];
-  const open = going.length;
+  const active = byBegin.filter(({ endedAt }) => endedAt === null);
+  const newest = [...active, ...byBegin.filter(({ endedAt }) => endedAt !== null)];
+  const open = active.length;
   return {
     id: "events",
     title: open > 0 ? `EVENTS (${open} active)` : "EVENTS",
-    minLines: Math.min(WANTED_LINES, length),
+    minLines: Math.min(PREFERRED_LINES, length),
     maxLines: Math.max(1, length),
     draw: ({ lines }) =>
       newest.length === 0
-        ? [paint(NONE_YET, "dim")]
+        ? [paint(NO_EVENTS, "dim")]
         : renderEvents(newest.slice(0, lines), { fleet, state, paint }),
     summary: newest.length === 0
       ? paint(NONE, "dim")
@@ -114,32 +104,32 @@ export function createEventsPanel(fleet: Fleet, state: State, paint: Paint): Pan
   };
 }
 
-/** The range of ratios; nothing where there is no figure. */
-function describeRange(readings: readonly Reading[]): string {
+/** Empty if there is no value. */
+function formatRatioRange(readings: readonly Reading[]): string {
   const known = readings.flatMap((reading) => isPresent(reading) ? [reading.value] : []);
   if (known.length === 0) return "";
   return formatRange({ min: Math.min(...known), max: Math.max(...known) }, formatPercent);
 }
 
-/** Replicas of the group that were compared over a minute, and not of the last poll alone. */
+/** Counts replicas compared over the last minute; `request_share` compares the last poll only. */
 function countCompared({ checks }: ModelGroup): number {
   const ofMinute = checks.map(({ checks: rules }) =>
     rules.filter(({ rule }) => rule !== "request_share").map(({ compared }) => compared)
   );
-  // One alone was compared with nobody.
+  // A single replica has no peer.
   const counts = ofMinute.map((compared) => Math.max(0, ...compared)).filter((n) => n > 1);
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
-function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): string {
+function formatHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): string {
   const compared = groups.reduce((sum, group) => sum + countCompared(group), 0);
   if (compared === 0) return "nothing to compare yet";
   const names = new Set(groups.map(({ modelName }) => modelName));
   const own = rows.filter(({ replica }) => names.has(replica?.sample.modelName ?? ""));
-  const shares = describeRange(own.map(({ requestShare }) => requestShare));
-  const usage = describeRange(own.map(({ figures }) => figures.kvCache.maxRatio));
+  const shares = formatRatioRange(own.map(({ requestShare }) => requestShare));
+  const usage = formatRatioRange(own.map(({ figures }) => figures.kvCache.maxRatio));
   const said = `${compared} compared, no significant skew`;
-  // Figures of different models are no range of anything.
+  // Ranges across models mean nothing.
   if (groups.length > 1) return `${groups.length} groups   ${said}`;
   return [
     groups[0].label,
@@ -149,13 +139,13 @@ function describeHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): s
   ].filter((text) => text !== "").join("   ");
 }
 
-/** Which replicas differ from their peers. */
+/** Shows which replicas differ from their peers. */
 export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Panel {
   const groups = fleet.groups.filter(({ figures }) => figures.replicaCount > 1);
-  const isOf = (group: ModelGroup, row: Row): boolean =>
+  const belongsTo = (group: ModelGroup, row: Row): boolean =>
     row.replica?.sample.modelName === group.modelName;
-  const accused = fleet.rows.filter(({ alerts, status }) => status !== "DOWN" && alerts.length > 0);
-  const findings = accused.flatMap(({ place, alerts }) =>
+  const flagged = fleet.rows.filter(({ alerts, status }) => status !== "DOWN" && alerts.length > 0);
+  const findings = flagged.flatMap(({ place, alerts }) =>
     alerts.map((alert) => [
       paint(place, "name"),
       paint(formatRuleName(alert.newest.rule), "warn"),
@@ -163,18 +153,18 @@ export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Pa
       formatAlert(alert, state),
     ])
   );
-  const slowGpus = accused.flatMap(({ place, gpus }) =>
+  const slowGpus = flagged.flatMap(({ place, gpus }) =>
     state.gpus.outliers.filter(({ gpuIndex }) => gpus.some(({ index }) => index === gpuIndex))
       .map((outlier) =>
         `${paint(place, "name")} on GPU ${outlier.gpuIndex}: ${formatOutlier(outlier)}`
       )
   );
-  const healthy = groups.filter((group) => !accused.some((row) => isOf(group, row)));
+  const healthy = groups.filter((group) => !flagged.some((row) => belongsTo(group, row)));
   const rest = groups.length === 0
     ? "no replicas to compare"
     : healthy.length === 0
     ? ""
-    : describeHealthy(healthy, fleet.rows);
+    : formatHealthy(healthy, fleet.rows);
   const lines = [
     ...(findings.length === 0 ? [] : layOut(findings, "left")),
     ...slowGpus,
@@ -184,16 +174,15 @@ export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Pa
     id: "balance",
     title: "BALANCE",
     lines,
-    summary: accused.length > 0
-      ? accused.map(({ place, alerts }) => `${place} ${formatRuleName(alerts[0].newest.rule)}`)
+    summary: flagged.length > 0
+      ? flagged.map(({ place, alerts }) => `${place} ${formatRuleName(alerts[0].newest.rule)}`)
         .join(", ")
       : rest,
   });
-  // Where all are alike, the line says all.
+  // The summary says it all.
   return findings.length === 0 ? { ...panel, minLines: 0 } : panel;
 }
 
-/** How latencies are called. */
 export const LATENCY_TITLES: Readonly<Record<LatencyKey, string>> = {
   ttft: "TTFT",
   itl: "ITL",
@@ -204,7 +193,6 @@ export const LATENCY_TITLES: Readonly<Record<LatencyKey, string>> = {
   decode: "Decode",
 };
 
-/** The latencies of all replicas that count, merged. */
 export function createLatencyPanel(fleet: Fleet): Panel {
   const { lastPoll, lastMinute } = fleet.total.figures;
   const rows = LATENCY_KEYS.map((key) => {
@@ -230,7 +218,6 @@ export function createLatencyPanel(fleet: Fleet): Panel {
   });
 }
 
-/** How a trend is called, and how its values read. */
 const TREND_TITLES: Readonly<Record<SeriesKey, readonly [string, (value: number) => string]>> = {
   running: ["Running", formatCount],
   waiting: ["Waiting", formatCount],
@@ -241,7 +228,7 @@ const TREND_TITLES: Readonly<Record<SeriesKey, readonly [string, (value: number)
   itlP95Seconds: ["ITL P95", formatLatency],
 };
 
-/** Smallest, largest and newest of the values that are no gaps. */
+/** Formats minimum, maximum and newest value. */
 function summarize(values: readonly (number | null)[], format: (value: number) => string): string {
   const known = values.filter((value) => value !== null);
   if (known.length === 0) return DASH;
@@ -250,12 +237,12 @@ function summarize(values: readonly (number | null)[], format: (value: number) =
   return `min ${format(Math.min(...known))}  max ${format(Math.max(...known))}  now ${now}`;
 }
 
-/** A figure's values, oldest first. */
+/** Oldest first. */
 type NamedTrend = readonly [SeriesKey, readonly (number | null)[]];
 
 /**
- * Each of the trends as a chart: title, `size`, and the extremes of what is
- * drawn. Charts of several lines are parted by a blank one.
+ * Draws one chart per series, with its title and range. Charts of several lines are separated by a
+ * blank line.
  */
 export function renderTrends(
   trends: readonly NamedTrend[],
@@ -265,7 +252,7 @@ export function renderTrends(
   const rows = trends.flatMap(([key, values], place) => {
     const [title, format] = TREND_TITLES[key];
     const chart = drawChart(values, size).map((line) => ["", paint(line, "ok"), ""]);
-    // The figures stand on the floor of their chart.
+    // Align the range with the bottom of the chart.
     chart[size.height - 1][0] = title;
     chart[size.height - 1][2] = summarize(values.slice(-size.width), format);
     return place === 0 || size.height === 1 ? chart : [["", "", ""], ...chart];
@@ -273,32 +260,30 @@ export function renderTrends(
   return layOut(rows, "left");
 }
 
-/** Cells of a chart at the least, and lines of one at the most. */
 const MIN_CHART_WIDTH = 10;
 const MAX_CHART_HEIGHT = 6;
 
-/** Cells beside a chart: its title, and the blanks before, behind and after its extremes. */
-const BESIDE_CHART = 18;
+/** Cells for the title and gaps. */
+const CHART_MARGIN = 18;
 
-/** The charts of the trends, as large as the space allows: a line each at the least. */
+/** Draws the charts as large as space allows, at least one line each. */
 export function fillWithTrends(
   trends: readonly NamedTrend[],
   space: PanelSpace,
   paint: Paint,
 ): string[] {
   const perChart = Math.floor((space.lines + 1) / trends.length);
-  const extremes = trends.map(([key, values]) =>
+  const rangeWidths = trends.map(([key, values]) =>
     measureWidth(summarize(values, TREND_TITLES[key][1]))
   );
-  const room = space.width - BESIDE_CHART - Math.max(...extremes);
+  const room = space.width - CHART_MARGIN - Math.max(...rangeWidths);
   return renderTrends(trends, {
     width: Math.max(MIN_CHART_WIDTH, Math.min(MAX_SERIES_POINTS, room)),
-    // One line of several parts a chart from the next.
+    // One line separates charts.
     height: Math.min(MAX_CHART_HEIGHT, perChart > 2 ? perChart - 1 : 1),
   }, paint);
 }
 
-/** The trends of all replicas together. */
 export function createTrendPanel(fleet: Fleet, paint: Paint): Panel {
   const trends = SUMMABLE_SERIES_KEYS.map((key) =>
     [key, getSeries(fleet.totalTrend, key)] as const
@@ -314,7 +299,6 @@ export function createTrendPanel(fleet: Fleet, paint: Paint): Panel {
   };
 }
 
-/** How peaks are called, and how their values read. */
 const PEAK_TITLES: Readonly<Record<PeakKey, readonly [string, (value: number) => string]>> = {
   running: ["Peak running", formatCount],
   waiting: ["Peak waiting", formatCount],
@@ -323,7 +307,7 @@ const PEAK_TITLES: Readonly<Record<PeakKey, readonly [string, (value: number) =>
   generationTokensPerSecond: ["Peak output tok/s", formatQuantity],
 };
 
-/** A peak in three cells: what, how high, when. What was never more than 0 has no time. */
+/** Returns title, value and time; a peak of 0 has no time. */
 export function describePeak(key: PeakKey, peaks: Peaks, utcOffset: number): readonly string[] {
   const [title, format] = PEAK_TITLES[key];
   const peak = peaks[key];
@@ -332,8 +316,8 @@ export function describePeak(key: PeakKey, peaks: Peaks, utcOffset: number): rea
     : [title, format(peak.value), peak.value === 0 ? "" : formatClock(peak.atEpoch, utcOffset)];
 }
 
-/** Ages of the servers: `3h 07m`, or the youngest and the oldest. */
-function describeAges(state: State): string {
+/** `3h 07m`, or a range. */
+function formatAges(state: State): string {
   const ages = state.endpoints.filter(({ failure }) => failure === null)
     .map((known) => getUptime(known, state))
     .flatMap((uptime) => isPresent(uptime) ? [uptime.value] : []);
@@ -342,21 +326,19 @@ function describeAges(state: State): string {
   return low === high ? low : `${low} to ${high}`;
 }
 
-/** Requests that the servers have rejected, as far as they have told. */
 function sumRejections({ endpoints }: State): Reading {
   const known = endpoints.flatMap(({ scrape }) => scrape?.server?.labelled.rejectedByReason ?? []);
   return sumReadings(known.map((family) => present(sumCounts(family))));
 }
 
-/** Sums and peaks of all. */
 export function createTotalsPanel(fleet: Fleet, state: State): Panel {
   const { total: { figures: { lifetime } }, counted, totalPeaks } = fleet;
   const peak = (key: PeakKey) => describePeak(key, totalPeaks, state.utcOffset);
   const count = (reading: Reading): string => formatReading(reading, formatCount);
-  const row = (title: string, started: Reading, watched: Reading, key: PeakKey) => [
+  const row = (title: string, sinceStart: Reading, session: Reading, key: PeakKey) => [
     title,
-    count(started),
-    count(watched),
+    count(sinceStart),
+    count(session),
     ...peak(key),
   ];
   const reasons = [...lifetime.finishedByReason].map(([reason, n]) =>
@@ -372,7 +354,7 @@ export function createTotalsPanel(fleet: Fleet, state: State): Panel {
   ], "right");
   return createFixedPanel({
     id: "totals",
-    title: `TOTALS (servers up ${describeAges(state)})`,
+    title: `TOTALS (servers up ${formatAges(state)})`,
     lines: [...table, ...(reasons.length === 0 ? [] : [`Finished by: ${reasons.join("  ")}`])],
     summary: `since start: requests ${count(lifetime.finishedRequests)}, output tokens ${
       count(lifetime.generationTokens)
@@ -380,7 +362,6 @@ export function createTotalsPanel(fleet: Fleet, state: State): Panel {
   });
 }
 
-/** The identities of the panels that `createPanels` gives. */
 export function listPanelIds(state: State): readonly PanelId[] {
   return PANEL_IDS.filter((id) => {
     if (id === "gpus") return shouldShowGpus(state);
@@ -388,7 +369,6 @@ export function listPanelIds(state: State): readonly PanelId[] {
   });
 }
 
-/** All panels that have something to show, in the order of their importance. */
 export function createPanels(state: State, paint: Paint): readonly Panel[] {
   const { fleet } = state;
   const panels = [

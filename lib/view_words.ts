@@ -1,9 +1,5 @@
 /**
- * Verdicts, alarms and events into words.
- *
- * Evidence comes as numbers (`rules`); here it is said in the
- * units that people read. What an event is about may have gone since: its name
- * is then made of what the event remembers. Text is without colours.
+ * Formats findings, alerts, events and GPU readings as text without colors.
  *
  * @module
  */
@@ -34,10 +30,8 @@ import {
 } from "./view_format.ts";
 import type { Meaning } from "./view_theme.ts";
 
-/** What stands where a GPU has no such figure. */
 export const NOT_AVAILABLE = "n/a";
 
-/** What slows a GPU, in words. */
 const REASON_WORDS: Readonly<Record<ThrottleReason, string>> = {
   power_cap: "power cap",
   hardware_slowdown: "hardware slowdown",
@@ -51,26 +45,24 @@ const REASON_WORDS: Readonly<Record<ThrottleReason, string>> = {
   other: "other",
 };
 
-/** Temperature margins from which a GPU is warm, and from which it is hot: degrees until it slows down. */
+/** In °C below the temperature at which the GPU throttles. */
 const WARM_MARGIN = 15;
 const HOT_MARGIN = 5;
 
-/** Memory is reserved by vLLM at its start: only what is nearly full is worth a colour. */
+/** vLLM reserves memory at start, so only nearly full memory is colored. */
 const FULL_MEMORY_RATIO: Ratio = 0.98;
 
-/** The name without its maker: `H100 80GB HBM3`. */
+/** Drops the vendor and brand: `H100 80GB HBM3`. */
 export function shortenGpuName(name: string): string {
   return name.replace(/^(?:NVIDIA|AMD)\s+/, "").replace(/^(?:Tesla|GeForce|Instinct)\s+/, "");
 }
 
-/** The reading by `convert`, or `n/a`. */
 export function formatGpuReading<T>(reading: Reading<T>, convert: (value: T) => string): string {
   return isPresent(reading)
     ? convert(reading.value) + (reading.partial === true ? "+" : "")
     : NOT_AVAILABLE;
 }
 
-/** Why it has no utilisation, where that is known. */
 export function describeNoUtilization({ isMigEnabled }: Pick<GpuSample, "isMigEnabled">): string {
   return isMigEnabled.value === true ? `${NOT_AVAILABLE} (MIG)` : NOT_AVAILABLE;
 }
@@ -87,14 +79,13 @@ export function formatMemory(
   return `${used}/${formatGpuReading(memoryTotalBytes, formatGibibytes)} GiB${unified}`;
 }
 
-/** Reasons in words; idleness goes without saying. */
+/** Leaves out `idle`, which needs no explanation. */
 export function formatThrottleReasons(reasons: Reading<readonly ThrottleReason[]>): string {
   if (!isPresent(reasons)) return "";
   return reasons.value.filter((reason) => reason !== "idle")
     .map((reason) => REASON_WORDS[reason]).join(", ");
 }
 
-/** By what a GPU falls behind. */
 export function formatOutlier(outlier: GpuOutlier): string {
   const { kind, reasons, smClockHertz, peersClockHertz, peerCount, temperatureCelsius } = outlier;
   const words = reasons.filter((reason) => reason !== "idle").map((one) => REASON_WORDS[one]);
@@ -112,7 +103,6 @@ export function formatOutlier(outlier: GpuOutlier): string {
   ].filter((text) => text !== "").join(", ");
 }
 
-/** How its temperature is coloured: by what is left until it slows down, where that is known. */
 export function chooseTemperatureColor(
   { temperatureCelsius, temperatureMarginCelsius }: Pick<
     GpuSample,
@@ -125,13 +115,12 @@ export function chooseTemperatureColor(
   return value <= HOT_MARGIN ? "alert" : value <= WARM_MARGIN ? "warn" : "plain";
 }
 
-/** How its memory is coloured. */
 export function chooseMemoryColor(gpu: GpuSample): Meaning {
   const ratio = computeMemoryRatio(gpu);
   return !isPresent(ratio) ? "dim" : ratio.value > FULL_MEMORY_RATIO ? "warn" : "ok";
 }
 
-/** Whose process it is: the replica's place, its endpoint's where the replica is not known, or `other`. */
+/** Returns the replica's place, its endpoint's if the replica is unknown, or `other`. */
 function nameOwner({ owner }: GpuShare, fleet: Fleet): string {
   if (owner === null) return "other";
   const rows = fleet.rows.filter(({ state }) => state.endpoint.key === owner.endpointKey);
@@ -139,10 +128,9 @@ function nameOwner({ owner }: GpuShare, fleet: Fleet): string {
   return row?.place ?? rows[0]?.address ?? "other";
 }
 
-/** Owners that are named where there are many. */
 const MAX_OWNERS = 3;
 
-/** The owners of these processes, each once with its memory: `:8000 e1 70.1 GiB, other 2.00 GiB`. */
+/** Lists owners with their memory: `:8000 70.1 GiB, other 2.00 GiB`. */
 export function formatOwners(
   shares: readonly GpuShare[],
   fleet: Fleet,
@@ -153,7 +141,6 @@ export function formatOwners(
     const name = nameOwner(share, fleet);
     byOwner.set(name, (byOwner.get(name) ?? 0) + (share.process.memoryBytes.value ?? 0));
   }
-  // Strangers come last.
   const owners = [...byOwner].sort(([a], [b]) => Number(a === "other") - Number(b === "other"));
   const shown = owners.slice(0, MAX_OWNERS).map(([name, bytes]) =>
     options.hasMemory && bytes > 0 ? `${name} ${formatGibibytes(bytes)} GiB` : name
@@ -162,8 +149,7 @@ export function formatOwners(
   return shown.join(", ") + (more > 0 ? ` and ${more} more` : "");
 }
 
-/** What is said of a replica of which the rule speaks: `is hot`, `are slow in prefill`. */
-const ADJECTIVES: Readonly<Record<RuleId, string>> = {
+const RULE_NAMES: Readonly<Record<RuleId, string>> = {
   hot: "hot",
   stalled: "stalled",
   slow_prefill: "slow in prefill",
@@ -175,17 +161,16 @@ const ADJECTIVES: Readonly<Record<RuleId, string>> = {
   request_share: "taking more requests now",
 };
 
-/** What is said of a replica of which the rule speaks. */
 export function formatRuleName(rule: RuleId): string {
-  return ADJECTIVES[rule];
+  return RULE_NAMES[rule];
 }
 
-/** How many times: `3.8×`, `25×`. */
+/** `3.8×`, `25×`. */
 function formatTimes(ratio: number): string {
   return Number.isFinite(ratio) ? `${Number(ratio.toPrecision(2))}×` : "∞×";
 }
 
-function describeCondition({ signal, value }: HotCondition): string {
+function formatCondition({ signal, value }: HotCondition): string {
   switch (signal) {
     case "kv_cache":
       return `KV cache ${formatPercent(value)}`;
@@ -200,45 +185,44 @@ function describeCondition({ signal, value }: HotCondition): string {
   }
 }
 
-function describeSlowness(latency: string, finding: Finding): string {
+function formatSlowness(latency: string, finding: Finding): string {
   const { value, baseline, ratio, samples, statistic } = finding;
   const what = `${latency} ${statistic === "p95" ? "P95" : "mean"}`;
   const evidence = `${formatLatency(value)} vs ${formatLatency(baseline)}`;
-  // Of a P95 the bucket is known: the ratio of the bounds is the least that it can be.
+  // P95 values are bucket bounds, so their ratio is a lower bound.
   const least = statistic === "p95" ? "≥" : "";
   return `${what} ${evidence} (${least}${formatTimes(ratio)}, n ${formatCount(samples)})`;
 }
 
-function describeShare(what: string, { value, baseline, samples }: Finding): string {
+function formatShare(what: string, { value, baseline, samples }: Finding): string {
   const evidence = `${formatPercent(value)} of the ${what} vs ${formatPercent(baseline)}`;
   return samples > 0 ? `${evidence} (n ${formatCount(samples)})` : evidence;
 }
 
-/** The evidence of a verdict. */
 export function formatFinding(finding: Finding): string {
   const { rule, value, baseline, conditions } = finding;
   switch (rule) {
     case "hot":
-      return conditions.map(describeCondition).join(", ");
+      return conditions.map(formatCondition).join(", ");
     case "stalled":
       return `no progress for ${formatDuration(value)}`;
     case "slow_prefill":
-      return describeSlowness("TTFT", finding);
+      return formatSlowness("TTFT", finding);
     case "slow_decode":
-      return describeSlowness("ITL", finding);
+      return formatSlowness("ITL", finding);
     case "running_skew":
       return `${formatQuantity(value)} running vs ${formatQuantity(baseline)}`;
     case "kv_skew":
       return `KV cache ${formatPercent(value)} vs ${formatPercent(baseline)}`;
     case "token_share":
-      return describeShare("output tokens", finding);
+      return formatShare("output tokens", finding);
     case "sticky_skew":
     case "request_share":
-      return describeShare("requests", finding);
+      return formatShare("requests", finding);
   }
 }
 
-/** The newest evidence of an alarm, and how old it is where the alarm is only waiting to be over. */
+/** Returns the newest evidence, with its age if it is older than the last poll. */
 export function formatAlert(
   { newest, lastAt }: Pick<Alert, "newest" | "lastAt">,
   { now, interval }: Pick<State, "now" | "interval">,
@@ -248,8 +232,7 @@ export function formatAlert(
   return isOfNewestPoll(age, interval) ? said : `${formatDuration(age)} ago ${said}`;
 }
 
-/** What an event tells beside its kind and its subject. */
-function describeDetails({ kind, worst, amount, occurrences, outlier }: EventLine): string {
+function formatDetails({ kind, worst, amount, occurrences, outlier }: EventLine): string {
   const times = occurrences > 1 ? `${occurrences} times` : "";
   const count = formatCount(amount ?? 0);
   switch (kind) {
@@ -270,13 +253,16 @@ function describeDetails({ kind, worst, amount, occurrences, outlier }: EventLin
   }
 }
 
-/** How long it has lasted, or did; nothing for what happened at a moment. */
-function describeSpan({ beganAt, endedAt }: EventLine, now: Seconds): string {
+/** Empty for an event without a duration. */
+function formatSpan({ beganAt, endedAt }: EventLine, now: Seconds): string {
   if (endedAt === null) return `since ${formatDuration(now - beganAt)}`;
   return endedAt - beganAt >= 1 ? `for ${formatDuration(endedAt - beganAt)}` : "";
 }
 
-/** One line of the log in the pieces that stand below each other: time, kind, name, how long, what. */
+/**
+ * Returns columns: time, kind, name, duration, details. An event remembers the name of a replica
+ * that is gone.
+ */
 export function formatEvent(
   line: EventLine,
   fleet: Fleet,
@@ -284,22 +270,21 @@ export function formatEvent(
 ): readonly string[] {
   const { key } = line.subject;
   const row = fleet.rows.find((one) => one.key === key);
-  const ofEndpoint = fleet.rows.find(({ state }) => state.endpoint.key === key);
+  const endpointRow = fleet.rows.find(({ state }) => state.endpoint.key === key);
   return [
     formatClock(line.beganAtEpoch, utcOffset),
     padText(line.kind, 7),
-    row?.place ?? ofEndpoint?.address ?? line.subject.name,
-    // Before what may be long and is cut.
-    describeSpan(line, now),
-    describeDetails(line),
+    row?.place ?? endpointRow?.address ?? line.subject.name,
+    // Before the details, which may be cut.
+    formatSpan(line, now),
+    formatDetails(line),
   ];
 }
 
-/** Margins from which serving pays well, and from which it pays (vllm-htop 0.5.0). */
+/** As in vllm-htop 0.5.0 (PyPI). */
 export const MARGIN_GOOD_RATIO: Ratio = 2;
 export const MARGIN_FAIR_RATIO: Ratio = 1;
 
-/** How a margin is coloured. */
 export function chooseMarginColor(margin: Reading<Ratio>): Meaning {
   if (!isPresent(margin)) return "dim";
   return margin.value >= MARGIN_GOOD_RATIO
@@ -309,12 +294,12 @@ export function chooseMarginColor(margin: Reading<Ratio>): Meaning {
     : "alert";
 }
 
-/** What stands before a figure that rests on what GPUs cost. */
+/** Marks an amount that is based on a price hint. */
 export function markHint({ isAbout }: Pick<Bill, "isAbout">, reading: Reading): string {
   return isAbout && isPresent(reading) ? "≈ " : "";
 }
 
-/** What all GPUs in the bill cost per hour: `≈ $13.56/h`; empty where it is not known. */
+/** `≈ $13.56/h`; empty if unknown. */
 export function formatBurnRate(bill: Bill, currency: string): string {
   const { usdPerHour } = bill.compute;
   if (!isPresent(usdPerHour)) return "";

@@ -20,7 +20,7 @@ import { listEngines } from "../lib/state_endpoint.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { startVllmServer, type VllmServer } from "./vllm_server.ts";
 
-/** A session over real servers, with a clock that can be put forward. */
+/** A session over real servers, with an adjustable clock. */
 interface Watch {
   readonly session: Session;
   readonly pass: (span: number) => void;
@@ -61,7 +61,7 @@ function readEndpoint({ url }: VllmServer): Endpoint {
   return typed.endpoint;
 }
 
-/** A scanner that finds these, and keeps what it was told is watched. */
+/** Finds these endpoints, and records the keys it was given. */
 function createFinder(
   found: readonly Endpoint[],
   more: Partial<ScanResult> = {},
@@ -106,7 +106,7 @@ Deno.test("scanAgain() leaves what has refused connections for long, and finds i
   const { session, poll, pass } = watch;
   await Promise.all([poll(going), poll(other)]);
   await server.setState("refusing");
-  // The connection that was kept may be reset first.
+  // The kept connection may be reset first.
   for (let i = 0; i < 2; i++) await poll(going);
   const none = createFinder([]).scanner;
   for (const span of [0, 40, GONE_AFTER - 50]) {
@@ -158,7 +158,6 @@ Deno.test("scanAgain() gives up the usual address as soon as there is another", 
   await server.close();
 });
 
-/** A listing with the server's port, of a process on this machine. */
 function listProcess(server: VllmServer): Promise<ProcessListing> {
   return Promise.resolve({
     listening: [{ port: server.port, addresses: ["*"], ownerPids: [7] }],

@@ -3,7 +3,7 @@ import type { Command } from "../lib/state_ui.ts";
 import { createKeyDecoder, decodeKeys, flushKeys, type KeyEvent } from "../lib/terminal_keys.ts";
 import { BINDINGS, findCommand, nameKey } from "../lib/view_bindings.ts";
 
-/** Every command: one that is added to the type has to be added here. */
+/** The type check fails if a command is missing here. */
 const COMMANDS: Readonly<Record<Command, true>> = {
   quit: true,
   pause: true,
@@ -34,7 +34,7 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   redraw: true,
 };
 
-/** What a terminal sends for the keys that have names (xterm). */
+/** As sent by xterm. */
 const BYTES: Readonly<Record<string, readonly string[]>> = {
   "Enter": ["\r"],
   "Esc": ["\x1b", "\x1b[27u"],
@@ -58,7 +58,6 @@ const BYTES: Readonly<Record<string, readonly string[]>> = {
   "Ctrl-L": ["\x0c"],
 };
 
-/** The one key that the bytes are. */
 function readKey(bytes: string): KeyEvent {
   const { decoder, events } = decodeKeys(createKeyDecoder(), new TextEncoder().encode(bytes));
   const all = [...events, ...flushKeys(decoder).events];
@@ -67,19 +66,19 @@ function readKey(bytes: string): KeyEvent {
   return event;
 }
 
-Deno.test("BINDINGS have each key once", () => {
+Deno.test("BINDINGS contain each key once", () => {
   const keys = BINDINGS.flatMap(({ keys }) => keys);
   assertEquals([...new Set(keys)], keys);
 });
 
-Deno.test("BINDINGS have each command once, with at least one key", () => {
+Deno.test("BINDINGS contain each command once, with at least one key", () => {
   assertEquals(BINDINGS.map(({ command }) => command).toSorted(), Object.keys(COMMANDS).toSorted());
   for (const { command, keys, help } of BINDINGS) {
     assert(keys.length > 0 && help !== "", command);
   }
 });
 
-Deno.test("findCommand() knows every key by the bytes that a terminal sends", () => {
+Deno.test("findCommand() finds every key by the bytes that a terminal sends", () => {
   for (const { command, keys } of BINDINGS) {
     for (const key of keys) {
       const spellings = [...key].length === 1 ? [key] : BYTES[key];
@@ -93,7 +92,7 @@ Deno.test("findCommand() knows every key by the bytes that a terminal sends", ()
   }
 });
 
-Deno.test("findCommand() does what htop's users, and the manual, expect", () => {
+Deno.test("findCommand() follows htop and the manual", () => {
   const expected: readonly (readonly [string, Command])[] = [
     ...["q", "\x1b[21~", "\x03"].map((bytes) => [bytes, "quit"] as const),
     ...["+", "="].map((bytes) => [bytes, "slower"] as const),
@@ -112,10 +111,9 @@ Deno.test("findCommand() does what htop's users, and the manual, expect", () => 
   }
 });
 
-Deno.test("findCommand() passes over keys that are bound to nothing", () => {
+Deno.test("findCommand() ignores unbound keys", () => {
   for (const bytes of ["x", "Q", "é", "\x01", "\x1b[15~", "\x1b[3~", "\x1b[Z", "\x7f"]) {
     assertEquals(findCommand(readKey(bytes)), null, JSON.stringify(bytes));
   }
-  // Alt with a key is another key.
   assertEquals(findCommand(readKey("\x1bq")), null);
 });

@@ -31,7 +31,7 @@ function findColumn(id: string): Column {
 const readCells = (id: string, lines: readonly TableLine[]): string[] =>
   lines.map((line) => findColumn(id).readCell(line).text);
 
-Deno.test("COLUMNS have ids of their own, and an order in which they give way", () => {
+Deno.test("COLUMNS have unique ids and priorities", () => {
   const ids = COLUMNS.map(({ id }) => id);
   assertEquals(new Set(ids).size, ids.length);
   const priorities = COLUMNS.map(({ priority }) => priority).filter((priority) => priority > 0);
@@ -39,7 +39,7 @@ Deno.test("COLUMNS have ids of their own, and an order in which they give way", 
   assertEquals(COLUMNS[0].id, "replica");
 });
 
-Deno.test("COLUMNS read lines of every condition", () => {
+Deno.test("COLUMNS format lines of every status", () => {
   for (const state of [startState([createEndpoint(8000)]), watchFleet(1), watchTroubledFleet()]) {
     for (const line of readLines(state)) {
       for (const { id, readCell } of COLUMNS) {
@@ -50,14 +50,14 @@ Deno.test("COLUMNS read lines of every condition", () => {
   }
 });
 
-Deno.test("readCell() says the condition, with the age of what is stale", () => {
+Deno.test("readCell() shows the status, with the age of a stale one", () => {
   const lines = readLines(watchTroubledFleet());
   assertEquals(readCells("state", lines), ["OK", "STALE 8s", "DOWN", "OK", "OK", "DOWN"]);
   const meanings = lines.map((line) => findColumn("state").readCell(line).meaning);
   assertEquals(meanings, ["ok", "warn", "alert", "ok", "ok", "alert"]);
 });
 
-Deno.test("readCell() has dashes and no bar where nothing is known", () => {
+Deno.test("readCell() shows dashes and no bar without values", () => {
   const [, , down] = readLines(watchTroubledFleet());
   for (const { id, readCell } of COLUMNS) {
     if (["replica", "state", "kv_bar", "trend"].includes(id)) continue;
@@ -68,7 +68,7 @@ Deno.test("readCell() has dashes and no bar where nothing is known", () => {
   assertEquals(findColumn("trend").readCell(pending).text, "");
 });
 
-Deno.test("readCell() draws a bar for one replica and says max for several", () => {
+Deno.test("readCell() draws a bar for a replica, and max for a group", () => {
   const { rows, total } = watchFleet(2).fleet;
   assertEquals([...findColumn("kv_bar").readCell(describeRow(rows[0])).text].length, 8);
   const line = describeGroup(total, "ALL");
@@ -76,14 +76,14 @@ Deno.test("readCell() draws a bar for one replica and says max for several", () 
   assertEquals(findColumn("share").readCell(line).text, "");
 });
 
-Deno.test("hasContent() leaves out columns that have nothing to say", () => {
+Deno.test("hasContent() drops columns without values", () => {
   const lines = readLines(startState([createEndpoint(8000)]));
   const shown = COLUMNS.filter((column) => hasContent(column, lines.map(column.readCell)))
     .map(({ id }) => id);
   assertEquals(shown, ["replica", "state", "running", "waiting", "kv"]);
 });
 
-Deno.test("hasContent() keeps a column for a minute after its last figure", () => {
+Deno.test("hasContent() keeps a column for a minute after its last value", () => {
   const [line] = readLines(watchFleet(1));
   const { figures } = line;
   const readTtft = (window: "lastPoll" | "lastMinute", p95: Reading<Quantile>): WindowFigures => {
@@ -103,7 +103,7 @@ Deno.test("hasContent() keeps a column for a minute after its last figure", () =
   assertEquals(isShown(none), false);
 });
 
-Deno.test("judgements change at their limits", () => {
+Deno.test("colors change at their thresholds", () => {
   const kv: readonly (readonly [number, Meaning])[] = [
     [0, "ok"],
     [0.65, "ok"],

@@ -38,7 +38,7 @@ Deno.test("renderHelp() explains every column", () => {
   }
 });
 
-Deno.test("renderHelp() tells every threshold by its number", () => {
+Deno.test("renderHelp() shows the number of every threshold", () => {
   const kv = findLine("KV   ");
   const limits: readonly (readonly [string, readonly string[]])[] = [
     ["yellow above " + formatPercent(KV_WARN_RATIO), [formatPercent(HOT_KV_RATIO)]],
@@ -53,12 +53,12 @@ Deno.test("renderHelp() tells every threshold by its number", () => {
   }
 });
 
-Deno.test("renderHelp() fits 80 columns as far as keys go", () => {
+Deno.test("renderHelp() fits 80 columns in the list of keys", () => {
   const columns = HELP.findIndex((line) => line.includes("Columns"));
   for (const line of HELP.slice(0, columns)) assert([...line].length <= 80, line);
 });
 
-Deno.test("renderColumnMenu() marks what is shown and where the cursor is", () => {
+Deno.test("renderColumnMenu() marks visible columns and the cursor", () => {
   const marked: string[] = [];
   const paint: Paint = (text, meaning: Meaning) => {
     if (meaning === "selected") marked.push(text);

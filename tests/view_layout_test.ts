@@ -17,7 +17,7 @@ import { createPaint } from "../lib/view_theme.ts";
 
 const plain = createPaint(null);
 
-/** A panel that fills its space with its own name. */
+/** Fills its space with its own name. */
 function createPanel(id: PanelId, minLines: number, maxLines = minLines): Panel {
   return {
     id,
@@ -36,7 +36,7 @@ function layOut(lines: number, options: { width?: number; focusedPanel?: PanelId
   return layOutPanels(PANELS, { width, lines, focusedPanel, paint: plain });
 }
 
-Deno.test("layOutPanels() shows panels in full, then as a line, then not at all", () => {
+Deno.test("layOutPanels() shows panels in full, else as one line, else not at all", () => {
   const titles = (lines: number): string[] =>
     layOut(lines).filter((line) => /^ [A-Z]/.test(line)).map((line) => line.trim());
   assertEquals(titles(13), ["LATENCY (all)", "TREND (all)", "TOTALS (all)"]);
@@ -48,7 +48,7 @@ Deno.test("layOutPanels() shows panels in full, then as a line, then not at all"
   assertEquals(layOut(0), []);
 });
 
-Deno.test("layOutPanels() leaves out of a line what does not fit whole", () => {
+Deno.test("layOutPanels() drops items of a summary that do not fit", () => {
   const panel = { ...createPanel("latency", 3), summary: "P95@1m  TTFT 6.56 s  ITL 90.0 ms" };
   const lineAt = (width: number): string =>
     layOutPanels([panel], { width, lines: 2, focusedPanel: "latency", paint: plain })[1];
@@ -58,7 +58,7 @@ Deno.test("layOutPanels() leaves out of a line what does not fit whole", () => {
   assertEquals(lineAt(12), " LATENCY  P…");
 });
 
-Deno.test("layOutPanels() gives the focused panel its room first, in its own place", () => {
+Deno.test("layOutPanels() gives the focused panel its space first, without moving it", () => {
   const drawn = layOut(7, { focusedPanel: "totals" });
   assertEquals(drawn.filter((line) => line !== "").map((line) => line.trim()), [
     "LATENCY  in short",
@@ -69,21 +69,21 @@ Deno.test("layOutPanels() gives the focused panel its room first, in its own pla
   ]);
 });
 
-Deno.test("layOutPanels() gives what is left to a panel that can use it", () => {
+Deno.test("layOutPanels() gives spare lines to a panel that can use them", () => {
   const lengthOf = (lines: number): number =>
     layOut(lines).filter((line) => line.startsWith("  trend")).length;
   assertEquals([13, 14, 17, 40].map(lengthOf), [2, 3, 6, 6]);
 });
 
-Deno.test("layOutPanels() stands panels in two columns on a wide screen", () => {
+Deno.test("layOutPanels() uses two columns on a wide screen", () => {
   const drawn = layOut(20, { width: TWO_COLUMN_WIDTH });
   assertMatch(drawn[1], /^ LATENCY \(all\) {2,}TREND \(all\)$/);
   assertEquals(drawn[1].indexOf("TREND"), TWO_COLUMN_WIDTH / 2 + 1);
-  // The third stands where less is wanted.
+  // The third panel goes to the shorter column.
   assert(drawn.some((line) => line.startsWith(" TOTALS (all)")), drawn.join("\n"));
 });
 
-Deno.test("layOutPanels() never takes more than its room", () => {
+Deno.test("layOutPanels() never exceeds its space", () => {
   const space = fc.record({
     width: fc.integer({ min: 1, max: 300 }),
     lines: fc.integer({ min: 0, max: 60 }),
@@ -114,17 +114,16 @@ Deno.test("zoomPanel() gives one panel the whole screen", () => {
     "  trend 3",
     "  trend 4",
   ]);
-  // What it needs it has, and the screen scrolls.
+  // It keeps its minimum, and the screen scrolls.
   assertEquals(zoomPanel(PANELS[0], { ...room, lines: 2 }).length, 4);
 });
 
 const keep = (text: string): string => text;
 
-/** A strip of one cell. */
 const layout = (title: string, priority: number, text = "") =>
   createColumnLayout<LayoutColumn, string>({ title, priority }, [text], keep);
 
-Deno.test("createColumnLayout() is as wide as its widest text, in cells", () => {
+Deno.test("createColumnLayout() is as wide as its widest text", () => {
   const column = { title: "NAME", priority: 0 };
   const widthOf = (column: LayoutColumn, ...cells: readonly string[]): number =>
     createColumnLayout(column, cells, keep).width;
@@ -133,7 +132,7 @@ Deno.test("createColumnLayout() is as wide as its widest text, in cells", () => 
   assertEquals(widthOf({ ...column, minWidth: 12 }, "a"), 12);
 });
 
-Deno.test("measureColumnLayouts() counts the blanks between", () => {
+Deno.test("measureColumnLayouts() counts the gaps", () => {
   assertEquals(measureColumnLayouts([layout("abc", 0)]), 3);
   assertEquals(
     measureColumnLayouts([layout("abc", 0), layout("d", 1), layout("ef", 2)]),
@@ -141,20 +140,20 @@ Deno.test("measureColumnLayouts() counts the blanks between", () => {
   );
 });
 
-Deno.test("fitColumnLayouts() lets columns go by their priority, and never the last", () => {
+Deno.test("fitColumnLayouts() drops columns by priority, but not the last one", () => {
   const all = [layout("aaaa", 0), layout("bb", 3), layout("c", 1), layout("dddddd", 2)];
   const titles = (width: number): string =>
     fitColumnLayouts(all, () => width).map(({ column }) => column.title[0]).join("");
   assertEquals(titles(19), "abcd");
   assertEquals([18, 15].map(titles), ["acd", "acd"]);
-  // A narrow one goes before a wide one that is more important.
+  // A narrow column is dropped before a wide, more important one.
   assertEquals([14, 7].map(titles), ["ac", "ac"]);
   assertEquals([6, 4, 1, 0].map(titles), ["a", "a", "a", "a"]);
   assertEquals(all.length, 4, "what is given stays as it is");
   assertEquals(fitColumnLayouts([], () => 0), []);
 });
 
-Deno.test("fitColumnLayouts() asks how much room there is for the one that would go", () => {
+Deno.test("fitColumnLayouts() asks for the room for the next column to drop", () => {
   const all = [layout("aaaa", 0), layout("bb", 1), layout("cc", 2)];
   const asked: string[] = [];
   const kept = fitColumnLayouts(all, ({ column: { title } }) => {

@@ -30,7 +30,7 @@ const MACHINES: readonly (readonly GpuSample[])[] = [
   [...readGpus("a100.tsv"), ...readGpus("l4.tsv")].map((gpu, index) => ({ ...gpu, index })),
 ];
 
-Deno.test("createGpuPanel() has nothing to say where nobody looked, or there is no program", () => {
+Deno.test("createGpuPanel() is null without a sample or a program", () => {
   const silent = startState([createEndpoint(8000)]);
   for (const state of [silent, failGpus(silent, "absent", "neither is there")]) {
     assertEquals(createGpuPanel(state.fleet, state, plain), null);
@@ -39,14 +39,14 @@ Deno.test("createGpuPanel() has nothing to say where nobody looked, or there is 
   assertEquals(draw(create(asked), 1), ["neither is there"]);
 });
 
-Deno.test("createGpuPanel() folds where there is no room for a line each", () => {
+Deno.test("createGpuPanel() summarizes GPUs if there is no room for one line each", () => {
   const panel = create(sampleGpus(watchFleet(1), [MACHINES[0]]));
   assertEquals([panel.minLines, panel.maxLines], [1, 9]);
   assertEquals([1, 8, 9, 20].map((lines) => draw(panel, lines).length), [1, 1, 9, 9]);
   assertEquals(draw(panel, 1)[0].startsWith("8× H100 80GB HBM3  util 92–98 %"), true);
 });
 
-Deno.test("createGpuPanel() is no wider than it may be, and leaves out whole pieces", () => {
+Deno.test("createGpuPanel() fits its width, and drops whole pieces", () => {
   fc.assert(
     fc.property(
       fc.constantFrom(...MACHINES),
@@ -64,7 +64,6 @@ Deno.test("createGpuPanel() is no wider than it may be, and leaves out whole pie
   );
 });
 
-/** The GPU without any of its figures. */
 function silence(gpu: GpuSample, reason: AbsenceReason): GpuSample {
   const entries = Object.entries(gpu).map(([key, value]) => [
     key,
@@ -73,7 +72,7 @@ function silence(gpu: GpuSample, reason: AbsenceReason): GpuSample {
   return { ...gpu, ...Object.fromEntries(entries) };
 }
 
-Deno.test("createGpuPanel() has no figure of what a GPU does not tell", () => {
+Deno.test("createGpuPanel() shows no value that a GPU does not report", () => {
   for (const reason of ["unsupported", "unreadable", "forbidden", "missing"] as const) {
     const gpus = readGpus("rtx4090.tsv").map((gpu) => silence(gpu, reason));
     const panel = create(sampleGpus(watchFleet(1), [gpus]));
@@ -85,7 +84,7 @@ Deno.test("createGpuPanel() has no figure of what a GPU does not tell", () => {
   }
 });
 
-Deno.test("createGpuPanel() tells why there are no figures, and what the driver says besides", () => {
+Deno.test("createGpuPanel() shows failures and driver warnings", () => {
   const state = sampleGpus(watchFleet(1), [MACHINES[0]]);
   const failed = create(failGpus(state, "timeout", "it hangs: look at it"));
   assertEquals([draw(failed, 9), failed.summary], [

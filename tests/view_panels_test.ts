@@ -32,7 +32,7 @@ function createPanel(state: State): readonly Panel[] {
   return createPanels(state, plain);
 }
 
-Deno.test("createPanels() has every panel, in the order of importance", () => {
+Deno.test("createPanels() returns every panel, most important first", () => {
   for (const state of [startState([]), watchFleet(1), watchTroubledFleet()]) {
     const ids = createPanel(state).map(({ id }) => id);
     assertEquals(ids, PANEL_IDS.filter((id) => id !== "gpus" && id !== "cost"));
@@ -42,7 +42,7 @@ Deno.test("createPanels() has every panel, in the order of importance", () => {
   }
 });
 
-Deno.test("listPanelIds() names the panels that there are, without drawing them", () => {
+Deno.test("listPanelIds() lists the panels without drawing them", () => {
   const silent = watchFleet(1);
   const priced = { ...silent, pricing: { ...NO_PRICING, usdPerGpuHour: 2 } };
   for (const bare of [startState([]), silent, priced, watchTroubledFleet()]) {
@@ -55,14 +55,14 @@ Deno.test("listPanelIds() names the panels that there are, without drawing them"
   }
 });
 
-Deno.test("createPanels() draws no more than it is given, and no less than it asks for", () => {
+Deno.test("createPanels() draws at least minLines and at most the lines given", () => {
   const eight = sampleGpus(watchFleet(4), [readGpus("h100x8.tsv")]);
   for (const state of [watchFleet(1), watchFleet(4), watchTroubledFleet(), eight]) {
     for (const panel of createPanel(state)) {
       for (const lines of [panel.minLines, panel.minLines + 3, panel.maxLines, 60]) {
         const drawn = panel.draw({ width: 100, lines });
         assert(drawn.length <= panel.maxLines, panel.id);
-        // One whose summary says all is drawn when it is asked for.
+        // A panel with minLines 0 is drawn only on request.
         assert(drawn.length <= Math.max(lines, panel.minLines, 1), panel.id);
       }
       assert(panel.summary !== "", panel.id);
@@ -70,7 +70,7 @@ Deno.test("createPanels() draws no more than it is given, and no less than it as
   }
 });
 
-Deno.test("createPanels() has dashes and no zero before the first answer", () => {
+Deno.test("createPanels() shows dashes and no zero before the first scrape", () => {
   const [events, balance, latency, trend, totals] = createPanel(startState([createEndpoint(8000)]));
   assertEquals([events.summary, balance.summary], ["none", "no replicas to compare"]);
   const draw = (panel: Panel) => panel.draw({ width: 100, lines: panel.minLines });
@@ -85,7 +85,7 @@ function create(state: State): Panel {
   return createBalancePanel(state.fleet, state, plain);
 }
 
-Deno.test("createBalancePanel() is one line where all are alike", () => {
+Deno.test("createBalancePanel() is one line if no replica differs", () => {
   const panel = create(watchToTheEnd(`0 a b c ${SERVES}\nuntil 100`));
   assertEquals(panel.minLines, 0);
   assertEquals(
@@ -98,7 +98,7 @@ Deno.test("createBalancePanel() is one line where all are alike", () => {
   assertEquals(create(two).summary, "2 groups   4 compared, no significant skew");
 });
 
-Deno.test("createBalancePanel() says who differs, in what, from whom and since when", () => {
+Deno.test("createBalancePanel() names the replica, rule, duration and evidence", () => {
   const state = watchToTheEnd(`0 a b c d ${SERVES}\n60 c itl 0.04\nuntil 180`);
   const panel = create(state);
   assertEquals(panel.summary, "c:8002 slow in decode");
@@ -110,13 +110,13 @@ Deno.test("createBalancePanel() says who differs, in what, from whom and since w
   assertEquals(others, []);
 });
 
-Deno.test("createBalancePanel() compares nobody with nobody", () => {
+Deno.test("createBalancePanel() compares nothing with fewer than two replicas", () => {
   assertEquals(create(watchFleet(1)).summary, "no replicas to compare");
   assertEquals(create(watchToTheEnd(`0 a b ${SERVES}\nuntil 2`)).summary, "nothing to compare yet");
   assert(create(watchFleet(4)).summary !== "");
 });
 
-Deno.test("createEventsPanel() has the newest first, with what goes on and what is over", () => {
+Deno.test("createEventsPanel() lists active events first, each group newest first", () => {
   const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 120`);
   const panel = createEventsPanel(state.fleet, state, plain);
   assertEquals(panel.title, "EVENTS (1 active)");
@@ -130,7 +130,7 @@ Deno.test("createEventsPanel() has the newest first, with what goes on and what 
   assertEquals(panel.draw({ width: 120, lines: 2 }), lines.slice(0, 2).map((line) => line));
 });
 
-Deno.test("createEventsPanel() says that nothing has happened yet", () => {
+Deno.test("createEventsPanel() says that there are no events", () => {
   const state = watchFleet(1);
   const panel = createEventsPanel(state.fleet, state, plain);
   assertEquals([panel.minLines, panel.summary], [0, "none"]);
@@ -139,20 +139,20 @@ Deno.test("createEventsPanel() says that nothing has happened yet", () => {
   assert(line.length <= 78 && others.length === 0, line);
 });
 
-Deno.test("summarizeEvents() leaves behind what has happened, the newest last, or nothing", () => {
+Deno.test("summarizeEvents() lists events, newest last, or nothing", () => {
   assertEquals(summarizeEvents(watchFleet(1).fleet, watchFleet(1)), []);
   const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n90 a up\nuntil 120`);
   const [title, ...lines] = summarizeEvents(state.fleet, state);
   assertEquals(title, "vllm-htop: events of this session");
   assertEquals(lines.map((line) => line.trim().split(/ +/)[1]), ["STALE", "DOWN", "UP"]);
-  // A log that is too long is cut at its begin.
+  // A long log loses its oldest lines.
   const fleet = state.fleet;
   const events = Array.from({ length: 50 }, () => fleet.events[0]);
   const long = summarizeEvents({ ...fleet, events }, state);
   assertEquals([long.length, long[1]], [42, "  … 10 earlier"]);
 });
 
-Deno.test("renderEvents() paints what goes on by how bad it is, and dims what is over", () => {
+Deno.test("renderEvents() colors active events by severity, and dims past ones", () => {
   const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n60 a up\n70 b down\nuntil 120`);
   const fleet = state.fleet;
   const marked: Paint = (text, meaning) => `<${meaning}>${text}`;
@@ -162,7 +162,7 @@ Deno.test("renderEvents() paints what goes on by how bad it is, and dims what is
   assertMatch(ofKind("STALE")[0], /^<dim>/);
 });
 
-Deno.test("createLatencyPanel() shows the latency of all with the counts behind it", () => {
+Deno.test("createLatencyPanel() shows quantiles of all replicas with their sample counts", () => {
   const panel = createLatencyPanel(watchFleet(2).fleet);
   const latency = { ...panel, lines: panel.draw({ width: 84, lines: panel.minLines }) };
   assertMatch(latency.lines[0], /P50 +P95 +P99 +n +P95@1m +n@1m$/);
@@ -171,7 +171,7 @@ Deno.test("createLatencyPanel() shows the latency of all with the counts behind 
     assert(latency.lines[i + 1].startsWith(title), latency.lines[i + 1]);
     assertStringIncludes(latency.summary, title);
   }
-  // As wide as each other: figures stand below their headings.
+  // Values align with their headings.
   assertEquals(new Set(latency.lines.map(measureWidth)).size, 1);
 });
 
@@ -180,7 +180,7 @@ function draw(state: State): readonly string[] {
   return [panel.title, ...panel.draw({ width: 120, lines: panel.minLines })];
 }
 
-Deno.test("createTotalsPanel() has sums since the start and since watching began", () => {
+Deno.test("createTotalsPanel() has totals since start and of the session", () => {
   const [, heading, requests, prompt, output] = draw(watchToTheEnd(`0 a b ${SERVES}\nuntil 100`));
   assertMatch(heading, /since start +session/);
   assertMatch(requests, /^Requests +\d+ +400 +Peak running +10 +\d\d:\d\d:\d\d$/);
@@ -188,13 +188,13 @@ Deno.test("createTotalsPanel() has sums since the start and since watching began
   assertMatch(output, /^Output tokens +\S+ +40000 +Peak KV +30 %/);
 });
 
-Deno.test("createTotalsPanel() tells how old the servers are, and why requests ended", () => {
+Deno.test("createTotalsPanel() shows the servers' uptime and the finish reasons", () => {
   const lines = draw(watchFleet(2));
   assertMatch(lines[0], /^TOTALS \(servers up \d+m \d\ds\)$/);
   assertMatch(lines.at(-1) ?? "", /^Finished by: stop \d+ {2}length \d+/);
 });
 
-Deno.test("describePeak() has a dash where there was no value, and no time of 0", () => {
+Deno.test("describePeak() has a dash without a value, and no time for a peak of 0", () => {
   assertEquals(describePeak("running", NO_PEAKS, 0), ["Peak running", "—", ""]);
   const peak = { value: 0.5, at: 3, atEpoch: 3661 };
   const peaks = { ...NO_PEAKS, kvCacheUsageRatio: peak };
@@ -204,13 +204,13 @@ Deno.test("describePeak() has a dash where there was no value, and no time of 0"
   assertEquals(describePeak("waiting", none, 0), ["Peak waiting", "0", ""]);
 });
 
-Deno.test("createTrendPanel() draws trends of what may be added up, larger where there is room", () => {
+Deno.test("createTrendPanel() draws summable series, larger if there is room", () => {
   const trend = createTrendPanel(watchFleet(2).fleet, plain);
   for (const [width, lines, height] of [[84, 4, 1], [84, 10, 1], [120, 11, 2], [60, 99, 6]]) {
     const drawn = trend.draw({ width, lines });
     const charts = drawn.filter((line) => line !== "");
     assertEquals(charts.length, 4 * height);
-    // A blank line parts what has several.
+    // A blank line separates charts of several lines.
     assertEquals(drawn.length - charts.length, height === 1 ? 0 : 3);
     assert(drawn.length <= lines, `${drawn.length}`);
     for (const line of drawn) assert(measureWidth(line) <= width, line);
@@ -219,14 +219,14 @@ Deno.test("createTrendPanel() draws trends of what may be added up, larger where
     assertEquals(titles, ["Running", "Waiting", "Prompt tok/s", "Output tok/s"]);
     for (const line of floors) assertMatch(line, /[▁-█] {2}min \S+ {2}max \S+ {2}now \S+$/);
   }
-  // The fleet was watched for 33 polls; rates begin with the second.
+  // 33 polls; rates begin with the second.
   const widths = trend.draw({ width: 120, lines: 4 }).map((line) =>
     line.match(/[▁-█]+/)?.[0].length
   );
   assertEquals(widths, [33, 33, 32, 32]);
 });
 
-Deno.test("renderTrends() keeps gaps, and tells the extremes of what was measured", () => {
+Deno.test("renderTrends() keeps gaps, and shows the range of the values", () => {
   const [running, kv, empty] = renderTrends(
     [
       ["running", [4, null, 8, 0]],
@@ -237,7 +237,7 @@ Deno.test("renderTrends() keeps gaps, and tells the extremes of what was measure
     plain,
   );
   assertEquals(running, "Running     ▅ █▁  min 0  max 8  now 0");
-  // What is not known now is not what was known last.
+  // A missing value is not replaced by the last known one.
   assertEquals(kv, "KV cache     █▅   min 25 %  max 50 %  now —");
   assertEquals(empty, "Waiting           —");
 });

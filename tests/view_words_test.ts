@@ -33,7 +33,7 @@ const VERDICT: Finding = {
   conditions: [],
 };
 
-Deno.test("formatVerdict() says the evidence in the units that people read", () => {
+Deno.test("formatFinding() formats the evidence of each rule with its unit", () => {
   const said = (more: Partial<Finding>) => formatFinding({ ...VERDICT, ...more });
   assertEquals(said({}), "TTFT P95 1.68 s vs 440 ms (≥3.8×, n 212)");
   assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s vs 440 ms (3.8×, n 212)");
@@ -67,17 +67,17 @@ Deno.test("formatVerdict() says the evidence in the units that people read", () 
   );
 });
 
-Deno.test("formatAlert() says how old evidence is that is no longer there", () => {
+Deno.test("formatAlert() gives the age of evidence that is not current", () => {
   const say = (now: number) => formatAlert({ newest: VERDICT, lastAt: 10 }, { now, interval: 2 });
   assertEquals(say(12), formatFinding(VERDICT));
   assertEquals(say(18), `8s ago ${formatFinding(VERDICT)}`);
 });
 
-Deno.test("formatRuleName() has a word for every rule, each its own", () => {
+Deno.test("formatRuleName() names every rule, each differently", () => {
   assertEquals(new Set(RULES.map(({ id }) => formatRuleName(id))).size, RULES.length);
 });
 
-Deno.test("formatEvent() tells when, what, of whom, how much and how long", () => {
+Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
   const state = startState([]);
   const line: EventLine = {
     id: 1,
@@ -96,7 +96,7 @@ Deno.test("formatEvent() tells when, what, of whom, how much and how long", () =
   };
   const say = (more: Partial<EventLine>, now = 75) =>
     formatEvent({ ...line, ...more }, state.fleet, { now, utcOffset: 0 });
-  // It has gone, and its name is known still.
+  // The replica is gone; the event remembers its name.
   assertEquals(say({}), [
     "01:00:10",
     "SLOW   ",
@@ -116,7 +116,7 @@ Deno.test("formatEvent() tells when, what, of whom, how much and how long", () =
 
 const GIB = 2 ** 30;
 
-Deno.test("shortenGpuName() leaves the maker out", () => {
+Deno.test("shortenGpuName() drops the vendor", () => {
   const names = [
     ["NVIDIA H100 80GB HBM3", "H100 80GB HBM3"],
     ["Tesla T4", "T4"],
@@ -127,7 +127,7 @@ Deno.test("shortenGpuName() leaves the maker out", () => {
   for (const [name, short] of names) assertEquals(shortenGpuName(name), short);
 });
 
-Deno.test("formatMemory() says what is not there, and what is shared", () => {
+Deno.test("formatMemory() shows n/a for missing values, and marks unified memory", () => {
   const [used, total] = [present(71.5 * GIB), present(80 * GIB)];
   const none = absent("unsupported");
   const tell = (
@@ -142,7 +142,7 @@ Deno.test("formatMemory() says what is not there, and what is shared", () => {
   assertEquals(formatMemory(shared), "71.5/80.0 GiB unified");
 });
 
-Deno.test("formatThrottleReasons() has words for what slows a GPU, and none for idleness", () => {
+Deno.test("formatThrottleReasons() names each reason, except idle", () => {
   assertEquals(formatThrottleReasons(present(["idle"])), "");
   assertEquals(
     formatThrottleReasons(present(["power_cap", "idle", "thermal_hardware"])),
@@ -151,7 +151,7 @@ Deno.test("formatThrottleReasons() has words for what slows a GPU, and none for 
   assertEquals(formatThrottleReasons(absent("unsupported")), "");
 });
 
-Deno.test("formatOutlier() has the evidence that there is", () => {
+Deno.test("formatOutlier() shows the evidence that is known", () => {
   const outlier: GpuOutlier = {
     gpuIndex: 3,
     kind: "slow_clock",
@@ -176,7 +176,7 @@ Deno.test("formatOutlier() has the evidence that there is", () => {
   );
 });
 
-Deno.test("chooseTemperatureColor() goes by what is left until the GPU slows down", () => {
+Deno.test("chooseTemperatureColor() depends on the margin to the throttling temperature", () => {
   const judge = (margin: number | null, celsius: number | null = 70) =>
     chooseTemperatureColor({
       temperatureCelsius: celsius === null ? absent("unreadable") : present(celsius),
@@ -188,7 +188,7 @@ Deno.test("chooseTemperatureColor() goes by what is left until the GPU slows dow
   assertEquals([judge(null), judge(null, null)], ["plain", "dim"]);
 });
 
-Deno.test("formatOwners() names each once, strangers last, and not too many", () => {
+Deno.test("formatOwners() names each owner once, other last, and limits their number", () => {
   const holders = [
     { port: 8000, gpus: [0, 1] },
     { port: 8001, gpus: [0] },
