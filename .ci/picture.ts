@@ -18,7 +18,7 @@ import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import { createState, update } from "../lib/state.ts";
 import { createUi } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import { renderFrame } from "../lib/view.ts";
+import { renderFrame } from "../lib/view_scene.ts";
 import { COLUMN_IDS } from "../lib/view_columns.ts";
 
 /** Where the picture is. */

@@ -20,6 +20,7 @@ import {
   wake,
   watchGpus,
 } from "./app_session.ts";
+import type { TerminalSize } from "./platform.ts";
 import { type Message, type State, update } from "./state.ts";
 import type { ClickAction, ClickTarget, Command, FilterEdit, UiContext } from "./state_ui.ts";
 import { SYNCHRONIZED_MODE, type Terminal } from "./terminal.ts";
@@ -35,7 +36,14 @@ import {
 } from "./terminal_keys.ts";
 import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
-import { getUiContext, renderFrame } from "./view.ts";
+import {
+  drawScene,
+  getUiContext,
+  hasInSight,
+  isSameScene,
+  layOutScene,
+  type Scene,
+} from "./view_scene.ts";
 import { findCommand, nameKey } from "./view_bindings.ts";
 
 /** Outcomes that arrive together are drawn together: at most one frame in this time. */
@@ -59,6 +67,9 @@ interface Screen {
   readonly terminal: Terminal;
   /** What is known in the picture that is there. */
   known: State;
+  readonly layOut: typeof layOutScene;
+  /** What was laid out last: keys move in it. */
+  scene: Scene | null;
   targets: readonly ClickTarget[];
   isDrawing: boolean;
   isStale: boolean;
@@ -69,6 +80,18 @@ interface Screen {
 /** The picture that is there, with what the user has chosen since. */
 function collectScreenState({ session: { state: { ui, held, interval } }, known }: Screen): State {
   return { ...known, ui, held, interval };
+}
+
+/** The scene that was laid out last, or a new one where that will not do. */
+function getScene(
+  screen: Screen,
+  size: TerminalSize,
+  suffices: (scene: Scene) => boolean,
+): Scene {
+  const { scene, session: { view } } = screen;
+  const state = collectScreenState(screen);
+  if (scene !== null && isSameScene(scene, state, size) && suffices(scene)) return scene;
+  return screen.scene = screen.layOut(state, size, view, scene);
 }
 
 /** Draws the state as it is now, and again if it changes meanwhile. */
@@ -94,7 +117,8 @@ async function drawChoice(screen: Screen): Promise<void> {
         takeInstant(session);
         screen.known = session.state;
       }
-      const frame = renderFrame(collectScreenState(screen), size, session.view);
+      const { ui } = session.state;
+      const frame = drawScene(getScene(screen, size, (scene) => hasInSight(scene, ui)), ui);
       screen.targets = frame.targets;
       await terminal.draw(frame, size);
     }
@@ -130,12 +154,9 @@ function planDrawing(screen: Screen): () => void {
 }
 
 function getContext(screen: Screen): UiContext {
-  const { session, targets } = screen;
-  const size = session.platform.stdio.terminalSize() ?? { columns: 80, rows: 24 };
-  const context = getUiContext(collectScreenState(screen), size, session.view);
-  // A page is as many lines as are in sight.
-  const shown = targets.filter(({ action }) => action.kind === "line").length;
-  return context.isText || shown === 0 ? context : { ...context, pageLines: shown };
+  const { platform, state: { ui } } = screen.session;
+  const size = platform.stdio.terminalSize() ?? { columns: 80, rows: 24 };
+  return getUiContext(getScene(screen, size, () => true), ui);
 }
 
 /** Lets the message change what the user has chosen. Whoever calls draws that at once. */
@@ -256,13 +277,23 @@ function watchJobControl(screen: Screen): readonly (() => void)[] {
   ];
 }
 
-/** Shows the session on the terminal until it ends, and throws what ended it if that was an error. */
-export async function runLive(session: Session, terminal: Terminal): Promise<void> {
+/**
+ * Shows the session on the terminal until it ends, and throws what ended it if that was an error.
+ *
+ * @param layOut Lays out a scene; a test counts them.
+ */
+export async function runLive(
+  session: Session,
+  terminal: Terminal,
+  layOut: typeof layOutScene = layOutScene,
+): Promise<void> {
   const { platform, stop } = session;
   const screen: Screen = {
     session,
     terminal,
     known: session.state,
+    layOut,
+    scene: null,
     targets: [],
     isDrawing: false,
     isStale: false,

@@ -96,7 +96,7 @@ function parseComparison(
 }
 
 /** A filter that has been read, for any number of lines. */
-interface Filter {
+export interface Filter {
   /** Whether it lets the line pass. */
   readonly matches: (subject: FilterSubject) => boolean;
   /** What is said of each comparison that is not understood, in its order, safe to print. It is looked for as text. */
@@ -195,8 +195,11 @@ function keyOfGroup(modelName: string): string {
 }
 
 /** The lines of the table, without headings and totals. */
-export function listVisibleRows(fleet: Fleet, ui: Ui): readonly VisibleRow[] {
-  const { matches } = parseFilter(ui.filter);
+export function listVisibleRows(
+  fleet: Fleet,
+  ui: Ui,
+  { matches }: Filter = parseFilter(ui.filter),
+): readonly VisibleRow[] {
   const wanted = fleet.rows.filter((row) => matches(describeSubject(row)));
   const rows = sortRows(wanted, ui.sort);
   if (!ui.isGrouped) return rows.map(listRow);

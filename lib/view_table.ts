@@ -30,7 +30,7 @@ import {
   measureColumnLayouts,
 } from "./view_layout.ts";
 import type { VisibleRow } from "./view_rows.ts";
-import { type Paint, repaintLine } from "./view_theme.ts";
+import type { Paint } from "./view_theme.ts";
 
 /** What marks a row that needs a look, in the left margin, and what stands there otherwise. */
 const MARK = "▌";
@@ -114,37 +114,35 @@ interface TableOptions {
   readonly hasNote: boolean;
   readonly paint: Paint;
   readonly ui: Ui;
-  /** Whether a line is selected on the screen. */
+  /** Whether a line can be selected. */
   readonly isLive: boolean;
 }
 
-/** A drawn table. Rows of the targets count from the heading. */
+/** A table without its selection. Rows of the targets count from the heading. */
 export interface DrawnTable {
   readonly lines: readonly string[];
   readonly targets: readonly ClickTarget[];
-  /** The row of the selected line; `null` where none is shown as selected. */
-  readonly cursorRow: number | null;
+  /** The index of the first line in sight, and how many are. */
+  readonly top: number;
+  readonly shown: number;
 }
 
-/** The lines in sight, and the index of the first of them. The selected line is always in sight. */
-function cutToSight(
-  lines: readonly VisibleRow[],
-  options: TableOptions,
-): { readonly shown: readonly VisibleRow[]; readonly top: number } {
-  const room = Math.max(1, options.maxLines);
-  const selected = findSelected(options.ui, lines.map(({ key }) => key));
-  const wanted = options.isLive
-    ? Math.max(selected - room + 1, Math.min(options.ui.top, selected))
-    : options.ui.top;
-  const top = Math.max(0, Math.min(wanted, lines.length - room));
-  return { shown: lines.slice(top, top + room), top };
+/** The index of the first line in sight, of `room` lines. On a screen the selected line is always in sight. */
+export function findTop(
+  ui: Ui,
+  keys: readonly string[],
+  { room, isLive }: { readonly room: number; readonly isLive: boolean },
+): number {
+  const selected = findSelected(ui, keys);
+  const wanted = isLive ? Math.max(selected - room + 1, Math.min(ui.top, selected)) : ui.top;
+  return Math.max(0, Math.min(wanted, keys.length - room));
 }
 
-/** The heading. The sign of the sorted column stands where it moves nothing. */
+/** The heading. The sign of the sorted column stands where it moves nothing: in the gap or the margin. */
 function drawHeading(layouts: readonly TableLayout[], ui: Ui, paint: Paint): string {
-  let line = NO_MARK;
-  let used = NO_MARK.length;
-  let fromColumn = used;
+  let line = "";
+  let used = 0;
+  let fromColumn = NO_MARK.length;
   for (const { column: { id, title, align }, width } of layouts) {
     const isSorted = ui.sort?.columnId === id;
     const sign = !isSorted ? "" : ui.sort.isDescending ? DESCENDING : ASCENDING;
@@ -197,7 +195,9 @@ export function renderTable(
   options: TableOptions,
 ): DrawnTable {
   const { width, paint, ui, isLive } = options;
-  const { shown, top } = cutToSight(lines, options);
+  const room = Math.max(1, options.maxLines);
+  const top = findTop(ui, lines.map(({ key }) => key), { room, isLive });
+  const shown = lines.slice(top, top + room);
   const all = [
     ...shown.map(({ cells }) => cells),
     ...describeTotals(fleet, options.hasGroupTotals),
@@ -216,12 +216,6 @@ export function renderTable(
     drawHeading(layouts, ui, paint),
     ...table.toString().split("\n").map((line) => line.trimEnd()),
   ];
-  const selected = isLive ? findSelected(ui, lines.map(({ key }) => key)) - top : -1;
-  const cursorRow = selected >= 0 && selected < shown.length ? 1 + selected : null;
-  if (cursorRow !== null) {
-    const line = laidOut[cursorRow];
-    laidOut[cursorRow] = repaintLine(line, width, (text) => paint(text, "selected"));
-  }
   const hidden = lines.length - shown.length;
   if (hidden > 0 && options.hasNote) {
     const note = `${top + 1}–${top + shown.length} of ${lines.length}`;
@@ -234,5 +228,5 @@ export function renderTable(
     action: { kind: "line", key },
   }));
   const targets = [...listHeadingTargets(layouts), ...lineTargets];
-  return { lines: laidOut, targets, cursorRow };
+  return { lines: laidOut, targets, top, shown: shown.length };
 }

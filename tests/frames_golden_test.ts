@@ -2,7 +2,8 @@ import { assertEquals } from "@std/assert";
 import type { TerminalSize } from "../lib/platform.ts";
 import { type State, update } from "../lib/state.ts";
 import { type Command, THEME_NAMES } from "../lib/state_ui.ts";
-import { getUiContext, renderFrame, type ViewOptions } from "../lib/view.ts";
+import type { ViewOptions } from "../lib/view.ts";
+import { getUiContext, layOutScene, renderFrame } from "../lib/view_scene.ts";
 import type { ColorDepth } from "../lib/view_theme.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
 import { advance, createEndpoint, createFailed, startState } from "./fixtures/expositions.ts";
@@ -36,7 +37,7 @@ function failAll(): State {
 /** The state after the commands, as keys would give them on a screen of that size. */
 function run(state: State, commands: readonly Command[], size = SMALL): State {
   return commands.reduce((known, command) => {
-    const context = getUiContext(known, size, OPTIONS);
+    const context = getUiContext(layOutScene(known, size, OPTIONS));
     return update(known, { kind: "command", command, context });
   }, state);
 }

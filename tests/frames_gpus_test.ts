@@ -5,7 +5,8 @@ import type { TerminalSize } from "../lib/platform.ts";
 import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
 import type { Command } from "../lib/state_ui.ts";
-import { getUiContext, renderFrame, renderText, type ViewOptions } from "../lib/view.ts";
+import { renderText, type ViewOptions } from "../lib/view.ts";
+import { getUiContext, layOutScene, renderFrame } from "../lib/view_scene.ts";
 import { settle } from "./fixtures/expositions.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
@@ -49,7 +50,7 @@ function watchEight(state: State): State {
 
 function run(state: State, commands: readonly Command[], size: TerminalSize): State {
   return commands.reduce((known, command) => {
-    const context = getUiContext(known, size, OPTIONS);
+    const context = getUiContext(layOutScene(known, size, OPTIONS));
     return update(known, { kind: "command", command, context });
   }, state);
 }

@@ -28,7 +28,8 @@ import { createScraper } from "../lib/scrape.ts";
 import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import type { State } from "../lib/state.ts";
 import { encodeFrame, enterTerminal } from "../lib/terminal.ts";
-import { getUiContext, renderFrame, type ViewOptions } from "../lib/view.ts";
+import type { ViewOptions } from "../lib/view.ts";
+import { getUiContext, layOutScene, renderFrame } from "../lib/view_scene.ts";
 import { createEndpoint, START_EPOCH, startState } from "./fixtures/expositions.ts";
 import { createChosenUi, watchServers } from "./fixtures/screens.ts";
 
@@ -63,7 +64,7 @@ for (const [replicas, size] of [[8, MIDDLE], [64, LARGE]] as const) {
   });
 
   Deno.bench(`readContext, ${replicas}`, { group }, () => {
-    getUiContext(state, size, VIEW);
+    getUiContext(layOutScene(state, size, VIEW));
   });
 
   Deno.bench(`encodeFrame of two ticks, ${replicas}`, { group }, () => {

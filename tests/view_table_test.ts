@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import { COLUMNS, describeRow, type TableLine } from "../lib/view_columns.ts";
+import { COLUMN_IDS, COLUMNS, describeRow, type TableLine } from "../lib/view_columns.ts";
 import { listVisibleRows } from "../lib/view_rows.ts";
 import {
   chooseColumns,
@@ -49,6 +49,19 @@ function readLines(state: State): readonly TableLine[] {
 function chooseIds(lines: readonly TableLine[], width: number): string[] {
   return chooseColumns(lines, width, createUi()).map(({ column }) => column.id);
 }
+
+Deno.test("renderTable() has the sign of a sorted first column of figures in the margin", () => {
+  for (const { id } of COLUMNS) {
+    const others = COLUMN_IDS.filter((other) => other !== id);
+    const ui = createUi({
+      columnIds: [id, ...others],
+      sort: { columnId: id, isDescending: true },
+    });
+    const [heading] = draw(watchFleet(4), { ui }).lines;
+    const [plainHeading] = draw(watchFleet(4), { ui: { ...ui, sort: null } }).lines;
+    assertEquals(heading.replace("▾", " ").trimEnd(), plainHeading.trimEnd());
+  }
+});
 
 Deno.test("chooseColumns() gives way in the order of priority", () => {
   const lines = readLines(watchFleet(4));

@@ -13,13 +13,8 @@ import {
   type Ui,
 } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import {
-  getUiContext,
-  renderFrame,
-  renderText,
-  type ScreenFrame,
-  type ViewOptions,
-} from "../lib/view.ts";
+import { renderText, type ViewOptions } from "../lib/view.ts";
+import { getUiContext, layOutScene, renderFrame, type ScreenFrame } from "../lib/view_scene.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";
 import { COLUMN_IDS, COLUMNS } from "../lib/view_columns.ts";
 import { listVisibleRows } from "../lib/view_rows.ts";
@@ -305,7 +300,7 @@ Deno.test("renderFrame() fills exactly the screen, at any size", () => {
 const SMALL = { columns: 80, rows: 24 };
 
 function command(state: State, one: Command, size: TerminalSize = SMALL, options = PLAIN): State {
-  const context = getUiContext(state, size, options);
+  const context = getUiContext(layOutScene(state, size, options));
   return update(state, { kind: "command", command: one, context });
 }
 
@@ -496,7 +491,7 @@ const DEED: fc.Arbitrary<Deed> = fc.oneof(
 
 /** The state after the deed, as the live screen would have it. */
 function act(state: State, deed: Deed, size: TerminalSize, options: ViewOptions): State {
-  const context = getUiContext(state, size, options);
+  const context = getUiContext(layOutScene(state, size, options));
   if (deed.kind === "command") return update(state, { ...deed, context });
   if (deed.kind === "wait") return advance(state, state.now + deed.span);
   if (deed.kind === "type") {
@@ -536,7 +531,7 @@ function assertFrame(state: State, size: TerminalSize, options: ViewOptions): vo
       toColumn <= columns;
     assert(isInside, `${row} ${fromColumn} ${toColumn}`);
   }
-  const { lineKeys } = getUiContext(state, size, options);
+  const { lineKeys } = getUiContext(layOutScene(state, size, options));
   if (!showsTable(state, options) || lineKeys.length === 0 || rows < 5) return;
   const selected = lineKeys[findSelected(state.ui, lineKeys)];
   const isInSight = targets.some(({ action }) => action.kind === "line" && action.key === selected);

@@ -1,0 +1,497 @@
+/**
+ * The state as a screen: laid out once as a scene, then drawn as frames.
+ *
+ * Decides which view is shown and shares out the height. The title stands at the
+ * top, the keys at the bottom where they are wanted. Between them a table has
+ * its heading, a row and ALL first, then verdict and summary above, then what is
+ * wrong and panels below. Details and a panel on the whole screen have the
+ * verdict above; help and column menu have nothing. Nothing is wider than the
+ * screen or drawn below it. Keys that select or scroll move in the scene.
+ *
+ * @module
+ */
+
+import type { TerminalSize } from "./platform.ts";
+import { getSceneState, type State } from "./state.ts";
+import type { Fleet, Row } from "./state_fleet.ts";
+import {
+  type ClickTarget,
+  type Command,
+  findSelected,
+  type Ui,
+  type UiContext,
+} from "./state_ui.ts";
+import type { Frame } from "./terminal.ts";
+import { measureWidth, sanitizeText } from "./text.ts";
+import { choosesDetail, type ViewOptions } from "./view.ts";
+import { BINDINGS } from "./view_bindings.ts";
+import { startSort } from "./view_columns.ts";
+import { renderDetail } from "./view_detail.ts";
+import { convertToAscii } from "./view_format.ts";
+import { type Header, renderHeader, renderProblems } from "./view_header.ts";
+import { renderColumnMenu, renderHelp } from "./view_help.ts";
+import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./view_layout.ts";
+import { createPanels, listPanelIds } from "./view_panels.ts";
+import { type Filter, listVisibleRows, parseFilter, type VisibleRow } from "./view_rows.ts";
+import { countGroupTotals, findTop, listWanted, renderTable } from "./view_table.ts";
+import { createPaint, cutStyledLine, type Paint, repaintLine } from "./view_theme.ts";
+
+/** Lines from which there is room for what is wrong below the table. */
+const ROOM_FOR_PROBLEMS = 8;
+
+/** Lines from which there is room for a line of each model before ALL, and for the newest event. */
+const ROOM_FOR_GROUPS = 12;
+
+/** Verdict, summary, a blank line, heading and ALL. */
+const LINES_AROUND_ROWS = 5;
+
+/** What a screen is made from. */
+interface Stage {
+  readonly state: State;
+  readonly listed: readonly VisibleRow[];
+  readonly filter: Filter;
+  readonly width: number;
+  readonly paint: Paint;
+  readonly output: ViewOptions["output"];
+}
+
+/** A screen that is laid out. It can be drawn with any selection and any scroll that it has room for. */
+export interface Scene extends Stage {
+  readonly size: TerminalSize;
+  readonly options: ViewOptions;
+  readonly title: string;
+  readonly keys: Part;
+  readonly body: Body;
+}
+
+/** What stands between title and keys. */
+type Body = { readonly kind: "menu" } | LongText | TableBody;
+
+/** A text that scrolls in `room` lines below those above. */
+interface LongText {
+  readonly kind: "text";
+  readonly above: readonly string[];
+  readonly lines: readonly string[];
+  readonly room: number;
+}
+
+/** The table and all that stands around it. */
+interface TableBody extends Part {
+  readonly kind: "table";
+  /** The place of the first row of the table. */
+  readonly firstRow: number;
+  /** The index of the visible row there, and how many are in sight. */
+  readonly top: number;
+  readonly shown: number;
+}
+
+/** A frame, and the parts of it that can be clicked. */
+export interface ScreenFrame extends Frame {
+  readonly targets: readonly ClickTarget[];
+}
+
+/** Part of a screen. Rows of its targets count from its first line. */
+interface Part {
+  readonly lines: readonly string[];
+  readonly targets?: readonly ClickTarget[];
+}
+
+/** A key of the last line: what it is called, what it does. */
+type KeyPiece = readonly [key: string, label: string, command: Command | null];
+
+const KEYS: readonly KeyPiece[] = BINDINGS.flatMap(({ keys, label, command }): KeyPiece[] =>
+  label === undefined ? [] : [[keys[0], label, command]]
+);
+
+const BACK: KeyPiece = ["Esc", "Back", "back"];
+const TYPING_KEYS: readonly KeyPiece[] = [
+  ["Enter", "Keep filter", null],
+  ["Esc", "Clear", null],
+  ["Ctrl-W", "Delete word", null],
+  ["Ctrl-U", "Delete all", null],
+];
+const MENU_KEYS: readonly KeyPiece[] = [
+  ["Space", "Show or hide", "pause"],
+  ["Left", "Move left", "fold"],
+  ["Right", "Move right", "unfold"],
+];
+
+/** The labelled keys without those commands, with `more` after help and quit. */
+function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readonly KeyPiece[] {
+  const [help, quit, ...others] = KEYS.filter(([, , command]) =>
+    command === null || !without.includes(command)
+  );
+  return [help, quit, ...more, ...others];
+}
+
+/** The keys that there is something to do with, the most useful first. */
+function listKeys({ state: { ui, fleet }, output }: Stage): readonly KeyPiece[] {
+  const { screen, isTyping, zoomedPanel, filter } = ui;
+  if (isTyping) return TYPING_KEYS;
+  if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
+  if (screen === "help") return [...KEYS.slice(0, 2), BACK];
+  if (screen === "detail") {
+    return mixKeys([BACK, ["Right", "Next", "unfold"]], ["open", "filter", "sort_next", "group"]);
+  }
+  if (zoomedPanel !== null) {
+    return mixKeys([BACK, ["Tab", "Next panel", "next_panel"]], ["open", "next_panel"]);
+  }
+  if (choosesDetail(fleet, ui, output)) {
+    return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
+  }
+  return filter === "" ? KEYS : mixKeys([["Esc", "Clear filter", "back"]], []);
+}
+
+/** The keys, as many as fit, each to be clicked. */
+function renderKeyLine(scene: Stage): Part {
+  const { width, paint } = scene;
+  const pieces = listKeys(scene);
+  let line = "";
+  let used = 0;
+  const targets: ClickTarget[] = [];
+  for (const [key, label, command] of pieces) {
+    const needed = 1 + measureWidth(key) + 1 + measureWidth(label) + 1;
+    if (used + needed > width) continue;
+    line += ` ${paint(key, "key")} ${label} `;
+    if (command !== null) {
+      const action = { kind: "command", command } as const;
+      targets.push({ row: 0, fromColumn: used, toColumn: used + needed, action });
+    }
+    used += needed;
+  }
+  return { lines: [line], targets };
+}
+
+/** The filter, how many rows it lets pass, and what of it is not understood. */
+function renderFilterLine({ state, listed, filter: { remarks }, paint }: Stage): string[] {
+  const { filter, isTyping } = state.ui;
+  if (filter === "" && !isTyping) return [];
+  const shown = listed.filter(({ kind }) => kind === "row").length;
+  const [remark] = remarks;
+  const hint = remark === undefined ? "" : `   ${remark}`;
+  const note = paint(`   ${shown} of ${state.fleet.rows.length} rows`, "dim") + paint(hint, "warn");
+  return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
+}
+
+/** The panels, or the one that has the whole screen, in `lines` lines. */
+function renderPanels(scene: Stage, lines: number): string[] {
+  const { paint, width, state } = scene;
+  const { ui, fleet } = state;
+  // Of nothing there are only dashes.
+  if (fleet.counts.up === 0 && ui.zoomedPanel === null) return [];
+  const panels = createPanels(state, paint);
+  const room = { width, lines, focusedPanel: ui.focusedPanel, paint };
+  const zoomed = panels.find(({ id }) => id === ui.zoomedPanel);
+  return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);
+}
+
+/**
+ * Whether the lines of models leave at least half of the room to rows. It does
+ * not ask how many rows there are: a filter takes nothing from the totals.
+ */
+function hasRoomForGroups(fleet: Fleet, room: number): boolean {
+  return room >= ROOM_FOR_GROUPS &&
+    countGroupTotals(fleet) <= (room - LINES_AROUND_ROWS) / 2;
+}
+
+/** The table and all that stands around it, in `room` lines. */
+function layOutOverview(scene: Stage, [, verdict, summary]: Header, room: number): TableBody {
+  const { state, listed, width, paint } = scene;
+  const { ui, fleet } = state;
+  const problems = renderProblems(state, scene);
+  const hasGroupTotals = !ui.isGrouped && hasRoomForGroups(fleet, room);
+  const forTotals = 2 + (hasGroupTotals ? countGroupTotals(fleet) : 0);
+  // Heading, one row and ALL come first, then the verdict, the filter and the summary.
+  const above: string[] = [];
+  for (const line of [verdict, ...renderFilterLine(scene), summary, ""]) {
+    const wanted = forTotals + (line === "" ? listed.length : 1);
+    if (above.length + 1 + wanted <= room) above.push(line);
+  }
+  const left = room - above.length;
+  const forProblems = Math.min(problems.length, left > ROOM_FOR_PROBLEMS ? 2 : 0);
+  const forEvents = fleet.events.length > 0 && left > ROOM_FOR_GROUPS ? 2 : 0;
+  const forRows = left - forTotals - forProblems - forEvents;
+  const hasNote = listed.length > forRows && forRows > 1;
+  const table = renderTable(fleet, listed, {
+    width,
+    paint,
+    ui,
+    maxLines: Math.min(listed.length, hasNote ? forRows - 1 : forRows),
+    hasGroupTotals,
+    hasNote,
+    isLive: true,
+  });
+  const below = left - table.lines.length;
+  // Where there is no room for a blank line, the reason is worth more.
+  const spaced = problems.length > 0 && below > problems.length ? ["", ...problems] : problems;
+  const shownProblems = cutLines(spaced, Math.max(0, below), paint);
+  const panels = renderPanels(scene, below - shownProblems.length);
+  const targets = table.targets.map((target) => ({ ...target, row: target.row + above.length }));
+  return {
+    kind: "table",
+    lines: [...above, ...table.lines, ...shownProblems, ...panels],
+    targets,
+    firstRow: above.length + 1,
+    top: table.top,
+    shown: table.shown,
+  };
+}
+
+/** The lines that are in sight of a text that is scrolled; the last says what follows. */
+function scrollLines(lines: readonly string[], scroll: number, options: {
+  readonly room: number;
+  readonly paint: Paint;
+}): string[] {
+  const { room, paint } = options;
+  const top = Math.max(0, Math.min(scroll, lines.length - room));
+  return cutLines(lines.slice(top), room, paint);
+}
+
+/** The lines that fit, the last of which says how many do not. */
+function cutLines(lines: readonly string[], room: number, paint: Paint): string[] {
+  if (lines.length <= room) return [...lines];
+  const kept = lines.slice(0, Math.max(0, room - 1));
+  const note = paint(` … ${lines.length - kept.length} more lines`, "dim");
+  return [...kept, note].slice(0, Math.max(0, room));
+}
+
+/** Sections in two columns as short as can be, where the screen is wide enough for two. */
+function arrangeSections(sections: readonly (readonly string[])[], width: number): string[] {
+  // Without the blank line after the last of a column.
+  const join = (some: typeof sections): string[] => some.flat().slice(0, -1);
+  if (width < TWO_COLUMN_WIDTH) return join(sections);
+  const columnsAt = (split: number): readonly string[][] =>
+    [sections.slice(0, split), sections.slice(split)].map(join);
+  const heightAt = (split: number): number => Math.max(...columnsAt(split).map((c) => c.length));
+  const splits = sections.map((_, index) => index + 1);
+  const split = splits.reduce((a, b) => heightAt(b) < heightAt(a) ? b : a);
+  return joinSideBySide(columnsAt(split), Math.floor(width / 2));
+}
+
+/** The rows that a line of the table is about. */
+function listRows(line: VisibleRow, { rows }: Fleet): readonly Row[] {
+  return line.kind === "row"
+    ? [line.row]
+    : rows.filter(({ replica }) => replica?.sample.modelName === line.group.modelName);
+}
+
+/** One replica in full. What is left of the room its charts fill. */
+function renderReplica(row: Row, { state, paint, width }: Stage, room: number): string[] {
+  const draw = (extraLines: number): string[] => {
+    const columnWidth = width < TWO_COLUMN_WIDTH ? width : Math.floor(width / 2);
+    // A blank on each side, and the indent of a section.
+    const options = { fleet: state.fleet, paint, width: columnWidth - 4, extraLines };
+    const sections = renderDetail(row, state, options)
+      .map((lines) => lines.map((line) => " " + line));
+    return [` ${paint(row.name, "title")}`, ...arrangeSections(sections, width)];
+  };
+  const small = draw(0);
+  if (small.length >= room) return small;
+  const large = draw(room - small.length);
+  return large.length <= room ? large : small;
+}
+
+/** The selected replica, or all of the selected group, in full; every replica where the output is `detail` and none was opened. */
+function renderDetails(scene: Stage, room: number): string[] {
+  const { state, listed } = scene;
+  const { ui, fleet } = state;
+  const problems = renderProblems(state, scene);
+  const line = listed[findSelected(ui, listed.map(({ key }) => key))];
+  const rows = ui.screen === "detail" && line !== undefined ? listRows(line, fleet) : fleet.rows;
+  // Charts grow where one replica is looked at, and not where many follow each other.
+  const forProblems = problems.length > 0 ? 1 + problems.length : 0;
+  const left = rows.length === 1 ? room - forProblems : 0;
+  const details = rows.flatMap((row) => [...renderReplica(row, scene, left), ""]);
+  return [...details.slice(0, problems.length > 0 ? undefined : -1), ...problems];
+}
+
+/** What is drawn in `room` lines. */
+function layOutBody(scene: Stage, header: Header, room: number): Body {
+  const { state: { ui, fleet }, paint, output } = scene;
+  if (ui.screen === "help") return { kind: "text", above: [], lines: renderHelp(paint), room };
+  if (ui.screen === "columns") return { kind: "menu" };
+  // The verdict stands above.
+  const common = { kind: "text", above: [header[1]], room: room - 1 } as const;
+  if (choosesDetail(fleet, ui, output)) {
+    return { ...common, lines: renderDetails(scene, room - 1) };
+  }
+  return ui.zoomedPanel === null
+    ? layOutOverview(scene, header, room)
+    : { ...common, lines: renderPanels(scene, room - 1) };
+}
+
+/** The choices by which rows are listed, besides the filter. */
+const LISTING_KEYS = ["sort", "isGrouped", "foldedModels"] as const;
+
+/** The rows that are to be seen: those of the scene before where nothing of them has changed. */
+function listRowsOf(state: State, before: Scene | null): Pick<Stage, "filter" | "listed"> {
+  const { fleet, ui } = state;
+  const known = before?.state;
+  const filter = before !== null && known?.ui.filter === ui.filter
+    ? before.filter
+    : parseFilter(ui.filter);
+  const isSame = before !== null && filter === before.filter && fleet === known?.fleet &&
+    LISTING_KEYS.every((key) => ui[key] === known.ui[key]);
+  return { filter, listed: isSame ? before.listed : listVisibleRows(fleet, ui, filter) };
+}
+
+/** Lays out what is shown of the state. */
+export function layOutScene(
+  state: State,
+  size: TerminalSize,
+  options: ViewOptions,
+  before: Scene | null = null,
+): Scene {
+  const picture = getSceneState(state);
+  const paint = createPaint(options.depth, picture.ui.theme);
+  const { columns: width } = size;
+  const rows = listRowsOf(picture, before);
+  const stage: Stage = { state: picture, ...rows, width, paint, output: options.output };
+  const header = renderHeader(picture, stage);
+  const fit = (line: string): string => fitLine(line, { width, ...options });
+  const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(stage);
+  const body = layOutBody(stage, header, measureRoom(size, options));
+  return {
+    ...{ ...stage, size, options },
+    title: fit(header[0]),
+    keys: { ...keys, lines: keys.lines.map(fit) },
+    body: body.kind === "table" ? { ...body, lines: body.lines.map(fit) } : body,
+  };
+}
+
+/** The line as it is drawn: no wider than the screen. */
+function fitLine(
+  line: string,
+  { width, ascii }: { readonly width: number; readonly ascii: boolean },
+): string {
+  const cut = cutStyledLine(line, width);
+  return ascii ? convertToAscii(cut) : cut;
+}
+
+/** What moves in a scene. */
+const PLACE_KEYS: ReadonlySet<string> = new Set<keyof Ui>([
+  "selectedKey",
+  "top",
+  "scroll",
+  "columnCursor",
+]);
+
+/** Whether the two are the same but for those keys. */
+function areSameBut<T extends object>(one: T, other: T, isLeftOut: (key: string) => boolean) {
+  return one === other ||
+    (Object.keys(one) as (keyof T & string)[]).every((key) =>
+      isLeftOut(key) || one[key] === other[key]
+    );
+}
+
+/** Whether only the selection and the scroll differ from those of the scene. */
+export function isSameScene(scene: Scene, state: State, size: TerminalSize): boolean {
+  const picture = getSceneState(state);
+  const { ui } = picture;
+  const before = scene.state;
+  return areSameBut(picture, before, (key) => key === "ui") &&
+    areSameBut(ui, before.ui, (key) => PLACE_KEYS.has(key)) &&
+    // Details are those of the selected line.
+    (ui.screen !== "detail" || ui.selectedKey === before.ui.selectedKey) &&
+    areSameBut(size, scene.size, () => false);
+}
+
+/** Whether the scene has the selected row in sight, so that it can be drawn as it is. */
+export function hasInSight({ body, listed }: Scene, ui: Ui): boolean {
+  if (body.kind !== "table") return true;
+  const keys = listed.map(({ key }) => key);
+  return findTop(ui, keys, { room: Math.max(1, body.shown), isLive: true }) === body.top;
+}
+
+/** The group whose line is selected, or below whose line the selected row stands. */
+function findSelectedGroup(listed: Scene["listed"], ui: Ui): UiContext["selectedGroup"] {
+  const selected = listed[findSelected(ui, listed.map(({ key }) => key))];
+  if (selected === undefined) return null;
+  const group = selected.kind === "group"
+    ? selected
+    : listed.find((line) =>
+      line.kind === "group" && line.group.modelName === selected.row.replica?.sample.modelName
+    );
+  return group?.kind === "group" ? { modelName: group.group.modelName, key: group.key } : null;
+}
+
+/** The lines between title and keys. */
+function measureRoom({ rows }: TerminalSize, { hasKeyLine = true }: ViewOptions): number {
+  return Math.max(0, rows - 1 - (hasKeyLine ? 1 : 0));
+}
+
+/** What commands need to know of the screen. */
+export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
+  const { state, listed, body, size, options } = scene;
+  const isText = body.kind === "text";
+  const inSight = body.kind === "menu"
+    ? measureRoom(size, options)
+    : isText
+    ? body.room
+    : body.shown;
+  const pageLines = Math.max(1, inSight);
+  return {
+    lineKeys: listed.map(({ key }) => key),
+    selectedGroup: findSelectedGroup(listed, ui),
+    openGroupKeys: new Set(
+      listed.flatMap((line) => line.kind === "group" && !line.isFolded ? line.key : []),
+    ),
+    pageLines,
+    isText,
+    lastScroll: isText ? Math.max(0, body.lines.length - pageLines) : 0,
+    sorts: listWanted(ui).map(startSort),
+    panelIds: listPanelIds(state),
+  };
+}
+
+/** The targets that are on the screen, cut to it. */
+function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readonly ClickTarget[] {
+  return targets
+    .map((target) => ({ ...target, toColumn: Math.min(target.toColumn, size.columns) }))
+    .filter(({ row, fromColumn, toColumn }) => row < size.rows && fromColumn < toColumn);
+}
+
+/** The lines between title and keys, and which of them is selected. */
+function drawBody(
+  { body, listed, paint, size, options }: Scene,
+  ui: Ui,
+): { readonly lines: readonly string[]; readonly cursorRow: number | null } {
+  const { columns: width } = size;
+  if (body.kind !== "table") {
+    const room = measureRoom(size, options);
+    const lines = body.kind === "menu"
+      ? scrollLines(renderColumnMenu(ui, paint), ui.columnCursor - Math.floor(room / 2), {
+        ...{ room, paint },
+      })
+      : [...body.above, ...scrollLines(body.lines, ui.scroll, { room: body.room, paint })];
+    return { lines: lines.map((line) => fitLine(line, { width, ...options })), cursorRow: null };
+  }
+  const selected = findSelected(ui, listed.map(({ key }) => key)) - body.top;
+  if (selected < 0 || selected >= body.shown) return { lines: body.lines, cursorRow: null };
+  const cursorRow = body.firstRow + selected;
+  const line = repaintLine(body.lines[cursorRow], width, (text) => paint(text, "selected"));
+  return { lines: body.lines.with(cursorRow, line), cursorRow };
+}
+
+/** The scene as a frame of exactly its size. */
+export function drawScene(scene: Scene, ui: Ui = scene.state.ui): ScreenFrame {
+  const { size, options, title, keys, body } = scene;
+  const room = measureRoom(size, options);
+  const { lines, cursorRow } = drawBody(scene, ui);
+  const content = lines.slice(0, room);
+  while (content.length < room) content.push("");
+  const targets = body.kind === "table" ? body.targets ?? [] : [];
+  return {
+    lines: [title, ...content, ...keys.lines].slice(0, size.rows),
+    targets: cutTargets([
+      ...targets.filter(({ row }) => row < room).map((one) => ({ ...one, row: one.row + 1 })),
+      ...(keys.targets ?? []).map((target) => ({ ...target, row: room + 1 })),
+    ], size),
+    cursorRow: cursorRow === null || cursorRow >= room ? null : cursorRow + 1,
+  };
+}
+
+/** The state as a frame of exactly the given size. */
+export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): ScreenFrame {
+  return drawScene(layOutScene(state, size, options));
+}

@@ -1,0 +1,90 @@
+import { assert, assertEquals } from "@std/assert";
+import { runLive } from "../lib/app_live.ts";
+import { startSession } from "../lib/app_session.ts";
+import { parseArguments } from "../lib/cli_options.ts";
+import type { Platform } from "../lib/platform.ts";
+import { createDenoPlatform } from "../lib/platform_deno.ts";
+import { enterTerminal } from "../lib/terminal.ts";
+import { layOutScene } from "../lib/view_scene.ts";
+import { createChosenUi, watchServers } from "./fixtures/screens.ts";
+
+const MODEL = [{ model: "meta-llama/Llama-3.1-8B-Instruct" }];
+const WHEEL_DOWN = "\x1b[<65;1;9M";
+
+interface Live {
+  /** Types, waits for the frame, and gives what was written and how many scenes were laid out. */
+  readonly type: (keys: string) => Promise<{ readonly text: string; readonly layouts: number }>;
+  readonly end: () => Promise<void>;
+}
+
+/** The live screen over 40 endpoints of which none answers any more, at an instant that lasts. */
+async function startLive(): Promise<Live> {
+  const servers = Array.from({ length: 40 }, () => MODEL);
+  const state = { ...watchServers(servers, 16), ui: createChosenUi(), interval: 300 };
+  const real = createDenoPlatform();
+  let giveKey = (_bytes: Uint8Array | null): void => {};
+  let seeFrame = (_text: string): void => {};
+  const platform: Platform = {
+    ...real,
+    monotonicSeconds: () => state.now,
+    epochSeconds: () => state.nowEpoch,
+    onSignal: () => () => {},
+    stdio: {
+      ...real.stdio,
+      terminalSize: () => ({ columns: 120, rows: 24 }),
+      setRawInput: () => {},
+      writeStdoutSync: () => {},
+      closeStdin: () => giveKey(null),
+      writeStdout: (bytes) => Promise.resolve(seeFrame(new TextDecoder().decode(bytes))),
+      readStdin: () => new Promise((resolve) => giveKey = resolve),
+    },
+  };
+  const parsed = parseArguments(["--demo"], () => undefined);
+  if (parsed.kind !== "run") throw new Error(parsed.kind);
+  const options = { ...parsed.options, gpuWatch: "never" as const };
+  const view = { output: "auto", depth: 256, ascii: false } as const;
+  const session = startSession({ platform, options, view, state });
+  let layouts = 0;
+  const frame = (): Promise<string> => new Promise((resolve) => seeFrame = resolve);
+  const isDrawn = frame();
+  const running = runLive(session, enterTerminal(platform.stdio, { mouse: false }), (...parts) => {
+    layouts++;
+    return layOutScene(...parts);
+  });
+  await isDrawn;
+  // The first tick follows the first picture.
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  return {
+    type: async (keys) => {
+      const before = layouts;
+      const drawn = frame();
+      giveKey(new TextEncoder().encode(keys));
+      return { text: await drawn, layouts: layouts - before };
+    },
+    end: async () => {
+      session.stop.abort();
+      await running;
+    },
+  };
+}
+
+Deno.test("runLive() lays out one scene for a frame, and none for a key that moves in it", async () => {
+  const { type, end } = await startLive();
+  try {
+    const moved = await type("j");
+    assertEquals(moved.layouts, 0);
+    assert(moved.text.includes("\x1b[7m"), moved.text);
+    assertEquals((await type("k")).layouts, 0);
+    assertEquals((await type("jjj")).layouts, 0, "several keys in one read");
+    assertEquals((await type(WHEEL_DOWN)).layouts, 0, "a wheel notch in sight");
+    assertEquals((await type("G")).layouts, 1, "the last row comes into sight");
+    assertEquals((await type("g")).layouts, 1, "grouped");
+    assertEquals((await type("\r")).layouts, 1, "details");
+    assertEquals((await type(WHEEL_DOWN)).layouts, 0, "a text scrolls");
+    assertEquals((await type("\x1b[D")).layouts, 1, "the replica before");
+    assertEquals((await type("?")).layouts, 1, "help");
+    assertEquals((await type("j")).layouts, 0, "help scrolls");
+  } finally {
+    await end();
+  }
+});
