@@ -1,8 +1,9 @@
 import { assertEquals } from "@std/assert";
-import type { GpuReport, GpuSample } from "../lib/gpu_model.ts";
+import type { GpuSample } from "../lib/gpu_model.ts";
 import { appendGpuReport, findGpuOutliers, findRange, summarizeGpus } from "../lib/gpu_outliers.ts";
 import { absent, present } from "../lib/reading.ts";
 import { MAX_SERIES_POINTS } from "../lib/stats_series.ts";
+import { createGpuReport } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
 const GPUS = readGpus("h100x8.tsv");
@@ -110,17 +111,6 @@ Deno.test("findRange() is partial if some figures are absent, and absent if all 
 });
 
 Deno.test("appendGpuReport() keeps the newest points of each GPU, with gaps where it is missing", () => {
-  const createReport = (gpus: readonly GpuSample[]): GpuReport => ({
-    ...{
-      program: "nvidia-smi",
-      sampledAt: 0,
-      sampledAtEpoch: 0,
-      duration: 0,
-      gpus,
-      processes: present([]),
-      warnings: [],
-    },
-  });
   const point = { utilizationRatio: 0.25, memoryRatio: 0.5 };
   const gpu = {
     ...GPUS[3],
@@ -129,10 +119,10 @@ Deno.test("appendGpuReport() keeps the newest points of each GPU, with gaps wher
     memoryTotalBytes: present(1e10),
   };
   let series: ReturnType<typeof appendGpuReport> = new Map();
-  series = appendGpuReport(series, createReport([gpu]));
+  series = appendGpuReport(series, createGpuReport([gpu]));
   assertEquals(series, new Map([[3, [point]]]));
   series = appendGpuReport(series, null);
-  series = appendGpuReport(series, createReport([{ ...gpu, index: 4 }]));
+  series = appendGpuReport(series, createGpuReport([{ ...gpu, index: 4 }]));
   const gap = { utilizationRatio: null, memoryRatio: null };
   assertEquals(series, new Map([[3, [point, gap, gap]], [4, [point]]]));
   for (let i = 3; i < MAX_SERIES_POINTS; i++) series = appendGpuReport(series, null);

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import type { GpuOutlier } from "../lib/gpu_model.ts";
 import {
   type Alert,
   EMPTY_LOG,
@@ -14,6 +15,7 @@ import {
   recordEvents,
   updateAlerts,
 } from "../lib/rules_alerts.ts";
+import { present } from "../lib/reading.ts";
 import {
   ALERT_FOR,
   ALERT_KEEP_FIRING_FOR,
@@ -142,6 +144,31 @@ function describe({ lines }: EventLog): string[] {
     `${kind} ${subject.key} ${beganAt}-${endedAt ?? ""} ×${occurrences}`
   );
 }
+
+Deno.test("recordEvents() keeps the newest outlier of a GPU, and none of other events", () => {
+  const createOutlier = (clock: number): GpuOutlier => ({
+    ...{ gpuIndex: 3, kind: "slow_clock", reasons: [], peerCount: 7 },
+    smClockHertz: present(clock),
+    peersClockHertz: present(2e9),
+    temperatureCelsius: present(60),
+  });
+  const see = (clock: number): Occurrence =>
+    createOccurrence("GPU", "a", {
+      outlier: createOutlier(clock),
+    });
+  const looks = [[10, [see(1e9)]], [12, [see(9e8)]], [14, [createOccurrence("GPU")]]] as const;
+  const outliers = [1, 2, 3].map((count) => record(...looks.slice(0, count)).lines[0].outlier);
+  assertEquals(outliers, [createOutlier(1e9), createOutlier(9e8), createOutlier(9e8)]);
+  const [down] = record([10, [createOccurrence("DOWN")]], [12, [createOccurrence("DOWN")]]).lines;
+  assert(!("outlier" in down));
+});
+
+Deno.test("recordEvents() keeps the earlier of equally bad evidence", () => {
+  const see = (value: number): Occurrence =>
+    createOccurrence("SLOW", "a", { worst: { ...createSlowFinding(3), value } });
+  const [line] = record([10, [see(1)]], [12, [see(2)]]).lines;
+  assertEquals(line.worst?.value, 1);
+});
 
 Deno.test("recordEvents() opens a line for a condition, and ends it", () => {
   const down = createOccurrence("DOWN");

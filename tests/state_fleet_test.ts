@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import type { Endpoint } from "../lib/model.ts";
+import { present } from "../lib/reading.ts";
 import { type Message, type State, update } from "../lib/state.ts";
 import {
   areOwnersKnown,
@@ -16,6 +17,7 @@ import {
   createFailed,
   createScraped,
   encode,
+  MODEL,
   readGzip,
   type Series,
   settle,
@@ -456,4 +458,56 @@ Deno.test("createFleet() keeps the figures of groups without a new sample", () =
   const later = advance(state, state.now + 1);
   later.fleet.groups.forEach(({ figures }, i) => assert(figures === state.fleet.groups[i].figures));
   assert(later.fleet.total.figures === state.fleet.total.figures);
+});
+
+/** Two models, of which the first has a replica that runs and finishes most requests. */
+function watchSkewed(): State {
+  const endpoints = [8000, 8001, 8002, 8003].map((port) => createEndpoint(port));
+  let state = startState(endpoints, { interval: 10 });
+  for (let at = 0; at <= 90; at += 10) {
+    const messages = endpoints.map((endpoint, i) => {
+      const text = writeEngine([
+        ["num_requests_running", i === 0 ? 40 : 4],
+        ['request_success_total{finished_reason="stop"}', at * (i === 0 ? 30 : 5)],
+      ], i === 3 ? { model: "b/Chat" } : {});
+      return createScraped(endpoint, at + i / 10, encode(text));
+    });
+    state = advance(state, at + 1, messages);
+  }
+  return state;
+}
+
+Deno.test("createFleet() gives each row the alerts that degrade, and none for information", () => {
+  const state = watchSkewed();
+  const rulesOf = (alerts: State["evaluation"]["alerts"]) =>
+    alerts.filter(({ isFiring }) => isFiring).map(({ first }) => first.rule);
+  assertEquals(rulesOf(state.evaluation.alerts), ["request_share", "sticky_skew", "running_skew"]);
+  const [first, ...others] = state.fleet.rows;
+  assertEquals(rulesOf(first.alerts), ["sticky_skew", "running_skew"]);
+  assertEquals(others.map(({ alerts }) => alerts), [[], [], []]);
+});
+
+Deno.test("createFleet() gives each group the checks of its own model", () => {
+  const { fleet: { groups }, evaluation } = watchSkewed();
+  assertEquals(groups.map(({ modelName }) => modelName), [MODEL, "b/Chat"]);
+  const compared = groups.map(({ checks }) =>
+    checks.map(({ checks: all }) => all.find(({ rule }) => rule === "running_skew")?.compared)
+  );
+  assertEquals(compared, [[3], [1]]);
+  assertEquals(groups.flatMap(({ checks }) => checks).length, evaluation.groups.length);
+});
+
+Deno.test("createFleet() has the events of replicas and of GPUs in the order of time", () => {
+  const throttled = { throttleReasons: present(["thermal_hardware"] as const) };
+  const hot = EIGHT.map((gpu) => gpu.index === 2 ? { ...gpu, ...throttled } : gpu);
+  const other = createEndpoint(8001);
+  const start = watch([8000, 8001]);
+  const listEvents = (state: State) => state.fleet.events.map(({ kind }) => kind);
+  assertEquals(listEvents(start), []);
+  const stale = advance(start, 4, [createFailed(other, 3.5)]);
+  assertEquals(listEvents(stale), ["STALE"]);
+  const heated = [0, 1, 2, 3].reduce((state) => sampleGpus(state, [hot]), stale);
+  assertEquals(listEvents(heated), ["STALE", "GPU"]);
+  const later = advance(heated, heated.now + 40, [createFailed(other, heated.now + 39)]);
+  assertEquals(listEvents(later), ["STALE", "GPU", "DOWN"]);
 });
