@@ -107,6 +107,12 @@ Deno.test("updateAlerts() dates a stall back to the last progress", () => {
   assertEquals(evaluate([[100, [stalled]], [102, []]]), []);
 });
 
+Deno.test("updateAlerts() fires and resolves a share of the last poll with its finding", () => {
+  const finding = createFinding("request_share", "a");
+  assertEquals(evaluate([[100, [finding]]]).map(({ isFiring }) => isFiring), [true]);
+  assertEquals(evaluate([[100, [finding]], [100.5, []]]), []);
+});
+
 const EPOCH = 1_795_300_000;
 
 function createSubject(key: string): EventSubject {

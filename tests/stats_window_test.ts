@@ -1,18 +1,33 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { countObservations } from "../lib/histogram.ts";
-import { COUNTER_KEYS, type CounterKey, type Delta, LATENCY_KEYS } from "../lib/model.ts";
+import {
+  COUNTER_KEYS,
+  type CounterKey,
+  type Delta,
+  LATENCY_KEYS,
+  type Scrape,
+} from "../lib/model.ts";
 import { type AbsenceReason, isPresent, type Reading } from "../lib/reading.ts";
 import {
   appendSample,
   computeReplicas,
   type EndpointHistory,
+  hasClockJumped,
   type HistoryPoint,
   LONG_WINDOW,
   type ReplicaSample,
   startHistory,
 } from "../lib/stats_window.ts";
-import { readPoint, type Series, writeEngine, writeHistogram } from "./fixtures/expositions.ts";
+import {
+  createEndpoint,
+  createScraped,
+  encode,
+  readPoint,
+  type Series,
+  writeEngine,
+  writeHistogram,
+} from "./fixtures/expositions.ts";
 
 function follow(...points: HistoryPoint[]): EndpointHistory {
   return points.reduce(appendSample, startHistory());
@@ -416,6 +431,18 @@ Deno.test("computeReplicas() has the increase of a minute of what has histograms
   assertEquals(span, 6);
   assertEquals(labelled.finishedByReason, new Map([["stop", 60]]));
   assertEquals([...valueOf(latencies.ttft).counts], [60, 60]);
+});
+
+Deno.test("hasClockJumped() compares the wall clock with the monotonic one, within two seconds", () => {
+  const createAt = (at: number, epoch: number): Scrape => {
+    const message = createScraped(createEndpoint(8000), at, encode(writeEngine([])));
+    if (message.kind !== "scraped") throw new Error("Not scraped");
+    return { ...message.scrape, receivedAtEpoch: epoch };
+  };
+  const hasJumped = (wall: number) => hasClockJumped(createAt(15, 1000 + wall), createAt(5, 1000));
+  assertEquals([8, 10, 12].map(hasJumped), [false, false, false]);
+  assertEquals([7.9, 12.1, -1e6, 1e6].map(hasJumped), [true, true, true, true]);
+  assertEquals(hasClockJumped(createAt(5, 1000), null), false);
 });
 
 // ---- Properties.
