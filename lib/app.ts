@@ -34,11 +34,13 @@ import {
   helpText,
 } from "./cli_help.ts";
 import {
+  type CommandLine,
+  createStartUi,
+  getConfigPath,
   listColumns,
   type Options,
-  parseArguments,
-  parseConfigPath,
-  parsePreferences,
+  parseCommandLine,
+  resolveOptions,
 } from "./cli_options.ts";
 import type { Pricing } from "./cost.ts";
 import { formatPriceList, loadPrices } from "./cost_prices.ts";
@@ -294,20 +296,13 @@ async function runOptions(
   options: Options,
   config: ConfigFile,
 ): Promise<number> {
-  if (options.sort.text === "help" || options.columns.text === "help") {
+  if (options.sort === "help" || options.columns === "help") {
     return await print(platform, listColumns());
   }
   const pricing = await loadPricing(platform, options);
   if ("exitCode" in pricing) return refuse(platform, pricing);
   if (options.listPrices) {
     return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
-  }
-  const ui = parsePreferences(options);
-  if ("error" in ui) {
-    const isOfFile = [...config.values.values()].some(({ origin }) => origin === ui.origin);
-    return isOfFile
-      ? refuseConfig(platform, config, ui.error)
-      : refuse(platform, { message: ui.error, exitCode: EXIT_USAGE });
   }
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
@@ -319,6 +314,7 @@ async function runOptions(
     : await loadScrapes(platform, options.stateFile, keys);
   const notices = [...config.warnings, ...targets.notices, ...kept.remarks];
   const noticed = { ...targets, notices };
+  const ui = createStartUi(options);
   const session = createSession(noticed, options, { opened, ui, pricing });
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
   const code = await runSession(session, noticed);
@@ -332,19 +328,19 @@ async function print(platform: Platform, lines: readonly string[]): Promise<numb
   return EXIT_OK;
 }
 
-/** Runs what the arguments, the environment and the file of settings ask for together. */
-async function runConfigured(platform: Platform, argv: readonly string[]): Promise<number> {
+/** Runs what the arguments, the environment and the configuration file ask for together. */
+async function runConfigured(
+  platform: Platform,
+  line: CommandLine & { readonly kind: "run" },
+): Promise<number> {
   const { environment } = platform;
-  const config = await loadConfig(platform, parseConfigPath(argv, environment));
+  const config = await loadConfig(platform, getConfigPath(line, environment));
   if ("error" in config) {
     return refuse(platform, { message: config.error, exitCode: EXIT_CONFIGURATION });
   }
-  const parsed = parseArguments(argv, environment, config.values);
+  const parsed = resolveOptions(line, environment, config.values);
   if (parsed.kind === "run") return await runOptions(platform, parsed.options, config);
-  if (parsed.kind !== "usage_error") throw new Error(`A file of settings made it ${parsed.kind}`);
-  // What is wrong only with the file is the file's fault.
-  const isOurs = parseArguments(argv, environment).kind === "run";
-  return isOurs
+  return parsed.level === "file"
     ? refuseConfig(platform, config, parsed.message)
     : refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
 }
@@ -355,8 +351,8 @@ async function runConfigured(platform: Platform, argv: readonly string[]): Promi
  */
 export async function runApp(platform: Platform, argv: readonly string[]): Promise<number> {
   try {
-    const parsed = parseArguments(argv, platform.environment);
-    switch (parsed.kind) {
+    const line = parseCommandLine(argv);
+    switch (line.kind) {
       case "help":
         return await print(platform, [helpText().trimEnd()]);
       case "version":
@@ -364,11 +360,10 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
       case "document": {
         // Loaded when it is wanted: every start would pay for it.
         const { writeDocument } = await import("./cli_documents.ts");
-        return await print(platform, [writeDocument(parsed.document).trimEnd()]);
+        return await print(platform, [writeDocument(line.document).trimEnd()]);
       }
-      case "usage_error":
       case "run":
-        return await runConfigured(platform, argv);
+        return await runConfigured(platform, line);
     }
   } catch (error) {
     if (platform.isBrokenPipe(error)) return EXIT_OK;

@@ -11,16 +11,10 @@
  * @module
  */
 
-import { OPTION_ROWS, type OptionName, type OptionRow, type SHELLS } from "./cli_option_table.ts";
+import { OPTION_ROWS, type OptionRow, type SHELLS } from "./cli_option_table.ts";
 
 /** A shell that completions can be written for. */
 type Shell = typeof SHELLS[number];
-
-/** Values that are known only outside of this layer. */
-interface MoreChoices {
-  /** Identifiers of columns, for `--sort` and `--columns`. */
-  readonly columns: readonly string[];
-}
 
 /** One option as a script needs it. */
 interface Completion {
@@ -35,19 +29,15 @@ interface Completion {
   readonly words: readonly string[];
 }
 
-/** Options that take columns: one, or several with commas between. */
-const COLUMN_OPTIONS: Readonly<Partial<Record<OptionName, "word" | "words">>> = {
-  sort: "word",
-  columns: "words",
-};
-
-function getCompletion(row: OptionRow<OptionName>): Completion["value"] {
+function getCompletion(row: OptionRow): Completion["value"] {
   if (row.value === null) return "none";
-  if (row.choices !== undefined) return "word";
-  return COLUMN_OPTIONS[row.name] ?? (/\bFILE$/.test(row.value) ? "file" : "text");
+  if (row.choices !== undefined || row.words !== undefined) {
+    return row.value === "LIST" ? "words" : "word";
+  }
+  return /\bFILE$/.test(row.value) ? "file" : "text";
 }
 
-function listCompletions({ columns }: MoreChoices): readonly Completion[] {
+function listCompletions(): readonly Completion[] {
   return OPTION_ROWS.map((row) => ({
     name: `--${row.name}`,
     short: row.short === undefined ? null : `-${row.short}`,
@@ -55,7 +45,7 @@ function listCompletions({ columns }: MoreChoices): readonly Completion[] {
     isRepeatable: row.repeatable === true,
     value: getCompletion(row),
     placeholder: row.value ?? "",
-    words: row.choices ?? (COLUMN_OPTIONS[row.name] === undefined ? [] : [...columns, "help"]),
+    words: row.choices ?? row.words ?? [],
   }));
 }
 
@@ -229,6 +219,6 @@ const WRITERS: Readonly<Record<Shell, (options: readonly Completion[]) => string
 };
 
 /** The script that makes the shell complete the program's arguments. */
-export function writeCompletions(shell: Shell, more: MoreChoices): string {
-  return WRITERS[shell](listCompletions(more));
+export function writeCompletions(shell: Shell): string {
+  return WRITERS[shell](listCompletions());
 }

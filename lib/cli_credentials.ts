@@ -1,22 +1,16 @@
 /**
  * Credential options -> where credentials are to be read from, and for whom.
  *
- * Credentials are only named here: `credentials` reads them. A
- * file may be for one endpoint (`URL=FILE`) or for every one that the user
- * names; none is ever for a server that a scan finds.
+ * Credentials are only named here: `scrape_credentials` reads them. A file may be for
+ * one endpoint (`URL=FILE`) or for every one that the user names; none is ever for a
+ * server that a scan finds. Options of one set (`cli_option_table`) come from one
+ * source, so that `--basic-auth-file` does not meet a forgotten `VLLM_HTOP_TOKEN`.
  *
  * @module
  */
 
-import {
-  chooseLevel,
-  type Input,
-  type Level,
-  listSettings,
-  ROWS_BY_NAME,
-  splitUrls,
-} from "./cli_arguments.ts";
-import type { OptionName } from "./cli_option_table.ts";
+import type { OptionValues, Value } from "./cli_option_table.ts";
+import { type Problem, refuse } from "./cli_values.ts";
 import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { CredentialKind, CredentialSource } from "./scrape_credentials.ts";
 import { quote } from "./text.ts";
@@ -24,23 +18,14 @@ import { quote } from "./text.ts";
 /** Standing remark of an endpoint that `--insecure` names. */
 const INSECURE_WARNING = "its certificate is not checked (--insecure)";
 
-/**
- * Credentials by option. Those of one set are one matter: an option for one of
- * them switches off the variables of all, and those the file, so that
- * `--basic-auth-file` does not meet a forgotten `VLLM_HTOP_TOKEN`.
- */
-const CREDENTIAL_OPTIONS: readonly {
-  readonly kind: CredentialKind;
-  readonly option: OptionName;
-  readonly set: "authorization" | "headers" | "authorities" | "client";
-}[] = [
-  { kind: "token", option: "token-file", set: "authorization" },
-  { kind: "basic_auth", option: "basic-auth-file", set: "authorization" },
-  { kind: "headers", option: "header-file", set: "headers" },
-  { kind: "ca_certificates", option: "ca-file", set: "authorities" },
-  { kind: "client_certificate", option: "cert-file", set: "client" },
-  { kind: "client_key", option: "key-file", set: "client" },
-];
+const CREDENTIAL_OPTIONS = [
+  ["token", "token-file"],
+  ["basic_auth", "basic-auth-file"],
+  ["headers", "header-file"],
+  ["ca_certificates", "ca-file"],
+  ["client_certificate", "cert-file"],
+  ["client_key", "key-file"],
+] as const satisfies readonly (readonly [CredentialKind, keyof OptionValues])[];
 
 type Scoped = { readonly endpointKey: string | null; readonly file: string };
 
@@ -58,57 +43,61 @@ function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
 }
 
 /**
- * The credentials of one option at a level. Variables and the file serve other
- * calls, too: there, what is for a URL that is not watched is passed over.
+ * The credentials of one option. Variables and the configuration file serve other calls,
+ * too: there, what is for a URL that is not watched is ignored.
  */
-function parseSources(
-  input: Input,
-  { kind, option }: typeof CREDENTIAL_OPTIONS[number],
-  { keys, level }: { readonly keys: ReadonlySet<string>; readonly level: Level },
+function resolveSources(
+  kind: CredentialKind,
+  values: readonly Value<string>[],
+  { keys, problems }: { readonly keys: ReadonlySet<string>; readonly problems: Problem[] },
 ): readonly CredentialSource[] {
-  const { variable, problems } = input;
-  const row = ROWS_BY_NAME.get(option);
   const sources: CredentialSource[] = [];
-  for (const { origin, text } of listSettings(input, option, level)) {
-    const scoped = splitScope(text, keys);
-    if (scoped === null && level !== "option") continue;
-    if (scoped === null || keys.size === 0) {
-      problems.push(
-        keys.size === 0
-          ? `${origin} ${quoteUrl(text)} needs a URL: no credentials go to servers of a scan`
-          : `${origin} ${quoteUrl(text)} names a URL that is not watched`,
-      );
-    } else if (scoped.file === "") {
-      problems.push(`${origin} ${quoteUrl(text)} has no FILE after the "="`);
-    } else if (sources.some((source) => source.endpointKey === scoped.endpointKey)) {
-      problems.push(`${origin} ${quoteUrl(text)} is the second for the same endpoints`);
+  for (const { value, source } of values) {
+    const complain = (words: string): void => {
+      problems.push(refuse(source, words, quoteUrl(value)));
+    };
+    if (source.isContent) {
+      if (sources.some(({ endpointKey }) => endpointKey === null)) {
+        const problem = `${
+          values[0].source.origin
+        } and ${source.origin} exclude each other: set one`;
+        problems.push({ problem, level: source.level });
+      }
+      sources.push({ kind, endpointKey: null, from: { variable: source.origin } });
+      continue;
+    }
+    const scoped = splitScope(value, keys);
+    if (scoped === null && source.level !== "option") continue;
+    if (keys.size === 0) complain("needs a URL: no credentials go to servers of a scan");
+    else if (scoped === null) complain("names a URL that is not watched");
+    else if (scoped.file === "") complain('has no FILE after the "="');
+    else if (sources.some(({ endpointKey }) => endpointKey === scoped.endpointKey)) {
+      complain("is the second for the same endpoints");
     } else {
       sources.push({ kind, endpointKey: scoped.endpointKey, from: { file: scoped.file } });
     }
-  }
-  const content = row?.contentVariable;
-  if (content !== undefined && level === "variable" && variable(content) !== undefined) {
-    if (sources.some((source) => source.endpointKey === null)) {
-      problems.push(`${row?.variable} and ${content} exclude each other: set one`);
-    }
-    sources.push({ kind, endpointKey: null, from: { variable: content } });
   }
   return sources;
 }
 
 /** All credential sources: at most one of a kind for each endpoint, those for one endpoint first. */
-export function parseCredentials(
-  input: Input,
+export function resolveCredentials(
+  values: OptionValues,
   endpoints: readonly TypedEndpoint[],
+  problems: Problem[],
 ): readonly CredentialSource[] {
   const keys = new Set(endpoints.map((typed) => typed.endpoint.key));
-  const sources = CREDENTIAL_OPTIONS.flatMap((credential) => {
-    const ofSet = CREDENTIAL_OPTIONS.filter(({ set }) => set === credential.set);
-    const level = chooseLevel(input, ofSet.map(({ option }) => option));
-    return level === "option" || keys.size > 0
-      ? parseSources(input, credential, { keys, level })
-      : [];
+  const sources = CREDENTIAL_OPTIONS.flatMap(([kind, option]) => {
+    // In a scan, only what is typed for this call is wrong.
+    const some = values[option].filter(({ source }) => source.level === "option" || keys.size > 0);
+    return resolveSources(kind, some, { keys, problems });
   });
+  const complain = (
+    problem: string,
+    option: keyof Pick<OptionValues, "token-file" | "cert-file" | "key-file">,
+  ): void => {
+    problems.push({ problem, level: values[option][0].source.level });
+  };
   const listKeys = (kind: CredentialKind) =>
     sources.filter((source) => source.kind === kind).map((source) => source.endpointKey);
   const where = (key: string | null) => key === null ? "every URL" : quote(key);
@@ -116,46 +105,40 @@ export function parseCredentials(
   const basicAuthKeys = listKeys("basic_auth");
   const twice = listKeys("token").find((key) => basicAuthKeys.includes(key));
   if (twice !== undefined) {
-    input.problems.push(`both a token and a user with password are given for ${where(twice)}`);
+    complain(`both a token and a user with password are given for ${where(twice)}`, "token-file");
   }
   const certificates = listKeys("client_certificate");
   const clientKeys = listKeys("client_key");
   const withoutKey = certificates.find((key) => !clientKeys.includes(key));
   const withoutCertificate = clientKeys.find((key) => !certificates.includes(key));
   if (withoutKey !== undefined) {
-    input.problems.push(`--cert-file for ${where(withoutKey)} needs --key-file beside it`);
+    complain(`--cert-file for ${where(withoutKey)} needs --key-file beside it`, "cert-file");
   } else if (withoutCertificate !== undefined) {
-    input.problems.push(`--key-file for ${where(withoutCertificate)} needs --cert-file beside it`);
+    const shown = where(withoutCertificate);
+    complain(`--key-file for ${shown} needs --cert-file beside it`, "key-file");
   }
   return sources.toSorted((a, b) =>
     Number(a.endpointKey === null) - Number(b.endpointKey === null)
   );
 }
 
-/** The endpoints whose certificates are not to be checked. A variable or the file may name others beside them. */
-export function parseInsecureKeys(
-  input: Input,
+/** The endpoints whose certificates are not checked. A variable or the configuration file may name others, too. */
+export function resolveInsecureKeys(
+  { insecure }: OptionValues,
   endpoints: readonly TypedEndpoint[],
+  problems: Problem[],
 ): readonly string[] {
-  const { problems } = input;
   const keys = new Set<string>();
-  const level = chooseLevel(input, ["insecure"]);
-  const settings = listSettings(input, "insecure", level);
-  for (const url of settings.flatMap((setting) => splitUrls(setting, problems))) {
-    const typed = parseEndpointUrl(url);
-    if ("error" in typed) {
-      problems.push(typed.error);
-      continue;
-    }
-    const { key } = typed.endpoint;
-    if (endpoints.some(({ endpoint }) => endpoint.key === key) && key.startsWith("https:")) {
-      keys.add(key);
-    } else if (level === "option") {
-      problems.push(
-        key.startsWith("https:")
-          ? `--insecure ${quoteUrl(url)} is not one of the URLs that are watched`
-          : `--insecure ${quoteUrl(url)} has no certificate to check: only https has`,
-      );
+  for (const { value, source } of insecure) {
+    for (const { endpoint: { key } } of value) {
+      const isSecure = key.startsWith("https:");
+      if (isSecure && endpoints.some(({ endpoint }) => endpoint.key === key)) keys.add(key);
+      else if (source.level === "option") {
+        const words = isSecure
+          ? "is not one of the URLs that are watched"
+          : "has no certificate to check: only https has";
+        problems.push(refuse(source, words, quoteUrl(source.text)));
+      }
     }
   }
   return [...keys];

@@ -14,7 +14,6 @@ import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./cli_option_tabl
 import type { ProgramDocument } from "./cli_options.ts";
 import { createReportSchema } from "./report.ts";
 import { VERSION } from "./version.ts";
-import { COLUMN_IDS } from "./view_columns.ts";
 
 /** Text as roff takes it literally: no escapes, no requests, and hyphens that can be copied. */
 function escapeRoff(text: string): string {
@@ -87,7 +86,7 @@ export function writeManPage(version: string): string {
 export function writeDocument(document: ProgramDocument): string {
   switch (document.kind) {
     case "completions":
-      return writeCompletions(document.shell, { columns: COLUMN_IDS });
+      return writeCompletions(document.shell);
     case "man":
       return writeManPage(VERSION);
     case "default_config":

@@ -1,46 +1,60 @@
 /**
- * Command line and environment -> options, or one usage error.
+ * Arguments, environment and configuration file -> options, or one usage error.
  *
- * The rows of `cli_option_table` say which options there are; this
- * module checks each value and settles what may stand together. An option beats
- * its environment variable, which beats the file of settings. Spans are in
- * seconds. Credentials are only named here: `credentials` reads them. A usage
- * error is one sentence in lower case without a full stop, the value in quotes,
- * no secret in it; `app` prints it and adds where help is.
+ * The rows of `cli_option_table` parse each value; this module checks what may be
+ * given together. Spans are in seconds. Credentials are only named here:
+ * `scrape_credentials` reads them. A usage error is one sentence in lower case without
+ * a full stop, the value in quotes, no secret in it; `app` prints it and adds where help is.
  *
  * @module
  */
 
 import {
-  chooseLevel,
   type FileValues,
-  findSetting,
-  findSwitch,
-  type Input,
-  isSwitchedOn,
-  listSettings,
-  parseChoiceSetting,
-  parseNumberSetting,
-  ROWS_BY_NAME,
-  type Setting,
-  splitUrls,
-  variableOf,
+  type GivenOptions,
+  resolveValues,
   walkArguments,
 } from "./cli_arguments.ts";
+import { markInsecure, resolveCredentials, resolveInsecureKeys } from "./cli_credentials.ts";
 import {
-  type CostOptions,
-  type GpuOptions,
-  parseCostOptions,
-  parseGpuOptions,
-} from "./cli_cost.ts";
-import { markInsecure, parseCredentials, parseInsecureKeys } from "./cli_credentials.ts";
-import { OUTPUT_FORMS, SCHEMA_NAMES, SHELLS } from "./cli_option_table.ts";
-import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
+  type OptionValues,
+  type OUTPUT_FORMS,
+  ROWS_BY_NAME,
+  SCHEMA_NAMES,
+  SHELLS,
+  type Value,
+} from "./cli_option_table.ts";
+import {
+  isProblem,
+  type Label,
+  parseChoice,
+  type PortRange,
+  type Problem,
+  refuse,
+  type Setting,
+} from "./cli_values.ts";
+import { quoteUrl, type TypedEndpoint } from "./endpoint.ts";
+import type { TokenPrices } from "./model.ts";
 import type { CredentialSource } from "./scrape_credentials.ts";
-import { createUi, type Sort, THEME_NAMES, type ThemeName, type Ui } from "./state_ui.ts";
-import { padText, quote, sanitizeText } from "./text.ts";
+import { createUi, type Sort, type ThemeName, type Ui } from "./state_ui.ts";
+import { padText } from "./text.ts";
 import type { Seconds } from "./units.ts";
-import { COLUMN_IDS, COLUMNS, startSort } from "./view_columns.ts";
+import { COLUMN_IDS, COLUMNS } from "./view_columns.ts";
+
+/** What the user says about cost. */
+interface CostOptions {
+  readonly tokenPrices: TokenPrices;
+  /** USD per GPU and hour, for all alike; `null` for hints by their names. */
+  readonly usdPerGpuHour: number | null;
+  /** `null` for those that are found. */
+  readonly gpuCount: number | null;
+  /** Whether GPUs that are found cost something. */
+  readonly detectsGpus: boolean;
+  /** Path of a file with prices, or `null`. */
+  readonly pricesFile: string | null;
+  /** The sign before amounts; one to four cells. */
+  readonly currency: string;
+}
 
 /** What the user asked for, checked. */
 export interface Options {
@@ -50,8 +64,8 @@ export interface Options {
   readonly auto: boolean;
   /** A name or an address; an IPv6 address is in brackets. */
   readonly host: string;
-  /** From 1 to 65535, both ends included, at most 1024 ports. */
-  readonly portRange: { readonly first: number; readonly last: number };
+  /** From 1 to 65535, at most 1024 ports. */
+  readonly portRange: PortRange;
   /** Whether a scan of this machine looks beyond the range at the ports that processes own: unless a range is given. */
   readonly scansProcesses: boolean;
   /** What endpoints are called, by their keys. Safe texts, each once. */
@@ -82,11 +96,12 @@ export interface Options {
   readonly noKeyLine: boolean;
   readonly noMouse: boolean;
   readonly filter: string;
-  /** `COLUMN`, `COLUMN:asc` or `COLUMN:desc` as typed, and where; empty for the order given. */
-  readonly sort: Setting;
-  /** Columns as typed, with commas between, and where; empty for all. */
-  readonly columns: Setting;
-  readonly gpuWatch: GpuOptions;
+  /** `help`: list the columns, and end. `null`: the order given. */
+  readonly sort: Sort | "help" | null;
+  /** Identifiers of columns; empty for all. `help`: list the columns, and end. */
+  readonly columns: readonly string[] | "help";
+  /** Whether to look at the GPUs of this machine: `auto` if a server on it is watched. */
+  readonly gpuWatch: "auto" | "always" | "never";
   readonly cost: CostOptions;
   /** Print the prices of GPUs, and end. */
   readonly listPrices: boolean;
@@ -99,334 +114,262 @@ export type ProgramDocument =
   | { readonly kind: "man" }
   | { readonly kind: "default_config" };
 
-/** What to do, or what is wrong with what was typed. */
-type ParsedArguments =
-  | { readonly kind: "run"; readonly options: Options }
+/** What the arguments ask for before anything else is read. */
+export type CommandLine =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
   | { readonly kind: "document"; readonly document: ProgramDocument }
-  | { readonly kind: "usage_error"; readonly message: string };
+  | { readonly kind: "run"; readonly given: GivenOptions; readonly problems: readonly Problem[] };
+
+/** What to do, or what is wrong, and where. */
+type ParsedOptions =
+  | { readonly kind: "run"; readonly options: Options }
+  | {
+    readonly kind: "usage_error";
+    readonly message: string;
+    readonly level: Setting["level"];
+  };
 
 type OutputForm = typeof OUTPUT_FORMS[number];
 
-const MIN_INTERVAL: Seconds = 0.5;
-const MAX_INTERVAL: Seconds = 3600;
-const MIN_TIMEOUT: Seconds = 0.1;
-const MAX_TIMEOUT: Seconds = 120;
-/** Ports that one scan may try: a slip of the finger must not sweep a host. */
-const MAX_SCANNED_PORTS = 1024;
-/** Cells of a name that a user gives. */
-const MAX_LABEL_WIDTH = 32;
-const MAX_SEED = 2 ** 32 - 1;
-
-function parseInterval(input: Input, once: boolean): Seconds {
-  const setting = findSetting(input, "interval");
-  const isZero = /^\+?0+(?:\.0*)?$/.test(setting.text.trim());
-  if (isZero && !once) {
-    input.problems.push(
-      `${setting.origin} ${quote(setting.text)} is possible only with --once: give ` +
-        `${MIN_INTERVAL} or more`,
-    );
-  }
-  const limits = { min: MIN_INTERVAL, max: MAX_INTERVAL, unit: "seconds" };
-  return isZero ? 0 : parseNumberSetting(input, "interval", limits);
+function isTyped({ source }: Value<unknown>): boolean {
+  return source.level === "option";
 }
 
-/** A variable, or the file of settings, may name it for other calls. */
-function parseStateFile(
-  input: Input,
-  { once, demo }: { readonly once: boolean; readonly demo: boolean },
+function resolveInterval(
+  { interval, once }: OptionValues,
+  problems: Problem[],
+): Seconds {
+  if (interval.value === 0 && !once.value) {
+    problems.push(refuse(interval.source, "is possible only with --once: give 0.5 or more"));
+  }
+  return interval.value;
+}
+
+/** A variable, or the configuration file, may name it for other calls. */
+function resolveStateFile(
+  { state, once, demo }: OptionValues,
+  problems: Problem[],
 ): string | null {
-  const { origin, text } = findSetting(input, "state");
-  const problem = !once
+  const words = !once.value
     ? "is possible only with --once"
-    : demo
+    : demo.value
     ? "is not for --demo, which begins anew each time: leave one of them out"
     : null;
-  if (problem === null) return text === "" ? null : text;
-  if (input.given.has("state")) input.problems.push(`${origin} ${quote(text)} ${problem}`);
+  if (words === null) return state.value;
+  if (isTyped(state)) problems.push(refuse(state.source, words));
   return null;
 }
 
-function parseSeed(input: Input): number {
-  const seed = parseNumberSetting(input, "demo-seed", { min: 0, max: MAX_SEED, unit: "" });
-  if (Number.isInteger(seed) || input.problems.length > 0) return seed;
-  const { origin, text } = findSetting(input, "demo-seed");
-  input.problems.push(`${origin} ${quote(text)} is not a whole number`);
-  return seed;
-}
-
-function parseOutput(input: Input): OutputForm {
-  const { given, problems } = input;
+function resolveOutput({ table, detail, output }: OptionValues, problems: Problem[]): OutputForm {
   const wanted: { readonly origin: string; readonly form: OutputForm }[] = [];
-  if (given.has("table")) wanted.push({ origin: "--table", form: "table" });
-  if (given.has("detail")) wanted.push({ origin: "--detail", form: "detail" });
-  if (given.has("output") || wanted.length === 0) {
-    const form = parseChoiceSetting(input, "output", OUTPUT_FORMS);
-    wanted.push({ origin: `${findSetting(input, "output").origin} "${form}"`, form });
+  if (table.value) wanted.push({ origin: "--table", form: "table" });
+  if (detail.value) wanted.push({ origin: "--detail", form: "detail" });
+  if (isTyped(output) || wanted.length === 0) {
+    wanted.push({ origin: `${output.source.origin} "${output.value}"`, form: output.value });
   }
-  const other = wanted.find(({ form }) => form !== wanted[0].form);
+  const [first] = wanted;
+  const other = wanted.find(({ form }) => form !== first.form);
   if (other !== undefined) {
-    problems.push(`${wanted[0].origin} and ${other.origin} contradict each other: give one`);
+    const problem = `${first.origin} and ${other.origin} contradict each other: give one`;
+    problems.push({ problem, level: "option" });
   }
-  return wanted[0].form;
+  return first.form;
 }
 
-function parseHost(input: Input): string {
-  const { origin, text } = findSetting(input, "host");
-  const host = text.trim();
-  const bracketed = /^[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*$/i.test(host) ? `[${host}]` : host;
-  const isBare = /^(?:[^/\\?#@:[\]]+|\[[0-9a-f:.]+\])$/i.test(bracketed);
-  const parsed = isBare ? parseEndpointUrl(`http://${bracketed}:1`) : null;
-  if (parsed !== null && !("error" in parsed)) return parsed.endpoint.address.replace(/:1$/, "");
-  input.problems.push(
-    `${origin} ${quoteUrl(text)} is not a host: write a name or an address alone`,
-  );
-  return host;
-}
-
-function parsePortRange(input: Input): Options["portRange"] {
-  const { origin, text } = findSetting(input, "port-range");
-  const typed = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text.trim());
-  const first = Number(typed?.[1]);
-  const last = Number(typed?.[2] ?? typed?.[1]);
-  if (typed === null) {
-    input.problems.push(`${origin} ${quote(text)} is not FIRST-LAST, such as 8000-8015`);
-  } else if (first < 1 || last > 65_535 || first > last) {
-    input.problems.push(
-      `${origin} ${quote(text)} is out of range: ports rise from 1 to 65535`,
-    );
-  } else if (last - first >= MAX_SCANNED_PORTS) {
-    input.problems.push(`${origin} ${quote(text)} is more than ${MAX_SCANNED_PORTS} ports`);
-  }
-  return { first, last };
-}
-
-/** Whether no other ports were asked for than the usual ones: then those of processes are looked at, too. */
-function choosesNoPorts(input: Input): boolean {
-  const level = chooseLevel(input, ["port-range"]);
-  const [setting] = listSettings(input, "port-range", level);
-  // A file may say what is so anyway.
-  return setting === undefined ||
-    (level === "file" && setting.text === ROWS_BY_NAME.get("port-range")?.default);
-}
-
-/** Names of the user's own. A variable may name endpoints that are not watched. */
-function parseLabels(
-  input: Input,
+/** The user's names for endpoints that are watched, or may be found by a scan. */
+function resolveLabels(
+  labels: readonly Label[],
   endpoints: readonly TypedEndpoint[],
+  problems: Problem[],
 ): ReadonlyMap<string, string> {
-  const { problems } = input;
-  const labels = new Map<string, string>();
-  const level = chooseLevel(input, ["name"]);
-  const isGiven = level === "option";
-  const settings = listSettings(input, "name", level).flatMap(({ origin, text }) =>
-    (level === "variable" ? text.split(",") : [text]).map((one) => ({ origin, text: one }))
-  );
-  for (const { origin, text } of settings) {
-    const refuse = (problem: string): void => {
-      problems.push(`${origin} ${quoteUrl(text)} ${problem}`);
+  const known = new Map<string, string>();
+  for (const { endpointKey, label, setting } of labels) {
+    const complain = (words: string): void => {
+      problems.push(refuse(setting, words, quoteUrl(setting.text)));
     };
-    const equals = text.lastIndexOf("=");
-    const label = text.slice(equals + 1).trim();
-    const typed = parseEndpointUrl(text.slice(0, Math.max(equals, 0)));
-    if (equals < 1 || label === "") refuse('is not URL=LABEL, such as "gpu1:8000=prod"');
-    else if ("error" in typed) problems.push(typed.error);
-    else if (sanitizeText(label, MAX_LABEL_WIDTH) !== label) {
-      refuse(`has a name that is longer than ${MAX_LABEL_WIDTH} characters or cannot be shown`);
-    } else if ([...labels.values()].includes(label)) refuse("gives a name that another has");
-    else if (labels.has(typed.endpoint.key)) refuse("names the same server twice");
-    else if (isWatched(typed, endpoints)) labels.set(typed.endpoint.key, label);
-    else if (isGiven) refuse("names a URL that is not watched");
+    const isWatched = endpoints.length === 0 ||
+      endpoints.some(({ endpoint }) => endpoint.key === endpointKey);
+    if ([...known.values()].includes(label)) complain("gives a name that another has");
+    else if (known.has(endpointKey)) complain("names the same server twice");
+    else if (isWatched) known.set(endpointKey, label);
+    else if (setting.level === "option") complain("names a URL that is not watched");
   }
-  return labels;
+  return known;
 }
 
-/** Whether the endpoint is one of those named, or may be found by a scan. */
-function isWatched({ endpoint }: TypedEndpoint, endpoints: readonly TypedEndpoint[]): boolean {
-  return endpoints.length === 0 || endpoints.some((other) => other.endpoint.key === endpoint.key);
+/** The settings of one set that are given and exclude each other. */
+function checkExclusion(settings: readonly Setting[], problems: Problem[]): void {
+  if (settings.length < 2) return;
+  const [first, second] = settings.map(({ origin }) => origin === "--url" ? "a URL" : origin);
+  const problem = `${first} and ${second} exclude each other: give one`;
+  problems.push({ problem, level: settings[0].level });
 }
 
-function parseMetricPrefix(input: Input): string | null {
-  const setting = findSetting(input, "metric-prefix");
-  if (setting.text === "") return null;
-  if (!/^[a-zA-Z_:][a-zA-Z0-9_:]{0,63}$/.test(setting.text)) {
-    input.problems.push(
-      `${setting.origin} ${quote(setting.text)} cannot begin the name of a metric: ` +
-        'write it as in "my_vllm:"',
-    );
-  }
-  return setting.text;
-}
-
-interface TargetOptions {
-  readonly endpoints: readonly TypedEndpoint[];
-  readonly auto: boolean;
-  readonly demo: boolean;
-}
-
-/** URLs, a scan or the demo: at most one of them, of the strongest level that names any. */
-function parseTargets(input: Input): TargetOptions {
-  const { given, problems } = input;
-  const level = chooseLevel(input, ["url", "auto", "demo"]);
-  const settings = listSettings(input, "url", level);
-  const auto = findSwitch(input, "auto", level);
-  const demo = findSwitch(input, "demo", level);
-  const urls = settings.length === 0 ? "" : level === "option" ? "a URL" : settings[0].origin;
-  const used = [auto, demo, urls].filter((name) => name !== "");
-  if (used.length > 1) problems.push(`${used[0]} and ${used[1]} exclude each other: give one`);
-
+/** Each endpoint once. URLs, a scan and the demo exclude each other. */
+function resolveEndpoints(
+  { url, auto, demo, host, "port-range": portRange }: OptionValues,
+  problems: Problem[],
+): readonly TypedEndpoint[] {
+  const switches = [auto, demo].filter(({ value }) => value);
+  checkExclusion([...switches, ...url.slice(0, 1)].map(({ source }) => source), problems);
   const endpoints = new Map<string, TypedEndpoint>();
-  for (const url of settings.flatMap((setting) => splitUrls(setting, problems))) {
-    const typed = parseEndpointUrl(url);
-    if ("error" in typed) {
-      problems.push(typed.error);
-      continue;
-    }
+  for (const typed of url.flatMap(({ value }) => value)) {
     const known = endpoints.get(typed.endpoint.key) ?? typed;
     endpoints.set(known.endpoint.key, { ...known, basicAuth: known.basicAuth ?? typed.basicAuth });
   }
-  for (const name of ["host", "port-range"] as const) {
-    if (given.has(name) && (demo !== "" || endpoints.size > 0)) {
-      problems.push(
-        `--${name} ${quote(given.get(name)?.[0] ?? "")} is only for a scan: leave it out`,
-      );
+  for (const one of [host, portRange].filter(isTyped)) {
+    if (demo.value || endpoints.size > 0) {
+      problems.push(refuse(one.source, "is only for a scan: leave it out"));
     }
   }
-  return { endpoints: [...endpoints.values()], auto: auto !== "", demo: demo !== "" };
+  return [...endpoints.values()];
 }
 
-/** The first text about the program that is asked for, or `null`. */
-function parseDocument(input: Input): ProgramDocument | null {
-  const { given } = input;
-  if (given.has("completions")) {
-    return { kind: "completions", shell: parseChoiceSetting(input, "completions", SHELLS) };
-  }
-  if (given.has("schema")) {
-    return { kind: "schema", name: parseChoiceSetting(input, "schema", SCHEMA_NAMES) };
-  }
+/** A range beyond which nothing is asked for. The configuration file may say what is so anyway. */
+function isRangeChosen({ source: { level, text } }: Value<PortRange>): boolean {
+  return level === "option" || level === "variable" ||
+    (level === "file" && text !== ROWS_BY_NAME.get("port-range")?.default);
+}
+
+function resolveGpuWatch(
+  { gpus, "no-gpu": noGpu }: OptionValues,
+  problems: Problem[],
+): Options["gpuWatch"] {
+  const switches = [gpus, noGpu].filter(({ value }) => value);
+  checkExclusion(switches.map(({ source }) => source), problems);
+  return noGpu.value ? "never" : gpus.value ? "always" : "auto";
+}
+
+function getCostOptions(values: OptionValues): CostOptions {
+  return {
+    tokenPrices: {
+      input: values["cost-in"].value,
+      cachedInput: values["cost-cached-in"].value,
+      output: values["cost-out"].value,
+    },
+    usdPerGpuHour: values["gpu-cost-hour"].value,
+    gpuCount: values["num-gpus"].value,
+    detectsGpus: !values["no-gpu-detect"].value,
+    pricesFile: values.prices.value,
+    currency: values.currency.value,
+  };
+}
+
+/** The first document about the program that is asked for, or `null`. */
+function parseDocument(given: GivenOptions, problems: Problem[]): ProgramDocument | null {
+  const choose = <Choice extends string>(
+    name: "completions" | "schema",
+    choices: readonly Choice[],
+  ): Choice | null => {
+    const [text] = given.get(name) ?? [];
+    if (text === undefined) return null;
+    const choice = parseChoice(choices, { level: "option", origin: `--${name}`, text });
+    if (!isProblem(choice)) return choice;
+    problems.push(choice);
+    return null;
+  };
+  const shell = choose("completions", SHELLS);
+  if (shell !== null) return { kind: "completions", shell };
+  const name = choose("schema", SCHEMA_NAMES);
+  if (name !== null) return { kind: "schema", name };
   if (given.has("man")) return { kind: "man" };
   return given.has("print-default-config") ? { kind: "default_config" } : null;
 }
 
-/** The file of settings that is named, or `null` for the usual one. */
-export function parseConfigPath(
-  argv: readonly string[],
-  environment: (name: string) => string | undefined,
-): string | null {
-  const named = walkArguments(argv, []).get("config")?.[0];
-  return named ?? (environment(variableOf("config") ?? "") || null);
-}
-
 /**
- * What the arguments, the environment and the file of settings ask for. `--help`
- * beats all else, then `--version`, then the texts about the program; of several
- * errors the first is told. Arguments after `--` are
- * URLs. A variable that is set but empty counts as unset, and one that names an
- * endpoint that is not watched is passed over, since it may serve other calls.
+ * What the arguments ask for: `--help` before `--version` before documents about the program.
+ * Arguments after `--` are URLs.
  *
  * @param argv The arguments without the program's name.
- * @param environment The value of a variable, or `undefined`.
- * @param file What the file of settings says (`cli_config`).
  */
-export function parseArguments(
-  argv: readonly string[],
-  environment: (name: string) => string | undefined,
-  file: FileValues = new Map(),
-): ParsedArguments {
+export function parseCommandLine(argv: readonly string[]): CommandLine {
   const end = argv.indexOf("--");
   const flags = end < 0 ? argv : argv.slice(0, end);
   if (flags.includes("-h") || flags.includes("--help")) return { kind: "help" };
   if (flags.includes("-V") || flags.includes("--version")) return { kind: "version" };
-
-  const problems: string[] = [];
-  const variable = (name: string | undefined) =>
-    name === undefined ? undefined : environment(name) || undefined;
-  const input: Input = { given: walkArguments(argv, problems), variable, file, problems };
-  const document = parseDocument(input);
+  const problems: Problem[] = [];
+  const given = walkArguments(argv, problems);
+  const document = parseDocument(given, problems);
   if (document !== null && problems.length === 0) return { kind: "document", document };
-  const once = isSwitchedOn(input, "once");
-  const { endpoints, auto, demo } = parseTargets(input);
-  const insecureEndpointKeys = parseInsecureKeys(input, endpoints);
-  const options: Options = {
-    endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
-    auto,
-    host: parseHost(input),
-    portRange: parsePortRange(input),
-    scansProcesses: choosesNoPorts(input),
-    labels: parseLabels(input, endpoints),
-    interval: parseInterval(input, once),
-    timeout: parseNumberSetting(input, "timeout", {
-      min: MIN_TIMEOUT,
-      max: MAX_TIMEOUT,
-      unit: "seconds",
-    }),
-    once,
-    stateFile: parseStateFile(input, { once, demo }),
-    output: parseOutput(input),
-    metricPrefix: parseMetricPrefix(input),
-    demo,
-    orDemo: isSwitchedOn(input, "or-demo"),
-    demoSeed: parseSeed(input),
-    credentialSources: parseCredentials(input, endpoints),
-    insecureEndpointKeys,
-    theme: parseChoiceSetting(input, "theme", THEME_NAMES),
-    noColor: isSwitchedOn(input, "no-color"),
-    ascii: isSwitchedOn(input, "ascii"),
-    noKeyLine: isSwitchedOn(input, "no-key-line"),
-    noMouse: isSwitchedOn(input, "no-mouse"),
-    filter: findSetting(input, "filter").text,
-    sort: findSetting(input, "sort"),
-    columns: findSetting(input, "columns"),
-    gpuWatch: parseGpuOptions(input),
-    cost: parseCostOptions(input),
-    listPrices: input.given.has("list-prices"),
-  };
-  return problems.length > 0
-    ? { kind: "usage_error", message: problems[0] }
-    : { kind: "run", options };
+  return { kind: "run", given, problems };
 }
 
-/** Why the options cannot be followed. */
-export interface PreferenceError {
-  readonly error: string;
-  /** Where the value stands that is refused, as its setting has it. */
-  readonly origin: string;
+/** The configuration file that is named, or `null` for the usual one. */
+export function getConfigPath(
+  { given }: { readonly given: GivenOptions },
+  environment: (name: string) => string | undefined,
+): string | null {
+  const variable = ROWS_BY_NAME.get("config")?.variable ?? "";
+  return given.get("config")?.[0] ?? (environment(variable) || null);
+}
+
+/**
+ * What arguments, environment and configuration file ask for together. Of several problems
+ * the first is told. A variable that names an endpoint that is not watched is ignored, since
+ * it may be for other calls.
+ *
+ * @param line From `parseCommandLine()`.
+ * @param environment The value of a variable, or `undefined`.
+ * @param file What the configuration file says (`cli_config`).
+ */
+export function resolveOptions(
+  line: { readonly given: GivenOptions; readonly problems: readonly Problem[] },
+  environment: (name: string) => string | undefined,
+  file: FileValues,
+): ParsedOptions {
+  const problems = [...line.problems];
+  const values = resolveValues({ given: line.given, environment, file }, problems);
+  const endpoints = resolveEndpoints(values, problems);
+  const insecureEndpointKeys = resolveInsecureKeys(values, endpoints, problems);
+  const labels = values.name.flatMap(({ value }) => value);
+  const options: Options = {
+    endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
+    auto: values.auto.value,
+    host: values.host.value,
+    portRange: values["port-range"].value,
+    scansProcesses: !isRangeChosen(values["port-range"]),
+    labels: resolveLabels(labels, endpoints, problems),
+    interval: resolveInterval(values, problems),
+    timeout: values.timeout.value,
+    once: values.once.value,
+    stateFile: resolveStateFile(values, problems),
+    output: resolveOutput(values, problems),
+    metricPrefix: values["metric-prefix"].value,
+    demo: values.demo.value,
+    orDemo: values["or-demo"].value,
+    demoSeed: values["demo-seed"].value,
+    credentialSources: resolveCredentials(values, endpoints, problems),
+    insecureEndpointKeys,
+    theme: values.theme.value,
+    noColor: values["no-color"].value,
+    ascii: values.ascii.value,
+    noKeyLine: values["no-key-line"].value,
+    noMouse: values["no-mouse"].value,
+    filter: values.filter.value ?? "",
+    sort: values.sort.value,
+    columns: values.columns.value ?? [],
+    gpuWatch: resolveGpuWatch(values, problems),
+    cost: getCostOptions(values),
+    listPrices: values["list-prices"].value,
+  };
+  const [first] = problems;
+  return first === undefined
+    ? { kind: "run", options }
+    : { kind: "usage_error", message: first.problem, level: first.level };
 }
 
 /** Cells that the name of a column takes in the list of all. */
 const ID_WIDTH = 14;
 
-/**
- * `COLUMN:asc`, `COLUMN:desc`, or `COLUMN` alone, which begins as a key or a
- * click does; `null` for anything else.
- */
-export function parseSort(text: string): Sort | null {
-  const [, columnId, direction] = /^([^:]+)(?::(asc|desc))?$/.exec(text) ?? [];
-  const column = COLUMNS.find(({ id }) => id === columnId);
-  if (column === undefined) return null;
-  return direction === undefined
-    ? startSort(column)
-    : { columnId, isDescending: direction === "desc" };
-}
-
-function refuse(name: "sort" | "columns", { origin, text }: Setting): PreferenceError {
-  return { error: `${origin} ${quote(text)} is not a column: see --${name} help`, origin };
-}
-
-/** What the user begins with. Where columns are named, the others are hidden. */
-export function parsePreferences(
-  options: Pick<Options, "sort" | "columns" | "filter" | "theme">,
-): Ui | PreferenceError {
-  const { theme, filter } = options;
-  const sort = options.sort.text === "" ? null : parseSort(options.sort.text);
-  if (options.sort.text !== "" && sort === null) return refuse("sort", options.sort);
-  const wanted = options.columns.text.split(",").map((id) => id.trim()).filter((id) => id !== "");
-  const unknown = wanted.find((id) => !COLUMN_IDS.includes(id));
-  if (unknown !== undefined) return refuse("columns", { ...options.columns, text: unknown });
+/** What the user begins with. If columns are named, the others are hidden. */
+export function createStartUi(
+  { sort, columns, filter, theme }: Pick<Options, "sort" | "columns" | "filter" | "theme">,
+): Ui {
+  const wanted = columns === "help" ? [] : columns;
   const others = COLUMN_IDS.filter((id) => !wanted.includes(id));
   return createUi({
-    sort,
+    sort: sort === "help" ? null : sort,
     theme,
     filter,
     columnIds: [...wanted, ...others],

@@ -8,7 +8,7 @@ import {
   takeInstant,
   watchEndpoint,
 } from "../lib/app_session.ts";
-import { parseArguments } from "../lib/cli_options.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import type { Scanner, ScanResult } from "../lib/discovery_scan.ts";
 import { parseEndpointUrl } from "../lib/endpoint.ts";
 import { parseProcessTable, type ProcessListing } from "../lib/host_processes.ts";

@@ -14,7 +14,7 @@ import {
   watchEndpoint,
   watchGpus,
 } from "../lib/app_session.ts";
-import { parseArguments } from "../lib/cli_options.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import { planGpuQuery } from "../lib/gpu_nvidia_smi.ts";
 import { parseProcessTable, type ProcessListing } from "../lib/host_processes.ts";
 import type { Endpoint } from "../lib/model.ts";

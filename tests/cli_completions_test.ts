@@ -1,16 +1,13 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { writeCompletions } from "../lib/cli_completions.ts";
 import { OPTION_ROWS, SHELLS } from "../lib/cli_option_table.ts";
-import { COLUMN_IDS } from "../lib/view_columns.ts";
 import { needsProgram } from "./programs.ts";
-
-const MORE = { columns: COLUMN_IDS };
 
 /** Lines that the shell prints when it runs the script after the completions are there. */
 async function ask(shell: "bash" | "zsh" | "fish", script: string): Promise<readonly string[]> {
   const folder = await Deno.makeTempDir();
   try {
-    await Deno.writeTextFile(`${folder}/completions`, writeCompletions(shell, MORE));
+    await Deno.writeTextFile(`${folder}/completions`, writeCompletions(shell));
     await Deno.writeTextFile(`${folder}/token`, "");
     const options = { bash: ["--norc", "--noprofile"], zsh: ["-f"], fish: ["--no-config"] }[shell];
     const { code, stdout, stderr } = await new Deno.Command(shell, {
@@ -43,7 +40,7 @@ async function askFish(line: string): Promise<readonly string[]> {
 
 Deno.test("writeCompletions() has every option for every shell", () => {
   for (const shell of SHELLS) {
-    const script = writeCompletions(shell, MORE);
+    const script = writeCompletions(shell);
     for (const { name } of OPTION_ROWS) {
       assertStringIncludes(script, shell === "fish" ? `-l ${name} ` : `--${name}`, shell);
     }

@@ -12,7 +12,8 @@ import {
   writeDefaultConfig,
 } from "../lib/cli_config.ts";
 import { OPTION_ROWS } from "../lib/cli_option_table.ts";
-import { type Options, parseArguments } from "../lib/cli_options.ts";
+import type { Options } from "../lib/cli_options.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import { type JsonNode, parseJsonText } from "../lib/json.ts";
 import type { Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";

@@ -4,19 +4,19 @@ import { findConfigPath } from "../lib/cli_config.ts";
 import { helpText } from "../lib/cli_help.ts";
 import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
 import {
+  createStartUi,
+  getConfigPath,
   listColumns,
   type Options,
-  parseArguments,
-  parseConfigPath,
-  parsePreferences,
-  parseSort,
-  type PreferenceError,
+  parseCommandLine,
 } from "../lib/cli_options.ts";
+import { parseSort } from "../lib/cli_values.ts";
 import type { CredentialSource } from "../lib/scrape_credentials.ts";
 import type { Ui } from "../lib/state_ui.ts";
 import { revealSecret } from "../lib/text.ts";
 import { COLUMN_IDS } from "../lib/view_columns.ts";
 import { chooseColorDepth, hasUtf8Locale } from "../lib/view_theme.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
 
 type Variables = Readonly<Record<string, string>>;
@@ -76,8 +76,8 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     noKeyLine: false,
     noMouse: false,
     filter: "",
-    sort: { origin: "--sort", text: "" },
-    columns: { origin: "--columns", text: "" },
+    sort: null,
+    columns: [],
     gpuWatch: "auto",
     cost: {
       tokenPrices: { input: null, cachedInput: null, output: null },
@@ -481,7 +481,9 @@ Deno.test("ENVIRONMENT_VARIABLES lists what is read, once each, and the help nam
   const environment = (name: string): undefined => void read.add(name);
   for (const argv of [[], ["https://a"], ["--demo"]]) {
     parseArguments(argv, environment);
-    parseConfigPath(argv, environment);
+    const line = parseCommandLine(argv);
+    assert(line.kind === "run");
+    getConfigPath(line, environment);
   }
   chooseColorDepth(true, environment);
   for (const operatingSystem of ["linux", "windows"]) {
@@ -520,11 +522,13 @@ Deno.test("parseArguments() reads how the screen is to look", () => {
   ]);
   const { theme, noColor, ascii, noMouse, filter, sort, columns } = options;
   assertEquals([theme, noColor, ascii, noMouse], ["light", true, true, true]);
-  assertEquals([filter, sort.text, columns.text], ["llama|down", "kv:asc", "replica,kv"]);
+  assertEquals(filter, "llama|down");
+  assertEquals(sort, { columnId: "kv", isDescending: false });
+  assertEquals(columns, ["replica", "kv"]);
   const variables = { VLLM_HTOP_THEME: "mono", VLLM_HTOP_SORT: "kv", VLLM_HTOP_FILTER: "a" };
   const fromVariables = run([], { ...variables, VLLM_HTOP_COLUMNS: "kv" });
-  assertEquals([fromVariables.theme, fromVariables.sort.text], ["mono", "kv"]);
-  assertEquals([fromVariables.filter, fromVariables.columns.text], ["a", "kv"]);
+  assertEquals([fromVariables.theme, fromVariables.sort], ["mono", parseSort("kv")]);
+  assertEquals([fromVariables.filter, fromVariables.columns], ["a", ["kv"]]);
   assertEquals(run(["--theme", "light"], variables).theme, "light");
   assertEquals(
     readMessage(["--theme", "pink"]),
@@ -585,17 +589,9 @@ Deno.test("parseArguments() reads whether to look at GPUs; an option beats the o
   assertEquals(run(["--no-gpu"], { VLLM_HTOP_GPUS: "1" }).gpuWatch, "never");
 });
 
-function read(...argv: readonly string[]): Ui | PreferenceError {
-  const parsed = parseArguments(["--demo", ...argv], () => undefined);
-  assert(parsed.kind === "run", parsed.kind);
-  return parsePreferences(parsed.options);
-}
-
-/** What the user begins with, where nothing is refused. */
+/** What the user begins with. */
 function accept(...argv: readonly string[]): Ui {
-  const ui = read(...argv);
-  assert(!("error" in ui), JSON.stringify(ui));
-  return ui;
+  return createStartUi(run(["--demo", ...argv]));
 }
 
 Deno.test("parseSort() takes a column and a direction", () => {
@@ -619,13 +615,13 @@ Deno.test("parseSort() refuses what is no column and no direction", () => {
   }
 });
 
-Deno.test("parsePreferences() begins with every column and the order as given", () => {
+Deno.test("createStartUi() begins with every column and the order as given", () => {
   const { sort, columnIds, hiddenColumnIds, filter, theme } = accept();
   assertEquals([sort, filter, theme], [null, "", "default"]);
   assertEquals([columnIds, hiddenColumnIds.size], [COLUMN_IDS, 0]);
 });
 
-Deno.test("parsePreferences() shows the columns that are named, in that order", () => {
+Deno.test("createStartUi() shows the columns that are named, in that order", () => {
   const { columnIds, hiddenColumnIds } = accept("--columns", " kv, replica,,state ");
   assertEquals(columnIds.slice(0, 3), ["kv", "replica", "state"]);
   assertEquals(columnIds.toSorted(), COLUMN_IDS.toSorted());
@@ -633,7 +629,7 @@ Deno.test("parsePreferences() shows the columns that are named, in that order", 
   assertEquals(accept("--columns", " , ").hiddenColumnIds.size, 0);
 });
 
-Deno.test("parsePreferences() takes order, filter and theme", () => {
+Deno.test("createStartUi() takes order, filter and theme", () => {
   const { sort, filter, theme } = accept(
     ...["--sort", "kv:asc", "--filter", "a|b", "--theme", "mono"],
   );
@@ -641,25 +637,26 @@ Deno.test("parsePreferences() takes order, filter and theme", () => {
   assertEquals([filter, theme], ["a|b", "mono"]);
 });
 
-Deno.test("parsePreferences() says what is wrong, and the next step", () => {
-  assertEquals(read("--sort", "nope"), {
-    error: '--sort "nope" is not a column: see --sort help',
-    origin: "--sort",
+Deno.test("parseArguments() says what is wrong with columns, and the next step", () => {
+  assertEquals(parse(["--sort", "nope"]), {
+    kind: "usage_error",
+    message: '--sort "nope" is not a column: see --sort help',
+    level: "option",
   });
-  assertEquals(read("--columns", "kv,n\x1bope"), {
-    error: '--columns "n\\x1bope" is not a column: see --columns help',
-    origin: "--columns",
+  assertEquals(parse(["--columns", "kv,n\x1bope"]), {
+    kind: "usage_error",
+    message: '--columns "n\\x1bope" is not a column: see --columns help',
+    level: "option",
   });
 });
 
-Deno.test("parsePreferences() names the variable that a wrong column comes from", () => {
+Deno.test("parseArguments() names the variable that a wrong column comes from", () => {
   for (const name of ["sort", "columns"]) {
     const variable = `VLLM_HTOP_${name.toUpperCase()}`;
-    const parsed = parseArguments(["--demo"], (asked) => asked === variable ? "foo" : undefined);
-    assert(parsed.kind === "run", parsed.kind);
-    assertEquals(parsePreferences(parsed.options), {
-      error: `${variable} "foo" is not a column: see --${name} help`,
-      origin: variable,
+    assertEquals(parse(["--demo"], { [variable]: "foo" }), {
+      kind: "usage_error",
+      message: `${variable} "foo" is not a column: see --${name} help`,
+      level: "variable",
     });
   }
 });

@@ -29,6 +29,7 @@ import {
 } from "@std/assert";
 import { unicodeWidth } from "@std/cli/unicode-width";
 import { stripAnsiCode } from "@std/fmt/colors";
+import { levenshteinDistance } from "@std/text/levenshtein-distance";
 import adapterMap from "../.ci/npm/import_map.json" with { type: "json" };
 import denoConfig from "../deno.json" with { type: "json" };
 
@@ -99,6 +100,26 @@ Deno.test("stripAnsiCode() takes out SGR, cursor and link sequences, and nothing
   assertEquals(stripAnsiCode("\x1b[2J\x1b[3;4Hx\x1b[0K\x1b[?25l"), "x");
   assertEquals(stripAnsiCode("\x1b]8;;http://a.example/\x07x\x1b]8;;\x07"), "x");
   assertEquals(stripAnsiCode("[31m 50% ~天"), "[31m 50% ~天");
+});
+
+// @std/text/levenshtein-distance
+
+Deno.test("levenshteinDistance() counts insertions, deletions and substitutions, a swap as two", () => {
+  for (
+    const [a, b, distance] of [
+      ["", "", 0],
+      ["", "abc", 3],
+      ["once", "once", 0],
+      ["onse", "once", 1],
+      ["intervl", "interval", 1],
+      ["intervall", "interval", 1],
+      ["oncE", "once", 1],
+      ["ocne", "once", 2],
+      ["kitten", "sitting", 3],
+    ] as const
+  ) {
+    assertEquals([levenshteinDistance(a, b), levenshteinDistance(b, a)], [distance, distance], a);
+  }
 });
 
 // @cliffy/ansi/ansi-escapes

@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
-import { parseArguments } from "../lib/cli_options.ts";
 import {
   createEngineReader,
   type EngineExposition,
   parseEngineMetrics,
 } from "../lib/dialect_reader.ts";
 import { type EngineSample, listMetrics } from "../lib/model.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import { parseExposition } from "../lib/prometheus.ts";
 import { createKeyDecoder, decodeKeys, flushKeys, MAX_FLUSHES } from "../lib/terminal_keys.ts";
 import { listScenarioBodies } from "./fixtures/bodies.ts";

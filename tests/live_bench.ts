@@ -19,7 +19,7 @@
 
 import { runLive } from "../lib/app_live.ts";
 import { startSession, watchEndpoint } from "../lib/app_session.ts";
-import { parseArguments } from "../lib/cli_options.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import { createSimulatedServer } from "../lib/demo.ts";
 import type { Endpoint } from "../lib/model.ts";
 import type { HttpClient, Platform } from "../lib/platform.ts";

@@ -5,7 +5,7 @@ import { listDocuments } from "../.ci/docs_blocks.ts";
 import { PERMISSIONS } from "../.ci/permissions.ts";
 import denoConfig from "../deno.json" with { type: "json" };
 import { createConfigSchema, parseConfig } from "../lib/cli_config.ts";
-import { parseArguments } from "../lib/cli_options.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import { createEnvironment, listCommand } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 

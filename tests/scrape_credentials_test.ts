@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type Options, parseArguments } from "../lib/cli_options.ts";
+import type { Options } from "../lib/cli_options.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import { parseEndpointUrl, type TypedEndpoint } from "../lib/endpoint.ts";
 import type { Platform, Transport } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";

@@ -1,0 +1,230 @@
+/**
+ * Parsers of option values: a text -> a checked value, or what is wrong with it.
+ *
+ * A problem is one sentence in lower case without a full stop, with the value in
+ * quotes and no secret in it. Spans are in seconds, prices in USD.
+ *
+ * @module
+ */
+
+import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
+import type { Sort } from "./state_ui.ts";
+import { measureWidth, quote, sanitizeText } from "./text.ts";
+import { COLUMN_IDS, COLUMNS, startSort } from "./view_columns.ts";
+
+/** Where a value may come from, the strongest first. */
+export const LEVELS = ["option", "variable", "file", "default"] as const;
+
+/** A value as typed, and what to blame for it. */
+export interface Setting {
+  readonly level: typeof LEVELS[number];
+  /** `--interval`, `VLLM_HTOP_INTERVAL` or `"interval" (line 3)`. */
+  readonly origin: string;
+  /** Empty if it is a secret. */
+  readonly text: string;
+  /** The origin is a variable that holds the content of a file. */
+  readonly isContent?: true;
+}
+
+/** What is wrong, and where it comes from. */
+export interface Problem {
+  readonly problem: string;
+  readonly level: Setting["level"];
+}
+
+/** Turns a text into a value. */
+export type Parser<T> = (setting: Setting) => T | Problem;
+
+/** Ports that one scan may try: a typing error must not sweep a host. */
+const MAX_SCANNED_PORTS = 1024;
+/** Cells of a name that a user gives. */
+const MAX_LABEL_WIDTH = 32;
+const MAX_CURRENCY_WIDTH = 4;
+
+/** Whether a parser failed. */
+export function isProblem(value: unknown): value is Problem {
+  return typeof value === "object" && value !== null && "problem" in value;
+}
+
+/** A problem with a value. */
+export function refuse(
+  { origin, text, level }: Setting,
+  words: string,
+  shown: string = quote(text),
+): Problem {
+  return { problem: `${origin} ${shown} ${words}`, level };
+}
+
+/** A number within limits. */
+export function parseNumber(
+  { min, max, unit = "", isWhole = false }: {
+    readonly min: number;
+    readonly max: number;
+    readonly unit?: string;
+    readonly isWhole?: boolean;
+  },
+): Parser<number> {
+  const suffix = unit && ` ${unit}`;
+  return (setting) => {
+    const text = setting.text.trim();
+    if (!/^[+-]?(?:\d+\.?\d*|\.\d+)$/.test(text)) {
+      return refuse(setting, `is not a number${unit && ` of ${unit}`}`);
+    }
+    const value = Number(text);
+    if (value < min || value > max) {
+      return refuse(setting, `is out of range: from ${min} to ${max}${suffix}`);
+    }
+    return isWhole && !Number.isInteger(value) ? refuse(setting, "is not a whole number") : value;
+  };
+}
+
+/** 0 is for `--once` alone, which the caller checks. */
+export function parseInterval(setting: Setting): number | Problem {
+  if (/^\+?0+(?:\.0*)?$/.test(setting.text.trim())) return 0;
+  return parseNumber({ min: 0.5, max: 3600, unit: "seconds" })(setting);
+}
+
+/** One of some words. */
+export function parseChoice<Choice extends string>(
+  choices: readonly Choice[],
+  setting: Setting,
+): Choice | Problem {
+  return choices.find((choice) => choice === setting.text) ??
+    refuse(setting, `is not one of ${choices.join(", ")}`);
+}
+
+/** The text of a variable that switches something on. */
+export function parseSwitch(setting: Setting): boolean | Problem {
+  if (/^(?:0|false|no|off)$/i.test(setting.text)) return false;
+  return /^(?:1|true|yes|on)$/i.test(setting.text) || refuse(setting, 'is neither "1" nor "0"');
+}
+
+/** A host, in brackets if it is an IPv6 address. */
+export function parseHost(setting: Setting): string | Problem {
+  const host = setting.text.trim();
+  const bracketed = /^[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*$/i.test(host) ? `[${host}]` : host;
+  const isBare = /^(?:[^/\\?#@:[\]]+|\[[0-9a-f:.]+\])$/i.test(bracketed);
+  const parsed = isBare ? parseEndpointUrl(`http://${bracketed}:1`) : null;
+  if (parsed !== null && !("error" in parsed)) return parsed.endpoint.address.replace(/:1$/, "");
+  const words = "is not a host: write a name or an address alone";
+  return refuse(setting, words, quoteUrl(setting.text));
+}
+
+/** Ports, both ends included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** `FIRST-LAST`, or one port. */
+export function parsePortRange(setting: Setting): PortRange | Problem {
+  const typed = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(setting.text.trim());
+  if (typed === null) return refuse(setting, "is not FIRST-LAST, such as 8000-8015");
+  const [first, last] = [Number(typed[1]), Number(typed[2] ?? typed[1])];
+  if (first < 1 || last > 65_535 || first > last) {
+    return refuse(setting, "is out of range: ports rise from 1 to 65535");
+  }
+  if (last - first < MAX_SCANNED_PORTS) return { first, last };
+  return refuse(setting, `is more than ${MAX_SCANNED_PORTS} ports`);
+}
+
+/** URLs with commas between. A comma in a password would show half of it. */
+export function parseUrls(setting: Setting): readonly TypedEndpoint[] | Problem {
+  const { level, text } = setting;
+  // A shell splits the value of an option at blanks.
+  const urls = level === "option" ? text.split(",") : text.trim().split(/[\s,]+/);
+  const isHalved = urls.slice(1).some((url) =>
+    url.includes("@") && !/^\s*(?:https?:\/\/|unix:)/i.test(url)
+  );
+  if (isHalved) {
+    const problem = `${quoteUrl(text)} follows an "@" after a comma: write "http://" in front of ` +
+      'each URL, and "," in a password as "%2C"';
+    return { problem, level };
+  }
+  const endpoints: TypedEndpoint[] = [];
+  for (const url of urls) {
+    const typed = parseEndpointUrl(url);
+    if ("error" in typed) return { problem: typed.error, level };
+    endpoints.push(typed);
+  }
+  return endpoints;
+}
+
+/** What the user calls an endpoint. */
+export interface Label {
+  readonly endpointKey: string;
+  readonly label: string;
+  readonly setting: Setting;
+}
+
+function parseLabel(setting: Setting): Label | Problem {
+  const { text, level } = setting;
+  const equals = text.lastIndexOf("=");
+  const label = text.slice(equals + 1).trim();
+  const shown = quoteUrl(text);
+  if (equals < 1 || label === "") {
+    return refuse(setting, 'is not URL=LABEL, such as "gpu1:8000=prod"', shown);
+  }
+  const typed = parseEndpointUrl(text.slice(0, equals));
+  if ("error" in typed) return { problem: typed.error, level };
+  if (sanitizeText(label, MAX_LABEL_WIDTH) === label) {
+    return { endpointKey: typed.endpoint.key, label, setting };
+  }
+  const words = `has a name that is longer than ${MAX_LABEL_WIDTH} characters or cannot be shown`;
+  return refuse(setting, words, shown);
+}
+
+/** `URL=LABEL`; in a variable, several with commas between. */
+export function parseLabels(setting: Setting): readonly Label[] | Problem {
+  const { level, text } = setting;
+  const labels: Label[] = [];
+  for (const one of level === "variable" ? text.split(",") : [text]) {
+    const label = parseLabel({ ...setting, text: one });
+    if (isProblem(label)) return label;
+    labels.push(label);
+  }
+  return labels;
+}
+
+/** What the names of metrics begin with in place of `vllm:`. */
+export function parseMetricPrefix(setting: Setting): string | Problem {
+  if (/^[a-zA-Z_:][a-zA-Z0-9_:]{0,63}$/.test(setting.text)) return setting.text;
+  return refuse(setting, 'cannot begin the name of a metric: write it as in "my_vllm:"');
+}
+
+/** The sign before amounts, one to four cells. */
+export function parseCurrency(setting: Setting): string | Problem {
+  const { text } = setting;
+  const isShort = measureWidth(text) <= MAX_CURRENCY_WIDTH;
+  if (sanitizeText(text) === text && isShort && !/[\d\s.,-]/.test(text)) return text;
+  const words = 'is not the sign of a currency: write up to four letters, such as "€" or "USD"';
+  return refuse(setting, words);
+}
+
+/**
+ * `COLUMN:asc`, `COLUMN:desc`, or `COLUMN` alone, which begins as a key or a click does; `null`
+ * for anything else.
+ */
+export function parseSort(text: string): Sort | null {
+  const [, columnId, direction] = /^([^:]+)(?::(asc|desc))?$/.exec(text) ?? [];
+  const column = COLUMNS.find(({ id }) => id === columnId);
+  if (column === undefined) return null;
+  return direction === undefined
+    ? startSort(column)
+    : { columnId, isDescending: direction === "desc" };
+}
+
+/** An order, or `help` for the list of columns. */
+export function parseSortOption(setting: Setting): Sort | "help" | Problem {
+  if (setting.text === "help") return "help";
+  return parseSort(setting.text) ?? refuse(setting, "is not a column: see --sort help");
+}
+
+/** Columns with commas between, or `help` for the list of them. */
+export function parseColumns(setting: Setting): readonly string[] | "help" | Problem {
+  if (setting.text === "help") return "help";
+  const ids = setting.text.split(",").map((id) => id.trim()).filter((id) => id !== "");
+  const unknown = ids.find((id) => !COLUMN_IDS.includes(id));
+  if (unknown === undefined) return ids;
+  return refuse({ ...setting, text: unknown }, "is not a column: see --columns help");
+}
