@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { runLive } from "../lib/app_live.ts";
 import { startSession } from "../lib/app_session.ts";
-import { parseArguments } from "../lib/cli_options.ts";
+import { parseArguments } from "./fixtures/arguments.ts";
 import type { Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { enterTerminal } from "../lib/terminal.ts";
