@@ -46,10 +46,13 @@ import {
 } from "./view_scene.ts";
 import { findCommand, nameKey } from "./view_bindings.ts";
 
-/** Outcomes that arrive together are drawn together: at most one frame in this time. */
+/** Changes that come together are drawn together. */
 const MIN_REDRAW_INTERVAL: Seconds = 0.03;
 
-/** News of many endpoints never end: so much time is between the pictures of them. */
+/** How long few endpoints wait for the rest of their round before they are drawn without it. */
+const MAX_ROUND_WAIT: Seconds = 0.25;
+
+/** Minimum time between redraws caused by scrapes of many endpoints, which never end. */
 const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 0.5;
 
 /**
@@ -73,8 +76,10 @@ interface Screen {
   targets: readonly ClickTarget[];
   isDrawing: boolean;
   isStale: boolean;
-  /** Whether there may be news that are not in the picture. */
+  /** Whether the next picture is to be of the newest state. */
   hasNews: boolean;
+  /** Whether the state has changed since it was drawn. */
+  isOutdated: boolean;
 }
 
 /** The picture that is there, with what the user has chosen since. */
@@ -113,7 +118,7 @@ async function drawChoice(screen: Screen): Promise<void> {
       if (size === null) return;
       const age = session.platform.monotonicSeconds() - screen.known.now;
       if (screen.hasNews || age > MAX_SCENE_AGE) {
-        screen.hasNews = false;
+        screen.hasNews = screen.isOutdated = false;
         takeInstant(session);
         screen.known = session.state;
       }
@@ -128,29 +133,35 @@ async function drawChoice(screen: Screen): Promise<void> {
 }
 
 /** How long to wait for more news before those that there are are drawn. */
-function measurePause({ session: { platform, watched }, known }: Screen): Seconds {
-  if (watched.size <= MAX_SIMULTANEOUS_ENDPOINTS) return MIN_REDRAW_INTERVAL;
+function measurePause({ session: { platform, watched, busy }, known }: Screen): Seconds {
+  if (watched.size <= MAX_SIMULTANEOUS_ENDPOINTS) {
+    return busy.size === 0 ? MIN_REDRAW_INTERVAL : MAX_ROUND_WAIT;
+  }
   return Math.max(
     MIN_REDRAW_INTERVAL,
     known.now + MIN_SCRAPE_REDRAW_INTERVAL - platform.monotonicSeconds(),
   );
 }
 
-/** Draws soon: now that something has changed, more may follow. */
-function planDrawing(screen: Screen): () => void {
+/** Draws soon after a change, unless it has been drawn by then: more may follow. */
+function planDrawing(screen: Screen): { readonly plan: () => void; readonly cancel: () => void } {
   const { platform, stop } = screen.session;
-  let isPlanned = false;
-  return () => {
-    if (isPlanned) return;
-    isPlanned = true;
-    const drawNow = async (): Promise<void> => {
-      isPlanned = false;
-      await draw(screen);
-    };
-    platform.sleep(measurePause(screen), stop.signal).then(drawNow).catch((error) =>
-      stop.abort(error)
-    );
+  let plannedAt = Infinity;
+  let cancel = (): void => {};
+  const drawChanges = (): void => {
+    plannedAt = Infinity;
+    if (screen.isOutdated) draw(screen).catch((error) => stop.abort(error));
   };
+  const plan = (): void => {
+    screen.isOutdated = true;
+    const pause = measurePause(screen);
+    const at = platform.monotonicSeconds() + pause;
+    if (at >= plannedAt) return;
+    cancel();
+    plannedAt = at;
+    cancel = platform.startTimer(pause, drawChanges);
+  };
+  return { plan, cancel: () => cancel() };
 }
 
 function getContext(screen: Screen): UiContext {
@@ -298,8 +309,10 @@ export async function runLive(
     isDrawing: false,
     isStale: false,
     hasNews: true,
+    isOutdated: true,
   };
-  session.onChange = planDrawing(screen);
+  const drawing = planDrawing(screen);
+  session.onChange = drawing.plan;
   const stopWatching = watchJobControl(screen);
   const keys = readKeys(screen).catch((error) => stop.abort(error));
   try {
@@ -309,6 +322,7 @@ export async function runLive(
     await pollForever(session, () => draw(screen));
   } finally {
     stop.abort();
+    drawing.cancel();
     for (const stopOne of stopWatching) stopOne();
     platform.stdio.closeStdin();
     await keys;

@@ -44,6 +44,13 @@ export interface Watched {
   readonly index: number;
 }
 
+/** A loop that sleeps until something happens. */
+interface Waiter {
+  /** Whether to go on after a scrape has ended. */
+  readonly isOver: () => boolean;
+  readonly end: () => void;
+}
+
 /** One run of the program over its endpoints. */
 export interface Session {
   readonly platform: Platform;
@@ -52,8 +59,9 @@ export interface Session {
   readonly watched: Map<string, Watched>;
   /** Keys of the endpoints that are being asked, or wait for their turn to be. */
   readonly busy: Set<string>;
-  /** Those who want to be told when something has happened that may change what is due. */
-  readonly waiting: Set<AbortController>;
+  readonly waiters: Set<Waiter>;
+  /** When the next endpoint is due that is not being asked, as of the last `wake` or scrape. */
+  nextDueAt: Seconds;
   /** Room for requests that have just begun. */
   readonly room: { free: number; readonly queue: (() => void)[] };
   readonly view: ViewOptions;
@@ -89,17 +97,20 @@ export function startSession(
     & Pick<Session, "platform" | "options" | "view" | "state">
     & Partial<Pick<Session, "listProcesses">>,
 ): Session {
-  return {
+  const session: Session = {
     listProcesses: null,
     ...parts,
     watched: new Map(),
     busy: new Set(),
-    waiting: new Set(),
+    waiters: new Set(),
+    nextDueAt: -Infinity,
     room: { free: MAX_PARALLEL_REQUESTS, queue: [] },
     stop: new AbortController(),
     onChange: () => {},
     onScraped: () => Promise.resolve(),
   };
+  session.stop.signal.addEventListener("abort", () => wake(session));
+  return session;
 }
 
 /** Polls the endpoint from now on. The state must know it. */
@@ -143,19 +154,39 @@ export function takeInstant(session: Session): void {
   });
 }
 
-/** Lets those who wait look anew at what is due. */
+/** Lets all loops look anew at what is due: endpoints, interval or session have changed. */
 export function wake(session: Session): void {
-  for (const waiting of session.waiting) waiting.abort();
+  session.nextDueAt = getNextDueTime(session);
+  for (const { end } of session.waiters) end();
 }
 
-/** Sleeps until the instant, the end of the session, or until something happens. */
-async function waitUntil(session: Session, instant: Seconds): Promise<void> {
-  const { platform, stop, waiting } = session;
-  const woken = new AbortController();
-  waiting.add(woken);
-  const span = instant - platform.monotonicSeconds();
-  await platform.sleep(span, AbortSignal.any([stop.signal, woken.signal]));
-  waiting.delete(woken);
+/** Wakes only the loops that have something to do now that a scrape has ended: most have not. */
+function wakeAfterScrape(session: Session, key: string): void {
+  const watched = session.watched.get(key);
+  const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  if (watched !== undefined && known !== undefined) {
+    session.nextDueAt = Math.min(session.nextDueAt, getDueTime(session, watched, known));
+  }
+  for (const { isOver, end } of session.waiters) if (isOver()) end();
+}
+
+/** Sleeps until the instant, the end of the session, `wake`, or a scrape after which `isOver`. */
+function waitUntil(
+  { platform, stop, waiters }: Session,
+  instant: Seconds,
+  isOver: () => boolean,
+): Promise<void> {
+  return new Promise((resolve) => {
+    if (stop.signal.aborted) return resolve();
+    const end = (): void => {
+      cancel();
+      waiters.delete(waiter);
+      resolve();
+    };
+    const waiter: Waiter = { isOver, end };
+    const cancel = platform.startTimer(instant - platform.monotonicSeconds(), end);
+    waiters.add(waiter);
+  });
 }
 
 /** Waits for room among the requests that have just begun. */
@@ -177,12 +208,17 @@ async function scrapeInSlot(
   scraper: Scraper,
 ): Promise<Awaited<ReturnType<Scraper["scrape"]>>> {
   const { platform, stop } = session;
-  const over = new AbortController();
-  void platform.sleep(FRESH_SPAN, over.signal).then(() => releaseSlot(session));
+  let isHeld = true;
+  const release = (): void => {
+    if (isHeld) releaseSlot(session);
+    isHeld = false;
+  };
+  const cancel = platform.startTimer(FRESH_SPAN, release);
   try {
     return await scraper.scrape(stop.signal);
   } finally {
-    over.abort();
+    cancel();
+    release();
   }
 }
 
@@ -197,6 +233,8 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
     session.state = update(session.state, { kind: "asked", endpointKey: key, at });
     const outcome = await scrapeInSlot(session, watched.scraper);
     if (session.stop.signal.aborted || session.watched.get(key) !== watched) return;
+    // Whoever is told of the change sees whether more is to come.
+    session.busy.delete(key);
     if (isScrapeFailure(outcome)) dispatch(session, { kind: "scrape_failed", failure: outcome });
     else {
       dispatch(session, { kind: "scraped", scrape: outcome });
@@ -204,7 +242,7 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
     }
   } finally {
     session.busy.delete(key);
-    wake(session);
+    wakeAfterScrape(session, key);
   }
 }
 
@@ -225,20 +263,26 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
   return dueAt + Math.max(interval * distance, allowed);
 }
 
-/** The endpoints that are not being asked, and when they are due. */
-function listDueTimes(session: Session): readonly (readonly [Watched, Seconds])[] {
+/** The earliest time at which an endpoint is due that is not being asked. */
+function getNextDueTime(session: Session): Seconds {
   const { state, watched, busy } = session;
-  return state.endpoints.flatMap((known) => {
+  let next = Infinity;
+  for (const known of state.endpoints) {
     const one = watched.get(known.endpoint.key);
-    if (one === undefined || busy.has(known.endpoint.key)) return [];
-    return [[one, getDueTime(session, one, known)] as const];
-  });
+    if (one === undefined || busy.has(known.endpoint.key)) continue;
+    next = Math.min(next, getDueTime(session, one, known));
+  }
+  return next;
 }
 
 /** Begins the scrapes that are due. */
 function pollDue(session: Session): void {
-  const now = session.platform.monotonicSeconds();
-  for (const [one, dueAt] of listDueTimes(session)) {
+  const { platform, state, watched, busy } = session;
+  const now = platform.monotonicSeconds();
+  for (const known of state.endpoints) {
+    const one = watched.get(known.endpoint.key);
+    if (one === undefined || busy.has(known.endpoint.key)) continue;
+    const dueAt = getDueTime(session, one, known);
     if (dueAt > now) continue;
     one.wasWithAll = one.calledFor !== null;
     one.calledFor = null;
@@ -247,11 +291,7 @@ function pollDue(session: Session): void {
     one.dueAt = now - dueAt > session.state.interval / 2 ? now : dueAt;
     pollEndpoint(session, one.endpoint.key).catch((error) => session.stop.abort(error));
   }
-}
-
-/** The earliest time at which an endpoint is due that is not being asked. */
-function getNextDueTime(session: Session): Seconds {
-  return listDueTimes(session).reduce((next, [, dueAt]) => Math.min(next, dueAt), Infinity);
+  session.nextDueAt = getNextDueTime(session);
 }
 
 /** Asks all endpoints now, or soon where they were asked just before. */
@@ -268,7 +308,8 @@ export function pollNow(session: Session): void {
 async function pollEach(session: Session): Promise<void> {
   while (!session.stop.signal.aborted) {
     pollDue(session);
-    await waitUntil(session, getNextDueTime(session));
+    const instant = session.nextDueAt;
+    await waitUntil(session, instant, () => session.nextDueAt < instant);
   }
 }
 
@@ -276,7 +317,7 @@ async function pollEach(session: Session): Promise<void> {
 function isSettled(session: Session, end: Seconds): boolean {
   // What comes in its last moments belongs to the next.
   const last = end - session.state.interval / 10;
-  return session.busy.size === 0 && getNextDueTime(session) >= last;
+  return session.busy.size === 0 && session.nextDueAt >= last;
 }
 
 /**
@@ -290,14 +331,14 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
   const readEnd = (): Seconds => startedAt + session.state.interval;
   while (!stop.signal.aborted) {
     while (platform.monotonicSeconds() < readEnd() && !isSettled(session, readEnd())) {
-      await waitUntil(session, readEnd());
+      await waitUntil(session, readEnd(), () => isSettled(session, readEnd()));
       if (stop.signal.aborted) break;
     }
     if (stop.signal.aborted) break;
     takeInstant(session);
     await show();
     while (!stop.signal.aborted && platform.monotonicSeconds() < readEnd()) {
-      await waitUntil(session, readEnd());
+      await waitUntil(session, readEnd(), () => false);
     }
     const now = platform.monotonicSeconds();
     // Intervals keep their places, except after the sleep of a machine.

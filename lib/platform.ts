@@ -117,6 +117,8 @@ export interface Platform {
   readonly operatingSystem: string;
   /** Resolves after the span or on abort; never rejects. */
   readonly sleep: (span: Seconds, signal?: AbortSignal) => Promise<void>;
+  /** Calls back once after the span; returns a function that cancels. Cheaper than `sleep` with a signal. */
+  readonly startTimer: (span: Seconds, callback: () => void) => () => void;
   /** One caller per turn of the event loop, so that keys and responses get in between. */
   readonly nextTurn: () => Promise<void>;
   /** Also aborts with `parent`; `cancel` frees the timer. */

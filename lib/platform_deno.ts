@@ -43,20 +43,21 @@ function monotonicSeconds(): Seconds {
 /** The longest span that a timer takes: 2³¹ − 1 ms, about 24.8 days. */
 const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
 
-function startTimer(span: Seconds, callback: () => void): ReturnType<typeof setTimeout> {
+function startTimer(span: Seconds, callback: () => void): () => void {
   const milliseconds = Math.max(0, span * MILLISECONDS_PER_SECOND);
-  return setTimeout(callback, Math.min(milliseconds, MAX_TIMER_MILLISECONDS));
+  const timer = setTimeout(callback, Math.min(milliseconds, MAX_TIMER_MILLISECONDS));
+  return () => clearTimeout(timer);
 }
 
 function sleep(span: Seconds, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
     const end = (): void => {
-      clearTimeout(timer);
+      cancel();
       signal?.removeEventListener("abort", end);
       resolve();
     };
-    const timer = startTimer(span, end);
+    const cancel = startTimer(span, end);
     signal?.addEventListener("abort", end);
   });
 }
@@ -72,14 +73,14 @@ function deadline(span: Seconds, parent?: AbortSignal): ReturnType<Platform["dea
   const controller = new AbortController();
   let expired = false;
   const cancel = (): void => {
-    clearTimeout(timer);
+    stopTimer();
     parent?.removeEventListener("abort", abort);
   };
   const abort = (): void => {
     cancel();
     controller.abort();
   };
-  const timer = startTimer(span, () => {
+  const stopTimer = startTimer(span, () => {
     expired = true;
     abort();
   });
@@ -446,6 +447,7 @@ export function createDenoPlatform(): Platform {
     utcOffset: () => -new Date().getTimezoneOffset() * SECONDS_PER_MINUTE,
     operatingSystem: Deno.build.os,
     sleep,
+    startTimer,
     nextTurn,
     deadline,
     // A mistake in a certificate is to reject, not to throw at once.
