@@ -20,8 +20,8 @@ Deno.test("RULES that chance can trigger must persist", () => {
 Deno.test("RULES each fire in a described fleet and stay silent in a similar one", () => {
   const folder = new URL("./judged/", import.meta.url);
   const fleets = [...Deno.readDirSync(folder)].map(({ name }) => {
-    const [, fleets = ""] = Deno.readTextFileSync(new URL(name, folder)).split("\n---\n");
-    return { name, expected: fleets.slice(0, fleets.indexOf("\ncompared")) };
+    const [, evaluation = ""] = Deno.readTextFileSync(new URL(name, folder)).split("\n---\n");
+    return { name, expected: evaluation.slice(0, evaluation.indexOf("\ncompared")) };
   });
   /** For each rule that degrades the verdict, a fleet that just misses it. */
   const near: Readonly<Record<string, string>> = {
