@@ -1,10 +1,7 @@
 /**
- * The simulated fleet in the place of the network.
+ * The simulated fleet of `--demo`, as a Platform whose HTTP client it answers.
  *
- * Requests for the demo's addresses are answered with the text that
- * `simulator` makes, at the platform's own time, so that a demo runs through
- * the same scraper and parser as everything else. A server that is down refuses
- * the connection, in the words of the runtime.
+ * A server that is down refuses the connection in the words of the runtime.
  *
  * @module
  */
@@ -50,8 +47,7 @@ export interface SimulatedServerOptions {
 export interface SimulatedServer {
   /**
    * The body of `/metrics` at that time, or `null` while the server is down.
-   * A jump costs what the time between costs: about 0.05 ms for each second of
-   * each engine.
+   * A jump costs about 0.05 ms for each second of each engine.
    *
    * @throws {RangeError} If the time is not a number from 0 on, or earlier than in the last call.
    */

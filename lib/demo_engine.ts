@@ -1,47 +1,34 @@
 /**
- * One simulated vLLM engine: random requests in, the figures of its metrics out.
+ * One simulated vLLM engine: requests in, the figures of its metrics out.
  *
- * A seed and the elapsed time -> `EngineFigures`. The engine
- * works as vLLM's scheduler does, in steps: each step gives every running
- * request its next token, computes a piece of the prompts that are not done,
- * and lasts as long as that much work takes; requests wait for a free place and
- * free KV blocks, and the youngest is preempted when blocks run out. Since all
- * figures follow from these events, they hang together as a real server's do.
- * Time moves from step to step rather than in fixed ticks, so the figures do
- * not depend on how often they are asked for. Seconds and tokens.
+ * It works in steps, as vLLM's scheduler does: a step gives every running request its next token,
+ * computes a piece of the prompts that are not done, and lasts as long as that much work takes.
+ * Requests wait for a free place and free KV blocks; the youngest is preempted when blocks run out.
+ * Time moves from step to step, so the figures do not depend on how often they are asked for.
  *
  * @module
  */
 
+import { ACCEPTED_KEYS, createFigures, type EngineFigures, observe } from "./demo_figures.ts";
 import {
-  ACCEPTED_KEYS,
-  createFigures,
-  type EngineFigures,
-  type FinishReason,
-  observe,
-} from "./demo_figures.ts";
+  BLOCK_SIZE,
+  type ClientRequest,
+  createRandom,
+  createRequestSource,
+  type LoadOptions,
+  type Random,
+  type RequestSource,
+} from "./demo_requests.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /** How an engine is built and what is asked of it. */
-export interface SimulatedEngineOptions {
+export interface SimulatedEngineOptions extends LoadOptions {
   /** The served model name. */
   readonly model: string;
   /** The data-parallel rank; its place among the server's engines unless given. */
   readonly engine?: string;
   /** How many times longer than normal every step takes. */
   readonly slowness?: number;
-  /** Mean arrivals per second; they swing slowly by about a third. 0: an idle engine. */
-  readonly requestsPerSecond?: number;
-  /** Arrivals end after so many. */
-  readonly requestLimit?: number;
-  /** Typical prompt length, in tokens. */
-  readonly promptTokens?: number;
-  /** Typical output length, in tokens. */
-  readonly outputTokens?: number;
-  /** Mean share of a prompt that is found in a warm prefix cache. */
-  readonly cachedShare?: Ratio;
-  /** Share of requests whose client goes away before the end. */
-  readonly abortShare?: Ratio;
   /** What a step costs whatever it does. */
   readonly stepTime?: Seconds;
   /** What a step costs for each request that decodes in it. */
@@ -62,12 +49,6 @@ export interface SimulatedEngineOptions {
 const DEFAULTS = {
   engine: "0",
   slowness: 1,
-  requestsPerSecond: 3,
-  requestLimit: Infinity,
-  promptTokens: 900,
-  outputTokens: 150,
-  cachedShare: 0.45,
-  abortShare: 0.015,
   stepTime: 0.011,
   stepTimePerRequest: 0.000_12,
   prefillTimePerToken: 0.000_06,
@@ -81,34 +62,15 @@ const DEFAULTS = {
 /** vLLM's `max_num_batched_tokens`: the work of one step. */
 const STEP_TOKEN_BUDGET = 2048;
 
-/** Tokens of a KV block. */
-const BLOCK_SIZE = 16;
-
-/** Requests until a prefix cache that started empty is warm. */
-const WARM_UP_REQUESTS = 40;
-
 /** Chance that the draft's first token is accepted, and what each further position takes off. */
 const FIRST_ACCEPTANCE: Ratio = 0.84;
 const ACCEPTANCE_LOSS: Ratio = 0.12;
 
-/** Periods of the two swings of the arrival rate. */
-const SLOW_SWING_PERIOD: Seconds = 97;
-const QUICK_SWING_PERIOD: Seconds = 23;
-
 /** How long the API server takes to say no. */
 const REJECTION_TIME: Seconds = 0.003;
 
-/** The values of `max_tokens` that clients send. */
-const REQUEST_LIMITS = [128, 256, 512, 1024] as const;
-
 /** A request on its way through an engine. */
-interface SimulatedRequest {
-  readonly arrivedAt: Seconds;
-  readonly promptTokens: number;
-  readonly cachedTokens: number;
-  readonly outputTokens: number;
-  readonly maxTokens: number;
-  readonly reason: FinishReason;
+interface RunningRequest extends ClientRequest {
   /** NaN until it happens, as the next two. */
   scheduledAt: Seconds;
   firstTokenAt: Seconds;
@@ -122,26 +84,6 @@ interface SimulatedRequest {
   preemptions: number;
 }
 
-/** Draws the next number, from 0 up to but not including 1. */
-type Random = () => number;
-
-/** A generator that draws the same numbers for the same seed (mulberry32). */
-function createRandom(seed: number): Random {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** A length around `typical`, log-normal: now and then several times as long. */
-function drawLength(random: Random, typical: number): number {
-  const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-  return Math.max(1, Math.round(typical * Math.exp(0.6 * normal)));
-}
-
 function countBlocks(tokens: number): number {
   return Math.ceil(tokens / BLOCK_SIZE);
 }
@@ -150,23 +92,21 @@ function countBlocks(tokens: number): number {
 export interface SimulatedEngine {
   /** As of the last `advanceEngine`; the same object throughout. */
   readonly figures: EngineFigures;
-  readonly settings: Required<SimulatedEngineOptions>;
-  /** Arrivals and steps draw from generators of their own: how they interleave must not matter. */
-  readonly arrivalRandom: Random;
+  readonly settings: typeof DEFAULTS & SimulatedEngineOptions;
+  readonly requests: RequestSource;
+  /** Not that of the requests: how arrivals and steps interleave must not matter. */
   readonly stepRandom: Random;
-  readonly swingPhase: number;
+  /** May be changed between two calls of `advanceEngine`. */
+  slowness: number;
   /** In the order of admission. */
-  readonly running: SimulatedRequest[];
-  readonly waiting: SimulatedRequest[];
+  readonly running: RunningRequest[];
+  readonly waiting: RunningRequest[];
   readonly blockSize: number;
   readonly blockCount: number;
   readonly usableBlocks: number;
   /** The most that one step adds to a request: one token, and what was drafted. */
   readonly tokensPerStep: number;
   freeBlocks: number;
-  arrivalCount: number;
-  /** When the next request comes; `Infinity`: never. */
-  nextArrival: Seconds;
   /** The end of the last step, or the arrival that ended an idle time. */
   now: Seconds;
   /** When the step in progress ends; `Infinity` when idle. */
@@ -181,6 +121,7 @@ export interface SimulatedEngine {
 export function createSimulatedEngine(
   options: SimulatedEngineOptions,
   seed: number,
+  requests?: RequestSource,
 ): SimulatedEngine {
   const settings = { ...DEFAULTS, ...options };
   const { kvCacheTokens } = settings;
@@ -189,81 +130,47 @@ export function createSimulatedEngine(
       `Cannot simulate a KV cache of "${kvCacheTokens}" tokens: at least ${STEP_TOKEN_BUDGET}`,
     );
   }
-  const arrivalRandom = createRandom(seed);
   // vLLM keeps one block for itself.
   const usableBlocks = countBlocks(kvCacheTokens) - 1;
-  const engine: SimulatedEngine = {
+  const tokensPerStep = settings.speculative ? 1 + ACCEPTED_KEYS.length : 1;
+  return {
     figures: createFigures(settings.maxModelLength),
     settings,
-    arrivalRandom,
+    requests: requests ?? createRequestSource(options, {
+      seed,
+      // Half of the memory is left to others.
+      maxTokens: Math.floor(Math.min(settings.maxModelLength, kvCacheTokens) / 2),
+      tokensPerStep,
+    }),
     stepRandom: createRandom(~seed),
-    swingPhase: 2 * Math.PI * arrivalRandom(),
+    slowness: settings.slowness,
     running: [],
     waiting: [],
     blockSize: BLOCK_SIZE,
     blockCount: usableBlocks + 1,
     usableBlocks,
-    tokensPerStep: settings.speculative ? 1 + ACCEPTED_KEYS.length : 1,
+    tokensPerStep,
     freeBlocks: usableBlocks,
-    arrivalCount: 0,
-    nextArrival: Infinity,
     now: 0,
     stepEnd: Infinity,
-  };
-  engine.nextArrival = drawNextArrival(engine, 0);
-  return engine;
-}
-
-function drawNextArrival(engine: SimulatedEngine, after: Seconds): Seconds {
-  if (engine.arrivalCount >= engine.settings.requestLimit) return Infinity;
-  const slow = Math.sin(2 * Math.PI * after / SLOW_SWING_PERIOD + engine.swingPhase);
-  const quick = Math.sin(2 * Math.PI * after / QUICK_SWING_PERIOD + 3 * engine.swingPhase);
-  const rate = engine.settings.requestsPerSecond * (1 + 0.25 * slow + 0.12 * quick);
-  return rate > 0 ? after - Math.log(1 - engine.arrivalRandom()) / rate : Infinity;
-}
-
-function drawRequest(engine: SimulatedEngine, arrivedAt: Seconds): SimulatedRequest {
-  const { settings, arrivalRandom: random } = engine;
-  const longest = Math.floor(Math.min(settings.maxModelLength, settings.kvCacheTokens) / 2);
-  const promptTokens = Math.min(drawLength(random, settings.promptTokens), longest);
-  const warmth = Math.min(1, engine.arrivalCount / WARM_UP_REQUESTS);
-  const cachedShare = Math.min(1, 2 * settings.cachedShare * random()) * warmth;
-  const cachedTokens = Math.floor(cachedShare * (promptTokens - 1) / BLOCK_SIZE) * BLOCK_SIZE;
-  const maxTokens = REQUEST_LIMITS[Math.floor(REQUEST_LIMITS.length * random())];
-  const limit = Math.min(maxTokens, longest - engine.tokensPerStep - BLOCK_SIZE);
-  const wanted = drawLength(random, settings.outputTokens);
-  const isAborted = random() < settings.abortShare;
-  const heard = isAborted ? Math.ceil(wanted * random()) : wanted;
-  return {
-    arrivedAt,
-    promptTokens,
-    cachedTokens,
-    outputTokens: Math.max(1, Math.min(heard, limit)),
-    maxTokens,
-    reason: isAborted ? "abort" : wanted >= limit ? "length" : "stop",
-    scheduledAt: NaN,
-    firstTokenAt: NaN,
-    lastTokenAt: NaN,
-    generated: 0,
-    pendingTokens: 0,
-    chunkTokens: 0,
-    blocks: 0,
-    preemptions: 0,
   };
 }
 
 function takeArrivals(engine: SimulatedEngine, until: Seconds): void {
-  while (engine.nextArrival <= until) {
-    const request = drawRequest(engine, engine.nextArrival);
-    engine.arrivalCount++;
-    if (engine.waiting.length < engine.settings.maxWaiting) {
-      engine.waiting.push(request);
+  const { requests, waiting, settings, figures } = engine;
+  while (requests.nextAt() <= until) {
+    const request = requests.take();
+    if (waiting.length < settings.maxWaiting) {
+      waiting.push({
+        ...request,
+        ...{ scheduledAt: NaN, firstTokenAt: NaN, lastTokenAt: NaN, generated: 0 },
+        ...{ pendingTokens: 0, chunkTokens: 0, blocks: 0, preemptions: 0 },
+      });
     } else {
-      engine.figures.rejected++;
-      observe(engine.figures.tallies.httpFine, REJECTION_TIME);
-      observe(engine.figures.tallies.httpCoarse, REJECTION_TIME);
+      figures.rejected++;
+      observe(figures.tallies.httpFine, REJECTION_TIME);
+      observe(figures.tallies.httpCoarse, REJECTION_TIME);
     }
-    engine.nextArrival = drawNextArrival(engine, engine.nextArrival);
   }
 }
 
@@ -297,7 +204,7 @@ function reserveDecodeBlocks(engine: SimulatedEngine): boolean {
 }
 
 /** Lets the first in the queue run, if there is a place and there are blocks for it. */
-function admitNext(engine: SimulatedEngine): SimulatedRequest | null {
+function admitNext(engine: SimulatedEngine): RunningRequest | null {
   const { running, waiting, figures } = engine;
   if (waiting.length === 0 || running.length >= engine.settings.maxRunning) return null;
   const request = waiting[0];
@@ -324,7 +231,7 @@ function beginStep(engine: SimulatedEngine): void {
   for (const request of engine.running) if (request.pendingTokens === 0) decoding++;
   let budget = Math.max(0, STEP_TOKEN_BUDGET - decoding * engine.tokensPerStep);
   let computed = 0;
-  const giveChunk = (request: SimulatedRequest): void => {
+  const giveChunk = (request: RunningRequest): void => {
     request.chunkTokens = Math.min(request.pendingTokens, budget);
     budget -= request.chunkTokens;
     computed += request.chunkTokens;
@@ -335,14 +242,14 @@ function beginStep(engine: SimulatedEngine): void {
     if (request === null) break;
     giveChunk(request);
   }
-  const { slowness, stepTime, stepTimePerRequest, prefillTimePerToken } = engine.settings;
+  const { stepTime, stepTimePerRequest, prefillTimePerToken } = engine.settings;
   const work = stepTime + stepTimePerRequest * decoding * engine.tokensPerStep +
     prefillTimePerToken * computed;
-  engine.stepEnd = engine.now + slowness * work * (0.94 + 0.12 * engine.stepRandom());
+  engine.stepEnd = engine.now + engine.slowness * work * (0.94 + 0.12 * engine.stepRandom());
 }
 
 /** The tokens that one step adds to a decoding request. */
-function decodeTokens(engine: SimulatedEngine, request: SimulatedRequest): number {
+function decodeTokens(engine: SimulatedEngine, request: RunningRequest): number {
   const { figures, settings } = engine;
   if (!settings.speculative) return 1;
   const draftLength = ACCEPTED_KEYS.length;
@@ -356,7 +263,7 @@ function decodeTokens(engine: SimulatedEngine, request: SimulatedRequest): numbe
   return 1 + accepted;
 }
 
-function finishRequest(engine: SimulatedEngine, request: SimulatedRequest): void {
+function finishRequest(engine: SimulatedEngine, request: RunningRequest): void {
   const { now, figures } = engine;
   const { tallies } = figures;
   const decodeTime = now - request.firstTokenAt;
@@ -415,8 +322,8 @@ function finishStep(engine: SimulatedEngine): void {
 
 /** Lets everything happen up to that time, in seconds since the engine started. Going back does nothing. */
 export function advanceEngine(engine: SimulatedEngine, until: Seconds): void {
-  while (Math.min(engine.stepEnd, engine.nextArrival) <= until) {
-    if (engine.stepEnd === Infinity) engine.now = Math.max(engine.now, engine.nextArrival);
+  while (Math.min(engine.stepEnd, engine.requests.nextAt()) <= until) {
+    if (engine.stepEnd === Infinity) engine.now = Math.max(engine.now, engine.requests.nextAt());
     else if (engine.stepEnd <= until) finishStep(engine);
     else break;
     takeArrivals(engine, engine.now);

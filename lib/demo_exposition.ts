@@ -104,20 +104,48 @@ interface Subject {
   /** Values for the `*` of the template. */
   readonly labels: Readonly<Record<string, string>>;
   readonly figures: Figures;
-  readonly tallies: readonly Tallies[];
+  readonly engines: readonly SimulatedEngine[];
 }
 
 function createSubject(
-  engines: readonly { readonly figures: Figures; readonly tallies: Tallies }[],
+  engines: readonly SimulatedEngine[],
   labels: Readonly<Record<string, string>>,
 ): Subject {
   const figures: Record<string, number> = {};
   for (const engine of engines) {
-    for (const [key, value] of Object.entries(engine.figures)) {
+    for (const [key, value] of Object.entries(listFigures(engine))) {
       figures[key] = (figures[key] ?? 0) + value;
     }
   }
-  return { labels, figures, tallies: engines.map(({ tallies }) => tallies) };
+  return { labels, figures, engines };
+}
+
+function createEngineSubject(engine: SimulatedEngine): Subject {
+  const { settings, blockCount, blockSize } = engine;
+  const tokens = blockCount * blockSize;
+  return createSubject([engine], {
+    engine: settings.engine,
+    model_name: settings.model,
+    block_size: String(blockSize),
+    effective_attention_block_size: String(blockSize),
+    num_gpu_blocks: String(blockCount),
+    kv_cache_size_tokens: String(tokens),
+    kv_cache_max_concurrency: String(tokens / settings.maxModelLength),
+  });
+}
+
+function createServerSubject(server: ServerFigures, engines: readonly SimulatedEngine[]): Subject {
+  const whole = createSubject(engines, {});
+  const { running, finished, generationTokens } = whole.figures;
+  const roundToHundredth = (value: number): number => Math.round(value * 100) / 100;
+  const process = {
+    processStart: roundToHundredth(server.processStart),
+    cpuSeconds: roundToHundredth(21 + 0.015 * server.uptime + 2e-5 * generationTokens),
+    openFiles: 55 + running,
+    gcObjects: 14_405 + 9 * finished,
+    gcCollections: 1837 + finished,
+  };
+  return { ...whole, figures: { ...whole.figures, ...process } };
 }
 
 /** The subjects of a server, by the label that tells them apart. */
@@ -128,38 +156,11 @@ interface Subjects {
 }
 
 function listSubjects(server: ServerFigures, engines: readonly SimulatedEngine[]): Subjects {
-  const all = engines.map((engine) => {
-    const { settings, blockCount, blockSize, figures: { tallies } } = engine;
-    const tokens = blockCount * blockSize;
-    const labels = {
-      engine: settings.engine,
-      model_name: settings.model,
-      block_size: String(blockSize),
-      effective_attention_block_size: String(blockSize),
-      num_gpu_blocks: String(blockCount),
-      kv_cache_size_tokens: String(tokens),
-      kv_cache_max_concurrency: String(tokens / settings.maxModelLength),
-    };
-    return { labels, figures: listFigures(engine), tallies };
-  });
-  const models = [...new Set(all.map(({ labels }) => labels.model_name))];
-  const whole = createSubject(all, {});
-  const { running, finished, generationTokens } = whole.figures;
-  const roundToHundredth = (value: number): number => Math.round(value * 100) / 100;
-  const process = {
-    processStart: roundToHundredth(server.processStart),
-    cpuSeconds: roundToHundredth(21 + 0.015 * server.uptime + 2e-5 * generationTokens),
-    openFiles: 55 + running,
-    gcObjects: 14_405 + 9 * finished,
-    gcCollections: 1837 + finished,
-  };
+  const byModel = Map.groupBy(engines, ({ settings }) => settings.model);
   return {
-    engines: all.map((engine) => createSubject([engine], engine.labels)),
-    models: models.map((model) => {
-      const ofModel = all.filter(({ labels }) => labels.model_name === model);
-      return createSubject(ofModel, { model_name: model });
-    }),
-    servers: [{ ...whole, figures: { ...whole.figures, ...process } }],
+    engines: engines.map(createEngineSubject),
+    models: [...byModel].map(([model, some]) => createSubject(some, { model_name: model })),
+    servers: [createServerSubject(server, engines)],
   };
 }
 
@@ -205,8 +206,8 @@ function getFigure({ figures }: Subject, key: string): number {
   return value;
 }
 
-function mergeTallies({ tallies }: Subject, key: keyof Tallies): Tally {
-  const [first, ...others] = tallies.map((one) => one[key]);
+function mergeTallies({ engines }: Subject, key: keyof Tallies): Tally {
+  const [first, ...others] = engines.map(({ figures }) => figures.tallies[key]);
   if (others.length === 0) return first;
   const counts = first.counts.map((count, i) =>
     others.reduce((sum, other) => sum + other.counts[i], count)

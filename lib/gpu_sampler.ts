@@ -1,17 +1,10 @@
 /**
- * Runs nvidia-smi, or amd-smi, and gives what the GPUs do at this moment.
+ * Runs nvidia-smi, or amd-smi where nvidia-smi is absent or finds no GPU, and samples the GPUs.
  *
- * Each sample starts programs
- * and waits for their ends, one after the other: never two at once, each killed
- * after its time. After a failure nothing is started for a while, longer each
- * time; a program that comes back is found again. nvidia-smi is preferred, and
- * amd-smi asked where it is absent or finds no GPU. What the outputs mean is
- * `gpu_nvidia_smi`'s, `gpu_nvidia_smi`'s and `gpu_amd_smi`'s matter, what a failure means
- * that of `gpu_sampler`.
- * Rejected: one nvidia-smi that runs on with `-l`: its silence cannot be told
- * from a slow driver, it outlives a killed parent, it needs a second one for
- * the processes, and its interval cannot follow the screen's. What it would save
- * is little: a sample's two starts take 1.3 ms of our CPU time (Deno 2.9, Xeon).
+ * Programs run one after the other, each killed after its time limit. After a failure none is
+ * started for a while. Rejected: one nvidia-smi that runs on with `-l`. Its silence cannot be told
+ * from a slow driver, it outlives a killed parent, and the processes need a second one. It would
+ * save 1.3 ms of CPU time a sample (Deno 2.9, Xeon).
  *
  * @module
  */
@@ -139,7 +132,7 @@ export function describeSlowSample(program: GpuProgram, duration: Seconds): stri
   return `${program} took ${duration.toFixed(1)} s: ${SLOWNESS_ADVICE[program]}`;
 }
 
-/** Why a program has not run to its end, which is after `timeout`, or as soon as nobody waits any longer. */
+/** Explains why a program did not finish. */
 export function describeGpuOutcome(
   program: GpuProgram,
   outcome: Exclude<ProgramOutcome, { readonly kind: "exited" }>,

@@ -13,7 +13,7 @@
  * @module
  */
 
-import type { FleetOptions } from "./fixtures/queues.ts";
+import type { FleetOptions } from "./fixtures/simulated_fleets.ts";
 import { isAboutSlowness, type Raised, type Watched, watchFleet } from "./fixtures/watching.ts";
 
 export const SIZES = [2, 4, 8] as const;

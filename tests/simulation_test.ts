@@ -6,14 +6,15 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { createRandom, simulateFleet } from "./fixtures/queues.ts";
+import { createRandom } from "../lib/demo_requests.ts";
+import { simulateFleet } from "./fixtures/simulated_fleets.ts";
 import { CELLS, SOON, watchFair, watchSlow } from "./simulate.ts";
 
 /** Groups that get so many requests per second that each of 8 replicas can be told. */
 const BUSY = CELLS.filter(({ requestsPerSecond }) => requestsPerSecond >= 5);
 
 Deno.test("evaluateRules() raises nothing in fair groups, where vllm-htop 0.5.0 does all the time", () => {
-  const watched = CELLS.map((cell, i) => watchFair(cell, 500 + i));
+  const watched = CELLS.map((cell, i) => watchFair(cell, 800 + i));
   // 24 times ten minutes are 4 hours.
   assertEquals(watched.flatMap(({ ours }) => ours.raised), []);
   const seed = watched.reduce((sum, one) => sum + one.seed.unhealthy / one.seed.polls, 0);

@@ -1,0 +1,130 @@
+/**
+ * The clients of a simulated engine: when requests come, and how long they are.
+ *
+ * @module
+ */
+
+import type { FinishReason } from "./demo_figures.ts";
+import type { Ratio, Seconds } from "./units.ts";
+
+/** What is asked of an engine. */
+export interface LoadOptions {
+  /** Mean arrivals per second; they swing slowly by about a third. 0: an idle engine. */
+  readonly requestsPerSecond?: number;
+  /** Arrivals end after so many. */
+  readonly requestLimit?: number;
+  /** Typical prompt length, in tokens. */
+  readonly promptTokens?: number;
+  /** Typical output length, in tokens. */
+  readonly outputTokens?: number;
+  /** Mean share of a prompt that is found in a warm prefix cache. */
+  readonly cachedShare?: Ratio;
+  /** Share of requests whose client goes away before the end. */
+  readonly abortShare?: Ratio;
+}
+
+const DEFAULTS = {
+  requestsPerSecond: 3,
+  requestLimit: Infinity,
+  promptTokens: 900,
+  outputTokens: 150,
+  cachedShare: 0.45,
+  abortShare: 0.015,
+};
+
+/** A request as its client sends it, and how it will end. */
+export interface ClientRequest {
+  readonly arrivedAt: Seconds;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly outputTokens: number;
+  readonly maxTokens: number;
+  readonly reason: FinishReason;
+}
+
+/** The requests of an engine, in the order of their arrival. */
+export interface RequestSource {
+  /** When the next request comes; `Infinity` where none is known. */
+  readonly nextAt: () => Seconds;
+  readonly take: () => ClientRequest;
+}
+
+/** Tokens of a KV block. */
+export const BLOCK_SIZE = 16;
+
+/** Requests until a prefix cache that started empty is warm. */
+const WARM_UP_REQUESTS = 40;
+
+/** Periods of the two swings of the arrival rate. */
+const SLOW_SWING_PERIOD: Seconds = 97;
+const QUICK_SWING_PERIOD: Seconds = 23;
+
+/** The values of `max_tokens` that clients send. */
+const REQUEST_LIMITS = [128, 256, 512, 1024] as const;
+
+/** Spread of the lengths: the standard deviation of their logarithm. */
+const LENGTH_SPREAD = 0.6;
+
+/** Draws the next number, from 0 up to but not including 1. */
+export type Random = () => number;
+
+/** A generator that draws the same numbers for the same seed (mulberry32). */
+export function createRandom(seed: number): Random {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** A log-normal length around `typical`: now and then several times as long. */
+export function drawLength(random: Random, typical: number, spread = LENGTH_SPREAD): number {
+  const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  return Math.max(1, Math.round(typical * Math.exp(spread * normal)));
+}
+
+/** Requests of a Poisson process. `maxTokens` bounds a prompt, and an output with the tokens of a step. */
+export function createRequestSource(
+  options: LoadOptions,
+  engine: { readonly seed: number; readonly maxTokens: number; readonly tokensPerStep: number },
+): RequestSource {
+  const load = { ...DEFAULTS, ...options };
+  const random = createRandom(engine.seed);
+  const phase = 2 * Math.PI * random();
+  let count = 0;
+  const drawNext = (after: Seconds): Seconds => {
+    if (count >= load.requestLimit) return Infinity;
+    const slow = Math.sin(2 * Math.PI * after / SLOW_SWING_PERIOD + phase);
+    const quick = Math.sin(2 * Math.PI * after / QUICK_SWING_PERIOD + 3 * phase);
+    const rate = load.requestsPerSecond * (1 + 0.25 * slow + 0.12 * quick);
+    return rate > 0 ? after - Math.log(1 - random()) / rate : Infinity;
+  };
+  const draw = (arrivedAt: Seconds): ClientRequest => {
+    const promptTokens = Math.min(drawLength(random, load.promptTokens), engine.maxTokens);
+    const warmth = Math.min(1, count / WARM_UP_REQUESTS);
+    const cachedShare = Math.min(1, 2 * load.cachedShare * random()) * warmth;
+    const cachedTokens = Math.floor(cachedShare * (promptTokens - 1) / BLOCK_SIZE) * BLOCK_SIZE;
+    const maxTokens = REQUEST_LIMITS[Math.floor(REQUEST_LIMITS.length * random())];
+    const limit = Math.min(maxTokens, engine.maxTokens - engine.tokensPerStep - BLOCK_SIZE);
+    const wanted = drawLength(random, load.outputTokens);
+    const isAborted = random() < load.abortShare;
+    const generated = isAborted ? Math.ceil(wanted * random()) : wanted;
+    return {
+      ...{ arrivedAt, promptTokens, cachedTokens, maxTokens },
+      outputTokens: Math.max(1, Math.min(generated, limit)),
+      reason: isAborted ? "abort" : wanted >= limit ? "length" : "stop",
+    };
+  };
+  let next = drawNext(0);
+  return {
+    nextAt: () => next,
+    take: () => {
+      const request = draw(next);
+      count++;
+      next = drawNext(next);
+      return request;
+    },
+  };
+}
