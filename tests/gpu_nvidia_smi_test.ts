@@ -276,6 +276,19 @@ Deno.test("addMigInstances() lists the instances of a recorded GPU with their me
   assertEquals(gpu.migInstances[1].uuid, present("MIG-00000001-0000-0000-0000-000000000001"));
 });
 
+Deno.test("addMigInstances() takes no memory of the next instance for one that tells none", () => {
+  const lines = DETAIL.split("\n");
+  const start = lines.findIndex((line) => line.includes("Shared FB Memory Usage"));
+  // With the heading alone, and without it.
+  for (const [first, count] of [[start + 1, 4], [start, 5]]) {
+    const [gpu] = parseMig({ list: LIST, detail: lines.toSpliced(first, count).join("\n") }).gpus;
+    const [unknown, known] = gpu.migInstances;
+    assertEquals(unknown.gpuInstanceId, present(2));
+    assertEquals([unknown.memoryUsedBytes.value, unknown.memoryTotalBytes.value], [null, null]);
+    assertEquals(known.memoryUsedBytes, present(17 * MIB));
+  }
+});
+
 Deno.test("addMigInstances() adds the instance of each process", () => {
   const { processes } = parseMig({ list: LIST, detail: DETAIL });
   assertEquals(processes.map(({ pid, gpuInstanceId }) => [pid, gpuInstanceId]), [

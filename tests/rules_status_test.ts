@@ -7,6 +7,7 @@ import {
   computeLoadStatus,
   computeReplicaStatus,
   getScrapeRecord,
+  isAwake,
   isCounted,
   MAX_RESPONSE_TIME,
   STALE_LIMIT,
@@ -95,6 +96,11 @@ Deno.test("computeReplicaStatus() puts failed scrapes before all else", () => {
 Deno.test("isCounted() leaves out what is not current", () => {
   const all = ["PENDING", "OK", "HOT", "STALLED", "INIT", "SLEEP", "STALE", "DOWN"] as const;
   assertEquals(all.filter(isCounted), ["OK", "HOT", "STALLED", "INIT", "SLEEP"]);
+});
+
+Deno.test("isAwake() leaves out what the rules cannot judge", () => {
+  const all = ["PENDING", "OK", "HOT", "STALLED", "INIT", "SLEEP", "STALE", "DOWN"] as const;
+  assertEquals(all.filter(isAwake), ["OK", "HOT", "STALLED"]);
 });
 
 Deno.test("getScrapeRecord() takes an answer that is overdue for a failure", () => {
