@@ -219,6 +219,16 @@ Deno.test("parseComputeApps() ignores lines without a process name", () => {
   ]);
 });
 
+Deno.test("parseComputeApps() finds the GPU of a MIG instance", () => {
+  const [first, second] = readGpus("h100x8.tsv");
+  const { gpus: [mig] } = parseMig({ list: LIST, detail: DETAIL });
+  const gpus = [first, { ...second, migInstances: mig.migInstances }];
+  const text = `${mig.migInstances[1].uuid.value}, 4711, 100, python3\nMIG-elsewhere, 1, 2, x\n`;
+  assertEquals(parseComputeApps(text, gpus).map(({ pid, gpuIndex }) => [pid, gpuIndex]), [
+    [4711, 1],
+  ]);
+});
+
 Deno.test("completeUnifiedMemory() fills in system memory for a GB10 only", () => {
   const memory = { totalBytes: 128_501_256_192, availableBytes: 7_976_902_656 };
   const [gb10] = completeUnifiedMemory(readGpus("gb10.tsv"), memory);

@@ -219,6 +219,17 @@ Deno.test("evaluateImbalance() finds no skew of running requests among a few", (
   assertEquals([find(40, 26), find(40, 27)], [1, 0]);
 });
 
+Deno.test("evaluateImbalance() finds no skew of KV-cache usage within 15 points", () => {
+  const find = (highest: number, lowest: number) =>
+    findCheck(
+      [highest, lowest, lowest].map((kv, i) =>
+        createSteady(`${i}`, { kv, requestsPerSecond: 100 })
+      ),
+      "kv_skew",
+    ).findings.map(({ key }) => key);
+  assertEquals([find(0.6, 0.44), find(0.6, 0.46)], [["0"], []]);
+});
+
 Deno.test("evaluateImbalance() blames a slow replica alone, and tells each one's own ratio", () => {
   const slow = { ttft: 10, running: 40 };
   const calm = { ttft: 0.1, requestsPerSecond: 1 };

@@ -193,6 +193,8 @@ Deno.test("computeFigures() has no KV cache where none is exported", () => {
   assertEquals(kvCache.maxOwner, -1);
   const one = computeFigures([useKvCache(null), useKvCache(0)]).kvCache;
   assertEquals([one.maxRatio, one.maxOwner, one.meanRatio], [value(0), 1, value(0)]);
+  const other = computeFigures([useKvCache(0.4), useKvCache(null)]).kvCache;
+  assertEquals([other.maxRatio, other.maxOwner, other.meanRatio], [value(0.4), 0, value(0.4)]);
 });
 
 // ---- Prefix cache.
