@@ -22,8 +22,8 @@ import type { EndpointAccess } from "./scrape_credentials.ts";
 import { computeBackOff, getInterval } from "./scrape_schedule.ts";
 import { type Message, type State, update } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
-import { listLocal } from "./state_fleet.ts";
-import { type MachineProcesses, NO_GPUS } from "./state_gpus.ts";
+import { listEndpointsOn } from "./state_fleet.ts";
+import { getHost, LOCAL_HOST, type MachineProcesses, NO_HOST } from "./state_gpus.ts";
 import type { Ratio, Seconds } from "./units.ts";
 import type { ViewOptions } from "./view.ts";
 
@@ -378,11 +378,11 @@ export function createGpuWatch(session: Session): GpuWatch {
 /** Whether GPUs are to be looked at: those of a machine on which a server is watched. */
 function wantsGpus({ options, state }: Session): boolean {
   if (options.gpuWatch !== "auto") return options.gpuWatch === "always";
-  return listLocal(state).length > 0;
+  return listEndpointsOn(state, LOCAL_HOST).length > 0;
 }
 
 async function listMachine({ listProcesses }: Session): Promise<MachineProcesses> {
-  if (listProcesses === null) return NO_GPUS.machine;
+  if (listProcesses === null) return NO_HOST.machine;
   const { processes, listening } = await listProcesses();
   return {
     processes,
@@ -401,7 +401,9 @@ async function listMachineProcesses(
   if (listed !== null && listed.pids === pids && now - listed.at < PROCESS_LISTING_INTERVAL) {
     return listed.machine;
   }
-  if (pids === "" || listLocal(session.state).length === 0) return NO_GPUS.machine;
+  if (pids === "" || listEndpointsOn(session.state, LOCAL_HOST).length === 0) {
+    return NO_HOST.machine;
+  }
   const machine = await listMachine(session);
   watch.listed = { machine, pids, at: now };
   return machine;
@@ -421,12 +423,15 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
       ? { ...outcome, kind: "timeout" }
       : outcome;
     // That there is still no GPU here is nothing new.
-    const isKnown = session.state.gpus.report === null && session.state.gpus.failure === failure;
-    if (!isKnown) dispatch(session, { kind: "gpus_failed", failure });
+    const known = getHost(session.state.hosts, LOCAL_HOST);
+    const isKnown = known.report === null && known.failure === failure;
+    if (!isKnown) dispatch(session, { kind: "gpus_failed", host: LOCAL_HOST, failure });
     return;
   }
   const machine = await listMachineProcesses(watch, outcome);
-  if (!stop.signal.aborted) dispatch(session, { kind: "gpus_sampled", report: outcome, machine });
+  if (!stop.signal.aborted) {
+    dispatch(session, { kind: "gpus_sampled", host: LOCAL_HOST, report: outcome, machine });
+  }
 }
 
 /** Samples at the interval until the session ends, and for no more than half of the time: a slow driver is to have a rest. */

@@ -4,14 +4,7 @@
  * @module
  */
 
-import {
-  type ComputeCost,
-  type GpuCost,
-  isHint,
-  type RateCost,
-  type SpanCost,
-  type UsdRate,
-} from "./cost.ts";
+import { type GpuCost, isHint, type RateCost, type SpanCost, type UsdRate } from "./cost.ts";
 import type { GpuPrice } from "./cost_prices.ts";
 import type { GpuShare } from "./gpu_attribution.ts";
 import type { GpuOutlier, GpuReport, GpuSample, MigInstance } from "./gpu_model.ts";
@@ -38,9 +31,9 @@ import {
   type ValueType,
 } from "./report_fields.ts";
 import type { State } from "./state.ts";
-import type { Bill, GroupBill } from "./state_cost.ts";
+import type { Bill, GroupBill, HostCost } from "./state_cost.ts";
 import type { Fleet } from "./state_fleet.ts";
-import type { GpuState } from "./state_gpus.ts";
+import type { HostState } from "./state_gpus.ts";
 import { cutText } from "./text.ts";
 
 /** Cells of a process' command line that are reported. */
@@ -50,13 +43,10 @@ const HERTZ = number("hertz");
 const WATTS = number("watts");
 const CELSIUS = number("degrees Celsius");
 
-/** This machine. */
-const LOCAL_HOST = "localhost";
-
 /** A host whose GPUs are watched, and the state it is part of. */
 export interface HostSource {
   readonly name: string;
-  readonly gpus: GpuState;
+  readonly known: HostState;
   readonly state: State;
 }
 
@@ -155,8 +145,8 @@ const GPU = object<HostGpu>([
     "processes",
     list(PROCESS),
     "processes that hold its memory",
-    ({ gpu, host: { state } }) => {
-      const shares = state.gpuShares.filter(({ process }) => process.gpuIndex === gpu.index);
+    ({ gpu, host: { known, state } }) => {
+      const shares = known.shares.filter(({ process }) => process.gpuIndex === gpu.index);
       return shares.map((share) => ({
         ...share.process,
         title: cutText(share.name, MAX_NAME_WIDTH),
@@ -165,7 +155,7 @@ const GPU = object<HostGpu>([
     },
   ),
   field("outlier", orNull(OUTLIER), "by what it falls behind its peers", ({ gpu, host }) => {
-    return host.gpus.outliers.find(({ gpuIndex }) => gpuIndex === gpu.index) ?? null;
+    return host.known.outliers.find(({ gpuIndex }) => gpuIndex === gpu.index) ?? null;
   }),
 ], "gpu");
 
@@ -193,14 +183,14 @@ const GPU_SAMPLE = object<AgedReport>([
 ], "gpuSample");
 
 /** The report of the newest sample; `null` where it failed, or nobody looked. */
-function getReport({ gpus: { report, failure }, state }: HostSource): AgedReport | null {
+function getReport({ known: { report, failure }, state }: HostSource): AgedReport | null {
   if (failure !== null || report === null) return null;
   return { ...report, age: Math.max(0, state.now - report.sampledAt) };
 }
 
 /** The hosts whose GPUs are watched. */
 export function listHosts(state: State): readonly HostSource[] {
-  return [{ name: LOCAL_HOST, gpus: state.gpus, state }];
+  return [...state.hosts].map(([name, known]) => ({ name, known, state }));
 }
 
 /** A host whose GPUs are watched. */
@@ -210,7 +200,7 @@ export const HOST: ValueType<HostSource> = object<HostSource>([
     return getReport(host)?.gpus.map((gpu) => ({ gpu, host })) ?? null;
   }),
   field("gpuFailure", orNull(FAILURE), "why there is none; null too if nobody looked", (host) => {
-    return host.gpus.failure;
+    return host.known.failure;
   }),
   field("gpuSample", orNull(GPU_SAMPLE), "how the sample was taken", getReport),
 ], "host");
@@ -299,20 +289,12 @@ const GROUP = object<GroupBill>([
 
 const UNUSED = object<Bill>([figure("usdPerHour", USD, "cost of them", "unusedUsdPerHour")]);
 
-/** The GPUs of a host that are billed; `null` for the host where the user counts GPUs. */
-type HostCost = ComputeCost & { readonly host: string | null };
-
 const HOST_COST = object<HostCost>([
   field("name", orNull(TEXT), "name of the host", "host"),
   field("gpuCount", count("GPUs"), "GPUs that are billed"),
   field("gpus", list(GPU_PRICE), "their kinds"),
   figure("usdPerHour", USD, "cost of them"),
 ]);
-
-function listHostCosts({ basis, compute }: Bill): readonly HostCost[] {
-  if (basis === "none") return [];
-  return [{ ...compute, host: basis === "told" ? null : LOCAL_HOST }];
-}
 
 const BASIS = oneOf(["told", "serving", "machine", "none"]);
 
@@ -321,7 +303,7 @@ const BILL_FIELDS: readonly Field<Bill>[] = [
   field("isHint", BOOLEAN, "a built-in price or an estimate is in it", "isAbout"),
   field("isThisMachineOnly", BOOLEAN, "servers elsewhere are not in it", "isLocalOnly"),
   field("gpuCount", count("GPUs"), "GPUs that are billed", ({ compute }) => compute.gpuCount),
-  field("hosts", list(HOST_COST), "GPUs that are billed, by host", listHostCosts),
+  field("hosts", list(HOST_COST), "GPUs that are billed, by host"),
   field("rate", RATE, "as of the last minute"),
   field("session", SESSION, "since vllm-htop began to watch", (bill) => bill),
   field("sinceStart", object(SPAN_FIELDS), "since the servers started", "lifetime"),

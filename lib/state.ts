@@ -29,7 +29,15 @@ import {
   startEndpoints,
 } from "./state_endpoint.ts";
 import { attributeGpus, createFleet, type Fleet } from "./state_fleet.ts";
-import { acceptGpuFailure, acceptGpuReport, type MachineProcesses, NO_GPUS } from "./state_gpus.ts";
+import {
+  acceptGpuFailure,
+  acceptGpuReport,
+  getHost,
+  type HostState,
+  LOCAL_HOST,
+  type MachineProcesses,
+  NO_HOST,
+} from "./state_gpus.ts";
 import {
   applyCommand,
   type Command,
@@ -85,10 +93,11 @@ export type Message =
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
   | {
     readonly kind: "gpus_sampled";
+    readonly host: string;
     readonly report: GpuReport;
     readonly machine: MachineProcesses;
   }
-  | { readonly kind: "gpus_failed"; readonly failure: GpuFailure }
+  | { readonly kind: "gpus_failed"; readonly host: string; readonly failure: GpuFailure }
   /** What a server says of its launch, once after each of its starts. */
   | { readonly kind: "launch_read"; readonly endpointKey: string; readonly server: ServerInfo }
   /** Servers that a scan has found: they are watched from now on. */
@@ -123,8 +132,7 @@ export function createState(
       | "gone"
       | "totalPeaks"
       | "totalTrend"
-      | "gpus"
-      | "gpuShares"
+      | "hosts"
       | "fleet"
       | "bill"
       | "pricing"
@@ -141,8 +149,7 @@ export function createState(
     gone: { here: NO_TOTALS, elsewhere: NO_TOTALS },
     totalPeaks: NO_PEAKS,
     totalTrend: NO_TOTAL_SERIES,
-    gpus: NO_GPUS,
-    gpuShares: [],
+    hosts: new Map([[LOCAL_HOST, NO_HOST]]),
     pricing: NO_PRICING,
     ...session,
     endpoints: startEndpoints(endpoints, []),
@@ -153,7 +160,7 @@ export function createState(
 
 /** The state with all that screen and report read of it. */
 function deriveFleet(state: State): State {
-  const sources = { ...state, gpuShares: attributeGpus(state) };
+  const sources = { ...state, hosts: attributeGpus(state) };
   const fleet = createFleet(sources, state.fleet);
   return { ...sources, fleet, bill: createBill(fleet, sources) };
 }
@@ -266,6 +273,10 @@ function evaluateState(state: State): State {
   });
 }
 
+function setHost(state: State, name: string, host: HostState): State {
+  return deriveFleet({ ...state, hosts: new Map([...state.hosts, [name, host]]) });
+}
+
 function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
   const steps = direction > 0 ? INTERVAL_STEPS : [...INTERVAL_STEPS].reverse();
   return steps.find((step) => (step - interval) * direction > 0) ?? interval;
@@ -314,13 +325,15 @@ export function update(state: State, message: Message): State {
         message.failure.endpointKey,
         (known) => acceptFailure(known, message.failure),
       );
-    case "gpus_sampled":
-      return deriveFleet({
-        ...state,
-        gpus: acceptGpuReport(state.gpus, message.report, message.machine),
-      });
-    case "gpus_failed":
-      return deriveFleet({ ...state, gpus: acceptGpuFailure(state.gpus, message.failure) });
+    case "gpus_sampled": {
+      const { report, machine, host } = message;
+      const known = getHost(state.hosts, host);
+      return setHost(state, host, acceptGpuReport(known, report, machine, host));
+    }
+    case "gpus_failed": {
+      const { host, failure } = message;
+      return setHost(state, host, acceptGpuFailure(getHost(state.hosts, host), failure));
+    }
     case "launch_read":
       return deriveFleet(updateEndpoint(
         state,

@@ -26,7 +26,6 @@ import {
   shareCost,
   type SpanCost,
 } from "./cost.ts";
-import { isLocal } from "./endpoint.ts";
 import type { Figures } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { isCounted } from "./rules_status.ts";
@@ -35,10 +34,12 @@ import {
   areOwnersKnown,
   type Fleet,
   type FleetSources,
+  getHostName,
   getUptime,
-  listLocal,
+  listServingHosts,
   type Row,
 } from "./state_fleet.ts";
+import { LOCAL_HOST } from "./state_gpus.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
 import { listEngineTotals, type ServerTotals, sumTotals } from "./stats_totals.ts";
 import type { EpochSeconds, Ratio, Seconds } from "./units.ts";
@@ -74,6 +75,8 @@ export interface GroupBill {
 export interface Bill {
   readonly basis: BillBasis;
   readonly compute: ComputeCost;
+  /** What of it is which host's. */
+  readonly hosts: readonly HostCost[];
   /** Whether a price of the built-in hints, or an estimate, is in it. */
   readonly isAbout: boolean;
   /** Whether the servers of this machine alone are in it, while others are watched too. */
@@ -94,46 +97,77 @@ export interface Bill {
   readonly isPriced: boolean;
 }
 
-/** The GPUs of this machine that are paid for, by index and name. Those of the last good sample: they cost while it fails, too. */
-function choosePaid(state: BillSources): {
-  readonly basis: BillBasis;
-  readonly paid: ReadonlyMap<number, string>;
-} {
-  const { gpus: { report }, pricing } = state;
-  const basis = pricing.gpuCount === null ? "none" : "told";
-  if (report === null || !pricing.detectsGpus || listLocal(state).length === 0) {
-    return { basis, paid: new Map() };
-  }
-  const isKnown = areOwnersKnown(state);
-  const serving = new Set(
-    state.gpuShares.flatMap(({ owner, process }) => owner === null ? [] : [process.gpuIndex]),
-  );
-  const paid = report.gpus.filter(({ index }) => !isKnown || serving.has(index));
-  return {
-    basis: basis === "told" ? basis : isKnown ? "serving" : "machine",
-    paid: new Map(paid.map(({ index, name }) => [index, name])),
-  };
+/** A GPU that is paid for. */
+interface PaidGpu {
+  readonly host: string;
+  readonly index: number;
+  readonly name: string;
 }
 
-/** Which model holds how much of which GPU. */
-function listUses(state: BillSources, rows: readonly Row[]): readonly GpuUse[] {
-  return state.gpuShares.flatMap(({ owner, process }): readonly GpuUse[] => {
-    if (owner === null) return [];
-    const row = rows.find(({ state: known, replica }) =>
-      known.endpoint.key === owner.endpointKey &&
-      (owner.engine === null || replica?.sample.engine === owner.engine)
+/** The GPUs that are paid for. Those of the last good samples: they cost while these fail, too. */
+function choosePaid(
+  sources: BillSources,
+): { readonly basis: BillBasis; readonly paid: readonly PaidGpu[] } {
+  const { pricing } = sources;
+  const basis = pricing.gpuCount === null ? "none" : "told";
+  const hosts = [...listServingHosts(sources)];
+  if (hosts.length === 0 || !pricing.detectsGpus) return { basis, paid: [] };
+  const isKnown = areOwnersKnown(sources);
+  const paid = hosts.flatMap(([host, { report, shares }]) => {
+    const serving = new Set(
+      shares.flatMap(({ owner, process }) => owner === null ? [] : [process.gpuIndex]),
     );
-    const groupKey = row?.replica?.sample.modelName;
-    const weight = process.memoryBytes.value ?? 0;
-    return groupKey === undefined ? [] : [{ groupKey, gpuIndex: process.gpuIndex, weight }];
+    return (report?.gpus ?? []).filter(({ index }) => !isKnown || serving.has(index))
+      .map(({ index, name }) => ({ host, index, name }));
   });
+  return { basis: basis === "told" ? basis : isKnown ? "serving" : "machine", paid };
+}
+
+/** What the GPUs of each host cost; `null` for the host where the user counts them. */
+export type HostCost = ComputeCost & { readonly host: string | null };
+
+function listHostCosts(
+  { basis, paid }: ReturnType<typeof choosePaid>,
+  compute: ComputeCost,
+  pricing: Pricing,
+): readonly HostCost[] {
+  if (basis === "none") return [];
+  if (basis === "told") return [{ ...compute, host: null }];
+  const hosts = Map.groupBy(paid, ({ host }) => host);
+  // Of one host it is all, also where none of its GPUs is paid for.
+  if (hosts.size < 2) return [{ ...compute, host: paid[0]?.host ?? LOCAL_HOST }];
+  return [...hosts].map(([host, own]) => ({
+    ...priceCompute(own.map(({ name }) => name), pricing),
+    host,
+  }));
+}
+
+/** Which model holds how much of which GPU. GPUs are known by their places among those that are paid for. */
+function listUses(
+  { hosts }: BillSources,
+  rows: readonly Row[],
+  paid: readonly PaidGpu[],
+): readonly GpuUse[] {
+  return [...hosts].flatMap(([host, { shares }]) =>
+    shares.flatMap(({ owner, process }): readonly GpuUse[] => {
+      if (owner === null) return [];
+      const row = rows.find(({ state: known, replica }) =>
+        known.endpoint.key === owner.endpointKey &&
+        (owner.engine === null || replica?.sample.engine === owner.engine)
+      );
+      const groupKey = row?.replica?.sample.modelName;
+      const gpuIndex = paid.findIndex((gpu) => gpu.host === host && gpu.index === process.gpuIndex);
+      const weight = process.memoryBytes.value ?? 0;
+      return groupKey === undefined || gpuIndex < 0 ? [] : [{ groupKey, gpuIndex, weight }];
+    })
+  );
 }
 
 /** USD per hour of each model, and of what is no model's. */
 function divideAmongModels(
   state: BillSources,
   models: readonly string[],
-  paid: ReadonlyMap<number, string>,
+  paid: readonly PaidGpu[],
   compute: ComputeCost,
   rows: readonly Row[],
 ): { readonly byModel: ReadonlyMap<string, Reading>; readonly unused: Reading } {
@@ -142,18 +176,18 @@ function divideAmongModels(
   if (models.length === 1) {
     return { byModel: new Map([[models[0], compute.usdPerHour]]), unused: unknown };
   }
-  const isToldOtherwise = pricing.gpuCount !== null && pricing.gpuCount !== paid.size;
+  const isToldOtherwise = pricing.gpuCount !== null && pricing.gpuCount !== paid.length;
   if (isToldOtherwise || !areOwnersKnown(state)) {
     return { byModel: new Map(), unused: unknown };
   }
-  const prices = [...paid].map(([index, name]) =>
+  const prices = paid.map(({ name }, index) =>
     [index, priceCompute([name], { ...pricing, gpuCount: null }).usdPerHour] as const
   );
   const isWhole = prices.every(([, price]) => isPresent(price));
   const known = new Map(
     prices.flatMap(([index, price]) => isPresent(price) ? [[index, price.value] as const] : []),
   );
-  const { usdPerHourByGroup, unusedUsdPerHour } = shareCost(known, listUses(state, rows));
+  const { usdPerHourByGroup, unusedUsdPerHour } = shareCost(known, listUses(state, rows, paid));
   const read = (usd: number): Reading => isWhole ? present(usd) : { value: usd, partial: true };
   return {
     byModel: new Map([...usdPerHourByGroup].map(([model, usd]) => [model, read(usd)])),
@@ -230,13 +264,15 @@ function getSessionAmounts(
 export function createBill(fleet: Fleet, state: BillSources): Bill {
   const { pricing } = state;
   const { tokenPrices } = pricing;
-  const { basis, paid } = choosePaid(state);
-  const compute = priceCompute([...paid.values()], pricing);
+  const chosen = choosePaid(state);
+  const { basis, paid } = chosen;
+  const compute = priceCompute(paid.map(({ name }) => name), pricing);
   const { usdPerHour } = compute;
   // What is found here pays for no other machine's tokens.
   const isOfHere = basis === "serving" || basis === "machine";
+  const hosts = listServingHosts(state);
   const isInBill = (known: BillSources["endpoints"][number]): boolean =>
-    !isOfHere || isLocal(known.endpoint);
+    !isOfHere || hosts.has(getHostName(known.endpoint));
   const isLocalOnly = !state.endpoints.every(isInBill);
   const rows = fleet.rows.filter((row) => isInBill(row.state) && isCounted(row.status));
   const mergeRows = (some: readonly Row[]): Figures =>
@@ -259,6 +295,7 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
   return {
     basis,
     compute,
+    hosts: listHostCosts(chosen, compute, pricing),
     isAbout: compute.gpus.some(({ price }) => isHint(price)),
     isLocalOnly,
     rate: { ...rateOf(figures, usdPerHour), span: figures.lastMinute.span },

@@ -10,12 +10,7 @@
  */
 
 import { getHostAndPort, isLocal } from "./endpoint.ts";
-import {
-  attributeGpuProcesses,
-  type GpuEndpoint,
-  type GpuShare,
-  listReplicaGpus,
-} from "./gpu_attribution.ts";
+import { type GpuEndpoint, listReplicaGpus } from "./gpu_attribution.ts";
 import type { GpuSample } from "./gpu_model.ts";
 import type { Endpoint, Figures, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
@@ -29,7 +24,14 @@ import {
   getServerTotals,
   listEngines,
 } from "./state_endpoint.ts";
-import type { GpuState } from "./state_gpus.ts";
+import {
+  getHost,
+  type Hosts,
+  type HostState,
+  listGpus,
+  LOCAL_HOST,
+  setServers,
+} from "./state_gpus.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
 import type { Series, TotalSeries } from "./stats_series.ts";
 import {
@@ -59,71 +61,78 @@ export interface FleetSources {
   readonly totalPeaks: Peaks;
   /** The last minutes of all together. */
   readonly totalTrend: TotalSeries;
-  /** The GPUs of this machine. */
-  readonly gpus: GpuState;
-  /** The processes on them, with their owners. */
-  readonly gpuShares: readonly GpuShare[];
+  /** The hosts whose GPUs are watched: this machine at least. */
+  readonly hosts: Hosts;
   /** Whether the fleet is simulated. */
   readonly isDemo: boolean;
   readonly now: Seconds;
 }
 
-/** The endpoints on this machine; none where the fleet is simulated. */
-export function listLocal(
+/** The host that the endpoint is on. */
+export function getHostName(endpoint: Endpoint): string {
+  return isLocal(endpoint) ? LOCAL_HOST : getHostAndPort(endpoint)?.host ?? LOCAL_HOST;
+}
+
+/** The endpoints on that host; none if the fleet is simulated. */
+export function listEndpointsOn(
   { isDemo, endpoints }: Pick<FleetSources, "isDemo" | "endpoints">,
+  host: string,
 ): readonly EndpointState[] {
-  return isDemo ? [] : endpoints.filter(({ endpoint }) => isLocal(endpoint));
+  return isDemo ? [] : endpoints.filter(({ endpoint }) => getHostName(endpoint) === host);
 }
 
-/** The GPUs as they are now; none where the newest sample failed. */
-export function listGpus({ gpus }: Pick<FleetSources, "gpus">): readonly GpuSample[] {
-  return gpus.failure === null ? gpus.report?.gpus ?? [] : [];
-}
-
-function describeEndpoint(known: EndpointState, { machine }: GpuState): GpuEndpoint {
+function describeServer(known: EndpointState): GpuEndpoint {
   const { endpoint } = known;
   const samples = listEngines(known).map(({ replica }) => replica.sample);
-  const port = getHostAndPort(endpoint)?.port ?? null;
   return {
     endpointKey: endpoint.key,
-    port,
+    port: getHostAndPort(endpoint)?.port ?? null,
     engines: samples.map(({ engine }) => engine),
     modelNames: [...new Set(samples.map(({ modelName }) => modelName))],
-    listenerPids: port === null ? [] : machine.listeners.get(port) ?? [],
+    listenerPids: [],
   };
 }
 
-/** The processes on the GPUs, with their owners. Those of the report before, where the newest sample failed. */
-export function attributeGpus(sources: Omit<FleetSources, "gpuShares">): readonly GpuShare[] {
-  const { gpus } = sources;
-  const processes = gpus.report?.processes;
-  if (processes === undefined || !isPresent(processes)) return [];
-  return attributeGpuProcesses(processes.value, {
-    processes: gpus.machine.processes,
-    endpoints: listLocal(sources).map((one) => describeEndpoint(one, gpus)),
-  });
-}
-
-/** Whether it is known which GPUs each of this machine's servers holds; those that do not answer may be gone. */
-export function areOwnersKnown(state: FleetSources): boolean {
-  const { gpuShares } = state;
-  const answering = listLocal(state).filter((known) =>
-    listEngines(known).length > 0 && known.failure === null
+/** The hosts with the owners of their GPU processes. */
+export function attributeGpus(
+  sources: Pick<FleetSources, "hosts" | "isDemo" | "endpoints">,
+): Hosts {
+  return new Map(
+    [...sources.hosts].map(([name, host]) => [
+      name,
+      setServers(host, listEndpointsOn(sources, name).map(describeServer)),
+    ]),
   );
-  return answering.length > 0 &&
-    answering.every(({ endpoint }) =>
-      gpuShares.some(({ owner }) => owner?.endpointKey === endpoint.key)
-    );
 }
 
-/** The GPUs that a replica uses, as they are now; none where that is not known. */
+/** The hosts whose GPUs were sampled, failed since or not, and that have a server. */
+export function listServingHosts(sources: FleetSources): Hosts {
+  return new Map(
+    [...sources.hosts].filter(([name, { report }]) =>
+      report !== null && listEndpointsOn(sources, name).length > 0
+    ),
+  );
+}
+
+/** Whether it is known which GPUs each server of these hosts holds; those that do not answer may be gone. */
+export function areOwnersKnown(sources: FleetSources): boolean {
+  const hosts = [...listServingHosts(sources)];
+  const answering = hosts.flatMap(([name]) => listEndpointsOn(sources, name))
+    .filter((known) => listEngines(known).length > 0 && known.failure === null);
+  const owners = new Set(
+    hosts.flatMap(([, { shares }]) => shares.map(({ owner }) => owner?.endpointKey)),
+  );
+  return answering.length > 0 && answering.every(({ endpoint }) => owners.has(endpoint.key));
+}
+
+/** The GPUs of the host that a replica uses, as they are now; none where that is not known. */
 export function listGpusOf(
-  state: Pick<FleetSources, "gpus" | "gpuShares">,
+  host: HostState,
   replica: { readonly endpointKey: string; readonly engine: string },
 ): readonly GpuSample[] {
-  const gpus = listGpus(state);
+  const gpus = listGpus(host);
   if (gpus.length === 0) return [];
-  const indexes = new Set(listReplicaGpus(state.gpuShares, replica));
+  const indexes = new Set(listReplicaGpus(host.shares, replica));
   return gpus.filter(({ index }) => indexes.has(index));
 }
 
@@ -157,7 +166,9 @@ export interface Row {
   readonly alerts: readonly Alert[];
   /** Its share of the requests that its group finished in the last minute. */
   readonly requestShare: Reading;
-  /** The GPUs that it uses, as they are now; empty where that is not known. */
+  /** The host that it is on. */
+  readonly host: string;
+  /** The GPUs of the host that it uses, as they are now; empty where that is not known. */
   readonly gpus: readonly GpuSample[];
 }
 
@@ -356,6 +367,7 @@ function createBareRow(known: EndpointState, { sources }: RowContext): Row {
     ...{ replica: null, figures: NO_FIGURES, trend: [], total: null, peaks: NO_PEAKS },
     idleness: NO_IDLENESS,
     ...{ alerts: [], requestShare: absent("missing"), gpus: [] },
+    host: getHostName(known.endpoint),
   };
 }
 
@@ -363,6 +375,7 @@ function createRow(known: EndpointState, engine: CurrentEngine, context: RowCont
   const { sources, isOneModel, alerts } = context;
   const { endpoint, displayName, scrape } = known;
   const { key, replica, series: trend, totals: total, peaks, idleness } = engine;
+  const host = getHostName(endpoint);
   const { name, place } = engine.name ?? { name: displayName, place: displayName };
   const status = sources.evaluation.statuses.get(key) ?? "PENDING";
   return {
@@ -374,15 +387,20 @@ function createRow(known: EndpointState, engine: CurrentEngine, context: RowCont
     ...{ trend, total, peaks, idleness },
     alerts: alerts.get(key) ?? [],
     requestShare: absent("missing"),
-    gpus: listGpusOf(sources, { endpointKey: endpoint.key, engine: replica.sample.engine }),
+    host,
+    gpus: listGpusOf(getHost(sources.hosts, host), {
+      endpointKey: endpoint.key,
+      engine: replica.sample.engine,
+    }),
   };
 }
 
 /** The events of replicas and GPUs, oldest first. */
-function mergeEvents({ evaluation, gpus }: FleetSources): readonly EventLine[] {
+function mergeEvents({ evaluation, hosts }: FleetSources): readonly EventLine[] {
   const { lines } = evaluation.events;
-  if (gpus.events.lines.length === 0) return lines;
-  return [...lines, ...gpus.events.lines].sort((a, b) => a.beganAt - b.beganAt);
+  const ofGpus = [...hosts.values()].flatMap(({ events }) => events.lines);
+  if (ofGpus.length === 0) return lines;
+  return [...lines, ...ofGpus].sort((a, b) => a.beganAt - b.beganAt);
 }
 
 /** What all have counted, with those that are watched no longer: sums never fall. */

@@ -16,6 +16,7 @@ import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedul
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, type Fleet, getUptime, type Row } from "./state_fleet.ts";
+import { getHost } from "./state_gpus.ts";
 import { getSeries, SERIES_KEYS } from "./stats_series.ts";
 import { PEAK_KEYS } from "./stats_totals.ts";
 import type { Ratio } from "./units.ts";
@@ -368,7 +369,10 @@ function renderScrape(subject: Subject): string[] {
 /** Its own GPUs. */
 function renderGpus({ row, fleet, state, paint, width }: Subject): string[] {
   if (row.gpus.length === 0) return [];
-  const lines = drawGpus({ gpus: row.gpus, fleet, state, paint }, width - 2);
+  const lines = drawGpus(
+    { gpus: row.gpus, host: getHost(state.hosts, row.host), fleet, paint },
+    width - 2,
+  );
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 

@@ -10,7 +10,8 @@ import type { GpuSample, MigInstance } from "./gpu_model.ts";
 import { computeMemoryRatio, type GpuSummary, type Range, summarizeGpus } from "./gpu_outliers.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
-import { type Fleet, listGpus } from "./state_fleet.ts";
+import type { Fleet } from "./state_fleet.ts";
+import { type HostState, listGpus } from "./state_gpus.ts";
 import { measureWidth } from "./text.ts";
 import {
   drawBar,
@@ -48,8 +49,8 @@ import {
 
 interface GpuContext {
   readonly gpus: readonly GpuSample[];
+  readonly host: HostState;
   readonly fleet: Fleet;
-  readonly state: State;
   readonly paint: Paint;
   /** In cells, for sparklines. */
   readonly trendWidth?: number;
@@ -84,10 +85,10 @@ function drawRatioBar(ratio: Reading): string {
 
 function getGpuSeries(
   { index }: GpuSample,
-  { state: { gpus: { trends } }, trendWidth = TREND_WIDTH }: GpuContext,
+  { host: { series }, trendWidth = TREND_WIDTH }: GpuContext,
   key: "utilizationRatio" | "memoryRatio",
 ): string {
-  const values = (trends.get(index) ?? []).map((point) => point[key]);
+  const values = (series.get(index) ?? []).map((point) => point[key]);
   return values.every((value) => value === null) ? "" : drawRatioSparkline(values, trendWidth);
 }
 
@@ -98,11 +99,11 @@ function formatPowerDraw({ powerWatts, powerLimitWatts }: GpuSample): string {
 }
 
 function listSharesOf(
-  { state }: GpuContext,
+  { host }: GpuContext,
   { index }: GpuSample,
   instance?: MigInstance,
 ): readonly GpuShare[] {
-  return state.gpuShares.filter(({ process }) =>
+  return host.shares.filter(({ process }) =>
     process.gpuIndex === index && (instance === undefined ||
       (isPresent(instance.gpuInstanceId) &&
         process.gpuInstanceId.value === instance.gpuInstanceId.value))
@@ -172,7 +173,7 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
   {
     title: "THROTTLE",
     priority: 5,
-    read: ({ throttleReasons, index }, { state: { gpus: { outliers } } }) => [
+    read: ({ throttleReasons, index }, { host: { outliers } }) => [
       formatThrottleReasons(throttleReasons),
       outliers.some(({ gpuIndex }) => gpuIndex === index) ? "warn" : "dim",
     ],
@@ -255,7 +256,7 @@ function formatSummary(summary: GpuSummary, context: GpuContext): string[] {
     members.flatMap(({ throttleReasons }) => formatThrottleReasons(throttleReasons) || []),
   );
   const indexes = new Set(members.map(({ index }) => index));
-  const shares = context.state.gpuShares.filter(({ process }) => indexes.has(process.gpuIndex));
+  const shares = context.host.shares.filter(({ process }) => indexes.has(process.gpuIndex));
   const owners = formatOwners(shares, context.fleet, { hasMemory: false });
   const utilization = formatReadingRange(summary.utilizationRatio, formatPercent);
   return [
@@ -284,50 +285,93 @@ function joinPieces(pieces: readonly string[], width: number): string {
 
 /** One line per GPU model, and one per GPU outlier. */
 function drawSummaries(context: GpuContext, width: number): string[] {
-  const { state: { gpus }, paint } = context;
+  const { host: { outliers }, paint } = context;
   return [
     ...summarizeGpus(context.gpus).map((summary) =>
       joinPieces(formatSummary(summary, context), width)
     ),
-    ...gpus.outliers.map((outlier) =>
+    ...outliers.map((outlier) =>
       paint(`GPU ${outlier.gpuIndex} ${formatOutlier(outlier)}`, "warn")
     ),
   ];
 }
 
 /** A missing nvidia-smi is reported only with `--gpus`. */
-export function shouldShowGpus({ gpus: { report, failure }, asksForGpus = false }: State): boolean {
+function shouldShowHost({ report, failure }: HostState, asksForGpus: boolean): boolean {
   return report !== null || (failure !== null && (failure.kind !== "absent" || asksForGpus));
+}
+
+function listShownHosts({ hosts, asksForGpus = false }: State): readonly [string, HostState][] {
+  return [...hosts].filter(([, host]) => shouldShowHost(host, asksForGpus));
+}
+
+/** Whether there is anything to show of GPUs. */
+export function shouldShowGpus(state: State): boolean {
+  return listShownHosts(state).length > 0;
+}
+
+/** The lines of one host: each of its GPUs where there is room, else their summary. */
+interface HostLines {
+  /** Above the lines; only where there are several hosts. */
+  readonly title: readonly string[];
+  readonly fullLines: number;
+  readonly drawFull: (width: number) => string[];
+  readonly drawShort: (width: number) => string[];
+  readonly remarks: readonly string[];
+  readonly summary: string;
+}
+
+function createHostLines(
+  host: HostState,
+  { fleet, paint, title }: Pick<GpuContext, "fleet" | "paint"> & Pick<HostLines, "title">,
+): HostLines {
+  const gpus = listGpus(host);
+  const { report, failure, outliers } = host;
+  const context: GpuContext = { gpus, host, fleet, paint };
+  const drawShort = (width: number): string[] =>
+    gpus.length === 0 ? [] : drawSummaries(context, width);
+  const lineCount = gpus.reduce((sum, { migInstances }) => sum + 1 + migInstances.length, 1);
+  const remarks = failure === null ? report?.warnings ?? [] : [failure.message];
+  return {
+    title,
+    fullLines: gpus.length === 0 ? 0 : lineCount,
+    drawFull: (width) => gpus.length === 0 ? [] : drawGpus(context, width),
+    drawShort,
+    remarks: remarks.map((text) => paint(text, "warn")),
+    summary: failure === null
+      ? [
+        drawShort(Infinity)[0] ?? "",
+        ...outliers.map(({ gpuIndex }) => `GPU ${gpuIndex} is slow`),
+      ].filter((text) => text !== "").join("  ")
+      : failure.message,
+  };
 }
 
 /** Returns `null` if there is nothing to show. */
 export function createGpuPanel(fleet: Fleet, state: State, paint: Paint): Panel | null {
-  if (!shouldShowGpus(state)) return null;
-  const gpus = listGpus(state);
-  const { report, failure } = state.gpus;
-  const remarks = [
-    ...(failure === null ? [] : [paint(failure.message, "warn")]),
-    ...(failure === null ? report?.warnings ?? [] : []).map((text) => paint(text, "warn")),
-  ];
-  const context: GpuContext = { gpus, fleet, state, paint };
-  const drawShort = (width: number): string[] =>
-    gpus.length === 0 ? [] : drawSummaries(context, width);
-  const lineCount = gpus.reduce((sum, { migInstances }) => sum + 1 + migInstances.length, 1);
-  const fullLines = gpus.length === 0 ? 0 : lineCount;
-  const minLines = drawShort(Infinity).length + remarks.length;
-  const first = drawShort(Infinity)[0];
+  const shown = listShownHosts(state);
+  if (shown.length === 0) return null;
+  const hosts = shown.map(([name, host]) => {
+    const title = shown.length > 1 ? [paint(name, "heading")] : [];
+    return createHostLines(host, { fleet, paint, title });
+  });
+  const measure = (count: (host: HostLines) => number): number =>
+    hosts.reduce((sum, host) => sum + host.title.length + count(host) + host.remarks.length, 0);
+  const minLines = measure(({ drawShort }) => drawShort(Infinity).length);
+  const maxLines = measure(({ fullLines }) => fullLines);
   return {
     id: "gpus",
     title: "GPUS",
     minLines,
-    maxLines: Math.max(minLines, fullLines + remarks.length),
+    maxLines: Math.max(minLines, maxLines),
     draw: ({ width, lines }: PanelSpace) => {
-      const hasRoom = gpus.length > 0 && fullLines + remarks.length <= lines;
-      return [...hasRoom ? drawGpus(context, width) : drawShort(width), ...remarks];
+      const hasRoom = maxLines <= lines;
+      return hosts.flatMap(({ title, drawFull, drawShort, remarks }) => [
+        ...title,
+        ...hasRoom ? drawFull(width) : drawShort(width),
+        ...remarks,
+      ]);
     },
-    summary: failure === null
-      ? [first ?? "", ...state.gpus.outliers.map(({ gpuIndex }) => `GPU ${gpuIndex} is slow`)]
-        .filter((text) => text !== "").join("  ")
-      : failure.message,
+    summary: hosts.map(({ summary }) => summary).join("  "),
   };
 }

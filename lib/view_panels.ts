@@ -9,6 +9,7 @@ import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
 import type { State } from "./state.ts";
 import { type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
+import { getHost } from "./state_gpus.ts";
 import { PANEL_IDS, type PanelId } from "./state_ui.ts";
 import {
   getSeries,
@@ -153,8 +154,10 @@ export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Pa
       formatAlert(alert, state),
     ])
   );
-  const slowGpus = flagged.flatMap(({ place, gpus }) =>
-    state.gpus.outliers.filter(({ gpuIndex }) => gpus.some(({ index }) => index === gpuIndex))
+  const slowGpus = flagged.flatMap(({ place, gpus, host }) =>
+    getHost(state.hosts, host).outliers.filter(({ gpuIndex }) =>
+      gpus.some(({ index }) => index === gpuIndex)
+    )
       .map((outlier) =>
         `${paint(place, "name")} on GPU ${outlier.gpuIndex}: ${formatOutlier(outlier)}`
       )

@@ -21,6 +21,7 @@ import type { Endpoint } from "../lib/model.ts";
 import type { ProgramCall, ProgramOutcome } from "../lib/platform.ts";
 import type { Scraper } from "../lib/scrape.ts";
 import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
+import { getHost, LOCAL_HOST } from "../lib/state_gpus.ts";
 import { type Clock, createClock } from "./fixtures/clock.ts";
 import {
   createEndpoint,
@@ -337,7 +338,7 @@ Deno.test("sampleGpus() looks at this machine's GPUs where a server on it is wat
     const done = sampleGpus(createGpuWatch(session));
     await clock.runUntil(1);
     await done;
-    assertEquals(session.state.gpus.report !== null, starts.length > 0);
+    assertEquals(getHost(session.state.hosts, LOCAL_HOST).report !== null, starts.length > 0);
     return starts.length > 0;
   };
   assertEquals(await looks([], ["localhost"]), true);
@@ -354,7 +355,7 @@ Deno.test("watchGpus() samples at the interval, but for no more than half of the
     machine.duration = duration;
     const times: number[] = [];
     session.onChange = () => {
-      const { report } = session.state.gpus;
+      const { report } = getHost(session.state.hosts, LOCAL_HOST);
       if (report !== null) times.push(Number((report.sampledAt - report.duration).toFixed(6)));
     };
     session.state = { ...session.state, interval: Number(interval) };
@@ -394,14 +395,17 @@ Deno.test("sampleGpus() tells once that there is no GPU, and goes on looking", a
   session.onChange = () => changes++;
   const done = watchGpus(session);
   await clock.runUntil(4.9);
-  assertEquals([changes, session.state.gpus.failure?.kind], [1, "absent"]);
+  assertEquals([changes, getHost(session.state.hosts, LOCAL_HOST).failure?.kind], [1, "absent"]);
   assertEquals(starts, ["nvidia-smi --help-query-gpu", "amd-smi static"]);
   machine.isThere = true;
   await clock.runUntil(20);
   session.stop.abort();
   await clock.runUntil(21);
   await done;
-  assertEquals([session.state.gpus.failure, session.state.gpus.report?.gpus.length], [null, 1]);
+  assertEquals([
+    getHost(session.state.hosts, LOCAL_HOST).failure,
+    getHost(session.state.hosts, LOCAL_HOST).report?.gpus.length,
+  ], [null, 1]);
 });
 
 Deno.test("sampleGpusOnce() waits two seconds for the GPUs, or as long as the scrapes take", async () => {
@@ -412,7 +416,7 @@ Deno.test("sampleGpusOnce() waits two seconds for the GPUs, or as long as the sc
     const done = sampleGpusOnce(session, clock.platform.sleep(scrape))
       .then(() => clock.platform.monotonicSeconds());
     await clock.runUntil(60);
-    return [await done, session.state.gpus.failure?.kind ?? null];
+    return [await done, getHost(session.state.hosts, LOCAL_HOST).failure?.kind ?? null];
   };
   // A sample takes three starts.
   assertEquals(await endOf(1, 0.1), [1, null]);
@@ -430,7 +434,7 @@ Deno.test("sampleGpusOnce() advises on the program that was too slow", async () 
     const done = sampleGpusOnce(session, Promise.resolve());
     await clock.runUntil(10);
     await done;
-    const { message = "" } = session.state.gpus.failure ?? {};
+    const { message = "" } = getHost(session.state.hosts, LOCAL_HOST).failure ?? {};
     assertMatch(message, isAmd ? /^amd-smi sent no data/ : /^nvidia-smi sent no data .* -pm 1/);
     assert(!isAmd || !message.includes("nvidia"), message);
   }

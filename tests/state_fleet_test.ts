@@ -7,10 +7,12 @@ import {
   attributeGpus,
   createFleet,
   getUptime,
-  listGpus,
   listGpusOf,
 } from "../lib/state_fleet.ts";
+import { getHost, listGpus, LOCAL_HOST } from "../lib/state_gpus.ts";
 import type { UiContext } from "../lib/state_ui.ts";
+import { createGpuPanel } from "../lib/view_panel_gpu.ts";
+import { createPaint } from "../lib/view_theme.ts";
 import {
   advance,
   createEndpoint,
@@ -367,6 +369,8 @@ function watch(ports: readonly number[], host = "localhost", more: Partial<State
   return advance(startState(endpoints, more), 2, scraped);
 }
 
+const readShares = (state: State) => getHost(state.hosts, LOCAL_HOST).shares;
+
 const tellGpus = (state: State) =>
   state.fleet.rows.map(({ gpus }) => gpus.map(({ index }) => index));
 
@@ -378,7 +382,10 @@ Deno.test("listGpusOf() gives each replica its own GPUs", () => {
   assertEquals(state.fleet.total.gpus.length, 6);
   const [known] = state.fleet.rows;
   assertEquals(
-    listGpusOf(state, { endpointKey: known.state.endpoint.key, engine: "7" }),
+    listGpusOf(getHost(state.hosts, LOCAL_HOST), {
+      endpointKey: known.state.endpoint.key,
+      engine: "7",
+    }),
     [],
   );
 });
@@ -390,7 +397,8 @@ Deno.test("attributeGpus() follows the endpoints: those sampled first are found 
   assertEquals(areOwnersKnown(before), false);
   const after = advance(before, 2, [createScraped(endpoint, 1, RUNNING)]);
   assertEquals(tellGpus(after), [[2]]);
-  assertEquals(after.gpuShares, attributeGpus(after));
+  assertEquals(readShares(after).length, readShares(before).length);
+  assert(attributeGpus(after).get(LOCAL_HOST) === after.hosts.get(LOCAL_HOST), "nothing changed");
 });
 
 Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
@@ -413,18 +421,42 @@ Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
 Deno.test("attributeGpus() gives nobody what is a stranger's, another machine's or simulated", () => {
   const holders = [{ port: 8000, gpus: [0] }];
   const stranger = sampleGpus(watch([8000]), [EIGHT], [], [createGpuProcess(77)]);
-  assertEquals(stranger.gpuShares.map(({ owner }) => owner), [null]);
+  assertEquals(readShares(stranger).map(({ owner }) => owner), [null]);
   const remote = sampleGpus(watch([8000], "gpu1"), [EIGHT], holders);
-  assertEquals(remote.gpuShares.map(({ owner }) => owner), [null]);
+  assertEquals(readShares(remote).map(({ owner }) => owner), [null]);
   const demo = sampleGpus(watch([8000], "localhost", { isDemo: true }), [EIGHT], holders);
-  assertEquals(demo.gpuShares.map(({ owner }) => owner), [null]);
+  assertEquals(readShares(demo).map(({ owner }) => owner), [null]);
+});
+
+Deno.test("GPUs of several hosts are each the replicas' of their host, and billed by host", () => {
+  const endpoints = [createEndpoint(8000), createEndpoint(8000, "gpu1")];
+  const scraped = endpoints.map((endpoint) => createScraped(endpoint, 1, RUNNING));
+  const here = sampleGpus(
+    advance(startState(endpoints), 2, scraped),
+    [EIGHT],
+    [{ port: 8000, gpus: [0, 1] }],
+  );
+  assertEquals([tellGpus(here), here.bill.isLocalOnly], [[[0, 1], []], true]);
+  const both = sampleGpus(here, [EIGHT], [{ port: 8000, gpus: [5] }], [], "gpu1");
+  assertEquals(tellGpus(both), [[0, 1], [5]]);
+  assertEquals(both.fleet.total.gpus.length, 3);
+  const { basis, compute, hosts, isLocalOnly } = both.bill;
+  assertEquals([basis, compute.gpuCount, isLocalOnly], ["serving", 3, false]);
+  assertEquals(hosts.map(({ host, gpuCount }) => [host, gpuCount]), [
+    [LOCAL_HOST, 2],
+    ["gpu1", 1],
+  ]);
+  const panel = createGpuPanel(both.fleet, both, createPaint(null));
+  const lines = panel?.draw({ width: 200, lines: 99 }) ?? [];
+  assertEquals(lines.length, panel?.maxLines);
+  assertEquals([lines[0], lines[10]], [LOCAL_HOST, "gpu1"]);
 });
 
 Deno.test("listGpus() has none while samples fail", () => {
   const state = sampleGpus(watch([8000]), [EIGHT], [{ port: 8000, gpus: [0] }]);
-  assertEquals(listGpus(state).length, 8);
+  assertEquals(listGpus(getHost(state.hosts, LOCAL_HOST)).length, 8);
   const failed = failGpus(state, "timeout", "it hangs");
-  assertEquals([listGpus(failed), tellGpus(failed)], [[], [[]]]);
+  assertEquals([listGpus(getHost(failed.hosts, LOCAL_HOST)), tellGpus(failed)], [[], [[]]]);
 });
 
 Deno.test("update() derives the fleet at a tick, and not for what the user chooses", () => {

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { GpuSample } from "../lib/gpu_model.ts";
 import { present } from "../lib/reading.ts";
-import { acceptGpuFailure, acceptGpuReport, type GpuState, NO_GPUS } from "../lib/state_gpus.ts";
+import { acceptGpuFailure, acceptGpuReport, type HostState, NO_HOST } from "../lib/state_gpus.ts";
 import { MAX_SERIES_POINTS } from "../lib/stats_series.ts";
 import { createGpuReport } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
@@ -13,17 +13,17 @@ const HOT: readonly GpuSample[] = EIGHT.map((gpu) =>
 const FAILURE = { kind: "timeout", message: "it hangs" } as const;
 
 /** What is known after samples two seconds apart; `null` is one that failed. */
-function follow(samples: readonly (readonly GpuSample[] | null)[]): GpuState {
-  return samples.reduce<GpuState>(
+function follow(samples: readonly (readonly GpuSample[] | null)[]): HostState {
+  return samples.reduce<HostState>(
     (known, gpus, index) =>
       gpus === null
         ? acceptGpuFailure(known, FAILURE)
-        : acceptGpuReport(known, createGpuReport(gpus, { sampledAt: 2 * index }), NO_GPUS.machine),
-    NO_GPUS,
+        : acceptGpuReport(known, createGpuReport(gpus, { sampledAt: 2 * index }), NO_HOST.machine),
+    NO_HOST,
   );
 }
 
-const tellEvents = ({ events }: GpuState) =>
+const tellEvents = ({ events }: HostState) =>
   events.lines.map(({ kind, subject, beganAt, endedAt, occurrences, outlier }) => [
     ...[kind, subject.name, beganAt, endedAt, occurrences, outlier?.kind],
   ]);
@@ -48,7 +48,7 @@ Deno.test("acceptGpuFailure() keeps the report, leaves gaps, and ends nothing", 
   assertEquals(known.failure, FAILURE);
   assertEquals(known.outliers, []);
   assertEquals(tellEvents(known), [["GPU", "GPU 5", 2, null, 1, "throttled"]]);
-  const utilization = known.trends.get(0)?.map((point) => point.utilizationRatio);
+  const utilization = known.series.get(0)?.map((point) => point.utilizationRatio);
   assertEquals(utilization, [0.97, 0.97, null, null]);
   // The samples before and after a failure do not follow each other.
   assertEquals(tellEvents(follow([HOT, null, HOT])), []);
@@ -56,11 +56,11 @@ Deno.test("acceptGpuFailure() keeps the report, leaves gaps, and ends nothing", 
 
 Deno.test("acceptGpuReport() has a gap for a GPU that is not in a sample, and an end of its memory", () => {
   const known = follow([EIGHT, EIGHT.slice(1), EIGHT]);
-  assertEquals(known.trends.get(0)?.map(({ memoryRatio }) => memoryRatio !== null), [
+  assertEquals(known.series.get(0)?.map(({ memoryRatio }) => memoryRatio !== null), [
     ...[true, false, true],
   ]);
   const long = follow(Array.from({ length: MAX_SERIES_POINTS + 9 }, () => EIGHT.slice(0, 1)));
-  assertEquals([...long.trends].map(([index, trend]) => [index, trend.length]), [
+  assertEquals([...long.series].map(([index, trend]) => [index, trend.length]), [
     [0, MAX_SERIES_POINTS],
   ]);
 });

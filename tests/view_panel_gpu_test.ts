@@ -3,6 +3,7 @@ import fc from "fast-check";
 import type { GpuSample } from "../lib/gpu_model.ts";
 import { type AbsenceReason, absent } from "../lib/reading.ts";
 import type { State } from "../lib/state.ts";
+import { getHost, LOCAL_HOST } from "../lib/state_gpus.ts";
 import { measureWidth } from "../lib/text.ts";
 import type { Panel } from "../lib/view_layout.ts";
 import { createGpuPanel } from "../lib/view_panel_gpu.ts";
@@ -91,9 +92,13 @@ Deno.test("createGpuPanel() shows failures and driver warnings", () => {
     ["it hangs: look at it"],
     "it hangs: look at it",
   ]);
-  const { report } = state.gpus;
+  const host = getHost(state.hosts, LOCAL_HOST);
+  const { report } = host;
   if (report === null) throw new Error("There is no report");
-  const warned = { ...state, gpus: { ...state.gpus, report: { ...report, warnings: ["slow"] } } };
+  const warned = {
+    ...state,
+    hosts: new Map([[LOCAL_HOST, { ...host, report: { ...report, warnings: ["slow"] } }]]),
+  };
   assertEquals(draw(create(warned), 2).at(-1), "slow");
   assertEquals(draw(create(warned), 10).length, 10);
 });

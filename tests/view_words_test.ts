@@ -3,6 +3,7 @@ import type { GpuOutlier } from "../lib/gpu_model.ts";
 import { absent, present } from "../lib/reading.ts";
 import type { EventLine } from "../lib/rules_alerts.ts";
 import { type Finding, RULES } from "../lib/rules_table.ts";
+import { getHost, LOCAL_HOST } from "../lib/state_gpus.ts";
 import {
   chooseTemperatureColor,
   formatAlert,
@@ -197,7 +198,7 @@ Deno.test("formatOwners() names each owner once, other last, and limits their nu
   const strangers = [createGpuProcess(9, { memoryBytes: absent("unreadable") })];
   const state = sampleGpus(watchFleet(3), [readGpus("h100x8.tsv")], holders, strangers);
   const fleet = state.fleet;
-  const shares = state.gpuShares;
+  const shares = getHost(state.hosts, LOCAL_HOST).shares;
   const tell = (some: typeof shares, hasMemory: boolean) =>
     formatOwners(some, fleet, { hasMemory });
   assertEquals(tell(shares, false), ":8000, :8001, :8002 and 1 more");
