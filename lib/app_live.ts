@@ -53,13 +53,13 @@ const MIN_REDRAW_INTERVAL: Seconds = 0.03;
 const MAX_ROUND_WAIT: Seconds = 0.25;
 
 /** Minimum time between redraws caused by scrapes of many endpoints, which never end. */
-const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 0.5;
+const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1;
 
 /**
  * For so long keys move in the picture that is there: to look at hundreds of
  * endpoints anew takes longer than a key may wait. News come sooner than that.
  */
-const MAX_SCENE_AGE: Seconds = 1;
+const MAX_SCENE_AGE: Seconds = 1.5;
 
 /** Lines that one step of the mouse wheel moves. */
 const WHEEL_LINES = 3;

@@ -135,8 +135,9 @@ function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = (): void => reject(new Error("aborted"));
     if (signal.aborted) abort();
+    // Not removed: the signal is of this one scrape.
     signal.addEventListener("abort", abort);
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    promise.then(resolve, reject);
   });
 }
 
@@ -216,24 +217,23 @@ async function parseExpositionBody(
   response: HttpResponse,
   bytes: Uint8Array,
 ): Promise<EngineExposition> {
-  const shown = showUrl(attempt);
   const head = decodeHead(bytes);
-  if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(shown, head));
+  if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(showUrl(attempt), head));
   const steps = attempt.readMetrics(bytes);
   const exposition = await finishStepsWithPauses(steps, attempt.platform.nextTurn);
   const { familyNames, engineFamilyCount, engines } = exposition;
-  if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
-  if (isCut(response, exposition)) throw new ProblemError(describeCutBody(shown));
+  if (familyNames.size === 0) throw new ProblemError(describeForeignBody(showUrl(attempt), head));
+  if (isCut(response, exposition)) throw new ProblemError(describeCutBody(showUrl(attempt)));
   if (exposition.hasTooManyEngines) {
-    throw new ProblemError(describeTooManyEngines(shown, MAX_ENGINES));
+    throw new ProblemError(describeTooManyEngines(showUrl(attempt), MAX_ENGINES));
   }
   // A router may have families with an engine's names, but it has no engine.
   const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
   if (engineFamilyCount === 0 || isRouter) {
-    throw new ProblemError(describeForeignMetrics(shown, familyNames));
+    throw new ProblemError(describeForeignMetrics(showUrl(attempt), familyNames));
   }
   if (engines.length === 0 && exposition.hasUnnamedEngines) {
-    throw new ProblemError(describeUnnamedEngines(shown));
+    throw new ProblemError(describeUnnamedEngines(showUrl(attempt)));
   }
   return exposition;
 }
@@ -252,13 +252,12 @@ function readInTurn<T>(read: () => Promise<T>): Promise<T> {
 async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   const { endpoint, platform } = attempt;
   const response = await requestMetrics(attempt);
-  const shown = showUrl(attempt);
   attempt.phase = "body";
   if (response.status !== 200) {
     const { bytes } = await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
     const { sendsCredentials } = attempt.access;
     const problem = describeStatus(response.status, {
-      shown,
+      shown: showUrl(attempt),
       head: decodeHead(bytes),
       sendsCredentials,
     });
@@ -275,7 +274,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
     : received;
   attempt.phase = null;
   attempt.stopTimer();
-  if (!isWhole) throw new ProblemError(describeTooLarge(shown, MAX_BODY_BYTES));
+  if (!isWhole) throw new ProblemError(describeTooLarge(showUrl(attempt), MAX_BODY_BYTES));
   const exposition = await readInTurn(async () => {
     // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
     await platform.nextTurn();
