@@ -3,8 +3,8 @@
  *
  * Without `--target` it makes `dist/vllm-htop` for this machine. With
  * `--target NAME`, or `--target all`, it makes `dist/vllm-htop-NAME` for each,
- * `SHA256SUMS`, and a list of the parts (`sbom.ts`). The modules are joined into
- * one (`deno bundle`), which starts sooner; `deno compile` puts it behind a runtime for the target, `denort`, that it downloads once; a
+ * `SHA256SUMS`, and a list of the parts (`sbom.ts`). The modules are joined (`deno bundle`), which
+ * starts sooner; `deno compile` puts them behind a runtime for the target, `denort`, that it downloads once; a
  * target whose runtime cannot be had is told, the others are made, and the task
  * fails. `DENORT_BIN`, where it is set, is a runtime for this machine, and is
  * used for no other. `--twice` makes each file a second time and fails where
@@ -49,9 +49,6 @@ const COMPILE_FLAGS: readonly string[] = [
   "--deny-import",
   `--v8-flags=${V8_FLAGS.join(",")}`,
 ];
-
-/** Packages that stay outside of the one module: larger than the program, and seldom loaded. */
-const EXTERNAL_PACKAGES: readonly string[] = ["undici"];
 
 /** How `deno` is called: the packages' route, and the environment of the task. */
 export interface CompileContext {
@@ -134,23 +131,52 @@ const PROBE: Program = {
   isJoined: false,
 };
 
+/** A package that is loaded by `import()`, seldom, and what is taken of it. */
+const LATE_PACKAGE = { name: "undici", exports: ["Agent", "request"] } as const;
+
+/** Node's globals that differ from Deno's, as an npm package has them. */
+const NODE_GLOBALS =
+  'import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";\n';
+
+/** Bundles the entry into `folder`. Why it failed, or `null`. */
+async function bundle(
+  { route, environment }: CompileContext,
+  parts: readonly string[],
+): Promise<string | null> {
+  const { success, stderr } = await runDeno(["bundle", "--quiet", ...route, ...parts], environment);
+  return success ? null : summarizeFailure(stderr);
+}
+
 /**
- * Joins the modules of the program into `path`: one by one, the 140 of them
- * take 20 ms of every start. Why it failed, or `null`.
+ * Joins the modules of the program into few in `folder`: one by one they take 20 ms of every start.
+ * The package goes into a file of its own, for which `import_map.json` stands: npm packages in
+ * what is compiled take 4 ms of every start, and what joins them loads parts of Node. Why it
+ * failed, or `null`.
  */
 async function joinModules(
-  { route, environment }: CompileContext,
+  context: CompileContext,
   { entry }: Program,
-  path: string,
+  folder: string,
 ): Promise<string | null> {
-  const externals = EXTERNAL_PACKAGES.map((external) => `--external=${external}`);
-  const { success, stderr } = await runDeno(
-    ["bundle", "--quiet", ...route, ...externals, `--output=${path}`, entry],
-    environment,
-  );
-  if (!success) return summarizeFailure(stderr);
-  // Deno puts it into what it compiles, and the same sources are to give the same file.
-  await Deno.utime(path, 0, 0);
+  const { name, exports } = LATE_PACKAGE;
+  await Deno.mkdir(folder, { recursive: true });
+  // The names of the parts change with what is in them.
+  for await (const old of Deno.readDir(folder)) await Deno.remove(`${folder}/${old.name}`);
+  const parts = ["--code-splitting", `--external=${name}`, `--outdir=${folder}`, entry];
+  const packageEntry = `${folder}/${name}.ts`;
+  await Deno.writeTextFile(packageEntry, `export { ${exports.join(", ")} } from "${name}";\n`);
+  const problem = await bundle(context, parts) ??
+    await bundle(context, [`--output=${folder}/${name}.js`, packageEntry]);
+  if (problem !== null) return problem;
+  await Deno.remove(packageEntry);
+  const packagePath = `${folder}/${name}.js`;
+  await Deno.writeTextFile(packagePath, NODE_GLOBALS + await Deno.readTextFile(packagePath));
+  const imports = { [name]: `./${name}.js` };
+  await Deno.writeTextFile(`${folder}/import_map.json`, JSON.stringify({ imports }));
+  for await (const part of Deno.readDir(folder)) {
+    // Deno puts it into what it compiles, and the same sources are to give the same file.
+    await Deno.utime(`${folder}/${part.name}`, 0, 0);
+  }
   return null;
 }
 
@@ -171,15 +197,18 @@ async function compileTarget(
 ): Promise<string | null> {
   const { route, environment } = context;
   // The path is part of what is compiled.
-  const entry = program.isJoined ? `${FOLDER}/${program.name}.js` : program.entry;
-  const problem = program.isJoined ? await joinModules(context, program, entry) : null;
+  const folder = `${FOLDER}/modules`;
+  const entry = program.isJoined ? `${folder}/main.js` : program.entry;
+  const problem = program.isJoined ? await joinModules(context, program, folder) : null;
   if (problem !== null) return problem;
+  const packages = program.isJoined ? [`--import-map=${folder}/import_map.json`] : route;
   const { DENORT_BIN, ...others } = environment;
   const usesOwnRuntime = DENORT_BIN !== undefined &&
     (target === null || target === Deno.build.target);
   const parts = [
     // The program stays as quiet: else it tells at each start which programs it may run are not there.
-    ...["compile", "--quiet", ...route, ...COMPILE_FLAGS],
+    // What is joined has been checked, and has no types any more.
+    ...["compile", "--quiet", "--no-check", ...packages, ...COMPILE_FLAGS],
     ...(target === null || usesOwnRuntime ? [] : [`--target=${target}`]),
     ...[`--output=${output}`, ...more, entry],
   ];
