@@ -1,12 +1,10 @@
 /**
  * Foreign text made safe, and text measured in terminal cells.
  *
- * Model names, label values, addresses, HTTP reasons and error
- * messages come from elsewhere and may hold escape sequences that would drive
- * the terminal (CWE-150), bidirectional controls that reorder what is read, or
- * floods of combining marks. Each passes `sanitizeText` once, in the codec that
- * reads it. Widths are those of `@std/cli/unicode-width`, taken by grapheme
- * cluster. Styled text is not measured here: measure first, paint last.
+ * Text from elsewhere may hold escape sequences that drive the terminal (CWE-150), bidirectional
+ * controls that reorder what is read, or floods of combining marks. It passes `sanitizeText` once,
+ * in the codec that reads it. Widths are per grapheme cluster. Styled text is not measured here:
+ * measure first, paint last.
  *
  * @module
  */

@@ -1,10 +1,7 @@
 /**
- * Named number types and the conversions between units.
+ * Named number types, conversions between units, and times of day as text.
  *
- * Everything inside the program is in base units (seconds,
- * bytes, ratios from 0 to 1); `format` alone turns them into what people read.
- * Every conversion factor stands here once, and so does how far two start times
- * may part that are the same one.
+ * The program computes in base units (seconds, bytes, ratios from 0 to 1).
  *
  * @module
  */

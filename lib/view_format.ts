@@ -1,11 +1,9 @@
 /**
- * Figures as people read them: text with its unit.
+ * Figures as people read them: text with its unit. Base units in.
  *
- * The only place that rounds and the only one that knows
- * percent. An absent reading is a dash; a sum that not all parts could give
- * ends in `+` (that many, or more); a quantile that lies beyond a bound shows
- * the bound: `<10 ms`, `>80 s`. Three significant digits, and two decimals at the
- * most: no figure says more than was measured. Base units in.
+ * The only place that rounds, and that knows percent. An absent reading is a dash; a sum that not
+ * all parts could give ends in `+`; a quantile beyond a bound shows the bound: `<10 ms`, `>80 s`.
+ * At most three significant digits and two decimals.
  *
  * @module
  */

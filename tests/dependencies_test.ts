@@ -97,6 +97,7 @@ Deno.test("unicodeWidth() counts an escape sequence but for its control characte
 
 Deno.test("stripAnsiCode() takes out SGR, cursor and link sequences, and nothing else", () => {
   assertEquals(stripAnsiCode("a\x1b[1;31mb\x1b[0mc\x1b[22;39m"), "abc");
+  assertEquals(stripAnsiCode("\x1b[38;5;36ma\x1b[0m\x1b[1;38;2;213;94;0mb\x1b[0m"), "ab");
   assertEquals(stripAnsiCode("\x1b[2J\x1b[3;4Hx\x1b[0K\x1b[?25l"), "x");
   assertEquals(stripAnsiCode("\x1b]8;;http://a.example/\x07x\x1b]8;;\x07"), "x");
   assertEquals(stripAnsiCode("[31m 50% ~天"), "[31m 50% ~天");
