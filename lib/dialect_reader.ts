@@ -11,16 +11,16 @@
  */
 
 import { DIALECTS } from "./dialect.ts";
-import { listEntries } from "./dialect_entries.ts";
+import { createVocabulary, type Target, type Vocabulary } from "./dialect_model.ts";
 import {
   buildEngine,
   createAbsentSample,
   type EngineBuilder,
   listAliases,
+  type OtherSeries,
 } from "./dialect_sample.ts";
 import { collectSeries, type DialectSeries } from "./dialect_series.ts";
-import { createVocabulary, type Vocabulary } from "./dialect_vocabulary.ts";
-import type { BadLine, EngineSample, LoraSample } from "./model.ts";
+import type { BadLine, EngineSample, LoraSample, MetricEntry } from "./model.ts";
 import { finishSteps, type Steps } from "./platform.ts";
 import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./prometheus_tokens.ts";
 import { absent, present, type Reading } from "./reading.ts";
@@ -155,6 +155,78 @@ function collectLora({ lora }: DialectSeries, values: Float64Array): LoraSample 
     if (newest === null || !(values[entry.sample] < values[newest.sample])) newest = entry;
   }
   return newest?.state ?? null;
+}
+
+const NO_SAMPLES: readonly number[] = [];
+
+/** What is looked at of a histogram. */
+interface HistogramSeries {
+  readonly bounds: readonly number[];
+  readonly buckets: readonly number[];
+}
+
+/** The samples of a histogram's last bucket, which holds its count. */
+function listCountSamples({ bounds, buckets }: HistogramSeries): readonly number[] {
+  const { length } = buckets;
+  const isLastAlone = length > 0 && bounds[length - 1] === Infinity &&
+    bounds.indexOf(Infinity) === length - 1;
+  if (isLastAlone) return [buckets[length - 1]];
+  const last = Math.max(...bounds);
+  return buckets.filter((_, i) => bounds[i] === last);
+}
+
+/** What several sets of labels say of one figure. */
+function collect<T extends { readonly absorbed: readonly T[] }>(
+  part: T,
+  read: (part: T) => readonly number[],
+): readonly number[] {
+  if (part.absorbed.length === 0) return read(part);
+  return [...read(part), ...part.absorbed.flatMap((other) => collect(other, read))];
+}
+
+/** All that the engine exports, in the order of the body. */
+function listEntries(
+  builder: EngineBuilder,
+  { metricPrefix, infos }: {
+    readonly metricPrefix: string;
+    /** Series that belong to it without naming its model. */
+    readonly infos: readonly OtherSeries[];
+  },
+): readonly MetricEntry[] {
+  const entries: MetricEntry[] = [];
+  const add = (
+    { row, name }: Target,
+    parts: Pick<MetricEntry, "labels" | "samples" | "sums">,
+  ): void => {
+    const { labels, samples, sums } = parts;
+    const { kind, scale = 1 } = row;
+    entries.push({ name: metricPrefix + name, info: row, kind, labels, samples, sums, scale });
+  };
+  for (const part of builder.scalars.values()) {
+    const samples = collect(part, (one) => one.samples);
+    add(part.target, { labels: "", samples, sums: NO_SAMPLES });
+  }
+  for (const part of builder.labelled.values()) {
+    if (part.isFlooded) continue;
+    const children = new Set([part, ...part.absorbed].flatMap((one) => [...one.children.keys()]));
+    for (const child of children) {
+      const samples = collect(part, (one) => one.children.get(child) ?? NO_SAMPLES);
+      add(part.target, { labels: child, samples, sums: NO_SAMPLES });
+    }
+  }
+  for (const part of builder.histograms.values()) {
+    const samples = part.isFlooded ? NO_SAMPLES : listCountSamples(part);
+    // What was absorbed has given its buckets, but not its sums.
+    if (samples.length > 0) {
+      add(part.target, { labels: "", samples, sums: collect(part, (one) => one.sums) });
+    }
+  }
+  for (const { row, name, kind, labels, samples, sums } of [...builder.others.values(), ...infos]) {
+    if (samples.length > 0) {
+      entries.push({ name, info: row, kind, labels, samples, sums, scale: row?.scale ?? 1 });
+    }
+  }
+  return entries.sort((a, b) => a.samples[0] - b.samples[0]);
 }
 
 /** The figures of the series, for those values. */

@@ -13,7 +13,7 @@
  * @module
  */
 
-import type { EngineConclusions, EngineFacts, MetricRow } from "./dialect_model.ts";
+import type { EngineConclusions, EngineFacts, MetricRow, Part, Target } from "./dialect_model.ts";
 import { type BucketOrder, type Histogram, orderBuckets } from "./histogram.ts";
 import {
   combineSamples,
@@ -47,16 +47,6 @@ const MAX_OTHERS = 500;
  * number of a request, and is left out whole: a part of it would be wrong.
  */
 export const MAX_PARTS = 3000;
-
-type Part = "value" | "bucket" | "sum" | "count";
-
-/** What a sample's name means. `rank` 0 is the newest name. */
-export interface Target {
-  readonly row: MetricRow;
-  readonly part: Part;
-  readonly rank: number;
-  readonly name: string;
-}
 
 /** A sample, and what its labels say besides the engine. */
 export interface SortedSample {

@@ -1,7 +1,7 @@
 /**
  * What each series of an exposition means in the dialect of its server.
  *
- * The first name with a prefix and a row of a dialect decides which dialect it is.
+ * The first name with the prefix of a dialect decides which dialect it is.
  * Samples are sorted, each by its number in the body, to the figures of (model,
  * engine) that they make: what a body of the same series says, in other values,
  * needs no more reading of names and labels. Gauges that several processes export
@@ -11,7 +11,7 @@
  * @module
  */
 
-import type { MetricRow } from "./dialect_model.ts";
+import type { MetricRow, Target, Vocabulary } from "./dialect_model.ts";
 import {
   absorbBuilder,
   createEngineBuilder,
@@ -22,9 +22,7 @@ import {
   keepScalar,
   type OtherSeries,
   type SortedSample,
-  type Target,
 } from "./dialect_sample.ts";
-import type { Vocabulary } from "./dialect_vocabulary.ts";
 import type { LoraSample, MetricKind } from "./model.ts";
 import type { Steps } from "./platform.ts";
 import { type ExpositionSummary, parseInSteps } from "./prometheus.ts";
@@ -403,13 +401,9 @@ function cutPrefix(
   if (found !== null) return name.startsWith(found) ? name.slice(found.length) : null;
   for (const { prefix, vocabulary } of candidates) {
     if (!name.startsWith(prefix)) continue;
-    const bare = name.slice(prefix.length);
-    const isKnown = vocabulary.targets.has(bare) || vocabulary.families.has(bare) ||
-      bare === vocabulary.dialect.createdName;
-    if (!isKnown) continue;
     collector.prefix = prefix;
     collector.vocabulary = vocabulary;
-    return bare;
+    return name.slice(prefix.length);
   }
   return null;
 }
@@ -446,9 +440,9 @@ export function* collectSeries(
     onType: (family, type) => {
       noteFamily(collector, family);
       const bare = cutPrefix(collector, candidates, family);
-      const row = bare === null ? undefined : collector.vocabulary.families.get(bare);
+      if (bare === null) return;
+      const row = collector.vocabulary.families.get(bare);
       if (row !== undefined) collector.declared.add(row);
-      // The prefix may not be known yet.
       else if (collector.types.size < MAX_FAMILY_NAMES) collector.types.set(family, type);
     },
     onSample: (name, labels, value, valueStart) => {

@@ -17,7 +17,9 @@ import {
   type LatencyFigures,
   type LatencyKey,
   type LifetimeFigures,
+  listMetrics,
   type LoraSample,
+  NO_METRICS,
   type Scrape,
   type ServerInfo,
   type WindowFigures,
@@ -35,6 +37,7 @@ import {
   from,
   LABELS,
   list,
+  METRICS,
   number,
   object,
   oneOf,
@@ -54,7 +57,6 @@ import { type Cause, computeEndpointStatus, getScrapeRecord } from "./rules_stat
 import { type Finding, findRule, type HotCondition, RULES } from "./rules_table.ts";
 import { getInterval } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
-
 import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
 import { PEAK_KEYS, type Peaks, type SessionCounts } from "./stats_totals.ts";
@@ -327,6 +329,9 @@ const SCRAPE_FIELDS: readonly Field<Scrape>[] = [
     return server?.labelled.rejectedByReason ?? NO_COUNTS;
   }),
   field("lora", orNull(LORA), "LoRA adapters"),
+  field("metrics", METRICS, "metrics that name no engine", ({ server }) => {
+    return listMetrics(server?.metrics ?? NO_METRICS);
+  }),
 ];
 
 const SCRAPE = object<Scraped>([
@@ -418,6 +423,9 @@ const REPLICA = object<Within<Row>>([
   }),
   field("cacheConfig", orNull(LABELS), "cache configuration", ({ replica }) => {
     return replica?.sample.configuration ?? null;
+  }),
+  field("metrics", METRICS, "all metrics of the engine", ({ replica }) => {
+    return listMetrics(replica?.sample.metrics ?? NO_METRICS);
   }),
 ], "replica");
 

@@ -10,6 +10,7 @@
  */
 
 import type { Json, JsonObject, Schema } from "./json.ts";
+import type { MetricValue } from "./model.ts";
 import { ABSENCE_REASONS, mapReading, present, type Reading } from "./reading.ts";
 
 /** Schemas of the named objects, by name. */
@@ -262,3 +263,18 @@ export function object<Source>(
     },
   };
 }
+
+const METRIC = object<MetricValue>([
+  field("name", TEXT, "as exported"),
+  field("labels", TEXT, "child of a family, or all labels"),
+  field("kind", oneOf(["gauge", "counter", "histogram", "info"]), "kind of the metric"),
+  field("unit", TEXT, "base unit; empty if unknown", ({ info }) => info?.unit ?? ""),
+  figure("value", number(), "value, or observations of a histogram", ({ value }) => present(value)),
+  optional("sum", number(), "of the observations"),
+  optional("isUnknown", BOOLEAN, "no metric that vllm-htop knows", ({ info }) => {
+    return info === null ? true : null;
+  }),
+], "metric");
+
+/** The list of all metrics of an engine. */
+export const METRICS: ValueType<readonly MetricValue[]> = list(METRIC);

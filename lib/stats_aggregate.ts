@@ -26,6 +26,9 @@ import {
   type LatencyFigures,
   type LatencyKey,
   type LifetimeFigures,
+  listMetrics,
+  type MetricTable,
+  type MetricValue,
   sumCounts,
   type WindowFigures,
 } from "./model.ts";
@@ -239,6 +242,28 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
     promptTokensBySource: mergeLabelled(all, "promptTokensBySource"),
     latency: mapLatencies((key): LatencyFigures => computeLatency(latencies(key))),
   };
+}
+
+/** The metrics of engines taken together: summed, or of usages the highest; what cannot be joined is left out. */
+export function joinMetrics(tables: readonly MetricTable[]): readonly MetricValue[] {
+  const joined = new Map<string, MetricValue>();
+  for (const metric of tables.flatMap(listMetrics)) {
+    const { name, labels, info, kind, value, sum } = metric;
+    const isCount = kind === "counter" || kind === "histogram";
+    const way = info?.overEngines ?? (isCount ? "sum" : "none");
+    if (way === "none") continue;
+    const key = `${name}\n${labels}`;
+    const known = joined.get(key);
+    if (known === undefined) joined.set(key, metric);
+    else {
+      joined.set(key, {
+        ...known,
+        value: way === "sum" ? known.value + value : Math.max(known.value, value),
+        sum: known.sum === null || sum === null ? null : known.sum + sum,
+      });
+    }
+  }
+  return [...joined.values()];
 }
 
 function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {

@@ -10,15 +10,17 @@
  * @module
  */
 
-import { LATENCY_KEYS, type WindowFigures } from "./model.ts";
+import { LATENCY_KEYS, listMetrics, type MetricValue, type WindowFigures } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, type Fleet, getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
+import { joinMetrics } from "./stats_aggregate.ts";
 import { getSeries, SERIES_KEYS } from "./stats_series.ts";
 import { PEAK_KEYS } from "./stats_totals.ts";
+import { cutText } from "./text.ts";
 import type { Ratio } from "./units.ts";
 import { chooseHitRatioColor, chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
 import {
@@ -35,7 +37,7 @@ import {
 import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { describePeak, fillWithTrends, LATENCY_TITLES } from "./view_panels.ts";
-import type { Meaning, Paint } from "./view_theme.ts";
+import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatEvent, formatRuleName } from "./view_words.ts";
 
 const KV_BAR_WIDTH = 24;
@@ -374,6 +376,50 @@ function renderGpus({ row, fleet, state, paint, width }: Subject): string[] {
     width - 2,
   );
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
+}
+
+/** Cells for the labels of an info. */
+const MAX_INFO_WIDTH = 40;
+
+/** A value in its unit. */
+function formatInUnit(value: number, unit: string): string {
+  if (!Number.isFinite(value)) return String(value);
+  switch (unit) {
+    case "seconds":
+      return formatLatency(value);
+    case "bytes":
+      return formatBytes(value);
+    case "ratio":
+      return formatPercent(value);
+    default:
+      return `${Number.isInteger(value) ? formatCount(value) : formatQuantity(value)} ${unit}`;
+  }
+}
+
+function formatMetric({ info, kind, labels, value, sum }: MetricValue): string {
+  const unit = info?.unit ?? "";
+  if (kind === "info") return cutText(labels, MAX_INFO_WIDTH);
+  if (kind !== "histogram") return formatInUnit(value, unit).trimEnd();
+  const mean = sum === null || value === 0 ? "" : `, mean ${formatInUnit(sum / value, unit)}`;
+  return `${formatCount(value)} observed${mean}`.trimEnd();
+}
+
+/** Everything that the replicas export, engines taken together. */
+export function renderMetrics(
+  rows: readonly Row[],
+  { paint, width }: { readonly paint: Paint; readonly width: number },
+): readonly string[] {
+  const tables = rows.flatMap(({ replica }) => replica === null ? [] : [replica.sample.metrics]);
+  const metrics = tables.length === 1 ? listMetrics(tables[0]) : joinMetrics(tables);
+  const cells = metrics.map((metric): Cells => {
+    const { name, info, kind } = metric;
+    const labels = kind === "info" ? "" : metric.labels;
+    const title = info === null ? paint("not known here", "warn") : info.title;
+    return [title, labels, formatMetric(metric), paint(name, "dim")];
+  });
+  const titleOfAll = tables.length > 1 ? `All metrics of ${tables.length} replicas` : "All metrics";
+  return renderSection(titleOfAll, cells, { paint })
+    .map((line) => ` ${cutStyledLine(line, width - 2)}`);
 }
 
 /** One replica's detail view: its sections, each with a blank line at its end. */

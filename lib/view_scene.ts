@@ -26,7 +26,7 @@ import { measureWidth, sanitizeText } from "./text.ts";
 import { choosesDetail, type ViewOptions } from "./view.ts";
 import { BINDINGS } from "./view_bindings.ts";
 import { startSort } from "./view_columns.ts";
-import { renderDetail } from "./view_detail.ts";
+import { renderDetail, renderMetrics } from "./view_detail.ts";
 import { convertToAscii } from "./view_format.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
@@ -302,6 +302,8 @@ function renderDetails(scene: Stage, room: number): string[] {
   const forProblems = problems.length > 0 ? 1 + problems.length : 0;
   const left = rows.length === 1 ? room - forProblems : 0;
   const details = rows.flatMap((row) => [...renderReplica(row, scene, left), ""]);
+  // Only if opened: what is always shown stays short.
+  if (ui.screen === "detail") details.push(...renderMetrics(rows, scene));
   return [...details.slice(0, problems.length > 0 ? undefined : -1), ...problems];
 }
 

@@ -288,6 +288,52 @@ for (const module of ["main", ...MODULES]) {
   });
 }
 
+/** Kinds of servers, as identifiers and texts have them. */
+const SERVER_NAME =
+  /vllm(?!-htop|_htop)|sglang|llama-?_?\.?cpp|llama-server|ollama|tgi_|trtllm|lmdeploy|tritonserver|aphrodite|xinference/i;
+
+/** Modules outside the area `dialect` that may name a server, and why. */
+const MODULES_THAT_NAME_SERVERS: ReadonlyMap<string, string> = new Map([
+  ["cli_documents", "help"],
+  ["cli_help", "help"],
+  ["cli_option_table", "help"],
+  ["cli_values", "help"],
+  ["demo_exposition", "it simulates vLLM"],
+  ["demo_template", "it simulates vLLM"],
+  ["discovery", "messages"],
+  ["endpoint", "an example in a message"],
+  ["report", "descriptions of keys"],
+  ["rules_table", "sources of thresholds"],
+  ["snapshot", "the library is of vLLM's metrics"],
+]);
+
+/** Identifiers and texts of a source that name a server. */
+function findServerNames(code: string): string[] {
+  const found = new Set<string>();
+  const note = (text: string): void => {
+    if (SERVER_NAME.test(text)) found.add(text);
+  };
+  const create = (): Deno.lint.LintVisitor => ({
+    Identifier: ({ name }) => note(name),
+    Literal: ({ value }) => note(typeof value === "string" ? value : ""),
+    TemplateElement: ({ cooked }) => note(cooked),
+  });
+  Deno.lint.runPlugin({ name: "names", rules: { names: { create } } }, "source.ts", code);
+  return [...found];
+}
+
+Deno.test("only dialects and texts for users name a server, so that a new one adds no line elsewhere", () => {
+  const naming = MODULES.filter((module) => {
+    const isDialect = module === "dialect" || module.startsWith("dialect_");
+    return !isDialect && findServerNames(readText(`lib/${module}.ts`)).length > 0;
+  });
+  assertEquals(naming.filter((module) => !MODULES_THAT_NAME_SERVERS.has(module)), []);
+  // And those that serve all dialects name none.
+  for (const module of ["dialect_model", "dialect_reader", "dialect_sample", "dialect_series"]) {
+    assertEquals(findServerNames(readText(`lib/${module}.ts`)), [], module);
+  }
+});
+
 Deno.test("each module of tests/ is called by the module it tests, or by what it proves", () => {
   // Tests across modules, each a subject of its own.
   const subjects =
@@ -357,6 +403,11 @@ Deno.test("findHeaderFaults() finds a missing header, a missing @module and a re
   assertEquals(findHeaderFaults("text", HEADER.replace(" * @module\n", "")).length, 1);
   assertEquals(findHeaderFaults("text", HEADER.replace("More", "Layer 1, pure")).length, 1);
   assertEquals(findHeaderFaults("text", `const x = 1;\n${HEADER}`).length, 1);
+});
+
+Deno.test("findServerNames() finds names of code and texts, and no comment", () => {
+  assertEquals(findServerNames("// vLLM\nconst isVllm = `of ${x} SGLang`;"), ["isVllm", " SGLang"]);
+  assertEquals(findServerNames('const program = "vllm-htop";'), []);
 });
 
 Deno.test("findWorldNames() finds every way to reach the world", () => {

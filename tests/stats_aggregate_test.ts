@@ -1,15 +1,21 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { Figures, WindowFigures } from "../lib/model.ts";
+import type { Figures, MetricTable, WindowFigures } from "../lib/model.ts";
 import { isPresent, type Reading } from "../lib/reading.ts";
-import { computeFigures } from "../lib/stats_aggregate.ts";
+import { computeFigures, joinMetrics } from "../lib/stats_aggregate.ts";
 import {
   appendSample,
   computeReplicas,
   type ReplicaSample,
   startHistory,
 } from "../lib/stats_window.ts";
-import { readPoint, type Series, writeEngine, writeHistogram } from "./fixtures/expositions.ts";
+import {
+  readEngine,
+  readPoint,
+  type Series,
+  writeEngine,
+  writeHistogram,
+} from "./fixtures/expositions.ts";
 
 /** The replicas of one endpoint after it said the texts, `span` seconds apart. */
 function follow(texts: readonly string[], span = 2): readonly ReplicaSample[] {
@@ -439,4 +445,22 @@ Deno.test("computeFigures() of all is the sum of its parts, and does not care fo
     }),
     { numRuns: 200 },
   );
+});
+
+Deno.test("joinMetrics() sums counts and running requests, and takes the fullest cache", () => {
+  const write = (running: number, kv: number): MetricTable =>
+    readEngine(writeEngine([
+      ["num_requests_running", running],
+      ["kv_cache_usage_perc", kv],
+      ["corrupted_requests_total", 2],
+      ["gpu_prefix_cache_hit_rate", 0.5],
+      ...writeHistogram("request_prompt_tokens", [10], { counts: [1, 3], sum: 40 }),
+    ])).metrics;
+  const joined = joinMetrics([write(1, 0.25), write(4, 0.75)]);
+  assertEquals(joined.map(({ name, value, sum }) => [name.slice(5), value, sum]), [
+    ["num_requests_running", 5, null],
+    ["kv_cache_usage_perc", 0.75, null],
+    ["corrupted_requests_total", 4, null],
+    ["request_prompt_tokens", 6, 80],
+  ]);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ServerInfo } from "../lib/model.ts";
 import { type Message, type State, update } from "../lib/state.ts";
-import { renderDetail } from "../lib/view_detail.ts";
+import { renderDetail, renderMetrics } from "../lib/view_detail.ts";
 import { createPaint } from "../lib/view_theme.ts";
 import {
   advance,
@@ -12,6 +12,7 @@ import {
   readGzip,
   startState,
   writeEngine,
+  writeHistogram,
 } from "./fixtures/expositions.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 
@@ -157,4 +158,33 @@ Deno.test("renderDetail() says when an endpoint is asked less often than the oth
     findCells(render(costly), "Polled")[0],
     /^every \d+s, so that scrapes take at most 5 %/,
   );
+});
+
+Deno.test("renderMetrics() lists what the server exports, in its units, and marks what is not known", () => {
+  const [first, second] = [1, 3].map((corrupted) =>
+    encode(writeEngine([
+      ["num_requests_running", 1],
+      ["corrupted_requests_total", corrupted],
+      ["kv_offload_load_bytes_total", 3 * 1024 ** 2],
+      ["kv_offload_cpu_cache_usage_perc", 0.25],
+      ...writeHistogram("request_prompt_tokens", [10, 100], { counts: [1, 4, 4], sum: 60 }),
+      ["brand_new", 7],
+    ]))
+  );
+  const { fleet } = follow(first, second);
+  const lines = renderMetrics(fleet.rows, { paint: plain, width: 120 });
+  assertEquals(lines[0], " All metrics");
+  assertEquals(findCells(lines, "Corrupted requests"), [
+    "3 requests",
+    "vllm:corrupted_requests_total",
+  ]);
+  assertEquals(findCells(lines, "Offload bytes loaded")[0], "3.00 MiB");
+  assertEquals(findCells(lines, "Offload CPU cache pinned")[0], "25 %");
+  assertEquals(findCells(lines, "Prompt length")[0], "4 observed, mean 15 tokens");
+  assertEquals(findCells(lines, "not known here"), ["7", "vllm:brand_new"]);
+  // A group is taken together.
+  const twice = renderMetrics([...fleet.rows, ...fleet.rows], { paint: plain, width: 120 });
+  assertEquals(twice[0], " All metrics of 2 replicas");
+  assertEquals(findCells(twice, "Corrupted requests")[0], "6 requests");
+  assertEquals(findCells(twice, "Offload CPU cache pinned")[0], "25 %");
 });
