@@ -58,7 +58,14 @@ import { type Finding, findRule, type HotCondition, RULES } from "./rules_table.
 import { getInterval } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
-import { describeUrl, type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
+import {
+  describeUrl,
+  type Fleet,
+  getHostName,
+  getUptime,
+  type ModelGroup,
+  type Row,
+} from "./state_fleet.ts";
 import { PEAK_KEYS, type Peaks, type SessionCounts } from "./stats_totals.ts";
 import { formatTimestamp } from "./units.ts";
 
@@ -418,7 +425,8 @@ const REPLICA = object<Within<Row>>([
     return { span: Math.max(0, whole.now - total.since), counted: total.counted };
   }),
   field("peaks", PEAKS, "highest in this session"),
-  field("gpuIndexes", orNull(list(count())), "its GPUs; null if unknown", ({ gpus }) => {
+  field("host", TEXT, "name of the host it is on", ({ state }) => getHostName(state.endpoint)),
+  field("gpuIndexes", orNull(list(count())), "its GPUs there; null if unknown", ({ gpus }) => {
     return gpus.length === 0 ? null : gpus.map(({ index }) => index);
   }),
   field("cacheConfig", orNull(LABELS), "cache configuration", ({ replica }) => {
