@@ -2,9 +2,6 @@ import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/asse
 import { listCommand, type Outcome, readDocument, runProgram } from "./program_runs.ts";
 import { measureGrowth, startRecordedServer } from "./recorded_server.ts";
 
-/** Time between two runs at least, in milliseconds. */
-const PAUSE = 1000;
-
 /** By how much two clocks of one machine differ over a test, in seconds. */
 const CLOCK_SLACK = 0.1;
 
@@ -15,10 +12,6 @@ function runWithState(folder: string, ...more: readonly string[]): Promise<Outco
   const args = ["--once", "--state", `${folder}/state.json`, "--output", "json", ...more];
   const [program, run, ...rest] = listCommand(...args);
   return runProgram([], { command: [program, run, `--allow-write=${folder}`, ...rest] });
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, PAUSE));
 }
 
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -51,7 +44,6 @@ Deno.test("--state gives rates since the run before, by one scrape", needsFlags,
         `the state file "${folder}/state.json": it is not there yet: ${NEXT_RUN}`,
       ]);
       assertEquals(before.total.lastPoll.reasons?.requestsPerSecond, "first_scrape");
-      await pause();
 
       const second = await runWithState(folder, ...urls);
       const secondEndedAt = performance.now() / 1000;
@@ -95,7 +87,6 @@ Deno.test("--state tells a server that was started anew between the runs", needs
   const { port } = before.server;
   await inFolder(async (folder) => {
     await runWithState(folder, before.server.url).finally(() => before.server.close());
-    await pause();
     // What it has counted by now may be more than before.
     const { server } = await startRecordedServer({ port, seed: 5, warmUp: 900 });
     try {
@@ -120,7 +111,6 @@ Deno.test("--state keeps the scrape of a server that does not answer", needsFlag
       assertEquals([failed.code, failed.stderr], [1, ""]);
       const { replicas } = readDocument(failed.stdout);
       assertEquals(replicas.map(({ status, figures }) => [status, figures]), [["DOWN", null]]);
-      await pause();
       await server.setState(recorded.answer);
       const { total } = readDocument((await runWithState(folder, server.url)).stdout);
       const { spanSeconds, generationTokensPerSecond: rate } = total.lastPoll;
