@@ -10,7 +10,7 @@
 import type { Endpoint } from "./model.ts";
 import { createSecret, measureWidth, quote, sanitizeText, type Secret } from "./text.ts";
 
-/** The port where none is given. */
+/** Default port. */
 export const DEFAULT_PORT = 8000;
 
 export interface TypedEndpoint {
@@ -19,7 +19,7 @@ export interface TypedEndpoint {
   readonly basicAuth: Secret | null;
 }
 
-/** The path of the exposition under the base URL, Prometheus' convention. */
+/** Prometheus' convention. */
 export const METRICS_PATH = "/metrics";
 
 /** In characters. */

@@ -133,7 +133,7 @@ Deno.test("parseGpuTable() reports warnings before and between rows", () => {
   assertEquals(warnings, [lost, `${warning}\\x1b[2J`]);
 });
 
-Deno.test("parseGpuTable() takes a line of too few cells, or without an index, for a warning", () => {
+Deno.test("parseGpuTable() reports lines with too few cells or without an index as warnings", () => {
   const query = planGpuQuery("");
   const cells = query.map(() => "[N/A]");
   for (const line of ["0", "0, 1, 2", cells.join(", "), ["no", ...cells.slice(1)].join(", ")]) {
@@ -198,7 +198,7 @@ Deno.test("parseComputeApps() returns GPU and memory of each process, with comma
   ]);
 });
 
-Deno.test("parseComputeApps() gives the only GPU all processes if its UUID is unknown", () => {
+Deno.test("parseComputeApps() assigns all processes to the only GPU if its UUID is unknown", () => {
   const [first, second] = readGpus("h100x8.tsv");
   const unknown = { uuid: absent("unsupported") } as const;
   const text = "[N/A], 4711, 100, python3\nGPU-elsewhere, 4712, 200, python3\n";

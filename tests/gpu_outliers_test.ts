@@ -56,7 +56,7 @@ Deno.test("findGpuOutliers() ignores power caps and idle GPUs", () => {
   assertEquals(findGpuOutliers(changeGpu(3, idle)), []);
 });
 
-Deno.test("findGpuOutliers() takes a GPU of half utilization for busy", () => {
+Deno.test("findGpuOutliers() counts a GPU at 50 % utilization as busy", () => {
   const find = (utilization: number) =>
     findGpuOutliers(
       changeGpu(5, { utilizationRatio: present(utilization), smClockHertz: present(1e9) }),

@@ -230,7 +230,7 @@ Deno.test("evaluateImbalance() finds no skew of KV-cache usage within 15 points"
   assertEquals([find(0.6, 0.44), find(0.6, 0.46)], [["0"], []]);
 });
 
-Deno.test("evaluateImbalance() blames a slow replica alone, and tells each one's own ratio", () => {
+Deno.test("evaluateImbalance() blames only the slow replica, and returns the ratio of each", () => {
   const slow = { ttft: 10, running: 40 };
   const calm = { ttft: 0.1, requestsPerSecond: 1 };
   // The others get what a balancer keeps from the slow one.

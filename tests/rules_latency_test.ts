@@ -56,7 +56,7 @@ function findSlow(...replicas: readonly ReplicaSample[]): readonly LatencyOutlie
   return findLatencyOutliers(replicas, "itl").slow;
 }
 
-Deno.test("findLatencyOutliers() finds a mean that is a multiple of the others', and says how many it compared", () => {
+Deno.test("findLatencyOutliers() finds a mean well above the others' and counts the replicas compared", () => {
   const replicas = [fill(0.02), fill(0.05), fill(0.02)].map((each) => createReplica(repeat(each)));
   const { compared, slow } = findLatencyOutliers(replicas, "itl");
   assertEquals([compared, slow.length], [3, 1]);
@@ -79,7 +79,7 @@ Deno.test("findLatencyOutliers() finds nothing within 1.5 times the others' mean
   assertEquals(find(0.0301).length, 1);
 });
 
-Deno.test("findLatencyOutliers() takes the span in which the replica is slowest", () => {
+Deno.test("findLatencyOutliers() reports the span in which the replica is slowest", () => {
   const usual = createReplica(repeat(fill(0.02)));
   const spanOf = (slowBlocks: number): number | undefined => {
     const blocks = fill(0.02).fill(0.06, 12 - slowBlocks);
@@ -92,13 +92,13 @@ Deno.test("findLatencyOutliers() takes the span in which the replica is slowest"
   assertEquals(spanOf(3), undefined);
 });
 
-Deno.test("findLatencyOutliers() takes one slow block for chance, whatever it does to the mean", () => {
+Deno.test("findLatencyOutliers() attributes one slow block to chance, however high the mean", () => {
   const blocks = fill(0.02).with(7, 1);
   assertEquals(findSlow(createReplica(repeat(fill(0.02))), createReplica(repeat(blocks))), []);
 });
 
 Deno.test("findLatencyOutliers() needs enough observations, of the replica and of the others", () => {
-  /** So many observations in a minute, as evenly as they go. */
+  /** Spreads this many observations evenly over a minute. */
   const spread = (count: number, latency: number): readonly Block[] =>
     fill(latency).map((each, i) =>
       Array<number>(Math.floor(count / 12) + (i < count % 12 ? 1 : 0)).fill(each)
@@ -138,7 +138,7 @@ Deno.test("findLatencyOutliers() shares the significance level among its tests o
   assert(limit / 1.01 > findLimit(ALPHA / 3), "fewer tests would find it");
 });
 
-Deno.test("findLatencyOutliers() takes blocks as long as the longest interval of the replicas", () => {
+Deno.test("findLatencyOutliers() makes blocks as long as the longest scrape interval", () => {
   // No shorter block has a scrape of both.
   const usual = createReplica(repeat([0.02, 0.02, 0.02, 0.02, 0.02]), { interval: 12 });
   const slow = createReplica(repeat([0.5, 0.5, 0.5, 0.5, 0.5]), { interval: 12, startAt: 6 });
@@ -148,7 +148,7 @@ Deno.test("findLatencyOutliers() takes blocks as long as the longest interval of
   assertEquals(findSlow(usual, often).map(({ index, span }) => [index, span]), [[1, 60]]);
 });
 
-Deno.test("findLatencyOutliers() finds a slow tail, and its ratio is what the buckets prove", () => {
+Deno.test("findLatencyOutliers() finds a slow tail, with the least ratio its buckets allow", () => {
   const bounds = [0.05, 0.1, 0.2, 0.5];
   const tailed = (tail: number): readonly Block[] =>
     fill(0).map(() => [...Array<number>(18).fill(0.04), tail, tail]);
@@ -159,12 +159,12 @@ Deno.test("findLatencyOutliers() finds a slow tail, and its ratio is what the bu
   assertEquals([index, statistic, samples, span], [2, "p95", 240, 60]);
   assertAlmostEquals(baseline, 0.05);
   assertAlmostEquals(ratio, 4);
-  // The next bucket may hold but a little more.
+  // The next bucket may be only a little higher.
   assertEquals(find(0.09), []);
   assertEquals(find(0.04), []);
 });
 
-Deno.test("findLatencyOutliers() takes a tail of one block for chance", () => {
+Deno.test("findLatencyOutliers() attributes a tail in one block to chance", () => {
   const bounds = [0.05, 0.1, 0.2, 0.5];
   const usual = createReplica(repeat(fill(0.04), 20), { bounds });
   const burst = createReplica(
