@@ -10,12 +10,14 @@
  * - `initializing`: declared, but no sample yet.
  * - `missing`: not exported.
  * - `stale`: the last scrape failed.
- * - `unsupported`: the feature is off, or the figure makes no sense here.
+ * - `unsupported`: this kind of server has no such figure, or it makes no sense here. Never a fault.
+ * - `off`: the feature is switched off.
  * - `first_scrape`: a rate needs two scrapes.
  * - `restarted`: a counter was reset in this window.
  * - `no_samples`: nothing was observed in the window (0 ÷ 0).
  * - `not_finite`: NaN or an infinity.
  * - `bounds_differ`: different buckets cannot be merged.
+ * - `definitions_differ`: kinds of servers measure different things by that name.
  * - `unreadable`: it cannot be parsed.
  * - `forbidden`: reading it needs more rights.
  */
@@ -24,11 +26,13 @@ export type AbsenceReason =
   | "missing"
   | "stale"
   | "unsupported"
+  | "off"
   | "first_scrape"
   | "restarted"
   | "no_samples"
   | "not_finite"
   | "bounds_differ"
+  | "definitions_differ"
   | "unreadable"
   | "forbidden";
 
@@ -53,11 +57,13 @@ const ABSENT: Readonly<Record<AbsenceReason, Absent>> = {
   missing: { value: null, reason: "missing" },
   stale: { value: null, reason: "stale" },
   unsupported: { value: null, reason: "unsupported" },
+  off: { value: null, reason: "off" },
   first_scrape: { value: null, reason: "first_scrape" },
   restarted: { value: null, reason: "restarted" },
   no_samples: { value: null, reason: "no_samples" },
   not_finite: { value: null, reason: "not_finite" },
   bounds_differ: { value: null, reason: "bounds_differ" },
+  definitions_differ: { value: null, reason: "definitions_differ" },
   unreadable: { value: null, reason: "unreadable" },
   forbidden: { value: null, reason: "forbidden" },
 };
@@ -107,7 +113,7 @@ export function sumReadings(readings: readonly Reading[]): Reading {
       partial ||= reading.partial === true;
     } else {
       firstAbsent ??= reading;
-      partial ||= reading.reason !== "unsupported";
+      partial ||= reading.reason !== "unsupported" && reading.reason !== "off";
     }
   }
   if (count === 0) return firstAbsent ?? absent("missing");

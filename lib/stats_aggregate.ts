@@ -125,7 +125,7 @@ function divideSums(
 function computePrefixCacheHitRatio(all: readonly Counts[]): Reading<Ratio> {
   const ratio = divideSums(all, "prefixCacheHits", "prefixCacheQueries");
   if (isPresent(ratio) || all.length === 0) return ratio;
-  return all.every((counts) => counts.sample.prefixCacheIsOff) ? absent("unsupported") : ratio;
+  return all.every((counts) => counts.sample.prefixCacheIsOff) ? absent("off") : ratio;
 }
 
 function computeAcceptanceByPosition(all: readonly Counts[]): ReadonlyMap<string, Ratio> {
@@ -167,6 +167,19 @@ function computeRatios(all: readonly Counts[]): Pick<
   };
 }
 
+/** The histograms, or none where kinds of servers measure different things by that name. */
+function keepDefinition(
+  replicas: readonly ReplicaSample[],
+  key: LatencyKey,
+  histograms: readonly Reading<Histogram>[],
+): readonly Reading<Histogram>[] {
+  const definitions = new Set(
+    replicas.filter((_, i) => isPresent(histograms[i]))
+      .map(({ sample }) => sample.server.latencyDefinitions[key]),
+  );
+  return definitions.size > 1 ? [absent("definitions_differ")] : histograms;
+}
+
 /** The figures of one window of each replica. */
 function computeWindow(
   replicas: readonly ReplicaSample[],
@@ -205,7 +218,7 @@ function computeWindow(
     draftAcceptanceRatio: orNone(ratios.draftAcceptanceRatio),
     meanAcceptanceLength: orNone(ratios.meanAcceptanceLength),
     acceptanceRatioByPosition: computeAcceptanceByPosition(all),
-    latency: mapLatencies((key) => computeLatency(latencies(key))),
+    latency: mapLatencies((key) => computeLatency(keepDefinition(replicas, key, latencies(key)))),
   };
 }
 
@@ -214,7 +227,7 @@ function getReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
   const [only] = all;
   if (all.length !== 1) return absent("missing");
   const { gauges, prefixCacheIsOff } = only.sample;
-  return prefixCacheIsOff ? absent("unsupported") : gauges.prefixCacheHitRatioReported;
+  return prefixCacheIsOff ? absent("off") : gauges.prefixCacheHitRatioReported;
 }
 
 /** What the replicas have counted since their servers started, merged. */
@@ -240,7 +253,9 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
     preemptions: sum("preemptions"),
     finishedByReason: mergeLabelled(all, "finishedByReason"),
     promptTokensBySource: mergeLabelled(all, "promptTokensBySource"),
-    latency: mapLatencies((key): LatencyFigures => computeLatency(latencies(key))),
+    latency: mapLatencies((key): LatencyFigures =>
+      computeLatency(keepDefinition(replicas, key, latencies(key)))
+    ),
   };
 }
 

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Figures, MetricTable, WindowFigures } from "../lib/model.ts";
-import { isPresent, type Reading } from "../lib/reading.ts";
+import { absent, isPresent, type Reading } from "../lib/reading.ts";
 import { computeFigures, joinMetrics } from "../lib/stats_aggregate.ts";
 import {
   appendSample,
@@ -240,7 +240,7 @@ Deno.test("computeFigures() says where prefix caching is off", () => {
   const on = 'vllm:cache_config_info{enable_prefix_caching="True"} 1.0\n';
   const ratioOf = (...replicas: ReplicaSample[]) =>
     reasonOf(computeFigures(replicas).lifetime.prefixCacheHitRatio);
-  assertEquals(ratioOf(sayOnce(queryCache(0, 0), off)), "unsupported");
+  assertEquals(ratioOf(sayOnce(queryCache(0, 0), off)), "off");
   assertEquals(ratioOf(sayOnce(queryCache(0, 0), on)), "no_samples");
   assertEquals(
     ratioOf(sayOnce(queryCache(0, 0), off), sayOnce(queryCache(0, 0), on)),
@@ -255,7 +255,7 @@ Deno.test("computeFigures() takes V0's own hit ratio, and -1 for off", () => {
     computeFigures(replicas).lifetime.prefixCacheHitRatio;
   assertEquals(ratioOf(report(0.25)), value(0.25));
   assertEquals(ratioOf(report(0)), value(0));
-  assertEquals(ratioOf(report(-1)), { value: null, reason: "unsupported" });
+  assertEquals(ratioOf(report(-1)), { value: null, reason: "off" });
   // Of two it cannot be told.
   assertEquals(ratioOf(report(0.25), report(0.75)), { value: null, reason: "missing" });
 });
@@ -463,4 +463,20 @@ Deno.test("joinMetrics() sums counts and running requests, and takes the fullest
     ["corrupted_requests_total", 4, null],
     ["request_prompt_tokens", 6, 80],
   ]);
+});
+
+Deno.test("computeFigures() merges no latencies of different definitions", () => {
+  const [one] = follow([
+    writeEngine([
+      ["num_requests_running", 1],
+      ...writeHistogram("inter_token_latency_seconds", [1], { counts: [1, 2], sum: 2 }),
+    ]),
+  ]);
+  const server = { ...one.sample.server, latencyDefinitions: { itl: "per token" } };
+  const other = { ...one, sample: { ...one.sample, server } };
+  assertEquals(
+    computeFigures([one, other]).lifetime.latency.itl.samples,
+    absent("definitions_differ"),
+  );
+  assertEquals(computeFigures([other, other]).lifetime.latency.itl.samples.value, 4);
 });
