@@ -17,7 +17,7 @@ import {
   type Watched,
   watchEndpoint,
 } from "./app_session.ts";
-import { describeScan, openEndpoint } from "./discovery.ts";
+import { listScanNotices, openEndpoint } from "./discovery.ts";
 import { findServerPorts, type Scanner } from "./discovery_scan.ts";
 import { getHostAndPort, isLocal } from "./endpoint.ts";
 import type { ProcessLister } from "./host_processes.ts";
@@ -75,7 +75,7 @@ export async function scanAgain(
     if (isDone) leaveEndpoint(session, known.endpoint.key);
   }
   // While nothing was found the remark of the start says more.
-  const notices = describeScan(result);
+  const notices = listScanNotices(result);
   const hasChanged = notices.join("\n") !== session.state.notices.join("\n");
   if (hasFound && hasChanged) dispatch(session, { kind: "noticed", notices });
 }

@@ -75,7 +75,7 @@ function chooseDemo(platform: Platform, options: Options): TargetSet {
 }
 
 /** Lists the ports that are not watched, and scan problems. */
-export function describeScan({ others, problems }: ScanResult): readonly string[] {
+export function listScanNotices({ others, problems }: ScanResult): readonly string[] {
   return [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
 }
 
@@ -90,7 +90,9 @@ function chooseFallback(
     ? " and the ports of its processes"
     : "";
   const range = `${host}, ports ${first} to ${last}${processPorts}`;
-  const message = [`no vLLM server answers on ${range}`, ...describeScan(scan.result)].join("; ");
+  const message = [`no vLLM server answers on ${range}`, ...listScanNotices(scan.result)].join(
+    "; ",
+  );
   if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
   const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
   if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
@@ -149,7 +151,7 @@ export async function findTargets(
   const result = await scanWithMessage(platform, options, scanner);
   if (result.found.length === 0) return chooseFallback(platform, options, { scanner, result });
   const endpoints = result.found.map((endpoint) => ({ endpoint, basicAuth: null }));
-  return { ...common, endpoints, notices: describeScan(result), scanner };
+  return { ...common, endpoints, notices: listScanNotices(result), scanner };
 }
 
 function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {

@@ -68,19 +68,19 @@ export interface Column {
   readonly isEssential?: true;
   /** Sorted ascending at first, as names are; other columns start with the worst. */
   readonly risesFirst?: true;
-  readonly readCell: (line: TableLine) => Cell;
+  readonly formatCell: (line: TableLine) => Cell;
   /** `null` if there is no value. */
-  readonly readSortValue: (line: TableLine) => number | string | null;
+  readonly getSortValue: (line: TableLine) => number | string | null;
 }
 
-export function describeRow(row: Row): TableLine {
+export function createRowLine(row: Row): TableLine {
   const { label, status, figures, age, requestShare, trend, alerts, gpus } = row;
   const kinds = alerts.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
   const complaint = status === "OK" ? kinds[0] ?? null : null;
   return { name: label, status, complaint, figures, age, requestShare, trend, gpus };
 }
 
-export function describeGroup(group: ModelGroup, name: string): TableLine {
+export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const none = { status: null, complaint: null, age: null, trend: [] };
   return { name, ...none, figures: group.figures, requestShare, gpus: group.gpus };
@@ -143,7 +143,7 @@ function useLastMinute(line: TableLine): TableLine {
 }
 
 function createColumn<T>(
-  column: Omit<Column, "align" | "readCell" | "readSortValue"> & {
+  column: Omit<Column, "align" | "formatCell" | "getSortValue"> & {
     readonly read: (line: TableLine) => Reading<T>;
     readonly format: (value: T) => string;
     readonly sortValue: (value: T) => number;
@@ -154,14 +154,14 @@ function createColumn<T>(
   return {
     ...rest,
     align: "right",
-    readCell: (line) => {
+    formatCell: (line) => {
       const reading = read(line);
       const cell = { text: formatReading(reading, format), meaning: judge(reading) };
       return !isPresent(reading) && isPresent(read(useLastMinute(line)))
         ? { ...cell, isRecent: true }
         : cell;
     },
-    readSortValue: (line) => {
+    getSortValue: (line) => {
       const reading = read(line);
       return isPresent(reading) ? sortValue(reading.value) : null;
     },
@@ -259,8 +259,11 @@ export const COLUMNS: readonly Column[] = [
     minWidth: 0,
     isEssential: true,
     risesFirst: true,
-    readCell: ({ name, status }) => ({ text: name, meaning: status === null ? "heading" : "name" }),
-    readSortValue: ({ name }) => name,
+    formatCell: ({ name, status }) => ({
+      text: name,
+      meaning: status === null ? "heading" : "name",
+    }),
+    getSortValue: ({ name }) => name,
   },
   {
     id: "state",
@@ -270,8 +273,8 @@ export const COLUMNS: readonly Column[] = [
     priority: 1,
     minWidth: STATE_WIDTH,
     isEssential: true,
-    readCell: formatStateCell,
-    readSortValue: ({ status, complaint }) =>
+    formatCell: formatStateCell,
+    getSortValue: ({ status, complaint }) =>
       status === null
         ? null
         // Between PENDING and HOT.
@@ -315,8 +318,8 @@ export const COLUMNS: readonly Column[] = [
     priority: 15,
     isRatio: true,
     minWidth: PERCENT_WIDTH,
-    readCell: formatShareCell,
-    readSortValue: ({ requestShare }) => requestShare.value,
+    formatCell: formatShareCell,
+    getSortValue: ({ requestShare }) => requestShare.value,
   },
   {
     id: "kv_bar",
@@ -325,8 +328,8 @@ export const COLUMNS: readonly Column[] = [
     align: "left",
     priority: 14,
     minWidth: KV_BAR_WIDTH,
-    readCell: formatKvBarCell,
-    readSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
+    formatCell: formatKvBarCell,
+    getSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
   },
   createColumn({
     id: "kv",
@@ -415,8 +418,8 @@ export const COLUMNS: readonly Column[] = [
     align: "left",
     priority: 10,
     minWidth: TREND_WIDTH,
-    readCell: formatTrendCell,
-    readSortValue: ({ figures }) => figures.running.value,
+    formatCell: formatTrendCell,
+    getSortValue: ({ figures }) => figures.running.value,
   },
   createLatencyColumn("e2e", "E2E P95", {
     priority: 19,

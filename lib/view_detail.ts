@@ -36,7 +36,7 @@ import {
 } from "./view_format.ts";
 import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
-import { describePeak, fillWithTrends, LATENCY_TITLES } from "./view_panels.ts";
+import { fillWithTrends, formatPeak, LATENCY_TITLES } from "./view_panels.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatEvent, formatRuleName } from "./view_words.ts";
 
@@ -148,7 +148,7 @@ function renderSession({ row, state, paint }: Subject): string[] {
   const { total, peaks } = row;
   if (total === null) return [];
   const { counted } = total;
-  const rows = PEAK_KEYS.map((key): Cells => [...describePeak(key, peaks, state.utcOffset)]);
+  const rows = PEAK_KEYS.map((key): Cells => [...formatPeak(key, peaks, state.utcOffset)]);
   const sums: readonly (readonly [string, Reading])[] = [
     ["Requests", counted.requests],
     ["Prompt tokens", counted.promptTokens],

@@ -41,9 +41,9 @@ function listThresholds(): readonly (readonly [string, string])[] {
     ["≈", "based on a price hint, not on a price that you set"],
     [
       "STALE",
-      `the last scrape failed; DOWN after ${
+      `the last scrape failed; DOWN after the longer of ${
         formatDuration(STALE_LIMIT)
-      } or ${STALE_INTERVALS} intervals`,
+      } and ${STALE_INTERVALS} intervals`,
     ],
     ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or since watching began`],
     ["<10 ms, >80 s", "the quantile is below the first or above the last bucket bound"],

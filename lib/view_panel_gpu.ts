@@ -37,9 +37,9 @@ import type { Meaning, Paint } from "./view_theme.ts";
 import {
   chooseMemoryColor,
   chooseTemperatureColor,
-  describeNoUtilization,
   formatGpuReading,
   formatMemory,
+  formatNoUtilization,
   formatOutlier,
   formatOwners,
   formatThrottleReasons,
@@ -61,7 +61,7 @@ type GpuCell = readonly [text: string, meaning: Meaning];
 interface GpuColumn extends LayoutColumn {
   readonly read: (gpu: GpuSample, context: GpuContext) => GpuCell;
   /** Formats the cell of a MIG instance. */
-  readonly readInstance?: (instance: MigInstance, gpu: GpuSample, context: GpuContext) => string;
+  readonly formatInstance?: (instance: MigInstance, gpu: GpuSample, context: GpuContext) => string;
 }
 
 const BAR_WIDTH = 8;
@@ -76,7 +76,7 @@ function getUtilization(gpu: GpuSample): readonly [string, Meaning] {
   const { utilizationRatio: ratio } = gpu;
   return isPresent(ratio)
     ? [formatPercent(ratio.value), "plain"]
-    : [describeNoUtilization(gpu), "dim"];
+    : [formatNoUtilization(gpu), "dim"];
 }
 
 function drawRatioBar(ratio: Reading): string {
@@ -115,7 +115,7 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
     title: "GPU",
     priority: 0,
     read: ({ index, name }) => [`${index} ${shortenGpuName(name)}`, "name"],
-    readInstance: ({ index, profile }) =>
+    formatInstance: ({ index, profile }) =>
       `  MIG ${index} ${formatGpuReading(profile, (text) => text)}`,
   },
   { title: "UTIL", priority: 1, read: getUtilization },
@@ -133,13 +133,13 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
     title: "MEMORY",
     priority: 2,
     read: (gpu) => [formatMemory(gpu), chooseMemoryColor(gpu)],
-    readInstance: formatMemory,
+    formatInstance: formatMemory,
   },
   {
     title: "",
     priority: 10,
     read: (gpu) => [drawRatioBar(computeMemoryRatio(gpu)), chooseMemoryColor(gpu)],
-    readInstance: (instance) => drawRatioBar(computeMemoryRatio(instance)),
+    formatInstance: (instance) => drawRatioBar(computeMemoryRatio(instance)),
   },
   {
     title: "",
@@ -185,7 +185,7 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
       formatOwners(listSharesOf(context, gpu), context.fleet, { hasMemory: true }),
       "plain",
     ],
-    readInstance: (instance, gpu, context) =>
+    formatInstance: (instance, gpu, context) =>
       formatOwners(listSharesOf(context, gpu, instance), context.fleet, { hasMemory: false }),
   },
 ];
@@ -195,7 +195,7 @@ function listCells(column: GpuColumn, context: GpuContext): readonly GpuCell[] {
   return context.gpus.flatMap((gpu) => [
     column.read(gpu, context),
     ...gpu.migInstances.map((instance): GpuCell => [
-      column.readInstance?.(instance, gpu, context) ?? "",
+      column.formatInstance?.(instance, gpu, context) ?? "",
       "plain",
     ]),
   ]);

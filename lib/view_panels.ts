@@ -124,16 +124,17 @@ function countCompared({ checks }: ModelGroup): number {
 
 function formatHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): string {
   const compared = groups.reduce((sum, group) => sum + countCompared(group), 0);
-  if (compared === 0) return "nothing to compare yet";
+  const who = groups.length > 1 ? `${groups.length} models` : groups[0].label;
+  if (compared === 0) return `${who}   nothing to compare yet`;
   const names = new Set(groups.map(({ modelName }) => modelName));
   const own = rows.filter(({ replica }) => names.has(replica?.sample.modelName ?? ""));
   const shares = formatRatioRange(own.map(({ requestShare }) => requestShare));
   const usage = formatRatioRange(own.map(({ figures }) => figures.kvCache.maxRatio));
   const said = `${compared} compared, no significant skew`;
   // Ranges across models mean nothing.
-  if (groups.length > 1) return `${groups.length} groups   ${said}`;
+  if (groups.length > 1) return `${who}   ${said}`;
   return [
-    groups[0].label,
+    who,
     said,
     shares === "" ? "" : `requests@1m ${shares}`,
     usage === "" ? "" : `KV ${usage}`,
@@ -311,7 +312,7 @@ const PEAK_TITLES: Readonly<Record<PeakKey, readonly [string, (value: number) =>
 };
 
 /** Returns title, value and time; a peak of 0 has no time. */
-export function describePeak(key: PeakKey, peaks: Peaks, utcOffset: number): readonly string[] {
+export function formatPeak(key: PeakKey, peaks: Peaks, utcOffset: number): readonly string[] {
   const [title, format] = PEAK_TITLES[key];
   const peak = peaks[key];
   return peak === null
@@ -336,7 +337,7 @@ function sumRejections({ endpoints }: State): Reading {
 
 export function createTotalsPanel(fleet: Fleet, state: State): Panel {
   const { total: { figures: { lifetime } }, counted, totalPeaks } = fleet;
-  const peak = (key: PeakKey) => describePeak(key, totalPeaks, state.utcOffset);
+  const peak = (key: PeakKey) => formatPeak(key, totalPeaks, state.utcOffset);
   const count = (reading: Reading): string => formatReading(reading, formatCount);
   const row = (title: string, sinceStart: Reading, session: Reading, key: PeakKey) => [
     title,

@@ -16,8 +16,8 @@ import { MILLISECONDS_PER_SECOND } from "./units.ts";
 import {
   type Column,
   COLUMNS,
-  describeGroup,
-  describeRow,
+  createGroupLine,
+  createRowLine,
   type TableLine,
 } from "./view_columns.ts";
 
@@ -90,7 +90,7 @@ function parseComparison(
   const bound = Number(digits) * SUFFIX_FACTORS[isPercent ? "%" : suffix];
   const compare = COMPARE[operator];
   return (_, cells) => {
-    const value = column.readSortValue(cells);
+    const value = column.getSortValue(cells);
     return typeof value === "number" && compare(value, bound);
   };
 }
@@ -154,7 +154,7 @@ export function parseFilter(filter: string): Filter {
 function describeSubject(row: Row): FilterSubject {
   const { endpoint } = row.state;
   const model = row.replica?.sample.modelName ?? "";
-  const cells = describeRow(row);
+  const cells = createRowLine(row);
   const texts = [row.name, model, endpoint.key, row.status, cells.complaint ?? ""];
   return { texts, cells };
 }
@@ -169,7 +169,7 @@ function compareValues(a: number | string, b: number | string): number {
 function sortRows(rows: readonly Row[], sort: Ui["sort"]): readonly Row[] {
   const column = COLUMNS.find(({ id }) => id === sort?.columnId);
   if (sort === null || column === undefined) return rows;
-  const keyed = rows.map((row) => ({ row, value: column.readSortValue(describeRow(row)) }));
+  const keyed = rows.map((row) => ({ row, value: column.getSortValue(createRowLine(row)) }));
   return keyed.sort((a, b) => {
     if (a.value === null || b.value === null) {
       return a.value === b.value ? 0 : a.value === null ? 1 : -1;
@@ -180,7 +180,7 @@ function sortRows(rows: readonly Row[], sort: Ui["sort"]): readonly Row[] {
 }
 
 function listRow(row: Row): VisibleRow & { readonly kind: "row" } {
-  return { kind: "row", key: row.key, row, cells: describeRow(row) };
+  return { kind: "row", key: row.key, row, cells: createRowLine(row) };
 }
 
 /** A row below the line of its group, which names the model. */
@@ -208,7 +208,7 @@ export function listVisibleRows(
     const own = rows.filter((row) => row.replica?.sample.modelName === modelName);
     if (own.length === 0) return [];
     const isFolded = ui.foldedModels.has(modelName);
-    const cells = describeGroup(group, `${isFolded ? "▸" : "▾"} ${group.label}`);
+    const cells = createGroupLine(group, `${isFolded ? "▸" : "▾"} ${group.label}`);
     const line: VisibleRow = { kind: "group", key: keyOfGroup(modelName), group, isFolded, cells };
     return isFolded ? [line] : [line, ...own.map(listGroupedRow)];
   });

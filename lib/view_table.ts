@@ -17,7 +17,7 @@ import {
   type Cell,
   type Column,
   COLUMNS,
-  describeGroup,
+  createGroupLine,
   hasContent,
   startSort,
   type TableLine,
@@ -57,8 +57,8 @@ export function countGroupTotals(fleet: Fleet): number {
 function describeTotals(fleet: Fleet, hasGroupTotals: boolean): TableLine[] {
   const groups = hasGroupTotals ? listMerged(fleet) : [];
   return [
-    ...groups.map((group) => describeGroup(group, `ALL ${group.label}`)),
-    describeGroup(fleet.total, "ALL"),
+    ...groups.map((group) => createGroupLine(group, `ALL ${group.label}`)),
+    createGroupLine(fleet.total, "ALL"),
   ];
 }
 
@@ -73,7 +73,7 @@ export function listWanted(ui: Ui): readonly Column[] {
 type TableLayout = ColumnLayout<Column, Cell>;
 
 function getTableLayout(column: Column, lines: readonly TableLine[]): TableLayout {
-  return createColumnLayout(column, lines.map(column.readCell), ({ text }) => text);
+  return createColumnLayout(column, lines.map(column.formatCell), ({ text }) => text);
 }
 
 /** The columns that have something to say and fit into `width` cells; the name's is cut if it must be. */

@@ -63,7 +63,7 @@ export function formatGpuReading<T>(reading: Reading<T>, convert: (value: T) => 
     : NOT_AVAILABLE;
 }
 
-export function describeNoUtilization({ isMigEnabled }: Pick<GpuSample, "isMigEnabled">): string {
+export function formatNoUtilization({ isMigEnabled }: Pick<GpuSample, "isMigEnabled">): string {
   return isMigEnabled.value === true ? `${NOT_AVAILABLE} (MIG)` : NOT_AVAILABLE;
 }
 
@@ -156,7 +156,7 @@ const RULE_NAMES: Readonly<Record<RuleId, string>> = {
   slow_decode: "slow in decode",
   sticky_skew: "taking too many requests",
   running_skew: "running more than peers",
-  kv_skew: "fuller than peers",
+  kv_skew: "KV fuller than peers",
   token_share: "generating more than peers",
   request_share: "taking more requests now",
 };
@@ -237,7 +237,7 @@ function formatDetails({ kind, worst, amount, occurrences, outlier }: EventLine)
   const count = formatCount(amount ?? 0);
   switch (kind) {
     case "UP":
-      return `after ${formatDuration(amount ?? 0)}`;
+      return `after ${formatDuration(amount ?? 0)} down`;
     case "RESTART":
       return (amount ?? 1) > 1 ? `${count} times` : "";
     case "REJECT":

@@ -9,8 +9,8 @@ import {
   chooseWaitingColor,
   type Column,
   COLUMNS,
-  describeGroup,
-  describeRow,
+  createGroupLine,
+  createRowLine,
   hasContent,
   type TableLine,
 } from "../lib/view_columns.ts";
@@ -19,7 +19,7 @@ import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 function readLines(state: State): readonly TableLine[] {
-  return state.fleet.rows.map(describeRow);
+  return state.fleet.rows.map(createRowLine);
 }
 
 function findColumn(id: string): Column {
@@ -29,7 +29,7 @@ function findColumn(id: string): Column {
 }
 
 const readCells = (id: string, lines: readonly TableLine[]): string[] =>
-  lines.map((line) => findColumn(id).readCell(line).text);
+  lines.map((line) => findColumn(id).formatCell(line).text);
 
 Deno.test("COLUMNS have unique ids and priorities", () => {
   const ids = COLUMNS.map(({ id }) => id);
@@ -42,43 +42,43 @@ Deno.test("COLUMNS have unique ids and priorities", () => {
 Deno.test("COLUMNS format lines of every status", () => {
   for (const state of [startState([createEndpoint(8000)]), watchFleet(1), watchTroubledFleet()]) {
     for (const line of readLines(state)) {
-      for (const { id, readCell } of COLUMNS) {
-        const { text } = readCell(line);
+      for (const { id, formatCell } of COLUMNS) {
+        const { text } = formatCell(line);
         assert(!/undefined|null|NaN|Infinity/.test(text), `${id}: ${text}`);
       }
     }
   }
 });
 
-Deno.test("readCell() shows the status, with the age of a stale one", () => {
+Deno.test("formatCell() shows the status, with the age of a stale one", () => {
   const lines = readLines(watchTroubledFleet());
   assertEquals(readCells("state", lines), ["OK", "STALE 8s", "DOWN", "OK", "OK", "DOWN"]);
-  const meanings = lines.map((line) => findColumn("state").readCell(line).meaning);
+  const meanings = lines.map((line) => findColumn("state").formatCell(line).meaning);
   assertEquals(meanings, ["ok", "warn", "alert", "ok", "ok", "alert"]);
 });
 
-Deno.test("readCell() shows dashes and no bar without values", () => {
+Deno.test("formatCell() shows dashes and no bar without values", () => {
   const [, , down] = readLines(watchTroubledFleet());
-  for (const { id, readCell } of COLUMNS) {
+  for (const { id, formatCell } of COLUMNS) {
     if (["replica", "state", "kv_bar", "trend"].includes(id)) continue;
-    assertEquals(readCell(down).text, "—", id);
+    assertEquals(formatCell(down).text, "—", id);
   }
-  assertEquals(findColumn("kv_bar").readCell(down).text, "");
+  assertEquals(findColumn("kv_bar").formatCell(down).text, "");
   const [pending] = readLines(startState([createEndpoint(8000)]));
-  assertEquals(findColumn("trend").readCell(pending).text, "");
+  assertEquals(findColumn("trend").formatCell(pending).text, "");
 });
 
-Deno.test("readCell() draws a bar for a replica, and max for a group", () => {
+Deno.test("formatCell() draws a bar for a replica, and max for a group", () => {
   const { rows, total } = watchFleet(2).fleet;
-  assertEquals([...findColumn("kv_bar").readCell(describeRow(rows[0])).text].length, 8);
-  const line = describeGroup(total, "ALL");
-  assertEquals(findColumn("kv_bar").readCell(line).text, "max");
-  assertEquals(findColumn("share").readCell(line).text, "");
+  assertEquals([...findColumn("kv_bar").formatCell(createRowLine(rows[0])).text].length, 8);
+  const line = createGroupLine(total, "ALL");
+  assertEquals(findColumn("kv_bar").formatCell(line).text, "max");
+  assertEquals(findColumn("share").formatCell(line).text, "");
 });
 
 Deno.test("hasContent() drops columns without values", () => {
   const lines = readLines(startState([createEndpoint(8000)]));
-  const shown = COLUMNS.filter((column) => hasContent(column, lines.map(column.readCell)))
+  const shown = COLUMNS.filter((column) => hasContent(column, lines.map(column.formatCell)))
     .map(({ id }) => id);
   assertEquals(shown, ["replica", "state", "running", "waiting", "kv"]);
 });
@@ -95,7 +95,7 @@ Deno.test("hasContent() keeps a column for a minute after its last value", () =>
     const lastPoll = readTtft("lastPoll", none);
     const lastMinute = readTtft("lastMinute", minute);
     const column = findColumn("ttft_p95");
-    const cell = column.readCell({ ...line, figures: { ...figures, lastPoll, lastMinute } });
+    const cell = column.formatCell({ ...line, figures: { ...figures, lastPoll, lastMinute } });
     assertEquals(cell.text, "—");
     return hasContent(column, [cell]);
   };

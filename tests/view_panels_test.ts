@@ -12,7 +12,7 @@ import {
   createPanels,
   createTotalsPanel,
   createTrendPanel,
-  describePeak,
+  formatPeak,
   LATENCY_TITLES,
   listPanelIds,
   renderEvents,
@@ -95,7 +95,7 @@ Deno.test("createBalancePanel() is one line if no replica differs", () => {
   const two = watchToTheEnd(
     `0 a b ${SERVES}\n0 c d model embed, serves 9 req/s, itl none\nuntil 100`,
   );
-  assertEquals(create(two).summary, "2 groups   4 compared, no significant skew");
+  assertEquals(create(two).summary, "2 models   4 compared, no significant skew");
 });
 
 Deno.test("createBalancePanel() names the replica, rule, duration and evidence", () => {
@@ -112,7 +112,10 @@ Deno.test("createBalancePanel() names the replica, rule, duration and evidence",
 
 Deno.test("createBalancePanel() compares nothing with fewer than two replicas", () => {
   assertEquals(create(watchFleet(1)).summary, "no replicas to compare");
-  assertEquals(create(watchToTheEnd(`0 a b ${SERVES}\nuntil 2`)).summary, "nothing to compare yet");
+  assertEquals(
+    create(watchToTheEnd(`0 a b ${SERVES}\nuntil 2`)).summary,
+    "llama   nothing to compare yet",
+  );
   assert(create(watchFleet(4)).summary !== "");
 });
 
@@ -122,7 +125,7 @@ Deno.test("createEventsPanel() lists active events first, each group newest firs
   assertEquals(panel.title, "EVENTS (1 active)");
   const lines = panel.draw({ width: 120, lines: panel.maxLines });
   assertMatch(lines[0], /^\d\d:\d\d:\d\d {2}STALE {4}b:8001 {2}since 20s$/);
-  assert(lines.some((line) => /UP +a:8000 +after \d+s$/.test(line)), lines.join("\n"));
+  assert(lines.some((line) => /UP +a:8000 +after \d+s down$/.test(line)), lines.join("\n"));
   assert(lines.some((line) => /DOWN +a:8000 +for \d+s$/.test(line)), lines.join("\n"));
   const times = lines.map((line) => line.slice(0, 8));
   assertEquals(times, times.toSorted().reverse());
@@ -194,14 +197,14 @@ Deno.test("createTotalsPanel() shows the servers' uptime and the finish reasons"
   assertMatch(lines.at(-1) ?? "", /^Finished by: stop \d+ {2}length \d+/);
 });
 
-Deno.test("describePeak() has a dash without a value, and no time for a peak of 0", () => {
-  assertEquals(describePeak("running", NO_PEAKS, 0), ["Peak running", "—", ""]);
+Deno.test("formatPeak() has a dash without a value, and no time for a peak of 0", () => {
+  assertEquals(formatPeak("running", NO_PEAKS, 0), ["Peak running", "—", ""]);
   const peak = { value: 0.5, at: 3, atEpoch: 3661 };
   const peaks = { ...NO_PEAKS, kvCacheUsageRatio: peak };
-  assertEquals(describePeak("kvCacheUsageRatio", peaks, 0), ["Peak KV", "50 %", "01:01:01"]);
-  assert(describePeak("kvCacheUsageRatio", peaks, 3600)[2] === "02:01:01");
+  assertEquals(formatPeak("kvCacheUsageRatio", peaks, 0), ["Peak KV", "50 %", "01:01:01"]);
+  assert(formatPeak("kvCacheUsageRatio", peaks, 3600)[2] === "02:01:01");
   const none = { ...NO_PEAKS, waiting: { ...peak, value: 0 } };
-  assertEquals(describePeak("waiting", none, 0), ["Peak waiting", "0", ""]);
+  assertEquals(formatPeak("waiting", none, 0), ["Peak waiting", "0", ""]);
 });
 
 Deno.test("createTrendPanel() draws summable series, larger if there is room", () => {

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
-import { COLUMN_IDS, COLUMNS, describeRow } from "../lib/view_columns.ts";
+import { COLUMN_IDS, COLUMNS, createRowLine } from "../lib/view_columns.ts";
 import {
   type FilterSubject,
   listVisibleRows,
@@ -92,7 +92,7 @@ function createSubject(texts: readonly string[] = []): FilterSubject {
   const figures = [["num_requests_running", 12], ["kv_cache_usage_perc", 0.815]] as const;
   const scraped = createScraped(createEndpoint(8000), 0.5, encode(writeEngine(figures)));
   const state = advance(startState([createEndpoint(8000)]), 1, [scraped]);
-  return { texts, cells: describeRow(state.fleet.rows[0]) };
+  return { texts, cells: createRowLine(state.fleet.rows[0]) };
 }
 
 Deno.test("parseFilter() is without case, with | for or and & for and", () => {
@@ -138,7 +138,7 @@ Deno.test("parseFilter() compares figures by their columns' names and in their u
 });
 
 Deno.test("parseFilter() takes every column of figures by its whole heading", () => {
-  const rows = watchTroubledFleet().fleet.rows.map(describeRow);
+  const rows = watchTroubledFleet().fleet.rows.map(createRowLine);
   for (const { id, title, align } of COLUMNS) {
     if (align === "left") continue;
     for (const heading of [title, title.toLowerCase(), ` ${title.replace(" ", "  ")} `]) {

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import { COLUMN_IDS, COLUMNS, describeRow, type TableLine } from "../lib/view_columns.ts";
+import { COLUMN_IDS, COLUMNS, createRowLine, type TableLine } from "../lib/view_columns.ts";
 import { listVisibleRows } from "../lib/view_rows.ts";
 import {
   chooseColumns,
@@ -43,7 +43,7 @@ function render(state: State, width = 320, maxLines = 100): readonly string[] {
 }
 
 function readLines(state: State): readonly TableLine[] {
-  return state.fleet.rows.map(describeRow);
+  return state.fleet.rows.map(createRowLine);
 }
 
 function chooseIds(lines: readonly TableLine[], width: number): string[] {

@@ -107,7 +107,7 @@ Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
   ]);
   const none = { first: null, worst: null, occurrences: 1 };
   const details = (more: Partial<EventLine>) => say({ ...none, endedAt: 10, ...more }).slice(3);
-  assertEquals(details({ kind: "UP", amount: 34 }), ["", "after 34s"]);
+  assertEquals(details({ kind: "UP", amount: 34 }), ["", "after 34s down"]);
   assertEquals(details({ kind: "RESTART", amount: 1 }), ["", ""]);
   assertEquals(details({ kind: "RESTART", amount: 3 }), ["", "3 times"]);
   assertEquals(details({ kind: "REJECT", amount: 12 }), ["", "12 requests rejected"]);
