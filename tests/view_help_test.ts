@@ -44,7 +44,9 @@ Deno.test("renderHelp() shows the number of every threshold", () => {
     ["yellow above " + formatPercent(KV_WARN_RATIO), [formatPercent(HOT_KV_RATIO)]],
     ["green from " + formatPercent(HIT_GOOD_RATIO), [formatPercent(HIT_FAIR_RATIO)]],
     [`red above ${HOT_WAITING}`, ["yellow above 0"]],
-    [`DOWN after ${formatDuration(STALE_LIMIT)} or ${STALE_INTERVALS} intervals`, ["STALE"]],
+    [`after the longer of ${formatDuration(STALE_LIMIT)} and ${STALE_INTERVALS} intervals`, [
+      "STALE",
+    ]],
     [`over the last ${formatDuration(LONG_WINDOW)}`, ["@1m"]],
   ];
   assert(kv !== "");
