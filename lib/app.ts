@@ -51,6 +51,7 @@ import {
   openEndpoint,
   type TargetSet,
 } from "./discovery.ts";
+import { isLocal } from "./endpoint.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createReport, serializeReport } from "./report.ts";
@@ -177,6 +178,10 @@ async function runOnce(session: Session): Promise<number> {
     reading.push(onScraped(one));
     return Promise.resolve();
   };
+  // Wanted after the first scrape: begun now, it takes no time of its own.
+  if (session.state.endpoints.some(({ endpoint }) => isLocal(endpoint))) {
+    void session.listProcesses?.();
+  }
   const poll = interval > 0 && stateFile === null ? pollTwice : pollEndpoint;
   const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
   await sampleGpusOnce(session, scrapes);

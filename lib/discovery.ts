@@ -7,7 +7,6 @@
 
 import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./cli_help.ts";
 import type { Options } from "./cli_options.ts";
-import { createDemo } from "./demo.ts";
 import {
   createScanner,
   createServerPortLister,
@@ -62,7 +61,9 @@ function includesFallbackPort({ first, last }: Options["portRange"]): boolean {
   return first <= DEFAULT_PORT && DEFAULT_PORT <= last;
 }
 
-function chooseDemo(platform: Platform, options: Options): TargetSet {
+async function chooseDemo(platform: Platform, options: Options): Promise<TargetSet> {
+  // Loaded here: few want it, and it takes 5 ms.
+  const { createDemo } = await import("./demo.ts");
   const demo = createDemo(platform, options.demoSeed);
   return {
     ...demo,
@@ -80,11 +81,11 @@ export function listScanNotices({ others, problems }: ScanResult): readonly stri
 }
 
 /** The scan found nothing: show the demo, watch the default port, or fail. */
-function chooseFallback(
+async function chooseFallback(
   platform: Platform,
   options: Options,
   scan: { readonly scanner: Scanner; readonly result: ScanResult },
-): TargetSet | DiscoveryError {
+): Promise<TargetSet | DiscoveryError> {
   const { host, portRange: { first, last }, scansProcesses } = options;
   const processPorts = scansProcesses && isLoopbackHost(host)
     ? " and the ports of its processes"
@@ -97,7 +98,7 @@ function chooseFallback(
   const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
   if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
     writeStderr(`vllm-htop: ${message}; showing a demo\n`);
-    return chooseDemo(platform, options);
+    return await chooseDemo(platform, options);
   }
   const hint = `${message}; give one with --url, or try --demo`;
   // The user asked for another place: do not fall back to this machine.
@@ -135,7 +136,7 @@ export async function findTargets(
   platform: Platform,
   options: Options,
 ): Promise<TargetSet | DiscoveryError> {
-  if (options.demo) return chooseDemo(platform, options);
+  if (options.demo) return await chooseDemo(platform, options);
   const listProcesses = createProcessLister(platform);
   const common = { platform, isDemo: false, fallbackKey: null, listProcesses };
   if (options.endpoints.length > 0) {
@@ -149,7 +150,9 @@ export async function findTargets(
       : null,
   });
   const result = await scanWithMessage(platform, options, scanner);
-  if (result.found.length === 0) return chooseFallback(platform, options, { scanner, result });
+  if (result.found.length === 0) {
+    return await chooseFallback(platform, options, { scanner, result });
+  }
   const endpoints = result.found.map((endpoint) => ({ endpoint, basicAuth: null }));
   return { ...common, endpoints, notices: listScanNotices(result), scanner };
 }
