@@ -4,8 +4,10 @@
  * @module
  */
 
-import type { FinishReason } from "./demo_figures.ts";
 import type { Ratio, Seconds } from "./units.ts";
+
+/** Why a request ends. */
+export type FinishReason = "stop" | "length" | "abort" | "error" | "repetition";
 
 /** What is asked of an engine. */
 export interface LoadOptions {
