@@ -95,7 +95,7 @@ export interface GroupChecks extends GroupEvaluation {
   readonly modelName: string;
 }
 
-/** What is remembered of an endpoint from one judgement to the next. */
+/** What is remembered of an endpoint from one evaluation to the next. */
 interface SeenEndpoint {
   readonly status: ReplicaStatus;
   /** Since when it fails; `null` while it does not. */
@@ -118,9 +118,9 @@ export interface RuleEvaluation {
   readonly verdict: FleetVerdict;
   readonly events: EventLog;
   readonly memory: {
-    /** When the first judgement was made; `null` before it. */
+    /** Time of the first evaluation; `null` before it. */
     readonly beganAt: Seconds | null;
-    /** When the newest of the scrapes that were judged was received; `null` before the first judgement. */
+    /** Receipt of the newest scrape evaluated; `null` before the first evaluation. */
     readonly heardAt: Seconds | null;
     readonly comparedAt: Seconds;
     /** The engines that were there, by their identities. */
@@ -129,7 +129,7 @@ export interface RuleEvaluation {
   };
 }
 
-/** Nothing has been judged yet. */
+/** Before the first evaluation. */
 export const NO_EVALUATION: RuleEvaluation = {
   statuses: new Map(),
   groups: [],
@@ -247,7 +247,7 @@ function addAlerts(
   return statuses;
 }
 
-/** What is the case now: alarms, endpoints that do not answer, engines that sleep. */
+/** What lasts: alerts, endpoints that do not answer, engines that sleep. */
 function listLasting(
   subjects: readonly Subject[],
   statuses: ReadonlyMap<string, ReplicaStatus>,
@@ -283,7 +283,7 @@ function computeRise(
   return (now?.counted[key].value ?? 0) - (before?.counted[key].value ?? 0);
 }
 
-/** What has happened to an endpoint since the last judgement. */
+/** What has happened to an endpoint since the last evaluation. */
 function listEndpointInstants(
   one: Subject,
   before: SeenEndpoint | undefined,
@@ -303,7 +303,7 @@ function listEndpointInstants(
   return instants;
 }
 
-/** What has happened since the last judgement. */
+/** What has happened since the last evaluation. */
 function listInstants(
   subjects: readonly Subject[],
   memory: RuleEvaluation["memory"],
@@ -397,9 +397,9 @@ function areSame(
 
 function conclude(
   statuses: ReadonlyMap<string, ReplicaStatus>,
-  judged: { readonly alerts: readonly Alert[]; readonly events: EventLog; readonly at: Seconds },
+  evaluated: { readonly alerts: readonly Alert[]; readonly events: EventLog; readonly at: Seconds },
 ): FleetVerdict {
-  const { alerts, events, at } = judged;
+  const { alerts, events, at } = evaluated;
   const standing = alerts.filter(({ isFiring }) => isFiring).map(({ newest }) => newest);
   const recent = events.lines.flatMap(({ kind, endedAt, subject, worst }) =>
     EVENT_KINDS[kind] === "alert" && endedAt !== null && at - endedAt < RECENT_ALERT_SPAN

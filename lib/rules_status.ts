@@ -1,14 +1,12 @@
 /**
- * A replica into its condition, in one word, and all of them into a verdict.
+ * The status of each replica, and the verdict on all of them.
  *
- * An endpoint that was scraped before and fails now is STALE:
- * what is known of it is shown with its age, and is out of every total. After
- * `STALE_LIMIT`, or `STALE_INTERVALS` where these are longer, it is DOWN, as is
- * one that never answered. A server that
- * answers but has declared its gauges without a sample is INIT; a sleeping one
- * (vLLM's sleep mode) says SLEEP. HOT and STALLED are rules (`rules`): what they
- * find here becomes a condition when it has lasted, which `alarms` knows. Spans
- * are monotonic seconds.
+ * An endpoint that was scraped before and fails now is STALE: it is shown with
+ * its age, and is out of every total. After `STALE_LIMIT`, or `STALE_INTERVALS`
+ * if these are longer, it is DOWN, as is one that never answered. INIT: the
+ * server answers, but its gauges have no sample yet. SLEEP: it sleeps. HOT and
+ * STALLED are rules, and become a status once their alert fires. Spans are
+ * monotonic seconds.
  *
  * @module
  */
@@ -51,9 +49,9 @@ export interface ScrapeRecord {
 }
 
 /**
- * How the scrapes of an endpoint stand. An answer that is overdue has failed.
- * Where a server is only guessed to be, it is waited for: that nobody is there
- * yet is no failure, but for whoever looks only once.
+ * Whether the endpoint fails, and the age of its newest scrape. An overdue
+ * answer is a failure. A refused connection at a guessed address is none, except
+ * with `--once`: the server may come.
  */
 export function getScrapeRecord(
   known: {

@@ -165,7 +165,7 @@ function deriveFleet(state: State): State {
   return { ...sources, fleet, bill: createBill(fleet, sources) };
 }
 
-/** The names of models, without those that nobody serves any more where they are too many. */
+/** The names of models; if there are too many, of those that are served. */
 function keepModelNames({ modelNames, endpoints }: State): Iterable<readonly [string, string]> {
   if (modelNames.size < MAX_NAMES) return modelNames;
   const served = new Set(
@@ -265,11 +265,11 @@ function evaluateState(state: State): State {
   const { now: at, nowEpoch: epoch, endpoints, interval, isOnce: isSingleEvaluation } = state;
   const moment = { at, epoch, interval, isSingleEvaluation };
   const evaluation = evaluateRules(state.evaluation, endpoints, moment);
-  const judged = { ...state, evaluation };
+  const evaluated = { ...state, evaluation };
   return deriveFleet({
-    ...judged,
-    totalPeaks: evaluation === state.evaluation ? state.totalPeaks : recordTotalPeaks(judged),
-    totalTrend: recordTotalTrend(judged),
+    ...evaluated,
+    totalPeaks: evaluation === state.evaluation ? state.totalPeaks : recordTotalPeaks(evaluated),
+    totalTrend: recordTotalTrend(evaluated),
   });
 }
 

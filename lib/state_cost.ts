@@ -1,13 +1,11 @@
 /**
- * What the watched fleet costs and earns: for each model and for all, as a
- * rate, in this session and since the servers started.
+ * What the fleet costs and earns, by model and in all: as a rate of the last
+ * minute, in this session, and since the servers started.
  *
- * Decides which GPUs are paid for and which tokens count;
- * the arithmetic is `cost`'s. GPUs that the user counts pay for all servers that
- * are watched. GPUs that are found here pay for the servers of this machine
- * alone: those that hold memory for one of them, or all where that is not
- * known. Rates are those of the last minute. A session's cost is the present
- * price over the time since the first scrape. USD.
+ * Decides which GPUs are billed and which tokens count. GPUs that the user counts
+ * pay for all servers. GPUs that are sampled pay for the servers of their hosts:
+ * those that hold memory for one of them, or all if that is unknown. A session's
+ * cost is the present price over the time since the first scrape. USD.
  *
  * @module
  */

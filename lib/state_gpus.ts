@@ -132,7 +132,7 @@ export function setServers(host: HostState, servers: readonly GpuEndpoint[]): Ho
   return { ...host, servers, shares: report === null ? [] : attribute(report, machine, servers) };
 }
 
-/** What is known after a sample that failed. What lasted goes on, as nobody knows better. */
+/** What is known after a sample that failed. Open events stay open. */
 export function acceptGpuFailure(known: HostState, failure: GpuFailure): HostState {
   return { ...known, failure, series: appendGpuReport(known.series, null), outliers: [] };
 }

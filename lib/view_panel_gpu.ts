@@ -1,5 +1,5 @@
 /**
- * The panel of this machine's GPUs: one line per GPU, or one line of ranges per model if space is
+ * The panel of GPUs, host by host: one line per GPU, or one line of ranges per model if space is
  * short.
  *
  * @module
