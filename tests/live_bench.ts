@@ -14,6 +14,11 @@
  * longer than 16 ms. Before keys moved in the picture that is there they waited
  * for one of all news: p50 9.0, p99 20.4.
  *
+ * Since keys move in the scene that is laid out, a key that selects takes 0.02 ms
+ * of a frame of 64 replicas, and a wheel notch 0.03 ms. Key to frame, on a machine
+ * that was busy besides: p50 1.2 ms, p90 4.5, p99 31, where laying out each time
+ * gave 7.7, 23 and 112.
+ *
  * @module
  */
 
@@ -63,7 +68,7 @@ for (const [replicas, size] of [[8, MIDDLE], [64, LARGE]] as const) {
     renderFrame(state, size, VIEW);
   });
 
-  Deno.bench(`readContext, ${replicas}`, { group }, () => {
+  Deno.bench(`layOutScene and getUiContext, ${replicas}`, { group }, () => {
     getUiContext(layOutScene(state, size, VIEW));
   });
 
