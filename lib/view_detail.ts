@@ -222,7 +222,7 @@ function renderPrefixCache(subject: Subject): string[] {
   const { lastPoll, lastMinute, lifetime } = subject.row.figures;
   const { prefixCacheHitRatio: ratio, prefixCacheQueries: queries } = lifetime;
   const isExported = [ratio, queries].some((reading) =>
-    isPresent(reading) || reading.reason !== "missing"
+    isPresent(reading) || (reading.reason !== "missing" && reading.reason !== "unsupported")
   );
   if (!isExported) return [];
   const hit = (ratio: Reading<Ratio>): string =>

@@ -188,3 +188,8 @@ Deno.test("renderMetrics() lists what the server exports, in its units, and mark
   assertEquals(findCells(twice, "Corrupted requests")[0], "6 requests");
   assertEquals(findCells(twice, "Offload CPU cache pinned")[0], "25 %");
 });
+
+Deno.test("renderDetail() has no prefix cache of a server that says nothing of one", () => {
+  const body = encode('sglang:num_running_reqs{model_name="m"} 1\n');
+  assert(!listSections(render(follow(body, body))).includes("Prefix cache"));
+});
