@@ -1,12 +1,7 @@
 /**
- * The program: from arguments to an exit code.
- *
- * Reads arguments, settings and
- * prices, has `targets` find what is to be watched, and runs one `session` over
- * it in the form that was asked for: live in a terminal (`live`), appended to a
- * pipe, or once. Signals, the summary that is left behind and the scrapes that
- * are kept for the next run are handled here. When an endpoint is polled is
- * `session`'s part, and what figures mean is decided below.
+ * The program: from arguments to an exit code. Loads configuration and prices, has `discovery` find
+ * the targets, and runs one session: live in a terminal, appended to a pipe, or once. Handles
+ * signals, the summary at exit and the scrapes kept for the next run.
  *
  * @module
  */
@@ -65,7 +60,6 @@ import { VERSION } from "./version.ts";
 import { renderSummary, renderText, type ViewOptions } from "./view.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
-/** A signal n ends the program with 128 + n. */
 const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
   ["SIGHUP", 129],
   ["SIGINT", 130],
@@ -73,16 +67,14 @@ const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
   ["SIGTERM", 143],
 ];
 
-/** What the runtime says when the file that standard output goes to cannot grow. */
 const FULL_DISK = /no space left|os error (28|112)\b/i;
 
-/** After a signal, what is under way has so long to end: a pipe that nobody reads would keep us for ever. */
+/** Time for pending work after a signal: an unread pipe would keep us for ever. */
 const EXIT_GRACE: Seconds = 1;
 
-/** How long a terminal may take for the frame that it is being given, once we want to be gone. */
+/** How long a terminal may take for its last frame. */
 const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
 
-/** All targets opened, or why one of them cannot be. */
 async function openTargets(
   { platform, endpoints }: TargetSet,
   options: Options,
@@ -96,7 +88,6 @@ async function openTargets(
   return opened;
 }
 
-/** What the user says of money, with the prices of the file that is named. */
 async function loadPricing(
   platform: Platform,
   { cost }: Options,
@@ -143,7 +134,6 @@ function createSession(
   return session;
 }
 
-/** The state in the form that was asked for, with a newline at its end. */
 function describeState(session: Session): string {
   const { state, options, view, platform } = session;
   if (options.output === "json") return serializeReport(createReport(state, VERSION)) + "\n";
@@ -152,24 +142,20 @@ function describeState(session: Session): string {
   return renderText(state, { ...view, ...width }).join("\n") + "\n";
 }
 
-/**
- * Scrapes one endpoint twice, an interval apart, whatever the others do. One
- * that let its time limit pass is not asked again: the picture of all would
- * wait for it a second time.
- */
+/** Not again after a timeout: the picture of all would wait for it twice. */
 async function pollTwice(session: Session, key: string): Promise<void> {
   const { platform, options: { interval }, stop } = session;
   await pollEndpoint(session, key);
   const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
   if (known?.failure?.kind === "timeout") return;
-  // From the answer on: a first scrape that was slow must not leave a window of milliseconds.
+  // Counted from the response: a slow first scrape must not leave a window of milliseconds.
   await platform.sleep(interval, stop.signal);
   if (!stop.signal.aborted) await pollEndpoint(session, key);
 }
 
 /**
- * One picture: two scrapes an interval apart, so that rates are measured; or one, with interval 0,
- * or with a state file, which has that of the run before.
+ * Two scrapes an interval apart, for rates; or one with interval 0, or with a state file, which has
+ * the previous run's.
  */
 async function runOnce(session: Session): Promise<number> {
   const { platform, options: { interval, stateFile }, watched, stop, onScraped } = session;
@@ -193,7 +179,7 @@ async function runOnce(session: Session): Promise<number> {
   return hasFailed ? EXIT_ENDPOINT_DOWN : EXIT_OK;
 }
 
-/** A picture for each poll, appended to standard output. */
+/** Appends a picture for each poll. */
 async function runStream(session: Session): Promise<number> {
   const { platform, options } = session;
   const separator = options.output === "json" ? "" : "\n";
@@ -211,7 +197,7 @@ function isLive(platform: Platform, options: Options): boolean {
     platform.environment("TERM") !== "dumb";
 }
 
-/** Runs the session to its end. A signal gives the terminal back and ends it with the signal's code. */
+/** A signal restores the terminal and ends the session with its exit code. */
 async function runSession(session: Session, targets: TargetSet): Promise<number> {
   const { platform, options, stop } = session;
   const terminal = isLive(platform, options)
@@ -221,12 +207,12 @@ async function runSession(session: Session, targets: TargetSet): Promise<number>
   const stopListening = SIGNAL_EXIT_CODES.map(([signal, code]) =>
     platform.onSignal(signal, () => {
       const exitNow = async (): Promise<never> => {
-        // A terminal that nobody reads takes nothing: it is not waited for.
+        // Do not wait for a terminal that nobody reads.
         await Promise.race([terminal?.finish(), platform.sleep(STUCK_OUTPUT_LIMIT)]);
         terminal?.abandon();
         return platform.exit(code);
       };
-      // The second time there is no waiting for what is under way.
+      // A second signal exits at once.
       if (signalCode !== null) void exitNow();
       signalCode = code;
       stop.abort();
@@ -252,7 +238,7 @@ async function runSession(session: Session, targets: TargetSet): Promise<number>
     const code = options.once ? await runOnce(session) : await runStream(session);
     return signalCode ?? code;
   } catch (error) {
-    // The reader of our output has seen enough.
+    // The reader closed the pipe.
     if (platform.isBrokenPipe(error)) return signalCode ?? EXIT_OK;
     throw error;
   } finally {
@@ -274,20 +260,19 @@ function refuse(platform: Platform, refusal: DiscoveryError): number {
   return refusal.exitCode;
 }
 
-/** Tells what is wrong with the file of settings. */
 function refuseConfig(platform: Platform, { path }: ConfigFile, problem: string): number {
   const message = `the file of settings "${sanitizeText(path)}": ${problem}`;
   return refuse(platform, { message, exitCode: EXIT_CONFIGURATION });
 }
 
-/** Keeps the newest scrape of each endpoint for the next run. The exit code where that fails, else `null`. */
+/** Saves scrapes for the next run. The exit code if that fails, else `null`. */
 async function keepScrapes(
   { platform, options: { stateFile }, state }: Session,
   before: readonly KeptScrape[],
 ): Promise<number | null> {
   if (stateFile === null) return null;
   const scrapes = state.endpoints.flatMap(({ endpoint, scrape }) =>
-    // One that did not answer is compared with the same scrape again.
+    // Endpoints that failed keep their previous scrape.
     scrape ?? before.filter(({ endpointKey }) => endpointKey === endpoint.key)
   );
   const problem = await saveScrapes(platform, stateFile, scrapes);
@@ -326,14 +311,12 @@ async function runOptions(
   return code > EXIT_ENDPOINT_DOWN ? code : await keepScrapes(session, kept.scrapes) ?? code;
 }
 
-/** Prints lines, each with its end. */
 async function print(platform: Platform, lines: readonly string[]): Promise<number> {
   const text = lines.map((line) => `${line}\n`).join("");
   if (text !== "") await platform.stdio.writeStdout(new TextEncoder().encode(text));
   return EXIT_OK;
 }
 
-/** Runs what the arguments, the environment and the configuration file ask for together. */
 async function runConfigured(
   platform: Platform,
   line: CommandLine & { readonly kind: "run" },
@@ -350,10 +333,7 @@ async function runConfigured(
     : refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
 }
 
-/**
- * Runs the program and gives its exit code. Never rejects: an error of the
- * program itself is told on standard error, with exit code 70.
- */
+/** Never rejects: internal errors go to standard error, with exit code 70. */
 export async function runApp(platform: Platform, argv: readonly string[]): Promise<number> {
   try {
     const line = parseCommandLine(argv);
@@ -363,7 +343,7 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
       case "version":
         return await print(platform, [`vllm-htop ${VERSION}`]);
       case "document": {
-        // Loaded when it is wanted: every start would pay for it.
+        // Loaded on demand, to keep the start fast.
         const { writeDocument } = await import("./cli_documents.ts");
         return await print(platform, [writeDocument(line.document).trimEnd()]);
       }

@@ -1,11 +1,6 @@
 /**
- * Servers that come and go while the program runs.
- *
- * Where servers were not named the place
- * is scanned again and again: what is found is watched from then on, what has
- * refused connections for long is watched no longer, and the remarks about what
- * else is there are brought up to date. What is watched is not asked by a scan,
- * so that a round costs one connection for each port that is not.
+ * Servers that come and go. If none was named, the host is rescanned: new servers are watched,
+ * long-gone ones dropped, and notices updated. A scan skips watched ports.
  *
  * @module
  */
@@ -27,23 +22,21 @@ import { fetchServerIdentity } from "./scrape_server_info.ts";
 import { type EndpointState, listEngines } from "./state_endpoint.ts";
 import type { Seconds } from "./units.ts";
 
-/** Time between two scans. */
 export const SCAN_INTERVAL: Seconds = 30;
 
-/** How long a server that was found may refuse connections before it is watched no longer. */
 export const GONE_AFTER: Seconds = 300;
 
 async function welcome(session: Session, endpoint: Endpoint): Promise<void> {
   const { platform, options } = session;
   const opened = await openEndpoint(platform, { endpoint, basicAuth: null }, options);
-  // Without credentials there is nothing about it that could be refused.
+  // An endpoint without credentials cannot be refused.
   if ("exitCode" in opened) throw new Error(opened.message);
   if (session.stop.signal.aborted) return opened.scraper.close();
   dispatch(session, { kind: "endpoints_found", endpoints: [opened.endpoint] });
   watchEndpoint(session, opened);
 }
 
-/** Whether nobody is there any more: down, refusing, and that for long. */
+/** Has refused connections for long. */
 function isGone(session: Session, known: EndpointState): boolean {
   const { state, platform, watched } = session;
   const { endpoint, failure, scrape } = known;
@@ -56,7 +49,6 @@ function isGone(session: Session, known: EndpointState): boolean {
   return platform.monotonicSeconds() - seenAt >= GONE_AFTER;
 }
 
-/** One scan, and what follows from it. */
 export async function scanAgain(
   session: Session,
   scanner: Scanner,
@@ -70,17 +62,16 @@ export async function scanAgain(
   const { endpoints } = session.state;
   const hasFound = endpoints.some((known) => !isFallback(known));
   for (const known of endpoints) {
-    // What was watched for want of anything goes as soon as there is something.
+    // The fallback goes as soon as anything is found.
     const isDone = isFallback(known) ? hasFound : isGone(session, known);
     if (isDone) leaveEndpoint(session, known.endpoint.key);
   }
-  // While nothing was found the remark of the start says more.
+  // Until then the notice of the start says more.
   const notices = listScanNotices(result);
   const hasChanged = notices.join("\n") !== session.state.notices.join("\n");
   if (hasFound && hasChanged) dispatch(session, { kind: "noticed", notices });
 }
 
-/** Scans until the session ends. */
 export async function scanForever(
   session: Session,
   scanner: Scanner,
@@ -93,14 +84,14 @@ export async function scanForever(
   }
 }
 
-/** The life of a server: another one after a restart, or with other models. */
+/** Changes after a restart, or with other models. */
 function identifyLife(known: EndpointState): string {
   const { history } = known;
   const models = new Set(listEngines(known).map(({ replica }) => replica.sample.modelName));
   return [history.restartCount, ...[...models].toSorted()].join("\n");
 }
 
-/** The launch of the process that owns the endpoint's port, where that is on this machine. */
+/** Of the local process that owns the endpoint's port. */
 async function findLaunch(
   { endpoint }: Watched,
   listProcesses: ProcessLister | null,
@@ -127,10 +118,7 @@ async function fetchServerInfo(
   return { version, models: models?.models ?? [], launch };
 }
 
-/**
- * A function that asks a server how it was started, unless this life of it is
- * known already. Resolves when the state knows.
- */
+/** Asks a server how it was started, once per life. Resolves when the state knows. */
 export function createServerInfoReader(
   session: Session,
   listProcesses: ProcessLister | null,

@@ -1,11 +1,6 @@
 /**
- * The live screen: keys and mouse in, frames out.
- *
- * A key is answered at
- * once, not at the next poll; outcomes that arrive together are drawn together;
- * while a frame is being written the next one waits, so that a slow terminal
- * gets fewer frames. What keys mean is `bindings`' part, and what they change
- * is the state's.
+ * The live screen: keys and mouse in, frames out. Keys are answered at once, not at the next poll;
+ * outcomes that arrive together are drawn together; a slow terminal gets fewer frames.
  *
  * @module
  */
@@ -46,48 +41,46 @@ import {
 } from "./view_scene.ts";
 import { findCommand, nameKey } from "./view_bindings.ts";
 
-/** Changes that come together are drawn together. */
+/** Changes within this time share a frame. */
 const MIN_REDRAW_INTERVAL: Seconds = 0.03;
 
-/** How long few endpoints wait for the rest of their round before they are drawn without it. */
+/** Maximum wait for the rest of a round when few endpoints are watched. */
 const MAX_ROUND_WAIT: Seconds = 0.25;
 
 /** Minimum time between redraws caused by scrapes of many endpoints, which never end. */
 const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1;
 
 /**
- * For so long keys move in the picture that is there: to look at hundreds of
- * endpoints anew takes longer than a key may wait. News come sooner than that.
+ * Until then keys redraw from the last evaluated state: evaluating hundreds of endpoints is too
+ * slow for a key.
  */
 const MAX_SCENE_AGE: Seconds = 1.5;
 
-/** Lines that one step of the mouse wheel moves. */
 const WHEEL_LINES = 3;
 
-/** The screen, and what can be clicked on it. */
 interface Screen {
   readonly session: Session;
   readonly terminal: Terminal;
-  /** What is known in the picture that is there. */
+  /** The state on screen. */
   known: State;
   readonly layOut: typeof layOutScene;
-  /** What was laid out last: keys move in it. */
+  /** The last layout, in which keys move. */
   scene: Scene | null;
   targets: readonly ClickTarget[];
   isDrawing: boolean;
   isStale: boolean;
-  /** Whether the next picture is to be of the newest state. */
+  /** Draw the newest state next. */
   hasNews: boolean;
-  /** Whether the state has changed since it was drawn. */
+  /** The state has changed since it was drawn. */
   isOutdated: boolean;
 }
 
-/** The picture that is there, with what the user has chosen since. */
+/** The drawn state with the user's choices since. */
 function collectScreenState({ session: { state: { ui, held, interval } }, known }: Screen): State {
   return { ...known, ui, held, interval };
 }
 
-/** The scene that was laid out last, or a new one where that will not do. */
+/** The last scene, or a new one if that no longer fits. */
 function getScene(
   screen: Screen,
   size: TerminalSize,
@@ -99,13 +92,13 @@ function getScene(
   return screen.scene = screen.layOut(state, size, view, scene);
 }
 
-/** Draws the state as it is now, and again if it changes meanwhile. */
+/** Draws the newest state, and again if it changes meanwhile. */
 async function draw(screen: Screen): Promise<void> {
   screen.hasNews = true;
   await drawChoice(screen);
 }
 
-/** Draws what the user has chosen, in the picture that is there unless it is old. */
+/** Draws the user's choices in the drawn state, unless that is old. */
 async function drawChoice(screen: Screen): Promise<void> {
   const { session, terminal } = screen;
   screen.isStale = true;
@@ -132,7 +125,6 @@ async function drawChoice(screen: Screen): Promise<void> {
   }
 }
 
-/** How long to wait for more news before those that there are are drawn. */
 function measurePause({ session: { platform, watched, busy }, known }: Screen): Seconds {
   if (watched.size <= MAX_SIMULTANEOUS_ENDPOINTS) {
     return busy.size === 0 ? MIN_REDRAW_INTERVAL : MAX_ROUND_WAIT;
@@ -143,7 +135,7 @@ function measurePause({ session: { platform, watched, busy }, known }: Screen): 
   );
 }
 
-/** Draws soon after a change, unless it has been drawn by then: more may follow. */
+/** Delayed, since more changes may follow. */
 function planDrawing(screen: Screen): { readonly plan: () => void; readonly cancel: () => void } {
   const { platform, stop } = screen.session;
   let plannedAt = Infinity;
@@ -170,7 +162,7 @@ function getContext(screen: Screen): UiContext {
   return getUiContext(getScene(screen, size, () => true), ui);
 }
 
-/** Lets the message change what the user has chosen. Whoever calls draws that at once. */
+/** The caller draws. */
 function choose({ session }: Screen, message: Message): void {
   session.state = update(session.state, message);
 }
@@ -181,11 +173,9 @@ function runCommand(screen: Screen, command: Command): void {
   else if (command === "poll_now") pollNow(session);
   else if (command === "redraw") terminal.forget();
   else choose(screen, { kind: "command", command, context: getContext(screen) });
-  // A shorter interval may already be over.
   if (command === "faster") wake(session);
 }
 
-/** What a key does while the filter is typed. */
 function typeFilter(screen: Screen, key: KeyEvent): void {
   const edit = (edit: FilterEdit): void => choose(screen, { kind: "filter", edit });
   const isKey = (name: string): boolean => !key.alt && nameKey(key) === name;
@@ -230,7 +220,7 @@ function handleMouse(screen: Screen, event: MouseActionEvent): void {
 function handleEvent(screen: Screen, event: TerminalEvent): void {
   const { isTyping } = screen.session.state.ui;
   if (event.kind === "mouse") handleMouse(screen, event);
-  // 1 and 2: the mode is known, and on or off; 0 and 4: it cannot be had.
+  // 1 and 2: supported, on or off; 0 and 4: unsupported.
   else if (event.kind === "reply" && event.mode === SYNCHRONIZED_MODE) {
     screen.terminal.setSynchronized(event.value === 1 || event.value === 2);
   } else if (event.kind === "paste" && isTyping) {
@@ -243,7 +233,6 @@ function handleEvent(screen: Screen, event: TerminalEvent): void {
   }
 }
 
-/** Reads what is typed until the session or the input ends. */
 async function readKeys(screen: Screen): Promise<void> {
   const { session } = screen;
   const { platform, stop } = session;
@@ -265,12 +254,12 @@ async function readKeys(screen: Screen): Promise<void> {
   }
 }
 
-/** Control-Z gives the terminal back and stops the program; going on takes it over again. */
+/** Control-Z restores the terminal and stops the program; SIGCONT resumes it. */
 function watchJobControl(screen: Screen): readonly (() => void)[] {
   const { session: { platform, stop }, terminal } = screen;
   const goOn = (): void => {
     terminal.resume();
-    // Hours may have passed: their average is no rate of now.
+    // Hours may have passed: an average over them is no current rate.
     dispatch(screen.session, { kind: "resumed" });
   };
   const stopForAWhile = async (): Promise<void> => {
@@ -289,9 +278,9 @@ function watchJobControl(screen: Screen): readonly (() => void)[] {
 }
 
 /**
- * Shows the session on the terminal until it ends, and throws what ended it if that was an error.
+ * Runs until the session ends; throws the error that ended it.
  *
- * @param layOut Lays out a scene; a test counts them.
+ * @param layOut Lays out a scene; a test counts its calls.
  */
 export async function runLive(
   session: Session,
@@ -317,7 +306,7 @@ export async function runLive(
   const keys = readKeys(screen).catch((error) => stop.abort(error));
   try {
     await draw(screen);
-    // The first picture does not wait for them.
+    // The first picture does not wait for GPUs.
     watchGpus(session).catch((error) => stop.abort(error));
     await pollForever(session, () => draw(screen));
   } finally {

@@ -1,12 +1,8 @@
 /**
- * One run of the program over its endpoints: the state, and the polling.
- *
- * Each endpoint has a
- * clock of its own: the next scrape is due an interval after the last, later
- * where `pace` says so, and one that is slow or fails holds up no other. All
- * are asked at once at first, so that the first picture comes soon; from then
- * on many are spread over the interval. Every outcome goes to `update`. The
- * interval is the state's, so that a key can change it.
+ * One run over the endpoints: state and polling. Each endpoint is due an interval after its last
+ * scrape, or later if `scrape_schedule` says so, and delays no other. All are polled at once at
+ * first, for a fast first picture; then many are spread over the interval. Every outcome goes to
+ * `update`.
  *
  * @module
  */
@@ -27,71 +23,64 @@ import { getHost, LOCAL_HOST, type MachineProcesses, NO_HOST } from "./state_gpu
 import type { Ratio, Seconds } from "./units.ts";
 import type { ViewOptions } from "./view.ts";
 
-/** An endpoint that is watched, and the means to ask it. */
 export interface Watched {
   readonly endpoint: Endpoint;
   readonly access: EndpointAccess;
   readonly scraper: Scraper;
-  /** Since when it is watched. */
   readonly since: Seconds;
   /** When its newest scrape was due, not when it began: small delays must not add up. */
   dueAt: Seconds;
-  /** When it is to be asked out of turn; `null` where it is not. */
+  /** When it is due out of turn. */
   calledFor: Seconds | null;
-  /** Whether its newest scrape was one of all at once. */
+  /** Its newest scrape was one of all at once. */
   wasWithAll: boolean;
-  /** How many were watched before it. */
+  /** Number of endpoints watched before it. */
   readonly index: number;
 }
 
-/** A loop that sleeps until something happens. */
 interface Waiter {
-  /** Whether to go on after a scrape has ended. */
+  /** Checked after each scrape. */
   readonly isOver: () => boolean;
   readonly end: () => void;
 }
 
-/** One run of the program over its endpoints. */
 export interface Session {
   readonly platform: Platform;
   readonly options: Options;
-  /** By the keys of their endpoints. */
+  /** By endpoint key. */
   readonly watched: Map<string, Watched>;
-  /** Keys of the endpoints that are being asked, or wait for their turn to be. */
+  /** Keys of endpoints with a scrape under way or queued. */
   readonly busy: Set<string>;
   readonly waiters: Set<Waiter>;
-  /** When the next endpoint is due that is not being asked, as of the last `wake` or scrape. */
+  /** When the next idle endpoint is due, as of the last `wake` or scrape. */
   nextDueAt: Seconds;
-  /** Room for requests that have just begun. */
+  /** Slots for requests that have just begun. */
   readonly room: { free: number; readonly queue: (() => void)[] };
   readonly view: ViewOptions;
-  /** Lists the processes of this machine; `null` where that is not possible or there is no use for it. */
+  /** `null` if impossible or of no use. */
   readonly listProcesses: ProcessLister | null;
-  /** Aborted when the program is to end. */
   readonly stop: AbortController;
   state: State;
-  /** Told of each change, for a live screen. */
+  /** For a live screen. */
   onChange: () => void;
-  /** Told of each good scrape. */
+  /** After each good scrape. */
   onScraped: (watched: Watched) => Promise<void>;
 }
 
-/** Up to so many endpoints are asked together at every poll, and shown as of one moment. */
+/** Up to this many endpoints are polled together and shown as of one moment. */
 export const MAX_SIMULTANEOUS_ENDPOINTS = 8;
 
-/** The fractional part of the golden ratio: its multiples lie evenly in an interval, however many there are. */
+/** Its multiples spread evenly over an interval, whatever their number. */
 const GOLDEN_RATIO: Ratio = 0.618033988749895;
 
-/** Requests that may begin at the same time. */
 export const MAX_PARALLEL_REQUESTS = 32;
 
-/** A request that takes longer waits for a slow server and burdens nobody here: it makes room for another. */
+/** A longer request waits for a slow server and frees its slot. */
 const FRESH_SPAN: Seconds = 0.25;
 
-/** Scrapes that a user asks for come no closer to those before. */
+/** Minimum time from a scrape to one that the user asks for. */
 const MIN_DISTANCE: Seconds = 0.5;
 
-/** A session over no endpoint. */
 export function startSession(
   parts:
     & Pick<Session, "platform" | "options" | "view" | "state">
@@ -113,7 +102,7 @@ export function startSession(
   return session;
 }
 
-/** Polls the endpoint from now on. The state must know it. */
+/** The state must know it. */
 export function watchEndpoint(
   session: Session,
   opened: Pick<Watched, "endpoint" | "access" | "scraper">,
@@ -130,7 +119,6 @@ export function watchEndpoint(
   wake(session);
 }
 
-/** Ends the watching of an endpoint. */
 export function leaveEndpoint(session: Session, key: string): void {
   session.watched.get(key)?.scraper.close();
   session.watched.delete(key);
@@ -138,13 +126,11 @@ export function leaveEndpoint(session: Session, key: string): void {
   wake(session);
 }
 
-/** Lets the message change the state. */
 export function dispatch(session: Session, message: Message): void {
   session.state = update(session.state, message);
   session.onChange();
 }
 
-/** Brings the state's time up to now. */
 export function takeInstant(session: Session): void {
   const { platform } = session;
   session.state = update(session.state, {
@@ -154,13 +140,13 @@ export function takeInstant(session: Session): void {
   });
 }
 
-/** Lets all loops look anew at what is due: endpoints, interval or session have changed. */
+/** Wakes all loops: endpoints, interval or session have changed. */
 export function wake(session: Session): void {
   session.nextDueAt = getNextDueTime(session);
   for (const { end } of session.waiters) end();
 }
 
-/** Wakes only the loops that have something to do now that a scrape has ended: most have not. */
+/** Wakes only the loops for which this scrape matters: few. */
 function wakeAfterScrape(session: Session, key: string): void {
   const watched = session.watched.get(key);
   const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
@@ -170,7 +156,7 @@ function wakeAfterScrape(session: Session, key: string): void {
   for (const { isOver, end } of session.waiters) if (isOver()) end();
 }
 
-/** Sleeps until the instant, the end of the session, `wake`, or a scrape after which `isOver`. */
+/** Ends early by the session's end, `wake`, or a scrape after which `isOver`. */
 function waitUntil(
   { platform, stop, waiters }: Session,
   instant: Seconds,
@@ -189,20 +175,18 @@ function waitUntil(
   });
 }
 
-/** Waits for room among the requests that have just begun. */
 async function acquireSlot({ room }: Session): Promise<void> {
   if (room.free > 0) room.free--;
   else await new Promise<void>((resolve) => room.queue.push(resolve));
 }
 
-/** Makes room for the next request. */
 function releaseSlot({ room }: Session): void {
   const next = room.queue.shift();
   if (next === undefined) room.free++;
   else next();
 }
 
-/** Asks, and makes room for others when the answer is there or long in coming. */
+/** Frees the slot when the response is there or slow. */
 async function scrapeInSlot(
   session: Session,
   scraper: Scraper,
@@ -222,7 +206,7 @@ async function scrapeInSlot(
   }
 }
 
-/** Scrapes one endpoint, unless the scrape before is still under way. */
+/** Skips an endpoint whose scrape is under way. */
 export async function pollEndpoint(session: Session, key: string): Promise<void> {
   const watched = session.watched.get(key);
   if (watched === undefined || session.busy.has(key)) return;
@@ -233,7 +217,7 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
     session.state = update(session.state, { kind: "asked", endpointKey: key, at });
     const outcome = await scrapeInSlot(session, watched.scraper);
     if (session.stop.signal.aborted || session.watched.get(key) !== watched) return;
-    // Whoever is told of the change sees whether more is to come.
+    // Listeners check whether more scrapes are under way.
     session.busy.delete(key);
     if (isScrapeFailure(outcome)) dispatch(session, { kind: "scrape_failed", failure: outcome });
     else {
@@ -246,7 +230,6 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
   }
 }
 
-/** When an endpoint is to be asked next, by what is known of it. */
 function getDueTime(session: Session, watched: Watched, known: EndpointState): Seconds {
   const { dueAt, calledFor, wasWithAll, index } = watched;
   if (calledFor !== null) return calledFor;
@@ -254,7 +237,7 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
   const { schedule, failure } = known;
   if (failure !== null) {
     const backOff = computeBackOff(schedule, interval);
-    // The first time it keeps to the rhythm of the others.
+    // The first retry keeps the rhythm of the others.
     return (schedule.failures > 1 ? failure.failedAt : dueAt) + backOff;
   }
   const allowed = getInterval(schedule, interval);
@@ -263,7 +246,7 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
   return dueAt + Math.max(interval * distance, allowed);
 }
 
-/** The earliest time at which an endpoint is due that is not being asked. */
+/** Of endpoints without a scrape under way. */
 function getNextDueTime(session: Session): Seconds {
   const { state, watched, busy } = session;
   let next = Infinity;
@@ -275,7 +258,6 @@ function getNextDueTime(session: Session): Seconds {
   return next;
 }
 
-/** Begins the scrapes that are due. */
 function pollDue(session: Session): void {
   const { platform, state, watched, busy } = session;
   const now = platform.monotonicSeconds();
@@ -286,15 +268,15 @@ function pollDue(session: Session): void {
     if (dueAt > now) continue;
     one.wasWithAll = one.calledFor !== null;
     one.calledFor = null;
-    // One that is late keeps its place; one that is very late, as after the sleep of a machine, or
-    // whose interval has become shorter, begins anew: two scrapes must not come close together.
+    // A late endpoint keeps its place. A very late one (the machine slept, or the interval shrank)
+    // starts over: two scrapes must not come close together.
     one.dueAt = now - dueAt > session.state.interval / 2 ? now : dueAt;
     pollEndpoint(session, one.endpoint.key).catch((error) => session.stop.abort(error));
   }
   session.nextDueAt = getNextDueTime(session);
 }
 
-/** Asks all endpoints now, or soon where they were asked just before. */
+/** Endpoints scraped just before wait for `MIN_DISTANCE`. */
 export function pollNow(session: Session): void {
   const now = session.platform.monotonicSeconds();
   for (const one of session.watched.values()) {
@@ -304,7 +286,6 @@ export function pollNow(session: Session): void {
   wake(session);
 }
 
-/** Polls each endpoint when it is due, until the session ends. */
 async function pollEach(session: Session): Promise<void> {
   while (!session.stop.signal.aborted) {
     pollDue(session);
@@ -313,16 +294,16 @@ async function pollEach(session: Session): Promise<void> {
   }
 }
 
-/** Whether all that is due in an interval that ends then has been answered. */
+/** Whether all polls of the interval that ends then have ended. */
 function isSettled(session: Session, end: Seconds): boolean {
-  // What comes in its last moments belongs to the next.
+  // Polls in its last moments belong to the next.
   const last = end - session.state.interval / 10;
   return session.busy.size === 0 && session.nextDueAt >= last;
 }
 
 /**
- * Polls until the session ends, and throws what ended it if that was an error; calls `show` once in each interval, when all
- * that was asked in it has answered, or at its end, late answers or not.
+ * Polls until the session ends, and throws the error that ended it. Calls `show` once an interval:
+ * when all its polls have ended, or at its end.
  */
 export async function pollForever(session: Session, show: () => Promise<void>): Promise<void> {
   const { platform, stop } = session;
@@ -341,7 +322,7 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
       await waitUntil(session, readEnd(), () => false);
     }
     const now = platform.monotonicSeconds();
-    // Intervals keep their places, except after the sleep of a machine.
+    // Intervals keep their rhythm, except after the machine slept.
     startedAt = now > readEnd() + session.state.interval ? now : readEnd();
   }
   await polling;
@@ -349,20 +330,18 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
   if (reason instanceof Error && reason.name !== "AbortError") throw reason;
 }
 
-/** How long what is known of the machine's processes is good for. */
 const PROCESS_LISTING_INTERVAL: Seconds = 30;
 
-/** Samples come no closer than this: the driver's own period is about as long. */
+/** About the driver's own period. */
 const MIN_INTERVAL: Seconds = 1;
 
-/** How much longer than the scrapes a single picture waits for the GPUs, from its start. */
+/** How long `--once` waits for GPUs, from its start. */
 const ONCE_LIMIT: Seconds = 2;
 
-/** Watches the GPUs of a session. */
 interface GpuWatch {
   readonly session: Session;
   readonly sampler: GpuSampler;
-  /** The processes as they were listed last, for which GPU processes and when; `null` before. */
+  /** The last process list, with its GPU processes and time. */
   listed: {
     readonly machine: MachineProcesses;
     readonly pids: string;
@@ -370,12 +349,12 @@ interface GpuWatch {
   } | null;
 }
 
-/** Starts nothing until it is asked. `close` ends what runs. */
+/** Starts nothing yet. */
 export function createGpuWatch(session: Session): GpuWatch {
   return { session, sampler: createGpuSampler(session.platform), listed: null };
 }
 
-/** Whether GPUs are to be looked at: those of a machine on which a server is watched. */
+/** Only those of a machine on which a server is watched, unless the user says so. */
 function wantsGpus({ options, state }: Session): boolean {
   if (options.gpuWatch !== "auto") return options.gpuWatch === "always";
   return listEndpointsOn(state, LOCAL_HOST).length > 0;
@@ -390,7 +369,7 @@ async function listMachine({ listProcesses }: Session): Promise<MachineProcesses
   };
 }
 
-/** What is known of the processes, anew where it is too old for these. */
+/** Refreshed if too old for these GPU processes. */
 async function listMachineProcesses(
   watch: GpuWatch,
   { processes }: GpuReport,
@@ -409,7 +388,6 @@ async function listMachineProcesses(
   return machine;
 }
 
-/** One sample, and what follows from it. */
 export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<void> {
   const { session, sampler } = watch;
   const { stop } = session;
@@ -418,11 +396,11 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
   const outcome = await sampler.sample(signal);
   if (stop.signal.aborted) return;
   if (isGpuFailure(outcome)) {
-    // Nobody but a picture that cannot wait any longer gives a sample up and goes on.
+    // Only `--once` aborts a sample and goes on.
     const failure: GpuFailure = outcome.kind === "aborted"
       ? { ...outcome, kind: "timeout" }
       : outcome;
-    // That there is still no GPU here is nothing new.
+    // Nothing new: there is still no GPU.
     const known = getHost(session.state.hosts, LOCAL_HOST);
     const isKnown = known.report === null && known.failure === failure;
     if (!isKnown) dispatch(session, { kind: "gpus_failed", host: LOCAL_HOST, failure });
@@ -434,7 +412,7 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
   }
 }
 
-/** Samples at the interval until the session ends, and for no more than half of the time: a slow driver is to have a rest. */
+/** At most half of the time, to spare a slow driver. */
 export async function watchGpus(session: Session): Promise<void> {
   if (session.options.gpuWatch === "never") return;
   const { platform, stop } = session;
@@ -449,7 +427,7 @@ export async function watchGpus(session: Session): Promise<void> {
   watch.sampler.close();
 }
 
-/** One sample beside the scrapes of a single picture: it ends with them, or `ONCE_LIMIT` after its start where that is later. */
+/** Ends with the scrapes, or after `ONCE_LIMIT` if that is later. */
 export async function sampleGpusOnce(session: Session, scrapes: Promise<unknown>): Promise<void> {
   const { platform, stop } = session;
   const watch = createGpuWatch(session);

@@ -1,8 +1,6 @@
 /**
- * Arguments, environment and configuration file -> the value of each option, with its source.
- *
- * An option beats its environment variable, which beats the configuration file,
- * which beats the default.
+ * Arguments, environment and configuration file -> the value of each option, with its source. The
+ * first of these that sets an option wins; the default comes last.
  *
  * @module
  */
@@ -28,7 +26,7 @@ import {
 } from "./cli_values.ts";
 import { quote } from "./text.ts";
 
-/** Edits that lead from one name to the other. Letters in another order are one slip, not two edits. */
+/** Edits between two names. Swapped letters count as one. */
 function measureDistance(a: string, b: string): number {
   return [...a].sort().join() === [...b].sort().join()
     ? Number(a !== b)
@@ -36,9 +34,8 @@ function measureDistance(a: string, b: string): number {
 }
 
 /**
- * The known name that an unknown flag, or a name without dashes, is likely to mean, or `null`: the one it
- * begins if there is only one, else the nearest within a third of its letters. (`closestString` of `@std/text`
- * has no limit.)
+ * The option that an unknown flag probably means: the only one that it begins, else the nearest
+ * within a third of its letters. (`closestString` of `@std/text` has no limit.)
  */
 export function suggestOption(flag: string): OptionName | null {
   const typed = flag.replace(/^-+/, "").toLowerCase();
@@ -62,23 +59,23 @@ function describeUnknown(flag: string): string {
       `give --${secret.name} FILE, or set ${secret.contentVariable}`;
   }
   const meant = suggestOption(flag);
-  // What follows a letter at once, as in -ume:secret, may be a secret.
+  // `-ume:secret` may hold a secret.
   const shown = /^--?[a-z_-]*$/i.test(flag) ? flag : `${flag.slice(0, 2)}…`;
   return `unknown option ${quote(shown)}${meant === null ? "" : `: did you mean --${meant}?`}`;
 }
 
-/** Option -> its values as typed; a switch has one empty value. Bare words are under `url`. */
+/** Option -> its values as typed; a switch has one empty value, bare words are under `url`. */
 export type GivenOptions = ReadonlyMap<OptionName, readonly string[]>;
 
-/** Whether an argument can be the value of the option before it: a flag cannot, `-1` can. */
+/** A flag is no value, `-1` is. */
 function canBeValue(argument: string | undefined): argument is string {
   return argument !== undefined && !/^-(?![\d.])/.test(argument);
 }
 
 /**
- * The options among the arguments. Problems do not show the values of unknown flags, which may be
- * secrets. (`parseArgs` of `@std/cli` cannot tell a missing value from an empty one, takes
- * `--once=maybe` for false, keeps the last of two values, and reads the -1 of `--interval -1` as a flag.)
+ * Never shows the value of an unknown flag: it may be a secret. (`parseArgs` of `@std/cli` cannot
+ * tell a missing value from an empty one, takes `--once=maybe` for false, keeps the last of two
+ * values, and reads the -1 of `--interval -1` as a flag.)
  */
 export function walkArguments(argv: readonly string[], problems: Problem[]): GivenOptions {
   const given = new Map<OptionName, readonly string[]>();
@@ -121,16 +118,14 @@ export function walkArguments(argv: readonly string[], problems: Problem[]): Giv
   return given;
 }
 
-/** What the configuration file says of an option: its values as typed; a switch that is on has one empty value. */
+/** Values as typed; a switch that is on has one empty value. */
 export interface FileSetting {
   readonly origin: string;
   readonly texts: readonly string[];
 }
 
-/** Option -> what the configuration file says of it. */
 export type FileValues = ReadonlyMap<OptionName, FileSetting>;
 
-/** Where values come from. */
 export interface Sources {
   readonly given: GivenOptions;
   readonly environment: (name: string) => string | undefined;
@@ -148,7 +143,7 @@ function listSettings(
     case "option":
       return toSettings(`--${name}`, given.get(name) ?? []);
     case "variable": {
-      // A variable that is set but empty counts as unset.
+      // Set but empty counts as unset.
       const text = variable === "" ? "" : environment(variable) ?? "";
       const hasContent = contentVariable !== "" && (environment(contentVariable) ?? "") !== "";
       return [
@@ -167,7 +162,9 @@ function listSettings(
   }
 }
 
-/** The strongest level that sets any of the options. A variable that is off sets nothing in a set. */
+/**
+ * The strongest level that sets any of the options. In a set, a variable that is off sets nothing.
+ */
 function chooseLevel(
   rows: readonly OptionRow<OptionName>[],
   sources: Sources,
@@ -190,7 +187,7 @@ function parseSetting(row: OptionRow, setting: Setting): unknown {
   return row.choices === undefined ? text : parseChoice(row.choices, setting);
 }
 
-/** The value of each option. For one that is wrong, its default; for one of several, none. */
+/** Invalid values become the default; a repeatable option drops them. */
 export function resolveValues(sources: Sources, problems: Problem[]): OptionValues {
   const values: Record<string, Value<unknown> | readonly Value<unknown>[]> = {};
   for (const rows of Map.groupBy(OPTION_ROWS, ({ set, name }) => set ?? name).values()) {
@@ -207,6 +204,6 @@ export function resolveValues(sources: Sources, problems: Problem[]): OptionValu
       values[row.name] = row.repeatable ? parsed.filter(({ value }) => !isProblem(value)) : first;
     }
   }
-  // The type says of each row what its parser gives.
+  // `OptionValues` is derived from the same rows.
   return values as OptionValues;
 }

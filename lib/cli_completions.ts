@@ -1,30 +1,22 @@
 /**
- * The option table into completions for a shell.
- *
- * A script completes the names of options, values that can be
- * listed, lists of them with commas between, and files; it never starts the
- * program. Texts go into each shell in that shell's own quotes. Sources: the
- * manuals of bash 5.2 (it runs in 3.2, which macOS has), zsh 5.9
- * (zshcompsys), fish 3.6 and PowerShell 7, read 2026-11. `--url` completes
- * nothing: which hosts have vLLM no shell knows.
+ * Option table -> completions for a shell: names, fixed values, comma-separated lists and files.
+ * They never start the program. Sources: the manuals of bash 5.2 (runs in 3.2 of macOS, too), zsh
+ * 5.9 (zshcompsys), fish 3.6 and PowerShell 7.
  *
  * @module
  */
 
 import { OPTION_ROWS, type OptionRow, type SHELLS } from "./cli_option_table.ts";
 
-/** A shell that completions can be written for. */
 type Shell = typeof SHELLS[number];
 
-/** One option as a script needs it. */
 interface Completion {
   readonly name: string;
   readonly short: string | null;
   readonly help: string;
   readonly isRepeatable: boolean;
-  /** What follows it: nothing, a file, one of some words, several of them with commas, or any text. */
+  /** `words`: several, comma-separated. */
   readonly value: "none" | "file" | "word" | "words" | "text";
-  /** The placeholder of the help. */
   readonly placeholder: string;
   readonly words: readonly string[];
 }
@@ -49,7 +41,7 @@ function listCompletions(): readonly Completion[] {
   }));
 }
 
-/** In single quotes, for bash, zsh and fish alike: the quote itself stands outside of them. */
+/** Single quotes for bash, zsh and fish. */
 function quotePosix(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
@@ -94,7 +86,7 @@ complete -o bashdefault -F _vllm_htop vllm-htop
 `;
 }
 
-/** Within an argument of `_arguments`: brackets end the description, colons its part. */
+/** Escapes what ends a part of an argument of `_arguments`. */
 function escapeZsh(text: string): string {
   return text.replace(/[\\:[\]]/g, "\\$&");
 }
@@ -139,7 +131,7 @@ fi
 `;
 }
 
-/** In single quotes as fish has them: it knows the backslash in them. */
+/** fish knows the backslash in single quotes. */
 function quoteFish(text: string): string {
   return `'${text.replace(/[\\']/g, "\\$&")}'`;
 }
@@ -173,7 +165,7 @@ ${lines.join("\n")}
 `;
 }
 
-/** In single quotes as PowerShell has them: a quote is doubled. */
+/** PowerShell doubles a quote. */
 function quotePowerShell(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }

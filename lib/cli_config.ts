@@ -1,12 +1,8 @@
 /**
- * Finds and reads the file of settings.
- *
- * The usual
- * file may be missing; one that is named may not. A file with a password in it
- * that others can read is refused, as ssh does with keys. What the text says is
- * `cli_config`' matter. Where it is: XDG Base Directory Specification 0.8,
- * which wants an absolute path and otherwise passes the variable over; Apple's
- * and Microsoft's folders where it is not set there.
+ * Finds, loads and parses the configuration file. The usual file may be missing, a named one may
+ * not. A file with a password that others can read is refused, as ssh does with keys. Paths: XDG
+ * Base Directory Specification 0.8 (relative values are ignored), else Apple's and Microsoft's
+ * folders.
  *
  * @module
  */
@@ -25,34 +21,30 @@ import type { Platform } from "./platform.ts";
 import { quote } from "./text.ts";
 import type { Bytes } from "./units.ts";
 
-/** What a file of settings says. */
 export interface Config {
   readonly values: FileValues;
-  /** Sentences without a full stop. */
   readonly warnings: readonly string[];
-  /** Whether there is a password in it: of a URL, as nothing else takes one. */
+  /** A URL holds a password: nothing else may. */
   readonly hasSecrets: boolean;
 }
 
-/** Options that print and end, or are short for another. */
+/** Options that print and exit, or are short for another. */
 const NOT_SETTABLE: ReadonlySet<string> = new Set(["table", "detail", "list-prices"]);
 
-/** The rows that a file may set, by name. */
 export const SETTABLE_ROWS: readonly OptionRow<OptionName>[] = OPTION_ROWS.filter((
   { name, group },
 ) => group !== "Help" && group !== "Settings" && !NOT_SETTABLE.has(name));
 
-/** Those of them that may be for one server: their values name its URL. */
+/** Those that may be for one endpoint: their values name its URL. */
 export const ENDPOINT_ROWS: readonly OptionRow<OptionName>[] = SETTABLE_ROWS.filter((row) =>
   row.name !== "url" && /^\[?URL\b/.test(row.value ?? "")
 );
 
-/** Whether the values of an option that may be for one server are only switched on for it. */
+/** Whether the option is on or off for one endpoint. */
 function isEndpointSwitch(row: OptionRow): boolean {
   return row.value === "URL";
 }
 
-/** A problem of the file itself. */
 class ConfigError extends Error {}
 
 interface Reader {
@@ -75,12 +67,12 @@ function add(reader: Reader, name: OptionName, setting: FileSetting): void {
   }
 }
 
-/** A path as seen from the folder of the file. */
+/** Relative to the folder of the file. */
 function resolvePath(folder: string, path: string): string {
   return path === "" || /^(?:[/\\]|[a-z]:[/\\])/i.test(path) ? path : `${folder}/${path}`;
 }
 
-/** A text, number or list as the option's value would be typed. */
+/** As typed in an argument. */
 function parseTexts(member: JsonMember, row: OptionRow): readonly string[] {
   const { value } = member;
   const nodes = value.kind === "array" ? value.items : [value];
@@ -116,7 +108,6 @@ function warnOfKey(reader: Reader, member: JsonMember, known: readonly OptionRow
   );
 }
 
-/** Notes a URL, and whether there is a password in it. */
 function addUrl(reader: Reader, origin: string, url: string): void {
   const typed = parseEndpointUrl(url);
   const isSecret = "error" in typed ? url.includes("@") : typed.basicAuth !== null;
@@ -139,7 +130,7 @@ function parseEndpointMember(reader: Reader, node: JsonNode, origin: string): vo
       warnOfKey(reader, member, ENDPOINT_ROWS);
       continue;
     }
-    // A URL that cannot be read is told when all URLs are read.
+    // Invalid URLs are reported when all are parsed.
     const key = "error" in typed ? "" : typed.endpoint.key;
     const setting = nameMember(member);
     if (isEndpointSwitch(row)) {
@@ -169,19 +160,14 @@ function parseMember(reader: Reader, member: JsonMember): void {
     if (parseSwitch(member)) add(reader, row.name, { origin, texts: [""] });
   } else {
     const texts = parseTexts(member, row).map((text) =>
-      // URL=FILE: its path stays as it is.
+      // The path of URL=FILE stays as it is.
       row.value?.endsWith("FILE") && !text.includes("=") ? resolvePath(reader.folder, text) : text
     );
     add(reader, row.name, { origin, texts });
   }
 }
 
-/**
- * What the text of a file of settings says. An empty text says nothing.
- *
- * @param folder The folder of the file, to which paths in it are relative.
- * @returns `error`: one sentence without a full stop, with no value in it that may be a secret.
- */
+/** An empty text sets nothing. An error is one sentence without a full stop or secret. */
 export function parseConfig(text: string, folder: string): Config | { readonly error: string } {
   const reader: Reader = { folder, settings: new Map(), warnings: [], hasSecrets: false };
   if (text.trim() === "") return { values: new Map(), warnings: [], hasSecrets: false };
@@ -203,25 +189,21 @@ export function parseConfig(text: string, folder: string): Config | { readonly e
   return { values: settings, warnings, hasSecrets };
 }
 
-/** What the file says, and what there is to remark. */
 export interface ConfigFile {
   readonly values: FileValues;
   readonly warnings: readonly string[];
   readonly path: string;
 }
 
-/** What the file says, or why the program cannot go by it. */
 type LoadedConfig = ConfigFile | { readonly error: string };
 
 const NAME = "vllm-htop/config.json";
 
-/** A longer file is none of settings. */
 const MAX_LENGTH: Bytes = 2 ** 20;
 
-/** Permission bits of group and others. */
 const OTHERS = 0o077;
 
-/** Where the file usually is; `null` where no variable says where the folder for settings is. */
+/** `null` if no variable names the folder. */
 export function findConfigPath(
   platform: Pick<Platform, "environment" | "operatingSystem">,
 ): string | null {
@@ -239,11 +221,8 @@ export function findConfigPath(
 }
 
 /**
- * The settings of the file that is named, or of the usual one, which says
- * nothing where it is missing.
- *
- * @param named The path that the user gave, or `null`.
- * @returns `error`: one sentence without a full stop, with no secret in it.
+ * Loads the named file, or the usual one if it exists. An error is one sentence without a full stop
+ * or secret.
  */
 export async function loadConfig(platform: Platform, named: string | null): Promise<LoadedConfig> {
   const path = named ?? findConfigPath(platform);
@@ -270,10 +249,9 @@ export async function loadConfig(platform: Platform, named: string | null): Prom
 
 const JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema";
 
-/** Placeholders whose values are numbers. */
 const NUMBER_PATTERN = /^(?:SECONDS|N|USD)$/;
 
-/** Options whose value is a list with commas between, which a file may have as a list. */
+/** Comma-separated options, which a file may have as a list. */
 const LISTS = /^LIST$/;
 
 function isNumber(row: OptionRow): boolean {
@@ -313,7 +291,6 @@ function describeEndpoint(): Schema {
   };
 }
 
-/** The JSON Schema of the file of settings. */
 export function createConfigSchema(): Schema {
   return {
     $schema: JSON_SCHEMA_DIALECT,
@@ -332,13 +309,12 @@ export function createConfigSchema(): Schema {
   };
 }
 
-/** The option as a line of the file, with its default or, where there is none, its placeholder. */
 function writeSetting(row: OptionRow): string {
   const { default: value = row.repeatable ? [row.value] : row.value } = describeDefault(row);
   return `  // ${row.help}\n  // "${row.name}": ${JSON.stringify(value)},\n`;
 }
 
-/** A file of settings in which every setting stands with its default, each as a comment. */
+/** Every setting with its default, as a comment. */
 export function writeDefaultConfig(): string {
   const groups = Map.groupBy(SETTABLE_ROWS, (row) => row.group);
   const settings = [...groups].map(([group, rows]) =>

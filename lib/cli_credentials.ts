@@ -1,10 +1,8 @@
 /**
- * Credential options -> where credentials are to be read from, and for whom.
- *
- * Credentials are only named here: `scrape_credentials` reads them. A file may be for
- * one endpoint (`URL=FILE`) or for every one that the user names; none is ever for a
- * server that a scan finds. Options of one set (`cli_option_table`) come from one
- * source, so that `--basic-auth-file` does not meet a forgotten `VLLM_HTOP_TOKEN`.
+ * Which credential files and variables belong to which endpoint; `scrape_credentials` loads them. A
+ * file serves one endpoint (`URL=FILE`) or all that the user names, never a server found by a scan.
+ * Options of one set come from one source, so that `--basic-auth-file` does not clash with a
+ * forgotten `VLLM_HTOP_TOKEN`.
  *
  * @module
  */
@@ -15,7 +13,6 @@ import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { CredentialKind, CredentialSource } from "./scrape_credentials.ts";
 import { quote } from "./text.ts";
 
-/** Standing remark of an endpoint that `--insecure` names. */
 const INSECURE_WARNING = "its certificate is not checked (--insecure)";
 
 const CREDENTIAL_OPTIONS = [
@@ -29,10 +26,10 @@ const CREDENTIAL_OPTIONS = [
 
 type Scoped = { readonly endpointKey: string | null; readonly file: string };
 
-/** What a value must look like to be meant as `URL=FILE` though its URL is not watched. */
+/** Looks like `URL=FILE`, even if the URL is not watched. */
 const MEANT_AS_URL = /^(?:unix:|[a-z][a-z0-9+.-]*:\/\/|[^/=]*:\d+(?:\/[^=]*)?=)/i;
 
-/** `[URL=]FILE`, cut at the last `=` after a watched URL; `null` where the URL is not watched. */
+/** Splits at the last `=` after a watched URL; `null` if the URL is not watched. */
 function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
   for (let at = text.lastIndexOf("="); at > 0; at = text.lastIndexOf("=", at - 1)) {
     const typed = parseEndpointUrl(text.slice(0, at));
@@ -42,10 +39,7 @@ function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
   return MEANT_AS_URL.test(text) ? null : { endpointKey: null, file: text };
 }
 
-/**
- * The credentials of one option. Variables and the configuration file serve other calls,
- * too: there, what is for a URL that is not watched is ignored.
- */
+/** Variables and the configuration file may name URLs of other calls: those are ignored. */
 function resolveSources(
   kind: CredentialKind,
   values: readonly Value<string>[],
@@ -80,7 +74,7 @@ function resolveSources(
   return sources;
 }
 
-/** All credential sources: at most one of a kind for each endpoint, those for one endpoint first. */
+/** At most one of a kind for each endpoint; those for one endpoint come first. */
 export function resolveCredentials(
   values: OptionValues,
   endpoints: readonly TypedEndpoint[],
@@ -88,7 +82,7 @@ export function resolveCredentials(
 ): readonly CredentialSource[] {
   const keys = new Set(endpoints.map((typed) => typed.endpoint.key));
   const sources = CREDENTIAL_OPTIONS.flatMap(([kind, option]) => {
-    // In a scan, only what is typed for this call is wrong.
+    // During a scan only arguments can be wrong.
     const some = values[option].filter(({ source }) => source.level === "option" || keys.size > 0);
     return resolveSources(kind, some, { keys, problems });
   });
@@ -122,7 +116,7 @@ export function resolveCredentials(
   );
 }
 
-/** The endpoints whose certificates are not checked. A variable or the configuration file may name others, too. */
+/** The endpoints whose certificates are not checked. Only arguments must name watched ones. */
 export function resolveInsecureKeys(
   { insecure }: OptionValues,
   endpoints: readonly TypedEndpoint[],
@@ -144,7 +138,6 @@ export function resolveInsecureKeys(
   return [...keys];
 }
 
-/** Puts the standing remark on endpoints whose certificates are not checked. */
 export function markInsecure(typed: TypedEndpoint, keys: readonly string[]): TypedEndpoint {
   if (!keys.includes(typed.endpoint.key)) return typed;
   return { ...typed, endpoint: { ...typed.endpoint, warnings: [INSECURE_WARNING] } };

@@ -1,8 +1,6 @@
 /**
- * Documents about the program itself: man page, completions, schemas, default
- * configuration file.
- *
- * Loaded on demand, so that a normal start does not pay for it.
+ * Man page, completions, schemas and default configuration file. Loaded on demand, to keep the
+ * start fast.
  *
  * @module
  */
@@ -15,12 +13,11 @@ import type { ProgramDocument } from "./cli_options.ts";
 import { createReportSchema } from "./report.ts";
 import { VERSION } from "./version.ts";
 
-/** Text as roff takes it literally: no escapes, no requests, and hyphens that can be copied. */
+/** Escapes roff's own signs, and makes hyphens that can be copied. */
 function escapeRoff(text: string): string {
   return text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replace(/^[.']/gm, "\\&$&");
 }
 
-/** A term and what it means, indented. */
 function writeItem(term: string, text: string): string {
   return `.TP\n${term}\n${escapeRoff(text)}\n`;
 }
@@ -59,7 +56,6 @@ const FILES: readonly (readonly [path: string, text: string])[] = [
   ["%APPDATA%\\vllm-htop\\config.json", "Settings, on Windows."],
 ];
 
-/** The page as roff source. */
 export function writeManPage(version: string): string {
   return [
     `.TH VLLM\\-HTOP 1 "" "vllm\\-htop ${escapeRoff(version)}" "User Commands"\n`,
@@ -82,7 +78,7 @@ export function writeManPage(version: string): string {
   ].join("");
 }
 
-/** The text of a document, with a newline at its end. */
+/** Ends with a newline. */
 export function writeDocument(document: ProgramDocument): string {
   switch (document.kind) {
     case "completions":

@@ -1,9 +1,5 @@
 /**
- * What `--help` prints.
- *
- * The options come from `cli_option_table`, the codes from `cli_help`;
- * examples and remarks stand here, and `cli_help` shows the same. At most 80
- * columns wide.
+ * What `--help` prints, at most 80 columns wide; the man page shows the same texts.
  *
  * @module
  */
@@ -17,7 +13,6 @@ export const EXIT_USAGE = 2;
 export const EXIT_CONFIGURATION = 3;
 export const EXIT_INTERNAL = 70;
 
-/** Each code as people write it, and when the program ends with it. */
 export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
   [String(EXIT_OK), "every endpoint answered"],
   [
@@ -35,7 +30,6 @@ export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
   ["128+n", "ended by signal n"],
 ];
 
-/** A command, and what it does. */
 export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
   ["vllm-htop", "scan localhost, 8000-8015"],
   ["vllm-htop gpu1 gpu2:8001", "compare two servers"],
@@ -46,27 +40,23 @@ export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
   ["vllm-htop --demo", "no server needed"],
 ];
 
-/** What holds for all credentials. */
 export const CREDENTIALS_REMARK =
   "FILE alone is for every URL that is given, URL=FILE for that one only; each option may be " +
   "repeated. Others can read arguments: no option takes the secret itself. None goes to a " +
   "server found by a scan.";
 
-/** Where sources and issues are. */
 export const HOMEPAGE = "https://github.com/vllm-htop/vllm-htop";
 
-/** Columns that the help may take. */
 const HELP_WIDTH = 80;
 
-/** What the program is for, in one sentence. */
 export const PURPOSE = "Shows what vLLM servers are doing, and which of them is in trouble.";
 
-/** A text on as many lines as it needs, of which all but the first are indented. */
+/** Wraps a text; all lines but the first are indented. */
 function wrapColumn(text: string, indent: number): string {
   return wrapText(text, HELP_WIDTH - indent).join(`\n${" ".repeat(indent)}`);
 }
 
-/** Two columns, the right one wrapped. A left side that leaves no gap gets a line of its own. */
+/** Two columns; wraps the right one. */
 function formatRows(rows: readonly (readonly [left: string, right: string])[]): string {
   const indent = 4 + Math.max(...rows.map(([left]) => left.length));
   return rows.map(([left, right]) => `  ${left.padEnd(indent - 2)}${wrapColumn(right, indent)}\n`)
@@ -84,7 +74,6 @@ function formatOption(row: OptionRow): readonly [string, string] {
   return [left, facts === "" ? row.help : `${row.help} (${facts})`];
 }
 
-/** What `--help` prints: examples first, then the options, at most 80 columns wide. */
 export function helpText(): string {
   const groups = Map.groupBy(OPTION_ROWS, (row) => row.group);
   const options = [...groups].map(([group, rows]) => {

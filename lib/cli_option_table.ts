@@ -1,6 +1,6 @@
 /**
- * Every option, once, as data: what parsing, help, manual page, completions,
- * configuration file, its schema and docs/configuration.md are made from.
+ * Every option as one row: source of parsing, help, man page, completions, configuration file, its
+ * schema and docs/configuration.md.
  *
  * @module
  */
@@ -22,56 +22,43 @@ import {
 import { THEME_NAMES } from "./state_ui.ts";
 import { COLUMN_IDS } from "./view_columns.ts";
 
-/** One option. */
 export interface OptionRow<Name extends string = string> {
-  /** Without the dashes. */
   readonly name: Name;
-  /** One letter, without the dash. */
   readonly short?: string;
-  /** Placeholder of the value in the help; `null` for a switch, which takes none. */
+  /** Placeholder in the help; `null` for a switch. */
   readonly value: string | null;
-  /** May be given several times. */
   readonly repeatable?: true;
-  /** Environment variable. */
   readonly variable?: string;
-  /** Environment variable that holds the content of the file. */
+  /** Environment variable with the content of the file. */
   readonly contentVariable?: string;
-  /** As a person would type it. */
+  /** As typed. */
   readonly default?: string;
-  /** All values that there are. */
   readonly choices?: readonly string[];
-  /** Words that completions offer, if `choices` does not say them. */
+  /** Words for completions, if there are no `choices`. */
   readonly words?: readonly string[];
-  /** Without one, the value is one of `choices`, or the text itself. */
+  /** If absent, the value is one of `choices` or the text itself. */
   readonly parse?: Parser<unknown>;
-  /** Options of one set are taken from one source: the strongest that sets any of them. */
+  /** Options of one set come from one source: the strongest that sets any of them. */
   readonly set?: "targets" | "gpus" | "authorization" | "client certificate";
-  /** Heading in the help. */
   readonly group: string;
   readonly help: string;
 }
 
-/** The forms of `--output`. */
 export const OUTPUT_FORMS = ["auto", "table", "detail", "json"] as const;
 
-/** Shells that completions can be written for. */
 export const SHELLS = ["bash", "zsh", "fish", "powershell"] as const;
 
-/** Documents whose JSON Schema can be printed. */
 export const SCHEMA_NAMES = ["config", "report"] as const;
 
-/** What `--sort` and `--columns` take. */
 const COLUMN_WORDS = [...COLUMN_IDS, "help"];
 
 const MAX_SEED = 2 ** 32 - 1;
 
-/** More than any one place has. */
 const MAX_GPUS = 1_000_000;
 
-/** USD: a typing error must not look like a price. */
+/** The limits catch typing errors. */
 const parsePrice = parseNumber({ min: 0, max: 1_000_000, unit: "USD" });
 
-/** Options by their heading in the help. */
 const GROUPS = {
   "What to watch": [
     {
@@ -396,10 +383,8 @@ const GROUPS = {
 
 type Row = typeof GROUPS[keyof typeof GROUPS][number];
 
-/** The long name of an option, without its dashes. */
 export type OptionName = Row["name"];
 
-/** A value, and where it comes from. */
 export interface Value<T> {
   readonly value: T;
   readonly source: Setting;
@@ -414,21 +399,20 @@ type ValueOf<One> = One extends { readonly value: null } ? Value<boolean>
   : One extends { readonly default: string } ? Value<ParsedBy<One>>
   : Value<ParsedBy<One> | null>;
 
-/** The values of all options: `null` for one that is not set and has no default. */
+/** `null` if unset without a default. */
 export type OptionValues = {
   readonly [One in Row as One["name"]]: ValueOf<One>;
 };
 
-/** The options, in the order of the help. */
+/** In the order of the help. */
 export const OPTION_ROWS: readonly OptionRow<OptionName>[] = Object.entries(GROUPS)
   .flatMap(([group, rows]) => rows.map((row) => ({ group, ...row })));
 
-/** The options by name. */
 export const ROWS_BY_NAME: ReadonlyMap<OptionName, OptionRow<OptionName>> = new Map(
   OPTION_ROWS.map((row) => [row.name, row]),
 );
 
-/** Variables that are not settings of this program but are heeded, and what for. */
+/** Variables of other programs that we honour. */
 export const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[] = [
   ["NO_COLOR", "when set and not empty: no colours"],
   ["FORCE_COLOR", "1, 2 or 3: 16, 256 or 16 million colours, into a pipe as well"],
@@ -437,13 +421,12 @@ export const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[
   ["LC_ALL, LC_CTYPE, LANG", "where the first one set does not name UTF-8: ASCII only"],
 ];
 
-/** Every environment variable that is read, for the list of permissions. */
 export const ENVIRONMENT_VARIABLES: readonly string[] = [
   ...OPTION_ROWS.flatMap((row) => [row.variable ?? [], row.contentVariable ?? []].flat()),
   ...COMMON_VARIABLES.flatMap(([names]) => names.split(", ")),
 ];
 
-/** Flags that people try for a secret -> the option that takes it from a file. */
+/** Flags that people try for a secret -> the option that takes a file. */
 export const SECRET_FLAGS: ReadonlyMap<string, OptionName> = new Map([
   ["token", "token-file"],
   ["bearer-token", "token-file"],
@@ -454,7 +437,6 @@ export const SECRET_FLAGS: ReadonlyMap<string, OptionName> = new Map([
   ["header", "header-file"],
 ]);
 
-/** The option that a flag such as `--url` or `-h` stands for. */
 export function findOption(flag: string): OptionRow<OptionName> | null {
   const found = OPTION_ROWS.find((row) =>
     flag === `--${row.name}` || (row.short !== undefined && flag === `-${row.short}`)
@@ -462,7 +444,7 @@ export function findOption(flag: string): OptionRow<OptionName> | null {
   return found ?? null;
 }
 
-/** The option that takes from a file what this flag would take from the command line, or `null`. */
+/** The option that takes this flag's secret from a file. */
 export function findSecretOption(flag: string): OptionRow<OptionName> | null {
   const name = SECRET_FLAGS.get(flag.replace(/^-+/, "").toLowerCase());
   return name === undefined ? null : ROWS_BY_NAME.get(name) ?? null;

@@ -1,10 +1,7 @@
 /**
- * Arguments, environment and configuration file -> options, or one usage error.
- *
- * The rows of `cli_option_table` parse each value; this module checks what may be
- * given together. Spans are in seconds. Credentials are only named here:
- * `scrape_credentials` reads them. A usage error is one sentence in lower case without
- * a full stop, the value in quotes, no secret in it; `app` prints it and adds where help is.
+ * Arguments, environment and configuration file -> checked options, or the first usage error. The
+ * rows of `cli_option_table` parse each value; this module checks combinations. A usage error is
+ * one sentence in lower case without a full stop, with the value in quotes and no secret.
  *
  * @module
  */
@@ -41,87 +38,74 @@ import { padText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { COLUMN_IDS, COLUMNS } from "./view_columns.ts";
 
-/** What the user says about cost. */
 interface CostOptions {
   readonly tokenPrices: TokenPrices;
-  /** USD per GPU and hour, for all alike; `null` for hints by their names. */
+  /** Of every GPU; `null` for price hints by name. */
   readonly usdPerGpuHour: number | null;
-  /** `null` for those that are found. */
+  /** `null` for the detected ones. */
   readonly gpuCount: number | null;
-  /** Whether GPUs that are found cost something. */
   readonly detectsGpus: boolean;
-  /** Path of a file with prices, or `null`. */
   readonly pricesFile: string | null;
-  /** The sign before amounts; one to four cells. */
   readonly currency: string;
 }
 
-/** What the user asked for, checked. */
 export interface Options {
-  /** Each place once, in the order given. Empty: scan, or the demo. */
+  /** Each endpoint once, in the order given. Empty: scan, or the demo. */
   readonly endpoints: readonly TypedEndpoint[];
-  /** Scan, and fail where nothing is found. */
+  /** Scan, and fail if it finds nothing. */
   readonly auto: boolean;
-  /** A name or an address; an IPv6 address is in brackets. */
+  /** An IPv6 address is in brackets. */
   readonly host: string;
-  /** From 1 to 65535, at most 1024 ports. */
   readonly portRange: PortRange;
-  /** Whether a scan of this machine looks beyond the range at the ports that processes own: unless a range is given. */
+  /** Also scan the ports that local processes own: unless a range is set. */
   readonly scansProcesses: boolean;
-  /** What endpoints are called, by their keys. Safe texts, each once. */
+  /** By endpoint key; safe texts, each once. */
   readonly labels: ReadonlyMap<string, string>;
-  /** 0.5 to 3600; 0 only with `once`: a single scrape. */
+  /** 0 only with `once`: a single scrape. */
   readonly interval: Seconds;
-  /** 0.1 to 120. */
   readonly timeout: Seconds;
   readonly once: boolean;
-  /** Path of the file that keeps scrapes from one run to the next; `null` where none is to. */
+  /** Keeps scrapes from one run to the next. */
   readonly stateFile: string | null;
   readonly output: OutputForm;
-  /** What stands in place of `vllm:`, or `null` for the prefixes that are known. */
+  /** Replaces `vllm:`; `null` for the known prefixes. */
   readonly metricPrefix: string | null;
   readonly demo: boolean;
-  /** Show the demo where a scan finds nothing. */
+  /** Show the demo if a scan finds nothing. */
   readonly orDemo: boolean;
-  /** From 0 to 2^32 − 1. */
   readonly demoSeed: number;
-  /** At most one per kind and endpoint key; those for one endpoint come before those for all. */
+  /** Those for one endpoint come before those for all. */
   readonly credentialSources: readonly CredentialSource[];
-  /** Endpoints whose certificates are not checked; their `warnings` say so. */
   readonly insecureEndpointKeys: readonly string[];
   readonly theme: ThemeName;
   readonly noColor: boolean;
-  /** Draw with ASCII alone, whatever the locale says. */
+  /** Whatever the locale says. */
   readonly ascii: boolean;
   readonly noKeyLine: boolean;
   readonly noMouse: boolean;
   readonly filter: string;
-  /** `help`: list the columns, and end. `null`: the order given. */
+  /** `help` lists the columns. `null`: the order given. */
   readonly sort: Sort | "help" | null;
-  /** Identifiers of columns; empty for all. `help`: list the columns, and end. */
+  /** Column ids, empty for all; `help` lists the columns. */
   readonly columns: readonly string[] | "help";
-  /** Whether to look at the GPUs of this machine: `auto` if a server on it is watched. */
+  /** `auto`: if a local server is watched. */
   readonly gpuWatch: "auto" | "always" | "never";
   readonly cost: CostOptions;
-  /** Print the prices of GPUs, and end. */
   readonly listPrices: boolean;
 }
 
-/** A text about the program itself that it prints instead of running. */
 export type ProgramDocument =
   | { readonly kind: "completions"; readonly shell: typeof SHELLS[number] }
   | { readonly kind: "schema"; readonly name: typeof SCHEMA_NAMES[number] }
   | { readonly kind: "man" }
   | { readonly kind: "default_config" };
 
-/** What the arguments ask for before anything else is read. */
 export type CommandLine =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
   | { readonly kind: "document"; readonly document: ProgramDocument }
   | { readonly kind: "run"; readonly given: GivenOptions; readonly problems: readonly Problem[] };
 
-/** What to do, or what is wrong, and where. */
 type ParsedOptions =
   | { readonly kind: "run"; readonly options: Options }
   | {
@@ -146,7 +130,7 @@ function resolveInterval(
   return interval.value;
 }
 
-/** A variable, or the configuration file, may name it for other calls. */
+/** A variable or the configuration file may set it for other calls. */
 function resolveStateFile(
   { state, once, demo }: OptionValues,
   problems: Problem[],
@@ -177,7 +161,6 @@ function resolveOutput({ table, detail, output }: OptionValues, problems: Proble
   return first.form;
 }
 
-/** The user's names for endpoints that are watched, or may be found by a scan. */
 function resolveLabels(
   labels: readonly Label[],
   endpoints: readonly TypedEndpoint[],
@@ -198,7 +181,6 @@ function resolveLabels(
   return known;
 }
 
-/** The settings of one set that are given and exclude each other. */
 function checkExclusion(settings: readonly Setting[], problems: Problem[]): void {
   if (settings.length < 2) return;
   const [first, second] = settings.map(({ origin }) => origin === "--url" ? "a URL" : origin);
@@ -206,7 +188,7 @@ function checkExclusion(settings: readonly Setting[], problems: Problem[]): void
   problems.push({ problem, level: settings[0].level });
 }
 
-/** Each endpoint once. URLs, a scan and the demo exclude each other. */
+/** URLs, a scan and the demo exclude each other. */
 function resolveEndpoints(
   { url, auto, demo, host, "port-range": portRange }: OptionValues,
   problems: Problem[],
@@ -226,7 +208,7 @@ function resolveEndpoints(
   return [...endpoints.values()];
 }
 
-/** A range beyond which nothing is asked for. The configuration file may say what is so anyway. */
+/** Whether the user limits the scan to a range. A configuration file with the default does not. */
 function isRangeChosen({ source: { level, text } }: Value<PortRange>): boolean {
   return level === "option" || level === "variable" ||
     (level === "file" && text !== ROWS_BY_NAME.get("port-range")?.default);
@@ -256,7 +238,6 @@ function getCostOptions(values: OptionValues): CostOptions {
   };
 }
 
-/** The first document about the program that is asked for, or `null`. */
 function parseDocument(given: GivenOptions, problems: Problem[]): ProgramDocument | null {
   const choose = <Choice extends string>(
     name: "completions" | "schema",
@@ -277,12 +258,7 @@ function parseDocument(given: GivenOptions, problems: Problem[]): ProgramDocumen
   return given.has("print-default-config") ? { kind: "default_config" } : null;
 }
 
-/**
- * What the arguments ask for: `--help` before `--version` before documents about the program.
- * Arguments after `--` are URLs.
- *
- * @param argv The arguments without the program's name.
- */
+/** Precedence: `--help`, `--version`, documents. Arguments after `--` are URLs. */
 export function parseCommandLine(argv: readonly string[]): CommandLine {
   const end = argv.indexOf("--");
   const flags = end < 0 ? argv : argv.slice(0, end);
@@ -295,7 +271,7 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   return { kind: "run", given, problems };
 }
 
-/** The configuration file that is named, or `null` for the usual one. */
+/** `null` for the usual one. */
 export function getConfigPath(
   { given }: { readonly given: GivenOptions },
   environment: (name: string) => string | undefined,
@@ -305,13 +281,8 @@ export function getConfigPath(
 }
 
 /**
- * What arguments, environment and configuration file ask for together. Of several problems
- * the first is told. A variable that names an endpoint that is not watched is ignored, since
- * it may be for other calls.
- *
- * @param line From `parseCommandLine()`.
- * @param environment The value of a variable, or `undefined`.
- * @param file What the configuration file says (`cli_config`).
+ * Checks all sources together, and reports the first problem. A variable that names an endpoint
+ * that is not watched is ignored: it may be for other calls.
  */
 export function resolveOptions(
   line: { readonly given: GivenOptions; readonly problems: readonly Problem[] },
@@ -359,10 +330,9 @@ export function resolveOptions(
     : { kind: "usage_error", message: first.problem, level: first.level };
 }
 
-/** Cells that the name of a column takes in the list of all. */
 const ID_WIDTH = 14;
 
-/** What the user begins with. If columns are named, the others are hidden. */
+/** The initial screen state. If columns are named, the others are hidden. */
 export function createStartUi(
   { sort, columns, filter, theme }: Pick<Options, "sort" | "columns" | "filter" | "theme">,
 ): Ui {
@@ -377,7 +347,6 @@ export function createStartUi(
   });
 }
 
-/** The columns as `--sort help` and `--columns help` list them. */
 export function listColumns(): readonly string[] {
   return COLUMNS.map(({ id, help }) => `${padText(id, ID_WIDTH)} ${help}`);
 }

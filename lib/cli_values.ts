@@ -1,8 +1,7 @@
 /**
- * Parsers of option values: a text -> a checked value, or what is wrong with it.
- *
- * A problem is one sentence in lower case without a full stop, with the value in
- * quotes and no secret in it. Spans are in seconds, prices in USD.
+ * Parsers of option values: text -> checked value or problem. A problem is one sentence in lower
+ * case without a full stop, with the value in quotes and no secret. Spans are in seconds, prices in
+ * USD.
  *
  * @module
  */
@@ -12,41 +11,35 @@ import type { Sort } from "./state_ui.ts";
 import { measureWidth, quote, sanitizeText } from "./text.ts";
 import { COLUMN_IDS, COLUMNS, startSort } from "./view_columns.ts";
 
-/** Where a value may come from, the strongest first. */
+/** Strongest first. */
 export const LEVELS = ["option", "variable", "file", "default"] as const;
 
-/** A value as typed, and what to blame for it. */
 export interface Setting {
   readonly level: typeof LEVELS[number];
   /** `--interval`, `VLLM_HTOP_INTERVAL` or `"interval" (line 3)`. */
   readonly origin: string;
   /** Empty if it is a secret. */
   readonly text: string;
-  /** The origin is a variable that holds the content of a file. */
+  /** The origin holds a file's content. */
   readonly isContent?: true;
 }
 
-/** What is wrong, and where it comes from. */
 export interface Problem {
   readonly problem: string;
   readonly level: Setting["level"];
 }
 
-/** Turns a text into a value. */
 export type Parser<T> = (setting: Setting) => T | Problem;
 
-/** Ports that one scan may try: a typing error must not sweep a host. */
+/** A typing error must not sweep a host. */
 const MAX_SCANNED_PORTS = 1024;
-/** Cells of a name that a user gives. */
 const MAX_LABEL_WIDTH = 32;
 const MAX_CURRENCY_WIDTH = 4;
 
-/** Whether a parser failed. */
 export function isProblem(value: unknown): value is Problem {
   return typeof value === "object" && value !== null && "problem" in value;
 }
 
-/** A problem with a value. */
 export function refuse(
   { origin, text, level }: Setting,
   words: string,
@@ -55,7 +48,6 @@ export function refuse(
   return { problem: `${origin} ${shown} ${words}`, level };
 }
 
-/** A number within limits. */
 export function parseNumber(
   { min, max, unit = "", isWhole = false }: {
     readonly min: number;
@@ -78,13 +70,12 @@ export function parseNumber(
   };
 }
 
-/** 0 is for `--once` alone, which the caller checks. */
+/** The caller allows 0 with `--once` only. */
 export function parseInterval(setting: Setting): number | Problem {
   if (/^\+?0+(?:\.0*)?$/.test(setting.text.trim())) return 0;
   return parseNumber({ min: 0.5, max: 3600, unit: "seconds" })(setting);
 }
 
-/** One of some words. */
 export function parseChoice<Choice extends string>(
   choices: readonly Choice[],
   setting: Setting,
@@ -93,13 +84,12 @@ export function parseChoice<Choice extends string>(
     refuse(setting, `is not one of ${choices.join(", ")}`);
 }
 
-/** The text of a variable that switches something on. */
 export function parseSwitch(setting: Setting): boolean | Problem {
   if (/^(?:0|false|no|off)$/i.test(setting.text)) return false;
   return /^(?:1|true|yes|on)$/i.test(setting.text) || refuse(setting, 'is neither "1" nor "0"');
 }
 
-/** A host, in brackets if it is an IPv6 address. */
+/** IPv6 addresses get brackets. */
 export function parseHost(setting: Setting): string | Problem {
   const host = setting.text.trim();
   const bracketed = /^[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*$/i.test(host) ? `[${host}]` : host;
@@ -110,13 +100,12 @@ export function parseHost(setting: Setting): string | Problem {
   return refuse(setting, words, quoteUrl(setting.text));
 }
 
-/** Ports, both ends included. */
+/** Both ends included. */
 export interface PortRange {
   readonly first: number;
   readonly last: number;
 }
 
-/** `FIRST-LAST`, or one port. */
 export function parsePortRange(setting: Setting): PortRange | Problem {
   const typed = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(setting.text.trim());
   if (typed === null) return refuse(setting, "is not FIRST-LAST, such as 8000-8015");
@@ -128,10 +117,10 @@ export function parsePortRange(setting: Setting): PortRange | Problem {
   return refuse(setting, `is more than ${MAX_SCANNED_PORTS} ports`);
 }
 
-/** URLs with commas between. A comma in a password would show half of it. */
+/** Comma-separated. A comma in a password would show half of it. */
 export function parseUrls(setting: Setting): readonly TypedEndpoint[] | Problem {
   const { level, text } = setting;
-  // A shell splits the value of an option at blanks.
+  // The shell has split arguments at blanks.
   const urls = level === "option" ? text.split(",") : text.trim().split(/[\s,]+/);
   const isHalved = urls.slice(1).some((url) =>
     url.includes("@") && !/^\s*(?:https?:\/\/|unix:)/i.test(url)
@@ -150,7 +139,6 @@ export function parseUrls(setting: Setting): readonly TypedEndpoint[] | Problem 
   return endpoints;
 }
 
-/** What the user calls an endpoint. */
 export interface Label {
   readonly endpointKey: string;
   readonly label: string;
@@ -174,7 +162,7 @@ function parseLabel(setting: Setting): Label | Problem {
   return refuse(setting, words, shown);
 }
 
-/** `URL=LABEL`; in a variable, several with commas between. */
+/** `URL=LABEL`; comma-separated in a variable. */
 export function parseLabels(setting: Setting): readonly Label[] | Problem {
   const { level, text } = setting;
   const labels: Label[] = [];
@@ -186,13 +174,11 @@ export function parseLabels(setting: Setting): readonly Label[] | Problem {
   return labels;
 }
 
-/** What the names of metrics begin with in place of `vllm:`. */
 export function parseMetricPrefix(setting: Setting): string | Problem {
   if (/^[a-zA-Z_:][a-zA-Z0-9_:]{0,63}$/.test(setting.text)) return setting.text;
   return refuse(setting, 'cannot begin the name of a metric: write it as in "my_vllm:"');
 }
 
-/** The sign before amounts, one to four cells. */
 export function parseCurrency(setting: Setting): string | Problem {
   const { text } = setting;
   const isShort = measureWidth(text) <= MAX_CURRENCY_WIDTH;
@@ -201,10 +187,7 @@ export function parseCurrency(setting: Setting): string | Problem {
   return refuse(setting, words);
 }
 
-/**
- * `COLUMN:asc`, `COLUMN:desc`, or `COLUMN` alone, which begins as a key or a click does; `null`
- * for anything else.
- */
+/** `COLUMN[:asc|:desc]`; without a direction, the column's own as for a key or click. */
 export function parseSort(text: string): Sort | null {
   const [, columnId, direction] = /^([^:]+)(?::(asc|desc))?$/.exec(text) ?? [];
   const column = COLUMNS.find(({ id }) => id === columnId);
@@ -214,13 +197,11 @@ export function parseSort(text: string): Sort | null {
     : { columnId, isDescending: direction === "desc" };
 }
 
-/** An order, or `help` for the list of columns. */
 export function parseSortOption(setting: Setting): Sort | "help" | Problem {
   if (setting.text === "help") return "help";
   return parseSort(setting.text) ?? refuse(setting, "is not a column: see --sort help");
 }
 
-/** Columns with commas between, or `help` for the list of them. */
 export function parseColumns(setting: Setting): readonly string[] | "help" | Problem {
   if (setting.text === "help") return "help";
   const ids = setting.text.split(",").map((id) => id.trim()).filter((id) => id !== "");

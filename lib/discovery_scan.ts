@@ -1,13 +1,10 @@
 /**
- * A host, its ports and processes -> the model servers there, and what else answers.
- *
- * First every port of the range is tried for a connection, at once and with a short
- * limit, and on this machine those that `host_processes` finds; then every open one
- * is asked for its metrics, at once, with a limit of its own, so that a port that
- * accepts and never answers costs that limit once. What answers without metrics is
- * asked who it is. Nothing but GET of these three paths is sent, and never a
- * credential: nobody asked for these servers by name. A later scan leaves the ports
- * alone that are watched, and asks others again only after a while.
+ * A host's ports and processes -> its model servers, and what else answers. Every port of the
+ * range, and on this machine those that `host_processes` finds, is tried for a connection at once;
+ * every open one is scraped at once, each with its own limit, so that a silent port costs that
+ * limit once. What answers without metrics is asked who it is. Only GETs of three paths are sent,
+ * and no credentials: nobody named these servers. Later scans skip watched ports, and probe others
+ * again only after a pause.
  *
  * @module
  */
@@ -38,36 +35,35 @@ import { ANONYMOUS_ACCESS } from "./scrape_credentials.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
 import type { Seconds } from "./units.ts";
 
-/** A port that is a model server's, or may be. */
 export interface ServerPort extends ListeningPort {
-  /** The name of a server; `null` where only asking can tell. */
+  /** `null` if only a probe can tell. */
   readonly serverName: string | null;
-  /** Whether its command line names this very port, as the server's own. */
+  /** Its command line names this very port as the server's. */
   readonly isDeclared: boolean;
-  /** How the server was started; `null` where it is of no dialect, or its command line is not known. */
+  /** `null` without dialect or known command line. */
   readonly launch: LaunchInfo | null;
   readonly isTls: boolean;
 }
 
-/** Well-known ports of other things, which would log or count an HTTP request as an attack or an error. */
+/** Services that would log an HTTP request as an attack or error. */
 const NEVER_HTTP: ReadonlySet<number> = new Set([
   ...[1433, 1521, 2049, 3306, 3389, 5432, 5672, 5900, 6379, 6380, 9042, 11_211, 27_017, 33_060],
 ]);
 
-/** Below it only 80 is worth asking where the owner is not known. */
+/** Below it only 80 is probed if the owner is unknown. */
 const MIN_USER_PORT = 1024;
 
-/** Ports of unknown owners that are worth asking, at most: a machine full of services is not to be swept. */
+/** Limits the probes on a machine full of services. */
 export const MAX_UNKNOWN_PORTS = 32;
 
-/** The server in a container to which a proxy leads: the one that listens on that port there, if it is the only one. */
+/** The only server in a container that listens on the proxy's target port, or `null`. */
 function findContained(
   containerPort: number,
   context: Pick<Context, "table" | "ownerPids">,
 ): ProcessInfo | null {
   const found = [...context.table.values()].filter((process) => {
     if (!showsOptions(process) || context.ownerPids.has(process.pid)) return false;
-    // Of a server and its children that have kept its command line, the server.
+    // Skip children that kept the server's command line.
     const parent = context.table.get(process.parentPid);
     if (parent !== undefined && showsOptions(parent)) return false;
     return parseServerOptions(process)?.port === containerPort;
@@ -75,7 +71,6 @@ function findContained(
   return found.length === 1 ? found[0] : null;
 }
 
-/** What is known of a port besides its number and owners. */
 type PortOwnership = Pick<ServerPort, "serverName" | "isDeclared" | "launch" | "isTls">;
 
 const UNKNOWN: PortOwnership = {
@@ -89,14 +84,13 @@ function describeLaunch(process: ProcessInfo): Pick<ServerPort, "launch" | "isTl
   return { launch: parseLaunch(process), isTls: parseServerOptions(process)?.isTls === true };
 }
 
-/** What all ports are judged by. */
 interface Context {
   readonly table: ProcessTable;
   readonly ports: ReadonlySet<number>;
   readonly ownerPids: ReadonlySet<number>;
 }
 
-/** A port of a server: its API, unless another one is declared as that. */
+/** The API port, unless another port is declared as that. */
 function classifyServerPort(
   port: number,
   { dialect, chain }: { readonly dialect: Dialect; readonly chain: readonly ProcessInfo[] },
@@ -110,14 +104,14 @@ function classifyServerPort(
   return { serverName: dialect.name, isDeclared: declared === port, ...describeLaunch(process) };
 }
 
-/** A port whose connections are passed on, to a container or another machine. */
+/** Forwards to a container or another machine. */
 function classifyForwarder(forwarder: ProcessInfo, context: Context): PortOwnership {
   const forwarded = parseForwardedPort(forwarder);
   const process = forwarded === null ? null : findContained(forwarded.containerPort, context);
   return process === null ? UNKNOWN : { ...UNKNOWN, ...describeLaunch(process) };
 }
 
-/** What a port is by its owners; `undefined` where it is nothing to ask. */
+/** `undefined` if it is not worth a probe. */
 function classifyPort(
   { port, ownerPids }: ListeningPort,
   context: Context,
@@ -138,7 +132,7 @@ function mayBeHttp({ port }: ListeningPort): boolean {
   return (port >= MIN_USER_PORT || port === 80) && !NEVER_HTTP.has(port);
 }
 
-/** The ports that are model servers', or may be, in rising order. */
+/** In rising order. */
 export function findServerPorts(
   ports: readonly ListeningPort[],
   table: ProcessTable,
@@ -159,17 +153,15 @@ export function findServerPorts(
   });
 }
 
-/** The server ports of a machine, and what could not be listed. */
 export interface ServerPortListing {
   readonly ports: readonly ServerPort[];
-  /** What is missing, and what to do about it; safe text, without a full stop. */
+  /** Safe text with the next step, without a full stop. */
   readonly problems: readonly string[];
 }
 
-/** Lists the server ports of a machine; never rejects. */
+/** Never rejects. */
 type ServerPortLister = () => Promise<ServerPortListing>;
 
-/** A lister of server ports over a lister of processes. */
 export function createServerPortLister(listProcesses: ProcessLister): ServerPortLister {
   return async () => {
     const { listening, processes, problems } = await listProcesses();
@@ -177,58 +169,51 @@ export function createServerPortLister(listProcesses: ProcessLister): ServerPort
   };
 }
 
-/** What a scan found. */
 export interface ScanResult {
-  /** The servers that are not watched yet, in the order of their ports. */
+  /** New servers, in the order of their ports. */
   readonly found: readonly Endpoint[];
-  /** Open ports where something else answers, or nothing, in order; `name` says what, safe to print. */
+  /** Open ports of other programs, in order; `name` is safe to print. */
   readonly others: readonly { readonly port: number; readonly name: string }[];
-  /** What could not be looked at, and what to do about it; safe to print. */
+  /** Safe text with the next step. */
   readonly problems: readonly string[];
 }
 
-/** Scans the same place again and again. */
 export interface Scanner {
-  /** @param watchedKeys Endpoints that are watched already: their ports are left alone. */
+  /** @param watchedKeys Skips the ports of these endpoints. */
   readonly scan: (watchedKeys?: ReadonlySet<string>) => Promise<ScanResult>;
 }
 
-/** What is scanned. */
 export interface ScanOptions {
-  /** A name or an address; an IPv6 address is in brackets. */
+  /** An IPv6 address is in brackets. */
   readonly host: string;
   /** Both ends included. */
   readonly portRange: { readonly first: number; readonly last: number };
-  /** In place of the first dialect's prefixes, or `null` for those. */
+  /** `null` for the first dialect's prefixes. */
   readonly metricPrefix: string | null;
-  /** Upper limit of what one port may take to answer. */
+  /** For one port's response. */
   readonly timeout: Seconds;
-  /** Lists the server ports of this machine; `null` scans the port range alone. */
+  /** `null` scans only the port range. */
   readonly listServerPorts?: ServerPortLister | null;
 }
 
-/** How long a port on this machine may take to accept: closed ones refuse at once, and a busy machine is slow. */
+/** Closed ports refuse at once, but a busy machine is slow. */
 const LOOPBACK_CONNECT_LIMIT: Seconds = 0.5;
 
-/** How long a port elsewhere may take to accept. */
 const CONNECT_LIMIT: Seconds = 1;
 
-/** How long an open port on this machine may take to answer: twice what 64 engines need. */
+/** Twice what 64 engines need. */
 const LOOPBACK_ANSWER_LIMIT: Seconds = 1;
 
-/** How long an open port elsewhere may take to answer. */
 const ANSWER_LIMIT: Seconds = 3;
 
-/** Ports that are tried at the same time. */
 const PARALLEL_PORTS = 256;
 
-/** The addresses that `localhost` may stand for: servers listen on either of them. */
+/** Servers listen on either address of `localhost`. */
 const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 
-/** Until a port of another program is probed again: a server may take its place between two scans. */
+/** A server may replace another program between scans. */
 const getProbePause = createBackOff({ initial: 60, max: 600 });
 
-/** What answers at an open port, in a few words. */
 const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
   timeout: "no answer in time: if it is a busy model server, name it with --url",
   reset: "closes the connection",
@@ -244,7 +229,7 @@ const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
   too_large: "an answer that was too large",
 };
 
-/** Runs `work` on each item, up to `PARALLEL_PORTS` of them at once; results in the items' order. */
+/** Up to `PARALLEL_PORTS` at once; results in the order of the items. */
 async function mapInParallel<T, R>(
   items: readonly T[],
   work: (item: T) => Promise<R>,
@@ -257,8 +242,8 @@ async function mapInParallel<T, R>(
 }
 
 /**
- * The host under which a port accepts connections, or `null`. A server that
- * listens only on `::1` goes by that address, as `localhost` may not lead there.
+ * The host that accepts connections, or `null`. A server on `::1` only goes by that address:
+ * `localhost` may not lead there.
  */
 async function probePort(platform: Platform, host: string, port: number): Promise<string | null> {
   const limit = isLoopbackHost(host) ? LOOPBACK_CONNECT_LIMIT : CONNECT_LIMIT;
@@ -272,31 +257,28 @@ async function probePort(platform: Platform, host: string, port: number): Promis
   return acceptsIpv4 ? host : acceptsIpv6 ? "[::1]" : null;
 }
 
-/** A port that accepts connections. */
 interface OpenPort {
   readonly port: number;
   readonly endpoint: Endpoint;
-  /** Whether a person named it by a range: what is there is told in any case. */
+  /** In the user's range: always reported. */
   readonly isInRange: boolean;
-  /** What its owner tells; `null` where that is nothing. */
+  /** What its owner reveals. */
   readonly process: ServerPort | null;
 }
 
-/** What is at an open port: a server to watch, or something else by its name, if it is worth telling. */
 type ProbeResult =
   | { readonly kind: "server" }
   | { readonly kind: "other"; readonly name: string; readonly isNamed: boolean };
 
-/** What a port was when it was asked last. */
 interface KnownPort {
   readonly verdict: ProbeResult;
   readonly owners: string;
   readonly probeAgainAt: Seconds;
-  /** How often in a row it was found to be no server to watch. */
+  /** Probes in a row that found no server to watch. */
   readonly failures: number;
 }
 
-/** Failures of an HTTP server that may say more about itself on other paths. */
+/** HTTP servers that may reveal themselves on other paths. */
 const HTTP_FAILURES: ReadonlySet<FailureKind> = new Set([
   "unauthorized",
   "not_found",
@@ -312,7 +294,7 @@ const HTTP_FAILURES: ReadonlySet<FailureKind> = new Set([
   "too_large",
 ]);
 
-/** Failures that a port may have that is a server's API by its owner's command line. */
+/** Failures of a port that a command line declares as a server's API. */
 const DECLARED_FAILURES: ReadonlySet<FailureKind> = new Set([...HTTP_FAILURES, "timeout", "tls"]);
 
 function createEndpoint(scheme: "http" | "https", host: string, port: number): Endpoint {
@@ -321,7 +303,7 @@ function createEndpoint(scheme: "http" | "https", host: string, port: number): E
   return typed.endpoint;
 }
 
-/** What answers without a server's metrics. A 401 on everything proves nothing. */
+/** Identifies what has no metrics. A 401 on every path proves nothing. */
 async function classifyFailure(
   platform: Platform,
   { endpoint, process }: OpenPort,
@@ -356,7 +338,6 @@ async function classifyFailure(
   return { kind: "other", name: told, isNamed: false };
 }
 
-/** What is at an open port. */
 async function probeMetrics(
   platform: Platform,
   open: OpenPort,
@@ -379,7 +360,7 @@ async function probeMetrics(
   }
 }
 
-/** Whether somebody watches that port already, by whatever name of this machine. */
+/** By any name of this machine. */
 function isWatched(host: string, port: number, watchedKeys: ReadonlySet<string>): boolean {
   const hosts = host === "localhost" ? ["localhost", "127.0.0.1", "[::1]"] : [host];
   return hosts.some((host) =>
@@ -389,7 +370,7 @@ function isWatched(host: string, port: number, watchedKeys: ReadonlySet<string>)
   );
 }
 
-/** Those of the ports that accept connections and are not watched, with the host that they are reached by. */
+/** The ports that accept connections and are not watched. */
 async function probePorts(
   platform: Platform,
   places: readonly { readonly host: string; readonly port: number }[],
@@ -406,7 +387,7 @@ async function probePorts(
   });
 }
 
-/** The open ports of the range, and beside it those that are a server's or may be. */
+/** Open ports of the range, and others that may be a server's. */
 async function findOpenPorts(
   platform: Platform,
   options: ScanOptions,
@@ -431,9 +412,9 @@ async function findOpenPorts(
 }
 
 /**
- * A scanner of one host. It remembers what it has asked.
+ * Remembers what it has probed.
  *
- * @throws {Error} By its scans, if `host` cannot stand in a URL.
+ * @throws {Error} By its scans, if `host` cannot be part of a URL.
  */
 export function createScanner(platform: Platform, options: ScanOptions): Scanner {
   let memories: ReadonlyMap<string, KnownPort> = new Map();
@@ -452,7 +433,7 @@ export function createScanner(platform: Platform, options: ScanOptions): Scanner
   const scan = async (watchedKeys: ReadonlySet<string> = new Set()): Promise<ScanResult> => {
     const { open, problems } = await findOpenPorts(platform, options, watchedKeys);
     const results = await mapInParallel(open, recall);
-    // What is closed now is forgotten: whoever comes there next is asked.
+    // Forget closed ports: whatever opens them next is probed.
     memories = new Map(open.map(({ endpoint }, i) => [endpoint.key, results[i]]));
     const found: Endpoint[] = [];
     const others: { port: number; name: string }[] = [];

@@ -1,24 +1,20 @@
 /**
- * JSON: what documents are made of, and texts of others, which may be anything.
- *
- * The parser takes comments and trailing commas. Unlike `@std/jsonc` it keeps
- * the line of each name, which error messages give.
+ * JSON types, and a parser of untrusted JSON with comments and trailing commas. Unlike `@std/jsonc`
+ * it keeps line numbers for error messages.
  *
  * @module
  */
 
-/** A JSON Schema, or a part of one. */
 export type Schema = { readonly [key: string]: unknown };
 
-/** An object of unknown values by name. */
 export type JsonRecord = Readonly<Record<string, unknown>>;
 
-/** Whether a value is an object, and no list. */
+/** Not a list. */
 export function isRecord(value: unknown): value is JsonRecord {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** What the text says, or `undefined`, which no JSON says, where it is none. */
+/** `undefined` if it is not JSON. */
 export function parseUntrustedJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -27,35 +23,32 @@ export function parseUntrustedJson(text: string): unknown {
   }
 }
 
-/** A value, and the line in which it begins. */
 export type JsonNode =
   & { readonly line: number }
   & (
     | { readonly kind: "null" }
     | { readonly kind: "boolean"; readonly value: boolean }
-    /** `text`: as it is written. */
+    /** `text` is as written. */
     | { readonly kind: "number"; readonly value: number; readonly text: string }
     | { readonly kind: "string"; readonly value: string }
     | { readonly kind: "array"; readonly items: readonly JsonNode[] }
-    /** In the order of the text; a name may come twice. */
+    /** In order; a name may come twice. */
     | { readonly kind: "object"; readonly members: readonly JsonMember[] }
   );
 
-/** A name in an object and its value. */
 export interface JsonMember {
   readonly name: string;
-  /** Of the name. */
   readonly line: number;
   readonly value: JsonNode;
 }
 
-/** What is wrong, without a full stop, and where. */
+/** Without a full stop. */
 interface JsonProblem {
   readonly problem: string;
   readonly line: number;
 }
 
-/** Objects and arrays in each other, beyond which a text is refused. */
+/** Deeper nesting is refused. */
 const MAX_DEPTH = 32;
 
 const BLANKS = /(?:[ \t\r\n]|\/\/[^\n]*|\/\*[^]*?\*\/)*/y;
@@ -64,7 +57,7 @@ const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /true|false|null/y;
 
-/** Thrown where the text is wrong, and caught at the end of this module. */
+/** Never leaves this module. */
 class TextError extends Error {}
 
 interface Cursor {
@@ -73,7 +66,7 @@ interface Cursor {
   line: number;
 }
 
-/** What the pattern finds at the position, which goes behind it; `null` where it finds nothing. */
+/** Consumes a match at the position; `null` if there is none. */
 function take(cursor: Cursor, pattern: RegExp): string | null {
   pattern.lastIndex = cursor.position;
   const found = pattern.exec(cursor.text)?.[0] ?? null;
@@ -83,7 +76,7 @@ function take(cursor: Cursor, pattern: RegExp): string | null {
   return found;
 }
 
-/** Whether the sign stands next, after blanks and comments; it is passed. */
+/** Consumes the sign after blanks and comments, if it is next. */
 function takeSign(cursor: Cursor, sign: string): boolean {
   take(cursor, BLANKS);
   if (cursor.text[cursor.position] !== sign) return false;
@@ -145,9 +138,6 @@ function parseValue(cursor: Cursor, depth: number): JsonNode {
     : { kind: "boolean", line, value: word === "true" };
 }
 
-/**
- * The value that the text is, or what is wrong with it.
- */
 export function parseJsonText(text: string): JsonNode | JsonProblem {
   const cursor: Cursor = { text: text.replace(/^\ufeff/, ""), position: 0, line: 1 };
   try {
@@ -161,9 +151,7 @@ export function parseJsonText(text: string): JsonNode | JsonProblem {
   }
 }
 
-/** What a JSON document is made of. */
 export type Json = null | boolean | number | string | readonly Json[] | {
   readonly [key: string]: Json;
 };
-/** An object in it. */
 export type JsonObject = { readonly [key: string]: Json };

@@ -1,14 +1,8 @@
 /**
- * The world, as Deno gives it: `Platform` made of Deno's own functions.
- *
- * The only module beside `main.ts` that names `Deno`, `fetch`
- * or a timer; all others take a `Platform`. It carries out and judges nothing:
- * what a failure means is `scraper`'s matter. Spans are in seconds. HTTP goes
- * through `fetch`, save in two cases, for which undici is loaded when the first
- * of them is opened: a certificate that must not be checked, which `fetch` can
- * do for the whole process only, and Unix sockets, which it takes for proxies:
- * it asks them for whole URLs, and passes them by for hosts of `NO_PROXY` (Deno
- * 2.6 to 2.9).
+ * `Platform` made of Deno's own functions. It carries out and judges nothing. HTTP goes through
+ * `fetch`, except for unchecked certificates (`fetch` can do that only for the whole process) and
+ * Unix sockets (`fetch` treats them as proxies: full URLs, and bypassed for `NO_PROXY`, Deno 2.6 to
+ * 2.9); those load undici on demand. Spans are in seconds.
  *
  * @module
  */
@@ -27,20 +21,19 @@ import type {
 } from "./platform.ts";
 import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
-/** Hosts that a proxy of the environment must never stand before. */
+/** No proxy may come between us and these. */
 const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1"];
 
-/** Pause before writing again to an output that takes nothing at the moment. */
 const BLOCKED_OUTPUT_PAUSE: Seconds = 0.01;
 
-/** How long a write that cannot pause tries again before it gives up. */
+/** Limit of retries for writes that cannot pause. */
 const BLOCKED_OUTPUT_LIMIT: Seconds = 0.5;
 
 function monotonicSeconds(): Seconds {
   return performance.now() / MILLISECONDS_PER_SECOND;
 }
 
-/** The longest span that a timer takes: 2³¹ − 1 ms, about 24.8 days. */
+/** 2³¹ − 1 ms, about 24.8 days. */
 const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
 
 function startTimer(span: Seconds, callback: () => void): () => void {
@@ -98,20 +91,16 @@ function environment(name: string): string | undefined {
   }
 }
 
-/** Both spellings of the variable with the hosts that no proxy stands before. */
 const NO_PROXY_NAMES: readonly string[] = ["NO_PROXY", "no_proxy"];
 
-/**
- * Takes loopback addresses out of the environment's proxies: `fetch` would send
- * even 127.0.0.1 to `http_proxy`. What the user excluded stays excluded.
- */
+/** `fetch` would send even loopback addresses to `http_proxy`. Keeps what the user excluded. */
 function keepLoopbackDirect(): void {
   const excluded = NO_PROXY_NAMES.flatMap((name) => (environment(name) ?? "").split(","));
   const hosts = new Set([...excluded.filter((host) => host !== ""), ...LOOPBACK_HOSTS]);
   try {
     for (const name of NO_PROXY_NAMES) Deno.env.set(name, [...hosts].join(","));
   } catch (error) {
-    // Without this permission the proxies stay as the environment has them.
+    // Without permission the proxies stay as they are.
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
   }
 }
@@ -120,9 +109,8 @@ const CERTIFICATE_BLOCK = /-----BEGIN [A-Z0-9 ]*CERTIFICATE-----([^-]*)-----END/
 const KEY_BLOCK = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----/;
 
 /**
- * Refuses what is broken, and a key that is not the certificate's: Deno 2.6 ends
- * the whole process over them instead of throwing. What reads them is loaded
- * here, as few need it and it would hold up the first frame of all.
+ * Deno 2.6 ends the whole process over a broken or foreign key. Loads its parser on demand, to keep
+ * the first frame fast.
  *
  * @throws {Error} If they cannot be read or do not belong together.
  */
@@ -134,21 +122,18 @@ async function checkKeyPair(certificate: string, key: string): Promise<void> {
     const privateKey = createPrivateKey(KEY_BLOCK.exec(key)?.[0] ?? key);
     publicKey = createPublicKey(privateKey).export({ type: "spki", format: "der" });
   } catch (error) {
-    // Of a kind that cannot be read here: the TLS library has the last word.
+    // Unknown kind of key: leave it to the TLS library.
     if (error instanceof Error && /unsupported|not supported/.test(error.message)) return;
     throw error;
   }
-  // A certificate has the key in these very bytes. Its own way to export them knows fewer kinds.
+  // A certificate holds these very bytes; its own export knows fewer kinds of key.
   const bytes = atob(CERTIFICATE_BLOCK.exec(certificate)?.[1] ?? "");
   if (!bytes.includes(String.fromCharCode(...publicKey))) {
     throw new Error("the key does not belong to the certificate");
   }
 }
 
-/**
- * A client with certificates of its own. Where there are none, that of the
- * runtime, which all such endpoints share: one for each would cost 0.1 MiB.
- */
+/** `undefined` for the runtime's own client: one per endpoint would cost 0.1 MiB. */
 async function createRuntimeClient(
   { caCertificates, clientCertificate, clientKey }: Transport,
 ): Promise<Deno.HttpClient | undefined> {
@@ -163,7 +148,7 @@ async function createRuntimeClient(
   });
 }
 
-/** A client that checks certificates and heeds the environment's proxies. */
+/** Checks certificates and uses the environment's proxies. */
 async function createFetchClient(transport: Transport): Promise<HttpClient> {
   const client = await createRuntimeClient(transport);
   return {
@@ -180,24 +165,26 @@ async function createFetchClient(transport: Transport): Promise<HttpClient> {
 }
 
 /**
- * To Deno, connecting to a Unix socket is writing to its path.
+ * To Deno, connecting to a Unix socket is writing to its path. The error that would follow does not
+ * say so.
  *
- * @throws {Deno.errors.NotCapable} Without that permission: the error that would follow does not say so.
+ * @throws {Deno.errors.NotCapable} Without that permission.
  */
 async function checkSocketPermission(path: string): Promise<void> {
   const { state } = await Deno.permissions.query({ name: "write", path });
   if (state !== "granted") throw new Deno.errors.NotCapable("Requires write access to the socket");
 }
 
-/** A client for Unix sockets, and for servers whose certificate is not checked. It uses no proxy. */
+/** For Unix sockets and unchecked certificates; uses no proxy. */
 async function createUndiciClient(transport: Transport): Promise<HttpClient> {
   const { Agent, request } = await import("undici");
   const { unixSocketPath, clientCertificate, clientKey } = transport;
   if (unixSocketPath !== undefined) await checkSocketPermission(unixSocketPath);
-  // An agent reads certificates and keys at its first request, over which Deno 2.6 may end the process.
+  // Check first: the agent reads certificates at its first request, when Deno 2.6 may end the
+  // process.
   (await createRuntimeClient(transport))?.close();
   const agent = new Agent({
-    // The limits of time are the caller's, by its signal.
+    // The caller's signal limits the time.
     headersTimeout: 0,
     bodyTimeout: 0,
     connect: {
@@ -236,14 +223,13 @@ async function acceptsConnections(host: string, port: number, timeout: Seconds):
   }
 }
 
-/** The folder of a path, as it is written. */
 function listFolder(path: string): string {
   const pattern = Deno.build.os === "windows" ? /^.*[/\\]/s : /^.*\//s;
   return pattern.exec(path)?.[0] ?? ".";
 }
 
 async function writeTextFile(path: string, text: string): Promise<void> {
-  // In the same folder: a file can be put in the place of another on one file system only.
+  // Renaming works within one file system only.
   const draft = await Deno.makeTempFile({ dir: listFolder(path), prefix: ".vllm-htop-" });
   try {
     await Deno.writeTextFile(draft, text);
@@ -254,7 +240,7 @@ async function writeTextFile(path: string, text: string): Promise<void> {
   }
 }
 
-/** All that a stream gives, as text; `null` as soon as it is more than `limit`. */
+/** `null` if it is more than `limit`. */
 async function readOutput(
   reader: ReadableStreamDefaultReader<Uint8Array>,
   limit: Bytes,
@@ -272,9 +258,8 @@ async function readOutput(
 }
 
 /**
- * Starts a program that inherits no environment: Deno asks for the permission
- * to run anything at all where `LD_LIBRARY_PATH` is passed on, which CUDA's
- * machines set, and words and numbers must not depend on the locale.
+ * Passes no environment: with `LD_LIBRARY_PATH`, which CUDA machines set, Deno wants permission to
+ * run anything, and output must not depend on the locale.
  */
 function startProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
   try {
@@ -303,9 +288,9 @@ async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
     try {
       child.kill("SIGKILL");
     } catch {
-      // It has ended already.
+      // Has exited.
     }
-    // What it started may live on and hold its streams open.
+    // Its children may hold the streams open.
     for (const reader of readers) reader.cancel().catch(() => {});
   };
   const abort = (): void => end({ kind: limit.expired() ? "timeout" : "aborted" });
@@ -337,7 +322,7 @@ function systemMemory(): SystemMemory | null {
 }
 
 function isBrokenPipe(error: unknown): boolean {
-  // Without a class of their own: a terminal that is gone ("os error 5"), and Windows' closed pipes.
+  // These have no class: a terminal that is gone ("os error 5"), and closed pipes of Windows.
   return error instanceof Deno.errors.BrokenPipe ||
     error instanceof Deno.errors.ConnectionReset ||
     (error instanceof Error && /\bEPIPE\b|os error (5|109|232)\)/.test(error.message));
@@ -385,7 +370,7 @@ function createStdio(): Stdio {
       try {
         writeAllSync(Deno.stderr, encoder.encode(text));
       } catch (error) {
-        // Nobody is left to be told.
+        // Nobody reads it.
         if (!isBrokenPipe(error)) throw error;
       }
     },
@@ -416,7 +401,7 @@ function onSignal(signal: Signal, handler: () => void): () => void {
   try {
     Deno.addSignalListener(signal, handler);
   } catch {
-    // Windows knows neither the stop and continue signals nor most of the others.
+    // Windows lacks most signals.
     return () => {};
   }
   return () => Deno.removeSignalListener(signal, handler);
@@ -438,7 +423,7 @@ function onFatalError(handler: (error: unknown) => void): void {
   globalThis.addEventListener("unhandledrejection", (event) => handler(event.reason));
 }
 
-/** The platform of a running Deno process. Makes loopback addresses bypass the environment's proxies. */
+/** Makes loopback addresses bypass the environment's proxies. */
 export function createDenoPlatform(): Platform {
   keepLoopbackDirect();
   return {
@@ -450,7 +435,7 @@ export function createDenoPlatform(): Platform {
     startTimer,
     nextTurn,
     deadline,
-    // A mistake in a certificate is to reject, not to throw at once.
+    // Reject over a bad certificate, do not throw.
     createHttpClient: async (transport) =>
       transport.insecure === true || transport.unixSocketPath !== undefined
         ? await createUndiciClient(transport)

@@ -1,9 +1,7 @@
 /**
- * The State into one JSON document, for scripts, logs and alerts.
- *
- * Keys end in their unit, in base units (seconds, bytes, ratios from 0 to 1). Every
- * number is finite and every text free of control characters, so that the document
- * is valid whatever happens.
+ * State -> one JSON document for scripts, logs and alerts. Keys end in their unit, in base units
+ * (seconds, bytes, ratios from 0 to 1). Numbers are finite and texts free of control characters, so
+ * the document is always valid.
  *
  * @module
  */
@@ -69,7 +67,7 @@ import {
 import { PEAK_KEYS, type Peaks, type SessionCounts } from "./stats_totals.ts";
 import { formatTimestamp } from "./units.ts";
 
-/** Number of the document's schema. It changes when a key changes its meaning or goes. */
+/** Rises when a key changes its meaning or goes. */
 export const SCHEMA_VERSION = 1;
 
 const BOUND = oneOf(["", "<", ">"]);
@@ -102,7 +100,6 @@ const LATENCIES = object<WindowFigures["latency"]>(
   "latencies",
 );
 
-/** Figures that windows and lifetimes have in common. */
 const RATIO_FIELDS: readonly Field<WindowFigures | LifetimeFigures>[] = [
   figure("prefixCacheHitRatio", RATIO, "hits of the prefix cache"),
   figure("prefixCacheQueries", TOKENS, "what it was asked for; blocks up to vLLM 0.8.5"),
@@ -186,11 +183,11 @@ const EVIDENCE_FIELDS: readonly Field<Finding>[] = [
 
 const EVIDENCE = object(EVIDENCE_FIELDS, "evidence");
 
-/** What replicas and endpoints are called, by their keys. */
+/** Display names by key. */
 type Names = (key: string) => string;
 
 function createNames({ fleet: { rows }, evaluation: { events, memory } }: State): Names {
-  // What has gone keeps its name.
+  // Removed endpoints keep their names.
   const subjects = [...events.lines.map(({ subject }) => subject), ...memory.engines.values()];
   const names = new Map([
     ...subjects.map(({ key, name }) => [key, name] as const),
@@ -200,14 +197,12 @@ function createNames({ fleet: { rows }, evaluation: { events, memory } }: State)
   return (key) => names.get(key) ?? key;
 }
 
-/** Anything, with what its keys are called. */
 type Named<T> = T & { readonly names: Names };
 
 function addNames<T>(values: readonly T[], names: Names): readonly Named<T>[] {
   return values.map((value) => ({ ...value, names }));
 }
 
-/** A part of the state, and the whole. */
 type Within<T> = T & { readonly whole: State };
 
 function addWhole<T>(parts: readonly T[], whole: State): readonly Within<T>[] {
@@ -478,13 +473,11 @@ const DOCUMENT: readonly Field<Document>[] = [
   }),
 ];
 
-/** The document of the state, as a value. */
 export function createReport(state: State, version: string): Json {
   const names = createNames(state);
   return object(DOCUMENT).write({ ...state, names, program: `vllm-htop ${version}` });
 }
 
-/** The JSON Schema of one document of `--output json`. */
 export function createReportSchema(): Schema {
   const definitions = new Map<string, Schema>();
   return {
@@ -495,7 +488,7 @@ export function createReportSchema(): Schema {
   };
 }
 
-/** The document on one line. Characters that JSON leaves raw and terminals obey are escaped. */
+/** Escapes characters that JSON leaves raw and terminals obey. */
 export function serializeReport(report: Json): string {
   return JSON.stringify(report).replace(
     /[\u007f-\u009f\u2028\u2029]/g,

@@ -1,10 +1,8 @@
 /**
- * Descriptors of the report: one list of fields writes an object of the document,
- * its JSON Schema (2020-12), and from that its reference in docs/json.md.
- *
- * A figure without a value is `null`, and `reasons` of the same object says why; a
- * sum that is a lower bound is named in `partial`. New keys need no new schema
- * number, so the schema lets unknown keys pass.
+ * Descriptors of the report: one list of fields makes an object, its JSON Schema (2020-12) and its
+ * reference in docs/json.md. A value without a reading is `null`, with the reason in `reasons`;
+ * lower bounds are named in `partial`. Unknown keys are allowed: new keys need no new schema
+ * number.
  *
  * @module
  */
@@ -13,26 +11,23 @@ import type { Json, JsonObject, Schema } from "./json.ts";
 import type { MetricValue } from "./model.ts";
 import { ABSENCE_REASONS, mapReading, present, type Reading } from "./reading.ts";
 
-/** Schemas of the named objects, by name. */
 type Definitions = Map<string, Schema>;
 
-/** How a value is written, in which unit, and its schema. */
 export interface ValueType<T> {
-  /** "" for what has no unit. */
+  /** "" if it has none. */
   readonly unit: string;
   readonly write: (value: T) => Json;
-  /** Adds the named objects that it meets to `definitions`. */
+  /** Adds named objects to `definitions`. */
   readonly describe: (definitions: Definitions) => Schema;
 }
 
-/** One key of an object that is made from a `Source`. */
 export interface Field<Source> {
   readonly key: string;
   readonly type: ValueType<never>;
   readonly description: string;
   /** `figure`: may be `null`, with its reason. `optional`: may be left out. */
   readonly presence: "always" | "figure" | "optional";
-  /** `undefined` leaves the key out. */
+  /** `undefined` omits the key. */
   readonly read: (source: Source) => Reading<Json> | undefined;
 }
 
@@ -40,17 +35,15 @@ function scalar<T extends Json>(schema: Schema, unit = ""): ValueType<T> {
   return { unit, write: (value) => value, describe: () => schema };
 }
 
-/** A finite number in a unit. */
 export function number(unit = ""): ValueType<number> {
   return scalar({ type: "number" }, unit);
 }
 
-/** A whole number of at least 0, in a unit. */
+/** A whole number of at least 0. */
 export function count(unit = ""): ValueType<number> {
   return scalar({ type: "integer", minimum: 0 }, unit);
 }
 
-/** One of some words. */
 export function oneOf(words: readonly string[]): ValueType<string> {
   return scalar({ enum: words });
 }
@@ -66,7 +59,7 @@ export const TEXT: ValueType<string> = scalar({ type: "string" });
 export const BOOLEAN: ValueType<boolean> = scalar({ type: "boolean" });
 export const TEXTS: ValueType<readonly string[]> = list(TEXT);
 
-/** Label value -> number, `null` where it is not finite. */
+/** Label value -> number, `null` if not finite. */
 export const COUNTS: ValueType<ReadonlyMap<string, number>> = {
   unit: "",
   write: (counts) =>
@@ -76,14 +69,12 @@ export const COUNTS: ValueType<ReadonlyMap<string, number>> = {
   describe: () => ({ type: "object", additionalProperties: { type: ["number", "null"] } }),
 };
 
-/** Name -> text. */
 export const LABELS: ValueType<ReadonlyMap<string, string>> = {
   unit: "",
   write: (labels) => Object.fromEntries(labels),
   describe: () => ({ type: "object", additionalProperties: { type: "string" } }),
 };
 
-/** A list of such values. */
 export function list<T>({ unit, write, describe }: ValueType<T>): ValueType<readonly T[]> {
   return {
     unit,
@@ -96,7 +87,6 @@ function allowNull(schema: Schema): Schema {
   return { anyOf: [schema, { type: "null" }] };
 }
 
-/** Such a value, or `null` where there is nothing to say. */
 export function orNull<T>({ unit, write, describe }: ValueType<T>): ValueType<T | null> {
   return {
     unit,
@@ -105,7 +95,6 @@ export function orNull<T>({ unit, write, describe }: ValueType<T>): ValueType<T 
   };
 }
 
-/** What has a value in the property of that name. */
 type Source<Property extends string, T> = { readonly [Name in Property]: T };
 
 type Facts<T> = [type: ValueType<T>, description: string];
@@ -116,12 +105,12 @@ type FieldRow<S, T, Value = T> = [
   read?: string | ((source: S) => Value),
 ];
 
-/** Gets a value by a function, or from the property of that name, which the overloads below check. */
+/** By function, or from the property of that name, which the overloads check. */
 function getValue<S, T>(read: string | ((source: S) => T), source: S): T {
   return typeof read === "function" ? read(source) : (source as Record<string, T>)[read];
 }
 
-/** A key that is always there. Its value is in the property of the same name unless `read` says otherwise. */
+/** Always there. Read from the property of the same name unless `read` says otherwise. */
 export function field<P extends string, T>(
   ...row: [key: P, ...Facts<T>]
 ): Field<Source<P, T>>;
@@ -138,7 +127,7 @@ export function field<S, T>(
   return { key, type, description, presence: "always", read: readJson };
 }
 
-/** A key that is `null` with a reason where its reading is absent. */
+/** `null` with a reason if its reading is absent. */
 export function figure<P extends string, T>(
   ...row: [key: P, ...Facts<T>]
 ): Field<Source<P, Reading<T>>>;
@@ -155,7 +144,7 @@ export function figure<S, T>(
   return { key, type, description, presence: "figure", read: readJson };
 }
 
-/** A key that is left out where there is nothing to say. */
+/** Omitted if there is no value. */
 export function optional<P extends string, T>(
   ...row: [key: P, ...Facts<T>]
 ): Field<Source<P, T | null | undefined>>;
@@ -175,7 +164,7 @@ export function optional<S, T>(
   return { key, type, description, presence: "optional", read: readJson };
 }
 
-/** The fields of a part, for objects that have the same keys as that part of them. */
+/** Fields of a part of the source. */
 export function from<Source, Part>(
   fields: readonly Field<Part>[],
   getPart: (source: Source) => Part,
@@ -183,7 +172,6 @@ export function from<Source, Part>(
   return fields.map((one) => ({ ...one, read: (source) => one.read(getPart(source)) }));
 }
 
-/** Writes the object of a source. */
 function writeFields<Source>(fields: readonly Field<Source>[], source: Source): JsonObject {
   const values: Record<string, Json> = {};
   const reasons: Record<string, string> = {};
@@ -205,7 +193,6 @@ function writeFields<Source>(fields: readonly Field<Source>[], source: Source): 
   };
 }
 
-/** The keys that say something of the figures of the same object. */
 const REMARKS: Schema = {
   partial: {
     description: "keys whose value is a lower bound",
@@ -230,7 +217,6 @@ function describeField(
   };
 }
 
-/** The schema of such an object. */
 export function describeFields(
   fields: readonly Field<never>[],
   definitions: Definitions,
@@ -244,7 +230,7 @@ export function describeFields(
   };
 }
 
-/** An object. With a name, the schema defines it once under that name. */
+/** A named object is defined once in the schema. */
 export function object<Source>(
   fields: readonly Field<Source>[],
   name?: string,
@@ -255,7 +241,7 @@ export function object<Source>(
     describe: (definitions) => {
       if (name === undefined) return describeFields(fields, definitions);
       if (!definitions.has(name)) {
-        // Holds its place, so that an object stands before its parts.
+        // Reserves its place before its parts.
         definitions.set(name, {});
         definitions.set(name, describeFields(fields, definitions));
       }
@@ -276,5 +262,4 @@ const METRIC = object<MetricValue>([
   }),
 ], "metric");
 
-/** The list of all metrics of an engine. */
 export const METRICS: ValueType<readonly MetricValue[]> = list(METRIC);

@@ -36,14 +36,12 @@ import type { Fleet } from "./state_fleet.ts";
 import type { HostState } from "./state_gpus.ts";
 import { cutText } from "./text.ts";
 
-/** Cells of a process' command line that are reported. */
 const MAX_NAME_WIDTH = 200;
 
 const HERTZ = number("hertz");
 const WATTS = number("watts");
 const CELSIUS = number("degrees Celsius");
 
-/** A host whose GPUs are watched, and the state it is part of. */
 export interface HostSource {
   readonly name: string;
   readonly known: HostState;
@@ -99,7 +97,6 @@ const PROCESS = object<
   "gpuProcess",
 );
 
-/** By what a GPU falls behind. */
 export const OUTLIER: ValueType<GpuOutlier> = object<GpuOutlier>([
   field("kind", oneOf(["throttled", "slow_clock"]), "what is wrong"),
   field("slowedBy", TEXTS, "why it runs slower than it could", "reasons"),
@@ -164,7 +161,6 @@ interface Failure {
   readonly message: string;
 }
 
-/** What failed, and the next step. */
 export const FAILURE: ValueType<Failure> = object<Failure>([
   field("kind", TEXT, "one word for what failed"),
   field("message", TEXT, "what failed, and the next step"),
@@ -182,18 +178,16 @@ const GPU_SAMPLE = object<AgedReport>([
   }),
 ], "gpuSample");
 
-/** The report of the newest sample; `null` where it failed, or nobody looked. */
+/** `null` if sampling failed or nobody sampled. */
 function getReport({ known: { report, failure }, state }: HostSource): AgedReport | null {
   if (failure !== null || report === null) return null;
   return { ...report, age: Math.max(0, state.now - report.sampledAt) };
 }
 
-/** The hosts whose GPUs are watched. */
 export function listHosts(state: State): readonly HostSource[] {
   return [...state.hosts].map(([name, known]) => ({ name, known, state }));
 }
 
-/** A host whose GPUs are watched. */
 export const HOST: ValueType<HostSource> = object<HostSource>([
   field("name", TEXT, "name of the host"),
   field("gpus", orNull(list(GPU)), "its GPUs; null if there is no sample", (host) => {
@@ -316,7 +310,6 @@ const PRICING_FIELDS: readonly Field<State["pricing"]>[] = [
   field("tokenPrices", TOKEN_PRICES, "what a million tokens are sold for"),
 ];
 
-/** The bill of the fleet. */
 export const COST: ValueType<State> = object<State>([
   ...from(PRICING_FIELDS, ({ pricing }: State) => pricing),
   ...from(BILL_FIELDS, ({ bill }: State) => bill),

@@ -1,14 +1,10 @@
 /**
- * One endpoint -> what it said, or why it said nothing usable.
+ * One endpoint -> scrape or failure. Holds the HTTP policy: plain text format 0.0.4, no compression
+ * asked, one request at a time, one time limit over connection, headers, body and redirects, a cap
+ * on inflated bytes, redirects only within the origin. A truncated body is refused whole: half a
+ * histogram is a wrong one. Times are monotonic seconds, stamped when the last byte arrives.
  *
- * Holds the HTTP policy: plain text
- * format 0.0.4, nothing compressed, one request in flight, one time limit over
- * connecting, headers, body and redirects, a cap on the inflated bytes,
- * redirects followed within the same origin only. A body that was cut off is
- * refused whole: half a histogram is a wrong histogram. What the figures mean
- * is `dialect_reader`' matter, the wording of failures that of `scrape_errors`.
- * Times are monotonic seconds, stamped when the last byte has arrived.
- * Rejected: `fetch`'s own redirects, which carry `x-api-key` to other hosts.
+ * Rejected: redirects by `fetch`, which carry `x-api-key` to other hosts.
  *
  * @module
  */
@@ -44,36 +40,30 @@ import {
 import { quote, sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
-/** A failed scrape, with what is known of the server. */
 export interface ScraperFailure extends ScrapeFailure {
-  /** The server that answers, where it is known. */
   readonly serverName?: string;
 }
 
-/** Scrapes one endpoint, again and again. */
 export interface Scraper {
   /**
-   * Asks once. Every failure of the server, the network or the credentials is
-   * a value. When `signal` aborts, the scrape ends at once with a failure of
-   * kind `network`.
+   * Failures of server, network and credentials are values. Aborting `signal` ends the scrape with
+   * a failure of kind `network`.
    *
-   * @throws {Error} If the previous scrape has not ended.
+   * @throws {Error} If the previous scrape is under way.
    */
   readonly scrape: (signal?: AbortSignal) => Promise<Scrape | ScraperFailure>;
-  /** Closes the connections. */
   readonly close: () => void;
 }
 
-/** Largest body that is read, inflated: six times that of 64 engines, and VictoriaMetrics' limit. */
+/** Inflated: six times the body of 64 engines, and VictoriaMetrics' limit. */
 export const MAX_BODY_BYTES: Bytes = 16 * BYTES_PER_MEBIBYTE;
 
-/** Redirects followed in one scrape. */
 const MAX_REDIRECTS = 3;
 
-/** Bytes read of the body of a redirect or an error, so that the connection can be kept. */
+/** Read from redirects and errors, to keep the connection. */
 const MAX_PARALLEL_BODY_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 
-/** Bytes of a body that are looked at to tell what it is. */
+/** Enough to tell what a body is. */
 const HEAD_BYTES: Bytes = BYTES_PER_KIBIBYTE;
 
 const ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
@@ -84,19 +74,17 @@ const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]
 const buffers = createBufferPool();
 const createReader = createReaderFactory();
 
-/** Whether a scrape failed. */
 export function isScrapeFailure<F extends ScrapeFailure>(outcome: Scrape | F): outcome is F {
   return "kind" in outcome;
 }
 
-/** A problem on its way out of a scrape. */
+/** Carries a problem out of a scrape. */
 class ProblemError extends Error {
   constructor(readonly problem: Problem) {
     super(problem.message);
   }
 }
 
-/** A scrape under way. */
 interface Attempt {
   readonly platform: Platform;
   readonly client: HttpClient;
@@ -105,43 +93,41 @@ interface Attempt {
   readonly readMetrics: EngineReader;
   readonly signal: AbortSignal;
   readonly startedAt: Seconds;
-  /** Ends the limit of time: all has arrived, and what follows is this program's part. */
+  /** Stops the time limit: everything has arrived. */
   readonly stopTimer: () => void;
-  /** What the body is likely to need. */
   readonly expectedBytes: Bytes;
-  /** The URL being asked. */
+  /** Changes with redirects. */
   url: string;
-  /** What is being waited for; `null` when all has arrived. */
+  /** What we wait for; `null` when everything has arrived. */
   phase: ScrapePhase | null;
-  /** Bytes of the body that have arrived. */
   bytes: Bytes;
 }
 
-/** A URL without user, password, query and whatever drives a terminal. */
+/** Drops user, password, query and control characters. */
 function stripUrl(url: string): string {
   const { protocol, host, pathname } = new URL(url);
   return sanitizeText(`${protocol}//${host}${pathname}`);
 }
 
-/** The URL being asked as it is shown, in quotes; sockets by their path. */
+/** In quotes; a socket by its path. */
 function showUrl({ endpoint, url }: Pick<Attempt, "endpoint" | "url">): string {
   return endpoint.unixSocketPath === undefined
     ? `"${stripUrl(url)}"`
     : quote(`unix:${endpoint.unixSocketPath}`);
 }
 
-/** Settles as `promise` does, but rejects as soon as the signal aborts. */
+/** Settles as `promise`, but rejects as soon as the signal aborts. */
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = (): void => reject(new Error("aborted"));
     if (signal.aborted) abort();
-    // Not removed: the signal is of this one scrape.
+    // Never removed: the signal serves one scrape.
     signal.addEventListener("abort", abort);
     promise.then(resolve, reject);
   });
 }
 
-/** The bytes of a gzip body inflated: some proxies compress unasked, and runtimes differ in what they inflate. */
+/** Some proxies compress unasked, and runtimes differ in what they inflate. */
 function inflate(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
   return new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
 }
@@ -150,7 +136,6 @@ function isGzip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }
 
-/** Where a redirect of the URL being asked leads, if it may be followed there. */
 function resolveRedirect(attempt: Attempt, location: string): string {
   const { url } = attempt;
   const shown = showUrl(attempt);
@@ -167,7 +152,6 @@ function resolveRedirect(attempt: Attempt, location: string): string {
   return target.href;
 }
 
-/** The request headers: ours, and those with secrets. */
 async function collectHeaders({ access }: Attempt): Promise<Record<string, string>> {
   let secretHeaders: Readonly<Record<string, string>>;
   try {
@@ -179,7 +163,7 @@ async function collectHeaders({ access }: Attempt): Promise<Record<string, strin
   return joinHeaders(ACCEPT, secretHeaders);
 }
 
-/** Asks, and follows redirects within the same origin. Leaves the URL that answered in `attempt`. */
+/** Follows redirects within the origin; leaves the final URL in `attempt`. */
 async function requestMetrics(attempt: Attempt): Promise<HttpResponse> {
   const headers = await collectHeaders(attempt);
   attempt.phase = "headers";
@@ -197,7 +181,7 @@ async function requestMetrics(attempt: Attempt): Promise<HttpResponse> {
   }
 }
 
-/** Whether a body was cut off where HTTP itself does not notice it. */
+/** Detects truncation that HTTP does not notice. */
 function isCut(response: HttpResponse, exposition: EngineExposition): boolean {
   const isFramed = response.header("content-length") !== null ||
     /chunked/i.test(response.header("transfer-encoding") ?? "");
@@ -211,7 +195,7 @@ function decodeHead(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes.subarray(0, HEAD_BYTES)).trimStart();
 }
 
-/** What a whole body says, if it is a model server's. Keys are heard while a large one is read for the first time. */
+/** Yields now and then: parsing a large body for the first time must not block keys. */
 async function parseExpositionBody(
   attempt: Attempt,
   response: HttpResponse,
@@ -227,7 +211,7 @@ async function parseExpositionBody(
   if (exposition.hasTooManyEngines) {
     throw new ProblemError(describeTooManyEngines(showUrl(attempt), MAX_ENGINES));
   }
-  // A router may have families with an engine's names, but it has no engine.
+  // A router may export an engine's families, but has no engine.
   const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
   if (engineFamilyCount === 0 || isRouter) {
     throw new ProblemError(describeForeignMetrics(showUrl(attempt), familyNames));
@@ -248,7 +232,7 @@ function readInTurn<T>(read: () => Promise<T>): Promise<T> {
   return reading;
 }
 
-/** Asks, reads and judges; throws a `ProblemError`, or whatever the runtime throws. */
+/** Throws a `ProblemError`, or what the runtime throws. */
 async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   const { endpoint, platform } = attempt;
   const response = await requestMetrics(attempt);
@@ -276,11 +260,11 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   attempt.stopTimer();
   if (!isWhole) throw new ProblemError(describeTooLarge(showUrl(attempt), MAX_BODY_BYTES));
   const exposition = await readInTurn(async () => {
-    // Reading a body takes a millisecond, or ten: many that arrive together must not hold up the keys.
+    // Parsing takes 1 to 10 ms: many bodies at once must not block keys.
     await platform.nextTurn();
     return await parseExpositionBody(attempt, response, bytes);
   });
-  // What ends early keeps its buffer: it may still be written to.
+  // Not after an early end: the stream may still write to the buffer.
   buffers.give(new Uint8Array(bytes.buffer));
   return {
     endpointKey: endpoint.key,
@@ -304,7 +288,6 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   };
 }
 
-/** The problem behind an error that ended a scrape. */
 function explainError(
   error: unknown,
   attempt: Attempt,
@@ -313,7 +296,7 @@ function explainError(
   if (error instanceof ProblemError) return error.problem;
   const shown = showUrl(attempt);
   const { phase, bytes } = attempt;
-  // Nothing was being waited for: an error of this program, and not of the server.
+  // We were not waiting for the server: our own bug.
   if (phase === null) throw error;
   if (limit.expired()) return describeTimeout(shown, { phase, bytes, timeout: limit.timeout });
   if (attempt.signal.aborted) {
@@ -324,16 +307,15 @@ function explainError(
     : describeNetworkError(error, shown);
 }
 
-/** A client that fails each time, for certificates that turned out to be unusable. */
+/** For certificates that turn out to be unusable. */
 function createBrokenClient(error: unknown): HttpClient {
   return { get: () => Promise.reject(error), close: () => {} };
 }
 
 /**
- * A scraper of one endpoint. It keeps the connection between scrapes, and asks
- * the URL first to which the last good scrape was redirected.
+ * Keeps the connection, and starts at the URL that the last good scrape was redirected to.
  *
- * @param options.timeout What one scrape may take from asking to the last byte.
+ * @param options.timeout From request to last byte.
  */
 export async function createScraper(
   platform: Platform,

@@ -1,46 +1,39 @@
 /**
- * The bytes of a response's body, in one piece.
- *
- * Where a stream can
- * write into memory of ours it does, and a few buffers serve all scrapes: the
- * runtime's own chunks are of 64 KiB each, a hundred scrapes a second throw away
- * several times their bodies, and the memory of the process stays at what that
- * took. Sizes are in bytes. What may be read, and what it means, is `scraper`'s
- * part.
+ * Reads a response's body into one piece. Streams write into a few reused buffers where they can:
+ * the runtime's own 64 KiB chunks would waste several times the bodies, and the process would keep
+ * that memory. Sizes are in bytes.
  *
  * @module
  */
 
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE } from "./units.ts";
 
-/** A body, or as much of it as may be read. */
 interface Body {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Whether this is all of it, and not cut at the limit. */
+  /** False if cut at the limit. */
   readonly isWhole: boolean;
 }
 
-/** Bytes for which room is made before the size of a body is known. */
+/** Initial size, before a body's size is known. */
 const FIRST_BUFFER_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 
-/** Buffers that nobody reads into, for bodies to come. */
 interface BufferPool {
-  /** A buffer with room for so many bytes and more. It is whoever takes it's. */
+  /** Returns a buffer of more than `bytes`. The caller owns it until `give`. */
   readonly take: (bytes: Bytes) => Uint8Array<ArrayBuffer>;
   readonly give: (buffer: Uint8Array<ArrayBuffer>) => void;
 }
 
-/** What is kept, or one buffer that is larger: after the first polls few bodies come at the same time. */
+/** More only as a single buffer: after the first polls few bodies arrive together. */
 const MAX_SPARE_BYTES: Bytes = 8 * BYTES_PER_MEBIBYTE;
 
-/** A pool without buffers. Of those that it is given it keeps the largest. */
+/** Keeps the largest buffers. */
 export function createBufferPool(): BufferPool {
   let spare: readonly Uint8Array<ArrayBuffer>[] = [];
   return {
     take: (bytes) => {
       const taken = spare.find(({ length }) => length > bytes);
       spare = spare.filter((buffer) => buffer !== taken);
-      // Bodies grow a little, and one that has another size would be of no use to others.
+      // Powers of two serve bodies that grow, and other endpoints.
       return taken ??
         new Uint8Array(Math.max(FIRST_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(bytes + 1))));
     },
@@ -53,19 +46,19 @@ export function createBufferPool(): BufferPool {
   };
 }
 
-/** A buffer after a read, which may be another one, and how many bytes came; `null` at the end. */
+/** The buffer may be a new one; `count` is `null` at the end. */
 interface Filled {
   readonly buffer: Uint8Array<ArrayBuffer>;
   readonly count: Bytes | null;
 }
 
-/** Reads what comes next into the buffer, from `at` on. */
+/** Reads into the buffer from `at` on. */
 interface ByteReader {
   readonly fill: (buffer: Uint8Array<ArrayBuffer>, at: number) => Promise<Filled>;
   readonly cancel: () => Promise<void>;
 }
 
-/** Reads into the buffer itself: the stream has it meanwhile. */
+/** Reads without a copy; the stream owns the buffer meanwhile. */
 function createDirectReader(reader: ReadableStreamBYOBReader): ByteReader {
   return {
     fill: async (buffer, at) => {
@@ -77,7 +70,7 @@ function createDirectReader(reader: ReadableStreamBYOBReader): ByteReader {
   };
 }
 
-/** Copies chunks into the buffer, in parts where they are larger than the room that is left. */
+/** Copies chunks, in parts if they exceed the free room. */
 function createCopyingReader(reader: ReadableStreamDefaultReader<Uint8Array>): ByteReader {
   let rest: Uint8Array = new Uint8Array();
   return {
@@ -100,16 +93,16 @@ function openReader(stream: ReadableStream<Uint8Array>): ByteReader {
   try {
     return createDirectReader(stream.getReader({ mode: "byob" }));
   } catch {
-    return createCopyingReader(stream.getReader()); // Not a stream of bytes: undici's, or what inflates.
+    return createCopyingReader(stream.getReader()); // Not a byte stream: undici's, or an inflating one.
   }
 }
 
 /**
- * Reads up to `limit` bytes into one buffer, so that a flood of tiny chunks
- * costs only its bytes.
+ * Reads up to `limit` bytes; a flood of tiny chunks costs only its bytes.
  *
- * @param options.buffer What to read into first, a whole buffer; it is used up.
- * @param options.onBytes Told how many bytes have come so far.
+ * @param options.buffer A whole buffer to read into; it is consumed.
+ *
+ * @param options.onBytes Told the number of bytes so far.
  */
 export async function readBody(
   stream: ReadableStream<Uint8Array> | null,
@@ -119,7 +112,7 @@ export async function readBody(
     readonly onBytes?: (count: Bytes) => void;
   } = {},
 ): Promise<Body> {
-  // One byte more than may come tells a body that is too large.
+  // One byte beyond the limit shows that a body is too large.
   const most = limit + 1;
   let buffer = options.buffer ?? new Uint8Array(Math.min(FIRST_BUFFER_BYTES, most));
   let length = 0;

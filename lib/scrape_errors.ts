@@ -1,12 +1,7 @@
 /**
- * What went wrong with a scrape -> its kind and one sentence with the next step.
- *
- * All wording of failed scrapes stands here: errors of the
- * runtime, HTTP statuses, bodies that are no metrics or not vLLM's. Nothing of
- * an error's own text, of a header's value or of a body enters a sentence: the
- * runtime quotes whole header values in its errors, tokens and all. `shown` is
- * a URL in quotes, made safe by `scraper`, which also decides when a scrape has
- * failed. Sources: errors seen on Deno 2.6 and 2.9, rustls, Node and undici.
+ * Scrape failures -> kind and one sentence with the next step. A message holds nothing of an
+ * error's text, a header's value or a body: runtimes quote whole header values, tokens included.
+ * `shown` is a safe URL in quotes. Sources: errors of Deno 2.6 and 2.9, rustls, Node and undici.
  *
  * @module
  */
@@ -21,23 +16,18 @@ import {
 import type { FailureKind } from "./model.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
-/** Why a scrape failed, for the program and for a person. */
 export interface Problem {
-  /** For the program. */
   readonly kind: FailureKind;
-  /** One sentence without a full stop. */
   readonly message: string;
-  /** The server that answers in place of vLLM, where it is known. */
+  /** The server that answers, if recognised. */
   readonly serverName?: string;
 }
 
-/** How far a scrape has come. */
 export type ScrapePhase = "credentials" | "headers" | "body";
 
-/** Causes of an error that are looked at. */
 const MAX_CAUSES = 5;
 
-/** Names, codes and messages of an error and its causes, without the URLs and names that they quote. */
+/** An error and its causes, without the URLs and names that they quote. */
 function collectErrorText(error: unknown): string {
   const parts: string[] = [];
   let current = error;
@@ -49,7 +39,7 @@ function collectErrorText(error: unknown): string {
   return parts.join(" ").replace(/\bhttps?:\/\/[^\s)]*/gi, "").replace(/(?<=for name )".*/s, "");
 }
 
-/** A pattern in an error's text, the kind that it means, and what is said before and after the URL. */
+/** `before` and `after` go round the URL. */
 type NetworkRow = readonly [
   pattern: RegExp,
   kind: FailureKind,
@@ -57,7 +47,7 @@ type NetworkRow = readonly [
   after: string,
 ];
 
-/** What errors before the first byte of an answer mean; the first row that fits counts. */
+/** Errors before the first byte; the first match wins. */
 const NETWORK_ROWS: readonly NetworkRow[] = [
   [
     /requires write access/i,
@@ -170,12 +160,9 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
   ],
 ];
 
-/** Errors about headers of the request. hyper's "invalid HTTP header parsed" is about the answer. */
+/** hyper's "invalid HTTP header parsed" is about the response instead. */
 const UNSENDABLE_HEADER = /invalid header (name|value)|UND_ERR_INVALID_ARG.* header|ByteString/i;
 
-/**
- * The problem of an error that came before the answer.
- */
 export function describeNetworkError(error: unknown, shown: string): Problem {
   const text = collectErrorText(error);
   if (UNSENDABLE_HEADER.test(text)) {
@@ -194,7 +181,7 @@ export function describeNetworkError(error: unknown, shown: string): Problem {
   };
 }
 
-/** The problem of an error that came in the middle of the answer, after `bytes` bytes of its body. */
+/** After `bytes` bytes of the body. */
 export function describeBodyError(error: unknown, shown: string, bytes: Bytes): Problem {
   if (/gzip|deflate|brotli|zlib|inflate|decompress/i.test(collectErrorText(error))) {
     return {
@@ -210,7 +197,6 @@ export function describeBodyError(error: unknown, shown: string, bytes: Bytes): 
   };
 }
 
-/** The problem of a scrape that took longer than `timeout`. */
 export function describeTimeout(
   shown: string,
   { phase, timeout, bytes }: {
@@ -250,7 +236,7 @@ const STATUS_ROWS: Readonly<Record<number, StatusRow>> = {
   504: ["server_error", ", as the server does not answer its proxy: check that it runs"],
 };
 
-/** The problem of a status other than 200. `head` is the beginning of the body. */
+/** `head` is the beginning of the body. */
 export function describeStatus(
   status: number,
   { shown, head, sendsCredentials }: {
@@ -296,7 +282,6 @@ const ROLE_HINTS: Readonly<Record<ServerRole, string>> = {
   exporter: "check the port",
 };
 
-/** The problem of metrics that are of no server that is watched. */
 export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<string>): Problem {
   const server = identifyServer(familyNames);
   if (server !== null) {
@@ -317,7 +302,6 @@ export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<s
   };
 }
 
-/** The problem of metrics that say nothing of models. */
 export function describeUnnamedEngines(shown: string): Problem {
   return {
     kind: "other_server",
@@ -325,15 +309,12 @@ export function describeUnnamedEngines(shown: string): Problem {
   };
 }
 
-/** Whether a body begins as a page of HTML or XML does. Its text may hold lines that read like samples. */
+/** HTML or XML: its text may hold lines that look like samples. */
 export function looksLikeMarkup(head: string): boolean {
   return /^<[!?a-z]/i.test(head);
 }
 
-/**
- * The problem of a body without metrics. `head` is its beginning as text,
- * without leading white space: empty for a body that has nothing else.
- */
+/** `head` is the beginning of the body without leading white space. */
 export function describeForeignBody(shown: string, head: string): Problem {
   if (head === "") {
     return {
@@ -356,7 +337,6 @@ export function describeForeignBody(shown: string, head: string): Problem {
   };
 }
 
-/** The problem of a body that ends where no exposition ends. */
 export function describeCutBody(shown: string): Problem {
   return {
     kind: "truncated",
@@ -365,7 +345,6 @@ export function describeCutBody(shown: string): Problem {
   };
 }
 
-/** The problem of a body of more than `limit` bytes. */
 export function describeTooLarge(shown: string, limit: Bytes): Problem {
   return {
     kind: "too_large",
@@ -374,7 +353,6 @@ export function describeTooLarge(shown: string, limit: Bytes): Problem {
   };
 }
 
-/** The problem of an exposition that names more than `limit` engines. */
 export function describeTooManyEngines(shown: string, limit: number): Problem {
   return {
     kind: "too_large",
@@ -383,7 +361,7 @@ export function describeTooManyEngines(shown: string, limit: number): Problem {
   };
 }
 
-/** The problem of a redirect that is not followed. `target` is a URL in quotes, made safe. */
+/** `target` is a safe URL in quotes. */
 export function describeRedirect(shown: string, target: string | null): Problem {
   return {
     kind: "redirect",

@@ -1,14 +1,10 @@
 /**
- * How often an endpoint may be asked without being a burden to it.
+ * How often to scrape an endpoint without burdening it. A scrape of 64 engines takes half a second
+ * of vLLM's API process, so scrapes are held to a share of all time by a token bucket: time earns
+ * tokens, a scrape spends its duration, and none starts while the balance is negative. Failing
+ * endpoints back off.
  *
- * A scrape of 64 engines takes half a second of vLLM's API
- * process, so the time that scrapes take is held to a share of all time. It is
- * kept as a credit: time earns some, a scrape spends what it took, and while
- * the account is overdrawn nobody asks. So the share holds for scrapes that are
- * always slow and for those that are slow now and then, and one hiccup costs
- * one pause. An endpoint that fails is asked less and less often. What of it
- * is to be told on the screen is decided here, too. Spans are in seconds. Rejected: a mean of recent durations, which lets a slow scrape in
- * ten exceed the share, or a fast one in two.
+ * Rejected: a mean of recent durations, which lets one slow scrape in ten exceed the share.
  *
  * @module
  */
@@ -16,37 +12,32 @@
 import { createBackOff } from "./back_off.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
-/** The share of all time that an endpoint may spend in scrapes. */
 export const MAX_SCRAPE_SHARE: Ratio = 0.05;
 
-/** The longest pause after failures, where the interval is not longer anyway. */
+/** The interval counts if it is longer. */
 export const MAX_BACK_OFF: Seconds = 30;
 
-/** An interval that is so much longer is another one. */
+/** From this factor on, an interval is shown as changed. */
 const INTERVAL_TOLERANCE = 1.2;
 
-/** What is that much older than an interval was not seen at the newest poll: answers take their time, too. */
+/** Grace for the response time. */
 const RESPONSE_GRACE: Seconds = 1;
 
-/** What may be spent at once: the first two scrapes of the largest servers come at the interval. */
+/** Lets the first two scrapes of the largest servers keep the interval. */
 const MAX_TOKENS: Seconds = 0.5;
 
-/** What is known of an endpoint's past scrapes. */
 export interface Schedule {
-  /** Time that scrapes may take; negative where they took more. As of the start of the last one. */
+  /** Scrape time left in the bucket as of the last start; negative if overdrawn. */
   readonly credit: Seconds;
-  /** When the last good scrape began; `null` before the first. */
   readonly startedAt: Seconds | null;
-  /** Attempts that failed since the last good one. */
   readonly failures: number;
 }
 
-/** The pace of an endpoint that was never asked. */
 export function startSchedule(): Schedule {
   return { credit: MAX_TOKENS, startedAt: null, failures: 0 };
 }
 
-/** The pace after one more attempt. What fails costs nothing but patience: it may never have arrived. */
+/** The schedule after one more attempt. Failures cost no tokens: they may never have arrived. */
 export function notePoll(
   schedule: Schedule,
   poll: { readonly endedAt: Seconds; readonly duration: Seconds; readonly hasFailed: boolean },
@@ -61,24 +52,21 @@ export function notePoll(
 }
 
 /**
- * Time from the start of a good scrape to that of the next: the interval, or
- * longer where scrapes take too much of it.
+ * Time between the starts of good scrapes: longer than the interval if scrapes take too much of it.
  */
 export function getInterval({ credit }: Schedule, interval: Seconds): Seconds {
   return Math.max(interval, -credit / MAX_SCRAPE_SHARE);
 }
 
-/** Whether an endpoint is asked so much less often than was wanted that it is to be told. */
 export function isNotablySlower(schedule: Schedule, interval: Seconds): boolean {
   return getInterval(schedule, interval) > interval * INTERVAL_TOLERANCE;
 }
 
-/** Whether what is that old is as new as can be where servers are asked at the interval. */
 export function isOfNewestPoll(age: Seconds, interval: Seconds): boolean {
   return age <= interval + RESPONSE_GRACE;
 }
 
-/** Time from the end of a failed attempt to the next: the interval, and twice as long after each more. */
+/** Time from a failed attempt to the next: the interval, doubled for each further failure. */
 export function computeBackOff({ failures }: Schedule, interval: Seconds): Seconds {
   const max = Math.max(interval, MAX_BACK_OFF);
   return createBackOff({ initial: interval, max })(failures);

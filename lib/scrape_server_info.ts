@@ -1,9 +1,7 @@
 /**
- * What a server says of itself beside its metrics.
- *
- * One GET each of `/version` and `/v1/models`, never repeated in the life of a server
- * that is watched: some count them. With the endpoint's own credentials; answers that
- * are no answers, redirects included, are nothing learnt and no failure.
+ * What a server says of itself besides metrics: one GET each of `/version` and `/v1/models` per
+ * server life, as some servers count them, with the endpoint's own credentials. Unusable responses,
+ * redirects included, teach nothing and are no failure.
  *
  * @module
  */
@@ -17,20 +15,18 @@ import { type EndpointAccess, joinHeaders } from "./scrape_credentials.ts";
 import { sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
-/** What a server lists. */
 interface ModelList {
   readonly models: readonly ModelCard[];
-  /** Who the models belong to, which is the name of the server's program with most of them. */
+  /** `owned_by`, which names the server's program on most servers. */
   readonly owners: ReadonlySet<string>;
 }
 
-/** Cards that are kept: a server with more adapters is not to fill the screen. */
+/** Adapters must not fill the screen. */
 const MAX_CARDS = 256;
 
-/** Longest version that is one. */
 const VERSION = /^\d+\.\d[\w.+!-]{0,60}$/;
 
-/** The version, or `null` where the text says more or something else. */
+/** `null` if the text holds anything else. */
 export function parseVersion(text: string): string | null {
   const value = parseUntrustedJson(text);
   if (!isRecord(value) || Object.keys(value).join() !== "version") return null;
@@ -49,7 +45,7 @@ function parseModelCard(value: unknown): ModelCard | null {
   };
 }
 
-/** The models of an answer to `/v1/models`, or `null` where the text is none. */
+/** `null` if the text is no list of models. */
 export function parseModelList(text: string): ModelList | null {
   const value = parseUntrustedJson(text);
   if (!isRecord(value) || !Array.isArray(value.data)) return null;
@@ -61,16 +57,15 @@ export function parseModelList(text: string): ModelList | null {
   return { models, owners: new Set(owners) };
 }
 
-/** What a server says of itself; `null` where it does not. */
+/** `null` for what it does not say. */
 interface ServerIdentity {
   readonly version: string | null;
   readonly models: ModelList | null;
 }
 
-/** Largest answer that is read: some hundred LoRA adapters. */
+/** Room for some hundred LoRA adapters. */
 const MAX_ANSWER_BYTES: Bytes = BYTES_PER_MEBIBYTE;
 
-/** The text at a URL, or `null` where there is none to be had. */
 async function getText(
   client: HttpClient,
   url: string,
@@ -85,18 +80,18 @@ async function getText(
     const { bytes, isWhole } = await readBody(response.body, MAX_ANSWER_BYTES);
     return isWhole ? new TextDecoder().decode(bytes) : null;
   } catch {
-    // Whatever it was, a scrape of the metrics meets it too and says what to do.
+    // Scraping the metrics meets the same error, and reports it.
     return null;
   }
 }
 
-/** Asks a server what it is. Never rejects. */
+/** Never rejects. */
 export async function fetchServerIdentity(
   platform: Platform,
   endpoint: Endpoint,
   options: {
     readonly access: EndpointAccess;
-    /** What both answers together may take. */
+    /** For both requests together. */
     readonly timeout: Seconds;
     readonly signal?: AbortSignal;
   },
@@ -116,7 +111,7 @@ export async function fetchServerIdentity(
       models: models === null ? null : parseModelList(models),
     };
   } catch {
-    // Certificates or credentials that cannot be read: the scraper says so.
+    // The scraper reports unusable certificates and credentials.
     return { version: null, models: null };
   } finally {
     limit.cancel();
