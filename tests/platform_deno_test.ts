@@ -62,6 +62,18 @@ Deno.test("sleep() ends when the signal aborts, at once if it has", async () => 
   assert(platform.monotonicSeconds() - start < 60);
 });
 
+Deno.test("startTimer() calls back once after its span, and not when it is cancelled", async () => {
+  const calls: string[] = [];
+  const cancel = platform.startTimer(0, () => calls.push("cancelled"));
+  const called = new Promise<void>((resolve) => {
+    platform.startTimer(0.01, () => resolve(void calls.push("called")));
+  });
+  cancel();
+  await called;
+  cancel();
+  assertEquals(calls, ["called"]);
+});
+
 Deno.test("nextTurn() lets one caller go on in each turn, in their order", async () => {
   const order: string[] = [];
   const work = async (name: string): Promise<void> => {
