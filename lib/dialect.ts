@@ -1,10 +1,7 @@
 /**
- * The kinds of servers that are watched, and who else may answer at a port.
- *
- * A server is known by the names of its metrics, by the owner of the models that it
- * lists, and by the command lines and titles of its processes. Of those that are
- * not watched the name helps: another engine, a router, or an exporter on the wrong
- * port. Sources: the servers' own documentation and code, read 2026-11.
+ * The supported servers, and others that may answer. Recognised by metric names, `owned_by` of
+ * models, command lines and process titles. Sources: the servers' documentation and code, read
+ * 2026-11.
  *
  * @module
  */
@@ -13,33 +10,29 @@ import type { Dialect, ProcessRanks } from "./dialect_model.ts";
 import { SGLANG } from "./dialect_sglang.ts";
 import { VLLM } from "./dialect_vllm.ts";
 
-/** The kinds of servers that are watched. `--metric-prefix` and typed addresses mean the first. */
+/** `--metric-prefix` and typed addresses refer to the first. */
 export const DIALECTS: readonly Dialect[] = [VLLM, SGLANG];
 
-/** Their names, for a sentence. */
 export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(" and ");
 
-/** A dialect by the name of its server; `null` for others. */
 export function findDialect(name: string | null | undefined): Dialect | null {
   return DIALECTS.find((dialect) => dialect.name === name) ?? null;
 }
 
-/** What a server is there for, which decides what a person should do about it. */
+/** Decides what to advise. */
 export type ServerRole = "engine" | "router" | "exporter";
 
-/** A server that is not watched. */
+/** An unsupported server. */
 interface ServerKind {
-  /** The name that people know it by. */
   readonly name: string;
-  /** What it is there for. */
   readonly role: ServerRole;
 }
 
-/** A server and what its metrics begin with. The first row that fits counts: exporters' metrics may be carried along. */
+/** The first match counts: exporters may pass on other metrics. */
 type ServerRow = readonly [ServerRole, name: string, prefixes: readonly string[]];
 
 const SERVER_ROWS: readonly ServerRow[] = [
-  // It takes vLLM's prefix for names of its own, so they stand here in full.
+  // In full, as it uses vLLM's prefix.
   ["router", "vLLM production-stack router", [
     "vllm:healthy_pods_total",
     "vllm:current_qps",
@@ -75,7 +68,7 @@ const SERVER_ROWS: readonly ServerRow[] = [
   ["engine", "Ollama", ["ollama_"]],
   ["engine", "TensorRT-LLM", ["trtllm_", "nv_trt_llm_"]],
   ["engine", "Triton Inference Server", ["nv_inference_", "nv_gpu_", "nv_cpu_"]],
-  // NIM serves vLLM's names without a prefix.
+  // vLLM's names without a prefix.
   ["engine", "NVIDIA NIM", ["num_requests_running", "gpu_cache_usage_perc", "nim_"]],
   ["router", "Ray", ["ray_"]],
   ["exporter", "NVIDIA DCGM exporter", ["DCGM_"]],
@@ -91,10 +84,6 @@ const SERVER_ROWS: readonly ServerRow[] = [
   ["exporter", "JupyterHub", ["jupyterhub_"]],
 ];
 
-/**
- * The server that exports these families, or `null` where none of the known
- * ones does.
- */
 export function identifyServer(familyNames: Iterable<string>): ServerKind | null {
   const names = [...familyNames];
   for (const [role, name, prefixes] of SERVER_ROWS) {
@@ -105,7 +94,7 @@ export function identifyServer(familyNames: Iterable<string>): ServerKind | null
   return null;
 }
 
-/** Servers by the `owned_by` of the models that they list. */
+/** By `owned_by` of models. */
 const OWNERS: ReadonlyMap<string, string> = new Map([
   ["llamacpp", "llama.cpp"],
   ["library", "Ollama"],
@@ -115,7 +104,6 @@ const OWNERS: ReadonlyMap<string, string> = new Map([
   ["aphrodite", "Aphrodite"],
 ]);
 
-/** The server whose models belong to one of these, or `null`. */
 export function identifyOwner(owners: Iterable<string>): string | null {
   for (const owner of owners) {
     const dialect = DIALECTS.find(({ modelOwner }) => modelOwner === owner);
@@ -125,7 +113,7 @@ export function identifyOwner(owners: Iterable<string>): string | null {
   return null;
 }
 
-/** The server whose page this is without its engine's metrics, and the option that turned them off. */
+/** Recognises a server without engine metrics, and the option that turned them off. */
 export function findDisabledServer(
   familyNames: ReadonlySet<string>,
 ): { readonly name: string; readonly option: string } | null {
@@ -136,7 +124,7 @@ export function findDisabledServer(
   return null;
 }
 
-/** Servers by their command lines. Routers are asked before dialects, whose names they carry. */
+/** Before dialects, as they carry their names. */
 const ROUTER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ["vLLM production-stack router", /(?:^|[\s/])vllm_router[./]|(?:^|[\s/])vllm-router(?:\s|$)/],
   ["SGLang router", /sglang_router\.launch_(?:router|server)|(?:^|[\s/])sglang-router(?:\s|$)/],
@@ -160,17 +148,16 @@ const COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ...OTHER_COMMANDS,
 ];
 
-/** The model server that a command line, its words with a blank between them, starts; or `null`. */
+/** Words of `commandLine` are separated by one blank. */
 export function identifyCommand(commandLine: string): string | null {
   return COMMANDS.find(([, pattern]) => pattern.test(commandLine))?.[0] ?? null;
 }
 
-/** The ranks that the title of a process tells. */
 export function parseRanks(title: string): ProcessRanks {
   return Object.assign({}, ...DIALECTS.map(({ processes }) => processes.parseRanks(title)));
 }
 
-/** The server that answers with this status and beginning of a body that its metrics are off, and how to turn them on. */
+/** Recognises a response that says metrics are off. */
 export function identifyRefusal(
   status: number,
   head: string,

@@ -1,5 +1,5 @@
 /**
- * What a dialect is: all that this program knows of one kind of server, and its vocabulary.
+ * What is known of one kind of server, as a `Dialect`, and its vocabulary.
  *
  * @module
  */
@@ -16,73 +16,67 @@ import {
   type ServerTraits,
 } from "./model.ts";
 
-/** A metric that a kind of server exports. */
 export interface MetricRow extends MetricInfo {
-  /** What the exported value is multiplied by to get the base unit. */
+  /** Factor to the base unit. */
   readonly scale?: number;
-  /** Series that have this label count only with this value. */
+  /** Only series with this label value count. */
   readonly only?: readonly [label: string, value: string];
-  /** The figure that it feeds: of a family with `label` a `LabelledKey`. Others are only listed. */
+  /** The figure it feeds; rows without are only listed. */
   readonly key?: GaugeKey | CounterKey | HistogramKey | LabelledKey;
-  /** Labels that are read apart: the engine's configuration, or its LoRA adapters. */
+  /** Infos whose labels are parsed. */
   readonly role?: "configuration" | "adapters";
 }
 
-/** A path of a server, and when it is asked. */
 interface DialectPath {
   readonly path: string;
-  /** `never`: asking it does something, such as to generate a token. */
+  /** `never`: requests have effects, such as generating a token. */
   readonly when: "each_round" | "same_round" | "once" | "never";
 }
 
-/** Labels that say whose a series is. */
 interface EngineLabelNames {
   readonly model: string;
   readonly engine: string;
-  /** Those of processes of one engine, where they are replicas of their own; the first that is there counts. */
+  /** Worker labels, where workers are replicas; the first present counts. */
   readonly workers: readonly string[];
 }
 
-/** Ranks of a process within its server. */
 export interface ProcessRanks {
   readonly data?: number;
   readonly tensor?: number;
   readonly pipeline?: number;
 }
 
-/** How the processes of a server are recognised and read. */
 interface ProcessTraits {
-  /** Command lines, words with a blank between them. */
+  /** Matches command lines. */
   readonly command: RegExp;
-  /** Titles that its processes give themselves in place of their command lines. */
+  /** Matches titles that processes set themselves. */
   readonly title: RegExp;
-  /** Those of them that listen for no HTTP request. */
+  /** Titles of processes that serve no HTTP. */
   readonly innerTitle: RegExp;
   readonly parseRanks: (title: string) => ProcessRanks;
-  /** Long names of options, without dashes: those with the names of its model, and without which it speaks no TLS. */
+  /** Long names without dashes: options with model names, and those that enable TLS. */
   readonly modelOptions: readonly string[];
   readonly tlsOptions: readonly string[];
-  /** Short names of options -> the long ones. */
+  /** Short -> long option names. */
   readonly shortOptions: ReadonlyMap<string, string>;
-  /** Options that say how many of something there are. */
+  /** Options with a number. */
   readonly sizeOptions: ReadonlySet<string>;
 }
 
-/** What a body says of an engine beyond the figures of the table. */
+/** Facts from which a dialect derives more figures. */
 export interface EngineFacts {
   readonly counters: EngineSample["counters"];
   readonly labelled: EngineSample["labelled"];
   readonly initializing: EngineSample["initializing"];
   readonly configuration: ReadonlyMap<string, string>;
-  /** A scalar by its name without prefix; `null` where there is none. */
+  /** By name without prefix. */
   readonly getValue: (name: string) => number | null;
-  /** The children of a family by its name without prefix; empty where there is none. */
+  /** By name without prefix. */
   readonly getFamily: (name: string) => ReadonlyMap<string, number>;
-  /** The one of the names of a scalar's row under which it was found. */
+  /** Returns the name under which a row was found. */
   readonly getName: (name: string) => string | null;
 }
 
-/** What a dialect concludes from the facts. */
 export type EngineConclusions =
   & Pick<
     EngineSample,
@@ -93,35 +87,34 @@ export type EngineConclusions =
     | "prefixCacheUnit"
   >
   & {
-    /** Counters that no single metric gives. */
+    /** Derived counters. */
     readonly counters?: Partial<EngineSample["counters"]>;
   };
 
-/** One kind of server. */
 export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
-  /** Of its metrics, in the order in which they are tried. */
+  /** In order of trial. */
   readonly prefixes: readonly string[];
   readonly rows: readonly MetricRow[];
   readonly defaultPort: number;
   readonly paths: readonly DialectPath[];
-  /** `owned_by` of the models that it lists. */
+  /** `owned_by` of its models. */
   readonly modelOwner: string;
-  /** Whether `/version` with nothing but a version is its answer. */
+  /** Whether a bare `/version` identifies it. */
   readonly answersVersion: boolean;
   readonly processes: ProcessTraits;
   readonly labels: EngineLabelNames;
-  /** Without prefix, the stamp that tells when an engine's counters began. */
+  /** Without prefix: when an engine's counters began. */
   readonly createdName?: string;
   readonly conclude: (facts: EngineFacts) => EngineConclusions;
-  /** The option without which it exports no metrics. */
+  /** The option that turns metrics on. */
   readonly enablingOption?: string;
-  /** The option that turned the engine's metrics off, where a page with these families alone shows that. */
+  /** Returns the option that turned engine metrics off, if these families show that. */
   readonly findDisablingOption?: (familyNames: Iterable<string>) => string | null;
 }
 
 export type Part = "value" | "bucket" | "sum" | "count";
 
-/** What a sample's name means. `rank` 0 is the newest name. */
+/** `rank` 0 is the newest name. */
 export interface Target {
   readonly row: MetricRow;
   readonly part: Part;
@@ -129,13 +122,12 @@ export interface Target {
   readonly name: string;
 }
 
-/** The names of a dialect, without prefix. */
+/** Names without prefix. */
 export interface Vocabulary {
   readonly dialect: Dialect;
   readonly server: ServerTraits;
-  /** Name of a sample -> its meaning. */
   readonly targets: ReadonlyMap<string, Target>;
-  /** Name of a family, in either format -> its row. */
+  /** In either format. */
   readonly families: ReadonlyMap<string, MetricRow>;
 }
 

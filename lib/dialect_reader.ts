@@ -1,11 +1,6 @@
 /**
- * Exposition bytes -> one sample per engine.
- *
- * Gives each (model, engine) its gauges, counters and histograms in base units
- * (seconds, bytes, ratios, tokens). A reader that is given the bodies of one server
- * keeps the layout of the last, and reads only the numbers of the next where all
- * else is the same; figures are made of numbers in one way, so that both ways end
- * in the same.
+ * Parses exposition bytes into one sample per engine, in base units. A reader keeps the layout of
+ * the last body: if the next has the same series, only its numbers are read.
  *
  * @module
  */
@@ -28,14 +23,13 @@ import type { EpochSeconds } from "./units.ts";
 
 const VOCABULARIES: readonly Vocabulary[] = DIALECTS.map(createVocabulary);
 
-/** A body of which all but the values is to be found again in the next. */
+/** A body whose next version is expected to differ only in values. */
 export interface ExpositionLayout {
-  /** The body, in memory of its own, where words of four bytes can be read. */
+  /** Aligned to four bytes. */
   readonly body: DataView;
-  /** For each value, where it begins in the body, and where it ends. */
+  /** Where each value begins and ends. */
   readonly starts: Int32Array;
   readonly ends: Int32Array;
-  /** The values of the body. */
   readonly values: Float64Array;
 }
 
@@ -44,7 +38,6 @@ const TAB = 9, NEWLINE = 10, CARRIAGE_RETURN = 13, SPACE = 32;
 /** Longer numbers fall back to the full parser. */
 const MAX_NUMBER_LENGTH = 40;
 
-/** Where the value that begins at `start` ends. */
 function findValueEnd(bytes: Uint8Array, start: number): number {
   let end = start;
   for (; end < bytes.length; end++) {
@@ -55,10 +48,10 @@ function findValueEnd(bytes: Uint8Array, start: number): number {
 }
 
 /**
- * The layout of a body, or `null` where it would be much larger than the body:
- * lines of a few bytes are no server's, and a flood of them is not remembered.
+ * Returns `null` if the layout would be much larger than the body: very short lines are no
+ * server's.
  *
- * @param samples The value of each sample, in order, and where it begins.
+ * @param samples Values and their positions.
  */
 export function createLayout(
   body: Uint8Array,
@@ -73,7 +66,7 @@ export function createLayout(
   return { body: new DataView(body.slice().buffer), starts: valueStarts, ends, values };
 }
 
-/** Reads a number that is written in an uncommon way; false where it is a surprise. */
+/** Returns false if the full parser is needed. */
 function parseUncommonValue(
   bytes: Uint8Array,
   start: number,
@@ -82,14 +75,14 @@ function parseUncommonValue(
   const end = findValueEnd(bytes, start);
   if (end - start > MAX_NUMBER_LENGTH) return false;
   const value = parseNumber(String.fromCharCode(...bytes.subarray(start, end)));
-  // A count that turns negative makes its line a bad one; what was negative before may be so.
+  // A negative count makes a bad line, unless it was negative before.
   if (value === null || (value < 0 && !(before < 0))) return false;
   scan.value = value;
   scan.end = end;
   return true;
 }
 
-/** The values of a body that is the layout's but for its values; `null` at the first surprise. */
+/** Returns the values if only they differ, else `null`. */
 export function rescanValues(layout: ExpositionLayout, body: Uint8Array): Float64Array | null {
   const { body: known, starts, ends } = layout;
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
@@ -114,23 +107,22 @@ export function rescanValues(layout: ExpositionLayout, body: Uint8Array): Float6
   return endsAlike ? values : null;
 }
 
-/** What an exposition says of the engines of a server. */
 export interface EngineExposition {
-  /** The kind of server. The first of the registry where there are no metrics of any. */
+  /** The first dialect's if there are no metrics. */
   readonly serverName: string;
-  /** In the order of models, then of engine numbers. */
+  /** By model, then engine. */
   readonly engines: readonly EngineSample[];
-  /** What has no engine: figures without that label beside engines that have it. `null` when there is nothing. */
+  /** Figures without an engine label beside engines with one. */
   readonly server: EngineSample | null;
   readonly lora: LoraSample | null;
-  /** Figures found under an older name -> that name. */
+  /** Figure -> older name. */
   readonly aliases: ReadonlyMap<string, string>;
-  /** The prefix found, or the first that was looked for. */
+  /** The prefix found, or the first tried. */
   readonly metricPrefix: string;
   readonly processStart: Reading<EpochSeconds>;
-  /** The oldest `_created` stamp among the engines. */
+  /** The oldest of the engines. */
   readonly countersCreated: Reading<EpochSeconds>;
-  /** `http_requests_total` by its `status` label. */
+  /** By `status` label. */
   readonly httpResponsesByStatus: ReadonlyMap<string, number>;
   readonly sampleCount: number;
   readonly dialect: "prometheus" | "openmetrics";
@@ -138,17 +130,17 @@ export interface EngineExposition {
   readonly badLines: readonly BadLine[];
   readonly endsComplete: boolean;
   readonly lastLineIsBad: boolean;
-  /** Families of a known kind of server, declared or sampled. 0 for another, or with statistics off. */
+  /** Declared or sampled; 0 for another server, or with statistics off. */
   readonly engineFamilyCount: number;
-  /** Whether there are figures of engines whose model is not named: an aggregate's, or a router's. */
+  /** Whether engines lack a model name, as of a router. */
   readonly hasUnnamedEngines: boolean;
-  /** Whether it names more than `MAX_ENGINES` engines: `engines` are then not all. */
+  /** More than `MAX_ENGINES`; `engines` is then incomplete. */
   readonly hasTooManyEngines: boolean;
-  /** Names of families and samples of any kind, up to `MAX_FAMILY_NAMES`. */
+  /** Up to `MAX_FAMILY_NAMES`. */
   readonly familyNames: ReadonlySet<string>;
 }
 
-/** The adapters as of the newest state; of two of the same time, the later in the body. */
+/** The newest state; of equal times, the later in the body. */
 function collectLora({ lora }: DialectSeries, values: Float64Array): LoraSample | null {
   let newest: DialectSeries["lora"][number] | null = null;
   for (const entry of lora) {
@@ -159,13 +151,12 @@ function collectLora({ lora }: DialectSeries, values: Float64Array): LoraSample 
 
 const NO_SAMPLES: readonly number[] = [];
 
-/** What is looked at of a histogram. */
 interface HistogramSeries {
   readonly bounds: readonly number[];
   readonly buckets: readonly number[];
 }
 
-/** The samples of a histogram's last bucket, which holds its count. */
+/** The samples of the last bucket. */
 function listCountSamples({ bounds, buckets }: HistogramSeries): readonly number[] {
   const { length } = buckets;
   const isLastAlone = length > 0 && bounds[length - 1] === Infinity &&
@@ -175,7 +166,6 @@ function listCountSamples({ bounds, buckets }: HistogramSeries): readonly number
   return buckets.filter((_, i) => bounds[i] === last);
 }
 
-/** What several sets of labels say of one figure. */
 function collect<T extends { readonly absorbed: readonly T[] }>(
   part: T,
   read: (part: T) => readonly number[],
@@ -184,12 +174,12 @@ function collect<T extends { readonly absorbed: readonly T[] }>(
   return [...read(part), ...part.absorbed.flatMap((other) => collect(other, read))];
 }
 
-/** All that the engine exports, in the order of the body. */
+/** In the order of the body. */
 function listEntries(
   builder: EngineBuilder,
   { metricPrefix, infos }: {
     readonly metricPrefix: string;
-    /** Series that belong to it without naming its model. */
+    /** Series without a model. */
     readonly infos: readonly OtherSeries[];
   },
 ): readonly MetricEntry[] {
@@ -216,7 +206,7 @@ function listEntries(
   }
   for (const part of builder.histograms.values()) {
     const samples = part.isFlooded ? NO_SAMPLES : listCountSamples(part);
-    // What was absorbed has given its buckets, but not its sums.
+    // Absorbed series gave their buckets, but not their sums.
     if (samples.length > 0) {
       add(part.target, { labels: "", samples, sums: collect(part, (one) => one.sums) });
     }
@@ -229,7 +219,6 @@ function listEntries(
   return entries.sort((a, b) => a.samples[0] - b.samples[0]);
 }
 
-/** The figures of the series, for those values. */
 function buildExposition(series: DialectSeries, values: Float64Array): EngineExposition {
   const { configs, declared, summary, engines, server, vocabulary, metricPrefix } = series;
   const declaredKeys = new Set([...declared].map(({ key }) => key));
@@ -283,30 +272,29 @@ function buildExposition(series: DialectSeries, values: Float64Array): EngineExp
   };
 }
 
-/** Reads the bodies of one server, one after the other. A body must stay as it is until it is read. */
+/** The body must not change while it is read. */
 export type EngineReader = (body: Uint8Array) => Steps<EngineExposition>;
 
-/** A body that was read, to read others of the same series by. */
+/** A body whose series may recur. */
 interface KnownBody {
   readonly metricPrefix: string | null;
   readonly series: DialectSeries;
   readonly layout: ExpositionLayout;
 }
 
-/** The bodies that the readers of a fleet remember, the one that was found useful last first. */
+/** Bodies shared by the readers of a fleet, most recently used first. */
 interface SharedBodies {
-  /** The exposition of a body that is as one of them but for its values; `null` where there is none. */
   readonly find: (
     read: (known: KnownBody) => EngineExposition | null,
   ) => { readonly known: KnownBody; readonly exposition: EngineExposition } | null;
   readonly add: (known: KnownBody) => void;
 }
 
-/** So many are compared with a body that is new: fleets of more kinds of servers are rare. */
+/** Fleets of more kinds of servers are rare. */
 const MAX_SHARED_BODIES = 8;
 
 function createSharedBodies(): SharedBodies {
-  // Each is kept only for as long as a reader has it.
+  // Kept only while a reader holds it.
   let shared: readonly WeakRef<KnownBody>[] = [];
   return {
     find: (read) => {
@@ -325,7 +313,6 @@ function createSharedBodies(): SharedBodies {
   };
 }
 
-/** The figures of a body that is the known one but for its values; `null` where it is not. */
 function parseWithKnownLayout(
   { series, layout }: KnownBody,
   body: Uint8Array,
@@ -334,15 +321,11 @@ function parseWithKnownLayout(
   return values === null ? null : buildExposition(series, values);
 }
 
-/** Makes readers for the servers of one fleet. Options as of `createEngineReader`. */
 type ReaderFactory = (
   options?: { readonly metricPrefix?: string | null },
 ) => EngineReader;
 
-/**
- * A factory of readers that share what they remember: servers of one fleet
- * often say the same but for their values, and one layout does for all of them.
- */
+/** Creates readers that share layouts: servers of a fleet often differ only in values. */
 export function createReaderFactory(): ReaderFactory {
   const shared = createSharedBodies();
   return ({ metricPrefix = null } = {}) => {
@@ -373,10 +356,9 @@ export function createReaderFactory(): ReaderFactory {
 }
 
 /**
- * A reader of expositions, each at once. It remembers one body, about
- * twice its size: where the next has the same series, only its numbers are read.
+ * Creates a synchronous reader. It keeps one body, at about twice its size.
  *
- * @param options.metricPrefix The prefix to look for in place of the known ones.
+ * @param options.metricPrefix Replaces the dialects' prefixes.
  */
 export function createEngineReader(
   options: { readonly metricPrefix?: string | null } = {},
@@ -385,7 +367,6 @@ export function createEngineReader(
   return (body) => finishSteps(read(body));
 }
 
-/** Reads one exposition. */
 export function parseEngineMetrics(
   body: Uint8Array,
   { metricPrefix = null }: { readonly metricPrefix?: string | null } = {},

@@ -1,14 +1,8 @@
 /**
- * Which samples of a body make which figures of one engine, and those figures.
- *
- * A builder is told of scalars, families with a label and histogram parts in any
- * order, each sample by its number in the body, and gives an EngineSample for the
- * values of all samples: what belongs together does not depend on values, so it is
- * found out once for all bodies of the same series. Of several names of one figure
- * the newest wins; two are never added. Series that differ in labels of no meaning
- * here are added up, or, for gauges, the largest is taken: with several API servers
- * all but one are stale. A series given twice counts once, its first time
- * (Prometheus' scrape rule).
+ * Builds the sample of one engine. Which samples of a body belong to a figure does not depend on
+ * values, so it is worked out once for all bodies of the same series. The newest of a figure's
+ * names wins. Series that differ only in other labels are added; of gauges the largest counts, as
+ * all API servers but one are stale. A repeated series counts once, as in Prometheus.
  *
  * @module
  */
@@ -32,43 +26,40 @@ import {
 } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
 
-/** Figures that only an engine has: what has none of them is not an engine. */
+/** Without any of these, it is no engine. */
 const ENGINE_KEYS: ReadonlySet<MetricRow["key"]> = new Set<MetricRow["key"]>([
   ...["running", "waiting", "kvCacheUsageRatio", "promptTokens", "generationTokens"] as const,
 ]);
 
-/** Series of one engine that no row of the table describes, at most. */
+/** Unknown series kept per engine. */
 const MAX_OTHERS = 500;
 
 /**
- * Children of one family, and buckets of one histogram, that are kept. vLLM has
- * a dozen and a few dozen, a hundred servers in one exposition as many times
- * more. What goes beyond is no figure but a flood, as when a label holds the
- * number of a request, and is left out whole: a part of it would be wrong.
+ * Children of a family, or buckets of a histogram. vLLM has dozens, a hundred servers a hundred
+ * times more. A family beyond it (a request ID in a label) is dropped whole: a part would be wrong.
  */
 export const MAX_PARTS = 3000;
 
-/** A sample, and what its labels say besides the engine. */
+/** A sample and its labels besides the engine's. */
 export interface SortedSample {
-  /** Its number in the body, from 0. */
+  /** Index in the body. */
   readonly sample: number;
-  /** The upper bound of a bucket as it is spelled, and as a number; NaN where it is none. */
+  /** The bound as spelled and as a number, NaN if invalid. */
   readonly le: string;
   readonly bound: number;
-  /** The value of the label that splits its family. */
+  /** Value of the splitting label. */
   readonly split: string;
-  /** Whether there is a label that tells apart series of the same engine and figure. */
+  /** Whether other labels tell series apart. */
   readonly hasOthers: boolean;
 }
 
-/** The samples that make one gauge or counter, each by its number in the body. */
 interface Scalar {
   readonly target: Target;
   readonly samples: number[];
   readonly absorbed: Scalar[];
 }
 
-/** A series that is listed as it is: of no row, or an info. */
+/** A series that is only listed: unknown, or an info. */
 export interface OtherSeries {
   readonly row: MetricRow | null;
   readonly name: string;
@@ -80,72 +71,68 @@ export interface OtherSeries {
 
 interface LabelledSeries {
   readonly target: Target;
-  /** Value of the label that splits the family -> its samples. */
+  /** Keyed by the splitting label. */
   readonly children: Map<string, number[]>;
   readonly absorbed: LabelledSeries[];
-  /** Whether it has more than `MAX_PARTS` children. */
+  /** More than `MAX_PARTS`. */
   isFlooded: boolean;
 }
 
 interface HistogramParts {
   readonly target: Target;
-  /** Upper bounds as exported, and beside each the sample that is its count. */
+  /** Bounds, and the sample of each one's count. */
   readonly bounds: number[];
   readonly buckets: number[];
-  /** The bounds as they were spelled: `0.1` and `1e-1` are two series of one bound, and add up. */
+  /** `0.1` and `1e-1` are two series of one bound, and add up. */
   readonly spellings: string[];
   readonly sums: number[];
-  /** Whether several series add up to this one, so that their buckets do too. */
+  /** Whether several series add up. */
   merged: boolean;
-  /** Whether it has more than `MAX_PARTS` buckets. */
+  /** More than `MAX_PARTS`. */
   isFlooded: boolean;
   readonly absorbed: HistogramParts[];
-  /** These two are `null` until it is built for the first time. */
+  /** Both are `null` until the first build. */
   order: BucketOrder | null;
   isInOrder: boolean | null;
 }
 
-/** Which samples make the figures of one (model, engine). */
+/** The samples of one (model, engine). */
 export interface EngineBuilder {
   readonly modelName: string;
   readonly engine: string;
-  /** The sample that says when its counters began, as epoch seconds; -1 where not exported. */
+  /** Sample of the counters' start; -1 if not exported. */
   created: number;
   readonly scalars: Map<MetricRow, Scalar>;
   readonly labelled: Map<MetricRow, LabelledSeries>;
   readonly histograms: Map<MetricRow, HistogramParts>;
   /** By name and labels. */
   readonly others: Map<string, OtherSeries>;
-  /** Whether it has a figure that only an engine has. */
   isEngine: boolean;
-  /** These two are `null` until it is built for the first time. */
+  /** Both are `null` until the first build. */
   initializing: EngineSample["initializing"] | null;
   entries: readonly MetricEntry[] | null;
 }
 
-/** What engines of one body share. */
+/** Shared by the engines of a body. */
 interface BuildContext {
-  /** Keys of the families that the body declares. */
   readonly declaredKeys: ReadonlySet<string | undefined>;
   readonly server: ServerTraits;
   readonly conclude: (facts: EngineFacts) => EngineConclusions;
-  /** A row by one of its names without prefix. */
+  /** By name without prefix. */
   readonly findRow: (name: string) => MetricRow | undefined;
-  /** All that an engine exports. */
   readonly listEntries: (builder: EngineBuilder) => readonly MetricEntry[];
-  /** The scalars of an engine that has none. */
+  /** Scalars of an engine without samples. */
   readonly blank: Pick<EngineSample, "gauges" | "counters">;
   readonly configuration: ReadonlyMap<string, string>;
-  /** The values of all samples, by their numbers. */
+  /** All values of the body. */
   readonly values: Float64Array;
-  /** Bounds of the histograms built so far, and their order. */
+  /** Bounds and orders of histograms built before. */
   readonly known: Map<
     MetricRow,
     { readonly bounds: readonly number[]; readonly order: BucketOrder }
   >;
 }
 
-/** An empty builder. */
 export function createEngineBuilder(modelName: string, engine: string): EngineBuilder {
   return {
     modelName,
@@ -161,7 +148,6 @@ export function createEngineBuilder(modelName: string, engine: string): EngineBu
   };
 }
 
-/** Keeps a sample of a scalar: the newest name wins, series that differ in other labels count together. */
 export function keepScalar(
   builder: EngineBuilder,
   target: Target,
@@ -175,7 +161,6 @@ export function keepScalar(
   } else if (rank === known.target.rank && hasOthers) known.samples.push(sample);
 }
 
-/** Keeps a sample of a family that is split by a label. */
 export function keepLabelled(
   builder: EngineBuilder,
   target: Target,
@@ -211,7 +196,7 @@ function createParts(target: Target): HistogramParts {
   };
 }
 
-/** Keeps a bucket, the sum or the count of a histogram; the count is that of the last bucket. */
+/** The count is the last bucket's. */
 export function keepHistogram(
   builder: EngineBuilder,
   target: Target,
@@ -230,7 +215,7 @@ export function keepHistogram(
     const { bounds, buckets, spellings } = known;
     if (buckets.length >= MAX_PARTS) known.isFlooded = true;
     if (known.isFlooded) return;
-    // Bounds rise, so only one that does not can be a repetition.
+    // Only a bound that does not rise can be a repetition.
     const rises = bounds.length === 0 || bound > bounds[bounds.length - 1];
     if (!known.merged && !rises && spellings.includes(le)) return;
     bounds.push(bound);
@@ -239,7 +224,7 @@ export function keepHistogram(
   }
 }
 
-/** Keeps a series that is only listed. `labels` are those besides the engine's. */
+/** `labels` are those besides the engine's. */
 export function keepOther(
   builder: EngineBuilder,
   { name, labels, kind, row }: Pick<OtherSeries, "name" | "labels" | "kind" | "row">,
@@ -264,7 +249,7 @@ function absorb<K, V extends { readonly absorbed: V[] }>(into: Map<K, V>, from: 
   }
 }
 
-/** Adds what `other` has counted: one server may speak of itself with several sets of labels. */
+/** Adds `other`: a server may report itself under several sets of labels. */
 export function absorbBuilder(builder: EngineBuilder, other: EngineBuilder): void {
   absorb(builder.scalars, other.scalars);
   absorb(builder.labelled, other.labelled);
@@ -279,7 +264,7 @@ export function absorbBuilder(builder: EngineBuilder, other: EngineBuilder): voi
   }
 }
 
-/** The figures that were found under an older of their names, and that name. */
+/** Returns figures found under older names. */
 export function listAliases(builder: EngineBuilder): readonly (readonly [string, string])[] {
   const parts: readonly { readonly target: Target }[] = [
     ...builder.scalars.values(),
@@ -320,7 +305,7 @@ function combineSum({ target, sums, absorbed }: HistogramParts, values: Float64A
   return absorbed.reduce((sum, other) => sum + combineSum(other, values), own);
 }
 
-/** The order of the buckets, the same object for the same bounds: most engines have those of the first. */
+/** Shares the order among engines with equal bounds. */
 function orderParts(parts: HistogramParts, known: BuildContext["known"]): BucketOrder {
   const { row } = parts.target;
   const { bounds } = parts;
@@ -336,15 +321,12 @@ function orderParts(parts: HistogramParts, known: BuildContext["known"]): Bucket
   return order;
 }
 
-/** Whether the buckets stand in the body one after the other, each bound once, as servers write them. */
+/** Whether buckets are consecutive and each bound occurs once, as servers write them. */
 function areInOrder({ slots }: BucketOrder, buckets: readonly number[]): boolean {
   return buckets.every((sample, i) => slots[i] === i && sample === buckets[0] + i);
 }
 
-/**
- * The counts of a histogram. Where they stand together in the values they stay
- * there: an array costs its owner several times what these few numbers do.
- */
+/** Consecutive counts stay in the values: a copy costs several times as much memory. */
 function readCounts(parts: HistogramParts, order: BucketOrder, values: Float64Array): Float64Array {
   const { buckets } = parts;
   const { length } = order.bounds;
@@ -361,7 +343,7 @@ function buildHistogram(parts: HistogramParts, { values, known }: BuildContext):
   return { bounds: parts.order.bounds, counts, sum: combineSum(parts, values) };
 }
 
-/** Scalars without samples: those that are declared are `initializing`, those without a row `unsupported`. */
+/** `initializing` if declared, `unsupported` without a row. */
 export function createAbsentSample(
   declaredKeys: BuildContext["declaredKeys"],
   rows: readonly MetricRow[],
@@ -376,7 +358,6 @@ export function createAbsentSample(
   return { gauges: list(GAUGE_KEYS), counters: list(COUNTER_KEYS) };
 }
 
-/** Histograms and split families that are declared and have no sample. */
 function listInitializing(
   declaredKeys: BuildContext["declaredKeys"],
   found: Pick<EngineSample, "histograms" | "labelled">,
@@ -405,7 +386,6 @@ function isHistogramKey(key: MetricRow["key"]): key is HistogramKey {
   return HISTOGRAMS.has(key);
 }
 
-/** The figures of the table that the body has. */
 function buildFigures(
   builder: EngineBuilder,
   context: BuildContext,
@@ -436,7 +416,6 @@ function buildFigures(
   return { gauges, counters, labelled, histograms };
 }
 
-/** The finished sample. */
 export function buildEngine(builder: EngineBuilder, context: BuildContext): EngineSample {
   const { declaredKeys, configuration, values, server, findRow } = context;
   const figures = buildFigures(builder, context);
@@ -463,7 +442,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   });
   if (builder.entries === null) {
     builder.entries = context.listEntries(builder);
-    // Only to find repetitions; they may be pieces of a text as large as the body.
+    // Only needed to find repetitions, and may keep the body in memory.
     for (const parts of builder.histograms.values()) parts.spellings.length = 0;
   }
   return {

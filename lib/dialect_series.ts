@@ -1,12 +1,7 @@
 /**
- * What each series of an exposition means in the dialect of its server.
- *
- * The first name with the prefix of a dialect decides which dialect it is.
- * Samples are sorted, each by its number in the body, to the figures of (model,
- * engine) that they make: what a body of the same series says, in other values,
- * needs no more reading of names and labels. Gauges that several processes export
- * (label `pid`) count as their largest: all but one are stale. What names no
- * engine goes to `server`. Text from labels is made safe here, once.
+ * Assigns each series of an exposition to a figure of a (model, engine), in the dialect whose
+ * prefix comes first. Bodies of the same series need no further parsing of names and labels. Gauges
+ * of several processes (label `pid`) count as their largest.
  *
  * @module
  */
@@ -30,59 +25,56 @@ import { parseBound } from "./prometheus_tokens.ts";
 import { absent, present } from "./reading.ts";
 import { sanitizeText } from "./text.ts";
 
-/** An info that names no model, of an engine, or of all (`""`). */
+/** An info without a model, of an engine or of all (`""`). */
 interface EngineInfo {
   readonly engine: string;
   readonly series: OtherSeries;
 }
 
-/** The series of one body in the terms of its dialect, and the values that it gave them. */
 export interface DialectSeries {
   readonly summary: ExpositionSummary;
   readonly vocabulary: Vocabulary;
-  /** The value of each sample, in their order, and where in the body it begins. */
+  /** The values, and their positions in the body. */
   readonly values: Float64Array;
   readonly valueStarts: Int32Array;
-  /** In the order of models, then of engine numbers. */
+  /** By model, then engine. */
   readonly engines: readonly EngineBuilder[];
   readonly server: EngineBuilder | null;
-  /** Engine, or `""` for all -> the labels of its cache's configuration. */
+  /** Engine, or `""` for all -> cache configuration. */
   readonly configs: ReadonlyMap<string, ReadonlyMap<string, string>>;
   readonly infos: readonly EngineInfo[];
-  /** Each state of the adapters, and the sample whose value is its time. */
+  /** LoRA states; the sample's value is the time. */
   readonly lora: readonly { readonly sample: number; readonly state: LoraSample }[];
-  /** The sample that says when the process started; -1 where there is none. */
+  /** Sample of the process start; -1 if none. */
   readonly processStart: number;
-  /** Status label -> samples of answers to HTTP requests. */
+  /** Status -> samples of HTTP responses. */
   readonly httpSamples: ReadonlyMap<string, readonly number[]>;
   readonly metricPrefix: string;
-  /** Families that are declared or sampled. */
+  /** Declared or sampled. */
   readonly declared: ReadonlySet<MetricRow>;
   readonly hasUnnamedEngines: boolean;
   readonly hasTooManyEngines: boolean;
   readonly familyNames: ReadonlySet<string>;
 }
 
-/** Names kept to recognise a server by; more are not looked at. */
+/** Enough to recognise a server. */
 const MAX_FAMILY_NAMES = 1000;
 
 /**
- * Engines of one exposition: sixteen times the largest deployments of one
- * server. Each has a row and a minute of samples, so that a server that names
- * models at random would fill the memory: what has more is refused whole.
+ * Sixteen times the largest deployments of one server. A server that makes up model names would
+ * fill the memory, so more are refused whole.
  */
 export const MAX_ENGINES = 1000;
 
 const WORKER_ID_LENGTH = 8;
 
-/** Whose a sample is. */
 interface EngineLabels {
   model: string;
   engine: string;
   worker: string;
 }
 
-/** The sample that is being sorted; one record for all, as there are tens of thousands. */
+/** Reused for all samples. */
 interface CurrentSample extends SortedSample, EngineLabels {
   sample: number;
   le: string;
@@ -91,16 +83,15 @@ interface CurrentSample extends SortedSample, EngineLabels {
   hasOthers: boolean;
 }
 
-/** All that is collected over one body. */
 interface Collector {
-  /** Of the prefix that was found; until then of the first dialect. */
+  /** The first dialect's until a prefix is found. */
   vocabulary: Vocabulary;
   prefix: string | null;
-  /** Types of families that have no row. */
+  /** Types of unknown families. */
   readonly types: Map<string, string>;
   readonly values: number[];
   readonly valueStarts: number[];
-  /** Model -> engine -> what is known of it. */
+  /** Model -> engine. */
   readonly engines: Map<string, Map<string, EngineBuilder>>;
   readonly infos: EngineInfo[];
   readonly declared: Set<MetricRow>;
@@ -109,7 +100,7 @@ interface Collector {
   readonly httpSamples: Map<string, number[]>;
   readonly current: CurrentSample;
   engineCount: number;
-  /** The engine of the sample before: most samples are of the same. */
+  /** Most samples have the same engine as the previous one. */
   last: { readonly of: Readonly<EngineLabels>; readonly builder: EngineBuilder } | null;
   readonly bounds: Map<string, number>;
   readonly lora: { readonly sample: number; readonly state: LoraSample }[];
@@ -119,16 +110,16 @@ interface Collector {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** Raw text -> safe text, over all scrapes: names and labels are the same each time. */
+/** Raw -> sanitized text, across scrapes. */
 const keptTexts = new Map<string, string>();
 
-/** Texts that are remembered; beyond it all are forgotten, as when a server makes up new labels each time. */
+/** Beyond it, all are forgotten: servers may make up labels. */
 const MAX_KEPT_TEXTS = 10_000;
 
-/** Longer texts are not remembered: ten thousand of the longest bodies would fill the memory. */
+/** In characters. */
 const MAX_KEPT_LENGTH = 256;
 
-/** Foreign text made safe, as a string of its own: a slice would keep the whole body in memory. */
+/** Sanitizes and copies: a slice would keep the whole body in memory. */
 function keepText(raw: string): string {
   let text = keptTexts.get(raw);
   if (text === undefined) {
@@ -141,12 +132,10 @@ function keepText(raw: string): string {
   return text;
 }
 
-/** The engine's number, with its worker where that tells it apart. */
 function nameEngine({ engine, worker }: EngineLabels): string {
   return keepText(worker === "" ? engine : `${engine}@${worker.slice(0, WORKER_ID_LENGTH)}`);
 }
 
-/** The builder of the engine that the current sample is of. */
 function openEngine(collector: Collector): EngineBuilder {
   const { last, current } = collector;
   const { model, engine: label, worker } = current;
@@ -166,7 +155,6 @@ function openEngine(collector: Collector): EngineBuilder {
   return builder;
 }
 
-/** Sorts the labels of the current sample into what they mean. */
 function collectLabels(
   { current: found, vocabulary }: Collector,
   labels: readonly string[],
@@ -207,7 +195,7 @@ function splitAdapters(list: string): string[] {
     .map((name) => keepText(name));
 }
 
-/** One state of the adapters; the value of the sample is the time of the change. */
+/** Adds a LoRA state; the sample's value is its time. */
 function keepLora(collector: Collector, labels: readonly string[]): void {
   const byName = new Map<string, string>();
   for (let i = 0; i < labels.length; i += 2) byName.set(labels[i], labels[i + 1]);
@@ -233,10 +221,9 @@ function keepConfiguration(collector: Collector, labels: readonly string[]): voi
   if (isWanted) collector.configs.set(engine, config);
 }
 
-/** Longest text of the labels of one series that is listed. */
 const MAX_LABELS_LENGTH = 1000;
 
-/** The labels besides those of the engine, as text. */
+/** Formats the labels besides the engine's. */
 function describeLabels({ vocabulary }: Collector, labels: readonly string[]): string {
   const { model, engine } = vocabulary.dialect.labels;
   const parts: string[] = [];
@@ -249,7 +236,6 @@ function describeLabels({ vocabulary }: Collector, labels: readonly string[]): s
   return parts.join(", ").slice(0, MAX_LABELS_LENGTH);
 }
 
-/** Keeps an info, and reads what its labels say. */
 function keepInfo(collector: Collector, { row, name }: Target, labels: readonly string[]): void {
   collectLabels(collector, labels, undefined);
   if (row.role === "configuration") keepConfiguration(collector, labels);
@@ -270,7 +256,7 @@ const OTHER_KINDS: ReadonlyMap<string, MetricKind> = new Map<string, MetricKind>
   ["summary", "histogram"],
 ]);
 
-/** Keeps a series of a family with the server's prefix that no row describes. */
+/** Adds a series that no row describes. */
 function keepUnknown(collector: Collector, name: string, labels: readonly string[]): void {
   const { types, current } = collector;
   if (collector.engineCount > MAX_ENGINES || name.endsWith("_created")) return;
@@ -290,7 +276,7 @@ function keepUnknown(collector: Collector, name: string, labels: readonly string
   });
 }
 
-/** Metrics of the process and of HTTP, which have no prefix. */
+/** Adds process and HTTP metrics, which have no prefix. */
 function keepProcessSample(collector: Collector, name: string, labels: readonly string[]): void {
   const { sample } = collector.current;
   if (name === "process_start_time_seconds") collector.processStart = sample;
@@ -304,16 +290,14 @@ function keepProcessSample(collector: Collector, name: string, labels: readonly 
   }
 }
 
-/** Whether the series is one of those of its family that count. */
 function counts({ only }: MetricRow, labels: readonly string[]): boolean {
   if (only === undefined) return true;
   const at = labels.findIndex((name, i) => i % 2 === 0 && name === only[0]);
   return at < 0 || labels[at + 1] === only[1];
 }
 
-/** Gives one sample of a known family to its engine. */
 function keepKnown(collector: Collector, target: Target, labels: readonly string[]): void {
-  // All is refused then: what is still to come need not be looked at.
+  // All will be refused.
   if (collector.engineCount > MAX_ENGINES) return;
   const { row, part } = target;
   const { current } = collector;
@@ -363,7 +347,7 @@ function createCollector(vocabulary: Vocabulary): Collector {
   };
 }
 
-/** The builders that are engines, ordered; and the one that stands for the server, if any. */
+/** Separates engines, in order, from the server's own figures. */
 function sortBuilders(
   collector: Collector,
 ): { engines: EngineBuilder[]; server: EngineBuilder | null } {
@@ -385,13 +369,12 @@ function sortBuilders(
   return { engines, server };
 }
 
-/** A prefix to look for, and whose it is. */
 interface PrefixCandidate {
   readonly prefix: string;
   readonly vocabulary: Vocabulary;
 }
 
-/** What `name` is without the prefix of the server's metrics, or `null` where it has none. */
+/** Strips the server's prefix; `null` if the name has none. */
 function cutPrefix(
   collector: Collector,
   candidates: readonly PrefixCandidate[],
@@ -416,9 +399,9 @@ function noteFamily(collector: Collector, name: string): void {
 }
 
 /**
- * Sorts the series of an exposition.
+ * Collects the series of an exposition.
  *
- * @param options.metricPrefix The prefix to look for in place of those of the first dialect.
+ * @param options.metricPrefix Replaces the dialects' prefixes.
  */
 export function* collectSeries(
   body: Uint8Array,

@@ -19,10 +19,10 @@ import { DEFAULT_PORT, METRICS_PATH } from "./endpoint.ts";
 import { type CountsByLabel, sumCounts } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
 
-/** The source of prompt tokens whose prefill was computed; all others are caches. */
+/** All other sources are caches. */
 const COMPUTED_SOURCE = "local_compute";
 
-/** Servers that have no tokens by source count the cached ones. */
+/** Derives tokens by source from cached ones, for servers without the former. */
 function readTokensBySource({ counters, labelled, initializing }: EngineFacts): {
   readonly cachedPromptTokens: Reading;
   readonly computedPromptTokens: Reading;
@@ -42,7 +42,7 @@ function readTokensBySource({ counters, labelled, initializing }: EngineFacts): 
   };
 }
 
-/** The KV cache's size in tokens; blocks × block size is wrong for hybrid models. */
+/** In tokens. */
 function readCapacity(
   { configuration }: EngineFacts,
 ): Pick<EngineConclusions, "kvCacheCapacity" | "kvCacheCapacityIsEstimate"> {
@@ -68,13 +68,13 @@ function conclude(facts: EngineFacts): EngineConclusions {
     prefixCacheUnit: queriesName !== null && BLOCK_COUNTING_NAMES.has(queriesName)
       ? "blocks or tokens"
       : "tokens",
-    // V0 says so with a hit ratio of -1.
+    // V0 reports -1.
     prefixCacheIsOff: prefixCaching === "False" || (reportedRatio !== null && reportedRatio < 0),
     ...readCapacity(facts),
   };
 }
 
-/** The ranks that a title ends in: `VLLM::Worker_DP0_TP1`, `…multiprocessing-fork_TP0`, `VllmWorker TP0`. */
+/** `VLLM::Worker_DP0_TP1`, `…multiprocessing-fork_TP0`, `VllmWorker TP0`. */
 const RANKED_TITLE =
   /(?:^VLLM::\w*?|^\(?VllmWorker|multiprocessing-fork)((?:[_ ](?:DP|PP|PCP|TP|DCP|EP)\d+)+)/;
 const ENGINE_TITLE = /^VLLM::EngineCore(?:Proc)?_(\d+)/;
@@ -106,13 +106,13 @@ const SHORT_OPTIONS: ReadonlyMap<string, string> = new Map([
   ["pcp", "prefill-context-parallel-size"],
 ]);
 
-/** What the API server exports on its own account: its HTTP side and its process. */
+/** Families of the API server. */
 const API_SERVER_FAMILY = /^(http|python|process)_/;
 
-/** The one family of that HTTP side that always has a sample (prometheus-fastapi-instrumentator). */
+/** The API server's one family that always has a sample. */
 const API_SERVER_MARK = "http_request_duration_highr_seconds";
 
-/** Without the engine's statistics there are the families of the API server, and no other. */
+/** Without engine statistics only families of the API server remain. */
 function findDisablingOption(familyNames: Iterable<string>): string | null {
   let marked = false;
   for (const family of familyNames) {
@@ -138,7 +138,7 @@ export const VLLM: Dialect = {
   labels: {
     model: "model_name",
     engine: "engine",
-    // Ray's, to tell its workers apart.
+    // Ray workers.
     workers: ["ReplicaId", "WorkerId"],
   },
   createdName: CREATED_NAME,

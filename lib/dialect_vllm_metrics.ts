@@ -15,7 +15,7 @@
 import type { MetricRow } from "./dialect_model.ts";
 import type { MetricKind } from "./model.ts";
 
-/** Prefixes that are tried in this order: vLLM's own, Ray's since V1 and before, KServe's. */
+/** In order of trial: vLLM's own, Ray's since V1 and before, KServe's. */
 export const VLLM_PREFIXES: readonly string[] = [
   "vllm:",
   "ray_vllm_",
@@ -23,10 +23,10 @@ export const VLLM_PREFIXES: readonly string[] = [
   "kserve_vllm:",
 ];
 
-/** The counter whose `_created` stamp tells when an engine's counters began: every engine has it from its start. */
+/** Every engine has this counter from its start. */
 export const CREATED_NAME = "generation_tokens_created";
 
-/** Names under which the prefix-cache counters may count blocks (vLLM up to 0.8.5) instead of tokens. */
+/** Counters that may count blocks (vLLM up to 0.8.5). */
 export const BLOCK_COUNTING_NAMES: ReadonlySet<string> = new Set([
   "gpu_prefix_cache_queries_total",
   "gpu_prefix_cache_hits_total",
@@ -42,7 +42,7 @@ type RowFactory = (
   options: RowOptions,
 ) => MetricRow;
 
-/** Usages are compared, gauges of other units and counts are summed. */
+/** Maximum of ratios; other gauges and counts are summed. */
 function createRowFactory(kind: MetricKind): RowFactory {
   return (names, unit, title, help, options) => ({
     names: typeof names === "string" ? [names] : names,
@@ -63,7 +63,7 @@ function info(name: string, title: string, help: string, options: RowOptions): M
   return createRowFactory("info")(name, "", title, help, options);
 }
 
-/** The metrics, and the figures that they feed. One row, one line. */
+/** One line per row. */
 // deno-fmt-ignore
 export const VLLM_METRIC_ROWS: readonly MetricRow[] = [
   // Scheduler and caches.

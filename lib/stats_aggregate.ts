@@ -1,14 +1,8 @@
 /**
- * Replicas into figures: the same computation for one replica, for the group
- * that serves a model, and for everything.
- *
- * What may be summed is decided here: counts, counters and
- * rates are added up, histograms are merged bucket by bucket, and ratios are
- * never added or averaged as they stand. KV-cache usage is shown as its maximum
- * with its owner and as a mean weighted by capacity; hit and acceptance ratios
- * are sums of hits over sums of queries. A sum that some replica could not
- * contribute to is marked partial. Rates are per second of each replica's own
- * measured span; the rates of replicas are then added.
+ * Merges replicas into figures. Counts and rates are added and histograms merged by bucket; ratios
+ * are never added or averaged: hit and acceptance ratios are sums of hits over sums of queries,
+ * KV-cache usage is a maximum and a capacity-weighted mean. A sum that lacks a replica is partial.
+ * Rates use each replica's own span.
  *
  * @module
  */
@@ -45,11 +39,10 @@ import { computeLatency } from "./stats_percentiles.ts";
 import type { ReplicaSample } from "./stats_window.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
-/** Counters and split families of one replica, over a window or since the start. */
+/** One replica's counters, over a window or its lifetime. */
 interface Counts {
   readonly counter: (key: CounterKey) => Reading;
   readonly labelled: (key: LabelledKey) => ReadonlyMap<string, number> | undefined;
-  /** Why a split family is not there. */
   readonly labelledAbsence: (key: LabelledKey) => Reading;
   readonly sample: EngineSample;
 }
@@ -78,7 +71,6 @@ function sumLabelled(counts: Counts, key: LabelledKey): Reading {
   return family === undefined ? counts.labelledAbsence(key) : present(sumCounts(family));
 }
 
-/** The families added up, label by label. */
 function mergeLabelled(all: readonly Counts[], key: LabelledKey): Map<string, number> {
   const merged = new Map<string, number>();
   for (const counts of all) {
@@ -93,24 +85,23 @@ function countCached({ counter }: Counts): Reading {
   return counter("cachedPromptTokens");
 }
 
-/** Prompt tokens whose prefill was computed. */
 function countComputed(counts: Counts): Reading {
   const computed = counts.counter("computedPromptTokens");
   if (isPresent(computed)) return computed;
   const prompt = counts.counter("promptTokens");
   const cached = counts.counter("cachedPromptTokens");
   if (!isPresent(prompt)) return prompt;
-  // The exposition may have been written between the two: then the cached ones are ahead.
+  // The body may be written between the two: cached tokens are then ahead.
   return mapReading(cached, (tokens) => Math.max(0, prompt.value - tokens));
 }
 
-/** Sum of one counter over the sum of another: a ratio weighted by its denominator. */
+/** A ratio weighted by its denominator. */
 function divideSums(
   all: readonly Counts[],
   numerator: CounterKey,
   denominator: CounterKey,
 ): Reading {
-  // Only replicas that have both belong in the fraction.
+  // Only replicas that have both.
   const whole = all.filter((counts) =>
     isPresent(counts.counter(numerator)) && isPresent(counts.counter(denominator))
   );
@@ -142,7 +133,6 @@ function mapLatencies<T>(convert: (key: LatencyKey) => T): Readonly<Record<Laten
   >;
 }
 
-/** What the ratios of a window and of a lifetime have in common. */
 function computeRatios(all: readonly Counts[]): Pick<
   WindowFigures,
   | "prefixCacheHitRatio"
@@ -167,7 +157,7 @@ function computeRatios(all: readonly Counts[]): Pick<
   };
 }
 
-/** The histograms, or none where kinds of servers measure different things by that name. */
+/** Absent if servers define the latency differently. */
 function keepDefinition(
   replicas: readonly ReplicaSample[],
   key: LatencyKey,
@@ -180,7 +170,6 @@ function keepDefinition(
   return definitions.size > 1 ? [absent("definitions_differ")] : histograms;
 }
 
-/** The figures of one window of each replica. */
 function computeWindow(
   replicas: readonly ReplicaSample[],
   choose: (replica: ReplicaSample) => Reading<Delta>,
@@ -222,7 +211,7 @@ function computeWindow(
   };
 }
 
-/** Some servers give the hit ratio itself. Ratios of several cannot be joined. */
+/** Some servers export the ratio itself; several cannot be merged. */
 function getReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
   const [only] = all;
   if (all.length !== 1) return absent("missing");
@@ -230,7 +219,7 @@ function getReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
   return prefixCacheIsOff ? absent("off") : gauges.prefixCacheHitRatioReported;
 }
 
-/** What the replicas have counted since their servers started, merged. */
+/** Merges counts since the servers started. */
 export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFigures {
   const all = replicas.map(({ sample }) => countLifetime(sample));
   const sum = (key: CounterKey): Reading => sumReadings(all.map((counts) => counts.counter(key)));
@@ -259,7 +248,7 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
   };
 }
 
-/** The metrics of engines taken together: summed, or of usages the highest; what cannot be joined is left out. */
+/** Merges the metrics of engines; omits those that cannot be merged. */
 export function joinMetrics(tables: readonly MetricTable[]): readonly MetricValue[] {
   const joined = new Map<string, MetricValue>();
   for (const metric of tables.flatMap(listMetrics)) {
@@ -320,10 +309,7 @@ function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
   };
 }
 
-/**
- * All figures of the replicas, merged. A list of one gives the figures of that
- * replica. An empty list gives figures that are all `missing`.
- */
+/** Merges all figures; all are `missing` for an empty list. */
 export function computeFigures(replicas: readonly ReplicaSample[]): Figures {
   const waitingByReason = new Map<string, number>();
   for (const { sample } of replicas) {

@@ -1,14 +1,7 @@
 /**
- * What one engine said over the last minute, sample after sample, as bare numbers.
- *
- * Windows need a minute of samples of each engine, and a fleet
- * has hundreds of engines: as objects those samples would be most of the
- * program's memory. So what windows are made of (the counters, the latencies, a
- * few gauges) is packed: the numbers of all engines of a scrape stand in one
- * array, and a form, which hardly ever changes, says which of them is which.
- * Nothing is rounded, and no sample is left out. Instants are monotonic seconds.
- * Rejected: samples at longer distances, which would be fewer still, and
- * windows that begin somewhere near their beginning.
+ * Packs an engine's samples of the last minute into bare numbers: as objects, a fleet's samples
+ * would be most of the program's memory. The numbers of all engines of a scrape share one array; a
+ * form, which rarely changes, tells which is which.
  *
  * @module
  */
@@ -31,54 +24,49 @@ import {
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { Seconds } from "./units.ts";
 
-/** Which number of a packed sample is which. All places are counted from the engine's first number. */
+/** The layout of a packed sample. Offsets count from the engine's first number. */
 interface PackedForm {
-  /** Of the readings, in the order in which `trace` packs them. */
+  /** In the order of `SLOT_READERS`. */
   readonly slots: readonly PackedSlot[];
-  /** The children of each family, in the order of their numbers. */
   readonly families: readonly {
     readonly key: LabelledKey;
     readonly children: readonly string[];
     readonly place: number;
   }[];
-  /** Where the sum stands, with the counts behind it. */
+  /** The sum, followed by the counts. */
   readonly latencies: Readonly<
     Partial<Record<LatencyKey, { readonly bounds: Float64Array; readonly place: number }>>
   >;
   readonly initializing: EngineSample["initializing"];
-  /** How many numbers there are. */
   readonly length: number;
 }
 
-/** What an engine said at one moment, among the numbers of all engines of that scrape. */
+/** An engine's part of a scrape's numbers. */
 export interface PackedSample {
   readonly form: PackedForm;
   readonly numbers: Float64Array;
-  /** Where those of the engine begin. */
   readonly from: number;
 }
 
-/** What one engine said at one moment. `trace` makes and reads it. */
 export interface SamplePoint {
-  /** The monotonic instant of the receipt. */
+  /** Monotonic. */
   readonly at: Seconds;
   readonly packed: PackedSample;
-  /** Whether it had nothing to do, or has done something since the scrape before; true where nobody knows. */
+  /** Idle, or active since the previous scrape; true if unknown. */
   readonly hasProgressed: boolean;
   readonly isAsleep: boolean;
 }
 
-/** What an engine has counted, as far as windows compare it. */
+/** What windows compare. */
 export type CountedSample =
   & Pick<EngineSample, "counters" | "labelled" | "histograms" | "initializing" | "created">
-  // Only the newest sample has all metrics.
+  // Only the newest sample has metrics.
   & Partial<Pick<EngineSample, "metrics">>;
 
-/** The families that count. */
 export const LABELLED_COUNTERS: readonly LabelledKey[] = LABELLED_KEYS
   .filter((key) => !LABELLED_GAUGES.has(key));
 
-/** The readings that are packed, in their order: gauges, counters, and when they began. */
+/** Readings to pack: gauges, counters, start. */
 const SLOT_READERS: readonly ((sample: EngineSample) => Reading)[] = [
   ...MEAN_KEYS.map((key) => ({ gauges }: EngineSample) => gauges[key]),
   ...COUNTER_KEYS.map((key) => ({ counters }: EngineSample) => counters[key]),
@@ -122,7 +110,6 @@ function haveSameChildren(
   return true;
 }
 
-/** Whether the sample has the numbers that the form says, and no other. */
 function fits(form: PackedForm, sample: EngineSample): boolean {
   const { slots, families, latencies, initializing } = form;
   const familyCount = LABELLED_COUNTERS.filter((key) => sample.labelled[key] !== undefined).length;
@@ -161,9 +148,9 @@ function writeNumbers({ form, numbers, from }: PackedSample, sample: EngineSampl
 }
 
 /**
- * The samples of one scrape as numbers, in their order.
+ * Packs the samples of one scrape.
  *
- * @param known For each the form of the same engine's sample before, where there is one.
+ * @param known The form of each engine's previous sample, if any.
  */
 export function packSamples(
   samples: readonly EngineSample[],
@@ -194,7 +181,6 @@ function getSlot({ form, numbers, from }: PackedSample, place: number): Reading 
   return typeof slot === "number" ? present(numbers[from + slot]) : slot;
 }
 
-/** What the sample has counted, as it was packed. */
 export function unpackSample(packed: PackedSample): CountedSample {
   const { form, numbers, from } = packed;
   const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
@@ -224,18 +210,17 @@ export function unpackSample(packed: PackedSample): CountedSample {
   };
 }
 
-/** A gauge of the sample. */
 function getPackedGauge(packed: PackedSample, key: MeanKey): Reading {
   return getSlot(packed, MEAN_KEYS.indexOf(key));
 }
 
-/** How often the latency was observed. NaN where the sample does not have it. */
+/** Number of observations; NaN if absent. */
 export function countPacked(packed: PackedSample, key: LatencyKey): number {
   const latency = packed.form.latencies[key];
   return latency === undefined ? NaN : countPackedUpTo(packed, key, latency.bounds.length - 1);
 }
 
-/** How often at or below the bound number `bucket`. NaN where the sample does not have it. */
+/** Observations at or below the bound of `bucket`; NaN if absent. */
 export function countPackedUpTo(
   { form, numbers, from }: PackedSample,
   key: LatencyKey,
@@ -245,7 +230,7 @@ export function countPackedUpTo(
   return latency === undefined ? NaN : numbers[from + latency.place + 1 + bucket];
 }
 
-/** The sum of the latency, in seconds. NaN where the sample does not have it. */
+/** NaN if absent. */
 export function sumPacked({ form, numbers, from }: PackedSample, key: LatencyKey): Seconds {
   const latency = form.latencies[key];
   return latency === undefined ? NaN : numbers[from + latency.place];
@@ -257,14 +242,14 @@ function isIdle({ gauges: { running, waiting } }: EngineSample): boolean {
   return (running.value ?? 0) === 0 && (waiting.value ?? 0) === 0;
 }
 
-/** Observations that are made while requests run. */
+/** Counts observations made while requests run. */
 function countSteps({ histograms: { iterationTokens, itl } }: EngineSample): number {
   const count = (histogram: Histogram | undefined): number =>
     histogram === undefined ? 0 : countObservations(histogram);
   return count(iterationTokens) + count(itl);
 }
 
-/** Whether the engine did something between the two. A long prompt counts nothing yet, and fills the KV cache. */
+/** A long prefill counts nothing yet, but fills the KV cache. */
 function hasMoved(later: EngineSample, earlier: EngineSample): boolean {
   const differ = (now: Reading, before: Reading): boolean => now.value !== before.value;
   return differ(later.counters.generationTokens, earlier.counters.generationTokens) ||
@@ -274,11 +259,6 @@ function hasMoved(later: EngineSample, earlier: EngineSample): boolean {
     differ(later.gauges.kvCacheUsageRatio, earlier.gauges.kvCacheUsageRatio);
 }
 
-/**
- * The point of a sample.
- *
- * @param before The engine's sample in the scrape before; without it, nobody knows what it did since.
- */
 export function createSamplePoint(
   { at, sample, packed }: {
     readonly at: Seconds;
@@ -295,7 +275,7 @@ export function createSamplePoint(
   };
 }
 
-/** The mean of a gauge over the trace. Absent for the newest sample's reason where that has none. */
+/** Averages a gauge over time. Absent for the newest sample's reason if that has none. */
 export function computeHistoryMean(trace: readonly SamplePoint[], key: MeanKey): Reading {
   const values = trace.map(({ packed }) => getPackedGauge(packed, key));
   const newest = values[values.length - 1];
@@ -305,7 +285,7 @@ export function computeHistoryMean(trace: readonly SamplePoint[], key: MeanKey):
   for (let i = 1; i < trace.length; i++) {
     const before = values[i - 1];
     const after = values[i];
-    // It may have come later than the engine's other metrics.
+    // It may have appeared later than other metrics.
     if (!isPresent(before) || !isPresent(after)) continue;
     const time = trace[i].at - trace[i - 1].at;
     area += time * (before.value + after.value) / 2;
@@ -314,7 +294,10 @@ export function computeHistoryMean(trace: readonly SamplePoint[], key: MeanKey):
   return span === 0 ? absent("first_scrape") : present(area / span);
 }
 
-/** When the engine last made progress or had nothing to do, and how long at most it did neither. */
+/**
+ * Returns when the engine last progressed or was idle, and the longest span in which it did
+ * neither.
+ */
 export function getMovement(
   trace: readonly SamplePoint[],
 ): { readonly movedAt: Seconds; readonly standstill: Seconds } {

@@ -1,18 +1,8 @@
 /**
- * What was counted and reached since watching began: sums that never fall, and
- * peaks with their time.
- *
- * A sum grows by the increase of its counter from one scrape to
- * the next. After a restart the counter itself is the increase: it began at 0,
- * and all that it has counted happened under our eyes. What a server counted
- * between its last scrape and its end is lost with it. A replica that is there
- * when watching begins starts at 0, whatever it has counted before; one whose
- * counters began later has all of them counted. What a server has counted in
- * its whole life is `aggregate`'s. Instants are monotonic seconds.
- *
- * The peak of a total is the highest sum there was at one moment, and not the
- * sum of peaks of different moments: `recordPeaks` is given the values of all,
- * joined.
+ * Session totals, which never fall, and peaks. A total grows by the increase of its counter between
+ * scrapes; after a restart, by the counter itself. A replica present at the start of the session
+ * starts at 0; one whose counters began later counts in full. What a server counts between its last
+ * scrape and its end is lost. The peak of a total is the highest sum at one moment.
  *
  * @module
  */
@@ -28,7 +18,6 @@ import { absent, isPresent, present, type Reading, sumReadings } from "./reading
 import { identifyEngine } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
-/** What is summed up. */
 export const SESSION_KEYS = [
   "requests",
   "promptTokens",
@@ -39,10 +28,10 @@ export const SESSION_KEYS = [
 ] as const;
 type SessionKey = typeof SESSION_KEYS[number];
 
-/** Readings of the counters, or of their sums. */
+/** Counters, or sums of them. */
 export type SessionCounts = Readonly<Record<SessionKey, Reading>>;
 
-/** What has a peak, in the order in which it is shown. Requests, a ratio from 0 to 1, tokens per second. */
+/** In display order. */
 export const PEAK_KEYS = [
   "running",
   "waiting",
@@ -52,29 +41,29 @@ export const PEAK_KEYS = [
 ] as const;
 export type PeakKey = typeof PEAK_KEYS[number];
 
-/** The highest value, and when it was reached first. */
+/** The highest value, and when it was first reached. */
 interface Peak {
   readonly value: number;
   readonly at: Seconds;
   readonly atEpoch: EpochSeconds;
 }
 
-/** `null`: there was no value yet. */
+/** `null`: no value yet. */
 export type Peaks = Readonly<Record<PeakKey, Peak | null>>;
 
-/** One replica, or the server as a whole, since watching began. */
+/** One replica, or the server as a whole. */
 export interface SessionTotals {
-  /** When it was first seen. */
+  /** First seen at. */
   readonly since: Seconds;
-  /** Sums of the increases since then. */
+  /** Increases since then. */
   readonly counted: SessionCounts;
-  /** The counters as they were last. */
+  /** Latest counters. */
   readonly counters: SessionCounts;
 }
 
 /**
- * A rate over less time is no rate: vLLM books a whole prompt at one moment. Just
- * below the shortest interval, as polls come a little early and late.
+ * Shorter spans give no rate, as vLLM books a whole prompt at once. Slightly below the shortest
+ * interval, as polls jitter.
  */
 const MIN_PEAK_SPAN: Seconds = 0.45;
 
@@ -101,7 +90,6 @@ function getSum(family: CountsByLabel | undefined): Reading {
   return family === undefined ? absent("missing") : present(sumCounts(family));
 }
 
-/** The counters of an engine, as they are. Rejections are the server's. */
 function getEngineCounters({ counters, labelled }: EngineSample): SessionCounts {
   return {
     requests: getSum(labelled.finishedByReason),
@@ -113,7 +101,7 @@ function getEngineCounters({ counters, labelled }: EngineSample): SessionCounts 
   };
 }
 
-/** What a server counts beside its engines. */
+/** Counters without an engine. */
 function getServerCounters({ labelled }: EngineSample): SessionCounts {
   return {
     ...mapSessionCounts(() => absent("unsupported")),
@@ -121,7 +109,6 @@ function getServerCounters({ labelled }: EngineSample): SessionCounts {
   };
 }
 
-/** A first tally: nothing was counted yet, or, where its counters began under our eyes, all of it. */
 function startTotals(
   counters: SessionCounts,
   options: { readonly at: Seconds; readonly isNew: boolean },
@@ -132,16 +119,14 @@ function startTotals(
   return { since: options.at, counted, counters };
 }
 
-/** How much a counter rose. It began anew when the server did, or when it is lower than before. */
 function getIncrease(now: Reading, before: Reading, hasRestarted: boolean): number {
   if (!isPresent(now)) return 0;
   if (hasRestarted) return now.value;
-  // One that is declared but has no sample yet had counted nothing.
+  // Declared without samples: nothing was counted.
   if (!isPresent(before)) return before.reason === "initializing" ? now.value : 0;
   return now.value < before.value ? now.value : now.value - before.value;
 }
 
-/** The tally after one more scrape. */
 function continueTotals(
   total: SessionTotals,
   counters: SessionCounts,
@@ -155,42 +140,40 @@ function continueTotals(
   });
   const last = mapSessionCounts((key) => {
     if (isPresent(counters[key])) return counters[key];
-    // A metric that is away for a while goes on from where it was; after a restart from nothing.
+    // A missing metric continues from its last value; after a restart, from nothing.
     return hasRestarted ? absent("initializing") : total.counters[key];
   });
   return { ...total, counted, counters: last };
 }
 
-/** All that one server has counted since it is watched. */
 export interface ServerTotals {
-  /** By `identifyEngine`. Engines that went stay: sums never fall. */
+  /** By `identifyEngine`; engines that left stay. */
   readonly engines: ReadonlyMap<string, SessionTotals>;
-  /** Engines that are no longer kept one by one, added up. */
+  /** Sum of engines no longer kept singly. */
   readonly gone: SessionTotals | null;
-  /** What it counts beside its engines; `null` where it does not. */
+  /** Counters without an engine. */
   readonly server: SessionTotals | null;
 }
 
 export const NO_TOTALS: ServerTotals = { engines: new Map(), gone: null, server: null };
 
-/** Engines that are remembered one by one; beyond, those that went are added up. */
+/** Beyond it, engines that left are summed up. */
 const MAX_ENGINES = 512;
 
-/** Whether the engine joined a server that was watched already, and counts from a time after that. */
+/** Whether the engine's counters began after the server was first seen. */
 function hasJoined(attachedAt: Seconds, sample: EngineSample, scrape: KeptScrape): boolean {
   if (attachedAt === Infinity || !isPresent(sample.created)) return false;
   const attachedEpoch = scrape.receivedAtEpoch - (scrape.receivedAt - attachedAt);
   return sample.created.value > attachedEpoch;
 }
 
-/** Several tallies in one, since the earliest of them; `null` for none. */
+/** Sums totals since the earliest; `null` for none. */
 function foldTotals(totals: readonly SessionTotals[]): SessionTotals | null {
   if (totals.length === 0) return null;
   const since = Math.min(...totals.map((total) => total.since));
   return { ...totals[0], since, counted: sumTotals(totals) };
 }
 
-/** No more than `MAX_ENGINES` one by one. */
 function foldGone(
   { engines, gone }: Pick<ServerTotals, "engines" | "gone">,
   scrape: KeptScrape,
@@ -205,7 +188,7 @@ function foldGone(
 }
 
 /**
- * The tallies after one more scrape.
+ * Adds a scrape.
  *
  * @param hasRestarted Whether it is the first after a restart.
  */
@@ -237,7 +220,7 @@ export function addScrape(
     ...foldGone({ engines, gone: totals.gone }, scrape),
     server: server === null
       ? totals.server
-      // Some servers make these counters at their first use.
+      // Some servers create these counters on first use.
       : follow(
         totals.server,
         getServerCounters(server),
@@ -246,10 +229,7 @@ export function addScrape(
   };
 }
 
-/**
- * What the servers of both have counted, in one tally for their engines and one
- * for what they count beside them.
- */
+/** Joins the totals of two endpoints. */
 export function joinTotals(one: ServerTotals, other: ServerTotals): ServerTotals {
   return {
     engines: new Map(),
@@ -258,26 +238,25 @@ export function joinTotals(one: ServerTotals, other: ServerTotals): ServerTotals
   };
 }
 
-/** The totals of the engines, those that went included. */
+/** Includes engines that left. */
 export function listEngineTotals({ engines, gone }: ServerTotals): readonly SessionTotals[] {
   return gone === null ? [...engines.values()] : [gone, ...engines.values()];
 }
 
-/** The totals of the engines, and what the server counts beside them. */
+/** The totals of engines and server. */
 export function listTotals(totals: ServerTotals): readonly SessionTotals[] {
   const { server } = totals;
   return server === null ? listEngineTotals(totals) : [...listEngineTotals(totals), server];
 }
 
-/** The sums of all. */
 export function sumTotals(totals: readonly SessionTotals[]): SessionCounts {
   return mapSessionCounts((key) => sumReadings(totals.map(({ counted }) => counted[key])));
 }
 
-/** What peaks are taken of; `null` where there is no value. */
+/** `null`: no value. */
 export type PeakValues = Readonly<Record<PeakKey, number | null>>;
 
-/** The values of one replica. Rates are those of the last poll. */
+/** Rates are those of the last poll. */
 export function getPeakValues({ running, waiting, kvCache, lastPoll }: Figures): PeakValues {
   const isLong = (lastPoll.span.value ?? 0) >= MIN_PEAK_SPAN;
   const rate = (reading: Reading): number | null => isLong ? reading.value : null;
@@ -290,7 +269,7 @@ export function getPeakValues({ running, waiting, kvCache, lastPoll }: Figures):
   };
 }
 
-/** The values of all together: sums, and of KV-cache usage the highest. */
+/** Sums; the maximum of KV-cache usage. */
 export function joinPeakValues(all: readonly PeakValues[]): PeakValues {
   const join = (key: PeakKey): number | null => {
     const known = all.flatMap((values) => values[key] ?? []);
@@ -312,7 +291,7 @@ function mapPeaks<T>(convert: (key: PeakKey) => T): Readonly<Record<PeakKey, T>>
   };
 }
 
-/** The peaks after these values. The same object where none was reached. */
+/** Returns the same object if no peak was exceeded. */
 export function recordPeaks(
   peaks: Peaks,
   values: PeakValues,
@@ -328,9 +307,8 @@ export function recordPeaks(
   );
 }
 
-/** What is known of a replica's time. */
 export interface Idleness {
-  /** Of which it is known whether it was idle. */
+  /** Time for which idleness is known. */
   readonly watched: Seconds;
   readonly idle: Seconds;
 }
@@ -342,15 +320,14 @@ function isZero(reading: Reading): boolean {
 }
 
 function isResting({ gauges }: EngineSample): boolean {
-  // Servers without a queue of their own do not say how long it is.
+  // Servers without a queue do not report it.
   return isZero(gauges.running) && (isZero(gauges.waiting) || !isPresent(gauges.waiting));
 }
 
 /**
- * What is known after one more scrape.
+ * Adds the time between two samples.
  *
- * @param step.before The replica's sample of the scrape before; `undefined` for none that can be compared.
- * @param step.span Between the two.
+ * @param step.before `undefined` if none can be compared.
  */
 export function continueIdleness(
   known: Idleness,

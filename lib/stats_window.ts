@@ -1,18 +1,9 @@
 /**
- * The samples of one endpoint over the last minute, and what its counters did
- * between them.
- *
- * Spans are measured on the monotonic clock, between the moments
- * at which responses were complete, never taken from the interval that was
- * asked for. A counter that fell, or a process or counters that began at
- * another time, mean that the server started anew: all that was known of the
- * endpoint's earlier counters is dropped, and the next rate is over what came
- * after. So a restart gives no rate for one window, and never a spike or a
- * negative one. Prometheus instead adds up across the fall (`increase`), which
- * is right for totals over hours and misleading for the last two seconds.
- * Gauges are points, taken at unequal distances: their means are those of the
- * straight lines between the points, each weighted by its time. Quantiles and
- * sums are `percentiles`' and `aggregate`'s part.
+ * The history of one endpoint: samples of the last minute, and counter increases between them.
+ * Spans are monotonic, from receipt to receipt, never the configured interval. A counter that falls
+ * or another start time means a restart: earlier samples are dropped, so there is no rate for one
+ * window, never a spike. (Prometheus' `increase` adds across the fall, which suits hours, not
+ * seconds.)
  *
  * @module
  */
@@ -47,62 +38,55 @@ import {
 } from "./stats_samples.ts";
 import { type EpochSeconds, isSameStart, type Seconds } from "./units.ts";
 
-/** What one replica has at this moment: its newest sample, and its windows. */
+/** A replica's newest sample and windows. */
 export interface ReplicaSample {
   readonly sample: EngineSample;
-  /** Its samples of the last 60 s and since its last restart, oldest first: the newest at least. */
+  /** The last 60 s since the last restart, oldest first; never empty. */
   readonly trace: readonly SamplePoint[];
-  /** Means over the trace, weighted by time. `first_scrape` when it is one sample. */
+  /** Time-weighted. `first_scrape` for a single sample. */
   readonly means: Readonly<Record<MeanKey, Reading>>;
-  /**
-   * When it was last seen to have nothing to do or to have done something: tokens, requests or steps
-   * counted, or KV cache filled, since the sample before. At most as long ago as the trace is.
-   */
+  /** When it was last idle or active: tokens, requests or steps counted, or KV cache filled. */
   readonly movedAt: Seconds;
-  /** The longest time within the trace in which it slept, or had work and did nothing. */
+  /** The longest time it slept, or had work and made no progress. */
   readonly standstill: Seconds;
-  /** Since the previous scrape. */
   readonly lastPoll: Reading<Delta>;
-  /** Over the last 60 s, or as much of them as has been watched. */
+  /** Over the last 60 s, or less if watched for less. */
   readonly lastMinute: Reading<Delta>;
 }
 
-/** Length of the long window: what `@1m` means. */
+/** `@1m`. */
 export const LONG_WINDOW: Seconds = 60;
 
-/** Polls come a little late: a sample this much older than the window still begins it. */
+/** Tolerance for late polls. */
 const WINDOW_SLACK: Seconds = 0.5;
 
-/** By how much two clocks may part between two scrapes before one of them cannot have measured the span. */
+/** If the two clocks diverge by more, a span is unreliable. */
 const CLOCK_TOLERANCE: Seconds = 2;
 
-/** What one scrape said, at the moment of its receipt. */
+/** One scrape. */
 export interface HistoryPoint {
   readonly at: Seconds;
   readonly engines: readonly EngineSample[];
   readonly processStart: Reading<EpochSeconds>;
 }
 
-/** The samples of one endpoint since its last restart. */
+/** The samples of an endpoint since its last restart. */
 export interface EndpointHistory {
-  /** The newest sample; `null` where there is none. */
   readonly newest: HistoryPoint | null;
-  /** The one before; `null` where there is none. */
   readonly previous: HistoryPoint | null;
-  /** By `identifyEngine`, at most a minute of each engine's samples, oldest first. Never empty. */
+  /** By `identifyEngine`; up to a minute, oldest first. */
   readonly histories: ReadonlyMap<string, readonly SamplePoint[]>;
-  /** Restarts seen since watching began. */
+  /** In this session. */
   readonly restartCount: number;
   /** Whether the newest sample is the first after a restart. */
   readonly hasJustRestarted: boolean;
 }
 
-/** The engine's identity within its endpoint. No safe text has a line break, so no two engines share one. */
+/** Unique within the endpoint: sanitized text has no line break. */
 export function identifyEngine({ modelName, engine }: EngineSample): string {
   return `${modelName}\n${engine}`;
 }
 
-/** A history without samples. */
 export function startHistory(): EndpointHistory {
   return {
     newest: null,
@@ -113,7 +97,7 @@ export function startHistory(): EndpointHistory {
   };
 }
 
-/** Whether the machine slept in between, or its clock was set: the monotonic clock may not have counted that. */
+/** Whether the machine slept or its clock was set. */
 export function hasClockJumped(later: Scrape, earlier: Scrape | null): boolean {
   if (earlier === null) return false;
   const monotonic = later.receivedAt - earlier.receivedAt;
@@ -125,14 +109,13 @@ function isSameEngine(one: EngineSample, other: EngineSample | undefined): boole
   return other?.engine === one.engine && other.modelName === one.modelName;
 }
 
-/** The same engine's sample at that point; `place` is where it is likely to stand. */
 function findEngine(
   point: HistoryPoint,
   engine: EngineSample,
   place = 0,
 ): EngineSample | undefined {
   const { engines } = point;
-  // Engines keep their order from scrape to scrape: with 64 of them a search each time is felt.
+  // Engines keep their order, which saves a search.
   if (isSameEngine(engine, engines[place])) return engines[place];
   return engines.find((other) => isSameEngine(engine, other));
 }
@@ -141,7 +124,6 @@ function haveStartsMoved(later: Reading<EpochSeconds>, earlier: Reading<EpochSec
   return isPresent(later) && isPresent(earlier) && !isSameStart(later.value, earlier.value);
 }
 
-/** Whether any counter of the engine is lower than before. */
 function hasFallen(later: EngineSample, earlier: CountedSample): boolean {
   for (const key of COUNTER_KEYS) {
     const now = later.counters[key];
@@ -162,7 +144,7 @@ function hasFallen(later: EngineSample, earlier: CountedSample): boolean {
   });
 }
 
-/** What the engine said last, if that was within the last minute. */
+/** Returns the engine's last sample within the minute. */
 function findLastSample(
   { newest, histories }: EndpointHistory,
   engine: EngineSample,
@@ -174,29 +156,27 @@ function findLastSample(
   return point === undefined ? null : unpackSample(point.packed);
 }
 
-/** Whether the server began anew between the newest sample of the history and `later`. */
 function hasRestarted(later: HistoryPoint, history: EndpointHistory): boolean {
   const { newest } = history;
   return newest !== null && haveStartsMoved(later.processStart, newest.processStart) ||
     later.engines.some((engine, place) => {
-      // An engine that was away for a while is compared with what it said last.
+      // Compare an engine that was missing with its last sample.
       const before = findLastSample(history, engine, place);
       if (before === null) return false;
       return haveStartsMoved(engine.created, before.created) || hasFallen(engine, before);
     });
 }
 
-/** Whether a sample of that instant is not too old for the minute that ends at `at`. */
 function isWithinMinute(instant: Seconds, at: Seconds): boolean {
   return instant >= at - LONG_WINDOW - WINDOW_SLACK;
 }
 
-/** The traces with the sample at their ends; what is too old for any window leaves them. */
+/** Appends samples and drops those too old for any window. */
 function extendHistories(
   { histories, newest }: EndpointHistory,
   { at, engines }: HistoryPoint,
 ): EndpointHistory["histories"] {
-  // With an interval beyond a minute, the one before is still what a rate is measured from.
+  // With intervals beyond a minute, rates start at the previous sample.
   const isUseful = (point: SamplePoint): boolean =>
     isWithinMinute(point.at, at) || point.at === newest?.at;
   const extended = new Map<string, readonly SamplePoint[]>();
@@ -215,10 +195,9 @@ function extendHistories(
 }
 
 /**
- * The history with one more sample at its end; samples that are too old for any
- * window leave it.
+ * Appends a sample.
  *
- * @throws {RangeError} If the sample is not later than the newest one.
+ * @throws {RangeError} If the sample is not later than the newest.
  */
 export function appendSample(history: EndpointHistory, point: HistoryPoint): EndpointHistory {
   const { newest, restartCount } = history;
@@ -261,7 +240,7 @@ function subtractLabelled(
     const now = later.labelled[key];
     const before = earlier.labelled[key];
     if (now === undefined || (before === undefined && !earlier.initializing.has(key))) continue;
-    // A child that was not there had counted nothing: vLLM makes some at their first use.
+    // A new child counts from 0: vLLM creates some on first use.
     deltas[key] = new Map([...now].map(([child, value]) => [
       child,
       value - (before?.get(child) ?? 0),
@@ -296,7 +275,7 @@ function subtractSamples(later: EngineSample, earlier: CountedSample, span: Seco
   };
 }
 
-/** Whether everything that `later` has counted can be compared with `earlier`. */
+/** Whether `earlier` has all that `later` has counted. */
 function covers(earlier: CountedSample, later: EngineSample): boolean {
   const has = (key: HistogramKey | LabelledKey, there: unknown): boolean =>
     there !== undefined || earlier.initializing.has(key);
@@ -312,17 +291,17 @@ function covers(earlier: CountedSample, later: EngineSample): boolean {
     );
 }
 
-/** The increase over as much of the last minute as everything is known of; `null` where that is nothing. */
+/** Returns the increase over the last minute, or the part of it that has all metrics. */
 function subtractMinute(
   { at }: HistoryPoint,
   sample: EngineSample,
   trace: readonly SamplePoint[],
 ): Delta | null {
-  // The engine may have joined later, or its metrics may have come one by one.
+  // Engines and metrics may appear later.
   for (const point of trace) {
     if (!isWithinMinute(point.at, at) || point.at === at) continue;
     const first = unpackSample(point.packed);
-    // A counter that was away for a while may have fallen unseen.
+    // A counter may have fallen while missing.
     if (!covers(first, sample) || hasFallen(sample, first)) continue;
     return subtractSamples(sample, first, at - point.at);
   }
@@ -350,7 +329,7 @@ function computeReplica(
   return { ...common, lastPoll, lastMinute: minute === null ? lastPoll : present(minute) };
 }
 
-/** One replica for each engine of the newest sample, in its order. Empty without samples. */
+/** One per engine of the newest sample, in order. */
 export function computeReplicas(history: EndpointHistory): readonly ReplicaSample[] {
   const { newest } = history;
   if (newest === null) return [];

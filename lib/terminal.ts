@@ -1,12 +1,6 @@
 /**
- * Frames onto a real terminal: the escape sequences that go out.
- *
- * Enters
- * the alternate screen once and leaves it exactly once, whatever the way out.
- * Only lines that changed are written, all in one write, inside a synchronised
- * update (`CSI ? 2026`) where the terminal says that it knows them. Sequences
- * for the cursor are those of `@cliffy/ansi`; modes have no function there and
- * stand here. Nothing else in the program knows that a terminal exists.
+ * Draws frames on a terminal. Enters the alternate screen once and leaves it exactly once. Writes
+ * only changed lines, in one write, inside a synchronized update (`CSI ? 2026`) if supported.
  *
  * @module
  */
@@ -20,11 +14,11 @@ import {
 } from "@cliffy/ansi/ansi-escapes";
 import type { Stdio, TerminalSize } from "./platform.ts";
 
-/** One picture of the whole screen. */
+/** One screen. */
 export interface Frame {
-  /** From the top; styled; no line wider than the screen it was made for. */
+  /** Styled; no line wider than the screen. */
   readonly lines: readonly string[];
-  /** The row of the selected line, from 0; `null` where none is shown. */
+  /** Row of the selected line, from 0. */
   readonly cursorRow: number | null;
 }
 
@@ -32,46 +26,44 @@ const ALTERNATE_SCREEN_ON = "\x1b[?1049h";
 const ALTERNATE_SCREEN_OFF = "\x1b[?1049l";
 const AUTOWRAP_OFF = "\x1b[?7l";
 const AUTOWRAP_ON = "\x1b[?7h";
-/** The mode of synchronised updates: what is drawn in it appears at once. */
+/** Synchronized updates: drawn at once. */
 export const SYNCHRONIZED_MODE = 2026;
-// DECRQM: the answer comes with the keys.
+// DECRQM; the answer arrives among the keys.
 const QUERY_SYNCHRONIZED = `\x1b[?${SYNCHRONIZED_MODE}$p`;
 const SYNCHRONIZED_ON = "\x1b[?2026h";
 const SYNCHRONIZED_OFF = "\x1b[?2026l";
 const STYLE_RESET = "\x1b[0m";
 const PASTE_ON = "\x1b[?2004h";
 const PASTE_OFF = "\x1b[?2004l";
-// Buttons and wheel (1000), with coordinates in decimal (1006).
+// Buttons and wheel (1000), decimal coordinates (1006).
 const MOUSE_ON = "\x1b[?1000h\x1b[?1006h";
-// Off whatever was on, motion too: another program may have left it.
+// Motion too: another program may have left it on.
 const MOUSE_OFF = "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l";
 
-/** A terminal that has been taken over. */
 export interface Terminal {
-  /** Shows the frame. Skipped while the one before is still being written: a slow terminal gets fewer frames. */
+  /** Skips the frame while the previous one is being written. */
   readonly draw: (frame: Frame, size: TerminalSize) => Promise<void>;
-  /** Says what the terminal answered of synchronised updates. Before, frames are written without. */
+  /** Tells whether synchronized updates are supported. */
   readonly setSynchronized: (isKnown: boolean) => void;
-  /** Forgets what is shown: the next frame is drawn whole. */
+  /** Redraws the next frame whole. */
   readonly forget: () => void;
-  /** Gives the terminal back for a while, for a program that is stopped, once the frame that is being written is out. */
+  /** Restores the terminal while the program is stopped, after the current write. */
   readonly suspend: () => Promise<void>;
-  /** Takes it over again. */
   readonly resume: () => void;
-  /** Gives the terminal back as it was, once the frame that is being written is out. */
+  /** Restores the terminal after the current write. */
   readonly finish: () => Promise<void>;
-  /** Gives it back at once, for ends that cannot wait: a frame that is being written may follow. Does nothing the second time. */
+  /** Restores it at once, for exits that cannot wait. Idempotent. */
   readonly leave: () => void;
-  /** Puts the input mode back and writes nothing: for a terminal that takes nothing any more. */
+  /** Restores only the input mode, for a terminal that no longer accepts output. */
   readonly abandon: () => void;
 }
 
-/** What must be written to turn the shown lines into the wanted ones. Nothing when they are the same. */
+/** Encodes the changes between two screens; `""` if equal. */
 export function encodeFrame(shown: readonly string[] | null, wanted: readonly string[]): string {
   let changes = shown === null ? eraseScreen : "";
   wanted.forEach((line, index) => {
     if (shown?.[index] === line) return;
-    // Erased first: after a full line the cursor stands on its last cell, which would go too.
+    // Erase first: after a full line the cursor is on its last cell, which would be erased.
     changes += cursorTo(1, index + 1) + eraseLineEnd + line + STYLE_RESET;
   });
   return changes;
@@ -84,7 +76,6 @@ function openScreen(stdio: Stdio, options: { readonly mouse: boolean }): void {
   stdio.writeStdoutSync(new TextEncoder().encode(modes + mouse + QUERY_SYNCHRONIZED));
 }
 
-/** Makes the terminal anybody's again, whatever was on. */
 function restoreScreen(stdio: Stdio): void {
   const restored = SYNCHRONIZED_OFF + MOUSE_OFF + PASTE_OFF + STYLE_RESET + AUTOWRAP_ON +
     cursorShow + ALTERNATE_SCREEN_OFF;
@@ -92,7 +83,7 @@ function restoreScreen(stdio: Stdio): void {
   stdio.setRawInput(false);
 }
 
-/** An update with its end: the cursor, which nobody sees, on the selected line, where screen readers look for it. */
+/** Ends with the hidden cursor on the selected line, for screen readers. */
 function wrapChanges(
   changes: string,
   options: { readonly cursorRow: number | null; readonly isSynchronized: boolean },
@@ -102,7 +93,6 @@ function wrapChanges(
   return isSynchronized ? SYNCHRONIZED_ON + changes + cursor + SYNCHRONIZED_OFF : changes + cursor;
 }
 
-/** Takes the terminal over: alternate screen, no cursor, keys as they are typed, and the mouse if wanted. */
 export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }): Terminal {
   const encoder = new TextEncoder();
   let shown: readonly string[] | null = null;
@@ -139,7 +129,7 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
     try {
       restore();
     } catch {
-      // A terminal that is gone wants nothing back.
+      // The terminal is gone.
     }
   };
   const leave = (): void => end(() => restoreScreen(stdio));
