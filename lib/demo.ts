@@ -1,8 +1,6 @@
 /**
  * The simulated fleet of `--demo`, as a Platform whose HTTP client it answers.
  *
- * A server that is down refuses the connection in the words of the runtime.
- *
  * @module
  */
 
@@ -17,61 +15,56 @@ import { parseEndpointUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
-/** A time during which a server is down: `from <= elapsed < to`. It comes back with its counters at zero. */
+/** Down while `from <= elapsed < to`; counters then restart at 0. */
 interface Outage {
   readonly from: Seconds;
   readonly to: Seconds;
-  /** Repeats that long after each beginning; longer than the outage. Once, unless given. */
+  /** Period, longer than the outage; once if not given. */
   readonly every?: Seconds;
 }
 
-/** One simulated server. */
 export interface SimulatedServerOptions {
-  /** Decides everything that is random. */
   readonly seed: number;
   /** Wall-clock time at `elapsed` 0. */
   readonly startEpoch: EpochSeconds;
-  /** The engines behind the server, at least one. */
+  /** At least one. */
   readonly engines: readonly SimulatedEngineOptions[];
-  /** How long the server has been up at `elapsed` 0; 0 unless given. */
+  /** Uptime at `elapsed` 0; default 0. */
   readonly warmUp?: Seconds;
-  /** In the order of time, not overlapping. */
+  /** In order, not overlapping. */
   readonly outages?: readonly Outage[];
-  /** The exposition of several API servers: no `process_*`, no `python_*`, no `_created`. */
+  /** As of several API servers: no `process_*`, no `python_*`, no `_created`. */
   readonly multiprocess?: boolean;
-  /** Whether speculative decoding is configured, with three drafted tokens. */
+  /** Three drafted tokens per step. */
   readonly speculative?: boolean;
 }
 
-/** A server whose time goes forward with each question. */
 export interface SimulatedServer {
   /**
-   * The body of `/metrics` at that time, or `null` while the server is down.
-   * A jump costs about 0.05 ms for each second of each engine.
+   * Returns the body of `/metrics`; `null` while down. Costs about 0.05 ms per second and engine.
    *
-   * @throws {RangeError} If the time is not a number from 0 on, or earlier than in the last call.
+   * @throws {RangeError} If the time is not a number from 0, or earlier than in the last call.
    */
   readonly expositionAt: (elapsed: Seconds) => Uint8Array | null;
-  /** Whether the server answers at that time, at any time and without side effects. */
+  /** Has no side effects. */
   readonly isUpAt: (elapsed: Seconds) => boolean;
 }
 
-/** A simulated server and the base URL under which a demo shows it. */
 interface SimulatedEndpoint {
   readonly url: string;
   readonly server: SimulatedServer;
 }
 
-/** From the start of the process to the first answer: weights, graphs, KV cache. Shorter after a short outage. */
+/** Loading weights and capturing graphs; less after a short outage. */
 const START_UP_TIME: Seconds = 14;
 
-/** From one start of a server to its next outage. */
+/** From a start to the next outage. */
 interface Life {
   readonly start: Seconds;
   readonly processStart: Seconds;
 }
 
-/** The last beginning of the outage up to that time, or `null` before the first. */
+/** Returns the outage's last occurrence begun by then, if any. */
 function findOccurrence(outage: Outage, elapsed: Seconds): { from: Seconds; to: Seconds } | null {
   if (elapsed < outage.from) return null;
   const { from, to, every } = outage;
@@ -79,7 +72,7 @@ function findOccurrence(outage: Outage, elapsed: Seconds): { from: Seconds; to: 
   return { from: from + shift, to: to + shift };
 }
 
-/** The life in which the server is at that time, or `null` while it is down. */
+/** Returns `null` while down. */
 function findLife(options: SimulatedServerOptions, elapsed: Seconds): Life | null {
   const start = -(options.warmUp ?? 0);
   let life: Life = { start, processStart: start - START_UP_TIME };
@@ -94,7 +87,7 @@ function findLife(options: SimulatedServerOptions, elapsed: Seconds): Life | nul
   return life;
 }
 
-/** Engines that start with nothing counted; another life of the same server is another sequence of requests. */
+/** Each life has its own sequence of requests. */
 function startEngines(options: SimulatedServerOptions, life: Life): SimulatedEngine[] {
   const { speculative = false } = options;
   return options.engines.map((engine, index) => {
@@ -104,11 +97,7 @@ function startEngines(options: SimulatedServerOptions, life: Life): SimulatedEng
   });
 }
 
-/**
- * A simulated vLLM server.
- *
- * @throws {RangeError} If there is no engine.
- */
+/** @throws {RangeError} If there is no engine. */
 export function createSimulatedServer(options: SimulatedServerOptions): SimulatedServer {
   if (options.engines.length === 0) throw new RangeError("Cannot simulate a server of 0 engines");
   let latest: Seconds = 0;
@@ -157,16 +146,13 @@ const QWEN: SimulatedEngineOptions = {
   maxWaiting: 40,
 };
 
-/** How long the demo's servers have been up when it begins. */
 const DEMO_WARM_UP: Seconds = 300;
 
-/** The port of the first server; the others follow. */
 const DEMO_FIRST_PORT = 8000;
 
 /**
- * The fleet of `--demo`: three servers of one model, the last of them three
- * times slower, and two of another with speculative decoding, the last of which
- * is down from second 40 to 60 and again every two and a half minutes.
+ * Three servers of one model, the last three times slower, and two of another with speculative
+ * decoding, the last of which is down for 20 s every 150 s.
  */
 export function createDemoFleet(
   seed: number,
@@ -190,7 +176,6 @@ export function createDemoFleet(
   }));
 }
 
-/** A platform whose network is the fleet, and the fleet's endpoints. */
 interface Demo {
   readonly platform: Platform;
   readonly endpoints: readonly TypedEndpoint[];
@@ -210,7 +195,7 @@ function createResponse(body: Uint8Array): HttpResponse {
   return { status: 200, header: (name) => headers.get(name) ?? null, body: stream };
 }
 
-/** The demo's fleet, beginning now. The same seed gives the same fleet. */
+/** The same seed gives the same fleet. */
 export function createDemo(platform: Platform, seed: number): Demo {
   const startedAt = platform.monotonicSeconds();
   const fleet = createDemoFleet(seed, platform.epochSeconds());

@@ -1,10 +1,8 @@
 /**
- * One simulated vLLM engine: requests in, the figures of its metrics out.
- *
- * It works in steps, as vLLM's scheduler does: a step gives every running request its next token,
- * computes a piece of the prompts that are not done, and lasts as long as that much work takes.
- * Requests wait for a free place and free KV blocks; the youngest is preempted when blocks run out.
- * Time moves from step to step, so the figures do not depend on how often they are asked for.
+ * Simulates one vLLM engine in steps, like its scheduler: a step gives each running request its
+ * next token, computes a chunk of the pending prompts, and lasts as long as that work takes.
+ * Requests wait for a slot and free KV blocks; the youngest is preempted when blocks run out.
+ * Figures do not depend on how often they are read.
  *
  * @module
  */
@@ -21,14 +19,13 @@ import {
 } from "./demo_requests.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
-/** Accepted tokens by their position in the draft. */
+/** By position in the draft. */
 export const ACCEPTED_KEYS = ["accepted0", "accepted1", "accepted2"] as const;
 
-/** A histogram that is being filled. */
 export interface Tally {
-  /** Upper bounds, ascending, without `+Inf`. */
+  /** Ascending, without `+Inf`. */
   readonly bounds: readonly number[];
-  /** Observations in each bucket alone, not cumulative; one longer than `bounds`. */
+  /** Not cumulative; one longer than `bounds`. */
   readonly counts: Float64Array;
   sum: number;
 }
@@ -42,7 +39,7 @@ const REQUEST_TIME_BOUNDS = [
   7680,
 ];
 
-/** vLLM's buckets; `null` for numbers of tokens, which go up to the longest context. */
+/** vLLM's buckets; `null` for tokens, up to the longest context. */
 const BOUNDS = {
   requestPromptTokens: null,
   requestGenerationTokens: null,
@@ -70,7 +67,7 @@ const BOUNDS = {
   httpCoarse: [0.1, 0.5, 1],
 } satisfies Readonly<Record<string, readonly number[] | null>>;
 
-/** An engine's histograms; `http*` are those of its requests at the API server. */
+/** `http*` are those of the API server. */
 export type Tallies = Readonly<Record<keyof typeof BOUNDS, Tally>>;
 
 /** 1, 2, 5, 10, 20, 50 … up to the longest context. */
@@ -82,7 +79,6 @@ function listTokenBounds(maxModelLength: number): number[] {
   return bounds;
 }
 
-/** What an engine has counted since its server started. */
 export interface EngineFigures extends Record<FinishReason | typeof ACCEPTED_KEYS[number], number> {
   readonly tallies: Tallies;
   running: number;
@@ -99,7 +95,6 @@ export interface EngineFigures extends Record<FinishReason | typeof ACCEPTED_KEY
   draftTokens: number;
 }
 
-/** The figures of an engine that has seen no request. */
 function createFigures(maxModelLength: number): EngineFigures {
   const tokenBounds = listTokenBounds(maxModelLength);
   const tallies = Object.entries(BOUNDS).map(([key, given]): [string, Tally] => {
@@ -116,7 +111,6 @@ function createFigures(maxModelLength: number): EngineFigures {
   };
 }
 
-/** Counts a value so many times. */
 function observe(tally: Tally, value: Seconds | number, times = 1): void {
   let bucket = 0;
   while (bucket < tally.bounds.length && value > tally.bounds[bucket]) bucket++;
@@ -124,28 +118,25 @@ function observe(tally: Tally, value: Seconds | number, times = 1): void {
   tally.sum += value * times;
 }
 
-/** How an engine is built and what is asked of it. */
 export interface SimulatedEngineOptions extends LoadOptions {
-  /** The served model name. */
   readonly model: string;
-  /** The data-parallel rank; its place among the server's engines unless given. */
+  /** Data-parallel rank; default: index within the server. */
   readonly engine?: string;
-  /** How many times longer than normal every step takes. */
+  /** Factor on the time of each step. */
   readonly slowness?: number;
-  /** What a step costs whatever it does. */
+  /** Fixed cost of a step. */
   readonly stepTime?: Seconds;
-  /** What a step costs for each request that decodes in it. */
+  /** Per decoding request. */
   readonly stepTimePerRequest?: Seconds;
-  /** What a step costs for each prompt token that it computes. */
+  /** Per prompt token. */
   readonly prefillTimePerToken?: Seconds;
-  /** Capacity of the KV cache, in tokens. */
   readonly kvCacheTokens?: number;
   readonly maxModelLength?: number;
   /** vLLM's `max_num_seqs`. */
   readonly maxRunning?: number;
-  /** vLLM's `max_num_queued_reqs`: an arrival that finds so many waiting is rejected. */
+  /** vLLM's `max_num_queued_reqs`; beyond it arrivals are rejected. */
   readonly maxWaiting?: number;
-  /** Whether each step drafts tokens, as many as there are `ACCEPTED_KEYS`. */
+  /** Drafts `ACCEPTED_KEYS.length` tokens per step. */
   readonly speculative?: boolean;
 }
 
@@ -162,26 +153,24 @@ const DEFAULTS = {
   speculative: false,
 };
 
-/** vLLM's `max_num_batched_tokens`: the work of one step. */
+/** vLLM's `max_num_batched_tokens`. */
 const STEP_TOKEN_BUDGET = 2048;
 
-/** Chance that the draft's first token is accepted, and what each further position takes off. */
+/** Chance of accepting the first draft token, and its fall per position. */
 const FIRST_ACCEPTANCE: Ratio = 0.84;
 const ACCEPTANCE_LOSS: Ratio = 0.12;
 
-/** How long the API server takes to say no. */
 const REJECTION_TIME: Seconds = 0.003;
 
-/** A request on its way through an engine. */
 interface RunningRequest extends ClientRequest {
-  /** NaN until it happens, as the next two. */
+  /** NaN until it happens, like the next two. */
   scheduledAt: Seconds;
   firstTokenAt: Seconds;
   lastTokenAt: Seconds;
   generated: number;
-  /** Prompt tokens still to be computed before the next output; 0 when decoding. */
+  /** Prompt tokens left before the next output; 0 while decoding. */
   pendingTokens: number;
-  /** Those of them that the step in progress computes. */
+  /** Part of them in the current step. */
   chunkTokens: number;
   blocks: number;
   preemptions: number;
@@ -191,36 +180,32 @@ function countBlocks(tokens: number): number {
   return Math.ceil(tokens / BLOCK_SIZE);
 }
 
-/** An engine at some moment. Changed only by `advanceEngine`. */
+/** Mutated only by `advanceEngine`. */
 export interface SimulatedEngine {
-  /** As of the last `advanceEngine`; the same object throughout. */
+  /** Always the same object. */
   readonly figures: EngineFigures;
   readonly settings: typeof DEFAULTS & SimulatedEngineOptions;
   readonly requests: RequestSource;
-  /** Not that of the requests: how arrivals and steps interleave must not matter. */
+  /** Separate, so that steps do not affect arrivals. */
   readonly stepRandom: Random;
-  /** May be changed between two calls of `advanceEngine`. */
+  /** May be changed between calls of `advanceEngine`. */
   slowness: number;
-  /** In the order of admission. */
+  /** In order of admission. */
   readonly running: RunningRequest[];
   readonly waiting: RunningRequest[];
   readonly blockSize: number;
   readonly blockCount: number;
   readonly usableBlocks: number;
-  /** The most that one step adds to a request: one token, and what was drafted. */
+  /** One, and the drafted ones. */
   readonly tokensPerStep: number;
   freeBlocks: number;
-  /** The end of the last step, or the arrival that ended an idle time. */
+  /** End of the last step, or the arrival that ended idleness. */
   now: Seconds;
-  /** When the step in progress ends; `Infinity` when idle. */
+  /** `Infinity` when idle. */
   stepEnd: Seconds;
 }
 
-/**
- * An engine that has just started and has seen no request.
- *
- * @throws {RangeError} If the KV cache is smaller than one step's work.
- */
+/** @throws {RangeError} If the KV cache is smaller than one step's work. */
 export function createSimulatedEngine(
   options: SimulatedEngineOptions,
   seed: number,
@@ -241,7 +226,6 @@ export function createSimulatedEngine(
     settings,
     requests: requests ?? createRequestSource(options, {
       seed,
-      // Half of the memory is left to others.
       maxTokens: Math.floor(Math.min(settings.maxModelLength, kvCacheTokens) / 2),
       tokensPerStep,
     }),
@@ -277,7 +261,7 @@ function takeArrivals(engine: SimulatedEngine, until: Seconds): void {
   }
 }
 
-/** Takes the youngest's blocks away: it waits at the head of the queue and computes anew. */
+/** Returns it to the head of the queue, to be recomputed. */
 function preemptYoungest(engine: SimulatedEngine): void {
   const request = engine.running.pop();
   if (request === undefined) return;
@@ -288,7 +272,7 @@ function preemptYoungest(engine: SimulatedEngine): void {
   engine.waiting.unshift(request);
 }
 
-/** Gives each decoding request blocks for its next tokens; returns whether any was preempted for it. */
+/** Returns whether any request was preempted. */
 function reserveDecodeBlocks(engine: SimulatedEngine): boolean {
   const before = engine.figures.preemptions;
   for (let i = 0; i < engine.running.length; i++) {
@@ -306,7 +290,7 @@ function reserveDecodeBlocks(engine: SimulatedEngine): boolean {
   return engine.figures.preemptions > before;
 }
 
-/** Lets the first in the queue run, if there is a place and there are blocks for it. */
+/** Starts the first of the queue if there are a slot and blocks for it. */
 function admitNext(engine: SimulatedEngine): RunningRequest | null {
   const { running, waiting, figures } = engine;
   if (waiting.length === 0 || running.length >= engine.settings.maxRunning) return null;
@@ -327,7 +311,6 @@ function admitNext(engine: SimulatedEngine): RunningRequest | null {
   return request;
 }
 
-/** Shares the step's work out and sets when it ends. */
 function beginStep(engine: SimulatedEngine): void {
   const hasPreempted = reserveDecodeBlocks(engine);
   let decoding = 0;
@@ -351,7 +334,6 @@ function beginStep(engine: SimulatedEngine): void {
   engine.stepEnd = engine.now + engine.slowness * work * (0.94 + 0.12 * engine.stepRandom());
 }
 
-/** The tokens that one step adds to a decoding request. */
 function decodeTokens(engine: SimulatedEngine, request: RunningRequest): number {
   const { figures, settings } = engine;
   if (!settings.speculative) return 1;
@@ -390,7 +372,6 @@ function finishRequest(engine: SimulatedEngine, request: RunningRequest): void {
   observe(tallies.httpCoarse, latency);
 }
 
-/** Books what the step that ends has given to each request that ran in it. */
 function finishStep(engine: SimulatedEngine): void {
   engine.now = engine.stepEnd;
   engine.stepEnd = Infinity;
@@ -423,7 +404,7 @@ function finishStep(engine: SimulatedEngine): void {
   if (stepTokens > 0) observe(engine.figures.tallies.iterationTokens, stepTokens);
 }
 
-/** Lets everything happen up to that time, in seconds since the engine started. Going back does nothing. */
+/** Simulates up to `until`, in seconds since the start. Going back does nothing. */
 export function advanceEngine(engine: SimulatedEngine, until: Seconds): void {
   while (Math.min(engine.stepEnd, engine.requests.nextAt()) <= until) {
     if (engine.stepEnd === Infinity) engine.now = Math.max(engine.now, engine.requests.nextAt());

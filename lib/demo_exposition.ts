@@ -1,8 +1,7 @@
 /**
- * The figures of simulated vLLM engines -> the text of their `/metrics`, by the template.
- *
- * Floats are written as prometheus_client writes them. Several API servers give the multiprocess
- * form: families by kind, each `_sum` before its buckets, no `process_*`, `python_*` or `_created`.
+ * Fills the template with the figures of simulated engines, formatted like prometheus_client.
+ * Several API servers use the multiprocess form: families by kind, `_sum` before buckets, no
+ * `process_*`, `python_*` or `_created`.
  *
  * @module
  */
@@ -159,20 +158,18 @@ histogram http_request_duration_seconds Latency with only few buckets by handler
 {handler="/v1/chat/completions",le="*",method="POST"} httpCoarse
 `;
 
-/** The API server in front of the engines. */
 interface ServerFigures {
   readonly processStart: EpochSeconds;
-  /** When the first counter was made. */
+  /** When the first counter was created. */
   readonly created: EpochSeconds;
   /** Since `created`. */
   readonly uptime: Seconds;
   /** Several API servers. */
   readonly multiprocess: boolean;
-  /** Without speculative decoding there are no `spec_decode_*`. */
   readonly speculative: boolean;
 }
 
-/** A family of the template, with the labels and figures of its series. */
+/** A family of the template and its series. */
 interface Family {
   readonly type: string;
   readonly name: string;
@@ -199,13 +196,12 @@ function parseTemplate(template: string): readonly Family[] {
 const FAMILIES = parseTemplate(EXPOSITION_TEMPLATE);
 const MULTIPROCESS_ORDER = ["summary", "histogram", "gauge", "counter"];
 
-/** prometheus_client's digits before the point at which it turns to an exponent. */
+/** Larger numbers get an exponent. */
 const MAX_WHOLE_DIGITS = 6;
 
 /**
- * A number as prometheus_client prints it: the shortest decimal that reads back
- * the same, `2.0` for integers, and an exponent of two or three digits from a
- * million on (`8.128902e+06`, `3.5786276864e+010`).
+ * Formats like prometheus_client: shortest round-trip decimal, `2.0` for integers, exponent of two
+ * or three digits from a million (`8.128902e+06`, `3.5786276864e+010`).
  */
 export function formatGoFloat(value: number): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf";
@@ -224,13 +220,12 @@ export function formatGoFloat(value: number): string {
   return point < 0 ? `${text}.0` : text;
 }
 
-/** Bytes of a request: of its frame, and for each prompt token. */
 const REQUEST_FRAME_BYTES = 210;
 const REQUEST_BYTES_PER_TOKEN = 4;
 
 type Figures = Readonly<Record<string, number>>;
 
-/** All figures of an engine that the template may name. */
+/** Figures that the template may name. */
 function listFigures({ figures }: SimulatedEngine): Figures {
   const { tallies, ...counts } = figures;
   const finished = counts.stop + counts.length + counts.abort + counts.error + counts.repetition;
@@ -246,9 +241,9 @@ function listFigures({ figures }: SimulatedEngine): Figures {
   };
 }
 
-/** What series are about: an engine, the engines of a model, or all of a server. */
+/** What series are about: an engine, a model, or the server. */
 interface Subject {
-  /** Values for the `*` of the template. */
+  /** Values for the template's `*`. */
   readonly labels: Readonly<Record<string, string>>;
   readonly figures: Figures;
   readonly engines: readonly SimulatedEngine[];
@@ -295,7 +290,7 @@ function createServerSubject(server: ServerFigures, engines: readonly SimulatedE
   return { ...whole, figures: { ...whole.figures, ...process } };
 }
 
-/** The subjects of a server, by the label that tells them apart. */
+/** By the label that tells them apart. */
 interface Subjects {
   readonly engines: readonly Subject[];
   readonly models: readonly Subject[];
@@ -311,7 +306,6 @@ function listSubjects(server: ServerFigures, engines: readonly SimulatedEngine[]
   };
 }
 
-/** The text so far, and how stamps are given out. */
 interface Page {
   text: string;
   readonly server: ServerFigures;
@@ -319,14 +313,13 @@ interface Page {
   stampCount: number;
 }
 
-/** Between two counters made one after the other when the server starts. */
+/** Time between the creation of two counters. */
 const CREATED_SPACING: Seconds = 0.000_017;
 
 function writeHead(page: Page, { name, help, type }: Omit<Family, "rows">): void {
   page.text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
 }
 
-/** The `_created` gauges of a family, one stamp for each series. */
 function writeCreated(page: Page, { name, help, type }: Family, series: readonly string[]): void {
   const created = `${type === "counter" ? name.replace(/_total$/, "") : name}_created`;
   writeHead(page, { name: created, help, type: "gauge" });
@@ -362,7 +355,7 @@ function mergeTallies({ engines }: Subject, key: keyof Tallies): Tally {
   return { ...first, counts, sum: others.reduce((sum, other) => sum + other.sum, first.sum) };
 }
 
-/** One histogram: its labels hold `le="*"`. Returns those of its count. */
+/** `labels` contain `le="*"`. Returns the labels of the count. */
 function writeHistogram(page: Page, name: string, labels: string, tally: Tally): string {
   const [before, after] = labels.split('"*"');
   const own = labels.replace(/le="\*",?/, "").replace("{}", "");
@@ -379,7 +372,7 @@ function writeHistogram(page: Page, name: string, labels: string, tally: Tally):
   return own;
 }
 
-/** One series, or those of one histogram or summary. Returns its labels; `null` where it is not exported. */
+/** Returns the labels; `null` if not exported. */
 function writeSeries(
   page: Page,
   { type, name }: Family,
@@ -391,7 +384,7 @@ function writeSeries(
     return writeHistogram(page, name, labels, mergeTallies(subject, key as keyof Tallies));
   }
   const value = getFigure(subject, key);
-  // Routes are exported from their first request on.
+  // Routes are exported from their first request.
   if (value === 0 && labels.includes("handler=")) return null;
   if (sumKey === undefined) page.text += `${name}${labels} ${formatGoFloat(value)}\n`;
   else {
@@ -421,7 +414,7 @@ function isOfProcess({ name }: Family): boolean {
   return /^(process|python)_/.test(name);
 }
 
-/** The body of `/metrics` for a server with these engines, at least one. */
+/** Needs at least one engine. */
 export function writeExposition(
   server: ServerFigures,
   engines: readonly SimulatedEngine[],

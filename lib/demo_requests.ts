@@ -1,5 +1,5 @@
 /**
- * The clients of a simulated engine: when requests come, and how long they are.
+ * Generates the requests of a simulated engine.
  *
  * @module
  */
@@ -9,19 +9,17 @@ import type { Ratio, Seconds } from "./units.ts";
 /** Why a request ends. */
 export type FinishReason = "stop" | "length" | "abort" | "error" | "repetition";
 
-/** What is asked of an engine. */
 export interface LoadOptions {
-  /** Mean arrivals per second; they swing slowly by about a third. 0: an idle engine. */
+  /** Mean; varies slowly by about a third. 0: idle. */
   readonly requestsPerSecond?: number;
-  /** Arrivals end after so many. */
   readonly requestLimit?: number;
-  /** Typical prompt length, in tokens. */
+  /** Typical, in tokens. */
   readonly promptTokens?: number;
-  /** Typical output length, in tokens. */
+  /** Typical, in tokens. */
   readonly outputTokens?: number;
-  /** Mean share of a prompt that is found in a warm prefix cache. */
+  /** Mean share found in a warm prefix cache. */
   readonly cachedShare?: Ratio;
-  /** Share of requests whose client goes away before the end. */
+  /** Share of requests aborted by the client. */
   readonly abortShare?: Ratio;
 }
 
@@ -34,7 +32,6 @@ const DEFAULTS = {
   abortShare: 0.015,
 };
 
-/** A request as its client sends it, and how it will end. */
 export interface ClientRequest {
   readonly arrivedAt: Seconds;
   readonly promptTokens: number;
@@ -44,33 +41,32 @@ export interface ClientRequest {
   readonly reason: FinishReason;
 }
 
-/** The requests of an engine, in the order of their arrival. */
 export interface RequestSource {
-  /** When the next request comes; `Infinity` where none is known. */
+  /** `Infinity` if none will come. */
   readonly nextAt: () => Seconds;
   readonly take: () => ClientRequest;
 }
 
-/** Tokens of a KV block. */
+/** In tokens. */
 export const BLOCK_SIZE = 16;
 
-/** Requests until a prefix cache that started empty is warm. */
+/** Requests until the prefix cache is warm. */
 const WARM_UP_REQUESTS = 40;
 
-/** Periods of the two swings of the arrival rate. */
+/** Two periods of the arrival rate. */
 const SLOW_SWING_PERIOD: Seconds = 97;
 const QUICK_SWING_PERIOD: Seconds = 23;
 
-/** The values of `max_tokens` that clients send. */
+/** Values of `max_tokens`. */
 const REQUEST_LIMITS = [128, 256, 512, 1024] as const;
 
-/** Spread of the lengths: the standard deviation of their logarithm. */
+/** Standard deviation of the logarithm. */
 const LENGTH_SPREAD = 0.6;
 
-/** Draws the next number, from 0 up to but not including 1. */
+/** Returns a number in [0, 1). */
 export type Random = () => number;
 
-/** A generator that draws the same numbers for the same seed (mulberry32). */
+/** Mulberry32. */
 export function createRandom(seed: number): Random {
   let state = seed | 0;
   return () => {
@@ -81,13 +77,13 @@ export function createRandom(seed: number): Random {
   };
 }
 
-/** A log-normal length around `typical`: now and then several times as long. */
+/** Log-normal around `typical`. */
 export function drawLength(random: Random, typical: number, spread = LENGTH_SPREAD): number {
   const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   return Math.max(1, Math.round(typical * Math.exp(spread * normal)));
 }
 
-/** Requests of a Poisson process. `maxTokens` bounds a prompt, and an output with the tokens of a step. */
+/** A Poisson process. `maxTokens` bounds a prompt, and an output including one step's tokens. */
 export function createRequestSource(
   options: LoadOptions,
   engine: { readonly seed: number; readonly maxTokens: number; readonly tokensPerStep: number },

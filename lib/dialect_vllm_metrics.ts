@@ -1,13 +1,9 @@
 /**
- * Every metric of vLLM, old and new.
- *
- * One row per figure, its names newest first: the first that a scrape has is taken,
- * and two names of one figure are never added. Names stand without the prefix, and
- * as they stand in the text: counters with `_total`, histograms without `_bucket`.
- * Matching is exact: fragments would take `request_prompt_tokens` for `prompt_tokens`
- * and count a cache twice. Sources: vLLM's metrics.py and loggers.py with those of
- * its KV connectors, from tag v0.2.3 on, read 2026-08; 0.32.0 seen on a server;
- * names of 0.33.0 from its documentation and code, read 2026-11.
+ * Every metric of vLLM. One row per figure, newest name first: the first that a scrape has counts,
+ * never the sum of two. Names are exact and without prefix: fragments would take
+ * `request_prompt_tokens` for `prompt_tokens`. Sources: vLLM's metrics.py, loggers.py and KV
+ * connectors from v0.2.3 on, read 2026-08; a 0.32.0 server; documentation and code of 0.33.0, read
+ * 2026-11.
  *
  * @module
  */

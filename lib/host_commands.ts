@@ -1,9 +1,7 @@
 /**
- * Command lines of model servers -> what those are told.
- *
- * Names of options with dashes or underscores, values after a blank or an equals
- * sign, the last of several. Programs that only pass connections on are told apart
- * from servers here, too. Source: Docker's proxy, cmd/docker-proxy of moby.
+ * Parses command lines of model servers, and recognises port forwarders. Options have dashes or
+ * underscores, and values after a blank or `=`; the last counts. Source: Docker's proxy,
+ * cmd/docker-proxy of moby.
  *
  * @module
  */
@@ -13,21 +11,19 @@ import type { Dialect } from "./dialect_model.ts";
 import type { ProcessInfo } from "./host_processes.ts";
 import type { LaunchInfo } from "./model.ts";
 
-/** The dialect of the server that a process starts and whose options it shows; `null` for a mere title, too. */
+/** The dialect of a server's command line; `null` for a mere process title. */
 export function findServerDialect({ commandLine }: ProcessInfo): Dialect | null {
   const dialect = findDialect(identifyCommand(commandLine));
   return dialect === null || dialect.processes.title.test(commandLine) ? null : dialect;
 }
 
-/** Whether a process shows a server's options, and not only the title that it has given itself. */
 export function showsOptions(process: ProcessInfo): boolean {
   return findServerDialect(process) !== null;
 }
 
-/** Where connections are passed on to: into a container of this machine, or to another one. */
+/** A container of this machine, or another machine. */
 type Destination = "container" | "elsewhere";
 
-/** Programs that pass connections on, and where to. */
 const FORWARDERS: readonly (readonly [destination: Destination, pattern: RegExp])[] = [
   [
     "container",
@@ -36,12 +32,11 @@ const FORWARDERS: readonly (readonly [destination: Destination, pattern: RegExp]
   ["elsewhere", /^(?:\S*\/)?(?:ssh|kubectl|socat)(?:\s|:|$)/],
 ];
 
-/** Where a program passes connections on to; `null` where it is none of that kind. */
 export function identifyForwarder({ commandLine }: ProcessInfo): Destination | null {
   return FORWARDERS.find(([, pattern]) => pattern.test(commandLine))?.[0] ?? null;
 }
 
-/** An option by its long name with dashes, and the words up to the next one. */
+/** A long name with dashes, and the words up to the next option. */
 interface CommandOption {
   readonly name: string;
   readonly values: readonly string[];
@@ -49,7 +44,7 @@ interface CommandOption {
 
 const OPTION = /^--?([A-Za-z][\w.-]*)(?:=(.*))?$/s;
 
-/** The options as words have them: `--a 1 2`, `--a=1`, `-tp 1`, `-tp=1`. */
+/** Accepts `--a 1 2`, `--a=1`, `-tp 1`, `-tp=1`. */
 function listOptions(
   words: readonly string[],
   shortNames?: ReadonlyMap<string, string>,
@@ -68,7 +63,6 @@ function listOptions(
   });
 }
 
-/** Options whose value is a whole number. */
 function parseNumbers(options: readonly CommandOption[]): ReadonlyMap<string, number> {
   return new Map(
     options.filter(({ values: [value = ""] }) => /^\d{1,6}$/.test(value))
@@ -76,15 +70,14 @@ function parseNumbers(options: readonly CommandOption[]): ReadonlyMap<string, nu
   );
 }
 
-/** What a server's command line says of where it listens and what it serves. */
 interface ServerOptions {
   readonly port: number;
-  /** The names under which it may serve its model. */
+  /** Names it may serve its model under. */
   readonly modelNames: readonly string[];
   readonly isTls: boolean;
 }
 
-/** What a server is told, or does where it is told nothing; `null` for what starts no server. */
+/** Applies defaults; `null` if the process is no server. */
 export function parseServerOptions(process: ProcessInfo): ServerOptions | null {
   const dialect = findServerDialect(process);
   if (dialect === null) return null;
@@ -107,7 +100,6 @@ export function parseServerOptions(process: ProcessInfo): ServerOptions | null {
   };
 }
 
-/** What a server's command line says of its launch. */
 export function parseLaunch(process: ProcessInfo): LaunchInfo {
   const traits = findServerDialect(process)?.processes;
   const numbers = parseNumbers(listOptions(process.arguments, traits?.shortOptions));
@@ -115,13 +107,12 @@ export function parseLaunch(process: ProcessInfo): LaunchInfo {
   return { commandLine: process.commandLine, parallelSizes };
 }
 
-/** A port of this machine that leads to one inside of a container. */
 interface ForwardedPort {
   readonly hostPort: number;
   readonly containerPort: number;
 }
 
-/** Which port a forwarder passes on; `null` where its command line does not say. Docker's proxy does. */
+/** Docker's proxy states both ports; others give `null`. */
 export function parseForwardedPort(process: ProcessInfo): ForwardedPort | null {
   if (identifyForwarder(process) !== "container") return null;
   const numbers = parseNumbers(listOptions(process.arguments));

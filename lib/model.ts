@@ -174,6 +174,7 @@ export interface LoraSample {
   readonly maxAdapters: Reading;
 }
 
+/** A line of the exposition that could not be parsed. */
 export interface BadLine {
   /** From 1. */
   readonly line: number;

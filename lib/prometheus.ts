@@ -1,16 +1,9 @@
 /**
- * Exposition bytes into samples: the text grammar.
- *
- * Reads Prometheus text format 0.0.4 and OpenMetrics 1.0, told
- * apart by content (`# EOF` as the last line), because servers label them
- * wrongly. A line that cannot be read is skipped and counted with its number;
- * the rest of the body stands. Samples go to a visitor one at a time, so no
- * object per sample is made or kept: in an exposition most of a line repeats
- * the line before, and what repeats is compared, not read again. Values are as
- * exported, in the metric's own unit; timestamps and exemplars are read over.
- * Sources: prometheus/docs exposition_formats.md, OpenMetrics 1.0, Prometheus
- * model/textparse, VictoriaMetrics lib/protoparser/prometheus (leniency).
- * Splitting lines at `}` or `,` would be shorter and wrong: label values hold both.
+ * Parses Prometheus text format 0.0.4 and OpenMetrics 1.0, told apart by content (`# EOF`), as
+ * servers label them wrongly. Bad lines are skipped and reported. Samples go to a visitor, and what
+ * repeats the previous line is compared, not parsed again; timestamps and exemplars are skipped.
+ * Label values may hold `}` and `,`. Sources: prometheus/docs exposition_formats.md, OpenMetrics
+ * 1.0, Prometheus model/textparse, VictoriaMetrics lib/protoparser/prometheus (leniency).
  *
  * @module
  */
@@ -29,12 +22,11 @@ import {
 import { quote } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE } from "./units.ts";
 
-/** Receives what the exposition says, in its order. */
+/** Called in the order of the exposition. */
 interface ExpositionVisitor {
   /**
-   * One sample. `labels` holds names and values in turn; a label with an empty
-   * value is left out. The array is reused: copy what must outlive the call.
-   * The value's first byte is at `valueStart` of the body.
+   * `labels` alternates names and non-empty values; copy it, as the array is reused. The value
+   * begins at byte `valueStart`.
    */
   readonly onSample: (
     name: string,
@@ -42,31 +34,24 @@ interface ExpositionVisitor {
     value: number,
     valueStart: number,
   ) => void;
-  /** One `# TYPE` line. The family is named as the dialect names it: OpenMetrics leaves out `_total`. */
+  /** A `# TYPE` line. OpenMetrics omits `_total` from the name. */
   readonly onType?: TypeVisitor;
 }
 
-/** What is known of the exposition as a whole. */
 export interface ExpositionSummary {
   readonly dialect: "prometheus" | "openmetrics";
   readonly sampleCount: number;
-  /** Lines that were skipped. */
   readonly badLineCount: number;
-  /** The first `MAX_REPORTED_LINES` of them. */
+  /** The first `MAX_REPORTED_LINES`. */
   readonly badLines: readonly BadLine[];
-  /** Whether the last line has its newline. Without it the body may have been cut off in mid number. */
+  /** Whether the last line has its newline; without it, the body may be truncated. */
   readonly endsComplete: boolean;
-  /** Whether the last line is one of the bad ones. */
   readonly lastLineIsBad: boolean;
 }
 
-/** Bad lines that are reported one by one; beyond it they are only counted. */
 export const MAX_REPORTED_LINES = 10;
 
-/**
- * Labels of one sample. vLLM has up to 40, of its cache's configuration; each is
- * compared with those before it, which a line of a million would make a day's work.
- */
+/** Per sample. vLLM has up to 40; checking for repeats is quadratic. */
 export const MAX_LABELS = 256;
 
 const TAB = 9, SPACE = 32, QUOTE = 34, HASH = 35, COMMA = 44, EQUALS = 61;
@@ -76,24 +61,22 @@ const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 
 const TIMESTAMP = /^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
-/** A piece of a body may begin with a byte-order mark that is its own. */
+/** A piece of a body may begin with a byte-order mark of its own. */
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** What is being read, and where in the text the line before had its parts. */
+/** The parser's position, and the parts of the previous line. */
 interface Cursor {
-  /** The bytes of the body, in which all positions are: an array is read several times faster than a string. */
+  /** Bytes are several times faster to read than a string. */
   readonly codes: Uint8Array;
   readonly view: DataView;
-  /** The body as text where its positions are those of the bytes, in plain ASCII; else `null`. */
+  /** `null` unless ASCII, where positions in text and bytes agree. */
   readonly text: string | null;
-  /** End of the line being read. */
   end: number;
   position: number;
   name: string;
   nameStart: number;
-  /** Names and values of the labels of the line being read. */
   readonly labels: string[];
-  /** The label pairs of the line before: where each begins, and how long it and its `name="` are. */
+  /** The previous line's label pairs: start, length, and length of `name="`. */
   readonly pairStarts: number[];
   readonly pairLengths: number[];
   readonly prefixLengths: number[];
@@ -101,7 +84,7 @@ interface Cursor {
   readonly pairLabels: string[];
   valueStart: number;
   readonly scan: NumberScan;
-  /** Whether the name stood quoted among the labels: such a name never starts a line. */
+  /** A quoted name never starts a line. */
   nameWasQuoted: boolean;
   problem: string;
 }
@@ -128,24 +111,21 @@ function createCursor(body: Uint8Array): Cursor {
   };
 }
 
-/** The text between two positions. */
 function sliceText(reader: Cursor, start: number, end: number): string {
   return reader.text?.slice(start, end) ?? decoder.decode(reader.codes.subarray(start, end));
 }
 
-/** Where the line that begins at `start` ends. */
 function findLineEnd({ text, codes }: Cursor, start: number): number {
   const newline = text === null ? codes.indexOf(NEWLINE, start) : text.indexOf("\n", start);
   return newline < 0 ? codes.length : newline;
 }
 
-/** Whether the text at the position repeats `length` bytes from `start`. */
+/** Whether the text repeats `length` bytes from `start`. */
 function repeats({ view, position, end }: Cursor, start: number, length: number): boolean {
   return position + length <= end &&
     areSameBytes({ view, at: position }, { view, at: start }, length);
 }
 
-/** Forgets the label pairs from `index` on: they are read anew. */
 function forgetPairs(reader: Cursor, index: number): void {
   reader.pairLengths.length = Math.min(reader.pairLengths.length, index);
 }
@@ -165,7 +145,7 @@ function fail(reader: Cursor, problem: string): false {
   return false;
 }
 
-/** Reads a double-quoted string whose opening quote is at the position. `null` when it does not end. */
+/** Parses from the opening quote; `null` if unterminated. */
 function parseQuoted(reader: Cursor): string | null {
   const start = reader.position + 1;
   const { codes, end } = reader;
@@ -180,7 +160,7 @@ function parseQuoted(reader: Cursor): string | null {
   return null;
 }
 
-/** The text of bytes with escapes: `\\`, `\"` and `\n`; any other is kept as it stands. */
+/** Unescapes backslashes, quotes and newlines; keeps other backslashes. */
 function unescapeText(raw: Uint8Array): string {
   const bytes = raw.slice();
   let length = 0;
@@ -195,7 +175,7 @@ function unescapeText(raw: Uint8Array): string {
   return decoder.decode(bytes.subarray(0, length));
 }
 
-/** Reads a quoted string with escapes, whose opening quote is before `start`. */
+/** Parses from after the opening quote. */
 function parseEscaped(reader: Cursor, start: number): string | null {
   const { codes, end } = reader;
   for (let i = start; i < end; i++) {
@@ -208,7 +188,7 @@ function parseEscaped(reader: Cursor, start: number): string | null {
   return null;
 }
 
-/** Reads an unquoted name up to a blank or one of `{ } = , "`. */
+/** Ends at a blank or one of `{ } = , "`. */
 function parseBareName(reader: Cursor): string {
   const start = reader.position;
   const { codes, end } = reader;
@@ -224,7 +204,6 @@ function parseBareName(reader: Cursor): string {
   return sliceText(reader, start, i);
 }
 
-/** Reads the metric's name, unless it stands quoted among the labels. */
 function parseMetricName(reader: Cursor): boolean {
   if (reader.nameWasQuoted) {
     reader.name = "";
@@ -248,7 +227,7 @@ function parseMetricName(reader: Cursor): boolean {
   return METRIC_NAME.test(reader.name) || fail(reader, "not a metric name");
 }
 
-/** Reads the name of a label and its `=`, or a quoted metric name. `null` for that name, or a problem. */
+/** Parses a label name and `=`. `null` for a quoted metric name, or a problem. */
 function parseLabelName(reader: Cursor, index: number): string | null {
   const { codes } = reader;
   const isQuoted = codes[reader.position] === QUOTE;
@@ -272,7 +251,7 @@ function parseLabelName(reader: Cursor, index: number): string | null {
   for (let i = 0; i < reader.labels.length; i += 2) {
     if (reader.labels[i] === name) return noLabel(reader, "a label given twice");
   }
-  // The pairs after a name that changed may repeat it: they are read anew.
+  // Later pairs may repeat the changed name.
   if (reader.pairLabels[2 * index] !== name) forgetPairs(reader, index);
   reader.position++;
   skipBlanks(reader);
@@ -284,13 +263,12 @@ function noLabel(reader: Cursor, problem: string): null {
   return null;
 }
 
-/** Reads one label, or a quoted metric name, inside the braces. */
 function parseLabel(reader: Cursor, index: number): boolean {
   const { codes, pairStarts, pairLengths, prefixLengths, pairLabels } = reader;
   const start = reader.position;
   let name: string | null;
   if (index < pairLengths.length && repeats(reader, pairStarts[index], prefixLengths[index])) {
-    // The name of the line before with another value, as in the buckets of a histogram.
+    // The previous line's name with another value, as in buckets.
     name = pairLabels[2 * index];
     reader.position += prefixLengths[index] - 1;
   } else {
@@ -310,18 +288,17 @@ function parseLabel(reader: Cursor, index: number): boolean {
     pairLabels[2 * index] = name;
     pairLabels[2 * index + 1] = value;
   }
-  // What is left out is not remembered either: nothing would see it given twice.
+  // An empty label is not remembered, so that repeats are seen.
   if (value === "") forgetPairs(reader, index);
   else reader.labels.push(name, value);
   return true;
 }
 
-/** Reads the labels; the opening brace is at the position. */
 function parseLabels(reader: Cursor): boolean {
   const { codes, labels, pairStarts, pairLengths, pairLabels } = reader;
   reader.position++;
   for (let index = 0;; index++) {
-    // The pair of the line before, once more? Its closing quote makes the match unambiguous.
+    // The previous line's pair again? The closing quote makes the match exact.
     if (index < pairLengths.length && repeats(reader, pairStarts[index], pairLengths[index])) {
       reader.position += pairLengths[index];
       labels.push(pairLabels[2 * index], pairLabels[2 * index + 1]);
@@ -342,7 +319,6 @@ function parseLabels(reader: Cursor): boolean {
   }
 }
 
-/** Reads the value, a token that ends at a blank or with the line. */
 function parseSampleValue(reader: Cursor): boolean {
   const { codes, position, scan } = reader;
   reader.valueStart = position;
@@ -365,7 +341,7 @@ function parseSampleValue(reader: Cursor): boolean {
   return true;
 }
 
-/** Reads what may follow the value: a timestamp, and an exemplar after `#`. */
+/** Skips a timestamp, and an exemplar after `#`. */
 function parseTrailer(reader: Cursor): boolean {
   let rest = sliceText(reader, reader.position, reader.end).trim();
   const exemplar = rest.search(/(?:^|\s)#\s*\{/);
@@ -374,7 +350,6 @@ function parseTrailer(reader: Cursor): boolean {
   return fail(reader, `not a timestamp: ${quote(rest, 40)}`);
 }
 
-/** Reads the sample between the position and the end of the line into `name`, `labels` and `value`. */
 function parseSample(reader: Cursor): boolean {
   const { codes, labels } = reader;
   labels.length = 0;
@@ -389,7 +364,7 @@ function parseSample(reader: Cursor): boolean {
   return reader.position === reader.end || parseTrailer(reader);
 }
 
-/** Whether the value is a negative count of a histogram or summary, which nothing can have counted. */
+/** Whether a histogram or summary has a negative count. */
 function isNegativeCount(reader: Cursor, types: ReadonlyMap<string, string>): boolean {
   if (!(reader.scan.value < 0)) return false;
   const family = reader.name.replace(/_(?:count|bucket)$/, "");
@@ -397,15 +372,15 @@ function isNegativeCount(reader: Cursor, types: ReadonlyMap<string, string>): bo
   return family !== reader.name && (type === "histogram" || type === "summary");
 }
 
-/** Where the text begins: after a byte-order mark. */
+/** Skips a byte-order mark. */
 function findStart(body: Uint8Array): number {
   return BYTE_ORDER_MARK.every((code, i) => body[i] === code) ? BYTE_ORDER_MARK.length : 0;
 }
 
-/** What is read in one step: a few milliseconds in a program that has just started. */
+/** A few milliseconds in a cold program. */
 const STEP_BYTES: Bytes = 128 * BYTES_PER_KIBIBYTE;
 
-/** Reads an exposition as `parseExposition` does, in steps of `STEP_BYTES`. The body must stay as it is meanwhile. */
+/** Parses in steps of `STEP_BYTES`. The body must not change meanwhile. */
 export function* parseInSteps(
   body: Uint8Array,
   visitor: ExpositionVisitor,
@@ -470,10 +445,8 @@ export function* parseInSteps(
 }
 
 /**
- * Reads an exposition from its bytes and gives each sample to the visitor.
- *
- * Invalid UTF-8 is replaced by U+FFFD. A byte-order mark at the start and a
- * carriage return at the end of a line are dropped.
+ * Parses an exposition. Replaces invalid UTF-8 by U+FFFD; drops a leading byte-order mark and
+ * trailing carriage returns.
  */
 export function parseExposition(body: Uint8Array, visitor: ExpositionVisitor): ExpositionSummary {
   return finishSteps(parseInSteps(body, visitor));

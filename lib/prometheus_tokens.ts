@@ -1,46 +1,39 @@
 /**
- * Numbers read, and pieces compared, in the bytes of an exposition.
- *
- * apart from the record it is given. Numbers are what Go's
- * `strconv.ParseFloat` takes for one. Nearly all have few digits, `123.0` or
- * `1.5e+06`: they are read from their bytes without making a string, and only
- * where that is exact: a mantissa below 2^53 times or divided by a power of ten
- * up to 10^22 is rounded once (Clinger, "How to read floating point numbers
- * accurately", 1990). All others take the long way over `Number`. Where a number
- * stands, and what may follow it, is `prometheus`' part.
+ * Parses numbers in the bytes of an exposition, accepting what Go's `strconv.ParseFloat` does.
+ * Short decimals are read without a string where that is exact: a mantissa below 2^53 times or
+ * divided by a power of ten up to 10^22 rounds once (Clinger, "How to read floating point numbers
+ * accurately", 1990). Others go through `Number`.
  *
  * @module
  */
 
-/** A number that was read from bytes, and where it ended. */
+/** A parsed number and its end. */
 export interface NumberScan {
   value: number;
-  /** The first position after it. */
+  /** Exclusive. */
   end: number;
 }
 
 const ZERO = 48, NINE = 57, POINT = 46, PLUS = 43, MINUS = 45;
 const UPPER_E = 69, LOWER_E = 101;
 
-/** A mantissa above this may exceed 2^53 with its next digit. */
+/** Another digit may exceed 2^53. */
 const MAX_MANTISSA = Math.floor((2 ** 53 - 10) / 10);
-/** The powers of ten that a double holds exactly. */
+/** Exact in a double. */
 const POWERS_OF_TEN = Float64Array.from({ length: 23 }, (_, i) => Number(`1e${i}`));
 const MAX_POWER = POWERS_OF_TEN.length - 1;
 
 /**
- * Without hexadecimal and underscores. `Number` alone would take "", "0x1" and
- * "0b1". The digits before the point are matched in one way only: `\d+\.?\d*`
- * tries every way to part a million of them.
+ * Excludes hexadecimal and underscores, which `Number` accepts, as it does "". No nested
+ * quantifiers: a million digits must not backtrack.
  */
 const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 const INFINITY = /^([+-]?)inf(?:inity)?$/i;
 const NOT_A_NUMBER = /^nan$/i;
 
 /**
- * Reads the digits, point and exponent from `start` on, as far as they go.
- * False where there is no number without a sign there, or none that can be read
- * exactly this way; `scan` then means nothing.
+ * Parses unsigned digits, point and exponent. Returns false if there is no number, or it cannot be
+ * parsed exactly this way; `scan` is then undefined.
  */
 export function scanNumber(bytes: Uint8Array, start: number, scan: NumberScan): boolean {
   let mantissa = 0;
@@ -81,7 +74,7 @@ export function scanNumber(bytes: Uint8Array, start: number, scan: NumberScan): 
   return true;
 }
 
-/** The value of a whole token, or `null` when it is no number. */
+/** Parses a whole token. */
 export function parseNumber(token: string): number | null {
   if (DECIMAL.test(token)) return Number(token);
   const infinity = INFINITY.exec(token);
@@ -89,16 +82,13 @@ export function parseNumber(token: string): number | null {
   return NOT_A_NUMBER.test(token) ? NaN : null;
 }
 
-/**
- * The upper bound of a bucket as its label `le` says it; NaN where it says none.
- * −∞ is none: nothing lies below it, and it would be a figure that is not finite.
- */
+/** Parses `le`; NaN if invalid. −∞ is invalid: it would be a figure that is not finite. */
 export function parseBound(le: string): number {
   const bound = parseNumber(le) ?? NaN;
   return bound === -Infinity ? NaN : bound;
 }
 
-/** Whether both have the same `length` bytes from their positions on. Four are compared at a time. */
+/** Compares four bytes at a time. */
 export function areSameBytes(
   a: { readonly view: DataView; readonly at: number },
   b: { readonly view: DataView; readonly at: number },
@@ -115,13 +105,12 @@ export function areSameBytes(
   return true;
 }
 
-/** A metric name that needs no quotes. */
+/** Needs no quotes. */
 export const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 
-/** Receives each TYPE line: the family as the dialect names it, and its type. */
+/** Called for each TYPE line. */
 export type TypeVisitor = (family: string, type: string) => void;
 
-/** What a comment line turned out to be. */
 type CommentOutcome = {
   readonly bad?: string;
   readonly eof?: true;
@@ -131,9 +120,9 @@ const PLAIN_COMMENT: CommentOutcome = {};
 const METADATA = /^#[ \t]+(HELP|TYPE)(?:[ \t]+("(?:[^"\\]|\\.)*"|[^ \t]+))?(?:[ \t]+(.*))?$/;
 
 /**
- * Reads a comment: HELP, TYPE and EOF mean something, all else is skipped.
+ * Parses HELP, TYPE and EOF; ignores other comments.
  *
- * @param types Family -> the type that it was declared with; grows.
+ * @param types Declared types by family; extended.
  */
 export function parseComment(
   line: string,

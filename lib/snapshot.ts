@@ -1,14 +1,8 @@
 /**
- * One scrape as typed metrics, differences of two, and quantiles: the library
- * for other programs, `@vllm-htop/vllm-htop/snapshot`.
- *
- * Gives from outside, of any server that exports vLLM's metrics,
- * what vLLM's own `get_metrics_snapshot` gives inside its process, and what one
- * does with it: differences over a span, rates, quantiles. Reading is
- * `snapshot`'s part. The program itself reads with `dialect_reader`, which
- * merges what belongs to one engine and keeps only what it shows; this keeps
- * every series. Fetching is the caller's. Values are in the metric's own unit,
- * spans in seconds.
+ * One scrape as typed metrics, differences of two, and quantiles: the library for other programs,
+ * `@vllm-htop/vllm-htop/snapshot`. It gives from outside what vLLM's `get_metrics_snapshot` gives
+ * inside its process, for any server that exports vLLM's metrics. Fetching is left to the caller.
+ * Values are in the metric's own unit, spans in seconds.
  *
  * @example What happened on a server in the last ten seconds
  * ```ts
@@ -70,7 +64,7 @@ export interface Series {
 export interface Counter extends Series {
   /** Tells the types of metrics apart. */
   readonly kind: "counter";
-  /** Not negative. */
+  /** At least 0. */
   readonly value: number;
 }
 
@@ -78,7 +72,7 @@ export interface Counter extends Series {
 export interface Gauge extends Series {
   /** Tells the types of metrics apart. */
   readonly kind: "gauge";
-  /** As exported: ratios from 0 to 1, also under names that end in `_perc`. May be NaN. */
+  /** As exported; ratios from 0 to 1, even under `_perc` names. May be NaN. */
   readonly value: number;
 }
 
@@ -86,15 +80,15 @@ export interface Gauge extends Series {
 export interface Histogram extends Series {
   /** Tells the types of metrics apart. */
   readonly kind: "histogram";
-  /** Observations in all, the count of the bucket `Infinity`. */
+  /** All observations, the count of the bucket `Infinity`. */
   readonly count: number;
-  /** The sum of all observations, in the metric's unit. NaN where not exported. */
+  /** In the metric's unit. NaN if not exported. */
   readonly sum: number;
   /** Upper bound -> observations at or below it. Ascending; the last is `Infinity`. */
   readonly buckets: ReadonlyMap<number, number>;
 }
 
-/** Counters of one meaning in a row: accepted draft tokens by their position from 0. */
+/** Counters by index, such as accepted draft tokens by position. */
 export interface Vector extends Series {
   /** Tells the types of metrics apart. */
   readonly kind: "vector";
@@ -105,21 +99,20 @@ export interface Vector extends Series {
 /** A metric of a snapshot or window. */
 export type Metric = Counter | Gauge | Histogram | Vector;
 
-/** What a server said in one scrape. */
+/** One scrape. */
 export interface Snapshot {
-  /** When it was received, in seconds of the caller's monotonic clock. */
+  /** Time of receipt, in seconds of the caller's monotonic clock. */
   readonly at: number;
   /** In the order of the exposition. */
   readonly metrics: readonly Metric[];
-  /** When the server's process started, as epoch seconds; `null` where it does not say. */
+  /** Start of the server's process, as epoch seconds; `null` if not exported. */
   readonly processStart: number | null;
-  /** The first few lines that could not be read. */
+  /** The first few lines that could not be parsed. */
   readonly badLines: readonly BadLine[];
-  /** The prefix that was looked for in place of the known ones; `null` where none was given. */
+  /** The prefix given in place of the known ones, or `null`. */
   readonly prefix: string | null;
 }
 
-/** The one family that vLLM splits by position. */
 const VECTOR_NAME = "spec_decode_num_accepted_tokens_per_pos";
 
 type Kind = "counter" | "gauge" | "histogram";
@@ -131,12 +124,12 @@ interface Draft {
   readonly labels: Labels;
   value: number;
   sum: number;
-  /** By the bounds as they are spelled: `0.1` and `1e-1` are two series of one bound, and add up. */
+  /** `0.1` and `1e-1` are two series of one bound, and add up. */
   readonly buckets: Map<string, number>;
   readonly values: number[];
 }
 
-/** Name of a metric without prefix and `_total` -> its kind, for servers that declare none. */
+/** For servers that declare no types. Without prefix and `_total`. */
 const KNOWN_KINDS: ReadonlyMap<string, Kind> = new Map(
   VLLM_METRIC_ROWS.flatMap((row) =>
     row.names.map((name): [string, Kind] => {
@@ -149,17 +142,15 @@ const KNOWN_KINDS: ReadonlyMap<string, Kind> = new Map(
   ),
 );
 
-/** The name of a counter as vLLM's reader has it. */
 function dropTotal(name: string): string {
   return name.replace(/_total$/, "");
 }
 
-/** The first of the prefixes that the name begins with. */
 function findPrefix(name: string, prefixes: readonly string[]): string | null {
   return prefixes.find((prefix) => name.startsWith(prefix)) ?? null;
 }
 
-/** What a sample's name means: the family, its kind, and the part of it; `null` for what is no metric. */
+/** Splits a sample's name into family, kind and part; `null` for other names. */
 function resolveName(
   name: string,
   types: ReadonlyMap<string, string>,
@@ -187,7 +178,6 @@ function describeLabels(labels: Labels): string {
   return JSON.stringify([...labels].toSorted(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** What tells a metric apart from all others of its server. */
 function identify({ kind, name, labels }: Metric | Draft): string {
   return `${kind} ${name} ${describeLabels(labels)}`;
 }
@@ -213,7 +203,7 @@ function finishDraft(draft: Draft): Metric | null {
   }
 }
 
-/** The labels of a sample, without the one that says which part of the series it is. */
+/** Separates the label named `without`. */
 function collectLabels(pairs: readonly string[], without: string): { labels: Labels; own: string } {
   const labels = new Map<string, string>();
   let own = "";
@@ -224,7 +214,7 @@ function collectLabels(pairs: readonly string[], without: string): { labels: Lab
   return { labels, own };
 }
 
-/** Positions beyond it are no draft's. */
+/** In draft tokens. */
 const MAX_POSITION = 1000;
 
 function createCollector(): {
@@ -253,7 +243,7 @@ function createCollector(): {
       };
       const key = identify(fresh);
       const draft = known.get(key) ?? fresh;
-      // Of a series that is given twice the first counts (Prometheus' rule for scrapes).
+      // Of a repeated series the first counts, as in Prometheus.
       if (draft === fresh) known.set(key, fresh);
       if (part === "bucket") draft.buckets.set(own, draft.buckets.get(own) ?? value);
       else if (part === "sum" && Number.isNaN(draft.sum)) draft.sum = value;
@@ -267,15 +257,14 @@ function createCollector(): {
 }
 
 /**
- * The metrics of one exposition, in Prometheus' text format or OpenMetrics.
+ * Parses an exposition in Prometheus' text format or OpenMetrics.
  *
- * Keeps metrics whose names begin with `vllm:` or one of the prefixes that
- * vLLM's metrics have under Ray and KServe; summaries and metrics of unknown
- * type are left out, as vLLM's reader leaves them out. Lines that cannot be read
- * are skipped and stand in `badLines`. Never throws for what the body says.
+ * Keeps metrics with the prefix `vllm:` or one that Ray or KServe gives vLLM's metrics. Summaries
+ * and metrics of unknown type are omitted, as by vLLM's reader. Lines that cannot be parsed are
+ * skipped and listed in `badLines`; no body makes it throw.
  *
- * @param options.at When the response was complete, in seconds of a monotonic clock.
- * @param options.prefix The prefix to look for in place of the known ones.
+ * @param options.at Time of receipt, in seconds of a monotonic clock.
+ * @param options.prefix Replaces the known prefixes.
  */
 export function readSnapshot(
   body: string | Uint8Array,
@@ -311,25 +300,25 @@ export type { BadLine } from "./model.ts";
 
 export type { Bound, Quantile } from "./histogram.ts";
 
-/** What happened between two snapshots. */
+/** The difference of two snapshots. */
 export interface Window {
-  /** Tells it from `Restarted`. */
+  /** Distinguishes it from `Restarted`. */
   readonly kind: "window";
-  /** Seconds between the two receipts; more than 0. */
+  /** Between the two receipts; more than 0. */
   readonly spanSeconds: number;
-  /** Those of the later snapshot, as increases. */
+  /** The later snapshot's, as increases. */
   readonly metrics: readonly Metric[];
-  /** The prefix that the later snapshot was read with; `null` where none was given. */
+  /** The later snapshot's prefix. */
   readonly prefix: string | null;
 }
 
-/** The counters began anew between two snapshots: what happened cannot be told. */
+/** The server restarted between two snapshots: increases are unknown. */
 export interface Restarted {
-  /** Tells it from `Window`. */
+  /** Distinguishes it from `Window`. */
   readonly kind: "restarted";
 }
 
-/** Names of one figure, without `_total`, newest first. */
+/** Without `_total`, newest first. */
 const ALIASES: readonly (readonly string[])[] = VLLM_METRIC_ROWS
   .filter((row) => row.names.length > 1)
   .map((row) => row.names.map(dropTotal));
@@ -349,7 +338,7 @@ function subtractBuckets(later: Histogram, earlier: Histogram): Histogram | null
   return { kind, name, labels, count, sum, buckets };
 }
 
-/** What a metric did; `null` where it fell. One that was not there before counts from 0. */
+/** `null` if it fell. New series count from 0. */
 function subtractMetric(later: Metric, earlier: Metric | undefined): Metric | null {
   if (later.kind === "gauge" || earlier === undefined) return later;
   if (later.kind === "counter" && earlier.kind === "counter") {
@@ -367,13 +356,12 @@ function subtractMetric(later: Metric, earlier: Metric | undefined): Metric | nu
 }
 
 /**
- * What happened between two snapshots of one server: increases of its counters
- * and vectors, the observations of its histograms, and its later gauges.
+ * Computes what happened between two snapshots of one server: increases of counters and vectors,
+ * observations of histograms, and the later gauges. A new series counts from 0: vLLM exports some
+ * only after their first use.
  *
- * `restarted` when any of them fell, when a histogram has other buckets, or
- * when the process has another start time: then no increase is known, and an
- * invented one would be a spike. A series that is new counts from 0: vLLM
- * exports some only once something was counted.
+ * `restarted` if any of them fell, a histogram has other buckets, or the process has another start
+ * time: increases are then unknown.
  *
  * @throws {RangeError} If `later` is not later.
  */
@@ -395,7 +383,7 @@ export function subtractSnapshots(later: Snapshot, earlier: Snapshot): Window | 
   return { kind: "window", spanSeconds, metrics, prefix: later.prefix };
 }
 
-/** The names under which a figure may stand, the one that was asked for first. */
+/** Returns other names of the same figure, the given one first. */
 function listNames(name: string, given: string | null): readonly string[] {
   const prefix = findPrefix(name, given === null ? VLLM_PREFIXES : [given]) ?? "";
   const bare = dropTotal(name.slice(prefix.length));
@@ -405,14 +393,13 @@ function listNames(name: string, given: string | null): readonly string[] {
 }
 
 /**
- * The metrics of a name that have all of the labels.
+ * Returns the metrics of a name that have all of the labels.
  *
- * The name is the exported one, with or without `_total`. Where nothing has it,
- * the other names count that vLLM's versions have given the figure, newest
- * first: `vllm:inter_token_latency_seconds` is found on servers that call it
- * `vllm:time_per_output_token_seconds`, with whatever prefix the source was read.
+ * The name may be with or without `_total`. If nothing has it, other vLLM versions' names of the
+ * figure are tried, newest first: `vllm:inter_token_latency_seconds` finds
+ * `vllm:time_per_output_token_seconds`, under any prefix.
  *
- * @returns In the order of the exposition; empty where there is none.
+ * @returns In the order of the exposition; empty if there are none.
  */
 export function findMetrics(
   source: Pick<Snapshot, "metrics"> & Partial<Pick<Snapshot, "prefix">>,
@@ -431,9 +418,8 @@ export function findMetrics(
 }
 
 /**
- * Increase per second of a counter, or of a histogram's number of observations,
- * summed over all series with the labels: `null` where there is none. Divides by
- * the window's measured span, without extrapolation.
+ * Increase per second of a counter, or of a histogram's count, summed over all series with the
+ * labels; `null` if there are none. Divides by the measured span, without extrapolation.
  */
 export function computeRate(
   window: Window,
@@ -448,7 +434,7 @@ export function computeRate(
   return sum === null ? null : sum / window.spanSeconds;
 }
 
-/** The observations of all histograms among the metrics; `null` for none, or where bounds differ. */
+/** `null` if there are none, or bounds differ. */
 function mergeHistograms(metrics: readonly Metric[]): Buckets | null {
   const histograms = metrics.filter((metric) => metric.kind === "histogram");
   return addHistograms(
@@ -457,11 +443,9 @@ function mergeHistograms(metrics: readonly Metric[]): Buckets | null {
 }
 
 /**
- * The `q`-quantile of the observations of all histograms among the metrics, as
- * PromQL's `histogram_quantile` computes it of their sum: buckets are merged,
- * quantiles never averaged. In the first and the last bucket only a bound is
- * known, and `bound` says so. `null` where nothing was observed, and where the
- * histograms' bounds differ.
+ * The `q`-quantile of all histograms among the metrics, as PromQL's `histogram_quantile` of their
+ * sum. In the first and last bucket only a bound is known, which `bound` tells. `null` if nothing
+ * was observed, or bounds differ.
  *
  * @throws {RangeError} If `q` is not between 0 and 1.
  */
@@ -470,7 +454,7 @@ export function computeQuantile(metrics: readonly Metric[], q: number): Quantile
   return merged === null ? null : computeBucketQuantile(merged, q);
 }
 
-/** The mean of all observations in the histograms among the metrics; `null` as for `computeQuantile`. */
+/** Mean of all observations; `null` as for `computeQuantile`. */
 export function computeMean(metrics: readonly Metric[]): number | null {
   const merged = mergeHistograms(metrics);
   if (merged === null) return null;

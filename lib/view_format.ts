@@ -1,9 +1,7 @@
 /**
- * Figures as people read them: text with its unit. Base units in.
- *
- * The only place that rounds, and that knows percent. An absent reading is a dash; a sum that not
- * all parts could give ends in `+`; a quantile beyond a bound shows the bound: `<10 ms`, `>80 s`.
- * At most three significant digits and two decimals.
+ * Formats figures with units. The only place that rounds and knows percent: at most three
+ * significant digits and two decimals. An absent reading is a dash, a partial sum ends in `+`, a
+ * quantile beyond a bound shows the bound.
  *
  * @module
  */
@@ -26,10 +24,9 @@ import {
   SECONDS_PER_MINUTE,
 } from "./units.ts";
 
-/** What stands where there is no figure. */
 export const DASH = "—";
 
-/** Follows a sum that some part could not contribute to. */
+/** Marks a partial sum. */
 const OR_MORE = "+";
 
 const SI_STEPS: readonly (readonly [number, string])[] = [
@@ -40,7 +37,7 @@ const SI_STEPS: readonly (readonly [number, string])[] = [
   [1e3, "k"],
 ];
 
-/** A number with three significant digits and two decimals at the most, without an exponent. */
+/** At most two decimals, no exponent. */
 function roundToThree(value: number): string {
   const magnitude = Math.abs(value);
   if (magnitude >= 99.95) return value.toFixed(0);
@@ -48,43 +45,36 @@ function roundToThree(value: number): string {
   return value.toFixed(2);
 }
 
-/**
- * The reading by `convert`, or a dash.
- */
 export function formatReading<T>(reading: Reading<T>, convert: (value: T) => string): string {
   if (!isPresent(reading)) return DASH;
   return convert(reading.value) + (reading.partial ? OR_MORE : "");
 }
 
-/** A count: whole below a million, with an SI prefix from there on. `12345`, `1.23M`. */
+/** `12345`, `1.23M`. */
 export function formatCount(count: number): string {
   if (!Number.isFinite(count)) return String(count);
   const whole = Math.round(count);
   return Math.abs(whole) < 1e6 ? String(whole) : formatQuantity(count);
 }
 
-/** A quantity with three significant digits and an SI prefix: `0.25`, `29.7`, `6.24k`, `1.50M`. */
+/** `0.25`, `29.7`, `6.24k`, `1.50M`. */
 export function formatQuantity(quantity: number): string {
-  // Rounding may carry into the next step: 999.96 is 1.00k, not 1000.
+  // Rounding may carry: 999.96 is 1.00k, not 1000.
   for (const [step, prefix] of SI_STEPS) {
     if (Math.abs(quantity) >= step * 0.9995) return roundToThree(quantity / step) + prefix;
   }
   return quantity === 0 ? "0" : roundToThree(quantity);
 }
 
-/** A ratio as a percentage: `47 %`, and `<1 %` for what is more than none. */
+/** `47 %`; `<1 %` and `>99 %` keep 0 and 100 exact. */
 export function formatPercent(ratio: Ratio): string {
   const percent = ratio * 100;
   if (percent > 0 && percent < 0.5) return "<1 %";
-  // Full is only what is full.
   if (percent < 100 && percent >= 99.5) return ">99 %";
   return `${percent.toFixed(0)} %`;
 }
 
-/**
- * A range with its unit once, behind the higher end: `92–98 %`, `640–690 W`,
- * `<1–3 %`. One figure where both ends read alike, both units where they differ.
- */
+/** `92–98 %`, `640–690 W`, `<1–3 %`. One value if both read alike, two units if they differ. */
 export function formatRange(
   { min, max }: { readonly min: number; readonly max: number },
   convert: (value: number) => string,
@@ -96,7 +86,7 @@ export function formatRange(
   return `${bare}–${high}`;
 }
 
-/** A latency: `0.45 ms`, `46.2 ms`, `438 ms`, `1.68 s`, `95.0 s`. */
+/** `0.45 ms`, `46.2 ms`, `438 ms`, `1.68 s`, `95.0 s`. */
 export function formatLatency(latency: Seconds): string {
   const milliseconds = latency * MILLISECONDS_PER_SECOND;
   return Math.abs(milliseconds) < 999.5
@@ -104,20 +94,20 @@ export function formatLatency(latency: Seconds): string {
     : `${roundToThree(latency)} s`;
 }
 
-/** A bound as short as it is: `10 ms`, `2.5 s`, `80 s`. */
+/** `10 ms`, `2.5 s`, `80 s`. */
 function formatBoundary(latency: Seconds): string {
   const [value, unit] = latency < 1 ? [latency * MILLISECONDS_PER_SECOND, "ms"] : [latency, "s"];
   return `${Number(value.toPrecision(3))} ${unit}`;
 }
 
-/** A quantile of a latency, or the bound that it lies beyond: `438 ms`, `<10 ms`, `>80 s`. */
+/** `438 ms`, or a bound: `<10 ms`, `>80 s`. */
 export function formatQuantile(quantile: Quantile): string {
   return quantile.bound === ""
     ? formatLatency(quantile.value)
     : quantile.bound + formatBoundary(quantile.value);
 }
 
-/** An age or a span in its two largest units: `58s`, `1m 05s`, `3h 07m`, `3d 04h`. */
+/** `58s`, `1m 05s`, `3h 07m`, `3d 04h`. */
 export function formatDuration(span: Seconds): string {
   const whole = Math.max(0, Math.floor(span));
   const pad = (value: number): string => String(Math.floor(value)).padStart(2, "0");
@@ -133,40 +123,36 @@ export function formatDuration(span: Seconds): string {
   return `${Math.floor(whole / SECONDS_PER_DAY)}d ${pad(hours)}h`;
 }
 
-/** A size: `512 B`, `61.2 KiB`, `2.61 MiB`. */
+/** `512 B`, `61.2 KiB`, `2.61 MiB`. */
 export function formatBytes(bytes: Bytes): string {
   const whole = Math.round(bytes);
   if (whole < BYTES_PER_KIBIBYTE) return `${whole} B`;
-  // Rounding may carry into the next step: 1048575 B are 1.00 MiB, not 1024 KiB.
+  // Rounding may carry: 1048575 B are 1.00 MiB, not 1024 KiB.
   return Math.round(bytes / BYTES_PER_KIBIBYTE) < BYTES_PER_KIBIBYTE
     ? `${roundToThree(bytes / BYTES_PER_KIBIBYTE)} KiB`
     : `${roundToThree(bytes / BYTES_PER_MEBIBYTE)} MiB`;
 }
 
-/** Memory of a GPU without its unit: `71.9`, `8.00`, in GiB. */
+/** GiB without its unit: `71.9`, `8.00`. */
 export function formatGibibytes(bytes: Bytes): string {
   return roundToThree(bytes / BYTES_PER_GIBIBYTE);
 }
 
-/** A power: `689 W`. */
 export function formatPower(watts: number): string {
   return `${watts.toFixed(0)} W`;
 }
 
-/** A temperature: `66 °C`. */
 export function formatTemperature(celsius: number): string {
   return `${celsius.toFixed(0)} °C`;
 }
 
-/** The clock rate of a chip: `1980 MHz`. */
 export function formatClockRate(clock: Hertz): string {
   return `${(clock / HERTZ_PER_MEGAHERTZ).toFixed(0)} MHz`;
 }
 
 /**
- * An amount of money, with the sign of its currency: `$13.56`, `$0.041`, `$574`,
- * `$17.2k`. A sign of letters has a blank behind it: `USD 13.56`. Cents below a
- * hundred, and two significant digits below ten cents.
+ * `$13.56`, `$0.041`, `$574`, `$17.2k`, `USD 13.56`. Cents below 100; two significant digits below
+ * 0.1.
  */
 export function formatMoney(amount: number, currency: string): string {
   const size = Math.abs(amount);
@@ -181,7 +167,7 @@ export function formatMoney(amount: number, currency: string): string {
   return `${sign}${currency}${/[A-Za-z]$/.test(currency) ? " " : ""}${digits}`;
 }
 
-/** An interval as it was asked for: `2 s`, `0.5 s`. */
+/** `2 s`, `0.5 s`. */
 export function formatInterval(interval: Seconds): string {
   return `${Number(interval.toFixed(3))} s`;
 }
@@ -189,7 +175,6 @@ export function formatInterval(interval: Seconds): string {
 const FULL = "▇";
 const EMPTY = "░";
 
-/** The levels of a sparkline, from the lowest. */
 const LEVELS = "▁▂▃▄▅▆▇█";
 
 const ASCII_STAND_INS: Readonly<Record<string, string>> = {
@@ -229,10 +214,7 @@ const ASCII_STAND_INS: Readonly<Record<string, string>> = {
 // deno-lint-ignore no-control-regex
 const ASCII_WITH_STYLES = /^[\x20-\x7e\x1b]*$/;
 
-/**
- * A bar of `width` cells of which the ratio's share is full. More than 0 fills
- * at least one cell, less than 1 leaves at least one empty.
- */
+/** More than 0 fills at least one cell; less than 1 leaves at least one empty. */
 export function drawBar(ratio: Ratio, width: number): string {
   let full = Math.round(ratio * width);
   if (ratio > 0) full = Math.max(1, full);
@@ -241,7 +223,7 @@ export function drawBar(ratio: Ratio, width: number): string {
   return FULL.repeat(full) + EMPTY.repeat(width - full);
 }
 
-/** The line with nothing but ASCII in it, as wide as it was. Styles stay. */
+/** Replaces non-ASCII characters, keeping width and styles. */
 export function convertToAscii(line: string): string {
   if (ASCII_WITH_STYLES.test(line)) return line;
   let converted = "";
@@ -254,9 +236,8 @@ export function convertToAscii(line: string): string {
 }
 
 /**
- * The newest `width` values as columns over 0, in `height` lines from the top,
- * blanks for gaps, newest on the right. The highest value shown has the highest
- * level, or `highest` where that is given; every value that is no gap has some.
+ * Draws the newest `width` values as columns, newest on the right, as `height` lines from the top.
+ * `null` is blank; any value is visible. The top level is `highest`, or the highest value shown.
  */
 export function drawChart(
   values: readonly (number | null)[],
@@ -283,14 +264,11 @@ export function drawChart(
   });
 }
 
-/**
- * The newest `width` values as a sparkline: a chart of one line.
- */
 export function drawSparkline(values: readonly (number | null)[], width: number): string {
   return drawChart(values, { width, height: 1 })[0];
 }
 
-/** The newest `width` ratios as a sparkline whose highest level is 1, so that the level itself can be read. */
+/** The top level is 1, so that levels are comparable. */
 export function drawRatioSparkline(ratios: readonly (Ratio | null)[], width: number): string {
   return drawChart(ratios, { width, height: 1, highest: 1 })[0];
 }

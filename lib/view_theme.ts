@@ -1,9 +1,6 @@
 /**
- * What a piece of text means (`ok`, `warn`, `alert`, …) -> its style.
- *
- * SGR codes are written out: `@std/fmt/colors` has no codes, only functions that paint nothing where
- * `NO_COLOR` is set, bold included, and that end each attribute by a sequence of its own.
- * No meaning is told by colour alone: each has its word or sign beside it.
+ * Maps meanings (`ok`, `warn`, `alert`, …) to styles. SGR codes are written out: `@std/fmt/colors`
+ * exports no codes, and under `NO_COLOR` not even bold. Every meaning also has a word or sign.
  *
  * @module
  */
@@ -12,7 +9,6 @@ import { stripAnsiCode } from "@std/fmt/colors";
 import type { ThemeName } from "./state_ui.ts";
 import { cutText, measureWidth, padText } from "./text.ts";
 
-/** What a piece of text means. */
 export type Meaning =
   | "plain"
   | "title"
@@ -25,13 +21,12 @@ export type Meaning =
   | "selected"
   | "key";
 
-/** How many colours a terminal shows; `null` where text is not styled at all, 0 for bold and inverse alone. */
+/** `null`: no styles; 0: only bold and inverse. */
 export type ColorDepth = null | 0 | 16 | 256 | "truecolor";
 
-/** Gives a text the style of its meaning. */
 export type Paint = (text: string, meaning: Meaning) => string;
 
-/** SGR parameters by meaning (ECMA-48, 8.3.117); none for text as it is. */
+/** SGR parameters (ECMA-48, 8.3.117). */
 type Theme = Readonly<Record<Meaning, string>>;
 
 const DEFAULT_THEME: Theme = {
@@ -60,7 +55,7 @@ const MONO_THEME: Theme = {
   key: "1",
 };
 
-/** Yellow and cyan cannot be read on white: darker ones stand in. */
+/** Yellow and cyan are unreadable on white. */
 const LIGHT_THEME: Theme = {
   ...DEFAULT_THEME,
   warn: "35",
@@ -84,9 +79,7 @@ const HIGH_CONTRAST_THEME: Theme = {
 };
 
 /**
- * Colours that people with any common colour blindness tell apart: bluish
- * green, orange, vermillion and sky blue of Okabe and Ito, "Color Universal
- * Design" (2008).
+ * Bluish green, orange, vermillion and sky blue of Okabe and Ito, "Color Universal Design" (2008).
  */
 const OKABE_ITO: Readonly<Record<"ok" | "warn" | "alert" | "name", readonly number[]>> = {
   ok: [0, 158, 115],
@@ -95,10 +88,10 @@ const OKABE_ITO: Readonly<Record<"ok" | "warn" | "alert" | "name", readonly numb
   name: [86, 180, 233],
 };
 
-/** The same for terminals of 16 colours: blue, yellow and red do not fall together. */
+/** For 16 colours: blue, yellow and red. */
 const COLORBLIND_16_THEME: Theme = { ...DEFAULT_THEME, ok: "34", warn: "33", alert: "1;31" };
 
-/** The nearest colour of the 6 × 6 × 6 cube of 256 colours. */
+/** The nearest of the 6 × 6 × 6 cube of 256 colours. */
 function findCubeColor([red, green, blue]: readonly number[]): number {
   const level = (value: number): number => Math.round((value / 255) * 5);
   return 16 + 36 * level(red) + 6 * level(green) + level(blue);
@@ -132,7 +125,7 @@ function chooseTheme(name: ThemeName, depth: Exclude<ColorDepth, null>): Theme {
   }
 }
 
-/** How meanings are painted. Empty text stays empty; painted text is not to be painted again. */
+/** Painted text must not be painted again. */
 export function createPaint(depth: ColorDepth, themeName: ThemeName = "default"): Paint {
   if (depth === null) return (text) => text;
   const theme = chooseTheme(themeName, depth);
@@ -145,13 +138,10 @@ export function createPaint(depth: ColorDepth, themeName: ThemeName = "default")
 // deno-lint-ignore no-control-regex
 const STYLE = /(\x1b\[[0-9;]*m)/g;
 
-/**
- * The painted line cut to `width` cells, with a `…` at its end where something
- * was cut. All its styles stay, so that each still ends.
- */
+/** Cuts a painted line to `width` cells, ending in `…`. Keeps all styles, so that each ends. */
 export function cutStyledLine(line: string, width: number): string {
   if (measureWidth(stripAnsiCode(line)) <= width) return line;
-  // What stands between styles alternates with them.
+  // Styles alternate with text.
   const parts = line.split(STYLE);
   let cut = "";
   let room = width - 1;
@@ -162,14 +152,14 @@ export function cutStyledLine(line: string, width: number): string {
     }
     if (room < 0) return;
     const needed = measureWidth(part);
-    // The blank makes the text too wide, so that it is cut with its sign.
+    // The extra blank makes `cutText` add its `…`.
     cut += needed > room ? cutText(part + " ", room + 1) : part;
     room = needed > room ? -1 : room - needed;
   });
   return cut;
 }
 
-/** What FORCE_COLOR asks for, in Node's reading of it; `undefined` where it is not set. */
+/** As Node reads FORCE_COLOR. */
 function getForcedDepth(value: string | undefined): ColorDepth | undefined {
   switch (value) {
     case undefined:
@@ -193,9 +183,8 @@ function getTerminalDepth(environment: (name: string) => string | undefined): Co
 }
 
 /**
- * How many colours to use: none without a terminal or with `TERM=dumb`; else
- * `--no-color` is asked first, then FORCE_COLOR, NO_COLOR (no-color.org), and
- * the terminal by COLORTERM and TERM. FORCE_COLOR colours a pipe, too.
+ * No colours without a terminal or with `TERM=dumb`; else by `--no-color`, FORCE_COLOR (pipes too),
+ * NO_COLOR (no-color.org), COLORTERM and TERM, in that order.
  */
 export function chooseColorDepth(
   isTerminal: boolean,
@@ -210,21 +199,19 @@ export function chooseColorDepth(
   return (environment("NO_COLOR") ?? "") === "" ? getTerminalDepth(environment) : 0;
 }
 
-/** The painted line with blanks up to `width` cells, or cut to them. */
 export function padStyledLine(line: string, width: number): string {
   const cut = cutStyledLine(line, width);
   return cut + " ".repeat(Math.max(0, width - measureWidth(stripAnsiCode(cut))));
 }
 
-/** The painted line in one meaning throughout, filled up to `width` cells: a selected line. */
+/** Repaints a selected line in one style. */
 export function repaintLine(line: string, width: number, paint: (text: string) => string): string {
   return paint(padText(stripAnsiCode(line), width));
 }
 
 /**
- * Whether the locale says that the terminal shows UTF-8: the first of LC_ALL,
- * LC_CTYPE and LANG that is set decides (POSIX). Windows and macOS terminals
- * show it though none is set.
+ * Whether the terminal shows UTF-8, by the first of LC_ALL, LC_CTYPE and LANG that is set (POSIX).
+ * Windows and macOS do without any.
  */
 export function hasUtf8Locale(
   environment: (name: string) => string | undefined,
