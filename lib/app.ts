@@ -261,7 +261,7 @@ function refuse(platform: Platform, refusal: DiscoveryError): number {
 }
 
 function refuseConfig(platform: Platform, { path }: ConfigFile, problem: string): number {
-  const message = `the file of settings "${sanitizeText(path)}": ${problem}`;
+  const message = `the configuration file "${sanitizeText(path)}": ${problem}`;
   return refuse(platform, { message, exitCode: EXIT_CONFIGURATION });
 }
 

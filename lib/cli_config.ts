@@ -33,7 +33,7 @@ const NOT_SETTABLE: ReadonlySet<string> = new Set(["table", "detail", "list-pric
 
 export const SETTABLE_ROWS: readonly OptionRow<OptionName>[] = OPTION_ROWS.filter((
   { name, group },
-) => group !== "Help" && group !== "Settings" && !NOT_SETTABLE.has(name));
+) => group !== "Help" && group !== "Configuration" && !NOT_SETTABLE.has(name));
 
 /** Those that may be for one endpoint: their values name its URL. */
 export const ENDPOINT_ROWS: readonly OptionRow<OptionName>[] = SETTABLE_ROWS.filter((row) =>
@@ -80,7 +80,7 @@ function parseTexts(member: JsonMember, row: OptionRow): readonly string[] {
     if (node.kind === "string") return node.value;
     if (node.kind === "number") return node.text;
     throw new ConfigError(
-      `${nameMember(member)} must be a text${value.kind === "array" ? " in each place" : ""}`,
+      `${nameMember(member)} must be ${value.kind === "array" ? "a list of strings" : "a string"}`,
     );
   });
   return row.repeatable ? texts : [texts.join(",")];
@@ -97,7 +97,7 @@ function warnOfKey(reader: Reader, member: JsonMember, known: readonly OptionRow
   const secret = findSecretOption(member.name);
   if (secret !== null) {
     throw new ConfigError(
-      `${nameMember(member)} would have a secret in this file: put it in a file of its own and ` +
+      `${nameMember(member)} would put a secret in this file: use a file of its own and ` +
         `write "${secret.name}": "FILE"`,
     );
   }
@@ -119,7 +119,7 @@ function parseEndpointMember(reader: Reader, node: JsonNode, origin: string): vo
   if (node.kind === "string") return addUrl(reader, origin, node.value);
   const url = node.kind === "object" ? node.members.find(({ name }) => name === "url") : undefined;
   if (node.kind !== "object" || url === undefined || url.value.kind !== "string") {
-    throw new ConfigError(`${origin} must be URLs, or objects with a "url" that is a text`);
+    throw new ConfigError(`${origin} must be URLs, or objects with a "url" string`);
   }
   const typed = parseEndpointUrl(url.value.value);
   addUrl(reader, origin, url.value.value);
@@ -177,7 +177,7 @@ export function parseConfig(text: string, folder: string): Config | { readonly e
   try {
     const seen = new Set<string>();
     for (const member of node.members) {
-      if (seen.has(member.name)) throw new ConfigError(`${nameMember(member)} is there twice`);
+      if (seen.has(member.name)) throw new ConfigError(`${nameMember(member)} appears twice`);
       seen.add(member.name);
       parseMember(reader, member);
     }
@@ -227,7 +227,7 @@ export function findConfigPath(
 export async function loadConfig(platform: Platform, named: string | null): Promise<LoadedConfig> {
   const path = named ?? findConfigPath(platform);
   if (path === null) return { values: new Map(), warnings: [], path: "" };
-  const shown = `the file of settings ${quote(path)}`;
+  const shown = `the configuration file ${quote(path)}`;
   let text: string;
   try {
     text = await platform.readTextFile(path);
@@ -241,7 +241,7 @@ export async function loadConfig(platform: Platform, named: string | null): Prom
   if ("error" in config) return { error: `${shown}: ${config.error}` };
   const mode = config.hasSecrets ? await platform.fileMode(path) : null;
   if (mode !== null && (mode & OTHERS) !== 0) {
-    return { error: `${shown} has a password in it, and others can read it: chmod 600` };
+    return { error: `${shown} holds a password, and others can read it: chmod 600` };
   }
   const warnings = config.warnings.map((warning) => `${shown}: ${warning}`);
   return { values: config.values, warnings, path };
@@ -294,12 +294,12 @@ function describeEndpoint(): Schema {
 export function createConfigSchema(): Schema {
   return {
     $schema: JSON_SCHEMA_DIALECT,
-    title: "Settings of vllm-htop",
+    title: "Configuration of vllm-htop",
     type: "object",
     properties: {
-      $schema: { description: "where this schema is", type: "string" },
+      $schema: { description: "location of this schema", type: "string" },
       endpoints: {
-        description: "servers to watch, each a URL or an object with one and what is for it alone",
+        description: "servers to watch, each a URL or an object with a URL and its own settings",
         type: "array",
         items: describeEndpoint(),
       },
@@ -320,13 +320,13 @@ export function writeDefaultConfig(): string {
   const settings = [...groups].map(([group, rows]) =>
     `\n  // ${group}\n${rows.map(writeSetting).join("")}`
   );
-  return `// Settings of vllm-htop. An option beats its environment variable, which beats this file.
-// Take the slashes from what you want to set. Paths are relative to the folder of this file.
+  return `// Configuration of vllm-htop. An option overrides its environment variable, which overrides this file.
+// Uncomment what you want to set. Paths are relative to the folder of this file.
 {
   // Made by: vllm-htop --schema config > config.schema.json
   // "$schema": "./config.schema.json",
 
-  // servers to watch; what stands beside a URL is for that server alone
+  // servers to watch; settings next to a URL apply to that server only
   // "endpoints": ["gpu1:8000", { "url": "https://gpu2", "token-file": "gpu2.token" }],
 ${settings.join("")}}
 `;

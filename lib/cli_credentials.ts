@@ -66,7 +66,7 @@ function resolveSources(
     else if (scoped === null) complain("names a URL that is not watched");
     else if (scoped.file === "") complain('has no FILE after the "="');
     else if (sources.some(({ endpointKey }) => endpointKey === scoped.endpointKey)) {
-      complain("is the second for the same endpoints");
+      complain("is the second file for the same endpoints");
     } else {
       sources.push({ kind, endpointKey: scoped.endpointKey, from: { file: scoped.file } });
     }
@@ -106,10 +106,10 @@ export function resolveCredentials(
   const withoutKey = certificates.find((key) => !clientKeys.includes(key));
   const withoutCertificate = clientKeys.find((key) => !certificates.includes(key));
   if (withoutKey !== undefined) {
-    complain(`--cert-file for ${where(withoutKey)} needs --key-file beside it`, "cert-file");
+    complain(`--cert-file for ${where(withoutKey)} needs --key-file, too`, "cert-file");
   } else if (withoutCertificate !== undefined) {
     const shown = where(withoutCertificate);
-    complain(`--key-file for ${shown} needs --cert-file beside it`, "key-file");
+    complain(`--key-file for ${shown} needs --cert-file, too`, "key-file");
   }
   return sources.toSorted((a, b) =>
     Number(a.endpointKey === null) - Number(b.endpointKey === null)
@@ -129,7 +129,7 @@ export function resolveInsecureKeys(
       if (isSecure && endpoints.some(({ endpoint }) => endpoint.key === key)) keys.add(key);
       else if (source.level === "option") {
         const words = isSecure
-          ? "is not one of the URLs that are watched"
+          ? "is not one of the watched URLs"
           : "has no certificate to check: only https has";
         problems.push(refuse(source, words, quoteUrl(source.text)));
       }

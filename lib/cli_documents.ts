@@ -50,10 +50,13 @@ function writeOptions(): string {
 }
 
 const FILES: readonly (readonly [path: string, text: string])[] = [
-  ["$XDG_CONFIG_HOME/vllm-htop/config.json", "Settings, where the variable is an absolute path."],
-  ["~/.config/vllm-htop/config.json", "Settings, on Linux where it is not set."],
-  ["~/Library/Application Support/vllm-htop/config.json", "Settings, on macOS."],
-  ["%APPDATA%\\vllm-htop\\config.json", "Settings, on Windows."],
+  [
+    "$XDG_CONFIG_HOME/vllm-htop/config.json",
+    "Configuration file, if the variable is an absolute path.",
+  ],
+  ["~/.config/vllm-htop/config.json", "Configuration file on Linux, if it is not set."],
+  ["~/Library/Application Support/vllm-htop/config.json", "Configuration file on macOS."],
+  ["%APPDATA%\\vllm-htop\\config.json", "Configuration file on Windows."],
 ];
 
 export function writeManPage(version: string): string {
@@ -62,13 +65,13 @@ export function writeManPage(version: string): string {
     ".SH NAME\nvllm\\-htop \\- htop for vLLM inference servers\n",
     ".SH SYNOPSIS\n.B vllm\\-htop\n[\\fIOPTION\\fR]... [\\fIURL\\fR]...\n",
     `.SH DESCRIPTION\n${escapeRoff(PURPOSE)}\n`,
-    "It only reads: no request that it sends makes a server generate a token.\n",
+    "It only reads: none of its requests makes a server generate a token.\n",
     ".SH OPTIONS\n",
-    "An option beats its environment variable, which beats the file of settings.\n",
+    "An option overrides its environment variable, which overrides the configuration file.\n",
     writeOptions(),
     ".SH EXAMPLES\n",
     ...EXAMPLES.map(([command, text]) => writeItem(writeBold(command), text)),
-    ".SH ENVIRONMENT\nBeside the variables of the options:\n",
+    ".SH ENVIRONMENT\nBesides the variables of the options:\n",
     ...COMMON_VARIABLES.map(([names, text]) => writeItem(writeBold(names), text)),
     ".SH FILES\n",
     ...FILES.map(([path, text]) => writeItem(`\\fI${escapeRoff(path)}\\fR`, text)),

@@ -18,12 +18,12 @@ export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
   [
     String(EXIT_ENDPOINT_DOWN),
     "with --once, an endpoint failed; nothing was found with --auto, or on the host or ports " +
-    "that were named",
+    "that were given",
   ],
   [String(EXIT_USAGE), "the command line or a variable is wrong"],
   [
     String(EXIT_CONFIGURATION),
-    "a file of settings, with credentials or with prices cannot be used, or output or state " +
+    "a configuration, credential or price file cannot be used, or output or state " +
     "cannot be written",
   ],
   [String(EXIT_INTERNAL), "internal error"],
@@ -41,8 +41,8 @@ export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
 ];
 
 export const CREDENTIALS_REMARK =
-  "FILE alone is for every URL that is given, URL=FILE for that one only; each option may be " +
-  "repeated. Others can read arguments: no option takes the secret itself. None goes to a " +
+  "FILE applies to every given URL, URL=FILE only to that one; each option may be " +
+  "repeated. Other users can see arguments, so no option takes a secret itself. None goes to a " +
   "server found by a scan.";
 
 export const HOMEPAGE = "https://github.com/vllm-htop/vllm-htop";
@@ -84,7 +84,7 @@ export function helpText(): string {
     `Usage: vllm-htop [OPTION]... [URL]...\n\n${PURPOSE}\n`,
     `Examples:\n${formatRows(EXAMPLES)}`,
     ...options,
-    `Environment (an option beats its variable):\n${formatRows(COMMON_VARIABLES)}`,
+    `Environment (an option overrides its variable):\n${formatRows(COMMON_VARIABLES)}`,
     `Exit codes:\n${formatRows(EXIT_CODES)}`,
     `Homepage: ${HOMEPAGE}\n`,
   ].join("\n");

@@ -68,8 +68,7 @@ const GROUPS = {
       variable: "VLLM_HTOP_URL",
       parse: parseUrls,
       set: "targets",
-      help:
-        "a server, or several with commas between; may be repeated, and the word --url may be " +
+      help: "a server, or several separated by commas; may be repeated; the word --url may be " +
         "left out",
     },
     {
@@ -77,7 +76,7 @@ const GROUPS = {
       value: null,
       variable: "VLLM_HTOP_AUTO",
       set: "targets",
-      help: "scan this machine, and fail if no vLLM is found",
+      help: "scan, and fail if no server is found",
     },
     {
       name: "host",
@@ -85,7 +84,7 @@ const GROUPS = {
       variable: "VLLM_HTOP_HOST",
       default: "localhost",
       parse: parseHost,
-      help: "the host to scan",
+      help: "host to scan",
     },
     {
       name: "port-range",
@@ -93,8 +92,8 @@ const GROUPS = {
       variable: "VLLM_HTOP_PORT_RANGE",
       default: "8000-8015",
       parse: parsePortRange,
-      help: "the ports to scan, at most 1024, and no others: without it, those that processes of " +
-        "this machine own as well",
+      help: "ports to scan, at most 1024; if unset, also those that processes of " +
+        "this machine own",
     },
     {
       name: "name",
@@ -102,14 +101,14 @@ const GROUPS = {
       repeatable: true,
       variable: "VLLM_HTOP_NAME",
       parse: parseLabels,
-      help: "what to call a server, in place of its model and address",
+      help: "what to call a server instead of its model and address",
     },
     {
       name: "metric-prefix",
       value: "PREFIX",
       variable: "VLLM_HTOP_METRIC_PREFIX",
       parse: parseMetricPrefix,
-      help: 'what stands in place of "vllm:" in the names of the metrics',
+      help: 'metric name prefix, replacement for "vllm:"',
     },
     {
       name: "demo",
@@ -121,14 +120,14 @@ const GROUPS = {
     {
       name: "or-demo",
       value: null,
-      help: "show the demo where a scan finds no server",
+      help: "show the demo if a scan finds no server",
     },
     {
       name: "demo-seed",
       value: "N",
       default: "1",
       parse: parseNumber({ min: 0, max: MAX_SEED, isWhole: true }),
-      help: "the seed of the simulation: the same seed, the same fleet",
+      help: "seed of the simulation; the same seed gives the same fleet",
     },
   ],
   When: [
@@ -138,7 +137,7 @@ const GROUPS = {
       variable: "VLLM_HTOP_INTERVAL",
       default: "2",
       parse: parseInterval,
-      help: "time between two scrapes, 0.5 to 3600; 0 with --once: one scrape, no rates",
+      help: "scrape interval, 0.5 to 3600; 0 with --once: one scrape, no rates",
     },
     {
       name: "timeout",
@@ -146,19 +145,19 @@ const GROUPS = {
       variable: "VLLM_HTOP_TIMEOUT",
       default: "4",
       parse: parseNumber({ min: 0.1, max: 120, unit: "seconds" }),
-      help: "time that a whole scrape may take, 0.1 to 120",
+      help: "time limit of a scrape, 0.1 to 120",
     },
     {
       name: "once",
       value: null,
-      help: "print once and end: two scrapes, one interval apart",
+      help: "print once and exit: two scrapes, one interval apart",
     },
     {
       name: "state",
       value: "FILE",
       variable: "VLLM_HTOP_STATE",
       help:
-        "with --once: keep counters in FILE, and show rates since the run before, by one scrape " +
+        "with --once: keep counters in FILE, and show rates since the previous run, from one scrape " +
         "without waiting",
     },
   ],
@@ -186,7 +185,7 @@ const GROUPS = {
       name: "filter",
       value: "TEXT",
       variable: "VLLM_HTOP_FILTER",
-      help: "show rows that have TEXT in name, model, URL or state; | means or",
+      help: "show rows with TEXT in name, model, URL or status; | means or",
     },
     {
       name: "columns",
@@ -194,7 +193,7 @@ const GROUPS = {
       variable: "VLLM_HTOP_COLUMNS",
       parse: parseColumns,
       words: COLUMN_WORDS,
-      help: "columns to show, with commas between, in that order; help lists them",
+      help: "columns to show, comma-separated, in that order; help lists them",
     },
     {
       name: "theme",
@@ -204,12 +203,12 @@ const GROUPS = {
       choices: THEME_NAMES,
       help: "default, light, mono, high-contrast or colorblind",
     },
-    { name: "no-color", value: null, help: "bold and inverse alone" },
-    { name: "ascii", value: null, help: "draw with ASCII alone" },
+    { name: "no-color", value: null, help: "bold and inverse only" },
+    { name: "ascii", value: null, help: "draw with ASCII only" },
     {
       name: "no-key-line",
       value: null,
-      help: "do not show the keys in the last line",
+      help: "hide the key line",
     },
     { name: "no-mouse", value: null, help: "leave the mouse to the terminal" },
   ],
@@ -219,61 +218,61 @@ const GROUPS = {
       value: null,
       variable: "VLLM_HTOP_GPUS",
       set: "gpus",
-      help: "show this machine's GPUs even where all servers are remote",
+      help: "show this machine's GPUs even if all servers are remote",
     },
     {
       name: "no-gpu",
       value: null,
       variable: "VLLM_HTOP_NO_GPU",
       set: "gpus",
-      help: "start neither nvidia-smi nor amd-smi",
+      help: "do not run nvidia-smi or amd-smi",
     },
     {
       name: "cost-in",
       value: "USD",
       variable: "VLLM_HTOP_COST_IN",
       parse: parsePrice,
-      help: "worth of a million prompt tokens",
+      help: "price of a million prompt tokens",
     },
     {
       name: "cost-cached-in",
       value: "USD",
       variable: "VLLM_HTOP_COST_CACHED_IN",
       parse: parsePrice,
-      help: "worth of a million prompt tokens that came from a cache; unset: as --cost-in",
+      help: "price of a million cached prompt tokens; unset: as --cost-in",
     },
     {
       name: "cost-out",
       value: "USD",
       variable: "VLLM_HTOP_COST_OUT",
       parse: parsePrice,
-      help: "worth of a million output tokens",
+      help: "price of a million output tokens",
     },
     {
       name: "gpu-cost-hour",
       value: "USD",
       variable: "VLLM_HTOP_GPU_COST_HOUR",
       parse: parsePrice,
-      help: "cost of one GPU for an hour; unset: a hint by its name",
+      help: "cost of one GPU per hour; unset: a hint by GPU name",
     },
     {
       name: "num-gpus",
       value: "N",
       variable: "VLLM_HTOP_NUM_GPUS",
       parse: parseNumber({ min: 1, max: MAX_GPUS, isWhole: true }),
-      help: "how many GPUs to pay for; unset: those of this machine that serve",
+      help: "number of GPUs to bill; unset: those of this machine that serve",
     },
     {
       name: "no-gpu-detect",
       value: null,
       variable: "VLLM_HTOP_NO_GPU_DETECT",
-      help: "pay for no GPU that is found here",
+      help: "do not bill the GPUs found here",
     },
     {
       name: "prices",
       value: "FILE",
       variable: "VLLM_HTOP_PRICES",
-      help: "prices of GPUs that go before the hints: lines of name, tab and USD per hour, or JSON",
+      help: "GPU prices that override the hints: lines of name, tab and USD per hour, or JSON",
     },
     {
       name: "currency",
@@ -281,12 +280,12 @@ const GROUPS = {
       variable: "VLLM_HTOP_CURRENCY",
       default: "$",
       parse: parseCurrency,
-      help: "what stands before amounts; nothing is converted",
+      help: "currency sign; no conversion",
     },
     {
       name: "list-prices",
       value: null,
-      help: "print the hints, and end",
+      help: "print the price hints and exit",
     },
   ],
   Credentials: [
@@ -297,7 +296,7 @@ const GROUPS = {
       variable: "VLLM_HTOP_TOKEN_FILE",
       contentVariable: "VLLM_HTOP_TOKEN",
       set: "authorization",
-      help: "bearer token, read anew for each scrape",
+      help: "bearer token, re-read for each scrape",
     },
     {
       name: "basic-auth-file",
@@ -321,7 +320,7 @@ const GROUPS = {
       value: "[URL=]FILE",
       repeatable: true,
       variable: "VLLM_HTOP_CA_FILE",
-      help: "PEM certificates to trust beside the system's",
+      help: "PEM certificates to trust besides the system's",
     },
     {
       name: "cert-file",
@@ -345,27 +344,28 @@ const GROUPS = {
       repeatable: true,
       variable: "VLLM_HTOP_INSECURE",
       parse: parseUrls,
-      help: "accept any certificate of this server, which is one of those watched",
+      help: "accept any certificate of this watched server",
     },
   ],
-  Settings: [
+  Configuration: [
     {
       name: "config",
       value: "FILE",
       variable: "VLLM_HTOP_CONFIG",
-      help: "settings to read in place of vllm-htop/config.json in the folder for settings; an " +
-        "option or variable beats them",
+      help:
+        "configuration file to use instead of vllm-htop/config.json in the configuration folder; an " +
+        "option or variable overrides it",
     },
     {
       name: "print-default-config",
       value: null,
-      help: "print a file of all settings as they are without one",
+      help: "print a configuration file with all defaults",
     },
     {
       name: "schema",
       value: "NAME",
       choices: SCHEMA_NAMES,
-      help: "print the JSON Schema of that file (config) or of --output json (report)",
+      help: "print the JSON Schema of the configuration file (config) or of --output json (report)",
     },
   ],
   Help: [
@@ -415,10 +415,10 @@ export const ROWS_BY_NAME: ReadonlyMap<OptionName, OptionRow<OptionName>> = new 
 /** Variables of other programs that we honour. */
 export const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[] = [
   ["NO_COLOR", "when set and not empty: no colours"],
-  ["FORCE_COLOR", "1, 2 or 3: 16, 256 or 16 million colours, into a pipe as well"],
+  ["FORCE_COLOR", "1, 2 or 3: 16, 256 or 16 million colours, also into a pipe"],
   ["COLORTERM, TERM", "how many colours the terminal shows; TERM=dumb: none, and no live screen"],
-  ["XDG_CONFIG_HOME, HOME, APPDATA", "where the folder for settings is"],
-  ["LC_ALL, LC_CTYPE, LANG", "where the first one set does not name UTF-8: ASCII only"],
+  ["XDG_CONFIG_HOME, HOME, APPDATA", "location of the configuration folder"],
+  ["LC_ALL, LC_CTYPE, LANG", "ASCII only if the first one set does not name UTF-8"],
 ];
 
 export const ENVIRONMENT_VARIABLES: readonly string[] = [

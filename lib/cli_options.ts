@@ -125,7 +125,7 @@ function resolveInterval(
   problems: Problem[],
 ): Seconds {
   if (interval.value === 0 && !once.value) {
-    problems.push(refuse(interval.source, "is possible only with --once: give 0.5 or more"));
+    problems.push(refuse(interval.source, "works only with --once: give 0.5 or more"));
   }
   return interval.value;
 }
@@ -136,9 +136,9 @@ function resolveStateFile(
   problems: Problem[],
 ): string | null {
   const words = !once.value
-    ? "is possible only with --once"
+    ? "works only with --once"
     : demo.value
-    ? "is not for --demo, which begins anew each time: leave one of them out"
+    ? "does not work with --demo, which starts over each time: leave one out"
     : null;
   if (words === null) return state.value;
   if (isTyped(state)) problems.push(refuse(state.source, words));
@@ -173,7 +173,7 @@ function resolveLabels(
     };
     const isWatched = endpoints.length === 0 ||
       endpoints.some(({ endpoint }) => endpoint.key === endpointKey);
-    if ([...known.values()].includes(label)) complain("gives a name that another has");
+    if ([...known.values()].includes(label)) complain("gives a name that is already in use");
     else if (known.has(endpointKey)) complain("names the same server twice");
     else if (isWatched) known.set(endpointKey, label);
     else if (setting.level === "option") complain("names a URL that is not watched");

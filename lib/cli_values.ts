@@ -96,7 +96,7 @@ export function parseHost(setting: Setting): string | Problem {
   const isBare = /^(?:[^/\\?#@:[\]]+|\[[0-9a-f:.]+\])$/i.test(bracketed);
   const parsed = isBare ? parseEndpointUrl(`http://${bracketed}:1`) : null;
   if (parsed !== null && !("error" in parsed)) return parsed.endpoint.address.replace(/:1$/, "");
-  const words = "is not a host: write a name or an address alone";
+  const words = "is not a host: write only a name or an address";
   return refuse(setting, words, quoteUrl(setting.text));
 }
 
@@ -111,7 +111,7 @@ export function parsePortRange(setting: Setting): PortRange | Problem {
   if (typed === null) return refuse(setting, "is not FIRST-LAST, such as 8000-8015");
   const [first, last] = [Number(typed[1]), Number(typed[2] ?? typed[1])];
   if (first < 1 || last > 65_535 || first > last) {
-    return refuse(setting, "is out of range: ports rise from 1 to 65535");
+    return refuse(setting, "is out of range: ports are 1 to 65535, in rising order");
   }
   if (last - first < MAX_SCANNED_PORTS) return { first, last };
   return refuse(setting, `is more than ${MAX_SCANNED_PORTS} ports`);
@@ -176,14 +176,14 @@ export function parseLabels(setting: Setting): readonly Label[] | Problem {
 
 export function parseMetricPrefix(setting: Setting): string | Problem {
   if (/^[a-zA-Z_:][a-zA-Z0-9_:]{0,63}$/.test(setting.text)) return setting.text;
-  return refuse(setting, 'cannot begin the name of a metric: write it as in "my_vllm:"');
+  return refuse(setting, 'is not a valid metric prefix: write it as in "my_vllm:"');
 }
 
 export function parseCurrency(setting: Setting): string | Problem {
   const { text } = setting;
   const isShort = measureWidth(text) <= MAX_CURRENCY_WIDTH;
   if (sanitizeText(text) === text && isShort && !/[\d\s.,-]/.test(text)) return text;
-  const words = 'is not the sign of a currency: write up to four letters, such as "€" or "USD"';
+  const words = 'is not a currency sign: write up to four letters, such as "€" or "USD"';
   return refuse(setting, words);
 }
 

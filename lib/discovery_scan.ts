@@ -217,7 +217,7 @@ const getProbePause = createBackOff({ initial: 60, max: 600 });
 const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
   timeout: "no answer in time: if it is a busy model server, name it with --url",
   reset: "closes the connection",
-  unauthorized: "wants credentials: if it is a model server, name it with --url",
+  unauthorized: "requires credentials: if it is a model server, name it with --url",
   not_found: "no metrics page",
   server_error: "a server error: if it is a model server, name it with --url",
   http_status: "no metrics page",
@@ -225,8 +225,8 @@ const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
   html: "a web page",
   empty: "an empty metrics page",
   not_exposition: "no metrics",
-  truncated: "an answer that was cut off",
-  too_large: "an answer that was too large",
+  truncated: "a truncated response",
+  too_large: "a response that is too large",
 };
 
 /** Up to `PARALLEL_PORTS` at once; results in the order of the items. */

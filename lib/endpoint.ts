@@ -148,7 +148,7 @@ export function isLocal(endpoint: Endpoint): boolean {
 function parseUnixUrl(typedPath: string, quoted: string): TypedEndpoint | UrlError {
   const path = typedPath.replace(/^\/\/\//, "/");
   if (/[?#]/.test(path)) {
-    return { error: `${quoted} has a query or fragment: write unix:/PATH alone` };
+    return { error: `${quoted} has a query or fragment: write only unix:/PATH` };
   }
   if (!/^\/[^/]/.test(path)) {
     return { error: `${quoted} needs an absolute path, as in "unix:/run/vllm.sock"` };

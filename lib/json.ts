@@ -86,7 +86,7 @@ function takeSign(cursor: Cursor, sign: string): boolean {
 
 function parseString(cursor: Cursor): string {
   const token = take(cursor, STRING);
-  if (token === null) throw new TextError("a string does not end, or has a wrong escape");
+  if (token === null) throw new TextError("a string is not closed or has an invalid escape");
   const value: unknown = JSON.parse(token);
   return String(value);
 }
@@ -119,7 +119,7 @@ function parseArray(cursor: Cursor, depth: number): readonly JsonNode[] {
 }
 
 function parseValue(cursor: Cursor, depth: number): JsonNode {
-  if (depth > MAX_DEPTH) throw new TextError("objects and arrays are too deep in each other");
+  if (depth > MAX_DEPTH) throw new TextError("objects and arrays are nested too deeply");
   take(cursor, BLANKS);
   const { line } = cursor;
   if (takeSign(cursor, "{")) {
@@ -132,7 +132,7 @@ function parseValue(cursor: Cursor, depth: number): JsonNode {
   const number = take(cursor, NUMBER);
   if (number !== null) return { kind: "number", line, value: Number(number), text: number };
   const word = take(cursor, WORD);
-  if (word === null) throw new TextError("a value is missing, or is none that JSON has");
+  if (word === null) throw new TextError("a value is missing or invalid");
   return word === "null"
     ? { kind: "null", line }
     : { kind: "boolean", line, value: word === "true" };
@@ -143,7 +143,7 @@ export function parseJsonText(text: string): JsonNode | JsonProblem {
   try {
     const value = parseValue(cursor, 0);
     take(cursor, BLANKS);
-    if (cursor.position < cursor.text.length) throw new TextError("more follows after the end");
+    if (cursor.position < cursor.text.length) throw new TextError("unexpected text after the end");
     return value;
   } catch (error) {
     if (error instanceof TextError) return { problem: error.message, line: cursor.line };

@@ -82,7 +82,7 @@ const LATENCY = object<LatencyFigures>([
   figure("p95", QUANTILE, "95th percentile"),
   figure("p99", QUANTILE, "99th percentile"),
   figure("meanSeconds", SECONDS, "mean", "mean"),
-  figure("samples", number(), "observations that these rest on"),
+  figure("samples", number(), "number of observations"),
 ], "latency");
 
 const LATENCY_WORDS: Readonly<Record<LatencyKey, string>> = {
@@ -163,22 +163,27 @@ const RULE = oneOf(RULES.map(({ id }) => id));
 const CONDITIONS = list(object<HotCondition>([
   field("signal", TEXT, "which figure"),
   field("value", number(), "the figure"),
-  field("limit", number(), "what it is above"),
+  field("limit", number(), "threshold that it exceeds"),
 ]));
 
 const EVIDENCE_FIELDS: readonly Field<Finding>[] = [
-  field("rule", RULE, "rule that speaks"),
+  field("rule", RULE, "rule that fires"),
   field("unit", TEXT, "of value and baseline", ({ rule }) => findRule(rule).unit),
   figure("value", number(), "figure of the replica", ({ value }) => present(value)),
   figure("baseline", number(), "what it is compared with", ({ baseline }) => present(baseline)),
   figure("ratio", number(), "value ÷ baseline", ({ ratio }) => present(ratio)),
   figure("samples", number(), "observations; 0 for gauges", ({ samples }) => present(samples)),
-  figure("spanSeconds", SECONDS, "time it rests on", ({ span }) => present(span)),
+  figure("spanSeconds", SECONDS, "time it covers", ({ span }) => present(span)),
   optional("statistic", TEXT, "of a latency: mean or p95"),
-  optional("probability", RATIO, "upper bound of that by chance"),
-  optional("conditions", CONDITIONS, "of HOT: those that are met", ({ rule, conditions }) => {
-    return rule === "hot" ? conditions : null;
-  }),
+  optional("probability", RATIO, "p-value, upper bound"),
+  optional(
+    "conditions",
+    CONDITIONS,
+    "of HOT: its conditions that are met",
+    ({ rule, conditions }) => {
+      return rule === "hot" ? conditions : null;
+    },
+  ),
 ];
 
 const EVIDENCE = object(EVIDENCE_FIELDS, "evidence");
@@ -230,14 +235,14 @@ const FINDING = object<Named<Finding>>([
 const RULE_CHECK = object<Named<GroupChecks["checks"][number]>>([
   field("rule", RULE, "which rule"),
   field("compared", count("replicas"), "that had the figure"),
-  field("findings", list(FINDING), "replicas that it names", ({ findings, names }) => {
+  field("findings", list(FINDING), "replicas concerned", ({ findings, names }) => {
     return addNames(findings, names);
   }),
 ]);
 
 const CHECKS = object<Named<GroupChecks>>([
   field("replicas", TEXTS, "displayName of each", ({ keys, names }) => keys.map(names)),
-  field("rules", list(RULE_CHECK), "what each rule found", ({ checks, names }) => {
+  field("rules", list(RULE_CHECK), "findings of the rules", ({ checks, names }) => {
     return addNames(checks, names);
   }),
 ], "checks");
@@ -257,7 +262,7 @@ const EVENT = object<TimedEvent>([
   optional("amount", number(), "how much"),
   optional("first", EVIDENCE, "when it began"),
   optional("worst", EVIDENCE, "with the highest ratio"),
-  optional("gpu", OUTLIER, "of a GPU that falls behind", ({ outlier }) => outlier),
+  optional("gpu", OUTLIER, "of a GPU slower than its peers", ({ outlier }) => outlier),
 ], "event");
 
 const COUNTED_FIELDS: readonly Field<SessionCounts>[] = [
@@ -302,8 +307,8 @@ const GROUP = object<Named<ModelGroup>>([
 
 const LORA = object<LoraSample>([
   field("running", TEXTS, "adapters in use", "runningAdapters"),
-  field("waiting", TEXTS, "adapters that wait", "waitingAdapters"),
-  figure("maxAdapters", number(), "adapters at most"),
+  field("waiting", TEXTS, "waiting adapters", "waitingAdapters"),
+  figure("maxAdapters", number(), "most adapters"),
 ]);
 
 const BAD_LINE = object<BadLine>([
@@ -323,7 +328,7 @@ const SCRAPE_FIELDS: readonly Field<Scrape>[] = [
   field("dialect", oneOf(["prometheus", "openmetrics"]), "format"),
   field("metricPrefix", TEXT, "prefix of the metrics"),
   field("olderNames", LABELS, "figures found under an older name", "aliases"),
-  field("badLines", count(), "lines that could not be read", "badLineCount"),
+  field("badLines", count(), "lines that could not be parsed", "badLineCount"),
   field("badLineExamples", list(BAD_LINE), "the first of them", "badLines"),
   field("redirectedTo", orNull(TEXT), "where a redirect led"),
   field("httpResponsesByStatus", COUNTS, "HTTP responses by class"),
@@ -377,9 +382,9 @@ function listFacts({ server }: EndpointState): ServerFacts | null {
 }
 
 const ENDPOINT = object<Within<EndpointState>>([
-  field("url", TEXT, "where its metrics are", ({ endpoint }) => describeUrl(endpoint)),
+  field("url", TEXT, "URL of its metrics", ({ endpoint }) => describeUrl(endpoint)),
   field("address", TEXT, "host:port, or path of a socket", ({ endpoint }) => endpoint.address),
-  field("displayName", TEXT, "what it is called on the screen"),
+  field("displayName", TEXT, "name on the screen"),
   field("status", TEXT, "PENDING, OK, STALE or DOWN", (known) => {
     return computeEndpointStatus(getScrapeRecord(known, known.whole));
   }),
@@ -397,13 +402,13 @@ const ENDPOINT = object<Within<EndpointState>>([
 type Session = { readonly span: number; readonly counted: SessionCounts };
 
 const SESSION = object<Session>([
-  field("spanSeconds", SECONDS, "since it is watched", "span"),
+  field("spanSeconds", SECONDS, "since it was first watched", "span"),
   ...from(COUNTED_FIELDS, ({ counted }: Session) => counted),
 ]);
 
 const REPLICA = object<Within<Row>>([
-  field("displayName", TEXT, "what it is called on the screen", "name"),
-  field("url", TEXT, "where its metrics are", ({ state }) => describeUrl(state.endpoint)),
+  field("displayName", TEXT, "name on the screen", "name"),
+  field("url", TEXT, "URL of its metrics", ({ state }) => describeUrl(state.endpoint)),
   field("status", TEXT, "such as OK, HOT, STALLED, DOWN"),
   field("model", orNull(TEXT), "name of the model", (row) => row.replica?.sample.modelName ?? null),
   field("engine", orNull(TEXT), "data-parallel rank", (row) => row.replica?.sample.engine || null),
@@ -456,9 +461,9 @@ const DOCUMENT: readonly Field<Document>[] = [
   field("program", TEXT, "name and version"),
   field("time", TEXT, "RFC 3339", ({ nowEpoch }) => formatTimestamp(nowEpoch)),
   field("timeEpochSeconds", EPOCH, "the same time", "nowEpoch"),
-  field("intervalSeconds", SECONDS, "interval that was asked for", "interval"),
+  field("intervalSeconds", SECONDS, "requested interval", "interval"),
   field("isDemo", BOOLEAN, "the fleet is simulated"),
-  field("notices", TEXTS, "remarks about the session"),
+  field("notices", TEXTS, "notices about the session"),
   field("verdict", VERDICT, "whether all is well", ({ fleet, names }) => {
     return { ...fleet.verdict, names };
   }),

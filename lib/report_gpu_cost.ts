@@ -52,7 +52,7 @@ type Memory = Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">;
 
 const MEMORY: readonly Field<Memory>[] = [
   figure("memoryUsedBytes", BYTES, "memory in use"),
-  figure("memoryTotalBytes", BYTES, "memory in all"),
+  figure("memoryTotalBytes", BYTES, "total memory"),
 ];
 
 const MIG_INSTANCE = object<MigInstance>([
@@ -128,7 +128,7 @@ const SAMPLE_FIELDS: readonly Field<GpuSample>[] = [
   figure("pcieGeneration", number(), "PCIe generation in use"),
   figure("pcieGenerationMax", number(), "highest PCIe generation"),
   figure("pcieWidth", number("lanes"), "PCIe lanes in use"),
-  figure("pcieWidthMax", number("lanes"), "PCIe lanes at most"),
+  figure("pcieWidthMax", number("lanes"), "most PCIe lanes"),
   figure("isPersistent", BOOLEAN, "persistence mode is on"),
   figure("isMigEnabled", BOOLEAN, "MIG is on"),
   field("migInstances", list(MIG_INSTANCE), "its MIG instances"),
@@ -151,7 +151,7 @@ const GPU = object<HostGpu>([
       }));
     },
   ),
-  field("outlier", orNull(OUTLIER), "by what it falls behind its peers", ({ gpu, host }) => {
+  field("outlier", orNull(OUTLIER), "how it falls behind its peers", ({ gpu, host }) => {
     return host.known.outliers.find(({ gpuIndex }) => gpuIndex === gpu.index) ?? null;
   }),
 ], "gpu");
@@ -172,7 +172,7 @@ const GPU_SAMPLE = object<AgedReport>([
   field("program", oneOf(["nvidia-smi", "amd-smi"]), "what was run"),
   field("ageSeconds", SECONDS, "age of the sample", "age"),
   field("durationSeconds", SECONDS, "time that it took", "duration"),
-  field("warnings", TEXTS, "what the program said besides"),
+  field("warnings", TEXTS, "what the program printed besides"),
   field("processesReason", orNull(TEXT), "why the processes are unknown", ({ processes }) => {
     return isPresent(processes) ? null : processes.reason;
   }),
@@ -193,9 +193,14 @@ export const HOST: ValueType<HostSource> = object<HostSource>([
   field("gpus", orNull(list(GPU)), "its GPUs; null if there is no sample", (host) => {
     return getReport(host)?.gpus.map((gpu) => ({ gpu, host })) ?? null;
   }),
-  field("gpuFailure", orNull(FAILURE), "why there is none; null too if nobody looked", (host) => {
-    return host.known.failure;
-  }),
+  field(
+    "gpuFailure",
+    orNull(FAILURE),
+    "why there is none; also null if GPUs are not watched",
+    (host) => {
+      return host.known.failure;
+    },
+  ),
   field("gpuSample", orNull(GPU_SAMPLE), "how the sample was taken", getReport),
 ], "host");
 
@@ -272,7 +277,7 @@ const IDLE = object<Bill["idle"]>([
 
 const SESSION = object<Bill>([
   ...from(SPAN_FIELDS, ({ session }: Bill) => session),
-  field("idle", IDLE, "time in which the replicas had nothing to do"),
+  field("idle", IDLE, "time in which the replicas were idle"),
 ]);
 
 const GROUP = object<GroupBill>([
@@ -294,20 +299,20 @@ const BASIS = oneOf(["told", "serving", "machine", "none"]);
 
 const BILL_FIELDS: readonly Field<Bill>[] = [
   field("basis", BASIS, "which GPUs are billed"),
-  field("isHint", BOOLEAN, "a built-in price or an estimate is in it", "isAbout"),
-  field("isThisMachineOnly", BOOLEAN, "servers elsewhere are not in it", "isLocalOnly"),
+  field("isHint", BOOLEAN, "includes a built-in or estimated price", "isAbout"),
+  field("isThisMachineOnly", BOOLEAN, "servers on other machines are not included", "isLocalOnly"),
   field("gpuCount", count("GPUs"), "GPUs that are billed", ({ compute }) => compute.gpuCount),
   field("hosts", list(HOST_COST), "GPUs that are billed, by host"),
   field("rate", RATE, "as of the last minute"),
   field("session", SESSION, "since vllm-htop began to watch", (bill) => bill),
   field("sinceStart", object(SPAN_FIELDS), "since the servers started", "lifetime"),
   field("groups", list(GROUP), "by model"),
-  field("unused", UNUSED, "billed GPUs that no model uses", (bill) => bill),
+  field("unused", UNUSED, "unused GPUs that are billed", (bill) => bill),
 ];
 
 const PRICING_FIELDS: readonly Field<State["pricing"]>[] = [
   field("currency", TEXT, "sign on the screen; all amounts are USD"),
-  field("tokenPrices", TOKEN_PRICES, "what a million tokens are sold for"),
+  field("tokenPrices", TOKEN_PRICES, "price of a million tokens"),
 ];
 
 export const COST: ValueType<State> = object<State>([

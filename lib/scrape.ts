@@ -300,7 +300,7 @@ function explainError(
   if (phase === null) throw error;
   if (limit.expired()) return describeTimeout(shown, { phase, bytes, timeout: limit.timeout });
   if (attempt.signal.aborted) {
-    return { kind: "network", message: `the scrape of ${shown} was given up` };
+    return { kind: "network", message: `the scrape of ${shown} was aborted` };
   }
   return phase === "body"
     ? describeBodyError(error, shown, bytes)

@@ -53,14 +53,19 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     /requires write access/i,
     "network",
     "",
-    "needs permission to write to it: run Deno with --allow-write=PATH, or let the server use a port",
+    "cannot be reached without permission: run Deno with --allow-write=PATH, or let the server use a port",
   ],
-  [/requires net access/i, "network", "", "may not be asked: run Deno with --allow-net"],
+  [
+    /requires net access/i,
+    "network",
+    "",
+    "cannot be reached without permission: run Deno with --allow-net",
+  ],
   [
     /NotCapable|requires \w+ access/i,
     "network",
     "",
-    "cannot be asked with the permissions that Deno has: run it with those in docs/security.md",
+    "cannot be reached with Deno's current permissions: use those in docs/security.md",
   ],
   [
     /no such file|ENOENT/i,
@@ -78,7 +83,7 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     /permission denied|EACCES/i,
     "refused",
     "",
-    "may not be opened: check its permissions",
+    "cannot be opened: check its permissions",
   ],
   [
     /dns error|ENOTFOUND|EAI_|failed to lookup|getaddrinfo/i,
@@ -90,13 +95,13 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     /InvalidContentType|corrupt message|WRONG_VERSION_NUMBER|packet length/i,
     "tls",
     "",
-    "does not speak TLS: use http:// in place of https://",
+    "does not speak TLS: use http:// instead of https://",
   ],
   [
     /CertificateRequired|certificate required/i,
     "tls",
     "",
-    "wants a client certificate: give one with --cert-file and --key-file",
+    "requires a client certificate: give one with --cert-file and --key-file",
   ],
   [
     /Expired|NotValidYet|not valid yet/i,
@@ -108,25 +113,25 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     /NotValidForName|not valid for name|ALTNAME_INVALID/i,
     "tls",
     "the certificate of ",
-    "is for another name: use the name that it was made for",
+    "is for another host name: use the name in it",
   ],
   [
     /CaUsedAsEndEntity/i,
     "tls",
     "the certificate of ",
-    "is an authority's and not a server's: make one with CA:FALSE, or accept it with --insecure",
+    "belongs to an authority, not a server: create one with CA:FALSE, or accept it with --insecure",
   ],
   [
     /UnknownIssuer|SELF_SIGNED|UNABLE_TO_VERIFY/i,
     "tls",
     "the certificate of ",
-    "is of an unknown authority: name its CA with --ca-file, or accept it with --insecure",
+    "is from an unknown authority: name its CA with --ca-file, or accept it with --insecure",
   ],
   [
     /certificate|\btls\b|handshake|\bSSL\b|fatal alert/i,
     "tls",
-    "no secure connection came about with ",
-    "whose certificates or TLS versions do not fit: check them, and --cert-file if it wants one",
+    "the TLS handshake with ",
+    "failed: check its certificate and TLS version, and --cert-file if it requires one",
   ],
   [
     /requests to port \d+ are blocked|bad port/i,
@@ -150,7 +155,7 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     /unreachable|no route|EHOSTUNREACH|ENETUNREACH/i,
     "network",
     "",
-    "cannot be reached, as there is no route: check the address and the network",
+    "cannot be reached (no route): check the address and the network",
   ],
   [
     /connection (was )?(closed|reset|aborted)|ECONNRESET|EPIPE|broken pipe|UND_ERR_SOCKET|other side closed|unexpected e(nd|of)|incomplete|hang up/i,
@@ -187,13 +192,13 @@ export function describeBodyError(error: unknown, shown: string, bytes: Bytes): 
     return {
       kind: "not_exposition",
       message:
-        `${shown} sent a compressed body that cannot be inflated: turn compression off there`,
+        `${shown} sent a compressed body that cannot be decompressed: turn compression off there`,
     };
   }
   return {
     kind: "truncated",
-    message: `${shown} broke off after ${bytes} bytes of its answer: see its log and that of any ` +
-      "proxy before it",
+    message: `${shown} stopped after ${bytes} bytes of its response: see its log and that of any ` +
+      "proxy in front of it",
   };
 }
 
@@ -221,19 +226,19 @@ type StatusRow = readonly [kind: FailureKind, meaning: string];
 const STATUS_ROWS: Readonly<Record<number, StatusRow>> = {
   404: [
     "not_found",
-    ", as it has no such page: check the path, and that this is the port of the server itself",
+    " (no such page): check the path, and that this is the server's own port",
   ],
   500: [
     "server_error",
-    ", as its metrics broke: see the server's log, and check that PROMETHEUS_MULTIPROC_DIR is on a " +
+    " (its metrics failed): see the server's log, and check that PROMETHEUS_MULTIPROC_DIR is on a " +
     "local disk",
   ],
-  502: ["server_error", ", as a proxy does not reach the server: check that it runs"],
+  502: ["server_error", " (a proxy cannot reach the server): check that it runs"],
   503: [
     "server_error",
-    ", as it is not ready: wait while it loads or scales, and see its log if this stays",
+    " (not ready): wait while it loads or scales, and see its log if this persists",
   ],
-  504: ["server_error", ", as the server does not answer its proxy: check that it runs"],
+  504: ["server_error", " (the server does not answer its proxy): check that it runs"],
 };
 
 /** `head` is the beginning of the body. */
@@ -252,32 +257,32 @@ export function describeStatus(
     return {
       kind: "unauthorized",
       message: sendsCredentials
-        ? `${answer}, as it does not accept these credentials: check them and what they allow`
-        : `${answer}, as it wants credentials: give them with --token-file or --basic-auth-file`,
+        ? `${answer} (credentials rejected): check them and what they allow`
+        : `${answer} (credentials required): give them with --token-file or --basic-auth-file`,
     };
   }
   if (status === 400 && /https|\btls\b|\bssl\b/i.test(head)) {
     return {
       kind: "http_status",
-      message: `${answer}, as it wants TLS: use https:// in place of http://`,
+      message: `${answer} (TLS required): use https:// instead of http://`,
     };
   }
   const refusing = identifyRefusal(status, head);
   if (refusing !== null) {
     return {
       kind: "http_status",
-      message: `${answer}, as ${refusing.name} does, which is not watched: check the port`,
+      message: `${answer} as ${refusing.name} does, which cannot be watched: check the port`,
       serverName: refusing.name,
     };
   }
   return {
     kind: "http_status",
-    message: `${answer} instead of 200: check the URL, and see the log of the server`,
+    message: `${answer} instead of 200: check the URL and the server's log`,
   };
 }
 
 const ROLE_HINTS: Readonly<Record<ServerRole, string>> = {
-  engine: `check the port, as only ${DIALECT_NAMES} can be watched`,
+  engine: `check the port (only ${DIALECT_NAMES} can be watched)`,
   router: "watch the servers behind it, each by its own URL",
   exporter: "check the port",
 };
@@ -291,7 +296,7 @@ export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<s
   const disabled = findDisabledServer(familyNames);
   if (disabled !== null) {
     const { name, option } = disabled;
-    const message = `${shown} has no figures of an engine: start ${name} without ${option}`;
+    const message = `${shown} exports no engine metrics: start ${name} without ${option}`;
     return { kind: "stats_disabled", message, serverName: name };
   }
   return {
@@ -305,7 +310,7 @@ export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<s
 export function describeUnnamedEngines(shown: string): Problem {
   return {
     kind: "other_server",
-    message: `${shown} names no model in its metrics, as routers do: watch the server's own port`,
+    message: `${shown} names no model in its metrics, like a router: watch the server's own port`,
   };
 }
 
@@ -326,11 +331,11 @@ export function describeForeignBody(shown: string, head: string): Problem {
   if (looksLikeMarkup(head)) {
     return {
       kind: "html",
-      message: `${shown} answered with a web page: check the URL, and whether a login page or a ` +
-        "web interface stands before the server",
+      message: `${shown} answered with a web page: check the URL, and whether a login page or ` +
+        "web interface is in front of the server",
     };
   }
-  const what = /^[{[]/.test(head) ? "JSON" : "something else than metrics";
+  const what = /^[{[]/.test(head) ? "JSON" : "something other than metrics";
   return {
     kind: "not_exposition",
     message: `${shown} answered with ${what}: check the port and the path`,
@@ -340,8 +345,7 @@ export function describeForeignBody(shown: string, head: string): Problem {
 export function describeCutBody(shown: string): Problem {
   return {
     kind: "truncated",
-    message:
-      `${shown} sent an answer that was cut off: see its log and that of any proxy before it`,
+    message: `${shown} sent a truncated response: see its log and that of any proxy in front of it`,
   };
 }
 
@@ -366,7 +370,7 @@ export function describeRedirect(shown: string, target: string | null): Problem 
   return {
     kind: "redirect",
     message: target === null
-      ? `${shown} redirects again and again or to no valid address: check the proxy before it`
-      : `${shown} redirects to ${target}, which was not asked: watch that URL if it is the right one`,
+      ? `${shown} redirects endlessly or to an invalid address: check the proxy in front of it`
+      : `${shown} redirects to ${target}, which is not followed: watch that URL if it is the right one`,
   };
 }

@@ -96,10 +96,10 @@ Deno.test(
     assertEquals(specs.slice(0, 2), ["-s", "-S"]);
     const find = (start: string): string => specs.find((spec) => spec.startsWith(start)) ?? "";
     assertStringIncludes(find("--theme="), ":NAME:(default light mono high-contrast colorblind)");
-    assertStringIncludes(find("--metric-prefix="), 'in place of "vllm\\:" in the names');
+    assertStringIncludes(find("--metric-prefix="), 'replacement for "vllm\\:"');
     assertEquals(
       find("*--token-file="),
-      "*--token-file=[bearer token, read anew for each scrape]" +
+      "*--token-file=[bearer token, re-read for each scrape]" +
         ":\\[URL=\\]FILE:_files",
     );
     assertStringIncludes(find("(-V --version)-V"), "[print the version]");

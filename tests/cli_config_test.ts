@@ -71,7 +71,7 @@ Deno.test("loadConfig() reads the usual file, which may be missing, and the one 
   assert(!("error" in none) && none.values.size === 0);
   const missing = await loadConfig(createWorld({ variables }), "/no\x1bwhere");
   assertEquals(missing, {
-    error: 'the file of settings "/no\\x1bwhere" does not exist: check the path',
+    error: 'the configuration file "/no\\x1bwhere" does not exist: check the path',
   });
 });
 
@@ -80,9 +80,9 @@ Deno.test("loadConfig() names the file and the line of what is wrong", async () 
   const platform = createWorld({ files });
   const warned = await loadConfig(platform, "/c");
   assert(!("error" in warned));
-  assertEquals(warned.warnings, ['the file of settings "/c": unknown key "x" (line 2)']);
+  assertEquals(warned.warnings, ['the configuration file "/c": unknown key "x" (line 2)']);
   const broken = await loadConfig(platform, "/d");
-  assertMatch("error" in broken ? broken.error : "", /^the file of settings "\/d": line 2: /);
+  assertMatch("error" in broken ? broken.error : "", /^the configuration file "\/d": line 2: /);
   const long = await loadConfig(platform, "/e");
   assertMatch("error" in long ? long.error : "", /is longer than 1048576 bytes/);
 });
@@ -92,7 +92,7 @@ Deno.test("loadConfig() refuses a file with a password that others can read", as
   for (const mode of [0o644, 0o640, 0o604, 0o660]) {
     const config = await loadConfig(createWorld({ files, mode }), "/c");
     assertEquals(config, {
-      error: 'the file of settings "/c" has a password in it, and others can read it: chmod 600',
+      error: 'the configuration file "/c" holds a password, and others can read it: chmod 600',
     });
     assert(!("error" in await loadConfig(createWorld({ files, mode }), "/d")));
   }
@@ -206,16 +206,16 @@ Deno.test("parseConfig() refuses values of the wrong type, and says where", () =
   const cases: readonly (readonly [string, RegExp])[] = [
     ["[]", /^line 1: it must be one object/],
     ["{", /^line 1: a name/],
-    ['{\n"interval": true }', /^"interval" \(line 2\) must be a text$/],
-    ['{ "interval": null }', /must be a text/],
-    ['{ "url": [1, {}] }', /^"url" \(line 1\) must be a text in each place$/],
+    ['{\n"interval": true }', /^"interval" \(line 2\) must be a string$/],
+    ['{ "interval": null }', /must be a string/],
+    ['{ "url": [1, {}] }', /^"url" \(line 1\) must be a list of strings$/],
     ['{ "no-mouse": "yes" }', /^"no-mouse" \(line 1\) must be true or false$/],
     ['{ "endpoints": {} }', /must be a list/],
     ['{ "endpoints": [{}] }', /objects with a "url"/],
     ['{ "endpoints": [{ "url": 1 }] }', /objects with a "url"/],
     ['{ "endpoints": [{ "url": "a", "insecure": "a" }] }', /true or false/],
-    ['{ "interval": 1, "interval": 2 }', /^"interval" \(line 1\) is there twice$/],
-    ['{ "token": "s3cr3t" }', /^"token" \(line 1\) would have a secret.*"token-file": "FILE"$/],
+    ['{ "interval": 1, "interval": 2 }', /^"interval" \(line 1\) appears twice$/],
+    ['{ "token": "s3cr3t" }', /^"token" \(line 1\) would put a secret.*"token-file": "FILE"$/],
     ['{ "endpoints": [{ "url": "a", "api-key": "s3cr3t" }] }', /"api-key".*"token-file"/],
   ];
   for (const [text, message] of cases) {

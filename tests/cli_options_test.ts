@@ -139,7 +139,7 @@ Deno.test("parseArguments() takes names for servers, and refuses what is none", 
   }
   assertStringIncludes(
     readMessage(["gpu1", "gpu2", "--name=gpu1=x", "--name=gpu2=x"]),
-    "another has",
+    "already in use",
   );
   assertStringIncludes(readMessage(["gpu1", "--name=gpu1=x", "--name=gpu1:8000=y"]), "twice");
 });

@@ -121,7 +121,7 @@ Deno.test("scan() takes what says that it is vLLM for vLLM, whatever its metrics
   const { found, others } = await scan(placeServers(servers));
   assertEquals(found.map(({ address }) => address), ["localhost:8000", "localhost:8001"]);
   assertEquals(others.map(({ port, name }) => `${port} ${name}`), [
-    "8002 wants credentials: if it is a model server, name it with --url",
+    "8002 requires credentials: if it is a model server, name it with --url",
     "8003 no metrics page",
     "8004 SGLang's models without its metrics: start it with --enable-metrics",
     "8005 Ollama, not watched",
@@ -355,7 +355,7 @@ Deno.test("findServerPorts() leaves alone where vLLM's processes speak to each o
   assertEquals(find(listen(29_550, 103), listen(5557, 103)), []);
   const sizes = { "tensor-parallel-size": 2, "data-parallel-size": 4 };
   assertEquals(find(listen(31337, 101, 102), listen(40_001, 101)), [[31337, "vLLM!", sizes]]);
-  // Its own port may be said elsewhere, as in a file of settings.
+  // Its own port may be said elsewhere, as in a configuration file.
   assertEquals(find(listen(40_001, 101)), [[40_001, "vLLM", sizes]]);
   // A child of its own kind, such as one of Ray's.
   assertEquals(find(listen(6380, 104)), []);

@@ -26,7 +26,7 @@ async function withFolder(use: (folder: Folder) => Promise<void>): Promise<void>
   }
 }
 
-Deno.test("the file of settings is found, and an option beats it", async () => {
+Deno.test("the configuration file is found, and an option beats it", async () => {
   await withFolder(async ({ environment, path, write }) => {
     await write('{ "demo": true, "interval": 7, // seconds\n "sliders": 1 }');
     const { code, stdout, stderr } = await runProgram([
@@ -43,12 +43,12 @@ Deno.test("the file of settings is found, and an option beats it", async () => {
     assertEquals(report.intervalSeconds, 0);
     assertEquals(report.total.replicaCounts.up, 5);
     assertEquals(report.notices, [
-      `the file of settings "${path}": unknown key "sliders" (line 2)`,
+      `the configuration file "${path}": unknown key "sliders" (line 2)`,
     ]);
   });
 });
 
-Deno.test("a file of settings that is wrong ends with code 3 and names file and line", async () => {
+Deno.test("a configuration file that is wrong ends with code 3 and names file and line", async () => {
   await withFolder(async ({ environment, path, write }) => {
     const cases: readonly (readonly [string, RegExp])[] = [
       ["{\n", /": line 2: a name in "" is missing\n$/],
@@ -62,7 +62,7 @@ Deno.test("a file of settings that is wrong ends with code 3 and names file and 
       await write(text);
       const { code, stdout, stderr } = await runProgram(["--once"], { environment });
       assertEquals([code, stdout], [3, ""], stderr);
-      assertStringIncludes(stderr, `vllm-htop: the file of settings "${path}"`);
+      assertStringIncludes(stderr, `vllm-htop: the configuration file "${path}"`);
       assertMatch(stderr, message);
       assert(!stderr.includes("s3cr3t"));
     }
@@ -78,7 +78,7 @@ Deno.test("a file of settings that is wrong ends with code 3 and names file and 
   });
 });
 
-Deno.test("a password in a file of settings that only its owner reads is used and never shown", async () => {
+Deno.test("a password in a configuration file that only its owner reads is used and never shown", async () => {
   await withFolder(async ({ environment, write }) => {
     let sent = "";
     const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
@@ -110,14 +110,14 @@ Deno.test("--config reads another file, which must be there", async () => {
   });
 });
 
-Deno.test("the texts about the program are printed, whatever the file of settings says", async () => {
+Deno.test("the texts about the program are printed, whatever the configuration file says", async () => {
   await withFolder(async ({ environment, write }) => {
     await write("{");
     const starts: readonly (readonly [readonly string[], RegExp])[] = [
       [["--man"], /^\.TH VLLM/],
       [["--completions", "bash"], /^# vllm-htop: completions for bash/],
       [["--completions=powershell"], /^# vllm-htop: completions for PowerShell/],
-      [["--print-default-config"], /^\/\/ Settings of vllm-htop/],
+      [["--print-default-config"], /^\/\/ Configuration of vllm-htop/],
       [["--schema", "config"], /^\{\n {2}"\$schema"/],
     ];
     for (const [args, start] of starts) {

@@ -110,7 +110,7 @@ Deno.test("a scan sends no credentials", async () => {
       { environment: { VLLM_HTOP_TOKEN: "anything" } },
     );
     assertEquals([code, stdout], [1, ""], "with the token it would be found");
-    assertMatch(stderr, new RegExp(`port ${first}: wants credentials`));
+    assertMatch(stderr, new RegExp(`port ${first}: requires credentials`));
     assertEquals(server.requests, ["GET /metrics", "GET /version", "GET /v1/models"]);
   } finally {
     await server.close();
