@@ -13,6 +13,7 @@ import {
   LABELLED_KEYS,
   type LabelledKey,
   type MetricInfo,
+  type MetricKind,
   type ServerTraits,
 } from "./model.ts";
 
@@ -25,6 +26,29 @@ export interface MetricRow extends MetricInfo {
   readonly key?: GaugeKey | CounterKey | HistogramKey | LabelledKey;
   /** Infos whose labels are parsed. */
   readonly role?: "configuration" | "adapters";
+}
+
+export type RowOptions = Omit<Partial<MetricRow>, "names" | "kind" | "unit" | "title" | "help">;
+
+type RowFactory = (
+  names: string | readonly string[],
+  unit: string,
+  title: string,
+  help: string,
+  options: RowOptions,
+) => MetricRow;
+
+/** Maximum of ratios; other gauges and counts are summed. */
+export function createRowFactory(kind: MetricKind): RowFactory {
+  return (names, unit, title, help, options) => ({
+    names: typeof names === "string" ? [names] : names,
+    kind,
+    unit,
+    title,
+    help,
+    overEngines: kind === "info" ? "none" : kind === "gauge" && unit === "ratio" ? "max" : "sum",
+    ...options,
+  });
 }
 
 interface DialectPath {

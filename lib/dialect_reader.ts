@@ -15,11 +15,11 @@ import {
   type OtherSeries,
 } from "./dialect_sample.ts";
 import { collectSeries, type DialectSeries } from "./dialect_series.ts";
-import type { BadLine, EngineSample, LoraSample, MetricEntry } from "./model.ts";
+import type { EngineSample, LoraSample, MetricEntry, ServerSample } from "./model.ts";
 import { finishSteps, type Steps } from "./platform.ts";
+import type { ExpositionSummary } from "./prometheus.ts";
 import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./prometheus_tokens.ts";
-import { absent, present, type Reading } from "./reading.ts";
-import type { EpochSeconds } from "./units.ts";
+import { absent, present } from "./reading.ts";
 
 const VOCABULARIES: readonly Vocabulary[] = DIALECTS.map(createVocabulary);
 
@@ -107,29 +107,9 @@ export function rescanValues(layout: ExpositionLayout, body: Uint8Array): Float6
   return endsAlike ? values : null;
 }
 
-export interface EngineExposition {
+export interface EngineExposition extends ServerSample, ExpositionSummary {
   /** The first dialect's if there are no metrics. */
   readonly serverName: string;
-  /** By model, then engine. */
-  readonly engines: readonly EngineSample[];
-  /** Figures without an engine label beside engines with one. */
-  readonly server: EngineSample | null;
-  readonly lora: LoraSample | null;
-  /** Figure -> older name. */
-  readonly aliases: ReadonlyMap<string, string>;
-  /** The prefix found, or the first tried. */
-  readonly metricPrefix: string;
-  readonly processStart: Reading<EpochSeconds>;
-  /** The oldest of the engines. */
-  readonly countersCreated: Reading<EpochSeconds>;
-  /** By `status` label. */
-  readonly httpResponsesByStatus: ReadonlyMap<string, number>;
-  readonly sampleCount: number;
-  readonly dialect: "prometheus" | "openmetrics";
-  readonly badLineCount: number;
-  readonly badLines: readonly BadLine[];
-  readonly endsComplete: boolean;
-  readonly lastLineIsBad: boolean;
   /** Declared or sampled; 0 for another server, or with statistics off. */
   readonly engineFamilyCount: number;
   /** Whether engines lack a model name, as of a router. */
@@ -151,13 +131,10 @@ function collectLora({ lora }: DialectSeries, values: Float64Array): LoraSample 
 
 const NO_SAMPLES: readonly number[] = [];
 
-interface HistogramSeries {
-  readonly bounds: readonly number[];
-  readonly buckets: readonly number[];
-}
-
 /** The samples of the last bucket. */
-function listCountSamples({ bounds, buckets }: HistogramSeries): readonly number[] {
+function listCountSamples(
+  { bounds, buckets }: Readonly<Record<"bounds" | "buckets", readonly number[]>>,
+): readonly number[] {
   const { length } = buckets;
   const isLastAlone = length > 0 && bounds[length - 1] === Infinity &&
     bounds.indexOf(Infinity) === length - 1;
@@ -259,12 +236,7 @@ function buildExposition(series: DialectSeries, values: Float64Array): EngineExp
     httpResponsesByStatus: new Map(
       [...series.httpSamples].map(([status, numbers]) => [status, sumOf(numbers)]),
     ),
-    sampleCount: summary.sampleCount,
-    dialect: summary.dialect,
-    badLineCount: summary.badLineCount,
-    badLines: summary.badLines,
-    endsComplete: summary.endsComplete,
-    lastLineIsBad: summary.lastLineIsBad,
+    ...summary,
     engineFamilyCount: declared.size,
     hasUnnamedEngines: series.hasUnnamedEngines,
     hasTooManyEngines: series.hasTooManyEngines,

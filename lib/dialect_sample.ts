@@ -12,10 +12,9 @@ import { type BucketOrder, type Histogram, orderBuckets } from "./histogram.ts";
 import {
   combineSamples,
   COUNTER_KEYS,
-  type CounterKey,
+  createRecord,
   type EngineSample,
   GAUGE_KEYS,
-  type GaugeKey,
   HISTOGRAM_KEYS,
   type HistogramKey,
   LABELLED_KEYS,
@@ -353,9 +352,10 @@ export function createAbsentSample(
     if (declaredKeys.has(key)) return absent("initializing");
     return absent(known.has(key) ? "missing" : "unsupported");
   };
-  const list = <Key extends string>(keys: readonly Key[]) =>
-    Object.fromEntries(keys.map((key) => [key, explain(key)])) as Record<Key, Reading>;
-  return { gauges: list(GAUGE_KEYS), counters: list(COUNTER_KEYS) };
+  return {
+    gauges: createRecord(GAUGE_KEYS, explain),
+    counters: createRecord(COUNTER_KEYS, explain),
+  };
 }
 
 function listInitializing(
@@ -368,22 +368,8 @@ function listInitializing(
   ].filter((key) => declaredKeys.has(key)));
 }
 
-const GAUGES: ReadonlySet<unknown> = new Set(GAUGE_KEYS);
-const COUNTERS: ReadonlySet<unknown> = new Set(COUNTER_KEYS);
-const FAMILIES: ReadonlySet<unknown> = new Set(LABELLED_KEYS);
-const HISTOGRAMS: ReadonlySet<unknown> = new Set(HISTOGRAM_KEYS);
-
-function isGaugeKey(key: MetricRow["key"]): key is GaugeKey {
-  return GAUGES.has(key);
-}
-function isCounterKey(key: MetricRow["key"]): key is CounterKey {
-  return COUNTERS.has(key);
-}
-function isLabelledKey(key: MetricRow["key"]): key is LabelledKey {
-  return FAMILIES.has(key);
-}
-function isHistogramKey(key: MetricRow["key"]): key is HistogramKey {
-  return HISTOGRAMS.has(key);
+function isOneOf<Key extends string>(keys: readonly Key[], key: string | undefined): key is Key {
+  return (keys as readonly unknown[]).includes(key);
 }
 
 function buildFigures(
@@ -398,18 +384,18 @@ function buildFigures(
     if (key === undefined) continue;
     const value = combineScalar(scalar, values);
     const reading = Number.isFinite(value) ? present(value) : absent("not_finite");
-    if (isGaugeKey(key)) gauges[key] = reading;
-    else if (isCounterKey(key)) counters[key] = reading;
+    if (isOneOf(GAUGE_KEYS, key)) gauges[key] = reading;
+    else if (isOneOf(COUNTER_KEYS, key)) counters[key] = reading;
   }
   const histograms: Partial<Record<HistogramKey, Histogram>> = {};
   for (const [row, parts] of builder.histograms) {
-    if (isHistogramKey(row.key) && parts.buckets.length > 0 && !parts.isFlooded) {
+    if (isOneOf(HISTOGRAM_KEYS, row.key) && parts.buckets.length > 0 && !parts.isFlooded) {
       histograms[row.key] = buildHistogram(parts, context);
     }
   }
   const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
   for (const [row, family] of builder.labelled) {
-    if (isLabelledKey(row.key) && !family.isFlooded) {
+    if (isOneOf(LABELLED_KEYS, row.key) && !family.isFlooded) {
       labelled[row.key] = combineFamily(family, values);
     }
   }

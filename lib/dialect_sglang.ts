@@ -1,75 +1,33 @@
 /**
- * SGLang: running, waiting, token usage and latencies.
- *
- * Token counters are left out: they are booked when a request finishes. Sources:
- * SGLang 0.4.1 to 0.5.23, read 2026-11, and scrapes of a real 0.5.23.
+ * SGLang: running, waiting, token usage and latencies. Token counters are omitted: they are booked
+ * when a request finishes. Sources: SGLang 0.4.1 to 0.5.23, read 2026-11; scrapes of 0.5.23.
  *
  * @module
  */
 
-import type { Dialect, MetricRow, ProcessRanks } from "./dialect_model.ts";
+import {
+  createRowFactory,
+  type Dialect,
+  type MetricRow,
+  type ProcessRanks,
+} from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { absent, present } from "./reading.ts";
 
 const KV_CAPACITY_NAME = "max_total_num_tokens";
 
+const gauge = createRowFactory("gauge");
+const histogram = createRowFactory("histogram");
+
+// deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [
-  {
-    names: ["num_running_reqs"],
-    kind: "gauge",
-    unit: "requests",
-    title: "Running",
-    help: "Written every 40 decode steps; 0 right after a prefill batch.",
-    overEngines: "sum",
-    key: "running",
-  },
-  {
-    names: ["num_queue_reqs"],
-    kind: "gauge",
-    unit: "requests",
-    title: "Waiting",
-    help: "Without those that wait for a grammar or for another stage.",
-    overEngines: "sum",
-    key: "waiting",
-  },
-  {
-    names: ["token_usage"],
-    kind: "gauge",
-    unit: "ratio",
-    title: "KV-cache usage",
-    help: "Cached tokens that may be evicted count as free.",
-    overEngines: "max",
-    key: "kvCacheUsageRatio",
-  },
-  {
-    names: [KV_CAPACITY_NAME],
-    kind: "gauge",
-    unit: "tokens",
-    title: "KV-cache capacity",
-    help: "Of one data-parallel rank.",
-    since: "0.5.6",
-    overEngines: "sum",
-  },
-  {
-    names: ["time_to_first_token_seconds"],
-    kind: "histogram",
-    unit: "seconds",
-    title: "TTFT",
-    help: "Of streamed requests where the server tells them apart.",
-    overEngines: "sum",
-    key: "ttft",
-    // Without streaming the first output is up to 50 tokens long.
-    only: ["is_streaming", "true"],
-  },
-  {
-    names: ["inter_token_latency_seconds", "time_per_output_token_seconds"],
-    kind: "histogram",
-    unit: "seconds",
-    title: "ITL",
-    help: "One observation per token: an output of several shares its gap among them.",
-    overEngines: "sum",
-    key: "itl",
-  },
+  gauge("num_running_reqs", "requests", "Running", "Written every 40 decode steps; 0 right after a prefill batch.", { key: "running" }),
+  gauge("num_queue_reqs", "requests", "Waiting", "Without those that wait for a grammar or for another stage.", { key: "waiting" }),
+  gauge("token_usage", "ratio", "KV-cache usage", "Cached tokens that may be evicted count as free.", { key: "kvCacheUsageRatio" }),
+  gauge(KV_CAPACITY_NAME, "tokens", "KV-cache capacity", "Of one data-parallel rank.", { since: "0.5.6" }),
+  // Without streaming the first output is up to 50 tokens long.
+  histogram("time_to_first_token_seconds", "seconds", "TTFT", "Of streamed requests where the server tells them apart.", { key: "ttft", only: ["is_streaming", "true"] }),
+  histogram(["inter_token_latency_seconds", "time_per_output_token_seconds"], "seconds", "ITL", "One observation per token: an output of several shares its gap among them.", { key: "itl" }),
 ];
 
 /** `sglang::scheduler_DP0_TP1`. */

@@ -1,8 +1,6 @@
 /**
- * vLLM: its labels, states and processes.
- *
- * Sources: vLLM's metrics loggers and command line, from tag v0.2.3 on, read
- * 2026-08, and scrapes of real servers up to 0.32.0.
+ * vLLM: its labels, states and processes. Sources: metrics loggers and command line from v0.2.3 on,
+ * read 2026-08; scrapes of servers up to 0.32.0.
  *
  * @module
  */
@@ -15,7 +13,6 @@ import {
   VLLM_PREFIXES,
 } from "./dialect_vllm_metrics.ts";
 import { DEFAULT_PORT, METRICS_PATH } from "./endpoint.ts";
-
 import { type CountsByLabel, sumCounts } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
 

@@ -8,16 +8,10 @@
  * @module
  */
 
-import type { MetricRow } from "./dialect_model.ts";
-import type { MetricKind } from "./model.ts";
+import { createRowFactory, type MetricRow, type RowOptions } from "./dialect_model.ts";
 
 /** In order of trial: vLLM's own, Ray's since V1 and before, KServe's. */
-export const VLLM_PREFIXES: readonly string[] = [
-  "vllm:",
-  "ray_vllm_",
-  "ray_vllm:",
-  "kserve_vllm:",
-];
+export const VLLM_PREFIXES: readonly string[] = ["vllm:", "ray_vllm_", "ray_vllm:", "kserve_vllm:"];
 
 /** Every engine has this counter from its start. */
 export const CREATED_NAME = "generation_tokens_created";
@@ -27,29 +21,6 @@ export const BLOCK_COUNTING_NAMES: ReadonlySet<string> = new Set([
   "gpu_prefix_cache_queries_total",
   "gpu_prefix_cache_hits_total",
 ]);
-
-type RowOptions = Omit<Partial<MetricRow>, "names" | "kind" | "unit" | "title" | "help">;
-
-type RowFactory = (
-  names: string | readonly string[],
-  unit: string,
-  title: string,
-  help: string,
-  options: RowOptions,
-) => MetricRow;
-
-/** Maximum of ratios; other gauges and counts are summed. */
-function createRowFactory(kind: MetricKind): RowFactory {
-  return (names, unit, title, help, options) => ({
-    names: typeof names === "string" ? [names] : names,
-    kind,
-    unit,
-    title,
-    help,
-    overEngines: kind === "info" ? "none" : kind === "gauge" && unit === "ratio" ? "max" : "sum",
-    ...options,
-  });
-}
 
 const gauge = createRowFactory("gauge");
 const counter = createRowFactory("counter");

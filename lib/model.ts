@@ -182,23 +182,17 @@ export interface BadLine {
   readonly message: string;
 }
 
-/** A successful scrape. */
-export interface Scrape {
-  readonly endpointKey: string;
-  /** Monotonic, at the last byte. */
-  readonly receivedAt: Seconds;
-  readonly receivedAtEpoch: EpochSeconds;
-  /** From request to last byte. */
-  readonly duration: Seconds;
-  /** Inflated. */
-  readonly bytes: Bytes;
+/** What an exposition says. */
+export interface ServerSample {
   readonly sampleCount: number;
   readonly dialect: "prometheus" | "openmetrics";
   readonly badLineCount: number;
   /** The first few. */
   readonly badLines: readonly BadLine[];
-  /** Empty if metrics are declared but have no samples yet. */
+  /** By model, then engine. Empty if metrics are declared but have no samples yet. */
   readonly engines: readonly EngineSample[];
+  /** Figures without an engine, such as rejections. */
+  readonly server: EngineSample | null;
   readonly lora: LoraSample | null;
   /** Figure -> the older name it was found under. */
   readonly aliases: ReadonlyMap<string, string>;
@@ -207,10 +201,20 @@ export interface Scrape {
   readonly processStart: Reading<EpochSeconds>;
   /** Oldest `_created` stamp. `missing` with several API servers. */
   readonly countersCreated: Reading<EpochSeconds>;
-  /** Figures without an engine, such as rejections. */
-  readonly server: EngineSample | null;
   /** By status class such as `2xx`. */
   readonly httpResponsesByStatus: ReadonlyMap<string, number>;
+}
+
+/** A successful scrape. */
+export interface Scrape extends ServerSample {
+  readonly endpointKey: string;
+  /** Monotonic, at the last byte. */
+  readonly receivedAt: Seconds;
+  readonly receivedAtEpoch: EpochSeconds;
+  /** From request to last byte. */
+  readonly duration: Seconds;
+  /** Inflated. */
+  readonly bytes: Bytes;
   /** Target of a same-origin redirect. */
   readonly redirectedTo: string | null;
 }
@@ -303,8 +307,17 @@ export interface LatencyFigures {
   readonly samples: Reading;
 }
 
+export interface RatioFigures {
+  readonly prefixCacheHitRatio: Reading<Ratio>;
+  readonly prefixCacheQueries: Reading;
+  readonly externalPrefixCacheHitRatio: Reading<Ratio>;
+  readonly draftAcceptanceRatio: Reading<Ratio>;
+  /** 1 + accepted ÷ drafts. */
+  readonly meanAcceptanceLength: Reading;
+}
+
 /** Rates are per second of the measured span. */
-export interface WindowFigures {
+export interface WindowFigures extends RatioFigures {
   /** The longest of the merged spans. */
   readonly span: Reading<Seconds>;
   readonly requestsPerSecond: Reading;
@@ -313,12 +326,6 @@ export interface WindowFigures {
   readonly cachedPromptTokensPerSecond: Reading;
   readonly generationTokensPerSecond: Reading;
   readonly preemptionsPerSecond: Reading;
-  readonly prefixCacheHitRatio: Reading<Ratio>;
-  readonly prefixCacheQueries: Reading;
-  readonly externalPrefixCacheHitRatio: Reading<Ratio>;
-  readonly draftAcceptanceRatio: Reading<Ratio>;
-  /** 1 + accepted ÷ drafts. */
-  readonly meanAcceptanceLength: Reading;
   /** Position (from 0) -> accepted share of drafts. */
   readonly acceptanceRatioByPosition: ReadonlyMap<string, Ratio>;
   readonly latency: Readonly<Record<LatencyKey, LatencyFigures>>;
@@ -335,7 +342,7 @@ export interface KvCacheFigures {
 }
 
 /** Counters since the servers started. */
-export interface LifetimeFigures {
+export interface LifetimeFigures extends RatioFigures {
   readonly promptTokens: Reading;
   readonly cachedPromptTokens: Reading;
   readonly generationTokens: Reading;
@@ -343,11 +350,6 @@ export interface LifetimeFigures {
   readonly preemptions: Reading;
   readonly finishedByReason: ReadonlyMap<string, number>;
   readonly promptTokensBySource: ReadonlyMap<string, number>;
-  readonly prefixCacheHitRatio: Reading<Ratio>;
-  readonly prefixCacheQueries: Reading;
-  readonly externalPrefixCacheHitRatio: Reading<Ratio>;
-  readonly draftAcceptanceRatio: Reading<Ratio>;
-  readonly meanAcceptanceLength: Reading;
   readonly latency: Readonly<Record<LatencyKey, LatencyFigures>>;
 }
 
@@ -382,6 +384,15 @@ export interface TokenPrices {
 }
 
 export type CountsByLabel = ReadonlyMap<string, number>;
+
+export function createRecord<Key extends string, T>(
+  keys: readonly Key[],
+  compute: (key: Key) => T,
+): Record<Key, T> {
+  const record: Partial<Record<Key, T>> = {};
+  for (const key of keys) record[key] = compute(key);
+  return record as Record<Key, T>;
+}
 
 export function sumCounts(family: CountsByLabel | undefined): number {
   let sum = 0;

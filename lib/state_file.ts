@@ -20,6 +20,7 @@ import { createHistogram, type Histogram } from "./histogram.ts";
 import { isRecord, type JsonRecord } from "./json.ts";
 import {
   COUNTER_KEYS,
+  createRecord,
   type EngineSample,
   GAUGE_KEYS,
   HISTOGRAM_KEYS,
@@ -163,10 +164,7 @@ function parseReadings<Key extends string>(
   keys: readonly Key[],
 ): Readonly<Record<Key, Reading>> {
   const given = parseObjectMember(value);
-  return Object.fromEntries(keys.map((key) => [key, parseReading(given[key])])) as Record<
-    Key,
-    Reading
-  >;
+  return createRecord(keys, (key) => parseReading(given[key]));
 }
 
 /** What the object has under each of the keys; others are of a newer program. */

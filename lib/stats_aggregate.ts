@@ -7,9 +7,16 @@
  * @module
  */
 
-import type { Histogram } from "./histogram.ts";
+import {
+  addHistograms,
+  computeQuantile,
+  countObservations,
+  type Histogram,
+  type Quantile,
+} from "./histogram.ts";
 import {
   type CounterKey,
+  createRecord,
   type Delta,
   type EngineSample,
   type Figures,
@@ -23,10 +30,12 @@ import {
   listMetrics,
   type MetricTable,
   type MetricValue,
+  type RatioFigures,
   sumCounts,
   type WindowFigures,
 } from "./model.ts";
 import {
+  type AbsenceReason,
   absent,
   divideReadings,
   isPresent,
@@ -35,64 +44,39 @@ import {
   type Reading,
   sumReadings,
 } from "./reading.ts";
-import { computeLatency } from "./stats_percentiles.ts";
 import type { ReplicaSample } from "./stats_window.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /** One replica's counters, over a window or its lifetime. */
-interface Counts {
-  readonly counter: (key: CounterKey) => Reading;
-  readonly labelled: (key: LabelledKey) => ReadonlyMap<string, number> | undefined;
-  readonly labelledAbsence: (key: LabelledKey) => Reading;
+interface Counts extends Pick<Delta, "counters" | "labelled"> {
   readonly sample: EngineSample;
 }
 
-function countDelta(delta: Delta, sample: EngineSample): Counts {
-  return {
-    counter: (key) => delta.counters[key],
-    labelled: (key) => delta.labelled[key],
-    labelledAbsence: (key) =>
-      sample.labelled[key] === undefined ? getAbsence(sample, key) : absent("first_scrape"),
-    sample,
-  };
+function sumLabelled({ labelled, sample }: Counts, key: LabelledKey): Reading {
+  const family = labelled[key];
+  if (family !== undefined) return present(sumCounts(family));
+  return sample.labelled[key] === undefined ? getAbsence(sample, key) : absent("first_scrape");
 }
 
-function countLifetime(sample: EngineSample): Counts {
-  return {
-    counter: (key) => sample.counters[key],
-    labelled: (key) => sample.labelled[key],
-    labelledAbsence: (key) => getAbsence(sample, key),
-    sample,
-  };
-}
-
-function sumLabelled(counts: Counts, key: LabelledKey): Reading {
-  const family = counts.labelled(key);
-  return family === undefined ? counts.labelledAbsence(key) : present(sumCounts(family));
-}
-
-function mergeLabelled(all: readonly Counts[], key: LabelledKey): Map<string, number> {
+function mergeLabelled(
+  all: readonly Pick<Counts, "labelled">[],
+  key: LabelledKey,
+): Map<string, number> {
   const merged = new Map<string, number>();
-  for (const counts of all) {
-    for (const [child, value] of counts.labelled(key) ?? []) {
+  for (const { labelled } of all) {
+    for (const [child, value] of labelled[key] ?? []) {
       merged.set(child, (merged.get(child) ?? 0) + value);
     }
   }
   return merged;
 }
 
-function countCached({ counter }: Counts): Reading {
-  return counter("cachedPromptTokens");
-}
-
-function countComputed(counts: Counts): Reading {
-  const computed = counts.counter("computedPromptTokens");
+function countComputed({ counters }: Counts): Reading {
+  const { computedPromptTokens: computed, promptTokens: prompt } = counters;
   if (isPresent(computed)) return computed;
-  const prompt = counts.counter("promptTokens");
-  const cached = counts.counter("cachedPromptTokens");
   if (!isPresent(prompt)) return prompt;
   // The body may be written between the two: cached tokens are then ahead.
-  return mapReading(cached, (tokens) => Math.max(0, prompt.value - tokens));
+  return mapReading(counters.cachedPromptTokens, (tokens) => Math.max(0, prompt.value - tokens));
 }
 
 /** A ratio weighted by its denominator. */
@@ -103,12 +87,12 @@ function divideSums(
 ): Reading {
   // Only replicas that have both.
   const whole = all.filter((counts) =>
-    isPresent(counts.counter(numerator)) && isPresent(counts.counter(denominator))
+    isPresent(counts.counters[numerator]) && isPresent(counts.counters[denominator])
   );
   const parts = whole.length > 0 ? whole : all;
   const ratio = divideReadings(
-    sumReadings(parts.map((counts) => counts.counter(numerator))),
-    sumReadings(parts.map((counts) => counts.counter(denominator))),
+    sumReadings(parts.map((counts) => counts.counters[numerator])),
+    sumReadings(parts.map((counts) => counts.counters[denominator])),
   );
   return isPresent(ratio) ? present(ratio.value) : ratio;
 }
@@ -120,30 +104,16 @@ function computePrefixCacheHitRatio(all: readonly Counts[]): Reading<Ratio> {
 }
 
 function computeAcceptanceByPosition(all: readonly Counts[]): ReadonlyMap<string, Ratio> {
-  const drafts = sumReadings(all.map((counts) => counts.counter("drafts")));
+  const drafts = sumReadings(all.map((counts) => counts.counters.drafts));
   if (!isPresent(drafts) || drafts.value === 0) return new Map();
   const accepted = mergeLabelled(all, "acceptedTokensByPosition");
   return new Map([...accepted].map(([position, tokens]) => [position, tokens / drafts.value]));
 }
 
-function mapLatencies<T>(convert: (key: LatencyKey) => T): Readonly<Record<LatencyKey, T>> {
-  return Object.fromEntries(LATENCY_KEYS.map((key) => [key, convert(key)])) as Record<
-    LatencyKey,
-    T
-  >;
-}
-
-function computeRatios(all: readonly Counts[]): Pick<
-  WindowFigures,
-  | "prefixCacheHitRatio"
-  | "prefixCacheQueries"
-  | "externalPrefixCacheHitRatio"
-  | "draftAcceptanceRatio"
-  | "meanAcceptanceLength"
-> {
+function computeRatios(all: readonly Counts[]): RatioFigures {
   return {
     prefixCacheHitRatio: computePrefixCacheHitRatio(all),
-    prefixCacheQueries: sumReadings(all.map((counts) => counts.counter("prefixCacheQueries"))),
+    prefixCacheQueries: sumReadings(all.map((counts) => counts.counters.prefixCacheQueries)),
     externalPrefixCacheHitRatio: divideSums(
       all,
       "externalPrefixCacheHits",
@@ -154,6 +124,45 @@ function computeRatios(all: readonly Counts[]): Pick<
       divideSums(all, "acceptedTokens", "drafts"),
       (accepted) => 1 + accepted,
     ),
+  };
+}
+
+function createAbsentFigures(reason: AbsenceReason): LatencyFigures {
+  const none = absent(reason);
+  return { p50: none, p95: none, p99: none, mean: none, samples: none };
+}
+
+/**
+ * Seconds. Absent with the first reason if no histogram is present, `bounds_differ` if they cannot
+ * be merged (vLLM before and after 0.8.4), `no_samples` if empty.
+ */
+export function computeLatency(histograms: readonly Reading<Histogram>[]): LatencyFigures {
+  const known = histograms.filter(isPresent);
+  if (known.length === 0) {
+    const [first] = histograms;
+    return createAbsentFigures(
+      first === undefined || isPresent(first) ? "missing" : first.reason,
+    );
+  }
+  const merged = addHistograms(known.map((reading) => reading.value));
+  if (merged === null) return createAbsentFigures("bounds_differ");
+  const count = countObservations(merged);
+  // Replicas without the metric do not make the count partial.
+  const isPartial = histograms.some((reading) =>
+    !isPresent(reading) && reading.reason !== "unsupported" && reading.reason !== "missing"
+  );
+  const samples: Reading = isPartial ? { value: count, partial: true } : present(count);
+  if (count === 0) return { ...createAbsentFigures("no_samples"), samples };
+  const quantile = (q: number): Reading<Quantile> => {
+    const found = computeQuantile(merged, q);
+    return found === null ? absent("unsupported") : present(found);
+  };
+  return {
+    p50: quantile(0.5),
+    p95: quantile(0.95),
+    p99: quantile(0.99),
+    mean: Number.isFinite(merged.sum) ? present(merged.sum / count) : absent("missing"),
+    samples,
   };
 }
 
@@ -176,7 +185,7 @@ function computeWindow(
 ): WindowFigures {
   const windows = replicas.map((replica) => {
     const delta = choose(replica);
-    return { delta, counts: isPresent(delta) ? countDelta(delta.value, replica.sample) : null };
+    return { delta, counts: isPresent(delta) ? { ...delta.value, sample: replica.sample } : null };
   });
   const all = windows.flatMap(({ counts }) => counts === null ? [] : [counts]);
   const sumOver = (read: (counts: Counts, span: Seconds) => Reading): Reading =>
@@ -196,18 +205,21 @@ function computeWindow(
   return {
     span: spans.length === 0 ? none : present(Math.max(...spans)),
     requestsPerSecond: sumRates((counts) => sumLabelled(counts, "finishedByReason")),
-    promptTokensPerSecond: sumRates((counts) => counts.counter("promptTokens")),
+    promptTokensPerSecond: sumRates((counts) => counts.counters.promptTokens),
     computedPromptTokensPerSecond: sumRates(countComputed),
-    cachedPromptTokensPerSecond: sumRates(countCached),
-    generationTokensPerSecond: sumRates((counts) => counts.counter("generationTokens")),
-    preemptionsPerSecond: sumRates((counts) => counts.counter("preemptions")),
+    cachedPromptTokensPerSecond: sumRates(({ counters }) => counters.cachedPromptTokens),
+    generationTokensPerSecond: sumRates((counts) => counts.counters.generationTokens),
+    preemptionsPerSecond: sumRates((counts) => counts.counters.preemptions),
     prefixCacheHitRatio: orNone(ratios.prefixCacheHitRatio),
-    prefixCacheQueries: sumOver((counts) => counts.counter("prefixCacheQueries")),
+    prefixCacheQueries: sumOver((counts) => counts.counters.prefixCacheQueries),
     externalPrefixCacheHitRatio: orNone(ratios.externalPrefixCacheHitRatio),
     draftAcceptanceRatio: orNone(ratios.draftAcceptanceRatio),
     meanAcceptanceLength: orNone(ratios.meanAcceptanceLength),
     acceptanceRatioByPosition: computeAcceptanceByPosition(all),
-    latency: mapLatencies((key) => computeLatency(keepDefinition(replicas, key, latencies(key)))),
+    latency: createRecord(
+      LATENCY_KEYS,
+      (key) => computeLatency(keepDefinition(replicas, key, latencies(key))),
+    ),
   };
 }
 
@@ -221,8 +233,12 @@ function getReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
 
 /** Merges counts since the servers started. */
 export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFigures {
-  const all = replicas.map(({ sample }) => countLifetime(sample));
-  const sum = (key: CounterKey): Reading => sumReadings(all.map((counts) => counts.counter(key)));
+  const all = replicas.map(({ sample }): Counts => ({
+    counters: sample.counters,
+    labelled: sample.labelled,
+    sample,
+  }));
+  const sum = (key: CounterKey): Reading => sumReadings(all.map((counts) => counts.counters[key]));
   const ratios = computeRatios(all);
   const hitRatio = ratios.prefixCacheHitRatio;
   const isReported = !isPresent(hitRatio) && hitRatio.reason === "missing";
@@ -236,14 +252,15 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
     ...ratios,
     prefixCacheHitRatio: isReported ? getReportedHitRatio(all) : hitRatio,
     promptTokens: sum("promptTokens"),
-    cachedPromptTokens: sumReadings(all.map(countCached)),
+    cachedPromptTokens: sum("cachedPromptTokens"),
     generationTokens: sum("generationTokens"),
     finishedRequests: sumReadings(all.map((counts) => sumLabelled(counts, "finishedByReason"))),
     preemptions: sum("preemptions"),
     finishedByReason: mergeLabelled(all, "finishedByReason"),
     promptTokensBySource: mergeLabelled(all, "promptTokensBySource"),
-    latency: mapLatencies((key): LatencyFigures =>
-      computeLatency(keepDefinition(replicas, key, latencies(key)))
+    latency: createRecord(
+      LATENCY_KEYS,
+      (key): LatencyFigures => computeLatency(keepDefinition(replicas, key, latencies(key))),
     ),
   };
 }
@@ -311,17 +328,11 @@ function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
 
 /** Merges all figures; all are `missing` for an empty list. */
 export function computeFigures(replicas: readonly ReplicaSample[]): Figures {
-  const waitingByReason = new Map<string, number>();
-  for (const { sample } of replicas) {
-    for (const [reason, count] of sample.labelled.waitingByReason ?? []) {
-      waitingByReason.set(reason, (waitingByReason.get(reason) ?? 0) + count);
-    }
-  }
   return {
     replicaCount: replicas.length,
     running: sumReadings(replicas.map(({ sample }) => sample.gauges.running)),
     waiting: sumReadings(replicas.map(({ sample }) => sample.gauges.waiting)),
-    waitingByReason,
+    waitingByReason: mergeLabelled(replicas.map(({ sample }) => sample), "waitingByReason"),
     kvCache: computeKvCache(replicas),
     lastPoll: computeWindow(replicas, (replica) => replica.lastPoll),
     lastMinute: computeWindow(replicas, (replica) => replica.lastMinute),

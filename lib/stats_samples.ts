@@ -9,7 +9,7 @@
 import { countObservations, haveSameBounds, type Histogram } from "./histogram.ts";
 import {
   COUNTER_KEYS,
-  type CounterKey,
+  createRecord,
   type EngineSample,
   LABELLED_GAUGES,
   LABELLED_KEYS,
@@ -200,18 +200,15 @@ export function unpackSample(packed: PackedSample): CountedSample {
     };
   }
   return {
-    counters: Object.fromEntries(
-      COUNTER_KEYS.map((key, i) => [key, getSlot(packed, FIRST_COUNTER + i)]),
-    ) as Record<CounterKey, Reading>,
+    counters: createRecord(
+      COUNTER_KEYS,
+      (key) => getSlot(packed, FIRST_COUNTER + COUNTER_KEYS.indexOf(key)),
+    ),
     labelled,
     histograms,
     initializing: form.initializing,
     created: getSlot(packed, CREATED),
   };
-}
-
-function getPackedGauge(packed: PackedSample, key: MeanKey): Reading {
-  return getSlot(packed, MEAN_KEYS.indexOf(key));
 }
 
 /** Number of observations; NaN if absent. */
@@ -277,7 +274,7 @@ export function createSamplePoint(
 
 /** Averages a gauge over time. Absent for the newest sample's reason if that has none. */
 export function computeHistoryMean(trace: readonly SamplePoint[], key: MeanKey): Reading {
-  const values = trace.map(({ packed }) => getPackedGauge(packed, key));
+  const values = trace.map(({ packed }) => getSlot(packed, MEAN_KEYS.indexOf(key)));
   const newest = values[values.length - 1];
   if (!isPresent(newest)) return newest;
   let area = 0;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Figures } from "./model.ts";
+import { createRecord, type Figures } from "./model.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 /** Two minutes at the default interval. */
@@ -29,15 +29,7 @@ export type SeriesPoint = Readonly<Record<SeriesKey, number | null>>;
 /** Oldest first, at most `MAX_SERIES_POINTS`. */
 export type Series = readonly SeriesPoint[];
 
-const GAP: SeriesPoint = Object.freeze({
-  running: null,
-  waiting: null,
-  kvCacheUsageRatio: null,
-  promptTokensPerSecond: null,
-  generationTokensPerSecond: null,
-  ttftP95Seconds: null,
-  itlP95Seconds: null,
-});
+const GAP: SeriesPoint = Object.freeze(createRecord(SERIES_KEYS, () => null));
 
 function append(series: Series, point: SeriesPoint): Series {
   return [...series.slice(-(MAX_SERIES_POINTS - 1)), point];
@@ -82,7 +74,7 @@ function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
       const value = point[key];
       return value === null ? known : (known ?? 0) + value;
     }, null);
-  return { ...GAP, ...Object.fromEntries(SUMMABLE_SERIES_KEYS.map((key) => [key, sum(key)])) };
+  return { ...GAP, ...createRecord(SUMMABLE_SERIES_KEYS, sum) };
 }
 
 /** The fleet has one point per interval, because replicas are scraped at different times. */

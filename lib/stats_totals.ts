@@ -9,6 +9,7 @@
 
 import {
   type CountsByLabel,
+  createRecord,
   type EngineSample,
   type Figures,
   type KeptScrape,
@@ -67,23 +68,10 @@ export interface SessionTotals {
  */
 const MIN_PEAK_SPAN: Seconds = 0.45;
 
-export const NO_PEAKS: Peaks = {
-  running: null,
-  waiting: null,
-  kvCacheUsageRatio: null,
-  promptTokensPerSecond: null,
-  generationTokensPerSecond: null,
-};
+export const NO_PEAKS: Peaks = createRecord(PEAK_KEYS, () => null);
 
 function mapSessionCounts(convert: (key: SessionKey) => Reading): SessionCounts {
-  return {
-    requests: convert("requests"),
-    promptTokens: convert("promptTokens"),
-    cachedPromptTokens: convert("cachedPromptTokens"),
-    generationTokens: convert("generationTokens"),
-    preemptions: convert("preemptions"),
-    rejections: convert("rejections"),
-  };
+  return createRecord(SESSION_KEYS, convert);
 }
 
 function getSum(family: CountsByLabel | undefined): Reading {
@@ -278,17 +266,7 @@ export function joinPeakValues(all: readonly PeakValues[]): PeakValues {
       ? Math.max(...known)
       : known.reduce((sum, value) => sum + value, 0);
   };
-  return mapPeaks(join);
-}
-
-function mapPeaks<T>(convert: (key: PeakKey) => T): Readonly<Record<PeakKey, T>> {
-  return {
-    running: convert("running"),
-    waiting: convert("waiting"),
-    kvCacheUsageRatio: convert("kvCacheUsageRatio"),
-    promptTokensPerSecond: convert("promptTokensPerSecond"),
-    generationTokensPerSecond: convert("generationTokensPerSecond"),
-  };
+  return createRecord(PEAK_KEYS, join);
 }
 
 /** Returns the same object if no peak was exceeded. */
@@ -302,8 +280,12 @@ export function recordPeaks(
     return value !== null && Number.isFinite(value) && value > (peaks[key]?.value ?? -Infinity);
   };
   if (!PEAK_KEYS.some(isHigher)) return peaks;
-  return mapPeaks((key) =>
-    isHigher(key) ? { value: values[key] ?? 0, at: moment.at, atEpoch: moment.epoch } : peaks[key]
+  return createRecord(
+    PEAK_KEYS,
+    (key) =>
+      isHigher(key)
+        ? { value: values[key] ?? 0, at: moment.at, atEpoch: moment.epoch }
+        : peaks[key],
   );
 }
 

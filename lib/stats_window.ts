@@ -12,6 +12,7 @@ import { type Histogram, isBelow, subtractHistogram } from "./histogram.ts";
 import {
   COUNTER_KEYS,
   type CounterKey,
+  createRecord,
   type Delta,
   type EngineSample,
   getAbsence,
@@ -225,10 +226,7 @@ function subtractCounters(
     if (isPresent(before)) return present(now.value - before.value);
     return before.reason === "initializing" ? now : absent("first_scrape");
   };
-  return Object.fromEntries(COUNTER_KEYS.map((key) => [key, increase(key)])) as Record<
-    CounterKey,
-    Reading
-  >;
+  return createRecord(COUNTER_KEYS, increase);
 }
 
 function subtractLabelled(
@@ -269,9 +267,7 @@ function subtractSamples(later: EngineSample, earlier: CountedSample, span: Seco
     span,
     counters: subtractCounters(later, earlier),
     labelled: subtractLabelled(later, earlier),
-    latencies: Object.fromEntries(
-      LATENCY_KEYS.map((key) => [key, subtractLatency(later, earlier, key)]),
-    ) as Record<LatencyKey, Reading<Histogram>>,
+    latencies: createRecord(LATENCY_KEYS, (key) => subtractLatency(later, earlier, key)),
   };
 }
 
@@ -315,9 +311,7 @@ function computeReplica(
 ): ReplicaSample {
   const { newest, previous, histories, hasJustRestarted } = history;
   const trace = histories.get(identifyEngine(sample)) ?? [];
-  const means = Object.fromEntries(
-    MEAN_KEYS.map((key) => [key, computeHistoryMean(trace, key)]),
-  ) as Record<MeanKey, Reading>;
+  const means = createRecord(MEAN_KEYS, (key) => computeHistoryMean(trace, key));
   const common = { sample, trace, means, ...getMovement(trace) };
   const before = previous === null ? undefined : findEngine(previous, sample, place);
   if (previous === null || before === undefined) {

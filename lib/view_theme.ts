@@ -109,20 +109,17 @@ function createColorblindTheme(depth: 256 | "truecolor"): Theme {
   };
 }
 
+const THEMES: Readonly<Record<Exclude<ThemeName, "colorblind">, Theme>> = {
+  default: DEFAULT_THEME,
+  light: LIGHT_THEME,
+  mono: MONO_THEME,
+  "high-contrast": HIGH_CONTRAST_THEME,
+};
+
 function chooseTheme(name: ThemeName, depth: Exclude<ColorDepth, null>): Theme {
   if (depth === 0) return MONO_THEME;
-  switch (name) {
-    case "default":
-      return DEFAULT_THEME;
-    case "light":
-      return LIGHT_THEME;
-    case "mono":
-      return MONO_THEME;
-    case "high-contrast":
-      return HIGH_CONTRAST_THEME;
-    case "colorblind":
-      return depth === 16 ? COLORBLIND_16_THEME : createColorblindTheme(depth);
-  }
+  if (name !== "colorblind") return THEMES[name];
+  return depth === 16 ? COLORBLIND_16_THEME : createColorblindTheme(depth);
 }
 
 /** Painted text must not be painted again. */
@@ -159,23 +156,14 @@ export function cutStyledLine(line: string, width: number): string {
   return cut;
 }
 
-/** As Node reads FORCE_COLOR. */
-function getForcedDepth(value: string | undefined): ColorDepth | undefined {
-  switch (value) {
-    case undefined:
-      return undefined;
-    case "":
-    case "1":
-    case "true":
-      return 16;
-    case "2":
-      return 256;
-    case "3":
-      return "truecolor";
-    default:
-      return 0;
-  }
-}
+/** As Node reads it; other values mean no colours. */
+const FORCED_DEPTHS: ReadonlyMap<string, ColorDepth> = new Map<string, ColorDepth>([
+  ["", 16],
+  ["1", 16],
+  ["true", 16],
+  ["2", 256],
+  ["3", "truecolor"],
+]);
 
 function getTerminalDepth(environment: (name: string) => string | undefined): ColorDepth {
   if (/^(truecolor|24bit)$/.test(environment("COLORTERM") ?? "")) return "truecolor";
@@ -193,8 +181,8 @@ export function chooseColorDepth(
 ): ColorDepth {
   const isStyled = isTerminal && environment("TERM") !== "dumb";
   if (options.noColor === true) return isStyled ? 0 : null;
-  const forced = getForcedDepth(environment("FORCE_COLOR"));
-  if (forced !== undefined) return forced === 0 && !isStyled ? null : forced;
+  const forced = environment("FORCE_COLOR");
+  if (forced !== undefined) return FORCED_DEPTHS.get(forced) ?? (isStyled ? 0 : null);
   if (!isStyled) return null;
   return (environment("NO_COLOR") ?? "") === "" ? getTerminalDepth(environment) : 0;
 }
