@@ -68,10 +68,8 @@ const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
 ];
 
 const FULL_DISK = /no space left|os error (28|112)\b/i;
-
 /** Time for pending work after a signal: an unread pipe would keep us for ever. */
 const EXIT_GRACE: Seconds = 1;
-
 /** How long a terminal may take for its last frame. */
 const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
 

@@ -23,7 +23,6 @@ import { type EndpointState, listEngines } from "./state_endpoint.ts";
 import type { Seconds } from "./units.ts";
 
 export const SCAN_INTERVAL: Seconds = 30;
-
 export const GONE_AFTER: Seconds = 300;
 
 async function welcome(session: Session, endpoint: Endpoint): Promise<void> {

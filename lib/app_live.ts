@@ -43,10 +43,8 @@ import { findCommand, nameKey } from "./view_bindings.ts";
 
 /** Changes within this time share a frame. */
 const MIN_REDRAW_INTERVAL: Seconds = 0.03;
-
 /** Maximum wait for the rest of a round when few endpoints are watched. */
 const MAX_ROUND_WAIT: Seconds = 0.25;
-
 /** Minimum time between redraws caused by scrapes of many endpoints, which never end. */
 const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1;
 
@@ -55,7 +53,6 @@ const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1;
  * slow for a key.
  */
 const MAX_SCENE_AGE: Seconds = 1.5;
-
 const WHEEL_LINES = 3;
 
 interface Screen {

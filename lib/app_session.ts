@@ -69,15 +69,11 @@ export interface Session {
 
 /** Up to this many endpoints are polled together and shown as of one moment. */
 export const MAX_SIMULTANEOUS_ENDPOINTS = 8;
-
 /** Its multiples spread evenly over an interval, whatever their number. */
 const GOLDEN_RATIO: Ratio = 0.618033988749895;
-
 export const MAX_PARALLEL_REQUESTS = 32;
-
 /** A longer request waits for a slow server and frees its slot. */
 const FRESH_SPAN: Seconds = 0.25;
-
 /** Minimum time from a scrape to one that the user asks for. */
 const MIN_DISTANCE: Seconds = 0.5;
 
@@ -331,10 +327,8 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
 }
 
 const PROCESS_LISTING_INTERVAL: Seconds = 30;
-
 /** About the driver's own period. */
 const MIN_INTERVAL: Seconds = 1;
-
 /** How long `--once` waits for GPUs, from its start. */
 const ONCE_LIMIT: Seconds = 2;
 

@@ -92,19 +92,14 @@ function escapeZsh(text: string): string {
 }
 
 function describeZshValue({ value, words, placeholder }: Completion): string {
-  const message = `:${escapeZsh(placeholder)}:`;
-  switch (value) {
-    case "none":
-      return "";
-    case "file":
-      return `${message}_files`;
-    case "word":
-      return `${message}(${words.map(escapeZsh).join(" ")})`;
-    case "words":
-      return `${message}_sequence compadd - ${words.map(escapeZsh).join(" ")}`;
-    case "text":
-      return message;
-  }
+  const list = words.map(escapeZsh).join(" ");
+  const actions = {
+    file: "_files",
+    word: `(${list})`,
+    words: `_sequence compadd - ${list}`,
+    text: "",
+  };
+  return value === "none" ? "" : `:${escapeZsh(placeholder)}:${actions[value]}`;
 }
 
 function writeZsh(options: readonly Completion[]): string {
@@ -137,18 +132,14 @@ function quoteFish(text: string): string {
 }
 
 function describeFishValue({ value, words }: Completion): string {
-  switch (value) {
-    case "none":
-      return "";
-    case "file":
-      return " -r -F";
-    case "word":
-      return ` -x -a ${quoteFish(words.join(" "))}`;
-    case "words":
-      return ` -x -a ${quoteFish(`(__fish_append , ${words.join(" ")})`)}`;
-    case "text":
-      return " -x";
-  }
+  const list = words.join(" ");
+  return {
+    none: "",
+    file: " -r -F",
+    word: ` -x -a ${quoteFish(list)}`,
+    words: ` -x -a ${quoteFish(`(__fish_append , ${list})`)}`,
+    text: " -x",
+  }[value];
 }
 
 function writeFish(options: readonly Completion[]): string {

@@ -196,11 +196,8 @@ export interface ConfigFile {
 }
 
 type LoadedConfig = ConfigFile | { readonly error: string };
-
 const NAME = "vllm-htop/config.json";
-
 const MAX_LENGTH: Bytes = 2 ** 20;
-
 const OTHERS = 0o077;
 
 /** `null` if no variable names the folder. */
@@ -248,9 +245,7 @@ export async function loadConfig(platform: Platform, named: string | null): Prom
 }
 
 const JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema";
-
 const NUMBER_PATTERN = /^(?:SECONDS|N|USD)$/;
-
 /** Comma-separated options, which a file may have as a list. */
 const LISTS = /^LIST$/;
 

@@ -25,7 +25,6 @@ const CREDENTIAL_OPTIONS = [
 ] as const satisfies readonly (readonly [CredentialKind, keyof OptionValues])[];
 
 type Scoped = { readonly endpointKey: string | null; readonly file: string };
-
 /** Looks like `URL=FILE`, even if the URL is not watched. */
 const MEANT_AS_URL = /^(?:unix:|[a-z][a-z0-9+.-]*:\/\/|[^/=]*:\d+(?:\/[^=]*)?=)/i;
 

@@ -46,9 +46,7 @@ export const CREDENTIALS_REMARK =
   "server found by a scan.";
 
 export const HOMEPAGE = "https://github.com/vllm-htop/vllm-htop";
-
 const HELP_WIDTH = 80;
-
 export const PURPOSE = "Shows what vLLM servers are doing, and which of them is in trouble.";
 
 /** Wraps a text; all lines but the first are indented. */

@@ -45,17 +45,11 @@ export interface OptionRow<Name extends string = string> {
 }
 
 export const OUTPUT_FORMS = ["auto", "table", "detail", "json"] as const;
-
 export const SHELLS = ["bash", "zsh", "fish", "powershell"] as const;
-
 export const SCHEMA_NAMES = ["config", "report"] as const;
-
 const COLUMN_WORDS = [...COLUMN_IDS, "help"];
-
 const MAX_SEED = 2 ** 32 - 1;
-
 const MAX_GPUS = 1_000_000;
-
 /** The limits catch typing errors. */
 const parsePrice = parseNumber({ min: 0, max: 1_000_000, unit: "USD" });
 
@@ -117,11 +111,7 @@ const GROUPS = {
       set: "targets",
       help: "show a simulated fleet of two models and five replicas",
     },
-    {
-      name: "or-demo",
-      value: null,
-      help: "show the demo if a scan finds no server",
-    },
+    { name: "or-demo", value: null, help: "show the demo if a scan finds no server" },
     {
       name: "demo-seed",
       value: "N",
@@ -147,11 +137,7 @@ const GROUPS = {
       parse: parseNumber({ min: 0.1, max: 120, unit: "seconds" }),
       help: "time limit of a scrape, 0.1 to 120",
     },
-    {
-      name: "once",
-      value: null,
-      help: "print once and exit: two scrapes, one interval apart",
-    },
+    { name: "once", value: null, help: "print once and exit: two scrapes, one interval apart" },
     {
       name: "state",
       value: "FILE",
@@ -205,11 +191,7 @@ const GROUPS = {
     },
     { name: "no-color", value: null, help: "bold and inverse only" },
     { name: "ascii", value: null, help: "draw with ASCII only" },
-    {
-      name: "no-key-line",
-      value: null,
-      help: "hide the key line",
-    },
+    { name: "no-key-line", value: null, help: "hide the key line" },
     { name: "no-mouse", value: null, help: "leave the mouse to the terminal" },
   ],
   "GPUs and cost": [
@@ -282,11 +264,7 @@ const GROUPS = {
       parse: parseCurrency,
       help: "currency sign; no conversion",
     },
-    {
-      name: "list-prices",
-      value: null,
-      help: "print the price hints and exit",
-    },
+    { name: "list-prices", value: null, help: "print the price hints and exit" },
   ],
   Credentials: [
     {
@@ -382,7 +360,6 @@ const GROUPS = {
 } as const satisfies Readonly<Record<string, readonly Omit<OptionRow, "group">[]>>;
 
 type Row = typeof GROUPS[keyof typeof GROUPS][number];
-
 export type OptionName = Row["name"];
 
 export interface Value<T> {

@@ -108,11 +108,7 @@ export type CommandLine =
 
 type ParsedOptions =
   | { readonly kind: "run"; readonly options: Options }
-  | {
-    readonly kind: "usage_error";
-    readonly message: string;
-    readonly level: Setting["level"];
-  };
+  | { readonly kind: "usage_error"; readonly message: string; readonly level: Setting["level"] };
 
 type OutputForm = typeof OUTPUT_FORMS[number];
 

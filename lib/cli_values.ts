@@ -30,7 +30,6 @@ export interface Problem {
 }
 
 export type Parser<T> = (setting: Setting) => T | Problem;
-
 /** A typing error must not sweep a host. */
 const MAX_SCANNED_PORTS = 1024;
 const MAX_LABEL_WIDTH = 32;

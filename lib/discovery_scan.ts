@@ -52,7 +52,6 @@ const NEVER_HTTP: ReadonlySet<number> = new Set([
 
 /** Below it only 80 is probed if the owner is unknown. */
 const MIN_USER_PORT = 1024;
-
 /** Limits the probes on a machine full of services. */
 export const MAX_UNKNOWN_PORTS = 32;
 
@@ -73,12 +72,7 @@ function findContained(
 
 type PortOwnership = Pick<ServerPort, "serverName" | "isDeclared" | "launch" | "isTls">;
 
-const UNKNOWN: PortOwnership = {
-  serverName: null,
-  isDeclared: false,
-  launch: null,
-  isTls: false,
-};
+const UNKNOWN: PortOwnership = { serverName: null, isDeclared: false, launch: null, isTls: false };
 
 function describeLaunch(process: ProcessInfo): Pick<ServerPort, "launch" | "isTls"> {
   return { launch: parseLaunch(process), isTls: parseServerOptions(process)?.isTls === true };
@@ -198,19 +192,13 @@ export interface ScanOptions {
 
 /** Closed ports refuse at once, but a busy machine is slow. */
 const LOOPBACK_CONNECT_LIMIT: Seconds = 0.5;
-
 const CONNECT_LIMIT: Seconds = 1;
-
 /** Twice what 64 engines need. */
 const LOOPBACK_ANSWER_LIMIT: Seconds = 1;
-
 const ANSWER_LIMIT: Seconds = 3;
-
 const PARALLEL_PORTS = 256;
-
 /** Servers listen on either address of `localhost`. */
 const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
-
 /** A server may replace another program between scans. */
 const getProbePause = createBackOff({ initial: 60, max: 600 });
 

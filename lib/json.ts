@@ -6,7 +6,6 @@
  */
 
 export type Schema = { readonly [key: string]: unknown };
-
 export type JsonRecord = Readonly<Record<string, unknown>>;
 
 /** Not a list. */
@@ -50,7 +49,6 @@ interface JsonProblem {
 
 /** Deeper nesting is refused. */
 const MAX_DEPTH = 32;
-
 const BLANKS = /(?:[ \t\r\n]|\/\/[^\n]*|\/\*[^]*?\*\/)*/y;
 // deno-lint-ignore no-control-regex
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
@@ -91,31 +89,26 @@ function parseString(cursor: Cursor): string {
   return String(value);
 }
 
-function parseObject(cursor: Cursor, depth: number): readonly JsonMember[] {
-  const members: JsonMember[] = [];
-  while (!takeSign(cursor, "}")) {
-    if (members.length > 0 && !takeSign(cursor, ",")) {
-      throw new TextError('a "," or "}" is missing');
+/** Items with commas between and perhaps one at the end. */
+function parseItems<T>(cursor: Cursor, end: "]" | "}", parseItem: () => T): readonly T[] {
+  const items: T[] = [];
+  while (!takeSign(cursor, end)) {
+    if (items.length > 0 && !takeSign(cursor, ",")) {
+      throw new TextError(`a "," or "${end}" is missing`);
     }
-    if (members.length > 0 && takeSign(cursor, "}")) break;
-    take(cursor, BLANKS);
-    const { line } = cursor;
-    if (cursor.text[cursor.position] !== '"') throw new TextError('a name in "" is missing');
-    const name = parseString(cursor);
-    if (!takeSign(cursor, ":")) throw new TextError('a ":" after the name is missing');
-    members.push({ name, line, value: parseValue(cursor, depth) });
-  }
-  return members;
-}
-
-function parseArray(cursor: Cursor, depth: number): readonly JsonNode[] {
-  const items: JsonNode[] = [];
-  while (!takeSign(cursor, "]")) {
-    if (items.length > 0 && !takeSign(cursor, ",")) throw new TextError('a "," or "]" is missing');
-    if (items.length > 0 && takeSign(cursor, "]")) break;
-    items.push(parseValue(cursor, depth));
+    if (items.length > 0 && takeSign(cursor, end)) break;
+    items.push(parseItem());
   }
   return items;
+}
+
+function parseMember(cursor: Cursor, depth: number): JsonMember {
+  take(cursor, BLANKS);
+  const { line } = cursor;
+  if (cursor.text[cursor.position] !== '"') throw new TextError('a name in "" is missing');
+  const name = parseString(cursor);
+  if (!takeSign(cursor, ":")) throw new TextError('a ":" after the name is missing');
+  return { name, line, value: parseValue(cursor, depth) };
 }
 
 function parseValue(cursor: Cursor, depth: number): JsonNode {
@@ -123,9 +116,16 @@ function parseValue(cursor: Cursor, depth: number): JsonNode {
   take(cursor, BLANKS);
   const { line } = cursor;
   if (takeSign(cursor, "{")) {
-    return { kind: "object", line, members: parseObject(cursor, depth + 1) };
+    const members = parseItems(cursor, "}", () => parseMember(cursor, depth + 1));
+    return { kind: "object", line, members };
   }
-  if (takeSign(cursor, "[")) return { kind: "array", line, items: parseArray(cursor, depth + 1) };
+  if (takeSign(cursor, "[")) {
+    return {
+      kind: "array",
+      line,
+      items: parseItems(cursor, "]", () => parseValue(cursor, depth + 1)),
+    };
+  }
   if (cursor.text[cursor.position] === '"') {
     return { kind: "string", line, value: parseString(cursor) };
   }

@@ -23,9 +23,7 @@ import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE }
 
 /** No proxy may come between us and these. */
 const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1"];
-
 const BLOCKED_OUTPUT_PAUSE: Seconds = 0.01;
-
 /** Limit of retries for writes that cannot pause. */
 const BLOCKED_OUTPUT_LIMIT: Seconds = 0.5;
 
@@ -82,13 +80,18 @@ function deadline(span: Seconds, parent?: AbortSignal): ReturnType<Platform["dea
   return { signal: controller.signal, expired: () => expired, cancel };
 }
 
-function environment(name: string): string | undefined {
+/** What `use` gives, or the fallback if Deno denies the permission. */
+function ifPermitted<T>(use: () => T, fallback: T): T {
   try {
-    return Deno.env.get(name);
+    return use();
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) return undefined;
+    if (error instanceof Deno.errors.NotCapable) return fallback;
     throw error;
   }
+}
+
+function environment(name: string): string | undefined {
+  return ifPermitted(() => Deno.env.get(name), undefined);
 }
 
 const NO_PROXY_NAMES: readonly string[] = ["NO_PROXY", "no_proxy"];
@@ -97,11 +100,9 @@ const NO_PROXY_NAMES: readonly string[] = ["NO_PROXY", "no_proxy"];
 function keepLoopbackDirect(): void {
   const excluded = NO_PROXY_NAMES.flatMap((name) => (environment(name) ?? "").split(","));
   const hosts = new Set([...excluded.filter((host) => host !== ""), ...LOOPBACK_HOSTS]);
-  try {
-    for (const name of NO_PROXY_NAMES) Deno.env.set(name, [...hosts].join(","));
-  } catch (error) {
+  for (const name of NO_PROXY_NAMES) {
     // Without permission the proxies stay as they are.
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    ifPermitted(() => Deno.env.set(name, [...hosts].join(",")), undefined);
   }
 }
 
@@ -312,13 +313,10 @@ async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
 }
 
 function systemMemory(): SystemMemory | null {
-  try {
+  return ifPermitted(() => {
     const { total, available } = Deno.systemMemoryInfo();
     return { totalBytes: total, availableBytes: available };
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    return null;
-  }
+  }, null);
 }
 
 function isBrokenPipe(error: unknown): boolean {
@@ -328,17 +326,13 @@ function isBrokenPipe(error: unknown): boolean {
     (error instanceof Error && /\bEPIPE\b|os error (5|109|232)\)/.test(error.message));
 }
 
-function isBlocked(error: unknown): boolean {
-  return error instanceof Deno.errors.WouldBlock;
-}
-
 async function writeStdout(bytes: Uint8Array): Promise<void> {
   let rest = bytes;
   while (rest.length > 0) {
     try {
       rest = rest.subarray(await Deno.stdout.write(rest));
     } catch (error) {
-      if (!isBlocked(error)) throw error;
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
       await sleep(BLOCKED_OUTPUT_PAUSE);
     }
   }
@@ -351,7 +345,7 @@ function writeAllSync(stream: { writeSync(bytes: Uint8Array): number }, bytes: U
     try {
       rest = rest.subarray(stream.writeSync(rest));
     } catch (error) {
-      if (!isBlocked(error)) throw error;
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
       if (monotonicSeconds() > giveUpAt) return;
     }
   }
@@ -409,13 +403,10 @@ function onSignal(signal: Signal, handler: () => void): () => void {
 
 function stopSelf(): boolean {
   if (Deno.build.os === "windows") return false;
-  try {
+  return ifPermitted(() => {
     Deno.kill(Deno.pid, "SIGSTOP");
     return true;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    return false;
-  }
+  }, false);
 }
 
 function onFatalError(handler: (error: unknown) => void): void {

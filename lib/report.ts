@@ -69,7 +69,6 @@ import { formatTimestamp } from "./units.ts";
 
 /** Rises when a key changes its meaning or goes. */
 export const SCHEMA_VERSION = 1;
-
 const BOUND = oneOf(["", "<", ">"]);
 
 const QUANTILE = object<Quantile>([
@@ -187,7 +186,6 @@ const EVIDENCE_FIELDS: readonly Field<Finding>[] = [
 ];
 
 const EVIDENCE = object(EVIDENCE_FIELDS, "evidence");
-
 /** Display names by key. */
 type Names = (key: string) => string;
 
@@ -317,7 +315,6 @@ const BAD_LINE = object<BadLine>([
 ]);
 
 const NO_COUNTS: ReadonlyMap<string, number> = new Map();
-
 type Scraped = Within<EndpointState> & { readonly scrape: Scrape };
 
 const SCRAPE_FIELDS: readonly Field<Scrape>[] = [
@@ -453,7 +450,6 @@ const TOTAL = object<Fleet>([
 ], "total");
 
 type Document = Named<State> & { readonly program: string };
-
 const SCHEMA = { ...number(), describe: () => ({ const: SCHEMA_VERSION }) };
 
 const DOCUMENT: readonly Field<Document>[] = [

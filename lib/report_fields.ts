@@ -26,7 +26,7 @@ export interface Field<Source> {
   readonly type: ValueType<never>;
   readonly description: string;
   /** `figure`: may be `null`, with its reason. `optional`: may be left out. */
-  readonly presence: "always" | "figure" | "optional";
+  readonly presence: Presence;
   /** `undefined` omits the key. */
   readonly read: (source: Source) => Reading<Json> | undefined;
 }
@@ -96,73 +96,63 @@ export function orNull<T>({ unit, write, describe }: ValueType<T>): ValueType<T 
 }
 
 type Source<Property extends string, T> = { readonly [Name in Property]: T };
-
 type Facts<T> = [type: ValueType<T>, description: string];
 
-type FieldRow<S, T, Value = T> = [
-  key: string,
-  ...Facts<T>,
-  read?: string | ((source: S) => Value),
-];
-
-/** By function, or from the property of that name, which the overloads check. */
-function getValue<S, T>(read: string | ((source: S) => T), source: S): T {
-  return typeof read === "function" ? read(source) : (source as Record<string, T>)[read];
+/** What `read` gives for a value of type `T`. */
+interface Sources<T> {
+  readonly always: T;
+  readonly figure: Reading<T>;
+  readonly optional: T | null | undefined;
 }
 
-/** Always there. Read from the property of the same name unless `read` says otherwise. */
-export function field<P extends string, T>(
-  ...row: [key: P, ...Facts<T>]
-): Field<Source<P, T>>;
-export function field<P extends string, T>(
-  ...row: [key: string, ...Facts<T>, read: P]
-): Field<Source<P, T>>;
-export function field<S, T>(
-  ...row: [key: string, ...Facts<T>, read: (source: S) => T]
-): Field<S>;
-export function field<S, T>(
-  ...[key, type, description, read = key]: FieldRow<S, T>
-): Field<S> {
-  const readJson = (source: S) => present(type.write(getValue(read, source)));
-  return { key, type, description, presence: "always", read: readJson };
+type Presence = keyof Sources<unknown>;
+
+/** Defines a key. Its value comes from `read`: a function, or the name of a property, by default the key. */
+interface DefineField<P extends Presence> {
+  <K extends string, T>(...row: [key: K, ...Facts<T>]): Field<Source<K, Sources<T>[P]>>;
+  <K extends string, T>(
+    ...row: [key: string, ...Facts<T>, read: K]
+  ): Field<Source<K, Sources<T>[P]>>;
+  <S, T>(...row: [key: string, ...Facts<T>, read: (source: S) => Sources<T>[P]]): Field<S>;
 }
 
-/** `null` with a reason if its reading is absent. */
-export function figure<P extends string, T>(
-  ...row: [key: P, ...Facts<T>]
-): Field<Source<P, Reading<T>>>;
-export function figure<P extends string, T>(
-  ...row: [key: string, ...Facts<T>, read: P]
-): Field<Source<P, Reading<T>>>;
-export function figure<S, T>(
-  ...row: [key: string, ...Facts<T>, read: (source: S) => Reading<T>]
-): Field<S>;
-export function figure<S, T>(
-  ...[key, type, description, read = key]: FieldRow<S, T, Reading<T>>
-): Field<S> {
-  const readJson = (source: S) => mapReading(getValue(read, source), type.write);
-  return { key, type, description, presence: "figure", read: readJson };
-}
-
-/** Omitted if there is no value. */
-export function optional<P extends string, T>(
-  ...row: [key: P, ...Facts<T>]
-): Field<Source<P, T | null | undefined>>;
-export function optional<P extends string, T>(
-  ...row: [key: string, ...Facts<T>, read: P]
-): Field<Source<P, T | null | undefined>>;
-export function optional<S, T>(
-  ...row: [key: string, ...Facts<T>, read: (source: S) => T | null | undefined]
-): Field<S>;
-export function optional<S, T>(
-  ...[key, type, description, read = key]: FieldRow<S, T, T | null | undefined>
-): Field<S> {
-  const readJson = (source: S) => {
-    const value = getValue(read, source);
-    return value === null || value === undefined ? undefined : present(type.write(value));
+function defineFields<P extends Presence>(
+  presence: P,
+  toJson: <T>(value: Sources<T>[P], write: (value: T) => Json) => Reading<Json> | undefined,
+): DefineField<P> {
+  return <S, T>(
+    ...[key, type, description, read = key]: [
+      key: string,
+      ...Facts<T>,
+      read?: string | ((source: S) => Sources<T>[P]),
+    ]
+  ): Field<S> => {
+    // The overloads check that the property has this type.
+    const getValue = typeof read === "function"
+      ? read
+      : (source: S) => (source as Record<string, Sources<T>[P]>)[read];
+    return {
+      key,
+      type,
+      description,
+      presence,
+      read: (source) => toJson(getValue(source), type.write),
+    };
   };
-  return { key, type, description, presence: "optional", read: readJson };
 }
+
+/** A key that is always there. */
+export const field: DefineField<"always"> = defineFields(
+  "always",
+  (value, write) => present(write(value)),
+);
+/** A key that is `null` with a reason if its reading is absent. */
+export const figure: DefineField<"figure"> = defineFields("figure", mapReading);
+/** A key that is omitted if there is no value. */
+export const optional: DefineField<"optional"> = defineFields(
+  "optional",
+  (value, write) => value === null || value === undefined ? undefined : present(write(value)),
+);
 
 /** Fields of a part of the source. */
 export function from<Source, Part>(

@@ -37,7 +37,6 @@ import type { HostState } from "./state_gpus.ts";
 import { cutText } from "./text.ts";
 
 const MAX_NAME_WIDTH = 200;
-
 const HERTZ = number("hertz");
 const WATTS = number("watts");
 const CELSIUS = number("degrees Celsius");
@@ -64,7 +63,6 @@ const MIG_INSTANCE = object<MigInstance>([
 ]);
 
 type Owner = NonNullable<GpuShare["owner"]> & { readonly replica: string | null };
-
 const EVIDENCE = oneOf(["listener", "group", "port", "model", "elimination"]);
 
 const OWNER = object<Owner>([

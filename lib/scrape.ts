@@ -57,19 +57,13 @@ export interface Scraper {
 
 /** Inflated: six times the body of 64 engines, and VictoriaMetrics' limit. */
 export const MAX_BODY_BYTES: Bytes = 16 * BYTES_PER_MEBIBYTE;
-
 const MAX_REDIRECTS = 3;
-
 /** Read from redirects and errors, to keep the connection. */
 const MAX_PARALLEL_BODY_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
-
 /** Enough to tell what a body is. */
 const HEAD_BYTES: Bytes = BYTES_PER_KIBIBYTE;
-
 const ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
-
 const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
-
 /** What the scrapers of all endpoints share, as it is most of what they would need. */
 const buffers = createBufferPool();
 const createReader = createReaderFactory();

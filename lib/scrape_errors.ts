@@ -24,7 +24,6 @@ export interface Problem {
 }
 
 export type ScrapePhase = "credentials" | "headers" | "body";
-
 const MAX_CAUSES = 5;
 
 /** An error and its causes, without the URLs and names that they quote. */
@@ -39,129 +38,100 @@ function collectErrorText(error: unknown): string {
   return parts.join(" ").replace(/\bhttps?:\/\/[^\s)]*/gi, "").replace(/(?<=for name )".*/s, "");
 }
 
-/** `before` and `after` go round the URL. */
-type NetworkRow = readonly [
-  pattern: RegExp,
-  kind: FailureKind,
-  before: string,
-  after: string,
-];
+type NetworkRow = readonly [pattern: RegExp, kind: FailureKind, message: string];
 
-/** Errors before the first byte; the first match wins. */
+/** Errors before the first byte; the first match wins. `%` stands for the URL. */
 const NETWORK_ROWS: readonly NetworkRow[] = [
   [
     /requires write access/i,
     "network",
-    "",
-    "cannot be reached without permission: run Deno with --allow-write=PATH, or let the server use a port",
+    "% cannot be reached without permission: run Deno with --allow-write=PATH, or let the server use a port",
   ],
   [
     /requires net access/i,
     "network",
-    "",
-    "cannot be reached without permission: run Deno with --allow-net",
+    "% cannot be reached without permission: run Deno with --allow-net",
   ],
   [
     /NotCapable|requires \w+ access/i,
     "network",
-    "",
-    "cannot be reached with Deno's current permissions: use those in docs/security.md",
+    "% cannot be reached with Deno's current permissions: use those in docs/security.md",
   ],
   [
     /no such file|ENOENT/i,
     "refused",
-    "",
-    "does not exist: check the path, and that the server was started with --uds",
+    "% does not exist: check the path, and that the server was started with --uds",
   ],
   [
     /connection refused|ECONNREFUSED|os error (111|61|10061)\b/i,
     "refused",
-    "",
-    "refused the connection: check that the server has started, and that the port is right",
+    "% refused the connection: check that the server has started, and that the port is right",
   ],
-  [
-    /permission denied|EACCES/i,
-    "refused",
-    "",
-    "cannot be opened: check its permissions",
-  ],
+  [/permission denied|EACCES/i, "refused", "% cannot be opened: check its permissions"],
   [
     /dns error|ENOTFOUND|EAI_|failed to lookup|getaddrinfo/i,
     "dns",
-    "the host name of ",
-    "cannot be resolved: check its spelling, or use the address",
+    "the host name of % cannot be resolved: check its spelling, or use the address",
   ],
   [
     /InvalidContentType|corrupt message|WRONG_VERSION_NUMBER|packet length/i,
     "tls",
-    "",
-    "does not speak TLS: use http:// instead of https://",
+    "% does not speak TLS: use http:// instead of https://",
   ],
   [
     /CertificateRequired|certificate required/i,
     "tls",
-    "",
-    "requires a client certificate: give one with --cert-file and --key-file",
+    "% requires a client certificate: give one with --cert-file and --key-file",
   ],
   [
     /Expired|NotValidYet|not valid yet/i,
     "tls",
-    "the certificate of ",
-    "is out of date: renew it, or check this machine's clock",
+    "the certificate of % is out of date: renew it, or check this machine's clock",
   ],
   [
     /NotValidForName|not valid for name|ALTNAME_INVALID/i,
     "tls",
-    "the certificate of ",
-    "is for another host name: use the name in it",
+    "the certificate of % is for another host name: use the name in it",
   ],
   [
     /CaUsedAsEndEntity/i,
     "tls",
-    "the certificate of ",
-    "belongs to an authority, not a server: create one with CA:FALSE, or accept it with --insecure",
+    "the certificate of % belongs to an authority, not a server: create one with CA:FALSE, or accept it with --insecure",
   ],
   [
     /UnknownIssuer|SELF_SIGNED|UNABLE_TO_VERIFY/i,
     "tls",
-    "the certificate of ",
-    "is from an unknown authority: name its CA with --ca-file, or accept it with --insecure",
+    "the certificate of % is from an unknown authority: name its CA with --ca-file, or accept it with --insecure",
   ],
   [
     /certificate|\btls\b|handshake|\bSSL\b|fatal alert/i,
     "tls",
-    "the TLS handshake with ",
-    "failed: check its certificate and TLS version, and --cert-file if it requires one",
+    "the TLS handshake with % failed: check its certificate and TLS version, and --cert-file if it requires one",
   ],
   [
     /requests to port \d+ are blocked|bad port/i,
     "network",
-    "",
-    "has a port that HTTP clients refuse for safety: let the server use another",
+    "% has a port that HTTP clients refuse for safety: let the server use another",
   ],
   [
     /invalid HTTP|HPE_|HTTPParserError|message head is too large/i,
     "network",
-    "",
-    "does not speak plain HTTP: use https:// if it has TLS, or check the port",
+    "% does not speak plain HTTP: use https:// if it has TLS, or check the port",
   ],
   [
     /timed? ?out|ETIMEDOUT|os error (110|60|10060)\b/i,
     "timeout",
-    "",
-    "did not accept the connection: check the host, the port and the firewall",
+    "% did not accept the connection: check the host, the port and the firewall",
   ],
   [
     /unreachable|no route|EHOSTUNREACH|ENETUNREACH/i,
     "network",
-    "",
-    "cannot be reached (no route): check the address and the network",
+    "% cannot be reached (no route): check the address and the network",
   ],
   [
     /connection (was )?(closed|reset|aborted)|ECONNRESET|EPIPE|broken pipe|UND_ERR_SOCKET|other side closed|unexpected e(nd|of)|incomplete|hang up/i,
     "reset",
-    "",
-    "closed the connection without an answer: it may be restarting; see its log",
+    "% closed the connection without an answer: it may be restarting; see its log",
   ],
 ];
 
@@ -177,8 +147,8 @@ export function describeNetworkError(error: unknown, shown: string): Problem {
         "--header-file",
     };
   }
-  for (const [pattern, kind, before, after] of NETWORK_ROWS) {
-    if (pattern.test(text)) return { kind, message: `${before}${shown} ${after}` };
+  for (const [pattern, kind, message] of NETWORK_ROWS) {
+    if (pattern.test(text)) return { kind, message: message.replace("%", () => shown) };
   }
   return {
     kind: "network",
@@ -224,10 +194,7 @@ export function describeTimeout(
 type StatusRow = readonly [kind: FailureKind, meaning: string];
 
 const STATUS_ROWS: Readonly<Record<number, StatusRow>> = {
-  404: [
-    "not_found",
-    " (no such page): check the path, and that this is the server's own port",
-  ],
+  404: ["not_found", " (no such page): check the path, and that this is the server's own port"],
   500: [
     "server_error",
     " (its metrics failed): see the server's log, and check that PROMETHEUS_MULTIPROC_DIR is on a " +

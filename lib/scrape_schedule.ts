@@ -13,16 +13,12 @@ import { createBackOff } from "./back_off.ts";
 import type { Ratio, Seconds } from "./units.ts";
 
 export const MAX_SCRAPE_SHARE: Ratio = 0.05;
-
 /** The interval counts if it is longer. */
 export const MAX_BACK_OFF: Seconds = 30;
-
 /** From this factor on, an interval is shown as changed. */
 const INTERVAL_TOLERANCE = 1.2;
-
 /** Grace for the response time. */
 const RESPONSE_GRACE: Seconds = 1;
-
 /** Lets the first two scrapes of the largest servers keep the interval. */
 const MAX_TOKENS: Seconds = 0.5;
 

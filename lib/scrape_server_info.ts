@@ -23,7 +23,6 @@ interface ModelList {
 
 /** Adapters must not fill the screen. */
 const MAX_CARDS = 256;
-
 const VERSION = /^\d+\.\d[\w.+!-]{0,60}$/;
 
 /** `null` if the text holds anything else. */
