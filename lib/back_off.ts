@@ -1,6 +1,5 @@
 /**
  * Exponential back-off: what fails is tried less and less often.
- *
  * @module
  */
 

@@ -1,7 +1,6 @@
 /**
  * Arguments, environment and configuration file -> the value of each option, with its source. The
  * first of these that sets an option wins; the default comes last.
- *
  * @module
  */
 
@@ -165,10 +164,7 @@ function listSettings(
 /**
  * The strongest level that sets any of the options. In a set, a variable that is off sets nothing.
  */
-function chooseLevel(
-  rows: readonly OptionRow<OptionName>[],
-  sources: Sources,
-): Setting["level"] {
+function chooseLevel(rows: readonly OptionRow<OptionName>[], sources: Sources): Setting["level"] {
   const level = LEVELS.find((level) =>
     rows.some((row) => {
       const settings = listSettings(row, level, sources);

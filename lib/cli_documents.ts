@@ -1,7 +1,6 @@
 /**
  * Man page, completions, schemas and default configuration file. Loaded on demand, to keep the
  * start fast.
- *
  * @module
  */
 

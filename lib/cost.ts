@@ -1,6 +1,5 @@
 /**
  * Computes USD from tokens, GPU hours and prices; absent unless all inputs are known.
- *
  * @module
  */
 

@@ -2,7 +2,6 @@
  * Rental prices per GPU-hour: hints, as providers differ by a third and more. A row matches names
  * with all of its words; the most words win: `H100 NVL` before `H100`, and `L4` does not match
  * `L40S`.
- *
  * @module
  */
 

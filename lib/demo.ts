@@ -1,6 +1,5 @@
 /**
  * The simulated fleet of `--demo`, as a Platform whose HTTP client it answers.
- *
  * @module
  */
 
@@ -147,7 +146,6 @@ const QWEN: SimulatedEngineOptions = {
 };
 
 const DEMO_WARM_UP: Seconds = 300;
-
 const DEMO_FIRST_PORT = 8000;
 
 /**

@@ -3,7 +3,6 @@
  * next token, computes a chunk of the pending prompts, and lasts as long as that work takes.
  * Requests wait for a slot and free KV blocks; the youngest is preempted when blocks run out.
  * Figures do not depend on how often they are read.
- *
  * @module
  */
 
@@ -159,7 +158,6 @@ const STEP_TOKEN_BUDGET = 2048;
 /** Chance of accepting the first draft token, and its fall per position. */
 const FIRST_ACCEPTANCE: Ratio = 0.84;
 const ACCEPTANCE_LOSS: Ratio = 0.12;
-
 const REJECTION_TIME: Seconds = 0.003;
 
 interface RunningRequest extends ClientRequest {

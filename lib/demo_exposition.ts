@@ -2,7 +2,6 @@
  * Fills the template with the figures of simulated engines, formatted like prometheus_client.
  * Several API servers use the multiprocess form: families by kind, `_sum` before buckets, no
  * `process_*`, `python_*` or `_created`.
- *
  * @module
  */
 
@@ -222,7 +221,6 @@ export function formatGoFloat(value: number): string {
 
 const REQUEST_FRAME_BYTES = 210;
 const REQUEST_BYTES_PER_TOKEN = 4;
-
 type Figures = Readonly<Record<string, number>>;
 
 /** Figures that the template may name. */

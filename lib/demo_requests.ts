@@ -1,6 +1,5 @@
 /**
  * Generates the requests of a simulated engine.
- *
  * @module
  */
 

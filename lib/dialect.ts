@@ -2,7 +2,6 @@
  * The supported servers, and others that may answer. Recognised by metric names, `owned_by` of
  * models, command lines and process titles. Sources: the servers' documentation and code, read
  * 2026-11.
- *
  * @module
  */
 

@@ -1,6 +1,5 @@
 /**
  * What is known of one kind of server, as a `Dialect`, and its vocabulary.
- *
  * @module
  */
 

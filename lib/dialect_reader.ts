@@ -1,7 +1,6 @@
 /**
  * Parses exposition bytes into one sample per engine, in base units. A reader keeps the layout of
  * the last body: if the next has the same series, only its numbers are read.
- *
  * @module
  */
 
@@ -55,10 +54,7 @@ function findValueEnd(bytes: Uint8Array, start: number): number {
  */
 export function createLayout(
   body: Uint8Array,
-  { values, valueStarts }: {
-    readonly values: Float64Array;
-    readonly valueStarts: Int32Array;
-  },
+  { values, valueStarts }: { readonly values: Float64Array; readonly valueStarts: Int32Array },
 ): ExpositionLayout | null {
   const bytesPerSample = values.BYTES_PER_ELEMENT + 2 * valueStarts.BYTES_PER_ELEMENT;
   if (values.length * bytesPerSample > body.length) return null;
@@ -293,9 +289,7 @@ function parseWithKnownLayout(
   return values === null ? null : buildExposition(series, values);
 }
 
-type ReaderFactory = (
-  options?: { readonly metricPrefix?: string | null },
-) => EngineReader;
+type ReaderFactory = (options?: { readonly metricPrefix?: string | null }) => EngineReader;
 
 /** Creates readers that share layouts: servers of a fleet often differ only in values. */
 export function createReaderFactory(): ReaderFactory {

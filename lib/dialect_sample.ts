@@ -3,7 +3,6 @@
  * values, so it is worked out once for all bodies of the same series. The newest of a figure's
  * names wins. Series that differ only in other labels are added; of gauges the largest counts, as
  * all API servers but one are stale. A repeated series counts once, as in Prometheus.
- *
  * @module
  */
 

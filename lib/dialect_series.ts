@@ -2,7 +2,6 @@
  * Assigns each series of an exposition to a figure of a (model, engine), in the dialect whose
  * prefix comes first. Bodies of the same series need no further parsing of names and labels. Gauges
  * of several processes (label `pid`) count as their largest.
- *
  * @module
  */
 

@@ -1,7 +1,6 @@
 /**
  * SGLang: running, waiting, token usage and latencies. Token counters are omitted: they are booked
  * when a request finishes. Sources: SGLang 0.4.1 to 0.5.23, read 2026-11; scrapes of 0.5.23.
- *
  * @module
  */
 
@@ -15,7 +14,6 @@ import { METRICS_PATH } from "./endpoint.ts";
 import { absent, present } from "./reading.ts";
 
 const KV_CAPACITY_NAME = "max_total_num_tokens";
-
 const gauge = createRowFactory("gauge");
 const histogram = createRowFactory("histogram");
 

@@ -1,7 +1,6 @@
 /**
  * vLLM: its labels, states and processes. Sources: metrics loggers and command line from v0.2.3 on,
  * read 2026-08; scrapes of servers up to 0.32.0.
- *
  * @module
  */
 

@@ -4,7 +4,6 @@
  * `request_prompt_tokens` for `prompt_tokens`. Sources: vLLM's metrics.py, loggers.py and KV
  * connectors from v0.2.3 on, read 2026-08; a 0.32.0 server; documentation and code of 0.33.0, read
  * 2026-11.
- *
  * @module
  */
 

@@ -1,7 +1,6 @@
 /**
  * Chooses the endpoints to watch (named, demo or scanned) and opens them. Endpoints found by a scan
  * get no credentials.
- *
  * @module
  */
 

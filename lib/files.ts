@@ -1,7 +1,6 @@
 /**
  * Explains why a file cannot be read: the runtime's message may quote anything and names no next
  * step. Error names are those of Deno 2.6 to 2.9.
- *
  * @module
  */
 

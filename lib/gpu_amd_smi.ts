@@ -3,7 +3,6 @@
  * under `gpu_data` (amd-smi 26); a figure is a number, `"N/A"`, text with a unit, or
  * `{"value": …, "unit": …}`; Python warnings may come first, and some versions print twice. MB
  * means MiB. Sources: amd-smi of ROCm 6.3, changelog up to ROCm 7.1.
- *
  * @module
  */
 

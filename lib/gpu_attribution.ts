@@ -5,7 +5,6 @@
  * the listener is hidden (container, other user), the server's command line decides: `--port`,
  * docker's port forwarding, model, elimination. Ranks come from the titles of processes. Ray
  * workers descend from the raylet and stay unattributed.
- *
  * @module
  */
 

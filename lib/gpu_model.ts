@@ -1,6 +1,5 @@
 /**
  * GPU samples, in which each figure can be absent on its own.
- *
  * @module
  */
 

@@ -3,7 +3,6 @@
  * in `--help-query-gpu` are asked for. Names may hold commas, unquoted, so they come last. XML
  * (`-q -x`) is ten times as long and as slow. Sources: `--help-query-gpu` of drivers 418 to 610,
  * nvml.h.
- *
  * @module
  */
 

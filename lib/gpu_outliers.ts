@@ -1,7 +1,6 @@
 /**
  * Finds GPUs slower than their peers, those of the same name. A power cap is not a fault: many
  * cards run at it whenever busy.
- *
  * @module
  */
 

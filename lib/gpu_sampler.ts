@@ -5,7 +5,6 @@
  * started for a while. Rejected: one nvidia-smi that runs on with `-l`. Its silence cannot be told
  * from a slow driver, it outlives a killed parent, and the processes need a second one. It would
  * save 1.3 ms of CPU time a sample (Deno 2.9, Xeon).
- *
  * @module
  */
 

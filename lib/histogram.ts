@@ -2,7 +2,6 @@
  * Cumulative Prometheus histograms. Quantiles follow `histogram_quantile` step by step (Prometheus
  * 3.x, promql/quantile.go). Buckets are merged, quantiles never averaged: the mean of two P95s is
  * not the P95 of both.
- *
  * @module
  */
 

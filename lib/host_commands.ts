@@ -2,7 +2,6 @@
  * Parses command lines of model servers, and recognises port forwarders. Options have dashes or
  * underscores, and values after a blank or `=`; the last counts. Source: Docker's proxy,
  * cmd/docker-proxy of moby.
- *
  * @module
  */
 

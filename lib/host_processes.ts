@@ -1,7 +1,6 @@
 /**
  * Lists the processes and listening ports of this machine with `ps`, `ss` and `lsof`. Deno opens
  * `/proc` only with all permissions.
- *
  * @module
  */
 

@@ -1,7 +1,6 @@
 /**
  * Domain types. An endpoint is one URL; a scrape of it yields one sample per engine; a replica is
  * one engine followed over time; a model group is all replicas of one model.
- *
  * @module
  */
 
@@ -60,13 +59,11 @@ export const LABELLED_KEYS = [
   "rejectedByReason",
 ] as const;
 export type LabelledKey = typeof LABELLED_KEYS[number];
-
 export const LABELLED_GAUGES: ReadonlySet<LabelledKey> = new Set(["waitingByReason"]);
 
 /** In the order of a request's life. Seconds. */
 export const LATENCY_KEYS = ["ttft", "itl", "tpot", "e2e", "queue", "prefill", "decode"] as const;
 export type LatencyKey = typeof LATENCY_KEYS[number];
-
 export const HISTOGRAM_KEYS = [...LATENCY_KEYS, "iterationTokens"] as const;
 export type HistogramKey = typeof HISTOGRAM_KEYS[number];
 

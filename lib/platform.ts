@@ -1,7 +1,6 @@
 /**
  * All effects of the program, as types; `platform_deno` implements them. Instants are monotonic
  * seconds unless named epoch.
- *
  * @module
  */
 
@@ -122,10 +121,7 @@ export interface Platform {
   /** One caller per turn of the event loop, so that keys and responses get in between. */
   readonly nextTurn: () => Promise<void>;
   /** Also aborts with `parent`; `cancel` frees the timer. */
-  readonly deadline: (
-    span: Seconds,
-    parent?: AbortSignal,
-  ) => {
+  readonly deadline: (span: Seconds, parent?: AbortSignal) => {
     readonly signal: AbortSignal;
     readonly expired: () => boolean;
     readonly cancel: () => void;
@@ -133,11 +129,7 @@ export interface Platform {
   /** @throws {Error} If a certificate or key cannot be used. */
   readonly createHttpClient: (transport: Transport) => Promise<HttpClient>;
   /** By TCP; never rejects. */
-  readonly acceptsConnections: (
-    host: string,
-    port: number,
-    timeout: Seconds,
-  ) => Promise<boolean>;
+  readonly acceptsConnections: (host: string, port: number, timeout: Seconds) => Promise<boolean>;
   /** @throws {Error} With the runtime's own message. */
   readonly readTextFile: (path: string) => Promise<string>;
   /**

@@ -4,7 +4,6 @@
  * repeats the previous line is compared, not parsed again; timestamps and exemplars are skipped.
  * Label values may hold `}` and `,`. Sources: prometheus/docs exposition_formats.md, OpenMetrics
  * 1.0, Prometheus model/textparse, VictoriaMetrics lib/protoparser/prometheus (leniency).
- *
  * @module
  */
 
@@ -58,7 +57,6 @@ const TAB = 9, SPACE = 32, QUOTE = 34, HASH = 35, COMMA = 44, EQUALS = 61;
 const BACKSLASH = 92, OPEN = 123, CLOSE = 125, CARRIAGE_RETURN = 13, NEWLINE = 10;
 const LOWER_N = 110;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
-
 const TIMESTAMP = /^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 /** A piece of a body may begin with a byte-order mark of its own. */

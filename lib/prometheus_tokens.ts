@@ -3,7 +3,6 @@
  * Short decimals are read without a string where that is exact: a mantissa below 2^53 times or
  * divided by a power of ten up to 10^22 rounds once (Clinger, "How to read floating point numbers
  * accurately", 1990). Others go through `Number`.
- *
  * @module
  */
 
@@ -111,11 +110,7 @@ export const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 /** Called for each TYPE line. */
 export type TypeVisitor = (family: string, type: string) => void;
 
-type CommentOutcome = {
-  readonly bad?: string;
-  readonly eof?: true;
-};
-
+type CommentOutcome = { readonly bad?: string; readonly eof?: true };
 const PLAIN_COMMENT: CommentOutcome = {};
 const METADATA = /^#[ \t]+(HELP|TYPE)(?:[ \t]+("(?:[^"\\]|\\.)*"|[^ \t]+))?(?:[ \t]+(.*))?$/;
 

@@ -1,6 +1,5 @@
 /**
  * A figure, or the reason why it is absent. Absence is never 0.
- *
  * @module
  */
 

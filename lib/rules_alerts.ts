@@ -1,7 +1,6 @@
 /**
  * Turns findings into alerts (pending, firing, resolved) and an event log. `for` and `keepFiringFor`
  * are times: the evaluation rate depends on the size of the fleet.
- *
  * @module
  */
 

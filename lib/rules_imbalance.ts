@@ -4,7 +4,6 @@
  * Skews are tested as shares: how often would a balancer that picks replicas at random give one
  * that much? A balancer that sends less to a slow replica is right, so findings of the others are
  * suppressed.
- *
  * @module
  */
 
@@ -99,11 +98,7 @@ function collectMinutes(
 /** Returns the p-value of the share under a balancer that picks at random. */
 function computeShareProbability(
   share: number,
-  options: {
-    readonly replicas: number;
-    readonly requests: number;
-    readonly dispersion: number;
-  },
+  options: { readonly replicas: number; readonly requests: number; readonly dispersion: number },
 ): number {
   const { replicas, requests, dispersion } = options;
   const trials = Math.floor(requests / dispersion);

@@ -9,7 +9,6 @@
  * most token latencies. P95s find a slow tail. Only their bucket is known, so their ratio is the
  * least that the bounds allow, and the test is of the share of observations above the others'
  * bucket.
- *
  * @module
  */
 

@@ -2,7 +2,6 @@
  * Rules and thresholds. Most of those of vllm-htop 0.5.0 (the Python program) are met by chance
  * many times an hour among equal replicas, so a finding must also be significant (`ALPHA`) and
  * persist (`ALERT_FOR`). `tests/simulate.ts` measures both.
- *
  * @module
  */
 
@@ -83,7 +82,6 @@ export const IMBALANCE_RULE_IDS = [
   "request_share",
 ] as const;
 export type ImbalanceRuleId = typeof IMBALANCE_RULE_IDS[number];
-
 export type RuleId = ImbalanceRuleId | "hot" | "stalled";
 
 export interface HotCondition {
@@ -134,7 +132,6 @@ interface Rule {
 }
 
 const PYTHON_VLLM_HTOP = "vllm-htop 0.5.0";
-
 const SIGNIFICANT = `p<${ALPHA.toExponential(0)}`;
 
 function describeLatencyRule(latency: string): string {

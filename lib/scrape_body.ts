@@ -2,7 +2,6 @@
  * Reads a response's body into one piece. Streams write into a few reused buffers where they can:
  * the runtime's own 64 KiB chunks would waste several times the bodies, and the process would keep
  * that memory. Sizes are in bytes.
- *
  * @module
  */
 

@@ -2,7 +2,6 @@
  * Selects and loads credentials. Sources for one endpoint override those for all; endpoints found
  * by a scan get none. Tokens, passwords and headers expire, so they are reread on each scrape;
  * certificates are read once.
- *
  * @module
  */
 

@@ -31,7 +31,6 @@
  * console.log(computeQuantile(ttft, 0.95)); // of all engines, e.g. { value: 0.21, bound: "", … }
  * }
  * ```
- *
  * @module
  */
 
@@ -114,7 +113,6 @@ export interface Snapshot {
 }
 
 const VECTOR_NAME = "spec_decode_num_accepted_tokens_per_pos";
-
 type Kind = "counter" | "gauge" | "histogram";
 type Part = "value" | "bucket" | "sum" | "count";
 
@@ -297,7 +295,6 @@ export function readSnapshot(
 }
 
 export type { BadLine } from "./model.ts";
-
 export type { Bound, Quantile } from "./histogram.ts";
 
 /** The difference of two snapshots. */
@@ -437,9 +434,7 @@ export function computeRate(
 /** `null` if there are none, or bounds differ. */
 function mergeHistograms(metrics: readonly Metric[]): Buckets | null {
   const histograms = metrics.filter((metric) => metric.kind === "histogram");
-  return addHistograms(
-    histograms.map(({ buckets, sum }) => createHistogram([...buckets], sum)),
-  );
+  return addHistograms(histograms.map(({ buckets, sum }) => createHistogram([...buckets], sum)));
 }
 
 /**

@@ -4,7 +4,6 @@
  *
  * What engines are called beside others, and what is said of all endpoints
  * together, is the state's. Instants are monotonic seconds.
- *
  * @module
  */
 

@@ -11,7 +11,6 @@
  * counts as none, with a remark. A text that is not whole, or of another
  * version, says nothing at all. Metrics that a file does not have are `missing`
  * there, so that a newer program can go on from the file of an older one.
- *
  * @module
  */
 

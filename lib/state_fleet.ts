@@ -5,7 +5,6 @@
  * state. One row for each engine of each endpoint; an endpoint that has never
  * answered has one row without figures. Only rows whose scrape is current count
  * in totals.
- *
  * @module
  */
 

@@ -5,7 +5,6 @@
  * A row is selected by its identity (endpoint, model, engine) and never by its
  * line: when the order changes the selection goes with the replica. Nothing
  * here knows figures; what is on the screen comes in as a context.
- *
  * @module
  */
 

@@ -3,7 +3,6 @@
  * are never added or averaged: hit and acceptance ratios are sums of hits over sums of queries,
  * KV-cache usage is a maximum and a capacity-weighted mean. A sum that lacks a replica is partial.
  * Rates use each replica's own span.
- *
  * @module
  */
 
@@ -140,9 +139,7 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
   const known = histograms.filter(isPresent);
   if (known.length === 0) {
     const [first] = histograms;
-    return createAbsentFigures(
-      first === undefined || isPresent(first) ? "missing" : first.reason,
-    );
+    return createAbsentFigures(first === undefined || isPresent(first) ? "missing" : first.reason);
   }
   const merged = addHistograms(known.map((reading) => reading.value));
   if (merged === null) return createAbsentFigures("bounds_differ");

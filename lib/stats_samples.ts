@@ -2,7 +2,6 @@
  * Packs an engine's samples of the last minute into bare numbers: as objects, a fleet's samples
  * would be most of the program's memory. The numbers of all engines of a scrape share one array; a
  * form, which rarely changes, tells which is which.
- *
  * @module
  */
 

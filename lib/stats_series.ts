@@ -1,7 +1,6 @@
 /**
  * Points for sparklines, of each replica and of the fleet: figures of the last poll. A failed
  * scrape leaves a gap.
- *
  * @module
  */
 

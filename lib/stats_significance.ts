@@ -2,7 +2,6 @@
  * Median and tail probabilities, from the regularized incomplete beta function I_x(a, b):
  * continued fraction (NIST DLMF 8.17.22) with logarithmic prefactors, so nothing overflows and
  * small probabilities stay exact. Normal approximations are wrong far out and with few samples.
- *
  * @module
  */
 

@@ -3,7 +3,6 @@
  * scrapes; after a restart, by the counter itself. A replica present at the start of the session
  * starts at 0; one whose counters began later counts in full. What a server counts between its last
  * scrape and its end is lost. The peak of a total is the highest sum at one moment.
- *
  * @module
  */
 
@@ -209,11 +208,7 @@ export function addScrape(
     server: server === null
       ? totals.server
       // Some servers create these counters on first use.
-      : follow(
-        totals.server,
-        getServerCounters(server),
-        hasRestarted || attachedAt < Infinity,
-      ),
+      : follow(totals.server, getServerCounters(server), hasRestarted || attachedAt < Infinity),
   };
 }
 

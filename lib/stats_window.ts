@@ -4,7 +4,6 @@
  * or another start time means a restart: earlier samples are dropped, so there is no rate for one
  * window, never a spike. (Prometheus' `increase` adds across the fall, which suits hours, not
  * seconds.)
- *
  * @module
  */
 

@@ -1,7 +1,6 @@
 /**
  * Draws frames on a terminal. Enters the alternate screen once and leaves it exactly once. Writes
  * only changed lines, in one write, inside a synchronized update (`CSI ? 2026`) if supported.
- *
  * @module
  */
 

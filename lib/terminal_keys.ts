@@ -3,7 +3,6 @@
  * Escape from a sequence: the caller waits `ESCAPE_TIMEOUT` after a read, then calls `flushKeys`.
  * ESC ESC is never Alt with a key (rxvt): over a slow line, Escape and an arrow send the same
  * bytes. Sources: ECMA-48, xterm's "Control Sequences", kitty's keyboard protocol.
- *
  * @module
  */
 
@@ -114,7 +113,6 @@ export const MAX_FLUSHES = 25;
 const MAX_PARAMETERS = 64;
 
 const MAX_CELLS = 65_535;
-
 const ESC = 0x1b;
 const DEL = 0x7f;
 const PASTE_END = "\x1b[201~";

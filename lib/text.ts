@@ -2,16 +2,13 @@
  * Sanitizes, masks, measures and wraps text. Foreign text may hold escape sequences (CWE-150),
  * bidirectional controls or floods of combining marks: it passes `sanitizeText` once, where it is
  * parsed. Measure before styling.
- *
  * @module
  */
 
 import { unicodeWidth } from "@std/cli/unicode-width";
 
 const DEFAULT_MAX_WIDTH = 256;
-
 const MAX_MARKS_PER_GRAPHEME = 4;
-
 const MAX_INPUT_LENGTH = 4096;
 
 // C0, DEL, C1; soft hyphen; Arabic letter mark; zero-width and bidirectional controls; line and
@@ -185,7 +182,6 @@ const ASSIGNMENT =
 const USER_INFO = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi;
 
 const CURL_USER = /(\s(?:-u|--user)[\s=]\S+?:)\S+/g;
-
 const BEARER = /\b(Bearer|Basic)\s+[^\s"']+/gi;
 
 /** Tokens of Hugging Face, OpenAI, GitHub, GitLab, NVIDIA, Slack, AWS; JSON web tokens. */

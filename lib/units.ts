@@ -1,6 +1,5 @@
 /**
  * Number types in base units, conversion factors, and times of day as text.
- *
  * @module
  */
 
@@ -25,30 +24,20 @@ export type Seconds = number;
 export type EpochSeconds = number;
 
 export type Bytes = number;
-
 export type Hertz = number;
 
 /** 0 to 1. */
 export type Ratio = number;
 
 export const MILLISECONDS_PER_SECOND = 1000;
-
 export const SECONDS_PER_MINUTE = 60;
-
 export const SECONDS_PER_HOUR = 3600;
-
 export const SECONDS_PER_DAY = 86_400;
-
 export const BYTES_PER_KIBIBYTE = 1024;
-
 export const BYTES_PER_MEBIBYTE = 1_048_576;
-
 export const BYTES_PER_GIBIBYTE = 1_073_741_824;
-
 export const HERTZ_PER_MEGAHERTZ = 1_000_000;
-
 export const HOURS_PER_DAY = 24;
-
 export const TOKENS_PER_MILLION = 1_000_000;
 
 /** Rounding of one start time. */

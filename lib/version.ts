@@ -1,6 +1,5 @@
 /**
  * The version, from `deno.json`.
- *
  * @module
  */
 

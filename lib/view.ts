@@ -1,6 +1,5 @@
 /**
  * The state as lines of plain text, for `--once` and for pipes.
- *
  * @module
  */
 
@@ -70,16 +69,11 @@ export function renderText(
   const remarks = parseFilter(ui.filter).remarks.flatMap((remark) =>
     wrapText(`Filter: ${remark}`, width - 2, "  ").map((line) => " " + paint(line, "warn"))
   );
-  const body = isDetail
-    ? [
-      ...renderAllDetails(state, { fleet, paint, width }),
-      ...problems,
-    ]
-    : [
-      ...remarks,
-      ...renderTable(fleet, listed, table).lines,
-      ...(problems.length > 0 ? ["", ...problems] : []),
-    ];
+  const body = isDetail ? [...renderAllDetails(state, { fleet, paint, width }), ...problems] : [
+    ...remarks,
+    ...renderTable(fleet, listed, table).lines,
+    ...(problems.length > 0 ? ["", ...problems] : []),
+  ];
   const panels = createPanels(state, paint)
     .filter(({ id }) => id === "gpus" || id === "cost")
     .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);

@@ -2,7 +2,6 @@
  * Key bindings. Keys follow htop, else btop, bottom and k9s.
  *
  * The keyboard, the help screen, the key line and the README use this table.
- *
  * @module
  */
 
@@ -62,12 +61,7 @@ export const BINDINGS: readonly Binding[] = [
   { command: "columns", keys: ["c", "F2"], label: "Columns", help: "choose and move columns" },
   { command: "next_theme", keys: ["t"], label: "Theme", help: "next theme" },
   { command: "toggle_detail", keys: ["d"], label: "View", help: "switch between table and detail" },
-  {
-    command: "zoom",
-    keys: ["z"],
-    label: "Zoom",
-    help: "zoom the panel, and back",
-  },
+  { command: "zoom", keys: ["z"], label: "Zoom", help: "zoom the panel, and back" },
   { command: "next_panel", keys: ["Tab"], label: "Panel", help: "next panel" },
   { command: "slower", keys: ["+", "="], label: "Slower", help: "poll less often" },
   { command: "faster", keys: ["-", "_"], label: "Faster", help: "poll more often" },

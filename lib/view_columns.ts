@@ -1,7 +1,6 @@
 /**
  * The columns of the table as data: what each shows, sorts by and is colored by. They apply to
  * replicas, groups and totals alike.
- *
  * @module
  */
 
@@ -92,7 +91,6 @@ export const KV_WARN_RATIO: Ratio = 0.65;
 /** As in vllm-htop 0.5.0 (PyPI). */
 export const HIT_GOOD_RATIO: Ratio = 0.6;
 export const HIT_FAIR_RATIO: Ratio = 0.3;
-
 const KV_BAR_WIDTH = 8;
 const TREND_WIDTH = 12;
 
@@ -241,10 +239,7 @@ function formatTrendCell({ trend }: TableLine): Cell {
 }
 
 /** Returns the maximum over the replica's GPUs. */
-function getGpuMax(
-  { gpus }: TableLine,
-  read: (gpu: GpuSample) => Reading<Ratio>,
-): Reading<Ratio> {
+function getGpuMax({ gpus }: TableLine, read: (gpu: GpuSample) => Reading<Ratio>): Reading<Ratio> {
   return mapReading(findRange(gpus.map(read)), ({ max }) => max);
 }
 

@@ -2,7 +2,6 @@
  * Formats figures with units. The only place that rounds and knows percent: at most three
  * significant digits and two decimals. An absent reading is a dash, a partial sum ends in `+`, a
  * quantile beyond a bound shows the bound.
- *
  * @module
  */
 
@@ -174,7 +173,6 @@ export function formatInterval(interval: Seconds): string {
 
 const FULL = "▇";
 const EMPTY = "░";
-
 const LEVELS = "▁▂▃▄▅▆▇█";
 
 const ASCII_STAND_INS: Readonly<Record<string, string>> = {

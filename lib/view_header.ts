@@ -6,7 +6,6 @@
  * replicas and figures that it rests on. Endpoints that fail alike are named
  * together, with the next step of the first. Lines are joined from pieces; a
  * piece that does not fit the width is left out.
- *
  * @module
  */
 

@@ -1,6 +1,5 @@
 /**
  * The help screen and the column menu.
- *
  * @module
  */
 
@@ -34,10 +33,7 @@ function listThresholds(): readonly (readonly [string, string])[] {
       }, else red`,
     ],
     ["WAIT", `yellow above 0, red above ${HOT_WAITING}`],
-    [
-      "Margin",
-      `green from ${MARGIN_GOOD_RATIO}×, yellow from ${MARGIN_FAIR_RATIO}×, else red`,
-    ],
+    ["Margin", `green from ${MARGIN_GOOD_RATIO}×, yellow from ${MARGIN_FAIR_RATIO}×, else red`],
     ["≈", "based on a price hint, not on a price that you set"],
     [
       "STALE",

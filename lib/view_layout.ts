@@ -2,7 +2,6 @@
  * Fits columns into a line, and panels into the rest of the screen: in full, as one line, or not at
  * all. The focused panel gets its space first, then the others in order; spare lines go to panels
  * that can use them.
- *
  * @module
  */
 

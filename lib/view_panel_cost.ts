@@ -1,6 +1,5 @@
 /**
  * The cost panel: GPU cost, token value and margin. `≈` marks amounts based on a price hint.
- *
  * @module
  */
 
@@ -139,10 +138,7 @@ function listLines(context: CostContext): string[] {
     ...layOut(listRows(context), "right"),
     formatCostPerMillion(context, bill.rate),
     ...hasGroups
-      ? layOut(
-        groups.slice(0, MAX_GROUP_LINES).map((group) => formatGroup(context, group)),
-        "left",
-      )
+      ? layOut(groups.slice(0, MAX_GROUP_LINES).map((group) => formatGroup(context, group)), "left")
       : [],
     ...isUnused ? [`${formatCost(context, unused)}/h for unused GPUs`] : [],
     ...bill.compute.gpus.map((gpu) => formatSource(gpu, context)),

@@ -1,6 +1,5 @@
 /**
  * The panels, most important first.
- *
  * @module
  */
 
@@ -40,9 +39,7 @@ import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatEvent, formatOutlier, formatRuleName } from "./view_words.ts";
 
 const PREFERRED_LINES = 4;
-
 const NONE = "none";
-
 const NO_EVENTS = "no events yet";
 
 function chooseEventColor({ kind, endedAt }: EventLine): Meaning {
@@ -52,11 +49,7 @@ function chooseEventColor({ kind, endedAt }: EventLine): Meaning {
 
 export function renderEvents(
   lines: readonly EventLine[],
-  { fleet, state, paint }: {
-    readonly fleet: Fleet;
-    readonly state: State;
-    readonly paint: Paint;
-  },
+  { fleet, state, paint }: { readonly fleet: Fleet; readonly state: State; readonly paint: Paint },
 ): string[] {
   if (lines.length === 0) return [];
   return layOut(

@@ -5,7 +5,6 @@
  * the user sorts: nothing jumps from poll to poll. Rows without a figure come
  * last however the order runs. Totals are not here: a filter hides rows and
  * changes no sum.
- *
  * @module
  */
 

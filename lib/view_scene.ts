@@ -7,7 +7,6 @@
  * wrong and panels below. Details and a panel on the whole screen have the
  * verdict above; help and column menu have nothing. Nothing is wider than the
  * screen or drawn below it. Keys that select or scroll move in the scene.
- *
  * @module
  */
 

@@ -5,7 +5,6 @@
  * has `@cliffy/table` lay out the lines in sight. Group lines stand before ALL
  * where several models are served, or before their rows where the user groups.
  * The text is safe already: foreign text was sanitised where it was read.
- *
  * @module
  */
 

@@ -1,7 +1,6 @@
 /**
  * Maps meanings (`ok`, `warn`, `alert`, …) to styles. SGR codes are written out: `@std/fmt/colors`
  * exports no codes, and under `NO_COLOR` not even bold. Every meaning also has a word or sign.
- *
  * @module
  */
 
@@ -56,13 +55,7 @@ const MONO_THEME: Theme = {
 };
 
 /** Yellow and cyan are unreadable on white. */
-const LIGHT_THEME: Theme = {
-  ...DEFAULT_THEME,
-  warn: "35",
-  name: "34",
-  key: "1;34",
-  dim: "90",
-};
+const LIGHT_THEME: Theme = { ...DEFAULT_THEME, warn: "35", name: "34", key: "1;34", dim: "90" };
 
 const HIGH_CONTRAST_THEME: Theme = {
   ...DEFAULT_THEME,

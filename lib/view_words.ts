@@ -1,6 +1,5 @@
 /**
  * Formats findings, alerts, events and GPU readings as text without colors.
- *
  * @module
  */
 
