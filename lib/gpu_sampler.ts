@@ -92,9 +92,7 @@ function quoteFirstLine(text: string): string {
   return line === undefined ? "" : quote(line, QUOTED_WIDTH);
 }
 
-/**
- * Why a program that ran to its end has given no figures.
- */
+/** Explains why a program that exited gave no sample. */
 export function describeGpuExit(
   program: GpuProgram,
   exit: { readonly code: number; readonly stdout: string; readonly stderr: string },
@@ -112,12 +110,9 @@ export function describeGpuExit(
         : `${program} printed ${said}, which cannot be parsed: run it by hand, and report it`,
     };
   }
-  return {
-    kind: "failed",
-    message: `${program} failed with code ${exit.code}${
-      said && ` and printed ${said}`
-    }: run it by hand`,
-  };
+  const printed = said && ` and printed ${said}`;
+  const message = `${program} failed with code ${exit.code}${printed}: run it by hand`;
+  return { kind: "failed", message };
 }
 
 /** What to do where figures come late. Only NVIDIA's driver may be loaded anew for each sample, and kept. */
@@ -137,34 +132,17 @@ export function describeGpuOutcome(
   outcome: Exclude<ProgramOutcome, { readonly kind: "exited" }>,
   timeout: Seconds,
 ): GpuFailure {
-  switch (outcome.kind) {
-    case "missing":
-      return { kind: "absent", message: `${program} is not on the PATH` };
-    case "refused":
-      return {
-        kind: "refused",
-        message:
-          `${program} cannot be started: check that it is executable; if it was installed after ` +
-          "vllm-htop started, restart vllm-htop",
-      };
-    case "timeout":
-      return {
-        kind: "timeout",
-        message: `${program} did not answer within ${timeout} s and was killed: the driver may ` +
-          `hang; see the kernel log, and ${SLOWNESS_ADVICE[program]}`,
-      };
-    case "flooded":
-      return {
-        kind: "flooded",
-        message: `${program} printed without end and was killed: check which program has that name`,
-      };
-    case "aborted":
-      return {
-        kind: "aborted",
-        message: `${program} sent no data in time: the driver may be slow; ` +
-          SLOWNESS_ADVICE[program],
-      };
-  }
+  const messages: Readonly<Record<typeof outcome.kind, string>> = {
+    missing: "is not on the PATH",
+    refused: "cannot be started: check that it is executable; if it was installed after " +
+      "vllm-htop started, restart vllm-htop",
+    timeout: `did not answer within ${timeout} s and was killed: the driver may hang; see the ` +
+      `kernel log, and ${SLOWNESS_ADVICE[program]}`,
+    flooded: "printed without end and was killed: check which program has that name",
+    aborted: `sent no data in time: the driver may be slow; ${SLOWNESS_ADVICE[program]}`,
+  };
+  const kind = outcome.kind === "missing" ? "absent" : outcome.kind;
+  return { kind, message: `${program} ${messages[outcome.kind]}` };
 }
 
 /** Samples the GPUs of this machine, again and again. */

@@ -207,20 +207,14 @@ const PORT_PROGRAMS = [
 ] as const;
 
 function describeFailure(name: string, outcome: ProgramOutcome): string {
-  switch (outcome.kind) {
-    case "missing":
-      return `${name} is not installed`;
-    case "refused":
-      return `${name} may not be run: allow it with --allow-run=${name}`;
-    case "exited":
-      return `${name} failed with code ${outcome.code}`;
-    case "timeout":
-      return `${name} took longer than ${PROGRAM_TIMEOUT} s`;
-    case "flooded":
-      return `${name} printed too much`;
-    case "aborted":
-      return `${name} was cancelled`;
-  }
+  if (outcome.kind === "exited") return `${name} failed with code ${outcome.code}`;
+  return {
+    missing: `${name} is not installed`,
+    refused: `${name} may not be run: allow it with --allow-run=${name}`,
+    timeout: `${name} took longer than ${PROGRAM_TIMEOUT} s`,
+    flooded: `${name} printed too much`,
+    aborted: `${name} was cancelled`,
+  }[outcome.kind];
 }
 
 async function runTool(

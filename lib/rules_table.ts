@@ -145,6 +145,12 @@ function describeShareRule(share: string, minimum: string): string {
     `at least ${minimum}`;
 }
 
+const DEGRADED: Pick<Rule, "effect" | "for" | "keepFiringFor"> = {
+  effect: "degraded",
+  for: ALERT_FOR,
+  keepFiringFor: ALERT_KEEP_FIRING_FOR,
+};
+
 /** In display order. */
 export const RULES: readonly Rule[] = [
   {
@@ -177,9 +183,7 @@ export const RULES: readonly Rule[] = [
       "which explains it",
     source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
-    effect: "degraded",
-    for: ALERT_FOR,
-    keepFiringFor: ALERT_KEEP_FIRING_FOR,
+    ...DEGRADED,
   },
   {
     id: "slow_decode",
@@ -187,9 +191,7 @@ export const RULES: readonly Rule[] = [
     threshold: describeLatencyRule("ITL"),
     source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
-    effect: "degraded",
-    for: ALERT_FOR,
-    keepFiringFor: ALERT_KEEP_FIRING_FOR,
+    ...DEGRADED,
   },
   {
     id: "sticky_skew",
@@ -198,9 +200,7 @@ export const RULES: readonly Rule[] = [
       `; ${SIGNIFICANT} (binomial test against a fair balancer)`,
     source: `${PYTHON_VLLM_HTOP}, from 5 requests on, without a test of significance`,
     unit: "ratio",
-    effect: "degraded",
-    for: ALERT_FOR,
-    keepFiringFor: ALERT_KEEP_FIRING_FOR,
+    ...DEGRADED,
   },
   {
     id: "running_skew",
@@ -209,9 +209,7 @@ export const RULES: readonly Rule[] = [
       `${SKEW_RATIO}× max(1, median); ${SIGNIFICANT}`,
     source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
     unit: "requests",
-    effect: "degraded",
-    for: ALERT_FOR,
-    keepFiringFor: ALERT_KEEP_FIRING_FOR,
+    ...DEGRADED,
   },
   {
     id: "kv_skew",
@@ -220,9 +218,7 @@ export const RULES: readonly Rule[] = [
       SIGNIFICANT,
     source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
     unit: "ratio",
-    effect: "degraded",
-    for: ALERT_FOR,
-    keepFiringFor: ALERT_KEEP_FIRING_FOR,
+    ...DEGRADED,
   },
   {
     id: "token_share",
@@ -233,9 +229,7 @@ export const RULES: readonly Rule[] = [
     ) + `; ${SIGNIFICANT}`,
     source: `${PYTHON_VLLM_HTOP}, on one poll, without a test of significance`,
     unit: "ratio",
-    effect: "degraded",
-    for: ALERT_FOR,
-    keepFiringFor: ALERT_KEEP_FIRING_FOR,
+    ...DEGRADED,
   },
   {
     id: "request_share",

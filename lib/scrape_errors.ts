@@ -43,6 +43,12 @@ type NetworkRow = readonly [pattern: RegExp, kind: FailureKind, message: string]
 /** Errors before the first byte; the first match wins. `%` stands for the URL. */
 const NETWORK_ROWS: readonly NetworkRow[] = [
   [
+    // hyper's "invalid HTTP header parsed" is about the response instead.
+    /invalid header (name|value)|UND_ERR_INVALID_ARG.* header|ByteString/i,
+    "credentials",
+    "the headers for % cannot be sent: check the files of --token-file and --header-file",
+  ],
+  [
     /requires write access/i,
     "network",
     "% cannot be reached without permission: run Deno with --allow-write=PATH, or let the server use a port",
@@ -135,18 +141,8 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
   ],
 ];
 
-/** hyper's "invalid HTTP header parsed" is about the response instead. */
-const UNSENDABLE_HEADER = /invalid header (name|value)|UND_ERR_INVALID_ARG.* header|ByteString/i;
-
 export function describeNetworkError(error: unknown, shown: string): Problem {
   const text = collectErrorText(error);
-  if (UNSENDABLE_HEADER.test(text)) {
-    return {
-      kind: "credentials",
-      message: `the headers for ${shown} cannot be sent: check the files of --token-file and ` +
-        "--header-file",
-    };
-  }
   for (const [pattern, kind, message] of NETWORK_ROWS) {
     if (pattern.test(text)) return { kind, message: message.replace("%", () => shown) };
   }
