@@ -155,7 +155,7 @@ const DEGRADED: Pick<Rule, "effect" | "for" | "keepFiringFor"> = {
 export const RULES: readonly Rule[] = [
   {
     id: "hot",
-    title: "HOT",
+    title: "hot",
     threshold: `${HOT_CONDITIONS} or more of: KV cache above ${HOT_KV_RATIO * 100} %, more than ` +
       `${HOT_WAITING} waiting, preemptions in the last minute, TTFT above ${HOT_LATENCY_RATIO}× ` +
       `the others, ITL above ${HOT_LATENCY_RATIO}× the others (tested as slow prefill and decode)`,
@@ -167,7 +167,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     id: "stalled",
-    title: "STALLED",
+    title: "stalled",
     threshold: "requests run or wait, but no token, finished request, step or KV-cache growth " +
       `for ${MIN_STALL} s`,
     source: "vllm-htop: the gauges of a hung engine do not change",
@@ -178,7 +178,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     id: "slow_prefill",
-    title: "slow prefill",
+    title: "slow in prefill",
     threshold: `${describeLatencyRule("TTFT")}; not with more than ${HOT_WAITING} waiting, ` +
       "which explains it",
     source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
@@ -187,7 +187,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     id: "slow_decode",
-    title: "slow decode",
+    title: "slow in decode",
     threshold: describeLatencyRule("ITL"),
     source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
@@ -195,7 +195,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     id: "sticky_skew",
-    title: "sticky",
+    title: "taking too many requests",
     threshold: describeShareRule("the last minute's requests", `${MIN_REQUESTS} requests`) +
       `; ${SIGNIFICANT} (binomial test against a fair balancer)`,
     source: `${PYTHON_VLLM_HTOP}, from 5 requests on, without a test of significance`,
@@ -204,7 +204,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     id: "running_skew",
-    title: "running skew",
+    title: "running more than peers",
     threshold: `one-minute means more than ${RUNNING_SKEW} apart, the highest above ` +
       `${SKEW_RATIO}× max(1, median); ${SIGNIFICANT}`,
     source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
@@ -213,7 +213,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     id: "kv_skew",
-    title: "KV skew",
+    title: "KV fuller than peers",
     threshold: `one-minute means more than ${KV_SKEW * 100} percentage points apart; ` +
       SIGNIFICANT,
     source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
@@ -222,7 +222,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     id: "token_share",
-    title: "token share",
+    title: "generating more than peers",
     threshold: describeShareRule(
       "the last minute's output tokens",
       `${MIN_TOKENS_PER_SECOND} token/s`,
@@ -233,7 +233,7 @@ export const RULES: readonly Rule[] = [
   },
   {
     id: "request_share",
-    title: "request share now",
+    title: "taking more requests now",
     threshold: describeShareRule(
       "the last poll's requests",
       `${MIN_REQUESTS_PER_SECOND} requests/s`,

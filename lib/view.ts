@@ -1,5 +1,5 @@
 /**
- * The state as lines of plain text, for `--once` and for pipes.
+ * Renders the state as plain text, for `--once` and pipes.
  * @module
  */
 
@@ -16,27 +16,24 @@ import { listVisibleRows, parseFilter } from "./view_rows.ts";
 import { renderTable } from "./view_table.ts";
 import { type ColorDepth, createPaint } from "./view_theme.ts";
 
-/** How things are to be shown. */
 export interface ViewOptions {
   readonly output: "auto" | "table" | "detail";
   readonly depth: ColorDepth;
-  /** Whether only ASCII may be drawn. */
   readonly ascii: boolean;
-  /** Whether the last line of a screen shows the keys; it does where this is left out. */
+  /** Default true. */
   readonly hasKeyLine?: boolean;
 }
 
-/** Width of plain text that goes to no terminal: wide enough for every column. */
+/** Wide enough for every column. */
 const PLAIN_WIDTH = 320;
 
-/** Whether figures are shown replica by replica and not as a table. */
+/** Whether to show details instead of the table. */
 export function choosesDetail(fleet: Fleet, ui: Ui, output: ViewOptions["output"]): boolean {
   if (ui.screen === "detail") return true;
   if (ui.prefersTable || ui.zoomedPanel !== null) return false;
   return output === "detail" || (output === "auto" && fleet.rows.length < 2);
 }
 
-/** Every replica's details, one after the other. */
 function renderAllDetails(state: State, options: DetailOptions): string[] {
   const { fleet, paint } = options;
   return fleet.rows.flatMap((row) => [
@@ -46,11 +43,9 @@ function renderAllDetails(state: State, options: DetailOptions): string[] {
 }
 
 /**
- * The state as lines of text: what of the filter is not understood, every row
- * that it lets pass, and every column that fits `width`; below them the GPUs
- * and what it costs, where there is something to say.
+ * Renders filter errors, all matching rows, GPUs and cost.
  *
- * @param options.width Columns of the terminal; all columns fit where it is left out.
+ * @param options.width In cells; by default wide enough for every column.
  */
 export function renderText(
   state: State,
@@ -81,7 +76,7 @@ export function renderText(
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
 }
 
-/** What is left behind where the screen was; empty where nothing has happened. */
+/** Renders what stays on the terminal after exit; empty without events. */
 export function renderSummary(state: State, { ascii }: ViewOptions): readonly string[] {
   const lines = summarizeEvents(state.fleet, state);
   return ascii ? lines.map(convertToAscii) : lines;

@@ -1,17 +1,13 @@
 /**
- * One replica in full: everything that is known of it, section by section.
- *
- * Saturation, findings and events, GPUs, latency, throughput,
- * trends, prefix cache, what was counted since it is watched, requests,
- * speculative decoding, configuration, scrape. A section of which nothing is
- * known is left out; a figure that has no value is a dash. Rows of a section are
- * laid out as those of panels are; `view` decides where sections stand.
+ * Renders one replica's details in sections. A section without values is left out; an absent value
+ * is a dash.
  *
  * @module
  */
 
 import { LATENCY_KEYS, listMetrics, type MetricValue, type WindowFigures } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
+import { findRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
@@ -38,25 +34,20 @@ import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { fillWithTrends, formatPeak, LATENCY_TITLES } from "./view_panels.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
-import { formatAlert, formatEvent, formatRuleName } from "./view_words.ts";
+import { formatAlert, formatEvent } from "./view_words.ts";
 
 const KV_BAR_WIDTH = 24;
 
-/** Events of one replica that are shown, the newest first. */
 const MAX_EVENT_LINES = 6;
 
-/** How a detail view is drawn. */
 export interface DetailOptions {
-  /** Of the same state as the row. */
   readonly fleet: Fleet;
   readonly paint: Paint;
-  /** Cells across, which the charts fill. */
   readonly width: number;
-  /** Lines that the charts may take beyond one each. */
+  /** For charts, beyond one line each. */
   readonly extraLines?: number;
 }
 
-/** What a detail view is made of. */
 interface Subject extends DetailOptions {
   readonly row: Row;
   readonly state: State;
@@ -64,7 +55,8 @@ interface Subject extends DetailOptions {
 
 type Cells = string[];
 
-/** A titled block of aligned rows; nothing where there are none. */
+const WINDOW_HEADING: Cells = ["", "last poll", "@1m", "since start"];
+
 function renderSection(
   title: string,
   rows: readonly Cells[],
@@ -84,10 +76,6 @@ function show<T>(
   return paint(formatReading(reading, convert), isPresent(reading) ? meaning : "dim");
 }
 
-function joinFamily(family: ReadonlyMap<string, number>): string {
-  return [...family].map(([name, count]) => `${name} ${formatCount(count)}`).join(", ");
-}
-
 function renderSaturation(subject: Subject): string[] {
   const { figures, replica, state } = subject.row;
   const { kvCache } = figures;
@@ -95,7 +83,9 @@ function renderSaturation(subject: Subject): string[] {
     ["Running", show(subject, figures.running, formatCount)],
     ["Waiting", show(subject, figures.waiting, formatCount, chooseWaitingColor(figures.waiting))],
   ];
-  if (figures.waitingByReason.size > 0) rows[1].push(joinFamily(figures.waitingByReason));
+  const reasons = [...figures.waitingByReason]
+    .map(([reason, count]) => `${reason} ${formatCount(count)}`);
+  if (reasons.length > 0) rows[1].push(reasons.join(", "));
   const usage = kvCache.maxRatio;
   const bar = isPresent(usage) ? drawBar(usage.value, KV_BAR_WIDTH) : "";
   rows.push([
@@ -124,26 +114,23 @@ function renderSaturation(subject: Subject): string[] {
   return renderSection("Saturation", rows, subject);
 }
 
-/** What rules have found of it, and what has happened to it. */
 function renderEventLines({ row, fleet, state, paint }: Subject): string[] {
   const findings = row.alerts.map((alert): Cells => [
-    paint(formatRuleName(alert.newest.rule), alert.newest.rule === "hot" ? "alert" : "warn"),
+    paint(findRule(alert.newest.rule).title, alert.newest.rule === "hot" ? "alert" : "warn"),
     `since ${formatDuration(state.now - alert.since)}`,
     formatAlert(alert, state),
   ]);
   const keys = [row.key, row.state.endpoint.key];
   const lines = state.evaluation.events.lines.filter(({ subject }) => keys.includes(subject.key));
-  const events = lines.slice(-MAX_EVENT_LINES).reverse().map((line): Cells => {
-    const [time, kind, , ...rest] = formatEvent(line, fleet, state);
-    return [time, kind, ...rest];
-  });
+  // Without the name, which is this replica's.
+  const events = lines.slice(-MAX_EVENT_LINES).reverse()
+    .map((line) => formatEvent(line, fleet, state).toSpliced(2, 1));
   return [
     ...renderSection("Alerts", findings, { paint }),
     ...renderSection("Events", events, { paint }),
   ];
 }
 
-/** What it has counted since it is watched, and its peaks. */
 function renderSession({ row, state, paint }: Subject): string[] {
   const { total, peaks } = row;
   if (total === null) return [];
@@ -194,15 +181,13 @@ function renderThroughput(subject: Subject): string[] {
 function renderLatency(subject: Subject): string[] {
   const { lastPoll, lastMinute } = subject.row.figures;
   const rows = LATENCY_KEYS.map((key): Cells => {
-    const now = lastPoll.latency[key];
+    const { p50, p95, p99, mean, samples } = lastPoll.latency[key];
     const minute = lastMinute.latency[key];
     return [
       LATENCY_TITLES[key],
-      show(subject, now.p50, formatQuantile),
-      show(subject, now.p95, formatQuantile),
-      show(subject, now.p99, formatQuantile),
-      show(subject, now.mean, formatLatency),
-      show(subject, now.samples, formatCount, "dim"),
+      ...[p50, p95, p99].map((quantile) => show(subject, quantile, formatQuantile)),
+      show(subject, mean, formatLatency),
+      show(subject, samples, formatCount, "dim"),
       show(subject, minute.p95, formatQuantile),
       show(subject, minute.samples, formatCount, "dim"),
     ];
@@ -225,40 +210,28 @@ function renderPrefixCache(subject: Subject): string[] {
     isPresent(reading) || (reading.reason !== "missing" && reading.reason !== "unsupported")
   );
   if (!isExported) return [];
+  const windows = [lastPoll, lastMinute, lifetime];
   const hit = (ratio: Reading<Ratio>): string =>
     show(subject, ratio, formatPercent, chooseHitRatioColor(ratio));
   const rows: Cells[] = [
-    ["", "last poll", "@1m", "since start"],
-    [
-      "Hit ratio",
-      hit(lastPoll.prefixCacheHitRatio),
-      hit(lastMinute.prefixCacheHitRatio),
-      hit(lifetime.prefixCacheHitRatio),
-    ],
+    WINDOW_HEADING,
+    ["Hit ratio", ...windows.map(({ prefixCacheHitRatio }) => hit(prefixCacheHitRatio))],
     [
       `Queries (${subject.row.replica?.sample.prefixCacheUnit ?? "tokens"})`,
-      show(subject, lastPoll.prefixCacheQueries, formatCount),
-      show(subject, lastMinute.prefixCacheQueries, formatCount),
-      show(subject, lifetime.prefixCacheQueries, formatCount),
+      ...windows.map((window) => show(subject, window.prefixCacheQueries, formatCount)),
     ],
   ];
   if (isPresent(lifetime.externalPrefixCacheHitRatio)) {
-    rows.push([
-      "External hit ratio",
-      hit(lastPoll.externalPrefixCacheHitRatio),
-      hit(lastMinute.externalPrefixCacheHitRatio),
-      hit(lifetime.externalPrefixCacheHitRatio),
-    ]);
+    const ratios = windows.map((window) => window.externalPrefixCacheHitRatio);
+    rows.push(["External hit ratio", ...ratios.map(hit)]);
   }
   return renderSection("Prefix cache", rows, { paint: subject.paint, align: "right" });
 }
 
 function renderRequests(subject: Subject): string[] {
   const { lifetime } = subject.row.figures;
-  const rows = [...lifetime.finishedByReason].map(([reason, count]): Cells => [
-    reason,
-    formatCount(count),
-  ]);
+  const rows = [...lifetime.finishedByReason]
+    .map(([reason, count]): Cells => [reason, formatCount(count)]);
   for (const [reason, count] of subject.row.state.scrape?.server?.labelled.rejectedByReason ?? []) {
     rows.push([`rejected: ${reason}`, formatCount(count), "all engines"]);
   }
@@ -268,35 +241,20 @@ function renderRequests(subject: Subject): string[] {
 function renderSpeculation(subject: Subject): string[] {
   const { lastPoll, lastMinute, lifetime } = subject.row.figures;
   if (!isPresent(lifetime.draftAcceptanceRatio)) return [];
-  const line = <T>(
-    title: string,
-    convert: (value: T) => string,
-    readings: readonly Reading<T>[],
-  ): Cells => [title, ...readings.map((reading) => show(subject, reading, convert))];
-  const rows: Cells[] = [
-    ["", "last poll", "@1m", "since start"],
-    line("Draft tokens accepted", formatPercent, [
-      lastPoll.draftAcceptanceRatio,
-      lastMinute.draftAcceptanceRatio,
-      lifetime.draftAcceptanceRatio,
-    ]),
-    line("Tokens per step", formatQuantity, [
-      lastPoll.meanAcceptanceLength,
-      lastMinute.meanAcceptanceLength,
-      lifetime.meanAcceptanceLength,
-    ]),
-  ];
-  const section = renderSection("Speculative decoding", rows, {
-    paint: subject.paint,
-    align: "right",
-  });
+  const windows = [lastPoll, lastMinute, lifetime];
+  const ratios = windows.map((window) => window.draftAcceptanceRatio);
+  const lengths = windows.map((window) => window.meanAcceptanceLength);
+  const section = renderSection("Speculative decoding", [
+    WINDOW_HEADING,
+    ["Draft tokens accepted", ...ratios.map((ratio) => show(subject, ratio, formatPercent))],
+    ["Tokens per step", ...lengths.map((length) => show(subject, length, formatQuantity))],
+  ], { paint: subject.paint, align: "right" });
   const byPosition = [...lastMinute.acceptanceRatioByPosition];
   if (byPosition.length === 0) return section;
   const text = byPosition.map(([position, ratio]) => `${position}: ${formatPercent(ratio)}`);
   return [...section.slice(0, -1), `  By position @1m  ${text.join("  ")}`, ""];
 }
 
-/** How the server was started, as far as that is known. */
 function listServerRows({ server }: EndpointState, serverName: string): readonly Cells[] {
   if (server === null) return [];
   const { version, models, launch } = server;
@@ -315,7 +273,7 @@ function listServerRows({ server }: EndpointState, serverName: string): readonly
   return rows;
 }
 
-/** A number with at most three decimals; other text as it is. */
+/** Rounds a number to three decimals; other text stays. */
 function shortenNumber(text: string): string {
   return /^\d+\.\d{4,}$/.test(text) ? String(Number(Number(text).toFixed(3))) : text;
 }
@@ -343,10 +301,8 @@ function renderScrape(subject: Subject): string[] {
     rows.push(["Took", `${formatLatency(scrape.duration)} for ${size}, ${scrape.dialect} format`]);
     if (scrape.badLineCount > 0) {
       const [first] = scrape.badLines;
-      const example = first === undefined
-        ? ""
-        : `, the first at line ${first.line}: ${first.message}`;
-      rows.push(["Bad lines", subject.paint(`${scrape.badLineCount}${example}`, "warn")]);
+      const example = first && `, the first at line ${first.line}: ${first.message}`;
+      rows.push(["Bad lines", subject.paint(`${scrape.badLineCount}${example ?? ""}`, "warn")]);
     }
     if (scrape.aliases.size > 0) {
       rows.push(["Old metric names", [...scrape.aliases.values()].join(", ")]);
@@ -368,20 +324,16 @@ function renderScrape(subject: Subject): string[] {
   return renderSection(`Scrape (${status})`, rows, subject);
 }
 
-/** Its own GPUs. */
 function renderGpus({ row, fleet, state, paint, width }: Subject): string[] {
   if (row.gpus.length === 0) return [];
-  const lines = drawGpus(
-    { gpus: row.gpus, host: getHost(state.hosts, row.host), fleet, paint },
-    width - 2,
-  );
+  const host = getHost(state.hosts, row.host);
+  const lines = drawGpus({ gpus: row.gpus, host, fleet, paint }, width - 2);
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 
-/** Cells for the labels of an info. */
+/** In cells. */
 const MAX_INFO_WIDTH = 40;
 
-/** A value in its unit. */
 function formatInUnit(value: number, unit: string): string {
   if (!Number.isFinite(value)) return String(value);
   switch (unit) {
@@ -404,7 +356,7 @@ function formatMetric({ info, kind, labels, value, sum }: MetricValue): string {
   return `${formatCount(value)} observed${mean}`.trimEnd();
 }
 
-/** Everything that the replicas export, engines taken together. */
+/** Lists every metric the replicas export, merged over engines. */
 export function renderMetrics(
   rows: readonly Row[],
   { paint, width }: { readonly paint: Paint; readonly width: number },
@@ -414,15 +366,15 @@ export function renderMetrics(
   const cells = metrics.map((metric): Cells => {
     const { name, info, kind } = metric;
     const labels = kind === "info" ? "" : metric.labels;
-    const title = info === null ? paint("not known here", "warn") : info.title;
+    const title = info === null ? paint("unknown metric", "warn") : info.title;
     return [title, labels, formatMetric(metric), paint(name, "dim")];
   });
-  const titleOfAll = tables.length > 1 ? `All metrics of ${tables.length} replicas` : "All metrics";
-  return renderSection(titleOfAll, cells, { paint })
+  const heading = tables.length > 1 ? `All metrics of ${tables.length} replicas` : "All metrics";
+  return renderSection(heading, cells, { paint })
     .map((line) => ` ${cutStyledLine(line, width - 2)}`);
 }
 
-/** One replica's detail view: its sections, each with a blank line at its end. */
+/** Returns sections, each with a blank line at its end. */
 export function renderDetail(
   row: Row,
   state: State,

@@ -1,11 +1,6 @@
 /**
- * What stands above the table and what is wrong: title, verdict, summary,
- * problems.
- *
- * The verdict is the one thing to read first: a word, and the
- * replicas and figures that it rests on. Endpoints that fail alike are named
- * together, with the next step of the first. Lines are joined from pieces; a
- * piece that does not fit the width is left out.
+ * Renders title, verdict, summary and problems. Lines consist of pieces; one that does not fit is
+ * left out.
  * @module
  */
 
@@ -17,10 +12,10 @@ import {
   type FleetVerdict,
   getScrapeRecord,
 } from "./rules_status.ts";
+import { findRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { Bill } from "./state_cost.ts";
-import type { EndpointState } from "./state_endpoint.ts";
 import type { Fleet, Row } from "./state_fleet.ts";
 import { cutText, measureWidth, wrapText } from "./text.ts";
 import { formatClock } from "./units.ts";
@@ -34,30 +29,25 @@ import {
   formatReading,
 } from "./view_format.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
-import { formatAlert, formatBurnRate, formatFinding, formatRuleName } from "./view_words.ts";
+import { formatAlert, formatBurnRate, formatFinding } from "./view_words.ts";
 
-/** What the lines begin with on which a message goes on. */
+/** Indent of wrapped lines. */
 const CONTINUED = "    ";
 
-/** Places that are named one by one where several rows share a condition. */
 const MAX_PLACES = 3;
 
 interface Piece {
   readonly text: string;
   readonly meaning: Meaning;
-  /** Whether a part of it is better than nothing. */
   readonly canBeCut?: true;
-  /** What follows the text where no whole piece is left out for it. */
+  /** Added only if no piece is dropped for it. */
   readonly extra?: string;
 }
 
-/** A part of a text that is shorter says nothing. */
+/** Shorter parts are left out. */
 const MIN_PIECE_WIDTH = 12;
 
-/**
- * The pieces with as many of their extras as leave the most room to pieces:
- * the last extra goes first. Pieces stand in the order of their importance.
- */
+/** Drops extras, last first, until the most pieces fit. */
 function settleExtras(pieces: readonly Piece[], width: number, gap: string): readonly Piece[] {
   const wanted = pieces.filter(({ text }) => text !== "");
   const extras = wanted.filter(({ extra = "" }) => extra !== "");
@@ -75,7 +65,7 @@ function settleExtras(pieces: readonly Piece[], width: number, gap: string): rea
   return choices.reduce((a, b) => countFitting(b) > countFitting(a) ? b : a);
 }
 
-/** Pieces side by side; one that does not fit any more is left out, or cut. The first is cut. */
+/** Joins pieces, most important first, leaving out or cutting those that do not fit. */
 function joinPieces(
   pieces: readonly Piece[],
   options: { readonly width: number; readonly gap: string; readonly paint: Paint },
@@ -97,12 +87,7 @@ function joinPieces(
   return line;
 }
 
-function describeModels(fleet: Fleet): string {
-  const names = fleet.groups.map(({ label }) => label);
-  return names.join(", ");
-}
-
-/** Age of the oldest figures that count as current; nothing while they are as fresh as can be. */
+/** Empty while every replica has data of the newest poll. */
 function describeAge(state: State, fleet: Fleet): string {
   const ages = fleet.rows.flatMap(({ age, status }) =>
     age === null || status === "DOWN" ? [] : [age]
@@ -111,7 +96,7 @@ function describeAge(state: State, fleet: Fleet): string {
   return isOfNewestPoll(oldest, state.interval) ? "" : `oldest data ${formatDuration(oldest)} ago`;
 }
 
-/** How often endpoints are asked, slow ones less often than was wanted; of a single look, what it is over. */
+/** The scrape interval, a range if slow endpoints have a longer one; with `--once`, the window. */
 function describeInterval(
   { interval, endpoints, isOnce = false }: State,
   { total: { figures: { lastPoll: { span } } } }: Fleet,
@@ -136,28 +121,28 @@ function createTitle(state: State, fleet: Fleet): readonly Piece[] {
     { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
     { text: describeInterval(state, fleet), meaning: "dim" },
     { text: describeAge(state, fleet), meaning: "warn" },
-    { text: describeModels(fleet), meaning: "name", canBeCut: true },
+    { text: fleet.groups.map(({ label }) => label).join(", "), meaning: "name", canBeCut: true },
   ];
 }
 
-/** The places of the rows: all of a few, else the first ones and how many more. */
-function listPlaces(rows: readonly Row[]): string {
-  const shown = rows.slice(0, MAX_PLACES).map(({ place }) => place).join(", ");
-  const more = rows.length - MAX_PLACES;
+/** `:8000, :8001, :8002 and 4 more`. */
+function joinPlaces(places: readonly string[]): string {
+  const shown = places.slice(0, MAX_PLACES).join(", ");
+  const more = places.length - MAX_PLACES;
   return more > 0 ? `${shown} and ${more} more` : shown;
 }
 
-/** Why the rows are down, in brackets, where it is the same for all. */
+/** The failure in brackets, if it is the same for all. */
 function describeCause(rows: readonly Row[]): string {
   const kinds = new Set(rows.map(({ state }) => state.failure?.kind));
   const [kind] = kinds;
   return kinds.size === 1 && kind !== undefined ? ` (${kind.replaceAll("_", " ")})` : "";
 }
 
-/** Findings that are named of one replica: the worst ones, which explain the others. */
+/** Per replica; the worst explain the others. */
 const MAX_FINDINGS = 2;
 
-/** What is said of a replica whose alarm is over; after `was` or `were`. */
+/** After `was` or `were`. */
 const PAST: Readonly<Partial<Record<EventKind, string>>> = {
   HOT: "hot",
   STALLED: "stalled",
@@ -168,7 +153,7 @@ const PAST: Readonly<Partial<Record<EventKind, string>>> = {
   REJECT: "rejecting requests",
 };
 
-/** The kind of the alarm of that replica or endpoint that was over last. */
+/** Returns the kind of the alert that ended last. */
 function findPast(key: string, { evaluation: { events } }: State): EventKind {
   const over = events.lines.filter(({ kind, subject, endedAt }) =>
     subject.key === key && endedAt !== null && EVENT_KINDS[kind] === "alert"
@@ -177,10 +162,10 @@ function findPast(key: string, { evaluation: { events } }: State): EventKind {
   return last.kind;
 }
 
-/** What is said of rows that have the same causes: whom, what, and of one alone the evidence. */
+/** Describes rows with the same causes; the evidence only of a single row. */
 function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
   const [{ signal, verdict, key }] = causes;
-  const places = listPlaces(rows);
+  const places = joinPlaces(rows.map(({ place }) => place));
   if (signal === "down") return `${places} down${describeCause(rows)}`;
   const were = rows.length === 1 ? "was" : "were";
   if (signal === "recent") return `${places} ${were} ${PAST[findPast(key, state)] ?? "in trouble"}`;
@@ -189,32 +174,34 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
     const [rule] = findings;
     const before = rule === undefined
       ? ""
-      : ` (was ${EVENT_OF_RULE[rule] ?? formatRuleName(rule)})`;
+      : ` (was ${EVENT_OF_RULE[rule] ?? findRule(rule).title})`;
     return `${places} stale${before}`;
   }
-  const said = `${places} ${findings.slice(0, MAX_FINDINGS).map(formatRuleName).join(" and ")}`;
-  if (rows.length > 1 || verdict === null) return said;
+  const summary = `${places} ${
+    findings.slice(0, MAX_FINDINGS).map((rule) => findRule(rule).title).join(" and ")
+  }`;
+  if (rows.length > 1 || verdict === null) return summary;
   const alert = state.evaluation.alerts.find(({ first }) =>
     first.key === key && first.rule === signal
   );
-  if (alert === undefined) return `${said}: ${formatFinding(verdict)}`;
+  if (alert === undefined) return `${summary}: ${formatFinding(verdict)}`;
   const span = formatDuration(state.now - alert.since);
-  return `${said} for ${span}: ${formatAlert(alert, state)}`;
+  return `${summary} for ${span}: ${formatAlert(alert, state)}`;
 }
 
-/** The causes, each replica once, those with the same causes together. */
+/** One text per set of causes; each replica is named once. */
 function listReasons(state: State, fleet: Fleet): readonly string[] {
   const { causes } = fleet.verdict;
-  const standing = new Set(causes.flatMap(({ key, signal }) => signal === "recent" ? [] : [key]));
-  // Of one that is in trouble now nobody needs to know that it was.
-  const inTrouble = new Set(standing);
+  const current = new Set(causes.flatMap(({ key, signal }) => signal === "recent" ? [] : [key]));
+  // A current cause hides past ones.
+  const inTrouble = new Set(current);
   for (const { key, state: { endpoint } } of fleet.rows) {
-    if (standing.has(key)) inTrouble.add(endpoint.key);
-    if (standing.has(endpoint.key)) inTrouble.add(key);
+    if (current.has(key)) inTrouble.add(endpoint.key);
+    if (current.has(endpoint.key)) inTrouble.add(key);
   }
-  const told = causes.filter(({ key, signal }) => signal !== "recent" || !inTrouble.has(key));
+  const shown = causes.filter(({ key, signal }) => signal !== "recent" || !inTrouble.has(key));
   const groups = Map.groupBy(
-    Map.groupBy(told, ({ key }) => key),
+    Map.groupBy(shown, ({ key }) => key),
     ([, own]) =>
       own.map(({ signal, key }) => signal === "recent" ? `was ${findPast(key, state)}` : signal)
         .join(" "),
@@ -234,7 +221,6 @@ const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
   CRITICAL: "alert",
 };
 
-/** The one thing to read first: the word, and what it rests on. */
 function createVerdict(state: State, fleet: Fleet): readonly Piece[] {
   const { counts, verdict: { level } } = fleet;
   const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
@@ -250,7 +236,6 @@ function createVerdict(state: State, fleet: Fleet): readonly Piece[] {
   ];
 }
 
-/** The totals of what is up; nothing where nothing is. */
 function createSummary(state: State, fleet: Fleet, bill: Bill): readonly Piece[] {
   if (fleet.counts.up === 0) return [];
   const { figures, kvCacheMaxOwner } = fleet.total;
@@ -259,7 +244,7 @@ function createSummary(state: State, fleet: Fleet, bill: Bill): readonly Piece[]
     lastPoll.cachedPromptTokensPerSecond,
     lastPoll.promptTokensPerSecond,
   );
-  // A part that not all replicas report is no share of what all did.
+  // A ratio of partial sums would be wrong.
   const isWhole = [lastPoll.cachedPromptTokensPerSecond, lastPoll.promptTokensPerSecond].every(
     (rate) => isPresent(rate) && rate.partial !== true,
   );
@@ -294,32 +279,25 @@ function createSummary(state: State, fleet: Fleet, bill: Bill): readonly Piece[]
   ];
 }
 
-/** Endpoints that fail in the same way, by their kind of failure. */
-function groupFailures(state: State): readonly (readonly EndpointState[])[] {
-  const groups = new Map<string, EndpointState[]>();
-  for (const known of state.endpoints) {
-    if (known.failure === null) continue;
+/** One line per status and kind of failure, with the message of the first endpoint. */
+function describeFailures(state: State): Piece[] {
+  const failing = state.endpoints.flatMap((known) => {
+    const { failure, displayName } = known;
+    if (failure === null) return [];
     const status = computeEndpointStatus(getScrapeRecord(known, state));
-    const group = `${status} ${known.failure.kind}`;
-    groups.set(group, [...groups.get(group) ?? [], known]);
-  }
-  return [...groups.values()];
+    return [{ failure, displayName, status }];
+  });
+  const groups = Map.groupBy(failing, ({ failure, status }) => `${status} ${failure.kind}`);
+  return [...groups.values()].map((group) => {
+    const [{ failure, status }] = group;
+    const places = joinPlaces(group.map(({ displayName }) => displayName));
+    const text = `${status}  ${places}  ${failure.message}`;
+    return { text, meaning: status === "DOWN" ? "alert" : "warn" };
+  });
 }
 
-/** One line for those that fail alike: the message of the first says what to do about each. */
-function describeFailures(state: State, failing: readonly EndpointState[]): Piece {
-  const [first] = failing;
-  const status = computeEndpointStatus(getScrapeRecord(first, state));
-  const places = failing.map(({ displayName }) => displayName);
-  const shown = places.slice(0, MAX_PLACES).join(", ");
-  const more = places.length > MAX_PLACES ? ` and ${places.length - MAX_PLACES} more` : "";
-  const text = `${status}  ${shown}${more}  ${first.failure?.message ?? ""}`;
-  return { text, meaning: status === "DOWN" ? "alert" : "warn" };
-}
-
-/** What is wrong with endpoints, and remarks about them. */
 function listProblems(state: State): readonly Piece[] {
-  const problems = groupFailures(state).map((failing) => describeFailures(state, failing));
+  const problems = describeFailures(state);
   for (const known of state.endpoints) {
     const { endpoint, displayName, failure, scrape, askedAt } = known;
     if (failure === null && askedAt !== null && getScrapeRecord(known, state).hasFailed) {
@@ -338,7 +316,7 @@ function listProblems(state: State): readonly Piece[] {
   return [...problems, ...state.notices.map((text): Piece => ({ text, meaning: "dim" }))];
 }
 
-/** What is wrong, in lines of at most `width` cells. */
+/** Renders problems of endpoints, then notices, wrapped to `width` cells. */
 export function renderProblems(
   state: State,
   options: { readonly width: number; readonly paint: Paint },
@@ -348,10 +326,8 @@ export function renderProblems(
   );
 }
 
-/** Title, verdict and summary, one line each. */
 export type Header = readonly [title: string, verdict: string, summary: string];
 
-/** What stands above the table. */
 export function renderHeader(
   state: State,
   options: { readonly width: number; readonly paint: Paint },

@@ -16,9 +16,10 @@ import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
 
 const KEY_WIDTH = 16;
 const TITLE_WIDTH = 20;
+const RULE_WIDTH = 26;
 
 /** Wraps rules at 80 columns. */
-const RULE_WIDTH = 58;
+const THRESHOLD_WIDTH = 52;
 
 function listThresholds(): readonly (readonly [string, string])[] {
   return [
@@ -70,10 +71,10 @@ export function renderHelp(paint: Paint): readonly string[] {
     "",
     paint(" Rules", "heading"),
     ...RULES.flatMap(({ title, threshold }) => {
-      const [first, ...rest] = wrapText(threshold, RULE_WIDTH);
+      const [first, ...rest] = wrapText(threshold, THRESHOLD_WIDTH);
       return [
-        ` ${paint(padText(title, TITLE_WIDTH), "name")} ${first}`,
-        ...rest.map((line) => " ".repeat(TITLE_WIDTH + 2) + line),
+        ` ${paint(padText(title, RULE_WIDTH), "name")} ${first}`,
+        ...rest.map((line) => " ".repeat(RULE_WIDTH + 2) + line),
       ];
     }),
   ];

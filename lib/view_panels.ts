@@ -6,6 +6,7 @@
 import { LATENCY_KEYS, type LatencyKey, sumCounts } from "./model.ts";
 import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
+import { findRule } from "./rules_table.ts";
 import type { State } from "./state.ts";
 import { type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
@@ -36,7 +37,7 @@ import { createFixedPanel, layOut, type Panel, type PanelSpace } from "./view_la
 import { createCostPanel } from "./view_panel_cost.ts";
 import { createGpuPanel, shouldShowGpus } from "./view_panel_gpu.ts";
 import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
-import { formatAlert, formatEvent, formatOutlier, formatRuleName } from "./view_words.ts";
+import { formatAlert, formatEvent, formatOutlier } from "./view_words.ts";
 
 const PREFERRED_LINES = 4;
 const NONE = "none";
@@ -143,7 +144,7 @@ export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Pa
   const findings = flagged.flatMap(({ place, alerts }) =>
     alerts.map((alert) => [
       paint(place, "name"),
-      paint(formatRuleName(alert.newest.rule), "warn"),
+      paint(findRule(alert.newest.rule).title, "warn"),
       `since ${formatDuration(state.now - alert.since)}`,
       formatAlert(alert, state),
     ])
@@ -172,7 +173,7 @@ export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Pa
     title: "BALANCE",
     lines,
     summary: flagged.length > 0
-      ? flagged.map(({ place, alerts }) => `${place} ${formatRuleName(alerts[0].newest.rule)}`)
+      ? flagged.map(({ place, alerts }) => `${place} ${findRule(alerts[0].newest.rule).title}`)
         .join(", ")
       : rest,
   });

@@ -1,10 +1,6 @@
 /**
- * The rows in the order and choice of the user: sorted, filtered, grouped.
- *
- * Rows keep the order in which their endpoints were given until
- * the user sorts: nothing jumps from poll to poll. Rows without a figure come
- * last however the order runs. Totals are not here: a filter hides rows and
- * changes no sum.
+ * Filters, sorts and groups rows. Unsorted rows keep the order of their endpoints, so that they
+ * stay in place between polls.
  * @module
  */
 
@@ -20,7 +16,6 @@ import {
   type TableLine,
 } from "./view_columns.ts";
 
-/** One line of the table that can be selected. */
 export type VisibleRow =
   | { readonly kind: "row"; readonly key: string; readonly row: Row; readonly cells: TableLine }
   | {
@@ -31,25 +26,23 @@ export type VisibleRow =
     readonly cells: TableLine;
   };
 
-/** What a filter looks at in a line. */
 export interface FilterSubject {
   readonly texts: readonly string[];
   readonly cells: TableLine;
 }
 
-/** A term that compares: what stands before the first sign, the sign, and what stands after it. */
+/** Column, operator, value. */
 const COMPARISON = /^([^<>=]*)(>=|<=|>|<|=)(.*)$/s;
 
-/** A figure that is compared with, and its unit. */
+/** Number and unit. */
 const BOUND = /^(\d*\.?\d+)\s*(%|ms|s|k|m|)$/;
 
-/** A figure that is still being typed. */
-const OPENED = /^\d*\.?$/;
+/** A number not yet typed in full. */
+const INCOMPLETE_BOUND = /^\d*\.?$/;
 
-/** What a column could be called. */
 const COLUMN_WORDS = /^[a-z0-9_/@ ]+$/;
 
-/** What a number is multiplied by to be in base units. */
+/** To base units. */
 const SUFFIX_FACTORS: Readonly<Record<string, number>> = {
   "": 1,
   "%": 0.01,
@@ -67,7 +60,7 @@ const COMPARE: Readonly<Record<string, (a: number, b: number) => boolean>> = {
   "=": (a, b) => a === b,
 };
 
-/** The column that is meant: by its name, by its heading, or by the first word of that. */
+/** Finds a column by id, heading or the heading's first word. */
 function findColumn(words: string, align: Column["align"]): Column | undefined {
   if (words === "") return undefined;
   const columns = COLUMNS.filter((column) => column.align === align);
@@ -76,11 +69,11 @@ function findColumn(words: string, align: Column["align"]): Column | undefined {
     columns.find(({ title }) => title.toLowerCase().split(" ")[0] === words);
 }
 
-/** Whether one term of a filter lets the line pass. Texts are in lower case. */
+/** Whether a line matches; texts are in lower case. */
 type Term = (texts: readonly string[], cells: TableLine) => boolean;
 
-/** What `kv>80%` asks of a line. A ratio above 1 is meant in percent: none of ours is that large. */
-function parseComparison(
+/** `kv>80` means percent, as no ratio is above 1. */
+function createComparison(
   column: Column,
   operator: string,
   [, digits, suffix]: RegExpExecArray,
@@ -94,47 +87,44 @@ function parseComparison(
   };
 }
 
-/** A filter that has been read, for any number of lines. */
 export interface Filter {
-  /** Whether it lets the line pass. */
   readonly matches: (subject: FilterSubject) => boolean;
-  /** What is said of each comparison that is not understood, in its order, safe to print. It is looked for as text. */
+  /** One error per invalid comparison, safe to print. Such a term matches as text. */
   readonly remarks: readonly string[];
 }
 
-/** What one term asks of a line; or, where it compares and is not understood, what is said of it. */
-function parseComparisonOrWord(term: string): Term | string | null {
+/** Returns a comparison, its error, or null for plain text. */
+function parseComparison(term: string): Term | string | null {
   const match = COMPARISON.exec(term);
   if (match === null) return null;
   const [, before, operator, after] = match;
   const words = before.trim().replace(/\s+/g, " ");
   const value = after.trim();
   const bound = BOUND.exec(value);
-  const isOpened = OPENED.test(value);
+  const isIncomplete = INCOMPLETE_BOUND.test(value);
   const column = findColumn(words, "right");
-  if (column !== undefined && bound !== null) return parseComparison(column, operator, bound);
-  // What is not typed to its end lets everything pass.
-  if (column !== undefined && isOpened) return () => true;
+  if (column !== undefined && bound !== null) return createComparison(column, operator, bound);
+  // Hide nothing while the number is typed.
+  if (column !== undefined && isIncomplete) return () => true;
   if (column === undefined && findColumn(words, "left") !== undefined) {
-    const hint = bound === null && !isOpened ? `: type only ${quote(value)}` : "";
+    const hint = bound === null && !isIncomplete ? `: type only ${quote(value)}` : "";
     return `${quote(words)} is not a number${hint}`;
   }
   const isUnknown = column === undefined && COLUMN_WORDS.test(words) &&
-    (bound !== null || isOpened);
+    (bound !== null || isIncomplete);
   return isUnknown ? `no column ${quote(words)}` : `cannot parse ${quote(term)}`;
 }
 
 /**
- * Reads a filter: text that is to be in any of a line's texts, or a comparison
- * of a figure, such as `kv>80%`, `TTFT P95>500ms`, `waiting>0`. Without case;
- * `&` means and, `|` means or. No figure is neither above nor below.
+ * Parses a filter of texts and comparisons such as `kv>80%`, `TTFT P95>500ms`, joined by `&` and
+ * `|`, ignoring case. A comparison never matches an absent value.
  */
 export function parseFilter(filter: string): Filter {
   const remarks: string[] = [];
   const parseTerm = (term: string): Term => {
-    const read = parseComparisonOrWord(term);
-    if (typeof read === "function") return read;
-    if (read !== null) remarks.push(read);
+    const comparison = parseComparison(term);
+    if (typeof comparison === "function") return comparison;
+    if (comparison !== null) remarks.push(comparison);
     return (texts) => texts.some((text) => text.includes(term));
   };
   const split = (text: string, separator: string): string[] =>
@@ -149,7 +139,6 @@ export function parseFilter(filter: string): Filter {
   return { matches, remarks };
 }
 
-/** What a filter looks at in a row. */
 function describeSubject(row: Row): FilterSubject {
   const { endpoint } = row.state;
   const model = row.replica?.sample.modelName ?? "";
@@ -158,13 +147,14 @@ function describeSubject(row: Row): FilterSubject {
   return { texts, cells };
 }
 
-/** Negative where `a` comes before `b`. Texts by their numbers too: `e2` before `e10`. */
+/** Sorts `e2` before `e10`. */
 function compareValues(a: number | string, b: number | string): number {
   return typeof a === "number" && typeof b === "number"
     ? a - b
     : String(a).localeCompare(String(b), "en", { numeric: true });
 }
 
+/** Rows without a value come last in either direction. */
 function sortRows(rows: readonly Row[], sort: Ui["sort"]): readonly Row[] {
   const column = COLUMNS.find(({ id }) => id === sort?.columnId);
   if (sort === null || column === undefined) return rows;
@@ -182,18 +172,17 @@ function listRow(row: Row): VisibleRow & { readonly kind: "row" } {
   return { kind: "row", key: row.key, row, cells: createRowLine(row) };
 }
 
-/** A row below the line of its group, which names the model. */
 function listGroupedRow(row: Row): VisibleRow {
   const line = listRow(row);
   return { ...line, cells: { ...line.cells, name: `  ${row.place}` } };
 }
 
-/** The identity of a group's line: no row has it, as theirs begin with a URL. */
+/** Unlike row keys, it does not begin with a URL. */
 function keyOfGroup(modelName: string): string {
   return `group ${modelName}`;
 }
 
-/** The lines of the table, without headings and totals. */
+/** Lists the table's lines, without heading and totals. */
 export function listVisibleRows(
   fleet: Fleet,
   ui: Ui,

@@ -1,12 +1,7 @@
 /**
- * The state as a screen: laid out once as a scene, then drawn as frames.
- *
- * Decides which view is shown and shares out the height. The title stands at the
- * top, the keys at the bottom where they are wanted. Between them a table has
- * its heading, a row and ALL first, then verdict and summary above, then what is
- * wrong and panels below. Details and a panel on the whole screen have the
- * verdict above; help and column menu have nothing. Nothing is wider than the
- * screen or drawn below it. Keys that select or scroll move in the scene.
+ * Lays out the state as a scene, then draws frames of it; selecting and scrolling reuse the scene.
+ * If the height is short, the table's heading, one row and ALL come first, then verdict and
+ * summary, then problems and panels.
  * @module
  */
 
@@ -35,16 +30,15 @@ import { type Filter, listVisibleRows, parseFilter, type VisibleRow } from "./vi
 import { countGroupTotals, findTop, listWanted, renderTable } from "./view_table.ts";
 import { createPaint, cutStyledLine, type Paint, repaintLine } from "./view_theme.ts";
 
-/** Lines from which there is room for what is wrong below the table. */
+/** Minimum lines for problems below the table. */
 const ROOM_FOR_PROBLEMS = 8;
 
-/** Lines from which there is room for a line of each model before ALL, and for the newest event. */
+/** Minimum lines for group totals and the newest event. */
 const ROOM_FOR_GROUPS = 12;
 
-/** Verdict, summary, a blank line, heading and ALL. */
+/** Verdict, summary, blank line, heading and ALL. */
 const LINES_AROUND_ROWS = 5;
 
-/** What a screen is made from. */
 interface Stage {
   readonly state: State;
   readonly listed: readonly VisibleRow[];
@@ -54,7 +48,7 @@ interface Stage {
   readonly output: ViewOptions["output"];
 }
 
-/** A screen that is laid out. It can be drawn with any selection and any scroll that it has room for. */
+/** A screen laid out, to be drawn with any selection and scroll. */
 export interface Scene extends Stage {
   readonly size: TerminalSize;
   readonly options: ViewOptions;
@@ -63,10 +57,10 @@ export interface Scene extends Stage {
   readonly body: Body;
 }
 
-/** What stands between title and keys. */
+/** The lines between title and keys. */
 type Body = { readonly kind: "menu" } | LongText | TableBody;
 
-/** A text that scrolls in `room` lines below those above. */
+/** Scrolls in `room` lines; those `above` stay. */
 interface LongText {
   readonly kind: "text";
   readonly above: readonly string[];
@@ -74,28 +68,25 @@ interface LongText {
   readonly room: number;
 }
 
-/** The table and all that stands around it. */
 interface TableBody extends Part {
   readonly kind: "table";
-  /** The place of the first row of the table. */
+  /** Line of the table's first row. */
   readonly firstRow: number;
-  /** The index of the visible row there, and how many are in sight. */
+  /** Index of the first row drawn, and how many are drawn. */
   readonly top: number;
   readonly shown: number;
 }
 
-/** A frame, and the parts of it that can be clicked. */
 export interface ScreenFrame extends Frame {
   readonly targets: readonly ClickTarget[];
 }
 
-/** Part of a screen. Rows of its targets count from its first line. */
+/** Target rows count from the first line. */
 interface Part {
   readonly lines: readonly string[];
   readonly targets?: readonly ClickTarget[];
 }
 
-/** A key of the last line: what it is called, what it does. */
 type KeyPiece = readonly [key: string, label: string, command: Command | null];
 
 const KEYS: readonly KeyPiece[] = BINDINGS.flatMap(({ keys, label, command }): KeyPiece[] =>
@@ -115,7 +106,7 @@ const MENU_KEYS: readonly KeyPiece[] = [
   ["Right", "Move right", "unfold"],
 ];
 
-/** The labelled keys without those commands, with `more` after help and quit. */
+/** Inserts `more` after help and quit. */
 function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readonly KeyPiece[] {
   const [help, quit, ...others] = KEYS.filter(([, , command]) =>
     command === null || !without.includes(command)
@@ -123,7 +114,7 @@ function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readon
   return [help, quit, ...more, ...others];
 }
 
-/** The keys that there is something to do with, the most useful first. */
+/** Most useful first. */
 function listKeys({ state: { ui, fleet }, output }: Stage): readonly KeyPiece[] {
   const { screen, isTyping, zoomedPanel, filter } = ui;
   if (isTyping) return TYPING_KEYS;
@@ -141,7 +132,6 @@ function listKeys({ state: { ui, fleet }, output }: Stage): readonly KeyPiece[] 
   return filter === "" ? KEYS : mixKeys([["Esc", "Clear filter", "back"]], []);
 }
 
-/** The keys, as many as fit, each to be clicked. */
 function renderKeyLine(scene: Stage): Part {
   const { width, paint } = scene;
   const pieces = listKeys(scene);
@@ -161,7 +151,6 @@ function renderKeyLine(scene: Stage): Part {
   return { lines: [line], targets };
 }
 
-/** The filter, how many rows it lets pass, and what of it is not understood. */
 function renderFilterLine({ state, listed, filter: { remarks }, paint }: Stage): string[] {
   const { filter, isTyping } = state.ui;
   if (filter === "" && !isTyping) return [];
@@ -172,11 +161,10 @@ function renderFilterLine({ state, listed, filter: { remarks }, paint }: Stage):
   return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
 }
 
-/** The panels, or the one that has the whole screen, in `lines` lines. */
 function renderPanels(scene: Stage, lines: number): string[] {
   const { paint, width, state } = scene;
   const { ui, fleet } = state;
-  // Of nothing there are only dashes.
+  // Without a replica, panels show only dashes.
   if (fleet.counts.up === 0 && ui.zoomedPanel === null) return [];
   const panels = createPanels(state, paint);
   const room = { width, lines, focusedPanel: ui.focusedPanel, paint };
@@ -184,23 +172,18 @@ function renderPanels(scene: Stage, lines: number): string[] {
   return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);
 }
 
-/**
- * Whether the lines of models leave at least half of the room to rows. It does
- * not ask how many rows there are: a filter takes nothing from the totals.
- */
+/** Group totals leave half of the room to rows, however many rows the filter hides. */
 function hasRoomForGroups(fleet: Fleet, room: number): boolean {
-  return room >= ROOM_FOR_GROUPS &&
-    countGroupTotals(fleet) <= (room - LINES_AROUND_ROWS) / 2;
+  return room >= ROOM_FOR_GROUPS && countGroupTotals(fleet) <= (room - LINES_AROUND_ROWS) / 2;
 }
 
-/** The table and all that stands around it, in `room` lines. */
 function layOutOverview(scene: Stage, [, verdict, summary]: Header, room: number): TableBody {
   const { state, listed, width, paint } = scene;
   const { ui, fleet } = state;
   const problems = renderProblems(state, scene);
   const hasGroupTotals = !ui.isGrouped && hasRoomForGroups(fleet, room);
   const forTotals = 2 + (hasGroupTotals ? countGroupTotals(fleet) : 0);
-  // Heading, one row and ALL come first, then the verdict, the filter and the summary.
+  // Heading, one row and ALL come first.
   const above: string[] = [];
   for (const line of [verdict, ...renderFilterLine(scene), summary, ""]) {
     const wanted = forTotals + (line === "" ? listed.length : 1);
@@ -221,7 +204,7 @@ function layOutOverview(scene: Stage, [, verdict, summary]: Header, room: number
     isLive: true,
   });
   const below = left - table.lines.length;
-  // Where there is no room for a blank line, the reason is worth more.
+  // Problems matter more than a blank line.
   const spaced = problems.length > 0 && below > problems.length ? ["", ...problems] : problems;
   const shownProblems = cutLines(spaced, Math.max(0, below), paint);
   const panels = renderPanels(scene, below - shownProblems.length);
@@ -236,17 +219,16 @@ function layOutOverview(scene: Stage, [, verdict, summary]: Header, room: number
   };
 }
 
-/** The lines that are in sight of a text that is scrolled; the last says what follows. */
-function scrollLines(lines: readonly string[], scroll: number, options: {
-  readonly room: number;
-  readonly paint: Paint;
-}): string[] {
-  const { room, paint } = options;
+function scrollLines(
+  lines: readonly string[],
+  scroll: number,
+  { room, paint }: { readonly room: number; readonly paint: Paint },
+): string[] {
   const top = Math.max(0, Math.min(scroll, lines.length - room));
   return cutLines(lines.slice(top), room, paint);
 }
 
-/** The lines that fit, the last of which says how many do not. */
+/** The last line says how many lines are cut. */
 function cutLines(lines: readonly string[], room: number, paint: Paint): string[] {
   if (lines.length <= room) return [...lines];
   const kept = lines.slice(0, Math.max(0, room - 1));
@@ -254,9 +236,9 @@ function cutLines(lines: readonly string[], room: number, paint: Paint): string[
   return [...kept, note].slice(0, Math.max(0, room));
 }
 
-/** Sections in two columns as short as can be, where the screen is wide enough for two. */
+/** Splits sections into two columns of least height if the screen is wide enough. */
 function arrangeSections(sections: readonly (readonly string[])[], width: number): string[] {
-  // Without the blank line after the last of a column.
+  // Drop the last blank line.
   const join = (some: typeof sections): string[] => some.flat().slice(0, -1);
   if (width < TWO_COLUMN_WIDTH) return join(sections);
   const columnsAt = (split: number): readonly string[][] =>
@@ -267,18 +249,17 @@ function arrangeSections(sections: readonly (readonly string[])[], width: number
   return joinSideBySide(columnsAt(split), Math.floor(width / 2));
 }
 
-/** The rows that a line of the table is about. */
 function listRows(line: VisibleRow, { rows }: Fleet): readonly Row[] {
   return line.kind === "row"
     ? [line.row]
     : rows.filter(({ replica }) => replica?.sample.modelName === line.group.modelName);
 }
 
-/** One replica in full. What is left of the room its charts fill. */
+/** Charts fill the space left. */
 function renderReplica(row: Row, { state, paint, width }: Stage, room: number): string[] {
   const draw = (extraLines: number): string[] => {
     const columnWidth = width < TWO_COLUMN_WIDTH ? width : Math.floor(width / 2);
-    // A blank on each side, and the indent of a section.
+    // Margins and indent.
     const options = { fleet: state.fleet, paint, width: columnWidth - 4, extraLines };
     const sections = renderDetail(row, state, options)
       .map((lines) => lines.map((line) => " " + line));
@@ -290,28 +271,25 @@ function renderReplica(row: Row, { state, paint, width }: Stage, room: number): 
   return large.length <= room ? large : small;
 }
 
-/** The selected replica, or all of the selected group, in full; every replica where the output is `detail` and none was opened. */
+/** Details of the selected replica or group, or of all replicas if none was opened. */
 function renderDetails(scene: Stage, room: number): string[] {
   const { state, listed } = scene;
   const { ui, fleet } = state;
   const problems = renderProblems(state, scene);
   const line = listed[findSelected(ui, listed.map(({ key }) => key))];
   const rows = ui.screen === "detail" && line !== undefined ? listRows(line, fleet) : fleet.rows;
-  // Charts grow where one replica is looked at, and not where many follow each other.
+  // Charts grow only if there is one replica.
   const forProblems = problems.length > 0 ? 1 + problems.length : 0;
   const left = rows.length === 1 ? room - forProblems : 0;
   const details = rows.flatMap((row) => [...renderReplica(row, scene, left), ""]);
-  // Only if opened: what is always shown stays short.
   if (ui.screen === "detail") details.push(...renderMetrics(rows, scene));
   return [...details.slice(0, problems.length > 0 ? undefined : -1), ...problems];
 }
 
-/** What is drawn in `room` lines. */
 function layOutBody(scene: Stage, header: Header, room: number): Body {
   const { state: { ui, fleet }, paint, output } = scene;
   if (ui.screen === "help") return { kind: "text", above: [], lines: renderHelp(paint), room };
   if (ui.screen === "columns") return { kind: "menu" };
-  // The verdict stands above.
   const common = { kind: "text", above: [header[1]], room: room - 1 } as const;
   if (choosesDetail(fleet, ui, output)) {
     return { ...common, lines: renderDetails(scene, room - 1) };
@@ -321,10 +299,10 @@ function layOutBody(scene: Stage, header: Header, room: number): Body {
     : { ...common, lines: renderPanels(scene, room - 1) };
 }
 
-/** The choices by which rows are listed, besides the filter. */
+/** The settings besides the filter that decide which rows are listed. */
 const LISTING_KEYS = ["sort", "isGrouped", "foldedModels"] as const;
 
-/** The rows that are to be seen: those of the scene before where nothing of them has changed. */
+/** Reuses the rows of the previous scene if they cannot have changed. */
 function listRowsOf(state: State, before: Scene | null): Pick<Stage, "filter" | "listed"> {
   const { fleet, ui } = state;
   const known = before?.state;
@@ -336,7 +314,7 @@ function listRowsOf(state: State, before: Scene | null): Pick<Stage, "filter" | 
   return { filter, listed: isSame ? before.listed : listVisibleRows(fleet, ui, filter) };
 }
 
-/** Lays out what is shown of the state. */
+/** `before` is the previous scene, whose rows may be reused. */
 export function layOutScene(
   state: State,
   size: TerminalSize,
@@ -360,7 +338,6 @@ export function layOutScene(
   };
 }
 
-/** The line as it is drawn: no wider than the screen. */
 function fitLine(
   line: string,
   { width, ascii }: { readonly width: number; readonly ascii: boolean },
@@ -369,7 +346,7 @@ function fitLine(
   return ascii ? convertToAscii(cut) : cut;
 }
 
-/** What moves in a scene. */
+/** What changes without a new layout. */
 const PLACE_KEYS: ReadonlySet<string> = new Set<keyof Ui>([
   "selectedKey",
   "top",
@@ -377,7 +354,6 @@ const PLACE_KEYS: ReadonlySet<string> = new Set<keyof Ui>([
   "columnCursor",
 ]);
 
-/** Whether the two are the same but for those keys. */
 function areSameBut<T extends object>(one: T, other: T, isLeftOut: (key: string) => boolean) {
   return one === other ||
     (Object.keys(one) as (keyof T & string)[]).every((key) =>
@@ -385,26 +361,26 @@ function areSameBut<T extends object>(one: T, other: T, isLeftOut: (key: string)
     );
 }
 
-/** Whether only the selection and the scroll differ from those of the scene. */
+/** Whether only selection and scroll differ. */
 export function isSameScene(scene: Scene, state: State, size: TerminalSize): boolean {
   const picture = getSceneState(state);
   const { ui } = picture;
   const before = scene.state;
   return areSameBut(picture, before, (key) => key === "ui") &&
     areSameBut(ui, before.ui, (key) => PLACE_KEYS.has(key)) &&
-    // Details are those of the selected line.
+    // The detail screen shows the selected line.
     (ui.screen !== "detail" || ui.selectedKey === before.ui.selectedKey) &&
     areSameBut(size, scene.size, () => false);
 }
 
-/** Whether the scene has the selected row in sight, so that it can be drawn as it is. */
+/** Whether the scene shows the selected row without a new layout. */
 export function hasInSight({ body, listed }: Scene, ui: Ui): boolean {
   if (body.kind !== "table") return true;
   const keys = listed.map(({ key }) => key);
   return findTop(ui, keys, { room: Math.max(1, body.shown), isLive: true }) === body.top;
 }
 
-/** The group whose line is selected, or below whose line the selected row stands. */
+/** The selected group, or that of the selected row. */
 function findSelectedGroup(listed: Scene["listed"], ui: Ui): UiContext["selectedGroup"] {
   const selected = listed[findSelected(ui, listed.map(({ key }) => key))];
   if (selected === undefined) return null;
@@ -416,12 +392,11 @@ function findSelectedGroup(listed: Scene["listed"], ui: Ui): UiContext["selected
   return group?.kind === "group" ? { modelName: group.group.modelName, key: group.key } : null;
 }
 
-/** The lines between title and keys. */
 function measureRoom({ rows }: TerminalSize, { hasKeyLine = true }: ViewOptions): number {
   return Math.max(0, rows - 1 - (hasKeyLine ? 1 : 0));
 }
 
-/** What commands need to know of the screen. */
+/** Returns what commands need to know about the screen. */
 export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
   const { state, listed, body, size, options } = scene;
   const isText = body.kind === "text";
@@ -445,14 +420,12 @@ export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
   };
 }
 
-/** The targets that are on the screen, cut to it. */
 function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readonly ClickTarget[] {
   return targets
     .map((target) => ({ ...target, toColumn: Math.min(target.toColumn, size.columns) }))
     .filter(({ row, fromColumn, toColumn }) => row < size.rows && fromColumn < toColumn);
 }
 
-/** The lines between title and keys, and which of them is selected. */
 function drawBody(
   { body, listed, paint, size, options }: Scene,
   ui: Ui,
@@ -474,7 +447,7 @@ function drawBody(
   return { lines: body.lines.with(cursorRow, line), cursorRow };
 }
 
-/** The scene as a frame of exactly its size. */
+/** Draws a frame of exactly the scene's size. */
 export function drawScene(scene: Scene, ui: Ui = scene.state.ui): ScreenFrame {
   const { size, options, title, keys, body } = scene;
   const room = measureRoom(size, options);
@@ -492,7 +465,7 @@ export function drawScene(scene: Scene, ui: Ui = scene.state.ui): ScreenFrame {
   };
 }
 
-/** The state as a frame of exactly the given size. */
+/** Lays out and draws a frame of exactly `size`. */
 export function renderFrame(state: State, size: TerminalSize, options: ViewOptions): ScreenFrame {
   return drawScene(layOutScene(state, size, options));
 }

@@ -1,10 +1,6 @@
 /**
- * Lines into the table: one for each replica, one for ALL.
- *
- * Chooses the columns that fit the width, by their priority, and
- * has `@cliffy/table` lay out the lines in sight. Group lines stand before ALL
- * where several models are served, or before their rows where the user groups.
- * The text is safe already: foreign text was sanitised where it was read.
+ * Draws the table of replicas with its totals, in the columns that fit. Text must be sanitized
+ * already.
  * @module
  */
 
@@ -31,28 +27,25 @@ import {
 import type { VisibleRow } from "./view_rows.ts";
 import type { Paint } from "./view_theme.ts";
 
-/** What marks a row that needs a look, in the left margin, and what stands there otherwise. */
+/** In the left margin of a row that needs attention. */
 const MARK = "▌";
 const NO_MARK = " ";
 
-/** The name is never cut to less than this. */
 const MIN_NAME_WIDTH = 8;
 
-/** What stands beside the heading of the column by which rows are sorted, in the gap if need be. */
 const ASCENDING = "▴";
 const DESCENDING = "▾";
 
-/** The models that have a line of their own before ALL: of one replica, its row says all. */
+/** Groups of several replicas, if there are several groups. */
 function listMerged({ groups }: Fleet): readonly ModelGroup[] {
   return groups.length > 1 ? groups.filter(({ figures }) => figures.replicaCount > 1) : [];
 }
 
-/** How many lines of models the table has before ALL where it is asked for them. */
+/** Counts the group totals that `hasGroupTotals` adds. */
 export function countGroupTotals(fleet: Fleet): number {
   return listMerged(fleet).length;
 }
 
-/** The lines that merge several replicas: one for each model where there are several, then ALL. */
 function describeTotals(fleet: Fleet, hasGroupTotals: boolean): TableLine[] {
   const groups = hasGroupTotals ? listMerged(fleet) : [];
   return [
@@ -61,7 +54,7 @@ function describeTotals(fleet: Fleet, hasGroupTotals: boolean): TableLine[] {
   ];
 }
 
-/** The columns that the user wants, in the user's order. */
+/** Lists the columns not hidden, in the user's order. */
 export function listWanted(ui: Ui): readonly Column[] {
   const wanted = ui.columnIds.length === 0
     ? COLUMNS
@@ -75,7 +68,7 @@ function getTableLayout(column: Column, lines: readonly TableLine[]): TableLayou
   return createColumnLayout(column, lines.map(column.formatCell), ({ text }) => text);
 }
 
-/** The columns that have something to say and fit into `width` cells; the name's is cut if it must be. */
+/** Chooses columns that have values and fit `width`; the name may be cut. */
 export function chooseColumns(
   lines: readonly TableLine[],
   width: number,
@@ -83,10 +76,9 @@ export function chooseColumns(
 ): readonly TableLayout[] {
   const wanted = listWanted(ui).map((column) => getTableLayout(column, lines))
     .filter(({ column, cells }) => hasContent(column, cells));
-  // Where the user has hidden all that has content, names are better than nothing.
   const layouts = wanted.length > 0 ? wanted : [getTableLayout(COLUMNS[0], lines)];
   const nameWidth = layouts.find(({ column }) => column.id === "replica")?.width ?? 0;
-  // What is not essential goes first, then the name is cut, then the rest goes.
+  // Drop other columns, then cut the name, then drop essential columns.
   const spare = Math.max(0, nameWidth - MIN_NAME_WIDTH);
   const room = width - NO_MARK.length;
   const kept = fitColumnLayouts(layouts, ({ column }) => column.isEssential ? room + spare : room);
@@ -96,37 +88,36 @@ export function chooseColumns(
   );
 }
 
-const CONDITIONS_TO_LOOK_AT: ReadonlySet<unknown> = new Set(["HOT", "STALLED", "STALE", "DOWN"]);
+const ALARMING_STATUSES: ReadonlySet<unknown> = new Set(["HOT", "STALLED", "STALE", "DOWN"]);
 
-function needsLook({ status, complaint }: TableLine): boolean {
-  return complaint !== null || CONDITIONS_TO_LOOK_AT.has(status);
+function needsAttention({ status, complaint }: TableLine): boolean {
+  return complaint !== null || ALARMING_STATUSES.has(status);
 }
 
-/** What the table is drawn with. */
 interface TableOptions {
   readonly width: number;
-  /** Lines that fit, without heading and totals. */
+  /** Excludes heading and totals. */
   readonly maxLines: number;
-  /** Whether the lines of models stand before ALL. */
+  /** One line per group before ALL. */
   readonly hasGroupTotals: boolean;
-  /** Whether there is room to tell which lines are in sight. */
+  /** Add a line that says which rows are drawn. */
   readonly hasNote: boolean;
   readonly paint: Paint;
   readonly ui: Ui;
-  /** Whether a line can be selected. */
+  /** Rows can be selected. */
   readonly isLive: boolean;
 }
 
-/** A table without its selection. Rows of the targets count from the heading. */
+/** A table without selection. Target rows count from the heading. */
 export interface DrawnTable {
   readonly lines: readonly string[];
   readonly targets: readonly ClickTarget[];
-  /** The index of the first line in sight, and how many are. */
+  /** Index of the first row drawn, and how many are drawn. */
   readonly top: number;
   readonly shown: number;
 }
 
-/** The index of the first line in sight, of `room` lines. On a screen the selected line is always in sight. */
+/** Returns the index of the first row drawn. If `isLive`, the selected row is among the `room` rows. */
 export function findTop(
   ui: Ui,
   keys: readonly string[],
@@ -137,7 +128,7 @@ export function findTop(
   return Math.max(0, Math.min(wanted, keys.length - room));
 }
 
-/** The heading. The sign of the sorted column stands where it moves nothing: in the gap or the margin. */
+/** The sort mark stands in the gap or margin, so that no column moves. */
 function drawHeading(layouts: readonly TableLayout[], ui: Ui, paint: Paint): string {
   let line = "";
   let used = 0;
@@ -154,12 +145,11 @@ function drawHeading(layouts: readonly TableLayout[], ui: Ui, paint: Paint): str
   return line;
 }
 
-/** The cells of a column are cut at their ends, names at their front. */
+/** Cuts names at the start, as replicas differ at the end. */
 function fitCell({ column, width }: TableLayout, text: string): string {
   return column.id === "replica" ? cutTextStart(text, width) : cutText(text, width);
 }
 
-/** The cells of the table, painted: a row for each line. */
 function paintCells(
   layouts: readonly TableLayout[],
   lines: readonly TableLine[],
@@ -168,14 +158,14 @@ function paintCells(
   return lines.map((line, row) =>
     layouts.map((layout, index) => {
       const { text, meaning } = layout.cells[row];
-      const isOld = line.status === "STALE" && layout.column.id !== "state";
-      const mark = index > 0 ? "" : needsLook(line) ? paint(MARK, "alert") : NO_MARK;
-      return mark + paint(fitCell(layout, text), isOld ? "dim" : meaning);
+      const isStale = line.status === "STALE" && layout.column.id !== "state";
+      const mark = index > 0 ? "" : needsAttention(line) ? paint(MARK, "alert") : NO_MARK;
+      return mark + paint(fitCell(layout, text), isStale ? "dim" : meaning);
     })
   );
 }
 
-/** Where the headings stand, so that a click on one sorts by it. */
+/** A click on a heading sorts by it. */
 function listHeadingTargets(layouts: readonly TableLayout[]): ClickTarget[] {
   let fromColumn = 0;
   return layouts.map(({ column, width }, index): ClickTarget => {
@@ -187,7 +177,7 @@ function listHeadingTargets(layouts: readonly TableLayout[]): ClickTarget[] {
   });
 }
 
-/** Draws the table: heading, the lines in sight, totals. */
+/** Draws heading, rows in sight and totals. */
 export function renderTable(
   fleet: Fleet,
   lines: readonly VisibleRow[],
@@ -206,7 +196,7 @@ export function renderTable(
     .body(paintCells(layouts, all, paint))
     .columns(layouts.map(({ column, width }, index) => ({
       align: column.align,
-      // The mark stands before the first cell.
+      // Room for the mark.
       minWidth: width + (index === 0 ? NO_MARK.length : 0),
     })))
     .padding(GAP)

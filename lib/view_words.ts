@@ -8,7 +8,7 @@ import type { GpuOutlier, GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { computeMemoryRatio } from "./gpu_outliers.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
-import type { Finding, HotCondition, RuleId } from "./rules_table.ts";
+import type { Finding, HotCondition } from "./rules_table.ts";
 import { isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { Bill } from "./state_cost.ts";
@@ -146,22 +146,6 @@ export function formatOwners(
   );
   const more = owners.length - shown.length;
   return shown.join(", ") + (more > 0 ? ` and ${more} more` : "");
-}
-
-const RULE_NAMES: Readonly<Record<RuleId, string>> = {
-  hot: "hot",
-  stalled: "stalled",
-  slow_prefill: "slow in prefill",
-  slow_decode: "slow in decode",
-  sticky_skew: "taking too many requests",
-  running_skew: "running more than peers",
-  kv_skew: "KV fuller than peers",
-  token_share: "generating more than peers",
-  request_share: "taking more requests now",
-};
-
-export function formatRuleName(rule: RuleId): string {
-  return RULE_NAMES[rule];
 }
 
 /** `3.8×`, `25×`. */

@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ALERT_FOR, findRule, IMBALANCE_RULE_IDS, type RuleId, RULES } from "../lib/rules_table.ts";
 
-Deno.test("RULES list each rule once", () => {
+Deno.test("RULES list each rule once, each with its own title", () => {
   const ids: readonly RuleId[] = ["hot", "stalled", ...IMBALANCE_RULE_IDS];
   assertEquals(RULES.map(({ id }) => id).sort(), [...ids].sort());
+  assertEquals(new Set(RULES.map(({ title }) => title)).size, RULES.length);
   for (const id of ids) assertEquals(findRule(id).id, id);
   const unknown: string = "cold";
   assertThrows(() => findRule(unknown as RuleId), RangeError, '"cold"');

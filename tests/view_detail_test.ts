@@ -181,7 +181,7 @@ Deno.test("renderMetrics() lists what the server exports, in its units, and mark
   assertEquals(findCells(lines, "Offload bytes loaded")[0], "3.00 MiB");
   assertEquals(findCells(lines, "Offload CPU cache pinned")[0], "25 %");
   assertEquals(findCells(lines, "Prompt length")[0], "4 observed, mean 15 tokens");
-  assertEquals(findCells(lines, "not known here"), ["7", "vllm:brand_new"]);
+  assertEquals(findCells(lines, "unknown metric"), ["7", "vllm:brand_new"]);
   // A group is taken together.
   const twice = renderMetrics([...fleet.rows, ...fleet.rows], { paint: plain, width: 120 });
   assertEquals(twice[0], " All metrics of 2 replicas");

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { GpuOutlier } from "../lib/gpu_model.ts";
 import { absent, present } from "../lib/reading.ts";
 import type { EventLine } from "../lib/rules_alerts.ts";
-import { type Finding, RULES } from "../lib/rules_table.ts";
+import type { Finding } from "../lib/rules_table.ts";
 import { getHost, LOCAL_HOST } from "../lib/state_gpus.ts";
 import {
   chooseTemperatureColor,
@@ -12,7 +12,6 @@ import {
   formatMemory,
   formatOutlier,
   formatOwners,
-  formatRuleName,
   formatThrottleReasons,
   shortenGpuName,
 } from "../lib/view_words.ts";
@@ -72,10 +71,6 @@ Deno.test("formatAlert() gives the age of evidence that is not current", () => {
   const say = (now: number) => formatAlert({ newest: VERDICT, lastAt: 10 }, { now, interval: 2 });
   assertEquals(say(12), formatFinding(VERDICT));
   assertEquals(say(18), `8s ago ${formatFinding(VERDICT)}`);
-});
-
-Deno.test("formatRuleName() names every rule, each differently", () => {
-  assertEquals(new Set(RULES.map(({ id }) => formatRuleName(id))).size, RULES.length);
 });
 
 Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
