@@ -123,7 +123,7 @@ function assertIdentities(series: ReadonlyMap<string, number>, speculative: bool
   assertEquals(sum("http_request_duration_highr_seconds_count"), finished + rejected);
 }
 
-Deno.test("expositionAt() gives the same bytes for the same seed and time, however often asked", () => {
+Deno.test("expositionAt() gives the same bytes for the same seed and time, however often called", () => {
   // With speculation both arrivals and steps draw random numbers, in whatever order they are asked for.
   const options = { speculative: true };
   const often = createServer(OVERLOADED, options);
@@ -301,7 +301,7 @@ Deno.test("expositionAt() has vLLM's bucket bounds", () => {
   );
 });
 
-Deno.test("expositionAt() is null in an outage, and the counters begin anew after it", () => {
+Deno.test("expositionAt() is null in an outage, after which counters restart", () => {
   const server = createServer({}, { outages: [{ from: 20, to: 25, every: 30 }] });
   const before = readSeries(readText(server, 19.9));
   assert(sumSeries(before, "vllm:prompt_tokens_total") > 0);
@@ -322,7 +322,7 @@ Deno.test("expositionAt() is null in an outage, and the counters begin anew afte
   assertEquals(server.expositionAt(51), null);
 });
 
-Deno.test("expositionAt() starts from a warm-up when asked to", () => {
+Deno.test("expositionAt() starts warm if wanted", () => {
   const series = readSeries(readText(createServer({}, { warmUp: 60 }), 0));
   assert(sumSeries(series, "vllm:request_success_total") > 100);
   assertEquals(sumSeries(series, "process_start_time_seconds"), START_EPOCH - 74);
@@ -361,7 +361,7 @@ Deno.test("expositionAt() gives 64 engines the size of a real server's body", ()
   assertEquals(running.length, 64);
 });
 
-Deno.test("expositionAt() refuses to go back, and what is no time", () => {
+Deno.test("expositionAt() refuses to go back, and invalid times", () => {
   const server = createServer();
   server.expositionAt(5);
   server.expositionAt(5);
@@ -370,7 +370,7 @@ Deno.test("expositionAt() refuses to go back, and what is no time", () => {
   }
 });
 
-Deno.test("createSimulatedServer() refuses what cannot run", () => {
+Deno.test("createSimulatedServer() refuses invalid options", () => {
   assertThrows(() => createServer({}, { engines: [] }), RangeError, "0 engines");
   assertThrows(() => readText(createServer({ kvCacheTokens: 100 }), 0), RangeError, '"100"');
 });
@@ -449,7 +449,7 @@ Deno.test("createDemoFleet() has two models, a slow server, and one that restart
   assertEquals(sumSeries(restarted, "vllm:request_success_total"), 0);
 });
 
-Deno.test("startVllmServer() answers as vLLM does and counts what a monitor must not send", async () => {
+Deno.test("startVllmServer() answers as vLLM does, and counts requests a monitor must not send", async () => {
   const server = await startVllmServer({ elapsed: () => 3, startEpoch: START_EPOCH, seed: 7 });
   try {
     const metrics = await fetch(`${server.url}/metrics`);
@@ -469,7 +469,7 @@ Deno.test("startVllmServer() answers as vLLM does and counts what a monitor must
   }
 });
 
-Deno.test("startVllmServer() fails in each way when asked to", async () => {
+Deno.test("startVllmServer() fails in each way on request", async () => {
   const server = await startVllmServer({ elapsed: () => 3 });
   const get = async (limit = 60_000) => {
     const response = await fetch(`${server.url}/metrics`, { signal: AbortSignal.timeout(limit) });

@@ -264,7 +264,7 @@ Deno.test("parseEngineMetrics() knows every metric of vLLM by its exact name", (
 
 // ---- Fragments of names that other metrics share (the false hits of a substring match).
 
-Deno.test("parseEngineMetrics() takes nothing for what only resembles it", () => {
+Deno.test("parseEngineMetrics() matches names exactly", () => {
   const others: readonly string[] = [
     ...["request_prompt_tokens", "prompt_tokens_created", "my_prompt_tokens_total"],
     ...["prompt_tokens_total_created", "generation_tokens_created", "Prompt_tokens_total"],
@@ -276,7 +276,7 @@ Deno.test("parseEngineMetrics() takes nothing for what only resembles it", () =>
   assertEquals([...found.keys()], ["running"]);
 });
 
-Deno.test("parseEngineMetrics() leaves other servers' metrics alone", async () => {
+Deno.test("parseEngineMetrics() ignores other servers' metrics", async () => {
   for (const name of ["llamacpp-b10298"]) {
     const exposition = parseEngineMetrics(await readGzip(`fixtures/${name}.prom.gz`));
     assertEquals(exposition.engines, []);
@@ -288,7 +288,7 @@ Deno.test("parseEngineMetrics() leaves other servers' metrics alone", async () =
   assert(familyNames.has("llamacpp:prompt_tokens_total"));
 });
 
-Deno.test("parseEngineMetrics() sees a server whose statistics are off", () => {
+Deno.test("parseEngineMetrics() recognises a server with statistics off", () => {
   const { engines, engineFamilyCount, familyNames } = read(
     '# TYPE http_requests_total counter\nhttp_requests_total{status="2xx"} 4\n' +
       "process_start_time_seconds 1795300000\n",
@@ -299,7 +299,7 @@ Deno.test("parseEngineMetrics() sees a server whose statistics are off", () => {
 
 // ---- Aliases: the newest name counts, and two are never added.
 
-Deno.test("parseEngineMetrics() prefers the newer name, in whichever order the two stand", () => {
+Deno.test("parseEngineMetrics() prefers the newer name, in any order", () => {
   const old: Series = ["gpu_cache_usage_perc", 0.5];
   const young: Series = ["kv_cache_usage_perc", 0.25];
   for (const series of [[old, young], [young, old]]) {
@@ -344,7 +344,7 @@ Deno.test("parseEngineMetrics() knows when prefix-cache counters may count block
   assertEquals(both.prefixCacheUnit, "tokens");
 });
 
-Deno.test("parseEngineMetrics() takes counters without _total, as Ray has them, last of all", () => {
+Deno.test("parseEngineMetrics() accepts counters without _total, as of Ray, last of all", () => {
   const alone = read(
     'ray_vllm_num_requests_running{engine="0",model_name="m"} 1\n' +
       'ray_vllm_prompt_tokens{engine="0",model_name="m"} 5\n',
@@ -358,7 +358,7 @@ Deno.test("parseEngineMetrics() takes counters without _total, as Ray has them, 
 
 // ---- Engines.
 
-Deno.test("parseEngineMetrics() takes an exposition without engine labels as one engine", async () => {
+Deno.test("parseEngineMetrics() treats an exposition without engine labels as one engine", async () => {
   const { engines } = parseEngineMetrics(await readGzip("scenarios/v0/head.prom.gz"));
   assertEquals(engines.map(({ modelName, engine }) => [modelName, engine]), [
     ["meta-llama/Llama-3.1-8B-Instruct", ""],
@@ -373,7 +373,7 @@ Deno.test("parseEngineMetrics() takes an exposition without engine labels as one
   assertEquals(labelled.finishedByReason, undefined);
 });
 
-Deno.test("parseEngineMetrics() orders engines by number, within models as they come", () => {
+Deno.test("parseEngineMetrics() orders engines by number within each model", () => {
   const text = ["10", "2", "0", "1"].map((engine) => writeEngine([RUNNING], { engine })).join("") +
     writeEngine([RUNNING], { engine: "0", model: "A" });
   assertEquals(read(text).engines.map(({ modelName, engine }) => `${modelName} ${engine}`), [
@@ -382,7 +382,7 @@ Deno.test("parseEngineMetrics() orders engines by number, within models as they 
   ]);
 });
 
-Deno.test("parseEngineMetrics() reads two engines of one process", async () => {
+Deno.test("parseEngineMetrics() parses two engines of one process", async () => {
   const body = await readGzip("fixtures/generated-v1-dp2-single-process.prom.gz");
   const { engines, processStart, countersCreated, server } = parseEngineMetrics(body);
   assertEquals(engines.map(({ engine }) => engine), ["0", "1"]);
@@ -411,7 +411,7 @@ Deno.test("parseEngineMetrics() shares the bounds of equal histograms", () => {
   assert(engines[0].histograms.ttft?.bounds === engines[1].histograms.ttft?.bounds);
 });
 
-Deno.test("parseEngineMetrics() takes the largest of a gauge that every process exports", async () => {
+Deno.test("parseEngineMetrics() uses the largest of a gauge that every process exports", async () => {
   const body = await readGzip("scenarios/kv-cache-by-pid/by-pid.prom.gz");
   const { engines } = parseEngineMetrics(body);
   assertEquals(engines.map(({ gauges }) => gauges.kvCacheUsageRatio), [
@@ -452,7 +452,7 @@ Deno.test("parseEngineMetrics() finds what has no sample at all without an engin
   assertEquals([engines.length, engineFamilyCount], [0, 2]);
 });
 
-Deno.test("parseEngineMetrics() tells histograms that are declared from those that are not", () => {
+Deno.test("parseEngineMetrics() distinguishes declared histograms from missing ones", () => {
   const { initializing, histograms } = readEngine(
     "# TYPE vllm:time_to_first_token_seconds histogram\n" + writeEngine([RUNNING]),
   );
@@ -463,7 +463,7 @@ Deno.test("parseEngineMetrics() tells histograms that are declared from those th
 
 // ---- What belongs to no engine.
 
-Deno.test("parseEngineMetrics() gives what has no engine to the server", () => {
+Deno.test("parseEngineMetrics() assigns figures without an engine to the server", () => {
   const { engines, server } = read(
     ["0", "1"].map((engine) => writeEngine([RUNNING], { engine })).join("") +
       writeEngine([
@@ -488,7 +488,7 @@ Deno.test("parseEngineMetrics() gives what has no engine to the server", () => {
   assertEquals(engines[0].labelled.rejectedByReason, undefined);
 });
 
-Deno.test("parseEngineMetrics() makes no engine of what only a server has", () => {
+Deno.test("parseEngineMetrics() makes no engine of server figures", () => {
   const { engines, server } = read(
     'vllm:websocket_connections_active 2\nvllm:admission_rejections_total{reason="x"} 1\n',
   );
@@ -497,7 +497,7 @@ Deno.test("parseEngineMetrics() makes no engine of what only a server has", () =
   assertEquals(listListed(server).get("vllm:websocket_connections_active"), [2, "", null]);
 });
 
-Deno.test("parseEngineMetrics() takes a series without engine beside numbered ones for no engine", () => {
+Deno.test("parseEngineMetrics() makes no engine of a series without engine beside numbered ones", () => {
   const { engines, server } = read(
     writeEngine([RUNNING]) + writeEngine([["prompt_tokens_total", 5]], { engine: null }),
   );
@@ -505,7 +505,7 @@ Deno.test("parseEngineMetrics() takes a series without engine beside numbered on
   assertEquals(server?.counters.promptTokens, { value: 5 });
 });
 
-Deno.test("parseEngineMetrics() loses nothing of a server that speaks with and without a model", () => {
+Deno.test("parseEngineMetrics() merges figures of a server with and without a model", () => {
   const duration = (count: number): Series[] =>
     writeHistogram("websocket_connection_duration_seconds", [1], {
       counts: [count, count],
@@ -556,7 +556,7 @@ Deno.test("parseEngineMetrics() joins the cache configuration on the engine", ()
   assertEquals([...configuration], [["block_size", "16"], ["num_gpu_blocks", "100"]]);
 });
 
-Deno.test("parseEngineMetrics() keeps label names of any kind apart from objects' own", () => {
+Deno.test("parseEngineMetrics() accepts label names such as __proto__", () => {
   const { configuration } = readEngine(
     writeEngine([RUNNING]) +
       'vllm:cache_config_info{__proto__="x",_block_size_resolved="16",constructor="None"} 1\n',
@@ -575,7 +575,7 @@ Deno.test("parseEngineMetrics() keeps label names of any kind apart from objects
 
 // ---- LoRA, sleep, waiting.
 
-Deno.test("parseEngineMetrics() takes LoRA's newest series, whose value is a time", () => {
+Deno.test("parseEngineMetrics() uses LoRA's newest series, whose value is a time", () => {
   const series = (running: string, waiting: string, at: string): string =>
     `vllm:lora_requests_info{max_lora="4",running_lora_adapters="${running}",` +
     `waiting_lora_adapters="${waiting}"} ${at}\n`;
@@ -592,7 +592,7 @@ Deno.test("parseEngineMetrics() takes LoRA's newest series, whose value is a tim
   assertEquals(idle?.maxAdapters, { value: null, reason: "missing" });
 });
 
-Deno.test("parseEngineMetrics() reads the sleep state and waiting by reason beside the total", () => {
+Deno.test("parseEngineMetrics() parses the sleep state, and waiting by reason besides the total", () => {
   const { gauges, labelled, isAsleep } = readOne(
     ["num_requests_waiting", 5],
     ['num_requests_waiting_by_reason{reason="capacity"}', 3],
@@ -608,7 +608,7 @@ Deno.test("parseEngineMetrics() reads the sleep state and waiting by reason besi
 
 // ---- Prefixes, Ray, other dialects.
 
-Deno.test("parseEngineMetrics() finds the known prefixes, and the one that is asked for", () => {
+Deno.test("parseEngineMetrics() finds the known prefixes, and a given one", () => {
   for (const prefix of ["vllm:", "ray_vllm_", "ray_vllm:", "kserve_vllm:"]) {
     const { engines, metricPrefix } = read(
       `${prefix}num_requests_running{model_name="m"} 2\n${prefix}prompt_tokens_total{model_name="m"} 9\n`,
@@ -625,7 +625,7 @@ Deno.test("parseEngineMetrics() finds the known prefixes, and the one that is as
   assertEquals(read("up 1\n").metricPrefix, "vllm:");
 });
 
-Deno.test("parseEngineMetrics() tells Ray's workers apart and joins their configuration", () => {
+Deno.test("parseEngineMetrics() distinguishes Ray's workers and joins their configuration", () => {
   const labels = (worker: string): string =>
     `Component="core_worker",NodeAddress="10.0.0.1",SessionName="s",Version="2.5",` +
     `WorkerId="${worker}",engine="0",model_name="m"`;
@@ -646,7 +646,7 @@ Deno.test("parseEngineMetrics() tells Ray's workers apart and joins their config
   assertEquals(serve.engines[0].engine, "@r1");
 });
 
-Deno.test("parseEngineMetrics() reads the Rust front end's OpenMetrics", () => {
+Deno.test("parseEngineMetrics() parses the Rust front end's OpenMetrics", () => {
   const own = (engine: number): string => `model_name="m",engine="${engine}"`;
   const text =
     [0, 1].map((engine) => `vllm:prompt_tokens_total{${own(engine)}} ${100 + engine}\n`).join("") +
@@ -678,7 +678,7 @@ Deno.test("parseEngineMetrics() reads the Rust front end's OpenMetrics", () => {
 
 // ---- Values.
 
-Deno.test("parseEngineMetrics() reads exponents of three digits", async () => {
+Deno.test("parseEngineMetrics() parses exponents of three digits", async () => {
   assertEquals(readOne(["prompt_tokens_total", "3.5786276864e+010"]).counters.promptTokens, {
     value: 35_786_276_864,
   });
@@ -686,7 +686,7 @@ Deno.test("parseEngineMetrics() reads exponents of three digits", async () => {
   assertEquals(processStart, { value: 1_781_802_846.91 });
 });
 
-Deno.test("parseEngineMetrics() takes the largest of a split gauge by pid, and adds no two", () => {
+Deno.test("parseEngineMetrics() uses the largest of a split gauge by pid", () => {
   const { labelled } = readOne(
     ['num_requests_waiting_by_reason{pid="1",reason="capacity"}', 4],
     ['num_requests_waiting_by_reason{pid="2",reason="capacity"}', 6],
@@ -694,7 +694,7 @@ Deno.test("parseEngineMetrics() takes the largest of a split gauge by pid, and a
   assertEquals([...labelled.waitingByReason ?? []], [["capacity", 6]]);
 });
 
-Deno.test("parseEngineMetrics() has no value where the server says NaN", () => {
+Deno.test("parseEngineMetrics() has no value for NaN", () => {
   const { gauges, counters } = readOne(["num_requests_waiting", "NaN"], [
     "prompt_tokens_total",
     "NaN",
@@ -703,7 +703,7 @@ Deno.test("parseEngineMetrics() has no value where the server says NaN", () => {
   assertEquals(counters.promptTokens, { value: null, reason: "not_finite" });
 });
 
-Deno.test("parseEngineMetrics() reads the sums of V0's milliseconds in seconds", () => {
+Deno.test("parseEngineMetrics() converts the sums of V0's milliseconds to seconds", () => {
   const engine = readOne(
     ...writeHistogram("model_forward_time_milliseconds", [1, 500], {
       counts: [1, 3, 4],
@@ -728,7 +728,7 @@ Deno.test("parseEngineMetrics() skips _created, but for the age of the counters"
   assertEquals(countersCreated, { value: 1_795_300_000 });
 });
 
-Deno.test("parseEngineMetrics() counts a series once that is given twice", () => {
+Deno.test("parseEngineMetrics() counts a repeated series once", () => {
   const series: Series[] = [
     RUNNING,
     ["prompt_tokens_total", 5],
@@ -742,7 +742,7 @@ Deno.test("parseEngineMetrics() counts a series once that is given twice", () =>
   assertEquals(twice, once);
 });
 
-Deno.test("parseEngineMetrics() adds up bounds that are spelled differently", () => {
+Deno.test("parseEngineMetrics() adds bounds that are spelled differently", () => {
   const name = "time_to_first_token_seconds_bucket";
   const { histograms } = readOne(
     [`${name}{le="0.1"}`, 1],
@@ -757,7 +757,7 @@ Deno.test("parseEngineMetrics() adds up bounds that are spelled differently", ()
   assertEquals(histograms.ttft?.sum, NaN);
 });
 
-Deno.test("parseEngineMetrics() reads answers to HTTP requests by status", () => {
+Deno.test("parseEngineMetrics() counts HTTP responses by status", () => {
   const { httpResponsesByStatus } = read(
     'http_requests_total{handler="/v1/a",method="POST",status="2xx"} 5\n' +
       'http_requests_total{handler="/v1/b",method="POST",status="2xx"} 2\n' +
@@ -768,7 +768,7 @@ Deno.test("parseEngineMetrics() reads answers to HTTP requests by status", () =>
 
 // ---- Text from elsewhere.
 
-Deno.test("parseEngineMetrics() makes every text safe that it keeps", () => {
+Deno.test("parseEngineMetrics() sanitizes every text it keeps", () => {
   const evil = "a\x1b]0;pwn\x07\x9b31m\u202eb\\nc";
   const { engines, lora, familyNames, httpResponsesByStatus } = read(
     writeEngine([
@@ -803,7 +803,7 @@ Deno.test("parseEngineMetrics() does not keep a flood of names", () => {
   assertEquals(read(text).familyNames.size, 1000);
 });
 
-Deno.test("parseEngineMetrics() leaves out figures that are floods, and keeps the others", () => {
+Deno.test("parseEngineMetrics() drops flooded figures, and keeps the others", () => {
   const readFlood = (count: number) =>
     readOne(
       ["prompt_tokens_total", 7],
@@ -822,7 +822,7 @@ Deno.test("parseEngineMetrics() leaves out figures that are floods, and keeps th
   assertEquals(flooded.counters.promptTokens, { value: 7 });
 });
 
-Deno.test("parseEngineMetrics() tells of more engines than it keeps", () => {
+Deno.test("parseEngineMetrics() reports more engines than it keeps", () => {
   const readMany = (count: number) =>
     read(
       Array.from({ length: count }, (_, i) =>
@@ -834,7 +834,7 @@ Deno.test("parseEngineMetrics() tells of more engines than it keeps", () => {
   assertEquals([more.engines.length, more.hasTooManyEngines], [MAX_ENGINES, true]);
 });
 
-Deno.test("parseEngineMetrics() passes on what the parser found wrong", () => {
+Deno.test("parseEngineMetrics() reports the parser's bad lines", () => {
   const exposition = read(writeEngine([RUNNING]) + "broken{\nvllm:num_requests_waiting 1");
   assertEquals(exposition.badLineCount, 1);
   assertEquals(exposition.badLines[0].line, 2);
@@ -910,7 +910,7 @@ Deno.test("parseEngineMetrics() never throws, whatever the samples", () => {
 
 // ---- Readers, which remember the body before.
 
-Deno.test("createEngineReader() reads each scenario's bodies as if each were the first", async () => {
+Deno.test("createEngineReader() parses each scenario's bodies as if each were the first", async () => {
   for (const [name, paths] of await listScenarioBodies()) {
     const bodies = await Promise.all(paths.map(readGzip));
     const reader = createEngineReader();
@@ -921,14 +921,14 @@ Deno.test("createEngineReader() reads each scenario's bodies as if each were the
   }
 });
 
-Deno.test("createEngineReader() reads any server's bodies in turn as if each were the first", async () => {
+Deno.test("createEngineReader() parses any server's successive bodies as if each were the first", async () => {
   const paths = [...CONFORMANCE_BODIES, ...[...(await listScenarioBodies()).values()].flat()];
   const bodies = await Promise.all(paths.map(readGzip));
   const reader = createEngineReader();
   for (const body of bodies) assertEquals(reader(body), parseEngineMetrics(body));
 });
 
-Deno.test("readers of one factory read any servers' bodies in turn as if each were the first", async () => {
+Deno.test("createReaderFactory() readers parse any servers' bodies in turn as if each were the first", async () => {
   const servers = [...(await listScenarioBodies()).values()];
   const createReader = createReaderFactory();
   const readers = servers.map(() => createReader());
@@ -940,7 +940,7 @@ Deno.test("readers of one factory read any servers' bodies in turn as if each we
   }
 });
 
-Deno.test("readers of one factory read a large body in steps, and one that is known at once", () => {
+Deno.test("createReaderFactory() readers parse a large body in steps, and a known one at once", () => {
   const engines = Array.from({ length: 16 }, () => ({ model: "m" }));
   const server = createSimulatedServer({ seed: 1, startEpoch: START_EPOCH, engines });
   const body = new Uint8Array(server.expositionAt(0) ?? []);
@@ -956,7 +956,7 @@ Deno.test("readers of one factory read a large body in steps, and one that is kn
   assertEquals(countSteps(), 1);
 });
 
-Deno.test("readers of one factory share the text of servers that are alike, and of no others", () => {
+Deno.test("createReaderFactory() readers share the text of similar servers only", () => {
   const createReader = createReaderFactory();
   const write = (value: number, prefix = "vllm:") =>
     encode(`${prefix}prompt_tokens_total{model_name="m",engine="0"} ${value}\n`);
@@ -970,7 +970,7 @@ Deno.test("readers of one factory share the text of servers that are alike, and 
   assertEquals(finishSteps(first(write(4))).engines[0].counters.promptTokens, { value: 4 });
 });
 
-Deno.test("createEngineReader() leaves what it gave as it was", () => {
+Deno.test("createEngineReader() does not change what it returned", () => {
   const write = (value: number) =>
     writeEngine([
       ["num_requests_running", value],
@@ -983,7 +983,7 @@ Deno.test("createEngineReader() leaves what it gave as it was", () => {
   given.forEach((exposition, i) => assertEquals(exposition, read(write(i + 1))));
 });
 
-Deno.test("createEngineReader() has the prefix looked for that it is given", () => {
+Deno.test("createEngineReader() uses the given prefix", () => {
   const text = 'x_num_requests_running{model_name="m"} 3\n';
   const reader = createEngineReader({ metricPrefix: "x_" });
   for (let i = 0; i < 2; i++) {
@@ -991,7 +991,7 @@ Deno.test("createEngineReader() has the prefix looked for that it is given", () 
   }
 });
 
-Deno.test("createEngineReader() finds the newest adapters though the series stay", () => {
+Deno.test("createEngineReader() finds the newest adapters among unchanged series", () => {
   const write = (first: number, second: number) =>
     encode(
       `${writeEngine([RUNNING])}` +
@@ -1044,7 +1044,7 @@ ${NAME}{le="+Inf"} 2.5
 ${NAME}_total 7
 `;
 
-Deno.test("rescanValues() reads the values of the same series, however long they are", () => {
+Deno.test("rescanValues() parses the values of the same series, whatever their length", () => {
   for (const values of [["1", "2.5", "7"], ["123456.0", "0", "1e+06"], ["NaN", "+Inf", "1.0"]]) {
     const [a, b, c] = values;
     const second = BODY.replace(" 1\n", ` ${a}\n`).replace(" 2.5\n", ` ${b}\n`)
@@ -1057,7 +1057,7 @@ Deno.test("rescanValues() reads the values of the same series, however long they
   assertEquals(reread(BODY, BODY.replace("2.5", long)), [1, Number(long), 7]);
 });
 
-Deno.test("rescanValues() goes on from body to body, and keeps none that it is given", () => {
+Deno.test("rescanValues() continues from body to body, and keeps none", () => {
   const body = encode(BODY);
   const layout = layOut(body);
   body.fill(0);
@@ -1067,7 +1067,7 @@ Deno.test("rescanValues() goes on from body to body, and keeps none that it is g
   }
 });
 
-Deno.test("rescanValues() takes every other change for a surprise", () => {
+Deno.test("rescanValues() refuses every other change", () => {
   const surprises: readonly (readonly [what: string, body: string])[] = [
     ["a label's value", BODY.replace("0.1", "0.2")],
     ["a label more", BODY.replace('{le="0.1"}', '{le="0.1",x="y"}')],
@@ -1099,7 +1099,7 @@ Deno.test("rescanValues() takes every other change for a surprise", () => {
   for (const [what, second] of surprises) assertEquals(reread(BODY, second), null, what);
 });
 
-Deno.test("rescanValues() reads again where a timestamp, an exemplar or a bad line stays", () => {
+Deno.test("rescanValues() accepts unchanged timestamps, exemplars and bad lines", () => {
   const rest = [' # {id="1"} 0.1', " 1795300000", "\r", "  "];
   for (const after of rest) {
     const body = BODY.replace("2.5", `2.5${after}`);
@@ -1112,7 +1112,7 @@ Deno.test("rescanValues() reads again where a timestamp, an exemplar or a bad li
   assertEquals(reread(negative, negative.replace("-2.5", "-3")), [1, -3, 7]);
 });
 
-Deno.test("rescanValues() leaves the first negative value to the strict road, which may refuse it", () => {
+Deno.test("rescanValues() refuses the first negative value", () => {
   const counts = `# TYPE ${NAME} histogram\n${NAME}_bucket{le="+Inf"} -0\n`;
   assertEquals(reread(counts, counts.replace("-0", "-5")), null);
   assertEquals(parse(encode(counts.replace("-0", "-5"))).summary.badLineCount, 1);
@@ -1125,7 +1125,7 @@ Deno.test("rescanValues() works in text of any script, and behind a byte-order m
   assertEquals(reread(body, body.replace("é", "è")), null);
 });
 
-Deno.test("createLayout() does not remember a flood of lines that are shorter than their place", () => {
+Deno.test("createLayout() refuses a flood of very short lines", () => {
   const flood = encode("a 1\n".repeat(10_000));
   assertEquals(createLayout(flood, parse(flood)), null);
   const { body, starts, ends, values } = layOut(encode(BODY));
@@ -1158,7 +1158,7 @@ const WRITTEN = [
 ];
 
 for (const path of CONFORMANCE_BODIES) {
-  Deno.test(`rescanValues() reads what the strict road reads of ${path}`, async () => {
+  Deno.test(`rescanValues() equals the full parser on ${path}`, async () => {
     const body = await readGzip(path);
     const strict = parse(body);
     const layout = createLayout(body, strict);
@@ -1202,7 +1202,7 @@ const edit = fc.record({
   ),
 });
 
-Deno.test("rescanValues() reads what the strict road reads, or nothing, whatever changes", () => {
+Deno.test("rescanValues() equals the full parser or refuses, whatever changes", () => {
   const start = encode(`${BODY}${NAME}{x="-"} -5 # {id="1"} 1\n${NAME}{ bad\n`);
   const starts = parse(start).valueStarts;
   let readCount = 0;
@@ -1233,7 +1233,7 @@ Deno.test("rescanValues() reads what the strict road reads, or nothing, whatever
 
 // ---- What no row describes.
 
-Deno.test("parseEngineMetrics() lists families that it does not know, as exported", () => {
+Deno.test("parseEngineMetrics() lists unknown families as exported", () => {
   const engine = readEngine(
     "# TYPE vllm:brand_new_things counter\n# TYPE vllm:brand_new_time histogram\n" +
       writeEngine([
@@ -1271,7 +1271,7 @@ Deno.test("parseEngineMetrics() lists infos by their labels, and no flood of ser
   assertEquals(listed.length, 501);
 });
 
-Deno.test("a reader lists the values of the newest body, of the same entries", () => {
+Deno.test("createEngineReader() lists the values of the newest body under the same entries", () => {
   const readMetrics = createEngineReader();
   const body = (value: number) =>
     encode(writeEngine([RUNNING, ["corrupted_requests_total", value]]));

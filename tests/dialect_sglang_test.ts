@@ -30,7 +30,7 @@ async function follow(count: number): Promise<ReplicaSample> {
   return replica;
 }
 
-Deno.test("SGLang: gauges are those of the text", async () => {
+Deno.test("parseEngineMetrics() parses SGLang's gauges", async () => {
   const bodies = await Promise.all(SCRAPES.map(([path]) => readGzip(path)));
   assertEquals(
     bodies.map((body) => {
@@ -77,7 +77,7 @@ const EXPECTED = [
 ] as const;
 
 for (const { scrapes, span, ...latencies } of EXPECTED) {
-  Deno.test(`SGLang: the minute after ${scrapes} scrapes has Prometheus' TTFT and ITL`, async () => {
+  Deno.test(`computeFigures() of SGLang equals Prometheus' TTFT and ITL for the minute after ${scrapes} scrapes`, async () => {
     const { lastMinute } = computeFigures([await follow(scrapes)]);
     assertAlmostEquals(lastMinute.span.value ?? 0, span, 1e-9);
     for (const key of ["ttft", "itl"] as const) {
@@ -95,14 +95,14 @@ for (const { scrapes, span, ...latencies } of EXPECTED) {
   });
 }
 
-Deno.test("SGLang: what it has no figure of is unsupported, and makes no sum partial", async () => {
+Deno.test("computeFigures() of SGLang: missing figures are unsupported, and make no sum partial", async () => {
   const { lifetime, lastPoll } = computeFigures([await follow(2)]);
   assertEquals(lifetime.generationTokens, absent("unsupported"));
   assertEquals(lastPoll.requestsPerSecond, absent("unsupported"));
   assertEquals(lastPoll.latency.prefill.p50, absent("unsupported"));
 });
 
-Deno.test("SGLang: all that it exports is listed, known here or not", async () => {
+Deno.test("parseEngineMetrics() lists all that SGLang exports, known or not", async () => {
   const { engines: [{ metrics }] } = parseEngineMetrics(await readGzip(SCRAPES[2][0]));
   const listed = listMetrics(metrics);
   const find = (name: string) => listed.filter((metric) => metric.name === `sglang:${name}`);
@@ -115,7 +115,7 @@ function readText(...lines: readonly string[]): readonly EngineSample[] {
   return parseEngineMetrics(encode(lines.map((line) => `sglang:${line}\n`).join(""))).engines;
 }
 
-Deno.test("SGLang: data-parallel ranks are engines, and other ranks repeat them", () => {
+Deno.test("parseEngineMetrics() makes engines of SGLang's data-parallel ranks only", () => {
   const write = (labels: string, running: number) =>
     `num_running_reqs{model_name="m",${labels}} ${running}`;
   const engines = readText(
@@ -129,7 +129,7 @@ Deno.test("SGLang: data-parallel ranks are engines, and other ranks repeat them"
   ]);
 });
 
-Deno.test("SGLang: TTFT is that of streamed requests, where they are told apart", () => {
+Deno.test("parseEngineMetrics() uses SGLang's TTFT of streamed requests, if exported apart", () => {
   const write = (labels: string, counts: readonly [number, number]): string[] => [
     `time_to_first_token_seconds_bucket{le="1",model_name="m"${labels}} ${counts[0]}`,
     `time_to_first_token_seconds_bucket{le="+Inf",model_name="m"${labels}} ${counts[1]}`,
@@ -143,7 +143,7 @@ Deno.test("SGLang: TTFT is that of streamed requests, where they are told apart"
   assertEquals(read(...write("", [4, 5])), [4, 5]);
 });
 
-Deno.test("SGLang: ranks stand in the titles of schedulers", () => {
+Deno.test("parseRanks() finds ranks in the titles of SGLang's schedulers", () => {
   assertEquals(parseRanks("sglang::scheduler_DP1_TP3"), { data: 1, tensor: 3 });
   assertEquals(parseRanks("sglang::scheduler_TP0_PP1"), { tensor: 0, pipeline: 1 });
   assertEquals(parseRanks("sglang::detokenizer"), {});

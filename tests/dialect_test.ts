@@ -25,7 +25,7 @@ for (const [family, name] of EXAMPLES) {
   });
 }
 
-Deno.test("identifyServer() names the server and not the exporter whose metrics it carries", () => {
+Deno.test("identifyServer() names the server, not the exporter whose metrics it passes on", () => {
   assertEquals(identifyServer(["node_load1", "tgi_queue_size"])?.role, "engine");
   assertEquals(identifyServer(["ray_gcs_actors", "litellm_x"])?.role, "router");
 });

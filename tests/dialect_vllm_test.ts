@@ -10,7 +10,7 @@ function readTokens(...series: readonly Series[]): readonly Reading[] {
   return [counters.cachedPromptTokens, counters.computedPromptTokens];
 }
 
-Deno.test("vLLM: cached is what was not computed, or else the counter", () => {
+Deno.test("conclude() counts as cached what was not computed, else uses the counter", () => {
   const bySource = (source: string, tokens: number): Series => [
     `prompt_tokens_by_source_total{source="${source}"}`,
     tokens,
@@ -29,7 +29,7 @@ Deno.test("vLLM: cached is what was not computed, or else the counter", () => {
   assertEquals(readTokens(), [absent("missing"), absent("missing")]);
 });
 
-Deno.test("vLLM: both depths of sleep are sleep", () => {
+Deno.test("conclude() reports both depths of sleep", () => {
   const say = (state: string, value: number): boolean =>
     readEngine(writeEngine([RUNNING, [`engine_sleep_state{sleep_state="${state}"}`, value]]))
       .isAsleep;
@@ -39,7 +39,7 @@ Deno.test("vLLM: both depths of sleep are sleep", () => {
   );
 });
 
-Deno.test("vLLM: the capacity is what it says, else blocks x block size", () => {
+Deno.test("conclude() uses the stated capacity, else blocks × block size", () => {
   const read = (labels: string): readonly unknown[] => {
     const text = writeEngine([RUNNING, [`cache_config_info{${labels}}`, 1]]);
     const { kvCacheCapacity, kvCacheCapacityIsEstimate } = readEngine(text);

@@ -54,13 +54,13 @@ function checkExposition(exposition: EngineExposition, body: Uint8Array): void {
   }
 }
 
-Deno.test("parseEngineMetrics() takes any bytes", () => {
+Deno.test("parseEngineMetrics() accepts any bytes", () => {
   fuzz(fc.property(fc.uint8Array({ maxLength: 300 }), (body) => {
     checkExposition(parseEngineMetrics(body), body);
   }));
 });
 
-Deno.test("parseEngineMetrics() takes real scrapes that were changed at will", () => {
+Deno.test("parseEngineMetrics() accepts real scrapes with random changes", () => {
   fuzz(
     fc.property(
       fc.nat(scenarioBodies.length - 1),
@@ -73,7 +73,7 @@ Deno.test("parseEngineMetrics() takes real scrapes that were changed at will", (
   );
 });
 
-Deno.test("parseEngineMetrics() takes a scrape that was cut at any byte, and reads all lines before", () => {
+Deno.test("parseEngineMetrics() accepts a scrape cut at any byte, and parses all lines before", () => {
   const starts: number[] = [];
   parseExposition(SMALL, { onSample: (_name, _labels, _value, start) => starts.push(start) });
   for (let length = 0; length <= SMALL.length; length++) {
@@ -105,7 +105,7 @@ const SLOW_BODIES: readonly (readonly [name: string, write: (length: number) => 
 ];
 
 for (const [name, write] of SLOW_BODIES) {
-  Deno.test(`parseEngineMetrics() is not held up by ${name}`, () => {
+  Deno.test(`parseEngineMetrics() is not slowed down by ${name}`, () => {
     const body = encode(write(4_000_000));
     const startedAt = performance.now();
     checkExposition(parseEngineMetrics(body), body);
@@ -121,7 +121,7 @@ function listAll(exposition: EngineExposition): unknown {
   return [others, engines.map(list), server === null ? null : list(server)];
 }
 
-Deno.test("createEngineReader() reads whatever follows whatever as if it were the first", () => {
+Deno.test("createEngineReader() parses any sequence of bodies as if each were the first", () => {
   fuzz(
     fc.property(
       fc.array(editArb, { maxLength: 4 }),
@@ -138,7 +138,7 @@ Deno.test("createEngineReader() reads whatever follows whatever as if it were th
   );
 });
 
-Deno.test("decodeKeys() takes any bytes in any pieces, and comes to rest", () => {
+Deno.test("decodeKeys() accepts any bytes in any pieces, and terminates", () => {
   const piece = fc.oneof(
     fc.uint8Array({ maxLength: 12 }),
     fc.array(
@@ -167,7 +167,7 @@ Deno.test("decodeKeys() takes any bytes in any pieces, and comes to rest", () =>
   }));
 });
 
-Deno.test("parseArguments() takes any arguments and any variables", () => {
+Deno.test("parseArguments() accepts any arguments and variables", () => {
   const names = OPTION_ROWS.map(({ name }) => name);
   const text = fc.oneof(
     fc.string({ unit: "binary", maxLength: 12 }),

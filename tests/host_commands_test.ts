@@ -13,7 +13,7 @@ function readProcess(commandLine: string): ProcessInfo {
   return process;
 }
 
-Deno.test("parseLaunch() reads parallel sizes however they are written, and no secret", () => {
+Deno.test("parseLaunch() parses parallel sizes in every spelling, and no secret", () => {
   const read = (text: string) => parseLaunch(readProcess(`vllm serve m ${text}`));
   const sizes = (text: string): unknown => Object.fromEntries(read(text).parallelSizes);
   assertEquals(sizes("-tp 2 -pp=3 -dp 4"), {
@@ -29,7 +29,7 @@ Deno.test("parseLaunch() reads parallel sizes however they are written, and no s
   assert(!read("--api-key s3cr3t").commandLine.includes("s3cr3t"));
 });
 
-Deno.test("parseServerOptions() reads port and names however they are written, the last of several", () => {
+Deno.test("parseServerOptions() parses port and names in every spelling, the last of several", () => {
   const read = (text: string): readonly unknown[] => {
     const options = parseServerOptions(readProcess(text));
     return options === null ? [] : [options.port, ...options.modelNames];
@@ -48,7 +48,7 @@ Deno.test("parseServerOptions() reads port and names however they are written, t
   assertEquals(read("vllm serve m --compilation-config.level 3 --api-server-count 2"), [8000, "m"]);
 });
 
-Deno.test("identifyForwarder() tells containers' ports from tunnels to other machines", () => {
+Deno.test("identifyForwarder() distinguishes container ports from tunnels", () => {
   const cases = {
     "/usr/bin/docker-proxy -proto tcp": "container",
     "rootlessport": "container",
@@ -62,7 +62,7 @@ Deno.test("identifyForwarder() tells containers' ports from tunnels to other mac
   }
 });
 
-Deno.test("parseForwardedPort() reads what Docker's proxy passes on", () => {
+Deno.test("parseForwardedPort() parses Docker's proxy", () => {
   const proxy = "docker-proxy -proto tcp -host-ip :: -host-port 8001 -container-port 8000";
   const read = (commandLine: string) => parseForwardedPort(readProcess(commandLine));
   assertEquals(read(proxy), { hostPort: 8001, containerPort: 8000 });

@@ -292,7 +292,7 @@ const CLIENTS: readonly (readonly [name: string, transport: Transport])[] = [
 ];
 
 for (const { name, script, kinds, pattern = /./, setting, requestCount } of CASES) {
-  Deno.test(`scrape() bears ${name}, and so does the server beside it`, async () => {
+  Deno.test(`scrape() survives ${name}, and so does another server`, async () => {
     for (const [client, transport] of CLIENTS) {
       const trial = await tryServer(script, { transport, ...setting });
       const { outcome } = trial;
@@ -313,7 +313,7 @@ async function readServer(body: string): Promise<Scrape> {
   return outcome;
 }
 
-Deno.test("scrape() reads a server though one label has 150,000 values", async () => {
+Deno.test("scrape() parses a server with 150,000 values of one label", async () => {
   const scrape = await readServer(
     VLLM_BODY +
       repeatLine(
@@ -328,14 +328,14 @@ Deno.test("scrape() reads a server though one label has 150,000 values", async (
   assertEquals(labelled.finishedByReason, undefined);
 });
 
-Deno.test("scrape() reads a server whose model's name has a million characters", async () => {
+Deno.test("scrape() parses a server whose model name has a million characters", async () => {
   const scrape = await readServer(VLLM_BODY.replaceAll("test/model", "m".repeat(1_000_000)));
   const [{ modelName, gauges }] = scrape.engines;
   assertMatch(modelName, /^m{100,255}…$/);
   assertEquals(gauges.running, { value: 3 });
 });
 
-Deno.test("scrape() asks no other host that a server names, whatever it does beside", async () => {
+Deno.test("scrape() requests no other host, whatever a server answers", async () => {
   const other = startRawServer(({ send }) => send(formatResponse(VLLM_BODY)));
   const { port } = new URL(other.origin);
   try {
@@ -412,7 +412,7 @@ Deno.test({
   },
 });
 
-Deno.test("scrape() takes no more of a flood than it may keep", async () => {
+Deno.test("scrape() reads no more of a flood than its limit", async () => {
   for (const [client, transport] of CLIENTS) {
     let sent = 0;
     const { outcome } = await tryServer(async ({ send }) => {

@@ -91,7 +91,7 @@ const EXPECTED_SAMPLES: readonly (readonly [start: string, samples: readonly Sam
   ]],
 ];
 
-Deno.test("parseExposition() reads every sample that other parsers read", () => {
+Deno.test("parseExposition() parses every sample that other parsers do", () => {
   const readable = parserCases.filter(({ expect }) => expect === "ok");
   assertEquals(readable.length, EXPECTED_SAMPLES.length);
   for (const { input_utf8: input } of readable) {
@@ -101,7 +101,7 @@ Deno.test("parseExposition() reads every sample that other parsers read", () => 
   }
 });
 
-Deno.test("parseExposition() says what is wrong where a strict parser refuses", () => {
+Deno.test("parseExposition() reports a problem where strict parsers refuse", () => {
   const refused = parserCases.filter(({ expect }) => expect === "error");
   assertEquals(refused.length, 24);
   const taken = refused.filter(({ input_utf8: input }) => {
@@ -128,7 +128,7 @@ const WHOLE_BODIES: readonly (readonly [name: string, count: number, dialect: st
 ];
 
 for (const [name, count, dialect] of WHOLE_BODIES) {
-  Deno.test(`parseExposition() loses no sample of ${name}`, async () => {
+  Deno.test(`parseExposition() parses all samples of ${name}`, async () => {
     const body = await readGzip(`conformance/${name}.txt.gz`);
     const { samples, summary } = parse(body);
     assertEquals(samples.length, count);
@@ -151,7 +151,7 @@ for (const [name, count, dialect] of WHOLE_BODIES) {
 
 // ---- The grammar, one rule after the other.
 
-Deno.test("parseExposition() reads an empty body, and one of blanks and comments", () => {
+Deno.test("parseExposition() accepts an empty body, and one of blanks and comments", () => {
   for (const body of ["", "\n", "  \n\t\n", "# a comment\n", "#\n#HELP\n"]) {
     const { samples, summary } = parse(body);
     assertEquals(samples, []);
@@ -167,7 +167,7 @@ Deno.test("parseExposition() keeps braces, commas, equals signs and hashes in la
   }
 });
 
-Deno.test("parseExposition() reads the three escapes and keeps any other as it stands", () => {
+Deno.test("parseExposition() unescapes the three escapes and keeps any other", () => {
   const cases: readonly (readonly [string, string])[] = [
     ["\\\\", "\\"],
     ['\\"', '"'],
@@ -186,7 +186,7 @@ Deno.test("parseExposition() reads the three escapes and keeps any other as it s
   assertBad('m{a="\\"} 1\n', "unterminated");
 });
 
-Deno.test("parseExposition() takes blanks and tabs anywhere, and a trailing comma", () => {
+Deno.test("parseExposition() accepts blanks and tabs anywhere, and a trailing comma", () => {
   const expected = [sample("m", 1, "a", "x", "b", "y")];
   for (
     const line of [
@@ -203,11 +203,11 @@ Deno.test("parseExposition() takes blanks and tabs anywhere, and a trailing comm
   assertEquals(read("m{} 1\nm{ } 2\nm\t3\n"), [sample("m", 1), sample("m", 2), sample("m", 3)]);
 });
 
-Deno.test("parseExposition() takes an empty label value as no label", () => {
+Deno.test("parseExposition() omits labels with an empty value", () => {
   assertEquals(read('m{a="",b="2",c=""} 1\n'), [sample("m", 1, "b", "2")]);
 });
 
-Deno.test("parseExposition() reads names in quotes, of metrics and of labels", () => {
+Deno.test("parseExposition() accepts quoted names of metrics and labels", () => {
   assertEquals(read('{"metric.name",foo="x"} 1\n'), [sample("metric.name", 1, "foo", "x")]);
   assertEquals(read('{foo="x","metric.name"} 1\n'), [sample("metric.name", 1, "foo", "x")]);
   assertEquals(read('{"only.name"} 1\n'), [sample("only.name", 1)]);
@@ -223,14 +223,14 @@ Deno.test("parseExposition() reads names in quotes, of metrics and of labels", (
   assertBad('m{""="x"} 1\n');
 });
 
-Deno.test("parseExposition() allows colons in names of metrics and not in those of labels", () => {
+Deno.test("parseExposition() allows colons in metric names, not in label names", () => {
   assertEquals(read('vllm:a:b{x="1"} 2\n'), [sample("vllm:a:b", 2, "x", "1")]);
   assertBad('m{a:b="1"} 2\n', "not a label name");
   assertBad("1a 2\n", "not a metric name");
   assertBad("a-b 2\n", "not a metric name");
 });
 
-Deno.test("parseExposition() refuses lines that say two things", () => {
+Deno.test("parseExposition() refuses duplicate labels and names", () => {
   assertBad('m{a="1",a="2"} 1\n', "twice");
   assertBad('m{a="1",a="1"} 1\n', "twice");
   assertBad('m{"a"="1",a="2"} 1\n', "twice");
@@ -248,14 +248,14 @@ Deno.test("parseExposition() refuses lines that say two things", () => {
   assertBad("m{}\n", "no value");
 });
 
-Deno.test("parseExposition() refuses more labels than any metric has", () => {
+Deno.test("parseExposition() refuses too many labels", () => {
   const write = (count: number) =>
     `a{${Array.from({ length: count }, (_, i) => `l${i}="1"`).join(",")}} 1\n`;
   assertEquals(read(write(MAX_LABELS))[0].labels.length, 2 * MAX_LABELS);
   assertBad(write(MAX_LABELS + 1), `more than ${MAX_LABELS} labels`);
 });
 
-Deno.test("parseExposition() reads numbers as Go's ParseFloat does", () => {
+Deno.test("parseExposition() parses numbers as Go's ParseFloat does", () => {
   const numbers: readonly (readonly [string, number])[] = [
     ["0", 0],
     ["-0", -0],
@@ -293,7 +293,7 @@ Deno.test("parseExposition() reads numbers as Go's ParseFloat does", () => {
   }
 });
 
-Deno.test("parseExposition() refuses what only JavaScript, or nobody, takes for a number", () => {
+Deno.test("parseExposition() refuses numbers that only JavaScript accepts", () => {
   for (
     const text of [
       ...["0x1", "0X1", "0b1", "0o7", "1_000", "1,000", "true", "null", "1n", "1.2.3", "--1"],
@@ -305,7 +305,7 @@ Deno.test("parseExposition() refuses what only JavaScript, or nobody, takes for 
   }
 });
 
-Deno.test("parseExposition() reads over timestamps, and over nothing else", () => {
+Deno.test("parseExposition() skips timestamps, and nothing else", () => {
   for (const time of ["1", "-3982045", "1795300000250", "1795300000.25", "1.7953e9", "0"]) {
     assertEquals(read(`m 2 ${time}\nn{a="b"} +Inf ${time} \n`), [
       sample("m", 2),
@@ -317,7 +317,7 @@ Deno.test("parseExposition() reads over timestamps, and over nothing else", () =
   }
 });
 
-Deno.test("parseExposition() reads over exemplars", () => {
+Deno.test("parseExposition() skips exemplars", () => {
   for (
     const rest of [
       ' # {trace_id="x"} 1 1795300000.25',
@@ -331,7 +331,7 @@ Deno.test("parseExposition() reads over exemplars", () => {
   }
 });
 
-Deno.test("parseExposition() tells OpenMetrics by its last line", () => {
+Deno.test("parseExposition() recognises OpenMetrics by its last line", () => {
   const body = "# TYPE a counter\n# UNIT a seconds\n# HELP a of it\na_total 1.0 1795300000.5\n";
   for (const [end, dialect] of [["# EOF\n", "openmetrics"], ["# EOF", "openmetrics"]] as const) {
     const { samples, types, summary } = parse(body + end);
@@ -349,7 +349,7 @@ Deno.test("parseExposition() tells OpenMetrics by its last line", () => {
   assertEquals(parse("a 1\n#EOF\n").summary.dialect, "prometheus");
 });
 
-Deno.test("parseExposition() gives types in any order, and takes what a server says twice", () => {
+Deno.test("parseExposition() accepts types in any order, also repeated ones", () => {
   const types = (body: string): unknown => {
     const parsed = parse(body);
     assertEquals(parsed.summary.badLineCount, 0, body);
@@ -398,7 +398,7 @@ Deno.test("parseExposition() reports the first bad lines and counts all", () => 
   assertEquals(summary.badLines[9].line, 10);
 });
 
-Deno.test("parseExposition() makes what it quotes of a bad line safe", () => {
+Deno.test("parseExposition() sanitizes what it quotes of a bad line", () => {
   const { summary } = parse("m \x1b[2J\x07\u202e\n");
   // deno-lint-ignore no-control-regex
   assert(!/[\x00-\x1f\x7f-\x9f\u202e]/.test(summary.badLines[0].message));
@@ -420,7 +420,7 @@ Deno.test("parseExposition() replaces invalid UTF-8", () => {
   assertEquals(read(body), [sample("m", 1, "a", "\ufffd\ufffd")]);
 });
 
-Deno.test("parseExposition() takes any text for a label's name", () => {
+Deno.test("parseExposition() accepts any text as a quoted label name", () => {
   const names = ["__proto__", "constructor", "hasOwnProperty", "toString", "le", "__x"];
   const labels = names.flatMap((name) => [name, "v"]);
   const written = names.map((name) => `${name}="v"`).join(",");
@@ -434,7 +434,7 @@ Deno.test("parseExposition() takes any text for a label's name", () => {
   ]);
 });
 
-Deno.test("parseExposition() tells of a last line without its newline", () => {
+Deno.test("parseExposition() reports a last line without its newline", () => {
   assert(parse("a 1\n").summary.endsComplete);
   assert(!parse("a 1").summary.endsComplete);
   assert(!parse("a 1\nb 2").summary.endsComplete);
@@ -453,7 +453,7 @@ h_bucket{le="+Inf"} 6 # {id="ü"} 1 2
 # EOF
 `;
 
-Deno.test("parseExposition() invents no sample, wherever the body is cut off", () => {
+Deno.test("parseExposition() invents no sample, wherever the body is truncated", () => {
   const whole = parse(CUT_BODY);
   assertEquals([whole.samples.length, whole.summary.badLineCount], [5, 0]);
   const all = new Set(whole.samples.map((one) => JSON.stringify(one)));
@@ -529,7 +529,7 @@ function assertSameSamples(actual: readonly Sample[], expected: readonly Sample[
   actual.forEach((one, i) => assert(Object.is(one.value, expected[i].value), `${one.value}`));
 }
 
-Deno.test("parseExposition() reads back whatever was written", () => {
+Deno.test("parseExposition() reverses writing", () => {
   fc.assert(
     fc.property(fc.array(anySample, { maxLength: 8 }), (samples) => {
       const { samples: found, summary } = parse(samples.map(serialise).join(""));
@@ -600,7 +600,7 @@ const neighbourLine = fc.record({
   start + name + (pairs === null ? "" : gap + "{" + pairs.join(comma) + end) + rest + "\n"
 );
 
-Deno.test("parseExposition() reads a line in company as it reads it alone", () => {
+Deno.test("parseExposition() parses a line the same alone and among others", () => {
   // Found by the property: a repeated label was not seen when the line before had the second.
   const found = ['{"q",b="3"} 1\na{b="9",b="3"} 1\n', 'a{a="",a="1"} 1\na{a="5",a="1"} 1\n'];
   const lines = found.map((body) => body.split(/(?<=\n)/));

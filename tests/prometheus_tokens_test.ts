@@ -15,7 +15,7 @@ function scan(text: string): readonly [value: number, length: number] | null {
   return scanNumber(encode(`#${text}`), 1, found) ? [found.value, found.end - 1] : null;
 }
 
-Deno.test("scanNumber() reads what servers write, up to the first byte of something else", () => {
+Deno.test("scanNumber() parses what servers write, up to the first other byte", () => {
   for (
     const [text, value, length] of [
       ["0", 0, 1],
@@ -35,13 +35,13 @@ Deno.test("scanNumber() reads what servers write, up to the first byte of someth
   ) assertEquals(scan(text), [value, length], text);
 });
 
-Deno.test("scanNumber() leaves to others what it cannot read exactly, and what is no number", () => {
+Deno.test("scanNumber() refuses what it cannot parse exactly, and what is no number", () => {
   const inexact = ["12345678901234567890", "0.12345678901234567", "1e23", "1e-23", "1e999999999"];
   const none = ["", " 1", "-1", "+1", "NaN", "Inf", ".", ".e1", "e1", "1e", "1e+", "1.e-", "x"];
   for (const text of [...inexact, ...none]) assertEquals(scan(text), null, text);
 });
 
-Deno.test("scanNumber() reads exactly what Number does, wherever it reads anything", () => {
+Deno.test("scanNumber() equals Number wherever it parses anything", () => {
   const digits = fc.stringMatching(/^\d{0,18}$/);
   const exponent = fc.oneof(
     fc.constant(""),
@@ -68,7 +68,7 @@ Deno.test("scanNumber() reads exactly what Number does, wherever it reads anythi
   assert(readCount > 1000, `${readCount}`);
 });
 
-Deno.test("parseBound() takes for a bound what is a number, and nothing else", () => {
+Deno.test("parseBound() accepts numbers only", () => {
   const bounds = ["0.1", "1e-1", "+Inf", "inf", "Infinity", "-2"].map(parseBound);
   assertEquals(bounds, [0.1, 0.1, Infinity, Infinity, Infinity, -2]);
   for (const le of ["", " 1", "0x10", "0b1", "1_000", "-Inf", "NaN", "x"]) {
@@ -76,7 +76,7 @@ Deno.test("parseBound() takes for a bound what is a number, and nothing else", (
   }
 });
 
-Deno.test("areSameBytes() compares just that piece", () => {
+Deno.test("areSameBytes() compares only the given piece", () => {
   const bytes = fc.uint8Array({ max: 1, maxLength: 12 });
   const place = fc.nat(14);
   fc.assert(

@@ -28,7 +28,7 @@ Deno.test("evaluateRules() names a replica that is slowed twofold within a minut
   assert(soon >= 0.95 * namings.length, `${soon} of ${namings.length} within ${SOON} s`);
 });
 
-Deno.test("simulateFleet() serves what it is given, and no more", () => {
+Deno.test("simulateFleet() serves the given requests, and no more", () => {
   const options = { seed: 1, replicas: 2, requestsPerSecond: 10, duration: 300 };
   const rounds = [...simulateFleet(options)];
   const { points } = rounds[rounds.length - 1];

@@ -58,7 +58,7 @@ function requireWindow(later: Snapshot, earlier: Snapshot): Window {
   return window;
 }
 
-Deno.test("readSnapshot() gives each series its type, as vLLM's own reader does", () => {
+Deno.test("readSnapshot() types each series as vLLM's own reader does", () => {
   const snapshot = read(SMALL, 7);
   const labels = { engine: "0", model_name: "m" };
   assertEquals(snapshot.at, 7);
@@ -90,7 +90,7 @@ Deno.test("readSnapshot() gives each series its type, as vLLM's own reader does"
   ]);
 });
 
-Deno.test("readSnapshot() reads OpenMetrics, and bodies without TYPE lines, to the same metrics", () => {
+Deno.test("readSnapshot() gives the same metrics for OpenMetrics and bodies without TYPE lines", () => {
   const expected = read(SMALL).metrics.map(show);
   const openMetrics = SMALL.replaceAll(/(# TYPE .*)_total counter/g, "$1 counter") + "# EOF\n";
   assertEquals(read(openMetrics).metrics.map(show), expected);
@@ -98,7 +98,7 @@ Deno.test("readSnapshot() reads OpenMetrics, and bodies without TYPE lines, to t
   assertEquals(read(bare).metrics.map(show), expected);
 });
 
-Deno.test("readSnapshot() counts a series that is given twice once, its first time", () => {
+Deno.test("readSnapshot() counts a repeated series once", () => {
   const twice =
     'vllm:num_requests_running{a="1",b="2"} 1\nvllm:num_requests_running{b="2",a="1"} 5\n';
   assertEquals(read(twice).metrics.map(show), [
@@ -115,7 +115,7 @@ Deno.test("readSnapshot() counts a series that is given twice once, its first ti
   assertEquals(both.kind === "histogram" ? [...both.buckets.values()] : [], [4, 6, 6]);
 });
 
-Deno.test("readSnapshot() and the program's own reader take the same bounds for bounds", () => {
+Deno.test("readSnapshot() accepts the same bounds as the program's reader", () => {
   const lines = ["0x10", "0.5", "-Inf", "", "+Inf"].map((le) =>
     `vllm:time_to_first_token_seconds_bucket{engine="0",model_name="m",le="${le}"} 3\n`
   ).join("");
@@ -127,7 +127,7 @@ Deno.test("readSnapshot() and the program's own reader take the same bounds for 
   assertEquals([...engine.histograms.ttft?.bounds ?? []], [0.5, Infinity]);
 });
 
-Deno.test("readSnapshot() takes the prefix that it is told, and those of Ray by itself", () => {
+Deno.test("readSnapshot() accepts a given prefix, and knows Ray's", () => {
   assertEquals(read("ray_vllm_num_requests_running 2\n").metrics.length, 1);
   assertEquals(read("my_num_requests_running 2\n").metrics.length, 0);
   assertEquals(
@@ -136,7 +136,7 @@ Deno.test("readSnapshot() takes the prefix that it is told, and those of Ray by 
   );
 });
 
-Deno.test("readSnapshot() makes labels safe, and reports lines that it cannot read", () => {
+Deno.test("readSnapshot() sanitizes labels, and reports bad lines", () => {
   const body = 'vllm:num_requests_running{model_name="\x1b[2J"} 1\nvllm:num_requests_running{ 1\n';
   const { metrics, badLines } = read(body);
   assertEquals(metrics.map(({ labels }) => labels.get("model_name")), ["\\x1b[2J"]);
@@ -180,7 +180,7 @@ function listOwn(engine: EngineSample): readonly (readonly [string, number])[] {
   return [...histograms, ...counters];
 }
 
-Deno.test("readSnapshot() and the program's own reader agree on a real scrape", async () => {
+Deno.test("readSnapshot() agrees with the program's reader on a real scrape", async () => {
   for (
     const file of [
       "fixtures/generated-v1-dp2-single-process.prom.gz",
@@ -236,7 +236,7 @@ Deno.test("subtractSnapshots() gives increases, and the later gauges", () => {
   assertEquals(computeQuantile(ttft, 0.5)?.bound, "");
 });
 
-Deno.test("subtractSnapshots() says that a server restarted, by any sign of it", () => {
+Deno.test("subtractSnapshots() detects a restart by any sign of it", () => {
   const signs = [
     SMALL.replace("} 50.0", "} 49.0"),
     SMALL.replace('le="0.1",model_name="m"} 2.0', 'le="0.1",model_name="m"} 1.0'),
@@ -258,7 +258,7 @@ Deno.test("subtractSnapshots() refuses snapshots in the wrong order", () => {
   assertThrows(() => subtractSnapshots(read(SMALL, NaN), read(SMALL, 1)), RangeError);
 });
 
-Deno.test("subtractSnapshots() of windows side by side add up to the whole", () => {
+Deno.test("subtractSnapshots() gives adjacent windows that add up to the whole", () => {
   const counts = fc.array(fc.nat(1000), { minLength: 3, maxLength: 3 });
   fc.assert(fc.property(counts, (steps) => {
     let tokens = 0;
@@ -272,7 +272,7 @@ Deno.test("subtractSnapshots() of windows side by side add up to the whole", () 
   }));
 });
 
-Deno.test("findMetrics() finds a figure under the name that an older server gives it", () => {
+Deno.test("findMetrics() finds a figure under an older server's name", () => {
   const old = read("vllm:gpu_cache_usage_perc 0.5\nvllm:time_per_output_token_seconds_sum 1\n");
   assertEquals(findMetrics(old, "vllm:kv_cache_usage_perc").map(({ name }) => name), [
     "vllm:gpu_cache_usage_perc",
@@ -284,7 +284,7 @@ Deno.test("findMetrics() finds a figure under the name that an older server give
   assertEquals(findMetrics(both, "vllm:kv_cache_usage_perc", { engine: "9" }), []);
 });
 
-Deno.test("findMetrics() finds it under the prefix that was asked for, in windows as well", () => {
+Deno.test("findMetrics() finds a figure under the given prefix, also in windows", () => {
   const readOwn = (tokens: number, at: number) =>
     readSnapshot(
       "my_gpu_cache_usage_perc 0.5\n# TYPE my_gpu_prefix_cache_hits_total counter\n" +
@@ -301,7 +301,7 @@ Deno.test("findMetrics() finds it under the prefix that was asked for, in window
   assertEquals(findMetrics(bare, "kv_cache_usage_perc").length, 1);
 });
 
-Deno.test("computeQuantile() merges buckets, and tells where only a bound is known", () => {
+Deno.test("computeQuantile() merges buckets, and reports a bound where only that is known", () => {
   const engines = read(SMALL + SMALL.replaceAll('engine="0"', 'engine="2"'));
   const ttft = findMetrics(engines, "vllm:time_to_first_token_seconds");
   assertEquals(ttft.length, 2);

@@ -58,7 +58,7 @@ function listReadings(figures: unknown, path = ""): [string, Reading<unknown>][]
 
 // ---- Sums.
 
-Deno.test("computeFigures() of nothing has no figure", () => {
+Deno.test("computeFigures() has no figures without replicas", () => {
   const figures = computeFigures([]);
   assertEquals(figures.replicaCount, 0);
   for (const [path, reading] of listReadings(figures)) {
@@ -66,7 +66,7 @@ Deno.test("computeFigures() of nothing has no figure", () => {
   }
 });
 
-Deno.test("computeFigures() adds up what counts", () => {
+Deno.test("computeFigures() sums gauges, rates and counters", () => {
   const one = sayOnce([
     ["num_requests_running", 3],
     ["num_requests_waiting", 2],
@@ -97,7 +97,7 @@ Deno.test("computeFigures() adds up what counts", () => {
   assertEquals(lifetime.preemptions, value(7));
 });
 
-Deno.test("computeFigures() marks sums that a replica is missing from", () => {
+Deno.test("computeFigures() marks sums that lack a replica as partial", () => {
   const known = sayOnce([["num_requests_running", 3], ["num_preemptions_total", 2]]);
   const unknown = sayOnce([["num_requests_waiting", 1]]);
   const { running, waiting, lifetime } = computeFigures([known, unknown]);
@@ -118,7 +118,7 @@ Deno.test("computeFigures() divides each increase by its replica's own span", ()
   assertEquals(lastPoll.span, value(4));
 });
 
-Deno.test("computeFigures() marks rates and counts that a new replica is missing from", () => {
+Deno.test("computeFigures() marks rates and counts that lack a new replica as partial", () => {
   const queries = (count: number): Series[] => [
     ["generation_tokens_total", count],
     ["prefix_cache_queries_total", count],
@@ -174,7 +174,7 @@ Deno.test("computeFigures() names the first of equally full KV caches", () => {
   assertEquals(kvCache.maxOwner, 1);
 });
 
-Deno.test("computeFigures() takes the plain mean where a capacity is unknown", () => {
+Deno.test("computeFigures() uses the plain mean if a capacity is unknown", () => {
   const { kvCache } = computeFigures([
     useKvCache(0.2, 'kv_cache_size_tokens="1000"'),
     useKvCache(0.9, 'num_gpu_blocks="None",block_size="16"'),
@@ -183,7 +183,7 @@ Deno.test("computeFigures() takes the plain mean where a capacity is unknown", (
   assertEquals(kvCache.capacityTokens, { value: 1000, partial: PARTIAL });
 });
 
-Deno.test("computeFigures() prefers the stated capacity to blocks times their size", () => {
+Deno.test("computeFigures() prefers the stated capacity to blocks × block size", () => {
   const blocks = 'block_size="16",num_gpu_blocks="100"';
   const stated = computeFigures([useKvCache(0.5, `${blocks},kv_cache_size_tokens="900"`)]).kvCache;
   assertEquals(stated.capacityTokens, value(900));
@@ -193,7 +193,7 @@ Deno.test("computeFigures() prefers the stated capacity to blocks times their si
   assertEquals(estimated.capacityIsEstimate, true);
 });
 
-Deno.test("computeFigures() has no KV cache where none is exported", () => {
+Deno.test("computeFigures() has no KV cache if none is exported", () => {
   const { kvCache } = computeFigures([useKvCache(null), useKvCache(null)]);
   assertEquals(kvCache.maxRatio, { value: null, reason: "missing" });
   assertEquals(kvCache.meanRatio, { value: null, reason: "missing" });
@@ -223,20 +223,20 @@ Deno.test("computeFigures() weighs hit ratios by their queries", () => {
   assertEquals(lifetime.prefixCacheHitRatio, value(190 / 1500));
 });
 
-Deno.test("computeFigures() keeps replicas out of a ratio that have only half of it", () => {
+Deno.test("computeFigures() leaves replicas with only half of a ratio out of it", () => {
   const half = sayOnce([["num_requests_running", 1], ["prefix_cache_queries_total", 800]]);
   const whole = sayOnce(queryCache(100, 50));
   assertEquals(computeFigures([half, whole]).lifetime.prefixCacheHitRatio, value(0.5));
 });
 
-Deno.test("computeFigures() has no hit ratio of no queries", () => {
+Deno.test("computeFigures() has no hit ratio without queries", () => {
   const idle = sayTwice(queryCache(500, 50), queryCache(500, 50));
   const { lastPoll, lifetime } = computeFigures([idle]);
   assertEquals(lastPoll.prefixCacheHitRatio, { value: null, reason: "no_samples" });
   assertEquals(lifetime.prefixCacheHitRatio, value(0.1));
 });
 
-Deno.test("computeFigures() says where prefix caching is off", () => {
+Deno.test("computeFigures() reports that prefix caching is off", () => {
   const off = 'vllm:cache_config_info{enable_prefix_caching="False"} 1.0\n';
   const on = 'vllm:cache_config_info{enable_prefix_caching="True"} 1.0\n';
   const ratioOf = (...replicas: ReplicaSample[]) =>
@@ -249,7 +249,7 @@ Deno.test("computeFigures() says where prefix caching is off", () => {
   );
 });
 
-Deno.test("computeFigures() takes V0's own hit ratio, and -1 for off", () => {
+Deno.test("computeFigures() uses V0's own hit ratio; -1 means off", () => {
   const report = (ratio: number) =>
     sayOnce([["num_requests_running", 1], ["gpu_prefix_cache_hit_rate", ratio]]);
   const ratioOf = (...replicas: ReplicaSample[]) =>
@@ -261,7 +261,7 @@ Deno.test("computeFigures() takes V0's own hit ratio, and -1 for off", () => {
   assertEquals(ratioOf(report(0.25), report(0.75)), { value: null, reason: "missing" });
 });
 
-Deno.test("computeFigures() keeps the external cache apart", () => {
+Deno.test("computeFigures() keeps the external cache separate", () => {
   const external = (queries: number, hits: number): Series[] => [
     ...queryCache(100, 10),
     ["external_prefix_cache_queries_total", queries],
@@ -296,7 +296,7 @@ Deno.test("computeFigures() splits prompt tokens by their source", () => {
   ]);
 });
 
-Deno.test("computeFigures() subtracts cached prompt tokens where sources are not told", () => {
+Deno.test("computeFigures() subtracts cached prompt tokens if sources are not exported", () => {
   const tokens = (prompt: number, cached: number): Series[] => [
     ["prompt_tokens_total", prompt],
     ["prompt_tokens_cached_total", cached],
@@ -307,7 +307,7 @@ Deno.test("computeFigures() subtracts cached prompt tokens where sources are not
   assertEquals(lifetime.cachedPromptTokens, value(50));
 });
 
-Deno.test("computeFigures() never computes less than nothing", () => {
+Deno.test("computeFigures() has no negative computed tokens", () => {
   // The exposition was written while a request was booked: the one counter before, the other after.
   const tokens = (prompt: number, cached: number): Series[] => [
     ["prompt_tokens_total", prompt],
@@ -317,7 +317,7 @@ Deno.test("computeFigures() never computes less than nothing", () => {
   assertEquals(lastPoll.computedPromptTokensPerSecond, value(0));
 });
 
-Deno.test("computeFigures() does not guess what was computed", () => {
+Deno.test("computeFigures() does not guess computed tokens", () => {
   const tokens = (prompt: number): Series[] => [["prompt_tokens_total", prompt]];
   const { lastPoll } = computeFigures([sayTwice(tokens(100), tokens(120))]);
   assertEquals(lastPoll.promptTokensPerSecond, value(10));
@@ -357,7 +357,7 @@ Deno.test("computeFigures() gives the figures of speculative decoding", () => {
   assertEquals(reasonOf(without.draftAcceptanceRatio), "missing");
 });
 
-Deno.test("computeFigures() adds up drafts of several replicas before it divides", () => {
+Deno.test("computeFigures() sums drafts of replicas before dividing", () => {
   const one = sayTwice(speculate(0, 0, [0, 0]), speculate(10, 20, [10, 10]));
   const two = sayTwice(speculate(0, 0, [0, 0]), speculate(30, 60, [0, 0]));
   const { lastPoll } = computeFigures([one, two]);
@@ -414,7 +414,7 @@ function sumOf(parts: readonly Figures[], read: (figures: Figures) => Reading): 
   return parts.reduce((sum, figures) => sum + (read(figures).value ?? NaN), 0);
 }
 
-Deno.test("computeFigures() of all is the sum of its parts, and does not care for their order", () => {
+Deno.test("computeFigures() is the sum of its parts, in any order", () => {
   const sums: readonly ((figures: Figures) => Reading)[] = [
     (figures) => figures.running,
     (figures) => figures.lifetime.generationTokens,
@@ -448,7 +448,7 @@ Deno.test("computeFigures() of all is the sum of its parts, and does not care fo
   );
 });
 
-Deno.test("joinMetrics() sums counts and running requests, and takes the fullest cache", () => {
+Deno.test("joinMetrics() sums counts and running requests, and uses the fullest cache", () => {
   const write = (running: number, kv: number): MetricTable =>
     readEngine(writeEngine([
       ["num_requests_running", running],

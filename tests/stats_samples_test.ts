@@ -72,7 +72,7 @@ const seriesOf = fc.tuple(
   })),
 ]);
 
-Deno.test("packSamples() packs engines that differ, after others or the same", () => {
+Deno.test("packSamples() packs differing engines, after others or the same", () => {
   fc.assert(
     fc.property(fc.array(seriesOf, { minLength: 1, maxLength: 4 }), seriesOf, (all, next) => {
       const samples = all.map((series) => readEngine(writeEngine(series)));
@@ -85,7 +85,7 @@ Deno.test("packSamples() packs engines that differ, after others or the same", (
   );
 });
 
-Deno.test("packSamples() keeps one form for engines and scrapes that are alike", () => {
+Deno.test("packSamples() shares the form of similar engines and scrapes", () => {
   const server = createSimulatedServer({
     ...{ seed: 1, startEpoch: START_EPOCH, warmUp: 60 },
     engines: Array.from({ length: 3 }, () => ({ model: "m" })),
@@ -104,7 +104,7 @@ Deno.test("packSamples() keeps one form for engines and scrapes that are alike",
   assert(COUNTER_KEYS.length + MEAN_KEYS.length < length);
 });
 
-Deno.test("createSamplePoint() sees progress in whatever an engine does", () => {
+Deno.test("createSamplePoint() detects progress of any kind", () => {
   const calm: readonly Series[] = [["num_requests_running", 1], ["generation_tokens_total", 5]];
   const before = readEngine(writeEngine(calm));
   const hasProgressed = (series: readonly Series[], earlier: EngineSample | undefined = before) => {

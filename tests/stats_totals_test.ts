@@ -62,12 +62,12 @@ function sumTokens(totals: ServerTotals): number | null {
   return sumTotals(listEngineTotals(totals)).generationTokens.value;
 }
 
-Deno.test("addScrape() counts from when watching began", () => {
+Deno.test("addScrape() counts from the start of the session", () => {
   assertEquals(sumTokens(follow([writeTokens(1000)])), 0);
   assertEquals(sumTokens(follow([writeTokens(1000)], [writeTokens(1030)])), 30);
 });
 
-Deno.test("addScrape() takes all that was counted since a restart, seen or not", () => {
+Deno.test("addScrape() counts everything since a restart, seen or not", () => {
   const before = [[writeTokens(1000)], [writeTokens(1030)]] as const;
   assertEquals(sumTokens(follow(...before, [writeTokens(7), true])), 37);
   // It has counted more since than it had before: only the start time told.
@@ -76,7 +76,7 @@ Deno.test("addScrape() takes all that was counted since a restart, seen or not",
   assertEquals(sumTokens(follow(...before, [writeTokens(7)])), 37);
 });
 
-Deno.test("addScrape() counts on over a metric that is away for a while", () => {
+Deno.test("addScrape() continues after a metric was missing", () => {
   const without = writeEngine([["num_requests_running", 0]]);
   assertEquals(sumTokens(follow([writeTokens(10)], [without], [writeTokens(25)])), 15);
   // After a restart it had counted nothing when it was not there.
@@ -86,7 +86,7 @@ Deno.test("addScrape() counts on over a metric that is away for a while", () => 
   );
 });
 
-Deno.test("addScrape() takes an engine that joins from where it is, or from 0 if it began since", () => {
+Deno.test("addScrape() counts a new engine from its current value, or from 0 if it started since", () => {
   const both = (created: number) =>
     writeTokens(10) +
     writeTokens(500, "1", [["generation_tokens_created", created]]);
@@ -94,7 +94,7 @@ Deno.test("addScrape() takes an engine that joins from where it is, or from 0 if
   assertEquals(sumTokens(follow([writeTokens(10)], [both(START_EPOCH + 1)])), 500);
 });
 
-Deno.test("addScrape() keeps what engines that went have counted", () => {
+Deno.test("addScrape() keeps the counts of engines that left", () => {
   const both = (a: number, b: number) => writeTokens(a) + writeTokens(b, "1");
   const gone = follow([both(0, 0)], [both(5, 7)], [writeTokens(6)]);
   assertEquals(sumTokens(gone), 13);
@@ -115,7 +115,7 @@ Deno.test("addScrape() stays bounded when engines come and go", () => {
   assertEquals(last, 1499);
 });
 
-Deno.test("addScrape() counts rejections for the server, also when they begin later", () => {
+Deno.test("addScrape() counts rejections of the server, also if they appear later", () => {
   const reject = (count: number) =>
     writeEngine([['admission_rejections_total{reason="max_num_queued_reqs"}', count]], {
       engine: null,
@@ -128,7 +128,7 @@ Deno.test("addScrape() counts rejections for the server, also when they begin la
   assertEquals(rejections(later), 5);
 });
 
-Deno.test("joinTotals() is as small as one server's, with the sums of both", () => {
+Deno.test("joinTotals() keeps only the sums of both", () => {
   const both = (a: number, b: number) => writeTokens(a) + writeTokens(b, "1");
   const one = follow([both(0, 0)], [both(5, 7)]);
   const other = addScrape(
@@ -142,7 +142,7 @@ Deno.test("joinTotals() is as small as one server's, with the sums of both", () 
   assertEquals(listTotals(joinTotals(NO_TOTALS, NO_TOTALS)), []);
 });
 
-Deno.test("sums never fall and are those of the parts, over any restarts and gaps", () => {
+Deno.test("addScrape() gives sums that never fall and equal their parts, over any restarts and gaps", () => {
   const arbitraryStep = fc.record({
     engines: fc.array(
       fc.record({ increase: fc.nat(50), isAway: fc.boolean(), restarts: fc.boolean() }),
@@ -224,7 +224,7 @@ Deno.test("getPeakValues() has no peak of a rate over less than the shortest int
   assertEquals(read(0.44), [3, null]);
 });
 
-Deno.test("joinPeakValues() makes the peak of the sum, and not the sum of the peaks", () => {
+Deno.test("joinPeakValues() gives the peak of the sum, not the sum of the peaks", () => {
   const moments = [[8, 1], [1, 8], [4, 4]];
   const peaks = moments.reduce(
     (known, values, at) =>
@@ -279,7 +279,7 @@ Deno.test("continueIdleness() counts time in which nothing ran and nothing was c
   });
 });
 
-Deno.test("continueIdleness() takes for busy what ran, waited or was counted between", () => {
+Deno.test("continueIdleness() is busy if anything ran, waited or was counted", () => {
   for (
     const [before, now] of [
       [engine(1, 7), engine(0, 7)],
@@ -292,7 +292,7 @@ Deno.test("continueIdleness() takes for busy what ran, waited or was counted bet
   }
 });
 
-Deno.test("continueIdleness() does not count what nobody knows", () => {
+Deno.test("continueIdleness() omits unknown time", () => {
   const rests = engine(0, 7);
   const mute = engine(null, 7);
   for (

@@ -82,7 +82,7 @@ Deno.test("computeReplicas() has no window after the first scrape", () => {
   assertEquals([reasonOf(lastPoll), reasonOf(lastMinute)], ["first_scrape", "first_scrape"]);
 });
 
-Deno.test("computeReplicas() measures spans between receipts, whatever the interval", () => {
+Deno.test("computeReplicas() measures spans between receipts, not the interval", () => {
   const history = follow(
     countTokens(100, 0),
     countTokens(102.25, 9),
@@ -94,7 +94,7 @@ Deno.test("computeReplicas() measures spans between receipts, whatever the inter
   assertEquals(readIncrease(lastMinute), [9.5, 40]);
 });
 
-Deno.test("computeReplicas() measures over the gap that a failed scrape left", () => {
+Deno.test("computeReplicas() measures across the gap of a failed scrape", () => {
   // The scrapes of 4 s and 6 s failed: there are no points of them.
   const history = follow(countTokens(0, 0), countTokens(2, 10), countTokens(8, 70));
   assertEquals(readIncrease(readOne(history).lastPoll), [6, 60]);
@@ -109,7 +109,7 @@ Deno.test("computeReplicas() looks back a minute, and a little for late polls", 
   assertEquals(readIncrease(readOne(until(60.6)).lastMinute)[1], 40);
 });
 
-Deno.test("computeReplicas() measures polls that are more than a minute apart", () => {
+Deno.test("computeReplicas() measures polls more than a minute apart", () => {
   const history = follow(countTokens(0, 0), countTokens(90, 9), countTokens(190, 29));
   const { lastPoll, lastMinute } = readOne(history);
   assertEquals(readIncrease(lastPoll), [100, 20]);
@@ -130,7 +130,7 @@ Deno.test("appendSample() refuses a sample that is not later", () => {
   }
 });
 
-Deno.test("appendSample() leaves the history as it was", () => {
+Deno.test("appendSample() does not change the given history", () => {
   const history = follow(countTokens(0, 0));
   appendSample(history, countTokens(2, 5));
   assertEquals([history.newest?.at, history.previous, readOne(history).trace.length], [0, null, 1]);
@@ -162,7 +162,7 @@ const FALLS: readonly (readonly [what: string, Series[]])[] = [
 ];
 
 for (const [what, fallen] of FALLS) {
-  Deno.test(`appendSample() takes the fall of ${what} for a restart`, () => {
+  Deno.test(`appendSample() detects a restart by a fall of ${what}`, () => {
     const before: Series[] = [
       ...CALM,
       ["spec_decode_num_emitted_tokens_total", 9],
@@ -184,7 +184,7 @@ for (const [what, fallen] of FALLS) {
   });
 }
 
-Deno.test("appendSample() takes no fall of a gauge for a restart", () => {
+Deno.test("appendSample() sees no restart in a fall of a gauge", () => {
   const gauges = (value: number): Series[] => [
     ["num_requests_running", value],
     ["kv_cache_usage_perc", value / 10],
@@ -198,13 +198,13 @@ Deno.test("appendSample() takes no fall of a gauge for a restart", () => {
   assertEquals(valueOf(readOne(history).lastPoll).labelled.waitingByReason, undefined);
 });
 
-Deno.test("appendSample() takes equal counters for no restart", () => {
+Deno.test("appendSample() sees no restart in equal counters", () => {
   const history = follow(countTokens(0, 7, CALM), countTokens(2, 7, CALM));
   assertEquals(history.restartCount, 0);
   assertEquals(readIncrease(readOne(history).lastPoll), [2, 0]);
 });
 
-Deno.test("appendSample() takes other bounds for no restart", () => {
+Deno.test("appendSample() sees no restart in other bounds", () => {
   const ttft = (bounds: number[]) =>
     writeHistogram("time_to_first_token_seconds", bounds, { counts: [1, 2, 2], sum: 1 });
   const history = follow(countTokens(0, 1, ttft([1, 2])), countTokens(2, 5, ttft([1, 3])));
@@ -220,7 +220,7 @@ const STAMPS = [
 ] as const;
 
 for (const [name, write] of STAMPS) {
-  Deno.test(`appendSample() takes another ${name} for a restart, but for rounding`, () => {
+  Deno.test(`appendSample() detects a restart by another ${name}, except for rounding`, () => {
     const point = (at: number, tokens: number, stamp: number): HistoryPoint =>
       readPoint(at, writeEngine([["generation_tokens_total", tokens]]) + write(stamp));
     const first = point(0, 10, 1_795_300_000);
@@ -238,7 +238,7 @@ for (const [name, write] of STAMPS) {
   });
 }
 
-Deno.test("appendSample() takes the restart of one engine for that of its server", () => {
+Deno.test("appendSample() treats the restart of one engine as its server's", () => {
   const point = (at: number, first: number, second: number): HistoryPoint =>
     readPoint(
       at,
@@ -250,7 +250,7 @@ Deno.test("appendSample() takes the restart of one engine for that of its server
   assertRestarted(history);
 });
 
-Deno.test("appendSample() takes no engine that leaves or joins for a restart", () => {
+Deno.test("appendSample() sees no restart in an engine that leaves or joins", () => {
   const write = (engine: string, tokens: number, created: number): string =>
     writeEngine(
       [["generation_tokens_total", tokens], ["generation_tokens_created", created]],
@@ -267,7 +267,7 @@ Deno.test("appendSample() takes no engine that leaves or joins for a restart", (
   assertRestarted(follow(both(0, 10), renewed));
 });
 
-Deno.test("appendSample() counts restarts one after the other", () => {
+Deno.test("appendSample() counts successive restarts", () => {
   const history = follow(countTokens(0, 10), countTokens(2, 1), countTokens(4, 0));
   assertEquals(history.restartCount, 2);
   assertRestarted(history);
@@ -297,7 +297,7 @@ Deno.test("computeReplicas() waits for the second scrape of an engine that joine
   assertEquals(readIncrease(later[1].lastMinute), [3, 3]);
 });
 
-Deno.test("computeReplicas() forgets an engine that left, and goes on when it is back", () => {
+Deno.test("computeReplicas() drops an engine that left, and continues when it returns", () => {
   const left = follow(runEngines(0, { 0: 1, 1: 10 }), runEngines(2, { 0: 5 }));
   assertEquals(computeReplicas(left).map(({ sample }) => sample.engine), ["0"]);
   assertEquals(left.restartCount, 0);
@@ -308,7 +308,7 @@ Deno.test("computeReplicas() forgets an engine that left, and goes on when it is
   assertEquals(readIncrease(again[1].lastMinute), [6, 30]);
 });
 
-Deno.test("computeReplicas() sees that an engine restarted while it was away", () => {
+Deno.test("computeReplicas() detects that a missing engine restarted", () => {
   // Found by the property below: the minute had lost 70 tokens.
   const away = follow(runEngines(0, { 0: 1, 1: 100 }), runEngines(2, { 0: 5 }));
   const back = appendSample(away, runEngines(4, { 0: 6, 1: 20 }));
@@ -317,7 +317,7 @@ Deno.test("computeReplicas() sees that an engine restarted while it was away", (
   assertEquals(readIncrease(again[1].lastMinute), [2, 10]);
 });
 
-Deno.test("computeReplicas() sees that a counter restarted while it was away", () => {
+Deno.test("computeReplicas() detects that a missing counter restarted", () => {
   const history = follow(
     countTokens(0, 1, [["num_preemptions_total", 100]]),
     countTokens(2, 2),
@@ -329,7 +329,7 @@ Deno.test("computeReplicas() sees that a counter restarted while it was away", (
   assertEquals(readIncrease(lastMinute, "preemptions"), [2, 2]);
 });
 
-Deno.test("computeReplicas() tells engines apart whose names together read the same", () => {
+Deno.test("computeReplicas() distinguishes engines whose joined names are equal", () => {
   const point = (at: number, first: number, second: number): HistoryPoint =>
     readPoint(
       at,
@@ -342,7 +342,7 @@ Deno.test("computeReplicas() tells engines apart whose names together read the s
   assertEquals(replicas.map(({ trace }) => trace.map(({ at }) => at)), [[0, 2, 4], [0, 2, 4]]);
 });
 
-Deno.test("computeReplicas() tells engines of different models apart", () => {
+Deno.test("computeReplicas() distinguishes engines of different models", () => {
   const point = (at: number, first: number, second: number): HistoryPoint =>
     readPoint(
       at,
@@ -353,7 +353,7 @@ Deno.test("computeReplicas() tells engines of different models apart", () => {
   assertEquals(replicas.map(({ lastPoll }) => readIncrease(lastPoll)[1]), [10, 4]);
 });
 
-Deno.test("computeReplicas() has no increase of a counter that was not there before", () => {
+Deno.test("computeReplicas() has no increase of a new counter", () => {
   const drafts: Series[] = [["spec_decode_num_drafts_total", 500]];
   const history = follow(countTokens(0, 1), countTokens(2, 5, drafts));
   const { lastPoll } = readOne(history);
@@ -369,7 +369,7 @@ Deno.test("computeReplicas() has no increase of a counter that was not there bef
   assertEquals(readIncrease(lastMinute), [3, 6]);
 });
 
-Deno.test("computeReplicas() counts from 0 what was declared and had no sample", () => {
+Deno.test("computeReplicas() counts from 0 what was declared without samples", () => {
   const cold = readPoint(
     0,
     "# TYPE vllm:num_preemptions_total counter\n" +
@@ -389,7 +389,7 @@ Deno.test("computeReplicas() counts from 0 what was declared and had no sample",
   }
 });
 
-Deno.test("computeReplicas() says of a latency why it has none", () => {
+Deno.test("computeReplicas() explains absent latencies", () => {
   const declared = "# TYPE vllm:time_to_first_token_seconds histogram\n";
   const point = (at: number, more: readonly Series[] = []): HistoryPoint =>
     readPoint(at, declared + writeEngine([["generation_tokens_total", at], ...more]));
@@ -401,7 +401,7 @@ Deno.test("computeReplicas() says of a latency why it has none", () => {
   assertEquals(reasonOf(joined.latencies.itl), "first_scrape");
 });
 
-Deno.test("computeReplicas() counts a child from 0 that appears at its first use", () => {
+Deno.test("computeReplicas() counts a new child from 0", () => {
   const stop = (count: number): Series => ['request_success_total{finished_reason="stop"}', count];
   const abort: Series = ['request_success_total{finished_reason="abort"}', 2];
   const history = follow(countTokens(0, 1, [stop(5)]), countTokens(2, 2, [stop(8), abort]));
@@ -421,7 +421,7 @@ Deno.test("computeReplicas() subtracts histograms bucket by bucket", () => {
   assertEquals(delta.sum, 4.5);
 });
 
-Deno.test("computeReplicas() has the increase of a minute of what has histograms and labels", () => {
+Deno.test("computeReplicas() has the minute's increase of histograms and labelled counters", () => {
   const more = (count: number): Series[] => [
     ['request_success_total{finished_reason="stop"}', count],
     ...writeHistogram("time_to_first_token_seconds", [1], { counts: [count, count], sum: count }),
@@ -536,7 +536,7 @@ function assertNothingFell({ span, counters, labelled, latencies }: Delta): void
   }
 }
 
-Deno.test("computeReplicas() never counts backwards, whatever falls, goes or joins", () => {
+Deno.test("computeReplicas() never counts backwards, whatever falls, leaves or joins", () => {
   fc.assert(
     fc.property(steps, (all) => {
       let history = startHistory();
@@ -595,7 +595,7 @@ Deno.test("computeReplicas() weights the means of gauges by time", () => {
   });
 });
 
-Deno.test("computeReplicas() has the mean of a constant whatever the intervals, and between the extremes", () => {
+Deno.test("computeReplicas() gives the mean of a constant at any intervals, and means within the extremes", () => {
   fc.assert(fc.property(
     fc.array(fc.tuple(fc.double({ min: 0.1, max: 25, noNaN: true }), fc.nat(20)), {
       ...{ minLength: 2, maxLength: 20 },
@@ -614,7 +614,7 @@ Deno.test("computeReplicas() has the mean of a constant whatever the intervals, 
   ));
 });
 
-Deno.test("computeReplicas() keeps the trace of a minute, and begins it anew with a restart", () => {
+Deno.test("computeReplicas() keeps a minute of samples, starting over at a restart", () => {
   let history = startHistory();
   for (let at = 0; at <= 200; at += 2) history = appendSample(history, countTokens(at, at));
   const { trace } = readOne(history);
@@ -623,7 +623,7 @@ Deno.test("computeReplicas() keeps the trace of a minute, and begins it anew wit
   assertEquals(restarted.trace.map(({ at }) => at), [202]);
 });
 
-Deno.test("computeReplicas() knows since when an engine with work has done nothing", () => {
+Deno.test("computeReplicas() reports since when an engine with work made no progress", () => {
   const say = (at: number, running: number, tokens: number, kv = 0.5) =>
     sayGauges(at, running, [["generation_tokens_total", tokens], ["kv_cache_usage_perc", kv]]);
   const read = (...points: HistoryPoint[]) => {
@@ -641,7 +641,7 @@ Deno.test("computeReplicas() knows since when an engine with work has done nothi
   assertEquals(read(say(0, 1, 5), say(30, 1, 5), say(32, 1, 9)), [32, 30]);
 });
 
-Deno.test("computeReplicas() takes sleep for a standstill", () => {
+Deno.test("computeReplicas() counts sleep as a standstill", () => {
   const say = (at: number, isAsleep: number) =>
     sayGauges(at, 0, [['engine_sleep_state{sleep_state="weights_offloaded"}', isAsleep]]);
   assertEquals(readOne(follow(say(0, 0), say(10, 1), say(30, 1), say(32, 0))).standstill, 32);

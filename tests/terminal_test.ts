@@ -39,7 +39,7 @@ function createSlowStdio(): {
   return { stdio, arrived, takeFrame: held.resolve };
 }
 
-Deno.test("enterTerminal() finish() gives the terminal back after the frame that is under way", async () => {
+Deno.test("enterTerminal() finish() restores the terminal after the current frame", async () => {
   const { stdio, arrived, takeFrame } = createSlowStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
   const drawn = terminal.draw({ lines: ["a frame", ""], cursorRow: null }, SIZE);
@@ -53,7 +53,7 @@ Deno.test("enterTerminal() finish() gives the terminal back after the frame that
   assertEquals([mode, more], ["cooked", []]);
 });
 
-Deno.test("enterTerminal() leave() gives the terminal back at once, and only once", async () => {
+Deno.test("enterTerminal() leave() restores the terminal at once, and only once", async () => {
   const { stdio, arrived, takeFrame } = createSlowStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
   const drawn = terminal.draw({ lines: ["a frame", ""], cursorRow: null }, SIZE);
@@ -65,7 +65,7 @@ Deno.test("enterTerminal() leave() gives the terminal back at once, and only onc
   assertEquals(arrived.filter((text) => text.includes(ALTERNATE_SCREEN_OFF)).length, 1);
 });
 
-Deno.test("encodeFrame() writes the lines that changed, and nothing where none did", () => {
+Deno.test("encodeFrame() writes only changed lines", () => {
   const lines = ["first", "second", "third"];
   assertEquals(encodeFrame(lines, lines), "");
   const changed = encodeFrame(lines, ["first", "another", "third"]);
@@ -82,7 +82,7 @@ function createFastStdio(): { readonly stdio: Stdio; readonly arrived: string[] 
   return { stdio, arrived };
 }
 
-Deno.test("enterTerminal() asks for the mouse only if it is wanted, and gives every mode back", () => {
+Deno.test("enterTerminal() enables the mouse only if wanted, and resets every mode", () => {
   for (const mouse of [true, false]) {
     const { stdio, arrived } = createFastStdio();
     enterTerminal(stdio, { mouse }).leave();
@@ -99,7 +99,7 @@ Deno.test("enterTerminal() asks for the mouse only if it is wanted, and gives ev
   }
 });
 
-Deno.test("enterTerminal() draw() writes each frame once, and nothing where nothing changed", async () => {
+Deno.test("enterTerminal() draw() writes each frame once, and nothing if nothing changed", async () => {
   const { stdio, arrived } = createFastStdio();
   const terminal = enterTerminal(stdio, { mouse: false });
   const frame = { lines: ["one", "two"], cursorRow: null };
@@ -126,7 +126,7 @@ Deno.test("enterTerminal() draw() writes each frame once, and nothing where noth
   terminal.leave();
 });
 
-Deno.test("enterTerminal() suspend() and resume() give the terminal back for a while", async () => {
+Deno.test("enterTerminal() suspend() restores the terminal until resume()", async () => {
   const { stdio, arrived } = createFastStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
   const frame = { lines: ["one"], cursorRow: null };
@@ -146,7 +146,7 @@ Deno.test("enterTerminal() suspend() and resume() give the terminal back for a w
   assertEquals(arrived.length, count, "what was left is not entered again");
 });
 
-Deno.test("enterTerminal() asks for synchronised updates, and uses them where they are known", async () => {
+Deno.test("enterTerminal() queries synchronized updates, and uses them if supported", async () => {
   const { stdio, arrived } = createFastStdio();
   const terminal = enterTerminal(stdio, { mouse: false });
   assert(arrived.some((text) => text.endsWith("\x1b[?2026$p")), `${arrived}`);
@@ -161,7 +161,7 @@ Deno.test("enterTerminal() asks for synchronised updates, and uses them where th
   terminal.leave();
 });
 
-Deno.test("enterTerminal() abandon() writes nothing, and leaves nothing to do", async () => {
+Deno.test("enterTerminal() abandon() writes nothing, also later", async () => {
   const { stdio, arrived } = createSlowStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
   void terminal.draw({ lines: ["a frame"], cursorRow: null }, SIZE);

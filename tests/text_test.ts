@@ -15,7 +15,7 @@ import {
 const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
 const INVISIBLE = /[\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\p{Cs}|\p{Co}/u;
 
-Deno.test("sanitizeText() leaves ordinary text as it is", () => {
+Deno.test("sanitizeText() keeps ordinary text", () => {
   for (
     const text of [
       ...["", "a", "meta-llama/Llama-3.1-8B-Instruct", "A: {b, c} = d #e", "größe", "模型", "😀"],
@@ -26,7 +26,7 @@ Deno.test("sanitizeText() leaves ordinary text as it is", () => {
   }
 });
 
-Deno.test("sanitizeText() shows what would drive the terminal", () => {
+Deno.test("sanitizeText() escapes terminal controls", () => {
   const vectors: readonly (readonly [string, string])[] = [
     ["\x1b]0;pwn\x07", "\\x1b]0;pwn\\x07"],
     ["\x1b]52;c;cm0gLXJm\x1b\\", "\\x1b]52;c;cm0gLXJm\\x1b\\"],
@@ -46,7 +46,7 @@ Deno.test("sanitizeText() shows what would drive the terminal", () => {
   for (const [text, safe] of vectors) assertEquals(sanitizeText(text), safe, JSON.stringify(text));
 });
 
-Deno.test("sanitizeText() shows what would reorder or hide", () => {
+Deno.test("sanitizeText() escapes bidirectional and invisible characters", () => {
   const vectors: readonly (readonly [string, string])[] = [
     ["admin\u202egnp.exe", "admin\\u{202e}gnp.exe"],
     ["\u2066x\u2069", "\\u{2066}x\\u{2069}"],
@@ -60,7 +60,7 @@ Deno.test("sanitizeText() shows what would reorder or hide", () => {
   for (const [text, safe] of vectors) assertEquals(sanitizeText(text), safe);
 });
 
-Deno.test("sanitizeText() replaces halves of characters", () => {
+Deno.test("sanitizeText() replaces lone surrogates", () => {
   assertEquals(sanitizeText("a\ud83db\ude00c"), "a\ufffdb\ufffdc");
   assertEquals(sanitizeText("\ud83d"), "\ufffd");
   // Nor does it make halves where it stops looking.
@@ -78,7 +78,7 @@ Deno.test("sanitizeText() thins floods of combining marks", () => {
   assert([...sanitizeText("\u0301".repeat(500)).matchAll(/\p{M}/gu)].length <= 4);
 });
 
-Deno.test("sanitizeText() cuts what is too long", () => {
+Deno.test("sanitizeText() cuts long text", () => {
   const link = `\x1b]8;;https://example.com/${"a".repeat(8000)}\x07x\x1b]8;;\x07`;
   const safe = sanitizeText(link);
   assertEquals(measureWidth(safe), 256);
@@ -114,7 +114,7 @@ Deno.test("measureWidth() counts cells", () => {
   for (const [text, width] of widths) assertEquals(measureWidth(text), width, text);
 });
 
-Deno.test("cutText() halves no character and marks the cut", () => {
+Deno.test("cutText() never halves a character, and marks the cut", () => {
   assertEquals(cutText("abcdef", 6), "abcdef");
   assertEquals(cutText("abcdef", 5), "abcd…");
   assertEquals(cutText("abcdef", 1), "…");
@@ -129,7 +129,7 @@ Deno.test("cutText() halves no character and marks the cut", () => {
   assertEquals(cutText("🇩🇪🇫🇷🇮🇹", 5), "🇩🇪🇫🇷…");
 });
 
-Deno.test("padText() fills up with blanks on either side", () => {
+Deno.test("padText() pads on either side", () => {
   assertEquals(padText("ab", 4), "ab  ");
   assertEquals(padText("ab", 4, "right"), "  ab");
   assertEquals(padText("模", 4), "模  ");
@@ -150,7 +150,7 @@ const anyText = fc.oneof(
 );
 const anyWidth = fc.integer({ min: 0, max: 60 });
 
-Deno.test("sanitizeText() lets nothing through, and fits", () => {
+Deno.test("sanitizeText() removes all unsafe characters, and fits the width", () => {
   fc.assert(
     fc.property(anyText, anyWidth, (text, width) => {
       const safe = sanitizeText(text, width);
@@ -162,7 +162,7 @@ Deno.test("sanitizeText() lets nothing through, and fits", () => {
   );
 });
 
-Deno.test("sanitizeText() of safe text is the same text", () => {
+Deno.test("sanitizeText() keeps safe text", () => {
   fc.assert(
     fc.property(anyText, (text) => {
       const safe = sanitizeText(text);
@@ -172,7 +172,7 @@ Deno.test("sanitizeText() of safe text is the same text", () => {
   );
 });
 
-Deno.test("cutText() is never wider, and a beginning of the text", () => {
+Deno.test("cutText() keeps a beginning of the text, never wider", () => {
   fc.assert(
     fc.property(anyText.map((text) => sanitizeText(text)), anyWidth, (text, width) => {
       const cut = cutText(text, width);
@@ -188,7 +188,7 @@ Deno.test("cutText() is never wider, and a beginning of the text", () => {
   );
 });
 
-Deno.test("cutTextStart() is never wider, and an end of the text", () => {
+Deno.test("cutTextStart() keeps an end of the text, never wider", () => {
   fc.assert(
     fc.property(anyText.map((text) => sanitizeText(text)), anyWidth, (text, width) => {
       const cut = cutTextStart(text, width);
@@ -208,7 +208,7 @@ Deno.test("cutTextStart() is never wider, and an end of the text", () => {
   assertEquals(cutTextStart("Llama-3.1-8B :8002", 8), "…B :8002");
 });
 
-Deno.test("padText() gives the width that was asked for", () => {
+Deno.test("padText() gives the wanted width", () => {
   fc.assert(
     fc.property(
       anyText.map((text) => sanitizeText(text)),
@@ -258,12 +258,12 @@ function structuredCloneText(secret: unknown): string {
   }
 }
 
-Deno.test("createSecret() gives what cannot be changed", () => {
+Deno.test("createSecret() freezes the secret", () => {
   const secret = createSecret(TEXT);
   assertThrows(() => Object.assign(secret, { toString: () => TEXT }), TypeError);
 });
 
-Deno.test("revealSecret() gives the text, and nothing for what is no secret of ours", () => {
+Deno.test("revealSecret() gives the text, and nothing for a foreign object", () => {
   assertEquals(revealSecret(createSecret(TEXT)), TEXT);
   assertEquals(revealSecret(createSecret("")), "");
   assertEquals(revealSecret({ toString: () => TEXT, toJSON: () => TEXT }), "");
@@ -298,7 +298,7 @@ for (const [commandLine, masked] of EXAMPLES) {
   });
 }
 
-Deno.test("maskSecrets() leaves what is no secret", () => {
+Deno.test("maskSecrets() keeps what is no secret", () => {
   for (
     const commandLine of [
       "vllm serve org/model --max-num-batched-tokens 8192 --tokenizer org/t --tokenizer-mode auto",

@@ -28,7 +28,7 @@ Deno.test("conversion factors are exact", () => {
   assertEquals([HERTZ_PER_MEGAHERTZ, TOKENS_PER_MILLION, HOURS_PER_DAY], [10 ** 6, 10 ** 6, 24]);
 });
 
-Deno.test("isSameStart() allows for rounding, and takes nothing for another start that says nothing", () => {
+Deno.test("isSameStart() allows for rounding, and NaN is never another start", () => {
   const start = 1_795_300_000;
   assertEquals([0, 0.5, -0.5, 0.6, -0.6, 3600].map((by) => isSameStart(start, start + by)), [
     ...[true, true, true, false, false, false],

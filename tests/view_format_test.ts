@@ -35,14 +35,14 @@ function check(format: (value: number) => string, cases: readonly Case[]): void 
   for (const [value, text] of cases) assertEquals(format(value), text, String(value));
 }
 
-Deno.test("formatReading() has a dash for what is absent and a plus for a lower bound", () => {
+Deno.test("formatReading() shows a dash if absent and a plus if partial", () => {
   assertEquals(formatReading(present(3), String), "3");
   assertEquals(formatReading(present(0), String), "0");
   assertEquals(formatReading({ value: 3, partial: true }, String), "3+");
   assertEquals(formatReading(absent("stale"), String), DASH);
 });
 
-Deno.test("formatRange() has the unit once, where both ends have it", () => {
+Deno.test("formatRange() shows a common unit once", () => {
   const range = (min: number, max: number, convert: (value: number) => string): string =>
     formatRange({ min, max }, convert);
   assertEquals(range(0.17, 0.32, formatPercent), "17–32 %");
@@ -124,7 +124,7 @@ Deno.test("formatQuantity() rises with the quantity", () => {
   );
 });
 
-Deno.test("formatPercent() says full and none only of what is", () => {
+Deno.test("formatPercent() shows 0 and 100 only if exact", () => {
   check(formatPercent, [
     [0, "0 %"],
     [0.0001, "<1 %"],
@@ -161,7 +161,7 @@ Deno.test("formatLatency() changes from milliseconds to seconds without a gap", 
   ]);
 });
 
-Deno.test("formatQuantile() shows the bound that the figure lies beyond", () => {
+Deno.test("formatQuantile() shows the bound a figure lies beyond", () => {
   const format = (value: number, bound: Bound): string =>
     formatQuantile({ value, bound, interpolated: value });
   assertEquals(format(0.438, ""), "438 ms");
@@ -207,7 +207,7 @@ Deno.test("formatBytes() counts in steps of 1024", () => {
   ]);
 });
 
-Deno.test("formatInterval() writes what was asked for", () => {
+Deno.test("formatInterval() shows the configured value", () => {
   check(formatInterval, [[2, "2 s"], [0.5, "0.5 s"], [0.1 + 0.2, "0.3 s"], [60, "60 s"]]);
 });
 
@@ -232,7 +232,7 @@ Deno.test("formatTimestamp() agrees with the runtime's calendar", () => {
   );
 });
 
-Deno.test("formatClock() keeps to its distance from UTC, across midnight", () => {
+Deno.test("formatClock() uses the UTC offset, across midnight", () => {
   const time = Date.parse("2026-11-22T23:30:05.9Z") / 1000;
   assertEquals(formatClock(time, 0), "23:30:05");
   assertEquals(formatClock(time, 3600), "00:30:05");
@@ -245,7 +245,7 @@ Deno.test("formatClock() keeps to its distance from UTC, across midnight", () =>
   }));
 });
 
-Deno.test("formatMoney() has cents below a hundred, and says less of more", () => {
+Deno.test("formatMoney() shows cents below 100, and fewer digits above", () => {
   check((amount) => formatMoney(amount, "$"), [
     [0, "$0.00"],
     [0.000041234, "$0.000041"],
@@ -266,7 +266,7 @@ Deno.test("formatMoney() has cents below a hundred, and says less of more", () =
   assertEquals(formatMoney(2.5, "€"), "€2.50");
 });
 
-Deno.test("formatPower(), formatTemperature(), formatClockRate() and formatGibibytes() name what they say", () => {
+Deno.test("formatPower(), formatTemperature(), formatClockRate() and formatGibibytes() show their units", () => {
   check(formatPower, [[0, "0 W"], [689.6, "690 W"], [1200, "1200 W"]]);
   check(formatTemperature, [[-3, "-3 °C"], [65.5, "66 °C"]]);
   check(formatClockRate, [[0, "0 MHz"], [1_980_000_000, "1980 MHz"]]);
@@ -309,7 +309,7 @@ Deno.test("drawBar() rises with the ratio", () => {
   }));
 });
 
-Deno.test("convertToAscii() has a stand-in for everything that is drawn", () => {
+Deno.test("convertToAscii() replaces everything that is drawn", () => {
   assertEquals(
     convertToAscii("● OK … KV ▇▇░ — a–b · ≈ 1 × 2 ÷ 3 −1 ‘x’ ▌"),
     "* OK ~ KV ##. - a-b | ~ 1 x 2 / 3 -1 'x' >",
@@ -368,14 +368,14 @@ Deno.test("drawSparkline() has its width, rises with values and is highest at th
   );
 });
 
-Deno.test("drawRatioSparkline() draws ratios by their level, and not by their highest", () => {
+Deno.test("drawRatioSparkline() draws absolute levels", () => {
   assertEquals(drawRatioSparkline([0, 0.5, null, 1], 5), " ▁▅ █");
   assertEquals(drawRatioSparkline([0.1, 0.1], 2), "▂▂");
   // A driver that rounds may say more than all.
   assertEquals(drawRatioSparkline([1.01, -0.1], 2), "█▁");
 });
 
-Deno.test("drawChart() stacks its lines to what one line of as many levels would show", () => {
+Deno.test("drawChart() equals one line with as many levels", () => {
   assertEquals(drawChart([0, 1, null, 2], { width: 5, height: 2 }), ["  ▁ █", " ▁█ █"]);
   const value = fc.oneof(fc.constant(null), fc.double({ min: 0, max: 1e9, noNaN: true }));
   const size = fc.record({
@@ -398,7 +398,7 @@ Deno.test("drawChart() stacks its lines to what one line of as many levels would
   );
 });
 
-Deno.test("convertToAscii() has a stand-in for every level of a sparkline, and for every sign", () => {
+Deno.test("convertToAscii() replaces every level of a sparkline, and every sign", () => {
   const levels = convertToAscii("▁▂▃▄▅▆▇█");
   assertEquals(new Set(levels).size, 8);
   for (const sign of "▸▾▴↑↓⏎␣●▌") assert(/^[\x21-\x3e\x40-\x7e]$/.test(convertToAscii(sign)), sign);

@@ -36,7 +36,7 @@ function hasColor(styles: readonly number[]): boolean {
   return styles.some((style) => style >= 30 && style < 108);
 }
 
-Deno.test("createPaint() styles nothing where text is plain", () => {
+Deno.test("createPaint() does not style plain text", () => {
   for (const theme of THEME_NAMES) {
     const paint = createPaint(null, theme);
     for (const meaning of MEANINGS) assertEquals(paint("x", meaning), "x");
@@ -56,7 +56,7 @@ Deno.test("createPaint() uses no colour at depth 0 and in the mono theme", () =>
   }
 });
 
-Deno.test("createPaint() leaves the text alone but for styles that it ends again", () => {
+Deno.test("createPaint() only adds styles, and ends them", () => {
   for (const theme of THEME_NAMES) {
     for (const depth of STYLED_DEPTHS) {
       const paint = createPaint(depth, theme);
@@ -71,14 +71,14 @@ Deno.test("createPaint() leaves the text alone but for styles that it ends again
   }
 });
 
-Deno.test("createPaint() colours what is right, doubtful and wrong", () => {
+Deno.test("createPaint() colours ok, warn and alert", () => {
   const paint = createPaint(16);
   assert(listStyles(paint("x", "ok")).includes(32));
   assert(listStyles(paint("x", "warn")).includes(33));
   assert(listStyles(paint("x", "alert")).includes(31));
 });
 
-Deno.test("createPaint() tells apart what must be, in every theme at every depth", () => {
+Deno.test("createPaint() distinguishes meanings in every theme at every depth", () => {
   for (const theme of THEME_NAMES) {
     for (const depth of STYLED_DEPTHS) {
       const paint = createPaint(depth, theme);
@@ -98,7 +98,7 @@ Deno.test("createPaint() tells apart what must be, in every theme at every depth
   }
 });
 
-Deno.test("createPaint() in the light theme has no yellow and no cyan, which white swallows", () => {
+Deno.test("createPaint() in the light theme uses no yellow and no cyan", () => {
   for (const depth of [16, 256, "truecolor"] as const) {
     const paint = createPaint(depth, "light");
     for (const meaning of MEANINGS) {
@@ -135,7 +135,7 @@ Deno.test("chooseColorDepth() styles terminals only", () => {
   assertEquals(depthOf(false, { TERM: "xterm-256color", COLORTERM: "truecolor" }), null);
 });
 
-Deno.test("chooseColorDepth() asks COLORTERM, then TERM, for the number of colours", () => {
+Deno.test("chooseColorDepth() reads COLORTERM, then TERM", () => {
   const cases: readonly (readonly [Variables, ColorDepth])[] = [
     [{ COLORTERM: "truecolor", TERM: "xterm" }, "truecolor"],
     [{ COLORTERM: "24bit", TERM: "xterm" }, "truecolor"],
@@ -151,7 +151,7 @@ Deno.test("chooseColorDepth() asks COLORTERM, then TERM, for the number of colou
   }
 });
 
-Deno.test("chooseColorDepth() keeps to NO_COLOR where it is not empty", () => {
+Deno.test("chooseColorDepth() obeys NO_COLOR unless empty", () => {
   const rich = { COLORTERM: "truecolor" };
   assertEquals(depthOf(true, { ...rich, NO_COLOR: "1" }), 0);
   assertEquals(depthOf(true, { ...rich, NO_COLOR: "0" }), 0);
@@ -179,7 +179,7 @@ Deno.test("chooseColorDepth() reads FORCE_COLOR as Node does", () => {
   }
 });
 
-Deno.test("chooseColorDepth() asks the flag before FORCE_COLOR before NO_COLOR before the terminal", () => {
+Deno.test("chooseColorDepth() prefers the flag to FORCE_COLOR, NO_COLOR and the terminal, in that order", () => {
   const forced = { FORCE_COLOR: "3", NO_COLOR: "1", TERM: "xterm-256color" };
   assertEquals(depthOf(true, forced, true), 0);
   assertEquals(depthOf(false, forced, true), null);
@@ -189,7 +189,7 @@ Deno.test("chooseColorDepth() asks the flag before FORCE_COLOR before NO_COLOR b
   assertEquals(depthOf(true, { TERM: "xterm-256color" }), 256);
 });
 
-Deno.test("cutStyledLine() cuts what is seen and keeps what styles it", () => {
+Deno.test("cutStyledLine() cuts the text and keeps the styles", () => {
   const line = "\x1b[1mabc\x1b[0m def \x1b[31m模型\x1b[0m";
   assertEquals(cutStyledLine(line, 12), line);
   assertEquals(cutStyledLine(line, 6), "\x1b[1mabc\x1b[0m d…\x1b[31m\x1b[0m");
@@ -197,7 +197,7 @@ Deno.test("cutStyledLine() cuts what is seen and keeps what styles it", () => {
   assertEquals(cutStyledLine(line, 10), "\x1b[1mabc\x1b[0m def \x1b[31m…\x1b[0m");
 });
 
-Deno.test("padStyledLine() is as wide as it is to be", () => {
+Deno.test("padStyledLine() gives the wanted width", () => {
   const word = fc.string({ unit: fc.constantFrom("a", "é", "模", "😀", " "), maxLength: 12 });
   const style = fc.constantFrom("\x1b[1m", "\x1b[0m", "\x1b[38;2;1;2;3m");
   fc.assert(
@@ -222,7 +222,7 @@ Deno.test("repaintLine() paints the whole width once", () => {
   assertEquals(repaintLine(line, 10, (text) => `<${text}>`), "<abc def   >");
 });
 
-Deno.test("hasUtf8Locale() asks LC_ALL, then LC_CTYPE, then LANG", () => {
+Deno.test("hasUtf8Locale() reads LC_ALL, then LC_CTYPE, then LANG", () => {
   const cases: readonly (readonly [Variables, boolean])[] = [
     [{ LANG: "en_US.UTF-8" }, true],
     [{ LANG: "de_DE.utf8" }, true],
@@ -246,7 +246,7 @@ Deno.test("hasUtf8Locale() asks LC_ALL, then LC_CTYPE, then LANG", () => {
   }
 });
 
-Deno.test("hasUtf8Locale() without a locale goes by the system", () => {
+Deno.test("hasUtf8Locale() depends on the system without a locale", () => {
   for (
     const [system, expected] of [["linux", false], ["darwin", true], ["windows", true]] as const
   ) {
