@@ -219,7 +219,7 @@ async function runSession(session: Session, targets: TargetSet): Promise<number>
   );
   platform.onFatalError((error) => {
     terminal?.leave();
-    tellInternalError(platform, error);
+    reportInternalError(platform, error);
     platform.exit(EXIT_INTERNAL);
   });
   const { scanner, fallbackKey } = targets;
@@ -247,7 +247,7 @@ async function runSession(session: Session, targets: TargetSet): Promise<number>
   }
 }
 
-function tellInternalError(platform: Platform, error: unknown): void {
+function reportInternalError(platform: Platform, error: unknown): void {
   const text = error instanceof Error ? error.stack ?? error.message : String(error);
   platform.stdio.writeStderr(`vllm-htop: internal error, please report it: ${text}\n`);
 }
@@ -301,11 +301,11 @@ async function runOptions(
     ? { scrapes: [], remarks: [] }
     : await loadScrapes(platform, options.stateFile, keys);
   const notices = [...config.warnings, ...targets.notices, ...kept.remarks];
-  const noticed = { ...targets, notices };
+  const targetsWithNotices = { ...targets, notices };
   const ui = createStartUi(options);
-  const session = createSession(noticed, options, { opened, ui, pricing });
+  const session = createSession(targetsWithNotices, options, { opened, ui, pricing });
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
-  const code = await runSession(session, noticed);
+  const code = await runSession(session, targetsWithNotices);
   return code > EXIT_ENDPOINT_DOWN ? code : await keepScrapes(session, kept.scrapes) ?? code;
 }
 
@@ -356,7 +356,7 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
       );
       return EXIT_CONFIGURATION;
     }
-    tellInternalError(platform, error);
+    reportInternalError(platform, error);
     return EXIT_INTERNAL;
   }
 }

@@ -25,7 +25,7 @@ import type { Seconds } from "./units.ts";
 export const SCAN_INTERVAL: Seconds = 30;
 export const GONE_AFTER: Seconds = 300;
 
-async function welcome(session: Session, endpoint: Endpoint): Promise<void> {
+async function watchFound(session: Session, endpoint: Endpoint): Promise<void> {
   const { platform, options } = session;
   const opened = await openEndpoint(platform, { endpoint, basicAuth: null }, options);
   // An endpoint without credentials cannot be refused.
@@ -57,7 +57,7 @@ export async function scanAgain(
     endpoint.key === fallbackKey && scrape === null;
   const result = await scanner.scan(new Set(session.watched.keys()));
   if (session.stop.signal.aborted) return;
-  for (const endpoint of result.found) await welcome(session, endpoint);
+  for (const endpoint of result.found) await watchFound(session, endpoint);
   const { endpoints } = session.state;
   const hasFound = endpoints.some((known) => !isFallback(known));
   for (const known of endpoints) {
@@ -84,7 +84,7 @@ export async function scanForever(
 }
 
 /** Changes after a restart, or with other models. */
-function identifyLife(known: EndpointState): string {
+function getServerLife(known: EndpointState): string {
   const { history } = known;
   const models = new Set(listEngines(known).map(({ replica }) => replica.sample.modelName));
   return [history.restartCount, ...[...models].toSorted()].join("\n");
@@ -127,7 +127,7 @@ export function createServerInfoReader(
     const { key } = watched.endpoint;
     const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
     if (known === undefined || listEngines(known).length === 0) return;
-    const life = identifyLife(known);
+    const life = getServerLife(known);
     if (lives.get(watched) === life) return;
     lives.set(watched, life);
     const server = await fetchServerInfo(session, watched, listProcesses);

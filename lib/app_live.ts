@@ -67,9 +67,9 @@ interface Screen {
   isDrawing: boolean;
   isStale: boolean;
   /** Draw the newest state next. */
-  hasNews: boolean;
+  needsNewest: boolean;
   /** The state has changed since it was drawn. */
-  isOutdated: boolean;
+  hasChanged: boolean;
 }
 
 /** The drawn state with the user's choices since. */
@@ -91,12 +91,12 @@ function getScene(
 
 /** Draws the newest state, and again if it changes meanwhile. */
 async function draw(screen: Screen): Promise<void> {
-  screen.hasNews = true;
-  await drawChoice(screen);
+  screen.needsNewest = true;
+  await drawUi(screen);
 }
 
 /** Draws the user's choices in the drawn state, unless that is old. */
-async function drawChoice(screen: Screen): Promise<void> {
+async function drawUi(screen: Screen): Promise<void> {
   const { session, terminal } = screen;
   screen.isStale = true;
   if (screen.isDrawing) return;
@@ -107,8 +107,8 @@ async function drawChoice(screen: Screen): Promise<void> {
       const size = session.platform.stdio.terminalSize();
       if (size === null) return;
       const age = session.platform.monotonicSeconds() - screen.known.now;
-      if (screen.hasNews || age > MAX_SCENE_AGE) {
-        screen.hasNews = screen.isOutdated = false;
+      if (screen.needsNewest || age > MAX_SCENE_AGE) {
+        screen.needsNewest = screen.hasChanged = false;
         takeInstant(session);
         screen.known = session.state;
       }
@@ -139,10 +139,10 @@ function planDrawing(screen: Screen): { readonly plan: () => void; readonly canc
   let cancel = (): void => {};
   const drawChanges = (): void => {
     plannedAt = Infinity;
-    if (screen.isOutdated) draw(screen).catch((error) => stop.abort(error));
+    if (screen.hasChanged) draw(screen).catch((error) => stop.abort(error));
   };
   const plan = (): void => {
-    screen.isOutdated = true;
+    screen.hasChanged = true;
     const pause = measurePause(screen);
     const at = platform.monotonicSeconds() + pause;
     if (at >= plannedAt) return;
@@ -160,7 +160,7 @@ function getContext(screen: Screen): UiContext {
 }
 
 /** The caller draws. */
-function choose({ session }: Screen, message: Message): void {
+function applyMessage({ session }: Screen, message: Message): void {
   session.state = update(session.state, message);
 }
 
@@ -169,12 +169,12 @@ function runCommand(screen: Screen, command: Command): void {
   if (command === "quit") session.stop.abort();
   else if (command === "poll_now") pollNow(session);
   else if (command === "redraw") terminal.forget();
-  else choose(screen, { kind: "command", command, context: getContext(screen) });
+  else applyMessage(screen, { kind: "command", command, context: getContext(screen) });
   if (command === "faster") wake(session);
 }
 
 function typeFilter(screen: Screen, key: KeyEvent): void {
-  const edit = (edit: FilterEdit): void => choose(screen, { kind: "filter", edit });
+  const edit = (edit: FilterEdit): void => applyMessage(screen, { kind: "filter", edit });
   const isKey = (name: string): boolean => !key.alt && nameKey(key) === name;
   if (key.name === "enter") edit({ kind: "accept" });
   else if (key.name === "escape") edit({ kind: "clear" });
@@ -195,9 +195,9 @@ function runAction(screen: Screen, action: ClickAction): void {
     case "command":
       return runCommand(screen, action.command);
     case "sort":
-      return choose(screen, action);
+      return applyMessage(screen, action);
     case "line":
-      choose(screen, { kind: "select", key: action.key, context: getContext(screen) });
+      applyMessage(screen, { kind: "select", key: action.key, context: getContext(screen) });
       return runCommand(screen, "open");
   }
 }
@@ -222,7 +222,7 @@ function handleEvent(screen: Screen, event: TerminalEvent): void {
     screen.terminal.setSynchronized(event.value === 1 || event.value === 2);
   } else if (event.kind === "paste" && isTyping) {
     const edit = { kind: "insert", text: sanitizeText(event.text) } as const;
-    choose(screen, { kind: "filter", edit });
+    applyMessage(screen, { kind: "filter", edit });
   } else if (event.kind === "key") {
     if (isTyping) return typeFilter(screen, event);
     const command = findCommand(event);
@@ -247,29 +247,29 @@ async function readKeys(screen: Screen): Promise<void> {
     if (!isSilent) reading = platform.stdio.readStdin();
     decoder = decoded.decoder;
     for (const event of decoded.events) handleEvent(screen, event);
-    if (decoded.events.length > 0) await drawChoice(screen);
+    if (decoded.events.length > 0) await drawUi(screen);
   }
 }
 
 /** Control-Z restores the terminal and stops the program; SIGCONT resumes it. */
 function watchJobControl(screen: Screen): readonly (() => void)[] {
   const { session: { platform, stop }, terminal } = screen;
-  const goOn = (): void => {
+  const resume = (): void => {
     terminal.resume();
     // Hours may have passed: an average over them is no current rate.
     dispatch(screen.session, { kind: "resumed" });
   };
-  const stopForAWhile = async (): Promise<void> => {
+  const suspend = async (): Promise<void> => {
     await terminal.suspend();
-    if (!platform.stopSelf()) goOn();
+    if (!platform.stopSelf()) resume();
   };
   return [
     platform.onSignal("SIGTSTP", () => {
-      stopForAWhile().catch((error) => stop.abort(error));
+      suspend().catch((error) => stop.abort(error));
     }),
-    platform.onSignal("SIGCONT", goOn),
+    platform.onSignal("SIGCONT", resume),
     platform.onSignal("SIGWINCH", () => {
-      drawChoice(screen).catch((error) => stop.abort(error));
+      drawUi(screen).catch((error) => stop.abort(error));
     }),
   ];
 }
@@ -294,8 +294,8 @@ export async function runLive(
     targets: [],
     isDrawing: false,
     isStale: false,
-    hasNews: true,
-    isOutdated: true,
+    needsNewest: true,
+    hasChanged: true,
   };
   const drawing = planDrawing(screen);
   session.onChange = drawing.plan;

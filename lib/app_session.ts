@@ -31,9 +31,9 @@ export interface Watched {
   /** When its newest scrape was due, not when it began: small delays must not add up. */
   dueAt: Seconds;
   /** When it is due out of turn. */
-  calledFor: Seconds | null;
+  requestedAt: Seconds | null;
   /** Its newest scrape was one of all at once. */
-  wasWithAll: boolean;
+  wasSimultaneous: boolean;
   /** Number of endpoints watched before it. */
   readonly index: number;
 }
@@ -73,9 +73,9 @@ export const MAX_SIMULTANEOUS_ENDPOINTS = 8;
 const GOLDEN_RATIO: Ratio = 0.618033988749895;
 export const MAX_PARALLEL_REQUESTS = 32;
 /** A longer request waits for a slow server and frees its slot. */
-const FRESH_SPAN: Seconds = 0.25;
+const SLOT_TIMEOUT: Seconds = 0.25;
 /** Minimum time from a scrape to one that the user asks for. */
-const MIN_DISTANCE: Seconds = 0.5;
+const MIN_POLL_DISTANCE: Seconds = 0.5;
 
 export function startSession(
   parts:
@@ -108,8 +108,8 @@ export function watchEndpoint(
     ...opened,
     since: platform.monotonicSeconds(),
     dueAt: -Infinity,
-    calledFor: -Infinity,
-    wasWithAll: true,
+    requestedAt: -Infinity,
+    wasSimultaneous: true,
     index: watched.size,
   });
   wake(session);
@@ -193,7 +193,7 @@ async function scrapeInSlot(
     if (isHeld) releaseSlot(session);
     isHeld = false;
   };
-  const cancel = platform.startTimer(FRESH_SPAN, release);
+  const cancel = platform.startTimer(SLOT_TIMEOUT, release);
   try {
     return await scraper.scrape(stop.signal);
   } finally {
@@ -227,8 +227,8 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
 }
 
 function getDueTime(session: Session, watched: Watched, known: EndpointState): Seconds {
-  const { dueAt, calledFor, wasWithAll, index } = watched;
-  if (calledFor !== null) return calledFor;
+  const { dueAt, requestedAt, wasSimultaneous, index } = watched;
+  if (requestedAt !== null) return requestedAt;
   const { interval } = session.state;
   const { schedule, failure } = known;
   if (failure !== null) {
@@ -238,7 +238,7 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
   }
   const allowed = getInterval(schedule, interval);
   const isAmongMany = session.watched.size > MAX_SIMULTANEOUS_ENDPOINTS;
-  const distance = wasWithAll && isAmongMany ? 0.5 + index * GOLDEN_RATIO % 1 : 1;
+  const distance = wasSimultaneous && isAmongMany ? 0.5 + index * GOLDEN_RATIO % 1 : 1;
   return dueAt + Math.max(interval * distance, allowed);
 }
 
@@ -262,8 +262,8 @@ function pollDue(session: Session): void {
     if (one === undefined || busy.has(known.endpoint.key)) continue;
     const dueAt = getDueTime(session, one, known);
     if (dueAt > now) continue;
-    one.wasWithAll = one.calledFor !== null;
-    one.calledFor = null;
+    one.wasSimultaneous = one.requestedAt !== null;
+    one.requestedAt = null;
     // A late endpoint keeps its place. A very late one (the machine slept, or the interval shrank)
     // starts over: two scrapes must not come close together.
     one.dueAt = now - dueAt > session.state.interval / 2 ? now : dueAt;
@@ -272,12 +272,12 @@ function pollDue(session: Session): void {
   session.nextDueAt = getNextDueTime(session);
 }
 
-/** Endpoints scraped just before wait for `MIN_DISTANCE`. */
+/** Endpoints scraped just before wait for `MIN_POLL_DISTANCE`. */
 export function pollNow(session: Session): void {
   const now = session.platform.monotonicSeconds();
   for (const one of session.watched.values()) {
     const isBusy = session.busy.has(one.endpoint.key);
-    if (!isBusy) one.calledFor = Math.max(now, one.dueAt + MIN_DISTANCE);
+    if (!isBusy) one.requestedAt = Math.max(now, one.dueAt + MIN_POLL_DISTANCE);
   }
   wake(session);
 }
@@ -305,21 +305,21 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
   const { platform, stop } = session;
   let startedAt = platform.monotonicSeconds();
   const polling = pollEach(session).catch((error) => stop.abort(error));
-  const readEnd = (): Seconds => startedAt + session.state.interval;
+  const getEnd = (): Seconds => startedAt + session.state.interval;
   while (!stop.signal.aborted) {
-    while (platform.monotonicSeconds() < readEnd() && !isSettled(session, readEnd())) {
-      await waitUntil(session, readEnd(), () => isSettled(session, readEnd()));
+    while (platform.monotonicSeconds() < getEnd() && !isSettled(session, getEnd())) {
+      await waitUntil(session, getEnd(), () => isSettled(session, getEnd()));
       if (stop.signal.aborted) break;
     }
     if (stop.signal.aborted) break;
     takeInstant(session);
     await show();
-    while (!stop.signal.aborted && platform.monotonicSeconds() < readEnd()) {
-      await waitUntil(session, readEnd(), () => false);
+    while (!stop.signal.aborted && platform.monotonicSeconds() < getEnd()) {
+      await waitUntil(session, getEnd(), () => false);
     }
     const now = platform.monotonicSeconds();
     // Intervals keep their rhythm, except after the machine slept.
-    startedAt = now > readEnd() + session.state.interval ? now : readEnd();
+    startedAt = now > getEnd() + session.state.interval ? now : getEnd();
   }
   await polling;
   const { reason } = stop.signal;

@@ -46,7 +46,7 @@ export interface ServerPort extends ListeningPort {
 }
 
 /** Services that would log an HTTP request as an attack or error. */
-const NEVER_HTTP: ReadonlySet<number> = new Set([
+const NON_HTTP_PORTS: ReadonlySet<number> = new Set([
   ...[1433, 1521, 2049, 3306, 3389, 5432, 5672, 5900, 6379, 6380, 9042, 11_211, 27_017, 33_060],
 ]);
 
@@ -123,7 +123,7 @@ function classifyPort(
 }
 
 function mayBeHttp({ port }: ListeningPort): boolean {
-  return (port >= MIN_USER_PORT || port === 80) && !NEVER_HTTP.has(port);
+  return (port >= MIN_USER_PORT || port === 80) && !NON_HTTP_PORTS.has(port);
 }
 
 /** In rising order. */
@@ -138,12 +138,12 @@ export function findServerPorts(
   };
   let unknown = 0;
   return ports.flatMap((port): readonly ServerPort[] => {
-    const judged = classifyPort(port, context);
-    if (judged === undefined) return [];
-    if (judged.serverName === null) {
+    const ownership = classifyPort(port, context);
+    if (ownership === undefined) return [];
+    if (ownership.serverName === null) {
       if (!mayBeHttp(port) || ++unknown > MAX_UNKNOWN_PORTS) return [];
     }
-    return [{ ...port, ...judged }];
+    return [{ ...port, ...ownership }];
   });
 }
 
@@ -196,7 +196,7 @@ const CONNECT_LIMIT: Seconds = 1;
 /** Twice what 64 engines need. */
 const LOOPBACK_ANSWER_LIMIT: Seconds = 1;
 const ANSWER_LIMIT: Seconds = 3;
-const PARALLEL_PORTS = 256;
+const MAX_PARALLEL_PORTS = 256;
 /** Servers listen on either address of `localhost`. */
 const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 /** A server may replace another program between scans. */
@@ -217,14 +217,14 @@ const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
   too_large: "a response that is too large",
 };
 
-/** Up to `PARALLEL_PORTS` at once; results in the order of the items. */
+/** Up to `MAX_PARALLEL_PORTS` at once; results in the order of the items. */
 async function mapInParallel<T, R>(
   items: readonly T[],
   work: (item: T) => Promise<R>,
 ): Promise<R[]> {
   const results: R[] = [];
-  for (let start = 0; start < items.length; start += PARALLEL_PORTS) {
-    results.push(...await Promise.all(items.slice(start, start + PARALLEL_PORTS).map(work)));
+  for (let start = 0; start < items.length; start += MAX_PARALLEL_PORTS) {
+    results.push(...await Promise.all(items.slice(start, start + MAX_PARALLEL_PORTS).map(work)));
   }
   return results;
 }
@@ -320,10 +320,10 @@ async function classifyFailure(
       return name(`${owner}'s models without its metrics: ${step}`);
     }
   }
-  const told = failure.serverName !== undefined
+  const label = failure.serverName !== undefined
     ? `perhaps ${failure.serverName} with its metrics off`
     : FAILURE_NAMES[failure.kind] ?? "not an HTTP server";
-  return { kind: "other", name: told, isNamed: false };
+  return { kind: "other", name: label, isNamed: false };
 }
 
 async function probeMetrics(
@@ -387,11 +387,11 @@ async function findOpenPorts(
     probePorts(platform, range, watchedKeys),
     options.listServerPorts?.() ?? { ports: [], problems: [] },
   ]);
-  const besideRange = listing.ports.filter(({ port, serverName }) =>
+  const outsideRange = listing.ports.filter(({ port, serverName }) =>
     (port < first || port > last) && (serverName === null || findDialect(serverName) !== null)
   ).map((process) => ({ host: getLocalHost(process), port: process.port }));
-  const beside = await probePorts(platform, besideRange, watchedKeys);
-  const open = [...inRange, ...beside].map(({ host, port }): OpenPort => {
+  const outside = await probePorts(platform, outsideRange, watchedKeys);
+  const open = [...inRange, ...outside].map(({ host, port }): OpenPort => {
     const process = listing.ports.find((process) => process.port === port) ?? null;
     const endpoint = createEndpoint(process?.isTls ? "https" : "http", host, port);
     return { port, endpoint, isInRange: port >= first && port <= last, process };
@@ -405,12 +405,12 @@ async function findOpenPorts(
  * @throws {Error} By its scans, if `host` cannot be part of a URL.
  */
 export function createScanner(platform: Platform, options: ScanOptions): Scanner {
-  let memories: ReadonlyMap<string, KnownPort> = new Map();
+  let knownPorts: ReadonlyMap<string, KnownPort> = new Map();
 
-  const recall = async (open: OpenPort): Promise<KnownPort> => {
+  const probeOpenPort = async (open: OpenPort): Promise<KnownPort> => {
     const now = platform.monotonicSeconds();
     const owners = (open.process?.ownerPids ?? []).toSorted().join(" ");
-    const known = memories.get(open.endpoint.key);
+    const known = knownPorts.get(open.endpoint.key);
     const isSame = known !== undefined && known.owners === owners && known.verdict.kind === "other";
     if (isSame && now < known.probeAgainAt) return known;
     const failures = isSame ? known.failures + 1 : 1;
@@ -420,9 +420,9 @@ export function createScanner(platform: Platform, options: ScanOptions): Scanner
 
   const scan = async (watchedKeys: ReadonlySet<string> = new Set()): Promise<ScanResult> => {
     const { open, problems } = await findOpenPorts(platform, options, watchedKeys);
-    const results = await mapInParallel(open, recall);
+    const results = await mapInParallel(open, probeOpenPort);
     // Forget closed ports: whatever opens them next is probed.
-    memories = new Map(open.map(({ endpoint }, i) => [endpoint.key, results[i]]));
+    knownPorts = new Map(open.map(({ endpoint }, i) => [endpoint.key, results[i]]));
     const found: Endpoint[] = [];
     const others: { port: number; name: string }[] = [];
     for (const [i, { verdict }] of results.entries()) {

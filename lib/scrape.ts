@@ -11,7 +11,6 @@
 
 import { identifyServer } from "./dialect.ts";
 import { createReaderFactory, type EngineExposition, type EngineReader } from "./dialect_reader.ts";
-import { MAX_ENGINES } from "./dialect_series.ts";
 import type { Endpoint, Scrape, ScrapeFailure } from "./model.ts";
 import {
   finishStepsWithPauses,
@@ -23,7 +22,7 @@ import { createBufferPool, readBody } from "./scrape_body.ts";
 import { type EndpointAccess, joinHeaders } from "./scrape_credentials.ts";
 import {
   describeBodyError,
-  describeCutBody,
+  describeFault,
   describeForeignBody,
   describeForeignMetrics,
   describeNetworkError,
@@ -31,8 +30,6 @@ import {
   describeStatus,
   describeTimeout,
   describeTooLarge,
-  describeTooManyEngines,
-  describeUnnamedEngines,
   looksLikeMarkup,
   type Problem,
   type ScrapePhase,
@@ -133,7 +130,7 @@ function isGzip(bytes: Uint8Array): boolean {
 function resolveRedirect(attempt: Attempt, location: string): string {
   const { url } = attempt;
   const shown = showUrl(attempt);
-  if (!URL.canParse(location, url)) throw new ProblemError(describeRedirect(shown, null));
+  if (!URL.canParse(location, url)) throw new ProblemError(describeFault("redirect", shown));
   const target = new URL(location, url);
   if (target.origin !== new URL(url).origin) {
     const isHttp = target.protocol === "http:" || target.protocol === "https:";
@@ -169,7 +166,7 @@ async function requestMetrics(attempt: Attempt): Promise<HttpResponse> {
     await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
     const target = resolveRedirect(attempt, location);
     if (redirects === MAX_REDIRECTS) {
-      throw new ProblemError(describeRedirect(showUrl(attempt), null));
+      throw new ProblemError(describeFault("redirect", showUrl(attempt)));
     }
     attempt.url = target;
   }
@@ -195,34 +192,32 @@ async function parseExpositionBody(
   response: HttpResponse,
   bytes: Uint8Array,
 ): Promise<EngineExposition> {
+  const shown = showUrl(attempt);
   const head = decodeHead(bytes);
-  if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(showUrl(attempt), head));
+  if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(shown, head));
   const steps = attempt.readMetrics(bytes);
   const exposition = await finishStepsWithPauses(steps, attempt.platform.nextTurn);
-  const { familyNames, engineFamilyCount, engines } = exposition;
-  if (familyNames.size === 0) throw new ProblemError(describeForeignBody(showUrl(attempt), head));
-  if (isCut(response, exposition)) throw new ProblemError(describeCutBody(showUrl(attempt)));
-  if (exposition.hasTooManyEngines) {
-    throw new ProblemError(describeTooManyEngines(showUrl(attempt), MAX_ENGINES));
-  }
+  const { familyNames, engineFamilyCount, engines, hasTooManyEngines } = exposition;
+  if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
+  if (isCut(response, exposition)) throw new ProblemError(describeFault("cut", shown));
+  if (hasTooManyEngines) throw new ProblemError(describeFault("too_many_engines", shown));
   // A router may export an engine's families, but has no engine.
   const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
   if (engineFamilyCount === 0 || isRouter) {
-    throw new ProblemError(describeForeignMetrics(showUrl(attempt), familyNames));
+    throw new ProblemError(describeForeignMetrics(shown, familyNames));
   }
   if (engines.length === 0 && exposition.hasUnnamedEngines) {
-    throw new ProblemError(describeUnnamedEngines(showUrl(attempt)));
+    throw new ProblemError(describeFault("unnamed", shown));
   }
   return exposition;
 }
 
-/** Settles when the body that is read last has been. */
 let lastReading: Promise<unknown> = Promise.resolve();
 
-/** Bodies are read one after the other: the first ones of a fleet come together, and one may do for all. */
+/** Parses one body at a time: the first bodies of a fleet arrive together, and may share a layout. */
 function readInTurn<T>(read: () => Promise<T>): Promise<T> {
   const reading = lastReading.then(read);
-  lastReading = reading.catch(() => {}); // It is for whoever reads.
+  lastReading = reading.catch(() => {}); // The caller handles its error.
   return reading;
 }
 

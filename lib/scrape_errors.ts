@@ -13,6 +13,7 @@ import {
   identifyServer,
   type ServerRole,
 } from "./dialect.ts";
+import { MAX_ENGINES } from "./dialect_series.ts";
 import type { FailureKind } from "./model.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
@@ -153,13 +154,74 @@ export function describeNetworkError(error: unknown, shown: string): Problem {
 }
 
 /** After `bytes` bytes of the body. */
+/** Problems that need no more than the URL, which `%` stands for. */
+const FAULT_ROWS = {
+  compressed: [
+    "not_exposition",
+    "% sent a compressed body that cannot be decompressed: turn compression off there",
+  ],
+  cut: [
+    "truncated",
+    "% sent a truncated response: see its log and that of any proxy in front of it",
+  ],
+  empty: [
+    "empty",
+    "% answered with an empty body: see the server's log, and check that PROMETHEUS_MULTIPROC_DIR is writable and was empty at the start",
+  ],
+  markup: [
+    "html",
+    "% answered with a web page: check the URL, and whether a login page or web interface is in front of the server",
+  ],
+  json: ["not_exposition", "% answered with JSON: check the port and the path"],
+  text: [
+    "not_exposition",
+    "% answered with something other than metrics: check the port and the path",
+  ],
+  foreign: [
+    "other_server",
+    "% has metrics but none of a model server: check the port, or name their prefix with --metric-prefix",
+  ],
+  unnamed: [
+    "other_server",
+    "% names no model in its metrics, like a router: watch the server's own port",
+  ],
+  too_many_engines: [
+    "too_large",
+    `% names more than ${MAX_ENGINES} models and engines: check that the labels with their names do not change from one request to the next`,
+  ],
+  redirect: [
+    "redirect",
+    "% redirects endlessly or to an invalid address: check the proxy in front of it",
+  ],
+} as const satisfies Readonly<Record<string, readonly [kind: FailureKind, message: string]>>;
+
+export function describeFault(fault: keyof typeof FAULT_ROWS, shown: string): Problem {
+  const [kind, message] = FAULT_ROWS[fault];
+  return { kind, message: message.replace("%", () => shown) };
+}
+
+/** `target` is a safe URL in quotes. */
+export function describeRedirect(shown: string, target: string): Problem {
+  const message =
+    `${shown} redirects to ${target}, which is not followed: watch that URL if it is the right one`;
+  return { kind: "redirect", message };
+}
+
+/** HTML or XML: its text may hold lines that look like samples. */
+export function looksLikeMarkup(head: string): boolean {
+  return /^<[!?a-z]/i.test(head);
+}
+
+/** A body without metrics. `head` is its beginning without leading white space. */
+export function describeForeignBody(shown: string, head: string): Problem {
+  if (head === "") return describeFault("empty", shown);
+  if (looksLikeMarkup(head)) return describeFault("markup", shown);
+  return describeFault(/^[{[]/.test(head) ? "json" : "text", shown);
+}
+
 export function describeBodyError(error: unknown, shown: string, bytes: Bytes): Problem {
   if (/gzip|deflate|brotli|zlib|inflate|decompress/i.test(collectErrorText(error))) {
-    return {
-      kind: "not_exposition",
-      message:
-        `${shown} sent a compressed body that cannot be decompressed: turn compression off there`,
-    };
+    return describeFault("compressed", shown);
   }
   return {
     kind: "truncated",
@@ -262,54 +324,7 @@ export function describeForeignMetrics(shown: string, familyNames: ReadonlySet<s
     const message = `${shown} exports no engine metrics: start ${name} without ${option}`;
     return { kind: "stats_disabled", message, serverName: name };
   }
-  return {
-    kind: "other_server",
-    message:
-      `${shown} has metrics but none of a model server: check the port, or name their prefix with ` +
-      "--metric-prefix",
-  };
-}
-
-export function describeUnnamedEngines(shown: string): Problem {
-  return {
-    kind: "other_server",
-    message: `${shown} names no model in its metrics, like a router: watch the server's own port`,
-  };
-}
-
-/** HTML or XML: its text may hold lines that look like samples. */
-export function looksLikeMarkup(head: string): boolean {
-  return /^<[!?a-z]/i.test(head);
-}
-
-/** `head` is the beginning of the body without leading white space. */
-export function describeForeignBody(shown: string, head: string): Problem {
-  if (head === "") {
-    return {
-      kind: "empty",
-      message: `${shown} answered with an empty body: see the server's log, and check that ` +
-        "PROMETHEUS_MULTIPROC_DIR is writable and was empty at the start",
-    };
-  }
-  if (looksLikeMarkup(head)) {
-    return {
-      kind: "html",
-      message: `${shown} answered with a web page: check the URL, and whether a login page or ` +
-        "web interface is in front of the server",
-    };
-  }
-  const what = /^[{[]/.test(head) ? "JSON" : "something other than metrics";
-  return {
-    kind: "not_exposition",
-    message: `${shown} answered with ${what}: check the port and the path`,
-  };
-}
-
-export function describeCutBody(shown: string): Problem {
-  return {
-    kind: "truncated",
-    message: `${shown} sent a truncated response: see its log and that of any proxy in front of it`,
-  };
+  return describeFault("foreign", shown);
 }
 
 export function describeTooLarge(shown: string, limit: Bytes): Problem {
@@ -317,23 +332,5 @@ export function describeTooLarge(shown: string, limit: Bytes): Problem {
     kind: "too_large",
     message: `${shown} sent more than ${limit / BYTES_PER_MEBIBYTE} MiB: check that this is the ` +
       "metrics page of a model server",
-  };
-}
-
-export function describeTooManyEngines(shown: string, limit: number): Problem {
-  return {
-    kind: "too_large",
-    message: `${shown} names more than ${limit} models and engines: check that the labels with ` +
-      "their names do not change from one request to the next",
-  };
-}
-
-/** `target` is a safe URL in quotes. */
-export function describeRedirect(shown: string, target: string | null): Problem {
-  return {
-    kind: "redirect",
-    message: target === null
-      ? `${shown} redirects endlessly or to an invalid address: check the proxy in front of it`
-      : `${shown} redirects to ${target}, which is not followed: watch that URL if it is the right one`,
   };
 }
