@@ -38,11 +38,11 @@ import {
   QUERY_HELP_ARGUMENTS,
 } from "./gpu_nvidia_smi.ts";
 import type { Platform, ProgramOutcome } from "./platform.ts";
-import { absent, present, type Reading } from "./reading.ts";
+import { absent, present } from "./reading.ts";
 import { quote } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
-/** A pattern in what a program printed, what it means, and what is said after the program's name. */
+/** A pattern in the output, its meaning, and a message to follow the program's name. */
 type FailureRow = readonly [pattern: RegExp, kind: GpuFailureKind, message: string];
 
 const FAILURE_ROWS: readonly FailureRow[] = [
@@ -83,16 +83,15 @@ const FAILURE_ROWS: readonly FailureRow[] = [
   ],
 ];
 
-/** Lines of a program's output that a sentence quotes. */
 const QUOTED_WIDTH = 100;
 
-/** The first line that says something, in quotes; empty where none does. */
+/** Empty if there is no such line. */
 function quoteFirstLine(text: string): string {
   const line = text.split("\n").map((line) => line.trim()).find((line) => line !== "");
   return line === undefined ? "" : quote(line, QUOTED_WIDTH);
 }
 
-/** Explains why a program that exited gave no sample. */
+/** Explains why a program that exited gave no figures. */
 export function describeGpuExit(
   program: GpuProgram,
   exit: { readonly code: number; readonly stdout: string; readonly stderr: string },
@@ -102,26 +101,25 @@ export function describeGpuExit(
     if (pattern.test(text)) return { kind, message: `${program} ${message}` };
   }
   const said = quoteFirstLine(text);
-  if (exit.code === 0) {
-    return {
-      kind: "unreadable",
-      message: said === ""
-        ? `${program} printed nothing: run it by hand to see what it says`
-        : `${program} printed ${said}, which cannot be parsed: run it by hand, and report it`,
-    };
+  if (exit.code !== 0) {
+    const output = said && ` and printed ${said}`;
+    const message = `${program} failed with code ${exit.code}${output}: run it by hand`;
+    return { kind: "failed", message };
   }
-  const printed = said && ` and printed ${said}`;
-  const message = `${program} failed with code ${exit.code}${printed}: run it by hand`;
-  return { kind: "failed", message };
+  return {
+    kind: "unreadable",
+    message: said === ""
+      ? `${program} printed nothing: run it by hand to see what it says`
+      : `${program} printed ${said}, which cannot be parsed: run it by hand, and report it`,
+  };
 }
 
-/** What to do where figures come late. Only NVIDIA's driver may be loaded anew for each sample, and kept. */
+/** Only NVIDIA's driver may be reloaded for each sample, which persistence mode avoids. */
 const SLOWNESS_ADVICE: Readonly<Record<GpuProgram, string>> = {
   "nvidia-smi": "turn persistence mode on (nvidia-smi -pm 1)",
   "amd-smi": "run amd-smi by hand to see how long it takes",
 };
 
-/** That a sample took long. */
 export function describeSlowSample(program: GpuProgram, duration: Seconds): string {
   return `${program} took ${duration.toFixed(1)} s: ${SLOWNESS_ADVICE[program]}`;
 }
@@ -129,60 +127,50 @@ export function describeSlowSample(program: GpuProgram, duration: Seconds): stri
 /** Explains why a program did not finish. */
 export function describeGpuOutcome(
   program: GpuProgram,
-  outcome: Exclude<ProgramOutcome, { readonly kind: "exited" }>,
+  { kind }: Exclude<ProgramOutcome, { readonly kind: "exited" }>,
   timeout: Seconds,
 ): GpuFailure {
-  const messages: Readonly<Record<typeof outcome.kind, string>> = {
-    missing: "is not on the PATH",
+  if (kind === "missing") return { kind: "absent", message: `${program} is not on the PATH` };
+  const advice = SLOWNESS_ADVICE[program];
+  const messages = {
     refused: "cannot be started: check that it is executable; if it was installed after " +
       "vllm-htop started, restart vllm-htop",
     timeout: `did not answer within ${timeout} s and was killed: the driver may hang; see the ` +
-      `kernel log, and ${SLOWNESS_ADVICE[program]}`,
+      `kernel log, and ${advice}`,
     flooded: "printed without end and was killed: check which program has that name",
-    aborted: `sent no data in time: the driver may be slow; ${SLOWNESS_ADVICE[program]}`,
+    aborted: `sent no data in time: the driver may be slow; ${advice}`,
   };
-  const kind = outcome.kind === "missing" ? "absent" : outcome.kind;
-  return { kind, message: `${program} ${messages[outcome.kind]}` };
+  return { kind, message: `${program} ${messages[kind]}` };
 }
 
-/** Samples the GPUs of this machine, again and again. */
 export interface GpuSampler {
   /**
-   * Samples once. Every failure is a value. A call while a sample is under way
-   * gets that one. Within the pause after a failure the failure is given again,
-   * and nothing is started.
+   * Never rejects. Concurrent calls share a sample. During the back-off after a failure it returns
+   * that failure.
    */
   readonly sample: (signal?: AbortSignal) => Promise<GpuReport | GpuFailure>;
-  /** Kills what runs. */
   readonly close: () => void;
 }
 
-/** What one start of a program may take. amd-smi is written in Python, and starts slowly. */
+/** amd-smi is written in Python and starts slowly. */
 const TIME_LIMITS: Readonly<Record<GpuProgram, Seconds>> = { "nvidia-smi": 2, "amd-smi": 5 };
 
-/** What a program may print: `-q` of eight divided GPUs prints 200 KiB. */
+/** `-q` prints 200 KiB for eight GPUs with MIG. */
 const MAX_OUTPUT_BYTES: Bytes = 2 * BYTES_PER_MEBIBYTE;
 
-/** The pause after so many failures in a row. */
 const getPause = createBackOff({ initial: 5, max: SECONDS_PER_MINUTE });
 
-/** A sample of nvidia-smi that takes longer deserves a word; amd-smi needs as much to start. */
+/** Warn beyond this; amd-smi needs as long to start. */
 const SLOW_SAMPLE: Seconds = 1;
 
-/** Failures of nvidia-smi after which the machine may still have GPUs of AMD. */
+/** After these failures of nvidia-smi, try amd-smi. */
 const TRY_NEXT: ReadonlySet<GpuFailureKind> = new Set(["absent", "no_devices", "driver_missing"]);
 
-/** Whether a sample failed. */
 export function isGpuFailure(outcome: GpuReport | GpuFailure): outcome is GpuFailure {
   return "kind" in outcome;
 }
 
-/** What a program gave, before it is dated. */
-interface SampleFindings {
-  readonly gpus: readonly GpuSample[];
-  readonly processes: Reading<readonly GpuProcess[]>;
-  readonly warnings: readonly string[];
-}
+type SampleFindings = Pick<GpuReport, "gpus" | "processes" | "warnings">;
 
 type Exit = Extract<ProgramOutcome, { readonly kind: "exited" }>;
 
@@ -191,7 +179,7 @@ type SamplerPlatform = Pick<
   "runProgram" | "systemMemory" | "monotonicSeconds" | "epochSeconds"
 >;
 
-/** Starts a program; a failure where it does not run to its end. */
+/** Returns a failure unless the program exits. */
 type Run = (arguments_: readonly string[]) => Promise<Exit | GpuFailure>;
 
 function createRun(platform: SamplerPlatform, name: GpuProgram, signal: AbortSignal): Run {
@@ -203,12 +191,12 @@ function createRun(platform: SamplerPlatform, name: GpuProgram, signal: AbortSig
   };
 }
 
-/** The output of a program that ended well; `null` of any other. */
+/** `null` unless it exited with code 0. */
 function takeOutput(exit: Exit | GpuFailure): string | null {
   return exit.kind === "exited" && exit.code === 0 ? exit.stdout : null;
 }
 
-/** The MIG instances of GPUs that have any, by two more starts. */
+/** Adds MIG instances, with two more programs. */
 async function sampleMig(
   run: Run,
   sample: { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] },
@@ -219,7 +207,7 @@ async function sampleMig(
   return addMigInstances(sample, { list, detail });
 }
 
-/** Remembers what does not change while a program works. */
+/** What does not change while the program works. */
 interface SamplerMemory {
   query: GpuQuery | null;
   fixed: string | null;
@@ -269,19 +257,13 @@ async function sampleAmd(run: Run, memory: SamplerMemory): Promise<SampleFinding
   };
 }
 
-/** The failure to tell when no program gave anything: that of the one that is there. */
+/** Prefers the program that is installed. */
 function chooseFailure(nvidia: GpuFailure, amd: GpuFailure): GpuFailure {
   if (amd.kind !== "absent") return nvidia.kind === "absent" ? amd : nvidia;
   if (nvidia.kind !== "absent") return nvidia;
   return { kind: "absent", message: "neither nvidia-smi nor amd-smi is on the PATH" };
 }
 
-function noteSlowSample(program: GpuProgram, duration: Seconds): readonly string[] {
-  const isSlow = program === "nvidia-smi" && duration > SLOW_SAMPLE;
-  return isSlow ? [describeSlowSample(program, duration)] : [];
-}
-
-/** Samples with the first program that gives something. */
 async function sampleOnce(
   platform: SamplerPlatform,
   memory: SamplerMemory,
@@ -291,7 +273,9 @@ async function sampleOnce(
   const finish = (program: GpuProgram, findings: SampleFindings): GpuReport => {
     const sampledAt = platform.monotonicSeconds();
     const duration = sampledAt - startedAt;
-    const warnings = [...findings.warnings, ...noteSlowSample(program, duration)];
+    const isSlow = program === "nvidia-smi" && duration > SLOW_SAMPLE;
+    const slowness = isSlow ? [describeSlowSample(program, duration)] : [];
+    const warnings = [...findings.warnings, ...slowness];
     const sampledAtEpoch = platform.epochSeconds();
     return { program, sampledAt, sampledAtEpoch, duration, ...findings, warnings };
   };
@@ -305,7 +289,7 @@ async function sampleOnce(
   return chooseFailure(nvidia, amd);
 }
 
-/** A sampler of this machine's GPUs. Starts nothing until it is asked. */
+/** Starts no program until `sample` is called. */
 export function createGpuSampler(platform: SamplerPlatform): GpuSampler {
   const closed = new AbortController();
   const memory: SamplerMemory = { query: null, fixed: null };

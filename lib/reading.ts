@@ -67,7 +67,7 @@ const ABSENT: Readonly<Record<AbsenceReason, Absent>> = {
   forbidden: { value: null, reason: "forbidden" },
 };
 
-export const ABSENCE_REASONS: readonly string[] = Object.keys(ABSENT);
+export const ABSENCE_REASONS = Object.keys(ABSENT) as readonly AbsenceReason[];
 
 export function present<T>(value: T): Present<T> {
   return { value };

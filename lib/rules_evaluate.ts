@@ -1,15 +1,10 @@
 /**
- * Everything that is watched, evaluated: statuses, checks, alerts, verdict, events.
- *
- * `evaluateRules` takes the evaluation before and what is known now, and gives
- * the next one. Statuses are always of now. Replicas are compared when something
- * was heard; large fleets at most every `COMPARE_INTERVAL`, as each of their many
- * scrapes would compare all of them again.
- *
+ * Evaluates all rules: statuses, checks, alerts, verdict, events. Replicas are compared when a new
+ * scrape has arrived; in large fleets at most every `COMPARE_INTERVAL`.
  * @module
  */
 
-import type { Endpoint, ReplicaStatus, ScrapeFailure, ServerInfo } from "./model.ts";
+import type { Endpoint, ReplicaStatus, ServerInfo } from "./model.ts";
 import {
   type Alert,
   EMPTY_LOG,
@@ -23,7 +18,6 @@ import {
   updateAlerts,
 } from "./rules_alerts.ts";
 import {
-  type Check,
   evaluateImbalance,
   formGroups,
   type GroupEvaluation,
@@ -37,99 +31,89 @@ import {
   type FleetVerdict,
   getScrapeRecord,
   isAwake,
+  type ScrapedEndpoint,
   type ScrapeRecord,
 } from "./rules_status.ts";
 import { ALERT_FOR, type Finding, RECENT_ALERT_SPAN } from "./rules_table.ts";
-import type { Schedule } from "./scrape_schedule.ts";
+
 import type { SessionTotals } from "./stats_totals.ts";
 import type { ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
-/** Fleets of more replicas are compared at most this often. */
+/** Minimum time between comparisons, from this fleet size on. */
 const COMPARE_INTERVAL: Seconds = 0.5;
 const LARGE_FLEET_SIZE = 16;
 
-/** What the rules read of an engine. */
 interface EvaluatedEngine {
-  /** Its identity: endpoint, model and engine. */
+  /** Endpoint, model and engine. */
   readonly key: string;
-  /** `null` before it has one. */
+  /** `null` until it is named. */
   readonly name: { readonly name: string } | null;
-  /** `null` if the newest good scrape is without it. */
+  /** `null` if the newest good scrape lacks it. */
   readonly replica: ReplicaSample | null;
   readonly totals: SessionTotals;
 }
 
-/** What the rules read of an endpoint. */
-export interface EvaluatedEndpoint {
+export interface EvaluatedEndpoint extends ScrapedEndpoint {
   readonly endpoint: Endpoint;
   readonly displayName: string;
-  readonly scrape: { readonly receivedAt: Seconds } | null;
-  readonly askedAt: Seconds | null;
-  readonly failure: Pick<ScrapeFailure, "kind"> | null;
-  readonly schedule: Schedule;
   readonly history: { readonly restartCount: number };
   readonly engines: ReadonlyMap<string, EvaluatedEngine>;
   readonly serverTotals: SessionTotals | null;
   readonly server: Pick<ServerInfo, "models"> | null;
 }
 
-/** An engine of the newest good scrape. */
 interface EngineSubject extends Member {
   readonly name: string;
   readonly totals: SessionTotals;
 }
 
-/** An endpoint at the moment of an evaluation. */
 interface Subject {
   readonly known: EvaluatedEndpoint;
   readonly record: ScrapeRecord;
   readonly status: ReturnType<typeof computeEndpointStatus>;
-  /** Whether its newest attempt succeeded. */
-  readonly isHeard: boolean;
+  /** The newest attempt succeeded. */
+  readonly responds: boolean;
   readonly engines: readonly EngineSubject[];
 }
 
-/** The checks of one group of replicas that can be compared. */
 export interface GroupChecks extends GroupEvaluation {
   readonly modelName: string;
 }
 
-/** What is remembered of an endpoint from one evaluation to the next. */
+/** Of the previous evaluation. */
 interface SeenEndpoint {
   readonly status: ReplicaStatus;
-  /** Since when it fails; `null` while it does not. */
+  /** `null` unless it is failing. */
   readonly failingSince: Seconds | null;
   readonly restartCount: number;
-  /** The totals that events have told of, by engine: those that went may be back. */
+  /** By engine; includes engines that are gone, as they may return. */
   readonly engineTotals: ReadonlyMap<string, SessionTotals>;
   readonly serverTotals: SessionTotals | null;
-  /** Whether engines that are new here are new to the fleet. */
+  /** New engines are announced: the endpoint has had some before, or joined a running fleet. */
   readonly announcesEngines: boolean;
 }
 
-/** All that is said of what is watched. */
 export interface RuleEvaluation {
-  /** The condition of each replica, and of each endpoint of which no engine is known. */
+  /** By replica key; by endpoint key if no engine is known. */
   readonly statuses: ReadonlyMap<string, ReplicaStatus>;
   readonly groups: readonly GroupChecks[];
-  /** Raised or not. */
+  /** Pending and firing ones. */
   readonly alerts: readonly Alert[];
   readonly verdict: FleetVerdict;
   readonly events: EventLog;
   readonly memory: {
-    /** Time of the first evaluation; `null` before it. */
+    /** First evaluation; `null` before it. */
     readonly beganAt: Seconds | null;
-    /** Receipt of the newest scrape evaluated; `null` before the first evaluation. */
-    readonly heardAt: Seconds | null;
+    /** Newest scrape evaluated; `null` before the first evaluation. */
+    readonly scrapedAt: Seconds | null;
     readonly comparedAt: Seconds;
-    /** The engines that were there, by their identities. */
+    /** Engines of the previous evaluation, by key. */
     readonly engines: ReadonlyMap<string, EventSubject>;
     readonly endpoints: ReadonlyMap<string, SeenEndpoint>;
   };
 }
 
-/** Before the first evaluation. */
 export const NO_EVALUATION: RuleEvaluation = {
   statuses: new Map(),
   groups: [],
@@ -138,17 +122,12 @@ export const NO_EVALUATION: RuleEvaluation = {
   events: EMPTY_LOG,
   memory: {
     beganAt: null,
-    heardAt: null,
+    scrapedAt: null,
     comparedAt: -Infinity,
     engines: new Map(),
     endpoints: new Map(),
   },
 };
-
-/** The longest context of the model, as its server says. */
-function findModelLength({ server }: EvaluatedEndpoint, modelName: string): number | null {
-  return server?.models.find(({ id }) => id === modelName)?.maxModelLength ?? null;
-}
 
 function createSubject(
   known: EvaluatedEndpoint,
@@ -158,12 +137,15 @@ function createSubject(
   const engines = [...known.engines.values()].flatMap(
     ({ key, name, replica, totals }): EngineSubject[] => {
       if (replica === null) return [];
-      const maxModelLength = findModelLength(known, replica.sample.modelName);
-      return [{ key, name: name?.name ?? known.displayName, replica, totals, maxModelLength }];
+      const model = known.server?.models.find(({ id }) => id === replica.sample.modelName);
+      return [{
+        ...{ key, name: name?.name ?? known.displayName, replica, totals },
+        maxModelLength: model?.maxModelLength ?? null,
+      }];
     },
   );
-  const isHeard = known.scrape !== null && known.failure === null;
-  return { known, record, status: computeEndpointStatus(record), isHeard, engines };
+  const responds = known.scrape !== null && known.failure === null;
+  return { known, record, status: computeEndpointStatus(record), responds, engines };
 }
 
 function describeEndpoint({ known: { endpoint, displayName } }: Subject): EventSubject {
@@ -174,23 +156,17 @@ function describeEndpoint({ known: { endpoint, displayName } }: Subject): EventS
 function describeEngine({ known: { endpoint } }: Subject, engine: EngineSubject): EventSubject {
   const { sample } = engine.replica;
   return {
-    key: engine.key,
-    endpointKey: endpoint.key,
-    address: endpoint.address,
-    name: engine.name,
-    modelName: sample.modelName,
-    engine: sample.engine === "" ? null : sample.engine,
+    ...{ key: engine.key, endpointKey: endpoint.key, address: endpoint.address },
+    ...{ name: engine.name, modelName: sample.modelName, engine: sample.engine || null },
   };
 }
 
-/** Conditions as scrapes tell them, without HOT and STALLED. */
+/** Returns statuses without HOT and STALLED. */
 function evaluateScrapes(subjects: readonly Subject[]): ReadonlyMap<string, ReplicaStatus> {
   const statuses = new Map<string, ReplicaStatus>();
-  for (const { known: { endpoint }, record, status, isHeard, engines } of subjects) {
-    // An endpoint that answers without an engine has yet to begin.
-    if (engines.length === 0) {
-      statuses.set(endpoint.key, isHeard ? "INIT" : status);
-    }
+  for (const { known: { endpoint }, record, status, responds, engines } of subjects) {
+    // It answers, but has no engine yet.
+    if (engines.length === 0) statuses.set(endpoint.key, responds ? "INIT" : status);
     for (const { key, replica } of engines) {
       statuses.set(key, computeReplicaStatus(replica.sample, record));
     }
@@ -205,13 +181,12 @@ function compare(
   const members = subjects.flatMap(({ engines }) =>
     engines.filter(({ key }) => isAwake(scraped.get(key) ?? "PENDING"))
   );
-  return formGroups(members).map((group: readonly Member[]) => ({
+  return formGroups(members).map((group) => ({
     modelName: group[0].replica.sample.modelName,
     ...evaluateImbalance(group),
   }));
 }
 
-/** All that the rules say now. */
 function collectFindings(
   subjects: readonly Subject[],
   scraped: ReadonlyMap<string, ReplicaStatus>,
@@ -223,13 +198,13 @@ function collectFindings(
       isAwake(scraped.get(key) ?? "PENDING") ? computeLoadStatus(key, replica, ratios.get(key)) : []
     )
   );
-  const imbalance = groups.flatMap(({ checks }) =>
-    checks.flatMap((check: Check) => check.findings)
-  );
-  return [...load, ...imbalance];
+  return [
+    ...load,
+    ...groups.flatMap(({ checks }) => checks.flatMap(({ findings }) => findings)),
+  ];
 }
 
-/** Conditions with HOT and STALLED in them, where these have lasted. */
+/** Adds HOT and STALLED if their alerts fire. */
 function addAlerts(
   scraped: ReadonlyMap<string, ReplicaStatus>,
   alerts: readonly Alert[],
@@ -242,12 +217,12 @@ function addAlerts(
     }
   };
   set("hot", "HOT");
-  // The worse of the two has the last word.
+  // STALLED is worse, so it comes last.
   set("stalled", "STALLED");
   return statuses;
 }
 
-/** What lasts: alerts, endpoints that do not answer, engines that sleep. */
+/** Lists conditions that last: alerts, failing endpoints, sleeping engines. */
 function listLasting(
   subjects: readonly Subject[],
   statuses: ReadonlyMap<string, ReplicaStatus>,
@@ -274,7 +249,7 @@ function listLasting(
   return lasting;
 }
 
-/** How much the tally's sum has risen since the one before; without one, all of it. */
+/** Returns the increase of the session total. */
 function computeRise(
   now: SessionTotals | null | undefined,
   before: SessionTotals | null | undefined,
@@ -283,7 +258,6 @@ function computeRise(
   return (now?.counted[key].value ?? 0) - (before?.counted[key].value ?? 0);
 }
 
-/** What has happened to an endpoint since the last evaluation. */
 function listEndpointInstants(
   one: Subject,
   before: SeenEndpoint | undefined,
@@ -303,44 +277,43 @@ function listEndpointInstants(
   return instants;
 }
 
-/** What has happened since the last evaluation. */
 function listInstants(
   subjects: readonly Subject[],
   memory: RuleEvaluation["memory"],
   at: Seconds,
 ): readonly Occurrence[] {
   const instants: Occurrence[] = [];
-  const present = new Set<string>();
   for (const one of subjects) {
     const before = memory.endpoints.get(one.known.endpoint.key);
     instants.push(...listEndpointInstants(one, before, at));
-    const announces = before?.announcesEngines ?? memory.heardAt !== null;
+    const announces = before?.announcesEngines ?? memory.scrapedAt !== null;
     for (const engine of one.engines) {
       const subject = describeEngine(one, engine);
       const isNew = !memory.engines.has(engine.key);
-      present.add(engine.key);
+
       if (isNew && announces) instants.push({ kind: "NEW", subject });
       const told = before?.engineTotals.get(engine.key);
       const preempted = computeRise(engine.totals, told, "preemptions");
       if (preempted > 0) instants.push({ kind: "PREEMPT", subject, amount: preempted });
     }
   }
-  const heard = new Map(subjects.map((one) => [one.known.endpoint.key, one]));
-  for (const subject of memory.engines.values()) {
-    if (!present.has(subject.key) && isGone(subject, heard)) {
-      instants.push({ kind: "GONE", subject });
-    }
-  }
+  for (const subject of listGone(subjects, memory)) instants.push({ kind: "GONE", subject });
   return instants;
 }
 
-/** Whether an engine that is not there has gone: a server that has not begun yet has none. */
-function isGone(
-  { endpointKey }: EventSubject,
-  heard: ReadonlyMap<string, Subject>,
-): boolean {
-  const endpoint = heard.get(endpointKey);
-  return endpoint === undefined || (endpoint.isHeard && endpoint.engines.length > 0);
+function listGone(
+  subjects: readonly Subject[],
+  memory: RuleEvaluation["memory"],
+): readonly EventSubject[] {
+  const present = new Set(subjects.flatMap(({ engines }) => engines.map(({ key }) => key)));
+  const byKey = new Map(subjects.map((one) => [one.known.endpoint.key, one]));
+  return [...memory.engines.values()].filter(({ key, endpointKey }) => {
+    const endpoint = byKey.get(endpointKey);
+    // A server that is starting has no engines yet: they are not gone.
+    const isStarting = endpoint !== undefined &&
+      (!endpoint.responds || endpoint.engines.length === 0);
+    return !present.has(key) && !isStarting;
+  });
 }
 
 function remember(
@@ -351,7 +324,7 @@ function remember(
   const endpoints = new Map(subjects.map((one) => {
     const before = memory.endpoints.get(one.known.endpoint.key);
     const { status, known } = one;
-    const isLate = before?.announcesEngines ?? memory.heardAt !== null;
+    const isLate = before?.announcesEngines ?? memory.scrapedAt !== null;
     return [known.endpoint.key, {
       status,
       failingSince: status === "DOWN" || status === "STALE" ? before?.failingSince ?? at : null,
@@ -361,10 +334,9 @@ function remember(
       announcesEngines: isLate || one.engines.length > 0,
     }];
   }));
-  const heard = new Map(subjects.map((one) => [one.known.endpoint.key, one]));
-  const waiting = [...memory.engines].filter(([, subject]) => !isGone(subject, heard));
+  const gone = new Set(listGone(subjects, memory));
   const engines = new Map([
-    ...waiting,
+    ...[...memory.engines].filter(([, subject]) => !gone.has(subject)),
     ...subjects.flatMap((one) =>
       one.engines.map((engine) => [engine.key, describeEngine(one, engine)] as const)
     ),
@@ -372,11 +344,6 @@ function remember(
   return { engines, endpoints };
 }
 
-function findNewest(subjects: readonly Subject[]): Seconds {
-  return Math.max(-Infinity, ...subjects.map(({ known }) => known.scrape?.receivedAt ?? -Infinity));
-}
-
-/** Whether conditions have changed, and with them what there is to compare. */
 function haveStatusesChanged(
   subjects: readonly Subject[],
   before: RuleEvaluation,
@@ -386,13 +353,6 @@ function haveStatusesChanged(
       before.memory.endpoints.get(endpoint.key)?.status !== status ||
       (engines.length === 0) !== before.statuses.has(endpoint.key)
     );
-}
-
-function areSame(
-  one: RuleEvaluation["statuses"],
-  other: RuleEvaluation["statuses"],
-): boolean {
-  return one.size === other.size && [...one].every(([key, status]) => other.get(key) === status);
 }
 
 function conclude(
@@ -409,7 +369,7 @@ function conclude(
   return computeFleetVerdict({ statuses, standing, recent });
 }
 
-/** The evaluation after what is known now. The same object where there is nothing new to say. */
+/** Returns `before` itself if nothing has changed. */
 export function evaluateRules(
   before: RuleEvaluation,
   endpoints: readonly EvaluatedEndpoint[],
@@ -420,18 +380,22 @@ export function evaluateRules(
   const clock = { now: at, interval, isOnce: moment.isSingleEvaluation };
   const subjects = endpoints.map((known) => createSubject(known, clock));
   const beganAt = memory.beganAt ?? at;
-  // What is there when watching begins needs no time to be there.
+  // Findings of the first seconds fire at once.
   const isSingleEvaluation = moment.isSingleEvaluation === true || at - beganAt < ALERT_FOR;
-  const heardAt = findNewest(subjects);
+  const scrapedAt = Math.max(
+    -Infinity,
+    ...endpoints.map(({ scrape }) => scrape?.receivedAt ?? -Infinity),
+  );
   const pause = before.statuses.size > LARGE_FLEET_SIZE ? COMPARE_INTERVAL : 0;
-  const isDue = heardAt !== memory.heardAt && at - memory.comparedAt >= pause;
+  const isDue = scrapedAt !== memory.scrapedAt && at - memory.comparedAt >= pause;
   const scraped = evaluateScrapes(subjects);
   if (!isDue && !haveStatusesChanged(subjects, before)) {
     const statuses = addAlerts(scraped, before.alerts);
     const verdict = conclude(statuses, { ...before, at });
-    // With the same statuses, causes can only have grown old and gone.
-    const isSame = areSame(statuses, before.statuses) &&
-      verdict.causes.length === before.verdict.causes.length;
+    // With the same statuses, causes can only expire.
+    const isSame = statuses.size === before.statuses.size &&
+      verdict.causes.length === before.verdict.causes.length &&
+      [...statuses].every(([key, status]) => before.statuses.get(key) === status);
     return isSame ? before : { ...before, statuses, verdict };
   }
   const groups = compare(subjects, scraped);
@@ -439,7 +403,7 @@ export function evaluateRules(
     findings: collectFindings(subjects, scraped, groups),
     at,
     isSingleEvaluation,
-    // What is stale for a moment may be back with the next scrape.
+    // A STALE replica may return with the next scrape.
     isEvaluated: (key) => isAwake(scraped.get(key) ?? "DOWN") || scraped.get(key) === "STALE",
   });
   const statuses = addAlerts(scraped, alerts);
@@ -454,6 +418,6 @@ export function evaluateRules(
     alerts,
     verdict: conclude(statuses, { alerts, events, at }),
     events,
-    memory: { beganAt, heardAt, comparedAt: at, ...remember(subjects, memory, at) },
+    memory: { beganAt, scrapedAt, comparedAt: at, ...remember(subjects, memory, at) },
   };
 }

@@ -1,18 +1,13 @@
 /**
- * The status of each replica, and the verdict on all of them.
- *
- * An endpoint that was scraped before and fails now is STALE: it is shown with
- * its age, and is out of every total. After `STALE_LIMIT`, or `STALE_INTERVALS`
- * if these are longer, it is DOWN, as is one that never answered. INIT: the
- * server answers, but its gauges have no sample yet. SLEEP: it sleeps. HOT and
- * STALLED are rules, and become a status once their alert fires. Spans are
- * monotonic seconds.
- *
+ * Computes the status of each replica, and the verdict on the fleet. A failing endpoint is STALE,
+ * out of every total, and DOWN after `STALE_LIMIT` or `STALE_INTERVALS`, whichever is longer, or if
+ * it never answered. INIT: the server answers, but its gauges have no sample. HOT and STALLED are
+ * rules, and become a status once their alert fires.
  * @module
  */
 
 import type { Endpoint, EngineSample, ReplicaStatus, ScrapeFailure } from "./model.ts";
-import { isPresent, type Reading } from "./reading.ts";
+import { isPresent } from "./reading.ts";
 import type { LatencyRatios } from "./rules_imbalance.ts";
 import {
   type Finding,
@@ -29,38 +24,38 @@ import { getInterval, type Schedule } from "./scrape_schedule.ts";
 import type { ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
-/** How long what was known is still worth showing: half the long window. */
+/** Half the long window. */
 export const STALE_LIMIT: Seconds = 30;
 
-/** How many intervals may pass until then where they are long: one answer may be missed. */
+/** Tolerates one missed answer at long intervals. */
 export const STALE_INTERVALS = 1.5;
 
-/** How much longer than the interval an answer may take before what is shown counts as stale. */
+/** An answer this much later than the interval is overdue. */
 export const MAX_RESPONSE_TIME: Seconds = 1;
 
-/** What is known of an endpoint's scrapes. */
 export interface ScrapeRecord {
-  /** Whether the newest attempt failed, or has been without an answer for too long. */
+  /** The newest attempt failed or is overdue. */
   readonly hasFailed: boolean;
-  /** Age of the newest good scrape; `null` when there was none. */
+  /** Of the newest good scrape; `null` if there is none. */
   readonly age: Seconds | null;
-  /** How often it is asked while it answers. */
+  /** Its interval while it answers. */
   readonly interval?: Seconds;
 }
 
+export interface ScrapedEndpoint {
+  readonly endpoint: Pick<Endpoint, "isGuess">;
+  readonly scrape: { readonly receivedAt: Seconds } | null;
+  readonly askedAt: Seconds | null;
+  readonly failure: Pick<ScrapeFailure, "kind"> | null;
+  readonly schedule: Schedule;
+}
+
 /**
- * Whether the endpoint fails, and the age of its newest scrape. An overdue
- * answer is a failure. A refused connection at a guessed address is none, except
- * with `--once`: the server may come.
+ * A refused connection at a guessed address is no failure, except with `--once`: the server may
+ * start.
  */
 export function getScrapeRecord(
-  known: {
-    readonly endpoint: Pick<Endpoint, "isGuess">;
-    readonly scrape: { readonly receivedAt: Seconds } | null;
-    readonly askedAt: Seconds | null;
-    readonly failure: Pick<ScrapeFailure, "kind"> | null;
-    readonly schedule: Schedule;
-  },
+  known: ScrapedEndpoint,
   state: { readonly now: Seconds; readonly interval: Seconds; readonly isOnce?: boolean },
 ): ScrapeRecord {
   const { now } = state;
@@ -75,20 +70,17 @@ export function getScrapeRecord(
   };
 }
 
-/** Whether replicas of this condition count in totals. */
 export function isCounted(status: ReplicaStatus): boolean {
   return status === "OK" || status === "HOT" || status === "STALLED" || status === "INIT" ||
     status === "SLEEP";
 }
 
-/** The condition of an endpoint, as far as its scrapes tell. */
 export function computeEndpointStatus(record: ScrapeRecord): "PENDING" | "OK" | "STALE" | "DOWN" {
   if (!record.hasFailed) return record.age === null ? "PENDING" : "OK";
   const limit = Math.max(STALE_LIMIT, STALE_INTERVALS * (record.interval ?? 0));
   return record.age === null || record.age > limit ? "DOWN" : "STALE";
 }
 
-/** The condition of one engine of an endpoint. */
 export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord): ReplicaStatus {
   const status = computeEndpointStatus(record);
   if (status !== "OK") return status;
@@ -100,35 +92,28 @@ export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord)
   return isInitializing ? "INIT" : "OK";
 }
 
-/** Whether a replica of this condition has anything to be judged by. */
+/** Only these replicas are compared. */
 export function isAwake(status: ReplicaStatus): boolean {
   return status === "OK" || status === "HOT" || status === "STALLED";
 }
 
-/** The conditions of HOT that the replica meets. */
 function findHotConditions(
   { sample, lastMinute }: ReplicaSample,
   ratios: LatencyRatios,
 ): readonly HotCondition[] {
   const { kvCacheUsageRatio, waiting } = sample.gauges;
-  const preemptions: Reading = isPresent(lastMinute)
-    ? lastMinute.value.counters.preemptions
-    : lastMinute;
+  const preemptions = lastMinute.value?.counters.preemptions.value ?? 0;
   const candidates: readonly HotCondition[] = [
     { signal: "kv_cache", value: kvCacheUsageRatio.value ?? 0, limit: HOT_KV_RATIO },
     { signal: "waiting", value: waiting.value ?? 0, limit: HOT_WAITING },
-    { signal: "preemptions", value: preemptions.value ?? 0, limit: 0 },
+    { signal: "preemptions", value: preemptions, limit: 0 },
     { signal: "ttft", value: ratios.ttft, limit: HOT_LATENCY_RATIO },
     { signal: "itl", value: ratios.itl, limit: HOT_LATENCY_RATIO },
   ];
   return candidates.filter(({ value, limit }) => value > limit);
 }
 
-/**
- * What HOT and STALLED say of a replica that is heard.
- *
- * @param ratios How its latencies compare with its peers'; 1 without any.
- */
+/** Evaluates HOT and STALLED. */
 export function computeLoadStatus(
   key: string,
   replica: ReplicaSample,
@@ -136,55 +121,45 @@ export function computeLoadStatus(
 ): readonly Finding[] {
   const { trace, movedAt } = replica;
   const newestAt = trace[trace.length - 1].at;
-  const common = { key, samples: 0, span: newestAt - trace[0].at, probability: null };
-  const create = (
-    rule: "hot" | "stalled",
-    value: number,
-    more: { readonly limit: number; readonly conditions: readonly HotCondition[] },
-  ): Finding => ({
-    ...common,
-    ...{ rule, value, baseline: more.limit, ratio: value / more.limit, statistic: null },
-    conditions: more.conditions,
-  });
-  const conditions = findHotConditions(replica, ratios);
-  const stillness = newestAt - movedAt;
-  return [
-    ...(conditions.length >= HOT_CONDITIONS
-      ? [create("hot", conditions.length, { limit: HOT_CONDITIONS, conditions })]
-      : []),
-    ...(stillness >= MIN_STALL
-      ? [create("stalled", stillness, { limit: MIN_STALL, conditions: [] })]
-      : []),
-  ];
+  const hotConditions = findHotConditions(replica, ratios);
+  const candidates = [
+    ["hot", hotConditions.length, HOT_CONDITIONS, hotConditions],
+    ["stalled", newestAt - movedAt, MIN_STALL, []],
+  ] as const;
+  return candidates.flatMap(([rule, value, limit, conditions]): readonly Finding[] =>
+    value < limit ? [] : [{
+      ...{ rule, key, value, baseline: limit, ratio: value / limit, conditions },
+      ...{ samples: 0, span: newestAt - trace[0].at, statistic: null, probability: null },
+    }]
+  );
 }
 
-/** One reason for a verdict. */
 export interface Cause {
-  /** The replica; the endpoint where it is about that. */
+  /** Replica or endpoint key. */
   readonly key: string;
   readonly signal: RuleId | "down" | "stale" | "recent";
-  /** The evidence; `null` where the signal is the condition itself. */
+  /** `null` for a status. */
   readonly verdict: Finding | null;
 }
 
-/** The one word for everything that is watched, and why. PENDING: somebody has not been heard yet. */
+/** PENDING: an endpoint has not answered yet. */
 export interface FleetVerdict {
   readonly level: "PENDING" | "HEALTHY" | "DEGRADED" | "CRITICAL";
-  /** The worst first; all of the worst level, then those of the next. Empty when HEALTHY or PENDING. */
+  /** Worst first; empty if HEALTHY or PENDING. */
   readonly causes: readonly Cause[];
 }
 
-/** What the word is made from. */
-interface FleetEvidence {
+/**
+ * CRITICAL: a replica is DOWN, HOT or STALLED. DEGRADED: one is STALE, or an imbalance alert fires
+ * or ended recently.
+ */
+export function computeFleetVerdict({ statuses, standing, recent }: {
   readonly statuses: ReadonlyMap<string, ReplicaStatus>;
-  /** Verdicts that have lasted. */
+  /** Of firing alerts. */
   readonly standing: readonly Finding[];
-  /** Alarms that are over, but for less than `RECENT_ALERT_SPAN`. */
+  /** Alerts that ended within `RECENT_ALERT_SPAN`. */
   readonly recent: readonly { readonly key: string; readonly verdict: Finding | null }[];
-}
-
-/** CRITICAL: a replica is down, hot or stalled. DEGRADED: one is stale, a check fails, or did in the last minute. */
-export function computeFleetVerdict({ statuses, standing, recent }: FleetEvidence): FleetVerdict {
+}): FleetVerdict {
   const ofStatus = (status: ReplicaStatus, signal: "down" | "stale"): readonly Cause[] =>
     [...statuses].flatMap(([key, one]) => one === status ? [{ key, signal, verdict: null }] : []);
   const ofEffect = (effect: "critical" | "degraded"): readonly Cause[] =>
@@ -199,8 +174,6 @@ export function computeFleetVerdict({ statuses, standing, recent }: FleetEvidenc
   const causes = [...critical, ...degraded];
   if (critical.length > 0) return { level: "CRITICAL", causes };
   if (degraded.length > 0) return { level: "DEGRADED", causes };
-  // Who has not answered yet may be anything.
-  const isHeard = statuses.size > 0 &&
-    [...statuses.values()].every((status) => status !== "PENDING");
-  return { level: isHeard ? "HEALTHY" : "PENDING", causes };
+  const isPending = statuses.size === 0 || [...statuses.values()].includes("PENDING");
+  return { level: isPending ? "PENDING" : "HEALTHY", causes };
 }

@@ -1,16 +1,10 @@
 /**
- * Everything that is known, and how messages change it.
- *
- * `update` takes a state and a message and gives the next state. Screen,
- * `--once`, JSON and rules read the same state, so they cannot disagree. What is
- * derived from the whole (rules, fleet, bill) is as of the newest `clock`:
- * scrapes of hundreds of endpoints come faster than anybody reads them.
- * Instants are monotonic seconds, wall-clock time is for display.
- *
+ * The one State, and `update(state, message)`. Rules, fleet and bill are derived once per `clock`,
+ * not per scrape: hundreds of endpoints scrape faster than anybody reads.
  * @module
  */
 
-import { NO_PRICING, type Pricing } from "./cost.ts";
+import { NO_PRICING } from "./cost.ts";
 import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
@@ -21,7 +15,6 @@ import {
   acceptFailure,
   acceptScrape,
   type EndpointState,
-  type EngineState,
   forgetSamples,
   getServerTotals,
   listEngines,
@@ -50,45 +43,41 @@ import {
   type Ui,
   type UiContext,
 } from "./state_ui.ts";
-import { interruptTotal, NO_TOTAL_SERIES, recordTotal, type TotalSeries } from "./stats_series.ts";
+import { interruptTotal, NO_TOTAL_SERIES, recordTotal } from "./stats_series.ts";
 import {
   getPeakValues,
   joinPeakValues,
   joinTotals,
   NO_PEAKS,
   NO_TOTALS,
-  type Peaks,
   recordPeaks,
 } from "./stats_totals.ts";
 import { identifyEngine } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
-/** All that the views and the report are made of. */
+/** What screen, report and exit codes read. */
 export interface State extends BillSources {
-  /** Rows, groups and totals, as of the newest `clock`. */
+  /** As of the newest `clock`. */
   readonly fleet: Fleet;
-  /** What they cost and earn, as of the same moment. */
   readonly bill: Bill;
   readonly interval: Seconds;
-  /** What the user has chosen. */
   readonly ui: Ui;
-  /** The state whose picture is held while it is not to change; `null` where it may. */
+  /** The state on screen while paused; `null` if not paused. */
   readonly held: State | null;
-  /** Local time minus UTC, for the clock on the screen. */
+  /** Local time minus UTC. */
   readonly utcOffset: Seconds;
-  /** Whether this will be looked at once and not again. */
+  /** `--once`. */
   readonly isOnce?: boolean;
-  /** Whether the user wants to hear of this machine's GPUs even where there is no program for them. */
+  /** `--gpu` was given: report a missing nvidia-smi. */
   readonly asksForGpus?: boolean;
-  /** Remarks about the whole session, such as what a port scan found beside vLLM. Safe text. */
+  /** Such as what a scan found. Safe text. */
   readonly notices: readonly string[];
 }
 
-/** What can happen. */
 export type Message =
   | { readonly kind: "asked"; readonly endpointKey: string; readonly at: Seconds }
   | { readonly kind: "scraped"; readonly scrape: Scrape }
-  /** What the run before has kept. Heeded where nothing is known of the endpoint yet. */
+  /** From the state file; ignored once the endpoint was scraped. */
   | { readonly kind: "recalled"; readonly scrape: KeptScrape }
   | { readonly kind: "scrape_failed"; readonly failure: ScrapeFailure }
   | {
@@ -98,15 +87,13 @@ export type Message =
     readonly machine: MachineProcesses;
   }
   | { readonly kind: "gpus_failed"; readonly host: string; readonly failure: GpuFailure }
-  /** What a server says of its launch, once after each of its starts. */
+  /** Sent once per start of the server. */
   | { readonly kind: "launch_read"; readonly endpointKey: string; readonly server: ServerInfo }
-  /** Servers that a scan has found: they are watched from now on. */
   | { readonly kind: "endpoints_found"; readonly endpoints: readonly Endpoint[] }
-  /** An endpoint that is watched no longer. */
   | { readonly kind: "endpoint_gone"; readonly endpointKey: string }
-  /** Remarks about the whole session, in the place of those before. */
+  /** Replaces the notices. */
   | { readonly kind: "noticed"; readonly notices: readonly string[] }
-  /** The program goes on after it was stopped. */
+  /** After SIGTSTP and SIGCONT. */
   | { readonly kind: "resumed" }
   | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds }
   | { readonly kind: "command"; readonly command: Command; readonly context: UiContext }
@@ -114,32 +101,17 @@ export type Message =
   | { readonly kind: "select"; readonly key: string; readonly context: UiContext }
   | ({ readonly kind: "sort" } & Sort);
 
-/** The intervals that keys step through. */
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
 
-/** Names of models that have gone are kept, but not beyond so many. */
+/** Beyond this, names of models no longer served are dropped. */
 const MAX_NAMES = 256;
 
-/** A state that knows its endpoints and nothing of them. */
 export function createState(
   endpoints: readonly Endpoint[],
   session:
-    & Omit<
-      State,
-      | "endpoints"
-      | "modelNames"
-      | "evaluation"
-      | "gone"
-      | "totalPeaks"
-      | "totalTrend"
-      | "hosts"
-      | "fleet"
-      | "bill"
-      | "pricing"
-      | "ui"
-      | "held"
-    >
-    & { readonly ui?: Ui; readonly pricing?: Pricing },
+    & Pick<State, "interval" | "utcOffset" | "isOnce" | "asksForGpus" | "notices">
+    & Pick<State, "isDemo" | "now" | "nowEpoch">
+    & Partial<Pick<State, "ui" | "pricing">>,
 ): State {
   const sources = {
     ui: createUi(),
@@ -158,14 +130,12 @@ export function createState(
   return { ...sources, fleet, bill: createBill(fleet, sources) };
 }
 
-/** The state with all that screen and report read of it. */
 function deriveFleet(state: State): State {
   const sources = { ...state, hosts: attributeGpus(state) };
   const fleet = createFleet(sources, state.fleet);
   return { ...sources, fleet, bill: createBill(fleet, sources) };
 }
 
-/** The names of models; if there are too many, of those that are served. */
 function keepModelNames({ modelNames, endpoints }: State): Iterable<readonly [string, string]> {
   if (modelNames.size < MAX_NAMES) return modelNames;
   const served = new Set(
@@ -174,8 +144,8 @@ function keepModelNames({ modelNames, endpoints }: State): Iterable<readonly [st
   return [...modelNames].filter(([modelName]) => served.has(modelName));
 }
 
-/** The state with names for the engines of the endpoint that have none. */
-function nameNewcomers(state: State, key: string): State {
+/** Names the endpoint's new engines. */
+function nameNewEngines(state: State, key: string): State {
   const found = state.endpoints.find(({ endpoint }) => endpoint.key === key);
   if (found === undefined) return state;
   const current = listEngines(found);
@@ -198,9 +168,9 @@ function nameNewcomers(state: State, key: string): State {
     const name = nameReplica(found, sample.engine, {
       model,
       isAlone: state.endpoints.length === 1,
-      isOneOfSeveral: current.filter((one) =>
-        one.replica.sample.modelName === modelName
-      ).length > 1,
+      isOneOfSeveral: current.some((one) =>
+        one !== engine && one.replica.sample.modelName === modelName
+      ),
       taken,
     });
     engines.set(identifyEngine(sample), { ...engine, name });
@@ -209,7 +179,6 @@ function nameNewcomers(state: State, key: string): State {
   return { ...updateEndpoint(state, key, (known) => ({ ...known, engines })), modelNames };
 }
 
-/** The state with the endpoints that it did not know yet. */
 function acceptEndpoints(state: State, endpoints: readonly Endpoint[]): State {
   const keys = new Set(state.endpoints.map(({ endpoint }) => endpoint.key));
   const newcomers = endpoints.filter(({ key }) => !keys.has(key));
@@ -218,7 +187,7 @@ function acceptEndpoints(state: State, endpoints: readonly Endpoint[]): State {
   return { ...state, endpoints: [...state.endpoints, ...started] };
 }
 
-/** The state without the endpoint. What it has counted stays in the sums of all. */
+/** Keeps the endpoint's session totals. */
 function removeEndpoint(state: State, key: string): State {
   const leaving = state.endpoints.find(({ endpoint }) => endpoint.key === key);
   if (leaving === undefined) return state;
@@ -241,35 +210,20 @@ function updateEndpoint(
   };
 }
 
-/** The engines that count in totals. */
-function listCounted({ endpoints, evaluation: { statuses } }: State): readonly EngineState[] {
-  return endpoints.flatMap(listEngines)
-    .filter(({ key }) => isCounted(statuses.get(key) ?? "PENDING"));
-}
-
-/** The peaks of all engines that count, together. */
-function recordTotalPeaks(state: State): Peaks {
-  const values = listCounted(state).map(({ figures }) => getPeakValues(figures));
-  const moment = { at: state.now, epoch: state.nowEpoch };
-  return recordPeaks(state.totalPeaks, joinPeakValues(values), moment);
-}
-
-/** Their series. It goes on with time, also where nothing is heard. */
-function recordTotalTrend(state: State): TotalSeries {
-  const points = listCounted(state).flatMap(({ series }) => series.at(-1) ?? []);
-  return recordTotal(state.totalTrend, points, { at: state.now, interval: state.interval });
-}
-
-/** The state at that time, with what the rules say and what is derived from it. */
 function evaluateState(state: State): State {
   const { now: at, nowEpoch: epoch, endpoints, interval, isOnce: isSingleEvaluation } = state;
   const moment = { at, epoch, interval, isSingleEvaluation };
   const evaluation = evaluateRules(state.evaluation, endpoints, moment);
-  const evaluated = { ...state, evaluation };
+  const counted = endpoints.flatMap(listEngines)
+    .filter(({ key }) => isCounted(evaluation.statuses.get(key) ?? "PENDING"));
+  const peaks = joinPeakValues(counted.map(({ figures }) => getPeakValues(figures)));
+  const points = counted.flatMap(({ series }) => series.at(-1) ?? []);
   return deriveFleet({
-    ...evaluated,
-    totalPeaks: evaluation === state.evaluation ? state.totalPeaks : recordTotalPeaks(evaluated),
-    totalTrend: recordTotalTrend(evaluated),
+    ...{ ...state, evaluation },
+    totalPeaks: evaluation === state.evaluation
+      ? state.totalPeaks
+      : recordPeaks(state.totalPeaks, peaks, moment),
+    totalTrend: recordTotal(state.totalTrend, points, { at, interval }),
   });
 }
 
@@ -283,7 +237,7 @@ function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
 }
 
 function applyToState(state: State, command: Command, context: UiContext): State {
-  // In the column menu the space bar chooses columns.
+  // In the column menu, space toggles a column.
   if (command === "pause" && state.ui.screen !== "columns") {
     return { ...state, held: state.held === null ? { ...state, held: null } : null };
   }
@@ -292,39 +246,35 @@ function applyToState(state: State, command: Command, context: UiContext): State
   return { ...state, ui: applyCommand(state.ui, command, context) };
 }
 
-/** What is to be shown: the state, or the picture that is held, with what the user has chosen since. */
+/**
+ * Returns the state to draw: the current one or, while paused, the held one with the current
+ * choices.
+ */
 export function getSceneState(state: State): State {
   const { held, ui, interval } = state;
   return held === null ? state : { ...held, held, ui, interval };
 }
 
-/** The state after the message. Messages about endpoints that are not watched change nothing. */
+/** Ignores messages about unknown endpoints. */
 export function update(state: State, message: Message): State {
   switch (message.kind) {
-    case "asked":
-      return updateEndpoint(
-        state,
-        message.endpointKey,
-        (known) => ({ ...known, askedAt: message.at }),
-      );
-    case "scraped": {
-      const { scrape } = message;
-      const key = scrape.endpointKey;
-      const scraped = updateEndpoint(state, key, (known) => acceptScrape(known, scrape));
-      return nameNewcomers(scraped, key);
+    case "asked": {
+      const { endpointKey, at: askedAt } = message;
+      return updateEndpoint(state, endpointKey, (known) => ({ ...known, askedAt }));
     }
-    case "recalled":
-      return updateEndpoint(
-        state,
-        message.scrape.endpointKey,
-        (known) => restoreScrape(known, message.scrape),
-      );
-    case "scrape_failed":
-      return updateEndpoint(
-        state,
-        message.failure.endpointKey,
-        (known) => acceptFailure(known, message.failure),
-      );
+    case "scraped": {
+      const { scrape, scrape: { endpointKey } } = message;
+      const scraped = updateEndpoint(state, endpointKey, (known) => acceptScrape(known, scrape));
+      return nameNewEngines(scraped, endpointKey);
+    }
+    case "recalled": {
+      const { scrape } = message;
+      return updateEndpoint(state, scrape.endpointKey, (known) => restoreScrape(known, scrape));
+    }
+    case "scrape_failed": {
+      const { failure } = message;
+      return updateEndpoint(state, failure.endpointKey, (known) => acceptFailure(known, failure));
+    }
     case "gpus_sampled": {
       const { report, machine, host } = message;
       const known = getHost(state.hosts, host);
@@ -334,12 +284,10 @@ export function update(state: State, message: Message): State {
       const { host, failure } = message;
       return setHost(state, host, acceptGpuFailure(getHost(state.hosts, host), failure));
     }
-    case "launch_read":
-      return deriveFleet(updateEndpoint(
-        state,
-        message.endpointKey,
-        (known) => ({ ...known, server: message.server }),
-      ));
+    case "launch_read": {
+      const { endpointKey, server } = message;
+      return deriveFleet(updateEndpoint(state, endpointKey, (known) => ({ ...known, server })));
+    }
     case "endpoints_found":
       return deriveFleet(acceptEndpoints(state, message.endpoints));
     case "endpoint_gone":

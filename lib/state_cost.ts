@@ -1,12 +1,7 @@
 /**
- * What the fleet costs and earns, by model and in all: as a rate of the last
- * minute, in this session, and since the servers started.
- *
- * Decides which GPUs are billed and which tokens count. GPUs that the user counts
- * pay for all servers. GPUs that are sampled pay for the servers of their hosts:
- * those that hold memory for one of them, or all if that is unknown. A session's
- * cost is the present price over the time since the first scrape. USD.
- *
+ * Decides which GPUs and tokens count, and computes the bill. GPUs that the user counts pay for all
+ * servers; sampled GPUs pay for the servers of their host: those that hold memory for one or, if
+ * unknown, all. A session costs today's price over the time since the first scrape.
  * @module
  */
 
@@ -43,66 +38,53 @@ import { listEngineTotals, type ServerTotals, sumTotals } from "./stats_totals.t
 import type { EpochSeconds, Ratio, Seconds } from "./units.ts";
 
 /**
- * Which GPUs are paid for.
- *
- * - `told`: as many as the user says.
- * - `serving`: those of this machine that hold memory for a watched server.
- * - `machine`: all of this machine, as it is not known which of them serve.
- * - `none`: none is known.
+ * `told`: the user's count. `serving`: GPUs of a watched server. `machine`: all, as the owners are
+ * unknown. `none`: no GPU known.
  */
 type BillBasis = "told" | "serving" | "machine" | "none";
 
-/** What the bill is derived from. */
 export interface BillSources extends FleetSources {
-  /** What tokens and GPUs are worth. */
   readonly pricing: Pricing;
   readonly nowEpoch: EpochSeconds;
 }
 
-/** The cost of one model's replicas. */
 export interface GroupBill {
   readonly modelName: string;
-  /** What it is called on the screen. */
   readonly label: string;
-  /** Absent where it is not known which GPUs are whose. */
+  /** Absent if the owners are unknown. */
   readonly usdPerHour: Reading;
   readonly rate: RateCost;
 }
 
-/** What the fleet costs and earns. */
 export interface Bill {
   readonly basis: BillBasis;
   readonly compute: ComputeCost;
-  /** What of it is which host's. */
   readonly hosts: readonly HostCost[];
-  /** Whether a price of the built-in hints, or an estimate, is in it. */
+  /** Rests on a built-in or estimated price. */
   readonly isAbout: boolean;
-  /** Whether the servers of this machine alone are in it, while others are watched too. */
+  /** Leaves out watched servers of other hosts. */
   readonly isLocalOnly: boolean;
-  /** At the rate of the last minute, which is this long. */
+  /** Of the last minute; `span` is what was observed of it. */
   readonly rate: RateCost & { readonly span: Reading<Seconds> };
-  /** Since the first scrape. */
   readonly session: SpanCost;
-  /** Since the servers started. */
   readonly lifetime: SpanCost;
-  /** What GPUs cost in this session while their replicas had nothing to do. */
+  /** GPU cost of this session while replicas were idle. */
   readonly idle: { readonly usd: Reading; readonly ratio: Reading<Ratio> };
   readonly groups: readonly GroupBill[];
-  /** Of GPUs that are paid for and are no model's. */
+  /** Of billed GPUs without a model. */
   readonly unusedUsdPerHour: Reading;
   readonly hasTokenPrices: boolean;
-  /** Whether a price is known or given; else there is nothing to show. */
+  /** False if no price is known. */
   readonly isPriced: boolean;
 }
 
-/** A GPU that is paid for. */
 interface PaidGpu {
   readonly host: string;
   readonly index: number;
   readonly name: string;
 }
 
-/** The GPUs that are paid for. Those of the last good samples: they cost while these fail, too. */
+/** Chooses from the last good sample: GPUs cost while sampling fails, too. */
 function choosePaid(
   sources: BillSources,
 ): { readonly basis: BillBasis; readonly paid: readonly PaidGpu[] } {
@@ -121,7 +103,7 @@ function choosePaid(
   return { basis: basis === "told" ? basis : isKnown ? "serving" : "machine", paid };
 }
 
-/** What the GPUs of each host cost; `null` for the host where the user counts them. */
+/** `host` is `null` if the user counts the GPUs. */
 export type HostCost = ComputeCost & { readonly host: string | null };
 
 function listHostCosts(
@@ -132,7 +114,7 @@ function listHostCosts(
   if (basis === "none") return [];
   if (basis === "told") return [{ ...compute, host: null }];
   const hosts = Map.groupBy(paid, ({ host }) => host);
-  // Of one host it is all, also where none of its GPUs is paid for.
+  // One host pays all, even without a billed GPU.
   if (hosts.size < 2) return [{ ...compute, host: paid[0]?.host ?? LOCAL_HOST }];
   return [...hosts].map(([host, own]) => ({
     ...priceCompute(own.map(({ name }) => name), pricing),
@@ -140,7 +122,7 @@ function listHostCosts(
   }));
 }
 
-/** Which model holds how much of which GPU. GPUs are known by their places among those that are paid for. */
+/** Returns memory by model and GPU, the latter as an index into `paid`. */
 function listUses(
   { hosts }: BillSources,
   rows: readonly Row[],
@@ -161,7 +143,6 @@ function listUses(
   );
 }
 
-/** USD per hour of each model, and of what is no model's. */
 function divideAmongModels(
   state: BillSources,
   models: readonly string[],
@@ -174,10 +155,8 @@ function divideAmongModels(
   if (models.length === 1) {
     return { byModel: new Map([[models[0], compute.usdPerHour]]), unused: unknown };
   }
-  const isToldOtherwise = pricing.gpuCount !== null && pricing.gpuCount !== paid.length;
-  if (isToldOtherwise || !areOwnersKnown(state)) {
-    return { byModel: new Map(), unused: unknown };
-  }
+  const isCountDifferent = pricing.gpuCount !== null && pricing.gpuCount !== paid.length;
+  if (isCountDifferent || !areOwnersKnown(state)) return { byModel: new Map(), unused: unknown };
   const prices = paid.map(({ name }, index) =>
     [index, priceCompute([name], { ...pricing, gpuCount: null }).usdPerHour] as const
   );
@@ -193,7 +172,7 @@ function divideAmongModels(
   };
 }
 
-/** A figure of each replica with the weight that it has among them: USD per hour of its GPUs, or alike. */
+/** Weighs rows by GPU price; equally if one is unknown. */
 function weighRows(state: BillSources, rows: readonly Row[]): readonly (readonly [Row, number])[] {
   const { pricing } = state;
   const weights = rows.map(({ gpus }): number =>
@@ -203,7 +182,7 @@ function weighRows(state: BillSources, rows: readonly Row[]): readonly (readonly
   return rows.map((row, index) => [row, areKnown ? weights[index] : 1]);
 }
 
-/** The mean uptime of the replicas by the cost of their GPUs; absent where one of them is not known. */
+/** Returns the weighted mean uptime; absent if one is unknown. */
 function getLifetimeAmounts(
   weighted: ReturnType<typeof weighRows>,
   state: BillSources,
@@ -219,22 +198,20 @@ function getLifetimeAmounts(
   return whole === 0 ? absent("missing") : present(sum / whole);
 }
 
-/** Mean times of the replicas, idle and watched. */
 function getIdleness(
   weighted: ReturnType<typeof weighRows>,
 ): { readonly idle: Reading<Seconds>; readonly span: Reading<Seconds> } {
   let idle = 0;
-  let watched = 0;
+  let span = 0;
   let whole = 0;
   for (const [{ replica, idleness: times }, weight] of weighted) {
-    if (replica === null) continue;
-    if (times.watched === 0) continue;
+    if (replica === null || times.span === 0) continue;
     idle += times.idle * weight;
-    watched += times.watched * weight;
+    span += times.span * weight;
     whole += weight;
   }
   if (whole === 0) return { idle: absent("first_scrape"), span: absent("first_scrape") };
-  return { idle: present(idle / whole), span: present(watched / whole) };
+  return { idle: present(idle / whole), span: present(span / whole) };
 }
 
 function getAmountsPerSecond(
@@ -247,7 +224,6 @@ function getAmountsPerSecond(
   };
 }
 
-/** What the engines of these servers have counted, and since when. */
 function getSessionAmounts(
   servers: readonly ServerTotals[],
   now: Seconds,
@@ -258,7 +234,6 @@ function getSessionAmounts(
   return { span, amounts: sumTotals(totals) };
 }
 
-/** The bill of the fleet. */
 export function createBill(fleet: Fleet, state: BillSources): Bill {
   const { pricing } = state;
   const { tokenPrices } = pricing;
@@ -266,7 +241,7 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
   const { basis, paid } = chosen;
   const compute = priceCompute(paid.map(({ name }) => name), pricing);
   const { usdPerHour } = compute;
-  // What is found here pays for no other machine's tokens.
+  // GPUs found here pay for no other host's tokens.
   const isOfHere = basis === "serving" || basis === "machine";
   const hosts = listServingHosts(state);
   const isInBill = (known: BillSources["endpoints"][number]): boolean =>
@@ -285,11 +260,10 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
   const { here, elsewhere } = state.gone;
   const counted = [
     ...state.endpoints.filter(isInBill).map(getServerTotals),
-    // What a server has earned in this session it has earned, also when it has gone.
+    // Servers that are gone count in the session.
     ...isOfHere ? [here] : [here, elsewhere],
   ];
   const session = computeSpanCost({ ...getSessionAmounts(counted, state.now), ...terms });
-  const idleness = computeIdleCost({ ...getIdleness(weighted), computeUsdPerHour: usdPerHour });
   return {
     basis,
     compute,
@@ -300,13 +274,13 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
     session,
     lifetime: computeSpanCost({
       span: getLifetimeAmounts(weighted, state),
-      // Of those whose time is known: one that is down has counted, too, but costs nothing now.
+      // A server that is down costs nothing now: leave out its tokens, too.
       amounts: rows.length === fleet.rows.length
         ? figures.lifetime
         : computeLifetime(rows.flatMap(({ replica }) => replica ?? [])),
       ...terms,
     }),
-    idle: idleness,
+    idle: computeIdleCost({ ...getIdleness(weighted), computeUsdPerHour: usdPerHour }),
     groups: fleet.groups.filter(({ modelName }) => models.includes(modelName))
       .map(({ modelName, label, figures: ofAll }) => {
         const usd = byModel.get(modelName) ?? absent("missing");

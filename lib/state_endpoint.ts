@@ -1,9 +1,5 @@
 /**
- * What is known of one endpoint and of each of its engines, and how each of its
- * scrapes changes it.
- *
- * What engines are called beside others, and what is said of all endpoints
- * together, is the state's. Instants are monotonic seconds.
+ * One endpoint and its engines, and how each scrape changes them.
  * @module
  */
 
@@ -43,65 +39,51 @@ import {
 } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
-/** What is known of one engine. */
 export interface EngineState {
-  /** Its identity: endpoint, model and engine. Not to be shown: its parts stand on lines of their own. */
+  /** Endpoint, model and engine, on separate lines. */
   readonly key: string;
-  /** `null` until the fleet has named it. It keeps its name while it is away. */
+  /** `null` until the fleet has named it; kept while it is away. */
   readonly name: DisplayName | null;
-  /** Its newest sample and windows; `null` if the newest good scrape is without it. */
+  /** `null` if the newest good scrape lacks it. */
   readonly replica: ReplicaSample | null;
   readonly figures: Figures;
-  /** The last polls. */
   readonly series: Series;
-  /** What it has counted since it is watched. */
   readonly totals: SessionTotals;
   readonly peaks: Peaks;
-  /** How much of its time it had nothing to do. */
   readonly idleness: Idleness;
 }
 
-/** An engine of the newest good scrape. */
 export interface CurrentEngine extends EngineState {
   readonly replica: ReplicaSample;
 }
 
-/** What is known of one endpoint. */
 export interface EndpointState {
   readonly endpoint: Endpoint;
-  /** What it is called, for as long as it is watched. */
   readonly displayName: string;
   readonly history: EndpointHistory;
-  /** The newest good scrape; `null` before the first. */
+  /** Newest good one; `null` before the first. */
   readonly scrape: Scrape | null;
-  /** When it was asked, while it has not answered; else `null`. */
+  /** `null` unless a request is under way. */
   readonly askedAt: Seconds | null;
-  /** Why the newest attempt failed; `null` when it did not. */
+  /** Of the newest attempt; `null` if it succeeded. */
   readonly failure: ScrapeFailure | null;
-  /** By `identifyEngine`: those of the newest good scrape in its order, then those that went. */
+  /** By `identifyEngine`; current ones first, in the scrape's order. */
   readonly engines: ReadonlyMap<string, EngineState>;
-  /** What it counts beside its engines; `null` where it does not. */
+  /** Counted per server, not per engine; `null` if there is none. */
   readonly serverTotals: SessionTotals | null;
-  /** Engines that went and are no longer kept one by one, added up. */
+  /** Sum of engines that are gone for long. */
   readonly goneTotals: SessionTotals | null;
-  /** How often it may be asked. */
   readonly schedule: Schedule;
-  /** How it was started; `null` until that is known. */
+  /** `null` until known. */
   readonly server: ServerInfo | null;
 }
 
 const NO_FIGURES: Figures = computeFigures([]);
 
-/** The engines of the newest good scrape, in its order. */
 export function listEngines({ engines }: EndpointState): readonly CurrentEngine[] {
-  const current: CurrentEngine[] = [];
-  for (const engine of engines.values()) {
-    if (engine.replica !== null) current.push(engine as CurrentEngine);
-  }
-  return current;
+  return [...engines.values()].filter((engine): engine is CurrentEngine => engine.replica !== null);
 }
 
-/** All that the server has counted since it is watched. */
 export function getServerTotals(known: EndpointState): ServerTotals {
   return {
     engines: new Map([...known.engines].map(([key, { totals }]) => [key, totals])),
@@ -110,7 +92,7 @@ export function getServerTotals(known: EndpointState): ServerTotals {
   };
 }
 
-/** Endpoints of which nothing is known, with names that no other has. */
+/** Gives new endpoints names that no other has. */
 export function startEndpoints(
   endpoints: readonly Endpoint[],
   known: readonly EndpointState[],
@@ -137,23 +119,21 @@ function addGaps(engines: EndpointState["engines"]): EndpointState["engines"] {
   );
 }
 
-/** The endpoint without its samples: windows begin anew, and series have a gap. */
+/** Restarts windows and leaves a gap in series. */
 export function forgetSamples(known: EndpointState): EndpointState {
   const { restartCount } = known.history;
   const history = { ...startHistory(), restartCount };
   return { ...known, history, engines: addGaps(known.engines) };
 }
 
-/** An engine that the newest scrape is without: names, sums and peaks stay. */
+/** Keeps name, totals and peaks. */
 function leaveEngine(engine: EngineState): EngineState {
   if (engine.replica === null) return engine;
   return { ...engine, replica: null, figures: NO_FIGURES, series: [], idleness: NO_IDLENESS };
 }
 
 /**
- * The endpoint with those sums, and with no engine that is not among them.
- *
- * @param current The engines of the scrape, in its order.
+ * Drops engines that are not in `totals`.
  */
 function setEngines(
   known: EndpointState,
@@ -181,7 +161,7 @@ function createEngine(
   };
 }
 
-/** The endpoint with a scrape that later ones are compared with, and that nothing else is made of. */
+/** Sets the scrape that the first one is compared with; it is not shown itself. */
 export function restoreScrape(known: EndpointState, scrape: KeptScrape): EndpointState {
   if (known.history.newest !== null) return known;
   const { receivedAt: at, engines, processStart } = scrape;
@@ -190,14 +170,13 @@ export function restoreScrape(known: EndpointState, scrape: KeptScrape): Endpoin
   return setEngines({ ...known, history }, totals);
 }
 
-/** The engine after one more sample. */
 function followEngine(
   engine: EngineState,
   replica: ReplicaSample,
   { scrape, totals, before, elapsed }: {
     readonly scrape: Scrape;
     readonly totals: SessionTotals;
-    /** Its sample of the scrape before; `undefined` for none that can be compared. */
+    /** Its previous sample, if comparable. */
     readonly before: EngineSample | undefined;
     readonly elapsed: Seconds;
   },
@@ -214,38 +193,27 @@ function followEngine(
   };
 }
 
-/** The endpoint after a good scrape. */
 export function acceptScrape(earlier: EndpointState, scrape: Scrape): EndpointState {
   const hasJumped = hasClockJumped(scrape, earlier.scrape);
   const known = hasJumped ? forgetSamples(earlier) : earlier;
   const { receivedAt, duration } = scrape;
-  const history = appendSample(known.history, {
-    at: receivedAt,
-    engines: scrape.engines,
-    processStart: scrape.processStart,
-  });
+  const { engines, processStart } = scrape;
+  const history = appendSample(known.history, { at: receivedAt, engines, processStart });
   const totals = addScrape(getServerTotals(known), scrape, history.hasJustRestarted);
   const { newest } = known.history;
   const isComparable = !hasJumped && !history.hasJustRestarted;
   const samples = new Map(
     isComparable ? newest?.engines.map((sample) => [identifyEngine(sample), sample]) : [],
   );
+  const elapsed = receivedAt - (newest?.at ?? Infinity);
   const current = new Map<string, EngineState>();
   for (const replica of computeReplicas(history)) {
     const key = identifyEngine(replica.sample);
     const ofEngine = totals.engines.get(key);
-    // Every engine of the scrape has been counted.
     if (ofEngine === undefined) throw new Error(`No totals of engine "${key}"`);
     const engine = known.engines.get(key) ?? createEngine(known, key, ofEngine);
-    current.set(
-      key,
-      followEngine(engine, replica, {
-        scrape,
-        totals: ofEngine,
-        before: samples.get(key),
-        elapsed: receivedAt - (newest?.at ?? Infinity),
-      }),
-    );
+    const step = { scrape, totals: ofEngine, before: samples.get(key), elapsed };
+    current.set(key, followEngine(engine, replica, step));
   }
   return {
     ...setEngines(known, totals, current),
@@ -254,7 +222,6 @@ export function acceptScrape(earlier: EndpointState, scrape: Scrape): EndpointSt
   };
 }
 
-/** The endpoint after an attempt that failed: what was known stays known. */
 export function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
   const { failedAt, duration } = failure;
   const schedule = notePoll(known.schedule, { endedAt: failedAt, duration, hasFailed: true });

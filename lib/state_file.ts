@@ -1,16 +1,8 @@
 /**
- * The newest scrapes as the text of a file, and back: what one run of the
- * program leaves for the next to compare with.
- *
- * What is counted is kept, with what tells a restart; how the
- * scrape went and what else the server said are not, and no secret is: an
- * endpoint is named by its key. Between two runs only the wall clock goes on:
- * `recallScrapes` turns it into the monotonic instants of this run. A clock
- * that was set in between by less than the time that passed cannot be told from
- * time; a scrape that would be from the future, or is too old to compare with,
- * counts as none, with a remark. A text that is not whole, or of another
- * version, says nothing at all. Metrics that a file does not have are `missing`
- * there, so that a newer program can go on from the file of an older one.
+ * Keeps the newest scrapes for the next run (`--state-file`), which compares with them. Counters
+ * are kept, and what tells a restart; no secret. The wall clock links the runs: `restoreScrapes`
+ * drops scrapes from the future and old ones. Metrics that the file lacks are `missing`, so that a
+ * newer version can read it.
  * @module
  */
 
@@ -23,47 +15,37 @@ import {
   type EngineSample,
   GAUGE_KEYS,
   HISTOGRAM_KEYS,
-  type HistogramKey,
   type KeptScrape,
   LABELLED_KEYS,
-  type LabelledKey,
   NO_METRICS,
   UNKNOWN_SERVER,
 } from "./model.ts";
 import type { Platform } from "./platform.ts";
-import {
-  ABSENCE_REASONS,
-  type AbsenceReason,
-  absent,
-  isPresent,
-  present,
-  type Reading,
-} from "./reading.ts";
+import { ABSENCE_REASONS, absent, isPresent, present, type Reading } from "./reading.ts";
 import { quote, sanitizeText } from "./text.ts";
 import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
-/** Changes when a file of before can no longer be read. */
+/** Raise it when older files become unreadable. */
 const VERSION = 1;
 
-/** Rates over a longer time say nothing of today. */
+/** Rates over more time say nothing about today. */
 const MAX_AGE: Seconds = 7 * SECONDS_PER_DAY;
 
-/** What is kept of each endpoint that is asked for, and what there is to say of the others. */
 export interface RestoredScrapes {
   readonly scrapes: readonly KeptScrape[];
-  /** Sentences without a full stop, to follow the name of the file. */
+  /** To follow the file's name; no full stop. */
   readonly remarks: readonly string[];
 }
 
-/** Whether the text is one of these, whole or not: others are not to be written over. */
+/** True even if truncated. Other files are never overwritten. */
 function isSavedText(text: string): boolean {
   return /^\{"version":\d+,"scrapes":\[/.test(text);
 }
 
-/** A part of the text that is not as `writeScrapes` writes it. */
+/** The text is not what `writeScrapes` writes. */
 class FormError extends Error {}
 
-/** A number; JSON has no word for those that are not finite. */
+/** JSON has no NaN or Infinity. */
 function writeNumber(value: number): number | string {
   return Number.isFinite(value) ? value : String(value);
 }
@@ -108,7 +90,6 @@ function writeEngine(sample: EngineSample): JsonRecord {
   };
 }
 
-/** The text of a file of these scrapes: JSON, one line for each. */
 export function writeScrapes(scrapes: readonly KeptScrape[]): string {
   const lines = scrapes.map((scrape) =>
     JSON.stringify({
@@ -149,13 +130,10 @@ function parseNumberMember(value: unknown): number {
   throw new FormError();
 }
 
-function isReason(value: unknown): value is AbsenceReason {
-  return typeof value === "string" && ABSENCE_REASONS.includes(value);
-}
-
 function parseReading(value: unknown): Reading {
   if (value === undefined) return absent("missing");
-  return isReason(value) ? absent(value) : present(parseNumberMember(value));
+  const reason = ABSENCE_REASONS.find((one) => one === value);
+  return reason === undefined ? present(parseNumberMember(value)) : absent(reason);
 }
 
 function parseReadings<Key extends string>(
@@ -166,7 +144,7 @@ function parseReadings<Key extends string>(
   return createRecord(keys, (key) => parseReading(given[key]));
 }
 
-/** What the object has under each of the keys; others are of a newer program. */
+/** Ignores keys of newer versions. */
 function parseHistogramParts<Key extends string, Part>(
   value: unknown,
   keys: readonly Key[],
@@ -196,11 +174,6 @@ function parseHistogram(value: unknown): Histogram {
   return createHistogram(pairs, parseNumberMember(sum));
 }
 
-const INITIALIZING_KEYS: readonly (HistogramKey | LabelledKey)[] = [
-  ...HISTOGRAM_KEYS,
-  ...LABELLED_KEYS,
-];
-
 function parseEngine(value: unknown): EngineSample {
   const given = parseObjectMember(value);
   const initializing = new Set(parseList(given.initializing));
@@ -215,7 +188,9 @@ function parseEngine(value: unknown): EngineSample {
     counters: parseReadings(given.counters, COUNTER_KEYS),
     labelled: parseHistogramParts(given.labelled, LABELLED_KEYS, parseCounts),
     histograms: parseHistogramParts(given.histograms, HISTOGRAM_KEYS, parseHistogram),
-    initializing: new Set(INITIALIZING_KEYS.filter((key) => initializing.has(key))),
+    initializing: new Set(
+      [...HISTOGRAM_KEYS, ...LABELLED_KEYS].filter((key) => initializing.has(key)),
+    ),
     prefixCacheIsOff: false,
     isAsleep: false,
     kvCacheCapacity: absent("missing"),
@@ -226,7 +201,6 @@ function parseEngine(value: unknown): EngineSample {
   };
 }
 
-/** A scrape of the file. Its monotonic instant is the caller's to say. */
 function parseScrape(value: unknown): Omit<KeptScrape, "receivedAt"> {
   const given = parseObjectMember(value);
   const receivedAtEpoch = parseNumberMember(given.receivedAtEpochSeconds);
@@ -240,7 +214,7 @@ function parseScrape(value: unknown): Omit<KeptScrape, "receivedAt"> {
   };
 }
 
-/** The scrapes of the text, or what is wrong with it. */
+/** Returns an error message if the text is invalid. */
 function parseStateFile(text: string): readonly Omit<KeptScrape, "receivedAt">[] | string {
   try {
     const { version, scrapes } = parseObjectMember(JSON.parse(text));
@@ -255,13 +229,13 @@ function parseStateFile(text: string): readonly Omit<KeptScrape, "receivedAt">[]
   }
 }
 
-/** Why a scrape of that age is not to be compared with; `null` where it is. */
+/** `null` if the scrape is usable. */
 function findFault(age: Seconds): string | null {
   if (age <= 0) return "is from the future: the clock was set back";
   return age > MAX_AGE ? `is more than ${MAX_AGE / SECONDS_PER_DAY} days old` : null;
 }
 
-/** One remark for all endpoints with the same fault. */
+/** One remark per fault. */
 function describeFaults(faults: ReadonlyMap<string, readonly string[]>): readonly string[] {
   return [...faults].map(([fault, keys]) => {
     const others = keys.length > 1 ? ` and ${keys.length - 1} more` : "";
@@ -269,12 +243,7 @@ function describeFaults(faults: ReadonlyMap<string, readonly string[]>): readonl
   });
 }
 
-/**
- * The scrapes of the text that those of this run can be compared with, as of
- * its clocks.
- *
- * @param run Both clocks at one moment, and the endpoints that are watched.
- */
+/** Returns the usable scrapes, with monotonic times of this run. */
 export function restoreScrapes(
   text: string,
   run: {
@@ -288,6 +257,7 @@ export function restoreScrapes(
   const byKey = new Map(kept.map((scrape) => [scrape.endpointKey, scrape]));
   const scrapes: KeptScrape[] = [];
   const faults = new Map<string, string[]>();
+
   for (const key of run.endpointKeys) {
     const scrape = byKey.get(key);
     const age = scrape === undefined ? 0 : run.nowEpoch - scrape.receivedAtEpoch;
@@ -305,14 +275,9 @@ function nameFile(path: string): string {
   return `the state file ${quote(path)}`;
 }
 
-/** What a remark about the file means for the figures. */
 const CONSEQUENCE = "rates come with the next run";
 
-/**
- * The scrapes of the run before that those of this one can be compared with.
- *
- * @returns `remarks`: whole sentences without a full stop.
- */
+/** `remarks` are sentences without a full stop. */
 export async function loadScrapes(
   platform: Pick<Platform, "readTextFile" | "monotonicSeconds" | "epochSeconds">,
   path: string,
@@ -348,17 +313,17 @@ function describeWriteError(error: unknown): string {
   }
 }
 
-/** Whether a file of somebody else's stands there: a path that was mistyped must destroy nothing. */
+/** A mistyped path must not destroy another file. */
 async function isForeign(platform: Pick<Platform, "readTextFile">, path: string): Promise<boolean> {
   try {
     const text = await platform.readTextFile(path);
     return text !== "" && !isSavedText(text);
   } catch {
-    return false; // What cannot be read is the matter of who writes.
+    return false; // Writing will report the error.
   }
 }
 
-/** Puts the scrapes in the place of what the file says. What went wrong in one safe sentence, or `null`. */
+/** Returns an error sentence, or `null`. */
 export async function saveScrapes(
   platform: Pick<Platform, "readTextFile" | "writeTextFile">,
   path: string,

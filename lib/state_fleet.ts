@@ -1,10 +1,6 @@
 /**
- * The fleet: rows, groups and totals of all that is watched.
- *
- * `update` derives it once per tick; screen, report and bill read it from the
- * state. One row for each engine of each endpoint; an endpoint that has never
- * answered has one row without figures. Only rows whose scrape is current count
- * in totals.
+ * Derives rows, groups and totals, once per tick. One row per engine; an endpoint that never
+ * answered has a row without figures. Only rows with a current scrape count in totals.
  * @module
  */
 
@@ -47,34 +43,29 @@ import {
 import type { ReplicaSample } from "./stats_window.ts";
 import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
-/** What the fleet is derived from. */
 export interface FleetSources {
   readonly endpoints: readonly EndpointState[];
-  /** What models are called, by their full names. */
+  /** Display names by full name. */
   readonly modelNames: ReadonlyMap<string, string>;
-  /** What the rules say, as of the newest `clock`. */
+  /** As of the newest `clock`. */
   readonly evaluation: RuleEvaluation;
-  /** What endpoints have counted that are watched no longer, on this machine and elsewhere. */
+  /** Session totals of endpoints that were removed, on this machine and elsewhere. */
   readonly gone: { readonly here: ServerTotals; readonly elsewhere: ServerTotals };
-  /** The peaks of all together. */
   readonly totalPeaks: Peaks;
-  /** The last minutes of all together. */
   readonly totalTrend: TotalSeries;
-  /** The hosts whose GPUs are watched: this machine at least. */
+  /** Hosts with sampled GPUs; always this machine. */
   readonly hosts: Hosts;
-  /** Whether the fleet is simulated. */
   readonly isDemo: boolean;
   readonly now: Seconds;
 }
 
-/** The host that the endpoint is on. */
 export function getHostName(endpoint: Endpoint): string {
   return isLocal(endpoint) ? LOCAL_HOST : getHostAndPort(endpoint)?.host ?? LOCAL_HOST;
 }
 
-/** The endpoints on that host; none if the fleet is simulated. */
+/** Empty if the fleet is simulated. */
 export function listEndpointsOn(
-  { isDemo, endpoints }: Pick<FleetSources, "isDemo" | "endpoints">,
+  { isDemo, endpoints }: FleetSources,
   host: string,
 ): readonly EndpointState[] {
   return isDemo ? [] : endpoints.filter(({ endpoint }) => getHostName(endpoint) === host);
@@ -92,10 +83,7 @@ function describeServer(known: EndpointState): GpuEndpoint {
   };
 }
 
-/** The hosts with the owners of their GPU processes. */
-export function attributeGpus(
-  sources: Pick<FleetSources, "hosts" | "isDemo" | "endpoints">,
-): Hosts {
+export function attributeGpus(sources: FleetSources): Hosts {
   return new Map(
     [...sources.hosts].map(([name, host]) => [
       name,
@@ -104,7 +92,7 @@ export function attributeGpus(
   );
 }
 
-/** The hosts whose GPUs were sampled, failed since or not, and that have a server. */
+/** Returns hosts with a server and at least one good sample. */
 export function listServingHosts(sources: FleetSources): Hosts {
   return new Map(
     [...sources.hosts].filter(([name, { report }]) =>
@@ -113,7 +101,7 @@ export function listServingHosts(sources: FleetSources): Hosts {
   );
 }
 
-/** Whether it is known which GPUs each server of these hosts holds; those that do not answer may be gone. */
+/** Whether the GPUs of each answering server are known. */
 export function areOwnersKnown(sources: FleetSources): boolean {
   const hosts = [...listServingHosts(sources)];
   const answering = hosts.flatMap(([name]) => listEndpointsOn(sources, name))
@@ -124,7 +112,7 @@ export function areOwnersKnown(sources: FleetSources): boolean {
   return answering.length > 0 && answering.every(({ endpoint }) => owners.has(endpoint.key));
 }
 
-/** The GPUs of the host that a replica uses, as they are now; none where that is not known. */
+/** Empty if unknown. */
 export function listGpusOf(
   host: HostState,
   replica: { readonly endpointKey: string; readonly engine: string },
@@ -135,57 +123,49 @@ export function listGpusOf(
   return gpus.filter(({ index }) => indexes.has(index));
 }
 
-/** One line of the table. */
+/** One row of the table. */
 export interface Row {
-  /** Its identity: endpoint, model and engine. */
+  /** Endpoint, model and engine. */
   readonly key: string;
   readonly name: string;
-  /** The name without the model: what its endpoint is called, and its engine where that tells anything. */
+  /** Endpoint, and engine if there are several. */
   readonly place: string;
-  /** What its endpoint is called. */
-  readonly address: string;
-  /** What the table shows: the place alone where one model is served, as the title names it. */
+
+  /** As the table shows it: `place` if only one model is served. */
   readonly label: string;
   readonly state: EndpointState;
   readonly status: ReplicaStatus;
-  /** `null` for an endpoint of which no engine is known. */
+  /** `null` if no engine is known. */
   readonly replica: ReplicaSample | null;
-  /** All absent where `replica` is `null` or the row is DOWN. */
+  /** All absent if there is no replica, or it is DOWN. */
   readonly figures: Figures;
-  /** Age of what is shown; `null` where nothing is. */
+  /** Age of the figures; `null` if there are none. */
   readonly age: Seconds | null;
   readonly trend: Series;
-  /** What it has counted since it is watched; `null` where `replica` is. */
+  /** `null` without a replica. */
   readonly total: SessionTotals | null;
-  /** The peaks since it is watched. */
   readonly peaks: Peaks;
-  /** How much of its time it had nothing to do. */
   readonly idleness: Idleness;
-  /** What rules have found of it for long enough to count. */
+  /** Only firing ones. */
   readonly alerts: readonly Alert[];
-  /** Its share of the requests that its group finished in the last minute. */
+  /** Share of its group's finished requests of the last minute. */
   readonly requestShare: Reading;
-  /** The host that it is on. */
   readonly host: string;
-  /** The GPUs of the host that it uses, as they are now; empty where that is not known. */
+  /** Empty if unknown. */
   readonly gpus: readonly GpuSample[];
 }
 
-/** All replicas of one model whose scrape is current. */
 export interface ModelGroup {
   readonly modelName: string;
-  /** What the model is called. */
   readonly label: string;
   readonly figures: Figures;
-  /** The row with the fullest KV cache. */
   readonly kvCacheMaxOwner: Row | null;
-  /** What comparing its replicas found: one for each set of them that can be compared. Empty for all models together. */
+  /** By set of comparable replicas. Empty for all models together. */
   readonly checks: readonly GroupChecks[];
-  /** The GPUs that its replicas use; without those of which that is not known. */
+  /** Known ones only. */
   readonly gpus: readonly GpuSample[];
 }
 
-/** How many rows are in which condition. */
 interface RowCounts {
   readonly total: number;
   readonly up: number;
@@ -194,30 +174,26 @@ interface RowCounts {
   readonly pending: number;
 }
 
-/** Rows, groups and totals, as of the newest `clock`. */
 export interface Fleet {
   readonly rows: readonly Row[];
   readonly groups: readonly ModelGroup[];
   readonly total: ModelGroup;
   readonly counts: RowCounts;
-  /** The one word for all, and why. */
   readonly verdict: FleetVerdict;
-  /** What has happened, oldest first. */
+  /** Oldest first. */
   readonly events: readonly EventLine[];
-  /** What all have counted since they are watched, engines and endpoints that went included. */
+  /** Session totals, including engines and endpoints that are gone. */
   readonly counted: SessionCounts;
-  /** The peaks of all together. */
   readonly totalPeaks: Peaks;
-  /** The last minutes of all together. */
   readonly totalTrend: Series;
 }
 
-/** Uptimes beyond this are a start time that is not one (several API servers export none). */
+/** Longer uptimes are wrong start times (several API servers export none). */
 const MAX_UPTIME: Seconds = 10 * 365 * SECONDS_PER_DAY;
 
 /**
- * How long the server has been up, by its own start time, or had been when it
- * last answered; absent where that is not exported or not believable.
+ * Returns the uptime by the server's start time, up to its last answer; absent if the start time is
+ * not exported or implausible.
  */
 export function getUptime(
   known: EndpointState,
@@ -232,24 +208,19 @@ export function getUptime(
   return uptime > 0 && uptime < MAX_UPTIME ? present(uptime) : absent("unsupported");
 }
 
-/** Where an endpoint's metrics are, for a person: a socket has no URL of its own. */
+/** A socket has no URL. */
 export function describeUrl({ key, metricsUrl, unixSocketPath }: Endpoint): string {
   return unixSocketPath === undefined ? metricsUrl : key;
 }
 
 const NO_FIGURES: Figures = computeFigures([]);
 
-/** Nothing is watched yet. */
 export const NO_FLEET: Fleet = {
   rows: [],
   groups: [],
   total: {
-    modelName: "",
-    label: "",
-    figures: NO_FIGURES,
-    kvCacheMaxOwner: null,
-    checks: [],
-    gpus: [],
+    ...{ modelName: "", label: "", figures: NO_FIGURES },
+    ...{ kvCacheMaxOwner: null, checks: [], gpus: [] },
   },
   counts: { total: 0, up: 0, stale: 0, down: 0, pending: 0 },
   verdict: NO_EVALUATION.verdict,
@@ -263,7 +234,7 @@ function isOfModel({ replica }: Row, modelName: string): boolean {
   return replica?.sample.modelName === modelName;
 }
 
-/** The figures of all rows together. What was counted was counted: a server that is down takes nothing back. */
+/** Lifetime counts include servers that are down. */
 function mergeFigures(rows: readonly Row[]): Figures {
   const listReplicas = (some: readonly Row[]) => some.flatMap(({ replica }) => replica ?? []);
   const counted = rows.filter(({ status }) => isCounted(status));
@@ -271,7 +242,6 @@ function mergeFigures(rows: readonly Row[]): Figures {
   return { ...computeFigures(listReplicas(counted)), lifetime };
 }
 
-/** Whether the rows have the same samples, and the same of them count. */
 function haveSameFigures(rows: readonly Row[], before: readonly Row[]): boolean {
   return rows.length === before.length &&
     rows.every(({ replica, status }, i) =>
@@ -279,19 +249,18 @@ function haveSameFigures(rows: readonly Row[], before: readonly Row[]): boolean 
     );
 }
 
-/** A group before and now: most ticks bring no new sample, and merging hundreds of replicas is slow. */
-interface GroupBefore {
-  readonly group: ModelGroup | undefined;
-  readonly rows: readonly Row[];
-}
-
+/** Most ticks bring no new sample, and merging hundreds of replicas is slow. */
 function createGroup(
   modelName: string,
   rows: readonly Row[],
-  { sources, before }: { readonly sources: FleetSources; readonly before: GroupBefore },
+  { sources, before, rowsBefore }: {
+    readonly sources: FleetSources;
+    readonly before: ModelGroup | undefined;
+    readonly rowsBefore: readonly Row[];
+  },
 ): ModelGroup {
-  const figures = before.group !== undefined && haveSameFigures(rows, before.rows)
-    ? before.group.figures
+  const figures = before !== undefined && haveSameFigures(rows, rowsBefore)
+    ? before.figures
     : mergeFigures(rows);
   const owners = rows.filter(({ replica, status }) => replica !== null && isCounted(status));
   return {
@@ -312,14 +281,13 @@ function createGroups(
   const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
   const groups = models.map((model) => {
     const pick = (some: readonly Row[]) => some.filter((row) => isOfModel(row, model));
-    const group = before.groups.find(({ modelName }) => modelName === model);
-    return createGroup(model, pick(rows), { sources, before: { group, rows: pick(before.rows) } });
+    const known = before.groups.find(({ modelName }) => modelName === model);
+    const context = { sources, before: known, rowsBefore: pick(before.rows) };
+    return createGroup(model, pick(rows), context);
   });
   if (groups.length === 1) return { groups, total: groups[0] };
-  return {
-    groups,
-    total: createGroup("", rows, { sources, before: { group: before.total, rows: before.rows } }),
-  };
+  const context = { sources, before: before.total, rowsBefore: before.rows };
+  return { groups, total: createGroup("", rows, context) };
 }
 
 function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
@@ -330,37 +298,22 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
   const all = group.figures.lastMinute.requestsPerSecond;
   if (!isPresent(own)) return own;
   if (!isPresent(all)) return all;
-  // The whole must be known: of a part of it, a share would be too large.
+  // A share of a partial sum would be too large.
   if (all.partial) return absent("first_scrape");
   return all.value === 0 ? absent("no_samples") : present(own.value / all.value);
 }
 
-function countModels(endpoints: readonly EndpointState[]): number {
-  return new Set(
-    endpoints.flatMap(listEngines).map(({ replica }) => replica.sample.modelName),
-  ).size;
-}
-
-/** What the rows of an endpoint are made with. */
 interface RowContext {
   readonly sources: FleetSources;
   readonly isOneModel: boolean;
-  /** The alerts that count, by the keys of their replicas. */
+  /** Firing ones, by replica key. */
   readonly alerts: ReadonlyMap<string, readonly Alert[]>;
 }
 
-/** The row of an endpoint of which no engine is known. */
 function createBareRow(known: EndpointState, { sources }: RowContext): Row {
   const { displayName, endpoint: { key }, scrape } = known;
   return {
-    ...{
-      key,
-      name: displayName,
-      place: displayName,
-      address: displayName,
-      label: displayName,
-      state: known,
-    },
+    ...{ key, name: displayName, place: displayName, label: displayName, state: known },
     status: sources.evaluation.statuses.get(key) ?? "PENDING",
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
     ...{ replica: null, figures: NO_FIGURES, trend: [], total: null, peaks: NO_PEAKS },
@@ -378,9 +331,9 @@ function createRow(known: EndpointState, engine: CurrentEngine, context: RowCont
   const { name, place } = engine.name ?? { name: displayName, place: displayName };
   const status = sources.evaluation.statuses.get(key) ?? "PENDING";
   return {
-    ...{ key, name, place, address: displayName, label: isOneModel ? place : name, state: known },
+    ...{ key, name, place, label: isOneModel ? place : name, state: known },
     ...{ status, replica },
-    // What a server said long before it went is no figure any more.
+    // The last figures of a server that is DOWN are too old to show.
     figures: status === "DOWN" ? NO_FIGURES : engine.figures,
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
     ...{ trend, total, peaks, idleness },
@@ -394,18 +347,12 @@ function createRow(known: EndpointState, engine: CurrentEngine, context: RowCont
   };
 }
 
-/** The events of replicas and GPUs, oldest first. */
+/** Returns the events of replicas and GPUs, oldest first. */
 function mergeEvents({ evaluation, hosts }: FleetSources): readonly EventLine[] {
   const { lines } = evaluation.events;
   const ofGpus = [...hosts.values()].flatMap(({ events }) => events.lines);
   if (ofGpus.length === 0) return lines;
   return [...lines, ...ofGpus].sort((a, b) => a.beganAt - b.beganAt);
-}
-
-/** What all have counted, with those that are watched no longer: sums never fall. */
-function sumCounted({ endpoints, gone }: FleetSources): SessionCounts {
-  const servers = [...endpoints.map(getServerTotals), gone.here, gone.elsewhere];
-  return sumTotals(servers.flatMap(listTotals));
 }
 
 function countRows(rows: readonly Row[]): RowCounts {
@@ -420,21 +367,19 @@ function countRows(rows: readonly Row[]): RowCounts {
   };
 }
 
-/**
- * Rows, groups and totals.
- *
- * @param before The fleet of the tick before: groups without a new sample keep their figures.
- */
+/** Groups without a new sample keep their figures from `before`. */
 export function createFleet(sources: FleetSources, before: Fleet = NO_FLEET): Fleet {
-  const { evaluation, endpoints, totalPeaks, totalTrend } = sources;
-  // What is shown for information alone is no complaint.
+  const { evaluation, endpoints, gone, totalPeaks, totalTrend } = sources;
+  const servers = [...endpoints.map(getServerTotals), gone.here, gone.elsewhere];
+  // Rules without an effect are only informative.
   const alerts = Map.groupBy(
     evaluation.alerts.filter(({ isFiring, first }) =>
       isFiring && findRule(first.rule).effect !== "none"
     ),
     ({ first }) => first.key,
   );
-  const context: RowContext = { sources, isOneModel: countModels(endpoints) < 2, alerts };
+  const modelNames = endpoints.flatMap(listEngines).map(({ replica }) => replica.sample.modelName);
+  const context: RowContext = { sources, isOneModel: new Set(modelNames).size < 2, alerts };
   const bare = endpoints.flatMap((known) => {
     const rows = listEngines(known).map((engine) => createRow(known, engine, context));
     return rows.length === 0 ? [createBareRow(known, context)] : rows;
@@ -446,7 +391,7 @@ export function createFleet(sources: FleetSources, before: Fleet = NO_FLEET): Fl
     counts: countRows(rows),
     verdict: evaluation.verdict,
     events: mergeEvents(sources),
-    counted: sumCounted(sources),
+    counted: sumTotals(servers.flatMap(listTotals)),
     totalPeaks,
     totalTrend: totalTrend.points,
   };

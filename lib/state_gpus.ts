@@ -1,10 +1,7 @@
 /**
- * What is known of each host's GPUs, and how each sample changes it.
- *
- * An outlier becomes an event after two samples in a row: a clock may be low for
- * a moment between two batches. The report before a failure is kept, for what
- * does not change with a sample: which GPUs there are, and what they cost.
- *
+ * GPUs of each host, and how each sample changes them. An outlier becomes an event after two
+ * samples: clocks drop between batches. The last report survives a failure, as it names the GPUs
+ * and their cost.
  * @module
  */
 
@@ -13,39 +10,42 @@ import type { GpuFailure, GpuOutlier, GpuReport, GpuSample } from "./gpu_model.t
 import { appendGpuReport, findGpuOutliers, type GpuSeries } from "./gpu_outliers.ts";
 import type { ProcessInfo } from "./host_processes.ts";
 import { isPresent } from "./reading.ts";
-import { EMPTY_LOG, type EventLog, type EventSubject, recordEvents } from "./rules_alerts.ts";
+import {
+  EMPTY_LOG,
+  type EventLog,
+  type EventSubject,
+  type Occurrence,
+  recordEvents,
+} from "./rules_alerts.ts";
 
-/** What is known of the machine's processes, for telling whose memory it is. */
+/** For finding the owners of GPU processes. */
 export interface MachineProcesses {
   readonly processes: ReadonlyMap<number, ProcessInfo>;
-  /** Port -> the processes that listen on it, as far as they may be seen. */
+  /** Listening process ids by port, as far as visible. */
   readonly listeners: ReadonlyMap<number, readonly number[]>;
 }
 
-/** The name of this machine. */
 export const LOCAL_HOST = "localhost";
 
-/** What is known of a host's GPUs. */
 export interface HostState {
-  /** What was said last; `null` before the first sample that succeeded. */
+  /** The last good one; `null` before it. */
   readonly report: GpuReport | null;
-  /** Why the newest sample failed; `null` where it did not. */
+  /** Of the newest sample; `null` if it succeeded. */
   readonly failure: GpuFailure | null;
-  /** By the indexes of the GPUs. */
+  /** By GPU index. */
   readonly series: ReadonlyMap<number, GpuSeries>;
   readonly machine: MachineProcesses;
-  /** GPUs that fall behind by the newest sample. */
+  /** Of the newest sample. */
   readonly outliers: readonly GpuOutlier[];
   readonly events: EventLog;
-  /** The processes on the GPUs, with their owners, and the servers for which these were found. */
+  /** GPU processes with their owners, and the servers searched for them. */
   readonly shares: readonly GpuShare[];
   readonly servers: readonly GpuEndpoint[];
 }
 
-/** By the names of the hosts. */
+/** By host name. */
 export type Hosts = ReadonlyMap<string, HostState>;
 
-/** Nobody has looked yet. */
 export const NO_HOST: HostState = {
   report: null,
   failure: null,
@@ -57,12 +57,11 @@ export const NO_HOST: HostState = {
   servers: [],
 };
 
-/** What is known of that host. */
 export function getHost(hosts: Hosts, name: string): HostState {
   return hosts.get(name) ?? NO_HOST;
 }
 
-/** The GPUs of the host as they are now; none if the newest sample failed. */
+/** Empty if the newest sample failed. */
 export function listGpus({ report, failure }: HostState): readonly GpuSample[] {
   return failure === null ? report?.gpus ?? [] : [];
 }
@@ -72,7 +71,6 @@ function createSubject(gpuIndex: number, host: string): EventSubject {
   return { key: name, endpointKey: "", address: name, name, modelName: null, engine: null };
 }
 
-/** What is known after one more report. */
 export function acceptGpuReport(
   known: HostState,
   report: GpuReport,
@@ -80,27 +78,20 @@ export function acceptGpuReport(
   host = LOCAL_HOST,
 ): HostState {
   const outliers = findGpuOutliers(report.gpus);
-  const isConfirmed = ({ gpuIndex }: GpuOutlier): boolean =>
-    known.outliers.some((before) => before.gpuIndex === gpuIndex);
-  const lasting = outliers.filter(isConfirmed).map((outlier) => ({
-    kind: "GPU" as const,
-    subject: createSubject(outlier.gpuIndex, host),
-    outlier,
-  }));
+  const lasting = outliers.flatMap((outlier): Occurrence[] => {
+    const { gpuIndex } = outlier;
+    const isConfirmed = known.outliers.some((before) => before.gpuIndex === gpuIndex);
+    return isConfirmed ? [{ kind: "GPU", subject: createSubject(gpuIndex, host), outlier }] : [];
+  });
   const moment = { at: report.sampledAt, epoch: report.sampledAtEpoch };
   return {
-    report,
-    failure: null,
+    ...{ report, failure: null, machine, outliers, servers: known.servers },
     series: appendGpuReport(known.series, report),
-    machine,
-    outliers,
     events: recordEvents(known.events, { ...moment, lasting, instants: [] }),
     shares: attribute(report, machine, known.servers),
-    servers: known.servers,
   };
 }
 
-/** Whose processes are on the GPUs. */
 function attribute(
   { processes }: GpuReport,
   machine: MachineProcesses,
@@ -123,7 +114,7 @@ function isSameServer(one: GpuEndpoint, other: GpuEndpoint): boolean {
     haveSameItems(one.modelNames, other.modelNames);
 }
 
-/** The host with the owners of its GPU processes among these servers. Scrapes come often, and seldom with another engine. */
+/** Attributes anew only if the servers' engines changed. */
 export function setServers(host: HostState, servers: readonly GpuEndpoint[]): HostState {
   const { report, machine } = host;
   const isSame = servers.length === host.servers.length &&
@@ -132,7 +123,7 @@ export function setServers(host: HostState, servers: readonly GpuEndpoint[]): Ho
   return { ...host, servers, shares: report === null ? [] : attribute(report, machine, servers) };
 }
 
-/** What is known after a sample that failed. Open events stay open. */
+/** Open events stay open. */
 export function acceptGpuFailure(known: HostState, failure: GpuFailure): HostState {
   return { ...known, failure, series: appendGpuReport(known.series, null), outliers: [] };
 }

@@ -1,21 +1,16 @@
 /**
- * What the user has chosen, and how commands change it.
- *
- * Which screen, which row, which order, filter, columns, theme.
- * A row is selected by its identity (endpoint, model, engine) and never by its
- * line: when the order changes the selection goes with the replica. Nothing
- * here knows figures; what is on the screen comes in as a context.
+ * What the user has chosen, and how commands change it. The selection is a row key, not a line, so
+ * it follows the replica when the order changes.
  * @module
  */
 
-/** What a click on a part of the screen asks for. */
 export type ClickAction =
   | { readonly kind: "command"; readonly command: Command }
-  /** The order is that of the first click; the next one turns it round. */
+  /** `isDescending` is for the first click; the next one inverts it. */
   | { readonly kind: "sort"; readonly columnId: string; readonly isDescending: boolean }
   | { readonly kind: "line"; readonly key: string };
 
-/** A part of the screen that can be clicked. Rows and columns from 0, ends excluded. */
+/** Rows and columns from 0, ends excluded. */
 export interface ClickTarget {
   readonly row: number;
   readonly fromColumn: number;
@@ -23,7 +18,6 @@ export interface ClickTarget {
   readonly action: ClickAction;
 }
 
-/** What a key or a click can ask for. */
 export type Command =
   | "quit"
   | "pause"
@@ -53,14 +47,13 @@ export type Command =
   | "help"
   | "redraw";
 
-/** The themes, in the order in which a key steps through them. */
+/** In the order of the theme key. */
 export const THEME_NAMES = ["default", "light", "mono", "high-contrast", "colorblind"] as const;
 export type ThemeName = typeof THEME_NAMES[number];
 
-/** The screens. */
 type Screen = "overview" | "detail" | "help" | "columns";
 
-/** The panels below the table, in the order of their importance. Those without anything to show are left out. */
+/** Most important first; empty panels are hidden. */
 export const PANEL_IDS = [
   "events",
   "balance",
@@ -72,61 +65,58 @@ export const PANEL_IDS = [
 ] as const;
 export type PanelId = typeof PANEL_IDS[number];
 
-/** By which column rows are sorted. */
 export interface Sort {
   readonly columnId: string;
   readonly isDescending: boolean;
 }
 
-/** Everything that the user has chosen. */
 export interface Ui {
   readonly screen: Screen;
-  /** Whether the table is wanted where the overview would show details: with one replica. */
+  /** Show the table even with one replica, which shows details by default. */
   readonly prefersTable: boolean;
-  /** Identity of the selected line; `null` for the first one. */
+  /** `null` selects the first line. */
   readonly selectedKey: string | null;
-  /** First line of the table that is shown. */
+  /** First visible line of the table. */
   readonly top: number;
-  /** First line of the help or of a detail view that is shown. */
+  /** First visible line of help or details. */
   readonly scroll: number;
-  /** `null`: as the endpoints were given. */
+  /** `null`: in the order of the endpoints. */
   readonly sort: Sort | null;
   readonly filter: string;
-  /** Whether what is typed goes to the filter. */
+  /** Typing edits the filter. */
   readonly isTyping: boolean;
   readonly isGrouped: boolean;
   readonly foldedModels: ReadonlySet<string>;
-  /** The panel that has the whole screen, or `null`. */
+  /** It fills the screen. */
   readonly zoomedPanel: PanelId | null;
   readonly focusedPanel: PanelId;
   readonly theme: ThemeName;
-  /** All columns in the user's order. */
+  /** All, in the user's order. */
   readonly columnIds: readonly string[];
   readonly hiddenColumnIds: ReadonlySet<string>;
   readonly columnCursor: number;
 }
 
-/** What is on the screen when a command comes. */
 export interface UiContext {
-  /** Identities of the table's lines in their order. */
+  /** Of the table, in order. */
   readonly lineKeys: readonly string[];
-  /** The group of the selected line, which is its own or the one above; `null` where there is none. */
+  /** Group of the selected line; `null` if there is none. */
   readonly selectedGroup: { readonly modelName: string; readonly key: string } | null;
-  /** Identities of the groups' lines whose rows stand below them. */
+  /** Groups that are not folded. */
   readonly openGroupKeys: ReadonlySet<string>;
-  /** Lines of the table, or of a scrolled text, that are in sight. */
+  /** Visible lines of the table or text. */
   readonly pageLines: number;
-  /** Whether what is shown is a text that scrolls and not the table. */
+  /** A scrolling text is shown, not the table. */
   readonly isText: boolean;
-  /** The first line that is in sight when such a text is scrolled to its end. */
+  /** Maximum of `scroll`. */
   readonly lastScroll: number;
-  /** How one begins to sort by each column that is not hidden, from left to right. */
+  /** First sort by each visible column, from left to right. */
   readonly sorts: readonly Sort[];
-  /** The panels that have something to show, in their order; at least one. */
+  /** Panels with content; at least one. */
   readonly panelIds: readonly PanelId[];
 }
 
-/** What the user starts with. `columnIds` are all columns in their order; a menu without them is empty. */
+/** `columnIds` must list all columns; without it the column menu is empty. */
 export function createUi(
   chosen: Partial<Pick<Ui, "theme" | "filter" | "sort" | "columnIds" | "hiddenColumnIds">> = {},
 ): Ui {
@@ -155,12 +145,12 @@ function clamp(value: number, low: number, high: number): number {
   return Math.max(low, Math.min(high, value));
 }
 
-/** The line that is selected: the one with the identity, or the first. */
+/** Returns the index of the selected line; 0 if it is gone. */
 export function findSelected(ui: Ui, lineKeys: readonly string[]): number {
   return Math.max(0, ui.selectedKey === null ? 0 : lineKeys.indexOf(ui.selectedKey));
 }
 
-/** Selects a line and brings it into sight. */
+/** Scrolls the line into view. */
 export function selectLine(ui: Ui, index: number, context: UiContext): Ui {
   const { lineKeys, pageLines } = context;
   if (lineKeys.length === 0) return ui;
@@ -169,30 +159,18 @@ export function selectLine(ui: Ui, index: number, context: UiContext): Ui {
   return { ...ui, selectedKey: lineKeys[selected], top: Math.max(0, top) };
 }
 
-/** Selects the line with the identity. */
 export function selectKey(ui: Ui, key: string, context: UiContext): Ui {
   const index = context.lineKeys.indexOf(key);
   return index < 0 ? ui : selectLine(ui, index, context);
 }
 
-/** How far a command moves, in lines; `null` for other commands. */
+/** In lines; `null` for other commands. */
 function computeMove(command: Command, pageLines: number): number | null {
-  switch (command) {
-    case "up":
-      return -1;
-    case "down":
-      return 1;
-    case "page_up":
-      return -pageLines;
-    case "page_down":
-      return pageLines;
-    case "first":
-      return -Infinity;
-    case "last":
-      return Infinity;
-    default:
-      return null;
-  }
+  const moves: Partial<Record<Command, number>> = {
+    ...{ up: -1, down: 1, page_up: -pageLines, page_down: pageLines },
+    ...{ first: -Infinity, last: Infinity },
+  };
+  return moves[command] ?? null;
 }
 
 function move(ui: Ui, lines: number, context: UiContext): Ui {
@@ -201,7 +179,7 @@ function move(ui: Ui, lines: number, context: UiContext): Ui {
     return { ...ui, columnCursor };
   }
   if (context.isText) {
-    // What is in sight counts: the text may have become shorter since.
+    // The text may have become shorter since.
     const now = Math.min(ui.scroll, context.lastScroll);
     return { ...ui, scroll: clamp(now + lines, 0, context.lastScroll) };
   }
@@ -209,14 +187,14 @@ function move(ui: Ui, lines: number, context: UiContext): Ui {
 }
 
 function sortBy(ui: Ui, steps: number, { sorts }: UiContext): Ui {
-  // One place before the first column stands for the order as given.
+  // Index −1 is the original order.
   const now = sorts.findIndex(({ columnId }) => columnId === ui.sort?.columnId);
   const count = sorts.length + 1;
   const next = ((now + 1 + steps) % count + count) % count - 1;
   return { ...ui, sort: next < 0 ? null : sorts[next] };
 }
 
-/** Begins to sort by a column, or turns the order round where it is sorted by it already. */
+/** Inverts the order if already sorted by the column. */
 export function sortByColumn(ui: Ui, { columnId, isDescending }: Sort): Ui {
   const isSame = ui.sort?.columnId === columnId;
   return { ...ui, sort: { columnId, isDescending: isSame ? !ui.sort.isDescending : isDescending } };
@@ -228,7 +206,7 @@ function goBack(ui: Ui): Ui {
   return { ...ui, filter: "", isTyping: false };
 }
 
-/** The details before or after. What stands in an open group is shown row by row; a folded one is shown whole. */
+/** Skips the lines of open groups: their rows follow. */
 function step(ui: Ui, isBack: boolean, context: UiContext): Ui {
   const { lineKeys, openGroupKeys } = context;
   const selected = findSelected(ui, lineKeys);
@@ -240,7 +218,7 @@ function step(ui: Ui, isBack: boolean, context: UiContext): Ui {
 function fold(ui: Ui, isFolded: boolean, context: UiContext): Ui {
   const { selectedGroup, isText } = context;
   if (ui.screen === "detail") return step(ui, isFolded, context);
-  // Where no table is seen, none is changed.
+  // The table is hidden.
   if (selectedGroup === null || isText) return ui;
   const { modelName, key } = selectedGroup;
   const foldedModels = new Set(ui.foldedModels);
@@ -248,7 +226,7 @@ function fold(ui: Ui, isFolded: boolean, context: UiContext): Ui {
     foldedModels.delete(modelName);
     return { ...ui, foldedModels };
   }
-  // What was selected in the group goes out of sight: the group's line stands for it.
+  // The selected row is hidden now: select its group.
   foldedModels.add(modelName);
   return selectKey({ ...ui, foldedModels }, key, context);
 }
@@ -268,24 +246,23 @@ function toggleColumn(ui: Ui): Ui {
   return { ...ui, hiddenColumnIds };
 }
 
-/** The next of the names, after the last the first. */
+/** Wraps around. */
 function cycle<T>(names: readonly T[], name: T): T {
   return names[(names.indexOf(name) + 1) % names.length];
 }
 
 function toggleScreen(ui: Ui, screen: Screen): Ui {
   const next = ui.screen === screen ? "overview" : screen;
-  // Keys go to what is seen, and no longer to a filter that is not.
+  // The filter is hidden: stop typing.
   return { ...ui, screen: next, scroll: 0, isTyping: false };
 }
 
-/** Whether details are seen: those that were opened, or those of the only replica. */
+/** Opened, or of the only replica. */
 function showsDetail(ui: Ui, { isText }: UiContext): boolean {
   return ui.screen === "detail" ||
     (isText && ui.screen === "overview" && ui.zoomedPanel === null);
 }
 
-/** From details to the table, and from the table to details. */
 function toggleDetail(ui: Ui, context: UiContext): Ui {
   const isDetail = showsDetail(ui, context);
   return {
@@ -297,13 +274,12 @@ function toggleDetail(ui: Ui, context: UiContext): Ui {
   };
 }
 
-/** The filter's line stands above the table: whatever is shown, the table takes its place. */
+/** The filter line is above the table: show the table. */
 function startFilter(ui: Ui): Ui {
   const table = { screen: "overview", prefersTable: true, zoomedPanel: null, scroll: 0 } as const;
   return { ...ui, ...table, isTyping: true };
 }
 
-/** What the user has chosen after a command. Commands that are not about that change nothing. */
 export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
   const lines = computeMove(command, context.pageLines);
   if (lines !== null) return move(ui, lines, context);
@@ -326,7 +302,7 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
       return toggleScreen(ui, "help");
     case "columns":
       return toggleScreen(ui, "columns");
-    // The table behind details stays as it is.
+    // The hidden table stays as it is.
     case "sort_next":
       return isDetail ? ui : sortBy(ui, 1, context);
     case "sort_previous":
@@ -352,7 +328,6 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
   }
 }
 
-/** What typing does to the filter. */
 export type FilterEdit =
   | { readonly kind: "insert"; readonly text: string }
   | { readonly kind: "delete" }
@@ -361,23 +336,19 @@ export type FilterEdit =
   | { readonly kind: "accept" }
   | { readonly kind: "clear" };
 
-/** Characters that a filter may have. */
 const MAX_FILTER_LENGTH = 200;
 
-/** The text without what is too much, and without half of a character. */
-function limitFilter(text: string): string {
-  return [...text].slice(0, MAX_FILTER_LENGTH).join("");
-}
-
-/** The filter after one edit. */
 export function editFilter(ui: Ui, edit: FilterEdit): Ui {
   switch (edit.kind) {
-    case "insert":
-      return { ...ui, filter: limitFilter(ui.filter + edit.text), top: 0 };
+    case "insert": {
+      // By code points: not half a surrogate pair.
+      const filter = [...ui.filter + edit.text].slice(0, MAX_FILTER_LENGTH).join("");
+      return { ...ui, filter, top: 0 };
+    }
     case "delete":
       return { ...ui, filter: [...ui.filter].slice(0, -1).join(""), top: 0 };
     case "delete_word":
-      // The word and the blanks after it.
+      // The word and blanks after it.
       return { ...ui, filter: ui.filter.replace(/\S*\s*$/u, ""), top: 0 };
     case "delete_all":
       return { ...ui, filter: "", top: 0 };

@@ -286,11 +286,11 @@ export function recordPeaks(
 
 export interface Idleness {
   /** Time for which idleness is known. */
-  readonly watched: Seconds;
+  readonly span: Seconds;
   readonly idle: Seconds;
 }
 
-export const NO_IDLENESS: Idleness = { watched: 0, idle: 0 };
+export const NO_IDLENESS: Idleness = { span: 0, idle: 0 };
 
 function isZero(reading: Reading): boolean {
   return isPresent(reading) && reading.value === 0;
@@ -321,5 +321,5 @@ export function continueIdleness(
     first[key].value === last[key].value
   );
   const isIdle = isSame && isResting(before) && isResting(now);
-  return { watched: known.watched + span, idle: known.idle + (isIdle ? span : 0) };
+  return { span: known.span + span, idle: known.idle + (isIdle ? span : 0) };
 }

@@ -124,7 +124,7 @@ function nameOwner({ owner }: GpuShare, fleet: Fleet): string {
   if (owner === null) return "other";
   const rows = fleet.rows.filter(({ state }) => state.endpoint.key === owner.endpointKey);
   const row = rows.find(({ replica }) => replica?.sample.engine === owner.engine);
-  return row?.place ?? rows[0]?.address ?? "other";
+  return row?.place ?? rows[0]?.state.displayName ?? "other";
 }
 
 const MAX_OWNERS = 3;
@@ -257,7 +257,7 @@ export function formatEvent(
   return [
     formatClock(line.beganAtEpoch, utcOffset),
     padText(line.kind, 7),
-    row?.place ?? endpointRow?.address ?? line.subject.name,
+    row?.place ?? endpointRow?.state.displayName ?? line.subject.name,
     // Before the details, which may be cut.
     formatSpan(line, now),
     formatDetails(line),

@@ -26,7 +26,7 @@ function say(running: number, requests: number): Uint8Array {
   );
 }
 
-Deno.test("evaluateRules() says nothing new of what it knows already", () => {
+Deno.test("evaluateRules() returns the same object if nothing changed", () => {
   const known = advance(startState(ENDPOINTS), 2, [createScraped(ENDPOINTS[0], 1.9, say(1, 1))]);
   const later = advance(known, 2.5);
   assert(later.evaluation === known.evaluation, "the same object");
@@ -36,15 +36,15 @@ Deno.test("evaluateRules() says nothing new of what it knows already", () => {
   assertEquals(overdue.evaluation.verdict.level, "DEGRADED");
 });
 
-Deno.test("evaluateRules() is PENDING until everybody is heard", () => {
+Deno.test("evaluateRules() is PENDING until every endpoint has answered", () => {
   const start = startState(ENDPOINTS);
   assertEquals(start.evaluation.verdict.level, "PENDING");
   assertEquals(advance(start, 1).evaluation.verdict.level, "PENDING");
   const answers = ENDPOINTS.map((endpoint, i) => createScraped(endpoint, 0.9 + i / 100, say(0, 0)));
   const first = advance(start, 1, answers.slice(0, 1));
   assertEquals(first.evaluation.verdict, { level: "PENDING", causes: [] });
-  const heard = advance(first, 1, answers.slice(1));
-  assertEquals(heard.evaluation.verdict, { level: "HEALTHY", causes: [] });
+  const answered = advance(first, 1, answers.slice(1));
+  assertEquals(answered.evaluation.verdict, { level: "HEALTHY", causes: [] });
 });
 
 Deno.test("evaluateRules() names the endpoint that never answered", () => {
@@ -57,7 +57,7 @@ Deno.test("evaluateRules() names the endpoint that never answered", () => {
   assertEquals(events.lines.map(({ kind }) => kind), ["DOWN"]);
 });
 
-Deno.test("evaluateRules() announces engines of endpoints that come later, and none of the first ones", () => {
+Deno.test("evaluateRules() announces engines of later endpoints only", () => {
   let state = advance(startState(ENDPOINTS.slice(0, 2)), 1);
   state = advance(state, 2, [createScraped(ENDPOINTS[0], 1.9, say(0, 0))]);
   const [late] = startState([ENDPOINTS[2]]).endpoints;
@@ -94,14 +94,14 @@ const listAlerts = ({ evaluation: { alerts } }: State) =>
 
 const listStatuses = ({ evaluation: { statuses } }: State) => [...statuses.values()];
 
-Deno.test("evaluateRules() says HOT of no replica for an alert of another rule", () => {
+Deno.test("evaluateRules() sets HOT only for alerts of its rule", () => {
   const state = watchSkewed(90);
   assertEquals(listAlerts(state).map((alert) => alert.split(" ")[0]), ["running_skew"]);
   assertEquals(listStatuses(state), ["OK", "OK", "OK"]);
   assertEquals(state.evaluation.events.lines.map(({ kind }) => kind), ["SKEW"]);
 });
 
-Deno.test("evaluateRules() keeps the alert of a stale replica, and resolves that of one that is down", () => {
+Deno.test("evaluateRules() keeps a STALE replica's alert and resolves a DOWN one's", () => {
   const state = watchSkewed(90);
   const stale = advance(state, 95, [createFailed(ENDPOINTS[0], 94)]);
   assertEquals(listStatuses(stale), ["STALE", "OK", "OK"]);
@@ -115,7 +115,7 @@ Deno.test("evaluateRules() keeps the alert of a stale replica, and resolves that
   assertEquals(listAlerts(down), []);
 });
 
-Deno.test("evaluateRules() announces UP when an endpoint is back, and for how long it was down", () => {
+Deno.test("evaluateRules() announces UP with the time down", () => {
   const [endpoint, other] = ENDPOINTS;
   let state = startState([endpoint, other]);
   const listEvents = () =>
@@ -154,7 +154,7 @@ Deno.test("evaluateRules() is DEGRADED for a minute after an endpoint was down",
   assertEquals([state.evaluation.verdict.level, listCauses()], ["HEALTHY", []]);
 });
 
-Deno.test("evaluateRules() tells of preemptions once, also of an engine that was away", () => {
+Deno.test("evaluateRules() reports preemptions once, also of an engine that was away", () => {
   const [endpoint] = ENDPOINTS;
   const write = (...preemptions: readonly number[]): Uint8Array =>
     encode(
@@ -180,7 +180,7 @@ Deno.test("evaluateRules() tells of preemptions once, also of an engine that was
   assertEquals(told([3, 10], [3], [3], [3, 10]), null);
 });
 
-Deno.test("evaluateRules() compares a large fleet at most twice a second, and misses no condition", () => {
+Deno.test("evaluateRules() compares a large fleet at most twice a second, and misses no status change", () => {
   const many = Array.from({ length: 20 }, (_, i) => createEndpoint(9000 + i));
   let state = advance(startState(many), 1, many.map((one) => createScraped(one, 0.9, say(0, 0))));
   const { groups } = state.evaluation;
@@ -192,7 +192,7 @@ Deno.test("evaluateRules() compares a large fleet at most twice a second, and mi
   assert(state.evaluation.groups !== groups);
 });
 
-Deno.test("sums never fall and totals are those of the replicas, whatever happens", () => {
+Deno.test("evaluateRules() and update() keep totals equal to the replicas' sums, which never fall", () => {
   const arbitraryStep = fc.array(
     fc.record({
       kind: fc.constantFrom("answers", "answers", "answers", "fails", "restarts"),

@@ -30,7 +30,7 @@ import {
   writeEngine,
 } from "./fixtures/expositions.ts";
 
-Deno.test("computeEndpointStatus() is stale for a while after the last good scrape, then down", () => {
+Deno.test("computeEndpointStatus() is STALE after the last good scrape, then DOWN", () => {
   const judge = (hasFailed: boolean, age: number | null) =>
     computeEndpointStatus({ hasFailed, age });
   assertEquals(judge(false, null), "PENDING");
@@ -43,7 +43,7 @@ Deno.test("computeEndpointStatus() is stale for a while after the last good scra
   assertEquals(judge(true, STALE_LIMIT + 0.1), "DOWN");
 });
 
-Deno.test("computeEndpointStatus() lets one answer be missed where the interval is long", () => {
+Deno.test("computeEndpointStatus() tolerates one missed answer at long intervals", () => {
   const judge = (age: number, interval: number) =>
     computeEndpointStatus({ hasFailed: true, age, interval });
   assertEquals([judge(29, 2), judge(31, 2)], ["STALE", "DOWN"]);
@@ -53,12 +53,12 @@ Deno.test("computeEndpointStatus() lets one answer be missed where the interval 
 const WELL = { hasFailed: false, age: 1 };
 const judge = (...series: Series[]) => computeReplicaStatus(readEngine(writeEngine(series)), WELL);
 
-Deno.test("computeReplicaStatus() knows an engine that works, though it lacks a gauge", () => {
+Deno.test("computeReplicaStatus() is OK although a gauge is missing", () => {
   assertEquals(judge(["num_requests_running", 0]), "OK");
   assertEquals(judge(["prompt_tokens_total", 0]), "OK");
 });
 
-Deno.test("computeReplicaStatus() knows an engine whose gauges have no sample yet", async () => {
+Deno.test("computeReplicaStatus() is INIT while gauges have no sample", async () => {
   const cold =
     parseEngineMetrics(await readGzip("scenarios/multiprocess-cold/cold.prom.gz")).engines;
   const warm =
@@ -72,7 +72,7 @@ Deno.test("computeReplicaStatus() knows an engine whose gauges have no sample ye
   assertEquals(computeReplicaStatus(parseEngineMetrics(encode(text)).engines[0], WELL), "OK");
 });
 
-Deno.test("computeReplicaStatus() knows the depths of sleep", () => {
+Deno.test("computeReplicaStatus() is SLEEP at each sleep level", () => {
   const sleep = (awake: number, offloaded: number, discarded: number): Series[] => [
     ["num_requests_running", 0],
     ['engine_sleep_state{sleep_state="awake"}', awake],
@@ -84,7 +84,7 @@ Deno.test("computeReplicaStatus() knows the depths of sleep", () => {
   assertEquals(judge(...sleep(0, 0, 1)), "SLEEP");
 });
 
-Deno.test("computeReplicaStatus() puts failed scrapes before all else", () => {
+Deno.test("computeReplicaStatus() puts failed scrapes first", () => {
   const asleep = readEngine(writeEngine([
     ["num_requests_running", 0],
     ['engine_sleep_state{sleep_state="discard_all"}', 1],
@@ -93,17 +93,17 @@ Deno.test("computeReplicaStatus() puts failed scrapes before all else", () => {
   assertEquals(computeReplicaStatus(asleep, { hasFailed: true, age: 300 }), "DOWN");
 });
 
-Deno.test("isCounted() leaves out what is not current", () => {
+Deno.test("isCounted() is false for PENDING, STALE and DOWN", () => {
   const all = ["PENDING", "OK", "HOT", "STALLED", "INIT", "SLEEP", "STALE", "DOWN"] as const;
   assertEquals(all.filter(isCounted), ["OK", "HOT", "STALLED", "INIT", "SLEEP"]);
 });
 
-Deno.test("isAwake() leaves out what the rules cannot judge", () => {
+Deno.test("isAwake() is false if rules cannot be evaluated", () => {
   const all = ["PENDING", "OK", "HOT", "STALLED", "INIT", "SLEEP", "STALE", "DOWN"] as const;
   assertEquals(all.filter(isAwake), ["OK", "HOT", "STALLED"]);
 });
 
-Deno.test("getScrapeRecord() takes an answer that is overdue for a failure", () => {
+Deno.test("getScrapeRecord() treats an overdue answer as a failure", () => {
   const endpoint = createEndpoint(8000);
   const schedule = startSchedule();
   const known = { endpoint, scrape: { receivedAt: 10 }, askedAt: 12, failure: null, schedule };
@@ -122,7 +122,7 @@ Deno.test("getScrapeRecord() takes an answer that is overdue for a failure", () 
   assertEquals(record, { interval: 2, hasFailed: true, age: null });
 });
 
-Deno.test("getScrapeRecord() waits for a server that is only guessed to be there", () => {
+Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
   const guess = { ...createEndpoint(8000), isGuess: true } as const;
   const refused = {
     scrape: null,
@@ -152,7 +152,7 @@ function load(steps: readonly (readonly Series[])[], ratios?: { ttft: number; it
   return computeLoadStatus("a", computeReplicas(history)[0], ratios);
 }
 
-Deno.test("computeLoadStatus() is hot when two conditions come together", () => {
+Deno.test("computeLoadStatus() is hot if two conditions hold", () => {
   const say = (kv: number, waiting: number, preemptions: number, tokens: number): Series[] => [
     ["num_requests_running", 3],
     ["num_requests_waiting", waiting],
@@ -173,7 +173,7 @@ Deno.test("computeLoadStatus() is hot when two conditions come together", () => 
   assertEquals(signals([0.9, 0, 0], { ttft: 1, itl: 2.1 }), ["kv_cache", "itl"]);
 });
 
-Deno.test("computeLoadStatus() is stalled after a quarter of a minute without movement", () => {
+Deno.test("computeLoadStatus() is stalled after 15 s without progress", () => {
   const say = (tokens: number): Series[] => [
     ["num_requests_running", 3],
     ["generation_tokens_total", tokens],
@@ -199,7 +199,7 @@ function fleet(
   return [level, ...causes.map(({ key, signal }) => `${key} ${signal}`)];
 }
 
-Deno.test("computeFleetVerdict() says the worst, with what and whom", () => {
+Deno.test("computeFleetVerdict() names the worst level, signal and replica", () => {
   assertEquals(fleet([]), ["PENDING"]);
   assertEquals(fleet(["PENDING", "PENDING"]), ["PENDING"]);
   assertEquals(fleet(["OK", "INIT", "SLEEP"]), ["HEALTHY"]);

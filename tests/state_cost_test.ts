@@ -75,7 +75,7 @@ const SERVING: Server = {
 };
 const ON_TWO: readonly Holder[] = [{ port: 8000, gpus: [0, 1] }];
 
-Deno.test("createBill() pays for the GPUs that serve, at the price of their name", () => {
+Deno.test("createBill() bills the GPUs of watched servers at their list price", () => {
   const { basis, compute, isAbout, rate, session } = bill(
     sampleGpus(watch([SERVING]), [EIGHT], ON_TWO),
   );
@@ -90,7 +90,7 @@ Deno.test("createBill() pays for the GPUs that serve, at the price of their name
   assertAlmostEquals(rate.usdPerMillionTokens.value ?? NaN, 2 * H100_PRICE / 1.08);
 });
 
-Deno.test("createBill() pays for all GPUs of this machine where their owners are not known", () => {
+Deno.test("createBill() bills all GPUs of this machine if their owners are unknown", () => {
   const state = sampleGpus(watch([SERVING]), [EIGHT]);
   assertEquals([bill(state).basis, bill(state).compute.gpuCount], ["machine", 8]);
   // They cost while their driver hangs, too.
@@ -98,7 +98,7 @@ Deno.test("createBill() pays for all GPUs of this machine where their owners are
   assertEquals([failed.basis, failed.compute.gpuCount], ["machine", 8]);
 });
 
-Deno.test("createBill() pays for no GPU of this machine where servers are elsewhere, or detection is off", () => {
+Deno.test("createBill() bills no GPU if servers are remote or detection is off", () => {
   const remote = bill(sampleGpus(watch([{ ...SERVING, host: "gpu1" }]), [EIGHT]));
   assertEquals([remote.basis, remote.compute.usdPerHour.value], ["none", null]);
   assertEquals(remote.session.tokens.total.value, 0.006);
@@ -106,7 +106,7 @@ Deno.test("createBill() pays for no GPU of this machine where servers are elsewh
   assertEquals([off.basis, off.compute.usdPerHour.value], ["none", null]);
 });
 
-Deno.test("createBill() counts other machines' tokens only where the user counts the GPUs", () => {
+Deno.test("createBill() counts tokens of other machines only with the user's GPU count", () => {
   const both = [SERVING, { ...SERVING, host: "gpu1", port: 8000 }];
   const here = bill(sampleGpus(watch(both), [EIGHT], ON_TWO));
   assertEquals([here.isLocalOnly, here.session.tokens.total.value], [true, 0.006]);
@@ -116,7 +116,7 @@ Deno.test("createBill() counts other machines' tokens only where the user counts
   assertEquals([all.basis, all.compute.usdPerHour.value, all.isAbout], ["told", 8, false]);
 });
 
-Deno.test("createBill() keeps what servers that went have earned, and since when", () => {
+Deno.test("createBill() keeps the session of servers that are gone", () => {
   const both = [SERVING, { ...SERVING, host: "gpu1", port: 8000 }];
   const leave = (state: State): State =>
     state.endpoints.reduce(
@@ -140,7 +140,7 @@ Deno.test("createBill() keeps what servers that went have earned, and since when
   assertEquals(read(left), [10, 0.012]);
 });
 
-Deno.test("createBill() neither loses nor doubles tokens over a restart", () => {
+Deno.test("createBill() counts tokens once over a restart", () => {
   const counters = [
     { prompt: 1000, output: 0, startedAt: 100 },
     { prompt: 3000, output: 0, startedAt: 100 },
@@ -152,7 +152,7 @@ Deno.test("createBill() neither loses nor doubles tokens over a restart", () => 
   assertAlmostEquals(lifetime.tokens.total.value ?? NaN, 800 / 1e6);
 });
 
-Deno.test("createBill() has no lifetime's cost where a start is not known", () => {
+Deno.test("createBill() has no lifetime cost if a start time is unknown", () => {
   const known = sampleGpus(watch([SERVING]), [EIGHT], ON_TWO);
   const { lifetime } = bill(known);
   assertEquals([lifetime.span.value, lifetime.computeUsd.value, lifetime.marginRatio.value], [
@@ -164,7 +164,7 @@ Deno.test("createBill() has no lifetime's cost where a start is not known", () =
   assertAlmostEquals(started.lifetime.computeUsd.value ?? NaN, 2 * H100_PRICE);
 });
 
-Deno.test("createBill() weighs idle time by what the GPUs cost", () => {
+Deno.test("createBill() weighs idle time by GPU cost", () => {
   const rests = Array.from({ length: 4 }, () => ({ prompt: 9, output: 9, running: 0 }));
   const works = [0, 1, 2, 3].map((i) => ({ prompt: 0, output: 1000 * i }));
   const servers = [{ counters: rests }, { counters: works }];
@@ -178,7 +178,7 @@ Deno.test("createBill() weighs idle time by what the GPUs cost", () => {
   assertEquals(once.idle.ratio.value, null);
 });
 
-Deno.test("createBill() divides a GPU between its models by the memory that they hold", () => {
+Deno.test("createBill() divides a GPU between models by memory", () => {
   const servers = [{ ...SERVING, model: "a" }, { ...SERVING, model: "b" }];
   const holders = [
     { port: 8000, gpus: [0, 1], memoryBytes: 60 * 2 ** 30 },
@@ -190,7 +190,7 @@ Deno.test("createBill() divides a GPU between its models by the memory that they
   assertAlmostEquals(groups[1].usdPerHour.value ?? NaN, 0.25 * H100_PRICE);
 });
 
-Deno.test("createBill() shows something where a price is known or given", () => {
+Deno.test("createBill() is priced if a price is known or given", () => {
   assertEquals(bill(watch([SERVING], NO_PRICING)).isPriced, false);
   assertEquals(
     bill(sampleGpus(watch([SERVING], NO_PRICING), [readGpus("gb10.tsv")])).isPriced,
@@ -212,7 +212,7 @@ const fleets = fc.record({
   output: fc.option(fc.double({ min: 0, max: 10, noNaN: true })),
 });
 
-Deno.test("createBill() adds up: models and what is unused are the whole, and no figure lacks an input", () => {
+Deno.test("createBill() sums models and unused GPUs to the whole, and needs every input", () => {
   fc.assert(
     fc.property(fleets, ({ models, gpus, steps, hasGpus, usdPerGpuHour, gpuCount, output }) => {
       const tokenPrices = { input: null, cachedInput: null, output };

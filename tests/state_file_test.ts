@@ -94,7 +94,7 @@ function checkSame(first: Scrape, second: Scrape): void {
 
 // Times are sums of powers of two: no rounding comes between the two ways.
 
-Deno.test("writeScrapes() and recallScrapes() lose nothing that a figure is made of", () => {
+Deno.test("writeScrapes() and restoreScrapes() keep everything figures are computed from", () => {
   const server = fc.record({
     seed: fc.nat(1000),
     engines: fc.integer({ min: 1, max: 2 }),
@@ -126,7 +126,7 @@ Deno.test("writeScrapes() and recallScrapes() lose nothing that a figure is made
   );
 });
 
-Deno.test("writeScrapes() and recallScrapes() lose nothing of what real servers have said", async () => {
+Deno.test("writeScrapes() and restoreScrapes() keep scrapes of real servers", async () => {
   let pairs = 0;
   for (const name of await listScenarios()) {
     const { endpoints } = await readJson<Scenario>(`${name}/scrapes.json`);
@@ -141,7 +141,7 @@ Deno.test("writeScrapes() and recallScrapes() lose nothing of what real servers 
   assert(pairs > 20, `only ${pairs} pairs`);
 });
 
-Deno.test("restoreScrapes() gives back each part that is kept", () => {
+Deno.test("restoreScrapes() restores each part", () => {
   const series = [
     ["generation_tokens_total", 12],
     ['request_success_total{finished_reason="stop"}', 3],
@@ -165,7 +165,7 @@ Deno.test("restoreScrapes() gives back each part that is kept", () => {
   assertEquals(kept.server, said.server);
 });
 
-Deno.test("restoreScrapes() puts a scrape as long before now as the wall clock says", () => {
+Deno.test("restoreScrapes() dates a scrape by the wall clock", () => {
   const text = writeScrapes([say(0, 5)]);
   assertEquals(recall(text, 300).scrapes.map(({ receivedAt }) => receivedAt), [-297]);
   assertEquals(recall(text, 0.001).scrapes.length, 1);
@@ -179,7 +179,7 @@ const REFUSED: readonly (readonly [name: string, age: number, remark: string])[]
 ];
 
 for (const [name, age, remark] of REFUSED) {
-  Deno.test(`restoreScrapes() does not compare with a scrape ${name}`, () => {
+  Deno.test(`restoreScrapes() drops a scrape ${name}`, () => {
     assertEquals(recall(writeScrapes([say(0, 5)]), age), {
       scrapes: [],
       remarks: [`its scrape of http://localhost:8000 ${remark}`],
@@ -187,7 +187,7 @@ for (const [name, age, remark] of REFUSED) {
   });
 }
 
-Deno.test("restoreScrapes() takes what there is of another fleet, and says what is not there", () => {
+Deno.test("restoreScrapes() takes known endpoints and reports missing ones", () => {
   const keep = (port: number): KeptScrape => ({
     ...say(0, 5),
     endpointKey: createEndpoint(port).key,
@@ -199,7 +199,7 @@ Deno.test("restoreScrapes() takes what there is of another fleet, and says what 
   assertEquals(recall(writeScrapes([]), 60, []), { scrapes: [], remarks: [] });
 });
 
-Deno.test("restoreScrapes() knows a text of another version", () => {
+Deno.test("restoreScrapes() rejects another version", () => {
   const text = writeScrapes([say(0, 5)]).replace('"version":1', '"version":2');
   assertEquals(recall(text, 60), {
     scrapes: [],
@@ -209,14 +209,14 @@ Deno.test("restoreScrapes() knows a text of another version", () => {
 
 const BROKEN = { scrapes: [], remarks: ["it is broken, or no file of scrapes"] };
 
-Deno.test("restoreScrapes() makes nothing of a text that is cut anywhere", () => {
+Deno.test("restoreScrapes() rejects a text truncated anywhere", () => {
   const text = writeScrapes([say(0, 5)]).trimEnd();
   for (let end = 0; end < text.length; end += 7) {
     assertEquals(recall(text.slice(0, end), 60), BROKEN, `cut at ${end}`);
   }
 });
 
-Deno.test("restoreScrapes() makes nothing of a text with a part of another form", () => {
+Deno.test("restoreScrapes() rejects a text with an invalid part", () => {
   const text = writeScrapes([{
     ...scrape(
       0,
@@ -257,7 +257,7 @@ Deno.test("restoreScrapes() makes nothing of a text with a part of another form"
   }
 });
 
-Deno.test("restoreScrapes() makes names safe, and passes over what it does not know", () => {
+Deno.test("restoreScrapes() sanitizes names and ignores unknown keys", () => {
   const text = writeScrapes([say(0, 5)])
     .replace(/"modelName":"[^"]*"/, '"modelName":"a\\u001b[2J"')
     .replace('"counters":{', '"counters":{"ofANewerProgram":1,"__proto__":2,');
@@ -282,7 +282,7 @@ function fail(name: string, message = "reason"): () => Promise<never> {
   return () => Promise.reject(Object.assign(new Error(message), { name }));
 }
 
-Deno.test("loadScrapes() gives what the run before has kept", async () => {
+Deno.test("loadScrapes() loads the scrapes of the previous run", async () => {
   const { scrapes, remarks } = await load(() => Promise.resolve(writeScrapes(SCRAPES)));
   assertEquals(scrapes.map(({ endpointKey, receivedAt }) => [endpointKey, receivedAt]), [
     [ENDPOINT.key, -56],
@@ -290,7 +290,7 @@ Deno.test("loadScrapes() gives what the run before has kept", async () => {
   assertEquals(remarks, []);
 });
 
-Deno.test("loadScrapes() remarks, safe to print, where there is nothing to compare with", async () => {
+Deno.test("loadScrapes() returns safe remarks if there is nothing to compare with", async () => {
   const cases = [
     [fail("NotFound"), ": it is not there yet: "],
     [fail("PermissionDenied"), " may not be read: check its permissions; "],
@@ -305,7 +305,7 @@ Deno.test("loadScrapes() remarks, safe to print, where there is nothing to compa
   }
 });
 
-Deno.test("saveScrapes() writes what loadScrapes() reads", async () => {
+Deno.test("saveScrapes() writes what loadScrapes() loads", async () => {
   const written = new Map<string, string>();
   const platform = {
     readTextFile: fail("NotFound"),
@@ -316,7 +316,7 @@ Deno.test("saveScrapes() writes what loadScrapes() reads", async () => {
   assertEquals(scrapes.length, 1);
 });
 
-Deno.test("saveScrapes() leaves a file of somebody else's as it is, and mends its own", async () => {
+Deno.test("saveScrapes() keeps foreign files and repairs its own", async () => {
   const save = async (there: string) => {
     let written = "";
     const problem = await saveScrapes(
@@ -338,7 +338,7 @@ Deno.test("saveScrapes() leaves a file of somebody else's as it is, and mends it
   for (const kept of ["", own, own.slice(0, 40)]) assertEquals(await save(kept), [null, false]);
 });
 
-Deno.test("saveScrapes() says why it could not write, and what to do", async () => {
+Deno.test("saveScrapes() explains write errors and the next step", async () => {
   const cases = [
     ["NotCapable", /: this program may not write there: run it by Deno.* --allow-write=FOLDER/],
     ["PermissionDenied", /: its folder may not be written to: check its permissions$/],

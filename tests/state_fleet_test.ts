@@ -51,7 +51,7 @@ function answerOnce(endpoints: readonly Endpoint[], texts: readonly string[]): S
   );
 }
 
-Deno.test("createFleet() shows places alone where one model is served", () => {
+Deno.test("createFleet() labels rows without the model if there is only one", () => {
   const label = (texts: readonly string[]): string[] =>
     answerOnce(PORTS.slice(0, 2), texts).fleet.rows.map(({ label }) => label);
   assertEquals(label([say(1)]), [":8000", ":8001"]);
@@ -66,7 +66,7 @@ Deno.test("createFleet() shows places alone where one model is served", () => {
 
 // ---- What counts.
 
-Deno.test("createFleet() keeps what is not current out of every total", () => {
+Deno.test("createFleet() leaves stale rows out of every total", () => {
   const state = watchTroubledFleet();
   const { rows, total, groups, counts } = state.fleet;
   assertEquals(rows.map(({ status }) => status), ["OK", "STALE", "DOWN", "OK", "OK", "DOWN"]);
@@ -87,7 +87,7 @@ Deno.test("createFleet() keeps what is not current out of every total", () => {
   ]);
 });
 
-Deno.test("createFleet() never takes back what servers have counted since they started", () => {
+Deno.test("createFleet() never lowers lifetime counts", () => {
   const endpoints = [createEndpoint(8000), createEndpoint(8001)];
   const say = (tokens: number) => encode(writeEngine([["generation_tokens_total", tokens]]));
   let state = advance(startState(endpoints), 1, [
@@ -107,7 +107,7 @@ Deno.test("createFleet() never takes back what servers have counted since they s
   assertEquals(state.fleet.total.figures.replicaCount, 1);
 });
 
-Deno.test("createFleet() keeps what endpoints that went have counted, and counts nothing twice", () => {
+Deno.test("createFleet() keeps totals of removed endpoints and counts nothing twice", () => {
   const endpoints = [createEndpoint(8000), createEndpoint(8001)];
   const reject = (count: number) =>
     writeEngine([['admission_rejections_total{reason="max_num_queued_reqs"}', count]], {
@@ -145,7 +145,7 @@ Deno.test("createFleet() keeps what endpoints that went have counted, and counts
   assertEquals(read(state), [120, 12]);
 });
 
-Deno.test("getUptime() stands still when the server no longer answers", () => {
+Deno.test("getUptime() stops when the server stops answering", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(
     `process_start_time_seconds ${START_EPOCH - 100}\n` +
@@ -157,7 +157,7 @@ Deno.test("getUptime() stands still when the server no longer answers", () => {
   assertEquals(getUptime(down.endpoints[0], down).value, 100.5);
 });
 
-Deno.test("createFleet() shows a stale row with its age, and nothing of one that is down", () => {
+Deno.test("createFleet() shows the age of a stale row, and no figures of a DOWN one", () => {
   const { rows } = watchTroubledFleet().fleet;
   const [, stale, down, , , never] = rows;
   assertAlmostEquals(stale.age ?? NaN, 64.1 - 56.01, 1e-9);
@@ -171,21 +171,21 @@ Deno.test("createFleet() shows a stale row with its age, and nothing of one that
   assertEquals([never.age, never.replica, never.figures.replicaCount], [null, null, 0]);
 });
 
-Deno.test("createFleet() has pending rows before the first answer", () => {
+Deno.test("createFleet() has PENDING rows before the first answer", () => {
   const { rows, counts, groups, total } = startState(PORTS).fleet;
   assertEquals(rows.map(({ status }) => status), ["PENDING", "PENDING", "PENDING"]);
   assertEquals([counts.pending, counts.up, groups.length], [3, 0, 0]);
   assertEquals(total.figures.replicaCount, 0);
 });
 
-Deno.test("createFleet() shows a server that has no engine yet as INIT", () => {
+Deno.test("createFleet() shows a server without an engine as INIT", () => {
   const state = answerOnce(PORTS.slice(0, 1), ["# TYPE vllm:num_requests_running gauge\n"]);
   const { rows, counts } = state.fleet;
   assertEquals(rows.map(({ status, replica }) => [status, replica]), [["INIT", null]]);
   assertEquals(counts.up, 1);
 });
 
-Deno.test("createFleet() counts engines that are starting or asleep", async () => {
+Deno.test("createFleet() counts starting and sleeping engines", async () => {
   const cold = await readGzip("scenarios/multiprocess-cold/cold.prom.gz");
   const asleep = say(0, 0, [['engine_sleep_state{sleep_state="discard_all"}', 1]]);
   const state = advance(startState(PORTS.slice(0, 2)), 1, [
@@ -198,7 +198,7 @@ Deno.test("createFleet() counts engines that are starting or asleep", async () =
   assertEquals(total.figures.running, { value: 0, partial: true });
 });
 
-Deno.test("createFleet() takes one group for the total, and merges several", () => {
+Deno.test("createFleet() uses a single group as the total and merges several", () => {
   const { groups, total } = watchFleet(2).fleet;
   assert(groups.length === 1 && total === groups[0]);
   const several = watchFleet(3).fleet;
@@ -206,7 +206,7 @@ Deno.test("createFleet() takes one group for the total, and merges several", () 
   assertEquals(several.total.figures.replicaCount, 3);
 });
 
-Deno.test("createFleet() shares add up to 1 in each group", () => {
+Deno.test("createFleet() has shares that sum to 1 in each group", () => {
   const { rows, groups } = watchFleet(4).fleet;
   for (const { modelName } of groups) {
     const own = rows.filter(({ replica }) => replica?.sample.modelName === modelName);
@@ -215,7 +215,7 @@ Deno.test("createFleet() shares add up to 1 in each group", () => {
   }
 });
 
-Deno.test("createFleet() has no shares of nothing", () => {
+Deno.test("createFleet() has no shares without requests", () => {
   const state = advance(answerOnce(PORTS.slice(0, 1), [say(1, 5)]), 3, [
     createScraped(PORTS[0], 2.5, encode(say(1, 5))),
   ]);
@@ -224,7 +224,7 @@ Deno.test("createFleet() has no shares of nothing", () => {
   assertEquals(row.requestShare, { value: null, reason: "first_scrape" });
 });
 
-Deno.test("createFleet() names the owner of the fullest KV cache among those that count", () => {
+Deno.test("createFleet() names the fullest KV cache among counted rows", () => {
   const texts = [0.2, 0.9, 0.5].map((ratio) => say(1, 0, [["kv_cache_usage_perc", ratio]]));
   const state = answerOnce(PORTS, texts);
   assertEquals(state.fleet.total.kvCacheMaxOwner?.place, ":8001");
@@ -237,7 +237,7 @@ Deno.test("createFleet() names the owner of the fullest KV cache among those tha
 
 // ---- Uptime.
 
-Deno.test("getUptime() is the server's, where it is believable", () => {
+Deno.test("getUptime() uses the server's start time if plausible", () => {
   const uptime = (text: string) => {
     const state = answerOnce(PORTS.slice(0, 1), [say(1) + text]);
     return getUptime(state.endpoints[0], state);
@@ -257,7 +257,7 @@ Deno.test("getUptime() is the server's, where it is believable", () => {
   assertEquals(getUptime(nothing.endpoints[0], nothing), { value: null, reason: "missing" });
 });
 
-Deno.test("getUptime() believes no start of ten years ago or more", () => {
+Deno.test("getUptime() rejects a start ten or more years ago", () => {
   const uptime = (seconds: number) => {
     const text = `process_start_time_seconds ${START_EPOCH + 1 - seconds}\n`;
     const state = answerOnce(PORTS.slice(0, 1), [say(1) + text]);
@@ -268,7 +268,7 @@ Deno.test("getUptime() believes no start of ten years ago or more", () => {
   assertEquals([uptime(1), uptime(0)], [1, null]);
 });
 
-Deno.test("createFleet() holds what is not answered in time for stale", () => {
+Deno.test("createFleet() marks overdue endpoints stale", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(writeEngine([["num_requests_running", 3]]));
   const answered = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
@@ -283,7 +283,7 @@ Deno.test("createFleet() holds what is not answered in time for stale", () => {
   assertEquals([5, 5.1, 30.4, 31].map(statusAt), ["OK", "STALE", "STALE", "DOWN"]);
 });
 
-Deno.test("createFleet() gives no share of a whole that is not known", () => {
+Deno.test("createFleet() has no share if the group's rate is partial", () => {
   const endpoints = [createEndpoint(8000), createEndpoint(8001)];
   const body = (count: number): Uint8Array =>
     encode(
@@ -301,7 +301,7 @@ Deno.test("createFleet() gives no share of a whole that is not known", () => {
   assertEquals(shares.map((share) => share.value), [null, null]);
 });
 
-Deno.test("createFleet() says the same of a state whether it saw it before or not", () => {
+Deno.test("createFleet() gives the same result with and without the fleet before", () => {
   // Rows age and change their condition between scrapes: DOWN counts in no total any more.
   const spans = [0, 1, 29, 31, 1, 300, 0];
   let state = watchTroubledFleet();
@@ -317,7 +317,7 @@ Deno.test("createFleet() says the same of a state whether it saw it before or no
   }
 });
 
-Deno.test("createFleet() adds rates of unequal windows as rates, each over its own time", () => {
+Deno.test("createFleet() sums rates of unequal windows, each over its own span", () => {
   const [often, seldom] = PORTS;
   const count = (tokens: number) => encode(writeEngine([["generation_tokens_total", tokens]]));
   // 100 tokens a second, looked at every 2 s; and 10 a second, looked at every 20 s.
@@ -336,7 +336,7 @@ Deno.test("createFleet() adds rates of unequal windows as rates, each over its o
   assertEquals(rows.map(({ figures }) => figures.lastPoll.span.value), [2, 20]);
 });
 
-Deno.test("createFleet() gives an endpoint that is asked seldom its time to answer", () => {
+Deno.test("createFleet() lets an endpoint with a long interval answer late", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(writeEngine([["num_requests_running", 0]]));
   let state = startState([endpoint]);
@@ -351,7 +351,7 @@ Deno.test("createFleet() gives an endpoint that is asked seldom its time to answ
   assertEquals([30, 35, 41.9, 42.1].map(statusAt), ["OK", "OK", "OK", "STALE"]);
 });
 
-Deno.test("createFleet() of no endpoint at all has nothing", () => {
+Deno.test("createFleet() is empty without endpoints", () => {
   const gone = update(startState(PORTS.slice(0, 1)), {
     kind: "endpoint_gone",
     endpointKey: PORTS[0].key,
@@ -374,7 +374,7 @@ const readShares = (state: State) => getHost(state.hosts, LOCAL_HOST).shares;
 const tellGpus = (state: State) =>
   state.fleet.rows.map(({ gpus }) => gpus.map(({ index }) => index));
 
-Deno.test("listGpusOf() gives each replica its own GPUs", () => {
+Deno.test("listGpusOf() lists each replica's own GPUs", () => {
   const holders = [{ port: 8000, gpus: [0, 1, 2, 3] }, { port: 8001, gpus: [6, 4] }];
   const state = sampleGpus(watch([8000, 8001]), [EIGHT], holders);
   assertEquals(tellGpus(state), [[0, 1, 2, 3], [4, 6]]);
@@ -390,7 +390,7 @@ Deno.test("listGpusOf() gives each replica its own GPUs", () => {
   );
 });
 
-Deno.test("attributeGpus() follows the endpoints: those sampled first are found with their first scrape", () => {
+Deno.test("attributeGpus() attributes earlier GPU samples at an endpoint's first scrape", () => {
   const endpoint = createEndpoint(8000);
   const before = sampleGpus(startState([endpoint]), [EIGHT], [{ port: 8000, gpus: [2] }]);
   assertEquals(tellGpus(before), [[]]);
@@ -401,7 +401,7 @@ Deno.test("attributeGpus() follows the endpoints: those sampled first are found 
   assert(attributeGpus(after).get(LOCAL_HOST) === after.hosts.get(LOCAL_HOST), "nothing changed");
 });
 
-Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
+Deno.test("areOwnersKnown() needs the GPUs of each answering server", () => {
   const one = sampleGpus(watch([8000, 8001]), [EIGHT], [{ port: 8000, gpus: [0] }]);
   assertEquals(areOwnersKnown(one), false);
   const silent = createEndpoint(8001);
@@ -418,7 +418,7 @@ Deno.test("areOwnersKnown() needs GPUs for each server that answers", () => {
   assertEquals(areOwnersKnown(advance(both, 6, [createFailed(silent, 5)])), true);
 });
 
-Deno.test("attributeGpus() gives nobody what is a stranger's, another machine's or simulated", () => {
+Deno.test("attributeGpus() ignores foreign processes, remote and simulated servers", () => {
   const holders = [{ port: 8000, gpus: [0] }];
   const stranger = sampleGpus(watch([8000]), [EIGHT], [], [createGpuProcess(77)]);
   assertEquals(readShares(stranger).map(({ owner }) => owner), [null]);
@@ -428,7 +428,7 @@ Deno.test("attributeGpus() gives nobody what is a stranger's, another machine's 
   assertEquals(readShares(demo).map(({ owner }) => owner), [null]);
 });
 
-Deno.test("GPUs of several hosts are each the replicas' of their host, and billed by host", () => {
+Deno.test("attributeGpus() keeps hosts apart, as does the bill", () => {
   const endpoints = [createEndpoint(8000), createEndpoint(8000, "gpu1")];
   const scraped = endpoints.map((endpoint) => createScraped(endpoint, 1, RUNNING));
   const here = sampleGpus(
@@ -452,14 +452,14 @@ Deno.test("GPUs of several hosts are each the replicas' of their host, and bille
   assertEquals([lines[0], lines[10]], [LOCAL_HOST, "gpu1"]);
 });
 
-Deno.test("listGpus() has none while samples fail", () => {
+Deno.test("listGpus() is empty while samples fail", () => {
   const state = sampleGpus(watch([8000]), [EIGHT], [{ port: 8000, gpus: [0] }]);
   assertEquals(listGpus(getHost(state.hosts, LOCAL_HOST)).length, 8);
   const failed = failGpus(state, "timeout", "it hangs");
   assertEquals([listGpus(getHost(failed.hosts, LOCAL_HOST)), tellGpus(failed)], [[], [[]]]);
 });
 
-Deno.test("update() derives the fleet at a tick, and not for what the user chooses", () => {
+Deno.test("update() derives the fleet per tick, not per user choice", () => {
   const state = watchTroubledFleet();
   const context: UiContext = {
     lineKeys: state.fleet.rows.map(({ key }) => key),
@@ -509,7 +509,7 @@ function watchSkewed(): State {
   return state;
 }
 
-Deno.test("createFleet() gives each row the alerts that degrade, and none for information", () => {
+Deno.test("createFleet() gives rows their firing alerts, without informative ones", () => {
   const state = watchSkewed();
   const rulesOf = (alerts: State["evaluation"]["alerts"]) =>
     alerts.filter(({ isFiring }) => isFiring).map(({ first }) => first.rule);
@@ -519,7 +519,7 @@ Deno.test("createFleet() gives each row the alerts that degrade, and none for in
   assertEquals(others.map(({ alerts }) => alerts), [[], [], []]);
 });
 
-Deno.test("createFleet() gives each group the checks of its own model", () => {
+Deno.test("createFleet() gives each group its own model's checks", () => {
   const { fleet: { groups }, evaluation } = watchSkewed();
   assertEquals(groups.map(({ modelName }) => modelName), [MODEL, "b/Chat"]);
   const compared = groups.map(({ checks }) =>
@@ -529,7 +529,7 @@ Deno.test("createFleet() gives each group the checks of its own model", () => {
   assertEquals(groups.flatMap(({ checks }) => checks).length, evaluation.groups.length);
 });
 
-Deno.test("createFleet() has the events of replicas and of GPUs in the order of time", () => {
+Deno.test("createFleet() sorts events of replicas and GPUs by time", () => {
   const throttled = { throttleReasons: present(["thermal_hardware"] as const) };
   const hot = EIGHT.map((gpu) => gpu.index === 2 ? { ...gpu, ...throttled } : gpu);
   const other = createEndpoint(8001);

@@ -28,21 +28,21 @@ const tellEvents = ({ events }: HostState) =>
     ...[kind, subject.name, beganAt, endedAt, occurrences, outlier?.kind],
   ]);
 
-Deno.test("acceptGpuReport() tells of a GPU that falls behind in two samples", () => {
+Deno.test("acceptGpuReport() logs an outlier after two samples", () => {
   assertEquals(follow([HOT]).outliers.map(({ gpuIndex }) => gpuIndex), [5]);
   assertEquals(tellEvents(follow([HOT])), []);
   assertEquals(tellEvents(follow([HOT, HOT])), [["GPU", "GPU 5", 2, null, 1, "throttled"]]);
   assertEquals(tellEvents(follow([HOT, EIGHT, HOT, EIGHT])), []);
 });
 
-Deno.test("acceptGpuReport() ends the event when the GPU is well again, and goes on with it", () => {
+Deno.test("acceptGpuReport() ends the event when the GPU recovers, and continues it later", () => {
   assertEquals(tellEvents(follow([HOT, HOT, EIGHT])), [["GPU", "GPU 5", 2, 4, 1, "throttled"]]);
   assertEquals(tellEvents(follow([HOT, HOT, EIGHT, HOT, HOT])), [
     ["GPU", "GPU 5", 2, null, 2, "throttled"],
   ]);
 });
 
-Deno.test("acceptGpuFailure() keeps the report, leaves gaps, and ends nothing", () => {
+Deno.test("acceptGpuFailure() keeps report and events, and leaves gaps", () => {
   const known = follow([HOT, HOT, null, null]);
   assertEquals(known.report?.gpus.length, 8);
   assertEquals(known.failure, FAILURE);
@@ -54,7 +54,7 @@ Deno.test("acceptGpuFailure() keeps the report, leaves gaps, and ends nothing", 
   assertEquals(tellEvents(follow([HOT, null, HOT])), []);
 });
 
-Deno.test("acceptGpuReport() has a gap for a GPU that is not in a sample, and an end of its memory", () => {
+Deno.test("acceptGpuReport() leaves gaps for a missing GPU, then forgets it", () => {
   const known = follow([EIGHT, EIGHT.slice(1), EIGHT]);
   assertEquals(known.series.get(0)?.map(({ memoryRatio }) => memoryRatio !== null), [
     ...[true, false, true],

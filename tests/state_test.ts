@@ -39,7 +39,7 @@ function freeze(state: State): State {
   return state;
 }
 
-Deno.test("createState() knows endpoints and nothing of them", () => {
+Deno.test("createState() starts endpoints without figures", () => {
   const { endpoints } = startState([FIRST, SECOND]);
   assertEquals(endpoints.map(({ endpoint }) => endpoint.key), [FIRST.key, SECOND.key]);
   for (const known of endpoints) {
@@ -49,7 +49,7 @@ Deno.test("createState() knows endpoints and nothing of them", () => {
   }
 });
 
-Deno.test("update() keeps what was scraped, with its windows", () => {
+Deno.test("update() keeps scrapes with their windows", () => {
   const start = freeze(startState([FIRST, SECOND]));
   const once = freeze(update(start, createScraped(FIRST, 1, say(10))));
   const twice = update(once, createScraped(FIRST, 3, say(30)));
@@ -61,7 +61,7 @@ Deno.test("update() keeps what was scraped, with its windows", () => {
   assert(second === start.endpoints[1], "what did not change is the same object");
 });
 
-Deno.test("update() takes peaks of rates at every interval, and not of an instant", () => {
+Deno.test("update() takes peaks of rates at every interval, never of an instant", () => {
   const tokens = [[1, 0], [1.98, 98], [2.48, 198], [2.5, 298]] as const;
   const peaks = tokens.map((_, i) => {
     const messages = tokens.slice(0, i + 1).map(([at, sum]) => createScraped(FIRST, at, say(sum)));
@@ -73,7 +73,7 @@ Deno.test("update() takes peaks of rates at every interval, and not of an instan
   assertEquals(peaks.map((peak) => peak === null ? null : Math.round(peak)), [null, 100, 200, 200]);
 });
 
-Deno.test("update() keeps what was known when a scrape fails, and forgets the failure after", () => {
+Deno.test("update() keeps figures over a failed scrape, and clears the failure after", () => {
   const known = update(startState([FIRST]), createScraped(FIRST, 1, say(10)));
   const failed = update(known, createFailed(FIRST, 3, "timeout"));
   assertEquals(failed.endpoints[0].failure?.kind, "timeout");
@@ -92,7 +92,7 @@ function recall(at: number, tokens: number): Message {
   return { kind: "recalled", scrape: message.scrape };
 }
 
-Deno.test("update() compares the first scrape with what the run before has kept", () => {
+Deno.test("update() compares the first scrape with the previous run", () => {
   const recalled = advance(startState([FIRST]), 1, [recall(-299, 100)]);
   const [before] = recalled.endpoints;
   const { level } = recalled.evaluation.verdict;
@@ -106,7 +106,7 @@ Deno.test("update() compares the first scrape with what the run before has kept"
   assertEquals([total.since, total.counted.generationTokens.value], [-299, 600]);
 });
 
-Deno.test("update() sees a restart since the run before", () => {
+Deno.test("update() detects a restart since the previous run", () => {
   const messages = [recall(-299, 100), createScraped(FIRST, 1, say(7))];
   const [known] = advance(startState([FIRST]), 1, messages).endpoints;
   const { history } = known;
@@ -117,28 +117,28 @@ Deno.test("update() sees a restart since the run before", () => {
   assertEquals(total.counted.generationTokens.value, 7);
 });
 
-Deno.test("update() shows nothing that is only recalled where a server does not answer", () => {
+Deno.test("update() shows no restored scrape of a server that does not answer", () => {
   const messages = [recall(-5, 100), createFailed(FIRST, 1)];
   const state = advance(startState([FIRST]), 1, messages);
   assertEquals(readReplicas(state.endpoints[0]), []);
   assertEquals([...state.evaluation.statuses.values()], ["DOWN"]);
 });
 
-Deno.test("update() recalls nothing of what it knows better, or does not watch", () => {
+Deno.test("update() restores only unscraped, watched endpoints", () => {
   const state = advance(startState([FIRST]), 2, [createScraped(FIRST, 2, say(7))]);
   assertEquals(update(state, recall(-5, 3)), state);
   const other = startState([SECOND]);
   assertEquals(update(other, recall(-5, 3)), other);
 });
 
-Deno.test("update() passes over what is not watched", () => {
+Deno.test("update() ignores unknown endpoints", () => {
   const state = freeze(startState([FIRST]));
   const other = createEndpoint(9999);
   assertEquals(update(state, createScraped(other, 1, say(1))), state);
   assertEquals(update(state, createFailed(other, 1)), state);
 });
 
-Deno.test("update() takes the time from messages alone", () => {
+Deno.test("update() takes the time from messages only", () => {
   const state = startState([FIRST]);
   const scraped = update(state, createScraped(FIRST, 5, say(1)));
   assertEquals([scraped.now, scraped.nowEpoch], [0, START_EPOCH]);
@@ -166,7 +166,7 @@ function run(state: State, ...commands: readonly Command[]): State {
   );
 }
 
-Deno.test("update() holds the picture while polling goes on, and lets it go", () => {
+Deno.test("update() pauses the screen while polling continues, and resumes", () => {
   const before = freeze(update(startState([FIRST]), createScraped(FIRST, 1, say(10))));
   const held = freeze(run(before, "pause"));
   const later = advance(held, 5, [createScraped(FIRST, 3, say(30)), createFailed(FIRST, 5)]);
@@ -181,7 +181,7 @@ Deno.test("update() holds the picture while polling goes on, and lets it go", ()
   assertEquals(released.endpoints[0].failure?.failedAt, 5);
 });
 
-Deno.test("update() lets the user move, sort and filter in the picture that is held", () => {
+Deno.test("update() lets the user move, sort and filter while paused", () => {
   const held = run(startState([FIRST]), "pause");
   const changed = run(held, "next_theme", "slower", "help");
   const picture = getSceneState(changed);
@@ -194,14 +194,14 @@ Deno.test("update() lets the user move, sort and filter in the picture that is h
   assertEquals(run(changed, "pause", "pause").held?.held, null);
 });
 
-Deno.test("update() leaves the space bar to the column menu while that is open", () => {
+Deno.test("update() does not pause in the column menu", () => {
   const menu = run(startState([FIRST], { ui: createUi({ columnIds: ["a", "b"] }) }), "columns");
   const chosen = run(menu, "pause");
   assertEquals(chosen.held, null);
   assertEquals([...chosen.ui.hiddenColumnIds], ["a"]);
 });
 
-Deno.test("update() steps the interval through round figures, and stops at the ends", () => {
+Deno.test("update() steps the interval through round values, up to both ends", () => {
   const intervals = (interval: number, command: Command, count: number): number[] => {
     let state = startState([FIRST], { interval });
     return Array.from({ length: count }, () => (state = run(state, command)).interval);
@@ -215,7 +215,7 @@ Deno.test("update() steps the interval through round figures, and stops at the e
   assertEquals(intervals(3600, "faster", 1), [300]);
 });
 
-Deno.test("update() keeps a trend of each engine, with gaps for scrapes that failed", () => {
+Deno.test("update() keeps a series per engine, with gaps for failed scrapes", () => {
   const write = (running: number): Uint8Array =>
     encode(writeEngine([["num_requests_running", running]]));
   const state = advance(startState([FIRST, SECOND]), 9, [
@@ -231,7 +231,7 @@ Deno.test("update() keeps a trend of each engine, with gaps for scrapes that fai
   assertEquals(second.engines.size, 0);
 });
 
-Deno.test("update() keeps a trend of all together, whose points are the sums of their moments", () => {
+Deno.test("update() keeps a total series of sums", () => {
   const write = (running: number): Uint8Array =>
     encode(writeEngine([["num_requests_running", running]]));
   let state = startState([FIRST, SECOND]);
@@ -262,7 +262,7 @@ function shiftWallClock(message: Message, by: number): Message {
   return { kind: "scraped", scrape: { ...scrape, receivedAtEpoch: scrape.receivedAtEpoch + by } };
 }
 
-Deno.test("update() begins its windows anew when the program goes on after a stop", () => {
+Deno.test("update() restarts windows after SIGCONT", () => {
   const twice = advance(startState([FIRST]), 3, [
     createScraped(FIRST, 1, say(10)),
     createScraped(FIRST, 3, say(30)),
@@ -276,7 +276,7 @@ Deno.test("update() begins its windows anew when the program goes on after a sto
   assertEquals(getSeries(trend, "generationTokensPerSecond"), [null, 10, null, null]);
 });
 
-Deno.test("update() trusts no span that the two clocks measure differently", () => {
+Deno.test("update() drops spans on which the two clocks disagree", () => {
   const once = update(startState([FIRST]), createScraped(FIRST, 1, say(10)));
   const ahead = (by: number): State =>
     update(once, shiftWallClock(createScraped(FIRST, 3, say(9000)), by));
@@ -286,7 +286,7 @@ Deno.test("update() trusts no span that the two clocks measure differently", () 
   assertEquals(readReplicas(ahead(0.4).endpoints[0])[0].lastPoll.value?.span, 2);
 });
 
-Deno.test("update() selects, sorts and filters by messages of their own", () => {
+Deno.test("update() handles select, sort and filter messages", () => {
   const state = startState([FIRST]);
   const context = { ...CONTEXT, lineKeys: ["a", "b"] };
   assertEquals(update(state, { kind: "select", key: "b", context }).ui.selectedKey, "b");

@@ -40,7 +40,7 @@ function run(ui: Ui, commands: readonly Command[], context = createContext()): U
 
 const selectedOf = (ui: Ui): string => KEYS[findSelected(ui, KEYS)];
 
-Deno.test("applyCommand() moves the selection, and stops at the ends", () => {
+Deno.test("applyCommand() moves the selection up to both ends", () => {
   const start = createUi();
   assertEquals(selectedOf(start), "row 0");
   assertEquals(selectedOf(run(start, ["up"])), "row 0");
@@ -54,7 +54,7 @@ Deno.test("applyCommand() moves the selection, and stops at the ends", () => {
   for (const { command } of BINDINGS) run(start, [command], empty);
 });
 
-Deno.test("applyCommand() keeps the selection in sight, and scrolls no more than needed", () => {
+Deno.test("applyCommand() keeps the selection visible with least scrolling", () => {
   const command = fc.constantFrom<Command>(
     ...["up", "down", "page_up", "page_down", "first", "last"] as const,
   );
@@ -74,7 +74,7 @@ Deno.test("applyCommand() keeps the selection in sight, and scrolls no more than
   );
 });
 
-Deno.test("findSelected() follows the identity, whatever happens to the lines", () => {
+Deno.test("findSelected() follows the row key", () => {
   const ui = run(createUi(), ["down", "down", "down"]);
   assertEquals(ui.selectedKey, "row 3");
   const reversed = KEYS.toReversed();
@@ -87,14 +87,14 @@ Deno.test("findSelected() follows the identity, whatever happens to the lines", 
   assertEquals(findSelected(ui, []), 0);
 });
 
-Deno.test("applyCommand() moves from where the selected row is now", () => {
+Deno.test("applyCommand() moves from the selected row's current line", () => {
   const ui = run(createUi(), ["down", "down", "down"]);
   const context = createContext({ lineKeys: KEYS.toReversed() });
   assertEquals(applyCommand(ui, "down", context).selectedKey, "row 2");
   assertEquals(applyCommand(ui, "up", context).selectedKey, "row 4");
 });
 
-Deno.test("selectKey() and selectLine() select what is there", () => {
+Deno.test("selectKey() and selectLine() select existing lines", () => {
   const context = createContext();
   const ui = selectKey(createUi(), "row 12", context);
   assertEquals([ui.selectedKey, ui.top], ["row 12", 8]);
@@ -119,7 +119,7 @@ Deno.test("applyCommand() scrolls a text to its end and back", () => {
   assertEquals(end.selectedKey, null);
 });
 
-Deno.test("applyCommand() steps through the columns to sort by, and the order as given", () => {
+Deno.test("applyCommand() steps through sort columns and the original order", () => {
   let ui = createUi();
   const seen = Array.from({ length: 5 }, () => {
     ui = run(ui, ["sort_next"]);
@@ -147,14 +147,14 @@ Deno.test("applyCommand() steps through the columns to sort by, and the order as
   assertEquals(run(gone, ["sort_next"]).sort?.columnId, "replica");
 });
 
-Deno.test("applyCommand() turns the order round", () => {
+Deno.test("applyCommand() inverts the order", () => {
   const sorted = run(createUi(), ["sort_next", "sort_next", "invert_sort"]);
   assertEquals(sorted.sort, { columnId: "running", isDescending: false });
   assertEquals(run(sorted, ["invert_sort"]).sort, { columnId: "running", isDescending: true });
   assertEquals(run(createUi(), ["invert_sort"]).sort, null);
 });
 
-Deno.test("sortByColumn() turns the order round at the second click", () => {
+Deno.test("sortByColumn() inverts the order at the second click", () => {
   const kv = { columnId: "kv", isDescending: true };
   const replica = { columnId: "replica", isDescending: false };
   const once = sortByColumn(createUi(), kv);
@@ -187,7 +187,7 @@ Deno.test("applyCommand() hides, shows and moves columns in their menu", () => {
   assertEquals(empty.screen, "columns");
 });
 
-Deno.test("applyCommand() folds the group of the selected line, and goes to the group's", () => {
+Deno.test("applyCommand() folds the selected group and selects its line", () => {
   const context = createContext({ selectedGroup: { modelName: "m", key: "row 2" } });
   const inGroup = selectKey(createUi(), "row 9", context);
   assertEquals(selectedOf(run(inGroup, ["unfold"], context)), "row 9");
@@ -203,7 +203,7 @@ Deno.test("applyCommand() folds the group of the selected line, and goes to the 
   assertEquals(run(createUi(), ["group", "group"]).isGrouped, false);
 });
 
-Deno.test("applyCommand() does not sort a table that details hide", () => {
+Deno.test("applyCommand() does not sort a hidden table", () => {
   const detail = run(createUi({ sort: { columnId: "kv", isDescending: true } }), ["open"]);
   for (const command of ["sort_next", "sort_previous", "invert_sort"] as const) {
     assertEquals(run(detail, [command]), detail, command);
@@ -229,7 +229,7 @@ Deno.test("editFilter() edits the filter, and Escape clears it", () => {
   assertEquals(run(accepted, ["back"]).filter, "");
 });
 
-Deno.test("editFilter() deletes the last word, or all, and typing goes on", () => {
+Deno.test("editFilter() deletes the last word, or all, and keeps typing", () => {
   const type = (text: string): Ui => ({ ...run(createUi(), ["filter"]), filter: text, top: 3 });
   const cases: readonly (readonly [string, string])[] = [
     ["llama & kv>80%", "llama & "],
@@ -246,13 +246,13 @@ Deno.test("editFilter() deletes the last word, or all, and typing goes on", () =
   }
 });
 
-Deno.test("editFilter() keeps the filter short, and its characters whole", () => {
+Deno.test("editFilter() limits the length to whole characters", () => {
   const long = editFilter(createUi(), { kind: "insert", text: "x".repeat(199) + "😀😀" });
   assertEquals([...long.filter].length, 200);
   assert(long.filter.isWellFormed());
 });
 
-Deno.test("applyCommand() leaves the filter's line when another screen opens", () => {
+Deno.test("applyCommand() stops typing when another screen opens", () => {
   const typing = run(createUi({ filter: "a" }), ["filter"]);
   for (const command of ["help", "columns", "toggle_detail", "open"] as const) {
     const next = run(typing, [command]);
@@ -260,7 +260,7 @@ Deno.test("applyCommand() leaves the filter's line when another screen opens", (
   }
 });
 
-Deno.test("applyCommand() shows the table where the filter is typed", () => {
+Deno.test("applyCommand() shows the table for the filter", () => {
   const befores: readonly (readonly Command[])[] = [[], ["help"], ["open"], ["zoom"]];
   for (const before of befores) {
     const { screen, zoomedPanel, prefersTable, isTyping } = run(createUi(), [...before, "filter"]);
@@ -269,7 +269,7 @@ Deno.test("applyCommand() shows the table where the filter is typed", () => {
   }
 });
 
-Deno.test("applyCommand() gives a panel the whole screen, and goes to the next", () => {
+Deno.test("applyCommand() zooms a panel and steps to the next", () => {
   const zoomed = run(createUi(), ["zoom"]);
   assertEquals(zoomed.zoomedPanel, PANEL_IDS[0]);
   assertEquals(run(zoomed, ["zoom"]).zoomedPanel, null);
@@ -311,7 +311,7 @@ Deno.test("applyCommand() opens and closes screens, and steps through the themes
   assertEquals(seen, [...THEME_NAMES.slice(1), THEME_NAMES[0]]);
 });
 
-Deno.test("applyCommand() reaches the table where one replica is shown in detail", () => {
+Deno.test("applyCommand() reaches the table from a single replica's details", () => {
   const text = createContext({ isText: true });
   const table = run(createUi(), ["toggle_detail"], text);
   assertEquals([table.screen, table.prefersTable], ["overview", true]);
@@ -321,7 +321,7 @@ Deno.test("applyCommand() reaches the table where one replica is shown in detail
   assertEquals(run(createUi(), ["zoom", "toggle_detail"], text).screen, "detail");
 });
 
-Deno.test("applyCommand() leads from one replica's details to the next", () => {
+Deno.test("applyCommand() steps between details", () => {
   const second = run(
     createUi(),
     ["open", "down", "unfold"],
@@ -331,7 +331,7 @@ Deno.test("applyCommand() leads from one replica's details to the next", () => {
   assertEquals(selectedOf(run(second, ["fold", "fold"])), "row 0");
 });
 
-Deno.test("applyCommand() leads past the lines of open groups, from row to row", () => {
+Deno.test("applyCommand() skips open groups' lines between details", () => {
   const openGroupKeys = new Set(["row 0", "row 3", "row 4"]);
   const context = createContext({ isText: true, openGroupKeys });
   const details = run(createUi(), ["open"], context);
@@ -345,7 +345,7 @@ Deno.test("applyCommand() leads past the lines of open groups, from row to row",
   assertEquals(press("fold"), "row 0");
 });
 
-Deno.test("applyCommand() changes nothing for commands that are not about what is chosen", () => {
+Deno.test("applyCommand() ignores other commands", () => {
   const ui = createUi();
   for (const command of ["quit", "slower", "faster", "poll_now", "redraw", "pause"] as const) {
     assertEquals(run(ui, [command]), ui, command);

@@ -272,9 +272,9 @@ const engine = (running: number | null, tokens: number, waiting = 0) => {
 Deno.test("continueIdleness() counts time in which nothing ran and nothing was counted", () => {
   const rests = engine(0, 7);
   const known = continueIdleness(NO_IDLENESS, { before: rests, now: rests, span: 2 });
-  assertEquals(known, { watched: 2, idle: 2 });
+  assertEquals(known, { span: 2, idle: 2 });
   assertEquals(continueIdleness(known, { before: rests, now: rests, span: 3 }), {
-    watched: 5,
+    span: 5,
     idle: 5,
   });
 });
@@ -288,7 +288,7 @@ Deno.test("continueIdleness() is busy if anything ran, waited or was counted", (
       [engine(0, 7), engine(0, 8)],
     ]
   ) {
-    assertEquals(continueIdleness(NO_IDLENESS, { before, now, span: 2 }), { watched: 2, idle: 0 });
+    assertEquals(continueIdleness(NO_IDLENESS, { before, now, span: 2 }), { span: 2, idle: 0 });
   }
 });
 
@@ -317,8 +317,8 @@ Deno.test("continueIdleness() never has more idle than watched time", () => {
     for (const [running, more, span] of all) {
       const now = engine(running, tokens += more);
       const next = continueIdleness(known, { before, now, span });
-      assert(next.idle >= known.idle && next.watched >= known.watched);
-      assert(next.idle <= next.watched);
+      assert(next.idle >= known.idle && next.span >= known.span);
+      assert(next.idle <= next.span);
       [known, before] = [next, now];
     }
   }));
