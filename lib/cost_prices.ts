@@ -159,7 +159,6 @@ type PriceFile =
 
 /** In characters. */
 const MAX_FILE_LENGTH = 1_000_000;
-
 type PriceFields = Readonly<Partial<Record<"match" | "usd" | "tier" | "date" | "note", string>>>;
 
 /** Returns the price, or what is wrong with it. */

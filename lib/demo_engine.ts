@@ -154,7 +154,6 @@ const DEFAULTS = {
 
 /** vLLM's `max_num_batched_tokens`. */
 const STEP_TOKEN_BUDGET = 2048;
-
 /** Chance of accepting the first draft token, and its fall per position. */
 const FIRST_ACCEPTANCE: Ratio = 0.84;
 const ACCEPTANCE_LOSS: Ratio = 0.12;

@@ -194,7 +194,6 @@ function parseTemplate(template: string): readonly Family[] {
 
 const FAMILIES = parseTemplate(EXPOSITION_TEMPLATE);
 const MULTIPROCESS_ORDER = ["summary", "histogram", "gauge", "counter"];
-
 /** Larger numbers get an exponent. */
 const MAX_WHOLE_DIGITS = 6;
 

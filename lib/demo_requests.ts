@@ -48,20 +48,15 @@ export interface RequestSource {
 
 /** In tokens. */
 export const BLOCK_SIZE = 16;
-
 /** Requests until the prefix cache is warm. */
 const WARM_UP_REQUESTS = 40;
-
 /** Two periods of the arrival rate. */
 const SLOW_SWING_PERIOD: Seconds = 97;
 const QUICK_SWING_PERIOD: Seconds = 23;
-
 /** Values of `max_tokens`. */
 const REQUEST_LIMITS = [128, 256, 512, 1024] as const;
-
 /** Standard deviation of the logarithm. */
 const LENGTH_SPREAD = 0.6;
-
 /** Returns a number in [0, 1). */
 export type Random = () => number;
 

@@ -11,7 +11,6 @@ import { VLLM } from "./dialect_vllm.ts";
 
 /** `--metric-prefix` and typed addresses refer to the first. */
 export const DIALECTS: readonly Dialect[] = [VLLM, SGLANG];
-
 export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(" and ");
 
 export function findDialect(name: string | null | undefined): Dialect | null {

@@ -33,7 +33,6 @@ export interface ExpositionLayout {
 }
 
 const TAB = 9, NEWLINE = 10, CARRIAGE_RETURN = 13, SPACE = 32;
-
 /** Longer numbers fall back to the full parser. */
 const MAX_NUMBER_LENGTH = 40;
 

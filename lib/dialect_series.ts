@@ -64,7 +64,6 @@ const MAX_FAMILY_NAMES = 1000;
  * fill the memory, so more are refused whole.
  */
 export const MAX_ENGINES = 1000;
-
 const WORKER_ID_LENGTH = 8;
 
 interface EngineLabels {
@@ -108,13 +107,10 @@ interface Collector {
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-
 /** Raw -> sanitized text, across scrapes. */
 const keptTexts = new Map<string, string>();
-
 /** Beyond it, all are forgotten: servers may make up labels. */
 const MAX_KEPT_TEXTS = 10_000;
-
 /** In characters. */
 const MAX_KEPT_LENGTH = 256;
 

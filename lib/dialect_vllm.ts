@@ -104,7 +104,6 @@ const SHORT_OPTIONS: ReadonlyMap<string, string> = new Map([
 
 /** Families of the API server. */
 const API_SERVER_FAMILY = /^(http|python|process)_/;
-
 /** The API server's one family that always has a sample. */
 const API_SERVER_MARK = "http_request_duration_highr_seconds";
 

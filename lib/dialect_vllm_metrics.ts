@@ -11,7 +11,6 @@ import { createRowFactory, type MetricRow, type RowOptions } from "./dialect_mod
 
 /** In order of trial: vLLM's own, Ray's since V1 and before, KServe's. */
 export const VLLM_PREFIXES: readonly string[] = ["vllm:", "ray_vllm_", "ray_vllm:", "kserve_vllm:"];
-
 /** Every engine has this counter from its start. */
 export const CREATED_NAME = "generation_tokens_created";
 

@@ -52,7 +52,6 @@ export interface OpenedEndpoint {
 
 /** Print something within 100 ms (clig.dev). */
 const SCAN_MESSAGE_DELAY: Seconds = 0.08;
-
 /** Watched if a default scan finds nothing: its error tells the user what is wrong. */
 const FALLBACK_URL = `http://localhost:${DEFAULT_PORT}`;
 

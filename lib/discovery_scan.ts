@@ -71,7 +71,6 @@ function findContained(
 }
 
 type PortOwnership = Pick<ServerPort, "serverName" | "isDeclared" | "launch" | "isTls">;
-
 const UNKNOWN: PortOwnership = { serverName: null, isDeclared: false, launch: null, isTls: false };
 
 function describeLaunch(process: ProcessInfo): Pick<ServerPort, "launch" | "isTls"> {

@@ -21,10 +21,8 @@ export interface TypedEndpoint {
 
 /** Prometheus' convention. */
 export const METRICS_PATH = "/metrics";
-
 /** In characters. */
 const MAX_URL_LENGTH = 2048;
-
 const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
 /** As normalized by `URL`. */
 const HOST_NAME = /^(?:[a-z0-9_][a-z0-9_.-]*|\[[0-9a-f:.]+\])$/;
@@ -191,13 +189,7 @@ export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error
   if (!hasScheme && /^https?:/i.test(rest)) return createFormatError(quoted);
   const end = rest.search(/[/\\?#]/);
   const authority = end < 0 ? rest : rest.slice(0, end);
-  return parseHttpUrl({
-    scheme,
-    hasScheme,
-    authority,
-    path: rest.slice(authority.length),
-    quoted,
-  });
+  return parseHttpUrl({ scheme, hasScheme, authority, path: rest.slice(authority.length), quoted });
 }
 
 interface EndpointNaming {

@@ -19,10 +19,8 @@ import {
 
 /** Names and limits. */
 export const AMD_STATIC_ARGUMENTS: readonly string[] = ["static", "--json"];
-
 /** Everything: amd-smi fails on a selection it does not know. */
 export const AMD_METRIC_ARGUMENTS: readonly string[] = ["metric", "--json"];
-
 export const AMD_PROCESS_ARGUMENTS: readonly string[] = ["process", "--json"];
 
 /** Returns the index past the matching bracket, or −1. */

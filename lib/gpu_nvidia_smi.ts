@@ -56,7 +56,6 @@ const OLDEST_FIELDS: ReadonlySet<string> = new Set([
 
 /** In order of the cells. */
 export type GpuQuery = readonly (readonly [field: Field, name: string])[];
-
 export const QUERY_HELP_ARGUMENTS: readonly string[] = ["--help-query-gpu"];
 
 export const COMPUTE_APPS_ARGUMENTS: readonly string[] = [
@@ -260,16 +259,12 @@ export function completeUnifiedMemory(
 }
 
 export const MIG_LIST_ARGUMENTS: readonly string[] = ["-L"];
-
 /** Everything, including memory of MIG instances. */
 export const MIG_DETAIL_ARGUMENTS: readonly string[] = ["-q"];
-
 type MigIdentity = Pick<MigInstance, "profile" | "uuid">;
 type MigUsage = Pick<MigInstance, "gpuInstanceId" | "memoryUsedBytes" | "memoryTotalBytes">;
-
 /** GPU UUID -> MIG device index -> device. */
 type Devices<T> = ReadonlyMap<string, ReadonlyMap<number, T>>;
-
 const LIST_GPU = /^GPU \d+: .*\(UUID: (\S+)\)\s*$/;
 const LIST_DEVICE = /^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (\S+)\)\s*$/;
 

@@ -18,7 +18,6 @@ import { computeMedian } from "./stats_significance.ts";
 import type { Ratio } from "./units.ts";
 
 const BUSY_RATIO: Ratio = 0.5;
-
 /** Share of the peers' median clock. */
 const SLOW_CLOCK_RATIO: Ratio = 0.8;
 
@@ -119,7 +118,6 @@ interface GpuSeriesPoint {
 
 /** Oldest first. */
 export type GpuSeries = readonly GpuSeriesPoint[];
-
 const GAP: GpuSeriesPoint = Object.freeze({ utilizationRatio: null, memoryRatio: null });
 
 /** Used ÷ total, 0–1. */

@@ -17,7 +17,6 @@ import {
 
 /** No heading, listening TCP sockets, numeric, with processes. */
 export const SS_ARGUMENTS: readonly string[] = ["-Hltnp"];
-
 /** Numeric, listening TCP sockets, process and name fields. */
 export const LSOF_ARGUMENTS: readonly string[] = ["-nP", "-iTCP", "-sTCP:LISTEN", "-Fpn"];
 
@@ -30,7 +29,6 @@ export interface ListeningPort {
 }
 
 const MAX_PORTS = 4096;
-
 /** `0.0.0.0:80`, `*:80`, `[::1]:80`, `127.0.0.53%lo:53`. */
 const SOCKET_ADDRESS = /^(?:\[([^\]]*)\]|([^\s]*)):(\d{1,5})$/;
 
@@ -120,15 +118,11 @@ export interface ProcessInfo {
 
 /** Keyed by pid. */
 export type ProcessTable = ReadonlyMap<number, ProcessInfo>;
-
 /** In characters; a server with long JSON options has about 2,000. */
 const MAX_COMMAND_LENGTH = 16_384;
-
 const MAX_COMMAND_WIDTH = 4096;
-
 /** Worker, server, shell, and what started that: a handful. */
 const MAX_ANCESTORS = 64;
-
 const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
 const ELAPSED = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/;
 
@@ -184,13 +178,10 @@ export interface ProcessListing {
 
 /** Never rejects. */
 export type ProcessLister = () => Promise<ProcessListing>;
-
 /** A busy machine with thousands of sockets takes a second. */
 const PROGRAM_TIMEOUT: Seconds = 3;
-
 /** Room for ten thousand processes with long command lines. */
 const MAX_OUTPUT: Bytes = 8 * BYTES_PER_MEBIBYTE;
-
 /** Callers within this time share one listing. */
 const LISTING_LIFETIME: Seconds = 2;
 

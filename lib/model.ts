@@ -60,13 +60,11 @@ export const LABELLED_KEYS = [
 ] as const;
 export type LabelledKey = typeof LABELLED_KEYS[number];
 export const LABELLED_GAUGES: ReadonlySet<LabelledKey> = new Set(["waitingByReason"]);
-
 /** In the order of a request's life. Seconds. */
 export const LATENCY_KEYS = ["ttft", "itl", "tpot", "e2e", "queue", "prefill", "decode"] as const;
 export type LatencyKey = typeof LATENCY_KEYS[number];
 export const HISTOGRAM_KEYS = [...LATENCY_KEYS, "iterationTokens"] as const;
 export type HistogramKey = typeof HISTOGRAM_KEYS[number];
-
 /** `info` is always 1; its labels hold the content. */
 export type MetricKind = "gauge" | "counter" | "histogram" | "info";
 
@@ -132,7 +130,6 @@ export const UNKNOWN_SERVER: ServerTraits = {
 };
 
 export const NO_METRICS: MetricTable = { entries: [], values: new Float64Array() };
-
 /** Old servers do not say which; the ratio is the same. */
 type CacheUnit = "tokens" | "blocks or tokens";
 
@@ -290,7 +287,6 @@ export interface Delta {
 /** Gauges averaged over time. */
 export const MEAN_KEYS = ["running", "waiting", "kvCacheUsageRatio"] as const;
 export type MeanKey = typeof MEAN_KEYS[number];
-
 /** Index into an engine's numbers, or why there is none. */
 export type PackedSlot = number | Absent;
 

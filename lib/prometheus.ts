@@ -49,10 +49,8 @@ export interface ExpositionSummary {
 }
 
 export const MAX_REPORTED_LINES = 10;
-
 /** Per sample. vLLM has up to 40; checking for repeats is quadratic. */
 export const MAX_LABELS = 256;
-
 const TAB = 9, SPACE = 32, QUOTE = 34, HASH = 35, COMMA = 44, EQUALS = 61;
 const BACKSLASH = 92, OPEN = 123, CLOSE = 125, CARRIAGE_RETURN = 13, NEWLINE = 10;
 const LOWER_N = 110;

@@ -15,7 +15,6 @@ export interface NumberScan {
 
 const ZERO = 48, NINE = 57, POINT = 46, PLUS = 43, MINUS = 45;
 const UPPER_E = 69, LOWER_E = 101;
-
 /** Another digit may exceed 2^53. */
 const MAX_MANTISSA = Math.floor((2 ** 53 - 10) / 10);
 /** Exact in a double. */
@@ -106,10 +105,8 @@ export function areSameBytes(
 
 /** Needs no quotes. */
 export const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
-
 /** Called for each TYPE line. */
 export type TypeVisitor = (family: string, type: string) => void;
-
 type CommentOutcome = { readonly bad?: string; readonly eof?: true };
 const PLAIN_COMMENT: CommentOutcome = {};
 const METADATA = /^#[ \t]+(HELP|TYPE)(?:[ \t]+("(?:[^"\\]|\\.)*"|[^ \t]+))?(?:[ \t]+(.*))?$/;

@@ -74,7 +74,6 @@ export function updateAlerts(
 
 /** Ended lines that are kept. */
 export const MAX_EVENTS = 200;
-
 /** A recurrence within this time continues the line (vllm-htop 0.5.0). */
 export const MERGE_WINDOW: Seconds = 60;
 

@@ -29,12 +29,9 @@ import type { Seconds } from "./units.ts";
 
 /** Shorter blocks of a busy replica are not independent. */
 const MIN_BLOCK: Seconds = 5;
-
 /** Longest first. Short spans find a slow replica sooner, long ones with less traffic. */
 const SPANS: readonly Seconds[] = [LONG_WINDOW, 45, LONG_WINDOW / 2];
-
 const MIN_BLOCKS = 4;
-
 /** Minimum standard deviation of log means, and of shares. */
 const MIN_LOG_SPREAD = 0.05;
 const MIN_SHARE_SPREAD = 0.02;

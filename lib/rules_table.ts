@@ -15,34 +15,24 @@ export const SKEW_RATIO = 1.5;
  * causes about one finding a month.
  */
 export const ALPHA = 1e-6;
-
 /** A finding must last this long before its alert fires: two polls at the default interval. */
 export const ALERT_FOR: Seconds = 4;
-
 /** An alert resolves this long after its last finding. */
 export const ALERT_KEEP_FIRING_FOR: Seconds = 30;
-
 /** Shorter, because HOT comes from gauges and is shown as a status. */
 const HOT_KEEP_FIRING_FOR: Seconds = 10;
-
 /** A replica watched for less may have just started: leave it out of one-minute comparisons. */
 export const MIN_SPAN: Seconds = 30;
-
 /** Difference of KV-cache usage (vllm-htop 0.5.0). */
 export const KV_SKEW: Ratio = 0.15;
-
 /** Difference of running requests (vllm-htop 0.5.0). */
 export const RUNNING_SKEW = 3;
-
 /** On each side of a comparison. The P95 of fewer samples is their maximum. */
 export const MIN_SAMPLES = 20;
-
 /** Requests per second of a group, for shares of the last poll (vllm-htop 0.5.0). */
 export const MIN_REQUESTS_PER_SECOND = 0.5;
-
 /** Finished requests of a group, for shares of the last minute. */
 export const MIN_REQUESTS = 20;
-
 /** Tokens per second of a group, for token shares (vllm-htop 0.5.0). */
 export const MIN_TOKENS_PER_SECOND = 1;
 
@@ -52,22 +42,16 @@ export const MIN_TOKENS_PER_SECOND = 1;
  */
 export const LENGTH_DISPERSION = 4;
 export const KV_DISPERSION = 8;
-
 /** Condition of HOT (vllm-htop 0.5.0). */
 export const HOT_KV_RATIO: Ratio = 0.85;
-
 /** Condition of HOT (vllm-htop 0.5.0). */
 export const HOT_WAITING = 5;
-
 /** Condition of HOT: factor over the others (vllm-htop 0.5.0). */
 export const HOT_LATENCY_RATIO = 2;
-
 /** Conditions needed for HOT (vllm-htop 0.5.0). */
 export const HOT_CONDITIONS = 2;
-
 /** An engine with work that makes no progress for this long is stalled. */
 export const MIN_STALL: Seconds = 15;
-
 /** An ended alert keeps the fleet DEGRADED this long (vllm-htop 0.5.0). */
 export const RECENT_ALERT_SPAN: Seconds = 60;
 

@@ -21,13 +21,10 @@ export const SERIES_KEYS = [
   "itlP95Seconds",
 ] as const;
 export type SeriesKey = typeof SERIES_KEYS[number];
-
 /** `null` is a gap. */
 export type SeriesPoint = Readonly<Record<SeriesKey, number | null>>;
-
 /** Oldest first, at most `MAX_SERIES_POINTS`. */
 export type Series = readonly SeriesPoint[];
-
 const GAP: SeriesPoint = Object.freeze(createRecord(SERIES_KEYS, () => null));
 
 function append(series: Series, point: SeriesPoint): Series {
@@ -84,7 +81,6 @@ export interface TotalSeries {
 }
 
 export const NO_TOTAL_SERIES: TotalSeries = { points: [], startedAt: -Infinity };
-
 /** Share of the interval by which a poll may be early and still count for the next one. */
 const EARLY_TOLERANCE: Ratio = 0.1;
 

@@ -18,7 +18,6 @@ const LANCZOS = [
   1.505_632_735_149_311_6e-7,
 ];
 const LANCZOS_G = 7;
-
 /** Convergence takes about √(a + b) terms. */
 const MAX_TERMS = 10_000;
 const CONVERGENCE = 1e-15;

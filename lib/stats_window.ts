@@ -56,10 +56,8 @@ export interface ReplicaSample {
 
 /** `@1m`. */
 export const LONG_WINDOW: Seconds = 60;
-
 /** Tolerance for late polls. */
 const WINDOW_SLACK: Seconds = 0.5;
-
 /** If the two clocks diverge by more, a span is unreliable. */
 const CLOCK_TOLERANCE: Seconds = 2;
 

@@ -103,15 +103,11 @@ export interface Decoded {
 
 /** Longer than a gap within a sequence, too short to notice. */
 export const ESCAPE_TIMEOUT: Seconds = 0.04;
-
 export const MAX_PASTE_BYTES = 65_536;
-
 /** After 1 s an incomplete reply or paste is dropped. */
 export const MAX_FLUSHES = 25;
-
 /** Real sequences have less than 20 bytes. */
 const MAX_PARAMETERS = 64;
-
 const MAX_CELLS = 65_535;
 const ESC = 0x1b;
 const DEL = 0x7f;

@@ -180,7 +180,6 @@ const ASSIGNMENT =
 
 /** A lone user may be a token. */
 const USER_INFO = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi;
-
 const CURL_USER = /(\s(?:-u|--user)[\s=]\S+?:)\S+/g;
 const BEARER = /\b(Bearer|Basic)\s+[^\s"']+/gi;
 

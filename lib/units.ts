@@ -19,16 +19,12 @@ export function formatTimestamp(time: EpochSeconds): string {
 
 /** Monotonic instant, or a span. */
 export type Seconds = number;
-
 /** Seconds since 1970. For display and start times only. */
 export type EpochSeconds = number;
-
 export type Bytes = number;
 export type Hertz = number;
-
 /** 0 to 1. */
 export type Ratio = number;
-
 export const MILLISECONDS_PER_SECOND = 1000;
 export const SECONDS_PER_MINUTE = 60;
 export const SECONDS_PER_HOUR = 3600;
@@ -39,7 +35,6 @@ export const BYTES_PER_GIBIBYTE = 1_073_741_824;
 export const HERTZ_PER_MEGAHERTZ = 1_000_000;
 export const HOURS_PER_DAY = 24;
 export const TOKENS_PER_MILLION = 1_000_000;
-
 /** Rounding of one start time. */
 const SAME_START_TOLERANCE: Seconds = 0.5;
 
