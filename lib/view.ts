@@ -4,8 +4,6 @@
  */
 
 import type { State } from "./state.ts";
-import type { Fleet } from "./state_fleet.ts";
-import type { Ui } from "./state_ui.ts";
 import { wrapText } from "./text.ts";
 import { type DetailOptions, renderDetail } from "./view_detail.ts";
 import { convertToAscii } from "./view_format.ts";
@@ -28,16 +26,16 @@ export interface ViewOptions {
 const PLAIN_WIDTH = 320;
 
 /** Whether to show details instead of the table. */
-export function choosesDetail(fleet: Fleet, ui: Ui, output: ViewOptions["output"]): boolean {
+export function choosesDetail({ fleet, ui }: State, output: ViewOptions["output"]): boolean {
   if (ui.screen === "detail") return true;
   if (ui.prefersTable || ui.zoomedPanel !== null) return false;
   return output === "detail" || (output === "auto" && fleet.rows.length < 2);
 }
 
 function renderAllDetails(state: State, options: DetailOptions): string[] {
-  const { fleet, paint } = options;
-  return fleet.rows.flatMap((row) => [
-    ...(fleet.rows.length > 1 ? [paint(row.name, "title")] : []),
+  const { rows } = state.fleet;
+  return rows.flatMap((row) => [
+    ...(rows.length > 1 ? [options.paint(row.name, "title")] : []),
     ...renderDetail(row, state, options).flat().map((line) => " " + line),
   ]);
 }
@@ -55,7 +53,7 @@ export function renderText(
   const paint = createPaint(options.depth, ui.theme);
   const width = options.width ?? PLAIN_WIDTH;
   const problems = renderProblems(state, { width, paint });
-  const isDetail = choosesDetail(fleet, ui, options.output);
+  const isDetail = choosesDetail(state, options.output);
   const listed = listVisibleRows(fleet, ui);
   const table = {
     ...{ width, paint, ui, maxLines: Infinity },
@@ -64,7 +62,7 @@ export function renderText(
   const remarks = parseFilter(ui.filter).remarks.flatMap((remark) =>
     wrapText(`Filter: ${remark}`, width - 2, "  ").map((line) => " " + paint(line, "warn"))
   );
-  const body = isDetail ? [...renderAllDetails(state, { fleet, paint, width }), ...problems] : [
+  const body = isDetail ? [...renderAllDetails(state, { paint, width }), ...problems] : [
     ...remarks,
     ...renderTable(fleet, listed, table).lines,
     ...(problems.length > 0 ? ["", ...problems] : []),
@@ -78,6 +76,6 @@ export function renderText(
 
 /** Renders what stays on the terminal after exit; empty without events. */
 export function renderSummary(state: State, { ascii }: ViewOptions): readonly string[] {
-  const lines = summarizeEvents(state.fleet, state);
+  const lines = summarizeEvents(state);
   return ascii ? lines.map(convertToAscii) : lines;
 }

@@ -101,6 +101,9 @@ const PERCENT_WIDTH = 5;
 const STATE_WIDTH = 7;
 const COUNT_WIDTH = 3;
 
+const COUNT = { minWidth: COUNT_WIDTH, isEssential: true, format: formatCount } as const;
+const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } as const;
+
 const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
   PENDING: "dim",
   OK: "ok",
@@ -140,15 +143,14 @@ function useLastMinute(line: TableLine): TableLine {
   return { ...line, figures: { ...line.figures, lastPoll: line.figures.lastMinute } };
 }
 
-function createColumn<T>(
+function createColumn<T extends number | Quantile>(
   column: Omit<Column, "align" | "formatCell" | "getSortValue"> & {
     readonly read: (line: TableLine) => Reading<T>;
     readonly format: (value: T) => string;
-    readonly sortValue: (value: T) => number;
     readonly judge?: (reading: Reading<T>) => Meaning;
   },
 ): Column {
-  const { read, format, sortValue, judge = choosePlain, ...rest } = column;
+  const { read, format, judge = choosePlain, ...rest } = column;
   return {
     ...rest,
     align: "right",
@@ -160,14 +162,10 @@ function createColumn<T>(
         : cell;
     },
     getSortValue: (line) => {
-      const reading = read(line);
-      return isPresent(reading) ? sortValue(reading.value) : null;
+      const { value } = read(line);
+      return typeof value === "object" ? value?.value ?? null : value;
     },
   };
-}
-
-function identity(value: number): number {
-  return value;
 }
 
 function createRateColumn(
@@ -187,7 +185,6 @@ function createRateColumn(
     minWidth: RATE_WIDTH,
     read: ({ figures }) => read(figures.lastPoll),
     format: formatQuantity,
-    sortValue: identity,
   });
 }
 
@@ -208,7 +205,6 @@ function createLatencyColumn(
     minWidth: LATENCY_WIDTH,
     read: ({ figures }) => figures[window].latency[key].p95,
     format: formatQuantile,
-    sortValue: ({ value }) => value,
   });
 }
 
@@ -282,22 +278,16 @@ export const COLUMNS: readonly Column[] = [
     title: "RUN",
     help: "running requests",
     priority: 3,
-    minWidth: COUNT_WIDTH,
-    isEssential: true,
+    ...COUNT,
     read: ({ figures }) => figures.running,
-    format: formatCount,
-    sortValue: identity,
   }),
   createColumn({
     id: "waiting",
     title: "WAIT",
     help: "waiting requests",
     priority: 4,
-    minWidth: COUNT_WIDTH,
-    isEssential: true,
+    ...COUNT,
     read: ({ figures }) => figures.waiting,
-    format: formatCount,
-    sortValue: identity,
     judge: chooseWaitingColor,
   }),
   createRateColumn("requests", "REQ/S", {
@@ -331,12 +321,9 @@ export const COLUMNS: readonly Column[] = [
     title: "KV",
     help: "share of the KV cache held by running requests; of several replicas, the maximum",
     priority: 2,
-    minWidth: PERCENT_WIDTH,
+    ...RATIO,
     isEssential: true,
     read: ({ figures }) => figures.kvCache.maxRatio,
-    isRatio: true,
-    format: formatPercent,
-    sortValue: identity,
     judge: chooseKvCacheColor,
   }),
   createColumn({
@@ -344,11 +331,8 @@ export const COLUMNS: readonly Column[] = [
     title: "CACHE",
     help: "prefix-cache hit ratio of the last poll",
     priority: 9,
-    minWidth: PERCENT_WIDTH,
+    ...RATIO,
     read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
-    isRatio: true,
-    format: formatPercent,
-    sortValue: identity,
     judge: chooseHitRatioColor,
   }),
   createRateColumn("prompt", "PROMPT tok/s", {
@@ -389,22 +373,16 @@ export const COLUMNS: readonly Column[] = [
     title: "GPU",
     help: "utilization of its busiest GPU, if known",
     priority: 17,
-    minWidth: PERCENT_WIDTH,
+    ...RATIO,
     read: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
-    isRatio: true,
-    format: formatPercent,
-    sortValue: identity,
   }),
   createColumn({
     id: "gpu_memory",
     title: "GPU MEM",
     help: "memory usage of its fullest GPU, if known",
     priority: 18,
-    minWidth: PERCENT_WIDTH,
+    ...RATIO,
     read: (line) => getGpuMax(line, computeMemoryRatio),
-    isRatio: true,
-    format: formatPercent,
-    sortValue: identity,
   }),
   {
     id: "trend",

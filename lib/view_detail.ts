@@ -11,7 +11,7 @@ import { findRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
-import { describeUrl, type Fleet, getUptime, type Row } from "./state_fleet.ts";
+import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
 import { joinMetrics } from "./stats_aggregate.ts";
 import { getSeries, SERIES_KEYS } from "./stats_series.ts";
@@ -41,7 +41,6 @@ const KV_BAR_WIDTH = 24;
 const MAX_EVENT_LINES = 6;
 
 export interface DetailOptions {
-  readonly fleet: Fleet;
   readonly paint: Paint;
   readonly width: number;
   /** For charts, beyond one line each. */
@@ -114,7 +113,7 @@ function renderSaturation(subject: Subject): string[] {
   return renderSection("Saturation", rows, subject);
 }
 
-function renderEventLines({ row, fleet, state, paint }: Subject): string[] {
+function renderEventLines({ row, state, paint }: Subject): string[] {
   const findings = row.alerts.map((alert): Cells => [
     paint(findRule(alert.newest.rule).title, alert.newest.rule === "hot" ? "alert" : "warn"),
     `since ${formatDuration(state.now - alert.since)}`,
@@ -124,7 +123,7 @@ function renderEventLines({ row, fleet, state, paint }: Subject): string[] {
   const lines = state.evaluation.events.lines.filter(({ subject }) => keys.includes(subject.key));
   // Without the name, which is this replica's.
   const events = lines.slice(-MAX_EVENT_LINES).reverse()
-    .map((line) => formatEvent(line, fleet, state).toSpliced(2, 1));
+    .map((line) => formatEvent(line, state).toSpliced(2, 1));
   return [
     ...renderSection("Alerts", findings, { paint }),
     ...renderSection("Events", events, { paint }),
@@ -324,10 +323,10 @@ function renderScrape(subject: Subject): string[] {
   return renderSection(`Scrape (${status})`, rows, subject);
 }
 
-function renderGpus({ row, fleet, state, paint, width }: Subject): string[] {
+function renderGpus({ row, state, paint, width }: Subject): string[] {
   if (row.gpus.length === 0) return [];
   const host = getHost(state.hosts, row.host);
-  const lines = drawGpus({ gpus: row.gpus, host, fleet, paint }, width - 2);
+  const lines = drawGpus({ gpus: row.gpus, host, fleet: state.fleet, paint }, width - 2);
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 

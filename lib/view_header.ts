@@ -15,8 +15,7 @@ import {
 import { findRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
-import type { Bill } from "./state_cost.ts";
-import type { Fleet, Row } from "./state_fleet.ts";
+import type { Row } from "./state_fleet.ts";
 import { cutText, measureWidth, wrapText } from "./text.ts";
 import { formatClock } from "./units.ts";
 import { chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
@@ -88,8 +87,8 @@ function joinPieces(
 }
 
 /** Empty while every replica has data of the newest poll. */
-function describeAge(state: State, fleet: Fleet): string {
-  const ages = fleet.rows.flatMap(({ age, status }) =>
+function describeAge(state: State): string {
+  const ages = state.fleet.rows.flatMap(({ age, status }) =>
     age === null || status === "DOWN" ? [] : [age]
   );
   const oldest = Math.max(0, ...ages);
@@ -98,9 +97,9 @@ function describeAge(state: State, fleet: Fleet): string {
 
 /** The scrape interval, a range if slow endpoints have a longer one; with `--once`, the window. */
 function describeInterval(
-  { interval, endpoints, isOnce = false }: State,
-  { total: { figures: { lastPoll: { span } } } }: Fleet,
+  { interval, endpoints, fleet, isOnce = false }: State,
 ): string {
+  const { span } = fleet.total.figures.lastPoll;
   if (isOnce && isPresent(span)) return `over ${formatQuantity(span.value)} s`;
   if (interval === 0) return "one scrape";
   const slower = endpoints.map(({ schedule }) => schedule).filter((schedule) =>
@@ -111,16 +110,17 @@ function describeInterval(
   return `every ${formatInterval(interval)} to ${formatInterval(Math.round(longest))}`;
 }
 
-function createTitle(state: State, fleet: Fleet): readonly Piece[] {
+function createTitle(state: State): readonly Piece[] {
+  const { fleet, held, isDemo, nowEpoch, utcOffset } = state;
   const { total } = fleet.counts;
   return [
     { text: "vllm-htop", meaning: "title" },
-    { text: state.held === null ? "" : "PAUSED", meaning: "alert" },
-    { text: state.isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
+    { text: held === null ? "" : "PAUSED", meaning: "alert" },
+    { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
-    { text: formatClock(state.nowEpoch, state.utcOffset), meaning: "dim" },
-    { text: describeInterval(state, fleet), meaning: "dim" },
-    { text: describeAge(state, fleet), meaning: "warn" },
+    { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },
+    { text: describeInterval(state), meaning: "dim" },
+    { text: describeAge(state), meaning: "warn" },
     { text: fleet.groups.map(({ label }) => label).join(", "), meaning: "name", canBeCut: true },
   ];
 }
@@ -190,7 +190,8 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
 }
 
 /** One text per set of causes; each replica is named once. */
-function listReasons(state: State, fleet: Fleet): readonly string[] {
+function listReasons(state: State): readonly string[] {
+  const { fleet } = state;
   const { causes } = fleet.verdict;
   const current = new Set(causes.flatMap(({ key, signal }) => signal === "recent" ? [] : [key]));
   // A current cause hides past ones.
@@ -221,14 +222,14 @@ const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
   CRITICAL: "alert",
 };
 
-function createVerdict(state: State, fleet: Fleet): readonly Piece[] {
-  const { counts, verdict: { level } } = fleet;
+function createVerdict(state: State): readonly Piece[] {
+  const { counts, verdict: { level } } = state.fleet;
   const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
   if (level === "PENDING") {
     const text = "● STARTING: waiting for the first answer";
     return [{ text, meaning: "dim" }, ...(counts.up > 0 ? [up] : [])];
   }
-  const reasons = listReasons(state, fleet);
+  const reasons = listReasons(state);
   return [
     { text: `● ${level}`, meaning: VERDICT_MEANINGS[level] },
     up,
@@ -236,7 +237,7 @@ function createVerdict(state: State, fleet: Fleet): readonly Piece[] {
   ];
 }
 
-function createSummary(state: State, fleet: Fleet, bill: Bill): readonly Piece[] {
+function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
   if (fleet.counts.up === 0) return [];
   const { figures, kvCacheMaxOwner } = fleet.total;
   const { lastPoll, kvCache } = figures;
@@ -275,7 +276,7 @@ function createSummary(state: State, fleet: Fleet, bill: Bill): readonly Piece[]
       meaning: "plain",
     },
     { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s`, meaning: "plain" },
-    { text: formatBurnRate(bill, state.pricing.currency), meaning: "plain" },
+    { text: formatBurnRate(bill, pricing.currency), meaning: "plain" },
   ];
 }
 
@@ -332,11 +333,10 @@ export function renderHeader(
   state: State,
   options: { readonly width: number; readonly paint: Paint },
 ): Header {
-  const { fleet, bill } = state;
   const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
   return [
-    join(createTitle(state, fleet)),
-    join(createVerdict(state, fleet)),
-    join(createSummary(state, fleet, bill)),
+    join(createTitle(state)),
+    join(createVerdict(state)),
+    join(createSummary(state)),
   ];
 }

@@ -22,27 +22,20 @@ const RULE_WIDTH = 26;
 const THRESHOLD_WIDTH = 52;
 
 function listThresholds(): readonly (readonly [string, string])[] {
+  const [kvWarn, kvHot] = [KV_WARN_RATIO, HOT_KV_RATIO].map(formatPercent);
+  const [hitGood, hitFair] = [HIT_GOOD_RATIO, HIT_FAIR_RATIO].map(formatPercent);
+  const [stale, minute] = [STALE_LIMIT, LONG_WINDOW].map(formatDuration);
   return [
-    [
-      "KV",
-      `yellow above ${formatPercent(KV_WARN_RATIO)}, red above ${formatPercent(HOT_KV_RATIO)}`,
-    ],
-    [
-      "CACHE",
-      `green from ${formatPercent(HIT_GOOD_RATIO)}, yellow from ${
-        formatPercent(HIT_FAIR_RATIO)
-      }, else red`,
-    ],
+    ["KV", `yellow above ${kvWarn}, red above ${kvHot}`],
+    ["CACHE", `green from ${hitGood}, yellow from ${hitFair}, else red`],
     ["WAIT", `yellow above 0, red above ${HOT_WAITING}`],
     ["Margin", `green from ${MARGIN_GOOD_RATIO}×, yellow from ${MARGIN_FAIR_RATIO}×, else red`],
     ["≈", "based on a price hint, not on a price that you set"],
     [
       "STALE",
-      `the last scrape failed; DOWN after the longer of ${
-        formatDuration(STALE_LIMIT)
-      } and ${STALE_INTERVALS} intervals`,
+      `the last scrape failed; DOWN after the longer of ${stale} and ${STALE_INTERVALS} intervals`,
     ],
-    ["@1m", `over the last ${formatDuration(LONG_WINDOW)}, or since watching began`],
+    ["@1m", `over the last ${minute}, or since watching began`],
     ["<10 ms, >80 s", "the quantile is below the first or above the last bucket bound"],
     ["—", "no value (never zero)"],
     ["123+", "lower bound: some replica has no value"],
@@ -50,32 +43,25 @@ function listThresholds(): readonly (readonly [string, string])[] {
 }
 
 export function renderHelp(paint: Paint): readonly string[] {
-  const keys = BINDINGS.map(({ keys, help }) =>
-    ` ${paint(padText(keys.join(" "), KEY_WIDTH), "key")} ${help}`
-  );
-  const columns = COLUMNS.map(({ title, id, help }) =>
-    ` ${paint(padText(title === "" ? id : title, TITLE_WIDTH), "name")} ${help}`
-  );
-  const thresholds = listThresholds().map(([title, text]) =>
-    ` ${paint(padText(title, TITLE_WIDTH), "name")} ${text}`
-  );
+  const entry = (title: string, text: string, width = TITLE_WIDTH): string =>
+    ` ${paint(padText(title, width), "name")} ${text}`;
   return [
     paint(" Keys", "heading"),
-    ...keys,
+    ...BINDINGS.map(({ keys, help }) =>
+      ` ${paint(padText(keys.join(" "), KEY_WIDTH), "key")} ${help}`
+    ),
     "",
     paint(" Columns", "heading"),
-    ...columns,
+    ...COLUMNS.map(({ title, id, help }) => entry(title === "" ? id : title, help)),
     "",
     paint(" Symbols and thresholds", "heading"),
-    ...thresholds,
+    ...listThresholds().map(([title, text]) => entry(title, text)),
     "",
     paint(" Rules", "heading"),
     ...RULES.flatMap(({ title, threshold }) => {
       const [first, ...rest] = wrapText(threshold, THRESHOLD_WIDTH);
-      return [
-        ` ${paint(padText(title, RULE_WIDTH), "name")} ${first}`,
-        ...rest.map((line) => " ".repeat(RULE_WIDTH + 2) + line),
-      ];
+      const indent = " ".repeat(RULE_WIDTH + 2);
+      return [entry(title, first, RULE_WIDTH), ...rest.map((line) => indent + line)];
     }),
   ];
 }

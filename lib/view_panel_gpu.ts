@@ -39,7 +39,6 @@ import {
   chooseTemperatureColor,
   formatGpuReading,
   formatMemory,
-  formatNoUtilization,
   formatOutlier,
   formatOwners,
   formatThrottleReasons,
@@ -74,9 +73,8 @@ const WIDE = 90;
 
 function getUtilization(gpu: GpuSample): readonly [string, Meaning] {
   const { utilizationRatio: ratio } = gpu;
-  return isPresent(ratio)
-    ? [formatPercent(ratio.value), "plain"]
-    : [formatNoUtilization(gpu), "dim"];
+  if (isPresent(ratio)) return [formatPercent(ratio.value), "plain"];
+  return [gpu.isMigEnabled.value === true ? `${NOT_AVAILABLE} (MIG)` : NOT_AVAILABLE, "dim"];
 }
 
 function drawRatioBar(ratio: Reading): string {
@@ -305,14 +303,12 @@ function listShownHosts({ hosts, asksForGpus = false }: State): readonly [string
   return [...hosts].filter(([, host]) => shouldShowHost(host, asksForGpus));
 }
 
-/** Whether there is anything to show of GPUs. */
 export function shouldShowGpus(state: State): boolean {
   return listShownHosts(state).length > 0;
 }
 
-/** The lines of one host: each of its GPUs where there is room, else their summary. */
 interface HostLines {
-  /** Above the lines; only where there are several hosts. */
+  /** Empty if there is one host. */
   readonly title: readonly string[];
   readonly fullLines: number;
   readonly drawFull: (width: number) => string[];
@@ -348,12 +344,12 @@ function createHostLines(
 }
 
 /** Returns `null` if there is nothing to show. */
-export function createGpuPanel(fleet: Fleet, state: State, paint: Paint): Panel | null {
+export function createGpuPanel(state: State, paint: Paint): Panel | null {
   const shown = listShownHosts(state);
   if (shown.length === 0) return null;
   const hosts = shown.map(([name, host]) => {
     const title = shown.length > 1 ? [paint(name, "heading")] : [];
-    return createHostLines(host, { fleet, paint, title });
+    return createHostLines(host, { fleet: state.fleet, paint, title });
   });
   const measure = (count: (host: HostLines) => number): number =>
     hosts.reduce((sum, host) => sum + host.title.length + count(host) + host.remarks.length, 0);

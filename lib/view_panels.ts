@@ -50,12 +50,12 @@ function chooseEventColor({ kind, endedAt }: EventLine): Meaning {
 
 export function renderEvents(
   lines: readonly EventLine[],
-  { fleet, state, paint }: { readonly fleet: Fleet; readonly state: State; readonly paint: Paint },
+  { state, paint }: { readonly state: State; readonly paint: Paint },
 ): string[] {
   if (lines.length === 0) return [];
   return layOut(
     lines.map((line) =>
-      formatEvent(line, fleet, state).map((piece) => paint(piece, chooseEventColor(line)))
+      formatEvent(line, state).map((piece) => paint(piece, chooseEventColor(line)))
     ),
     "left",
   );
@@ -64,8 +64,8 @@ export function renderEvents(
 const MAX_SUMMARY_LINES = 40;
 
 /** Lists the events of this session on exit, newest last; empty if there are none. */
-export function summarizeEvents(fleet: Fleet, state: State): readonly string[] {
-  const { events } = fleet;
+export function summarizeEvents(state: State): readonly string[] {
+  const { events } = state.fleet;
   if (events.length === 0) return [];
   const shown = events.toSorted((a, b) => a.beganAt - b.beganAt).slice(-MAX_SUMMARY_LINES);
   const earlier = events.length - shown.length;
@@ -73,29 +73,29 @@ export function summarizeEvents(fleet: Fleet, state: State): readonly string[] {
   return [
     "vllm-htop: events of this session",
     ...(earlier > 0 ? [`  … ${earlier} earlier`] : []),
-    ...renderEvents(shown, { fleet, state, paint }).map((line) => `  ${line}`),
+    ...renderEvents(shown, { state, paint }).map((line) => `  ${line}`),
   ];
 }
 
 /** Active events first, then newest first. */
-export function createEventsPanel(fleet: Fleet, state: State, paint: Paint): Panel {
-  const { length } = fleet.events;
-  const byBegin = fleet.events.toSorted((a, b) => b.beganAt - a.beganAt);
+export function createEventsPanel(state: State, paint: Paint): Panel {
+  const { events } = state.fleet;
+  const byBegin = events.toSorted((a, b) => b.beganAt - a.beganAt);
   const active = byBegin.filter(({ endedAt }) => endedAt === null);
   const newest = [...active, ...byBegin.filter(({ endedAt }) => endedAt !== null)];
   const open = active.length;
   return {
     id: "events",
     title: open > 0 ? `EVENTS (${open} active)` : "EVENTS",
-    minLines: Math.min(PREFERRED_LINES, length),
-    maxLines: Math.max(1, length),
+    minLines: Math.min(PREFERRED_LINES, events.length),
+    maxLines: Math.max(1, events.length),
     draw: ({ lines }) =>
       newest.length === 0
         ? [paint(NO_EVENTS, "dim")]
-        : renderEvents(newest.slice(0, lines), { fleet, state, paint }),
+        : renderEvents(newest.slice(0, lines), { state, paint }),
     summary: newest.length === 0
       ? paint(NONE, "dim")
-      : formatEvent(newest[0], fleet, state).filter((piece) => piece !== "").join("  "),
+      : formatEvent(newest[0], state).filter((piece) => piece !== "").join("  "),
   };
 }
 
@@ -136,7 +136,8 @@ function formatHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): str
 }
 
 /** Shows which replicas differ from their peers. */
-export function createBalancePanel(fleet: Fleet, state: State, paint: Paint): Panel {
+export function createBalancePanel(state: State, paint: Paint): Panel {
+  const { fleet } = state;
   const groups = fleet.groups.filter(({ figures }) => figures.replicaCount > 1);
   const belongsTo = (group: ModelGroup, row: Row): boolean =>
     row.replica?.sample.modelName === group.modelName;
@@ -329,8 +330,8 @@ function sumRejections({ endpoints }: State): Reading {
   return sumReadings(known.map((family) => present(sumCounts(family))));
 }
 
-export function createTotalsPanel(fleet: Fleet, state: State): Panel {
-  const { total: { figures: { lifetime } }, counted, totalPeaks } = fleet;
+export function createTotalsPanel(state: State): Panel {
+  const { total: { figures: { lifetime } }, counted, totalPeaks } = state.fleet;
   const peak = (key: PeakKey) => formatPeak(key, totalPeaks, state.utcOffset);
   const count = (reading: Reading): string => formatReading(reading, formatCount);
   const row = (title: string, sinceStart: Reading, session: Reading, key: PeakKey) => [
@@ -370,13 +371,13 @@ export function listPanelIds(state: State): readonly PanelId[] {
 export function createPanels(state: State, paint: Paint): readonly Panel[] {
   const { fleet } = state;
   const panels = [
-    createEventsPanel(fleet, state, paint),
-    createBalancePanel(fleet, state, paint),
-    createGpuPanel(fleet, state, paint),
+    createEventsPanel(state, paint),
+    createBalancePanel(state, paint),
+    createGpuPanel(state, paint),
     createLatencyPanel(fleet),
     createCostPanel(state, paint),
     createTrendPanel(fleet, paint),
-    createTotalsPanel(fleet, state),
+    createTotalsPanel(state),
   ];
   return panels.filter((panel) => panel !== null);
 }

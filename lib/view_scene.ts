@@ -115,8 +115,8 @@ function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readon
 }
 
 /** Most useful first. */
-function listKeys({ state: { ui, fleet }, output }: Stage): readonly KeyPiece[] {
-  const { screen, isTyping, zoomedPanel, filter } = ui;
+function listKeys({ state, output }: Stage): readonly KeyPiece[] {
+  const { screen, isTyping, zoomedPanel, filter } = state.ui;
   if (isTyping) return TYPING_KEYS;
   if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
   if (screen === "help") return [...KEYS.slice(0, 2), BACK];
@@ -126,7 +126,7 @@ function listKeys({ state: { ui, fleet }, output }: Stage): readonly KeyPiece[] 
   if (zoomedPanel !== null) {
     return mixKeys([BACK, ["Tab", "Next panel", "next_panel"]], ["open", "next_panel"]);
   }
-  if (choosesDetail(fleet, ui, output)) {
+  if (choosesDetail(state, output)) {
     return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
   }
   return filter === "" ? KEYS : mixKeys([["Esc", "Clear filter", "back"]], []);
@@ -260,7 +260,7 @@ function renderReplica(row: Row, { state, paint, width }: Stage, room: number): 
   const draw = (extraLines: number): string[] => {
     const columnWidth = width < TWO_COLUMN_WIDTH ? width : Math.floor(width / 2);
     // Margins and indent.
-    const options = { fleet: state.fleet, paint, width: columnWidth - 4, extraLines };
+    const options = { paint, width: columnWidth - 4, extraLines };
     const sections = renderDetail(row, state, options)
       .map((lines) => lines.map((line) => " " + line));
     return [` ${paint(row.name, "title")}`, ...arrangeSections(sections, width)];
@@ -287,11 +287,12 @@ function renderDetails(scene: Stage, room: number): string[] {
 }
 
 function layOutBody(scene: Stage, header: Header, room: number): Body {
-  const { state: { ui, fleet }, paint, output } = scene;
+  const { state, paint, output } = scene;
+  const { ui } = state;
   if (ui.screen === "help") return { kind: "text", above: [], lines: renderHelp(paint), room };
   if (ui.screen === "columns") return { kind: "menu" };
   const common = { kind: "text", above: [header[1]], room: room - 1 } as const;
-  if (choosesDetail(fleet, ui, output)) {
+  if (choosesDetail(state, output)) {
     return { ...common, lines: renderDetails(scene, room - 1) };
   }
   return ui.zoomedPanel === null

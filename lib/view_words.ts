@@ -62,10 +62,6 @@ export function formatGpuReading<T>(reading: Reading<T>, convert: (value: T) => 
     : NOT_AVAILABLE;
 }
 
-export function formatNoUtilization({ isMigEnabled }: Pick<GpuSample, "isMigEnabled">): string {
-  return isMigEnabled.value === true ? `${NOT_AVAILABLE} (MIG)` : NOT_AVAILABLE;
-}
-
 /** `71.9/80.0 GiB`, `45.2/119 GiB unified`. */
 export function formatMemory(
   { memoryUsedBytes, memoryTotalBytes, isMemoryUnified = false }:
@@ -248,8 +244,7 @@ function formatSpan({ beganAt, endedAt }: EventLine, now: Seconds): string {
  */
 export function formatEvent(
   line: EventLine,
-  fleet: Fleet,
-  { now, utcOffset }: Pick<State, "now" | "utcOffset">,
+  { fleet, now, utcOffset }: Pick<State, "fleet" | "now" | "utcOffset">,
 ): readonly string[] {
   const { key } = line.subject;
   const row = fleet.rows.find((one) => one.key === key);

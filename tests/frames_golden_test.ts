@@ -63,14 +63,14 @@ async function drawAll(
   return drawn.join("\n") + "\n";
 }
 
-Deno.test("the overview at three sizes is as in goldens/frames_sizes.txt", async () => {
+Deno.test("renderFrame() draws the overview at three sizes as in goldens/frames_sizes.txt", async () => {
   const state = watchHealthyFleet();
   const sizes = [[80, 24], [120, 40], [200, 50]].map(([columns, rows]) => ({ columns, rows }));
   const pictures = sizes.map((size) => ["healthy", state, size] as const);
   assertGolden("frames_sizes.txt", await drawAll(pictures));
 });
 
-Deno.test("one, five and 64 replicas are as in goldens/frames_replicas.txt", async () => {
+Deno.test("renderFrame() draws one, five and 64 replicas as in goldens/frames_replicas.txt", async () => {
   const many = watchServers(Array.from({ length: 16 }, () => [LLAMA, LLAMA, LLAMA, LLAMA]), 6);
   const one = withUi(watchFleet(1));
   assertGolden(
@@ -88,7 +88,7 @@ Deno.test("one, five and 64 replicas are as in goldens/frames_replicas.txt", asy
   );
 });
 
-Deno.test("fleets in trouble are as in goldens/frames_conditions.txt", async () => {
+Deno.test("renderFrame() draws fleets in trouble as in goldens/frames_conditions.txt", async () => {
   assertGolden(
     "frames_conditions.txt",
     await drawAll([
@@ -109,7 +109,7 @@ function watchJudged(name: string): State {
   return { ...state, ui: createChosenUi() };
 }
 
-Deno.test("fleets that are judged are as in goldens/frames_judged.txt", async () => {
+Deno.test("renderFrame() draws fired rules as in goldens/frames_judged.txt", async () => {
   const slow = watchJudged("slow_decode_by_2");
   const size = { columns: 120, rows: 30 };
   assertGolden(
@@ -125,7 +125,7 @@ Deno.test("fleets that are judged are as in goldens/frames_judged.txt", async ()
   );
 });
 
-Deno.test("every screen is as in goldens/frames_screens.txt", async () => {
+Deno.test("renderFrame() draws every screen as in goldens/frames_screens.txt", async () => {
   const grouped = run(FIVE, ["group"]);
   assertGolden(
     "frames_screens.txt",
@@ -146,7 +146,7 @@ Deno.test("every screen is as in goldens/frames_screens.txt", async () => {
   );
 });
 
-Deno.test("the overview in ASCII is as in goldens/frames_ascii.txt", async () => {
+Deno.test("renderFrame() draws ASCII as in goldens/frames_ascii.txt", async () => {
   const text = await drawAll([
     ["overview", TROUBLED, { columns: 120, rows: 30 }, { ascii: true }],
     ["sorted", run(TROUBLED, ["sort_next"]), { columns: 80, rows: 16 }, { ascii: true }],
@@ -156,7 +156,7 @@ Deno.test("the overview in ASCII is as in goldens/frames_ascii.txt", async () =>
   assertGolden("frames_ascii.txt", text);
 });
 
-Deno.test("every theme is as in goldens/frames_themes.txt", async () => {
+Deno.test("renderFrame() draws every theme as in goldens/frames_themes.txt", async () => {
   const size = { columns: 72, rows: 13 };
   const drawn: string[] = [];
   const draw = async (name: string, state: State, depth: ColorDepth): Promise<void> => {

@@ -73,7 +73,7 @@ function zoom(state: State, size = SMALL): State {
   return run(state, ["next_panel", "next_panel", "zoom"], size);
 }
 
-Deno.test("machines with GPUs are as in goldens/frames_gpus.txt", async () => {
+Deno.test("renderFrame() draws GPUs as in goldens/frames_gpus.txt", async () => {
   const eight = watchEight(prepare(2));
   const hot = sampleGpus(prepare(2), [heatGpu(H100X8, 5), heatGpu(H100X8, 5)], HOLDERS, [TRAINING]);
   const size = { columns: 110, rows: 12 };
@@ -105,7 +105,7 @@ Deno.test("machines with GPUs are as in goldens/frames_gpus.txt", async () => {
   );
 });
 
-Deno.test("machines whose GPUs do not answer are as in goldens/frames_gpu_failures.txt", async () => {
+Deno.test("renderFrame() draws GPU failures as in goldens/frames_gpu_failures.txt", async () => {
   const size = { columns: 110, rows: 24 };
   const mismatch = describeGpuExit("nvidia-smi", {
     code: 18,
@@ -133,7 +133,7 @@ Deno.test("machines whose GPUs do not answer are as in goldens/frames_gpu_failur
   );
 });
 
-Deno.test("what it costs is as in goldens/frames_cost.txt", async () => {
+Deno.test("renderFrame() draws the cost panel as in goldens/frames_cost.txt", async () => {
   const size = { columns: 110, rows: 24 };
   const tokenPrices = { input: 0.5, cachedInput: 0.1, output: 1.5 };
   const priced = { pricing: { ...NO_PRICING, tokenPrices } };
@@ -177,7 +177,7 @@ Deno.test("what it costs is as in goldens/frames_cost.txt", async () => {
   );
 });
 
-Deno.test("renderText() has a line of each GPU, and what they cost", () => {
+Deno.test("renderText() shows each GPU and its cost", () => {
   const lines = renderText(watchEight(prepare(2)), { ...OPTIONS, depth: null });
   const text = lines.join("\n");
   for (const { index } of H100X8) assertMatch(text, RegExp(`^  ${index} H100 80GB HBM3 `, "m"));

@@ -446,7 +446,7 @@ Deno.test("attributeGpus() keeps hosts apart, as does the bill", () => {
     [LOCAL_HOST, 2],
     ["gpu1", 1],
   ]);
-  const panel = createGpuPanel(both.fleet, both, createPaint(null));
+  const panel = createGpuPanel(both, createPaint(null));
   const lines = panel?.draw({ width: 200, lines: 99 }) ?? [];
   assertEquals(lines.length, panel?.maxLines);
   assertEquals([lines[0], lines[10]], [LOCAL_HOST, "gpu1"]);

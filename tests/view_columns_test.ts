@@ -103,7 +103,7 @@ Deno.test("hasContent() keeps a column for a minute after its last value", () =>
   assertEquals(isShown(none), false);
 });
 
-Deno.test("colors change at their thresholds", () => {
+Deno.test("chooseKvCacheColor(), chooseHitRatioColor() and chooseWaitingColor() change at their thresholds", () => {
   const kv: readonly (readonly [number, Meaning])[] = [
     [0, "ok"],
     [0.65, "ok"],

@@ -21,7 +21,7 @@ const plain = createPaint(null);
 
 function render(state: State, index = 0): readonly string[] {
   const fleet = state.fleet;
-  return renderDetail(fleet.rows[index], state, { fleet, paint: plain, width: 120 }).flat();
+  return renderDetail(fleet.rows[index], state, { paint: plain, width: 120 }).flat();
 }
 
 function follow(...bodies: Uint8Array[]): State {
@@ -43,7 +43,7 @@ function findCells(lines: readonly string[], title: string): string[] {
   return line.trim().slice(title.length).trim().split(/ {2,}/);
 }
 
-Deno.test("renderDetail() has every section of a server that exports all", () => {
+Deno.test("renderDetail() has every section if the server exports everything", () => {
   assertEquals(listSections(render(watchFleet(3), 2)), [
     "Saturation",
     "Latency",
@@ -64,7 +64,7 @@ Deno.test("renderDetail() leaves out what the server does not export", () => {
   assert(!sections.includes("Requests finished since start"));
 });
 
-Deno.test("renderDetail() shows the figures of windows and since the start", () => {
+Deno.test("renderDetail() shows values per window and since start", () => {
   const lines = render(watchFleet(1));
   assertMatch(findCells(lines, "Output tok/s").join("|"), /^\d[\d.]*\|\d[\d.]*\|\d+$/);
   assertEquals(findCells(lines, "P50"), ["P95", "P99", "mean", "n", "P95@1m", "n@1m"]);
@@ -72,13 +72,13 @@ Deno.test("renderDetail() shows the figures of windows and since the start", () 
   assertMatch(findCells(lines, "KV cache").join("|"), /^\d+ %\|[▇░]{24}$/);
 });
 
-Deno.test("renderDetail() has dashes where a rate needs another scrape", () => {
+Deno.test("renderDetail() shows dashes for rates after one scrape", () => {
   const lines = render(follow(encode(writeEngine([["generation_tokens_total", 7]]))));
   assertEquals(findCells(lines, "Output tok/s"), ["—", "—", "7"]);
   assertEquals(findCells(lines, "TTFT"), ["—", "—", "—", "—", "—", "—", "—"]);
 });
 
-Deno.test("renderDetail() says when the KV cache's size is only an estimate", async () => {
+Deno.test("renderDetail() marks an estimated KV capacity", async () => {
   const cold = await readGzip("scenarios/multiprocess-cold/warm.prom.gz");
   assertStringIncludes(findCells(render(follow(cold)), "KV capacity")[0], "≈ ");
   const stated = 'vllm:cache_config_info{engine="0",kv_cache_size_tokens="43648"} 1\n';
@@ -86,7 +86,7 @@ Deno.test("renderDetail() says when the KV cache's size is only an estimate", as
   assertEquals(findCells(lines, "KV capacity"), ["43648 tokens"]);
 });
 
-Deno.test("renderDetail() tells of the scrape, its bad lines and older names", async () => {
+Deno.test("renderDetail() shows the scrape, its bad lines and old metric names", async () => {
   const v0 = await readGzip("scenarios/v0/head.prom.gz");
   const lines = render(follow(new Uint8Array([...v0, ...encode("broken{\n")])));
   assertStringIncludes(findCells(lines, "Bad lines")[0], "1, the first at line");
@@ -95,7 +95,7 @@ Deno.test("renderDetail() tells of the scrape, its bad lines and older names", a
   assertEquals(findCells(lines, "URL"), ["http://localhost:8000/metrics"]);
 });
 
-Deno.test("renderDetail() of an endpoint without an answer is about its scrapes alone", () => {
+Deno.test("renderDetail() shows only the scrape of an endpoint that never answered", () => {
   const state = advance(startState([ENDPOINT]), 3, [createFailed(ENDPOINT, 2)]);
   const lines = render(state);
   assertEquals(listSections(lines), ["Scrape (DOWN)"]);
@@ -103,7 +103,7 @@ Deno.test("renderDetail() of an endpoint without an answer is about its scrapes 
   assertEquals(listSections(render(startState([ENDPOINT]))), ["Scrape (PENDING)"]);
 });
 
-Deno.test("renderDetail() counts restarts, rejections and adapters", () => {
+Deno.test("renderDetail() shows restarts, rejections and LoRA adapters", () => {
   const write = (tokens: number): Uint8Array =>
     encode(
       writeEngine([["generation_tokens_total", tokens]]) +
@@ -118,7 +118,7 @@ Deno.test("renderDetail() counts restarts, rejections and adapters", () => {
   assertEquals(findCells(lines, "LoRA adapters"), ["sql, poet"]);
 });
 
-Deno.test("renderDetail() says how the server was started", () => {
+Deno.test("renderDetail() shows the server's launch options", () => {
   const server: ServerInfo = {
     version: "0.32.0",
     models: [
@@ -145,7 +145,7 @@ Deno.test("renderDetail() says how the server was started", () => {
   assertEquals(findCells(lines, "command line"), ["vllm serve m -tp 2 --api-key ***"]);
 });
 
-Deno.test("renderDetail() says when an endpoint is asked less often than the others, and why", () => {
+Deno.test("renderDetail() explains a longer scrape interval", () => {
   const scraped = (at: number, duration: number): Message => {
     const message = createScraped(ENDPOINT, at, encode(writeEngine([["num_requests_running", 1]])));
     if (message.kind !== "scraped") throw new Error("No scrape");
@@ -160,7 +160,7 @@ Deno.test("renderDetail() says when an endpoint is asked less often than the oth
   );
 });
 
-Deno.test("renderMetrics() lists what the server exports, in its units, and marks what is not known", () => {
+Deno.test("renderMetrics() lists metrics with units, and marks unknown ones", () => {
   const [first, second] = [1, 3].map((corrupted) =>
     encode(writeEngine([
       ["num_requests_running", 1],
@@ -189,7 +189,7 @@ Deno.test("renderMetrics() lists what the server exports, in its units, and mark
   assertEquals(findCells(twice, "Offload CPU cache pinned")[0], "25 %");
 });
 
-Deno.test("renderDetail() has no prefix cache of a server that says nothing of one", () => {
+Deno.test("renderDetail() leaves out the prefix cache if not exported", () => {
   const body = encode('sglang:num_running_reqs{model_name="m"} 1\n');
   assert(!listSections(render(follow(body, body))).includes("Prefix cache"));
 });

@@ -42,7 +42,7 @@ function fail(count: number): State {
   return advance(startState(endpoints), 1, endpoints.map((one) => createFailed(one, 0.5)));
 }
 
-Deno.test("renderHeader() names what is watched, the time and the interval", () => {
+Deno.test("renderHeader() shows replicas, models, time and interval", () => {
   const [title] = render(watchFleet(2));
   assertMatch(
     title,
@@ -54,7 +54,7 @@ Deno.test("renderHeader() names what is watched, the time and the interval", () 
   assertStringIncludes(render({ ...watchFleet(1), isDemo: true })[0], "demo");
 });
 
-Deno.test("renderHeader() says over what time a single look is", () => {
+Deno.test("renderHeader() shows the window of --once", () => {
   const once = { ...watchFleet(2), isOnce: true };
   assertMatch(render(once)[0], / {3}over [\d.]+ s {3}/);
   assertStringIncludes(
@@ -63,13 +63,13 @@ Deno.test("renderHeader() says over what time a single look is", () => {
   );
 });
 
-Deno.test("renderHeader() says plainly that the picture is held", () => {
+Deno.test("renderHeader() shows PAUSED", () => {
   const state = watchFleet(2);
   assert(!render(state)[0].includes("PAUSED"));
   assertStringIncludes(render({ ...state, held: state })[0], "PAUSED");
 });
 
-Deno.test("renderHeader() tells that a server is asked less often than was wanted", () => {
+Deno.test("renderHeader() shows a range of intervals if a server is slow", () => {
   const state = watchFleet(2);
   const [first, second] = state.endpoints;
   const slow = { ...second, schedule: { ...second.schedule, credit: -0.5 } };
@@ -77,14 +77,14 @@ Deno.test("renderHeader() tells that a server is asked less often than was wante
   assertStringIncludes(render({ ...state, endpoints: [first, slow] })[0], "every 2 s to 10 s");
 });
 
-Deno.test("renderHeader() tells the age of figures that are older than a poll", () => {
+Deno.test("renderHeader() shows the age of data older than a poll", () => {
   const state = watchFleet(2);
   assert(!render(state)[0].includes("oldest"));
   const later = update(state, { kind: "clock", now: state.now + 9, nowEpoch: state.nowEpoch + 9 });
   assertStringIncludes(render(later)[0], "oldest data 9s ago");
 });
 
-Deno.test("renderHeader() begins the verdict with its word", () => {
+Deno.test("renderHeader() starts the verdict with the level", () => {
   const meanings = new Map<string, Meaning>();
   const paint: Paint = (text, meaning) => {
     meanings.set(text, meaning);
@@ -102,7 +102,7 @@ Deno.test("renderHeader() begins the verdict with its word", () => {
   }
 });
 
-Deno.test("renderHeader() says why, and where", () => {
+Deno.test("renderHeader() names causes and replicas", () => {
   assertEquals(readVerdict(fail(1)), "● CRITICAL   0 of 1 up   :8000 down (refused)");
   assertEquals(
     readVerdict(fail(5)),
@@ -135,7 +135,7 @@ Deno.test("renderHeader() says why, and where", () => {
   assertStringIncludes(readVerdict(watchTroubledFleet()), ":8002, :8004 down");
 });
 
-Deno.test("renderHeader() sums up what is up", () => {
+Deno.test("renderHeader() sums over replicas that are up", () => {
   const [, , summary] = render(say(2, [["num_requests_running", 4], ["kv_cache_usage_perc", 0.5]]));
   assertMatch(summary, /^ running 8 {3}waiting — {3}KV max 50 % \(:8000\) /);
   assertEquals(render(fail(2))[2], "");
@@ -143,7 +143,7 @@ Deno.test("renderHeader() sums up what is up", () => {
   assertStringIncludes(render(say(1, [["kv_cache_usage_perc", 0.5]]))[2], "KV 50 %   ");
 });
 
-Deno.test("renderHeader() gives up what is cached, then whose KV it is, before a whole figure", () => {
+Deno.test("renderHeader() drops the cached share, then the KV owner, before a value", () => {
   const state = watchFleet(4);
   const [, , whole] = render(state, 400);
   const [, owner, cached] = /( \(:\d+\)) .* tok\/s(, \d+ % cached) /.exec(whole) ?? [];
@@ -160,7 +160,7 @@ Deno.test("renderHeader() gives up what is cached, then whose KV it is, before a
   assertStringIncludes(narrow, owner);
 });
 
-Deno.test("renderHeader() leaves out what does not fit, and cuts what is better than nothing", () => {
+Deno.test("renderHeader() drops or cuts pieces that do not fit", () => {
   for (const state of [watchFleet(2), watchTroubledFleet(), fail(9)]) {
     const whole = render(state, 400);
     for (let width = 1; width <= 200; width++) {
@@ -175,7 +175,7 @@ Deno.test("renderHeader() leaves out what does not fit, and cuts what is better 
   }
 });
 
-Deno.test("renderProblems() names those together that fail alike, with the next step", () => {
+Deno.test("renderProblems() groups endpoints by failure, with the next step", () => {
   const lines = renderProblems(fail(5), { width: 200, paint: plain });
   assertEquals(lines.length, 1);
   assertStringIncludes(lines[0], "DOWN  :8000, :8001, :8002 and 2 more  Cannot reach");
@@ -183,7 +183,7 @@ Deno.test("renderProblems() names those together that fail alike, with the next 
   assertEquals(renderProblems(watchFleet(2), { width: 200, paint: plain }), []);
 });
 
-Deno.test("renderProblems() wraps at blanks and loses no word", () => {
+Deno.test("renderProblems() wraps at spaces and loses no word", () => {
   const [whole] = renderProblems(fail(1), { width: 400, paint: plain });
   for (const width of [40, 60, 80, 120]) {
     const lines = renderProblems(fail(1), { width, paint: plain });
@@ -192,7 +192,7 @@ Deno.test("renderProblems() wraps at blanks and loses no word", () => {
   }
 });
 
-Deno.test("renderProblems() tells of metrics that could not be read", () => {
+Deno.test("renderProblems() counts metric lines that cannot be parsed", () => {
   const endpoint = createEndpoint(8000);
   const body = encode(writeEngine([["num_requests_running", 1]]) + "broken{\nworse{\n");
   const state = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);

@@ -16,7 +16,7 @@ import { readGpus } from "./fixtures/gpus.ts";
 const plain = createPaint(null);
 
 function create(state: State): Panel {
-  const panel = createGpuPanel(state.fleet, state, plain);
+  const panel = createGpuPanel(state, plain);
   if (panel === null) throw new Error("There is no panel");
   return panel;
 }
@@ -34,7 +34,7 @@ const MACHINES: readonly (readonly GpuSample[])[] = [
 Deno.test("createGpuPanel() is null without a sample or a program", () => {
   const silent = startState([createEndpoint(8000)]);
   for (const state of [silent, failGpus(silent, "absent", "neither is there")]) {
-    assertEquals(createGpuPanel(state.fleet, state, plain), null);
+    assertEquals(createGpuPanel(state, plain), null);
   }
   const asked = failGpus({ ...silent, asksForGpus: true }, "absent", "neither is there");
   assertEquals(draw(create(asked), 1), ["neither is there"]);

@@ -82,7 +82,7 @@ Deno.test("createPanels() shows dashes and no zero before the first scrape", () 
 const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
 
 function create(state: State): Panel {
-  return createBalancePanel(state.fleet, state, plain);
+  return createBalancePanel(state, plain);
 }
 
 Deno.test("createBalancePanel() is one line if no replica differs", () => {
@@ -121,7 +121,7 @@ Deno.test("createBalancePanel() compares nothing with fewer than two replicas", 
 
 Deno.test("createEventsPanel() lists active events first, each group newest first", () => {
   const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 120`);
-  const panel = createEventsPanel(state.fleet, state, plain);
+  const panel = createEventsPanel(state, plain);
   assertEquals(panel.title, "EVENTS (1 active)");
   const lines = panel.draw({ width: 120, lines: panel.maxLines });
   assertMatch(lines[0], /^\d\d:\d\d:\d\d {2}STALE {4}b:8001 {2}since 20s$/);
@@ -135,7 +135,7 @@ Deno.test("createEventsPanel() lists active events first, each group newest firs
 
 Deno.test("createEventsPanel() says that there are no events", () => {
   const state = watchFleet(1);
-  const panel = createEventsPanel(state.fleet, state, plain);
+  const panel = createEventsPanel(state, plain);
   assertEquals([panel.minLines, panel.summary], [0, "none"]);
   const [line, ...others] = panel.draw({ width: 78, lines: 1 });
   assertEquals(line, "no events yet");
@@ -143,15 +143,15 @@ Deno.test("createEventsPanel() says that there are no events", () => {
 });
 
 Deno.test("summarizeEvents() lists events, newest last, or nothing", () => {
-  assertEquals(summarizeEvents(watchFleet(1).fleet, watchFleet(1)), []);
+  assertEquals(summarizeEvents(watchFleet(1)), []);
   const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n90 a up\nuntil 120`);
-  const [title, ...lines] = summarizeEvents(state.fleet, state);
+  const [title, ...lines] = summarizeEvents(state);
   assertEquals(title, "vllm-htop: events of this session");
   assertEquals(lines.map((line) => line.trim().split(/ +/)[1]), ["STALE", "DOWN", "UP"]);
   // A long log loses its oldest lines.
   const fleet = state.fleet;
   const events = Array.from({ length: 50 }, () => fleet.events[0]);
-  const long = summarizeEvents({ ...fleet, events }, state);
+  const long = summarizeEvents({ ...state, fleet: { ...fleet, events } });
   assertEquals([long.length, long[1]], [42, "  … 10 earlier"]);
 });
 
@@ -159,7 +159,7 @@ Deno.test("renderEvents() colors active events by severity, and dims past ones",
   const state = watchToTheEnd(`0 a b ${SERVES}\n40 a down\n60 a up\n70 b down\nuntil 120`);
   const fleet = state.fleet;
   const marked: Paint = (text, meaning) => `<${meaning}>${text}`;
-  const lines = renderEvents(fleet.events, { fleet, state, paint: marked });
+  const lines = renderEvents(fleet.events, { state, paint: marked });
   const ofKind = (kind: string) => lines.filter((line) => line.includes(`>${kind}`));
   assert(ofKind("DOWN").every((line) => line.startsWith("<alert>")), lines.join("\n"));
   assertMatch(ofKind("STALE")[0], /^<dim>/);
@@ -179,7 +179,7 @@ Deno.test("createLatencyPanel() shows quantiles of all replicas with their sampl
 });
 
 function draw(state: State): readonly string[] {
-  const panel = createTotalsPanel(state.fleet, state);
+  const panel = createTotalsPanel(state);
   return [panel.title, ...panel.draw({ width: 120, lines: panel.minLines })];
 }
 

@@ -37,7 +37,7 @@ function watchRunning(counts: readonly (number | null)[]): State {
   return advance(startState(endpoints), 1, messages);
 }
 
-Deno.test("listVisibleRows() keeps the order in which endpoints were given", () => {
+Deno.test("listVisibleRows() keeps the order of endpoints", () => {
   const expected = [":8000", ":8001", ":8002", ":8003"];
   assertEquals(placesOf(list(watchRunning([3, 1, 2, 0]))), expected);
   assertEquals(placesOf(list(watchRunning([0, 9, null, 4]))), expected);
@@ -46,7 +46,7 @@ Deno.test("listVisibleRows() keeps the order in which endpoints were given", () 
   assertEquals(placesOf(list(watchRunning([3, 1, 2, 0]), { sort })), expected);
 });
 
-Deno.test("listVisibleRows() sorts both ways, rows without a figure last in both", () => {
+Deno.test("listVisibleRows() sorts both ways, rows without a value last", () => {
   const state = watchRunning([3, null, 10, 2]);
   const sorted = (isDescending: boolean): string[] =>
     placesOf(list(state, { sort: { columnId: "running", isDescending } }));
@@ -54,7 +54,7 @@ Deno.test("listVisibleRows() sorts both ways, rows without a figure last in both
   assertEquals(sorted(false), [":8003", ":8000", ":8002", ":8001"]);
 });
 
-Deno.test("listVisibleRows() leaves rows that are equal in their order", () => {
+Deno.test("listVisibleRows() sorts stably", () => {
   const state = watchRunning([5, 7, 5, 7, null, 5, null]);
   const sorted = (isDescending: boolean): string =>
     placesOf(list(state, { sort: { columnId: "running", isDescending } })).join(" ");
@@ -62,7 +62,7 @@ Deno.test("listVisibleRows() leaves rows that are equal in their order", () => {
   assertEquals(sorted(false), ":8000 :8002 :8005 :8001 :8003 :8004 :8006");
 });
 
-Deno.test("listVisibleRows() sorts names by their numbers, and states from the best to the worst", () => {
+Deno.test("listVisibleRows() sorts names by number, and states from best to worst", () => {
   const endpoint = createEndpoint(8000);
   const engines = ["10", "9", "0"].map((engine) =>
     writeEngine([["num_requests_running", 1]], { engine })
@@ -76,7 +76,7 @@ Deno.test("listVisibleRows() sorts names by their numbers, and states from the b
   assertEquals(states, ["DOWN", "DOWN", "STALE", "OK", "OK", "OK"]);
 });
 
-Deno.test("listVisibleRows() can sort by every column, and loses no row", () => {
+Deno.test("listVisibleRows() sorts by every column, and loses no row", () => {
   const state = watchTroubledFleet();
   const all = placesOf(list(state)).toSorted();
   for (const columnId of COLUMN_IDS) {
@@ -95,7 +95,7 @@ function createSubject(texts: readonly string[] = []): FilterSubject {
   return { texts, cells: createRowLine(state.fleet.rows[0]) };
 }
 
-Deno.test("parseFilter() is without case, with | for or and & for and", () => {
+Deno.test("parseFilter() ignores case; | is or, & is and", () => {
   const subject = createSubject(["Llama-3.1-8B :8000", "OK"]);
   for (
     const filter of [
@@ -111,7 +111,7 @@ Deno.test("parseFilter() is without case, with | for or and & for and", () => {
   }
 });
 
-Deno.test("parseFilter() compares figures by their columns' names and in their units", () => {
+Deno.test("parseFilter() compares values by column name, with units", () => {
   const subject = createSubject(["a>b"]);
   for (
     const filter of [
@@ -137,7 +137,7 @@ Deno.test("parseFilter() compares figures by their columns' names and in their u
   }
 });
 
-Deno.test("parseFilter() takes every column of figures by its whole heading", () => {
+Deno.test("parseFilter() accepts every numeric column's heading", () => {
   const rows = watchTroubledFleet().fleet.rows.map(createRowLine);
   for (const { id, title, align } of COLUMNS) {
     if (align === "left") continue;
@@ -164,7 +164,7 @@ Deno.test("parseFilter() takes every column of figures by its whole heading", ()
   assertEquals(count("output>1"), count("OUTPUT tok/s>1"));
 });
 
-Deno.test("parseFilter() says what it compares and does not understand", () => {
+Deno.test("parseFilter() explains invalid comparisons", () => {
   const list = (filter: string): readonly string[] => parseFilter(filter).remarks;
   assertEquals(list("llama | foo>3 & kv>80%"), ['no column "foo"']);
   assertEquals(list("bar>"), ['no column "bar"']);
@@ -201,14 +201,14 @@ Deno.test("listVisibleRows() filters by name, model, address and state", () => {
   assertEquals(filtered("nothing"), "");
 });
 
-Deno.test("listVisibleRows() hides rows without changing a sum", () => {
+Deno.test("listVisibleRows() hides rows without changing totals", () => {
   const state = watchFleet(2);
   const before = state.fleet.total;
   listVisibleRows(state.fleet, createUi({ filter: ":8000" }));
   assertEquals(state.fleet.total.figures, before.figures);
 });
 
-Deno.test("listVisibleRows() groups by model, rows without one at the end", () => {
+Deno.test("listVisibleRows() groups by model, rows without a model last", () => {
   const state = watchTroubledFleet();
   const lines = list(state, { isGrouped: true });
   assertEquals(placesOf(lines), [
@@ -226,7 +226,7 @@ Deno.test("listVisibleRows() groups by model, rows without one at the end", () =
   assertEquals(new Set(lines.map(({ key }) => key)).size, lines.length);
 });
 
-Deno.test("listVisibleRows() folds groups, sorts within them and hides those without a row", () => {
+Deno.test("listVisibleRows() folds groups, sorts within them and hides empty ones", () => {
   const state = watchTroubledFleet();
   const folded = list(state, {
     isGrouped: true,
@@ -249,7 +249,7 @@ Deno.test("listVisibleRows() folds groups, sorts within them and hides those wit
   assertEquals(filtered.length, 3);
 });
 
-Deno.test("listVisibleRows() gives a group the figures of all its replicas, whatever is in sight", () => {
+Deno.test("listVisibleRows() gives a group the figures of all its replicas, filtered or not", () => {
   const state = watchFleet(2);
   const [group] = list(state, { isGrouped: true, filter: ":8000" });
   assert(group.kind === "group");

@@ -50,7 +50,7 @@ function chooseIds(lines: readonly TableLine[], width: number): string[] {
   return chooseColumns(lines, width, createUi()).map(({ column }) => column.id);
 }
 
-Deno.test("renderTable() has the sign of a sorted first column of figures in the margin", () => {
+Deno.test("renderTable() puts the sort mark of a numeric first column in the margin", () => {
   for (const { id } of COLUMNS) {
     const others = COLUMN_IDS.filter((other) => other !== id);
     const ui = createUi({
@@ -63,7 +63,7 @@ Deno.test("renderTable() has the sign of a sorted first column of figures in the
   }
 });
 
-Deno.test("chooseColumns() gives way in the order of priority", () => {
+Deno.test("chooseColumns() drops columns by priority", () => {
   const lines = readLines(watchFleet(4));
   let last = chooseIds(lines, 400);
   for (let width = 400; width >= 1; width--) {
@@ -81,7 +81,7 @@ Deno.test("chooseColumns() gives way in the order of priority", () => {
   assertEquals(last, ["replica"]);
 });
 
-Deno.test("chooseColumns() shortens the name before columns go that are essential", () => {
+Deno.test("chooseColumns() cuts the name before dropping essential columns", () => {
   const lines = readLines(watchFleet(4));
   const measure = (width: number): number => chooseColumns(lines, width, createUi())[0].width;
   const full = measure(400);
@@ -100,14 +100,14 @@ Deno.test("chooseColumns() shortens the name before columns go that are essentia
   assertEquals(measure(1), 8);
 });
 
-Deno.test("renderTable() has headings above their cells, though they are wider", () => {
+Deno.test("renderTable() aligns headings wider than their cells", () => {
   const [heading, first] = render(watchFleet(2));
   assertEquals(first.indexOf("OK"), heading.indexOf("STATE"));
   assertEquals(first.indexOf(":"), heading.indexOf("REPLICA"));
   assert(heading.startsWith(" REPLICA  STATE"), "names are shorter than their heading");
 });
 
-Deno.test("renderTable() has a line for each row and one for all", () => {
+Deno.test("renderTable() has one line per row, and ALL", () => {
   const lines = render(watchFleet(2));
   assertEquals(lines.length, 1 + 2 + 1);
   assertMatch(lines[0], /^ REPLICA +STATE +RUN +WAIT +REQ\/S/);
@@ -116,7 +116,7 @@ Deno.test("renderTable() has a line for each row and one for all", () => {
   assertMatch(lines[3], /^ ALL +\d+/);
 });
 
-Deno.test("renderTable() has a line for each model of several replicas", () => {
+Deno.test("renderTable() has one total per model with several replicas", () => {
   const lines = render(watchFleet(4));
   assertEquals(lines.length, 1 + 5 + 3);
   assertMatch(lines[6], /^ ALL Llama-3\.1-8B-Instruct /);
@@ -127,7 +127,7 @@ Deno.test("renderTable() has a line for each model of several replicas", () => {
   assertEquals(three.length, 1 + 3 + 2);
 });
 
-Deno.test("countGroupTotals() counts the lines of models that are drawn", () => {
+Deno.test("countGroupTotals() counts the group totals drawn", () => {
   for (const servers of [1, 2, 3, 4]) {
     const state = watchFleet(servers);
     const fleet = state.fleet;
@@ -136,12 +136,12 @@ Deno.test("countGroupTotals() counts the lines of models that are drawn", () => 
   }
 });
 
-Deno.test("renderTable() marks what needs a look", () => {
+Deno.test("renderTable() marks rows that need attention", () => {
   const marks = render(watchTroubledFleet()).map((line) => line[0]).slice(1, 7);
   assertEquals(marks, [" ", "▌", "▌", " ", " ", "▌"]);
 });
 
-Deno.test("renderTable() tells how many rows it leaves out", () => {
+Deno.test("renderTable() shows which rows are drawn", () => {
   const lines = render(watchFleet(4), 320, 2);
   assertEquals(lines.filter((line) => /:800\d/.test(line)).length, 2);
   assertEquals(lines[3], " 1–2 of 5");
@@ -150,7 +150,7 @@ Deno.test("renderTable() tells how many rows it leaves out", () => {
   assertEquals(render(watchFleet(4), 320, 0).filter((line) => /:800\d/.test(line)).length, 1);
 });
 
-Deno.test("renderTable() lines up under its headings", () => {
+Deno.test("renderTable() aligns cells with headings", () => {
   const lines = render(watchFleet(4), 200);
   // A column that is aligned to the right ends where its heading ends.
   for (const title of ["RUN", "WAIT", "REQ/S", "KV"]) {
@@ -163,7 +163,7 @@ Deno.test("renderTable() lines up under its headings", () => {
   }
 });
 
-Deno.test("renderTable() paints cells after it measured them", () => {
+Deno.test("renderTable() ignores styles when it measures cells", () => {
   const painted: string[] = [];
   const paint: Paint = (text, meaning) => {
     painted.push(meaning);
@@ -179,7 +179,7 @@ Deno.test("renderTable() paints cells after it measured them", () => {
   }
 });
 
-Deno.test("renderTable() fits where it can", () => {
+Deno.test("renderTable() fits the width if essential columns do", () => {
   for (const state of [watchFleet(1), watchFleet(4), watchTroubledFleet()]) {
     for (const width of [60, 80, 100, 120, 160, 200, 320]) {
       for (const line of render(state, width)) assert(measureWidth(line) <= width, line);
@@ -187,7 +187,7 @@ Deno.test("renderTable() fits where it can", () => {
   }
 });
 
-Deno.test("renderTable() has dashes before the first answer", () => {
+Deno.test("renderTable() shows dashes before the first scrape", () => {
   const [, row, all] = render(startState([createEndpoint(8000)]));
   assertStringIncludes(row, "PENDING");
   assertMatch(row, /— +— +—$/);

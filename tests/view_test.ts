@@ -77,7 +77,7 @@ Deno.test("renderText() is as in goldens/view_text.txt", () => {
 
 const findVerdict = (state: State): string => renderText(state, PLAIN)[1].trim();
 
-Deno.test("renderText() says first what is worst", () => {
+Deno.test("renderText() shows the worst first", () => {
   assertEquals(findVerdict(startState([ENDPOINT])), "● STARTING: waiting for the first answer");
   assertEquals(findVerdict(say([["num_requests_running", 1]])), "● HEALTHY   1 of 1 up");
   assertEquals(
@@ -101,7 +101,7 @@ Deno.test("renderText() says first what is worst", () => {
   assertEquals(findVerdict(say(limits, { isOnce: true })), "● HEALTHY   1 of 1 up");
 });
 
-Deno.test("renderText() tells what is wrong, and remarks, in full", () => {
+Deno.test("renderText() shows problems and warnings in full", () => {
   const state = advance(startState([ENDPOINT], { notices: ["Port 8001 is no vLLM server."] }), 1, [
     createFailed(ENDPOINT, 0.5),
   ]);
@@ -112,14 +112,14 @@ Deno.test("renderText() tells what is wrong, and remarks, in full", () => {
   assertStringIncludes(text, "Port 8001 is no vLLM server.");
 });
 
-Deno.test("renderText() keeps to the view that was asked for", () => {
+Deno.test("renderText() uses the view asked for", () => {
   const isTable = (state: State, output: ViewOptions["output"]): boolean =>
     renderText(state, { ...PLAIN, output }).some((line) => line.startsWith(" REPLICA"));
   assertEquals([isTable(watchFleet(1), "auto"), isTable(watchFleet(2), "auto")], [false, true]);
   assertEquals([isTable(watchFleet(1), "table"), isTable(watchFleet(2), "detail")], [true, false]);
 });
 
-Deno.test("renderText() says above the table what of the filter is not understood", () => {
+Deno.test("renderText() shows filter errors above the table", () => {
   const filtered = (filter: string, output: ViewOptions["output"] = "table"): readonly string[] =>
     renderText({ ...watchFleet(2), ui: createUi({ filter }) }, { ...PLAIN, output });
   const findRemarks = (lines: readonly string[]): readonly string[] =>
@@ -133,7 +133,7 @@ Deno.test("renderText() says above the table what of the filter is not understoo
   assertEquals(findRemarks(filtered("foo>3", "detail")), []);
 });
 
-Deno.test("renderFrame() says in the filter's line what of it is not understood", () => {
+Deno.test("renderFrame() shows filter errors in the filter line", () => {
   for (
     const [filter, shown, remark] of [
       [":8000 | ttft>5xs", 1, 'cannot parse "ttft>5xs"'],
@@ -148,20 +148,20 @@ Deno.test("renderFrame() says in the filter's line what of it is not understood"
   }
 });
 
-Deno.test("renderText() has every column where there is no terminal", () => {
+Deno.test("renderText() has every column without a terminal", () => {
   const heading = renderText(watchFleet(2), PLAIN).find((line) => line.startsWith(" REPLICA"));
   for (const title of ["SHARE@1m", "COMPUTED tok/s", "E2E P95", "QUEUE P95", "PREEMPT/S"]) {
     assertStringIncludes(heading ?? "", title);
   }
 });
 
-Deno.test("renderText() and renderFrame() say nothing with colour alone", () => {
+Deno.test("renderText() and renderFrame() say nothing by color alone", () => {
   const state = watchTroubledFleet();
   const painted = renderText(state, { ...PLAIN, depth: 16 });
   assertEquals(painted.map(stripAnsiCode), [...renderText(state, PLAIN)]);
 });
 
-Deno.test("renderText() has no line beyond the width of a terminal that it is for", () => {
+Deno.test("renderText() never exceeds the width", () => {
   for (const width of [60, 80, 120, 200]) {
     for (const line of renderText(watchTroubledFleet(), { ...PLAIN, width })) {
       assert(measureWidth(line) <= width, `${width}: ${line}`);
@@ -169,7 +169,7 @@ Deno.test("renderText() has no line beyond the width of a terminal that it is fo
   }
 });
 
-Deno.test("renderFrame() shows every replica where there is room, and which ones where not", () => {
+Deno.test("renderFrame() shows every replica, or which ones are drawn", () => {
   const state = watchFleet(4);
   const countRows = (rows: number): number =>
     renderFrame(state, { columns: 120, rows }, PLAIN).lines.filter((line) => /:800\d/.test(line))
@@ -188,7 +188,7 @@ Deno.test("renderFrame() shows every replica where there is room, and which ones
   }
 });
 
-Deno.test("renderFrame() keeps rows, verdict, summary and ALL in sight of a fleet of many models", () => {
+Deno.test("renderFrame() shows rows, verdict, summary and ALL of a fleet of many models", () => {
   for (const [servers, models] of [[10, 10], [20, 10], [20, 20], [40, 10], [40, 16], [40, 20]]) {
     const engines = Array.from(
       { length: servers },
@@ -215,7 +215,7 @@ Deno.test("renderFrame() keeps rows, verdict, summary and ALL in sight of a flee
   }
 });
 
-Deno.test("renderFrame() draws in ASCII where nothing else can be shown", () => {
+Deno.test("renderFrame() draws only ASCII if asked", () => {
   for (const state of [watchFleet(1), watchTroubledFleet(), say([], { model: "模型" })]) {
     for (const columns of [20, 80, 200]) {
       const size = { columns, rows: 40 };
@@ -269,7 +269,7 @@ const SGR = /\x1b\[[0-9;]*m/g;
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
 
-Deno.test("renderFrame() fills exactly the screen, at any size", () => {
+Deno.test("renderFrame() fills the screen exactly, at any size", () => {
   const options = fc.record({
     output: fc.constantFrom("auto" as const, "table" as const, "detail" as const),
     depth: fc.constantFrom<ColorDepth>(null, 0, 16, 256, "truecolor"),
@@ -304,7 +304,7 @@ function command(state: State, one: Command, size: TerminalSize = SMALL, options
   return update(state, { kind: "command", command: one, context });
 }
 
-Deno.test("renderFrame() holds the picture, and says so", () => {
+Deno.test("renderFrame() keeps the paused screen, and shows PAUSED", () => {
   const before = { ...watchFleet(2), ui: createUi({ columnIds: COLUMN_IDS }) };
   const paused = command(before, "pause");
   const later = advance(paused, 200, [createFailed(before.endpoints[0].endpoint, 199)]);
@@ -315,7 +315,7 @@ Deno.test("renderFrame() holds the picture, and says so", () => {
   assert(!released[0].includes("PAUSED") && released.join("").includes("DOWN"), released[0]);
 });
 
-Deno.test("renderFrame() shows the filter while it is typed, whatever was shown before", () => {
+Deno.test("renderFrame() shows the filter while it is typed, on any screen", () => {
   const ui = createUi({ columnIds: COLUMN_IDS });
   const befores: readonly (readonly Command[])[] = [[], ["help"], ["zoom"], ["open", "last"]];
   for (const servers of [1, 2]) {
@@ -333,7 +333,7 @@ Deno.test("renderFrame() shows the filter while it is typed, whatever was shown 
   }
 });
 
-Deno.test("renderFrame() scrolls a text to its last line and back without a key lost", () => {
+Deno.test("renderFrame() scrolls to the last line and back without a lost key", () => {
   const cases: readonly (readonly [State, Command])[] = [
     [watchFleet(4), "help"],
     [watchFleet(4), "toggle_detail"],
@@ -357,13 +357,13 @@ Deno.test("renderFrame() scrolls a text to its last line and back without a key 
   }
 });
 
-Deno.test("renderFrame() has a table of names where every other column is hidden", () => {
+Deno.test("renderFrame() shows names if every column is hidden", () => {
   const ui = createUi({ columnIds: COLUMN_IDS, hiddenColumnIds: new Set(COLUMN_IDS) });
   const { lines } = renderFrame({ ...watchFleet(2), ui }, SMALL, PLAIN);
   assert(lines.some((line) => line.trim() === "REPLICA") && lines.includes("▌:8001"), lines.join());
 });
 
-Deno.test("renderFrame() folds the group in which a row is selected, and shows its line", () => {
+Deno.test("renderFrame() folds the selected row's group, and shows its line", () => {
   const ui = createUi({ columnIds: COLUMN_IDS });
   const grouped = command({ ...watchTroubledFleet(), ui }, "group");
   const press = (...commands: readonly Command[]): string => {
@@ -381,7 +381,7 @@ Deno.test("renderFrame() folds the group in which a row is selected, and shows i
   assertEquals(press("group", "down", "fold"), "Llama-3.1-8B-Instruct :8001");
 });
 
-Deno.test("renderFrame() shows another replica at each step through grouped details", () => {
+Deno.test("renderFrame() shows another replica at each step through details, grouped too", () => {
   const ui = createUi({ columnIds: COLUMN_IDS });
   let state: State = { ...watchTroubledFleet(), ui };
   for (const one of ["group", "down", "open"] as const) state = command(state, one);
@@ -405,7 +405,7 @@ function readTarget(frame: ScreenFrame, { row, fromColumn, toColumn }: ClickTarg
   return frame.lines[row].slice(fromColumn, toColumn).replace(/^[ ▌]+|[ ]+$/g, "");
 }
 
-Deno.test("renderFrame() has each target on the text that it is about", () => {
+Deno.test("renderFrame() places click targets on their text", () => {
   const base = createUi({ columnIds: COLUMN_IDS });
   const moved = ["kv", "replica", ...COLUMN_IDS.filter((id) => id !== "kv" && id !== "replica")];
   const chosen: readonly Partial<Ui>[] = [
@@ -443,7 +443,7 @@ Deno.test("renderFrame() has each target on the text that it is about", () => {
   }
 });
 
-Deno.test("renderFrame() sorts by a click on a heading as a key does", () => {
+Deno.test("renderFrame() sorts by a click on a heading as by a key", () => {
   // Columns moved: the direction is of the column and not of its place.
   const ui = createUi({ columnIds: [...COLUMN_IDS].reverse() });
   const state = { ...watchFleet(4), ui };
@@ -538,7 +538,7 @@ function assertFrame(state: State, size: TerminalSize, options: ViewOptions): vo
   assert(isInSight, `${selected} is not in sight:\n${texts.join("\n")}`);
 }
 
-Deno.test("renderFrame() keeps its promises whatever is chosen, at any size", () => {
+Deno.test("renderFrame() is valid for any settings and size", () => {
   const many = watchServers(
     Array.from({ length: 16 }, () => [{ model: "a/b" }, { model: "c" }]),
     4,
@@ -596,7 +596,7 @@ const HOSTILE_NAMES: readonly string[] = [
   "模".repeat(300),
 ];
 
-Deno.test("renderFrame() keeps columns aligned on a terminal, whatever models are called", async () => {
+Deno.test("renderFrame() keeps columns aligned for any model name", async () => {
   const endpoints = HOSTILE_NAMES.map((_, i) => createEndpoint(8000 + i));
   const messages = HOSTILE_NAMES.map((model, i) => {
     const escaped = model.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
@@ -625,7 +625,7 @@ Deno.test("renderFrame() keeps columns aligned on a terminal, whatever models ar
   }
 });
 
-Deno.test("renderFrame() changes nothing", () => {
+Deno.test("renderFrame() does not change the state", () => {
   const state = watchTroubledFleet();
   const before = JSON.stringify(state.endpoints.map(({ failure, scrape }) => [failure, scrape]));
   const size = { columns: 120, rows: 40 };

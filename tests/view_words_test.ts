@@ -91,7 +91,7 @@ Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
     amount: null,
   };
   const say = (more: Partial<EventLine>, now = 75) =>
-    formatEvent({ ...line, ...more }, state.fleet, { now, utcOffset: 0 });
+    formatEvent({ ...line, ...more }, { fleet: state.fleet, now, utcOffset: 0 });
   // The replica is gone; the event remembers its name.
   assertEquals(say({}), [
     "01:00:10",
