@@ -15,7 +15,7 @@ import {
 } from "./dialect_sample.ts";
 import { collectSeries, type DialectSeries } from "./dialect_series.ts";
 import type { EngineSample, LoraSample, MetricEntry, ServerSample } from "./model.ts";
-import { finishSteps, type Steps } from "./platform.ts";
+import type { Steps } from "./platform.ts";
 import type { ExpositionSummary } from "./prometheus.ts";
 import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./prometheus_tokens.ts";
 import { absent, present } from "./reading.ts";
@@ -318,23 +318,4 @@ export function createReaderFactory(): ReaderFactory {
       return buildExposition(series, series.values);
     };
   };
-}
-
-/**
- * Creates a synchronous reader. It keeps one body, at about twice its size.
- *
- * @param options.metricPrefix Replaces the dialects' prefixes.
- */
-export function createEngineReader(
-  options: { readonly metricPrefix?: string | null } = {},
-): (body: Uint8Array) => EngineExposition {
-  const read = createReaderFactory()(options);
-  return (body) => finishSteps(read(body));
-}
-
-export function parseEngineMetrics(
-  body: Uint8Array,
-  { metricPrefix = null }: { readonly metricPrefix?: string | null } = {},
-): EngineExposition {
-  return createEngineReader({ metricPrefix })(body);
 }

@@ -175,39 +175,9 @@ const FULL = "▇";
 const EMPTY = "░";
 const LEVELS = "▁▂▃▄▅▆▇█";
 
-const ASCII_STAND_INS: Readonly<Record<string, string>> = {
-  "▁": "_",
-  "▂": ".",
-  "▃": "-",
-  "▄": "=",
-  "▅": "+",
-  "▆": "*",
-  "█": "@",
-  "▸": ">",
-  "▾": "v",
-  "▴": "^",
-  "↑": "^",
-  "↓": "v",
-  "⏎": "<",
-  "␣": "_",
-  "▇": "#",
-  "░": ".",
-  "—": "-",
-  "–": "-",
-  "…": "~",
-  "·": "|",
-  "●": "*",
-  "▌": ">",
-  "≈": "~",
-  "≥": ">",
-  "∞": "!",
-  "×": "x",
-  "÷": "/",
-  "−": "-",
-  "‘": "'",
-  "’": "'",
-  "°": " ",
-};
+/** The signs that views draw, and their ASCII stand-ins in the same order. */
+const SIGNS = "▁▂▃▄▅▆█▸▾▴↑↓⏎␣▇░—–…·●▌≈≥∞×÷−‘’°";
+const STAND_INS = "_.-=+*@>v^^v<_#.--~|*>~>!x/-'' ";
 
 // deno-lint-ignore no-control-regex
 const ASCII_WITH_STYLES = /^[\x20-\x7e\x1b]*$/;
@@ -228,7 +198,7 @@ export function convertToAscii(line: string): string {
   for (const segment of splitGraphemes(line)) {
     converted += ASCII_WITH_STYLES.test(segment)
       ? segment
-      : ASCII_STAND_INS[segment] ?? "?".repeat(measureWidth(segment));
+      : STAND_INS[SIGNS.indexOf(segment)] ?? "?".repeat(measureWidth(segment));
   }
   return converted;
 }

@@ -5,71 +5,41 @@
  */
 
 import { stripAnsiCode } from "@std/fmt/colors";
+import { createRecord } from "./model.ts";
 import type { ThemeName } from "./state_ui.ts";
 import { cutText, measureWidth, padText } from "./text.ts";
-
-export type Meaning =
-  | "plain"
-  | "title"
-  | "heading"
-  | "ok"
-  | "warn"
-  | "alert"
-  | "dim"
-  | "name"
-  | "selected"
-  | "key";
 
 /** `null`: no styles; 0: only bold and inverse. */
 export type ColorDepth = null | 0 | 16 | 256 | "truecolor";
 
 export type Paint = (text: string, meaning: Meaning) => string;
 
-/** SGR parameters (ECMA-48, 8.3.117). */
+/** SGR parameters (ECMA-48, 8.3.117) of four themes. Yellow and cyan are unreadable on white. */
+// deno-fmt-ignore
+const STYLES = {
+  //         default  light    mono    high-contrast
+  plain:    ["",      "",      "",     "1;97"],
+  title:    ["1",     "1",     "1",    "1;97"],
+  heading:  ["1",     "1",     "1",    "1;4;97"],
+  ok:       ["32",    "32",    "",     "1;92"],
+  warn:     ["33",    "35",    "1",    "1;93"],
+  alert:    ["1;31",  "1;31",  "1;4",  "1;97;41"],
+  dim:      ["2",     "90",    "2",    "97"],
+  name:     ["36",    "34",    "",     "1;96"],
+  selected: ["7",     "7",     "7",    "1;30;107"],
+  key:      ["1;36",  "1;34",  "1",    "1;93"],
+} as const;
+
+export type Meaning = keyof typeof STYLES;
 type Theme = Readonly<Record<Meaning, string>>;
 
-const DEFAULT_THEME: Theme = {
-  plain: "",
-  title: "1",
-  heading: "1",
-  ok: "32",
-  warn: "33",
-  alert: "1;31",
-  dim: "2",
-  name: "36",
-  selected: "7",
-  key: "1;36",
-};
+function createTheme(column: 0 | 1 | 2 | 3): Theme {
+  const meanings = Object.keys(STYLES) as Meaning[];
+  return createRecord(meanings, (meaning) => STYLES[meaning][column]);
+}
 
-const MONO_THEME: Theme = {
-  plain: "",
-  title: "1",
-  heading: "1",
-  ok: "",
-  warn: "1",
-  alert: "1;4",
-  dim: "2",
-  name: "",
-  selected: "7",
-  key: "1",
-};
-
-/** Yellow and cyan are unreadable on white. */
-const LIGHT_THEME: Theme = { ...DEFAULT_THEME, warn: "35", name: "34", key: "1;34", dim: "90" };
-
-const HIGH_CONTRAST_THEME: Theme = {
-  ...DEFAULT_THEME,
-  plain: "1;97",
-  title: "1;97",
-  heading: "1;4;97",
-  ok: "1;92",
-  warn: "1;93",
-  alert: "1;97;41",
-  dim: "97",
-  name: "1;96",
-  selected: "1;30;107",
-  key: "1;93",
-};
+const DEFAULT_THEME = createTheme(0);
+const MONO_THEME = createTheme(2);
 
 /**
  * Bluish green, orange, vermillion and sky blue of Okabe and Ito, "Color Universal Design" (2008).
@@ -104,9 +74,9 @@ function createColorblindTheme(depth: 256 | "truecolor"): Theme {
 
 const THEMES: Readonly<Record<Exclude<ThemeName, "colorblind">, Theme>> = {
   default: DEFAULT_THEME,
-  light: LIGHT_THEME,
+  light: createTheme(1),
   mono: MONO_THEME,
-  "high-contrast": HIGH_CONTRAST_THEME,
+  "high-contrast": createTheme(3),
 };
 
 function chooseTheme(name: ThemeName, depth: Exclude<ColorDepth, null>): Theme {

@@ -2,12 +2,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { createSimulatedServer } from "../lib/demo.ts";
 import {
-  createEngineReader,
   createLayout,
   createReaderFactory,
   type EngineExposition,
   type ExpositionLayout,
-  parseEngineMetrics,
   rescanValues,
 } from "../lib/dialect_reader.ts";
 import { MAX_PARTS } from "../lib/dialect_sample.ts";
@@ -30,6 +28,7 @@ import {
   writeEngine,
   writeHistogram,
 } from "./fixtures/expositions.ts";
+import { createEngineReader, parseEngineMetrics } from "./fixtures/readers.ts";
 
 function read(text: string, metricPrefix?: string): EngineExposition {
   return parseEngineMetrics(encode(text), { metricPrefix });

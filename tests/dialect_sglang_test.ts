@@ -1,6 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { parseRanks } from "../lib/dialect.ts";
-import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import { type EngineSample, listMetrics } from "../lib/model.ts";
 import { absent, present } from "../lib/reading.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
@@ -11,6 +10,7 @@ import {
   startHistory,
 } from "../lib/stats_window.ts";
 import { encode, readGzip } from "./fixtures/expositions.ts";
+import { parseEngineMetrics } from "./fixtures/readers.ts";
 
 // Receipts as the recording's log has them.
 const SCRAPES = [

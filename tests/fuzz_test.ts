@@ -1,11 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
-import {
-  createEngineReader,
-  type EngineExposition,
-  parseEngineMetrics,
-} from "../lib/dialect_reader.ts";
+import type { EngineExposition } from "../lib/dialect_reader.ts";
 import { type EngineSample, listMetrics } from "../lib/model.ts";
 import { parseArguments } from "./fixtures/arguments.ts";
 import { parseExposition } from "../lib/prometheus.ts";
@@ -13,6 +9,7 @@ import { createKeyDecoder, decodeKeys, flushKeys, MAX_FLUSHES } from "../lib/ter
 import { listScenarioBodies } from "./fixtures/bodies.ts";
 import { encode, readGzip, writeEngine, writeHistogram } from "./fixtures/expositions.ts";
 import { applyEdit, editArb, fuzz } from "./fixtures/fuzz.ts";
+import { createEngineReader, parseEngineMetrics } from "./fixtures/readers.ts";
 
 /** A body with a part of each kind, short enough to be tried in every way. */
 const SMALL = encode([

@@ -25,9 +25,10 @@
 
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { createSimulatedServer } from "../lib/demo.ts";
-import { createEngineReader, createLayout, rescanValues } from "../lib/dialect_reader.ts";
+import { createLayout, rescanValues } from "../lib/dialect_reader.ts";
 import { parseExposition } from "../lib/prometheus.ts";
 import { readGzip } from "./fixtures/expositions.ts";
+import { createEngineReader } from "./fixtures/readers.ts";
 
 const MODEL = "Qwen/Qwen2.5-7B-Instruct";
 

@@ -1,5 +1,4 @@
 import { assertEquals } from "@std/assert";
-import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import type { ReplicaStatus } from "../lib/model.ts";
 import {
   computeEndpointStatus,
@@ -29,6 +28,7 @@ import {
   type Series,
   writeEngine,
 } from "./fixtures/expositions.ts";
+import { parseEngineMetrics } from "./fixtures/readers.ts";
 
 Deno.test("computeEndpointStatus() is STALE after the last good scrape, then DOWN", () => {
   const judge = (hasFailed: boolean, age: number | null) =>

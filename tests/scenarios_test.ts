@@ -8,7 +8,6 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import type { Quantile } from "../lib/histogram.ts";
 import { type EngineSample, type Figures, listMetrics } from "../lib/model.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
@@ -19,6 +18,7 @@ import {
   type ReplicaSample,
   startHistory,
 } from "../lib/stats_window.ts";
+import { parseEngineMetrics } from "./fixtures/readers.ts";
 import { needsProgram } from "./programs.ts";
 import {
   type Expected,

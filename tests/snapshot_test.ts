@@ -1,6 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import { VLLM_METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
 import { computeQuantile as computeBucketQuantile } from "../lib/histogram.ts";
 import { COUNTER_KEYS, type EngineSample, type HistogramKey } from "../lib/model.ts";
@@ -16,6 +15,7 @@ import {
   type Window,
 } from "../lib/snapshot.ts";
 import { encode, readGzip } from "./fixtures/expositions.ts";
+import { parseEngineMetrics } from "./fixtures/readers.ts";
 
 const SMALL = `# HELP vllm:num_requests_running Requests.
 # TYPE vllm:num_requests_running gauge

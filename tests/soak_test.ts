@@ -1,5 +1,4 @@
 import { assert, assertEquals } from "@std/assert";
-import { createEngineReader } from "../lib/dialect_reader.ts";
 import type { Endpoint } from "../lib/model.ts";
 import type { Message, State } from "../lib/state.ts";
 import { listEngines } from "../lib/state_endpoint.ts";
@@ -13,6 +12,7 @@ import {
   writeEngine,
   writeHistogram,
 } from "./fixtures/expositions.ts";
+import { createEngineReader } from "./fixtures/readers.ts";
 
 const ENDPOINTS = Number(Deno.env.get("SOAK_ENDPOINTS") ?? 8);
 const INTERVAL = 30;

@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { createSimulatedServer } from "../lib/demo.ts";
-import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import { COUNTER_KEYS, type EngineSample, LATENCY_KEYS, MEAN_KEYS } from "../lib/model.ts";
 import {
   countPacked,
@@ -22,6 +21,7 @@ import {
   writeEngine,
   writeHistogram,
 } from "./fixtures/expositions.ts";
+import { parseEngineMetrics } from "./fixtures/readers.ts";
 
 /** What windows compare of a sample. */
 function listCounted(sample: EngineSample): unknown {

@@ -1,6 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { parseEngineMetrics } from "../lib/dialect_reader.ts";
 import type { Scrape } from "../lib/model.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
 import {
@@ -34,6 +33,7 @@ import {
   START_EPOCH,
   writeEngine,
 } from "./fixtures/expositions.ts";
+import { parseEngineMetrics } from "./fixtures/readers.ts";
 
 /** A scrape that says the text at that moment. */
 function createScrape(at: number, text: string): Scrape {
