@@ -2,7 +2,6 @@
  * The program: from arguments to an exit code. Loads configuration and prices, has `discovery` find
  * the targets, and runs one session: live in a terminal, appended to a pipe, or once. Handles
  * signals, the summary at exit and the scrapes kept for the next run.
- *
  * @module
  */
 

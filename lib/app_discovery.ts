@@ -1,7 +1,6 @@
 /**
  * Servers that come and go. If none was named, the host is rescanned: new servers are watched,
  * long-gone ones dropped, and notices updated. A scan skips watched ports.
- *
  * @module
  */
 

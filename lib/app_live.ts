@@ -1,7 +1,6 @@
 /**
  * The live screen: keys and mouse in, frames out. Keys are answered at once, not at the next poll;
  * outcomes that arrive together are drawn together; a slow terminal gets fewer frames.
- *
  * @module
  */
 
@@ -276,7 +275,6 @@ function watchJobControl(screen: Screen): readonly (() => void)[] {
 
 /**
  * Runs until the session ends; throws the error that ended it.
- *
  * @param layOut Lays out a scene; a test counts its calls.
  */
 export async function runLive(

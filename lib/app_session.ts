@@ -3,7 +3,6 @@
  * scrape, or later if `scrape_schedule` says so, and delays no other. All are polled at once at
  * first, for a fast first picture; then many are spread over the interval. Every outcome goes to
  * `update`.
- *
  * @module
  */
 

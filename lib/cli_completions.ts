@@ -2,7 +2,6 @@
  * Option table -> completions for a shell: names, fixed values, comma-separated lists and files.
  * They never start the program. Sources: the manuals of bash 5.2 (runs in 3.2 of macOS, too), zsh
  * 5.9 (zshcompsys), fish 3.6 and PowerShell 7.
- *
  * @module
  */
 

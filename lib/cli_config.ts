@@ -3,7 +3,6 @@
  * not. A file with a password that others can read is refused, as ssh does with keys. Paths: XDG
  * Base Directory Specification 0.8 (relative values are ignored), else Apple's and Microsoft's
  * folders.
- *
  * @module
  */
 
@@ -195,7 +194,6 @@ export interface ConfigFile {
   readonly path: string;
 }
 
-type LoadedConfig = ConfigFile | { readonly error: string };
 const NAME = "vllm-htop/config.json";
 const MAX_LENGTH: Bytes = 2 ** 20;
 const OTHERS = 0o077;
@@ -221,7 +219,10 @@ export function findConfigPath(
  * Loads the named file, or the usual one if it exists. An error is one sentence without a full stop
  * or secret.
  */
-export async function loadConfig(platform: Platform, named: string | null): Promise<LoadedConfig> {
+export async function loadConfig(
+  platform: Platform,
+  named: string | null,
+): Promise<ConfigFile | { readonly error: string }> {
   const path = named ?? findConfigPath(platform);
   if (path === null) return { values: new Map(), warnings: [], path: "" };
   const shown = `the configuration file ${quote(path)}`;

@@ -3,7 +3,6 @@
  * file serves one endpoint (`URL=FILE`) or all that the user names, never a server found by a scan.
  * Options of one set come from one source, so that `--basic-auth-file` does not clash with a
  * forgotten `VLLM_HTOP_TOKEN`.
- *
  * @module
  */
 

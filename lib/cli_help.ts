@@ -1,6 +1,5 @@
 /**
  * What `--help` prints, at most 80 columns wide; the man page shows the same texts.
- *
  * @module
  */
 

@@ -1,7 +1,6 @@
 /**
  * Every option as one row: source of parsing, help, man page, completions, configuration file, its
  * schema and docs/configuration.md.
- *
  * @module
  */
 

@@ -2,7 +2,6 @@
  * Arguments, environment and configuration file -> checked options, or the first usage error. The
  * rows of `cli_option_table` parse each value; this module checks combinations. A usage error is
  * one sentence in lower case without a full stop, with the value in quotes and no secret.
- *
  * @module
  */
 

@@ -2,7 +2,6 @@
  * Parsers of option values: text -> checked value or problem. A problem is one sentence in lower
  * case without a full stop, with the value in quotes and no secret. Spans are in seconds, prices in
  * USD.
- *
  * @module
  */
 

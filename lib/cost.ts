@@ -133,7 +133,6 @@ function listGpuKinds(
 /**
  * Prices GPUs by name. The user's price and count override what is found; a count alone takes the
  * price of the only kind found.
- *
  * @param names One per GPU: of the watched engines, or all local ones if that is unknown; none for
  * remote hosts.
  */
@@ -215,7 +214,6 @@ function computeCostPerMillion(usdPerHour: Reading, tokensPerSecond: Reading): R
 
 /**
  * Computes value and cost at the current rate.
- *
  * @param options.perSecond Tokens per second.
  */
 export function computeRateCost(
@@ -267,7 +265,6 @@ interface SharedCost {
 
 /**
  * Divides GPU cost among groups by weight, equally if all weights are 0.
- *
  * @param usdPerHourByGpu By GPU index.
  */
 export function shareCost(

@@ -41,7 +41,6 @@ export interface SimulatedServerOptions {
 export interface SimulatedServer {
   /**
    * Returns the body of `/metrics`; `null` while down. Costs about 0.05 ms per second and engine.
-   *
    * @throws {RangeError} If the time is not a number from 0, or earlier than in the last call.
    */
   readonly expositionAt: (elapsed: Seconds) => Uint8Array | null;

@@ -48,7 +48,6 @@ function findValueEnd(bytes: Uint8Array, start: number): number {
 /**
  * Returns `null` if the layout would be much larger than the body: very short lines are no
  * server's.
- *
  * @param samples Values and their positions.
  */
 export function createLayout(

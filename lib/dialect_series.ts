@@ -395,7 +395,6 @@ function noteFamily(collector: Collector, name: string): void {
 
 /**
  * Collects the series of an exposition.
- *
  * @param options.metricPrefix Replaces the dialects' prefixes.
  */
 export function* collectSeries(

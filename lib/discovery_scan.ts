@@ -5,7 +5,6 @@
  * limit once. What answers without metrics is asked who it is. Only GETs of three paths are sent,
  * and no credentials: nobody named these servers. Later scans skip watched ports, and probe others
  * again only after a pause.
- *
  * @module
  */
 
@@ -400,7 +399,6 @@ async function findOpenPorts(
 
 /**
  * Remembers what it has probed.
- *
  * @throws {Error} By its scans, if `host` cannot be part of a URL.
  */
 export function createScanner(platform: Platform, options: ScanOptions): Scanner {

@@ -3,7 +3,6 @@
  * Passwords become a `Secret`, which no key or message holds. `URL` alone is too lenient: it reads
  * `http:///metrics` as a host, `http://1` as 0.0.0.1, and what follows a slash in a password as a
  * path.
- *
  * @module
  */
 
@@ -165,7 +164,6 @@ function parseUnixUrl(typedPath: string, quoted: string): TypedEndpoint | UrlErr
 /**
  * Parses a URL as typed; http and port 8000 are the defaults without a scheme. A path is a prefix
  * to `/metrics`.
- *
  * @returns The error is one sentence without credentials and full stop.
  */
 export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error: string } {
@@ -311,7 +309,6 @@ function nameEngine(engine: string, isOneOfSeveral: boolean): string {
 
 /**
  * Names a replica by model, endpoint and engine, as far as needed.
- *
  * @param options.isAlone No other endpoint is watched.
  * @param options.isOneOfSeveral The endpoint has more engines of that model.
  */

@@ -1,5 +1,4 @@
 /**
-/**
  * Attributes GPU processes to endpoints and engines. The owner is the endpoint whose listening
  * process, or the server that started it, is an ancestor, or else is in the same process group. If
  * the listener is hidden (container, other user), the server's command line decides: `--port`,
@@ -161,7 +160,6 @@ function chooseEngine(engines: readonly string[], data: number | undefined): str
 /**
  * Attributes GPU processes, in their order. Those missing in the table (other namespaces) have no
  * owner.
- *
  * @param endpoints Only local ones: elimination matches the last server to the last endpoint.
  */
 export function attributeGpuProcesses(

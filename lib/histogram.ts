@@ -68,7 +68,6 @@ export function orderBuckets(given: readonly number[]): BucketOrder {
 /**
  * Takes buckets in any order and adds counts of equal bounds (`le="0.1"`, `le="1e-1"`), as
  * `histogram_quantile` does.
- *
  * @param buckets Pairs of upper bound and cumulative count.
  */
 export function createHistogram(
@@ -138,7 +137,6 @@ function repairMonotonicity(counts: Float64Array): Float64Array {
 /**
  * Computes the `q`-quantile; `null` where PromQL returns NaN: no observations, fewer than two
  * buckets, or no `+Inf` bucket.
- *
  * @throws {RangeError} If `q` is outside 0–1.
  */
 export function computeQuantile(histogram: Histogram, q: number): Quantile | null {

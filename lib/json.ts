@@ -1,7 +1,6 @@
 /**
  * JSON types, and a parser of untrusted JSON with comments and trailing commas. Unlike `@std/jsonc`
  * it keeps line numbers for error messages.
- *
  * @module
  */
 
@@ -39,12 +38,6 @@ export interface JsonMember {
   readonly name: string;
   readonly line: number;
   readonly value: JsonNode;
-}
-
-/** Without a full stop. */
-interface JsonProblem {
-  readonly problem: string;
-  readonly line: number;
 }
 
 /** Deeper nesting is refused. */
@@ -138,7 +131,9 @@ function parseValue(cursor: Cursor, depth: number): JsonNode {
     : { kind: "boolean", line, value: word === "true" };
 }
 
-export function parseJsonText(text: string): JsonNode | JsonProblem {
+export function parseJsonText(
+  text: string,
+): JsonNode | { readonly problem: string; readonly line: number } {
   const cursor: Cursor = { text: text.replace(/^\ufeff/, ""), position: 0, line: 1 };
   try {
     const value = parseValue(cursor, 0);

@@ -3,7 +3,6 @@
  * `fetch`, except for unchecked certificates (`fetch` can do that only for the whole process) and
  * Unix sockets (`fetch` treats them as proxies: full URLs, and bypassed for `NO_PROXY`, Deno 2.6 to
  * 2.9); those load undici on demand. Spans are in seconds.
- *
  * @module
  */
 
@@ -112,7 +111,6 @@ const KEY_BLOCK = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVAT
 /**
  * Deno 2.6 ends the whole process over a broken or foreign key. Loads its parser on demand, to keep
  * the first frame fast.
- *
  * @throws {Error} If they cannot be read or do not belong together.
  */
 async function checkKeyPair(certificate: string, key: string): Promise<void> {
@@ -168,7 +166,6 @@ async function createFetchClient(transport: Transport): Promise<HttpClient> {
 /**
  * To Deno, connecting to a Unix socket is writing to its path. The error that would follow does not
  * say so.
- *
  * @throws {Deno.errors.NotCapable} Without that permission.
  */
 async function checkSocketPermission(path: string): Promise<void> {

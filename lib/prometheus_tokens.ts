@@ -113,7 +113,6 @@ const METADATA = /^#[ \t]+(HELP|TYPE)(?:[ \t]+("(?:[^"\\]|\\.)*"|[^ \t]+))?(?:[ 
 
 /**
  * Parses HELP, TYPE and EOF; ignores other comments.
- *
  * @param types Declared types by family; extended.
  */
 export function parseComment(

@@ -2,7 +2,6 @@
  * State -> one JSON document for scripts, logs and alerts. Keys end in their unit, in base units
  * (seconds, bytes, ratios from 0 to 1). Numbers are finite and texts free of control characters, so
  * the document is always valid.
- *
  * @module
  */
 

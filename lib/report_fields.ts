@@ -3,7 +3,6 @@
  * reference in docs/json.md. A value without a reading is `null`, with the reason in `reasons`;
  * lower bounds are named in `partial`. Unknown keys are allowed: new keys need no new schema
  * number.
- *
  * @module
  */
 

@@ -1,6 +1,5 @@
 /**
  * Fields of the report for hosts, their GPUs, and cost.
- *
  * @module
  */
 

@@ -42,7 +42,6 @@ function startAlert(finding: Finding, at: Seconds, isSingleEvaluation: boolean):
 
 /**
  * Returns the alerts after one more evaluation.
- *
  * @param evaluation.isSingleEvaluation None follows (`--once`), so findings fire at once.
  * @param evaluation.isEvaluated False for a replica that is gone: its alerts resolve at once.
  */
@@ -210,7 +209,6 @@ export interface Moment {
 
 /**
  * Returns the log after one more evaluation.
- *
  * @param now.lasting All conditions that hold; other active lines end.
  * @param now.instants What happened since the last evaluation.
  */

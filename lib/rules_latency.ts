@@ -251,7 +251,6 @@ function compareTails(
 
 /**
  * Finds significant outliers as of the group's newest sample.
- *
  * @param replicas One group with equal bucket bounds.
  */
 export function findLatencyOutliers(

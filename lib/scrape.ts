@@ -5,7 +5,6 @@
  * histogram is a wrong one. Times are monotonic seconds, stamped when the last byte arrives.
  *
  * Rejected: redirects by `fetch`, which carry `x-api-key` to other hosts.
- *
  * @module
  */
 
@@ -45,7 +44,6 @@ export interface Scraper {
   /**
    * Failures of server, network and credentials are values. Aborting `signal` ends the scrape with
    * a failure of kind `network`.
-   *
    * @throws {Error} If the previous scrape is under way.
    */
   readonly scrape: (signal?: AbortSignal) => Promise<Scrape | ScraperFailure>;
@@ -303,7 +301,6 @@ function createBrokenClient(error: unknown): HttpClient {
 
 /**
  * Keeps the connection, and starts at the URL that the last good scrape was redirected to.
- *
  * @param options.timeout From request to last byte.
  */
 export async function createScraper(

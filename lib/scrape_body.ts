@@ -98,9 +98,7 @@ function openReader(stream: ReadableStream<Uint8Array>): ByteReader {
 
 /**
  * Reads up to `limit` bytes; a flood of tiny chunks costs only its bytes.
- *
  * @param options.buffer A whole buffer to read into; it is consumed.
- *
  * @param options.onBytes Told the number of bytes so far.
  */
 export async function readBody(

@@ -256,7 +256,6 @@ async function checkTransport(
 
 /**
  * Opens the access to an endpoint; reads every source once, so that problems show at startup.
- *
  * @returns The error is one sentence that names the file or variable, never its content.
  */
 export async function openAccess(

@@ -2,7 +2,6 @@
  * Scrape failures -> kind and one sentence with the next step. A message holds nothing of an
  * error's text, a header's value or a body: runtimes quote whole header values, tokens included.
  * `shown` is a safe URL in quotes. Sources: errors of Deno 2.6 and 2.9, rustls, Node and undici.
- *
  * @module
  */
 

@@ -5,7 +5,6 @@
  * endpoints back off.
  *
  * Rejected: a mean of recent durations, which lets one slow scrape in ten exceed the share.
- *
  * @module
  */
 

@@ -2,7 +2,6 @@
  * What a server says of itself besides metrics: one GET each of `/version` and `/v1/models` per
  * server life, as some servers count them, with the endpoint's own credentials. Unusable responses,
  * redirects included, teach nothing and are no failure.
- *
  * @module
  */
 

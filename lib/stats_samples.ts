@@ -148,7 +148,6 @@ function writeNumbers({ form, numbers, from }: PackedSample, sample: EngineSampl
 
 /**
  * Packs the samples of one scrape.
- *
  * @param known The form of each engine's previous sample, if any.
  */
 export function packSamples(

@@ -87,7 +87,6 @@ const EARLY_TOLERANCE: Ratio = 0.1;
 /**
  * Adds the current sum, or updates the newest point within its interval. Summing the replicas'
  * series would mix moments.
- *
  * @param newest Newest point of each replica in totals.
  */
 export function recordTotal(

@@ -78,7 +78,6 @@ export function computeMedian(values: readonly number[]): number {
 
 /**
  * P(X ≥ `successes`) for a binomial distribution.
- *
  * @throws {RangeError} If a count is negative or the probability is outside 0–1.
  */
 export function computeBinomialTail(
@@ -99,7 +98,6 @@ export function computeBinomialTail(
 
 /**
  * P(T ≥ `t`) for Student's t-distribution.
- *
  * @throws {RangeError} If `degreesOfFreedom` is below 1.
  */
 export function computeStudentTail(t: number, degreesOfFreedom: number): number {

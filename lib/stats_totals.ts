@@ -176,7 +176,6 @@ function foldGone(
 
 /**
  * Adds a scrape.
- *
  * @param hasRestarted Whether it is the first after a restart.
  */
 export function addScrape(
@@ -303,7 +302,6 @@ function isResting({ gauges }: EngineSample): boolean {
 
 /**
  * Adds the time between two samples.
- *
  * @param step.before `undefined` if none can be compared.
  */
 export function continueIdleness(

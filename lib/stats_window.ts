@@ -194,7 +194,6 @@ function extendHistories(
 
 /**
  * Appends a sample.
- *
  * @throws {RangeError} If the sample is not later than the newest.
  */
 export function appendSample(history: EndpointHistory, point: HistoryPoint): EndpointHistory {

@@ -41,27 +41,14 @@ export interface MouseActionEvent extends Modifiers {
   readonly row: number;
 }
 
-/** Never empty, no control characters, at most `MAX_PASTE_BYTES`. */
-interface PasteEvent {
-  readonly kind: "paste";
-  readonly text: string;
-}
-
-interface FocusChangeEvent {
-  readonly kind: "focus";
-  readonly isFocused: boolean;
-}
-
-/** Answer to DECRQM: 0 unknown mode, 1 set, 2 reset, 3 always set, 4 always reset. */
-interface ModeReplyEvent {
-  readonly kind: "reply";
-  readonly mode: number;
-  readonly value: number;
-}
-
 export type TerminalEvent =
-  | (KeyEvent | MouseActionEvent | PasteEvent)
-  | (FocusChangeEvent | ModeReplyEvent);
+  | KeyEvent
+  | MouseActionEvent
+  /** Never empty, no control characters, at most `MAX_PASTE_BYTES`. */
+  | { readonly kind: "paste"; readonly text: string }
+  | { readonly kind: "focus"; readonly isFocused: boolean }
+  /** Answer to DECRQM: 0 unknown mode, 1 set, 2 reset, 3 always set, 4 always reset. */
+  | { readonly kind: "reply"; readonly mode: number; readonly value: number };
 
 /** `typed` is X while ESC X may still be Alt-X. */
 type Mode =
