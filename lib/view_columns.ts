@@ -104,21 +104,18 @@ const COUNT_WIDTH = 3;
 const COUNT = { minWidth: COUNT_WIDTH, isEssential: true, format: formatCount } as const;
 const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } as const;
 
+/** From best to worst. */
 const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
-  PENDING: "dim",
   OK: "ok",
-  HOT: "alert",
-  STALLED: "alert",
-  INIT: "dim",
   SLEEP: "dim",
+  INIT: "dim",
+  PENDING: "dim",
+  HOT: "alert",
   STALE: "warn",
+  STALLED: "alert",
   DOWN: "alert",
 };
-
-/** From best to worst. */
-const STATUS_ORDER: readonly ReplicaStatus[] = [
-  ...["OK", "SLEEP", "INIT", "PENDING", "HOT", "STALE", "STALLED", "DOWN"] as const,
-];
+const STATUS_ORDER: readonly string[] = Object.keys(STATUS_MEANINGS);
 
 export function chooseKvCacheColor(ratio: Reading<Ratio>): Meaning {
   if (!isPresent(ratio)) return "dim";

@@ -158,21 +158,18 @@ function renderThroughput(subject: Subject): string[] {
     lifetime: Reading | null,
   ): Cells => [
     title,
-    show(subject, read(figures.lastPoll), formatQuantity),
-    show(subject, read(figures.lastMinute), formatQuantity),
+    ...[figures.lastPoll, figures.lastMinute].map((one) =>
+      show(subject, read(one), formatQuantity)
+    ),
     lifetime === null ? "" : show(subject, lifetime, formatCount),
   ];
-  const { lifetime } = figures;
+  const { lifetime, lifetime: { cachedPromptTokens: cached } } = figures;
   return renderSection("Throughput", [
     ["", span(figures.lastPoll), span(figures.lastMinute), "total since start"],
     line("Requests /s", (window) => window.requestsPerSecond, lifetime.finishedRequests),
     line("Prompt tok/s", (window) => window.promptTokensPerSecond, lifetime.promptTokens),
     line("  computed", (window) => window.computedPromptTokensPerSecond, null),
-    line(
-      "  from cache",
-      (window) => window.cachedPromptTokensPerSecond,
-      lifetime.cachedPromptTokens,
-    ),
+    line("  from cache", (window) => window.cachedPromptTokensPerSecond, cached),
     line("Output tok/s", (window) => window.generationTokensPerSecond, lifetime.generationTokens),
   ], { paint: subject.paint, align: "right" });
 }

@@ -241,14 +241,10 @@ function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
   if (fleet.counts.up === 0) return [];
   const { figures, kvCacheMaxOwner } = fleet.total;
   const { lastPoll, kvCache } = figures;
-  const cached = divideReadings(
-    lastPoll.cachedPromptTokensPerSecond,
-    lastPoll.promptTokensPerSecond,
-  );
+  const { cachedPromptTokensPerSecond: cachedRate, promptTokensPerSecond: rate } = lastPoll;
+  const cached = divideReadings(cachedRate, rate);
   // A ratio of partial sums would be wrong.
-  const isWhole = [lastPoll.cachedPromptTokensPerSecond, lastPoll.promptTokensPerSecond].every(
-    (rate) => isPresent(rate) && rate.partial !== true,
-  );
+  const isWhole = [cachedRate, rate].every((one) => isPresent(one) && one.partial !== true);
   const cachedText = isWhole && isPresent(cached) ? `, ${formatPercent(cached.value)} cached` : "";
   const owner = kvCacheMaxOwner === null || figures.replicaCount < 2
     ? ""
@@ -267,7 +263,7 @@ function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
       meaning: chooseKvCacheColor(kvCache.maxRatio),
     },
     {
-      text: `prompt ${formatReading(lastPoll.promptTokensPerSecond, quantity)} tok/s`,
+      text: `prompt ${formatReading(rate, quantity)} tok/s`,
       extra: cachedText,
       meaning: "plain",
     },

@@ -295,12 +295,10 @@ function drawSummaries(context: GpuContext, width: number): string[] {
 }
 
 /** A missing nvidia-smi is reported only with `--gpus`. */
-function shouldShowHost({ report, failure }: HostState, asksForGpus: boolean): boolean {
-  return report !== null || (failure !== null && (failure.kind !== "absent" || asksForGpus));
-}
-
 function listShownHosts({ hosts, asksForGpus = false }: State): readonly [string, HostState][] {
-  return [...hosts].filter(([, host]) => shouldShowHost(host, asksForGpus));
+  return [...hosts].filter(([, { report, failure }]) =>
+    report !== null || (failure !== null && (failure.kind !== "absent" || asksForGpus))
+  );
 }
 
 export function shouldShowGpus(state: State): boolean {
@@ -323,6 +321,7 @@ function createHostLines(
 ): HostLines {
   const gpus = listGpus(host);
   const { report, failure, outliers } = host;
+  const slow = outliers.map(({ gpuIndex }) => `GPU ${gpuIndex} is slow`);
   const context: GpuContext = { gpus, host, fleet, paint };
   const drawShort = (width: number): string[] =>
     gpus.length === 0 ? [] : drawSummaries(context, width);
@@ -335,10 +334,7 @@ function createHostLines(
     drawShort,
     remarks: remarks.map((text) => paint(text, "warn")),
     summary: failure === null
-      ? [
-        drawShort(Infinity)[0] ?? "",
-        ...outliers.map(({ gpuIndex }) => `GPU ${gpuIndex} is slow`),
-      ].filter((text) => text !== "").join("  ")
+      ? [...drawShort(Infinity).slice(0, 1), ...slow].join("  ")
       : failure.message,
   };
 }

@@ -401,12 +401,8 @@ function measureRoom({ rows }: TerminalSize, { hasKeyLine = true }: ViewOptions)
 export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
   const { state, listed, body, size, options } = scene;
   const isText = body.kind === "text";
-  const inSight = body.kind === "menu"
-    ? measureRoom(size, options)
-    : isText
-    ? body.room
-    : body.shown;
-  const pageLines = Math.max(1, inSight);
+  const room = isText ? body.room : measureRoom(size, options);
+  const pageLines = Math.max(1, body.kind === "table" ? body.shown : room);
   return {
     lineKeys: listed.map(({ key }) => key),
     selectedGroup: findSelectedGroup(listed, ui),
@@ -434,10 +430,9 @@ function drawBody(
   const { columns: width } = size;
   if (body.kind !== "table") {
     const room = measureRoom(size, options);
+    const menuScroll = ui.columnCursor - Math.floor(room / 2);
     const lines = body.kind === "menu"
-      ? scrollLines(renderColumnMenu(ui, paint), ui.columnCursor - Math.floor(room / 2), {
-        ...{ room, paint },
-      })
+      ? scrollLines(renderColumnMenu(ui, paint), menuScroll, { room, paint })
       : [...body.above, ...scrollLines(body.lines, ui.scroll, { room: body.room, paint })];
     return { lines: lines.map((line) => fitLine(line, { width, ...options })), cursorRow: null };
   }

@@ -179,7 +179,7 @@ Deno.test("renderTable() ignores styles when it measures cells", () => {
   }
 });
 
-Deno.test("renderTable() fits the width if essential columns do", () => {
+Deno.test("renderTable() fits widths from 60 on", () => {
   for (const state of [watchFleet(1), watchFleet(4), watchTroubledFleet()]) {
     for (const width of [60, 80, 100, 120, 160, 200, 320]) {
       for (const line of render(state, width)) assert(measureWidth(line) <= width, line);
