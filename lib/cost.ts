@@ -41,12 +41,7 @@ export function hasTokenPrices({ input, output, cachedInput }: TokenPrices): boo
   return input !== null || output !== null || cachedInput !== null;
 }
 
-const NO_TOKEN_VALUE: TokenValue = {
-  input: absent("unsupported"),
-  cachedInput: absent("unsupported"),
-  output: absent("unsupported"),
-  total: absent("unsupported"),
-};
+const NO_VALUE = absent("unsupported");
 
 /** Sums readings; absent, with the first reason, if any is. */
 function sumWhole(readings: readonly Reading[]): Reading {
@@ -64,13 +59,15 @@ function computeValue(tokens: Reading, usdPerMillion: number): Reading {
 
 /** Values tokens; prices not given count as 0. `unsupported` if none is given. */
 export function computeTokenValue(amounts: TokenAmounts, prices: TokenPrices): TokenValue {
-  if (!hasTokenPrices(prices)) return NO_TOKEN_VALUE;
+  if (!hasTokenPrices(prices)) {
+    return { input: NO_VALUE, cachedInput: NO_VALUE, output: NO_VALUE, total: NO_VALUE };
+  }
   const { promptTokens, cachedPromptTokens, generationTokens } = amounts;
   const inputPrice = prices.input ?? 0;
   const output = computeValue(generationTokens, prices.output ?? 0);
   if (prices.cachedInput === null) {
     const input = computeValue(promptTokens, inputPrice);
-    return { input, cachedInput: absent("unsupported"), output, total: sumWhole([input, output]) };
+    return { input, cachedInput: NO_VALUE, output, total: sumWhole([input, output]) };
   }
   const cached: Reading = isPresent(promptTokens) && isPresent(cachedPromptTokens)
     ? mapReading(cachedPromptTokens, (count) => Math.min(count, promptTokens.value))

@@ -111,11 +111,7 @@ const ESTIMATE = "estimate";
 
 export const GPU_PRICES: readonly GpuPrice[] = ROWS.map(
   ([match, usdPerHour, tier, date, source, note = ""]) => ({
-    match,
-    usdPerHour,
-    tier,
-    date,
-    note,
+    ...{ match, usdPerHour, tier, date, note },
     source: SOURCES[source],
     isEstimate: tier === ESTIMATE,
   }),
@@ -182,24 +178,21 @@ function createOwnPrice(
   };
 }
 
-function parseTsv(text: string): PriceFile {
-  const prices: GpuPrice[] = [];
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    if (line.trim() === "" || line.startsWith("#")) continue;
+type PriceEntry = readonly [line: number, PriceFields];
+
+function listTsvEntries(text: string): readonly PriceEntry[] {
+  return text.split(/\r?\n/).flatMap((line, index): readonly PriceEntry[] => {
+    if (line.trim() === "" || line.startsWith("#")) return [];
     const [match, usd, tier, date, note] = line.split("\t").map((cell) => cell.trim());
-    const price = createOwnPrice({ match, usd, tier, date, note });
-    if (typeof price === "string") return { error: `line ${index + 1} ${price}` };
-    prices.push(price);
-  }
-  return { prices };
+    return [[index + 1, { match, usd, tier, date, note }]];
+  });
 }
 
 function parseScalar(node: JsonNode | undefined): string | undefined {
   return node?.kind === "string" ? node.value : node?.kind === "number" ? node.text : undefined;
 }
 
-/** Returns entries with their line numbers. */
-function listEntries(document: JsonNode): readonly (readonly [line: number, PriceFields])[] {
+function listJsonEntries(document: JsonNode): readonly PriceEntry[] {
   if (document.kind === "object") {
     return document.members.map(({ line, name, value }) => [
       line,
@@ -216,20 +209,6 @@ function listEntries(document: JsonNode): readonly (readonly [line: number, Pric
   });
 }
 
-function parseJsonPrices(text: string): PriceFile {
-  const document = parseJsonText(text);
-  if ("problem" in document) {
-    return { error: `line ${document.line} is not valid JSON: ${document.problem}` };
-  }
-  const prices: GpuPrice[] = [];
-  for (const [line, fields] of listEntries(document)) {
-    const price = createOwnPrice(fields);
-    if (typeof price === "string") return { error: `line ${line} ${price}` };
-    prices.push(price);
-  }
-  return { prices };
-}
-
 /**
  * Parses lines `WORDS<tab>USD per hour[<tab>tier<tab>month<tab>note]` with `#` comments, or JSON:
  * `{words: USD per hour}` or a list of objects with the keys of `GpuPrice`.
@@ -237,9 +216,17 @@ function parseJsonPrices(text: string): PriceFile {
 export function parsePriceFile(text: string): PriceFile {
   if (text.length > MAX_FILE_LENGTH) return { error: "has more than a million characters" };
   const content = text.replace(/^\ufeff/, "");
-  const file = /^\s*(?:[[{]|\/[/*])/.test(content) ? parseJsonPrices(content) : parseTsv(content);
-  if ("prices" in file && file.prices.length === 0) return { error: "has no prices" };
-  return file;
+  const document = /^\s*(?:[[{]|\/[/*])/.test(content) ? parseJsonText(content) : null;
+  if (document !== null && "problem" in document) {
+    return { error: `line ${document.line} is not valid JSON: ${document.problem}` };
+  }
+  const prices: GpuPrice[] = [];
+  for (const [line, fields] of document ? listJsonEntries(document) : listTsvEntries(content)) {
+    const price = createOwnPrice(fields);
+    if (typeof price === "string") return { error: `line ${line} ${price}` };
+    prices.push(price);
+  }
+  return prices.length === 0 ? { error: "has no prices" } : { prices };
 }
 
 const PRICE_LIST_REMARK =
@@ -248,13 +235,9 @@ const PRICE_LIST_REMARK =
 
 /** Formats the output of `--list-prices`. */
 export function formatPriceList(own: readonly GpuPrice[] = []): string {
-  const rows = [...own, ...GPU_PRICES].map((price) => [
-    price.match,
-    price.usdPerHour.toFixed(2),
-    price.tier,
-    price.date,
-    price.note,
-  ]);
+  const rows = [...own, ...GPU_PRICES].map(
+    ({ match, usdPerHour, tier, date, note }) => [match, usdPerHour.toFixed(2), tier, date, note],
+  );
   const table = [["GPU", "USD/h", "TIER", "MONTH", "NOTE"], ...rows];
   const widths = table[0].map((_, column) =>
     Math.max(...table.map((row) => measureWidth(row[column])))
@@ -279,8 +262,8 @@ export async function loadPrices(
   } catch (error) {
     return { error: `${file} ${describeFileError(error)}` };
   }
-  const get = parsePriceFile(text);
-  return "prices" in get
-    ? get.prices
-    : { error: `${file} ${get.error}: write lines of NAME, tab, USD per hour` };
+  const parsed = parsePriceFile(text);
+  return "prices" in parsed
+    ? parsed.prices
+    : { error: `${file} ${parsed.error}: write lines of NAME, tab, USD per hour` };
 }

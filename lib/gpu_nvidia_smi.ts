@@ -7,6 +7,7 @@
  */
 
 import type { GpuProcess, GpuSample, MigInstance, ThrottleReason } from "./gpu_model.ts";
+import { createRecord } from "./model.ts";
 import type { SystemMemory } from "./platform.ts";
 import {
   type AbsenceReason,
@@ -19,33 +20,38 @@ import {
 import { sanitizeText } from "./text.ts";
 import { BYTES_PER_MEBIBYTE, HERTZ_PER_MEGAHERTZ } from "./units.ts";
 
-/** Newest name first. `index` must be the first field, `name` the last. */
-const FIELD_NAMES = {
-  index: ["index"],
-  uuid: ["uuid", "gpu_uuid"],
-  utilization: ["utilization.gpu"],
-  memoryUsed: ["memory.used"],
-  memoryTotal: ["memory.total"],
-  power: ["power.draw"],
-  powerLimit: ["enforced.power.limit", "power.limit"],
-  temperature: ["temperature.gpu"],
-  temperatureMargin: ["temperature.gpu.tlimit"],
-  smClock: ["clocks.current.sm", "clocks.sm"],
-  smClockMax: ["clocks.max.sm"],
-  memoryClock: ["clocks.current.memory", "clocks.mem"],
-  fan: ["fan.speed"],
-  throttle: ["clocks_event_reasons.active", "clocks_throttle_reasons.active"],
-  eccCorrected: ["ecc.errors.corrected.volatile.total"],
-  eccUncorrected: ["ecc.errors.uncorrected.volatile.total"],
-  pcieGeneration: ["pcie.link.gen.gpucurrent", "pcie.link.gen.current"],
-  pcieGenerationMax: ["pcie.link.gen.max"],
-  pcieWidth: ["pcie.link.width.current"],
-  pcieWidthMax: ["pcie.link.width.max"],
-  persistence: ["persistence_mode"],
-  mig: ["mig.mode.current"],
-  name: ["name", "gpu_name"],
+/** Parser and names, newest first, of each figure. `index` must be the first, `name` the last. */
+const FIELDS = {
+  index: [Number, "index"],
+  uuid: [parseTextCell, "uuid", "gpu_uuid"],
+  utilizationRatio: [parsePercentCell, "utilization.gpu"],
+  memoryUsedBytes: [parseMebibyteCell, "memory.used"],
+  memoryTotalBytes: [parseTotalCell, "memory.total"],
+  powerWatts: [parseNumberCell, "power.draw"],
+  powerLimitWatts: [parseNumberCell, "enforced.power.limit", "power.limit"],
+  temperatureCelsius: [parseNumberCell, "temperature.gpu"],
+  temperatureMarginCelsius: [parseNumberCell, "temperature.gpu.tlimit"],
+  smClockHertz: [parseMegahertzCell, "clocks.current.sm", "clocks.sm"],
+  smClockMaxHertz: [parseMegahertzCell, "clocks.max.sm"],
+  memoryClockHertz: [parseMegahertzCell, "clocks.current.memory", "clocks.mem"],
+  fanRatio: [parsePercentCell, "fan.speed"],
+  throttleReasons: [
+    parseThrottleCell,
+    "clocks_event_reasons.active",
+    "clocks_throttle_reasons.active",
+  ],
+  eccErrorsCorrected: [parseNumberCell, "ecc.errors.corrected.volatile.total"],
+  eccErrorsUncorrected: [parseNumberCell, "ecc.errors.uncorrected.volatile.total"],
+  pcieGeneration: [parseNumberCell, "pcie.link.gen.gpucurrent", "pcie.link.gen.current"],
+  pcieGenerationMax: [parseNumberCell, "pcie.link.gen.max"],
+  pcieWidth: [parseNumberCell, "pcie.link.width.current"],
+  pcieWidthMax: [parseNumberCell, "pcie.link.width.max"],
+  isPersistent: [parseBooleanCell, "persistence_mode"],
+  isMigEnabled: [parseBooleanCell, "mig.mode.current"],
+  name: [sanitizeText, "name", "gpu_name"],
 } as const;
-type Field = keyof typeof FIELD_NAMES;
+type Field = keyof typeof FIELDS;
+const FIELD_KEYS = Object.keys(FIELDS) as readonly Field[];
 
 /** In every driver since 340, for when the help cannot be parsed. */
 const OLDEST_FIELDS: ReadonlySet<string> = new Set([
@@ -75,12 +81,11 @@ function parseFieldNames(help: string): ReadonlySet<string> {
 export function planGpuQuery(help: string): GpuQuery {
   const listed = parseFieldNames(help);
   const known = listed.has("index") && listed.has("name") ? listed : OLDEST_FIELDS;
-  const query: (readonly [Field, string])[] = [];
-  for (const [field, names] of Object.entries(FIELD_NAMES) as [Field, readonly string[]][]) {
+  return FIELD_KEYS.flatMap((field): GpuQuery => {
+    const [, ...names] = FIELDS[field];
     const name = names.find((name) => known.has(name));
-    if (name !== undefined) query.push([field, name]);
-  }
-  return query;
+    return name === undefined ? [] : [[field, name]];
+  });
 }
 
 export function listGpuQueryArguments(query: GpuQuery): readonly string[] {
@@ -136,11 +141,23 @@ function parseThrottleCell(cell: string): Reading<readonly ThrottleReason[]> {
   return present(mask >> BigInt(THROTTLE_BITS.length) === 0n ? reasons : [...reasons, "other"]);
 }
 
-const fromPercent = (reading: Reading): Reading => mapReading(reading, (percent) => percent / 100);
-const fromMebibytes = (reading: Reading): Reading =>
-  mapReading(reading, (mebibytes) => mebibytes * BYTES_PER_MEBIBYTE);
-const fromMegahertz = (reading: Reading): Reading =>
-  mapReading(reading, (megahertz) => megahertz * HERTZ_PER_MEGAHERTZ);
+function parsePercentCell(cell: string): Reading {
+  return mapReading(parseNumberCell(cell), (percent) => percent / 100);
+}
+
+function parseMebibyteCell(cell: string): Reading {
+  return mapReading(parseNumberCell(cell), (mebibytes) => mebibytes * BYTES_PER_MEBIBYTE);
+}
+
+function parseMegahertzCell(cell: string): Reading {
+  return mapReading(parseNumberCell(cell), (megahertz) => megahertz * HERTZ_PER_MEGAHERTZ);
+}
+
+/** A broken driver reports a total of 0. */
+function parseTotalCell(cell: string): Reading {
+  const total = parseMebibyteCell(cell);
+  return total.value === 0 ? absent("unreadable") : total;
+}
 
 /** Returns `null` if the line is not a row of this query. */
 function parseCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> | null {
@@ -152,41 +169,11 @@ function parseCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> |
 }
 
 function parseGpuCells(cells: ReadonlyMap<Field, string>): GpuSample {
-  const read = <T>(field: Field, parse: (cell: string) => Reading<T>): Reading<T> => {
+  const figures = createRecord(FIELD_KEYS, (field) => {
     const cell = cells.get(field);
-    return cell === undefined ? absent("missing") : parse(cell);
-  };
-  const number = (field: Field): Reading => read(field, parseNumberCell);
-  const total = number("memoryTotal");
-  return {
-    index: Number(cells.get("index")),
-    vendor: "nvidia",
-    name: sanitizeText(cells.get("name") ?? ""),
-    uuid: read("uuid", parseTextCell),
-    utilizationRatio: fromPercent(number("utilization")),
-    memoryUsedBytes: fromMebibytes(number("memoryUsed")),
-    // A broken driver reports a total of 0.
-    memoryTotalBytes: total.value === 0 ? absent("unreadable") : fromMebibytes(total),
-    isMemoryUnified: false,
-    powerWatts: number("power"),
-    powerLimitWatts: number("powerLimit"),
-    temperatureCelsius: number("temperature"),
-    temperatureMarginCelsius: number("temperatureMargin"),
-    smClockHertz: fromMegahertz(number("smClock")),
-    smClockMaxHertz: fromMegahertz(number("smClockMax")),
-    memoryClockHertz: fromMegahertz(number("memoryClock")),
-    fanRatio: fromPercent(number("fan")),
-    throttleReasons: read("throttle", parseThrottleCell),
-    eccErrorsCorrected: number("eccCorrected"),
-    eccErrorsUncorrected: number("eccUncorrected"),
-    pcieGeneration: number("pcieGeneration"),
-    pcieGenerationMax: number("pcieGenerationMax"),
-    pcieWidth: number("pcieWidth"),
-    pcieWidthMax: number("pcieWidthMax"),
-    isPersistent: read("persistence", parseBooleanCell),
-    isMigEnabled: read("mig", parseBooleanCell),
-    migInstances: [],
-  };
+    return cell === undefined ? absent("missing") : FIELDS[field][0](cell);
+  }) as { readonly [F in Field]: ReturnType<typeof FIELDS[F][0]> };
+  return { vendor: "nvidia", isMemoryUnified: false, migInstances: [], ...figures };
 }
 
 const MAX_WARNINGS = 5;
@@ -230,7 +217,7 @@ export function parseComputeApps(text: string, gpus: readonly GpuSample[]): read
       pid: Number(pid),
       name: sanitizeText(cells.slice(COMPUTE_APP_CELLS).join(",").trim()),
       gpuIndex: gpu.index,
-      memoryBytes: fromMebibytes(parseNumberCell(memory)),
+      memoryBytes: parseMebibyteCell(memory),
       gpuInstanceId: absent("missing"),
     });
   }
@@ -315,8 +302,8 @@ function parseMigUsage(block: readonly DetailLine[]): MigUsage {
   const memory = start < 0 ? [] : collectBlock(block, start);
   return {
     gpuInstanceId: parseNumberCell(findValue(block, "GPU Instance ID")),
-    memoryUsedBytes: fromMebibytes(parseNumberCell(findValue(memory, "Used"))),
-    memoryTotalBytes: fromMebibytes(parseNumberCell(findValue(memory, "Total"))),
+    memoryUsedBytes: parseMebibyteCell(findValue(memory, "Used")),
+    memoryTotalBytes: parseMebibyteCell(findValue(memory, "Total")),
   };
 }
 

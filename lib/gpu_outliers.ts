@@ -5,14 +5,8 @@
  */
 
 import type { GpuOutlier, GpuReport, GpuSample, ThrottleReason } from "./gpu_model.ts";
-import {
-  absent,
-  divideReadings,
-  isPresent,
-  type Present,
-  present,
-  type Reading,
-} from "./reading.ts";
+import { createRecord } from "./model.ts";
+import { absent, divideReadings, isPresent, present, type Reading } from "./reading.ts";
 import { MAX_SERIES_POINTS } from "./stats_series.ts";
 import { computeMedian } from "./stats_significance.ts";
 import type { Ratio } from "./units.ts";
@@ -67,24 +61,24 @@ export interface Range {
   readonly max: number;
 }
 
-type SummaryKey =
-  | "utilizationRatio"
-  | "memoryUsedBytes"
-  | "memoryTotalBytes"
-  | "powerWatts"
-  | "temperatureCelsius"
-  | "smClockHertz";
+const SUMMARY_KEYS = [
+  "utilizationRatio",
+  "memoryUsedBytes",
+  "memoryTotalBytes",
+  "powerWatts",
+  "temperatureCelsius",
+  "smClockHertz",
+] as const;
 
 /** Ranges are partial if a GPU lacks the figure. */
-export interface GpuSummary extends Readonly<Record<SummaryKey, Reading<Range>>> {
+export interface GpuSummary extends Readonly<Record<typeof SUMMARY_KEYS[number], Reading<Range>>> {
   readonly name: string;
   readonly count: number;
 }
 
 /** Returns a partial range if some readings are absent, the first reason if all are. */
 export function findRange(readings: readonly Reading[]): Reading<Range> {
-  const values = readings.filter((reading): reading is Present<number> => isPresent(reading))
-    .map(({ value }) => value);
+  const values = readings.flatMap((reading) => isPresent(reading) ? [reading.value] : []);
   if (values.length === 0) {
     const first = readings[0];
     return first === undefined || isPresent(first) ? absent("missing") : first;
@@ -95,19 +89,11 @@ export function findRange(readings: readonly Reading[]): Reading<Range> {
 
 /** Groups GPUs by name, in order of appearance. */
 export function summarizeGpus(gpus: readonly GpuSample[]): readonly GpuSummary[] {
-  return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => {
-    const range = (key: SummaryKey) => findRange(members.map((gpu) => gpu[key]));
-    return {
-      name,
-      count: members.length,
-      utilizationRatio: range("utilizationRatio"),
-      memoryUsedBytes: range("memoryUsedBytes"),
-      memoryTotalBytes: range("memoryTotalBytes"),
-      powerWatts: range("powerWatts"),
-      temperatureCelsius: range("temperatureCelsius"),
-      smClockHertz: range("smClockHertz"),
-    };
-  });
+  return [...Map.groupBy(gpus, ({ name }) => name)].map(([name, members]) => ({
+    name,
+    count: members.length,
+    ...createRecord(SUMMARY_KEYS, (key) => findRange(members.map((gpu) => gpu[key]))),
+  }));
 }
 
 /** `null` is a gap. */

@@ -13,6 +13,7 @@ import { isPresent } from "./reading.ts";
 import { findLatencyOutliers, type LatencyCheck, type LatencyOutlier } from "./rules_latency.ts";
 import {
   ALPHA,
+  createFinding,
   type Finding,
   HOT_WAITING,
   type ImbalanceRuleId,
@@ -143,18 +144,8 @@ function checkShares(
       ? null
       : computeShareProbability(share, { replicas: compared, requests, dispersion });
     if (probability !== null && probability >= ALPHA) return [];
-    return [{
-      rule,
-      key,
-      value: share,
-      baseline: even,
-      ratio: share / even,
-      samples: requests,
-      span,
-      statistic: null,
-      probability,
-      conditions: [],
-    }];
+    const evidence = { value: share, baseline: even, samples: requests, span, probability };
+    return [createFinding({ rule, key, ...evidence })];
   });
   return { rule, compared, findings };
 }
@@ -183,19 +174,10 @@ function checkGauges(
     dispersion: isRunning ? LENGTH_DISPERSION : KV_DISPERSION,
   });
   if (probability >= ALPHA) return none;
-  const finding: Finding = {
-    rule,
-    key: highest.key,
-    value: highest.value,
-    baseline: lowest.value,
-    ratio: highest.value / lowest.value,
-    samples: evidence.requests,
-    span: evidence.span,
-    statistic: null,
-    probability,
-    conditions: [],
-  };
-  return { ...none, findings: [finding] };
+  const { requests: samples, span } = evidence;
+  const { key, value } = highest;
+  const found = { rule, key, value, baseline: lowest.value, samples, span, probability };
+  return { ...none, findings: [createFinding(found)] };
 }
 
 /** Factors over the others' latency; 1 if not significant. */
@@ -221,7 +203,7 @@ function createLatencyCheck(
     const { means, sample } = replica;
     const waiting = Math.max(means.waiting.value ?? 0, sample.gauges.waiting.value ?? 0);
     const isQueue = rule === "slow_prefill" && waiting > HOT_WAITING;
-    return isQueue ? [] : [{ ...evidence, rule, key, conditions: [] }];
+    return isQueue ? [] : [createFinding({ ...evidence, rule, key })];
   });
   return { rule, compared, findings };
 }
@@ -273,12 +255,6 @@ function checkLastPollShares(members: readonly Member[]): Check {
   return checkShares("request_share", rates, evidence);
 }
 
-/** A slow replica explains the imbalance of the others. */
-function suppressConsequences(check: Check, slowKeys: ReadonlySet<string>): Check {
-  if (slowKeys.size === 0) return check;
-  return { ...check, findings: check.findings.filter(({ key }) => slowKeys.has(key)) };
-}
-
 export interface GroupEvaluation {
   readonly keys: readonly string[];
   /** In the order of `IMBALANCE_RULE_IDS`. */
@@ -296,10 +272,8 @@ export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
   const decode = createLatencyCheck("slow_decode", comparable, itl);
   const slowKeys = new Set([...prefill.findings, ...decode.findings].map(({ key }) => key));
   const span = Math.max(0, ...minutes.map(({ delta }) => delta.span));
-  const requests = minutes.reduce(
-    (sum, { member, delta }) => sum + countRequests(member, delta),
-    0,
-  );
+  const requests = minutes
+    .reduce((sum, { member, delta }) => sum + countRequests(member, delta), 0);
   const finished = minutes.reduce((sum, { delta }) => sum + countFinished(delta), 0);
   const finishedRates = collectRates(
     minutes,
@@ -323,9 +297,14 @@ export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
     }),
     checkLastPollShares(members),
   ];
+  // A slow replica explains the imbalance of the others.
+  const isUnexplained = ({ key }: Finding): boolean => slowKeys.size === 0 || slowKeys.has(key);
   return {
     keys: members.map(({ key }) => key),
-    checks: [prefill, decode, ...others.map((check) => suppressConsequences(check, slowKeys))],
+    checks: [
+      ...[prefill, decode],
+      ...others.map((check) => ({ ...check, findings: check.findings.filter(isUnexplained) })),
+    ],
     latencyRatios: collectRatios(comparable, ttft, itl),
   };
 }

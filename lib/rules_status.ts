@@ -10,6 +10,7 @@ import type { Endpoint, EngineSample, ReplicaStatus, ScrapeFailure } from "./mod
 import { isPresent } from "./reading.ts";
 import type { LatencyRatios } from "./rules_imbalance.ts";
 import {
+  createFinding,
   type Finding,
   findRule,
   HOT_CONDITIONS,
@@ -121,16 +122,16 @@ export function computeLoadStatus(
 ): readonly Finding[] {
   const { trace, movedAt } = replica;
   const newestAt = trace[trace.length - 1].at;
+  const span = newestAt - trace[0].at;
   const hotConditions = findHotConditions(replica, ratios);
   const candidates = [
     ["hot", hotConditions.length, HOT_CONDITIONS, hotConditions],
     ["stalled", newestAt - movedAt, MIN_STALL, []],
   ] as const;
   return candidates.flatMap(([rule, value, limit, conditions]): readonly Finding[] =>
-    value < limit ? [] : [{
-      ...{ rule, key, value, baseline: limit, ratio: value / limit, conditions },
-      ...{ samples: 0, span: newestAt - trace[0].at, statistic: null, probability: null },
-    }]
+    value < limit
+      ? []
+      : [createFinding({ rule, key, value, baseline: limit, samples: 0, span, conditions })]
   );
 }
 

@@ -101,6 +101,16 @@ export interface Finding {
   readonly conditions: readonly HotCondition[];
 }
 
+/** Derives the ratio; other fields default to none. */
+export function createFinding(
+  finding:
+    & Pick<Finding, "rule" | "key" | "value" | "baseline" | "samples" | "span">
+    & Partial<Finding>,
+): Finding {
+  const ratio = finding.value / finding.baseline;
+  return { ratio, statistic: null, probability: null, conditions: [], ...finding };
+}
+
 interface Rule {
   readonly id: RuleId;
   readonly title: string;

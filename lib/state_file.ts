@@ -103,20 +103,17 @@ export function writeScrapes(scrapes: readonly KeptScrape[]): string {
   return `{"version":${VERSION},"scrapes":[\n${lines.join(",\n")}\n]}\n`;
 }
 
-function parseObjectMember(value: unknown): JsonRecord {
-  if (!isRecord(value)) throw new FormError();
+function expect<T>(value: unknown, isExpected: (value: unknown) => value is T): T {
+  if (!isExpected(value)) throw new FormError();
   return value;
 }
 
-function parseList(value: unknown): readonly unknown[] {
-  if (!Array.isArray(value)) throw new FormError();
-  return value;
+function parseList<T>(value: unknown, parseItem: (item: unknown) => T): readonly T[] {
+  return expect(value, Array.isArray).map(parseItem);
 }
 
-function parsePair(value: unknown): readonly unknown[] {
-  const pair = parseList(value);
-  if (pair.length !== 2) throw new FormError();
-  return pair;
+function isPair(value: unknown): value is readonly [unknown, unknown] {
+  return Array.isArray(value) && value.length === 2;
 }
 
 function parseText(value: unknown): string {
@@ -140,7 +137,7 @@ function parseReadings<Key extends string>(
   value: unknown,
   keys: readonly Key[],
 ): Readonly<Record<Key, Reading>> {
-  const given = parseObjectMember(value);
+  const given = expect(value, isRecord);
   return createRecord(keys, (key) => parseReading(given[key]));
 }
 
@@ -150,33 +147,31 @@ function parseHistogramParts<Key extends string, Part>(
   keys: readonly Key[],
   read: (part: unknown) => Part,
 ): Partial<Record<Key, Part>> {
-  const given = parseObjectMember(value);
+  const given = expect(value, isRecord);
   const parts: Partial<Record<Key, Part>> = {};
   for (const key of keys) if (given[key] !== undefined) parts[key] = read(given[key]);
   return parts;
 }
 
 function parseCounts(value: unknown): ReadonlyMap<string, number> {
-  return new Map(
-    parseList(value).map((item) => {
-      const [child, count] = parsePair(item);
-      return [parseText(child), parseNumberMember(count)];
-    }),
-  );
+  return new Map(parseList(value, (item) => {
+    const [child, count] = expect(item, isPair);
+    return [parseText(child), parseNumberMember(count)];
+  }));
 }
 
 function parseHistogram(value: unknown): Histogram {
-  const { buckets, sum } = parseObjectMember(value);
-  const pairs = parseList(buckets).map((item) => {
-    const [bound, count] = parsePair(item);
+  const { buckets, sum } = expect(value, isRecord);
+  const pairs = parseList(buckets, (item) => {
+    const [bound, count] = expect(item, isPair);
     return [parseNumberMember(bound), parseNumberMember(count)] as const;
   });
   return createHistogram(pairs, parseNumberMember(sum));
 }
 
 function parseEngine(value: unknown): EngineSample {
-  const given = parseObjectMember(value);
-  const initializing = new Set(parseList(given.initializing));
+  const given = expect(value, isRecord);
+  const initializing = new Set(expect(given.initializing, Array.isArray));
   const { prefixCacheUnit: unit } = given;
   if (unit !== "tokens" && unit !== "blocks or tokens") throw new FormError();
   return {
@@ -202,14 +197,14 @@ function parseEngine(value: unknown): EngineSample {
 }
 
 function parseScrape(value: unknown): Omit<KeptScrape, "receivedAt"> {
-  const given = parseObjectMember(value);
+  const given = expect(value, isRecord);
   const receivedAtEpoch = parseNumberMember(given.receivedAtEpochSeconds);
   if (!Number.isFinite(receivedAtEpoch)) throw new FormError();
   return {
     endpointKey: parseText(given.endpoint),
     receivedAtEpoch,
     processStart: parseReading(given.processStart),
-    engines: parseList(given.engines).map(parseEngine),
+    engines: parseList(given.engines, parseEngine),
     server: given.server === null ? null : parseEngine(given.server),
   };
 }
@@ -217,12 +212,12 @@ function parseScrape(value: unknown): Omit<KeptScrape, "receivedAt"> {
 /** Returns an error message if the text is invalid. */
 function parseStateFile(text: string): readonly Omit<KeptScrape, "receivedAt">[] | string {
   try {
-    const { version, scrapes } = parseObjectMember(JSON.parse(text));
+    const { version, scrapes } = expect(JSON.parse(text), isRecord);
     if (typeof version !== "number") throw new FormError();
     if (version !== VERSION) {
       return `it is of version "${version}", and this program knows ${VERSION}`;
     }
-    return parseList(scrapes).map(parseScrape);
+    return parseList(scrapes, parseScrape);
   } catch (error) {
     if (!(error instanceof FormError) && !(error instanceof SyntaxError)) throw error;
     return "it is broken, or no file of scrapes";
@@ -271,10 +266,6 @@ export function restoreScrapes(
   return { scrapes, remarks: describeFaults(faults) };
 }
 
-function nameFile(path: string): string {
-  return `the state file ${quote(path)}`;
-}
-
 const CONSEQUENCE = "rates come with the next run";
 
 /** `remarks` are sentences without a full stop. */
@@ -283,7 +274,7 @@ export async function loadScrapes(
   path: string,
   endpointKeys: readonly string[],
 ): Promise<RestoredScrapes> {
-  const file = nameFile(path);
+  const file = `the state file ${quote(path)}`;
   const describe = (problem: string): string => `${file}: ${problem}: ${CONSEQUENCE}`;
   let text: string;
   try {
@@ -329,7 +320,7 @@ export async function saveScrapes(
   path: string,
   scrapes: readonly KeptScrape[],
 ): Promise<string | null> {
-  const file = nameFile(path);
+  const file = `the state file ${quote(path)}`;
   if (await isForeign(platform, path)) {
     return `${file} is none, and is left as it is: name another, or remove it`;
   }

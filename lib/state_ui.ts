@@ -330,11 +330,7 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
 
 export type FilterEdit =
   | { readonly kind: "insert"; readonly text: string }
-  | { readonly kind: "delete" }
-  | { readonly kind: "delete_word" }
-  | { readonly kind: "delete_all" }
-  | { readonly kind: "accept" }
-  | { readonly kind: "clear" };
+  | { readonly kind: "delete" | "delete_word" | "delete_all" | "accept" | "clear" };
 
 const MAX_FILTER_LENGTH = 200;
 

@@ -99,7 +99,7 @@ Deno.test("parseGpuTable() gives each missing cell a reason, never 0", () => {
 });
 
 Deno.test("parseGpuTable() distinguishes every spelling of absence", () => {
-  const query = [["index", "index"], ["power", "power.draw"], ["name", "name"]] as const;
+  const query = [["index", "index"], ["powerWatts", "power.draw"], ["name", "name"]] as const;
   const read = (cell: string) => parseGpuTable(`0, ${cell}, GPU\n`, query).gpus[0].powerWatts;
   for (const cell of ["[N/A]", "N/A", "[Not Supported]", "Not Supported", "-", ""]) {
     assertEquals(read(cell), absent("unsupported"), cell);
@@ -146,8 +146,8 @@ Deno.test("parseGpuTable() reports lines with too few cells or without an index 
 Deno.test("parseGpuTable() maps unknown throttle bits to other, and a total of 0 to unreadable", () => {
   const query = [
     ["index", "index"],
-    ["throttle", "clocks_event_reasons.active"],
-    ["memoryTotal", "memory.total"],
+    ["throttleReasons", "clocks_event_reasons.active"],
+    ["memoryTotalBytes", "memory.total"],
     ["name", "name"],
   ] as const;
   const read = (mask: string) => parseGpuTable(`0, ${mask}, 0, GPU\n`, query).gpus[0];
