@@ -48,11 +48,6 @@ export interface SimulatedServer {
   readonly isUpAt: (elapsed: Seconds) => boolean;
 }
 
-interface SimulatedEndpoint {
-  readonly url: string;
-  readonly server: SimulatedServer;
-}
-
 /** Loading weights and capturing graphs; less after a short outage. */
 const START_UP_TIME: Seconds = 14;
 
@@ -154,7 +149,7 @@ const DEMO_FIRST_PORT = 8000;
 export function createDemoFleet(
   seed: number,
   startEpoch: EpochSeconds,
-): readonly SimulatedEndpoint[] {
+): readonly { readonly url: string; readonly server: SimulatedServer }[] {
   const servers: readonly Omit<SimulatedServerOptions, "seed" | "startEpoch">[] = [
     { engines: [LLAMA] },
     { engines: [LLAMA] },
@@ -173,11 +168,6 @@ export function createDemoFleet(
   }));
 }
 
-interface Demo {
-  readonly platform: Platform;
-  readonly endpoints: readonly TypedEndpoint[];
-}
-
 function createResponse(body: Uint8Array): HttpResponse {
   const headers = new Map([
     ["content-type", "text/plain; version=1.0.0; charset=utf-8"],
@@ -193,7 +183,10 @@ function createResponse(body: Uint8Array): HttpResponse {
 }
 
 /** The same seed gives the same fleet. */
-export function createDemo(platform: Platform, seed: number): Demo {
+export function createDemo(
+  platform: Platform,
+  seed: number,
+): { readonly platform: Platform; readonly endpoints: readonly TypedEndpoint[] } {
   const startedAt = platform.monotonicSeconds();
   const fleet = createDemoFleet(seed, platform.epochSeconds());
   const endpoints = fleet.map(({ url }): TypedEndpoint => {

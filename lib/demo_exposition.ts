@@ -9,12 +9,10 @@ import { ACCEPTED_KEYS, type SimulatedEngine, type Tallies, type Tally } from ".
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 /**
- * The body of a vLLM 0.32.0 server, recorded 2026-11, without its figures.
- *
- * One line for each family, `type name help`, and one below for each of its series, `{labels} figure`.
- * `*` is filled in; a figure is a number, or a key of `listFigures`; a summary has its count and its
- * sum. `_created` families follow from the others. Some help texts end in a blank. Names are not
- * those of `dialect_vllm_metrics`: shared names would make a misspelling agree with itself.
+ * The body of a vLLM 0.32.0 server without its values, recorded 2026-11. One line per family, `type
+ * name help`, then one per series, `{labels} figure`: `*` is filled in; a figure is a number or a
+ * key of `listFigures`. A summary has count and sum. `_created` is derived. Some help texts end in a
+ * blank. Names are not shared with `dialect_vllm_metrics`: a misspelling would agree with itself.
  */
 const EXPOSITION_TEMPLATE = `counter python_gc_objects_collected_total Objects collected during gc
 {generation="0"} gcObjects
@@ -288,13 +286,7 @@ function createServerSubject(server: ServerFigures, engines: readonly SimulatedE
 }
 
 /** By the label that tells them apart. */
-interface Subjects {
-  readonly engines: readonly Subject[];
-  readonly models: readonly Subject[];
-  readonly servers: readonly Subject[];
-}
-
-function listSubjects(server: ServerFigures, engines: readonly SimulatedEngine[]): Subjects {
+function listSubjects(server: ServerFigures, engines: readonly SimulatedEngine[]) {
   const byModel = Map.groupBy(engines, ({ settings }) => settings.model);
   return {
     engines: engines.map(createEngineSubject),
@@ -306,7 +298,7 @@ function listSubjects(server: ServerFigures, engines: readonly SimulatedEngine[]
 interface Page {
   text: string;
   readonly server: ServerFigures;
-  readonly subjects: Subjects;
+  readonly subjects: ReturnType<typeof listSubjects>;
   stampCount: number;
 }
 

@@ -20,12 +20,6 @@ export function findDialect(name: string | null | undefined): Dialect | null {
 /** Decides what to advise. */
 export type ServerRole = "engine" | "router" | "exporter";
 
-/** An unsupported server. */
-interface ServerKind {
-  readonly name: string;
-  readonly role: ServerRole;
-}
-
 /** The first match counts: exporters may pass on other metrics. */
 type ServerRow = readonly [ServerRole, name: string, prefixes: readonly string[]];
 
@@ -82,7 +76,10 @@ const SERVER_ROWS: readonly ServerRow[] = [
   ["exporter", "JupyterHub", ["jupyterhub_"]],
 ];
 
-export function identifyServer(familyNames: Iterable<string>): ServerKind | null {
+/** Identifies an unsupported server. */
+export function identifyServer(
+  familyNames: Iterable<string>,
+): { readonly role: ServerRole; readonly name: string } | null {
   const names = [...familyNames];
   for (const [role, name, prefixes] of SERVER_ROWS) {
     if (names.some((family) => prefixes.some((prefix) => family.startsWith(prefix)))) {

@@ -50,19 +50,6 @@ export function createRowFactory(kind: MetricKind): RowFactory {
   });
 }
 
-interface DialectPath {
-  readonly path: string;
-  /** `never`: requests have effects, such as generating a token. */
-  readonly when: "each_round" | "same_round" | "once" | "never";
-}
-
-interface EngineLabelNames {
-  readonly model: string;
-  readonly engine: string;
-  /** Worker labels, where workers are replicas; the first present counts. */
-  readonly workers: readonly string[];
-}
-
 export interface ProcessRanks {
   readonly data?: number;
   readonly tensor?: number;
@@ -119,13 +106,22 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
   readonly prefixes: readonly string[];
   readonly rows: readonly MetricRow[];
   readonly defaultPort: number;
-  readonly paths: readonly DialectPath[];
+  readonly paths: readonly {
+    readonly path: string;
+    /** `never`: requests have effects, such as generating a token. */
+    readonly when: "each_round" | "same_round" | "once" | "never";
+  }[];
   /** `owned_by` of its models. */
   readonly modelOwner: string;
   /** Whether a bare `/version` identifies it. */
   readonly answersVersion: boolean;
   readonly processes: ProcessTraits;
-  readonly labels: EngineLabelNames;
+  readonly labels: {
+    readonly model: string;
+    readonly engine: string;
+    /** Worker labels, where workers are replicas; the first present counts. */
+    readonly workers: readonly string[];
+  };
   /** Without prefix: when an engine's counters began. */
   readonly createdName?: string;
   readonly conclude: (facts: EngineFacts) => EngineConclusions;

@@ -290,7 +290,9 @@ function parseWithKnownLayout(
 type ReaderFactory = (options?: { readonly metricPrefix?: string | null }) => EngineReader;
 
 /** Creates readers that share layouts: servers of a fleet often differ only in values. */
-export function createReaderFactory(): ReaderFactory {
+export function createReaderFactory(): (
+  options?: { readonly metricPrefix?: string | null },
+) => EngineReader {
   const shared = createSharedBodies();
   return ({ metricPrefix = null } = {}) => {
     let known: KnownBody | null = null;

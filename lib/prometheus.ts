@@ -145,13 +145,17 @@ function fail(reader: Cursor, problem: string): false {
 function parseQuoted(reader: Cursor): string | null {
   const start = reader.position + 1;
   const { codes, end } = reader;
+  let isEscaped = false;
   for (let i = start; i < end; i++) {
     const code = codes[i];
     if (code === QUOTE) {
       reader.position = i + 1;
-      return sliceText(reader, start, i);
+      return isEscaped ? unescapeText(codes.subarray(start, i)) : sliceText(reader, start, i);
     }
-    if (code === BACKSLASH) return parseEscaped(reader, start);
+    if (code === BACKSLASH) {
+      isEscaped = true;
+      i++;
+    }
   }
   return null;
 }
@@ -169,19 +173,6 @@ function unescapeText(raw: Uint8Array): string {
     } else bytes[length++] = raw[i];
   }
   return decoder.decode(bytes.subarray(0, length));
-}
-
-/** Parses from after the opening quote. */
-function parseEscaped(reader: Cursor, start: number): string | null {
-  const { codes, end } = reader;
-  for (let i = start; i < end; i++) {
-    if (codes[i] === BACKSLASH) i++;
-    else if (codes[i] === QUOTE) {
-      reader.position = i + 1;
-      return unescapeText(codes.subarray(start, i));
-    }
-  }
-  return null;
 }
 
 /** Ends at a blank or one of `{ } = , "`. */

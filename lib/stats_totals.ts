@@ -69,10 +69,6 @@ const MIN_PEAK_SPAN: Seconds = 0.45;
 
 export const NO_PEAKS: Peaks = createRecord(PEAK_KEYS, () => null);
 
-function mapSessionCounts(convert: (key: SessionKey) => Reading): SessionCounts {
-  return createRecord(SESSION_KEYS, convert);
-}
-
 function getSum(family: CountsByLabel | undefined): Reading {
   return family === undefined ? absent("missing") : present(sumCounts(family));
 }
@@ -91,7 +87,7 @@ function getEngineCounters({ counters, labelled }: EngineSample): SessionCounts 
 /** Counters without an engine. */
 function getServerCounters({ labelled }: EngineSample): SessionCounts {
   return {
-    ...mapSessionCounts(() => absent("unsupported")),
+    ...createRecord(SESSION_KEYS, () => absent("unsupported")),
     rejections: getSum(labelled.rejectedByReason),
   };
 }
@@ -102,7 +98,7 @@ function startTotals(
 ): SessionTotals {
   const counted = options.isNew
     ? counters
-    : mapSessionCounts((key) => isPresent(counters[key]) ? present(0) : counters[key]);
+    : createRecord(SESSION_KEYS, (key) => isPresent(counters[key]) ? present(0) : counters[key]);
   return { since: options.at, counted, counters };
 }
 
@@ -119,13 +115,13 @@ function continueTotals(
   counters: SessionCounts,
   hasRestarted: boolean,
 ): SessionTotals {
-  const counted = mapSessionCounts((key) => {
+  const counted = createRecord(SESSION_KEYS, (key) => {
     const sum = total.counted[key];
     const now = counters[key];
     if (!isPresent(sum) && !isPresent(now)) return sum;
     return present((sum.value ?? 0) + getIncrease(now, total.counters[key], hasRestarted));
   });
-  const last = mapSessionCounts((key) => {
+  const last = createRecord(SESSION_KEYS, (key) => {
     if (isPresent(counters[key])) return counters[key];
     // A missing metric continues from its last value; after a restart, from nothing.
     return hasRestarted ? absent("initializing") : total.counters[key];
@@ -232,7 +228,10 @@ export function listTotals(totals: ServerTotals): readonly SessionTotals[] {
 }
 
 export function sumTotals(totals: readonly SessionTotals[]): SessionCounts {
-  return mapSessionCounts((key) => sumReadings(totals.map(({ counted }) => counted[key])));
+  return createRecord(
+    SESSION_KEYS,
+    (key) => sumReadings(totals.map(({ counted }) => counted[key])),
+  );
 }
 
 /** `null`: no value. */
