@@ -77,11 +77,7 @@ function collectScreenState({ session: { state: { ui, held, interval } }, known 
 }
 
 /** The last scene, or a new one if that no longer fits. */
-function getScene(
-  screen: Screen,
-  size: TerminalSize,
-  suffices: (scene: Scene) => boolean,
-): Scene {
+function getScene(screen: Screen, size: TerminalSize, suffices: (scene: Scene) => boolean): Scene {
   const { scene, session: { view } } = screen;
   const state = collectScreenState(screen);
   if (scene !== null && isSameScene(scene, state, size) && suffices(scene)) return scene;

@@ -376,9 +376,7 @@ type ValueOf<One> = One extends { readonly value: null } ? Value<boolean>
   : Value<ParsedBy<One> | null>;
 
 /** `null` if unset without a default. */
-export type OptionValues = {
-  readonly [One in Row as One["name"]]: ValueOf<One>;
-};
+export type OptionValues = { readonly [One in Row as One["name"]]: ValueOf<One> };
 
 /** In the order of the help. */
 export const OPTION_ROWS: readonly OptionRow<OptionName>[] = Object.entries(GROUPS)

@@ -115,10 +115,7 @@ function isTyped({ source }: Value<unknown>): boolean {
   return source.level === "option";
 }
 
-function resolveInterval(
-  { interval, once }: OptionValues,
-  problems: Problem[],
-): Seconds {
+function resolveInterval({ interval, once }: OptionValues, problems: Problem[]): Seconds {
   if (interval.value === 0 && !once.value) {
     problems.push(refuse(interval.source, "works only with --once: give 0.5 or more"));
   }
@@ -126,10 +123,7 @@ function resolveInterval(
 }
 
 /** A variable or the configuration file may set it for other calls. */
-function resolveStateFile(
-  { state, once, demo }: OptionValues,
-  problems: Problem[],
-): string | null {
+function resolveStateFile({ state, once, demo }: OptionValues, problems: Problem[]): string | null {
   const words = !once.value
     ? "works only with --once"
     : demo.value

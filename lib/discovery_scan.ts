@@ -363,10 +363,7 @@ async function probePorts(
   watchedKeys: ReadonlySet<string>,
 ): Promise<readonly { readonly host: string; readonly port: number }[]> {
   const unwatched = places.filter(({ host, port }) => !isWatched(host, port, watchedKeys));
-  const hosts = await mapInParallel(
-    unwatched,
-    ({ host, port }) => probePort(platform, host, port),
-  );
+  const hosts = await mapInParallel(unwatched, ({ host, port }) => probePort(platform, host, port));
   return unwatched.flatMap(({ port }, i) => {
     const host = hosts[i];
     return host === null ? [] : [{ host, port }];

@@ -206,10 +206,7 @@ function describeField(
   };
 }
 
-export function describeFields(
-  fields: readonly Field<never>[],
-  definitions: Definitions,
-): Schema {
+export function describeFields(fields: readonly Field<never>[], definitions: Definitions): Schema {
   const properties = fields.map((one) => [one.key, describeField(one, definitions)] as const);
   const hasFigures = fields.some(({ presence }) => presence === "figure");
   return {
@@ -220,10 +217,7 @@ export function describeFields(
 }
 
 /** A named object is defined once in the schema. */
-export function object<Source>(
-  fields: readonly Field<Source>[],
-  name?: string,
-): ValueType<Source> {
+export function object<Source>(fields: readonly Field<Source>[], name?: string): ValueType<Source> {
   return {
     unit: "",
     write: (source) => writeFields(fields, source),

@@ -198,10 +198,7 @@ function collectFindings(
       isAwake(scraped.get(key) ?? "PENDING") ? computeLoadStatus(key, replica, ratios.get(key)) : []
     )
   );
-  return [
-    ...load,
-    ...groups.flatMap(({ checks }) => checks.flatMap(({ findings }) => findings)),
-  ];
+  return [...load, ...groups.flatMap(({ checks }) => checks.flatMap(({ findings }) => findings))];
 }
 
 /** Adds HOT and STALLED if their alerts fire. */
@@ -344,10 +341,7 @@ function remember(
   return { engines, endpoints };
 }
 
-function haveStatusesChanged(
-  subjects: readonly Subject[],
-  before: RuleEvaluation,
-): boolean {
+function haveStatusesChanged(subjects: readonly Subject[], before: RuleEvaluation): boolean {
   return subjects.length !== before.memory.endpoints.size ||
     subjects.some(({ known: { endpoint }, status, engines }) =>
       before.memory.endpoints.get(endpoint.key)?.status !== status ||

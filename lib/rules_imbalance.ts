@@ -89,8 +89,7 @@ function collectMinutes(
 ): readonly { readonly member: Member; readonly delta: Delta }[] {
   return members.flatMap((member) => {
     const { lastMinute, standstill } = member.replica;
-    return isPresent(lastMinute) && lastMinute.value.span >= MIN_SPAN &&
-        standstill < MIN_STALL
+    return isPresent(lastMinute) && lastMinute.value.span >= MIN_SPAN && standstill < MIN_STALL
       ? [{ member, delta: lastMinute.value }]
       : [];
   });

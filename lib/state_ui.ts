@@ -259,8 +259,7 @@ function toggleScreen(ui: Ui, screen: Screen): Ui {
 
 /** Opened, or of the only replica. */
 function showsDetail(ui: Ui, { isText }: UiContext): boolean {
-  return ui.screen === "detail" ||
-    (isText && ui.screen === "overview" && ui.zoomedPanel === null);
+  return ui.screen === "detail" || (isText && ui.screen === "overview" && ui.zoomedPanel === null);
 }
 
 function toggleDetail(ui: Ui, context: UiContext): Ui {

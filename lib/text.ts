@@ -207,9 +207,7 @@ function maskOptions(words: readonly string[]): string[] {
 export function maskSecrets(commandLine: string): string {
   if (!SUSPICIOUS.test(commandLine)) return commandLine;
   const withoutOptions = maskOptions(commandLine.split(" ")).join(" ");
-  return withoutOptions
-    .replace(USER_INFO, `$1${MASK}@`)
-    .replace(BEARER, `$1 ${MASK}`)
+  return withoutOptions.replace(USER_INFO, `$1${MASK}@`).replace(BEARER, `$1 ${MASK}`)
     .replace(
       ASSIGNMENT,
       (whole, name: string, sign: string) => isSecretName(name) ? `${name}${sign}${MASK}` : whole,

@@ -67,8 +67,7 @@ export function renderText(
     ...renderTable(fleet, listed, table).lines,
     ...(problems.length > 0 ? ["", ...problems] : []),
   ];
-  const panels = createPanels(state, paint)
-    .filter(({ id }) => id === "gpus" || id === "cost")
+  const panels = createPanels(state, paint).filter(({ id }) => id === "gpus" || id === "cost")
     .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);
   const lines = [...renderHeader(state, { width, paint }), "", ...body, ...panels];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());

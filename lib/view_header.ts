@@ -96,9 +96,7 @@ function describeAge(state: State): string {
 }
 
 /** The scrape interval, a range if slow endpoints have a longer one; with `--once`, the window. */
-function describeInterval(
-  { interval, endpoints, fleet, isOnce = false }: State,
-): string {
+function describeInterval({ interval, endpoints, fleet, isOnce = false }: State): string {
   const { span } = fleet.total.figures.lastPoll;
   if (isOnce && isPresent(span)) return `over ${formatQuantity(span.value)} s`;
   if (interval === 0) return "one scrape";
@@ -330,9 +328,5 @@ export function renderHeader(
   options: { readonly width: number; readonly paint: Paint },
 ): Header {
   const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
-  return [
-    join(createTitle(state)),
-    join(createVerdict(state)),
-    join(createSummary(state)),
-  ];
+  return [join(createTitle(state)), join(createVerdict(state)), join(createSummary(state))];
 }

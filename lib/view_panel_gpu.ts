@@ -117,11 +117,7 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
       `  MIG ${index} ${formatGpuReading(profile, (text) => text)}`,
   },
   { title: "UTIL", priority: 1, read: getUtilization },
-  {
-    title: "",
-    priority: 9,
-    read: ({ utilizationRatio: ratio }) => [drawRatioBar(ratio), "ok"],
-  },
+  { title: "", priority: 9, read: ({ utilizationRatio: ratio }) => [drawRatioBar(ratio), "ok"] },
   {
     title: "",
     priority: 7,

@@ -418,8 +418,7 @@ export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
 }
 
 function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readonly ClickTarget[] {
-  return targets
-    .map((target) => ({ ...target, toColumn: Math.min(target.toColumn, size.columns) }))
+  return targets.map((target) => ({ ...target, toColumn: Math.min(target.toColumn, size.columns) }))
     .filter(({ row, fromColumn, toColumn }) => row < size.rows && fromColumn < toColumn);
 }
 
