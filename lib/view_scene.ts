@@ -45,13 +45,12 @@ interface Stage {
   readonly filter: Filter;
   readonly width: number;
   readonly paint: Paint;
-  readonly output: ViewOptions["output"];
+  readonly size: TerminalSize;
+  readonly options: ViewOptions;
 }
 
 /** A screen laid out, to be drawn with any selection and scroll. */
 export interface Scene extends Stage {
-  readonly size: TerminalSize;
-  readonly options: ViewOptions;
   readonly title: string;
   readonly keys: Part;
   readonly body: Body;
@@ -115,7 +114,7 @@ function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readon
 }
 
 /** Most useful first. */
-function listKeys({ state, output }: Stage): readonly KeyPiece[] {
+function listKeys({ state, options }: Stage): readonly KeyPiece[] {
   const { screen, isTyping, zoomedPanel, filter } = state.ui;
   if (isTyping) return TYPING_KEYS;
   if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
@@ -126,7 +125,7 @@ function listKeys({ state, output }: Stage): readonly KeyPiece[] {
   if (zoomedPanel !== null) {
     return mixKeys([BACK, ["Tab", "Next panel", "next_panel"]], ["open", "next_panel"]);
   }
-  if (choosesDetail(state, output)) {
+  if (choosesDetail(state, options.output)) {
     return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
   }
   return filter === "" ? KEYS : mixKeys([["Esc", "Clear filter", "back"]], []);
@@ -287,12 +286,12 @@ function renderDetails(scene: Stage, room: number): string[] {
 }
 
 function layOutBody(scene: Stage, header: Header, room: number): Body {
-  const { state, paint, output } = scene;
+  const { state, paint, options } = scene;
   const { ui } = state;
   if (ui.screen === "help") return { kind: "text", above: [], lines: renderHelp(paint), room };
   if (ui.screen === "columns") return { kind: "menu" };
   const common = { kind: "text", above: [header[1]], room: room - 1 } as const;
-  if (choosesDetail(state, output)) {
+  if (choosesDetail(state, options.output)) {
     return { ...common, lines: renderDetails(scene, room - 1) };
   }
   return ui.zoomedPanel === null
@@ -324,27 +323,23 @@ export function layOutScene(
 ): Scene {
   const picture = getSceneState(state);
   const paint = createPaint(options.depth, picture.ui.theme);
-  const { columns: width } = size;
   const rows = listRowsOf(picture, before);
-  const stage: Stage = { state: picture, ...rows, width, paint, output: options.output };
+  const stage: Stage = { state: picture, ...rows, width: size.columns, paint, size, options };
   const header = renderHeader(picture, stage);
-  const fit = (line: string): string => fitLine(line, { width, ...options });
+  const fit = (line: string): string => fitLine(line, stage);
   const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(stage);
-  const body = layOutBody(stage, header, measureRoom(size, options));
+  const body = layOutBody(stage, header, measureRoom(stage));
   return {
-    ...{ ...stage, size, options },
+    ...stage,
     title: fit(header[0]),
     keys: { ...keys, lines: keys.lines.map(fit) },
     body: body.kind === "table" ? { ...body, lines: body.lines.map(fit) } : body,
   };
 }
 
-function fitLine(
-  line: string,
-  { width, ascii }: { readonly width: number; readonly ascii: boolean },
-): string {
+function fitLine(line: string, { width, options }: Stage): string {
   const cut = cutStyledLine(line, width);
-  return ascii ? convertToAscii(cut) : cut;
+  return options.ascii ? convertToAscii(cut) : cut;
 }
 
 /** What changes without a new layout. */
@@ -393,15 +388,15 @@ function findSelectedGroup(listed: Scene["listed"], ui: Ui): UiContext["selected
   return group?.kind === "group" ? { modelName: group.group.modelName, key: group.key } : null;
 }
 
-function measureRoom({ rows }: TerminalSize, { hasKeyLine = true }: ViewOptions): number {
-  return Math.max(0, rows - 1 - (hasKeyLine ? 1 : 0));
+function measureRoom({ size, options: { hasKeyLine = true } }: Stage): number {
+  return Math.max(0, size.rows - 1 - (hasKeyLine ? 1 : 0));
 }
 
 /** Returns what commands need to know about the screen. */
 export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
-  const { state, listed, body, size, options } = scene;
+  const { state, listed, body } = scene;
   const isText = body.kind === "text";
-  const room = isText ? body.room : measureRoom(size, options);
+  const room = isText ? body.room : measureRoom(scene);
   const pageLines = Math.max(1, body.kind === "table" ? body.shown : room);
   return {
     lineKeys: listed.map(({ key }) => key),
@@ -423,17 +418,17 @@ function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readon
 }
 
 function drawBody(
-  { body, listed, paint, size, options }: Scene,
+  scene: Scene,
   ui: Ui,
 ): { readonly lines: readonly string[]; readonly cursorRow: number | null } {
-  const { columns: width } = size;
+  const { body, listed, paint, width } = scene;
   if (body.kind !== "table") {
-    const room = measureRoom(size, options);
+    const room = measureRoom(scene);
     const menuScroll = ui.columnCursor - Math.floor(room / 2);
     const lines = body.kind === "menu"
       ? scrollLines(renderColumnMenu(ui, paint), menuScroll, { room, paint })
       : [...body.above, ...scrollLines(body.lines, ui.scroll, { room: body.room, paint })];
-    return { lines: lines.map((line) => fitLine(line, { width, ...options })), cursorRow: null };
+    return { lines: lines.map((line) => fitLine(line, scene)), cursorRow: null };
   }
   const selected = findSelected(ui, listed.map(({ key }) => key)) - body.top;
   if (selected < 0 || selected >= body.shown) return { lines: body.lines, cursorRow: null };
@@ -444,8 +439,8 @@ function drawBody(
 
 /** Draws a frame of exactly the scene's size. */
 export function drawScene(scene: Scene, ui: Ui = scene.state.ui): ScreenFrame {
-  const { size, options, title, keys, body } = scene;
-  const room = measureRoom(size, options);
+  const { size, title, keys, body } = scene;
+  const room = measureRoom(scene);
   const { lines, cursorRow } = drawBody(scene, ui);
   const content = lines.slice(0, room);
   while (content.length < room) content.push("");

@@ -177,7 +177,6 @@ function listHeadingTargets(layouts: readonly TableLayout[]): ClickTarget[] {
   });
 }
 
-/** Draws heading, rows in sight and totals. */
 export function renderTable(
   fleet: Fleet,
   lines: readonly VisibleRow[],
