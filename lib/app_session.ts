@@ -389,7 +389,7 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
   const outcome = await sampler.sample(signal);
   if (stop.signal.aborted) return;
   if (isGpuFailure(outcome)) {
-    // Only `--once` aborts a sample and goes on.
+    // Only `--once` aborts a sample and continues.
     const failure: GpuFailure = outcome.kind === "aborted"
       ? { ...outcome, kind: "timeout" }
       : outcome;

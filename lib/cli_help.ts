@@ -16,10 +16,9 @@ export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
   [String(EXIT_OK), "every endpoint answered"],
   [
     String(EXIT_ENDPOINT_DOWN),
-    "with --once, an endpoint failed; nothing was found with --auto, or on the host or ports " +
-    "that were given",
+    "with --once, an endpoint failed; with --auto, --host or --port-range, no server was found",
   ],
-  [String(EXIT_USAGE), "the command line or a variable is wrong"],
+  [String(EXIT_USAGE), "an argument or environment variable is wrong"],
   [
     String(EXIT_CONFIGURATION),
     "a configuration, credential or price file cannot be used, or output or state " +
@@ -41,8 +40,8 @@ export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
 
 export const CREDENTIALS_REMARK =
   "FILE applies to every given URL, URL=FILE only to that one; each option may be " +
-  "repeated. Other users can see arguments, so no option takes a secret itself. None goes to a " +
-  "server found by a scan.";
+  "repeated. Other users can see arguments, so no option takes a secret itself. Secrets " +
+  "are never sent to a server found by a scan.";
 
 export const HOMEPAGE = "https://github.com/vllm-htop/vllm-htop";
 const HELP_WIDTH = 80;

@@ -61,8 +61,7 @@ const GROUPS = {
       variable: "VLLM_HTOP_URL",
       parse: parseUrls,
       set: "targets",
-      help: "a server, or several separated by commas; may be repeated; the word --url may be " +
-        "left out",
+      help: "a server, or several separated by commas; may be repeated; --url itself is optional",
     },
     {
       name: "auto",
@@ -85,8 +84,7 @@ const GROUPS = {
       variable: "VLLM_HTOP_PORT_RANGE",
       default: "8000-8015",
       parse: parsePortRange,
-      help: "ports to scan, at most 1024; if unset, also those that processes of " +
-        "this machine own",
+      help: "ports to scan, at most 1024; if unset, also those on which local processes listen",
     },
     {
       name: "name",
@@ -94,14 +92,14 @@ const GROUPS = {
       repeatable: true,
       variable: "VLLM_HTOP_NAME",
       parse: parseLabels,
-      help: "what to call a server instead of its model and address",
+      help: "display name of a server, instead of its model and address",
     },
     {
       name: "metric-prefix",
       value: "PREFIX",
       variable: "VLLM_HTOP_METRIC_PREFIX",
       parse: parseMetricPrefix,
-      help: 'metric name prefix, replacement for "vllm:"',
+      help: 'metric name prefix to use instead of "vllm:"',
     },
     {
       name: "demo",
@@ -153,8 +151,8 @@ const GROUPS = {
       variable: "VLLM_HTOP_OUTPUT",
       default: "auto",
       choices: OUTPUT_FORMS,
-      help: "table, detail, json (one document per line), or auto: detail of one replica, " +
-        "table of several",
+      help: "table, detail, json (one document per line), or auto: detail for one replica, " +
+        "table for several",
     },
     { name: "table", value: null, help: "the same as --output table" },
     { name: "detail", value: null, help: "the same as --output detail" },
@@ -170,7 +168,8 @@ const GROUPS = {
       name: "filter",
       value: "TEXT",
       variable: "VLLM_HTOP_FILTER",
-      help: "show rows with TEXT in name, model, URL or status; | means or",
+      help:
+        "show rows with TEXT in name, model, URL or state, or a comparison: kv>80%; | is or, & and",
     },
     {
       name: "columns",
@@ -191,7 +190,11 @@ const GROUPS = {
     { name: "no-color", value: null, help: "bold and inverse only" },
     { name: "ascii", value: null, help: "draw with ASCII only" },
     { name: "no-key-line", value: null, help: "hide the key line" },
-    { name: "no-mouse", value: null, help: "leave the mouse to the terminal" },
+    {
+      name: "no-mouse",
+      value: null,
+      help: "do not use the mouse, so that the terminal can select text",
+    },
   ],
   "GPUs and cost": [
     {
@@ -241,7 +244,7 @@ const GROUPS = {
       value: "N",
       variable: "VLLM_HTOP_NUM_GPUS",
       parse: parseNumber({ min: 1, max: MAX_GPUS, isWhole: true }),
-      help: "number of GPUs to bill; unset: those of this machine that serve",
+      help: "number of GPUs to bill; unset: those here that a watched server uses",
     },
     {
       name: "no-gpu-detect",
@@ -297,7 +300,7 @@ const GROUPS = {
       value: "[URL=]FILE",
       repeatable: true,
       variable: "VLLM_HTOP_CA_FILE",
-      help: "PEM certificates to trust besides the system's",
+      help: "PEM certificates to trust in addition to the system's",
     },
     {
       name: "cert-file",
@@ -321,7 +324,7 @@ const GROUPS = {
       repeatable: true,
       variable: "VLLM_HTOP_INSECURE",
       parse: parseUrls,
-      help: "accept any certificate of this watched server",
+      help: "skip the certificate check of this watched server",
     },
   ],
   Configuration: [
@@ -389,7 +392,7 @@ export const ROWS_BY_NAME: ReadonlyMap<OptionName, OptionRow<OptionName>> = new 
 /** Variables of other programs that we honour. */
 export const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[] = [
   ["NO_COLOR", "when set and not empty: no colours"],
-  ["FORCE_COLOR", "1, 2 or 3: 16, 256 or 16 million colours, also into a pipe"],
+  ["FORCE_COLOR", "1, 2 or 3: 16, 256 or 16 million colours, also in a pipe"],
   ["COLORTERM, TERM", "how many colours the terminal shows; TERM=dumb: none, and no live screen"],
   ["XDG_CONFIG_HOME, HOME, APPDATA", "location of the configuration folder"],
   ["LC_ALL, LC_CTYPE, LANG", "ASCII only if the first one set does not name UTF-8"],

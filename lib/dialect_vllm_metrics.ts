@@ -33,7 +33,7 @@ function info(name: string, title: string, help: string, options: RowOptions): M
 export const VLLM_METRIC_ROWS: readonly MetricRow[] = [
   // Scheduler and caches.
   gauge("num_requests_running", "requests", "Running", "Requests in the batch.", { key: "running", since: "0.2.3" }),
-  gauge("num_requests_waiting", "requests", "Waiting", "Requests that wait, deferred ones too.", { key: "waiting", since: "0.2.3" }),
+  gauge("num_requests_waiting", "requests", "Waiting", "Waiting requests, deferred ones included.", { key: "waiting", since: "0.2.3" }),
   gauge("num_requests_waiting_by_reason", "requests", "Waiting by reason", "Parts of the waiting ones.", { key: "waitingByReason", label: "reason", since: "0.20.0" }),
   gauge("num_requests_kv_fetch_by_stage", "requests", "Remote KV fetches", "Requests that fetch KV from another server, by stage.", { label: "stage", since: "0.33.0" }),
   gauge("watermark_requests", "requests", "Watermark requests", "Requests held back by the watermark of free blocks.", { since: "0.33.0" }),
@@ -59,14 +59,14 @@ export const VLLM_METRIC_ROWS: readonly MetricRow[] = [
   info("lora_requests_info", "LoRA adapters", "Running and waiting adapters; the value is the time of the change.", { role: "adapters", since: "0.6.4" }),
 
   // Tokens and requests.
-  counter("prompt_tokens_total", "tokens", "Prompt tokens", "Booked at the first token, cached ones too.", { key: "promptTokens", since: "0.3.1" }),
+  counter("prompt_tokens_total", "tokens", "Prompt tokens", "Counted at the first token, cached ones included.", { key: "promptTokens", since: "0.3.1" }),
   counter("prompt_tokens_by_source_total", "tokens", "Prompt tokens by source", "Computed, or from which cache.", { key: "promptTokensBySource", label: "source", since: "0.16.0" }),
   counter("prompt_tokens_cached_total", "tokens", "Cached prompt tokens", "From a local or an external cache.", { key: "cachedPromptTokens", since: "0.16.0" }),
   counter("prompt_tokens_cached_by_source_total", "tokens", "Cached prompt tokens by source", "By the storage that they came from.", { label: "source", since: "0.32.0" }),
   counter("prompt_tokens_recomputed_total", "tokens", "Recomputed prompt tokens", "Cached tokens that were computed again.", { since: "0.16.0", until: "0.19.1" }),
-  counter("generation_tokens_total", "tokens", "Generated tokens", "Booked at each step.", { key: "generationTokens", since: "0.3.1" }),
+  counter("generation_tokens_total", "tokens", "Generated tokens", "Counted at each step.", { key: "generationTokens", since: "0.3.1" }),
   counter("tokens_total", "tokens", "Tokens", "Always 0 (V0).", { since: "0.6.4", until: "0.7.3" }),
-  counter("num_preemptions_total", "preemptions", "Preemptions", "Requests put back into the queue for want of KV blocks.", { key: "preemptions", since: "0.4.3" }),
+  counter("num_preemptions_total", "preemptions", "Preemptions", "Requests put back into the queue because KV blocks ran out.", { key: "preemptions", since: "0.4.3" }),
   counter("request_success_total", "requests", "Finished requests", "By the reason why they finished; aborts and errors too.", { key: "finishedByReason", label: "finished_reason", since: "0.4.2" }),
   counter("corrupted_requests_total", "requests", "Corrupted requests", "With NaN among the logits; only with VLLM_COMPUTE_NANS_IN_LOGITS=1.", { since: "0.11.1" }),
   histogram("iteration_tokens_total", "tokens", "Tokens per step", "Of one step of the engine.", { key: "iterationTokens", since: "0.6.4" }),

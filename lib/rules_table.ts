@@ -152,7 +152,7 @@ export const RULES: readonly Rule[] = [
     title: "hot",
     threshold: `${HOT_CONDITIONS} or more of: KV cache above ${HOT_KV_RATIO * 100} %, more than ` +
       `${HOT_WAITING} waiting, preemptions in the last minute, TTFT above ${HOT_LATENCY_RATIO}× ` +
-      `the others, ITL above ${HOT_LATENCY_RATIO}× the others (tested as slow prefill and decode)`,
+      `the others, ITL above ${HOT_LATENCY_RATIO}× the others (with the tests for slow prefill and decode)`,
     source: `${PYTHON_VLLM_HTOP}, which counted swapped requests; vLLM V1 preempts instead`,
     unit: "conditions",
     effect: "critical",
@@ -173,8 +173,8 @@ export const RULES: readonly Rule[] = [
   {
     id: "slow_prefill",
     title: "slow in prefill",
-    threshold: `${describeLatencyRule("TTFT")}; not with more than ${HOT_WAITING} waiting, ` +
-      "which explains it",
+    threshold: `${describeLatencyRule("TTFT")}; not with more than ${HOT_WAITING} waiting: ` +
+      "then the queue explains it",
     source: `${PYTHON_VLLM_HTOP}, which compared the P95 of one poll with the median of all`,
     unit: "seconds",
     ...DEGRADED,
@@ -192,7 +192,7 @@ export const RULES: readonly Rule[] = [
     title: "taking too many requests",
     threshold: describeShareRule("the last minute's requests", `${MIN_REQUESTS} requests`) +
       `; ${SIGNIFICANT} (binomial test against a fair balancer)`,
-    source: `${PYTHON_VLLM_HTOP}, from 5 requests on, without a test of significance`,
+    source: `${PYTHON_VLLM_HTOP}, with 5 requests or more, without a significance test`,
     unit: "ratio",
     ...DEGRADED,
   },
@@ -201,7 +201,7 @@ export const RULES: readonly Rule[] = [
     title: "running more than peers",
     threshold: `one-minute means more than ${RUNNING_SKEW} apart, the highest above ` +
       `${SKEW_RATIO}× max(1, median); ${SIGNIFICANT}`,
-    source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
+    source: `${PYTHON_VLLM_HTOP}, on one sample, without a significance test`,
     unit: "requests",
     ...DEGRADED,
   },
@@ -210,7 +210,7 @@ export const RULES: readonly Rule[] = [
     title: "KV fuller than peers",
     threshold: `one-minute means more than ${KV_SKEW * 100} percentage points apart; ` +
       SIGNIFICANT,
-    source: `${PYTHON_VLLM_HTOP}, on one sample, without a test of significance`,
+    source: `${PYTHON_VLLM_HTOP}, on one sample, without a significance test`,
     unit: "ratio",
     ...DEGRADED,
   },
@@ -221,7 +221,7 @@ export const RULES: readonly Rule[] = [
       "the last minute's output tokens",
       `${MIN_TOKENS_PER_SECOND} token/s`,
     ) + `; ${SIGNIFICANT}`,
-    source: `${PYTHON_VLLM_HTOP}, on one poll, without a test of significance`,
+    source: `${PYTHON_VLLM_HTOP}, on one poll, without a significance test`,
     unit: "ratio",
     ...DEGRADED,
   },

@@ -1,6 +1,6 @@
 /**
  * The one State, and `update(state, message)`. Rules, fleet and bill are derived once per `clock`,
- * not per scrape: hundreds of endpoints scrape faster than anybody reads.
+ * not per scrape: hundreds of endpoints are scraped more often than the screen is drawn.
  * @module
  */
 
@@ -68,7 +68,7 @@ export interface State extends BillSources {
   readonly utcOffset: Seconds;
   /** `--once`. */
   readonly isOnce?: boolean;
-  /** `--gpu` was given: report a missing nvidia-smi. */
+  /** `--gpus` was given: report a missing nvidia-smi. */
   readonly asksForGpus?: boolean;
   /** Such as what a scan found. Safe text. */
   readonly notices: readonly string[];

@@ -1,5 +1,5 @@
 /**
- * Keeps the newest scrapes for the next run (`--state-file`), which compares with them. Counters
+ * Keeps the newest scrapes for the next run (`--state`), which compares with them. Counters
  * are kept, and what tells a restart; no secret. The wall clock links the runs: `restoreScrapes`
  * drops scrapes from the future and old ones. Metrics that the file lacks are `missing`, so that a
  * newer version can read it.

@@ -114,7 +114,7 @@ function isSameServer(one: GpuEndpoint, other: GpuEndpoint): boolean {
     haveSameItems(one.modelNames, other.modelNames);
 }
 
-/** Attributes anew only if the servers' engines changed. */
+/** Repeats the attribution only if the servers' engines changed. */
 export function setServers(host: HostState, servers: readonly GpuEndpoint[]): HostState {
   const { report, machine } = host;
   const isSame = servers.length === host.servers.length &&

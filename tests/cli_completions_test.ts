@@ -96,7 +96,7 @@ Deno.test(
     assertEquals(specs.slice(0, 2), ["-s", "-S"]);
     const find = (start: string): string => specs.find((spec) => spec.startsWith(start)) ?? "";
     assertStringIncludes(find("--theme="), ":NAME:(default light mono high-contrast colorblind)");
-    assertStringIncludes(find("--metric-prefix="), 'replacement for "vllm\\:"');
+    assertStringIncludes(find("--metric-prefix="), 'to use instead of "vllm\\:"');
     assertEquals(
       find("*--token-file="),
       "*--token-file=[bearer token, re-read for each scrape]" +

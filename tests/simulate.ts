@@ -201,7 +201,7 @@ function simulateSlow(runs: number): void {
   printTable([
     [
       ...["Slower by", "Traffic of the group", `Named within ${SOON} s`, "Median", "95 %"],
-      ...["Another accused", "by vllm-htop 0.5.0"],
+      ...["Others flagged", "by vllm-htop 0.5.0"],
     ],
     ...rows,
   ]);
