@@ -11,7 +11,6 @@ import {
   type ClientRequest,
   createRandom,
   createRequestSource,
-  type FinishReason,
   type LoadOptions,
   type Random,
   type RequestSource,
@@ -78,30 +77,16 @@ function listTokenBounds(maxModelLength: number): number[] {
   return bounds;
 }
 
-export interface EngineFigures extends Record<FinishReason | typeof ACCEPTED_KEYS[number], number> {
-  readonly tallies: Tallies;
-  running: number;
-  waiting: number;
-  kvCacheUsage: Ratio;
-  promptTokens: number;
-  cachedPromptTokens: number;
-  generationTokens: number;
-  prefixCacheQueries: number;
-  prefixCacheHits: number;
-  preemptions: number;
-  rejected: number;
-  drafts: number;
-  draftTokens: number;
-}
+export type EngineFigures = ReturnType<typeof createFigures>;
 
-function createFigures(maxModelLength: number): EngineFigures {
+function createFigures(maxModelLength: number) {
   const tokenBounds = listTokenBounds(maxModelLength);
   const tallies = Object.entries(BOUNDS).map(([key, given]): [string, Tally] => {
     const bounds = given ?? tokenBounds;
     return [key, { bounds, counts: new Float64Array(bounds.length + 1), sum: 0 }];
   });
   return {
-    tallies: Object.fromEntries(tallies) as Record<keyof typeof BOUNDS, Tally>,
+    tallies: Object.fromEntries(tallies) as Tallies,
     ...{ running: 0, waiting: 0, kvCacheUsage: 0 },
     ...{ promptTokens: 0, cachedPromptTokens: 0, generationTokens: 0 },
     ...{ prefixCacheQueries: 0, prefixCacheHits: 0, preemptions: 0, rejected: 0 },
@@ -117,40 +102,30 @@ function observe(tally: Tally, value: Seconds | number, times = 1): void {
   tally.sum += value * times;
 }
 
-export interface SimulatedEngineOptions extends LoadOptions {
-  readonly model: string;
-  /** Data-parallel rank; default: index within the server. */
-  readonly engine?: string;
-  /** Factor on the time of each step. */
-  readonly slowness?: number;
-  /** Fixed cost of a step. */
-  readonly stepTime?: Seconds;
-  /** Per decoding request. */
-  readonly stepTimePerRequest?: Seconds;
-  /** Per prompt token. */
-  readonly prefillTimePerToken?: Seconds;
-  readonly kvCacheTokens?: number;
-  readonly maxModelLength?: number;
-  /** vLLM's `max_num_seqs`. */
-  readonly maxRunning?: number;
-  /** vLLM's `max_num_queued_reqs`; beyond it arrivals are rejected. */
-  readonly maxWaiting?: number;
-  /** Drafts `ACCEPTED_KEYS.length` tokens per step. */
-  readonly speculative?: boolean;
-}
-
 const DEFAULTS = {
+  /** Data-parallel rank; a server numbers its engines. */
   engine: "0",
+  /** Factor on the time of each step. */
   slowness: 1,
+  /** Fixed cost of a step. */
   stepTime: 0.011,
+  /** Per decoding request. */
   stepTimePerRequest: 0.000_12,
+  /** Per prompt token. */
   prefillTimePerToken: 0.000_06,
   kvCacheTokens: 60_000,
   maxModelLength: 32_768,
+  /** vLLM's `max_num_seqs`. */
   maxRunning: 128,
+  /** vLLM's `max_num_queued_reqs`; beyond it arrivals are rejected. */
   maxWaiting: Infinity,
+  /** Drafts `ACCEPTED_KEYS.length` tokens per step. */
   speculative: false,
 };
+
+export interface SimulatedEngineOptions extends LoadOptions, Readonly<Partial<typeof DEFAULTS>> {
+  readonly model: string;
+}
 
 /** vLLM's `max_num_batched_tokens`. */
 const STEP_TOKEN_BUDGET = 2048;

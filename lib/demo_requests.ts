@@ -3,33 +3,26 @@
  * @module
  */
 
-import type { Ratio, Seconds } from "./units.ts";
+import type { Seconds } from "./units.ts";
 
 /** Why a request ends. */
 export type FinishReason = "stop" | "length" | "abort" | "error" | "repetition";
 
-export interface LoadOptions {
-  /** Mean; varies slowly by about a third. 0: idle. */
-  readonly requestsPerSecond?: number;
-  readonly requestLimit?: number;
-  /** Typical, in tokens. */
-  readonly promptTokens?: number;
-  /** Typical, in tokens. */
-  readonly outputTokens?: number;
-  /** Mean share found in a warm prefix cache. */
-  readonly cachedShare?: Ratio;
-  /** Share of requests aborted by the client. */
-  readonly abortShare?: Ratio;
-}
-
 const DEFAULTS = {
+  /** Mean; varies slowly by about a third. 0: idle. */
   requestsPerSecond: 3,
   requestLimit: Infinity,
+  /** Typical. */
   promptTokens: 900,
+  /** Typical. */
   outputTokens: 150,
+  /** Mean share of a prompt found in a warm prefix cache. */
   cachedShare: 0.45,
+  /** Share of requests aborted by the client. */
   abortShare: 0.015,
 };
+
+export type LoadOptions = Readonly<Partial<typeof DEFAULTS>>;
 
 export interface ClientRequest {
   readonly arrivedAt: Seconds;
