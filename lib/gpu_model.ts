@@ -20,16 +20,8 @@ export interface GpuOutlier {
 }
 
 export type ThrottleReason =
-  | "power_cap"
-  | "hardware_slowdown"
-  | "thermal_software"
-  | "thermal_hardware"
-  | "power_brake"
-  | "sync_boost"
-  | "application_clocks"
-  | "display_clocks"
-  | "idle"
-  | "other";
+  | ("power_cap" | "hardware_slowdown" | "thermal_software" | "thermal_hardware" | "power_brake")
+  | ("sync_boost" | "application_clocks" | "display_clocks" | "idle" | "other");
 
 export interface MigInstance {
   /** On its GPU, from 0. */
@@ -109,18 +101,8 @@ export interface GpuReport {
 export type GpuProgram = "nvidia-smi" | "amd-smi";
 
 export type GpuFailureKind =
-  | "absent"
-  | "refused"
-  | "timeout"
-  | "flooded"
-  | "aborted"
-  | "no_devices"
-  | "driver_mismatch"
-  | "driver_missing"
-  | "gpu_lost"
-  | "forbidden"
-  | "unreadable"
-  | "failed";
+  | ("absent" | "refused" | "timeout" | "flooded" | "aborted" | "no_devices" | "driver_mismatch")
+  | ("driver_missing" | "gpu_lost" | "forbidden" | "unreadable" | "failed");
 
 export interface GpuFailure {
   readonly kind: GpuFailureKind;

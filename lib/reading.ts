@@ -3,37 +3,25 @@
  * @module
  */
 
-/**
- * Why a reading has no value.
- *
- * - `initializing`: declared, but no sample yet.
- * - `missing`: not exported.
- * - `stale`: the last scrape failed.
- * - `unsupported`: this kind of server has no such figure, or it makes no sense here. Never a fault.
- * - `off`: the feature is switched off.
- * - `first_scrape`: a rate needs two scrapes.
- * - `restarted`: a counter was reset in this window.
- * - `no_samples`: nothing was observed in the window (0 ÷ 0).
- * - `not_finite`: NaN or an infinity.
- * - `bounds_differ`: different buckets cannot be merged.
- * - `definitions_differ`: kinds of servers measure different things by that name.
- * - `unreadable`: it cannot be parsed.
- * - `forbidden`: reading it needs more rights.
- */
-export type AbsenceReason =
-  | "initializing"
-  | "missing"
-  | "stale"
-  | "unsupported"
-  | "off"
-  | "first_scrape"
-  | "restarted"
-  | "no_samples"
-  | "not_finite"
-  | "bounds_differ"
-  | "definitions_differ"
-  | "unreadable"
-  | "forbidden";
+/** Why a reading has no value. */
+export const ABSENCE_REASONS = [
+  "initializing", // declared, but no sample yet
+  "missing", // not exported
+  "stale", // the last scrape failed
+  "unsupported", // this kind of server has no such figure, or it makes no sense here; never a fault
+  "off", // the feature is switched off
+  "first_scrape", // a rate needs two scrapes
+  "restarted", // a counter was reset in this window
+  "no_samples", // nothing was observed in the window (0 ÷ 0)
+  "not_finite", // NaN or an infinity
+  "bounds_differ", // different buckets cannot be merged
+  "definitions_differ", // kinds of servers measure different things by that name
+  "unreadable", // it cannot be parsed
+  "forbidden", // reading it needs more rights
+] as const;
+
+/** Why a reading has no value. */
+export type AbsenceReason = typeof ABSENCE_REASONS[number];
 
 /** A reading that has a value. */
 export interface Present<T> {
@@ -51,23 +39,10 @@ export interface Absent {
 /** A value, or why there is none. */
 export type Reading<T = number> = Present<T> | Absent;
 
-const ABSENT: Readonly<Record<AbsenceReason, Absent>> = {
-  initializing: { value: null, reason: "initializing" },
-  missing: { value: null, reason: "missing" },
-  stale: { value: null, reason: "stale" },
-  unsupported: { value: null, reason: "unsupported" },
-  off: { value: null, reason: "off" },
-  first_scrape: { value: null, reason: "first_scrape" },
-  restarted: { value: null, reason: "restarted" },
-  no_samples: { value: null, reason: "no_samples" },
-  not_finite: { value: null, reason: "not_finite" },
-  bounds_differ: { value: null, reason: "bounds_differ" },
-  definitions_differ: { value: null, reason: "definitions_differ" },
-  unreadable: { value: null, reason: "unreadable" },
-  forbidden: { value: null, reason: "forbidden" },
-};
-
-export const ABSENCE_REASONS = Object.keys(ABSENT) as readonly AbsenceReason[];
+/** One object for each reason. */
+const ABSENT = Object.fromEntries(
+  ABSENCE_REASONS.map((reason): [AbsenceReason, Absent] => [reason, { value: null, reason }]),
+) as Readonly<Record<AbsenceReason, Absent>>;
 
 export function present<T>(value: T): Present<T> {
   return { value };

@@ -13,11 +13,7 @@ import { createSecret, quote, revealSecret, type Secret } from "./text.ts";
 import { VERSION } from "./version.ts";
 
 export type CredentialKind =
-  | "token"
-  | "basic_auth"
-  | "headers"
-  | "ca_certificates"
-  | "client_certificate"
+  | ("token" | "basic_auth" | "headers" | "ca_certificates" | "client_certificate")
   | "client_key";
 
 export interface CredentialSource {

@@ -19,33 +19,10 @@ export interface ClickTarget {
 }
 
 export type Command =
-  | "quit"
-  | "pause"
-  | "slower"
-  | "faster"
-  | "poll_now"
-  | "toggle_detail"
-  | "up"
-  | "down"
-  | "page_up"
-  | "page_down"
-  | "first"
-  | "last"
-  | "open"
-  | "back"
-  | "sort_next"
-  | "sort_previous"
-  | "invert_sort"
-  | "filter"
-  | "group"
-  | "fold"
-  | "unfold"
-  | "zoom"
-  | "next_panel"
-  | "next_theme"
-  | "columns"
-  | "help"
-  | "redraw";
+  | ("quit" | "pause" | "slower" | "faster" | "poll_now" | "toggle_detail" | "up" | "down")
+  | ("page_up" | "page_down" | "first" | "last" | "open" | "back" | "sort_next")
+  | ("sort_previous" | "invert_sort" | "filter" | "group" | "fold" | "unfold" | "zoom")
+  | ("next_panel" | "next_theme" | "columns" | "help" | "redraw");
 
 /** In the order of the theme key. */
 export const THEME_NAMES = ["default", "light", "mono", "high-contrast", "colorblind"] as const;
