@@ -101,10 +101,7 @@ function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[
   return { byPid, byGroup, keysWithListener };
 }
 
-interface Match {
-  readonly endpointKey: string;
-  readonly evidence: GpuEvidence;
-}
+type Match = Pick<GpuOwner, "endpointKey" | "evidence">;
 
 function getOnly<T>(list: readonly T[]): T | undefined {
   return list.length === 1 ? list[0] : undefined;

@@ -32,53 +32,45 @@ const MAX_PORTS = 4096;
 /** `0.0.0.0:80`, `*:80`, `[::1]:80`, `127.0.0.53%lo:53`. */
 const SOCKET_ADDRESS = /^(?:\[([^\]]*)\]|([^\s]*)):(\d{1,5})$/;
 
-function createPortCollector(): {
-  readonly add: (name: string, pids: readonly number[]) => void;
-  readonly list: () => readonly ListeningPort[];
-} {
+type Socket = readonly [name: string, pids: readonly number[]];
+
+/** Sorted by port. */
+function collectPorts(sockets: readonly Socket[]): readonly ListeningPort[] {
   const ports = new Map<number, { addresses: Set<string>; ownerPids: Set<number> }>();
-  const add = (name: string, pids: readonly number[]): void => {
+  for (const [name, pids] of sockets) {
     const match = SOCKET_ADDRESS.exec(name);
     const port = Number(match?.[3]);
-    if (match === null || !(port >= 1 && port <= 65_535)) return;
-    if (!ports.has(port) && ports.size >= MAX_PORTS) return;
+    if (match === null || !(port >= 1 && port <= 65_535)) continue;
+    if (!ports.has(port) && ports.size >= MAX_PORTS) continue;
     const entry = ports.get(port) ?? { addresses: new Set(), ownerPids: new Set() };
     ports.set(port, entry);
     entry.addresses.add((match[1] ?? match[2]).replace(/%.*$/, ""));
     for (const pid of pids) entry.ownerPids.add(pid);
-  };
-  const list = (): readonly ListeningPort[] =>
-    [...ports].sort(([a], [b]) => a - b).map(([port, { addresses, ownerPids }]) => ({
-      port,
-      addresses: [...addresses],
-      ownerPids: [...ownerPids],
-    }));
-  return { add, list };
+  }
+  return [...ports].sort(([a], [b]) => a - b).map(([port, { addresses, ownerPids }]) => (
+    { port, addresses: [...addresses], ownerPids: [...ownerPids] }
+  ));
 }
 
-/** Sorted by port. */
 export function parseSsPorts(text: string): readonly ListeningPort[] {
-  const collector = createPortCollector();
-  for (const line of text.split("\n")) {
-    const [state, , , local] = line.trim().split(/\s+/);
-    if (state !== "LISTEN" || local === undefined) continue;
-    collector.add(local, [...line.matchAll(/\bpid=(\d+)/g)].map(([, pid]) => Number(pid)));
-  }
-  return collector.list();
+  return collectPorts(
+    text.split("\n").flatMap((line): readonly Socket[] => {
+      const [state, , , local] = line.trim().split(/\s+/);
+      const pids = [...line.matchAll(/\bpid=(\d+)/g)].map(([, pid]) => Number(pid));
+      return state !== "LISTEN" || local === undefined ? [] : [[local, pids]];
+    }),
+  );
 }
 
-/** Sorted by port. */
 export function parseLsofPorts(text: string): readonly ListeningPort[] {
-  const collector = createPortCollector();
-  let pid: number | null = null;
-  for (const line of text.split("\n")) {
-    const value = line.slice(1).trimEnd();
-    if (line[0] === "p") pid = Number(value);
-    else if (line[0] === "n" && pid !== null && Number.isSafeInteger(pid)) {
-      collector.add(value, [pid]);
-    }
-  }
-  return collector.list();
+  let pid = NaN;
+  return collectPorts(
+    text.split("\n").flatMap((line): readonly Socket[] => {
+      const value = line.slice(1).trimEnd();
+      if (line[0] === "p") pid = Number(value);
+      return line[0] === "n" && Number.isSafeInteger(pid) ? [[value, [pid]]] : [];
+    }),
+  );
 }
 
 const LOCALHOST_ADDRESSES: ReadonlySet<string> = new Set([
@@ -182,6 +174,8 @@ export type ProcessLister = () => Promise<ProcessListing>;
 const PROGRAM_TIMEOUT: Seconds = 3;
 /** Room for ten thousand processes with long command lines. */
 const MAX_OUTPUT: Bytes = 8 * BYTES_PER_MEBIBYTE;
+const LIMITS = { timeout: PROGRAM_TIMEOUT, maxOutputBytes: MAX_OUTPUT };
+
 /** Callers within this time share one listing. */
 const LISTING_LIFETIME: Seconds = 2;
 
@@ -208,25 +202,14 @@ function describeFailure(name: string, outcome: ProgramOutcome): string {
   }[outcome.kind];
 }
 
-async function runTool(
-  platform: Platform,
-  tool: { readonly name: string; readonly arguments: readonly string[] },
-): Promise<ProgramOutcome> {
-  return await platform.runProgram({
-    name: tool.name,
-    arguments: tool.arguments,
-    timeout: PROGRAM_TIMEOUT,
-    maxOutputBytes: MAX_OUTPUT,
-  });
-}
-
 /** Returns the ports, or why no tool could list them. */
 async function listPorts(platform: Platform): Promise<readonly ListeningPort[] | string> {
   const reasons: string[] = [];
   for (const program of PORT_PROGRAMS) {
     const systems: readonly string[] = program.systems;
     if (!systems.includes(platform.operatingSystem)) continue;
-    const outcome = await runTool(platform, program);
+    const { name, arguments: arguments_ } = program;
+    const outcome = await platform.runProgram({ name, arguments: arguments_, ...LIMITS });
     const exitCodes: readonly number[] = program.exitCodes;
     if (outcome.kind === "exited" && exitCodes.includes(outcome.code)) {
       return program.parse(outcome.stdout);
@@ -239,7 +222,7 @@ async function listPorts(platform: Platform): Promise<readonly ListeningPort[] |
 async function listAll(platform: Platform): Promise<ProcessListing> {
   const [ports, processes] = await Promise.all([
     listPorts(platform),
-    runTool(platform, { name: "ps", arguments: PS_ARGUMENTS }),
+    platform.runProgram({ name: "ps", arguments: PS_ARGUMENTS, ...LIMITS }),
   ]);
   const problems: string[] = [];
   if (typeof ports === "string") {

@@ -228,9 +228,7 @@ export function recordEvents(
     lasting.set(identity, { ...(known ?? occurrence), ...(worst === null ? {} : { worst }) });
   }
   const instants = new Map(
-    now.instants.map((
-      occurrence,
-    ) => [identifyEvent(occurrence.kind, occurrence.subject), occurrence]),
+    now.instants.map((one) => [identifyEvent(one.kind, one.subject), one]),
   );
   if (lasting.size + instants.size === 0 && log.lines.every(({ endedAt }) => endedAt !== null)) {
     return log;

@@ -174,31 +174,15 @@ function evaluateScrapes(subjects: readonly Subject[]): ReadonlyMap<string, Repl
   return statuses;
 }
 
-function compare(
-  subjects: readonly Subject[],
-  scraped: ReadonlyMap<string, ReplicaStatus>,
-): readonly GroupChecks[] {
-  const members = subjects.flatMap(({ engines }) =>
-    engines.filter(({ key }) => isAwake(scraped.get(key) ?? "PENDING"))
-  );
-  return formGroups(members).map((group) => ({
-    modelName: group[0].replica.sample.modelName,
-    ...evaluateImbalance(group),
-  }));
-}
-
 function collectFindings(
-  subjects: readonly Subject[],
-  scraped: ReadonlyMap<string, ReplicaStatus>,
+  awake: readonly Member[],
   groups: readonly GroupChecks[],
 ): readonly Finding[] {
   const ratios = new Map(groups.flatMap(({ latencyRatios }) => [...latencyRatios]));
-  const load = subjects.flatMap(({ engines }) =>
-    engines.flatMap(({ key, replica }) =>
-      isAwake(scraped.get(key) ?? "PENDING") ? computeLoadStatus(key, replica, ratios.get(key)) : []
-    )
-  );
-  return [...load, ...groups.flatMap(({ checks }) => checks.flatMap(({ findings }) => findings))];
+  return [
+    ...awake.flatMap(({ key, replica }) => computeLoadStatus(key, replica, ratios.get(key))),
+    ...groups.flatMap(({ checks }) => checks.flatMap(({ findings }) => findings)),
+  ];
 }
 
 /** Adds HOT and STALLED if their alerts fire. */
@@ -207,15 +191,13 @@ function addAlerts(
   alerts: readonly Alert[],
 ): ReadonlyMap<string, ReplicaStatus> {
   const statuses = new Map(scraped);
-  const set = (rule: Finding["rule"], status: ReplicaStatus): void => {
+  // STALLED is worse, so it comes last.
+  for (const [rule, status] of [["hot", "HOT"], ["stalled", "STALLED"]] as const) {
     for (const { isFiring, first } of alerts) {
       const isOpen = isFiring && first.rule === rule && isAwake(scraped.get(first.key) ?? "DOWN");
       if (isOpen) statuses.set(first.key, status);
     }
-  };
-  set("hot", "HOT");
-  // STALLED is worse, so it comes last.
-  set("stalled", "STALLED");
+  }
   return statuses;
 }
 
@@ -287,7 +269,6 @@ function listInstants(
     for (const engine of one.engines) {
       const subject = describeEngine(one, engine);
       const isNew = !memory.engines.has(engine.key);
-
       if (isNew && announces) instants.push({ kind: "NEW", subject });
       const told = before?.engineTotals.get(engine.key);
       const preempted = computeRise(engine.totals, told, "preemptions");
@@ -392,9 +373,15 @@ export function evaluateRules(
       [...statuses].every(([key, status]) => before.statuses.get(key) === status);
     return isSame ? before : { ...before, statuses, verdict };
   }
-  const groups = compare(subjects, scraped);
+  const awake = subjects.flatMap(({ engines }) =>
+    engines.filter(({ key }) => isAwake(scraped.get(key) ?? "PENDING"))
+  );
+  const groups = formGroups(awake).map((group) => ({
+    modelName: group[0].replica.sample.modelName,
+    ...evaluateImbalance(group),
+  }));
   const alerts = updateAlerts(before.alerts, {
-    findings: collectFindings(subjects, scraped, groups),
+    findings: collectFindings(awake, groups),
     at,
     isSingleEvaluation,
     // A STALE replica may return with the next scrape.

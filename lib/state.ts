@@ -216,13 +216,13 @@ function evaluateState(state: State): State {
   const evaluation = evaluateRules(state.evaluation, endpoints, moment);
   const counted = endpoints.flatMap(listEngines)
     .filter(({ key }) => isCounted(evaluation.statuses.get(key) ?? "PENDING"));
-  const peaks = joinPeakValues(counted.map(({ figures }) => getPeakValues(figures)));
+  const joinPeaks = () => joinPeakValues(counted.map(({ figures }) => getPeakValues(figures)));
   const points = counted.flatMap(({ series }) => series.at(-1) ?? []);
   return deriveFleet({
     ...{ ...state, evaluation },
     totalPeaks: evaluation === state.evaluation
       ? state.totalPeaks
-      : recordPeaks(state.totalPeaks, peaks, moment),
+      : recordPeaks(state.totalPeaks, joinPeaks(), moment),
     totalTrend: recordTotal(state.totalTrend, points, { at, interval }),
   });
 }
