@@ -19,7 +19,6 @@ export function findDialect(name: string | null | undefined): Dialect | null {
 
 /** Decides what to advise. */
 export type ServerRole = "engine" | "router" | "exporter";
-
 /** The first match counts: exporters may pass on other metrics. */
 type ServerRow = readonly [ServerRole, name: string, prefixes: readonly string[]];
 

@@ -154,15 +154,11 @@ export interface GpuSampler {
 
 /** amd-smi is written in Python and starts slowly. */
 const TIME_LIMITS: Readonly<Record<GpuProgram, Seconds>> = { "nvidia-smi": 2, "amd-smi": 5 };
-
 /** `-q` prints 200 KiB for eight GPUs with MIG. */
 const MAX_OUTPUT_BYTES: Bytes = 2 * BYTES_PER_MEBIBYTE;
-
 const getPause = createBackOff({ initial: 5, max: SECONDS_PER_MINUTE });
-
 /** Warn beyond this; amd-smi needs as long to start. */
 const SLOW_SAMPLE: Seconds = 1;
-
 /** After these failures of nvidia-smi, try amd-smi. */
 const TRY_NEXT: ReadonlySet<GpuFailureKind> = new Set(["absent", "no_devices", "driver_missing"]);
 
@@ -171,7 +167,6 @@ export function isGpuFailure(outcome: GpuReport | GpuFailure): outcome is GpuFai
 }
 
 type SampleFindings = Pick<GpuReport, "gpus" | "processes" | "warnings">;
-
 type Exit = Extract<ProgramOutcome, { readonly kind: "exited" }>;
 
 type SamplerPlatform = Pick<

@@ -27,10 +27,8 @@ import type { Seconds } from "./units.ts";
 
 /** Half the long window. */
 export const STALE_LIMIT: Seconds = 30;
-
 /** Tolerates one missed answer at long intervals. */
 export const STALE_INTERVALS = 1.5;
-
 /** An answer this much later than the interval is overdue. */
 export const MAX_RESPONSE_TIME: Seconds = 1;
 

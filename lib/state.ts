@@ -102,7 +102,6 @@ export type Message =
   | ({ readonly kind: "sort" } & Sort);
 
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
-
 /** Beyond this, names of models no longer served are dropped. */
 const MAX_NAMES = 256;
 

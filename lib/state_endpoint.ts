@@ -132,9 +132,7 @@ function leaveEngine(engine: EngineState): EngineState {
   return { ...engine, replica: null, figures: NO_FIGURES, series: [], idleness: NO_IDLENESS };
 }
 
-/**
- * Drops engines that are not in `totals`.
- */
+/** Drops engines that are not in `totals`. */
 function setEngines(
   known: EndpointState,
   totals: ServerTotals,

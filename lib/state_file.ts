@@ -27,7 +27,6 @@ import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
 /** Raise it when older files become unreadable. */
 const VERSION = 1;
-
 /** Rates over more time say nothing about today. */
 const MAX_AGE: Seconds = 7 * SECONDS_PER_DAY;
 

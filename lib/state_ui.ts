@@ -27,7 +27,6 @@ export type Command =
 /** In the order of the theme key. */
 export const THEME_NAMES = ["default", "light", "mono", "high-contrast", "colorblind"] as const;
 export type ThemeName = typeof THEME_NAMES[number];
-
 type Screen = "overview" | "detail" | "help" | "columns";
 
 /** Most important first; empty panels are hidden. */

@@ -27,7 +27,6 @@ export const SESSION_KEYS = [
   "rejections",
 ] as const;
 type SessionKey = typeof SESSION_KEYS[number];
-
 /** Counters, or sums of them. */
 export type SessionCounts = Readonly<Record<SessionKey, Reading>>;
 
@@ -66,7 +65,6 @@ export interface SessionTotals {
  * interval, as polls jitter.
  */
 const MIN_PEAK_SPAN: Seconds = 0.45;
-
 export const NO_PEAKS: Peaks = createRecord(PEAK_KEYS, () => null);
 
 function getSum(family: CountsByLabel | undefined): Reading {
@@ -139,7 +137,6 @@ export interface ServerTotals {
 }
 
 export const NO_TOTALS: ServerTotals = { engines: new Map(), gone: null, server: null };
-
 /** Beyond it, engines that left are summed up. */
 const MAX_ENGINES = 512;
 

@@ -42,7 +42,6 @@ function renderAllDetails(state: State, options: DetailOptions): string[] {
 
 /**
  * Renders filter errors, all matching rows, GPUs and cost.
- *
  * @param options.width In cells; by default wide enough for every column.
  */
 export function renderText(

@@ -87,20 +87,17 @@ export function createGroupLine(group: ModelGroup, name: string): TableLine {
 
 /** As in vllm-htop 0.5.0 (PyPI). Red starts at `HOT_KV_RATIO`. */
 export const KV_WARN_RATIO: Ratio = 0.65;
-
 /** As in vllm-htop 0.5.0 (PyPI). */
 export const HIT_GOOD_RATIO: Ratio = 0.6;
 export const HIT_FAIR_RATIO: Ratio = 0.3;
 const KV_BAR_WIDTH = 8;
 const TREND_WIDTH = 12;
-
 /** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`. */
 const RATE_WIDTH = 5;
 const LATENCY_WIDTH = 7;
 const PERCENT_WIDTH = 5;
 const STATE_WIDTH = 7;
 const COUNT_WIDTH = 3;
-
 const COUNT = { minWidth: COUNT_WIDTH, isEssential: true, format: formatCount } as const;
 const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } as const;
 

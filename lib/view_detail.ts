@@ -1,7 +1,6 @@
 /**
  * Renders one replica's details in sections. A section without values is left out; an absent value
  * is a dash.
- *
  * @module
  */
 
@@ -37,7 +36,6 @@ import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatEvent } from "./view_words.ts";
 
 const KV_BAR_WIDTH = 24;
-
 const MAX_EVENT_LINES = 6;
 
 export interface DetailOptions {
@@ -53,7 +51,6 @@ interface Subject extends DetailOptions {
 }
 
 type Cells = string[];
-
 const WINDOW_HEADING: Cells = ["", "last poll", "@1m", "since start"];
 
 function renderSection(

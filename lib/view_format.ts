@@ -24,7 +24,6 @@ import {
 } from "./units.ts";
 
 export const DASH = "—";
-
 /** Marks a partial sum. */
 const OR_MORE = "+";
 
@@ -174,7 +173,6 @@ export function formatInterval(interval: Seconds): string {
 const FULL = "▇";
 const EMPTY = "░";
 const LEVELS = "▁▂▃▄▅▆▇█";
-
 /** The signs that views draw, and their ASCII stand-ins in the same order. */
 const SIGNS = "▁▂▃▄▅▆█▸▾▴↑↓⏎␣▇░—–…·●▌≈≥∞×÷−‘’°";
 const STAND_INS = "_.-=+*@>v^^v<_#.--~|*>~>!x/-'' ";

@@ -32,7 +32,6 @@ import { formatAlert, formatBurnRate, formatFinding } from "./view_words.ts";
 
 /** Indent of wrapped lines. */
 const CONTINUED = "    ";
-
 const MAX_PLACES = 3;
 
 interface Piece {

@@ -17,7 +17,6 @@ import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
 const KEY_WIDTH = 16;
 const TITLE_WIDTH = 20;
 const RULE_WIDTH = 26;
-
 /** Wraps rules at 80 columns. */
 const THRESHOLD_WIDTH = 52;
 

@@ -99,7 +99,6 @@ export function layOut(rows: readonly (readonly string[])[], align: "left" | "ri
 
 /** From this width on there are two columns of panels. */
 export const TWO_COLUMN_WIDTH = 160;
-
 const INDENT = 2;
 
 interface PanelRoom {

@@ -1,7 +1,6 @@
 /**
  * The panel of GPUs, host by host: one line per GPU, or one line of ranges per model if space is
  * short.
- *
  * @module
  */
 
@@ -64,10 +63,8 @@ interface GpuColumn extends LayoutColumn {
 }
 
 const BAR_WIDTH = 8;
-
 const TREND_WIDTH = 12;
 const SHORT_TREND_WIDTH = 8;
-
 /** Narrower panels have short sparklines. */
 const WIDE = 90;
 

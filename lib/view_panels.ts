@@ -261,7 +261,6 @@ export function renderTrends(
 
 const MIN_CHART_WIDTH = 10;
 const MAX_CHART_HEIGHT = 6;
-
 /** Cells for the title and gaps. */
 const CHART_MARGIN = 18;
 

@@ -33,13 +33,10 @@ export interface FilterSubject {
 
 /** Column, operator, value. */
 const COMPARISON = /^([^<>=]*)(>=|<=|>|<|=)(.*)$/s;
-
 /** Number and unit. */
 const BOUND = /^(\d*\.?\d+)\s*(%|ms|s|k|m|)$/;
-
 /** A number not yet typed in full. */
 const INCOMPLETE_BOUND = /^\d*\.?$/;
-
 const COLUMN_WORDS = /^[a-z0-9_/@ ]+$/;
 
 /** To base units. */

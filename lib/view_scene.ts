@@ -32,10 +32,8 @@ import { createPaint, cutStyledLine, type Paint, repaintLine } from "./view_them
 
 /** Minimum lines for problems below the table. */
 const ROOM_FOR_PROBLEMS = 8;
-
 /** Minimum lines for group totals and the newest event. */
 const ROOM_FOR_GROUPS = 12;
-
 /** Verdict, summary, blank line, heading and ALL. */
 const LINES_AROUND_ROWS = 5;
 

@@ -30,9 +30,7 @@ import type { Paint } from "./view_theme.ts";
 /** In the left margin of a row that needs attention. */
 const MARK = "▌";
 const NO_MARK = " ";
-
 const MIN_NAME_WIDTH = 8;
-
 const ASCENDING = "▴";
 const DESCENDING = "▾";
 

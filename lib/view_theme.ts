@@ -11,7 +11,6 @@ import { cutText, measureWidth, padText } from "./text.ts";
 
 /** `null`: no styles; 0: only bold and inverse. */
 export type ColorDepth = null | 0 | 16 | 256 | "truecolor";
-
 export type Paint = (text: string, meaning: Meaning) => string;
 
 /** SGR parameters (ECMA-48, 8.3.117) of four themes. Yellow and cyan are unreadable on white. */

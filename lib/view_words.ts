@@ -47,7 +47,6 @@ const REASON_WORDS: Readonly<Record<ThrottleReason, string>> = {
 /** In °C below the temperature at which the GPU throttles. */
 const WARM_MARGIN = 15;
 const HOT_MARGIN = 5;
-
 /** vLLM reserves memory at start, so only nearly full memory is colored. */
 const FULL_MEMORY_RATIO: Ratio = 0.98;
 
