@@ -15,7 +15,6 @@ import {
   keepOther,
   keepScalar,
   type OtherSeries,
-  type SortedSample,
 } from "./dialect_sample.ts";
 import type { LoraSample, MetricKind } from "./model.ts";
 import type { Steps } from "./platform.ts";
@@ -66,44 +65,9 @@ const MAX_FAMILY_NAMES = 1000;
 export const MAX_ENGINES = 1000;
 const WORKER_ID_LENGTH = 8;
 
-interface EngineLabels {
-  model: string;
-  engine: string;
-  worker: string;
-}
+type EngineLabels = Readonly<Record<"model" | "engine" | "worker", string>>;
 
-/** Reused for all samples. */
-interface CurrentSample extends SortedSample, EngineLabels {
-  sample: number;
-  le: string;
-  bound: number;
-  split: string;
-  hasOthers: boolean;
-}
-
-interface Collector {
-  /** The first dialect's until a prefix is found. */
-  vocabulary: Vocabulary;
-  prefix: string | null;
-  /** Types of unknown families. */
-  readonly types: Map<string, string>;
-  readonly values: number[];
-  readonly valueStarts: number[];
-  /** Model -> engine. */
-  readonly engines: Map<string, Map<string, EngineBuilder>>;
-  readonly infos: EngineInfo[];
-  readonly declared: Set<MetricRow>;
-  readonly configs: Map<string, Map<string, string>>;
-  readonly familyNames: Set<string>;
-  readonly httpSamples: Map<string, number[]>;
-  readonly current: CurrentSample;
-  engineCount: number;
-  /** Most samples have the same engine as the previous one. */
-  last: { readonly of: Readonly<EngineLabels>; readonly builder: EngineBuilder } | null;
-  readonly bounds: Map<string, number>;
-  readonly lora: { readonly sample: number; readonly state: LoraSample }[];
-  processStart: number;
-}
+type Collector = ReturnType<typeof createCollector>;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -311,33 +275,32 @@ function keepKnown(collector: Collector, target: Target, labels: readonly string
   }
 }
 
-function createCollector(vocabulary: Vocabulary): Collector {
+function createCollector(vocabulary: Vocabulary) {
   return {
+    /** The first dialect's until a prefix is found. */
     vocabulary,
-    prefix: null,
-    types: new Map(),
-    values: [],
-    valueStarts: [],
-    engines: new Map(),
-    declared: new Set(),
-    configs: new Map(),
-    infos: [],
-    familyNames: new Set(),
-    httpSamples: new Map(),
+    prefix: null as string | null,
+    /** Types of unknown families. */
+    types: new Map<string, string>(),
+    values: [] as number[],
+    valueStarts: [] as number[],
+    /** Model -> engine. */
+    engines: new Map<string, Map<string, EngineBuilder>>(),
+    declared: new Set<MetricRow>(),
+    configs: new Map<string, Map<string, string>>(),
+    infos: [] as EngineInfo[],
+    familyNames: new Set<string>(),
+    httpSamples: new Map<string, number[]>(),
+    /** Reused for all samples. */
     current: {
-      sample: 0,
-      model: "",
-      engine: "",
-      worker: "",
-      le: "",
-      bound: NaN,
-      split: "",
-      hasOthers: false,
+      ...{ sample: 0, model: "", engine: "", worker: "" },
+      ...{ le: "", bound: NaN, split: "", hasOthers: false },
     },
     engineCount: 0,
-    last: null,
-    bounds: new Map(),
-    lora: [],
+    /** Most samples have the same engine as the previous one. */
+    last: null as { readonly of: EngineLabels; readonly builder: EngineBuilder } | null,
+    bounds: new Map<string, number>(),
+    lora: [] as { readonly sample: number; readonly state: LoraSample }[],
     processStart: -1,
   };
 }

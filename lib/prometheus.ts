@@ -61,47 +61,31 @@ const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The parser's position, and the parts of the previous line. */
-interface Cursor {
-  /** Bytes are several times faster to read than a string. */
-  readonly codes: Uint8Array;
-  readonly view: DataView;
-  /** `null` unless ASCII, where positions in text and bytes agree. */
-  readonly text: string | null;
-  end: number;
-  position: number;
-  name: string;
-  nameStart: number;
-  readonly labels: string[];
-  /** The previous line's label pairs: start, length, and length of `name="`. */
-  readonly pairStarts: number[];
-  readonly pairLengths: number[];
-  readonly prefixLengths: number[];
-  /** Their names and values, unescaped. */
-  readonly pairLabels: string[];
-  valueStart: number;
-  readonly scan: NumberScan;
-  /** A quoted name never starts a line. */
-  nameWasQuoted: boolean;
-  problem: string;
-}
+type Cursor = ReturnType<typeof createCursor>;
 
-function createCursor(body: Uint8Array): Cursor {
+function createCursor(body: Uint8Array) {
   const text = decoder.decode(body);
+  const scan: NumberScan = { value: 0, end: 0 };
   return {
+    /** Bytes are several times faster to read than a string. */
     codes: body,
     view: new DataView(body.buffer, body.byteOffset, body.byteLength),
+    /** `null` unless ASCII, where positions in text and bytes agree. */
     text: text.length === body.length ? text : null,
     end: 0,
     position: 0,
     name: "",
     nameStart: 0,
-    labels: [],
-    pairStarts: [],
-    pairLengths: [],
-    prefixLengths: [],
-    pairLabels: [],
+    labels: [] as string[],
+    /** The previous line's label pairs: start, length, and length of `name="`. */
+    pairStarts: [] as number[],
+    pairLengths: [] as number[],
+    prefixLengths: [] as number[],
+    /** Their names and values, unescaped. */
+    pairLabels: [] as string[],
     valueStart: 0,
-    scan: { value: 0, end: 0 },
+    scan,
+    /** A quoted name never starts a line. */
     nameWasQuoted: false,
     problem: "",
   };
