@@ -49,6 +49,7 @@ import { isLocal } from "./endpoint.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createReport, serializeReport } from "./report.ts";
+import { createScrapePool, type ScrapePool } from "./scrape.ts";
 import { createState } from "./state.ts";
 import { loadScrapes, saveScrapes } from "./state_file.ts";
 import type { Ui } from "./state_ui.ts";
@@ -74,11 +75,11 @@ const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
 
 async function openTargets(
   { platform, endpoints }: TargetSet,
-  options: Options,
+  parts: { readonly options: Options; readonly pool: ScrapePool },
 ): Promise<readonly OpenedEndpoint[] | DiscoveryError> {
   const opened: OpenedEndpoint[] = [];
   for (const typed of endpoints) {
-    const one = await openEndpoint(platform, typed, options);
+    const one = await openEndpoint(platform, typed, parts);
     if ("exitCode" in one) return one;
     opened.push(one);
   }
@@ -99,8 +100,9 @@ async function loadPricing(
 function createSession(
   targets: TargetSet,
   options: Options,
-  { opened, ui, pricing }: {
+  { opened, ui, pricing, pool }: {
     readonly opened: readonly OpenedEndpoint[];
+    readonly pool: ScrapePool;
     readonly ui: Ui;
     readonly pricing: Pricing;
   },
@@ -125,7 +127,7 @@ function createSession(
     ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
     hasKeyLine: !options.noKeyLine,
   };
-  const session = startSession({ platform, options, view, state, listProcesses });
+  const session = startSession({ platform, options, view, state, listProcesses, pool });
   for (const one of opened) watchEndpoint(session, one);
   if (!isDemo) session.onScraped = createServerInfoReader(session, listProcesses);
   return session;
@@ -293,7 +295,8 @@ async function runOptions(
   }
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return refuse(platform, targets);
-  const opened = await openTargets(targets, options);
+  const pool = createScrapePool();
+  const opened = await openTargets(targets, { options, pool });
   if ("exitCode" in opened) return refuse(platform, opened);
   const keys = opened.map(({ endpoint }) => endpoint.key);
   const kept = options.stateFile === null
@@ -302,7 +305,7 @@ async function runOptions(
   const notices = [...config.warnings, ...targets.notices, ...kept.remarks];
   const targetsWithNotices = { ...targets, notices };
   const ui = createStartUi(options);
-  const session = createSession(targetsWithNotices, options, { opened, ui, pricing });
+  const session = createSession(targetsWithNotices, options, { opened, ui, pricing, pool });
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
   const code = await runSession(session, targetsWithNotices);
   return code > EXIT_ENDPOINT_DOWN ? code : await keepScrapes(session, kept.scrapes) ?? code;

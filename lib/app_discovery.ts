@@ -25,8 +25,8 @@ export const SCAN_INTERVAL: Seconds = 30;
 export const GONE_AFTER: Seconds = 300;
 
 async function watchFound(session: Session, endpoint: Endpoint): Promise<void> {
-  const { platform, options } = session;
-  const opened = await openEndpoint(platform, { endpoint, basicAuth: null }, options);
+  const { platform } = session;
+  const opened = await openEndpoint(platform, { endpoint, basicAuth: null }, session);
   // An endpoint without credentials cannot be refused.
   if ("exitCode" in opened) throw new Error(opened.message);
   if (session.stop.signal.aborted) return opened.scraper.close();

@@ -12,7 +12,7 @@ import { createGpuSampler, type GpuSampler, isGpuFailure } from "./gpu_sampler.t
 import type { ProcessLister } from "./host_processes.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
-import { isScrapeFailure, type Scraper } from "./scrape.ts";
+import { createScrapePool, isScrapeFailure, type ScrapePool, type Scraper } from "./scrape.ts";
 import type { EndpointAccess } from "./scrape_credentials.ts";
 import { computeBackOff, getInterval } from "./scrape_schedule.ts";
 import { type Message, type State, update } from "./state.ts";
@@ -46,6 +46,7 @@ interface Waiter {
 export interface Session {
   readonly platform: Platform;
   readonly options: Options;
+  readonly pool: ScrapePool;
   /** By endpoint key. */
   readonly watched: Map<string, Watched>;
   /** Keys of endpoints with a scrape under way or queued. */
@@ -79,10 +80,11 @@ const MIN_POLL_DISTANCE: Seconds = 0.5;
 export function startSession(
   parts:
     & Pick<Session, "platform" | "options" | "view" | "state">
-    & Partial<Pick<Session, "listProcesses">>,
+    & Partial<Pick<Session, "listProcesses" | "pool">>,
 ): Session {
   const session: Session = {
     listProcesses: null,
+    pool: createScrapePool(),
     ...parts,
     watched: new Map(),
     busy: new Set(),

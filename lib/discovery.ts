@@ -22,7 +22,7 @@ import {
 import { createProcessLister, type ProcessLister } from "./host_processes.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
-import { createScraper, type Scraper } from "./scrape.ts";
+import { createScraper, type ScrapePool, type Scraper } from "./scrape.ts";
 import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
 import type { Seconds } from "./units.ts";
 
@@ -165,7 +165,7 @@ function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
 export async function openEndpoint(
   platform: Platform,
   typed: TypedEndpoint,
-  options: Options,
+  { options, pool }: { readonly options: Options; readonly pool: ScrapePool },
 ): Promise<OpenedEndpoint | DiscoveryError> {
   const isNamed = options.endpoints.length > 0;
   // A port found by a scan is not trusted with credentials.
@@ -178,6 +178,11 @@ export async function openEndpoint(
   const { timeout, metricPrefix, labels } = options;
   const label = labels.get(typed.endpoint.key);
   const endpoint = warnOfPlainText(typed.endpoint, access);
-  const scraper = await createScraper(platform, endpoint, { access, timeout, metricPrefix });
+  const scraper = await createScraper(platform, endpoint, {
+    access,
+    timeout,
+    metricPrefix,
+    pool,
+  });
   return { endpoint: label === undefined ? endpoint : { ...endpoint, label }, access, scraper };
 }

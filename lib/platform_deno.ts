@@ -52,11 +52,10 @@ function sleep(span: Seconds, signal?: AbortSignal): Promise<void> {
   });
 }
 
-let lastTurn = Promise.resolve();
-
-function nextTurn(): Promise<void> {
-  lastTurn = lastTurn.then(() => sleep(0));
-  return lastTurn;
+/** Turns are taken one after the other. */
+function createTurns(): () => Promise<void> {
+  let last = Promise.resolve();
+  return () => last = last.then(() => sleep(0));
 }
 
 function deadline(span: Seconds, parent?: AbortSignal): ReturnType<Platform["deadline"]> {
@@ -421,7 +420,7 @@ export function createDenoPlatform(): Platform {
     operatingSystem: Deno.build.os,
     sleep,
     startTimer,
-    nextTurn,
+    nextTurn: createTurns(),
     deadline,
     // Reject over a bad certificate, do not throw.
     createHttpClient: async (transport) =>

@@ -50,6 +50,22 @@ export interface Scraper {
   readonly close: () => void;
 }
 
+/** What the scrapers of one session share. */
+export interface ScrapePool {
+  readonly buffers: ReturnType<typeof createBufferPool>;
+  readonly createReader: ReturnType<typeof createReaderFactory>;
+  /** Ends when the newest body is parsed. */
+  lastReading: Promise<unknown>;
+}
+
+export function createScrapePool(): ScrapePool {
+  return {
+    buffers: createBufferPool(),
+    createReader: createReaderFactory(),
+    lastReading: Promise.resolve(),
+  };
+}
+
 /** Inflated: six times the body of 64 engines, and VictoriaMetrics' limit. */
 export const MAX_BODY_BYTES: Bytes = 16 * BYTES_PER_MEBIBYTE;
 const MAX_REDIRECTS = 3;
@@ -59,9 +75,6 @@ const MAX_PARALLEL_BODY_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 const HEAD_BYTES: Bytes = BYTES_PER_KIBIBYTE;
 const ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
 const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
-/** What the scrapers of all endpoints share, as it is most of what they would need. */
-const buffers = createBufferPool();
-const createReader = createReaderFactory();
 
 export function isScrapeFailure<F extends ScrapeFailure>(outcome: Scrape | F): outcome is F {
   return "kind" in outcome;
@@ -80,6 +93,7 @@ interface Attempt {
   readonly endpoint: Endpoint;
   readonly access: EndpointAccess;
   readonly readMetrics: EngineReader;
+  readonly pool: ScrapePool;
   readonly signal: AbortSignal;
   readonly startedAt: Seconds;
   /** Stops the time limit: everything has arrived. */
@@ -210,18 +224,16 @@ async function parseExpositionBody(
   return exposition;
 }
 
-let lastReading: Promise<unknown> = Promise.resolve();
-
 /** Parses one body at a time: the first bodies of a fleet arrive together, and may share a layout. */
-function readInTurn<T>(read: () => Promise<T>): Promise<T> {
-  const reading = lastReading.then(read);
-  lastReading = reading.catch(() => {}); // The caller handles its error.
+function readInTurn<T>(pool: ScrapePool, read: () => Promise<T>): Promise<T> {
+  const reading = pool.lastReading.then(read);
+  pool.lastReading = reading.catch(() => {}); // The caller handles its error.
   return reading;
 }
 
 /** Throws a `ProblemError`, or what the runtime throws. */
 async function fetchScrape(attempt: Attempt): Promise<Scrape> {
-  const { endpoint, platform } = attempt;
+  const { endpoint, platform, pool } = attempt;
   const response = await requestMetrics(attempt);
   attempt.phase = "body";
   if (response.status !== 200) {
@@ -235,7 +247,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
     throw new ProblemError(problem);
   }
   const received = await readBody(response.body, MAX_BODY_BYTES, {
-    buffer: buffers.take(attempt.expectedBytes),
+    buffer: pool.buffers.take(attempt.expectedBytes),
     onBytes: (count) => attempt.bytes = count,
   });
   const receivedAt = platform.monotonicSeconds();
@@ -246,13 +258,13 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   attempt.phase = null;
   attempt.stopTimer();
   if (!isWhole) throw new ProblemError(describeTooLarge(showUrl(attempt), MAX_BODY_BYTES));
-  const exposition = await readInTurn(async () => {
+  const exposition = await readInTurn(pool, async () => {
     // Parsing takes 1 to 10 ms: many bodies at once must not block keys.
     await platform.nextTurn();
     return await parseExpositionBody(attempt, response, bytes);
   });
   // Not after an early end: the stream may still write to the buffer.
-  buffers.give(new Uint8Array(bytes.buffer));
+  pool.buffers.give(new Uint8Array(bytes.buffer));
   return {
     endpointKey: endpoint.key,
     receivedAt,
@@ -310,11 +322,13 @@ export async function createScraper(
     readonly access: EndpointAccess;
     readonly timeout: Seconds;
     readonly metricPrefix: string | null;
+    /** By default its own. */
+    readonly pool?: ScrapePool;
   },
 ): Promise<Scraper> {
-  const { access, timeout, metricPrefix } = options;
+  const { access, timeout, metricPrefix, pool = createScrapePool() } = options;
   const client = await platform.createHttpClient(access.transport).catch(createBrokenClient);
-  const readMetrics = createReader({ metricPrefix });
+  const readMetrics = pool.createReader({ metricPrefix });
   let lastUrl = endpoint.metricsUrl;
   let lastBytes: Bytes = 0;
   let isBusy = false;
@@ -329,6 +343,7 @@ export async function createScraper(
       endpoint,
       access,
       readMetrics,
+      pool,
       expectedBytes: lastBytes,
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),

@@ -137,7 +137,7 @@ async function startScreen(): Promise<{ readonly pressKey: (due: number) => Prom
   });
   const access = ANONYMOUS_ACCESS;
   for (const endpoint of endpoints) {
-    const settings = { access, timeout: 4, metricPrefix: null };
+    const settings = { access, timeout: 4, metricPrefix: null, pool: session.pool };
     const scraper = await createScraper(platform, endpoint, settings);
     watchEndpoint(session, { endpoint, access, scraper });
   }

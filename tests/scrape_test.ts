@@ -10,9 +10,11 @@ import type { Endpoint, Scrape } from "../lib/model.ts";
 import type { HttpRequest, HttpResponse, Platform, Transport } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import {
+  createScrapePool,
   createScraper,
   isScrapeFailure,
   MAX_BODY_BYTES,
+  type ScrapePool,
   type Scraper,
   type ScraperFailure,
 } from "../lib/scrape.ts";
@@ -40,6 +42,7 @@ interface Setting {
   readonly timeout?: number;
   readonly endpoint?: Partial<Endpoint>;
   readonly platform?: Partial<Platform>;
+  readonly pool?: ScrapePool;
 }
 
 function openScraper(origin: string, setting: Setting = {}): Promise<Scraper> {
@@ -54,6 +57,7 @@ function openScraper(origin: string, setting: Setting = {}): Promise<Scraper> {
     access: { ...ANONYMOUS_ACCESS, ...setting.access },
     timeout: setting.timeout ?? 5,
     metricPrefix: null,
+    pool: setting.pool,
   });
 }
 
@@ -352,8 +356,9 @@ Deno.test("scrape() reads one first body of a fleet in steps, and those that are
     return platform.nextTurn();
   };
   const servers = bodies.map((body) => startRawServer(answer(new TextDecoder().decode(body))));
+  const pool = createScrapePool();
   const scrapers = await Promise.all(
-    servers.map(({ origin }) => openScraper(origin, { platform: { nextTurn } })),
+    servers.map(({ origin }) => openScraper(origin, { platform: { nextTurn }, pool })),
   );
   try {
     const outcomes = await Promise.all(scrapers.map((scraper) => scraper.scrape()));
