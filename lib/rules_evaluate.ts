@@ -259,7 +259,7 @@ function listEndpointInstants(
 function listInstants(
   subjects: readonly Subject[],
   memory: RuleEvaluation["memory"],
-  at: Seconds,
+  { gone, at }: { readonly gone: readonly EventSubject[]; readonly at: Seconds },
 ): readonly Occurrence[] {
   const instants: Occurrence[] = [];
   for (const one of subjects) {
@@ -275,7 +275,7 @@ function listInstants(
       if (preempted > 0) instants.push({ kind: "PREEMPT", subject, amount: preempted });
     }
   }
-  for (const subject of listGone(subjects, memory)) instants.push({ kind: "GONE", subject });
+  for (const subject of gone) instants.push({ kind: "GONE", subject });
   return instants;
 }
 
@@ -297,7 +297,7 @@ function listGone(
 function remember(
   subjects: readonly Subject[],
   memory: RuleEvaluation["memory"],
-  at: Seconds,
+  { gone, at }: { readonly gone: readonly EventSubject[]; readonly at: Seconds },
 ): Pick<RuleEvaluation["memory"], "engines" | "endpoints"> {
   const endpoints = new Map(subjects.map((one) => {
     const before = memory.endpoints.get(one.known.endpoint.key);
@@ -312,9 +312,9 @@ function remember(
       announcesEngines: isLate || one.engines.length > 0,
     }];
   }));
-  const gone = new Set(listGone(subjects, memory));
+  const leaving = new Set(gone);
   const engines = new Map([
-    ...[...memory.engines].filter(([, subject]) => !gone.has(subject)),
+    ...[...memory.engines].filter(([, subject]) => !leaving.has(subject)),
     ...subjects.flatMap((one) =>
       one.engines.map((engine) => [engine.key, describeEngine(one, engine)] as const)
     ),
@@ -388,10 +388,11 @@ export function evaluateRules(
     isEvaluated: (key) => isAwake(scraped.get(key) ?? "DOWN") || scraped.get(key) === "STALE",
   });
   const statuses = addAlerts(scraped, alerts);
+  const gone = listGone(subjects, memory);
   const events = recordEvents(before.events, {
     ...moment,
     lasting: listLasting(subjects, statuses, alerts),
-    instants: listInstants(subjects, memory, at),
+    instants: listInstants(subjects, memory, { gone, at }),
   });
   return {
     statuses,
@@ -399,6 +400,6 @@ export function evaluateRules(
     alerts,
     verdict: conclude(statuses, { alerts, events, at }),
     events,
-    memory: { beganAt, scrapedAt, comparedAt: at, ...remember(subjects, memory, at) },
+    memory: { beganAt, scrapedAt, comparedAt: at, ...remember(subjects, memory, { gone, at }) },
   };
 }
