@@ -1,5 +1,5 @@
 /**
- * The `docs` task: writes the generated blocks of README.md and docs/ anew.
+ * The `docs` task: regenerates the blocks of README.md and docs/.
  *
  * @module
  */

@@ -169,7 +169,7 @@ function describeType(schema: unknown): Described {
   return { type: TYPE_WORDS[String(type)] ?? String(type) };
 }
 
-/** Keys that say something of those beside them; the document explains them once. */
+/** Keys that describe their siblings; the document explains them once. */
 const EXPLAINED_ONCE = new Set(["partial", "reasons"]);
 
 function listKeys(properties: Readonly<Record<string, unknown>>, path = ""): readonly string[] {

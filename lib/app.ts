@@ -206,7 +206,7 @@ async function runSession(session: Session, targets: TargetSet): Promise<number>
   const stopListening = SIGNAL_EXIT_CODES.map(([signal, code]) =>
     platform.onSignal(signal, () => {
       const exitNow = async (): Promise<never> => {
-        // Do not wait for a terminal that nobody reads.
+        // Do not wait for a terminal that has stopped reading.
         await Promise.race([terminal?.finish(), platform.sleep(STUCK_OUTPUT_LIMIT)]);
         terminal?.abandon();
         return platform.exit(code);

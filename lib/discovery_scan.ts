@@ -3,7 +3,7 @@
  * range, and on this machine those that `host_processes` finds, is tried for a connection at once;
  * every open one is scraped at once, each with its own limit, so that a silent port costs that
  * limit once. What answers without metrics is asked who it is. Only GETs of three paths are sent,
- * and no credentials: nobody named these servers. Later scans skip watched ports, and probe others
+ * and no credentials: the user did not name these servers. Later scans skip watched ports, and probe others
  * again only after a pause.
  * @module
  */

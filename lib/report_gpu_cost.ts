@@ -175,7 +175,7 @@ const GPU_SAMPLE = object<AgedReport>([
   }),
 ], "gpuSample");
 
-/** `null` if sampling failed or nobody sampled. */
+/** `null` if sampling failed or has not begun. */
 function getReport({ known: { report, failure }, state }: HostSource): AgedReport | null {
   if (failure !== null || report === null) return null;
   return { ...report, age: Math.max(0, state.now - report.sampledAt) };

@@ -372,7 +372,7 @@ Deno.test("watchGpus() samples at the interval, but for no more than half of the
   assertEquals(await watch("2", 0.75), [0, 4.5]);
 });
 
-Deno.test("sampleGpus() lists processes anew for other ones, and after half a minute", async () => {
+Deno.test("sampleGpus() lists processes again for new GPU processes, and after 30 s", async () => {
   const machine = createMachine(["--interval", "2"]);
   const { session, clock, listings } = machine;
   const done = watchGpus(session);

@@ -604,7 +604,7 @@ Deno.test("parseSort() takes a column and a direction", () => {
   }
 });
 
-Deno.test("parseSort() refuses what is no column and no direction", () => {
+Deno.test("parseSort() refuses unknown columns and directions", () => {
   for (
     const text of [
       ...["", ":", "nope", "KV", " kv", ":asc", "nope:asc"],

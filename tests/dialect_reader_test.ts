@@ -1089,7 +1089,7 @@ Deno.test("rescanValues() refuses every other change", () => {
     ["hexadecimal", BODY.replace("2.5", "0x25")],
     ["underscores", BODY.replace("2.5", "2_5")],
     ["a negative number, which may be a bad line", BODY.replace("2.5", "-2.5")],
-    ["a number that nobody writes", BODY.replace("2.5", "1".repeat(50))],
+    ["a number of 50 digits", BODY.replace("2.5", "1".repeat(50))],
     ["nothing", ""],
     ["all of it twice", BODY + BODY],
     ["half of it", BODY.slice(0, BODY.length / 2)],
@@ -1133,7 +1133,7 @@ Deno.test("createLayout() refuses a flood of very short lines", () => {
 
 // ---- Properties: whatever the fast road reads, the strict one reads too.
 
-/** The values of a body, all written anew. */
+/** A body with new values in all its samples. */
 function rewriteValues(body: Uint8Array, write: (index: number) => string): Uint8Array {
   const pieces: number[] = [];
   let at = 0;

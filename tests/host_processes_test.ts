@@ -186,7 +186,7 @@ LISTEN 0      4096          [::]:8080          [::]:*    users:(("docker-proxy",
 LISTEN 0      4096  127.0.0.53%lo:53         0.0.0.0:*
 `;
 
-// The same machine, as user nobody.
+// The same machine, as the user `nobody`.
 const SS_UNPRIVILEGED = `
 LISTEN 0      5        0.0.0.0:31337 0.0.0.0:*
 LISTEN 0      128        [::1]:31340    [::]:*

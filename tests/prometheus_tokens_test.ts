@@ -35,7 +35,7 @@ Deno.test("scanNumber() parses what servers write, up to the first other byte", 
   ) assertEquals(scan(text), [value, length], text);
 });
 
-Deno.test("scanNumber() refuses what it cannot parse exactly, and what is no number", () => {
+Deno.test("scanNumber() refuses text that is not a number, or that it cannot parse exactly", () => {
   const inexact = ["12345678901234567890", "0.12345678901234567", "1e23", "1e-23", "1e999999999"];
   const none = ["", " 1", "-1", "+1", "NaN", "Inf", ".", ".e1", "e1", "1e", "1e+", "1.e-", "x"];
   for (const text of [...inexact, ...none]) assertEquals(scan(text), null, text);
