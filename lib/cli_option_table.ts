@@ -27,6 +27,7 @@ export interface OptionRow<Name extends string = string> {
   /** Placeholder in the help; `null` for a switch. */
   readonly value: string | null;
   readonly repeatable?: true;
+  /** Derived from the name. */
   readonly variable?: string;
   /** Environment variable with the content of the file. */
   readonly contentVariable?: string;
@@ -50,7 +51,11 @@ const COLUMN_WORDS = [...COLUMN_IDS, "help"];
 const MAX_SEED = 2 ** 32 - 1;
 const MAX_GPUS = 1_000_000;
 /** The limits catch typing errors. */
-const parsePrice = parseNumber({ min: 0, max: 1_000_000, unit: "USD" });
+const PRICE = {
+  value: "USD",
+  parse: parseNumber({ min: 0, max: 1_000_000, unit: "USD" }),
+} as const;
+const CREDENTIAL = { value: "[URL=]FILE", repeatable: true } as const;
 
 const GROUPS = {
   "What to watch": [
@@ -58,30 +63,15 @@ const GROUPS = {
       name: "url",
       value: "URL",
       repeatable: true,
-      variable: "VLLM_HTOP_URL",
       parse: parseUrls,
       set: "targets",
       help: "a server, or several separated by commas; may be repeated; --url itself is optional",
     },
-    {
-      name: "auto",
-      value: null,
-      variable: "VLLM_HTOP_AUTO",
-      set: "targets",
-      help: "scan, and fail if no server is found",
-    },
-    {
-      name: "host",
-      value: "HOST",
-      variable: "VLLM_HTOP_HOST",
-      default: "localhost",
-      parse: parseHost,
-      help: "host to scan",
-    },
+    { name: "auto", value: null, set: "targets", help: "scan, and fail if no server is found" },
+    { name: "host", value: "HOST", default: "localhost", parse: parseHost, help: "host to scan" },
     {
       name: "port-range",
       value: "FIRST-LAST",
-      variable: "VLLM_HTOP_PORT_RANGE",
       default: "8000-8015",
       parse: parsePortRange,
       help: "ports to scan, at most 1024; if unset, also those on which local processes listen",
@@ -90,21 +80,18 @@ const GROUPS = {
       name: "name",
       value: "URL=LABEL",
       repeatable: true,
-      variable: "VLLM_HTOP_NAME",
       parse: parseLabels,
       help: "display name of a server, instead of its model and address",
     },
     {
       name: "metric-prefix",
       value: "PREFIX",
-      variable: "VLLM_HTOP_METRIC_PREFIX",
       parse: parseMetricPrefix,
       help: 'metric name prefix to use instead of "vllm:"',
     },
     {
       name: "demo",
       value: null,
-      variable: "VLLM_HTOP_DEMO",
       set: "targets",
       help: "show a simulated fleet of two models and five replicas",
     },
@@ -121,7 +108,6 @@ const GROUPS = {
     {
       name: "interval",
       value: "SECONDS",
-      variable: "VLLM_HTOP_INTERVAL",
       default: "2",
       parse: parseInterval,
       help: "scrape interval, 0.5 to 3600; 0 with --once: one scrape, no rates",
@@ -129,7 +115,6 @@ const GROUPS = {
     {
       name: "timeout",
       value: "SECONDS",
-      variable: "VLLM_HTOP_TIMEOUT",
       default: "4",
       parse: parseNumber({ min: 0.1, max: 120, unit: "seconds" }),
       help: "time limit of a scrape, 0.1 to 120",
@@ -138,7 +123,6 @@ const GROUPS = {
     {
       name: "state",
       value: "FILE",
-      variable: "VLLM_HTOP_STATE",
       help:
         "with --once: keep counters in FILE, and show rates since the previous run, from one scrape " +
         "without waiting",
@@ -148,7 +132,6 @@ const GROUPS = {
     {
       name: "output",
       value: "FORM",
-      variable: "VLLM_HTOP_OUTPUT",
       default: "auto",
       choices: OUTPUT_FORMS,
       help: "table, detail, json (one document per line), or auto: detail for one replica, " +
@@ -159,7 +142,6 @@ const GROUPS = {
     {
       name: "sort",
       value: "COLUMN",
-      variable: "VLLM_HTOP_SORT",
       parse: parseSortOption,
       words: COLUMN_WORDS,
       help: "sort by COLUMN, COLUMN:asc or COLUMN:desc; help lists the columns",
@@ -167,14 +149,12 @@ const GROUPS = {
     {
       name: "filter",
       value: "TEXT",
-      variable: "VLLM_HTOP_FILTER",
       help:
         "show rows with TEXT in name, model, URL or state, or a comparison: kv>80%; | is or, & and",
     },
     {
       name: "columns",
       value: "LIST",
-      variable: "VLLM_HTOP_COLUMNS",
       parse: parseColumns,
       words: COLUMN_WORDS,
       help: "columns to show, comma-separated, in that order; help lists them",
@@ -182,7 +162,6 @@ const GROUPS = {
     {
       name: "theme",
       value: "NAME",
-      variable: "VLLM_HTOP_THEME",
       default: "default",
       choices: THEME_NAMES,
       help: "default, light, mono, high-contrast or colorblind",
@@ -200,68 +179,37 @@ const GROUPS = {
     {
       name: "gpus",
       value: null,
-      variable: "VLLM_HTOP_GPUS",
       set: "gpus",
       help: "show this machine's GPUs even if all servers are remote",
     },
-    {
-      name: "no-gpu",
-      value: null,
-      variable: "VLLM_HTOP_NO_GPU",
-      set: "gpus",
-      help: "do not run nvidia-smi or amd-smi",
-    },
-    {
-      name: "cost-in",
-      value: "USD",
-      variable: "VLLM_HTOP_COST_IN",
-      parse: parsePrice,
-      help: "price of a million prompt tokens",
-    },
+    { name: "no-gpu", value: null, set: "gpus", help: "do not run nvidia-smi or amd-smi" },
+    { name: "cost-in", ...PRICE, help: "price of a million prompt tokens" },
     {
       name: "cost-cached-in",
-      value: "USD",
-      variable: "VLLM_HTOP_COST_CACHED_IN",
-      parse: parsePrice,
+      ...PRICE,
       help: "price of a million cached prompt tokens; unset: as --cost-in",
     },
-    {
-      name: "cost-out",
-      value: "USD",
-      variable: "VLLM_HTOP_COST_OUT",
-      parse: parsePrice,
-      help: "price of a million output tokens",
-    },
+    { name: "cost-out", ...PRICE, help: "price of a million output tokens" },
     {
       name: "gpu-cost-hour",
-      value: "USD",
-      variable: "VLLM_HTOP_GPU_COST_HOUR",
-      parse: parsePrice,
+      ...PRICE,
       help: "cost of one GPU per hour; unset: a hint by GPU name",
     },
     {
       name: "num-gpus",
       value: "N",
-      variable: "VLLM_HTOP_NUM_GPUS",
       parse: parseNumber({ min: 1, max: MAX_GPUS, isWhole: true }),
       help: "number of GPUs to bill; unset: those here that a watched server uses",
     },
-    {
-      name: "no-gpu-detect",
-      value: null,
-      variable: "VLLM_HTOP_NO_GPU_DETECT",
-      help: "do not bill the GPUs found here",
-    },
+    { name: "no-gpu-detect", value: null, help: "do not bill the GPUs found here" },
     {
       name: "prices",
       value: "FILE",
-      variable: "VLLM_HTOP_PRICES",
       help: "GPU prices that override the hints: lines of name, tab and USD per hour, or JSON",
     },
     {
       name: "currency",
       value: "SIGN",
-      variable: "VLLM_HTOP_CURRENCY",
       default: "$",
       parse: parseCurrency,
       help: "currency sign; no conversion",
@@ -271,50 +219,38 @@ const GROUPS = {
   Credentials: [
     {
       name: "token-file",
-      value: "[URL=]FILE",
-      repeatable: true,
-      variable: "VLLM_HTOP_TOKEN_FILE",
+      ...CREDENTIAL,
       contentVariable: "VLLM_HTOP_TOKEN",
       set: "authorization",
       help: "bearer token, re-read for each scrape",
     },
     {
       name: "basic-auth-file",
-      value: "[URL=]FILE",
-      repeatable: true,
-      variable: "VLLM_HTOP_BASIC_AUTH_FILE",
+      ...CREDENTIAL,
       contentVariable: "VLLM_HTOP_BASIC_AUTH",
       set: "authorization",
       help: "user:password",
     },
     {
       name: "header-file",
-      value: "[URL=]FILE",
-      repeatable: true,
-      variable: "VLLM_HTOP_HEADER_FILE",
+      ...CREDENTIAL,
       contentVariable: "VLLM_HTOP_HEADERS",
       help: 'lines of "Name: value"',
     },
     {
       name: "ca-file",
-      value: "[URL=]FILE",
-      repeatable: true,
-      variable: "VLLM_HTOP_CA_FILE",
+      ...CREDENTIAL,
       help: "PEM certificates to trust in addition to the system's",
     },
     {
       name: "cert-file",
-      value: "[URL=]FILE",
-      repeatable: true,
-      variable: "VLLM_HTOP_CERT_FILE",
+      ...CREDENTIAL,
       set: "client certificate",
       help: "PEM client certificate; needs --key-file",
     },
     {
       name: "key-file",
-      value: "[URL=]FILE",
-      repeatable: true,
-      variable: "VLLM_HTOP_KEY_FILE",
+      ...CREDENTIAL,
       set: "client certificate",
       help: "PEM key of the client certificate",
     },
@@ -322,7 +258,6 @@ const GROUPS = {
       name: "insecure",
       value: "URL",
       repeatable: true,
-      variable: "VLLM_HTOP_INSECURE",
       parse: parseUrls,
       help: "skip the certificate check of this watched server",
     },
@@ -331,7 +266,6 @@ const GROUPS = {
     {
       name: "config",
       value: "FILE",
-      variable: "VLLM_HTOP_CONFIG",
       help:
         "configuration file to use instead of vllm-htop/config.json in the configuration folder; an " +
         "option or variable overrides it",
@@ -359,7 +293,7 @@ const GROUPS = {
     { name: "help", short: "h", value: null, help: "print this text" },
     { name: "version", short: "V", value: null, help: "print the version" },
   ],
-} as const satisfies Readonly<Record<string, readonly Omit<OptionRow, "group">[]>>;
+} as const satisfies Readonly<Record<string, readonly Omit<OptionRow, "group" | "variable">[]>>;
 
 type Row = typeof GROUPS[keyof typeof GROUPS][number];
 export type OptionName = Row["name"];
@@ -381,9 +315,21 @@ type ValueOf<One> = One extends { readonly value: null } ? Value<boolean>
 /** `null` if unset without a default. */
 export type OptionValues = { readonly [One in Row as One["name"]]: ValueOf<One> };
 
+/** For one call, so they have no environment variable. */
+const ARGUMENTS_ONLY: ReadonlySet<OptionName> = new Set([
+  ...["or-demo", "demo-seed", "once", "table", "detail", "no-color", "ascii"] as const,
+  ...["no-key-line", "no-mouse", "list-prices", "print-default-config", "schema"] as const,
+  ...["completions", "man", "help", "version"] as const,
+]);
+
+function nameVariable(name: OptionName): Pick<OptionRow, "variable"> {
+  if (ARGUMENTS_ONLY.has(name)) return {};
+  return { variable: `VLLM_HTOP_${name.toUpperCase().replaceAll("-", "_")}` };
+}
+
 /** In the order of the help. */
 export const OPTION_ROWS: readonly OptionRow<OptionName>[] = Object.entries(GROUPS)
-  .flatMap(([group, rows]) => rows.map((row) => ({ group, ...row })));
+  .flatMap(([group, rows]) => rows.map((row) => ({ group, ...row, ...nameVariable(row.name) })));
 
 export const ROWS_BY_NAME: ReadonlyMap<OptionName, OptionRow<OptionName>> = new Map(
   OPTION_ROWS.map((row) => [row.name, row]),
