@@ -30,68 +30,10 @@ import {
   type Setting,
 } from "./cli_values.ts";
 import { quoteUrl, type TypedEndpoint } from "./endpoint.ts";
-import type { TokenPrices } from "./model.ts";
-import type { CredentialSource } from "./scrape_credentials.ts";
-import { createUi, type Sort, type ThemeName, type Ui } from "./state_ui.ts";
+import { createUi, type Ui } from "./state_ui.ts";
 import { padText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { COLUMN_IDS, COLUMNS } from "./view_columns.ts";
-
-interface CostOptions {
-  readonly tokenPrices: TokenPrices;
-  /** Of every GPU; `null` for price hints by name. */
-  readonly usdPerGpuHour: number | null;
-  /** `null` for the detected ones. */
-  readonly gpuCount: number | null;
-  readonly detectsGpus: boolean;
-  readonly pricesFile: string | null;
-  readonly currency: string;
-}
-
-export interface Options {
-  /** Each endpoint once, in the order given. Empty: scan, or the demo. */
-  readonly endpoints: readonly TypedEndpoint[];
-  /** Scan, and fail if it finds nothing. */
-  readonly auto: boolean;
-  /** An IPv6 address is in brackets. */
-  readonly host: string;
-  readonly portRange: PortRange;
-  /** Also scan the ports that local processes own: unless a range is set. */
-  readonly scansProcesses: boolean;
-  /** By endpoint key; safe texts, each once. */
-  readonly labels: ReadonlyMap<string, string>;
-  /** 0 only with `once`: a single scrape. */
-  readonly interval: Seconds;
-  readonly timeout: Seconds;
-  readonly once: boolean;
-  /** Keeps scrapes from one run to the next. */
-  readonly stateFile: string | null;
-  readonly output: OutputForm;
-  /** Replaces `vllm:`; `null` for the known prefixes. */
-  readonly metricPrefix: string | null;
-  readonly demo: boolean;
-  /** Show the demo if a scan finds nothing. */
-  readonly orDemo: boolean;
-  readonly demoSeed: number;
-  /** Those for one endpoint come before those for all. */
-  readonly credentialSources: readonly CredentialSource[];
-  readonly insecureEndpointKeys: readonly string[];
-  readonly theme: ThemeName;
-  readonly noColor: boolean;
-  /** Whatever the locale says. */
-  readonly ascii: boolean;
-  readonly noKeyLine: boolean;
-  readonly noMouse: boolean;
-  readonly filter: string;
-  /** `help` lists the columns. `null`: the order given. */
-  readonly sort: Sort | "help" | null;
-  /** Column ids, empty for all; `help` lists the columns. */
-  readonly columns: readonly string[] | "help";
-  /** `auto`: if a local server is watched. */
-  readonly gpuWatch: "auto" | "always" | "never";
-  readonly cost: CostOptions;
-  readonly listPrices: boolean;
-}
 
 export type ProgramDocument =
   | { readonly kind: "completions"; readonly shell: typeof SHELLS[number] }
@@ -206,20 +148,22 @@ function isRangeChosen({ source: { level, text } }: Value<PortRange>): boolean {
 function resolveGpuWatch(
   { gpus, "no-gpu": noGpu }: OptionValues,
   problems: Problem[],
-): Options["gpuWatch"] {
+): "auto" | "always" | "never" {
   const switches = [gpus, noGpu].filter(({ value }) => value);
   checkExclusion(switches.map(({ source }) => source), problems);
   return noGpu.value ? "never" : gpus.value ? "always" : "auto";
 }
 
-function getCostOptions(values: OptionValues): CostOptions {
+function getCostOptions(values: OptionValues) {
   return {
     tokenPrices: {
       input: values["cost-in"].value,
       cachedInput: values["cost-cached-in"].value,
       output: values["cost-out"].value,
     },
+    /** Of every GPU; `null` for price hints by name. */
     usdPerGpuHour: values["gpu-cost-hour"].value,
+    /** `null` for the detected ones. */
     gpuCount: values["num-gpus"].value,
     detectsGpus: !values["no-gpu-detect"].value,
     pricesFile: values.prices.value,
@@ -269,6 +213,58 @@ export function getConfigPath(
   return given.get("config")?.[0] ?? (environment(variable) || null);
 }
 
+function collectOptions(values: OptionValues, problems: Problem[]) {
+  const endpoints = resolveEndpoints(values, problems);
+  const insecureEndpointKeys = resolveInsecureKeys(values, endpoints, problems);
+  const labels = values.name.flatMap(({ value }) => value);
+  return {
+    /** Each endpoint once, in the order given. Empty: scan, or the demo. */
+    endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
+    /** Scan, and fail if it finds nothing. */
+    auto: values.auto.value,
+    /** An IPv6 address is in brackets. */
+    host: values.host.value,
+    portRange: values["port-range"].value,
+    /** Also scan the ports that local processes own: unless a range is set. */
+    scansProcesses: !isRangeChosen(values["port-range"]),
+    /** By endpoint key; safe texts, each once. */
+    labels: resolveLabels(labels, endpoints, problems),
+    /** 0 only with `once`: a single scrape. */
+    interval: resolveInterval(values, problems),
+    timeout: values.timeout.value,
+    once: values.once.value,
+    /** Keeps scrapes from one run to the next. */
+    stateFile: resolveStateFile(values, problems),
+    output: resolveOutput(values, problems),
+    /** Replaces `vllm:`; `null` for the known prefixes. */
+    metricPrefix: values["metric-prefix"].value,
+    demo: values.demo.value,
+    /** Show the demo if a scan finds nothing. */
+    orDemo: values["or-demo"].value,
+    demoSeed: values["demo-seed"].value,
+    /** Those for one endpoint come before those for all. */
+    credentialSources: resolveCredentials(values, endpoints, problems),
+    insecureEndpointKeys,
+    theme: values.theme.value,
+    noColor: values["no-color"].value,
+    /** Whatever the locale says. */
+    ascii: values.ascii.value,
+    noKeyLine: values["no-key-line"].value,
+    noMouse: values["no-mouse"].value,
+    filter: values.filter.value ?? "",
+    /** `help` lists the columns. `null`: the order given. */
+    sort: values.sort.value,
+    /** Column ids, empty for all; `help` lists the columns. */
+    columns: values.columns.value ?? [],
+    /** `auto`: if a local server is watched. */
+    gpuWatch: resolveGpuWatch(values, problems),
+    cost: getCostOptions(values),
+    listPrices: values["list-prices"].value,
+  };
+}
+
+export type Options = Readonly<ReturnType<typeof collectOptions>>;
+
 /**
  * Checks all sources together, and reports the first problem. A variable that names an endpoint
  * that is not watched is ignored: it may be for other calls.
@@ -280,39 +276,7 @@ export function resolveOptions(
 ): ParsedOptions {
   const problems = [...line.problems];
   const values = resolveValues({ given: line.given, environment, file }, problems);
-  const endpoints = resolveEndpoints(values, problems);
-  const insecureEndpointKeys = resolveInsecureKeys(values, endpoints, problems);
-  const labels = values.name.flatMap(({ value }) => value);
-  const options: Options = {
-    endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
-    auto: values.auto.value,
-    host: values.host.value,
-    portRange: values["port-range"].value,
-    scansProcesses: !isRangeChosen(values["port-range"]),
-    labels: resolveLabels(labels, endpoints, problems),
-    interval: resolveInterval(values, problems),
-    timeout: values.timeout.value,
-    once: values.once.value,
-    stateFile: resolveStateFile(values, problems),
-    output: resolveOutput(values, problems),
-    metricPrefix: values["metric-prefix"].value,
-    demo: values.demo.value,
-    orDemo: values["or-demo"].value,
-    demoSeed: values["demo-seed"].value,
-    credentialSources: resolveCredentials(values, endpoints, problems),
-    insecureEndpointKeys,
-    theme: values.theme.value,
-    noColor: values["no-color"].value,
-    ascii: values.ascii.value,
-    noKeyLine: values["no-key-line"].value,
-    noMouse: values["no-mouse"].value,
-    filter: values.filter.value ?? "",
-    sort: values.sort.value,
-    columns: values.columns.value ?? [],
-    gpuWatch: resolveGpuWatch(values, problems),
-    cost: getCostOptions(values),
-    listPrices: values["list-prices"].value,
-  };
+  const options = collectOptions(values, problems);
   const [first] = problems;
   return first === undefined
     ? { kind: "run", options }
