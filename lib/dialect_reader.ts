@@ -13,7 +13,7 @@ import {
   listAliases,
   type OtherSeries,
 } from "./dialect_sample.ts";
-import { collectSeries, type DialectSeries } from "./dialect_series.ts";
+import { collectSeries, createTextKeeper, type DialectSeries } from "./dialect_series.ts";
 import type { EngineSample, LoraSample, MetricEntry, ServerSample } from "./model.ts";
 import type { Steps } from "./platform.ts";
 import type { ExpositionSummary } from "./prometheus.ts";
@@ -289,10 +289,9 @@ function parseWithKnownLayout(
 
 type ReaderFactory = (options?: { readonly metricPrefix?: string | null }) => EngineReader;
 
-/** Creates readers that share layouts: servers of a fleet often differ only in values. */
-export function createReaderFactory(): (
-  options?: { readonly metricPrefix?: string | null },
-) => EngineReader {
+/** Creates readers that share texts and layouts: servers of a fleet often differ only in values. */
+export function createReaderFactory(): ReaderFactory {
+  const keepText = createTextKeeper();
   const shared = createSharedBodies();
   return ({ metricPrefix = null } = {}) => {
     let known: KnownBody | null = null;
@@ -310,7 +309,8 @@ export function createReaderFactory(): (
     return function* (body) {
       const same = (known && parseWithKnownLayout(known, body)) ?? readByOthers(body);
       if (same !== null) return same;
-      const series = yield* collectSeries(body, { vocabularies: VOCABULARIES, metricPrefix });
+      const options = { vocabularies: VOCABULARIES, metricPrefix, keepText };
+      const series = yield* collectSeries(body, options);
       // Keep no layout for bodies without engines.
       const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
       const layout = isUsual ? createLayout(body, series) : null;

@@ -71,27 +71,31 @@ type Collector = ReturnType<typeof createCollector>;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-/** Raw -> sanitized text, across scrapes. */
-const keptTexts = new Map<string, string>();
 /** Beyond it, all are forgotten: servers may make up labels. */
 const MAX_KEPT_TEXTS = 10_000;
 /** In characters. */
 const MAX_KEPT_LENGTH = 256;
 
 /** Sanitizes and copies: a slice would keep the whole body in memory. */
-function keepText(raw: string): string {
-  let text = keptTexts.get(raw);
-  if (text === undefined) {
-    const own = decoder.decode(encoder.encode(raw));
-    text = sanitizeText(own);
-    if (own.length > MAX_KEPT_LENGTH) return text;
-    if (keptTexts.size >= MAX_KEPT_TEXTS) keptTexts.clear();
-    keptTexts.set(own, text);
-  }
-  return text;
+type KeepText = (raw: string) => string;
+
+/** Remembers texts across scrapes. */
+export function createTextKeeper(): KeepText {
+  const kept = new Map<string, string>();
+  return (raw) => {
+    let text = kept.get(raw);
+    if (text === undefined) {
+      const own = decoder.decode(encoder.encode(raw));
+      text = sanitizeText(own);
+      if (own.length > MAX_KEPT_LENGTH) return text;
+      if (kept.size >= MAX_KEPT_TEXTS) kept.clear();
+      kept.set(own, text);
+    }
+    return text;
+  };
 }
 
-function nameEngine({ engine, worker }: EngineLabels): string {
+function nameEngine({ current: { engine, worker }, keepText }: Collector): string {
   return keepText(worker === "" ? engine : `${engine}@${worker.slice(0, WORKER_ID_LENGTH)}`);
 }
 
@@ -101,8 +105,8 @@ function openEngine(collector: Collector): EngineBuilder {
   if (last !== null && last.of.engine === label && last.of.model === model) {
     if (last.of.worker === worker) return last.builder;
   }
-  const modelName = keepText(model);
-  const engine = nameEngine(current);
+  const modelName = collector.keepText(model);
+  const engine = nameEngine(collector);
   let ofModel = collector.engines.get(modelName);
   if (ofModel === undefined) collector.engines.set(modelName, ofModel = new Map());
   let builder = ofModel.get(engine);
@@ -149,9 +153,8 @@ function parseSeriesBound(collector: Collector, le: string): number {
   return bound;
 }
 
-function splitAdapters(list: string): string[] {
-  return list.split(",").map((name) => name.trim()).filter((name) => name !== "")
-    .map((name) => keepText(name));
+function splitAdapters({ keepText }: Collector, list = ""): string[] {
+  return list.split(",").map((name) => name.trim()).filter((name) => name !== "").map(keepText);
 }
 
 /** Adds a LoRA state; the sample's value is its time. */
@@ -162,8 +165,8 @@ function keepLora(collector: Collector, labels: readonly string[]): void {
   collector.lora.push({
     sample: collector.current.sample,
     state: {
-      runningAdapters: splitAdapters(byName.get("running_lora_adapters") ?? ""),
-      waitingAdapters: splitAdapters(byName.get("waiting_lora_adapters") ?? ""),
+      runningAdapters: splitAdapters(collector, byName.get("running_lora_adapters")),
+      waitingAdapters: splitAdapters(collector, byName.get("waiting_lora_adapters")),
       maxAdapters: Number.isFinite(maximum) ? present(maximum) : absent("missing"),
     },
   });
@@ -171,8 +174,9 @@ function keepLora(collector: Collector, labels: readonly string[]): void {
 
 function keepConfiguration(collector: Collector, labels: readonly string[]): void {
   const config = new Map<string, string>();
-  const engine = nameEngine(collector.current);
-  const { engine: engineLabel } = collector.vocabulary.dialect.labels;
+  const engine = nameEngine(collector);
+  const { keepText, vocabulary: { dialect } } = collector;
+  const { engine: engineLabel } = dialect.labels;
   for (let i = 0; i < labels.length; i += 2) {
     if (labels[i] !== engineLabel) config.set(keepText(labels[i]), keepText(labels[i + 1]));
   }
@@ -183,7 +187,7 @@ function keepConfiguration(collector: Collector, labels: readonly string[]): voi
 const MAX_LABELS_LENGTH = 1000;
 
 /** Formats the labels besides the engine's. */
-function describeLabels({ vocabulary }: Collector, labels: readonly string[]): string {
+function describeLabels({ vocabulary, keepText }: Collector, labels: readonly string[]): string {
   const { model, engine } = vocabulary.dialect.labels;
   const parts: string[] = [];
   for (let i = 0; i < labels.length; i += 2) {
@@ -204,7 +208,7 @@ function keepInfo(collector: Collector, { row, name }: Target, labels: readonly 
   const { sample, model } = collector.current;
   if (model !== "") keepOther(openEngine(collector), series, { sample, part: "value" });
   else if (collector.infos.length < MAX_ENGINES) {
-    const engine = nameEngine(collector.current);
+    const engine = nameEngine(collector);
     collector.infos.push({ engine, series: { ...series, samples: [sample], sums: [] } });
   }
 }
@@ -225,7 +229,7 @@ function keepUnknown(collector: Collector, name: string, labels: readonly string
   collectLabels(collector, labels, undefined);
   keepOther(openEngine(collector), {
     row: null,
-    name: keepText(isPart ? stem : name),
+    name: collector.keepText(isPart ? stem : name),
     kind,
     labels: describeLabels(collector, labels),
   }, {
@@ -242,7 +246,7 @@ function keepProcessSample(collector: Collector, name: string, labels: readonly 
   if (name !== "http_requests_total") return;
   for (let i = 0; i < labels.length; i += 2) {
     if (labels[i] !== "status") continue;
-    const status = keepText(labels[i + 1]);
+    const status = collector.keepText(labels[i + 1]);
     const known = collector.httpSamples.get(status);
     if (known === undefined) collector.httpSamples.set(status, [sample]);
     else known.push(sample);
@@ -268,15 +272,16 @@ function keepKnown(collector: Collector, target: Target, labels: readonly string
     current.bound = part === "bucket" ? parseSeriesBound(collector, current.le) : NaN;
     keepHistogram(builder, target, current);
   } else if (row.label !== undefined) {
-    current.split = keepText(current.split);
+    current.split = collector.keepText(current.split);
     keepLabelled(builder, target, current);
   } else {
     keepScalar(builder, target, current);
   }
 }
 
-function createCollector(vocabulary: Vocabulary) {
+function createCollector(vocabulary: Vocabulary, keepText: KeepText) {
   return {
+    keepText,
     /** The first dialect's until a prefix is found. */
     vocabulary,
     prefix: null as string | null,
@@ -352,7 +357,7 @@ function cutPrefix(
 function noteFamily(collector: Collector, name: string): void {
   const { familyNames } = collector;
   if (familyNames.size < MAX_FAMILY_NAMES && !familyNames.has(name)) {
-    familyNames.add(keepText(name));
+    familyNames.add(collector.keepText(name));
   }
 }
 
@@ -362,12 +367,13 @@ function noteFamily(collector: Collector, name: string): void {
  */
 export function* collectSeries(
   body: Uint8Array,
-  { vocabularies, metricPrefix }: {
+  { vocabularies, metricPrefix, keepText }: {
     readonly vocabularies: readonly Vocabulary[];
+    readonly keepText: KeepText;
     readonly metricPrefix: string | null;
   },
 ): Steps<DialectSeries> {
-  const collector = createCollector(vocabularies[0]);
+  const collector = createCollector(vocabularies[0], keepText);
   const candidates = vocabularies.flatMap((vocabulary, i): readonly PrefixCandidate[] => {
     const prefixes = i === 0 && metricPrefix ? [metricPrefix] : vocabulary.dialect.prefixes;
     return prefixes.map((prefix) => ({ prefix, vocabulary }));
