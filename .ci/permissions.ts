@@ -14,9 +14,9 @@ import { ENVIRONMENT_VARIABLES } from "../lib/cli_option_table.ts";
 
 /** Variables that are looked at besides those that the help names. */
 const RUNTIME_VARIABLES = [
-  // Set by `platform_deno`, so that no proxy stands before this machine's own addresses.
-  "NO_PROXY",
-  "no_proxy",
+  // Read and removed by `platform_deno`: `scrape_proxy` chooses the proxy, not `fetch`.
+  ...["http_proxy", "https_proxy", "all_proxy", "no_proxy"],
+  ...["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"],
   // Read by undici, which reaches the servers named by --insecure.
   "JEST_WORKER_ID",
   "UNDICI_NO_WASM_SIMD",

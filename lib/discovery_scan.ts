@@ -30,7 +30,7 @@ import {
 import type { Endpoint, FailureKind, LaunchInfo } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScraper, isScrapeFailure, type ScraperFailure } from "./scrape.ts";
-import { ANONYMOUS_ACCESS } from "./scrape_credentials.ts";
+import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
 import type { Seconds } from "./units.ts";
 
@@ -213,6 +213,7 @@ const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
   not_exposition: "no metrics",
   truncated: "a truncated response",
   too_large: "a response that is too large",
+  proxy: "not reached through the proxy",
 };
 
 /** Up to `MAX_PARALLEL_PORTS` at once; results in the order of the items. */
@@ -293,7 +294,11 @@ function createEndpoint(scheme: "http" | "https", host: string, port: number): E
 async function classifyFailure(
   platform: Platform,
   { endpoint, process }: OpenPort,
-  { failure, timeout }: { readonly failure: ScraperFailure; readonly timeout: Seconds },
+  { failure, access, timeout }: {
+    readonly failure: ScraperFailure;
+    readonly access: EndpointAccess;
+    readonly timeout: Seconds;
+  },
 ): Promise<ProbeResult> {
   const server: ProbeResult = { kind: "server" };
   const name = (name: string): ProbeResult => ({ kind: "other", name, isNamed: true });
@@ -304,7 +309,6 @@ async function classifyFailure(
   if (process?.isDeclared && DECLARED_FAILURES.has(failure.kind)) return server;
   if (HTTP_FAILURES.has(failure.kind)) {
     if (findDialect(process?.serverName) !== null) return server;
-    const access = ANONYMOUS_ACCESS;
     const { version, models } = await fetchServerIdentity(platform, endpoint, { access, timeout });
     const owner = identifyOwner(models?.owners ?? []) ?? process?.serverName ?? null;
     const dialect = findDialect(owner);
@@ -331,15 +335,20 @@ async function probeMetrics(
 ): Promise<ProbeResult> {
   const answerLimit = isLoopbackHost(options.host) ? LOOPBACK_ANSWER_LIMIT : ANSWER_LIMIT;
   const timeout = Math.min(options.timeout, answerLimit);
+  const access = await openAccess(platform, { endpoint: open.endpoint, basicAuth: null }, {
+    credentialSources: [],
+    insecureEndpointKeys: [],
+  });
+  if ("error" in access) return { kind: "other", name: access.error, isNamed: true };
   const scraper = await createScraper(platform, open.endpoint, {
-    access: ANONYMOUS_ACCESS,
+    access,
     timeout,
     metricPrefix: options.metricPrefix,
   });
   try {
     const outcome = await scraper.scrape();
     return isScrapeFailure(outcome)
-      ? await classifyFailure(platform, open, { failure: outcome, timeout })
+      ? await classifyFailure(platform, open, { failure: outcome, access, timeout })
       : { kind: "server" };
   } finally {
     scraper.close();

@@ -246,7 +246,8 @@ export interface ServerInfo {
 export type FailureKind =
   | ("refused" | "dns" | "tls" | "timeout" | "reset" | "unauthorized" | "not_found")
   | ("server_error" | "http_status" | "redirect" | "html" | "empty" | "not_exposition")
-  | ("other_server" | "stats_disabled" | "truncated" | "too_large" | "credentials" | "network");
+  | ("other_server" | "stats_disabled" | "truncated" | "too_large" | "credentials" | "network")
+  | "proxy";
 
 export interface ScrapeFailure {
   readonly endpointKey: string;

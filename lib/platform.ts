@@ -6,6 +6,17 @@
 
 import type { Bytes, EpochSeconds, Seconds } from "./units.ts";
 
+/** Holds a secret: only `name` may be shown. */
+export interface ProxyServer {
+  /** Scheme, host and port. */
+  readonly url: string;
+  /** `the proxy HOST:PORT (from VARIABLE)`. */
+  readonly name: string;
+  /** That sets it. */
+  readonly variable: string;
+  readonly basicAuth?: { readonly username: string; readonly password: string };
+}
+
 /** Holds secrets: never print it or put it into the State. */
 export interface Transport {
   /** Replaces the URL's host. */
@@ -17,6 +28,8 @@ export interface Transport {
   /** PEM text. */
   readonly clientKey?: string;
   readonly insecure?: boolean;
+  /** Not with `unixSocketPath` or `insecure`. */
+  readonly proxy?: ProxyServer;
 }
 
 /** Redirects are not followed. */

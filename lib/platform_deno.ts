@@ -20,8 +20,6 @@ import type {
 } from "./platform.ts";
 import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
-/** No proxy may come between us and these. */
-const LOOPBACK_HOSTS: readonly string[] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1"];
 const BLOCKED_OUTPUT_PAUSE: Seconds = 0.01;
 /** Limit of retries for writes that cannot pause. */
 const BLOCKED_OUTPUT_LIMIT: Seconds = 0.5;
@@ -92,16 +90,21 @@ function environment(name: string): string | undefined {
   return ifPermitted(() => Deno.env.get(name), undefined);
 }
 
-const NO_PROXY_NAMES: readonly string[] = ["NO_PROXY", "no_proxy"];
+const PROXY_NAMES: readonly string[] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"]
+  .flatMap((name) => [name, name.toUpperCase()]);
 
-/** `fetch` would send even loopback addresses to `http_proxy`. Keeps what the user excluded. */
-function keepLoopbackDirect(): void {
-  const excluded = NO_PROXY_NAMES.flatMap((name) => (environment(name) ?? "").split(","));
-  const hosts = new Set([...excluded.filter((host) => host !== ""), ...LOOPBACK_HOSTS]);
-  for (const name of NO_PROXY_NAMES) {
-    // Without permission the proxies stay as they are.
-    ifPermitted(() => Deno.env.set(name, [...hosts].join(",")), undefined);
-  }
+/**
+ * Takes the proxies out of the environment, as `fetch` would apply them by rules of its own, even
+ * to loopback addresses.
+ */
+function takeProxyVariables(): ReadonlyMap<string, string> {
+  const values = PROXY_NAMES.flatMap((name): [string, string][] => {
+    const value = environment(name);
+    return value === undefined ? [] : [[name, value]];
+  });
+  // Without permission the proxies stay as they are.
+  for (const [name] of values) ifPermitted(() => Deno.env.delete(name), undefined);
+  return new Map(values);
 }
 
 const CERTIFICATE_BLOCK = /-----BEGIN [A-Z0-9 ]*CERTIFICATE-----([^-]*)-----END/;
@@ -133,20 +136,20 @@ async function checkKeyPair(certificate: string, key: string): Promise<void> {
 
 /** `undefined` for the runtime's own client: one per endpoint would cost 0.1 MiB. */
 async function createRuntimeClient(
-  { caCertificates, clientCertificate, clientKey }: Transport,
+  { caCertificates, clientCertificate, clientKey, proxy }: Transport,
 ): Promise<Deno.HttpClient | undefined> {
+  const common = {
+    ...(caCertificates === undefined ? {} : { caCerts: [...caCertificates] }),
+    ...(proxy === undefined ? {} : { proxy: { url: proxy.url, basicAuth: proxy.basicAuth } }),
+  };
   if (clientCertificate === undefined || clientKey === undefined) {
-    const caCerts = caCertificates && [...caCertificates];
-    return caCerts && Deno.createHttpClient({ caCerts });
+    return Object.keys(common).length === 0 ? undefined : Deno.createHttpClient(common);
   }
   await checkKeyPair(clientCertificate, clientKey);
-  return Deno.createHttpClient({
-    ...(caCertificates === undefined ? {} : { caCerts: [...caCertificates] }),
-    ...{ cert: clientCertificate, key: clientKey },
-  });
+  return Deno.createHttpClient({ ...common, cert: clientCertificate, key: clientKey });
 }
 
-/** Checks certificates and uses the environment's proxies. */
+/** Checks certificates and uses the proxy. */
 async function createFetchClient(transport: Transport): Promise<HttpClient> {
   const client = await createRuntimeClient(transport);
   return {
@@ -410,9 +413,9 @@ function onFatalError(handler: (error: unknown) => void): void {
   globalThis.addEventListener("unhandledrejection", (event) => handler(event.reason));
 }
 
-/** Makes loopback addresses bypass the environment's proxies. */
+/** Takes the proxies out of the process's environment, and keeps them in the platform's. */
 export function createDenoPlatform(): Platform {
-  keepLoopbackDirect();
+  const proxies = takeProxyVariables();
   return {
     monotonicSeconds,
     epochSeconds: () => Date.now() / MILLISECONDS_PER_SECOND,
@@ -433,7 +436,7 @@ export function createDenoPlatform(): Platform {
     fileMode: (path) => Deno.stat(path).then(({ mode }) => mode, () => null),
     runProgram,
     systemMemory,
-    environment,
+    environment: (name) => proxies.get(name) ?? environment(name),
     stdio: createStdio(),
     isBrokenPipe,
     onSignal,

@@ -25,6 +25,8 @@ import {
   describeForeignBody,
   describeForeignMetrics,
   describeNetworkError,
+  describeProxyError,
+  describeProxyStatus,
   describeRedirect,
   describeStatus,
   describeTimeout,
@@ -113,10 +115,17 @@ function stripUrl(url: string): string {
 }
 
 /** In quotes; a socket by its path. */
-function showUrl({ endpoint, url }: Pick<Attempt, "endpoint" | "url">): string {
+function showAddress({ endpoint, url }: Pick<Attempt, "endpoint" | "url">): string {
   return endpoint.unixSocketPath === undefined
     ? `"${stripUrl(url)}"`
     : quote(`unix:${endpoint.unixSocketPath}`);
+}
+
+/** With the proxy that may be to blame. */
+function showUrl(attempt: Attempt): string {
+  const { proxy } = attempt.access.transport;
+  const shown = showAddress(attempt);
+  return proxy === undefined ? shown : `${shown} through ${proxy.name}`;
 }
 
 /** Settles as `promise`, but rejects as soon as the signal aborts. */
@@ -238,8 +247,12 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
   attempt.phase = "body";
   if (response.status !== 200) {
     const { bytes } = await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
-    const { sendsCredentials } = attempt.access;
-    const problem = describeStatus(response.status, {
+    const { sendsCredentials, transport: { proxy } } = attempt.access;
+    const proxyProblem = proxy === undefined ? null : describeProxyStatus(response.status, proxy, {
+      shown: showAddress(attempt),
+      serverHeader: response.header("server"),
+    });
+    const problem = proxyProblem ?? describeStatus(response.status, {
       shown: showUrl(attempt),
       head: decodeHead(bytes),
       sendsCredentials,
@@ -301,9 +314,12 @@ function explainError(
   if (attempt.signal.aborted) {
     return { kind: "network", message: `the scrape of ${shown} was aborted` };
   }
-  return phase === "body"
-    ? describeBodyError(error, shown, bytes)
-    : describeNetworkError(error, shown);
+  if (phase === "body") return describeBodyError(error, shown, bytes);
+  const { proxy } = attempt.access.transport;
+  const proxyProblem = proxy === undefined
+    ? null
+    : describeProxyError(error, showAddress(attempt), proxy);
+  return proxyProblem ?? describeNetworkError(error, shown);
 }
 
 /** For certificates that turn out to be unusable. */

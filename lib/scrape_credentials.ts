@@ -9,6 +9,7 @@ import type { TypedEndpoint } from "./endpoint.ts";
 import { describeFileError } from "./files.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform, Transport } from "./platform.ts";
+import { chooseProxy } from "./scrape_proxy.ts";
 import { createSecret, quote, revealSecret, type Secret } from "./text.ts";
 import { VERSION } from "./version.ts";
 
@@ -223,13 +224,19 @@ async function loadTransport(
   const caCertificates = await readAll("ca_certificates", CERTIFICATE_LABEL);
   const [clientCertificate] = await readAll("client_certificate", CERTIFICATE_LABEL);
   const [clientKey] = await readAll("client_key", KEY_LABEL);
+  const isInsecure = options.insecureEndpointKeys.includes(endpoint.key);
+  const proxy = isInsecure || endpoint.unixSocketPath !== undefined
+    ? null
+    : chooseProxy(endpoint.metricsUrl, platform.environment);
+  if (proxy !== null && "error" in proxy) throw new SourceError(proxy.error);
   return {
     ...(endpoint.unixSocketPath === undefined ? {} : { unixSocketPath: endpoint.unixSocketPath }),
     ...(caCertificates.length === 0 ? {} : { caCertificates }),
     ...(clientCertificate === undefined || clientKey === undefined
       ? {}
       : { clientCertificate, clientKey }),
-    ...(options.insecureEndpointKeys.includes(endpoint.key) ? { insecure: true } : {}),
+    ...(isInsecure ? { insecure: true } : {}),
+    ...(proxy === null ? {} : { proxy }),
   };
 }
 

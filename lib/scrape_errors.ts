@@ -14,6 +14,7 @@ import {
 } from "./dialect.ts";
 import { MAX_ENGINES } from "./dialect_series.ts";
 import type { FailureKind } from "./model.ts";
+import type { ProxyServer } from "./platform.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 export interface Problem {
@@ -39,6 +40,71 @@ function collectErrorText(error: unknown): string {
 }
 
 type NetworkRow = readonly [pattern: RegExp, kind: FailureKind, message: string];
+
+/** Errors of the way to a proxy. `%` stands for the proxy, `$` for its variable. */
+const PROXY_ROWS: readonly (readonly [pattern: RegExp, message: string])[] = [
+  [
+    /connection refused|ECONNREFUSED|os error (111|61|10061)\b/i,
+    "% refuses connections: check that it runs, or correct $",
+  ],
+  [
+    /dns error|failed to lookup/i,
+    "the host name of % cannot be resolved: correct $",
+  ],
+  [
+    /proxy server unreachable|unreachable|no route|timed? ?out|os error (110|60|10060)\b/i,
+    "% cannot be reached: check that it runs, or correct $",
+  ],
+  [
+    /proxy auth/i,
+    "% requires credentials: write $ as http://USER:PASSWORD@HOST:PORT",
+  ],
+  [
+    /tunnel/i,
+    "% refused the connection to &: allow its port there, or exclude its host with no_proxy",
+  ],
+];
+
+/** `&` stands for the URL. */
+function fillProxyMessage(message: string, shown: string, { name, variable }: ProxyServer): string {
+  const values: Readonly<Record<string, string>> = { "%": name, "$": variable, "&": shown };
+  return message.replace(/[%$&]/g, (sign) => values[sign]);
+}
+
+/** An error before the first byte, if it is the proxy's own. */
+export function describeProxyError(
+  error: unknown,
+  shown: string,
+  proxy: ProxyServer,
+): Problem | null {
+  const text = collectErrorText(error);
+  const row = PROXY_ROWS.find(([pattern]) => pattern.test(text));
+  return row === undefined
+    ? null
+    : { kind: "proxy", message: fillProxyMessage(row[1], shown, proxy) };
+}
+
+/** What proxies answer themselves. Squid answers 503 if it cannot connect. */
+const PROXY_STATUSES: Readonly<Record<number, string>> = {
+  403: "% answered 403 for &: allow it there, or exclude its host with no_proxy",
+  407: "% answered 407 (credentials required): write $ as http://USER:PASSWORD@HOST:PORT",
+  502: "% answered 502 for &: check that the server runs, and that the proxy can reach it",
+  503: "% answered 503 for &: check that the server runs, and that the proxy can reach it",
+  504: "% answered 504 for &: check that the server runs, and that the proxy can reach it",
+};
+/** Of the web servers in vLLM and SGLang: these statuses are their own. */
+const MODEL_SERVER = /\b(?:uvicorn|hypercorn)\b/i;
+
+/** A status that is the proxy's own, or `null`. `serverHeader` is the response's `Server`. */
+export function describeProxyStatus(
+  status: number,
+  proxy: ProxyServer,
+  { shown, serverHeader }: { readonly shown: string; readonly serverHeader: string | null },
+): Problem | null {
+  const message = PROXY_STATUSES[status];
+  if (message === undefined || MODEL_SERVER.test(serverHeader ?? "")) return null;
+  return { kind: "proxy", message: fillProxyMessage(message, shown, proxy) };
+}
 
 /** Errors before the first byte; the first match wins. `%` stands for the URL. */
 const NETWORK_ROWS: readonly NetworkRow[] = [

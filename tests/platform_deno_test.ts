@@ -223,7 +223,7 @@ Deno.test({
   },
 });
 
-Deno.test("createDenoPlatform() keeps loopback out of the environment's proxies", async () => {
+Deno.test("createHttpClient() uses the proxy given, and none of the environment", async () => {
   const proxy = startRawServer(async ({ send }) => {
     await send(formatResponse("proxied", { headers: { connection: "close" } }));
   });
@@ -231,34 +231,34 @@ Deno.test("createDenoPlatform() keeps loopback out of the environment's proxies"
     await send(formatResponse("direct", { headers: { connection: "close" } }));
   });
   const code = `
-    const client = await platform.createHttpClient({});
-    for (const url of [
-      "http://127.0.0.1:${target.port}/", "http://localhost:${target.port}/",
-      "http://excluded.invalid/", "http://remote.invalid/",
+    const proxy = {
+      ...{ url: "${proxy.origin}", name: "", variable: "" },
+      basicAuth: { username: "me", password: "s3cr3t" },
+    };
+    for (const [transport, url] of [
+      [{}, "http://127.0.0.1:${target.port}/"],
+      [{}, "http://remote.invalid/"],
+      [{ proxy }, "http://remote.invalid/"],
     ]) {
+      const client = await platform.createHttpClient(transport);
       const signal = AbortSignal.timeout(30_000);
       const text = await client.get({ url, headers: {}, signal })
         .then((response) => new Response(response.body).text(), () => "unreachable");
       console.log(text);
     }
-    console.log(platform.environment("NO_PROXY"));
+    console.log(platform.environment("http_proxy"), platform.environment("NO_PROXY"));
     platform.exit(0);`;
-  for (const spelling of ["NO_PROXY", "no_proxy"]) {
-    const proxies = { http_proxy: proxy.origin, HTTP_PROXY: proxy.origin };
-    const env = { ...proxies, NO_PROXY: "", no_proxy: "", [spelling]: "excluded.invalid" };
-    const { stdout, stderr } = await runChild(code, { env });
+  const proxies = { http_proxy: proxy.origin, ALL_PROXY: proxy.origin, HTTP_PROXY: proxy.origin };
+  const env = { ...proxies, NO_PROXY: "excluded.invalid", no_proxy: "" };
+  for (const permissions of [["-A"], PERMISSIONS]) {
+    const { stdout, stderr } = await runChild(code, { env, permissions });
     assertEquals(
       stdout.trim().split("\n"),
-      [
-        "direct",
-        "direct",
-        "unreachable",
-        "proxied",
-        "excluded.invalid,localhost,127.0.0.0/8,127.0.0.1,::1",
-      ],
+      ["direct", "unreachable", "proxied", `${proxy.origin} excluded.invalid`],
       stderr,
     );
   }
+  assertMatch(proxy.requests[0], /^proxy-authorization: Basic bWU6czNjcjN0\r$/im);
   await proxy.close();
   await target.close();
 });
