@@ -63,6 +63,17 @@ export const LABELLED_GAUGES: ReadonlySet<LabelledKey> = new Set(["waitingByReas
 /** In the order of a request's life. Seconds. */
 export const LATENCY_KEYS = ["ttft", "itl", "tpot", "e2e", "queue", "prefill", "decode"] as const;
 export type LatencyKey = typeof LATENCY_KEYS[number];
+export const LATENCY_NAMES: Readonly<
+  Record<LatencyKey, { readonly title: string; readonly words: string }>
+> = {
+  ttft: { title: "TTFT", words: "time to first token" },
+  itl: { title: "ITL", words: "inter-token latency" },
+  tpot: { title: "TPOT", words: "time per output token of finished requests" },
+  e2e: { title: "E2E", words: "end-to-end latency" },
+  queue: { title: "Queue", words: "queue time" },
+  prefill: { title: "Prefill", words: "prefill time" },
+  decode: { title: "Decode", words: "decode time" },
+};
 export const HISTOGRAM_KEYS = [...LATENCY_KEYS, "iterationTokens"] as const;
 export type HistogramKey = typeof HISTOGRAM_KEYS[number];
 /** `info` is always 1; its labels hold the content. */

@@ -11,8 +11,8 @@ import {
   type BadLine,
   type Figures,
   LATENCY_KEYS,
+  LATENCY_NAMES,
   type LatencyFigures,
-  type LatencyKey,
   type LifetimeFigures,
   listMetrics,
   type LoraSample,
@@ -83,18 +83,10 @@ const LATENCY = object<LatencyFigures>([
   figure("samples", number(), "number of observations"),
 ], "latency");
 
-const LATENCY_WORDS: Readonly<Record<LatencyKey, string>> = {
-  ttft: "time to first token",
-  itl: "inter-token latency",
-  tpot: "time per output token",
-  e2e: "whole request",
-  queue: "time in the queue",
-  prefill: "prefill",
-  decode: "decode",
-};
-
 const LATENCIES = object<WindowFigures["latency"]>(
-  LATENCY_KEYS.map((key) => field(key, LATENCY, LATENCY_WORDS[key], (latency) => latency[key])),
+  LATENCY_KEYS.map((key) =>
+    field(key, LATENCY, LATENCY_NAMES[key].words, (latency) => latency[key])
+  ),
   "latencies",
 );
 

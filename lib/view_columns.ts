@@ -7,7 +7,13 @@
 import type { GpuSample } from "./gpu_model.ts";
 import { computeMemoryRatio, findRange } from "./gpu_outliers.ts";
 import type { Quantile } from "./histogram.ts";
-import type { Figures, LatencyKey, ReplicaStatus, WindowFigures } from "./model.ts";
+import {
+  type Figures,
+  LATENCY_NAMES,
+  type LatencyKey,
+  type ReplicaStatus,
+  type WindowFigures,
+} from "./model.ts";
 import { absent, isPresent, mapReading, type Reading } from "./reading.ts";
 import { EVENT_OF_RULE, type EventKind } from "./rules_alerts.ts";
 import { HOT_KV_RATIO, HOT_WAITING } from "./rules_table.ts";
@@ -184,18 +190,18 @@ function createRateColumn(
 
 function createLatencyColumn(
   key: LatencyKey,
-  title: string,
-  options: {
+  { priority, window = "lastPoll" }: {
     readonly priority: number;
-    readonly help: string;
     readonly window?: "lastPoll" | "lastMinute";
   },
 ): Column {
-  const { window = "lastPoll", ...rest } = options;
+  const isMinute = window === "lastMinute";
+  const { title, words } = LATENCY_NAMES[key];
   return createColumn<Quantile>({
-    ...rest,
-    id: `${key}_p95${window === "lastMinute" ? "_1m" : ""}`,
-    title,
+    id: `${key}_p95${isMinute ? "_1m" : ""}`,
+    title: title.toUpperCase() + (isMinute ? "@1m" : " P95"),
+    help: `${words}, 95th percentile of the last ${isMinute ? "minute" : "poll"}`,
+    priority,
     minWidth: LATENCY_WIDTH,
     read: ({ figures }) => figures[window].latency[key].p95,
     format: formatQuantile,
@@ -344,24 +350,10 @@ export const COLUMNS: readonly Column[] = [
     help: "generated tokens per second",
     read: (window) => window.generationTokensPerSecond,
   }),
-  createLatencyColumn("ttft", "TTFT P95", {
-    priority: 6,
-    help: "time to first token, 95th percentile of the last poll",
-  }),
-  createLatencyColumn("ttft", "TTFT@1m", {
-    priority: 11,
-    help: "time to first token, 95th percentile of the last minute",
-    window: "lastMinute",
-  }),
-  createLatencyColumn("itl", "ITL P95", {
-    priority: 5,
-    help: "inter-token latency, 95th percentile of the last poll",
-  }),
-  createLatencyColumn("itl", "ITL@1m", {
-    priority: 12,
-    help: "inter-token latency, 95th percentile of the last minute",
-    window: "lastMinute",
-  }),
+  createLatencyColumn("ttft", { priority: 6 }),
+  createLatencyColumn("ttft", { priority: 11, window: "lastMinute" }),
+  createLatencyColumn("itl", { priority: 5 }),
+  createLatencyColumn("itl", { priority: 12, window: "lastMinute" }),
   createColumn({
     id: "gpu",
     title: "GPU",
@@ -388,18 +380,9 @@ export const COLUMNS: readonly Column[] = [
     formatCell: formatTrendCell,
     getSortValue: ({ figures }) => figures.running.value,
   },
-  createLatencyColumn("e2e", "E2E P95", {
-    priority: 19,
-    help: "end-to-end latency, 95th percentile of the last poll",
-  }),
-  createLatencyColumn("queue", "QUEUE P95", {
-    priority: 20,
-    help: "queue time, 95th percentile of the last poll",
-  }),
-  createLatencyColumn("tpot", "TPOT P95", {
-    priority: 21,
-    help: "time per output token of finished requests, 95th percentile of the last poll",
-  }),
+  createLatencyColumn("e2e", { priority: 19 }),
+  createLatencyColumn("queue", { priority: 20 }),
+  createLatencyColumn("tpot", { priority: 21 }),
   createRateColumn("preemptions", "PREEMPT/S", {
     priority: 22,
     help: "preemptions per second",

@@ -4,7 +4,13 @@
  * @module
  */
 
-import { LATENCY_KEYS, listMetrics, type MetricValue, type WindowFigures } from "./model.ts";
+import {
+  LATENCY_KEYS,
+  LATENCY_NAMES,
+  listMetrics,
+  type MetricValue,
+  type WindowFigures,
+} from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import { findRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
@@ -31,7 +37,7 @@ import {
 } from "./view_format.ts";
 import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
-import { fillWithTrends, formatPeak, LATENCY_TITLES } from "./view_panels.ts";
+import { fillWithTrends, formatPeak } from "./view_panels.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatEvent } from "./view_words.ts";
 
@@ -177,7 +183,7 @@ function renderLatency(subject: Subject): string[] {
     const { p50, p95, p99, mean, samples } = lastPoll.latency[key];
     const minute = lastMinute.latency[key];
     return [
-      LATENCY_TITLES[key],
+      LATENCY_NAMES[key].title,
       ...[p50, p95, p99].map((quantile) => show(subject, quantile, formatQuantile)),
       show(subject, mean, formatLatency),
       show(subject, samples, formatCount, "dim"),

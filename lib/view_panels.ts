@@ -3,7 +3,7 @@
  * @module
  */
 
-import { LATENCY_KEYS, type LatencyKey, sumCounts } from "./model.ts";
+import { LATENCY_KEYS, LATENCY_NAMES, sumCounts } from "./model.ts";
 import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
 import { findRule } from "./rules_table.ts";
@@ -182,23 +182,13 @@ export function createBalancePanel(state: State, paint: Paint): Panel {
   return findings.length === 0 ? { ...panel, minLines: 0 } : panel;
 }
 
-export const LATENCY_TITLES: Readonly<Record<LatencyKey, string>> = {
-  ttft: "TTFT",
-  itl: "ITL",
-  tpot: "TPOT",
-  e2e: "E2E",
-  queue: "Queue",
-  prefill: "Prefill",
-  decode: "Decode",
-};
-
 export function createLatencyPanel(fleet: Fleet): Panel {
   const { lastPoll, lastMinute } = fleet.total.figures;
   const rows = LATENCY_KEYS.map((key) => {
     const { p50, p95, p99, samples } = lastPoll.latency[key];
     const minute = lastMinute.latency[key];
     return [
-      LATENCY_TITLES[key],
+      LATENCY_NAMES[key].title,
       ...[p50, p95, p99].map((quantile) => formatReading(quantile, formatQuantile)),
       formatReading(samples, formatCount),
       formatReading(minute.p95, formatQuantile),
@@ -207,7 +197,7 @@ export function createLatencyPanel(fleet: Fleet): Panel {
   });
   const heading = ["", "P50", "P95", "P99", "n", "P95@1m", "n@1m"];
   const p95 = LATENCY_KEYS.map((key) =>
-    `${LATENCY_TITLES[key]} ${formatReading(lastMinute.latency[key].p95, formatQuantile)}`
+    `${LATENCY_NAMES[key].title} ${formatReading(lastMinute.latency[key].p95, formatQuantile)}`
   );
   return createFixedPanel({
     id: "latency",

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { NO_PRICING } from "../lib/cost.ts";
+import { LATENCY_NAMES } from "../lib/model.ts";
 import type { State } from "../lib/state.ts";
 import { PANEL_IDS } from "../lib/state_ui.ts";
 import { NO_PEAKS } from "../lib/stats_totals.ts";
@@ -13,7 +14,6 @@ import {
   createTotalsPanel,
   createTrendPanel,
   formatPeak,
-  LATENCY_TITLES,
   listPanelIds,
   renderEvents,
   renderTrends,
@@ -169,8 +169,8 @@ Deno.test("createLatencyPanel() shows quantiles of all replicas with their sampl
   const panel = createLatencyPanel(watchFleet(2).fleet);
   const latency = { ...panel, lines: panel.draw({ width: 84, lines: panel.minLines }) };
   assertMatch(latency.lines[0], /P50 +P95 +P99 +n +P95@1m +n@1m$/);
-  assertEquals(latency.lines.length, 1 + Object.keys(LATENCY_TITLES).length);
-  for (const [i, title] of Object.values(LATENCY_TITLES).entries()) {
+  assertEquals(latency.lines.length, 1 + Object.keys(LATENCY_NAMES).length);
+  for (const [i, { title }] of Object.values(LATENCY_NAMES).entries()) {
     assert(latency.lines[i + 1].startsWith(title), latency.lines[i + 1]);
     assertStringIncludes(latency.summary, title);
   }
