@@ -9,55 +9,39 @@ import { OPTION_ROWS, type OptionRow, type SHELLS } from "./cli_option_table.ts"
 
 type Shell = typeof SHELLS[number];
 
-interface Completion {
-  readonly name: string;
-  readonly short: string | null;
-  readonly help: string;
-  readonly isRepeatable: boolean;
-  /** `words`: several, comma-separated. */
-  readonly value: "none" | "file" | "word" | "words" | "text";
-  readonly placeholder: string;
-  readonly words: readonly string[];
+/** How to complete a value; `words`: several, comma-separated. */
+type ValueKind = "none" | "file" | "word" | "words" | "text";
+
+function getValueKind({ value, choices, words }: OptionRow): ValueKind {
+  if (value === null) return "none";
+  if (choices !== undefined || words !== undefined) return value === "LIST" ? "words" : "word";
+  return /\bFILE$/.test(value) ? "file" : "text";
 }
 
-function getCompletion(row: OptionRow): Completion["value"] {
-  if (row.value === null) return "none";
-  if (row.choices !== undefined || row.words !== undefined) {
-    return row.value === "LIST" ? "words" : "word";
-  }
-  return /\bFILE$/.test(row.value) ? "file" : "text";
-}
-
-function listCompletions(): readonly Completion[] {
-  return OPTION_ROWS.map((row) => ({
-    name: `--${row.name}`,
-    short: row.short === undefined ? null : `-${row.short}`,
-    help: row.help,
-    isRepeatable: row.repeatable === true,
-    value: getCompletion(row),
-    placeholder: row.value ?? "",
-    words: row.choices ?? row.words ?? [],
-  }));
-}
+const COMPLETIONS = OPTION_ROWS.map((row) => {
+  return { ...row, kind: getValueKind(row), words: row.choices ?? row.words ?? [] };
+});
+type Completion = typeof COMPLETIONS[number];
 
 /** Single quotes for bash, zsh and fish. */
 function quotePosix(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-function writeBash(options: readonly Completion[]): string {
-  const flags = options.flatMap(({ name, short }) => short === null ? [name] : [name, short]);
-  const withWords = options.filter(({ words }) => words.length > 0).map(
-    ({ name, value, words }) => {
-      const before = value === "words" ? ' -P "$before"' : "";
-      const current = value === "words" ? '"${current##*,}"' : '"$current"';
-      return `    ${name}) COMPREPLY=($(compgen${before} -W ${
-        quotePosix(words.join(" "))
-      } -- ${current})) ;;`;
+function writeBash(): string {
+  const flags = COMPLETIONS.flatMap(({ name, short }) =>
+    short === undefined ? `--${name}` : [`--${name}`, `-${short}`]
+  );
+  const withWords = COMPLETIONS.filter(({ words }) => words.length > 0).map(
+    ({ name, kind, words }) => {
+      const before = kind === "words" ? ' -P "$before"' : "";
+      const current = kind === "words" ? '"${current##*,}"' : '"$current"';
+      const list = quotePosix(words.join(" "));
+      return `    --${name}) COMPREPLY=($(compgen${before} -W ${list} -- ${current})) ;;`;
     },
   );
-  const listNames = (value: Completion["value"]): string =>
-    options.filter((option) => option.value === value).map(({ name }) => name).join("|");
+  const listNames = (wanted: ValueKind): string =>
+    COMPLETIONS.filter(({ kind }) => kind === wanted).map(({ name }) => `--${name}`).join("|");
   return `# vllm-htop: completions for bash. In ~/.bashrc:
 #   source <(vllm-htop --completions bash)
 _vllm_htop() {
@@ -90,7 +74,7 @@ function escapeZsh(text: string): string {
   return text.replace(/[\\:[\]]/g, "\\$&");
 }
 
-function describeZshValue({ value, words, placeholder }: Completion): string {
+function describeZshValue({ value, kind, words }: Completion): string {
   const list = words.map(escapeZsh).join(" ");
   const actions = {
     file: "_files",
@@ -98,16 +82,16 @@ function describeZshValue({ value, words, placeholder }: Completion): string {
     words: `_sequence compadd - ${list}`,
     text: "",
   };
-  return value === "none" ? "" : `:${escapeZsh(placeholder)}:${actions[value]}`;
+  return kind === "none" ? "" : `:${escapeZsh(value ?? "")}:${actions[kind]}`;
 }
 
-function writeZsh(options: readonly Completion[]): string {
-  const lines = options.map((option) => {
-    const { name, short, help, value, isRepeatable } = option;
-    const assign = value === "none" ? "" : "=";
+function writeZsh(): string {
+  const lines = COMPLETIONS.map((option) => {
+    const { name, short, help, kind, repeatable } = option;
+    const assign = kind === "none" ? "" : "=";
     const rest = quotePosix(`[${escapeZsh(help)}]${describeZshValue(option)}`);
-    if (short === null) return `    '${isRepeatable ? "*" : ""}${name}${assign}'${rest} \\`;
-    return `    '(${short} ${name})'{${short},${name}${assign}}${rest} \\`;
+    if (short === undefined) return `    '${repeatable ? "*" : ""}--${name}${assign}'${rest} \\`;
+    return `    '(-${short} --${name})'{-${short},--${name}${assign}}${rest} \\`;
   });
   return `#compdef vllm-htop
 # vllm-htop: completions for zsh. As a file named _vllm-htop in a folder of $fpath, or in ~/.zshrc:
@@ -130,7 +114,7 @@ function quoteFish(text: string): string {
   return `'${text.replace(/[\\']/g, "\\$&")}'`;
 }
 
-function describeFishValue({ value, words }: Completion): string {
+function describeFishValue({ kind, words }: Completion): string {
   const list = words.join(" ");
   return {
     none: "",
@@ -138,15 +122,14 @@ function describeFishValue({ value, words }: Completion): string {
     word: ` -x -a ${quoteFish(list)}`,
     words: ` -x -a ${quoteFish(`(__fish_append , ${list})`)}`,
     text: " -x",
-  }[value];
+  }[kind];
 }
 
-function writeFish(options: readonly Completion[]): string {
-  const lines = options.map((option) => {
-    const short = option.short === null ? "" : ` -s ${option.short.slice(1)}`;
-    return `complete -c vllm-htop -l ${option.name.slice(2)}${short}${
-      describeFishValue(option)
-    } -d ${quoteFish(option.help)}`;
+function writeFish(): string {
+  const lines = COMPLETIONS.map((option) => {
+    const { name, short, help } = option;
+    const flags = short === undefined ? `-l ${name}` : `-l ${name} -s ${short}`;
+    return `complete -c vllm-htop ${flags}${describeFishValue(option)} -d ${quoteFish(help)}`;
   });
   return `# vllm-htop: completions for fish. In ~/.config/fish/config.fish:
 #   vllm-htop --completions fish | source
@@ -160,12 +143,12 @@ function quotePowerShell(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-function writePowerShell(options: readonly Completion[]): string {
-  const lines = options.map(({ name, help, words }) => {
+function writePowerShell(): string {
+  const lines = COMPLETIONS.map(({ name, help, words }) => {
     const list = words.map(quotePowerShell).join(", ");
-    return `    ${quotePowerShell(name)} = @(${quotePowerShell(help)}, @(${list}))`;
+    return `    ${quotePowerShell(`--${name}`)} = @(${quotePowerShell(help)}, @(${list}))`;
   });
-  const lists = options.filter(({ value }) => value === "words").map(({ name }) => name);
+  const lists = COMPLETIONS.filter(({ kind }) => kind === "words").map(({ name }) => `--${name}`);
   return `# vllm-htop: completions for PowerShell. In $PROFILE:
 #   vllm-htop --completions powershell | Out-String | Invoke-Expression
 Register-ArgumentCompleter -Native -CommandName vllm-htop -ScriptBlock {
@@ -193,7 +176,7 @@ ${lines.join("\n")}
 `;
 }
 
-const WRITERS: Readonly<Record<Shell, (options: readonly Completion[]) => string>> = {
+const WRITERS: Readonly<Record<Shell, () => string>> = {
   bash: writeBash,
   zsh: writeZsh,
   fish: writeFish,
@@ -202,5 +185,5 @@ const WRITERS: Readonly<Record<Shell, (options: readonly Completion[]) => string
 
 /** The script that makes the shell complete the program's arguments. */
 export function writeCompletions(shell: Shell): string {
-  return WRITERS[shell](listCompletions());
+  return WRITERS[shell]();
 }
