@@ -10,148 +10,114 @@ import type { EpochSeconds, Seconds } from "./units.ts";
 
 /**
  * The body of a vLLM 0.32.0 server without its values, recorded 2026-11. One line per family, `type
- * name help`, then one per series, `{labels} figure`: `*` is filled in; a figure is a number or a
- * key of `listFigures`. A summary has count and sum. `_created` is derived. Some help texts end in a
- * blank. Names are not shared with `dialect_vllm_metrics`: a misspelling would agree with itself.
+ * name figure help`; the figure is a number or a key of `listFigures`. A family with other labels
+ * than one series per engine has `-` there, and a line per series, `{labels} figure`: `*` is filled
+ * in. A summary has count and sum. `_created` is derived. Some help texts end in a blank. Names are
+ * not shared with `dialect_vllm_metrics`: a misspelling would agree with itself.
  */
-const EXPOSITION_TEMPLATE = `counter python_gc_objects_collected_total Objects collected during gc
+const EXPOSITION_TEMPLATE = `counter python_gc_objects_collected_total - Objects collected during gc
 {generation="0"} gcObjects
 {generation="1"} 2552
 {generation="2"} 1711
-counter python_gc_objects_uncollectable_total Uncollectable objects found during GC
+counter python_gc_objects_uncollectable_total - Uncollectable objects found during GC
 {generation="0"} 0
 {generation="1"} 0
 {generation="2"} 0
-counter python_gc_collections_total Number of times this generation was collected
+counter python_gc_collections_total - Number of times this generation was collected
 {generation="0"} gcCollections
 {generation="1"} 167
 {generation="2"} 11
-gauge python_info Python platform information
+gauge python_info - Python platform information
 {implementation="CPython",major="3",minor="11",patchlevel="7",version="3.11.7"} 1
-gauge process_virtual_memory_bytes Virtual memory size in bytes.
+gauge process_virtual_memory_bytes - Virtual memory size in bytes.
 4706758656
-gauge process_resident_memory_bytes Resident memory size in bytes.
+gauge process_resident_memory_bytes - Resident memory size in bytes.
 969109504
-gauge process_start_time_seconds Start time of the process since unix epoch in seconds.
+gauge process_start_time_seconds - Start time of the process since unix epoch in seconds.
 processStart
-counter process_cpu_seconds_total Total user and system CPU time spent in seconds.
+counter process_cpu_seconds_total - Total user and system CPU time spent in seconds.
 cpuSeconds
-gauge process_open_fds Number of open file descriptors.
+gauge process_open_fds - Number of open file descriptors.
 openFiles
-gauge process_max_fds Maximum number of open file descriptors.
+gauge process_max_fds - Maximum number of open file descriptors.
 65536
-counter vllm:spec_decode_num_drafts_total Number of spec decoding drafts.
-{engine="*",model_name="*"} drafts
-counter vllm:spec_decode_num_draft_tokens_total Number of draft tokens.
-{engine="*",model_name="*"} draftTokens
-counter vllm:spec_decode_num_accepted_tokens_total Number of accepted tokens.
-{engine="*",model_name="*"} acceptedTokens
-counter vllm:spec_decode_num_accepted_tokens_per_pos_total Accepted tokens per draft position.
+counter vllm:spec_decode_num_drafts_total drafts Number of spec decoding drafts.
+counter vllm:spec_decode_num_draft_tokens_total draftTokens Number of draft tokens.
+counter vllm:spec_decode_num_accepted_tokens_total acceptedTokens Number of accepted tokens.
+counter vllm:spec_decode_num_accepted_tokens_per_pos_total - Accepted tokens per draft position.
 {engine="*",model_name="*",position="0"} accepted0
 {engine="*",model_name="*",position="1"} accepted1
 {engine="*",model_name="*",position="2"} accepted2
-counter vllm:estimated_flops_per_gpu_total Estimated number of floating point operations per GPU (for Model Flops Utilization calculations).
-{engine="*",model_name="*"} 0
-counter vllm:estimated_read_bytes_per_gpu_total Estimated number of bytes read from memory per GPU (for Model Flops Utilization calculations).
-{engine="*",model_name="*"} 0
-counter vllm:estimated_write_bytes_per_gpu_total Estimated number of bytes written to memory per GPU (for Model Flops Utilization calculations).
-{engine="*",model_name="*"} 0
-gauge vllm:num_requests_running Number of requests in model execution batches.
-{engine="*",model_name="*"} running
-gauge vllm:num_requests_waiting Number of requests waiting to be processed.
-{engine="*",model_name="*"} waiting
-gauge vllm:num_requests_waiting_by_reason Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; 'deferred' = deferred by transient constraints (LoRA budget, KV transfer, blocked status). Sum of all reasons equals vllm:num_requests_waiting.
+counter vllm:estimated_flops_per_gpu_total 0 Estimated number of floating point operations per GPU (for Model Flops Utilization calculations).
+counter vllm:estimated_read_bytes_per_gpu_total 0 Estimated number of bytes read from memory per GPU (for Model Flops Utilization calculations).
+counter vllm:estimated_write_bytes_per_gpu_total 0 Estimated number of bytes written to memory per GPU (for Model Flops Utilization calculations).
+gauge vllm:num_requests_running running Number of requests in model execution batches.
+gauge vllm:num_requests_waiting waiting Number of requests waiting to be processed.
+gauge vllm:num_requests_waiting_by_reason - Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; 'deferred' = deferred by transient constraints (LoRA budget, KV transfer, blocked status). Sum of all reasons equals vllm:num_requests_waiting.
 {engine="*",model_name="*",reason="capacity"} waiting
 {engine="*",model_name="*",reason="deferred"} 0
-gauge vllm:engine_sleep_state Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; weights_offloaded = 1 means sleep level 1; discard_all = 1 means sleep level 2.
+gauge vllm:engine_sleep_state - Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; weights_offloaded = 1 means sleep level 1; discard_all = 1 means sleep level 2.
 {engine="*",model_name="*",sleep_state="awake"} 1
 {engine="*",model_name="*",sleep_state="weights_offloaded"} 0
 {engine="*",model_name="*",sleep_state="discard_all"} 0
-gauge vllm:kv_cache_usage_perc KV-cache usage. 1 means 100 percent usage.
-{engine="*",model_name="*"} kvCacheUsage
-counter vllm:prefix_cache_queries_total Prefix cache queries, in terms of number of queried tokens.
-{engine="*",model_name="*"} prefixCacheQueries
-counter vllm:prefix_cache_hits_total Prefix cache hits, in terms of number of cached tokens.
-{engine="*",model_name="*"} prefixCacheHits
-counter vllm:external_prefix_cache_queries_total External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried tokens.
-{engine="*",model_name="*"} 0
-counter vllm:external_prefix_cache_hits_total External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached tokens.
-{engine="*",model_name="*"} 0
-counter vllm:mm_cache_queries_total Multi-modal cache queries, in terms of number of queried items.
-{engine="*",model_name="*"} 0
-counter vllm:mm_cache_hits_total Multi-modal cache hits, in terms of number of cached items.
-{engine="*",model_name="*"} 0
-counter vllm:num_preemptions_total Cumulative number of preemption from the engine.
-{engine="*",model_name="*"} preemptions
-counter vllm:prompt_tokens_total Number of prefill tokens processed.
-{engine="*",model_name="*"} promptTokens
-counter vllm:prompt_tokens_by_source_total Number of prompt tokens by source.
+gauge vllm:kv_cache_usage_perc kvCacheUsage KV-cache usage. 1 means 100 percent usage.
+counter vllm:prefix_cache_queries_total prefixCacheQueries Prefix cache queries, in terms of number of queried tokens.
+counter vllm:prefix_cache_hits_total prefixCacheHits Prefix cache hits, in terms of number of cached tokens.
+counter vllm:external_prefix_cache_queries_total 0 External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried tokens.
+counter vllm:external_prefix_cache_hits_total 0 External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached tokens.
+counter vllm:mm_cache_queries_total 0 Multi-modal cache queries, in terms of number of queried items.
+counter vllm:mm_cache_hits_total 0 Multi-modal cache hits, in terms of number of cached items.
+counter vllm:num_preemptions_total preemptions Cumulative number of preemption from the engine.
+counter vllm:prompt_tokens_total promptTokens Number of prefill tokens processed.
+counter vllm:prompt_tokens_by_source_total - Number of prompt tokens by source.
 {engine="*",model_name="*",source="local_compute"} computedPromptTokens
 {engine="*",model_name="*",source="local_cache_hit"} cachedPromptTokens
 {engine="*",model_name="*",source="external_kv_transfer"} 0
-counter vllm:prompt_tokens_cached_total Number of cached prompt tokens (local + external).
-{engine="*",model_name="*"} cachedPromptTokens
-counter vllm:prompt_tokens_cached_by_source_total Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded to DRAM), disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at admission; sums to vllm:prefix_cache_hits + vllm:external_prefix_cache_hits.
+counter vllm:prompt_tokens_cached_total cachedPromptTokens Number of cached prompt tokens (local + external).
+counter vllm:prompt_tokens_cached_by_source_total - Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded to DRAM), disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at admission; sums to vllm:prefix_cache_hits + vllm:external_prefix_cache_hits.
 {engine="*",model_name="*",source="device"} prefixCacheHits
 {engine="*",model_name="*",source="host"} 0
 {engine="*",model_name="*",source="p2p"} 0
 {engine="*",model_name="*",source="disk"} 0
 {engine="*",model_name="*",source="external_unspecified"} 0
-counter vllm:generation_tokens_total Number of generation tokens processed.
-{engine="*",model_name="*"} generationTokens
-counter vllm:request_success_total Count of successfully processed requests.
+counter vllm:generation_tokens_total generationTokens Number of generation tokens processed.
+counter vllm:request_success_total - Count of successfully processed requests.
 {engine="*",finished_reason="stop",model_name="*"} stop
 {engine="*",finished_reason="length",model_name="*"} length
 {engine="*",finished_reason="abort",model_name="*"} abort
 {engine="*",finished_reason="error",model_name="*"} error
 {engine="*",finished_reason="repetition",model_name="*"} repetition
-counter vllm:admission_rejections_total Number of admission attempts rejected by a queue limit, by reason.
+counter vllm:admission_rejections_total - Number of admission attempts rejected by a queue limit, by reason.
 {model_name="*",reason="max_num_queued_reqs"} rejected
 {model_name="*",reason="max_num_queued_tokens"} 0
-histogram vllm:request_prompt_tokens Number of prefill tokens processed.
-{engine="*",le="*",model_name="*"} requestPromptTokens
-histogram vllm:request_generation_tokens Number of generation tokens processed.
-{engine="*",le="*",model_name="*"} requestGenerationTokens
-histogram vllm:iteration_tokens_total Histogram of number of tokens per engine_step.
-{engine="*",le="*",model_name="*"} iterationTokens
-histogram vllm:request_max_num_generation_tokens Histogram of maximum number of requested generation tokens.
-{engine="*",le="*",model_name="*"} requestMaxGenerationTokens
-histogram vllm:request_params_n Histogram of the n request parameter.
-{engine="*",le="*",model_name="*"} requestParamN
-histogram vllm:request_params_max_tokens Histogram of the max_tokens request parameter.
-{engine="*",le="*",model_name="*"} requestParamMaxTokens
-histogram vllm:time_to_first_token_seconds Histogram of time to first token in seconds.
-{engine="*",le="*",model_name="*"} ttft
-histogram vllm:inter_token_latency_seconds Histogram of inter-token latency in seconds.
-{engine="*",le="*",model_name="*"} itl
-histogram vllm:request_time_per_output_token_seconds Histogram of time_per_output_token_seconds per request.
-{engine="*",le="*",model_name="*"} tpot
-histogram vllm:e2e_request_latency_seconds Histogram of e2e request latency in seconds.
-{engine="*",le="*",model_name="*"} e2e
-histogram vllm:request_queue_time_seconds Histogram of time spent in WAITING phase for request.
-{engine="*",le="*",model_name="*"} queue
-histogram vllm:request_inference_time_seconds Histogram of time spent in RUNNING phase for request.
-{engine="*",le="*",model_name="*"} inference
-histogram vllm:request_prefill_time_seconds Histogram of time spent in PREFILL phase for request.
-{engine="*",le="*",model_name="*"} prefill
-histogram vllm:request_decode_time_seconds Histogram of time spent in DECODE phase for request.
-{engine="*",le="*",model_name="*"} decode
-histogram vllm:request_num_preemptions Histogram of the number of times a request was preempted.
-{engine="*",le="*",model_name="*"} requestPreemptions
-histogram vllm:request_prefill_kv_computed_tokens Histogram of new KV tokens computed during prefill (excluding cached tokens).
-{engine="*",le="*",model_name="*"} requestComputedTokens
-gauge vllm:cache_config_info Information of the LLMEngine CacheConfig
+histogram vllm:request_prompt_tokens requestPromptTokens Number of prefill tokens processed.
+histogram vllm:request_generation_tokens requestGenerationTokens Number of generation tokens processed.
+histogram vllm:iteration_tokens_total iterationTokens Histogram of number of tokens per engine_step.
+histogram vllm:request_max_num_generation_tokens requestMaxGenerationTokens Histogram of maximum number of requested generation tokens.
+histogram vllm:request_params_n requestParamN Histogram of the n request parameter.
+histogram vllm:request_params_max_tokens requestParamMaxTokens Histogram of the max_tokens request parameter.
+histogram vllm:time_to_first_token_seconds ttft Histogram of time to first token in seconds.
+histogram vllm:inter_token_latency_seconds itl Histogram of inter-token latency in seconds.
+histogram vllm:request_time_per_output_token_seconds tpot Histogram of time_per_output_token_seconds per request.
+histogram vllm:e2e_request_latency_seconds e2e Histogram of e2e request latency in seconds.
+histogram vllm:request_queue_time_seconds queue Histogram of time spent in WAITING phase for request.
+histogram vllm:request_inference_time_seconds inference Histogram of time spent in RUNNING phase for request.
+histogram vllm:request_prefill_time_seconds prefill Histogram of time spent in PREFILL phase for request.
+histogram vllm:request_decode_time_seconds decode Histogram of time spent in DECODE phase for request.
+histogram vllm:request_num_preemptions requestPreemptions Histogram of the number of times a request was preempted.
+histogram vllm:request_prefill_kv_computed_tokens requestComputedTokens Histogram of new KV tokens computed during prefill (excluding cached tokens).
+gauge vllm:cache_config_info - Information of the LLMEngine CacheConfig
 {_block_size_resolved="True",block_size="*",cache_dtype="auto",cache_hit_alignment_tokens="None",effective_attention_block_size="*",enable_mamba_shared_prefix_checkpoint="False",enable_prefix_caching="True",engine="*",gpu_memory_utilization="0.92",hash_block_size="None",is_attention_free="False",kv_cache_dtype_skip_layers="[]",kv_cache_layout="None",kv_cache_max_concurrency="*",kv_cache_memory_bytes="None",kv_cache_size_tokens="*",kv_offloading_backend="native",kv_offloading_size="None",kv_sharing_fast_prefill="False",mamba_block_size="None",mamba_cache_dtype="auto",mamba_cache_mode="none",mamba_page_size_padded="None",mamba_ssm_cache_dtype="float32",num_cpu_blocks="None",num_gpu_blocks="*",num_gpu_blocks_override="None",prefix_cache_retention_interval="0",prefix_caching_hash_algo="sha256",prefix_match_unit="None",replayssm_buffer_len="16",skip_page_size_padded="None",sliding_window="None",swa_bounded_replay="True",use_kda_recoverssm="False",use_replayssm="False",user_specified_block_size="False"} 1
-counter http_requests_total Total number of requests by method, status and handler.
+counter http_requests_total - Total number of requests by method, status and handler.
 {handler="/v1/chat/completions",method="POST",status="2xx"} finished
 {handler="/v1/chat/completions",method="POST",status="5xx"} rejected
-summary http_request_size_bytes Content length of incoming requests by handler. Only value of header is respected. Otherwise ignored. No percentile calculated. 
+summary http_request_size_bytes - Content length of incoming requests by handler. Only value of header is respected. Otherwise ignored. No percentile calculated. 
 {handler="/v1/chat/completions"} httpRequests requestBytes
-summary http_response_size_bytes Content length of outgoing responses by handler. Only value of header is respected. Otherwise ignored. No percentile calculated. 
+summary http_response_size_bytes - Content length of outgoing responses by handler. Only value of header is respected. Otherwise ignored. No percentile calculated. 
 {handler="/v1/chat/completions"} httpRequests 0
-histogram http_request_duration_highr_seconds Latency with many buckets but no API specific labels. Made for more accurate percentile calculations. 
+histogram http_request_duration_highr_seconds - Latency with many buckets but no API specific labels. Made for more accurate percentile calculations. 
 {le="*"} httpFine
-histogram http_request_duration_seconds Latency with only few buckets by handler. Made to be only used if aggregation by handler is important. 
+histogram http_request_duration_seconds - Latency with only few buckets by handler. Made to be only used if aggregation by handler is important. 
 {handler="/v1/chat/completions",le="*",method="POST"} httpCoarse
 `;
 
@@ -177,15 +143,16 @@ interface Family {
 function parseTemplate(template: string): readonly Family[] {
   const families: Family[] = [];
   for (const line of template.split("\n").filter((line) => line !== "")) {
-    const [, type, name, help] = /^(counter|gauge|histogram|summary) (\S+) (.*)$/.exec(line) ?? [];
-    if (type !== undefined) families.push({ type, name, help, rows: [] });
-    else {
-      const [, labels, figures] = /^(\{.*\})? ?([\w ]+)$/.exec(line) ?? [];
-      families[families.length - 1].rows.push({
-        labels: labels ?? "",
-        figures: figures.split(" "),
-      });
+    const [, type, name, figure, help] =
+      /^(counter|gauge|histogram|summary) (\S+) (\S+) (.*)$/.exec(line) ?? [];
+    if (type !== undefined) {
+      const labels = `{engine="*",${type === "histogram" ? 'le="*",' : ""}model_name="*"}`;
+      const rows = figure === "-" ? [] : [{ labels, figures: [figure] }];
+      families.push({ type, name, help, rows });
+      continue;
     }
+    const [, labels = "", figures] = /^(\{.*\})? ?([\w ]+)$/.exec(line) ?? [];
+    families[families.length - 1].rows.push({ labels, figures: figures.split(" ") });
   }
   return families;
 }
