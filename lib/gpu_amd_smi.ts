@@ -94,8 +94,18 @@ function parseFigure(value: unknown, unit = ""): Reading {
   return match === null ? absent("unreadable") : parseFigure(Number(match[1]), match[2] || unit);
 }
 
+/** Absent if one is. */
+function addReadings(one: Reading, other: Reading): Reading {
+  return isPresent(one) ? mapReading(other, (value) => one.value + value) : one;
+}
+
 function firstPresent(...readings: readonly [Reading, ...Reading[]]): Reading {
   return readings.find((reading) => isPresent(reading)) ?? readings[0];
+}
+
+/** Skips limits of 0, which are none. */
+function firstPositive(...readings: readonly [Reading, ...Reading[]]): Reading {
+  return readings.find(({ value }) => value !== null && value > 0) ?? readings[0];
 }
 
 /** Returns the highest clock: a card has one per die. */
@@ -149,8 +159,11 @@ function parseTemperature(metric: JsonRecord, fixed: unknown) {
     const margin = mapReading(limit, (limit) => limit - temperature.value);
     return { temperature, margin };
   }
-  const temperature = parseFigure(findValue(metric, "temperature", "edge"));
-  return { temperature, margin: temperature };
+  const temperature = firstPresent(
+    parseFigure(findValue(metric, "temperature", "edge")),
+    parseFigure(findValue(metric, "temperature", "apu_temperature_gfx")),
+  );
+  return { temperature, margin: absent("unsupported") };
 }
 
 function parseName(fixed: unknown): string {
@@ -162,6 +175,33 @@ function parseName(fixed: unknown): string {
   return typeof name === "string" ? sanitizeText(name) : "AMD GPU";
 }
 
+/**
+ * An APU's GPU has little memory of its own (VRAM), and takes the rest from the system's (GTT). On
+ * other GPUs, GTT is no memory of the GPU.
+ */
+function parseMemory(
+  metric: JsonRecord,
+  fixed: unknown,
+): Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes" | "isMemoryUnified"> {
+  const get = (key: string) => parseFigure(findValue(metric, "mem_usage", key), "MB");
+  const used = get("used_vram");
+  const total = firstPositive(
+    get("total_vram"),
+    parseFigure(findValue(fixed, "vram", "size"), "MB"),
+  );
+  const isApu = isPresent(parseFigure(findValue(metric, "usage", "apu_average_gfx_activity"))) ||
+    /^(?:LP)?DDR\d/i.test(String(findValue(fixed, "vram", "type")));
+  const shared = get("total_gtt");
+  if (!isApu || !isPresent(shared)) {
+    return { memoryUsedBytes: used, memoryTotalBytes: total, isMemoryUnified: false };
+  }
+  return {
+    memoryUsedBytes: addReadings(used, get("used_gtt")),
+    memoryTotalBytes: addReadings(total, shared),
+    isMemoryUnified: true,
+  };
+}
+
 function parseGpu(metric: JsonRecord, fixed: unknown): GpuSample {
   const get = (...path: readonly string[]) => findValue(metric, ...path);
   const { temperature, margin } = parseTemperature(metric, fixed);
@@ -170,21 +210,22 @@ function parseGpu(metric: JsonRecord, fixed: unknown): GpuSample {
     vendor: "amd",
     name: parseName(fixed),
     uuid: absent("missing"),
-    utilizationRatio: parseFigure(get("usage", "gfx_activity"), "%"),
-    memoryUsedBytes: parseFigure(get("mem_usage", "used_vram"), "MB"),
-    memoryTotalBytes: firstPresent(
-      parseFigure(get("mem_usage", "total_vram"), "MB"),
-      parseFigure(findValue(fixed, "vram", "size"), "MB"),
+    utilizationRatio: firstPresent(
+      parseFigure(get("usage", "gfx_activity"), "%"),
+      parseFigure(get("usage", "apu_average_gfx_activity"), "%"),
     ),
-    isMemoryUnified: false,
+    ...parseMemory(metric, fixed),
     powerWatts: firstPresent(
       parseFigure(get("power", "socket_power")),
       parseFigure(get("power", "average_socket_power")),
+      parseFigure(get("power", "apu_average_socket_power")),
     ),
-    powerLimitWatts: firstPresent(
+    powerLimitWatts: firstPositive(
       parseFigure(findValue(fixed, "limit", "ppt0", "socket_power_limit")),
       parseFigure(findValue(fixed, "limit", "socket_power")),
       parseFigure(findValue(fixed, "limit", "max_power")),
+      parseFigure(get("power", "apu_current_stapm_power_limit")),
+      parseFigure(get("power", "apu_stapm_power_limit")),
     ),
     temperatureCelsius: temperature,
     temperatureMarginCelsius: margin,
@@ -215,27 +256,42 @@ export function parseAmdGpus(
   return metrics.map((metric) => parseGpu(metric, fixed.find(({ gpu }) => gpu === metric.gpu)));
 }
 
-/** Returns `null` without a GPU. */
-export function parseAmdProcesses(text: string): readonly GpuProcess[] | null {
+function parseProcess(item: unknown, { index, isMemoryUnified }: GpuSample): GpuProcess | null {
+  const info = findValue(item, "process_info");
+  const pid = findValue(info, "pid");
+  if (typeof pid !== "number") return null;
+  const name = findValue(info, "name");
+  const memory = (key: string) => parseFigure(findValue(info, "memory_usage", key), "B");
+  const own = memory("vram_mem");
+  return {
+    pid,
+    name: typeof name === "string" && name !== "N/A" ? sanitizeText(name) : "",
+    gpuIndex: index,
+    memoryBytes: firstPresent(
+      isMemoryUnified ? addReadings(own, memory("gtt_mem")) : own,
+      parseFigure(findValue(info, "mem_usage"), "B"),
+    ),
+    gpuInstanceId: absent("unsupported"),
+  };
+}
+
+/**
+ * Returns `null` without a GPU. A process may be listed on every GPU of the machine: those on which
+ * it has no memory are left out.
+ */
+export function parseAmdProcesses(
+  text: string,
+  gpus: readonly GpuSample[],
+): readonly GpuProcess[] | null {
   const entries = parseEntries(text);
   if (entries === null) return null;
-  return entries.flatMap((entry): readonly GpuProcess[] => {
+  const listed = entries.flatMap((entry) => {
+    const gpu = gpus.find(({ index }) => index === entry.gpu);
     const list = Array.isArray(entry.process_list) ? entry.process_list : [];
-    return list.flatMap((item): readonly GpuProcess[] => {
-      const info = findValue(item, "process_info");
-      const pid = findValue(info, "pid");
-      if (typeof pid !== "number") return [];
-      const name = findValue(info, "name");
-      return [{
-        pid,
-        name: typeof name === "string" ? sanitizeText(name) : "",
-        gpuIndex: Number(entry.gpu),
-        memoryBytes: firstPresent(
-          parseFigure(findValue(info, "memory_usage", "vram_mem"), "B"),
-          parseFigure(findValue(info, "mem_usage"), "B"),
-        ),
-        gpuInstanceId: absent("unsupported"),
-      }];
-    });
+    return gpu === undefined ? [] : list.flatMap((item) => parseProcess(item, gpu) ?? []);
   });
+  const byPid = Map.groupBy(listed, ({ pid }) => pid);
+  return listed.filter(({ pid, memoryBytes }) =>
+    memoryBytes.value !== 0 || byPid.get(pid)?.length === 1
+  );
 }

@@ -9,7 +9,7 @@
 
 import { parseRanks } from "./dialect.ts";
 import type { ProcessRanks } from "./dialect_model.ts";
-import type { GpuProcess } from "./gpu_model.ts";
+import type { GpuProcess, GpuSample } from "./gpu_model.ts";
 import {
   identifyForwarder,
   parseForwardedPort,
@@ -17,6 +17,7 @@ import {
   showsOptions,
 } from "./host_commands.ts";
 import { listAncestors, type ProcessInfo, type ProcessTable } from "./host_processes.ts";
+import { absent, isPresent, type Reading, sumReadings } from "./reading.ts";
 
 export interface GpuEndpoint {
   readonly endpointKey: string;
@@ -204,13 +205,33 @@ export function attributeGpuProcesses(
   });
 }
 
-/** Returns the sorted GPU indexes of a replica. */
-export function listReplicaGpus(
+/** Returns the GPU processes of a replica. */
+export function listReplicaProcesses(
   shares: readonly GpuShare[],
   replica: { readonly endpointKey: string; readonly engine: string },
-): readonly number[] {
-  const own = shares.filter(({ owner }) =>
-    owner !== null && owner.endpointKey === replica.endpointKey && owner.engine === replica.engine
+): readonly GpuProcess[] {
+  return shares.flatMap(({ owner, process }) =>
+    owner?.endpointKey === replica.endpointKey && owner.engine === replica.engine ? process : []
   );
-  return [...new Set(own.map(({ process }) => process.gpuIndex))].sort((a, b) => a - b);
+}
+
+/**
+ * Reduces a GPU in MIG mode to the instances of these processes: what other instances hold is not
+ * theirs. The memory is unknown if an instance is.
+ */
+export function narrowToSlices(gpu: GpuSample, processes: readonly GpuProcess[]): GpuSample {
+  if (gpu.isMigEnabled.value !== true) return gpu;
+  const ids = new Set(processes.map(({ gpuInstanceId }) => gpuInstanceId.value));
+  const migInstances = gpu.migInstances.filter(({ gpuInstanceId: id }) =>
+    isPresent(id) && ids.has(id.value)
+  );
+  const isWhole = migInstances.length === ids.size;
+  const sum = (key: "memoryUsedBytes" | "memoryTotalBytes"): Reading =>
+    isWhole ? sumReadings(migInstances.map((one) => one[key])) : absent("missing");
+  return {
+    ...gpu,
+    migInstances,
+    memoryUsedBytes: sum("memoryUsedBytes"),
+    memoryTotalBytes: sum("memoryTotalBytes"),
+  };
 }

@@ -46,7 +46,7 @@ export interface GpuSample {
   readonly utilizationRatio: Reading<Ratio>;
   readonly memoryUsedBytes: Reading<Bytes>;
   readonly memoryTotalBytes: Reading<Bytes>;
-  /** CPU and GPU share memory; both figures are the system's. */
+  /** CPU and GPU share memory; both figures are of what the GPU can use of the system's. */
   readonly isMemoryUnified: boolean;
   readonly powerWatts: Reading;
   /** The limit in force. */

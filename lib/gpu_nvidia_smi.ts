@@ -26,7 +26,7 @@ const FIELDS = {
   uuid: [parseTextCell, "uuid", "gpu_uuid"],
   utilizationRatio: [parsePercentCell, "utilization.gpu"],
   memoryUsedBytes: [parseMebibyteCell, "memory.used"],
-  memoryTotalBytes: [parseTotalCell, "memory.total"],
+  memoryTotalBytes: [parseMebibyteCell, "memory.total"],
   powerWatts: [parseNumberCell, "power.draw"],
   powerLimitWatts: [parseNumberCell, "enforced.power.limit", "power.limit"],
   temperatureCelsius: [parseNumberCell, "temperature.gpu"],
@@ -153,12 +153,6 @@ function parseMegahertzCell(cell: string): Reading {
   return mapReading(parseNumberCell(cell), (megahertz) => megahertz * HERTZ_PER_MEGAHERTZ);
 }
 
-/** A broken driver reports a total of 0. */
-function parseTotalCell(cell: string): Reading {
-  const total = parseMebibyteCell(cell);
-  return total.value === 0 ? absent("unreadable") : total;
-}
-
 /** Returns `null` if the line is not a row of this query. */
 function parseCells(line: string, query: GpuQuery): ReadonlyMap<Field, string> | null {
   const cells = line.split(",");
@@ -198,27 +192,48 @@ export function parseGpuTable(text: string, query: GpuQuery): GpuTable {
   return { gpus, warnings };
 }
 
-/** Finds a GPU by its UUID, or by that of a MIG instance. */
-function findGpu(gpus: readonly GpuSample[], uuid: string): GpuSample | undefined {
-  return gpus.find((gpu) =>
-    gpu.uuid.value === uuid || gpu.migInstances.some((instance) => instance.uuid.value === uuid)
-  ) ?? (gpus.length === 1 && !isPresent(gpus[0].uuid) ? gpus[0] : undefined);
+interface AppPlace {
+  readonly gpu: GpuSample;
+  /** Absent without MIG, and if only the GPU is named. */
+  readonly gpuInstanceId: Reading;
 }
 
-/** Parses processes; leaves out those on other GPUs. */
-export function parseComputeApps(text: string, gpus: readonly GpuSample[]): readonly GpuProcess[] {
+/** Finds a GPU by its UUID, or by that of a MIG instance. */
+function findPlace(gpus: readonly GpuSample[], uuid: string): AppPlace | null {
+  for (const gpu of gpus) {
+    if (gpu.uuid.value === uuid) return { gpu, gpuInstanceId: absent("missing") };
+    const instance = gpu.migInstances.find((instance) => instance.uuid.value === uuid);
+    if (instance !== undefined) return { gpu, gpuInstanceId: instance.gpuInstanceId };
+  }
+  const isOnly = gpus.length === 1 && !isPresent(gpus[0].uuid);
+  return isOnly ? { gpu: gpus[0], gpuInstanceId: absent("missing") } : null;
+}
+
+/**
+ * Parses processes; leaves out those on other GPUs.
+ * @param gpus With their MIG instances: processes may be listed by an instance's UUID.
+ * @param detail Output of `-q`, which tells the MIG instances of processes.
+ */
+export function parseComputeApps(
+  text: string,
+  gpus: readonly GpuSample[],
+  detail = "",
+): readonly GpuProcess[] {
+  const details = parseDetails(detail);
   const processes: GpuProcess[] = [];
   for (const line of text.split(/\r?\n/)) {
     const cells = line.split(",");
     const [uuid, pid, memory] = cells.slice(0, COMPUTE_APP_CELLS).map((cell) => cell.trim());
-    const gpu = findGpu(gpus, uuid);
-    if (cells.length <= COMPUTE_APP_CELLS || !/^\d+$/.test(pid) || gpu === undefined) continue;
+    const place = findPlace(gpus, uuid);
+    if (cells.length <= COMPUTE_APP_CELLS || !/^\d+$/.test(pid) || place === null) continue;
+    const { gpu, gpuInstanceId } = place;
+    const ofPid = details.get(gpu.uuid.value ?? "")?.instanceIds.get(Number(pid));
     processes.push({
       pid: Number(pid),
       name: sanitizeText(cells.slice(COMPUTE_APP_CELLS).join(",").trim()),
       gpuIndex: gpu.index,
       memoryBytes: parseMebibyteCell(memory),
-      gpuInstanceId: absent("missing"),
+      gpuInstanceId: isPresent(gpuInstanceId) ? gpuInstanceId : ofPid ?? gpuInstanceId,
     });
   }
   return processes;
@@ -345,14 +360,14 @@ const UNKNOWN_USAGE: MigUsage = {
   memoryTotalBytes: absent("missing"),
 };
 
-/** Adds MIG instances, and to each process the id of its instance. */
+/** Adds MIG instances to the GPUs that have some. */
 export function addMigInstances(
-  sample: { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] },
+  gpus: readonly GpuSample[],
   outputs: { readonly list: string; readonly detail: string },
-): { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] } {
+): readonly GpuSample[] {
   const list = parseMigList(outputs.list);
   const details = parseDetails(outputs.detail);
-  const gpus = sample.gpus.map((gpu) => {
+  return gpus.map((gpu) => {
     if (gpu.isMigEnabled.value !== true) return gpu;
     const identities = list.get(gpu.uuid.value ?? "") ?? new Map<number, MigIdentity>();
     const usages = details.get(gpu.uuid.value ?? "")?.devices ?? new Map<number, MigUsage>();
@@ -364,10 +379,4 @@ export function addMigInstances(
     }));
     return { ...gpu, migInstances };
   });
-  const processes = sample.processes.map((process) => {
-    const gpu = gpus.find(({ index }) => index === process.gpuIndex);
-    const gpuInstanceId = details.get(gpu?.uuid.value ?? "")?.instanceIds.get(process.pid);
-    return gpuInstanceId === undefined ? process : { ...process, gpuInstanceId };
-  });
-  return { gpus, processes };
 }

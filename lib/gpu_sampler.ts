@@ -16,14 +16,8 @@ import {
   parseAmdGpus,
   parseAmdProcesses,
 } from "./gpu_amd_smi.ts";
-import type {
-  GpuFailure,
-  GpuFailureKind,
-  GpuProcess,
-  GpuProgram,
-  GpuReport,
-  GpuSample,
-} from "./gpu_model.ts";
+import { dropImpossibleFigures } from "./gpu_checks.ts";
+import type { GpuFailure, GpuFailureKind, GpuProgram, GpuReport, GpuSample } from "./gpu_model.ts";
 import {
   addMigInstances,
   completeUnifiedMemory,
@@ -70,6 +64,12 @@ const FAILURE_ROWS: readonly FailureRow[] = [
     /libnvidia-ml|NVML shared library|libamd_smi/i,
     "driver_missing",
     "lacks its library: install the driver's library package, in the driver's version",
+  ],
+  [
+    /missing the following required groups|required groups:/i,
+    "forbidden",
+    "may not open the GPUs: add this user to the groups render and video (sudo usermod -aG " +
+    "render,video USER), and log in again",
   ],
   [
     /insufficient permission|permission denied|not permitted/i,
@@ -191,15 +191,14 @@ function takeOutput(exit: Exit | GpuFailure): string | null {
   return exit.kind === "exited" && exit.code === 0 ? exit.stdout : null;
 }
 
-/** Adds MIG instances, with two more programs. */
-async function sampleMig(
+/** Runs two more programs if a GPU is in MIG mode. */
+async function askForMig(
   run: Run,
-  sample: { readonly gpus: readonly GpuSample[]; readonly processes: readonly GpuProcess[] },
-): Promise<typeof sample> {
-  if (!sample.gpus.some((gpu) => gpu.isMigEnabled.value === true)) return sample;
+  gpus: readonly GpuSample[],
+): Promise<{ readonly list: string; readonly detail: string }> {
+  if (!gpus.some((gpu) => gpu.isMigEnabled.value === true)) return { list: "", detail: "" };
   const list = takeOutput(await run(MIG_LIST_ARGUMENTS)) ?? "";
-  const detail = takeOutput(await run(MIG_DETAIL_ARGUMENTS)) ?? "";
-  return addMigInstances(sample, { list, detail });
+  return { list, detail: takeOutput(await run(MIG_DETAIL_ARGUMENTS)) ?? "" };
 }
 
 /** What does not change while the program works. */
@@ -222,14 +221,14 @@ async function sampleNvidia(
   if (answer.kind !== "exited") return answer;
   const { gpus, warnings } = parseGpuTable(answer.stdout, memory.query);
   if (gpus.length === 0) return describeGpuExit("nvidia-smi", answer);
+  const mig = await askForMig(run, gpus);
+  const whole = completeUnifiedMemory(addMigInstances(gpus, mig), platform.systemMemory());
   const apps = takeOutput(await run(COMPUTE_APPS_ARGUMENTS));
-  const found = await sampleMig(run, {
-    gpus,
-    processes: apps === null ? [] : parseComputeApps(apps, gpus),
-  });
   return {
-    gpus: completeUnifiedMemory(found.gpus, platform.systemMemory()),
-    processes: apps === null ? absent("unreadable") : present(found.processes),
+    gpus: whole,
+    processes: apps === null
+      ? absent("unreadable")
+      : present(parseComputeApps(apps, whole, mig.detail)),
     warnings,
   };
 }
@@ -244,7 +243,7 @@ async function sampleAmd(run: Run, memory: SamplerMemory): Promise<SampleFinding
   if (metric.kind !== "exited") return metric;
   const gpus = parseAmdGpus({ metric: metric.stdout, fixed: memory.fixed ?? "" });
   if (gpus === null) return describeGpuExit("amd-smi", metric);
-  const processes = parseAmdProcesses(takeOutput(await run(AMD_PROCESS_ARGUMENTS)) ?? "");
+  const processes = parseAmdProcesses(takeOutput(await run(AMD_PROCESS_ARGUMENTS)) ?? "", gpus);
   return {
     gpus,
     processes: processes === null ? absent("unreadable") : present(processes),
@@ -268,11 +267,12 @@ async function sampleOnce(
   const finish = (program: GpuProgram, findings: SampleFindings): GpuReport => {
     const sampledAt = platform.monotonicSeconds();
     const duration = sampledAt - startedAt;
+    const checked = dropImpossibleFigures(program, findings);
     const isSlow = program === "nvidia-smi" && duration > SLOW_SAMPLE;
     const slowness = isSlow ? [describeSlowSample(program, duration)] : [];
-    const warnings = [...findings.warnings, ...slowness];
+    const warnings = [...checked.warnings, ...slowness];
     const sampledAtEpoch = platform.epochSeconds();
-    return { program, sampledAt, sampledAtEpoch, duration, ...findings, warnings };
+    return { program, sampledAt, sampledAtEpoch, duration, ...checked, warnings };
   };
   const nvidia = await sampleNvidia(createRun(platform, "nvidia-smi", signal), platform, memory);
   if (!("kind" in nvidia)) return finish("nvidia-smi", nvidia);

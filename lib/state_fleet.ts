@@ -5,7 +5,7 @@
  */
 
 import { getHostAndPort, isLocal } from "./endpoint.ts";
-import { type GpuEndpoint, listReplicaGpus } from "./gpu_attribution.ts";
+import { type GpuEndpoint, listReplicaProcesses, narrowToSlices } from "./gpu_attribution.ts";
 import type { GpuSample } from "./gpu_model.ts";
 import type { Endpoint, Figures, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
@@ -112,15 +112,18 @@ export function areOwnersKnown(sources: FleetSources): boolean {
   return answering.length > 0 && answering.every(({ endpoint }) => owners.has(endpoint.key));
 }
 
-/** Empty if unknown. */
+/** Empty if unknown. Of a GPU in MIG mode, the replica's own slices, and their memory. */
 export function listGpusOf(
   host: HostState,
   replica: { readonly endpointKey: string; readonly engine: string },
 ): readonly GpuSample[] {
   const gpus = listGpus(host);
   if (gpus.length === 0) return [];
-  const indexes = new Set(listReplicaGpus(host.shares, replica));
-  return gpus.filter(({ index }) => indexes.has(index));
+  const own = listReplicaProcesses(host.shares, replica);
+  return gpus.flatMap((gpu) => {
+    const processes = own.filter(({ gpuIndex }) => gpuIndex === gpu.index);
+    return processes.length === 0 ? [] : narrowToSlices(gpu, processes);
+  });
 }
 
 /** One row of the table. */

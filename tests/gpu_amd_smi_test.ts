@@ -128,14 +128,61 @@ Deno.test("parseAmdGpus() stays fast on unclosed brackets", () => {
   assertEquals(parse(text), null);
 });
 
+/** Fixtures of one machine; `change` edits the metrics. */
+function readMachine(prefix: string, change = (text: string): string => text) {
+  const gpus = parse(
+    change(readGpuFixture(`${prefix}-metric.txt`)),
+    readGpuFixture(`${prefix}-static.txt`),
+  ) ?? [];
+  const processes = parseAmdProcesses(readGpuFixture(`${prefix}-process.txt`), gpus);
+  return { gpus, processes };
+}
+
 Deno.test("parseAmdProcesses() reports GPU memory, not host memory", () => {
-  assertEquals(parseAmdProcesses(readGpuFixture("amd-26-process.txt")), [{
+  assertEquals(readMachine("amd-26").processes, [{
     pid: 4242,
     name: "VLLM::EngineCore",
     gpuIndex: 0,
     memoryBytes: present(127_031_836_672),
     gpuInstanceId: absent("unsupported"),
   }]);
-  assertEquals(parseAmdProcesses(readGpuFixture("amd-24-process.txt")), []);
-  assertEquals(parseAmdProcesses("ERROR"), null);
+  assertEquals(readMachine("amd-24").processes, []);
+  assertEquals(parseAmdProcesses("ERROR", []), null);
+});
+
+Deno.test("parseAmdProcesses() leaves out GPUs on which a process has no memory", () => {
+  const { gpus, processes } = readMachine("amd-26-eight");
+  assertEquals(gpus.length, 8);
+  assertEquals(processes?.map(({ pid, gpuIndex, memoryBytes }) => [pid, gpuIndex, memoryBytes]), [
+    [4242, 0, present(184_700_000_000)],
+  ]);
+  // Listed once, it is there, whatever it holds.
+  const one = readGpuFixture("amd-26-process.txt").replaceAll("127031836672", "0");
+  assertEquals(
+    parseAmdProcesses(one, readMachine("amd-26").gpus)?.map(({ memoryBytes }) => memoryBytes),
+    [present(0)],
+  );
+});
+
+Deno.test("parseAmdGpus() reads an APU by its own names, with GTT as its memory", () => {
+  const { gpus: [gpu], processes } = readMachine("amd-apu");
+  assertEquals(gpu.utilizationRatio, present(0.93));
+  assertEquals([gpu.powerWatts, gpu.powerLimitWatts], [present(118), present(120)]);
+  assertEquals(gpu.isMemoryUnified, true);
+  assertEquals(gpu.memoryUsedBytes, present((412 + 71_240) * MIB));
+  assertEquals(gpu.memoryTotalBytes, present(100 * 1024 * MIB));
+  assertEquals(processes?.[0].memoryBytes, present(74_910_000_000));
+  assertEquals(processes?.[0].name, "", "N/A is no name");
+  // GTT of other GPUs is not their memory.
+  const [discrete] = readMachine("amd-26-eight").gpus;
+  assertEquals([discrete.isMemoryUnified, discrete.memoryTotalBytes], [
+    false,
+    present(196_592 * MIB),
+  ]);
+});
+
+Deno.test("parseAmdGpus() takes the next limit for one of 0 W", () => {
+  const limit = { ppt0: { socket_power_limit: 0 }, max_power: { value: 300, unit: "W" } };
+  const [gpu] = parse('[{"gpu": 0}]', JSON.stringify([{ gpu: 0, limit }])) ?? [];
+  assertEquals(gpu.powerLimitWatts, present(300));
 });

@@ -4,9 +4,13 @@ import {
   attributeGpuProcesses,
   type GpuEndpoint,
   type GpuShare,
-  listReplicaGpus,
+  listReplicaProcesses,
+  narrowToSlices,
 } from "../lib/gpu_attribution.ts";
 import { parseProcessTable } from "../lib/host_processes.ts";
+import { absent, present } from "../lib/reading.ts";
+import { BYTES_PER_MEBIBYTE as MIB } from "../lib/units.ts";
+import { readMigGpus } from "./fixtures/gpu_states.ts";
 import { createGpuProcess } from "./fixtures/gpus.ts";
 
 /** Output of `ps`, and the processes that hold GPU memory. */
@@ -187,9 +191,11 @@ Deno.test("attributeGpuProcesses() distinguishes data-parallel replicas by title
     "5013 8000/1 1 listener",
   ]);
   const { endpointKey } = endpoint;
-  assertEquals(listReplicaGpus(shares, { endpointKey, engine: "0" }), [0, 1]);
-  assertEquals(listReplicaGpus(shares, { endpointKey, engine: "1" }), [2, 3]);
-  assertEquals(listReplicaGpus(shares, { endpointKey, engine: "2" }), []);
+  const listGpus = (engine: string) =>
+    listReplicaProcesses(shares, { endpointKey, engine }).map(({ gpuIndex }) => gpuIndex);
+  assertEquals(listGpus("0"), [0, 1]);
+  assertEquals(listGpus("1"), [2, 3]);
+  assertEquals(listGpus("2"), []);
 });
 
 Deno.test("attributeGpuProcesses() maps local ranks to this machine's engines", () => {
@@ -345,4 +351,28 @@ Deno.test("attributeGpuProcesses() returns every process once, in order, for any
       assertEquals(shares.map(({ process }) => process.pid), gpuPids);
     },
   ));
+});
+
+Deno.test("narrowToSlices() leaves a replica the memory of its own MIG instances", () => {
+  const [gpu] = readMigGpus();
+  const hold = (...ids: readonly (number | null)[]) =>
+    narrowToSlices(
+      gpu,
+      ids.map((id, index) =>
+        createGpuProcess(index, {
+          gpuInstanceId: id === null ? absent("missing") : present(id),
+        })
+      ),
+    );
+  const one = hold(2);
+  assertEquals(one.migInstances.map(({ index }) => index), [0]);
+  assertEquals(one.memoryUsedBytes, present(11_091 * MIB));
+  assertEquals(one.memoryTotalBytes, present(40_448 * MIB));
+  assertEquals(hold(2, 2, 9).memoryUsedBytes, present(11_100 * MIB));
+  for (const unknown of [hold(null), hold(2, null), hold(77)]) {
+    assertEquals(unknown.memoryUsedBytes, absent("missing"));
+    assertEquals(unknown.memoryTotalBytes, absent("missing"));
+  }
+  const whole = { ...gpu, isMigEnabled: present(false) };
+  assertEquals(narrowToSlices(whole, [createGpuProcess(1)]), whole);
 });

@@ -143,18 +143,16 @@ Deno.test("parseGpuTable() reports lines with too few cells or without an index 
   assertEquals(parseGpuTable(["7", ...cells.slice(1)].join(", "), query).gpus[0].index, 7);
 });
 
-Deno.test("parseGpuTable() maps unknown throttle bits to other, and a total of 0 to unreadable", () => {
+Deno.test("parseGpuTable() maps unknown throttle bits to other", () => {
   const query = [
     ["index", "index"],
     ["throttleReasons", "clocks_event_reasons.active"],
-    ["memoryTotalBytes", "memory.total"],
     ["name", "name"],
   ] as const;
-  const read = (mask: string) => parseGpuTable(`0, ${mask}, 0, GPU\n`, query).gpus[0];
+  const read = (mask: string) => parseGpuTable(`0, ${mask}, GPU\n`, query).gpus[0];
   assertEquals(read("0x0000000000000201").throttleReasons, present(["idle", "other"]));
   assertEquals(read("0xffffffffffffffff").throttleReasons.value?.length, 10);
   assertEquals(read("Active").throttleReasons, absent("unreadable"));
-  assertEquals(read("0x0").memoryTotalBytes, absent("unreadable"));
 });
 
 Deno.test("parseGpuTable() never throws and returns at most one GPU per line", () => {
@@ -166,7 +164,7 @@ Deno.test("parseGpuTable() never throws and returns at most one GPU per line", (
   const cell = fc.constantFrom("0", "[N/A]", "ERR!", "", "-", "97", "x", "1 MiB");
   fc.assert(fc.property(fc.array(cell, { minLength: 22, maxLength: 26 }), (cells) => {
     const [gpu] = parseGpuTable(`0, ${cells.join(", ")}\n`, query).gpus;
-    if (gpu.memoryTotalBytes.value !== null) assert(gpu.memoryTotalBytes.value > 0);
+    assertEquals(gpu.index, 0);
   }));
 });
 
@@ -219,14 +217,17 @@ Deno.test("parseComputeApps() ignores lines without a process name", () => {
   ]);
 });
 
-Deno.test("parseComputeApps() finds the GPU of a MIG instance", () => {
+Deno.test("parseComputeApps() finds GPU and instance of a process listed by its MIG UUID", () => {
   const [first, second] = readGpus("h100x8.tsv");
   const { gpus: [mig] } = parseMig({ list: LIST, detail: DETAIL });
   const gpus = [first, { ...second, migInstances: mig.migInstances }];
   const text = `${mig.migInstances[1].uuid.value}, 4711, 100, python3\nMIG-elsewhere, 1, 2, x\n`;
-  assertEquals(parseComputeApps(text, gpus).map(({ pid, gpuIndex }) => [pid, gpuIndex]), [
-    [4711, 1],
-  ]);
+  assertEquals(
+    parseComputeApps(text, gpus).map(({ pid, gpuIndex, gpuInstanceId }) => [
+      ...[pid, gpuIndex, gpuInstanceId.value],
+    ]),
+    [[4711, 1, 3]],
+  );
 });
 
 Deno.test("completeUnifiedMemory() fills in system memory for a GB10 only", () => {
@@ -256,9 +257,9 @@ Deno.test("parseComputeApps() reports memory on a GPU with unknown total", () =>
 });
 
 function parseMig(outputs: { readonly list: string; readonly detail: string }) {
-  const gpus = readGpus("h100-mig.tsv");
-  const processes = parseComputeApps(readGpuFixture("h100-mig-apps.csv"), gpus);
-  return addMigInstances({ gpus, processes }, outputs);
+  const gpus = addMigInstances(readGpus("h100-mig.tsv"), outputs);
+  const apps = readGpuFixture("h100-mig-apps.csv");
+  return { gpus, processes: parseComputeApps(apps, gpus, outputs.detail) };
 }
 
 const LIST = readGpuFixture("h100-mig-list.txt");
@@ -299,7 +300,7 @@ Deno.test("addMigInstances() takes no memory of the next instance for one that t
   }
 });
 
-Deno.test("addMigInstances() adds the instance of each process", () => {
+Deno.test("parseComputeApps() adds the instance of each process", () => {
   const { processes } = parseMig({ list: LIST, detail: DETAIL });
   assertEquals(processes.map(({ pid, gpuInstanceId }) => [pid, gpuInstanceId]), [
     [21_180, present(2)],
@@ -326,7 +327,7 @@ Deno.test("addMigInstances() works with only one of its outputs", () => {
 
 Deno.test("addMigInstances() leaves GPUs without MIG unchanged", () => {
   const gpus = readGpus("h100x8.tsv");
-  assertEquals(addMigInstances({ gpus, processes: [] }, { list: LIST, detail: DETAIL }).gpus, gpus);
+  assertEquals(addMigInstances(gpus, { list: LIST, detail: DETAIL }), gpus);
 });
 
 Deno.test("addMigInstances() never throws on truncated output", () => {

@@ -16,6 +16,9 @@ import { type StandIns, withStandIns } from "./gpu_stand_in.ts";
 /** Shell scripts stand in for the programs. */
 const onUnix = { ignore: Deno.build.os === "windows" };
 
+/** Of the second instance of the recorded H100. */
+const MIG_UUID = "MIG-00000001-0000-0000-0000-000000000001";
+
 type SamplerPlatform = Parameters<typeof createGpuSampler>[0];
 
 /** The real platform, with a clock that the test moves and stand-ins on the PATH. */
@@ -113,9 +116,33 @@ Deno.test("sample() lists MIG instances, by two more starts", onUnix, async () =
       2,
       2,
     ]);
-    assertEquals(standIns.takeStarts().slice(3), ["nvidia-smi -L", "nvidia-smi -q"]);
+    assertEquals(standIns.takeStarts().slice(2, 4), ["nvidia-smi -L", "nvidia-smi -q"]);
   });
 });
+
+Deno.test(
+  "sample() finds processes that are listed by their MIG instance's UUID",
+  onUnix,
+  async () => {
+    await withSampler(async (standIns, { platform }) => {
+      standIns.setNvidia({
+        gpus: "h100-mig.tsv",
+        apps: "h100-mig-apps.csv",
+        list: "h100-mig-list.txt",
+        detail: "h100-mig-detail.txt",
+      });
+      const path = `${standIns.folder}/apps`;
+      const apps = Deno.readTextFileSync(path).replaceAll(/^GPU-\S+/gm, `${MIG_UUID},`);
+      Deno.writeTextFileSync(path, apps);
+      const report = takeReport(await createGpuSampler(platform).sample());
+      assertEquals(report.processes.value?.map(({ gpuInstanceId }) => gpuInstanceId.value), [
+        3,
+        3,
+        3,
+      ]);
+    });
+  },
+);
 
 Deno.test("sample() gives unified memory as the system's", onUnix, async () => {
   await withSampler(async (standIns, { platform }) => {
@@ -337,6 +364,12 @@ const EXITS: readonly (readonly [kind: GpuFailureKind, code: number, stdout: str
     "NVIDIA Display Driver is properly installed and present in your system.\n",
   ],
   ["forbidden", 4, "Failed to initialize NVML: Insufficient Permissions\n"],
+  [
+    "forbidden",
+    1,
+    "RuntimeError: WARNING: User is missing the following required groups: render, video. Please " +
+    "add user to these groups.\n",
+  ],
   ["failed", 255, "Failed to initialize NVML: Unknown Error\n"],
   ["failed", 2, 'Field "mig.mode.current" is not a valid field to query.\n'],
   ["failed", 139, ""],
@@ -353,6 +386,21 @@ Deno.test("describeGpuExit() knows every failure by its words, with a next step"
     }
   }
 });
+
+Deno.test(
+  "sample() tells a user without the groups of AMD GPUs which they are",
+  onUnix,
+  async () => {
+    await withSampler(async (standIns, { platform }) => {
+      standIns.setAmd("amd-26");
+      const words = "WARNING: User is missing the following required groups: render, video.";
+      standIns.behave("amd-smi", { code: 1, stdout: words });
+      const failure = takeFailure(await createGpuSampler(platform).sample());
+      assertEquals(failure.kind, "forbidden");
+      assertMatch(failure.message, /render,video/);
+    });
+  },
+);
 
 Deno.test("describeGpuExit() quotes what it does not know, safe and short", () => {
   const stdout = `\n  \x1b[2J${"x".repeat(500)}\n`;

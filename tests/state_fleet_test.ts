@@ -9,6 +9,7 @@ import {
   getUptime,
   listGpusOf,
 } from "../lib/state_fleet.ts";
+import { computeMemoryRatio } from "../lib/gpu_outliers.ts";
 import { getHost, listGpus, LOCAL_HOST } from "../lib/state_gpus.ts";
 import type { UiContext } from "../lib/state_ui.ts";
 import { createGpuPanel } from "../lib/view_panel_gpu.ts";
@@ -28,7 +29,7 @@ import {
   writeEngine,
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
-import { failGpus, sampleGpus } from "./fixtures/gpu_states.ts";
+import { failGpus, readMigGpus, sampleGpus } from "./fixtures/gpu_states.ts";
 import { createGpuProcess, readGpus } from "./fixtures/gpus.ts";
 
 const PORTS = [8000, 8001, 8002].map((port) => createEndpoint(port));
@@ -388,6 +389,19 @@ Deno.test("listGpusOf() lists each replica's own GPUs", () => {
     }),
     [],
   );
+});
+
+Deno.test("listGpusOf() gives replicas on slices of one GPU the memory of their own slices", () => {
+  const holders = [
+    { port: 8000, gpus: [2], gpuInstanceId: 3 },
+    { port: 8001, gpus: [2], gpuInstanceId: 1 },
+  ];
+  const state = sampleGpus(watch([8000, 8001]), [readMigGpus("rtx6000-mig")], holders);
+  assertEquals(tellGpus(state), [[2], [2]]);
+  const shown = state.fleet.rows.map(({ gpus }) =>
+    gpus.map((gpu) => ((computeMemoryRatio(gpu).value ?? NaN) * 100).toFixed(0))
+  );
+  assertEquals(shown, [["91"], ["20"]]);
 });
 
 Deno.test("attributeGpus() attributes earlier GPU samples at an endpoint's first scrape", () => {
