@@ -174,8 +174,9 @@ async function runOnce(session: Session): Promise<number> {
   if (stop.signal.aborted) return EXIT_OK;
   takeInstant(session);
   await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));
-  const hasFailed = session.state.endpoints.some(({ failure }) => failure !== null);
-  return hasFailed ? EXIT_ENDPOINT_DOWN : EXIT_OK;
+  const { endpoints } = session.state;
+  const hasFailed = endpoints.some(({ failure }) => failure !== null);
+  return hasFailed || endpoints.length === 0 ? EXIT_ENDPOINT_DOWN : EXIT_OK;
 }
 
 /** Appends a picture for each poll. */

@@ -16,7 +16,7 @@ export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
   [String(EXIT_OK), "every endpoint answered"],
   [
     String(EXIT_ENDPOINT_DOWN),
-    "with --once, an endpoint failed; with --auto, --host or --port-range, no server was found",
+    "an endpoint failed (--once); no server was found (--once, --auto, --host, --port-range)",
   ],
   [String(EXIT_USAGE), "an argument or environment variable is wrong"],
   [

@@ -78,7 +78,7 @@ export function listScanNotices({ others, problems }: ScanResult): readonly stri
   return [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
 }
 
-/** The scan found nothing: show the demo, watch the default port, or fail. */
+/** The scan found nothing: say so once, show the demo, watch the default port, or fail. */
 async function chooseFallback(
   platform: Platform,
   options: Options,
@@ -89,27 +89,31 @@ async function chooseFallback(
     ? " and the ports of its processes"
     : "";
   const range = `${host}, ports ${first} to ${last}${processPorts}`;
-  const message = [`no vLLM server answers on ${range}`, ...listScanNotices(scan.result)].join(
-    "; ",
-  );
+  const remarks = [`no model server answers on ${range}`, ...listScanNotices(scan.result)];
+  const message = remarks.join("; ");
   if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
   const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
   if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
     writeStderr(`vllm-htop: ${message}; showing a demo\n`);
     return await chooseDemo(platform, options);
   }
-  const hint = `${message}; give one with --url, or try --demo`;
+  const advice = "give one with --url, or try --demo";
+  const hint = `${message}; ${advice}`;
   // The user asked for another place: do not fall back to this machine.
   const isElsewhere = host !== "localhost" || !includesFallbackPort(options.portRange);
   if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
+  const common = { platform, isDemo: false, scanner: scan.scanner };
+  if (options.once) {
+    // Nobody named the default port: it is not down.
+    const notices = [...remarks, advice];
+    return { ...common, endpoints: [], notices, fallbackKey: null, listProcesses: null };
+  }
   const fallback = parseEndpointUrl(FALLBACK_URL);
   if ("error" in fallback) throw new Error(fallback.error);
   return {
-    platform,
+    ...common,
     endpoints: [{ ...fallback, endpoint: { ...fallback.endpoint, isGuess: true } }],
     notices: [hint],
-    isDemo: false,
-    scanner: scan.scanner,
     fallbackKey: fallback.endpoint.key,
     listProcesses: createProcessLister(platform),
   };

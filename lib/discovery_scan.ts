@@ -200,21 +200,34 @@ const LOCALHOST_ADDRESSES: readonly string[] = ["127.0.0.1", "::1"];
 /** A server may replace another program between scans. */
 const getProbePause = createBackOff({ initial: 60, max: 600 });
 
+/** May be a model server. */
 const FAILURE_NAMES: Readonly<Partial<Record<FailureKind, string>>> = {
   timeout: "no answer in time: if it is a busy model server, name it with --url",
   reset: "closes the connection",
   unauthorized: "requires credentials: if it is a model server, name it with --url",
-  not_found: "no metrics page",
   server_error: "a server error: if it is a model server, name it with --url",
+  proxy: "not reached through the proxy",
+};
+
+/** What an HTTP server that is no model server answers to a scrape. */
+const OTHER_ANSWERS: Readonly<Partial<Record<FailureKind, string>>> = {
+  not_found: "no metrics page",
   http_status: "no metrics page",
   redirect: "redirects elsewhere",
   html: "a web page",
   empty: "an empty metrics page",
   not_exposition: "no metrics",
+  other_server: "other metrics",
   truncated: "a truncated response",
   too_large: "a response that is too large",
-  proxy: "not reached through the proxy",
 };
+
+function describeUnknown({ kind, serverName }: ScraperFailure, version: string | null): string {
+  if (serverName !== undefined) return `perhaps ${serverName} with its metrics off`;
+  const answer = OTHER_ANSWERS[kind];
+  if (answer === undefined) return FAILURE_NAMES[kind] ?? "not an HTTP server";
+  return `other server${version === null ? "" : `, version ${version}`}, not watched: ${answer}`;
+}
 
 /** Up to `MAX_PARALLEL_PORTS` at once; results in the order of the items. */
 async function mapInParallel<T, R>(
@@ -290,7 +303,10 @@ function createEndpoint(scheme: "http" | "https", host: string, port: number): E
   return typed.endpoint;
 }
 
-/** Identifies what has no metrics. A 401 on every path proves nothing. */
+/**
+ * Identifies what has no metrics. A 401 on every path proves nothing, and many servers answer
+ * `/version`: vLLM also lists its models, or shows that its metrics are off.
+ */
 async function classifyFailure(
   platform: Platform,
   { endpoint, process }: OpenPort,
@@ -302,6 +318,7 @@ async function classifyFailure(
 ): Promise<ProbeResult> {
   const server: ProbeResult = { kind: "server" };
   const name = (name: string): ProbeResult => ({ kind: "other", name, isNamed: true });
+  let knownVersion: string | null = null;
   const nameOther = (serverName: string): ProbeResult => name(`${serverName}, not watched`);
   if (failure.serverName !== undefined && failure.kind !== "stats_disabled") {
     return nameOther(failure.serverName);
@@ -313,7 +330,8 @@ async function classifyFailure(
     const owner = identifyOwner(models?.owners ?? []) ?? process?.serverName ?? null;
     const dialect = findDialect(owner);
     if (owner !== null && dialect === null) return nameOther(owner);
-    if (version !== null && dialect?.answersVersion !== false) return server;
+    const isModelServer = models !== null || failure.kind === "stats_disabled";
+    if (version !== null && isModelServer && dialect?.answersVersion !== false) return server;
     if (dialect !== null) {
       const { enablingOption: option } = dialect;
       const step = option === undefined
@@ -321,11 +339,10 @@ async function classifyFailure(
         : `start it with ${option}`;
       return name(`${owner}'s models without its metrics: ${step}`);
     }
+    knownVersion = version;
   }
-  const label = failure.serverName !== undefined
-    ? `perhaps ${failure.serverName} with its metrics off`
-    : FAILURE_NAMES[failure.kind] ?? "not an HTTP server";
-  return { kind: "other", name: label, isNamed: false };
+  const label = describeUnknown(failure, knownVersion);
+  return { kind: "other", name: label, isNamed: knownVersion !== null };
 }
 
 async function probeMetrics(

@@ -209,7 +209,7 @@ const CAUSE = object<Named<Cause>>([
   optional("evidence", EVIDENCE, "of a rule", "verdict"),
 ]);
 
-const FLEET_STATUS = oneOf(["PENDING", "HEALTHY", "DEGRADED", "CRITICAL"]);
+const FLEET_STATUS = oneOf(["NONE", "PENDING", "HEALTHY", "DEGRADED", "CRITICAL"]);
 
 const VERDICT = object<Named<Fleet["verdict"]>>([
   field("status", FLEET_STATUS, "whether all is well", "level"),

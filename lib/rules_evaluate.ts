@@ -352,7 +352,7 @@ export function evaluateRules(
 ): RuleEvaluation {
   const { memory } = before;
   const { at, interval } = moment;
-  const clock = { now: at, interval, isOnce: moment.isSingleEvaluation };
+  const clock = { now: at, interval };
   const subjects = endpoints.map((known) => createSubject(known, clock));
   const beganAt = memory.beganAt ?? at;
   // Findings of the first seconds fire at once.
@@ -369,6 +369,7 @@ export function evaluateRules(
     const verdict = conclude(statuses, { ...before, at });
     // With the same statuses, causes can only expire.
     const isSame = statuses.size === before.statuses.size &&
+      verdict.level === before.verdict.level &&
       verdict.causes.length === before.verdict.causes.length &&
       [...statuses].every(([key, status]) => before.statuses.get(key) === status);
     return isSame ? before : { ...before, statuses, verdict };

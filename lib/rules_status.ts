@@ -49,17 +49,14 @@ export interface ScrapedEndpoint {
   readonly schedule: Schedule;
 }
 
-/**
- * A refused connection at a guessed address is no failure, except with `--once`: the server may
- * start.
- */
+/** A refused connection at a guessed address is no failure: the server may start. */
 export function getScrapeRecord(
   known: ScrapedEndpoint,
-  state: { readonly now: Seconds; readonly interval: Seconds; readonly isOnce?: boolean },
+  state: { readonly now: Seconds; readonly interval: Seconds },
 ): ScrapeRecord {
   const { now } = state;
   const isAwaited = known.endpoint.isGuess === true && known.scrape === null &&
-    known.failure?.kind === "refused" && state.isOnce !== true;
+    known.failure?.kind === "refused";
   const interval = getInterval(known.schedule, state.interval);
   const overdue = known.askedAt === null ? 0 : now - known.askedAt;
   return {
@@ -141,9 +138,9 @@ export interface Cause {
   readonly verdict: Finding | null;
 }
 
-/** PENDING: an endpoint has not answered yet. */
+/** NONE: no endpoint is watched. PENDING: one has not answered yet. */
 export interface FleetVerdict {
-  readonly level: "PENDING" | "HEALTHY" | "DEGRADED" | "CRITICAL";
+  readonly level: "NONE" | "PENDING" | "HEALTHY" | "DEGRADED" | "CRITICAL";
   /** Worst first; empty if HEALTHY or PENDING. */
   readonly causes: readonly Cause[];
 }
@@ -173,6 +170,7 @@ export function computeFleetVerdict({ statuses, standing, recent }: {
   const causes = [...critical, ...degraded];
   if (critical.length > 0) return { level: "CRITICAL", causes };
   if (degraded.length > 0) return { level: "DEGRADED", causes };
-  const isPending = statuses.size === 0 || [...statuses.values()].includes("PENDING");
+  if (statuses.size === 0) return { level: "NONE", causes };
+  const isPending = [...statuses.values()].includes("PENDING");
   return { level: isPending ? "PENDING" : "HEALTHY", causes };
 }

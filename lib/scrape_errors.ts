@@ -235,7 +235,7 @@ const FAULT_ROWS = {
   ],
   markup: [
     "html",
-    "% answered with a web page: check the URL, and whether a login page or web interface is in front of the server",
+    "% answered with a web page, as no model server does: check the URL, and whether a login page or web interface is in front of the server",
   ],
   json: ["not_exposition", "% answered with JSON: check the port and the path"],
   text: [

@@ -213,6 +213,7 @@ function listReasons(state: State): readonly string[] {
 }
 
 const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
+  NONE: "warn",
   PENDING: "dim",
   HEALTHY: "ok",
   DEGRADED: "warn",
@@ -222,6 +223,7 @@ const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
 function createVerdict(state: State): readonly Piece[] {
   const { counts, verdict: { level } } = state.fleet;
   const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
+  if (level === "NONE") return [{ text: "● NO SERVER FOUND", meaning: VERDICT_MEANINGS[level] }];
   if (level === "PENDING") {
     const text = "● STARTING: waiting for the first answer";
     return [{ text, meaning: "dim" }, ...(counts.up > 0 ? [up] : [])];

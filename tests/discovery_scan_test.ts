@@ -73,7 +73,7 @@ Deno.test("scan() finds vLLM servers in the order of their ports, and names othe
   ]);
   assertEquals(result.others, [
     { port: 8003, name: "Text Generation Inference, not watched" },
-    { port: 8007, name: "no metrics page" },
+    { port: 8007, name: "other server, not watched: no metrics page" },
     { port: 8009, name: "closes the connection" },
   ]);
   await closeAll(servers);
@@ -103,6 +103,7 @@ Deno.test("scan() asks for metrics, and who they are only those without vLLM's",
 const models = (owner: string): string =>
   JSON.stringify({ object: "list", data: [{ id: "m", object: "model", owned_by: owner }] });
 const VERSION = '{"version":"0.32.0"}';
+const PAGE = "<!DOCTYPE html><title>A web application</title>";
 const WITHOUT_STATISTICS = "process_start_time_seconds 1\nhttp_request_duration_highr_seconds 1\n";
 
 Deno.test("scan() takes what says that it is vLLM for vLLM, whatever its metrics are", async () => {
@@ -117,16 +118,23 @@ Deno.test("scan() takes what says that it is vLLM for vLLM, whatever its metrics
     8005: answer({ "/v1/models": models("library") }),
     8006: answer({ "/v1/models": models("vllm") }),
     8007: answer({ "/v1/models": "<html>", "/version": "0.32.0" }),
+    // A version alone is that of any web application.
+    8008: answer({ "/metrics": PAGE, "/v1/models": PAGE, "/version": '{"version":"1.0"}' }),
+    8009: answer({ "/version": VERSION }, 401),
+    8010: answer({ "/metrics": "up 1\n", "/version": "ok" }),
   };
   const { found, others } = await scan(placeServers(servers));
   assertEquals(found.map(({ address }) => address), ["localhost:8000", "localhost:8001"]);
   assertEquals(others.map(({ port, name }) => `${port} ${name}`), [
     "8002 requires credentials: if it is a model server, name it with --url",
-    "8003 no metrics page",
+    "8003 other server, not watched: no metrics page",
     "8004 SGLang's models without its metrics: start it with --enable-metrics",
     "8005 Ollama, not watched",
     "8006 vLLM's models without its metrics: name its own port with --url",
-    "8007 no metrics page",
+    "8007 other server, not watched: no metrics page",
+    "8008 other server, version 1.0, not watched: a web page",
+    "8009 requires credentials: if it is a model server, name it with --url",
+    "8010 other server, not watched: other metrics",
   ]);
   await closeAll(servers);
 });

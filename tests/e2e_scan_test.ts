@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
@@ -79,7 +79,7 @@ Deno.test("a scan finds the vLLM servers of a range and names what else is there
       assertEquals(total.replicas, 2);
       assertEquals(notices, [
         `port ${first + 2}: llama.cpp, not watched`,
-        `port ${first + 5}: no metrics page`,
+        `port ${first + 5}: other server, not watched: no metrics page`,
         `port ${first + 6}: no answer in time: if it is a busy model server, name it with --url`,
       ]);
     }
@@ -124,19 +124,62 @@ Deno.test("--auto fails where nothing is found, and says where it looked", async
   assertEquals([code, stdout], [1, ""]);
   assertEquals(
     stderr,
-    `vllm-htop: no vLLM server answers on localhost, ports ${first} to ${first + 2}\n`,
+    `vllm-htop: no model server answers on localhost, ports ${first} to ${first + 2}\n`,
   );
 });
 
-Deno.test("without --auto an empty scan falls back to port 8000 and names the demo", async () => {
-  const { code, stdout } = await runProgram(
-    ["--port-range", "8000", ...ONCE, "--timeout", "0.5"],
+const PAGE = "<!DOCTYPE html><title>A web application</title>";
+
+/** A web application: pages everywhere, and a version. */
+function startWebApplication(port: number): { readonly close: () => Promise<void> } {
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port, onListen: () => {} },
+    (request) =>
+      new URL(request.url).pathname === "/version"
+        ? Response.json({ version: "1.0" })
+        : new Response(PAGE, { headers: { "content-type": "text/html" } }),
   );
-  const { endpoints, notices } = readDocument(stdout);
-  assertEquals(endpoints.map(({ url }) => url), ["http://localhost:8000/metrics"]);
-  assertEquals(code, endpoints[0].failure === null ? 0 : 1);
-  // A vLLM on that port was found and not fallen back to.
-  if (endpoints[0].failure === null) return;
-  assertEquals(notices.length, 1);
-  assertMatch(notices[0], /^no vLLM server answers on localhost, ports 8000 to 8000; .*--demo$/);
+  return { close: () => server.shutdown() };
+}
+
+Deno.test("a web page beside a server changes neither verdict nor exit code", async () => {
+  const first = findFreePorts(2);
+  const range = ["--port-range", `${first}-${first + 1}`];
+  const page = startWebApplication(first);
+  const server = await startVllmServer({ port: first + 1, warmUp: 60 });
+  const remark = `port ${first}: other server, version 1.0, not watched: a web page`;
+  try {
+    const found = await runProgram([...range, ...ONCE]);
+    assertEquals([found.code, found.stderr], [0, ""]);
+    const { endpoints, notices, verdict } = readDocument(found.stdout);
+    assertEquals(endpoints.map(({ status }) => status), ["OK"]);
+    assertEquals([verdict.status, notices], ["HEALTHY", [remark]]);
+
+    const named = await runProgram([`localhost:${first}`, ...ONCE]);
+    assertEquals(named.code, 1);
+    const { failure, status } = readDocument(named.stdout).endpoints[0];
+    assertEquals(status, "DOWN");
+    assertMatch(failure?.message ?? "", /answered with a web page, as no model server does/);
+  } finally {
+    await Promise.all([page, server].map((one) => one.close()));
+  }
+});
+
+Deno.test("--once says plainly that no server was found, and blames none", async () => {
+  const args = ["--port-range", "8000", "--once", "--interval", "0", "--no-gpu"];
+  const { code, stdout, stderr } = await runProgram([...args, "--output", "json"]);
+  const { endpoints, replicas, notices, verdict } = readDocument(stdout);
+  // A vLLM on that port was found.
+  if (endpoints.length > 0) return;
+  assertEquals([code, stderr], [1, ""]);
+  assertEquals([replicas, verdict], [[], { status: "NONE", causes: [] }]);
+  assertEquals(notices[0], "no model server answers on localhost, ports 8000 to 8000");
+  assertEquals(notices.at(-1), "give one with --url, or try --demo");
+
+  const text = await runProgram(args);
+  assertEquals([text.code, text.stderr], [1, ""]);
+  const lines = text.stdout.split("\n").map((line) => line.trim());
+  assertEquals(lines[1], "● NO SERVER FOUND");
+  assertEquals(lines.filter((line) => notices.includes(line)), [...notices]);
+  assert(!/CRITICAL|DOWN|of 1 up/.test(text.stdout), text.stdout);
 });

@@ -185,7 +185,7 @@ Deno.test("deno task start shows the demo where there is no server, and gives th
       await run.screen.press(index === 0 ? "q" : "C-c");
       await checkReturn(run, index === 0 ? 0 : 130);
       const rows = await run.screen.read();
-      assert(rows.some((row) => row.startsWith("vllm-htop: no vLLM server answers on localhost")));
+      assert(rows.some((row) => row.startsWith("vllm-htop: no model server answers on localhost")));
     }));
   });
 });

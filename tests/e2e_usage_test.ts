@@ -103,7 +103,7 @@ Deno.test("deno task start says where it looked and names the demo, without a te
   const [said, shown] = [stderr, stdout].map((bytes) => new TextDecoder().decode(bytes));
   assertEquals(
     said,
-    `vllm-htop: no vLLM server answers on localhost, ports ${first} to ${first + 1}; ` +
+    `vllm-htop: no model server answers on localhost, ports ${first} to ${first + 1}; ` +
       "give one with --url, or try --demo\n",
   );
   assertEquals([code, shown], [1, ""]);
@@ -113,5 +113,5 @@ Deno.test("a scan of another host or range does not fall back to this machine's 
   const range = ["--port-range", `${findFreePort()}`];
   const { code, stdout, stderr } = await runProgram([...range, "--once", "--interval", "0"]);
   assertEquals([code, stdout], [1, ""]);
-  assertMatch(stderr, /no vLLM server answers on localhost, ports/);
+  assertMatch(stderr, /no model server answers on localhost, ports/);
 });

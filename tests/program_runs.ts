@@ -222,6 +222,7 @@ export interface ReportDocument {
   readonly timeEpochSeconds: number;
   readonly intervalSeconds: number;
   readonly notices: readonly string[];
+  readonly verdict: { readonly status: string; readonly causes: readonly unknown[] };
   readonly endpoints: readonly EndpointDocument[];
   readonly replicas: readonly ReplicaDocument[];
   readonly total: FiguresDocument & {

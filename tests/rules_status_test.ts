@@ -130,17 +130,16 @@ Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
     failure: { kind: "refused" },
     schedule: startSchedule(),
   };
-  const judge = (more: object, state: object = {}) =>
+  const judge = (more: object) =>
     computeEndpointStatus(getScrapeRecord(
       { ...refused, endpoint: guess, ...more } as Parameters<typeof getScrapeRecord>[0],
-      { now: 99, interval: 2, ...state },
+      { now: 99, interval: 2 },
     ));
   assertEquals(judge({}), "PENDING");
-  // Named by the user, there and unwell, gone after it answered, or looked at only once.
+  // Named by the user, there and unwell, or gone after it answered.
   assertEquals(judge({ endpoint: createEndpoint(8000) }), "DOWN");
   assertEquals(judge({ failure: { kind: "server_error" } }), "DOWN");
   assertEquals(judge({ scrape: { receivedAt: 1 } }), "DOWN");
-  assertEquals(judge({}, { isOnce: true }), "DOWN");
 });
 
 /** What is said of the load after the series were said, 20 s apart. */
@@ -200,7 +199,7 @@ function fleet(
 }
 
 Deno.test("computeFleetVerdict() names the worst level, signal and replica", () => {
-  assertEquals(fleet([]), ["PENDING"]);
+  assertEquals(fleet([]), ["NONE"]);
   assertEquals(fleet(["PENDING", "PENDING"]), ["PENDING"]);
   assertEquals(fleet(["OK", "INIT", "SLEEP"]), ["HEALTHY"]);
   // Who has not answered yet may be anything.
