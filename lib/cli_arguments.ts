@@ -106,7 +106,7 @@ export function walkArguments(argv: readonly string[], problems: Problem[]): Giv
       continue;
     }
     if (value === undefined && canBeValue(argv[i + 1])) value = argv[++i];
-    if (value === undefined || value === "") {
+    if (value === undefined || (value === "" && row.canBeEmpty !== true)) {
       complain(`${flag} has no value: write ${flag} ${row.value}`);
     } else if (!row.repeatable && given.has(row.name)) {
       complain(`${flag} is given twice, the second time as ${quote(value)}`);
@@ -178,7 +178,8 @@ function chooseLevel(rows: readonly OptionRow<OptionName>[], sources: Sources): 
 function parseSetting(row: OptionRow, setting: Setting): unknown {
   const { level, text } = setting;
   if (row.value === null) return level === "variable" ? parseSwitch(setting) : level !== "default";
-  if (text === "" && row.default === undefined && !row.repeatable) return null;
+  const isUnset = text === "" && (level === "default" || row.canBeEmpty !== true);
+  if (isUnset && row.default === undefined && !row.repeatable) return null;
   if (row.parse !== undefined) return row.parse(setting);
   return row.choices === undefined ? text : parseChoice(row.choices, setting);
 }

@@ -27,6 +27,7 @@ export interface OptionRow<Name extends string = string> {
   /** Placeholder in the help; `null` for a switch. */
   readonly value: string | null;
   readonly repeatable?: true;
+  readonly canBeEmpty?: true;
   /** Derived from the name. */
   readonly variable?: string;
   /** Environment variable with the content of the file. */
@@ -86,8 +87,9 @@ const GROUPS = {
     {
       name: "metric-prefix",
       value: "PREFIX",
+      canBeEmpty: true,
       parse: parseMetricPrefix,
-      help: 'metric name prefix to use instead of "vllm:"',
+      help: 'metric name prefix to use instead of "vllm:", or "" for none',
     },
     {
       name: "demo",

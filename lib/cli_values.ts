@@ -173,7 +173,7 @@ export function parseLabels(setting: Setting): readonly Label[] | Problem {
 }
 
 export function parseMetricPrefix(setting: Setting): string | Problem {
-  if (/^[a-zA-Z_:][a-zA-Z0-9_:]{0,63}$/.test(setting.text)) return setting.text;
+  if (/^(?:[a-zA-Z_:][a-zA-Z0-9_:]{0,63})?$/.test(setting.text)) return setting.text;
   return refuse(setting, 'is not a valid metric prefix: write it as in "my_vllm:"');
 }
 

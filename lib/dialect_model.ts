@@ -102,7 +102,7 @@ export type EngineConclusions =
   };
 
 export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
-  /** In order of trial. */
+  /** In order of trial. `""` only for bodies in which no dialect finds its prefix. */
   readonly prefixes: readonly string[];
   readonly rows: readonly MetricRow[];
   readonly defaultPort: number;
@@ -121,6 +121,10 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
     readonly engine: string;
     /** Worker labels, where workers are replicas; the first present counts. */
     readonly workers: readonly string[];
+    /** Labels that split an engine's gauges, such as processes and tensor-parallel ranks. */
+    readonly parts: readonly string[];
+    /** What some servers call a label -> its usual name. */
+    readonly aliases: ReadonlyMap<string, string>;
   };
   /** Without prefix: when an engine's counters began. */
   readonly createdName?: string;

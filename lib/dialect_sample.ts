@@ -25,7 +25,7 @@ import {
 import { absent, present, type Reading } from "./reading.ts";
 
 /** Without any of these, it is no engine. */
-const ENGINE_KEYS: ReadonlySet<MetricRow["key"]> = new Set<MetricRow["key"]>([
+export const ENGINE_KEYS: ReadonlySet<MetricRow["key"]> = new Set<MetricRow["key"]>([
   ...["running", "waiting", "kvCacheUsageRatio", "promptTokens", "generationTokens"] as const,
 ]);
 

@@ -5,10 +5,19 @@
  * @module
  */
 
+import {
+  chooseEngineLabels,
+  describeEngineLabels,
+  type EngineSeries,
+  hasBareNames,
+  type PrefixCandidate,
+  stripPrefix,
+} from "./dialect_identity.ts";
 import type { MetricRow, Target, Vocabulary } from "./dialect_model.ts";
 import {
   absorbBuilder,
   createEngineBuilder,
+  ENGINE_KEYS,
   type EngineBuilder,
   keepHistogram,
   keepLabelled,
@@ -119,11 +128,11 @@ function openEngine(collector: Collector): EngineBuilder {
 }
 
 function collectLabels(
-  { current: found, vocabulary }: Collector,
+  { current: found, vocabulary, engineLabels }: Collector,
   labels: readonly string[],
   splitName: string | undefined,
 ): void {
-  const { model, engine, workers } = vocabulary.dialect.labels;
+  const { model, engine, workers, aliases } = vocabulary.dialect.labels;
   found.model =
     found.engine =
     found.le =
@@ -140,8 +149,27 @@ function collectLabels(
     else if (name === splitName) found.split = value;
     else if (workers.includes(name)) {
       if (found.worker === "" || name === workers[0]) found.worker = value;
-    } else found.hasOthers = true;
+    } else {
+      const usual = aliases.get(name);
+      if (usual === model) found.model ||= value;
+      else if (usual !== undefined && usual === splitName) found.split ||= value;
+      else found.hasOthers = true;
+    }
   }
+  if (engineLabels.length > 0) {
+    found.engine = describeEngineLabels(engineLabels, labels);
+    found.worker = "";
+  }
+}
+
+/** Notes labels that may tell engines apart. */
+function noteEngineSeries(collector: Collector, target: Target, labels: readonly string[]): void {
+  const { engineSeries, engineLabels, current } = collector;
+  const { row, name } = target;
+  if (!ENGINE_KEYS.has(row.key) || engineLabels.length > 0) return;
+  if (engineSeries.length >= ENGINE_KEYS.size * MAX_ENGINES) return;
+  const isGauge = row.kind === "gauge";
+  engineSeries.push({ family: `${name}\n${current.model}`, isGauge, labels: [...labels] });
 }
 
 function parseSeriesBound(collector: Collector, le: string): number {
@@ -155,6 +183,10 @@ function parseSeriesBound(collector: Collector, le: string): number {
 
 function splitAdapters({ keepText }: Collector, list = ""): string[] {
   return list.split(",").map((name) => name.trim()).filter((name) => name !== "").map(keepText);
+}
+
+function namesEngine({ vocabulary, engineLabels }: Collector, label: string): boolean {
+  return label === vocabulary.dialect.labels.engine || engineLabels.includes(label);
 }
 
 /** Adds a LoRA state; the sample's value is its time. */
@@ -175,10 +207,11 @@ function keepLora(collector: Collector, labels: readonly string[]): void {
 function keepConfiguration(collector: Collector, labels: readonly string[]): void {
   const config = new Map<string, string>();
   const engine = nameEngine(collector);
-  const { keepText, vocabulary: { dialect } } = collector;
-  const { engine: engineLabel } = dialect.labels;
+  const { keepText } = collector;
   for (let i = 0; i < labels.length; i += 2) {
-    if (labels[i] !== engineLabel) config.set(keepText(labels[i]), keepText(labels[i + 1]));
+    if (!namesEngine(collector, labels[i])) {
+      config.set(keepText(labels[i]), keepText(labels[i + 1]));
+    }
   }
   const isWanted = collector.configs.size < MAX_ENGINES && !collector.configs.has(engine);
   if (isWanted) collector.configs.set(engine, config);
@@ -187,12 +220,12 @@ function keepConfiguration(collector: Collector, labels: readonly string[]): voi
 const MAX_LABELS_LENGTH = 1000;
 
 /** Formats the labels besides the engine's. */
-function describeLabels({ vocabulary, keepText }: Collector, labels: readonly string[]): string {
-  const { model, engine } = vocabulary.dialect.labels;
+function describeLabels(collector: Collector, labels: readonly string[]): string {
+  const { keepText, vocabulary: { dialect: { labels: { model } } } } = collector;
   const parts: string[] = [];
   for (let i = 0; i < labels.length; i += 2) {
     const name = labels[i];
-    if (name !== model && name !== engine && name !== "le") {
+    if (name !== model && name !== "le" && !namesEngine(collector, name)) {
       parts.push(`${keepText(name)}=${keepText(labels[i + 1])}`);
     }
   }
@@ -267,6 +300,7 @@ function keepKnown(collector: Collector, target: Target, labels: readonly string
   if (row.kind === "info") return keepInfo(collector, target, labels);
   if (!counts(row, labels)) return;
   collectLabels(collector, labels, row.label);
+  noteEngineSeries(collector, target, labels);
   const builder = openEngine(collector);
   if (row.kind === "histogram") {
     current.bound = part === "bucket" ? parseSeriesBound(collector, current.le) : NaN;
@@ -279,11 +313,20 @@ function keepKnown(collector: Collector, target: Target, labels: readonly string
   }
 }
 
-function createCollector(vocabulary: Vocabulary, keepText: KeepText) {
+interface Pass {
+  readonly candidates: readonly PrefixCandidate[];
+  /** The labels that tell engines apart; none: the dialect's own. */
+  readonly engineLabels: readonly string[];
+  readonly keepText: KeepText;
+}
+
+function createCollector({ candidates: [{ vocabulary }], engineLabels, keepText }: Pass) {
   return {
     keepText,
     /** The first dialect's until a prefix is found. */
     vocabulary,
+    engineLabels,
+    engineSeries: [] as EngineSeries[],
     prefix: null as string | null,
     /** Types of unknown families. */
     types: new Map<string, string>(),
@@ -332,24 +375,20 @@ function sortBuilders(
   return { engines, server };
 }
 
-interface PrefixCandidate {
-  readonly prefix: string;
-  readonly vocabulary: Vocabulary;
-}
-
 /** Strips the server's prefix; `null` if the name has none. */
 function cutPrefix(
   collector: Collector,
   candidates: readonly PrefixCandidate[],
   name: string,
 ): string | null {
-  const { prefix: found } = collector;
-  if (found !== null) return name.startsWith(found) ? name.slice(found.length) : null;
-  for (const { prefix, vocabulary } of candidates) {
-    if (!name.startsWith(prefix)) continue;
-    collector.prefix = prefix;
-    collector.vocabulary = vocabulary;
-    return name.slice(prefix.length);
+  const { prefix: found, vocabulary } = collector;
+  if (found !== null) return stripPrefix({ prefix: found, vocabulary }, name);
+  for (const candidate of candidates) {
+    const bare = stripPrefix(candidate, name);
+    if (bare === null) continue;
+    collector.prefix = candidate.prefix;
+    collector.vocabulary = candidate.vocabulary;
+    return bare;
   }
   return null;
 }
@@ -361,23 +400,12 @@ function noteFamily(collector: Collector, name: string): void {
   }
 }
 
-/**
- * Collects the series of an exposition.
- * @param options.metricPrefix Replaces the dialects' prefixes.
- */
-export function* collectSeries(
+function* collectBody(
   body: Uint8Array,
-  { vocabularies, metricPrefix, keepText }: {
-    readonly vocabularies: readonly Vocabulary[];
-    readonly keepText: KeepText;
-    readonly metricPrefix: string | null;
-  },
-): Steps<DialectSeries> {
-  const collector = createCollector(vocabularies[0], keepText);
-  const candidates = vocabularies.flatMap((vocabulary, i): readonly PrefixCandidate[] => {
-    const prefixes = i === 0 && metricPrefix ? [metricPrefix] : vocabulary.dialect.prefixes;
-    return prefixes.map((prefix) => ({ prefix, vocabulary }));
-  });
+  pass: Pass,
+): Steps<{ readonly collector: Collector; readonly summary: ExpositionSummary }> {
+  const { candidates } = pass;
+  const collector = createCollector(pass);
   let lastName = "";
   let bareName: string | null = null;
   let target: Target | undefined;
@@ -409,6 +437,41 @@ export function* collectSeries(
       } else keepUnknown(collector, name, labels);
     },
   });
+  return { collector, summary };
+}
+
+/**
+ * Collects the series of an exposition; again if it turns out to have no prefix, or engines told
+ * apart by other labels.
+ * @param options.metricPrefix Replaces the dialects' prefixes.
+ */
+export function* collectSeries(
+  body: Uint8Array,
+  { vocabularies, metricPrefix, keepText }: {
+    readonly vocabularies: readonly Vocabulary[];
+    readonly keepText: KeepText;
+    readonly metricPrefix: string | null;
+  },
+): Steps<DialectSeries> {
+  const all = vocabularies.flatMap((vocabulary, i): readonly PrefixCandidate[] => {
+    const prefixes = i === 0 && metricPrefix !== null
+      ? [metricPrefix]
+      : vocabulary.dialect.prefixes;
+    return prefixes.map((prefix) => ({ prefix, vocabulary }));
+  });
+  const candidates = metricPrefix === "" ? all : all.filter(({ prefix }) => prefix !== "");
+  let pass: Pass = { candidates, engineLabels: [], keepText };
+  let read = yield* collectBody(body, pass);
+  const { prefix, familyNames: names } = read.collector;
+  const bare = prefix === null ? all.filter((candidate) => hasBareNames(candidate, names)) : [];
+  if (bare.length > 0) {
+    pass = { ...pass, candidates: bare };
+    read = yield* collectBody(body, pass);
+  }
+  const { engineSeries, vocabulary: { dialect } } = read.collector;
+  const engineLabels = chooseEngineLabels(engineSeries, dialect);
+  if (engineLabels.length > 0) read = yield* collectBody(body, { ...pass, engineLabels });
+  const { collector, summary } = read;
   const hasUnnamedEngines = [...collector.engines.get("")?.values() ?? []]
     .some(({ isEngine }) => isEngine);
   const { values, valueStarts, configs, declared, familyNames, httpSamples, lora } = collector;

@@ -59,7 +59,14 @@ export const SGLANG: Dialect = {
   answersVersion: false,
   enablingOption: "--enable-metrics",
   // Ranks repeat each other's gauges but for the data-parallel one: the largest counts.
-  labels: { model: "model_name", engine: "dp_rank", workers: [] },
+  labels: {
+    model: "model_name",
+    engine: "dp_rank",
+    workers: [],
+    // A gauge without `priority` is the total of those with it.
+    parts: ["tp_rank", "pp_rank", "moe_ep_rank", "engine_type", "priority", "pid"],
+    aliases: new Map(),
+  },
   tokensAreBooked: "finish",
   latencyDefinitions: { itl: "per token" },
   mainOptions: [],

@@ -119,7 +119,8 @@ function findDisablingOption(familyNames: Iterable<string>): string | null {
 
 export const VLLM: Dialect = {
   name: "vLLM",
-  prefixes: VLLM_PREFIXES,
+  // The last is NVIDIA NIM's.
+  prefixes: [...VLLM_PREFIXES, ""],
   rows: VLLM_METRIC_ROWS,
   defaultPort: DEFAULT_PORT,
   paths: [
@@ -135,6 +136,10 @@ export const VLLM: Dialect = {
     engine: "engine",
     // Ray workers.
     workers: ["ReplicaId", "WorkerId"],
+    // API servers.
+    parts: ["pid"],
+    // Triton's vLLM backend and llm-d's simulator.
+    aliases: new Map([["model", "model_name"], ["finish_reason", "finished_reason"]]),
   },
   createdName: CREATED_NAME,
   tokensAreBooked: "step",

@@ -108,10 +108,12 @@ function parseHttpUrl(
     ? trimmed.slice(0, -METRICS_PATH.length).replace(/\/+$/, "")
     : trimmed;
   const key = `${scheme}://${url.host}${base}`;
+  // Such as SkyPilot's /endpoints-metrics.
+  const isMetricsPage = /[_-]metrics$/.test(trimmed);
   const port = url.port === "" ? (scheme === "https" ? "443" : "80") : url.port;
   const endpoint: Endpoint = {
     key,
-    metricsUrl: key + METRICS_PATH,
+    metricsUrl: isMetricsPage ? key : key + METRICS_PATH,
     address: `${url.hostname}:${port}`,
     warnings: [],
   };
@@ -163,7 +165,7 @@ function parseUnixUrl(typedPath: string, quoted: string): TypedEndpoint | UrlErr
 
 /**
  * Parses a URL as typed; http and port 8000 are the defaults without a scheme. A path is a prefix
- * to `/metrics`.
+ * to `/metrics`, unless it names a page of metrics.
  * @returns The error is one sentence without credentials and full stop.
  */
 export function parseEndpointUrl(text: string): TypedEndpoint | { readonly error: string } {
@@ -304,7 +306,8 @@ export function nameEndpoints(
 
 function nameEngine(engine: string, isOneOfSeveral: boolean): string {
   const tellsNothing = engine === "" || (engine === "0" && !isOneOfSeveral);
-  return tellsNothing ? "" : `.e${engine}`;
+  // An engine told apart by other labels names them.
+  return tellsNothing ? "" : engine.includes(" ") ? ` ${engine}` : `.e${engine}`;
 }
 
 /**

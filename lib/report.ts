@@ -399,7 +399,12 @@ const REPLICA = object<Within<Row>>([
   field("url", TEXT, "URL of its metrics", ({ state }) => describeUrl(state.endpoint)),
   field("status", TEXT, "such as OK, HOT, STALLED, DOWN"),
   field("model", orNull(TEXT), "name of the model", (row) => row.replica?.sample.modelName ?? null),
-  field("engine", orNull(TEXT), "data-parallel rank", (row) => row.replica?.sample.engine || null),
+  field(
+    "engine",
+    orNull(TEXT),
+    "data-parallel rank, or the labels that name it",
+    (row) => row.replica?.sample.engine || null,
+  ),
   field("ageSeconds", orNull(SECONDS), "age of the figures", "age"),
   figure("requestShareLastMinuteRatio", RATIO, "of the requests of its model", "requestShare"),
   figure("uptimeSeconds", SECONDS, "since the server started", ({ state, whole }) => {

@@ -5,7 +5,6 @@
  * @module
  */
 
-import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, parseUntrustedJson } from "./json.ts";
 import type { Endpoint, ModelCard } from "./model.ts";
 import type { HttpClient, Platform } from "./platform.ts";
@@ -95,7 +94,8 @@ export async function fetchServerIdentity(
   },
 ): Promise<ServerIdentity> {
   const { access, timeout, signal } = options;
-  const base = endpoint.metricsUrl.slice(0, -METRICS_PATH.length);
+  // NIM has its metrics at /v1/metrics, TensorRT-LLM at /prometheus/metrics.
+  const base = endpoint.metricsUrl.replace(/(?:\/v1|\/prometheus)?\/[^/]*$/, "");
   const limit = platform.deadline(timeout, signal);
   let client: HttpClient | null = null;
   try {

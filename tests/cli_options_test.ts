@@ -167,6 +167,13 @@ Deno.test("parseArguments() reads --flag value and --flag=value alike, in any or
   );
 });
 
+Deno.test("parseArguments() takes an empty prefix of metrics, but no other empty value", () => {
+  for (const argv of [["--metric-prefix", ""], ["--metric-prefix="]]) {
+    assertEquals(run(["a", ...argv]).metricPrefix, "");
+  }
+  assertEquals(run(["a"], { VLLM_HTOP_METRIC_PREFIX: "" }).metricPrefix, null);
+});
+
 Deno.test("parseArguments() honours an interval exactly", () => {
   for (const text of ["0.5", "1", "3", "60", "2.75", "3600", "+2", "7."]) {
     assertEquals(run(["--interval", text]).interval, Number(text));

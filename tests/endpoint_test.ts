@@ -48,7 +48,8 @@ const ACCEPTED: readonly (readonly [string, string, string, string])[] = [
   ["http://h/v1/metrics", "http://h/v1", "http://h/v1/metrics", "h:80"],
   ["http://h/prometheus/metrics/", "http://h/prometheus", "http://h/prometheus/metrics", "h:80"],
   ["http://h/metrics/metrics", "http://h/metrics", "http://h/metrics/metrics", "h:80"],
-  ["http://h/my-metrics", "http://h/my-metrics", "http://h/my-metrics/metrics", "h:80"],
+  ["http://h/my-metrics", "http://h/my-metrics", "http://h/my-metrics", "h:80"],
+  ["http://h/my-metrics/metrics", "http://h/my-metrics", "http://h/my-metrics/metrics", "h:80"],
   ["http://vllm_0:8000", "http://vllm_0:8000", "http://vllm_0:8000/metrics", "vllm_0:8000"],
   [
     "http://bücher:1",

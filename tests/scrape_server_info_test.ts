@@ -47,6 +47,19 @@ Deno.test("fetchServerIdentity() asks under the endpoint's path, with the endpoi
   await server.close();
 });
 
+Deno.test("fetchServerIdentity() asks at the root of the API, wherever the metrics are", async () => {
+  for (const path of ["/v1/metrics", "/v1", "/prometheus/metrics", "/endpoints-metrics"]) {
+    const asked: string[] = [];
+    const server = startRawServer(async ({ send }, head) => {
+      asked.push(head.split(" ")[1]);
+      await send(formatResponse("{}"));
+    });
+    await ask(server.origin + path);
+    assertEquals(asked, ["/version", "/v1/models"], path);
+    await server.close();
+  }
+});
+
 const NOTHING = { version: null, models: null };
 
 Deno.test("fetchServerIdentity() learns nothing from what is no answer, and never rejects", async () => {
