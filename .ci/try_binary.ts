@@ -48,19 +48,24 @@ interface Outcome {
   readonly errors: string;
 }
 
+interface Surroundings {
+  /** First on the PATH. */
+  readonly folders?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
 function runBinary(...parts: readonly string[]): Promise<Outcome> {
   return runCommand(path, parts);
 }
 
-/** Runs a program, with folders that go first on its PATH. */
 async function runCommand(
   program: string,
   parts: readonly string[],
-  folders: readonly string[] = [],
+  { folders = [], environment = {} }: Surroundings = {},
 ): Promise<Outcome> {
   const { code, stdout, stderr } = await new Deno.Command(program, {
     args: [...parts],
-    env: { PATH: [...folders, Deno.env.get("PATH") ?? ""].join(":") },
+    env: { PATH: [...folders, Deno.env.get("PATH") ?? ""].join(":"), ...environment },
     stdin: "null",
     signal: AbortSignal.timeout(TIME_LIMIT),
   }).output();
@@ -232,11 +237,15 @@ const usageTrials: Record<string, (port: number) => Promise<void>> = {
     await withStandIns(async ({ folder, setNvidia, behave }) => {
       const once = ["--url", `127.0.0.1:${port}`, "--once", "--interval", "0", "--output", "json"];
       setNvidia({ gpus: "h100x8.tsv" });
-      const good = await runCommand(path, once, [folder]);
-      const { hosts: [{ gpus }], cost } = JSON.parse(good.output);
-      assertEquals([gpus.length, cost.gpuCount, cost.isHint], [8, 8, true], good.errors);
+      // The variable that GPU machines set, at which Deno is careful.
+      for (const libraries of ["", "/usr/local/cuda/lib64"]) {
+        const environment = { LD_LIBRARY_PATH: libraries };
+        const good = await runCommand(path, once, { folders: [folder], environment });
+        const { hosts: [{ gpus }], cost } = JSON.parse(good.output);
+        assertEquals([gpus.length, cost.gpuCount, cost.isHint], [8, 8, true], good.errors);
+      }
       behave("nvidia-smi", "hang");
-      const bad = await runCommand(path, once, [folder]);
+      const bad = await runCommand(path, once, { folders: [folder] });
       const { hosts: [{ gpuFailure }], total } = JSON.parse(bad.output);
       assertEquals([bad.code, gpuFailure.kind, total.running], [0, "timeout", RUNNING], bad.errors);
     });

@@ -63,7 +63,8 @@ const FAILURE_ROWS: readonly FailureRow[] = [
   [
     /libnvidia-ml|NVML shared library|libamd_smi/i,
     "driver_missing",
-    "lacks its library: install the driver's library package, in the driver's version",
+    "does not find its library: install the driver's library package, in the driver's version, " +
+    "or make its folder known to ldconfig (LD_LIBRARY_PATH is passed on only by deno run -A)",
   ],
   [
     /missing the following required groups|required groups:/i,
@@ -127,11 +128,17 @@ export function describeSlowSample(program: GpuProgram, duration: Seconds): stri
 /** Explains why a program did not finish. */
 export function describeGpuOutcome(
   program: GpuProgram,
-  { kind }: Exclude<ProgramOutcome, { readonly kind: "exited" }>,
+  outcome: Exclude<ProgramOutcome, { readonly kind: "exited" }>,
   timeout: Seconds,
 ): GpuFailure {
+  const { kind } = outcome;
   if (kind === "missing") return { kind: "absent", message: `${program} is not on the PATH` };
   const advice = SLOWNESS_ADVICE[program];
+  if (kind === "refused" && outcome.message.includes("--allow-run")) {
+    const message =
+      `${program} may not be started: run Deno with --allow-run=${program},ps,ss,lsof`;
+    return { kind, message };
+  }
   const messages = {
     refused: "cannot be started: check that it is executable; if it was installed after " +
       "vllm-htop started, restart vllm-htop",

@@ -79,7 +79,7 @@ export interface Stdio {
   readonly terminalSize: () => TerminalSize | null;
 }
 
-/** Runs without a shell, in an empty environment. */
+/** Runs without a shell, in an environment that is empty but for the search path of libraries. */
 export interface ProgramCall {
   /** Looked up on `PATH`. */
   readonly name: string;
@@ -146,8 +146,8 @@ export interface Platform {
   /** @throws {Error} With the runtime's own message. */
   readonly readTextFile: (path: string) => Promise<string>;
   /**
-   * Atomic; readable by the owner only. @throws {Error} With the runtime's message; the old file
-   * stays.
+   * Atomic. A new file is readable by its owner only, another keeps its mode; of a symbolic link,
+   * the target is written. @throws {Error} With the runtime's message; the old file stays.
    */
   readonly writeTextFile: (path: string, text: string) => Promise<void>;
   /** Mode bits, or `null` if unknown. */

@@ -223,17 +223,40 @@ async function acceptsConnections(host: string, port: number, timeout: Seconds):
   }
 }
 
+/** Ends with a slash. */
 function listFolder(path: string): string {
   const pattern = Deno.build.os === "windows" ? /^.*[/\\]/s : /^.*\//s;
-  return pattern.exec(path)?.[0] ?? ".";
+  return pattern.exec(path)?.[0] ?? "./";
+}
+
+/** As Linux allows. */
+const MAX_LINKS = 40;
+
+/** Follows symbolic links, also to a file that is not there yet. */
+async function followLinks(path: string): Promise<string> {
+  let target = path;
+  for (let links = 0; links < MAX_LINKS; links++) {
+    const info = await Deno.lstat(target).catch(() => null);
+    if (info?.isSymlink !== true) return target;
+    const next = await Deno.readLink(target);
+    target = /^(?:[A-Za-z]:)?[/\\]/.test(next) ? next : listFolder(target) + next;
+  }
+  throw new Error("too many symbolic links");
 }
 
 async function writeTextFile(path: string, text: string): Promise<void> {
+  const target = await followLinks(path);
+  const before = await Deno.stat(target).catch(() => null);
+  // Renaming would replace a device.
+  if (before?.isFile === false) throw new Error("it is not a regular file");
   // Renaming works within one file system only.
-  const draft = await Deno.makeTempFile({ dir: listFolder(path), prefix: ".vllm-htop-" });
+  const draft = await Deno.makeTempFile({ dir: listFolder(target), prefix: ".vllm-htop-" });
   try {
     await Deno.writeTextFile(draft, text);
-    await Deno.rename(draft, path);
+    if (typeof before?.mode === "number" && Deno.build.os !== "windows") {
+      await Deno.chmod(draft, before.mode & 0o777);
+    }
+    await Deno.rename(draft, target);
   } catch (error) {
     await Deno.remove(draft).catch(() => {});
     throw error;
@@ -258,19 +281,24 @@ async function readOutput(
 }
 
 /**
- * Passes no environment: with `LD_LIBRARY_PATH`, which CUDA machines set, Deno wants permission to
- * run anything, and output must not depend on the locale.
+ * Passes no environment, so that output does not depend on it, except for `LD_LIBRARY_PATH`, by
+ * which some containers' `nvidia-smi` finds its library. Deno passes that on only with permission to
+ * run anything.
  */
 function startProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
-  try {
-    return new Deno.Command(call.name, {
+  const path = environment("LD_LIBRARY_PATH") ?? "";
+  const start = (more: Record<string, string>): Deno.ChildProcess =>
+    new Deno.Command(call.name, {
       args: [...call.arguments],
       clearEnv: true,
-      env: { LC_ALL: "C" },
+      env: { LC_ALL: "C", ...more },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
     }).spawn();
+  try {
+    const child = path === "" ? null : ifPermitted(() => start({ LD_LIBRARY_PATH: path }), null);
+    return child ?? start({});
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return { kind: "missing" };
     return { kind: "refused", message: error instanceof Error ? error.message : String(error) };

@@ -1,6 +1,13 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { PERMISSIONS } from "../.ci/permissions.ts";
 import { type Behaviour, type StandIns, withStandIns } from "./gpu_stand_in.ts";
-import { type Outcome, readDocument, type ReportDocument, runProgram } from "./program_runs.ts";
+import {
+  listCommand,
+  type Outcome,
+  readDocument,
+  type ReportDocument,
+  runProgram,
+} from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 import { checkReturn, startLive, withScreens } from "./tmux_screens.ts";
 import { startVllmServer, type VllmServer } from "./vllm_server.ts";
@@ -75,6 +82,44 @@ async function withMachine(
     }
   });
 }
+
+/** nvidia-smi that finds its library only by `LD_LIBRARY_PATH`, as in some containers. */
+const NEEDS_PATH = `behaviour=ok
+case "$LD_LIBRARY_PATH" in
+  /nvidia) ;;
+  *) echo "NVIDIA-SMI couldn't find libnvidia-ml.so library in your system."; exit 12 ;;
+esac
+`;
+
+Deno.test(
+  "LD_LIBRARY_PATH keeps no program from starting, and is passed on by -A",
+  onUnix,
+  async () => {
+    await withMachine(async ({ standIns, server, path }) => {
+      standIns.setNvidia({ gpus: "h100x8.tsv" });
+      const args = [server.url, "--once", "--interval", "0", "--output", "json"];
+      const environment = { PATH: path, LD_LIBRARY_PATH: "/nvidia", DYLD_LIBRARY_PATH: "/nvidia" };
+      const run = async (command = listCommand(...args)) =>
+        readGpus(await runProgram([], { command, environment }));
+      const usual = await run();
+      assertEquals([usual.gpus?.length, usual.gpuFailure], [8, null]);
+
+      Deno.writeTextFileSync(`${standIns.folder}/nvidia-smi.behaviour`, NEEDS_PATH);
+      const { gpuFailure } = await run();
+      assertEquals(gpuFailure?.kind, "driver_missing");
+      assertMatch(gpuFailure?.message ?? "", /ldconfig \(LD_LIBRARY_PATH is passed on only by/);
+      if (Deno.env.has("VLLM_HTOP_BINARY")) return;
+      const [deno, word, ...rest] = listCommand(...args);
+      const others = rest.filter((part) => !PERMISSIONS.includes(part));
+      assertEquals((await run([deno, word, "-A", ...others])).gpus?.length, 8);
+      // Deno without permission to start it.
+      const narrow = PERMISSIONS.filter((flag) => !flag.startsWith("--allow-run"));
+      const refused = await run([deno, word, ...narrow, ...others, "--gpus"]);
+      assertEquals(refused.gpuFailure?.kind, "refused");
+      assertMatch(refused.gpuFailure?.message ?? "", /--allow-run=nvidia-smi,/);
+    });
+  },
+);
 
 Deno.test("--once has the GPUs of each recorded machine, and what they cost", onUnix, async () => {
   await withMachine(async ({ standIns, server, run }) => {

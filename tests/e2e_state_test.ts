@@ -28,6 +28,27 @@ const NEXT_RUN = "rates come with the next run";
 /** A compiled program has no permission to write, and is given none from outside. */
 const needsFlags = { ignore: Deno.env.has("VLLM_HTOP_BINARY") };
 
+Deno.test("--state writes through a symbolic link", {
+  ignore: needsFlags.ignore || Deno.build.os === "windows",
+}, async () => {
+  const { server } = await startRecordedServer({ engines: [LLAMA] });
+  try {
+    await inFolder(async (folder) => {
+      await Deno.symlink("target.json", `${folder}/state.json`);
+      // Made at the first run, replaced at the second.
+      for (const remarks of [1, 0]) {
+        const { code, stderr, stdout } = await runWithState(folder, server.url);
+        assertEquals([code, stderr], [0, ""]);
+        assertEquals(readDocument(stdout).notices.length, remarks);
+        assert((await Deno.lstat(`${folder}/state.json`)).isSymlink);
+        assert((await Deno.lstat(`${folder}/target.json`)).isFile);
+      }
+    });
+  } finally {
+    await server.close();
+  }
+});
+
 Deno.test("--state gives rates since the run before, by one scrape", needsFlags, async () => {
   const servers = await Promise.all([
     startRecordedServer({ engines: [LLAMA, LLAMA] }),

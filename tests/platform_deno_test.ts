@@ -110,7 +110,7 @@ Deno.test("deadline() frees its timer when it is cancelled", async () => {
   assertEquals([limit.signal.aborted, limit.expired()], [false, false]);
 });
 
-Deno.test("writeTextFile() puts a whole file, its owner's alone, in the place of another", async () => {
+Deno.test("writeTextFile() puts a whole file in the place of another, and keeps its mode", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const path = `${folder}/a b.json`;
@@ -121,7 +121,10 @@ Deno.test("writeTextFile() puts a whole file, its owner's alone, in the place of
     // Who reads the one before still has it whole.
     assertEquals(await new Response(before.readable).text(), "before");
     if (Deno.build.os !== "windows") {
-      assertEquals((await platform.fileMode(path) ?? 0) & 0o777, 0o600);
+      assertEquals((await platform.fileMode(path) ?? 0) & 0o777, 0o644);
+      await platform.writeTextFile(`${folder}/new`, "its owner's alone");
+      assertEquals((await platform.fileMode(`${folder}/new`) ?? 0) & 0o777, 0o600);
+      await Deno.remove(`${folder}/new`);
     }
     await Deno.mkdir(`${folder}/taken/inside`, { recursive: true });
     await assertRejects(() => platform.writeTextFile(`${folder}/taken`, "x"));
@@ -131,6 +134,42 @@ Deno.test("writeTextFile() puts a whole file, its owner's alone, in the place of
     );
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
     assertEquals(names, ["a b.json", "taken"], "nothing is left over");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("writeTextFile() writes the target of a symbolic link, and leaves the link", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/link`;
+  try {
+    await Deno.mkdir(`${folder}/data`);
+    await Deno.writeTextFile(`${folder}/data/file`, "before");
+    await Deno.chmod(`${folder}/data/file`, 0o640);
+    await Deno.symlink("data/second", path);
+    await Deno.symlink("file", `${folder}/data/second`);
+    await platform.writeTextFile(path, "after");
+    assertEquals(await Deno.readTextFile(`${folder}/data/file`), "after");
+    assertEquals((await platform.fileMode(path) ?? 0) & 0o777, 0o640);
+    // Dangling: the target is made.
+    await Deno.remove(`${folder}/data/file`);
+    await platform.writeTextFile(path, "again");
+    assertEquals(await Deno.readTextFile(`${folder}/data/file`), "again");
+    for (const link of [path, `${folder}/data/second`]) {
+      assert((await Deno.lstat(link)).isSymlink, link);
+    }
+    assertEquals([...Deno.readDirSync(`${folder}/data`)].length, 2, "nothing is left over");
+    // Round in circles, into nowhere, and to what is no file.
+    await Deno.symlink("circle", `${folder}/circle`);
+    await Deno.symlink("/nowhere/file", `${folder}/nowhere`);
+    await Deno.symlink("/dev/null", `${folder}/null`);
+    for (const name of ["circle", "nowhere", "null"]) {
+      await assertRejects(() => platform.writeTextFile(`${folder}/${name}`, "x"), Error, "", name);
+      assert((await Deno.lstat(`${folder}/${name}`)).isSymlink, name);
+    }
+    assert((await Deno.stat("/dev/null")).isCharDevice);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -388,13 +427,24 @@ Deno.test("runProgram() gives what a program printed and how it ended", async ()
   });
 });
 
-Deno.test("runProgram() passes no variable on", async () => {
-  const child = await runChild(
-    `console.log(await platform.runProgram({
-       name: "env", arguments: [], timeout: 10, maxOutputBytes: 1000 }));`,
-    { env: { LD_LIBRARY_PATH: "/cuda", TOKEN: "x" }, permissions: ["--allow-run=env"] },
-  );
-  assertEquals(child.stdout, `{ kind: "exited", code: 0, stdout: "LC_ALL=C\\n", stderr: "" }\n`);
+Deno.test("runProgram() passes no variable on but the search path of libraries, if permitted", async () => {
+  for (
+    const [permissions, ...variables] of [
+      ["--allow-run=env", "LC_ALL=C"],
+      ["--allow-run=env --allow-env", "LC_ALL=C"],
+      ["-A", "LC_ALL=C", "LD_LIBRARY_PATH=/cuda"],
+    ]
+  ) {
+    const child = await runChild(
+      `console.log((await platform.runProgram({
+         name: "env", arguments: [], timeout: 10, maxOutputBytes: 1000 })).stdout);`,
+      {
+        env: { LD_LIBRARY_PATH: "/cuda", LD_OTHER: "y", TOKEN: "x" },
+        permissions: permissions.split(" "),
+      },
+    );
+    assertEquals(child.stdout.trim().split("\n").sort(), variables, permissions);
+  }
 });
 
 Deno.test("runProgram() says so where it may not", async () => {
