@@ -5,7 +5,15 @@
 
 import { findGpuPrice, GPU_PRICES, type GpuPrice } from "./cost_prices.ts";
 import type { TokenPrices } from "./model.ts";
-import { absent, divideReadings, isPresent, mapReading, present, type Reading } from "./reading.ts";
+import {
+  absent,
+  divideReadings,
+  isPresent,
+  mapReading,
+  present,
+  type Reading,
+  sumReadings,
+} from "./reading.ts";
 import {
   HOURS_PER_DAY,
   type Ratio,
@@ -45,11 +53,7 @@ const NO_VALUE = absent("unsupported");
 
 /** Sums readings; absent, with the first reason, if any is. */
 function sumWhole(readings: readonly Reading[]): Reading {
-  const missing = readings.find((reading) => !isPresent(reading));
-  if (missing !== undefined) return missing;
-  const isPartial = readings.some((reading) => isPresent(reading) && reading.partial === true);
-  const value = readings.reduce((sum, reading) => sum + (reading.value ?? 0), 0);
-  return isPartial ? { value, partial: true } : { value };
+  return readings.find((reading) => !isPresent(reading)) ?? sumReadings(readings);
 }
 
 function computeValue(tokens: Reading, usdPerMillion: number): Reading {
@@ -136,13 +140,11 @@ function listGpuKinds(
 export function priceCompute(names: readonly string[], pricing: ComputePricing): ComputeCost {
   const gpus = listGpuKinds(names, pricing.gpuCount)
     .map(([name, count]) => priceGpuKind(name, count, pricing));
-  const priced = gpus.filter(({ usdPerHour }) => isPresent(usdPerHour));
-  const value = priced.reduce((sum, gpu) => sum + gpu.count * (gpu.usdPerHour.value ?? 0), 0);
-  const total = priced.length === gpus.length ? present(value) : { value, partial: true as const };
+  const costs = gpus.map(({ usdPerHour, count }) => mapReading(usdPerHour, (usd) => count * usd));
   return {
     gpus,
     gpuCount: gpus.reduce((sum, { count }) => sum + count, 0),
-    usdPerHour: priced.length === 0 ? absent("missing") : total,
+    usdPerHour: sumReadings(costs),
   };
 }
 
