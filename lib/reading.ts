@@ -93,3 +93,22 @@ export function sumReadings(readings: readonly Reading[]): Reading {
   if (count === 0) return firstAbsent ?? absent("missing");
   return partial ? { value: sum, partial: true } : { value: sum };
 }
+
+/**
+ * Mean of the present readings by weight. Absent, with the first reason, if none is present or has
+ * a weight.
+ */
+export function averageReadings(
+  readings: readonly Reading[],
+  getWeight: (index: number) => number,
+): Reading {
+  let sum = 0;
+  let whole = 0;
+  readings.forEach(({ value }, i) => {
+    if (value === null) return;
+    sum += value * getWeight(i);
+    whole += getWeight(i);
+  });
+  if (whole > 0) return present(sum / whole);
+  return readings.find((reading) => !isPresent(reading)) ?? absent("missing");
+}

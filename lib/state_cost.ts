@@ -20,7 +20,7 @@ import {
   type SpanCost,
 } from "./cost.ts";
 import type { Figures } from "./model.ts";
-import { absent, isPresent, present, type Reading } from "./reading.ts";
+import { absent, averageReadings, isPresent, present, type Reading } from "./reading.ts";
 import { isCounted } from "./rules_status.ts";
 import { getServerTotals } from "./state_endpoint.ts";
 import {
@@ -187,31 +187,21 @@ function getLifetimeAmounts(
   weighted: ReturnType<typeof weighRows>,
   state: BillSources,
 ): Reading<Seconds> {
-  let sum = 0;
-  let whole = 0;
-  for (const [row, weight] of weighted) {
-    const uptime = getUptime(row.state, state);
-    if (!isPresent(uptime)) return uptime;
-    sum += uptime.value * weight;
-    whole += weight;
-  }
-  return whole === 0 ? absent("missing") : present(sum / whole);
+  const uptimes = weighted.map(([row]) => getUptime(row.state, state));
+  return uptimes.find((uptime) => !isPresent(uptime)) ??
+    averageReadings(uptimes, (i) => weighted[i][1]);
 }
 
 function getIdleness(
   weighted: ReturnType<typeof weighRows>,
 ): { readonly idle: Reading<Seconds>; readonly span: Reading<Seconds> } {
-  let idle = 0;
-  let span = 0;
-  let whole = 0;
-  for (const [{ replica, idleness: times }, weight] of weighted) {
-    if (replica === null || times.span === 0) continue;
-    idle += times.idle * weight;
-    span += times.span * weight;
-    whole += weight;
-  }
-  if (whole === 0) return { idle: absent("first_scrape"), span: absent("first_scrape") };
-  return { idle: present(idle / whole), span: present(span / whole) };
+  const average = (key: "idle" | "span"): Reading<Seconds> => {
+    const times = weighted.map(([{ replica, idleness }]) =>
+      replica === null || idleness.span === 0 ? absent("first_scrape") : present(idleness[key])
+    );
+    return averageReadings(times, (i) => weighted[i][1]);
+  };
+  return { idle: average("idle"), span: average("span") };
 }
 
 function getAmountsPerSecond(

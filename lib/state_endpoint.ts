@@ -14,7 +14,7 @@ import type {
   ServerInfo,
 } from "./model.ts";
 import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
-import { computeFigures } from "./stats_aggregate.ts";
+import { computeFigures, NO_FIGURES } from "./stats_aggregate.ts";
 import { appendFigures, appendGap, type Series } from "./stats_series.ts";
 import {
   addScrape,
@@ -77,8 +77,6 @@ export interface EndpointState {
   /** `null` until known. */
   readonly server: ServerInfo | null;
 }
-
-const NO_FIGURES: Figures = computeFigures([]);
 
 export function listEngines({ engines }: EndpointState): readonly CurrentEngine[] {
   return [...engines.values()].filter((engine): engine is CurrentEngine => engine.replica !== null);

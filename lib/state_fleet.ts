@@ -10,7 +10,7 @@ import type { GpuSample } from "./gpu_model.ts";
 import type { Endpoint, Figures, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
-import { type GroupChecks, NO_EVALUATION, type RuleEvaluation } from "./rules_evaluate.ts";
+import type { GroupChecks, RuleEvaluation } from "./rules_evaluate.ts";
 import { type FleetVerdict, isCounted } from "./rules_status.ts";
 import { findRule } from "./rules_table.ts";
 import {
@@ -27,7 +27,7 @@ import {
   LOCAL_HOST,
   setServers,
 } from "./state_gpus.ts";
-import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
+import { computeFigures, computeLifetime, NO_FIGURES } from "./stats_aggregate.ts";
 import type { Series, TotalSeries } from "./stats_series.ts";
 import {
   type Idleness,
@@ -169,19 +169,11 @@ export interface ModelGroup {
   readonly gpus: readonly GpuSample[];
 }
 
-interface RowCounts {
-  readonly total: number;
-  readonly up: number;
-  readonly stale: number;
-  readonly down: number;
-  readonly pending: number;
-}
-
 export interface Fleet {
   readonly rows: readonly Row[];
   readonly groups: readonly ModelGroup[];
   readonly total: ModelGroup;
-  readonly counts: RowCounts;
+  readonly counts: Readonly<ReturnType<typeof countRows>>;
   readonly verdict: FleetVerdict;
   /** Oldest first. */
   readonly events: readonly EventLine[];
@@ -215,23 +207,6 @@ export function getUptime(
 export function describeUrl({ key, metricsUrl, unixSocketPath }: Endpoint): string {
   return unixSocketPath === undefined ? metricsUrl : key;
 }
-
-const NO_FIGURES: Figures = computeFigures([]);
-
-export const NO_FLEET: Fleet = {
-  rows: [],
-  groups: [],
-  total: {
-    ...{ modelName: "", label: "", figures: NO_FIGURES },
-    ...{ kvCacheMaxOwner: null, checks: [], gpus: [] },
-  },
-  counts: { total: 0, up: 0, stale: 0, down: 0, pending: 0 },
-  verdict: NO_EVALUATION.verdict,
-  events: [],
-  counted: sumTotals([]),
-  totalPeaks: NO_PEAKS,
-  totalTrend: [],
-};
 
 function isOfModel({ replica }: Row, modelName: string): boolean {
   return replica?.sample.modelName === modelName;
@@ -279,17 +254,18 @@ function createGroup(
 function createGroups(
   rows: readonly Row[],
   sources: FleetSources,
-  before: Fleet,
+  before: Fleet | undefined,
 ): Pick<Fleet, "groups" | "total"> {
+  const rowsBefore = before?.rows ?? [];
   const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
   const groups = models.map((model) => {
     const pick = (some: readonly Row[]) => some.filter((row) => isOfModel(row, model));
-    const known = before.groups.find(({ modelName }) => modelName === model);
-    const context = { sources, before: known, rowsBefore: pick(before.rows) };
+    const known = before?.groups.find(({ modelName }) => modelName === model);
+    const context = { sources, before: known, rowsBefore: pick(rowsBefore) };
     return createGroup(model, pick(rows), context);
   });
   if (groups.length === 1) return { groups, total: groups[0] };
-  const context = { sources, before: before.total, rowsBefore: before.rows };
+  const context = { sources, before: before?.total, rowsBefore };
   return { groups, total: createGroup("", rows, context) };
 }
 
@@ -358,7 +334,7 @@ function mergeEvents({ evaluation, hosts }: FleetSources): readonly EventLine[] 
   return [...lines, ...ofGpus].sort((a, b) => a.beganAt - b.beganAt);
 }
 
-function countRows(rows: readonly Row[]): RowCounts {
+function countRows(rows: readonly Row[]) {
   const count = (status: ReplicaStatus): number =>
     rows.filter((row) => row.status === status).length;
   return {
@@ -371,7 +347,7 @@ function countRows(rows: readonly Row[]): RowCounts {
 }
 
 /** Groups without a new sample keep their figures from `before`. */
-export function createFleet(sources: FleetSources, before: Fleet = NO_FLEET): Fleet {
+export function createFleet(sources: FleetSources, before?: Fleet): Fleet {
   const { evaluation, endpoints, gone, totalPeaks, totalTrend } = sources;
   const servers = [...endpoints.map(getServerTotals), gone.here, gone.elsewhere];
   // Rules without an effect are only informative.

@@ -36,6 +36,7 @@ import {
 import {
   type AbsenceReason,
   absent,
+  averageReadings,
   divideReadings,
   isPresent,
   mapReading,
@@ -285,39 +286,18 @@ export function joinMetrics(tables: readonly MetricTable[]): readonly MetricValu
 }
 
 function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
-  let maxRatio: Reading<Ratio> = absent("missing");
-  let maxOwner = -1;
-  let weighted = 0;
-  let plain = 0;
-  let weight = 0;
-  let count = 0;
+  const usages = replicas.map(({ sample }) => sample.gauges.kvCacheUsageRatio);
   const capacities = replicas.map(({ sample }) => sample.kvCacheCapacity);
-  const haveAllCapacities = capacities.every(isPresent);
-  replicas.forEach(({ sample }, index) => {
-    const usage = sample.gauges.kvCacheUsageRatio;
-    if (!isPresent(usage)) {
-      if (maxOwner < 0) maxRatio = usage;
-      return;
-    }
-    if (!isPresent(maxRatio) || usage.value > maxRatio.value) {
-      maxRatio = usage;
-      maxOwner = index;
-    }
-    const capacity = capacities[index].value ?? 0;
-    weighted += usage.value * capacity;
-    weight += capacity;
-    plain += usage.value;
-    count++;
-  });
-  const meanRatio = haveAllCapacities && weight > 0
-    ? present(weighted / weight)
-    : count > 0
-    ? present(plain / count)
-    : maxRatio;
+  const maxOwner = usages.reduce(
+    (owner, { value }, i) => (value ?? -1) > (usages[owner]?.value ?? -1) ? i : owner,
+    -1,
+  );
+  const byCapacity = averageReadings(usages, (i) => capacities[i].value ?? 0);
+  const haveAllCapacities = capacities.every(isPresent) && isPresent(byCapacity);
   return {
-    maxRatio,
+    maxRatio: usages[maxOwner] ?? usages[0] ?? absent("missing"),
     maxOwner,
-    meanRatio,
+    meanRatio: haveAllCapacities ? byCapacity : averageReadings(usages, () => 1),
     capacityTokens: sumReadings(capacities),
     capacityIsEstimate: replicas.some(({ sample }) => sample.kvCacheCapacityIsEstimate),
   };
@@ -336,3 +316,5 @@ export function computeFigures(replicas: readonly ReplicaSample[]): Figures {
     lifetime: computeLifetime(replicas),
   };
 }
+
+export const NO_FIGURES: Figures = computeFigures([]);
