@@ -114,7 +114,6 @@ export interface Snapshot {
 
 const VECTOR_NAME = "spec_decode_num_accepted_tokens_per_pos";
 type Kind = "counter" | "gauge" | "histogram";
-type Part = "value" | "bucket" | "sum" | "count";
 
 interface Draft {
   readonly kind: Kind | "vector";
@@ -130,13 +129,10 @@ interface Draft {
 /** For servers that declare no types. Without prefix and `_total`. */
 const KNOWN_KINDS: ReadonlyMap<string, Kind> = new Map(
   VLLM_METRIC_ROWS.flatMap((row) =>
-    row.names.map((name): [string, Kind] => {
-      const isCounter = name.endsWith("_total") && row.kind !== "histogram";
-      return [
-        isCounter ? name.slice(0, -"_total".length) : name,
-        row.kind === "info" ? "gauge" : row.kind,
-      ];
-    })
+    row.names.map((name): [string, Kind] => [
+      row.kind === "histogram" ? name : dropTotal(name),
+      row.kind === "info" ? "gauge" : row.kind,
+    ])
   ),
 );
 
@@ -148,17 +144,23 @@ function findPrefix(name: string, prefixes: readonly string[]): string | null {
   return prefixes.find((prefix) => name.startsWith(prefix)) ?? null;
 }
 
+interface ResolvedName {
+  readonly family: string;
+  readonly kind: Kind;
+  readonly part: "value" | "bucket" | "sum" | "count";
+}
+
 /** Splits a sample's name into family, kind and part; `null` for other names. */
 function resolveName(
   name: string,
   types: ReadonlyMap<string, string>,
   prefixLength: number,
-): { readonly family: string; readonly kind: Kind; readonly part: Part } | null {
+): ResolvedName | null {
   const kindOf = (family: string): string | undefined =>
     types.get(family) ?? KNOWN_KINDS.get(family.slice(prefixLength));
   const [, stem, part] = /^(.*)_(bucket|sum|count)$/.exec(name) ?? [];
   if (stem !== undefined && kindOf(stem) === "histogram") {
-    return { family: stem, kind: "histogram", part: part as Part };
+    return { family: stem, kind: "histogram", part: part as "bucket" | "sum" | "count" };
   }
   const family = dropTotal(name);
   if (family !== name && (types.get(name) ?? kindOf(family)) === "counter") {
@@ -215,17 +217,14 @@ function collectLabels(pairs: readonly string[], without: string): { labels: Lab
 /** In draft tokens. */
 const MAX_POSITION = 1000;
 
-function createCollector(): {
-  readonly add: (
-    resolved: { readonly family: string; readonly kind: Kind; readonly part: Part },
-    isVector: boolean,
-    sample: { readonly pairs: readonly string[]; readonly value: number },
-  ) => void;
-  readonly finish: () => readonly Metric[];
-} {
+function createCollector() {
   const known = new Map<string, Draft>();
   return {
-    add: ({ family, kind, part }, isVector, { pairs, value }) => {
+    add: (
+      { family, kind, part }: ResolvedName,
+      isVector: boolean,
+      { pairs, value }: { readonly pairs: readonly string[]; readonly value: number },
+    ): void => {
       const { labels, own } = collectLabels(
         pairs,
         kind === "histogram" ? "le" : isVector ? "position" : "",
@@ -249,8 +248,7 @@ function createCollector(): {
         draft.values[Number(own)] ??= value;
       }
     },
-    finish: () =>
-      [...known.values()].map(finishDraft).filter((metric): metric is Metric => metric !== null),
+    finish: () => [...known.values()].map(finishDraft).filter((metric) => metric !== null),
   };
 }
 
@@ -274,7 +272,7 @@ export function readSnapshot(
   const collector = createCollector();
   let processStart: number | null = null;
   let lastName = "";
-  let resolved: ReturnType<typeof resolveName> = null;
+  let resolved: ResolvedName | null = null;
   let isVector = false;
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
   const { badLines } = parseExposition(bytes, {
