@@ -36,7 +36,8 @@ const MAX_PLACES = 3;
 
 interface Piece {
   readonly text: string;
-  readonly meaning: Meaning;
+  /** Default `plain`. */
+  readonly meaning?: Meaning;
   readonly canBeCut?: true;
   /** Added only if no piece is dropped for it. */
   readonly extra?: string;
@@ -71,7 +72,7 @@ function joinPieces(
   const { width, gap, paint } = options;
   let line = "";
   let used = 0;
-  for (const { text, meaning, canBeCut } of settleExtras(pieces, width, gap)) {
+  for (const { text, meaning = "plain", canBeCut } of settleExtras(pieces, width, gap)) {
     const before = used === 0 ? " " : gap;
     const room = width - used - before.length;
     if (measureWidth(text) > room) {
@@ -114,7 +115,7 @@ function createTitle(state: State): readonly Piece[] {
     { text: "vllm-htop", meaning: "title" },
     { text: held === null ? "" : "PAUSED", meaning: "alert" },
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
-    { text: `${total} ${total === 1 ? "replica" : "replicas"}`, meaning: "plain" },
+    { text: `${total} ${total === 1 ? "replica" : "replicas"}` },
     { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },
     { text: describeInterval(state), meaning: "dim" },
     { text: describeAge(state), meaning: "warn" },
@@ -232,7 +233,7 @@ function createVerdict(state: State): readonly Piece[] {
   return [
     { text: `● ${level}`, meaning: VERDICT_MEANINGS[level] },
     up,
-    ...reasons.map((text): Piece => ({ text, meaning: "plain", canBeCut: true })),
+    ...reasons.map((text): Piece => ({ text, canBeCut: true })),
   ];
 }
 
@@ -251,7 +252,7 @@ function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
   const several = figures.replicaCount > 1 ? "max " : "";
   const quantity = formatQuantity;
   return [
-    { text: `running ${formatReading(figures.running, formatCount)}`, meaning: "plain" },
+    { text: `running ${formatReading(figures.running, formatCount)}` },
     {
       text: `waiting ${formatReading(figures.waiting, formatCount)}`,
       meaning: chooseWaitingColor(figures.waiting),
@@ -261,17 +262,10 @@ function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
       extra: owner,
       meaning: chooseKvCacheColor(kvCache.maxRatio),
     },
-    {
-      text: `prompt ${formatReading(rate, quantity)} tok/s`,
-      extra: cachedText,
-      meaning: "plain",
-    },
-    {
-      text: `output ${formatReading(lastPoll.generationTokensPerSecond, quantity)} tok/s`,
-      meaning: "plain",
-    },
-    { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s`, meaning: "plain" },
-    { text: formatBurnRate(bill, pricing.currency), meaning: "plain" },
+    { text: `prompt ${formatReading(rate, quantity)} tok/s`, extra: cachedText },
+    { text: `output ${formatReading(lastPoll.generationTokensPerSecond, quantity)} tok/s` },
+    { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s` },
+    { text: formatBurnRate(bill, pricing.currency) },
   ];
 }
 
@@ -317,7 +311,7 @@ export function renderProblems(
   state: State,
   options: { readonly width: number; readonly paint: Paint },
 ): string[] {
-  return listProblems(state).flatMap(({ text, meaning }) =>
+  return listProblems(state).flatMap(({ text, meaning = "plain" }) =>
     wrapText(text, options.width - 2, CONTINUED).map((line) => " " + options.paint(line, meaning))
   );
 }

@@ -165,18 +165,8 @@ function sortRows(rows: readonly Row[], sort: Ui["sort"]): readonly Row[] {
   }).map(({ row }) => row);
 }
 
-function listRow(row: Row): VisibleRow & { readonly kind: "row" } {
+function listRow(row: Row): VisibleRow {
   return { kind: "row", key: row.key, row, cells: createRowLine(row) };
-}
-
-function listGroupedRow(row: Row): VisibleRow {
-  const line = listRow(row);
-  return { ...line, cells: { ...line.cells, name: `  ${row.place}` } };
-}
-
-/** Unlike row keys, it does not begin with a URL. */
-function keyOfGroup(modelName: string): string {
-  return `group ${modelName}`;
 }
 
 /** Lists the table's lines, without heading and totals. */
@@ -194,8 +184,13 @@ export function listVisibleRows(
     if (own.length === 0) return [];
     const isFolded = ui.foldedModels.has(modelName);
     const cells = createGroupLine(group, `${isFolded ? "▸" : "▾"} ${group.label}`);
-    const line: VisibleRow = { kind: "group", key: keyOfGroup(modelName), group, isFolded, cells };
-    return isFolded ? [line] : [line, ...own.map(listGroupedRow)];
+    // Unlike row keys, it does not begin with a URL.
+    const key = `group ${modelName}`;
+    const lines = isFolded ? [] : own.map((row): VisibleRow => {
+      const line = listRow(row);
+      return { ...line, cells: { ...line.cells, name: `  ${row.place}` } };
+    });
+    return [{ kind: "group", key, group, isFolded, cells }, ...lines];
   });
   const others = rows.filter((row) => row.replica === null);
   return [...grouped, ...others.map(listRow)];
