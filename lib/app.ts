@@ -260,11 +260,6 @@ function refuse(platform: Platform, refusal: DiscoveryError): number {
   return refusal.exitCode;
 }
 
-function refuseConfig(platform: Platform, { path }: ConfigFile, problem: string): number {
-  const message = `the configuration file "${sanitizeText(path)}": ${problem}`;
-  return refuse(platform, { message, exitCode: EXIT_CONFIGURATION });
-}
-
 /** Saves scrapes for the next run. The exit code if that fails, else `null`. */
 async function keepScrapes(
   { platform, options: { stateFile }, state }: Session,
@@ -329,9 +324,10 @@ async function runConfigured(
   }
   const parsed = resolveOptions(line, environment, config.values);
   if (parsed.kind === "run") return await runOptions(platform, parsed.options, config);
-  return parsed.level === "file"
-    ? refuseConfig(platform, config, parsed.message)
-    : refuse(platform, { message: parsed.message, exitCode: EXIT_USAGE });
+  const { level, message } = parsed;
+  if (level !== "file") return refuse(platform, { message, exitCode: EXIT_USAGE });
+  const file = `the configuration file "${sanitizeText(config.path)}"`;
+  return refuse(platform, { message: `${file}: ${message}`, exitCode: EXIT_CONFIGURATION });
 }
 
 /** Never rejects: internal errors go to standard error, with exit code 70. */

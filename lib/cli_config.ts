@@ -48,7 +48,7 @@ class ConfigError extends Error {}
 
 interface Reader {
   readonly folder: string;
-  readonly settings: Map<OptionName, { readonly origin: string; readonly texts: string[] }>;
+  readonly values: Map<OptionName, { readonly origin: string; readonly texts: string[] }>;
   readonly warnings: string[];
   hasSecrets: boolean;
 }
@@ -58,9 +58,9 @@ function nameMember({ name, line }: JsonMember): string {
 }
 
 function add(reader: Reader, name: OptionName, setting: FileSetting): void {
-  const known = reader.settings.get(name);
+  const known = reader.values.get(name);
   if (known === undefined) {
-    reader.settings.set(name, { origin: setting.origin, texts: [...setting.texts] });
+    reader.values.set(name, { origin: setting.origin, texts: [...setting.texts] });
   } else {
     known.texts.push(...setting.texts);
   }
@@ -168,8 +168,8 @@ function parseMember(reader: Reader, member: JsonMember): void {
 
 /** An empty text sets nothing. An error is one sentence without a full stop or secret. */
 export function parseConfig(text: string, folder: string): Config | { readonly error: string } {
-  const reader: Reader = { folder, settings: new Map(), warnings: [], hasSecrets: false };
-  if (text.trim() === "") return { values: new Map(), warnings: [], hasSecrets: false };
+  const reader: Reader = { folder, values: new Map(), warnings: [], hasSecrets: false };
+  if (text.trim() === "") return reader;
   const node = parseJsonText(text);
   if ("problem" in node) return { error: `line ${node.line}: ${node.problem}` };
   if (node.kind !== "object") return { error: `line ${node.line}: it must be one object in { }` };
@@ -184,13 +184,10 @@ export function parseConfig(text: string, folder: string): Config | { readonly e
     if (error instanceof ConfigError) return { error: error.message };
     throw error;
   }
-  const { settings, warnings, hasSecrets } = reader;
-  return { values: settings, warnings, hasSecrets };
+  return reader;
 }
 
-export interface ConfigFile {
-  readonly values: FileValues;
-  readonly warnings: readonly string[];
+export interface ConfigFile extends Omit<Config, "hasSecrets"> {
   readonly path: string;
 }
 
@@ -245,10 +242,7 @@ export async function loadConfig(
   return { values: config.values, warnings, path };
 }
 
-const JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema";
 const NUMBER_PATTERN = /^(?:SECONDS|N|USD)$/;
-/** Comma-separated options, which a file may have as a list. */
-const LISTS = /^LIST$/;
 
 function isNumber(row: OptionRow): boolean {
   return NUMBER_PATTERN.test(row.value ?? "");
@@ -264,14 +258,11 @@ function describeType(row: OptionRow): Schema {
   if (row.value === null) return { type: "boolean" };
   if (row.choices !== undefined) return { enum: row.choices };
   if (isNumber(row)) return { type: "number" };
-  if (row.repeatable || LISTS.test(row.value)) {
+  // Comma-separated values may be a list, too.
+  if (row.repeatable || row.value === "LIST") {
     return { type: ["string", "array"], items: { type: "string" } };
   }
   return { type: "string" };
-}
-
-function describeRow(row: OptionRow): Schema {
-  return { description: row.help, ...describeType(row), ...describeDefault(row) };
 }
 
 function describeEndpoint(): Schema {
@@ -289,7 +280,7 @@ function describeEndpoint(): Schema {
 
 export function createConfigSchema(): Schema {
   return {
-    $schema: JSON_SCHEMA_DIALECT,
+    $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "Configuration of vllm-htop",
     type: "object",
     properties: {
@@ -299,7 +290,10 @@ export function createConfigSchema(): Schema {
         type: "array",
         items: describeEndpoint(),
       },
-      ...Object.fromEntries(SETTABLE_ROWS.map((row) => [row.name, describeRow(row)])),
+      ...Object.fromEntries(SETTABLE_ROWS.map((row) => [
+        row.name,
+        { description: row.help, ...describeType(row), ...describeDefault(row) },
+      ])),
     },
     additionalProperties: false,
   };
