@@ -169,17 +169,11 @@ export function createDemoFleet(
 }
 
 function createResponse(body: Uint8Array): HttpResponse {
-  const headers = new Map([
-    ["content-type", "text/plain; version=1.0.0; charset=utf-8"],
-    ["content-length", String(body.length)],
-  ]);
-  const stream = new ReadableStream<Uint8Array>({
-    start(controller) {
-      controller.enqueue(body);
-      controller.close();
-    },
+  const headers = new Headers({
+    "content-type": "text/plain; version=1.0.0; charset=utf-8",
+    "content-length": String(body.length),
   });
-  return { status: 200, header: (name) => headers.get(name) ?? null, body: stream };
+  return { status: 200, header: (name) => headers.get(name), body: ReadableStream.from([body]) };
 }
 
 /** The same seed gives the same fleet. */
