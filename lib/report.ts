@@ -166,14 +166,9 @@ const EVIDENCE_FIELDS: readonly Field<Finding>[] = [
   figure("spanSeconds", SECONDS, "time it covers", ({ span }) => present(span)),
   optional("statistic", TEXT, "of a latency: mean or p95"),
   optional("probability", RATIO, "p-value, upper bound"),
-  optional(
-    "conditions",
-    CONDITIONS,
-    "of HOT: its conditions that are met",
-    ({ rule, conditions }) => {
-      return rule === "hot" ? conditions : null;
-    },
-  ),
+  optional("conditions", CONDITIONS, "of HOT: those that are met", ({ rule, conditions }) => {
+    return rule === "hot" ? conditions : null;
+  }),
 ];
 
 const EVIDENCE = object(EVIDENCE_FIELDS, "evidence");
@@ -193,14 +188,11 @@ function createNames({ fleet: { rows }, evaluation: { events, memory } }: State)
 
 type Named<T> = T & { readonly names: Names };
 
-function addNames<T>(values: readonly T[], names: Names): readonly Named<T>[] {
-  return values.map((value) => ({ ...value, names }));
-}
-
 type Within<T> = T & { readonly whole: State };
 
-function addWhole<T>(parts: readonly T[], whole: State): readonly Within<T>[] {
-  return parts.map((part) => ({ ...part, whole }));
+/** Adds to each part what its fields need besides. */
+function extend<T, More>(parts: readonly T[], more: More): readonly (T & More)[] {
+  return parts.map((part) => ({ ...part, ...more }));
 }
 
 const CAUSE = object<Named<Cause>>([
@@ -213,7 +205,12 @@ const FLEET_STATUS = oneOf(["NONE", "PENDING", "HEALTHY", "DEGRADED", "CRITICAL"
 
 const VERDICT = object<Named<Fleet["verdict"]>>([
   field("status", FLEET_STATUS, "whether all is well", "level"),
-  field("causes", list(CAUSE), "why it is not HEALTHY", (all) => addNames(all.causes, all.names)),
+  field(
+    "causes",
+    list(CAUSE),
+    "why it is not HEALTHY",
+    (all) => extend(all.causes, { names: all.names }),
+  ),
 ], "verdict");
 
 const FINDING = object<Named<Finding>>([
@@ -225,14 +222,14 @@ const RULE_CHECK = object<Named<GroupChecks["checks"][number]>>([
   field("rule", RULE, "which rule"),
   field("compared", count("replicas"), "that had the figure"),
   field("findings", list(FINDING), "replicas concerned", ({ findings, names }) => {
-    return addNames(findings, names);
+    return extend(findings, { names });
   }),
 ]);
 
 const CHECKS = object<Named<GroupChecks>>([
   field("replicas", TEXTS, "displayName of each", ({ keys, names }) => keys.map(names)),
   field("rules", list(RULE_CHECK), "findings of the rules", ({ checks, names }) => {
-    return addNames(checks, names);
+    return extend(checks, { names });
   }),
 ], "checks");
 
@@ -290,7 +287,7 @@ const GROUP = object<Named<ModelGroup>>([
   field("model", TEXT, "name of the model", "modelName"),
   ...GROUP_FIELDS,
   field("checks", list(CHECKS), "for each set of replicas that can be compared", (group) => {
-    return addNames(group.checks, group.names);
+    return extend(group.checks, { names: group.names });
   }),
 ], "group");
 
@@ -351,12 +348,9 @@ const SERVER = object<ServerFacts>([
   field("servedModels", TEXTS, "names of the models", (all) => all.ownModels.map(({ id }) => id)),
   field("loraAdapters", TEXTS, "names of LoRA adapters", (all) => all.adapters.map(({ id }) => id)),
   field("parallelism", orNull(COUNTS), "sizes", ({ launch }) => launch?.parallelSizes ?? null),
-  field(
-    "commandLine",
-    orNull(TEXT),
-    "without secrets",
-    ({ launch }) => launch?.commandLine ?? null,
-  ),
+  field("commandLine", orNull(TEXT), "without secrets", ({ launch }) => {
+    return launch?.commandLine ?? null;
+  }),
 ], "server");
 
 function listFacts({ server }: EndpointState): ServerFacts | null {
@@ -459,9 +453,9 @@ const DOCUMENT: readonly Field<Document>[] = [
   field("verdict", VERDICT, "whether all is well", ({ fleet, names }) => {
     return { ...fleet.verdict, names };
   }),
-  field("endpoints", list(ENDPOINT), "servers", (whole) => addWhole(whole.endpoints, whole)),
-  field("replicas", list(REPLICA), "their engines", (whole) => addWhole(whole.fleet.rows, whole)),
-  field("groups", list(GROUP), "by model", ({ fleet, names }) => addNames(fleet.groups, names)),
+  field("endpoints", list(ENDPOINT), "servers", (whole) => extend(whole.endpoints, { whole })),
+  field("replicas", list(REPLICA), "their engines", (whole) => extend(whole.fleet.rows, { whole })),
+  field("groups", list(GROUP), "by model", ({ fleet, names }) => extend(fleet.groups, { names })),
   field("total", TOTAL, "the fleet", "fleet"),
   field("hosts", list(HOST), "machines whose GPUs are watched", listHosts),
   field("cost", COST, "what the fleet costs and earns", (state) => state),
