@@ -86,6 +86,13 @@ export function measureWidth(text: string): number {
   return width;
 }
 
+/** The first graphemes that fit into `width` cells. */
+function fitGraphemes(graphemes: readonly string[], width: number): readonly string[] {
+  let left = width;
+  const end = graphemes.findIndex((grapheme) => (left -= measureGrapheme(grapheme)) < 0);
+  return end < 0 ? graphemes : graphemes.slice(0, end);
+}
+
 /**
  * Cuts to `width` cells, ending in `…`. May be one cell narrower: wide characters are never halved.
  */
@@ -93,31 +100,15 @@ export function cutText(text: string, width: number): string {
   if (measureWidth(text) <= width) return text;
   if (width <= 0) return "";
   if (SINGLE_WIDTH.test(text)) return text.slice(0, width - 1) + "…";
-  let kept = "";
-  let used = 0;
-  for (const segment of splitGraphemes(text)) {
-    const next = measureGrapheme(segment);
-    if (used + next > width - 1) break;
-    kept += segment;
-    used += next;
-  }
-  return kept + "…";
+  return fitGraphemes(splitGraphemes(text), width - 1).join("") + "…";
 }
 
 /** Cuts from the front, for names that differ at the end. May be one cell narrower. */
 export function cutTextStart(text: string, width: number): string {
-  let excess = measureWidth(text) - width;
-  if (excess <= 0) return text;
+  if (measureWidth(text) <= width) return text;
   if (width <= 0) return "";
-  excess++; // For the sign.
-  if (SINGLE_WIDTH.test(text)) return "…" + text.slice(excess);
-  const segments = splitGraphemes(text);
-  const first = segments.findIndex((segment) => {
-    if (excess <= 0) return true;
-    excess -= measureGrapheme(segment);
-    return false;
-  });
-  return "…" + (first < 0 ? "" : segments.slice(first).join(""));
+  if (SINGLE_WIDTH.test(text)) return "…" + text.slice(text.length - width + 1);
+  return "…" + fitGraphemes(splitGraphemes(text).reverse(), width - 1).toReversed().join("");
 }
 
 export function padText(text: string, width: number, align: "left" | "right" = "left"): string {
