@@ -54,21 +54,23 @@ const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1;
 const MAX_SCENE_AGE: Seconds = 1.5;
 const WHEEL_LINES = 3;
 
-interface Screen {
-  readonly session: Session;
-  readonly terminal: Terminal;
-  /** The state on screen. */
-  known: State;
-  readonly layOut: typeof layOutScene;
-  /** The last layout, in which keys move. */
-  scene: Scene | null;
-  targets: readonly ClickTarget[];
-  isDrawing: boolean;
-  isStale: boolean;
-  /** Draw the newest state next. */
-  needsNewest: boolean;
-  /** The state has changed since it was drawn. */
-  hasChanged: boolean;
+type Screen = ReturnType<typeof createScreen>;
+
+function createScreen(session: Session, terminal: Terminal, layOut: typeof layOutScene) {
+  return {
+    ...{ session, terminal, layOut },
+    /** The state on screen. */
+    known: session.state,
+    /** The last layout, in which keys move. */
+    scene: null as Scene | null,
+    targets: [] as readonly ClickTarget[],
+    isDrawing: false,
+    isStale: false,
+    /** Draw the newest state next. */
+    needsNewest: true,
+    /** The state has changed since it was drawn. */
+    hasChanged: true,
+  };
 }
 
 /** The drawn state with the user's choices since. */
@@ -279,18 +281,7 @@ export async function runLive(
   layOut: typeof layOutScene = layOutScene,
 ): Promise<void> {
   const { platform, stop } = session;
-  const screen: Screen = {
-    session,
-    terminal,
-    known: session.state,
-    layOut,
-    scene: null,
-    targets: [],
-    isDrawing: false,
-    isStale: false,
-    needsNewest: true,
-    hasChanged: true,
-  };
+  const screen = createScreen(session, terminal, layOut);
   const drawing = planDrawing(screen);
   session.onChange = drawing.plan;
   const stopWatching = watchJobControl(screen);
