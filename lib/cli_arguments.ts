@@ -195,10 +195,9 @@ export function resolveValues(sources: Sources, problems: Problem[]): OptionValu
       const parsed = settings.map((source) => ({ value: parseSetting(row, source), source }));
       const wrong = parsed.map(({ value }) => value).filter(isProblem);
       problems.push(...wrong);
-      const [first = { value: parseSetting(row, byDefault), source: byDefault }] = parsed.filter((
-        { value },
-      ) => !isProblem(value));
-      values[row.name] = row.repeatable ? parsed.filter(({ value }) => !isProblem(value)) : first;
+      const valid = parsed.filter(({ value }) => !isProblem(value));
+      const [first = { value: parseSetting(row, byDefault), source: byDefault }] = valid;
+      values[row.name] = row.repeatable ? valid : first;
     }
   }
   // `OptionValues` is derived from the same rows.

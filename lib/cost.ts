@@ -256,20 +256,18 @@ export interface GpuUse {
   readonly weight: number;
 }
 
-interface SharedCost {
-  readonly usdPerHourByGroup: ReadonlyMap<string, number>;
-  /** Of GPUs that no group uses. */
-  readonly unusedUsdPerHour: number;
-}
-
 /**
- * Divides GPU cost among groups by weight, equally if all weights are 0.
+ * Divides GPU cost among groups by weight, equally if all weights are 0. `unusedUsdPerHour` is for
+ * GPUs that no group uses.
  * @param usdPerHourByGpu By GPU index.
  */
 export function shareCost(
   usdPerHourByGpu: ReadonlyMap<number, number>,
   uses: readonly GpuUse[],
-): SharedCost {
+): {
+  readonly usdPerHourByGroup: ReadonlyMap<string, number>;
+  readonly unusedUsdPerHour: number;
+} {
   const usdPerHourByGroup = new Map<string, number>();
   let unusedUsdPerHour = 0;
   for (const [gpuIndex, usd] of usdPerHourByGpu) {

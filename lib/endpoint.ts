@@ -125,14 +125,10 @@ export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
-interface HostAndPort {
-  /** IPv6 in brackets. */
-  readonly host: string;
-  readonly port: number;
-}
-
-/** Returns `null` for a Unix socket. */
-export function getHostAndPort({ address, unixSocketPath }: Endpoint): HostAndPort | null {
+/** Returns `null` for a Unix socket. IPv6 is in brackets. */
+export function getHostAndPort(
+  { address, unixSocketPath }: Endpoint,
+): { readonly host: string; readonly port: number } | null {
   if (unixSocketPath !== undefined) return null;
   const colon = address.lastIndexOf(":");
   return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };

@@ -254,13 +254,10 @@ export function restoreScrapes(
 
   for (const key of run.endpointKeys) {
     const scrape = byKey.get(key);
-    const age = scrape === undefined ? 0 : run.nowEpoch - scrape.receivedAtEpoch;
+    const age = run.nowEpoch - (scrape?.receivedAtEpoch ?? 0);
     const fault = scrape === undefined ? "is not there" : findFault(age);
-    if (scrape !== undefined && fault === null) {
-      scrapes.push({ ...scrape, receivedAt: run.now - age });
-    } else if (fault !== null) {
-      faults.set(fault, [...faults.get(fault) ?? [], key]);
-    }
+    if (fault !== null) faults.set(fault, [...faults.get(fault) ?? [], key]);
+    else if (scrape) scrapes.push({ ...scrape, receivedAt: run.now - age });
   }
   return { scrapes, remarks: describeFaults(faults) };
 }
