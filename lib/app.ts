@@ -57,7 +57,7 @@ import { enterTerminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { renderSummary, renderText, type ViewOptions } from "./view.ts";
+import { choosePlainWidth, renderSummary, renderText, type ViewOptions } from "./view.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
 const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
@@ -136,9 +136,11 @@ function createSession(
 function describeState(session: Session): string {
   const { state, options, view, platform } = session;
   if (options.output === "json") return serializeReport(createReport(state, VERSION)) + "\n";
-  const size = platform.stdio.stdoutIsTerminal ? platform.stdio.terminalSize() : null;
-  const width = size === null ? {} : { width: size.columns };
-  return renderText(state, { ...view, ...width }).join("\n") + "\n";
+  const { stdio, environment } = platform;
+  const size = stdio.stdoutIsTerminal ? stdio.terminalSize() : null;
+  const namesColumns = options.columns.length > 0;
+  const width = size?.columns ?? choosePlainWidth(environment, { namesColumns });
+  return renderText(state, { ...view, width }).join("\n") + "\n";
 }
 
 /** Not again after a timeout: the picture of all would wait for it twice. */

@@ -22,8 +22,23 @@ export interface ViewOptions {
   readonly hasKeyLine?: boolean;
 }
 
-/** Wide enough for every column. */
-const PLAIN_WIDTH = 320;
+/** In cells, of text that no terminal shows. */
+const PLAIN_WIDTH = 120;
+/** Room for every column. */
+const UNLIMITED_WIDTH = 400;
+
+/**
+ * In cells, of text that no terminal shows: that of `COLUMNS`, else 120.
+ * @param options.namesColumns The user chose the columns, so none may be missing for want of room.
+ */
+export function choosePlainWidth(
+  environment: (name: string) => string | undefined,
+  { namesColumns }: { readonly namesColumns: boolean },
+): number {
+  const columns = environment("COLUMNS")?.trim() ?? "";
+  if (/^[1-9]\d{0,4}$/.test(columns)) return Number(columns);
+  return namesColumns ? UNLIMITED_WIDTH : PLAIN_WIDTH;
+}
 
 /** Whether to show details instead of the table. */
 export function choosesDetail({ fleet, ui }: State, output: ViewOptions["output"]): boolean {
@@ -42,7 +57,7 @@ function renderAllDetails(state: State, options: DetailOptions): string[] {
 
 /**
  * Renders filter errors, all matching rows, GPUs and cost.
- * @param options.width In cells; by default wide enough for every column.
+ * @param options.width In cells; 120 by default.
  */
 export function renderText(
   state: State,

@@ -15,6 +15,7 @@ import type { CredentialSource } from "../lib/scrape_credentials.ts";
 import type { Ui } from "../lib/state_ui.ts";
 import { revealSecret } from "../lib/text.ts";
 import { COLUMN_IDS } from "../lib/view_columns.ts";
+import { choosePlainWidth } from "../lib/view.ts";
 import { chooseColorDepth, hasUtf8Locale } from "../lib/view_theme.ts";
 import { parseArguments } from "./fixtures/arguments.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
@@ -493,6 +494,7 @@ Deno.test("ENVIRONMENT_VARIABLES lists what is read, once each, and the help nam
     getConfigPath(line, environment);
   }
   chooseColorDepth(true, environment);
+  choosePlainWidth(environment, { namesColumns: false });
   for (const operatingSystem of ["linux", "windows"]) {
     hasUtf8Locale(environment, operatingSystem);
     findConfigPath({ environment, operatingSystem });

@@ -14,6 +14,8 @@ import {
   sum,
   sumSeries,
 } from "./recorded_server.ts";
+import { measureWidth } from "../lib/text.ts";
+import { COLUMN_IDS } from "../lib/view_columns.ts";
 import { startVllmServer, type VllmServerOptions } from "./vllm_server.ts";
 
 /** The 95th percentile of what was observed between the scrapes, all engines and servers merged. */
@@ -311,6 +313,29 @@ Deno.test("--once takes two spellings of one URL for one server", async () => {
     const { endpoints, replicas, total } = readDocument(stdout);
     assertEquals([endpoints.length, replicas.length, total.replicas], [1, 1, 1]);
     assertEquals(server.requests, ["GET /metrics", "GET /version", "GET /v1/models"]);
+  } finally {
+    await server.close();
+  }
+});
+
+Deno.test("--once in a pipe is as wide as COLUMNS says, 120 without it, and as its columns are", async () => {
+  const server = await startVllmServer({ engines: [LLAMA, LLAMA], warmUp: 60 });
+  const run = async (more: readonly string[], COLUMNS = "") => {
+    const { stdout } = await runProgram([server.url, "--once", "--interval", "1", ...more], {
+      environment: { COLUMNS },
+    });
+    const lines = stdout.split("\n");
+    return { heading: lines.find((line) => /REPLICA/.test(line)), widths: lines.map(measureWidth) };
+  };
+  try {
+    for (const [columns, width] of [["", 120], ["80", 80], ["300", 300]] as const) {
+      const { heading = "", widths } = await run([], columns);
+      assert(Math.max(...widths) <= width, `${columns}: ${widths}`);
+      assertMatch(heading, /STATE +RUN +WAIT/);
+    }
+    const named = await run(["--columns", COLUMN_IDS.join(",")]);
+    assertMatch(named.heading ?? "", /SHARE@1m/);
+    assert(Math.max(...named.widths) > 120);
   } finally {
     await server.close();
   }

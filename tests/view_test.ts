@@ -13,7 +13,7 @@ import {
   type Ui,
 } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import { renderText, type ViewOptions } from "../lib/view.ts";
+import { choosePlainWidth, renderText, type ViewOptions } from "../lib/view.ts";
 import { getUiContext, layOutScene, renderFrame, type ScreenFrame } from "../lib/view_scene.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";
 import { COLUMN_IDS, COLUMNS } from "../lib/view_columns.ts";
@@ -148,8 +148,17 @@ Deno.test("renderFrame() shows filter errors in the filter line", () => {
   }
 });
 
-Deno.test("renderText() has every column without a terminal", () => {
-  const heading = renderText(watchFleet(2), PLAIN).find((line) => line.startsWith(" REPLICA"));
+Deno.test("choosePlainWidth() takes COLUMNS, else 120, or room for the columns named", () => {
+  const choose = (columns: string | undefined, namesColumns = false): number =>
+    choosePlainWidth((name) => name === "COLUMNS" ? columns : undefined, { namesColumns });
+  assertEquals(["80", " 231 ", "99999"].map((columns) => choose(columns)), [80, 231, 99_999]);
+  for (const columns of [undefined, "", "0", "-1", "wide", "100000"]) {
+    assertEquals(choose(columns), 120);
+  }
+  assertEquals(choose("80", true), 80);
+  const width = choose(undefined, true);
+  const heading = renderText(watchFleet(2), { ...PLAIN, width })
+    .find((line) => line.startsWith(" REPLICA"));
   for (const title of ["SHARE@1m", "COMPUTED tok/s", "E2E P95", "QUEUE P95", "PREEMPT/S"]) {
     assertStringIncludes(heading ?? "", title);
   }
@@ -158,7 +167,7 @@ Deno.test("renderText() has every column without a terminal", () => {
 Deno.test("renderText() and renderFrame() say nothing by color alone", () => {
   const state = watchTroubledFleet();
   const painted = renderText(state, { ...PLAIN, depth: 16 });
-  assertEquals(painted.map(stripAnsiCode), [...renderText(state, PLAIN)]);
+  assertEquals(painted.map((line) => stripAnsiCode(line).trimEnd()), [...renderText(state, PLAIN)]);
 });
 
 Deno.test("renderText() never exceeds the width", () => {
