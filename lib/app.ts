@@ -199,28 +199,37 @@ function isLive(platform: Platform, options: Options): boolean {
     platform.environment("TERM") !== "dumb";
 }
 
-/** A signal restores the terminal and ends the session with its exit code. */
+/** A signal restores the terminal and ends the session with its exit code; a key does, with 0. */
 async function runSession(session: Session, targets: TargetSet): Promise<number> {
   const { platform, options, stop } = session;
   const terminal = isLive(platform, options)
     ? enterTerminal(platform.stdio, { mouse: !options.noMouse })
     : null;
   let signalCode: number | null = null;
+  const exitNow = async (code: number): Promise<never> => {
+    // Do not wait for a terminal that has stopped reading.
+    await Promise.race([terminal?.finish(), platform.sleep(STUCK_OUTPUT_LIMIT)]);
+    terminal?.abandon();
+    return platform.exit(code);
+  };
+  const exitSoon = (code: number): void => {
+    void platform.sleep(EXIT_GRACE).then(() => exitNow(code));
+  };
   const stopListening = SIGNAL_EXIT_CODES.map(([signal, code]) =>
     platform.onSignal(signal, () => {
-      const exitNow = async (): Promise<never> => {
-        // Do not wait for a terminal that has stopped reading.
-        await Promise.race([terminal?.finish(), platform.sleep(STUCK_OUTPUT_LIMIT)]);
-        terminal?.abandon();
-        return platform.exit(code);
-      };
       // A second signal exits at once.
-      if (signalCode !== null) void exitNow();
+      if (signalCode !== null) void exitNow(code);
       signalCode = code;
       stop.abort();
-      void platform.sleep(EXIT_GRACE).then(exitNow);
+      exitSoon(code);
     })
   );
+  if (terminal !== null) {
+    stop.signal.addEventListener("abort", () => {
+      // By a key; errors and signals have their own codes.
+      if (signalCode === null && stop.signal.reason.name === "AbortError") exitSoon(EXIT_OK);
+    });
+  }
   platform.onFatalError((error) => {
     terminal?.leave();
     reportInternalError(platform, error);

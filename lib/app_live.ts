@@ -166,6 +166,7 @@ function runCommand(screen: Screen, command: Command): void {
   if (command === "quit") session.stop.abort();
   else if (command === "poll_now") pollNow(session);
   else if (command === "redraw") terminal.forget();
+  else if (command === "suspend") suspend(screen);
   else applyMessage(screen, { kind: "command", command, context: getContext(screen) });
   if (command === "faster") wake(session);
 }
@@ -248,23 +249,25 @@ async function readKeys(screen: Screen): Promise<void> {
   }
 }
 
-/** Control-Z restores the terminal and stops the program; SIGCONT resumes it. */
-function watchJobControl(screen: Screen): readonly (() => void)[] {
+function resume({ session, terminal }: Screen): void {
+  terminal.resume();
+  // Hours may have passed: an average over them is no current rate.
+  dispatch(session, { kind: "resumed" });
+}
+
+/** Restores the terminal and stops the program; SIGCONT resumes it. */
+function suspend(screen: Screen): void {
   const { session: { platform, stop }, terminal } = screen;
-  const resume = (): void => {
-    terminal.resume();
-    // Hours may have passed: an average over them is no current rate.
-    dispatch(screen.session, { kind: "resumed" });
-  };
-  const suspend = async (): Promise<void> => {
-    await terminal.suspend();
-    if (!platform.stopSelf()) resume();
-  };
+  terminal.suspend().then(() => {
+    if (!platform.stopSelf()) resume(screen);
+  }).catch((error) => stop.abort(error));
+}
+
+function watchSignals(screen: Screen): readonly (() => void)[] {
+  const { platform, stop } = screen.session;
   return [
-    platform.onSignal("SIGTSTP", () => {
-      suspend().catch((error) => stop.abort(error));
-    }),
-    platform.onSignal("SIGCONT", resume),
+    platform.onSignal("SIGTSTP", () => suspend(screen)),
+    platform.onSignal("SIGCONT", () => resume(screen)),
     platform.onSignal("SIGWINCH", () => {
       drawUi(screen).catch((error) => stop.abort(error));
     }),
@@ -284,7 +287,7 @@ export async function runLive(
   const screen = createScreen(session, terminal, layOut);
   const drawing = planDrawing(screen);
   session.onChange = drawing.plan;
-  const stopWatching = watchJobControl(screen);
+  const stopWatching = watchSignals(screen);
   const keys = readKeys(screen).catch((error) => stop.abort(error));
   try {
     await draw(screen);

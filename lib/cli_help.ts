@@ -13,7 +13,7 @@ export const EXIT_CONFIGURATION = 3;
 export const EXIT_INTERNAL = 70;
 
 export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
-  [String(EXIT_OK), "every endpoint answered"],
+  [String(EXIT_OK), "every endpoint answered; the live screen was left by a key (q, Ctrl-C)"],
   [
     String(EXIT_ENDPOINT_DOWN),
     "an endpoint failed (--once); no server was found (--once, --auto, --host, --port-range)",
@@ -25,7 +25,7 @@ export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
     "cannot be written",
   ],
   [String(EXIT_INTERNAL), "internal error"],
-  ["128+n", "ended by signal n"],
+  ["128+n", "ended by signal n, as by Ctrl-C without the live screen"],
 ];
 
 export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [

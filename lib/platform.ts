@@ -73,7 +73,7 @@ export interface Stdio {
   readonly readStdin: () => Promise<Uint8Array | null>;
   /** Ends a pending read, so the program can exit. */
   readonly closeStdin: () => void;
-  /** Without line buffering and echo; Ctrl-C stays a signal. */
+  /** Without line buffering and echo; Ctrl-C, Ctrl-Z and Ctrl-\ become keys. */
   readonly setRawInput: (on: boolean) => void;
   /** `null` without a terminal. */
   readonly terminalSize: () => TerminalSize | null;

@@ -406,7 +406,7 @@ function createStdio(): Stdio {
       reader?.cancel().catch(() => {});
     },
     setRawInput: (on) => {
-      if (Deno.stdin.isTerminal()) Deno.stdin.setRaw(on, on ? { cbreak: true } : undefined);
+      if (Deno.stdin.isTerminal()) Deno.stdin.setRaw(on);
     },
     terminalSize: () => {
       try {

@@ -73,6 +73,7 @@ export const BINDINGS: readonly Binding[] = [
   { command: "first", keys: ["Home"], help: "first row" },
   { command: "last", keys: ["End", "G"], help: "last row" },
   { command: "redraw", keys: ["Ctrl-L"], help: "redraw the screen" },
+  { command: "suspend", keys: ["Ctrl-Z"], help: "suspend; fg resumes" },
   { command: "back", keys: ["Esc"], help: "go back; clear the filter" },
 ];
 
@@ -97,9 +98,11 @@ export function nameKey(key: KeyEvent): string {
   return key.ctrl ? `Ctrl-${text.toUpperCase()}` : text;
 }
 
-const COMMANDS: ReadonlyMap<string, Command> = new Map(
-  BINDINGS.flatMap(({ command, keys }) => keys.map((key) => [key, command] as const)),
-);
+const COMMANDS: ReadonlyMap<string, Command> = new Map([
+  ...BINDINGS.flatMap(({ command, keys }) => keys.map((key) => [key, command] as const)),
+  // Outside raw mode, a terminal sends SIGQUIT for it.
+  ["Ctrl-\\", "quit"] as const,
+]);
 
 export function findCommand(key: KeyEvent): Command | null {
   return key.alt ? null : COMMANDS.get(nameKey(key)) ?? null;

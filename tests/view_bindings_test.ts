@@ -32,6 +32,7 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   columns: true,
   help: true,
   redraw: true,
+  suspend: true,
 };
 
 /** As sent by xterm. */
@@ -56,6 +57,7 @@ const BYTES: Readonly<Record<string, readonly string[]>> = {
   "F10": ["\x1b[21~"],
   "Ctrl-C": ["\x03"],
   "Ctrl-L": ["\x0c"],
+  "Ctrl-Z": ["\x1a"],
 };
 
 function readKey(bytes: string): KeyEvent {
@@ -94,7 +96,7 @@ Deno.test("findCommand() finds every key by the bytes that a terminal sends", ()
 
 Deno.test("findCommand() follows htop and the manual", () => {
   const expected: readonly (readonly [string, Command])[] = [
-    ...["q", "\x1b[21~", "\x03"].map((bytes) => [bytes, "quit"] as const),
+    ...["q", "\x1b[21~", "\x03", "\x1c"].map((bytes) => [bytes, "quit"] as const),
     ...["+", "="].map((bytes) => [bytes, "slower"] as const),
     ...["-", "_"].map((bytes) => [bytes, "faster"] as const),
     ...["/", "\\", "\x1bOS"].map((bytes) => [bytes, "filter"] as const),
