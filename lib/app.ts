@@ -118,6 +118,7 @@ function createSession(
     isOnce: options.once,
     asksForGpus: options.gpuWatch === "always",
     pricing,
+    objectives: options.objectives,
     notices,
     ui,
   });

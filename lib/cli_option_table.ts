@@ -4,6 +4,7 @@
  * @module
  */
 
+import { parseObjectives } from "./cli_slo.ts";
 import {
   parseColumns,
   parseCurrency,
@@ -175,6 +176,16 @@ const GROUPS = {
       name: "no-mouse",
       value: null,
       help: "do not use the mouse, so that the terminal can select text",
+    },
+  ],
+  "Service levels": [
+    {
+      name: "slo",
+      value: "OBJECTIVES",
+      repeatable: true,
+      parse: parseObjectives,
+      help: "limits of ttft, itl, tpot, e2e or queue for 95 % of the requests, or as many as @pN " +
+        "says: ttft=1s,itl=50ms@p99; MODEL:ttft=2s is for one model",
     },
   ],
   "GPUs and cost": [

@@ -20,6 +20,7 @@ import {
   SHELLS,
   type Value,
 } from "./cli_option_table.ts";
+import { resolveObjectives } from "./cli_slo.ts";
 import {
   isProblem,
   type Label,
@@ -242,6 +243,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     /** Show the demo if a scan finds nothing. */
     orDemo: values["or-demo"].value,
     demoSeed: values["demo-seed"].value,
+    objectives: resolveObjectives(values.slo.flatMap(({ value }) => value), problems),
     /** Those for one endpoint come before those for all. */
     credentialSources: resolveCredentials(values, endpoints, problems),
     insecureEndpointKeys,

@@ -134,6 +134,30 @@ function repairMonotonicity(counts: Float64Array): Float64Array {
   return repaired ?? counts;
 }
 
+/** How many observations are within a limit: at least, at most, and of how many. */
+export interface Within {
+  readonly least: number;
+  readonly most: number;
+  readonly total: number;
+}
+
+/**
+ * Counts observations of at most `limit`, in the metric's unit: exactly at the bound of a bucket,
+ * else all or none of the bucket around it. `null` without a `+Inf` bucket or finite counts.
+ */
+export function countWithin(histogram: Histogram, limit: number): Within | null {
+  const { bounds } = histogram;
+  const last = bounds.length - 1;
+  if (last < 0 || bounds[last] !== Infinity) return null;
+  const counts = repairMonotonicity(histogram.counts);
+  const total = counts[last];
+  if (!Number.isFinite(total)) return null;
+  const above = bounds.findIndex((bound) => bound > limit);
+  const least = above === 0 ? 0 : counts[above - 1];
+  const isExact = above > 0 && bounds[above - 1] === limit;
+  return { least, most: isExact ? least : counts[above], total };
+}
+
 /**
  * Computes the `q`-quantile; `null` where PromQL returns NaN: no observations, fewer than two
  * buckets, or no `+Inf` bucket.

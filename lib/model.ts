@@ -74,6 +74,14 @@ export const LATENCY_NAMES: Readonly<
   prefill: { title: "Prefill", words: "prefill time" },
   decode: { title: "Decode", words: "decode time" },
 };
+/** Latencies that an objective can limit. */
+export const OBJECTIVE_KEYS = [
+  "ttft",
+  "itl",
+  "tpot",
+  "e2e",
+  "queue",
+] as const satisfies readonly LatencyKey[];
 export const HISTOGRAM_KEYS = [...LATENCY_KEYS, "iterationTokens"] as const;
 export type HistogramKey = typeof HISTOGRAM_KEYS[number];
 /** `info` is always 1; its labels hold the content. */
@@ -370,6 +378,15 @@ export interface TokenPrices {
   readonly output: number | null;
   /** `null`: priced as input. */
   readonly cachedInput: number | null;
+}
+
+/** A service-level objective: `target` of the observations are at most `limit`. */
+export interface Objective {
+  /** Full name, or its last part; `null` for all models without an own one for this latency. */
+  readonly model: string | null;
+  readonly latency: typeof OBJECTIVE_KEYS[number];
+  readonly limit: Seconds;
+  readonly target: Ratio;
 }
 
 export type CountsByLabel = ReadonlyMap<string, number>;

@@ -17,11 +17,13 @@ import {
   listMetrics,
   type LoraSample,
   NO_METRICS,
+  type Objective,
+  OBJECTIVE_KEYS,
   type Scrape,
   type ServerInfo,
   type WindowFigures,
 } from "./model.ts";
-import { absent, present } from "./reading.ts";
+import { absent, mapReading, present } from "./reading.ts";
 import {
   BOOLEAN,
   count,
@@ -63,6 +65,7 @@ import {
   type ModelGroup,
   type Row,
 } from "./state_fleet.ts";
+import type { Attainment, ObjectiveFigures } from "./stats_slo.ts";
 import { PEAK_KEYS, type Peaks, type SessionCounts } from "./stats_totals.ts";
 import { formatTimestamp } from "./units.ts";
 
@@ -137,6 +140,32 @@ const KV_CACHE_FIELDS: readonly Field<Figures["kvCache"]>[] = [
     "capacityIsEstimate",
   ),
 ];
+
+const ATTAINMENT = object<Attainment>([
+  figure("withinLimitRatioMin", RATIO, "share within the limit, at least", ({ ratio }) => {
+    return mapReading(ratio, ({ min }) => min);
+  }),
+  figure("withinLimitRatioMax", RATIO, "the same, at most; equal if exact", ({ ratio }) => {
+    return mapReading(ratio, ({ max }) => max);
+  }),
+  figure("samples", number(), "number of observations"),
+], "attainment");
+
+const OBJECTIVE_FIELDS: readonly Field<Objective>[] = [
+  field("latency", oneOf(OBJECTIVE_KEYS), "latency that is limited"),
+  field("limitSeconds", SECONDS, "its limit", "limit"),
+  field("targetRatio", RATIO, "share that should be within the limit", "target"),
+];
+
+const SERVICE_LEVELS = list(object<ObjectiveFigures>([
+  ...from(OBJECTIVE_FIELDS, ({ objective }: ObjectiveFigures) => objective),
+  field("model", orNull(TEXT), "as given; null: all models without their own", ({ objective }) => {
+    return objective.model;
+  }),
+  field("lastMinute", ATTAINMENT, "in the last minute"),
+  field("session", ATTAINMENT, "since vllm-htop began to watch"),
+  field("sinceStart", ATTAINMENT, "since the server started"),
+], "serviceLevel"));
 
 const FIGURE_FIELDS: readonly Field<Figures>[] = [
   figure("running", REQUESTS, "requests running now"),
@@ -281,6 +310,7 @@ const GROUP_FIELDS: readonly Field<ModelGroup>[] = [
     return group.kvCacheMaxOwner?.name ?? null;
   }),
   ...from(FIGURE_FIELDS, ({ figures }: ModelGroup) => figures),
+  field("serviceLevels", SERVICE_LEVELS, "objectives set by --slo"),
 ];
 
 const GROUP = object<Named<ModelGroup>>([
@@ -407,6 +437,7 @@ const REPLICA = object<Within<Row>>([
   field("figures", orNull(object(FIGURE_FIELDS, "figures")), "null if DOWN", (row) => {
     return row.replica === null || row.status === "DOWN" ? null : row.figures;
   }),
+  field("serviceLevels", SERVICE_LEVELS, "objectives set by --slo"),
   field("session", orNull(SESSION), "since vllm-htop began to watch", ({ total, whole }) => {
     if (total === null) return null;
     return { span: Math.max(0, whole.now - total.since), counted: total.counted };

@@ -110,7 +110,7 @@ export function createState(
   session:
     & Pick<State, "interval" | "utcOffset" | "isOnce" | "asksForGpus" | "notices">
     & Pick<State, "isDemo" | "now" | "nowEpoch">
-    & Partial<Pick<State, "ui" | "pricing">>,
+    & Partial<Pick<State, "ui" | "pricing" | "objectives">>,
 ): State {
   const sources = {
     ui: createUi(),
@@ -122,6 +122,7 @@ export function createState(
     totalTrend: NO_TOTAL_SERIES,
     hosts: new Map([[LOCAL_HOST, NO_HOST]]),
     pricing: NO_PRICING,
+    objectives: [],
     ...session,
     endpoints: startEndpoints(endpoints, []),
   };
@@ -210,8 +211,9 @@ function updateEndpoint(
 }
 
 function evaluateState(state: State): State {
-  const { now: at, nowEpoch: epoch, endpoints, interval, isOnce: isSingleEvaluation } = state;
-  const moment = { at, epoch, interval, isSingleEvaluation };
+  const { now: at, nowEpoch: epoch, endpoints, interval, objectives } = state;
+  const { isOnce: isSingleEvaluation } = state;
+  const moment = { at, epoch, interval, isSingleEvaluation, objectives };
   const evaluation = evaluateRules(state.evaluation, endpoints, moment);
   const counted = endpoints.flatMap(listEngines)
     .filter(({ key }) => isCounted(evaluation.statuses.get(key) ?? "PENDING"));
@@ -256,6 +258,7 @@ export function getSceneState(state: State): State {
 
 /** Ignores messages about unknown endpoints. */
 export function update(state: State, message: Message): State {
+  const { objectives } = state;
   switch (message.kind) {
     case "asked": {
       const { endpointKey, at: askedAt } = message;
@@ -263,12 +266,20 @@ export function update(state: State, message: Message): State {
     }
     case "scraped": {
       const { scrape, scrape: { endpointKey } } = message;
-      const scraped = updateEndpoint(state, endpointKey, (known) => acceptScrape(known, scrape));
+      const scraped = updateEndpoint(
+        state,
+        endpointKey,
+        (known) => acceptScrape(known, scrape, objectives),
+      );
       return nameNewEngines(scraped, endpointKey);
     }
     case "recalled": {
       const { scrape } = message;
-      return updateEndpoint(state, scrape.endpointKey, (known) => restoreScrape(known, scrape));
+      return updateEndpoint(
+        state,
+        scrape.endpointKey,
+        (known) => restoreScrape(known, scrape, objectives),
+      );
     }
     case "scrape_failed": {
       const { failure } = message;

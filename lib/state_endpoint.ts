@@ -9,6 +9,7 @@ import type {
   EngineSample,
   Figures,
   KeptScrape,
+  Objective,
   Scrape,
   ScrapeFailure,
   ServerInfo,
@@ -158,11 +159,15 @@ function createEngine(
 }
 
 /** Sets the scrape that the first one is compared with; it is not shown itself. */
-export function restoreScrape(known: EndpointState, scrape: KeptScrape): EndpointState {
+export function restoreScrape(
+  known: EndpointState,
+  scrape: KeptScrape,
+  objectives: readonly Objective[],
+): EndpointState {
   if (known.history.newest !== null) return known;
   const { receivedAt: at, engines, processStart } = scrape;
   const history = appendSample(known.history, { at, engines, processStart });
-  const totals = addScrape(getServerTotals(known), scrape, false);
+  const totals = addScrape(getServerTotals(known), scrape, { hasRestarted: false, objectives });
   return setEngines({ ...known, history }, totals);
 }
 
@@ -189,15 +194,20 @@ function followEngine(
   };
 }
 
-export function acceptScrape(earlier: EndpointState, scrape: Scrape): EndpointState {
+export function acceptScrape(
+  earlier: EndpointState,
+  scrape: Scrape,
+  objectives: readonly Objective[],
+): EndpointState {
   const hasJumped = hasClockJumped(scrape, earlier.scrape);
   const known = hasJumped ? forgetSamples(earlier) : earlier;
   const { receivedAt, duration } = scrape;
   const { engines, processStart } = scrape;
   const history = appendSample(known.history, { at: receivedAt, engines, processStart });
-  const totals = addScrape(getServerTotals(known), scrape, history.hasJustRestarted);
+  const { hasJustRestarted: hasRestarted } = history;
+  const totals = addScrape(getServerTotals(known), scrape, { hasRestarted, objectives });
   const { newest } = known.history;
-  const isComparable = !hasJumped && !history.hasJustRestarted;
+  const isComparable = !hasJumped && !hasRestarted;
   const samples = new Map(
     isComparable ? newest?.engines.map((sample) => [identifyEngine(sample), sample]) : [],
   );

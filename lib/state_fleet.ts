@@ -7,7 +7,7 @@
 import { getHostAndPort, isLocal } from "./endpoint.ts";
 import { type GpuEndpoint, listReplicaProcesses, narrowToSlices } from "./gpu_attribution.ts";
 import type { GpuSample } from "./gpu_model.ts";
-import type { Endpoint, Figures, ReplicaStatus } from "./model.ts";
+import type { Endpoint, Figures, Objective, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
 import type { GroupChecks, RuleEvaluation } from "./rules_evaluate.ts";
@@ -29,6 +29,7 @@ import {
 } from "./state_gpus.ts";
 import { computeFigures, computeLifetime, NO_FIGURES } from "./stats_aggregate.ts";
 import type { Series, TotalSeries } from "./stats_series.ts";
+import { computeObjectives, type ObjectiveFigures } from "./stats_slo.ts";
 import {
   type Idleness,
   listTotals,
@@ -55,6 +56,8 @@ export interface FleetSources {
   readonly totalTrend: TotalSeries;
   /** Hosts with sampled GPUs; always this machine. */
   readonly hosts: Hosts;
+  /** Service levels to check; empty for none. */
+  readonly objectives: readonly Objective[];
   readonly isDemo: boolean;
   readonly now: Seconds;
 }
@@ -149,6 +152,8 @@ export interface Row {
   readonly total: SessionTotals | null;
   readonly peaks: Peaks;
   readonly idleness: Idleness;
+  /** One for each objective of its model. */
+  readonly serviceLevels: readonly ObjectiveFigures[];
   /** Only firing ones. */
   readonly alerts: readonly Alert[];
   /** Share of its group's finished requests of the last minute. */
@@ -163,6 +168,7 @@ export interface ModelGroup {
   readonly label: string;
   readonly figures: Figures;
   readonly kvCacheMaxOwner: Row | null;
+  readonly serviceLevels: readonly ObjectiveFigures[];
   /** By set of comparable replicas. Empty for all models together. */
   readonly checks: readonly GroupChecks[];
   /** Known ones only. */
@@ -220,6 +226,21 @@ function mergeFigures(rows: readonly Row[]): Figures {
   return { ...computeFigures(listReplicas(counted)), lifetime };
 }
 
+/** Session and lifetime include servers that are down. */
+function computeServiceLevels(
+  rows: readonly Pick<Row, "replica" | "total" | "status">[],
+  { objectives }: FleetSources,
+  isCurrent: (status: ReplicaStatus) => boolean,
+): readonly ObjectiveFigures[] {
+  if (objectives.length === 0) return [];
+  const subjects = rows.flatMap(({ replica, total, status }) => {
+    if (replica === null || total === null) return [];
+    const counted = total.objectives.map((tally) => tally.counted);
+    return [{ replica, counted, isCurrent: isCurrent(status) }];
+  });
+  return computeObjectives(subjects, objectives);
+}
+
 function haveSameFigures(rows: readonly Row[], before: readonly Row[]): boolean {
   return rows.length === before.length &&
     rows.every(({ replica, status }, i) =>
@@ -246,6 +267,7 @@ function createGroup(
     label: sources.modelNames.get(modelName) ?? modelName,
     figures,
     kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
+    serviceLevels: computeServiceLevels(rows, sources, isCounted),
     checks: sources.evaluation.groups.filter((group) => group.modelName === modelName),
     gpus: [...new Set(rows.flatMap(({ gpus }) => gpus))],
   };
@@ -297,7 +319,7 @@ function createBareRow(known: EndpointState, { sources }: RowContext): Row {
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
     ...{ replica: null, figures: NO_FIGURES, trend: [], total: null, peaks: NO_PEAKS },
     idleness: NO_IDLENESS,
-    ...{ alerts: [], requestShare: absent("missing"), gpus: [] },
+    ...{ serviceLevels: [], alerts: [], requestShare: absent("missing"), gpus: [] },
     host: getHostName(known.endpoint),
   };
 }
@@ -316,6 +338,11 @@ function createRow(known: EndpointState, engine: CurrentEngine, context: RowCont
     figures: status === "DOWN" ? NO_FIGURES : engine.figures,
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
     ...{ trend, total, peaks, idleness },
+    serviceLevels: computeServiceLevels(
+      [{ replica, total, status }],
+      sources,
+      () => status !== "DOWN",
+    ),
     alerts: alerts.get(key) ?? [],
     requestShare: absent("missing"),
     host,

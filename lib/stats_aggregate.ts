@@ -165,7 +165,7 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
 }
 
 /** Absent if servers define the latency differently. */
-function keepDefinition(
+export function keepDefinition(
   replicas: readonly ReplicaSample[],
   key: LatencyKey,
   histograms: readonly Reading<Histogram>[],

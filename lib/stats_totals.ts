@@ -12,9 +12,11 @@ import {
   type EngineSample,
   type Figures,
   type KeptScrape,
+  type Objective,
   sumCounts,
 } from "./model.ts";
 import { absent, isPresent, present, type Reading, sumReadings } from "./reading.ts";
+import { chooseObjectives, countSample, WITHIN_KEYS } from "./stats_slo.ts";
 import { identifyEngine } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
@@ -50,14 +52,19 @@ interface Peak {
 /** `null`: no value yet. */
 export type Peaks = Readonly<Record<PeakKey, Peak | null>>;
 
+interface Tally<Key extends string> {
+  /** Increases since it was first seen. */
+  readonly counted: Readonly<Record<Key, Reading>>;
+  /** Latest counters. */
+  readonly counters: Readonly<Record<Key, Reading>>;
+}
+
 /** One replica, or the server as a whole. */
-export interface SessionTotals {
+export interface SessionTotals extends Tally<SessionKey> {
   /** First seen at. */
   readonly since: Seconds;
-  /** Increases since then. */
-  readonly counted: SessionCounts;
-  /** Latest counters. */
-  readonly counters: SessionCounts;
+  /** One for each objective of the replica's model. */
+  readonly objectives: readonly Tally<typeof WITHIN_KEYS[number]>[];
 }
 
 /**
@@ -90,14 +97,15 @@ function getServerCounters({ labelled }: EngineSample): SessionCounts {
   };
 }
 
-function startTotals(
-  counters: SessionCounts,
-  options: { readonly at: Seconds; readonly isNew: boolean },
-): SessionTotals {
-  const counted = options.isNew
+function startTally<Key extends string>(
+  keys: readonly Key[],
+  counters: Tally<Key>["counters"],
+  isNew: boolean,
+): Tally<Key> {
+  const counted = isNew
     ? counters
-    : createRecord(SESSION_KEYS, (key) => isPresent(counters[key]) ? present(0) : counters[key]);
-  return { since: options.at, counted, counters };
+    : createRecord(keys, (key) => isPresent(counters[key]) ? present(0) : counters[key]);
+  return { counted, counters };
 }
 
 function getIncrease(now: Reading, before: Reading, hasRestarted: boolean): number {
@@ -108,23 +116,51 @@ function getIncrease(now: Reading, before: Reading, hasRestarted: boolean): numb
   return now.value < before.value ? now.value : now.value - before.value;
 }
 
-function continueTotals(
-  total: SessionTotals,
-  counters: SessionCounts,
-  hasRestarted: boolean,
-): SessionTotals {
-  const counted = createRecord(SESSION_KEYS, (key) => {
+function continueTally<Key extends string>(
+  keys: readonly Key[],
+  total: Tally<Key>,
+  { counters, hasRestarted }: {
+    readonly counters: Tally<Key>["counters"];
+    readonly hasRestarted: boolean;
+  },
+): Tally<Key> {
+  const counted = createRecord(keys, (key) => {
     const sum = total.counted[key];
     const now = counters[key];
     if (!isPresent(sum) && !isPresent(now)) return sum;
     return present((sum.value ?? 0) + getIncrease(now, total.counters[key], hasRestarted));
   });
-  const last = createRecord(SESSION_KEYS, (key) => {
+  const last = createRecord(keys, (key) => {
     if (isPresent(counters[key])) return counters[key];
     // A missing metric continues from its last value; after a restart, from nothing.
     return hasRestarted ? absent("initializing") : total.counters[key];
   });
-  return { ...total, counted, counters: last };
+  return { counted, counters: last };
+}
+
+/** @param step.isNew Whether it counted nothing before the session, if it is not yet known. */
+function follow(
+  known: SessionTotals | null | undefined,
+  counters: Pick<SessionTotals, "counters"> & {
+    readonly objectives: readonly SessionTotals["objectives"][number]["counters"][];
+  },
+  step: { readonly at: Seconds; readonly isNew: boolean; readonly hasRestarted: boolean },
+): SessionTotals {
+  const followTally = <Key extends string>(
+    keys: readonly Key[],
+    before: Tally<Key> | undefined,
+    now: Tally<Key>["counters"],
+  ): Tally<Key> =>
+    before === undefined
+      ? startTally(keys, now, step.isNew)
+      : continueTally(keys, before, { counters: now, hasRestarted: step.hasRestarted });
+  return {
+    since: known?.since ?? step.at,
+    ...followTally(SESSION_KEYS, known ?? undefined, counters.counters),
+    objectives: counters.objectives.map((now, i) =>
+      followTally(WITHIN_KEYS, known?.objectives[i], now)
+    ),
+  };
 }
 
 export interface ServerTotals {
@@ -151,7 +187,7 @@ function hasJoined(attachedAt: Seconds, sample: EngineSample, scrape: KeptScrape
 function foldTotals(totals: readonly SessionTotals[]): SessionTotals | null {
   if (totals.length === 0) return null;
   const since = Math.min(...totals.map((total) => total.since));
-  return { ...totals[0], since, counted: sumTotals(totals) };
+  return { ...totals[0], since, counted: sumTotals(totals), objectives: [] };
 }
 
 function foldGone(
@@ -174,17 +210,13 @@ function foldGone(
 export function addScrape(
   totals: ServerTotals,
   scrape: KeptScrape,
-  hasRestarted: boolean,
+  { hasRestarted, objectives = [] }: {
+    readonly hasRestarted: boolean;
+    /** The same in each call. */
+    readonly objectives?: readonly Objective[];
+  },
 ): ServerTotals {
   const { receivedAt: at, server } = scrape;
-  const follow = (
-    known: SessionTotals | null | undefined,
-    counters: SessionCounts,
-    isNew: boolean,
-  ): SessionTotals =>
-    known === undefined || known === null
-      ? startTotals(counters, { at, isNew })
-      : continueTotals(known, counters, hasRestarted);
   const engines = new Map(totals.engines);
   const attachedAt = listEngineTotals(totals).reduce(
     (first, { since }) => Math.min(first, since),
@@ -193,14 +225,24 @@ export function addScrape(
   for (const sample of scrape.engines) {
     const key = identifyEngine(sample);
     const isNew = hasRestarted || hasJoined(attachedAt, sample, scrape);
-    engines.set(key, follow(totals.engines.get(key), getEngineCounters(sample), isNew));
+    const counters = {
+      counters: getEngineCounters(sample),
+      objectives: chooseObjectives(objectives, sample.modelName)
+        .map((objective) => countSample(sample, objective)),
+    };
+    engines.set(key, follow(totals.engines.get(key), counters, { at, isNew, hasRestarted }));
   }
+  // Some servers create these counters on first use.
+  const isNew = hasRestarted || attachedAt < Infinity;
   return {
     ...foldGone({ engines, gone: totals.gone }, scrape),
     server: server === null
       ? totals.server
-      // Some servers create these counters on first use.
-      : follow(totals.server, getServerCounters(server), hasRestarted || attachedAt < Infinity),
+      : follow(totals.server, { counters: getServerCounters(server), objectives: [] }, {
+        at,
+        isNew,
+        hasRestarted,
+      }),
   };
 }
 

@@ -16,15 +16,22 @@ import {
 } from "./model.ts";
 import { absent, isPresent, mapReading, type Reading } from "./reading.ts";
 import { EVENT_OF_RULE, type EventKind } from "./rules_alerts.ts";
-import { HOT_KV_RATIO, HOT_WAITING } from "./rules_table.ts";
+import { HOT_KV_RATIO, HOT_WAITING, MIN_SAMPLES } from "./rules_table.ts";
 import type { ModelGroup, Row } from "./state_fleet.ts";
 import type { Sort } from "./state_ui.ts";
 import { getSeries, type Series } from "./stats_series.ts";
+import {
+  type Attainment,
+  findWorstObjective,
+  judgeAttainment,
+  type ObjectiveFigures,
+} from "./stats_slo.ts";
 import type { Ratio, Seconds } from "./units.ts";
 import {
   DASH,
   drawBar,
   drawSparkline,
+  formatAttainment,
   formatCount,
   formatDuration,
   formatPercent,
@@ -37,8 +44,8 @@ import type { Meaning } from "./view_theme.ts";
 export interface Cell {
   readonly text: string;
   readonly meaning: Meaning;
-  /** There is no value now, but there was one in the last minute. */
-  readonly isRecent?: true;
+  /** There is no value now, but there may soon be one: keep the column. */
+  readonly isAwaited?: true;
 }
 
 /** A replica, or several merged. */
@@ -51,6 +58,7 @@ export interface TableLine {
   readonly figures: Figures;
   readonly age: Seconds | null;
   readonly requestShare: Reading;
+  readonly serviceLevels: readonly ObjectiveFigures[];
   /** Empty for several replicas. */
   readonly trend: Series;
   /** Empty if unknown. */
@@ -79,16 +87,20 @@ export interface Column {
 }
 
 export function createRowLine(row: Row): TableLine {
-  const { label, status, figures, age, requestShare, trend, alerts, gpus } = row;
+  const { label, status, figures, age, requestShare, serviceLevels, trend, alerts, gpus } = row;
   const kinds = alerts.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
   const complaint = status === "OK" ? kinds[0] ?? null : null;
-  return { name: label, status, complaint, figures, age, requestShare, trend, gpus };
+  return {
+    ...{ name: label, status, complaint, figures, age },
+    ...{ requestShare, serviceLevels, trend, gpus },
+  };
 }
 
 export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const none = { status: null, complaint: null, age: null, trend: [] };
-  return { name, ...none, figures: group.figures, requestShare, gpus: group.gpus };
+  const { figures, serviceLevels, gpus } = group;
+  return { name, ...none, figures, requestShare, serviceLevels, gpus };
 }
 
 /** As in vllm-htop 0.5.0 (PyPI). Red starts at `HOT_KV_RATIO`. */
@@ -98,12 +110,13 @@ export const HIT_GOOD_RATIO: Ratio = 0.6;
 export const HIT_FAIR_RATIO: Ratio = 0.3;
 const KV_BAR_WIDTH = 8;
 const TREND_WIDTH = 12;
-/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`. */
+/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`, `TTFT 97–99 %`. */
 const RATE_WIDTH = 5;
 const LATENCY_WIDTH = 7;
 const PERCENT_WIDTH = 5;
 const STATE_WIDTH = 7;
 const COUNT_WIDTH = 3;
+const SERVICE_LEVEL_WIDTH = 12;
 const COUNT = { minWidth: COUNT_WIDTH, isEssential: true, format: formatCount } as const;
 const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } as const;
 
@@ -135,6 +148,27 @@ export function chooseWaitingColor(waiting: Reading): Meaning {
   return waiting.value > HOT_WAITING ? "alert" : waiting.value > 0 ? "warn" : "plain";
 }
 
+/**
+ * Of the last minute. A few samples, or an earlier time, are no cause for a verdict, so `past` is
+ * never red.
+ */
+export function chooseAttainmentColor(
+  { objective, lastMinute }: ObjectiveFigures,
+  past: Attainment | null = null,
+): Meaning {
+  const attainment = past ?? lastMinute;
+  if (!isPresent(attainment.ratio)) return "dim";
+  const isCause = past === null && (attainment.samples.value ?? 0) >= MIN_SAMPLES;
+  switch (judgeAttainment(attainment, objective)) {
+    case "met":
+      return "ok";
+    case "missed":
+      return isCause ? "alert" : "warn";
+    case "unknown":
+      return "plain";
+  }
+}
+
 function choosePlain(reading: Reading<unknown>): Meaning {
   return isPresent(reading) ? "plain" : "dim";
 }
@@ -158,7 +192,7 @@ function createColumn<T extends number | Quantile>(
       const reading = read(line);
       const cell = { text: formatReading(reading, format), meaning: judge(reading) };
       return !isPresent(reading) && isPresent(read(useLastMinute(line)))
-        ? { ...cell, isRecent: true }
+        ? { ...cell, isAwaited: true }
         : cell;
     },
     getSortValue: (line) => {
@@ -229,6 +263,18 @@ function formatShareCell({ status, requestShare }: TableLine): Cell {
   return { text, meaning: choosePlain(requestShare) };
 }
 
+function formatServiceLevelCell({ serviceLevels }: TableLine): Cell {
+  const worst = findWorstObjective(serviceLevels);
+  if (worst === null) return { text: DASH, meaning: "dim" };
+  const { objective: { latency }, lastMinute: { ratio } } = worst;
+  const share = formatReading(ratio, formatAttainment);
+  return {
+    text: isPresent(ratio) ? `${LATENCY_NAMES[latency].title} ${share}` : share,
+    meaning: chooseAttainmentColor(worst),
+    isAwaited: true,
+  };
+}
+
 function formatTrendCell({ trend }: TableLine): Cell {
   const text = drawSparkline(getSeries(trend, "running"), TREND_WIDTH);
   return { text: text.trim() === "" ? "" : text, meaning: "dim" };
@@ -290,6 +336,19 @@ export const COLUMNS: readonly Column[] = [
     read: ({ figures }) => figures.waiting,
     judge: chooseWaitingColor,
   }),
+  {
+    id: "slo",
+    title: "SLO@1m",
+    help: "share within the limit (--slo) in the last minute, of the objective missed most",
+    align: "right",
+    priority: 2.5,
+    minWidth: SERVICE_LEVEL_WIDTH,
+    isRatio: true,
+    risesFirst: true,
+    formatCell: formatServiceLevelCell,
+    getSortValue: ({ serviceLevels }) =>
+      findWorstObjective(serviceLevels)?.lastMinute.ratio.value?.min ?? null,
+  },
   createRateColumn("requests", "REQ/S", {
     priority: 8,
     help: "requests finished per second",
@@ -398,5 +457,5 @@ export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
 
 export function hasContent(column: Column, cells: readonly Cell[]): boolean {
   return column.isEssential === true ||
-    cells.some(({ text, isRecent }) => isRecent === true || (text !== "" && text !== DASH));
+    cells.some(({ text, isAwaited }) => isAwaited === true || (text !== "" && text !== DASH));
 }

@@ -23,9 +23,15 @@ import { getSeries, SERIES_KEYS } from "./stats_series.ts";
 import { PEAK_KEYS } from "./stats_totals.ts";
 import { cutText } from "./text.ts";
 import type { Ratio } from "./units.ts";
-import { chooseHitRatioColor, chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
+import {
+  chooseAttainmentColor,
+  chooseHitRatioColor,
+  chooseKvCacheColor,
+  chooseWaitingColor,
+} from "./view_columns.ts";
 import {
   drawBar,
+  formatAttainment,
   formatBytes,
   formatCount,
   formatDuration,
@@ -39,7 +45,7 @@ import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { fillWithTrends, formatPeak } from "./view_panels.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
-import { formatAlert, formatEvent } from "./view_words.ts";
+import { formatAlert, formatEvent, formatObjective, formatTarget } from "./view_words.ts";
 
 const KV_BAR_WIDTH = 24;
 const MAX_EVENT_LINES = 6;
@@ -193,6 +199,26 @@ function renderLatency(subject: Subject): string[] {
   });
   const heading = ["", "P50", "P95", "P99", "mean", "n", "P95@1m", "n@1m"];
   return renderSection("Latency", [heading, ...rows], { paint: subject.paint, align: "right" });
+}
+
+function renderServiceLevels(subject: Subject): string[] {
+  const rows = subject.row.serviceLevels.map((one): Cells => {
+    const { objective, lastMinute, session, sinceStart } = one;
+    const windows = [[lastMinute, null], [session, session], [sinceStart, sinceStart]] as const;
+    return [
+      `${formatObjective(objective)} for ${formatTarget(objective)}`,
+      ...windows.flatMap(([{ ratio, samples }, past]) => [
+        show(subject, ratio, formatAttainment, chooseAttainmentColor(one, past)),
+        show(subject, samples, formatCount, "dim"),
+      ]),
+    ];
+  });
+  if (rows.length === 0) return [];
+  const heading = ["", "@1m", "n", "session", "n", "since start", "n"];
+  return renderSection("Service levels", [heading, ...rows], {
+    paint: subject.paint,
+    align: "right",
+  });
 }
 
 function renderTrend({ row, paint, width, extraLines = 0 }: Subject): string[] {
@@ -385,6 +411,7 @@ export function renderDetail(
     renderSaturation,
     renderEventLines,
     renderGpus,
+    renderServiceLevels,
     renderLatency,
     renderThroughput,
     renderTrend,

@@ -72,6 +72,19 @@ export function formatPercent(ratio: Ratio): string {
   return `${percent.toFixed(0)} %`;
 }
 
+/**
+ * `96.4 %` if it is exact, else `95–98 %`. Rounded outward, and an exact share downward, so that
+ * none is shown as met that is not.
+ */
+export function formatAttainment(
+  { min, max }: { readonly min: Ratio; readonly max: Ratio },
+): string {
+  // 0.29 × 100 is below 29 in binary.
+  const slack = 1e-9;
+  if (min !== max) return `${Math.floor(min * 100 + slack)}–${Math.ceil(max * 100 - slack)} %`;
+  return min === 1 ? "100 %" : `${(Math.floor(min * 1000 + slack) / 10).toFixed(1)} %`;
+}
+
 /** `92–98 %`, `640–690 W`, `<1–3 %`. One value if both read alike, two units if they differ. */
 export function formatRange(
   { min, max }: { readonly min: number; readonly max: number },
@@ -93,7 +106,7 @@ export function formatLatency(latency: Seconds): string {
 }
 
 /** `10 ms`, `2.5 s`, `80 s`. */
-function formatBoundary(latency: Seconds): string {
+export function formatBoundary(latency: Seconds): string {
   const [value, unit] = latency < 1 ? [latency * MILLISECONDS_PER_SECOND, "ms"] : [latency, "s"];
   return `${Number(value.toPrecision(3))} ${unit}`;
 }
@@ -174,8 +187,8 @@ const FULL = "▇";
 const EMPTY = "░";
 const LEVELS = "▁▂▃▄▅▆▇█";
 /** The signs that views draw, and their ASCII stand-ins in the same order. */
-const SIGNS = "▁▂▃▄▅▆█▸▾▴↑↓⏎␣▇░—–…·●▌≈≥∞×÷−‘’°";
-const STAND_INS = "_.-=+*@>v^^v<_#.--~|*>~>!x/-'' ";
+const SIGNS = "▁▂▃▄▅▆█▸▾▴↑↓⏎␣▇░—–…·●▌≈≥≤∞×÷−‘’°";
+const STAND_INS = "_.-=+*@>v^^v<_#.--~|*>~><!x/-'' ";
 
 // deno-lint-ignore no-control-regex
 const ASCII_WITH_STYLES = /^[\x20-\x7e\x1b]*$/;

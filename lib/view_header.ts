@@ -16,10 +16,12 @@ import { findRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { Row } from "./state_fleet.ts";
-import { cutText, measureWidth, wrapText } from "./text.ts";
+import { findWorstObjective, isOfModel } from "./stats_slo.ts";
+import { cutText, measureWidth, quote, wrapText } from "./text.ts";
 import { formatClock } from "./units.ts";
-import { chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
+import { chooseAttainmentColor, chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
 import {
+  formatAttainment,
   formatCount,
   formatDuration,
   formatInterval,
@@ -28,7 +30,7 @@ import {
   formatReading,
 } from "./view_format.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
-import { formatAlert, formatBurnRate, formatFinding } from "./view_words.ts";
+import { formatAlert, formatBurnRate, formatFinding, formatObjective } from "./view_words.ts";
 
 /** Indent of wrapped lines. */
 const CONTINUED = "    ";
@@ -237,6 +239,17 @@ function createVerdict(state: State): readonly Piece[] {
   ];
 }
 
+/** Describes the objective that the fleet misses most. */
+function createServiceLevel({ total }: State["fleet"]): Piece {
+  const worst = findWorstObjective(total.serviceLevels);
+  if (worst === null) return { text: "", meaning: "plain" };
+  const share = formatReading(worst.lastMinute.ratio, formatAttainment);
+  return {
+    text: `SLO ${formatObjective(worst.objective)} ${share}`,
+    meaning: chooseAttainmentColor(worst),
+  };
+}
+
 function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
   if (fleet.counts.up === 0) return [];
   const { figures, kvCacheMaxOwner } = fleet.total;
@@ -262,6 +275,7 @@ function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
       extra: owner,
       meaning: chooseKvCacheColor(kvCache.maxRatio),
     },
+    createServiceLevel(fleet),
     { text: `prompt ${formatReading(rate, quantity)} tok/s`, extra: cachedText },
     { text: `output ${formatReading(lastPoll.generationTokensPerSecond, quantity)} tok/s` },
     { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s` },
@@ -286,8 +300,21 @@ function describeFailures(state: State): Piece[] {
   });
 }
 
+/** Names of models in objectives that no server serves, once all have answered. */
+function describeUnservedModels({ objectives, fleet: { rows } }: State): readonly Piece[] {
+  const served = rows.flatMap(({ replica }) => replica?.sample.modelName ?? []);
+  if (served.length < rows.length) return [];
+  const unserved = objectives.filter((objective) =>
+    objective.model !== null && !served.some((modelName) => isOfModel(objective, modelName))
+  );
+  return [...new Set(unserved.map(({ model }) => model ?? ""))].map((model) => ({
+    text: `no server serves ${quote(model)}, for which --slo sets an objective`,
+    meaning: "warn",
+  }));
+}
+
 function listProblems(state: State): readonly Piece[] {
-  const problems = describeFailures(state);
+  const problems = [...describeFailures(state), ...describeUnservedModels(state)];
   for (const known of state.endpoints) {
     const { endpoint, displayName, failure, scrape, askedAt } = known;
     if (failure === null && askedAt !== null && getScrapeRecord(known, state).hasFailed) {

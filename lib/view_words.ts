@@ -8,6 +8,7 @@ import type { GpuOutlier, GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { computeMemoryRatio } from "./gpu_outliers.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
+import { LATENCY_NAMES, type Objective } from "./model.ts";
 import type { Finding, HotCondition } from "./rules_table.ts";
 import { isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
@@ -16,6 +17,7 @@ import type { Fleet } from "./state_fleet.ts";
 import { padText } from "./text.ts";
 import { formatClock, type Ratio, type Seconds } from "./units.ts";
 import {
+  formatBoundary,
   formatClockRate,
   formatCount,
   formatDuration,
@@ -175,6 +177,16 @@ function formatSlowness(latency: string, finding: Finding): string {
 function formatShare(what: string, { value, baseline, samples }: Finding): string {
   const evidence = `${formatPercent(value)} of the ${what} vs ${formatPercent(baseline)}`;
   return samples > 0 ? `${evidence} (n ${formatCount(samples)})` : evidence;
+}
+
+/** `TTFT ≤1 s`. */
+export function formatObjective({ latency, limit }: Objective): string {
+  return `${LATENCY_NAMES[latency].title} ≤${formatBoundary(limit)}`;
+}
+
+/** `95 %`, `99.9 %`. */
+export function formatTarget({ target }: Objective): string {
+  return `${Number((target * 100).toPrecision(5))} %`;
 }
 
 export function formatFinding(finding: Finding): string {

@@ -59,6 +59,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     host: "localhost",
     portRange: { first: 8000, last: 8015 },
     scansProcesses: true,
+    objectives: [],
     labels: new Map(),
     interval: 2,
     timeout: 4,
@@ -606,9 +607,12 @@ function accept(...argv: readonly string[]): Ui {
 Deno.test("parseSort() takes a column and a direction", () => {
   assertEquals(parseSort("kv:asc"), { columnId: "kv", isDescending: false });
   assertEquals(parseSort("replica:desc"), { columnId: "replica", isDescending: true });
-  // Names rise, figures fall: as a click begins.
-  assertEquals(parseSort("replica"), { columnId: "replica", isDescending: false });
-  for (const columnId of COLUMN_IDS.filter((id) => id !== "replica")) {
+  // Names rise, and what is worst when low; other figures fall: as a click begins.
+  const rising = ["replica", "slo"];
+  for (const columnId of rising) {
+    assertEquals(parseSort(columnId), { columnId, isDescending: false });
+  }
+  for (const columnId of COLUMN_IDS.filter((id) => !rising.includes(id))) {
     assertEquals(parseSort(columnId), { columnId, isDescending: true });
   }
 });

@@ -55,6 +55,7 @@ Deno.test("a configuration file that is wrong ends with code 3 and names file an
       ['{\n"interval": 0.1 }', /": "interval" \(line 2\) "0\.1" is out of range/],
       ['{ "demo": true,\n"columns": ["running", "foo"] }', /": "columns" \(line 2\) "foo" is not/],
       ['{ "demo": true, "sort": "foo" }', /": "sort" \(line 1\) "foo" is not a column/],
+      ['{ "demo": true,\n"slo": "ttft=fast" }', /": "slo" \(line 2\) "ttft=fast" has no time/],
       ['{ "api-key": "s3cr3t" }', /"api-key" \(line 1\) would put a secret in this file/],
       ['{ "url": "http://me:s3cr3t@127.0.0.1:9" }', /others can read it: chmod 600\n$/],
     ];

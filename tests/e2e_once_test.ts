@@ -96,6 +96,37 @@ function checkTotals(document: ReportDocument, servers: readonly RecordedServer[
   }
 }
 
+/** How many observations between the scrapes were in buckets up to the bound, all engines and servers. */
+function countUpTo(servers: readonly RecordedServer[], name: string, bound: string): number {
+  const counts = servers.flatMap(({ said }) =>
+    ([[-1, said[0]], [1, said[1]]] as const).flatMap(([sign, { text }]) =>
+      listSeries(text, `${name}_bucket`)
+        .filter(([labels]) => labels.includes(`le="${bound}"`))
+        .map(([, value]) => sign * value)
+    )
+  );
+  return sum(counts);
+}
+
+const OBJECTIVES = "ttft=0.2s@p90,itl=50ms";
+
+/** Whether the objectives are what the buckets around their limits say. */
+function checkServiceLevels({ total }: ReportDocument, servers: readonly RecordedServer[]): void {
+  const [ttft, itl] = total.serviceLevels;
+  const between = (name: string, lower: string, upper: string) => {
+    const [least, most, samples] = [lower, upper, "+Inf"]
+      .map((bound) => countUpTo(servers, name, bound));
+    assert(samples > 0, `${name} has no samples`);
+    const ratios = { withinLimitRatioMin: least / samples, withinLimitRatioMax: most / samples };
+    return { ...ratios, samples };
+  };
+  assertEquals([ttft.latency, ttft.limitSeconds, ttft.targetRatio], ["ttft", 0.2, 0.9]);
+  const ofTtft = between("vllm:time_to_first_token_seconds", "0.1", "0.25");
+  assertEquals([ttft.lastMinute, ttft.session], [ofTtft, ofTtft]);
+  const ofItl = between("vllm:inter_token_latency_seconds", "0.05", "0.05");
+  assertEquals([itl.lastMinute, itl.session], [ofItl, ofItl]);
+}
+
 /** Whether each replica's rates are its own engine's growth over its own span. */
 function checkReplicas(document: ReportDocument, servers: readonly RecordedServer[]): void {
   for (const { server, said } of servers) {
@@ -138,6 +169,8 @@ Deno.test("--once --output json gives the figures of the two raw scrapes", async
         "1.5",
         "--output",
         "json",
+        "--slo",
+        OBJECTIVES,
       ]);
       assertEquals([outcome.code, outcome.stderr], [0, ""]);
       const document = readDocument(outcome.stdout);
@@ -152,6 +185,7 @@ Deno.test("--once --output json gives the figures of the two raw scrapes", async
         engineCount,
       );
       checkTotals(document, fleet);
+      checkServiceLevels(document, fleet);
       checkReplicas(document, fleet);
       for (const { server } of fleet) {
         assertEquals(server.requests.toSorted(), [

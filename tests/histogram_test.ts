@@ -5,6 +5,7 @@ import {
   type Bound,
   computeQuantile,
   countObservations,
+  countWithin,
   createHistogram,
   haveSameBounds,
   type Histogram,
@@ -293,5 +294,51 @@ Deno.test("computeQuantile() does not change if all counts double", () => {
     assertEquals(computeQuantile(twice, q)?.bound, computeQuantile(of, q)?.bound);
     const one = computeQuantile(of, q)?.value ?? NaN;
     assertAlmostEquals(computeQuantile(twice, q)?.value ?? NaN, one, Math.abs(one) * 1e-12);
+  }));
+});
+
+/** Cumulative counts of samples in buckets that end with `+Inf`. */
+function fillBuckets(bounds: readonly number[], samples: readonly number[]): Histogram {
+  const buckets = [...bounds, Infinity]
+    .map((bound) => [bound, samples.filter((sample) => sample <= bound).length] as const);
+  return createHistogram(buckets, samples.reduce((sum, sample) => sum + sample, 0));
+}
+
+Deno.test("countWithin() is exact at the bound of a bucket, else counts its bucket or not", () => {
+  const histogram = createHistogram([[0.1, 50], [0.2, 70], [1, 110], [Infinity, 120]], NaN);
+  assertEquals(countWithin(histogram, 0.2), { least: 70, most: 70, total: 120 });
+  assertEquals(countWithin(histogram, 0.3), { least: 70, most: 110, total: 120 });
+  assertEquals(countWithin(histogram, 0.05), { least: 0, most: 50, total: 120 });
+  // Beyond the last bound, nothing is known of those above it.
+  assertEquals(countWithin(histogram, 1), { least: 110, most: 110, total: 120 });
+  assertEquals(countWithin(histogram, 2), { least: 110, most: 120, total: 120 });
+});
+
+Deno.test("countWithin() gives nothing without a last bucket, and repairs counts that fall", () => {
+  assertEquals(countWithin(createHistogram([[1, 5]], NaN), 1), null);
+  assertEquals(countWithin(createHistogram([], NaN), 1), null);
+  assertEquals(countWithin(createHistogram([[1, 5], [Infinity, NaN]], NaN), 1), null);
+  const falling = createHistogram([[1, 5], [2, 4], [Infinity, 3]], NaN);
+  assertEquals(countWithin(falling, 2), { least: 5, most: 5, total: 5 });
+});
+
+Deno.test("countWithin() holds the true count, however samples and limits lie to the bounds", () => {
+  const value = fc.integer({ min: 1, max: 12 });
+  const bounds = fc.uniqueArray(value, { minLength: 1, maxLength: 6 });
+  fc.assert(fc.property(bounds, fc.array(value, { maxLength: 30 }), value, (given, samples, at) => {
+    const sorted = given.toSorted((a, b) => a - b);
+    const counts = countWithin(fillBuckets(sorted, samples), at);
+    assert(counts !== null);
+    const truth = samples.filter((sample) => sample <= at).length;
+    assert(counts.least <= truth && truth <= counts.most && counts.most <= samples.length);
+    assertEquals(counts.total, samples.length);
+    if (sorted.includes(at)) assertEquals(counts.least, counts.most);
+    // As wide as the bucket around the limit, and no wider.
+    const [below, above] = [
+      Math.max(0, ...sorted.filter((bound) => bound <= at)),
+      Math.min(Infinity, ...sorted.filter((bound) => bound > at)),
+    ];
+    const inBucket = samples.filter((sample) => sample > below && sample <= above).length;
+    if (!sorted.includes(at)) assertEquals(counts.most - counts.least, inBucket);
   }));
 });

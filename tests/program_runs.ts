@@ -217,6 +217,21 @@ export interface ReplicaDocument {
 }
 
 /** One JSON document of the program, as far as tests look at it. */
+interface AttainmentDocument {
+  readonly withinLimitRatioMin: number | null;
+  readonly withinLimitRatioMax: number | null;
+  readonly samples: number | null;
+}
+
+interface ServiceLevelDocument {
+  readonly latency: string;
+  readonly limitSeconds: number;
+  readonly targetRatio: number;
+  readonly lastMinute: AttainmentDocument;
+  readonly session: AttainmentDocument;
+  readonly sinceStart: AttainmentDocument;
+}
+
 export interface ReportDocument {
   readonly schema: number;
   readonly timeEpochSeconds: number;
@@ -227,6 +242,7 @@ export interface ReportDocument {
   readonly replicas: readonly ReplicaDocument[];
   readonly total: FiguresDocument & {
     readonly replicas: number;
+    readonly serviceLevels: readonly ServiceLevelDocument[];
     readonly replicaCounts: Readonly<Record<string, number>>;
   };
 }

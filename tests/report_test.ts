@@ -342,3 +342,35 @@ Deno.test("createReport() takes any text for a key", () => {
   assertEquals([Object.keys(finished), Object.values(finished)], [names, [1, 1, 1, 1]]);
   assertEquals([Object.keys(config), Object.values(config)], [names, ["x", "x", "x", "x"]]);
 });
+
+Deno.test("createReport() has service levels, and none of what was not observed", () => {
+  const write = (counts: readonly number[]) =>
+    encode(writeEngine([
+      ["num_requests_running", 1],
+      ...writeHistogram("time_to_first_token_seconds", [0.25, 0.5], { counts, sum: 1 }),
+      ...writeHistogram("e2e_request_latency_seconds", [1], { counts: [0, 0], sum: 0 }),
+    ]));
+  const state = advance(
+    startState([ENDPOINT], {
+      objectives: [
+        { model: null, latency: "ttft", limit: 0.3, target: 0.95 },
+        { model: MODEL, latency: "e2e", limit: 1, target: 0.5 },
+      ],
+    }),
+    2.5,
+    [[5, 6, 10], [45, 56, 60]].map((counts, i) => createScraped(ENDPOINT, 2 * i, write(counts))),
+  );
+  const report = parseReport(state);
+  assertSound(report);
+  const [ttft, e2e] = pick(report, "replicas.0.serviceLevels") as JsonObject[];
+  assertEquals(ttft, {
+    ...{ latency: "ttft", limitSeconds: 0.3, targetRatio: 0.95, model: null },
+    lastMinute: { withinLimitRatioMin: 0.8, withinLimitRatioMax: 1, samples: 50 },
+    session: { withinLimitRatioMin: 0.8, withinLimitRatioMax: 1, samples: 50 },
+    sinceStart: { withinLimitRatioMin: 0.75, withinLimitRatioMax: 56 / 60, samples: 60 },
+  });
+  const reasons = { withinLimitRatioMin: "no_samples", withinLimitRatioMax: "no_samples" };
+  const none = { withinLimitRatioMin: null, withinLimitRatioMax: null, samples: 0, reasons };
+  assertEquals([e2e.model, e2e.lastMinute, e2e.session, e2e.sinceStart], [MODEL, none, none, none]);
+  assertEquals(pick(report, "total.serviceLevels"), pick(report, "groups.0.serviceLevels"));
+});

@@ -53,7 +53,7 @@ function follow(
 ): ServerTotals {
   return scrapes.reduce<ServerTotals>(
     (totals, [text, hasRestarted = false], i) =>
-      addScrape(totals, createScrape(2 * i, text), hasRestarted),
+      addScrape(totals, createScrape(2 * i, text), { hasRestarted }),
     NO_TOTALS,
   );
 }
@@ -105,7 +105,7 @@ Deno.test("addScrape() stays bounded when engines come and go", () => {
   let last = 0;
   for (let i = 0; i < 1500; i++) {
     const scrape = createScrape(2 * i, writeTokens(3, `x${i}`) + writeTokens(i));
-    totals = addScrape(totals, scrape, false);
+    totals = addScrape(totals, scrape, { hasRestarted: false });
     const sum = sumTokens(totals) ?? NaN;
     assert(sum >= last);
     last = sum;
@@ -132,9 +132,9 @@ Deno.test("joinTotals() keeps only the sums of both", () => {
   const both = (a: number, b: number) => writeTokens(a) + writeTokens(b, "1");
   const one = follow([both(0, 0)], [both(5, 7)]);
   const other = addScrape(
-    addScrape(NO_TOTALS, createScrape(-9, writeTokens(10)), false),
+    addScrape(NO_TOTALS, createScrape(-9, writeTokens(10)), { hasRestarted: false }),
     createScrape(-7, writeTokens(13)),
-    false,
+    { hasRestarted: false },
   );
   const joined = joinTotals(joinTotals(NO_TOTALS, one), other);
   assertEquals(listTotals(joined).map(({ since }) => since), [-9]);
@@ -167,7 +167,7 @@ Deno.test("addScrape() gives sums that never fall and equal their parts, over an
         known[e] = true;
         text += writeTokens(counters[e], `${e}`);
       });
-      totals = addScrape(totals, createScrape(2 * i, text), hasRestarted);
+      totals = addScrape(totals, createScrape(2 * i, text), { hasRestarted });
       const parts = listEngineTotals(totals);
       const sum = sumTotals(parts).generationTokens.value ?? 0;
       assert(sum >= last, "it fell");
@@ -245,7 +245,7 @@ Deno.test("joinPeakValues() gives the peak of the sum, not the sum of the peaks"
 Deno.test("addScrape() counts cached prompt tokens by either of their metrics", () => {
   const count = (texts: readonly string[]): number | null => {
     const totals = texts.reduce<ServerTotals>(
-      (known, text, i) => addScrape(known, createScrape(2 * i, text), false),
+      (known, text, i) => addScrape(known, createScrape(2 * i, text), { hasRestarted: false }),
       NO_TOTALS,
     );
     return sumTotals(listEngineTotals(totals)).cachedPromptTokens.value;

@@ -1,9 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Quantile } from "../lib/histogram.ts";
-import type { WindowFigures } from "../lib/model.ts";
+import type { Objective, WindowFigures } from "../lib/model.ts";
 import { absent, present, type Reading } from "../lib/reading.ts";
 import type { State } from "../lib/state.ts";
 import {
+  type Cell,
   chooseHitRatioColor,
   chooseKvCacheColor,
   chooseWaitingColor,
@@ -101,6 +102,47 @@ Deno.test("hasContent() keeps a column for a minute after its last value", () =>
   };
   assertEquals(isShown(present({ value: 0.1, bound: "", interpolated: 0.1 })), true);
   assertEquals(isShown(none), false);
+});
+
+/** The cell of a line whose TTFT was so far within its limit in the last minute. */
+function formatServiceLevel(
+  ratio: Reading<{ readonly min: number; readonly max: number }>,
+  samples = 100,
+): Cell {
+  const [line] = readLines(startState([createEndpoint(8000)]));
+  const objective: Objective = { model: null, latency: "ttft", limit: 1, target: 0.95 };
+  const attainment = { ratio, samples: present(samples) };
+  const figures = { lastMinute: attainment, session: attainment, sinceStart: attainment };
+  return findColumn("slo").formatCell({ ...line, serviceLevels: [{ objective, ...figures }] });
+}
+
+Deno.test("formatCell() shows what is certain of a service level, and colors only that", () => {
+  const expected: readonly (readonly [min: number, max: number, text: string, Meaning])[] = [
+    [1, 1, "TTFT 100 %", "ok"],
+    [0.95, 0.95, "TTFT 95.0 %", "ok"],
+    // Rounded, it would be 95.0 %.
+    [0.9499, 0.9499, "TTFT 94.9 %", "alert"],
+    [0.9999, 0.9999, "TTFT 99.9 %", "ok"],
+    [0.29, 0.29, "TTFT 29.0 %", "alert"],
+    [0.955, 1, "TTFT 95–100 %", "ok"],
+    [0.9, 0.9401, "TTFT 90–95 %", "alert"],
+    [0.9, 0.96, "TTFT 90–96 %", "plain"],
+    [0, 1, "TTFT 0–100 %", "plain"],
+    [0, 0, "TTFT 0.0 %", "alert"],
+  ];
+  for (const [min, max, text, meaning] of expected) {
+    const cell = formatServiceLevel(present({ min, max }));
+    assertEquals([cell.text, cell.meaning], [text, meaning]);
+  }
+  // Too few for a verdict.
+  assertEquals(formatServiceLevel(present({ min: 0, max: 0 }), 19).meaning, "warn");
+  assertEquals(formatServiceLevel(present({ min: 0, max: 0 }), 20).meaning, "alert");
+});
+
+Deno.test("hasContent() keeps the column of service levels without requests", () => {
+  const cell = formatServiceLevel(absent("no_samples"), 0);
+  assertEquals([cell.text, cell.meaning], ["—", "dim"]);
+  assert(hasContent(findColumn("slo"), [cell]));
 });
 
 Deno.test("chooseKvCacheColor(), chooseHitRatioColor() and chooseWaitingColor() change at their thresholds", () => {

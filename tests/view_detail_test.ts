@@ -193,3 +193,26 @@ Deno.test("renderDetail() leaves out the prefix cache if not exported", () => {
   const body = encode('sglang:num_running_reqs{model_name="m"} 1\n');
   assert(!listSections(render(follow(body, body))).includes("Prefix cache"));
 });
+
+Deno.test("renderDetail() shows each objective, in the minute, the session and since the start", () => {
+  const write = (counts: readonly number[]) =>
+    encode(writeEngine([
+      ["num_requests_running", 1],
+      ...writeHistogram("time_to_first_token_seconds", [0.25, 0.5], { counts, sum: 1 }),
+    ]));
+  const objective = { model: null, latency: "ttft", limit: 0.5, target: 0.95 } as const;
+  const objectives = [objective, { ...objective, limit: 0.3, target: 0.999 }];
+  const bodies = [[10, 10, 10], [40, 55, 60]].map(write);
+  const state = bodies.reduce(
+    (known, body, i) => advance(known, 2 * i + 0.5, [createScraped(ENDPOINT, 2 * i, body)]),
+    startState([ENDPOINT], { objectives }),
+  );
+  const lines = render(state);
+  assertEquals(findCells(lines, "TTFT ≤500 ms for 95 %"), [
+    ...["90.0 %", "50", "90.0 %", "50", "91.6 %", "60"],
+  ]);
+  assertEquals(findCells(lines, "TTFT ≤300 ms for 99.9 %"), [
+    ...["60–90 %", "50", "60–90 %", "50", "66–92 %", "60"],
+  ]);
+  assert(!listSections(render(follow(...bodies))).includes("Service levels"));
+});

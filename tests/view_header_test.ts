@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Objective } from "../lib/model.ts";
 import { type State, update } from "../lib/state.ts";
 import { measureWidth } from "../lib/text.ts";
 import { type Header, renderHeader, renderProblems } from "../lib/view_header.ts";
@@ -13,6 +14,7 @@ import {
   type Series,
   startState,
   writeEngine,
+  writeHistogram,
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
@@ -198,4 +200,42 @@ Deno.test("renderProblems() counts metric lines that cannot be parsed", () => {
   const state = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
   const [line] = renderProblems(state, { width: 200, paint: plain });
   assertEquals(line, " :8000  2 metric lines could not be parsed");
+});
+
+const OBJECTIVES: readonly Objective[] = [
+  { model: null, latency: "ttft", limit: 0.5, target: 0.95 },
+  { model: "b/Chat", latency: "e2e", limit: 10, target: 0.9 },
+];
+
+Deno.test("renderHeader() shows the objective that the fleet misses most", () => {
+  const endpoint = createEndpoint(8000);
+  const write = (counts: readonly number[]) =>
+    encode(writeEngine([
+      ["num_requests_running", 1],
+      ...writeHistogram("time_to_first_token_seconds", [0.25, 0.5], { counts, sum: 1 }),
+    ]));
+  const watch = (counts: readonly number[]): string =>
+    render(advance(startState([endpoint], { objectives: OBJECTIVES }), 2.5, [
+      createScraped(endpoint, 0, write([0, 0, 0])),
+      createScraped(endpoint, 2, write(counts)),
+    ]))[2];
+  assertStringIncludes(watch([40, 45, 50]), "   SLO TTFT ≤500 ms 90.0 %   ");
+  assertStringIncludes(watch([0, 0, 0]), "   SLO TTFT ≤500 ms —   ");
+  assert(!render(watchFleet(2))[2].includes("SLO"));
+});
+
+Deno.test("renderProblems() names models of objectives that no server serves, once all have answered", () => {
+  const endpoints = [createEndpoint(8000), createEndpoint(8001)];
+  const body = encode(writeEngine([["num_requests_running", 1]]));
+  const problems = (answering: number, model?: string) => {
+    const say = encode(writeEngine([["num_requests_running", 1]], { model }));
+    const state = advance(startState(endpoints, { objectives: OBJECTIVES }), 1, [
+      createScraped(endpoints[0], 0.5, body),
+      ...endpoints.slice(1, answering).map((one) => createScraped(one, 0.5, say)),
+    ]);
+    return renderProblems(state, { width: 100, paint: plain });
+  };
+  assertEquals(problems(1), []);
+  assertEquals(problems(2), [' no server serves "b/Chat", for which --slo sets an objective']);
+  assertEquals(problems(2, "b/Chat"), []);
 });
