@@ -13,7 +13,8 @@ import {
   listAliases,
   type OtherSeries,
 } from "./dialect_sample.ts";
-import { collectSeries, createTextKeeper, type DialectSeries } from "./dialect_series.ts";
+import { collectSeries, type DialectSeries, type LoraState } from "./dialect_series.ts";
+import { createTextKeeper } from "./dialect_texts.ts";
 import type { EngineSample, LoraSample, MetricEntry, ServerSample } from "./model.ts";
 import type { Steps } from "./platform.ts";
 import type { ExpositionSummary } from "./prometheus.ts";
@@ -114,13 +115,24 @@ export interface EngineExposition extends ServerSample, ExpositionSummary {
   readonly familyNames: ReadonlySet<string>;
 }
 
-/** The newest state; of equal times, the later in the body. */
-function collectLora({ lora }: DialectSeries, values: Float64Array): LoraSample | null {
-  let newest: DialectSeries["lora"][number] | null = null;
-  for (const entry of lora) {
-    if (newest === null || !(values[entry.sample] < values[newest.sample])) newest = entry;
-  }
-  return newest?.state ?? null;
+/** The newest state of each engine; of equal times, the later in the body. */
+function collectLora(
+  { lora, engines }: DialectSeries,
+  values: Float64Array,
+): LoraSample | null {
+  if (lora.length === 0) return null;
+  const newest = [...Map.groupBy(lora, ({ engine }) => engine).values()].map((states) =>
+    states.reduce((best, one) => values[one.sample] < values[best.sample] ? best : one)
+  );
+  const isShared = engines.length > 1 && newest.some(({ engine }) => engine === "");
+  const join = (read: (state: LoraState) => readonly string[]) =>
+    isShared ? absent("unsupported") : present(newest.flatMap(read));
+  const max = Math.max(...newest.map((state) => state.max));
+  return {
+    runningAdapters: join(({ running }) => running),
+    waitingAdapters: join(({ waiting }) => waiting),
+    maxAdapters: Number.isFinite(max) ? present(max) : absent("missing"),
+  };
 }
 
 const NO_SAMPLES: readonly number[] = [];

@@ -22,7 +22,7 @@ import {
   type MetricKind,
   type ServerTraits,
 } from "./model.ts";
-import { absent, present, type Reading } from "./reading.ts";
+import { absent, checkReading, isPresent, present, type Reading } from "./reading.ts";
 
 /** Without any of these, it is no engine. */
 export const ENGINE_KEYS: ReadonlySet<MetricRow["key"]> = new Set<MetricRow["key"]>([
@@ -286,7 +286,8 @@ function combineFamily(
   const isGauge = target.row.kind === "gauge";
   const figures = new Map<string, number>();
   for (const [child, samples] of children) {
-    figures.set(child, combineSamples(samples, { values, isGauge }));
+    const figure = checkReading(combineSamples(samples, { values, isGauge }));
+    if (isPresent(figure)) figures.set(child, figure.value);
   }
   for (const other of absorbed) {
     for (const [child, value] of combineFamily(other, values)) {
@@ -382,7 +383,7 @@ function buildFigures(
     const { key } = row;
     if (key === undefined) continue;
     const value = combineScalar(scalar, values);
-    const reading = Number.isFinite(value) ? present(value) : absent("not_finite");
+    const reading = checkReading(value, { isRatio: row.unit === "ratio" });
     if (isOneOf(GAUGE_KEYS, key)) gauges[key] = reading;
     else if (isOneOf(COUNTER_KEYS, key)) counters[key] = reading;
   }

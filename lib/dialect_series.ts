@@ -25,17 +25,26 @@ import {
   keepScalar,
   type OtherSeries,
 } from "./dialect_sample.ts";
-import type { LoraSample, MetricKind } from "./model.ts";
+import type { KeepText } from "./dialect_texts.ts";
+import type { MetricKind } from "./model.ts";
 import type { Steps } from "./platform.ts";
 import { type ExpositionSummary, parseInSteps } from "./prometheus.ts";
 import { parseBound } from "./prometheus_tokens.ts";
-import { absent, present } from "./reading.ts";
-import { sanitizeText } from "./text.ts";
 
 /** An info without a model, of an engine or of all (`""`). */
 interface EngineInfo {
   readonly engine: string;
   readonly series: OtherSeries;
+}
+
+/** The sample's value is the time. */
+export interface LoraState {
+  readonly sample: number;
+  /** `""` if the series is of no engine. */
+  readonly engine: string;
+  readonly running: readonly string[];
+  readonly waiting: readonly string[];
+  readonly max: number;
 }
 
 export interface DialectSeries {
@@ -50,8 +59,7 @@ export interface DialectSeries {
   /** Engine, or `""` for all -> cache configuration. */
   readonly configs: ReadonlyMap<string, ReadonlyMap<string, string>>;
   readonly infos: readonly EngineInfo[];
-  /** LoRA states; the sample's value is the time. */
-  readonly lora: readonly { readonly sample: number; readonly state: LoraSample }[];
+  readonly lora: readonly LoraState[];
   /** Sample of the process start; -1 if none. */
   readonly processStart: number;
   /** Status -> samples of HTTP responses. */
@@ -77,32 +85,6 @@ const WORKER_ID_LENGTH = 8;
 type EngineLabels = Readonly<Record<"model" | "engine" | "worker", string>>;
 
 type Collector = ReturnType<typeof createCollector>;
-
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-/** Beyond it, all are forgotten: servers may make up labels. */
-const MAX_KEPT_TEXTS = 10_000;
-/** In characters. */
-const MAX_KEPT_LENGTH = 256;
-
-/** Sanitizes and copies: a slice would keep the whole body in memory. */
-type KeepText = (raw: string) => string;
-
-/** Remembers texts across scrapes. */
-export function createTextKeeper(): KeepText {
-  const kept = new Map<string, string>();
-  return (raw) => {
-    let text = kept.get(raw);
-    if (text === undefined) {
-      const own = decoder.decode(encoder.encode(raw));
-      text = sanitizeText(own);
-      if (own.length > MAX_KEPT_LENGTH) return text;
-      if (kept.size >= MAX_KEPT_TEXTS) kept.clear();
-      kept.set(own, text);
-    }
-    return text;
-  };
-}
 
 function nameEngine({ current: { engine, worker }, keepText }: Collector): string {
   return keepText(worker === "" ? engine : `${engine}@${worker.slice(0, WORKER_ID_LENGTH)}`);
@@ -193,14 +175,12 @@ function namesEngine({ vocabulary, engineLabels }: Collector, label: string): bo
 function keepLora(collector: Collector, labels: readonly string[]): void {
   const byName = new Map<string, string>();
   for (let i = 0; i < labels.length; i += 2) byName.set(labels[i], labels[i + 1]);
-  const maximum = Number(byName.get("max_lora") ?? NaN);
   collector.lora.push({
     sample: collector.current.sample,
-    state: {
-      runningAdapters: splitAdapters(collector, byName.get("running_lora_adapters")),
-      waitingAdapters: splitAdapters(collector, byName.get("waiting_lora_adapters")),
-      maxAdapters: Number.isFinite(maximum) ? present(maximum) : absent("missing"),
-    },
+    engine: nameEngine(collector),
+    running: splitAdapters(collector, byName.get("running_lora_adapters")),
+    waiting: splitAdapters(collector, byName.get("waiting_lora_adapters")),
+    max: Number(byName.get("max_lora") ?? NaN),
   });
 }
 
@@ -348,7 +328,7 @@ function createCollector({ candidates: [{ vocabulary }], engineLabels, keepText 
     /** Most samples have the same engine as the previous one. */
     last: null as { readonly of: EngineLabels; readonly builder: EngineBuilder } | null,
     bounds: new Map<string, number>(),
-    lora: [] as { readonly sample: number; readonly state: LoraSample }[],
+    lora: [] as LoraState[],
     processStart: -1,
   };
 }

@@ -180,10 +180,10 @@ export interface EngineSample {
   readonly metrics: MetricTable;
 }
 
-/** LoRA adapters. */
+/** LoRA adapters. `unsupported` if several engines write one state: the last may be idle. */
 export interface LoraSample {
-  readonly runningAdapters: readonly string[];
-  readonly waitingAdapters: readonly string[];
+  readonly runningAdapters: Reading<readonly string[]>;
+  readonly waitingAdapters: Reading<readonly string[]>;
   readonly maxAdapters: Reading;
 }
 

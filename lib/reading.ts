@@ -14,6 +14,7 @@ export const ABSENCE_REASONS = [
   "restarted", // a counter was reset in this window
   "no_samples", // nothing was observed in the window (0 ÷ 0)
   "not_finite", // NaN or an infinity
+  "invalid", // a value that cannot be, such as a count below 0
   "bounds_differ", // different buckets cannot be merged
   "definitions_differ", // kinds of servers measure different things by that name
   "unreadable", // it cannot be parsed
@@ -61,6 +62,21 @@ export function mapReading<T, U>(reading: Reading<T>, convert: (value: T) => U):
   if (!isPresent(reading)) return reading;
   const value = convert(reading.value);
   return reading.partial ? { value, partial: true } : { value };
+}
+
+/** Above 1 by rounding. */
+const RATIO_TOLERANCE = 0.01;
+
+/** `not_finite`, or `invalid` for a figure that cannot be. */
+export function checkReading(
+  value: number,
+  { isRatio = false }: { readonly isRatio?: boolean } = {},
+): Reading {
+  if (!Number.isFinite(value)) return absent("not_finite");
+  const max = isRatio ? 1 : Infinity;
+  return value < 0 || value > max + RATIO_TOLERANCE
+    ? absent("invalid")
+    : present(Math.min(value, max));
 }
 
 /** Divides; absent if either is, `no_samples` if the denominator is 0. */

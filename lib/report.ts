@@ -322,8 +322,8 @@ const GROUP = object<Named<ModelGroup>>([
 ], "group");
 
 const LORA = object<LoraSample>([
-  field("running", TEXTS, "adapters in use", "runningAdapters"),
-  field("waiting", TEXTS, "waiting adapters", "waitingAdapters"),
+  figure("running", TEXTS, "adapters in use", "runningAdapters"),
+  figure("waiting", TEXTS, "waiting adapters", "waitingAdapters"),
   figure("maxAdapters", number(), "most adapters"),
 ]);
 

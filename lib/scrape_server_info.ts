@@ -10,7 +10,7 @@ import type { Endpoint, ModelCard } from "./model.ts";
 import type { HttpClient, Platform } from "./platform.ts";
 import { readBody } from "./scrape_body.ts";
 import { type EndpointAccess, joinHeaders } from "./scrape_credentials.ts";
-import { sanitizeText } from "./text.ts";
+import { sanitizeName } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 interface ModelList {
@@ -36,8 +36,8 @@ function parseModelCard(value: unknown): ModelCard | null {
   const { id, parent, max_model_len: length } = value;
   const isLength = typeof length === "number" && Number.isSafeInteger(length) && length > 0;
   return {
-    id: sanitizeText(id),
-    parent: typeof parent === "string" && parent !== "" ? sanitizeText(parent) : null,
+    id: sanitizeName(id),
+    parent: typeof parent === "string" && parent !== "" ? sanitizeName(parent) : null,
     maxModelLength: isLength ? length : null,
   };
 }

@@ -37,6 +37,7 @@ import {
   type AbsenceReason,
   absent,
   averageReadings,
+  checkReading,
   divideReadings,
   isPresent,
   mapReading,
@@ -79,11 +80,11 @@ function countComputed({ counters }: Counts): Reading {
   return mapReading(counters.cachedPromptTokens, (tokens) => Math.max(0, prompt.value - tokens));
 }
 
-/** A ratio weighted by its denominator. */
+/** A quotient weighted by its denominator. */
 function divideSums(
   all: readonly Counts[],
-  numerator: CounterKey,
-  denominator: CounterKey,
+  [numerator, denominator]: readonly [CounterKey, CounterKey],
+  { isRatio = true }: { readonly isRatio?: boolean } = {},
 ): Reading {
   // Only replicas that have both.
   const whole = all.filter((counts) =>
@@ -94,11 +95,11 @@ function divideSums(
     sumReadings(parts.map((counts) => counts.counters[numerator])),
     sumReadings(parts.map((counts) => counts.counters[denominator])),
   );
-  return isPresent(ratio) ? present(ratio.value) : ratio;
+  return isPresent(ratio) ? checkReading(ratio.value, { isRatio }) : ratio;
 }
 
 function computePrefixCacheHitRatio(all: readonly Counts[]): Reading<Ratio> {
-  const ratio = divideSums(all, "prefixCacheHits", "prefixCacheQueries");
+  const ratio = divideSums(all, ["prefixCacheHits", "prefixCacheQueries"]);
   if (isPresent(ratio) || all.length === 0) return ratio;
   return all.every((counts) => counts.sample.prefixCacheIsOff) ? absent("off") : ratio;
 }
@@ -116,12 +117,11 @@ function computeRatios(all: readonly Counts[]): RatioFigures {
     prefixCacheQueries: sumReadings(all.map((counts) => counts.counters.prefixCacheQueries)),
     externalPrefixCacheHitRatio: divideSums(
       all,
-      "externalPrefixCacheHits",
-      "externalPrefixCacheQueries",
+      ["externalPrefixCacheHits", "externalPrefixCacheQueries"],
     ),
-    draftAcceptanceRatio: divideSums(all, "acceptedTokens", "draftTokens"),
+    draftAcceptanceRatio: divideSums(all, ["acceptedTokens", "draftTokens"]),
     meanAcceptanceLength: mapReading(
-      divideSums(all, "acceptedTokens", "drafts"),
+      divideSums(all, ["acceptedTokens", "drafts"], { isRatio: false }),
       (accepted) => 1 + accepted,
     ),
   };
@@ -159,7 +159,8 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
     p50: quantile(0.5),
     p95: quantile(0.95),
     p99: quantile(0.99),
-    mean: Number.isFinite(merged.sum) ? present(merged.sum / count) : absent("missing"),
+    // A clock that jumps makes durations below 0 (vLLM #49135).
+    mean: Number.isFinite(merged.sum) ? checkReading(merged.sum / count) : absent("missing"),
     samples,
   };
 }

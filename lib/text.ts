@@ -62,6 +62,11 @@ export function sanitizeText(text: string, maxWidth: number = DEFAULT_MAX_WIDTH)
   return cutText(safe, maxWidth);
 }
 
+/** Sanitizes a name in full: names may differ at the end of a deep path. */
+export function sanitizeName(text: string): string {
+  return sanitizeText(text, MAX_INPUT_LENGTH);
+}
+
 /** Quotes sanitized text. */
 export function quote(text: string, maxWidth: number = DEFAULT_MAX_WIDTH): string {
   return `"${sanitizeText(text, maxWidth)}"`;
@@ -109,6 +114,13 @@ export function cutTextStart(text: string, width: number): string {
   if (width <= 0) return "";
   if (SINGLE_WIDTH.test(text)) return "…" + text.slice(text.length - width + 1);
   return "…" + fitGraphemes(splitGraphemes(text).reverse(), width - 1).toReversed().join("");
+}
+
+/** Cuts in the middle, for names that differ at either end. May be one or two cells narrower. */
+export function cutTextMiddle(text: string, width: number): string {
+  if (width < 3 || measureWidth(text) <= width) return cutText(text, width);
+  const head = Math.ceil(width / 2);
+  return cutText(text, head) + cutTextStart(text, width - head + 1).slice(1);
 }
 
 export function padText(text: string, width: number, align: "left" | "right" = "left"): string {

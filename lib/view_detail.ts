@@ -116,8 +116,12 @@ function renderSaturation(subject: Subject): string[] {
   }
   const lora = state.scrape?.lora;
   if (lora) {
-    const names = lora.runningAdapters.join(", ");
-    rows.push(["LoRA adapters", names === "" ? "none running" : names]);
+    const { value: names } = lora.runningAdapters;
+    const known = names?.join(", ") || "none running";
+    rows.push([
+      "LoRA adapters",
+      names === null ? "n/a: the engines overwrite each other's state" : known,
+    ]);
   }
   return renderSection("Saturation", rows, subject);
 }
@@ -317,6 +321,21 @@ function renderConfiguration(subject: Subject): string[] {
   return renderSection("Configuration", rows, subject);
 }
 
+/** Figures that the server exports with values that cannot be. */
+function listInvalid({ figures: { running, waiting, kvCache, lastPoll } }: Row): string[] {
+  const readings: readonly (readonly [string, Reading<unknown>])[] = [
+    ["running", running],
+    ["waiting", waiting],
+    ["KV cache", kvCache.maxRatio],
+    ["hit ratio", lastPoll.prefixCacheHitRatio],
+    ...LATENCY_KEYS.map((key) =>
+      [`mean of ${LATENCY_NAMES[key].title}`, lastPoll.latency[key].mean] as const
+    ),
+  ];
+  return readings.filter(([, reading]) => !isPresent(reading) && reading.reason === "invalid")
+    .map(([title]) => title);
+}
+
 function renderScrape(subject: Subject): string[] {
   const { state: known, status } = subject.row;
   const { scrape, history } = known;
@@ -328,6 +347,10 @@ function renderScrape(subject: Subject): string[] {
       const [first] = scrape.badLines;
       const example = first && `, the first at line ${first.line}: ${first.message}`;
       rows.push(["Bad lines", subject.paint(`${scrape.badLineCount}${example ?? ""}`, "warn")]);
+    }
+    const invalid = listInvalid(subject.row).join(", ");
+    if (invalid !== "") {
+      rows.push(["Impossible", subject.paint(`${invalid}: n/a, as the exported value is`, "warn")]);
     }
     if (scrape.aliases.size > 0) {
       rows.push(["Old metric names", [...scrape.aliases.values()].join(", ")]);
@@ -377,7 +400,9 @@ function formatMetric({ info, kind, labels, value, sum }: MetricValue): string {
   const unit = info?.unit ?? "";
   if (kind === "info") return cutText(labels, MAX_INFO_WIDTH);
   if (kind !== "histogram") return formatInUnit(value, unit).trimEnd();
-  const mean = sum === null || value === 0 ? "" : `, mean ${formatInUnit(sum / value, unit)}`;
+  const mean = sum === null || sum < 0 || value === 0
+    ? ""
+    : `, mean ${formatInUnit(sum / value, unit)}`;
   return `${formatCount(value)} observed${mean}`.trimEnd();
 }
 

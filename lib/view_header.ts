@@ -17,7 +17,7 @@ import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.
 import type { State } from "./state.ts";
 import type { Row } from "./state_fleet.ts";
 import { findWorstObjective, isOfModel } from "./stats_slo.ts";
-import { cutText, measureWidth, quote, wrapText } from "./text.ts";
+import { cutText, cutTextMiddle, measureWidth, quote, wrapText } from "./text.ts";
 import { formatClock } from "./units.ts";
 import { chooseAttainmentColor, chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
 import {
@@ -110,9 +110,13 @@ function describeInterval({ interval, endpoints, fleet, isOnce = false }: State)
   return `every ${formatInterval(interval)} to ${formatInterval(Math.round(longest))}`;
 }
 
+/** In cells. */
+const MAX_MODEL_WIDTH = 60;
+
 function createTitle(state: State): readonly Piece[] {
   const { fleet, held, isDemo, nowEpoch, utcOffset } = state;
   const { total } = fleet.counts;
+  const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
   return [
     { text: "vllm-htop", meaning: "title" },
     { text: held === null ? "" : "PAUSED", meaning: "alert" },
@@ -121,7 +125,7 @@ function createTitle(state: State): readonly Piece[] {
     { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },
     { text: describeInterval(state), meaning: "dim" },
     { text: describeAge(state), meaning: "warn" },
-    { text: fleet.groups.map(({ label }) => label).join(", "), meaning: "name", canBeCut: true },
+    { text: models.join(", "), meaning: "name", canBeCut: true },
   ];
 }
 

@@ -70,17 +70,23 @@ function writeFamily(row: MetricRow, name: string): Series[] {
   if (row.kind === "histogram") {
     return writeHistogram(name, [0.5, 2], { counts: [1, 2, 4], sum: 7 });
   }
-  return [[row.label === undefined ? name : `${name}{${row.label}="x"}`, 5]];
+  return [[row.label === undefined ? name : `${name}{${row.label}="x"}`, chooseValue(row)]];
 }
 
-function expectListed({ kind, scale = 1, label }: MetricRow): readonly unknown[] {
+function chooseValue({ unit }: MetricRow): number {
+  return unit === "ratio" ? 0.5 : 5;
+}
+
+function expectListed(row: MetricRow): readonly unknown[] {
+  const { kind, scale = 1, label } = row;
   if (kind === "histogram") return [4, "", 7 * scale];
-  return [5, label === undefined ? "" : "x", null];
+  return [chooseValue(row), label === undefined ? "" : "x", null];
 }
 
-function expectFigure({ kind, label }: MetricRow): unknown {
+function expectFigure(row: MetricRow): unknown {
+  const { kind, label } = row;
   if (kind === "histogram") return [0.5, 2, Infinity];
-  return label === undefined ? 5 : [["x", 5]];
+  return label === undefined ? chooseValue(row) : [["x", 5]];
 }
 
 Deno.test("parseEngineMetrics() lists every name of the table, and gives it under its key", () => {
@@ -364,7 +370,7 @@ Deno.test("parseEngineMetrics() treats an exposition without engine labels as on
   ]);
   const [{ gauges, configuration, labelled }] = engines;
   assertEquals(gauges.swapped, { value: 0 });
-  assertEquals(gauges.prefixCacheHitRatioReported, { value: -1 });
+  assertEquals(gauges.prefixCacheHitRatioReported, { value: null, reason: "invalid" });
   assertEquals(gauges.kvCacheUsageRatio, { value: 0 });
   // The configuration has no engine label either.
   assertEquals(configuration.get("num_gpu_blocks"), "2375");
@@ -581,13 +587,13 @@ Deno.test("parseEngineMetrics() uses LoRA's newest series, whose value is a time
   const text = writeEngine([RUNNING]) + series("a", "", "1.7953e+09") +
     series("b,c", "d", "1.7953001e+09") + series("", "", "1.7952e+09");
   assertEquals(read(text).lora, {
-    runningAdapters: ["b", "c"],
-    waitingAdapters: ["d"],
+    runningAdapters: { value: ["b", "c"] },
+    waitingAdapters: { value: ["d"] },
     maxAdapters: { value: 4 },
   });
   assertEquals(read(writeEngine([RUNNING])).lora, null);
   const idle = read('vllm:lora_requests_info{running_lora_adapters="",x="y"} 5\n').lora;
-  assertEquals(idle?.runningAdapters, []);
+  assertEquals(idle?.runningAdapters.value, []);
   assertEquals(idle?.maxAdapters, { value: null, reason: "missing" });
 });
 
@@ -785,7 +791,7 @@ Deno.test("parseEngineMetrics() sanitizes every text it keeps", () => {
     engine.engine,
     ...engine.labelled.finishedByReason?.keys() ?? [],
     ...engine.configuration.values(),
-    ...lora?.runningAdapters ?? [],
+    ...lora?.runningAdapters.value ?? [],
     ...familyNames,
     ...httpResponsesByStatus.keys(),
   ];
@@ -998,7 +1004,8 @@ Deno.test("createEngineReader() finds the newest adapters among unchanged series
         `vllm:lora_requests_info{running_lora_adapters="b"} ${second}\n`,
     );
   const reader = createEngineReader();
-  const found = [[1, 2], [3, 2], [3, 3]].map(([a, b]) => reader(write(a, b)).lora?.runningAdapters);
+  const found = [[1, 2], [3, 2], [3, 3]]
+    .map(([a, b]) => reader(write(a, b)).lora?.runningAdapters.value);
   assertEquals(found, [["b"], ["a"], ["b"]]);
 });
 

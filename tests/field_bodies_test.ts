@@ -151,3 +151,71 @@ Deno.test("a body with both keeps the prefix", () => {
   ));
   assertEquals([text.metricPrefix, text.engines[0].gauges.running.value], ["vllm:", 2]);
 });
+
+// ---- Values that cannot be, and that nobody knows.
+
+Deno.test("a KV-cache usage below 0 or above 1 is no usage, but rounding is", async () => {
+  const bodies = await readCase("neg_kv");
+  assertEquals(measure(bodies).kvCache.maxRatio, { value: null, reason: "invalid" });
+  const read = (value: number): unknown =>
+    readText([`kv_cache_usage_perc{model_name="m"} ${value}`]).engines[0].gauges.kvCacheUsageRatio;
+  assertEquals([read(1.0000000000000002), read(1)], [{ value: 1 }, { value: 1 }]);
+  assertEquals([read(1.5), read(-1)], Array(2).fill({ value: null, reason: "invalid" }));
+});
+
+Deno.test("counts below 0 are none", () => {
+  const [{ gauges, counters, labelled }] = readText([
+    'num_requests_running{model_name="m"} -1',
+    'generation_tokens_total{model_name="m"} -5',
+    'request_success_total{finished_reason="stop",model_name="m"} -5',
+    'request_success_total{finished_reason="abort",model_name="m"} 2',
+  ]).engines;
+  assertEquals(gauges.running, { value: null, reason: "invalid" });
+  assertEquals(counters.generationTokens, { value: null, reason: "invalid" });
+  assertEquals([...labelled.finishedByReason ?? []], [["abort", 2]]);
+});
+
+Deno.test("a negative mean is no mean, and quantiles stay", async () => {
+  const { queue, decode } = measure(await readCase("uptime_hist")).lastPoll.latency;
+  assertEquals(queue.mean, { value: null, reason: "invalid" });
+  assertEquals([queue.p95.value?.bound, queue.samples.value], ["<", 26]);
+  assertEquals(Math.round(decode.mean.value ?? NaN), 13_457);
+});
+
+Deno.test("more hits than queries are no ratio", () => {
+  const write = (step: number) =>
+    readText([
+      'num_requests_running{model_name="m"} 1',
+      `prefix_cache_queries_total{model_name="m"} ${10 * step}`,
+      `prefix_cache_hits_total{model_name="m"} ${20 * step}`,
+    ]);
+  const { prefixCacheHitRatio } = measure([write(0), write(1)]).lastPoll;
+  assertEquals(prefixCacheHitRatio, { value: null, reason: "invalid" });
+});
+
+Deno.test("which adapters run is unknown if several engines write one state", async () => {
+  const [, { lora }] = await readCase("lora_dp");
+  assertEquals(lora?.runningAdapters, { value: null, reason: "unsupported" });
+  const ofEach = readText([
+    ...["0", "1"].map((engine) => `num_requests_running{engine="${engine}",model_name="m"} 1`),
+    'lora_requests_info{engine="0",max_lora="2",running_lora_adapters="a"} 5',
+    'lora_requests_info{engine="1",max_lora="2",running_lora_adapters="b"} 6',
+    'lora_requests_info{engine="1",max_lora="2",running_lora_adapters=""} 7',
+  ]);
+  assertEquals(ofEach.lora?.runningAdapters.value, ["a"]);
+});
+
+Deno.test("long names of models that differ at the end stay apart", async () => {
+  const names = await Promise.all(["l330", "l330b", "long"].map(async (file) => {
+    const body = await readGzip(`fixtures/field/long-names/${file}.prom.gz`);
+    return parseEngineMetrics(body).engines[0].modelName;
+  }));
+  assertEquals(names.map((name) => name.split("/").at(-1)), [
+    "Qwen3-235B-A22B",
+    "Llama-70B",
+    "model-q4",
+  ]);
+  const long = ["a", "b"].map((end) => "x".repeat(1999) + end);
+  const { engines } = readText(long.map((name) => `num_requests_running{model_name="${name}"} 1`));
+  assertEquals(engines.map(({ modelName }) => modelName), long);
+});

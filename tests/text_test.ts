@@ -3,6 +3,7 @@ import fc from "fast-check";
 import {
   createSecret,
   cutText,
+  cutTextMiddle,
   cutTextStart,
   maskSecrets,
   measureWidth,
@@ -206,6 +207,20 @@ Deno.test("cutTextStart() keeps an end of the text, never wider", () => {
     { numRuns: 5000 },
   );
   assertEquals(cutTextStart("Llama-3.1-8B :8002", 8), "…B :8002");
+});
+
+Deno.test("cutTextMiddle() keeps both ends, never wider", () => {
+  fc.assert(
+    fc.property(anyText.map((text) => sanitizeText(text)), anyWidth, (text, width) => {
+      const cut = cutTextMiddle(text, width);
+      assert(measureWidth(cut) <= width);
+      if (measureWidth(text) <= width) return assertEquals(cut, text);
+      const [head, tail = ""] = cut.split("…");
+      assert(text.startsWith(head) && text.endsWith(tail) || text.includes("…"));
+    }),
+    { numRuns: 5000 },
+  );
+  assertEquals(cutTextMiddle("Llama-3.1-8B-Instruct", 10), "Llam…truct");
 });
 
 Deno.test("padText() gives the wanted width", () => {
