@@ -10,7 +10,12 @@
  * @module
  */
 
-import { ENVIRONMENT_VARIABLES } from "../lib/cli_option_table.ts";
+import { COMMON_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
+
+export const ENVIRONMENT_VARIABLES: readonly string[] = [
+  ...OPTION_ROWS.flatMap((row) => [row.variable ?? [], row.contentVariable ?? []].flat()),
+  ...COMMON_VARIABLES.flatMap(([names]) => names.split(", ")),
+];
 
 /** Variables that are looked at besides those that the help names. */
 const RUNTIME_VARIABLES = [

@@ -358,11 +358,6 @@ export const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[
   ["LC_ALL, LC_CTYPE, LANG", "ASCII only if the first one set does not name UTF-8"],
 ];
 
-export const ENVIRONMENT_VARIABLES: readonly string[] = [
-  ...OPTION_ROWS.flatMap((row) => [row.variable ?? [], row.contentVariable ?? []].flat()),
-  ...COMMON_VARIABLES.flatMap(([names]) => names.split(", ")),
-];
-
 /** Flags that people try for a secret -> the option that takes a file. */
 export const SECRET_FLAGS: ReadonlyMap<string, OptionName> = new Map([
   ["token", "token-file"],

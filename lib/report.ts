@@ -65,8 +65,9 @@ import {
   type ModelGroup,
   type Row,
 } from "./state_fleet.ts";
+import { PEAK_KEYS } from "./stats_series.ts";
 import type { Attainment, ObjectiveFigures } from "./stats_slo.ts";
-import { PEAK_KEYS, type Peaks, type SessionCounts } from "./stats_totals.ts";
+import type { Peaks, SessionCounts } from "./stats_totals.ts";
 import { formatTimestamp } from "./units.ts";
 
 /** Rises when a key changes its meaning or goes. */

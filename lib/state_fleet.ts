@@ -311,44 +311,37 @@ interface RowContext {
   readonly alerts: ReadonlyMap<string, readonly Alert[]>;
 }
 
-function createBareRow(known: EndpointState, { sources }: RowContext): Row {
-  const { displayName, endpoint: { key }, scrape } = known;
-  return {
-    ...{ key, name: displayName, place: displayName, label: displayName, state: known },
-    status: sources.evaluation.statuses.get(key) ?? "PENDING",
-    age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
-    ...{ replica: null, figures: NO_FIGURES, trend: [], total: null, peaks: NO_PEAKS },
-    idleness: NO_IDLENESS,
-    ...{ serviceLevels: [], alerts: [], requestShare: absent("missing"), gpus: [] },
-    host: getHostName(known.endpoint),
-  };
-}
-
-function createRow(known: EndpointState, engine: CurrentEngine, context: RowContext): Row {
-  const { sources, isOneModel, alerts } = context;
+/** `engine` is `null` if no engine of the endpoint is known. */
+function createRow(
+  known: EndpointState,
+  engine: CurrentEngine | null,
+  { sources, isOneModel, alerts }: RowContext,
+): Row {
   const { endpoint, displayName, scrape } = known;
-  const { key, replica, series: trend, totals: total, peaks, idleness } = engine;
+  const key = engine?.key ?? endpoint.key;
   const host = getHostName(endpoint);
-  const { name, place } = engine.name ?? { name: displayName, place: displayName };
+  const { name, place } = engine?.name ?? { name: displayName, place: displayName };
   const status = sources.evaluation.statuses.get(key) ?? "PENDING";
   return {
-    ...{ key, name, place, label: isOneModel ? place : name, state: known },
-    ...{ status, replica },
+    ...{ key, name, place, label: isOneModel ? place : name, state: known, status, host },
+    replica: engine?.replica ?? null,
     // The last figures of a server that is DOWN are too old to show.
-    figures: status === "DOWN" ? NO_FIGURES : engine.figures,
+    figures: engine === null || status === "DOWN" ? NO_FIGURES : engine.figures,
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
-    ...{ trend, total, peaks, idleness },
-    serviceLevels: computeServiceLevels(
-      [{ replica, total, status }],
+    trend: engine?.series ?? [],
+    total: engine?.totals ?? null,
+    peaks: engine?.peaks ?? NO_PEAKS,
+    idleness: engine?.idleness ?? NO_IDLENESS,
+    serviceLevels: engine === null ? [] : computeServiceLevels(
+      [{ replica: engine.replica, total: engine.totals, status }],
       sources,
       () => status !== "DOWN",
     ),
     alerts: alerts.get(key) ?? [],
     requestShare: absent("missing"),
-    host,
-    gpus: listGpusOf(getHost(sources.hosts, host), {
+    gpus: engine === null ? [] : listGpusOf(getHost(sources.hosts, host), {
       endpointKey: endpoint.key,
-      engine: replica.sample.engine,
+      engine: engine.replica.sample.engine,
     }),
   };
 }
@@ -387,8 +380,9 @@ export function createFleet(sources: FleetSources, before?: Fleet): Fleet {
   const modelNames = endpoints.flatMap(listEngines).map(({ replica }) => replica.sample.modelName);
   const context: RowContext = { sources, isOneModel: new Set(modelNames).size < 2, alerts };
   const bare = endpoints.flatMap((known) => {
-    const rows = listEngines(known).map((engine) => createRow(known, engine, context));
-    return rows.length === 0 ? [createBareRow(known, context)] : rows;
+    const engines = listEngines(known);
+    return (engines.length === 0 ? [null] : engines)
+      .map((engine) => createRow(known, engine, context));
   });
   const { groups, total } = createGroups(bare, sources, before);
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));

@@ -10,16 +10,16 @@ import type { Ratio, Seconds } from "./units.ts";
 /** Two minutes at the default interval. */
 export const MAX_SERIES_POINTS = 60;
 
-/** In display order. */
-export const SERIES_KEYS = [
+/** Series whose peak is kept. In display order, like the next ones. */
+export const PEAK_KEYS = [
   "running",
   "waiting",
   "kvCacheUsageRatio",
   "promptTokensPerSecond",
   "generationTokensPerSecond",
-  "ttftP95Seconds",
-  "itlP95Seconds",
 ] as const;
+export type PeakKey = typeof PEAK_KEYS[number];
+export const SERIES_KEYS = [...PEAK_KEYS, "ttftP95Seconds", "itlP95Seconds"] as const;
 export type SeriesKey = typeof SERIES_KEYS[number];
 /** `null` is a gap. */
 export type SeriesPoint = Readonly<Record<SeriesKey, number | null>>;

@@ -16,6 +16,7 @@ import {
   sumCounts,
 } from "./model.ts";
 import { absent, isPresent, present, type Reading, sumReadings } from "./reading.ts";
+import { PEAK_KEYS, type PeakKey } from "./stats_series.ts";
 import { chooseObjectives, countSample, WITHIN_KEYS } from "./stats_slo.ts";
 import { identifyEngine } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
@@ -31,16 +32,6 @@ export const SESSION_KEYS = [
 type SessionKey = typeof SESSION_KEYS[number];
 /** Counters, or sums of them. */
 export type SessionCounts = Readonly<Record<SessionKey, Reading>>;
-
-/** In display order. */
-export const PEAK_KEYS = [
-  "running",
-  "waiting",
-  "kvCacheUsageRatio",
-  "promptTokensPerSecond",
-  "generationTokensPerSecond",
-] as const;
-export type PeakKey = typeof PEAK_KEYS[number];
 
 /** The highest value, and when it was first reached. */
 interface Peak {

@@ -19,8 +19,7 @@ import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
 import { joinMetrics } from "./stats_aggregate.ts";
-import { getSeries, SERIES_KEYS } from "./stats_series.ts";
-import { PEAK_KEYS } from "./stats_totals.ts";
+import { getSeries, PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
 import { cutText } from "./text.ts";
 import type { Ratio } from "./units.ts";
 import {

@@ -14,10 +14,11 @@ import { PANEL_IDS, type PanelId } from "./state_ui.ts";
 import {
   getSeries,
   MAX_SERIES_POINTS,
+  type PeakKey,
   type SeriesKey,
   SUMMABLE_SERIES_KEYS,
 } from "./stats_series.ts";
-import type { PeakKey, Peaks } from "./stats_totals.ts";
+import type { Peaks } from "./stats_totals.ts";
 import { measureWidth } from "./text.ts";
 import { formatClock } from "./units.ts";
 import {

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { findConfigPath } from "../lib/cli_config.ts";
 import { helpText } from "../lib/cli_help.ts";
-import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
+import { ENVIRONMENT_VARIABLES } from "../.ci/permissions.ts";
+import { OPTION_ROWS } from "../lib/cli_option_table.ts";
 import {
   createStartUi,
   getConfigPath,

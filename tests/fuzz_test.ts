@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { ENVIRONMENT_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
+import { ENVIRONMENT_VARIABLES } from "../.ci/permissions.ts";
+import { OPTION_ROWS } from "../lib/cli_option_table.ts";
 import type { EngineExposition } from "../lib/dialect_reader.ts";
 import { type EngineSample, listMetrics } from "../lib/model.ts";
 import { parseArguments } from "./fixtures/arguments.ts";

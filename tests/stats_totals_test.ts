@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Scrape } from "../lib/model.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
+import { PEAK_KEYS } from "../lib/stats_series.ts";
 import {
   addScrape,
   continueIdleness,
@@ -13,7 +14,6 @@ import {
   NO_IDLENESS,
   NO_PEAKS,
   NO_TOTALS,
-  PEAK_KEYS,
   type PeakValues,
   recordPeaks,
   type ServerTotals,
