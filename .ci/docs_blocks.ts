@@ -11,10 +11,14 @@
 import denoConfig from "../deno.json" with { type: "json" };
 import { EXIT_CODES } from "../lib/cli_help.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "../lib/cli_option_table.ts";
+import { DIALECTS } from "../lib/dialect.ts";
+import { VLLM } from "../lib/dialect_vllm.ts";
 import { VLLM_METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
 import { isRecord } from "../lib/json.ts";
+import { FLAG_KEYS } from "../lib/model.ts";
 import { createReportSchema } from "../lib/report.ts";
-import { RULES } from "../lib/rules_table.ts";
+import { ADVICE_ROWS, describeAdvice, FLAG_WORDS } from "../lib/rules_advice.ts";
+import { findRule, RULES } from "../lib/rules_table.ts";
 import { measureWidth, padText, wrapText } from "../lib/text.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";
 import { COLUMNS } from "../lib/view_columns.ts";
@@ -115,6 +119,25 @@ function formatRules(): string {
   }));
 }
 
+function formatAdvice(): string {
+  return formatList(ADVICE_ROWS.map((row) => {
+    const { text } = describeAdvice(row, VLLM.flags, {});
+    const answers = row.rules.map((id) => findRule(id).title).join(", ");
+    return `**${quoteFlags(text)}**, if ${row.when}. Answers: ${answers}.`;
+  }));
+}
+
+function formatFlags(): string {
+  const dialects = DIALECTS.filter(({ flags }) => Object.keys(flags).length > 0);
+  return formatRows(
+    ["To change", ...dialects.map(({ name }) => name)],
+    FLAG_KEYS.map((key) => [
+      FLAG_WORDS[key],
+      ...dialects.map(({ flags }) => flags[key] === undefined ? "" : quoteCode(flags[key])),
+    ]),
+  );
+}
+
 function formatMetrics(): string {
   return formatList(
     VLLM_METRIC_ROWS.map(({ title, kind, unit, names, help, since, until }) => {
@@ -200,6 +223,8 @@ export const BLOCKS: Readonly<Record<string, () => string>> = {
   "options": formatOptions,
   "variables": formatVariables,
   "rules": formatRules,
+  "advice": formatAdvice,
+  "flags": formatFlags,
   "metrics": formatMetrics,
   "permissions": formatPermissions,
   "report": formatReport,

@@ -188,13 +188,17 @@ function createFamilies(rows: readonly MetricRow[]): Map<string, MetricRow> {
 
 export function createVocabulary(dialect: Dialect): Vocabulary {
   const { name, tokensAreBooked, latencyDefinitions, mainOptions, rows } = dialect;
+  const { flags, capacityReason } = dialect;
   const keys = new Set(rows.map(({ key }) => key));
   const noSuchFigures = new Set(
     [...HISTOGRAM_KEYS, ...LABELLED_KEYS].filter((key) => !keys.has(key)),
   );
   return {
     dialect,
-    server: { name, tokensAreBooked, latencyDefinitions, mainOptions, noSuchFigures },
+    server: {
+      ...{ name, tokensAreBooked, latencyDefinitions, mainOptions },
+      ...{ flags, capacityReason, noSuchFigures },
+    },
     targets: createTargets(rows),
     families: createFamilies(rows),
   };

@@ -70,6 +70,16 @@ export const SGLANG: Dialect = {
   tokensAreBooked: "finish",
   latencyDefinitions: { itl: "per token" },
   mainOptions: [],
+  flags: {
+    kvCacheMemory: "--mem-fraction-static",
+    kvCacheType: "--kv-cache-dtype fp8_e4m3",
+    maxLength: "--context-length",
+    concurrentRequests: "--max-running-requests",
+    tokenBudget: "--chunked-prefill-size",
+    speculativeTokens: "--speculative-num-draft-tokens",
+    apiServers: "--tokenizer-worker-num",
+  },
+  capacityReason: "",
   processes: {
     command: /^sglang::|\bsglang\.launch_server\b|(?:^|[\s/])sglang serve(?:\s|$)/,
     title: /^sglang::/,

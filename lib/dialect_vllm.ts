@@ -155,6 +155,18 @@ export const VLLM: Dialect = {
     "sliding_window",
     "cpu_offload_gb",
   ],
+  flags: {
+    kvCacheMemory: "--gpu-memory-utilization",
+    kvCacheType: "--kv-cache-dtype fp8",
+    maxLength: "--max-model-len",
+    concurrentRequests: "--max-num-seqs",
+    tokenBudget: "--max-num-batched-tokens",
+    // Part of --speculative-config.
+    speculativeTokens: "num_speculative_tokens",
+    apiServers: "--api-server-count",
+  },
+  // The others wait for a LoRA slot, a KV transfer or a grammar.
+  capacityReason: "capacity",
   processes: {
     command:
       /^VLLM::|(?:^|[\s/])vllm serve(?:\s|$)|\bvllm\.entrypoints\.(?:openai\.)?api_server\b|(?:^|[\s/])vllm\/entrypoints\/(?:openai\/)?api_server\.py(?:\s|$)/,

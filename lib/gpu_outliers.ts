@@ -9,7 +9,7 @@ import { createRecord } from "./model.ts";
 import { absent, divideReadings, isPresent, present, type Reading } from "./reading.ts";
 import { MAX_SERIES_POINTS } from "./stats_series.ts";
 import { computeMedian } from "./stats_significance.ts";
-import type { Ratio } from "./units.ts";
+import type { Hertz, Ratio } from "./units.ts";
 
 const BUSY_RATIO: Ratio = 0.5;
 /** Share of the peers' median clock. */
@@ -28,10 +28,18 @@ function isBusy(gpu: GpuSample): boolean {
   return isPresent(gpu.throttleReasons) && !gpu.throttleReasons.value.includes("idle");
 }
 
+function listPeers(gpu: GpuSample, gpus: readonly GpuSample[]): readonly GpuSample[] {
+  return gpus.filter((peer) => peer !== gpu && peer.name === gpu.name);
+}
+
+function listBusyClocks(gpus: readonly GpuSample[]): readonly Hertz[] {
+  return gpus.filter(isBusy).map(({ smClockHertz }) => smClockHertz).filter(isPresent)
+    .map(({ value }) => value);
+}
+
 function checkGpu(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | null {
   if (!isBusy(gpu)) return null;
-  const clocks = peers.filter(isBusy).map(({ smClockHertz }) => smClockHertz).filter(isPresent)
-    .map(({ value }) => value);
+  const clocks = listBusyClocks(peers);
   const peersClock = clocks.length === 0 ? absent("no_samples") : present(computeMedian(clocks));
   const reasons = isPresent(gpu.throttleReasons) ? gpu.throttleReasons.value : [];
   const faults = reasons.filter((reason) => FAULT_REASONS.has(reason));
@@ -50,10 +58,21 @@ function checkGpu(gpu: GpuSample, peers: readonly GpuSample[]): GpuOutlier | nul
 
 /** Skips idle GPUs: their clocks are low by design. */
 export function findGpuOutliers(gpus: readonly GpuSample[]): readonly GpuOutlier[] {
-  return gpus.flatMap((gpu) => {
-    const peers = gpus.filter((peer) => peer !== gpu && peer.name === gpu.name);
-    return checkGpu(gpu, peers) ?? [];
+  return gpus.flatMap((gpu) => checkGpu(gpu, listPeers(gpu, gpus)) ?? []);
+}
+
+/**
+ * Returns the lowest clock of these GPUs as a share of the median of the others' with that name;
+ * `null` unless each is busy and has busy peers.
+ */
+export function compareClocks(own: readonly GpuSample[], gpus: readonly GpuSample[]): Ratio | null {
+  const others = gpus.filter((gpu) => !own.includes(gpu));
+  const ratios = own.map((gpu) => {
+    const [clock = NaN] = listBusyClocks([gpu]);
+    return clock / computeMedian(listBusyClocks(listPeers(gpu, others)));
   });
+  const lowest = Math.min(...ratios);
+  return Number.isFinite(lowest) ? lowest : null;
 }
 
 export interface Range {

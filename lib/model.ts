@@ -82,7 +82,12 @@ export const OBJECTIVE_KEYS = [
   "e2e",
   "queue",
 ] as const satisfies readonly LatencyKey[];
-export const HISTOGRAM_KEYS = [...LATENCY_KEYS, "iterationTokens"] as const;
+export const HISTOGRAM_KEYS = [
+  ...LATENCY_KEYS,
+  "iterationTokens",
+  "promptLength",
+  "outputLength",
+] as const;
 export type HistogramKey = typeof HISTOGRAM_KEYS[number];
 /** `info` is always 1; its labels hold the content. */
 export type MetricKind = "gauge" | "counter" | "histogram" | "info";
@@ -127,6 +132,19 @@ export interface MetricTable {
   readonly values: Float64Array;
 }
 
+/** What users change of a server. */
+export const FLAG_KEYS = [
+  "kvCacheMemory",
+  "kvCacheType",
+  "maxLength",
+  "concurrentRequests",
+  "tokenBudget",
+  "speculativeTokens",
+  "apiServers",
+] as const;
+/** As the server spells them; without those that it lacks. */
+export type ServerFlags = Readonly<Partial<Record<typeof FLAG_KEYS[number], string>>>;
+
 /** Meaning of the figures of one kind of server. */
 export interface ServerTraits {
   readonly name: string;
@@ -136,6 +154,9 @@ export interface ServerTraits {
   readonly latencyDefinitions: Readonly<Partial<Record<LatencyKey, string>>>;
   /** Configuration entries to show first. */
   readonly mainOptions: readonly string[];
+  readonly flags: ServerFlags;
+  /** The child of `waitingByReason` that more capacity would serve; empty if there is none. */
+  readonly capacityReason: string;
   /** Never exported by this kind of server. */
   readonly noSuchFigures: ReadonlySet<HistogramKey | LabelledKey>;
 }
@@ -145,6 +166,8 @@ export const UNKNOWN_SERVER: ServerTraits = {
   tokensAreBooked: "step",
   latencyDefinitions: {},
   mainOptions: [],
+  flags: {},
+  capacityReason: "",
   noSuchFigures: new Set(),
 };
 

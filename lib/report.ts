@@ -48,14 +48,18 @@ import {
   TEXT,
   TEXTS,
   TOKENS,
+  type ValueType,
 } from "./report_fields.ts";
 import { COST, FAILURE, HOST, listHosts, OUTLIER } from "./report_gpu_cost.ts";
+import type { Advice } from "./rules_advice.ts";
 import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
 import type { GroupChecks } from "./rules_evaluate.ts";
-import { type Cause, computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
+import { type Evidence, FLAG_OF_LIMIT, LIMIT_KINDS } from "./rules_limits.ts";
+import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
 import { type Finding, findRule, type HotCondition, RULES } from "./rules_table.ts";
 import { getInterval } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
+import type { AdvisedCause } from "./state_advice.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import {
   describeUrl,
@@ -225,10 +229,33 @@ function extend<T, More>(parts: readonly T[], more: More): readonly (T & More)[]
   return parts.map((part) => ({ ...part, ...more }));
 }
 
-const CAUSE = object<Named<Cause>>([
+const NUMBERS: ValueType<Evidence> = {
+  ...COUNTS,
+  write: (evidence) =>
+    COUNTS.write(new Map(Object.entries(evidence).map(([key, value = NaN]) => [key, value]))),
+};
+
+const ADVICE = object<Advice>([
+  field("text", TEXT, "one thing to do"),
+  field("flag", orNull(TEXT), "flag of the server that it changes first"),
+  field("evidence", NUMBERS, "figures that support it, in base units"),
+], "advice");
+
+const LIMIT = object<Within<Row>>([
+  field("kind", oneOf(LIMIT_KINDS), "what limits the engine", ({ limit }) => limit.kind),
+  field("flag", orNull(TEXT), "flag of the server that moves it", ({ limit, replica }) => {
+    const key = FLAG_OF_LIMIT[limit.kind];
+    return key === undefined ? null : replica?.sample.server.flags[key] ?? null;
+  }),
+  field("spanSeconds", SECONDS, "for how long it has been so", ({ limit }) => limit.span),
+  field("evidence", NUMBERS, "figures that show it, in base units", ({ limit }) => limit.evidence),
+], "limit");
+
+const CAUSE = object<Named<AdvisedCause>>([
   field("displayName", TEXT, "of the replica or endpoint", ({ key, names }) => names(key)),
   field("signal", TEXT, "a rule, or down, stale, recent"),
   optional("evidence", EVIDENCE, "of a rule", "verdict"),
+  field("advice", orNull(ADVICE), "null without evidence for any"),
 ]);
 
 const FLEET_STATUS = oneOf(["NONE", "PENDING", "HEALTHY", "DEGRADED", "CRITICAL"]);
@@ -444,6 +471,8 @@ const REPLICA = object<Within<Row>>([
     return { span: Math.max(0, whole.now - total.since), counted: total.counted };
   }),
   field("peaks", PEAKS, "highest in this session"),
+  field("limit", LIMIT, "what limits it now", (row) => row),
+  field("advice", list(ADVICE), "what to do, best first"),
   field("host", TEXT, "name of the host it is on", ({ state }) => getHostName(state.endpoint)),
   field("gpuIndexes", orNull(list(count())), "its GPUs there; null if unknown", ({ gpus }) => {
     return gpus.length === 0 ? null : gpus.map(({ index }) => index);

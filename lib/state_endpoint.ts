@@ -14,6 +14,7 @@ import type {
   ScrapeFailure,
   ServerInfo,
 } from "./model.ts";
+import { computeLimit, getLimitPeakValues, type Limit, NO_LIMIT } from "./rules_limits.ts";
 import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
 import { computeFigures, NO_FIGURES } from "./stats_aggregate.ts";
 import { appendFigures, appendGap, type Series } from "./stats_series.ts";
@@ -52,6 +53,10 @@ export interface EngineState {
   readonly totals: SessionTotals;
   readonly peaks: Peaks;
   readonly idleness: Idleness;
+  /** Since its last restart. */
+  readonly limitPeaks: Peaks;
+  /** GPUs aside. */
+  readonly limit: Limit;
 }
 
 export interface CurrentEngine extends EngineState {
@@ -128,7 +133,10 @@ export function forgetSamples(known: EndpointState): EndpointState {
 /** Keeps name, totals and peaks. */
 function leaveEngine(engine: EngineState): EngineState {
   if (engine.replica === null) return engine;
-  return { ...engine, replica: null, figures: NO_FIGURES, series: [], idleness: NO_IDLENESS };
+  return {
+    ...engine,
+    ...{ replica: null, figures: NO_FIGURES, series: [], idleness: NO_IDLENESS, limit: NO_LIMIT },
+  };
 }
 
 /** Drops engines that are not in `totals`. */
@@ -154,7 +162,7 @@ function createEngine(
   return {
     key: `${endpoint.key}\n${engineKey}`,
     ...{ name: null, replica: null, figures: NO_FIGURES, series: [], totals },
-    ...{ peaks: NO_PEAKS, idleness: NO_IDLENESS },
+    ...{ peaks: NO_PEAKS, limitPeaks: NO_PEAKS, idleness: NO_IDLENESS, limit: NO_LIMIT },
   };
 }
 
@@ -174,8 +182,9 @@ export function restoreScrape(
 function followEngine(
   engine: EngineState,
   replica: ReplicaSample,
-  { scrape, totals, before, elapsed }: {
+  { scrape, totals, before, elapsed, hasRestarted }: {
     readonly scrape: Scrape;
+    readonly hasRestarted: boolean;
     readonly totals: SessionTotals;
     /** Its previous sample, if comparable. */
     readonly before: EngineSample | undefined;
@@ -185,12 +194,16 @@ function followEngine(
   const figures = computeFigures([replica]);
   const moment = { at: scrape.receivedAt, epoch: scrape.receivedAtEpoch };
   const step = { before, now: replica.sample, span: elapsed };
+  const known = hasRestarted ? NO_PEAKS : engine.limitPeaks;
+  const limitPeaks = recordPeaks(known, getLimitPeakValues(figures), moment);
   return {
     ...engine,
     ...{ replica, figures, totals },
     series: appendFigures(engine.replica === null ? [] : engine.series, figures),
     peaks: recordPeaks(engine.peaks, getPeakValues(figures), moment),
+    limitPeaks,
     idleness: continueIdleness(engine.idleness, step),
+    limit: computeLimit(replica, limitPeaks),
   };
 }
 
@@ -218,7 +231,10 @@ export function acceptScrape(
     const ofEngine = totals.engines.get(key);
     if (ofEngine === undefined) throw new Error(`No totals of engine "${key}"`);
     const engine = known.engines.get(key) ?? createEngine(known, key, ofEngine);
-    const step = { scrape, totals: ofEngine, before: samples.get(key), elapsed };
+    const step = {
+      ...{ scrape, totals: ofEngine, before: samples.get(key), elapsed },
+      hasRestarted: history.hasJustRestarted,
+    };
     current.set(key, followEngine(engine, replica, step));
   }
   return {

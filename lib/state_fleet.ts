@@ -9,10 +9,13 @@ import { type GpuEndpoint, listReplicaProcesses, narrowToSlices } from "./gpu_at
 import type { GpuSample } from "./gpu_model.ts";
 import type { Endpoint, Figures, Objective, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
+import type { Advice } from "./rules_advice.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
 import type { GroupChecks, RuleEvaluation } from "./rules_evaluate.ts";
-import { type FleetVerdict, isCounted } from "./rules_status.ts";
+import { type Limit, NO_LIMIT } from "./rules_limits.ts";
+import { isCounted } from "./rules_status.ts";
 import { findRule } from "./rules_table.ts";
+import { type AdvisedVerdict, adviseEngine, adviseVerdict } from "./state_advice.ts";
 import {
   type CurrentEngine,
   type EndpointState,
@@ -161,6 +164,9 @@ export interface Row {
   readonly host: string;
   /** Empty if unknown. */
   readonly gpus: readonly GpuSample[];
+  readonly limit: Limit;
+  /** Best first. */
+  readonly advice: readonly Advice[];
 }
 
 export interface ModelGroup {
@@ -180,7 +186,7 @@ export interface Fleet {
   readonly groups: readonly ModelGroup[];
   readonly total: ModelGroup;
   readonly counts: Readonly<ReturnType<typeof countRows>>;
-  readonly verdict: FleetVerdict;
+  readonly verdict: AdvisedVerdict;
   /** Oldest first. */
   readonly events: readonly EventLine[];
   /** Session totals, including engines and endpoints that are gone. */
@@ -322,6 +328,11 @@ function createRow(
   const host = getHostName(endpoint);
   const { name, place } = engine?.name ?? { name: displayName, place: displayName };
   const status = sources.evaluation.statuses.get(key) ?? "PENDING";
+  const machine = getHost(sources.hosts, host);
+  const gpus = engine === null
+    ? []
+    : listGpusOf(machine, { endpointKey: endpoint.key, engine: engine.replica.sample.engine });
+  const firing = alerts.get(key) ?? [];
   return {
     ...{ key, name, place, label: isOneModel ? place : name, state: known, status, host },
     replica: engine?.replica ?? null,
@@ -337,12 +348,12 @@ function createRow(
       sources,
       () => status !== "DOWN",
     ),
-    alerts: alerts.get(key) ?? [],
+    alerts: firing,
     requestShare: absent("missing"),
-    gpus: engine === null ? [] : listGpusOf(getHost(sources.hosts, host), {
-      endpointKey: endpoint.key,
-      engine: engine.replica.sample.engine,
-    }),
+    gpus,
+    ...(engine === null || !isCounted(status)
+      ? { limit: NO_LIMIT, advice: [] }
+      : adviseEngine(engine, known, { gpus, host: machine, alerts: firing, now: sources.now })),
   };
 }
 
@@ -389,7 +400,7 @@ export function createFleet(sources: FleetSources, before?: Fleet): Fleet {
   return {
     ...{ rows, groups, total },
     counts: countRows(rows),
-    verdict: evaluation.verdict,
+    verdict: adviseVerdict(evaluation.verdict, rows),
     events: mergeEvents(sources),
     counted: sumTotals(servers.flatMap(listTotals)),
     totalPeaks,

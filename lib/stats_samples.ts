@@ -8,6 +8,7 @@
 import { countObservations, haveSameBounds, type Histogram } from "./histogram.ts";
 import {
   COUNTER_KEYS,
+  type CounterKey,
   createRecord,
   type EngineSample,
   LABELLED_GAUGES,
@@ -179,6 +180,14 @@ function getSlot({ form, numbers, from }: PackedSample, place: number): Reading 
   return typeof slot === "number" ? present(numbers[from + slot]) : slot;
 }
 
+export function getPackedGauge(packed: PackedSample, key: MeanKey): Reading {
+  return getSlot(packed, MEAN_KEYS.indexOf(key));
+}
+
+export function getPackedCounter(packed: PackedSample, key: CounterKey): Reading {
+  return getSlot(packed, FIRST_COUNTER + COUNTER_KEYS.indexOf(key));
+}
+
 export function unpackSample(packed: PackedSample): CountedSample {
   const { form, numbers, from } = packed;
   const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
@@ -198,10 +207,7 @@ export function unpackSample(packed: PackedSample): CountedSample {
     };
   }
   return {
-    counters: createRecord(
-      COUNTER_KEYS,
-      (key) => getSlot(packed, FIRST_COUNTER + COUNTER_KEYS.indexOf(key)),
-    ),
+    counters: createRecord(COUNTER_KEYS, (key) => getPackedCounter(packed, key)),
     labelled,
     histograms,
     initializing: form.initializing,
@@ -272,7 +278,7 @@ export function createSamplePoint(
 
 /** Averages a gauge over time. Absent for the newest sample's reason if that has none. */
 export function computeHistoryMean(trace: readonly SamplePoint[], key: MeanKey): Reading {
-  const values = trace.map(({ packed }) => getSlot(packed, MEAN_KEYS.indexOf(key)));
+  const values = trace.map(({ packed }) => getPackedGauge(packed, key));
   const newest = values[values.length - 1];
   if (!isPresent(newest)) return newest;
   let area = 0;

@@ -12,6 +12,8 @@ import {
   type WindowFigures,
 } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
+import { findCutShare } from "./rules_advice.ts";
+import { FLAG_OF_LIMIT } from "./rules_limits.ts";
 import { findRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
@@ -20,7 +22,7 @@ import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
 import { joinMetrics } from "./stats_aggregate.ts";
 import { getSeries, PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
-import { cutText } from "./text.ts";
+import { cutText, wrapText } from "./text.ts";
 import type { Ratio } from "./units.ts";
 import {
   chooseAttainmentColor,
@@ -44,7 +46,13 @@ import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { fillWithTrends, formatPeak } from "./view_panels.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
-import { formatAlert, formatEvent, formatObjective, formatTarget } from "./view_words.ts";
+import {
+  formatAlert,
+  formatEvent,
+  formatLimit,
+  formatObjective,
+  formatTarget,
+} from "./view_words.ts";
 
 const KV_BAR_WIDTH = 24;
 const MAX_EVENT_LINES = 6;
@@ -122,7 +130,25 @@ function renderSaturation(subject: Subject): string[] {
       names === null ? "n/a: the engines overwrite each other's state" : known,
     ]);
   }
-  return renderSection("Saturation", rows, subject);
+  return [...renderSection("Saturation", rows, subject).slice(0, -1), ...renderLimit(subject), ""];
+}
+
+/** Not in the section's columns, which long lines would push apart. */
+function renderLimit({ row: { replica, limit, advice }, paint, width }: Subject): string[] {
+  if (replica === null) return [];
+  const share = findCutShare(replica);
+  const text = formatLimit(limit, replica.sample.server.flags);
+  const isLimited = limit.kind in FLAG_OF_LIMIT || limit.kind === "gpu";
+  const lines: readonly (readonly [string, Meaning])[] = [
+    [`Limited by   ${text}`, isLimited ? "warn" : "dim"],
+    ...advice.map(({ text }) => [`→ ${text}`, "name"] as const),
+    ...share === null
+      ? []
+      : [[`max_tokens cuts answers: ${formatPercent(share)} in the last minute`, "dim"] as const],
+  ];
+  return lines.flatMap(([line, meaning]) =>
+    wrapText(line, width - 2, "  ").map((part) => "  " + paint(part, meaning))
+  );
 }
 
 function renderEventLines({ row, state, paint }: Subject): string[] {

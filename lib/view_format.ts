@@ -187,8 +187,8 @@ const FULL = "▇";
 const EMPTY = "░";
 const LEVELS = "▁▂▃▄▅▆▇█";
 /** The signs that views draw, and their ASCII stand-ins in the same order. */
-const SIGNS = "▁▂▃▄▅▆█▸▾▴↑↓⏎␣▇░—–…·●▌≈≥≤∞×÷−‘’°";
-const STAND_INS = "_.-=+*@>v^^v<_#.--~|*>~><!x/-'' ";
+const SIGNS = "▁▂▃▄▅▆█▸▾▴↑↓→⏎␣▇░—–…·●▌≈≥≤∞×÷−‘’°";
+const STAND_INS = "_.-=+*@>v^^v><_#.--~|*>~><!x/-'' ";
 
 // deno-lint-ignore no-control-regex
 const ASCII_WITH_STYLES = /^[\x20-\x7e\x1b]*$/;

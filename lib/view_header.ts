@@ -15,7 +15,7 @@ import {
 import { findRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
-import type { Row } from "./state_fleet.ts";
+import type { Fleet, Row } from "./state_fleet.ts";
 import { findWorstObjective, isOfModel } from "./stats_slo.ts";
 import { cutText, cutTextMiddle, measureWidth, quote, wrapText } from "./text.ts";
 import { formatClock } from "./units.ts";
@@ -35,6 +35,8 @@ import { formatAlert, formatBurnRate, formatFinding, formatObjective } from "./v
 /** Indent of wrapped lines. */
 const CONTINUED = "    ";
 const MAX_PLACES = 3;
+/** Between pieces. */
+const GAP = "   ";
 
 interface Piece {
   readonly text: string;
@@ -227,20 +229,48 @@ const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
   CRITICAL: "alert",
 };
 
-function createVerdict(state: State): readonly Piece[] {
-  const { counts, verdict: { level } } = state.fleet;
+/** Returns the advice of the replica whose cause comes first; empty without evidence for any. */
+function findAdviceText({ causes }: Fleet["verdict"]): string {
+  const advised = causes.find(({ key, advice }) => key === causes[0].key && advice !== null);
+  return advised?.advice?.text ?? "";
+}
+
+/** Drops evidence, the count, then alternatives of the advice, until it fits. */
+function placeAdvice(
+  pieces: readonly [level: Piece, up: Piece, ...reasons: Piece[]],
+  advice: string,
+  width: number,
+): readonly Piece[] {
+  const [level, up, first, ...others] = pieces;
+  if (advice === "" || first === undefined) return pieces;
+  const say = (text: string): Piece => ({ text: `→ ${text}`, canBeCut: true });
+  const brief = { ...first, text: first.text.split(": ")[0] };
+  const [alone] = advice.split(", ");
+  const choices: readonly (readonly Piece[])[] = [
+    [level, up, first, say(advice)],
+    [level, up, brief, say(advice)],
+    [level, brief, say(advice)],
+    [level, up, brief, say(alone)],
+    [level, brief, say(alone)],
+  ];
+  const fits = (choice: readonly Piece[]): boolean =>
+    choice.reduce((sum, { text }) => sum + measureWidth(text) + GAP.length, 1 - GAP.length) <=
+      width;
+  return [...choices.find(fits) ?? choices[choices.length - 1], ...others];
+}
+
+function createVerdict(state: State, width: number): readonly Piece[] {
+  const { counts, verdict } = state.fleet;
+  const { level } = verdict;
   const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
   if (level === "NONE") return [{ text: "● NO SERVER FOUND", meaning: VERDICT_MEANINGS[level] }];
   if (level === "PENDING") {
     const text = "● STARTING: waiting for the first answer";
     return [{ text, meaning: "dim" }, ...(counts.up > 0 ? [up] : [])];
   }
-  const reasons = listReasons(state);
-  return [
-    { text: `● ${level}`, meaning: VERDICT_MEANINGS[level] },
-    up,
-    ...reasons.map((text): Piece => ({ text, canBeCut: true })),
-  ];
+  const reasons = listReasons(state).map((text): Piece => ({ text, canBeCut: true }));
+  const said: Piece = { text: `● ${level}`, meaning: VERDICT_MEANINGS[level] };
+  return placeAdvice([said, up, ...reasons], findAdviceText(verdict), width);
 }
 
 /** Describes the objective that the fleet misses most. */
@@ -353,6 +383,7 @@ export function renderHeader(
   state: State,
   options: { readonly width: number; readonly paint: Paint },
 ): Header {
-  const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: "   " });
-  return [join(createTitle(state)), join(createVerdict(state)), join(createSummary(state))];
+  const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: GAP });
+  const verdict = createVerdict(state, options.width);
+  return [join(createTitle(state)), join(verdict), join(createSummary(state))];
 }

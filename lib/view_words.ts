@@ -6,9 +6,10 @@
 import type { GpuShare } from "./gpu_attribution.ts";
 import type { GpuOutlier, GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { computeMemoryRatio } from "./gpu_outliers.ts";
+import { LATENCY_NAMES, type Objective, type ServerFlags } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
-import { LATENCY_NAMES, type Objective } from "./model.ts";
+import type { Limit } from "./rules_limits.ts";
 import type { Finding, HotCondition } from "./rules_table.ts";
 import { isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
@@ -220,6 +221,43 @@ export function formatAlert(
   const age = now - lastAt;
   const said = formatFinding(newest);
   return isOfNewestPoll(age, interval) ? said : `${formatDuration(age)} ago ${said}`;
+}
+
+/** `--max-num-seqs: running stands at 16 for 60 s while 31 wait, KV at most 22 %`. */
+export function formatLimit({ kind, span, evidence, outlier }: Limit, flags: ServerFlags): string {
+  const { running = NaN, runningPeak = NaN, waiting = NaN } = evidence;
+  const { promptTokensPerSecond: rate = NaN, promptTokensPerSecondPeak: peak = NaN } = evidence;
+  const lasting = `for ${formatDuration(span)} while ${formatCount(waiting)} wait`;
+  const usage = `KV at most ${formatPercent(evidence.kvCacheUsagePeakRatio ?? NaN)}`;
+  switch (kind) {
+    case "kv_cache":
+      return `KV cache: ${
+        formatPercent(evidence.kvCacheUsageRatio ?? NaN)
+      } used (median) ${lasting}`;
+    case "concurrency": {
+      const name = flags.concurrentRequests ?? "concurrent requests";
+      return `${name}: running stands at ${formatCount(runningPeak)} ${lasting}, ${usage}`;
+    }
+    case "prefill": {
+      const prompt = `prompt ${formatQuantity(rate)} of ${formatQuantity(peak)} tok/s at best`;
+      const few = `running ${formatQuantity(running)} of ${formatCount(runningPeak)} at most`;
+      return `prefill: ${prompt}, ${few} ${lasting}, ${usage}`;
+    }
+    case "gpu": {
+      const what = outlier === undefined ? "throttled" : formatOutlier(outlier);
+      return `GPU ${evidence.gpuIndex ?? "?"} for ${formatDuration(span)}: ${what}`;
+    }
+    case "demand":
+      return evidence.queuedRatio === undefined
+        ? `nothing: no request has waited for ${formatDuration(span)}`
+        : `nothing: requests waited in ${formatPercent(evidence.queuedRatio)} of the polls of ${
+          formatDuration(span)
+        }`;
+    case "idle":
+      return `nothing: idle for ${formatDuration(span)}`;
+    case "unknown":
+      return "unknown";
+  }
 }
 
 function formatDetails({ kind, worst, amount, occurrences, outlier }: EventLine): string {

@@ -1,6 +1,12 @@
 import { assertEquals } from "@std/assert";
 import type { GpuSample } from "../lib/gpu_model.ts";
-import { appendGpuReport, findGpuOutliers, findRange, summarizeGpus } from "../lib/gpu_outliers.ts";
+import {
+  appendGpuReport,
+  compareClocks,
+  findGpuOutliers,
+  findRange,
+  summarizeGpus,
+} from "../lib/gpu_outliers.ts";
 import { absent, present } from "../lib/reading.ts";
 import { MAX_SERIES_POINTS } from "../lib/stats_series.ts";
 import { createGpuReport } from "./fixtures/gpu_states.ts";
@@ -83,6 +89,19 @@ Deno.test("findGpuOutliers() ignores absent figures", () => {
     smClockHertz: present(1e9),
   };
   assertEquals(findGpuOutliers(changeGpu(4, unknown)), []);
+});
+
+Deno.test("compareClocks() returns the lowest clock as a share of the busy peers'", () => {
+  assertEquals(compareClocks(GPUS.slice(0, 2), GPUS), 1);
+  const slow = changeGpu(5, { smClockHertz: present(1.98e9 * 0.75) });
+  assertEquals([compareClocks([slow[4], slow[5]], slow), compareClocks([slow[4]], slow)], [
+    0.75,
+    1,
+  ]);
+  const idle = changeGpu(5, { utilizationRatio: present(0.1) });
+  assertEquals(compareClocks([idle[4], idle[5]], idle), null);
+  const others = GPUS.map((gpu, i) => i === 0 ? gpu : { ...gpu, utilizationRatio: present(0.1) });
+  assertEquals([compareClocks([others[0]], others), compareClocks([], GPUS)], [null, null]);
 });
 
 Deno.test("summarizeGpus() returns ranges per GPU name", () => {

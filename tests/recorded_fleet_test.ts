@@ -8,18 +8,7 @@ import {
   START_EPOCH,
   startState,
 } from "./fixtures/expositions.ts";
-
-interface RecordedScrape {
-  readonly at: number;
-  readonly body: string;
-}
-
-async function readRecording(name: string): Promise<readonly RecordedScrape[]> {
-  const file = await Deno.readFile(new URL(`./recorded/${name}.jsonl.gz`, import.meta.url));
-  const bytes = new Blob([file]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const text = await new Response(bytes).text();
-  return text.trim().split("\n").map((line) => JSON.parse(line));
-}
+import { readRecording } from "./fixtures/recordings.ts";
 
 /** When the worker began to be stopped and continued. */
 const SLOWED_AT = 24;

@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { GpuOutlier } from "../lib/gpu_model.ts";
 import { absent, present } from "../lib/reading.ts";
 import type { EventLine } from "../lib/rules_alerts.ts";
+import type { Limit } from "../lib/rules_limits.ts";
 import type { Finding } from "../lib/rules_table.ts";
 import { getHost, LOCAL_HOST } from "../lib/state_gpus.ts";
 import {
@@ -9,6 +10,7 @@ import {
   formatAlert,
   formatEvent,
   formatFinding,
+  formatLimit,
   formatMemory,
   formatOutlier,
   formatOwners,
@@ -32,6 +34,37 @@ const VERDICT: Finding = {
   probability: 1e-9,
   conditions: [],
 };
+
+Deno.test("formatLimit() says what limits an engine, in the words of its server", () => {
+  const evidence = {
+    ...{ running: 12, runningPeak: 16, waiting: 31, kvCacheUsageRatio: 0.93 },
+    ...{ kvCacheUsagePeakRatio: 0.22, promptTokensPerSecond: 9800 },
+    ...{ promptTokensPerSecondPeak: 10_200, gpuIndex: 3 },
+  };
+  const say = (kind: Limit["kind"], more: Limit["evidence"] = {}) =>
+    formatLimit({ kind, span: 46, evidence: { ...evidence, ...more } }, {
+      concurrentRequests: "--max-num-seqs",
+    });
+  assertEquals(
+    say("concurrency"),
+    "--max-num-seqs: running stands at 16 for 46s while 31 wait, KV at most 22 %",
+  );
+  assertEquals(say("kv_cache"), "KV cache: 93 % used (median) for 46s while 31 wait");
+  assertEquals(
+    say("prefill"),
+    "prefill: prompt 9.80k of 10.2k tok/s at best, running 12.0 of 16 at most for 46s while 31 " +
+      "wait, KV at most 22 %",
+  );
+  assertEquals(say("gpu"), "GPU 3 for 46s: throttled");
+  assertEquals(say("demand"), "nothing: no request has waited for 46s");
+  assertEquals(
+    say("demand", { queuedRatio: 0.065 }),
+    "nothing: requests waited in 7 % of the polls of 46s",
+  );
+  assertEquals([say("idle"), say("unknown")], ["nothing: idle for 46s", "unknown"]);
+  const bare = formatLimit({ kind: "concurrency", span: 46, evidence }, {});
+  assertEquals(bare.startsWith("concurrent requests: running stands at 16"), true);
+});
 
 Deno.test("formatFinding() formats the evidence of each rule with its unit", () => {
   const said = (more: Partial<Finding>) => formatFinding({ ...VERDICT, ...more });

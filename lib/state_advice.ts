@@ -1,0 +1,74 @@
+/**
+ * What limits each row, and what to do about it and about the verdict, from its engine, its alerts
+ * and its GPUs.
+ * @module
+ */
+
+import type { GpuSample } from "./gpu_model.ts";
+import { compareClocks } from "./gpu_outliers.ts";
+import { type Advice, listAdvice, pickAdvice } from "./rules_advice.ts";
+import type { Alert } from "./rules_alerts.ts";
+import { type Limit, limitByGpu } from "./rules_limits.ts";
+import type { Cause, FleetVerdict } from "./rules_status.ts";
+import type { CurrentEngine, EndpointState } from "./state_endpoint.ts";
+import { type HostState, listGpus } from "./state_gpus.ts";
+import type { Seconds } from "./units.ts";
+
+export interface AdvisedCause extends Cause {
+  /** `null` without its evidence. */
+  readonly advice: Advice | null;
+}
+
+export interface AdvisedVerdict extends FleetVerdict {
+  readonly causes: readonly AdvisedCause[];
+}
+
+interface Surroundings {
+  /** Firing ones. */
+  readonly alerts: readonly Alert[];
+  readonly host: HostState;
+  /** Of the engine. */
+  readonly gpus: readonly GpuSample[];
+  readonly now: Seconds;
+}
+
+/** The engine's own limit, or a throttled GPU. */
+function findLimit({ replica, limit }: CurrentEngine, { host, gpus, now }: Surroundings): Limit {
+  const indexes = new Set(gpus.map(({ index }) => index));
+  const throttled = host.events.lines.flatMap(({ endedAt, beganAt, outlier }) =>
+    endedAt === null && outlier !== undefined && indexes.has(outlier.gpuIndex)
+      ? [{ outlier, span: now - beganAt }]
+      : []
+  );
+  return throttled.reduce((worst, one) => limitByGpu(worst, replica, one), limit);
+}
+
+export function adviseEngine(
+  engine: CurrentEngine,
+  { server }: EndpointState,
+  surroundings: Surroundings,
+): { readonly limit: Limit; readonly advice: readonly Advice[] } {
+  const { alerts, gpus, host } = surroundings;
+  const { replica } = engine;
+  const { modelName, server: { flags } } = replica.sample;
+  const model = server?.models.find(({ id }) => id === modelName);
+  const limit = findLimit(engine, surroundings);
+  const advice = listAdvice({
+    ...{ limit, flags, replica },
+    findings: alerts.map(({ newest }) => newest),
+    maxLength: model?.maxModelLength ?? null,
+    clockRatio: alerts.length === 0 ? null : compareClocks(gpus, listGpus(host)),
+  });
+  return { limit, advice };
+}
+
+export function adviseVerdict(
+  verdict: FleetVerdict,
+  rows: readonly { readonly key: string; readonly advice: readonly Advice[] }[],
+): AdvisedVerdict {
+  const causes = verdict.causes.map((cause) => {
+    const advice = rows.find(({ key }) => key === cause.key)?.advice ?? [];
+    return { ...cause, advice: pickAdvice(advice, cause.signal) };
+  });
+  return { ...verdict, causes };
+}
