@@ -19,6 +19,13 @@
  * that was busy besides: p50 1.2 ms, p90 4.5, p99 31, where laying out each time
  * gave 7.7, 23 and 112.
  *
+ * The compiled program (Deno 2.6.8) against vllm-htop 0.5.0 of PyPI, at the same
+ * time on two cores of an AMD EPYC VM under a load of 11, 2026-11: watching 8
+ * endpoints of 1 engine every 2 s at 120×40 takes 1.1 % of a core and 82 MiB,
+ * PyPI's 1.8 % and 34 MiB. `--once --interval 0 --output json` of 1 endpoint, in
+ * turns: at least 137 ms of CPU, PyPI's 115. Without `--no-enable-lazy-source-positions`
+ * (`.ci/compile.ts`) it is 148.
+ *
  * @module
  */
 
