@@ -23,8 +23,10 @@
  * time on two cores of an AMD EPYC VM under a load of 11, 2026-11: watching 8
  * endpoints of 1 engine every 2 s at 120×40 takes 1.1 % of a core and 82 MiB,
  * PyPI's 1.8 % and 34 MiB. `--once --interval 0 --output json` of 1 endpoint, in
- * turns: at least 137 ms of CPU, PyPI's 115. Without `--no-enable-lazy-source-positions`
- * (`.ci/compile.ts`) it is 148.
+ * turns, two series of 12 and 14 runs: medians of 146 and 155 ms of CPU, PyPI's 124
+ * and 119. Without `--no-enable-lazy-source-positions` (`.ci/compile.ts`) it is 164
+ * in both; the least are 137 and 135 with, 148 and 135 without, so that the gain is
+ * not certain.
  *
  * @module
  */
