@@ -235,7 +235,8 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
   if (failure !== null) {
     const backOff = computeBackOff(schedule, interval);
     // The first retry keeps the rhythm of the others.
-    return (schedule.failures > 1 ? failure.failedAt : dueAt) + backOff;
+    const retryAt = (schedule.failures > 1 ? failure.failedAt : dueAt) + backOff;
+    return Math.max(retryAt, failure.failedAt + (failure.retryAfter ?? 0));
   }
   const allowed = getInterval(schedule, interval);
   const isAmongMany = session.watched.size > MAX_SIMULTANEOUS_ENDPOINTS;

@@ -299,6 +299,8 @@ export interface ScrapeFailure {
   readonly kind: FailureKind;
   /** What failed and the next step; sanitized. */
   readonly message: string;
+  /** How long the server asks to wait; bounded. */
+  readonly retryAfter?: Seconds;
 }
 
 /** Counter increases over a span. */

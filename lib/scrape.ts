@@ -32,6 +32,7 @@ import {
   describeTimeout,
   describeTooLarge,
   looksLikeMarkup,
+  parseRetryAfter,
   type Problem,
   type ScrapePhase,
 } from "./scrape_errors.ts";
@@ -215,11 +216,17 @@ async function parseExpositionBody(
 ): Promise<EngineExposition> {
   const shown = showUrl(attempt);
   const head = decodeHead(bytes);
-  if (looksLikeMarkup(head)) throw new ProblemError(describeForeignBody(shown, head));
+  const refuse = () =>
+    new ProblemError(describeForeignBody(shown, head, {
+      bytes,
+      encoding: response.header("content-encoding"),
+      type: response.header("content-type"),
+    }));
+  if (looksLikeMarkup(head)) throw refuse();
   const steps = attempt.readMetrics(bytes);
   const exposition = await finishStepsWithPauses(steps, attempt.platform.nextTurn);
   const { familyNames, engineFamilyCount, engines, hasTooManyEngines } = exposition;
-  if (familyNames.size === 0) throw new ProblemError(describeForeignBody(shown, head));
+  if (familyNames.size === 0) throw refuse();
   if (isCut(response, exposition)) throw new ProblemError(describeFault("cut", shown));
   if (hasTooManyEngines) throw new ProblemError(describeFault("too_many_engines", shown));
   // A router may export an engine's families, but has no engine.
@@ -256,6 +263,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
       shown: showUrl(attempt),
       head: decodeHead(bytes),
       sendsCredentials,
+      retryAfter: parseRetryAfter(response.header("retry-after"), platform.epochSeconds()),
     });
     throw new ProblemError(problem);
   }

@@ -15,13 +15,21 @@ import {
 import { MAX_ENGINES } from "./dialect_series.ts";
 import type { FailureKind } from "./model.ts";
 import type { ProxyServer } from "./platform.ts";
-import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+import {
+  type Bytes,
+  BYTES_PER_MEBIBYTE,
+  type EpochSeconds,
+  MILLISECONDS_PER_SECOND,
+  type Seconds,
+} from "./units.ts";
 
 export interface Problem {
   readonly kind: FailureKind;
   readonly message: string;
   /** The server that answers, if recognised. */
   readonly serverName?: string;
+  /** How long the server asks to wait, up to `MAX_RETRY_AFTER`. */
+  readonly retryAfter?: Seconds;
 }
 
 export type ScrapePhase = "credentials" | "headers" | "body";
@@ -186,7 +194,17 @@ const NETWORK_ROWS: readonly NetworkRow[] = [
     "% has a port that HTTP clients refuse for safety: let the server use another",
   ],
   [
-    /invalid HTTP|HPE_|HTTPParserError|message head is too large/i,
+    /message head is too large|HPE_HEADER_OVERFLOW|UND_ERR_HEADERS_OVERFLOW/i,
+    "network",
+    "% sends more headers than HTTP clients accept: check the proxy in front of it",
+  ],
+  [
+    /invalid content-length|HPE_\w*CONTENT_LENGTH/i,
+    "network",
+    "% states its length twice or wrongly (Content-Length): check the proxy in front of it",
+  ],
+  [
+    /invalid HTTP|HPE_|HTTPParserError/i,
     "network",
     "% does not speak plain HTTP: use https:// if it has TLS, or check the port",
   ],
@@ -277,11 +295,38 @@ export function looksLikeMarkup(head: string): boolean {
   return /^<[!?a-z]/i.test(head);
 }
 
+/** First four bytes in hexadecimal, content encoding and type -> what the body is. */
+const BODY_FORMATS: readonly (readonly [pattern: RegExp, format: string])[] = [
+  [/^1f8b/, "compressed twice with gzip"],
+  [/^28b52ffd|^\S* zstd\b/, "compressed with zstd"],
+  [/^78(?:01|9c|da)|^\S* deflate\b/, "compressed with deflate"],
+  [/^\S* br\b/, "compressed with brotli"],
+  [/protobuf/, "protobuf"],
+  [/^(?:fffe|feff|00..00|..00..00)/, "UTF-16"],
+];
+
+/** Where a body is no text that can be read, what it is. */
+export interface BodyHead {
+  readonly bytes: Uint8Array;
+  readonly encoding: string | null;
+  readonly type: string | null;
+}
+
 /** A body without metrics. `head` is its beginning without leading white space. */
-export function describeForeignBody(shown: string, head: string): Problem {
+export function describeForeignBody(shown: string, head: string, body: BodyHead): Problem {
   if (head === "") return describeFault("empty", shown);
   if (looksLikeMarkup(head)) return describeFault("markup", shown);
-  return describeFault(/^[{[]/.test(head) ? "json" : "text", shown);
+  const start = [...body.bytes.subarray(0, 4)]
+    .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const traits = `${start} ${body.encoding ?? ""} ${body.type ?? ""}`.toLowerCase();
+  const format = BODY_FORMATS.find(([pattern]) => pattern.test(traits))?.[1];
+  if (format === undefined) return describeFault(/^[{["]/.test(head) ? "json" : "text", shown);
+  return {
+    kind: "not_exposition",
+    message:
+      `${shown} answered with a body that is ${format}, but plain text was asked for: check ` +
+      "the server and any proxy in front of it",
+  };
 }
 
 export function describeBodyError(error: unknown, shown: string, bytes: Bytes): Problem {
@@ -318,11 +363,18 @@ type StatusRow = readonly [kind: FailureKind, meaning: string];
 
 const STATUS_ROWS: Readonly<Record<number, StatusRow>> = {
   404: ["not_found", " (no such page): check the path, and that this is the server's own port"],
+  405: ["http_status", " (method not allowed): check the path, as metrics are read by GET"],
+  407: ["unauthorized", " (a proxy in front of it requires credentials): watch the server itself"],
+  408: ["http_status", " (it waited too long for the request): check the network"],
+  410: ["not_found", " (gone): check the path"],
+  421: ["http_status", " (not for this host): use the host name that the server expects"],
+  426: ["http_status", " (another protocol required): use https://, or check the port"],
   500: [
     "server_error",
     " (its metrics failed): see the server's log, and check that PROMETHEUS_MULTIPROC_DIR is on a " +
     "local disk",
   ],
+  429: ["http_status", " (too many requests): raise --interval, or the limit"],
   502: ["server_error", " (a proxy cannot reach the server): check that it runs"],
   503: [
     "server_error",
@@ -331,16 +383,38 @@ const STATUS_ROWS: Readonly<Record<number, StatusRow>> = {
   504: ["server_error", " (the server does not answer its proxy): check that it runs"],
 };
 
+/** Longer waits are a mistake, or would hide that the server is back. */
+export const MAX_RETRY_AFTER: Seconds = 300;
+
+/** Parses the header `Retry-After`: seconds, or a date. */
+export function parseRetryAfter(text: string | null, nowEpoch: EpochSeconds): Seconds | null {
+  if (text === null) return null;
+  const wait = /^\d+$/.test(text)
+    ? Number(text)
+    : new Date(text).getTime() / MILLISECONDS_PER_SECOND - nowEpoch;
+  return wait > 0 ? Math.min(Math.ceil(wait), MAX_RETRY_AFTER) : null;
+}
+
 /** `head` is the beginning of the body. */
 export function describeStatus(
   status: number,
-  { shown, head, sendsCredentials }: {
+  { shown, head, sendsCredentials, retryAfter = null }: {
     readonly shown: string;
     readonly head: string;
     readonly sendsCredentials: boolean;
+    /** From the header. */
+    readonly retryAfter?: Seconds | null;
   },
 ): Problem {
   const answer = `${shown} answered ${status}`;
+  if (retryAfter !== null && (status === 429 || status === 503)) {
+    const meaning = status === 429 ? "too many requests" : "not ready";
+    return {
+      kind: status === 429 ? "http_status" : "server_error",
+      message: `${answer} (${meaning}): next try after ${retryAfter} s, as it asks`,
+      retryAfter,
+    };
+  }
   const row = STATUS_ROWS[status];
   if (row !== undefined) return { kind: row[0], message: answer + row[1] };
   if (status === 401 || status === 403) {
@@ -363,6 +437,13 @@ export function describeStatus(
       kind: "http_status",
       message: `${answer} as ${refusing.name} does, which cannot be watched: check the port`,
       serverName: refusing.name,
+    };
+  }
+  if (status >= 500) {
+    return {
+      kind: "server_error",
+      message:
+        `${answer} (the server or a proxy in front of it failed): check that the server runs`,
     };
   }
   return {

@@ -375,7 +375,10 @@ function renderScrape(subject: Subject): string[] {
     }
     const invalid = listInvalid(subject.row).join(", ");
     if (invalid !== "") {
-      rows.push(["Impossible", subject.paint(`${invalid}: n/a, as the exported value is`, "warn")]);
+      rows.push([
+        "Left out",
+        subject.paint(`${invalid}: the exported value is impossible`, "warn"),
+      ]);
     }
     if (scrape.aliases.size > 0) {
       rows.push(["Old metric names", [...scrape.aliases.values()].join(", ")]);

@@ -39,6 +39,7 @@ const BODY = encode(writeEngine([["num_requests_running", 1]]));
 interface Behaviour {
   readonly duration: number;
   readonly fails?: boolean;
+  readonly retryAfter?: number;
 }
 
 /** A watched endpoint and when its scrapes began. */
@@ -84,7 +85,10 @@ function startFleet(behaviours: readonly Behaviour[], interval = 2): Fleet {
       await platform.sleep(duration - 0.2, signal);
       const at = platform.monotonicSeconds();
       const message = fails ? createFailed(endpoint, at) : createScraped(endpoint, at, BODY);
-      if (message.kind === "scrape_failed") return { ...message.failure, duration: at - startedAt };
+      const { retryAfter } = subject.behaviour;
+      if (message.kind === "scrape_failed") {
+        return { ...message.failure, duration: at - startedAt, retryAfter };
+      }
       if (message.kind === "scraped") return { ...message.scrape, duration: at - startedAt };
       throw new Error("No outcome of a scrape");
     };
@@ -188,6 +192,14 @@ Deno.test("pollForever() asks what fails less and less often, and what comes bac
   subject.behaviour = { duration: 0.01 };
   await clock.runUntil(200);
   assertEquals(gaps(subject.starts).slice(-5).map(Math.round), Array(5).fill(2));
+  await end();
+});
+
+Deno.test("pollForever() asks a server that wants to be left alone no sooner than it says", async () => {
+  const behaviour = { duration: 0.01, fails: true, retryAfter: 20 };
+  const { clock, subjects: [subject], end } = startFleet([behaviour]);
+  await clock.runUntil(130);
+  assertEquals(gaps(subject.starts).map(Math.round), [20, 20, 20, 20, 30]);
   await end();
 });
 

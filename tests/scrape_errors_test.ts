@@ -1,9 +1,12 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
   describeBodyError,
+  describeForeignBody,
   describeNetworkError,
   describeStatus,
   describeTimeout,
+  MAX_RETRY_AFTER,
+  parseRetryAfter,
 } from "../lib/scrape_errors.ts";
 
 const SHOWN = '"http://gpu1:8000/metrics"';
@@ -107,4 +110,40 @@ Deno.test("describeStatus() recognises servers by their refusals", () => {
   assertEquals(describeStatus(501, { ...base, head }).serverName, "llama.cpp");
   const tls = describeStatus(400, { ...base, head: "plain HTTP request was sent to HTTPS port" });
   assertMatch(tls.message, /use https:/);
+});
+
+Deno.test("describeStatus() waits as long as the server asks, but not for ever", () => {
+  const base = { shown: SHOWN, head: "", sendsCredentials: false };
+  const busy = describeStatus(429, { ...base, retryAfter: 30 });
+  assertEquals(busy.retryAfter, 30);
+  assertMatch(busy.message, /429 \(too many requests\): next try after 30 s/);
+  assertMatch(describeStatus(429, base).message, /too many requests\): raise --interval/);
+  assertEquals(describeStatus(503, { ...base, retryAfter: 5 }).kind, "server_error");
+  assertEquals(describeStatus(404, { ...base, retryAfter: 5 }).retryAfter, undefined);
+  assertEquals(describeStatus(520, base).kind, "server_error");
+});
+
+Deno.test("parseRetryAfter() parses seconds and dates, up to five minutes", () => {
+  const now = Date.parse("Fri, 27 Nov 2026 10:00:00 GMT") / 1000;
+  const parse = (text: string | null) => parseRetryAfter(text, now);
+  assertEquals(["30", "0", "86400", "-1", "soon", "", null].map(parse), [
+    ...[30, null, MAX_RETRY_AFTER],
+    ...[null, null, null, null],
+  ]);
+  assertEquals(parse("Fri, 27 Nov 2026 10:00:20 GMT"), 20);
+  assertEquals(parse("Fri, 27 Nov 2026 09:00:00 GMT"), null);
+});
+
+Deno.test("describeForeignBody() names what is no text", () => {
+  const describe = (bytes: readonly number[], encoding: string | null, type = "text/plain") =>
+    describeForeignBody(SHOWN, "x", { bytes: new Uint8Array(bytes), encoding, type }).message;
+  assertMatch(describe([0x1f, 0x8b, 8, 0], "gzip, gzip"), /compressed twice with gzip/);
+  assertMatch(describe([0x78, 0x9c, 1, 2], null), /compressed with deflate/);
+  assertMatch(describe([0x4b, 0xcc, 1, 2], "deflate"), /compressed with deflate/);
+  assertMatch(describe([0x28, 0xb5, 0x2f, 0xfd], null), /compressed with zstd/);
+  assertMatch(describe([0x1b, 0x03, 1, 2], "br"), /compressed with brotli/);
+  assertMatch(describe([0xff, 0xfe, 0x23, 0], null), /is UTF-16/);
+  assertMatch(describe([0, 0x23, 0, 0x20], null), /is UTF-16/);
+  assertMatch(describe([0x8d, 1, 0xa, 0x1b], null, "application/vnd.google.protobuf"), /protobuf/);
+  assertMatch(describe([0x6e, 0x6f, 0x20, 0x31], null), /something other than metrics/);
 });

@@ -554,6 +554,7 @@ for (
     ["a web page", "\n<!DOCTYPE html><html>\nup 1\n</html>", "html", /web page/],
     ["JSON", '{"object":"list","data":[]}', "not_exposition", /JSON/],
     ["garbage", "\x00\x01\u00ff\x1b[2J;;;{{", "not_exposition", /something other/],
+    ["a JSON string", '"vllm:num_requests_running 1"', "not_exposition", /JSON/],
     ["only remarks", "# nothing here\n", "not_exposition", /something other/],
     [
       "llama.cpp's metrics",
@@ -587,6 +588,29 @@ for (
     expectFailure(await scrapeScript(answer(body)), kind, pattern);
   });
 }
+
+Deno.test("scrape() says what is odd about the HTTP of an answer", async () => {
+  const ok = "HTTP/1.1 200 OK\r\n";
+  const headers = Array.from({ length: 300 }, (_, i) => `x-${i}: v\r\n`).join("");
+  for (
+    const [text, kind, pattern] of [
+      [`${ok}${headers}content-length: 0\r\n\r\n`, "network", /more headers/],
+      [`${ok}content-length: 5\r\ncontent-length: 9\r\n\r\nhello`, "network", /Content-Length/],
+      [
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
+        "http_status",
+        /too many requests\): next try after 7 s/,
+      ],
+    ] as const
+  ) {
+    const outcome = await scrapeScript(async ({ send, close }) => {
+      await send(text);
+      close();
+    });
+    expectFailure(outcome, kind, pattern);
+    if (kind === "http_status") assertEquals("retryAfter" in outcome && outcome.retryAfter, 7);
+  }
+});
 
 Deno.test("scrape() reads SGLang's metrics", async () => {
   const body = '# TYPE sglang:token_usage gauge\nsglang:token_usage{model_name="m"} 0.28\n';
