@@ -72,6 +72,8 @@ export const MAX_SIMULTANEOUS_ENDPOINTS = 8;
 /** Its multiples spread evenly over an interval, whatever their number. */
 const GOLDEN_RATIO: Ratio = 0.618033988749895;
 export const MAX_PARALLEL_REQUESTS = 32;
+/** From the first scrape to the second: rates want two. */
+const FIRST_INTERVAL: Seconds = 0.5;
 /** A longer request waits for a slow server and frees its slot. */
 const SLOT_TIMEOUT: Seconds = 0.25;
 /** Minimum time from a scrape to one that the user asks for. */
@@ -227,6 +229,12 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
   }
 }
 
+/** Has answered once since it was found. A restart keeps the rhythm of the others. */
+function startsWindow({ history, failure }: EndpointState): boolean {
+  return failure === null && history.newest !== null && history.previous === null &&
+    history.restartCount === 0;
+}
+
 function getDueTime(session: Session, watched: Watched, known: EndpointState): Seconds {
   const { dueAt, requestedAt, wasSimultaneous, index } = watched;
   if (requestedAt !== null) return requestedAt;
@@ -238,10 +246,15 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
     const retryAt = (schedule.failures > 1 ? failure.failedAt : dueAt) + backOff;
     return Math.max(retryAt, failure.failedAt + (failure.retryAfter ?? 0));
   }
-  const allowed = getInterval(schedule, interval);
+  if (startsWindow(known)) {
+    // Counted from the response if that is slow: a window of milliseconds has no rates.
+    const wanted = Math.min(interval, FIRST_INTERVAL);
+    const distance = Math.max(wanted, (known.scrape?.duration ?? 0) + wanted / 2);
+    return dueAt + getInterval(schedule, distance);
+  }
   const isAmongMany = session.watched.size > MAX_SIMULTANEOUS_ENDPOINTS;
   const distance = wasSimultaneous && isAmongMany ? 0.5 + index * GOLDEN_RATIO % 1 : 1;
-  return dueAt + Math.max(interval * distance, allowed);
+  return dueAt + getInterval(schedule, interval * distance);
 }
 
 /** Of endpoints without a scrape under way. */
@@ -264,7 +277,7 @@ function pollDue(session: Session): void {
     if (one === undefined || busy.has(known.endpoint.key)) continue;
     const dueAt = getDueTime(session, one, known);
     if (dueAt > now) continue;
-    one.wasSimultaneous = one.requestedAt !== null;
+    one.wasSimultaneous = one.requestedAt !== null || startsWindow(known);
     one.requestedAt = null;
     // A late endpoint keeps its place. A very late one (the machine slept, or the interval shrank)
     // starts over: two scrapes must not come close together.

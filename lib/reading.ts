@@ -29,6 +29,8 @@ export interface Present<T> {
   readonly value: T;
   /** A lower bound: some parts of the sum are absent. */
   readonly partial?: true;
+  /** Since the server started: there is no window yet. */
+  readonly isSinceStart?: true;
 }
 
 /** A reading without a value. */
@@ -57,11 +59,9 @@ export function isPresent<T>(reading: Reading<T>): reading is Present<T> {
   return reading.value !== null;
 }
 
-/** Converts the value; absence and `partial` carry over. */
+/** Converts the value; all else carries over. */
 export function mapReading<T, U>(reading: Reading<T>, convert: (value: T) => U): Reading<U> {
-  if (!isPresent(reading)) return reading;
-  const value = convert(reading.value);
-  return reading.partial ? { value, partial: true } : { value };
+  return isPresent(reading) ? { ...reading, value: convert(reading.value) } : reading;
 }
 
 /** Above 1 by rounding. */

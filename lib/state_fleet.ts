@@ -30,7 +30,12 @@ import {
   LOCAL_HOST,
   setServers,
 } from "./state_gpus.ts";
-import { computeFigures, computeLifetime, NO_FIGURES } from "./stats_aggregate.ts";
+import {
+  computeFigures,
+  computeLifetime,
+  computeSinceStart,
+  NO_FIGURES,
+} from "./stats_aggregate.ts";
 import type { Series, TotalSeries } from "./stats_series.ts";
 import { computeObjectives, type ObjectiveFigures } from "./stats_slo.ts";
 import {
@@ -148,6 +153,8 @@ export interface Row {
   readonly replica: ReplicaSample | null;
   /** All absent if there is no replica, or it is DOWN. */
   readonly figures: Figures;
+  /** Those, with marked figures since the server started until there is a window. */
+  readonly shown: Figures;
   /** Age of the figures; `null` if there are none. */
   readonly age: Seconds | null;
   readonly trend: Series;
@@ -173,6 +180,8 @@ export interface ModelGroup {
   readonly modelName: string;
   readonly label: string;
   readonly figures: Figures;
+  /** As of a row. */
+  readonly shown: Figures;
   readonly kvCacheMaxOwner: Row | null;
   readonly serviceLevels: readonly ObjectiveFigures[];
   /** By set of comparable replicas. Empty for all models together. */
@@ -213,6 +222,24 @@ export function getUptime(
   const until = known.failure === null ? state.nowEpoch : known.scrape.receivedAtEpoch;
   const uptime = until - start.value;
   return uptime > 0 && uptime < MAX_UPTIME ? present(uptime) : absent("unsupported");
+}
+
+/** Fills in what has no window yet. `rows` are those of the figures. */
+function showSinceStart(
+  figures: Figures,
+  rows: readonly Pick<Row, "replica" | "state">[],
+): Figures {
+  const { lastPoll: { span }, lifetime } = figures;
+  const awaitsWindow = !isPresent(span) &&
+    (span.reason === "first_scrape" || span.reason === "restarted");
+  if (!awaitsWindow) return figures;
+  const replicas = rows.flatMap(({ replica }) => replica ?? []);
+  // Up to the scrape that counted.
+  const uptimes = rows.map(({ state }) =>
+    getUptime(state, { nowEpoch: state.scrape?.receivedAtEpoch ?? NaN })
+  );
+  const window = computeSinceStart(replicas, { lifetime, uptimes });
+  return { ...figures, lastPoll: window, lastMinute: window };
 }
 
 /** A socket has no URL. */
@@ -267,11 +294,13 @@ function createGroup(
   const figures = before !== undefined && haveSameFigures(rows, rowsBefore)
     ? before.figures
     : mergeFigures(rows);
+  const isSame = figures === before?.figures;
   const owners = rows.filter(({ replica, status }) => replica !== null && isCounted(status));
   return {
     modelName,
     label: sources.modelNames.get(modelName) ?? modelName,
     figures,
+    shown: isSame ? before.shown : showSinceStart(figures, owners),
     kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
     serviceLevels: computeServiceLevels(rows, sources, isCounted),
     checks: sources.evaluation.groups.filter((group) => group.modelName === modelName),
@@ -333,11 +362,12 @@ function createRow(
     ? []
     : listGpusOf(machine, { endpointKey: endpoint.key, engine: engine.replica.sample.engine });
   const firing = alerts.get(key) ?? [];
+  const replica = engine?.replica ?? null;
+  // The last figures of a server that is DOWN are too old to show.
+  const figures = engine === null || status === "DOWN" ? NO_FIGURES : engine.figures;
   return {
     ...{ key, name, place, label: isOneModel ? place : name, state: known, status, host },
-    replica: engine?.replica ?? null,
-    // The last figures of a server that is DOWN are too old to show.
-    figures: engine === null || status === "DOWN" ? NO_FIGURES : engine.figures,
+    ...{ replica, figures, shown: showSinceStart(figures, [{ replica, state: known }]) },
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
     trend: engine?.series ?? [],
     total: engine?.totals ?? null,

@@ -264,6 +264,48 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
   };
 }
 
+/** Marks all readings of a record. */
+function markSinceStart<T extends object>(record: T): T {
+  const marked = Object.entries(record).map(([key, reading]: [string, Reading<unknown>]) => [
+    key,
+    isPresent(reading) ? { ...reading, isSinceStart: true } : reading,
+  ]);
+  return Object.fromEntries(marked) as T;
+}
+
+/**
+ * What stands for a window until there is one: quantiles and ratios since the servers started, and
+ * rates over their uptimes, each marked. Replicas of unknown uptime have no rates.
+ */
+export function computeSinceStart(
+  replicas: readonly ReplicaSample[],
+  { lifetime, uptimes }: {
+    readonly lifetime: LifetimeFigures;
+    /** In the order of the replicas. */
+    readonly uptimes: readonly Reading<Seconds>[];
+  },
+): WindowFigures {
+  const rates = computeWindow(
+    replicas,
+    (replica) =>
+      mapReading(uptimes[replicas.indexOf(replica)], (span): Delta => ({
+        span,
+        counters: replica.sample.counters,
+        labelled: replica.sample.labelled,
+        latencies: createRecord(LATENCY_KEYS, () => absent("missing")),
+      })),
+  );
+  const { latency: _, acceptanceRatioByPosition: __, ...readings } = rates;
+  const { prefixCacheHitRatio, prefixCacheQueries, externalPrefixCacheHitRatio } = lifetime;
+  const { draftAcceptanceRatio, meanAcceptanceLength, latency } = lifetime;
+  const ratios = { prefixCacheHitRatio, prefixCacheQueries, externalPrefixCacheHitRatio };
+  return {
+    ...markSinceStart({ ...readings, ...ratios, draftAcceptanceRatio, meanAcceptanceLength }),
+    acceptanceRatioByPosition: new Map(),
+    latency: createRecord(LATENCY_KEYS, (key) => markSinceStart(latency[key])),
+  };
+}
+
 /** Merges the metrics of engines; omits those that cannot be merged. */
 export function joinMetrics(tables: readonly MetricTable[]): readonly MetricValue[] {
   const joined = new Map<string, MetricValue>();

@@ -87,7 +87,8 @@ export interface Column {
 }
 
 export function createRowLine(row: Row): TableLine {
-  const { label, status, figures, age, requestShare, serviceLevels, trend, alerts, gpus } = row;
+  const { label, status, shown: figures, age, requestShare, serviceLevels, trend, alerts, gpus } =
+    row;
   const kinds = alerts.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
   const complaint = status === "OK" ? kinds[0] ?? null : null;
   return {
@@ -99,7 +100,7 @@ export function createRowLine(row: Row): TableLine {
 export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const none = { status: null, complaint: null, age: null, trend: [] };
-  const { figures, serviceLevels, gpus } = group;
+  const { shown: figures, serviceLevels, gpus } = group;
   return { name, ...none, figures, requestShare, serviceLevels, gpus };
 }
 
@@ -169,6 +170,14 @@ export function chooseAttainmentColor(
   }
 }
 
+/** Figures since the start are no news: dim. */
+export function chooseMeaning<T>(
+  reading: Reading<T>,
+  judge: (reading: Reading<T>) => Meaning,
+): Meaning {
+  return isPresent(reading) && reading.isSinceStart ? "dim" : judge(reading);
+}
+
 function choosePlain(reading: Reading<unknown>): Meaning {
   return isPresent(reading) ? "plain" : "dim";
 }
@@ -190,7 +199,7 @@ function createColumn<T extends number | Quantile>(
     align: "right",
     formatCell: (line) => {
       const reading = read(line);
-      const cell = { text: formatReading(reading, format), meaning: judge(reading) };
+      const cell = { text: formatReading(reading, format), meaning: chooseMeaning(reading, judge) };
       return !isPresent(reading) && isPresent(read(useLastMinute(line)))
         ? { ...cell, isAwaited: true }
         : cell;

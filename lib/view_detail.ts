@@ -28,9 +28,11 @@ import {
   chooseAttainmentColor,
   chooseHitRatioColor,
   chooseKvCacheColor,
+  chooseMeaning,
   chooseWaitingColor,
 } from "./view_columns.ts";
 import {
+  DASH,
   drawBar,
   formatAttainment,
   formatBytes,
@@ -41,6 +43,7 @@ import {
   formatQuantile,
   formatQuantity,
   formatReading,
+  SINCE_START,
 } from "./view_format.ts";
 import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
@@ -88,11 +91,12 @@ function show<T>(
   convert: (value: T) => string,
   meaning: Meaning = "plain",
 ): string {
-  return paint(formatReading(reading, convert), isPresent(reading) ? meaning : "dim");
+  const judge = (): Meaning => isPresent(reading) ? meaning : "dim";
+  return paint(formatReading(reading, convert), chooseMeaning(reading, judge));
 }
 
 function renderSaturation(subject: Subject): string[] {
-  const { figures, replica, state } = subject.row;
+  const { shown: figures, replica, state } = subject.row;
   const { kvCache } = figures;
   const rows: Cells[] = [
     ["Running", show(subject, figures.running, formatCount)],
@@ -187,9 +191,13 @@ function renderSession({ row, state, paint }: Subject): string[] {
 }
 
 function renderThroughput(subject: Subject): string[] {
-  const { figures } = subject.row;
-  const span = (window: WindowFigures): string =>
-    formatReading(window.span, (seconds) => `last ${formatQuantity(seconds)} s`);
+  const { shown: figures } = subject.row;
+  const span = ({ span }: WindowFigures): string =>
+    !isPresent(span)
+      ? DASH
+      : span.isSinceStart
+      ? `mean${SINCE_START}`
+      : `last ${formatQuantity(span.value)} s`;
   const line = (
     title: string,
     read: (window: WindowFigures) => Reading,
@@ -213,7 +221,7 @@ function renderThroughput(subject: Subject): string[] {
 }
 
 function renderLatency(subject: Subject): string[] {
-  const { lastPoll, lastMinute } = subject.row.figures;
+  const { lastPoll, lastMinute } = subject.row.shown;
   const rows = LATENCY_KEYS.map((key): Cells => {
     const { p50, p95, p99, mean, samples } = lastPoll.latency[key];
     const minute = lastMinute.latency[key];
@@ -251,14 +259,14 @@ function renderServiceLevels(subject: Subject): string[] {
 }
 
 function renderTrend({ row, paint, width, extraLines = 0 }: Subject): string[] {
-  if (row.trend.length < 2) return [];
+  if (row.trend.length === 0) return [];
   const trends = SERIES_KEYS.map((key) => [key, getSeries(row.trend, key)] as const);
   const lines = fillWithTrends(trends, { width, lines: trends.length + extraLines }, paint);
   return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 
 function renderPrefixCache(subject: Subject): string[] {
-  const { lastPoll, lastMinute, lifetime } = subject.row.figures;
+  const { lastPoll, lastMinute, lifetime } = subject.row.shown;
   const { prefixCacheHitRatio: ratio, prefixCacheQueries: queries } = lifetime;
   const isExported = [ratio, queries].some((reading) =>
     isPresent(reading) || (reading.reason !== "missing" && reading.reason !== "unsupported")
@@ -293,7 +301,7 @@ function renderRequests(subject: Subject): string[] {
 }
 
 function renderSpeculation(subject: Subject): string[] {
-  const { lastPoll, lastMinute, lifetime } = subject.row.figures;
+  const { lastPoll, lastMinute, lifetime } = subject.row.shown;
   if (!isPresent(lifetime.draftAcceptanceRatio)) return [];
   const windows = [lastPoll, lastMinute, lifetime];
   const ratios = windows.map((window) => window.draftAcceptanceRatio);

@@ -1,6 +1,6 @@
 /**
  * Formats figures with units. The only place that rounds and knows percent: at most three
- * significant digits and two decimals. An absent reading is a dash, a partial sum ends in `+`, a
+ * significant digits and two decimals. An absent reading is a dash, a partial sum ends in `+`, a figure since the server started in `*`, a
  * quantile beyond a bound shows the bound.
  * @module
  */
@@ -26,6 +26,8 @@ import {
 export const DASH = "—";
 /** Marks a partial sum. */
 const OR_MORE = "+";
+/** Marks what is since the server started, for want of a window. */
+export const SINCE_START = "*";
 
 const SI_STEPS: readonly (readonly [number, string])[] = [
   [1e15, "P"],
@@ -45,7 +47,8 @@ function roundToThree(value: number): string {
 
 export function formatReading<T>(reading: Reading<T>, convert: (value: T) => string): string {
   if (!isPresent(reading)) return DASH;
-  return convert(reading.value) + (reading.partial ? OR_MORE : "");
+  const { partial, isSinceStart } = reading;
+  return convert(reading.value) + (partial ? OR_MORE : "") + (isSinceStart ? SINCE_START : "");
 }
 
 /** `12345`, `1.23M`. */

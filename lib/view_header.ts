@@ -4,7 +4,7 @@
  * @module
  */
 
-import { divideReadings, isPresent } from "./reading.ts";
+import { divideReadings, isPresent, mapReading } from "./reading.ts";
 import { EVENT_KINDS, EVENT_OF_RULE, type EventKind } from "./rules_alerts.ts";
 import {
   type Cause,
@@ -28,6 +28,7 @@ import {
   formatPercent,
   formatQuantity,
   formatReading,
+  SINCE_START,
 } from "./view_format.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 import { formatAlert, formatBurnRate, formatFinding, formatObjective } from "./view_words.ts";
@@ -119,6 +120,7 @@ function createTitle(state: State): readonly Piece[] {
   const { fleet, held, isDemo, nowEpoch, utcOffset } = state;
   const { total } = fleet.counts;
   const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
+  const hasSinceStart = fleet.rows.some(({ shown, figures }) => shown !== figures);
   return [
     { text: "vllm-htop", meaning: "title" },
     { text: held === null ? "" : "PAUSED", meaning: "alert" },
@@ -126,6 +128,7 @@ function createTitle(state: State): readonly Piece[] {
     { text: `${total} ${total === 1 ? "replica" : "replicas"}` },
     { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },
     { text: describeInterval(state), meaning: "dim" },
+    { text: hasSinceStart ? `${SINCE_START} since start` : "", meaning: "dim" },
     { text: describeAge(state), meaning: "warn" },
     { text: models.join(", "), meaning: "name", canBeCut: true },
   ];
@@ -286,13 +289,15 @@ function createServiceLevel({ total }: State["fleet"]): Piece {
 
 function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
   if (fleet.counts.up === 0) return [];
-  const { figures, kvCacheMaxOwner } = fleet.total;
+  const { shown: figures, kvCacheMaxOwner } = fleet.total;
   const { lastPoll, kvCache } = figures;
   const { cachedPromptTokensPerSecond: cachedRate, promptTokensPerSecond: rate } = lastPoll;
   const cached = divideReadings(cachedRate, rate);
   // A ratio of partial sums would be wrong.
   const isWhole = [cachedRate, rate].every((one) => isPresent(one) && one.partial !== true);
-  const cachedText = isWhole && isPresent(cached) ? `, ${formatPercent(cached.value)} cached` : "";
+  const cachedText = isWhole && isPresent(cached)
+    ? `, ${formatReading(mapReading(cachedRate, () => cached.value), formatPercent)} cached`
+    : "";
   const owner = kvCacheMaxOwner === null || figures.replicaCount < 2
     ? ""
     : ` (${kvCacheMaxOwner.place})`;

@@ -184,7 +184,7 @@ export function createBalancePanel(state: State, paint: Paint): Panel {
 }
 
 export function createLatencyPanel(fleet: Fleet): Panel {
-  const { lastPoll, lastMinute } = fleet.total.figures;
+  const { lastPoll, lastMinute } = fleet.total.shown;
   const rows = LATENCY_KEYS.map((key) => {
     const { p50, p95, p99, samples } = lastPoll.latency[key];
     const minute = lastMinute.latency[key];

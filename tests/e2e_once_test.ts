@@ -374,3 +374,29 @@ Deno.test("--once in a pipe is as wide as COLUMNS says, 120 without it, and as i
     await server.close();
   }
 });
+
+Deno.test("--once --interval 0 shows figures since the start with a mark, and JSON keeps them apart", async () => {
+  const server = await startVllmServer({ engines: [LLAMA, LLAMA], warmUp: 60 });
+  const args = [server.url, "--once", "--interval", "0"];
+  try {
+    const text = await runProgram(args);
+    assertMatch(text.stdout, /one scrape {3}\* since start/);
+    assertMatch(text.stdout, /output [\d.]+k?\* tok\/s/);
+    const { stdout } = await runProgram([...args, "--output", "json"]);
+    const { total, replicas } = readDocument(stdout);
+    for (const figures of [total, ...replicas.map(({ figures }) => figures)]) {
+      assert(figures !== null);
+      for (const window of [figures.lastPoll, figures.lastMinute]) {
+        assertEquals(window.spanSeconds, null);
+        assertEquals(window.generationTokensPerSecond, null);
+        assertEquals(window.latency.ttft.p95, null);
+        assertEquals(window.reasons?.spanSeconds, "first_scrape");
+      }
+      assert((figures.sinceStart.latency.ttft.p95?.seconds ?? 0) > 0);
+      assert((figures.sinceStart.generationTokens ?? 0) > 0);
+    }
+    assert(!/isSinceStart|"\d[^"]*\*"/.test(stdout));
+  } finally {
+    await server.close();
+  }
+});

@@ -197,6 +197,10 @@ export interface FiguresDocument extends Reasoned {
   readonly kvCacheUsageRatioMax: number | null;
   readonly lastPoll: WindowDocument;
   readonly lastMinute: WindowDocument;
+  readonly sinceStart: {
+    readonly generationTokens: number | null;
+    readonly latency: Readonly<Record<string, LatencyDocument>>;
+  };
 }
 
 export interface EndpointDocument {

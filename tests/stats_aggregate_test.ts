@@ -3,7 +3,13 @@ import fc from "fast-check";
 import { createHistogram, type Histogram } from "../lib/histogram.ts";
 import type { Figures, MetricTable, WindowFigures } from "../lib/model.ts";
 import { absent, isPresent, present, type Reading } from "../lib/reading.ts";
-import { computeFigures, computeLatency, joinMetrics } from "../lib/stats_aggregate.ts";
+import {
+  computeFigures,
+  computeLatency,
+  computeLifetime,
+  computeSinceStart,
+  joinMetrics,
+} from "../lib/stats_aggregate.ts";
 import {
   appendSample,
   computeReplicas,
@@ -55,6 +61,40 @@ function listReadings(figures: unknown, path = ""): [string, Reading<unknown>][]
   if ("value" in figures) return [[path, figures as Reading<unknown>]];
   return Object.entries(figures).flatMap(([key, part]) => listReadings(part, `${path}.${key}`));
 }
+
+// ---- Since the start.
+
+Deno.test("computeSinceStart() gives rates over uptimes, and quantiles and ratios of all time", () => {
+  const counts = (tokens: number): Series[] => [
+    ["generation_tokens_total", tokens],
+    ["prompt_tokens_total", 4 * tokens],
+    ["prefix_cache_queries_total", 400],
+    ["prefix_cache_hits_total", 100],
+    ...writeHistogram("time_to_first_token_seconds", [0.1, 0.2], { counts: [0, 10, 10], sum: 1.5 }),
+  ];
+  const replicas = [sayOnce(counts(1000)), sayOnce(counts(3000)), sayOnce(counts(9))];
+  const uptimes = [present(100), present(300), absent("missing")] as const;
+  const watch = (count: number) => {
+    const some = replicas.slice(0, count);
+    return computeSinceStart(some, { lifetime: computeLifetime(some), uptimes });
+  };
+  const two = watch(2);
+  const SINCE_START = { isSinceStart: true } as const;
+  assertEquals(two.span, { value: 300, ...SINCE_START });
+  assertEquals(two.generationTokensPerSecond, { value: 20, ...SINCE_START });
+  assertEquals(two.promptTokensPerSecond, { value: 80, ...SINCE_START });
+  assertEquals(two.prefixCacheHitRatio, { value: 0.25, ...SINCE_START });
+  // 0.1 + 0.1 × 0.95
+  const { p95, mean, samples } = two.latency.ttft;
+  assertAlmostEquals(p95.value?.value ?? NaN, 0.195);
+  assertAlmostEquals(mean.value ?? NaN, 0.15);
+  assertEquals([samples, p95.value?.bound], [{ value: 20, ...SINCE_START }, ""]);
+  assertEquals(reasonOf(two.latency.itl.p95), "missing");
+  // Without an uptime there is no rate, but the rest.
+  const three = watch(3);
+  assertEquals(three.generationTokensPerSecond, { value: 20, partial: PARTIAL, ...SINCE_START });
+  assertEquals(three.latency.ttft.samples, { value: 30, ...SINCE_START });
+});
 
 // ---- Sums.
 

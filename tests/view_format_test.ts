@@ -35,7 +35,9 @@ function check(format: (value: number) => string, cases: readonly Case[]): void 
   for (const [value, text] of cases) assertEquals(format(value), text, String(value));
 }
 
-Deno.test("formatReading() shows a dash if absent and a plus if partial", () => {
+Deno.test("formatReading() shows an asterisk since the start, and a dash if absent and a plus if partial", () => {
+  assertEquals(formatReading({ value: 7, isSinceStart: true }, String), "7*");
+  assertEquals(formatReading({ value: 7, partial: true, isSinceStart: true }, String), "7+*");
   assertEquals(formatReading(present(3), String), "3");
   assertEquals(formatReading(present(0), String), "0");
   assertEquals(formatReading({ value: 3, partial: true }, String), "3+");

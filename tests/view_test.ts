@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { stripAnsiCode } from "@std/fmt/colors";
 import fc from "fast-check";
+import { createSimulatedServer } from "../lib/demo.ts";
 import type { TerminalSize } from "../lib/platform.ts";
 import { type State, update } from "../lib/state.ts";
 import { listEngines } from "../lib/state_endpoint.ts";
@@ -18,7 +19,7 @@ import { getUiContext, layOutScene, renderFrame, type ScreenFrame } from "../lib
 import { BINDINGS } from "../lib/view_bindings.ts";
 import { COLUMN_IDS, COLUMNS } from "../lib/view_columns.ts";
 import { listVisibleRows } from "../lib/view_rows.ts";
-import type { ColorDepth } from "../lib/view_theme.ts";
+import { type ColorDepth, createPaint } from "../lib/view_theme.ts";
 import {
   advance,
   createEndpoint,
@@ -26,6 +27,7 @@ import {
   createScraped,
   encode,
   type Series,
+  START_EPOCH,
   startState,
   writeEngine,
 } from "./fixtures/expositions.ts";
@@ -642,4 +644,61 @@ Deno.test("renderFrame() does not change the state", () => {
   assertEquals(renderFrame(state, size, PLAIN), first);
   const after = JSON.stringify(state.endpoints.map(({ failure, scrape }) => [failure, scrape]));
   assertEquals(after, before);
+});
+
+// ---- Before there is a window.
+
+/** The state after the first polls of three servers that have run for a while. */
+function poll(count: number, more: Partial<State> = {}): State {
+  const endpoints = [8000, 8001, 8002].map((port) => createEndpoint(port));
+  const servers = endpoints.map((_, i) =>
+    createSimulatedServer({
+      seed: i + 1,
+      startEpoch: START_EPOCH,
+      engines: [{ model: "meta-llama/Llama-3.1-8B-Instruct" }],
+      warmUp: 300,
+    })
+  );
+  let state = startState(endpoints, more);
+  for (let at = 0; at < count; at++) {
+    const messages = endpoints.map((endpoint, i) =>
+      createScraped(endpoint, at, servers[i].expositionAt(at) ?? new Uint8Array())
+    );
+    state = advance(state, at + 0.1, messages);
+  }
+  return state;
+}
+
+/** Where a line begins with a title: of the table, a panel, a section or a trend. */
+function listTitles(lines: readonly string[]): readonly string[] {
+  return lines.flatMap((line, row) => {
+    const title = /^ {1,3}([A-Z][A-Za-z/ ]*?)(?: {2}|$)/.exec(line)?.[1];
+    return title === undefined ? [] : [`${row} ${title}`];
+  });
+}
+
+Deno.test("renderFrame() marks figures since the start, and moves no line when the window comes", () => {
+  const detail = { ...createUi(), screen: "detail" } as const;
+  for (const [columns, rows] of [[80, 24], [120, 40], [200, 60]]) {
+    for (const ui of [createUi(), { ...createUi(), isGrouped: true }, detail]) {
+      const [first, second] = [1, 2].map((count) =>
+        renderFrame(poll(count, { ui }), { columns, rows }, PLAIN).lines
+      );
+      assertMatch(first[0], /\* since start/);
+      assertMatch(first.slice(1).join("\n"), /\d \w*s\*/);
+      assertEquals(second.filter((line) => /\d\*|since start {3}L/.test(line)), []);
+      assertEquals(listTitles(first), listTitles(second));
+    }
+  }
+});
+
+Deno.test("renderText() of one scrape marks means and quantiles since the start, dim in color", () => {
+  const state = poll(1, { interval: 0, isOnce: true });
+  const lines = renderText(state, { ...PLAIN, width: 200 });
+  assertMatch(lines[0], / one scrape {3}\* since start/);
+  assertMatch(lines[2], /prompt [\d.]+k?\* tok\/s, \d+ %\* cached {3}output [\d.]+k?\* tok\/s/);
+  assertMatch(lines.at(-1) ?? "", /^ ALL .* [\d.]+\* .* \d+ %\* .* [\d.]+ ms\*/);
+  const [latency] = /[\d.]+ ms\*/.exec(lines.at(-1) ?? "") ?? [""];
+  const painted = renderText(state, { ...PLAIN, depth: 16, width: 200 });
+  assertStringIncludes(painted.at(-1) ?? "", createPaint(16)(latency, "dim"));
 });
