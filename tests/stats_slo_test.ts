@@ -13,6 +13,7 @@ import {
 import {
   advance,
   createEndpoint,
+  createFailed,
   createScraped,
   encode,
   MODEL,
@@ -169,6 +170,24 @@ Deno.test("computeObjectives() marks a count that lacks a replica as a lower bou
   const [{ lastMinute, session }] = state.fleet.total.serviceLevels;
   assertEquals(lastMinute.samples, { value: 1, partial: true });
   assertEquals(session.samples, { value: 1 });
+});
+
+Deno.test("computeObjectives() leaves servers that fail out of the fleet's minute, not of its session", () => {
+  const state = watch([
+    { bounds: BOUNDS[0], scrapes: [{ samples: [] }, { samples: [0.3] }] },
+    { bounds: BOUNDS[0], scrapes: [{ samples: [] }, { samples: [2, 2, 2] }] },
+  ], [TTFT]);
+  const failed = createFailed(createEndpoint(8001), 4);
+  const counts = (known: State) => {
+    const [, { status, serviceLevels: [own] }] = known.fleet.rows;
+    const [all] = known.fleet.total.serviceLevels;
+    const ofAll = [all.lastMinute, all.session, all.sinceStart];
+    return [status, own.lastMinute.samples, ...ofAll.map(({ samples }) => samples.value)];
+  };
+  // The row keeps its old figures, with their age.
+  assertEquals(counts(advance(state, 5, [failed])), ["STALE", { value: 3 }, 1, 4, 4]);
+  const reason = { value: null, reason: "stale" } as const;
+  assertEquals(counts(advance(state, 50, [failed])), ["DOWN", reason, 1, 4, 4]);
 });
 
 const SAMPLE = fc.integer({ min: 1, max: 120 }).map((tenths) => tenths / 20);

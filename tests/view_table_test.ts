@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Objective } from "../lib/model.ts";
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
@@ -79,6 +80,17 @@ Deno.test("chooseColumns() drops columns by priority", () => {
     last = ids;
   }
   assertEquals(last, ["replica"]);
+});
+
+Deno.test("chooseColumns() makes room for service levels only if there are objectives", () => {
+  const objectives: readonly Objective[] = [
+    { model: null, latency: "ttft", limit: 1, target: 0.95 },
+  ];
+  const without = chooseIds(readLines(watchFleet(4)), 80);
+  assert(!without.includes("slo"));
+  const ids = chooseIds(readLines(watchFleet(4, { more: { objectives } })), 80);
+  assertEquals(ids.filter((id) => id !== "slo"), without.filter((id) => ids.includes(id)));
+  assert(ids.includes("slo") && ids.includes("running") && ids.includes("kv"));
 });
 
 Deno.test("chooseColumns() cuts the name before dropping essential columns", () => {
