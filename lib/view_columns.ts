@@ -33,7 +33,7 @@ import {
   drawSparkline,
   formatAttainment,
   formatCount,
-  formatDuration,
+  formatElapsed,
   formatPercent,
   formatQuantile,
   formatQuantity,
@@ -254,7 +254,7 @@ function createLatencyColumn(
 function formatStateCell(line: TableLine): Cell {
   if (line.status === null) return { text: "", meaning: "plain" };
   if (line.complaint !== null) return { text: line.complaint, meaning: "warn" };
-  const age = line.status === "STALE" && line.age !== null ? ` ${formatDuration(line.age)}` : "";
+  const age = line.status === "STALE" && line.age !== null ? formatElapsed(" ", line.age) : "";
   return { text: line.status + age, meaning: STATUS_MEANINGS[line.status] };
 }
 

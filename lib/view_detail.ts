@@ -38,6 +38,7 @@ import {
   formatBytes,
   formatCount,
   formatDuration,
+  formatElapsed,
   formatLatency,
   formatPercent,
   formatQuantile,
@@ -158,7 +159,7 @@ function renderLimit({ row: { replica, limit, advice }, paint, width }: Subject)
 function renderEventLines({ row, state, paint }: Subject): string[] {
   const findings = row.alerts.map((alert): Cells => [
     paint(findRule(alert.newest.rule).title, alert.newest.rule === "hot" ? "alert" : "warn"),
-    `since ${formatDuration(state.now - alert.since)}`,
+    formatElapsed("since ", state.now - alert.since),
     formatAlert(alert, state),
   ]);
   const keys = [row.key, row.state.endpoint.key];
@@ -186,8 +187,9 @@ function renderSession({ row, state, paint }: Subject): string[] {
   sums.forEach(([title, reading], index) => {
     rows[index].push(title, formatReading(reading, formatCount));
   });
-  const span = formatDuration(state.now - total.since);
-  return renderSection(`Session (${span})`, rows, { paint, align: "right" });
+  const span = state.now - total.since;
+  const title = span < 1 ? "Session" : `Session (${formatDuration(span)})`;
+  return renderSection(title, rows, { paint, align: "right" });
 }
 
 function renderThroughput(subject: Subject): string[] {

@@ -137,6 +137,11 @@ export function formatDuration(span: Seconds): string {
   return `${Math.floor(whole / SECONDS_PER_DAY)}d ${pad(hours)}h`;
 }
 
+/** A duration after `words`, as in `for 58s`; empty below a second. */
+export function formatElapsed(words: string, span: Seconds): string {
+  return span < 1 ? "" : words + formatDuration(span);
+}
+
 /** `512 B`, `61.2 KiB`, `2.61 MiB`. */
 export function formatBytes(bytes: Bytes): string {
   const whole = Math.round(bytes);

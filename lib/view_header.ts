@@ -24,6 +24,7 @@ import {
   formatAttainment,
   formatCount,
   formatDuration,
+  formatElapsed,
   formatInterval,
   formatPercent,
   formatQuantity,
@@ -194,8 +195,8 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
     first.key === key && first.rule === signal
   );
   if (alert === undefined) return `${summary}: ${formatFinding(verdict)}`;
-  const span = formatDuration(state.now - alert.since);
-  return `${summary} for ${span}: ${formatAlert(alert, state)}`;
+  const span = formatElapsed(" for ", state.now - alert.since);
+  return `${summary}${span}: ${formatAlert(alert, state)}`;
 }
 
 /** One text per set of causes; each replica is named once. */
@@ -357,7 +358,8 @@ function listProblems(state: State): readonly Piece[] {
   for (const known of state.endpoints) {
     const { endpoint, displayName, failure, scrape, askedAt } = known;
     if (failure === null && askedAt !== null && getScrapeRecord(known, state).hasFailed) {
-      const text = `${displayName}  has not answered for ${formatDuration(state.now - askedAt)}`;
+      const span = formatElapsed(" for ", state.now - askedAt);
+      const text = `${displayName}  has not answered${span}`;
       problems.push({ text, meaning: "warn" });
     }
     if (failure === null && scrape !== null && scrape.badLineCount > 0) {

@@ -8,7 +8,7 @@ import { isPresent, mapReading, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import type { Bill, GroupBill } from "./state_cost.ts";
 import type { Ratio } from "./units.ts";
-import { formatDuration, formatMoney, formatPercent, formatReading } from "./view_format.ts";
+import { formatElapsed, formatMoney, formatPercent, formatReading } from "./view_format.ts";
 import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
 import type { Paint } from "./view_theme.ts";
 import { chooseMarginColor, formatBurnRate, markHint, shortenGpuName } from "./view_words.ts";
@@ -36,7 +36,7 @@ function formatMargin({ bill, paint }: CostContext, margin: Reading<Ratio>): str
 }
 
 function formatSpan(title: string, { span }: SpanCost): string {
-  return isPresent(span) ? `${title} ${formatDuration(span.value)}` : title;
+  return isPresent(span) ? title + formatElapsed(" ", span.value) : title;
 }
 
 function listRows(context: CostContext): string[][] {

@@ -27,6 +27,7 @@ import {
   drawSparkline,
   formatCount,
   formatDuration,
+  formatElapsed,
   formatLatency,
   formatPercent,
   formatQuantile,
@@ -136,9 +137,15 @@ function formatHealthy(groups: readonly ModelGroup[], rows: readonly Row[]): str
   ].filter((text) => text !== "").join("   ");
 }
 
-/** Shows which replicas differ from their peers. */
-export function createBalancePanel(state: State, paint: Paint): Panel {
+/** Whether some model has two replicas to compare. */
+function hasPeers({ groups }: Fleet): boolean {
+  return groups.some(({ figures }) => figures.replicaCount > 1);
+}
+
+/** Shows which replicas differ from their peers; `null` without peers. */
+export function createBalancePanel(state: State, paint: Paint): Panel | null {
   const { fleet } = state;
+  if (!hasPeers(fleet)) return null;
   const groups = fleet.groups.filter(({ figures }) => figures.replicaCount > 1);
   const belongsTo = (group: ModelGroup, row: Row): boolean =>
     row.replica?.sample.modelName === group.modelName;
@@ -147,7 +154,7 @@ export function createBalancePanel(state: State, paint: Paint): Panel {
     alerts.map((alert) => [
       paint(place, "name"),
       paint(findRule(alert.newest.rule).title, "warn"),
-      `since ${formatDuration(state.now - alert.since)}`,
+      formatElapsed("since ", state.now - alert.since),
       formatAlert(alert, state),
     ])
   );
@@ -160,11 +167,7 @@ export function createBalancePanel(state: State, paint: Paint): Panel {
       )
   );
   const healthy = groups.filter((group) => !flagged.some((row) => belongsTo(group, row)));
-  const rest = groups.length === 0
-    ? "no replicas to compare"
-    : healthy.length === 0
-    ? ""
-    : formatHealthy(healthy, fleet.rows);
+  const rest = healthy.length === 0 ? "" : formatHealthy(healthy, fleet.rows);
   const lines = [
     ...(findings.length === 0 ? [] : layOut(findings, "left")),
     ...slowGpus,
@@ -354,6 +357,7 @@ export function createTotalsPanel(state: State): Panel {
 export function listPanelIds(state: State): readonly PanelId[] {
   return PANEL_IDS.filter((id) => {
     if (id === "gpus") return shouldShowGpus(state);
+    if (id === "balance") return hasPeers(state.fleet);
     return id !== "cost" || state.bill.isPriced;
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Lays out the state as a scene, then draws frames of it; selecting and scrolling reuse the scene.
- * If the height is short, the table's heading, one row and ALL come first, then verdict and
- * summary, then problems and panels.
+ * If the height is short, the table's heading, one row and ALL come first, then the verdict, which
+ * takes the title's line if there is no other, then summary, problems and panels.
  * @module
  */
 
@@ -34,6 +34,8 @@ import { createPaint, cutStyledLine, type Paint, repaintLine } from "./view_them
 const ROOM_FOR_PROBLEMS = 8;
 /** Minimum lines for group totals and the newest event. */
 const ROOM_FOR_GROUPS = 12;
+/** Verdict, heading, one row and ALL. */
+const ROOM_FOR_VERDICT = 4;
 /** Verdict, summary, blank line, heading and ALL. */
 const LINES_AROUND_ROWS = 5;
 
@@ -327,9 +329,12 @@ export function layOutScene(
   const fit = (line: string): string => fitLine(line, stage);
   const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(stage);
   const body = layOutBody(stage, header, measureRoom(stage));
+  const [title, verdict] = header;
+  const isShort = body.kind === "table" && measureRoom(stage) < ROOM_FOR_VERDICT;
   return {
     ...stage,
-    title: fit(header[0]),
+    // Only the title tells that the screen is frozen.
+    title: fit(isShort && picture.held === null ? verdict : title),
     keys: { ...keys, lines: keys.lines.map(fit) },
     body: body.kind === "table" ? { ...body, lines: body.lines.map(fit) } : body,
   };

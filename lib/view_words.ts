@@ -16,12 +16,13 @@ import type { State } from "./state.ts";
 import type { Bill } from "./state_cost.ts";
 import type { Fleet } from "./state_fleet.ts";
 import { padText } from "./text.ts";
-import { formatClock, type Ratio, type Seconds } from "./units.ts";
+import { formatClock, type Ratio } from "./units.ts";
 import {
   formatBoundary,
   formatClockRate,
   formatCount,
   formatDuration,
+  formatElapsed,
   formatGibibytes,
   formatLatency,
   formatMoney,
@@ -265,7 +266,7 @@ function formatDetails({ kind, worst, amount, occurrences, outlier }: EventLine)
   const count = formatCount(amount ?? 0);
   switch (kind) {
     case "UP":
-      return `after ${formatDuration(amount ?? 0)} down`;
+      return (amount ?? 0) < 1 ? "" : `after ${formatDuration(amount ?? 0)} down`;
     case "RESTART":
       return (amount ?? 1) > 1 ? `${count} times` : "";
     case "REJECT":
@@ -279,12 +280,6 @@ function formatDetails({ kind, worst, amount, occurrences, outlier }: EventLine)
       return [worst === null ? "" : formatFinding(worst), times]
         .filter((text) => text !== "").join(", ");
   }
-}
-
-/** Empty for an event without a duration. */
-function formatSpan({ beganAt, endedAt }: EventLine, now: Seconds): string {
-  if (endedAt === null) return `since ${formatDuration(now - beganAt)}`;
-  return endedAt - beganAt >= 1 ? `for ${formatDuration(endedAt - beganAt)}` : "";
 }
 
 /**
@@ -303,7 +298,9 @@ export function formatEvent(
     padText(line.kind, 7),
     row?.place ?? endpointRow?.state.displayName ?? line.subject.name,
     // Before the details, which may be cut.
-    formatSpan(line, now),
+    line.endedAt === null
+      ? formatElapsed("since ", now - line.beganAt)
+      : formatElapsed("for ", line.endedAt - line.beganAt),
     formatDetails(line),
   ];
 }

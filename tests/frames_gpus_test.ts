@@ -1,10 +1,10 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { NO_PRICING } from "../lib/cost.ts";
 import { describeGpuExit } from "../lib/gpu_sampler.ts";
 import type { TerminalSize } from "../lib/platform.ts";
 import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
-import type { Command } from "../lib/state_ui.ts";
+import { type Command, PANEL_IDS, type PanelId } from "../lib/state_ui.ts";
 import { renderText, type ViewOptions } from "../lib/view.ts";
 import { getUiContext, layOutScene, renderFrame } from "../lib/view_scene.ts";
 import { settle } from "./fixtures/expositions.ts";
@@ -69,8 +69,12 @@ async function drawAll(
 }
 
 /** The panel of GPUs on the whole screen: the third, where GPUs are known. */
-function zoom(state: State, size = SMALL): State {
-  return run(state, ["next_panel", "next_panel", "zoom"], size);
+function zoom(state: State, size = SMALL, panel: PanelId = "gpus"): State {
+  const steps = PANEL_IDS.map((_, index) => Array(index + 1).fill("next_panel" as const));
+  const focused = steps.map((keys) => run(state, keys, size))
+    .find(({ ui }) => ui.focusedPanel === panel);
+  assert(focused !== undefined, panel);
+  return run(focused, ["zoom"], size);
 }
 
 Deno.test("renderFrame() draws GPUs as in goldens/frames_gpus.txt", async () => {
@@ -138,10 +142,7 @@ Deno.test("renderFrame() draws the cost panel as in goldens/frames_cost.txt", as
   const tokenPrices = { input: 0.5, cachedInput: 0.1, output: 1.5 };
   const priced = { pricing: { ...NO_PRICING, tokenPrices } };
   // Events, balance, GPUs, latency, cost.
-  const zoomCost = (state: State): State =>
-    run(state, ["next_panel", "next_panel", "next_panel", "next_panel", "zoom"], size);
-  const zoomCostAlone = (state: State): State =>
-    run(state, ["next_panel", "next_panel", "next_panel", "zoom"], size);
+  const zoomCost = (state: State): State => zoom(state, size, "cost");
   const told = { ...NO_PRICING, tokenPrices, usdPerGpuHour: 2.99, gpuCount: 8, currency: "€" };
   const own = { match: "H100", usdPerHour: 2.1, tier: "yours", date: "", note: "" };
   const ownPrices = [{ ...own, source: "your price file", isEstimate: false }];
@@ -161,10 +162,10 @@ Deno.test("renderFrame() draws the cost panel as in goldens/frames_cost.txt", as
         ),
         size,
       ],
-      ["as told, without GPUs here", zoomCostAlone(prepare(4, { pricing: told })), size],
+      ["as told, without GPUs here", zoomCost(prepare(4, { pricing: told })), size],
       [
         "tokens sold, no GPU known",
-        zoomCostAlone(prepare(2, { pricing: { ...NO_PRICING, tokenPrices } })),
+        zoomCost(prepare(2, { pricing: { ...NO_PRICING, tokenPrices } })),
         size,
       ],
       [

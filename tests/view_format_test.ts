@@ -15,6 +15,7 @@ import {
   formatClockRate,
   formatCount,
   formatDuration,
+  formatElapsed,
   formatGibibytes,
   formatInterval,
   formatLatency,
@@ -174,6 +175,11 @@ Deno.test("formatQuantile() shows the bound a figure lies beyond", () => {
   assertEquals(format(2.5, ">"), ">2.5 s");
   assertEquals(format(80, ">"), ">80 s");
   assertEquals(format(7680, ">"), ">7680 s");
+});
+
+Deno.test("formatElapsed() says no duration of 0 s", () => {
+  assertEquals(formatElapsed("for ", 65), "for 1m 05s");
+  for (const span of [0, 0.99, -3]) assertEquals(formatElapsed("for ", span), "");
 });
 
 Deno.test("formatDuration() has the two largest units", () => {

@@ -34,11 +34,13 @@ function createPanel(state: State): readonly Panel[] {
 
 Deno.test("createPanels() returns every panel, most important first", () => {
   for (const state of [startState([]), watchFleet(1), watchTroubledFleet()]) {
+    const hasPeers = state.endpoints.length > 1;
+    const expected = PANEL_IDS.filter((id) => id !== "balance" || hasPeers);
     const ids = createPanel(state).map(({ id }) => id);
-    assertEquals(ids, PANEL_IDS.filter((id) => id !== "gpus" && id !== "cost"));
+    assertEquals(ids, expected.filter((id) => id !== "gpus" && id !== "cost"));
     const all = createPanel(sampleGpus(state, [readGpus("l4.tsv")]));
     const isPriced = state.endpoints.length > 0;
-    assertEquals(all.map(({ id }) => id), PANEL_IDS.filter((id) => id !== "cost" || isPriced));
+    assertEquals(all.map(({ id }) => id), expected.filter((id) => id !== "cost" || isPriced));
   }
 });
 
@@ -71,8 +73,8 @@ Deno.test("createPanels() draws at least minLines and at most the lines given", 
 });
 
 Deno.test("createPanels() shows dashes and no zero before the first scrape", () => {
-  const [events, balance, latency, trend, totals] = createPanel(startState([createEndpoint(8000)]));
-  assertEquals([events.summary, balance.summary], ["none", "no replicas to compare"]);
+  const [events, latency, trend, totals] = createPanel(startState([createEndpoint(8000)]));
+  assertEquals(events.summary, "none");
   const draw = (panel: Panel) => panel.draw({ width: 100, lines: panel.minLines });
   for (const line of draw(latency).slice(1)) assertMatch(line, /^\S+( +—){6}$/);
   for (const line of draw(trend)) assertMatch(line, /—$/);
@@ -82,7 +84,9 @@ Deno.test("createPanels() shows dashes and no zero before the first scrape", () 
 const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
 
 function create(state: State): Panel {
-  return createBalancePanel(state, plain);
+  const panel = createBalancePanel(state, plain);
+  assert(panel !== null);
+  return panel;
 }
 
 Deno.test("createBalancePanel() is one line if no replica differs", () => {
@@ -110,13 +114,20 @@ Deno.test("createBalancePanel() names the replica, rule, duration and evidence",
   assertEquals(others, []);
 });
 
-Deno.test("createBalancePanel() compares nothing with fewer than two replicas", () => {
-  assertEquals(create(watchFleet(1)).summary, "no replicas to compare");
+Deno.test("createBalancePanel() compares nothing before there are figures", () => {
   assertEquals(
     create(watchToTheEnd(`0 a b ${SERVES}\nuntil 2`)).summary,
     "llama   nothing to compare yet",
   );
   assert(create(watchFleet(4)).summary !== "");
+});
+
+Deno.test("createBalancePanel() is not shown for servers without peers", () => {
+  assertEquals(createBalancePanel(watchFleet(1), plain), null);
+  assertEquals(createBalancePanel(startState([]), plain), null);
+  // Two models, one server each.
+  const state = watchToTheEnd(`0 a ${SERVES}\n0 b model embed, ${SERVES}\nuntil 100`);
+  assertEquals(createBalancePanel(state, plain), null);
 });
 
 Deno.test("createEventsPanel() lists active events first, each group newest first", () => {

@@ -95,7 +95,7 @@ Deno.test("renderText() shows the worst first", () => {
   for (const isOnce of [false, true]) {
     assertEquals(
       findVerdict(say(full, { isOnce })),
-      "● CRITICAL   1 of 1 up   :8000 hot for 0s: KV cache 90 %, 6 waiting",
+      "● CRITICAL   1 of 1 up   :8000 hot: KV cache 90 %, 6 waiting",
     );
   }
   // At the limits all is well.
@@ -315,6 +315,22 @@ function command(state: State, one: Command, size: TerminalSize = SMALL, options
   return update(state, { kind: "command", command: one, context });
 }
 
+Deno.test("renderFrame() shows the verdict on the smallest screens", () => {
+  const states = [[watchTroubledFleet(), /^ ● CRITICAL/], [watchFleet(1), /^ ● HEALTHY/]] as const;
+  for (const [state, verdict] of states) {
+    for (const size of [{ columns: 40, rows: 10 }, { columns: 20, rows: 5 }]) {
+      for (const output of ["table", "detail"] as const) {
+        const { lines } = renderFrame(state, size, { ...PLAIN, output });
+        assert(lines.some((line) => verdict.test(line)), lines.join("\n"));
+      }
+    }
+    for (const rows of [4, 3, 2, 1]) {
+      const { lines } = renderFrame(state, { columns: 20, rows }, { ...PLAIN, output: "table" });
+      assertMatch(lines[0], verdict);
+    }
+  }
+});
+
 Deno.test("renderFrame() keeps the paused screen, and shows PAUSED", () => {
   const before = { ...watchFleet(2), ui: createUi({ columnIds: COLUMN_IDS }) };
   const paused = command(before, "pause");
@@ -533,7 +549,7 @@ function assertFrame(state: State, size: TerminalSize, options: ViewOptions): vo
     assert(!CONTROL.test(text), JSON.stringify(text));
     assert(measureWidth(text) <= columns, `${measureWidth(text)} of ${columns}: ${text}`);
   }
-  if (columns >= 10) assert(texts[0].startsWith(" vllm-htop"), texts[0]);
+  if (columns >= 10) assertMatch(texts[0], rows < 6 ? /^ (vllm-htop|[●*o] )/ : /^ vllm-htop/);
   if (rows >= 2 && columns >= 24) {
     assertMatch(texts[rows - 1], state.ui.isTyping ? /^ Enter Keep/ : /^ \? Help {2}q Quit /);
   }
