@@ -1,6 +1,6 @@
 /**
  * Figures of GPUs that cannot be: a limit of 0 W, a clock of 0, more memory in use than there is
- * (the driver's counter fell below 0, ROCm #5750). They are `unreadable`, never shown.
+ * (the driver's counter fell below 0, ROCm #5750). They are `invalid`, never shown.
  * @module
  */
 
@@ -16,7 +16,7 @@ const POSITIVE_KEYS = [
 type Memory = Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">;
 
 function keepIf(reading: Reading, isPossible: (value: number) => boolean): Reading {
-  return !isPresent(reading) || isPossible(reading.value) ? reading : absent("unreadable");
+  return !isPresent(reading) || isPossible(reading.value) ? reading : absent("invalid");
 }
 
 function isPositive(value: number): boolean {
@@ -47,7 +47,7 @@ function checkGpu(gpu: GpuSample): GpuSample {
   };
 }
 
-/** Makes figures that cannot be `unreadable`; a warning names GPUs whose memory is. */
+/** Drops figures that cannot be; a warning names GPUs whose memory in use is one. */
 export function dropImpossibleFigures(
   program: GpuProgram,
   { gpus, processes, warnings }: Pick<GpuReport, "gpus" | "processes" | "warnings">,

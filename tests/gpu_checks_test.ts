@@ -7,7 +7,7 @@ import { readMigGpus } from "./fixtures/gpu_states.ts";
 import { createGpuProcess, readGpuFixture, readGpus } from "./fixtures/gpus.ts";
 
 const [H100] = readGpus("h100.tsv");
-const UNREADABLE = absent("unreadable");
+const INVALID = absent("invalid");
 
 function check(gpus: readonly GpuSample[], processes: readonly GpuProcess[] = []) {
   return dropImpossibleFigures("nvidia-smi", {
@@ -36,14 +36,14 @@ Deno.test("dropImpossibleFigures() drops zeros that no GPU has", () => {
   ] as const;
   for (const key of keys) {
     const [gpu] = check([{ ...H100, [key]: zero }]).gpus;
-    assertEquals(gpu[key], UNREADABLE, key);
+    assertEquals(gpu[key], INVALID, key);
   }
   // These may well be 0.
   const idle = { utilizationRatio: zero, memoryUsedBytes: zero, powerWatts: zero, fanRatio: zero };
   assertEquals(check([{ ...H100, ...idle }]).gpus, [{ ...H100, ...idle }]);
   const [odd] = check([{ ...H100, utilizationRatio: present(655.35), powerWatts: present(-1) }])
     .gpus;
-  assertEquals([odd.utilizationRatio, odd.powerWatts], [UNREADABLE, UNREADABLE]);
+  assertEquals([odd.utilizationRatio, odd.powerWatts], [INVALID, INVALID]);
 });
 
 Deno.test("dropImpossibleFigures() drops more memory in use than there is, and says so", () => {
@@ -51,12 +51,12 @@ Deno.test("dropImpossibleFigures() drops more memory in use than there is, and s
     .replace('"used_vram":{"value":412', '"used_vram":{"value":17592186044391');
   const gpus = parseAmdGpus({ metric, fixed: readGpuFixture("amd-apu-static.txt") }) ?? [];
   const { gpus: [gpu], warnings } = check(gpus);
-  assertEquals(gpu.memoryUsedBytes, UNREADABLE);
+  assertEquals(gpu.memoryUsedBytes, INVALID);
   assertEquals(gpu.memoryTotalBytes, present(100 * 2 ** 30));
   assertEquals(warnings.length, 2);
   assertMatch(warnings[1], /memory in use on GPU 0/);
   const negative = check([{ ...H100, memoryUsedBytes: present(-26_214_400) }]).gpus[0];
-  assertEquals(negative.memoryUsedBytes, UNREADABLE);
+  assertEquals(negative.memoryUsedBytes, INVALID);
 });
 
 Deno.test("dropImpossibleFigures() checks processes and MIG instances", () => {
@@ -64,13 +64,13 @@ Deno.test("dropImpossibleFigures() checks processes and MIG instances", () => {
   const elsewhere = createGpuProcess(2, { gpuIndex: 7 });
   const { processes } = check([H100], [tooMuch, elsewhere]);
   assertEquals(processes.value?.map(({ memoryBytes }) => memoryBytes), [
-    UNREADABLE,
+    INVALID,
     elsewhere.memoryBytes,
   ]);
   const [mig] = readMigGpus();
   const [first, ...others] = mig.migInstances;
   const broken = { ...first, memoryTotalBytes: present(0) };
   const [gpu] = check([{ ...mig, migInstances: [broken, ...others] }]).gpus;
-  assertEquals(gpu.migInstances[0].memoryTotalBytes, UNREADABLE);
+  assertEquals(gpu.migInstances[0].memoryTotalBytes, INVALID);
   assertEquals(gpu.migInstances.slice(1), others);
 });
