@@ -83,7 +83,9 @@ export function renderText(
   ];
   const panels = createPanels(state, paint).filter(({ id }) => id === "gpus" || id === "cost")
     .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);
-  const lines = [...renderHeader(state, { width, paint }), "", ...body, ...panels];
+  // Without a server that is up there is no summary.
+  const header = renderHeader(state, { width, paint }).filter((line) => line !== "");
+  const lines = [...header, "", ...body, ...panels];
   return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
 }
 
