@@ -18,7 +18,14 @@ import { isRecord } from "../lib/json.ts";
 import { FLAG_KEYS } from "../lib/model.ts";
 import { createReportSchema } from "../lib/report.ts";
 import { ADVICE_ROWS, describeAdvice, FLAG_WORDS } from "../lib/rules_advice.ts";
-import { findRule, RULES } from "../lib/rules_table.ts";
+import {
+  DEFAULT_RULES,
+  describeRule,
+  describeThreshold,
+  getRule,
+  RULE_IDS,
+  RULE_SETTINGS,
+} from "../lib/rules_table.ts";
 import { measureWidth, padText, wrapText } from "../lib/text.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";
 import { COLUMNS } from "../lib/view_columns.ts";
@@ -108,21 +115,39 @@ function formatVariables(): string {
   );
 }
 
+const LEVEL_WORDS = { critical: "CRITICAL", degraded: "DEGRADED", off: "off" };
+
 function formatRules(): string {
-  const effects = { critical: "CRITICAL", degraded: "DEGRADED", none: "no verdict" };
-  return formatList(RULES.map(({ title, effect, for: delay, keepFiringFor, threshold, source }) => {
+  return formatList(RULE_IDS.map((id) => {
+    const { title, source, exception } = describeRule(id);
+    const rule = getRule(DEFAULT_RULES, id);
+    const { level, hold, release } = rule;
     const after = (seconds: number): string => seconds === 0 ? "at once" : `after ${seconds} s`;
-    const timing = effect === "none"
+    const other = exception === undefined
       ? ""
-      : `; raised ${after(delay)}, cleared ${after(keepFiringFor)}`;
-    return `**${title}** (${effects[effect]}${timing}): ${threshold}. Threshold from: ${source}.`;
+      : `, ${LEVEL_WORDS[exception.level]} if ${exception.when}`;
+    const timing = level === "off" ? "" : `; raised ${after(hold)}, cleared ${after(release)}`;
+    const facts = `${LEVEL_WORDS[level]}${other}${timing}`;
+    return `**${title}**, \`${id}\` (${facts}): ${describeThreshold(rule)}. Source: ${source}.`;
   }));
+}
+
+function formatRuleSettings(): string {
+  const rows = [...RULE_SETTINGS].flatMap(([id, settings]) =>
+    settings.map(({ name, value, unit, help }) => [
+      quoteCode(`${id}.${name}`),
+      String(value),
+      unit ?? "",
+      help,
+    ])
+  );
+  return formatRows(["Setting", "Default", "Unit", "What it is"], rows);
 }
 
 function formatAdvice(): string {
   return formatList(ADVICE_ROWS.map((row) => {
     const { text } = describeAdvice(row, VLLM.flags, {});
-    const answers = row.rules.map((id) => findRule(id).title).join(", ");
+    const answers = row.rules.map((id) => describeRule(id).title).join(", ");
     return `**${quoteFlags(text)}**, if ${row.when}. Answers: ${answers}.`;
   }));
 }
@@ -225,6 +250,7 @@ export const BLOCKS: Readonly<Record<string, () => string>> = {
   "rules": formatRules,
   "advice": formatAdvice,
   "flags": formatFlags,
+  "rule settings": formatRuleSettings,
   "metrics": formatMetrics,
   "permissions": formatPermissions,
   "report": formatReport,

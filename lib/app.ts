@@ -119,6 +119,7 @@ function createSession(
     asksForGpus: options.gpuWatch === "always",
     pricing,
     objectives: options.objectives,
+    rules: options.rules,
     notices,
     ui,
   });

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { levenshteinDistance } from "@std/text/levenshtein-distance";
 import {
   findOption,
   findSecretOption,
@@ -16,6 +15,7 @@ import {
   type Value,
 } from "./cli_option_table.ts";
 import {
+  findNearest,
   isProblem,
   LEVELS,
   parseChoice,
@@ -25,30 +25,15 @@ import {
 } from "./cli_values.ts";
 import { quote } from "./text.ts";
 
-/** Edits between two names. Swapped letters count as one. */
-function measureDistance(a: string, b: string): number {
-  return [...a].sort().join() === [...b].sort().join()
-    ? Number(a !== b)
-    : levenshteinDistance(a, b);
-}
-
-/**
- * The option that an unknown flag probably means: the only one that it begins, else the nearest
- * within a third of its letters. (`closestString` of `@std/text` has no limit.)
- */
+/** The option that an unknown flag probably means. */
 export function suggestOption(flag: string): OptionName | null {
   const typed = flag.replace(/^-+/, "").toLowerCase();
   if (typed.length < 2) return null;
-  const begun = OPTION_ROWS.filter((row) => row.name.startsWith(typed));
-  if (begun.length === 1) return begun[0].name;
-  let nearest: OptionName | null = null;
-  let least = Math.max(1, Math.floor(typed.length / 3)) + 1;
-  const known = [...OPTION_ROWS.map((row) => [row.name, row.name] as const), ...SECRET_FLAGS];
-  for (const [name, option] of known) {
-    const distance = measureDistance(typed, name);
-    if (distance < least) [least, nearest] = [distance, option];
-  }
-  return nearest;
+  const names = new Map([
+    ...OPTION_ROWS.map((row) => [row.name, row.name] as const),
+    ...[...SECRET_FLAGS].filter(([name]) => !name.startsWith(typed)),
+  ]);
+  return names.get(findNearest(typed, [...names.keys()]) ?? "") ?? null;
 }
 
 function describeUnknown(flag: string): string {
@@ -117,13 +102,13 @@ export function walkArguments(argv: readonly string[], problems: Problem[]): Giv
   return given;
 }
 
-/** Values as typed; a switch that is on has one empty value. */
-export interface FileSetting {
+/** A value as typed; empty for a switch that is on. */
+export interface FileText {
   readonly origin: string;
-  readonly texts: readonly string[];
+  readonly text: string;
 }
 
-export type FileValues = ReadonlyMap<OptionName, FileSetting>;
+export type FileValues = ReadonlyMap<OptionName, readonly FileText[]>;
 
 export interface Sources {
   readonly given: GivenOptions;
@@ -152,10 +137,8 @@ function listSettings(
           : []),
       ];
     }
-    case "file": {
-      const setting = file.get(name);
-      return setting === undefined ? [] : toSettings(setting.origin, setting.texts);
-    }
+    case "file":
+      return (file.get(name) ?? []).map((setting) => ({ level, ...setting }));
     case "default":
       return toSettings(`--${name}`, [byDefault]);
   }
@@ -191,7 +174,11 @@ export function resolveValues(sources: Sources, problems: Problem[]): OptionValu
     const level = chooseLevel(rows, sources);
     for (const row of rows) {
       const [byDefault] = listSettings(row, "default", sources);
-      const settings = level === "default" ? [] : listSettings(row, level, sources);
+      const settings = row.merges
+        ? LEVELS.toReversed().slice(1).flatMap((level) => listSettings(row, level, sources))
+        : level === "default"
+        ? []
+        : listSettings(row, level, sources);
       const parsed = settings.map((source) => ({ value: parseSetting(row, source), source }));
       const wrong = parsed.map(({ value }) => value).filter(isProblem);
       problems.push(...wrong);

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type FileSetting, type FileValues, suggestOption } from "./cli_arguments.ts";
+import { type FileText, type FileValues, suggestOption } from "./cli_arguments.ts";
 import {
   findSecretOption,
   OPTION_ROWS,
@@ -17,6 +17,7 @@ import { parseEndpointUrl } from "./endpoint.ts";
 import { describeFileError, isMissingFile } from "./files.ts";
 import { type JsonMember, type JsonNode, parseJsonText, type Schema } from "./json.ts";
 import type { Platform } from "./platform.ts";
+import { RULE_LEVELS, RULE_SETTINGS, type RuleId, type RuleSetting } from "./rules_table.ts";
 import { quote } from "./text.ts";
 import type { Bytes } from "./units.ts";
 
@@ -27,8 +28,8 @@ export interface Config {
   readonly hasSecrets: boolean;
 }
 
-/** Options that print and exit, or are short for another. */
-const NOT_SETTABLE: ReadonlySet<string> = new Set(["table", "detail", "list-prices"]);
+/** Options that print and exit, or that have another form in the file. */
+const NOT_SETTABLE: ReadonlySet<string> = new Set(["table", "detail", "list-prices", "rule"]);
 
 export const SETTABLE_ROWS: readonly OptionRow<OptionName>[] = OPTION_ROWS.filter((
   { name, group },
@@ -48,7 +49,7 @@ class ConfigError extends Error {}
 
 interface Reader {
   readonly folder: string;
-  readonly values: Map<OptionName, { readonly origin: string; readonly texts: string[] }>;
+  readonly values: Map<OptionName, readonly FileText[]>;
   readonly warnings: string[];
   hasSecrets: boolean;
 }
@@ -57,13 +58,12 @@ function nameMember({ name, line }: JsonMember): string {
   return `${quote(name)} (line ${line})`;
 }
 
-function add(reader: Reader, name: OptionName, setting: FileSetting): void {
-  const known = reader.values.get(name);
-  if (known === undefined) {
-    reader.values.set(name, { origin: setting.origin, texts: [...setting.texts] });
-  } else {
-    known.texts.push(...setting.texts);
-  }
+function add(
+  { values }: Reader,
+  name: OptionName,
+  { origin, texts }: { readonly origin: string; readonly texts: readonly string[] },
+): void {
+  values.set(name, [...values.get(name) ?? [], ...texts.map((text) => ({ origin, text }))]);
 }
 
 /** Relative to the folder of the file. */
@@ -142,10 +142,34 @@ function parseEndpointMember(reader: Reader, node: JsonNode, origin: string): vo
   }
 }
 
+/** `{ "queuing": { "threshold": 20 }, "overloaded": "off" }`. */
+function parseRules(reader: Reader, member: JsonMember): void {
+  if (member.value.kind !== "object") {
+    throw new ConfigError(`${nameMember(member)} must be an object of rules`);
+  }
+  for (const rule of member.value.members) {
+    const settings = rule.value.kind === "object" ? rule.value.members : [rule];
+    for (const setting of settings) {
+      const { value } = setting;
+      const text = value.kind === "number"
+        ? value.text
+        : value.kind === "string"
+        ? value.value
+        : null;
+      if (text === null) {
+        throw new ConfigError(`${nameMember(setting)} must be a number or a level`);
+      }
+      const name = setting === rule ? rule.name : `${rule.name}.${setting.name}`;
+      add(reader, "rule", { origin: nameMember(setting), texts: [`${name}=${text}`] });
+    }
+  }
+}
+
 function parseMember(reader: Reader, member: JsonMember): void {
   const { name, value } = member;
   const origin = nameMember(member);
   if (name === "$schema") return;
+  if (name === "rules") return parseRules(reader, member);
   if (name === "endpoints") {
     if (value.kind !== "array") throw new ConfigError(`${origin} must be a list`);
     for (const item of value.items) parseEndpointMember(reader, item, origin);
@@ -278,6 +302,28 @@ function describeEndpoint(): Schema {
   };
 }
 
+function describeRules(): Schema {
+  const rules = [...RULE_SETTINGS].map(([id, settings]) => {
+    const properties = Object.fromEntries(settings.map(({ name, value, unit, help, min, max }) => {
+      const type = unit === null ? { enum: RULE_LEVELS } : { type: "number", minimum: min };
+      const limit = Number.isFinite(max) && unit !== null ? { maximum: max } : {};
+      return [name, { description: help, ...type, ...limit, default: value }];
+    }));
+    return [id, { type: ["object", "string"], properties, additionalProperties: false }];
+  });
+  return {
+    description: "rules by name: an object of settings, or only a level",
+    type: "object",
+    properties: Object.fromEntries(rules),
+    additionalProperties: false,
+  };
+}
+
+function writeRule([id, settings]: readonly [RuleId, readonly RuleSetting[]]): string {
+  const values = Object.fromEntries(settings.map(({ name, value }) => [name, value]));
+  return `  //   "${id}": ${JSON.stringify(values).replaceAll(",", ", ").replaceAll(":", ": ")},\n`;
+}
+
 export function createConfigSchema(): Schema {
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
@@ -294,6 +340,7 @@ export function createConfigSchema(): Schema {
         row.name,
         { description: row.help, ...describeType(row), ...describeDefault(row) },
       ])),
+      rules: describeRules(),
     },
     additionalProperties: false,
   };
@@ -318,6 +365,10 @@ export function writeDefaultConfig(): string {
 
   // servers to watch; settings next to a URL apply to that server only
   // "endpoints": ["gpu1:8000", { "url": "https://gpu2", "token-file": "gpu2.token" }],
-${settings.join("")}}
+${settings.join("")}
+  // Rules, with their defaults; "off" for a rule, or as its level, silences it
+  // "rules": {
+${[...RULE_SETTINGS].map(writeRule).join("")}  // },
+}
 `;
 }

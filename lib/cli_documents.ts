@@ -6,7 +6,14 @@
 
 import { writeCompletions } from "./cli_completions.ts";
 import { createConfigSchema, writeDefaultConfig } from "./cli_config.ts";
-import { CREDENTIALS_REMARK, EXAMPLES, EXIT_CODES, HOMEPAGE, PURPOSE } from "./cli_help.ts";
+import {
+  CREDENTIALS_REMARK,
+  EXAMPLES,
+  EXIT_CODES,
+  HOMEPAGE,
+  listRuleDefaults,
+  PURPOSE,
+} from "./cli_help.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./cli_option_table.ts";
 import type { ProgramDocument } from "./cli_options.ts";
 import { createReportSchema } from "./report.ts";
@@ -68,6 +75,8 @@ export function writeManPage(version: string): string {
     ".SH OPTIONS\n",
     "An option overrides its environment variable, which overrides the configuration file.\n",
     writeOptions(),
+    ".SH RULES\nWith their settings and defaults:\n",
+    ...listRuleDefaults().map(([rule, text]) => writeItem(writeBold(rule), text)),
     ".SH EXAMPLES\n",
     ...EXAMPLES.map(([command, text]) => writeItem(writeBold(command), text)),
     ".SH ENVIRONMENT\nBesides the variables of the options:\n",

@@ -4,6 +4,7 @@
  */
 
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./cli_option_table.ts";
+import { RULE_LEVELS, RULE_SETTINGS } from "./rules_table.ts";
 import { wrapText } from "./text.ts";
 
 export const EXIT_OK = 0;
@@ -70,6 +71,14 @@ function formatOption(row: OptionRow): readonly [string, string] {
   return [left, facts === "" ? row.help : `${row.help} (${facts})`];
 }
 
+/** Rule -> its settings with their defaults. */
+export function listRuleDefaults(): readonly (readonly [rule: string, settings: string])[] {
+  return [...RULE_SETTINGS].map(([id, settings]) => [
+    id,
+    settings.map(({ name, value }) => `${name}=${value}`).join(" "),
+  ]);
+}
+
 export function helpText(): string {
   const groups = Map.groupBy(OPTION_ROWS, (row) => row.group);
   const options = [...groups].map(([group, rows]) => {
@@ -80,6 +89,9 @@ export function helpText(): string {
     `Usage: vllm-htop [OPTION]... [URL]...\n\n${PURPOSE}\n`,
     `Examples:\n${formatRows(EXAMPLES)}`,
     ...options,
+    `Rules and their settings (levels: ${RULE_LEVELS.join(", ")}):\n${
+      formatRows(listRuleDefaults())
+    }`,
     `Environment (an option overrides its variable):\n${formatRows(COMMON_VARIABLES)}`,
     `Exit codes:\n${formatRows(EXIT_CODES)}`,
     `Homepage: ${HOMEPAGE}\n`,

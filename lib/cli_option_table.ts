@@ -19,6 +19,7 @@ import {
   parseUrls,
   type Setting,
 } from "./cli_values.ts";
+import { listRuleWords, parseRuleChanges } from "./cli_rules.ts";
 import { THEME_NAMES } from "./state_ui.ts";
 import { COLUMN_IDS } from "./view_columns.ts";
 
@@ -29,6 +30,8 @@ export interface OptionRow<Name extends string = string> {
   readonly value: string | null;
   readonly repeatable?: true;
   readonly canBeEmpty?: true;
+  /** Values of all sources count, not only those of the strongest; the strongest come last. */
+  readonly merges?: true;
   /** Derived from the name. */
   readonly variable?: string;
   /** Environment variable with the content of the file. */
@@ -129,6 +132,17 @@ const GROUPS = {
       help:
         "with --once: keep counters in FILE, and show rates since the previous run, from one scrape " +
         "without waiting",
+    },
+  ],
+  Rules: [
+    {
+      name: "rule",
+      value: "RULE.SETTING=VALUE",
+      repeatable: true,
+      merges: true,
+      parse: parseRuleChanges,
+      words: listRuleWords(),
+      help: "change a rule, such as queuing.threshold=20, or queuing=off; may be repeated",
     },
   ],
   Output: [

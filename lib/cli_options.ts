@@ -31,6 +31,7 @@ import {
   type Setting,
 } from "./cli_values.ts";
 import { quoteUrl, type TypedEndpoint } from "./endpoint.ts";
+import { resolveRules } from "./rules_table.ts";
 import { createUi, type Ui } from "./state_ui.ts";
 import { padText } from "./text.ts";
 import type { Seconds } from "./units.ts";
@@ -261,6 +262,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     /** `auto`: if a local server is watched. */
     gpuWatch: resolveGpuWatch(values, problems),
     cost: getCostOptions(values),
+    rules: resolveRules(values.rule.flatMap(({ value }) => value)),
     listPrices: values["list-prices"].value,
   };
 }

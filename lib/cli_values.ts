@@ -5,6 +5,7 @@
  * @module
  */
 
+import { levenshteinDistance } from "@std/text/levenshtein-distance";
 import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { Sort } from "./state_ui.ts";
 import { measureWidth, quote, sanitizeText } from "./text.ts";
@@ -44,6 +45,29 @@ export function refuse(
   shown: string = quote(text),
 ): Problem {
   return { problem: `${origin} ${shown} ${words}`, level };
+}
+
+/** Edits between two names. Swapped letters count as one. */
+function measureDistance(a: string, b: string): number {
+  return [...a].sort().join() === [...b].sort().join()
+    ? Number(a !== b)
+    : levenshteinDistance(a, b);
+}
+
+/**
+ * The name that was probably meant: the only one that the text begins, else the nearest within a
+ * third of its letters. (`closestString` of `@std/text` has no limit.)
+ */
+export function findNearest(typed: string, names: readonly string[]): string | null {
+  const begun = names.filter((name) => name.startsWith(typed));
+  if (begun.length === 1) return begun[0];
+  let nearest: string | null = null;
+  let least = Math.max(1, Math.floor(typed.length / 3)) + 1;
+  for (const name of names) {
+    const distance = measureDistance(typed, name);
+    if (distance < least) [least, nearest] = [distance, name];
+  }
+  return nearest;
 }
 
 export function parseNumber(

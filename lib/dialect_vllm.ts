@@ -53,13 +53,39 @@ function readCapacity(
   };
 }
 
+/** Failed notifications are part of failed transfers since 0.33. */
+const FAILED_TRANSFER_NAMES: readonly string[] = [
+  "nixl_num_failed_transfers_total",
+  "nixl_num_kv_expired_reqs_total",
+  "mooncake_num_failed_transfers_total",
+  "mooncake_num_failed_recvs_total",
+  "mooncake_num_kv_expired_reqs_total",
+];
+
+function readFailures({ getValue, labelled, initializing }: EngineFacts): {
+  readonly failedRequests: Reading;
+  readonly failedTransfers: Reading;
+} {
+  const { finishedByReason } = labelled;
+  const isInitializing = initializing.has("finishedByReason");
+  const transfers = FAILED_TRANSFER_NAMES.flatMap((name) => getValue(name) ?? []);
+  return {
+    failedRequests: finishedByReason === undefined
+      ? absent(isInitializing ? "initializing" : "missing")
+      : present(finishedByReason.get("error") ?? 0),
+    failedTransfers: transfers.length === 0
+      ? absent("missing")
+      : present(transfers.reduce((sum, value) => sum + value, 0)),
+  };
+}
+
 function conclude(facts: EngineFacts): EngineConclusions {
   const sleep = facts.getFamily("engine_sleep_state");
   const queriesName = facts.getName("prefix_cache_queries_total");
   const reportedRatio = facts.getValue("gpu_prefix_cache_hit_rate");
   const prefixCaching = facts.configuration.get("enable_prefix_caching");
   return {
-    counters: readTokensBySource(facts),
+    counters: { ...readTokensBySource(facts), ...readFailures(facts) },
     isAsleep: sleep.get("weights_offloaded") === 1 || sleep.get("discard_all") === 1,
     prefixCacheUnit: queriesName !== null && BLOCK_COUNTING_NAMES.has(queriesName)
       ? "blocks or tokens"

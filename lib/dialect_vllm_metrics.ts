@@ -68,7 +68,7 @@ export const VLLM_METRIC_ROWS: readonly MetricRow[] = [
   counter("tokens_total", "tokens", "Tokens", "Always 0 (V0).", { since: "0.6.4", until: "0.7.3" }),
   counter("num_preemptions_total", "preemptions", "Preemptions", "Requests put back into the queue because KV blocks ran out.", { key: "preemptions", since: "0.4.3" }),
   counter("request_success_total", "requests", "Finished requests", "By the reason why they finished; aborts and errors too.", { key: "finishedByReason", label: "finished_reason", since: "0.4.2" }),
-  counter("corrupted_requests_total", "requests", "Corrupted requests", "With NaN among the logits; only with VLLM_COMPUTE_NANS_IN_LOGITS=1.", { since: "0.11.1" }),
+  counter("corrupted_requests_total", "requests", "Corrupted requests", "With NaN among the logits; only with VLLM_COMPUTE_NANS_IN_LOGITS=1.", { key: "corruptedRequests", since: "0.11.1" }),
   histogram("iteration_tokens_total", "tokens", "Tokens per step", "Of one step of the engine.", { key: "iterationTokens", since: "0.6.4" }),
   histogram("request_prompt_tokens", "tokens", "Prompt length", "Of finished requests.", { key: "promptLength", since: "0.4.2" }),
   histogram("request_generation_tokens", "tokens", "Output length", "Of finished requests.", { key: "outputLength", since: "0.4.2" }),

@@ -159,6 +159,18 @@ export function countWithin(histogram: Histogram, limit: number): Within | null 
 }
 
 /**
+ * Returns the lower bound of the bucket that holds the `q`-quantile: it is certainly as much. 0 in
+ * the first bucket; `null` if there is no quantile.
+ */
+export function computeQuantileFloor(histogram: Histogram, q: number): number | null {
+  const quantile = computeQuantile(histogram, q);
+  if (quantile === null) return null;
+  const { bounds } = histogram;
+  if (quantile.bound !== "") return quantile.bound === ">" ? quantile.value : 0;
+  return bounds[bounds.findIndex((bound) => quantile.value <= bound) - 1];
+}
+
+/**
  * Computes the `q`-quantile; `null` where PromQL returns NaN: no observations, fewer than two
  * buckets, or no `+Inf` bucket.
  * @throws {RangeError} If `q` is outside 0–1.

@@ -47,6 +47,9 @@ export const COUNTER_KEYS = [
   "drafts",
   "draftTokens",
   "acceptedTokens",
+  "failedRequests",
+  "corruptedRequests",
+  "failedTransfers",
 ] as const;
 export type CounterKey = typeof COUNTER_KEYS[number];
 
@@ -387,15 +390,17 @@ export interface Figures {
   readonly lifetime: LifetimeFigures;
 }
 
-export type ReplicaStatus =
-  | "PENDING"
-  | "OK"
-  | "HOT"
-  | "STALLED"
-  | "INIT"
-  | "SLEEP"
-  | "STALE"
-  | "DOWN";
+/** A rule that fires, in a word of at most eight letters. */
+export const RULE_STATUSES = [
+  ...["STALLED", "COLLAPSE", "OVERLOAD", "HOT", "FULL", "FAILING", "QUEUING", "PREEMPTS"] as const,
+  ...["REFUSING", "TRANSFER", "SHARED", "SLOW", "STICKY", "SKEW"] as const,
+] as const;
+export type RuleStatus = typeof RULE_STATUSES[number];
+
+/** What its scrapes say. */
+export type ScrapeStatus = "PENDING" | "OK" | "INIT" | "SLEEP" | "STALE" | "DOWN";
+/** A rule that fires takes the place of OK. */
+export type ReplicaStatus = ScrapeStatus | RuleStatus;
 
 /** USD per million tokens; `null` if unset. */
 export interface TokenPrices {

@@ -30,6 +30,7 @@ import {
   COUNTS,
   describeFields,
   EPOCH,
+  extend,
   type Field,
   field,
   figure,
@@ -40,7 +41,6 @@ import {
   number,
   object,
   oneOf,
-  optional,
   orNull,
   RATIO,
   REQUESTS,
@@ -48,18 +48,24 @@ import {
   TEXT,
   TEXTS,
   TOKENS,
-  type ValueType,
 } from "./report_fields.ts";
-import { COST, FAILURE, HOST, listHosts, OUTLIER } from "./report_gpu_cost.ts";
-import type { Advice } from "./rules_advice.ts";
-import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
-import type { GroupChecks } from "./rules_evaluate.ts";
-import { type Evidence, FLAG_OF_LIMIT, LIMIT_KINDS } from "./rules_limits.ts";
+import { COST, FAILURE, HOST, listHosts } from "./report_gpu_cost.ts";
+import {
+  ADVICE,
+  CHECKS,
+  createNames,
+  EVENT,
+  listRules,
+  type Named,
+  NUMBERS,
+  RULE_CHECK,
+  RULE_LIST,
+  VERDICT,
+} from "./report_rules.ts";
+import { FLAG_OF_LIMIT, LIMIT_KINDS } from "./rules_limits.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
-import { type Finding, findRule, type HotCondition, RULES } from "./rules_table.ts";
 import { getInterval } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
-import type { AdvisedCause } from "./state_advice.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import {
   describeUrl,
@@ -182,64 +188,7 @@ const FIGURE_FIELDS: readonly Field<Figures>[] = [
   field("sinceStart", LIFETIME, "since the server started", "lifetime"),
 ];
 
-const RULE = oneOf(RULES.map(({ id }) => id));
-
-const CONDITIONS = list(object<HotCondition>([
-  field("signal", TEXT, "which figure"),
-  field("value", number(), "the figure"),
-  field("limit", number(), "threshold that it exceeds"),
-]));
-
-const EVIDENCE_FIELDS: readonly Field<Finding>[] = [
-  field("rule", RULE, "rule that fires"),
-  field("unit", TEXT, "of value and baseline", ({ rule }) => findRule(rule).unit),
-  figure("value", number(), "figure of the replica", ({ value }) => present(value)),
-  figure("baseline", number(), "what it is compared with", ({ baseline }) => present(baseline)),
-  figure("ratio", number(), "value ÷ baseline", ({ ratio }) => present(ratio)),
-  figure("samples", number(), "observations; 0 for gauges", ({ samples }) => present(samples)),
-  figure("spanSeconds", SECONDS, "time it covers", ({ span }) => present(span)),
-  optional("statistic", TEXT, "of a latency: mean or p95"),
-  optional("probability", RATIO, "p-value, upper bound"),
-  optional("conditions", CONDITIONS, "of HOT: those that are met", ({ rule, conditions }) => {
-    return rule === "hot" ? conditions : null;
-  }),
-];
-
-const EVIDENCE = object(EVIDENCE_FIELDS, "evidence");
-/** Display names by key. */
-type Names = (key: string) => string;
-
-function createNames({ fleet: { rows }, evaluation: { events, memory } }: State): Names {
-  // Removed endpoints keep their names.
-  const subjects = [...events.lines.map(({ subject }) => subject), ...memory.engines.values()];
-  const names = new Map([
-    ...subjects.map(({ key, name }) => [key, name] as const),
-    ...rows.toReversed().map(({ state, place }) => [state.endpoint.key, place] as const),
-    ...rows.map(({ key, name }) => [key, name] as const),
-  ]);
-  return (key) => names.get(key) ?? key;
-}
-
-type Named<T> = T & { readonly names: Names };
-
 type Within<T> = T & { readonly whole: State };
-
-/** Adds to each part what its fields need besides. */
-function extend<T, More>(parts: readonly T[], more: More): readonly (T & More)[] {
-  return parts.map((part) => ({ ...part, ...more }));
-}
-
-const NUMBERS: ValueType<Evidence> = {
-  ...COUNTS,
-  write: (evidence) =>
-    COUNTS.write(new Map(Object.entries(evidence).map(([key, value = NaN]) => [key, value]))),
-};
-
-const ADVICE = object<Advice>([
-  field("text", TEXT, "one thing to do"),
-  field("flag", orNull(TEXT), "flag of the server that it changes first"),
-  field("evidence", NUMBERS, "figures that support it, in base units"),
-], "advice");
 
 const LIMIT = object<Within<Row>>([
   field("kind", oneOf(LIMIT_KINDS), "what limits the engine", ({ limit }) => limit.kind),
@@ -250,63 +199,6 @@ const LIMIT = object<Within<Row>>([
   field("spanSeconds", SECONDS, "for how long it has been so", ({ limit }) => limit.span),
   field("evidence", NUMBERS, "figures that show it, in base units", ({ limit }) => limit.evidence),
 ], "limit");
-
-const CAUSE = object<Named<AdvisedCause>>([
-  field("displayName", TEXT, "of the replica or endpoint", ({ key, names }) => names(key)),
-  field("signal", TEXT, "a rule, or down, stale, recent"),
-  optional("evidence", EVIDENCE, "of a rule", "verdict"),
-  field("advice", orNull(ADVICE), "null without evidence for any"),
-]);
-
-const FLEET_STATUS = oneOf(["NONE", "PENDING", "HEALTHY", "DEGRADED", "CRITICAL"]);
-
-const VERDICT = object<Named<Fleet["verdict"]>>([
-  field("status", FLEET_STATUS, "whether all is well", "level"),
-  field(
-    "causes",
-    list(CAUSE),
-    "why it is not HEALTHY",
-    (all) => extend(all.causes, { names: all.names }),
-  ),
-], "verdict");
-
-const FINDING = object<Named<Finding>>([
-  field("replica", TEXT, "displayName", ({ key, names }) => names(key)),
-  ...EVIDENCE_FIELDS,
-]);
-
-const RULE_CHECK = object<Named<GroupChecks["checks"][number]>>([
-  field("rule", RULE, "which rule"),
-  field("compared", count("replicas"), "that had the figure"),
-  field("findings", list(FINDING), "replicas concerned", ({ findings, names }) => {
-    return extend(findings, { names });
-  }),
-]);
-
-const CHECKS = object<Named<GroupChecks>>([
-  field("replicas", TEXTS, "displayName of each", ({ keys, names }) => keys.map(names)),
-  field("rules", list(RULE_CHECK), "findings of the rules", ({ checks, names }) => {
-    return extend(checks, { names });
-  }),
-], "checks");
-
-type TimedEvent = EventLine & { readonly now: number };
-
-const EVENT = object<TimedEvent>([
-  field("kind", oneOf(Object.keys(EVENT_KINDS)), "what happened"),
-  field("displayName", TEXT, "to whom", ({ subject }) => subject.name),
-  field("endpoint", TEXT, "key of the endpoint", ({ subject }) => subject.endpointKey),
-  field("beganAtEpochSeconds", EPOCH, "when it began", "beganAtEpoch"),
-  field("isOver", BOOLEAN, "whether it has ended", ({ endedAt }) => endedAt !== null),
-  field("durationSeconds", SECONDS, "how long so far", ({ beganAt, endedAt, now }) => {
-    return (endedAt ?? now) - beganAt;
-  }),
-  field("occurrences", count(), "how often, in a row"),
-  optional("amount", number(), "how much"),
-  optional("first", EVIDENCE, "when it began"),
-  optional("worst", EVIDENCE, "with the highest ratio"),
-  optional("gpu", OUTLIER, "of a GPU slower than its peers", ({ outlier }) => outlier),
-], "event");
 
 const COUNTED_FIELDS: readonly Field<SessionCounts>[] = [
   figure("finishedRequests", REQUESTS, "finished requests", "requests"),
@@ -449,7 +341,7 @@ const SESSION = object<Session>([
 const REPLICA = object<Within<Row>>([
   field("displayName", TEXT, "name on the screen", "name"),
   field("url", TEXT, "URL of its metrics", ({ state }) => describeUrl(state.endpoint)),
-  field("status", TEXT, "such as OK, HOT, STALLED, DOWN"),
+  field("status", TEXT, "OK, PENDING, INIT, SLEEP, STALE, DOWN, or the word of a rule that fires"),
   field("model", orNull(TEXT), "name of the model", (row) => row.replica?.sample.modelName ?? null),
   field(
     "engine",
@@ -511,8 +403,10 @@ const DOCUMENT: readonly Field<Document>[] = [
   field("intervalSeconds", SECONDS, "requested interval", "interval"),
   field("isDemo", BOOLEAN, "the fleet is simulated"),
   field("notices", TEXTS, "notices about the session"),
-  field("verdict", VERDICT, "whether all is well", ({ fleet, names }) => {
-    return { ...fleet.verdict, names };
+  field("verdict", VERDICT, "whether all is well", (state) => state),
+  field("rules", RULE_LIST, "the settings in force", ({ rules }) => listRules(rules)),
+  field("checks", list(RULE_CHECK), "findings of the rules of one server", (state) => {
+    return extend(state.evaluation.checks, { names: state.names });
   }),
   field("endpoints", list(ENDPOINT), "servers", (whole) => extend(whole.endpoints, { whole })),
   field("replicas", list(REPLICA), "their engines", (whole) => extend(whole.fleet.rows, { whole })),

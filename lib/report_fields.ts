@@ -246,3 +246,8 @@ const METRIC = object<MetricValue>([
 ], "metric");
 
 export const METRICS: ValueType<readonly MetricValue[]> = list(METRIC);
+
+/** Adds to each part what its fields need besides. */
+export function extend<T, More>(parts: readonly T[], more: More): readonly (T & More)[] {
+  return parts.map((part) => ({ ...part, ...more }));
+}

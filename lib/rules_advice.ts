@@ -17,7 +17,8 @@ import {
   PLATEAU_SHARE,
   SCARCE_KV_RATIO,
 } from "./rules_limits.ts";
-import { type Finding, MIN_SPAN, type RuleId } from "./rules_table.ts";
+import { MIN_SPAN, type RuleId } from "./rules_table.ts";
+import type { Finding } from "./rules_finding.ts";
 import type { ReplicaSample } from "./stats_window.ts";
 import type { Ratio } from "./units.ts";
 
@@ -71,7 +72,7 @@ interface AdviceRow {
 }
 
 /** Rules that more capacity answers. */
-const CAPACITY_RULES: readonly RuleId[] = ["hot"];
+const CAPACITY_RULES: readonly RuleId[] = ["overloaded", "hot", "full", "queuing", "preempting"];
 const SLOW_RULES: readonly RuleId[] = ["slow_prefill", "slow_decode"];
 
 /** For servers that lack a flag. */

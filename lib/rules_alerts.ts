@@ -1,15 +1,17 @@
 /**
- * Turns findings into alerts (pending, firing, resolved) and an event log. `for` and `keepFiringFor`
- * are times: the evaluation rate depends on the size of the fleet.
+ * Turns findings into alerts (pending, firing, resolved) and an event log. `hold` and `release` are
+ * times: the evaluation rate depends on the size of the fleet.
  * @module
  */
 
 import type { GpuOutlier } from "./gpu_model.ts";
-import { type Finding, findRule, type RuleId } from "./rules_table.ts";
+import type { RuleStatus } from "./model.ts";
+import type { Finding } from "./rules_finding.ts";
+import { getRule, type RuleId, type Rules } from "./rules_table.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 export interface Alert {
-  /** For STALLED, when progress stopped. */
+  /** When its condition became true, as far as that is known. */
   readonly since: Seconds;
   readonly lastAt: Seconds;
   /** False while pending. */
@@ -24,19 +26,31 @@ function identifyAlert({ rule, key }: Finding): string {
   return `${rule} ${key}`;
 }
 
-function extendAlert(known: Alert, finding: Finding, at: Seconds): Alert {
+function isWorse(one: Finding, other: Finding): boolean {
+  if (one.level !== other.level) return one.level === "critical";
+  return one.ratio > other.ratio;
+}
+
+function extendAlert(known: Alert, finding: Finding, { at, hold }: Held): Alert {
+  const since = known.isFiring ? known.since : finding.since ?? known.since;
   return {
     ...known,
+    since,
     lastAt: at,
-    isFiring: known.isFiring || at - known.since >= findRule(finding.rule).for,
+    isFiring: known.isFiring || at - since >= hold,
     newest: finding,
-    worst: finding.ratio > known.worst.ratio ? finding : known.worst,
+    worst: isWorse(finding, known.worst) ? finding : known.worst,
   };
 }
 
-function startAlert(finding: Finding, at: Seconds, isSingleEvaluation: boolean): Alert {
-  const since = finding.rule === "stalled" ? at - finding.value : at;
-  const isFiring = isSingleEvaluation || findRule(finding.rule).for === 0;
+interface Held {
+  readonly at: Seconds;
+  readonly hold: Seconds;
+}
+
+function startAlert(finding: Finding, { at, hold }: Held): Alert {
+  const since = finding.since ?? at;
+  const isFiring = at - since >= hold;
   return { since, lastAt: at, isFiring, first: finding, newest: finding, worst: finding };
 }
 
@@ -49,25 +63,29 @@ export function updateAlerts(
   alerts: readonly Alert[],
   evaluation: {
     readonly findings: readonly Finding[];
+    readonly rules: Rules;
     readonly at: Seconds;
     readonly isEvaluated: (key: string) => boolean;
     readonly isSingleEvaluation?: boolean;
   },
 ): readonly Alert[] {
-  const { findings, at, isEvaluated, isSingleEvaluation = false } = evaluation;
+  const { findings, rules, at, isEvaluated, isSingleEvaluation = false } = evaluation;
+  const getHeld = ({ rule }: Finding): Held => {
+    return { at, hold: isSingleEvaluation ? 0 : getRule(rules, rule).hold };
+  };
   const given = new Map(findings.map((finding) => [identifyAlert(finding), finding]));
   const continued = alerts.flatMap((known): Alert[] => {
     const identity = identifyAlert(known.first);
     const finding = given.get(identity);
     given.delete(identity);
-    if (finding !== undefined) return [extendAlert(known, finding, at)];
+    if (finding !== undefined) return [extendAlert(known, finding, getHeld(finding))];
     const isOver = !known.isFiring || !isEvaluated(known.first.key) ||
-      at - known.lastAt >= findRule(known.first.rule).keepFiringFor;
+      at - known.lastAt >= getRule(rules, known.first.rule).release;
     return isOver ? [] : [known];
   });
   return [
     ...continued,
-    ...[...given.values()].map((finding) => startAlert(finding, at, isSingleEvaluation)),
+    ...[...given.values()].map((finding) => startAlert(finding, getHeld(finding))),
   ];
 }
 
@@ -78,13 +96,22 @@ export const MERGE_WINDOW: Seconds = 60;
 
 /** An `alert` keeps the fleet DEGRADED for `RECENT_ALERT_SPAN`. */
 export const EVENT_KINDS = {
-  HOT: "alert",
   STALLED: "alert",
+  COLLAPSE: "alert",
+  OVERLOAD: "alert",
+  HOT: "alert",
+  FULL: "alert",
+  FAILING: "alert",
+  QUEUING: "alert",
+  PREEMPTS: "alert",
+  REFUSING: "alert",
+  TRANSFER: "alert",
+  SHARED: "alert",
   SLOW: "alert",
   STICKY: "alert",
   SKEW: "alert",
   DOWN: "alert",
-  REJECT: "alert",
+  REJECT: "notice",
   UP: "notice",
   STALE: "notice",
   RESTART: "notice",
@@ -96,17 +123,26 @@ export const EVENT_KINDS = {
 } as const;
 export type EventKind = keyof typeof EVENT_KINDS;
 
-/** `null`: the rule makes no event. */
-export const EVENT_OF_RULE: Readonly<Record<RuleId, EventKind | null>> = {
-  hot: "HOT",
+/** The event and the status of a replica for which it fires. */
+export const STATUS_OF_RULE: Readonly<Record<RuleId, RuleStatus>> = {
+  collapse: "COLLAPSE",
   stalled: "STALLED",
+  overloaded: "OVERLOAD",
+  hot: "HOT",
+  full: "FULL",
+  failing: "FAILING",
+  queuing: "QUEUING",
+  preempting: "PREEMPTS",
+  refusing: "REFUSING",
+  transfer: "TRANSFER",
+  two_servers: "SHARED",
   slow_prefill: "SLOW",
   slow_decode: "SLOW",
   sticky_skew: "STICKY",
   running_skew: "SKEW",
   kv_skew: "SKEW",
   token_share: "SKEW",
-  request_share: null,
+  request_share: "SKEW",
 };
 
 /** Outlives the replica, endpoint or GPU it names. */
@@ -171,7 +207,7 @@ function identifyEvent(kind: EventKind, { key }: EventSubject): string {
 
 function pickWorse(one: Finding | null, other: Finding | null): Finding | null {
   if (one === null || other === null) return one ?? other;
-  return other.ratio > one.ratio ? other : one;
+  return isWorse(other, one) ? other : one;
 }
 
 function addAmount(known: number | null, { kind, amount }: Occurrence): number | null {

@@ -11,22 +11,15 @@ import { haveSameBounds } from "./histogram.ts";
 import { type Delta, LATENCY_KEYS, sumCounts } from "./model.ts";
 import { isPresent } from "./reading.ts";
 import { findLatencyOutliers, type LatencyCheck, type LatencyOutlier } from "./rules_latency.ts";
+import { createFinding, type Finding } from "./rules_finding.ts";
 import {
   ALPHA,
-  createFinding,
-  type Finding,
-  HOT_WAITING,
-  type ImbalanceRuleId,
   KV_DISPERSION,
-  KV_SKEW,
   LENGTH_DISPERSION,
-  MIN_REQUESTS,
-  MIN_REQUESTS_PER_SECOND,
   MIN_SPAN,
-  MIN_STALL,
-  MIN_TOKENS_PER_SECOND,
-  RUNNING_SKEW,
-  SKEW_RATIO,
+  type Rule,
+  type RuleId,
+  type Rules,
 } from "./rules_table.ts";
 import { computeBinomialTail, computeMedian } from "./stats_significance.ts";
 import { LONG_WINDOW, type ReplicaSample } from "./stats_window.ts";
@@ -40,9 +33,9 @@ export interface Member {
   readonly maxModelLength: number | null;
 }
 
-/** Undecided if fewer than two replicas were compared. */
+/** Of peers, undecided if fewer than two replicas were compared. */
 export interface Check {
-  readonly rule: ImbalanceRuleId;
+  readonly rule: RuleId;
   readonly compared: number;
   readonly findings: readonly Finding[];
 }
@@ -86,10 +79,12 @@ function countRequests({ replica }: Member, delta: Delta): number {
 /** Leaves out new members, and those that slept: the others' figures then differ by nature. */
 function collectMinutes(
   members: readonly Member[],
+  { stalled }: Rules,
 ): readonly { readonly member: Member; readonly delta: Delta }[] {
   return members.flatMap((member) => {
     const { lastMinute, standstill } = member.replica;
-    return isPresent(lastMinute) && lastMinute.value.span >= MIN_SPAN && standstill < MIN_STALL
+    return isPresent(lastMinute) && lastMinute.value.span >= MIN_SPAN &&
+        standstill < stalled.threshold
       ? [{ member, delta: lastMinute.value }]
       : [];
   });
@@ -107,9 +102,10 @@ function computeShareProbability(
   return computeBinomialTail(successes, { trials, probability: 1 / replicas });
 }
 
-/** Returns shares above `SKEW_RATIO` × the median and an even share. */
+/** Returns shares above `threshold` × the median and an even share. */
 function findLargeShares(
   contributions: readonly Contribution[],
+  threshold: number,
 ): readonly { readonly key: string; readonly share: number; readonly even: number }[] {
   const total = contributions.reduce((sum, { value }) => sum + value, 0);
   if (!(total > 0)) return [];
@@ -117,14 +113,14 @@ function findLargeShares(
   const shares = contributions.map(({ value }) => value / total);
   const median = computeMedian(shares);
   return contributions.flatMap(({ key }, i) =>
-    shares[i] > SKEW_RATIO * median && shares[i] > SKEW_RATIO * even
+    shares[i] > threshold * median && shares[i] > threshold * even
       ? [{ key, share: shares[i], even }]
       : []
   );
 }
 
 function checkShares(
-  rule: "sticky_skew" | "token_share" | "request_share",
+  rule: Rule<"sticky_skew" | "token_share" | "request_share">,
   contributions: readonly Contribution[],
   evidence: {
     readonly requests: number;
@@ -137,46 +133,47 @@ function checkShares(
   const { requests, span, minTotal, dispersion } = evidence;
   const compared = contributions.length;
   const total = contributions.reduce((sum, { value }) => sum + value, 0);
-  const largeShares = compared < 2 || total < minTotal ? [] : findLargeShares(contributions);
+  const largeShares = compared < 2 || total < minTotal
+    ? []
+    : findLargeShares(contributions, rule.threshold);
   const findings = largeShares.flatMap(({ key, share, even }): Finding[] => {
     const probability = dispersion === null
       ? null
       : computeShareProbability(share, { replicas: compared, requests, dispersion });
     if (probability !== null && probability >= ALPHA) return [];
     const evidence = { value: share, baseline: even, samples: requests, span, probability };
-    return [createFinding({ rule, key, ...evidence })];
+    return [createFinding(rule, { key, ...evidence })];
   });
-  return { rule, compared, findings };
+  return { rule: rule.id, compared, findings };
 }
 
 function checkGauges(
-  rule: "running_skew" | "kv_skew",
+  rule: Rule<"running_skew" | "kv_skew">,
   contributions: readonly Contribution[],
   evidence: { readonly requests: number; readonly span: Seconds },
 ): Check {
   const compared = contributions.length;
-  const none: Check = { rule, compared, findings: [] };
+  const none: Check = { rule: rule.id, compared, findings: [] };
   if (compared < 2) return none;
   const highest = contributions.reduce((a, b) => b.value > a.value ? b : a);
   const lowest = contributions.reduce((a, b) => b.value < a.value ? b : a);
   const difference = highest.value - lowest.value;
-  const isRunning = rule === "running_skew";
-  if (!(difference > (isRunning ? RUNNING_SKEW : KV_SKEW))) return none;
-  if (isRunning) {
+  if (!(difference > rule.threshold)) return none;
+  if (rule.id === "running_skew") {
     const median = computeMedian(contributions.map(({ value }) => value));
-    if (!(highest.value > SKEW_RATIO * Math.max(1, median))) return none;
+    if (!(highest.value > rule.ratio * Math.max(1, median))) return none;
   }
   const total = contributions.reduce((sum, { value }) => sum + value, 0);
   const probability = computeShareProbability(highest.value / total, {
     replicas: compared,
     requests: evidence.requests,
-    dispersion: isRunning ? LENGTH_DISPERSION : KV_DISPERSION,
+    dispersion: rule.id === "running_skew" ? LENGTH_DISPERSION : KV_DISPERSION,
   });
   if (probability >= ALPHA) return none;
   const { requests: samples, span } = evidence;
   const { key, value } = highest;
-  const found = { rule, key, value, baseline: lowest.value, samples, span, probability };
-  return { ...none, findings: [createFinding(found)] };
+  const found = { key, value, baseline: lowest.value, samples, span, probability };
+  return { ...none, findings: [createFinding(rule, found)] };
 }
 
 /** Factors over the others' latency; 1 if not significant. */
@@ -185,26 +182,32 @@ export interface LatencyRatios {
   readonly itl: number;
 }
 
-function checkLatency(members: readonly Member[], key: "ttft" | "itl"): LatencyCheck {
-  return members.length < 2
-    ? { compared: 0, slow: [] }
-    : findLatencyOutliers(members.map(({ replica }) => replica), key);
+function checkLatency(
+  members: readonly Member[],
+  { slow_prefill: prefill, slow_decode: decode }: Rules,
+  key: "ttft" | "itl",
+): LatencyCheck {
+  return members.length < 2 ? { compared: 0, slow: [] } : findLatencyOutliers(
+    members.map(({ replica }) => replica),
+    key,
+    key === "ttft" ? prefill : decode,
+  );
 }
 
 function createLatencyCheck(
-  rule: "slow_prefill" | "slow_decode",
+  rule: Rule<"slow_prefill" | "slow_decode">,
   members: readonly Member[],
   { compared, slow }: LatencyCheck,
 ): Check {
   const findings = slow.flatMap(({ index, ...evidence }: LatencyOutlier): Finding[] => {
     const { key, replica } = members[index];
-    // A long queue means load: HOT covers it.
+    // A long queue means load: other rules cover it.
     const { means, sample } = replica;
     const waiting = Math.max(means.waiting.value ?? 0, sample.gauges.waiting.value ?? 0);
-    const isQueue = rule === "slow_prefill" && waiting > HOT_WAITING;
-    return isQueue ? [] : [createFinding({ ...evidence, rule, key })];
+    const isQueue = rule.id === "slow_prefill" && waiting > rule.waiting;
+    return isQueue ? [] : [createFinding(rule, { ...evidence, key })];
   });
-  return { rule, compared, findings };
+  return { rule: rule.id, compared, findings };
 }
 
 function collectRatios(
@@ -240,7 +243,7 @@ function collectMeans(
   });
 }
 
-function checkLastPollShares(members: readonly Member[]): Check {
+function checkLastPollShares(members: readonly Member[], rule: Rule<"request_share">): Check {
   let requests = 0;
   let span = 0;
   const rates = members.flatMap(({ key, replica: { lastPoll } }): Contribution[] => {
@@ -250,8 +253,8 @@ function checkLastPollShares(members: readonly Member[]): Check {
     span = Math.max(span, lastPoll.value.span);
     return [{ key, value: finished / lastPoll.value.span }];
   });
-  const evidence = { requests, span, minTotal: MIN_REQUESTS_PER_SECOND, dispersion: null };
-  return checkShares("request_share", rates, evidence);
+  const evidence = { requests, span, minTotal: rule.rate, dispersion: null };
+  return checkShares(rule, rates, evidence);
 }
 
 export interface GroupEvaluation {
@@ -262,13 +265,13 @@ export interface GroupEvaluation {
 }
 
 /** Applies all rules to a group without sleeping or silent replicas. */
-export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
-  const minutes = collectMinutes(members);
+export function evaluateImbalance(members: readonly Member[], rules: Rules): GroupEvaluation {
+  const minutes = collectMinutes(members, rules);
   const comparable = minutes.map(({ member }) => member);
-  const ttft = checkLatency(comparable, "ttft");
-  const itl = checkLatency(comparable, "itl");
-  const prefill = createLatencyCheck("slow_prefill", comparable, ttft);
-  const decode = createLatencyCheck("slow_decode", comparable, itl);
+  const ttft = checkLatency(comparable, rules, "ttft");
+  const itl = checkLatency(comparable, rules, "itl");
+  const prefill = createLatencyCheck(rules.slow_prefill, comparable, ttft);
+  const decode = createLatencyCheck(rules.slow_decode, comparable, itl);
   const slowKeys = new Set([...prefill.findings, ...decode.findings].map(({ key }) => key));
   const span = Math.max(0, ...minutes.map(({ delta }) => delta.span));
   const requests = minutes
@@ -280,21 +283,21 @@ export function evaluateImbalance(members: readonly Member[]): GroupEvaluation {
   );
   const tokenRates = collectRates(minutes, (delta) => delta.counters.generationTokens.value);
   const others = [
-    checkShares("sticky_skew", finishedRates, {
+    checkShares(rules.sticky_skew, finishedRates, {
       requests: finished,
       span,
-      minTotal: MIN_REQUESTS / LONG_WINDOW,
+      minTotal: rules.sticky_skew.samples / LONG_WINDOW,
       dispersion: 1,
     }),
-    checkGauges("running_skew", collectMeans(minutes, "running"), { requests, span }),
-    checkGauges("kv_skew", collectMeans(minutes, "kvCacheUsageRatio"), { requests, span }),
-    checkShares("token_share", tokenRates, {
+    checkGauges(rules.running_skew, collectMeans(minutes, "running"), { requests, span }),
+    checkGauges(rules.kv_skew, collectMeans(minutes, "kvCacheUsageRatio"), { requests, span }),
+    checkShares(rules.token_share, tokenRates, {
       requests,
       span,
-      minTotal: MIN_TOKENS_PER_SECOND,
+      minTotal: rules.token_share.rate,
       dispersion: LENGTH_DISPERSION,
     }),
-    checkLastPollShares(members),
+    checkLastPollShares(members, rules.request_share),
   ];
   // A slow replica explains the imbalance of the others.
   const isUnexplained = ({ key }: Finding): boolean => slowKeys.size === 0 || slowKeys.has(key);

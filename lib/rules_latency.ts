@@ -15,7 +15,7 @@
 import { computeQuantile, countObservations, type Histogram } from "./histogram.ts";
 import type { LatencyKey } from "./model.ts";
 import { isPresent } from "./reading.ts";
-import { ALPHA, MIN_SAMPLES, SKEW_RATIO } from "./rules_table.ts";
+import { ALPHA, type Rule } from "./rules_table.ts";
 import {
   countPacked,
   countPackedUpTo,
@@ -130,8 +130,12 @@ function computePValue(differences: readonly number[], minSpread: number): numbe
   return computeStudentTail(mean * Math.sqrt(length) / spread, length - 1);
 }
 
+/** Threshold: factor over the median of the others. Samples: least on each side. */
+type LatencyRule = Pick<Rule<"slow_prefill" | "slow_decode">, "threshold" | "samples">;
+
 interface Comparison {
   readonly key: LatencyKey;
+  readonly rule: LatencyRule;
   readonly boundaries: readonly Boundaries[];
   /** Counted back from the newest. */
   readonly blocks: number;
@@ -170,13 +174,14 @@ function compareBlocks(
 }
 
 function compareMeans(comparison: Comparison): readonly LatencyOutlier[] {
+  const { threshold, samples } = comparison.rule;
   const observed = observeSpan(comparison);
   const means = observed.map(({ count, sum }) => count === 0 ? NaN : sum / count);
   const baselines = computeMediansOfOthers(means);
   const all = observed.reduce((sum, { count }) => sum + count, 0);
-  const hasEnough = (own: number): boolean => own >= MIN_SAMPLES && all - own >= MIN_SAMPLES;
+  const hasEnough = (own: number): boolean => own >= samples && all - own >= samples;
   const suspects = means.flatMap((mean, index) =>
-    mean > SKEW_RATIO * baselines[index] && hasEnough(observed[index].count) ? [index] : []
+    mean > threshold * baselines[index] && hasEnough(observed[index].count) ? [index] : []
   );
   if (suspects.length === 0) return [];
   const differences = compareBlocks(
@@ -213,10 +218,10 @@ function compareTails(
   replicas: readonly ReplicaSample[],
   comparison: Comparison,
 ): readonly LatencyOutlier[] {
-  const { key } = comparison;
+  const { key, rule } = comparison;
   const histograms = replicas.map(({ lastMinute }) => {
     const histogram = isPresent(lastMinute) ? lastMinute.value.latencies[key].value : null;
-    const hasMany = histogram !== null && countObservations(histogram) >= MIN_SAMPLES;
+    const hasMany = histogram !== null && countObservations(histogram) >= rule.samples;
     return hasMany ? histogram : null;
   });
   const quantiles = histograms.map((histogram) =>
@@ -228,12 +233,12 @@ function compareTails(
   return quantiles.flatMap((value, index): LatencyOutlier[] => {
     const histogram = histograms[index];
     const baseline = baselines[index];
-    if (histogram === null || !(value > SKEW_RATIO * baseline)) return [];
+    if (histogram === null || !(value > rule.threshold * baseline)) return [];
     const bucket = findBucket(histogram, baseline);
     // In the last bucket the P95 is the lower bound already.
     const lowest = histogram.bounds[findBucket(histogram, value) - 1];
     const ratio = lowest / histogram.bounds[bucket];
-    if (!(ratio > SKEW_RATIO)) return [];
+    if (!(ratio > rule.threshold)) return [];
     const shares = sharesAbove.get(bucket) ?? compareShares(comparison, bucket);
     sharesAbove.set(bucket, shares);
     return [{
@@ -256,6 +261,7 @@ function compareTails(
 export function findLatencyOutliers(
   replicas: readonly ReplicaSample[],
   key: LatencyKey,
+  rule: LatencyRule,
 ): LatencyCheck {
   const length = Math.max(MIN_BLOCK, findLongestInterval(replicas));
   const at = Math.max(...replicas.map(({ trace }) => trace[trace.length - 1].at));
@@ -266,7 +272,7 @@ export function findLatencyOutliers(
   const found = SPANS.flatMap((span): readonly LatencyOutlier[] => {
     const blocks = Math.floor(span / length);
     if (blocks < MIN_BLOCKS) return [];
-    const comparison = { key, boundaries, blocks, span };
+    const comparison = { key, rule, boundaries, blocks, span };
     const tails = span === LONG_WINDOW ? compareTails(replicas, comparison) : [];
     return [...compareMeans(comparison), ...tails];
   });
@@ -278,7 +284,7 @@ export function findLatencyOutliers(
     const isLarger = known === undefined || candidate.ratio > known.ratio;
     if (candidate.probability < limit && isLarger) slow.set(candidate.index, candidate);
   }
-  const longest = observeSpan({ key, boundaries, blocks: all, span: LONG_WINDOW });
-  const compared = longest.filter(({ count }) => count >= MIN_SAMPLES).length;
+  const longest = observeSpan({ key, rule, boundaries, blocks: all, span: LONG_WINDOW });
+  const compared = longest.filter(({ count }) => count >= rule.samples).length;
   return { compared, slow: [...slow.values()] };
 }

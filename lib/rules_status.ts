@@ -1,28 +1,23 @@
 /**
  * Computes the status of each replica, and the verdict on the fleet. A failing endpoint is STALE,
  * out of every total, and DOWN after `STALE_LIMIT` or `STALE_INTERVALS`, whichever is longer, or if
- * it never answered. INIT: the server answers, but its gauges have no sample. HOT and STALLED are
- * rules, and become a status once their alert fires.
+ * it never answered. INIT: the server answers, but its gauges have no sample. A rule that fires takes
+ * the place of OK.
  * @module
  */
 
-import type { Endpoint, EngineSample, ReplicaStatus, ScrapeFailure } from "./model.ts";
+import type {
+  Endpoint,
+  EngineSample,
+  ReplicaStatus,
+  ScrapeFailure,
+  ScrapeStatus,
+} from "./model.ts";
 import { isPresent } from "./reading.ts";
-import type { LatencyRatios } from "./rules_imbalance.ts";
-import {
-  createFinding,
-  type Finding,
-  findRule,
-  HOT_CONDITIONS,
-  HOT_KV_RATIO,
-  HOT_LATENCY_RATIO,
-  HOT_WAITING,
-  type HotCondition,
-  MIN_STALL,
-  type RuleId,
-} from "./rules_table.ts";
+import type { Alert } from "./rules_alerts.ts";
+import type { Condition, Finding } from "./rules_finding.ts";
+import { type Level, MIN_SPAN, RULE_IDS, type RuleId } from "./rules_table.ts";
 import { getInterval, type Schedule } from "./scrape_schedule.ts";
-import type { ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
 
 /** Half the long window. */
@@ -67,8 +62,7 @@ export function getScrapeRecord(
 }
 
 export function isCounted(status: ReplicaStatus): boolean {
-  return status === "OK" || status === "HOT" || status === "STALLED" || status === "INIT" ||
-    status === "SLEEP";
+  return status !== "PENDING" && status !== "STALE" && status !== "DOWN";
 }
 
 export function computeEndpointStatus(record: ScrapeRecord): "PENDING" | "OK" | "STALE" | "DOWN" {
@@ -77,7 +71,7 @@ export function computeEndpointStatus(record: ScrapeRecord): "PENDING" | "OK" | 
   return record.age === null || record.age > limit ? "DOWN" : "STALE";
 }
 
-export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord): ReplicaStatus {
+export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord): ScrapeStatus {
   const status = computeEndpointStatus(record);
   if (status !== "OK") return status;
   if (sample.isAsleep) return "SLEEP";
@@ -90,87 +84,101 @@ export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord)
 
 /** Only these replicas are compared. */
 export function isAwake(status: ReplicaStatus): boolean {
-  return status === "OK" || status === "HOT" || status === "STALLED";
+  return isCounted(status) && status !== "INIT" && status !== "SLEEP";
 }
 
-function findHotConditions(
-  { sample, lastMinute }: ReplicaSample,
-  ratios: LatencyRatios,
-): readonly HotCondition[] {
-  const { kvCacheUsageRatio, waiting } = sample.gauges;
-  const preemptions = lastMinute.value?.counters.preemptions.value ?? 0;
-  const candidates: readonly HotCondition[] = [
-    { signal: "kv_cache", value: kvCacheUsageRatio.value ?? 0, limit: HOT_KV_RATIO },
-    { signal: "waiting", value: waiting.value ?? 0, limit: HOT_WAITING },
-    { signal: "preemptions", value: preemptions, limit: 0 },
-    { signal: "ttft", value: ratios.ttft, limit: HOT_LATENCY_RATIO },
-    { signal: "itl", value: ratios.itl, limit: HOT_LATENCY_RATIO },
-  ];
-  return candidates.filter(({ value, limit }) => value > limit);
-}
-
-/** Evaluates HOT and STALLED. */
-export function computeLoadStatus(
-  key: string,
-  replica: ReplicaSample,
-  ratios: LatencyRatios = { ttft: 1, itl: 1 },
-): readonly Finding[] {
-  const { trace, movedAt } = replica;
-  const newestAt = trace[trace.length - 1].at;
-  const span = newestAt - trace[0].at;
-  const hotConditions = findHotConditions(replica, ratios);
-  const candidates = [
-    ["hot", hotConditions.length, HOT_CONDITIONS, hotConditions],
-    ["stalled", newestAt - movedAt, MIN_STALL, []],
-  ] as const;
-  return candidates.flatMap(([rule, value, limit, conditions]): readonly Finding[] =>
-    value < limit
-      ? []
-      : [createFinding({ rule, key, value, baseline: limit, samples: 0, span, conditions })]
-  );
-}
+/** Effect of a cause. */
+export type CauseLevel = Exclude<Level, "off">;
 
 export interface Cause {
   /** Replica or endpoint key. */
   readonly key: string;
   readonly signal: RuleId | "down" | "stale" | "recent";
+  readonly level: CauseLevel;
+  /** When it began; of a recent one, when it ended. `null` if unknown. */
+  readonly since: Seconds | null;
   /** `null` for a status. */
   readonly verdict: Finding | null;
 }
 
-/** NONE: no endpoint is watched. PENDING: one has not answered yet. */
 export interface FleetVerdict {
-  readonly level: "NONE" | "PENDING" | "HEALTHY" | "DEGRADED" | "CRITICAL";
-  /** Worst first; empty if HEALTHY or PENDING. */
+  /**
+   * NONE: no endpoint is watched. PENDING: one has not answered yet. WATCHING: nothing bad is known,
+   * but too little is known to say HEALTHY.
+   */
+  readonly level: "NONE" | "PENDING" | "WATCHING" | "HEALTHY" | "DEGRADED" | "CRITICAL";
+  /** For how long the replica known least has been watched, at most `MIN_SPAN`. */
+  readonly watched: Seconds;
+  /** Worst first; empty unless DEGRADED or CRITICAL. */
   readonly causes: readonly Cause[];
 }
 
 /**
- * CRITICAL: a replica is DOWN, HOT or STALLED. DEGRADED: one is STALE, or an imbalance alert fires
- * or ended recently.
+ * The judgement on a figure, and so its colour: the worst level of the alerts to which it belongs;
+ * `null` if it belongs to none. HEALTHY cannot stand above a figure that is judged.
  */
-export function computeFleetVerdict({ statuses, standing, recent }: {
+export function judgeSignal(
+  alerts: readonly Alert[],
+  signal: Condition["signal"],
+): CauseLevel | null {
+  let worst: CauseLevel | null = null;
+  for (const { newest: { conditions, level } } of alerts) {
+    if (level === "off" || !conditions.some((one) => one.signal === signal)) continue;
+    if (worst !== "critical") worst = level;
+  }
+  return worst;
+}
+
+/** Firing alerts, worst first, without those whose main figure a worse one of the replica shows. */
+export function sortAlerts(alerts: readonly Alert[]): readonly Alert[] {
+  if (alerts.length < 2) return alerts;
+  const rank = ({ newest: { level, rule } }: Alert): number =>
+    RULE_IDS.indexOf(rule) + (level === "critical" ? 0 : RULE_IDS.length);
+  const shown = new Set<string>();
+  return alerts.toSorted((a, b) => rank(a) - rank(b)).filter(({ newest: { key, conditions } }) => {
+    const isShown = conditions.length > 0 && shown.has(`${conditions[0].signal} ${key}`);
+    for (const { signal } of conditions) shown.add(`${signal} ${key}`);
+    return !isShown;
+  });
+}
+
+/**
+ * CRITICAL: a replica is DOWN, or a rule says so. DEGRADED: one is STALE, or a rule says so or did
+ * until recently.
+ */
+export function computeFleetVerdict({ statuses, standing, recent, failingSince, watched }: {
   readonly statuses: ReadonlyMap<string, ReplicaStatus>;
-  /** Of firing alerts. */
-  readonly standing: readonly Finding[];
+  /** Firing alerts. */
+  readonly standing: readonly Alert[];
   /** Alerts that ended within `RECENT_ALERT_SPAN`. */
-  readonly recent: readonly { readonly key: string; readonly verdict: Finding | null }[];
+  readonly recent: readonly Pick<Cause, "key" | "since" | "verdict">[];
+  /** By replica or endpoint key; `null` if unknown. */
+  readonly failingSince: (key: string) => Seconds | null;
+  readonly watched: Seconds;
 }): FleetVerdict {
   const ofStatus = (status: ReplicaStatus, signal: "down" | "stale"): readonly Cause[] =>
-    [...statuses].flatMap(([key, one]) => one === status ? [{ key, signal, verdict: null }] : []);
-  const ofEffect = (effect: "critical" | "degraded"): readonly Cause[] =>
-    standing.filter(({ rule }) => findRule(rule).effect === effect)
-      .map((verdict) => ({ key: verdict.key, signal: verdict.rule, verdict }));
-  const critical = [...ofStatus("DOWN", "down"), ...ofEffect("critical")];
-  const degraded: readonly Cause[] = [
+    [...statuses].flatMap(([key, one]): Cause[] => {
+      const level = signal === "down" ? "critical" : "degraded";
+      return one === status
+        ? [{ key, signal, level, since: failingSince(key), verdict: null }]
+        : [];
+    });
+  const ofAlerts = sortAlerts(standing).flatMap(({ newest, since }): Cause[] => {
+    const { key, rule: signal, level } = newest;
+    return level === "off" ? [] : [{ key, signal, level, since, verdict: newest }];
+  });
+  const all: readonly Cause[] = [
+    ...ofStatus("DOWN", "down"),
+    ...ofAlerts,
     ...ofStatus("STALE", "stale"),
-    ...ofEffect("degraded"),
-    ...recent.map(({ key, verdict }) => ({ key, signal: "recent" as const, verdict })),
+    ...recent.map((one) => ({ ...one, signal: "recent", level: "degraded" }) as const),
   ];
-  const causes = [...critical, ...degraded];
-  if (critical.length > 0) return { level: "CRITICAL", causes };
-  if (degraded.length > 0) return { level: "DEGRADED", causes };
-  if (statuses.size === 0) return { level: "NONE", causes };
+  const critical = all.filter(({ level }) => level === "critical");
+  const causes = [...critical, ...all.filter(({ level }) => level === "degraded")];
+  if (critical.length > 0) return { level: "CRITICAL", watched, causes };
+  if (causes.length > 0) return { level: "DEGRADED", watched, causes };
+  if (statuses.size === 0) return { level: "NONE", watched, causes };
   const isPending = [...statuses.values()].includes("PENDING");
-  return { level: isPending ? "PENDING" : "HEALTHY", causes };
+  if (isPending) return { level: "PENDING", watched, causes };
+  return { level: watched < MIN_SPAN ? "WATCHING" : "HEALTHY", watched, causes };
 }

@@ -10,6 +10,7 @@ import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
 import { evaluateRules, NO_EVALUATION } from "./rules_evaluate.ts";
 import { isCounted } from "./rules_status.ts";
+import { DEFAULT_RULES, type Rules } from "./rules_table.ts";
 import { type Bill, type BillSources, createBill } from "./state_cost.ts";
 import {
   acceptFailure,
@@ -61,6 +62,8 @@ export interface State extends BillSources {
   readonly fleet: Fleet;
   readonly bill: Bill;
   readonly interval: Seconds;
+  /** In force. */
+  readonly rules: Rules;
   readonly ui: Ui;
   /** The state on screen while paused; `null` if not paused. */
   readonly held: State | null;
@@ -110,7 +113,7 @@ export function createState(
   session:
     & Pick<State, "interval" | "utcOffset" | "isOnce" | "asksForGpus" | "notices">
     & Pick<State, "isDemo" | "now" | "nowEpoch">
-    & Partial<Pick<State, "ui" | "pricing" | "objectives">>,
+    & Partial<Pick<State, "ui" | "pricing" | "objectives" | "rules">>,
 ): State {
   const sources = {
     ui: createUi(),
@@ -123,6 +126,7 @@ export function createState(
     hosts: new Map([[LOCAL_HOST, NO_HOST]]),
     pricing: NO_PRICING,
     objectives: [],
+    rules: DEFAULT_RULES,
     ...session,
     endpoints: startEndpoints(endpoints, []),
   };
@@ -211,9 +215,8 @@ function updateEndpoint(
 }
 
 function evaluateState(state: State): State {
-  const { now: at, nowEpoch: epoch, endpoints, interval, objectives } = state;
-  const { isOnce: isSingleEvaluation } = state;
-  const moment = { at, epoch, interval, isSingleEvaluation, objectives };
+  const { now: at, nowEpoch: epoch, endpoints, interval, rules, objectives } = state;
+  const moment = { at, epoch, interval, rules, objectives, isSingleEvaluation: state.isOnce };
   const evaluation = evaluateRules(state.evaluation, endpoints, moment);
   const counted = endpoints.flatMap(listEngines)
     .filter(({ key }) => isCounted(evaluation.statuses.get(key) ?? "PENDING"));

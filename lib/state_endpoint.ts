@@ -4,15 +4,16 @@
  */
 
 import { type DisplayName, nameEndpoints } from "./endpoint.ts";
-import type {
-  Endpoint,
-  EngineSample,
-  Figures,
-  KeptScrape,
-  Objective,
-  Scrape,
-  ScrapeFailure,
-  ServerInfo,
+import {
+  type Endpoint,
+  type EngineSample,
+  type Figures,
+  type KeptScrape,
+  type Objective,
+  type Scrape,
+  type ScrapeFailure,
+  type ServerInfo,
+  sumCounts,
 } from "./model.ts";
 import { computeLimit, getLimitPeakValues, type Limit, NO_LIMIT } from "./rules_limits.ts";
 import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
@@ -21,6 +22,7 @@ import { appendFigures, appendGap, type Series } from "./stats_series.ts";
 import {
   addScrape,
   continueIdleness,
+  type Continuity,
   getPeakValues,
   type Idleness,
   NO_IDLENESS,
@@ -37,6 +39,7 @@ import {
   hasClockJumped,
   identifyEngine,
   type ReplicaSample,
+  type ServerCounts,
   startHistory,
 } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
@@ -175,7 +178,7 @@ export function restoreScrape(
   if (known.history.newest !== null) return known;
   const { receivedAt: at, engines, processStart } = scrape;
   const history = appendSample(known.history, { at, engines, processStart });
-  const totals = addScrape(getServerTotals(known), scrape, { hasRestarted: false, objectives });
+  const totals = addScrape(getServerTotals(known), scrape, { continuity: "same", objectives });
   return setEngines({ ...known, history }, totals);
 }
 
@@ -207,6 +210,19 @@ function followEngine(
   };
 }
 
+function countResponses({ httpResponsesByStatus, server }: Scrape): ServerCounts {
+  return {
+    rejected: sumCounts(server?.labelled.rejectedByReason),
+    responses: sumCounts(httpResponsesByStatus),
+    serverErrors: httpResponsesByStatus.get("5xx") ?? 0,
+  };
+}
+
+function getContinuity({ hasJustRestarted, alternation }: EndpointHistory): Continuity {
+  if (!hasJustRestarted) return "same";
+  return (alternation?.changes ?? 0) > 1 ? "other server" : "restarted";
+}
+
 export function acceptScrape(
   earlier: EndpointState,
   scrape: Scrape,
@@ -216,9 +232,11 @@ export function acceptScrape(
   const known = hasJumped ? forgetSamples(earlier) : earlier;
   const { receivedAt, duration } = scrape;
   const { engines, processStart } = scrape;
-  const history = appendSample(known.history, { at: receivedAt, engines, processStart });
+  const counts = countResponses(scrape);
+  const history = appendSample(known.history, { at: receivedAt, engines, processStart, counts });
   const { hasJustRestarted: hasRestarted } = history;
-  const totals = addScrape(getServerTotals(known), scrape, { hasRestarted, objectives });
+  const continuity = getContinuity(history);
+  const totals = addScrape(getServerTotals(known), scrape, { continuity, objectives });
   const { newest } = known.history;
   const isComparable = !hasJumped && !hasRestarted;
   const samples = new Map(

@@ -14,7 +14,6 @@ import type { Alert, EventLine } from "./rules_alerts.ts";
 import type { GroupChecks, RuleEvaluation } from "./rules_evaluate.ts";
 import { type Limit, NO_LIMIT } from "./rules_limits.ts";
 import { isCounted } from "./rules_status.ts";
-import { findRule } from "./rules_table.ts";
 import { type AdvisedVerdict, adviseEngine, adviseVerdict } from "./state_advice.ts";
 import {
   type CurrentEngine,
@@ -184,6 +183,8 @@ export interface ModelGroup {
   readonly shown: Figures;
   readonly kvCacheMaxOwner: Row | null;
   readonly serviceLevels: readonly ObjectiveFigures[];
+  /** Firing ones of its replicas. */
+  readonly alerts: readonly Alert[];
   /** By set of comparable replicas. Empty for all models together. */
   readonly checks: readonly GroupChecks[];
   /** Known ones only. */
@@ -303,6 +304,7 @@ function createGroup(
     shown: isSame ? before.shown : showSinceStart(figures, owners),
     kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
     serviceLevels: computeServiceLevels(rows, sources, isCounted),
+    alerts: rows.flatMap(({ alerts }) => alerts),
     checks: sources.evaluation.groups.filter((group) => group.modelName === modelName),
     gpus: [...new Set(rows.flatMap(({ gpus }) => gpus))],
   };
@@ -342,15 +344,13 @@ function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
 interface RowContext {
   readonly sources: FleetSources;
   readonly isOneModel: boolean;
-  /** Firing ones, by replica key. */
-  readonly alerts: ReadonlyMap<string, readonly Alert[]>;
 }
 
 /** `engine` is `null` if no engine of the endpoint is known. */
 function createRow(
   known: EndpointState,
   engine: CurrentEngine | null,
-  { sources, isOneModel, alerts }: RowContext,
+  { sources, isOneModel }: RowContext,
 ): Row {
   const { endpoint, displayName, scrape } = known;
   const key = engine?.key ?? endpoint.key;
@@ -361,7 +361,7 @@ function createRow(
   const gpus = engine === null
     ? []
     : listGpusOf(machine, { endpointKey: endpoint.key, engine: engine.replica.sample.engine });
-  const firing = alerts.get(key) ?? [];
+  const firing = sources.evaluation.firing.get(key) ?? [];
   const replica = engine?.replica ?? null;
   // The last figures of a server that is DOWN are too old to show.
   const figures = engine === null || status === "DOWN" ? NO_FIGURES : engine.figures;
@@ -411,15 +411,8 @@ function countRows(rows: readonly Row[]) {
 export function createFleet(sources: FleetSources, before?: Fleet): Fleet {
   const { evaluation, endpoints, gone, totalPeaks, totalTrend } = sources;
   const servers = [...endpoints.map(getServerTotals), gone.here, gone.elsewhere];
-  // Rules without an effect are only informative.
-  const alerts = Map.groupBy(
-    evaluation.alerts.filter(({ isFiring, first }) =>
-      isFiring && findRule(first.rule).effect !== "none"
-    ),
-    ({ first }) => first.key,
-  );
   const modelNames = endpoints.flatMap(listEngines).map(({ replica }) => replica.sample.modelName);
-  const context: RowContext = { sources, isOneModel: new Set(modelNames).size < 2, alerts };
+  const context: RowContext = { sources, isOneModel: new Set(modelNames).size < 2 };
   const bare = endpoints.flatMap((known) => {
     const engines = listEngines(known);
     return (engines.length === 0 ? [null] : engines)

@@ -99,9 +99,13 @@ function startTally<Key extends string>(
   return { counted, counters };
 }
 
-function getIncrease(now: Reading, before: Reading, hasRestarted: boolean): number {
-  if (!isPresent(now)) return 0;
-  if (hasRestarted) return now.value;
+/** What the server is, compared with the scrape before. */
+export type Continuity = "same" | "restarted" | "other server";
+
+function getIncrease(now: Reading, before: Reading, continuity: Continuity): number {
+  // Counters of another server have not grown since the last scrape.
+  if (!isPresent(now) || continuity === "other server") return 0;
+  if (continuity === "restarted") return now.value;
   // Declared without samples: nothing was counted.
   if (!isPresent(before)) return before.reason === "initializing" ? now.value : 0;
   return now.value < before.value ? now.value : now.value - before.value;
@@ -110,21 +114,21 @@ function getIncrease(now: Reading, before: Reading, hasRestarted: boolean): numb
 function continueTally<Key extends string>(
   keys: readonly Key[],
   total: Tally<Key>,
-  { counters, hasRestarted }: {
+  { counters, continuity }: {
     readonly counters: Tally<Key>["counters"];
-    readonly hasRestarted: boolean;
+    readonly continuity: Continuity;
   },
 ): Tally<Key> {
   const counted = createRecord(keys, (key) => {
     const sum = total.counted[key];
     const now = counters[key];
     if (!isPresent(sum) && !isPresent(now)) return sum;
-    return present((sum.value ?? 0) + getIncrease(now, total.counters[key], hasRestarted));
+    return present((sum.value ?? 0) + getIncrease(now, total.counters[key], continuity));
   });
   const last = createRecord(keys, (key) => {
     if (isPresent(counters[key])) return counters[key];
     // A missing metric continues from its last value; after a restart, from nothing.
-    return hasRestarted ? absent("initializing") : total.counters[key];
+    return continuity === "same" ? total.counters[key] : absent("initializing");
   });
   return { counted, counters: last };
 }
@@ -135,7 +139,7 @@ function follow(
   counters: Pick<SessionTotals, "counters"> & {
     readonly objectives: readonly SessionTotals["objectives"][number]["counters"][];
   },
-  step: { readonly at: Seconds; readonly isNew: boolean; readonly hasRestarted: boolean },
+  step: { readonly at: Seconds; readonly isNew: boolean; readonly continuity: Continuity },
 ): SessionTotals {
   const followTally = <Key extends string>(
     keys: readonly Key[],
@@ -144,7 +148,7 @@ function follow(
   ): Tally<Key> =>
     before === undefined
       ? startTally(keys, now, step.isNew)
-      : continueTally(keys, before, { counters: now, hasRestarted: step.hasRestarted });
+      : continueTally(keys, before, { counters: now, continuity: step.continuity });
   return {
     since: known?.since ?? step.at,
     ...followTally(SESSION_KEYS, known ?? undefined, counters.counters),
@@ -194,19 +198,17 @@ function foldGone(
   };
 }
 
-/**
- * Adds a scrape.
- * @param hasRestarted Whether it is the first after a restart.
- */
+/** Adds a scrape. */
 export function addScrape(
   totals: ServerTotals,
   scrape: KeptScrape,
-  { hasRestarted, objectives = [] }: {
-    readonly hasRestarted: boolean;
+  { continuity, objectives = [] }: {
+    readonly continuity: Continuity;
     /** The same in each call. */
     readonly objectives?: readonly Objective[];
   },
 ): ServerTotals {
+  const hasRestarted = continuity === "restarted";
   const { receivedAt: at, server } = scrape;
   const engines = new Map(totals.engines);
   const attachedAt = listEngineTotals(totals).reduce(
@@ -221,7 +223,7 @@ export function addScrape(
       objectives: chooseObjectives(objectives, sample.modelName)
         .map((objective) => countSample(sample, objective)),
     };
-    engines.set(key, follow(totals.engines.get(key), counters, { at, isNew, hasRestarted }));
+    engines.set(key, follow(totals.engines.get(key), counters, { at, isNew, continuity }));
   }
   // Some servers create these counters on first use.
   const isNew = hasRestarted || attachedAt < Infinity;
@@ -232,7 +234,7 @@ export function addScrape(
       : follow(totals.server, { counters: getServerCounters(server), objectives: [] }, {
         at,
         isNew,
-        hasRestarted,
+        continuity,
       }),
   };
 }

@@ -61,11 +61,30 @@ const WINDOW_SLACK: Seconds = 0.5;
 /** If the two clocks diverge by more, a span is unreliable. */
 const CLOCK_TOLERANCE: Seconds = 2;
 
+/** What the whole server has counted. */
+export interface ServerCounts {
+  /** Requests refused on admission. */
+  readonly rejected: number;
+  /** HTTP responses, and those with a status of 5xx. */
+  readonly responses: number;
+  readonly serverErrors: number;
+}
+
 /** One scrape. */
 export interface HistoryPoint {
   readonly at: Seconds;
   readonly engines: readonly EngineSample[];
   readonly processStart: Reading<EpochSeconds>;
+  /** Absent if unknown. */
+  readonly counts?: ServerCounts;
+}
+
+/** Where an endpoint seems to be several servers behind one address. */
+interface Alternation {
+  /** The last scrape before the newest change of server. */
+  readonly other: HistoryPoint;
+  /** Changes in a row, each but the first back to the server before. */
+  readonly changes: number;
 }
 
 /** The samples of an endpoint since its last restart. */
@@ -76,8 +95,12 @@ export interface EndpointHistory {
   readonly histories: ReadonlyMap<string, readonly SamplePoint[]>;
   /** In this session. */
   readonly restartCount: number;
-  /** Whether the newest sample is the first after a restart. */
+  /** Whether the newest sample is the first after a restart, or of another server. */
   readonly hasJustRestarted: boolean;
+  /** Of the last minute, oldest first. */
+  readonly counts: readonly (ServerCounts & { readonly at: Seconds })[];
+  /** `null` if there was no change lately. */
+  readonly alternation: Alternation | null;
 }
 
 /** Unique within the endpoint: sanitized text has no line break. */
@@ -92,6 +115,8 @@ export function startHistory(): EndpointHistory {
     histories: new Map(),
     restartCount: 0,
     hasJustRestarted: false,
+    counts: [],
+    alternation: null,
   };
 }
 
@@ -192,23 +217,66 @@ function extendHistories(
   return extended;
 }
 
+function extendCounts(
+  { counts }: EndpointHistory,
+  { at, counts: newest }: HistoryPoint,
+): EndpointHistory["counts"] {
+  if (newest === undefined) return [];
+  const last = counts.at(-1);
+  // API servers come and go, and take their counts with them.
+  const hasFallen = last !== undefined &&
+    (newest.responses < last.responses || newest.rejected < last.rejected ||
+      newest.serverErrors < last.serverErrors);
+  const kept = hasFallen ? [] : counts.filter((point) => isWithinMinute(point.at, at));
+  return [...kept, { at, ...newest }];
+}
+
+/** Whether the point is of the server that answered before the newest change: no restart does that. */
+function isReturn(point: HistoryPoint, { newest, alternation }: EndpointHistory): boolean {
+  if (alternation === null || newest === null) return false;
+  const before = { ...startHistory(), newest: alternation.other };
+  return !hasRestarted(point, before) && hasRestarted(newest, before);
+}
+
+function changeServer(
+  point: HistoryPoint,
+  { newest, restartCount, alternation }: EndpointHistory & { readonly newest: HistoryPoint },
+  hasReturned: boolean,
+): EndpointHistory {
+  return {
+    ...appendSample(startHistory(), point),
+    restartCount: restartCount + (hasReturned ? 0 : 1),
+    hasJustRestarted: true,
+    alternation: { other: newest, changes: hasReturned ? (alternation?.changes ?? 0) + 1 : 1 },
+  };
+}
+
 /**
  * Appends a sample.
  * @throws {RangeError} If the sample is not later than the newest.
  */
 export function appendSample(history: EndpointHistory, point: HistoryPoint): EndpointHistory {
-  const { newest, restartCount } = history;
+  const { newest, restartCount, alternation } = history;
   if (newest !== null && !(point.at > newest.at)) {
     throw new RangeError(
       `Cannot append a sample of "${point.at}" s: the newest is of "${newest.at}" s`,
     );
   }
-  if (hasRestarted(point, history)) {
-    const anew = appendSample(startHistory(), point);
-    return { ...anew, restartCount: restartCount + 1, hasJustRestarted: true };
+  if (newest !== null) {
+    const hasReturned = isReturn(point, history);
+    // Without a start time, counters that rise may be another server's.
+    const isOther = hasReturned && !isPresent(point.processStart);
+    if (isOther || hasRestarted(point, history)) {
+      return changeServer(point, { ...history, newest }, hasReturned);
+    }
   }
-  const histories = extendHistories(history, point);
-  return { newest: point, previous: newest, histories, restartCount, hasJustRestarted: false };
+  const isRecent = alternation !== null && isWithinMinute(alternation.other.at, point.at);
+  return {
+    ...{ newest: point, previous: newest, restartCount, hasJustRestarted: false },
+    histories: extendHistories(history, point),
+    counts: extendCounts(history, point),
+    alternation: isRecent ? alternation : null,
+  };
 }
 
 function subtractCounters(

@@ -12,11 +12,12 @@ import {
   LATENCY_NAMES,
   type LatencyKey,
   type ReplicaStatus,
+  RULE_STATUSES,
   type WindowFigures,
 } from "./model.ts";
 import { absent, isPresent, mapReading, type Reading } from "./reading.ts";
-import { EVENT_OF_RULE, type EventKind } from "./rules_alerts.ts";
-import { HOT_KV_RATIO, HOT_WAITING, MIN_SAMPLES } from "./rules_table.ts";
+import type { Alert } from "./rules_alerts.ts";
+import { judgeSignal } from "./rules_status.ts";
 import type { ModelGroup, Row } from "./state_fleet.ts";
 import type { Sort } from "./state_ui.ts";
 import { getSeries, type Series } from "./stats_series.ts";
@@ -53,8 +54,8 @@ export interface TableLine {
   readonly name: string;
   /** `null` for several replicas. */
   readonly status: ReplicaStatus | null;
-  /** An event kind if the status is OK but the replica differs from its peers. */
-  readonly complaint: EventKind | null;
+  /** Firing ones, worst first; of several replicas, in any order. */
+  readonly alerts: readonly Alert[];
   readonly figures: Figures;
   readonly age: Seconds | null;
   readonly requestShare: Reading;
@@ -89,29 +90,29 @@ export interface Column {
 export function createRowLine(row: Row): TableLine {
   const { label, status, shown: figures, age, requestShare, serviceLevels, trend, alerts, gpus } =
     row;
-  const kinds = alerts.flatMap(({ first }) => EVENT_OF_RULE[first.rule] ?? []);
-  const complaint = status === "OK" ? kinds[0] ?? null : null;
   return {
-    ...{ name: label, status, complaint, figures, age },
+    ...{ name: label, status, alerts, figures, age },
     ...{ requestShare, serviceLevels, trend, gpus },
   };
 }
 
 export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
-  const none = { status: null, complaint: null, age: null, trend: [] };
-  const { shown: figures, serviceLevels, gpus } = group;
-  return { name, ...none, figures, requestShare, serviceLevels, gpus };
+  const { shown: figures, alerts, serviceLevels, gpus } = group;
+  const none = { status: null, age: null, trend: [] };
+  return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus };
 }
 
-/** As in vllm-htop 0.5.0 (PyPI). Red starts at `HOT_KV_RATIO`. */
+/** Fewer requests are no cause for a verdict on a service level. */
+const MIN_SAMPLES = 20;
+/** As in vllm-htop 0.5.0 (PyPI). Red is what the verdict counts. */
 export const KV_WARN_RATIO: Ratio = 0.65;
 /** As in vllm-htop 0.5.0 (PyPI). */
 export const HIT_GOOD_RATIO: Ratio = 0.6;
 export const HIT_FAIR_RATIO: Ratio = 0.3;
 const KV_BAR_WIDTH = 8;
 const TREND_WIDTH = 12;
-/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `999`, `TTFT 97–99 %`. */
+/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `QUEUING`, `999`, `TTFT 97–99 %`. */
 const RATE_WIDTH = 5;
 const LATENCY_WIDTH = 7;
 const PERCENT_WIDTH = 5;
@@ -121,32 +122,37 @@ const SERVICE_LEVEL_WIDTH = 12;
 const COUNT = { minWidth: COUNT_WIDTH, isEssential: true, format: formatCount } as const;
 const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } as const;
 
-/** From best to worst. */
-const STATUS_MEANINGS: Readonly<Record<ReplicaStatus, Meaning>> = {
+/** Those without rules. */
+const STATUS_MEANINGS: Readonly<Partial<Record<ReplicaStatus, Meaning>>> = {
   OK: "ok",
   SLEEP: "dim",
   INIT: "dim",
   PENDING: "dim",
-  HOT: "alert",
   STALE: "warn",
-  STALLED: "alert",
   DOWN: "alert",
 };
-const STATUS_ORDER: readonly string[] = Object.keys(STATUS_MEANINGS);
+/** From best to worst. */
+const STATUS_ORDER: readonly ReplicaStatus[] = [
+  ...["OK", "SLEEP", "INIT", "PENDING"] as const,
+  ...RULE_STATUSES.toReversed(),
+  ...["STALE", "DOWN"] as const,
+];
 
-export function chooseKvCacheColor(ratio: Reading<Ratio>): Meaning {
+export function chooseKvCacheColor(ratio: Reading<Ratio>, alerts: readonly Alert[]): Meaning {
   if (!isPresent(ratio)) return "dim";
-  return ratio.value > HOT_KV_RATIO ? "alert" : ratio.value > KV_WARN_RATIO ? "warn" : "ok";
+  if (judgeSignal(alerts, "kv_cache") !== null) return "alert";
+  return ratio.value > KV_WARN_RATIO ? "warn" : "ok";
 }
 
 export function chooseHitRatioColor(ratio: Reading<Ratio>): Meaning {
   if (!isPresent(ratio)) return "dim";
-  return ratio.value >= HIT_GOOD_RATIO ? "ok" : ratio.value >= HIT_FAIR_RATIO ? "warn" : "alert";
+  return ratio.value >= HIT_GOOD_RATIO ? "ok" : ratio.value >= HIT_FAIR_RATIO ? "plain" : "warn";
 }
 
-export function chooseWaitingColor(waiting: Reading): Meaning {
+export function chooseWaitingColor(waiting: Reading, alerts: readonly Alert[]): Meaning {
   if (!isPresent(waiting)) return "dim";
-  return waiting.value > HOT_WAITING ? "alert" : waiting.value > 0 ? "warn" : "plain";
+  if (judgeSignal(alerts, "waiting") !== null) return "alert";
+  return waiting.value > 0 ? "warn" : "plain";
 }
 
 /**
@@ -190,7 +196,7 @@ function createColumn<T extends number | Quantile>(
   column: Omit<Column, "align" | "formatCell" | "getSortValue"> & {
     readonly read: (line: TableLine) => Reading<T>;
     readonly format: (value: T) => string;
-    readonly judge?: (reading: Reading<T>) => Meaning;
+    readonly judge?: (reading: Reading<T>, alerts: readonly Alert[]) => Meaning;
   },
 ): Column {
   const { read, format, judge = choosePlain, ...rest } = column;
@@ -199,7 +205,8 @@ function createColumn<T extends number | Quantile>(
     align: "right",
     formatCell: (line) => {
       const reading = read(line);
-      const cell = { text: formatReading(reading, format), meaning: chooseMeaning(reading, judge) };
+      const meaning = chooseMeaning(reading, (one) => judge(one, line.alerts));
+      const cell = { text: formatReading(reading, format), meaning };
       return !isPresent(reading) && isPresent(read(useLastMinute(line)))
         ? { ...cell, isAwaited: true }
         : cell;
@@ -253,17 +260,18 @@ function createLatencyColumn(
 
 function formatStateCell(line: TableLine): Cell {
   if (line.status === null) return { text: "", meaning: "plain" };
-  if (line.complaint !== null) return { text: line.complaint, meaning: "warn" };
   const age = line.status === "STALE" && line.age !== null ? formatElapsed(" ", line.age) : "";
-  return { text: line.status + age, meaning: STATUS_MEANINGS[line.status] };
+  const isCritical = line.alerts[0]?.newest.level === "critical";
+  const meaning = STATUS_MEANINGS[line.status] ?? (isCritical ? "alert" : "warn");
+  return { text: line.status + age, meaning };
 }
 
-function formatKvBarCell({ figures, status }: TableLine): Cell {
+function formatKvBarCell({ figures, status, alerts }: TableLine): Cell {
   const ratio = figures.kvCache.maxRatio;
   if (!isPresent(ratio)) return { text: "", meaning: "dim" };
   // A group's value is a maximum, which a bar would show as a level.
   if (status === null) return { text: "max", meaning: "dim" };
-  return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: chooseKvCacheColor(ratio) };
+  return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: chooseKvCacheColor(ratio, alerts) };
 }
 
 function formatShareCell({ status, requestShare }: TableLine): Cell {
@@ -314,19 +322,13 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "state",
     title: "STATE",
-    help: "OK, HOT, STALLED, SLOW, STICKY, SKEW, INIT, SLEEP, PENDING, STALE with its age, DOWN",
+    help: "OK, PENDING, INIT, SLEEP, STALE with its age, DOWN, or the rule that fires",
     align: "left",
     priority: 1,
     minWidth: STATE_WIDTH,
     isEssential: true,
     formatCell: formatStateCell,
-    getSortValue: ({ status, complaint }) =>
-      status === null
-        ? null
-        // Between PENDING and HOT.
-        : complaint === null
-        ? STATUS_ORDER.indexOf(status)
-        : STATUS_ORDER.indexOf("HOT") - 0.5,
+    getSortValue: ({ status }) => status === null ? null : STATUS_ORDER.indexOf(status),
   },
   createColumn({
     id: "running",

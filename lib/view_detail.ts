@@ -14,7 +14,7 @@ import {
 import { isPresent, type Reading } from "./reading.ts";
 import { findCutShare } from "./rules_advice.ts";
 import { FLAG_OF_LIMIT } from "./rules_limits.ts";
-import { findRule } from "./rules_table.ts";
+import { describeRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
@@ -51,6 +51,7 @@ import { drawGpus } from "./view_panel_gpu.ts";
 import { fillWithTrends, formatPeak } from "./view_panels.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import {
+  chooseLevelColor,
   formatAlert,
   formatEvent,
   formatLimit,
@@ -101,7 +102,15 @@ function renderSaturation(subject: Subject): string[] {
   const { kvCache } = figures;
   const rows: Cells[] = [
     ["Running", show(subject, figures.running, formatCount)],
-    ["Waiting", show(subject, figures.waiting, formatCount, chooseWaitingColor(figures.waiting))],
+    [
+      "Waiting",
+      show(
+        subject,
+        figures.waiting,
+        formatCount,
+        chooseWaitingColor(figures.waiting, subject.row.alerts),
+      ),
+    ],
   ];
   const reasons = [...figures.waitingByReason]
     .map(([reason, count]) => `${reason} ${formatCount(count)}`);
@@ -110,8 +119,8 @@ function renderSaturation(subject: Subject): string[] {
   const bar = isPresent(usage) ? drawBar(usage.value, KV_BAR_WIDTH) : "";
   rows.push([
     "KV cache",
-    show(subject, usage, formatPercent, chooseKvCacheColor(usage)),
-    subject.paint(bar, chooseKvCacheColor(usage)),
+    show(subject, usage, formatPercent, chooseKvCacheColor(usage, subject.row.alerts)),
+    subject.paint(bar, chooseKvCacheColor(usage, subject.row.alerts)),
   ]);
   if (isPresent(kvCache.capacityTokens)) {
     const about = kvCache.capacityIsEstimate ? "≈ " : "";
@@ -158,7 +167,7 @@ function renderLimit({ row: { replica, limit, advice }, paint, width }: Subject)
 
 function renderEventLines({ row, state, paint }: Subject): string[] {
   const findings = row.alerts.map((alert): Cells => [
-    paint(findRule(alert.newest.rule).title, alert.newest.rule === "hot" ? "alert" : "warn"),
+    paint(describeRule(alert.newest.rule).title, chooseLevelColor(alert.newest.level)),
     formatElapsed("since ", state.now - alert.since),
     formatAlert(alert, state),
   ]);

@@ -5,14 +5,14 @@
  */
 
 import { divideReadings, isPresent, mapReading } from "./reading.ts";
-import { EVENT_KINDS, EVENT_OF_RULE, type EventKind } from "./rules_alerts.ts";
+import { EVENT_KINDS, type EventKind, STATUS_OF_RULE } from "./rules_alerts.ts";
 import {
   type Cause,
   computeEndpointStatus,
   type FleetVerdict,
   getScrapeRecord,
 } from "./rules_status.ts";
-import { findRule } from "./rules_table.ts";
+import { describeRule, MIN_SPAN } from "./rules_table.ts";
 import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { Fleet, Row } from "./state_fleet.ts";
@@ -149,18 +149,26 @@ function describeCause(rows: readonly Row[]): string {
   return kinds.size === 1 && kind !== undefined ? ` (${kind.replaceAll("_", " ")})` : "";
 }
 
-/** Per replica; the worst explain the others. */
+/** Per replica; a critical one explains the others. */
 const MAX_FINDINGS = 2;
 
 /** After `was` or `were`. */
 const PAST: Readonly<Partial<Record<EventKind, string>>> = {
-  HOT: "hot",
   STALLED: "stalled",
+  COLLAPSE: "collapsed",
+  OVERLOAD: "overloaded",
+  HOT: "hot",
+  FULL: "full",
+  FAILING: "failing",
+  QUEUING: "queuing",
+  PREEMPTS: "preempting",
+  REFUSING: "refusing requests",
+  TRANSFER: "losing KV transfers",
+  SHARED: "shared by two servers",
   SLOW: "slow",
   STICKY: "taking too many requests",
   SKEW: "skewed",
   DOWN: "down",
-  REJECT: "rejecting requests",
 };
 
 /** Returns the kind of the alert that ended last. */
@@ -174,7 +182,7 @@ function findPast(key: string, { evaluation: { events } }: State): EventKind {
 
 /** Describes rows with the same causes; the evidence only of a single row. */
 function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
-  const [{ signal, verdict, key }] = causes;
+  const [{ signal, verdict, key, level }] = causes;
   const places = joinPlaces(rows.map(({ place }) => place));
   if (signal === "down") return `${places} down${describeCause(rows)}`;
   const were = rows.length === 1 ? "was" : "were";
@@ -182,13 +190,13 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
   const findings = causes.flatMap((cause) => cause.verdict === null ? [] : [cause.verdict.rule]);
   if (causes.some((cause) => cause.signal === "stale")) {
     const [rule] = findings;
-    const before = rule === undefined
-      ? ""
-      : ` (was ${EVENT_OF_RULE[rule] ?? findRule(rule).title})`;
+    const before = rule === undefined ? "" : ` (was ${STATUS_OF_RULE[rule]})`;
     return `${places} stale${before}`;
   }
   const summary = `${places} ${
-    findings.slice(0, MAX_FINDINGS).map((rule) => findRule(rule).title).join(" and ")
+    findings.slice(0, level === "critical" ? 1 : MAX_FINDINGS).map((rule) =>
+      describeRule(rule).title
+    ).join(" and ")
   }`;
   if (rows.length > 1 || verdict === null) return summary;
   const alert = state.evaluation.alerts.find(({ first }) =>
@@ -228,6 +236,7 @@ function listReasons(state: State): readonly string[] {
 const VERDICT_MEANINGS: Readonly<Record<FleetVerdict["level"], Meaning>> = {
   NONE: "warn",
   PENDING: "dim",
+  WATCHING: "dim",
   HEALTHY: "ok",
   DEGRADED: "warn",
   CRITICAL: "alert",
@@ -265,7 +274,7 @@ function placeAdvice(
 
 function createVerdict(state: State, width: number): readonly Piece[] {
   const { counts, verdict } = state.fleet;
-  const { level } = verdict;
+  const { level, watched } = verdict;
   const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
   if (level === "NONE") return [{ text: "● NO SERVER FOUND", meaning: VERDICT_MEANINGS[level] }];
   if (level === "PENDING") {
@@ -273,7 +282,8 @@ function createVerdict(state: State, width: number): readonly Piece[] {
     return [{ text, meaning: "dim" }, ...(counts.up > 0 ? [up] : [])];
   }
   const reasons = listReasons(state).map((text): Piece => ({ text, canBeCut: true }));
-  const said: Piece = { text: `● ${level}`, meaning: VERDICT_MEANINGS[level] };
+  const progress = level === "WATCHING" ? ` (${Math.floor(watched)} of ${MIN_SPAN} s)` : "";
+  const said: Piece = { text: `● ${level}${progress}`, meaning: VERDICT_MEANINGS[level] };
   return placeAdvice([said, up, ...reasons], findAdviceText(verdict), width);
 }
 
@@ -290,7 +300,7 @@ function createServiceLevel({ total }: State["fleet"]): Piece {
 
 function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
   if (fleet.counts.up === 0) return [];
-  const { shown: figures, kvCacheMaxOwner } = fleet.total;
+  const { shown: figures, kvCacheMaxOwner, alerts } = fleet.total;
   const { lastPoll, kvCache } = figures;
   const { cachedPromptTokensPerSecond: cachedRate, promptTokensPerSecond: rate } = lastPoll;
   const cached = divideReadings(cachedRate, rate);
@@ -308,12 +318,12 @@ function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
     { text: `running ${formatReading(figures.running, formatCount)}` },
     {
       text: `waiting ${formatReading(figures.waiting, formatCount)}`,
-      meaning: chooseWaitingColor(figures.waiting),
+      meaning: chooseWaitingColor(figures.waiting, alerts),
     },
     {
       text: `KV ${several}${formatReading(kvCache.maxRatio, formatPercent)}`,
       extra: owner,
-      meaning: chooseKvCacheColor(kvCache.maxRatio),
+      meaning: chooseKvCacheColor(kvCache.maxRatio, alerts),
     },
     createServiceLevel(fleet),
     { text: `prompt ${formatReading(rate, quantity)} tok/s`, extra: cachedText },

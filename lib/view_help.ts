@@ -4,7 +4,7 @@
  */
 
 import { STALE_INTERVALS, STALE_LIMIT } from "./rules_status.ts";
-import { HOT_KV_RATIO, HOT_WAITING, RULES } from "./rules_table.ts";
+import { describeRule, describeThreshold, RULE_IDS, type Rules } from "./rules_table.ts";
 import type { Ui } from "./state_ui.ts";
 import { LONG_WINDOW } from "./stats_window.ts";
 import { padText, wrapText } from "./text.ts";
@@ -21,14 +21,14 @@ const RULE_WIDTH = 26;
 const THRESHOLD_WIDTH = 52;
 
 function listThresholds(): readonly (readonly [string, string])[] {
-  const [kvWarn, kvHot] = [KV_WARN_RATIO, HOT_KV_RATIO].map(formatPercent);
   const [hitGood, hitFair] = [HIT_GOOD_RATIO, HIT_FAIR_RATIO].map(formatPercent);
   const [stale, minute] = [STALE_LIMIT, LONG_WINDOW].map(formatDuration);
   return [
-    ["KV", `yellow above ${kvWarn}, red above ${kvHot}`],
-    ["CACHE", `green from ${hitGood}, yellow from ${hitFair}, else red`],
-    ["WAIT", `yellow above 0, red above ${HOT_WAITING}`],
-    ["Margin", `green from ${MARGIN_GOOD_RATIO}×, yellow from ${MARGIN_FAIR_RATIO}×, else red`],
+    ["red", "what the verdict counts: a rule fires"],
+    ["KV", `yellow above ${formatPercent(KV_WARN_RATIO)}`],
+    ["CACHE", `green from ${hitGood}, yellow below ${hitFair}`],
+    ["WAIT", "yellow above 0"],
+    ["Margin", `green from ${MARGIN_GOOD_RATIO}×, yellow below ${MARGIN_FAIR_RATIO}×`],
     ["≈", "based on a price hint, not on a price that you set"],
     [
       "STALE",
@@ -42,7 +42,7 @@ function listThresholds(): readonly (readonly [string, string])[] {
   ];
 }
 
-export function renderHelp(paint: Paint): readonly string[] {
+export function renderHelp(rules: Rules, paint: Paint): readonly string[] {
   const entry = (title: string, text: string, width = TITLE_WIDTH): string =>
     ` ${paint(padText(title, width), "name")} ${text}`;
   return [
@@ -58,10 +58,14 @@ export function renderHelp(paint: Paint): readonly string[] {
     ...listThresholds().map(([title, text]) => entry(title, text)),
     "",
     paint(" Rules", "heading"),
-    ...RULES.flatMap(({ title, threshold }) => {
-      const [first, ...rest] = wrapText(threshold, THRESHOLD_WIDTH);
+    ...RULE_IDS.flatMap((id) => {
+      const text = `${rules[id].level}: ${describeThreshold(rules[id])}`;
+      const [first, ...rest] = wrapText(text, THRESHOLD_WIDTH);
       const indent = " ".repeat(RULE_WIDTH + 2);
-      return [entry(title, first, RULE_WIDTH), ...rest.map((line) => indent + line)];
+      return [
+        entry(describeRule(id).title, first, RULE_WIDTH),
+        ...rest.map((line) => indent + line),
+      ];
     }),
   ];
 }

@@ -6,7 +6,7 @@
 import { LATENCY_KEYS, LATENCY_NAMES, sumCounts } from "./model.ts";
 import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
-import { findRule } from "./rules_table.ts";
+import { describeRule } from "./rules_table.ts";
 import type { State } from "./state.ts";
 import { type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
@@ -39,15 +39,15 @@ import { createFixedPanel, layOut, type Panel, type PanelSpace } from "./view_la
 import { createCostPanel } from "./view_panel_cost.ts";
 import { createGpuPanel, shouldShowGpus } from "./view_panel_gpu.ts";
 import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
-import { formatAlert, formatEvent, formatOutlier } from "./view_words.ts";
+import { chooseLevelColor, formatAlert, formatEvent, formatOutlier } from "./view_words.ts";
 
 const PREFERRED_LINES = 4;
 const NONE = "none";
 const NO_EVENTS = "no events yet";
 
-function chooseEventColor({ kind, endedAt }: EventLine): Meaning {
+function chooseEventColor({ kind, endedAt, worst }: EventLine): Meaning {
   if (endedAt !== null) return EVENT_KINDS[kind] === "alert" ? "plain" : "dim";
-  return kind === "DOWN" || kind === "HOT" || kind === "STALLED" ? "alert" : "warn";
+  return kind === "DOWN" ? "alert" : chooseLevelColor(worst?.level ?? "degraded");
 }
 
 export function renderEvents(
@@ -153,7 +153,7 @@ export function createBalancePanel(state: State, paint: Paint): Panel | null {
   const findings = flagged.flatMap(({ place, alerts }) =>
     alerts.map((alert) => [
       paint(place, "name"),
-      paint(findRule(alert.newest.rule).title, "warn"),
+      paint(describeRule(alert.newest.rule).title, chooseLevelColor(alert.newest.level)),
       formatElapsed("since ", state.now - alert.since),
       formatAlert(alert, state),
     ])
@@ -178,7 +178,7 @@ export function createBalancePanel(state: State, paint: Paint): Panel | null {
     title: "BALANCE",
     lines,
     summary: flagged.length > 0
-      ? flagged.map(({ place, alerts }) => `${place} ${findRule(alerts[0].newest.rule).title}`)
+      ? flagged.map(({ place, alerts }) => `${place} ${describeRule(alerts[0].newest.rule).title}`)
         .join(", ")
       : rest,
   });

@@ -140,7 +140,7 @@ function describeSubject(row: Row): FilterSubject {
   const { endpoint } = row.state;
   const model = row.replica?.sample.modelName ?? "";
   const cells = createRowLine(row);
-  const texts = [row.name, model, endpoint.key, row.status, cells.complaint ?? ""];
+  const texts = [row.name, model, endpoint.key, row.status];
   return { texts, cells };
 }
 

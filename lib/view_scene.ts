@@ -288,7 +288,9 @@ function renderDetails(scene: Stage, room: number): string[] {
 function layOutBody(scene: Stage, header: Header, room: number): Body {
   const { state, paint, options } = scene;
   const { ui } = state;
-  if (ui.screen === "help") return { kind: "text", above: [], lines: renderHelp(paint), room };
+  if (ui.screen === "help") {
+    return { kind: "text", above: [], lines: renderHelp(state.rules, paint), room };
+  }
   if (ui.screen === "columns") return { kind: "menu" };
   const common = { kind: "text", above: [header[1]], room: room - 1 } as const;
   if (choosesDetail(state, options.output)) {

@@ -86,10 +86,8 @@ export function chooseColumns(
   );
 }
 
-const ALARMING_STATUSES: ReadonlySet<unknown> = new Set(["HOT", "STALLED", "STALE", "DOWN"]);
-
-function needsAttention({ status, complaint }: TableLine): boolean {
-  return complaint !== null || ALARMING_STATUSES.has(status);
+function needsAttention({ status, alerts }: TableLine): boolean {
+  return status !== null && (alerts.length > 0 || status === "STALE" || status === "DOWN");
 }
 
 interface TableOptions {

@@ -9,8 +9,9 @@ import { computeMemoryRatio } from "./gpu_outliers.ts";
 import { LATENCY_NAMES, type Objective, type ServerFlags } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
+import type { Condition, Finding } from "./rules_finding.ts";
 import type { Limit } from "./rules_limits.ts";
-import type { Finding, HotCondition } from "./rules_table.ts";
+import type { Level } from "./rules_table.ts";
 import { isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { Bill } from "./state_cost.ts";
@@ -49,7 +50,6 @@ const REASON_WORDS: Readonly<Record<ThrottleReason, string>> = {
 };
 
 /** In °C below the temperature at which the GPU throttles. */
-const WARM_MARGIN = 15;
 const HOT_MARGIN = 5;
 /** vLLM reserves memory at start, so only nearly full memory is colored. */
 const FULL_MEMORY_RATIO: Ratio = 0.98;
@@ -109,8 +109,7 @@ export function chooseTemperatureColor(
 ): Meaning {
   if (!isPresent(temperatureCelsius)) return "dim";
   if (!isPresent(temperatureMarginCelsius)) return "plain";
-  const { value } = temperatureMarginCelsius;
-  return value <= HOT_MARGIN ? "alert" : value <= WARM_MARGIN ? "warn" : "plain";
+  return temperatureMarginCelsius.value <= HOT_MARGIN ? "warn" : "plain";
 }
 
 export function chooseMemoryColor(gpu: GpuSample): Meaning {
@@ -152,7 +151,12 @@ function formatTimes(ratio: number): string {
   return Number.isFinite(ratio) ? `${Number(ratio.toPrecision(2))}×` : "∞×";
 }
 
-function formatCondition({ signal, value }: HotCondition): string {
+/** Red is what makes the verdict CRITICAL. */
+export function chooseLevelColor(level: Level): Meaning {
+  return level === "critical" ? "alert" : "warn";
+}
+
+function formatCondition({ signal, value }: Condition): string {
   switch (signal) {
     case "kv_cache":
       return `KV cache ${formatPercent(value)}`;
@@ -164,6 +168,22 @@ function formatCondition({ signal, value }: HotCondition): string {
       return `TTFT ≥${formatTimes(value)} its peers`;
     case "itl":
       return `ITL ≥${formatTimes(value)} its peers`;
+    case "queue_time":
+      return `queue P95 ≥${formatLatency(value)}`;
+    case "output":
+      return `output ${formatQuantity(value)} tok/s`;
+    case "preempted_share":
+      return `${formatPercent(value)} of the requests`;
+    case "failed_share":
+      return `${formatPercent(value)} failed`;
+    case "corrupted":
+      return `${formatCount(value)} corrupted`;
+    case "refused_share":
+      return `${formatPercent(value)} refused`;
+    case "failed_transfers":
+      return `${formatCount(value)} failed`;
+    case "long_prefill":
+      return "perhaps a long prefill";
   }
 }
 
@@ -193,11 +213,12 @@ export function formatTarget({ target }: Objective): string {
 
 export function formatFinding(finding: Finding): string {
   const { rule, value, baseline, conditions } = finding;
+  const figures = conditions.map(formatCondition);
   switch (rule) {
-    case "hot":
-      return conditions.map(formatCondition).join(", ");
     case "stalled":
-      return `no progress for ${formatDuration(value)}`;
+      return [`no progress for ${formatDuration(value)}`, ...figures].join(", ");
+    case "two_servers":
+      return "rates would mix them: watch each server by itself";
     case "slow_prefill":
       return formatSlowness("TTFT", finding);
     case "slow_decode":
@@ -211,6 +232,8 @@ export function formatFinding(finding: Finding): string {
     case "sticky_skew":
     case "request_share":
       return formatShare("requests", finding);
+    default:
+      return figures.join(", ");
   }
 }
 
@@ -314,8 +337,8 @@ export function chooseMarginColor(margin: Reading<Ratio>): Meaning {
   return margin.value >= MARGIN_GOOD_RATIO
     ? "ok"
     : margin.value >= MARGIN_FAIR_RATIO
-    ? "warn"
-    : "alert";
+    ? "plain"
+    : "warn";
 }
 
 /** Marks an amount that is based on a price hint. */

@@ -30,7 +30,11 @@ const AREAS: readonly AreaRow[] = [
   ["state", "base cost gpu host rules scrape stats", "the one State, update(state, message)"],
   ["view", "base cost gpu rules scrape state stats terminal", "State -> Frame"],
   ["report", "base cost gpu rules scrape state stats", "State -> JSON"],
-  ["cli", "base report scrape state view", "arguments, environment, configuration file, help"],
+  [
+    "cli",
+    "base report rules scrape state view",
+    "arguments, environment, configuration file, help",
+  ],
   ["discovery", "base cli demo dialect host scrape", "where endpoints come from"],
   ["app", "*", "the loop, the live screen, --once"],
 ];

@@ -66,7 +66,7 @@ Deno.test("loadConfig() reads the usual file, which may be missing, and the one 
   assertEquals([...usual.values.keys()], ["interval"]);
   const named = await loadConfig(createWorld({ files, variables }), "other.json");
   assert(!("error" in named));
-  assertEquals(named.values.get("token-file")?.texts, ["./t"]);
+  assertEquals(named.values.get("token-file")?.map(({ text }) => text), ["./t"]);
   const none = await loadConfig(createWorld({ variables }), null);
   assert(!("error" in none) && none.values.size === 0);
   const missing = await loadConfig(createWorld({ variables }), "/no\x1bwhere");
@@ -130,7 +130,9 @@ function readError(text: string): string {
 
 /** Name -> texts. */
 function show({ values }: Config): unknown {
-  return Object.fromEntries([...values].map(([name, { texts }]) => [name, texts]));
+  return Object.fromEntries(
+    [...values].map(([name, given]) => [name, given.map(({ text }) => text)]),
+  );
 }
 
 /** What the program makes of arguments, variables and a file. */
@@ -170,7 +172,7 @@ Deno.test("parseConfig() gives values as they would be typed", () => {
     "ca-file": ["/abs/ca.pem"],
   });
   assertEquals(config.warnings, []);
-  assertEquals(config.values.get("interval")?.origin, '"interval" (line 4)');
+  assertEquals(config.values.get("interval")?.[0].origin, '"interval" (line 4)');
   assertEquals(show(read("")), {});
   assertEquals(show(read(" {} ")), {});
 });
@@ -367,7 +369,7 @@ Deno.test("createConfigSchema() takes the default file, and names every setting 
   const { properties } = createConfigSchema() as { properties: Record<string, unknown> };
   assertEquals(
     Object.keys(properties).sort(),
-    ["$schema", "endpoints", ...SETTABLE_ROWS.map((row) => row.name)].sort(),
+    ["$schema", "endpoints", "rules", ...SETTABLE_ROWS.map((row) => row.name)].sort(),
   );
 });
 

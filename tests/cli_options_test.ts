@@ -1,3 +1,4 @@
+import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { findConfigPath } from "../lib/cli_config.ts";
@@ -90,6 +91,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
       pricesFile: null,
       currency: "$",
     },
+    rules: DEFAULT_RULES,
     listPrices: false,
   });
 });

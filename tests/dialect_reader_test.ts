@@ -44,9 +44,11 @@ function readOne(...series: Series[]): EngineSample {
 /** All figures that an engine has a value of, as `kind.key`. */
 function listFigures(engine: EngineSample): Map<string, unknown> {
   const found = new Map<string, unknown>();
+  // They are derived from others.
+  const derived = new Set(["failedRequests", "failedTransfers"]);
   for (const kind of ["gauges", "counters"] as const) {
     for (const [key, reading] of Object.entries(engine[kind])) {
-      if (isPresent(reading)) found.set(key, reading.value);
+      if (isPresent(reading) && !derived.has(key)) found.set(key, reading.value);
     }
   }
   for (const [key, family] of Object.entries(engine.labelled)) found.set(key, [...family]);
@@ -156,7 +158,7 @@ const KNOWN_NAMES: readonly (readonly [kind: "value" | "histogram", name: string
     ["value", "tokens_total"],
     ["value", "num_preemptions_total", "preemptions"],
     ["value", 'request_success_total{finished_reason="stop"}', "finishedByReason"],
-    ["value", "corrupted_requests_total"],
+    ["value", "corrupted_requests_total", "corruptedRequests"],
     ["histogram", "iteration_tokens_total", "iterationTokens"],
     ["histogram", "request_prompt_tokens", "promptLength"],
     ["histogram", "request_generation_tokens", "outputLength"],

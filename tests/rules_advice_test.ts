@@ -13,7 +13,8 @@ import {
   pickAdvice,
 } from "../lib/rules_advice.ts";
 import { type Limit, LIMIT_KINDS, type LimitKind, NO_LIMIT } from "../lib/rules_limits.ts";
-import { createFinding, type RuleId } from "../lib/rules_table.ts";
+import { createFinding } from "../lib/rules_finding.ts";
+import { DEFAULT_RULES, type RuleId } from "../lib/rules_table.ts";
 import { appendSample, computeReplicas, startHistory } from "../lib/stats_window.ts";
 import { readPoint, type Series, writeEngine, writeHistogram } from "./fixtures/expositions.ts";
 
@@ -35,7 +36,8 @@ function limit(kind: LimitKind, evidence: Limit["evidence"] = {}): Limit {
 }
 
 function find(rule: RuleId): AdviceFacts["findings"] {
-  return [createFinding({ rule, key: "a", value: 0.6, baseline: 0.25, samples: 90, span: 60 })];
+  const finding = { key: "a", value: 0.6, baseline: 0.25, samples: 90, span: 60 };
+  return [createFinding(DEFAULT_RULES[rule], finding)];
 }
 
 const NOTHING: AdviceFacts = {

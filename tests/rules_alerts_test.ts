@@ -5,7 +5,6 @@ import {
   type Alert,
   EMPTY_LOG,
   EVENT_KINDS,
-  EVENT_OF_RULE,
   type EventKind,
   type EventLog,
   type EventSubject,
@@ -13,22 +12,18 @@ import {
   MERGE_WINDOW,
   type Occurrence,
   recordEvents,
+  STATUS_OF_RULE,
   updateAlerts,
 } from "../lib/rules_alerts.ts";
 import { present } from "../lib/reading.ts";
-import {
-  ALERT_FOR,
-  ALERT_KEEP_FIRING_FOR,
-  type Finding,
-  type RuleId,
-  RULES,
-} from "../lib/rules_table.ts";
+import { createFinding as completeFinding, type Finding } from "../lib/rules_finding.ts";
+import { DEFAULT_RULES, RULE_IDS, type RuleId } from "../lib/rules_table.ts";
+
+const { hold: HOLD, release: RELEASE } = DEFAULT_RULES.slow_decode;
 
 function createFinding(rule: RuleId, key: string, ratio = 2): Finding {
-  return {
-    ...{ rule, key, value: ratio, baseline: 1, ratio, samples: 100, span: 60 },
-    ...{ statistic: null, probability: null, conditions: [] },
-  };
+  const finding = { key, value: ratio, baseline: 1, samples: 100, span: 60 };
+  return completeFinding(DEFAULT_RULES[rule], finding);
 }
 
 /** Alerts after evaluations with these findings at these times. */
@@ -37,7 +32,8 @@ function evaluate(
   isEvaluated: (key: string) => boolean = () => true,
 ): readonly Alert[] {
   return evaluations.reduce<readonly Alert[]>(
-    (alerts, [at, findings]) => updateAlerts(alerts, { findings, at, isEvaluated }),
+    (alerts, [at, findings]) =>
+      updateAlerts(alerts, { findings, at, isEvaluated, rules: DEFAULT_RULES }),
     [],
   );
 }
@@ -48,14 +44,14 @@ Deno.test("updateAlerts() fires when a finding has lasted, not before", () => {
   const isFiringAfter = (...at: number[]) =>
     evaluate(at.map((moment) => [moment, [SLOW]]))[0].isFiring;
   assert(!isFiringAfter(10));
-  assert(!isFiringAfter(10, 10 + ALERT_FOR - 0.1));
-  assert(isFiringAfter(10, 10 + ALERT_FOR));
+  assert(!isFiringAfter(10, 10 + HOLD - 0.1));
+  assert(isFiringAfter(10, 10 + HOLD));
   assertEquals(evaluate([[10, [SLOW]], [14, [SLOW]]])[0].since, 10);
 });
 
 Deno.test("updateAlerts() fires at once in a single evaluation", () => {
   const findings = [createFinding("hot", "a")];
-  const evaluation = { findings, at: 0, isEvaluated: () => true };
+  const evaluation = { findings, at: 0, isEvaluated: () => true, rules: DEFAULT_RULES };
   assertEquals(updateAlerts([], evaluation)[0].isFiring, false);
   assertEquals(updateAlerts([], { ...evaluation, isSingleEvaluation: true })[0].isFiring, true);
 });
@@ -71,13 +67,13 @@ Deno.test("updateAlerts() drops a pending alert as soon as its finding is gone",
   assert(!evaluate([[10, [SLOW]], [12, []], [13, [SLOW]], [15, [SLOW]]])[0].isFiring);
 });
 
-Deno.test("updateAlerts() keeps a firing alert for `keepFiringFor`", () => {
+Deno.test("updateAlerts() keeps a firing alert for its `release`", () => {
   const evaluations = [[10, [SLOW]], [14, [SLOW]]] as const;
-  const [kept] = evaluate([...evaluations, [14 + ALERT_KEEP_FIRING_FOR - 0.1, []]]);
+  const [kept] = evaluate([...evaluations, [14 + RELEASE - 0.1, []]]);
   assert(kept.isFiring);
-  assertEquals(evaluate([...evaluations, [14 + ALERT_KEEP_FIRING_FOR, []]]), []);
+  assertEquals(evaluate([...evaluations, [14 + RELEASE, []]]), []);
   const [back] = evaluate([...evaluations, [30, []], [40, [SLOW]], [
-    40 + ALERT_KEEP_FIRING_FOR - 0.1,
+    40 + RELEASE - 0.1,
     [],
   ]]);
   assertEquals([back.since, back.lastAt], [10, 40]);
@@ -101,7 +97,7 @@ Deno.test("updateAlerts() tracks each rule and replica separately", () => {
 });
 
 Deno.test("updateAlerts() dates a stall back to the last progress", () => {
-  const stalled = { ...createFinding("stalled", "a"), value: 16 };
+  const stalled = { ...createFinding("stalled", "a"), value: 16, since: 84 };
   const [alert] = evaluate([[100, [stalled]]]);
   assertEquals([alert.since, alert.isFiring], [84, true]);
   assertEquals(evaluate([[100, [stalled]], [102, []]]), []);
@@ -124,10 +120,12 @@ function createOccurrence(kind: EventKind, key = "a", more: Partial<Occurrence> 
 }
 
 function createSlowFinding(ratio: number): Finding {
-  return {
-    ...{ rule: "slow_decode", key: "a", value: ratio, baseline: 1, ratio, samples: 9, span: 60 },
-    ...{ statistic: "mean", probability: 0, conditions: [] },
-  };
+  const finding = { key: "a", value: ratio, baseline: 1, samples: 9, span: 60 };
+  return completeFinding(DEFAULT_RULES.slow_decode, {
+    ...finding,
+    statistic: "mean",
+    probability: 0,
+  });
 }
 
 /** The log after these evaluations. */
@@ -326,10 +324,6 @@ Deno.test("recordEvents() is bounded, and every line starts before it ends", () 
   ));
 });
 
-Deno.test("EVENT_OF_RULE has an alert for exactly the rules that degrade the verdict", () => {
-  for (const { id, effect } of RULES) {
-    const kind = EVENT_OF_RULE[id];
-    assertEquals(effect === "none", kind === null, id);
-    if (kind !== null) assertEquals(EVENT_KINDS[kind], "alert", id);
-  }
+Deno.test("STATUS_OF_RULE has an alert for each rule", () => {
+  for (const id of RULE_IDS) assertEquals(EVENT_KINDS[STATUS_OF_RULE[id]], "alert", id);
 });

@@ -42,9 +42,9 @@ Deno.test("evaluateRules() is PENDING until every endpoint has answered", () => 
   assertEquals(advance(start, 1).evaluation.verdict.level, "PENDING");
   const answers = ENDPOINTS.map((endpoint, i) => createScraped(endpoint, 0.9 + i / 100, say(0, 0)));
   const first = advance(start, 1, answers.slice(0, 1));
-  assertEquals(first.evaluation.verdict, { level: "PENDING", causes: [] });
+  assertEquals(first.evaluation.verdict, { level: "PENDING", watched: 0, causes: [] });
   const answered = advance(first, 1, answers.slice(1));
-  assertEquals(answered.evaluation.verdict, { level: "HEALTHY", causes: [] });
+  assertEquals(answered.evaluation.verdict, { level: "WATCHING", watched: 0, causes: [] });
 });
 
 Deno.test("evaluateRules() names the endpoint that never answered", () => {
@@ -94,10 +94,10 @@ const listAlerts = ({ evaluation: { alerts } }: State) =>
 
 const listStatuses = ({ evaluation: { statuses } }: State) => [...statuses.values()];
 
-Deno.test("evaluateRules() sets HOT only for alerts of its rule", () => {
+Deno.test("evaluateRules() sets the status of the worst rule that fires", () => {
   const state = watchSkewed(90);
   assertEquals(listAlerts(state).map((alert) => alert.split(" ")[0]), ["running_skew"]);
-  assertEquals(listStatuses(state), ["OK", "OK", "OK"]);
+  assertEquals(listStatuses(state), ["SKEW", "OK", "OK"]);
   assertEquals(state.evaluation.events.lines.map(({ kind }) => kind), ["SKEW"]);
 });
 

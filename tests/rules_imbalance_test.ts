@@ -2,7 +2,7 @@ import { assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type Check, evaluateImbalance, formGroups, type Member } from "../lib/rules_imbalance.ts";
 import { computeMediansOfOthers } from "../lib/rules_latency.ts";
-import { HOT_WAITING, IMBALANCE_RULE_IDS, type ImbalanceRuleId } from "../lib/rules_table.ts";
+import { DEFAULT_RULES, IMBALANCE_RULE_IDS, type ImbalanceRuleId } from "../lib/rules_table.ts";
 import { computeBinomialTail, computeMedian } from "../lib/stats_significance.ts";
 import {
   appendSample,
@@ -71,12 +71,14 @@ Deno.test("evaluateImbalance() reports how many replicas it compared", () => {
     ]));
   const count = (members: readonly Member[]) =>
     Object.fromEntries(
-      evaluateImbalance(members).checks.map(({ rule, compared }) => [rule, compared]),
+      evaluateImbalance(members, DEFAULT_RULES).checks.map((
+        { rule, compared },
+      ) => [rule, compared]),
     );
   const whole = createMember("a", steady);
   const second = createMember("b", steady);
   const joined = createMember("c", steady.slice(4));
-  const { checks } = evaluateImbalance([whole, second]);
+  const { checks } = evaluateImbalance([whole, second], DEFAULT_RULES);
   assertEquals(checks.map(({ rule }) => rule), [...IMBALANCE_RULE_IDS]);
   assertEquals(count([whole, second, joined]), {
     ...{ slow_prefill: 0, slow_decode: 0, sticky_skew: 2, running_skew: 2, kv_skew: 2 },
@@ -86,7 +88,15 @@ Deno.test("evaluateImbalance() reports how many replicas it compared", () => {
   const blind = createMember("d", steady.map((text) => text.replace(/^vllm:(num|kv).*\n/gm, "")));
   assertEquals(count([whole, blind]).running_skew, 1);
   assertEquals(count([whole, blind]).sticky_skew, 2);
-  assertEquals(evaluateImbalance([]).checks.map(({ compared }) => compared), [0, 0, 0, 0, 0, 0, 0]);
+  assertEquals(evaluateImbalance([], DEFAULT_RULES).checks.map(({ compared }) => compared), [
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+  ]);
 });
 
 /** A minute of a replica, scraped every 10 s: its gauges, and its counters per second. */
@@ -123,7 +133,7 @@ function createSteady(
 }
 
 function findCheck(members: readonly Member[], rule: ImbalanceRuleId): Check {
-  const check = evaluateImbalance(members).checks.find((one) => one.rule === rule);
+  const check = evaluateImbalance(members, DEFAULT_RULES).checks.find((one) => one.rule === rule);
   if (check === undefined) throw new Error(`No check of "${rule}"`);
   return check;
 }
@@ -239,7 +249,7 @@ Deno.test("evaluateImbalance() blames only the slow replica, and returns the rat
     createSteady("b", slow),
     createSteady("c", calm),
   ];
-  const { checks, latencyRatios } = evaluateImbalance(group);
+  const { checks, latencyRatios } = evaluateImbalance(group, DEFAULT_RULES);
   assertEquals(
     checks.flatMap(({ findings }) => findings.map(({ rule, key }) => `${rule} ${key}`)),
     ["slow_prefill b", "running_skew b"],
@@ -257,7 +267,10 @@ Deno.test("evaluateImbalance() blames no replica for the latency of a long queue
     const others = ["b", "c"].map((key) => createSteady(key, { ttft: 0.1 }));
     return findCheck([slow, ...others], "slow_prefill").findings.length;
   };
-  assertEquals([count(HOT_WAITING), count(HOT_WAITING + 1)], [1, 0]);
+  assertEquals([
+    count(DEFAULT_RULES.slow_prefill.waiting),
+    count(DEFAULT_RULES.slow_prefill.waiting + 1),
+  ], [1, 0]);
 });
 
 Deno.test("computeMediansOfOthers() excludes the own value", () => {

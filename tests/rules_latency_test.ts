@@ -1,6 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { findLatencyOutliers, type LatencyOutlier } from "../lib/rules_latency.ts";
-import { ALPHA, MIN_SAMPLES } from "../lib/rules_table.ts";
+import { ALPHA, DEFAULT_RULES } from "../lib/rules_table.ts";
+
+const RULE = DEFAULT_RULES.slow_decode;
+const MIN_SAMPLES = RULE.samples;
 import { computeStudentTail } from "../lib/stats_significance.ts";
 import {
   appendSample,
@@ -53,12 +56,12 @@ function fill(latency: number): number[] {
 }
 
 function findSlow(...replicas: readonly ReplicaSample[]): readonly LatencyOutlier[] {
-  return findLatencyOutliers(replicas, "itl").slow;
+  return findLatencyOutliers(replicas, "itl", RULE).slow;
 }
 
 Deno.test("findLatencyOutliers() finds a mean well above the others' and counts the replicas compared", () => {
   const replicas = [fill(0.02), fill(0.05), fill(0.02)].map((each) => createReplica(repeat(each)));
-  const { compared, slow } = findLatencyOutliers(replicas, "itl");
+  const { compared, slow } = findLatencyOutliers(replicas, "itl", RULE);
   assertEquals([compared, slow.length], [3, 1]);
   const [{ index, statistic, value, baseline, ratio, samples, span }] = slow;
   assertEquals([index, statistic, samples, span], [1, "mean", 120, 60]);
@@ -69,7 +72,7 @@ Deno.test("findLatencyOutliers() finds a mean well above the others' and counts 
   const t = Math.log(2.5) * Math.sqrt(12) / 0.05;
   assertAlmostEquals(slow[0].probability / computeStudentTail(t, 11), 1, 1e-6);
   // Nothing has been observed of another latency.
-  assertEquals(findLatencyOutliers(replicas, "ttft"), { compared: 0, slow: [] });
+  assertEquals(findLatencyOutliers(replicas, "ttft", RULE), { compared: 0, slow: [] });
 });
 
 Deno.test("findLatencyOutliers() finds nothing within 1.5 times the others' mean", () => {
@@ -107,6 +110,7 @@ Deno.test("findLatencyOutliers() needs enough observations, of the replica and o
     findLatencyOutliers(
       [createReplica(spread(others, 0.02)), createReplica(spread(own, 0.08))],
       "itl",
+      RULE,
     );
   const enough = find(MIN_SAMPLES, MIN_SAMPLES);
   assertEquals(enough.compared, 2);

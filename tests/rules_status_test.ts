@@ -3,7 +3,6 @@ import type { ReplicaStatus } from "../lib/model.ts";
 import {
   computeEndpointStatus,
   computeFleetVerdict,
-  computeLoadStatus,
   computeReplicaStatus,
   getScrapeRecord,
   isAwake,
@@ -11,20 +10,15 @@ import {
   MAX_RESPONSE_TIME,
   STALE_LIMIT,
 } from "../lib/rules_status.ts";
-import type { Finding, RuleId } from "../lib/rules_table.ts";
+import type { Alert } from "../lib/rules_alerts.ts";
+import { createFinding } from "../lib/rules_finding.ts";
+import { DEFAULT_RULES, MIN_SPAN, type RuleId } from "../lib/rules_table.ts";
 import { startSchedule } from "../lib/scrape_schedule.ts";
-import {
-  appendSample,
-  computeReplicas,
-  type EndpointHistory,
-  startHistory,
-} from "../lib/stats_window.ts";
 import {
   createEndpoint,
   encode,
   readEngine,
   readGzip,
-  readPoint,
   type Series,
   writeEngine,
 } from "./fixtures/expositions.ts";
@@ -142,58 +136,26 @@ Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
   assertEquals(judge({ scrape: { receivedAt: 1 } }), "DOWN");
 });
 
-/** What is said of the load after the series were said, 20 s apart. */
-function load(steps: readonly (readonly Series[])[], ratios?: { ttft: number; itl: number }) {
-  const history = steps.reduce<EndpointHistory>(
-    (known, series, i) => appendSample(known, readPoint(20 * i, writeEngine(series))),
-    startHistory(),
-  );
-  return computeLoadStatus("a", computeReplicas(history)[0], ratios);
-}
-
-Deno.test("computeLoadStatus() is hot if two conditions hold", () => {
-  const say = (kv: number, waiting: number, preemptions: number, tokens: number): Series[] => [
-    ["num_requests_running", 3],
-    ["num_requests_waiting", waiting],
-    ["kv_cache_usage_perc", kv],
-    ["num_preemptions_total", preemptions],
-    ["generation_tokens_total", tokens],
-  ];
-  const signals = (
-    after: readonly [kv: number, waiting: number, preemptions: number],
-    ratios?: { ttft: number; itl: number },
-  ) => load([say(0, 0, 0, 1), say(...after, 2)], ratios)[0]?.conditions.map(({ signal }) => signal);
-  assertEquals(signals([0.85, 5, 0]), undefined);
-  assertEquals(signals([0.86, 5, 0]), undefined);
-  assertEquals(signals([0.86, 6, 0]), ["kv_cache", "waiting"]);
-  assertEquals(signals([0.5, 6, 1]), ["waiting", "preemptions"]);
-  assertEquals(signals([0.5, 0, 0], { ttft: 2, itl: 2 }), undefined);
-  assertEquals(signals([0.5, 0, 0], { ttft: 2.1, itl: 2.1 }), ["ttft", "itl"]);
-  assertEquals(signals([0.9, 0, 0], { ttft: 1, itl: 2.1 }), ["kv_cache", "itl"]);
-});
-
-Deno.test("computeLoadStatus() is stalled after 15 s without progress", () => {
-  const say = (tokens: number): Series[] => [
-    ["num_requests_running", 3],
-    ["generation_tokens_total", tokens],
-  ];
-  assertEquals(load([say(1), say(1)]).map(({ rule, value }) => [rule, value]), [["stalled", 20]]);
-  assertEquals(load([say(1), say(2)]), []);
-});
-
 function fleet(
   statuses: readonly ReplicaStatus[],
   rules: readonly RuleId[] = [],
   recent: readonly string[] = [],
+  watched: number = MIN_SPAN,
 ) {
-  const standing = rules.map((rule): Finding => ({
-    ...{ rule, key: "0", value: 2, baseline: 1, ratio: 2, samples: 9, span: 60 },
-    ...{ statistic: null, probability: null, conditions: [] },
-  }));
+  const standing = rules.map((rule): Alert => {
+    const finding = { key: "0", value: 2, baseline: 1, samples: 9, span: 60 };
+    const isQueue = rule === "queuing" || rule === "overloaded";
+    const waiting = { signal: "waiting", value: 60, limit: 50 } as const;
+    const conditions = isQueue ? [waiting] : [];
+    const newest = createFinding(DEFAULT_RULES[rule], { ...finding, conditions });
+    return { ...{ since: 0, lastAt: 0, isFiring: true }, first: newest, newest, worst: newest };
+  });
   const { level, causes } = computeFleetVerdict({
     statuses: new Map(statuses.map((status, i) => [String(i), status])),
     standing,
-    recent: recent.map((key) => ({ key, verdict: null })),
+    recent: recent.map((key) => ({ key, since: 0, verdict: null })),
+    failingSince: () => null,
+    watched,
   });
   return [level, ...causes.map(({ key, signal }) => `${key} ${signal}`)];
 }
@@ -210,5 +172,10 @@ Deno.test("computeFleetVerdict() names the worst level, signal and replica", () 
   assertEquals(fleet(["OK"], ["slow_decode", "hot"]), ["CRITICAL", "0 hot", "0 slow_decode"]);
   assertEquals(fleet(["OK"], ["stalled"]), ["CRITICAL", "0 stalled"]);
   assertEquals(fleet(["OK"], ["request_share"]), ["HEALTHY"]);
+  assertEquals(fleet(["OK"], ["queuing"]), ["DEGRADED", "0 queuing"]);
+  // The larger queue includes the smaller.
+  assertEquals(fleet(["OK"], ["queuing", "overloaded"]), ["CRITICAL", "0 overloaded"]);
+  assertEquals(fleet(["OK"], [], [], MIN_SPAN - 1), ["WATCHING"]);
+  assertEquals(fleet(["OK"], ["queuing"], [], 2), ["DEGRADED", "0 queuing"]);
   assertEquals(fleet(["OK"], [], ["0"]), ["DEGRADED", "0 recent"]);
 });

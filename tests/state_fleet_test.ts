@@ -523,11 +523,11 @@ function watchSkewed(): State {
   return state;
 }
 
-Deno.test("createFleet() gives rows their firing alerts, without informative ones", () => {
+Deno.test("createFleet() gives rows their firing alerts", () => {
   const state = watchSkewed();
   const rulesOf = (alerts: State["evaluation"]["alerts"]) =>
     alerts.filter(({ isFiring }) => isFiring).map(({ first }) => first.rule);
-  assertEquals(rulesOf(state.evaluation.alerts), ["request_share", "sticky_skew", "running_skew"]);
+  assertEquals(rulesOf(state.evaluation.alerts), ["sticky_skew", "running_skew"]);
   const [first, ...others] = state.fleet.rows;
   assertEquals(rulesOf(first.alerts), ["sticky_skew", "running_skew"]);
   assertEquals(others.map(({ alerts }) => alerts), [[], [], []]);

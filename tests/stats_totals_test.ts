@@ -53,7 +53,9 @@ function follow(
 ): ServerTotals {
   return scrapes.reduce<ServerTotals>(
     (totals, [text, hasRestarted = false], i) =>
-      addScrape(totals, createScrape(2 * i, text), { hasRestarted }),
+      addScrape(totals, createScrape(2 * i, text), {
+        continuity: hasRestarted ? "restarted" : "same",
+      }),
     NO_TOTALS,
   );
 }
@@ -105,7 +107,7 @@ Deno.test("addScrape() stays bounded when engines come and go", () => {
   let last = 0;
   for (let i = 0; i < 1500; i++) {
     const scrape = createScrape(2 * i, writeTokens(3, `x${i}`) + writeTokens(i));
-    totals = addScrape(totals, scrape, { hasRestarted: false });
+    totals = addScrape(totals, scrape, { continuity: "same" });
     const sum = sumTokens(totals) ?? NaN;
     assert(sum >= last);
     last = sum;
@@ -132,9 +134,9 @@ Deno.test("joinTotals() keeps only the sums of both", () => {
   const both = (a: number, b: number) => writeTokens(a) + writeTokens(b, "1");
   const one = follow([both(0, 0)], [both(5, 7)]);
   const other = addScrape(
-    addScrape(NO_TOTALS, createScrape(-9, writeTokens(10)), { hasRestarted: false }),
+    addScrape(NO_TOTALS, createScrape(-9, writeTokens(10)), { continuity: "same" }),
     createScrape(-7, writeTokens(13)),
-    { hasRestarted: false },
+    { continuity: "same" },
   );
   const joined = joinTotals(joinTotals(NO_TOTALS, one), other);
   assertEquals(listTotals(joined).map(({ since }) => since), [-9]);
@@ -167,7 +169,9 @@ Deno.test("addScrape() gives sums that never fall and equal their parts, over an
         known[e] = true;
         text += writeTokens(counters[e], `${e}`);
       });
-      totals = addScrape(totals, createScrape(2 * i, text), { hasRestarted });
+      totals = addScrape(totals, createScrape(2 * i, text), {
+        continuity: hasRestarted ? "restarted" : "same",
+      });
       const parts = listEngineTotals(totals);
       const sum = sumTotals(parts).generationTokens.value ?? 0;
       assert(sum >= last, "it fell");
@@ -245,7 +249,7 @@ Deno.test("joinPeakValues() gives the peak of the sum, not the sum of the peaks"
 Deno.test("addScrape() counts cached prompt tokens by either of their metrics", () => {
   const count = (texts: readonly string[]): number | null => {
     const totals = texts.reduce<ServerTotals>(
-      (known, text, i) => addScrape(known, createScrape(2 * i, text), { hasRestarted: false }),
+      (known, text, i) => addScrape(known, createScrape(2 * i, text), { continuity: "same" }),
       NO_TOTALS,
     );
     return sumTotals(listEngineTotals(totals)).cachedPromptTokens.value;

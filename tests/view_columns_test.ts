@@ -2,6 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import type { Quantile } from "../lib/histogram.ts";
 import type { Objective, WindowFigures } from "../lib/model.ts";
 import { absent, present, type Reading } from "../lib/reading.ts";
+import type { Alert } from "../lib/rules_alerts.ts";
+import { type Condition, createFinding } from "../lib/rules_finding.ts";
+import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import type { State } from "../lib/state.ts";
 import {
   type Cell,
@@ -145,30 +148,40 @@ Deno.test("hasContent() keeps the column of service levels without requests", ()
   assert(hasContent(findColumn("slo"), [cell]));
 });
 
+function alertOf(rule: "full" | "queuing", signal: Condition["signal"]): Alert {
+  const conditions = [{ signal, value: 2, limit: 1 }];
+  const finding = { key: "a", value: 2, baseline: 1, samples: 0, span: 60, conditions };
+  const newest = createFinding(DEFAULT_RULES[rule], finding);
+  return { since: 0, lastAt: 0, isFiring: true, first: newest, newest, worst: newest };
+}
+
 Deno.test("chooseKvCacheColor(), chooseHitRatioColor() and chooseWaitingColor() change at their thresholds", () => {
   const kv: readonly (readonly [number, Meaning])[] = [
     [0, "ok"],
     [0.65, "ok"],
     [0.66, "warn"],
-    [0.85, "warn"],
-    [0.86, "alert"],
+    [1, "warn"],
   ];
-  for (const [ratio, meaning] of kv) assertEquals(chooseKvCacheColor(present(ratio)), meaning);
+  for (const [ratio, meaning] of kv) assertEquals(chooseKvCacheColor(present(ratio), []), meaning);
+  assertEquals(chooseKvCacheColor(present(0.2), [alertOf("full", "kv_cache")]), "alert");
+  assertEquals(chooseKvCacheColor(present(0.2), [alertOf("queuing", "waiting")]), "ok");
   const hit: readonly (readonly [number, Meaning])[] = [
     [0.6, "ok"],
-    [0.59, "warn"],
-    [0.3, "warn"],
-    [0.29, "alert"],
+    [0.59, "plain"],
+    [0.3, "plain"],
+    [0.29, "warn"],
   ];
   for (const [ratio, meaning] of hit) assertEquals(chooseHitRatioColor(present(ratio)), meaning);
   const waiting: readonly (readonly [number, Meaning])[] = [
     [0, "plain"],
     [1, "warn"],
-    [5, "warn"],
-    [6, "alert"],
+    [60, "warn"],
   ];
-  for (const [count, meaning] of waiting) assertEquals(chooseWaitingColor(present(count)), meaning);
+  for (const [count, meaning] of waiting) {
+    assertEquals(chooseWaitingColor(present(count), []), meaning);
+  }
+  assertEquals(chooseWaitingColor(present(6), [alertOf("queuing", "waiting")]), "alert");
   for (const judge of [chooseKvCacheColor, chooseHitRatioColor, chooseWaitingColor]) {
-    assertEquals(judge(absent("missing")), "dim");
+    assertEquals(judge(absent("missing"), []), "dim");
   }
 });

@@ -94,7 +94,8 @@ Deno.test("renderHeader() starts the verdict with the level", () => {
   };
   const cases: readonly (readonly [State, string, Meaning])[] = [
     [startState([createEndpoint(8000)]), "● STARTING: waiting for the first answer", "dim"],
-    [say(1, [["num_requests_running", 1]]), "● HEALTHY", "ok"],
+    [say(1, [["num_requests_running", 1]]), "● WATCHING (0 of 30 s)", "dim"],
+    [watchToTheEnd(`0 a ${SERVES}\nuntil 32`), "● HEALTHY", "ok"],
     [SLOW, "● DEGRADED", "warn"],
     [fail(1), "● CRITICAL", "alert"],
   ];

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { STALE_INTERVALS, STALE_LIMIT } from "../lib/rules_status.ts";
-import { HOT_KV_RATIO, HOT_WAITING } from "../lib/rules_table.ts";
+import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import { createUi } from "../lib/state_ui.ts";
 import { LONG_WINDOW } from "../lib/stats_window.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";
@@ -16,7 +16,7 @@ import { renderColumnMenu, renderHelp } from "../lib/view_help.ts";
 import { createPaint, type Meaning, type Paint } from "../lib/view_theme.ts";
 
 const plain = createPaint(null);
-const HELP = renderHelp(plain);
+const HELP = renderHelp(DEFAULT_RULES, plain);
 
 function findLine(text: string): string {
   const line = HELP.find((candidate) => candidate.includes(text));
@@ -41,9 +41,10 @@ Deno.test("renderHelp() explains every column", () => {
 Deno.test("renderHelp() shows the number of every threshold", () => {
   const kv = findLine("KV   ");
   const limits: readonly (readonly [string, readonly string[]])[] = [
-    ["yellow above " + formatPercent(KV_WARN_RATIO), [formatPercent(HOT_KV_RATIO)]],
+    ["yellow above " + formatPercent(KV_WARN_RATIO), ["KV"]],
     ["green from " + formatPercent(HIT_GOOD_RATIO), [formatPercent(HIT_FAIR_RATIO)]],
-    [`red above ${HOT_WAITING}`, ["yellow above 0"]],
+    [`more than ${DEFAULT_RULES.queuing.threshold} waiting`, ["degraded:"]],
+    [`more than ${DEFAULT_RULES.overloaded.threshold} waiting`, ["critical:"]],
     [`after the longer of ${formatDuration(STALE_LIMIT)} and ${STALE_INTERVALS} intervals`, [
       "STALE",
     ]],

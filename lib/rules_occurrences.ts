@@ -1,0 +1,202 @@
+/**
+ * What happens to endpoints and engines from one evaluation to the next: occurrences for the log.
+ * @module
+ */
+
+import type { Endpoint, ReplicaStatus, ServerInfo } from "./model.ts";
+import { type Alert, type EventSubject, type Occurrence, STATUS_OF_RULE } from "./rules_alerts.ts";
+import type { Member } from "./rules_imbalance.ts";
+import type { computeEndpointStatus, ScrapedEndpoint, ScrapeRecord } from "./rules_status.ts";
+import type { SessionTotals } from "./stats_totals.ts";
+import type { EndpointHistory, ReplicaSample } from "./stats_window.ts";
+import type { Seconds } from "./units.ts";
+
+interface EvaluatedEngine {
+  /** Endpoint, model and engine. */
+  readonly key: string;
+  /** `null` until it is named. */
+  readonly name: { readonly name: string } | null;
+  /** `null` if the newest good scrape lacks it. */
+  readonly replica: ReplicaSample | null;
+  readonly totals: SessionTotals;
+}
+
+export interface EvaluatedEndpoint extends ScrapedEndpoint {
+  readonly endpoint: Endpoint;
+  readonly displayName: string;
+  readonly history: Pick<EndpointHistory, "restartCount" | "counts" | "alternation" | "newest">;
+  readonly engines: ReadonlyMap<string, EvaluatedEngine>;
+  readonly serverTotals: SessionTotals | null;
+  readonly server: Pick<ServerInfo, "models"> | null;
+}
+
+export interface EngineSubject extends Member {
+  readonly name: string;
+  readonly totals: SessionTotals;
+}
+
+export interface Subject {
+  readonly known: EvaluatedEndpoint;
+  readonly record: ScrapeRecord;
+  readonly status: ReturnType<typeof computeEndpointStatus>;
+  /** The newest attempt succeeded. */
+  readonly responds: boolean;
+  readonly engines: readonly EngineSubject[];
+}
+
+/** Of the previous evaluation. */
+interface SeenEndpoint {
+  readonly status: ReplicaStatus;
+  /** `null` unless it is failing. */
+  readonly failingSince: Seconds | null;
+  readonly restartCount: number;
+  /** By engine; includes engines that are gone, as they may return. */
+  readonly engineTotals: ReadonlyMap<string, SessionTotals>;
+  readonly serverTotals: SessionTotals | null;
+  /** New engines are announced: the endpoint has had some before, or joined a running fleet. */
+  readonly announcesEngines: boolean;
+}
+
+/** What is remembered from one evaluation to the next. */
+export interface Memory {
+  /** Newest scrape evaluated; `null` before the first evaluation. */
+  readonly scrapedAt: Seconds | null;
+  /** Engines of the previous evaluation, by key. */
+  readonly engines: ReadonlyMap<string, EventSubject>;
+  readonly endpoints: ReadonlyMap<string, SeenEndpoint>;
+}
+
+function describeEndpoint({ known: { endpoint, displayName } }: Subject): EventSubject {
+  const { key, address } = endpoint;
+  return { key, endpointKey: key, address, name: displayName, modelName: null, engine: null };
+}
+
+function describeEngine({ known: { endpoint } }: Subject, engine: EngineSubject): EventSubject {
+  const { sample } = engine.replica;
+  return {
+    ...{ key: engine.key, endpointKey: endpoint.key, address: endpoint.address },
+    ...{ name: engine.name, modelName: sample.modelName, engine: sample.engine || null },
+  };
+}
+
+/** Lists conditions that last: alerts, failing endpoints, sleeping engines. */
+export function listLasting(
+  subjects: readonly Subject[],
+  statuses: ReadonlyMap<string, ReplicaStatus>,
+  alerts: readonly Alert[],
+): readonly Occurrence[] {
+  const subjectOf = new Map<string, EventSubject>();
+  const lasting: Occurrence[] = [];
+  for (const one of subjects) {
+    const subject = describeEndpoint(one);
+    const { status } = one;
+    subjectOf.set(subject.key, subject);
+    if (status === "DOWN" || status === "STALE") lasting.push({ kind: status, subject });
+    for (const engine of one.engines) {
+      const replica = describeEngine(one, engine);
+      subjectOf.set(engine.key, replica);
+      if (statuses.get(engine.key) === "SLEEP") lasting.push({ kind: "SLEEP", subject: replica });
+    }
+  }
+  for (const { isFiring, since, first, worst } of alerts) {
+    const kind = STATUS_OF_RULE[first.rule];
+    const subject = subjectOf.get(first.key);
+    if (!isFiring || subject === undefined) continue;
+    lasting.push({ kind, subject, since, first, worst });
+  }
+  return lasting;
+}
+
+/** Returns the increase of the session total. */
+function computeRise(
+  now: SessionTotals | null | undefined,
+  before: SessionTotals | null | undefined,
+  key: "preemptions" | "rejections",
+): number {
+  return (now?.counted[key].value ?? 0) - (before?.counted[key].value ?? 0);
+}
+
+function listEndpointInstants(
+  one: Subject,
+  before: SeenEndpoint | undefined,
+  at: Seconds,
+): readonly Occurrence[] {
+  if (before === undefined) return [];
+  const subject = describeEndpoint(one);
+  const instants: Occurrence[] = [];
+  const hasComeBack = before.status === "DOWN" && one.status === "OK";
+  if (hasComeBack && before.failingSince !== null) {
+    instants.push({ kind: "UP", subject, amount: at - before.failingSince });
+  }
+  const restarts = one.known.history.restartCount - before.restartCount;
+  if (restarts > 0) instants.push({ kind: "RESTART", subject, amount: restarts });
+  const rejections = computeRise(one.known.serverTotals, before.serverTotals, "rejections");
+  if (rejections > 0) instants.push({ kind: "REJECT", subject, amount: rejections });
+  return instants;
+}
+
+export function listInstants(
+  subjects: readonly Subject[],
+  memory: Memory,
+  { gone, at }: { readonly gone: readonly EventSubject[]; readonly at: Seconds },
+): readonly Occurrence[] {
+  const instants: Occurrence[] = [];
+  for (const one of subjects) {
+    const before = memory.endpoints.get(one.known.endpoint.key);
+    instants.push(...listEndpointInstants(one, before, at));
+    const announces = before?.announcesEngines ?? memory.scrapedAt !== null;
+    for (const engine of one.engines) {
+      const subject = describeEngine(one, engine);
+      const isNew = !memory.engines.has(engine.key);
+      if (isNew && announces) instants.push({ kind: "NEW", subject });
+      const told = before?.engineTotals.get(engine.key);
+      const preempted = computeRise(engine.totals, told, "preemptions");
+      if (preempted > 0) instants.push({ kind: "PREEMPT", subject, amount: preempted });
+    }
+  }
+  for (const subject of gone) instants.push({ kind: "GONE", subject });
+  return instants;
+}
+
+export function listGone(
+  subjects: readonly Subject[],
+  memory: Memory,
+): readonly EventSubject[] {
+  const present = new Set(subjects.flatMap(({ engines }) => engines.map(({ key }) => key)));
+  const byKey = new Map(subjects.map((one) => [one.known.endpoint.key, one]));
+  return [...memory.engines.values()].filter(({ key, endpointKey }) => {
+    const endpoint = byKey.get(endpointKey);
+    // A server that is starting has no engines yet: they are not gone.
+    const isStarting = endpoint !== undefined &&
+      (!endpoint.responds || endpoint.engines.length === 0);
+    return !present.has(key) && !isStarting;
+  });
+}
+
+export function remember(
+  subjects: readonly Subject[],
+  memory: Memory,
+  { gone, at }: { readonly gone: readonly EventSubject[]; readonly at: Seconds },
+): Pick<Memory, "engines" | "endpoints"> {
+  const endpoints = new Map(subjects.map((one) => {
+    const before = memory.endpoints.get(one.known.endpoint.key);
+    const { status, known } = one;
+    const isLate = before?.announcesEngines ?? memory.scrapedAt !== null;
+    return [known.endpoint.key, {
+      status,
+      failingSince: status === "DOWN" || status === "STALE" ? before?.failingSince ?? at : null,
+      restartCount: known.history.restartCount,
+      engineTotals: new Map([...known.engines.values()].map(({ key, totals }) => [key, totals])),
+      serverTotals: known.serverTotals,
+      announcesEngines: isLate || one.engines.length > 0,
+    }];
+  }));
+  const leaving = new Set(gone);
+  const engines = new Map([
+    ...[...memory.engines].filter(([, subject]) => !leaving.has(subject)),
+    ...subjects.flatMap((one) =>
+      one.engines.map((engine) => [engine.key, describeEngine(one, engine)] as const)
+    ),
+  ]);
+  return { engines, endpoints };
+}

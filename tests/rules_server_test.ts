@@ -1,0 +1,53 @@
+import { assertEquals } from "@std/assert";
+import { evaluateReplica } from "../lib/rules_server.ts";
+import { DEFAULT_RULES } from "../lib/rules_table.ts";
+import {
+  appendSample,
+  computeReplicas,
+  type EndpointHistory,
+  startHistory,
+} from "../lib/stats_window.ts";
+import { readPoint, type Series, writeEngine } from "./fixtures/expositions.ts";
+
+/** What is said of the load after the series were said, 20 s apart. */
+function load(steps: readonly (readonly Series[])[], ratios = { ttft: 1, itl: 1 }) {
+  const history = steps.reduce<EndpointHistory>(
+    (known, series, i) => appendSample(known, readPoint(20 * i, writeEngine(series))),
+    startHistory(),
+  );
+  const replica = computeReplicas(history)[0];
+  const patient = { key: "a", replica, ratios, earlierOutput: null, isSingleEvaluation: false };
+  return evaluateReplica(patient, DEFAULT_RULES);
+}
+
+Deno.test("evaluateReplica() is hot if two conditions hold", () => {
+  const say = (kv: number, waiting: number, preemptions: number, tokens: number): Series[] => [
+    ["num_requests_running", 3],
+    ["num_requests_waiting", waiting],
+    ["kv_cache_usage_perc", kv],
+    ["num_preemptions_total", preemptions],
+    ["generation_tokens_total", tokens],
+  ];
+  const signals = (
+    after: readonly [kv: number, waiting: number, preemptions: number],
+    ratios?: { ttft: number; itl: number },
+  ) =>
+    load([say(0, 0, 0, 1), say(...after, 2)], ratios).find(({ rule }) => rule === "hot")?.conditions
+      .map(({ signal }) => signal);
+  assertEquals(signals([0.85, 5, 0]), undefined);
+  assertEquals(signals([0.86, 5, 0]), undefined);
+  assertEquals(signals([0.86, 6, 0]), ["kv_cache", "waiting"]);
+  assertEquals(signals([0.5, 6, 1]), ["waiting", "preemptions"]);
+  assertEquals(signals([0.5, 0, 0], { ttft: 2, itl: 2 }), undefined);
+  assertEquals(signals([0.5, 0, 0], { ttft: 2.1, itl: 2.1 }), ["ttft", "itl"]);
+  assertEquals(signals([0.9, 0, 0], { ttft: 1, itl: 2.1 }), ["kv_cache", "itl"]);
+});
+
+Deno.test("evaluateReplica() is stalled after 15 s without progress", () => {
+  const say = (tokens: number): Series[] => [
+    ["num_requests_running", 3],
+    ["generation_tokens_total", tokens],
+  ];
+  assertEquals(load([say(1), say(1)]).map(({ rule, value }) => [rule, value]), [["stalled", 20]]);
+  assertEquals(load([say(1), say(2)]), []);
+});
