@@ -64,7 +64,8 @@ export function sanitizeText(text: string, maxWidth: number = DEFAULT_MAX_WIDTH)
 
 /** Sanitizes a name in full: names may differ at the end of a deep path. */
 export function sanitizeName(text: string): string {
-  return sanitizeText(text, MAX_INPUT_LENGTH);
+  // One less than is read, so that a cut shows.
+  return sanitizeText(text, MAX_INPUT_LENGTH - 1);
 }
 
 /** Quotes sanitized text. */

@@ -331,7 +331,7 @@ Deno.test("scrape() parses a server with 150,000 values of one label", async () 
 Deno.test("scrape() parses a server whose model name has a million characters", async () => {
   const scrape = await readServer(VLLM_BODY.replaceAll("test/model", "m".repeat(1_000_000)));
   const [{ modelName, gauges }] = scrape.engines;
-  assertMatch(modelName, /^m{100,4096}…m{100,4096}$/);
+  assertMatch(modelName, /^m{100,4096}…$/);
   assertEquals(gauges.running, { value: 3 });
 });
 
