@@ -69,10 +69,19 @@ function quoteFlags(text: string): string {
   return text.replace(/(?<![\w`-])--[a-z][a-z-]*/g, quoteCode);
 }
 
+/** Pages share a row. */
 function formatKeys(): string {
+  const groups = Map.groupBy(BINDINGS, ({ command, help }) => {
+    return command.startsWith("show_") ? "page" : help;
+  });
   return formatRows(
     ["Keys", "What they do"],
-    BINDINGS.map(({ keys, help }) => [keys.map(quoteCode).join(" "), help]),
+    [...groups.values()].map((group) => [
+      group.length === 1
+        ? group[0].keys.map(quoteCode).join(" ")
+        : [group[0], group[group.length - 1]].map(({ keys }) => quoteCode(keys[0])).join(" to "),
+      group.map(({ help }, i) => i === 0 ? help : help.replace("page: ", "")).join(", "),
+    ]),
   );
 }
 

@@ -22,7 +22,13 @@ export type Command =
   | ("quit" | "pause" | "slower" | "faster" | "poll_now" | "toggle_detail" | "up" | "down")
   | ("page_up" | "page_down" | "first" | "last" | "open" | "back" | "sort_next")
   | ("sort_previous" | "invert_sort" | "filter" | "group" | "fold" | "unfold" | "zoom")
-  | ("next_panel" | "next_theme" | "columns" | "help" | "redraw" | "suspend");
+  | ("next_panel" | "next_theme" | "columns" | "help" | "redraw" | "suspend")
+  | PageCommand;
+
+/** In the order of their keys, from 1. */
+export const PAGE_IDS = ["fleet", "latency", "gpus", "trends", "cost", "events"] as const;
+export type PageId = typeof PAGE_IDS[number];
+export type PageCommand = `show_${PageId}`;
 
 /** In the order of the theme key. */
 export const THEME_NAMES = ["default", "light", "mono", "high-contrast", "colorblind"] as const;
@@ -48,6 +54,8 @@ export interface Sort {
 
 export interface Ui {
   readonly screen: Screen;
+  /** Shown on the overview screen. */
+  readonly page: PageId;
   /** Show the table even with one replica, which shows details by default. */
   readonly prefersTable: boolean;
   /** `null` selects the first line. */
@@ -98,6 +106,7 @@ export function createUi(
 ): Ui {
   return {
     screen: "overview",
+    page: "fleet",
     prefersTable: false,
     selectedKey: null,
     top: 0,
@@ -178,8 +187,16 @@ export function sortByColumn(ui: Ui, { columnId, isDescending }: Sort): Ui {
 
 function goBack(ui: Ui): Ui {
   if (ui.screen !== "overview") return { ...ui, screen: "overview", scroll: 0 };
+  if (ui.page !== "fleet") return { ...ui, page: "fleet", scroll: 0 };
   if (ui.zoomedPanel !== null) return { ...ui, zoomedPanel: null };
   return { ...ui, filter: "", isTyping: false };
+}
+
+/** The page on screen gives way to the fleet. */
+function togglePage(ui: Ui, page: PageId): Ui {
+  const isShown = ui.screen === "overview" && ui.page === page;
+  const next = isShown ? "fleet" : page;
+  return { ...ui, screen: "overview", page: next, zoomedPanel: null, scroll: 0, isTyping: false };
 }
 
 /** Skips the lines of open groups: their rows follow. */
@@ -235,7 +252,8 @@ function toggleScreen(ui: Ui, screen: Screen): Ui {
 
 /** Opened, or of the only replica. */
 function showsDetail(ui: Ui, { isText }: UiContext): boolean {
-  return ui.screen === "detail" || (isText && ui.screen === "overview" && ui.zoomedPanel === null);
+  return ui.screen === "detail" ||
+    (isText && ui.screen === "overview" && ui.page === "fleet" && ui.zoomedPanel === null);
 }
 
 function toggleDetail(ui: Ui, context: UiContext): Ui {
@@ -251,8 +269,8 @@ function toggleDetail(ui: Ui, context: UiContext): Ui {
 
 /** The filter line is above the table: show the table. */
 function startFilter(ui: Ui): Ui {
-  const table = { screen: "overview", prefersTable: true, zoomedPanel: null, scroll: 0 } as const;
-  return { ...ui, ...table, isTyping: true };
+  const table = { screen: "overview", page: "fleet", prefersTable: true } as const;
+  return { ...ui, ...table, zoomedPanel: null, scroll: 0, isTyping: true };
 }
 
 export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
@@ -298,6 +316,13 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
       return { ...ui, zoomedPanel: ui.zoomedPanel === null ? ui.focusedPanel : null };
     case "next_theme":
       return { ...ui, theme: cycle(THEME_NAMES, ui.theme) };
+    case "show_fleet":
+    case "show_latency":
+    case "show_gpus":
+    case "show_trends":
+    case "show_cost":
+    case "show_events":
+      return togglePage(ui, command.slice("show_".length) as PageId);
     default:
       return ui;
   }

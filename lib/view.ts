@@ -43,7 +43,7 @@ export function choosePlainWidth(
 /** Whether to show details instead of the table. */
 export function choosesDetail({ fleet, ui }: State, output: ViewOptions["output"]): boolean {
   if (ui.screen === "detail") return true;
-  if (ui.prefersTable || ui.zoomedPanel !== null) return false;
+  if (ui.prefersTable || ui.page !== "fleet" || ui.zoomedPanel !== null) return false;
   return output === "detail" || (output === "auto" && fleet.rows.length < 2);
 }
 

@@ -128,8 +128,8 @@ function createTitle(state: State): readonly Piece[] {
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}` },
     { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },
-    { text: describeInterval(state), meaning: "dim" },
     { text: hasSinceStart ? `${SINCE_START} since start` : "", meaning: "dim" },
+    { text: describeInterval(state), meaning: "dim" },
     { text: describeAge(state), meaning: "warn" },
     { text: models.join(", "), meaning: "name", canBeCut: true },
   ];
@@ -398,9 +398,10 @@ export type Header = readonly [title: string, verdict: string, summary: string];
 
 export function renderHeader(
   state: State,
-  options: { readonly width: number; readonly paint: Paint },
+  options: { readonly width: number; readonly titleWidth?: number; readonly paint: Paint },
 ): Header {
-  const join = (pieces: readonly Piece[]): string => joinPieces(pieces, { ...options, gap: GAP });
+  const join = (pieces: readonly Piece[], width = options.width): string =>
+    joinPieces(pieces, { ...options, width, gap: GAP });
   const verdict = createVerdict(state, options.width);
-  return [join(createTitle(state)), join(verdict), join(createSummary(state))];
+  return [join(createTitle(state), options.titleWidth), join(verdict), join(createSummary(state))];
 }

@@ -25,10 +25,17 @@ import { convertToAscii } from "./view_format.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
 import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./view_layout.ts";
+import { PAGES, renderTabs } from "./view_pages.ts";
 import { createPanels, listPanelIds } from "./view_panels.ts";
 import { type Filter, listVisibleRows, parseFilter, type VisibleRow } from "./view_rows.ts";
 import { countGroupTotals, findTop, listWanted, renderTable } from "./view_table.ts";
-import { createPaint, cutStyledLine, type Paint, repaintLine } from "./view_theme.ts";
+import {
+  createPaint,
+  cutStyledLine,
+  padStyledLine,
+  type Paint,
+  repaintLine,
+} from "./view_theme.ts";
 
 /** Minimum lines for problems below the table. */
 const ROOM_FOR_PROBLEMS = 8;
@@ -51,7 +58,7 @@ interface Stage {
 
 /** A screen laid out, to be drawn with any selection and scroll. */
 export interface Scene extends Stage {
-  readonly title: string;
+  readonly title: Part;
   readonly keys: Part;
   readonly body: Body;
 }
@@ -115,13 +122,14 @@ function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readon
 
 /** Most useful first. */
 function listKeys({ state, options }: Stage): readonly KeyPiece[] {
-  const { screen, isTyping, zoomedPanel, filter } = state.ui;
+  const { screen, page, isTyping, zoomedPanel, filter } = state.ui;
   if (isTyping) return TYPING_KEYS;
   if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
   if (screen === "help") return [...KEYS.slice(0, 2), BACK];
   if (screen === "detail") {
     return mixKeys([BACK, ["Right", "Next", "unfold"]], ["open", "filter", "sort_next", "group"]);
   }
+  if (page !== "fleet") return mixKeys([BACK], ["open", "next_panel", "sort_next", "group"]);
   if (zoomedPanel !== null) {
     return mixKeys([BACK, ["Tab", "Next panel", "next_panel"]], ["open", "next_panel"]);
   }
@@ -286,7 +294,7 @@ function renderDetails(scene: Stage, room: number): string[] {
 }
 
 function layOutBody(scene: Stage, header: Header, room: number): Body {
-  const { state, paint, options } = scene;
+  const { state, paint, options, width } = scene;
   const { ui } = state;
   if (ui.screen === "help") {
     return { kind: "text", above: [], lines: renderHelp(state.rules, paint), room };
@@ -296,6 +304,8 @@ function layOutBody(scene: Stage, header: Header, room: number): Body {
   if (choosesDetail(state, options.output)) {
     return { ...common, lines: renderDetails(scene, room - 1) };
   }
+  const page = PAGES.find(({ id }) => id === ui.page)?.render ?? null;
+  if (page !== null) return { ...common, lines: page(state, { width, lines: room - 1, paint }) };
   return ui.zoomedPanel === null
     ? layOutOverview(scene, header, room)
     : { ...common, lines: renderPanels(scene, room - 1) };
@@ -327,16 +337,25 @@ export function layOutScene(
   const paint = createPaint(options.depth, picture.ui.theme);
   const rows = listRowsOf(picture, before);
   const stage: Stage = { state: picture, ...rows, width: size.columns, paint, size, options };
-  const header = renderHeader(picture, stage);
+  const tabs = renderTabs(picture.ui.page, { width: Math.floor(size.columns / 2), paint });
+  const titleWidth = size.columns - tabs.width;
+  const header = renderHeader(picture, { ...stage, titleWidth });
   const fit = (line: string): string => fitLine(line, stage);
   const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(stage);
   const body = layOutBody(stage, header, measureRoom(stage));
   const [title, verdict] = header;
+  const targets = tabs.targets.map((target) => ({
+    ...target,
+    fromColumn: target.fromColumn + titleWidth,
+    toColumn: target.toColumn + titleWidth,
+  }));
   const isShort = body.kind === "table" && measureRoom(stage) < ROOM_FOR_VERDICT;
   return {
     ...stage,
     // Only the title tells that the screen is frozen.
-    title: fit(isShort && picture.held === null ? verdict : title),
+    title: isShort && picture.held === null
+      ? { lines: [fit(verdict)] }
+      : { lines: [fit(padStyledLine(title, titleWidth) + tabs.text)], targets },
     keys: { ...keys, lines: keys.lines.map(fit) },
     body: body.kind === "table" ? { ...body, lines: body.lines.map(fit) } : body,
   };
@@ -451,8 +470,9 @@ export function drawScene(scene: Scene, ui: Ui = scene.state.ui): ScreenFrame {
   while (content.length < room) content.push("");
   const targets = body.kind === "table" ? body.targets ?? [] : [];
   return {
-    lines: [title, ...content, ...keys.lines].slice(0, size.rows),
+    lines: [...title.lines, ...content, ...keys.lines].slice(0, size.rows),
     targets: cutTargets([
+      ...(title.targets ?? []),
       ...targets.filter(({ row }) => row < room).map((one) => ({ ...one, row: one.row + 1 })),
       ...(keys.targets ?? []).map((target) => ({ ...target, row: room + 1 })),
     ], size),

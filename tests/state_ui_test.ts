@@ -269,6 +269,18 @@ Deno.test("applyCommand() shows the table for the filter", () => {
   }
 });
 
+Deno.test("applyCommand() shows a page, and the fleet again by its key, by 1 and by Esc", () => {
+  const text = createContext({ isText: true, lastScroll: 9 });
+  const latency = run(createUi({ filter: "a" }), ["help", "show_latency", "down"], text);
+  assertEquals([latency.screen, latency.page, latency.scroll], ["overview", "latency", 1]);
+  const gpus = run(latency, ["show_gpus"], text);
+  assertEquals([gpus.page, gpus.scroll], ["gpus", 0]);
+  for (const command of ["show_gpus", "show_fleet", "back", "filter"] as const) {
+    const { page, filter, scroll } = run(gpus, [command], text);
+    assertEquals([page, filter, scroll], ["fleet", "a", 0], command);
+  }
+});
+
 Deno.test("applyCommand() zooms a panel and steps to the next", () => {
   const zoomed = run(createUi(), ["zoom"]);
   assertEquals(zoomed.zoomedPanel, PANEL_IDS[0]);

@@ -33,6 +33,12 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   help: true,
   redraw: true,
   suspend: true,
+  show_fleet: true,
+  show_latency: true,
+  show_gpus: true,
+  show_trends: true,
+  show_cost: true,
+  show_events: true,
 };
 
 /** As sent by xterm. */
