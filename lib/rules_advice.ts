@@ -14,7 +14,6 @@ import {
   type Limit,
   type LimitKind,
   NEAR_PEAK_RATIO,
-  PLATEAU_SHARE,
   SCARCE_KV_RATIO,
 } from "./rules_limits.ts";
 import { MIN_SPAN, type RuleId } from "./rules_table.ts";
@@ -35,6 +34,9 @@ const LENGTH_EXCESS = 2;
 const CUT_RATIO: Ratio = 0.2;
 /** `finish_reason` of the OpenAI API for an answer that `max_tokens` cut. */
 const CUT_REASON = "length";
+
+/** Types of a byte or less per cached value, among the options that a server exports. */
+const SMALL_TYPE = /^(?:fp8|int8|nvfp4|fp4)/;
 
 export interface Advice {
   readonly id: string;
@@ -130,20 +132,27 @@ export const ADVICE_ROWS: readonly AdviceRow[] = [
     flag: FLAG_OF_LIMIT.kv_cache ?? null,
     getEvidence: (facts) => {
       const evidence = expectLimit("kv_cache")(facts);
-      return evidence === null ? null : { ...evidence, ...compareLengths(facts) };
+      const { configuration } = facts.replica.sample;
+      const isSmall = [...configuration.values()].some((value) => SMALL_TYPE.test(value));
+      return evidence === null
+        ? null
+        : { ...evidence, ...compareLengths(facts), ...(isSmall ? { cachedValueMaxBytes: 1 } : {}) };
     },
-    describe: (flags, { largestRequestMaxTokens: largest, maxLengthTokens: longest }) => {
+    describe: (flags, evidence) => {
+      const { largestRequestMaxTokens: largest, maxLengthTokens: longest } = evidence;
       const seen = `(largest request seen: at most ${largest} of ${longest} tokens)`;
-      return `raise ${flags.kvCacheMemory}, set ${flags.kvCacheType}, ` +
-        (largest === undefined ? "" : `lower ${flags.maxLength} ${seen}, `) + "or add a replica";
+      return [
+        `raise ${flags.kvCacheMemory}`,
+        ...(evidence.cachedValueMaxBytes === undefined ? [`set ${flags.kvCacheType}`] : []),
+        ...(largest === undefined ? [] : [`lower ${flags.maxLength} ${seen}`]),
+        "or add a replica",
+      ].join(", ");
     },
   },
   {
     id: "concurrency",
     when: `requests have waited for ${MIN_SPAN} s or more, the KV cache is below ` +
-      `${AMPLE_KV_RATIO * 100} %, and as many run as ever in ${
-        PLATEAU_SHARE * 100
-      } % of the samples`,
+      `${AMPLE_KV_RATIO * 100} %, and as many run as ever in half of the samples`,
     rules: CAPACITY_RULES,
     flag: FLAG_OF_LIMIT.concurrency ?? null,
     getEvidence: expectLimit("concurrency"),

@@ -19,9 +19,13 @@ export const SCARCE_KV_RATIO: Ratio = 0.9;
 /** KV cache in use, below which requests wait for something else. */
 export const AMPLE_KV_RATIO: Ratio = 0.7;
 /** A queue that has lasted for this long is one. */
-const QUEUE_SPAN: Seconds = 10;
-/** Share of samples at the plateau, or without a queue: between two steps, finished requests have left it. */
-export const PLATEAU_SHARE: Ratio = 0.75;
+const QUEUE_SPAN: Seconds = 4;
+/** Share of samples at the plateau: requests that end together leave it until the next step ends. */
+const PLATEAU_SHARE: Ratio = 0.5;
+/** Share of samples at the peak, below which the number of requests is certainly no limit. */
+const NO_PLATEAU_SHARE: Ratio = 0.25;
+/** Share of samples with a queue, up to which it only comes and goes. */
+const MAX_QUEUED_SHARE: Ratio = 0.25;
 /** Median of running requests as a share of their peak, below which their number is no limit. */
 export const BELOW_PEAK_RATIO: Ratio = 0.9;
 /** Prompt tokens as a share of their best minute, from which on no more can be computed. */
@@ -113,9 +117,8 @@ function nameQueued(running: readonly number[], evidence: LimitEvidence): LimitK
   if (!(kvPeak < AMPLE_KV_RATIO)) return "unknown";
   const atPeak = running.filter((count) => count === peak).length / running.length;
   if (peak > 0 && atPeak >= PLATEAU_SHARE) return "concurrency";
-  // Whole batches that end at once leave the plateau for long.
   const isBelow = (evidence.running ?? NaN) < BELOW_PEAK_RATIO * peak &&
-    atPeak < 1 - PLATEAU_SHARE;
+    atPeak < NO_PLATEAU_SHARE;
   const isFast = (evidence.promptTokensPerSecond ?? NaN) >= NEAR_PEAK_RATIO * promptPeak;
   return isBelow && isFast && promptPeak > 0 ? "prefill" : "unknown";
 }
@@ -140,7 +143,7 @@ function findMostlyServed(trace: readonly SamplePoint[], tailSpan: Seconds): Lim
   const newest = waiting[waiting.length - 1];
   const span = trace[trace.length - 1].at - trace[0].at;
   const queuedRatio = waiting.filter((count) => count > 0).length / waiting.length;
-  const isServed = queuedRatio <= 1 - PLATEAU_SHARE && !(newest > 0 && tailSpan >= QUEUE_SPAN) &&
+  const isServed = queuedRatio <= MAX_QUEUED_SHARE && !(newest > 0 && tailSpan >= QUEUE_SPAN) &&
     waiting.every(Number.isFinite) && !trace.some(({ isAsleep }) => isAsleep);
   return isServed && span >= MIN_SPAN && trace.length >= MIN_POINTS
     ? { kind: "demand", span, evidence: { waiting: newest, queuedRatio } }

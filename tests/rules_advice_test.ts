@@ -151,6 +151,16 @@ Deno.test("listAdvice() names the largest request where the longest context is t
   ) assert(!judge(replica, maxLength).includes("largest"), String(maxLength));
 });
 
+Deno.test("listAdvice() advises no smaller type for a KV cache that has one", () => {
+  const judge = (type: string) =>
+    advise({
+      limit: limit("kv_cache"),
+      replica: watch([], [[`cache_config_info{cache_dtype="${type}",block_size="16"}`, 1]]),
+    })[0];
+  assertEquals(judge("fp8_e4m3"), "raise --gpu-memory-utilization, or add a replica");
+  assert(judge("auto").includes("--kv-cache-dtype fp8"));
+});
+
 Deno.test("listAdvice() speaks of the flags of the server, and in words where it has none", () => {
   const say = (flags: ServerFlags) => advise({ limit: limit("concurrency"), flags });
   assertEquals(say(SGLANG.flags), ["raise --max-running-requests"]);

@@ -87,9 +87,9 @@ Deno.test("computeLimit() takes a plateau of running requests for the limit of t
   assertEquals([kind, span, evidence.running, evidence.runningPeak], ["concurrency", 60, 16, 16]);
   assertEquals([evidence.waiting, evidence.kvCacheUsagePeakRatio], [31, 0.22]);
   // A finished request has left before the next has come.
-  const dips = repeat(31, PLATEAU).map((said, i) => i % 5 === 1 ? { ...said, running: 11 } : said);
+  const dips = repeat(31, PLATEAU).map((said, i) => i % 2 === 1 ? { ...said, running: 11 } : said);
   assertEquals(name(dips), "concurrency");
-  const waves = repeat(31, PLATEAU).map((said, i) => i % 3 === 1 ? { ...said, running: 11 } : said);
+  const waves = repeat(31, PLATEAU).map((said, i) => i % 2 === 0 ? { ...said, running: 11 } : said);
   assertEquals(name(waves), "unknown");
 });
 
@@ -177,10 +177,10 @@ Deno.test("computeLimit() takes no queue that comes and goes for a limit", () =>
   const { kind, evidence } = watch(flicker(5)).limit;
   assertEquals([kind, evidence.queuedRatio], ["demand", 7 / 31]);
   assertEquals([name(flicker(4)), name(flicker(3))], ["unknown", "unknown"]);
-  // A queue of 10 s is one.
+  // A queue of 4 s is one.
   const served = repeat(25, { ...PLATEAU, waiting: 0 });
-  assertEquals(name([...served, ...repeat(5, PLATEAU)]), "demand");
-  assertEquals(name([...served, ...repeat(6, PLATEAU)]), "unknown");
+  assertEquals(name([...served, ...repeat(2, PLATEAU)]), "demand");
+  assertEquals(name([...served, ...repeat(3, PLATEAU)]), "unknown");
 });
 
 Deno.test("computeLimit() is right about recorded servers", async () => {
