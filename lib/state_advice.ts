@@ -62,12 +62,21 @@ export function adviseEngine(
   return { limit, advice };
 }
 
+interface AdvisedRow {
+  readonly key: string;
+  readonly state: Pick<EndpointState, "endpoint">;
+  readonly advice: readonly Advice[];
+}
+
+/** A cause may concern a replica, or all of an endpoint. */
 export function adviseVerdict(
   verdict: FleetVerdict,
-  rows: readonly { readonly key: string; readonly advice: readonly Advice[] }[],
+  rows: readonly AdvisedRow[],
 ): AdvisedVerdict {
   const causes = verdict.causes.map((cause) => {
-    const advice = rows.find(({ key }) => key === cause.key)?.advice ?? [];
+    const advice = rows.flatMap(({ key, state, advice }) =>
+      key === cause.key || state.endpoint.key === cause.key ? advice : []
+    );
     return { ...cause, advice: pickAdvice(advice, cause.signal) };
   });
   return { ...verdict, causes };

@@ -248,7 +248,7 @@ function findAdviceText({ causes }: Fleet["verdict"]): string {
   return advised?.advice?.text ?? "";
 }
 
-/** Drops evidence, the count, then alternatives of the advice, until it fits. */
+/** Drops evidence, count, duration, then alternatives of the advice, until it fits. */
 function placeAdvice(
   pieces: readonly [level: Piece, up: Piece, ...reasons: Piece[]],
   advice: string,
@@ -258,13 +258,16 @@ function placeAdvice(
   if (advice === "" || first === undefined) return pieces;
   const say = (text: string): Piece => ({ text: `→ ${text}`, canBeCut: true });
   const brief = { ...first, text: first.text.split(": ")[0] };
+  const briefest = { ...first, text: brief.text.split(" for ")[0] };
   const [alone] = advice.split(", ");
   const choices: readonly (readonly Piece[])[] = [
     [level, up, first, say(advice)],
     [level, up, brief, say(advice)],
     [level, brief, say(advice)],
+    [level, briefest, say(advice)],
     [level, up, brief, say(alone)],
     [level, brief, say(alone)],
+    [level, briefest, say(alone)],
   ];
   const fits = (choice: readonly Piece[]): boolean =>
     choice.reduce((sum, { text }) => sum + measureWidth(text) + GAP.length, 1 - GAP.length) <=
