@@ -74,7 +74,9 @@ interface AdviceRow {
 }
 
 /** Rules that more capacity answers. */
-const CAPACITY_RULES: readonly RuleId[] = ["overloaded", "hot", "full", "queuing", "preempting"];
+const CAPACITY_RULES: readonly RuleId[] = [
+  ...["collapse", "overloaded", "hot", "full", "queuing", "refusing"] as const,
+];
 const SLOW_RULES: readonly RuleId[] = ["slow_prefill", "slow_decode"];
 
 /** For servers that lack a flag. */
@@ -123,6 +125,21 @@ export const ADVICE_ROWS: readonly AdviceRow[] = [
     getEvidence: expectLimit("gpu"),
     describe: (_, { gpuIndex }) =>
       `cool GPU ${gpuIndex ?? "n"} or check its power, and drain the replica meanwhile`,
+  },
+  {
+    id: "preempting",
+    when: "it preempts requests",
+    rules: ["preempting"],
+    flag: "concurrentRequests",
+    getEvidence: (facts) => {
+      const finding = findFinding(facts, ["preempting"]);
+      if (finding === undefined) return null;
+      const { conditions, samples, span } = finding;
+      const preemptions = conditions.find(({ signal }) => signal === "preemptions")?.value ?? NaN;
+      return { preemptions, requests: samples, spanSeconds: span };
+    },
+    describe: ({ concurrentRequests, kvCacheMemory }) =>
+      `lower ${concurrentRequests}, or raise ${kvCacheMemory}`,
   },
   {
     id: "kv_cache",

@@ -40,6 +40,11 @@ function find(rule: RuleId): AdviceFacts["findings"] {
   return [createFinding(DEFAULT_RULES[rule], finding)];
 }
 
+function preempt(): AdviceFacts["findings"] {
+  const conditions = [{ signal: "preemptions", value: 12, limit: 0 }] as const;
+  return find("preempting").map((finding) => ({ ...finding, conditions }));
+}
+
 const NOTHING: AdviceFacts = {
   ...{ limit: NO_LIMIT, flags: VLLM.flags, replica: REPLICA, findings: [] },
   ...{ maxLength: null, clockRatio: null },
@@ -70,6 +75,12 @@ const JUDGED: Readonly<
     less: { limit: limit("unknown", { gpuIndex: 3 }) },
     text: "cool GPU 3 or check its power, and drain the replica meanwhile",
     flag: null,
+  },
+  preempting: {
+    enough: { findings: preempt() },
+    less: { findings: find("full") },
+    text: "lower --max-num-seqs, or raise --gpu-memory-utilization",
+    flag: "--max-num-seqs",
   },
   kv_cache: {
     enough: { limit: limit("kv_cache") },

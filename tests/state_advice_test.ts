@@ -4,6 +4,7 @@ import type { SimulatedEngineOptions } from "../lib/demo_engine.ts";
 import type { GpuSample } from "../lib/gpu_model.ts";
 import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
+import { adviseVerdict } from "../lib/state_advice.ts";
 import type { Row } from "../lib/state_fleet.ts";
 import { renderDetail } from "../lib/view_detail.ts";
 import { renderHeader } from "../lib/view_header.ts";
@@ -122,4 +123,15 @@ Deno.test("createFleet() advises on the first cause, and renderHeader() shows it
   assert(readVerdict(FULL, 120).endsWith(whole), readVerdict(FULL, 120));
   assert(readVerdict(FULL, 200).includes(": "), readVerdict(FULL, 200));
   assert(readVerdict(FULL, 200).endsWith(whole), readVerdict(FULL, 200));
+});
+
+Deno.test("adviseVerdict() advises on a cause that concerns a whole endpoint", () => {
+  const { verdict, rows } = FULL.fleet;
+  const [cause] = verdict.causes;
+  const judge = (key: string, signal: typeof cause.signal) =>
+    adviseVerdict({ ...verdict, causes: [{ ...cause, key, signal }] }, rows)
+      .causes.map(({ advice }) => advice?.id ?? null);
+  assertEquals(judge(ENDPOINT.key, "refusing"), ["kv_cache"]);
+  assertEquals(judge(ENDPOINT.key, "down"), [null]);
+  assertEquals(judge("another", "refusing"), [null]);
 });
