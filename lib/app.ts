@@ -178,8 +178,9 @@ async function runOnce(session: Session): Promise<number> {
   if (stop.signal.aborted) return EXIT_OK;
   takeInstant(session);
   await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));
-  const { endpoints } = session.state;
-  const hasFailed = endpoints.some(({ failure }) => failure !== null);
+  const { endpoints, fleet: { verdict } } = session.state;
+  const hasFailed = endpoints.some(({ failure }) => failure !== null) ||
+    verdict.causes.some(({ signal }) => signal === "slo");
   return hasFailed || endpoints.length === 0 ? EXIT_ENDPOINT_DOWN : EXIT_OK;
 }
 

@@ -17,7 +17,7 @@ export const EXIT_CODES: readonly (readonly [code: string, help: string])[] = [
   [String(EXIT_OK), "every endpoint answered; the live screen was left by a key (q, Ctrl-C)"],
   [
     String(EXIT_ENDPOINT_DOWN),
-    "an endpoint failed (--once); no server was found (--once, --auto, --host, --port-range)",
+    "an endpoint or SLO failed (--once); no server found (--once, --auto, --host, --port-range)",
   ],
   [String(EXIT_USAGE), "an argument or environment variable is wrong"],
   [

@@ -392,8 +392,8 @@ export interface Figures {
 
 /** A rule that fires, in a word of at most eight letters. */
 export const RULE_STATUSES = [
-  ...["STALLED", "COLLAPSE", "OVERLOAD", "HOT", "FULL", "FAILING", "QUEUING", "PREEMPTS"] as const,
-  ...["REFUSING", "TRANSFER", "SHARED", "SLOW", "STICKY", "SKEW"] as const,
+  ...["STALLED", "COLLAPSE", "OVERLOAD", "HOT", "FULL", "FAILING", "SLO"] as const,
+  ...["QUEUING", "PREEMPTS", "REFUSING", "TRANSFER", "SHARED", "SLOW", "STICKY", "SKEW"] as const,
 ] as const;
 export type RuleStatus = typeof RULE_STATUSES[number];
 

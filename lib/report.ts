@@ -17,8 +17,6 @@ import {
   listMetrics,
   type LoraSample,
   NO_METRICS,
-  type Objective,
-  OBJECTIVE_KEYS,
   type Scrape,
   type ServerInfo,
   type WindowFigures,
@@ -58,6 +56,7 @@ import {
   listRules,
   type Named,
   NUMBERS,
+  OBJECTIVE_FIELDS,
   RULE_CHECK,
   RULE_LIST,
   VERDICT,
@@ -161,12 +160,6 @@ const ATTAINMENT = object<Attainment>([
   }),
   figure("samples", number(), "number of observations"),
 ], "attainment");
-
-const OBJECTIVE_FIELDS: readonly Field<Objective>[] = [
-  field("latency", oneOf(OBJECTIVE_KEYS), "latency that is limited"),
-  field("limitSeconds", SECONDS, "its limit", "limit"),
-  field("targetRatio", RATIO, "share that should be within the limit", "target"),
-];
 
 const SERVICE_LEVELS = list(object<ObjectiveFigures>([
   ...from(OBJECTIVE_FIELDS, ({ objective }: ObjectiveFigures) => objective),

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { type Objective, OBJECTIVE_KEYS } from "./model.ts";
 import { present } from "./reading.ts";
 import {
   BOOLEAN,
@@ -54,13 +55,24 @@ const CONDITIONS = list(object<Condition>([
   field("limit", number(), "threshold that it meets"),
 ]));
 
+export const OBJECTIVE_FIELDS: readonly Field<Objective>[] = [
+  field("latency", oneOf(OBJECTIVE_KEYS), "latency that is limited"),
+  field("limitSeconds", SECONDS, "its limit", "limit"),
+  field("targetRatio", RATIO, "share that should be within the limit", "target"),
+];
+
 const EVIDENCE_FIELDS: readonly Field<Finding>[] = [
   field("rule", RULE, "rule that fires"),
   field("level", LEVEL, "effect on the verdict"),
   field("unit", TEXT, "of value and baseline"),
   figure("value", number(), "figure of the replica", ({ value }) => present(value)),
   figure("baseline", number(), "what it is compared with", ({ baseline }) => present(baseline)),
-  figure("ratio", number(), "value ÷ baseline", ({ ratio }) => present(ratio)),
+  figure(
+    "ratio",
+    number(),
+    "value ÷ baseline; of slo, how fast the budget burns",
+    ({ ratio }) => present(ratio),
+  ),
   figure("samples", number(), "observations; 0 for gauges", ({ samples }) => present(samples)),
   figure("spanSeconds", SECONDS, "time it covers", ({ span }) => present(span)),
   optional("statistic", TEXT, "of a latency: mean or p95"),
@@ -68,6 +80,7 @@ const EVIDENCE_FIELDS: readonly Field<Finding>[] = [
   optional("conditions", CONDITIONS, "the figures that meet it", ({ conditions }) => {
     return conditions.length === 0 ? null : conditions;
   }),
+  optional("objective", object(OBJECTIVE_FIELDS), "of slo: the objective that is missed most"),
 ];
 
 const EVIDENCE = object(EVIDENCE_FIELDS, "evidence");

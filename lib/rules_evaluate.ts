@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ReplicaStatus, ScrapeStatus } from "./model.ts";
+import type { Objective, ReplicaStatus, ScrapeStatus } from "./model.ts";
 import {
   type Alert,
   EMPTY_LOG,
@@ -39,6 +39,7 @@ import {
   type OutputMinutes,
   rememberOutput,
 } from "./rules_server.ts";
+import { evaluateObjectives } from "./rules_slo.ts";
 import {
   type Cause,
   computeEndpointStatus,
@@ -131,6 +132,7 @@ function evaluateScrapes(subjects: readonly Subject[]): ReadonlyMap<string, Scra
 }
 
 interface Evaluator {
+  readonly objectives: readonly Objective[];
   readonly rules: Rules;
   readonly before: RuleEvaluation;
   readonly isSingleEvaluation: boolean;
@@ -140,7 +142,7 @@ interface Evaluator {
 function evaluateServers(
   subjects: readonly Subject[],
   awake: readonly Member[],
-  { rules, before, isSingleEvaluation, groups }: Evaluator & {
+  { rules, objectives, before, isSingleEvaluation, groups }: Evaluator & {
     readonly groups: readonly GroupChecks[];
   },
 ): { readonly findings: readonly Finding[]; readonly outputs: ReadonlyMap<string, OutputMinutes> } {
@@ -166,7 +168,8 @@ function evaluateServers(
       replicas: one.engines.map(({ replica }) => replica),
     }, rules)
   );
-  return { findings: [...ofServers, ...ofReplicas], outputs };
+  const ofObjectives = evaluateObjectives(awake, objectives, rules.slo);
+  return { findings: [...ofServers, ...ofReplicas, ...ofObjectives], outputs };
 }
 
 function listChecks(findings: readonly Finding[], awake: readonly Member[]): readonly Check[] {
@@ -259,12 +262,13 @@ export function evaluateRules(
   endpoints: readonly EvaluatedEndpoint[],
   moment: Moment & {
     readonly rules: Rules;
+    readonly objectives: readonly Objective[];
     readonly interval: Seconds;
     readonly isSingleEvaluation?: boolean;
   },
 ): RuleEvaluation {
   const { memory } = before;
-  const { at, interval, rules, isSingleEvaluation = false } = moment;
+  const { at, interval, rules, objectives, isSingleEvaluation = false } = moment;
   const clock = { now: at, interval };
   const subjects = endpoints.map((known) => createSubject(known, clock));
   const scrapedAt = Math.max(
@@ -292,7 +296,7 @@ export function evaluateRules(
     modelName: group[0].replica.sample.modelName,
     ...evaluateImbalance(group, rules),
   }));
-  const evaluator = { rules, before, isSingleEvaluation, groups };
+  const evaluator = { rules, objectives, before, isSingleEvaluation, groups };
   const { findings, outputs } = evaluateServers(subjects, awake, evaluator);
   const ofGroups = groups.flatMap(({ checks }) => checks.flatMap((check) => check.findings));
   const answering = new Map(subjects.map(({ known, status }) => [known.endpoint.key, status]));

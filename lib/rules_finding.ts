@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { Objective } from "./model.ts";
 import { describeRule, type Level, type Rule, type RuleId, type RuleUnit } from "./rules_table.ts";
 import type { Seconds } from "./units.ts";
 
@@ -39,10 +40,10 @@ export interface Finding {
   readonly unit: RuleUnit;
   /**
    * Median of the others; for running requests and KV cache the lowest; for shares an even one;
-   * for the rules of one server the limit.
+   * for the rules of one server the limit; for `slo` the target.
    */
   readonly baseline: number;
-  /** `Infinity` if the baseline is 0. */
+  /** `Infinity` if the baseline is 0. For `slo`, the burn rate of the objective's budget. */
   readonly ratio: number;
   /** Observations or requests; 0 for gauges. */
   readonly samples: number;
@@ -53,6 +54,8 @@ export interface Finding {
   readonly probability: number | null;
   /** Of the rules of one server: the figures that meet them. */
   readonly conditions: readonly Condition[];
+  /** Only of `slo`. */
+  readonly objective: Objective | null;
 }
 
 /** Derives rule, level, unit and ratio; other fields default to none. */
@@ -65,7 +68,7 @@ export function createFinding(
   return {
     ...{ rule: id, level, since: null, unit: describeRule(id).unit },
     ratio: finding.value / finding.baseline,
-    ...{ statistic: null, probability: null, conditions: [] },
+    ...{ statistic: null, probability: null, conditions: [], objective: null },
     ...finding,
   };
 }

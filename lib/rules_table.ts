@@ -192,6 +192,24 @@ const ROWS = {
       `${samples}; or any request was corrupted`,
     source: "vLLM's finish reason `error`, and its counter of corrupted requests",
   }),
+  slo: defineRule({
+    title: "missing its service level",
+    ...OF_A_MINUTE,
+    exception: {
+      level: "critical",
+      when: "the share within the limit is below the part `critical` of the target",
+    },
+    unit: "ratio",
+    numbers: {
+      threshold: { value: 1, unit: "times", help: "share over the limit ÷ share allowed" },
+      critical: { value: 0.5, unit: "ratio", help: "part of the target" },
+      samples: { value: 20, unit: "samples", help: "least, of a replica or of several" },
+    },
+    describe: ({ threshold, samples }) =>
+      `over 60 s the share over the limit of an objective (--slo) is certainly more than ` +
+      `${threshold}× what its target allows (by bucket bounds, at least ${samples} samples)`,
+    source: "the objectives given",
+  }),
   queuing: defineRule({
     title: "queuing",
     level: "degraded",

@@ -103,8 +103,6 @@ export function createGroupLine(group: ModelGroup, name: string): TableLine {
   return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus };
 }
 
-/** Fewer requests are no cause for a verdict on a service level. */
-const MIN_SAMPLES = 20;
 /** As in vllm-htop 0.5.0 (PyPI). Red is what the verdict counts. */
 export const KV_WARN_RATIO: Ratio = 0.65;
 /** As in vllm-htop 0.5.0 (PyPI). */
@@ -155,17 +153,15 @@ export function chooseWaitingColor(waiting: Reading, alerts: readonly Alert[]): 
   return waiting.value > 0 ? "warn" : "plain";
 }
 
-/**
- * Of the last minute. A few samples, or an earlier time, are no cause for a verdict, so `past` is
- * never red.
- */
+/** Of the last minute, or of `past`. Red only if the verdict counts it, which never counts the past. */
 export function chooseAttainmentColor(
   { objective, lastMinute }: ObjectiveFigures,
+  alerts: readonly Alert[],
   past: Attainment | null = null,
 ): Meaning {
   const attainment = past ?? lastMinute;
   if (!isPresent(attainment.ratio)) return "dim";
-  const isCause = past === null && (attainment.samples.value ?? 0) >= MIN_SAMPLES;
+  const isCause = past === null && alerts.some(({ newest }) => newest.rule === "slo");
   switch (judgeAttainment(attainment, objective)) {
     case "met":
       return "ok";
@@ -280,14 +276,14 @@ function formatShareCell({ status, requestShare }: TableLine): Cell {
   return { text, meaning: choosePlain(requestShare) };
 }
 
-function formatServiceLevelCell({ serviceLevels }: TableLine): Cell {
+function formatServiceLevelCell({ serviceLevels, alerts }: TableLine): Cell {
   const worst = findWorstObjective(serviceLevels);
   if (worst === null) return { text: DASH, meaning: "dim" };
   const { objective: { latency }, lastMinute: { ratio } } = worst;
   const share = formatReading(ratio, formatAttainment);
   return {
     text: isPresent(ratio) ? `${LATENCY_NAMES[latency].title} ${share}` : share,
-    meaning: chooseAttainmentColor(worst),
+    meaning: chooseAttainmentColor(worst, alerts),
     isAwaited: true,
   };
 }

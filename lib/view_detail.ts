@@ -250,23 +250,20 @@ function renderLatency(subject: Subject): string[] {
 }
 
 function renderServiceLevels(subject: Subject): string[] {
-  const rows = subject.row.serviceLevels.map((one): Cells => {
+  const { serviceLevels, alerts } = subject.row;
+  if (serviceLevels.length === 0) return [];
+  const rows = serviceLevels.map((one): Cells => {
     const { objective, lastMinute, session, sinceStart } = one;
-    const windows = [[lastMinute, null], [session, session], [sinceStart, sinceStart]] as const;
-    return [
-      `${formatObjective(objective)} for ${formatTarget(objective)}`,
-      ...windows.flatMap(([{ ratio, samples }, past]) => [
-        show(subject, ratio, formatAttainment, chooseAttainmentColor(one, past)),
-        show(subject, samples, formatCount, "dim"),
-      ]),
-    ];
+    const cells = [lastMinute, session, sinceStart].flatMap((attainment, i) => {
+      const color = chooseAttainmentColor(one, alerts, i === 0 ? null : attainment);
+      const share = show(subject, attainment.ratio, formatAttainment, color);
+      return [share, show(subject, attainment.samples, formatCount, "dim")];
+    });
+    return [`${formatObjective(objective)} for ${formatTarget(objective)}`, ...cells];
   });
-  if (rows.length === 0) return [];
-  const heading = ["", "@1m", "n", "session", "n", "since start", "n"];
-  return renderSection("Service levels", [heading, ...rows], {
-    paint: subject.paint,
-    align: "right",
-  });
+  const heading: Cells = ["", "@1m", "n", "session", "n", "since start", "n"];
+  const options = { paint: subject.paint, align: "right" } as const;
+  return renderSection("Service levels", [heading, ...rows], options);
 }
 
 function renderTrend({ row, paint, width, extraLines = 0 }: Subject): string[] {

@@ -160,6 +160,7 @@ const PAST: Readonly<Partial<Record<EventKind, string>>> = {
   HOT: "hot",
   FULL: "full",
   FAILING: "failing",
+  SLO: "missing a service level",
   QUEUING: "queuing",
   PREEMPTS: "preempting",
   REFUSING: "refusing requests",
@@ -297,7 +298,7 @@ function createServiceLevel({ total }: State["fleet"]): Piece {
   const share = formatReading(worst.lastMinute.ratio, formatAttainment);
   return {
     text: `SLO ${formatObjective(worst.objective)} ${share}`,
-    meaning: chooseAttainmentColor(worst),
+    meaning: chooseAttainmentColor(worst, total.alerts),
   };
 }
 

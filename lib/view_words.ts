@@ -19,6 +19,7 @@ import type { Fleet } from "./state_fleet.ts";
 import { padText } from "./text.ts";
 import { formatClock, type Ratio } from "./units.ts";
 import {
+  formatAttainment,
   formatBoundary,
   formatClockRate,
   formatCount,
@@ -211,12 +212,22 @@ export function formatTarget({ target }: Objective): string {
   return `${Number((target * 100).toPrecision(5))} %`;
 }
 
+/** `TTFT ≤1 s for 62.0 % at most, target 95 % (n 134)`. */
+function formatMiss({ objective, value, samples }: Finding): string {
+  if (objective === null) throw new Error("A finding of slo has no objective");
+  const share = formatAttainment({ min: value, max: value });
+  const most = `${formatObjective(objective)} for ${share} at most`;
+  return `${most}, target ${formatTarget(objective)} (n ${formatCount(samples)})`;
+}
+
 export function formatFinding(finding: Finding): string {
   const { rule, value, baseline, conditions } = finding;
   const figures = conditions.map(formatCondition);
   switch (rule) {
     case "stalled":
       return [`no progress for ${formatDuration(value)}`, ...figures].join(", ");
+    case "slo":
+      return formatMiss(finding);
     case "two_servers":
       return "rates would mix them: watch each server by itself";
     case "slow_prefill":

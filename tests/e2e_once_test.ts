@@ -171,6 +171,9 @@ Deno.test("--once --output json gives the figures of the two raw scrapes", async
         "json",
         "--slo",
         OBJECTIVES,
+        // A slow one may miss them.
+        "--rule",
+        "slo=off",
       ]);
       assertEquals([outcome.code, outcome.stderr], [0, ""]);
       const document = readDocument(outcome.stdout);
@@ -396,6 +399,23 @@ Deno.test("--once --interval 0 shows figures since the start with a mark, and JS
       assert((figures.sinceStart.generationTokens ?? 0) > 0);
     }
     assert(!/isSinceStart|"\d[^"]*\*"/.test(stdout));
+  } finally {
+    await server.close();
+  }
+});
+
+Deno.test("--once ends with 1 if a service level is missed", async () => {
+  const server = await startVllmServer({ engines: [LLAMA] });
+  try {
+    const args = [server.url, "--once", "--interval", "1", "--output", "json", "--slo"];
+    // No token comes within 0.1 ms, each within 80 s.
+    const [missed, met] = await Promise.all(
+      ["itl=0.1ms@p100", "itl=80s"].map((slo) => runProgram([...args, slo])),
+    );
+    const { status, causes } = readDocument(missed.stdout).verdict;
+    assertEquals([missed.code, missed.stderr, status], [1, "", "CRITICAL"]);
+    assertMatch(JSON.stringify(causes), /"signal":"slo".*"latency":"itl","limitSeconds":0.0001/);
+    assertEquals([met.code, met.stderr], [0, ""]);
   } finally {
     await server.close();
   }

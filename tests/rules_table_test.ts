@@ -72,6 +72,7 @@ Deno.test("RULES each fire in a described fleet and stay silent in a similar one
     full: "full_for_a_moment.txt",
     preempting: "queuing.txt",
     failing: "refusing.txt",
+    slo: "slo_within_a_bucket.txt",
     refusing: "refusing_by_few.txt",
     transfer: "refusing.txt",
     collapse: "collapse_of_long_answers.txt",

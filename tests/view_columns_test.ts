@@ -107,16 +107,24 @@ Deno.test("hasContent() keeps a column for a minute after its last value", () =>
   assertEquals(isShown(none), false);
 });
 
+function alertOf(rule: "full" | "queuing" | "slo", signal: Condition["signal"]): Alert {
+  const conditions = [{ signal, value: 2, limit: 1 }];
+  const finding = { key: "a", value: 2, baseline: 1, samples: 0, span: 60, conditions };
+  const newest = createFinding(DEFAULT_RULES[rule], finding);
+  return { since: 0, lastAt: 0, isFiring: true, first: newest, newest, worst: newest };
+}
+
 /** The cell of a line whose TTFT was so far within its limit in the last minute. */
 function formatServiceLevel(
   ratio: Reading<{ readonly min: number; readonly max: number }>,
-  samples = 100,
+  alerts: readonly Alert[] = [],
 ): Cell {
   const [line] = readLines(startState([createEndpoint(8000)]));
   const objective: Objective = { model: null, latency: "ttft", limit: 1, target: 0.95 };
-  const attainment = { ratio, samples: present(samples) };
+  const attainment = { ratio, samples: present(100) };
   const figures = { lastMinute: attainment, session: attainment, sinceStart: attainment };
-  return findColumn("slo").formatCell({ ...line, serviceLevels: [{ objective, ...figures }] });
+  const serviceLevels = [{ objective, ...figures }];
+  return findColumn("slo").formatCell({ ...line, alerts, serviceLevels });
 }
 
 Deno.test("formatCell() shows what is certain of a service level, and colors only that", () => {
@@ -134,26 +142,19 @@ Deno.test("formatCell() shows what is certain of a service level, and colors onl
     [0, 0, "TTFT 0.0 %", "alert"],
   ];
   for (const [min, max, text, meaning] of expected) {
-    const cell = formatServiceLevel(present({ min, max }));
+    const cell = formatServiceLevel(present({ min, max }), [alertOf("slo", "ttft")]);
     assertEquals([cell.text, cell.meaning], [text, meaning]);
+    // Red is only what the verdict counts.
+    const other = formatServiceLevel(present({ min, max }), [alertOf("queuing", "waiting")]);
+    assertEquals([other.text, other.meaning], [text, meaning === "alert" ? "warn" : meaning]);
   }
-  // Too few for a verdict.
-  assertEquals(formatServiceLevel(present({ min: 0, max: 0 }), 19).meaning, "warn");
-  assertEquals(formatServiceLevel(present({ min: 0, max: 0 }), 20).meaning, "alert");
 });
 
 Deno.test("hasContent() keeps the column of service levels without requests", () => {
-  const cell = formatServiceLevel(absent("no_samples"), 0);
+  const cell = formatServiceLevel(absent("no_samples"));
   assertEquals([cell.text, cell.meaning], ["—", "dim"]);
   assert(hasContent(findColumn("slo"), [cell]));
 });
-
-function alertOf(rule: "full" | "queuing", signal: Condition["signal"]): Alert {
-  const conditions = [{ signal, value: 2, limit: 1 }];
-  const finding = { key: "a", value: 2, baseline: 1, samples: 0, span: 60, conditions };
-  const newest = createFinding(DEFAULT_RULES[rule], finding);
-  return { since: 0, lastAt: 0, isFiring: true, first: newest, newest, worst: newest };
-}
 
 Deno.test("chooseKvCacheColor(), chooseHitRatioColor() and chooseWaitingColor() change at their thresholds", () => {
   const kv: readonly (readonly [number, Meaning])[] = [

@@ -36,6 +36,7 @@ const VERDICT: Finding = {
   statistic: "p95",
   probability: 1e-9,
   conditions: [],
+  objective: null,
 };
 
 Deno.test("formatLimit() says what limits an engine, in the words of its server", () => {
