@@ -255,7 +255,11 @@ function keepUnknown(collector: Collector, name: string, labels: readonly string
 /** Adds process and HTTP metrics, which have no prefix. */
 function keepProcessSample(collector: Collector, name: string, labels: readonly string[]): void {
   const { sample } = collector.current;
-  if (name === "process_start_time_seconds") collector.processStart = sample;
+  if (name === "process_start_time_seconds") {
+    // A federation has several, of which none is the server's.
+    collector.processStart = collector.hasProcessStart ? -1 : sample;
+    collector.hasProcessStart = true;
+  }
   if (name !== "http_requests_total") return;
   for (let i = 0; i < labels.length; i += 2) {
     if (labels[i] !== "status") continue;
@@ -330,6 +334,7 @@ function createCollector({ candidates: [{ vocabulary }], engineLabels, keepText 
     bounds: new Map<string, number>(),
     lora: [] as LoraState[],
     processStart: -1,
+    hasProcessStart: false,
   };
 }
 

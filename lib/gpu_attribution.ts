@@ -152,6 +152,8 @@ function chooseEngine(engines: readonly string[], data: number | undefined): str
   if (engines.length === 1) return engines[0];
   if (data === undefined) return null;
   if (engines.includes(String(data))) return String(data);
+  // Names by other labels are no ranks.
+  if (engines.some((engine) => Number.isNaN(Number(engine)))) return null;
   return [...engines].sort((a, b) => Number(a) - Number(b))[data] ?? null;
 }
 

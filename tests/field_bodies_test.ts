@@ -36,6 +36,8 @@ function list(
   return engines.map((engine) => [engine.engine, read(engine)]);
 }
 
+const MISSING = { value: null, reason: "missing" };
+
 function readText(lines: readonly string[]): EngineExposition {
   return parseEngineMetrics(encode(lines.map((line) => `vllm:${line}\n`).join("")));
 }
@@ -66,6 +68,15 @@ Deno.test("each pod of a federation is an engine, named by the pod alone", async
   const ratios = bodies[1].engines.map(({ gauges }) => gauges.kvCacheUsageRatio.value ?? NaN);
   assertEquals(ratios.map((ratio) => ratio.toFixed(2)), ["0.03", "0.06"]);
   assertEquals(measure(bodies).running.value, 11);
+});
+
+Deno.test("the process starts of several pods are the start of none", () => {
+  const read = (pods: readonly string[]): unknown =>
+    parseEngineMetrics(encode(
+      pods.map((pod, i) => `process_start_time_seconds{pod="${pod}"} ${i + 1}\n`).join(""),
+    )).processStart;
+  assertEquals(read(["a"]), { value: 1 });
+  assertEquals([read(["a", "b"]), read(["a", "b", "c"])], Array(2).fill(MISSING));
 });
 
 Deno.test("an unknown label without which two gauges would be one makes engines", () => {

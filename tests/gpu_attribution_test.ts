@@ -205,6 +205,14 @@ Deno.test("attributeGpuProcesses() maps local ranks to this machine's engines", 
 });
 
 Deno.test("attributeGpuProcesses() names no engine if several are possible", () => {
+  const stages = createEndpoint(8000, {
+    listenerPids: [5000],
+    engines: ["stage 0 replica 0", "stage 1 replica 0"],
+  });
+  const owners = attribute(DATA_AND_TENSOR_PARALLEL, [stages]).map(({ owner }) => owner);
+  assertEquals(owners.map((owner) => [owner?.endpointKey, owner?.engine]), [
+    ...Array(4).fill([stages.endpointKey, null]),
+  ]);
   const endpoint = createEndpoint(8000, { listenerPids: [4000], engines: ["0", "1"] });
   assertEquals(attribute(TENSOR_PARALLEL, [endpoint])[0].owner?.engine, null);
 });

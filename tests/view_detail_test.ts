@@ -72,6 +72,32 @@ Deno.test("renderDetail() shows values per window and since start", () => {
   assertMatch(findCells(lines, "KV cache").join("|"), /^\d+ %\|[▇░]{24}$/);
 });
 
+Deno.test("renderDetail() names figures that it leaves out, as their values cannot be", () => {
+  const write = (count: number): Uint8Array =>
+    encode(writeEngine([
+      ["kv_cache_usage_perc", -0.39],
+      ...writeHistogram("request_queue_time_seconds", [1], { counts: [count, count], sum: -count }),
+    ]));
+  const lines = render(follow(write(0), write(9)));
+  assertEquals(findCells(lines, "KV cache"), ["—"]);
+  assertEquals(findCells(lines, "Left out"), [
+    "KV cache, mean of Queue: the exported value is impossible",
+  ]);
+  const fine = render(follow(encode(writeEngine([["kv_cache_usage_perc", 0.39]]))));
+  assert(!fine.some((line) => line.includes("Left out")));
+});
+
+Deno.test("renderDetail() says that nobody knows the adapters of engines that share a state", () => {
+  const adapters = 'vllm:lora_requests_info{max_lora="1",running_lora_adapters="a"} 5\n';
+  const write = (engines: readonly string[]): Uint8Array =>
+    encode(
+      engines.map((engine) => writeEngine([["num_requests_running", 1]], { engine })).join("") +
+        adapters,
+    );
+  assertEquals(findCells(render(follow(write(["0"]))), "LoRA adapters"), ["a"]);
+  assertMatch(findCells(render(follow(write(["0", "1"]))), "LoRA adapters")[0], /^n\/a/);
+});
+
 Deno.test("renderDetail() shows dashes for rates after one scrape", () => {
   const lines = render(follow(encode(writeEngine([["generation_tokens_total", 7]]))));
   assertEquals(findCells(lines, "Output tok/s"), ["—", "—", "7"]);
