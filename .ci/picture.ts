@@ -19,6 +19,7 @@ import { createState, update } from "../lib/state.ts";
 import { createUi } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
 import { renderFrame } from "../lib/view_scene.ts";
+import { BRAILLE_DOTS, FIRST_BRAILLE } from "../lib/view_signs.ts";
 import { COLUMN_IDS } from "../lib/view_columns.ts";
 
 /** Where the picture is. */
@@ -104,27 +105,47 @@ function readRuns(line: string): readonly Run[] {
   return runs;
 }
 
-/** The eighths of its cell that a block character fills, from below; `null` for other characters. */
-function readBlock(character: string): number | null {
-  const eighths = character.codePointAt(0) ?? 0;
-  return eighths >= 0x2581 && eighths <= 0x2588 ? eighths - 0x2580 : null;
-}
-
 function escapeXml(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
-/** The areas that block characters of one colour fill, by colour. */
+/** The areas that gauges and graphs of one colour fill, by colour. */
 type Areas = Map<string, string>;
 
-function addBlock(areas: Areas, color: string, place: { x: number; y: number; eighths: number }) {
-  const height = Math.round((CELL_HEIGHT - 3) * place.eighths / 8);
-  const top = place.y + CELL_HEIGHT - 2 - height;
-  const area = `M${place.x} ${top}h${CELL_WIDTH - 1}v${height}h${1 - CELL_WIDTH}z`;
+interface Box {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+function addBox(areas: Areas, color: string, { x, y, width, height }: Box): void {
+  const area = `M${x} ${y}h${width}v${height}h${-width}z`;
   areas.set(color, (areas.get(color) ?? "") + area);
 }
 
-/** Words and the single blanks between them, at their cells; block characters go to the areas. */
+const EMPTY_GAUGE = "#343942";
+const DOT_SIZE = 3;
+
+/** A cell of a gauge or a graph whose upper left corner is there. */
+function addCell(areas: Areas, color: string, cell: { character: string; x: number; y: number }) {
+  const { character, x, y } = cell;
+  const pattern = (character.codePointAt(0) ?? 0) - FIRST_BRAILLE;
+  if (pattern < 0) {
+    const box = { x, y: y + 4, width: CELL_WIDTH - 1, height: CELL_HEIGHT - 6 };
+    return addBox(areas, character === "░" ? EMPTY_GAUGE : color, box);
+  }
+  BRAILLE_DOTS.forEach((bits, column) =>
+    bits.forEach((bit, row) => {
+      if ((pattern & bit) === 0) return;
+      const left = x + 1 + column * CELL_WIDTH / 2;
+      const top = y + CELL_HEIGHT - DOT_SIZE - 2 - row * (DOT_SIZE + 1);
+      addBox(areas, color, { x: left, y: top, width: DOT_SIZE, height: DOT_SIZE });
+    })
+  );
+}
+
+/** Words and the single blanks between them, at their cells; gauges and graphs go to the areas. */
 function drawRun({ text, column, look }: Run, row: number, areas: Areas): string {
   const color = look.isInverse ? BACKGROUND : look.color;
   const y = MARGIN + row * CELL_HEIGHT;
@@ -135,14 +156,13 @@ function drawRun({ text, column, look }: Run, row: number, areas: Areas): string
     drawn += `<rect x="${x}" y="${y}" width="${width}" height="${CELL_HEIGHT}" ` +
       `fill="${look.color}"/>\n`;
   }
-  for (const { 0: piece, index } of text.matchAll(/[▁-█░]+|[^ ▁-█░]+(?: [^ ▁-█░]+)*/g)) {
+  for (const { 0: piece, index } of text.matchAll(/[▓░⠀-⣿]+|[^ ▓░⠀-⣿]+(?: [^ ▓░⠀-⣿]+)*/g)) {
     const first = column + measureWidth(text.slice(0, index));
     const x = MARGIN + first * CELL_WIDTH;
-    if (/^[▁-█░]/.test(piece)) {
-      [...piece].forEach((character, i) => {
-        const place = { x: x + i * CELL_WIDTH, y, eighths: readBlock(character) ?? 7 };
-        addBlock(areas, character === "░" ? "#343942" : color, place);
-      });
+    if (/^[▓░⠀-⣿]/.test(piece)) {
+      [...piece].forEach((character, i) =>
+        addCell(areas, color, { character, x: x + i * CELL_WIDTH, y })
+      );
     } else {
       const width = measureWidth(piece) * CELL_WIDTH;
       const attributes = (color === FOREGROUND ? "" : ` fill="${color}"`) +

@@ -58,6 +58,7 @@ import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
 import { choosePlainWidth, renderSummary, renderText, type ViewOptions } from "./view.ts";
+import { chooseBraille } from "./view_signs.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
 const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
@@ -127,6 +128,7 @@ function createSession(
     output: options.output === "json" ? "auto" : options.output,
     depth: chooseColorDepth(stdio.stdoutIsTerminal, environment, { noColor: options.noColor }),
     ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
+    hasBraille: chooseBraille(environment),
     hasKeyLine: !options.noKeyLine,
   };
   const session = startSession({ platform, options, view, state, listProcesses, pool });

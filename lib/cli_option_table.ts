@@ -366,7 +366,7 @@ export const ROWS_BY_NAME: ReadonlyMap<OptionName, OptionRow<OptionName>> = new 
 export const COMMON_VARIABLES: readonly (readonly [name: string, help: string])[] = [
   ["NO_COLOR", "when set and not empty: no colours"],
   ["FORCE_COLOR", "1, 2 or 3: 16, 256 or 16 million colours, also in a pipe"],
-  ["COLORTERM, TERM", "how many colours the terminal shows; TERM=dumb: none, and no live screen"],
+  ["COLORTERM, TERM", "how many colours; TERM=dumb: none, and no live screen; linux: no braille"],
   ["COLUMNS", "width of plain text in a pipe; 120 if not set"],
   ["XDG_CONFIG_HOME, HOME, APPDATA", "location of the configuration folder"],
   ["LC_ALL, LC_CTYPE, LANG", "ASCII only if the first one set does not name UTF-8"],

@@ -1,5 +1,6 @@
 /**
- * Points for sparklines, of each replica and of the fleet: figures of the last poll. A failed
+ * Points for sparklines, of each replica and of the fleet: figures of the last poll, and
+ * latencies of the last minute, as a poll has few. A failed
  * scrape leaves a gap.
  * @module
  */
@@ -32,8 +33,7 @@ function append(series: Series, point: SeriesPoint): Series {
 }
 
 export function appendFigures(series: Series, figures: Figures): Series {
-  const { lastPoll } = figures;
-  const { ttft, itl } = lastPoll.latency;
+  const { lastPoll, lastMinute: { latency: { ttft, itl } } } = figures;
   return append(series, {
     running: figures.running.value,
     waiting: figures.waiting.value,

@@ -19,7 +19,8 @@ const UNSAFE =
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}|\p{Co}/gu;
 const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
 // ASCII and the characters that views draw: most lines need no slow segmentation.
-const SINGLE_WIDTH = /^[\x20-\x7e\u00b7\u2013\u2014\u2018\u2019\u2026\u2580-\u259f\u25b2-\u25cf]*$/;
+const SINGLE_WIDTH =
+  /^[\x20-\x7e\u00b7\u2013\u2014\u2018\u2019\u2026\u2500-\u259f\u25b2-\u25cf\u2800-\u28ff]*$/;
 // Variation selector 16 and regional-indicator pairs are wide.
 const WIDE_GRAPHEME = /\p{Emoji}\ufe0f|^\p{Regional_Indicator}{2}$/u;
 // Joined emoji take the width of one member; parts of other clusters (Indic vowels) add up.

@@ -6,18 +6,17 @@
 import type { State } from "./state.ts";
 import { wrapText } from "./text.ts";
 import { type DetailOptions, renderDetail } from "./view_detail.ts";
-import { convertToAscii } from "./view_format.ts";
 import { renderHeader, renderProblems } from "./view_header.ts";
 import { zoomPanel } from "./view_layout.ts";
 import { createPanels, summarizeEvents } from "./view_panels.ts";
 import { listVisibleRows, parseFilter } from "./view_rows.ts";
+import { convertSigns, type SignSet } from "./view_signs.ts";
 import { renderTable } from "./view_table.ts";
 import { type ColorDepth, createPaint } from "./view_theme.ts";
 
-export interface ViewOptions {
+export interface ViewOptions extends SignSet {
   readonly output: "auto" | "table" | "detail";
   readonly depth: ColorDepth;
-  readonly ascii: boolean;
   /** Default true. */
   readonly hasKeyLine?: boolean;
 }
@@ -86,11 +85,10 @@ export function renderText(
   // Without a server that is up there is no summary.
   const header = renderHeader(state, { width, paint }).filter((line) => line !== "");
   const lines = [...header, "", ...body, ...panels];
-  return lines.map((line) => (options.ascii ? convertToAscii(line) : line).trimEnd());
+  return lines.map((line) => convertSigns(line, options).trimEnd());
 }
 
 /** Renders what stays on the terminal after exit; empty without events. */
-export function renderSummary(state: State, { ascii }: ViewOptions): readonly string[] {
-  const lines = summarizeEvents(state);
-  return ascii ? lines.map(convertToAscii) : lines;
+export function renderSummary(state: State, options: ViewOptions): readonly string[] {
+  return summarizeEvents(state).map((line) => convertSigns(line, options));
 }

@@ -30,8 +30,6 @@ import {
 import type { Ratio, Seconds } from "./units.ts";
 import {
   DASH,
-  drawBar,
-  drawSparkline,
   formatAttainment,
   formatCount,
   formatElapsed,
@@ -40,6 +38,8 @@ import {
   formatQuantity,
   formatReading,
 } from "./view_format.ts";
+import { drawGauge } from "./view_gauge.ts";
+import { drawStrip } from "./view_graph.ts";
 import type { Meaning } from "./view_theme.ts";
 
 export interface Cell {
@@ -108,7 +108,7 @@ export const KV_WARN_RATIO: Ratio = 0.65;
 /** As in vllm-htop 0.5.0 (PyPI). */
 export const HIT_GOOD_RATIO: Ratio = 0.6;
 export const HIT_FAIR_RATIO: Ratio = 0.3;
-const KV_BAR_WIDTH = 8;
+const KV_GAUGE_WIDTH = 8;
 const TREND_WIDTH = 12;
 /** In cells, for `1.50M`, `<300 ms`, `>99 %`, `QUEUING`, `999`, `TTFT 97–99 %`. */
 const RATE_WIDTH = 5;
@@ -265,9 +265,12 @@ function formatStateCell(line: TableLine): Cell {
 function formatKvBarCell({ figures, status, alerts }: TableLine): Cell {
   const ratio = figures.kvCache.maxRatio;
   if (!isPresent(ratio)) return { text: "", meaning: "dim" };
-  // A group's value is a maximum, which a bar would show as a level.
+  // A group's value is a maximum, which a gauge would show as a level.
   if (status === null) return { text: "max", meaning: "dim" };
-  return { text: drawBar(ratio.value, KV_BAR_WIDTH), meaning: chooseKvCacheColor(ratio, alerts) };
+  return {
+    text: drawGauge(ratio.value, KV_GAUGE_WIDTH),
+    meaning: chooseKvCacheColor(ratio, alerts),
+  };
 }
 
 function formatShareCell({ status, requestShare }: TableLine): Cell {
@@ -289,7 +292,7 @@ function formatServiceLevelCell({ serviceLevels, alerts }: TableLine): Cell {
 }
 
 function formatTrendCell({ trend }: TableLine): Cell {
-  const text = drawSparkline(getSeries(trend, "running"), TREND_WIDTH);
+  const text = drawStrip(getSeries(trend, "running"), TREND_WIDTH);
   return { text: text.trim() === "" ? "" : text, meaning: "dim" };
 }
 
@@ -378,7 +381,7 @@ export const COLUMNS: readonly Column[] = [
     help: "KV-cache usage as a bar",
     align: "left",
     priority: 14,
-    minWidth: KV_BAR_WIDTH,
+    minWidth: KV_GAUGE_WIDTH,
     formatCell: formatKvBarCell,
     getSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
   },

@@ -21,7 +21,7 @@ import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
 import { joinMetrics } from "./stats_aggregate.ts";
-import { getSeries, PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
+import { PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
 import { cutText, wrapText } from "./text.ts";
 import type { Ratio } from "./units.ts";
 import {
@@ -33,7 +33,6 @@ import {
 } from "./view_columns.ts";
 import {
   DASH,
-  drawBar,
   formatAttainment,
   formatBytes,
   formatCount,
@@ -46,9 +45,11 @@ import {
   formatReading,
   SINCE_START,
 } from "./view_format.ts";
+import { drawGauge } from "./view_gauge.ts";
 import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
-import { fillWithTrends, formatPeak } from "./view_panels.ts";
+import { fillWithTrends } from "./view_page_trends.ts";
+import { formatPeak } from "./view_panels.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import {
   chooseLevelColor,
@@ -59,7 +60,7 @@ import {
   formatTarget,
 } from "./view_words.ts";
 
-const KV_BAR_WIDTH = 24;
+const KV_GAUGE_WIDTH = 24;
 const MAX_EVENT_LINES = 6;
 
 export interface DetailOptions {
@@ -116,11 +117,11 @@ function renderSaturation(subject: Subject): string[] {
     .map(([reason, count]) => `${reason} ${formatCount(count)}`);
   if (reasons.length > 0) rows[1].push(reasons.join(", "));
   const usage = kvCache.maxRatio;
-  const bar = isPresent(usage) ? drawBar(usage.value, KV_BAR_WIDTH) : "";
+  const gauge = isPresent(usage) ? drawGauge(usage.value, KV_GAUGE_WIDTH) : "";
   rows.push([
     "KV cache",
     show(subject, usage, formatPercent, chooseKvCacheColor(usage, subject.row.alerts)),
-    subject.paint(bar, chooseKvCacheColor(usage, subject.row.alerts)),
+    subject.paint(gauge, chooseKvCacheColor(usage, subject.row.alerts)),
   ]);
   if (isPresent(kvCache.capacityTokens)) {
     const about = kvCache.capacityIsEstimate ? "≈ " : "";
@@ -266,10 +267,10 @@ function renderServiceLevels(subject: Subject): string[] {
   return renderSection("Service levels", [heading, ...rows], options);
 }
 
-function renderTrend({ row, paint, width, extraLines = 0 }: Subject): string[] {
+function renderTrend({ row, state, paint, width, extraLines = 0 }: Subject): string[] {
   if (row.trend.length === 0) return [];
-  const trends = SERIES_KEYS.map((key) => [key, getSeries(row.trend, key)] as const);
-  const lines = fillWithTrends(trends, { width, lines: trends.length + extraLines }, paint);
+  const space = { width, lines: SERIES_KEYS.length + extraLines, interval: state.interval };
+  const lines = fillWithTrends(row.trend, SERIES_KEYS, { ...space, paint });
   return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 

@@ -7,7 +7,6 @@
 
 import type { Quantile } from "./histogram.ts";
 import { isPresent, type Reading } from "./reading.ts";
-import { measureWidth, splitGraphemes } from "./text.ts";
 import {
   type Bytes,
   BYTES_PER_GIBIBYTE,
@@ -189,73 +188,4 @@ export function formatMoney(amount: number, currency: string): string {
 /** `2 s`, `0.5 s`. */
 export function formatInterval(interval: Seconds): string {
   return `${Number(interval.toFixed(3))} s`;
-}
-
-const FULL = "▇";
-const EMPTY = "░";
-const LEVELS = "▁▂▃▄▅▆▇█";
-/** The signs that views draw, and their ASCII stand-ins in the same order. */
-const SIGNS = "▁▂▃▄▅▆█▸▾▴↑↓→⏎␣▇░—–…·●▌≈≥≤∞×÷−‘’°";
-const STAND_INS = "_.-=+*@>v^^v><_#.--~|*>~><!x/-'' ";
-
-// deno-lint-ignore no-control-regex
-const ASCII_WITH_STYLES = /^[\x20-\x7e\x1b]*$/;
-
-/** More than 0 fills at least one cell; less than 1 leaves at least one empty. */
-export function drawBar(ratio: Ratio, width: number): string {
-  let full = Math.round(ratio * width);
-  if (ratio > 0) full = Math.max(1, full);
-  if (ratio < 1) full = Math.min(width - 1, full);
-  full = Math.min(width, Math.max(0, full));
-  return FULL.repeat(full) + EMPTY.repeat(width - full);
-}
-
-/** Replaces non-ASCII characters, keeping width and styles. */
-export function convertToAscii(line: string): string {
-  if (ASCII_WITH_STYLES.test(line)) return line;
-  let converted = "";
-  for (const segment of splitGraphemes(line)) {
-    converted += ASCII_WITH_STYLES.test(segment)
-      ? segment
-      : STAND_INS[SIGNS.indexOf(segment)] ?? "?".repeat(measureWidth(segment));
-  }
-  return converted;
-}
-
-/**
- * Draws the newest `width` values as columns, newest on the right, as `height` lines from the top.
- * `null` is blank; any value is visible. The top level is `highest`, or the highest value shown.
- */
-export function drawChart(
-  values: readonly (number | null)[],
-  { width, height, highest: top }: {
-    readonly width: number;
-    readonly height: number;
-    readonly highest?: number;
-  },
-): string[] {
-  const shown = values.slice(-width);
-  const highest = top ?? Math.max(0, ...shown.map((value) => value ?? 0));
-  const steps = height * LEVELS.length - 1;
-  const levels = shown.map((value) => {
-    if (value === null) return 0;
-    const share = highest === 0 ? 0 : Math.min(1, Math.max(0, value / highest));
-    return 1 + Math.round(share * steps);
-  });
-  return Array.from({ length: height }, (_, line) => {
-    const below = (height - 1 - line) * LEVELS.length;
-    const cells = levels.map((level) =>
-      level <= below ? " " : LEVELS[Math.min(level - below, LEVELS.length) - 1]
-    );
-    return cells.join("").padStart(width);
-  });
-}
-
-export function drawSparkline(values: readonly (number | null)[], width: number): string {
-  return drawChart(values, { width, height: 1 })[0];
-}
-
-/** The top level is 1, so that levels are comparable. */
-export function drawRatioSparkline(ratios: readonly (Ratio | null)[], width: number): string {
-  return drawChart(ratios, { width, height: 1, highest: 1 })[0];
 }

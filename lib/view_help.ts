@@ -37,6 +37,8 @@ function listThresholds(): readonly (readonly [string, string])[] {
     ["@1m", `over the last ${minute}, or since watching began`],
     ["<10 ms, >80 s", "the quantile is below the first or above the last bucket bound"],
     ["—", "no value (never zero)"],
+    ["▓▓░░", "gauge: now"],
+    ["⣀⣤⣶⣿", "graph: until now, each step a poll, blank where there is no value"],
     ["123+", "lower bound: some replica has no value"],
     [`123${SINCE_START}`, "mean or quantile since the server started, until there is a window"],
   ];

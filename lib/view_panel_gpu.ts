@@ -13,8 +13,6 @@ import type { Fleet } from "./state_fleet.ts";
 import { type HostState, listGpus } from "./state_gpus.ts";
 import { measureWidth } from "./text.ts";
 import {
-  drawBar,
-  drawRatioSparkline,
   formatClockRate,
   formatGibibytes,
   formatPercent,
@@ -22,6 +20,8 @@ import {
   formatRange,
   formatTemperature,
 } from "./view_format.ts";
+import { drawGauge } from "./view_gauge.ts";
+import { drawStrip } from "./view_graph.ts";
 import {
   type ColumnLayout,
   createColumnLayout,
@@ -50,7 +50,7 @@ interface GpuContext {
   readonly host: HostState;
   readonly fleet: Fleet;
   readonly paint: Paint;
-  /** In cells, for sparklines. */
+  /** In cells, for histories. */
   readonly trendWidth?: number;
 }
 
@@ -62,10 +62,10 @@ interface GpuColumn extends LayoutColumn {
   readonly formatInstance?: (instance: MigInstance, gpu: GpuSample, context: GpuContext) => string;
 }
 
-const BAR_WIDTH = 8;
+const GAUGE_WIDTH = 8;
 const TREND_WIDTH = 12;
 const SHORT_TREND_WIDTH = 8;
-/** Narrower panels have short sparklines. */
+/** Narrower panels have short histories. */
 const WIDE = 90;
 
 function getUtilization(gpu: GpuSample): readonly [string, Meaning] {
@@ -74,8 +74,8 @@ function getUtilization(gpu: GpuSample): readonly [string, Meaning] {
   return [gpu.isMigEnabled.value === true ? `${NOT_AVAILABLE} (MIG)` : NOT_AVAILABLE, "dim"];
 }
 
-function drawRatioBar(ratio: Reading): string {
-  return isPresent(ratio) ? drawBar(ratio.value, BAR_WIDTH) : "";
+function drawRatioGauge(ratio: Reading): string {
+  return isPresent(ratio) ? drawGauge(ratio.value, GAUGE_WIDTH) : "";
 }
 
 function getGpuSeries(
@@ -84,7 +84,7 @@ function getGpuSeries(
   key: "utilizationRatio" | "memoryRatio",
 ): string {
   const values = (series.get(index) ?? []).map((point) => point[key]);
-  return values.every((value) => value === null) ? "" : drawRatioSparkline(values, trendWidth);
+  return values.every((value) => value === null) ? "" : drawStrip(values, trendWidth, 1);
 }
 
 function formatPowerDraw({ powerWatts, powerLimitWatts }: GpuSample): string {
@@ -114,7 +114,7 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
       `  MIG ${index} ${formatGpuReading(profile, (text) => text)}`,
   },
   { title: "UTIL", priority: 1, read: getUtilization },
-  { title: "", priority: 9, read: ({ utilizationRatio: ratio }) => [drawRatioBar(ratio), "ok"] },
+  { title: "", priority: 9, read: ({ utilizationRatio: ratio }) => [drawRatioGauge(ratio), "ok"] },
   {
     title: "",
     priority: 7,
@@ -129,8 +129,8 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
   {
     title: "",
     priority: 10,
-    read: (gpu) => [drawRatioBar(computeMemoryRatio(gpu)), chooseMemoryColor(gpu)],
-    formatInstance: (instance) => drawRatioBar(computeMemoryRatio(instance)),
+    read: (gpu) => [drawRatioGauge(computeMemoryRatio(gpu)), chooseMemoryColor(gpu)],
+    formatInstance: (instance) => drawRatioGauge(computeMemoryRatio(instance)),
   },
   {
     title: "",

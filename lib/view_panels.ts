@@ -11,37 +11,30 @@ import type { State } from "./state.ts";
 import { type Fleet, getUptime, type ModelGroup, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
 import { PANEL_IDS, type PanelId } from "./state_ui.ts";
-import {
-  getSeries,
-  MAX_SERIES_POINTS,
-  type PeakKey,
-  type SeriesKey,
-  SUMMABLE_SERIES_KEYS,
-} from "./stats_series.ts";
+import { getSeries, type PeakKey, SUMMABLE_SERIES_KEYS } from "./stats_series.ts";
 import type { Peaks } from "./stats_totals.ts";
-import { measureWidth } from "./text.ts";
 import { formatClock } from "./units.ts";
 import {
   DASH,
-  drawChart,
-  drawSparkline,
   formatCount,
   formatDuration,
   formatElapsed,
-  formatLatency,
   formatPercent,
   formatQuantile,
   formatQuantity,
   formatRange,
   formatReading,
 } from "./view_format.ts";
-import { createFixedPanel, layOut, type Panel, type PanelSpace } from "./view_layout.ts";
+import { drawStrip } from "./view_graph.ts";
+import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
+import { fillWithTrends, MAX_GRAPH_LINES } from "./view_page_trends.ts";
 import { createCostPanel } from "./view_panel_cost.ts";
 import { createGpuPanel, shouldShowGpus } from "./view_panel_gpu.ts";
 import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
 import { chooseLevelColor, formatAlert, formatEvent, formatOutlier } from "./view_words.ts";
 
 const PREFERRED_LINES = 4;
+const SUMMARY_STRIP_WIDTH = 30;
 const NONE = "none";
 const NO_EVENTS = "no events yet";
 
@@ -211,83 +204,17 @@ export function createLatencyPanel(fleet: Fleet): Panel {
   });
 }
 
-const TREND_TITLES: Readonly<Record<SeriesKey, readonly [string, (value: number) => string]>> = {
-  running: ["Running", formatCount],
-  waiting: ["Waiting", formatCount],
-  kvCacheUsageRatio: ["KV cache", formatPercent],
-  promptTokensPerSecond: ["Prompt tok/s", formatQuantity],
-  generationTokensPerSecond: ["Output tok/s", formatQuantity],
-  ttftP95Seconds: ["TTFT P95", formatLatency],
-  itlP95Seconds: ["ITL P95", formatLatency],
-};
-
-/** Formats minimum, maximum and newest value. */
-function summarize(values: readonly (number | null)[], format: (value: number) => string): string {
-  const known = values.filter((value) => value !== null);
-  if (known.length === 0) return DASH;
-  const newest = values.at(-1) ?? null;
-  const now = newest === null ? DASH : format(newest);
-  return `min ${format(Math.min(...known))}  max ${format(Math.max(...known))}  now ${now}`;
-}
-
-/** Oldest first. */
-type NamedTrend = readonly [SeriesKey, readonly (number | null)[]];
-
-/**
- * Draws one chart per series, with its title and range. Charts of several lines are separated by a
- * blank line.
- */
-export function renderTrends(
-  trends: readonly NamedTrend[],
-  size: { readonly width: number; readonly height: number },
-  paint: Paint,
-): string[] {
-  const rows = trends.flatMap(([key, values], place) => {
-    const [title, format] = TREND_TITLES[key];
-    const chart = drawChart(values, size).map((line) => ["", paint(line, "ok"), ""]);
-    // Align the range with the bottom of the chart.
-    chart[size.height - 1][0] = title;
-    chart[size.height - 1][2] = summarize(values.slice(-size.width), format);
-    return place === 0 || size.height === 1 ? chart : [["", "", ""], ...chart];
-  });
-  return layOut(rows, "left");
-}
-
-const MIN_CHART_WIDTH = 10;
-const MAX_CHART_HEIGHT = 6;
-/** Cells for the title and gaps. */
-const CHART_MARGIN = 18;
-
-/** Draws the charts as large as space allows, at least one line each. */
-export function fillWithTrends(
-  trends: readonly NamedTrend[],
-  space: PanelSpace,
-  paint: Paint,
-): string[] {
-  const perChart = Math.floor((space.lines + 1) / trends.length);
-  const rangeWidths = trends.map(([key, values]) =>
-    measureWidth(summarize(values, TREND_TITLES[key][1]))
-  );
-  const room = space.width - CHART_MARGIN - Math.max(...rangeWidths);
-  return renderTrends(trends, {
-    width: Math.max(MIN_CHART_WIDTH, Math.min(MAX_SERIES_POINTS, room)),
-    // One line separates charts.
-    height: Math.min(MAX_CHART_HEIGHT, perChart > 2 ? perChart - 1 : 1),
-  }, paint);
-}
-
-export function createTrendPanel(fleet: Fleet, paint: Paint): Panel {
-  const trends = SUMMABLE_SERIES_KEYS.map((key) =>
-    [key, getSeries(fleet.totalTrend, key)] as const
-  );
-  const running = drawSparkline(trends[0][1], MAX_SERIES_POINTS / 2).trimStart();
+export function createTrendPanel({ fleet, interval }: State, paint: Paint): Panel {
+  const { totalTrend } = fleet;
+  const running = drawStrip(getSeries(totalTrend, "running"), SUMMARY_STRIP_WIDTH).trimStart();
   return {
     id: "trend",
     title: "TREND (all)",
-    minLines: trends.length,
-    maxLines: trends.length * (MAX_CHART_HEIGHT + 1) - 1,
-    draw: (space) => fillWithTrends(trends, space, paint),
-    summary: `running  ${running === "" ? DASH : paint(running, "ok")}`,
+    minLines: SUMMABLE_SERIES_KEYS.length,
+    maxLines: SUMMABLE_SERIES_KEYS.length * MAX_GRAPH_LINES,
+    draw: (space) =>
+      fillWithTrends(totalTrend, SUMMABLE_SERIES_KEYS, { ...space, paint, interval }),
+    summary: `running  ${running === "" ? DASH : paint(running, "series1")}`,
   };
 }
 
@@ -370,7 +297,7 @@ export function createPanels(state: State, paint: Paint): readonly Panel[] {
     createGpuPanel(state, paint),
     createLatencyPanel(fleet),
     createCostPanel(state, paint),
-    createTrendPanel(fleet, paint),
+    createTrendPanel(state, paint),
     createTotalsPanel(state),
   ];
   return panels.filter((panel) => panel !== null);

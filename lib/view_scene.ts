@@ -21,13 +21,13 @@ import { choosesDetail, type ViewOptions } from "./view.ts";
 import { BINDINGS } from "./view_bindings.ts";
 import { startSort } from "./view_columns.ts";
 import { renderDetail, renderMetrics } from "./view_detail.ts";
-import { convertToAscii } from "./view_format.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
 import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./view_layout.ts";
 import { PAGES, renderTabs } from "./view_pages.ts";
 import { createPanels, listPanelIds } from "./view_panels.ts";
 import { type Filter, listVisibleRows, parseFilter, type VisibleRow } from "./view_rows.ts";
+import { convertSigns } from "./view_signs.ts";
 import { countGroupTotals, findTop, listWanted, renderTable } from "./view_table.ts";
 import {
   createPaint,
@@ -362,8 +362,7 @@ export function layOutScene(
 }
 
 function fitLine(line: string, { width, options }: Stage): string {
-  const cut = cutStyledLine(line, width);
-  return options.ascii ? convertToAscii(cut) : cut;
+  return convertSigns(cutStyledLine(line, width), options);
 }
 
 /** What changes without a new layout. */

@@ -27,6 +27,15 @@ const STYLES = {
   name:     ["36",    "34",    "",     "1;96"],
   selected: ["7",     "7",     "7",    "1;30;107"],
   key:      ["1;36",  "1;34",  "1",    "1;93"],
+  // Series of a graph: neither red nor yellow, which judge. Their letters tell them apart, too.
+  series1:  ["36",    "34",    "",     "96"],
+  series2:  ["35",    "32",    "",     "95"],
+  series3:  ["34",    "30",    "",     "94"],
+  series4:  ["32",    "90",    "",     "92"],
+  series5:  ["1;36",  "1;34",  "1",    "1;96"],
+  series6:  ["1;35",  "1;32",  "1",    "1;95"],
+  series7:  ["1;34",  "1;30",  "1",    "1;94"],
+  series8:  ["1;32",  "1;90",  "1",    "1;92"],
 } as const;
 
 export type Meaning = keyof typeof STYLES;
@@ -41,14 +50,16 @@ const DEFAULT_THEME = createTheme(0);
 const MONO_THEME = createTheme(2);
 
 /**
- * Bluish green, orange, vermillion and sky blue of Okabe and Ito, "Color Universal Design" (2008).
+ * Six of the eight colors of Okabe and Ito, "Color Universal Design" (2008).
  */
-const OKABE_ITO: Readonly<Record<"ok" | "warn" | "alert" | "name", readonly number[]>> = {
+const OKABE_ITO = {
   ok: [0, 158, 115],
   warn: [230, 159, 0],
   alert: [213, 94, 0],
   name: [86, 180, 233],
-};
+  blue: [0, 114, 178],
+  purple: [204, 121, 167],
+} as const;
 
 /** For 16 colours: blue, yellow and red. */
 const COLORBLIND_16_THEME: Theme = { ...DEFAULT_THEME, ok: "34", warn: "33", alert: "1;31" };
@@ -68,6 +79,14 @@ function createColorblindTheme(depth: 256 | "truecolor"): Theme {
     warn: code(OKABE_ITO.warn),
     alert: `1;${code(OKABE_ITO.alert)}`,
     name: code(OKABE_ITO.name),
+    series1: code(OKABE_ITO.name),
+    series2: code(OKABE_ITO.purple),
+    series3: code(OKABE_ITO.blue),
+    series4: code(OKABE_ITO.ok),
+    series5: `1;${code(OKABE_ITO.name)}`,
+    series6: `1;${code(OKABE_ITO.purple)}`,
+    series7: `1;${code(OKABE_ITO.blue)}`,
+    series8: `1;${code(OKABE_ITO.ok)}`,
   };
 }
 

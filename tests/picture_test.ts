@@ -31,7 +31,7 @@ Deno.test("the picture of the README is what the program shows", async () => {
 });
 
 Deno.test("drawSvg() puts words and blocks at their cells, in their colours, escaped", () => {
-  const svg = drawSvg(["ab  \x1b[1;31m<&>\x1b[0m \x1b[7mx\x1b[0m▄"], 12);
+  const svg = drawSvg(["ab  \x1b[1;31m<&>\x1b[0m \x1b[7mx\x1b[0m▓⡀"], 13);
   checkXml(svg);
   assertMatch(svg, /<text x="14" y="\d+" textLength="20">ab<\/text>/);
   assertMatch(
@@ -39,7 +39,7 @@ Deno.test("drawSvg() puts words and blocks at their cells, in their colours, esc
     /<text x="54" y="\d+" textLength="30" fill="#\w+" font-weight="700">&lt;&amp;&gt;</,
   );
   assertMatch(svg, /<rect x="94" y="\d+" width="10" [^>]*\/>\n<text x="94" /);
-  assertMatch(svg, /<path fill="#\w+" d="M104 \d+h9v9h-9z"\/>/);
+  assertMatch(svg, /<path fill="#\w+" d="M104 \d+h9v15h-9zM115 \d+h3v3h-3z"\/>/);
 });
 
 Deno.test("drawSvg() refuses a style that it does not know", () => {

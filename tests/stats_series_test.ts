@@ -27,8 +27,8 @@ Deno.test("appendFigures() keeps figures in base units", () => {
     kvCacheUsageRatio: figures.kvCache.maxRatio.value,
     promptTokensPerSecond: figures.lastPoll.promptTokensPerSecond.value,
     generationTokensPerSecond: figures.lastPoll.generationTokensPerSecond.value,
-    ttftP95Seconds: figures.lastPoll.latency.ttft.p95.value?.value ?? null,
-    itlP95Seconds: figures.lastPoll.latency.itl.p95.value?.value ?? null,
+    ttftP95Seconds: figures.lastMinute.latency.ttft.p95.value?.value ?? null,
+    itlP95Seconds: figures.lastMinute.latency.itl.p95.value?.value ?? null,
   }]);
 });
 

@@ -69,7 +69,7 @@ Deno.test("renderDetail() shows values per window and since start", () => {
   assertMatch(findCells(lines, "Output tok/s").join("|"), /^\d[\d.]*\|\d[\d.]*\|\d+$/);
   assertEquals(findCells(lines, "P50"), ["P95", "P99", "mean", "n", "P95@1m", "n@1m"]);
   assertEquals(findCells(lines, "TTFT").length, 7);
-  assertMatch(findCells(lines, "KV cache").join("|"), /^\d+ %\|[▇░]{24}$/);
+  assertMatch(findCells(lines, "KV cache").join("|"), /^\d+ %\|[▓░]{24}$/);
 });
 
 Deno.test("renderDetail() names figures that it leaves out, as their values cannot be", () => {

@@ -16,7 +16,6 @@ import {
   formatPeak,
   listPanelIds,
   renderEvents,
-  renderTrends,
   summarizeEvents,
 } from "../lib/view_panels.ts";
 import { createPaint, type Paint } from "../lib/view_theme.ts";
@@ -219,39 +218,18 @@ Deno.test("formatPeak() has a dash without a value, and no time for a peak of 0"
 });
 
 Deno.test("createTrendPanel() draws summable series, larger if there is room", () => {
-  const trend = createTrendPanel(watchFleet(2).fleet, plain);
-  for (const [width, lines, height] of [[84, 4, 1], [84, 10, 1], [120, 11, 2], [60, 99, 6]]) {
+  const trend = createTrendPanel(watchFleet(2), plain);
+  for (const [width, lines, height] of [[84, 4, 1], [84, 10, 1], [120, 16, 4], [60, 99, 7]]) {
     const drawn = trend.draw({ width, lines });
-    const charts = drawn.filter((line) => line !== "");
-    assertEquals(charts.length, 4 * height);
-    // A blank line separates charts of several lines.
-    assertEquals(drawn.length - charts.length, height === 1 ? 0 : 3);
-    assert(drawn.length <= lines, `${drawn.length}`);
+    assertEquals(drawn.length, 4 * height);
     for (const line of drawn) assert(measureWidth(line) <= width, line);
-    const floors = charts.filter((_, index) => index % height === height - 1);
-    const titles = floors.map((line) => line.split(/ {2,}/)[0]);
-    assertEquals(titles, ["Running", "Waiting", "Prompt tok/s", "Output tok/s"]);
-    for (const line of floors) assertMatch(line, /[▁-█] {2}min \S+ {2}max \S+ {2}now \S+$/);
+    const titles = drawn.filter((_, index) => index % height === 0);
+    assertEquals(titles.map((line) => line.split(/ {2,}/)[0]), [
+      "Running",
+      "Waiting",
+      "Prompt tok/s",
+      "Output tok/s",
+    ]);
+    for (const line of titles) assertMatch(line, / {2}now \S+$/);
   }
-  // 33 polls; rates begin with the second.
-  const widths = trend.draw({ width: 120, lines: 4 }).map((line) =>
-    line.match(/[▁-█]+/)?.[0].length
-  );
-  assertEquals(widths, [33, 33, 32, 32]);
-});
-
-Deno.test("renderTrends() keeps gaps, and shows the range of the values", () => {
-  const [running, kv, empty] = renderTrends(
-    [
-      ["running", [4, null, 8, 0]],
-      ["kvCacheUsageRatio", [0.5, 0.25, null]],
-      ["waiting", [null, null]],
-    ],
-    { width: 6, height: 1 },
-    plain,
-  );
-  assertEquals(running, "Running     ▅ █▁  min 0  max 8  now 0");
-  // A missing value is not replaced by the last known one.
-  assertEquals(kv, "KV cache     █▅   min 25 %  max 50 %  now —");
-  assertEquals(empty, "Waiting           —");
 });
