@@ -56,10 +56,10 @@ function findStreak(
 
 /**
  * Returns the least that the P95 of queue time can be, if that is above the limit: unless all slow
- * requests came at once, so that no queue stands.
+ * requests came at once, or the queue is gone.
  */
 function findSlowQueue(
-  { lastMinute, trace }: ReplicaSample,
+  { lastMinute, trace, sample }: ReplicaSample,
   { latency, samples, hold }: Pick<Rule<"queuing">, "latency" | "samples" | "hold">,
 ): { readonly value: Seconds; readonly since: Seconds } | null {
   const histogram = lastMinute.value?.latencies.queue.value ?? null;
@@ -76,7 +76,9 @@ function findSlowQueue(
     since = Math.min(since, trace[i].at);
     until = trace[i].at;
   }
-  return until - since >= hold ? { value, since } : null;
+  const newestAt = trace[trace.length - 1].at;
+  const isGone = (sample.gauges.waiting.value ?? 0) === 0 && newestAt - until > hold;
+  return until - since >= hold && !isGone ? { value, since } : null;
 }
 
 function checkQueue(

@@ -231,11 +231,10 @@ function extendCounts(
   return [...kept, { at, ...newest }];
 }
 
-/** Whether the point is of the server that answered before the newest change: no restart does that. */
-function isReturn(point: HistoryPoint, { newest, alternation }: EndpointHistory): boolean {
-  if (alternation === null || newest === null) return false;
-  const before = { ...startHistory(), newest: alternation.other };
-  return !hasRestarted(point, before) && hasRestarted(newest, before);
+/** Whether `later` may be of the server that answered before the newest change. */
+function continuesOther(later: HistoryPoint, { alternation }: EndpointHistory): boolean {
+  return alternation !== null &&
+    !hasRestarted(later, { ...startHistory(), newest: alternation.other });
 }
 
 function changeServer(
@@ -263,9 +262,11 @@ export function appendSample(history: EndpointHistory, point: HistoryPoint): End
     );
   }
   if (newest !== null) {
-    const hasReturned = isReturn(point, history);
+    // No restart brings the counters of another server back.
+    const hasReturned = continuesOther(point, history);
     // Without a start time, counters that rise may be another server's.
-    const isOther = hasReturned && !isPresent(point.processStart);
+    const isOther = hasReturned && !isPresent(point.processStart) &&
+      !continuesOther(newest, history);
     if (isOther || hasRestarted(point, history)) {
       return changeServer(point, { ...history, newest }, hasReturned);
     }

@@ -57,6 +57,7 @@ Deno.test("a configuration file that is wrong ends with code 3 and names file an
       ['{ "demo": true, "sort": "foo" }', /": "sort" \(line 1\) "foo" is not a column/],
       ['{ "demo": true,\n"slo": "ttft=fast" }', /": "slo" \(line 2\) "ttft=fast" has no time/],
       ['{ "api-key": "s3cr3t" }', /"api-key" \(line 1\) would put a secret in this file/],
+      ['{\n"rules": { "queing": "off" } }', /"queing" \(line 2\) .*did you mean "queuing"\?/],
       ['{ "url": "http://me:s3cr3t@127.0.0.1:9" }', /others can read it: chmod 600\n$/],
     ];
     for (const [text, message] of cases) {

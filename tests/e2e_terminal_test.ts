@@ -25,7 +25,7 @@ function hasKeyLine(rows: readonly string[]): boolean {
 /** Whether the whole picture is there, of a fleet that has answered twice. */
 function isWholePicture(rows: readonly string[], { rows: height }: ScreenSize): boolean {
   return rows.length === height && /^ vllm-htop .*\d replicas/.test(rows[0]) &&
-    /^ ● (HEALTHY|DEGRADED|CRITICAL) /.test(rows[1]) &&
+    /^ ● (WATCHING|HEALTHY|DEGRADED|CRITICAL) /.test(rows[1]) &&
     // Which rates fit depends on how large they are.
     /^ running \d+ .* [\d.]+k? (tok|req)\/s/.test(rows[2]) &&
     rows.some((row) => /^ REPLICA +STATE/.test(row)) && rows.some((row) => /^ ALL +\d/.test(row)) &&

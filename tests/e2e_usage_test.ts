@@ -29,6 +29,7 @@ const REFUSED: readonly (readonly [args: readonly string[], code: number, messag
   [["--output", "xml", "gpu1"], 2, /"xml" .*json/],
   [["--slo", "ttft=1", "gpu1"], 2, /--slo "ttft=1" .*did you mean "ttft=1s" or "ttft=1ms"\?/],
   [["--slo", "tftt=1s", "gpu1"], 2, /"tftt=1s" .*did you mean "ttft=1s"\?/],
+  [["--rule", "queing=off", "gpu1"], 2, /--rule "queing=off" .*did you mean "queuing"\?/],
   [["--auto", "gpu1"], 2, /--auto and a URL/],
   [["--port-range", "9-1"], 2, /"9-1"/],
   [["--token", "s3cr3t", "gpu1"], 2, /"--token" .*--token-file/],

@@ -13,6 +13,7 @@
  * @module
  */
 
+import { SERVER_RULE_IDS } from "../lib/rules_table.ts";
 import type { FleetOptions } from "./fixtures/simulated_fleets.ts";
 import { isAboutSlowness, type Raised, type Watched, watchFleet } from "./fixtures/watching.ts";
 
@@ -71,8 +72,8 @@ function readNaming({ raised }: Watched, replica: number): Naming {
   const named = after.find((one) => one.replica === replica && isAboutSlowness(one));
   return {
     seconds: named === undefined ? Infinity : named.at - SLOW_FROM,
-    // One that is full is so, and not for being slow.
-    wrong: after.filter((one) => one.replica !== replica && one.rule !== "full"),
+    // What a server says of itself is so, and accuses it of nothing.
+    wrong: after.filter((one) => one.replica !== replica && !isOfOneServer(one)),
     before: raised.length - after.length,
   };
 }
@@ -90,6 +91,11 @@ export function watchSlow(
     slow: { replica, factor, from: SLOW_FROM },
   });
   return { ours: readNaming(watched.ours, replica), seed: readNaming(watched.seed, replica) };
+}
+
+/** HOT for latencies compares with others. */
+function isOfOneServer({ rule }: Raised): boolean {
+  return rule === "hot by gauges" || (rule !== "hot" && SERVER_RULE_IDS.some((id) => id === rule));
 }
 
 function readQuantile(values: readonly number[], q: number): number {
@@ -111,11 +117,12 @@ function printTable(rows: readonly (readonly string[])[]): void {
   console.log(lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n") + "\n");
 }
 
-/** `hot` for latencies, that is; `full`, for gauges alone, is no false alarm. */
-const RULES_OF_BOTH = [
+/** `hot` is for latencies. */
+const RULES_OF_BOTH: readonly string[] = [
   ...["hot", "slow_prefill", "slow_decode", "sticky_skew", "running_skew", "kv_skew"],
   "token_share",
 ];
+const OWN_RULES = ["hot by gauges", ...SERVER_RULE_IDS.filter((id) => id !== "hot")];
 
 function simulateFair(runs: number): void {
   const results = CELLS.map((cell, i) => {
@@ -137,9 +144,15 @@ function simulateFair(runs: number): void {
       (count("seed", rule) / days).toFixed(0),
       (count("ours", rule) / days).toFixed(2),
     ]),
+    ...OWN_RULES.map((rule) => [rule, "", (count("ours", rule) / days).toFixed(2)]),
+    [
+      "all together",
+      (all.reduce((sum, { seed }) => sum + seed.raised.length, 0) / days).toFixed(0),
+      (all.reduce((sum, { ours }) => sum + ours.raised.length, 0) / days).toFixed(2),
+    ],
   ]);
   printTable([
-    ["Polls with a verdict other than HEALTHY", "vllm-htop 0.5.0", "ours"],
+    ["Polls that are CRITICAL or DEGRADED", "vllm-htop 0.5.0", "ours"],
     ...(Object.keys(TRAFFIC) as Traffic[]).flatMap((traffic) =>
       RATES.map((rate) => {
         const some = results.filter(({ cell }) =>
