@@ -383,7 +383,7 @@ Deno.test("--once --interval 0 shows figures since the start with a mark, and JS
   const args = [server.url, "--once", "--interval", "0"];
   try {
     const text = await runProgram(args);
-    assertMatch(text.stdout, /one scrape {3}\* since start/);
+    assertMatch(text.stdout, /\* since start {3}one scrape/);
     assertMatch(text.stdout, /output [\d.]+k?\* tok\/s/);
     const { stdout } = await runProgram([...args, "--output", "json"]);
     const { total, replicas } = readDocument(stdout);
