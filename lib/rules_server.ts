@@ -35,8 +35,8 @@ function getSpan({ trace }: ReplicaSample): Seconds {
 }
 
 /**
- * Returns since when a gauge has been above the limit, if it is. It may dip in between, but not to
- * `floor`.
+ * Returns since when a gauge has been above the limit, if it is, in most samples. It may dip in
+ * between, but not to `floor`.
  */
 function findStreak(
   { trace }: ReplicaSample,
@@ -46,10 +46,13 @@ function findStreak(
   const newest = getPackedGauge(trace[trace.length - 1].packed, key);
   if (!isPresent(newest) || !(newest.value > limit)) return null;
   let since = Infinity;
+  let above = 0;
   for (let i = trace.length - 1; i >= 0; i--) {
     const { value } = getPackedGauge(trace[i].packed, key);
     if (value === null || !(value > floor)) break;
-    if (value > limit) since = trace[i].at;
+    if (!(value > limit)) continue;
+    above++;
+    if (2 * above > trace.length - i) since = trace[i].at;
   }
   return { value: newest.value, since };
 }

@@ -106,7 +106,7 @@ const LATENCY_NUMBERS = {
 function describeQueue(
   { threshold, latency, samples }: Readonly<Record<"threshold" | "latency" | "samples", number>>,
 ): string {
-  return `more than ${threshold} waiting and never none in between, or P95 of queue time over ` +
+  return `more than ${threshold} waiting in most samples, never none, or P95 of queue time over ` +
     `60 s certainly ${latency} s or more (by bucket bounds, at least ${samples} samples)`;
 }
 
