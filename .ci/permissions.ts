@@ -3,8 +3,8 @@
  *
  * The one place: `deno task start` runs with these, `deno task compile` bakes
  * them in, and tests that start the program take them from here. It reads
- * (token files, certificates), talks to any address, sees the variables listed
- * and the size of the memory, and starts the programs listed; it cannot write,
+ * (token files, certificates), talks to any address, sees the variables listed,
+ * the memory, the processors and the load, and starts the programs listed; it cannot write,
  * start others or load libraries, and never asks.
  *
  * @module
@@ -56,7 +56,7 @@ export const PERMISSIONS: readonly string[] = [
   "--no-prompt",
   "--allow-net",
   "--allow-read",
-  "--allow-sys=systemMemoryInfo",
+  "--allow-sys=systemMemoryInfo,cpus,loadavg",
   `--allow-run=${PROGRAMS.join(",")}`,
   `--allow-env=${VARIABLES.join(",")}`,
 ];

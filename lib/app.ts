@@ -7,16 +7,15 @@
 
 import { createServerInfoReader, scanForever } from "./app_discovery.ts";
 import { runLive } from "./app_live.ts";
+import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
 import {
   dispatch,
   pollEndpoint,
   pollForever,
-  sampleGpusOnce,
   type Session,
   startSession,
   takeInstant,
   watchEndpoint,
-  watchGpus,
 } from "./app_session.ts";
 import { type ConfigFile, loadConfig } from "./cli_config.ts";
 import {
@@ -175,7 +174,7 @@ async function runOnce(session: Session): Promise<number> {
   }
   const poll = interval > 0 && stateFile === null ? pollTwice : pollEndpoint;
   const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
-  await sampleGpusOnce(session, scrapes);
+  await sampleHostsOnce(session, scrapes);
   await Promise.all(reading);
   if (stop.signal.aborted) return EXIT_OK;
   takeInstant(session);
@@ -190,7 +189,7 @@ async function runOnce(session: Session): Promise<number> {
 async function runStream(session: Session): Promise<number> {
   const { platform, options } = session;
   const separator = options.output === "json" ? "" : "\n";
-  watchGpus(session).catch((error) => session.stop.abort(error));
+  watchHosts(session).catch((error) => session.stop.abort(error));
   await pollForever(
     session,
     () => platform.stdio.writeStdout(new TextEncoder().encode(describeState(session) + separator)),

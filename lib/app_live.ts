@@ -4,6 +4,7 @@
  * @module
  */
 
+import { watchHosts } from "./app_hosts.ts";
 import {
   dispatch,
   MAX_SIMULTANEOUS_ENDPOINTS,
@@ -12,7 +13,6 @@ import {
   type Session,
   takeInstant,
   wake,
-  watchGpus,
 } from "./app_session.ts";
 import type { TerminalSize } from "./platform.ts";
 import { type Message, type State, update } from "./state.ts";
@@ -292,7 +292,7 @@ export async function runLive(
   try {
     await draw(screen);
     // The first picture does not wait for GPUs.
-    watchGpus(session).catch((error) => stop.abort(error));
+    watchHosts(session).catch((error) => stop.abort(error));
     await pollForever(session, () => draw(screen));
   } finally {
     stop.abort();

@@ -7,8 +7,6 @@
  */
 
 import type { Options } from "./cli_options.ts";
-import type { GpuFailure, GpuReport } from "./gpu_model.ts";
-import { createGpuSampler, type GpuSampler, isGpuFailure } from "./gpu_sampler.ts";
 import type { ProcessLister } from "./host_processes.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
@@ -17,8 +15,6 @@ import type { EndpointAccess } from "./scrape_credentials.ts";
 import { computeBackOff, getInterval } from "./scrape_schedule.ts";
 import { type Message, type State, update } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
-import { listEndpointsOn } from "./state_fleet.ts";
-import { getHost, LOCAL_HOST, type MachineProcesses, NO_HOST } from "./state_gpus.ts";
 import type { Ratio, Seconds } from "./units.ts";
 import type { ViewOptions } from "./view.ts";
 
@@ -339,112 +335,4 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
   await polling;
   const { reason } = stop.signal;
   if (reason instanceof Error && reason.name !== "AbortError") throw reason;
-}
-
-const PROCESS_LISTING_INTERVAL: Seconds = 30;
-/** About the driver's own period. */
-const MIN_INTERVAL: Seconds = 1;
-/** How long `--once` waits for GPUs, from its start. */
-const ONCE_LIMIT: Seconds = 2;
-
-interface GpuWatch {
-  readonly session: Session;
-  readonly sampler: GpuSampler;
-  /** The last process list, with its GPU processes and time. */
-  listed: {
-    readonly machine: MachineProcesses;
-    readonly pids: string;
-    readonly at: Seconds;
-  } | null;
-}
-
-/** Starts nothing yet. */
-export function createGpuWatch(session: Session): GpuWatch {
-  return { session, sampler: createGpuSampler(session.platform), listed: null };
-}
-
-/** Only those of a machine on which a server is watched, unless the user says so. */
-function wantsGpus({ options, state }: Session): boolean {
-  if (options.gpuWatch !== "auto") return options.gpuWatch === "always";
-  return listEndpointsOn(state, LOCAL_HOST).length > 0;
-}
-
-async function listMachine({ listProcesses }: Session): Promise<MachineProcesses> {
-  if (listProcesses === null) return NO_HOST.machine;
-  const { processes, listening } = await listProcesses();
-  return {
-    processes,
-    listeners: new Map(listening.map(({ port, ownerPids }) => [port, ownerPids])),
-  };
-}
-
-/** Refreshed if too old for these GPU processes. */
-async function listMachineProcesses(
-  watch: GpuWatch,
-  { processes }: GpuReport,
-): Promise<MachineProcesses> {
-  const { session, listed } = watch;
-  const pids = [...new Set((processes.value ?? []).map(({ pid }) => pid))].sort().join(" ");
-  const now = session.platform.monotonicSeconds();
-  if (listed !== null && listed.pids === pids && now - listed.at < PROCESS_LISTING_INTERVAL) {
-    return listed.machine;
-  }
-  if (pids === "" || listEndpointsOn(session.state, LOCAL_HOST).length === 0) {
-    return NO_HOST.machine;
-  }
-  const machine = await listMachine(session);
-  watch.listed = { machine, pids, at: now };
-  return machine;
-}
-
-export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<void> {
-  const { session, sampler } = watch;
-  const { stop } = session;
-  if (!wantsGpus(session)) return;
-  const signal = over === undefined ? stop.signal : AbortSignal.any([stop.signal, over]);
-  const outcome = await sampler.sample(signal);
-  if (stop.signal.aborted) return;
-  if (isGpuFailure(outcome)) {
-    // Only `--once` aborts a sample and continues.
-    const failure: GpuFailure = outcome.kind === "aborted"
-      ? { ...outcome, kind: "timeout" }
-      : outcome;
-    // Nothing new: there is still no GPU.
-    const known = getHost(session.state.hosts, LOCAL_HOST);
-    const isKnown = known.report === null && known.failure === failure;
-    if (!isKnown) dispatch(session, { kind: "gpus_failed", host: LOCAL_HOST, failure });
-    return;
-  }
-  const machine = await listMachineProcesses(watch, outcome);
-  if (!stop.signal.aborted) {
-    dispatch(session, { kind: "gpus_sampled", host: LOCAL_HOST, report: outcome, machine });
-  }
-}
-
-/** At most half of the time, to spare a slow driver. */
-export async function watchGpus(session: Session): Promise<void> {
-  if (session.options.gpuWatch === "never") return;
-  const { platform, stop } = session;
-  const watch = createGpuWatch(session);
-  while (!stop.signal.aborted) {
-    const startedAt = platform.monotonicSeconds();
-    await sampleGpus(watch);
-    const elapsed = platform.monotonicSeconds() - startedAt;
-    const interval = Math.max(MIN_INTERVAL, session.state.interval);
-    await platform.sleep(Math.max(interval - elapsed, elapsed), stop.signal);
-  }
-  watch.sampler.close();
-}
-
-/** Ends with the scrapes, or after `ONCE_LIMIT` if that is later. */
-export async function sampleGpusOnce(session: Session, scrapes: Promise<unknown>): Promise<void> {
-  const { platform, stop } = session;
-  const watch = createGpuWatch(session);
-  const over = new AbortController();
-  const sample = sampleGpus(watch, over.signal);
-  const limit = platform.sleep(ONCE_LIMIT, AbortSignal.any([stop.signal, over.signal]));
-  await Promise.all([scrapes, Promise.race([sample, limit])]);
-  over.abort();
-  await sample;
-  watch.sampler.close();
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Dialect, ProcessRanks } from "./dialect_model.ts";
+import type { Dialect, ProcessRanks, ProcessRole } from "./dialect_model.ts";
 import { SGLANG } from "./dialect_sglang.ts";
 import { VLLM } from "./dialect_vllm.ts";
 
@@ -149,6 +149,14 @@ export function identifyCommand(commandLine: string): string | null {
 
 export function parseRanks(title: string): ProcessRanks {
   return Object.assign({}, ...DIALECTS.map(({ processes }) => processes.parseRanks(title)));
+}
+
+/** `null` unless it is the title of a server's process. */
+export function findRoleByTitle(title: string): ProcessRole | null {
+  for (const { processes: { title: pattern, roles } } of DIALECTS) {
+    if (pattern.test(title)) return roles.find(([role]) => role.test(title))?.[1] ?? "other";
+  }
+  return null;
 }
 
 /** Recognises a response that says metrics are off. */

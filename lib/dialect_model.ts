@@ -56,6 +56,10 @@ export interface ProcessRanks {
   readonly pipeline?: number;
 }
 
+/** An API server reads requests and writes answers; an engine core schedules them. */
+export const PROCESS_ROLES = ["api_server", "engine_core", "worker", "other"] as const;
+export type ProcessRole = typeof PROCESS_ROLES[number];
+
 interface ProcessTraits {
   /** Matches command lines. */
   readonly command: RegExp;
@@ -63,6 +67,8 @@ interface ProcessTraits {
   readonly title: RegExp;
   /** Titles of processes that serve no HTTP. */
   readonly innerTitle: RegExp;
+  /** Roles by title. */
+  readonly roles: readonly (readonly [title: RegExp, role: ProcessRole])[];
   readonly parseRanks: (title: string) => ProcessRanks;
   /** Long names without dashes: options with model names, and those that enable TLS. */
   readonly modelOptions: readonly string[];

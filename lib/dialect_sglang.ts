@@ -84,6 +84,7 @@ export const SGLANG: Dialect = {
     command: /^sglang::|\bsglang\.launch_server\b|(?:^|[\s/])sglang serve(?:\s|$)/,
     title: /^sglang::/,
     innerTitle: /^sglang::/,
+    roles: [[/^sglang::scheduler/, "engine_core"]],
     parseRanks,
     modelOptions: ["served-model-name", "model-path", "model"],
     tlsOptions: ["ssl-certfile", "ssl-keyfile"],

@@ -198,6 +198,11 @@ export const VLLM: Dialect = {
       /^VLLM::|(?:^|[\s/])vllm serve(?:\s|$)|\bvllm\.entrypoints\.(?:openai\.)?api_server\b|(?:^|[\s/])vllm\/entrypoints\/(?:openai\/)?api_server\.py(?:\s|$)/,
     title: /^VLLM::/,
     innerTitle: /^VLLM::(?!APIServer)/i,
+    roles: [
+      [/^VLLM::APIServer/i, "api_server"],
+      [/^VLLM::EngineCore/, "engine_core"],
+      [/^VLLM::Worker/, "worker"],
+    ],
     parseRanks,
     modelOptions: ["served-model-name", "model"],
     tlsOptions: ["ssl-certfile", "ssl-keyfile"],

@@ -1,5 +1,5 @@
 /**
- * Attributes GPU processes to endpoints and engines. The owner is the endpoint whose listening
+ * Attributes processes to endpoints and engines. The owner is the endpoint whose listening
  * process, or the server that started it, is an ancestor, or else is in the same process group. If
  * the listener is hidden (container, other user), the server's command line decides: `--port`,
  * docker's port forwarding, model, elimination. Ranks come from the titles of processes. Ray
@@ -7,8 +7,8 @@
  * @module
  */
 
-import { parseRanks } from "./dialect.ts";
-import type { ProcessRanks } from "./dialect_model.ts";
+import { findRoleByTitle, parseRanks } from "./dialect.ts";
+import type { ProcessRanks, ProcessRole } from "./dialect_model.ts";
 import type { GpuProcess, GpuSample } from "./gpu_model.ts";
 import {
   identifyForwarder,
@@ -16,6 +16,7 @@ import {
   parseServerOptions,
   showsOptions,
 } from "./host_commands.ts";
+import type { ServerProcess } from "./host_load.ts";
 import { listAncestors, type ProcessInfo, type ProcessTable } from "./host_processes.ts";
 import { absent, isPresent, type Reading, sumReadings } from "./reading.ts";
 
@@ -43,13 +44,15 @@ interface GpuOwner {
   readonly evidence: GpuEvidence;
 }
 
-export interface GpuShare {
-  readonly process: GpuProcess;
-  /** Command line or title, else the driver's name. */
+export interface Attribution<Process> {
+  readonly process: Process;
+  /** Command line or title, else the given name. */
   readonly name: string;
   /** `null` if no watched endpoint owns it. */
   readonly owner: GpuOwner | null;
 }
+
+export type GpuShare = Attribution<GpuProcess>;
 
 /** Returns the nearest ancestor that is a model server. */
 function findServer(ancestry: readonly ProcessInfo[]): ProcessInfo | undefined {
@@ -158,17 +161,17 @@ function chooseEngine(engines: readonly string[], data: number | undefined): str
 }
 
 /**
- * Attributes GPU processes, in their order. Those missing in the table (other namespaces) have no
+ * Attributes processes, in their order. Those missing in the table (other namespaces) have no
  * owner.
  * @param endpoints Only local ones: elimination matches the last server to the last endpoint.
  */
-export function attributeGpuProcesses(
-  gpuProcesses: readonly GpuProcess[],
+export function attributeProcesses<Process extends Pick<GpuProcess, "pid" | "name">>(
+  some: readonly Process[],
   { processes, endpoints }: {
     readonly processes: ProcessTable;
     readonly endpoints: readonly GpuEndpoint[];
   },
-): readonly GpuShare[] {
+): readonly Attribution<Process>[] {
   const claims = collectClaims(processes, endpoints);
   const findClaim = (ancestry: readonly ProcessInfo[]): Match | null => {
     const claimed = ancestry.find(({ pid }) => claims.byPid.has(pid));
@@ -178,7 +181,7 @@ export function attributeGpuProcesses(
     const hasServer = findServer(ancestry) !== undefined;
     return byGroup === null || hasServer ? null : { endpointKey: byGroup, evidence: "group" };
   };
-  const ancestries = gpuProcesses.map(({ pid }) => listAncestors(processes, pid));
+  const ancestries = some.map(({ pid }) => listAncestors(processes, pid));
   const unclaimed = new Map<number, ProcessInfo>();
   for (const ancestry of ancestries) {
     const server = findServer(ancestry);
@@ -189,7 +192,7 @@ export function attributeGpuProcesses(
   );
   const forwarded = collectForwardedPorts(processes);
   const matches = matchServers([...unclaimed.values()], withoutListener, forwarded);
-  return gpuProcesses.map((process, index): GpuShare => {
+  return some.map((process, index): Attribution<Process> => {
     const ancestry = ancestries[index];
     const name = ancestry[0]?.commandLine || process.name;
     const match = findClaim(ancestry) ?? matches.get(findServer(ancestry)?.pid ?? -1);
@@ -204,6 +207,41 @@ export function attributeGpuProcesses(
       pipelineRank: pipeline ?? null,
     };
     return { process, name, owner };
+  });
+}
+
+/**
+ * By title; else the process that listens, not one that it forked, is the API server, or if that is
+ * hidden, the server that started an engine.
+ */
+function findRole(
+  info: ProcessInfo,
+  processes: ProcessTable,
+  listenerPids: readonly number[],
+): ProcessRole {
+  const titled = findRoleByTitle(info.commandLine);
+  if (titled !== null) return titled;
+  const listeners = listAncestors(processes, info.pid)
+    .filter(({ pid }) => listenerPids.includes(pid));
+  if (listeners.length > 0) return listeners.at(-1)?.pid === info.pid ? "api_server" : "other";
+  const startsEngine = ({ parentPid, commandLine }: ProcessInfo): boolean =>
+    parentPid === info.pid && findRoleByTitle(commandLine) === "engine_core";
+  return showsOptions(info) && processes.values().some(startsEngine) ? "api_server" : "other";
+}
+
+/** Returns the processes of watched servers, in the order of the table. */
+export function listServerProcesses(
+  processes: ProcessTable,
+  endpoints: readonly GpuEndpoint[],
+): readonly ServerProcess[] {
+  const named = [...processes.values()].map((info) => ({ ...info, name: info.commandLine }));
+  return attributeProcesses(named, { processes, endpoints }).flatMap(({ process, owner }) => {
+    // A process group may hold programs besides the server.
+    if (owner === null || owner.evidence === "group") return [];
+    const { endpointKey, engine } = owner;
+    const endpoint = endpoints.find((one) => one.endpointKey === endpointKey);
+    const role = findRole(process, processes, endpoint?.listenerPids ?? []);
+    return { pid: process.pid, name: process.commandLine, role, endpointKey, engine };
   });
 }
 

@@ -116,11 +116,11 @@ const MAX_COMMAND_WIDTH = 4096;
 /** Worker, server, shell, and what started that: a handful. */
 const MAX_ANCESTORS = 64;
 const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
-const ELAPSED = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)$/;
+const SPAN = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+(?:\.\d+)?)$/;
 
-/** `[[dd-]hh:]mm:ss`. */
-function parseElapsed(text: string): Seconds | null {
-  const match = ELAPSED.exec(text);
+/** `[[dd-]hh:]mm:ss`, or `mm:ss.cc` of CPU times on macOS. */
+export function parseSpan(text: string): Seconds | null {
+  const match = SPAN.exec(text);
   if (match === null) return null;
   const [days, hours, minutes, seconds] = match.slice(1).map((part) => Number(part ?? 0));
   return days * SECONDS_PER_DAY + hours * SECONDS_PER_HOUR + minutes * SECONDS_PER_MINUTE + seconds;
@@ -139,7 +139,7 @@ export function parseProcessTable(text: string): ProcessTable {
       pid: Number(pid),
       parentPid: Number(parentPid),
       groupId: Number(groupId),
-      startedSecondsAgo: parseElapsed(elapsed),
+      startedSecondsAgo: parseSpan(elapsed),
       commandLine,
       arguments: commandLine.split(/\s+/),
     });

@@ -111,6 +111,13 @@ export interface SystemMemory {
   readonly availableBytes: Bytes;
 }
 
+/** Of all processors together, in a unit of the system's, since a time of its own. */
+export interface ProcessorTimes {
+  readonly busy: number;
+  readonly idle: number;
+  readonly count: number;
+}
+
 export type Signal =
   | "SIGINT"
   | "SIGTERM"
@@ -155,6 +162,9 @@ export interface Platform {
   /** Failures are values; never rejects. */
   readonly runProgram: (call: ProgramCall) => Promise<ProgramOutcome>;
   readonly systemMemory: () => SystemMemory | null;
+  readonly processorTimes: () => Promise<ProcessorTimes | null>;
+  /** Mean number of tasks that run or wait to run, of the last minute. */
+  readonly loadAverage: () => number | null;
   readonly environment: (name: string) => string | undefined;
   readonly stdio: Stdio;
   /** The reader of our output is gone. */

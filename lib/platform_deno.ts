@@ -11,6 +11,7 @@ import type {
   HttpRequest,
   HttpResponse,
   Platform,
+  ProcessorTimes,
   ProgramCall,
   ProgramOutcome,
   Signal,
@@ -346,6 +347,23 @@ function systemMemory(): SystemMemory | null {
   }, null);
 }
 
+async function processorTimes(): Promise<ProcessorTimes | null> {
+  const { cpus } = await import("node:os");
+  const processors = ifPermitted(cpus, []);
+  const sum = (read: (times: ReturnType<typeof cpus>[number]["times"]) => number): number =>
+    processors.reduce((total, { times }) => total + read(times), 0);
+  return processors.length === 0 ? null : {
+    busy: sum(({ user, nice, sys, irq }) => user + nice + sys + irq),
+    idle: sum(({ idle }) => idle),
+    count: processors.length,
+  };
+}
+
+function loadAverage(): number | null {
+  // Windows has none, and Deno returns zeros.
+  return Deno.build.os === "windows" ? null : ifPermitted(() => Deno.loadavg()[0], null);
+}
+
 function isBrokenPipe(error: unknown): boolean {
   // These have no class: a terminal that is gone ("os error 5"), and closed pipes of Windows.
   return error instanceof Deno.errors.BrokenPipe ||
@@ -464,6 +482,8 @@ export function createDenoPlatform(): Platform {
     fileMode: (path) => Deno.stat(path).then(({ mode }) => mode, () => null),
     runProgram,
     systemMemory,
+    processorTimes,
+    loadAverage,
     environment: (name) => proxies.get(name) ?? environment(name),
     stdio: createStdio(),
     isBrokenPipe,

@@ -405,7 +405,7 @@ const DOCUMENT: readonly Field<Document>[] = [
   field("replicas", list(REPLICA), "their engines", (whole) => extend(whole.fleet.rows, { whole })),
   field("groups", list(GROUP), "by model", ({ fleet, names }) => extend(fleet.groups, { names })),
   field("total", TOTAL, "the fleet", "fleet"),
-  field("hosts", list(HOST), "machines whose GPUs are watched", listHosts),
+  field("hosts", list(HOST), "machines whose load or GPUs are watched", listHosts),
   field("cost", COST, "what the fleet costs and earns", (state) => state),
   field("events", list(EVENT), "oldest first", ({ fleet, now }) => {
     return fleet.events.map((line) => ({ ...line, now }));

@@ -185,8 +185,38 @@ export function listHosts(state: State): readonly HostSource[] {
   return [...state.hosts].map(([name, known]) => ({ name, known, state }));
 }
 
+type HostLoad = NonNullable<HostState["load"]>;
+type ServerProcess = HostLoad["processes"][number];
+const ROLE = oneOf(["api_server", "engine_core", "worker", "other"]);
+
+const SERVER_PROCESS = object<ServerProcess>([
+  field("pid", count(), "process ID"),
+  field("name", TEXT, "command line or title", ({ name }) => cutText(name, MAX_NAME_WIDTH)),
+  field("role", ROLE, "what it does for the server"),
+  field("endpoint", TEXT, "key of the endpoint", "endpointKey"),
+  field("engine", orNull(TEXT), "data-parallel rank", ({ engine }) => engine || null),
+  figure("cpuCores", number("cores"), "CPU time per second; 1 is a core"),
+  field("spanSeconds", SECONDS, "time that it is the mean of", "span"),
+], "serverProcess");
+
+const LOAD = object<HostLoad>([
+  figure("processorCount", number("processors"), "how many it has"),
+  figure("cpuRatio", RATIO, "share of their time in use, of the last half minute"),
+  ...MEMORY,
+  figure("loadAverage", number("tasks"), "that run or wait to run, mean of the last minute"),
+  field("processes", list(SERVER_PROCESS), "those of watched servers, if visible"),
+], "hostLoad");
+
 export const HOST: ValueType<HostSource> = object<HostSource>([
   field("name", TEXT, "name of the host"),
+  field(
+    "load",
+    orNull(LOAD),
+    "CPU and memory; null unless a server on it is watched",
+    ({ known }) => {
+      return known.load;
+    },
+  ),
   field("gpus", orNull(list(GPU)), "its GPUs; null if there is no sample", (host) => {
     return getReport(host)?.gpus.map((gpu) => ({ gpu, host })) ?? null;
   }),

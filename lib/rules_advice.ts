@@ -19,7 +19,7 @@ import {
 import { MIN_SPAN, type RuleId } from "./rules_table.ts";
 import type { Finding } from "./rules_finding.ts";
 import type { ReplicaSample } from "./stats_window.ts";
-import type { Ratio } from "./units.ts";
+import type { Ratio, Seconds } from "./units.ts";
 
 /** Accepted share of draft tokens, below which drafts cost more than they give. */
 const LOW_ACCEPTANCE_RATIO: Ratio = 0.4;
@@ -30,6 +30,9 @@ const MIN_FINISHED = 20;
 const LIKE_PEERS_RATIO: Ratio = 0.9;
 /** A maximum length this much above the largest request is worth lowering. */
 const LENGTH_EXCESS = 2;
+/** CPU of an API server, from which on its one core is what it lacks, over at least this time. */
+export const FULL_CORE = 0.9;
+const API_SERVER_SPAN: Seconds = 20;
 /** Share of requests whose answers are cut, from which on it is worth a note. */
 const CUT_RATIO: Ratio = 0.2;
 /** `finish_reason` of the OpenAI API for an answer that `max_tokens` cut. */
@@ -47,6 +50,12 @@ export interface Advice {
   readonly evidence: Evidence;
 }
 
+export interface ApiServerLoad {
+  /** CPU seconds per second. */
+  readonly cpuCores: number;
+  readonly span: Seconds;
+}
+
 export interface AdviceFacts {
   readonly limit: Limit;
   readonly flags: ServerFlags;
@@ -55,6 +64,8 @@ export interface AdviceFacts {
   readonly findings: readonly Finding[];
   /** In tokens; `null` if unknown. */
   readonly maxLength: number | null;
+  /** The busiest API server of its endpoint; `null` if unknown, or if it also runs the engine. */
+  readonly apiServer: ApiServerLoad | null;
   /** Lowest clock of its GPUs as a share of their busy peers'; `null` if unknown. */
   readonly clockRatio: Ratio | null;
 }
@@ -184,6 +195,21 @@ export const ADVICE_ROWS: readonly AdviceRow[] = [
     flag: FLAG_OF_LIMIT.prefill ?? null,
     getEvidence: expectLimit("prefill"),
     describe: ({ tokenBudget }) => `raise ${tokenBudget}, use the prefix cache, or add a replica`,
+  },
+  {
+    id: "api_server",
+    when: `an API server on this machine has used ${FULL_CORE * 100} % or more of a core for ` +
+      `${API_SERVER_SPAN} s or more`,
+    rules: [...CAPACITY_RULES, ...SLOW_RULES],
+    flag: "apiServers",
+    getEvidence: ({ apiServer }) =>
+      apiServer !== null && apiServer.cpuCores >= FULL_CORE && apiServer.span >= API_SERVER_SPAN
+        ? { apiServerCpuCores: apiServer.cpuCores, spanSeconds: apiServer.span }
+        : null,
+    describe: ({ apiServers }, { apiServerCpuCores: cores }) => {
+      const used = cores === undefined ? "a whole core" : `${Math.round(cores * 100)} % of a core`;
+      return `raise ${apiServers} (its API server uses ${used}), or add a replica`;
+    },
   },
   {
     id: "alike_gpu",

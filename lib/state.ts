@@ -7,6 +7,7 @@
 import { NO_PRICING } from "./cost.ts";
 import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
+import type { HostSample } from "./host_load.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
 import { evaluateRules, NO_EVALUATION } from "./rules_evaluate.ts";
 import { isCounted } from "./rules_status.ts";
@@ -26,6 +27,7 @@ import { attributeGpus, createFleet, type Fleet } from "./state_fleet.ts";
 import {
   acceptGpuFailure,
   acceptGpuReport,
+  acceptHostSample,
   getHost,
   type HostState,
   LOCAL_HOST,
@@ -89,6 +91,7 @@ export type Message =
     readonly report: GpuReport;
     readonly machine: MachineProcesses;
   }
+  | { readonly kind: "host_sampled"; readonly host: string; readonly sample: HostSample }
   | { readonly kind: "gpus_failed"; readonly host: string; readonly failure: GpuFailure }
   /** Sent once per start of the server. */
   | { readonly kind: "launch_read"; readonly endpointKey: string; readonly server: ServerInfo }
@@ -292,6 +295,10 @@ export function update(state: State, message: Message): State {
       const { report, machine, host } = message;
       const known = getHost(state.hosts, host);
       return setHost(state, host, acceptGpuReport(known, report, machine, host));
+    }
+    case "host_sampled": {
+      const { host, sample } = message;
+      return setHost(state, host, acceptHostSample(getHost(state.hosts, host), sample));
     }
     case "gpus_failed": {
       const { host, failure } = message;

@@ -6,7 +6,8 @@
 
 import type { GpuSample } from "./gpu_model.ts";
 import { compareClocks } from "./gpu_outliers.ts";
-import { type Advice, listAdvice, pickAdvice } from "./rules_advice.ts";
+import { isPresent } from "./reading.ts";
+import { type Advice, type ApiServerLoad, listAdvice, pickAdvice } from "./rules_advice.ts";
 import type { Alert } from "./rules_alerts.ts";
 import { type Limit, limitByGpu } from "./rules_limits.ts";
 import type { Cause, FleetVerdict } from "./rules_status.ts";
@@ -43,9 +44,19 @@ function findLimit({ replica, limit }: CurrentEngine, { host, gpus, now }: Surro
   return throttled.reduce((worst, one) => limitByGpu(worst, replica, one), limit);
 }
 
+/** Its CPU tells of requests and answers only if the engine has a process of its own. */
+function findApiServer({ load }: HostState, endpointKey: string): ApiServerLoad | null {
+  const own = load?.processes.filter((one) => one.endpointKey === endpointKey) ?? [];
+  if (!own.some(({ role }) => role === "engine_core")) return null;
+  const loads = own.flatMap(({ role, cpuCores, span }) =>
+    role === "api_server" && isPresent(cpuCores) ? [{ cpuCores: cpuCores.value, span }] : []
+  );
+  return loads.toSorted((a, b) => b.cpuCores - a.cpuCores)[0] ?? null;
+}
+
 export function adviseEngine(
   engine: CurrentEngine,
-  { server }: EndpointState,
+  { server, endpoint }: EndpointState,
   surroundings: Surroundings,
 ): { readonly limit: Limit; readonly advice: readonly Advice[] } {
   const { alerts, gpus, host } = surroundings;
@@ -57,6 +68,7 @@ export function adviseEngine(
     ...{ limit, flags, replica },
     findings: alerts.map(({ newest }) => newest),
     maxLength: model?.maxModelLength ?? null,
+    apiServer: findApiServer(host, endpoint.key),
     clockRatio: alerts.length === 0 ? null : compareClocks(gpus, listGpus(host)),
   });
   return { limit, advice };

@@ -61,7 +61,7 @@ export interface FleetSources {
   readonly gone: { readonly here: ServerTotals; readonly elsewhere: ServerTotals };
   readonly totalPeaks: Peaks;
   readonly totalTrend: TotalSeries;
-  /** Hosts with sampled GPUs; always this machine. */
+  /** Hosts with a sample; always this machine. */
   readonly hosts: Hosts;
   /** Service levels to check; empty for none. */
   readonly objectives: readonly Objective[];
@@ -93,11 +93,16 @@ function describeServer(known: EndpointState): GpuEndpoint {
   };
 }
 
+/** Without their listeners. */
+export function listServersOn(sources: FleetSources, host: string): readonly GpuEndpoint[] {
+  return listEndpointsOn(sources, host).map(describeServer);
+}
+
 export function attributeGpus(sources: FleetSources): Hosts {
   return new Map(
     [...sources.hosts].map(([name, host]) => [
       name,
-      setServers(host, listEndpointsOn(sources, name).map(describeServer)),
+      setServers(host, listServersOn(sources, name)),
     ]),
   );
 }

@@ -1,13 +1,25 @@
 /**
- * GPUs of each host, and how each sample changes them. An outlier becomes an event after two
+ * Load and GPUs of each host, and how each sample changes them. An outlier becomes an event after two
  * samples: clocks drop between batches. The last report survives a failure, as it names the GPUs
  * and their cost.
  * @module
  */
 
-import { attributeGpuProcesses, type GpuEndpoint, type GpuShare } from "./gpu_attribution.ts";
+import {
+  attributeProcesses,
+  type GpuEndpoint,
+  type GpuShare,
+  listServerProcesses,
+} from "./gpu_attribution.ts";
 import type { GpuFailure, GpuOutlier, GpuReport, GpuSample } from "./gpu_model.ts";
 import { appendGpuReport, findGpuOutliers, type GpuSeries } from "./gpu_outliers.ts";
+import {
+  appendHostSample,
+  computeHostLoad,
+  type HostLoad,
+  type HostSample,
+  type ServerProcess,
+} from "./host_load.ts";
 import type { ProcessInfo } from "./host_processes.ts";
 import { isPresent } from "./reading.ts";
 import {
@@ -28,6 +40,10 @@ export interface MachineProcesses {
 export const LOCAL_HOST = "localhost";
 
 export interface HostState {
+  /** Of the last half minute, oldest first. */
+  readonly loadSamples: readonly HostSample[];
+  /** `null` before the first sample. */
+  readonly load: HostLoad | null;
   /** The last good one; `null` before it. */
   readonly report: GpuReport | null;
   /** Of the newest sample; `null` if it succeeded. */
@@ -47,6 +63,8 @@ export interface HostState {
 export type Hosts = ReadonlyMap<string, HostState>;
 
 export const NO_HOST: HostState = {
+  loadSamples: [],
+  load: null,
   report: null,
   failure: null,
   series: new Map(),
@@ -71,6 +89,11 @@ function createSubject(gpuIndex: number, host: string): EventSubject {
   return { key: name, endpointKey: "", address: name, name, modelName: null, engine: null };
 }
 
+export function acceptHostSample(known: HostState, sample: HostSample): HostState {
+  const loadSamples = appendHostSample(known.loadSamples, sample);
+  return { ...known, loadSamples, load: computeHostLoad(loadSamples) };
+}
+
 export function acceptGpuReport(
   known: HostState,
   report: GpuReport,
@@ -85,11 +108,22 @@ export function acceptGpuReport(
   });
   const moment = { at: report.sampledAt, epoch: report.sampledAtEpoch };
   return {
-    ...{ report, failure: null, machine, outliers, servers: known.servers },
+    ...known,
+    ...{ report, failure: null, machine, outliers },
     series: appendGpuReport(known.series, report),
     events: recordEvents(known.events, { ...moment, lasting, instants: [] }),
     shares: attribute(report, machine, known.servers),
   };
+}
+
+function addListeners(
+  servers: readonly GpuEndpoint[],
+  { listeners }: MachineProcesses,
+): readonly GpuEndpoint[] {
+  return servers.map((server) => ({
+    ...server,
+    listenerPids: server.port === null ? [] : listeners.get(server.port) ?? [],
+  }));
 }
 
 function attribute(
@@ -98,11 +132,16 @@ function attribute(
   servers: readonly GpuEndpoint[],
 ): readonly GpuShare[] {
   if (!isPresent(processes)) return [];
-  const endpoints = servers.map((server) => ({
-    ...server,
-    listenerPids: server.port === null ? [] : machine.listeners.get(server.port) ?? [],
-  }));
-  return attributeGpuProcesses(processes.value, { processes: machine.processes, endpoints });
+  const endpoints = addListeners(servers, machine);
+  return attributeProcesses(processes.value, { processes: machine.processes, endpoints });
+}
+
+/** Returns the processes of watched servers on this machine. */
+export function findServerProcesses(
+  machine: MachineProcesses,
+  servers: readonly GpuEndpoint[],
+): readonly ServerProcess[] {
+  return listServerProcesses(machine.processes, addListeners(servers, machine));
 }
 
 function haveSameItems(one: readonly string[], other: readonly string[]): boolean {
@@ -114,12 +153,18 @@ function isSameServer(one: GpuEndpoint, other: GpuEndpoint): boolean {
     haveSameItems(one.modelNames, other.modelNames);
 }
 
+export function areSameServers(
+  some: readonly GpuEndpoint[],
+  others: readonly GpuEndpoint[],
+): boolean {
+  return some.length === others.length &&
+    some.every((server, i) => isSameServer(server, others[i]));
+}
+
 /** Repeats the attribution only if the servers' engines changed. */
 export function setServers(host: HostState, servers: readonly GpuEndpoint[]): HostState {
   const { report, machine } = host;
-  const isSame = servers.length === host.servers.length &&
-    servers.every((server, i) => isSameServer(server, host.servers[i]));
-  if (isSame) return host;
+  if (areSameServers(servers, host.servers)) return host;
   return { ...host, servers, shares: report === null ? [] : attribute(report, machine, servers) };
 }
 

@@ -32,6 +32,7 @@ import {
   type Panel,
   type PanelSpace,
 } from "./view_layout.ts";
+import { renderHostLine } from "./view_host.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 import {
   chooseMemoryColor,
@@ -299,8 +300,8 @@ export function shouldShowGpus(state: State): boolean {
 }
 
 interface HostLines {
-  /** Empty if there is one host. */
-  readonly title: readonly string[];
+  /** Its load, or its name if there are several hosts. */
+  readonly drawTitle: (width: number) => readonly string[];
   readonly fullLines: number;
   readonly drawFull: (width: number) => string[];
   readonly drawShort: (width: number) => string[];
@@ -310,7 +311,7 @@ interface HostLines {
 
 function createHostLines(
   host: HostState,
-  { fleet, paint, title }: Pick<GpuContext, "fleet" | "paint"> & Pick<HostLines, "title">,
+  { fleet, paint, name }: Pick<GpuContext, "fleet" | "paint"> & { readonly name: string | null },
 ): HostLines {
   const gpus = listGpus(host);
   const { report, failure, outliers } = host;
@@ -321,7 +322,12 @@ function createHostLines(
   const lineCount = gpus.reduce((sum, { migInstances }) => sum + 1 + migInstances.length, 1);
   const remarks = failure === null ? report?.warnings ?? [] : [failure.message];
   return {
-    title,
+    drawTitle: (width) =>
+      host.load !== null
+        ? [renderHostLine(host.load, { name: name ?? "host", width, fleet, paint })]
+        : name === null
+        ? []
+        : [paint(name, "heading")],
     fullLines: gpus.length === 0 ? 0 : lineCount,
     drawFull: (width) => gpus.length === 0 ? [] : drawGpus(context, width),
     drawShort,
@@ -337,11 +343,14 @@ export function createGpuPanel(state: State, paint: Paint): Panel | null {
   const shown = listShownHosts(state);
   if (shown.length === 0) return null;
   const hosts = shown.map(([name, host]) => {
-    const title = shown.length > 1 ? [paint(name, "heading")] : [];
-    return createHostLines(host, { fleet: state.fleet, paint, title });
+    const { fleet } = state;
+    return createHostLines(host, { fleet, paint, name: shown.length > 1 ? name : null });
   });
   const measure = (count: (host: HostLines) => number): number =>
-    hosts.reduce((sum, host) => sum + host.title.length + count(host) + host.remarks.length, 0);
+    hosts.reduce(
+      (sum, host) => sum + host.drawTitle(Infinity).length + count(host) + host.remarks.length,
+      0,
+    );
   const minLines = measure(({ drawShort }) => drawShort(Infinity).length);
   const maxLines = measure(({ fullLines }) => fullLines);
   return {
@@ -351,8 +360,8 @@ export function createGpuPanel(state: State, paint: Paint): Panel | null {
     maxLines: Math.max(minLines, maxLines),
     draw: ({ width, lines }: PanelSpace) => {
       const hasRoom = maxLines <= lines;
-      return hosts.flatMap(({ title, drawFull, drawShort, remarks }) => [
-        ...title,
+      return hosts.flatMap(({ drawTitle, drawFull, drawShort, remarks }) => [
+        ...drawTitle(width),
         ...hasRoom ? drawFull(width) : drawShort(width),
         ...remarks,
       ]);

@@ -1,10 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
-  attributeGpuProcesses,
+  attributeProcesses,
   type GpuEndpoint,
   type GpuShare,
   listReplicaProcesses,
+  listServerProcesses,
   narrowToSlices,
 } from "../lib/gpu_attribution.ts";
 import { parseProcessTable } from "../lib/host_processes.ts";
@@ -35,7 +36,7 @@ function attribute(machine: Machine, endpoints: readonly GpuEndpoint[]): readonl
   const gpuProcesses = machine.gpus.map(([pid, gpuIndex, name]) =>
     createGpuProcess(pid, { gpuIndex, ...(name === undefined ? {} : { name }) })
   );
-  return attributeGpuProcesses(gpuProcesses, {
+  return attributeProcesses(gpuProcesses, {
     processes: parseProcessTable(machine.ps),
     endpoints,
   });
@@ -132,18 +133,18 @@ const TWO_MODELS: Machine = {
   gpus: [[6001, 0], [6101, 0], [6201, 1]],
 };
 
-Deno.test("attributeGpuProcesses() finds the listening process among the ancestors", () => {
+Deno.test("attributeProcesses() finds the listening process among the ancestors", () => {
   const shares = attribute(BARE, [createEndpoint(8000, { listenerPids: [1000] })]);
   assertEquals(describeShares(shares), ["1002 8000/0 - listener"]);
   assertEquals(shares[0].name, "VLLM::EngineCore");
 });
 
-Deno.test("attributeGpuProcesses() finds the server that started the listening process", () => {
+Deno.test("attributeProcesses() finds the server that started the listening process", () => {
   const endpoint = createEndpoint(9000, { listenerPids: [3001, 3002] });
   assertEquals(describeShares(attribute(SYSTEMD, [endpoint])), ["3003 9000/0 - listener"]);
 });
 
-Deno.test("attributeGpuProcesses() matches --port if listeners are hidden", () => {
+Deno.test("attributeProcesses() matches --port if listeners are hidden", () => {
   for (const [machine, port] of [[BARE, 8000], [SYSTEMD, 9000], [TENSOR_PARALLEL, 8000]] as const) {
     const endpoints = [createEndpoint(port), createEndpoint(7777, { modelNames: ["x"] })];
     const shown = describeShares(attribute(machine, endpoints));
@@ -154,7 +155,7 @@ Deno.test("attributeGpuProcesses() matches --port if listeners are hidden", () =
   }
 });
 
-Deno.test("attributeGpuProcesses() follows docker's port forwarding, with listeners hidden or not", () => {
+Deno.test("attributeProcesses() follows docker's port forwarding, with listeners hidden or not", () => {
   for (const listenerPids of [[], [710, 711]]) {
     const endpoints = [
       createEndpoint(8000, { modelNames: ["other"] }),
@@ -164,7 +165,7 @@ Deno.test("attributeGpuProcesses() follows docker's port forwarding, with listen
   }
 });
 
-Deno.test("attributeGpuProcesses() matches the model if no port fits, then by elimination", () => {
+Deno.test("attributeProcesses() matches the model if no port fits, then by elimination", () => {
   const other = createEndpoint(8005, { modelNames: ["x"] });
   const named = createEndpoint(8006, { modelNames: ["prod"] });
   assertEquals(describeShares(attribute(SYSTEMD, [other, named])), ["3003 8006/0 - model"]);
@@ -173,7 +174,7 @@ Deno.test("attributeGpuProcesses() matches the model if no port fits, then by el
   assertEquals(describeShares(attribute(SYSTEMD, two)), ["3003 other"]);
 });
 
-Deno.test("attributeGpuProcesses() reads tensor-parallel ranks", () => {
+Deno.test("attributeProcesses() reads tensor-parallel ranks", () => {
   const shares = attribute(TENSOR_PARALLEL, [createEndpoint(8000, { listenerPids: [4000] })]);
   assertEquals(
     describeShares(shares),
@@ -181,7 +182,7 @@ Deno.test("attributeGpuProcesses() reads tensor-parallel ranks", () => {
   );
 });
 
-Deno.test("attributeGpuProcesses() distinguishes data-parallel replicas by titles of every vLLM version", () => {
+Deno.test("attributeProcesses() distinguishes data-parallel replicas by titles of every vLLM version", () => {
   const endpoint = createEndpoint(8000, { listenerPids: [5000], engines: ["0", "1"] });
   const shares = attribute(DATA_AND_TENSOR_PARALLEL, [endpoint]);
   assertEquals(describeShares(shares), [
@@ -198,13 +199,13 @@ Deno.test("attributeGpuProcesses() distinguishes data-parallel replicas by title
   assertEquals(listGpus("2"), []);
 });
 
-Deno.test("attributeGpuProcesses() maps local ranks to this machine's engines", () => {
+Deno.test("attributeProcesses() maps local ranks to this machine's engines", () => {
   const endpoint = createEndpoint(8000, { listenerPids: [5000], engines: ["3", "10"] });
   const shares = attribute(DATA_AND_TENSOR_PARALLEL, [endpoint]);
   assertEquals(shares.map(({ owner }) => owner?.engine), ["3", "3", "10", "10"]);
 });
 
-Deno.test("attributeGpuProcesses() names no engine if several are possible", () => {
+Deno.test("attributeProcesses() names no engine if several are possible", () => {
   const stages = createEndpoint(8000, {
     listenerPids: [5000],
     engines: ["stage 0 replica 0", "stage 1 replica 0"],
@@ -217,7 +218,7 @@ Deno.test("attributeGpuProcesses() names no engine if several are possible", () 
   assertEquals(attribute(TENSOR_PARALLEL, [endpoint])[0].owner?.engine, null);
 });
 
-Deno.test("attributeGpuProcesses() reads titles of older vLLM versions", () => {
+Deno.test("attributeProcesses() reads titles of older vLLM versions", () => {
   const ps = `
     1       0       1     01:00:00 /sbin/init
    10       1      10     01:00:00 vllm serve m
@@ -233,7 +234,7 @@ Deno.test("attributeGpuProcesses() reads titles of older vLLM versions", () => {
   ]);
 });
 
-Deno.test("attributeGpuProcesses() reads pipeline-parallel ranks", () => {
+Deno.test("attributeProcesses() reads pipeline-parallel ranks", () => {
   const ps = `
     1       0       1     01:00:00 /sbin/init
    10       1      10     01:00:00 vllm serve m
@@ -254,7 +255,7 @@ Deno.test("attributeGpuProcesses() reads pipeline-parallel ranks", () => {
   ]);
 });
 
-Deno.test("attributeGpuProcesses() distinguishes two models and leaves a training job unowned", () => {
+Deno.test("attributeProcesses() distinguishes two models and leaves a training job unowned", () => {
   const chat = createEndpoint(8000, { modelNames: ["org/chat"] });
   const embed = createEndpoint(8001, { modelNames: ["org/embed"] });
   assertEquals(describeShares(attribute(TWO_MODELS, [chat, embed])), [
@@ -268,7 +269,7 @@ Deno.test("attributeGpuProcesses() distinguishes two models and leaves a trainin
   assertEquals(shares[2].name, "python3 train.py --data vllm serve.jsonl");
 });
 
-Deno.test("attributeGpuProcesses() never gives one server's memory to another endpoint", () => {
+Deno.test("attributeProcesses() never gives one server's memory to another endpoint", () => {
   const chat = createEndpoint(8000, { listenerPids: [6000] });
   const remote = createEndpoint(9999, { port: null, modelNames: ["org/else"], listenerPids: [] });
   assertEquals(describeShares(attribute(TWO_MODELS, [chat]))[1], "6101 other");
@@ -278,7 +279,7 @@ Deno.test("attributeGpuProcesses() never gives one server's memory to another en
   );
 });
 
-Deno.test("attributeGpuProcesses() uses a process group only if one endpoint has it", () => {
+Deno.test("attributeProcesses() uses a process group only if one endpoint has it", () => {
   const ps = `
     1       0       1     01:00:00 /sbin/init
    20       1      20     01:00:00 python3 serve_llm.py
@@ -299,7 +300,7 @@ Deno.test("attributeGpuProcesses() uses a process group only if one endpoint has
   ]);
 });
 
-Deno.test("attributeGpuProcesses() recognizes the same servers and options as the scan", () => {
+Deno.test("attributeProcesses() recognizes the same servers and options as the scan", () => {
   const server = "python3 /opt/vllm/entrypoints/openai/api_server.py";
   const ps = (commandLine: string) => `
     1       0       1     01:00:00 /sbin/init
@@ -317,7 +318,7 @@ Deno.test("attributeGpuProcesses() recognizes the same servers and options as th
   assertEquals(shown(`${server} --model m1 --port 8005`), ["41 8005/0 - port"]);
 });
 
-Deno.test("attributeGpuProcesses() recognizes a server that is pid 1 of its container", () => {
+Deno.test("attributeProcesses() recognizes a server that is pid 1 of its container", () => {
   const ps = "1 0 1 01:00:00 vllm serve m\n8 1 1 01:00:00 VLLM::EngineCore\n";
   const endpoint = createEndpoint(8000, { listenerPids: [1] });
   assertEquals(describeShares(attribute({ ps, gpus: [[8, 0]] }, [endpoint])), [
@@ -325,27 +326,27 @@ Deno.test("attributeGpuProcesses() recognizes a server that is pid 1 of its cont
   ]);
 });
 
-Deno.test("attributeGpuProcesses() gives no memory to an init process that listens for others", () => {
+Deno.test("attributeProcesses() gives no memory to an init process that listens for others", () => {
   const endpoint = createEndpoint(8000, { listenerPids: [1] });
   const ps = `${BARE.ps}\n 950 1 950 01:00:00 python3 train.py`;
   const shares = attribute({ ps, gpus: [[1002, 0], [950, 1]] }, [endpoint]);
   assertEquals(describeShares(shares), ["1002 8000/0 - port", "950 other"]);
 });
 
-Deno.test("attributeGpuProcesses() treats a server behind a tunnel as remote", () => {
+Deno.test("attributeProcesses() treats a server behind a tunnel as remote", () => {
   const ps = `${BARE.ps}\n 960 900 960 01:00:00 ssh -N -L 9000:localhost:8000 gpu7`;
   const tunnel = createEndpoint(9000, { listenerPids: [960], modelNames: ["Qwen/Qwen3-8B"] });
   assertEquals(describeShares(attribute({ ps, gpus: [[1002, 0]] }, [tunnel])), ["1002 other"]);
 });
 
-Deno.test("attributeGpuProcesses() leaves processes of other namespaces unowned, with the driver's name", () => {
+Deno.test("attributeProcesses() leaves processes of other namespaces unowned, with the driver's name", () => {
   const [share] = attribute({ ps: "", gpus: [[77, 0, "VLLM::EngineCore"]] }, [
     createEndpoint(8000),
   ]);
   assertEquals([share.owner, share.name], [null, "VLLM::EngineCore"]);
 });
 
-Deno.test("attributeGpuProcesses() returns every process once, in order, for any tree", () => {
+Deno.test("attributeProcesses() returns every process once, in order, for any tree", () => {
   const entry = fc.record({ pid: fc.integer({ min: 1, max: 9 }), parent: fc.nat(9) });
   fc.assert(fc.property(
     fc.array(entry, { maxLength: 12 }),
@@ -383,4 +384,60 @@ Deno.test("narrowToSlices() leaves a replica the memory of its own MIG instances
   }
   const whole = { ...gpu, isMigEnabled: present(false) };
   assertEquals(narrowToSlices(whole, [createGpuProcess(1)]), whole);
+});
+
+/** Each process of a server as `pid port/engine role`. */
+function describeProcesses({ ps }: Pick<Machine, "ps">, endpoints: readonly GpuEndpoint[]) {
+  return listServerProcesses(parseProcessTable(ps), endpoints).map((one) =>
+    `${one.pid} ${one.endpointKey.split(":").at(-1)}/${one.engine ?? "?"} ${one.role}`
+  );
+}
+
+Deno.test("listServerProcesses() tells the API server, the engine cores and their workers", () => {
+  assertEquals(describeProcesses(BARE, [createEndpoint(8000, { listenerPids: [1000] })]), [
+    "1000 8000/0 api_server",
+    "1001 8000/0 other",
+    "1002 8000/0 engine_core",
+  ]);
+  const parallel = createEndpoint(8000, { listenerPids: [5000], engines: ["0", "1"] });
+  assertEquals(describeProcesses(DATA_AND_TENSOR_PARALLEL, [parallel]), [
+    "5000 8000/? api_server",
+    "5001 8000/? other",
+    "5002 8000/0 engine_core",
+    "5003 8000/1 engine_core",
+    "5010 8000/0 worker",
+    "5011 8000/0 worker",
+    "5012 8000/1 worker",
+    "5013 8000/1 other",
+  ]);
+});
+
+Deno.test("listServerProcesses() tells several API servers by their titles, and by no other sign in a container", () => {
+  const prod = createEndpoint(9000, { listenerPids: [3000, 3001, 3002] });
+  assertEquals(describeProcesses(SYSTEMD, [prod]), [
+    "3000 9000/0 api_server",
+    "3001 9000/0 api_server",
+    "3002 9000/0 api_server",
+    "3003 9000/0 engine_core",
+  ]);
+  const hidden = createEndpoint(8001, { listenerPids: [710] });
+  assertEquals(describeProcesses(CONTAINER, [hidden]), [
+    "2000 8001/0 api_server",
+    "2100 8001/0 engine_core",
+  ]);
+});
+
+Deno.test("listServerProcesses() takes no fork of an untitled server for its API server", () => {
+  const ps = `
+    900     1   900     05:00:00 -bash
+    901   900   901     01:00:00 python3 /opt/vllm/bin/vllm serve m
+    902   901   901     01:00:00 python3 /opt/vllm/bin/vllm serve m
+    903     1   901     01:00:00 tee server.log
+  `;
+  const endpoint = createEndpoint(8000, { listenerPids: [901, 902] });
+  assertEquals(describeProcesses({ ps }, [endpoint]), [
+    "901 8000/0 api_server",
+    "902 8000/0 other",
+  ]);
+  assertEquals(describeProcesses({ ps }, []), []);
 });

@@ -465,6 +465,15 @@ Deno.test("systemMemory() tells the memory of the machine, with the program's ow
   assertEquals([child.stdout, child.stderr], ["true true\n", ""]);
 });
 
+Deno.test("processorTimes() and loadAverage() tell the load, with the program's own permissions", async () => {
+  const source = `const { busy, idle, count } = await platform.processorTimes();
+     console.log(busy > 0, idle >= 0, count >= 1, platform.loadAverage() >= 0);`;
+  const child = await runChild(source, { permissions: PERMISSIONS });
+  assertEquals([child.stdout, child.stderr], ["true true true true\n", ""]);
+  const asking = "console.log(await platform.processorTimes(), platform.loadAverage());";
+  assertEquals((await runChild(asking, { permissions: ["--no-prompt"] })).stdout, "null null\n");
+});
+
 Deno.test("systemMemory() is null where it may not be asked", async () => {
   const child = await runChild("console.log(platform.systemMemory());", {
     permissions: ["--no-prompt"],

@@ -19,6 +19,7 @@ import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 import {
   failGpus,
   heatGpu,
+  loadHost,
   readMigGpus,
   readUnifiedGpus,
   sampleGpus,
@@ -110,6 +111,7 @@ Deno.test("createReportSchema() has every key of reports of GPUs and money", () 
   for (const key of ["owner", "outlier", "gpu", "hint"]) assertMatch(text, RegExp(`"${key}":{`));
   assertFits(state);
   assertFits(failGpus(state, "timeout", "it hangs"));
+  assertFits(loadHost(fleet, 0.98));
   assertFits(sampleGpus(fleet, [readMigGpus()]));
   assertFits(sampleGpus(fleet, [readUnifiedGpus()]));
   assertFits(sampleGpus(startState([]), [readGpus("t4-old-driver.tsv", "help-418.txt")]));

@@ -18,7 +18,7 @@ import {
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 import { assertGolden } from "./fixtures/goldens.ts";
-import { failGpus, readMigGpus, sampleGpus } from "./fixtures/gpu_states.ts";
+import { failGpus, loadHost, readMigGpus, sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
 const ENDPOINT = createEndpoint(8000);
@@ -197,7 +197,7 @@ const MAY_BE_NULL: ReadonlySet<string> = new Set([
   ...["redirectedTo", "kvCacheUsageRatioMaxReplica"],
   ...["server", "version", "maxModelLenTokens", "parallelism", "commandLine"],
   ...["gpus", "gpuFailure", "gpuSample", "processesReason", "gpuIndexes", "outlier", "hint"],
-  ...["owner", "replica", "tensorRank", "pipelineRank"],
+  ...["owner", "replica", "tensorRank", "pipelineRank", "load"],
 ]);
 
 /** Fails on a null without a reason, a reason without a null, and a number that is not finite. */
@@ -236,6 +236,7 @@ const STATES: readonly (readonly [string, () => State])[] = [
     "eight GPUs",
     () => sampleGpus(watchFleet(4), [readGpus("h100x8.tsv")], [{ port: 8000, gpus: [0, 1] }]),
   ],
+  ["a loaded host", () => loadHost(watchFleet(1), 0.98)],
   ["divided GPUs", () => sampleGpus(watchFleet(1), [readMigGpus()])],
   ["GPUs that do not answer", () => failGpus(watchFleet(1), "timeout", "it hangs")],
 ];

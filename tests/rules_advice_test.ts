@@ -47,7 +47,7 @@ function preempt(): AdviceFacts["findings"] {
 
 const NOTHING: AdviceFacts = {
   ...{ limit: NO_LIMIT, flags: VLLM.flags, replica: REPLICA, findings: [] },
-  ...{ maxLength: null, clockRatio: null },
+  ...{ maxLength: null, apiServer: null, clockRatio: null },
 };
 
 function advise(more: Partial<AdviceFacts>): readonly string[] {
@@ -99,6 +99,12 @@ const JUDGED: Readonly<
     less: { limit: limit("idle") },
     text: "raise --max-num-batched-tokens, use the prefix cache, or add a replica",
     flag: "--max-num-batched-tokens",
+  },
+  api_server: {
+    enough: { apiServer: { cpuCores: 0.9, span: 20 } },
+    less: { apiServer: { cpuCores: 0.99, span: 19 } },
+    text: "raise --api-server-count (its API server uses 90 % of a core), or add a replica",
+    flag: "--api-server-count",
   },
   alike_gpu: {
     enough: { findings: find("slow_decode"), clockRatio: 0.9 },

@@ -17,7 +17,7 @@ import {
   START_EPOCH,
   startState,
 } from "./fixtures/expositions.ts";
-import { createGpuReport, createMachine, heatGpu } from "./fixtures/gpu_states.ts";
+import { createGpuReport, createMachine, heatGpu, loadHost } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
 const ENDPOINT = createEndpoint(8000);
@@ -134,4 +134,21 @@ Deno.test("adviseVerdict() advises on a cause that concerns a whole endpoint", (
   assertEquals(judge(ENDPOINT.key, "refusing"), ["kv_cache"]);
   assertEquals(judge(ENDPOINT.key, "down"), [null]);
   assertEquals(judge("another", "refusing"), [null]);
+});
+
+Deno.test("adviseEngine() advises more API servers where one lacks a core, and the engine is another process", () => {
+  const state = simulate({ requestsPerSecond: 1 }, { seconds: 40 });
+  const advise = (known: State): readonly string[] => getRow(known).advice.map(({ id }) => id);
+  assertEquals(advise(state), []);
+  const full = loadHost(state, 1.5);
+  assertEquals(getRow(full).advice[0].evidence, { apiServerCpuCores: 1.5, spanSeconds: 30 });
+  assert(
+    readDetail(full).includes("→ raise --api-server-count (its API server uses 150 % of a core)"),
+  );
+  assertEquals(advise(loadHost(state, 0.75)), []);
+  const hosts = [...full.hosts].map(([name, host]) => {
+    const processes = host.load?.processes.filter(({ role }) => role === "api_server") ?? [];
+    return [name, { ...host, load: host.load && { ...host.load, processes } }] as const;
+  });
+  assertEquals(advise(advance({ ...full, hosts: new Map(hosts) }, 41)), []);
 });

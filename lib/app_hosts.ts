@@ -1,0 +1,197 @@
+/**
+ * Samples this machine while a server on it is watched: its GPUs, its load, and the CPU of the
+ * servers' processes.
+ * @module
+ */
+
+import { dispatch, type Session } from "./app_session.ts";
+import type { GpuEndpoint } from "./gpu_attribution.ts";
+import type { GpuFailure, GpuReport } from "./gpu_model.ts";
+import { createGpuSampler, type GpuSampler, isGpuFailure } from "./gpu_sampler.ts";
+import { sampleHost, type ServerProcess } from "./host_load.ts";
+import { listEndpointsOn, listServersOn } from "./state_fleet.ts";
+import {
+  areSameServers,
+  findServerProcesses,
+  getHost,
+  LOCAL_HOST,
+  type MachineProcesses,
+  NO_HOST,
+} from "./state_gpus.ts";
+import type { Seconds } from "./units.ts";
+
+const PROCESS_LISTING_INTERVAL: Seconds = 30;
+/** About the driver's own period. */
+const MIN_INTERVAL: Seconds = 1;
+/** How long `--once` waits for GPUs, from its start. */
+const ONCE_LIMIT: Seconds = 2;
+
+interface GpuWatch {
+  readonly session: Session;
+  readonly sampler: GpuSampler;
+  /** The last process list, with its GPU processes and time. */
+  listed: {
+    readonly machine: MachineProcesses;
+    readonly pids: string;
+    readonly at: Seconds;
+  } | null;
+}
+
+/** Starts nothing yet. */
+export function createGpuWatch(session: Session): GpuWatch {
+  return { session, sampler: createGpuSampler(session.platform), listed: null };
+}
+
+/** Only those of a machine on which a server is watched, unless the user says so. */
+function wantsGpus({ options, state }: Session): boolean {
+  if (options.gpuWatch !== "auto") return options.gpuWatch === "always";
+  return listEndpointsOn(state, LOCAL_HOST).length > 0;
+}
+
+async function listMachine({ listProcesses }: Session): Promise<MachineProcesses> {
+  if (listProcesses === null) return NO_HOST.machine;
+  const { processes, listening } = await listProcesses();
+  return {
+    processes,
+    listeners: new Map(listening.map(({ port, ownerPids }) => [port, ownerPids])),
+  };
+}
+
+/** Refreshed if too old for these GPU processes. */
+async function listMachineProcesses(
+  watch: GpuWatch,
+  { processes }: GpuReport,
+): Promise<MachineProcesses> {
+  const { session, listed } = watch;
+  const pids = [...new Set((processes.value ?? []).map(({ pid }) => pid))].sort().join(" ");
+  const now = session.platform.monotonicSeconds();
+  if (listed !== null && listed.pids === pids && now - listed.at < PROCESS_LISTING_INTERVAL) {
+    return listed.machine;
+  }
+  if (pids === "" || listEndpointsOn(session.state, LOCAL_HOST).length === 0) {
+    return NO_HOST.machine;
+  }
+  const machine = await listMachine(session);
+  watch.listed = { machine, pids, at: now };
+  return machine;
+}
+
+export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<void> {
+  const { session, sampler } = watch;
+  const { stop } = session;
+  if (!wantsGpus(session)) return;
+  const signal = over === undefined ? stop.signal : AbortSignal.any([stop.signal, over]);
+  const outcome = await sampler.sample(signal);
+  if (stop.signal.aborted) return;
+  if (isGpuFailure(outcome)) {
+    // Only `--once` aborts a sample and continues.
+    const failure: GpuFailure = outcome.kind === "aborted"
+      ? { ...outcome, kind: "timeout" }
+      : outcome;
+    // Nothing new: there is still no GPU.
+    const known = getHost(session.state.hosts, LOCAL_HOST);
+    const isKnown = known.report === null && known.failure === failure;
+    if (!isKnown) dispatch(session, { kind: "gpus_failed", host: LOCAL_HOST, failure });
+    return;
+  }
+  const machine = await listMachineProcesses(watch, outcome);
+  if (!stop.signal.aborted) {
+    dispatch(session, { kind: "gpus_sampled", host: LOCAL_HOST, report: outcome, machine });
+  }
+}
+
+/** At most half of the time, to spare a slow driver. */
+export async function watchGpus(session: Session): Promise<void> {
+  if (session.options.gpuWatch === "never") return;
+  const { platform, stop } = session;
+  const watch = createGpuWatch(session);
+  while (!stop.signal.aborted) {
+    const startedAt = platform.monotonicSeconds();
+    await sampleGpus(watch);
+    const elapsed = platform.monotonicSeconds() - startedAt;
+    const interval = Math.max(MIN_INTERVAL, session.state.interval);
+    await platform.sleep(Math.max(interval - elapsed, elapsed), stop.signal);
+  }
+  watch.sampler.close();
+}
+
+/** Ends with the scrapes, or after `ONCE_LIMIT` if that is later. */
+export async function sampleGpusOnce(session: Session, scrapes: Promise<unknown>): Promise<void> {
+  const { platform, stop } = session;
+  const watch = createGpuWatch(session);
+  const over = new AbortController();
+  const sample = sampleGpus(watch, over.signal);
+  const limit = platform.sleep(ONCE_LIMIT, AbortSignal.any([stop.signal, over.signal]));
+  await Promise.all([scrapes, Promise.race([sample, limit])]);
+  over.abort();
+  await sample;
+  watch.sampler.close();
+}
+
+/** As `ps` and a listing of processors take milliseconds. */
+const LOAD_INTERVAL: Seconds = 5;
+
+interface LoadWatch {
+  readonly session: Session;
+  /** The servers' processes as last listed, and for which servers. */
+  listed: {
+    readonly processes: readonly ServerProcess[];
+    readonly servers: readonly GpuEndpoint[];
+    readonly at: Seconds;
+  } | null;
+}
+
+async function listProcessesOf(
+  watch: LoadWatch,
+  servers: readonly GpuEndpoint[],
+): Promise<readonly ServerProcess[]> {
+  const { session, listed } = watch;
+  const now = session.platform.monotonicSeconds();
+  if (
+    listed !== null && areSameServers(listed.servers, servers) &&
+    now - listed.at < PROCESS_LISTING_INTERVAL
+  ) {
+    return listed.processes;
+  }
+  const processes = findServerProcesses(await listMachine(session), servers);
+  watch.listed = { processes, servers, at: now };
+  return processes;
+}
+
+async function sampleLoad(watch: LoadWatch): Promise<void> {
+  const { session } = watch;
+  const servers = listServersOn(session.state, LOCAL_HOST);
+  if (servers.length === 0) return;
+  const processes = await listProcessesOf(watch, servers);
+  const sample = await sampleHost(session.platform, processes);
+  if (session.stop.signal.aborted) return;
+  dispatch(session, { kind: "host_sampled", host: LOCAL_HOST, sample });
+}
+
+/** The second sample follows soon: a mean needs two. */
+async function watchLoad(session: Session): Promise<void> {
+  const { platform, stop } = session;
+  const watch: LoadWatch = { session, listed: null };
+  await sampleLoad(watch);
+  await platform.sleep(MIN_INTERVAL, stop.signal);
+  while (!stop.signal.aborted) {
+    await sampleLoad(watch);
+    await platform.sleep(Math.max(LOAD_INTERVAL, session.state.interval), stop.signal);
+  }
+}
+
+/** Resolves when the session has ended. */
+export async function watchHosts(session: Session): Promise<void> {
+  await Promise.all([watchGpus(session), watchLoad(session)]);
+}
+
+/** Ends with the scrapes, or with the sample of the GPUs. */
+export async function sampleHostsOnce(
+  session: Session,
+  scrapes: Promise<unknown>,
+): Promise<void> {
+  const watch: LoadWatch = { session, listed: null };
+  const first = sampleLoad(watch);
+  await Promise.all([first, sampleGpusOnce(session, scrapes)]);
+  await sampleLoad(watch);
+}
