@@ -111,7 +111,7 @@ export function fillWithTrends(
 
 // ---- The page.
 
-function isInTrouble({ status }: Row): boolean {
+export function isInTrouble({ status }: Row): boolean {
   return !["OK", "SLEEP", "INIT", "PENDING"].includes(status);
 }
 

@@ -8,6 +8,7 @@ import type { State } from "./state.ts";
 import type { ClickTarget, PageId, PanelId } from "./state_ui.ts";
 import { measureWidth } from "./text.ts";
 import { layOutPanels, zoomPanel } from "./view_layout.ts";
+import { renderLatencyPage } from "./view_page_latency.ts";
 import { renderTrendsPage } from "./view_page_trends.ts";
 import { createPanels } from "./view_panels.ts";
 import type { Paint } from "./view_theme.ts";
@@ -42,7 +43,7 @@ function renderPanels(ids: readonly PanelId[]): Page["render"] {
 
 export const PAGES: readonly Page[] = [
   { id: "fleet", key: "1", title: "Fleet", render: null },
-  { id: "latency", key: "2", title: "Latency", render: renderPanels(["latency"]) },
+  { id: "latency", key: "2", title: "Latency", render: renderLatencyPage },
   { id: "gpus", key: "3", title: "GPUs", render: renderPanels(["gpus"]) },
   { id: "trends", key: "4", title: "Trends", render: renderTrendsPage },
   { id: "cost", key: "5", title: "Cost", render: renderPanels(["cost"]) },

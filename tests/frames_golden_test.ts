@@ -146,6 +146,24 @@ Deno.test("renderFrame() draws every screen as in goldens/frames_screens.txt", a
   );
 });
 
+Deno.test("renderFrame() draws graphs and strips as in goldens/frames_pages.txt", async () => {
+  const [latency, trends] = (["show_latency", "show_trends"] as const)
+    .map((command) => run(FIVE, [command]));
+  const wide = { columns: 120, rows: 40 };
+  assertGolden(
+    "frames_pages.txt",
+    await drawAll([
+      ["latency", latency],
+      ["latency", latency, wide],
+      ["latency in ASCII", latency, SMALL, { ascii: true }],
+      ["trends", trends],
+      ["trends", trends, wide],
+      ["trends in half blocks", trends, SMALL, { hasBraille: false }],
+      ["trends in ASCII", trends, SMALL, { ascii: true }],
+    ]),
+  );
+});
+
 Deno.test("renderFrame() draws ASCII as in goldens/frames_ascii.txt", async () => {
   const text = await drawAll([
     ["overview", TROUBLED, { columns: 120, rows: 30 }, { ascii: true }],
