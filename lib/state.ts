@@ -46,7 +46,7 @@ import {
   type Ui,
   type UiContext,
 } from "./state_ui.ts";
-import { interruptTotal, NO_TOTAL_SERIES, recordTotal } from "./stats_series.ts";
+import { getNewestPoint, interruptTotal, NO_TOTAL_SERIES, recordTotal } from "./stats_series.ts";
 import {
   getPeakValues,
   joinPeakValues,
@@ -224,7 +224,7 @@ function evaluateState(state: State): State {
   const counted = endpoints.flatMap(listEngines)
     .filter(({ key }) => isCounted(evaluation.statuses.get(key) ?? "PENDING"));
   const joinPeaks = () => joinPeakValues(counted.map(({ figures }) => getPeakValues(figures)));
-  const points = counted.flatMap(({ series }) => series.at(-1) ?? []);
+  const points = counted.map(({ series }) => getNewestPoint(series));
   return deriveFleet({
     ...{ ...state, evaluation },
     totalPeaks: evaluation === state.evaluation

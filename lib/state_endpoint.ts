@@ -18,7 +18,7 @@ import {
 import { computeLimit, getLimitPeakValues, type Limit, NO_LIMIT } from "./rules_limits.ts";
 import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
 import { computeFigures, NO_FIGURES } from "./stats_aggregate.ts";
-import { appendFigures, appendGap, type Series } from "./stats_series.ts";
+import { appendFigures, appendGap, NO_SERIES, type Series } from "./stats_series.ts";
 import {
   addScrape,
   continueIdleness,
@@ -138,7 +138,13 @@ function leaveEngine(engine: EngineState): EngineState {
   if (engine.replica === null) return engine;
   return {
     ...engine,
-    ...{ replica: null, figures: NO_FIGURES, series: [], idleness: NO_IDLENESS, limit: NO_LIMIT },
+    ...{
+      replica: null,
+      figures: NO_FIGURES,
+      series: NO_SERIES,
+      idleness: NO_IDLENESS,
+      limit: NO_LIMIT,
+    },
   };
 }
 
@@ -164,7 +170,7 @@ function createEngine(
 ): EngineState {
   return {
     key: `${endpoint.key}\n${engineKey}`,
-    ...{ name: null, replica: null, figures: NO_FIGURES, series: [], totals },
+    ...{ name: null, replica: null, figures: NO_FIGURES, series: NO_SERIES, totals },
     ...{ peaks: NO_PEAKS, limitPeaks: NO_PEAKS, idleness: NO_IDLENESS, limit: NO_LIMIT },
   };
 }
@@ -202,7 +208,7 @@ function followEngine(
   return {
     ...engine,
     ...{ replica, figures, totals },
-    series: appendFigures(engine.replica === null ? [] : engine.series, figures),
+    series: appendFigures(engine.replica === null ? NO_SERIES : engine.series, figures),
     peaks: recordPeaks(engine.peaks, getPeakValues(figures), moment),
     limitPeaks,
     idleness: continueIdleness(engine.idleness, step),

@@ -35,7 +35,7 @@ import {
   computeSinceStart,
   NO_FIGURES,
 } from "./stats_aggregate.ts";
-import type { Series, TotalSeries } from "./stats_series.ts";
+import { NO_SERIES, type Series, type TotalSeries } from "./stats_series.ts";
 import { computeObjectives, type ObjectiveFigures } from "./stats_slo.ts";
 import {
   type Idleness,
@@ -374,7 +374,7 @@ function createRow(
     ...{ key, name, place, label: isOneModel ? place : name, state: known, status, host },
     ...{ replica, figures, shown: showSinceStart(figures, [{ replica, state: known }]) },
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
-    trend: engine?.series ?? [],
+    trend: engine?.series ?? NO_SERIES,
     total: engine?.totals ?? null,
     peaks: engine?.peaks ?? NO_PEAKS,
     idleness: engine?.idleness ?? NO_IDLENESS,

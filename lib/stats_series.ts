@@ -10,6 +10,10 @@ import type { Ratio, Seconds } from "./units.ts";
 
 /** Two minutes at the default interval. */
 export const MAX_SERIES_POINTS = 60;
+/** Half an hour at the default interval. */
+export const MAX_LONG_POINTS = 900;
+/** Full blocks are shared by all later series. */
+const BLOCK_POINTS = 30;
 
 /** Series whose peak is kept. In display order, like the next ones. */
 export const PEAK_KEYS = [
@@ -24,17 +28,30 @@ export const SERIES_KEYS = [...PEAK_KEYS, "ttftP95Seconds", "itlP95Seconds"] as 
 export type SeriesKey = typeof SERIES_KEYS[number];
 /** `null` is a gap. */
 export type SeriesPoint = Readonly<Record<SeriesKey, number | null>>;
-/** Oldest first, at most `MAX_SERIES_POINTS`. */
-export type Series = readonly SeriesPoint[];
+
+/** At least the newest `MAX_LONG_POINTS`, oldest first. As objects they would be most of the memory. */
+export interface Series {
+  /** Numbers of `BLOCK_POINTS` points each, in the order of `SERIES_KEYS`; NaN is a gap. */
+  readonly blocks: readonly Float64Array[];
+  /** Numbers of the points after them, fewer than a block. */
+  readonly newest: Float64Array;
+}
+
+export const NO_SERIES: Series = { blocks: [], newest: new Float64Array() };
 const GAP: SeriesPoint = Object.freeze(createRecord(SERIES_KEYS, () => null));
 
-function append(series: Series, point: SeriesPoint): Series {
-  return [...series.slice(-(MAX_SERIES_POINTS - 1)), point];
+export function appendPoint({ blocks, newest }: Series, point: SeriesPoint): Series {
+  const numbers = new Float64Array(newest.length + SERIES_KEYS.length);
+  numbers.set(newest);
+  SERIES_KEYS.forEach((key, i) => numbers[newest.length + i] = point[key] ?? NaN);
+  if (numbers.length < BLOCK_POINTS * SERIES_KEYS.length) return { blocks, newest: numbers };
+  const kept = blocks.slice(1 - MAX_LONG_POINTS / BLOCK_POINTS);
+  return { blocks: [...kept, numbers], newest: NO_SERIES.newest };
 }
 
 export function appendFigures(series: Series, figures: Figures): Series {
   const { lastPoll, lastMinute: { latency: { ttft, itl } } } = figures;
-  return append(series, {
+  return appendPoint(series, {
     running: figures.running.value,
     waiting: figures.waiting.value,
     kvCacheUsageRatio: figures.kvCache.maxRatio.value,
@@ -46,11 +63,37 @@ export function appendFigures(series: Series, figures: Figures): Series {
 }
 
 export function appendGap(series: Series): Series {
-  return append(series, GAP);
+  return appendPoint(series, GAP);
 }
 
-export function getSeries(series: Series, key: SeriesKey): readonly (number | null)[] {
-  return series.map((point) => point[key]);
+export function countPoints({ blocks, newest }: Series): number {
+  return blocks.length * BLOCK_POINTS + newest.length / SERIES_KEYS.length;
+}
+
+/** The newest values, oldest first; fewer if the series is shorter. */
+export function getSeries(
+  { blocks, newest }: Series,
+  key: SeriesKey,
+  maxPoints = MAX_SERIES_POINTS,
+): readonly (number | null)[] {
+  const values: (number | null)[] = [];
+  const place = SERIES_KEYS.indexOf(key);
+  for (const numbers of [...blocks.slice(-Math.ceil(maxPoints / BLOCK_POINTS)), newest]) {
+    for (let i = place; i < numbers.length; i += SERIES_KEYS.length) {
+      values.push(Number.isNaN(numbers[i]) ? null : numbers[i]);
+    }
+  }
+  return values.slice(-maxPoints);
+}
+
+/** A gap if the series is empty. */
+export function getNewestPoint({ blocks, newest }: Series): SeriesPoint {
+  const numbers = newest.length > 0 ? newest : blocks.at(-1) ?? NO_SERIES.newest;
+  const values = numbers.subarray(-SERIES_KEYS.length);
+  return createRecord(SERIES_KEYS, (key) => {
+    const value = values[SERIES_KEYS.indexOf(key)] ?? NaN;
+    return Number.isNaN(value) ? null : value;
+  });
 }
 
 export const SUMMABLE_SERIES_KEYS = [
@@ -73,6 +116,15 @@ function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
   return { ...GAP, ...createRecord(SUMMABLE_SERIES_KEYS, sum) };
 }
 
+/** Without the newest point, of which there is at least one. */
+function dropNewest({ blocks, newest }: Series): Series {
+  if (newest.length > 0) return { blocks, newest: newest.slice(0, -SERIES_KEYS.length) };
+  return {
+    blocks: blocks.slice(0, -1),
+    newest: blocks[blocks.length - 1].slice(0, -SERIES_KEYS.length),
+  };
+}
+
 /** The fleet has one point per interval, because replicas are scraped at different times. */
 export interface TotalSeries {
   readonly points: Series;
@@ -80,7 +132,7 @@ export interface TotalSeries {
   readonly startedAt: Seconds;
 }
 
-export const NO_TOTAL_SERIES: TotalSeries = { points: [], startedAt: -Infinity };
+export const NO_TOTAL_SERIES: TotalSeries = { points: NO_SERIES, startedAt: -Infinity };
 /** Share of the interval by which a poll may be early and still count for the next one. */
 const EARLY_TOLERANCE: Ratio = 0.1;
 
@@ -98,11 +150,14 @@ export function recordTotal(
   const { at, interval } = moment;
   const intervals = (at - startedAt) / interval + EARLY_TOLERANCE;
   const point = sumPoints(newest);
-  if (intervals < 1) return { points: [...points.slice(0, -1), point], startedAt };
+  if (intervals < 1) return { points: appendPoint(dropNewest(points), point), startedAt };
   // Keep the grid unless an interval was skipped.
-  return { points: append(points, point), startedAt: intervals < 2 ? startedAt + interval : at };
+  return {
+    points: appendPoint(points, point),
+    startedAt: intervals < 2 ? startedAt + interval : at,
+  };
 }
 
 export function interruptTotal({ points }: TotalSeries): TotalSeries {
-  return { points: append(points, GAP), startedAt: -Infinity };
+  return { points: appendPoint(points, GAP), startedAt: -Infinity };
 }

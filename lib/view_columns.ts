@@ -20,7 +20,7 @@ import type { Alert } from "./rules_alerts.ts";
 import { judgeSignal } from "./rules_status.ts";
 import type { ModelGroup, Row } from "./state_fleet.ts";
 import type { Sort } from "./state_ui.ts";
-import { getSeries, type Series } from "./stats_series.ts";
+import { getSeries, NO_SERIES, type Series } from "./stats_series.ts";
 import {
   type Attainment,
   findWorstObjective,
@@ -99,7 +99,7 @@ export function createRowLine(row: Row): TableLine {
 export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const { shown: figures, alerts, serviceLevels, gpus } = group;
-  const none = { status: null, age: null, trend: [] };
+  const none = { status: null, age: null, trend: NO_SERIES };
   return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus };
 }
 

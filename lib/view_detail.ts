@@ -21,7 +21,7 @@ import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
 import { joinMetrics } from "./stats_aggregate.ts";
-import { PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
+import { countPoints, PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
 import { cutText, wrapText } from "./text.ts";
 import type { Ratio } from "./units.ts";
 import {
@@ -268,7 +268,7 @@ function renderServiceLevels(subject: Subject): string[] {
 }
 
 function renderTrend({ row, state, paint, width, extraLines = 0 }: Subject): string[] {
-  if (row.trend.length === 0) return [];
+  if (countPoints(row.trend) === 0) return [];
   const space = { width, lines: SERIES_KEYS.length + extraLines, interval: state.interval };
   const lines = fillWithTrends(row.trend, SERIES_KEYS, { ...space, paint });
   return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];

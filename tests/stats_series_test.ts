@@ -3,12 +3,15 @@ import { computeFigures } from "../lib/stats_aggregate.ts";
 import {
   appendFigures,
   appendGap,
+  countPoints,
+  getNewestPoint,
   getSeries,
   interruptTotal,
+  MAX_LONG_POINTS,
   MAX_SERIES_POINTS,
+  NO_SERIES,
   NO_TOTAL_SERIES,
   recordTotal,
-  type Series,
   SERIES_KEYS,
   type SeriesPoint,
   SUMMABLE_SERIES_KEYS,
@@ -19,9 +22,9 @@ import { watchFleet } from "./fixtures/fleets.ts";
 const [ROW] = watchFleet(1).fleet.rows;
 
 Deno.test("appendFigures() keeps figures in base units", () => {
-  const trend = appendFigures([], ROW.figures);
+  const trend = appendFigures(NO_SERIES, ROW.figures);
   const { figures } = ROW;
-  assertEquals(trend, [{
+  assertEquals(getNewestPoint(trend), {
     running: figures.running.value,
     waiting: figures.waiting.value,
     kvCacheUsageRatio: figures.kvCache.maxRatio.value,
@@ -29,28 +32,34 @@ Deno.test("appendFigures() keeps figures in base units", () => {
     generationTokensPerSecond: figures.lastPoll.generationTokensPerSecond.value,
     ttftP95Seconds: figures.lastMinute.latency.ttft.p95.value?.value ?? null,
     itlP95Seconds: figures.lastMinute.latency.itl.p95.value?.value ?? null,
-  }]);
+  });
 });
 
 Deno.test("appendFigures() and appendGap() leave gaps for absent figures", () => {
-  const trend = appendGap(appendFigures([], computeFigures([])));
+  const trend = appendGap(appendFigures(NO_SERIES, computeFigures([])));
   for (const key of SERIES_KEYS) assertEquals(getSeries(trend, key), [null, null], key);
 });
 
 Deno.test("appendFigures() and appendGap() keep only the newest points", () => {
-  let trend: Series = [];
-  for (let i = 0; i < MAX_SERIES_POINTS; i++) trend = appendGap(trend);
+  const first = appendFigures(NO_SERIES, ROW.figures);
+  let trend = first;
+  for (let i = 1; i < MAX_LONG_POINTS; i++) trend = appendGap(trend);
+  const list = (maxPoints?: number) => getSeries(trend, "running", maxPoints);
+  assertEquals(countPoints(trend), MAX_LONG_POINTS);
+  assertEquals(list(MAX_LONG_POINTS)[0], ROW.figures.running.value);
+  assertEquals(list().length, MAX_SERIES_POINTS);
   trend = appendFigures(trend, ROW.figures);
-  assertEquals(trend.length, MAX_SERIES_POINTS);
-  assertEquals(getSeries(trend, "running").at(-1), ROW.figures.running.value);
-  for (let i = 1; i < MAX_SERIES_POINTS; i++) trend = appendGap(trend);
-  assertEquals(getSeries(trend, "running")[0], ROW.figures.running.value);
-  assertEquals(getSeries(appendGap(trend), "running").every((value) => value === null), true);
+  assertEquals(list(MAX_LONG_POINTS)[0], null);
+  assertEquals([list().at(-1), list(1)], [ROW.figures.running.value, [ROW.figures.running.value]]);
+  for (let i = 0; i < 3 * MAX_LONG_POINTS; i++) trend = appendGap(trend);
+  assertEquals(countPoints(trend) < MAX_LONG_POINTS + 60, true);
+  // What an earlier series held stays.
+  assertEquals(getSeries(first, "running"), [ROW.figures.running.value]);
 });
 
 /** A point with this number of running requests. */
 function createPoint(running: number | null): SeriesPoint {
-  return { ...appendGap([])[0], running };
+  return { ...getNewestPoint(NO_SERIES), running };
 }
 
 /** The fleet's series after these moments, at an interval of 2 s. */
@@ -69,11 +78,11 @@ Deno.test("recordTotal() sums summable figures, with a gap if no replica has a v
   assertEquals(readRunning(record([0, 1, 10], [2, 2, null], [4, null, null], [6], [8, 0])), [
     ...[11, 2, null, null, 0],
   ]);
-  const figures = appendFigures([], ROW.figures);
-  const { points } = recordTotal(NO_TOTAL_SERIES, [...figures, ...figures], { at: 0, interval: 2 });
+  const figures = getNewestPoint(appendFigures(NO_SERIES, ROW.figures));
+  const { points } = recordTotal(NO_TOTAL_SERIES, [figures, figures], { at: 0, interval: 2 });
   for (const key of SERIES_KEYS) {
     const isSum = SUMMABLE_SERIES_KEYS.some((one) => one === key);
-    assertEquals(points[0][key], isSum ? 2 * (figures[0][key] ?? NaN) : null, key);
+    assertEquals(getNewestPoint(points)[key], isSum ? 2 * (figures[key] ?? NaN) : null, key);
   }
 });
 
@@ -97,11 +106,13 @@ Deno.test("recordTotal() begins an interval up to a tenth of it early", () => {
   assertEquals(readRunning(record([0, 1], [3.8, 2], [5.5, 3])), [1, 3]);
 });
 
-Deno.test("recordTotal() keeps only the newest points", () => {
-  const moments = Array.from({ length: MAX_SERIES_POINTS + 5 }, (_, i) => [2 * i, i] as const);
-  const trend = record(...moments);
-  assertEquals(trend.points.length, MAX_SERIES_POINTS);
-  assertEquals(readRunning(trend)[0], 5);
+Deno.test("recordTotal() updates the newest point at any place in a block", () => {
+  const moments = Array.from({ length: 70 }, (_, i) => [2 * i, i] as const);
+  const trend = record(...moments.flatMap(([at, i]) => [[at, -1], [at + 0.5, i]] as const));
+  assertEquals(
+    getSeries(trend.points, "running", MAX_LONG_POINTS),
+    moments.map(([, i]) => i),
+  );
 });
 
 Deno.test("interruptTotal() adds a gap, after which a new interval starts", () => {

@@ -1,6 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { State } from "../lib/state.ts";
-import { SERIES_KEYS } from "../lib/stats_series.ts";
+import {
+  appendPoint,
+  getNewestPoint,
+  NO_SERIES,
+  type Series,
+  SERIES_KEYS,
+} from "../lib/stats_series.ts";
 import { measureWidth } from "../lib/text.ts";
 import { fillWithTrends, renderTrendsPage, renderTrendStrips } from "../lib/view_page_trends.ts";
 import { createPaint } from "../lib/view_theme.ts";
@@ -19,12 +25,17 @@ function render(state: State, width = 120, lines = 38): readonly string[] {
   return renderTrendsPage(state, { width, lines, paint: plain });
 }
 
-function point(running: number | null, kvCacheUsageRatio: number | null) {
-  return { ...watchFleet(1).fleet.rows[0].trend[0], running, kvCacheUsageRatio };
+function follow(...points: readonly (readonly (number | null)[])[]): Series {
+  const point = getNewestPoint(watchFleet(1).fleet.rows[0].trend);
+  return points.reduce(
+    (series, [running, kvCacheUsageRatio]) =>
+      appendPoint(series, { ...point, running, kvCacheUsageRatio }),
+    NO_SERIES,
+  );
 }
 
 Deno.test("renderTrendStrips() keeps gaps, and shows the range of the values", () => {
-  const series = [point(4, 0.5), point(null, null), point(8, 0.25), point(0, null)];
+  const series = follow([4, 0.5], [null, null], [8, 0.25], [0, null]);
   const strips = renderTrendStrips(series, ["running", "kvCacheUsageRatio"], {
     ...{ width: 60, paint: plain },
   });
@@ -33,7 +44,7 @@ Deno.test("renderTrendStrips() keeps gaps, and shows the range of the values", (
     // A missing value is not replaced by the last known one.
     "KV cache ⡆⡄ min 25 % max 50 % now —",
   ]);
-  const [none] = renderTrendStrips([point(null, null)], ["running"], { width: 60, paint: plain });
+  const [none] = renderTrendStrips(follow([null, null]), ["running"], { width: 60, paint: plain });
   assertMatch(none, /^Running +—$/);
 });
 
