@@ -69,9 +69,15 @@ function quoteFlags(text: string): string {
   return text.replace(/(?<![\w`-])--[a-z][a-z-]*/g, quoteCode);
 }
 
+/** Work as everywhere. */
+const MOVES: ReadonlySet<string> = new Set(
+  ["up", "down", "page_up", "page_down", "first", "last"],
+);
+
 /** Pages share a row. */
 function formatKeys(): string {
-  const groups = Map.groupBy(BINDINGS, ({ command, help }) => {
+  const listed = BINDINGS.filter(({ command }) => !MOVES.has(command));
+  const groups = Map.groupBy(listed, ({ command, help }) => {
     return command.startsWith("show_") ? "page" : help;
   });
   return formatRows(

@@ -57,7 +57,8 @@ import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
 import { choosePlainWidth, renderSummary, renderText, type ViewOptions } from "./view.ts";
-import { chooseBraille } from "./view_signs.ts";
+import { renderDiagnosis } from "./view_diagnosis.ts";
+import { chooseBraille, convertSigns } from "./view_signs.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
 const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
@@ -124,7 +125,7 @@ function createSession(
     ui,
   });
   const view: ViewOptions = {
-    output: options.output === "json" ? "auto" : options.output,
+    output: options.output === "json" || options.output === "diagnosis" ? "auto" : options.output,
     depth: chooseColorDepth(stdio.stdoutIsTerminal, environment, { noColor: options.noColor }),
     ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
     hasBraille: chooseBraille(environment),
@@ -139,6 +140,9 @@ function createSession(
 function describeState(session: Session): string {
   const { state, options, view, platform } = session;
   if (options.output === "json") return serializeReport(createReport(state, VERSION)) + "\n";
+  if (options.output === "diagnosis") {
+    return renderDiagnosis(state).map((line) => `${convertSigns(line, view)}\n`).join("");
+  }
   const { stdio, environment } = platform;
   const size = stdio.stdoutIsTerminal ? stdio.terminalSize() : null;
   const namesColumns = options.columns.length > 0;

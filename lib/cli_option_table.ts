@@ -127,6 +127,11 @@ const GROUPS = {
     },
     { name: "once", value: null, help: "print once and exit: two scrapes, one interval apart" },
     {
+      name: "diagnose",
+      value: null,
+      help: "as --once, but print a diagnosis to paste into a ticket: what, where, since when",
+    },
+    {
       name: "state",
       value: "FILE",
       help:
@@ -344,8 +349,8 @@ export type OptionValues = { readonly [One in Row as One["name"]]: ValueOf<One> 
 
 /** For one call, so they have no environment variable. */
 const ARGUMENTS_ONLY: ReadonlySet<OptionName> = new Set([
-  ...["or-demo", "demo-seed", "once", "table", "detail", "no-color", "ascii"] as const,
-  ...["no-key-line", "no-mouse", "list-prices", "print-default-config", "schema"] as const,
+  ...["or-demo", "demo-seed", "once", "diagnose", "table", "detail", "no-color"] as const,
+  ...["ascii", "no-key-line", "no-mouse", "list-prices", "print-default-config", "schema"] as const,
   ...["completions", "man", "help", "version"] as const,
 ]);
 

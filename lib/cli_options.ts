@@ -53,22 +53,29 @@ type ParsedOptions =
   | { readonly kind: "run"; readonly options: Options }
   | { readonly kind: "usage_error"; readonly message: string; readonly level: Setting["level"] };
 
-type OutputForm = typeof OUTPUT_FORMS[number];
+type OutputForm = typeof OUTPUT_FORMS[number] | "diagnosis";
 
 function isTyped({ source }: Value<unknown>): boolean {
   return source.level === "option";
 }
 
-function resolveInterval({ interval, once }: OptionValues, problems: Problem[]): Seconds {
-  if (interval.value === 0 && !once.value) {
+/** A diagnosis is printed once. */
+function isOnce({ once, diagnose }: Pick<OptionValues, "once" | "diagnose">): boolean {
+  return once.value || diagnose.value;
+}
+
+function resolveInterval(values: OptionValues, problems: Problem[]): Seconds {
+  const { interval } = values;
+  if (interval.value === 0 && !isOnce(values)) {
     problems.push(refuse(interval.source, "works only with --once: give 0.5 or more"));
   }
   return interval.value;
 }
 
 /** A variable or the configuration file may set it for other calls. */
-function resolveStateFile({ state, once, demo }: OptionValues, problems: Problem[]): string | null {
-  const words = !once.value
+function resolveStateFile(values: OptionValues, problems: Problem[]): string | null {
+  const { state, demo } = values;
+  const words = !isOnce(values)
     ? "works only with --once"
     : demo.value
     ? "does not work with --demo, which starts over each time: leave one out"
@@ -78,10 +85,14 @@ function resolveStateFile({ state, once, demo }: OptionValues, problems: Problem
   return null;
 }
 
-function resolveOutput({ table, detail, output }: OptionValues, problems: Problem[]): OutputForm {
+function resolveOutput(
+  { table, detail, diagnose, output }: OptionValues,
+  problems: Problem[],
+): OutputForm {
   const wanted: { readonly origin: string; readonly form: OutputForm }[] = [];
   if (table.value) wanted.push({ origin: "--table", form: "table" });
   if (detail.value) wanted.push({ origin: "--detail", form: "detail" });
+  if (diagnose.value) wanted.push({ origin: "--diagnose", form: "diagnosis" });
   if (isTyped(output) || wanted.length === 0) {
     wanted.push({ origin: `${output.source.origin} "${output.value}"`, form: output.value });
   }
@@ -234,7 +245,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     /** 0 only with `once`: a single scrape. */
     interval: resolveInterval(values, problems),
     timeout: values.timeout.value,
-    once: values.once.value,
+    once: isOnce(values),
     /** Keeps scrapes from one run to the next. */
     stateFile: resolveStateFile(values, problems),
     output: resolveOutput(values, problems),

@@ -69,6 +69,8 @@ export interface State extends BillSources {
   readonly ui: Ui;
   /** The state on screen while paused; `null` if not paused. */
   readonly held: State | null;
+  /** The state on screen when the user asked for a diagnosis; `null` if not asked. */
+  readonly noted: State | null;
   /** Local time minus UTC. */
   readonly utcOffset: Seconds;
   /** `--once`. */
@@ -121,6 +123,7 @@ export function createState(
   const sources = {
     ui: createUi(),
     held: null,
+    noted: null,
     modelNames: new Map(),
     evaluation: NO_EVALUATION,
     gone: { here: NO_TOTALS, elsewhere: NO_TOTALS },
@@ -247,6 +250,9 @@ function applyToState(state: State, command: Command, context: UiContext): State
   // In the column menu, space toggles a column.
   if (command === "pause" && state.ui.screen !== "columns") {
     return { ...state, held: state.held === null ? { ...state, held: null } : null };
+  }
+  if (command === "diagnose") {
+    return { ...state, noted: { ...getSceneState(state), held: null, noted: null } };
   }
   if (command === "slower") return { ...state, interval: stepInterval(state.interval, 1) };
   if (command === "faster") return { ...state, interval: stepInterval(state.interval, -1) };

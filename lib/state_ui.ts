@@ -22,7 +22,7 @@ export type Command =
   | ("quit" | "pause" | "slower" | "faster" | "poll_now" | "toggle_detail" | "up" | "down")
   | ("page_up" | "page_down" | "first" | "last" | "open" | "back" | "sort_next")
   | ("sort_previous" | "invert_sort" | "filter" | "group" | "fold" | "unfold" | "zoom")
-  | ("next_panel" | "next_theme" | "columns" | "help" | "redraw" | "suspend")
+  | ("next_panel" | "next_theme" | "columns" | "help" | "redraw" | "suspend" | "diagnose")
   | PageCommand;
 
 /** In the order of their keys, from 1. */

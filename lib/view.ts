@@ -6,6 +6,7 @@
 import type { State } from "./state.ts";
 import { wrapText } from "./text.ts";
 import { type DetailOptions, renderDetail } from "./view_detail.ts";
+import { renderDiagnosis } from "./view_diagnosis.ts";
 import { renderHeader, renderProblems } from "./view_header.ts";
 import { zoomPanel } from "./view_layout.ts";
 import { createPanels, summarizeEvents } from "./view_panels.ts";
@@ -88,7 +89,10 @@ export function renderText(
   return lines.map((line) => convertSigns(line, options).trimEnd());
 }
 
-/** Renders what stays on the terminal after exit; empty without events. */
+/** Renders what stays on the terminal after exit: events, and the diagnosis that was asked for. */
 export function renderSummary(state: State, options: ViewOptions): readonly string[] {
-  return summarizeEvents(state).map((line) => convertSigns(line, options));
+  const events = summarizeEvents(state);
+  const card = state.noted === null ? [] : renderDiagnosis(state.noted);
+  const gap = events.length > 0 && card.length > 0 ? [""] : [];
+  return [...events, ...gap, ...card].map((line) => convertSigns(line, options));
 }

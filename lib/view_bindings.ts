@@ -78,6 +78,11 @@ export const BINDINGS: readonly Binding[] = [
   { command: "page_down", keys: ["PgDn"], help: "page down" },
   { command: "first", keys: ["Home"], help: "first row" },
   { command: "last", keys: ["End", "G"], help: "last row" },
+  {
+    command: "diagnose",
+    keys: ["y"],
+    help: "diagnosis of this moment for a ticket, printed on leaving",
+  },
   { command: "redraw", keys: ["Ctrl-L"], help: "redraw the screen" },
   { command: "suspend", keys: ["Ctrl-Z"], help: "suspend; fg resumes" },
   { command: "back", keys: ["Esc"], help: "go back; clear the filter" },

@@ -118,13 +118,14 @@ function describeInterval({ interval, endpoints, fleet, isOnce = false }: State)
 const MAX_MODEL_WIDTH = 60;
 
 function createTitle(state: State): readonly Piece[] {
-  const { fleet, held, isDemo, nowEpoch, utcOffset } = state;
+  const { fleet, held, noted, isDemo, nowEpoch, utcOffset } = state;
   const { total } = fleet.counts;
   const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
   const hasSinceStart = fleet.rows.some(({ shown, figures }) => shown !== figures);
   return [
     { text: "vllm-htop", meaning: "title" },
     { text: held === null ? "" : "PAUSED", meaning: "alert" },
+    { text: noted === null ? "" : "diagnosis on exit", meaning: "ok" },
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}` },
     { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },

@@ -371,6 +371,7 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["--output", "jsn"]],
   [[], { VLLM_HTOP_OUTPUT: "xml" }],
   [["--table", "--detail"]],
+  [["--diagnose", "--output", "json"]],
   [["--table", "--output", "json"]],
   [["--metric-prefix", "my vllm"]],
   [["--host", "http://me:hunter2@gpu1"]],

@@ -411,3 +411,27 @@ Deno.test("--sort and --columns list the columns, and refuse others", async () =
     assertStringIncludes(wrong.stderr, `${option} help`);
   }
 });
+
+Deno.test("y prints a diagnosis of its moment after the screen is left", {
+  ...needsProgram("tmux"),
+}, async () => {
+  const server = await startVllmServer({ engines: [LLAMA], warmUp: 30 });
+  try {
+    await withScreens(async (screens, folder) => {
+      const size = { columns: 120, rows: 60 };
+      const run = await startLive(screens, { folder, size, args: [server.url] });
+      await run.screen.waitFor((rows) =>
+        isDrawn(rows) && rows.some((row) => /Output tok/.test(row))
+      );
+      await run.screen.press("y");
+      await run.screen.waitFor((rows) => rows[0].includes("diagnosis on exit"));
+      await run.screen.press("q");
+      await run.screen.waitFor((rows) =>
+        rows.includes("Problems") && rows.some((row) => /^ {2}:\d+ {2}vLLM /.test(row))
+      );
+      await checkReturn(run, 0);
+    });
+  } finally {
+    await server.close();
+  }
+});

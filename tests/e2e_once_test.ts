@@ -420,3 +420,19 @@ Deno.test("--once ends with 1 if a service level is missed", async () => {
     await server.close();
   }
 });
+
+Deno.test("--diagnose prints the card after two scrapes, with the exit code of --once", async () => {
+  const server = await startVllmServer({ warmUp: 60 });
+  try {
+    const args = ["--diagnose", "--interval", "0.5"];
+    const well = await runProgram([server.url, ...args]);
+    assertEquals([well.code, well.stderr], [0, ""]);
+    assertMatch(well.stdout, /^vllm-htop .*\nWATCHING .* 1 of 1 up\n\nProblems\n {2}none\n/);
+    assertEquals(server.requests.filter((path) => path.endsWith("/metrics")).length, 2);
+    const down = await runProgram([server.url, `localhost:${findFreePort()}`, ...args]);
+    assertEquals(down.code, 1);
+    assertMatch(down.stdout, /\n {2}CRITICAL .*: down since /);
+  } finally {
+    await server.close();
+  }
+});

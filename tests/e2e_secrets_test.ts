@@ -19,7 +19,11 @@ const USER = "operator";
 const BEARER = `Bearer ${SECRET}`;
 const BASIC = `Basic ${btoa(`${USER}:${SECRET}`)}`;
 
-const FORMS = ["json", "table", "detail"];
+const FORMS = ["json", "table", "detail", "diagnosis"];
+
+function chooseForm(form: string): readonly string[] {
+  return form === "diagnosis" ? ["--diagnose"] : ["--once", "--output", form];
+}
 
 /** Whether nothing that was printed holds the secret, plain, encoded or in parts. */
 function checkSilence({ stdout, stderr }: Pick<Outcome, "stdout" | "stderr">): void {
@@ -143,7 +147,7 @@ Deno.test("each way to give a secret opens the server, and no output shows it", 
       try {
         const outcomes = await Promise.all(FORMS.map((form) =>
           runProgram(
-            [...args(server.url, folder), "--once", "--interval", "0", "--output", form],
+            [...args(server.url, folder), "--interval", "0", ...chooseForm(form)],
             { environment: environment?.(server.url, folder) },
           )
         ));
@@ -268,7 +272,7 @@ Deno.test("a key of a client that cannot be used is refused without being shown"
   try {
     for (const form of FORMS) {
       const outcome = await runProgram([
-        ...[`https://127.0.0.1:${findFreePort()}`, "--once", "--interval", "0", "--output", form],
+        ...[`https://127.0.0.1:${findFreePort()}`, "--interval", "0", ...chooseForm(form)],
         ...["--cert-file", `${folder}/cert.pem`, "--key-file", `${folder}/key.pem`],
       ]);
       assert(outcome.code !== 0);

@@ -33,6 +33,7 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   help: true,
   redraw: true,
   suspend: true,
+  diagnose: true,
   show_fleet: true,
   show_latency: true,
   show_gpus: true,
