@@ -214,6 +214,7 @@ function parseGpu(metric: JsonRecord, fixed: unknown): GpuSample {
       parseFigure(get("usage", "gfx_activity"), "%"),
       parseFigure(get("usage", "apu_average_gfx_activity"), "%"),
     ),
+    memoryActivityRatio: parseFigure(get("usage", "umc_activity"), "%"),
     ...parseMemory(metric, fixed),
     powerWatts: firstPresent(
       parseFigure(get("power", "socket_power")),

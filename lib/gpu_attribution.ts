@@ -241,7 +241,8 @@ export function listServerProcesses(
     const { endpointKey, engine } = owner;
     const endpoint = endpoints.find((one) => one.endpointKey === endpointKey);
     const role = findRole(process, processes, endpoint?.listenerPids ?? []);
-    return { pid: process.pid, name: process.commandLine, role, endpointKey, engine };
+    const { pid, user, name } = process;
+    return { pid, user, name, role, endpointKey, engine };
   });
 }
 

@@ -42,6 +42,7 @@ function checkGpu(gpu: GpuSample): GpuSample {
     ...positive,
     ...checkMemory(gpu),
     utilizationRatio: keepIf(gpu.utilizationRatio, (ratio) => ratio >= 0 && ratio <= 1),
+    memoryActivityRatio: keepIf(gpu.memoryActivityRatio, (ratio) => ratio >= 0 && ratio <= 1),
     powerWatts: keepIf(gpu.powerWatts, (watts) => watts >= 0),
     migInstances: gpu.migInstances.map((one) => ({ ...one, ...checkMemory(one) })),
   };

@@ -44,6 +44,8 @@ export interface GpuSample {
   readonly uuid: Reading<string>;
   /** Share of the last sampling period with a kernel running; `unsupported` under MIG. */
   readonly utilizationRatio: Reading<Ratio>;
+  /** Share of the last sampling period in which memory was read or written. */
+  readonly memoryActivityRatio: Reading<Ratio>;
   readonly memoryUsedBytes: Reading<Bytes>;
   readonly memoryTotalBytes: Reading<Bytes>;
   /** CPU and GPU share memory; both figures are of what the GPU can use of the system's. */

@@ -25,6 +25,7 @@ const FIELDS = {
   index: [Number, "index"],
   uuid: [parseTextCell, "uuid", "gpu_uuid"],
   utilizationRatio: [parsePercentCell, "utilization.gpu"],
+  memoryActivityRatio: [parsePercentCell, "utilization.memory"],
   memoryUsedBytes: [parseMebibyteCell, "memory.used"],
   memoryTotalBytes: [parseMebibyteCell, "memory.total"],
   powerWatts: [parseNumberCell, "power.draw"],
@@ -55,8 +56,8 @@ const FIELD_KEYS = Object.keys(FIELDS) as readonly Field[];
 
 /** In every driver since 340, for when the help cannot be parsed. */
 const OLDEST_FIELDS: ReadonlySet<string> = new Set([
-  ...["index", "uuid", "utilization.gpu", "memory.used", "memory.total", "power.draw"],
-  ...["power.limit", "temperature.gpu", "clocks.sm", "clocks.mem", "fan.speed"],
+  ...["index", "uuid", "utilization.gpu", "utilization.memory", "memory.used", "memory.total"],
+  ...["power.draw", "power.limit", "temperature.gpu", "clocks.sm", "clocks.mem", "fan.speed"],
   ...["persistence_mode", "name"],
 ]);
 

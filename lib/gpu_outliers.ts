@@ -9,7 +9,7 @@ import { createRecord } from "./model.ts";
 import { absent, divideReadings, isPresent, present, type Reading } from "./reading.ts";
 import { MAX_SERIES_POINTS } from "./stats_series.ts";
 import { computeMedian } from "./stats_significance.ts";
-import type { Hertz, Ratio } from "./units.ts";
+import type { Hertz, Ratio, Seconds } from "./units.ts";
 
 const BUSY_RATIO: Ratio = 0.5;
 /** Share of the peers' median clock. */
@@ -117,19 +117,33 @@ export function summarizeGpus(gpus: readonly GpuSample[]): readonly GpuSummary[]
 
 /** `null` is a gap. */
 interface GpuSeriesPoint {
+  readonly at: Seconds | null;
   readonly utilizationRatio: Ratio | null;
   readonly memoryRatio: Ratio | null;
+  readonly powerWatts: number | null;
 }
 
 /** Oldest first. */
 export type GpuSeries = readonly GpuSeriesPoint[];
-const GAP: GpuSeriesPoint = Object.freeze({ utilizationRatio: null, memoryRatio: null });
+const GAP: GpuSeriesPoint = Object.freeze({
+  ...{ at: null, utilizationRatio: null, memoryRatio: null, powerWatts: null },
+});
 
 /** Used ÷ total, 0–1. */
 export function computeMemoryRatio(
   { memoryUsedBytes, memoryTotalBytes }: Pick<GpuSample, "memoryUsedBytes" | "memoryTotalBytes">,
 ): Reading<Ratio> {
   return divideReadings(memoryUsedBytes, memoryTotalBytes);
+}
+
+/** Returns the mean power since then; absent without a sample of it. */
+export function averagePower(series: GpuSeries, since: Seconds): Reading {
+  const watts = series.flatMap(({ at, powerWatts }) =>
+    at !== null && at >= since && powerWatts !== null ? [powerWatts] : []
+  );
+  return watts.length === 0
+    ? absent("missing")
+    : present(watts.reduce((sum, one) => sum + one, 0) / watts.length);
 }
 
 /** Adds a point per GPU index; a gap if report or GPU is missing. */
@@ -141,7 +155,9 @@ export function appendGpuReport(
   const indexes = new Set([...seriesByGpu.keys(), ...gpus.keys()]);
   return new Map([...indexes].map((index) => {
     const gpu = gpus.get(index);
-    const point = gpu === undefined ? GAP : {
+    const point = report === null || gpu === undefined ? GAP : {
+      at: report.sampledAt,
+      powerWatts: gpu.powerWatts.value,
       utilizationRatio: gpu.utilizationRatio.value,
       memoryRatio: computeMemoryRatio(gpu).value,
     };

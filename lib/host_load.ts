@@ -15,6 +15,7 @@ export interface ServerProcess {
   readonly pid: number;
   /** Command line or title, sanitized, secrets masked. */
   readonly name: string;
+  readonly user: string;
   readonly role: ProcessRole;
   readonly endpointKey: string;
   /** `null` if it works for several. */

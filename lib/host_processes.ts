@@ -92,7 +92,7 @@ export function getLocalHost({ addresses }: ListeningPort): string {
 export const PS_ARGUMENTS: readonly string[] = [
   "-A",
   "-ww",
-  ...["pid=", "ppid=", "pgid=", "etime=", "args="].flatMap((column) => ["-o", column]),
+  ...["pid=", "ppid=", "pgid=", "etime=", "user=", "args="].flatMap((column) => ["-o", column]),
 ];
 
 export interface ProcessInfo {
@@ -102,6 +102,8 @@ export interface ProcessInfo {
   readonly groupId: number;
   /** To the second; `null` if `ps` does not say. */
   readonly startedSecondsAgo: Seconds | null;
+  /** Name, or number if that is long; sanitized. */
+  readonly user: string;
   /** Arguments joined by blanks, or the process title; sanitized, secrets masked. */
   readonly commandLine: string;
   /** `commandLine` split at blanks, including those within an argument. */
@@ -115,7 +117,7 @@ const MAX_COMMAND_LENGTH = 16_384;
 const MAX_COMMAND_WIDTH = 4096;
 /** Worker, server, shell, and what started that: a handful. */
 const MAX_ANCESTORS = 64;
-const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/;
+const LINE = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\S+)\s+(.*)$/;
 const SPAN = /^(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+(?:\.\d+)?)$/;
 
 /** `[[dd-]hh:]mm:ss`, or `mm:ss.cc` of CPU times on macOS. */
@@ -132,7 +134,7 @@ export function parseProcessTable(text: string): ProcessTable {
   for (const line of text.split("\n")) {
     const match = LINE.exec(line);
     if (match === null) continue;
-    const [, pid, parentPid, groupId, elapsed, command] = match;
+    const [, pid, parentPid, groupId, elapsed, user, command] = match;
     const masked = maskSecrets(command.slice(0, MAX_COMMAND_LENGTH).trim());
     const commandLine = sanitizeText(masked, MAX_COMMAND_WIDTH);
     processes.set(Number(pid), {
@@ -140,6 +142,7 @@ export function parseProcessTable(text: string): ProcessTable {
       parentPid: Number(parentPid),
       groupId: Number(groupId),
       startedSecondsAgo: parseSpan(elapsed),
+      user: sanitizeText(user),
       commandLine,
       arguments: commandLine.split(/\s+/),
     });

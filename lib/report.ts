@@ -47,7 +47,7 @@ import {
   TEXTS,
   TOKENS,
 } from "./report_fields.ts";
-import { COST, FAILURE, HOST, listHosts } from "./report_gpu_cost.ts";
+import { COST, ENERGY, FAILURE, HOST, listHosts } from "./report_gpu_cost.ts";
 import {
   ADVICE,
   CHECKS,
@@ -406,6 +406,9 @@ const DOCUMENT: readonly Field<Document>[] = [
   field("groups", list(GROUP), "by model", ({ fleet, names }) => extend(fleet.groups, { names })),
   field("total", TOTAL, "the fleet", "fleet"),
   field("hosts", list(HOST), "machines whose load or GPUs are watched", listHosts),
+  field("energy", ENERGY, "of servers that have their GPUs to themselves", ({ fleet }) => {
+    return fleet.energy;
+  }),
   field("cost", COST, "what the fleet costs and earns", (state) => state),
   field("events", list(EVENT), "oldest first", ({ fleet, now }) => {
     return fleet.events.map((line) => ({ ...line, now }));

@@ -192,6 +192,7 @@ const ROLE = oneOf(["api_server", "engine_core", "worker", "other"]);
 const SERVER_PROCESS = object<ServerProcess>([
   field("pid", count(), "process ID"),
   field("name", TEXT, "command line or title", ({ name }) => cutText(name, MAX_NAME_WIDTH)),
+  field("user", TEXT, "who runs it"),
   field("role", ROLE, "what it does for the server"),
   field("endpoint", TEXT, "key of the endpoint", "endpointKey"),
   field("engine", orNull(TEXT), "data-parallel rank", ({ engine }) => engine || null),
@@ -230,6 +231,28 @@ export const HOST: ValueType<HostSource> = object<HostSource>([
   ),
   field("gpuSample", orNull(GPU_SAMPLE), "how the sample was taken", getReport),
 ], "host");
+
+type FleetEnergy = Fleet["energy"];
+type Energy = FleetEnergy["total"];
+type ServerEnergy = FleetEnergy["servers"][number];
+
+const ENERGY_FIELDS: readonly Field<Energy>[] = [
+  field("gpuCount", count("GPUs"), "how many"),
+  figure("powerWatts", WATTS, "mean power of their boards, last minute"),
+  figure("outputTokensPerSecond", number("tokens per second"), "output, last minute"),
+  figure("tokensPerSecondPerWatt", number("tokens per joule"), "output ÷ power"),
+  figure("joulesPerToken", number("joules"), "power ÷ output"),
+];
+
+const SERVER_ENERGY = object<ServerEnergy>([
+  field("endpoint", TEXT, "key of the endpoint", "endpointKey"),
+  ...ENERGY_FIELDS,
+], "serverEnergy");
+
+export const ENERGY: ValueType<FleetEnergy> = object<FleetEnergy>([
+  ...from(ENERGY_FIELDS, ({ total }: FleetEnergy) => total),
+  field("servers", list(SERVER_ENERGY), "those whose GPUs are known"),
+], "energy");
 
 const FLOW = object<UsdRate>([
   figure("usdPerHour", USD, "per hour", "perHour"),

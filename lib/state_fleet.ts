@@ -21,6 +21,7 @@ import {
   getServerTotals,
   listEngines,
 } from "./state_endpoint.ts";
+import { computeEnergy, type FleetEnergy } from "./state_energy.ts";
 import {
   getHost,
   type Hosts,
@@ -208,6 +209,7 @@ export interface Fleet {
   readonly counted: SessionCounts;
   readonly totalPeaks: Peaks;
   readonly totalTrend: Series;
+  readonly energy: FleetEnergy;
 }
 
 /** Longer uptimes are wrong start times (several API servers export none). */
@@ -433,5 +435,6 @@ export function createFleet(sources: FleetSources, before?: Fleet): Fleet {
     counted: sumTotals(servers.flatMap(listTotals)),
     totalPeaks,
     totalTrend: totalTrend.points,
+    energy: computeEnergy(rows, sources),
   };
 }

@@ -8,6 +8,7 @@ import type { State } from "./state.ts";
 import type { ClickTarget, PageId, PanelId } from "./state_ui.ts";
 import { measureWidth } from "./text.ts";
 import { layOutPanels, zoomPanel } from "./view_layout.ts";
+import { renderGpusPage } from "./view_page_gpus.ts";
 import { renderLatencyPage } from "./view_page_latency.ts";
 import { renderTrendsPage } from "./view_page_trends.ts";
 import { createPanels } from "./view_panels.ts";
@@ -44,7 +45,7 @@ function renderPanels(ids: readonly PanelId[]): Page["render"] {
 export const PAGES: readonly Page[] = [
   { id: "fleet", key: "1", title: "Fleet", render: null },
   { id: "latency", key: "2", title: "Latency", render: renderLatencyPage },
-  { id: "gpus", key: "3", title: "GPUs", render: renderPanels(["gpus"]) },
+  { id: "gpus", key: "3", title: "GPUs", render: renderGpusPage },
   { id: "trends", key: "4", title: "Trends", render: renderTrendsPage },
   { id: "cost", key: "5", title: "Cost", render: renderPanels(["cost"]) },
   { id: "events", key: "6", title: "Events", render: renderPanels(["events", "balance"]) },

@@ -88,7 +88,7 @@ function getGpuSeries(
   return values.every((value) => value === null) ? "" : drawStrip(values, trendWidth, 1);
 }
 
-function formatPowerDraw({ powerWatts, powerLimitWatts }: GpuSample): string {
+export function formatPowerDraw({ powerWatts, powerLimitWatts }: GpuSample): string {
   if (!isPresent(powerLimitWatts)) return formatGpuReading(powerWatts, formatPower);
   const used = formatGpuReading(powerWatts, (watts) => watts.toFixed(0));
   return `${used}/${formatPower(powerLimitWatts.value)}`;
@@ -289,7 +289,9 @@ function drawSummaries(context: GpuContext, width: number): string[] {
 }
 
 /** A missing nvidia-smi is reported only with `--gpus`. */
-function listShownHosts({ hosts, asksForGpus = false }: State): readonly [string, HostState][] {
+export function listShownHosts(
+  { hosts, asksForGpus = false }: State,
+): readonly [string, HostState][] {
   return [...hosts].filter(([, { report, failure }]) =>
     report !== null || (failure !== null && (failure.kind !== "absent" || asksForGpus))
   );

@@ -162,7 +162,7 @@ function listProcess(server: VllmServer): Promise<ProcessListing> {
   return Promise.resolve({
     listening: [{ port: server.port, addresses: ["*"], ownerPids: [7] }],
     processes: parseProcessTable(
-      `7 1 7 00:10 python3 /usr/bin/vllm serve m -tp 2 --port ${server.port}\n`,
+      `7 1 7 00:10 root python3 /usr/bin/vllm serve m -tp 2 --port ${server.port}\n`,
     ),
     problems: [],
   });

@@ -22,7 +22,9 @@ const QUERY = renderGpuQuery("h100.tsv", planGpuQuery(HELP));
 const UUID = /GPU-[0-9a-f-]+/.exec(QUERY)?.[0] ?? "";
 const LISTING: ProcessListing = {
   listening: [{ port: 8000, addresses: ["*"], ownerPids: [7] }],
-  processes: parseProcessTable("7 1 7 01:00 vllm serve m\n8 7 7 00:59 VLLM::EngineCore\n"),
+  processes: parseProcessTable(
+    "7 1 7 01:00 root vllm serve m\n8 7 7 00:59 root VLLM::EngineCore\n",
+  ),
   problems: [],
 };
 

@@ -301,20 +301,20 @@ Deno.test("scan() finds a server of localhost that listens on ::1 only", async (
 });
 
 const TABLE = parseProcessTable(`
-    1     0     1  1-00:00:00 /sbin/init
-  100     1   100    10:00 /bin/sh -c vllm serve Qwen/Qwen3-8B --port 31337
-  101   100   100    10:00 /usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337 -tp 2 --data_parallel_size=4 --api-key s3cr3t
-  102   101   100    09:00 VLLM::APIServer_0
-  103   101   100    09:00 VLLM::EngineCore_DP0
-  104   101   100    09:00 /usr/bin/ray/core/gcs_server --port 6380
-  200     1   200    10:00 VLLM::APIServer
-  300     1   300    10:00 /usr/sbin/sshd -D
-  301     1   301    10:00 ssh -N -L 9000:localhost:8000 gpu7
-  400     1   400    10:00 /usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 8000 -use-listen-fd
-  401     1   401    10:00 /usr/bin/containerd-shim-runc-v2 -namespace moby
-  402   401   402    10:00 python3 -m vllm.entrypoints.openai.api_server --model /m --pipeline-parallel-size 2
-  500     1   500    10:00 /usr/sbin/mysqld
-  600     1   600    10:00 /usr/local/bin/ollama serve
+    1     0     1  1-00:00:00 root /sbin/init
+  100     1   100    10:00 root /bin/sh -c vllm serve Qwen/Qwen3-8B --port 31337
+  101   100   100    10:00 root /usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337 -tp 2 --data_parallel_size=4 --api-key s3cr3t
+  102   101   100    09:00 root VLLM::APIServer_0
+  103   101   100    09:00 root VLLM::EngineCore_DP0
+  104   101   100    09:00 root /usr/bin/ray/core/gcs_server --port 6380
+  200     1   200    10:00 root VLLM::APIServer
+  300     1   300    10:00 root /usr/sbin/sshd -D
+  301     1   301    10:00 root ssh -N -L 9000:localhost:8000 gpu7
+  400     1   400    10:00 root /usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 8000 -use-listen-fd
+  401     1   401    10:00 root /usr/bin/containerd-shim-runc-v2 -namespace moby
+  402   401   402    10:00 root python3 -m vllm.entrypoints.openai.api_server --model /m --pipeline-parallel-size 2
+  500     1   500    10:00 root /usr/sbin/mysqld
+  600     1   600    10:00 root /usr/local/bin/ollama serve
 `);
 
 function listen(port: number, ...ownerPids: readonly number[]): ListeningPort {
@@ -324,10 +324,10 @@ function listen(port: number, ...ownerPids: readonly number[]): ListeningPort {
 // Recorded from a real vLLM 0.32.0 on a CPU (procps-ng 4.0.2, iproute2 6.1.0), shortened; its worker
 // listens at thirteen ports.
 const REAL_PROCESSES = parseProcessTable(`
-20109     1 20109       43:45 /opt/venv/bin/python /opt/venv/bin/vllm serve /models/small --served-model-name small-llama --host 127.0.0.1 --port 8000 --enforce-eager --max-model-len 2048
-20892 20109 20109       43:14 /opt/venv/bin/python -B -c from multiprocessing.resource_tracker import main;main(32)
-20893 20109 20109       43:14 VLLM::EngineCore
-21166 20893 20109       43:02 VLLM::Worker
+20109     1 20109       43:45 root /opt/venv/bin/python /opt/venv/bin/vllm serve /models/small --served-model-name small-llama --host 127.0.0.1 --port 8000 --enforce-eager --max-model-len 2048
+20892 20109 20109       43:14 root /opt/venv/bin/python -B -c from multiprocessing.resource_tracker import main;main(32)
+20893 20109 20109       43:14 root VLLM::EngineCore
+21166 20893 20109       43:02 root VLLM::Worker
 `);
 const REAL_PORTS = parseSsPorts(`
 LISTEN 0      4096   127.0.0.1:36269 0.0.0.0:* users:(("VLLM::Worker",pid=21166,fd=48))

@@ -18,6 +18,7 @@ Deno.test("parseAmdGpus() parses amd-smi 24", () => {
     name: "Navi 23 [Radeon RX 6600/6600 XT",
     uuid: absent("missing"),
     utilizationRatio: present(0.01),
+    memoryActivityRatio: present(0),
     memoryUsedBytes: present(202 * MIB),
     memoryTotalBytes: present(8176 * MIB),
     isMemoryUnified: false,

@@ -55,11 +55,11 @@ function describeShares(shares: readonly GpuShare[]): readonly string[] {
 /** Started by hand in a terminal. */
 const BARE: Machine = {
   ps: `
-      1       0       1  20-01:02:03 /sbin/init
-    900       1     900     05:00:00 -bash
-   1000     900    1000     02:00:00 /opt/venv/bin/python3 /opt/venv/bin/vllm serve Qwen/Qwen3-8B
-   1001    1000    1000     02:00:00 /opt/venv/bin/python3 -c from multiprocessing.resource_tracker import main;main(30)
-   1002    1000    1000     01:59:50 VLLM::EngineCore
+      1       0       1  20-01:02:03 root /sbin/init
+    900       1     900     05:00:00 root -bash
+   1000     900    1000     02:00:00 root /opt/venv/bin/python3 /opt/venv/bin/vllm serve Qwen/Qwen3-8B
+   1001    1000    1000     02:00:00 root /opt/venv/bin/python3 -c from multiprocessing.resource_tracker import main;main(30)
+   1002    1000    1000     01:59:50 root VLLM::EngineCore
   `,
   gpus: [[1002, 0]],
 };
@@ -67,13 +67,13 @@ const BARE: Machine = {
 /** Docker with a forwarded port; its processes belong to another user. */
 const CONTAINER: Machine = {
   ps: `
-      1       0       1  20-01:02:03 /sbin/init
-    700       1     700  20-01:00:00 /usr/bin/dockerd -H fd://
-    710     700     700     04:00:00 /usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8001 -container-ip 172.17.0.2 -container-port 8000
-    711     700     700     04:00:00 /usr/bin/docker-proxy -proto tcp -host-ip :: -host-port 8001 -container-ip 172.17.0.2 -container-port 8000
-    720       1     720     04:00:00 /usr/bin/containerd-shim-runc-v2 -namespace moby -id 1f2e
-   2000     720    2000     04:00:00 python3 -m vllm.entrypoints.openai.api_server --model meta-llama/Llama-3.1-8B-Instruct --host 0.0.0.0
-   2100    2000    2000     03:59:00 VLLM::EngineCore
+      1       0       1  20-01:02:03 root /sbin/init
+    700       1     700  20-01:00:00 root /usr/bin/dockerd -H fd://
+    710     700     700     04:00:00 root /usr/bin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8001 -container-ip 172.17.0.2 -container-port 8000
+    711     700     700     04:00:00 root /usr/bin/docker-proxy -proto tcp -host-ip :: -host-port 8001 -container-ip 172.17.0.2 -container-port 8000
+    720       1     720     04:00:00 root /usr/bin/containerd-shim-runc-v2 -namespace moby -id 1f2e
+   2000     720    2000     04:00:00 root python3 -m vllm.entrypoints.openai.api_server --model meta-llama/Llama-3.1-8B-Instruct --host 0.0.0.0
+   2100    2000    2000     03:59:00 root VLLM::EngineCore
   `,
   gpus: [[2100, 0]],
 };
@@ -81,39 +81,39 @@ const CONTAINER: Machine = {
 /** A systemd unit: own process group, no terminal. */
 const SYSTEMD: Machine = {
   ps: `
-      1       0       1  20-01:02:03 /usr/lib/systemd/systemd --system
-   3000       1    3000  1-00:00:00 /usr/bin/python3 /usr/local/bin/vllm serve /models/m --served-model-name prod --port=9000
-   3001    3000    3000  1-00:00:00 VLLM::APIServer_0
-   3002    3000    3000  1-00:00:00 VLLM::APIServer_1
-   3003    3000    3000  1-00:00:00 VLLM::EngineCore
+      1       0       1  20-01:02:03 root /usr/lib/systemd/systemd --system
+   3000       1    3000  1-00:00:00 root /usr/bin/python3 /usr/local/bin/vllm serve /models/m --served-model-name prod --port=9000
+   3001    3000    3000  1-00:00:00 root VLLM::APIServer_0
+   3002    3000    3000  1-00:00:00 root VLLM::APIServer_1
+   3003    3000    3000  1-00:00:00 root VLLM::EngineCore
   `,
   gpus: [[3003, 2]],
 };
 
 const TENSOR_PARALLEL: Machine = {
   ps: `
-      1       0       1  20-01:02:03 /sbin/init
-   4000       1    4000     01:00:00 python3 /opt/vllm/bin/vllm serve m -tp 4 --port 8000
-   4001    4000    4000     01:00:00 VLLM::EngineCore
-   4010    4001    4000     00:59:00 VLLM::Worker_TP0
-   4011    4001    4000     00:59:00 VLLM::Worker_TP1
-   4012    4001    4000     00:59:00 VLLM::Worker_TP2
-   4013    4001    4000     00:59:00 VLLM::Worker_TP3
+      1       0       1  20-01:02:03 root /sbin/init
+   4000       1    4000     01:00:00 root python3 /opt/vllm/bin/vllm serve m -tp 4 --port 8000
+   4001    4000    4000     01:00:00 root VLLM::EngineCore
+   4010    4001    4000     00:59:00 root VLLM::Worker_TP0
+   4011    4001    4000     00:59:00 root VLLM::Worker_TP1
+   4012    4001    4000     00:59:00 root VLLM::Worker_TP2
+   4013    4001    4000     00:59:00 root VLLM::Worker_TP3
   `,
   gpus: [[4010, 0], [4011, 1], [4012, 2], [4013, 3]],
 };
 
 const DATA_AND_TENSOR_PARALLEL: Machine = {
   ps: `
-      1       0       1  20-01:02:03 /sbin/init
-   5000       1    5000     01:00:00 python3 /opt/vllm/bin/vllm serve m -dp 2 -tp 2
-   5001    5000    5000     01:00:00 VLLM::DPCoordinator
-   5002    5000    5000     01:00:00 VLLM::EngineCore_DP0
-   5003    5000    5000     01:00:00 VLLM::EngineCore_DP1
-   5010    5002    5000     00:59:00 VLLM::Worker_DP0_TP0_EP0
-   5011    5002    5000     00:59:00 VLLM::Worker_DP0_TP1_EP1
-   5012    5003    5000     00:59:00 VLLM::Worker_TP0_DP1
-   5013    5003    5000     00:59:00 /opt/python3 -c from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=56, pipe_handle=55) --multiprocessing-fork_TP1
+      1       0       1  20-01:02:03 root /sbin/init
+   5000       1    5000     01:00:00 root python3 /opt/vllm/bin/vllm serve m -dp 2 -tp 2
+   5001    5000    5000     01:00:00 root VLLM::DPCoordinator
+   5002    5000    5000     01:00:00 root VLLM::EngineCore_DP0
+   5003    5000    5000     01:00:00 root VLLM::EngineCore_DP1
+   5010    5002    5000     00:59:00 root VLLM::Worker_DP0_TP0_EP0
+   5011    5002    5000     00:59:00 root VLLM::Worker_DP0_TP1_EP1
+   5012    5003    5000     00:59:00 root VLLM::Worker_TP0_DP1
+   5013    5003    5000     00:59:00 root /opt/python3 -c from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=56, pipe_handle=55) --multiprocessing-fork_TP1
   `,
   gpus: [[5010, 0], [5011, 1], [5012, 2], [5013, 3]],
 };
@@ -121,14 +121,14 @@ const DATA_AND_TENSOR_PARALLEL: Machine = {
 /** Two servers, and an unrelated training job. */
 const TWO_MODELS: Machine = {
   ps: `
-      1       0       1  20-01:02:03 /sbin/init
-    900       1     900     05:00:00 -bash
-   6000     900    6000     01:00:00 python3 /opt/vllm/bin/vllm serve org/chat --port 8000
-   6001    6000    6000     01:00:00 VLLM::EngineCore
-   6100     900    6100     01:00:00 python3 /opt/vllm/bin/vllm serve org/embed --port 8001
-   6101    6100    6100     01:00:00 VLLM::EngineCore
-   6200     900    6200     03:00:00 python3 train.py --data vllm serve.jsonl
-   6201    6200    6200     03:00:00 python3 train.py --data vllm serve.jsonl
+      1       0       1  20-01:02:03 root /sbin/init
+    900       1     900     05:00:00 root -bash
+   6000     900    6000     01:00:00 root python3 /opt/vllm/bin/vllm serve org/chat --port 8000
+   6001    6000    6000     01:00:00 root VLLM::EngineCore
+   6100     900    6100     01:00:00 root python3 /opt/vllm/bin/vllm serve org/embed --port 8001
+   6101    6100    6100     01:00:00 root VLLM::EngineCore
+   6200     900    6200     03:00:00 root python3 train.py --data vllm serve.jsonl
+   6201    6200    6200     03:00:00 root python3 train.py --data vllm serve.jsonl
   `,
   gpus: [[6001, 0], [6101, 0], [6201, 1]],
 };
@@ -220,11 +220,11 @@ Deno.test("attributeProcesses() names no engine if several are possible", () => 
 
 Deno.test("attributeProcesses() reads titles of older vLLM versions", () => {
   const ps = `
-    1       0       1     01:00:00 /sbin/init
-   10       1      10     01:00:00 vllm serve m
-   11      10      10     01:00:00 VLLM::EngineCoreProc_1
-   12      11      10     01:00:00 VllmWorker-2
-   13      10      10     01:00:00 python3 VllmWorker rank=3
+    1       0       1     01:00:00 root /sbin/init
+   10       1      10     01:00:00 root vllm serve m
+   11      10      10     01:00:00 root VLLM::EngineCoreProc_1
+   12      11      10     01:00:00 root VllmWorker-2
+   13      10      10     01:00:00 root python3 VllmWorker rank=3
   `;
   const endpoint = createEndpoint(8000, { listenerPids: [10], engines: ["0", "1"] });
   assertEquals(describeShares(attribute({ ps, gpus: [[11, 0], [12, 1], [13, 2]] }, [endpoint])), [
@@ -236,12 +236,12 @@ Deno.test("attributeProcesses() reads titles of older vLLM versions", () => {
 
 Deno.test("attributeProcesses() reads pipeline-parallel ranks", () => {
   const ps = `
-    1       0       1     01:00:00 /sbin/init
-   10       1      10     01:00:00 vllm serve m
-   11      10      10     01:00:00 VLLM::Worker_PP0_TP1
-   12      10      10     01:00:00 VLLM::Worker_PP1_TP0
-   13      12      10     01:00:00 VLLM::Worker_TP3
-   14      10      10     01:00:00 VLLM::EngineCore
+    1       0       1     01:00:00 root /sbin/init
+   10       1      10     01:00:00 root vllm serve m
+   11      10      10     01:00:00 root VLLM::Worker_PP0_TP1
+   12      10      10     01:00:00 root VLLM::Worker_PP1_TP0
+   13      12      10     01:00:00 root VLLM::Worker_TP3
+   14      10      10     01:00:00 root VLLM::EngineCore
   `;
   const shares = attribute(
     { ps, gpus: [[11, 0], [12, 1], [13, 2], [14, 3]] },
@@ -281,13 +281,13 @@ Deno.test("attributeProcesses() never gives one server's memory to another endpo
 
 Deno.test("attributeProcesses() uses a process group only if one endpoint has it", () => {
   const ps = `
-    1       0       1     01:00:00 /sbin/init
-   20       1      20     01:00:00 python3 serve_llm.py
-   21       1      20     01:00:00 VLLM::EngineCore
-   30       1      30     01:00:00 bash start_both.sh
-   31      30      30     01:00:00 python3 a.py
-   32      30      30     01:00:00 python3 b.py
-   33       1      30     01:00:00 VLLM::EngineCore
+    1       0       1     01:00:00 root /sbin/init
+   20       1      20     01:00:00 root python3 serve_llm.py
+   21       1      20     01:00:00 root VLLM::EngineCore
+   30       1      30     01:00:00 root bash start_both.sh
+   31      30      30     01:00:00 root python3 a.py
+   32      30      30     01:00:00 root python3 b.py
+   33       1      30     01:00:00 root VLLM::EngineCore
   `;
   const endpoints = [
     createEndpoint(8000, { listenerPids: [20] }),
@@ -303,9 +303,9 @@ Deno.test("attributeProcesses() uses a process group only if one endpoint has it
 Deno.test("attributeProcesses() recognizes the same servers and options as the scan", () => {
   const server = "python3 /opt/vllm/entrypoints/openai/api_server.py";
   const ps = (commandLine: string) => `
-    1       0       1     01:00:00 /sbin/init
-   40       1      40     01:00:00 ${commandLine}
-   41      40      40     01:00:00 VLLM::EngineCore
+    1       0       1     01:00:00 root /sbin/init
+   40       1      40     01:00:00 root ${commandLine}
+   41      40      40     01:00:00 root VLLM::EngineCore
   `;
   const endpoints = [
     createEndpoint(8005, { modelNames: ["m1"] }),
@@ -319,7 +319,7 @@ Deno.test("attributeProcesses() recognizes the same servers and options as the s
 });
 
 Deno.test("attributeProcesses() recognizes a server that is pid 1 of its container", () => {
-  const ps = "1 0 1 01:00:00 vllm serve m\n8 1 1 01:00:00 VLLM::EngineCore\n";
+  const ps = "1 0 1 01:00:00 root vllm serve m\n8 1 1 01:00:00 root VLLM::EngineCore\n";
   const endpoint = createEndpoint(8000, { listenerPids: [1] });
   assertEquals(describeShares(attribute({ ps, gpus: [[8, 0]] }, [endpoint])), [
     "8 8000/0 - listener",
@@ -429,10 +429,10 @@ Deno.test("listServerProcesses() tells several API servers by their titles, and 
 
 Deno.test("listServerProcesses() takes no fork of an untitled server for its API server", () => {
   const ps = `
-    900     1   900     05:00:00 -bash
-    901   900   901     01:00:00 python3 /opt/vllm/bin/vllm serve m
-    902   901   901     01:00:00 python3 /opt/vllm/bin/vllm serve m
-    903     1   901     01:00:00 tee server.log
+    900     1   900     05:00:00 root -bash
+    901   900   901     01:00:00 root python3 /opt/vllm/bin/vllm serve m
+    902   901   901     01:00:00 root python3 /opt/vllm/bin/vllm serve m
+    903     1   901     01:00:00 root tee server.log
   `;
   const endpoint = createEndpoint(8000, { listenerPids: [901, 902] });
   assertEquals(describeProcesses({ ps }, [endpoint]), [

@@ -20,7 +20,7 @@ Deno.test("planGpuQuery() uses the newest names the driver lists, index first, n
   assertEquals([fields[0], fields.at(-1)], ["index", "name"]);
   assert(fields.includes("clocks_event_reasons.active"), query);
   assert(fields.includes("enforced.power.limit") && !fields.includes("power.limit"), query);
-  assertEquals(fields.length, 23);
+  assertEquals(fields.length, 24);
 });
 
 Deno.test("planGpuQuery() uses an old driver's names and skips fields it lacks", () => {
@@ -46,6 +46,7 @@ Deno.test("parseGpuTable() parses a recorded H100 into base units", () => {
     name: "NVIDIA H100 80GB HBM3",
     uuid: present("GPU-00000000-0000-0000-0000-000000000000"),
     utilizationRatio: present(1),
+    memoryActivityRatio: absent("unsupported"),
     memoryUsedBytes: present(19_818 * MIB),
     memoryTotalBytes: present(81_559 * MIB),
     isMemoryUnified: false,
@@ -162,7 +163,7 @@ Deno.test("parseGpuTable() never throws and returns at most one GPU per line", (
     assert(gpus.length <= text.split("\n").length);
   }));
   const cell = fc.constantFrom("0", "[N/A]", "ERR!", "", "-", "97", "x", "1 MiB");
-  fc.assert(fc.property(fc.array(cell, { minLength: 22, maxLength: 26 }), (cells) => {
+  fc.assert(fc.property(fc.array(cell, { minLength: 23, maxLength: 27 }), (cells) => {
     const [gpu] = parseGpuTable(`0, ${cells.join(", ")}\n`, query).gpus;
     assertEquals(gpu.index, 0);
   }));

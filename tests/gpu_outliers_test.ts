@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { GpuSample } from "../lib/gpu_model.ts";
 import {
   appendGpuReport,
+  averagePower,
   compareClocks,
   findGpuOutliers,
   findRange,
@@ -130,10 +131,11 @@ Deno.test("findRange() is partial if some figures are absent, and absent if all 
 });
 
 Deno.test("appendGpuReport() keeps the newest points of each GPU, with gaps where it is missing", () => {
-  const point = { utilizationRatio: 0.25, memoryRatio: 0.5 };
+  const point = { at: 0, utilizationRatio: 0.25, memoryRatio: 0.5, powerWatts: 650 };
   const gpu = {
     ...GPUS[3],
     utilizationRatio: present(0.25),
+    powerWatts: present(650),
     memoryUsedBytes: present(5e9),
     memoryTotalBytes: present(1e10),
   };
@@ -142,10 +144,22 @@ Deno.test("appendGpuReport() keeps the newest points of each GPU, with gaps wher
   assertEquals(series, new Map([[3, [point]]]));
   series = appendGpuReport(series, null);
   series = appendGpuReport(series, createGpuReport([{ ...gpu, index: 4 }]));
-  const gap = { utilizationRatio: null, memoryRatio: null };
+  const gap = { at: null, utilizationRatio: null, memoryRatio: null, powerWatts: null };
   assertEquals(series, new Map([[3, [point, gap, gap]], [4, [point]]]));
   for (let i = 3; i < MAX_SERIES_POINTS; i++) series = appendGpuReport(series, null);
   assertEquals(series.get(3)?.[0], point);
   series = appendGpuReport(series, null);
   assertEquals([series.get(3)?.length, series.get(3)?.[0]], [MAX_SERIES_POINTS, gap]);
+});
+
+Deno.test("averagePower() is the mean since then, of the samples that have it", () => {
+  const [gpu] = GPUS;
+  const powers = [100, 200, null, 400] as const;
+  const series = powers.reduce<ReturnType<typeof appendGpuReport>>((known, watts, i) => {
+    const powerWatts = watts === null ? absent("unsupported") : present(watts);
+    return appendGpuReport(known, createGpuReport([{ ...gpu, powerWatts }], { sampledAt: 10 * i }));
+  }, new Map()).get(gpu.index) ?? [];
+  assertEquals(averagePower(series, 10), present(300));
+  assertEquals(averagePower(series, 0), present(700 / 3));
+  assertEquals(averagePower(series, 31), absent("missing"));
 });

@@ -8,7 +8,7 @@ import {
 import { parseProcessTable, type ProcessInfo } from "../lib/host_processes.ts";
 
 function readProcess(commandLine: string): ProcessInfo {
-  const process = parseProcessTable(`7 1 7 00:01 ${commandLine}`).get(7);
+  const process = parseProcessTable(`7 1 7 00:01 root ${commandLine}`).get(7);
   if (process === undefined) throw new Error("The process is not in the table");
   return process;
 }

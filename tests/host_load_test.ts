@@ -15,7 +15,13 @@ import { absent, present } from "../lib/reading.ts";
 import { needsProgram } from "./programs.ts";
 
 const PROCESS: ServerProcess = {
-  ...{ pid: 7, name: "vllm serve m", role: "api_server", endpointKey: "http://localhost:8000" },
+  ...{
+    pid: 7,
+    name: "vllm serve m",
+    user: "root",
+    role: "api_server",
+    endpointKey: "http://localhost:8000",
+  },
   engine: null,
 };
 

@@ -18,7 +18,7 @@ import { needsProgram } from "./programs.ts";
 
 const SS = 'LISTEN 0 5 0.0.0.0:31337 0.0.0.0:* users:(("python3",pid=7,fd=3))\n';
 const LSOF = "p7\nn*:31337\n";
-const PS = "7 1 7 00:10 vllm serve m --port 31337\n";
+const PS = "7 1 7 00:10 root vllm serve m --port 31337\n";
 
 const print = (stdout: string, code = 0): ProgramOutcome => ({
   kind: "exited",
@@ -102,18 +102,18 @@ Deno.test("createProcessLister() lists this machine", needsProgram("ps"), async 
 
 // Recorded with procps-ng 4.0.2, shortened; process titles of vLLM 0.11.
 const LINUX = `
-      1       0       0  3-02:01:00 /sbin/init
-      2       0       0  3-02:01:00 [kthreadd]
-   4711       1    4711       10:07 /usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337 --api-key s3cr3t -tp 2
-   4720    4711    4711       09:58 VLLM::EngineCore_DP0
-   4731    4720    4711    01:09:58 VLLM::Worker_TP0
-   4800       1    4800           - [python3] <defunct>
+      1       0       0  3-02:01:00 root /sbin/init
+      2       0       0  3-02:01:00 root [kthreadd]
+   4711       1    4711       10:07 root /usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337 --api-key s3cr3t -tp 2
+   4720    4711    4711       09:58 root VLLM::EngineCore_DP0
+   4731    4720    4711    01:09:58 root VLLM::Worker_TP0
+   4800       1    4800           - root [python3] <defunct>
 `;
 
 // macOS ps(1): same columns, other widths.
 const MACOS = `
-    1     0     1 02-11:10:31 /sbin/launchd
-  612     1   612    00:03 /opt/homebrew/bin/ollama serve
+    1     0     1 02-11:10:31 root /sbin/launchd
+  612     1   612    00:03 root /opt/homebrew/bin/ollama serve
 `;
 
 Deno.test("parseProcessTable() parses procps output", () => {
@@ -124,6 +124,7 @@ Deno.test("parseProcessTable() parses procps output", () => {
     parentPid: 1,
     groupId: 4711,
     startedSecondsAgo: 607,
+    user: "root",
     commandLine:
       "/usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337 --api-key *** -tp 2",
     arguments: [
@@ -144,7 +145,7 @@ Deno.test("parseProcessTable() parses macOS output", () => {
 
 Deno.test("parseProcessTable() sanitizes titles and limits their length", () => {
   const title = `\x1b]0;pwn\x07${"x".repeat(50_000)}`;
-  const process = parseProcessTable(`1 0 0 00:01 ${title}`).get(1);
+  const process = parseProcessTable(`1 0 0 00:01 root ${title}`).get(1);
   const shown = process?.commandLine ?? "";
   assert(shown.startsWith("\\x1b]0;pwn\\x07xxx"));
   assert(shown.length <= 4096);
@@ -160,7 +161,7 @@ Deno.test("listAncestors() stops at the first process and at loops", () => {
     listAncestors(parseProcessTable(text), pid).map((process) => process.pid);
   assertEquals(list(LINUX, 4731), [4731, 4720, 4711, 1]);
   assertEquals(list(LINUX, 9), []);
-  assertEquals(list("7 8 7 00:01 a\n8 7 7 00:01 b\n", 7), [7, 8]);
+  assertEquals(list("7 8 7 00:01 root a\n8 7 7 00:01 root b\n", 7), [7, 8]);
 });
 
 Deno.test("PS_ARGUMENTS list the processes of this machine", needsProgram("ps"), async () => {

@@ -30,7 +30,7 @@ Deno.test("renderHostLine() tells CPU, memory, load and the busiest API server, 
 });
 
 Deno.test("formatCpu() warns of an API server that lacks a core, not of an engine that uses one", () => {
-  const process = { pid: 1, name: "", endpointKey: "", engine: null, span: 30 };
+  const process = { pid: 1, name: "", user: "", endpointKey: "", engine: null, span: 30 };
   const format = (role: "api_server" | "engine_core", cores: number) =>
     formatCpu({ ...process, role, cpuCores: { value: cores } });
   assertEquals(format("api_server", 0.9), ["90 %", "warn"]);
