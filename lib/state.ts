@@ -323,8 +323,8 @@ export function update(state: State, message: Message): State {
     case "resumed":
       return {
         ...state,
-        endpoints: state.endpoints.map(forgetSamples),
-        totalTrend: interruptTotal(state.totalTrend),
+        endpoints: state.endpoints.map((known) => forgetSamples(known, state.now)),
+        totalTrend: interruptTotal(state.totalTrend, state.now),
       };
     case "clock":
       return evaluateState({ ...state, now: message.now, nowEpoch: message.nowEpoch });

@@ -120,17 +120,17 @@ export function startEndpoints(
   }));
 }
 
-function addGaps(engines: EndpointState["engines"]): EndpointState["engines"] {
+function addGaps(engines: EndpointState["engines"], at: Seconds): EndpointState["engines"] {
   return new Map(
-    [...engines].map(([key, engine]) => [key, { ...engine, series: appendGap(engine.series) }]),
+    [...engines].map(([key, engine]) => [key, { ...engine, series: appendGap(engine.series, at) }]),
   );
 }
 
 /** Restarts windows and leaves a gap in series. */
-export function forgetSamples(known: EndpointState): EndpointState {
+export function forgetSamples(known: EndpointState, at: Seconds): EndpointState {
   const { restartCount } = known.history;
   const history = { ...startHistory(), restartCount };
-  return { ...known, history, engines: addGaps(known.engines) };
+  return { ...known, history, engines: addGaps(known.engines, at) };
 }
 
 /** Keeps name, totals and peaks. */
@@ -208,7 +208,7 @@ function followEngine(
   return {
     ...engine,
     ...{ replica, figures, totals },
-    series: appendFigures(engine.replica === null ? NO_SERIES : engine.series, figures),
+    series: appendFigures(engine.replica === null ? NO_SERIES : engine.series, figures, moment.at),
     peaks: recordPeaks(engine.peaks, getPeakValues(figures), moment),
     limitPeaks,
     idleness: continueIdleness(engine.idleness, step),
@@ -235,7 +235,7 @@ export function acceptScrape(
   objectives: readonly Objective[],
 ): EndpointState {
   const hasJumped = hasClockJumped(scrape, earlier.scrape);
-  const known = hasJumped ? forgetSamples(earlier) : earlier;
+  const known = hasJumped ? forgetSamples(earlier, scrape.receivedAt) : earlier;
   const { receivedAt, duration } = scrape;
   const { engines, processStart } = scrape;
   const counts = countResponses(scrape);
@@ -271,5 +271,5 @@ export function acceptScrape(
 export function acceptFailure(known: EndpointState, failure: ScrapeFailure): EndpointState {
   const { failedAt, duration } = failure;
   const schedule = notePoll(known.schedule, { endedAt: failedAt, duration, hasFailed: true });
-  return { ...known, askedAt: null, failure, engines: addGaps(known.engines), schedule };
+  return { ...known, askedAt: null, failure, engines: addGaps(known.engines, failedAt), schedule };
 }

@@ -1,7 +1,6 @@
 /**
- * Points for sparklines, of each replica and of the fleet: figures of the last poll, and
- * latencies of the last minute, as a poll has few. A failed
- * scrape leaves a gap.
+ * Points for graphs, of each replica and of the fleet: figures of the last poll, and latencies of
+ * the last minute, as a poll has few. A failed scrape leaves a gap.
  * @module
  */
 
@@ -27,31 +26,38 @@ export type PeakKey = typeof PEAK_KEYS[number];
 export const SERIES_KEYS = [...PEAK_KEYS, "ttftP95Seconds", "itlP95Seconds"] as const;
 export type SeriesKey = typeof SERIES_KEYS[number];
 /** `null` is a gap. */
-export type SeriesPoint = Readonly<Record<SeriesKey, number | null>>;
+export type SeriesPoint = Readonly<Record<SeriesKey, number | null>> & {
+  /** Monotonic. */
+  readonly at: Seconds;
+};
 
 /** At least the newest `MAX_LONG_POINTS`, oldest first. As objects they would be most of the memory. */
 export interface Series {
-  /** Numbers of `BLOCK_POINTS` points each, in the order of `SERIES_KEYS`; NaN is a gap. */
+  /** Numbers of `BLOCK_POINTS` points each, their times and `SERIES_KEYS`; NaN is a gap. */
   readonly blocks: readonly Float64Array[];
   /** Numbers of the points after them, fewer than a block. */
   readonly newest: Float64Array;
 }
 
 export const NO_SERIES: Series = { blocks: [], newest: new Float64Array() };
-const GAP: SeriesPoint = Object.freeze(createRecord(SERIES_KEYS, () => null));
+const GAP = Object.freeze(createRecord(SERIES_KEYS, () => null));
+/** Numbers of a point. */
+const POINT_LENGTH = 1 + SERIES_KEYS.length;
 
 export function appendPoint({ blocks, newest }: Series, point: SeriesPoint): Series {
-  const numbers = new Float64Array(newest.length + SERIES_KEYS.length);
+  const numbers = new Float64Array(newest.length + POINT_LENGTH);
   numbers.set(newest);
-  SERIES_KEYS.forEach((key, i) => numbers[newest.length + i] = point[key] ?? NaN);
-  if (numbers.length < BLOCK_POINTS * SERIES_KEYS.length) return { blocks, newest: numbers };
+  numbers[newest.length] = point.at;
+  SERIES_KEYS.forEach((key, i) => numbers[newest.length + 1 + i] = point[key] ?? NaN);
+  if (numbers.length < BLOCK_POINTS * POINT_LENGTH) return { blocks, newest: numbers };
   const kept = blocks.slice(1 - MAX_LONG_POINTS / BLOCK_POINTS);
   return { blocks: [...kept, numbers], newest: NO_SERIES.newest };
 }
 
-export function appendFigures(series: Series, figures: Figures): Series {
+export function appendFigures(series: Series, figures: Figures, at: Seconds): Series {
   const { lastPoll, lastMinute: { latency: { ttft, itl } } } = figures;
   return appendPoint(series, {
+    at,
     running: figures.running.value,
     waiting: figures.waiting.value,
     kvCacheUsageRatio: figures.kvCache.maxRatio.value,
@@ -62,38 +68,47 @@ export function appendFigures(series: Series, figures: Figures): Series {
   });
 }
 
-export function appendGap(series: Series): Series {
-  return appendPoint(series, GAP);
+export function appendGap(series: Series, at: Seconds): Series {
+  return appendPoint(series, { ...GAP, at });
 }
 
 export function countPoints({ blocks, newest }: Series): number {
-  return blocks.length * BLOCK_POINTS + newest.length / SERIES_KEYS.length;
+  return blocks.length * BLOCK_POINTS + newest.length / POINT_LENGTH;
+}
+
+/** The newest numbers at a place of their points, oldest first; fewer if the series is shorter. */
+function listNewest({ blocks, newest }: Series, place: number, maxPoints: number): number[] {
+  const numbers: number[] = [];
+  for (const block of [...blocks.slice(-Math.ceil(maxPoints / BLOCK_POINTS)), newest]) {
+    for (let i = place; i < block.length; i += POINT_LENGTH) numbers.push(block[i]);
+  }
+  return numbers.slice(-maxPoints);
 }
 
 /** The newest values, oldest first; fewer if the series is shorter. */
 export function getSeries(
-  { blocks, newest }: Series,
+  series: Series,
   key: SeriesKey,
   maxPoints = MAX_SERIES_POINTS,
 ): readonly (number | null)[] {
-  const values: (number | null)[] = [];
-  const place = SERIES_KEYS.indexOf(key);
-  for (const numbers of [...blocks.slice(-Math.ceil(maxPoints / BLOCK_POINTS)), newest]) {
-    for (let i = place; i < numbers.length; i += SERIES_KEYS.length) {
-      values.push(Number.isNaN(numbers[i]) ? null : numbers[i]);
-    }
-  }
-  return values.slice(-maxPoints);
+  return listNewest(series, 1 + SERIES_KEYS.indexOf(key), maxPoints)
+    .map((value) => Number.isNaN(value) ? null : value);
 }
 
-/** A gap if the series is empty. */
+/** When each of the newest values was polled. */
+export function getSeriesTimes(series: Series, maxPoints = MAX_SERIES_POINTS): readonly Seconds[] {
+  return listNewest(series, 0, maxPoints);
+}
+
+/** A gap of no time if the series is empty. */
 export function getNewestPoint({ blocks, newest }: Series): SeriesPoint {
   const numbers = newest.length > 0 ? newest : blocks.at(-1) ?? NO_SERIES.newest;
-  const values = numbers.subarray(-SERIES_KEYS.length);
-  return createRecord(SERIES_KEYS, (key) => {
+  const [at = NaN, ...values] = numbers.subarray(-POINT_LENGTH);
+  const point = createRecord(SERIES_KEYS, (key) => {
     const value = values[SERIES_KEYS.indexOf(key)] ?? NaN;
     return Number.isNaN(value) ? null : value;
   });
+  return { ...point, at };
 }
 
 export const SUMMABLE_SERIES_KEYS = [
@@ -107,21 +122,21 @@ export const SUMMABLE_SERIES_KEYS = [
  * Sums points. A key is null if no replica has it, or if it cannot be summed (a ratio, a
  * percentile).
  */
-function sumPoints(points: readonly SeriesPoint[]): SeriesPoint {
+function sumPoints(points: readonly SeriesPoint[], at: Seconds): SeriesPoint {
   const sum = (key: SeriesKey): number | null =>
     points.reduce<number | null>((known, point) => {
       const value = point[key];
       return value === null ? known : (known ?? 0) + value;
     }, null);
-  return { ...GAP, ...createRecord(SUMMABLE_SERIES_KEYS, sum) };
+  return { ...GAP, ...createRecord(SUMMABLE_SERIES_KEYS, sum), at };
 }
 
 /** Without the newest point, of which there is at least one. */
 function dropNewest({ blocks, newest }: Series): Series {
-  if (newest.length > 0) return { blocks, newest: newest.slice(0, -SERIES_KEYS.length) };
+  if (newest.length > 0) return { blocks, newest: newest.slice(0, -POINT_LENGTH) };
   return {
     blocks: blocks.slice(0, -1),
-    newest: blocks[blocks.length - 1].slice(0, -SERIES_KEYS.length),
+    newest: blocks[blocks.length - 1].slice(0, -POINT_LENGTH),
   };
 }
 
@@ -149,15 +164,14 @@ export function recordTotal(
   const { points, startedAt } = series;
   const { at, interval } = moment;
   const intervals = (at - startedAt) / interval + EARLY_TOLERANCE;
-  const point = sumPoints(newest);
-  if (intervals < 1) return { points: appendPoint(dropNewest(points), point), startedAt };
+  if (intervals < 1) {
+    return { points: appendPoint(dropNewest(points), sumPoints(newest, startedAt)), startedAt };
+  }
   // Keep the grid unless an interval was skipped.
-  return {
-    points: appendPoint(points, point),
-    startedAt: intervals < 2 ? startedAt + interval : at,
-  };
+  const start = intervals < 2 ? startedAt + interval : at;
+  return { points: appendPoint(points, sumPoints(newest, start)), startedAt: start };
 }
 
-export function interruptTotal({ points }: TotalSeries): TotalSeries {
-  return { points: appendPoint(points, GAP), startedAt: -Infinity };
+export function interruptTotal({ points }: TotalSeries, at: Seconds): TotalSeries {
+  return { points: appendGap(points, at), startedAt: -Infinity };
 }

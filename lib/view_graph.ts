@@ -8,7 +8,6 @@
  * @module
  */
 
-import { MAX_SERIES_POINTS } from "./stats_series.ts";
 import { measureWidth, padText } from "./text.ts";
 import { type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 import { DASH, formatCount, formatRange } from "./view_format.ts";
@@ -18,11 +17,16 @@ import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 /** Oldest first; `null` is a gap. */
 type Values = readonly (number | null)[];
 
-export interface GraphSeries {
-  readonly values: Values;
+interface Style {
   /** One cell, drawn on the line if there are several series. */
   readonly mark: string;
   readonly meaning: Meaning;
+}
+
+export interface GraphSeries extends Style {
+  readonly values: Values;
+  /** Of each value. */
+  readonly times: readonly Seconds[];
 }
 
 export interface Graph {
@@ -31,7 +35,7 @@ export interface Graph {
   readonly format: (value: number) => string;
   /** Top of the scale; else the highest value shown, rounded up. */
   readonly highest?: number;
-  /** Between values. */
+  /** Of polls: the span of a column of dots. */
   readonly interval: Seconds;
 }
 
@@ -63,14 +67,41 @@ function createCanvas({ width, height }: PlotSize): Canvas {
   };
 }
 
-/** Columns of dots per value: whole numbers, so that a picture only moves. */
-function measureStep(width: number): number {
-  return Math.max(1, Math.floor(2 * width / MAX_SERIES_POINTS));
+/** The column of dots of a moment. Counted from the clock's origin, so that a picture only moves. */
+function findColumn(at: Seconds, interval: Seconds): number {
+  return Math.floor(at / interval);
 }
 
-function chooseShown(values: Values, width: number): Values {
-  const count = Math.floor(2 * width / measureStep(width));
-  return count === 0 ? [] : values.slice(-count);
+/** The column of the newest point of all series; `null` without any. */
+function findNewestColumn({ series, interval }: Graph): number | null {
+  const newest = series.flatMap(({ times }) => times.at(-1) ?? []);
+  return newest.length === 0 ? null : findColumn(Math.max(...newest), interval);
+}
+
+/**
+ * One value for each of the newest columns of dots. A value reaches back to the poll before, or
+ * for an interval if that has none; of two in one column the higher one is drawn.
+ */
+function spreadValues({ values, times }: GraphSeries, columns: {
+  readonly count: number;
+  readonly newest: number;
+  readonly interval: Seconds;
+}): Values {
+  const { count, newest, interval } = columns;
+  const first = newest - count + 1;
+  const spread: (number | null)[] = Array(count).fill(null);
+  values.forEach((value, i) => {
+    if (value === null) return;
+    const to = findColumn(times[i], interval);
+    const from = i === 0 || values[i - 1] === null ? to : findColumn(times[i - 1], interval) + 1;
+    for (let column = Math.max(first, Math.min(from, to)); column <= to; column++) {
+      spread[column - first] = Math.max(value, spread[column - first] ?? 0);
+    }
+  });
+  // Others were polled a moment later.
+  const isNext = findColumn(times.at(-1) ?? NaN, interval) === newest - 1;
+  if (isNext) spread[count - 1] = values.at(-1) ?? null;
+  return spread;
 }
 
 /** 0 is the lowest row of dots. */
@@ -109,28 +140,26 @@ function plot(
   },
 ): void {
   const { width, height, marks } = canvas;
-  const step = measureStep(width);
-  const shown = chooseShown(values, width);
-  let x = 2 * width - step * shown.length;
   let before: number | null = null;
-  for (const value of shown) {
-    const level: number | null = value === null ? null : computeLevel(value, highest, height);
-    const until = x + step;
-    for (const first = x; x < until; x++) {
-      if (level === null) continue;
-      // A line rises or falls where the value changes.
-      const other: number = isFilled ? 0 : x === first ? before ?? level : level;
-      setDots(canvas, { x, low: Math.min(level, other), high: Math.max(level, other), owner });
-      const fromRight = width - 1 - (x >> 1);
-      if (!isFilled && x % 2 === 1 && fromRight % MARK_DISTANCE === 2 * owner % MARK_DISTANCE) {
-        marks[findCell(canvas, x, level)] = owner;
-      }
+  values.forEach((value, i) => {
+    if (value === null) {
+      before = null;
+      return;
+    }
+    const x = 2 * width - values.length + i;
+    const level = computeLevel(value, highest, height);
+    // A line rises or falls where the value changes.
+    const other = isFilled ? 0 : before ?? level;
+    setDots(canvas, { x, low: Math.min(level, other), high: Math.max(level, other), owner });
+    const fromRight = width - 1 - (x >> 1);
+    if (!isFilled && x % 2 === 1 && fromRight % MARK_DISTANCE === 2 * owner % MARK_DISTANCE) {
+      marks[findCell(canvas, x, level)] = owner;
     }
     before = level;
-  }
+  });
 }
 
-function drawCell({ dots, marks }: Canvas, cell: number, series: readonly GraphSeries[]): string {
+function drawCell({ dots, marks }: Canvas, cell: number, series: readonly Style[]): string {
   if (marks[cell] >= 0) return series[marks[cell]].mark;
   return dots[cell] === 0 ? " " : String.fromCharCode(FIRST_BRAILLE + dots[cell]);
 }
@@ -138,7 +167,7 @@ function drawCell({ dots, marks }: Canvas, cell: number, series: readonly GraphS
 function drawRow(
   canvas: Canvas,
   row: number,
-  { series, paint }: { readonly series: readonly GraphSeries[]; readonly paint: Paint },
+  { series, paint }: { readonly series: readonly Style[]; readonly paint: Paint },
 ): string {
   const { width, owners, marks } = canvas;
   let line = "";
@@ -156,28 +185,31 @@ function drawRow(
   return line + paint(run, series[runOwner].meaning);
 }
 
-function listShown(series: readonly GraphSeries[], width: number): number[] {
-  return series.flatMap(({ values }) =>
-    chooseShown(values, width).filter((value) => value !== null)
-  );
-}
-
+/** @param all The values of each series, one for each column of dots; newest on the right. */
 function drawPlot(
-  series: readonly GraphSeries[],
-  size: PlotSize,
-  { highest, paint }: { readonly highest: number; readonly paint: Paint },
+  series: readonly Style[],
+  all: readonly Values[],
+  { width, height, highest, paint }: PlotSize & {
+    readonly highest: number;
+    readonly paint: Paint;
+  },
 ): string[] {
-  const canvas = createCanvas(size);
+  const canvas = createCanvas({ width, height });
   const isFilled = series.length === 1;
-  series.forEach(({ values }, owner) => plot(canvas, values, { owner, highest, isFilled }));
-  return Array.from({ length: size.height }, (_, row) => drawRow(canvas, row, { series, paint }));
+  all.forEach((values, owner) => plot(canvas, values, { owner, highest, isFilled }));
+  return Array.from({ length: height }, (_, row) => drawRow(canvas, row, { series, paint }));
 }
 
-/** Draws the newest values in one line. The top is `highest`, or the highest value shown. */
+function findHighest(all: readonly Values[]): number {
+  return Math.max(0, ...all.flat().map((value) => value ?? 0));
+}
+
+/** Draws the newest values in one line, a column of dots each. The top is `highest`, or theirs. */
 export function drawStrip(values: Values, width: number, highest?: number): string {
-  const series = [{ values, mark: "", meaning: "plain" }] as const;
-  const top = highest ?? Math.max(0, ...listShown(series, width));
-  return drawPlot(series, { width, height: 1 }, { highest: top, paint: (text) => text })[0];
+  const shown = width === 0 ? [] : values.slice(-2 * width);
+  const top = highest ?? findHighest([shown]);
+  const options = { width, height: 1, highest: top, paint: (text: string) => text };
+  return drawPlot([{ mark: "", meaning: "plain" }], [shown], options)[0];
 }
 
 // ---- Scale, span and value now.
@@ -228,13 +260,13 @@ function drawScale(highest: number | null, height: number, format: Graph["format
   });
 }
 
-function renderTitle(graph: Graph, width: number, points: number, paint: Paint): string {
+function renderTitle(graph: Graph, width: number, columns: number, paint: Paint): string {
   const now = `now ${formatNow(graph)}`;
   const { title, interval } = graph;
-  const span = formatSpan(points * interval);
+  const span = formatSpan(columns * interval);
   const room = width - measureWidth(title) - measureWidth(now);
   const fits = (text: string): boolean => measureWidth(text) + 2 <= room;
-  const shown = points === 0 ? "" : [`  last ${span}`, `  ${span}`].find(fits) ?? "";
+  const shown = !Number.isFinite(columns) ? "" : [`  last ${span}`, `  ${span}`].find(fits) ?? "";
   const blanks = " ".repeat(Math.max(1, room - measureWidth(shown)));
   return cutStyledLine(paint(title, "heading") + paint(shown, "dim") + blanks + now, width);
 }
@@ -250,16 +282,16 @@ export function renderGraph(
   },
 ): string[] {
   const size = { width: Math.max(1, width - SCALE_WIDTH - 1), height: lines - 1 };
-  const shown = listShown(graph.series, size.width);
-  const points = Math.max(
-    0,
-    ...graph.series.map(({ values }) => chooseShown(values, size.width).length),
-  );
-  const highest = graph.highest ?? roundUpScale(Math.max(0, ...shown));
-  const plotted = drawPlot(graph.series, size, { highest, paint });
-  const scale = drawScale(shown.length === 0 ? null : highest, size.height, graph.format);
+  const newest = findNewestColumn(graph);
+  const columns = { count: 2 * size.width, newest: newest ?? 0, interval: graph.interval };
+  const all = graph.series.map((one) => spreadValues(one, columns));
+  const firsts = all.map((values) => values.findIndex((value) => value !== null));
+  const first = Math.min(...firsts.filter((column) => column >= 0));
+  const highest = graph.highest ?? roundUpScale(findHighest(all));
+  const plotted = drawPlot(graph.series, all, { ...size, highest, paint });
+  const scale = drawScale(Number.isFinite(first) ? highest : null, size.height, graph.format);
   return [
-    renderTitle(graph, width, points, paint),
+    renderTitle(graph, width, columns.count - first, paint),
     ...plotted.map((line, row) => paint(scale[row], "dim") + line),
   ];
 }

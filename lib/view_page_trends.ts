@@ -7,6 +7,7 @@ import type { State } from "./state.ts";
 import type { Row } from "./state_fleet.ts";
 import {
   getSeries,
+  getSeriesTimes,
   type Series,
   SERIES_KEYS,
   type SeriesKey,
@@ -35,6 +36,8 @@ const SERIES_MEANINGS: readonly Meaning[] = [
   ...["series5", "series6", "series7", "series8"] as const,
 ];
 const MARKS = "abcdefgh";
+/** Two for each cell of a wide screen. */
+const MAX_GRAPH_POINTS = 400;
 
 interface TrendOptions {
   readonly paint: Paint;
@@ -51,7 +54,12 @@ function createGraph(
 }
 
 function createSeries(series: Series, key: SeriesKey, place: number): GraphSeries {
-  return { values: getSeries(series, key), mark: MARKS[place], meaning: SERIES_MEANINGS[place] };
+  return {
+    values: getSeries(series, key, MAX_GRAPH_POINTS),
+    times: getSeriesTimes(series, MAX_GRAPH_POINTS),
+    mark: MARKS[place],
+    meaning: SERIES_MEANINGS[place],
+  };
 }
 
 // ---- Trends in panels and details.

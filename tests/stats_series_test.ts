@@ -6,6 +6,7 @@ import {
   countPoints,
   getNewestPoint,
   getSeries,
+  getSeriesTimes,
   interruptTotal,
   MAX_LONG_POINTS,
   MAX_SERIES_POINTS,
@@ -22,9 +23,10 @@ import { watchFleet } from "./fixtures/fleets.ts";
 const [ROW] = watchFleet(1).fleet.rows;
 
 Deno.test("appendFigures() keeps figures in base units", () => {
-  const trend = appendFigures(NO_SERIES, ROW.figures);
+  const trend = appendFigures(NO_SERIES, ROW.figures, 7);
   const { figures } = ROW;
   assertEquals(getNewestPoint(trend), {
+    at: 7,
     running: figures.running.value,
     waiting: figures.waiting.value,
     kvCacheUsageRatio: figures.kvCache.maxRatio.value,
@@ -36,22 +38,24 @@ Deno.test("appendFigures() keeps figures in base units", () => {
 });
 
 Deno.test("appendFigures() and appendGap() leave gaps for absent figures", () => {
-  const trend = appendGap(appendFigures(NO_SERIES, computeFigures([])));
+  const trend = appendGap(appendFigures(NO_SERIES, computeFigures([]), 1), 3);
   for (const key of SERIES_KEYS) assertEquals(getSeries(trend, key), [null, null], key);
+  assertEquals(getSeriesTimes(trend), [1, 3]);
 });
 
 Deno.test("appendFigures() and appendGap() keep only the newest points", () => {
-  const first = appendFigures(NO_SERIES, ROW.figures);
+  const first = appendFigures(NO_SERIES, ROW.figures, 0);
   let trend = first;
-  for (let i = 1; i < MAX_LONG_POINTS; i++) trend = appendGap(trend);
+  for (let i = 1; i < MAX_LONG_POINTS; i++) trend = appendGap(trend, i);
   const list = (maxPoints?: number) => getSeries(trend, "running", maxPoints);
   assertEquals(countPoints(trend), MAX_LONG_POINTS);
   assertEquals(list(MAX_LONG_POINTS)[0], ROW.figures.running.value);
   assertEquals(list().length, MAX_SERIES_POINTS);
-  trend = appendFigures(trend, ROW.figures);
+  assertEquals(getSeriesTimes(trend, 2), [MAX_LONG_POINTS - 2, MAX_LONG_POINTS - 1]);
+  trend = appendFigures(trend, ROW.figures, MAX_LONG_POINTS);
   assertEquals(list(MAX_LONG_POINTS)[0], null);
   assertEquals([list().at(-1), list(1)], [ROW.figures.running.value, [ROW.figures.running.value]]);
-  for (let i = 0; i < 3 * MAX_LONG_POINTS; i++) trend = appendGap(trend);
+  for (let i = 0; i < 3 * MAX_LONG_POINTS; i++) trend = appendGap(trend, 1000 + i);
   assertEquals(countPoints(trend) < MAX_LONG_POINTS + 60, true);
   // What an earlier series held stays.
   assertEquals(getSeries(first, "running"), [ROW.figures.running.value]);
@@ -78,7 +82,7 @@ Deno.test("recordTotal() sums summable figures, with a gap if no replica has a v
   assertEquals(readRunning(record([0, 1, 10], [2, 2, null], [4, null, null], [6], [8, 0])), [
     ...[11, 2, null, null, 0],
   ]);
-  const figures = getNewestPoint(appendFigures(NO_SERIES, ROW.figures));
+  const figures = getNewestPoint(appendFigures(NO_SERIES, ROW.figures, 0));
   const { points } = recordTotal(NO_TOTAL_SERIES, [figures, figures], { at: 0, interval: 2 });
   for (const key of SERIES_KEYS) {
     const isSum = SUMMABLE_SERIES_KEYS.some((one) => one === key);
@@ -116,7 +120,8 @@ Deno.test("recordTotal() updates the newest point at any place in a block", () =
 });
 
 Deno.test("interruptTotal() adds a gap, after which a new interval starts", () => {
-  const trend = interruptTotal(record([0, 1], [2, 2]));
+  const trend = interruptTotal(record([0, 1], [2, 2]), 2.2);
   const later = recordTotal(trend, [createPoint(3)], { at: 2.5, interval: 2 });
   assertEquals(readRunning(later), [1, 2, null, 3]);
+  assertEquals(getSeriesTimes(later.points), [0, 2, 2.2, 2.5]);
 });

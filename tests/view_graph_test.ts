@@ -17,8 +17,10 @@ import { assertGolden } from "./fixtures/goldens.ts";
 const plain = createPaint(null);
 const value = fc.oneof(fc.constant(null), fc.double({ min: 0, max: 1e9, noNaN: true }));
 
+/** Of polls every two seconds, the newest at 200. */
 function createSeries(values: readonly (number | null)[], mark = "a"): GraphSeries {
-  return { values, mark, meaning: mark === "a" ? "series1" : "series2" };
+  const times = values.map((_, i) => 200 - 2 * (values.length - 1 - i));
+  return { values, times, mark, meaning: mark === "a" ? "series1" : "series2" };
 }
 
 function createGraph(series: readonly GraphSeries[], more: Partial<Graph> = {}): Graph {
@@ -119,6 +121,37 @@ Deno.test("renderGraph() invents no value", () => {
   const lines = renderGraph(gap, { width: 30, lines: 2, paint: plain });
   assertMatch(lines[0], /now —$/);
   assertEquals(lines[1], "     5┤                   ⠈⠁⠈⠁".padEnd(30).slice(0, 30));
+});
+
+/** The dots of the lowest line, two to a cell. */
+function drawLow(series: readonly GraphSeries[], width = 27): string {
+  const [, line] = renderGraph(createGraph(series), { width, lines: 2, paint: plain });
+  return line.slice(7);
+}
+
+Deno.test("renderGraph() places values by their times", () => {
+  const at = (times: readonly number[], values: readonly (number | null)[]): GraphSeries => ({
+    ...{ values, times, mark: "a", meaning: "series1" },
+  });
+  // Polled every six seconds: each value reaches back to the poll before.
+  assertEquals(drawLow([at([188, 194, 200], [1, 1, 1])]).trimStart(), "⢸⣿⣿⣿");
+  // After a failure or a pause it does not.
+  assertEquals(drawLow([at([188, 190, 200], [1, null, 1])]).trimEnd().slice(-4), "⢸  ⢸");
+  // Two polls in one step: the higher one is seen.
+  assertEquals(drawLow([at([200, 200.5], [5, 1])]).slice(-1), "⢸");
+  // Who is polled a moment before the others has a value now, too; who failed has none.
+  const early = (value: number | null) => [at([196, 198, 199.9], [1, 1, value])];
+  const others = { ...at([196, 198, 200.1], [1, 1, 1]), mark: "b" };
+  assertEquals(drawLow([...early(1), others]).slice(-1), "a");
+  assertEquals(drawLow([...early(null), others]).slice(-1), "⠉");
+});
+
+Deno.test("renderGraph() tells a span by the clock, not by the number of polls", () => {
+  const values = Array.from({ length: 11 }, () => 1);
+  const times = values.map((_, i) => 100 + 10 * i);
+  const series: GraphSeries = { values, times, mark: "a", meaning: "series1" };
+  const [title] = renderGraph(createGraph([series]), { width: 79, lines: 2, paint: plain });
+  assertMatch(title, /^Running {2}last 102 s /);
 });
 
 Deno.test("renderGraph() has its size, with or without styles", () => {
