@@ -1,5 +1,5 @@
 /**
- * The simulated fleet of `--demo`, as a Platform whose HTTP client it answers.
+ * The simulated fleet of `--demo`, as a Platform whose HTTP client it answers, on a simulated machine.
  * @module
  */
 
@@ -10,6 +10,7 @@ import {
   type SimulatedEngineOptions,
 } from "./demo_engine.ts";
 import { writeExposition } from "./demo_exposition.ts";
+import { createDemoMachine, type MachineServer } from "./demo_machine.ts";
 import { parseEndpointUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
@@ -139,17 +140,22 @@ const QWEN: SimulatedEngineOptions = {
   maxWaiting: 40,
 };
 
+interface DemoServer extends Omit<MachineServer, "isUpAt"> {
+  readonly url: string;
+  readonly server: SimulatedServer;
+}
+
 const DEMO_WARM_UP: Seconds = 300;
 const DEMO_FIRST_PORT = 8000;
 
 /**
- * Three servers of one model, the last three times slower, and two of another with speculative
+ * Three servers of one model, the last three times slower on a hot GPU, and two of another with speculative
  * decoding, the last of which is down for 20 s every 150 s.
  */
 export function createDemoFleet(
   seed: number,
   startEpoch: EpochSeconds,
-): readonly { readonly url: string; readonly server: SimulatedServer }[] {
+): readonly DemoServer[] {
   const servers: readonly Omit<SimulatedServerOptions, "seed" | "startEpoch">[] = [
     { engines: [LLAMA] },
     { engines: [LLAMA] },
@@ -159,6 +165,9 @@ export function createDemoFleet(
   ];
   return servers.map((server, index) => ({
     url: `http://localhost:${DEMO_FIRST_PORT + index}`,
+    port: DEMO_FIRST_PORT + index,
+    model: server.engines[0].model,
+    isHot: server.engines[0].slowness !== undefined,
     server: createSimulatedServer({
       ...server,
       warmUp: DEMO_WARM_UP,
@@ -198,5 +207,10 @@ export function createDemo(
     },
     close: () => {},
   };
-  return { endpoints, platform: { ...platform, createHttpClient: () => Promise.resolve(client) } };
+  const machine = createDemoMachine(
+    platform,
+    fleet.map((one) => ({ ...one, isUpAt: one.server.isUpAt })),
+  );
+  const createHttpClient = () => Promise.resolve(client);
+  return { endpoints, platform: { ...platform, ...machine, createHttpClient } };
 }

@@ -69,7 +69,7 @@ async function chooseDemo(platform: Platform, options: Options): Promise<TargetS
     isDemo: true,
     scanner: null,
     fallbackKey: null,
-    listProcesses: null,
+    listProcesses: createProcessLister(demo.platform),
   };
 }
 

@@ -74,12 +74,11 @@ export function getHostName(endpoint: Endpoint): string {
   return isLocal(endpoint) ? LOCAL_HOST : getHostAndPort(endpoint)?.host ?? LOCAL_HOST;
 }
 
-/** Empty if the fleet is simulated. */
 export function listEndpointsOn(
-  { isDemo, endpoints }: FleetSources,
+  { endpoints }: FleetSources,
   host: string,
 ): readonly EndpointState[] {
-  return isDemo ? [] : endpoints.filter(({ endpoint }) => getHostName(endpoint) === host);
+  return endpoints.filter(({ endpoint }) => getHostName(endpoint) === host);
 }
 
 function describeServer(known: EndpointState): GpuEndpoint {

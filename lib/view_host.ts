@@ -32,7 +32,8 @@ export function nameEndpoint({ rows }: Fleet, endpointKey: string): string {
 /** `98 %` of a core; yellow if an API server lacks more. */
 export function formatCpu({ role, cpuCores }: ServerProcess): readonly [string, Meaning] {
   const isFull = role === "api_server" && (cpuCores.value ?? 0) >= FULL_CORE;
-  return [formatGpuReading(cpuCores, formatPercent), isFull ? "warn" : "plain"];
+  const text = formatGpuReading(cpuCores, (cores) => `${Math.round(cores * 100)} %`);
+  return [text, isFull ? "warn" : "plain"];
 }
 
 type Span = readonly [text: string, meaning: Meaning];

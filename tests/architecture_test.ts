@@ -303,6 +303,7 @@ const MODULES_THAT_NAME_SERVERS: ReadonlyMap<string, string> = new Map([
   ["cli_option_table", "help"],
   ["cli_values", "help"],
   ["demo_exposition", "it simulates vLLM"],
+  ["demo_machine", "it simulates processes of vLLM"],
   ["discovery", "messages"],
   ["endpoint", "an example in a message"],
   ["report", "descriptions of keys"],

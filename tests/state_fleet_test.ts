@@ -432,14 +432,12 @@ Deno.test("areOwnersKnown() needs the GPUs of each answering server", () => {
   assertEquals(areOwnersKnown(advance(both, 6, [createFailed(silent, 5)])), true);
 });
 
-Deno.test("attributeGpus() ignores foreign processes, remote and simulated servers", () => {
+Deno.test("attributeGpus() ignores foreign processes and remote servers", () => {
   const holders = [{ port: 8000, gpus: [0] }];
   const stranger = sampleGpus(watch([8000]), [EIGHT], [], [createGpuProcess(77)]);
   assertEquals(readShares(stranger).map(({ owner }) => owner), [null]);
   const remote = sampleGpus(watch([8000], "gpu1"), [EIGHT], holders);
   assertEquals(readShares(remote).map(({ owner }) => owner), [null]);
-  const demo = sampleGpus(watch([8000], "localhost", { isDemo: true }), [EIGHT], holders);
-  assertEquals(readShares(demo).map(({ owner }) => owner), [null]);
 });
 
 Deno.test("attributeGpus() keeps hosts apart, as does the bill", () => {
