@@ -195,8 +195,9 @@ function runAction(screen: Screen, action: ClickAction): void {
     case "sort":
       return applyMessage(screen, action);
     case "line":
+      // As in htop, the first click selects.
+      if (screen.session.state.ui.selectedKey === action.key) return runCommand(screen, "open");
       applyMessage(screen, { kind: "select", key: action.key, context: getContext(screen) });
-      return runCommand(screen, "open");
   }
 }
 

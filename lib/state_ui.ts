@@ -21,8 +21,9 @@ export interface ClickTarget {
 export type Command =
   | ("quit" | "pause" | "slower" | "faster" | "poll_now" | "toggle_detail" | "up" | "down")
   | ("page_up" | "page_down" | "first" | "last" | "open" | "back" | "sort_next")
-  | ("sort_previous" | "invert_sort" | "filter" | "group" | "fold" | "unfold" | "zoom")
-  | ("next_panel" | "next_theme" | "columns" | "help" | "redraw" | "suspend" | "diagnose")
+  | ("sort_previous" | "invert_sort" | "sort_severity" | "filter" | "group" | "fold")
+  | ("unfold" | "zoom" | "next_trouble" | "previous_trouble" | "next_page" | "next_theme")
+  | ("columns" | "help" | "redraw" | "suspend" | "diagnose")
   | PageCommand;
 
 /** In the order of their keys, from 1. */
@@ -34,18 +35,6 @@ export type PageCommand = `show_${PageId}`;
 export const THEME_NAMES = ["default", "light", "mono", "high-contrast", "colorblind"] as const;
 export type ThemeName = typeof THEME_NAMES[number];
 type Screen = "overview" | "detail" | "help" | "columns";
-
-/** Most important first; empty panels are hidden. */
-export const PANEL_IDS = [
-  "events",
-  "balance",
-  "gpus",
-  "latency",
-  "cost",
-  "trend",
-  "totals",
-] as const;
-export type PanelId = typeof PANEL_IDS[number];
 
 export interface Sort {
   readonly columnId: string;
@@ -69,11 +58,11 @@ export interface Ui {
   readonly filter: string;
   /** Typing edits the filter. */
   readonly isTyping: boolean;
+  /** By model, if there are several. */
   readonly isGrouped: boolean;
   readonly foldedModels: ReadonlySet<string>;
-  /** It fills the screen. */
-  readonly zoomedPanel: PanelId | null;
-  readonly focusedPanel: PanelId;
+  /** The table fills its page. */
+  readonly isZoomed: boolean;
   readonly theme: ThemeName;
   /** All, in the user's order. */
   readonly columnIds: readonly string[];
@@ -96,8 +85,8 @@ export interface UiContext {
   readonly lastScroll: number;
   /** First sort by each visible column, from left to right. */
   readonly sorts: readonly Sort[];
-  /** Panels with content; at least one. */
-  readonly panelIds: readonly PanelId[];
+  /** Lines of replicas in trouble. */
+  readonly troubledKeys: ReadonlySet<string>;
 }
 
 /** `columnIds` must list all columns; without it the column menu is empty. */
@@ -114,10 +103,9 @@ export function createUi(
     sort: null,
     filter: "",
     isTyping: false,
-    isGrouped: false,
+    isGrouped: true,
     foldedModels: new Set(),
-    zoomedPanel: null,
-    focusedPanel: "events",
+    isZoomed: false,
     theme: "default",
     columnIds: [],
     hiddenColumnIds: new Set(),
@@ -188,7 +176,7 @@ export function sortByColumn(ui: Ui, { columnId, isDescending }: Sort): Ui {
 function goBack(ui: Ui): Ui {
   if (ui.screen !== "overview") return { ...ui, screen: "overview", scroll: 0 };
   if (ui.page !== "fleet") return { ...ui, page: "fleet", scroll: 0 };
-  if (ui.zoomedPanel !== null) return { ...ui, zoomedPanel: null };
+  if (ui.isZoomed) return { ...ui, isZoomed: false };
   return { ...ui, filter: "", isTyping: false };
 }
 
@@ -196,7 +184,20 @@ function goBack(ui: Ui): Ui {
 function togglePage(ui: Ui, page: PageId): Ui {
   const isShown = ui.screen === "overview" && ui.page === page;
   const next = isShown ? "fleet" : page;
-  return { ...ui, screen: "overview", page: next, zoomedPanel: null, scroll: 0, isTyping: false };
+  return { ...ui, screen: "overview", page: next, scroll: 0, isTyping: false };
+}
+
+const SEVERITY: Sort = { columnId: "state", isDescending: true };
+
+/** Selects the nearest line in trouble, around the end. */
+function findTrouble(ui: Ui, isBack: boolean, context: UiContext): Ui {
+  const { lineKeys, troubledKeys } = context;
+  const selected = findSelected(ui, lineKeys);
+  const around = [...lineKeys.slice(selected + 1), ...lineKeys.slice(0, selected + 1)];
+  // Back: the selected line comes last, too.
+  const ahead = isBack ? [...around.slice(0, -1).reverse(), ...around.slice(-1)] : around;
+  const key = ahead.find((one) => troubledKeys.has(one));
+  return key === undefined ? ui : { ...selectKey(ui, key, context), scroll: 0 };
 }
 
 /** Skips the lines of open groups: their rows follow. */
@@ -253,7 +254,7 @@ function toggleScreen(ui: Ui, screen: Screen): Ui {
 /** Opened, or of the only replica. */
 function showsDetail(ui: Ui, { isText }: UiContext): boolean {
   return ui.screen === "detail" ||
-    (isText && ui.screen === "overview" && ui.page === "fleet" && ui.zoomedPanel === null);
+    (isText && ui.screen === "overview" && ui.page === "fleet");
 }
 
 function toggleDetail(ui: Ui, context: UiContext): Ui {
@@ -270,7 +271,7 @@ function toggleDetail(ui: Ui, context: UiContext): Ui {
 /** The filter line is above the table: show the table. */
 function startFilter(ui: Ui): Ui {
   const table = { screen: "overview", page: "fleet", prefersTable: true } as const;
-  return { ...ui, ...table, zoomedPanel: null, scroll: 0, isTyping: true };
+  return { ...ui, ...table, scroll: 0, isTyping: true };
 }
 
 export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
@@ -308,12 +309,18 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
       return startFilter(ui);
     case "group":
       return { ...ui, isGrouped: !ui.isGrouped };
-    case "next_panel": {
-      const focusedPanel = cycle(context.panelIds, ui.focusedPanel);
-      return { ...ui, focusedPanel, zoomedPanel: ui.zoomedPanel === null ? null : focusedPanel };
-    }
+    case "sort_severity":
+      return isDetail
+        ? ui
+        : { ...ui, sort: ui.sort?.columnId === SEVERITY.columnId ? null : SEVERITY };
+    case "next_trouble":
+      return findTrouble(ui, false, context);
+    case "previous_trouble":
+      return findTrouble(ui, true, context);
+    case "next_page":
+      return { ...ui, screen: "overview", page: cycle(PAGE_IDS, ui.page), scroll: 0 };
     case "zoom":
-      return { ...ui, zoomedPanel: ui.zoomedPanel === null ? ui.focusedPanel : null };
+      return { ...ui, isZoomed: !ui.isZoomed };
     case "next_theme":
       return { ...ui, theme: cycle(THEME_NAMES, ui.theme) };
     case "show_fleet":

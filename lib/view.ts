@@ -9,10 +9,12 @@ import { type DetailOptions, renderDetail } from "./view_detail.ts";
 import { renderDiagnosis } from "./view_diagnosis.ts";
 import { renderHeader, renderProblems } from "./view_header.ts";
 import { zoomPanel } from "./view_layout.ts";
-import { createPanels, summarizeEvents } from "./view_panels.ts";
+import { summarizeEvents } from "./view_panels.ts";
 import { listVisibleRows, parseFilter } from "./view_rows.ts";
+import { createCostPanel } from "./view_panel_cost.ts";
+import { createGpuPanel, shouldShowGpus } from "./view_panel_gpu.ts";
 import { convertSigns, type SignSet } from "./view_signs.ts";
-import { renderTable } from "./view_table.ts";
+import { type Offer, renderTable } from "./view_table.ts";
 import { type ColorDepth, createPaint } from "./view_theme.ts";
 
 export interface ViewOptions extends SignSet {
@@ -40,10 +42,15 @@ export function choosePlainWidth(
   return namesColumns ? UNLIMITED_WIDTH : PLAIN_WIDTH;
 }
 
+/** Figures that the table can have at all. */
+export function getOffer(state: State): Offer {
+  return { objectives: state.objectives.length > 0, gpus: shouldShowGpus(state) };
+}
+
 /** Whether to show details instead of the table. */
 export function choosesDetail({ fleet, ui }: State, output: ViewOptions["output"]): boolean {
   if (ui.screen === "detail") return true;
-  if (ui.prefersTable || ui.page !== "fleet" || ui.zoomedPanel !== null) return false;
+  if (ui.prefersTable || ui.page !== "fleet") return false;
   return output === "detail" || (output === "auto" && fleet.rows.length < 2);
 }
 
@@ -71,7 +78,7 @@ export function renderText(
   const listed = listVisibleRows(fleet, ui);
   const table = {
     ...{ width, paint, ui, maxLines: Infinity },
-    ...{ hasGroupTotals: !ui.isGrouped, hasNote: false, isLive: false },
+    ...{ offer: getOffer(state), isLive: false },
   };
   const remarks = parseFilter(ui.filter).remarks.flatMap((remark) =>
     wrapText(`Filter: ${remark}`, width - 2, "  ").map((line) => " " + paint(line, "warn"))
@@ -81,7 +88,8 @@ export function renderText(
     ...renderTable(fleet, listed, table).lines,
     ...(problems.length > 0 ? ["", ...problems] : []),
   ];
-  const panels = createPanels(state, paint).filter(({ id }) => id === "gpus" || id === "cost")
+  const panels = [createGpuPanel(state, paint), createCostPanel(state, paint)]
+    .filter((panel) => panel !== null)
     .flatMap((panel) => ["", ...zoomPanel(panel, { width, paint })]);
   // Without a server that is up there is no summary.
   const header = renderHeader(state, { width, paint }).filter((line) => line !== "");

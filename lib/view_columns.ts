@@ -45,8 +45,6 @@ import type { Meaning } from "./view_theme.ts";
 export interface Cell {
   readonly text: string;
   readonly meaning: Meaning;
-  /** There is no value now, but there may soon be one: keep the column. */
-  readonly isAwaited?: true;
 }
 
 /** A replica, or several merged. */
@@ -74,12 +72,12 @@ export interface Column {
   readonly align: "left" | "right";
   /** The highest number is dropped first on a narrow screen; 0 never is. */
   readonly priority: number;
-  /** Keeps columns from moving with their values. */
+  /** In cells, whatever the values; of `replica`, at least. */
   readonly minWidth: number;
   /** Shown in percent. */
   readonly isRatio?: true;
-  /** Shown even if no line has a value. */
-  readonly isEssential?: true;
+  /** Left out until its figures can be: an objective is set, or a GPU is sampled. */
+  readonly needs?: "objectives" | "gpus";
   /** Sorted ascending at first, as names are; other columns start with the worst. */
   readonly risesFirst?: true;
   readonly formatCell: (line: TableLine) => Cell;
@@ -105,19 +103,16 @@ export function createGroupLine(group: ModelGroup, name: string): TableLine {
 
 /** As in vllm-htop 0.5.0 (PyPI). Red is what the verdict counts. */
 export const KV_WARN_RATIO: Ratio = 0.65;
-/** As in vllm-htop 0.5.0 (PyPI). */
-export const HIT_GOOD_RATIO: Ratio = 0.6;
-export const HIT_FAIR_RATIO: Ratio = 0.3;
 const KV_GAUGE_WIDTH = 8;
 const TREND_WIDTH = 12;
-/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `QUEUING`, `999`, `TTFT 97–99 %`. */
+/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `9999`, `TTFT 97–99 %`. */
 const RATE_WIDTH = 5;
 const LATENCY_WIDTH = 7;
 const PERCENT_WIDTH = 5;
-const STATE_WIDTH = 7;
-const COUNT_WIDTH = 3;
+const STATE_WIDTH = 8;
+const COUNT_WIDTH = 4;
 const SERVICE_LEVEL_WIDTH = 12;
-const COUNT = { minWidth: COUNT_WIDTH, isEssential: true, format: formatCount } as const;
+const COUNT = { minWidth: COUNT_WIDTH, format: formatCount } as const;
 const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } as const;
 
 /** Those without rules. */
@@ -140,11 +135,6 @@ export function chooseKvCacheColor(ratio: Reading<Ratio>, alerts: readonly Alert
   if (!isPresent(ratio)) return "dim";
   if (judgeSignal(alerts, "kv_cache") !== null) return "alert";
   return ratio.value > KV_WARN_RATIO ? "warn" : "ok";
-}
-
-export function chooseHitRatioColor(ratio: Reading<Ratio>): Meaning {
-  if (!isPresent(ratio)) return "dim";
-  return ratio.value >= HIT_GOOD_RATIO ? "ok" : ratio.value >= HIT_FAIR_RATIO ? "plain" : "warn";
 }
 
 export function chooseWaitingColor(waiting: Reading, alerts: readonly Alert[]): Meaning {
@@ -184,10 +174,6 @@ function choosePlain(reading: Reading<unknown>): Meaning {
   return isPresent(reading) ? "plain" : "dim";
 }
 
-function useLastMinute(line: TableLine): TableLine {
-  return { ...line, figures: { ...line.figures, lastPoll: line.figures.lastMinute } };
-}
-
 function createColumn<T extends number | Quantile>(
   column: Omit<Column, "align" | "formatCell" | "getSortValue"> & {
     readonly read: (line: TableLine) => Reading<T>;
@@ -202,10 +188,7 @@ function createColumn<T extends number | Quantile>(
     formatCell: (line) => {
       const reading = read(line);
       const meaning = chooseMeaning(reading, (one) => judge(one, line.alerts));
-      const cell = { text: formatReading(reading, format), meaning };
-      return !isPresent(reading) && isPresent(read(useLastMinute(line)))
-        ? { ...cell, isAwaited: true }
-        : cell;
+      return { text: formatReading(reading, format), meaning };
     },
     getSortValue: (line) => {
       const { value } = read(line);
@@ -287,7 +270,6 @@ function formatServiceLevelCell({ serviceLevels, alerts }: TableLine): Cell {
   return {
     text: isPresent(ratio) ? `${LATENCY_NAMES[latency].title} ${share}` : share,
     meaning: chooseAttainmentColor(worst, alerts),
-    isAwaited: true,
   };
 }
 
@@ -306,15 +288,14 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "replica",
     title: "REPLICA",
-    help: "model, address, and engine if the endpoint has several",
+    help: "address, and engine if the endpoint has several; below the name of its model",
     align: "left",
     priority: 0,
-    minWidth: 0,
-    isEssential: true,
+    minWidth: 8,
     risesFirst: true,
     formatCell: ({ name, status }) => ({
       text: name,
-      meaning: status === null ? "heading" : "name",
+      meaning: status === null ? "title" : "plain",
     }),
     getSortValue: ({ name }) => name,
   },
@@ -325,7 +306,6 @@ export const COLUMNS: readonly Column[] = [
     align: "left",
     priority: 1,
     minWidth: STATE_WIDTH,
-    isEssential: true,
     formatCell: formatStateCell,
     getSortValue: ({ status }) => status === null ? null : STATUS_ORDER.indexOf(status),
   },
@@ -333,7 +313,7 @@ export const COLUMNS: readonly Column[] = [
     id: "running",
     title: "RUN",
     help: "running requests",
-    priority: 3,
+    priority: 2,
     ...COUNT,
     read: ({ figures }) => figures.running,
   }),
@@ -341,29 +321,88 @@ export const COLUMNS: readonly Column[] = [
     id: "waiting",
     title: "WAIT",
     help: "waiting requests",
-    priority: 4,
+    priority: 3,
     ...COUNT,
     read: ({ figures }) => figures.waiting,
     judge: chooseWaitingColor,
   }),
   {
+    id: "kv_bar",
+    title: "",
+    help: "KV-cache usage as a gauge",
+    align: "left",
+    priority: 9,
+    minWidth: KV_GAUGE_WIDTH,
+    formatCell: formatKvBarCell,
+    getSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
+  },
+  createColumn({
+    id: "kv",
+    title: "KV",
+    help: "share of the KV cache held by running requests; of several replicas, the maximum",
+    priority: 4,
+    ...RATIO,
+    read: ({ figures }) => figures.kvCache.maxRatio,
+    judge: chooseKvCacheColor,
+  }),
+  createRateColumn("output", "OUT/S", {
+    priority: 5,
+    help: "generated tokens per second",
+    read: (window) => window.generationTokensPerSecond,
+  }),
+  createRateColumn("prompt", "IN/S", {
+    priority: 10,
+    help: "prompt tokens per second, cached ones included",
+    read: (window) => window.promptTokensPerSecond,
+  }),
+  createRateColumn("requests", "REQ/S", {
+    priority: 11,
+    help: "requests finished per second",
+    read: (window) => window.requestsPerSecond,
+  }),
+  createLatencyColumn("ttft", { priority: 6, window: "lastMinute" }),
+  createLatencyColumn("itl", { priority: 7, window: "lastMinute" }),
+  {
     id: "slo",
     title: "SLO@1m",
     help: "share within the limit (--slo) in the last minute, of the objective missed most",
     align: "right",
-    priority: 2.5,
+    priority: 8,
     minWidth: SERVICE_LEVEL_WIDTH,
+    needs: "objectives",
     isRatio: true,
     risesFirst: true,
     formatCell: formatServiceLevelCell,
     getSortValue: ({ serviceLevels }) =>
       findWorstObjective(serviceLevels)?.lastMinute.ratio.value?.min ?? null,
   },
-  createRateColumn("requests", "REQ/S", {
-    priority: 8,
-    help: "requests finished per second",
-    read: (window) => window.requestsPerSecond,
+  createColumn({
+    id: "cache",
+    title: "HIT",
+    help: "prefix-cache hit ratio of the last poll",
+    priority: 12,
+    ...RATIO,
+    read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
   }),
+  createColumn({
+    id: "gpu",
+    title: "GPU",
+    help: "utilization of its busiest GPU, if known",
+    priority: 13,
+    needs: "gpus",
+    ...RATIO,
+    read: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
+  }),
+  {
+    id: "trend",
+    title: "RUN 2 MIN",
+    help: "running requests over the last polls, newest on the right",
+    align: "left",
+    priority: 14,
+    minWidth: TREND_WIDTH,
+    formatCell: formatTrendCell,
+    getSortValue: ({ figures }) => figures.running.value,
+  },
   {
     id: "share",
     title: "SHARE@1m",
@@ -375,85 +414,29 @@ export const COLUMNS: readonly Column[] = [
     formatCell: formatShareCell,
     getSortValue: ({ requestShare }) => requestShare.value,
   },
-  {
-    id: "kv_bar",
-    title: "",
-    help: "KV-cache usage as a bar",
-    align: "left",
-    priority: 14,
-    minWidth: KV_GAUGE_WIDTH,
-    formatCell: formatKvBarCell,
-    getSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
-  },
-  createColumn({
-    id: "kv",
-    title: "KV",
-    help: "share of the KV cache held by running requests; of several replicas, the maximum",
-    priority: 2,
-    ...RATIO,
-    isEssential: true,
-    read: ({ figures }) => figures.kvCache.maxRatio,
-    judge: chooseKvCacheColor,
-  }),
-  createColumn({
-    id: "cache",
-    title: "CACHE",
-    help: "prefix-cache hit ratio of the last poll",
-    priority: 9,
-    ...RATIO,
-    read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
-    judge: chooseHitRatioColor,
-  }),
-  createRateColumn("prompt", "PROMPT tok/s", {
-    priority: 13,
-    help: "prompt tokens per second, cached ones included",
-    read: (window) => window.promptTokensPerSecond,
-  }),
-  createRateColumn("computed", "COMPUTED tok/s", {
+  createRateColumn("computed", "COMPUTED/S", {
     priority: 16,
     help: "prompt tokens per second, cached ones excluded",
     read: (window) => window.computedPromptTokensPerSecond,
   }),
-  createRateColumn("output", "OUTPUT tok/s", {
-    priority: 7,
-    help: "generated tokens per second",
-    read: (window) => window.generationTokensPerSecond,
-  }),
-  createLatencyColumn("ttft", { priority: 6 }),
-  createLatencyColumn("ttft", { priority: 11, window: "lastMinute" }),
-  createLatencyColumn("itl", { priority: 5 }),
-  createLatencyColumn("itl", { priority: 12, window: "lastMinute" }),
-  createColumn({
-    id: "gpu",
-    title: "GPU",
-    help: "utilization of its busiest GPU, if known",
-    priority: 17,
-    ...RATIO,
-    read: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
-  }),
+  createLatencyColumn("e2e", { priority: 17, window: "lastMinute" }),
+  createLatencyColumn("queue", { priority: 18, window: "lastMinute" }),
+  createLatencyColumn("ttft", { priority: 19 }),
+  createLatencyColumn("itl", { priority: 20 }),
   createColumn({
     id: "gpu_memory",
     title: "GPU MEM",
     help: "memory usage of its fullest GPU, if known",
-    priority: 18,
+    priority: 21,
+    needs: "gpus",
     ...RATIO,
     read: (line) => getGpuMax(line, computeMemoryRatio),
   }),
-  {
-    id: "trend",
-    title: "RUNNING",
-    help: "running requests over the last polls, newest on the right",
-    align: "left",
-    priority: 10,
-    minWidth: TREND_WIDTH,
-    formatCell: formatTrendCell,
-    getSortValue: ({ figures }) => figures.running.value,
-  },
-  createLatencyColumn("e2e", { priority: 19 }),
-  createLatencyColumn("queue", { priority: 20 }),
-  createLatencyColumn("tpot", { priority: 21 }),
+  createLatencyColumn("tpot", { priority: 22 }),
+  createLatencyColumn("e2e", { priority: 23 }),
+  createLatencyColumn("queue", { priority: 24 }),
   createRateColumn("preemptions", "PREEMPT/S", {
-    priority: 22,
+    priority: 25,
     help: "preemptions per second",
     read: (window) => window.preemptionsPerSecond,
   }),
@@ -464,8 +447,3 @@ export function startSort({ id, risesFirst }: Column): Sort {
 }
 
 export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
-
-export function hasContent(column: Column, cells: readonly Cell[]): boolean {
-  return column.isEssential === true ||
-    cells.some(({ text, isAwaited }) => isAwaited === true || (text !== "" && text !== DASH));
-}

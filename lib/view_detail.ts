@@ -26,7 +26,6 @@ import { cutText, wrapText } from "./text.ts";
 import type { Ratio } from "./units.ts";
 import {
   chooseAttainmentColor,
-  chooseHitRatioColor,
   chooseKvCacheColor,
   chooseMeaning,
   chooseWaitingColor,
@@ -282,8 +281,7 @@ function renderPrefixCache(subject: Subject): string[] {
   );
   if (!isExported) return [];
   const windows = [lastPoll, lastMinute, lifetime];
-  const hit = (ratio: Reading<Ratio>): string =>
-    show(subject, ratio, formatPercent, chooseHitRatioColor(ratio));
+  const hit = (ratio: Reading<Ratio>): string => show(subject, ratio, formatPercent);
   const rows: Cells[] = [
     WINDOW_HEADING,
     ["Hit ratio", ...windows.map(({ prefixCacheHitRatio }) => hit(prefixCacheHitRatio))],

@@ -1,10 +1,11 @@
 /**
- * Renders title, verdict, summary and problems. Lines consist of pieces; one that does not fit is
+ * Renders title, verdict, pulse and problems. Lines consist of pieces; one that does not fit is
  * left out.
  * @module
  */
 
-import { divideReadings, isPresent, mapReading } from "./reading.ts";
+import type { GpuOutlier } from "./gpu_model.ts";
+import { divideReadings, isPresent, mapReading, type Reading } from "./reading.ts";
 import { EVENT_KINDS, type EventKind, STATUS_OF_RULE } from "./rules_alerts.ts";
 import {
   type Cause,
@@ -17,7 +18,8 @@ import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.
 import type { State } from "./state.ts";
 import type { Fleet, Row } from "./state_fleet.ts";
 import { findWorstObjective, isOfModel } from "./stats_slo.ts";
-import { cutText, cutTextMiddle, measureWidth, quote, wrapText } from "./text.ts";
+import { getHost } from "./state_gpus.ts";
+import { cutText, cutTextMiddle, measureWidth, padText, quote, wrapText } from "./text.ts";
 import { formatClock } from "./units.ts";
 import { chooseAttainmentColor, chooseKvCacheColor, chooseWaitingColor } from "./view_columns.ts";
 import {
@@ -27,11 +29,14 @@ import {
   formatElapsed,
   formatInterval,
   formatPercent,
+  formatQuantile,
   formatQuantity,
   formatReading,
+  formatTemperature,
   SINCE_START,
 } from "./view_format.ts";
-import type { Meaning, Paint } from "./view_theme.ts";
+import { drawGauge } from "./view_gauge.ts";
+import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatBurnRate, formatFinding, formatObjective } from "./view_words.ts";
 
 /** Indent of wrapped lines. */
@@ -40,7 +45,9 @@ const MAX_PLACES = 3;
 /** Between pieces. */
 const GAP = "   ";
 
-interface Piece {
+export interface Piece {
+  /** Before the text, dim. */
+  readonly label?: string;
   readonly text: string;
   /** Default `plain`. */
   readonly meaning?: Meaning;
@@ -64,10 +71,14 @@ function settleExtras(pieces: readonly Piece[], width: number, gap: string): rea
     );
   const countFitting = (choice: readonly Piece[]): number => {
     let used = 1 - gap.length;
-    const over = choice.findIndex(({ text }) => (used += gap.length + measureWidth(text)) > width);
+    const over = choice.findIndex((piece) => (used += gap.length + measurePiece(piece)) > width);
     return over < 0 ? choice.length : over;
   };
   return choices.reduce((a, b) => countFitting(b) > countFitting(a) ? b : a);
+}
+
+function measurePiece({ label = "", text }: Piece): number {
+  return measureWidth(text) + (label === "" ? 0 : measureWidth(label) + 1);
 }
 
 /** Joins pieces, most important first, leaving out or cutting those that do not fit. */
@@ -78,16 +89,17 @@ function joinPieces(
   const { width, gap, paint } = options;
   let line = "";
   let used = 0;
-  for (const { text, meaning = "plain", canBeCut } of settleExtras(pieces, width, gap)) {
+  for (const piece of settleExtras(pieces, width, gap)) {
+    const { label = "", text, meaning = "plain", canBeCut } = piece;
     const before = used === 0 ? " " : gap;
     const room = width - used - before.length;
-    if (measureWidth(text) > room) {
+    if (measurePiece(piece) > room) {
       if (used > 0 && (canBeCut !== true || room < MIN_PIECE_WIDTH)) continue;
       line += before + paint(cutText(text, Math.max(0, room)), meaning);
       break;
     }
-    line += before + paint(text, meaning);
-    used += before.length + measureWidth(text);
+    line += before + (label === "" ? "" : paint(label, "dim") + " ") + paint(text, meaning);
+    used += before.length + measurePiece(piece);
   }
   return line;
 }
@@ -115,7 +127,7 @@ function describeInterval({ interval, endpoints, fleet, isOnce = false }: State)
 }
 
 /** In cells. */
-const MAX_MODEL_WIDTH = 60;
+const MAX_MODEL_WIDTH = 26;
 
 function createTitle(state: State): readonly Piece[] {
   const { fleet, held, noted, isDemo, nowEpoch, utcOffset } = state;
@@ -123,17 +135,23 @@ function createTitle(state: State): readonly Piece[] {
   const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
   const hasSinceStart = fleet.rows.some(({ shown, figures }) => shown !== figures);
   return [
-    { text: "vllm-htop", meaning: "title" },
     { text: held === null ? "" : "PAUSED", meaning: "alert" },
     { text: noted === null ? "" : "diagnosis on exit", meaning: "ok" },
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}` },
-    { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },
     { text: hasSinceStart ? `${SINCE_START} since start` : "", meaning: "dim" },
+    { text: models.length < 2 ? models.join() : `${models.length} models`, canBeCut: true },
+    { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },
     { text: describeInterval(state), meaning: "dim" },
     { text: describeAge(state), meaning: "warn" },
-    { text: models.join(", "), meaning: "name", canBeCut: true },
   ];
+}
+
+/** GPUs of the replica that fall behind. */
+export function listOutliers({ gpus, host }: Row, state: State): readonly GpuOutlier[] {
+  return getHost(state.hosts, host).outliers.filter(({ gpuIndex }) =>
+    gpus.some(({ index }) => index === gpuIndex)
+  );
 }
 
 /** `:8000, :8001, :8002 and 4 more`. */
@@ -182,6 +200,18 @@ function findPast(key: string, { evaluation: { events } }: State): EventKind {
   return last.kind;
 }
 
+/** ` ← GPU 2 throttled 84 °C`; empty if no GPU of it is slow. */
+function nameSlowGpu(row: Row, state: State): string {
+  const [outlier] = listOutliers(row, state);
+  if (outlier === undefined) return "";
+  const { gpuIndex, kind, temperatureCelsius } = outlier;
+  const what = kind === "throttled" ? "throttled" : "slow";
+  const heat = isPresent(temperatureCelsius)
+    ? ` ${formatTemperature(temperatureCelsius.value)}`
+    : "";
+  return ` ← GPU ${gpuIndex} ${what}${heat}`;
+}
+
 /** Describes rows with the same causes; the evidence only of a single row. */
 function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
   const [{ signal, verdict, key, level }] = causes;
@@ -206,7 +236,7 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
   );
   if (alert === undefined) return `${summary}: ${formatFinding(verdict)}`;
   const span = formatElapsed(" for ", state.now - alert.since);
-  return `${summary}${span}: ${formatAlert(alert, state)}`;
+  return `${summary}${nameSlowGpu(rows[0], state)}${span}: ${formatAlert(alert, state)}`;
 }
 
 /** One text per set of causes; each replica is named once. */
@@ -298,42 +328,61 @@ function createServiceLevel({ total }: State["fleet"]): Piece {
   if (worst === null) return { text: "", meaning: "plain" };
   const share = formatReading(worst.lastMinute.ratio, formatAttainment);
   return {
-    text: `SLO ${formatObjective(worst.objective)} ${share}`,
+    label: "SLO",
+    text: `${formatObjective(worst.objective)} ${share}`,
     meaning: chooseAttainmentColor(worst, total.alerts),
   };
 }
 
-function createSummary({ fleet, bill, pricing }: State): readonly Piece[] {
+/** Narrower screens have a short gauge. */
+const WIDE_PULSE = 100;
+/** In cells, so that no figure moves another. */
+const COUNT_WIDTH = 4;
+const RATE_WIDTH = 5;
+const LATENCY_WIDTH = 7;
+const HIT_WIDTH = 5;
+
+function createPulse({ fleet, bill, pricing }: State, width: number): readonly Piece[] {
   if (fleet.counts.up === 0) return [];
-  const { shown: figures, kvCacheMaxOwner, alerts } = fleet.total;
-  const { lastPoll, kvCache } = figures;
+  const { shown: figures, alerts } = fleet.total;
+  const { lastPoll, lastMinute, kvCache } = figures;
   const { cachedPromptTokensPerSecond: cachedRate, promptTokensPerSecond: rate } = lastPoll;
   const cached = divideReadings(cachedRate, rate);
   // A ratio of partial sums would be wrong.
   const isWhole = [cachedRate, rate].every((one) => isPresent(one) && one.partial !== true);
-  const cachedText = isWhole && isPresent(cached)
-    ? `, ${formatReading(mapReading(cachedRate, () => cached.value), formatPercent)} cached`
+  const hit = isWhole && isPresent(cached)
+    ? formatReading(mapReading(cachedRate, () => cached.value), formatPercent)
     : "";
-  const owner = kvCacheMaxOwner === null || figures.replicaCount < 2
-    ? ""
-    : ` (${kvCacheMaxOwner.place})`;
-  const several = figures.replicaCount > 1 ? "max " : "";
-  const quantity = formatQuantity;
+  const isWide = width >= WIDE_PULSE;
+  const gauge = isPresent(kvCache.maxRatio)
+    ? drawGauge(kvCache.maxRatio.value, isWide ? 8 : 4)
+    : "";
+  const pad = (text: string, width: number): string => padText(text, width, "right");
+  const perSecond = (reading: Reading): string =>
+    pad(formatReading(reading, formatQuantity), RATE_WIDTH) + "/s";
   return [
-    { text: `running ${formatReading(figures.running, formatCount)}` },
+    { label: "RUN", text: pad(formatReading(figures.running, formatCount), COUNT_WIDTH) },
     {
-      text: `waiting ${formatReading(figures.waiting, formatCount)}`,
+      label: "WAIT",
+      text: pad(formatReading(figures.waiting, formatCount), COUNT_WIDTH),
       meaning: chooseWaitingColor(figures.waiting, alerts),
     },
     {
-      text: `KV ${several}${formatReading(kvCache.maxRatio, formatPercent)}`,
-      extra: owner,
+      label: figures.replicaCount > 1 && isWide ? "KV max" : "KV",
+      text: `${pad(formatReading(kvCache.maxRatio, formatPercent), HIT_WIDTH)} ${gauge}`.trimEnd(),
       meaning: chooseKvCacheColor(kvCache.maxRatio, alerts),
     },
+    { label: "OUT", text: perSecond(lastPoll.generationTokensPerSecond) },
+    {
+      label: "IN",
+      text: perSecond(rate),
+      extra: hit === "" ? "" : ` ${pad(hit, HIT_WIDTH)} hit`,
+    },
+    {
+      label: "TTFT@1m",
+      text: pad(formatReading(lastMinute.latency.ttft.p95, formatQuantile), LATENCY_WIDTH),
+    },
     createServiceLevel(fleet),
-    { text: `prompt ${formatReading(rate, quantity)} tok/s`, extra: cachedText },
-    { text: `output ${formatReading(lastPoll.generationTokensPerSecond, quantity)} tok/s` },
-    { text: `${formatReading(lastPoll.requestsPerSecond, quantity)} req/s` },
     { text: formatBurnRate(bill, pricing.currency) },
   ];
 }
@@ -368,8 +417,9 @@ function describeUnservedModels({ objectives, fleet: { rows } }: State): readonl
   }));
 }
 
-function listProblems(state: State): readonly Piece[] {
-  const problems = [...describeFailures(state), ...describeUnservedModels(state)];
+/** What the verdict does not count; notices last. */
+export function listRemarks(state: State): readonly Piece[] {
+  const problems = [...describeUnservedModels(state)];
   for (const known of state.endpoints) {
     const { endpoint, displayName, failure, scrape, askedAt } = known;
     if (failure === null && askedAt !== null && getScrapeRecord(known, state).hasFailed) {
@@ -394,19 +444,29 @@ export function renderProblems(
   state: State,
   options: { readonly width: number; readonly paint: Paint },
 ): string[] {
-  return listProblems(state).flatMap(({ text, meaning = "plain" }) =>
+  return [...describeFailures(state), ...listRemarks(state)].flatMap((
+    { text, meaning = "plain" },
+  ) =>
     wrapText(text, options.width - 2, CONTINUED).map((line) => " " + options.paint(line, meaning))
   );
 }
 
-export type Header = readonly [title: string, verdict: string, summary: string];
+const NAME_WIDTH = " vllm-htop ".length;
+
+export type Header = readonly [title: string, verdict: string, pulse: string];
 
 export function renderHeader(
   state: State,
   options: { readonly width: number; readonly titleWidth?: number; readonly paint: Paint },
 ): Header {
-  const join = (pieces: readonly Piece[], width = options.width): string =>
-    joinPieces(pieces, { ...options, width, gap: GAP });
-  const verdict = createVerdict(state, options.width);
-  return [join(createTitle(state), options.titleWidth), join(verdict), join(createSummary(state))];
+  const { width, titleWidth = width, paint } = options;
+  const name = " " + paint("vllm-htop", "title");
+  const title = joinPieces(createTitle(state), {
+    ...{ width: titleWidth - NAME_WIDTH, gap: " · ", paint },
+  });
+  return [
+    cutStyledLine(title.trim() === "" ? name : `${name} ${title}`, titleWidth),
+    joinPieces(createVerdict(state, width), { width, gap: GAP, paint }),
+    joinPieces(createPulse(state, width), { width, gap: "  ", paint }),
+  ];
 }

@@ -9,7 +9,7 @@ import type { Ui } from "./state_ui.ts";
 import { LONG_WINDOW } from "./stats_window.ts";
 import { padText, wrapText } from "./text.ts";
 import { BINDINGS } from "./view_bindings.ts";
-import { COLUMNS, HIT_FAIR_RATIO, HIT_GOOD_RATIO, KV_WARN_RATIO } from "./view_columns.ts";
+import { COLUMNS, KV_WARN_RATIO } from "./view_columns.ts";
 import { formatDuration, formatPercent, SINCE_START } from "./view_format.ts";
 import type { Paint } from "./view_theme.ts";
 import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
@@ -21,12 +21,10 @@ const RULE_WIDTH = 26;
 const THRESHOLD_WIDTH = 52;
 
 function listThresholds(): readonly (readonly [string, string])[] {
-  const [hitGood, hitFair] = [HIT_GOOD_RATIO, HIT_FAIR_RATIO].map(formatPercent);
   const [stale, minute] = [STALE_LIMIT, LONG_WINDOW].map(formatDuration);
   return [
     ["red", "what the verdict counts: a rule fires"],
     ["KV", `yellow above ${formatPercent(KV_WARN_RATIO)}`],
-    ["CACHE", `green from ${hitGood}, yellow below ${hitFair}`],
     ["WAIT", "yellow above 0"],
     ["Margin", `green from ${MARGIN_GOOD_RATIO}×, yellow below ${MARGIN_FAIR_RATIO}×`],
     ["≈", "based on a price hint, not on a price that you set"],

@@ -99,7 +99,7 @@ export function renderTrendStrips(
 }
 
 /** Title, three lines of plot and more. */
-const MIN_GRAPH_LINES = 4;
+export const MIN_GRAPH_LINES = 4;
 export const MAX_GRAPH_LINES = 7;
 
 /** Draws graphs if there is room for all, else strips. */

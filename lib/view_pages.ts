@@ -5,13 +5,14 @@
  */
 
 import type { State } from "./state.ts";
-import type { ClickTarget, PageId, PanelId } from "./state_ui.ts";
+import type { ClickTarget, PageId } from "./state_ui.ts";
 import { measureWidth } from "./text.ts";
-import { layOutPanels, zoomPanel } from "./view_layout.ts";
+import { type Panel, zoomPanel } from "./view_layout.ts";
 import { renderGpusPage } from "./view_page_gpus.ts";
 import { renderLatencyPage } from "./view_page_latency.ts";
 import { renderTrendsPage } from "./view_page_trends.ts";
-import { createPanels } from "./view_panels.ts";
+import { createCostPanel } from "./view_panel_cost.ts";
+import { createEventsPanel, createTotalsPanel } from "./view_panels.ts";
 import type { Paint } from "./view_theme.ts";
 
 /** In cells. */
@@ -32,13 +33,14 @@ export interface Page {
   readonly render: ((state: State, space: PageSpace) => readonly string[]) | null;
 }
 
-/** The panels that have content; the first fills the page if it is alone. */
-function renderPanels(ids: readonly PanelId[]): Page["render"] {
+function renderPanels(
+  ...creators: readonly ((state: State, paint: Paint) => Panel | null)[]
+): Page["render"] {
   return (state, { width, lines, paint }) => {
-    const panels = createPanels(state, paint).filter(({ id }) => ids.includes(id));
+    const panels = creators.flatMap((create) => create(state, paint) ?? []);
     if (panels.length === 0) return [paint(" nothing to show", "dim")];
-    const room = { width, lines, focusedPanel: ids[0], paint };
-    return panels.length === 1 ? zoomPanel(panels[0], room) : layOutPanels(panels, room);
+    const room = panels.length === 1 ? { width, lines, paint } : { width, paint };
+    return panels.flatMap((panel) => [...zoomPanel(panel, room), ""]).slice(0, -1);
   };
 }
 
@@ -47,8 +49,8 @@ export const PAGES: readonly Page[] = [
   { id: "latency", key: "2", title: "Latency", render: renderLatencyPage },
   { id: "gpus", key: "3", title: "GPUs", render: renderGpusPage },
   { id: "trends", key: "4", title: "Trends", render: renderTrendsPage },
-  { id: "cost", key: "5", title: "Cost", render: renderPanels(["cost"]) },
-  { id: "events", key: "6", title: "Events", render: renderPanels(["events", "balance"]) },
+  { id: "cost", key: "5", title: "Cost", render: renderPanels(createCostPanel, createTotalsPanel) },
+  { id: "events", key: "6", title: "Events", render: renderPanels(createEventsPanel) },
 ];
 
 /** Most titles first: all, that of the page on screen, none. */

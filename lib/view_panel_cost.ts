@@ -4,14 +4,14 @@
  */
 
 import { type GpuCost, isHint, type RateCost, type SpanCost } from "./cost.ts";
-import { isPresent, mapReading, type Reading } from "./reading.ts";
+import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import type { Bill, GroupBill } from "./state_cost.ts";
 import type { Ratio } from "./units.ts";
 import { formatElapsed, formatMoney, formatPercent, formatReading } from "./view_format.ts";
 import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
 import type { Paint } from "./view_theme.ts";
-import { chooseMarginColor, formatBurnRate, markHint, shortenGpuName } from "./view_words.ts";
+import { chooseMarginColor, markHint, shortenGpuName } from "./view_words.ts";
 
 const MAX_GROUP_LINES = 6;
 
@@ -151,18 +151,8 @@ export function createCostPanel(state: State, paint: Paint): Panel | null {
   const { bill } = state;
   if (!bill.isPriced) return null;
   const context: CostContext = { bill, state, paint };
-  const { rate, session } = bill;
-  const idle = mapReading(bill.idle.ratio, formatPercent);
   return createFixedPanel({
-    id: "cost",
     title: "COST",
     lines: listLines(context),
-    summary: [
-      formatBurnRate(bill, state.pricing.currency),
-      formatCostPerMillion(context, rate),
-      isPresent(session.computeUsd) ? `session ${formatCost(context, session.computeUsd)}` : "",
-      bill.hasTokenPrices ? `margin ${formatMargin(context, rate.marginRatio)}` : "",
-      isPresent(idle) ? `idle ${idle.value}` : "",
-    ].filter((text) => text !== "").join("  "),
   });
 }

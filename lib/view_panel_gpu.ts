@@ -201,7 +201,7 @@ function chooseGpuColumns(
   const layouts = GPU_COLUMNS
     .map((column) => createColumnLayout(column, listCells(column, context), ([text]) => text))
     .filter(({ cells }) => cells.some(([text]) => text !== "" && text !== NOT_AVAILABLE));
-  return fitColumnLayouts(layouts, () => width);
+  return fitColumnLayouts(layouts, width);
 }
 
 /** Draws a heading, and one line per GPU and MIG instance. Needs at least one GPU. */
@@ -308,7 +308,6 @@ interface HostLines {
   readonly drawFull: (width: number) => string[];
   readonly drawShort: (width: number) => string[];
   readonly remarks: readonly string[];
-  readonly summary: string;
 }
 
 function createHostLines(
@@ -316,8 +315,7 @@ function createHostLines(
   { fleet, paint, name }: Pick<GpuContext, "fleet" | "paint"> & { readonly name: string | null },
 ): HostLines {
   const gpus = listGpus(host);
-  const { report, failure, outliers } = host;
-  const slow = outliers.map(({ gpuIndex }) => `GPU ${gpuIndex} is slow`);
+  const { report, failure } = host;
   const context: GpuContext = { gpus, host, fleet, paint };
   const drawShort = (width: number): string[] =>
     gpus.length === 0 ? [] : drawSummaries(context, width);
@@ -334,9 +332,6 @@ function createHostLines(
     drawFull: (width) => gpus.length === 0 ? [] : drawGpus(context, width),
     drawShort,
     remarks: remarks.map((text) => paint(text, "warn")),
-    summary: failure === null
-      ? [...drawShort(Infinity).slice(0, 1), ...slow].join("  ")
-      : failure.message,
   };
 }
 
@@ -356,7 +351,6 @@ export function createGpuPanel(state: State, paint: Paint): Panel | null {
   const minLines = measure(({ drawShort }) => drawShort(Infinity).length);
   const maxLines = measure(({ fullLines }) => fullLines);
   return {
-    id: "gpus",
     title: "GPUS",
     minLines,
     maxLines: Math.max(minLines, maxLines),
@@ -368,6 +362,5 @@ export function createGpuPanel(state: State, paint: Paint): Panel | null {
         ...remarks,
       ]);
     },
-    summary: hosts.map(({ summary }) => summary).join("  "),
   };
 }

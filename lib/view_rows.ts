@@ -177,11 +177,15 @@ export function listVisibleRows(
 ): readonly VisibleRow[] {
   const wanted = fleet.rows.filter((row) => matches(describeSubject(row)));
   const rows = sortRows(wanted, ui.sort);
-  if (!ui.isGrouped) return rows.map(listRow);
+  if (!ui.isGrouped || fleet.groups.length < 2) return rows.map(listRow);
   const grouped = fleet.groups.flatMap((group): VisibleRow[] => {
     const { modelName } = group;
     const own = rows.filter((row) => row.replica?.sample.modelName === modelName);
     if (own.length === 0) return [];
+    const isAlone = !fleet.rows.some((row) =>
+      row !== own[0] && row.replica?.sample.modelName === modelName
+    );
+    if (isAlone) return own.map(listRow);
     const isFolded = ui.foldedModels.has(modelName);
     const cells = createGroupLine(group, `${isFolded ? "▸" : "▾"} ${group.label}`);
     // Unlike row keys, it does not begin with a URL.

@@ -17,18 +17,18 @@ import {
 } from "./state_ui.ts";
 import type { Frame } from "./terminal.ts";
 import { measureWidth, sanitizeText } from "./text.ts";
-import { choosesDetail, type ViewOptions } from "./view.ts";
+import { choosesDetail, getOffer, type ViewOptions } from "./view.ts";
+import { drawRule, renderAreas, reserveLines, TWO_COLUMN_WIDTH } from "./view_areas.ts";
 import { BINDINGS } from "./view_bindings.ts";
 import { startSort } from "./view_columns.ts";
 import { renderDetail, renderMetrics } from "./view_detail.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
-import { joinSideBySide, layOutPanels, TWO_COLUMN_WIDTH, zoomPanel } from "./view_layout.ts";
+import { joinSideBySide } from "./view_layout.ts";
 import { PAGES, renderTabs } from "./view_pages.ts";
-import { createPanels, listPanelIds } from "./view_panels.ts";
 import { type Filter, listVisibleRows, parseFilter, type VisibleRow } from "./view_rows.ts";
 import { convertSigns } from "./view_signs.ts";
-import { countGroupTotals, findTop, listWanted, renderTable } from "./view_table.ts";
+import { chooseRows, isInTrouble, listWanted, renderTable } from "./view_table.ts";
 import {
   createPaint,
   cutStyledLine,
@@ -37,14 +37,8 @@ import {
   repaintLine,
 } from "./view_theme.ts";
 
-/** Minimum lines for problems below the table. */
-const ROOM_FOR_PROBLEMS = 8;
-/** Minimum lines for group totals and the newest event. */
-const ROOM_FOR_GROUPS = 12;
 /** Verdict, heading, one row and ALL. */
 const ROOM_FOR_VERDICT = 4;
-/** Verdict, summary, blank line, heading and ALL. */
-const LINES_AROUND_ROWS = 5;
 
 interface Stage {
   readonly state: State;
@@ -78,9 +72,8 @@ interface TableBody extends Part {
   readonly kind: "table";
   /** Line of the table's first row. */
   readonly firstRow: number;
-  /** Index of the first row drawn, and how many are drawn. */
-  readonly top: number;
-  readonly shown: number;
+  /** Indexes of the rows drawn. */
+  readonly shown: readonly number[];
 }
 
 export interface ScreenFrame extends Frame {
@@ -122,17 +115,14 @@ function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readon
 
 /** Most useful first. */
 function listKeys({ state, options }: Stage): readonly KeyPiece[] {
-  const { screen, page, isTyping, zoomedPanel, filter } = state.ui;
+  const { screen, page, isTyping, filter } = state.ui;
   if (isTyping) return TYPING_KEYS;
   if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
   if (screen === "help") return [...KEYS.slice(0, 2), BACK];
   if (screen === "detail") {
     return mixKeys([BACK, ["Right", "Next", "unfold"]], ["open", "filter", "sort_next", "group"]);
   }
-  if (page !== "fleet") return mixKeys([BACK], ["open", "next_panel", "sort_next", "group"]);
-  if (zoomedPanel !== null) {
-    return mixKeys([BACK, ["Tab", "Next panel", "next_panel"]], ["open", "next_panel"]);
-  }
+  if (page !== "fleet") return mixKeys([BACK], ["open", "sort_next", "group"]);
   if (choosesDetail(state, options.output)) {
     return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
   }
@@ -158,70 +148,47 @@ function renderKeyLine(scene: Stage): Part {
   return { lines: [line], targets };
 }
 
-function renderFilterLine({ state, listed, filter: { remarks }, paint }: Stage): string[] {
+/** The filter stands in the rule above the table, so that no line moves. */
+function renderTableTitle({ state, listed, filter: { remarks }, paint }: Stage): string {
   const { filter, isTyping } = state.ui;
-  if (filter === "" && !isTyping) return [];
+  if (filter === "" && !isTyping) return "replicas";
   const shown = listed.filter(({ kind }) => kind === "row").length;
   const [remark] = remarks;
   const hint = remark === undefined ? "" : `   ${remark}`;
   const note = paint(`   ${shown} of ${state.fleet.rows.length} rows`, "dim") + paint(hint, "warn");
-  return [` ${paint("Filter:", "heading")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`];
+  return `${paint("Filter:", "title")} ${sanitizeText(filter)}${isTyping ? "_" : ""}${note}`;
 }
 
-function renderPanels(scene: Stage, lines: number): string[] {
-  const { paint, width, state } = scene;
-  const { ui, fleet } = state;
-  // Without a replica, panels show only dashes.
-  if (fleet.counts.up === 0 && ui.zoomedPanel === null) return [];
-  const panels = createPanels(state, paint);
-  const room = { width, lines, focusedPanel: ui.focusedPanel, paint };
-  const zoomed = panels.find(({ id }) => id === ui.zoomedPanel);
-  return zoomed === undefined ? layOutPanels(panels, room) : zoomPanel(zoomed, room);
-}
+/** Heading and ALL. */
+const LINES_AROUND_ROWS = 2;
 
-/** Group totals leave half of the room to rows, however many rows the filter hides. */
-function hasRoomForGroups(fleet: Fleet, room: number): boolean {
-  return room >= ROOM_FOR_GROUPS && countGroupTotals(fleet) <= (room - LINES_AROUND_ROWS) / 2;
-}
-
-function layOutOverview(scene: Stage, [, verdict, summary]: Header, room: number): TableBody {
+/** The table comes first, then verdict, pulse and rule, then the areas. */
+function layOutOverview(scene: Stage, [, verdict, pulse]: Header, room: number): TableBody {
   const { state, listed, width, paint } = scene;
   const { ui, fleet } = state;
-  const problems = renderProblems(state, scene);
-  const hasGroupTotals = !ui.isGrouped && hasRoomForGroups(fleet, room);
-  const forTotals = 2 + (hasGroupTotals ? countGroupTotals(fleet) : 0);
-  // Heading, one row and ALL come first.
-  const above: string[] = [];
-  for (const line of [verdict, ...renderFilterLine(scene), summary, ""]) {
-    const wanted = forTotals + (line === "" ? listed.length : 1);
-    if (above.length + 1 + wanted <= room) above.push(line);
-  }
-  const left = room - above.length;
-  const forProblems = Math.min(problems.length, left > ROOM_FOR_PROBLEMS ? 2 : 0);
-  const forEvents = fleet.events.length > 0 && left > ROOM_FOR_GROUPS ? 2 : 0;
-  const forRows = left - forTotals - forProblems - forEvents;
-  const hasNote = listed.length > forRows && forRows > 1;
+  const isTyped = ui.filter !== "" || ui.isTyping;
+  const rule = drawRule(renderTableTitle(scene), width, paint);
+  // One row, at least.
+  const most = Math.max(0, room - LINES_AROUND_ROWS - 1);
+  const above = [verdict, ...(isTyped ? [rule, pulse] : [pulse, rule])].slice(0, most);
+  const ordered = [verdict, pulse, rule].filter((line) => above.includes(line));
+  const left = room - ordered.length - LINES_AROUND_ROWS;
+  const reserved = ui.isZoomed ? 0 : reserveLines(room, width);
+  // By the whole fleet: a filter moves nothing.
+  const wanted = ui.isZoomed ? left : Math.max(fleet.rows.length, listed.length);
+  const maxLines = Math.max(1, Math.min(wanted, left - reserved));
   const table = renderTable(fleet, listed, {
-    width,
-    paint,
-    ui,
-    maxLines: Math.min(listed.length, hasNote ? forRows - 1 : forRows),
-    hasGroupTotals,
-    hasNote,
-    isLive: true,
+    ...{ width, paint, ui, maxLines, offer: getOffer(state), isLive: true },
   });
-  const below = left - table.lines.length;
-  // Problems matter more than a blank line.
-  const spaced = problems.length > 0 && below > problems.length ? ["", ...problems] : problems;
-  const shownProblems = cutLines(spaced, Math.max(0, below), paint);
-  const panels = renderPanels(scene, below - shownProblems.length);
-  const targets = table.targets.map((target) => ({ ...target, row: target.row + above.length }));
+  const blank = Array.from({ length: maxLines + LINES_AROUND_ROWS - table.lines.length }, () => "");
+  const below = left - maxLines;
+  const areas = ui.isZoomed || below < 2 ? [] : renderAreas(state, { width, lines: below, paint });
+  const targets = table.targets.map((target) => ({ ...target, row: target.row + ordered.length }));
   return {
     kind: "table",
-    lines: [...above, ...table.lines, ...shownProblems, ...panels],
+    lines: [...ordered, ...table.lines, ...blank, ...areas],
     targets,
-    firstRow: above.length + 1,
-    top: table.top,
+    firstRow: ordered.length + 1,
     shown: table.shown,
   };
 }
@@ -306,9 +273,7 @@ function layOutBody(scene: Stage, header: Header, room: number): Body {
   }
   const page = PAGES.find(({ id }) => id === ui.page)?.render ?? null;
   if (page !== null) return { ...common, lines: page(state, { width, lines: room - 1, paint }) };
-  return ui.zoomedPanel === null
-    ? layOutOverview(scene, header, room)
-    : { ...common, lines: renderPanels(scene, room - 1) };
+  return layOutOverview(scene, header, room);
 }
 
 /** The settings besides the filter that decide which rows are listed. */
@@ -339,7 +304,10 @@ export function layOutScene(
   const stage: Stage = { state: picture, ...rows, width: size.columns, paint, size, options };
   const tabs = renderTabs(picture.ui.page, { width: Math.floor(size.columns / 2), paint });
   const titleWidth = size.columns - tabs.width;
-  const header = renderHeader(picture, { ...stage, titleWidth });
+  const header = renderHeader(picture, {
+    ...stage,
+    titleWidth: titleWidth - (tabs.width > 0 ? 1 : 0),
+  });
   const fit = (line: string): string => fitLine(line, stage);
   const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(stage);
   const body = layOutBody(stage, header, measureRoom(stage));
@@ -395,8 +363,8 @@ export function isSameScene(scene: Scene, state: State, size: TerminalSize): boo
 /** Whether the scene shows the selected row without a new layout. */
 export function hasInSight({ body, listed }: Scene, ui: Ui): boolean {
   if (body.kind !== "table") return true;
-  const keys = listed.map(({ key }) => key);
-  return findTop(ui, keys, { room: Math.max(1, body.shown), isLive: true }) === body.top;
+  const shown = chooseRows(listed, ui, { room: Math.max(1, body.shown.length), isLive: true });
+  return shown.every((index, i) => index === body.shown[i]);
 }
 
 /** The selected group, or that of the selected row. */
@@ -417,10 +385,10 @@ function measureRoom({ size, options: { hasKeyLine = true } }: Stage): number {
 
 /** Returns what commands need to know about the screen. */
 export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
-  const { state, listed, body } = scene;
+  const { listed, body } = scene;
   const isText = body.kind === "text";
   const room = isText ? body.room : measureRoom(scene);
-  const pageLines = Math.max(1, body.kind === "table" ? body.shown : room);
+  const pageLines = Math.max(1, body.kind === "table" ? body.shown.length : room);
   return {
     lineKeys: listed.map(({ key }) => key),
     selectedGroup: findSelectedGroup(listed, ui),
@@ -431,7 +399,9 @@ export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
     isText,
     lastScroll: isText ? Math.max(0, body.lines.length - pageLines) : 0,
     sorts: listWanted(ui).map(startSort),
-    panelIds: listPanelIds(state),
+    troubledKeys: new Set(
+      listed.flatMap(({ key, kind, cells }) => kind === "row" && isInTrouble(cells) ? key : []),
+    ),
   };
 }
 
@@ -453,8 +423,8 @@ function drawBody(
       : [...body.above, ...scrollLines(body.lines, ui.scroll, { room: body.room, paint })];
     return { lines: lines.map((line) => fitLine(line, scene)), cursorRow: null };
   }
-  const selected = findSelected(ui, listed.map(({ key }) => key)) - body.top;
-  if (selected < 0 || selected >= body.shown) return { lines: body.lines, cursorRow: null };
+  const selected = body.shown.indexOf(findSelected(ui, listed.map(({ key }) => key)));
+  if (selected < 0) return { lines: body.lines, cursorRow: null };
   const cursorRow = body.firstRow + selected;
   const line = repaintLine(body.lines[cursorRow], width, (text) => paint(text, "selected"));
   return { lines: body.lines.with(cursorRow, line), cursorRow };

@@ -1,56 +1,38 @@
 /**
- * Draws the table of replicas with its totals, in the columns that fit. Text must be sanitized
- * already.
+ * Draws the table of replicas with its totals. Which columns are shown, and how wide, depends on the
+ * width and the user alone, never on the values. Text must be sanitized already.
  * @module
  */
 
-import { Table } from "@cliffy/table";
-import type { Fleet, ModelGroup } from "./state_fleet.ts";
+import { unicodeWidth } from "@std/cli/unicode-width";
+import type { Fleet } from "./state_fleet.ts";
 import { type ClickTarget, findSelected, type Ui } from "./state_ui.ts";
 import { cutText, cutTextStart, measureWidth } from "./text.ts";
 import {
-  type Cell,
   type Column,
   COLUMNS,
   createGroupLine,
-  hasContent,
   startSort,
   type TableLine,
 } from "./view_columns.ts";
-import {
-  type ColumnLayout,
-  createColumnLayout,
-  fitColumnLayouts,
-  GAP,
-  measureColumnLayouts,
-} from "./view_layout.ts";
+import { formatCount, formatLatency, formatPercent, formatRange } from "./view_format.ts";
+import { fitColumnLayouts, GAP } from "./view_layout.ts";
 import type { VisibleRow } from "./view_rows.ts";
 import type { Paint } from "./view_theme.ts";
 
-/** In the left margin of a row that needs attention. */
+/** In the left margin of a row in trouble, in the color of its state. */
 const MARK = "▌";
-const NO_MARK = " ";
-const MIN_NAME_WIDTH = 8;
+const MARGIN = 1;
 const ASCENDING = "▴";
 const DESCENDING = "▾";
 
-/** Groups of several replicas, if there are several groups. */
-function listMerged({ groups }: Fleet): readonly ModelGroup[] {
-  return groups.length > 1 ? groups.filter(({ figures }) => figures.replicaCount > 1) : [];
+export interface TableLayout {
+  readonly column: Column;
+  readonly width: number;
 }
 
-/** Counts the group totals that `hasGroupTotals` adds. */
-export function countGroupTotals(fleet: Fleet): number {
-  return listMerged(fleet).length;
-}
-
-function describeTotals(fleet: Fleet, hasGroupTotals: boolean): TableLine[] {
-  const groups = hasGroupTotals ? listMerged(fleet) : [];
-  return [
-    ...groups.map((group) => createGroupLine(group, `ALL ${group.label}`)),
-    createGroupLine(fleet.total, "ALL"),
-  ];
-}
+/** Which columns can have figures at all. */
+export type Offer = Readonly<Record<NonNullable<Column["needs"]>, boolean>>;
 
 /** Lists the columns not hidden, in the user's order. */
 export function listWanted(ui: Ui): readonly Column[] {
@@ -60,44 +42,45 @@ export function listWanted(ui: Ui): readonly Column[] {
   return wanted.filter(({ id }) => !ui.hiddenColumnIds.has(id));
 }
 
-type TableLayout = ColumnLayout<Column, Cell>;
+const MAX_NAME_SHARE = 0.3;
+/** For names of models, which go on where their line has no state. */
+const GROUP_WIDTH = 13;
+const ROOM_FOR_GROUPS = 100;
 
-function getTableLayout(column: Column, lines: readonly TableLine[]): TableLayout {
-  return createColumnLayout(column, lines.map(column.formatCell), ({ text }) => text);
+/** Names of replicas, which differ at the end, set the width of the first column. */
+function measureNames(lines: readonly TableLine[], width: number): number {
+  const names = lines.flatMap(({ name, status }) => status === null ? [] : measureWidth(name));
+  const hasGroups = names.length < lines.length && width >= ROOM_FOR_GROUPS;
+  const widest = Math.max(hasGroups ? GROUP_WIDTH : 0, ...names);
+  return Math.min(widest, Math.floor(width * MAX_NAME_SHARE));
 }
 
-/** Chooses columns that have values and fit `width`; the name may be cut. */
+/** Chooses columns that fit `width`. */
 export function chooseColumns(
   lines: readonly TableLine[],
-  width: number,
-  ui: Ui,
+  { width, ui, offer }: { readonly width: number; readonly ui: Ui; readonly offer: Offer },
 ): readonly TableLayout[] {
-  const wanted = listWanted(ui).map((column) => getTableLayout(column, lines))
-    .filter(({ column, cells }) => hasContent(column, cells));
-  const layouts = wanted.length > 0 ? wanted : [getTableLayout(COLUMNS[0], lines)];
-  const nameWidth = layouts.find(({ column }) => column.id === "replica")?.width ?? 0;
-  // Drop other columns, then cut the name, then drop essential columns.
-  const spare = Math.max(0, nameWidth - MIN_NAME_WIDTH);
-  const room = width - NO_MARK.length;
-  const kept = fitColumnLayouts(layouts, ({ column }) => column.isEssential ? room + spare : room);
-  const excess = Math.min(spare, Math.max(0, measureColumnLayouts(kept) - room));
-  return kept.map((layout) =>
-    layout.column.id === "replica" ? { ...layout, width: layout.width - excess } : layout
-  );
+  const wanted = listWanted(ui).filter(({ needs }) => needs === undefined || offer[needs]);
+  const nameWidth = measureNames(lines, width);
+  const layouts = (wanted.length > 0 ? wanted : [COLUMNS[0]]).map((column): TableLayout => {
+    const least = column.id === "replica" ? nameWidth : 0;
+    return { column, width: Math.max(column.minWidth, least, measureWidth(column.title)) };
+  });
+  return fitColumnLayouts(layouts, width - MARGIN);
 }
 
-function needsAttention({ status, alerts }: TableLine): boolean {
-  return status !== null && (alerts.length > 0 || status === "STALE" || status === "DOWN");
+const CALM_STATUSES: ReadonlySet<unknown> = new Set(["OK", "SLEEP", "INIT", "PENDING", null]);
+
+/** Such rows are marked, and never folded away. */
+export function isInTrouble({ status }: TableLine): boolean {
+  return !CALM_STATUSES.has(status);
 }
 
 interface TableOptions {
   readonly width: number;
   /** Excludes heading and totals. */
   readonly maxLines: number;
-  /** One line per group before ALL. */
-  readonly hasGroupTotals: boolean;
-  /** Add a line that says which rows are drawn. */
-  readonly hasNote: boolean;
+  readonly offer: Offer;
   readonly paint: Paint;
   readonly ui: Ui;
   /** Rows can be selected. */
@@ -108,33 +91,53 @@ interface TableOptions {
 export interface DrawnTable {
   readonly lines: readonly string[];
   readonly targets: readonly ClickTarget[];
-  /** Index of the first row drawn, and how many are drawn. */
-  readonly top: number;
-  readonly shown: number;
+  /** Indexes of the rows drawn. */
+  readonly shown: readonly number[];
 }
 
-/** Returns the index of the first row drawn. If `isLive`, the selected row is among the `room` rows. */
-export function findTop(
+/** Returns the first of a window of `room` among `count`, which begins at `top` and has `selected`. */
+function findTop(top: number, selected: number, { room, count }: Record<"room" | "count", number>) {
+  const wanted = selected < 0 ? top : Math.max(selected - room + 1, Math.min(top, selected));
+  return Math.max(0, Math.min(wanted, count - room));
+}
+
+/**
+ * Chooses `room` rows: those in trouble and the lines of groups, and a window over the others that
+ * has the selected one.
+ */
+export function chooseRows(
+  lines: readonly VisibleRow[],
   ui: Ui,
-  keys: readonly string[],
   { room, isLive }: { readonly room: number; readonly isLive: boolean },
-): number {
-  const selected = findSelected(ui, keys);
-  const wanted = isLive ? Math.max(selected - room + 1, Math.min(ui.top, selected)) : ui.top;
-  return Math.max(0, Math.min(wanted, keys.length - room));
+): readonly number[] {
+  const all = lines.map((_, index) => index);
+  if (lines.length <= room) return all;
+  const isPinned = (index: number): boolean =>
+    lines[index].kind === "group" || isInTrouble(lines[index].cells);
+  const pinned = all.filter(isPinned);
+  // At least one row besides, so that the selection can move.
+  const others = pinned.length < room ? all.filter((index) => !isPinned(index)) : all;
+  const left = others === all ? room : room - pinned.length;
+  const selected = isLive ? others.indexOf(findSelected(ui, lines.map(({ key }) => key))) : -1;
+  const top = findTop(others.filter((index) => index < ui.top).length, selected, {
+    room: left,
+    count: others.length,
+  });
+  const window = others.slice(top, top + left);
+  return others === all ? window : [...pinned, ...window].sort((a, b) => a - b);
 }
 
 /** The sort mark stands in the gap or margin, so that no column moves. */
 function drawHeading(layouts: readonly TableLayout[], ui: Ui, paint: Paint): string {
   let line = "";
   let used = 0;
-  let fromColumn = NO_MARK.length;
+  let fromColumn = MARGIN;
   for (const { column: { id, title, align }, width } of layouts) {
     const isSorted = ui.sort?.columnId === id;
     const sign = !isSorted ? "" : ui.sort.isDescending ? DESCENDING : ASCENDING;
     const label = align === "left" ? title + sign : sign + title;
     const start = align === "left" ? fromColumn : fromColumn + width - measureWidth(label);
-    line += " ".repeat(start - used) + paint(label, "heading");
+    line += " ".repeat(start - used) + paint(label, "dim");
     used = start + measureWidth(label);
     fromColumn += width + GAP;
   }
@@ -142,30 +145,63 @@ function drawHeading(layouts: readonly TableLayout[], ui: Ui, paint: Paint): str
 }
 
 /** Cuts names at the start, as replicas differ at the end. */
-function fitCell({ column, width }: TableLayout, text: string): string {
-  return column.id === "replica" ? cutTextStart(text, width) : cutText(text, width);
+function fitCell({ column, width }: TableLayout, text: string, line: TableLine): string {
+  return column.id === "replica" && line.status !== null
+    ? cutTextStart(text, width)
+    : cutText(text, width);
 }
 
-function paintCells(
-  layouts: readonly TableLayout[],
-  lines: readonly TableLine[],
-  paint: Paint,
-): string[][] {
-  return lines.map((line, row) =>
-    layouts.map((layout, index) => {
-      const { text, meaning } = layout.cells[row];
-      const isStale = line.status === "STALE" && layout.column.id !== "state";
-      const mark = index > 0 ? "" : needsAttention(line) ? paint(MARK, "alert") : NO_MARK;
-      return mark + paint(fitCell(layout, text), isStale ? "dim" : meaning);
-    })
-  );
+function drawLine(layouts: readonly TableLayout[], line: TableLine, paint: Paint): string {
+  const state = layouts.find(({ column }) => column.id === "state")?.column.formatCell(line);
+  let drawn = isInTrouble(line) ? paint(MARK, state?.meaning ?? "alert") : " ".repeat(MARGIN);
+  for (let i = 0; i < layouts.length; i++) {
+    let layout = layouts[i];
+    const { text, meaning } = layout.column.formatCell(line);
+    // The line of a group has no state.
+    if (line.status === null && layout.column.id === "replica") {
+      const next = layouts[i + 1];
+      if (next?.column.id === "state" && measureWidth(text) > layout.width) {
+        layout = { ...layout, width: layout.width + GAP + next.width };
+        i++;
+      }
+    }
+    const cell = fitCell(layout, text, line);
+    const isOld = line.status === "STALE" && layout.column.id !== "state";
+    // As terminals without emoji presentation count, which are the more common.
+    const padding = " ".repeat(Math.max(0, layout.width - unicodeWidth(cell)));
+    const painted = paint(cell, isOld ? "dim" : meaning);
+    drawn += layout.column.align === "left" ? painted + padding : padding + painted;
+    if (i < layouts.length - 1) drawn += " ".repeat(GAP);
+  }
+  return drawn.trimEnd();
+}
+
+/** `… 18 more ok: RUN 20–24, KV 40–50 %, ITL 46–47 ms`. */
+function describeHidden(hidden: readonly TableLine[]): string {
+  const isCalm = !hidden.some(isInTrouble);
+  const range = (
+    title: string,
+    read: (line: TableLine) => number | null | undefined,
+    format: (value: number) => string,
+  ): string => {
+    const known = hidden.flatMap((line) => read(line) ?? []);
+    if (known.length === 0) return "";
+    return `${title} ${formatRange({ min: Math.min(...known), max: Math.max(...known) }, format)}`;
+  };
+  const ranges = [
+    range("RUN", ({ figures }) => figures.running.value, formatCount),
+    range("KV", ({ figures }) => figures.kvCache.maxRatio.value, formatPercent),
+    range("ITL", ({ figures }) => figures.lastMinute.latency.itl.p95.value?.value, formatLatency),
+  ].filter((text) => text !== "");
+  const said = `… ${hidden.length} more${isCalm ? " ok" : ""}`;
+  return ranges.length === 0 ? said : `${said}: ${ranges.join(", ")}`;
 }
 
 /** A click on a heading sorts by it. */
 function listHeadingTargets(layouts: readonly TableLayout[]): ClickTarget[] {
   let fromColumn = 0;
   return layouts.map(({ column, width }, index): ClickTarget => {
-    const toColumn = fromColumn + width + (index === 0 ? NO_MARK.length : 0);
+    const toColumn = fromColumn + width + (index === 0 ? MARGIN : 0);
     const action = { kind: "sort", ...startSort(column) } as const;
     const target = { row: 0, fromColumn, toColumn, action };
     fromColumn = toColumn + GAP;
@@ -173,44 +209,37 @@ function listHeadingTargets(layouts: readonly TableLayout[]): ClickTarget[] {
   });
 }
 
+/** Draws heading, rows, a line about rows left out, and totals. */
 export function renderTable(
   fleet: Fleet,
   lines: readonly VisibleRow[],
   options: TableOptions,
 ): DrawnTable {
-  const { width, paint, ui, isLive } = options;
-  const room = Math.max(1, options.maxLines);
-  const top = findTop(ui, lines.map(({ key }) => key), { room, isLive });
-  const shown = lines.slice(top, top + room);
-  const all = [
-    ...shown.map(({ cells }) => cells),
-    ...describeTotals(fleet, options.hasGroupTotals),
-  ];
-  const layouts = chooseColumns(all, width, ui);
-  const table = new Table()
-    .body(paintCells(layouts, all, paint))
-    .columns(layouts.map(({ column, width }, index) => ({
-      align: column.align,
-      // Room for the mark.
-      minWidth: width + (index === 0 ? NO_MARK.length : 0),
-    })))
-    .padding(GAP)
-    .border(false);
-  const laidOut = [
-    drawHeading(layouts, ui, paint),
-    ...table.toString().split("\n").map((line) => line.trimEnd()),
-  ];
-  const hidden = lines.length - shown.length;
-  if (hidden > 0 && options.hasNote) {
-    const note = `${top + 1}–${top + shown.length} of ${lines.length}`;
-    laidOut.splice(1 + shown.length, 0, paint(` ${note}`, "dim"));
-  }
-  const lineTargets = shown.map(({ key }, index): ClickTarget => ({
-    row: 1 + index,
+  const { width, paint, ui, isLive, offer, maxLines } = options;
+  const isCut = lines.length > maxLines;
+  // A line about the others, if there is room for two.
+  const room = Math.max(1, isCut && maxLines > 1 ? maxLines - 1 : maxLines);
+  const shown = chooseRows(lines, ui, { room, isLive });
+  const layouts = chooseColumns(lines.map(({ cells }) => cells), { width, ui, offer });
+  const draw = (line: TableLine): string => drawLine(layouts, line, paint);
+  const rows = shown.map((index) => draw(lines[index].cells));
+  const hidden = isCut && maxLines > 1 ? lines.filter((_, index) => !shown.includes(index)) : [];
+  const hiddenRows = hidden.filter(({ kind }) => kind === "row").map(({ cells }) => cells);
+  const note = hiddenRows.length === 0 ? [] : [paint(` ${describeHidden(hiddenRows)}`, "dim")];
+  const lineTargets = shown.map((index, place): ClickTarget => ({
+    row: 1 + place,
     fromColumn: 0,
     toColumn: width,
-    action: { kind: "line", key },
+    action: { kind: "line", key: lines[index].key },
   }));
-  const targets = [...listHeadingTargets(layouts), ...lineTargets];
-  return { lines: laidOut, targets, top, shown: shown.length };
+  return {
+    lines: [
+      drawHeading(layouts, ui, paint),
+      ...rows,
+      ...note,
+      draw(createGroupLine(fleet.total, "ALL")),
+    ],
+    targets: [...listHeadingTargets(layouts), ...lineTargets],
+    shown,
+  };
 }

@@ -168,9 +168,14 @@ export function chooseColorDepth(
   return (environment("NO_COLOR") ?? "") === "" ? getTerminalDepth(environment) : 0;
 }
 
+/** In cells. */
+export function measureStyledLine(line: string): number {
+  return measureWidth(stripAnsiCode(line));
+}
+
 export function padStyledLine(line: string, width: number): string {
   const cut = cutStyledLine(line, width);
-  return cut + " ".repeat(Math.max(0, width - measureWidth(stripAnsiCode(cut))));
+  return cut + " ".repeat(Math.max(0, width - measureStyledLine(cut)));
 }
 
 /** Repaints a selected line in one style. */

@@ -139,8 +139,8 @@ Deno.test("renderFrame() draws every screen as in goldens/frames_screens.txt", a
       ["grouped and folded", run(grouped, ["fold"])],
       ["paused", run(FIVE, ["pause"])],
       [
-        "a panel on the whole screen",
-        run(FIVE, ["next_panel", "next_panel", "next_panel", "zoom"]),
+        "latency",
+        run(FIVE, ["show_latency"]),
       ],
     ]),
   );

@@ -1,10 +1,10 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { NO_PRICING } from "../lib/cost.ts";
 import { describeGpuExit } from "../lib/gpu_sampler.ts";
 import type { TerminalSize } from "../lib/platform.ts";
 import { present } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
-import { type Command, PANEL_IDS, type PanelId } from "../lib/state_ui.ts";
+import type { Command } from "../lib/state_ui.ts";
 import { renderText, type ViewOptions } from "../lib/view.ts";
 import { getUiContext, layOutScene, renderFrame } from "../lib/view_scene.ts";
 import { settle } from "./fixtures/expositions.ts";
@@ -68,13 +68,8 @@ async function drawAll(
   return drawn.join("\n") + "\n";
 }
 
-/** The panel of GPUs on the whole screen: the third, where GPUs are known. */
-function zoom(state: State, size = SMALL, panel: PanelId = "gpus"): State {
-  const steps = PANEL_IDS.map((_, index) => Array(index + 1).fill("next_panel" as const));
-  const focused = steps.map((keys) => run(state, keys, size))
-    .find(({ ui }) => ui.focusedPanel === panel);
-  assert(focused !== undefined, panel);
-  return run(focused, ["zoom"], size);
+function zoom(state: State, size = SMALL, page: "gpus" | "cost" = "gpus"): State {
+  return run(state, [`show_${page}`], size);
 }
 
 Deno.test("renderFrame() draws GPUs as in goldens/frames_gpus.txt", async () => {

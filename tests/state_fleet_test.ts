@@ -481,7 +481,7 @@ Deno.test("update() derives the fleet per tick, not per user choice", () => {
     isText: false,
     lastScroll: 0,
     sorts: [],
-    panelIds: ["events"],
+    troubledKeys: new Set(),
   };
   const choices: readonly Message[] = [
     { kind: "command", command: "down", context },

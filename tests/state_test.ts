@@ -155,7 +155,7 @@ const CONTEXT: UiContext = {
   isText: false,
   lastScroll: 0,
   sorts: [],
-  panelIds: ["events"],
+  troubledKeys: new Set(),
 };
 
 /** The state after the commands. */

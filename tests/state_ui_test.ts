@@ -6,7 +6,7 @@ import {
   createUi,
   editFilter,
   findSelected,
-  PANEL_IDS,
+  PAGE_IDS,
   selectKey,
   selectLine,
   sortByColumn,
@@ -28,7 +28,7 @@ function createContext(more: Partial<UiContext> = {}): UiContext {
     isText: false,
     lastScroll: 0,
     sorts: IDS.map((columnId) => ({ columnId, isDescending: columnId !== "replica" })),
-    panelIds: PANEL_IDS,
+    troubledKeys: new Set(),
     ...more,
   };
 }
@@ -199,8 +199,8 @@ Deno.test("applyCommand() folds the selected group and selects its line", () => 
   assertEquals([...run(folded, ["unfold"], context).foldedModels], []);
   assertEquals([...run(createUi(), ["fold"]).foldedModels], []);
   assertEquals(run(inGroup, ["fold"], { ...context, isText: true }), inGroup);
-  assertEquals(run(createUi(), ["group"]).isGrouped, true);
-  assertEquals(run(createUi(), ["group", "group"]).isGrouped, false);
+  assertEquals(run(createUi(), ["group"]).isGrouped, false);
+  assertEquals(run(createUi(), ["group", "group"]).isGrouped, true);
 });
 
 Deno.test("applyCommand() does not sort a hidden table", () => {
@@ -261,11 +261,11 @@ Deno.test("applyCommand() stops typing when another screen opens", () => {
 });
 
 Deno.test("applyCommand() shows the table for the filter", () => {
-  const befores: readonly (readonly Command[])[] = [[], ["help"], ["open"], ["zoom"]];
+  const befores: readonly (readonly Command[])[] = [[], ["help"], ["open"], ["next_page"]];
   for (const before of befores) {
-    const { screen, zoomedPanel, prefersTable, isTyping } = run(createUi(), [...before, "filter"]);
-    const expected = ["overview", null, true, true];
-    assertEquals([screen, zoomedPanel, prefersTable, isTyping], expected, before.join());
+    const { screen, page, prefersTable, isTyping } = run(createUi(), [...before, "filter"]);
+    const expected = ["overview", "fleet", true, true];
+    assertEquals([screen, page, prefersTable, isTyping], expected, before.join());
   }
 });
 
@@ -281,14 +281,30 @@ Deno.test("applyCommand() shows a page, and the fleet again by its key, by 1 and
   }
 });
 
-Deno.test("applyCommand() zooms a panel and steps to the next", () => {
+Deno.test("applyCommand() zooms the table, and steps through the pages", () => {
   const zoomed = run(createUi(), ["zoom"]);
-  assertEquals(zoomed.zoomedPanel, PANEL_IDS[0]);
-  assertEquals(run(zoomed, ["zoom"]).zoomedPanel, null);
-  const next = run(zoomed, ["next_panel"]);
-  assertEquals([next.zoomedPanel, next.focusedPanel], [PANEL_IDS[1], PANEL_IDS[1]]);
-  const around = run(createUi(), PANEL_IDS.map(() => "next_panel" as const));
-  assertEquals([around.focusedPanel, around.zoomedPanel], [PANEL_IDS[0], null]);
+  assertEquals([zoomed.isZoomed, run(zoomed, ["zoom"]).isZoomed], [true, false]);
+  const pages = PAGE_IDS.map((_, i) => run(createUi(), Array(i + 1).fill("next_page")).page);
+  assertEquals(pages, [...PAGE_IDS.slice(1), PAGE_IDS[0]]);
+});
+
+Deno.test("applyCommand() selects the next and the previous line in trouble, around the end", () => {
+  const context = createContext({ troubledKeys: new Set(["row 3", "row 7"]) });
+  const select = (from: string, command: Command): string | null =>
+    run({ ...createUi(), selectedKey: from }, [command], context).selectedKey;
+  assertEquals(["row 0", "row 3", "row 7"].map((from) => select(from, "next_trouble")), [
+    ...["row 3", "row 7", "row 3"],
+  ]);
+  assertEquals(["row 0", "row 3", "row 7"].map((from) => select(from, "previous_trouble")), [
+    ...["row 7", "row 7", "row 3"],
+  ]);
+  assertEquals(run(createUi(), ["next_trouble"]).selectedKey, null);
+});
+
+Deno.test("applyCommand() sorts by severity, and back", () => {
+  const sorted = run(createUi(), ["sort_severity"]);
+  assertEquals(sorted.sort, { columnId: "state", isDescending: true });
+  assertEquals(run(sorted, ["sort_severity"]).sort, null);
 });
 
 Deno.test("applyCommand() goes back one level at a time", () => {
@@ -296,12 +312,12 @@ Deno.test("applyCommand() goes back one level at a time", () => {
   const deep = run(start, ["zoom", "help", "down"], createContext({ isText: true, lastScroll: 9 }));
   const levels = [deep];
   for (let i = 0; i < 4; i++) levels.push(run(levels[i], ["back"]));
-  assertEquals(levels.map(({ screen, zoomedPanel, filter }) => [screen, zoomedPanel, filter]), [
-    ["help", PANEL_IDS[0], "a"],
-    ["overview", PANEL_IDS[0], "a"],
-    ["overview", null, "a"],
-    ["overview", null, ""],
-    ["overview", null, ""],
+  assertEquals(levels.map(({ screen, isZoomed, filter }) => [screen, isZoomed, filter]), [
+    ["help", true, "a"],
+    ["overview", true, "a"],
+    ["overview", false, "a"],
+    ["overview", false, ""],
+    ["overview", false, ""],
   ]);
   assertEquals(levels[1].scroll, 0);
 });
@@ -329,8 +345,8 @@ Deno.test("applyCommand() reaches the table from a single replica's details", ()
   assertEquals([table.screen, table.prefersTable], ["overview", true]);
   const detail = run(table, ["toggle_detail"]);
   assertEquals([detail.screen, detail.prefersTable], ["detail", false]);
-  // A panel on the whole screen is a text that is no detail.
-  assertEquals(run(createUi(), ["zoom", "toggle_detail"], text).screen, "detail");
+  // A page is a text that is no detail.
+  assertEquals(run(createUi(), ["show_gpus", "toggle_detail"], text).screen, "detail");
 });
 
 Deno.test("applyCommand() steps between details", () => {

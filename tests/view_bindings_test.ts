@@ -27,7 +27,10 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   fold: true,
   unfold: true,
   zoom: true,
-  next_panel: true,
+  next_page: true,
+  next_trouble: true,
+  previous_trouble: true,
+  sort_severity: true,
   next_theme: true,
   columns: true,
   help: true,
@@ -104,15 +107,15 @@ Deno.test("findCommand() finds every key by the bytes that a terminal sends", ()
 Deno.test("findCommand() follows htop and the manual", () => {
   const expected: readonly (readonly [string, Command])[] = [
     ...["q", "\x1b[21~", "\x03", "\x1c"].map((bytes) => [bytes, "quit"] as const),
-    ...["+", "="].map((bytes) => [bytes, "slower"] as const),
-    ...["-", "_"].map((bytes) => [bytes, "faster"] as const),
+    ...["+", "="].map((bytes) => [bytes, "faster"] as const),
+    ...["-", "_"].map((bytes) => [bytes, "slower"] as const),
     ...["/", "\\", "\x1bOS"].map((bytes) => [bytes, "filter"] as const),
     ...["h", "?", "\x1bOP"].map((bytes) => [bytes, "help"] as const),
     ...["c", "\x1bOQ"].map((bytes) => [bytes, "columns"] as const),
     ...[">", "\x1b[17~"].map((bytes) => [bytes, "sort_next"] as const),
     ...[["<", "sort_previous"], ["I", "invert_sort"], [" ", "pause"]] as const,
     ...[["r", "poll_now"], ["d", "toggle_detail"], ["\r", "open"], ["\x1b", "back"]] as const,
-    ...[["g", "group"], ["z", "zoom"], ["\t", "next_panel"], ["t", "next_theme"]] as const,
+    ...[["g", "group"], ["z", "zoom"], ["\t", "next_page"], ["t", "next_theme"]] as const,
     ...[["k", "up"], ["j", "down"], ["\x1b[D", "fold"], ["\x1b[C", "unfold"]] as const,
   ];
   for (const [bytes, command] of expected) {

@@ -1,6 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Quantile } from "../lib/histogram.ts";
-import type { Objective, WindowFigures } from "../lib/model.ts";
+import type { Objective } from "../lib/model.ts";
 import { absent, present, type Reading } from "../lib/reading.ts";
 import type { Alert } from "../lib/rules_alerts.ts";
 import { type Condition, createFinding } from "../lib/rules_finding.ts";
@@ -8,14 +7,12 @@ import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import type { State } from "../lib/state.ts";
 import {
   type Cell,
-  chooseHitRatioColor,
   chooseKvCacheColor,
   chooseWaitingColor,
   type Column,
   COLUMNS,
   createGroupLine,
   createRowLine,
-  hasContent,
   type TableLine,
 } from "../lib/view_columns.ts";
 import type { Meaning } from "../lib/view_theme.ts";
@@ -80,33 +77,6 @@ Deno.test("formatCell() draws a bar for a replica, and max for a group", () => {
   assertEquals(findColumn("share").formatCell(line).text, "");
 });
 
-Deno.test("hasContent() drops columns without values", () => {
-  const lines = readLines(startState([createEndpoint(8000)]));
-  const shown = COLUMNS.filter((column) => hasContent(column, lines.map(column.formatCell)))
-    .map(({ id }) => id);
-  assertEquals(shown, ["replica", "state", "running", "waiting", "kv"]);
-});
-
-Deno.test("hasContent() keeps a column for a minute after its last value", () => {
-  const [line] = readLines(watchFleet(1));
-  const { figures } = line;
-  const readTtft = (window: "lastPoll" | "lastMinute", p95: Reading<Quantile>): WindowFigures => {
-    const { latency } = figures[window];
-    return { ...figures[window], latency: { ...latency, ttft: { ...latency.ttft, p95 } } };
-  };
-  const none = absent("no_samples");
-  const isShown = (minute: Reading<Quantile>): boolean => {
-    const lastPoll = readTtft("lastPoll", none);
-    const lastMinute = readTtft("lastMinute", minute);
-    const column = findColumn("ttft_p95");
-    const cell = column.formatCell({ ...line, figures: { ...figures, lastPoll, lastMinute } });
-    assertEquals(cell.text, "—");
-    return hasContent(column, [cell]);
-  };
-  assertEquals(isShown(present({ value: 0.1, bound: "", interpolated: 0.1 })), true);
-  assertEquals(isShown(none), false);
-});
-
 function alertOf(rule: "full" | "queuing" | "slo", signal: Condition["signal"]): Alert {
   const conditions = [{ signal, value: 2, limit: 1 }];
   const finding = { key: "a", value: 2, baseline: 1, samples: 0, span: 60, conditions };
@@ -150,13 +120,7 @@ Deno.test("formatCell() shows what is certain of a service level, and colors onl
   }
 });
 
-Deno.test("hasContent() keeps the column of service levels without requests", () => {
-  const cell = formatServiceLevel(absent("no_samples"));
-  assertEquals([cell.text, cell.meaning], ["—", "dim"]);
-  assert(hasContent(findColumn("slo"), [cell]));
-});
-
-Deno.test("chooseKvCacheColor(), chooseHitRatioColor() and chooseWaitingColor() change at their thresholds", () => {
+Deno.test("chooseKvCacheColor() and chooseWaitingColor() change at their thresholds", () => {
   const kv: readonly (readonly [number, Meaning])[] = [
     [0, "ok"],
     [0.65, "ok"],
@@ -166,13 +130,6 @@ Deno.test("chooseKvCacheColor(), chooseHitRatioColor() and chooseWaitingColor() 
   for (const [ratio, meaning] of kv) assertEquals(chooseKvCacheColor(present(ratio), []), meaning);
   assertEquals(chooseKvCacheColor(present(0.2), [alertOf("full", "kv_cache")]), "alert");
   assertEquals(chooseKvCacheColor(present(0.2), [alertOf("queuing", "waiting")]), "ok");
-  const hit: readonly (readonly [number, Meaning])[] = [
-    [0.6, "ok"],
-    [0.59, "plain"],
-    [0.3, "plain"],
-    [0.29, "warn"],
-  ];
-  for (const [ratio, meaning] of hit) assertEquals(chooseHitRatioColor(present(ratio)), meaning);
   const waiting: readonly (readonly [number, Meaning])[] = [
     [0, "plain"],
     [1, "warn"],
@@ -182,7 +139,7 @@ Deno.test("chooseKvCacheColor(), chooseHitRatioColor() and chooseWaitingColor() 
     assertEquals(chooseWaitingColor(present(count), []), meaning);
   }
   assertEquals(chooseWaitingColor(present(6), [alertOf("queuing", "waiting")]), "alert");
-  for (const judge of [chooseKvCacheColor, chooseHitRatioColor, chooseWaitingColor]) {
+  for (const judge of [chooseKvCacheColor, chooseWaitingColor]) {
     assertEquals(judge(absent("missing"), []), "dim");
   }
 });

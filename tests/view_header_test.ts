@@ -48,9 +48,9 @@ Deno.test("renderHeader() shows replicas, models, time and interval", () => {
   const [title] = render(watchFleet(2));
   assertMatch(
     title,
-    /^ vllm-htop {3}2 replicas {3}\d\d:\d\d:\d\d {3}every 2 s {3}Llama-3\.1-8B-Instruct$/,
+    /^ vllm-htop {2}2 replicas · Llama-3\.1-8B-Instruct · \d\d:\d\d:\d\d · every 2 s$/,
   );
-  assertMatch(title, / \d\d:\d\d:\d\d {3}every 2 s {3}/);
+  assertStringIncludes(render(watchFleet(4))[0], " 5 replicas · 2 models · ");
   assertStringIncludes(render({ ...watchFleet(1), interval: 0 })[0], "one scrape");
   assertStringIncludes(render(watchFleet(1))[0], "1 replica ");
   assertStringIncludes(render({ ...watchFleet(1), isDemo: true })[0], "demo");
@@ -58,7 +58,7 @@ Deno.test("renderHeader() shows replicas, models, time and interval", () => {
 
 Deno.test("renderHeader() shows the window of --once", () => {
   const once = { ...watchFleet(2), isOnce: true };
-  assertMatch(render(once)[0], / {3}over [\d.]+ s {3}/);
+  assertMatch(render(once)[0], / · over [\d.]+ s$/);
   assertStringIncludes(
     render({ ...say(1, [["num_requests_running", 1]]), isOnce: true })[0],
     "every",
@@ -140,37 +140,40 @@ Deno.test("renderHeader() names causes and replicas", () => {
 
 Deno.test("renderHeader() sums over replicas that are up", () => {
   const [, , summary] = render(say(2, [["num_requests_running", 4], ["kv_cache_usage_perc", 0.5]]));
-  assertMatch(summary, /^ running 8 {3}waiting — {3}KV max 50 % \(:8000\) /);
+  assertMatch(summary, /^ RUN {4}8 {2}WAIT {4}— {2}KV max {2}50 % ▓▓▓▓░░░░ {2}OUT /);
   assertEquals(render(fail(2))[2], "");
   // Of one there is no maximum.
-  assertStringIncludes(render(say(1, [["kv_cache_usage_perc", 0.5]]))[2], "KV 50 %   ");
+  assertStringIncludes(render(say(1, [["kv_cache_usage_perc", 0.5]]))[2], "KV  50 % ▓▓▓▓░░░░");
 });
 
-Deno.test("renderHeader() drops the cached share, then the KV owner, before a value", () => {
+Deno.test("renderHeader() drops the hit share before a value", () => {
   const state = watchFleet(4);
-  const [, , whole] = render(state, 400);
-  const [, owner, cached] = /( \(:\d+\)) .* tok\/s(, \d+ % cached) /.exec(whole) ?? [];
-  assert(owner !== undefined && cached !== undefined, whole);
-  const readSummary = (width: number): string => render(state, width)[2];
-  assertEquals(readSummary(measureWidth(whole)), whole);
-  assertEquals(readSummary(measureWidth(whole) - 1), whole.replace(cached, ""));
-  const upToOutput = whole.slice(0, whole.indexOf(" tok/s", whole.indexOf("output")) + 6);
-  const withoutBoth = upToOutput.replace(cached, "").replace(owner, "");
-  assertEquals(readSummary(measureWidth(withoutBoth)), withoutBoth);
-  // Where the output has no room anyway, they stay.
-  const narrow = readSummary(measureWidth(withoutBoth) - 1);
-  assert(!narrow.includes("output "), narrow);
-  assertStringIncludes(narrow, owner);
+  const [, , whole] = render(state, 99);
+  const [hit] = / +\d+ % hit/.exec(whole) ?? [];
+  assert(hit !== undefined, whole);
+  assertEquals(render(state, measureWidth(whole))[2], whole);
+  assertEquals(render(state, measureWidth(whole) - 1)[2], whole.replace(hit, ""));
+  // A narrow screen has a short gauge.
+  assertStringIncludes(render(state, 80)[2], "  KV  98 % ▓▓▓░  OUT 1.39k/s  IN 6.40k/s  TTFT@1m ");
+});
+
+Deno.test("renderHeader() moves no figure of the pulse with its values", () => {
+  const places = [1, 2, 3, 4].map((count) =>
+    ["WAIT", "OUT", "IN", "TTFT@1m"].map((label) =>
+      render(watchFleet(count))[2].indexOf(` ${label} `)
+    )
+  );
+  assertEquals(places[3], places[1]);
 });
 
 Deno.test("renderHeader() drops or cuts pieces that do not fit", () => {
   for (const state of [watchFleet(2), watchTroubledFleet(), fail(9)]) {
-    const whole = render(state, 400);
     for (let width = 1; width <= 200; width++) {
+      const whole = render(state, width < 100 ? 99 : 400);
       for (const [i, line] of render(state, width).entries()) {
         assert(measureWidth(line) <= width, `${width}: ${line}`);
         if (width < 14) continue;
-        for (const piece of line.trim().split(/ {3}/)) {
+        for (const piece of line.trim().split(/ {2,}| · /)) {
           assertStringIncludes(whole[i], piece.replace(/…$/, ""));
         }
       }
@@ -220,8 +223,8 @@ Deno.test("renderHeader() shows the objective that the fleet misses most", () =>
       createScraped(endpoint, 0, write([0, 0, 0])),
       createScraped(endpoint, 2, write(counts)),
     ]))[2];
-  assertStringIncludes(watch([40, 45, 50]), "   SLO TTFT ≤500 ms 90.0 %   ");
-  assertStringIncludes(watch([0, 0, 0]), "   SLO TTFT ≤500 ms —   ");
+  assertStringIncludes(watch([40, 45, 50]), "  SLO TTFT ≤500 ms 90.0 %");
+  assertStringIncludes(watch([0, 0, 0]), "  SLO TTFT ≤500 ms —");
   assert(!render(watchFleet(2))[2].includes("SLO"));
 });
 

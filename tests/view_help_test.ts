@@ -4,13 +4,7 @@ import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import { createUi } from "../lib/state_ui.ts";
 import { LONG_WINDOW } from "../lib/stats_window.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";
-import {
-  COLUMN_IDS,
-  COLUMNS,
-  HIT_FAIR_RATIO,
-  HIT_GOOD_RATIO,
-  KV_WARN_RATIO,
-} from "../lib/view_columns.ts";
+import { COLUMN_IDS, COLUMNS, KV_WARN_RATIO } from "../lib/view_columns.ts";
 import { formatDuration, formatPercent } from "../lib/view_format.ts";
 import { renderColumnMenu, renderHelp } from "../lib/view_help.ts";
 import { createPaint, type Meaning, type Paint } from "../lib/view_theme.ts";
@@ -42,7 +36,6 @@ Deno.test("renderHelp() shows the number of every threshold", () => {
   const kv = findLine("KV   ");
   const limits: readonly (readonly [string, readonly string[]])[] = [
     ["yellow above " + formatPercent(KV_WARN_RATIO), ["KV"]],
-    ["green from " + formatPercent(HIT_GOOD_RATIO), [formatPercent(HIT_FAIR_RATIO)]],
     [`more than ${DEFAULT_RULES.queuing.threshold} waiting`, ["degraded:"]],
     [`more than ${DEFAULT_RULES.overloaded.threshold} waiting`, ["critical:"]],
     [`after the longer of ${formatDuration(STALE_LIMIT)} and ${STALE_INTERVALS} intervals`, [

@@ -71,7 +71,10 @@ Deno.test("listVisibleRows() sorts names by number, and states from best to wors
   const state = advance(startState([endpoint]), 1, [scraped]);
   const byName = list(state, { sort: { columnId: "replica", isDescending: false } });
   assertEquals(placesOf(byName), [":8000.e0", ":8000.e9", ":8000.e10"]);
-  const byState = list(watchTroubledFleet(), { sort: { columnId: "state", isDescending: true } });
+  const byState = list(watchTroubledFleet(), {
+    sort: { columnId: "state", isDescending: true },
+    isGrouped: false,
+  });
   const states = byState.map((line) => line.kind === "row" ? line.row.status : "");
   assertEquals(states, ["DOWN", "DOWN", "STALE", "OK", "OK", "OK"]);
 });
@@ -157,11 +160,11 @@ Deno.test("parseFilter() accepts every numeric column's heading", () => {
     const { matches } = parseFilter(filter);
     return rows.filter((cells) => matches({ texts: [], cells })).length;
   };
-  for (const filter of ["TTFT@1m>1ms", "ttft p95 > 1ms", "OUTPUT tok/s>1", "SHARE@1m>1%"]) {
+  for (const filter of ["TTFT@1m>1ms", "ttft p95 > 1ms", "OUT/S>1", "SHARE@1m>1%"]) {
     assert(count(filter) > 0, filter);
     assertEquals(count(filter.replace(/>\s*/, ">99999")), 0, filter);
   }
-  assertEquals(count("output>1"), count("OUTPUT tok/s>1"));
+  assertEquals(count("output>1"), count("OUT/S>1"));
 });
 
 Deno.test("parseFilter() explains invalid comparisons", () => {
@@ -191,7 +194,8 @@ Deno.test("parseFilter() explains invalid comparisons", () => {
 
 Deno.test("listVisibleRows() filters by name, model, address and state", () => {
   const state = watchTroubledFleet();
-  const filtered = (filter: string): string => placesOf(list(state, { filter })).join(" ");
+  const filtered = (filter: string): string =>
+    placesOf(list(state, { filter, isGrouped: false })).join(" ");
   assertEquals(filtered("llama"), ":8000 :8001");
   assertEquals(filtered("qwen/"), ":8002 :8003.e0 :8003.e1");
   assertEquals(filtered("down"), ":8002 :8004");
@@ -226,6 +230,14 @@ Deno.test("listVisibleRows() groups by model, rows without a model last", () => 
   assertEquals(new Set(lines.map(({ key }) => key)).size, lines.length);
 });
 
+Deno.test("listVisibleRows() gives a model no line of its own if it has one replica, or is alone", () => {
+  assertEquals(placesOf(list(watchFleet(3))), [
+    "(meta-llama/Llama-3.1-8B-Instruct)",
+    ...[":8000", ":8001", ":8002"],
+  ]);
+  assertEquals(placesOf(list(watchFleet(2))), [":8000", ":8001"]);
+});
+
 Deno.test("listVisibleRows() folds groups, sorts within them and hides empty ones", () => {
   const state = watchTroubledFleet();
   const folded = list(state, {
@@ -242,7 +254,7 @@ Deno.test("listVisibleRows() folds groups, sorts within them and hides empty one
   ]);
   assertEquals(folded[3].cells.name, "▸ Qwen3-32B");
   // A fold is remembered for the next time, and does nothing until then.
-  const open = list(state, { foldedModels: new Set(["Qwen/Qwen3-32B"]) });
+  const open = list(state, { foldedModels: new Set(["Qwen/Qwen3-32B"]), isGrouped: false });
   assertEquals(open.length, 6);
   const filtered = list(state, { isGrouped: true, filter: "llama" });
   assertEquals(placesOf(filtered)[0], "(meta-llama/Llama-3.1-8B-Instruct)");
@@ -250,7 +262,7 @@ Deno.test("listVisibleRows() folds groups, sorts within them and hides empty one
 });
 
 Deno.test("listVisibleRows() gives a group the figures of all its replicas, filtered or not", () => {
-  const state = watchFleet(2);
+  const state = watchTroubledFleet();
   const [group] = list(state, { isGrouped: true, filter: ":8000" });
   assert(group.kind === "group");
   assertEquals(group.group.figures, state.fleet.groups[0].figures);

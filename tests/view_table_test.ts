@@ -1,21 +1,18 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { Objective } from "../lib/model.ts";
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
 import { COLUMN_IDS, COLUMNS, createRowLine, type TableLine } from "../lib/view_columns.ts";
 import { listVisibleRows } from "../lib/view_rows.ts";
-import {
-  chooseColumns,
-  countGroupTotals,
-  type DrawnTable,
-  renderTable,
-} from "../lib/view_table.ts";
+import { chooseColumns, type DrawnTable, renderTable } from "../lib/view_table.ts";
 import { createPaint, type Paint } from "../lib/view_theme.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { watchServers } from "./fixtures/screens.ts";
 
 const plain = createPaint(null);
+
+const OFFER = { objectives: false, gpus: false };
 
 interface Drawing {
   readonly width?: number;
@@ -34,8 +31,7 @@ function draw(state: State, drawing: Drawing = {}): DrawnTable {
     paint,
     ui,
     isLive,
-    hasGroupTotals: true,
-    hasNote: true,
+    offer: OFFER,
   });
 }
 
@@ -47,8 +43,8 @@ function readLines(state: State): readonly TableLine[] {
   return state.fleet.rows.map(createRowLine);
 }
 
-function chooseIds(lines: readonly TableLine[], width: number): string[] {
-  return chooseColumns(lines, width, createUi()).map(({ column }) => column.id);
+function chooseIds(lines: readonly TableLine[], width: number, offer = OFFER): string[] {
+  return chooseColumns(lines, { width, ui: createUi(), offer }).map(({ column }) => column.id);
 }
 
 Deno.test("renderTable() puts the sort mark of a numeric first column in the margin", () => {
@@ -82,84 +78,85 @@ Deno.test("chooseColumns() drops columns by priority", () => {
   assertEquals(last, ["replica"]);
 });
 
-Deno.test("chooseColumns() makes room for service levels only if there are objectives", () => {
-  const objectives: readonly Objective[] = [
-    { model: null, latency: "ttft", limit: 1, target: 0.95 },
-  ];
-  const without = chooseIds(readLines(watchFleet(4)), 80);
-  assert(!without.includes("slo"));
-  const ids = chooseIds(readLines(watchFleet(4, { more: { objectives } })), 80);
-  assertEquals(ids.filter((id) => id !== "slo"), without.filter((id) => ids.includes(id)));
-  assert(ids.includes("slo") && ids.includes("running") && ids.includes("kv"));
+Deno.test("chooseColumns() shows service levels and GPUs only if there can be any", () => {
+  const lines = readLines(watchFleet(4));
+  const all = chooseIds(lines, 400, { objectives: true, gpus: true });
+  const extra = all.filter((id) => !chooseIds(lines, 400).includes(id));
+  assertEquals(extra, ["slo", "gpu", "gpu_memory"]);
 });
 
-Deno.test("chooseColumns() cuts the name before dropping essential columns", () => {
-  const lines = readLines(watchFleet(4));
-  const measure = (width: number): number => chooseColumns(lines, width, createUi())[0].width;
-  const full = measure(400);
-  assertEquals(full, "Llama-3.1-8B-Instruct :8000".length);
-  const essential = COLUMNS.filter(({ isEssential }) => isEssential).map(({ id }) => id);
-  const narrowest = Array.from({ length: 400 }, (_, i) => i + 1)
-    .find((width) => chooseIds(lines, width).length === essential.length) ?? 0;
-  assertEquals(chooseIds(lines, narrowest), essential);
-  assertEquals(measure(narrowest), 8);
-  // Cell by cell, as far as the name allows.
-  for (let width = narrowest; width <= narrowest + full - 8; width++) {
-    assertEquals(chooseIds(lines, width), essential);
-    assertEquals(measure(width), 8 + width - narrowest);
+Deno.test("chooseColumns() takes no notice of values", () => {
+  const silent = readLines(startState([createEndpoint(8000)]));
+  for (const width of [60, 80, 110, 120, 160, 200]) {
+    assertEquals(chooseIds(silent, width), chooseIds(readLines(watchFleet(1)), width));
   }
-  assert(chooseIds(lines, narrowest - 1).length < essential.length);
-  assertEquals(measure(1), 8);
+});
+
+Deno.test("chooseColumns() shows what matters most at 80 columns, and more at 120", () => {
+  const lines = readLines(watchFleet(2));
+  const narrow = [
+    "replica",
+    "state",
+    "running",
+    "waiting",
+    "kv_bar",
+    "kv",
+    "output",
+    "ttft_p95_1m",
+    "itl_p95_1m",
+  ];
+  const ids = chooseIds(lines, 80);
+  assertEquals(narrow.filter((id) => !ids.includes(id)), []);
+  const wide = chooseIds(lines, 120);
+  const more = ["prompt", "requests", "cache", "trend"];
+  assertEquals(more.filter((id) => !wide.includes(id)), []);
 });
 
 Deno.test("renderTable() aligns headings wider than their cells", () => {
   const [heading, first] = render(watchFleet(2));
   assertEquals(first.indexOf("OK"), heading.indexOf("STATE"));
   assertEquals(first.indexOf(":"), heading.indexOf("REPLICA"));
-  assert(heading.startsWith(" REPLICA  STATE"), "names are shorter than their heading");
+  assert(heading.startsWith(" REPLICA   STATE"), "names are shorter than the least width");
 });
 
 Deno.test("renderTable() has one line per row, and ALL", () => {
   const lines = render(watchFleet(2));
   assertEquals(lines.length, 1 + 2 + 1);
-  assertMatch(lines[0], /^ REPLICA +STATE +RUN +WAIT +REQ\/S/);
+  assertMatch(lines[0], /^ REPLICA +STATE +RUN +WAIT +KV +OUT\/S +IN\/S +REQ\/S +TTFT@1m +ITL@1m/);
   // The title has the model's name where there is one model.
   assertMatch(lines[1], /^ :8000 +OK +\d+/);
   assertMatch(lines[3], /^ ALL +\d+/);
 });
 
-Deno.test("renderTable() has one total per model with several replicas", () => {
+Deno.test("renderTable() groups several models, each with its totals", () => {
   const lines = render(watchFleet(4));
-  assertEquals(lines.length, 1 + 5 + 3);
-  assertMatch(lines[6], /^ ALL Llama-3\.1-8B-Instruct /);
-  assertMatch(lines[7], /^ ALL Qwen3-32B /);
-  assertMatch(lines[8], /^ ALL +\d/);
-  // Not for one that has a single replica.
-  const three = render(watchFleet(3));
-  assertEquals(three.length, 1 + 3 + 2);
+  assertEquals(lines.length, 1 + 2 + 5 + 1);
+  assertMatch(lines[1], /^ ▾ Llama-3\.1-8B-\S* /);
+  assertMatch(lines[2], /^ {3}:8000 +OK /);
+  assert(lines.some((line) => /^ ▾ Qwen3-32B +\d/.test(line)), lines.join("\n"));
+  assertMatch(lines.at(-1) ?? "", /^ ALL +\d/);
 });
 
-Deno.test("countGroupTotals() counts the group totals drawn", () => {
-  for (const servers of [1, 2, 3, 4]) {
-    const state = watchFleet(servers);
-    const fleet = state.fleet;
-    const besides = 1 + fleet.rows.length + 1;
-    assertEquals(countGroupTotals(fleet), render(state).length - besides, `${servers}`);
-  }
+Deno.test("renderTable() marks rows in trouble", () => {
+  const rows = render(watchTroubledFleet()).filter((line) => /:800\d/.test(line));
+  assertEquals(rows.map((line) => line[0]), [" ", "▌", "▌", " ", " ", "▌"]);
 });
 
-Deno.test("renderTable() marks rows that need attention", () => {
-  const marks = render(watchTroubledFleet()).map((line) => line[0]).slice(1, 7);
-  assertEquals(marks, [" ", "▌", "▌", " ", " ", "▌"]);
-});
-
-Deno.test("renderTable() shows which rows are drawn", () => {
-  const lines = render(watchFleet(4), 320, 2);
-  assertEquals(lines.filter((line) => /:800\d/.test(line)).length, 2);
-  assertEquals(lines[3], " 1–2 of 5");
-  // The totals are of all rows, whatever is in sight.
-  assertEquals(lines.at(-1), render(watchFleet(4)).at(-1));
-  assertEquals(render(watchFleet(4), 320, 0).filter((line) => /:800\d/.test(line)).length, 1);
+Deno.test("renderTable() folds well rows into one line, and never one in trouble", () => {
+  const flat = createUi();
+  const many = watchServers(Array.from({ length: 12 }, () => [{ model: "m" }]), 40);
+  const lines = render(many, 120, 6);
+  assertEquals(lines.length, 1 + 6 + 1);
+  assertMatch(lines[6], /^ … 7 more ok: RUN \d+–\d+, KV .* %, ITL .* ms$/);
+  const rows = many.fleet.rows.map((row, i) => i < 10 ? row : { ...row, status: "HOT" as const });
+  const troubled = { ...many, fleet: { ...many.fleet, rows } };
+  const shown = render(troubled, 120, 6).filter((line) => / HOT /.test(line));
+  assertEquals(shown.length, 2);
+  assertMatch(render(troubled, 120, 6)[6], /^ … 7 more ok: /);
+  // A selected row is in sight, too.
+  const [key] = many.fleet.rows.slice(9, 10).map((row) => row.key);
+  const drawn = draw(troubled, { maxLines: 6, ui: { ...flat, selectedKey: key }, isLive: true });
+  assertEquals([drawn.shown.includes(9), drawn.shown.slice(-2)], [true, [10, 11]]);
 });
 
 Deno.test("renderTable() aligns cells with headings", () => {
@@ -186,7 +183,7 @@ Deno.test("renderTable() ignores styles when it measures cells", () => {
   // deno-lint-ignore no-control-regex
   const stripped = styled.map((line) => line.replace(/\x1b\[\d+m/g, "").trimEnd());
   assertEquals(stripped, [...render(state, 160)]);
-  for (const meaning of ["heading", "ok", "warn", "alert", "dim", "name"]) {
+  for (const meaning of ["title", "ok", "warn", "alert", "dim", "plain"]) {
     assert(painted.includes(meaning), meaning);
   }
 });
@@ -202,6 +199,6 @@ Deno.test("renderTable() fits widths from 60 on", () => {
 Deno.test("renderTable() shows dashes before the first scrape", () => {
   const [, row, all] = render(startState([createEndpoint(8000)]));
   assertStringIncludes(row, "PENDING");
-  assertMatch(row, /— +— +—$/);
-  assertMatch(all, /^ ALL +— +— +—$/);
+  assertMatch(row, /PENDING( +—)+$/);
+  assertMatch(all, /^ ALL( +—)+$/);
 });

@@ -1,0 +1,197 @@
+/**
+ * The list of what is wrong: one entry per replica and chain of causes, the same trouble of three or
+ * more replicas as one, then what else to know, then what is past.
+ * @module
+ */
+
+import { EVENT_KINDS, type EventLine, STATUS_OF_RULE } from "./rules_alerts.ts";
+import type { State } from "./state.ts";
+import type { AdvisedCause } from "./state_advice.ts";
+import type { Row } from "./state_fleet.ts";
+import { cutText, measureWidth, padText } from "./text.ts";
+import { formatDuration } from "./view_format.ts";
+import { listOutliers, listRemarks } from "./view_header.ts";
+import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
+import { formatAlert, formatEvent, formatOutlier } from "./view_words.ts";
+
+interface Problem {
+  /** `SLOW`, or empty for a further line of the same. */
+  readonly kind: string;
+  readonly place: string;
+  readonly text: string;
+  /** `1m 08s`; empty if unknown. */
+  readonly span: string;
+  readonly meaning: Meaning;
+}
+
+/** From so many replicas on, the same trouble is one entry. */
+const MIN_FOLDED = 3;
+const MAX_PLACES = 6;
+const KIND_WIDTH = 8;
+
+function listPlaces(rows: readonly Row[]): string {
+  const shown = rows.slice(0, MAX_PLACES).map(({ place }) => place).join(", ");
+  return rows.length > MAX_PLACES ? `${shown}, …` : shown;
+}
+
+function nameCause({ signal }: AdvisedCause): string {
+  switch (signal) {
+    case "down":
+      return "DOWN";
+    case "stale":
+      return "STALE";
+    case "recent":
+      return "";
+    default:
+      return STATUS_OF_RULE[signal];
+  }
+}
+
+function describeCause(cause: AdvisedCause, row: Row, state: State): string {
+  const { signal, verdict, key } = cause;
+  if (signal === "down" || signal === "stale") {
+    const { failure } = row.state;
+    if (failure === null) return "has not answered";
+    return `${failure.kind.replaceAll("_", " ")}: ${failure.message}`;
+  }
+  const alert = state.evaluation.alerts.find(({ first }) =>
+    first.key === key && first.rule === signal
+  );
+  return alert === undefined || verdict === null ? "" : formatAlert(alert, state);
+}
+
+function formatSince(since: number | null, state: State): string {
+  return since === null ? "" : formatDuration(state.now - since);
+}
+
+function getMeaning({ level }: AdvisedCause): Meaning {
+  return level === "critical" ? "alert" : "warn";
+}
+
+function describeRow(row: Row, causes: readonly AdvisedCause[], state: State): Problem[] {
+  const [first] = causes;
+  const said = causes.map((cause) => describeCause(cause, row, state));
+  const meaning = getMeaning(first);
+  return [
+    {
+      kind: nameCause(first),
+      place: row.place,
+      text: [...new Set(said)].filter((text) => text !== "").join("; "),
+      span: formatSince(first.since, state),
+      meaning,
+    },
+    ...listOutliers(row, state).map((outlier): Problem => ({
+      ...{ kind: "", place: "", span: "" },
+      text: `← GPU ${outlier.gpuIndex} ${formatOutlier(outlier)}`,
+      meaning,
+    })),
+  ];
+}
+
+function foldRows(
+  entries: readonly (readonly [Row, readonly AdvisedCause[]])[],
+  state: State,
+): Problem {
+  const [[, [first]]] = entries;
+  const rows = entries.map(([row]) => row);
+  const times = entries.flatMap(([, [{ since }]]) => since ?? []);
+  const kinds = new Set(rows.map(({ state: { failure } }) => failure?.kind));
+  const [kind] = kinds;
+  const why = kinds.size === 1 && kind !== undefined ? ` ${kind.replaceAll("_", " ")}` : "";
+  return {
+    kind: nameCause(first),
+    place: "",
+    text: `${rows.length} of ${state.fleet.rows.length} replicas${why} (${listPlaces(rows)})`,
+    span: times.length === 0 ? "" : formatSince(Math.min(...times), state),
+    meaning: getMeaning(first),
+  };
+}
+
+/** The current causes of the verdict. */
+function listCauses(state: State): Problem[] {
+  const { fleet } = state;
+  const current = fleet.verdict.causes.filter(({ signal }) => signal !== "recent");
+  const ofRows = fleet.rows.flatMap((row): (readonly [Row, readonly AdvisedCause[]])[] => {
+    const own = current.filter(({ key }) => key === row.key || key === row.state.endpoint.key);
+    return own.length === 0 ? [] : [[row, own]];
+  });
+  const chains = Map.groupBy(ofRows, ([, own]) => own.map(({ signal }) => signal).join(" "));
+  const order = (own: readonly AdvisedCause[]): number => current.indexOf(own[0]);
+  return [...chains.values()].sort(([[, a]], [[, b]]) => order(a) - order(b)).flatMap((chain) =>
+    chain.length >= MIN_FOLDED
+      ? [foldRows(chain, state)]
+      : chain.flatMap(([row, own]) => describeRow(row, own, state))
+  );
+}
+
+/** What the verdict does not count. */
+function describeRemarks(state: State): Problem[] {
+  return listRemarks(state).map(({ text, meaning = "plain" }) => {
+    return { kind: "NOTE", place: "", text, span: "", meaning };
+  });
+}
+
+/** Newest first. */
+function listPast(state: State): Problem[] {
+  const ended = state.fleet.events.filter((line): line is EventLine & { endedAt: number } =>
+    line.endedAt !== null && EVENT_KINDS[line.kind] === "alert"
+  );
+  return ended.toSorted((a, b) => b.endedAt - a.endedAt).map((line): Problem => {
+    const [clock, , place, span, details] = formatEvent(line, state);
+    const text = [`from ${clock}`, span, details].filter((part) => part !== "").join(" ");
+    return { kind: line.kind, place, text, span: "", meaning: "dim" };
+  });
+}
+
+/** Counts troubled replicas, folded ones included. */
+export function countProblems({ fleet: { verdict } }: State): number {
+  return new Set(verdict.causes.flatMap(({ key, signal }) => signal === "recent" ? [] : key)).size;
+}
+
+function renderProblem(
+  { kind, place, text, span, meaning }: Problem,
+  placeWidth: number,
+  { width, paint }: { readonly width: number; readonly paint: Paint },
+): string {
+  const name = cutText(place, placeWidth);
+  const start = ` ${padText(kind, KIND_WIDTH)} ${
+    placeWidth > 0 ? padText(name, placeWidth) + "  " : ""
+  }`;
+  const room = width - measureWidth(start) - (span === "" ? 0 : measureWidth(span) + 2) - 1;
+  const said = padText(cutText(text, Math.max(0, room)), Math.max(0, room));
+  const tail = meaning === "dim" ? "dim" : "plain";
+  const line = paint(start, meaning) + paint(said, tail) +
+    (span === "" ? "" : "  " + paint(span, "dim"));
+  return line;
+}
+
+/** Exactly `lines` lines; the last one tells how many entries are left out. */
+export function renderProblemList(
+  state: State,
+  space: { readonly width: number; readonly lines: number; readonly paint: Paint },
+): string[] {
+  const { width, lines, paint } = space;
+  const now = [...listCauses(state), ...describeRemarks(state)];
+  const all = [...now, ...listPast(state)];
+  const cut = all.length > lines ? all.slice(0, Math.max(0, lines - 1)) : all;
+  const placeWidth = Math.min(
+    Math.floor(width / 4),
+    Math.max(0, ...cut.map(({ place }) => measureWidth(place))),
+  );
+  const drawn = cut.map((one) => renderProblem(one, placeWidth, { width, paint }));
+  const left = all.length - cut.length;
+  if (left > 0 && lines > 0) drawn.push(paint(` … ${left} more: key 6`, "dim"));
+  if (all.length === 0 && lines > 0) drawn.push(paint(` ${describeCalm(state)}`, "dim"));
+  return drawn.slice(0, lines).map((line) => cutStyledLine(line, width));
+}
+
+/** `comparing from 30 s on (12 s watched)`, `4 replicas, even`. */
+function describeCalm(state: State): string {
+  const { fleet } = state;
+  const { level, watched } = fleet.verdict;
+  if (level === "PENDING" || level === "NONE") return "nothing known yet";
+  if (level === "WATCHING") return `comparing from 30 s on (${Math.floor(watched)} s watched)`;
+  const compared = fleet.groups.filter(({ figures }) => figures.replicaCount > 1)
+    .map(({ figures }) => figures.replicaCount).reduce((a, b) => a + b, 0);
+  return compared === 0 ? "nothing wrong" : `nothing wrong: ${compared} replicas, even`;
+}

@@ -1,0 +1,39 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { drawRule, renderAreas } from "../lib/view_areas.ts";
+import { createPaint, measureStyledLine } from "../lib/view_theme.ts";
+import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { sampleGpus } from "./fixtures/gpu_states.ts";
+import { readGpus } from "./fixtures/gpus.ts";
+
+const paint = createPaint(null);
+
+Deno.test("renderAreas() fills its space exactly, at any size", () => {
+  const gpus = sampleGpus(watchFleet(4), [readGpus("h100x8.tsv")]);
+  for (const state of [watchFleet(1), watchTroubledFleet(), gpus]) {
+    for (const width of [1, 20, 79, 80, 109, 110, 120, 200]) {
+      for (let lines = 2; lines <= 40; lines++) {
+        const drawn = renderAreas(state, { width, lines, paint });
+        assertEquals(drawn.length, lines, `${width} x ${lines}`);
+        for (const line of drawn) assert(measureStyledLine(line) <= width, `${width}: ${line}`);
+      }
+    }
+  }
+});
+
+Deno.test("renderAreas() lists GPUs with gauges and owners, slow ones first where room is short", () => {
+  const state = sampleGpus(watchFleet(2), [readGpus("h100x8.tsv")], [{ port: 8000, gpus: [0] }]);
+  const drawn = renderAreas(state, { width: 120, lines: 18, paint }).map((line) =>
+    line.slice(0, 60)
+  );
+  const first = drawn.find((line) => line.startsWith(" 0 ")) ?? "";
+  assertMatch(first, /^ 0 {2}▓+░* +\d+ % mem ▓+░* +\d+ % +\d+ W +\d+° +:8000/);
+  const short = renderAreas(state, { width: 80, lines: 12, paint });
+  assert(short.some((line) => /^ … \d+ more: key 3$/.test(line)), short.join("\n"));
+});
+
+Deno.test("drawRule() is as wide as its area, whatever its title", () => {
+  assertEquals(drawRule("GPUs", 12, paint), "─ GPUs ─────");
+  for (let width = 1; width < 12; width++) {
+    assert(measureStyledLine(drawRule("latency", width, paint)) <= width);
+  }
+});
