@@ -1,6 +1,6 @@
 /**
  * Draws frames on a terminal. Enters the alternate screen once and leaves it exactly once. Writes
- * only changed lines, in one write, inside a synchronized update (`CSI ? 2026`) if supported.
+ * only changed cells, in one write, inside a synchronized update (`CSI ? 2026`) if supported.
  * @module
  */
 
@@ -57,13 +57,78 @@ export interface Terminal {
   readonly abandon: () => void;
 }
 
+/** Lines whose every character surely takes one cell; of others the place of a cell is unsure. */
+const SINGLE_WIDTH =
+  // deno-lint-ignore no-control-regex
+  /^[\x1b\x20-\x7e\u00b0\u00b7\u00d7\u2013\u2014\u2018\u2019\u2026\u2190-\u2193\u2248\u2264\u2265\u2500-\u259f\u25b2-\u25cf\u2800-\u28ff]*$/;
+// deno-lint-ignore no-control-regex
+const STYLE_OR_CHARACTER = /(\x1b\[[0-9;]*m)|[^\x1b]/g;
+/** Unchanged cells between two changes: writing them is shorter than moving the cursor. */
+const MAX_UNCHANGED = 8;
+
+interface Cells {
+  readonly styles: readonly string[];
+  readonly characters: readonly string[];
+}
+
+function readCells(line: string): Cells {
+  const styles: string[] = [];
+  const characters: string[] = [];
+  let style = "";
+  for (const [text, sequence] of line.matchAll(STYLE_OR_CHARACTER)) {
+    if (sequence !== undefined) style = sequence === STYLE_RESET ? "" : sequence;
+    else {
+      styles.push(style);
+      characters.push(text);
+    }
+  }
+  return { styles, characters };
+}
+
+function writeCells({ styles, characters }: Cells, from: number, to: number): string {
+  let text = "";
+  let style = "";
+  for (let i = from; i < to; i++) {
+    if (styles[i] !== style) {
+      text += (style === "" ? "" : STYLE_RESET) + styles[i];
+      style = styles[i];
+    }
+    text += characters[i];
+  }
+  return style === "" ? text : text + STYLE_RESET;
+}
+
+/** Encodes the changed cells of a line. */
+function encodeCells(before: Cells, after: Cells, row: number): string {
+  const { styles, characters } = after;
+  const count = characters.length;
+  const isSame = (i: number): boolean =>
+    characters[i] === before.characters[i] && styles[i] === before.styles[i];
+  let changes = "";
+  for (let from = 0; from < count; from++) {
+    if (isSame(from)) continue;
+    let to = from + 1;
+    for (let i = to; i < count && i - to < MAX_UNCHANGED; i++) if (!isSame(i)) to = i + 1;
+    changes += cursorTo(from + 1, row + 1) + writeCells(after, from, to);
+    from = to;
+  }
+  const isShorter = count < before.characters.length;
+  return changes + (isShorter ? cursorTo(count + 1, row + 1) + eraseLineEnd : "");
+}
+
+function encodeLine(shown: string | undefined, wanted: string, row: number): string {
+  // Erase first: after a full line the cursor is on its last cell, which would be erased.
+  const whole = cursorTo(1, row + 1) + eraseLineEnd + wanted + STYLE_RESET;
+  if (shown === undefined || !SINGLE_WIDTH.test(shown) || !SINGLE_WIDTH.test(wanted)) return whole;
+  const changes = encodeCells(readCells(shown), readCells(wanted), row);
+  return changes.length < whole.length ? changes : whole;
+}
+
 /** Encodes the changes between two screens; `""` if equal. */
 export function encodeFrame(shown: readonly string[] | null, wanted: readonly string[]): string {
   let changes = shown === null ? eraseScreen : "";
   wanted.forEach((line, index) => {
-    if (shown?.[index] === line) return;
-    // Erase first: after a full line the cursor is on its last cell, which would be erased.
-    changes += cursorTo(1, index + 1) + eraseLineEnd + line + STYLE_RESET;
+    if (shown?.[index] !== line) changes += encodeLine(shown?.[index], line, index);
   });
   return changes;
 }

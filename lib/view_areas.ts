@@ -138,7 +138,7 @@ function createTrends(title: string, keys: readonly SeriesKey[]): Area {
     ...{ minLines: 2, maxLines: keys.length * MAX_GRAPH_LINES },
     render: ({ fleet, interval }, { width, lines, paint }) => {
       const shown = keys.slice(0, Math.max(1, Math.floor(lines / MIN_GRAPH_LINES)));
-      const options = { width: width - 2, lines, paint, interval };
+      const options = { width: width - 2, lines, paint, interval, maxGraphLines: lines };
       return fillWithTrends(fleet.totalTrend, shown, options).map((line) => ` ${line}`);
     },
   };

@@ -106,9 +106,12 @@ export const MAX_GRAPH_LINES = 7;
 export function fillWithTrends(
   series: Series,
   keys: readonly SeriesKey[],
-  { width, lines, paint, interval }: PanelSpace & TrendOptions,
+  { width, lines, paint, interval, maxGraphLines = MAX_GRAPH_LINES }:
+    & PanelSpace
+    & TrendOptions
+    & { readonly maxGraphLines?: number },
 ): string[] {
-  const perGraph = Math.min(MAX_GRAPH_LINES, Math.floor(lines / keys.length));
+  const perGraph = Math.min(maxGraphLines, Math.floor(lines / keys.length));
   if (perGraph < MIN_GRAPH_LINES) return renderTrendStrips(series, keys, { width, paint });
   return keys.flatMap((key) =>
     renderGraph(createGraph(key, [createSeries(series, key, 0)], { interval }), {

@@ -68,6 +68,8 @@ Deno.test("keys select a replica, open it and go back; the selection stays with 
   ...needsProgram("tmux"),
 }, async () => {
   await withLive({}, async (screen) => {
+    await screen.press("g");
+    await screen.waitFor((rows) => !rows.some((row) => row.includes("▾ ")));
     await screen.waitForSelected(/\.e0 /);
     await screen.press("j");
     const line = await screen.waitForSelected(/\.e1 /);
@@ -116,12 +118,12 @@ Deno.test("the filter takes what is typed and pasted, and Esc alone clears it", 
   await withLive({}, async (screen) => {
     const waitForFilter = (text: string, engines: string) =>
       screen.waitFor((rows) =>
-        rows.some((row) => row.startsWith(` ${text}`.trimEnd())) &&
+        rows.some((row) => row.startsWith(`─ ${text}`)) &&
         listEngines(rows).join("") === engines
       );
     const waitForNone = () =>
       screen.waitFor((rows) =>
-        !rows.some((row) => row.startsWith(" Filter:")) && listEngines(rows).join("") === "0123"
+        !rows.some((row) => row.startsWith("─ Filter:")) && listEngines(rows).join("") === "0123"
       );
     await screen.press("/");
     await waitForFilter("Filter: _", "0123");
@@ -157,6 +159,8 @@ Deno.test("the filter takes what is typed and pasted, and Esc alone clears it", 
 Deno.test("clicks sort, open and press; the wheel moves", { ...needsProgram("tmux") }, async () => {
   await withLive({}, async (screen) => {
     assertEquals(await screen.readModes(), LIVE_MODES);
+    await screen.press("g");
+    await screen.waitFor((rows) => !rows.some((row) => row.includes("▾ ")));
     const rows = await screen.read();
     const heading = findHeading(rows);
     const run = heading.text.indexOf("RUN");
@@ -173,6 +177,9 @@ Deno.test("clicks sort, open and press; the wheel moves", { ...needsProgram("tmu
     }
 
     const third = (await screen.read()).findIndex((row) => /\.e2 /.test(row));
+    await screen.click(third, 20);
+    await screen.waitForSelected(/\.e2 /);
+    assert(hasTotals(await screen.read()), "the first click selects");
     await screen.click(third, 20);
     await screen.waitFor((rows) => !hasTotals(rows) && rows.some((row) => /\.e2$/.test(row)));
     await screen.press("Escape");
@@ -202,6 +209,8 @@ Deno.test("Space holds the picture while polling goes on; +, - and r change when
   const countPolls = ({ requests }: VllmServer) =>
     requests.filter((request) => request === "GET /metrics").length;
   await withLive({}, async (screen, server) => {
+    await screen.press("g");
+    await screen.waitFor((rows) => !rows.some((row) => row.includes("▾ ")));
     await screen.press("Space");
     const held = await screen.waitFor(([title]) => / PAUSED /.test(title));
     const polls = countPolls(server);
@@ -216,14 +225,14 @@ Deno.test("Space holds the picture while polling goes on; +, - and r change when
     );
 
     const waitForInterval = (text: string) =>
-      screen.waitFor(([title]) => new RegExp(`every ${text}(?: {3}|$)`).test(title));
-    await screen.press("+");
-    await waitForInterval("1 s");
-    await screen.press("=", "+");
-    await waitForInterval("3 s");
+      screen.waitFor(([title]) => new RegExp(`every ${text}(?: |$)`).test(title));
     await screen.press("-");
+    await waitForInterval("1 s");
+    await screen.press("_", "-");
+    await waitForInterval("3 s");
+    await screen.press("+");
     await waitForInterval("2 s");
-    await screen.press("_", "-", "-", "-");
+    await screen.press("=", "+", "+", "+");
     await waitForInterval("0.5 s");
   });
   await withLive({ args: ["--interval", "300"] }, async (screen, server) => {
@@ -239,11 +248,11 @@ Deno.test("Space holds the picture while polling goes on; +, - and r change when
   });
 });
 
-Deno.test("g groups and arrows fold; z and Tab show panels; t steps through the themes", {
+Deno.test("g groups and arrows fold; z, Tab and digits show pages; t steps through the themes", {
   ...needsProgram("tmux"),
 }, async () => {
   await withLive({}, async (screen) => {
-    await screen.press("g", "Home");
+    await screen.press("Home");
     await screen.waitForSelected(/▾ Llama/);
     await screen.press("Left");
     await screen.waitForSelected(/▸ Llama/);
@@ -261,14 +270,19 @@ Deno.test("g groups and arrows fold; z and Tab show panels; t steps through the 
     await screen.press("g");
     await screen.waitFor((rows) => !rows.some((row) => row.includes("▾")));
 
+    const hasAreas = (rows: readonly string[]) => rows.some((row) => row.startsWith("─ problems"));
     await screen.press("z");
-    for (const title of ["EVENTS", "BALANCE", "LATENCY", "TREND", "TOTALS"]) {
+    await screen.waitFor((rows) => hasTotals(rows) && !hasAreas(rows));
+    await screen.press("z");
+    await screen.waitFor(hasAreas);
+    for (const key of ["Tab", "Tab", "Tab", "Tab", "Tab", "1", "6"]) {
+      const before = (await screen.read()).slice(1).join("\n");
+      await screen.press(key);
       await screen.waitFor((rows) =>
-        !hasTotals(rows) && rows.some((row) => row.startsWith(` ${title}`))
+        rows.slice(1).join("\n") !== before && hasTotals(rows) === (key === "1")
       );
-      await screen.press("Tab");
     }
-    await screen.press("z");
+    await screen.press("6");
     await screen.waitFor(hasTotals);
 
     await screen.press("Space");
@@ -374,7 +388,7 @@ Deno.test("options choose order, rows, columns and looks", {
       const filtered = await start("--filter", "qwen|nothing", "--ascii");
       const chosen = await start("--columns", "state,replica,itl_p95", "--theme", "mono");
       const plain = await start("--no-color");
-      await sorted.screen.waitFor((rows) => listEngines(rows).join("") === "210");
+      await sorted.screen.waitFor((rows) => listEngines(rows).join("") === "102");
       assertMatch(findHeading(await sorted.screen.read()).text, /REPLICA▾/);
       assertEquals(await sorted.screen.readModes(), { ...LIVE_MODES, hasMouse: false });
 

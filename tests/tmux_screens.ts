@@ -108,8 +108,9 @@ export function createScreens(folder: string): Screens {
     const readStyled = (): Promise<string> => capture("-e");
     const findSelected = async (): Promise<{ readonly row: number; readonly text: string }> => {
       const styled = (await readStyled()).split("\n");
+      // The title has the tab of the page inverse.
       // deno-lint-ignore no-control-regex
-      const row = styled.findIndex((line) => /\x1b\[(?:\d+;)*7m/.test(line));
+      const row = styled.findIndex((line, i) => i > 0 && /\x1b\[(?:\d+;)*7m/.test(line));
       // deno-lint-ignore no-control-regex
       return { row, text: (styled[row] ?? "").replace(/\x1b\[[\d;]*m|\x0e|\x0f/g, "").trimEnd() };
     };
