@@ -10,7 +10,7 @@ import type { Bill, GroupBill } from "./state_cost.ts";
 import type { Ratio } from "./units.ts";
 import { formatElapsed, formatMoney, formatPercent, formatReading } from "./view_format.ts";
 import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
-import type { Paint } from "./view_theme.ts";
+import { cutStyledLine, type Paint } from "./view_theme.ts";
 import { chooseMarginColor, markHint, shortenGpuName } from "./view_words.ts";
 
 const MAX_GROUP_LINES = 6;
@@ -151,8 +151,9 @@ export function createCostPanel(state: State, paint: Paint): Panel | null {
   const { bill } = state;
   if (!bill.isPriced) return null;
   const context: CostContext = { bill, state, paint };
-  return createFixedPanel({
-    title: "COST",
-    lines: listLines(context),
-  });
+  const lines = listLines(context);
+  return {
+    ...createFixedPanel({ title: "COST", lines }),
+    draw: ({ width }) => lines.map((line) => cutStyledLine(line, width)),
+  };
 }
