@@ -113,6 +113,9 @@ function drawGpu(gpu: GpuSample, owners: string, isSlow: boolean, paint: Paint):
 }
 
 function renderGpus(state: State, { lines, paint }: Space): readonly string[] {
+  const remarks = [...state.hosts.values()].flatMap(({ failure, report }) =>
+    failure === null ? report?.warnings ?? [] : [failure.message]
+  );
   const drawn = [...state.hosts].flatMap(([name, host]) =>
     listGpus(host).map((gpu) => {
       const isSlow = host.outliers.some(({ gpuIndex }) => gpuIndex === gpu.index);
@@ -122,10 +125,13 @@ function renderGpus(state: State, { lines, paint }: Space): readonly string[] {
       return { isSlow, line: drawGpu(gpu, owners + at, isSlow, paint) };
     })
   );
-  if (drawn.length <= lines) return drawn.map(({ line }) => line);
+  const said = remarks.map((text) => paint(` ${text}`, "warn"));
+  const room = lines - said.length;
+  if (drawn.length <= room) return [...said, ...drawn.map(({ line }) => line)];
   const first = [...drawn.filter(({ isSlow }) => isSlow), ...drawn.filter(({ isSlow }) => !isSlow)]
-    .slice(0, lines - 1);
+    .slice(0, Math.max(0, room - 1));
   return [
+    ...said,
     ...drawn.filter((one) => first.includes(one)).map(({ line }) => line),
     paint(` … ${drawn.length - first.length} more: key 3`, "dim"),
   ];

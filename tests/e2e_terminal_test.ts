@@ -27,7 +27,7 @@ function isWholePicture(rows: readonly string[], { rows: height }: ScreenSize): 
   return rows.length === height && /^ vllm-htop .*\d replicas/.test(rows[0]) &&
     /^ ● (WATCHING|HEALTHY|DEGRADED|CRITICAL) /.test(rows[1]) &&
     // Which rates fit depends on how large they are.
-    /^ running \d+ .* [\d.]+k? (tok|req)\/s/.test(rows[2]) &&
+    /^ RUN +\d+ .* OUT +[\d.]+k?\/s/.test(rows[2]) &&
     rows.some((row) => /^ REPLICA +STATE/.test(row)) && rows.some((row) => /^ ALL +\d/.test(row)) &&
     hasKeyLine(rows);
 }

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { drawRule, renderAreas } from "../lib/view_areas.ts";
 import { createPaint, measureStyledLine } from "../lib/view_theme.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
-import { sampleGpus } from "./fixtures/gpu_states.ts";
+import { failGpus, sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
 const paint = createPaint(null);
@@ -29,6 +29,14 @@ Deno.test("renderAreas() lists GPUs with gauges and owners, slow ones first wher
   assertMatch(first, /^ 0 {2}▓+░* +\d+ % mem ▓+░* +\d+ % +\d+ W +\d+° +:8000/);
   const short = renderAreas(state, { width: 80, lines: 12, paint });
   assert(short.some((line) => /^ … \d+ more: key 3$/.test(line)), short.join("\n"));
+});
+
+Deno.test("renderAreas() says why there are no figures of GPUs", () => {
+  const state = failGpus(watchFleet(2), "timeout", "nvidia-smi did not answer");
+  for (const width of [80, 120]) {
+    const drawn = renderAreas(state, { width, lines: 20, paint });
+    assert(drawn.some((line) => line.startsWith(" nvidia-smi did not answer")), drawn.join("\n"));
+  }
 });
 
 Deno.test("drawRule() is as wide as its area, whatever its title", () => {
