@@ -384,7 +384,7 @@ Deno.test("--once --interval 0 shows figures since the start with a mark, and JS
   try {
     const text = await runProgram(args);
     assertMatch(text.stdout, / · \* since start · .* · one scrape\n/);
-    assertMatch(text.stdout, / OUT [\d.]+k?\*\/s /);
+    assertMatch(text.stdout, / OUT +[\d.]+k?\*\/s /);
     const { stdout } = await runProgram([...args, "--output", "json"]);
     const { total, replicas } = readDocument(stdout);
     for (const figures of [total, ...replicas.map(({ figures }) => figures)]) {
