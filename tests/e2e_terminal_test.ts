@@ -140,8 +140,7 @@ Deno.test(
       );
       assertMatch(asciiRows.join("\n"), /^[\x20-\x7e\n]*$/);
 
-      // The end of the text: its begin may have left the screen.
-      await dumb.screen.waitFor((rows) => rows.some((row) => row.startsWith(" COST")));
+      await dumb.screen.waitFor((rows) => rows.some((row) => row.startsWith(" ALL  ")));
       assertEquals(await dumb.screen.readModes(), SHELL_MODES);
       // deno-lint-ignore no-control-regex
       assert(!/\x1b/.test(await dumb.screen.readStyled()), "no styles");
