@@ -14,6 +14,7 @@ import type { SeriesKey } from "./stats_series.ts";
 import { padText } from "./text.ts";
 import { formatCount, formatPercent, formatQuantile, formatReading } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
+import { renderHostLine } from "./view_host.ts";
 import { fillWithTrends, MAX_GRAPH_LINES, MIN_GRAPH_LINES } from "./view_page_trends.ts";
 import { shouldShowGpus } from "./view_panel_gpu.ts";
 import { countProblems, renderProblemList } from "./view_problems.ts";
@@ -112,7 +113,16 @@ function drawGpu(gpu: GpuSample, owners: string, isSlow: boolean, paint: Paint):
   ].join(" ");
 }
 
-function renderGpus(state: State, { lines, paint }: Space): readonly string[] {
+/** Below the GPUs, if there is room. */
+function renderHostLines({ hosts, fleet }: State, { width, paint }: Space): readonly string[] {
+  return [...hosts].flatMap(([name, { load }]) => {
+    const space = { name: hosts.size > 1 ? name : "host", width: width - 1, fleet, paint };
+    return load === null ? [] : [` ${renderHostLine(load, space)}`];
+  });
+}
+
+function renderGpus(state: State, space: Space): readonly string[] {
+  const { lines, paint } = space;
   const remarks = [...state.hosts.values()].flatMap(({ failure, report }) =>
     failure === null ? report?.warnings ?? [] : [failure.message]
   );
@@ -127,7 +137,10 @@ function renderGpus(state: State, { lines, paint }: Space): readonly string[] {
   );
   const said = remarks.map((text) => paint(` ${text}`, "warn"));
   const room = lines - said.length;
-  if (drawn.length <= room) return [...said, ...drawn.map(({ line }) => line)];
+  if (drawn.length <= room) {
+    const all = [...said, ...drawn.map(({ line }) => line), ...renderHostLines(state, space)];
+    return all.slice(0, lines);
+  }
   const first = [...drawn.filter(({ isSlow }) => isSlow), ...drawn.filter(({ isSlow }) => !isSlow)]
     .slice(0, Math.max(0, room - 1));
   return [

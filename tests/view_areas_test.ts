@@ -2,14 +2,14 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { drawRule, renderAreas } from "../lib/view_areas.ts";
 import { createPaint, measureStyledLine } from "../lib/view_theme.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
-import { failGpus, sampleGpus } from "./fixtures/gpu_states.ts";
+import { failGpus, loadHost, sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
 const paint = createPaint(null);
 
 Deno.test("renderAreas() fills its space exactly, at any size", () => {
   const gpus = sampleGpus(watchFleet(4), [readGpus("h100x8.tsv")]);
-  for (const state of [watchFleet(1), watchTroubledFleet(), gpus]) {
+  for (const state of [watchFleet(1), watchTroubledFleet(), gpus, loadHost(gpus, 1)]) {
     for (const width of [1, 20, 79, 80, 109, 110, 120, 200]) {
       for (let lines = 2; lines <= 40; lines++) {
         const drawn = renderAreas(state, { width, lines, paint });
@@ -37,6 +37,15 @@ Deno.test("renderAreas() says why there are no figures of GPUs", () => {
     const drawn = renderAreas(state, { width, lines: 20, paint });
     assert(drawn.some((line) => line.startsWith(" nvidia-smi did not answer")), drawn.join("\n"));
   }
+});
+
+Deno.test("renderAreas() has the line of the host below its GPUs, where there is room", () => {
+  const state = loadHost(sampleGpus(watchFleet(2), [readGpus("h100.tsv")]), 0.5);
+  const hasHost = (lines: number): boolean =>
+    renderAreas(state, { width: 120, lines, paint }).some((line) =>
+      line.startsWith(" host  CPU 34 % (64 cores)  mem 41.0/128 GiB  load 3.3")
+    );
+  assertEquals([hasHost(30), hasHost(4)], [true, false]);
 });
 
 Deno.test("drawRule() is as wide as its area, whatever its title", () => {
