@@ -14,6 +14,10 @@
  * longer than 16 ms. Before keys moved in the picture that is there they waited
  * for one of all news: p50 9.0, p99 20.4.
  *
+ * Since only changed cells are written, a tick of 8 replicas is 2.2 kB and of 64
+ * 4.9 kB, of a screen with more on it; whole lines would take 5.8 and 11.4 kB. A
+ * frame of 64 replicas takes 1.0 ms.
+ *
  * Since keys move in the scene that is laid out, a key that selects takes 0.02 ms
  * of a frame of 64 replicas, and a wheel notch 0.03 ms. Key to frame, on a machine
  * that was busy besides: p50 1.2 ms, p90 4.5, p99 31, where laying out each time
