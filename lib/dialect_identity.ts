@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Dialect, Vocabulary } from "./dialect_model.ts";
+import type { Dialect, MetricRow, Vocabulary } from "./dialect_model.ts";
 
 export interface PrefixCandidate {
   readonly prefix: string;
@@ -43,9 +43,24 @@ export interface EngineSeries {
 /** Of several labels that tell the same apart, the first names the engine. */
 const NAMING_LABELS: readonly string[] = ["stage", "replica", "pod", "instance"];
 
-function getLabel(labels: readonly string[], name: string): string {
+/** Empty without it. */
+export function getLabel(labels: readonly string[], name: string): string {
   const at = labels.findIndex((label, i) => i % 2 === 0 && label === name);
   return at < 0 ? "" : labels[at + 1];
+}
+
+/** Whether a series of the row counts. */
+export function hasCountedLabels(
+  { only, requires }: MetricRow,
+  labels: readonly string[],
+): boolean {
+  if (only !== undefined) {
+    const value = getLabel(labels, only[0]);
+    return value === "" || value === only[1];
+  }
+  if (requires === undefined) return true;
+  const [name, ...values] = requires;
+  return values.includes(getLabel(labels, name));
 }
 
 function countDistinct(series: readonly EngineSeries[], names: readonly string[]): number {

@@ -21,6 +21,8 @@ export interface MetricRow extends MetricInfo {
   readonly scale?: number;
   /** Only series with this label value count. */
   readonly only?: readonly [label: string, value: string];
+  /** As `only`, but series without the label do not count. Rows of one name differ in it. */
+  readonly requires?: readonly [label: string, ...values: readonly string[]];
   /** The figure it feeds; rows without are only listed. */
   readonly key?: GaugeKey | CounterKey | HistogramKey | LabelledKey;
   /** Infos whose labels are parsed. */
@@ -91,6 +93,12 @@ export interface EngineFacts {
   readonly getFamily: (name: string) => ReadonlyMap<string, number>;
   /** Returns the name under which a row was found. */
   readonly getName: (name: string) => string | null;
+  /** Whether any engine of the body has the row. */
+  readonly isDeclared: (name: string) => boolean;
+  /** Whether it is what all engines of the server count together. */
+  readonly isShared: boolean;
+  /** Whether there is such a one beside this engine. */
+  readonly hasShared: boolean;
 }
 
 export type EngineConclusions =
@@ -103,8 +111,12 @@ export type EngineConclusions =
     | "prefixCacheUnit"
   >
   & {
-    /** Derived counters. */
+    /** Derived figures. */
+    readonly gauges?: Partial<EngineSample["gauges"]>;
     readonly counters?: Partial<EngineSample["counters"]>;
+    readonly labelled?: EngineSample["labelled"];
+    /** Where it differs from the dialect's. */
+    readonly tokensAreBooked?: ServerTraits["tokensAreBooked"];
   };
 
 export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
@@ -129,6 +141,10 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
     readonly workers: readonly string[];
     /** Labels that split an engine's gauges, such as processes and tensor-parallel ranks. */
     readonly parts: readonly string[];
+    /** Ranks whose series repeat each other's: the lowest counts. */
+    readonly repeating?: readonly string[];
+    /** Whether series without an engine are what all engines count together. */
+    readonly areShared?: true;
     /** What some servers call a label -> its usual name. */
     readonly aliases: ReadonlyMap<string, string>;
   };
@@ -149,6 +165,8 @@ export interface Target {
   readonly part: Part;
   readonly rank: number;
   readonly name: string;
+  /** Of the same name, for other values of a label. */
+  readonly next?: Target;
 }
 
 /** Names without prefix. */
@@ -170,7 +188,8 @@ function createTargets(rows: readonly MetricRow[]): Map<string, Target> {
         }
         return;
       }
-      targets.set(name, { row, part: "value", rank, name });
+      const known = row.requires === undefined ? undefined : targets.get(name);
+      targets.set(name, { row, part: "value", rank, name, next: known });
       // Ray exports counters as gauges without `_total`; some versions export both.
       if (name.endsWith("_total")) {
         const bare = name.slice(0, -"_total".length);

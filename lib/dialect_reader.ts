@@ -211,6 +211,11 @@ function buildExposition(series: DialectSeries, values: Float64Array): EngineExp
     server: vocabulary.server,
     conclude,
     findRow: (name: string) => vocabulary.families.get(name),
+    isDeclared: (name: string) => {
+      const row = vocabulary.families.get(name);
+      return row !== undefined && declared.has(row);
+    },
+    shared: series.shared,
     listEntries: (builder: EngineBuilder) =>
       listEntries(builder, {
         metricPrefix,

@@ -7,6 +7,7 @@
  */
 
 import type { EngineConclusions, EngineFacts, MetricRow, Part, Target } from "./dialect_model.ts";
+import { markUnshared } from "./dialect_shared.ts";
 import { type BucketOrder, type Histogram, orderBuckets } from "./histogram.ts";
 import {
   combineSamples,
@@ -23,6 +24,9 @@ import {
   type ServerTraits,
 } from "./model.ts";
 import { absent, checkReading, isPresent, present, type Reading } from "./reading.ts";
+
+/** The one child of a figure that a server does not split. */
+const UNSPLIT = "all";
 
 /** Without any of these, it is no engine. */
 export const ENGINE_KEYS: ReadonlySet<MetricRow["key"]> = new Set<MetricRow["key"]>([
@@ -103,6 +107,8 @@ export interface EngineBuilder {
   readonly scalars: Map<MetricRow, Scalar>;
   readonly labelled: Map<MetricRow, LabelledSeries>;
   readonly histograms: Map<MetricRow, HistogramParts>;
+  /** The lowest rank so far, where ranks repeat each other. */
+  readonly ranks: Map<MetricRow, string>;
   /** By name and labels. */
   readonly others: Map<string, OtherSeries>;
   isEngine: boolean;
@@ -118,6 +124,10 @@ interface BuildContext {
   readonly conclude: (facts: EngineFacts) => EngineConclusions;
   /** By name without prefix. */
   readonly findRow: (name: string) => MetricRow | undefined;
+  /** By name without prefix. */
+  readonly isDeclared: (name: string) => boolean;
+  /** Of the engines, those of what all count together; empty for most servers. */
+  readonly shared: ReadonlySet<EngineBuilder>;
   readonly listEntries: (builder: EngineBuilder) => readonly MetricEntry[];
   /** Scalars of an engine without samples. */
   readonly blank: Pick<EngineSample, "gauges" | "counters">;
@@ -139,11 +149,23 @@ export function createEngineBuilder(modelName: string, engine: string): EngineBu
     scalars: new Map(),
     labelled: new Map(),
     histograms: new Map(),
+    ranks: new Map(),
     others: new Map(),
     isEngine: false,
     initializing: null,
     entries: null,
   };
+}
+
+/** Whether a lower rank has the row. A lower one takes the place of those before. */
+export function isRepetition(builder: EngineBuilder, row: MetricRow, rank: string): boolean {
+  const { ranks, scalars, labelled, histograms } = builder;
+  const lowest = ranks.get(row);
+  if (rank === lowest) return false;
+  if (lowest !== undefined && rank.localeCompare(lowest, "en", { numeric: true }) > 0) return true;
+  ranks.set(row, rank);
+  for (const parts of [scalars, labelled, histograms]) parts.delete(row);
+  return false;
 }
 
 export function keepScalar(
@@ -379,6 +401,7 @@ function buildFigures(
   const { blank, values } = context;
   const gauges = { ...blank.gauges };
   const counters = { ...blank.counters };
+  const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
   for (const [row, scalar] of builder.scalars) {
     const { key } = row;
     if (key === undefined) continue;
@@ -386,6 +409,9 @@ function buildFigures(
     const reading = checkReading(value, { isRatio: row.unit === "ratio" });
     if (isOneOf(GAUGE_KEYS, key)) gauges[key] = reading;
     else if (isOneOf(COUNTER_KEYS, key)) counters[key] = reading;
+    else if (isOneOf(LABELLED_KEYS, key) && isPresent(reading)) {
+      labelled[key] = new Map([[UNSPLIT, reading.value]]);
+    }
   }
   const histograms: Partial<Record<HistogramKey, Histogram>> = {};
   for (const [row, parts] of builder.histograms) {
@@ -393,7 +419,6 @@ function buildFigures(
       histograms[row.key] = buildHistogram(parts, context);
     }
   }
-  const labelled: Partial<Record<LabelledKey, ReadonlyMap<string, number>>> = {};
   for (const [row, family] of builder.labelled) {
     if (isOneOf(LABELLED_KEYS, row.key) && !family.isFlooded) {
       labelled[row.key] = combineFamily(family, values);
@@ -403,14 +428,18 @@ function buildFigures(
 }
 
 export function buildEngine(builder: EngineBuilder, context: BuildContext): EngineSample {
-  const { declaredKeys, configuration, values, server, findRow } = context;
+  const { declaredKeys, configuration, values, findRow, isDeclared, shared } = context;
+  const isShared = shared.has(builder);
   const figures = buildFigures(builder, context);
   builder.initializing ??= listInitializing(declaredKeys, figures);
   const created = builder.created < 0 ? NaN : values[builder.created];
-  const { counters, ...conclusions } = context.conclude({
+  const { gauges, counters, labelled, tokensAreBooked, ...conclusions } = context.conclude({
     ...figures,
     initializing: builder.initializing,
     configuration,
+    isDeclared,
+    isShared,
+    hasShared: !isShared && shared.size > 0,
     getValue: (name) => {
       const row = findRow(name);
       const scalar = row && builder.scalars.get(row);
@@ -431,16 +460,20 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
     // Only needed to find repetitions, and may keep the body in memory.
     for (const parts of builder.histograms.values()) parts.spellings.length = 0;
   }
-  return {
+  const { server } = context;
+  const sample: EngineSample = {
     modelName: builder.modelName,
     engine: builder.engine,
     ...figures,
+    gauges: gauges === undefined ? figures.gauges : { ...figures.gauges, ...gauges },
     counters: counters === undefined ? figures.counters : { ...figures.counters, ...counters },
+    labelled: labelled === undefined ? figures.labelled : { ...figures.labelled, ...labelled },
     initializing: builder.initializing,
     created: Number.isFinite(created) ? present(created) : absent("missing"),
     ...conclusions,
     configuration,
-    server,
+    server: tokensAreBooked === undefined ? server : { ...server, tokensAreBooked },
     metrics: { entries: builder.entries, values },
   };
+  return shared.size === 0 ? sample : markUnshared(sample, isShared);
 }

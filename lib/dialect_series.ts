@@ -9,7 +9,9 @@ import {
   chooseEngineLabels,
   describeEngineLabels,
   type EngineSeries,
+  getLabel,
   hasBareNames,
+  hasCountedLabels,
   type PrefixCandidate,
   stripPrefix,
 } from "./dialect_identity.ts";
@@ -19,6 +21,7 @@ import {
   createEngineBuilder,
   ENGINE_KEYS,
   type EngineBuilder,
+  isRepetition,
   keepHistogram,
   keepLabelled,
   keepOther,
@@ -56,6 +59,8 @@ export interface DialectSeries {
   /** By model, then engine. */
   readonly engines: readonly EngineBuilder[];
   readonly server: EngineBuilder | null;
+  /** Of the engines, those of what all count together. */
+  readonly shared: ReadonlySet<EngineBuilder>;
   /** Engine, or `""` for all -> cache configuration. */
   readonly configs: ReadonlyMap<string, ReadonlyMap<string, string>>;
   readonly infos: readonly EngineInfo[];
@@ -270,22 +275,27 @@ function keepProcessSample(collector: Collector, name: string, labels: readonly 
   }
 }
 
-function counts({ only }: MetricRow, labels: readonly string[]): boolean {
-  if (only === undefined) return true;
-  const at = labels.findIndex((name, i) => i % 2 === 0 && name === only[0]);
-  return at < 0 || labels[at + 1] === only[1];
-}
-
 function keepKnown(collector: Collector, target: Target, labels: readonly string[]): void {
   // All will be refused.
   if (collector.engineCount > MAX_ENGINES) return;
   const { row, part } = target;
   const { current } = collector;
   if (row.kind === "info") return keepInfo(collector, target, labels);
-  if (!counts(row, labels)) return;
+  if (!hasCountedLabels(row, labels)) {
+    if (target.next !== undefined) keepKnown(collector, target.next, labels);
+    else if (row.requires !== undefined) {
+      keepUnknown(collector, collector.prefix + target.name, labels);
+    }
+    return;
+  }
   collectLabels(collector, labels, row.label);
   noteEngineSeries(collector, target, labels);
   const builder = openEngine(collector);
+  const { repeating } = collector.vocabulary.dialect.labels;
+  if (repeating !== undefined) {
+    const rank = repeating.map((name) => getLabel(labels, name)).join(" ");
+    if (isRepetition(builder, row, rank)) return;
+  }
   if (row.kind === "histogram") {
     current.bound = part === "bucket" ? parseSeriesBound(collector, current.le) : NaN;
     keepHistogram(builder, target, current);
@@ -341,7 +351,9 @@ function createCollector({ candidates: [{ vocabulary }], engineLabels, keepText 
 /** Separates engines, in order, from the server's own figures. */
 function sortBuilders(
   collector: Collector,
-): { engines: EngineBuilder[]; server: EngineBuilder | null } {
+): Pick<DialectSeries, "engines" | "server" | "shared"> {
+  const { areShared } = collector.vocabulary.dialect.labels;
+  const shared = new Set<EngineBuilder>();
   const engines: EngineBuilder[] = [];
   let server: EngineBuilder | null = null;
   for (const [model, ofModel] of collector.engines) {
@@ -349,15 +361,19 @@ function sortBuilders(
     const hasNumbered = builders.some(({ engine, isEngine }) => engine !== "" && isEngine);
     const own: EngineBuilder[] = [];
     for (const builder of builders) {
-      const counts = model !== "" && builder.isEngine && (builder.engine !== "" || !hasNumbered);
+      const isShared = areShared === true && hasNumbered && builder.engine === "";
+      const counts = model !== "" &&
+        (isShared || builder.isEngine && (builder.engine !== "" || !hasNumbered));
       if (counts) own.push(builder);
-      else if (server === null) server = builder;
+      if (counts && isShared) shared.add(builder);
+      if (counts) continue;
+      if (server === null) server = builder;
       else absorbBuilder(server, builder);
     }
     own.sort((a, b) => a.engine.localeCompare(b.engine, "en", { numeric: true }));
     engines.push(...own);
   }
-  return { engines, server };
+  return { engines, server, shared };
 }
 
 /** Strips the server's prefix; `null` if the name has none. */
@@ -412,7 +428,7 @@ function* collectBody(
         noteFamily(collector, name);
         bareName = cutPrefix(collector, candidates, name);
         target = bareName === null ? undefined : collector.vocabulary.targets.get(bareName);
-        if (target !== undefined) collector.declared.add(target.row);
+        for (let one = target; one !== undefined; one = one.next) collector.declared.add(one.row);
       }
       if (target !== undefined) keepKnown(collector, target, labels);
       else if (bareName === null) keepProcessSample(collector, name, labels);

@@ -1,32 +1,124 @@
 /**
- * SGLang: running, waiting, token usage and latencies. Token counters are omitted: they are booked
- * when a request finishes. Sources: SGLang 0.4.1 to 0.5.23, read 2026-11; scrapes of 0.5.23.
+ * SGLang. From 0.5.9 on, schedulers count tokens at each step, but for the first one of a request;
+ * before, tokens are counted when a request finishes. Requests and latencies are counted for all
+ * data-parallel ranks together. Sources: SGLang 0.4.1 to 0.5.23, read 2026-11; scrapes of 0.5.23.
  * @module
  */
 
 import {
   createRowFactory,
   type Dialect,
+  type EngineConclusions,
+  type EngineFacts,
   type MetricRow,
   type ProcessRanks,
 } from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
-import { absent, present } from "./reading.ts";
+import { absent, checkReading, isPresent, mapReading, present, type Reading } from "./reading.ts";
 
 const KV_CAPACITY_NAME = "max_total_num_tokens";
+const STEP_NAME = "realtime_tokens_total";
+const PROMPT_NAME = "prompt_tokens_total";
+const CACHED_NAME = "cached_tokens_total";
+const OUTPUT_NAME = "generation_tokens_total";
+const FIRST_NAME = "time_to_first_token_seconds_count";
 const gauge = createRowFactory("gauge");
+const counter = createRowFactory("counter");
 const histogram = createRowFactory("histogram");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [
   gauge("num_running_reqs", "requests", "Running", "Written every 40 decode steps; 0 right after a prefill batch.", { key: "running" }),
   gauge("num_queue_reqs", "requests", "Waiting", "Without those that wait for a grammar or for another stage.", { key: "waiting" }),
+  gauge("num_grammar_queue_reqs", "requests", "Waiting for a grammar", "", { since: "0.4.10" }),
   gauge("token_usage", "ratio", "KV-cache usage", "Cached tokens that may be evicted count as free.", { key: "kvCacheUsageRatio" }),
   gauge(KV_CAPACITY_NAME, "tokens", "KV-cache capacity", "Of one data-parallel rank.", { since: "0.5.6" }),
+  gauge("gen_throughput", "tokens per second", "Generation throughput", "Of the last 40 decode steps.", {}),
+  gauge("cache_hit_rate", "ratio", "Prefix-cache hit ratio", "Of the last prefill batch alone.", { overEngines: "none" }),
+
+  // Per step, by scheduler; requests and latencies are counted for all schedulers together.
+  counter(STEP_NAME, "tokens", "Generated tokens", "At each step, without the first token of a request.", { key: "generationTokens", requires: ["mode", "decode"], since: "0.5.9" }),
+  counter(STEP_NAME, "tokens", "Computed prompt tokens", "At each step.", { key: "computedPromptTokens", requires: ["mode", "prefill_compute"], since: "0.5.9" }),
+  counter(STEP_NAME, "tokens", "Cached prompt tokens", "At each step.", { key: "cachedPromptTokens", requires: ["mode", "prefill_cache"], since: "0.5.9" }),
+  counter("prefill_effective_tokens_total", "tokens", "Computed prompt tokens of new requests", "Without repetitions after a retraction.", { key: "prefixCacheQueries", requires: ["mode", "input"], since: "0.5.23" }),
+  counter("prefill_effective_tokens_total", "tokens", "Cached prompt tokens of new requests", "Without repetitions after a retraction.", { key: "prefixCacheHits", requires: ["mode", "device_hit", "host_hit", "storage_hit"], since: "0.5.23" }),
+  counter(PROMPT_NAME, "tokens", "Prompt tokens at finish", "Cached ones included.", { key: "promptTokens" }),
+  counter(CACHED_NAME, "tokens", "Cached prompt tokens at finish", "From all caches.", { since: "0.4.4" }),
+  counter(OUTPUT_NAME, "tokens", "Generated tokens at finish", "", {}),
+  counter("num_requests_total", "requests", "Finished requests", "Without aborted ones; the reason is not counted.", { key: "finishedByReason", since: "0.4.4" }),
+  counter("num_aborted_requests_total", "requests", "Aborted requests", "Ended by the client or by the server.", { since: "0.4.10" }),
+  counter(["num_retracted_requests_total", "total_retracted_reqs"], "preemptions", "Retractions", "Requests put back into the queue because KV tokens ran out.", { key: "preemptions", since: "0.4.10" }),
+
   // Without streaming the first output is up to 50 tokens long.
   histogram("time_to_first_token_seconds", "seconds", "TTFT", "Of streamed requests where the server tells them apart.", { key: "ttft", only: ["is_streaming", "true"] }),
+  counter(FIRST_NAME, "tokens", "First tokens", "Of all requests, streamed or not.", {}),
   histogram(["inter_token_latency_seconds", "time_per_output_token_seconds"], "seconds", "ITL", "One observation per token: an output of several shares its gap among them.", { key: "itl" }),
+  histogram("request_time_per_output_token_seconds", "seconds", "TPOT", "Per finished request.", { key: "tpot", since: "0.5.23" }),
+  histogram("e2e_request_latency_seconds", "seconds", "E2E latency", "From arrival to the end.", { key: "e2e" }),
+  histogram(["queue_time_seconds", "queue_time_s"], "seconds", "Queue time", "Before the first schedule.", { key: "queue", since: "0.5.2" }),
 ];
+
+function addReadings(one: Reading, other: Reading): Reading {
+  return isPresent(one) ? mapReading(other, (value) => one.value + value) : one;
+}
+
+/** From 0.5.9: tokens of one scheduler at each step; first tokens are counted for all. */
+function countSteps(facts: EngineFacts): Partial<EngineFacts["counters"]> {
+  const { counters, isShared, hasShared, getValue } = facts;
+  const first = checkReading(getValue(FIRST_NAME) ?? 0);
+  if (isShared) {
+    const none = absent("unsupported");
+    return { promptTokens: none, generationTokens: first };
+  }
+  const { computedPromptTokens, cachedPromptTokens, generationTokens } = counters;
+  const isAnyCounted = [computedPromptTokens, cachedPromptTokens, generationTokens].some(isPresent);
+  // Its children appear when they first count something.
+  const orZero = (reading: Reading): Reading =>
+    isAnyCounted && !isPresent(reading) && reading.reason === "initializing" ? present(0) : reading;
+  const computed = orZero(computedPromptTokens);
+  const cached = orZero(cachedPromptTokens);
+  const prompt = addReadings(computed, cached);
+  const decoded = orZero(generationTokens);
+  const { prefixCacheHits: hits, prefixCacheQueries: misses } = counters;
+  const isNew = facts.isDeclared("prefill_effective_tokens_total");
+  return {
+    promptTokens: prompt,
+    computedPromptTokens: computed,
+    cachedPromptTokens: cached,
+    generationTokens: hasShared ? decoded : addReadings(decoded, first),
+    prefixCacheHits: isNew ? hits : cached,
+    prefixCacheQueries: isNew ? addReadings(hits, misses) : prompt,
+  };
+}
+
+/** Before: tokens of finished requests, of all schedulers. */
+function countFinished({ counters, getValue }: EngineFacts): Partial<EngineFacts["counters"]> {
+  const find = (name: string): Reading => {
+    const value = getValue(name);
+    return value === null ? absent("missing") : checkReading(value);
+  };
+  const cached = find(CACHED_NAME);
+  return {
+    cachedPromptTokens: cached,
+    generationTokens: find(OUTPUT_NAME),
+    prefixCacheHits: cached,
+    prefixCacheQueries: isPresent(cached) ? counters.promptTokens : cached,
+  };
+}
+
+function conclude(facts: EngineFacts): EngineConclusions {
+  const capacity = facts.getValue(KV_CAPACITY_NAME);
+  const isBookedAtSteps = facts.isDeclared(STEP_NAME);
+  return {
+    isAsleep: false,
+    prefixCacheUnit: "tokens",
+    prefixCacheIsOff: false,
+    kvCacheCapacity: capacity === null ? absent("missing") : checkReading(capacity),
+    kvCacheCapacityIsEstimate: false,
+    counters: isBookedAtSteps ? countSteps(facts) : countFinished(facts),
+    tokensAreBooked: isBookedAtSteps ? "step" : "finish",
+  };
+}
 
 /** `sglang::scheduler_DP0_TP1`. */
 function parseRanks(title: string): ProcessRanks {
@@ -58,13 +150,14 @@ export const SGLANG: Dialect = {
   modelOwner: "sglang",
   answersVersion: false,
   enablingOption: "--enable-metrics",
-  // Ranks repeat each other's gauges but for the data-parallel one: the largest counts.
   labels: {
     model: "model_name",
     engine: "dp_rank",
     workers: [],
     // A gauge without `priority` is the total of those with it.
     parts: ["tp_rank", "pp_rank", "moe_ep_rank", "engine_type", "priority", "pid"],
+    repeating: ["tp_rank", "pp_rank", "moe_ep_rank"],
+    areShared: true,
     aliases: new Map(),
   },
   tokensAreBooked: "finish",
@@ -103,14 +196,5 @@ export const SGLANG: Dialect = {
       "nnodes",
     ]),
   },
-  conclude: ({ getValue }) => {
-    const capacity = getValue(KV_CAPACITY_NAME);
-    return {
-      isAsleep: false,
-      prefixCacheUnit: "tokens",
-      prefixCacheIsOff: false,
-      kvCacheCapacity: capacity === null ? absent("missing") : present(capacity),
-      kvCacheCapacityIsEstimate: false,
-    };
-  },
+  conclude,
 };

@@ -182,6 +182,8 @@ type CacheUnit = "tokens" | "blocks or tokens";
 export interface EngineSample {
   /** First served name; sanitized. */
   readonly modelName: string;
+  /** What all engines of the server count together: no replica. */
+  readonly isShared?: true;
   /** Data-parallel rank; `""` without an `engine` label. */
   readonly engine: string;
   readonly gauges: Readonly<Record<GaugeKey, Reading>>;

@@ -31,6 +31,8 @@ export interface Present<T> {
   readonly partial?: true;
   /** Since the server started: there is no window yet. */
   readonly isSinceStart?: true;
+  /** Over the last minute: the server counts tokens when requests finish, not at each step. */
+  readonly isOverMinute?: true;
 }
 
 /** A reading without a value. */
@@ -95,19 +97,25 @@ export function sumReadings(readings: readonly Reading[]): Reading {
   let sum = 0;
   let count = 0;
   let partial = false;
+  let isOverMinute = false;
   let firstAbsent: Absent | null = null;
   for (const reading of readings) {
     if (isPresent(reading)) {
       sum += reading.value;
       count++;
       partial ||= reading.partial === true;
+      isOverMinute ||= reading.isOverMinute === true;
     } else {
       firstAbsent ??= reading;
       partial ||= reading.reason !== "unsupported" && reading.reason !== "off";
     }
   }
   if (count === 0) return firstAbsent ?? absent("missing");
-  return partial ? { value: sum, partial: true } : { value: sum };
+  return {
+    value: sum,
+    ...(partial ? { partial: true } : {}),
+    ...(isOverMinute ? { isOverMinute: true } : {}),
+  };
 }
 
 /**

@@ -40,11 +40,13 @@ export interface Check {
   readonly findings: readonly Finding[];
 }
 
-/** Equal model, context length and, where known, bucket bounds. */
+/** Replicas of equal model, kind of server, context length and, where known, bucket bounds. */
 function areComparable(one: Member, other: Member): boolean {
   const sample = one.replica.sample;
   const peer = other.replica.sample;
-  return sample.modelName === peer.modelName && one.maxModelLength === other.maxModelLength &&
+  return sample.modelName === peer.modelName && sample.server.name === peer.server.name &&
+    sample.isShared === peer.isShared &&
+    one.maxModelLength === other.maxModelLength &&
     LATENCY_KEYS.every((key) => {
       const own = sample.histograms[key];
       const others = peer.histograms[key];

@@ -157,7 +157,9 @@ function mayBePrefill({ sample: { gauges: { running, waiting } } }: ReplicaSampl
 function checkStalled(rule: Rule<"stalled">, { key, replica }: Patient): readonly Finding[] {
   const value = getNewestTime(replica) - replica.movedAt;
   const limit = rule.threshold;
-  if (value < limit) return [];
+  // One long answer counts nothing until it ends.
+  const isLate = replica.sample.server.tokensAreBooked === "finish";
+  if (value < limit || isLate) return [];
   const isPrefill = mayBePrefill(replica);
   return [createFinding(rule, {
     ...{ key, value, baseline: limit, samples: 0, span: getSpan(replica) },

@@ -165,7 +165,7 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
   };
 }
 
-/** Absent if servers define the latency differently. */
+/** Absent over kinds of servers, and if they define the latency differently. */
 export function keepDefinition(
   replicas: readonly ReplicaSample[],
   key: LatencyKey,
@@ -173,7 +173,7 @@ export function keepDefinition(
 ): readonly Reading<Histogram>[] {
   const definitions = new Set(
     replicas.filter((_, i) => isPresent(histograms[i]))
-      .map(({ sample }) => sample.server.latencyDefinitions[key]),
+      .map(({ sample: { server } }) => `${server.name}\n${server.latencyDefinitions[key] ?? ""}`),
   );
   return definitions.size > 1 ? [absent("definitions_differ")] : histograms;
 }
@@ -194,6 +194,19 @@ function computeWindow(
     }));
   const sumRates = (count: (counts: Counts) => Reading): Reading =>
     sumOver((counts, span) => mapReading(count(counts), (increase) => increase / span));
+  /** Over a poll, tokens booked at the end of requests would be none or a lump. */
+  const sumTokenRates = (count: (counts: Counts) => Reading): Reading =>
+    sumReadings(windows.map(({ delta, counts }, i) => {
+      const { sample, lastMinute } = replicas[i];
+      if (sample.server.tokensAreBooked === "finish" && isPresent(lastMinute)) {
+        const { span } = lastMinute.value;
+        const rate = mapReading(count({ ...lastMinute.value, sample }), (tokens) => tokens / span);
+        return isPresent(rate) ? { ...rate, isOverMinute: true } : rate;
+      }
+      if (!isPresent(delta)) return delta;
+      if (counts === null) return absent("missing");
+      return mapReading(count(counts), (tokens) => tokens / delta.value.span);
+    }));
   const absence = windows.map(({ delta }) => delta).find((delta) => !isPresent(delta));
   const none = absence !== undefined && !isPresent(absence) ? absence : absent("missing");
   const orNone = (reading: Reading): Reading => all.length === 0 ? none : reading;
@@ -204,10 +217,10 @@ function computeWindow(
   return {
     span: spans.length === 0 ? none : present(Math.max(...spans)),
     requestsPerSecond: sumRates((counts) => sumLabelled(counts, "finishedByReason")),
-    promptTokensPerSecond: sumRates((counts) => counts.counters.promptTokens),
-    computedPromptTokensPerSecond: sumRates(countComputed),
-    cachedPromptTokensPerSecond: sumRates(({ counters }) => counters.cachedPromptTokens),
-    generationTokensPerSecond: sumRates((counts) => counts.counters.generationTokens),
+    promptTokensPerSecond: sumTokenRates(({ counters }) => counters.promptTokens),
+    computedPromptTokensPerSecond: sumTokenRates(countComputed),
+    cachedPromptTokensPerSecond: sumTokenRates(({ counters }) => counters.cachedPromptTokens),
+    generationTokensPerSecond: sumTokenRates(({ counters }) => counters.generationTokens),
     preemptionsPerSecond: sumRates((counts) => counts.counters.preemptions),
     prefixCacheHitRatio: orNone(ratios.prefixCacheHitRatio),
     prefixCacheQueries: sumOver((counts) => counts.counters.prefixCacheQueries),
@@ -349,7 +362,7 @@ function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
 /** Merges all figures; all are `missing` for an empty list. */
 export function computeFigures(replicas: readonly ReplicaSample[]): Figures {
   return {
-    replicaCount: replicas.length,
+    replicaCount: replicas.filter(({ sample }) => !sample.isShared).length,
     running: sumReadings(replicas.map(({ sample }) => sample.gauges.running)),
     waiting: sumReadings(replicas.map(({ sample }) => sample.gauges.waiting)),
     waitingByReason: mergeLabelled(replicas.map(({ sample }) => sample), "waitingByReason"),

@@ -27,6 +27,7 @@ export const DASH = "—";
 const OR_MORE = "+";
 /** Marks what is since the server started, for want of a window. */
 export const SINCE_START = "*";
+export const OVER_MINUTE = "~";
 
 const SI_STEPS: readonly (readonly [number, string])[] = [
   [1e15, "P"],
@@ -46,8 +47,9 @@ function roundToThree(value: number): string {
 
 export function formatReading<T>(reading: Reading<T>, convert: (value: T) => string): string {
   if (!isPresent(reading)) return DASH;
-  const { partial, isSinceStart } = reading;
-  return convert(reading.value) + (partial ? OR_MORE : "") + (isSinceStart ? SINCE_START : "");
+  const { partial, isSinceStart, isOverMinute } = reading;
+  return convert(reading.value) + (partial ? OR_MORE : "") +
+    (isSinceStart ? SINCE_START : isOverMinute ? OVER_MINUTE : "");
 }
 
 /** `12345`, `1.23M`. */

@@ -10,7 +10,7 @@ import { LONG_WINDOW } from "./stats_window.ts";
 import { padText, wrapText } from "./text.ts";
 import { BINDINGS } from "./view_bindings.ts";
 import { COLUMNS, KV_WARN_RATIO } from "./view_columns.ts";
-import { formatDuration, formatPercent, SINCE_START } from "./view_format.ts";
+import { formatDuration, formatPercent, OVER_MINUTE, SINCE_START } from "./view_format.ts";
 import type { Paint } from "./view_theme.ts";
 import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
 
@@ -38,6 +38,7 @@ function listThresholds(): readonly (readonly [string, string])[] {
     ["▓▓░░", "gauge: now"],
     ["⣀⣤⣶⣿", "graph: until now, each step a poll, blank where there is no value"],
     ["123+", "lower bound: some replica has no value"],
+    [`123${OVER_MINUTE}`, "mean of the last minute: the server counts tokens as requests finish"],
     [`123${SINCE_START}`, "mean or quantile since the server started, until there is a window"],
   ];
 }

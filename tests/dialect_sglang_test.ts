@@ -9,6 +9,7 @@ import {
   type ReplicaSample,
   startHistory,
 } from "../lib/stats_window.ts";
+import { assertLatency, assertRates, watchComposed } from "./fixtures/engines.ts";
 import { encode, readGzip } from "./fixtures/expositions.ts";
 import { parseEngineMetrics } from "./fixtures/readers.ts";
 
@@ -95,11 +96,114 @@ for (const { scrapes, span, ...latencies } of EXPECTED) {
   });
 }
 
-Deno.test("computeFigures() of SGLang: missing figures are unsupported, and make no sum partial", async () => {
-  const { lifetime, lastPoll } = computeFigures([await follow(2)]);
-  assertEquals(lifetime.generationTokens, absent("unsupported"));
-  assertEquals(lastPoll.requestsPerSecond, absent("unsupported"));
-  assertEquals(lastPoll.latency.prefill.p50, absent("unsupported"));
+for (const folder of ["sglang-0.4.6", "sglang-0.5.23-dp-attention", "sglang-0.5.23-dp2-tp2"]) {
+  Deno.test(`computeFigures() of ${folder} equals the figures of its requests`, async () => {
+    const watched = await watchComposed(folder);
+    const { figures, replicas, expected } = watched;
+    assertEquals(figures.running.value, expected.running);
+    assertEquals(figures.waiting.value, expected.waiting);
+    const usage = expected.kvCacheUsageRatioMax ?? expected.kvCacheUsageRatio;
+    assertEquals(figures.kvCache.maxRatio.value, usage);
+    assertEquals(figures.kvCache.capacityTokens.value, expected.kvCapacityTokens);
+    // The composed counter of steps has the 12 first tokens, which those of real servers lack.
+    const more = replicas[0].sample.server.tokensAreBooked === "step" ? 1.2 : 0;
+    const generationTokensPerSecond = expected.generationTokensPerSecond + more;
+    assertRates({ ...watched, expected: { ...expected, generationTokensPerSecond } });
+    for (const key of ["ttft", "itl", "e2e"] as const) assertLatency(watched, key, expected[key]);
+    // Ranks lack what all count together: no gap.
+    assertEquals("partial" in figures.lastPoll.generationTokensPerSecond, false);
+    assertEquals("partial" in figures.lastPoll.requestsPerSecond, false);
+  });
+}
+
+for (const folder of ["sglang-0.5.23-dp-attention", "sglang-0.5.23-dp2-tp2"]) {
+  Deno.test(`${folder}: each data-parallel rank once, and what all count together once`, async () => {
+    const watched = await watchComposed(folder);
+    const { replicas, figures, expected } = watched;
+    assertEquals(
+      replicas.map(({ sample: { engine, isShared, gauges } }) => [
+        engine,
+        isShared,
+        gauges.running.value,
+        gauges.waiting.value,
+        gauges.kvCacheUsageRatio.value,
+      ]),
+      [
+        ["", true, null, null, null],
+        ...Object.entries(expected.engines).map(([engine, gauges]) => [
+          engine,
+          undefined,
+          ...Object.values(gauges as Record<string, number>),
+        ]),
+      ],
+    );
+    assertEquals(figures.replicaCount, 2);
+    for (const key of ["tpot", "queue"] as const) assertLatency(watched, key, expected[key]);
+    // Of first tokens, no rank has its own.
+    const rates = replicas.map((one) =>
+      computeFigures([one]).lastPoll.generationTokensPerSecond.value ?? NaN
+    );
+    assertEquals(rates[0], 1.2);
+    assertAlmostEquals(rates[1] + rates[2], 116.8, 1e-9);
+    assertEquals(
+      computeFigures(replicas.slice(1)).lastPoll.latency.ttft.p50,
+      absent("unsupported"),
+    );
+    assertEquals(replicas[0].sample.server.tokensAreBooked, "step");
+  });
+}
+
+Deno.test("computeFigures() of SGLang 0.4.6: tokens of finished requests, over the last minute", async () => {
+  const { figures, replicas } = await watchComposed("sglang-0.4.6");
+  const { generationTokensPerSecond, promptTokensPerSecond } = figures.lastPoll;
+  assertEquals(replicas[0].sample.server.tokensAreBooked, "finish");
+  assertEquals(generationTokensPerSecond, { value: 110.8, isOverMinute: true });
+  assertEquals(promptTokensPerSecond, { value: 894.4, isOverMinute: true });
+  assertEquals(figures.lifetime.latency.queue.p50, absent("missing"));
+  assertEquals(figures.lifetime.preemptions, absent("missing"));
+});
+
+Deno.test("parseEngineMetrics() counts SGLang's tokens as its client did", async () => {
+  const { engines: [engine] } = parseEngineMetrics(
+    await readGzip("fixtures/sglang-0.5.23/033.prom.gz"),
+  );
+  const read = (engines: readonly EngineSample[]) =>
+    [...["promptTokens", "generationTokens"] as const, "cachedPromptTokens" as const].map((key) =>
+      engines.reduce((sum, { counters }) => sum + (counters[key].value ?? 0), 0)
+    );
+  // 40 requests of 300 and 50 tokens; of the server's log, 5,872 cached.
+  assertEquals(read([engine]), [12_000, 2_000, 5_872]);
+  assertEquals(engine.labelled.finishedByReason, new Map([["all", 40]]));
+  // 24 requests of 400 and 80 tokens, to two data-parallel ranks.
+  const { engines } = parseEngineMetrics(
+    await readGzip("fixtures/sglang-0.5.23/dp2-025.prom.gz"),
+  );
+  assertEquals(engines.map(({ engine }) => engine), ["", "0", "1"]);
+  assertEquals(read(engines), [9_600, 1_920, 5]);
+});
+
+Deno.test("parseEngineMetrics() of SGLang: a lower rank takes the place of one before it", () => {
+  const write = (rank: number, tokens: number) =>
+    `realtime_tokens_total{mode="decode",model_name="m",tp_rank="${rank}"} ${tokens}`;
+  for (const order of [[2, 10, 0], [0, 2, 10], [10, 0, 2]]) {
+    const [{ counters }] = readText(...order.map((rank) => write(rank, 100 + rank)));
+    assertEquals(counters.generationTokens, present(100), order.join(" "));
+  }
+});
+
+Deno.test("parseEngineMetrics() of SGLang: what it cannot tell has a reason, and is no figure", () => {
+  const running = 'num_running_reqs{model_name="m"} 1';
+  const read = (...lines: readonly string[]) => readText(running, ...lines)[0];
+  // Without the mode, prompt and output are one.
+  const unnamed = read('realtime_tokens_total{model_name="m"} 9');
+  assertEquals(unnamed.counters.promptTokens, absent("initializing"));
+  assertEquals(unnamed.counters.generationTokens, absent("initializing"));
+  const lost = read('generation_tokens_total{model_name="m"} NaN', 'token_usage{model_name="m"} 7');
+  assertEquals(lost.counters.generationTokens, absent("not_finite"));
+  assertEquals(lost.gauges.kvCacheUsageRatio, absent("invalid"));
+  const renamed = read('tokens_generated_total{model_name="m"} 9');
+  assertEquals(renamed.counters.generationTokens, absent("missing"));
+  assertEquals(renamed.counters.prefixCacheHits, absent("missing"));
 });
 
 Deno.test("parseEngineMetrics() lists all that SGLang exports, known or not", async () => {

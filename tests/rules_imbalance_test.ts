@@ -61,6 +61,23 @@ Deno.test("formGroups() groups by model, context length and bucket bounds", () =
   assertEquals(bounded.length, 2);
 });
 
+Deno.test("formGroups() compares no kinds of servers, nor a replica with what all count together", () => {
+  const vllm = createMember("vllm", [writeEngine(IDLE, { model: "m" })]);
+  const sglang = createMember("sglang", ['sglang:num_running_reqs{model_name="m"} 0']);
+  const rank = createMember("rank", ['sglang:num_running_reqs{model_name="m",dp_rank="0"} 0']);
+  const { sample } = sglang.replica;
+  const shared = {
+    ...sglang,
+    replica: { ...sglang.replica, sample: { ...sample, isShared: true } },
+  };
+  const groups = formGroups([vllm, sglang, rank, { ...shared, key: "shared" } as Member]);
+  assertEquals(groups.map((group) => group.map(({ key }) => key)), [
+    ["vllm"],
+    ["sglang", "rank"],
+    ["shared"],
+  ]);
+});
+
 Deno.test("evaluateImbalance() reports how many replicas it compared", () => {
   const steady = Array.from({ length: 7 }, (_, i) =>
     writeEngine([

@@ -11,8 +11,12 @@ import { readPoint, type Series, writeEngine } from "./fixtures/expositions.ts";
 
 /** What is said of the load after the series were said, 20 s apart. */
 function load(steps: readonly (readonly Series[])[], ratios = { ttft: 1, itl: 1 }) {
-  const history = steps.reduce<EndpointHistory>(
-    (known, series, i) => appendSample(known, readPoint(20 * i, writeEngine(series))),
+  return loadTexts(steps.map((series) => writeEngine(series)), ratios);
+}
+
+function loadTexts(texts: readonly string[], ratios = { ttft: 1, itl: 1 }) {
+  const history = texts.reduce<EndpointHistory>(
+    (known, text, i) => appendSample(known, readPoint(20 * i, text)),
     startHistory(),
   );
   const replica = computeReplicas(history)[0];
@@ -50,4 +54,13 @@ Deno.test("evaluateReplica() is stalled after 15 s without progress", () => {
   ];
   assertEquals(load([say(1), say(1)]).map(({ rule, value }) => [rule, value]), [["stalled", 20]]);
   assertEquals(load([say(1), say(2)]), []);
+});
+
+Deno.test("evaluateReplica() calls a server stalled only if it counts tokens at each step", () => {
+  const running = 'sglang:num_running_reqs{model_name="m"} 3\n';
+  const evaluate = (line: string) =>
+    loadTexts([running + line, running + line]).map(({ rule }) => rule);
+  const atSteps = 'sglang:realtime_tokens_total{mode="decode",model_name="m"} 1\n';
+  assertEquals(evaluate(atSteps), ["stalled"]);
+  assertEquals(evaluate('sglang:generation_tokens_total{model_name="m"} 1\n'), []);
 });

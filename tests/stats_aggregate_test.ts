@@ -522,6 +522,21 @@ Deno.test("computeFigures() merges no latencies of different definitions", () =>
   assertEquals(computeFigures([other, other]).lifetime.latency.itl.samples.value, 4);
 });
 
+Deno.test("computeFigures() of two kinds of servers sums counts, and merges no latency", () => {
+  const histogram = (prefix: string) =>
+    ["1", "+Inf"].map((le) =>
+      `${prefix}:e2e_request_latency_seconds_bucket{model_name="m",le="${le}"} 2\n`
+    ).join("");
+  const [vllm] = follow([`vllm:num_requests_running{model_name="m"} 3\n${histogram("vllm")}`]);
+  const [sglang] = follow([`sglang:num_running_reqs{model_name="m"} 4\n${histogram("sglang")}`]);
+  const { running, lifetime } = computeFigures([vllm, sglang]);
+  assertEquals(running, present(7));
+  assertEquals(lifetime.latency.e2e.samples, absent("definitions_differ"));
+  for (const one of [vllm, sglang]) {
+    assertEquals(computeFigures([one]).lifetime.latency.e2e.samples.value, 2);
+  }
+});
+
 function createCumulative(counts: readonly number[], sum: number, bounds = [1, 2, 4]): Histogram {
   return createHistogram([...bounds, Infinity].map((bound, i) => [bound, counts[i]] as const), sum);
 }
