@@ -5,7 +5,7 @@
  */
 
 import type { Histogram } from "./histogram.ts";
-import { type FLAG_KEYS, type ServerFlags, sumCounts } from "./model.ts";
+import { type EngineSample, type FLAG_KEYS, type ServerFlags, sumCounts } from "./model.ts";
 import {
   AMPLE_KV_RATIO,
   BELOW_PEAK_RATIO,
@@ -117,10 +117,14 @@ function getLargest(histogram: Histogram | undefined): number {
   return total > 0 ? bounds[counts.indexOf(total)] : NaN;
 }
 
-/** Prompt and output together, by the bounds of buckets; empty if the maximum fits. */
+/** Prompt and output tokens together, at most, by the bounds of buckets; NaN without requests. */
+export function getLargestRequest({ histograms }: Pick<EngineSample, "histograms">): number {
+  return getLargest(histograms.promptLength) + getLargest(histograms.outputLength);
+}
+
+/** Empty if the maximum fits. */
 function compareLengths({ replica: { sample }, maxLength }: AdviceFacts): Evidence {
-  const { promptLength, outputLength } = sample.histograms;
-  const largest = getLargest(promptLength) + getLargest(outputLength);
+  const largest = getLargestRequest(sample);
   return maxLength !== null && LENGTH_EXCESS * largest <= maxLength
     ? { largestRequestMaxTokens: largest, maxLengthTokens: maxLength }
     : {};

@@ -23,7 +23,7 @@ export type Command =
   | ("page_up" | "page_down" | "first" | "last" | "open" | "back" | "sort_next")
   | ("sort_previous" | "invert_sort" | "sort_severity" | "filter" | "group" | "fold")
   | ("unfold" | "zoom" | "next_trouble" | "previous_trouble" | "next_page" | "next_theme")
-  | ("columns" | "help" | "redraw" | "suspend" | "diagnose")
+  | ("columns" | "help" | "redraw" | "suspend" | "diagnose" | "facts")
   | PageCommand;
 
 /** In the order of their keys, from 1. */
@@ -49,6 +49,8 @@ export interface Ui {
   readonly prefersTable: boolean;
   /** `null` selects the first line. */
   readonly selectedKey: string | null;
+  /** In detail: configuration, scrape and all metrics, in place of the figures. */
+  readonly showsFacts: boolean;
   /** First visible line of the table. */
   readonly top: number;
   /** First visible line of help or details. */
@@ -97,6 +99,7 @@ export function createUi(
     screen: "overview",
     page: "fleet",
     prefersTable: false,
+    showsFacts: false,
     selectedKey: null,
     top: 0,
     scroll: 0,
@@ -174,6 +177,7 @@ export function sortByColumn(ui: Ui, { columnId, isDescending }: Sort): Ui {
 }
 
 function goBack(ui: Ui): Ui {
+  if (ui.screen === "detail" && ui.showsFacts) return { ...ui, showsFacts: false, scroll: 0 };
   if (ui.screen !== "overview") return { ...ui, screen: "overview", scroll: 0 };
   if (ui.page !== "fleet") return { ...ui, page: "fleet", scroll: 0 };
   if (ui.isZoomed) return { ...ui, isZoomed: false };
@@ -251,6 +255,10 @@ function toggleScreen(ui: Ui, screen: Screen): Ui {
   return { ...ui, screen: next, scroll: 0, isTyping: false };
 }
 
+function openDetail(ui: Ui, showsFacts: boolean): Ui {
+  return { ...ui, screen: "detail", showsFacts, scroll: 0, isTyping: false };
+}
+
 /** Opened, or of the only replica. */
 function showsDetail(ui: Ui, { isText }: UiContext): boolean {
   return ui.screen === "detail" ||
@@ -263,6 +271,7 @@ function toggleDetail(ui: Ui, context: UiContext): Ui {
     ...ui,
     screen: isDetail ? "overview" : "detail",
     prefersTable: isDetail,
+    showsFacts: false,
     scroll: 0,
     isTyping: false,
   };
@@ -281,7 +290,9 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
   const isDetail = showsDetail(ui, context);
   switch (command) {
     case "open":
-      return isMenu ? toggleColumn(ui) : { ...ui, screen: "detail", scroll: 0, isTyping: false };
+      return isMenu ? toggleColumn(ui) : openDetail(ui, false);
+    case "facts":
+      return openDetail(ui, ui.screen !== "detail" || !ui.showsFacts);
     case "pause":
       return isMenu ? toggleColumn(ui) : ui;
     case "fold":

@@ -61,6 +61,12 @@ export const BINDINGS: readonly Binding[] = [
     keys: ["Right"],
     help: "unfold the row's group; in detail, the next replica",
   },
+  {
+    command: "facts",
+    keys: ["i"],
+    label: "Info",
+    help: "configuration, scrape and all metrics of the replica",
+  },
   { command: "columns", keys: ["c", "F2"], label: "Columns", help: "choose and move columns" },
   { command: "next_theme", keys: ["t"], label: "Theme", help: "next theme" },
   { command: "toggle_detail", keys: ["d"], label: "View", help: "switch between table and detail" },

@@ -237,7 +237,7 @@ function createLatencyColumn(
   });
 }
 
-function formatStateCell(line: TableLine): Cell {
+export function formatStateCell(line: TableLine): Cell {
   if (line.status === null) return { text: "", meaning: "plain" };
   const age = line.status === "STALE" && line.age !== null ? formatElapsed(" ", line.age) : "";
   const isCritical = line.alerts[0]?.newest.level === "critical";

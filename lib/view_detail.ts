@@ -4,13 +4,7 @@
  * @module
  */
 
-import {
-  LATENCY_KEYS,
-  LATENCY_NAMES,
-  listMetrics,
-  type MetricValue,
-  type WindowFigures,
-} from "./model.ts";
+import { LATENCY_KEYS, LATENCY_NAMES, type WindowFigures } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import { findCutShare } from "./rules_advice.ts";
 import { FLAG_OF_LIMIT } from "./rules_limits.ts";
@@ -20,9 +14,8 @@ import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
-import { joinMetrics } from "./stats_aggregate.ts";
 import { countPoints, PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
-import { cutText, wrapText } from "./text.ts";
+import { wrapText } from "./text.ts";
 import type { Ratio } from "./units.ts";
 import {
   chooseAttainmentColor,
@@ -49,7 +42,7 @@ import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { fillWithTrends } from "./view_page_trends.ts";
 import { formatPeak } from "./view_panels.ts";
-import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
+import { type Meaning, type Paint } from "./view_theme.ts";
 import {
   chooseLevelColor,
   formatAlert,
@@ -65,8 +58,6 @@ const MAX_EVENT_LINES = 6;
 export interface DetailOptions {
   readonly paint: Paint;
   readonly width: number;
-  /** For charts, beyond one line each. */
-  readonly extraLines?: number;
 }
 
 interface Subject extends DetailOptions {
@@ -77,7 +68,7 @@ interface Subject extends DetailOptions {
 type Cells = string[];
 const WINDOW_HEADING: Cells = ["", "last poll", "@1m", "since start"];
 
-function renderSection(
+export function renderSection(
   title: string,
   rows: readonly Cells[],
   options: { readonly paint: Paint; readonly align?: "left" | "right" },
@@ -266,9 +257,9 @@ function renderServiceLevels(subject: Subject): string[] {
   return renderSection("Service levels", [heading, ...rows], options);
 }
 
-function renderTrend({ row, state, paint, width, extraLines = 0 }: Subject): string[] {
+function renderTrend({ row, state, paint, width }: Subject): string[] {
   if (countPoints(row.trend) === 0) return [];
-  const space = { width, lines: SERIES_KEYS.length + extraLines, interval: state.interval };
+  const space = { width, lines: SERIES_KEYS.length, interval: state.interval };
   const lines = fillWithTrends(row.trend, SERIES_KEYS, { ...space, paint });
   return [paint("Trend", "heading"), ...lines.map((line) => "  " + line), ""];
 }
@@ -422,49 +413,26 @@ function renderGpus({ row, state, paint, width }: Subject): string[] {
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 
-/** In cells. */
-const MAX_INFO_WIDTH = 40;
-
-function formatInUnit(value: number, unit: string): string {
-  if (!Number.isFinite(value)) return String(value);
-  switch (unit) {
-    case "seconds":
-      return formatLatency(value);
-    case "bytes":
-      return formatBytes(value);
-    case "ratio":
-      return formatPercent(value);
-    default:
-      return `${Number.isInteger(value) ? formatCount(value) : formatQuantity(value)} ${unit}`;
-  }
-}
-
-function formatMetric({ info, kind, labels, value, sum }: MetricValue): string {
-  const unit = info?.unit ?? "";
-  if (kind === "info") return cutText(labels, MAX_INFO_WIDTH);
-  if (kind !== "histogram") return formatInUnit(value, unit).trimEnd();
-  const mean = sum === null || sum < 0 || value === 0
-    ? ""
-    : `, mean ${formatInUnit(sum / value, unit)}`;
-  return `${formatCount(value)} observed${mean}`.trimEnd();
-}
-
-/** Lists every metric the replicas export, merged over engines. */
-export function renderMetrics(
-  rows: readonly Row[],
-  { paint, width }: { readonly paint: Paint; readonly width: number },
-): readonly string[] {
-  const tables = rows.flatMap(({ replica }) => replica === null ? [] : [replica.sample.metrics]);
-  const metrics = tables.length === 1 ? listMetrics(tables[0]) : joinMetrics(tables);
-  const cells = metrics.map((metric): Cells => {
-    const { name, info, kind } = metric;
-    const labels = kind === "info" ? "" : metric.labels;
-    const title = info === null ? paint("unknown metric", "warn") : info.title;
-    return [title, labels, formatMetric(metric), paint(name, "dim")];
-  });
-  const heading = tables.length > 1 ? `All metrics of ${tables.length} replicas` : "All metrics";
-  return renderSection(heading, cells, { paint })
-    .map((line) => ` ${cutStyledLine(line, width - 2)}`);
+/** What the page of a replica has no room for, in sections; each ends with a blank line. */
+export function renderFacts(
+  row: Row,
+  state: State,
+  options: DetailOptions,
+): readonly (readonly string[])[] {
+  const subject: Subject = { row, state, ...options };
+  if (row.replica === null) return [renderScrape(subject)];
+  const sections = [
+    renderConfiguration,
+    renderScrape,
+    renderSaturation,
+    renderGpus,
+    renderServiceLevels,
+    renderLatency,
+    renderPrefixCache,
+    renderRequests,
+    renderSpeculation,
+  ];
+  return sections.map((render) => render(subject)).filter((lines) => lines.length > 0);
 }
 
 /** Returns sections, each with a blank line at its end. */

@@ -18,13 +18,13 @@ import {
 import type { Frame } from "./terminal.ts";
 import { measureWidth, sanitizeText } from "./text.ts";
 import { choosesDetail, getOffer, type ViewOptions } from "./view.ts";
-import { drawRule, renderAreas, reserveLines, TWO_COLUMN_WIDTH } from "./view_areas.ts";
+import { drawRule, renderAreas, reserveLines } from "./view_areas.ts";
 import { BINDINGS } from "./view_bindings.ts";
 import { startSort } from "./view_columns.ts";
-import { renderDetail, renderMetrics } from "./view_detail.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
-import { joinSideBySide } from "./view_layout.ts";
+import { renderDetailPage } from "./view_page_detail.ts";
+import { renderFactsPage } from "./view_page_facts.ts";
 import { PAGES, renderTabs } from "./view_pages.ts";
 import { type Filter, listVisibleRows, parseFilter, type VisibleRow } from "./view_rows.ts";
 import { convertSigns } from "./view_signs.ts";
@@ -210,54 +210,23 @@ function cutLines(lines: readonly string[], room: number, paint: Paint): string[
   return [...kept, note].slice(0, Math.max(0, room));
 }
 
-/** Splits sections into two columns of least height if the screen is wide enough. */
-function arrangeSections(sections: readonly (readonly string[])[], width: number): string[] {
-  // Drop the last blank line.
-  const join = (some: typeof sections): string[] => some.flat().slice(0, -1);
-  if (width < TWO_COLUMN_WIDTH) return join(sections);
-  const columnsAt = (split: number): readonly string[][] =>
-    [sections.slice(0, split), sections.slice(split)].map(join);
-  const heightAt = (split: number): number => Math.max(...columnsAt(split).map((c) => c.length));
-  const splits = sections.map((_, index) => index + 1);
-  const split = splits.reduce((a, b) => heightAt(b) < heightAt(a) ? b : a);
-  return joinSideBySide(columnsAt(split), Math.floor(width / 2));
-}
-
 function listRows(line: VisibleRow, { rows }: Fleet): readonly Row[] {
   return line.kind === "row"
     ? [line.row]
     : rows.filter(({ replica }) => replica?.sample.modelName === line.group.modelName);
 }
 
-/** Charts fill the space left. */
-function renderReplica(row: Row, { state, paint, width }: Stage, room: number): string[] {
-  const draw = (extraLines: number): string[] => {
-    const columnWidth = width < TWO_COLUMN_WIDTH ? width : Math.floor(width / 2);
-    // Margins and indent.
-    const options = { paint, width: columnWidth - 4, extraLines };
-    const sections = renderDetail(row, state, options)
-      .map((lines) => lines.map((line) => " " + line));
-    return [` ${paint(row.name, "title")}`, ...arrangeSections(sections, width)];
-  };
-  const small = draw(0);
-  if (small.length >= room) return small;
-  const large = draw(room - small.length);
-  return large.length <= room ? large : small;
-}
-
-/** Details of the selected replica or group, or of all replicas if none was opened. */
+/** Of the selected replica or group, or of all replicas if none was opened. */
 function renderDetails(scene: Stage, room: number): string[] {
-  const { state, listed } = scene;
+  const { state, listed, paint, width } = scene;
   const { ui, fleet } = state;
   const problems = renderProblems(state, scene);
   const line = listed[findSelected(ui, listed.map(({ key }) => key))];
   const rows = ui.screen === "detail" && line !== undefined ? listRows(line, fleet) : fleet.rows;
-  // Charts grow only if there is one replica.
-  const forProblems = problems.length > 0 ? 1 + problems.length : 0;
-  const left = rows.length === 1 ? room - forProblems : 0;
-  const details = rows.flatMap((row) => [...renderReplica(row, scene, left), ""]);
-  if (ui.screen === "detail") details.push(...renderMetrics(rows, scene));
-  return [...details.slice(0, problems.length > 0 ? undefined : -1), ...problems];
+  // Graphs grow only if there is one replica; the last line tells that more follows.
+  const lines = rows.length === 1 ? room - (problems.length > 0 ? 1 : 0) : 0;
+  const draw = ui.screen === "detail" && ui.showsFacts ? renderFactsPage : renderDetailPage;
+  return [...draw(rows, state, { width, lines, paint }), ...problems];
 }
 
 function layOutBody(scene: Stage, header: Header, room: number): Body {
