@@ -42,7 +42,7 @@ import { layOut } from "./view_layout.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { fillWithTrends } from "./view_page_trends.ts";
 import { formatPeak } from "./view_panels.ts";
-import { type Meaning, type Paint } from "./view_theme.ts";
+import type { Meaning, Paint } from "./view_theme.ts";
 import {
   chooseLevelColor,
   formatAlert,

@@ -5,6 +5,7 @@
 
 import { summarizeGpus } from "./gpu_outliers.ts";
 import { computeQuantile, type Histogram, type Quantile } from "./histogram.ts";
+import { drawRule } from "./view_areas.ts";
 import {
   type CountsByLabel,
   type EngineSample,
@@ -18,7 +19,7 @@ import {
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { getLargestRequest } from "./rules_advice.ts";
 import type { State } from "./state.ts";
-import { type Row } from "./state_fleet.ts";
+import type { Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
 import { findWorstObjective } from "./stats_slo.ts";
 import { PEAK_KEYS } from "./stats_series.ts";
@@ -41,7 +42,7 @@ import {
   SINCE_START,
 } from "./view_format.ts";
 import { formatPeak } from "./view_panels.ts";
-import { type Meaning, type Paint } from "./view_theme.ts";
+import type { Meaning, Paint } from "./view_theme.ts";
 import {
   formatGpuReading,
   formatMemory,
@@ -112,6 +113,8 @@ export function renderThroughput({ row, sample, paint }: Subject, width: number)
     return drawRow(title, [...windows.map((one) => createCell(read(one), format)), ...last], style);
   };
   const { prefixCacheHitRatio: hit, prefixCacheQueries: queries } = lifetime;
+  // The figures of a server that is DOWN are absent, and no line may go for that.
+  const { counters, gauges } = sample;
   const spans = windows.map(describeSpan);
   return [
     drawRule(paint("throughput", "heading"), width, paint),
@@ -122,7 +125,7 @@ export function renderThroughput({ row, sample, paint }: Subject, width: number)
     draw("  from cache", (one) => one.cachedPromptTokensPerSecond, lifetime.cachedPromptTokens),
     draw("Requests /s", (one) => one.requestsPerSecond, lifetime.finishedRequests),
     draw("Preemptions /s", (one) => one.preemptionsPerSecond, lifetime.preemptions),
-    ...[hit, queries].some(isExported)
+    ...[counters.prefixCacheQueries, gauges.prefixCacheHitRatioReported].some(isExported)
       ? [
         draw("Prefix cache hits", (one) => one.prefixCacheHitRatio, hit, formatPercent),
         draw(
@@ -133,7 +136,7 @@ export function renderThroughput({ row, sample, paint }: Subject, width: number)
         ),
       ]
       : [],
-    ...isExported(lifetime.draftAcceptanceRatio)
+    ...isExported(counters.draftTokens)
       ? [
         draw(
           "Drafts accepted",
@@ -177,7 +180,7 @@ function describeLargest({ row, sample }: Subject): string {
   const largest = getLargestRequest(sample);
   const longest = row.state.server?.models.find(({ id }) => id === sample.modelName)
     ?.maxModelLength ?? null;
-  const context = longest === null ? "" : ` of ${formatCount(longest)}, the longest context`;
+  const context = longest === null ? "" : ` of ${formatCount(longest)} context`;
   if (Number.isNaN(largest)) return DASH + context;
   if (largest === Infinity) return `beyond the last bucket${context}`;
   const share = longest === null ? "" : ` (${formatPercent(Math.min(1, largest / longest))})`;
@@ -282,7 +285,7 @@ function chooseLatencyColumns(row: Row, width: number): readonly LatencyColumn[]
   const kept = LATENCY_COLUMNS.filter((one) => one !== SLO_COLUMN || row.serviceLevels.length > 0);
   const measure = (): number =>
     kept.reduce((sum, column) => sum + column.width, 1 + LATENCY_TITLE_WIDTH);
-  while (measure() > width) {
+  while (kept.length > 1 && measure() > width) {
     const worst = kept.reduce((a, b) => b.priority > a.priority ? b : a);
     kept.splice(kept.indexOf(worst), 1);
   }

@@ -37,6 +37,7 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   redraw: true,
   suspend: true,
   diagnose: true,
+  facts: true,
   show_fleet: true,
   show_latency: true,
   show_gpus: true,

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ServerInfo } from "../lib/model.ts";
 import { type Message, type State, update } from "../lib/state.ts";
-import { renderDetail, renderMetrics } from "../lib/view_detail.ts";
+import { renderDetail } from "../lib/view_detail.ts";
+import { renderMetrics } from "../lib/view_page_facts.ts";
 import { createPaint } from "../lib/view_theme.ts";
 import {
   advance,

@@ -409,8 +409,9 @@ Deno.test("renderFrame() shows another replica at each step through details, gro
   const ui = createUi({ columnIds: COLUMN_IDS });
   let state: State = { ...watchTroubledFleet(), ui };
   for (const one of ["down", "open"] as const) state = command(state, one);
-  const nameOf = (now: State): string => renderFrame(now, SMALL, PLAIN).lines[2].trim();
-  const names = state.fleet.rows.map(({ name }) => name);
+  const nameOf = (now: State): string =>
+    renderFrame(now, SMALL, PLAIN).lines[2].trim().split("   ")[0];
+  const names = state.fleet.rows.map(({ place }) => place);
   const walk = (one: Command): string[] =>
     names.map(() => {
       const shown = nameOf(state);
@@ -689,7 +690,7 @@ function poll(count: number, more: Partial<State> = {}): State {
 function listTitles(lines: readonly string[]): readonly string[] {
   return lines.flatMap((line, row) => {
     const title = /^(?:─| {1,3})([A-Za-z/ ,]*?)(?: {2}| ─|$)/.exec(line)?.[1];
-    return title === undefined ? [] : [`${row} ${title}`];
+    return title === undefined || title === "" ? [] : [`${row} ${title}`];
   });
 }
 
