@@ -51,6 +51,8 @@ export interface Ui {
   readonly selectedKey: string | null;
   /** In detail: configuration, scrape and all metrics, in place of the figures. */
   readonly showsFacts: boolean;
+  /** In help: the columns, in place of keys and signs. */
+  readonly showsColumnHelp: boolean;
   /** First visible line of the table. */
   readonly top: number;
   /** First visible line of help or details. */
@@ -100,6 +102,7 @@ export function createUi(
     page: "fleet",
     prefersTable: false,
     showsFacts: false,
+    showsColumnHelp: false,
     selectedKey: null,
     top: 0,
     scroll: 0,
@@ -215,6 +218,7 @@ function step(ui: Ui, isBack: boolean, context: UiContext): Ui {
 
 function fold(ui: Ui, isFolded: boolean, context: UiContext): Ui {
   const { selectedGroup, isText } = context;
+  if (ui.screen === "help") return { ...ui, showsColumnHelp: !isFolded, scroll: 0 };
   if (ui.screen === "detail") return step(ui, isFolded, context);
   // The table is hidden.
   if (selectedGroup === null || isText) return ui;
@@ -252,7 +256,7 @@ function cycle<T>(names: readonly T[], name: T): T {
 function toggleScreen(ui: Ui, screen: Screen): Ui {
   const next = ui.screen === screen ? "overview" : screen;
   // The filter is hidden: stop typing.
-  return { ...ui, screen: next, scroll: 0, isTyping: false };
+  return { ...ui, screen: next, showsColumnHelp: false, scroll: 0, isTyping: false };
 }
 
 function openDetail(ui: Ui, showsFacts: boolean): Ui {

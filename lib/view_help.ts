@@ -4,26 +4,24 @@
  */
 
 import { STALE_INTERVALS, STALE_LIMIT } from "./rules_status.ts";
-import { describeRule, describeThreshold, RULE_IDS, type Rules } from "./rules_table.ts";
-import type { Ui } from "./state_ui.ts";
+import type { Command, Ui } from "./state_ui.ts";
 import { LONG_WINDOW } from "./stats_window.ts";
 import { padText, wrapText } from "./text.ts";
+import { TWO_COLUMN_WIDTH } from "./view_areas.ts";
 import { BINDINGS } from "./view_bindings.ts";
 import { COLUMNS, KV_WARN_RATIO } from "./view_columns.ts";
 import { formatDuration, formatPercent, OVER_MINUTE, SINCE_START } from "./view_format.ts";
+import { joinSideBySide } from "./view_layout.ts";
 import type { Paint } from "./view_theme.ts";
 import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
 
 const KEY_WIDTH = 16;
 const TITLE_WIDTH = 20;
-const RULE_WIDTH = 26;
-/** Wraps rules at 80 columns. */
-const THRESHOLD_WIDTH = 52;
 
 function listThresholds(): readonly (readonly [string, string])[] {
   const [stale, minute] = [STALE_LIMIT, LONG_WINDOW].map(formatDuration);
   return [
-    ["red", "what the verdict counts: a rule fires"],
+    ["red", "what the verdict counts: a rule fires (docs/rules.md)"],
     ["KV", `yellow above ${formatPercent(KV_WARN_RATIO)}`],
     ["WAIT", "yellow above 0"],
     ["Margin", `green from ${MARGIN_GOOD_RATIO}×, yellow below ${MARGIN_FAIR_RATIO}×`],
@@ -43,32 +41,88 @@ function listThresholds(): readonly (readonly [string, string])[] {
   ];
 }
 
-export function renderHelp(rules: Rules, paint: Paint): readonly string[] {
-  const entry = (title: string, text: string, width = TITLE_WIDTH): string =>
-    ` ${paint(padText(title, width), "name")} ${text}`;
+type Entry = readonly [title: string, text: string];
+
+/** Bindings of no group are of the last one. */
+const KEY_GROUPS: readonly (readonly [title: string, commands: readonly Command[]])[] = [
+  ["Rows", [
+    ...["up", "down", "page_up", "page_down", "first", "last", "next_trouble"] as const,
+    ...["previous_trouble", "open", "facts", "fold", "unfold"] as const,
+  ]],
+  ["Table", [
+    ...["filter", "sort_next", "sort_previous", "sort_severity", "invert_sort"] as const,
+    ...["group", "columns", "zoom", "toggle_detail"] as const,
+  ]],
+];
+
+function listEntries(listed: typeof BINDINGS): readonly Entry[] {
+  return listed.map(({ keys, help }) => [keys.join(" "), help]);
+}
+
+/** Pages share a line. */
+function listKeyGroups(): readonly (readonly [title: string, entries: readonly Entry[]])[] {
+  const pages = BINDINGS.filter(({ command }) => command.startsWith("show_"));
+  const named = new Set(KEY_GROUPS.flatMap(([, commands]) => commands));
+  const rest = BINDINGS.filter((one) => !named.has(one.command) && !pages.includes(one));
+  const titles = pages.map(({ help }) => help.replace("page: ", "")).join(", ");
   return [
-    paint(" Keys", "heading"),
-    ...BINDINGS.map(({ keys, help }) =>
-      ` ${paint(padText(keys.join(" "), KEY_WIDTH), "key")} ${help}`
+    ...KEY_GROUPS.map(([title, commands]) =>
+      [
+        title,
+        listEntries(
+          commands.flatMap((command) => BINDINGS.find((one) => one.command === command) ?? []),
+        ),
+      ] as const
     ),
-    "",
-    paint(" Columns", "heading"),
-    ...COLUMNS.map(({ title, id, help }) => entry(title === "" ? id : title, help)),
-    "",
-    paint(" Symbols and thresholds", "heading"),
-    ...listThresholds().map(([title, text]) => entry(title, text)),
-    "",
-    paint(" Rules", "heading"),
-    ...RULE_IDS.flatMap((id) => {
-      const text = `${rules[id].level}: ${describeThreshold(rules[id])}`;
-      const [first, ...rest] = wrapText(text, THRESHOLD_WIDTH);
-      const indent = " ".repeat(RULE_WIDTH + 2);
-      return [
-        entry(describeRule(id).title, first, RULE_WIDTH),
-        ...rest.map((line) => indent + line),
-      ];
-    }),
+    ["Screen and program", [
+      [pages.map(({ keys }) => keys[0]).join(""), `page: ${titles}`],
+      ...listEntries(rest),
+    ]],
   ];
+}
+
+function renderEntries(
+  entries: readonly Entry[],
+  { width, paint, meaning }: {
+    readonly width: number;
+    readonly paint: Paint;
+    readonly meaning: "key" | "name";
+  },
+): readonly string[] {
+  return entries.flatMap(([title, text]) => {
+    const [first, ...rest] = wrapText(text, width - KEY_WIDTH - 3);
+    return [
+      ` ${paint(padText(title, KEY_WIDTH), meaning)} ${first}`,
+      ...rest.map((line) => " ".repeat(KEY_WIDTH + 2) + line),
+    ];
+  });
+}
+
+/** Keys and signs, in two columns if there is room; or the columns of the table. */
+export function renderHelp(
+  { showsColumnHelp }: Pick<Ui, "showsColumnHelp">,
+  { width, paint }: { readonly width: number; readonly paint: Paint },
+): readonly string[] {
+  if (showsColumnHelp) {
+    const columns = COLUMNS.map(({ title, id, help }): Entry => [title === "" ? id : title, help]);
+    return [
+      paint(" Columns", "heading") + paint("   Left: keys and signs", "dim"),
+      ...renderEntries(columns, { width, paint, meaning: "name" }),
+    ];
+  }
+  const isWide = width >= TWO_COLUMN_WIDTH;
+  const columnWidth = isWide ? Math.floor(width / 2) : width;
+  const lines = [
+    ...listKeyGroups().flatMap(([title, entries]) => [
+      paint(` ${title}`, "heading"),
+      ...renderEntries(entries, { width: columnWidth, paint, meaning: "key" }),
+    ]),
+    paint(" Signs and colors", "heading") + paint("   Right: columns", "dim"),
+    ...renderEntries(listThresholds(), { width: columnWidth, paint, meaning: "name" }),
+  ];
+  if (!isWide) return lines;
+  const half = Math.ceil(lines.length / 2);
+  return joinSideBySide([lines.slice(0, half), lines.slice(half)], columnWidth);
 }
 
 export function renderColumnMenu(ui: Ui, paint: Paint): readonly string[] {

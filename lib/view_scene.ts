@@ -233,7 +233,7 @@ function layOutBody(scene: Stage, header: Header, room: number): Body {
   const { state, paint, options, width } = scene;
   const { ui } = state;
   if (ui.screen === "help") {
-    return { kind: "text", above: [], lines: renderHelp(state.rules, paint), room };
+    return { kind: "text", above: [], lines: renderHelp(ui, { width, paint }), room };
   }
   if (ui.screen === "columns") return { kind: "menu" };
   const common = { kind: "text", above: [header[1]], room: room - 1 } as const;
