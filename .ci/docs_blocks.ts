@@ -168,14 +168,12 @@ function formatAdvice(): string {
 }
 
 function formatFlags(): string {
-  const dialects = DIALECTS.filter(({ flags }) => Object.keys(flags).length > 0);
-  return formatRows(
-    ["To change", ...dialects.map(({ name }) => name)],
-    FLAG_KEYS.map((key) => [
-      FLAG_WORDS[key],
-      ...dialects.map(({ flags }) => flags[key] === undefined ? "" : quoteCode(flags[key])),
-    ]),
-  );
+  return formatList(FLAG_KEYS.map((key) => {
+    const flags = DIALECTS.flatMap(({ name, flags }) =>
+      flags[key] === undefined ? [] : `${name} ${quoteCode(flags[key])}`
+    );
+    return `${FLAG_WORDS[key]}: ${flags.join(", ")}`;
+  }));
 }
 
 function formatMetrics(): string {

@@ -6,12 +6,14 @@
  */
 
 import type { Dialect, ProcessRanks, ProcessRole } from "./dialect_model.ts";
+import { LMDEPLOY } from "./dialect_lmdeploy.ts";
 import { SGLANG } from "./dialect_sglang.ts";
+import { TRTLLM } from "./dialect_trtllm.ts";
 import { VLLM } from "./dialect_vllm.ts";
 
 /** `--metric-prefix` and typed addresses refer to the first. */
-export const DIALECTS: readonly Dialect[] = [VLLM, SGLANG];
-export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(" and ");
+export const DIALECTS: readonly Dialect[] = [VLLM, SGLANG, LMDEPLOY, TRTLLM];
+export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(", ");
 
 export function findDialect(name: string | null | undefined): Dialect | null {
   return DIALECTS.find((dialect) => dialect.name === name) ?? null;

@@ -62,6 +62,9 @@ export interface ProcessRanks {
 export const PROCESS_ROLES = ["api_server", "engine_core", "worker", "other"] as const;
 export type ProcessRole = typeof PROCESS_ROLES[number];
 
+/** Of servers whose processes set no titles. */
+export const NO_TITLE = /(?!)/;
+
 interface ProcessTraits {
   /** Matches command lines. */
   readonly command: RegExp;

@@ -560,7 +560,7 @@ for (
       "llama.cpp's metrics",
       "# TYPE llamacpp:prompt_tokens_total counter\nllamacpp:prompt_tokens_total 73163\n",
       "other_server",
-      /is llama\.cpp: check the port \(only vLLM and SGLang can be watched\)/,
+      /is llama\.cpp: check the port \(only vLLM, SGLang, .* can be watched\)/,
     ],
     [
       "TGI's metrics",
