@@ -6,17 +6,17 @@
 import { STALE_INTERVALS, STALE_LIMIT } from "./rules_status.ts";
 import type { Command, Ui } from "./state_ui.ts";
 import { LONG_WINDOW } from "./stats_window.ts";
-import { padText, wrapText } from "./text.ts";
+import { cutText, padText, wrapText } from "./text.ts";
 import { TWO_COLUMN_WIDTH } from "./view_areas.ts";
 import { BINDINGS } from "./view_bindings.ts";
-import { COLUMNS, KV_WARN_RATIO } from "./view_columns.ts";
+import { COLUMNS, KV_WARN_RATIO, type TableLine } from "./view_columns.ts";
 import { formatDuration, formatPercent, OVER_MINUTE, SINCE_START } from "./view_format.ts";
 import { joinSideBySide } from "./view_layout.ts";
+import type { Offer } from "./view_table.ts";
 import type { Paint } from "./view_theme.ts";
 import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
 
 const KEY_WIDTH = 16;
-const TITLE_WIDTH = 20;
 
 function listThresholds(): readonly (readonly [string, string])[] {
   const [stale, minute] = [STALE_LIMIT, LONG_WINDOW].map(formatDuration);
@@ -125,11 +125,36 @@ export function renderHelp(
   return joinSideBySide([lines.slice(0, half), lines.slice(half)], columnWidth);
 }
 
-export function renderColumnMenu(ui: Ui, paint: Paint): readonly string[] {
+const HEADING_WIDTH = 12;
+/** In cells, of `no room`, and of a value. */
+const PRESENCE_WIDTH = 8;
+const VALUE_WIDTH = 16;
+
+/** One line per column: heading, whether it is on, whether it is on screen, value of the selected row. */
+export function renderColumnMenu(
+  ui: Ui,
+  { selected, shownIds, offer, paint }: {
+    /** `null` without rows. */
+    readonly selected: TableLine | null;
+    /** Those on screen. */
+    readonly shownIds: ReadonlySet<string>;
+    readonly offer: Offer;
+    readonly paint: Paint;
+  },
+): readonly string[] {
   const lines = ui.columnIds.map((id, index) => {
     const column = COLUMNS.find((candidate) => candidate.id === id);
-    const box = ui.hiddenColumnIds.has(id) ? "[ ]" : "[x]";
-    const line = ` ${box} ${padText(id, TITLE_WIDTH)} ${column?.help ?? ""}`;
+    const isOn = !ui.hiddenColumnIds.has(id);
+    const isOffered = column?.needs === undefined || offer[column.needs];
+    const wanted = isOn ? "no room" : "";
+    const presence = shownIds.has(id) ? "shown" : isOffered ? wanted : "no data";
+    const value = selected === null ? "" : column?.formatCell(selected).text ?? "";
+    const line = [
+      ` ${isOn ? "[x]" : "[ ]"} ${padText(column?.title || id, HEADING_WIDTH)}`,
+      padText(presence, PRESENCE_WIDTH),
+      padText(cutText(value, VALUE_WIDTH), VALUE_WIDTH),
+      column?.help ?? "",
+    ].join(" ");
     return index === ui.columnCursor ? paint(line, "selected") : line;
   });
   return [

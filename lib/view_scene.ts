@@ -28,7 +28,7 @@ import { renderFactsPage } from "./view_page_facts.ts";
 import { PAGES, renderTabs } from "./view_pages.ts";
 import { type Filter, listVisibleRows, parseFilter, type VisibleRow } from "./view_rows.ts";
 import { convertSigns } from "./view_signs.ts";
-import { chooseRows, isInTrouble, listWanted, renderTable } from "./view_table.ts";
+import { chooseColumns, chooseRows, isInTrouble, listWanted, renderTable } from "./view_table.ts";
 import {
   createPaint,
   cutStyledLine,
@@ -379,6 +379,16 @@ function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readon
     .filter(({ row, fromColumn, toColumn }) => row < size.rows && fromColumn < toColumn);
 }
 
+/** With the set of columns that the table would have. */
+function renderMenu({ state, listed, width, paint }: Scene, ui: Ui): readonly string[] {
+  const lines = listed.map(({ cells }) => cells);
+  const offer = getOffer(state);
+  const layouts = chooseColumns(lines, { width, ui, offer });
+  const selected = lines[findSelected(ui, listed.map(({ key }) => key))] ?? null;
+  const shownIds = new Set(layouts.map(({ column }) => column.id));
+  return renderColumnMenu(ui, { selected, shownIds, offer, paint });
+}
+
 function drawBody(
   scene: Scene,
   ui: Ui,
@@ -388,7 +398,7 @@ function drawBody(
     const room = measureRoom(scene);
     const menuScroll = ui.columnCursor - Math.floor(room / 2);
     const lines = body.kind === "menu"
-      ? scrollLines(renderColumnMenu(ui, paint), menuScroll, { room, paint })
+      ? scrollLines(renderMenu(scene, ui), menuScroll, { room, paint })
       : [...body.above, ...scrollLines(body.lines, ui.scroll, { room: body.room, paint })];
     return { lines: lines.map((line) => fitLine(line, scene)), cursorRow: null };
   }

@@ -301,11 +301,12 @@ Deno.test("the column menu shows, hides and moves columns", {
   ...needsProgram("tmux"),
 }, async () => {
   await withLive({}, async (screen) => {
-    const hasMenu = (rows: readonly string[]) => rows.some((row) => / \[x\] replica /.test(row));
+    const hasMenu = (rows: readonly string[]) =>
+      rows.some((row) => / \[x\] REPLICA +shown /.test(row));
     await screen.press("c");
     await screen.waitFor(hasMenu);
     await screen.press("Down", "Down", "Space");
-    await screen.waitFor((rows) => rows.some((row) => / \[ \] running /.test(row)));
+    await screen.waitFor((rows) => rows.some((row) => / \[ \] RUN /.test(row)));
     await screen.press("Escape");
     await screen.waitFor((rows) => hasHeading(/STATE +WAIT/)(rows));
     await screen.press("F2");

@@ -3,9 +3,10 @@ import { STALE_INTERVALS, STALE_LIMIT } from "../lib/rules_status.ts";
 import { createUi } from "../lib/state_ui.ts";
 import { LONG_WINDOW } from "../lib/stats_window.ts";
 import { BINDINGS } from "../lib/view_bindings.ts";
-import { COLUMN_IDS, COLUMNS, KV_WARN_RATIO } from "../lib/view_columns.ts";
+import { COLUMN_IDS, COLUMNS, createRowLine, KV_WARN_RATIO } from "../lib/view_columns.ts";
 import { formatDuration, formatPercent } from "../lib/view_format.ts";
 import { renderColumnMenu, renderHelp } from "../lib/view_help.ts";
+import { watchFleet } from "./fixtures/fleets.ts";
 import { createPaint, type Meaning, type Paint } from "../lib/view_theme.ts";
 
 const plain = createPaint(null);
@@ -52,18 +53,34 @@ Deno.test("renderHelp() shows the number of every threshold", () => {
   findLine(`over the last ${formatDuration(LONG_WINDOW)}`);
 });
 
-Deno.test("renderColumnMenu() marks visible columns and the cursor", () => {
+Deno.test("renderColumnMenu() shows headings, what is on screen, values and the cursor", () => {
   const marked: string[] = [];
   const paint: Paint = (text, meaning: Meaning) => {
     if (meaning === "selected") marked.push(text);
     return text;
   };
   const ui = createUi({ columnIds: COLUMN_IDS, hiddenColumnIds: new Set(["kv"]) });
-  const [heading, ...lines] = renderColumnMenu({ ...ui, columnCursor: 3 }, paint);
+  const selected = createRowLine(watchFleet(1).fleet.rows[0]);
+  const shownIds = new Set(["replica", "state"]);
+  const offer = { objectives: false, gpus: true };
+  const [heading, ...lines] = renderColumnMenu({ ...ui, columnCursor: 3 }, {
+    selected,
+    shownIds,
+    offer,
+    paint,
+  });
   for (const key of ["Space", "Left", "Right", "Esc"]) assertStringIncludes(heading, key);
   assertEquals(lines.length, COLUMN_IDS.length);
-  const hidden = lines.filter((line) => line.startsWith(" [ ] "));
-  assertEquals(hidden.map((line) => line.split(/ +/)[3]), ["kv"]);
   assertEquals(marked, [lines[3]]);
-  for (const [i, { help }] of COLUMNS.entries()) assertStringIncludes(lines[i], help);
+  for (const [i, { id, title, help, formatCell }] of COLUMNS.entries()) {
+    assertStringIncludes(lines[i], help);
+    const isOn = id !== "kv";
+    const wanted = id === "slo" ? "no data" : isOn ? "no room" : "";
+    const presence = shownIds.has(id) ? "shown" : wanted;
+    assert(lines[i].startsWith(` [${isOn ? "x" : " "}] ${title}`), lines[i]);
+    assertEquals(/ (shown|no room|no data) /.exec(lines[i])?.[1] ?? "", presence);
+    assertStringIncludes(lines[i], formatCell(selected).text.slice(0, 12));
+  }
+  const empty = renderColumnMenu(ui, { selected: null, shownIds, offer, paint });
+  assertEquals(empty.length, lines.length + 1);
 });
