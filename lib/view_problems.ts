@@ -8,7 +8,7 @@ import { EVENT_KINDS, type EventLine, STATUS_OF_RULE } from "./rules_alerts.ts";
 import type { State } from "./state.ts";
 import type { AdvisedCause } from "./state_advice.ts";
 import type { Row } from "./state_fleet.ts";
-import { cutText, measureWidth, padText } from "./text.ts";
+import { cutText, measureWidth, padText, wrapText } from "./text.ts";
 import { formatDuration } from "./view_format.ts";
 import { listOutliers, listRemarks } from "./view_header.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
@@ -148,41 +148,63 @@ export function countProblems({ fleet: { verdict } }: State): number {
   return new Set(verdict.causes.flatMap(({ key, signal }) => signal === "recent" ? [] : key)).size;
 }
 
+/** At most `most` lines, the last one cut. */
+function wrapProblem(text: string, width: number, most: number): string[] {
+  const lines = wrapText(text, width, "  ");
+  if (lines.length <= most) return lines;
+  const rest = [lines[most - 1], ...lines.slice(most).map((line) => line.trimStart())].join(" ");
+  return [...lines.slice(0, most - 1), cutText(rest, width)];
+}
+
 function renderProblem(
   { kind, place, text, span, meaning }: Problem,
   placeWidth: number,
-  { width, paint }: { readonly width: number; readonly paint: Paint },
-): string {
+  { width, most, paint }: { readonly width: number; readonly most: number; readonly paint: Paint },
+): string[] {
   const name = cutText(place, placeWidth);
   const start = ` ${padText(kind, KIND_WIDTH)} ${
     placeWidth > 0 ? padText(name, placeWidth) + "  " : ""
   }`;
-  const room = width - measureWidth(start) - (span === "" ? 0 : measureWidth(span) + 2) - 1;
-  const said = padText(cutText(text, Math.max(0, room)), Math.max(0, room));
+  const indent = measureWidth(start);
+  const room = Math.max(0, width - indent - (span === "" ? 0 : measureWidth(span) + 2) - 1);
   const tail = meaning === "dim" ? "dim" : "plain";
-  const line = paint(start, meaning) + paint(said, tail) +
-    (span === "" ? "" : "  " + paint(span, "dim"));
-  return line;
+  const [first, ...others] = wrapProblem(text, room, most);
+  return [
+    paint(start, meaning) + paint(padText(first, room), tail) +
+    (span === "" ? "" : "  " + paint(span, "dim")),
+    ...others.map((line) => " ".repeat(indent) + paint(line, tail)),
+  ];
 }
 
-/** Exactly `lines` lines; the last one tells how many entries are left out. */
+/**
+ * At most `lines` lines; the last one tells how many entries are left out. What is wrong now is
+ * written in full before more than one line goes to what is past.
+ */
 export function renderProblemList(
   state: State,
   space: { readonly width: number; readonly lines: number; readonly paint: Paint },
 ): string[] {
   const { width, lines, paint } = space;
   const now = [...listCauses(state), ...describeRemarks(state)];
-  const all = [...now, ...listPast(state)];
-  const cut = all.length > lines ? all.slice(0, Math.max(0, lines - 1)) : all;
+  const past = listPast(state);
+  const all = [...now, ...past];
   const placeWidth = Math.min(
     Math.floor(width / 4),
-    Math.max(0, ...cut.map(({ place }) => measureWidth(place))),
+    Math.max(0, ...all.slice(0, lines).map(({ place }) => measureWidth(place))),
   );
-  const drawn = cut.map((one) => renderProblem(one, placeWidth, { width, paint }));
-  const left = all.length - cut.length;
-  if (left > 0 && lines > 0) drawn.push(paint(` … ${left} more: key 6`, "dim"));
-  if (all.length === 0 && lines > 0) drawn.push(paint(` ${describeCalm(state)}`, "dim"));
-  return drawn.slice(0, lines).map((line) => cutStyledLine(line, width));
+  const drawn: string[] = [];
+  for (const [index, one] of all.entries()) {
+    const left = lines - drawn.length;
+    const after = all.length - index - 1;
+    if (left <= 1 && after > 0) {
+      if (left > 0) drawn.push(paint(` … ${after + 1} more: key 6`, "dim"));
+      break;
+    }
+    const kept = index < now.length ? now.length - index - 1 + Math.min(1, past.length) : after;
+    drawn.push(...renderProblem(one, placeWidth, { width, most: Math.max(1, left - kept), paint }));
+  }
+  if (all.length === 0) drawn.push(paint(` ${describeCalm(state)}`, "dim"));
+  return drawn.slice(0, Math.max(0, lines)).map((line) => cutStyledLine(line, width));
 }
 
 /** `comparing from 30 s on (12 s watched)`, `4 replicas, even`. */

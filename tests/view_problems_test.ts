@@ -46,6 +46,24 @@ Deno.test("renderProblemList() says what is compared if nothing is wrong", () =>
   assertEquals(render(even), [" nothing wrong: 3 replicas, even"]);
 });
 
+Deno.test("renderProblemList() breaks what is wrong now into spare lines, before what is past", () => {
+  const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 160`);
+  const [full] = render(state, 1 + render(state).length, 200);
+  const words = (lines: readonly string[]): string => lines.join(" ").replace(/\s+/g, " ").trim();
+  const narrow = render(state, 20, 56);
+  const past = narrow.findIndex((line) => line.includes("a:8000"));
+  assert(past > 1, narrow.join("\n"));
+  const span = / {2}(\d+m )?\d+s$/;
+  assertEquals(
+    words(narrow.slice(0, past).map((line) => line.replace(span, ""))),
+    words([full.replace(span, "")]),
+  );
+  const tight = render(state, past + 1, 56);
+  assertEquals(tight.slice(0, past), narrow.slice(0, past));
+  assertMatch(tight[past], /^ … \d more: key 6$| a:8000 /);
+  assertMatch(render(state, 2, 56)[0], /… {2}1m 00s$/);
+});
+
 Deno.test("renderProblemList() fits any width", () => {
   const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a kv 0.97, waiting 9\n50 b down\nuntil 100`);
   for (let width = 1; width <= 160; width++) {
