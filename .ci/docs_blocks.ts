@@ -69,10 +69,11 @@ function quoteFlags(text: string): string {
   return text.replace(/(?<![\w`-])--[a-z][a-z-]*/g, quoteCode);
 }
 
-/** Work as everywhere. */
-const MOVES: ReadonlySet<string> = new Set(
-  ["up", "down", "page_up", "page_down", "first", "last"],
-);
+/** Work as everywhere, or are explained with `look_back`. */
+const MOVES: ReadonlySet<string> = new Set([
+  ...["up", "down", "page_up", "page_down", "first", "last"],
+  ...["look_forward", "look_back_minute", "look_forward_minute", "look_now"],
+]);
 
 /** Pages share a row. */
 function formatKeys(): string {

@@ -16,7 +16,15 @@ import {
 } from "./app_session.ts";
 import type { TerminalSize } from "./platform.ts";
 import { type Message, type State, update } from "./state.ts";
-import type { ClickAction, ClickTarget, Command, FilterEdit, UiContext } from "./state_ui.ts";
+import { createPast } from "./state_past.ts";
+import type {
+  ClickAction,
+  ClickTarget,
+  Command,
+  FilterEdit,
+  LookCommand,
+  UiContext,
+} from "./state_ui.ts";
 import { SYNCHRONIZED_MODE, type Terminal } from "./terminal.ts";
 import {
   createKeyDecoder,
@@ -29,7 +37,7 @@ import {
   type TerminalEvent,
 } from "./terminal_keys.ts";
 import { sanitizeText } from "./text.ts";
-import type { Seconds } from "./units.ts";
+import { type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 import {
   drawScene,
   getUiContext,
@@ -74,8 +82,9 @@ function createScreen(session: Session, terminal: Terminal, layOut: typeof layOu
 }
 
 /** The drawn state with the user's choices since. */
-function collectScreenState({ session: { state: { ui, held, interval } }, known }: Screen): State {
-  return { ...known, ui, held, interval };
+function collectScreenState({ session, known }: Screen): State {
+  const { ui, held, interval, pastStep } = session.state;
+  return { ...known, ui, held, interval, pastStep };
 }
 
 /** The last scene, or a new one if that no longer fits. */
@@ -161,12 +170,31 @@ function applyMessage({ session }: Screen, message: Message): void {
   session.state = update(session.state, message);
 }
 
+function isLook(command: Command): command is LookCommand {
+  return command.startsWith("look_");
+}
+
+/** The present if there is no such moment. */
+function look(screen: Screen, command: LookCommand): void {
+  const { session: { past, state } } = screen;
+  const at = state.held?.now ?? state.now;
+  // Moments are an interval apart.
+  const step = command.endsWith("minute") ? SECONDS_PER_MINUTE : state.interval / 2;
+  const found = command === "look_now"
+    ? null
+    : command.startsWith("look_back")
+    ? past?.findBefore(at - step)
+    : past?.findAfter(at + step);
+  applyMessage(screen, { kind: "look", shown: found?.state ?? null, step: found?.step ?? 1 });
+}
+
 function runCommand(screen: Screen, command: Command): void {
   const { session, terminal } = screen;
   if (command === "quit") session.stop.abort();
   else if (command === "poll_now") pollNow(session);
   else if (command === "redraw") terminal.forget();
   else if (command === "suspend") suspend(screen);
+  else if (isLook(command)) look(screen, command);
   else applyMessage(screen, { kind: "command", command, context: getContext(screen) });
   if (command === "faster") wake(session);
 }
@@ -288,13 +316,17 @@ export async function runLive(
   const screen = createScreen(session, terminal, layOut);
   const drawing = planDrawing(screen);
   session.onChange = drawing.plan;
+  const past = session.past = createPast(session.state);
   const stopWatching = watchSignals(screen);
   const keys = readKeys(screen).catch((error) => stop.abort(error));
   try {
     await draw(screen);
     // The first picture does not wait for GPUs.
     watchHosts(session).catch((error) => stop.abort(error));
-    await pollForever(session, () => draw(screen));
+    await pollForever(session, () => {
+      past.keep(session.state);
+      return draw(screen);
+    });
   } finally {
     stop.abort();
     drawing.cancel();

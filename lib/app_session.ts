@@ -15,6 +15,7 @@ import type { EndpointAccess } from "./scrape_credentials.ts";
 import { computeBackOff, getInterval } from "./scrape_schedule.ts";
 import { type Message, type State, update } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
+import type { Past } from "./state_past.ts";
 import type { Ratio, Seconds } from "./units.ts";
 import type { ViewOptions } from "./view.ts";
 
@@ -57,6 +58,8 @@ export interface Session {
   readonly listProcesses: ProcessLister | null;
   readonly stop: AbortController;
   state: State;
+  /** For a live screen, which may look back. */
+  past: Past | null;
   /** For a live screen. */
   onChange: () => void;
   /** After each good scrape. */
@@ -90,6 +93,7 @@ export function startSession(
     nextDueAt: -Infinity,
     room: { free: MAX_PARALLEL_REQUESTS, queue: [] },
     stop: new AbortController(),
+    past: null,
     onChange: () => {},
     onScraped: () => Promise.resolve(),
   };
@@ -123,6 +127,7 @@ export function leaveEndpoint(session: Session, key: string): void {
 
 export function dispatch(session: Session, message: Message): void {
   session.state = update(session.state, message);
+  session.past?.note(message);
   session.onChange();
 }
 

@@ -15,7 +15,7 @@ import {
 } from "./dialect_sample.ts";
 import { collectSeries, type DialectSeries, type LoraState } from "./dialect_series.ts";
 import { createTextKeeper } from "./dialect_texts.ts";
-import type { EngineSample, LoraSample, MetricEntry, ServerSample } from "./model.ts";
+import type { EngineSample, LoraSample, MetricEntry, Scrape, ServerSample } from "./model.ts";
 import type { Steps } from "./platform.ts";
 import type { ExpositionSummary } from "./prometheus.ts";
 import { areSameBytes, type NumberScan, parseNumber, scanNumber } from "./prometheus_tokens.ts";
@@ -103,6 +103,7 @@ export function rescanValues(layout: ExpositionLayout, body: Uint8Array): Float6
 }
 
 export interface EngineExposition extends ServerSample, ExpositionSummary {
+  readonly body: Scrape["body"];
   /** The first dialect's if there are no metrics. */
   readonly serverName: string;
   /** Declared or sampled; 0 for another server, or with statistics off. */
@@ -202,7 +203,21 @@ function listEntries(
   return entries.sort((a, b) => a.samples[0] - b.samples[0]);
 }
 
-function buildExposition(series: DialectSeries, values: Float64Array): EngineExposition {
+type ValueReader = (values: Float64Array) => EngineExposition;
+
+function createValueReader(series: DialectSeries): ValueReader {
+  // Only the reader is kept, not a layout with its body.
+  const read: ValueReader = (values) => ({
+    ...buildExposition(series, values),
+    body: { values, read },
+  });
+  return read;
+}
+
+function buildExposition(
+  series: DialectSeries,
+  values: Float64Array,
+): Omit<EngineExposition, "body"> {
   const { configs, declared, summary, engines, server, vocabulary, metricPrefix } = series;
   const declaredKeys = new Set([...declared].map(({ key }) => key));
   const { rows, conclude } = vocabulary.dialect;
@@ -261,7 +276,7 @@ export type EngineReader = (body: Uint8Array) => Steps<EngineExposition>;
 /** A body whose series may recur. */
 interface KnownBody {
   readonly metricPrefix: string | null;
-  readonly series: DialectSeries;
+  readonly readValues: ValueReader;
   readonly layout: ExpositionLayout;
 }
 
@@ -297,11 +312,11 @@ function createSharedBodies(): SharedBodies {
 }
 
 function parseWithKnownLayout(
-  { series, layout }: KnownBody,
+  { readValues, layout }: KnownBody,
   body: Uint8Array,
 ): EngineExposition | null {
   const values = rescanValues(layout, body);
-  return values === null ? null : buildExposition(series, values);
+  return values === null ? null : readValues(values);
 }
 
 type ReaderFactory = (options?: { readonly metricPrefix?: string | null }) => EngineReader;
@@ -328,12 +343,13 @@ export function createReaderFactory(): ReaderFactory {
       if (same !== null) return same;
       const options = { vocabularies: VOCABULARIES, metricPrefix, keepText };
       const series = yield* collectSeries(body, options);
+      const readValues = createValueReader(series);
       // Keep no layout for bodies without engines.
       const isUsual = series.engines.length > 0 && !series.hasTooManyEngines;
       const layout = isUsual ? createLayout(body, series) : null;
-      known = layout === null ? null : { metricPrefix, series, layout };
+      known = layout === null ? null : { metricPrefix, readValues, layout };
       if (known !== null) shared.add(known);
-      return buildExposition(series, series.values);
+      return readValues(series.values);
     };
   };
 }

@@ -248,6 +248,8 @@ export interface ServerSample {
 
 /** A successful scrape. */
 export interface Scrape extends ServerSample {
+  /** Its numbers; bodies that differ only in them have the same `read`. */
+  readonly body: { values: Float64Array; read: (values: Float64Array) => ServerSample };
   readonly endpointKey: string;
   /** Monotonic, at the last byte. */
   readonly receivedAt: Seconds;

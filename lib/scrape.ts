@@ -296,6 +296,7 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
     dialect: exposition.dialect,
     badLineCount: exposition.badLineCount,
     badLines: exposition.badLines,
+    body: exposition.body,
     engines: exposition.engines,
     server: exposition.server,
     lora: exposition.lora,

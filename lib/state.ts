@@ -67,8 +67,12 @@ export interface State extends BillSources {
   /** In force. */
   readonly rules: Rules;
   readonly ui: Ui;
-  /** The state on screen while paused; `null` if not paused. */
+  /** The state on screen while paused or looking back; otherwise `null`. */
   readonly held: State | null;
+  /** While looking back: one poll of so many is kept of that time. Otherwise `null`. */
+  readonly pastStep: number | null;
+  /** When it is drawn, if that is not when it was. */
+  readonly seenAt?: Seconds;
   /** The state on screen when the user asked for a diagnosis; `null` if not asked. */
   readonly noted: State | null;
   /** Local time minus UTC. */
@@ -107,6 +111,8 @@ export type Message =
   | { readonly kind: "command"; readonly command: Command; readonly context: UiContext }
   | { readonly kind: "filter"; readonly edit: FilterEdit }
   | { readonly kind: "select"; readonly key: string; readonly context: UiContext }
+  /** Shows a past state, of whose time one poll of `step` is kept; `null` shows the present. */
+  | { readonly kind: "look"; readonly shown: State | null; readonly step: number }
   | ({ readonly kind: "sort" } & Sort);
 
 const INTERVAL_STEPS: readonly Seconds[] = [0.5, 1, 2, 3, 5, 10, 15, 30, 60, 120, 300];
@@ -123,6 +129,7 @@ export function createState(
   const sources = {
     ui: createUi(),
     held: null,
+    pastStep: null,
     noted: null,
     modelNames: new Map(),
     evaluation: NO_EVALUATION,
@@ -140,7 +147,7 @@ export function createState(
   return { ...sources, fleet, bill: createBill(fleet, sources) };
 }
 
-function deriveFleet(state: State): State {
+export function deriveFleet(state: State): State {
   const sources = { ...state, hosts: attributeGpus(state) };
   const fleet = createFleet(sources, state.fleet);
   return { ...sources, fleet, bill: createBill(fleet, sources) };
@@ -249,7 +256,11 @@ function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
 function applyToState(state: State, command: Command, context: UiContext): State {
   // In the column menu, space toggles a column.
   if (command === "pause" && state.ui.screen !== "columns") {
-    return { ...state, held: state.held === null ? { ...state, held: null } : null };
+    return {
+      ...state,
+      held: state.held === null ? { ...state, held: null } : null,
+      pastStep: null,
+    };
   }
   if (command === "diagnose") {
     return { ...state, noted: { ...getSceneState(state), held: null, noted: null } };
@@ -260,12 +271,13 @@ function applyToState(state: State, command: Command, context: UiContext): State
 }
 
 /**
- * Returns the state to draw: the current one or, while paused, the held one with the current
- * choices.
+ * Returns the state to draw: the current one or, while paused or looking back, the held one with
+ * the current choices.
  */
 export function getSceneState(state: State): State {
-  const { held, ui, interval } = state;
-  return held === null ? state : { ...held, held, ui, interval };
+  const { held, ui, interval, pastStep, now } = state;
+  if (held === null) return state;
+  return { ...held, held, ui, interval, pastStep, seenAt: pastStep === null ? held.now : now };
 }
 
 /** Ignores messages about unknown endpoints. */
@@ -277,13 +289,9 @@ export function update(state: State, message: Message): State {
       return updateEndpoint(state, endpointKey, (known) => ({ ...known, askedAt }));
     }
     case "scraped": {
-      const { scrape, scrape: { endpointKey } } = message;
-      const scraped = updateEndpoint(
-        state,
-        endpointKey,
-        (known) => acceptScrape(known, scrape, objectives),
-      );
-      return nameNewEngines(scraped, endpointKey);
+      const { scrape, scrape: { endpointKey: key } } = message;
+      const accept = (known: EndpointState) => acceptScrape(known, scrape, objectives);
+      return nameNewEngines(updateEndpoint(state, key, accept), key);
     }
     case "recalled": {
       const { scrape } = message;
@@ -330,6 +338,10 @@ export function update(state: State, message: Message): State {
       return evaluateState({ ...state, now: message.now, nowEpoch: message.nowEpoch });
     case "command":
       return applyToState(state, message.command, message.context);
+    case "look": {
+      const { shown, step } = message;
+      return { ...state, held: shown, pastStep: shown === null ? null : step };
+    }
     case "filter":
       return { ...state, ui: editFilter(state.ui, message.edit) };
     case "select":

@@ -229,6 +229,11 @@ function getContinuity({ hasJustRestarted, alternation }: EndpointHistory): Cont
   return (alternation?.changes ?? 0) > 1 ? "other server" : "restarted";
 }
 
+function extendHistory(history: EndpointHistory, scrape: Scrape): EndpointHistory {
+  const { receivedAt: at, engines, processStart } = scrape;
+  return appendSample(history, { at, engines, processStart, counts: countResponses(scrape) });
+}
+
 export function acceptScrape(
   earlier: EndpointState,
   scrape: Scrape,
@@ -237,9 +242,7 @@ export function acceptScrape(
   const hasJumped = hasClockJumped(scrape, earlier.scrape);
   const known = hasJumped ? forgetSamples(earlier, scrape.receivedAt) : earlier;
   const { receivedAt, duration } = scrape;
-  const { engines, processStart } = scrape;
-  const counts = countResponses(scrape);
-  const history = appendSample(known.history, { at: receivedAt, engines, processStart, counts });
+  const history = extendHistory(known.history, scrape);
   const { hasJustRestarted: hasRestarted } = history;
   const continuity = getContinuity(history);
   const totals = addScrape(getServerTotals(known), scrape, { continuity, objectives });
@@ -272,4 +275,47 @@ export function acceptFailure(known: EndpointState, failure: ScrapeFailure): End
   const { failedAt, duration } = failure;
   const schedule = notePoll(known.schedule, { endedAt: failedAt, duration, hasFailed: true });
   return { ...known, askedAt: null, failure, engines: addGaps(known.engines, failedAt), schedule };
+}
+
+/** Without what `completeEndpoint` computes from the last minute's scrapes: most of its memory. */
+export function reduceEndpoint(known: EndpointState): EndpointState {
+  const { restartCount, alternation } = known.history;
+  const none = { replica: null, figures: NO_FIGURES, limit: NO_LIMIT };
+  return {
+    ...known,
+    scrape: null,
+    history: { ...startHistory(), restartCount, alternation },
+    engines: new Map([...known.engines].map(([key, engine]) => [key, { ...engine, ...none }])),
+  };
+}
+
+/** @param scrapes Of the last minute or longer, oldest first; at least two. */
+export function completeEndpoint(
+  reduced: EndpointState,
+  scrapes: readonly Scrape[],
+): EndpointState {
+  const { restartCount, alternation } = reduced.history;
+  const extended = scrapes.reduce(
+    (history, scrape, i) =>
+      extendHistory(
+        hasClockJumped(scrape, scrapes[i - 1] ?? null) ? startHistory() : history,
+        scrape,
+      ),
+    startHistory(),
+  );
+  const history = { ...extended, restartCount, alternation };
+  const engines = new Map(reduced.engines);
+  for (const replica of computeReplicas(history)) {
+    const key = identifyEngine(replica.sample);
+    const engine = engines.get(key);
+    if (engine === undefined) continue;
+    const figures = computeFigures([replica]);
+    engines.set(key, {
+      ...engine,
+      replica,
+      figures,
+      limit: computeLimit(replica, engine.limitPeaks),
+    });
+  }
+  return { ...reduced, history, scrape: scrapes[scrapes.length - 1], engines };
 }

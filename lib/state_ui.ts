@@ -24,7 +24,16 @@ export type Command =
   | ("sort_previous" | "invert_sort" | "sort_severity" | "filter" | "group" | "fold")
   | ("unfold" | "zoom" | "next_trouble" | "previous_trouble" | "next_page" | "next_theme")
   | ("columns" | "help" | "redraw" | "suspend" | "diagnose" | "facts")
+  | LookCommand
   | PageCommand;
+
+/** Which moment is shown. */
+export type LookCommand =
+  | "look_back"
+  | "look_forward"
+  | "look_back_minute"
+  | "look_forward_minute"
+  | "look_now";
 
 /** In the order of their keys, from 1. */
 export const PAGE_IDS = ["fleet", "latency", "gpus", "trends", "cost", "events"] as const;

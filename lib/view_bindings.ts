@@ -31,7 +31,7 @@ export const BINDINGS: readonly Binding[] = [
   { command: "previous_trouble", keys: ["N"], help: "previous row in trouble" },
   {
     command: "filter",
-    keys: ["/", "\\", "F3", "F4"],
+    keys: ["/", "F3", "F4"],
     label: "Filter",
     help: "filter by text or value: kv>80%, waiting>0; | or, & and",
   },
@@ -50,6 +50,11 @@ export const BINDINGS: readonly Binding[] = [
     label: "Pause",
     help: "pause the screen (polling continues)",
   },
+  { command: "look_back", keys: ["["], help: "look back a poll (] forward; { } a minute; \\ now)" },
+  { command: "look_forward", keys: ["]"], help: "look forward by one poll" },
+  { command: "look_back_minute", keys: ["{"], help: "look back by a minute" },
+  { command: "look_forward_minute", keys: ["}"], help: "look forward by a minute" },
+  { command: "look_now", keys: ["\\"], help: "return to now" },
   { command: "group", keys: ["g"], label: "Group", help: "group replicas by model, or not" },
   {
     command: "fold",

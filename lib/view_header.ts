@@ -129,19 +129,28 @@ function describeInterval({ interval, endpoints, fleet, isOnce = false }: State)
 /** In cells. */
 const MAX_MODEL_WIDTH = 26;
 
+/** `◀ 16:41:05 (15m 02s ago)`, and whether polls of that time were left out. */
+function describePast({ now, nowEpoch, utcOffset, seenAt = now }: State, step: number): string {
+  const kept = step === 1 ? "" : `, 1 of ${step} polls kept`;
+  return `◀ ${formatClock(nowEpoch, utcOffset)} (${formatDuration(seenAt - now)} ago${kept})`;
+}
+
 function createTitle(state: State): readonly Piece[] {
-  const { fleet, held, noted, isDemo, nowEpoch, utcOffset } = state;
+  const { fleet, held, pastStep, noted, isDemo, nowEpoch, utcOffset } = state;
   const { total } = fleet.counts;
   const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
   const hasSinceStart = fleet.rows.some(({ shown, figures }) => shown !== figures);
   return [
-    { text: held === null ? "" : "PAUSED", meaning: "alert" },
+    {
+      text: pastStep === null ? held === null ? "" : "PAUSED" : describePast(state, pastStep),
+      meaning: "alert",
+    },
     { text: noted === null ? "" : "diagnosis on exit", meaning: "ok" },
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}` },
     { text: hasSinceStart ? `${SINCE_START} since start` : "", meaning: "dim" },
     { text: models.length < 2 ? models.join() : `${models.length} models`, canBeCut: true },
-    { text: formatClock(nowEpoch, utcOffset), meaning: "dim" },
+    { text: pastStep === null ? formatClock(nowEpoch, utcOffset) : "", meaning: "dim" },
     { text: describeInterval(state), meaning: "dim" },
     { text: describeAge(state), meaning: "warn" },
   ];

@@ -202,6 +202,32 @@ Deno.test("clicks sort, open and press; the wheel moves", { ...needsProgram("tmu
   });
 });
 
+Deno.test("[ shows an earlier poll while polling goes on, ] a later one, and \\ and Space now", {
+  ...needsProgram("tmux"),
+}, async () => {
+  const readPast = ([title]: readonly string[]) => /\u25c0 (\d\d:\d\d:\d\d) \(/.exec(title)?.[1];
+  await withLive({}, async (screen, server) => {
+    const polls = server.requests.length;
+    await waitFor(() => server.requests.length >= polls + 6);
+    await screen.press("[");
+    const first = readPast(await screen.waitFor((rows) => readPast(rows) !== undefined));
+    await screen.press("[");
+    await screen.press("[");
+    const earlier = readPast(
+      await screen.waitFor((rows) => (readPast(rows) ?? "") < (first ?? "")),
+    );
+    await screen.press("]");
+    await screen.press("]");
+    await screen.waitFor((rows) => (readPast(rows) ?? "") > (earlier ?? ""));
+    for (const now of ["\\", "Space"]) {
+      await screen.press("[");
+      await screen.waitFor((rows) => readPast(rows) !== undefined);
+      await screen.press(now);
+      await screen.waitFor((rows) => readPast(rows) === undefined && !/ PAUSED /.test(rows[0]));
+    }
+  });
+});
+
 Deno.test("Space holds the picture while polling goes on; +, - and r change when", {
   ...needsProgram("tmux"),
 }, async () => {

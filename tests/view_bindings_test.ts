@@ -5,6 +5,11 @@ import { BINDINGS, findCommand, nameKey } from "../lib/view_bindings.ts";
 
 /** The type check fails if a command is missing here. */
 const COMMANDS: Readonly<Record<Command, true>> = {
+  look_back: true,
+  look_forward: true,
+  look_back_minute: true,
+  look_forward_minute: true,
+  look_now: true,
   quit: true,
   pause: true,
   slower: true,
@@ -110,7 +115,7 @@ Deno.test("findCommand() follows htop and the manual", () => {
     ...["q", "\x1b[21~", "\x03", "\x1c"].map((bytes) => [bytes, "quit"] as const),
     ...["+", "="].map((bytes) => [bytes, "faster"] as const),
     ...["-", "_"].map((bytes) => [bytes, "slower"] as const),
-    ...["/", "\\", "\x1bOS"].map((bytes) => [bytes, "filter"] as const),
+    ...["/", "\x1bOS"].map((bytes) => [bytes, "filter"] as const),
     ...["h", "?", "\x1bOP"].map((bytes) => [bytes, "help"] as const),
     ...["c", "\x1bOQ"].map((bytes) => [bytes, "columns"] as const),
     ...[">", "\x1b[17~"].map((bytes) => [bytes, "sort_next"] as const),
