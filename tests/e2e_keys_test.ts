@@ -181,7 +181,9 @@ Deno.test("clicks sort, open and press; the wheel moves", { ...needsProgram("tmu
     await screen.waitForSelected(/\.e2 /);
     assert(hasTotals(await screen.read()), "the first click selects");
     await screen.click(third, 20);
-    await screen.waitFor((rows) => !hasTotals(rows) && rows.some((row) => /\.e2$/.test(row)));
+    await screen.waitFor((rows) =>
+      !hasTotals(rows) && rows.some((row) => /^ :\d+\.e2 {3}/.test(row))
+    );
     await screen.press("Escape");
     await screen.waitFor(hasTotals);
     await screen.waitForSelected(/\.e2 /);
