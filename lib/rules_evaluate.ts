@@ -54,13 +54,15 @@ import {
 import type { Finding } from "./rules_finding.ts";
 import { MIN_SPAN, RECENT_ALERT_SPAN, type Rules, SERVER_RULE_IDS } from "./rules_table.ts";
 import type { Seconds } from "./units.ts";
+import { identifyGroup } from "./stats_window.ts";
 
 /** Minimum time between comparisons, from this fleet size on. */
 const COMPARE_INTERVAL: Seconds = 0.5;
 const LARGE_FLEET_SIZE = 16;
 
 export interface GroupChecks extends GroupEvaluation {
-  readonly modelName: string;
+  /** As `identifyGroup` gives it. */
+  readonly groupKey: string;
 }
 
 export interface RuleEvaluation {
@@ -293,7 +295,7 @@ export function evaluateRules(
     engines.filter(({ key }) => isAwake(scraped.get(key) ?? "PENDING"))
   );
   const groups = formGroups(awake).map((group) => ({
-    modelName: group[0].replica.sample.modelName,
+    groupKey: identifyGroup(group[0].replica.sample),
     ...evaluateImbalance(group, rules),
   }));
   const evaluator = { rules, objectives, before, isSingleEvaluation, groups };

@@ -36,6 +36,7 @@ import { LOCAL_HOST } from "./state_gpus.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
 import { listEngineTotals, type ServerTotals, sumTotals } from "./stats_totals.ts";
 import type { EpochSeconds, Ratio, Seconds } from "./units.ts";
+import { identifyGroup } from "./stats_window.ts";
 
 /**
  * `told`: the user's count. `serving`: GPUs of a watched server. `machine`: all, as the owners are
@@ -135,7 +136,7 @@ function listUses(
         known.endpoint.key === owner.endpointKey &&
         (owner.engine === null || replica?.sample.engine === owner.engine)
       );
-      const groupKey = row?.replica?.sample.modelName;
+      const groupKey = row?.replica ? identifyGroup(row.replica.sample) : undefined;
       const gpuIndex = paid.findIndex((gpu) => gpu.host === host && gpu.index === process.gpuIndex);
       const weight = process.memoryBytes.value ?? 0;
       return groupKey === undefined || gpuIndex < 0 ? [] : [{ groupKey, gpuIndex, weight }];
@@ -242,8 +243,12 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
     computeFigures(some.flatMap(({ replica }) => replica ?? []));
   const figures = isLocalOnly ? mergeRows(rows) : fleet.total.figures;
   const weighted = weighRows(state, rows);
-  const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
-  const { byModel, unused } = divideAmongModels(state, models, paid, compute, rows);
+  const keys = [
+    ...new Set(
+      rows.flatMap(({ replica }) => replica === null ? [] : identifyGroup(replica.sample)),
+    ),
+  ];
+  const { byModel, unused } = divideAmongModels(state, keys, paid, compute, rows);
   const rateOf = (some: Figures, computeUsdPerHour: Reading): RateCost =>
     computeRateCost({ perSecond: getAmountsPerSecond(some), tokenPrices, computeUsdPerHour });
   const terms = { tokenPrices, computeUsdPerHour: usdPerHour };
@@ -271,10 +276,11 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
       ...terms,
     }),
     idle: computeIdleCost({ ...getIdleness(weighted), computeUsdPerHour: usdPerHour }),
-    groups: fleet.groups.filter(({ modelName }) => models.includes(modelName))
-      .map(({ modelName, label, figures: ofAll }) => {
-        const usd = byModel.get(modelName) ?? absent("missing");
-        const isOfModel = ({ replica }: Row): boolean => replica?.sample.modelName === modelName;
+    groups: fleet.groups.filter(({ key }) => keys.includes(key))
+      .map(({ key, modelName, label, figures: ofAll }) => {
+        const usd = byModel.get(key) ?? absent("missing");
+        const isOfModel = ({ replica }: Row): boolean =>
+          replica !== null && identifyGroup(replica.sample) === key;
         const own = isLocalOnly ? mergeRows(rows.filter(isOfModel)) : ofAll;
         return { modelName, label, usdPerHour: usd, rate: rateOf(own, usd) };
       }),

@@ -49,7 +49,7 @@ import {
   type SessionTotals,
   sumTotals,
 } from "./stats_totals.ts";
-import type { ReplicaSample } from "./stats_window.ts";
+import { identifyGroup, type ReplicaSample } from "./stats_window.ts";
 import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
 export interface FleetSources {
@@ -180,7 +180,10 @@ export interface Row {
   readonly advice: readonly Advice[];
 }
 
+/** Replicas of one model on one kind of server. */
 export interface ModelGroup {
+  /** As `identifyGroup` gives it; empty for all together. */
+  readonly key: string;
   readonly modelName: string;
   readonly label: string;
   readonly figures: Figures;
@@ -254,8 +257,8 @@ export function describeUrl({ key, metricsUrl, unixSocketPath }: Endpoint): stri
   return unixSocketPath === undefined ? metricsUrl : key;
 }
 
-function isOfModel({ replica }: Row, modelName: string): boolean {
-  return replica?.sample.modelName === modelName;
+function getGroupKey({ replica }: Row): string | null {
+  return replica === null ? null : identifyGroup(replica.sample);
 }
 
 /** Lifetime counts include servers that are down. */
@@ -290,9 +293,9 @@ function haveSameFigures(rows: readonly Row[], before: readonly Row[]): boolean 
 
 /** Most ticks bring no new sample, and merging hundreds of replicas is slow. */
 function createGroup(
-  modelName: string,
+  key: string,
   rows: readonly Row[],
-  { sources, before, rowsBefore }: {
+  { modelName, label, sources, before, rowsBefore }: Pick<ModelGroup, "modelName" | "label"> & {
     readonly sources: FleetSources;
     readonly before: ModelGroup | undefined;
     readonly rowsBefore: readonly Row[];
@@ -304,14 +307,13 @@ function createGroup(
   const isSame = figures === before?.figures;
   const owners = rows.filter(({ replica, status }) => replica !== null && isCounted(status));
   return {
-    modelName,
-    label: sources.modelNames.get(modelName) ?? modelName,
+    ...{ key, modelName, label },
     figures,
     shown: isSame ? before.shown : showSinceStart(figures, owners),
     kvCacheMaxOwner: owners[figures.kvCache.maxOwner] ?? null,
     serviceLevels: computeServiceLevels(rows, sources, isCounted),
     alerts: rows.flatMap(({ alerts }) => alerts),
-    checks: sources.evaluation.groups.filter((group) => group.modelName === modelName),
+    checks: sources.evaluation.groups.filter(({ groupKey }) => groupKey === key),
     gpus: [...new Set(rows.flatMap(({ gpus }) => gpus))],
   };
 }
@@ -322,20 +324,31 @@ function createGroups(
   before: Fleet | undefined,
 ): Pick<Fleet, "groups" | "total"> {
   const rowsBefore = before?.rows ?? [];
-  const models = [...new Set(rows.flatMap(({ replica }) => replica?.sample.modelName ?? []))];
-  const groups = models.map((model) => {
-    const pick = (some: readonly Row[]) => some.filter((row) => isOfModel(row, model));
-    const known = before?.groups.find(({ modelName }) => modelName === model);
-    const context = { sources, before: known, rowsBefore: pick(rowsBefore) };
-    return createGroup(model, pick(rows), context);
+  const samples = rows.flatMap(({ replica }) => replica?.sample ?? []);
+  const first = new Map(samples.toReversed().map((sample) => [identifyGroup(sample), sample]));
+  const keys = [...new Set(samples.map(identifyGroup))];
+  const groups = keys.flatMap((key): readonly ModelGroup[] => {
+    const sample = first.get(key);
+    if (sample === undefined) return [];
+    const { modelName, server } = sample;
+    const pick = (some: readonly Row[]) => some.filter((row) => getGroupKey(row) === key);
+    const isOfSeveralKinds = samples.some((other) =>
+      other.modelName === modelName && other.server.name !== server.name
+    );
+    const name = sources.modelNames.get(modelName) ?? modelName;
+    return [createGroup(key, pick(rows), {
+      ...{ sources, modelName, rowsBefore: pick(rowsBefore) },
+      label: isOfSeveralKinds ? `${name} (${server.name})` : name,
+      before: before?.groups.find((group) => group.key === key),
+    })];
   });
   if (groups.length === 1) return { groups, total: groups[0] };
-  const context = { sources, before: before?.total, rowsBefore };
+  const context = { sources, modelName: "", label: "", before: before?.total, rowsBefore };
   return { groups, total: createGroup("", rows, context) };
 }
 
 function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
-  const group = groups.find(({ modelName }) => isOfModel(row, modelName));
+  const group = groups.find(({ key }) => key === getGroupKey(row));
   if (row.status === "PENDING") return absent("first_scrape");
   if (group === undefined || !isCounted(row.status)) return absent("stale");
   const own = row.figures.lastMinute.requestsPerSecond;

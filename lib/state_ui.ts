@@ -73,7 +73,7 @@ export interface Ui {
   readonly isTyping: boolean;
   /** By model, if there are several. */
   readonly isGrouped: boolean;
-  readonly foldedModels: ReadonlySet<string>;
+  readonly foldedGroups: ReadonlySet<string>;
   /** The table fills its page. */
   readonly isZoomed: boolean;
   readonly theme: ThemeName;
@@ -87,7 +87,7 @@ export interface UiContext {
   /** Of the table, in order. */
   readonly lineKeys: readonly string[];
   /** Group of the selected line; `null` if there is none. */
-  readonly selectedGroup: { readonly modelName: string; readonly key: string } | null;
+  readonly selectedGroup: { readonly groupKey: string; readonly key: string } | null;
   /** Groups that are not folded. */
   readonly openGroupKeys: ReadonlySet<string>;
   /** Visible lines of the table or text. */
@@ -119,7 +119,7 @@ export function createUi(
     filter: "",
     isTyping: false,
     isGrouped: true,
-    foldedModels: new Set(),
+    foldedGroups: new Set(),
     isZoomed: false,
     theme: "default",
     columnIds: [],
@@ -231,15 +231,15 @@ function fold(ui: Ui, isFolded: boolean, context: UiContext): Ui {
   if (ui.screen === "detail") return step(ui, isFolded, context);
   // The table is hidden.
   if (selectedGroup === null || isText) return ui;
-  const { modelName, key } = selectedGroup;
-  const foldedModels = new Set(ui.foldedModels);
+  const { groupKey, key } = selectedGroup;
+  const foldedGroups = new Set(ui.foldedGroups);
   if (!isFolded) {
-    foldedModels.delete(modelName);
-    return { ...ui, foldedModels };
+    foldedGroups.delete(groupKey);
+    return { ...ui, foldedGroups };
   }
   // The selected row is hidden now: select its group.
-  foldedModels.add(modelName);
-  return selectKey({ ...ui, foldedModels }, key, context);
+  foldedGroups.add(groupKey);
+  return selectKey({ ...ui, foldedGroups }, key, context);
 }
 
 function moveColumn(ui: Ui, steps: number): Ui {

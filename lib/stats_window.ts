@@ -108,6 +108,11 @@ export function identifyEngine({ modelName, engine }: EngineSample): string {
   return `${modelName}\n${engine}`;
 }
 
+/** Replicas of one model on one kind of server form a group. Unique: sanitized text has no line break. */
+export function identifyGroup({ modelName, server }: EngineSample): string {
+  return `${modelName}\n${server.name}`;
+}
+
 export function startHistory(): EndpointHistory {
   return {
     newest: null,

@@ -15,6 +15,7 @@ import {
   createRowLine,
   type TableLine,
 } from "./view_columns.ts";
+import { identifyGroup } from "./stats_window.ts";
 
 export type VisibleRow =
   | { readonly kind: "row"; readonly key: string; readonly row: Row; readonly cells: TableLine }
@@ -179,17 +180,16 @@ export function listVisibleRows(
   const rows = sortRows(wanted, ui.sort);
   if (!ui.isGrouped || fleet.groups.length < 2) return rows.map(listRow);
   const grouped = fleet.groups.flatMap((group): VisibleRow[] => {
-    const { modelName } = group;
-    const own = rows.filter((row) => row.replica?.sample.modelName === modelName);
+    const isOwn = ({ replica }: Row) =>
+      replica !== null && identifyGroup(replica.sample) === group.key;
+    const own = rows.filter(isOwn);
     if (own.length === 0) return [];
-    const isAlone = !fleet.rows.some((row) =>
-      row !== own[0] && row.replica?.sample.modelName === modelName
-    );
+    const isAlone = !fleet.rows.some((row) => row !== own[0] && isOwn(row));
     if (isAlone) return own.map(listRow);
-    const isFolded = ui.foldedModels.has(modelName);
+    const isFolded = ui.foldedGroups.has(group.key);
     const cells = createGroupLine(group, `${isFolded ? "▸" : "▾"} ${group.label}`);
     // Unlike row keys, it does not begin with a URL.
-    const key = `group ${modelName}`;
+    const key = `group ${group.key}`;
     const lines = isFolded ? [] : own.map((row): VisibleRow => {
       const line = listRow(row);
       return { ...line, cells: { ...line.cells, name: `  ${row.place}` } };

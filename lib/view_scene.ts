@@ -36,6 +36,7 @@ import {
   type Paint,
   repaintLine,
 } from "./view_theme.ts";
+import { identifyGroup } from "./stats_window.ts";
 
 /** Verdict, heading, one row and ALL. */
 const ROOM_FOR_VERDICT = 4;
@@ -213,7 +214,9 @@ function cutLines(lines: readonly string[], room: number, paint: Paint): string[
 function listRows(line: VisibleRow, { rows }: Fleet): readonly Row[] {
   return line.kind === "row"
     ? [line.row]
-    : rows.filter(({ replica }) => replica?.sample.modelName === line.group.modelName);
+    : rows.filter(({ replica }) =>
+      replica !== null && identifyGroup(replica.sample) === line.group.key
+    );
 }
 
 /** Of the selected replica or group, or of all replicas if none was opened. */
@@ -246,7 +249,7 @@ function layOutBody(scene: Stage, header: Header, room: number): Body {
 }
 
 /** The settings besides the filter that decide which rows are listed. */
-const LISTING_KEYS = ["sort", "isGrouped", "foldedModels"] as const;
+const LISTING_KEYS = ["sort", "isGrouped", "foldedGroups"] as const;
 
 /** Reuses the rows of the previous scene if they cannot have changed. */
 function listRowsOf(state: State, before: Scene | null): Pick<Stage, "filter" | "listed"> {
@@ -343,9 +346,10 @@ function findSelectedGroup(listed: Scene["listed"], ui: Ui): UiContext["selected
   const group = selected.kind === "group"
     ? selected
     : listed.find((line) =>
-      line.kind === "group" && line.group.modelName === selected.row.replica?.sample.modelName
+      line.kind === "group" && selected.row.replica !== null &&
+      line.group.key === identifyGroup(selected.row.replica.sample)
     );
-  return group?.kind === "group" ? { modelName: group.group.modelName, key: group.key } : null;
+  return group?.kind === "group" ? { groupKey: group.group.key, key: group.key } : null;
 }
 
 function measureRoom({ size, options: { hasKeyLine = true } }: Stage): number {

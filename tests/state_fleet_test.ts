@@ -555,3 +555,38 @@ Deno.test("createFleet() sorts events of replicas and GPUs by time", () => {
   const later = advance(heated, heated.now + 40, [createFailed(other, heated.now + 39)]);
   assertEquals(listEvents(later), ["STALE", "GPU", "DOWN"]);
 });
+
+Deno.test("update() groups replicas of one model by kind of server, and compares within one", () => {
+  const endpoints = [createEndpoint(9700), createEndpoint(9701), createEndpoint(9702)];
+  const write = (at: number) => [
+    writeEngine([["num_requests_running", 1], ["generation_tokens_total", 100 * at]], {
+      model: "m",
+    }),
+    writeEngine([["num_requests_running", 2], ["generation_tokens_total", 200 * at]], {
+      model: "m",
+    }),
+    `sglang:num_running_reqs{model_name="m"} 4\n` +
+    `sglang:realtime_tokens_total{mode="decode",model_name="m"} ${400 * at}\n`,
+  ];
+  const state = [1, 11].reduce(
+    (known, at) =>
+      advance(
+        known,
+        at,
+        endpoints.map((endpoint, i) => createScraped(endpoint, at, encode(write(at)[i]))),
+      ),
+    startState(endpoints),
+  );
+  const { fleet: { groups, total }, evaluation } = state;
+  assertEquals(
+    groups.map(({ label, figures }) => [
+      label,
+      figures.replicaCount,
+      figures.running.value,
+      figures.lastPoll.generationTokensPerSecond.value,
+    ]),
+    [["m (vLLM)", 2, 3, 300], ["m (SGLang)", 1, 4, 400]],
+  );
+  assertEquals([total.figures.running.value, total.figures.replicaCount], [7, 3]);
+  assertEquals(evaluation.groups.map(({ keys }) => keys.length), [2, 1]);
+});

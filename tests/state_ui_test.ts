@@ -188,16 +188,16 @@ Deno.test("applyCommand() hides, shows and moves columns in their menu", () => {
 });
 
 Deno.test("applyCommand() folds the selected group and selects its line", () => {
-  const context = createContext({ selectedGroup: { modelName: "m", key: "row 2" } });
+  const context = createContext({ selectedGroup: { groupKey: "m", key: "row 2" } });
   const inGroup = selectKey(createUi(), "row 9", context);
   assertEquals(selectedOf(run(inGroup, ["unfold"], context)), "row 9");
   const left = run(inGroup, ["fold"], context);
-  assertEquals([selectedOf(left), left.top, [...left.foldedModels]], ["row 2", 2, ["m"]]);
+  assertEquals([selectedOf(left), left.top, [...left.foldedGroups]], ["row 2", 2, ["m"]]);
   const folded = run(createUi(), ["fold"], context);
-  assertEquals([...folded.foldedModels], ["m"]);
-  assertEquals([...run(folded, ["fold"], context).foldedModels], ["m"]);
-  assertEquals([...run(folded, ["unfold"], context).foldedModels], []);
-  assertEquals([...run(createUi(), ["fold"]).foldedModels], []);
+  assertEquals([...folded.foldedGroups], ["m"]);
+  assertEquals([...run(folded, ["fold"], context).foldedGroups], ["m"]);
+  assertEquals([...run(folded, ["unfold"], context).foldedGroups], []);
+  assertEquals([...run(createUi(), ["fold"]).foldedGroups], []);
   assertEquals(run(inGroup, ["fold"], { ...context, isText: true }), inGroup);
   assertEquals(run(createUi(), ["group"]).isGrouped, false);
   assertEquals(run(createUi(), ["group", "group"]).isGrouped, true);

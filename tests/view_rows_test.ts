@@ -242,7 +242,7 @@ Deno.test("listVisibleRows() folds groups, sorts within them and hides empty one
   const state = watchTroubledFleet();
   const folded = list(state, {
     isGrouped: true,
-    foldedModels: new Set(["Qwen/Qwen3-32B"]),
+    foldedGroups: new Set(["Qwen/Qwen3-32B\nvLLM"]),
     sort: { columnId: "replica", isDescending: true },
   });
   assertEquals(placesOf(folded), [
@@ -254,7 +254,7 @@ Deno.test("listVisibleRows() folds groups, sorts within them and hides empty one
   ]);
   assertEquals(folded[3].cells.name, "▸ Qwen3-32B");
   // A fold is remembered for the next time, and does nothing until then.
-  const open = list(state, { foldedModels: new Set(["Qwen/Qwen3-32B"]), isGrouped: false });
+  const open = list(state, { foldedGroups: new Set(["Qwen/Qwen3-32B\nvLLM"]), isGrouped: false });
   assertEquals(open.length, 6);
   const filtered = list(state, { isGrouped: true, filter: "llama" });
   assertEquals(placesOf(filtered)[0], "(meta-llama/Llama-3.1-8B-Instruct)");
