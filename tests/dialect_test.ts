@@ -1,5 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { findDisabledServer, identifyCommand, identifyServer } from "../lib/dialect.ts";
+import { absent } from "../lib/reading.ts";
+import { readGzip } from "./fixtures/expositions.ts";
+import { parseEngineMetrics } from "./fixtures/readers.ts";
 
 /** First families of scrapes or of the servers' documentation, and the server. */
 const EXAMPLES: readonly (readonly [string, string])[] = [
@@ -28,6 +31,35 @@ for (const [family, name] of EXAMPLES) {
 Deno.test("identifyServer() names the server, not the exporter whose metrics it passes on", () => {
   assertEquals(identifyServer(["node_load1", "tgi_queue_size"])?.role, "engine");
   assertEquals(identifyServer(["ray_gcs_actors", "litellm_x"])?.role, "router");
+});
+
+// Metrics pages of routers after requests to their workers, which have to be watched instead.
+for (
+  const [recording, name] of [
+    ["dynamo-1.6.1-frontend", "NVIDIA Dynamo"],
+    ["smg-1.13.0", "SGLang router"],
+    ["sglang-router-0.3.2", "SGLang router"],
+    ["vllm-router-0.1.17", "vLLM router"],
+    ["litellm-1.80.0", "LiteLLM"],
+  ] as const
+) {
+  Deno.test(`${recording} is named as a router, and adds no figure to any total`, async () => {
+    const body = await readGzip(`fixtures/routers/${recording}.prom.gz`);
+    const { engines, server, familyNames } = parseEngineMetrics(body);
+    assertEquals([engines, server], [[], null]);
+    assertEquals(identifyServer(familyNames), { role: "router", name });
+  });
+}
+
+Deno.test("a worker of Dynamo is watched as the engine that it runs", async () => {
+  const body = await readGzip("fixtures/routers/dynamo-1.6.1-worker.prom.gz");
+  const { engines: [engine, ...others] } = parseEngineMetrics(body);
+  assertEquals(others, []);
+  const { server, modelName, histograms, counters } = engine;
+  assertEquals([server.name, modelName], ["vLLM", "small-llama"]);
+  // 60 requests; a simulated worker, which counts no tokens.
+  assertEquals(histograms.ttft?.counts.at(-1), 60);
+  assertEquals(counters.generationTokens, absent("missing"));
 });
 
 Deno.test("identifyServer() does not guess", () => {
