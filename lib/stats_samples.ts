@@ -52,8 +52,8 @@ export interface SamplePoint {
   /** Monotonic. */
   readonly at: Seconds;
   readonly packed: PackedSample;
-  /** Idle, or active since the previous scrape; true if unknown. */
-  readonly hasProgressed: boolean;
+  /** When it was last idle, or active since the scrape before; `at` if unknown. */
+  readonly movedAt: Seconds;
   readonly isAsleep: boolean;
 }
 
@@ -260,18 +260,20 @@ function hasMoved(later: EngineSample, earlier: EngineSample): boolean {
     differ(later.gauges.kvCacheUsageRatio, earlier.gauges.kvCacheUsageRatio);
 }
 
+/** @param before The scrape before, and when it had last moved. */
 export function createSamplePoint(
   { at, sample, packed }: {
     readonly at: Seconds;
     readonly sample: EngineSample;
     readonly packed: PackedSample;
   },
-  before: EngineSample | undefined,
+  before: { readonly sample: EngineSample; readonly movedAt: Seconds } | undefined,
 ): SamplePoint {
+  const hasProgressed = before === undefined || isIdle(sample) || hasMoved(sample, before.sample);
   return {
     at,
     packed,
-    hasProgressed: before === undefined || isIdle(sample) || hasMoved(sample, before),
+    movedAt: hasProgressed ? at : before.movedAt,
     isAsleep: sample.isAsleep,
   };
 }
@@ -296,20 +298,19 @@ export function computeHistoryMean(trace: readonly SamplePoint[], key: MeanKey):
 }
 
 /**
- * Returns when the engine last progressed or was idle, and the longest span in which it did
- * neither.
+ * Returns when the engine last progressed or was idle, which may be before the trace, and the longest
+ * span of the trace in which it did neither.
  */
 export function getMovement(
   trace: readonly SamplePoint[],
 ): { readonly movedAt: Seconds; readonly standstill: Seconds } {
-  let movedAt = trace[0].at;
-  let wokeAt = trace[0].at;
+  const start = trace[0].at;
+  let wokeAt = start;
   let standstill = 0;
   for (let i = 1; i < trace.length; i++) {
-    const { at, hasProgressed, isAsleep } = trace[i];
-    if (hasProgressed) movedAt = at;
+    const { at, movedAt, isAsleep } = trace[i];
     if (!isAsleep && !trace[i - 1].isAsleep) wokeAt = at;
-    standstill = Math.max(standstill, at - movedAt, at - wokeAt);
+    standstill = Math.max(standstill, at - Math.max(movedAt, start), at - wokeAt);
   }
-  return { movedAt, standstill };
+  return { movedAt: trace[trace.length - 1].movedAt, standstill };
 }

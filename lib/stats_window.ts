@@ -215,7 +215,9 @@ function extendHistories(
   const keys = engines.map(identifyEngine);
   const packed = packSamples(engines, keys.map((key) => histories.get(key)?.at(-1)?.packed.form));
   engines.forEach((sample, i) => {
-    const before = newest === null ? undefined : findEngine(newest, sample, i);
+    const earlier = newest === null ? undefined : findEngine(newest, sample, i);
+    const movedAt = histories.get(keys[i])?.at(-1)?.movedAt ?? newest?.at ?? at;
+    const before = earlier && { sample: earlier, movedAt };
     const point = createSamplePoint({ at, sample, packed: packed[i] }, before);
     extended.set(keys[i], [...extended.get(keys[i]) ?? [], point]);
   });

@@ -107,10 +107,11 @@ Deno.test("packSamples() shares the form of similar engines and scrapes", () => 
 Deno.test("createSamplePoint() detects progress of any kind", () => {
   const calm: readonly Series[] = [["num_requests_running", 1], ["generation_tokens_total", 5]];
   const before = readEngine(writeEngine(calm));
-  const hasProgressed = (series: readonly Series[], earlier: EngineSample | undefined = before) => {
+  const hasProgressed = (series: readonly Series[]) => {
     const sample = readEngine(writeEngine(series));
     const [packed] = packSamples([sample], []);
-    return createSamplePoint({ at: 1, sample, packed }, earlier).hasProgressed;
+    return createSamplePoint({ at: 1, sample, packed }, { sample: before, movedAt: 0 }).movedAt ===
+      1;
   };
   assertEquals(hasProgressed(calm), false);
   assertEquals(hasProgressed([["num_requests_running", 0], ["generation_tokens_total", 5]]), true);
@@ -124,13 +125,13 @@ Deno.test("createSamplePoint() detects progress of any kind", () => {
   // What it did while it was away, nobody knows.
   const sample = readEngine(writeEngine(calm));
   const [packed] = packSamples([sample], []);
-  assertEquals(createSamplePoint({ at: 1, sample, packed }, undefined).hasProgressed, true);
+  assertEquals(createSamplePoint({ at: 1, sample, packed }, undefined).movedAt, 1);
 });
 
 Deno.test("getMovement() counts neither progress nor sleep as a standstill of the other", () => {
   const [packed] = packSamples([readEngine(writeEngine([["num_requests_running", 1]]))], []);
-  const trace = ([[0, true, false], [2, true, true], [4, true, true], [9, true, false]] as const)
-    .map(([at, hasProgressed, isAsleep]) => ({ at, packed, hasProgressed, isAsleep }));
+  const trace = ([[0, 0, false], [2, 2, true], [4, 4, true], [9, 9, false]] as const)
+    .map(([at, movedAt, isAsleep]) => ({ at, packed, movedAt, isAsleep }));
   assertEquals(getMovement(trace), { movedAt: 9, standstill: 9 });
   assertEquals(getMovement(trace.slice(0, 1)), { movedAt: 0, standstill: 0 });
 });

@@ -633,6 +633,9 @@ Deno.test("computeReplicas() reports since when an engine with work made no prog
   assertEquals(read(say(0, 1, 5)), [0, 0]);
   assertEquals(read(say(0, 1, 5), say(20, 1, 5)), [0, 20]);
   assertEquals(read(say(0, 1, 5), say(10, 1, 6), say(20, 1, 6)), [10, 10]);
+  // What counts is the whole time, not the last minute alone.
+  const stuck = Array.from({ length: 10 }, (_, i) => say(i * 20, 1, 5));
+  assertEquals(read(...stuck), [0, 60]);
   // Nothing to do is no standstill, and a request that has just come none yet.
   assertEquals(read(say(0, 0, 5), say(40, 0, 5), say(42, 1, 5)), [40, 2]);
   // A long prompt fills the KV cache before anything is counted.
