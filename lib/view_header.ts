@@ -245,7 +245,7 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
   );
   if (alert === undefined) return `${summary}: ${formatFinding(verdict)}`;
   const span = formatElapsed(" for ", state.now - alert.since);
-  return `${summary}${nameSlowGpu(rows[0], state)}${span}: ${formatAlert(alert, state)}`;
+  return `${summary}${span}${nameSlowGpu(rows[0], state)}: ${formatAlert(alert, state)}`;
 }
 
 /** One text per set of causes; each replica is named once. */
@@ -299,7 +299,7 @@ function placeAdvice(
   if (advice === "" || first === undefined) return pieces;
   const say = (text: string): Piece => ({ text: `→ ${text}`, canBeCut: true });
   const brief = { ...first, text: first.text.split(": ")[0] };
-  const briefest = { ...first, text: brief.text.split(" for ")[0] };
+  const briefest = { ...first, text: brief.text.replace(/ for [^←]*?(?= ←|$)/, "") };
   const [alone] = advice.split(", ");
   const choices: readonly (readonly Piece[])[] = [
     [level, up, first, say(advice)],
@@ -385,7 +385,7 @@ function createPulse({ fleet, bill, pricing }: State, width: number): readonly P
     {
       label: "IN",
       text: perSecond(rate),
-      extra: hit === "" ? "" : ` ${pad(hit, HIT_WIDTH)} hit`,
+      extra: hit === "" ? "" : ` ${pad(hit, HIT_WIDTH)} cached`,
     },
     {
       label: "TTFT@1m",

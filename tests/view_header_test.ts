@@ -149,7 +149,7 @@ Deno.test("renderHeader() sums over replicas that are up", () => {
 Deno.test("renderHeader() drops the hit share before a value", () => {
   const state = watchFleet(4);
   const [, , whole] = render(state, 99);
-  const [hit] = / +\d+ % hit/.exec(whole) ?? [];
+  const [hit] = / +\d+ % cached/.exec(whole) ?? [];
   assert(hit !== undefined, whole);
   assertEquals(render(state, measureWidth(whole))[2], whole);
   assertEquals(render(state, measureWidth(whole) - 1)[2], whole.replace(hit, ""));
