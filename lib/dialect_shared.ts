@@ -6,6 +6,9 @@
 import { type EngineSample, HISTOGRAM_KEYS, LABELLED_KEYS, type ServerTraits } from "./model.ts";
 import { absent, isPresent, type Reading } from "./reading.ts";
 
+/** The row of what all engines count together. */
+const SHARED_ENGINE = "all ranks";
+
 const ALL_FAMILIES: ServerTraits["noSuchFigures"] = new Set([...HISTOGRAM_KEYS, ...LABELLED_KEYS]);
 
 /** What one engine lacks, the server counts for all, and the reverse: no gap in any sum. */
@@ -21,7 +24,7 @@ export function markUnshared(sample: EngineSample, isShared: boolean): EngineSam
     ) as Record<Key, Reading>;
   return {
     ...sample,
-    ...(isShared ? { isShared } : {}),
+    ...(isShared ? { isShared, engine: SHARED_ENGINE } : {}),
     gauges: mark(sample.gauges),
     counters: mark(sample.counters),
     kvCacheCapacity: isShared ? absent("unsupported") : sample.kvCacheCapacity,

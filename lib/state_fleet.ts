@@ -414,7 +414,8 @@ function mergeEvents({ evaluation, hosts }: FleetSources): readonly EventLine[] 
   return [...lines, ...ofGpus].sort((a, b) => a.beganAt - b.beganAt);
 }
 
-function countRows(rows: readonly Row[]) {
+function countRows(all: readonly Row[]) {
+  const rows = all.filter(({ replica }) => !replica?.sample.isShared);
   const count = (status: ReplicaStatus): number =>
     rows.filter((row) => row.status === status).length;
   return {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { measureWidth } from "./text.ts";
 import type { GpuSample } from "./gpu_model.ts";
 import { computeMemoryRatio, findRange } from "./gpu_outliers.ts";
 import type { Quantile } from "./histogram.ts";
@@ -162,12 +163,20 @@ export function chooseAttainmentColor(
   }
 }
 
-/** Figures since the start are no news: dim. */
+function unmark<T>(reading: Reading<T>): Reading<T> {
+  if (!isPresent(reading)) return reading;
+  const { isSinceStart: _, isOverMinute: __, ...unmarked } = reading;
+  return unmarked;
+}
+
+/** Figures of longer than the poll are no news: dim. */
 export function chooseMeaning<T>(
   reading: Reading<T>,
   judge: (reading: Reading<T>) => Meaning,
 ): Meaning {
-  return isPresent(reading) && reading.isSinceStart ? "dim" : judge(reading);
+  return isPresent(reading) && (reading.isSinceStart || reading.isOverMinute)
+    ? "dim"
+    : judge(reading);
 }
 
 function choosePlain(reading: Reading<unknown>): Meaning {
@@ -188,7 +197,10 @@ function createColumn<T extends number | Quantile>(
     formatCell: (line) => {
       const reading = read(line);
       const meaning = chooseMeaning(reading, (one) => judge(one, line.alerts));
-      return { text: formatReading(reading, format), meaning };
+      const text = formatReading(reading, format);
+      const isTooWide = measureWidth(text) > Math.max(rest.minWidth, measureWidth(rest.title));
+      // Rather without its mark, as it is dim, than without its end.
+      return { text: isTooWide ? formatReading(unmark(reading), format) : text, meaning };
     },
     getSortValue: (line) => {
       const { value } = read(line);

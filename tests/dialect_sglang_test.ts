@@ -129,7 +129,7 @@ for (const folder of ["sglang-0.5.23-dp-attention", "sglang-0.5.23-dp2-tp2"]) {
         gauges.kvCacheUsageRatio.value,
       ]),
       [
-        ["", true, null, null, null],
+        ["all ranks", true, null, null, null],
         ...Object.entries(expected.engines).map(([engine, gauges]) => [
           engine,
           undefined,
@@ -178,7 +178,7 @@ Deno.test("parseEngineMetrics() counts SGLang's tokens as its client did", async
   const { engines } = parseEngineMetrics(
     await readGzip("fixtures/sglang-0.5.23/dp2-025.prom.gz"),
   );
-  assertEquals(engines.map(({ engine }) => engine), ["", "0", "1"]);
+  assertEquals(engines.map(({ engine }) => engine), ["all ranks", "0", "1"]);
   assertEquals(read(engines), [9_600, 1_920, 5]);
 });
 

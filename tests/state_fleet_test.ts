@@ -590,3 +590,15 @@ Deno.test("update() groups replicas of one model by kind of server, and compares
   assertEquals([total.figures.running.value, total.figures.replicaCount], [7, 3]);
   assertEquals(evaluation.groups.map(({ keys }) => keys.length), [2, 1]);
 });
+
+Deno.test("update() counts no replica for what data-parallel ranks count together", () => {
+  const endpoint = createEndpoint(9700);
+  const body =
+    ["0", "1"].map((rank) => `sglang:num_running_reqs{model_name="m",dp_rank="${rank}"} 1\n`).join(
+      "",
+    ) + 'sglang:num_requests_total{model_name="m"} 9\n';
+  const { fleet } = advance(startState([endpoint]), 1, [createScraped(endpoint, 1, encode(body))]);
+  assertEquals(fleet.rows.map(({ place }) => place), [":9700 all ranks", ":9700.e0", ":9700.e1"]);
+  assertEquals([fleet.counts.total, fleet.counts.up, fleet.total.figures.replicaCount], [2, 2, 2]);
+  assertEquals(fleet.total.figures.lifetime.finishedRequests, present(9));
+});

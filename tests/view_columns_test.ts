@@ -143,3 +143,16 @@ Deno.test("chooseKvCacheColor() and chooseWaitingColor() change at their thresho
     assertEquals(judge(absent("missing"), []), "dim");
   }
 });
+
+Deno.test("formatCell() leaves out the mark of a dim figure rather than the end of its number", () => {
+  const [line] = readLines(watchFleet(1));
+  const format = (value: number, mark: object) => {
+    const { lastPoll } = line.figures;
+    const generationTokensPerSecond = { value, ...mark };
+    const figures = { ...line.figures, lastPoll: { ...lastPoll, generationTokensPerSecond } };
+    return findColumn("output").formatCell({ ...line, figures });
+  };
+  assertEquals(format(549, { isOverMinute: true }), { text: "549~", meaning: "dim" });
+  assertEquals(format(1130, { isOverMinute: true }), { text: "1.13k", meaning: "dim" });
+  assertEquals(format(1130, { isSinceStart: true }), { text: "1.13k", meaning: "dim" });
+});
