@@ -148,7 +148,7 @@ Deno.test("the filter takes what is typed and pasted, and Esc alone clears it", 
     await waitForFilter("Filter: e1 _", "1");
     await screen.press("Escape");
     await waitForNone();
-    await screen.press("\\");
+    await screen.press("/");
     await screen.type("down");
     await waitForFilter("Filter: down_", "");
     await screen.press("Escape");
