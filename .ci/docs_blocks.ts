@@ -15,7 +15,8 @@ import { DIALECTS } from "../lib/dialect.ts";
 import { VLLM } from "../lib/dialect_vllm.ts";
 import { VLLM_METRIC_ROWS } from "../lib/dialect_vllm_metrics.ts";
 import { isRecord } from "../lib/json.ts";
-import { FLAG_KEYS } from "../lib/model.ts";
+import type { MetricRow } from "../lib/dialect_model.ts";
+import { FLAG_KEYS, LATENCY_KEYS, LATENCY_NAMES } from "../lib/model.ts";
 import { createReportSchema } from "../lib/report.ts";
 import { ADVICE_ROWS, describeAdvice, FLAG_WORDS } from "../lib/rules_advice.ts";
 import {
@@ -177,6 +178,44 @@ function formatFlags(): string {
   }));
 }
 
+/** What users look for, and the figure that decides whether a server has it. */
+const SERVER_FIGURES: readonly (readonly [title: string, key: MetricRow["key"]])[] = [
+  ["Running requests", "running"],
+  ["Waiting requests", "waiting"],
+  ["KV-cache usage", "kvCacheUsageRatio"],
+  ["Prompt tokens", "promptTokens"],
+  ["Output tokens", "generationTokens"],
+  ["Prefix-cache hits", "prefixCacheHits"],
+  ...LATENCY_KEYS.map((key) => [LATENCY_NAMES[key].title, key] as const),
+  ["Finished requests", "finishedByReason"],
+  ["Preemptions", "preemptions"],
+  ["Speculative drafts", "drafts"],
+];
+
+function formatServerFigures(): string {
+  return formatList(SERVER_FIGURES.map(([title, key]) => {
+    const [having, lacking] = [true, false].map((wanted) =>
+      DIALECTS.filter(({ rows, derivedKeys = [] }) =>
+        wanted === (rows.some((row) => row.key === key) || derivedKeys.some((one) => one === key))
+      ).map(({ name }) => name).join(", ")
+    );
+    return `**${title}**: ${having}${lacking === "" ? "" : `; n/a for ${lacking}`}`;
+  }));
+}
+
+function formatServers(): string {
+  return formatRows(
+    ["Server", "Port", "Asked at each poll", "Metrics need"],
+    DIALECTS.map(({ name, defaultPort, paths, enablingOption }) => [
+      name,
+      String(defaultPort),
+      paths.filter(({ when }) => when === "each_round" || when === "same_round")
+        .map(({ path }) => quoteCode(path)).join(", "),
+      enablingOption === undefined ? "" : quoteCode(enablingOption),
+    ]),
+  );
+}
+
 function formatMetrics(): string {
   return formatList(
     VLLM_METRIC_ROWS.map(({ title, kind, unit, names, help, since, until }) => {
@@ -264,6 +303,8 @@ export const BLOCKS: Readonly<Record<string, () => string>> = {
   "rules": formatRules,
   "advice": formatAdvice,
   "flags": formatFlags,
+  "servers": formatServers,
+  "server figures": formatServerFigures,
   "rule settings": formatRuleSettings,
   "metrics": formatMetrics,
   "permissions": formatPermissions,

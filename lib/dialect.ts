@@ -6,13 +6,15 @@
  */
 
 import type { Dialect, ProcessRanks, ProcessRole } from "./dialect_model.ts";
+import { LLAMACPP } from "./dialect_llamacpp.ts";
 import { LMDEPLOY } from "./dialect_lmdeploy.ts";
+import { OLLAMA } from "./dialect_ollama.ts";
 import { SGLANG } from "./dialect_sglang.ts";
 import { TRTLLM } from "./dialect_trtllm.ts";
 import { VLLM } from "./dialect_vllm.ts";
 
 /** `--metric-prefix` and typed addresses refer to the first. */
-export const DIALECTS: readonly Dialect[] = [VLLM, SGLANG, LMDEPLOY, TRTLLM];
+export const DIALECTS: readonly Dialect[] = [VLLM, SGLANG, LLAMACPP, OLLAMA, LMDEPLOY, TRTLLM];
 export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(", ");
 
 export function findDialect(name: string | null | undefined): Dialect | null {
@@ -54,11 +56,9 @@ const SERVER_ROWS: readonly ServerRow[] = [
   ["engine", "SGLang", ["sglang_"]],
   ["engine", "Text Generation Inference", ["tgi_"]],
   ["engine", "Text Embeddings Inference", ["te_request_", "te_queue_", "te_embed_"]],
-  ["engine", "llama.cpp", ["llamacpp:"]],
   ["engine", "LMDeploy", ["lmdeploy:", "lmdeploy_"]],
   ["engine", "Aphrodite", ["aphrodite:", "aphrodite_"]],
   ["engine", "Xinference", ["xinference:", "xinference_"]],
-  ["engine", "Ollama", ["ollama_"]],
   ["engine", "TensorRT-LLM", ["trtllm_", "nv_trt_llm_"]],
   ["engine", "Triton Inference Server", ["nv_inference_", "nv_gpu_", "nv_cpu_"]],
   // vLLM's names without a prefix.
@@ -92,8 +92,6 @@ export function identifyServer(
 
 /** By `owned_by` of models. */
 const OWNERS: ReadonlyMap<string, string> = new Map([
-  ["llamacpp", "llama.cpp"],
-  ["library", "Ollama"],
   ["lmdeploy", "LMDeploy"],
   ["organization_owner", "LM Studio"],
   ["tabbyAPI", "TabbyAPI"],
@@ -102,7 +100,8 @@ const OWNERS: ReadonlyMap<string, string> = new Map([
 
 export function identifyOwner(owners: Iterable<string>): string | null {
   for (const owner of owners) {
-    const dialect = DIALECTS.find(({ modelOwner }) => modelOwner === owner);
+    // Look-alikes share an owner that needs proofs.
+    const dialect = DIALECTS.find((one) => one.modelOwner === owner && one.proofs === undefined);
     const name = dialect?.name ?? OWNERS.get(owner);
     if (name !== undefined) return name;
   }
@@ -128,8 +127,8 @@ const ROUTER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
 const OTHER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ["Text Generation Inference", /(?:^|[\s/])text-generation-(?:launcher|router|server)(?:\s|$)/],
   ["Text Embeddings Inference", /(?:^|[\s/])text-embeddings-router(?:\s|$)/],
-  ["llama.cpp", /(?:^|[\s/])llama-server(?:\s|$)|\bllama_cpp\.server\b/],
-  ["Ollama", /(?:^|[\s/])ollama (?:serve|runner)(?:\s|$)/],
+  ["llama-cpp-python", /\bllama_cpp\.server\b/],
+  ["Ollama runner", /(?:^|[\s/])ollama runner(?:\s|$)/],
   ["LMDeploy", /(?:^|[\s/])lmdeploy serve\b|\blmdeploy\.serve\.openai\.api_server\b/],
   ["TensorRT-LLM", /(?:^|[\s/])trtllm-serve(?:\s|$)/],
   ["Triton Inference Server", /(?:^|[\s/])tritonserver(?:\s|$)/],
@@ -159,14 +158,4 @@ export function findRoleByTitle(title: string): ProcessRole | null {
     if (pattern.test(title)) return roles.find(([role]) => role.test(title))?.[1] ?? "other";
   }
   return null;
-}
-
-/** Recognises a response that says metrics are off. */
-export function identifyRefusal(
-  status: number,
-  head: string,
-): { readonly name: string; readonly option: string } | null {
-  return status === 501 && head.includes("--metrics")
-    ? { name: "llama.cpp", option: "--metrics" }
-    : null;
 }

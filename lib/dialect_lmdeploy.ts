@@ -92,6 +92,7 @@ export const LMDEPLOY: Dialect = {
     { path: "/v1/models", when: "once" },
   ],
   modelOwner: "lmdeploy",
+  derivedKeys: ["prefixCacheHits", "prefixCacheQueries"],
   answersVersion: false,
   labels: {
     model: "model_name",

@@ -15,6 +15,7 @@ import {
   type MetricKind,
   type ServerTraits,
 } from "./model.ts";
+import type { EpochSeconds } from "./units.ts";
 
 export interface MetricRow extends MetricInfo {
   /** Factor to the base unit. */
@@ -25,8 +26,8 @@ export interface MetricRow extends MetricInfo {
   readonly requires?: readonly [label: string, ...values: readonly string[]];
   /** The figure it feeds; rows without are only listed. */
   readonly key?: GaugeKey | CounterKey | HistogramKey | LabelledKey;
-  /** Infos whose labels are parsed. */
-  readonly role?: "configuration" | "adapters";
+  /** Infos whose labels are parsed; `presence`: its sample alone makes an engine. */
+  readonly role?: "configuration" | "adapters" | "presence";
 }
 
 export type RowOptions = Omit<Partial<MetricRow>, "names" | "kind" | "unit" | "title" | "help">;
@@ -122,6 +123,20 @@ export type EngineConclusions =
     readonly tokensAreBooked?: ServerTraits["tokensAreBooked"];
   };
 
+export interface Answer {
+  readonly path: string;
+  readonly status: number;
+  readonly text: string;
+  /** The header `Server`. */
+  readonly serverHeader: string | null;
+}
+
+/** GETs a path; rejects with the runtime's error. One question at a time. */
+export type Ask = (path: string) => Promise<Answer>;
+
+/** Asks all questions of one round; returns metrics as text, or the answer that refused. */
+export type Round = (ask: Ask, now: EpochSeconds) => Promise<string | Answer>;
+
 export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
   /** In order of trial. `""` only for bodies in which no dialect finds its prefix. */
   readonly prefixes: readonly string[];
@@ -134,6 +149,12 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
   }[];
   /** `owned_by` of its models. */
   readonly modelOwner: string;
+  /** Its header `Server`. */
+  readonly serverHeader?: string;
+  /** Asked in turn where others use the same `owned_by`, or it lists no models. */
+  readonly proofs?: readonly { readonly path: string; readonly pattern: RegExp }[];
+  /** For servers that need more than their metrics page; a round remembers what it has learned. */
+  readonly createRound?: (launch: { readonly commandLine: string | null }) => Round;
   /** Whether a bare `/version` identifies it. */
   readonly answersVersion: boolean;
   readonly processes: ProcessTraits;
@@ -154,6 +175,8 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
   /** Without prefix: when an engine's counters began. */
   readonly createdName?: string;
   readonly conclude: (facts: EngineFacts) => EngineConclusions;
+  /** Figures that `conclude` derives without a row. */
+  readonly derivedKeys?: readonly CounterKey[];
   /** The option that turns metrics on. */
   readonly enablingOption?: string;
   /** Returns the option that turned engine metrics off, if these families show that. */

@@ -175,7 +175,7 @@ export function keepScalar(
 ): void {
   const { row, rank } = target;
   const known = builder.scalars.get(row);
-  builder.isEngine ||= ENGINE_KEYS.has(row.key);
+  builder.isEngine ||= ENGINE_KEYS.has(row.key) || row.role === "presence";
   if (known === undefined || rank < known.target.rank) {
     builder.scalars.set(row, { target, samples: [sample], absorbed: [] });
   } else if (rank === known.target.rank && hasOthers) known.samples.push(sample);

@@ -85,6 +85,7 @@ export const TRTLLM: Dialect = {
     { path: "/health_generate", when: "never" },
   ],
   modelOwner: "tensorrt_llm",
+  derivedKeys: ["prefixCacheHits", "prefixCacheQueries"],
   answersVersion: false,
   enablingOption: "return_perf_metrics: true",
   labels: {

@@ -12,6 +12,7 @@ import {
   type Scanner,
   type ScanResult,
 } from "./discovery_scan.ts";
+import { DIALECTS } from "./dialect.ts";
 import {
   DEFAULT_PORT,
   isLocal,
@@ -63,8 +64,13 @@ async function chooseDemo(platform: Platform, options: Options): Promise<TargetS
   // Loaded here: few want it, and it takes 5 ms.
   const { createDemo } = await import("./demo.ts");
   const demo = createDemo(platform, options.demoSeed);
+  const { name: serverName } = DIALECTS[0];
   return {
     ...demo,
+    endpoints: demo.endpoints.map((typed) => ({
+      ...typed,
+      endpoint: { ...typed.endpoint, serverName },
+    })),
     notices: [],
     isDemo: true,
     scanner: null,
@@ -187,6 +193,7 @@ export async function openEndpoint(
     timeout,
     metricPrefix,
     pool,
+    identifies: true,
   });
   return { endpoint: label === undefined ? endpoint : { ...endpoint, label }, access, scraper };
 }

@@ -267,7 +267,7 @@ interface OpenPort {
 }
 
 type ProbeResult =
-  | { readonly kind: "server" }
+  | { readonly kind: "server"; readonly serverName: string | null }
   | { readonly kind: "other"; readonly name: string; readonly isNamed: boolean };
 
 interface KnownPort {
@@ -309,14 +309,15 @@ function createEndpoint(scheme: "http" | "https", host: string, port: number): E
  */
 async function classifyFailure(
   platform: Platform,
-  { endpoint, process }: OpenPort,
+  open: OpenPort,
   { failure, access, timeout }: {
     readonly failure: ScraperFailure;
     readonly access: EndpointAccess;
     readonly timeout: Seconds;
   },
 ): Promise<ProbeResult> {
-  const server: ProbeResult = { kind: "server" };
+  const server: ProbeResult = { kind: "server", serverName: open.endpoint.serverName ?? null };
+  const { endpoint, process } = open;
   const name = (name: string): ProbeResult => ({ kind: "other", name, isNamed: true });
   let knownVersion: string | null = null;
   const nameOther = (serverName: string): ProbeResult => name(`${serverName}, not watched`);
@@ -361,12 +362,16 @@ async function probeMetrics(
     access,
     timeout,
     metricPrefix: options.metricPrefix,
+    identifies: true,
   });
   try {
     const outcome = await scraper.scrape();
     return isScrapeFailure(outcome)
       ? await classifyFailure(platform, open, { failure: outcome, access, timeout })
-      : { kind: "server" };
+      : {
+        kind: "server",
+        serverName: scraper.getServerName() ?? outcome.engines[0]?.server.name ?? null,
+      };
   } finally {
     scraper.close();
   }
@@ -414,7 +419,14 @@ async function findOpenPorts(
   const outside = await probePorts(platform, outsideRange, watchedKeys);
   const open = [...inRange, ...outside].map(({ host, port }): OpenPort => {
     const process = listing.ports.find((process) => process.port === port) ?? null;
-    const endpoint = createEndpoint(process?.isTls ? "https" : "http", host, port);
+    const place = createEndpoint(process?.isTls ? "https" : "http", host, port);
+    const serverName = findDialect(process?.serverName)?.name;
+    const commandLine = process?.launch?.commandLine;
+    const endpoint: Endpoint = {
+      ...place,
+      ...(serverName === undefined ? {} : { serverName }),
+      ...(commandLine === undefined ? {} : { commandLine }),
+    };
     return { port, endpoint, isInRange: port >= first && port <= last, process };
   });
   return { open: open.toSorted((a, b) => a.port - b.port), problems: listing.problems };
@@ -447,8 +459,10 @@ export function createScanner(platform: Platform, options: ScanOptions): Scanner
     const others: { port: number; name: string }[] = [];
     for (const [i, { verdict }] of results.entries()) {
       const { port, endpoint, isInRange } = open[i];
-      if (verdict.kind === "server") found.push(endpoint);
-      else if (isInRange || verdict.isNamed) others.push({ port, name: verdict.name });
+      if (verdict.kind === "server") {
+        const { serverName } = verdict;
+        found.push(serverName === null ? endpoint : { ...endpoint, serverName });
+      } else if (isInRange || verdict.isNamed) others.push({ port, name: verdict.name });
     }
     return { found, others, problems };
   };

@@ -18,6 +18,10 @@ export interface Endpoint {
   /** The user's name for it; sanitized. */
   readonly label?: string;
   readonly unixSocketPath?: string;
+  /** The kind of server: forced by the user, or recognised by a scan. */
+  readonly serverName?: string;
+  /** Of its process, if a scan found it. */
+  readonly commandLine?: string;
   /** The default address: neither named nor found by a scan. */
   readonly isGuess?: true;
   /** Permanent warnings, such as certificate checks that are off. */
@@ -165,12 +169,8 @@ export interface ServerTraits {
 }
 
 export const UNKNOWN_SERVER: ServerTraits = {
-  name: "",
+  ...{ name: "", latencyDefinitions: {}, mainOptions: [], flags: {}, capacityReason: "" },
   tokensAreBooked: "step",
-  latencyDefinitions: {},
-  mainOptions: [],
-  flags: {},
-  capacityReason: "",
   noSuchFigures: new Set(),
 };
 

@@ -8,17 +8,34 @@
  * @module
  */
 
-import { identifyServer } from "./dialect.ts";
+import { findDialect, identifyServer } from "./dialect.ts";
+import type { Round } from "./dialect_model.ts";
 import { createReaderFactory, type EngineExposition, type EngineReader } from "./dialect_reader.ts";
-import type { Endpoint, Scrape, ScrapeFailure } from "./model.ts";
+import type { Endpoint, FailureKind, Scrape, ScrapeFailure } from "./model.ts";
 import {
   finishStepsWithPauses,
   type HttpClient,
   type HttpResponse,
   type Platform,
 } from "./platform.ts";
+import {
+  askRound,
+  type Attempt,
+  decodeHead,
+  describeRefusal,
+  isDefaultPage,
+  type KnownServer,
+  MAX_BODY_BYTES,
+  MAX_PARALLEL_BODY_BYTES,
+  meetServer,
+  ProblemError,
+  requestMetrics,
+  showAddress,
+  showUrl,
+  stripUrl,
+} from "./scrape_attempt.ts";
 import { createBufferPool, readBody } from "./scrape_body.ts";
-import { type EndpointAccess, joinHeaders } from "./scrape_credentials.ts";
+import type { EndpointAccess } from "./scrape_credentials.ts";
 import {
   describeBodyError,
   describeFault,
@@ -26,18 +43,12 @@ import {
   describeForeignMetrics,
   describeNetworkError,
   describeProxyError,
-  describeProxyStatus,
-  describeRedirect,
-  describeStatus,
   describeTimeout,
   describeTooLarge,
   looksLikeMarkup,
-  parseRetryAfter,
   type Problem,
-  type ScrapePhase,
 } from "./scrape_errors.ts";
-import { quote, sanitizeText } from "./text.ts";
-import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+import type { Bytes, Seconds } from "./units.ts";
 
 export interface ScraperFailure extends ScrapeFailure {
   readonly serverName?: string;
@@ -51,6 +62,11 @@ export interface Scraper {
    */
   readonly scrape: (signal?: AbortSignal) => Promise<Scrape | ScraperFailure>;
   readonly close: () => void;
+}
+
+interface IdentifyingScraper extends Scraper {
+  /** The kind of server, if it is known before its metrics; else `null`. */
+  readonly getServerName: () => string | null;
 }
 
 /** What the scrapers of one session share. */
@@ -69,64 +85,19 @@ export function createScrapePool(): ScrapePool {
   };
 }
 
-/** Inflated: six times the body of 64 engines, and VictoriaMetrics' limit. */
-export const MAX_BODY_BYTES: Bytes = 16 * BYTES_PER_MEBIBYTE;
-const MAX_REDIRECTS = 3;
-/** Read from redirects and errors, to keep the connection. */
-const MAX_PARALLEL_BODY_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
-/** Enough to tell what a body is. */
-const HEAD_BYTES: Bytes = BYTES_PER_KIBIBYTE;
-const ACCEPT = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
-const REDIRECT_STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+interface ScrapeAttempt extends Attempt {
+  readonly readMetrics: EngineReader;
+  readonly pool: ScrapePool;
+  readonly expectedBytes: Bytes;
+}
+
+/** After these, another server may stand there. */
+const ANOTHER_SERVER: ReadonlySet<FailureKind> = new Set([
+  ...["refused", "reset", "not_found", "not_exposition", "other_server", "html"] as const,
+]);
 
 export function isScrapeFailure<F extends ScrapeFailure>(outcome: Scrape | F): outcome is F {
   return "kind" in outcome;
-}
-
-/** Carries a problem out of a scrape. */
-class ProblemError extends Error {
-  constructor(readonly problem: Problem) {
-    super(problem.message);
-  }
-}
-
-interface Attempt {
-  readonly platform: Platform;
-  readonly client: HttpClient;
-  readonly endpoint: Endpoint;
-  readonly access: EndpointAccess;
-  readonly readMetrics: EngineReader;
-  readonly pool: ScrapePool;
-  readonly signal: AbortSignal;
-  readonly startedAt: Seconds;
-  /** Stops the time limit: everything has arrived. */
-  readonly stopTimer: () => void;
-  readonly expectedBytes: Bytes;
-  /** Changes with redirects. */
-  url: string;
-  /** What we wait for; `null` when everything has arrived. */
-  phase: ScrapePhase | null;
-  bytes: Bytes;
-}
-
-/** Drops user, password, query and control characters. */
-function stripUrl(url: string): string {
-  const { protocol, host, pathname } = new URL(url);
-  return sanitizeText(`${protocol}//${host}${pathname}`);
-}
-
-/** In quotes; a socket by its path. */
-function showAddress({ endpoint, url }: Pick<Attempt, "endpoint" | "url">): string {
-  return endpoint.unixSocketPath === undefined
-    ? `"${stripUrl(url)}"`
-    : quote(`unix:${endpoint.unixSocketPath}`);
-}
-
-/** With the proxy that may be to blame. */
-function showUrl(attempt: Attempt): string {
-  const { proxy } = attempt.access.transport;
-  const shown = showAddress(attempt);
-  return proxy === undefined ? shown : `${shown} through ${proxy.name}`;
 }
 
 /** Settles as `promise`, but rejects as soon as the signal aborts. */
@@ -149,51 +120,6 @@ function isGzip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }
 
-function resolveRedirect(attempt: Attempt, location: string): string {
-  const { url } = attempt;
-  const shown = showUrl(attempt);
-  if (!URL.canParse(location, url)) throw new ProblemError(describeFault("redirect", shown));
-  const target = new URL(location, url);
-  if (target.origin !== new URL(url).origin) {
-    const isHttp = target.protocol === "http:" || target.protocol === "https:";
-    const place = isHttp ? stripUrl(target.href) : `${sanitizeText(target.protocol)}…`;
-    throw new ProblemError(describeRedirect(shown, `"${place}"`));
-  }
-  target.username = "";
-  target.password = "";
-  target.hash = "";
-  return target.href;
-}
-
-async function collectHeaders({ access }: Attempt): Promise<Record<string, string>> {
-  let secretHeaders: Readonly<Record<string, string>>;
-  try {
-    secretHeaders = await access.readHeaders();
-  } catch (error) {
-    const message = error instanceof Error ? error.message : "the credentials cannot be read";
-    throw new ProblemError({ kind: "credentials", message });
-  }
-  return joinHeaders(ACCEPT, secretHeaders);
-}
-
-/** Follows redirects within the origin; leaves the final URL in `attempt`. */
-async function requestMetrics(attempt: Attempt): Promise<HttpResponse> {
-  const headers = await collectHeaders(attempt);
-  attempt.phase = "headers";
-  for (let redirects = 0;; redirects++) {
-    const { url, signal } = attempt;
-    const response = await attempt.client.get({ url, headers, signal });
-    const location = response.header("location");
-    if (!REDIRECT_STATUSES.has(response.status) || location === null) return response;
-    await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
-    const target = resolveRedirect(attempt, location);
-    if (redirects === MAX_REDIRECTS) {
-      throw new ProblemError(describeFault("redirect", showUrl(attempt)));
-    }
-    attempt.url = target;
-  }
-}
-
 /** Detects truncation that HTTP does not notice. */
 function isCut(response: HttpResponse, exposition: EngineExposition): boolean {
   const isFramed = response.header("content-length") !== null ||
@@ -204,13 +130,9 @@ function isCut(response: HttpResponse, exposition: EngineExposition): boolean {
     (promisesEof && exposition.dialect !== "openmetrics");
 }
 
-function decodeHead(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes.subarray(0, HEAD_BYTES)).trimStart();
-}
-
 /** Yields now and then: parsing a large body for the first time must not block keys. */
 async function parseExpositionBody(
-  attempt: Attempt,
+  attempt: ScrapeAttempt,
   response: HttpResponse,
   bytes: Uint8Array,
 ): Promise<EngineExposition> {
@@ -247,51 +169,24 @@ function readInTurn<T>(pool: ScrapePool, read: () => Promise<T>): Promise<T> {
   return reading;
 }
 
-/** Throws a `ProblemError`, or what the runtime throws. */
-async function fetchScrape(attempt: Attempt): Promise<Scrape> {
-  const { endpoint, platform, pool } = attempt;
-  const response = await requestMetrics(attempt);
-  attempt.phase = "body";
-  if (response.status !== 200) {
-    const { bytes } = await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
-    const { sendsCredentials, transport: { proxy } } = attempt.access;
-    const proxyProblem = proxy === undefined ? null : describeProxyStatus(response.status, proxy, {
-      shown: showAddress(attempt),
-      serverHeader: response.header("server"),
-    });
-    const problem = proxyProblem ?? describeStatus(response.status, {
-      shown: showUrl(attempt),
-      head: decodeHead(bytes),
-      sendsCredentials,
-      retryAfter: parseRetryAfter(response.header("retry-after"), platform.epochSeconds()),
-    });
-    throw new ProblemError(problem);
-  }
-  const received = await readBody(response.body, MAX_BODY_BYTES, {
-    buffer: pool.buffers.take(attempt.expectedBytes),
-    onBytes: (count) => attempt.bytes = count,
-  });
+type Receipt = Pick<Scrape, "receivedAt" | "receivedAtEpoch" | "duration">;
+
+function stampReceipt({ platform, startedAt }: Attempt): Receipt {
   const receivedAt = platform.monotonicSeconds();
   const receivedAtEpoch = platform.epochSeconds();
-  const { bytes, isWhole } = isGzip(received.bytes) && received.isWhole
-    ? await readBody(inflate(received.bytes), MAX_BODY_BYTES)
-    : received;
-  attempt.phase = null;
-  attempt.stopTimer();
-  if (!isWhole) throw new ProblemError(describeTooLarge(showUrl(attempt), MAX_BODY_BYTES));
-  const exposition = await readInTurn(pool, async () => {
-    // Parsing takes 1 to 10 ms: many bodies at once must not block keys.
-    await platform.nextTurn();
-    return await parseExpositionBody(attempt, response, bytes);
-  });
-  // Not after an early end: the stream may still write to the buffer.
-  pool.buffers.give(new Uint8Array(bytes.buffer));
+  return { receivedAt, receivedAtEpoch, duration: receivedAt - startedAt };
+}
+
+function createScrape(attempt: Attempt, { exposition, receipt, bytes }: {
+  readonly exposition: EngineExposition;
+  readonly receipt: Receipt;
+  readonly bytes: Bytes;
+}): Scrape {
+  const { endpoint, url, server } = attempt;
   return {
     endpointKey: endpoint.key,
-    receivedAt,
-    receivedAtEpoch,
-    duration: receivedAt - attempt.startedAt,
-    bytes: bytes.length,
+    ...receipt,
+    bytes,
     sampleCount: exposition.sampleCount,
     dialect: exposition.dialect,
     badLineCount: exposition.badLineCount,
@@ -305,8 +200,58 @@ async function fetchScrape(attempt: Attempt): Promise<Scrape> {
     processStart: exposition.processStart,
     countersCreated: exposition.countersCreated,
     httpResponsesByStatus: exposition.httpResponsesByStatus,
-    redirectedTo: attempt.url === endpoint.metricsUrl ? null : stripUrl(attempt.url),
+    redirectedTo: url === endpoint.metricsUrl || server.round !== null ? null : stripUrl(url),
   };
+}
+
+/** Several answers, read as one body. */
+async function scrapeByRound(attempt: ScrapeAttempt, round: Round): Promise<Scrape> {
+  const body = await askRound(attempt, round);
+  const receipt = stampReceipt(attempt);
+  attempt.phase = null;
+  attempt.stopTimer();
+  const exposition = await readInTurn(
+    attempt.pool,
+    () => finishStepsWithPauses(attempt.readMetrics(body), attempt.platform.nextTurn),
+  );
+  return createScrape(attempt, { exposition, receipt, bytes: body.length });
+}
+
+/** Throws a `ProblemError`, or what the runtime throws. */
+async function fetchScrape(attempt: ScrapeAttempt): Promise<Scrape> {
+  const { platform, pool } = attempt;
+  await meetServer(attempt);
+  if (attempt.server.round !== null) return await scrapeByRound(attempt, attempt.server.round);
+  const response = await requestMetrics(attempt);
+  attempt.phase = "body";
+  if (response.status !== 200) {
+    const { bytes } = await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
+    throw describeRefusal(attempt, {
+      status: response.status,
+      head: decodeHead(bytes),
+      serverHeader: response.header("server"),
+      retryAfter: response.header("retry-after"),
+    });
+  }
+  const received = await readBody(response.body, MAX_BODY_BYTES, {
+    buffer: pool.buffers.take(attempt.expectedBytes),
+    onBytes: (count) => attempt.bytes = count,
+  });
+  const receipt = stampReceipt(attempt);
+  const { bytes, isWhole } = isGzip(received.bytes) && received.isWhole
+    ? await readBody(inflate(received.bytes), MAX_BODY_BYTES)
+    : received;
+  attempt.phase = null;
+  attempt.stopTimer();
+  if (!isWhole) throw new ProblemError(describeTooLarge(showUrl(attempt), MAX_BODY_BYTES));
+  const scrape = await readInTurn(pool, async () => {
+    // Parsing takes 1 to 10 ms: many bodies at once must not block keys.
+    await platform.nextTurn();
+    return await parseExpositionBody(attempt, response, bytes);
+  }).then((exposition) => createScrape(attempt, { exposition, receipt, bytes: bytes.length }));
+  // Not after an early end: the stream may still write to the buffer.
+  pool.buffers.give(new Uint8Array(bytes.buffer));
+  return scrape;
 }
 
 function explainError(
@@ -349,11 +294,17 @@ export async function createScraper(
     readonly metricPrefix: string | null;
     /** By default its own. */
     readonly pool?: ScrapePool;
+    /** Asks a server of unknown kind who it is, before anything else. */
+    readonly identifies?: boolean;
   },
-): Promise<Scraper> {
-  const { access, timeout, metricPrefix, pool = createScrapePool() } = options;
+): Promise<IdentifyingScraper> {
+  const { access, timeout, metricPrefix, pool = createScrapePool(), identifies = false } = options;
   const client = await platform.createHttpClient(access.transport).catch(createBrokenClient);
   const readMetrics = pool.createReader({ metricPrefix });
+  const known = findDialect(endpoint.serverName);
+  const isKnown = known !== null || !identifies || !isDefaultPage(endpoint);
+  const unmet: KnownServer = { isIdentified: isKnown, dialect: known, round: null };
+  const server = { ...unmet };
   let lastUrl = endpoint.metricsUrl;
   let lastBytes: Bytes = 0;
   let isBusy = false;
@@ -362,7 +313,7 @@ export async function createScraper(
     if (isBusy) throw new Error(`Cannot scrape "${endpoint.key}": a scrape of it is under way`);
     isBusy = true;
     const limit = platform.deadline(timeout, signal);
-    const attempt: Attempt = {
+    const attempt: ScrapeAttempt = {
       platform,
       client,
       endpoint,
@@ -373,29 +324,34 @@ export async function createScraper(
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),
       stopTimer: limit.cancel,
+      server,
       url: lastUrl,
       phase: "credentials",
       bytes: 0,
     };
     try {
       const outcome = await orAbort(fetchScrape(attempt), limit.signal);
-      lastUrl = attempt.url;
+      lastUrl = server.round === null ? attempt.url : endpoint.metricsUrl;
       lastBytes = outcome.bytes;
       return outcome;
     } catch (error) {
-      const failedAt = platform.monotonicSeconds();
+      const { receivedAt, receivedAtEpoch, duration } = stampReceipt(attempt);
       lastUrl = endpoint.metricsUrl;
+      const problem = explainError(error, attempt, { expired: limit.expired, timeout });
+      if (ANOTHER_SERVER.has(problem.kind)) Object.assign(server, unmet);
       return {
         endpointKey: endpoint.key,
-        failedAt,
-        failedAtEpoch: platform.epochSeconds(),
-        duration: failedAt - attempt.startedAt,
-        ...explainError(error, attempt, { expired: limit.expired, timeout }),
+        ...{ failedAt: receivedAt, failedAtEpoch: receivedAtEpoch, duration },
+        ...problem,
       };
     } finally {
       limit.cancel();
       isBusy = false;
     }
   };
-  return { scrape, close: () => client.close() };
+  return {
+    scrape,
+    getServerName: () => server.dialect?.name ?? null,
+    close: () => client.close(),
+  };
 }

@@ -5,13 +5,7 @@
  * @module
  */
 
-import {
-  DIALECT_NAMES,
-  findDisabledServer,
-  identifyRefusal,
-  identifyServer,
-  type ServerRole,
-} from "./dialect.ts";
+import { DIALECT_NAMES, findDisabledServer, identifyServer, type ServerRole } from "./dialect.ts";
 import { MAX_ENGINES } from "./dialect_series.ts";
 import type { FailureKind } from "./model.ts";
 import type { ProxyServer } from "./platform.ts";
@@ -395,6 +389,19 @@ export function parseRetryAfter(text: string | null, nowEpoch: EpochSeconds): Se
   return wait > 0 ? Math.min(Math.ceil(wait), MAX_RETRY_AFTER) : null;
 }
 
+/** A server of that kind has metrics only with an option. */
+export function describeDisabled(
+  status: number,
+  shown: string,
+  { name, option }: { readonly name: string; readonly option: string },
+): Problem {
+  return {
+    kind: "stats_disabled",
+    message: `${shown} answered ${status} (metrics are off): start ${name} with ${option}`,
+    serverName: name,
+  };
+}
+
 /** `head` is the beginning of the body. */
 export function describeStatus(
   status: number,
@@ -429,14 +436,6 @@ export function describeStatus(
     return {
       kind: "http_status",
       message: `${answer} (TLS required): use https:// instead of http://`,
-    };
-  }
-  const refusing = identifyRefusal(status, head);
-  if (refusing !== null) {
-    return {
-      kind: "http_status",
-      message: `${answer} as ${refusing.name} does, which cannot be watched: check the port`,
-      serverName: refusing.name,
     };
   }
   if (status >= 500) {

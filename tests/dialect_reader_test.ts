@@ -283,16 +283,12 @@ Deno.test("parseEngineMetrics() matches names exactly", () => {
   assertEquals([...found.keys()], ["running"]);
 });
 
-Deno.test("parseEngineMetrics() ignores other servers' metrics", async () => {
-  for (const name of ["llamacpp-b10298"]) {
-    const exposition = parseEngineMetrics(await readGzip(`fixtures/${name}.prom.gz`));
-    assertEquals(exposition.engines, []);
-    assertEquals(exposition.engineFamilyCount, 0);
-    assertEquals(exposition.badLineCount, 0);
-    assert(exposition.sampleCount > 5);
-  }
-  const { familyNames } = parseEngineMetrics(await readGzip("fixtures/llamacpp-b10298.prom.gz"));
-  assert(familyNames.has("llamacpp:prompt_tokens_total"));
+Deno.test("parseEngineMetrics() finds no engine in metrics that name no model", async () => {
+  const exposition = parseEngineMetrics(await readGzip("fixtures/llamacpp-b10298.prom.gz"));
+  assertEquals(exposition.engines, []);
+  assert(exposition.hasUnnamedEngines);
+  assertEquals(exposition.badLineCount, 0);
+  assert(exposition.familyNames.has("llamacpp:prompt_tokens_total"));
 });
 
 Deno.test("parseEngineMetrics() recognises a server with statistics off", () => {

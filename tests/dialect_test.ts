@@ -9,7 +9,6 @@ const EXAMPLES: readonly (readonly [string, string])[] = [
   ["sglang_num_running_reqs", "SGLang"],
   ["sgl_router_requests_total", "SGLang router"],
   ["tgi_batch_current_size", "Text Generation Inference"],
-  ["llamacpp:tokens_predicted_total", "llama.cpp"],
   ["ray_node_cpu_utilization", "Ray"],
   ["litellm_requests_metric_total", "LiteLLM"],
   ["vllm:healthy_pods_total", "vLLM production-stack router"],

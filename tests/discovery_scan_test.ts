@@ -86,14 +86,15 @@ const answer = (texts: Readonly<Record<string, string>>, status = 404) =>
     await send(text === undefined ? formatResponse("", { status }) : formatResponse(text));
   });
 
-Deno.test("scan() asks for metrics, and who they are only those without vLLM's", async () => {
+Deno.test("scan() asks unknown ports for models first, then for metrics, and last what has none", async () => {
   const servers = { 8000: vllm(), 8001: tgi(), 8002: answer({}), 8003: answer({}, 401) };
   await scan(placeServers(servers));
   const asked = Object.values(servers).map(({ requests }) =>
     requests.map((request) => request.slice(0, request.indexOf(" HTTP/1.1\r\n")))
   );
-  const all = ["GET /metrics", "GET /version", "GET /v1/models"];
-  assertEquals(asked, [["GET /metrics"], ["GET /metrics"], all, all]);
+  const first = ["GET /v1/models", "GET /metrics"];
+  const all = [...first, "GET /version", "GET /v1/models"];
+  assertEquals(asked, [first, first, all, all]);
   for (const request of Object.values(servers).flatMap(({ requests }) => requests)) {
     assert(!/authorization|cookie|api-key/i.test(request));
   }
@@ -129,7 +130,7 @@ Deno.test("scan() takes what says that it is vLLM for vLLM, whatever its metrics
     "8002 requires credentials: if it is a model server, name it with --url",
     "8003 other server, not watched: no metrics page",
     "8004 SGLang's models without its metrics: start it with --enable-metrics",
-    "8005 Ollama, not watched",
+    "8005 other server, not watched: no metrics page",
     "8006 vLLM's models without its metrics: name its own port with --url",
     "8007 other server, not watched: no metrics page",
     "8008 other server, version 1.0, not watched: a web page",
@@ -205,9 +206,9 @@ Deno.test("scan() trusts the command line that a port is vLLM's, and only that m
   assertEquals(await find({ port: 8000, serverName: "vLLM" }), ["localhost:8000"]);
   const { others } = await scan(on, {
     timeout: 30,
-    listServerPorts: () => Promise.resolve(list({ port: 8001, serverName: "Ollama" })),
+    listServerPorts: () => Promise.resolve(list({ port: 8001, serverName: "Xinference" })),
   });
-  assertEquals(others.map(({ name }) => name)[1], "Ollama, not watched");
+  assertEquals(others.map(({ name }) => name)[1], "Xinference, not watched");
   await closeAll(silent);
 });
 
@@ -226,13 +227,13 @@ Deno.test("scan() leaves alone what is watched, and asks others again after a wh
     port: 8001,
     name: "Text Generation Inference, not watched",
   }]);
-  assertEquals(servers[8000].requests.length, 1);
+  assertEquals(servers[8000].requests.length, 2);
   assertEquals(countConnections()[0], asked[0], "not even a connection");
   // A minute later, then two, then four.
   for (const [at, count] of [[59, 1], [61, 2], [170, 2], [190, 3], [400, 3], [440, 4]]) {
     now = at;
     await scanner.scan(watched);
-    assertEquals(servers[8001].requests.length, count, `${at} s`);
+    assertEquals(servers[8001].requests.length, 2 * count, `${at} s`);
   }
   await closeAll(servers);
 });
@@ -254,7 +255,7 @@ Deno.test("scan() asks a port anew that was closed meanwhile, or has another own
   await scanner.scan();
   owner = 8;
   await scanner.scan();
-  assertEquals(first.requests.length, 3);
+  assertEquals(first.requests.length, 6);
   await first.close();
 });
 
@@ -375,7 +376,7 @@ Deno.test("findServerPorts() follows forwarders, into a container where it is th
 });
 
 Deno.test("findServerPorts() names other servers, and leaves what is none", () => {
-  assertEquals(find(listen(11434, 600)), [[11434, "Ollama", null]]);
+  assertEquals(find(listen(11434, 600)), [[11434, "Ollama!", {}]]);
   assertEquals(find(listen(22, 300), listen(3306, 500), listen(8443, 500), listen(80, 1)), []);
 });
 

@@ -193,7 +193,7 @@ Deno.test("--once --output json gives the figures of the two raw scrapes", async
       for (const { server } of fleet) {
         assertEquals(server.requests.toSorted(), [
           ...["GET /metrics", "GET /metrics"],
-          ...["GET /v1/models", "GET /version"],
+          ...["GET /v1/models", "GET /v1/models", "GET /version"],
         ]);
       }
     }));
@@ -210,7 +210,12 @@ Deno.test("--once --interval 0 asks once and says why there are no rates", async
     );
     assertEquals(code, 0);
     const { replicas, total } = readDocument(stdout);
-    assertEquals(server.requests, ["GET /metrics", "GET /version", "GET /v1/models"]);
+    assertEquals(server.requests, [
+      "GET /v1/models",
+      "GET /metrics",
+      "GET /version",
+      "GET /v1/models",
+    ]);
     for (const figures of [total, ...replicas.map((replica) => replica.figures)]) {
       assert(figures !== null);
       assert(figures.running !== null, "gauges need one scrape only");
@@ -349,7 +354,12 @@ Deno.test("--once takes two spellings of one URL for one server", async () => {
     assertEquals(code, 0);
     const { endpoints, replicas, total } = readDocument(stdout);
     assertEquals([endpoints.length, replicas.length, total.replicas], [1, 1, 1]);
-    assertEquals(server.requests, ["GET /metrics", "GET /version", "GET /v1/models"]);
+    assertEquals(server.requests, [
+      "GET /v1/models",
+      "GET /metrics",
+      "GET /version",
+      "GET /v1/models",
+    ]);
   } finally {
     await server.close();
   }

@@ -7,10 +7,10 @@ import { createDenoPlatform } from "../lib/platform_deno.ts";
 import {
   createScraper,
   isScrapeFailure,
-  MAX_BODY_BYTES,
   type Scraper,
   type ScraperFailure,
 } from "../lib/scrape.ts";
+import { MAX_BODY_BYTES } from "../lib/scrape_attempt.ts";
 import { ANONYMOUS_ACCESS, type EndpointAccess } from "../lib/scrape_credentials.ts";
 import {
   createTestCertificates,

@@ -104,10 +104,8 @@ Deno.test("describeTimeout() says what was waited for", () => {
   }
 });
 
-Deno.test("describeStatus() recognises servers by their refusals", () => {
+Deno.test("describeStatus() recognises TLS by its refusal", () => {
   const base = { shown: SHOWN, sendsCredentials: false };
-  const head = '{"error":{"code":501,"message":"Start it with `--metrics`"}}';
-  assertEquals(describeStatus(501, { ...base, head }).serverName, "llama.cpp");
   const tls = describeStatus(400, { ...base, head: "plain HTTP request was sent to HTTPS port" });
   assertMatch(tls.message, /use https:/);
 });

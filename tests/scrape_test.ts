@@ -13,11 +13,11 @@ import {
   createScrapePool,
   createScraper,
   isScrapeFailure,
-  MAX_BODY_BYTES,
   type ScrapePool,
   type Scraper,
   type ScraperFailure,
 } from "../lib/scrape.ts";
+import { MAX_BODY_BYTES } from "../lib/scrape_attempt.ts";
 import { ANONYMOUS_ACCESS, type EndpointAccess } from "../lib/scrape_credentials.ts";
 import { BYTES_PER_KIBIBYTE } from "../lib/units.ts";
 import { START_EPOCH } from "./fixtures/expositions.ts";
@@ -557,16 +557,10 @@ for (
     ["a JSON string", '"vllm:num_requests_running 1"', "not_exposition", /JSON/],
     ["only remarks", "# nothing here\n", "not_exposition", /something other/],
     [
-      "llama.cpp's metrics",
-      "# TYPE llamacpp:prompt_tokens_total counter\nllamacpp:prompt_tokens_total 73163\n",
-      "other_server",
-      /is llama\.cpp: check the port \(only vLLM, SGLang, .* can be watched\)/,
-    ],
-    [
       "TGI's metrics",
       "# TYPE tgi_queue_size gauge\ntgi_queue_size 2\n",
       "other_server",
-      /is Text Generation Inference: check the port/,
+      /is Text Generation Inference: check the port \(only vLLM, /,
     ],
     [
       "a router's metrics with vLLM's prefix",

@@ -1,0 +1,125 @@
+/**
+ * Ollama: which models are loaded, how much of them is in GPU memory and when they unload. It
+ * exports no figures of requests. Sources: Ollama 0.17 to 0.32, read 2026-11; answers of 0.20.0 and
+ * 0.32.0.
+ * @module
+ */
+
+import { createRowFactory, type Dialect, type MetricRow, type Round } from "./dialect_model.ts";
+import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
+import { absent } from "./reading.ts";
+import { type EpochSeconds, MILLISECONDS_PER_SECOND } from "./units.ts";
+
+const PREFIX = "ollama:";
+const LOADED_PATH = "/api/ps";
+const DISK_PATH = "/api/tags";
+/** A model with `keep_alive: -1` says the year 2318. */
+const MAX_KEEP_ALIVE = 10 * 365 * 24 * 3600;
+/** Models shown. */
+const MAX_MODELS = 256;
+
+const gauge = createRowFactory("gauge");
+
+// deno-fmt-ignore
+const ROWS: readonly MetricRow[] = [
+  gauge("model_loaded", "state", "Loaded", "0 if the model is only on disk, or still loading.", { role: "presence" }),
+  gauge("model_bytes", "bytes", "Model size", "An estimate: weights, context and buffers.", {}),
+  gauge("model_gpu_bytes", "bytes", "GPU memory", "Part of the model size.", {}),
+  gauge("model_gpu_ratio", "ratio", "GPU share", "GPU memory ÷ model size.", {}),
+  gauge("model_context_tokens", "tokens", "Context", "Of one request.", {}),
+  gauge("model_unload_seconds", "seconds", "Unloads in", "While idle; 0 while a request runs longer than the keep-alive; absent if it stays.", {}),
+];
+
+function writeSample(name: string, model: string, value: number): string {
+  return Number.isFinite(value)
+    ? `${PREFIX}${name}{model=${JSON.stringify(model)}} ${value}\n`
+    : "";
+}
+
+/** `null` if the text is no list of models. */
+function parseModels(text: string): readonly JsonRecord[] | null {
+  const value = parseUntrustedJson(text);
+  if (!isRecord(value) || !("models" in value)) return null;
+  const listed: readonly unknown[] = Array.isArray(value.models) ? value.models : [];
+  return listed.filter(isRecord).filter(({ name }) => typeof name === "string" && name !== "")
+    .slice(0, MAX_MODELS);
+}
+
+function writeLoaded(model: JsonRecord, now: EpochSeconds): string {
+  const name = String(model.name);
+  const [size, gpu] = [Number(model.size ?? NaN), Number(model.size_vram ?? NaN)];
+  const expires = new Date(String(model.expires_at)).getTime() / MILLISECONDS_PER_SECOND - now;
+  return writeSample("model_loaded", name, 1) +
+    writeSample("model_bytes", name, size) +
+    writeSample("model_gpu_bytes", name, gpu) +
+    writeSample("model_gpu_ratio", name, gpu / size) +
+    writeSample("model_context_tokens", name, Number(model.context_length ?? NaN)) +
+    (expires < MAX_KEEP_ALIVE
+      ? writeSample("model_unload_seconds", name, Math.max(0, expires))
+      : "");
+}
+
+function createRound(): Round {
+  return async (ask, now) => {
+    const ps = await ask(LOADED_PATH);
+    const loaded = ps.status === 200 ? parseModels(ps.text) : null;
+    if (loaded === null) return ps;
+    const tags = await ask(DISK_PATH);
+    const onDisk = (tags.status === 200 ? parseModels(tags.text) : null) ?? [];
+    const names = new Set(loaded.map(({ name }) => name));
+    const unloaded = onDisk.filter(({ name }) => !names.has(name));
+    return `# TYPE ${PREFIX}model_loaded gauge\n` +
+      loaded.map((model) => writeLoaded(model, now)).join("") +
+      unloaded.map(({ name }) => writeSample("model_loaded", String(name), 0)).join("");
+  };
+}
+
+export const OLLAMA: Dialect = {
+  name: "Ollama",
+  prefixes: [PREFIX],
+  rows: ROWS,
+  defaultPort: 11_434,
+  paths: [
+    { path: LOADED_PATH, when: "each_round" },
+    { path: DISK_PATH, when: "same_round" },
+    { path: "/v1/models", when: "once" },
+  ],
+  modelOwner: "library",
+  // Other servers answer Ollama's paths, but not both as it does.
+  proofs: [
+    { path: "/", pattern: /^Ollama is running\s*$/ },
+    { path: "/api/version", pattern: /^\s*\{\s*"version"\s*:\s*"[^"]+"\s*\}\s*$/ },
+  ],
+  createRound,
+  answersVersion: false,
+  labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
+  tokensAreBooked: "finish",
+  latencyDefinitions: {},
+  mainOptions: [],
+  flags: {
+    kvCacheMemory: "num_ctx",
+    kvCacheType: "OLLAMA_KV_CACHE_TYPE=q8_0",
+    maxLength: "num_ctx",
+    concurrentRequests: "OLLAMA_NUM_PARALLEL",
+  },
+  capacityReason: "",
+  processes: {
+    command: /(?:^|[\s/])ollama serve(?:\s|$)/,
+    // It sets none.
+    title: /(?!)/,
+    innerTitle: /(?!)/,
+    roles: [],
+    parseRanks: () => ({}),
+    modelOptions: ["model"],
+    tlsOptions: [],
+    shortOptions: new Map(),
+    sizeOptions: new Set(),
+  },
+  conclude: ({ getValue }) => ({
+    isAsleep: getValue("model_loaded") === 0,
+    prefixCacheUnit: "tokens",
+    prefixCacheIsOff: false,
+    kvCacheCapacity: absent("unsupported"),
+    kvCacheCapacityIsEstimate: false,
+  }),
+};

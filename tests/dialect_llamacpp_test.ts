@@ -1,0 +1,143 @@
+import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { LLAMACPP } from "../lib/dialect_llamacpp.ts";
+import type { EngineSample } from "../lib/model.ts";
+import { isScrapeFailure } from "../lib/scrape.ts";
+import {
+  type Answers,
+  expectScrape,
+  listPaths,
+  readText,
+  scrapeKind,
+  startKind,
+} from "./fixtures/kinds.ts";
+
+const METRICS = readText("llamacpp/load-010.prom");
+const SLOTS = readText("llamacpp/load-010.slots.json");
+const PROPS = readText("llamacpp/props.json");
+const LOADED: Answers = { "/props": PROPS, "/metrics": METRICS, "/slots": SLOTS };
+
+async function scrapeEngines(answers: Answers): Promise<readonly EngineSample[]> {
+  const server = startKind(() => answers, "llama.cpp");
+  const [outcome] = await scrapeKind(server);
+  await server.close();
+  return expectScrape(outcome).engines;
+}
+
+Deno.test("LLAMACPP reads the figures of a loaded b11434", async () => {
+  const [engine, ...others] = await scrapeEngines(LOADED);
+  assertEquals(others, []);
+  assertEquals([engine.modelName, engine.server.name, engine.isAsleep], [
+    "small-llama",
+    "llama.cpp",
+    false,
+  ]);
+  assertEquals(engine.gauges.running.value, 4);
+  assertEquals(engine.gauges.waiting.value, 6);
+  // Four busy slots: 358 + 300 + 299 + 300 of 4 x 2048 tokens.
+  assertAlmostEquals(engine.gauges.kvCacheUsageRatio.value ?? NaN, 1257 / 8192, 1e-9);
+  assertEquals(engine.kvCacheCapacity.value, 8192);
+  // 660 counted + 58 + 0 + 0 + 1 by busy slots.
+  assertEquals(engine.counters.generationTokens.value, 719);
+  assertEquals(engine.counters.computedPromptTokens.value, 2545);
+  assertEquals(engine.counters.cachedPromptTokens.value, 1654);
+  assertEquals(engine.counters.promptTokens.value, 2545 + 1654);
+  assertEquals(engine.counters.prefixCacheHits.value, 1654);
+  assertEquals(engine.configuration.get("slots"), "4");
+});
+
+Deno.test("LLAMACPP says which figures there never are", async () => {
+  const [{ counters, histograms, server }] = await scrapeEngines(LOADED);
+  assertEquals(counters.preemptions, { value: null, reason: "unsupported" });
+  assertEquals(Object.keys(histograms), []);
+  assertEquals(server.noSuchFigures.has("ttft"), true);
+});
+
+Deno.test("LLAMACPP counts no prompt tokens for clients where the build omits cached ones", async () => {
+  const old = METRICS.replaceAll(/^.*prompt_tokens_cached_total.*\n/gm, "");
+  const [{ counters }] = await scrapeEngines({ ...LOADED, "/metrics": old });
+  assertEquals(counters.computedPromptTokens.value, 2545);
+  assertEquals(counters.promptTokens.value, null);
+  assertEquals(counters.prefixCacheHits.value, null);
+});
+
+Deno.test("LLAMACPP never lets generated tokens fall between a slot's release and its count", async () => {
+  const tokens: number[] = [];
+  // 719; then the slot with 58 tokens is released but not counted; then counted with 2 more.
+  const idle = SLOTS.replace('"is_processing": true', '"is_processing": false');
+  const counted = METRICS.replace("tokens_predicted_total 660", "tokens_predicted_total 720");
+  const restarted = METRICS.replace("tokens_predicted_total 660", "tokens_predicted_total 5");
+  const rounds: readonly Answers[] = [
+    LOADED,
+    { ...LOADED, "/slots": idle },
+    { ...LOADED, "/slots": idle, "/metrics": counted },
+    { ...LOADED, "/slots": idle, "/metrics": restarted },
+  ];
+  const ask = LLAMACPP.createRound?.({ commandLine: null });
+  for (const answers of rounds) {
+    const text = await ask?.((path) => {
+      const answer = answers[path];
+      const [status, text] = typeof answer === "string" ? [200, answer] : [404, ""];
+      return Promise.resolve({ path, status, text, serverHeader: null });
+    }, 0);
+    tokens.push(Number(/tokens_generated_total\{.*\} (\d+)/.exec(String(text))?.[1] ?? NaN));
+  }
+  assertEquals(tokens, [719, 719, 721, 6]);
+});
+
+Deno.test("LLAMACPP without --metrics gives what slots say, and marks the rest as off", async () => {
+  const [engine] = await scrapeEngines({ ...LOADED, "/metrics": 501 });
+  assertEquals(engine.gauges.running.value, 4);
+  assertEquals(engine.gauges.waiting, { value: null, reason: "off" });
+  assertEquals(engine.counters.generationTokens, { value: null, reason: "off" });
+  assertEquals(engine.counters.preemptions, { value: null, reason: "unsupported" });
+  const server = startKind(
+    () => ({ "/props": PROPS, "/metrics": 501, "/slots": 501 }),
+    "llama.cpp",
+  );
+  const [outcome] = await scrapeKind(server);
+  assertEquals(isScrapeFailure(outcome), true);
+  assertMatch("message" in outcome ? outcome.message : "", /start llama\.cpp with --metrics$/);
+  await server.close();
+});
+
+Deno.test("LLAMACPP asks no slots of a server that can sleep", async () => {
+  const awake = startKind(() => LOADED, "llama.cpp");
+  await scrapeKind(awake, { commandLine: "llama-server -m m.gguf --sleep-idle-seconds 60" });
+  assertEquals(listPaths(awake), ["/v1/models", "/props", "/metrics"]);
+  await awake.close();
+});
+
+Deno.test("LLAMACPP asks a router for loaded models alone, without loading one", async () => {
+  const query = "?model=small-llama&autoload=false";
+  const server = startKind(() => ({
+    "/props": readText("llamacpp/router-props.json"),
+    "/models": readText("llamacpp/router-models.json"),
+    [`/metrics${query}`]: METRICS,
+    [`/slots${query}`]: SLOTS,
+  }), "llama.cpp");
+  const [outcome] = await scrapeKind(server);
+  assertEquals(listPaths(server), [
+    "/v1/models",
+    "/props",
+    "/models",
+    `/metrics${query}`,
+    `/slots${query}`,
+  ]);
+  assertEquals(
+    expectScrape(outcome).engines.map((
+      { modelName, isAsleep, gauges },
+    ) => [modelName, isAsleep, gauges.running.value]),
+    [["second-llama", true, null], ["small-llama", false, 4], ["third-llama", true, null]],
+  );
+  await server.close();
+});
+
+Deno.test("LLAMACPP that loads is not ready, and not another server", async () => {
+  const server = startKind(() => ({ "/v1/models": 503, "/props": 503 }), "llama.cpp");
+  const [outcome] = await scrapeKind(server);
+  assertMatch(
+    "message" in outcome ? outcome.message : "",
+    /503 \(not ready\): wait while it loads/,
+  );
+  await server.close();
+});
