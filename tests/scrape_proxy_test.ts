@@ -149,7 +149,7 @@ Deno.test("a proxy's refusal is reported as the proxy's, with its variable", asy
       assert(message.startsWith(`${name} answered ${status}`), message);
       assert(!/token-file|vLLM/.test(message), message);
     }
-    assertEquals(asked[0], `GET ${TARGET}/metrics HTTP/1.1`);
+    assertEquals(asked[0], `GET ${TARGET}/v1/models HTTP/1.1`);
     for (status of [403, 407]) {
       const all_proxy = `http://localhost:${proxy.port}`;
       const { kind, message } = await readFailure({ all_proxy }, "https://vm.example");
