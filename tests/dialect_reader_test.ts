@@ -913,13 +913,24 @@ Deno.test("parseEngineMetrics() never throws, whatever the samples", () => {
 
 // ---- Readers, which remember the body before.
 
+/** What a body says, and its numbers as an array: NaN has several bit patterns. */
+function withoutReader({ body: { values, read }, ...said }: EngineExposition) {
+  const { body: _, ...again } = read(values) as EngineExposition;
+  assertEquals(again, said);
+  return { ...said, values: [...values] };
+}
+
+function assertSame(one: EngineExposition, other: EngineExposition, name?: string): void {
+  assertEquals(withoutReader(one), withoutReader(other), name);
+}
+
 Deno.test("createEngineReader() parses each scenario's bodies as if each were the first", async () => {
   for (const [name, paths] of await listScenarioBodies()) {
     const bodies = await Promise.all(paths.map(readGzip));
     const reader = createEngineReader();
     // In their order and back, so that each follows another of its kind, and itself.
     for (const body of [...bodies, ...bodies.toReversed()]) {
-      assertEquals(reader(body), parseEngineMetrics(body), name);
+      assertSame(reader(body), parseEngineMetrics(body), name);
     }
   }
 });
@@ -928,7 +939,7 @@ Deno.test("createEngineReader() parses any server's successive bodies as if each
   const paths = [...CONFORMANCE_BODIES, ...[...(await listScenarioBodies()).values()].flat()];
   const bodies = await Promise.all(paths.map(readGzip));
   const reader = createEngineReader();
-  for (const body of bodies) assertEquals(reader(body), parseEngineMetrics(body));
+  for (const body of bodies) assertSame(reader(body), parseEngineMetrics(body));
 });
 
 Deno.test("createReaderFactory() readers parse any servers' bodies in turn as if each were the first", async () => {
@@ -938,7 +949,7 @@ Deno.test("createReaderFactory() readers parse any servers' bodies in turn as if
   for (let poll = 0; poll < 2; poll++) {
     for (const [i, paths] of servers.entries()) {
       const body = await readGzip(paths[poll % paths.length]);
-      assertEquals(finishSteps(readers[i](body)), parseEngineMetrics(body));
+      assertSame(finishSteps(readers[i](body)), parseEngineMetrics(body));
     }
   }
 });
@@ -983,7 +994,7 @@ Deno.test("createEngineReader() does not change what it returned", () => {
     ]);
   const reader = createEngineReader();
   const given = [1, 2, 3].map((value) => reader(encode(write(value))));
-  given.forEach((exposition, i) => assertEquals(exposition, read(write(i + 1))));
+  given.forEach((exposition, i) => assertSame(exposition, read(write(i + 1))));
 });
 
 Deno.test("createEngineReader() uses the given prefix", () => {

@@ -115,8 +115,8 @@ for (const [name, write] of SLOW_BODIES) {
 /** The exposition with the metrics of its engines as a list: two arrays with NaN are never equal. */
 function listAll(exposition: EngineExposition): unknown {
   const list = ({ metrics, ...sample }: EngineSample) => [sample, listMetrics(metrics)];
-  const { engines, server, ...others } = exposition;
-  return [others, engines.map(list), server === null ? null : list(server)];
+  const { engines, server, body: { values }, ...others } = exposition;
+  return [others, [...values], engines.map(list), server === null ? null : list(server)];
 }
 
 Deno.test("createEngineReader() parses any sequence of bodies as if each were the first", () => {
