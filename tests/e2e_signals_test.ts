@@ -77,7 +77,7 @@ Deno.test("Ctrl-Z changes nothing where Deno lets no process stop itself", {
     await screen.waitFor(isDrawn);
     await screen.press("C-z");
     await screen.press("?");
-    await screen.waitFor((rows) => rows.some((row) => row === " Keys"));
+    await screen.waitFor((rows) => rows.some((row) => row === " Rows"));
     assertEquals(await screen.readModes(), LIVE_MODES);
     await screen.press("q");
     await checkReturn(run, 0);
@@ -100,7 +100,7 @@ Deno.test("Ctrl-Z gives the shell its terminal, and fg goes on as before", {
       await screen.waitFor(isDrawn);
       assertEquals(await screen.readModes(), LIVE_MODES);
       await screen.press("?");
-      await screen.waitFor((rows) => rows.some((row) => row === " Keys"));
+      await screen.waitFor((rows) => rows.some((row) => row === " Rows"));
       await screen.press("?");
       await screen.waitFor((rows) => rows.some((row) => row.startsWith(" ALL ")));
     }
