@@ -263,8 +263,9 @@ function listReasons(state: State): readonly string[] {
   const groups = Map.groupBy(
     Map.groupBy(shown, ({ key }) => key),
     ([, own]) =>
-      own.map(({ signal, key }) => signal === "recent" ? `was ${findPast(key, state)}` : signal)
-        .join(" "),
+      own.map(({ signal, key, level }) =>
+        signal === "recent" ? `was ${findPast(key, state)}` : `${level} ${signal}`
+      ).join(" "),
   );
   return [...groups.values()].flatMap((group) => {
     const keys = new Set(group.map(([key]) => key));

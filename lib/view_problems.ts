@@ -115,7 +115,10 @@ function listCauses(state: State): Problem[] {
     const own = current.filter(({ key }) => key === row.key || key === row.state.endpoint.key);
     return own.length === 0 ? [] : [[row, own]];
   });
-  const chains = Map.groupBy(ofRows, ([, own]) => own.map(({ signal }) => signal).join(" "));
+  const chains = Map.groupBy(
+    ofRows,
+    ([, own]) => own.map(({ signal, level }) => `${level} ${signal}`).join(" "),
+  );
   const order = (own: readonly AdvisedCause[]): number => current.indexOf(own[0]);
   return [...chains.values()].sort(([[, a]], [[, b]]) => order(a) - order(b)).flatMap((chain) =>
     chain.length >= MIN_FOLDED

@@ -29,6 +29,15 @@ Deno.test("renderProblemList() folds the same trouble of three or more replicas"
   assertEquals(countProblems(three), 3);
 });
 
+Deno.test("renderProblemList() folds no lighter trouble with graver", () => {
+  const state = watchToTheEnd(
+    `0 a b c d ${SERVES}\n40 a b c serves 0 req/s\n40 a b running 5\n40 c running 1\nuntil 90`,
+  );
+  const causes = state.fleet.verdict.causes.filter(({ signal }) => signal === "stalled");
+  assertEquals(causes.map(({ level }) => level), ["critical", "critical", "degraded"]);
+  assertEquals(render(state).filter((line) => line.startsWith(" STALLED")).length, 3);
+});
+
 Deno.test("renderProblemList() lists what is past below, and says how many it leaves out", () => {
   const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 160`);
   const lines = render(state);
