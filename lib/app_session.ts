@@ -248,9 +248,9 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
     return Math.max(retryAt, failure.failedAt + (failure.retryAfter ?? 0));
   }
   if (startsWindow(known)) {
-    // Counted from the response if that is slow: a window of milliseconds has no rates.
+    // Counted from the response if that is slow: rates of a short window jump.
     const wanted = Math.min(interval, FIRST_INTERVAL);
-    const distance = Math.max(wanted, (known.scrape?.duration ?? 0) + wanted / 2);
+    const distance = Math.max(wanted, (known.scrape?.duration ?? 0) + 0.9 * wanted);
     return dueAt + getInterval(schedule, distance);
   }
   const isAmongMany = session.watched.size > MAX_SIMULTANEOUS_ENDPOINTS;
