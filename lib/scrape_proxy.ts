@@ -48,7 +48,7 @@ function parseAddress(host: string): Address | null {
   return { bits: fold(groups.map((group) => parseInt(group, 16)), 16n), width: 128 };
 }
 
-/** Whether `host` is in a block such as `10.0.0.0/8`. */
+/** Whether `host` is in a block such as `127.0.0.0/8`. */
 function isInBlock(host: string, block: string): boolean {
   const [, base, size] = /^(.*)\/(\d+)$/.exec(block) ?? [];
   const [address, start] = [parseAddress(host), parseAddress(base ?? "")];
