@@ -15,7 +15,6 @@ import {
   type ServerInfo,
   sumCounts,
 } from "./model.ts";
-import { isPresent } from "./reading.ts";
 import { computeLimit, getLimitPeakValues, type Limit, NO_LIMIT } from "./rules_limits.ts";
 import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
 import { computeFigures, NO_FIGURES } from "./stats_aggregate.ts";
@@ -35,7 +34,6 @@ import {
 } from "./stats_totals.ts";
 import {
   appendSample,
-  CLOCK_TOLERANCE,
   computeReplicas,
   type EndpointHistory,
   hasClockJumped,
@@ -226,20 +224,9 @@ function countResponses({ httpResponsesByStatus, server }: Scrape): ServerCounts
   };
 }
 
-/** A process that already ran at the scrape before is another server's, not a restart. */
-function ranBefore({ processStart }: Scrape, earlier: EndpointState["scrape"]): boolean {
-  return earlier !== null && isPresent(processStart) &&
-    processStart.value < earlier.receivedAtEpoch - CLOCK_TOLERANCE;
-}
-
-function getContinuity(
-  { hasJustRestarted, alternation }: EndpointHistory,
-  scrape: Scrape,
-  earlier: EndpointState["scrape"],
-): Continuity {
+function getContinuity({ hasJustRestarted, alternation }: EndpointHistory): Continuity {
   if (!hasJustRestarted) return "same";
-  const isOther = (alternation?.changes ?? 0) > 1 || ranBefore(scrape, earlier);
-  return isOther ? "other server" : "restarted";
+  return (alternation?.changes ?? 0) > 1 ? "other server" : "restarted";
 }
 
 function extendHistory(history: EndpointHistory, scrape: Scrape): EndpointHistory {
@@ -257,7 +244,7 @@ export function acceptScrape(
   const { receivedAt, duration } = scrape;
   const history = extendHistory(known.history, scrape);
   const { hasJustRestarted: hasRestarted } = history;
-  const continuity = getContinuity(history, scrape, known.scrape);
+  const continuity = getContinuity(history);
   const totals = addScrape(getServerTotals(known), scrape, { continuity, objectives });
   const { newest } = known.history;
   const isComparable = !hasJumped && !hasRestarted;

@@ -59,7 +59,7 @@ export const LONG_WINDOW: Seconds = 60;
 /** Tolerance for late polls. */
 const WINDOW_SLACK: Seconds = 0.5;
 /** If the two clocks diverge by more, a span is unreliable. */
-export const CLOCK_TOLERANCE: Seconds = 2;
+const CLOCK_TOLERANCE: Seconds = 2;
 
 /** What the whole server has counted. */
 export interface ServerCounts {

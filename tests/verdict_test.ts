@@ -175,8 +175,8 @@ for (const hasStart of [true, false]) {
       ["SHARED", 1],
     ]);
     assertEquals(fleet.rows[0].status, "SHARED");
-    // By its counters alone, the first change looks like a restart, whose counts are new.
-    assertEquals(fleet.counted.promptTokens.value, hasStart ? 0 : 9200);
+    // The first change looks like a restart, whose counts are new; the others do not.
+    assertEquals(fleet.counted.promptTokens.value, 9200);
     assertEquals(fleet.rows[0].figures.lastPoll.generationTokensPerSecond.value, null);
   });
 }
