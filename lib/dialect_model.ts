@@ -60,7 +60,7 @@ export interface ProcessRanks {
 }
 
 /** An API server reads requests and writes answers; an engine core schedules them. */
-export const PROCESS_ROLES = ["api_server", "engine_core", "worker", "other"] as const;
+const PROCESS_ROLES = ["api_server", "engine_core", "worker", "other"] as const;
 export type ProcessRole = typeof PROCESS_ROLES[number];
 
 /** Of servers whose processes set no titles. */

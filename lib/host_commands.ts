@@ -11,7 +11,7 @@ import type { ProcessInfo } from "./host_processes.ts";
 import type { LaunchInfo } from "./model.ts";
 
 /** The dialect of a server's command line; `null` for a mere process title. */
-export function findServerDialect({ commandLine }: ProcessInfo): Dialect | null {
+function findServerDialect({ commandLine }: ProcessInfo): Dialect | null {
   const dialect = findDialect(identifyCommand(commandLine));
   return dialect === null || dialect.processes.title.test(commandLine) ? null : dialect;
 }

@@ -33,7 +33,7 @@ export const NEAR_PEAK_RATIO: Ratio = 0.8;
 /** Without progress for this long, figures show a fault, not a limit. */
 const STUCK_SPAN: Seconds = 15;
 /** Fewer samples show no plateau. */
-export const MIN_POINTS = 5;
+const MIN_POINTS = 5;
 
 /** `demand`: it serves all requests that come; `idle`: none came. */
 export const LIMIT_KINDS = [

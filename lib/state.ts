@@ -147,7 +147,7 @@ export function createState(
   return { ...sources, fleet, bill: createBill(fleet, sources) };
 }
 
-export function deriveFleet(state: State): State {
+function deriveFleet(state: State): State {
   const sources = { ...state, hosts: attributeGpus(state) };
   const fleet = createFleet(sources, state.fleet);
   return { ...sources, fleet, bill: createBill(fleet, sources) };

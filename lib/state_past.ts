@@ -22,9 +22,9 @@ import {
 import { LONG_WINDOW } from "./stats_window.ts";
 import { type Bytes, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
-export const MAX_PAST: Seconds = 30 * SECONDS_PER_MINUTE;
+const MAX_PAST: Seconds = 30 * SECONDS_PER_MINUTE;
 /** Beyond it, older polls are left out. */
-export const MAX_PAST_BYTES: Bytes = 64 * 2 ** 20;
+const MAX_PAST_BYTES: Bytes = 64 * 2 ** 20;
 const SPAN: Seconds = 60;
 /** More than the longest window, as polls may be late. */
 const REACH: Seconds = LONG_WINDOW + 2;

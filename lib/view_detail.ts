@@ -413,15 +413,22 @@ function renderGpus({ row, state, paint, width }: Subject): string[] {
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 
+/** Of an endpoint without an engine, only the scrape. */
+function renderSections(
+  sections: readonly ((subject: Subject) => string[])[],
+  subject: Subject,
+): readonly (readonly string[])[] {
+  if (subject.row.replica === null) return [renderScrape(subject)];
+  return sections.map((render) => render(subject)).filter((lines) => lines.length > 0);
+}
+
 /** What the page of a replica has no room for, in sections; each ends with a blank line. */
 export function renderFacts(
   row: Row,
   state: State,
   options: DetailOptions,
 ): readonly (readonly string[])[] {
-  const subject: Subject = { row, state, ...options };
-  if (row.replica === null) return [renderScrape(subject)];
-  const sections = [
+  return renderSections([
     renderConfiguration,
     renderScrape,
     renderSaturation,
@@ -431,8 +438,7 @@ export function renderFacts(
     renderPrefixCache,
     renderRequests,
     renderSpeculation,
-  ];
-  return sections.map((render) => render(subject)).filter((lines) => lines.length > 0);
+  ], { row, state, ...options });
 }
 
 /** Returns sections, each with a blank line at its end. */
@@ -441,9 +447,7 @@ export function renderDetail(
   state: State,
   options: DetailOptions,
 ): readonly (readonly string[])[] {
-  const subject: Subject = { row, state, ...options };
-  if (row.replica === null) return [renderScrape(subject)];
-  const sections = [
+  return renderSections([
     renderSaturation,
     renderEventLines,
     renderGpus,
@@ -457,6 +461,5 @@ export function renderDetail(
     renderSpeculation,
     renderConfiguration,
     renderScrape,
-  ];
-  return sections.map((render) => render(subject)).filter((lines) => lines.length > 0);
+  ], { row, state, ...options });
 }

@@ -21,7 +21,7 @@ import {
   formatReading,
 } from "./view_format.ts";
 import type { PanelSpace } from "./view_layout.ts";
-import { isInTrouble } from "./view_page_trends.ts";
+import { isInTrouble } from "./view_table.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 
 // ---- Percentiles of the fleet.

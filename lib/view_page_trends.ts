@@ -18,6 +18,7 @@ import type { Seconds } from "./units.ts";
 import { DASH, formatCount, formatLatency, formatPercent, formatQuantity } from "./view_format.ts";
 import { drawStrip, type Graph, type GraphSeries, renderGraph } from "./view_graph.ts";
 import { joinSideBySide, layOut, type PanelSpace } from "./view_layout.ts";
+import { isInTrouble } from "./view_table.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 
 const TITLES: Readonly<Record<SeriesKey, readonly [string, (value: number) => string]>> = {
@@ -121,10 +122,6 @@ export function fillWithTrends(
 }
 
 // ---- The page.
-
-export function isInTrouble({ status }: Row): boolean {
-  return !["OK", "SLEEP", "INIT", "PENDING"].includes(status);
-}
 
 /** At most eight: the selected one, those in trouble and the first others, in their order. */
 function chooseReplicas({ fleet, ui }: State): readonly Row[] {

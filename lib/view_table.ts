@@ -72,7 +72,7 @@ export function chooseColumns(
 const CALM_STATUSES: ReadonlySet<unknown> = new Set(["OK", "SLEEP", "INIT", "PENDING", null]);
 
 /** Such rows are marked, and never folded away. */
-export function isInTrouble({ status }: TableLine): boolean {
+export function isInTrouble({ status }: Pick<TableLine, "status">): boolean {
   return !CALM_STATUSES.has(status);
 }
 
