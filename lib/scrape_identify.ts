@@ -10,7 +10,7 @@ import type { Answer, Ask, Dialect } from "./dialect_model.ts";
 import { isRecord, parseUntrustedJson } from "./json.ts";
 import { parseModelList } from "./scrape_server_info.ts";
 
-/** Whether it is an OpenAI list without a model, which names nobody. */
+/** Whether it is an empty OpenAI model list: it does not tell which server answers. */
 function listsNothing({ text }: Answer): boolean {
   const value = parseUntrustedJson(text);
   return isRecord(value) && value.object === "list" && "data" in value &&

@@ -6,7 +6,7 @@
  * @module
  */
 
-/** Grows by `appendVector`. Vectors of another length start anew. */
+/** Grows by `appendVector`. A vector of another length starts a new list. */
 export interface VectorLog {
   bytes: Uint8Array;
   length: number;

@@ -26,7 +26,7 @@ function createStuckTerminal(key: string): Stdio {
 }
 
 Deno.test({
-  name: "runApp() ends by q and Ctrl-C with 0 though nobody reads its terminal",
+  name: "runApp() exits with 0 on q and Ctrl-C even if nobody reads its terminal",
   // The write that hangs is never over, and what waits for it is not either.
   sanitizeOps: false,
   sanitizeResources: false,

@@ -163,7 +163,7 @@ Deno.test("a body with both keeps the prefix", () => {
   assertEquals([text.metricPrefix, text.engines[0].gauges.running.value], ["vllm:", 2]);
 });
 
-// ---- Values that cannot be, and that nobody knows.
+// ---- Impossible and unknown values.
 
 Deno.test("a KV-cache usage below 0 or above 1 is no usage, but rounding is", async () => {
   const bodies = await readCase("neg_kv");

@@ -161,7 +161,7 @@ Deno.test("writeTextFile() writes the target of a symbolic link, and leaves the 
       assert((await Deno.lstat(link)).isSymlink, link);
     }
     assertEquals([...Deno.readDirSync(`${folder}/data`)].length, 2, "nothing is left over");
-    // Round in circles, into nowhere, and to what is no file.
+    // Loops, dangling links, and links to devices.
     await Deno.symlink("circle", `${folder}/circle`);
     await Deno.symlink("/nowhere/file", `${folder}/nowhere`);
     await Deno.symlink("/dev/null", `${folder}/null`);

@@ -132,7 +132,7 @@ Deno.test("parseRetryAfter() parses seconds and dates, up to five minutes", () =
   assertEquals(parse("Fri, 27 Nov 2026 09:00:00 GMT"), null);
 });
 
-Deno.test("describeForeignBody() names what is no text", () => {
+Deno.test("describeForeignBody() names binary and compressed bodies", () => {
   const describe = (bytes: readonly number[], encoding: string | null, type = "text/plain") =>
     describeForeignBody(SHOWN, "x", { bytes: new Uint8Array(bytes), encoding, type }).message;
   assertMatch(describe([0x1f, 0x8b, 8, 0], "gzip, gzip"), /compressed twice with gzip/);

@@ -313,7 +313,7 @@ for (const [commandLine, masked] of EXAMPLES) {
   });
 }
 
-Deno.test("maskSecrets() keeps what is no secret", () => {
+Deno.test("maskSecrets() keeps text without secrets", () => {
   for (
     const commandLine of [
       "vllm serve org/model --max-num-batched-tokens 8192 --tokenizer org/t --tokenizer-mode auto",

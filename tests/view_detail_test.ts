@@ -88,7 +88,7 @@ Deno.test("renderDetail() names figures that it leaves out, as their values cann
   assert(!fine.some((line) => line.includes("Left out")));
 });
 
-Deno.test("renderDetail() says that nobody knows the adapters of engines that share a state", () => {
+Deno.test("renderDetail() shows adapters as unknown if engines share one state", () => {
   const adapters = 'vllm:lora_requests_info{max_lora="1",running_lora_adapters="a"} 5\n';
   const write = (engines: readonly string[]): Uint8Array =>
     encode(
