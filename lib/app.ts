@@ -8,6 +8,7 @@
 import { createServerInfoReader, scanForever } from "./app_discovery.ts";
 import { runLive } from "./app_live.ts";
 import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
+import { isTextForm, renderOutput } from "./app_output.ts";
 import {
   dispatch,
   pollEndpoint,
@@ -47,7 +48,6 @@ import {
 import { isLocal } from "./endpoint.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
-import { createReport, serializeReport } from "./report.ts";
 import { createScrapePool, type ScrapePool } from "./scrape.ts";
 import { createState } from "./state.ts";
 import { loadScrapes, saveScrapes } from "./state_file.ts";
@@ -56,9 +56,9 @@ import { enterTerminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { choosePlainWidth, renderSummary, renderText, type ViewOptions } from "./view.ts";
-import { renderDiagnosis } from "./view_diagnosis.ts";
-import { chooseBraille, convertSigns } from "./view_signs.ts";
+import { renderSummary, type ViewOptions } from "./view.ts";
+import { renderCheck, renderUnknown } from "./view_check.ts";
+import { chooseBraille } from "./view_signs.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
 const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
@@ -116,7 +116,7 @@ function createSession(
     nowEpoch: platform.epochSeconds(),
     utcOffset: platform.utcOffset(),
     isDemo,
-    isOnce: options.once,
+    isOnce: options.once && options.watchSpan === null,
     asksForGpus: options.gpuWatch === "always",
     pricing,
     objectives: options.objectives,
@@ -125,7 +125,7 @@ function createSession(
     ui,
   });
   const view: ViewOptions = {
-    output: options.output === "json" || options.output === "diagnosis" ? "auto" : options.output,
+    output: isTextForm(options.output) ? options.output : "auto",
     depth: chooseColorDepth(stdio.stdoutIsTerminal, environment, { noColor: options.noColor }),
     ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
     hasBraille: chooseBraille(environment),
@@ -135,19 +135,6 @@ function createSession(
   for (const one of opened) watchEndpoint(session, one);
   if (!isDemo) session.onScraped = createServerInfoReader(session, listProcesses);
   return session;
-}
-
-function describeState(session: Session): string {
-  const { state, options, view, platform } = session;
-  if (options.output === "json") return serializeReport(createReport(state, VERSION)) + "\n";
-  if (options.output === "diagnosis") {
-    return renderDiagnosis(state).map((line) => `${convertSigns(line, view)}\n`).join("");
-  }
-  const { stdio, environment } = platform;
-  const size = stdio.stdoutIsTerminal ? stdio.terminalSize() : null;
-  const namesColumns = options.columns.length > 0;
-  const width = size?.columns ?? choosePlainWidth(environment, { namesColumns });
-  return renderText(state, { ...view, width }).join("\n") + "\n";
 }
 
 /** Not again after a timeout: the picture of all would wait for it twice. */
@@ -165,8 +152,8 @@ async function pollTwice(session: Session, key: string): Promise<void> {
  * Two scrapes an interval apart, for rates; or one with interval 0, or with a state file, which has
  * the previous run's.
  */
-async function runOnce(session: Session): Promise<number> {
-  const { platform, options: { interval, stateFile }, watched, stop, onScraped } = session;
+async function scrapeOnce(session: Session): Promise<void> {
+  const { options: { interval, stateFile }, watched, onScraped } = session;
   const reading: Promise<void>[] = [];
   session.onScraped = (one) => {
     reading.push(onScraped(one));
@@ -180,10 +167,27 @@ async function runOnce(session: Session): Promise<number> {
   const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
   await sampleHostsOnce(session, scrapes);
   await Promise.all(reading);
+}
+
+/** Polls as a live screen does, for a span. Resolves when it is over, or a signal ends it. */
+async function watchFor(session: Session, span: Seconds): Promise<void> {
+  const { platform, stop } = session;
+  watchHosts(session).catch((error) => stop.abort(error));
+  const polling = pollForever(session, () => Promise.resolve());
+  await Promise.race([polling, platform.sleep(span, stop.signal)]);
+}
+
+/** Prints once. The exit code is that of the check, or tells of failures. */
+async function runOnce(session: Session): Promise<number> {
+  const { platform, options: { watchSpan, output }, stop } = session;
+  if (watchSpan === null) await scrapeOnce(session);
+  else await watchFor(session, watchSpan);
   if (stop.signal.aborted) return EXIT_OK;
   takeInstant(session);
-  await platform.stdio.writeStdout(new TextEncoder().encode(describeState(session)));
-  const { endpoints, fleet: { verdict } } = session.state;
+  const { state } = session;
+  await platform.stdio.writeStdout(new TextEncoder().encode(renderOutput(session)));
+  if (output === "check") return renderCheck(state).code;
+  const { endpoints, fleet: { verdict } } = state;
   const hasFailed = endpoints.some(({ failure }) => failure !== null) ||
     verdict.causes.some(({ signal }) => signal === "slo");
   return hasFailed || endpoints.length === 0 ? EXIT_ENDPOINT_DOWN : EXIT_OK;
@@ -196,14 +200,14 @@ async function runStream(session: Session): Promise<number> {
   watchHosts(session).catch((error) => session.stop.abort(error));
   await pollForever(
     session,
-    () => platform.stdio.writeStdout(new TextEncoder().encode(describeState(session) + separator)),
+    () => platform.stdio.writeStdout(new TextEncoder().encode(renderOutput(session) + separator)),
   );
   return EXIT_OK;
 }
 
 function isLive(platform: Platform, options: Options): boolean {
   const { stdinIsTerminal, stdoutIsTerminal } = platform.stdio;
-  return stdinIsTerminal && stdoutIsTerminal && !options.once && options.output !== "json" &&
+  return stdinIsTerminal && stdoutIsTerminal && !options.once && isTextForm(options.output) &&
     platform.environment("TERM") !== "dumb";
 }
 
@@ -273,46 +277,54 @@ function reportInternalError(platform: Platform, error: unknown): void {
   platform.stdio.writeStderr(`vllm-htop: internal error, please report it: ${text}\n`);
 }
 
-function refuse(platform: Platform, refusal: DiscoveryError): number {
-  const hint = refusal.exitCode === EXIT_USAGE ? "\nTry 'vllm-htop --help'." : "";
-  platform.stdio.writeStderr(`vllm-htop: ${refusal.message}${hint}\n`);
-  return refusal.exitCode;
+/** A check says so on standard output, as Nagios reads no other. */
+async function refuse(
+  platform: Platform,
+  { message, exitCode }: DiscoveryError,
+  isCheck: boolean,
+): Promise<number> {
+  if (isCheck) {
+    const { line, code } = renderUnknown(message);
+    await print(platform, [line]);
+    return code;
+  }
+  const hint = exitCode === EXIT_USAGE ? "\nTry 'vllm-htop --help'." : "";
+  platform.stdio.writeStderr(`vllm-htop: ${message}${hint}\n`);
+  return exitCode;
 }
 
-/** Saves scrapes for the next run. The exit code if that fails, else `null`. */
+/** Saves scrapes for the next run. `null` if that succeeds. */
 async function keepScrapes(
   { platform, options: { stateFile }, state }: Session,
   before: readonly KeptScrape[],
-): Promise<number | null> {
+): Promise<DiscoveryError | null> {
   if (stateFile === null) return null;
   const scrapes = state.endpoints.flatMap(({ endpoint, scrape }) =>
     // Endpoints that failed keep their previous scrape.
     scrape ?? before.filter(({ endpointKey }) => endpointKey === endpoint.key)
   );
   const problem = await saveScrapes(platform, stateFile, scrapes);
-  return problem === null
-    ? null
-    : refuse(platform, { message: problem, exitCode: EXIT_CONFIGURATION });
+  return problem === null ? null : { message: problem, exitCode: EXIT_CONFIGURATION };
 }
 
 async function runOptions(
   platform: Platform,
   options: Options,
   config: ConfigFile,
-): Promise<number> {
+): Promise<number | DiscoveryError> {
   if (options.sort === "help" || options.columns === "help") {
     return await print(platform, listColumns());
   }
   const pricing = await loadPricing(platform, options);
-  if ("exitCode" in pricing) return refuse(platform, pricing);
+  if ("exitCode" in pricing) return pricing;
   if (options.listPrices) {
     return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
   }
   const targets = await findTargets(platform, options);
-  if ("exitCode" in targets) return refuse(platform, targets);
+  if ("exitCode" in targets) return targets;
   const pool = createScrapePool();
   const opened = await openTargets(targets, { options, pool });
-  if ("exitCode" in opened) return refuse(platform, opened);
+  if ("exitCode" in opened) return opened;
   const keys = opened.map(({ endpoint }) => endpoint.key);
   const kept = options.stateFile === null
     ? { scrapes: [], remarks: [] }
@@ -335,18 +347,18 @@ async function print(platform: Platform, lines: readonly string[]): Promise<numb
 async function runConfigured(
   platform: Platform,
   line: CommandLine & { readonly kind: "run" },
-): Promise<number> {
+): Promise<number | DiscoveryError> {
   const { environment } = platform;
   const config = await loadConfig(platform, getConfigPath(line, environment));
   if ("error" in config) {
-    return refuse(platform, { message: config.error, exitCode: EXIT_CONFIGURATION });
+    return { message: config.error, exitCode: EXIT_CONFIGURATION };
   }
   const parsed = resolveOptions(line, environment, config.values);
   if (parsed.kind === "run") return await runOptions(platform, parsed.options, config);
   const { level, message } = parsed;
-  if (level !== "file") return refuse(platform, { message, exitCode: EXIT_USAGE });
+  if (level !== "file") return { message, exitCode: EXIT_USAGE };
   const file = `the configuration file "${sanitizeText(config.path)}"`;
-  return refuse(platform, { message: `${file}: ${message}`, exitCode: EXIT_CONFIGURATION });
+  return { message: `${file}: ${message}`, exitCode: EXIT_CONFIGURATION };
 }
 
 /** Never rejects: internal errors go to standard error, with exit code 70. */
@@ -363,8 +375,11 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
         const { writeDocument } = await import("./cli_documents.ts");
         return await print(platform, [writeDocument(line.document).trimEnd()]);
       }
-      case "run":
-        return await runConfigured(platform, line);
+      case "run": {
+        const outcome = await runConfigured(platform, line);
+        if (typeof outcome === "number") return outcome;
+        return await refuse(platform, outcome, line.given.has("check"));
+      }
     }
   } catch (error) {
     if (platform.isBrokenPipe(error)) return EXIT_OK;

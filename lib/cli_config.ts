@@ -29,7 +29,9 @@ export interface Config {
 }
 
 /** Options that print and exit, or that have another form in the file. */
-const NOT_SETTABLE: ReadonlySet<string> = new Set(["table", "detail", "list-prices", "rule"]);
+const NOT_SETTABLE: ReadonlySet<string> = new Set([
+  ...["table", "detail", "list-prices", "rule", "check", "for"],
+]);
 
 export const SETTABLE_ROWS: readonly OptionRow<OptionName>[] = OPTION_ROWS.filter((
   { name, group },

@@ -16,6 +16,7 @@ import {
   parsePortRange,
   type Parser,
   parseSortOption,
+  parseSpan,
   parseUrls,
   type Setting,
 } from "./cli_values.ts";
@@ -130,6 +131,18 @@ const GROUPS = {
       name: "diagnose",
       value: null,
       help: "as --once, but print a diagnosis to paste into a ticket: what, where, since when",
+    },
+    {
+      name: "check",
+      value: null,
+      help: "as --once, but print one line for Nagios and exit with 0 (well), 1 (degraded), " +
+        "2 (critical) or 3 (unknown)",
+    },
+    {
+      name: "for",
+      value: "TIME",
+      parse: parseSpan,
+      help: "with --check: watch that long, such as 60s, so that rules with a hold count",
     },
     {
       name: "state",
@@ -349,8 +362,18 @@ export type OptionValues = { readonly [One in Row as One["name"]]: ValueOf<One> 
 
 /** For one call, so they have no environment variable. */
 const ARGUMENTS_ONLY: ReadonlySet<OptionName> = new Set([
-  ...["or-demo", "demo-seed", "once", "diagnose", "table", "detail", "no-color"] as const,
-  ...["ascii", "no-key-line", "no-mouse", "list-prices", "print-default-config", "schema"] as const,
+  ...["or-demo", "demo-seed", "once", "diagnose", "check", "for"] as const,
+  ...[
+    "table",
+    "detail",
+    "no-color",
+    "ascii",
+    "no-key-line",
+    "no-mouse",
+    "list-prices",
+    "print-default-config",
+    "schema",
+  ] as const,
   ...["completions", "man", "help", "version"] as const,
 ]);
 

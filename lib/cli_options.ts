@@ -53,20 +53,28 @@ type ParsedOptions =
   | { readonly kind: "run"; readonly options: Options }
   | { readonly kind: "usage_error"; readonly message: string; readonly level: Setting["level"] };
 
-type OutputForm = typeof OUTPUT_FORMS[number] | "diagnosis";
+export type OutputForm = typeof OUTPUT_FORMS[number] | "diagnosis" | "check";
 
 function isTyped({ source }: Value<unknown>): boolean {
   return source.level === "option";
 }
 
-/** A diagnosis is printed once. */
-function isOnce({ once, diagnose }: Pick<OptionValues, "once" | "diagnose">): boolean {
-  return once.value || diagnose.value;
+/** A diagnosis and a check are printed once. */
+function isOnce({ once, diagnose, check }: OptionValues): boolean {
+  return once.value || diagnose.value || check.value;
+}
+
+/** `null` without `--for`. */
+function resolveSpan({ for: span, check }: OptionValues, problems: Problem[]): Seconds | null {
+  if (span.value !== null && !check.value) {
+    problems.push(refuse(span.source, "works only with --check"));
+  }
+  return span.value;
 }
 
 function resolveInterval(values: OptionValues, problems: Problem[]): Seconds {
   const { interval } = values;
-  if (interval.value === 0 && !isOnce(values)) {
+  if (interval.value === 0 && (!isOnce(values) || values.for.value !== null)) {
     problems.push(refuse(interval.source, "works only with --once: give 0.5 or more"));
   }
   return interval.value;
@@ -79,6 +87,8 @@ function resolveStateFile(values: OptionValues, problems: Problem[]): string | n
     ? "works only with --once"
     : demo.value
     ? "does not work with --demo, which starts over each time: leave one out"
+    : values.for.value !== null
+    ? "does not work with --for, which has rates of its own: leave one out"
     : null;
   if (words === null) return state.value;
   if (isTyped(state)) problems.push(refuse(state.source, words));
@@ -86,13 +96,14 @@ function resolveStateFile(values: OptionValues, problems: Problem[]): string | n
 }
 
 function resolveOutput(
-  { table, detail, diagnose, output }: OptionValues,
+  { table, detail, diagnose, check, output }: OptionValues,
   problems: Problem[],
 ): OutputForm {
   const wanted: { readonly origin: string; readonly form: OutputForm }[] = [];
   if (table.value) wanted.push({ origin: "--table", form: "table" });
   if (detail.value) wanted.push({ origin: "--detail", form: "detail" });
   if (diagnose.value) wanted.push({ origin: "--diagnose", form: "diagnosis" });
+  if (check.value) wanted.push({ origin: "--check", form: "check" });
   if (isTyped(output) || wanted.length === 0) {
     wanted.push({ origin: `${output.source.origin} "${output.value}"`, form: output.value });
   }
@@ -246,6 +257,8 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     interval: resolveInterval(values, problems),
     timeout: values.timeout.value,
     once: isOnce(values),
+    /** Watch so long before printing once; `null` for two scrapes. */
+    watchSpan: resolveSpan(values, problems),
     /** Keeps scrapes from one run to the next. */
     stateFile: resolveStateFile(values, problems),
     output: resolveOutput(values, problems),

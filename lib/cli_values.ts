@@ -9,6 +9,7 @@ import { levenshteinDistance } from "@std/text/levenshtein-distance";
 import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { Sort } from "./state_ui.ts";
 import { measureWidth, quote, sanitizeText } from "./text.ts";
+import { type Seconds, SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE } from "./units.ts";
 import { COLUMN_IDS, COLUMNS, startSort } from "./view_columns.ts";
 
 /** Strongest first. */
@@ -96,6 +97,18 @@ export function parseNumber(
 export function parseInterval(setting: Setting): number | Problem {
   if (/^\+?0+(?:\.0*)?$/.test(setting.text.trim())) return 0;
   return parseNumber({ min: 0.5, max: 3600, unit: "seconds" })(setting);
+}
+
+const SPAN_UNITS = { s: 1, m: SECONDS_PER_MINUTE, h: SECONDS_PER_HOUR } as const;
+
+/** `90`, `90s`, `1.5m` or `1h`: a second to a day. */
+export function parseSpan(setting: Setting): Seconds | Problem {
+  const [, number, unit = "s"] = /^(\d+\.?\d*|\.\d+) ?([smh])?$/.exec(setting.text.trim()) ?? [];
+  if (number === undefined) return refuse(setting, "is not a time, such as 60s or 5m");
+  const span = Number(number) * SPAN_UNITS[unit as keyof typeof SPAN_UNITS];
+  return span >= 1 && span <= SECONDS_PER_DAY
+    ? span
+    : refuse(setting, "is out of range: from a second to a day");
 }
 
 export function parseChoice<Choice extends string>(

@@ -70,18 +70,20 @@ function wrapDetail(text: string): string[] {
   return wrapText(text, WIDTH - 2 * INDENT.length, INDENT).map((line) => INDENT + line);
 }
 
-function listRowsOf({ key }: AdvisedCause, { fleet }: State): readonly Row[] {
+/** The replica, or those of the endpoint. */
+export function listRowsOf({ key }: AdvisedCause, { fleet }: State): readonly Row[] {
   return fleet.rows.filter((row) => row.key === key || row.state.endpoint.key === key);
 }
 
 /** `down`, `collapsed`, `hot, over`. */
-function nameCause({ signal, verdict }: AdvisedCause): string {
+export function nameCause({ signal, verdict }: AdvisedCause): string {
   if (signal === "down" || signal === "stale") return signal;
   const title = verdict === null ? "in trouble" : describeRule(verdict.rule).title;
   return signal === "recent" ? `${title}, over` : title;
 }
 
-function listEvidence(
+/** Figures that show it, or messages of failures. */
+export function listEvidence(
   { key, signal, verdict }: AdvisedCause,
   rows: readonly Row[],
   state: State,

@@ -66,6 +66,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     interval: 2,
     timeout: 4,
     once: false,
+    watchSpan: null,
     stateFile: null,
     output: "auto",
     metricPrefix: null,
@@ -432,6 +433,13 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["--state", "f"]],
   [["--state", "f", "--once", "--demo"]],
   [["--state", "--once"]],
+  [["--check", "--for", "soon"]],
+  [["--check", "--for", "0.5s"]],
+  [["--check", "--for", "25h"]],
+  [["--for", "60s"]],
+  [["--check", "--output", "json"]],
+  [["--check", "--for", "60s", "--interval", "0"]],
+  [["--check", "--for", "60s", "--state", "f"]],
 ];
 
 Deno.test("parseArguments() tells usage errors as in goldens/usage_errors.txt", () => {
@@ -582,6 +590,15 @@ Deno.test("parseArguments() reads what tokens and GPUs cost, from options and va
   const typed = run(["--cost-in", "7", "--prices", "mine.json"], variables).cost;
   assertEquals([typed.tokenPrices.input, typed.pricesFile], [7, "mine.json"]);
   assertEquals(run(["--list-prices"]).listPrices, true);
+});
+
+Deno.test("parseArguments() takes the span of a check in seconds, minutes or hours", () => {
+  const spans = ["60", "60s", "1.5m", "1h", ".5m"].map((text) =>
+    run(["--check", "--for", text]).watchSpan
+  );
+  assertEquals(spans, [60, 60, 90, 3600, 30]);
+  const { once, output, watchSpan } = run(["--check"]);
+  assertEquals([once, output, watchSpan], [true, "check", null]);
 });
 
 Deno.test("parseArguments() takes a state file with --once; what is not typed may be for other calls", () => {
