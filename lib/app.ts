@@ -45,12 +45,12 @@ import {
   openEndpoint,
   type TargetSet,
 } from "./discovery.ts";
-import { isLocal } from "./endpoint.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createScrapePool, type ScrapePool } from "./scrape.ts";
 import { createState } from "./state.ts";
 import { loadScrapes, saveScrapes } from "./state_file.ts";
+import { listEndpointsOn } from "./state_fleet.ts";
 import type { Ui } from "./state_ui.ts";
 import { enterTerminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
@@ -108,7 +108,7 @@ function createSession(
     readonly pricing: Pricing;
   },
 ): Session {
-  const { platform, notices, isDemo, listProcesses } = targets;
+  const { platform, notices, isDemo, here } = targets;
   const { environment, stdio } = platform;
   const state = createState(opened.map(({ endpoint }) => endpoint), {
     interval: options.interval,
@@ -131,9 +131,12 @@ function createSession(
     hasBraille: chooseBraille(environment),
     hasKeyLine: !options.noKeyLine,
   };
-  const session = startSession({ platform, options, view, state, listProcesses, pool });
+  const session = startSession({
+    ...{ platform, options, view, state, pool },
+    hosts: new Map([[here.name, here]]),
+  });
   for (const one of opened) watchEndpoint(session, one);
-  if (!isDemo) session.onScraped = createServerInfoReader(session, listProcesses);
+  if (!isDemo) session.onScraped = createServerInfoReader(session);
   return session;
 }
 
@@ -160,8 +163,8 @@ async function scrapeOnce(session: Session): Promise<void> {
     return Promise.resolve();
   };
   // Wanted after the first scrape: begun now, it takes no time of its own.
-  if (session.state.endpoints.some(({ endpoint }) => isLocal(endpoint))) {
-    void session.listProcesses?.();
+  for (const { name, listProcesses } of session.hosts.values()) {
+    if (listEndpointsOn(session.state, name).length > 0) void listProcesses?.();
   }
   const poll = interval > 0 && stateFile === null ? pollTwice : pollEndpoint;
   const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));

@@ -13,12 +13,12 @@ import {
 } from "./app_session.ts";
 import { listScanNotices, openEndpoint } from "./discovery.ts";
 import { findServerPorts, type Scanner } from "./discovery_scan.ts";
-import { getHostAndPort, isLocal } from "./endpoint.ts";
-import type { ProcessLister } from "./host_processes.ts";
+import { getHostAndPort } from "./endpoint.ts";
 import type { Endpoint, LaunchInfo, ServerInfo } from "./model.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
 import { type EndpointState, listEngines } from "./state_endpoint.ts";
+import { getHostName } from "./state_fleet.ts";
 import type { Seconds } from "./units.ts";
 
 export const SCAN_INTERVAL: Seconds = 30;
@@ -89,13 +89,14 @@ function getServerLife(known: EndpointState): string {
   return [history.restartCount, ...[...models].toSorted()].join("\n");
 }
 
-/** Of the local process that owns the endpoint's port. */
+/** Of the process on a known host that owns the endpoint's port. */
 async function findLaunch(
+  { hosts }: Session,
   { endpoint }: Watched,
-  listProcesses: ProcessLister | null,
 ): Promise<LaunchInfo | null> {
   const place = getHostAndPort(endpoint);
-  if (place === null || !isLocal(endpoint) || listProcesses === null) return null;
+  const listProcesses = hosts.get(getHostName(endpoint))?.listProcesses ?? null;
+  if (place === null || listProcesses === null) return null;
   const { listening, processes } = await listProcesses();
   const ports = findServerPorts(listening, processes);
   return ports.find(({ port }) => port === place.port)?.launch ?? null;
@@ -104,14 +105,13 @@ async function findLaunch(
 async function fetchServerInfo(
   session: Session,
   watched: Watched,
-  listProcesses: ProcessLister | null,
 ): Promise<ServerInfo> {
   const { platform, options, stop } = session;
   const { endpoint, access } = watched;
   const asking = { access, timeout: options.timeout, signal: stop.signal };
   const [{ version, models }, launch] = await Promise.all([
     fetchServerIdentity(platform, endpoint, asking),
-    findLaunch(watched, listProcesses),
+    findLaunch(session, watched),
   ]);
   return { version, models: models?.models ?? [], launch };
 }
@@ -119,7 +119,6 @@ async function fetchServerInfo(
 /** Asks a server how it was started, once per life. Resolves when the state knows. */
 export function createServerInfoReader(
   session: Session,
-  listProcesses: ProcessLister | null,
 ): (watched: Watched) => Promise<void> {
   const lives = new WeakMap<Watched, string>();
   return async (watched) => {
@@ -129,7 +128,7 @@ export function createServerInfoReader(
     const life = getServerLife(known);
     if (lives.get(watched) === life) return;
     lives.set(watched, life);
-    const server = await fetchServerInfo(session, watched, listProcesses);
+    const server = await fetchServerInfo(session, watched);
     if (session.stop.signal.aborted) return;
     dispatch(session, { kind: "launch_read", endpointKey: key, server });
   };

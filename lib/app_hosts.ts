@@ -1,5 +1,5 @@
 /**
- * Samples this machine while a server on it is watched: its GPUs, its load, and the CPU of the
+ * Samples each host while a server on it is watched: its GPUs, its load, and the CPU of the
  * servers' processes.
  * @module
  */
@@ -8,13 +8,13 @@ import { dispatch, type Session } from "./app_session.ts";
 import type { GpuEndpoint } from "./gpu_attribution.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import { createGpuSampler, type GpuSampler, isGpuFailure } from "./gpu_sampler.ts";
+import type { Host } from "./host.ts";
 import { sampleHost, type ServerProcess } from "./host_load.ts";
 import { listEndpointsOn, listServersOn } from "./state_fleet.ts";
 import {
   areSameServers,
   findServerProcesses,
   getHost,
-  LOCAL_HOST,
   type MachineProcesses,
   NO_HOST,
 } from "./state_gpus.ts";
@@ -28,6 +28,7 @@ const ONCE_LIMIT: Seconds = 2;
 
 interface GpuWatch {
   readonly session: Session;
+  readonly host: Host;
   readonly sampler: GpuSampler;
   /** The last process list, with its GPU processes and time. */
   listed: {
@@ -38,17 +39,17 @@ interface GpuWatch {
 }
 
 /** Starts nothing yet. */
-export function createGpuWatch(session: Session): GpuWatch {
-  return { session, sampler: createGpuSampler(session.platform), listed: null };
+export function createGpuWatch(session: Session, host: Host): GpuWatch {
+  return { session, host, sampler: createGpuSampler(host), listed: null };
 }
 
 /** Only those of a machine on which a server is watched, unless the user says so. */
-function wantsGpus({ options, state }: Session): boolean {
+function wantsGpus({ session: { options, state }, host }: GpuWatch): boolean {
   if (options.gpuWatch !== "auto") return options.gpuWatch === "always";
-  return listEndpointsOn(state, LOCAL_HOST).length > 0;
+  return listEndpointsOn(state, host.name).length > 0;
 }
 
-async function listMachine({ listProcesses }: Session): Promise<MachineProcesses> {
+async function listMachine({ listProcesses }: Host): Promise<MachineProcesses> {
   if (listProcesses === null) return NO_HOST.machine;
   const { processes, listening } = await listProcesses();
   return {
@@ -62,24 +63,24 @@ async function listMachineProcesses(
   watch: GpuWatch,
   { processes }: GpuReport,
 ): Promise<MachineProcesses> {
-  const { session, listed } = watch;
+  const { session, host, listed } = watch;
   const pids = [...new Set((processes.value ?? []).map(({ pid }) => pid))].sort().join(" ");
   const now = session.platform.monotonicSeconds();
   if (listed !== null && listed.pids === pids && now - listed.at < PROCESS_LISTING_INTERVAL) {
     return listed.machine;
   }
-  if (pids === "" || listEndpointsOn(session.state, LOCAL_HOST).length === 0) {
+  if (pids === "" || listEndpointsOn(session.state, host.name).length === 0) {
     return NO_HOST.machine;
   }
-  const machine = await listMachine(session);
+  const machine = await listMachine(host);
   watch.listed = { machine, pids, at: now };
   return machine;
 }
 
 export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<void> {
-  const { session, sampler } = watch;
+  const { session, sampler, host: { name: host } } = watch;
   const { stop } = session;
-  if (!wantsGpus(session)) return;
+  if (!wantsGpus(watch)) return;
   const signal = over === undefined ? stop.signal : AbortSignal.any([stop.signal, over]);
   const outcome = await sampler.sample(signal);
   if (stop.signal.aborted) return;
@@ -89,22 +90,22 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
       ? { ...outcome, kind: "timeout" }
       : outcome;
     // Nothing new: there is still no GPU.
-    const known = getHost(session.state.hosts, LOCAL_HOST);
+    const known = getHost(session.state.hosts, host);
     const isKnown = known.report === null && known.failure === failure;
-    if (!isKnown) dispatch(session, { kind: "gpus_failed", host: LOCAL_HOST, failure });
+    if (!isKnown) dispatch(session, { kind: "gpus_failed", host, failure });
     return;
   }
   const machine = await listMachineProcesses(watch, outcome);
   if (!stop.signal.aborted) {
-    dispatch(session, { kind: "gpus_sampled", host: LOCAL_HOST, report: outcome, machine });
+    dispatch(session, { kind: "gpus_sampled", host, report: outcome, machine });
   }
 }
 
 /** At most half of the time, to spare a slow driver. */
-export async function watchGpus(session: Session): Promise<void> {
+export async function watchGpus(session: Session, host: Host): Promise<void> {
   if (session.options.gpuWatch === "never") return;
   const { platform, stop } = session;
-  const watch = createGpuWatch(session);
+  const watch = createGpuWatch(session, host);
   while (!stop.signal.aborted) {
     const startedAt = platform.monotonicSeconds();
     await sampleGpus(watch);
@@ -116,9 +117,13 @@ export async function watchGpus(session: Session): Promise<void> {
 }
 
 /** Ends with the scrapes, or after `ONCE_LIMIT` if that is later. */
-export async function sampleGpusOnce(session: Session, scrapes: Promise<unknown>): Promise<void> {
+export async function sampleGpusOnce(
+  session: Session,
+  host: Host,
+  scrapes: Promise<unknown>,
+): Promise<void> {
   const { platform, stop } = session;
-  const watch = createGpuWatch(session);
+  const watch = createGpuWatch(session, host);
   const over = new AbortController();
   const sample = sampleGpus(watch, over.signal);
   const limit = platform.sleep(ONCE_LIMIT, AbortSignal.any([stop.signal, over.signal]));
@@ -133,6 +138,7 @@ const LOAD_INTERVAL: Seconds = 5;
 
 interface LoadWatch {
   readonly session: Session;
+  readonly host: Host;
   /** The servers' processes as last listed, and for which servers. */
   listed: {
     readonly processes: readonly ServerProcess[];
@@ -145,7 +151,7 @@ async function listProcessesOf(
   watch: LoadWatch,
   servers: readonly GpuEndpoint[],
 ): Promise<readonly ServerProcess[]> {
-  const { session, listed } = watch;
+  const { session, host, listed } = watch;
   const now = session.platform.monotonicSeconds();
   if (
     listed !== null && areSameServers(listed.servers, servers) &&
@@ -153,25 +159,25 @@ async function listProcessesOf(
   ) {
     return listed.processes;
   }
-  const processes = findServerProcesses(await listMachine(session), servers);
+  const processes = findServerProcesses(await listMachine(host), servers);
   watch.listed = { processes, servers, at: now };
   return processes;
 }
 
 async function sampleLoad(watch: LoadWatch): Promise<void> {
-  const { session } = watch;
-  const servers = listServersOn(session.state, LOCAL_HOST);
+  const { session, host } = watch;
+  const servers = listServersOn(session.state, host.name);
   if (servers.length === 0) return;
   const processes = await listProcessesOf(watch, servers);
-  const sample = await sampleHost(session.platform, processes);
+  const sample = await sampleHost(host, processes);
   if (session.stop.signal.aborted) return;
-  dispatch(session, { kind: "host_sampled", host: LOCAL_HOST, sample });
+  dispatch(session, { kind: "host_sampled", host: host.name, sample });
 }
 
 /** The second sample follows soon: a mean needs two. */
-async function watchLoad(session: Session): Promise<void> {
+async function watchLoad(session: Session, host: Host): Promise<void> {
   const { platform, stop } = session;
-  const watch: LoadWatch = { session, listed: null };
+  const watch: LoadWatch = { session, host, listed: null };
   await sampleLoad(watch);
   await platform.sleep(MIN_INTERVAL, stop.signal);
   while (!stop.signal.aborted) {
@@ -182,16 +188,26 @@ async function watchLoad(session: Session): Promise<void> {
 
 /** Resolves when the session has ended. */
 export async function watchHosts(session: Session): Promise<void> {
-  await Promise.all([watchGpus(session), watchLoad(session)]);
+  const hosts = [...session.hosts.values()];
+  await Promise.all(hosts.flatMap((host) => [watchGpus(session, host), watchLoad(session, host)]));
 }
 
-/** Ends with the scrapes, or with the sample of the GPUs. */
+async function sampleHostOnce(
+  session: Session,
+  host: Host,
+  scrapes: Promise<unknown>,
+): Promise<void> {
+  const watch: LoadWatch = { session, host, listed: null };
+  const first = sampleLoad(watch);
+  await Promise.all([first, sampleGpusOnce(session, host, scrapes)]);
+  await sampleLoad(watch);
+}
+
+/** Ends with the scrapes, or with the samples of the GPUs. */
 export async function sampleHostsOnce(
   session: Session,
   scrapes: Promise<unknown>,
 ): Promise<void> {
-  const watch: LoadWatch = { session, listed: null };
-  const first = sampleLoad(watch);
-  await Promise.all([first, sampleGpusOnce(session, scrapes)]);
-  await sampleLoad(watch);
+  const hosts = [...session.hosts.values()];
+  await Promise.all(hosts.map((host) => sampleHostOnce(session, host, scrapes)));
 }

@@ -7,7 +7,7 @@
  */
 
 import type { Options } from "./cli_options.ts";
-import type { ProcessLister } from "./host_processes.ts";
+import { createHost, type Host, LOCAL_HOST } from "./host.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScrapePool, isScrapeFailure, type ScrapePool, type Scraper } from "./scrape.ts";
@@ -54,8 +54,8 @@ export interface Session {
   /** Slots for requests that have just begun. */
   readonly room: { free: number; readonly queue: (() => void)[] };
   readonly view: ViewOptions;
-  /** `null` if impossible or of no use. */
-  readonly listProcesses: ProcessLister | null;
+  /** By name. */
+  readonly hosts: ReadonlyMap<string, Host>;
   readonly stop: AbortController;
   state: State;
   /** For a live screen, which may look back. */
@@ -81,10 +81,10 @@ const MIN_POLL_DISTANCE: Seconds = 0.5;
 export function startSession(
   parts:
     & Pick<Session, "platform" | "options" | "view" | "state">
-    & Partial<Pick<Session, "listProcesses" | "pool">>,
+    & Partial<Pick<Session, "hosts" | "pool">>,
 ): Session {
   const session: Session = {
-    listProcesses: null,
+    hosts: new Map([[LOCAL_HOST, createHost(LOCAL_HOST, parts.platform)]]),
     pool: createScrapePool(),
     ...parts,
     watched: new Map(),

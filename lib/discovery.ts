@@ -20,7 +20,7 @@ import {
   parseEndpointUrl,
   type TypedEndpoint,
 } from "./endpoint.ts";
-import { createProcessLister, type ProcessLister } from "./host_processes.ts";
+import { createHost, type Host, LOCAL_HOST } from "./host.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScraper, type ScrapePool, type Scraper } from "./scrape.ts";
@@ -36,8 +36,8 @@ export interface TargetSet {
   readonly scanner: Scanner | null;
   /** The default endpoint, watched because the scan found nothing; else `null`. */
   readonly fallbackKey: string | null;
-  /** `null` if unavailable or not needed. */
-  readonly listProcesses: ProcessLister | null;
+  /** This machine. */
+  readonly here: Host;
 }
 
 export interface DiscoveryError {
@@ -75,7 +75,7 @@ async function chooseDemo(platform: Platform, options: Options): Promise<TargetS
     isDemo: true,
     scanner: null,
     fallbackKey: null,
-    listProcesses: createProcessLister(demo.platform),
+    here: createHost(LOCAL_HOST, demo.platform),
   };
 }
 
@@ -88,14 +88,18 @@ export function listScanNotices({ others, problems }: ScanResult): readonly stri
 async function chooseFallback(
   platform: Platform,
   options: Options,
-  scan: { readonly scanner: Scanner; readonly result: ScanResult },
+  { scanner, result, here }: {
+    readonly scanner: Scanner;
+    readonly result: ScanResult;
+    readonly here: Host;
+  },
 ): Promise<TargetSet | DiscoveryError> {
   const { host, portRange: { first, last }, scansProcesses } = options;
   const processPorts = scansProcesses && isLoopbackHost(host)
     ? " and the ports of its processes"
     : "";
   const range = `${host}, ports ${first} to ${last}${processPorts}`;
-  const remarks = [`no model server answers on ${range}`, ...listScanNotices(scan.result)];
+  const remarks = [`no model server answers on ${range}`, ...listScanNotices(result)];
   const message = remarks.join("; ");
   if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
   const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
@@ -108,11 +112,11 @@ async function chooseFallback(
   // The user asked for another place: do not fall back to this machine.
   const isElsewhere = host !== "localhost" || !includesFallbackPort(options.portRange);
   if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
-  const common = { platform, isDemo: false, scanner: scan.scanner };
+  const common = { platform, isDemo: false, scanner, here };
   if (options.once) {
     // Nobody named the default port: it is not down.
     const notices = [...remarks, advice];
-    return { ...common, endpoints: [], notices, fallbackKey: null, listProcesses: null };
+    return { ...common, endpoints: [], notices, fallbackKey: null };
   }
   const fallback = parseEndpointUrl(FALLBACK_URL);
   if ("error" in fallback) throw new Error(fallback.error);
@@ -121,7 +125,6 @@ async function chooseFallback(
     endpoints: [{ ...fallback, endpoint: { ...fallback.endpoint, isGuess: true } }],
     notices: [hint],
     fallbackKey: fallback.endpoint.key,
-    listProcesses: createProcessLister(platform),
   };
 }
 
@@ -145,21 +148,21 @@ export async function findTargets(
   options: Options,
 ): Promise<TargetSet | DiscoveryError> {
   if (options.demo) return await chooseDemo(platform, options);
-  const listProcesses = createProcessLister(platform);
-  const common = { platform, isDemo: false, fallbackKey: null, listProcesses };
+  const here = createHost(LOCAL_HOST, platform);
+  const common = { platform, isDemo: false, fallbackKey: null, here };
   if (options.endpoints.length > 0) {
     return { ...common, endpoints: options.endpoints, notices: [], scanner: null };
   }
   const isHere = isLoopbackHost(options.host) && options.scansProcesses;
   const scanner = createScanner(platform, {
     ...options,
-    listServerPorts: isHere && listProcesses !== null
-      ? createServerPortLister(listProcesses)
+    listServerPorts: isHere && here.listProcesses !== null
+      ? createServerPortLister(here.listProcesses)
       : null,
   });
   const result = await scanWithMessage(platform, options, scanner);
   if (result.found.length === 0) {
-    return await chooseFallback(platform, options, { scanner, result });
+    return await chooseFallback(platform, options, { scanner, result, here });
   }
   const endpoints = result.found.map((endpoint) => ({ endpoint, basicAuth: null }));
   return { ...common, endpoints, notices: listScanNotices(result), scanner };

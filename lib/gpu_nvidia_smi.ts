@@ -240,6 +240,11 @@ export function parseComputeApps(
   return processes;
 }
 
+/** Has no memory of its own. */
+export function sharesMemory({ memoryTotalBytes: total, isMigEnabled }: GpuSample): boolean {
+  return !isPresent(total) && total.reason === "unsupported" && !isMigEnabled.value;
+}
+
 /**
  * Fills in system memory for GPUs without their own (GB10, Jetson: total `[N/A]`); absent if
  * `memory` is `null`.
@@ -249,8 +254,7 @@ export function completeUnifiedMemory(
   memory: SystemMemory | null,
 ): readonly GpuSample[] {
   return gpus.map((gpu) => {
-    const { memoryTotalBytes: total } = gpu;
-    if (isPresent(total) || total.reason !== "unsupported" || gpu.isMigEnabled.value) return gpu;
+    if (!sharesMemory(gpu)) return gpu;
     if (memory === null) return { ...gpu, isMemoryUnified: true };
     return {
       ...gpu,

@@ -30,8 +30,10 @@ import {
   parseGpuTable,
   planGpuQuery,
   QUERY_HELP_ARGUMENTS,
+  sharesMemory,
 } from "./gpu_nvidia_smi.ts";
-import type { Platform, ProgramOutcome } from "./platform.ts";
+import type { Machine } from "./host.ts";
+import type { ProgramOutcome } from "./platform.ts";
 import { absent, present } from "./reading.ts";
 import { quote } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
@@ -176,19 +178,19 @@ export function isGpuFailure(outcome: GpuReport | GpuFailure): outcome is GpuFai
 type SampleFindings = Pick<GpuReport, "gpus" | "processes" | "warnings">;
 type Exit = Extract<ProgramOutcome, { readonly kind: "exited" }>;
 
-type SamplerPlatform = Pick<
-  Platform,
+type SamplerMachine = Pick<
+  Machine,
   "runProgram" | "systemMemory" | "monotonicSeconds" | "epochSeconds"
 >;
 
 /** Returns a failure unless the program exits. */
 type Run = (arguments_: readonly string[]) => Promise<Exit | GpuFailure>;
 
-function createRun(platform: SamplerPlatform, name: GpuProgram, signal: AbortSignal): Run {
+function createRun(machine: SamplerMachine, name: GpuProgram, signal: AbortSignal): Run {
   const timeout = TIME_LIMITS[name];
   return async (arguments_) => {
     const call = { name, arguments: arguments_, timeout, maxOutputBytes: MAX_OUTPUT_BYTES, signal };
-    const outcome = await platform.runProgram(call);
+    const outcome = await machine.runProgram(call);
     return outcome.kind === "exited" ? outcome : describeGpuOutcome(name, outcome, timeout);
   };
 }
@@ -216,7 +218,7 @@ interface SamplerMemory {
 
 async function sampleNvidia(
   run: Run,
-  platform: SamplerPlatform,
+  machine: SamplerMachine,
   memory: SamplerMemory,
 ): Promise<SampleFindings | GpuFailure> {
   if (memory.query === null) {
@@ -229,7 +231,10 @@ async function sampleNvidia(
   const { gpus, warnings } = parseGpuTable(answer.stdout, memory.query);
   if (gpus.length === 0) return describeGpuExit("nvidia-smi", answer);
   const mig = await askForMig(run, gpus);
-  const whole = completeUnifiedMemory(addMigInstances(gpus, mig), platform.systemMemory());
+  const found = addMigInstances(gpus, mig);
+  const whole = found.some(sharesMemory)
+    ? completeUnifiedMemory(found, await machine.systemMemory())
+    : found;
   const apps = takeOutput(await run(COMPUTE_APPS_ARGUMENTS));
   return {
     gpus: whole,
@@ -266,33 +271,33 @@ function chooseFailure(nvidia: GpuFailure, amd: GpuFailure): GpuFailure {
 }
 
 async function sampleOnce(
-  platform: SamplerPlatform,
+  machine: SamplerMachine,
   memory: SamplerMemory,
   signal: AbortSignal,
 ): Promise<GpuReport | GpuFailure> {
-  const startedAt = platform.monotonicSeconds();
+  const startedAt = machine.monotonicSeconds();
   const finish = (program: GpuProgram, findings: SampleFindings): GpuReport => {
-    const sampledAt = platform.monotonicSeconds();
+    const sampledAt = machine.monotonicSeconds();
     const duration = sampledAt - startedAt;
     const checked = dropImpossibleFigures(program, findings);
     const isSlow = program === "nvidia-smi" && duration > SLOW_SAMPLE;
     const slowness = isSlow ? [describeSlowSample(program, duration)] : [];
     const warnings = [...checked.warnings, ...slowness];
-    const sampledAtEpoch = platform.epochSeconds();
+    const sampledAtEpoch = machine.epochSeconds();
     return { program, sampledAt, sampledAtEpoch, duration, ...checked, warnings };
   };
-  const nvidia = await sampleNvidia(createRun(platform, "nvidia-smi", signal), platform, memory);
+  const nvidia = await sampleNvidia(createRun(machine, "nvidia-smi", signal), machine, memory);
   if (!("kind" in nvidia)) return finish("nvidia-smi", nvidia);
   memory.query = null;
   if (!TRY_NEXT.has(nvidia.kind)) return nvidia;
-  const amd = await sampleAmd(createRun(platform, "amd-smi", signal), memory);
+  const amd = await sampleAmd(createRun(machine, "amd-smi", signal), memory);
   if (!("kind" in amd)) return finish("amd-smi", amd);
   memory.fixed = null;
   return chooseFailure(nvidia, amd);
 }
 
 /** Starts no program until `sample` is called. */
-export function createGpuSampler(platform: SamplerPlatform): GpuSampler {
+export function createGpuSampler(machine: SamplerMachine): GpuSampler {
   const closed = new AbortController();
   const memory: SamplerMemory = { query: null, fixed: null };
   let running: Promise<GpuReport | GpuFailure> | null = null;
@@ -301,20 +306,20 @@ export function createGpuSampler(platform: SamplerPlatform): GpuSampler {
   let nextAt = -Infinity;
   const take = async (signal?: AbortSignal): Promise<GpuReport | GpuFailure> => {
     const signals = signal === undefined ? [closed.signal] : [closed.signal, signal];
-    const outcome = await sampleOnce(platform, memory, AbortSignal.any(signals));
+    const outcome = await sampleOnce(machine, memory, AbortSignal.any(signals));
     if (!isGpuFailure(outcome)) {
       failure = null;
       failures = 0;
     } else if (outcome.kind !== "aborted") {
       failure = outcome;
-      nextAt = platform.monotonicSeconds() + getPause(++failures);
+      nextAt = machine.monotonicSeconds() + getPause(++failures);
     }
     return outcome;
   };
   return {
     sample: (signal) => {
       if (running !== null) return running;
-      if (failure !== null && platform.monotonicSeconds() < nextAt) return Promise.resolve(failure);
+      if (failure !== null && machine.monotonicSeconds() < nextAt) return Promise.resolve(failure);
       running = take(signal).finally(() => running = null);
       return running;
     },

@@ -6,8 +6,9 @@
  */
 
 import type { ProcessRole } from "./dialect_model.ts";
+import type { Machine } from "./host.ts";
 import { parseSpan } from "./host_processes.ts";
-import type { Platform, ProcessorTimes, SystemMemory } from "./platform.ts";
+import type { ProcessorTimes, SystemMemory } from "./platform.ts";
 import { absent, present, type Reading } from "./reading.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Ratio, type Seconds } from "./units.ts";
 
@@ -88,51 +89,50 @@ export function parsePsCpuTimes(text: string): Pick<CpuTimes, "byPid" | "resolut
   return { byPid, resolution: text.includes(".") ? PROC_RESOLUTION : 1 };
 }
 
-type LoadPlatform = Pick<
-  Platform,
+type LoadMachine = Pick<
+  Machine,
   | ("monotonicSeconds" | "readTextFile" | "runProgram")
   | ("processorTimes" | "systemMemory" | "loadAverage")
 >;
 
 async function readProcTimes(
-  platform: LoadPlatform,
+  machine: LoadMachine,
   pids: readonly number[],
 ): Promise<CpuTimes["byPid"]> {
   const times = await Promise.all(pids.map(async (pid) => {
-    const text = await platform.readTextFile(`/proc/${pid}/stat`).catch(() => "");
+    const text = await machine.readTextFile(`/proc/${pid}/stat`).catch(() => "");
     return [pid, parseProcStat(text)] as const;
   }));
   return new Map(times.flatMap(([pid, time]) => time === null ? [] : [[pid, time] as const]));
 }
 
 async function readCpuTimes(
-  platform: LoadPlatform,
+  machine: LoadMachine,
   pids: readonly number[],
 ): Promise<CpuTimes | null> {
   if (pids.length === 0) return null;
-  const byPid = await readProcTimes(platform, pids);
-  const at = platform.monotonicSeconds();
+  const byPid = await readProcTimes(machine, pids);
+  const at = machine.monotonicSeconds();
   if (byPid.size > 0) return { at, byPid, resolution: PROC_RESOLUTION };
   const call = { name: "ps", arguments: listCpuTimeArguments(pids), ...PS_LIMITS };
-  const outcome = await platform.runProgram(call);
+  const outcome = await machine.runProgram(call);
   if (outcome.kind !== "exited" || outcome.code !== 0) return null;
-  return { at: platform.monotonicSeconds(), ...parsePsCpuTimes(outcome.stdout) };
+  return { at: machine.monotonicSeconds(), ...parsePsCpuTimes(outcome.stdout) };
 }
 
 /** Never rejects. */
 export async function sampleHost(
-  platform: LoadPlatform,
+  machine: LoadMachine,
   processes: readonly ServerProcess[],
 ): Promise<HostSample> {
-  const [processors, cpuTimes] = await Promise.all([
-    platform.processorTimes(),
-    readCpuTimes(platform, processes.map(({ pid }) => pid)),
+  const [processors, memory, loadAverage, cpuTimes] = await Promise.all([
+    machine.processorTimes(),
+    machine.systemMemory(),
+    machine.loadAverage(),
+    readCpuTimes(machine, processes.map(({ pid }) => pid)),
   ]);
   return {
-    at: platform.monotonicSeconds(),
-    processors,
-    memory: platform.systemMemory(),
-    loadAverage: platform.loadAverage(),
+    ...{ at: machine.monotonicSeconds(), processors, memory, loadAverage },
     processes,
     cpuTimes,
   };

@@ -1,5 +1,5 @@
 /**
- * Lists the processes and listening ports of this machine with `ps`, `ss` and `lsof`. Deno opens
+ * Lists the processes and listening ports of a machine with `ps`, `ss` and `lsof`. Deno opens
  * `/proc` only with all permissions.
  * @module
  */
@@ -173,6 +173,8 @@ export interface ProcessListing {
 
 /** Never rejects. */
 export type ProcessLister = () => Promise<ProcessListing>;
+type Asked = Pick<Platform, "operatingSystem" | "runProgram" | "monotonicSeconds">;
+
 /** A busy machine with thousands of sockets takes a second. */
 const PROGRAM_TIMEOUT: Seconds = 3;
 /** Room for ten thousand processes with long command lines. */
@@ -206,13 +208,13 @@ function describeFailure(name: string, outcome: ProgramOutcome): string {
 }
 
 /** Returns the ports, or why no tool could list them. */
-async function listPorts(platform: Platform): Promise<readonly ListeningPort[] | string> {
+async function listPorts(machine: Asked): Promise<readonly ListeningPort[] | string> {
   const reasons: string[] = [];
   for (const program of PORT_PROGRAMS) {
     const systems: readonly string[] = program.systems;
-    if (!systems.includes(platform.operatingSystem)) continue;
+    if (!systems.includes(machine.operatingSystem)) continue;
     const { name, arguments: arguments_ } = program;
-    const outcome = await platform.runProgram({ name, arguments: arguments_, ...LIMITS });
+    const outcome = await machine.runProgram({ name, arguments: arguments_, ...LIMITS });
     const exitCodes: readonly number[] = program.exitCodes;
     if (outcome.kind === "exited" && exitCodes.includes(outcome.code)) {
       return program.parse(outcome.stdout);
@@ -222,10 +224,10 @@ async function listPorts(platform: Platform): Promise<readonly ListeningPort[] |
   return reasons.join(", ");
 }
 
-async function listAll(platform: Platform): Promise<ProcessListing> {
+async function listAll(machine: Asked): Promise<ProcessListing> {
   const [ports, processes] = await Promise.all([
-    listPorts(platform),
-    platform.runProgram({ name: "ps", arguments: PS_ARGUMENTS, ...LIMITS }),
+    listPorts(machine),
+    machine.runProgram({ name: "ps", arguments: PS_ARGUMENTS, ...LIMITS }),
   ]);
   const problems: string[] = [];
   if (typeof ports === "string") {
@@ -239,16 +241,16 @@ async function listAll(platform: Platform): Promise<ProcessListing> {
 }
 
 /** Returns `null` on systems without these tools, such as Windows. */
-export function createProcessLister(platform: Platform): ProcessLister | null {
+export function createProcessLister(machine: Asked): ProcessLister | null {
   const isKnown = PORT_PROGRAMS.some(({ systems }) =>
-    (systems as readonly string[]).includes(platform.operatingSystem)
+    (systems as readonly string[]).includes(machine.operatingSystem)
   );
   if (!isKnown) return null;
   let newest: { readonly listing: Promise<ProcessListing>; readonly at: Seconds } | null = null;
   return () => {
-    const at = platform.monotonicSeconds();
+    const at = machine.monotonicSeconds();
     if (newest === null || at - newest.at > LISTING_LIFETIME) {
-      newest = { listing: listAll(platform), at };
+      newest = { listing: listAll(machine), at };
     }
     return newest.listing;
   };

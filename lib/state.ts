@@ -24,13 +24,13 @@ import {
   startEndpoints,
 } from "./state_endpoint.ts";
 import { attributeGpus, createFleet, type Fleet } from "./state_fleet.ts";
+import { LOCAL_HOST } from "./host.ts";
 import {
   acceptGpuFailure,
   acceptGpuReport,
   acceptHostSample,
   getHost,
   type HostState,
-  LOCAL_HOST,
   type MachineProcesses,
   NO_HOST,
 } from "./state_gpus.ts";

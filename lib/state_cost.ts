@@ -32,7 +32,7 @@ import {
   listServingHosts,
   type Row,
 } from "./state_fleet.ts";
-import { LOCAL_HOST } from "./state_gpus.ts";
+import { LOCAL_HOST } from "./host.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
 import { listEngineTotals, type ServerTotals, sumTotals } from "./stats_totals.ts";
 import type { EpochSeconds, Ratio, Seconds } from "./units.ts";

@@ -22,14 +22,8 @@ import {
   listEngines,
 } from "./state_endpoint.ts";
 import { computeEnergy, type FleetEnergy } from "./state_energy.ts";
-import {
-  getHost,
-  type Hosts,
-  type HostState,
-  listGpus,
-  LOCAL_HOST,
-  setServers,
-} from "./state_gpus.ts";
+import { LOCAL_HOST } from "./host.ts";
+import { getHost, type Hosts, type HostState, listGpus, setServers } from "./state_gpus.ts";
 import {
   computeFigures,
   computeLifetime,

@@ -13,6 +13,7 @@ import {
 } from "./gpu_attribution.ts";
 import type { GpuFailure, GpuOutlier, GpuReport, GpuSample } from "./gpu_model.ts";
 import { appendGpuReport, findGpuOutliers, type GpuSeries } from "./gpu_outliers.ts";
+import { LOCAL_HOST } from "./host.ts";
 import {
   appendHostSample,
   computeHostLoad,
@@ -36,8 +37,6 @@ export interface MachineProcesses {
   /** Listening process ids by port, as far as visible. */
   readonly listeners: ReadonlyMap<number, readonly number[]>;
 }
-
-export const LOCAL_HOST = "localhost";
 
 export interface HostState {
   /** Of the last half minute, oldest first. */

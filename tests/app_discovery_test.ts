@@ -11,7 +11,12 @@ import {
 import { parseArguments } from "./fixtures/arguments.ts";
 import type { Scanner, ScanResult } from "../lib/discovery_scan.ts";
 import { parseEndpointUrl } from "../lib/endpoint.ts";
-import { parseProcessTable, type ProcessListing } from "../lib/host_processes.ts";
+import { createHost, LOCAL_HOST } from "../lib/host.ts";
+import {
+  parseProcessTable,
+  type ProcessLister,
+  type ProcessListing,
+} from "../lib/host_processes.ts";
 import type { Endpoint } from "../lib/model.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createScraper } from "../lib/scrape.ts";
@@ -27,7 +32,10 @@ interface Watch {
   readonly poll: (endpoint: Endpoint) => Promise<void>;
 }
 
-async function startWatch(endpoints: readonly Endpoint[]): Promise<Watch> {
+async function startWatch(
+  endpoints: readonly Endpoint[],
+  listProcesses: ProcessLister | null = null,
+): Promise<Watch> {
   const real = createDenoPlatform();
   let passed = 0;
   const platform = { ...real, monotonicSeconds: () => real.monotonicSeconds() + passed };
@@ -38,6 +46,7 @@ async function startWatch(endpoints: readonly Endpoint[]): Promise<Watch> {
     options: parsed.options,
     view: { output: "auto", depth: 256, ascii: false },
     state: startState(endpoints),
+    hosts: new Map([[LOCAL_HOST, { ...createHost(LOCAL_HOST, platform), listProcesses }]]),
   });
   for (const endpoint of endpoints) {
     const settings = { access: ANONYMOUS_ACCESS, timeout: 4, metricPrefix: null };
@@ -171,9 +180,9 @@ function listProcess(server: VllmServer): Promise<ProcessListing> {
 Deno.test("createServerInfoReader() asks once in the life of a server, and again after a restart", async () => {
   let server = await startVllmServer({ version: "0.10.2", warmUp: 60 });
   const endpoint = readEndpoint(server);
-  const watch = await startWatch([endpoint]);
+  const watch = await startWatch([endpoint], () => listProcess(server));
   const { session, poll } = watch;
-  const readLaunch = createServerInfoReader(session, () => listProcess(server));
+  const readLaunch = createServerInfoReader(session);
   const watched = session.watched.get(endpoint.key);
   if (watched === undefined) throw new Error("It is not watched");
   const knowsServer = (): unknown => session.state.endpoints[0].server;

@@ -11,7 +11,8 @@ import { type Session, startSession } from "../lib/app_session.ts";
 import { planGpuQuery } from "../lib/gpu_nvidia_smi.ts";
 import { parseProcessTable, type ProcessListing } from "../lib/host_processes.ts";
 import type { ProgramCall, ProgramOutcome } from "../lib/platform.ts";
-import { getHost, LOCAL_HOST } from "../lib/state_gpus.ts";
+import { createHost, type Host, LOCAL_HOST } from "../lib/host.ts";
+import { getHost } from "../lib/state_gpus.ts";
 import { parseArguments } from "./fixtures/arguments.ts";
 import { type Clock, createClock } from "./fixtures/clock.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
@@ -92,15 +93,19 @@ function createMachine(
     systemMemory: () => ({ totalBytes: 128, availableBytes: 87 }),
   };
   const endpoints = hosts.map((host) => createEndpoint(8000, host));
+  const host: Host = {
+    ...createHost(LOCAL_HOST, platform),
+    listProcesses: () => {
+      listings.push(platform.monotonicSeconds());
+      return Promise.resolve(LISTING);
+    },
+  };
   const session = startSession({
     platform,
     options: parsed.options,
     view: { output: "auto", depth: null, ascii: false },
     state: startState(endpoints),
-    listProcesses: () => {
-      listings.push(platform.monotonicSeconds());
-      return Promise.resolve(LISTING);
-    },
+    hosts: new Map([[LOCAL_HOST, host]]),
   });
   const machine: Machine = {
     ...{ session, clock, starts, listings, psStarts },
@@ -109,10 +114,15 @@ function createMachine(
   return machine;
 }
 
+function getOnlyHost({ hosts }: Session): Host {
+  const [host] = hosts.values();
+  return host;
+}
+
 Deno.test("sampleGpus() looks at this machine's GPUs where a server on it is watched, or as told", async () => {
   const looks = async (argv: readonly string[], hosts: readonly string[]): Promise<boolean> => {
     const { session, clock, starts } = createMachine(argv, hosts);
-    const done = sampleGpus(createGpuWatch(session));
+    const done = sampleGpus(createGpuWatch(session, getOnlyHost(session)));
     await clock.runUntil(1);
     await done;
     assertEquals(getHost(session.state.hosts, LOCAL_HOST).report !== null, starts.length > 0);
@@ -136,7 +146,7 @@ Deno.test("watchGpus() samples at the interval, but for no more than half of the
       if (report !== null) times.push(Number((report.sampledAt - report.duration).toFixed(6)));
     };
     session.state = { ...session.state, interval: Number(interval) };
-    const done = watchGpus(session);
+    const done = watchGpus(session, getOnlyHost(session));
     await clock.runUntil(8.5);
     session.stop.abort();
     await clock.runUntil(9);
@@ -152,7 +162,7 @@ Deno.test("watchGpus() samples at the interval, but for no more than half of the
 Deno.test("sampleGpus() lists processes again for new GPU processes, and after 30 s", async () => {
   const machine = createMachine(["--interval", "2"]);
   const { session, clock, listings } = machine;
-  const done = watchGpus(session);
+  const done = watchGpus(session, getOnlyHost(session));
   await clock.runUntil(11);
   machine.pids = [8, 9];
   await clock.runUntil(46);
@@ -170,7 +180,7 @@ Deno.test("sampleGpus() tells once that there is no GPU, and goes on looking", a
   machine.isThere = false;
   let changes = 0;
   session.onChange = () => changes++;
-  const done = watchGpus(session);
+  const done = watchGpus(session, getOnlyHost(session));
   await clock.runUntil(4.9);
   assertEquals([changes, getHost(session.state.hosts, LOCAL_HOST).failure?.kind], [1, "absent"]);
   assertEquals(starts, ["nvidia-smi --help-query-gpu", "amd-smi static"]);
@@ -190,7 +200,7 @@ Deno.test("sampleGpusOnce() waits two seconds for the GPUs, or as long as the sc
     const machine = createMachine(["--once"]);
     const { session, clock } = machine;
     machine.duration = duration;
-    const done = sampleGpusOnce(session, clock.platform.sleep(scrape))
+    const done = sampleGpusOnce(session, getOnlyHost(session), clock.platform.sleep(scrape))
       .then(() => clock.platform.monotonicSeconds());
     await clock.runUntil(60);
     return [await done, getHost(session.state.hosts, LOCAL_HOST).failure?.kind ?? null];
@@ -208,7 +218,7 @@ Deno.test("sampleGpusOnce() advises on the program that was too slow", async () 
     const machine = createMachine(["--once"]);
     const { session, clock } = machine;
     Object.assign(machine, { duration: null, isAmd });
-    const done = sampleGpusOnce(session, Promise.resolve());
+    const done = sampleGpusOnce(session, getOnlyHost(session), Promise.resolve());
     await clock.runUntil(10);
     await done;
     const { message = "" } = getHost(session.state.hosts, LOCAL_HOST).failure ?? {};

@@ -10,7 +10,8 @@ import {
   listGpusOf,
 } from "../lib/state_fleet.ts";
 import { computeMemoryRatio } from "../lib/gpu_outliers.ts";
-import { getHost, listGpus, LOCAL_HOST } from "../lib/state_gpus.ts";
+import { LOCAL_HOST } from "../lib/host.ts";
+import { getHost, listGpus } from "../lib/state_gpus.ts";
 import type { UiContext } from "../lib/state_ui.ts";
 import { createGpuPanel } from "../lib/view_panel_gpu.ts";
 import { createPaint } from "../lib/view_theme.ts";

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { getHost, LOCAL_HOST } from "../lib/state_gpus.ts";
+import { LOCAL_HOST } from "../lib/host.ts";
+import { getHost } from "../lib/state_gpus.ts";
 import { measureWidth } from "../lib/text.ts";
 import { formatCpu, renderHostLine } from "../lib/view_host.ts";
 import { createGpuPanel } from "../lib/view_panel_gpu.ts";

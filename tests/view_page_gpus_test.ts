@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { absent } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
-import { LOCAL_HOST } from "../lib/state_gpus.ts";
+import { LOCAL_HOST } from "../lib/host.ts";
 import { measureWidth } from "../lib/text.ts";
 import { renderGpusPage } from "../lib/view_page_gpus.ts";
 import { createPaint } from "../lib/view_theme.ts";

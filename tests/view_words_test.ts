@@ -4,7 +4,8 @@ import { absent, present } from "../lib/reading.ts";
 import type { EventLine } from "../lib/rules_alerts.ts";
 import type { Finding } from "../lib/rules_finding.ts";
 import type { Limit } from "../lib/rules_limits.ts";
-import { getHost, LOCAL_HOST } from "../lib/state_gpus.ts";
+import { LOCAL_HOST } from "../lib/host.ts";
+import { getHost } from "../lib/state_gpus.ts";
 import {
   chooseTemperatureColor,
   formatAlert,
