@@ -15,6 +15,7 @@ import {
   type MetricKind,
   type ServerTraits,
 } from "./model.ts";
+import type { LogGrammar } from "./log.ts";
 import type { EpochSeconds } from "./units.ts";
 
 export interface MetricRow extends MetricInfo {
@@ -177,6 +178,8 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
   readonly conclude: (facts: EngineFacts) => EngineConclusions;
   /** Figures that `conclude` derives without a row. */
   readonly derivedKeys?: readonly CounterKey[];
+  /** Without it, its log can only be shown. */
+  readonly log?: LogGrammar;
   /** The option that turns metrics on. */
   readonly enablingOption?: string;
   /** Returns the option that turned engine metrics off, if these families show that. */

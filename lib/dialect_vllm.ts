@@ -11,6 +11,7 @@ import {
   VLLM_METRIC_ROWS,
   VLLM_PREFIXES,
 } from "./dialect_vllm_metrics.ts";
+import { VLLM_LOG } from "./dialect_vllm_log.ts";
 import { DEFAULT_PORT, METRICS_PATH } from "./endpoint.ts";
 import { type CountsByLabel, sumCounts } from "./model.ts";
 import { absent, present, type Reading } from "./reading.ts";
@@ -210,5 +211,6 @@ export const VLLM: Dialect = {
     sizeOptions: new Set([...SHORT_OPTIONS.values(), "api-server-count", "nnodes"]),
   },
   conclude,
+  log: VLLM_LOG,
   findDisablingOption,
 };

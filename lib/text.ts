@@ -179,9 +179,9 @@ const SECRET_NAME =
 /** Names of files that hold a secret. */
 const FILE_NAME = /(?:file|path|dir)$/i;
 
-/** `name=value`, `name: value`, `"name": "value"`; quoted values extend to the closing quote. */
+/** `name=value`, `name: value`, `"name": "value"`; quotes and lists extend to their end. */
 const ASSIGNMENT =
-  /([A-Za-z_][\w.-]*)(["']?\s*[=:]\s*)(?!\/\/)("[^"]*"?|'[^']*'?|(?:(?:Bearer|Basic)\s+)?[^\s,;"'}\]]+)/g;
+  /([A-Za-z_][\w.-]*)(["']?\s*[=:]\s*)(?!\/\/)("[^"]*"?|'[^']*'?|\[[^\]]*\]?|(?:(?:Bearer|Basic)\s+)?[^\s,;"'}\]]+)/g;
 
 /** A lone user may be a token. */
 const USER_INFO = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi;

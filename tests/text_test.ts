@@ -300,6 +300,7 @@ const EXAMPLES: readonly (readonly [commandLine: string, masked: string])[] = [
     'x --config {"url": "u", "api_key": "a b", "n": 1}',
     'x --config {"url": "u", "api_key": ***, "n": 1}',
   ],
+  ["args: {'api_key': ['a', 'b'], 'port': 8}", "args: {'api_key': ***, 'port': 8}"],
   ["curl -H Authorization: Bearer abc http://h", "curl -H Authorization: *** http://h"],
   ["curl -u me:abc http://h", "curl -u me:*** http://h"],
   ["x --proxy http://me:abc@h:80/p", "x --proxy http://***@h:80/p"],
