@@ -70,15 +70,16 @@ function quoteFlags(text: string): string {
   return text.replace(/(?<![\w`-])--[a-z][a-z-]*/g, quoteCode);
 }
 
-/** Work as everywhere, or are explained with `look_back`. */
+/** Work as everywhere. */
 const MOVES: ReadonlySet<string> = new Set([
   ...["up", "down", "page_up", "page_down", "first", "last"],
-  ...["look_forward", "look_back_minute", "look_forward_minute", "look_now"],
 ]);
 
 /** Pages share a row. */
 function formatKeys(): string {
-  const listed = BINDINGS.filter(({ command }) => !MOVES.has(command));
+  const listed = BINDINGS.filter(({ command, isToldElsewhere }) =>
+    isToldElsewhere !== true && !MOVES.has(command)
+  );
   const groups = Map.groupBy(listed, ({ command, help }) => {
     return command.startsWith("show_") ? "page" : help;
   });

@@ -168,6 +168,7 @@ function getContext(screen: Screen): UiContext {
 /** The caller draws. */
 function applyMessage({ session }: Screen, message: Message): void {
   session.state = update(session.state, message);
+  session.past?.note(message);
 }
 
 function isLook(command: Command): command is LookCommand {
@@ -197,6 +198,8 @@ function runCommand(screen: Screen, command: Command): void {
   else if (isLook(command)) look(screen, command);
   else applyMessage(screen, { kind: "command", command, context: getContext(screen) });
   if (command === "faster") wake(session);
+  // It is of the newest scrapes.
+  if (command === "mark" || command === "unmark") screen.needsNewest = true;
 }
 
 function typeFilter(screen: Screen, key: KeyEvent): void {

@@ -327,10 +327,7 @@ export type MeanKey = typeof MEAN_KEYS[number];
 export type PackedSlot = number | Absent;
 
 /** Seconds. */
-export interface LatencyFigures {
-  readonly p50: Reading<Quantile>;
-  readonly p95: Reading<Quantile>;
-  readonly p99: Reading<Quantile>;
+export interface LatencyFigures extends Readonly<Record<"p50" | "p95" | "p99", Reading<Quantile>>> {
   readonly mean: Reading<Seconds>;
   /** Number of observations. */
   readonly samples: Reading;
@@ -391,6 +388,8 @@ export interface Figures {
   readonly kvCache: KvCacheFigures;
   readonly lastPoll: WindowFigures;
   readonly lastMinute: WindowFigures;
+  /** `null` without a mark of the user. */
+  readonly sinceMark: WindowFigures | null;
   readonly lifetime: LifetimeFigures;
 }
 

@@ -20,6 +20,7 @@ import {
   forgetSamples,
   getServerTotals,
   listEngines,
+  markEndpoint,
   restoreScrape,
   startEndpoints,
 } from "./state_endpoint.ts";
@@ -73,6 +74,8 @@ export interface State extends BillSources {
   readonly pastStep: number | null;
   /** When it is drawn, if that is not when it was. */
   readonly seenAt?: Seconds;
+  /** When the user set the mark; `null` without one. */
+  readonly mark: { readonly at: Seconds; readonly epoch: EpochSeconds } | null;
   /** The state on screen when the user asked for a diagnosis; `null` if not asked. */
   readonly noted: State | null;
   /** Local time minus UTC. */
@@ -129,8 +132,7 @@ export function createState(
   const sources = {
     ui: createUi(),
     held: null,
-    pastStep: null,
-    noted: null,
+    ...{ pastStep: null, mark: null, noted: null },
     modelNames: new Map(),
     evaluation: NO_EVALUATION,
     gone: { here: NO_TOTALS, elsewhere: NO_TOTALS },
@@ -253,6 +255,17 @@ function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
   return steps.find((step) => (step - interval) * direction > 0) ?? interval;
 }
 
+/** A past or paused screen has no mark to set: it would count from a moment that is not shown. */
+function setMark(state: State, isMarked: boolean): State {
+  const { held, endpoints, now: at, nowEpoch: epoch } = state;
+  if (held !== null) return state;
+  return deriveFleet({
+    ...state,
+    mark: isMarked ? { at, epoch } : null,
+    endpoints: endpoints.map((known) => markEndpoint(known, isMarked)),
+  });
+}
+
 function applyToState(state: State, command: Command, context: UiContext): State {
   // In the column menu, space toggles a column.
   if (command === "pause" && state.ui.screen !== "columns") {
@@ -265,6 +278,7 @@ function applyToState(state: State, command: Command, context: UiContext): State
   if (command === "diagnose") {
     return { ...state, noted: { ...getSceneState(state), held: null, noted: null } };
   }
+  if (command === "mark" || command === "unmark") return setMark(state, command === "mark");
   if (command === "slower") return { ...state, interval: stepInterval(state.interval, 1) };
   if (command === "faster") return { ...state, interval: stepInterval(state.interval, -1) };
   return { ...state, ui: applyCommand(state.ui, command, context) };
@@ -290,7 +304,8 @@ export function update(state: State, message: Message): State {
     }
     case "scraped": {
       const { scrape, scrape: { endpointKey: key } } = message;
-      const accept = (known: EndpointState) => acceptScrape(known, scrape, objectives);
+      const options = { objectives, isMarked: state.mark !== null };
+      const accept = (known: EndpointState) => acceptScrape(known, scrape, options);
       return nameNewEngines(updateEndpoint(state, key, accept), key);
     }
     case "recalled": {

@@ -17,7 +17,9 @@ import {
 } from "./model.ts";
 import { computeLimit, getLimitPeakValues, type Limit, NO_LIMIT } from "./rules_limits.ts";
 import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
+import { absent, present } from "./reading.ts";
 import { computeFigures, NO_FIGURES } from "./stats_aggregate.ts";
+import { continueMark, type Mark, measureMark, pauseMark, startMark } from "./stats_mark.ts";
 import { appendFigures, appendGap, NO_SERIES, type Series } from "./stats_series.ts";
 import {
   addScrape,
@@ -60,6 +62,8 @@ export interface EngineState {
   readonly limitPeaks: Peaks;
   /** GPUs aside. */
   readonly limit: Limit;
+  /** `null` if the user set none, or it has not answered since. */
+  readonly mark: Mark | null;
 }
 
 export interface CurrentEngine extends EngineState {
@@ -135,9 +139,11 @@ export function forgetSamples(known: EndpointState, at: Seconds): EndpointState 
 
 /** Keeps name, totals and peaks. */
 function leaveEngine(engine: EngineState): EngineState {
-  if (engine.replica === null) return engine;
+  const { replica, mark } = engine;
+  if (replica === null) return engine;
   return {
     ...engine,
+    mark: mark && pauseMark(mark, replica.sample),
     ...{
       replica: null,
       figures: NO_FIGURES,
@@ -172,7 +178,32 @@ function createEngine(
     key: `${endpoint.key}\n${engineKey}`,
     ...{ name: null, replica: null, figures: NO_FIGURES, series: NO_SERIES, totals },
     ...{ peaks: NO_PEAKS, limitPeaks: NO_PEAKS, idleness: NO_IDLENESS, limit: NO_LIMIT },
+    mark: null,
   };
+}
+
+/** With the figures since the mark. */
+function showMark(replica: ReplicaSample, mark: Mark | null, at: Seconds): ReplicaSample {
+  if (mark === null) return replica;
+  const isNew = at === mark.at;
+  const sinceMark = isNew ? absent("first_scrape") : present(measureMark(mark, replica.sample, at));
+  return { ...replica, sinceMark };
+}
+
+/** Sets or removes the mark. A server that does not answer is marked once it does. */
+export function markEndpoint(known: EndpointState, isMarked: boolean): EndpointState {
+  const at = known.scrape?.receivedAt ?? NaN;
+  const engines = new Map(
+    [...known.engines].map(([key, engine]): [string, EngineState] => {
+      if (engine.replica === null) return [key, { ...engine, mark: null }];
+      const { sinceMark: _, ...bare } = engine.replica;
+      const isCounted = isMarked && known.failure === null;
+      const mark = isCounted ? startMark(at, bare.sample) : null;
+      const replica = showMark(bare, mark, at);
+      return [key, { ...engine, mark, replica, figures: computeFigures([replica]) }];
+    }),
+  );
+  return { ...known, engines };
 }
 
 /** Sets the scrape that the first one is compared with; it is not shown itself. */
@@ -190,24 +221,35 @@ export function restoreScrape(
 
 function followEngine(
   engine: EngineState,
-  replica: ReplicaSample,
-  { scrape, totals, before, elapsed, hasRestarted }: {
+  counted: ReplicaSample,
+  { scrape, totals, before, elapsed, continuity, isMarked }: {
     readonly scrape: Scrape;
-    readonly hasRestarted: boolean;
+    readonly continuity: Continuity;
     readonly totals: SessionTotals;
     /** Its previous sample, if comparable. */
     readonly before: EngineSample | undefined;
     readonly elapsed: Seconds;
+    readonly isMarked: boolean;
   },
 ): EngineState {
-  const figures = computeFigures([replica]);
   const moment = { at: scrape.receivedAt, epoch: scrape.receivedAtEpoch };
-  const step = { before, now: replica.sample, span: elapsed };
-  const known = hasRestarted ? NO_PEAKS : engine.limitPeaks;
+  const { sample } = counted;
+  const mark = !isMarked
+    ? null
+    : engine.mark === null
+    ? startMark(moment.at, sample)
+    : continueMark(engine.mark, sample, {
+      ...{ last: engine.replica?.sample ?? null, continuity },
+      isComparable: before !== undefined,
+    });
+  const replica = showMark(counted, mark, moment.at);
+  const figures = computeFigures([replica]);
+  const step = { before, now: sample, span: elapsed };
+  const known = continuity === "same" ? engine.limitPeaks : NO_PEAKS;
   const limitPeaks = recordPeaks(known, getLimitPeakValues(figures), moment);
   return {
     ...engine,
-    ...{ replica, figures, totals },
+    ...{ replica, figures, totals, mark },
     series: appendFigures(engine.replica === null ? NO_SERIES : engine.series, figures, moment.at),
     peaks: recordPeaks(engine.peaks, getPeakValues(figures), moment),
     limitPeaks,
@@ -237,7 +279,11 @@ function extendHistory(history: EndpointHistory, scrape: Scrape): EndpointHistor
 export function acceptScrape(
   earlier: EndpointState,
   scrape: Scrape,
-  objectives: readonly Objective[],
+  { objectives, isMarked }: {
+    readonly objectives: readonly Objective[];
+    /** The user set a mark. */
+    readonly isMarked: boolean;
+  },
 ): EndpointState {
   const hasJumped = hasClockJumped(scrape, earlier.scrape);
   const known = hasJumped ? forgetSamples(earlier, scrape.receivedAt) : earlier;
@@ -260,7 +306,7 @@ export function acceptScrape(
     const engine = known.engines.get(key) ?? createEngine(known, key, ofEngine);
     const step = {
       ...{ scrape, totals: ofEngine, before: samples.get(key), elapsed },
-      hasRestarted: history.hasJustRestarted,
+      ...{ continuity, isMarked },
     };
     current.set(key, followEngine(engine, replica, step));
   }
@@ -305,10 +351,11 @@ export function completeEndpoint(
   );
   const history = { ...extended, restartCount, alternation };
   const engines = new Map(reduced.engines);
-  for (const replica of computeReplicas(history)) {
-    const key = identifyEngine(replica.sample);
+  for (const counted of computeReplicas(history)) {
+    const key = identifyEngine(counted.sample);
     const engine = engines.get(key);
     if (engine === undefined) continue;
+    const replica = showMark(counted, engine.mark, scrapes[scrapes.length - 1].receivedAt);
     const figures = computeFigures([replica]);
     engines.set(key, {
       ...engine,

@@ -336,6 +336,9 @@ function noteMessage(past: Recorder, message: Message): void {
       past.needsSpan = true;
       return;
     // They change endpoints, and no attempt says how.
+    case "command":
+      past.needsSpan ||= message.command === "mark" || message.command === "unmark";
+      return;
     case "recalled":
     case "launch_read":
     case "endpoints_found":

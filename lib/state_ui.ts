@@ -23,7 +23,7 @@ export type Command =
   | ("page_up" | "page_down" | "first" | "last" | "open" | "back" | "sort_next")
   | ("sort_previous" | "invert_sort" | "sort_severity" | "filter" | "group" | "fold")
   | ("unfold" | "zoom" | "next_trouble" | "previous_trouble" | "next_page" | "next_theme")
-  | ("columns" | "help" | "redraw" | "suspend" | "diagnose" | "facts")
+  | ("columns" | "help" | "redraw" | "suspend" | "diagnose" | "facts" | "mark" | "unmark")
   | LookCommand
   | PageCommand;
 

@@ -198,7 +198,9 @@ function computeWindow(
   const sumTokenRates = (count: (counts: Counts) => Reading): Reading =>
     sumReadings(windows.map(({ delta, counts }, i) => {
       const { sample, lastMinute } = replicas[i];
-      if (sample.server.tokensAreBooked === "finish" && isPresent(lastMinute)) {
+      const isLong = isPresent(delta) && isPresent(lastMinute) &&
+        delta.value.span > lastMinute.value.span;
+      if (sample.server.tokensAreBooked === "finish" && isPresent(lastMinute) && !isLong) {
         const { span } = lastMinute.value;
         const rate = mapReading(count({ ...lastMinute.value, sample }), (tokens) => tokens / span);
         return isPresent(rate) ? { ...rate, isOverMinute: true } : rate;
@@ -359,6 +361,12 @@ function computeKvCache(replicas: readonly ReplicaSample[]): KvCacheFigures {
   };
 }
 
+/** Replicas whose mark has yet to begin count nothing. */
+function computeSinceMark(replicas: readonly ReplicaSample[]): WindowFigures | null {
+  if (replicas.every(({ sinceMark }) => sinceMark === undefined)) return null;
+  return computeWindow(replicas, ({ sinceMark }) => sinceMark ?? absent("first_scrape"));
+}
+
 /** Merges all figures; all are `missing` for an empty list. */
 export function computeFigures(replicas: readonly ReplicaSample[]): Figures {
   return {
@@ -369,6 +377,7 @@ export function computeFigures(replicas: readonly ReplicaSample[]): Figures {
     kvCache: computeKvCache(replicas),
     lastPoll: computeWindow(replicas, (replica) => replica.lastPoll),
     lastMinute: computeWindow(replicas, (replica) => replica.lastMinute),
+    sinceMark: computeSinceMark(replicas),
     lifetime: computeLifetime(replicas),
   };
 }

@@ -52,6 +52,8 @@ export interface ReplicaSample {
   readonly lastPoll: Reading<Delta>;
   /** Over the last 60 s, or less if watched for less. */
   readonly lastMinute: Reading<Delta>;
+  /** Since the mark of the user; left out without one. */
+  readonly sinceMark?: Reading<Delta>;
 }
 
 /** `@1m`. */
@@ -152,7 +154,8 @@ function haveStartsMoved(later: Reading<EpochSeconds>, earlier: Reading<EpochSec
   return isPresent(later) && isPresent(earlier) && !isSameStart(later.value, earlier.value);
 }
 
-function hasFallen(later: EngineSample, earlier: CountedSample): boolean {
+/** Whether any counter or bucket is lower than before. */
+export function hasFallen(later: EngineSample, earlier: CountedSample): boolean {
   for (const key of COUNTER_KEYS) {
     const now = later.counters[key];
     const before = earlier.counters[key];
@@ -334,7 +337,7 @@ function subtractLatency(
   return typeof delta === "string" ? absent(delta) : present(delta);
 }
 
-function subtractSamples(later: EngineSample, earlier: CountedSample, span: Seconds): Delta {
+export function subtractSamples(later: EngineSample, earlier: CountedSample, span: Seconds): Delta {
   return {
     span,
     counters: subtractCounters(later, earlier),

@@ -13,6 +13,8 @@ interface Binding {
   /** A character, or a name such as `F10`, `Enter`, `Ctrl-L`. */
   readonly keys: readonly string[];
   readonly help: string;
+  /** The help of another key has it too, so that the help screen leaves it out. */
+  readonly isToldElsewhere?: true;
   /** For the key line; without it the key is listed only in the help. */
   readonly label?: string;
 }
@@ -27,8 +29,18 @@ export const BINDINGS: readonly Binding[] = [
     label: "Detail",
     help: "open the selected replica (or click it twice)",
   },
-  { command: "next_trouble", keys: ["n"], label: "Trouble", help: "next row in trouble" },
-  { command: "previous_trouble", keys: ["N"], help: "previous row in trouble" },
+  {
+    command: "next_trouble",
+    keys: ["n"],
+    label: "Trouble",
+    help: "next row in trouble (N: previous)",
+  },
+  {
+    command: "previous_trouble",
+    keys: ["N"],
+    help: "previous row in trouble",
+    isToldElsewhere: true,
+  },
   {
     command: "filter",
     keys: ["/", "F3", "F4"],
@@ -51,10 +63,26 @@ export const BINDINGS: readonly Binding[] = [
     help: "pause the screen (polling continues)",
   },
   { command: "look_back", keys: ["["], help: "look back a poll (] forward; { } a minute; \\ now)" },
-  { command: "look_forward", keys: ["]"], help: "look forward by one poll" },
-  { command: "look_back_minute", keys: ["{"], help: "look back by a minute" },
-  { command: "look_forward_minute", keys: ["}"], help: "look forward by a minute" },
-  { command: "look_now", keys: ["\\"], help: "return to now" },
+  { command: "look_forward", keys: ["]"], help: "look forward by one poll", isToldElsewhere: true },
+  {
+    command: "look_back_minute",
+    keys: ["{"],
+    help: "look back by a minute",
+    isToldElsewhere: true,
+  },
+  {
+    command: "look_forward_minute",
+    keys: ["}"],
+    help: "look forward by a minute",
+    isToldElsewhere: true,
+  },
+  { command: "look_now", keys: ["\\"], help: "return to now", isToldElsewhere: true },
+  {
+    command: "mark",
+    keys: ["m"],
+    help: "mark this moment: figures since then (M removes it)",
+  },
+  { command: "unmark", keys: ["M"], help: "remove the mark", isToldElsewhere: true },
   { command: "group", keys: ["g"], label: "Group", help: "group replicas by model, or not" },
   {
     command: "fold",

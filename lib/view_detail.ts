@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LATENCY_KEYS, LATENCY_NAMES, type WindowFigures } from "./model.ts";
+import { LATENCY_KEYS, LATENCY_NAMES, type LatencyFigures, type WindowFigures } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import { findCutShare } from "./rules_advice.ts";
 import { FLAG_OF_LIMIT } from "./rules_limits.ts";
@@ -14,6 +14,7 @@ import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
+import { NO_FIGURES } from "./stats_aggregate.ts";
 import { countPoints, PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
 import { wrapText } from "./text.ts";
 import type { Ratio } from "./units.ts";
@@ -66,7 +67,16 @@ interface Subject extends DetailOptions {
 }
 
 type Cells = string[];
-const WINDOW_HEADING: Cells = ["", "last poll", "@1m", "since start"];
+
+/** `undefined` without a mark. */
+function listMarked({ row, state }: Subject): readonly WindowFigures[] {
+  return state.mark === null ? [] : [row.shown.sinceMark ?? NO_FIGURES.lastPoll];
+}
+
+function createWindowHeading(subject: Subject): Cells {
+  const marked = listMarked(subject).map(() => "since mark");
+  return ["", "last poll", "@1m", ...marked, "since start"];
+}
 
 export function renderSection(
   title: string,
@@ -206,14 +216,18 @@ function renderThroughput(subject: Subject): string[] {
     lifetime: Reading | null,
   ): Cells => [
     title,
-    ...[figures.lastPoll, figures.lastMinute].map((one) =>
+    ...[figures.lastPoll, figures.lastMinute, ...listMarked(subject)].map((one) =>
       show(subject, read(one), formatQuantity)
     ),
     lifetime === null ? "" : show(subject, lifetime, formatCount),
   ];
   const { lifetime, lifetime: { cachedPromptTokens: cached } } = figures;
   return renderSection("Throughput", [
-    ["", span(figures.lastPoll), span(figures.lastMinute), "total since start"],
+    [
+      ...["", span(figures.lastPoll), span(figures.lastMinute)],
+      ...listMarked(subject).map(() => "since mark"),
+      "total since start",
+    ],
     line("Requests /s", (window) => window.requestsPerSecond, lifetime.finishedRequests),
     line("Prompt tok/s", (window) => window.promptTokensPerSecond, lifetime.promptTokens),
     line("  computed", (window) => window.computedPromptTokensPerSecond, null),
@@ -222,22 +236,37 @@ function renderThroughput(subject: Subject): string[] {
   ], { paint: subject.paint, align: "right" });
 }
 
+const QUANTILE_HEADING: Cells = ["P50", "P95", "P99", "mean", "n"];
+
+function showLatency(subject: Subject, { p50, p95, p99, mean, samples }: LatencyFigures): Cells {
+  return [
+    ...[p50, p95, p99].map((quantile) => show(subject, quantile, formatQuantile)),
+    show(subject, mean, formatLatency),
+    show(subject, samples, formatCount, "dim"),
+  ];
+}
+
 function renderLatency(subject: Subject): string[] {
   const { lastPoll, lastMinute } = subject.row.shown;
-  const rows = LATENCY_KEYS.map((key): Cells => {
-    const { p50, p95, p99, mean, samples } = lastPoll.latency[key];
-    const minute = lastMinute.latency[key];
-    return [
+  const rows = LATENCY_KEYS.map((key): Cells => [
+    LATENCY_NAMES[key].title,
+    ...showLatency(subject, lastPoll.latency[key]),
+    show(subject, lastMinute.latency[key].p95, formatQuantile),
+    show(subject, lastMinute.latency[key].samples, formatCount, "dim"),
+  ]);
+  const heading = ["", ...QUANTILE_HEADING, "P95@1m", "n@1m"];
+  const options = { paint: subject.paint, align: "right" } as const;
+  const marked = listMarked(subject).flatMap(({ latency }) => [
+    ["", ...QUANTILE_HEADING],
+    ...LATENCY_KEYS.map((key) => [
       LATENCY_NAMES[key].title,
-      ...[p50, p95, p99].map((quantile) => show(subject, quantile, formatQuantile)),
-      show(subject, mean, formatLatency),
-      show(subject, samples, formatCount, "dim"),
-      show(subject, minute.p95, formatQuantile),
-      show(subject, minute.samples, formatCount, "dim"),
-    ];
-  });
-  const heading = ["", "P50", "P95", "P99", "mean", "n", "P95@1m", "n@1m"];
-  return renderSection("Latency", [heading, ...rows], { paint: subject.paint, align: "right" });
+      ...showLatency(subject, latency[key]),
+    ]),
+  ]);
+  return [
+    ...renderSection("Latency", [heading, ...rows], options),
+    ...renderSection("Latency since the mark", marked, options),
+  ];
 }
 
 function renderServiceLevels(subject: Subject): string[] {
@@ -271,10 +300,10 @@ function renderPrefixCache(subject: Subject): string[] {
     isPresent(reading) || (reading.reason !== "missing" && reading.reason !== "unsupported")
   );
   if (!isExported) return [];
-  const windows = [lastPoll, lastMinute, lifetime];
+  const windows = [lastPoll, lastMinute, ...listMarked(subject), lifetime];
   const hit = (ratio: Reading<Ratio>): string => show(subject, ratio, formatPercent);
   const rows: Cells[] = [
-    WINDOW_HEADING,
+    createWindowHeading(subject),
     ["Hit ratio", ...windows.map(({ prefixCacheHitRatio }) => hit(prefixCacheHitRatio))],
     [
       `Queries (${subject.row.replica?.sample.prefixCacheUnit ?? "tokens"})`,
@@ -301,11 +330,11 @@ function renderRequests(subject: Subject): string[] {
 function renderSpeculation(subject: Subject): string[] {
   const { lastPoll, lastMinute, lifetime } = subject.row.shown;
   if (!isPresent(lifetime.draftAcceptanceRatio)) return [];
-  const windows = [lastPoll, lastMinute, lifetime];
+  const windows = [lastPoll, lastMinute, ...listMarked(subject), lifetime];
   const ratios = windows.map((window) => window.draftAcceptanceRatio);
   const lengths = windows.map((window) => window.meanAcceptanceLength);
   const section = renderSection("Speculative decoding", [
-    WINDOW_HEADING,
+    createWindowHeading(subject),
     ["Draft tokens accepted", ...ratios.map((ratio) => show(subject, ratio, formatPercent))],
     ["Tokens per step", ...lengths.map((length) => show(subject, length, formatQuantity))],
   ], { paint: subject.paint, align: "right" });

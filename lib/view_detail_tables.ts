@@ -21,6 +21,7 @@ import { getLargestRequest } from "./rules_advice.ts";
 import type { State } from "./state.ts";
 import type { Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
+import { NO_FIGURES } from "./stats_aggregate.ts";
 import { findWorstObjective } from "./stats_slo.ts";
 import { PEAK_KEYS } from "./stats_series.ts";
 import { measureWidth, padText } from "./text.ts";
@@ -96,11 +97,14 @@ function describeSpan({ span }: WindowFigures): string {
 }
 
 const RATE_WIDTHS = [18, 10, 10, 13];
+/** With a mark, in the same room. */
+const MARKED_RATE_WIDTHS = [17, 9, 9, 11, 12];
 
-export function renderThroughput({ row, sample, paint }: Subject, width: number): string[] {
-  const { lastPoll, lastMinute, lifetime } = row.shown;
-  const windows = [lastPoll, lastMinute];
-  const style = { widths: RATE_WIDTHS, paint };
+export function renderThroughput({ row, sample, state, paint }: Subject, width: number): string[] {
+  const { lastPoll, lastMinute, sinceMark, lifetime } = row.shown;
+  const isMarked = state.mark !== null;
+  const windows = [lastPoll, lastMinute, ...isMarked ? [sinceMark ?? NO_FIGURES.lastPoll] : []];
+  const style = { widths: isMarked ? MARKED_RATE_WIDTHS : RATE_WIDTHS, paint };
   const draw = (
     title: string,
     read: (window: WindowFigures) => Reading,
@@ -115,10 +119,13 @@ export function renderThroughput({ row, sample, paint }: Subject, width: number)
   const { prefixCacheHitRatio: hit, prefixCacheQueries: queries } = lifetime;
   // The figures of a server that is DOWN are absent, and no line may go for that.
   const { counters, gauges } = sample;
-  const spans = windows.map(describeSpan);
+  const spans = [lastPoll, lastMinute].map(describeSpan);
+  const titles = isMarked
+    ? [...spans.map((span) => span.replace("last ", "")), "since mark", "since start"]
+    : [...spans, "since start"];
   return [
     drawRule(paint("throughput", "heading"), width, paint),
-    drawRow("", createHeading([...spans, "since start"]), style),
+    drawRow("", createHeading(titles), style),
     draw("Output tok/s", (one) => one.generationTokensPerSecond, lifetime.generationTokens),
     draw("Prompt tok/s", (one) => one.promptTokensPerSecond, lifetime.promptTokens),
     draw("  computed", (one) => one.computedPromptTokensPerSecond, null),
@@ -244,6 +251,26 @@ const SLO_COLUMN: LatencyColumn = {
   },
 };
 
+/** In place of columns of less use. */
+const MARK_COLUMNS: readonly LatencyColumn[] = [
+  {
+    title: "P95 mark",
+    width: 10,
+    priority: 1,
+    read: (key, { shown }) =>
+      createCell((shown.sinceMark ?? NO_FIGURES.lastPoll).latency[key].p95, formatQuantile),
+  },
+  {
+    title: "n mark",
+    width: 8,
+    priority: 3,
+    read: (key, { shown }) => {
+      const { samples } = (shown.sinceMark ?? NO_FIGURES.lastPoll).latency[key];
+      return createCell(samples, formatSamples, "dim");
+    },
+  },
+];
+
 function createQuantileColumn(key: "p50" | "p95" | "p99", priority: number): LatencyColumn {
   return {
     title: key.toUpperCase(),
@@ -261,7 +288,7 @@ const LATENCY_COLUMNS: readonly LatencyColumn[] = [
   {
     title: "mean",
     width: 9,
-    priority: 3,
+    priority: 4,
     read: (key, { shown }) => createCell(shown.lastMinute.latency[key].mean, formatLatency),
   },
   {
@@ -275,14 +302,15 @@ const LATENCY_COLUMNS: readonly LatencyColumn[] = [
   {
     title: "P95 now",
     width: 9,
-    priority: 4,
+    priority: 5,
     read: (key, { shown }) => createCell(shown.lastPoll.latency[key].p95, formatQuantile),
   },
 ];
 
-/** The set depends on the width, and on whether the model has objectives. */
-function chooseLatencyColumns(row: Row, width: number): readonly LatencyColumn[] {
-  const kept = LATENCY_COLUMNS.filter((one) => one !== SLO_COLUMN || row.serviceLevels.length > 0);
+/** The set depends on the width, on whether the model has objectives, and on whether there is a mark. */
+function chooseLatencyColumns({ row, state }: Subject, width: number): readonly LatencyColumn[] {
+  const usual = LATENCY_COLUMNS.filter((one) => one !== SLO_COLUMN || row.serviceLevels.length > 0);
+  const kept = [...usual, ...state.mark === null ? [] : MARK_COLUMNS];
   const measure = (): number =>
     kept.reduce((sum, column) => sum + column.width, 1 + LATENCY_TITLE_WIDTH);
   while (kept.length > 1 && measure() > width) {
@@ -292,8 +320,9 @@ function chooseLatencyColumns(row: Row, width: number): readonly LatencyColumn[]
   return kept;
 }
 
-export function renderLatency({ row, paint }: Subject, width: number): string[] {
-  const columns = chooseLatencyColumns(row, width);
+export function renderLatency(subject: Subject, width: number): string[] {
+  const { row, paint } = subject;
+  const columns = chooseLatencyColumns(subject, width);
   const style = { widths: [LATENCY_TITLE_WIDTH, ...columns.map((one) => one.width)], paint };
   return [
     drawRule(paint("latency, last minute", "heading"), width, paint),

@@ -136,7 +136,7 @@ function describePast({ now, nowEpoch, utcOffset, seenAt = now }: State, step: n
 }
 
 function createTitle(state: State): readonly Piece[] {
-  const { fleet, held, pastStep, noted, isDemo, nowEpoch, utcOffset } = state;
+  const { fleet, held, pastStep, noted, isDemo, now, nowEpoch, utcOffset, mark } = state;
   const { total } = fleet.counts;
   const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
   const hasSinceStart = fleet.rows.some(({ shown, figures }) => shown !== figures);
@@ -146,6 +146,7 @@ function createTitle(state: State): readonly Piece[] {
       meaning: "alert",
     },
     { text: noted === null ? "" : "diagnosis on exit", meaning: "ok" },
+    { text: mark === null ? "" : `mark ${formatDuration(now - mark.at)}`, meaning: "name" },
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
     { text: `${total} ${total === 1 ? "replica" : "replicas"}` },
     { text: hasSinceStart ? `${SINCE_START} since start` : "", meaning: "dim" },

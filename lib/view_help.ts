@@ -47,7 +47,7 @@ type Entry = readonly [title: string, text: string];
 const KEY_GROUPS: readonly (readonly [title: string, commands: readonly Command[]])[] = [
   ["Rows", [
     ...["up", "down", "page_up", "page_down", "first", "last", "next_trouble"] as const,
-    ...["previous_trouble", "open", "facts", "fold", "unfold"] as const,
+    ...["open", "facts", "fold", "unfold"] as const,
   ]],
   ["Table", [
     ...["filter", "sort_next", "sort_previous", "sort_severity", "invert_sort"] as const,
@@ -63,7 +63,9 @@ function listEntries(listed: typeof BINDINGS): readonly Entry[] {
 function listKeyGroups(): readonly (readonly [title: string, entries: readonly Entry[]])[] {
   const pages = BINDINGS.filter(({ command }) => command.startsWith("show_"));
   const named = new Set(KEY_GROUPS.flatMap(([, commands]) => commands));
-  const rest = BINDINGS.filter((one) => !named.has(one.command) && !pages.includes(one));
+  const rest = BINDINGS.filter((one) =>
+    !named.has(one.command) && !pages.includes(one) && one.isToldElsewhere !== true
+  );
   const titles = pages.map(({ help }) => help.replace("page: ", "")).join(", ");
   return [
     ...KEY_GROUPS.map(([title, commands]) =>

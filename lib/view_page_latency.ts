@@ -9,6 +9,7 @@ import { LATENCY_KEYS, LATENCY_NAMES, type LatencyFigures, type LatencyKey } fro
 import type { Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import type { Fleet, Row } from "./state_fleet.ts";
+import { NO_FIGURES } from "./stats_aggregate.ts";
 import { countPackedUpTo, type PackedSample, type SamplePoint } from "./stats_samples.ts";
 import { LONG_WINDOW } from "./stats_window.ts";
 import { cutText, measureWidth, padText } from "./text.ts";
@@ -43,20 +44,45 @@ function formatWindow({ p50, p95, p99, samples }: LatencyFigures): string {
   return quantiles.join("") + padText(formatReading(samples, formatSamples), COUNT_WIDTH, "right");
 }
 
-function renderTable({ total: { shown, figures } }: Fleet, paint: Paint): string[] {
+interface TableWindow {
+  readonly title: string;
+  readonly latency: Readonly<Record<LatencyKey, LatencyFigures>>;
+  readonly meaning: Meaning;
+}
+
+/** A narrow screen has no room for all three. */
+function listWindows({ fleet: { total }, mark }: State, width: number): readonly TableWindow[] {
+  const { lastMinute, sinceMark, lifetime } = total.shown;
+  const all: readonly (TableWindow | null)[] = [
+    { title: "last minute", latency: lastMinute.latency, meaning: "plain" },
+    mark === null ? null : {
+      title: "since the mark",
+      latency: (sinceMark ?? NO_FIGURES.lastPoll).latency,
+      meaning: "plain",
+    },
+    { title: "since start", latency: lifetime.latency, meaning: "dim" },
+  ];
+  const room = Math.floor((width - 1 - NAME_WIDTH) / WINDOW_WIDTH);
+  return all.filter((window) => window !== null).slice(0, Math.max(2, room));
+}
+
+function renderTable(state: State, width: number, paint: Paint): string[] {
   const titles = ["P50", "P95", "P99"].map((title) => padText(title, QUANTILE_WIDTH, "right"));
   const columns = titles.join("") + padText("n", COUNT_WIDTH, "right");
-  const windows = ["last minute", "since start"].map((title) => {
+  const windows = listWindows(state, width);
+  const headings = windows.map(({ title }) => {
     const blanks = " ".repeat(QUANTILE_WIDTH - 3);
     return blanks + padText(title, WINDOW_WIDTH - blanks.length);
   });
   return [
-    paint(` ${padText("Latency", NAME_WIDTH)}${windows.join("")}`.trimEnd(), "heading"),
-    paint(" ".repeat(1 + NAME_WIDTH) + columns + columns, "dim"),
+    paint(` ${padText("Latency", NAME_WIDTH)}${headings.join("")}`.trimEnd(), "heading"),
+    paint(" ".repeat(1 + NAME_WIDTH) + columns.repeat(windows.length), "dim"),
     ...LATENCY_KEYS.map((key) => {
       const name = paint(padText(LATENCY_NAMES[key].title, NAME_WIDTH), "dim");
-      const minute = formatWindow(shown.lastMinute.latency[key]);
-      return ` ${name}${minute}${paint(formatWindow(figures.lifetime.latency[key]), "dim")}`;
+      const cells = windows.map(({ latency, meaning }) =>
+        paint(formatWindow(latency[key]), meaning)
+      );
+      return ` ${name}${cells.join("")}`;
     }),
   ];
 }
@@ -296,7 +322,7 @@ export function renderLatencyPage(
   state: State,
   { width, lines, paint }: PanelSpace & { readonly paint: Paint },
 ): readonly string[] {
-  const table = renderTable(state.fleet, paint);
+  const table = renderTable(state, width, paint);
   const sources = listSources(state.fleet);
   if (sources.length === 0) return table;
   const pairs = Math.floor(width / (2 * MIN_STRIP_WIDTH));

@@ -10,6 +10,8 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   look_back_minute: true,
   look_forward_minute: true,
   look_now: true,
+  mark: true,
+  unmark: true,
   quit: true,
   pause: true,
   slower: true,
