@@ -6,7 +6,6 @@
  */
 
 import { createServerInfoReader, scanForever } from "./app_discovery.ts";
-import { runLive } from "./app_live.ts";
 import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
 import { isTextForm, renderOutput } from "./app_output.ts";
 import {
@@ -56,8 +55,7 @@ import { enterTerminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import { renderSummary, type ViewOptions } from "./view.ts";
-import { renderCheck, renderUnknown } from "./view_check.ts";
+import type { ViewOptions } from "./view.ts";
 import { chooseBraille } from "./view_signs.ts";
 import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
@@ -166,9 +164,10 @@ async function scrapeOnce(session: Session): Promise<void> {
   for (const { name, listProcesses } of session.hosts.values()) {
     if (listEndpointsOn(session.state, name).length > 0) void listProcesses?.();
   }
-  const poll = interval > 0 && stateFile === null ? pollTwice : pollEndpoint;
+  const hasInterval = interval > 0 && stateFile === null;
+  const poll = hasInterval ? pollTwice : pollEndpoint;
   const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
-  await sampleHostsOnce(session, scrapes);
+  await sampleHostsOnce(session, scrapes, { hasInterval });
   await Promise.all(reading);
 }
 
@@ -188,8 +187,11 @@ async function runOnce(session: Session): Promise<number> {
   if (stop.signal.aborted) return EXIT_OK;
   takeInstant(session);
   const { state } = session;
-  await platform.stdio.writeStdout(new TextEncoder().encode(renderOutput(session)));
-  if (output === "check") return renderCheck(state).code;
+  await platform.stdio.writeStdout(new TextEncoder().encode(await renderOutput(session)));
+  if (output === "check") {
+    const { renderCheck } = await import("./view_check.ts");
+    return renderCheck(state).code;
+  }
   const { endpoints, fleet: { verdict } } = state;
   const hasFailed = endpoints.some(({ failure }) => failure !== null) ||
     verdict.causes.some(({ signal }) => signal === "slo");
@@ -203,7 +205,10 @@ async function runStream(session: Session): Promise<number> {
   watchHosts(session).catch((error) => session.stop.abort(error));
   await pollForever(
     session,
-    () => platform.stdio.writeStdout(new TextEncoder().encode(renderOutput(session) + separator)),
+    async () => {
+      const text = await renderOutput(session) + separator;
+      await platform.stdio.writeStdout(new TextEncoder().encode(text));
+    },
   );
   return EXIT_OK;
 }
@@ -256,8 +261,10 @@ async function runSession(session: Session, targets: TargetSet): Promise<number>
   }
   try {
     if (terminal !== null) {
+      const { runLive } = await import("./app_live.ts");
       await runLive(session, terminal);
       await terminal.finish();
+      const { renderSummary } = await import("./view.ts");
       await print(platform, renderSummary(session.state, session.view));
       return signalCode ?? EXIT_OK;
     }
@@ -287,6 +294,7 @@ async function refuse(
   isCheck: boolean,
 ): Promise<number> {
   if (isCheck) {
+    const { renderUnknown } = await import("./view_check.ts");
     const { line, code } = renderUnknown(message);
     await print(platform, [line]);
     return code;

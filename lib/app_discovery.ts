@@ -107,13 +107,14 @@ async function fetchServerInfo(
   watched: Watched,
 ): Promise<ServerInfo> {
   const { platform, options, stop } = session;
-  const { endpoint, access } = watched;
-  const asking = { access, timeout: options.timeout, signal: stop.signal };
-  const [{ version, models }, launch] = await Promise.all([
+  const { endpoint, access, scraper } = watched;
+  const models = scraper.takeModels();
+  const asking = { access, timeout: options.timeout, signal: stop.signal, models };
+  const [identity, launch] = await Promise.all([
     fetchServerIdentity(platform, endpoint, asking),
     findLaunch(session, watched),
   ]);
-  return { version, models: models?.models ?? [], launch };
+  return { version: identity.version, models: identity.models?.models ?? [], launch };
 }
 
 /** Asks a server how it was started, once per life. Resolves when the state knows. */

@@ -164,12 +164,12 @@ async function listProcessesOf(
   return processes;
 }
 
-async function sampleLoad(watch: LoadWatch): Promise<void> {
+async function sampleLoad(watch: LoadWatch, { readsTimes = true } = {}): Promise<void> {
   const { session, host } = watch;
   const servers = listServersOn(session.state, host.name);
   if (servers.length === 0) return;
   const processes = await listProcessesOf(watch, servers);
-  const sample = await sampleHost(host, processes);
+  const sample = await sampleHost(host, processes, { readsTimes });
   if (session.stop.signal.aborted) return;
   dispatch(session, { kind: "host_sampled", host: host.name, sample });
 }
@@ -195,19 +195,24 @@ export async function watchHosts(session: Session): Promise<void> {
 async function sampleHostOnce(
   session: Session,
   host: Host,
-  scrapes: Promise<unknown>,
+  { scrapes, hasInterval }: {
+    readonly scrapes: Promise<unknown>;
+    readonly hasInterval: boolean;
+  },
 ): Promise<void> {
   const watch: LoadWatch = { session, host, listed: null };
-  const first = sampleLoad(watch);
+  const first = hasInterval ? sampleLoad(watch) : null;
   await Promise.all([first, sampleGpusOnce(session, host, scrapes)]);
-  await sampleLoad(watch);
+  await sampleLoad(watch, { readsTimes: hasInterval });
 }
 
-/** Ends with the scrapes, or with the samples of the GPUs. */
+/** Ends with the scrapes, or with the samples of the GPUs. Without an interval there is no mean. */
 export async function sampleHostsOnce(
   session: Session,
   scrapes: Promise<unknown>,
+  { hasInterval }: { readonly hasInterval: boolean },
 ): Promise<void> {
   const hosts = [...session.hosts.values()];
-  await Promise.all(hosts.map((host) => sampleHostOnce(session, host, scrapes)));
+  const parts = { scrapes, hasInterval };
+  await Promise.all(hosts.map((host) => sampleHostOnce(session, host, parts)));
 }

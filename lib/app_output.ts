@@ -1,5 +1,6 @@
 /**
- * The state in the form of `--output`, for pipes, files and scripts.
+ * The state in the form of `--output`, for pipes, files and scripts. Views are loaded when one is
+ * drawn: JSON starts sooner without.
  * @module
  */
 
@@ -7,9 +8,7 @@ import type { Session } from "./app_session.ts";
 import type { OutputForm } from "./cli_options.ts";
 import { createReport, serializeReport } from "./report.ts";
 import { VERSION } from "./version.ts";
-import { choosePlainWidth, renderText, type ViewOptions } from "./view.ts";
-import { renderCheck } from "./view_check.ts";
-import { renderDiagnosis } from "./view_diagnosis.ts";
+import type { ViewOptions } from "./view.ts";
 import { convertSigns } from "./view_signs.ts";
 
 /** Forms for people, which a live screen can show. */
@@ -17,9 +16,17 @@ export function isTextForm(form: OutputForm): form is ViewOptions["output"] {
   return form === "auto" || form === "table" || form === "detail";
 }
 
-function renderLines({ state, view, options: { output, columns }, platform }: Session) {
-  if (output === "diagnosis") return renderDiagnosis(state).map((line) => convertSigns(line, view));
-  if (output === "check") return [convertSigns(renderCheck(state).line, view)];
+async function renderLines(session: Session): Promise<readonly string[]> {
+  const { state, view, options: { output, columns }, platform } = session;
+  if (output === "diagnosis") {
+    const { renderDiagnosis } = await import("./view_diagnosis.ts");
+    return renderDiagnosis(state).map((line) => convertSigns(line, view));
+  }
+  if (output === "check") {
+    const { renderCheck } = await import("./view_check.ts");
+    return [convertSigns(renderCheck(state).line, view)];
+  }
+  const { choosePlainWidth, renderText } = await import("./view.ts");
   const { stdio, environment } = platform;
   const size = stdio.stdoutIsTerminal ? stdio.terminalSize() : null;
   const width = size?.columns ??
@@ -28,8 +35,8 @@ function renderLines({ state, view, options: { output, columns }, platform }: Se
 }
 
 /** Whole lines. */
-export function renderOutput(session: Session): string {
+export async function renderOutput(session: Session): Promise<string> {
   const { state, options } = session;
   if (options.output === "json") return serializeReport(createReport(state, VERSION)) + "\n";
-  return renderLines(session).map((line) => `${line}\n`).join("");
+  return (await renderLines(session)).map((line) => `${line}\n`).join("");
 }

@@ -120,16 +120,20 @@ async function readCpuTimes(
   return { at: machine.monotonicSeconds(), ...parsePsCpuTimes(outcome.stdout) };
 }
 
-/** Never rejects. */
+/**
+ * Never rejects.
+ * @param options.readsTimes Default true: reads the CPU times of the processes.
+ */
 export async function sampleHost(
   machine: LoadMachine,
   processes: readonly ServerProcess[],
+  { readsTimes = true } = {},
 ): Promise<HostSample> {
   const [processors, memory, loadAverage, cpuTimes] = await Promise.all([
     machine.processorTimes(),
     machine.systemMemory(),
     machine.loadAverage(),
-    readCpuTimes(machine, processes.map(({ pid }) => pid)),
+    readCpuTimes(machine, readsTimes ? processes.map(({ pid }) => pid) : []),
   ]);
   return {
     ...{ at: machine.monotonicSeconds(), processors, memory, loadAverage },
@@ -164,7 +168,10 @@ function computeProcessLoad(
   const { pid } = process;
   const known = samples.flatMap(({ cpuTimes }) => cpuTimes?.byPid.has(pid) ? cpuTimes : []);
   const [first, last] = [known[0], known[known.length - 1]];
-  if (last === undefined) return { ...process, cpuCores: absent("missing"), span: 0 };
+  if (last === undefined) {
+    const kind = samples.length < 2 ? "first_scrape" : "missing";
+    return { ...process, cpuCores: absent(kind), span: 0 };
+  }
   const span = last.at - first.at;
   const resolution = Math.max(first.resolution, last.resolution);
   if (span === 0 || span < MIN_UNITS * resolution) {

@@ -33,6 +33,7 @@ import {
   showAddress,
   showUrl,
   stripUrl,
+  takeModels,
 } from "./scrape_attempt.ts";
 import { createBufferPool, readBody } from "./scrape_body.ts";
 import type { EndpointAccess } from "./scrape_credentials.ts";
@@ -48,6 +49,7 @@ import {
   looksLikeMarkup,
   type Problem,
 } from "./scrape_errors.ts";
+import type { ModelList } from "./scrape_server_info.ts";
 import type { Bytes, Seconds } from "./units.ts";
 
 export interface ScraperFailure extends ScrapeFailure {
@@ -61,6 +63,8 @@ export interface Scraper {
    * @throws {Error} If the previous scrape is under way.
    */
   readonly scrape: (signal?: AbortSignal) => Promise<Scrape | ScraperFailure>;
+  /** The list of models that told who the server is: once, and `null` afterwards. */
+  readonly takeModels: () => ModelList | null;
   readonly close: () => void;
 }
 
@@ -301,9 +305,9 @@ export async function createScraper(
   const { access, timeout, metricPrefix, pool = createScrapePool(), identifies = false } = options;
   const client = await platform.createHttpClient(access.transport).catch(createBrokenClient);
   const readMetrics = pool.createReader({ metricPrefix });
-  const known = findDialect(endpoint.serverName);
-  const isKnown = known !== null || !identifies || !isDefaultPage(endpoint);
-  const unmet: KnownServer = { isIdentified: isKnown, dialect: known, round: null };
+  const dialect = findDialect(endpoint.serverName);
+  const isIdentified = dialect !== null || !identifies || !isDefaultPage(endpoint);
+  const unmet: KnownServer = { isIdentified, dialect, models: null, round: null };
   const server = { ...unmet };
   let lastUrl = endpoint.metricsUrl;
   let lastBytes: Bytes = 0;
@@ -335,15 +339,12 @@ export async function createScraper(
       lastBytes = outcome.bytes;
       return outcome;
     } catch (error) {
-      const { receivedAt, receivedAtEpoch, duration } = stampReceipt(attempt);
+      const { receivedAt: failedAt, receivedAtEpoch, duration } = stampReceipt(attempt);
       lastUrl = endpoint.metricsUrl;
       const problem = explainError(error, attempt, { expired: limit.expired, timeout });
       if (ANOTHER_SERVER.has(problem.kind)) Object.assign(server, unmet);
-      return {
-        endpointKey: endpoint.key,
-        ...{ failedAt: receivedAt, failedAtEpoch: receivedAtEpoch, duration },
-        ...problem,
-      };
+      const failedAtEpoch = receivedAtEpoch;
+      return { endpointKey: endpoint.key, failedAt, failedAtEpoch, duration, ...problem };
     } finally {
       limit.cancel();
       isBusy = false;
@@ -352,6 +353,7 @@ export async function createScraper(
   return {
     scrape,
     getServerName: () => server.dialect?.name ?? null,
+    takeModels: () => takeModels(server),
     close: () => client.close(),
   };
 }

@@ -21,6 +21,7 @@ import {
   type ScrapePhase,
 } from "./scrape_errors.ts";
 import { identifyKind } from "./scrape_identify.ts";
+import type { ModelList } from "./scrape_server_info.ts";
 import { quote, sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
@@ -46,6 +47,8 @@ export interface KnownServer {
   /** False before it was asked. */
   isIdentified: boolean;
   dialect: Dialect | null;
+  /** As it answered when it was asked who it is, until somebody takes it. */
+  models: ModelList | null;
   round: Round | null;
 }
 
@@ -185,7 +188,8 @@ export async function meetServer(attempt: Attempt): Promise<void> {
   const { server, endpoint } = attempt;
   const { url } = attempt;
   if (!server.isIdentified) {
-    server.dialect = await identifyKind(createAsk(attempt)).finally(() => attempt.url = url);
+    const identity = await identifyKind(createAsk(attempt)).finally(() => attempt.url = url);
+    Object.assign(server, identity);
     server.isIdentified = true;
   }
   const page = server.dialect?.paths.find(({ when }) => when === "each_round")?.path;
@@ -195,6 +199,12 @@ export async function meetServer(attempt: Attempt): Promise<void> {
   }
   server.round ??= server.dialect?.createRound?.({ commandLine: endpoint.commandLine ?? null }) ??
     null;
+}
+
+export function takeModels(server: KnownServer): ModelList | null {
+  const { models } = server;
+  server.models = null;
+  return models;
 }
 
 /** Refused answers become problems. */

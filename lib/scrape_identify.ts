@@ -8,7 +8,7 @@
 import { DIALECTS } from "./dialect.ts";
 import type { Answer, Ask, Dialect } from "./dialect_model.ts";
 import { isRecord, parseUntrustedJson } from "./json.ts";
-import { parseModelList } from "./scrape_server_info.ts";
+import { type ModelList, parseModelList } from "./scrape_server_info.ts";
 
 /** Whether it is an empty OpenAI model list: it does not tell which server answers. */
 function listsNothing({ text }: Answer): boolean {
@@ -25,17 +25,24 @@ async function givesProofs(ask: Ask, { proofs = [] }: Dialect): Promise<boolean>
   return true;
 }
 
-/** `null` if only its metrics can tell. Rejects with the runtime's error. */
-export async function identifyKind(ask: Ask): Promise<Dialect | null> {
+interface Identity {
+  /** `null` if only its metrics can tell. */
+  readonly dialect: Dialect | null;
+  /** `null` if it gave none. */
+  readonly models: ModelList | null;
+}
+
+/** Rejects with the runtime's error. */
+export async function identifyKind(ask: Ask): Promise<Identity> {
   const answer = await ask("/v1/models");
   const isEmpty = answer.status === 200 && listsNothing(answer);
-  const owners = answer.status === 200 ? parseModelList(answer.text)?.owners : undefined;
+  const models = answer.status === 200 ? parseModelList(answer.text) : null;
   const isKind = ({ modelOwner, serverHeader, proofs }: Dialect): boolean => {
     if (serverHeader !== undefined && answer.serverHeader === serverHeader) return true;
-    return owners?.has(modelOwner) === true || (isEmpty && proofs !== undefined);
+    return models?.owners.has(modelOwner) === true || (isEmpty && proofs !== undefined);
   };
   for (const dialect of DIALECTS) {
-    if (isKind(dialect) && await givesProofs(ask, dialect)) return dialect;
+    if (isKind(dialect) && await givesProofs(ask, dialect)) return { dialect, models };
   }
-  return null;
+  return { dialect: null, models };
 }

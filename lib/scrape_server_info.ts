@@ -13,7 +13,7 @@ import { type EndpointAccess, joinHeaders } from "./scrape_credentials.ts";
 import { sanitizeName } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
-interface ModelList {
+export interface ModelList {
   readonly models: readonly ModelCard[];
   /** `owned_by`, which names the server's program on most servers. */
   readonly owners: ReadonlySet<string>;
@@ -91,6 +91,8 @@ export async function fetchServerIdentity(
     /** For both requests together. */
     readonly timeout: Seconds;
     readonly signal?: AbortSignal;
+    /** Known already, so that nothing asks for them. */
+    readonly models?: ModelList | null;
   },
 ): Promise<ServerIdentity> {
   const { access, timeout, signal } = options;
@@ -103,10 +105,10 @@ export async function fetchServerIdentity(
     const headers = joinHeaders("application/json", await access.readHeaders());
     const request = { headers, signal: limit.signal };
     const version = await getText(client, `${base}/version`, request);
-    const models = await getText(client, `${base}/v1/models`, request);
+    const models = options.models ?? await getText(client, `${base}/v1/models`, request);
     return {
       version: version === null ? null : parseVersion(version),
-      models: models === null ? null : parseModelList(models),
+      models: typeof models === "string" ? parseModelList(models) : models,
     };
   } catch {
     // The scraper reports unusable certificates and credentials.

@@ -259,7 +259,7 @@ Deno.test("watchHosts() leaves this machine alone where no server on it is watch
 
 Deno.test("sampleHostsOnce() tells the load of the time that the scrapes took", async () => {
   const { session, clock } = createMachine(["--once"]);
-  const done = sampleHostsOnce(session, session.platform.sleep(2));
+  const done = sampleHostsOnce(session, session.platform.sleep(2), { hasInterval: true });
   await clock.runUntil(3);
   await done;
   const { load, report } = getHost(session.state.hosts, LOCAL_HOST);
@@ -267,4 +267,16 @@ Deno.test("sampleHostsOnce() tells the load of the time that the scrapes took", 
   // Whole seconds tell nothing in two of them.
   assertEquals(load?.processes[0].cpuCores, { value: null, reason: "first_scrape" });
   assert(report !== null);
+});
+
+Deno.test("sampleHostsOnce() looks at the load once, and at no CPU times, without an interval", async () => {
+  const { session, clock, psStarts } = createMachine(["--once", "--interval", "0"]);
+  const done = sampleHostsOnce(session, session.platform.sleep(2), { hasInterval: false });
+  await clock.runUntil(3);
+  await done;
+  const { load } = getHost(session.state.hosts, LOCAL_HOST);
+  const unknown = { value: null, reason: "first_scrape" };
+  assertEquals(load?.loadAverage, { value: 3.25 });
+  assertEquals([load?.cpuRatio, load?.processes[0].cpuCores], [unknown, unknown]);
+  assertEquals(psStarts, []);
 });

@@ -83,7 +83,7 @@ function startFleet(behaviours: readonly Behaviour[], interval = 2): Fleet {
       if (message.kind === "scraped") return { ...message.scrape, duration: at - startedAt };
       throw new Error("No outcome of a scrape");
     };
-    const scraper = { scrape, close: () => {} };
+    const scraper = { scrape, takeModels: () => null, close: () => {} };
     watchEndpoint(session, { endpoint, access: ANONYMOUS_ACCESS, scraper });
     return subject;
   });
@@ -266,6 +266,7 @@ Deno.test("watchEndpoint() asks a newcomer at once, leaveEndpoint() asks no more
       if (message.kind !== "scraped") throw new Error("No scrape");
       return Promise.resolve(message.scrape);
     },
+    takeModels: () => null,
     close: () => {},
   };
   dispatch(session, { kind: "endpoints_found", endpoints: [newcomer] });
