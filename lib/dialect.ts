@@ -10,11 +10,22 @@ import { LLAMACPP } from "./dialect_llamacpp.ts";
 import { LMDEPLOY } from "./dialect_lmdeploy.ts";
 import { OLLAMA } from "./dialect_ollama.ts";
 import { SGLANG } from "./dialect_sglang.ts";
+import { TGI } from "./dialect_tgi.ts";
+import { TRITON } from "./dialect_triton.ts";
 import { TRTLLM } from "./dialect_trtllm.ts";
 import { VLLM } from "./dialect_vllm.ts";
 
 /** `--metric-prefix` and typed addresses refer to the first. */
-export const DIALECTS: readonly Dialect[] = [VLLM, SGLANG, LLAMACPP, OLLAMA, LMDEPLOY, TRTLLM];
+export const DIALECTS: readonly Dialect[] = [
+  VLLM,
+  SGLANG,
+  LLAMACPP,
+  OLLAMA,
+  TGI,
+  LMDEPLOY,
+  TRTLLM,
+  TRITON,
+];
 export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(", ");
 
 export function findDialect(name: string | null | undefined): Dialect | null {
@@ -54,12 +65,9 @@ const SERVER_ROWS: readonly ServerRow[] = [
   ["router", "nginx", ["nginx_"]],
   ["router", "Caddy", ["caddy_"]],
   ["engine", "SGLang", ["sglang_"]],
-  ["engine", "Text Generation Inference", ["tgi_"]],
   ["engine", "Text Embeddings Inference", ["te_request_", "te_queue_", "te_embed_"]],
-  ["engine", "LMDeploy", ["lmdeploy:", "lmdeploy_"]],
   ["engine", "Aphrodite", ["aphrodite:", "aphrodite_"]],
   ["engine", "Xinference", ["xinference:", "xinference_"]],
-  ["engine", "TensorRT-LLM", ["trtllm_", "nv_trt_llm_"]],
   ["engine", "Triton Inference Server", ["nv_inference_", "nv_gpu_", "nv_cpu_"]],
   // vLLM's names without a prefix.
   ["engine", "NVIDIA NIM", ["num_requests_running", "gpu_cache_usage_perc", "nim_"]],
@@ -92,7 +100,6 @@ export function identifyServer(
 
 /** By `owned_by` of models. */
 const OWNERS: ReadonlyMap<string, string> = new Map([
-  ["lmdeploy", "LMDeploy"],
   ["organization_owner", "LM Studio"],
   ["tabbyAPI", "TabbyAPI"],
   ["aphrodite", "Aphrodite"],
@@ -125,13 +132,10 @@ const ROUTER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ["SGLang router", /sglang_router\.launch_(?:router|server)|(?:^|[\s/])sglang-router(?:\s|$)/],
 ];
 const OTHER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
-  ["Text Generation Inference", /(?:^|[\s/])text-generation-(?:launcher|router|server)(?:\s|$)/],
   ["Text Embeddings Inference", /(?:^|[\s/])text-embeddings-router(?:\s|$)/],
   ["llama-cpp-python", /\bllama_cpp\.server\b/],
   ["Ollama runner", /(?:^|[\s/])ollama runner(?:\s|$)/],
-  ["LMDeploy", /(?:^|[\s/])lmdeploy serve\b|\blmdeploy\.serve\.openai\.api_server\b/],
   ["TensorRT-LLM", /(?:^|[\s/])trtllm-serve(?:\s|$)/],
-  ["Triton Inference Server", /(?:^|[\s/])tritonserver(?:\s|$)/],
   ["LiteLLM", /(?:^|[\s/])litellm(?:\s|$)/],
   ["Aphrodite", /(?:^|[\s/])aphrodite (?:run|serve)(?:\s|$)|\baphrodite\.endpoints\.openai\b/],
   ["Xinference", /(?:^|[\s/])xinference(?:-local|-supervisor|-worker)(?:\s|$)/],

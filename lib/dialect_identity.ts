@@ -22,13 +22,27 @@ export function stripPrefix({ prefix, vocabulary }: PrefixCandidate, name: strin
 }
 
 /** Whether the body has a dialect's main gauges without a prefix. */
-export function hasBareNames(
+function hasBareNames(
   { prefix, vocabulary }: PrefixCandidate,
   names: ReadonlySet<string>,
 ): boolean {
   if (prefix !== "") return false;
   const bare = [...names].flatMap((name) => vocabulary.families.get(name)?.key ?? []);
   return bare.includes("running") && bare.includes("kvCacheUsageRatio");
+}
+
+/** Returns better candidates, once all names of the body are known; empty if there are none. */
+export function reconsiderPrefix(
+  all: readonly PrefixCandidate[],
+  found: { readonly prefix: string | null } & Pick<PrefixCandidate, "vocabulary">,
+  names: ReadonlySet<string>,
+): readonly PrefixCandidate[] {
+  if (found.prefix === null) return all.filter((candidate) => hasBareNames(candidate, names));
+  if (!found.vocabulary.dialect.carriesOthers) return [];
+  return all.filter(({ prefix, vocabulary }) =>
+    prefix !== "" && !vocabulary.dialect.carriesOthers &&
+    names.values().some((name) => name.startsWith(prefix))
+  );
 }
 
 /** A sample of a figure that every engine has once. */

@@ -16,6 +16,7 @@ import {
   type MetricRow,
   type Round,
 } from "./dialect_model.ts";
+import { createSampleWriter, labelSeries, writeInfo } from "./dialect_rounds.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
 import { COUNTER_KEYS, createRecord } from "./model.ts";
@@ -59,28 +60,7 @@ const ROWS: readonly MetricRow[] = [
   info("server_info", "", "Server", "Slots, context and build; from /props.", { role: "configuration" }),
 ];
 
-/** Escapes a label's value. */
-function quoteLabel(text: string): string {
-  return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`;
-}
-
-/** The server names no model. Comments of further models would declare families twice. */
-function labelSeries(text: string, model: string, keepsComments: boolean): string {
-  const lines = text.split("\n").flatMap((line) => {
-    if (line === "" || line.startsWith("#")) return keepsComments && line !== "" ? [line] : [];
-    return [
-      line.replace(
-        /^([\w:]+)(?:\{(.*)\})?(?= )/,
-        (_, name, labels) => `${name}{model=${quoteLabel(model)}${labels ? `,${labels}` : ""}}`,
-      ),
-    ];
-  });
-  return lines.map((line) => `${line}\n`).join("");
-}
-
-function writeSample(name: string, model: string, value: number): string {
-  return `${PREFIX}${name}{model=${quoteLabel(model)}} ${value}\n`;
-}
+const writeSample = createSampleWriter(PREFIX);
 
 function readNumber(record: JsonRecord, name: string): number {
   const value = record[name];
@@ -149,10 +129,9 @@ interface ModelRound {
 
 function writeSlots(slots: Slots, model: string): string {
   const { count, context, used } = slots;
-  const write = (name: string, value: number): string =>
-    Number.isFinite(value) ? writeSample(name, model, value) : "";
-  return write("slots", count) + write("slots_context_tokens", context) +
-    write("slots_used_ratio", used / context);
+  return writeSample("slots", model, count) +
+    writeSample("slots_context_tokens", model, context) +
+    writeSample("slots_used_ratio", model, used / context);
 }
 
 /** Asks for the figures of a loaded model; returns a refusal that is not "switched off". */
@@ -163,7 +142,7 @@ async function askModel(ask: Ask, round: ModelRound): Promise<string | Answer> {
   const isOff = metrics === null || metrics.status === 501;
   if (metrics !== null && !isOff && metrics.status !== 200) return metrics;
   const body = metrics === null || isOff ? null : parseMetrics(metrics);
-  if (body !== null) text += labelSeries(body, model, isFirst);
+  if (body !== null) text += labelSeries(body, model, { keepsComments: isFirst });
   else text += writeSample("metrics_off", model, 1);
   const slots = round.asksSlots ? parseSlots(await ask(`/slots${query}`)) : null;
   if (slots === null) return isOff && metrics !== null ? metrics : text;
@@ -171,7 +150,7 @@ async function askModel(ask: Ask, round: ModelRound): Promise<string | Answer> {
   if (body === null) return text + writeSample("requests_processing", model, slots.busy);
   const counted = Number(/^llamacpp:tokens_predicted_total (\S+)/m.exec(body)?.[1] ?? NaN);
   const total = round.countTokens(counted, slots.decoded);
-  return Number.isFinite(total) ? text + writeSample("tokens_generated_total", model, total) : text;
+  return text + writeSample("tokens_generated_total", model, total);
 }
 
 interface RouterModel {
@@ -231,10 +210,7 @@ function getModelName({ model_alias: alias, model_path: path }: JsonRecord): str
 function writeServerInfo(props: JsonRecord): string {
   const { build_info: build, total_slots: slots, default_generation_settings: settings } = props;
   const context = isRecord(settings) ? settings.n_ctx : undefined;
-  const labels = Object.entries({ build, slots, context_per_slot: context })
-    .filter(([, value]) => typeof value === "string" || typeof value === "number")
-    .map(([name, value]) => `${name}=${quoteLabel(String(value))}`);
-  return `${PREFIX}server_info{${labels.join(",")}} 1\n`;
+  return writeInfo(`${PREFIX}server_info`, { build, slots, context_per_slot: context });
 }
 
 function createRound({ commandLine }: { readonly commandLine: string | null }): Round {

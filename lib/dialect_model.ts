@@ -86,8 +86,12 @@ interface ProcessTraits {
   readonly sizeOptions: ReadonlySet<string>;
 }
 
+/** As `owned_by` of models that name themselves there. */
+export const OWNED_BY_ITSELF = "(itself)";
+
 /** Facts from which a dialect derives more figures. */
 export interface EngineFacts {
+  readonly histograms: EngineSample["histograms"];
   readonly counters: EngineSample["counters"];
   readonly labelled: EngineSample["labelled"];
   readonly initializing: EngineSample["initializing"];
@@ -148,7 +152,9 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
     /** `never`: requests have effects, such as generating a token. */
     readonly when: "each_round" | "same_round" | "once" | "never";
   }[];
-  /** `owned_by` of its models. */
+  /** Whether its page may have an engine's own families, which are then read alone. */
+  readonly carriesOthers?: true;
+  /** `owned_by` of its models; empty if it lists none. */
   readonly modelOwner: string;
   /** Its header `Server`. */
   readonly serverHeader?: string;
@@ -210,15 +216,17 @@ export interface Vocabulary {
 function createTargets(rows: readonly MetricRow[]): Map<string, Target> {
   const targets = new Map<string, Target>();
   for (const row of rows) {
+    const getNext = (name: string): Target | undefined =>
+      row.requires === undefined ? undefined : targets.get(name);
     row.names.forEach((name, rank) => {
       if (row.kind === "histogram") {
         for (const part of ["bucket", "sum", "count"] as const) {
-          targets.set(`${name}_${part}`, { row, part, rank, name });
+          const full = `${name}_${part}`;
+          targets.set(full, { row, part, rank, name, next: getNext(full) });
         }
         return;
       }
-      const known = row.requires === undefined ? undefined : targets.get(name);
-      targets.set(name, { row, part: "value", rank, name, next: known });
+      targets.set(name, { row, part: "value", rank, name, next: getNext(name) });
       // Ray exports counters as gauges without `_total`; some versions export both.
       if (name.endsWith("_total")) {
         const bare = name.slice(0, -"_total".length);
@@ -229,9 +237,10 @@ function createTargets(rows: readonly MetricRow[]): Map<string, Target> {
   return targets;
 }
 
+/** Of rows of one name, the one for other values of the label. */
 function createFamilies(rows: readonly MetricRow[]): Map<string, MetricRow> {
   const families = new Map<string, MetricRow>();
-  for (const row of rows) {
+  for (const row of rows.toSorted((a, b) => Number(!a.requires) - Number(!b.requires))) {
     for (const name of row.names) {
       families.set(name, row);
       if (row.kind !== "histogram") families.set(name.replace(/_total$/, ""), row);
@@ -242,7 +251,7 @@ function createFamilies(rows: readonly MetricRow[]): Map<string, MetricRow> {
 
 export function createVocabulary(dialect: Dialect): Vocabulary {
   const { name, tokensAreBooked, latencyDefinitions, mainOptions, rows } = dialect;
-  const { flags, capacityReason } = dialect;
+  const { flags, capacityReason, failuresAreApart } = dialect;
   const keys = new Set(rows.map(({ key }) => key));
   const noSuchFigures = new Set(
     [...HISTOGRAM_KEYS, ...LABELLED_KEYS].filter((key) => !keys.has(key)),
@@ -251,7 +260,7 @@ export function createVocabulary(dialect: Dialect): Vocabulary {
     dialect,
     server: {
       ...{ name, tokensAreBooked, latencyDefinitions, mainOptions },
-      ...{ flags, capacityReason, noSuchFigures },
+      ...{ flags, capacityReason, failuresAreApart, noSuchFigures },
     },
     targets: createTargets(rows),
     families: createFamilies(rows),

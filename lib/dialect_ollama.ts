@@ -6,6 +6,7 @@
  */
 
 import { createRowFactory, type Dialect, type MetricRow, type Round } from "./dialect_model.ts";
+import { createSampleWriter } from "./dialect_rounds.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
 import { absent } from "./reading.ts";
 import { type EpochSeconds, MILLISECONDS_PER_SECOND } from "./units.ts";
@@ -30,11 +31,7 @@ const ROWS: readonly MetricRow[] = [
   gauge("model_unload_seconds", "seconds", "Unloads in", "While idle; 0 while a request runs longer than the keep-alive; absent if it stays.", {}),
 ];
 
-function writeSample(name: string, model: string, value: number): string {
-  return Number.isFinite(value)
-    ? `${PREFIX}${name}{model=${JSON.stringify(model)}} ${value}\n`
-    : "";
-}
+const writeSample = createSampleWriter(PREFIX);
 
 /** `null` if the text is no list of models. */
 function parseModels(text: string): readonly JsonRecord[] | null {

@@ -170,29 +170,30 @@ function listEntries(
   const entries: MetricEntry[] = [];
   const add = (
     { row, name }: Target,
-    parts: Pick<MetricEntry, "labels" | "samples" | "sums">,
+    parts: Pick<MetricEntry, "samples" | "sums"> & { readonly child?: string },
   ): void => {
-    const { labels, samples, sums } = parts;
-    const { kind, scale = 1 } = row;
+    const { child, samples, sums } = parts;
+    const { kind, scale = 1, requires: [label, ...wanted] = [""] } = row;
+    const labels = child ?? (label === "" ? "" : `${label}=${wanted.join("|")}`);
     entries.push({ name: metricPrefix + name, info: row, kind, labels, samples, sums, scale });
   };
   for (const part of builder.scalars.values()) {
     const samples = collect(part, (one) => one.samples);
-    add(part.target, { labels: "", samples, sums: NO_SAMPLES });
+    add(part.target, { samples, sums: NO_SAMPLES });
   }
   for (const part of builder.labelled.values()) {
     if (part.isFlooded) continue;
     const children = new Set([part, ...part.absorbed].flatMap((one) => [...one.children.keys()]));
     for (const child of children) {
       const samples = collect(part, (one) => one.children.get(child) ?? NO_SAMPLES);
-      add(part.target, { labels: child, samples, sums: NO_SAMPLES });
+      add(part.target, { child, samples, sums: NO_SAMPLES });
     }
   }
   for (const part of builder.histograms.values()) {
     const samples = part.isFlooded ? NO_SAMPLES : listCountSamples(part);
     // Absorbed series gave their buckets, but not their sums.
     if (samples.length > 0) {
-      add(part.target, { labels: "", samples, sums: collect(part, (one) => one.sums) });
+      add(part.target, { samples, sums: collect(part, (one) => one.sums) });
     }
   }
   for (const { row, name, kind, labels, samples, sums } of [...builder.others.values(), ...infos]) {
@@ -220,7 +221,7 @@ function buildExposition(
 ): Omit<EngineExposition, "body"> {
   const { configs, declared, summary, engines, server, vocabulary, metricPrefix } = series;
   const declaredKeys = new Set([...declared].map(({ key }) => key));
-  const { rows, conclude } = vocabulary.dialect;
+  const { rows, conclude, carriesOthers } = vocabulary.dialect;
   const common = {
     declaredKeys,
     server: vocabulary.server,
@@ -263,7 +264,7 @@ function buildExposition(
       [...series.httpSamples].map(([status, numbers]) => [status, sumOf(numbers)]),
     ),
     ...summary,
-    engineFamilyCount: declared.size,
+    engineFamilyCount: carriesOthers && engines.length === 0 ? 0 : declared.size,
     hasUnnamedEngines: series.hasUnnamedEngines,
     hasTooManyEngines: series.hasTooManyEngines,
     familyNames: series.familyNames,

@@ -10,9 +10,9 @@ import {
   describeEngineLabels,
   type EngineSeries,
   getLabel,
-  hasBareNames,
   hasCountedLabels,
   type PrefixCandidate,
+  reconsiderPrefix,
   stripPrefix,
 } from "./dialect_identity.ts";
 import type { MetricRow, Target, Vocabulary } from "./dialect_model.ts";
@@ -463,10 +463,9 @@ export function* collectSeries(
   const candidates = metricPrefix === "" ? all : all.filter(({ prefix }) => prefix !== "");
   let pass: Pass = { candidates, engineLabels: [], keepText };
   let read = yield* collectBody(body, pass);
-  const { prefix, familyNames: names } = read.collector;
-  const bare = prefix === null ? all.filter((candidate) => hasBareNames(candidate, names)) : [];
-  if (bare.length > 0) {
-    pass = { ...pass, candidates: bare };
+  const others = reconsiderPrefix(all, read.collector, read.collector.familyNames);
+  if (others.length > 0) {
+    pass = { ...pass, candidates: others };
     read = yield* collectBody(body, pass);
   }
   const { engineSeries, vocabulary: { dialect } } = read.collector;

@@ -96,6 +96,7 @@ export const TRTLLM: Dialect = {
     aliases: new Map(),
   },
   tokensAreBooked: "finish",
+  failuresAreApart: true,
   latencyDefinitions: {},
   mainOptions: [],
   flags: {

@@ -157,6 +157,8 @@ export interface ServerTraits {
   readonly name: string;
   /** When tokens are counted: at each step, or when the request finishes. */
   readonly tokensAreBooked: "step" | "finish";
+  /** Whether failed requests are not among the finished ones. */
+  readonly failuresAreApart?: true;
   /** Set where servers measure different things. Only equal definitions are merged. */
   readonly latencyDefinitions: Readonly<Partial<Record<LatencyKey, string>>>;
   /** Configuration entries to show first. */
@@ -460,23 +462,6 @@ export function combineSamples(
     else if (!(value <= figure) && !Number.isNaN(value)) figure = value;
   }
   return figure;
-}
-
-function indexEntries({ entries }: MetricTable): ReadonlyMap<string, MetricEntry> {
-  return new Map(entries.map((entry) => [`${entry.name}\n${entry.labels}`, entry]));
-}
-
-/** Whether any counter or histogram count fell. */
-export function hasAnyFallen(later: MetricTable, earlier: MetricTable): boolean {
-  const isSame = later.entries === earlier.entries;
-  const before = isSame ? null : indexEntries(earlier);
-  return later.entries.some(({ name, labels, kind, samples }) => {
-    if (kind !== "counter" && kind !== "histogram") return false;
-    const known = before === null ? samples : before.get(`${name}\n${labels}`)?.samples;
-    if (known === undefined) return false;
-    return combineSamples(samples, { values: later.values, isGauge: false }) <
-      combineSamples(known, { values: earlier.values, isGauge: false });
-  });
 }
 
 export interface MetricValue extends Pick<MetricEntry, "name" | "info" | "kind" | "labels"> {

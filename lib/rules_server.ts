@@ -200,12 +200,13 @@ function checkCollapse(
 
 function checkFailing(
   rule: Rule<"failing">,
-  { key }: Patient,
+  { key, replica: { sample: { server } } }: Patient,
   delta: Delta,
 ): readonly Finding[] {
   const failed = delta.counters.failedRequests.value ?? 0;
   const corrupted = delta.counters.corruptedRequests.value ?? 0;
-  const finished = sumCounts(delta.labelled.finishedByReason);
+  const finished = sumCounts(delta.labelled.finishedByReason) +
+    (server.failuresAreApart ? failed : 0);
   const share = finished > 0 ? failed / finished : 0;
   const isFailing = failed >= rule.samples && share >= rule.threshold;
   if (!isFailing && !(corrupted > 0)) return [];

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { OWNED_BY_ITSELF } from "./dialect_model.ts";
 import { isRecord, parseUntrustedJson } from "./json.ts";
 import type { Endpoint, ModelCard } from "./model.ts";
 import type { HttpClient, Platform } from "./platform.ts";
@@ -15,7 +16,7 @@ import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 export interface ModelList {
   readonly models: readonly ModelCard[];
-  /** `owned_by`, which names the server's program on most servers. */
+  /** `owned_by`, which names the server's program on most servers; `OWNED_BY_ITSELF` on some. */
   readonly owners: ReadonlySet<string>;
 }
 
@@ -47,9 +48,10 @@ export function parseModelList(text: string): ModelList | null {
   const value = parseUntrustedJson(text);
   if (!isRecord(value) || !Array.isArray(value.data)) return null;
   const listed: readonly unknown[] = value.data.slice(0, MAX_CARDS);
-  const owners = listed.flatMap((card) =>
-    isRecord(card) && typeof card.owned_by === "string" ? [card.owned_by] : []
-  );
+  const owners = listed.flatMap((card) => {
+    if (!isRecord(card) || typeof card.owned_by !== "string" || card.owned_by === "") return [];
+    return card.owned_by === card.id ? [OWNED_BY_ITSELF] : [card.owned_by];
+  });
   const models = listed.map(parseModelCard).filter((card) => card !== null);
   return { models, owners: new Set(owners) };
 }

@@ -9,13 +9,13 @@
 
 import { type Histogram, isBelow, subtractHistogram } from "./histogram.ts";
 import {
+  combineSamples,
   COUNTER_KEYS,
   type CounterKey,
   createRecord,
   type Delta,
   type EngineSample,
   getAbsence,
-  hasAnyFallen,
   HISTOGRAM_KEYS,
   type HistogramKey,
   type LabelledKey,
@@ -23,6 +23,8 @@ import {
   type LatencyKey,
   MEAN_KEYS,
   type MeanKey,
+  type MetricEntry,
+  type MetricTable,
   type Scrape,
 } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
@@ -152,6 +154,23 @@ function findEngine(
 
 function haveStartsMoved(later: Reading<EpochSeconds>, earlier: Reading<EpochSeconds>): boolean {
   return isPresent(later) && isPresent(earlier) && !isSameStart(later.value, earlier.value);
+}
+
+function indexEntries({ entries }: MetricTable): ReadonlyMap<string, MetricEntry> {
+  return new Map(entries.map((entry) => [`${entry.name}\n${entry.labels}`, entry]));
+}
+
+/** Whether any counter or histogram count fell. */
+function hasAnyFallen(later: MetricTable, earlier: MetricTable): boolean {
+  const isSame = later.entries === earlier.entries;
+  const before = isSame ? null : indexEntries(earlier);
+  return later.entries.some(({ name, labels, kind, samples }) => {
+    if (kind !== "counter" && kind !== "histogram") return false;
+    const known = before === null ? samples : before.get(`${name}\n${labels}`)?.samples;
+    if (known === undefined) return false;
+    return combineSamples(samples, { values: later.values, isGauge: false }) <
+      combineSamples(known, { values: earlier.values, isGauge: false });
+  });
 }
 
 /** Whether any counter or bucket is lower than before. */

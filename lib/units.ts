@@ -26,6 +26,7 @@ export type Hertz = number;
 /** 0 to 1. */
 export type Ratio = number;
 export const MILLISECONDS_PER_SECOND = 1000;
+export const MICROSECONDS_PER_SECOND = 1_000_000;
 export const SECONDS_PER_MINUTE = 60;
 export const SECONDS_PER_HOUR = 3600;
 export const SECONDS_PER_DAY = 86_400;

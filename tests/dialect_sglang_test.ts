@@ -215,6 +215,25 @@ Deno.test("parseEngineMetrics() lists all that SGLang exports, known or not", as
   assertEquals(find("inter_token_latency_seconds")[0].value, 1708);
 });
 
+Deno.test("computeReplicas() of SGLang takes a new series beside modes of one family for no restart", () => {
+  const modes = (count: number) =>
+    [["prefill_compute", 10], ["decode", 500]].map(([mode, base]) =>
+      `realtime_tokens_total{mode="${mode}",model_name="m"} ${Number(base) + count}`
+    );
+  const bodies = [modes(0), [...modes(3), 'num_requests_total{model_name="m"} 1']];
+  const history = bodies.reduce(
+    (known, lines, i) =>
+      appendSample(known, {
+        at: 10 * i,
+        engines: readText(...lines),
+        processStart: absent("missing"),
+      }),
+    startHistory(),
+  );
+  const [{ lastPoll }] = computeReplicas(history);
+  assertEquals(lastPoll.value?.counters.generationTokens, present(3));
+});
+
 function readText(...lines: readonly string[]): readonly EngineSample[] {
   return parseEngineMetrics(encode(lines.map((line) => `sglang:${line}\n`).join(""))).engines;
 }

@@ -8,7 +8,7 @@ import { parseEngineMetrics } from "./fixtures/readers.ts";
 const EXAMPLES: readonly (readonly [string, string])[] = [
   ["sglang_num_running_reqs", "SGLang"],
   ["sgl_router_requests_total", "SGLang router"],
-  ["tgi_batch_current_size", "Text Generation Inference"],
+  ["te_queue_size", "Text Embeddings Inference"],
   ["ray_node_cpu_utilization", "Ray"],
   ["litellm_requests_metric_total", "LiteLLM"],
   ["vllm:healthy_pods_total", "vLLM production-stack router"],
@@ -28,7 +28,7 @@ for (const [family, name] of EXAMPLES) {
 }
 
 Deno.test("identifyServer() names the server, not the exporter whose metrics it passes on", () => {
-  assertEquals(identifyServer(["node_load1", "tgi_queue_size"])?.role, "engine");
+  assertEquals(identifyServer(["node_load1", "te_queue_size"])?.role, "engine");
   assertEquals(identifyServer(["ray_gcs_actors", "litellm_x"])?.role, "router");
 });
 
@@ -94,7 +94,8 @@ const COMMANDS: readonly (readonly [commandLine: string, name: string | null])[]
   ["python3 -m sglang.launch_server --model-path m", "SGLang"],
   ["sglang::scheduler", "SGLang"],
   ["python3 -m sglang_router.launch_router --worker-urls http://a", "SGLang router"],
-  ["text-generation-launcher --model-id m", "Text Generation Inference"],
+  ["text-generation-launcher --model-id m", "TGI"],
+  ["/opt/tritonserver/bin/tritonserver --model-repository=/m", "Triton"],
   ["/opt/llama.cpp/llama-server -m m.gguf --port 8080", "llama.cpp"],
   ["/usr/local/bin/ollama serve", "Ollama"],
   ["/usr/bin/python3 /usr/bin/litellm --config c.yaml", "LiteLLM"],

@@ -15,8 +15,8 @@ import { formatResponse, type RawServer, startRawServer, VLLM_BODY } from "./hos
 const platform = createDenoPlatform();
 
 const vllm = () => startRawServer(async ({ send }) => void await send(formatResponse(VLLM_BODY)));
-const tgi = () =>
-  startRawServer(async ({ send }) => void await send(formatResponse("tgi_queue_size 1\n")));
+const embeddings = () =>
+  startRawServer(async ({ send }) => void await send(formatResponse("te_queue_size 1\n")));
 const mute = () => startRawServer(({ wait }) => wait(60_000));
 
 /** A platform on which the servers stand at ports 8000 and so on, and nothing at the others. */
@@ -61,7 +61,7 @@ async function closeAll(servers: Readonly<Record<number, RawServer>>): Promise<v
 Deno.test("scan() finds vLLM servers in the order of their ports, and names others", async () => {
   const servers = {
     8001: vllm(),
-    8003: tgi(),
+    8003: embeddings(),
     8007: startRawServer(async ({ send }) => void await send(formatResponse("", { status: 404 }))),
     8009: startRawServer(({ close }) => close()),
     8010: vllm(),
@@ -72,7 +72,7 @@ Deno.test("scan() finds vLLM servers in the order of their ports, and names othe
     "http://localhost:8010",
   ]);
   assertEquals(result.others, [
-    { port: 8003, name: "Text Generation Inference, not watched" },
+    { port: 8003, name: "Text Embeddings Inference, not watched" },
     { port: 8007, name: "other server, not watched: no metrics page" },
     { port: 8009, name: "closes the connection" },
   ]);
@@ -87,7 +87,7 @@ const answer = (texts: Readonly<Record<string, string>>, status = 404) =>
   });
 
 Deno.test("scan() asks unknown ports for models first, then for metrics, and last what has none", async () => {
-  const servers = { 8000: vllm(), 8001: tgi(), 8002: answer({}), 8003: answer({}, 401) };
+  const servers = { 8000: vllm(), 8001: embeddings(), 8002: answer({}), 8003: answer({}, 401) };
   await scan(placeServers(servers));
   const asked = Object.values(servers).map(({ requests }) =>
     requests.map((request) => request.slice(0, request.indexOf(" HTTP/1.1\r\n")))
@@ -214,7 +214,7 @@ Deno.test("scan() trusts the command line that a port is vLLM's, and only that m
 
 Deno.test("scan() leaves alone what is watched, and asks others again after a while", async () => {
   let now = 0;
-  const servers = { 8000: vllm(), 8001: tgi() };
+  const servers = { 8000: vllm(), 8001: embeddings() };
   const scanner = start({ ...placeServers(servers), monotonicSeconds: () => now });
   const countConnections = (): number[] =>
     Object.values(servers).map(({ connectionCount }) => connectionCount());
@@ -225,7 +225,7 @@ Deno.test("scan() leaves alone what is watched, and asks others again after a wh
   assertEquals(again.found, []);
   assertEquals(again.others, [{
     port: 8001,
-    name: "Text Generation Inference, not watched",
+    name: "Text Embeddings Inference, not watched",
   }]);
   assertEquals(servers[8000].requests.length, 2);
   assertEquals(countConnections()[0], asked[0], "not even a connection");
@@ -239,7 +239,7 @@ Deno.test("scan() leaves alone what is watched, and asks others again after a wh
 });
 
 Deno.test("scan() asks a port anew that was closed meanwhile, or has another owner", async () => {
-  const servers: Record<number, RawServer> = { 8001: tgi() };
+  const servers: Record<number, RawServer> = { 8001: embeddings() };
   let owner = 7;
   const scanner = start(placeServers(servers), {
     listServerPorts: () => Promise.resolve(list({ port: 8001, ownerPids: [owner] })),

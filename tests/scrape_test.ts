@@ -557,10 +557,10 @@ for (
     ["a JSON string", '"vllm:num_requests_running 1"', "not_exposition", /JSON/],
     ["only remarks", "# nothing here\n", "not_exposition", /something other/],
     [
-      "TGI's metrics",
-      "# TYPE tgi_queue_size gauge\ntgi_queue_size 2\n",
+      "metrics of a server without text generation",
+      "# TYPE te_queue_size gauge\nte_queue_size 2\n",
       "other_server",
-      /is Text Generation Inference: check the port \(only vLLM, /,
+      /is Text Embeddings Inference: check the port \(only vLLM, /,
     ],
     [
       "a router's metrics with vLLM's prefix",
@@ -568,6 +568,7 @@ for (
       "other_server",
       /production-stack router.*behind it/,
     ],
+    ["TGI's metrics on a port of their own", "tgi_queue_size 2\n", "other_server", /own port$/],
     ["unknown metrics", "app_jobs_total 3\n", "other_server", /--metric-prefix/],
     [
       "vLLM without statistics",
