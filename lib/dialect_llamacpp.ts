@@ -27,6 +27,8 @@ const ENABLING_OPTION = "--metrics";
 /** Its first build in which `/metrics` wakes no sleeping server. */
 const QUIET_METRICS_BUILD = 10_666;
 
+const COMMAND = /(?:^|[\s/])llama-server(?:\s|$)/;
+
 const gauge = createRowFactory("gauge");
 const counter = createRowFactory("counter");
 const info = createRowFactory("info");
@@ -325,7 +327,9 @@ export const LLAMACPP: Dialect = {
   },
   capacityReason: "",
   processes: {
-    command: /(?:^|[\s/])llama-server(?:\s|$)/,
+    command: COMMAND,
+    // A router's.
+    inner: COMMAND,
     // It sets none.
     title: /(?!)/,
     innerTitle: /(?!)/,

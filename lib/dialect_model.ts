@@ -70,6 +70,8 @@ export const NO_TITLE = /(?!)/;
 interface ProcessTraits {
   /** Matches command lines. */
   readonly command: RegExp;
+  /** Matches command lines of the servers that it starts for its models, and shows as its own. */
+  readonly inner?: RegExp;
   /** Matches titles that processes set themselves. */
   readonly title: RegExp;
   /** Titles of processes that serve no HTTP. */
@@ -250,7 +252,7 @@ function createFamilies(rows: readonly MetricRow[]): Map<string, MetricRow> {
 }
 
 export function createVocabulary(dialect: Dialect): Vocabulary {
-  const { name, tokensAreBooked, latencyDefinitions, mainOptions, rows } = dialect;
+  const { name, isRouter, tokensAreBooked, latencyDefinitions, mainOptions, rows } = dialect;
   const { flags, capacityReason, failuresAreApart } = dialect;
   const keys = new Set(rows.map(({ key }) => key));
   const noSuchFigures = new Set(
@@ -259,7 +261,7 @@ export function createVocabulary(dialect: Dialect): Vocabulary {
   return {
     dialect,
     server: {
-      ...{ name, tokensAreBooked, latencyDefinitions, mainOptions },
+      ...{ name, isRouter, tokensAreBooked, latencyDefinitions, mainOptions },
       ...{ flags, capacityReason, failuresAreApart, noSuchFigures },
     },
     targets: createTargets(rows),

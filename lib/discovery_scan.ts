@@ -14,6 +14,8 @@ import type { Dialect } from "./dialect_model.ts";
 import { isLoopbackHost, parseEndpointUrl } from "./endpoint.ts";
 import {
   identifyForwarder,
+  type InnerServer,
+  listInnerServers,
   parseForwardedPort,
   parseLaunch,
   parseServerOptions,
@@ -72,35 +74,47 @@ function findContained(
 type PortOwnership = Pick<ServerPort, "serverName" | "isDeclared" | "launch" | "isTls">;
 const UNKNOWN: PortOwnership = { serverName: null, isDeclared: false, launch: null, isTls: false };
 
-function describeLaunch(process: ProcessInfo): Pick<ServerPort, "launch" | "isTls"> {
-  return { launch: parseLaunch(process), isTls: parseServerOptions(process)?.isTls === true };
-}
-
 interface Context {
   readonly table: ProcessTable;
+  readonly listening: readonly ListeningPort[];
   readonly ports: ReadonlySet<number>;
   readonly ownerPids: ReadonlySet<number>;
+  readonly inner: readonly InnerServer[];
+}
+
+function describeLaunch(
+  process: ProcessInfo,
+  { inner, listening }: Context,
+): Pick<ServerPort, "launch" | "isTls"> {
+  const outer = inner.find((one) => one.process === process)?.outer;
+  const outerPorts = listening.filter(({ ownerPids }) => outer && ownerPids.includes(outer.pid))
+    .map(({ port }) => port);
+  return {
+    launch: { ...parseLaunch(process), ...(outer === undefined ? {} : { outerPorts }) },
+    isTls: parseServerOptions(process)?.isTls === true,
+  };
 }
 
 /** The API port, unless another port is declared as that. */
 function classifyServerPort(
   port: number,
   { dialect, chain }: { readonly dialect: Dialect; readonly chain: readonly ProcessInfo[] },
-  { ports }: Context,
+  context: Context,
 ): PortOwnership | undefined {
   if (dialect.processes.innerTitle.test(chain[0].commandLine)) return undefined;
   const process = chain.find(showsOptions);
   const declared = process === undefined ? null : parseServerOptions(process)?.port ?? null;
   if (process === undefined || declared === null) return { ...UNKNOWN, serverName: dialect.name };
-  if (declared !== port && ports.has(declared)) return undefined;
-  return { serverName: dialect.name, isDeclared: declared === port, ...describeLaunch(process) };
+  if (declared !== port && context.ports.has(declared)) return undefined;
+  const launch = describeLaunch(process, context);
+  return { serverName: dialect.name, isDeclared: declared === port, ...launch };
 }
 
 /** Forwards to a container or another machine. */
 function classifyForwarder(forwarder: ProcessInfo, context: Context): PortOwnership {
   const forwarded = parseForwardedPort(forwarder);
   const process = forwarded === null ? null : findContained(forwarded.containerPort, context);
-  return process === null ? UNKNOWN : { ...UNKNOWN, ...describeLaunch(process) };
+  return process === null ? UNKNOWN : { ...UNKNOWN, ...describeLaunch(process, context) };
 }
 
 /** `undefined` if it is not worth a probe. */
@@ -117,7 +131,10 @@ function classifyPort(
     if (serverName !== null) return { ...UNKNOWN, serverName };
     if (identifyForwarder(chain[0]) !== null) return classifyForwarder(chain[0], context);
   }
-  return ownerPids.every((pid) => !context.table.has(pid)) ? UNKNOWN : undefined;
+  if (ownerPids.some((pid) => context.table.has(pid))) return undefined;
+  // The sockets of other users are hidden, their processes are not.
+  const inner = context.inner.find((one) => one.port === port);
+  return inner === undefined ? UNKNOWN : { ...UNKNOWN, ...describeLaunch(inner.process, context) };
 }
 
 function mayBeHttp({ port }: ListeningPort): boolean {
@@ -131,6 +148,8 @@ export function findServerPorts(
 ): readonly ServerPort[] {
   const context: Context = {
     table,
+    listening: ports,
+    inner: listInnerServers(table),
     ports: new Set(ports.map(({ port }) => port)),
     ownerPids: new Set(ports.flatMap(({ ownerPids }) => ownerPids)),
   };
@@ -413,11 +432,16 @@ async function findOpenPorts(
     probePorts(platform, range, watchedKeys),
     options.listServerPorts?.() ?? { ports: [], problems: [] },
   ]);
+  // Their models are watched with the servers that started them.
+  const inner = new Set(
+    listing.ports.filter(({ launch }) => launch?.outerPorts !== undefined).map(({ port }) => port),
+  );
   const outsideRange = listing.ports.filter(({ port, serverName }) =>
     (port < first || port > last) && (serverName === null || findDialect(serverName) !== null)
   ).map((process) => ({ host: getLocalHost(process), port: process.port }));
   const outside = await probePorts(platform, outsideRange, watchedKeys);
-  const open = [...inRange, ...outside].map(({ host, port }): OpenPort => {
+  const answering = [...inRange, ...outside].filter(({ port }) => !inner.has(port));
+  const open = answering.map(({ host, port }): OpenPort => {
     const process = listing.ports.find((process) => process.port === port) ?? null;
     const place = createEndpoint(process?.isTls ? "https" : "http", host, port);
     const serverName = findDialect(process?.serverName)?.name;

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { findDialect, identifyCommand } from "./dialect.ts";
+import { DIALECTS, findDialect, identifyCommand } from "./dialect.ts";
 import type { Dialect } from "./dialect_model.ts";
-import type { ProcessInfo } from "./host_processes.ts";
+import { listAncestors, type ProcessInfo, type ProcessTable } from "./host_processes.ts";
 import type { LaunchInfo } from "./model.ts";
 
 /** The dialect of a server's command line; `null` for a mere process title. */
@@ -104,6 +104,24 @@ export function parseLaunch(process: ProcessInfo): LaunchInfo {
   const numbers = parseNumbers(listOptions(process.arguments, traits?.shortOptions));
   const parallelSizes = new Map([...numbers].filter(([name]) => traits?.sizeOptions.has(name)));
   return { commandLine: process.commandLine, parallelSizes };
+}
+
+/** A server that another one has started for one of its models. */
+export interface InnerServer {
+  readonly process: ProcessInfo;
+  readonly outer: ProcessInfo;
+  readonly port: number;
+}
+
+export function listInnerServers(table: ProcessTable): readonly InnerServer[] {
+  return [...table.values()].flatMap((process): readonly InnerServer[] => {
+    const { pid, commandLine } = process;
+    const kinds = DIALECTS.filter(({ processes }) => processes.inner?.test(commandLine));
+    const outer = kinds.length === 0 ? undefined : listAncestors(table, pid).slice(1)
+      .find((ancestor) => kinds.some((kind) => kind.processes.command.test(ancestor.commandLine)));
+    const port = parseServerOptions(process)?.port;
+    return outer === undefined || port === undefined ? [] : [{ process, outer, port }];
+  });
 }
 
 interface ForwardedPort {

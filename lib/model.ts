@@ -30,11 +30,7 @@ export interface Endpoint {
 
 /** Requests; ratios 0 to 1. */
 export const GAUGE_KEYS = [
-  "running",
-  "waiting",
-  "swapped",
-  "kvCacheUsageRatio",
-  "prefixCacheHitRatioReported",
+  ...["running", "waiting", "swapped", "kvCacheUsageRatio", "prefixCacheHitRatioReported"] as const,
 ] as const;
 export type GaugeKey = typeof GAUGE_KEYS[number];
 
@@ -155,6 +151,8 @@ export type ServerFlags = Readonly<Partial<Record<typeof FLAG_KEYS[number], stri
 /** Meaning of the figures of one kind of server. */
 export interface ServerTraits {
   readonly name: string;
+  /** It passes requests on to engines, which count them as well. */
+  readonly isRouter?: true;
   /** When tokens are counted: at each step, or when the request finishes. */
   readonly tokensAreBooked: "step" | "finish";
   /** Whether failed requests are not among the finished ones. */
@@ -285,6 +283,8 @@ export interface LaunchInfo {
   readonly commandLine: string;
   /** By option name, such as `tensor-parallel-size`. */
   readonly parallelSizes: ReadonlyMap<string, number>;
+  /** Known ports of the server that started it for one of its models, if one did. */
+  readonly outerPorts?: readonly number[];
 }
 
 export interface ServerInfo {

@@ -342,6 +342,7 @@ const REPLICA = object<Within<Row>>([
     "data-parallel rank, or the labels that name it",
     (row) => row.replica?.sample.engine || null,
   ),
+  field("isCountedElsewhere", BOOLEAN, "in no total, as others count the same requests"),
   field("ageSeconds", orNull(SECONDS), "age of the figures", "age"),
   figure("requestShareLastMinuteRatio", RATIO, "of the requests of its model", "requestShare"),
   figure("uptimeSeconds", SECONDS, "since the server started", ({ state, whole }) => {
@@ -376,6 +377,7 @@ const ROW_COUNTS = object<Fleet["counts"]>([
   field("stale", count("replicas"), "STALE"),
   field("down", count("replicas"), "DOWN"),
   field("pending", count("replicas"), "PENDING"),
+  field("countedElsewhere", count("rows"), "in no total, as others count the same requests"),
 ]);
 
 const TOTAL = object<Fleet>([

@@ -15,6 +15,7 @@ import {
   STATUS_OF_RULE,
   updateAlerts,
 } from "./rules_alerts.ts";
+import { findCountedElsewhere } from "./rules_fronts.ts";
 import {
   type Check,
   evaluateImbalance,
@@ -68,6 +69,8 @@ export interface GroupChecks extends GroupEvaluation {
 export interface RuleEvaluation {
   /** By replica key; by endpoint key if no engine is known. */
   readonly statuses: ReadonlyMap<string, ReplicaStatus>;
+  /** Keys of replicas that are in no total: others count the same requests. */
+  readonly countedElsewhere: ReadonlySet<string>;
   readonly groups: readonly GroupChecks[];
   /** Of the rules of one server. */
   readonly checks: readonly Check[];
@@ -86,6 +89,7 @@ export interface RuleEvaluation {
 
 export const NO_EVALUATION: RuleEvaluation = {
   statuses: new Map(),
+  countedElsewhere: new Set(),
   groups: [],
   checks: [],
   alerts: [],
@@ -222,6 +226,13 @@ function haveStatusesChanged(subjects: readonly Subject[], before: RuleEvaluatio
     );
 }
 
+function compareReplicas(replicas: readonly Member[], rules: Rules): readonly GroupChecks[] {
+  return formGroups(replicas).map((group) => ({
+    groupKey: identifyGroup(group[0].replica.sample),
+    ...evaluateImbalance(group, rules),
+  }));
+}
+
 /** For how long the replica known least has been watched. */
 function computeWatched(
   subjects: readonly Subject[],
@@ -294,10 +305,11 @@ export function evaluateRules(
   const awake = subjects.flatMap(({ engines }) =>
     engines.filter(({ key }) => isAwake(scraped.get(key) ?? "PENDING"))
   );
-  const groups = formGroups(awake).map((group) => ({
-    groupKey: identifyGroup(group[0].replica.sample),
-    ...evaluateImbalance(group, rules),
-  }));
+  const countedElsewhere = findCountedElsewhere(endpoints, {
+    before: before.countedElsewhere,
+    rules,
+  });
+  const groups = compareReplicas(awake.filter(({ key }) => !countedElsewhere.has(key)), rules);
   const evaluator = { rules, objectives, before, isSingleEvaluation, groups };
   const { findings, outputs } = evaluateServers(subjects, awake, evaluator);
   const ofGroups = groups.flatMap(({ checks }) => checks.flatMap((check) => check.findings));
@@ -320,7 +332,7 @@ export function evaluateRules(
   const seen = { scrapedAt, comparedAt: at, outputs };
   const remembered = { ...seen, ...remember(subjects, memory, { gone, at }) };
   return {
-    ...{ statuses, groups, alerts, firing, events },
+    ...{ statuses, countedElsewhere, groups, alerts, firing, events },
     checks: listChecks(findings, awake),
     verdict: conclude(statuses, { alerts, events, at, watched, memory: remembered }),
     memory: remembered,

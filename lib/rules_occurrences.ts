@@ -27,7 +27,7 @@ export interface EvaluatedEndpoint extends ScrapedEndpoint {
   readonly history: Pick<EndpointHistory, "restartCount" | "counts" | "alternation" | "newest">;
   readonly engines: ReadonlyMap<string, EvaluatedEngine>;
   readonly serverTotals: SessionTotals | null;
-  readonly server: Pick<ServerInfo, "models"> | null;
+  readonly server: Pick<ServerInfo, "models" | "launch"> | null;
 }
 
 export interface EngineSubject extends Member {

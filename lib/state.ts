@@ -211,10 +211,11 @@ function removeEndpoint(state: State, key: string): State {
   const leaving = state.endpoints.find(({ endpoint }) => endpoint.key === key);
   if (leaving === undefined) return state;
   const place = isLocal(leaving.endpoint) ? "here" : "elsewhere";
+  const totals = getServerTotals(leaving, state.evaluation.countedElsewhere);
   return {
     ...state,
     endpoints: state.endpoints.filter((known) => known !== leaving),
-    gone: { ...state.gone, [place]: joinTotals(state.gone[place], getServerTotals(leaving)) },
+    gone: { ...state.gone, [place]: joinTotals(state.gone[place], totals) },
   };
 }
 
@@ -234,7 +235,9 @@ function evaluateState(state: State): State {
   const moment = { at, epoch, interval, rules, objectives, isSingleEvaluation: state.isOnce };
   const evaluation = evaluateRules(state.evaluation, endpoints, moment);
   const counted = endpoints.flatMap(listEngines)
-    .filter(({ key }) => isCounted(evaluation.statuses.get(key) ?? "PENDING"));
+    .filter(({ key }) =>
+      isCounted(evaluation.statuses.get(key) ?? "PENDING") && !evaluation.countedElsewhere.has(key)
+    );
   const joinPeaks = () => joinPeakValues(counted.map(({ figures }) => getPeakValues(figures)));
   const points = counted.map(({ series }) => getNewestPoint(series));
   return deriveFleet({

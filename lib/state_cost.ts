@@ -132,11 +132,16 @@ function listUses(
   return [...hosts].flatMap(([host, { shares }]) =>
     shares.flatMap(({ owner, process }): readonly GpuUse[] => {
       if (owner === null) return [];
-      const row = rows.find(({ state: known, replica }) =>
-        known.endpoint.key === owner.endpointKey &&
-        (owner.engine === null || replica?.sample.engine === owner.engine)
+      const groupKeys = new Set(
+        rows.flatMap(({ state: known, replica }) =>
+          replica !== null && known.endpoint.key === owner.endpointKey &&
+            (owner.engine === null || replica.sample.engine === owner.engine)
+            ? [identifyGroup(replica.sample)]
+            : []
+        ),
       );
-      const groupKey = row?.replica ? identifyGroup(row.replica.sample) : undefined;
+      // Which of a server's models the process serves is unknown.
+      const groupKey = groupKeys.size === 1 ? [...groupKeys][0] : undefined;
       const gpuIndex = paid.findIndex((gpu) => gpu.host === host && gpu.index === process.gpuIndex);
       const weight = process.memoryBytes.value ?? 0;
       return groupKey === undefined || gpuIndex < 0 ? [] : [{ groupKey, gpuIndex, weight }];
@@ -238,7 +243,9 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
   const isInBill = (known: BillSources["endpoints"][number]): boolean =>
     !isOfHere || hosts.has(getHostName(known.endpoint));
   const isLocalOnly = !state.endpoints.every(isInBill);
-  const rows = fleet.rows.filter((row) => isInBill(row.state) && isCounted(row.status));
+  const { countedElsewhere } = state.evaluation;
+  const all = fleet.rows.filter((row) => !row.isCountedElsewhere);
+  const rows = all.filter((row) => isInBill(row.state) && isCounted(row.status));
   const mergeRows = (some: readonly Row[]): Figures =>
     computeFigures(some.flatMap(({ replica }) => replica ?? []));
   const figures = isLocalOnly ? mergeRows(rows) : fleet.total.figures;
@@ -254,7 +261,7 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
   const terms = { tokenPrices, computeUsdPerHour: usdPerHour };
   const { here, elsewhere } = state.gone;
   const counted = [
-    ...state.endpoints.filter(isInBill).map(getServerTotals),
+    ...state.endpoints.filter(isInBill).map((known) => getServerTotals(known, countedElsewhere)),
     // Servers that are gone count in the session.
     ...isOfHere ? [here] : [here, elsewhere],
   ];
@@ -270,7 +277,7 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
     lifetime: computeSpanCost({
       span: getLifetimeAmounts(weighted, state),
       // A server that is down costs nothing now: leave out its tokens, too.
-      amounts: rows.length === fleet.rows.length
+      amounts: rows.length === all.length
         ? figures.lifetime
         : computeLifetime(rows.flatMap(({ replica }) => replica ?? [])),
       ...terms,

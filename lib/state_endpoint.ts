@@ -95,9 +95,17 @@ export function listEngines({ engines }: EndpointState): readonly CurrentEngine[
   return [...engines.values()].filter((engine): engine is CurrentEngine => engine.replica !== null);
 }
 
-export function getServerTotals(known: EndpointState): ServerTotals {
+/** @param countedElsewhere Keys of engines to leave out. */
+export function getServerTotals(
+  known: EndpointState,
+  countedElsewhere: ReadonlySet<string> = new Set(),
+): ServerTotals {
+  // Of several servers in turn, nothing is counted; what was counted before must stay.
+  const isInTurn = known.history.alternation !== null;
+  const engines = [...known.engines]
+    .filter(([, { key }]) => isInTurn || !countedElsewhere.has(key));
   return {
-    engines: new Map([...known.engines].map(([key, { totals }]) => [key, totals])),
+    engines: new Map(engines.map(([key, { totals }]) => [key, totals])),
     gone: known.goneTotals,
     server: known.serverTotals,
   };

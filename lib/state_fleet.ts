@@ -87,9 +87,13 @@ function describeServer(known: EndpointState): GpuEndpoint {
   };
 }
 
-/** Without their listeners. */
+/** Without their listeners. A server has the processes of those that it starts for its models. */
 export function listServersOn(sources: FleetSources, host: string): readonly GpuEndpoint[] {
-  return listEndpointsOn(sources, host).map(describeServer);
+  const { countedElsewhere } = sources.evaluation;
+  const isInner = ({ engines, server }: EndpointState): boolean =>
+    server?.launch?.outerPorts !== undefined &&
+    engines.values().some(({ key }) => countedElsewhere.has(key));
+  return listEndpointsOn(sources, host).filter((known) => !isInner(known)).map(describeServer);
 }
 
 export function attributeGpus(sources: FleetSources): Hosts {
@@ -147,6 +151,8 @@ export interface Row {
   readonly label: string;
   readonly state: EndpointState;
   readonly status: ReplicaStatus;
+  /** In no total and no group: other rows count the same requests. */
+  readonly isCountedElsewhere: boolean;
   /** `null` if no engine is known. */
   readonly replica: ReplicaSample | null;
   /** All absent if there is no replica, or it is DOWN. */
@@ -313,11 +319,12 @@ function createGroup(
 }
 
 function createGroups(
-  rows: readonly Row[],
+  all: readonly Row[],
   sources: FleetSources,
   before: Fleet | undefined,
 ): Pick<Fleet, "groups" | "total"> {
-  const rowsBefore = before?.rows ?? [];
+  const rowsBefore = before?.rows.filter((row) => !row.isCountedElsewhere) ?? [];
+  const rows = all.filter((row) => !row.isCountedElsewhere);
   const samples = rows.flatMap(({ replica }) => replica?.sample ?? []);
   const first = new Map(samples.toReversed().map((sample) => [identifyGroup(sample), sample]));
   const keys = [...new Set(samples.map(identifyGroup))];
@@ -380,6 +387,7 @@ function createRow(
   const figures = engine === null || status === "DOWN" ? NO_FIGURES : engine.figures;
   return {
     ...{ key, name, place, label: isOneModel ? place : name, state: known, status, host },
+    isCountedElsewhere: sources.evaluation.countedElsewhere.has(key),
     ...{ replica, figures, shown: showSinceStart(figures, [{ replica, state: known }]) },
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
     trend: engine?.series ?? NO_SERIES,
@@ -409,7 +417,9 @@ function mergeEvents({ evaluation, hosts }: FleetSources): readonly EventLine[] 
 }
 
 function countRows(all: readonly Row[]) {
-  const rows = all.filter(({ replica }) => !replica?.sample.isShared);
+  const rows = all.filter(({ replica, isCountedElsewhere }) =>
+    !replica?.sample.isShared && !isCountedElsewhere
+  );
   const count = (status: ReplicaStatus): number =>
     rows.filter((row) => row.status === status).length;
   return {
@@ -418,13 +428,15 @@ function countRows(all: readonly Row[]) {
     stale: count("STALE"),
     down: count("DOWN"),
     pending: count("PENDING"),
+    countedElsewhere: all.filter((row) => row.isCountedElsewhere).length,
   };
 }
 
 /** Groups without a new sample keep their figures from `before`. */
 export function createFleet(sources: FleetSources, before?: Fleet): Fleet {
   const { evaluation, endpoints, gone, totalPeaks, totalTrend } = sources;
-  const servers = [...endpoints.map(getServerTotals), gone.here, gone.elsewhere];
+  const ofEndpoints = endpoints.map((known) => getServerTotals(known, evaluation.countedElsewhere));
+  const servers = [...ofEndpoints, gone.here, gone.elsewhere];
   const modelNames = endpoints.flatMap(listEngines).map(({ replica }) => replica.sample.modelName);
   const context: RowContext = { sources, isOneModel: new Set(modelNames).size < 2 };
   const bare = endpoints.flatMap((known) => {

@@ -429,6 +429,9 @@ function renderScrape(subject: Subject): string[] {
     rows.push(["Polled", subject.paint(`every ${formatDuration(every)}, ${reason}`, "warn")]);
   }
   if (history.restartCount > 0) rows.push(["Restarts seen", String(history.restartCount)]);
+  if (subject.row.isCountedElsewhere) {
+    rows.push(["In no total", "other watched servers count the same requests"]);
+  }
   for (const warning of known.endpoint.warnings) {
     rows.push(["Warning", subject.paint(warning, "warn")]);
   }

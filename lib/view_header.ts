@@ -137,7 +137,7 @@ function describePast({ now, nowEpoch, utcOffset, seenAt = now }: State, step: n
 
 function createTitle(state: State): readonly Piece[] {
   const { fleet, held, pastStep, noted, isDemo, now, nowEpoch, utcOffset, mark } = state;
-  const { total } = fleet.counts;
+  const { total, countedElsewhere } = fleet.counts;
   const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
   const hasSinceStart = fleet.rows.some(({ shown, figures }) => shown !== figures);
   return [
@@ -148,7 +148,10 @@ function createTitle(state: State): readonly Piece[] {
     { text: noted === null ? "" : "diagnosis on exit", meaning: "ok" },
     { text: mark === null ? "" : `mark ${formatDuration(now - mark.at)}`, meaning: "name" },
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
-    { text: `${total} ${total === 1 ? "replica" : "replicas"}` },
+    {
+      text: `${total} ${total === 1 ? "replica" : "replicas"}`,
+      extra: countedElsewhere === 0 ? "" : `, ${countedElsewhere} in no total`,
+    },
     { text: hasSinceStart ? `${SINCE_START} since start` : "", meaning: "dim" },
     { text: models.length < 2 ? models.join() : `${models.length} models`, canBeCut: true },
     { text: pastStep === null ? formatClock(nowEpoch, utcOffset) : "", meaning: "dim" },

@@ -180,8 +180,8 @@ export function listVisibleRows(
   const rows = sortRows(wanted, ui.sort);
   if (!ui.isGrouped || fleet.groups.length < 2) return rows.map(listRow);
   const grouped = fleet.groups.flatMap((group): VisibleRow[] => {
-    const isOwn = ({ replica }: Row) =>
-      replica !== null && identifyGroup(replica.sample) === group.key;
+    const isOwn = ({ replica, isCountedElsewhere }: Row) =>
+      replica !== null && !isCountedElsewhere && identifyGroup(replica.sample) === group.key;
     const own = rows.filter(isOwn);
     if (own.length === 0) return [];
     const isAlone = !fleet.rows.some((row) => row !== own[0] && isOwn(row));
@@ -196,6 +196,6 @@ export function listVisibleRows(
     });
     return [{ kind: "group", key, group, isFolded, cells }, ...lines];
   });
-  const others = rows.filter((row) => row.replica === null);
+  const others = rows.filter((row) => row.replica === null || row.isCountedElsewhere);
   return [...grouped, ...others.map(listRow)];
 }

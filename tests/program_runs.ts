@@ -214,6 +214,7 @@ export interface ReplicaDocument {
   readonly displayName: string;
   readonly url: string;
   readonly status: string;
+  readonly isCountedElsewhere: boolean;
   readonly model: string | null;
   readonly engine: string | null;
   readonly ageSeconds: number | null;
