@@ -5,7 +5,7 @@
  * @module
  */
 
-import { createServerInfoReader, scanForever } from "./app_discovery.ts";
+import { createServerInfoReader, followSource } from "./app_discovery.ts";
 import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
 import { isTextForm, renderOutput } from "./app_output.ts";
 import {
@@ -44,6 +44,7 @@ import {
   openEndpoint,
   type TargetSet,
 } from "./discovery.ts";
+import { joinNotices } from "./discovery_source.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createScrapePool, type ScrapePool } from "./scrape.ts";
@@ -106,7 +107,8 @@ function createSession(
     readonly pricing: Pricing;
   },
 ): Session {
-  const { platform, notices, isDemo, here } = targets;
+  const { platform, isDemo, here } = targets;
+  const notices = new Map(targets.sources);
   const { environment, stdio } = platform;
   const state = createState(opened.map(({ endpoint }) => endpoint), {
     interval: options.interval,
@@ -119,7 +121,7 @@ function createSession(
     pricing,
     objectives: options.objectives,
     rules: options.rules,
-    notices,
+    notices: joinNotices(notices),
     ui,
   });
   const view: ViewOptions = {
@@ -130,7 +132,7 @@ function createSession(
     hasKeyLine: !options.noKeyLine,
   };
   const session = startSession({
-    ...{ platform, options, view, state, pool },
+    ...{ platform, options, view, state, pool, notices },
     hosts: new Map([[here.name, here]]),
   });
   for (const one of opened) watchEndpoint(session, one);
@@ -255,9 +257,10 @@ async function runSession(session: Session, targets: TargetSet): Promise<number>
     reportInternalError(platform, error);
     platform.exit(EXIT_INTERNAL);
   });
-  const { scanner, fallbackKey } = targets;
-  if (scanner !== null && !options.once) {
-    scanForever(session, scanner, fallbackKey).catch((error) => stop.abort(error));
+  if (!options.once) {
+    for (const source of targets.sources.keys()) {
+      if (source !== null) followSource(session, source).catch((error) => stop.abort(error));
+    }
   }
   try {
     if (terminal !== null) {
@@ -340,8 +343,11 @@ async function runOptions(
   const kept = options.stateFile === null
     ? { scrapes: [], remarks: [] }
     : await loadScrapes(platform, options.stateFile, keys);
-  const notices = [...config.warnings, ...targets.notices, ...kept.remarks];
-  const targetsWithNotices = { ...targets, notices };
+  const notices = [...config.warnings, ...targets.sources.get(null) ?? [], ...kept.remarks];
+  const targetsWithNotices = {
+    ...targets,
+    sources: new Map([[null, notices], ...targets.sources, [null, notices]]),
+  };
   const ui = createStartUi(options);
   const session = createSession(targetsWithNotices, options, { opened, ui, pricing, pool });
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });

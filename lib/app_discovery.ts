@@ -1,6 +1,6 @@
 /**
- * Servers that come and go. If none was named, the host is rescanned: new servers are watched,
- * long-gone ones dropped, and notices updated. A scan skips watched ports.
+ * Servers that come and go: each source is asked again and again, new servers are watched, those
+ * that are gone are left, and notices updated. Also how a server was started.
  * @module
  */
 
@@ -11,23 +11,27 @@ import {
   type Watched,
   watchEndpoint,
 } from "./app_session.ts";
-import { listScanNotices, openEndpoint } from "./discovery.ts";
-import { findServerPorts, type Scanner } from "./discovery_scan.ts";
-import { getHostAndPort } from "./endpoint.ts";
-import type { Endpoint, LaunchInfo, ServerInfo } from "./model.ts";
+import { openEndpoint } from "./discovery.ts";
+import { findServerPorts } from "./discovery_scan.ts";
+import { joinNotices, type Source } from "./discovery_source.ts";
+import { getHostAndPort, type TypedEndpoint } from "./endpoint.ts";
+import type { LaunchInfo, ServerInfo } from "./model.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
 import { type EndpointState, listEngines } from "./state_endpoint.ts";
 import { getHostName } from "./state_fleet.ts";
 import type { Seconds } from "./units.ts";
 
-export const SCAN_INTERVAL: Seconds = 30;
 export const GONE_AFTER: Seconds = 300;
 
-async function watchFound(session: Session, endpoint: Endpoint): Promise<void> {
-  const { platform } = session;
-  const opened = await openEndpoint(platform, { endpoint, basicAuth: null }, session);
-  // An endpoint without credentials cannot be refused.
+async function watchFound(session: Session, typed: TypedEndpoint): Promise<void> {
+  const { platform, watched } = session;
+  const { key } = typed.endpoint;
+  if (watched.has(key)) {
+    // Its labels have changed.
+    return dispatch(session, { kind: "endpoints_found", endpoints: [typed.endpoint] });
+  }
+  const opened = await openEndpoint(platform, typed, session);
   if ("exitCode" in opened) throw new Error(opened.message);
   if (session.stop.signal.aborted) return opened.scraper.close();
   dispatch(session, { kind: "endpoints_found", endpoints: [opened.endpoint] });
@@ -35,50 +39,47 @@ async function watchFound(session: Session, endpoint: Endpoint): Promise<void> {
 }
 
 /** Has refused connections for long. */
-function isGone(session: Session, known: EndpointState): boolean {
+function isGone(session: Session, key: string): boolean {
   const { state, platform, watched } = session;
-  const { endpoint, failure, scrape } = known;
+  const known = state.endpoints.find(({ endpoint }) => endpoint.key === key);
   if (
-    failure?.kind !== "refused" || computeEndpointStatus(getScrapeRecord(known, state)) !== "DOWN"
+    known?.failure?.kind !== "refused" ||
+    computeEndpointStatus(getScrapeRecord(known, state)) !== "DOWN"
   ) {
     return false;
   }
-  const seenAt = scrape?.receivedAt ?? watched.get(endpoint.key)?.since ?? -Infinity;
+  const seenAt = known.scrape?.receivedAt ?? watched.get(key)?.since ?? -Infinity;
   return platform.monotonicSeconds() - seenAt >= GONE_AFTER;
 }
 
-export async function scanAgain(
-  session: Session,
-  scanner: Scanner,
-  fallbackKey: string | null,
-): Promise<void> {
-  const isFallback = ({ endpoint, scrape }: EndpointState): boolean =>
-    endpoint.key === fallbackKey && scrape === null;
-  const result = await scanner.scan(new Set(session.watched.keys()));
-  if (session.stop.signal.aborted) return;
-  for (const endpoint of result.found) await watchFound(session, endpoint);
-  const { endpoints } = session.state;
-  const hasFound = endpoints.some((known) => !isFallback(known));
-  for (const known of endpoints) {
-    // The fallback goes as soon as anything is found.
-    const isDone = isFallback(known) ? hasFound : isGone(session, known);
-    if (isDone) leaveEndpoint(session, known.endpoint.key);
-  }
-  // Until then the notice of the start says more.
-  const notices = listScanNotices(result);
-  const hasChanged = notices.join("\n") !== session.state.notices.join("\n");
-  if (hasFound && hasChanged) dispatch(session, { kind: "noticed", notices });
+function setNotices(session: Session, source: Source, notices: readonly string[]): void {
+  if ((session.notices.get(source) ?? []).join("\n") === notices.join("\n")) return;
+  session.notices.set(source, notices);
+  dispatch(session, { kind: "noticed", notices: joinNotices(session.notices) });
 }
 
-export async function scanForever(
-  session: Session,
-  scanner: Scanner,
-  fallbackKey: string | null,
-): Promise<void> {
+/** Watches what the source has found, and leaves what is gone. */
+export async function lookAgain(session: Session, source: Source): Promise<void> {
+  const { watched, stop } = session;
+  const change = await source.look({
+    keys: new Set(watched.keys()),
+    hasAnswered: (key) =>
+      session.state.endpoints.some(({ endpoint, scrape }) =>
+        endpoint.key === key && scrape !== null
+      ),
+    isGone: (key) => isGone(session, key),
+  });
+  if (stop.signal.aborted) return;
+  for (const typed of change.found) await watchFound(session, typed);
+  for (const key of change.goneKeys) leaveEndpoint(session, key);
+  if (change.notices !== null) setNotices(session, source, change.notices);
+}
+
+export async function followSource(session: Session, source: Source): Promise<void> {
   const { platform, stop } = session;
   while (!stop.signal.aborted) {
-    await platform.sleep(SCAN_INTERVAL, stop.signal);
-    if (!stop.signal.aborted) await scanAgain(session, scanner, fallbackKey);
+    await platform.sleep(source.interval, stop.signal);
+    if (!stop.signal.aborted) await lookAgain(session, source);
   }
 }
 

@@ -7,6 +7,7 @@
  */
 
 import type { Options } from "./cli_options.ts";
+import type { Source } from "./discovery_source.ts";
 import { createHost, type Host, LOCAL_HOST } from "./host.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
@@ -51,6 +52,7 @@ export interface Session {
   readonly waiters: Set<Waiter>;
   /** When the next idle endpoint is due, as of the last `wake` or scrape. */
   nextDueAt: Seconds;
+  readonly notices: Map<Source | null, readonly string[]>;
   /** Slots for requests that have just begun. */
   readonly room: { free: number; readonly queue: (() => void)[] };
   readonly view: ViewOptions;
@@ -81,11 +83,12 @@ const MIN_POLL_DISTANCE: Seconds = 0.5;
 export function startSession(
   parts:
     & Pick<Session, "platform" | "options" | "view" | "state">
-    & Partial<Pick<Session, "hosts" | "pool">>,
+    & Partial<Pick<Session, "hosts" | "pool" | "notices">>,
 ): Session {
   const session: Session = {
     hosts: new Map([[LOCAL_HOST, createHost(LOCAL_HOST, parts.platform)]]),
     pool: createScrapePool(),
+    notices: new Map(),
     ...parts,
     watched: new Map(),
     busy: new Set(),

@@ -70,7 +70,9 @@ function add(
 
 /** Relative to the folder of the file. */
 function resolvePath(folder: string, path: string): string {
-  return path === "" || /^(?:[/\\]|[a-z]:[/\\])/i.test(path) ? path : `${folder}/${path}`;
+  return path === "" || /^(?:[/\\]|[a-z]:[/\\]|https?:\/\/)/i.test(path)
+    ? path
+    : `${folder}/${path}`;
 }
 
 /** As typed in an argument. */

@@ -41,7 +41,11 @@ function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
 function resolveSources(
   kind: CredentialKind,
   values: readonly Value<string>[],
-  { keys, problems }: { readonly keys: ReadonlySet<string>; readonly problems: Problem[] },
+  { keys, hasTargets, problems }: {
+    readonly keys: ReadonlySet<string>;
+    readonly hasTargets: boolean;
+    readonly problems: Problem[];
+  },
 ): readonly CredentialSource[] {
   const sources: CredentialSource[] = [];
   for (const { value, source } of values) {
@@ -60,7 +64,7 @@ function resolveSources(
     }
     const scoped = splitScope(value, keys);
     if (scoped === null && source.level !== "option") continue;
-    if (keys.size === 0) complain("needs a URL: no credentials go to servers of a scan");
+    if (!hasTargets) complain("needs a URL: no credentials go to servers of a scan");
     else if (scoped === null) complain("names a URL that is not watched");
     else if (scoped.file === "") complain('has no FILE after the "="');
     else if (sources.some(({ endpointKey }) => endpointKey === scoped.endpointKey)) {
@@ -79,10 +83,11 @@ export function resolveCredentials(
   problems: Problem[],
 ): readonly CredentialSource[] {
   const keys = new Set(endpoints.map((typed) => typed.endpoint.key));
+  const hasTargets = keys.size > 0 || values.targets.length > 0;
   const sources = CREDENTIAL_OPTIONS.flatMap(([kind, option]) => {
     // During a scan only arguments can be wrong.
-    const some = values[option].filter(({ source }) => source.level === "option" || keys.size > 0);
-    return resolveSources(kind, some, { keys, problems });
+    const some = values[option].filter(({ source }) => source.level === "option" || hasTargets);
+    return resolveSources(kind, some, { keys, hasTargets, problems });
   });
   const complain = (
     problem: string,
@@ -116,7 +121,7 @@ export function resolveCredentials(
 
 /** The endpoints whose certificates are not checked. Only arguments must name watched ones. */
 export function resolveInsecureKeys(
-  { insecure }: OptionValues,
+  { insecure, targets }: OptionValues,
   endpoints: readonly TypedEndpoint[],
   problems: Problem[],
 ): readonly string[] {
@@ -124,7 +129,9 @@ export function resolveInsecureKeys(
   for (const { value, source } of insecure) {
     for (const { endpoint: { key } } of value) {
       const isSecure = key.startsWith("https:");
-      if (isSecure && endpoints.some(({ endpoint }) => endpoint.key === key)) keys.add(key);
+      const isKnown = endpoints.some(({ endpoint }) => endpoint.key === key);
+      // A list may name it later.
+      if (isSecure && (isKnown || targets.length > 0)) keys.add(key);
       else if (source.level === "option") {
         const words = isSecure
           ? "is not one of the watched URLs"

@@ -17,11 +17,12 @@ import {
   type Parser,
   parseSortOption,
   parseSpan,
+  parseTargetPlace,
   parseUrls,
   type Setting,
 } from "./cli_values.ts";
 import { listRuleWords, parseRuleChanges } from "./cli_rules.ts";
-import { THEME_NAMES } from "./state_ui.ts";
+import { GROUPINGS, THEME_NAMES } from "./state_ui.ts";
 import { COLUMN_IDS } from "./view_columns.ts";
 
 export interface OptionRow<Name extends string = string> {
@@ -72,6 +73,16 @@ const GROUPS = {
       parse: parseUrls,
       set: "targets",
       help: "a server, or several separated by commas; may be repeated; --url itself is optional",
+    },
+    {
+      name: "targets",
+      value: "FILE",
+      repeatable: true,
+      parse: parseTargetPlace,
+      set: "targets",
+      help:
+        "file of servers in the form of Prometheus' file_sd (JSON or YAML), or URL of an http_sd, " +
+        "followed while it changes; may be repeated",
     },
     { name: "auto", value: null, set: "targets", help: "scan, and fail if no server is found" },
     { name: "host", value: "HOST", default: "localhost", parse: parseHost, help: "host to scan" },
@@ -185,7 +196,15 @@ const GROUPS = {
       name: "filter",
       value: "TEXT",
       help:
-        "show rows with TEXT in name, model, URL or state, or a comparison: kv>80%; | is or, & and",
+        "show rows with TEXT in name, model, URL, label or state, or a comparison: kv>80%, ns=prod; | is or, & and",
+    },
+    {
+      name: "group",
+      value: "BY",
+      default: "model",
+      choices: GROUPINGS,
+      help:
+        "group rows by model, host, or a label of their targets: pod, node, namespace, job, role",
     },
     {
       name: "columns",

@@ -143,20 +143,21 @@ function checkExclusion(settings: readonly Setting[], problems: Problem[]): void
   problems.push({ problem, level: settings[0].level });
 }
 
-/** URLs, a scan and the demo exclude each other. */
+/** Named servers, a scan and the demo exclude each other. */
 function resolveEndpoints(
-  { url, auto, demo, host, "port-range": portRange }: OptionValues,
+  { url, targets, auto, demo, host, "port-range": portRange }: OptionValues,
   problems: Problem[],
 ): readonly TypedEndpoint[] {
   const switches = [auto, demo].filter(({ value }) => value);
-  checkExclusion([...switches, ...url.slice(0, 1)].map(({ source }) => source), problems);
+  const named = [...url, ...targets].slice(0, 1);
+  checkExclusion([...switches, ...named].map(({ source }) => source), problems);
   const endpoints = new Map<string, TypedEndpoint>();
   for (const typed of url.flatMap(({ value }) => value)) {
     const known = endpoints.get(typed.endpoint.key) ?? typed;
     endpoints.set(known.endpoint.key, { ...known, basicAuth: known.basicAuth ?? typed.basicAuth });
   }
   for (const one of [host, portRange].filter(isTyped)) {
-    if (demo.value || endpoints.size > 0) {
+    if (demo.value || named.length > 0) {
       problems.push(refuse(one.source, "is only for a scan: leave it out"));
     }
   }
@@ -239,11 +240,15 @@ export function getConfigPath(
 
 function collectOptions(values: OptionValues, problems: Problem[]) {
   const endpoints = resolveEndpoints(values, problems);
-  const insecureEndpointKeys = resolveInsecureKeys(values, endpoints, problems);
+  const lists = values.targets.map(({ value }) => value);
+  const named = [...endpoints, ...lists.flatMap((one) => one.kind === "url" ? one.typed : [])];
+  const insecureEndpointKeys = resolveInsecureKeys(values, named, problems);
   const labels = values.name.flatMap(({ value }) => value);
   return {
     /** Each endpoint once, in the order given. Empty: scan, or the demo. */
     endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
+    /** Lists of more endpoints. */
+    targetLists: lists,
     /** Scan, and fail if it finds nothing. */
     auto: values.auto.value,
     /** An IPv6 address is in brackets. */
@@ -252,7 +257,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     /** Also scan the ports that local processes own: unless a range is set. */
     scansProcesses: !isRangeChosen(values["port-range"]),
     /** By endpoint key; safe texts, each once. */
-    labels: resolveLabels(labels, endpoints, problems),
+    labels: resolveLabels(labels, lists.length > 0 ? [] : endpoints, problems),
     /** 0 only with `once`: a single scrape. */
     interval: resolveInterval(values, problems),
     timeout: values.timeout.value,
@@ -270,7 +275,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     demoSeed: values["demo-seed"].value,
     objectives: resolveObjectives(values.slo.flatMap(({ value }) => value), problems),
     /** Those for one endpoint come before those for all. */
-    credentialSources: resolveCredentials(values, endpoints, problems),
+    credentialSources: resolveCredentials(values, named, problems),
     insecureEndpointKeys,
     theme: values.theme.value,
     noColor: values["no-color"].value,
@@ -279,6 +284,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     noKeyLine: values["no-key-line"].value,
     noMouse: values["no-mouse"].value,
     filter: values.filter.value ?? "",
+    grouping: values.group.value,
     /** `help` lists the columns. `null`: the order given. */
     sort: values.sort.value,
     /** Column ids, empty for all; `help` lists the columns. */
@@ -315,14 +321,16 @@ const ID_WIDTH = 14;
 
 /** The initial screen state. If columns are named, the others are hidden. */
 export function createStartUi(
-  { sort, columns, filter, theme }: Pick<Options, "sort" | "columns" | "filter" | "theme">,
+  { sort, columns, filter, theme, grouping }: Pick<
+    Options,
+    "sort" | "columns" | "filter" | "theme" | "grouping"
+  >,
 ): Ui {
   const wanted = columns === "help" ? [] : columns;
   const others = COLUMN_IDS.filter((id) => !wanted.includes(id));
   return createUi({
     sort: sort === "help" ? null : sort,
-    theme,
-    filter,
+    ...{ theme, filter, grouping },
     columnIds: [...wanted, ...others],
     hiddenColumnIds: new Set(wanted.length === 0 ? [] : others),
   });

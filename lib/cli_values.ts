@@ -174,6 +174,26 @@ export function parseUrls(setting: Setting): readonly TypedEndpoint[] | Problem 
   return endpoints;
 }
 
+/** Where a list of targets is. */
+export type TargetPlace =
+  | { readonly kind: "file"; readonly path: string }
+  /** Its `metricsUrl` is that of the list. */
+  | { readonly kind: "url"; readonly typed: TypedEndpoint };
+
+export function parseTargetPlace(setting: Setting): TargetPlace | Problem {
+  const { text, level } = setting;
+  if (!/^https?:\/\//i.test(text)) return { kind: "file", path: text };
+  const [address] = text.split(/[?#]/, 1);
+  const typed = parseEndpointUrl(address);
+  if ("error" in typed) return { problem: typed.error, level };
+  const url = new URL(text);
+  url.username = url.password = "";
+  return {
+    kind: "url",
+    typed: { ...typed, endpoint: { ...typed.endpoint, metricsUrl: url.href } },
+  };
+}
+
 export interface Label {
   readonly endpointKey: string;
   readonly label: string;

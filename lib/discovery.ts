@@ -1,17 +1,21 @@
 /**
- * Chooses the endpoints to watch (named, demo or scanned) and opens them. Endpoints found by a scan
- * get no credentials.
+ * Chooses the endpoints to watch (named, listed, demo or scanned) and opens them. Endpoints found by
+ * a scan get no credentials.
  * @module
  */
 
 import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./cli_help.ts";
+import { markInsecure } from "./cli_credentials.ts";
 import type { Options } from "./cli_options.ts";
+import type { TargetPlace } from "./cli_values.ts";
 import {
   createScanner,
   createServerPortLister,
   type Scanner,
   type ScanResult,
 } from "./discovery_scan.ts";
+import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
+import { createTargetSource } from "./discovery_targets.ts";
 import { DIALECTS } from "./dialect.ts";
 import {
   DEFAULT_PORT,
@@ -25,17 +29,15 @@ import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScraper, type ScrapePool, type Scraper } from "./scrape.ts";
 import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
+import { createPageClient, type PageClient } from "./scrape_page.ts";
 import type { Seconds } from "./units.ts";
 
 export interface TargetSet {
   readonly platform: Platform;
   readonly endpoints: readonly TypedEndpoint[];
-  readonly notices: readonly string[];
   readonly isDemo: boolean;
-  /** `null` if the endpoints were named. */
-  readonly scanner: Scanner | null;
-  /** The default endpoint, watched because the scan found nothing; else `null`. */
-  readonly fallbackKey: string | null;
+  /** Of endpoints that come and go, with their notices. */
+  readonly sources: SourceNotices;
   /** This machine. */
   readonly here: Host;
 }
@@ -51,6 +53,7 @@ export interface OpenedEndpoint {
   readonly scraper: Scraper;
 }
 
+export const SCAN_INTERVAL: Seconds = 30;
 /** Print something within 100 ms (clig.dev). */
 const SCAN_MESSAGE_DELAY: Seconds = 0.08;
 /** Watched if a default scan finds nothing: its error tells the user what is wrong. */
@@ -71,10 +74,8 @@ async function chooseDemo(platform: Platform, options: Options): Promise<TargetS
       ...typed,
       endpoint: { ...typed.endpoint, serverName },
     })),
-    notices: [],
     isDemo: true,
-    scanner: null,
-    fallbackKey: null,
+    sources: new Map(),
     here: createHost(LOCAL_HOST, demo.platform),
   };
 }
@@ -82,6 +83,32 @@ async function chooseDemo(platform: Platform, options: Options): Promise<TargetS
 /** Lists the ports that are not watched, and scan problems. */
 export function listScanNotices({ others, problems }: ScanResult): readonly string[] {
   return [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
+}
+
+/** A scan repeated. Its fallback goes as soon as anything is found. */
+export function createScanSource(
+  scanner: Scanner,
+  found: readonly Endpoint[],
+  fallbackKey: string | null,
+): Source {
+  const own = new Set(found.map(({ key }) => key));
+  return {
+    interval: SCAN_INTERVAL,
+    look: async ({ keys, hasAnswered, isGone }) => {
+      const result = await scanner.scan(keys);
+      for (const { key } of result.found) own.add(key);
+      const isFallback = (key: string): boolean => key === fallbackKey && !hasAnswered(key);
+      const hasFound = result.found.length > 0 || [...keys].some((key) => !isFallback(key));
+      return {
+        found: result.found.map((endpoint) => ({ endpoint, basicAuth: null })),
+        goneKeys: [...keys].filter((key) =>
+          isFallback(key) ? hasFound : (own.has(key) || key === fallbackKey) && isGone(key)
+        ),
+        // Until then the notice of the start says more.
+        notices: hasFound ? listScanNotices(result) : null,
+      };
+    },
+  };
 }
 
 /** The scan found nothing: say so once, show the demo, watch the default port, or fail. */
@@ -112,19 +139,17 @@ async function chooseFallback(
   // The user asked for another place: do not fall back to this machine.
   const isElsewhere = host !== "localhost" || !includesFallbackPort(options.portRange);
   if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
-  const common = { platform, isDemo: false, scanner, here };
+  const common = { platform, isDemo: false, here };
   if (options.once) {
     // Nobody named the default port: it is not down.
-    const notices = [...remarks, advice];
-    return { ...common, endpoints: [], notices, fallbackKey: null };
+    return { ...common, endpoints: [], sources: new Map([[null, [...remarks, advice]]]) };
   }
   const fallback = parseEndpointUrl(FALLBACK_URL);
   if ("error" in fallback) throw new Error(fallback.error);
   return {
     ...common,
     endpoints: [{ ...fallback, endpoint: { ...fallback.endpoint, isGuess: true } }],
-    notices: [hint],
-    fallbackKey: fallback.endpoint.key,
+    sources: new Map([[createScanSource(scanner, [], fallback.endpoint.key), [hint]]]),
   };
 }
 
@@ -143,15 +168,51 @@ async function scanWithMessage(
   return await scanning;
 }
 
+/** `null` for a file. */
+async function openListClient(
+  platform: Platform,
+  place: TargetPlace,
+  options: Options,
+): Promise<PageClient | DiscoveryError | null> {
+  if (place.kind === "file") return null;
+  const access = await openAccess(platform, place.typed, options);
+  if ("error" in access) return { message: access.error, exitCode: EXIT_CONFIGURATION };
+  return await createPageClient(platform, { access, timeout: options.timeout });
+}
+
+/** Named endpoints and those of lists, as of now. */
+async function readLists(
+  platform: Platform,
+  options: Options,
+): Promise<Pick<TargetSet, "endpoints" | "sources"> | DiscoveryError> {
+  const endpoints = new Map(options.endpoints.map((typed) => [typed.endpoint.key, typed]));
+  const sources = new Map<Source, readonly string[]>();
+  for (const place of options.targetLists) {
+    const client = await openListClient(platform, place, options);
+    if (client !== null && "exitCode" in client) return client;
+    const source = createTargetSource(platform, place, client);
+    const first = await source.look({ ...NOTHING_WATCHED, keys: new Set(endpoints.keys()) });
+    const notices = first.notices ?? [];
+    // A server may be away for a while; a file has a typing error.
+    if (notices.length > 0 && place.kind === "file") {
+      return { message: notices[0], exitCode: EXIT_CONFIGURATION };
+    }
+    sources.set(source, notices);
+    for (const typed of first.found) endpoints.set(typed.endpoint.key, typed);
+  }
+  return { endpoints: [...endpoints.values()], sources };
+}
+
 export async function findTargets(
   platform: Platform,
   options: Options,
 ): Promise<TargetSet | DiscoveryError> {
   if (options.demo) return await chooseDemo(platform, options);
   const here = createHost(LOCAL_HOST, platform);
-  const common = { platform, isDemo: false, fallbackKey: null, here };
-  if (options.endpoints.length > 0) {
-    return { ...common, endpoints: options.endpoints, notices: [], scanner: null };
+  const common = { platform, isDemo: false, here };
+  if (options.endpoints.length + options.targetLists.length > 0) {
+    const named = await readLists(platform, options);
+    return "exitCode" in named ? named : { ...common, ...named };
   }
   const isHere = isLoopbackHost(options.host) && options.scansProcesses;
   const scanner = createScanner(platform, {
@@ -165,7 +226,8 @@ export async function findTargets(
     return await chooseFallback(platform, options, { scanner, result, here });
   }
   const endpoints = result.found.map((endpoint) => ({ endpoint, basicAuth: null }));
-  return { ...common, endpoints, notices: listScanNotices(result), scanner };
+  const source = createScanSource(scanner, result.found, null);
+  return { ...common, endpoints, sources: new Map([[source, listScanNotices(result)]]) };
 }
 
 function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
@@ -180,7 +242,7 @@ export async function openEndpoint(
   typed: TypedEndpoint,
   { options, pool }: { readonly options: Options; readonly pool: ScrapePool },
 ): Promise<OpenedEndpoint | DiscoveryError> {
-  const isNamed = options.endpoints.length > 0;
+  const isNamed = options.endpoints.length + options.targetLists.length > 0;
   // A port found by a scan is not trusted with credentials.
   const access = await openAccess(
     platform,
@@ -190,7 +252,8 @@ export async function openEndpoint(
   if ("error" in access) return { message: access.error, exitCode: EXIT_CONFIGURATION };
   const { timeout, metricPrefix, labels } = options;
   const label = labels.get(typed.endpoint.key);
-  const endpoint = warnOfPlainText(typed.endpoint, access);
+  const marked = markInsecure(typed, isNamed ? options.insecureEndpointKeys : []);
+  const endpoint = warnOfPlainText(marked.endpoint, access);
   const scraper = await createScraper(platform, endpoint, {
     access,
     timeout,

@@ -272,6 +272,16 @@ function formNames(
   return isDistinct && !displayNames.includes("") ? displayNames : null;
 }
 
+/** A pod may be in several namespaces, and have several ports. */
+function listLabelForms(endpoint: Endpoint, label: string): readonly string[] {
+  const namespace = endpoint.targetLabels?.get("namespace");
+  return [
+    label,
+    ...(namespace === undefined ? [] : [`${namespace}/${label}`]),
+    ...(endpoint.targetLabels === undefined ? [] : [label + getPart(endpoint, "port")]),
+  ];
+}
+
 /** Names new endpoints, distinct from known ones; labels come first. */
 export function nameEndpoints(
   newcomers: readonly Endpoint[],
@@ -286,7 +296,9 @@ export function nameEndpoints(
   };
   const others = newcomers.filter((endpoint) => endpoint.label === undefined);
   for (const endpoint of newcomers) {
-    if (endpoint.label !== undefined) assignName(endpoint, [endpoint.label]);
+    if (endpoint.label !== undefined) {
+      assignName(endpoint, listLabelForms(endpoint, endpoint.label));
+    }
   }
   const unlabelled = known.filter(({ endpoint }) => endpoint.label === undefined);
   const formed = NAME_FORMS.map((form) => formNames(others, form, unlabelled))

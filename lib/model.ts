@@ -17,6 +17,8 @@ export interface Endpoint {
   readonly address: string;
   /** The user's name for it; sanitized. */
   readonly label?: string;
+  /** Those of its target, such as `pod`; sanitized. */
+  readonly targetLabels?: ReadonlyMap<string, string>;
   readonly unixSocketPath?: string;
   /** The kind of server: forced by the user, or recognised by a scan. */
   readonly serverName?: string;
@@ -436,9 +438,7 @@ export function createRecord<Key extends string, T>(
 }
 
 export function sumCounts(family: CountsByLabel | undefined): number {
-  let sum = 0;
-  for (const count of family?.values() ?? []) sum += count;
-  return sum;
+  return [...family?.values() ?? []].reduce((sum, count) => sum + count, 0);
 }
 
 /** Explains why a family or histogram is absent. */

@@ -314,6 +314,9 @@ const ENDPOINT = object<Within<EndpointState>>([
     return computeEndpointStatus(getScrapeRecord(known, known.whole));
   }),
   field("failure", orNull(FAILURE), "why the last scrape failed"),
+  field("labels", LABELS, "those of its list of targets", ({ endpoint }) => {
+    return endpoint.targetLabels ?? new Map();
+  }),
   field("warnings", TEXTS, "how it is reached", ({ endpoint }) => endpoint.warnings),
   field("intervalSeconds", SECONDS, "interval in use", ({ schedule, whole }) => {
     return getInterval(schedule, whole.interval);

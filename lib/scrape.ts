@@ -35,7 +35,7 @@ import {
   stripUrl,
   takeModels,
 } from "./scrape_attempt.ts";
-import { createBufferPool, readBody } from "./scrape_body.ts";
+import { createBufferPool, inflateBody, readBody } from "./scrape_body.ts";
 import type { EndpointAccess } from "./scrape_credentials.ts";
 import {
   describeBodyError,
@@ -113,15 +113,6 @@ function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
     signal.addEventListener("abort", abort);
     promise.then(resolve, reject);
   });
-}
-
-/** Some proxies compress unasked, and runtimes differ in what they inflate. */
-function inflate(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
-  return new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-}
-
-function isGzip(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }
 
 /** Detects truncation that HTTP does not notice. */
@@ -242,9 +233,7 @@ async function fetchScrape(attempt: ScrapeAttempt): Promise<Scrape> {
     onBytes: (count) => attempt.bytes = count,
   });
   const receipt = stampReceipt(attempt);
-  const { bytes, isWhole } = isGzip(received.bytes) && received.isWhole
-    ? await readBody(inflate(received.bytes), MAX_BODY_BYTES)
-    : received;
+  const { bytes, isWhole } = await inflateBody(received, MAX_BODY_BYTES);
   attempt.phase = null;
   attempt.stopTimer();
   if (!isWhole) throw new ProblemError(describeTooLarge(showUrl(attempt), MAX_BODY_BYTES));

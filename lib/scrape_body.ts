@@ -129,3 +129,14 @@ export async function readBody(
   await reader?.cancel().catch(() => {});
   return { bytes: buffer.subarray(0, Math.min(length, limit)), isWhole: reader === null };
 }
+
+/**
+ * Inflates a whole gzip body, up to `limit` bytes; others stay as they are. Some proxies compress
+ * unasked, and runtimes differ in what they inflate.
+ */
+export async function inflateBody(body: Body, limit: Bytes): Promise<Body> {
+  const { bytes, isWhole } = body;
+  if (!isWhole || bytes[0] !== 0x1f || bytes[1] !== 0x8b) return body;
+  const inflated = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return await readBody(inflated, limit);
+}

@@ -198,12 +198,17 @@ function nameNewEngines(state: State, key: string): State {
   return { ...updateEndpoint(state, key, (known) => ({ ...known, engines })), modelNames };
 }
 
+/** Known ones keep all but their labels. */
 function acceptEndpoints(state: State, endpoints: readonly Endpoint[]): State {
   const keys = new Set(state.endpoints.map(({ endpoint }) => endpoint.key));
   const newcomers = endpoints.filter(({ key }) => !keys.has(key));
-  if (newcomers.length === 0) return state;
-  const started = startEndpoints(newcomers, state.endpoints);
-  return { ...state, endpoints: [...state.endpoints, ...started] };
+  const labels = new Map(endpoints.map(({ key, targetLabels }) => [key, targetLabels]));
+  const known = state.endpoints.map((one): EndpointState => {
+    const { key } = one.endpoint;
+    if (!labels.has(key)) return one;
+    return { ...one, endpoint: { ...one.endpoint, targetLabels: labels.get(key) } };
+  });
+  return { ...state, endpoints: [...known, ...startEndpoints(newcomers, known)] };
 }
 
 /** Keeps the endpoint's session totals. */

@@ -30,6 +30,7 @@ import {
   computeSinceStart,
   NO_FIGURES,
 } from "./stats_aggregate.ts";
+import type { Grouping, Ui } from "./state_ui.ts";
 import { NO_SERIES, type Series, type TotalSeries } from "./stats_series.ts";
 import { computeObjectives, type ObjectiveFigures } from "./stats_slo.ts";
 import {
@@ -47,6 +48,7 @@ import { identifyGroup, type ReplicaSample } from "./stats_window.ts";
 import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
 export interface FleetSources {
+  readonly ui: Pick<Ui, "grouping">;
   readonly endpoints: readonly EndpointState[];
   /** Display names by full name. */
   readonly modelNames: ReadonlyMap<string, string>;
@@ -180,9 +182,9 @@ export interface Row {
   readonly advice: readonly Advice[];
 }
 
-/** Replicas of one model on one kind of server. */
+/** Replicas of one model on one kind of server, or another section of the table. */
 export interface ModelGroup {
-  /** As `identifyGroup` gives it; empty for all together. */
+  /** As `identifyGroup` or `getSectionKey` gives it; empty for all together. */
   readonly key: string;
   readonly modelName: string;
   readonly label: string;
@@ -202,6 +204,8 @@ export interface ModelGroup {
 export interface Fleet {
   readonly rows: readonly Row[];
   readonly groups: readonly ModelGroup[];
+  /** Groups of the table: those by model, unless the user wants others. */
+  readonly sections: readonly ModelGroup[];
   readonly total: ModelGroup;
   readonly counts: Readonly<ReturnType<typeof countRows>>;
   readonly verdict: AdvisedVerdict;
@@ -259,6 +263,13 @@ export function describeUrl({ key, metricsUrl, unixSocketPath }: Endpoint): stri
 
 function getGroupKey({ replica }: Row): string | null {
   return replica === null ? null : identifyGroup(replica.sample);
+}
+
+/** The key of the row's group in the table; `null` if it has none. */
+export function getSectionKey(row: Row, grouping: Grouping): string | null {
+  if (row.isCountedElsewhere) return null;
+  if (grouping === "model") return getGroupKey(row);
+  return grouping === "host" ? row.host : row.state.endpoint.targetLabels?.get(grouping) ?? null;
 }
 
 /** Lifetime counts include servers that are down. */
@@ -346,6 +357,25 @@ function createGroups(
   if (groups.length === 1) return { groups, total: groups[0] };
   const context = { sources, modelName: "", label: "", before: before?.total, rowsBefore };
   return { groups, total: createGroup("", rows, context) };
+}
+
+/** In the order of their first rows. */
+function createSections(
+  rows: readonly Row[],
+  sources: FleetSources,
+  before: Fleet | undefined,
+): readonly ModelGroup[] {
+  const { grouping } = sources.ui;
+  const pick = (some: readonly Row[], key: string) =>
+    some.filter((row) => getSectionKey(row, grouping) === key);
+  const keys = new Set(rows.flatMap((row) => getSectionKey(row, grouping) ?? []));
+  return [...keys].map((key) =>
+    createGroup(key, pick(rows, key), {
+      ...{ sources, modelName: "", label: key },
+      before: before?.sections.find((section) => section.key === key),
+      rowsBefore: pick(before?.rows ?? [], key),
+    })
+  );
 }
 
 function computeShare(row: Row, groups: readonly ModelGroup[]): Reading {
@@ -445,9 +475,11 @@ export function createFleet(sources: FleetSources, before?: Fleet): Fleet {
       .map((engine) => createRow(known, engine, context));
   });
   const { groups, total } = createGroups(bare, sources, before);
+  const isByModel = sources.ui.grouping === "model";
+  const sections = isByModel ? groups : createSections(bare, sources, before);
   const rows = bare.map((row) => ({ ...row, requestShare: computeShare(row, groups) }));
   return {
-    ...{ rows, groups, total },
+    ...{ rows, groups, sections, total },
     counts: countRows(rows),
     verdict: adviseVerdict(evaluation.verdict, rows),
     events: mergeEvents(sources),

@@ -43,6 +43,9 @@ export type PageCommand = `show_${PageId}`;
 /** In the order of the theme key. */
 export const THEME_NAMES = ["default", "light", "mono", "high-contrast", "colorblind"] as const;
 export type ThemeName = typeof THEME_NAMES[number];
+/** What rows of one group share: the model, the machine, or a label of their targets. */
+export const GROUPINGS = ["model", "host", "pod", "node", "namespace", "job", "role"] as const;
+export type Grouping = typeof GROUPINGS[number];
 type Screen = "overview" | "detail" | "help" | "columns";
 
 export interface Sort {
@@ -71,7 +74,8 @@ export interface Ui {
   readonly filter: string;
   /** Typing edits the filter. */
   readonly isTyping: boolean;
-  /** By model, if there are several. */
+  readonly grouping: Grouping;
+  /** If there are several groups. */
   readonly isGrouped: boolean;
   readonly foldedGroups: ReadonlySet<string>;
   /** The table fills its page. */
@@ -104,7 +108,9 @@ export interface UiContext {
 
 /** `columnIds` must list all columns; without it the column menu is empty. */
 export function createUi(
-  chosen: Partial<Pick<Ui, "theme" | "filter" | "sort" | "columnIds" | "hiddenColumnIds">> = {},
+  chosen: Partial<
+    Pick<Ui, "theme" | "filter" | "sort" | "grouping" | "columnIds" | "hiddenColumnIds">
+  > = {},
 ): Ui {
   return {
     screen: "overview",
@@ -118,6 +124,7 @@ export function createUi(
     sort: null,
     filter: "",
     isTyping: false,
+    grouping: "model",
     isGrouped: true,
     foldedGroups: new Set(),
     isZoomed: false,

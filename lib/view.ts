@@ -10,7 +10,7 @@ import { renderDiagnosis } from "./view_diagnosis.ts";
 import { renderHeader, renderProblems } from "./view_header.ts";
 import { zoomPanel } from "./view_layout.ts";
 import { summarizeEvents } from "./view_panels.ts";
-import { listVisibleRows, parseFilter } from "./view_rows.ts";
+import { listLabelNames, listVisibleRows, parseFilter } from "./view_rows.ts";
 import { createCostPanel } from "./view_panel_cost.ts";
 import { createGpuPanel, shouldShowGpus } from "./view_panel_gpu.ts";
 import { convertSigns, type SignSet } from "./view_signs.ts";
@@ -80,7 +80,7 @@ export function renderText(
     ...{ width, paint, ui, maxLines: Infinity },
     ...{ offer: getOffer(state), isLive: false },
   };
-  const remarks = parseFilter(ui.filter).remarks.flatMap((remark) =>
+  const remarks = parseFilter(ui.filter, listLabelNames(fleet)).remarks.flatMap((remark) =>
     wrapText(`Filter: ${remark}`, width - 2, "  ").map((line) => " " + paint(line, "warn"))
   );
   const body = isDetail ? [...renderAllDetails(state, { paint, width }), ...problems] : [

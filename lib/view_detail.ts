@@ -400,6 +400,8 @@ function renderScrape(subject: Subject): string[] {
   const { state: known, status } = subject.row;
   const { scrape, history } = known;
   const rows: Cells[] = [["URL", describeUrl(known.endpoint)]];
+  const labels = [...known.endpoint.targetLabels ?? []].map(([name, value]) => `${name}=${value}`);
+  if (labels.length > 0) rows.push(["Labels", labels.join("  ")]);
   if (scrape !== null) {
     const size = `${formatBytes(scrape.bytes)}, ${formatCount(scrape.sampleCount)} samples`;
     rows.push(["Took", `${formatLatency(scrape.duration)} for ${size}, ${scrape.dialect} format`]);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Fleet, ModelGroup, Row } from "./state_fleet.ts";
+import { type Fleet, getSectionKey, type ModelGroup, type Row } from "./state_fleet.ts";
 import type { Ui } from "./state_ui.ts";
 import { quote } from "./text.ts";
 import { MILLISECONDS_PER_SECOND } from "./units.ts";
@@ -15,7 +15,6 @@ import {
   createRowLine,
   type TableLine,
 } from "./view_columns.ts";
-import { identifyGroup } from "./stats_window.ts";
 
 export type VisibleRow =
   | { readonly kind: "row"; readonly key: string; readonly row: Row; readonly cells: TableLine }
@@ -29,6 +28,8 @@ export type VisibleRow =
 
 export interface FilterSubject {
   readonly texts: readonly string[];
+  /** Of its target. */
+  readonly labels?: ReadonlyMap<string, string>;
   readonly cells: TableLine;
 }
 
@@ -68,7 +69,23 @@ function findColumn(words: string, align: Column["align"]): Column | undefined {
 }
 
 /** Whether a line matches; texts are in lower case. */
-type Term = (texts: readonly string[], cells: TableLine) => boolean;
+type Term = (texts: readonly string[], subject: FilterSubject) => boolean;
+
+/** The short forms of kubectl. */
+const LABEL_ALIASES: ReadonlyMap<string, string> = new Map([["ns", "namespace"], ["po", "pod"]]);
+
+/** `namespace=prod`; matches all rows until the value is typed. `null` if it is no label. */
+function createLabelTerm(
+  [, before, operator, value]: RegExpExecArray,
+  labelNames: ReadonlySet<string>,
+): Term | null {
+  const typed = before.trim();
+  const known = LABEL_ALIASES.get(typed) ?? typed;
+  const name = [...labelNames].find((one) => one.toLowerCase() === known);
+  if (name === undefined || operator !== "=") return null;
+  const wanted = value.trim();
+  return (_, { labels }) => wanted === "" || labels?.get(name)?.toLowerCase() === wanted;
+}
 
 /** `kv>80` means percent, as no ratio is above 1. */
 function createComparison(
@@ -79,7 +96,7 @@ function createComparison(
   const isPercent = column.isRatio === true && suffix === "" && Number(digits) > 1;
   const bound = Number(digits) * SUFFIX_FACTORS[isPercent ? "%" : suffix];
   const compare = COMPARE[operator];
-  return (_, cells) => {
+  return (_, { cells }) => {
     const value = column.getSortValue(cells);
     return typeof value === "number" && compare(value, bound);
   };
@@ -92,9 +109,11 @@ export interface Filter {
 }
 
 /** Returns a comparison, its error, or null for plain text. */
-function parseComparison(term: string): Term | string | null {
+function parseComparison(term: string, labelNames: ReadonlySet<string>): Term | string | null {
   const match = COMPARISON.exec(term);
   if (match === null) return null;
+  const labelTerm = createLabelTerm(match, labelNames);
+  if (labelTerm !== null) return labelTerm;
   const [, before, operator, after] = match;
   const words = before.trim().replace(/\s+/g, " ");
   const value = after.trim();
@@ -114,13 +133,17 @@ function parseComparison(term: string): Term | string | null {
 }
 
 /**
- * Parses a filter of texts and comparisons such as `kv>80%`, `TTFT P95>500ms`, joined by `&` and
- * `|`, ignoring case. A comparison never matches an absent value.
+ * Parses a filter of texts and comparisons such as `kv>80%`, `TTFT P95>500ms` and `ns=prod`, joined
+ * by `&` and `|`, ignoring case. A comparison never matches an absent value.
+ * @param labelNames Labels that can be compared.
  */
-export function parseFilter(filter: string): Filter {
+export function parseFilter(
+  filter: string,
+  labelNames: ReadonlySet<string> = new Set(),
+): Filter {
   const remarks: string[] = [];
   const parseTerm = (term: string): Term => {
-    const comparison = parseComparison(term);
+    const comparison = parseComparison(term, labelNames);
     if (typeof comparison === "function") return comparison;
     if (comparison !== null) remarks.push(comparison);
     return (texts) => texts.some((text) => text.includes(term));
@@ -129,10 +152,10 @@ export function parseFilter(filter: string): Filter {
     text.split(separator).map((part) => part.trim()).filter((part) => part !== "");
   const alternatives = split(filter.toLowerCase(), "|")
     .map((alternative) => split(alternative, "&").map(parseTerm));
-  const matches = ({ texts, cells }: FilterSubject): boolean => {
+  const matches = (subject: FilterSubject): boolean => {
     if (alternatives.length === 0) return true;
-    const lowered = texts.map((text) => text.toLowerCase());
-    return alternatives.some((terms) => terms.every((term) => term(lowered, cells)));
+    const lowered = subject.texts.map((text) => text.toLowerCase());
+    return alternatives.some((terms) => terms.every((term) => term(lowered, subject)));
   };
   return { matches, remarks };
 }
@@ -141,8 +164,14 @@ function describeSubject(row: Row): FilterSubject {
   const { endpoint } = row.state;
   const model = row.replica?.sample.modelName ?? "";
   const cells = createRowLine(row);
-  const texts = [row.name, model, endpoint.key, row.status];
-  return { texts, cells };
+  const labels = endpoint.targetLabels;
+  const texts = [row.name, model, endpoint.key, row.status, ...labels?.values() ?? []];
+  return { texts, labels, cells };
+}
+
+/** The labels of all targets. */
+export function listLabelNames({ rows }: Fleet): ReadonlySet<string> {
+  return new Set(rows.flatMap(({ state }) => [...state.endpoint.targetLabels?.keys() ?? []]));
 }
 
 /** Sorts `e2` before `e10`. */
@@ -174,14 +203,13 @@ function listRow(row: Row): VisibleRow {
 export function listVisibleRows(
   fleet: Fleet,
   ui: Ui,
-  { matches }: Filter = parseFilter(ui.filter),
+  { matches }: Filter = parseFilter(ui.filter, listLabelNames(fleet)),
 ): readonly VisibleRow[] {
   const wanted = fleet.rows.filter((row) => matches(describeSubject(row)));
   const rows = sortRows(wanted, ui.sort);
-  if (!ui.isGrouped || fleet.groups.length < 2) return rows.map(listRow);
-  const grouped = fleet.groups.flatMap((group): VisibleRow[] => {
-    const isOwn = ({ replica, isCountedElsewhere }: Row) =>
-      replica !== null && !isCountedElsewhere && identifyGroup(replica.sample) === group.key;
+  if (!ui.isGrouped || fleet.sections.length < 2) return rows.map(listRow);
+  const grouped = fleet.sections.flatMap((group): VisibleRow[] => {
+    const isOwn = (row: Row) => getSectionKey(row, ui.grouping) === group.key;
     const own = rows.filter(isOwn);
     if (own.length === 0) return [];
     const isAlone = !fleet.rows.some((row) => row !== own[0] && isOwn(row));
@@ -196,6 +224,6 @@ export function listVisibleRows(
     });
     return [{ kind: "group", key, group, isFolded, cells }, ...lines];
   });
-  const others = rows.filter((row) => row.replica === null || row.isCountedElsewhere);
+  const others = rows.filter((row) => getSectionKey(row, ui.grouping) === null);
   return [...grouped, ...others.map(listRow)];
 }

@@ -7,7 +7,7 @@
 
 import type { TerminalSize } from "./platform.ts";
 import { getSceneState, type State } from "./state.ts";
-import type { Fleet, Row } from "./state_fleet.ts";
+import { type Fleet, getSectionKey, type Row } from "./state_fleet.ts";
 import {
   type ClickTarget,
   type Command,
@@ -26,7 +26,13 @@ import { renderColumnMenu, renderHelp } from "./view_help.ts";
 import { renderDetailPage } from "./view_page_detail.ts";
 import { renderFactsPage } from "./view_page_facts.ts";
 import { PAGES, renderTabs } from "./view_pages.ts";
-import { type Filter, listVisibleRows, parseFilter, type VisibleRow } from "./view_rows.ts";
+import {
+  type Filter,
+  listLabelNames,
+  listVisibleRows,
+  parseFilter,
+  type VisibleRow,
+} from "./view_rows.ts";
 import { convertSigns } from "./view_signs.ts";
 import { chooseColumns, chooseRows, isInTrouble, listWanted, renderTable } from "./view_table.ts";
 import {
@@ -36,7 +42,6 @@ import {
   type Paint,
   repaintLine,
 } from "./view_theme.ts";
-import { identifyGroup } from "./stats_window.ts";
 
 /** Verdict, heading, one row and ALL. */
 const ROOM_FOR_VERDICT = 4;
@@ -211,12 +216,10 @@ function cutLines(lines: readonly string[], room: number, paint: Paint): string[
   return [...kept, note].slice(0, Math.max(0, room));
 }
 
-function listRows(line: VisibleRow, { rows }: Fleet): readonly Row[] {
+function listRows(line: VisibleRow, { rows }: Fleet, ui: Ui): readonly Row[] {
   return line.kind === "row"
     ? [line.row]
-    : rows.filter(({ replica }) =>
-      replica !== null && identifyGroup(replica.sample) === line.group.key
-    );
+    : rows.filter((row) => getSectionKey(row, ui.grouping) === line.group.key);
 }
 
 /** Of the selected replica or group, or of all replicas if none was opened. */
@@ -225,7 +228,9 @@ function renderDetails(scene: Stage, room: number): string[] {
   const { ui, fleet } = state;
   const problems = renderProblems(state, scene);
   const line = listed[findSelected(ui, listed.map(({ key }) => key))];
-  const rows = ui.screen === "detail" && line !== undefined ? listRows(line, fleet) : fleet.rows;
+  const rows = ui.screen === "detail" && line !== undefined
+    ? listRows(line, fleet, ui)
+    : fleet.rows;
   // Graphs grow only if there is one replica; the last line tells that more follows.
   const lines = rows.length === 1 ? room - (problems.length > 0 ? 1 : 0) : 0;
   const draw = ui.screen === "detail" && ui.showsFacts ? renderFactsPage : renderDetailPage;
@@ -255,11 +260,11 @@ const LISTING_KEYS = ["sort", "isGrouped", "foldedGroups"] as const;
 function listRowsOf(state: State, before: Scene | null): Pick<Stage, "filter" | "listed"> {
   const { fleet, ui } = state;
   const known = before?.state;
-  const filter = before !== null && known?.ui.filter === ui.filter
+  const filter = before !== null && known?.ui.filter === ui.filter && fleet === known.fleet
     ? before.filter
-    : parseFilter(ui.filter);
-  const isSame = before !== null && filter === before.filter && fleet === known?.fleet &&
-    LISTING_KEYS.every((key) => ui[key] === known.ui[key]);
+    : parseFilter(ui.filter, listLabelNames(fleet));
+  const isSame = before !== null && filter === before.filter &&
+    LISTING_KEYS.every((key) => ui[key] === known?.ui[key]);
   return { filter, listed: isSame ? before.listed : listVisibleRows(fleet, ui, filter) };
 }
 
@@ -346,8 +351,7 @@ function findSelectedGroup(listed: Scene["listed"], ui: Ui): UiContext["selected
   const group = selected.kind === "group"
     ? selected
     : listed.find((line) =>
-      line.kind === "group" && selected.row.replica !== null &&
-      line.group.key === identifyGroup(selected.row.replica.sample)
+      line.kind === "group" && line.group.key === getSectionKey(selected.row, ui.grouping)
     );
   return group?.kind === "group" ? { groupKey: group.group.key, key: group.key } : null;
 }

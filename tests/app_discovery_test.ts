@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { createServerInfoReader, GONE_AFTER, scanAgain } from "../lib/app_discovery.ts";
+import { createServerInfoReader, GONE_AFTER, lookAgain } from "../lib/app_discovery.ts";
 import {
   dispatch,
   pollEndpoint,
@@ -9,6 +9,8 @@ import {
   watchEndpoint,
 } from "../lib/app_session.ts";
 import { parseArguments } from "./fixtures/arguments.ts";
+import { createScanSource } from "../lib/discovery.ts";
+import { createTargetSource } from "../lib/discovery_targets.ts";
 import type { Scanner, ScanResult } from "../lib/discovery_scan.ts";
 import { parseEndpointUrl } from "../lib/endpoint.ts";
 import { createHost, LOCAL_HOST } from "../lib/host.ts";
@@ -70,44 +72,51 @@ function readEndpoint({ url }: VllmServer): Endpoint {
   return typed.endpoint;
 }
 
-/** Finds these endpoints, and records the keys it was given. */
-function createFinder(
-  found: readonly Endpoint[],
-  more: Partial<ScanResult> = {},
-): { readonly scanner: Scanner; readonly watched: string[][] } {
-  const watched: string[][] = [];
-  const scan: Scanner["scan"] = (keys = new Set()) => {
-    watched.push([...keys]);
-    return Promise.resolve({ found, others: [], problems: [], ...more });
+/** A scan that finds `result`, and records the keys it was given. */
+function createFinder(found: readonly Endpoint[], more: Partial<ScanResult> = {}) {
+  const finder = {
+    result: { found, others: [], problems: [], ...more } as ScanResult,
+    watched: [] as string[][],
+    find: (endpoints: readonly Endpoint[]): void => {
+      finder.result = { found: endpoints, others: [], problems: [] };
+    },
+    scanner: {
+      scan: (keys = new Set()) => {
+        finder.watched.push([...keys]);
+        return Promise.resolve(finder.result);
+      },
+    } as Scanner,
   };
-  return { scanner: { scan }, watched };
+  return finder;
 }
 
 const keysOf = ({ session }: Watch): string[] =>
   session.state.endpoints.map(({ endpoint }) => endpoint.key);
 
-Deno.test("scanAgain() watches what it finds, and says what else is there", async () => {
+Deno.test("lookAgain() of a scan watches what it finds, and says what else is there", async () => {
   const servers = [await startVllmServer(), await startVllmServer({ seed: 2 })];
   const [first, second] = servers.map(readEndpoint);
   const watch = await startWatch([first]);
   const { session, poll } = watch;
   const others = [{ port: 8003, name: "SGLang, not vLLM" }];
-  const { scanner, watched } = createFinder([second], { others, problems: ["ps is missing"] });
-  await scanAgain(session, scanner, null);
-  assertEquals(watched, [[first.key]]);
+  const finder = createFinder([second], { others, problems: ["ps is missing"] });
+  const source = createScanSource(finder.scanner, [first], null);
+  await lookAgain(session, source);
+  assertEquals(finder.watched, [[first.key]]);
   assertEquals(keysOf(watch), [first.key, second.key]);
   assertEquals(session.state.notices, ["port 8003: SGLang, not vLLM", "ps is missing"]);
   await poll(second);
   assertEquals(listEngines(session.state.endpoints[1]).length, 1);
   const { endpoints } = session.state;
-  await scanAgain(session, createFinder([]).scanner, null);
+  finder.find([]);
+  await lookAgain(session, source);
   assert(session.state.endpoints === endpoints, "nothing has changed");
   assertEquals(session.state.notices, []);
   closeAll(watch);
   await Promise.all(servers.map((server) => server.close()));
 });
 
-Deno.test("scanAgain() leaves what has refused connections for long, and finds it again", async () => {
+Deno.test("lookAgain() of a scan leaves what has refused connections for long, and finds it again", async () => {
   const server = await startVllmServer();
   const staying = await startVllmServer({ seed: 2 });
   const [going, other] = [server, staying].map(readEndpoint);
@@ -117,54 +126,99 @@ Deno.test("scanAgain() leaves what has refused connections for long, and finds i
   await server.setState("refusing");
   // The kept connection may be reset first.
   for (let i = 0; i < 2; i++) await poll(going);
-  const none = createFinder([]).scanner;
+  const finder = createFinder([]);
+  const source = createScanSource(finder.scanner, [going, other], null);
   for (const span of [0, 40, GONE_AFTER - 50]) {
     pass(span);
     await poll(other);
-    await scanAgain(session, none, null);
+    await lookAgain(session, source);
     assertEquals(keysOf(watch), [going.key, other.key], `${span}`);
   }
   pass(20);
   await poll(other);
-  await scanAgain(session, none, null);
+  await lookAgain(session, source);
   assertEquals(keysOf(watch), [other.key]);
   assert(!session.watched.has(going.key));
   await server.setState("up");
-  await scanAgain(session, createFinder([going]).scanner, null);
+  finder.find([going]);
+  await lookAgain(session, source);
   assertEquals(keysOf(watch), [other.key, going.key]);
   closeAll(watch);
   await Promise.all([server.close(), staying.close()]);
 });
 
-Deno.test("scanAgain() keeps what is down in another way", async () => {
+Deno.test("lookAgain() of a scan keeps what is down in another way", async () => {
   const server = await startVllmServer({ state: "failing" });
   const endpoint = readEndpoint(server);
   const watch = await startWatch([endpoint]);
   await watch.poll(endpoint);
   watch.pass(10 * GONE_AFTER);
   await watch.poll(endpoint);
-  await scanAgain(watch.session, createFinder([]).scanner, null);
+  const source = createScanSource(createFinder([]).scanner, [endpoint], null);
+  await lookAgain(watch.session, source);
   assertEquals(keysOf(watch), [endpoint.key]);
   closeAll(watch);
   await server.close();
 });
 
-Deno.test("scanAgain() gives up the usual address as soon as there is another", async () => {
+Deno.test("lookAgain() of a scan gives up the usual address as soon as there is another", async () => {
   const server = await startVllmServer();
   const found = readEndpoint(server);
   const fallback = createEndpoint(9);
   const watch = await startWatch([fallback]);
   const { session, poll } = watch;
-  dispatch(session, { kind: "noticed", notices: ["no vLLM server answers"] });
   await poll(fallback);
-  await scanAgain(session, createFinder([]).scanner, fallback.key);
+  const finder = createFinder([]);
+  const source = createScanSource(finder.scanner, [], fallback.key);
+  // As the start of the program does.
+  session.notices.set(source, ["no vLLM server answers"]);
+  dispatch(session, { kind: "noticed", notices: ["no vLLM server answers"] });
+  await lookAgain(session, source);
   assertEquals(keysOf(watch), [fallback.key]);
   assertEquals(session.state.notices, ["no vLLM server answers"]);
-  await scanAgain(session, createFinder([found]).scanner, fallback.key);
+  finder.find([found]);
+  await lookAgain(session, source);
   assertEquals(keysOf(watch), [found.key]);
   assertEquals(session.state.notices, []);
   closeAll(watch);
   await server.close();
+});
+
+Deno.test("lookAgain() of a file watches its targets, takes over new labels, and leaves what is gone", async () => {
+  const servers = [await startVllmServer(), await startVllmServer({ seed: 2 })];
+  const [first, second] = servers.map(readEndpoint);
+  const watch = await startWatch([first]);
+  const { session, poll } = watch;
+  const path = await Deno.makeTempFile({ suffix: ".json" });
+  const source = createTargetSource(session.platform, { kind: "file", path }, null);
+  const write = (...groups: unknown[]) => Deno.writeTextFile(path, JSON.stringify(groups));
+  const targets = servers.map(({ url }) => url.slice("http://".length));
+  await write({ targets, labels: { pod: "llama-0", role: "prefill" } });
+  await lookAgain(session, source);
+  assertEquals(keysOf(watch), [first.key, second.key]);
+  await poll(second);
+  const getLabels = () =>
+    session.state.endpoints.map(({ endpoint }) => [...endpoint.targetLabels ?? []].join(" "));
+  assertEquals(getLabels(), ["", "pod,llama-0 role,prefill"], "the first was named otherwise");
+  const { history, displayName } = session.state.endpoints[1];
+  assertEquals(displayName, "llama-0");
+  await write({ targets, labels: { pod: "llama-0", role: "decode" } });
+  await lookAgain(session, source);
+  assertEquals(getLabels()[1], "pod,llama-0 role,decode");
+  assert(session.state.endpoints[1].history === history, "its samples stay");
+  await Deno.writeTextFile(path, "[");
+  await lookAgain(session, source);
+  assertEquals(session.state.notices, [
+    `the targets file "${path}" is not JSON; its last good targets stay`,
+  ]);
+  assertEquals(keysOf(watch).length, 2);
+  await write();
+  await lookAgain(session, source);
+  assertEquals(session.state.notices, []);
+  assertEquals(keysOf(watch), [first.key]);
+  closeAll(watch);
+  await Deno.remove(path);
+  await Promise.all(servers.map((server) => server.close()));
 });
 
 function listProcess(server: VllmServer): Promise<ProcessListing> {

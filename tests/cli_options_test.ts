@@ -57,6 +57,8 @@ function readSources(
 Deno.test("parseArguments() without arguments gives the defaults of the help", () => {
   assertEquals(run([]), {
     endpoints: [],
+    targetLists: [],
+    grouping: "model",
     auto: false,
     host: "localhost",
     portRange: { first: 8000, last: 8015 },

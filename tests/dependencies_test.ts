@@ -30,6 +30,7 @@ import {
 import { unicodeWidth } from "@std/cli/unicode-width";
 import { stripAnsiCode } from "@std/fmt/colors";
 import { levenshteinDistance } from "@std/text/levenshtein-distance";
+import { parse } from "@std/yaml/parse";
 import adapterMap from "../.ci/npm/import_map.json" with { type: "json" };
 import denoConfig from "../deno.json" with { type: "json" };
 
@@ -120,6 +121,18 @@ Deno.test("levenshteinDistance() counts insertions, deletions and substitutions,
     ] as const
   ) {
     assertEquals([levenshteinDistance(a, b), levenshteinDistance(b, a)], [distance, distance], a);
+  }
+});
+
+// @std/yaml/parse
+
+Deno.test("parse() of YAML leaves scalars of the failsafe schema as text, and throws at errors", () => {
+  const text = "- targets: [a:1, 'b']\n  labels: {x: 07, y: yes, z: 1e3, d: 2026-01-01}\n";
+  const labels = { x: "07", y: "yes", z: "1e3", d: "2026-01-01" };
+  assertEquals(parse(text, { schema: "failsafe" }), [{ targets: ["a:1", "b"], labels }]);
+  assertEquals(parse("", { schema: "failsafe" }) ?? null, null);
+  for (const wrong of ["- [a", "a: b: c", "{x: 1", "\t- a"]) {
+    assertThrows(() => parse(wrong, { schema: "failsafe" }), Error);
   }
 });
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { runApp } from "../lib/app.ts";
-import { SCAN_INTERVAL } from "../lib/app_discovery.ts";
+import { SCAN_INTERVAL } from "../lib/discovery.ts";
 import type { Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { VLLM_BODY } from "./hostile_server.ts";

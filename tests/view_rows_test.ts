@@ -4,6 +4,7 @@ import { createUi, type Ui } from "../lib/state_ui.ts";
 import { COLUMN_IDS, COLUMNS, createRowLine } from "../lib/view_columns.ts";
 import {
   type FilterSubject,
+  listLabelNames,
   listVisibleRows,
   parseFilter,
   type VisibleRow,
@@ -203,6 +204,54 @@ Deno.test("listVisibleRows() filters by name, model, address and state", () => {
   assertEquals(filtered("http://localhost:8004"), ":8004");
   assertEquals(filtered("e1"), ":8003.e1");
   assertEquals(filtered("nothing"), "");
+});
+
+/** A fleet of labelled targets, the last of which is down. */
+function watchLabelled(ui: Partial<Ui>): State {
+  const rows = [["prod", "n1"], ["prod", "n2"], ["test", "n1"], [null, "n1"], ["prod", "n2"]];
+  const endpoints = rows.map(([namespace, node], i) => ({
+    ...createEndpoint(8000 + i),
+    targetLabels: new Map([
+      ...(namespace === null ? [] : [["namespace", namespace] as const]),
+      ...(node === null ? [] : [["node", node] as const]),
+    ]),
+  }));
+  const running = encode(writeEngine([["num_requests_running", 3]]));
+  return advance(startState(endpoints, { ui: createUi(ui) }), 1, [
+    ...endpoints.slice(0, 4).map((endpoint) => createScraped(endpoint, 0.5, running)),
+    createFailed(endpoints[4], 0.5),
+  ]);
+}
+
+Deno.test("listVisibleRows() filters by labels of targets, by name or by text", () => {
+  const state = watchLabelled({});
+  const filtered = (filter: string): string => placesOf(list(state, { filter })).join(" ");
+  assertEquals(filtered("ns=prod"), ":8000 :8001 :8004");
+  assertEquals(filtered("Namespace = Prod & node=n2"), ":8001 :8004");
+  assertEquals(filtered("ns=prod & run>2"), ":8000 :8001");
+  assertEquals(filtered("ns=test | node=n2"), ":8001 :8002 :8004");
+  assertEquals(filtered("ns="), ":8000 :8001 :8002 :8003 :8004", "the value is not typed yet");
+  assertEquals(filtered("ns=pro"), "");
+  assertEquals(filtered("n2"), ":8001 :8004");
+  const remarks = (filter: string) =>
+    parseFilter(filter, listLabelNames(state.fleet)).remarks.join();
+  assertEquals([remarks("ns=1"), remarks("rack=1")], ["", 'no column "rack"']);
+});
+
+Deno.test("listVisibleRows() groups by a label or the host, rows without it last", () => {
+  const byNamespace = watchLabelled({ grouping: "namespace" });
+  const lines = list(byNamespace, { grouping: "namespace" });
+  assertEquals(lines.map(({ cells }) => cells.name), [
+    ...["▾ prod", "  :8000", "  :8001", "  :8004"],
+    ...[":8002", ":8003"],
+  ]);
+  const [prod] = byNamespace.fleet.sections;
+  assertEquals(prod.figures.running.value, 6, "without the one that is down");
+  assertEquals(byNamespace.fleet.groups.length, 1, "models are compared as before");
+  const folded = list(byNamespace, { grouping: "namespace", foldedGroups: new Set(["prod"]) });
+  assertEquals(folded.map(({ cells }) => cells.name), ["▸ prod", ":8002", ":8003"]);
+  const byHost = watchLabelled({ grouping: "host" });
+  assertEquals(list(byHost, { grouping: "host" }).length, 5, "one host needs no line");
 });
 
 Deno.test("listVisibleRows() hides rows without changing totals", () => {
