@@ -7,7 +7,7 @@
 
 import { createServerInfoReader, followSource } from "./app_discovery.ts";
 import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
-import { isTextForm, renderOutput } from "./app_output.ts";
+import { createWriter, isTextForm } from "./app_output.ts";
 import {
   dispatch,
   pollEndpoint,
@@ -182,14 +182,15 @@ async function watchFor(session: Session, span: Seconds): Promise<void> {
 }
 
 /** Prints once. The exit code is that of the check, or tells of failures. */
-async function runOnce(session: Session): Promise<number> {
-  const { platform, options: { watchSpan, output }, stop } = session;
+async function runOnce(session: Session): Promise<number | DiscoveryError> {
+  const { options: { watchSpan, output }, stop } = session;
   if (watchSpan === null) await scrapeOnce(session);
   else await watchFor(session, watchSpan);
   if (stop.signal.aborted) return EXIT_OK;
   takeInstant(session);
   const { state } = session;
-  await platform.stdio.writeStdout(new TextEncoder().encode(await renderOutput(session)));
+  const refusal = await createWriter(session)();
+  if (refusal !== null) return refusal;
   if (output === "check") {
     const { renderCheck } = await import("./view_check.ts");
     return renderCheck(state).code;
@@ -200,29 +201,30 @@ async function runOnce(session: Session): Promise<number> {
   return hasFailed || endpoints.length === 0 ? EXIT_ENDPOINT_DOWN : EXIT_OK;
 }
 
-/** Appends a picture for each poll. */
-async function runStream(session: Session): Promise<number> {
-  const { platform, options } = session;
-  const separator = options.output === "json" ? "" : "\n";
-  watchHosts(session).catch((error) => session.stop.abort(error));
-  await pollForever(
-    session,
-    async () => {
-      const text = await renderOutput(session) + separator;
-      await platform.stdio.writeStdout(new TextEncoder().encode(text));
-    },
-  );
-  return EXIT_OK;
+/** Writes the state after each poll, until that fails. */
+async function runStream(session: Session): Promise<number | DiscoveryError> {
+  const { options: { output }, stop } = session;
+  const write = createWriter(session, isTextForm(output) ? "\n" : "");
+  let refusal: DiscoveryError | null = null;
+  watchHosts(session).catch((error) => stop.abort(error));
+  await pollForever(session, async () => {
+    refusal = await write();
+    if (refusal !== null) stop.abort();
+  });
+  return refusal ?? EXIT_OK;
 }
 
 function isLive(platform: Platform, options: Options): boolean {
   const { stdinIsTerminal, stdoutIsTerminal } = platform.stdio;
   return stdinIsTerminal && stdoutIsTerminal && !options.once && isTextForm(options.output) &&
-    platform.environment("TERM") !== "dumb";
+    options.outputFile === null && platform.environment("TERM") !== "dumb";
 }
 
 /** A signal restores the terminal and ends the session with its exit code; a key does, with 0. */
-async function runSession(session: Session, targets: TargetSet): Promise<number> {
+async function runSession(
+  session: Session,
+  targets: TargetSet,
+): Promise<number | DiscoveryError> {
   const { platform, options, stop } = session;
   const terminal = isLive(platform, options)
     ? enterTerminal(platform.stdio, { mouse: !options.noMouse })
@@ -351,7 +353,13 @@ async function runOptions(
   const ui = createStartUi(options);
   const session = createSession(targetsWithNotices, options, { opened, ui, pricing, pool });
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
+  if (options.serve !== null) {
+    const { serveSession } = await import("./app_serve.ts");
+    const refusal = serveSession(session, options.serve);
+    if (refusal !== null) return refusal;
+  }
   const code = await runSession(session, targetsWithNotices);
+  if (typeof code !== "number") return code;
   return code > EXIT_ENDPOINT_DOWN ? code : await keepScrapes(session, kept.scrapes) ?? code;
 }
 

@@ -1,12 +1,17 @@
 /**
- * The state in the form of `--output`, for pipes, files and scripts. Views are loaded when one is
- * drawn: JSON starts sooner without.
+ * The state in the form of `--output`, for pipes, files and scripts. All but JSON are loaded
+ * when they are written: the start is sooner without.
  * @module
  */
 
 import type { Session } from "./app_session.ts";
-import type { OutputForm } from "./cli_options.ts";
+import { EXIT_CONFIGURATION } from "./cli_help.ts";
+import type { Options, OutputForm } from "./cli_options.ts";
+import type { DiscoveryError } from "./discovery.ts";
+import { describeWriteError } from "./files.ts";
+import type { Platform } from "./platform.ts";
 import { createReport, serializeReport } from "./report.ts";
+import { quote } from "./text.ts";
 import { VERSION } from "./version.ts";
 import type { ViewOptions } from "./view.ts";
 import { convertSigns } from "./view_signs.ts";
@@ -34,9 +39,59 @@ async function renderLines(session: Session): Promise<readonly string[]> {
   return renderText(state, { ...view, width });
 }
 
-/** Whole lines. */
-export async function renderOutput(session: Session): Promise<string> {
-  const { state, options } = session;
-  if (options.output === "json") return serializeReport(createReport(state, VERSION)) + "\n";
+/** Whole lines. `hasHeader` is for CSV. */
+async function renderOutput(session: Session, hasHeader: boolean): Promise<string> {
+  const { state, options: { output } } = session;
+  if (output === "json") return serializeReport(createReport(state, VERSION)) + "\n";
+  if (output === "csv") {
+    const { writeCsvHeader, writeCsvRows } = await import("./report_csv.ts");
+    return (hasHeader ? writeCsvHeader() : "") + writeCsvRows(state);
+  }
+  if (output === "prometheus") {
+    const { writeExposition } = await import("./report_prometheus.ts");
+    return writeExposition(state, VERSION);
+  }
   return (await renderLines(session)).map((line) => `${line}\n`).join("");
+}
+
+/** Others must be able to read it, such as node_exporter. */
+const FILE_MODE = 0o644;
+
+async function replaceFile(
+  platform: Platform,
+  path: string,
+  text: string,
+): Promise<DiscoveryError | null> {
+  try {
+    await platform.writeTextFile(path, text, FILE_MODE);
+    return null;
+  } catch (error) {
+    const message = `the output file ${quote(path)} cannot be written: ${
+      describeWriteError(error)
+    }`;
+    return { message, exitCode: EXIT_CONFIGURATION };
+  }
+}
+
+/** Nothing is printed for people or scrapers that read elsewhere. */
+function isSilent({ serve, output, outputFile }: Options): boolean {
+  return serve !== null && outputFile === null && (isTextForm(output) || output === "prometheus");
+}
+
+/**
+ * Writes the state each time it is called: to standard output with `end` after it, or in place of all
+ * that was in the file of the options. The result is why that failed.
+ */
+export function createWriter(session: Session, end = ""): () => Promise<DiscoveryError | null> {
+  const { platform, options } = session;
+  const { outputFile } = options;
+  let isFirst = true;
+  return async () => {
+    if (isSilent(options)) return null;
+    const text = await renderOutput(session, isFirst || outputFile !== null);
+    isFirst = false;
+    if (outputFile !== null) return await replaceFile(platform, outputFile, text);
+    await platform.stdio.writeStdout(new TextEncoder().encode(text + end));
+    return null;
+  };
 }

@@ -11,6 +11,7 @@ import {
   parseHost,
   parseInterval,
   parseLabels,
+  parseListener,
   parseMetricPrefix,
   parseNumber,
   parsePortRange,
@@ -51,7 +52,7 @@ export interface OptionRow<Name extends string = string> {
   readonly help: string;
 }
 
-export const OUTPUT_FORMS = ["auto", "table", "detail", "json"] as const;
+export const OUTPUT_FORMS = ["auto", "table", "detail", "json", "csv", "prometheus"] as const;
 export const SHELLS = ["bash", "zsh", "fish", "powershell"] as const;
 export const SCHEMA_NAMES = ["config", "report"] as const;
 const COLUMN_WORDS = [...COLUMN_IDS, "help"];
@@ -180,8 +181,20 @@ const GROUPS = {
       value: "FORM",
       default: "auto",
       choices: OUTPUT_FORMS,
-      help: "table, detail, json (one document per line), or auto: detail for one replica, " +
+      help: "table, detail, json (one document per line), csv (one line per replica and poll), " +
+        "prometheus (with --once, --output-file or --serve), or auto: detail for one replica, " +
         "table for several",
+    },
+    {
+      name: "output-file",
+      value: "FILE",
+      help: "replace FILE at each poll, in place of printing; needs permission to write there",
+    },
+    {
+      name: "serve",
+      value: "[HOST:]PORT",
+      parse: parseListener,
+      help: "answer GET /metrics with Prometheus text; HOST is localhost unless given",
     },
     { name: "table", value: null, help: "the same as --output table" },
     { name: "detail", value: null, help: "the same as --output detail" },

@@ -116,6 +116,21 @@ function resolveOutput(
   return first.form;
 }
 
+/** A variable or the configuration file may set them for other calls. */
+function resolveExports(values: OptionValues, problems: Problem[]) {
+  const { serve, output, "output-file": file, once } = values;
+  const served = serve.value !== null && !isOnce(values) ? serve.value : null;
+  if (isOnce(values) && isTyped(serve)) {
+    problems.push(refuse(serve.source, "works only while polling: leave --once out"));
+  }
+  const isWhole = once.value || file.value !== null || served !== null;
+  if (output.value === "prometheus" && !isWhole) {
+    const words = "works only with --once, --output-file or --serve";
+    problems.push(refuse(output.source, words));
+  }
+  return { serve: served, outputFile: file.value };
+}
+
 function resolveLabels(
   labels: readonly Label[],
   endpoints: readonly TypedEndpoint[],
@@ -267,6 +282,8 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     /** Keeps scrapes from one run to the next. */
     stateFile: resolveStateFile(values, problems),
     output: resolveOutput(values, problems),
+    /** Where to listen, and the file to replace at each poll; `null` for neither. */
+    ...resolveExports(values, problems),
     /** Replaces `vllm:`; `null` for the known prefixes. */
     metricPrefix: values["metric-prefix"].value,
     demo: values.demo.value,

@@ -135,6 +135,23 @@ export function parseHost(setting: Setting): string | Problem {
   return refuse(setting, words, quoteUrl(setting.text));
 }
 
+/** Where to listen. */
+export interface Listener {
+  /** An IPv6 address is in brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `[HOST:]PORT`. */
+export function parseListener(setting: Setting): Listener | Problem {
+  const [, host = "localhost", port] = /^(?:(.+):)?(\d{1,5})$/.exec(setting.text.trim()) ?? [];
+  const checked = parseHost({ ...setting, text: host });
+  if (isProblem(checked) || !(Number(port) >= 1 && Number(port) <= 65_535)) {
+    return refuse(setting, "is not [HOST:]PORT, such as 9090 or localhost:9090");
+  }
+  return { host: checked, port: Number(port) };
+}
+
 /** Both ends included. */
 export interface PortRange {
   readonly first: number;

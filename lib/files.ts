@@ -1,8 +1,10 @@
 /**
- * Explains why a file cannot be read: the runtime's message may quote anything and names no next
+ * Explains why a file cannot be read or written: the runtime's message may quote anything and names no next
  * step. Error names are those of Deno 2.6 to 2.9.
  * @module
  */
+
+import { sanitizeText } from "./text.ts";
 
 export function isMissingFile(error: unknown): boolean {
   return error instanceof Error && (error.name === "NotFound" || error.name === "NotADirectory");
@@ -19,5 +21,20 @@ export function describeFileError(error: unknown): string {
       return "is a directory: name a file in it";
     default:
       return "cannot be read: check that it is a text file";
+  }
+}
+
+/** Ends a message that names the file. */
+export function describeWriteError(error: unknown): string {
+  switch (error instanceof Error ? error.name : "") {
+    case "NotCapable":
+      return "this program may not write there: run it by Deno, or compile it, with " +
+        "--allow-write=FOLDER (docs/cron.md)";
+    case "PermissionDenied":
+      return "its folder may not be written to: check its permissions";
+    case "NotFound":
+      return "its folder does not exist: make it";
+    default:
+      return sanitizeText(error instanceof Error ? error.message : String(error));
   }
 }

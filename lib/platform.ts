@@ -55,6 +55,18 @@ export interface HttpClient {
   readonly close: () => void;
 }
 
+/** A request to us; its body is not read. */
+export interface IncomingRequest {
+  readonly method: string;
+  readonly path: string;
+}
+
+export interface OutgoingResponse {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
 export interface TerminalSize {
   readonly columns: number;
   readonly rows: number;
@@ -148,15 +160,22 @@ export interface Platform {
   };
   /** @throws {Error} If a certificate or key cannot be used. */
   readonly createHttpClient: (transport: Transport) => Promise<HttpClient>;
+  /** Listens until the signal aborts. @throws {Error} If it cannot listen there. */
+  readonly serveHttp: (
+    place: { readonly host: string; readonly port: number },
+    answer: (request: IncomingRequest) => OutgoingResponse,
+    signal: AbortSignal,
+  ) => void;
   /** By TCP; never rejects. */
   readonly acceptsConnections: (host: string, port: number, timeout: Seconds) => Promise<boolean>;
   /** @throws {Error} With the runtime's own message. */
   readonly readTextFile: (path: string) => Promise<string>;
   /**
-   * Atomic. A new file is readable by its owner only, another keeps its mode; of a symbolic link,
-   * the target is written. @throws {Error} With the runtime's message; the old file stays.
+   * Atomic. A new file has that mode, or is readable by its owner only; another keeps its mode; of a
+   * symbolic link, the target is written. @throws {Error} With the runtime's message; the old file
+   * stays.
    */
-  readonly writeTextFile: (path: string, text: string) => Promise<void>;
+  readonly writeTextFile: (path: string, text: string, mode?: number) => Promise<void>;
   /** Mode bits, or `null` if unknown. */
   readonly fileMode: (path: string) => Promise<number | null>;
   /** Failures are values; never rejects. */

@@ -12,7 +12,7 @@ import type {
   Stdio,
   SystemMemory,
 } from "./platform.ts";
-import { createHttpClient } from "./platform_http.ts";
+import { createHttpClient, serveHttp } from "./platform_http.ts";
 import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
 const BLOCKED_OUTPUT_PAUSE: Seconds = 0.01;
@@ -136,7 +136,7 @@ async function followLinks(path: string): Promise<string> {
   throw new Error("too many symbolic links");
 }
 
-async function writeTextFile(path: string, text: string): Promise<void> {
+async function writeTextFile(path: string, text: string, mode?: number): Promise<void> {
   const target = await followLinks(path);
   const before = await Deno.stat(target).catch(() => null);
   // Renaming would replace a device.
@@ -145,8 +145,9 @@ async function writeTextFile(path: string, text: string): Promise<void> {
   const draft = await Deno.makeTempFile({ dir: listFolder(target), prefix: ".vllm-htop-" });
   try {
     await Deno.writeTextFile(draft, text);
-    if (typeof before?.mode === "number" && Deno.build.os !== "windows") {
-      await Deno.chmod(draft, before.mode & 0o777);
+    const wanted = before?.mode ?? mode;
+    if (typeof wanted === "number" && Deno.build.os !== "windows") {
+      await Deno.chmod(draft, wanted & 0o777);
     }
     await Deno.rename(draft, target);
   } catch (error) {
@@ -363,6 +364,7 @@ export function createDenoPlatform(): Platform {
     nextTurn: createTurns(),
     deadline,
     createHttpClient,
+    serveHttp,
     acceptsConnections,
     readTextFile: (path) => Deno.readTextFile(path),
     writeTextFile,

@@ -1,11 +1,18 @@
 /**
- * HTTP clients made of Deno's own. They go through `fetch`, except for unchecked certificates
+ * HTTP clients, and a server, made of Deno's own. Clients go through `fetch`, except for unchecked certificates
  * (`fetch` can do that only for the whole process) and Unix sockets (`fetch` treats them as proxies:
  * full URLs, and bypassed for `NO_PROXY`, Deno 2.6 to 2.9); those load undici on demand.
  * @module
  */
 
-import type { HttpClient, HttpRequest, HttpResponse, Transport } from "./platform.ts";
+import type {
+  HttpClient,
+  HttpRequest,
+  HttpResponse,
+  IncomingRequest,
+  OutgoingResponse,
+  Transport,
+} from "./platform.ts";
 
 const CERTIFICATE_BLOCK = /-----BEGIN [A-Z0-9 ]*CERTIFICATE-----([^-]*)-----END/;
 const KEY_BLOCK = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----/;
@@ -114,4 +121,20 @@ async function createUndiciClient(transport: Transport): Promise<HttpClient> {
 export async function createHttpClient(transport: Transport): Promise<HttpClient> {
   const isSpecial = transport.insecure === true || transport.unixSocketPath !== undefined;
   return await (isSpecial ? createUndiciClient(transport) : createFetchClient(transport));
+}
+
+/**
+ * Listens until the signal aborts.
+ * @throws {Error} If it cannot listen there.
+ */
+export function serveHttp(
+  { host, port }: { readonly host: string; readonly port: number },
+  answer: (request: IncomingRequest) => OutgoingResponse,
+  signal: AbortSignal,
+): void {
+  const hostname = host.replace(/^\[|\]$/g, "");
+  Deno.serve({ hostname, port, signal, onListen: () => {} }, ({ method, url }) => {
+    const { status, contentType, body } = answer({ method, path: new URL(url).pathname });
+    return new Response(body, { status, headers: { "content-type": contentType } });
+  });
 }

@@ -46,6 +46,7 @@ import {
   TEXT,
   TEXTS,
   TOKENS,
+  type ValueType,
 } from "./report_fields.ts";
 import { COST, ENERGY, FAILURE, HOST, listHosts } from "./report_gpu_cost.ts";
 import {
@@ -334,7 +335,7 @@ const SESSION = object<Session>([
   ...from(COUNTED_FIELDS, ({ counted }: Session) => counted),
 ]);
 
-const REPLICA = object<Within<Row>>([
+export const REPLICA: ValueType<Within<Row>> = object<Within<Row>>([
   field("displayName", TEXT, "name on the screen", "name"),
   field("url", TEXT, "URL of its metrics", ({ state }) => describeUrl(state.endpoint)),
   field("status", TEXT, "OK, PENDING, INIT, SLEEP, STALE, DOWN, or the word of a rule that fires"),

@@ -18,6 +18,10 @@ export interface ValueType<T> {
   readonly write: (value: T) => Json;
   /** Adds named objects to `definitions`. */
   readonly describe: (definitions: Definitions) => Schema;
+  /** Of an object. */
+  readonly fields?: readonly Field<never>[];
+  /** One number, text or truth value. */
+  readonly isScalar?: true;
 }
 
 export interface Field<Source> {
@@ -31,7 +35,7 @@ export interface Field<Source> {
 }
 
 function scalar<T extends Json>(schema: Schema, unit = ""): ValueType<T> {
-  return { unit, write: (value) => value, describe: () => schema };
+  return { unit, write: (value) => value, describe: () => schema, isScalar: true };
 }
 
 export function number(unit = ""): ValueType<number> {
@@ -86,9 +90,10 @@ function allowNull(schema: Schema): Schema {
   return { anyOf: [schema, { type: "null" }] };
 }
 
-export function orNull<T>({ unit, write, describe }: ValueType<T>): ValueType<T | null> {
+export function orNull<T>(type: ValueType<T>): ValueType<T | null> {
+  const { write, describe } = type;
   return {
-    unit,
+    ...type,
     write: (value) => value === null ? null : write(value),
     describe: (definitions) => allowNull(describe(definitions)),
   };
@@ -220,6 +225,7 @@ export function describeFields(fields: readonly Field<never>[], definitions: Def
 export function object<Source>(fields: readonly Field<Source>[], name?: string): ValueType<Source> {
   return {
     unit: "",
+    fields,
     write: (source) => writeFields(fields, source),
     describe: (definitions) => {
       if (name === undefined) return describeFields(fields, definitions);
@@ -231,6 +237,14 @@ export function object<Source>(fields: readonly Field<Source>[], name?: string):
       return { $ref: `#/$defs/${name}` };
     },
   };
+}
+
+/** Paths of the scalars in an object, without those in lists and maps. */
+export function listScalars(fields: readonly Field<never>[]): readonly (readonly string[])[] {
+  return fields.flatMap(({ key, type }) => {
+    if (type.isScalar) return [[key]];
+    return listScalars(type.fields ?? []).map((path) => [key, ...path]);
+  });
 }
 
 const METRIC = object<MetricValue>([

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { describeFileError, isMissingFile } from "./files.ts";
+import { describeFileError, describeWriteError, isMissingFile } from "./files.ts";
 import { createHistogram, type Histogram } from "./histogram.ts";
 import { isRecord, type JsonRecord } from "./json.ts";
 import {
@@ -284,20 +284,6 @@ export async function loadScrapes(
   const clocks = { now: platform.monotonicSeconds(), nowEpoch: platform.epochSeconds() };
   const { scrapes, remarks } = restoreScrapes(text, { ...clocks, endpointKeys });
   return { scrapes, remarks: remarks.map(describe) };
-}
-
-function describeWriteError(error: unknown): string {
-  switch (error instanceof Error ? error.name : "") {
-    case "NotCapable":
-      return "this program may not write there: run it by Deno, or compile it, with " +
-        "--allow-write=FOLDER (docs/cron.md)";
-    case "PermissionDenied":
-      return "its folder may not be written to: check its permissions";
-    case "NotFound":
-      return "its folder does not exist: make it";
-    default:
-      return sanitizeText(error instanceof Error ? error.message : String(error));
-  }
 }
 
 /** A mistyped path must not destroy another file. */

@@ -29,7 +29,7 @@ const AREAS: readonly AreaRow[] = [
   ["rules", "base gpu scrape stats", "what is wrong, with whom, since when"],
   ["state", "base cost gpu host rules scrape stats", "the one State, update(state, message)"],
   ["view", "base cost gpu rules scrape state stats terminal", "State -> Frame"],
-  ["report", "base cost gpu rules scrape state stats", "State -> JSON"],
+  ["report", "base cost gpu rules scrape state stats", "State -> JSON, CSV, Prometheus text"],
   [
     "cli",
     "base report rules scrape state view",

@@ -71,6 +71,8 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     watchSpan: null,
     stateFile: null,
     output: "auto",
+    serve: null,
+    outputFile: null,
     metricPrefix: null,
     demo: false,
     orDemo: false,
@@ -435,6 +437,11 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["--state", "f"]],
   [["--state", "f", "--once", "--demo"]],
   [["--state", "--once"]],
+  [["--output", "prometheus"]],
+  [["--serve", "9090", "--once"]],
+  [["--serve", "0"]],
+  [["--serve", "localhost:99999"]],
+  [["--serve", "http://localhost:9090"]],
   [["--check", "--for", "soon"]],
   [["--check", "--for", "0.5s"]],
   [["--check", "--for", "25h"]],
@@ -592,6 +599,14 @@ Deno.test("parseArguments() reads what tokens and GPUs cost, from options and va
   const typed = run(["--cost-in", "7", "--prices", "mine.json"], variables).cost;
   assertEquals([typed.tokenPrices.input, typed.pricesFile], [7, "mine.json"]);
   assertEquals(run(["--list-prices"]).listPrices, true);
+});
+
+Deno.test("parseArguments() takes where to listen, on this machine alone unless told", () => {
+  assertEquals(run(["--serve", "9090"]).serve, { host: "localhost", port: 9090 });
+  assertEquals(run(["--serve", "gpu1:9090"]).serve, { host: "gpu1", port: 9090 });
+  assertEquals(run(["--serve", "[::1]:9090"]).serve, { host: "[::1]", port: 9090 });
+  // It may be for other calls.
+  assertEquals(run(["--once"], { VLLM_HTOP_SERVE: "9090" }).serve, null);
 });
 
 Deno.test("parseArguments() takes the span of a check in seconds, minutes or hours", () => {

@@ -125,6 +125,9 @@ Deno.test("writeTextFile() puts a whole file in the place of another, and keeps 
       await platform.writeTextFile(`${folder}/new`, "its owner's alone");
       assertEquals((await platform.fileMode(`${folder}/new`) ?? 0) & 0o777, 0o600);
       await Deno.remove(`${folder}/new`);
+      await platform.writeTextFile(`${folder}/new`, "everybody's", 0o644);
+      assertEquals((await platform.fileMode(`${folder}/new`) ?? 0) & 0o777, 0o644);
+      await Deno.remove(`${folder}/new`);
     }
     await Deno.mkdir(`${folder}/taken/inside`, { recursive: true });
     await assertRejects(() => platform.writeTextFile(`${folder}/taken`, "x"));
