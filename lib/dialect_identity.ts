@@ -77,6 +77,15 @@ export function hasCountedLabels(
   return values.includes(getLabel(labels, name));
 }
 
+/** The row, and those of the same name for other values of a label. */
+export function listNamesakes(
+  { dialect: { rows } }: Vocabulary,
+  row: MetricRow | undefined,
+): readonly MetricRow[] {
+  if (row?.requires === undefined) return row === undefined ? [] : [row];
+  return rows.filter(({ names: [name] }) => name === row.names[0]);
+}
+
 function countDistinct(series: readonly EngineSeries[], names: readonly string[]): number {
   const values = (labels: readonly string[]) => names.map((name) => getLabel(labels, name));
   return new Set(series.map(({ labels }) => values(labels).join("\0"))).size;

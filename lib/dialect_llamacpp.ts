@@ -19,7 +19,6 @@ import {
 import { createSampleWriter, labelSeries, writeInfo } from "./dialect_rounds.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
-import { COUNTER_KEYS, createRecord } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 
 const PREFIX = "llamacpp:";
@@ -264,18 +263,9 @@ function concludePrompt({ counters }: EngineFacts): Readonly<
 
 function conclude(facts: EngineFacts): EngineConclusions {
   const capacity = facts.getValue("slots_context_tokens");
-  const isOff = facts.getValue("metrics_off") === 1;
-  const off = absent("off");
   return {
-    ...(isOff
-      ? {
-        gauges: { waiting: off },
-        counters: createRecord(
-          COUNTER_KEYS,
-          (key) => facts.counters[key].value === null ? markOff(facts, key) : facts.counters[key],
-        ),
-      }
-      : { counters: concludePrompt(facts) }),
+    counters: concludePrompt(facts),
+    metricsAreOff: facts.getValue("metrics_off") === 1,
     isAsleep: facts.getValue("model_awake") === 0,
     prefixCacheUnit: "tokens",
     prefixCacheIsOff: false,
@@ -283,18 +273,6 @@ function conclude(facts: EngineFacts): EngineConclusions {
     // With `--kv-unified` each slot says the whole pool.
     kvCacheCapacityIsEstimate: capacity !== null,
   };
-}
-
-const DERIVED_KEYS = ["promptTokens", "prefixCacheQueries", "prefixCacheHits"] as const;
-
-/** Figures that `--metrics` would give. */
-const OFF_KEYS: ReadonlySet<string> = new Set([
-  ...ROWS.flatMap(({ key, kind }) => kind === "counter" && key !== undefined ? [key] : []),
-  ...DERIVED_KEYS,
-]);
-
-function markOff({ counters }: EngineFacts, key: keyof EngineFacts["counters"]): Reading {
-  return OFF_KEYS.has(key) ? absent("off") : counters[key];
 }
 
 export const LLAMACPP: Dialect = {
@@ -341,5 +319,5 @@ export const LLAMACPP: Dialect = {
     sizeOptions: new Set(),
   },
   conclude,
-  derivedKeys: DERIVED_KEYS,
+  derivedKeys: ["promptTokens", "prefixCacheQueries", "prefixCacheHits"],
 };

@@ -128,6 +128,8 @@ export type EngineConclusions =
     readonly labelled?: EngineSample["labelled"];
     /** Where it differs from the dialect's. */
     readonly tokensAreBooked?: ServerTraits["tokensAreBooked"];
+    /** Whether other answers of the server stand for its metrics. */
+    readonly metricsAreOff?: boolean;
   };
 
 export interface Answer {
@@ -144,7 +146,7 @@ export type Ask = (path: string) => Promise<Answer>;
 /** Asks all questions of one round; returns metrics as text, or the answer that refused. */
 export type Round = (ask: Ask, now: EpochSeconds) => Promise<string | Answer>;
 
-export interface Dialect extends Omit<ServerTraits, "noSuchFigures"> {
+export interface Dialect extends Omit<ServerTraits, "noSuchFigures" | "metricsAreOff"> {
   /** In order of trial. `""` only for bodies in which no dialect finds its prefix. */
   readonly prefixes: readonly string[];
   readonly rows: readonly MetricRow[];

@@ -221,7 +221,7 @@ function buildExposition(
 ): Omit<EngineExposition, "body"> {
   const { configs, declared, summary, engines, server, vocabulary, metricPrefix } = series;
   const declaredKeys = new Set([...declared].map(({ key }) => key));
-  const { rows, conclude, carriesOthers } = vocabulary.dialect;
+  const { conclude, carriesOthers } = vocabulary.dialect;
   const common = {
     declaredKeys,
     server: vocabulary.server,
@@ -238,7 +238,7 @@ function buildExposition(
         infos: series.infos.filter(({ engine }) => engine === "" || engine === builder.engine)
           .map(({ series }) => series),
       }),
-    blank: createAbsentSample(declaredKeys, rows),
+    blank: createAbsentSample(declaredKeys, vocabulary.dialect),
     values,
     known: new Map(),
   };

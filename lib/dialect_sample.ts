@@ -6,8 +6,15 @@
  * @module
  */
 
-import type { EngineConclusions, EngineFacts, MetricRow, Part, Target } from "./dialect_model.ts";
-import { markUnshared } from "./dialect_shared.ts";
+import type {
+  Dialect,
+  EngineConclusions,
+  EngineFacts,
+  MetricRow,
+  Part,
+  Target,
+} from "./dialect_model.ts";
+import { markOff, markUnshared } from "./dialect_shared.ts";
 import { type BucketOrder, type Histogram, orderBuckets } from "./histogram.ts";
 import {
   combineSamples,
@@ -367,9 +374,9 @@ function buildHistogram(parts: HistogramParts, { values, known }: BuildContext):
 /** `initializing` if declared, `unsupported` without a row. */
 export function createAbsentSample(
   declaredKeys: BuildContext["declaredKeys"],
-  rows: readonly MetricRow[],
+  { rows, derivedKeys = [] }: Pick<Dialect, "rows" | "derivedKeys">,
 ): BuildContext["blank"] {
-  const known = new Set<string | undefined>(rows.map(({ key }) => key));
+  const known = new Set<string | undefined>([...rows.map(({ key }) => key), ...derivedKeys]);
   const explain = (key: string): Reading => {
     if (declaredKeys.has(key)) return absent("initializing");
     return absent(known.has(key) ? "missing" : "unsupported");
@@ -433,28 +440,29 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
   const figures = buildFigures(builder, context);
   builder.initializing ??= listInitializing(declaredKeys, figures);
   const created = builder.created < 0 ? NaN : values[builder.created];
-  const { gauges, counters, labelled, tokensAreBooked, ...conclusions } = context.conclude({
-    ...figures,
-    initializing: builder.initializing,
-    configuration,
-    isDeclared,
-    isShared,
-    hasShared: !isShared && shared.size > 0,
-    getValue: (name) => {
-      const row = findRow(name);
-      const scalar = row && builder.scalars.get(row);
-      return scalar === undefined ? null : combineScalar(scalar, values);
-    },
-    getFamily: (name) => {
-      const row = findRow(name);
-      const family = row && builder.labelled.get(row);
-      return family === undefined ? new Map() : combineFamily(family, values);
-    },
-    getName: (name) => {
-      const row = findRow(name);
-      return (row && builder.scalars.get(row)?.target.name) ?? null;
-    },
-  });
+  const { gauges, counters, labelled, tokensAreBooked, metricsAreOff, ...conclusions } = context
+    .conclude({
+      ...figures,
+      initializing: builder.initializing,
+      configuration,
+      isDeclared,
+      isShared,
+      hasShared: !isShared && shared.size > 0,
+      getValue: (name) => {
+        const row = findRow(name);
+        const scalar = row && builder.scalars.get(row);
+        return scalar === undefined ? null : combineScalar(scalar, values);
+      },
+      getFamily: (name) => {
+        const row = findRow(name);
+        const family = row && builder.labelled.get(row);
+        return family === undefined ? new Map() : combineFamily(family, values);
+      },
+      getName: (name) => {
+        const row = findRow(name);
+        return (row && builder.scalars.get(row)?.target.name) ?? null;
+      },
+    });
   if (builder.entries === null) {
     builder.entries = context.listEntries(builder);
     // Only needed to find repetitions, and may keep the body in memory.
@@ -475,5 +483,6 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
     server: tokensAreBooked === undefined ? server : { ...server, tokensAreBooked },
     metrics: { entries: builder.entries, values },
   };
+  if (metricsAreOff) return markOff(sample);
   return shared.size === 0 ? sample : markUnshared(sample, isShared);
 }

@@ -11,6 +11,7 @@ import {
   type EngineSeries,
   getLabel,
   hasCountedLabels,
+  listNamesakes,
   type PrefixCandidate,
   reconsiderPrefix,
   stripPrefix,
@@ -417,8 +418,9 @@ function* collectBody(
       const bare = cutPrefix(collector, candidates, family);
       if (bare === null) return;
       const row = collector.vocabulary.families.get(bare);
-      if (row !== undefined) collector.declared.add(row);
-      else if (collector.types.size < MAX_FAMILY_NAMES) collector.types.set(family, type);
+      for (const one of listNamesakes(collector.vocabulary, row)) collector.declared.add(one);
+      if (row !== undefined) return;
+      if (collector.types.size < MAX_FAMILY_NAMES) collector.types.set(family, type);
     },
     onSample: (name, labels, value, valueStart) => {
       collector.current.sample = collector.values.push(value) - 1;

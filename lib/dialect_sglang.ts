@@ -1,7 +1,9 @@
 /**
  * SGLang. From 0.5.9 on, schedulers count tokens at each step, but for the first one of a request;
  * before, tokens are counted when a request finishes. Requests and latencies are counted for all
- * data-parallel ranks together. Sources: SGLang 0.4.1 to 0.5.23, read 2026-11; scrapes of 0.5.23.
+ * data-parallel ranks together. `/v1/loads` says what runs and waits now, where the gauges are of
+ * the last report, and stands for metrics that are off. Sources: SGLang 0.4.1 to 0.5.23, read
+ * 2026-11; scrapes of 0.5.23.
  * @module
  */
 
@@ -13,7 +15,14 @@ import {
   type MetricRow,
   type ProcessRanks,
 } from "./dialect_model.ts";
+import {
+  createLoadsRound,
+  LOADS_PATH,
+  MODELS_PATH,
+  SGLANG_PREFIX,
+} from "./dialect_sglang_loads.ts";
 import { METRICS_PATH } from "./endpoint.ts";
+import type { EngineSample, GaugeKey } from "./model.ts";
 import { absent, checkReading, isPresent, mapReading, present, type Reading } from "./reading.ts";
 
 const KV_CAPACITY_NAME = "max_total_num_tokens";
@@ -21,6 +30,7 @@ const STEP_NAME = "realtime_tokens_total";
 const PROMPT_NAME = "prompt_tokens_total";
 const CACHED_NAME = "cached_tokens_total";
 const OUTPUT_NAME = "generation_tokens_total";
+const ABORTED_NAME = "num_aborted_requests_total";
 const FIRST_NAME = "time_to_first_token_seconds_count";
 const gauge = createRowFactory("gauge");
 const counter = createRowFactory("counter");
@@ -33,6 +43,12 @@ const ROWS: readonly MetricRow[] = [
   gauge("num_grammar_queue_reqs", "requests", "Waiting for a grammar", "", { since: "0.4.10" }),
   gauge("token_usage", "ratio", "KV-cache usage", "Cached tokens that may be evicted count as free.", { key: "kvCacheUsageRatio" }),
   gauge(KV_CAPACITY_NAME, "tokens", "KV-cache capacity", "Of one data-parallel rank.", { since: "0.5.6" }),
+  gauge("loads_running_reqs", "requests", "Running now", "From /v1/loads.", { role: "presence", since: "0.5.9" }),
+  gauge("loads_waiting_reqs", "requests", "Waiting now", "From /v1/loads.", { since: "0.5.9" }),
+  gauge("loads_token_usage", "ratio", "KV-cache usage now", "From /v1/loads.", { since: "0.5.9" }),
+  gauge("loads_total_tokens", "tokens", "KV-cache capacity", "Of one data-parallel rank; from /v1/loads.", { since: "0.5.9" }),
+  gauge("loads_max_running_reqs", "requests", "Most running", "The limit; from /v1/loads.", { since: "0.5.9" }),
+  gauge("metrics_off", "state", "Metrics off", "1 without --enable-metrics.", {}),
   gauge("gen_throughput", "tokens per second", "Generation throughput", "Of the last 40 decode steps.", {}),
   gauge("cache_hit_rate", "ratio", "Prefix-cache hit ratio", "Of the last prefill batch alone.", { overEngines: "none" }),
 
@@ -46,7 +62,7 @@ const ROWS: readonly MetricRow[] = [
   counter(CACHED_NAME, "tokens", "Cached prompt tokens at finish", "From all caches.", { since: "0.4.4" }),
   counter(OUTPUT_NAME, "tokens", "Generated tokens at finish", "", {}),
   counter("num_requests_total", "requests", "Finished requests", "Without aborted ones; the reason is not counted.", { key: "finishedByReason", since: "0.4.4" }),
-  counter("num_aborted_requests_total", "requests", "Aborted requests", "Ended by the client or by the server.", { since: "0.4.10" }),
+  counter(ABORTED_NAME, "requests", "Aborted requests", "Ended by the client or by the server.", { since: "0.4.10" }),
   counter(["num_retracted_requests_total", "total_retracted_reqs"], "preemptions", "Retractions", "Requests put back into the queue because KV tokens ran out.", { key: "preemptions", since: "0.4.10" }),
 
   // Without streaming the first output is up to 50 tokens long.
@@ -106,16 +122,41 @@ function countFinished({ counters, getValue }: EngineFacts): Partial<EngineFacts
   };
 }
 
+/** Those of `/v1/loads`; the others may be up to 40 steps old. */
+function readLoads({ getValue }: EngineFacts): Partial<EngineSample["gauges"]> {
+  const read = (key: GaugeKey, name: string, isRatio = false): Partial<EngineSample["gauges"]> => {
+    const value = getValue(name);
+    return value === null ? {} : { [key]: checkReading(value, { isRatio }) };
+  };
+  return {
+    ...read("running", "loads_running_reqs"),
+    ...read("waiting", "loads_waiting_reqs"),
+    ...read("kvCacheUsageRatio", "loads_token_usage", true),
+  };
+}
+
+/** It appears with the first aborted request, and before 0.5.9 it may not be there at all. */
+function countAborted({ getValue, isDeclared }: EngineFacts): Reading {
+  const aborted = getValue(ABORTED_NAME);
+  if (aborted !== null) return checkReading(aborted);
+  return absent(isDeclared(STEP_NAME) ? "initializing" : "missing");
+}
+
 function conclude(facts: EngineFacts): EngineConclusions {
-  const capacity = facts.getValue(KV_CAPACITY_NAME);
+  const capacity = facts.getValue("loads_total_tokens") ?? facts.getValue(KV_CAPACITY_NAME);
   const isBookedAtSteps = facts.isDeclared(STEP_NAME);
   return {
     isAsleep: false,
+    metricsAreOff: facts.isDeclared("metrics_off"),
     prefixCacheUnit: "tokens",
     prefixCacheIsOff: false,
     kvCacheCapacity: capacity === null ? absent("missing") : checkReading(capacity),
     kvCacheCapacityIsEstimate: false,
-    counters: isBookedAtSteps ? countSteps(facts) : countFinished(facts),
+    gauges: readLoads(facts),
+    counters: {
+      ...(isBookedAtSteps ? countSteps(facts) : countFinished(facts)),
+      failedRequests: countAborted(facts),
+    },
     tokensAreBooked: isBookedAtSteps ? "step" : "finish",
   };
 }
@@ -137,17 +178,19 @@ function parseRanks(title: string): ProcessRanks {
 
 export const SGLANG: Dialect = {
   name: "SGLang",
-  prefixes: ["sglang:"],
+  prefixes: [SGLANG_PREFIX],
   rows: ROWS,
   defaultPort: 30_000,
   paths: [
     { path: METRICS_PATH, when: "each_round" },
-    { path: "/v1/models", when: "once" },
+    { path: LOADS_PATH, when: "same_round" },
+    { path: MODELS_PATH, when: "once" },
     // They generate a token.
     { path: "/health", when: "never" },
     { path: "/health_generate", when: "never" },
   ],
   modelOwner: "sglang",
+  createRound: () => createLoadsRound(ROWS),
   answersVersion: false,
   enablingOption: "--enable-metrics",
   labels: {
@@ -161,6 +204,7 @@ export const SGLANG: Dialect = {
     aliases: new Map(),
   },
   tokensAreBooked: "finish",
+  failuresAreApart: true,
   latencyDefinitions: { itl: "per token" },
   mainOptions: [],
   flags: {

@@ -14,7 +14,7 @@ import {
   OWNED_BY_ITSELF,
   type Round,
 } from "./dialect_model.ts";
-import { createSampleWriter, labelSeries, writeInfo } from "./dialect_rounds.ts";
+import { createSampleWriter, declareUnused, labelSeries, writeInfo } from "./dialect_rounds.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
 import { absent, checkReading, type Reading } from "./reading.ts";
@@ -68,13 +68,8 @@ const writeSample = createSampleWriter(PREFIX);
 
 /** A server that has served nothing exports nothing. */
 function writeUnused(model: string): string {
-  const declare = ({ names: [name], kind }: MetricRow): string =>
-    `# TYPE ${PREFIX}${name} ${kind}\n`;
-  const counted = ROWS.filter(({ kind, requires, key }) =>
-    kind !== "gauge" && requires === undefined && key !== undefined
-  );
-  return counted.map(declare).join("") + writeSample("batch_current_size", model, 0) +
-    writeSample("queue_size", model, 0);
+  return declareUnused(ROWS, { prefix: PREFIX, body: "" }) +
+    writeSample("batch_current_size", model, 0) + writeSample("queue_size", model, 0);
 }
 
 function createRound(): Round {

@@ -157,6 +157,8 @@ export interface ServerTraits {
   readonly isRouter?: true;
   /** When tokens are counted: at each step, or when the request finishes. */
   readonly tokensAreBooked: "step" | "finish";
+  /** Whether only other pages than its metrics are read. */
+  readonly metricsAreOff?: true;
   /** Whether failed requests are not among the finished ones. */
   readonly failuresAreApart?: true;
   /** Set where servers measure different things. Only equal definitions are merged. */
@@ -447,7 +449,8 @@ export function getAbsence(
   key: HistogramKey | LabelledKey,
 ): Absent {
   if (initializing.has(key)) return absent("initializing");
-  return absent(server.noSuchFigures.has(key) ? "unsupported" : "missing");
+  if (server.noSuchFigures.has(key)) return absent("unsupported");
+  return absent(server.metricsAreOff ? "off" : "missing");
 }
 
 /** Sums the samples of a figure; of gauges, takes the largest. */

@@ -8,7 +8,7 @@ import type { Ask, Dialect, Round } from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import type { Endpoint } from "./model.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
-import { readBody } from "./scrape_body.ts";
+import { inflateBody, readBody } from "./scrape_body.ts";
 import { type EndpointAccess, joinHeaders } from "./scrape_credentials.ts";
 import {
   describeDisabled,
@@ -16,6 +16,7 @@ import {
   describeProxyStatus,
   describeRedirect,
   describeStatus,
+  describeTooLarge,
   parseRetryAfter,
   type Problem,
   type ScrapePhase,
@@ -172,7 +173,11 @@ function createAsk(attempt: Attempt): Ask {
     const headers = await collectHeaders(attempt);
     attempt.phase = "headers";
     const response = await client.get({ url: attempt.url, headers, signal });
-    const { bytes } = await readBody(response.body, MAX_BODY_BYTES);
+    const { bytes, isWhole } = await inflateBody(
+      await readBody(response.body, MAX_BODY_BYTES),
+      MAX_BODY_BYTES,
+    );
+    if (!isWhole) throw new ProblemError(describeTooLarge(showUrl(attempt), MAX_BODY_BYTES));
     const text = new TextDecoder().decode(bytes);
     return { path, status: response.status, text, serverHeader: response.header("server") };
   };
@@ -197,6 +202,7 @@ export async function meetServer(attempt: Attempt): Promise<void> {
   if (page !== undefined && url === endpoint.metricsUrl && isDefaultPage(endpoint)) {
     attempt.url = url.slice(0, -METRICS_PATH.length) + page;
   }
+  if (!isDefaultPage(endpoint)) return;
   server.round ??= server.dialect?.createRound?.({ commandLine: endpoint.commandLine ?? null }) ??
     null;
 }

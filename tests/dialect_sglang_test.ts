@@ -139,6 +139,8 @@ for (const folder of ["sglang-0.5.23-dp-attention", "sglang-0.5.23-dp2-tp2"]) {
     );
     assertEquals(figures.replicaCount, 2);
     for (const key of ["tpot", "queue"] as const) assertLatency(watched, key, expected[key]);
+    const aborted = replicas.map(({ lastPoll }) => lastPoll.value?.counters.failedRequests.value);
+    assertEquals(aborted, [10 * expected.abortedPerSecond, null, null]);
     // Of first tokens, no rank has its own.
     const rates = replicas.map((one) =>
       computeFigures([one]).lastPoll.generationTokensPerSecond.value ?? NaN

@@ -57,15 +57,26 @@ Deno.test("evaluateReplica() is stalled after 15 s without progress", () => {
 });
 
 Deno.test("evaluateReplica() finds failures that a server counts apart from what finished", () => {
-  const write = (finished: number, failed: number): string =>
-    `trtllm_request_success_total{model_name="m",finished_reason="stop"} ${finished}\n` +
-    `trtllm_request_error_total{model_name="m",http_code="500"} ${failed}\n` +
-    'trtllm_num_requests_running{model_name="m"} 0\n';
-  const evaluate = (finished: number, failed: number) =>
-    loadTexts([write(1, 0), write(1 + finished, failed)]).map(({ rule, value }) => [rule, value]);
-  assertEquals(evaluate(0, 40), [["failing", 1]]);
-  assertEquals(evaluate(30, 10), [["failing", 0.25]]);
-  assertEquals(evaluate(40, 0), []);
+  const servers = [
+    (finished: number, failed: number) => [
+      `trtllm_request_success_total{model_name="m",finished_reason="stop"} ${finished}`,
+      `trtllm_request_error_total{model_name="m",http_code="500"} ${failed}`,
+      'trtllm_num_requests_running{model_name="m"} 0',
+    ],
+    (finished: number, aborted: number) => [
+      `sglang:num_requests_total{model_name="m"} ${finished}`,
+      `sglang:num_aborted_requests_total{model_name="m"} ${aborted}`,
+      'sglang:num_running_reqs{model_name="m"} 0',
+    ],
+  ];
+  for (const write of servers) {
+    const evaluate = (finished: number, failed: number) =>
+      loadTexts([write(1, 0), write(1 + finished, failed)].map((lines) => `${lines.join("\n")}\n`))
+        .map(({ rule, value }) => [rule, value]);
+    assertEquals(evaluate(0, 40), [["failing", 1]]);
+    assertEquals(evaluate(30, 10), [["failing", 0.25]]);
+    assertEquals(evaluate(40, 0), []);
+  }
 });
 
 Deno.test("evaluateReplica() calls a server stalled only if it counts tokens at each step", () => {
