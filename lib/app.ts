@@ -74,12 +74,12 @@ const EXIT_GRACE: Seconds = 1;
 const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
 
 async function openTargets(
-  { platform, endpoints }: TargetSet,
+  { platform, endpoints, here: { listProcesses } }: TargetSet,
   parts: { readonly options: Options; readonly pool: ScrapePool },
 ): Promise<readonly OpenedEndpoint[] | DiscoveryError> {
   const opened: OpenedEndpoint[] = [];
   for (const typed of endpoints) {
-    const one = await openEndpoint(platform, typed, parts);
+    const one = await openEndpoint(platform, typed, { ...parts, listProcesses });
     if ("exitCode" in one) return one;
     opened.push(one);
   }

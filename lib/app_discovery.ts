@@ -15,6 +15,7 @@ import { openEndpoint } from "./discovery.ts";
 import { findServerPorts } from "./discovery_scan.ts";
 import { joinNotices, type Source } from "./discovery_source.ts";
 import { getHostAndPort, type TypedEndpoint } from "./endpoint.ts";
+import { LOCAL_HOST } from "./host.ts";
 import type { LaunchInfo, ServerInfo } from "./model.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
@@ -25,13 +26,14 @@ import type { Seconds } from "./units.ts";
 export const GONE_AFTER: Seconds = 300;
 
 async function watchFound(session: Session, typed: TypedEndpoint): Promise<void> {
-  const { platform, watched } = session;
+  const { platform, watched, hosts } = session;
+  const listProcesses = hosts.get(LOCAL_HOST)?.listProcesses ?? null;
   const { key } = typed.endpoint;
   if (watched.has(key)) {
     // Its labels have changed.
     return dispatch(session, { kind: "endpoints_found", endpoints: [typed.endpoint] });
   }
-  const opened = await openEndpoint(platform, typed, session);
+  const opened = await openEndpoint(platform, typed, { ...session, listProcesses });
   if ("exitCode" in opened) throw new Error(opened.message);
   if (session.stop.signal.aborted) return opened.scraper.close();
   dispatch(session, { kind: "endpoints_found", endpoints: [opened.endpoint] });

@@ -21,7 +21,7 @@ import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 
-const PREFIX = "llamacpp:";
+export const PREFIX = "llamacpp:";
 const ENABLING_OPTION = "--metrics";
 /** Its first build in which `/metrics` wakes no sleeping server. */
 const QUIET_METRICS_BUILD = 10_666;
@@ -106,7 +106,7 @@ function parseMetrics({ text }: Answer): string {
 }
 
 /** Tokens counted at a release + those of busy slots, which never falls while the server lives. */
-function createTokenCounter(): (counted: number, decoded: number) => number {
+export function createTokenCounter(): (counted: number, decoded: number) => number {
   let lastCounted = 0;
   let total = 0;
   return (counted, decoded) => {
@@ -136,9 +136,9 @@ function writeSlots(slots: Slots, model: string): string {
 }
 
 /** Asks for the figures of a loaded model; returns a refusal that is not "switched off". */
-async function askModel(ask: Ask, round: ModelRound): Promise<string | Answer> {
+export async function askModel(ask: Ask, round: ModelRound): Promise<string | Answer> {
   const { model, query, isFirst } = round;
-  let text = writeSample("model_awake", model, 1);
+  let text = "";
   const metrics = round.asksMetrics ? await ask(METRICS_PATH + query) : null;
   const isOff = metrics === null || metrics.status === 501;
   if (metrics !== null && !isOff && metrics.status !== 200) return metrics;
@@ -194,7 +194,7 @@ function createRouterRound(): Round {
         : "";
       // A model may have been unloaded meanwhile.
       const isAsked = typeof asked === "string" && asked !== "";
-      text += isAsked ? asked : writeSample("model_awake", id, 0);
+      text += writeSample("model_awake", id, isAsked ? 1 : 0) + (isAsked ? asked : "");
       if (isAsked) isFirst = false;
     }
     return text;
@@ -230,7 +230,7 @@ function createRound({ commandLine }: { readonly commandLine: string | null }): 
     const model = getModelName(props);
     const build = Number(/^b(\d+)/.exec(String(props.build_info))?.[1] ?? 0);
     const server = writeServerInfo(props);
-    const isAsleep = props.is_sleeping === true;
+    const awake = writeSample("model_awake", model, props.is_sleeping === true ? 0 : 1);
     const mayAskMetrics = !canSleep || build >= QUIET_METRICS_BUILD;
     const asked = mayAskMetrics || !canSleep
       ? await askModel(ask, {
@@ -241,10 +241,8 @@ function createRound({ commandLine }: { readonly commandLine: string | null }): 
         isFirst: true,
         countTokens,
       })
-      : writeSample("model_awake", model, 1);
-    if (typeof asked !== "string") return asked;
-    const awake = isAsleep ? asked.replace(/^(llamacpp:model_awake\{.*\}) 1$/m, "$1 0") : asked;
-    return server + awake;
+      : "";
+    return typeof asked === "string" ? server + awake + asked : asked;
   };
 }
 

@@ -140,8 +140,16 @@ export interface Answer {
   readonly serverHeader: string | null;
 }
 
-/** GETs a path; rejects with the runtime's error. One question at a time. */
-export type Ask = (path: string) => Promise<Answer>;
+/**
+ * GETs a path, also of another port of this machine; rejects with the runtime's error. One question
+ * at a time.
+ */
+export type Ask = (path: string, port?: number) => Promise<Answer>;
+
+/** Lists the servers that a server of this machine has started for its models. */
+export type ListInner = () => Promise<
+  readonly { readonly port: number; readonly commandLine: string }[]
+>;
 
 /** Asks all questions of one round; returns metrics as text, or the answer that refused. */
 export type Round = (ask: Ask, now: EpochSeconds) => Promise<string | Answer>;
@@ -165,7 +173,9 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures" | "metricsAr
   /** Asked in turn where others use the same `owned_by`, or it lists no models. */
   readonly proofs?: readonly { readonly path: string; readonly pattern: RegExp }[];
   /** For servers that need more than their metrics page; a round remembers what it has learned. */
-  readonly createRound?: (launch: { readonly commandLine: string | null }) => Round;
+  readonly createRound?: (
+    launch: { readonly commandLine: string | null; readonly listInner?: ListInner },
+  ) => Round;
   /** Whether a bare `/version` identifies it. */
   readonly answersVersion: boolean;
   readonly processes: ProcessTraits;

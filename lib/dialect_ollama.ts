@@ -1,13 +1,24 @@
 /**
- * Ollama: which models are loaded, how much of them is in GPU memory and when they unload. It
- * exports no figures of requests. Sources: Ollama 0.17 to 0.32, read 2026-11; answers of 0.20.0 and
- * 0.32.0.
+ * Ollama: which models are loaded, how much of them is in GPU memory and when they unload. Figures
+ * of requests come from the servers that it starts for its models, if those are of this machine.
+ * Sources: Ollama 0.17 to 0.32, read 2026-11; answers of 0.20.0 and 0.32.0.
  * @module
  */
 
-import { createRowFactory, type Dialect, type MetricRow, type Round } from "./dialect_model.ts";
+import { LLAMACPP } from "./dialect_llamacpp.ts";
+import {
+  createRowFactory,
+  type Dialect,
+  type EngineConclusions,
+  type EngineFacts,
+  type ListInner,
+  type MetricRow,
+  type Round,
+} from "./dialect_model.ts";
+import { createInnerRound } from "./dialect_ollama_inner.ts";
 import { createSampleWriter } from "./dialect_rounds.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
+import { COUNTER_KEYS, createRecord } from "./model.ts";
 import { absent } from "./reading.ts";
 import { type EpochSeconds, MILLISECONDS_PER_SECOND } from "./units.ts";
 
@@ -19,6 +30,9 @@ const MAX_KEEP_ALIVE = 10 * 365 * 24 * 3600;
 /** Models shown. */
 const MAX_MODELS = 256;
 
+/** Ollama itself holds the queue, and does not show it. */
+const QUEUE_NAME = "requests_deferred";
+
 const gauge = createRowFactory("gauge");
 
 // deno-fmt-ignore
@@ -29,6 +43,7 @@ const ROWS: readonly MetricRow[] = [
   gauge("model_gpu_ratio", "ratio", "GPU share", "GPU memory ÷ model size.", {}),
   gauge("model_context_tokens", "tokens", "Context", "Of one request.", {}),
   gauge("model_unload_seconds", "seconds", "Unloads in", "While idle; 0 while a request runs longer than the keep-alive; absent if it stays.", {}),
+  ...LLAMACPP.rows.filter(({ role, names }) => role === undefined && !names.includes(QUEUE_NAME)),
 ];
 
 const writeSample = createSampleWriter(PREFIX);
@@ -56,7 +71,8 @@ function writeLoaded(model: JsonRecord, now: EpochSeconds): string {
       : "");
 }
 
-function createRound(): Round {
+function createRound({ listInner }: { readonly listInner?: ListInner }): Round {
+  const askInner = createInnerRound(listInner, PREFIX);
   return async (ask, now) => {
     const ps = await ask(LOADED_PATH);
     const loaded = ps.status === 200 ? parseModels(ps.text) : null;
@@ -67,7 +83,24 @@ function createRound(): Round {
     const unloaded = onDisk.filter(({ name }) => !names.has(name));
     return `# TYPE ${PREFIX}model_loaded gauge\n` +
       loaded.map((model) => writeLoaded(model, now)).join("") +
-      unloaded.map(({ name }) => writeSample("model_loaded", String(name), 0)).join("");
+      unloaded.map(({ name }) => writeSample("model_loaded", String(name), 0)).join("") +
+      await askInner(ask, loaded, now);
+  };
+}
+
+function conclude(facts: EngineFacts): EngineConclusions {
+  const isAsleep = facts.getValue("model_loaded") === 0;
+  const ofInner = LLAMACPP.conclude(facts);
+  const unsupported = absent("unsupported");
+  if (facts.getValue("requests_processing") !== null) {
+    return { ...ofInner, isAsleep, gauges: { ...ofInner.gauges, waiting: unsupported } };
+  }
+  return {
+    ...ofInner,
+    isAsleep,
+    kvCacheCapacity: unsupported,
+    gauges: { running: unsupported, kvCacheUsageRatio: unsupported },
+    counters: createRecord(COUNTER_KEYS, () => unsupported),
   };
 }
 
@@ -90,7 +123,7 @@ export const OLLAMA: Dialect = {
   createRound,
   answersVersion: false,
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
-  tokensAreBooked: "finish",
+  tokensAreBooked: "step",
   latencyDefinitions: {},
   mainOptions: [],
   flags: {
@@ -102,6 +135,7 @@ export const OLLAMA: Dialect = {
   capacityReason: "",
   processes: {
     command: /(?:^|[\s/])ollama serve(?:\s|$)/,
+    inner: LLAMACPP.processes.command,
     // It sets none.
     title: /(?!)/,
     innerTitle: /(?!)/,
@@ -112,11 +146,6 @@ export const OLLAMA: Dialect = {
     shortOptions: new Map(),
     sizeOptions: new Set(),
   },
-  conclude: ({ getValue }) => ({
-    isAsleep: getValue("model_loaded") === 0,
-    prefixCacheUnit: "tokens",
-    prefixCacheIsOff: false,
-    kvCacheCapacity: absent("unsupported"),
-    kvCacheCapacityIsEstimate: false,
-  }),
+  conclude,
+  derivedKeys: LLAMACPP.derivedKeys,
 };

@@ -17,14 +17,18 @@ import {
 import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
 import { createTargetSource } from "./discovery_targets.ts";
 import { DIALECTS } from "./dialect.ts";
+import type { ListInner } from "./dialect_model.ts";
 import {
   DEFAULT_PORT,
+  getHostAndPort,
   isLocal,
   isLoopbackHost,
   parseEndpointUrl,
   type TypedEndpoint,
 } from "./endpoint.ts";
 import { createHost, type Host, LOCAL_HOST } from "./host.ts";
+import { listInnerServersOf } from "./host_commands.ts";
+import type { ProcessLister } from "./host_processes.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScraper, type ScrapePool, type Scraper } from "./scrape.ts";
@@ -237,10 +241,29 @@ function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
   return { ...endpoint, warnings: [...endpoint.warnings, warning] };
 }
 
+/** `undefined` unless the server's process is one of this machine. */
+function createInnerLister(
+  endpoint: Endpoint,
+  { transport: { proxy } }: EndpointAccess,
+  listProcesses: ProcessLister | null,
+): ListInner | undefined {
+  const place = getHostAndPort(endpoint);
+  const isHere = place !== null && isLoopbackHost(place.host) && proxy === undefined;
+  if (!isHere || listProcesses === null) return undefined;
+  return async () =>
+    listInnerServersOf(place.port, await listProcesses())
+      .map(({ port, process: { commandLine } }) => ({ port, commandLine }));
+}
+
 export async function openEndpoint(
   platform: Platform,
   typed: TypedEndpoint,
-  { options, pool }: { readonly options: Options; readonly pool: ScrapePool },
+  { options, pool, listProcesses }: {
+    readonly options: Options;
+    readonly pool: ScrapePool;
+    /** Of this machine. */
+    readonly listProcesses: ProcessLister | null;
+  },
 ): Promise<OpenedEndpoint | DiscoveryError> {
   const isNamed = options.endpoints.length + options.targetLists.length > 0;
   // A port found by a scan is not trusted with credentials.
@@ -260,6 +283,7 @@ export async function openEndpoint(
     metricPrefix,
     pool,
     identifies: true,
+    listInner: createInnerLister(endpoint, access, listProcesses),
   });
   return { endpoint: label === undefined ? endpoint : { ...endpoint, label }, access, scraper };
 }

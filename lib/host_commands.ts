@@ -7,7 +7,12 @@
 
 import { DIALECTS, findDialect, identifyCommand } from "./dialect.ts";
 import type { Dialect } from "./dialect_model.ts";
-import { listAncestors, type ProcessInfo, type ProcessTable } from "./host_processes.ts";
+import {
+  listAncestors,
+  type ProcessInfo,
+  type ProcessListing,
+  type ProcessTable,
+} from "./host_processes.ts";
 import type { LaunchInfo } from "./model.ts";
 
 /** The dialect of a server's command line; `null` for a mere process title. */
@@ -122,6 +127,17 @@ export function listInnerServers(table: ProcessTable): readonly InnerServer[] {
     const port = parseServerOptions(process)?.port;
     return outer === undefined || port === undefined ? [] : [{ process, outer, port }];
   });
+}
+
+/** Those of the server that listens on a port. If that is hidden, there must be only one. */
+export function listInnerServersOf(
+  port: number,
+  { listening, processes }: Pick<ProcessListing, "listening" | "processes">,
+): readonly InnerServer[] {
+  const inner = listInnerServers(processes);
+  const owners = listening.find((one) => one.port === port)?.ownerPids ?? [];
+  const isOnly = new Set(inner.map(({ outer }) => outer.pid)).size === 1;
+  return inner.filter(({ outer }) => owners.length === 0 ? isOnly : owners.includes(outer.pid));
 }
 
 interface ForwardedPort {

@@ -9,7 +9,7 @@
  */
 
 import { findDialect, identifyServer } from "./dialect.ts";
-import type { Round } from "./dialect_model.ts";
+import type { ListInner, Round } from "./dialect_model.ts";
 import { createReaderFactory, type EngineExposition, type EngineReader } from "./dialect_reader.ts";
 import type { Endpoint, FailureKind, Scrape, ScrapeFailure } from "./model.ts";
 import {
@@ -289,6 +289,7 @@ export async function createScraper(
     readonly pool?: ScrapePool;
     /** Asks a server of unknown kind who it is, before anything else. */
     readonly identifies?: boolean;
+    readonly listInner?: ListInner;
   },
 ): Promise<IdentifyingScraper> {
   const { access, timeout, metricPrefix, pool = createScrapePool(), identifies = false } = options;
@@ -317,6 +318,7 @@ export async function createScraper(
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),
       stopTimer: limit.cancel,
+      listInner: options.listInner,
       server,
       url: lastUrl,
       phase: "credentials",

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Ask, Dialect, Round } from "./dialect_model.ts";
+import type { Ask, Dialect, ListInner, Round } from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import type { Endpoint } from "./model.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
@@ -63,6 +63,8 @@ export interface Attempt {
   /** Stops the time limit: everything has arrived. */
   readonly stopTimer: () => void;
   readonly server: KnownServer;
+  /** `undefined` for a remote server. */
+  readonly listInner: ListInner | undefined;
   /** Changes with redirects. */
   url: string;
   /** What we wait for; `null` when everything has arrived. */
@@ -164,13 +166,13 @@ export function describeRefusal(attempt: Attempt, refusal: {
   );
 }
 
-/** Questions besides the metrics page, under the endpoint's own path. */
+/** Questions besides the metrics page, under the endpoint's own path. Other ports get no credentials. */
 function createAsk(attempt: Attempt): Ask {
   const { endpoint, client, signal } = attempt;
   const base = endpoint.metricsUrl.slice(0, -METRICS_PATH.length);
-  return async (path) => {
-    attempt.url = base + path;
-    const headers = await collectHeaders(attempt);
+  return async (path, port) => {
+    attempt.url = port === undefined ? base + path : `http://localhost:${port}${path}`;
+    const headers = port === undefined ? await collectHeaders(attempt) : { accept: ACCEPT };
     attempt.phase = "headers";
     const response = await client.get({ url: attempt.url, headers, signal });
     const { bytes, isWhole } = await inflateBody(
@@ -190,8 +192,7 @@ export function isDefaultPage({ metricsUrl }: Endpoint): boolean {
 
 /** Finds out once who answers; its metrics page may have another place. */
 export async function meetServer(attempt: Attempt): Promise<void> {
-  const { server, endpoint } = attempt;
-  const { url } = attempt;
+  const { server, endpoint, listInner, url } = attempt;
   if (!server.isIdentified) {
     const identity = await identifyKind(createAsk(attempt)).finally(() => attempt.url = url);
     Object.assign(server, identity);
@@ -203,8 +204,8 @@ export async function meetServer(attempt: Attempt): Promise<void> {
     attempt.url = url.slice(0, -METRICS_PATH.length) + page;
   }
   if (!isDefaultPage(endpoint)) return;
-  server.round ??= server.dialect?.createRound?.({ commandLine: endpoint.commandLine ?? null }) ??
-    null;
+  const launch = { commandLine: endpoint.commandLine ?? null, listInner };
+  server.round ??= server.dialect?.createRound?.(launch) ?? null;
 }
 
 export function takeModels(server: KnownServer): ModelList | null {

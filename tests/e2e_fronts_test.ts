@@ -37,6 +37,57 @@ function createLlamaRouter(port: number): ServerProcess {
   };
 }
 
+function createOllama(port: number): ServerProcess {
+  const path = "/usr/share/ollama/.ollama/models/blobs/sha256-d61e40e3e935";
+  const models = readText("ollama/models.json");
+  return {
+    program: "ollama",
+    args: ["serve"],
+    port,
+    answers: {
+      "/": "Ollama is running",
+      "/v1/models": models,
+      "/api/version": '{"version":"0.32.0"}',
+      "/api/ps": readText("ollama/ps.json"),
+      "/api/tags": readText("ollama/tags.json"),
+    },
+    children: [{
+      ...createLlamaServer(port + 1, ["--model", path]),
+      answers: {
+        "/props": JSON.stringify({ model_path: path }),
+        "/metrics": readText("ollama/inner.prom"),
+        "/slots": readText("ollama/inner.slots.json"),
+      },
+    }],
+  };
+}
+
+Deno.test("a model of Ollama and the server that it started for it are one row", {
+  ...needsProgram("ss"),
+}, async () => {
+  const port = findFreePorts(2);
+  const ollama = await startServerProcess(createOllama(port));
+  try {
+    const [scanned, named] = await Promise.all([
+      runProgram(["--auto", ...ONCE]),
+      runProgram([`localhost:${port}`, `localhost:${port + 1}`, ...ONCE]),
+    ]);
+    const found = readDocument(scanned.stdout).replicas.filter(({ url }) =>
+      [port, port + 1].some((one) => url.includes(`:${one}/`))
+    );
+    assertEquals(found.map(({ model, figures }) => [model, figures?.running]), [
+      ["small-llama:latest", 1],
+      ["second-llama:latest", null],
+      ["third-llama:latest", null],
+    ]);
+    const { replicas, total } = readDocument(named.stdout);
+    assertEquals(replicas.map((row) => row.isCountedElsewhere), [false, false, false, true]);
+    assertEquals([total.running, total.sinceStart.generationTokens], [1, 112]);
+  } finally {
+    await ollama.close();
+  }
+});
+
 Deno.test("a llama.cpp router and its children are counted once", {
   ...needsProgram("ss"),
 }, async () => {
