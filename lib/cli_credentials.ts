@@ -23,18 +23,19 @@ const CREDENTIAL_OPTIONS = [
   ["client_key", "key-file"],
 ] as const satisfies readonly (readonly [CredentialKind, keyof OptionValues])[];
 
-type Scoped = { readonly endpointKey: string | null; readonly file: string };
-/** Looks like `URL=FILE`, even if the URL is not watched. */
+/** `endpointKey` is `null` for all endpoints. */
+type Scoped = { readonly endpointKey: string | null; readonly value: string };
+/** Looks like `URL=VALUE`, even if the URL is not watched. */
 const MEANT_AS_URL = /^(?:unix:|[a-z][a-z0-9+.-]*:\/\/|[^/=]*:\d+(?:\/[^=]*)?=)/i;
 
 /** Splits at the last `=` after a watched URL; `null` if the URL is not watched. */
-function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
+export function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
   for (let at = text.lastIndexOf("="); at > 0; at = text.lastIndexOf("=", at - 1)) {
     const typed = parseEndpointUrl(text.slice(0, at));
     if ("error" in typed || !keys.has(typed.endpoint.key)) continue;
-    return { endpointKey: typed.endpoint.key, file: text.slice(at + 1) };
+    return { endpointKey: typed.endpoint.key, value: text.slice(at + 1) };
   }
-  return MEANT_AS_URL.test(text) ? null : { endpointKey: null, file: text };
+  return MEANT_AS_URL.test(text) ? null : { endpointKey: null, value: text };
 }
 
 /** Variables and the configuration file may name URLs of other calls: those are ignored. */
@@ -66,11 +67,11 @@ function resolveSources(
     if (scoped === null && source.level !== "option") continue;
     if (!hasTargets) complain("needs a URL: no credentials go to servers of a scan");
     else if (scoped === null) complain("names a URL that is not watched");
-    else if (scoped.file === "") complain('has no FILE after the "="');
+    else if (scoped.value === "") complain('has no FILE after the "="');
     else if (sources.some(({ endpointKey }) => endpointKey === scoped.endpointKey)) {
       complain("is the second file for the same endpoints");
     } else {
-      sources.push({ kind, endpointKey: scoped.endpointKey, from: { file: scoped.file } });
+      sources.push({ kind, endpointKey: scoped.endpointKey, from: { file: scoped.value } });
     }
   }
   return sources;

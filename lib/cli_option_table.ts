@@ -22,6 +22,7 @@ import {
   parseUrls,
   type Setting,
 } from "./cli_values.ts";
+import { KIND_NAMES } from "./scrape_identify.ts";
 import { listRuleWords, parseRuleChanges } from "./cli_rules.ts";
 import { GROUPINGS, THEME_NAMES } from "./state_ui.ts";
 import { COLUMN_IDS } from "./view_columns.ts";
@@ -100,6 +101,13 @@ const GROUPS = {
       repeatable: true,
       parse: parseLabels,
       help: "display name of a server, instead of its model and address",
+    },
+    {
+      name: "engine",
+      value: "[URL=]NAME",
+      repeatable: true,
+      words: KIND_NAMES,
+      help: `kind of server, if it is not recognised: ${KIND_NAMES.join(", ")}`,
     },
     {
       name: "metric-prefix",

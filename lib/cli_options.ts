@@ -20,6 +20,7 @@ import {
   SHELLS,
   type Value,
 } from "./cli_option_table.ts";
+import { resolveEngines } from "./cli_engines.ts";
 import { resolveObjectives } from "./cli_slo.ts";
 import {
   isProblem,
@@ -273,6 +274,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     scansProcesses: !isRangeChosen(values["port-range"]),
     /** By endpoint key; safe texts, each once. */
     labels: resolveLabels(labels, lists.length > 0 ? [] : endpoints, problems),
+    engines: resolveEngines(values, named, problems),
     /** 0 only with `once`: a single scrape. */
     interval: resolveInterval(values, problems),
     timeout: values.timeout.value,

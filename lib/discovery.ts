@@ -273,10 +273,12 @@ export async function openEndpoint(
     isNamed ? options : { ...options, credentialSources: [], insecureEndpointKeys: [] },
   );
   if ("error" in access) return { message: access.error, exitCode: EXIT_CONFIGURATION };
-  const { timeout, metricPrefix, labels } = options;
+  const { timeout, metricPrefix, labels, engines } = options;
   const label = labels.get(typed.endpoint.key);
   const marked = markInsecure(typed, isNamed ? options.insecureEndpointKeys : []);
-  const endpoint = warnOfPlainText(marked.endpoint, access);
+  const serverName = engines.get(typed.endpoint.key) ?? engines.get(null);
+  const known = serverName === undefined ? marked.endpoint : { ...marked.endpoint, serverName };
+  const endpoint = warnOfPlainText(known, access);
   const scraper = await createScraper(platform, endpoint, {
     access,
     timeout,

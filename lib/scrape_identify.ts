@@ -10,6 +10,21 @@ import type { Answer, Ask, Dialect } from "./dialect_model.ts";
 import { isRecord, parseUntrustedJson } from "./json.ts";
 import { type ModelList, parseModelList } from "./scrape_server_info.ts";
 
+/** Without what users type differently. */
+function simplify(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, "");
+}
+
+/** As shown to those who type them. */
+export const KIND_NAMES: readonly string[] = DIALECTS.map(({ name }) =>
+  name.toLowerCase().replaceAll(" ", "-")
+);
+
+/** `null` if there is no such kind. */
+export function findKindName(typed: string): string | null {
+  return DIALECTS.find(({ name }) => simplify(name) === simplify(typed))?.name ?? null;
+}
+
 /** Whether it is an empty OpenAI model list: it does not tell which server answers. */
 function listsNothing({ text }: Answer): boolean {
   const value = parseUntrustedJson(text);

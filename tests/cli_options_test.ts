@@ -65,6 +65,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     scansProcesses: true,
     objectives: [],
     labels: new Map(),
+    engines: new Map(),
     interval: 2,
     timeout: 4,
     once: false,
@@ -99,6 +100,22 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     rules: DEFAULT_RULES,
     listPrices: false,
   });
+});
+
+Deno.test("parseArguments() takes the kind of one server, or of all, and only named servers have one", () => {
+  const read = (
+    argv: readonly string[],
+    variables: Variables = {},
+  ) => [...run(argv, variables).engines];
+  assertEquals(read(["a", "--engine", "sglang"]), [[null, "SGLang"]]);
+  assertEquals(read(["a", "b", "--engine=Llama.cpp", "--engine=http://b:8000/=trtllm-serve"]), [
+    [null, "llama.cpp"],
+    ["http://b:8000", "trtllm-serve"],
+  ]);
+  assertEquals(read(["a"], { VLLM_HTOP_ENGINE: "ollama" }), [[null, "Ollama"]]);
+  // It may be for other calls.
+  assertEquals(read([], { VLLM_HTOP_ENGINE: "ollama" }), []);
+  assertEquals(read(["a"], { VLLM_HTOP_ENGINE: "b:8000=ollama" }), []);
 });
 
 Deno.test("parseArguments() takes URLs bare, after --url, with commas, after --, in this order", () => {
@@ -410,6 +427,11 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["gpu1"], { VLLM_HTOP_TOKEN: "hunter2", VLLM_HTOP_TOKEN_FILE: "f" }],
   [["gpu1"], { VLLM_HTOP_TOKEN: "hunter2", VLLM_HTOP_BASIC_AUTH: "me:hunter2" }],
   [["--token-file", "f"]],
+  [["gpu1", "--engine", "vlm"]],
+  [["gpu1", "--engine", "gpu1=x"]],
+  [["gpu1", "--engine", "gpu2:8000=vllm"]],
+  [["gpu1", "--engine", "vllm", "--engine", "sglang"]],
+  [["--engine", "vllm"]],
   [["--demo", "--ca-file", "f"]],
   [["https://gpu1", "--cert-file", "f"]],
   [["https://gpu1", "--cert-file", "f", "--key-file", "https://gpu1=f"]],
