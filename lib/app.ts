@@ -8,6 +8,7 @@
 import { createServerInfoReader, followSource } from "./app_discovery.ts";
 import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
 import { createWriter, isTextForm } from "./app_output.ts";
+import type { DoctorFacts } from "./app_doctor.ts";
 import {
   dispatch,
   pollEndpoint,
@@ -17,7 +18,8 @@ import {
   takeInstant,
   watchEndpoint,
 } from "./app_session.ts";
-import { type ConfigFile, loadConfig } from "./cli_config.ts";
+import type { FileValues } from "./cli_arguments.ts";
+import { loadConfig } from "./cli_config.ts";
 import {
   EXIT_CONFIGURATION,
   EXIT_ENDPOINT_DOWN,
@@ -31,6 +33,7 @@ import {
   createStartUi,
   getConfigPath,
   listColumns,
+  listSettings,
   type Options,
   parseCommandLine,
   resolveOptions,
@@ -156,7 +159,7 @@ async function pollTwice(session: Session, key: string): Promise<void> {
  * the previous run's.
  */
 async function scrapeOnce(session: Session): Promise<void> {
-  const { options: { interval, stateFile }, watched, onScraped } = session;
+  const { options: { interval, stateFile, doctor }, watched, onScraped } = session;
   const reading: Promise<void>[] = [];
   session.onScraped = (one) => {
     reading.push(onScraped(one));
@@ -166,7 +169,7 @@ async function scrapeOnce(session: Session): Promise<void> {
   for (const { name, listProcesses } of session.hosts.values()) {
     if (listEndpointsOn(session.state, name).length > 0) void listProcesses?.();
   }
-  const hasInterval = interval > 0 && stateFile === null;
+  const hasInterval = interval > 0 && stateFile === null && !doctor;
   const poll = hasInterval ? pollTwice : pollEndpoint;
   const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
   await sampleHostsOnce(session, scrapes, { hasInterval });
@@ -326,7 +329,7 @@ async function keepScrapes(
 async function runOptions(
   platform: Platform,
   options: Options,
-  config: ConfigFile,
+  facts: DoctorFacts,
 ): Promise<number | DiscoveryError> {
   if (options.sort === "help" || options.columns === "help") {
     return await print(platform, listColumns());
@@ -345,7 +348,9 @@ async function runOptions(
   const kept = options.stateFile === null
     ? { scrapes: [], remarks: [] }
     : await loadScrapes(platform, options.stateFile, keys);
-  const notices = [...config.warnings, ...targets.sources.get(null) ?? [], ...kept.remarks];
+  const { config } = facts;
+  const warnings = "error" in config || options.doctor ? [] : config.warnings;
+  const notices = [...warnings, ...targets.sources.get(null) ?? [], ...kept.remarks];
   const targetsWithNotices = {
     ...targets,
     sources: new Map([[null, notices], ...targets.sources, [null, notices]]),
@@ -353,6 +358,10 @@ async function runOptions(
   const ui = createStartUi(options);
   const session = createSession(targetsWithNotices, options, { opened, ui, pricing, pool });
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
+  if (options.doctor) {
+    const { runDoctor } = await import("./app_doctor.ts");
+    return await runDoctor(session, facts, scrapeOnce);
+  }
   if (options.serve !== null) {
     const { serveSession } = await import("./app_serve.ts");
     const refusal = serveSession(session, options.serve);
@@ -375,13 +384,18 @@ async function runConfigured(
 ): Promise<number | DiscoveryError> {
   const { environment } = platform;
   const config = await loadConfig(platform, getConfigPath(line, environment));
-  if ("error" in config) {
+  // The doctor goes on, and tells.
+  if ("error" in config && !line.given.has("doctor")) {
     return { message: config.error, exitCode: EXIT_CONFIGURATION };
   }
-  const parsed = resolveOptions(line, environment, config.values);
-  if (parsed.kind === "run") return await runOptions(platform, parsed.options, config);
+  const values: FileValues = "error" in config ? new Map() : config.values;
+  const parsed = resolveOptions(line, environment, values);
+  if (parsed.kind === "run") {
+    const facts = { config, listSettings: () => listSettings(line, environment, values) };
+    return await runOptions(platform, parsed.options, facts);
+  }
   const { level, message } = parsed;
-  if (level !== "file") return { message, exitCode: EXIT_USAGE };
+  if (level !== "file" || "error" in config) return { message, exitCode: EXIT_USAGE };
   const file = `the configuration file "${sanitizeText(config.path)}"`;
   return { message: `${file}: ${message}`, exitCode: EXIT_CONFIGURATION };
 }

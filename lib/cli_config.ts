@@ -30,7 +30,7 @@ export interface Config {
 
 /** Options that print and exit, or that have another form in the file. */
 const NOT_SETTABLE: ReadonlySet<string> = new Set([
-  ...["table", "detail", "list-prices", "rule", "check", "for"],
+  ...["table", "detail", "list-prices", "rule", "check", "for", "doctor", "json"],
 ]);
 
 export const SETTABLE_ROWS: readonly OptionRow<OptionName>[] = OPTION_ROWS.filter((
@@ -217,6 +217,7 @@ export function parseConfig(text: string, folder: string): Config | { readonly e
 
 export interface ConfigFile extends Omit<Config, "hasSecrets"> {
   readonly path: string;
+  readonly isFound: boolean;
 }
 
 const NAME = "vllm-htop/config.json";
@@ -249,13 +250,14 @@ export async function loadConfig(
   named: string | null,
 ): Promise<ConfigFile | { readonly error: string }> {
   const path = named ?? findConfigPath(platform);
-  if (path === null) return { values: new Map(), warnings: [], path: "" };
+  const nothing = { values: new Map(), warnings: [], isFound: false };
+  if (path === null) return { ...nothing, path: "" };
   const shown = `the configuration file ${quote(path)}`;
   let text: string;
   try {
     text = await platform.readTextFile(path);
   } catch (error) {
-    if (named === null && isMissingFile(error)) return { values: new Map(), warnings: [], path };
+    if (named === null && isMissingFile(error)) return { ...nothing, path };
     return { error: `${shown} ${describeFileError(error)}` };
   }
   if (text.length > MAX_LENGTH) return { error: `${shown} is longer than ${MAX_LENGTH} bytes` };
@@ -267,7 +269,7 @@ export async function loadConfig(
     return { error: `${shown} holds a password, and others can read it: chmod 600` };
   }
   const warnings = config.warnings.map((warning) => `${shown}: ${warning}`);
-  return { values: config.values, warnings, path };
+  return { values: config.values, warnings, path, isFound: true };
 }
 
 const NUMBER_PATTERN = /^(?:SECONDS|N|USD)$/;

@@ -37,6 +37,7 @@ export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
   ["vllm-htop --once --output json gpu1", "one JSON line for scripts"],
   ["vllm-htop https://ai.example.org --token-file key", "a bearer token"],
   ["vllm-htop --demo", "no server needed"],
+  ["vllm-htop doctor", "what is found here, and what stands in the way"],
 ];
 
 export const CREDENTIALS_REMARK =

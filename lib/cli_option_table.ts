@@ -165,6 +165,12 @@ const GROUPS = {
       help: "with --check: watch that long, such as 60s, so that rules with a hold count",
     },
     {
+      name: "doctor",
+      value: null,
+      help:
+        "print what is found here, how, and what stands in the way; the same as vllm-htop doctor",
+    },
+    {
       name: "state",
       value: "FILE",
       help:
@@ -206,6 +212,7 @@ const GROUPS = {
     },
     { name: "table", value: null, help: "the same as --output table" },
     { name: "detail", value: null, help: "the same as --output detail" },
+    { name: "json", value: null, help: "the same as --output json" },
     {
       name: "sort",
       value: "COLUMN",
@@ -402,7 +409,7 @@ export type OptionValues = { readonly [One in Row as One["name"]]: ValueOf<One> 
 
 /** For one call, so they have no environment variable. */
 const ARGUMENTS_ONLY: ReadonlySet<OptionName> = new Set([
-  ...["or-demo", "demo-seed", "once", "diagnose", "check", "for"] as const,
+  ...["or-demo", "demo-seed", "once", "diagnose", "check", "for", "doctor", "json"] as const,
   ...[
     "table",
     "detail",

@@ -13,6 +13,8 @@ import {
 } from "./cli_arguments.ts";
 import { markInsecure, resolveCredentials, resolveInsecureKeys } from "./cli_credentials.ts";
 import {
+  OPTION_ROWS,
+  type OptionName,
   type OptionValues,
   type OUTPUT_FORMS,
   ROWS_BY_NAME,
@@ -60,9 +62,9 @@ function isTyped({ source }: Value<unknown>): boolean {
   return source.level === "option";
 }
 
-/** A diagnosis and a check are printed once. */
-function isOnce({ once, diagnose, check }: OptionValues): boolean {
-  return once.value || diagnose.value || check.value;
+/** A diagnosis, a check and the doctor's remarks are printed once. */
+function isOnce({ once, diagnose, check, doctor }: OptionValues): boolean {
+  return once.value || diagnose.value || check.value || doctor.value;
 }
 
 /** `null` without `--for`. */
@@ -97,12 +99,17 @@ function resolveStateFile(values: OptionValues, problems: Problem[]): string | n
 }
 
 function resolveOutput(
-  { table, detail, diagnose, check, output }: OptionValues,
+  { table, detail, json, diagnose, check, doctor, output }: OptionValues,
   problems: Problem[],
 ): OutputForm {
+  checkExclusion(
+    [diagnose, check, doctor].filter(({ value }) => value).map(({ source }) => source),
+    problems,
+  );
   const wanted: { readonly origin: string; readonly form: OutputForm }[] = [];
   if (table.value) wanted.push({ origin: "--table", form: "table" });
   if (detail.value) wanted.push({ origin: "--detail", form: "detail" });
+  if (json.value) wanted.push({ origin: "--json", form: "json" });
   if (diagnose.value) wanted.push({ origin: "--diagnose", form: "diagnosis" });
   if (check.value) wanted.push({ origin: "--check", form: "check" });
   if (isTyped(output) || wanted.length === 0) {
@@ -187,12 +194,12 @@ function isRangeChosen({ source: { level, text } }: Value<PortRange>): boolean {
 }
 
 function resolveGpuWatch(
-  { gpus, "no-gpu": noGpu }: OptionValues,
+  { gpus, "no-gpu": noGpu, doctor }: OptionValues,
   problems: Problem[],
 ): "auto" | "always" | "never" {
   const switches = [gpus, noGpu].filter(({ value }) => value);
   checkExclusion(switches.map(({ source }) => source), problems);
-  return noGpu.value ? "never" : gpus.value ? "always" : "auto";
+  return noGpu.value ? "never" : gpus.value || doctor.value ? "always" : "auto";
 }
 
 function getCostOptions(values: OptionValues) {
@@ -239,7 +246,8 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   if (flags.includes("-h") || flags.includes("--help")) return { kind: "help" };
   if (flags.includes("-V") || flags.includes("--version")) return { kind: "version" };
   const problems: Problem[] = [];
-  const given = walkArguments(argv, problems);
+  const [command, ...rest] = argv;
+  const given = walkArguments(command === "doctor" ? ["--doctor", ...rest] : argv, problems);
   const document = parseDocument(given, problems);
   if (document !== null && problems.length === 0) return { kind: "document", document };
   return { kind: "run", given, problems };
@@ -281,6 +289,8 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     once: isOnce(values),
     /** Watch so long before printing once; `null` for two scrapes. */
     watchSpan: resolveSpan(values, problems),
+    /** Print what is found here, and what stands in the way. */
+    doctor: values.doctor.value,
     /** Keeps scrapes from one run to the next. */
     stateFile: resolveStateFile(values, problems),
     output: resolveOutput(values, problems),
@@ -334,6 +344,22 @@ export function resolveOptions(
   return first === undefined
     ? { kind: "run", options }
     : { kind: "usage_error", message: first.problem, level: first.level };
+}
+
+/** Each setting that is no default, by its name and what sets it. */
+export function listSettings(
+  line: { readonly given: GivenOptions },
+  environment: (name: string) => string | undefined,
+  file: FileValues,
+): readonly { readonly name: OptionName; readonly origin: string }[] {
+  const values: OptionValues = resolveValues({ given: line.given, environment, file }, []);
+  return OPTION_ROWS.flatMap(({ name }) => {
+    const sources = [values[name]].flat().map(({ source }) => source);
+    const origins = new Set(
+      sources.flatMap(({ level, origin }) => level === "default" ? [] : origin),
+    );
+    return [...origins].map((origin) => ({ name, origin }));
+  });
 }
 
 const ID_WIDTH = 14;

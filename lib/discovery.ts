@@ -132,22 +132,26 @@ async function chooseFallback(
   const range = `${host}, ports ${first} to ${last}${processPorts}`;
   const remarks = [`no model server answers on ${range}`, ...listScanNotices(result)];
   const message = remarks.join("; ");
+  const advice = "give one with --url, or try --demo";
+  const common = { platform, isDemo: false, here };
+  const nothing = {
+    ...common,
+    endpoints: [],
+    sources: new Map([[null, [...remarks, advice]]]),
+  };
+  if (options.doctor) return nothing;
   if (options.auto) return { message, exitCode: EXIT_ENDPOINT_DOWN };
   const { stdinIsTerminal, stdoutIsTerminal, writeStderr } = platform.stdio;
   if (options.orDemo && stdinIsTerminal && stdoutIsTerminal) {
     writeStderr(`vllm-htop: ${message}; showing a demo\n`);
     return await chooseDemo(platform, options);
   }
-  const advice = "give one with --url, or try --demo";
   const hint = `${message}; ${advice}`;
   // The user asked for another place: do not fall back to this machine.
   const isElsewhere = host !== "localhost" || !includesFallbackPort(options.portRange);
   if (isElsewhere) return { message: hint, exitCode: EXIT_ENDPOINT_DOWN };
-  const common = { platform, isDemo: false, here };
-  if (options.once) {
-    // Nobody named the default port: it is not down.
-    return { ...common, endpoints: [], sources: new Map([[null, [...remarks, advice]]]) };
-  }
+  // Nobody named the default port: it is not down.
+  if (options.once) return nothing;
   const fallback = parseEndpointUrl(FALLBACK_URL);
   if ("error" in fallback) throw new Error(fallback.error);
   return {

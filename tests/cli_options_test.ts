@@ -9,6 +9,7 @@ import {
   createStartUi,
   getConfigPath,
   listColumns,
+  listSettings,
   type Options,
   parseCommandLine,
 } from "../lib/cli_options.ts";
@@ -70,6 +71,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     timeout: 4,
     once: false,
     watchSpan: null,
+    doctor: false,
     stateFile: null,
     output: "auto",
     serve: null,
@@ -464,6 +466,8 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["--serve", "0"]],
   [["--serve", "localhost:99999"]],
   [["--serve", "http://localhost:9090"]],
+  [["--doctor", "--check"]],
+  [["--json", "--table"]],
   [["--check", "--for", "soon"]],
   [["--check", "--for", "0.5s"]],
   [["--check", "--for", "25h"]],
@@ -629,6 +633,31 @@ Deno.test("parseArguments() takes where to listen, on this machine alone unless 
   assertEquals(run(["--serve", "[::1]:9090"]).serve, { host: "[::1]", port: 9090 });
   // It may be for other calls.
   assertEquals(run(["--once"], { VLLM_HTOP_SERVE: "9090" }).serve, null);
+});
+
+Deno.test("parseArguments() takes doctor as a command and as an option", () => {
+  for (const argv of [["doctor", "gpu1"], ["gpu1", "--doctor"]]) {
+    const { doctor, once, gpuWatch, endpoints } = run(argv);
+    assertEquals([doctor, once, gpuWatch, endpoints.length], [true, true, "always", 1]);
+  }
+  assertEquals(run(["doctor", "--no-gpu"]).gpuWatch, "never");
+  assertEquals(run(["doctor", "--json"]).output, "json");
+  // Elsewhere it is the name of a host.
+  assertEquals(run(["gpu1", "doctor"]).endpoints.length, 2);
+});
+
+Deno.test("listSettings() names what is set and by what, and no default", () => {
+  const line = parseCommandLine(["gpu1", "--interval", "3"]);
+  assert(line.kind === "run");
+  const variables: Record<string, string> = { VLLM_HTOP_TIMEOUT: "5", VLLM_HTOP_TOKEN: "hunter2" };
+  const file = new Map([["theme", [{ origin: '"theme" (line 2)', text: "light" }]]] as const);
+  assertEquals(listSettings(line, (name) => variables[name], file), [
+    { name: "url", origin: "--url" },
+    { name: "interval", origin: "--interval" },
+    { name: "timeout", origin: "VLLM_HTOP_TIMEOUT" },
+    { name: "theme", origin: '"theme" (line 2)' },
+    { name: "token-file", origin: "VLLM_HTOP_TOKEN" },
+  ]);
 });
 
 Deno.test("parseArguments() takes the span of a check in seconds, minutes or hours", () => {

@@ -19,9 +19,10 @@ const USER = "operator";
 const BEARER = `Bearer ${SECRET}`;
 const BASIC = `Basic ${btoa(`${USER}:${SECRET}`)}`;
 
-const FORMS = ["json", "table", "detail", "diagnosis"];
+const FORMS = ["json", "table", "detail", "diagnosis", "doctor"];
 
 function chooseForm(form: string): readonly string[] {
+  if (form === "doctor") return ["--doctor"];
   return form === "diagnosis" ? ["--diagnose"] : ["--once", "--output", form];
 }
 
