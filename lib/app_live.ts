@@ -16,7 +16,7 @@ import {
 } from "./app_session.ts";
 import type { TerminalSize } from "./platform.ts";
 import { type Message, type State, update } from "./state.ts";
-import { createPast } from "./state_past.ts";
+import { createPast, type PastMoment } from "./state_past.ts";
 import type {
   ClickAction,
   ClickTarget,
@@ -74,6 +74,8 @@ function createScreen(session: Session, terminal: Terminal, layOut: typeof layOu
     targets: [] as readonly ClickTarget[],
     isDrawing: false,
     isStale: false,
+    /** The moment of the past that is computed; `null` for none. */
+    sought: null as PastMoment | null,
     /** Draw the newest state next. */
     needsNewest: true,
     /** The state has changed since it was drawn. */
@@ -175,10 +177,25 @@ function isLook(command: Command): command is LookCommand {
   return command.startsWith("look_");
 }
 
+/** Shows the moment once it is computed, unless another is asked for meanwhile. */
+async function showPast(screen: Screen, moment: PastMoment): Promise<void> {
+  const { platform, stop } = screen.session;
+  screen.sought = moment;
+  for (const steps = moment.compute(); screen.sought === moment && !stop.signal.aborted;) {
+    const { done, value } = steps.next();
+    if (done) {
+      screen.sought = null;
+      applyMessage(screen, { kind: "look", shown: value.state, step: value.step });
+      return drawUi(screen);
+    }
+    await platform.nextTurn();
+  }
+}
+
 /** The present if there is no such moment. */
 function look(screen: Screen, command: LookCommand): void {
-  const { session: { past, state } } = screen;
-  const at = state.held?.now ?? state.now;
+  const { session: { past, state, stop }, sought } = screen;
+  const at = (sought ?? state.held ?? state).now;
   // Moments are an interval apart.
   const step = command.endsWith("minute") ? SECONDS_PER_MINUTE : state.interval / 2;
   const found = command === "look_now"
@@ -186,7 +203,9 @@ function look(screen: Screen, command: LookCommand): void {
     : command.startsWith("look_back")
     ? past?.findBefore(at - step)
     : past?.findAfter(at + step);
-  applyMessage(screen, { kind: "look", shown: found?.state ?? null, step: found?.step ?? 1 });
+  if (found) return void showPast(screen, found).catch((error) => stop.abort(error));
+  screen.sought = null;
+  applyMessage(screen, { kind: "look", shown: null, step: 1 });
 }
 
 function runCommand(screen: Screen, command: Command): void {
@@ -198,6 +217,7 @@ function runCommand(screen: Screen, command: Command): void {
   else if (isLook(command)) look(screen, command);
   else applyMessage(screen, { kind: "command", command, context: getContext(screen) });
   if (command === "faster") wake(session);
+  if (command === "pause") screen.sought = null;
   // It is of the newest scrapes.
   if (command === "mark" || command === "unmark") screen.needsNewest = true;
 }

@@ -331,6 +331,9 @@ export function acceptFailure(known: EndpointState, failure: ScrapeFailure): End
   return { ...known, askedAt: null, failure, engines: addGaps(known.engines, failedAt), schedule };
 }
 
+/** Shared: its maps would be most of a reduced endpoint. */
+const NO_HISTORY = startHistory();
+
 /** Without what `completeEndpoint` computes from the last minute's scrapes: most of its memory. */
 export function reduceEndpoint(known: EndpointState): EndpointState {
   const { restartCount, alternation } = known.history;
@@ -338,7 +341,7 @@ export function reduceEndpoint(known: EndpointState): EndpointState {
   return {
     ...known,
     scrape: null,
-    history: { ...startHistory(), restartCount, alternation },
+    history: { ...NO_HISTORY, restartCount, alternation },
     engines: new Map([...known.engines].map(([key, engine]) => [key, { ...engine, ...none }])),
   };
 }

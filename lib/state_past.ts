@@ -7,18 +7,24 @@
  */
 
 import { createBill } from "./state_cost.ts";
-import type { Scrape, ScrapeFailure } from "./model.ts";
+import type { Scrape } from "./model.ts";
 import { NO_EVALUATION } from "./rules_evaluate.ts";
+import type { Steps } from "./platform.ts";
 import { type Message, type State, update } from "./state.ts";
 import { completeEndpoint, type EndpointState, reduceEndpoint } from "./state_endpoint.ts";
-import { createFleet } from "./state_fleet.ts";
 import {
-  appendVector,
-  createVectorLog,
-  readVectors,
-  trimLog,
-  type VectorLog,
-} from "./stats_deltas.ts";
+  type Attempt,
+  closeTrack,
+  countScrapes,
+  createTrack,
+  listAttempts,
+  measureTrack,
+  noteFailure,
+  noteScrape,
+  thinTrack,
+  type Track,
+} from "./state_attempts.ts";
+import { createFleet } from "./state_fleet.ts";
 import { LONG_WINDOW } from "./stats_window.ts";
 import { type Bytes, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
@@ -31,25 +37,7 @@ const REACH: Seconds = LONG_WINDOW + 2;
 /** At most so many polls become one; then the oldest minutes are dropped. */
 const MAX_STEP = 8;
 
-/** What bodies have in common that differ only in values. */
-interface BodyForm extends Pick<Scrape, "endpointKey" | "redirectedTo"> {
-  readonly read: Scrape["body"]["read"];
-  /** Of the numbers that are kept. */
-  readonly length: number;
-}
-
-type Form = BodyForm | { readonly failure: ScrapeFailure };
-
-/** The attempts to scrape one endpoint within a span. */
-interface Track {
-  log: VectorLog;
-  forms: Form[];
-  /** Place among all attempts. */
-  numbers: number[];
-  /** When each ended. */
-  times: Seconds[];
-}
-
+type Statuses = State["evaluation"]["statuses"];
 type Shell = Omit<State, "endpoints" | "fleet" | "bill" | "held" | "noted" | "ui">;
 
 interface Moment {
@@ -77,37 +65,27 @@ export interface PastState {
   readonly step: number;
 }
 
+/** A moment that can be shown. */
+export interface PastMoment {
+  readonly now: Seconds;
+  /** Of a fleet it takes a second to compute, in steps of some milliseconds. */
+  readonly compute: () => Steps<PastState>;
+}
+
 export interface Past {
   /** To be told of each message to the state. */
   readonly note: (message: Message) => void;
   /** Keeps the state, of which `note` was told all, as a moment. */
   readonly keep: (state: State) => void;
   /** The newest moment at or before that time, else the oldest; `null` if there is none. */
-  readonly findBefore: (now: Seconds) => PastState | null;
+  readonly findBefore: (now: Seconds) => PastMoment | null;
   /** The oldest moment at or after that time; `null` if there is none. */
-  readonly findAfter: (now: Seconds) => PastState | null;
+  readonly findAfter: (now: Seconds) => PastMoment | null;
   /** An estimate. */
   readonly measureBytes: () => Bytes;
 }
 
 // ---- Recording.
-
-/** Numbers of a scrape before those of the body. */
-const HEAD_LENGTH = 3;
-
-function packScrape({ receivedAtEpoch, duration, bytes, body }: Scrape): Float64Array {
-  const vector = new Float64Array(HEAD_LENGTH + body.values.length);
-  vector.set([receivedAtEpoch, duration, bytes]);
-  vector.set(body.values, HEAD_LENGTH);
-  return vector;
-}
-
-function describeForm(scrape: Scrape, before: Form | undefined): Form {
-  const { endpointKey, redirectedTo, body: { read, values } } = scrape;
-  const isSame = before !== undefined && "read" in before && before.read === read &&
-    before.redirectedTo === redirectedTo;
-  return isSame ? before : { endpointKey, redirectedTo, read, length: HEAD_LENGTH + values.length };
-}
 
 function createSpan(
   endpoints: readonly EndpointState[],
@@ -117,18 +95,29 @@ function createSpan(
   return { startedAt, endpoints, reduced, tracks: new Map(), moments: [], step: 1 };
 }
 
-function createTrack(): Track {
-  return { log: createVectorLog(), forms: [], numbers: [], times: [] };
+/** The map before if nothing has changed. */
+function shareStatuses(statuses: Statuses, before: Statuses | undefined): Statuses {
+  const isSame = before?.size === statuses.size &&
+    [...statuses].every(([key, status]) => before.get(key) === status);
+  return isSame ? before : statuses;
 }
 
-function createMoment(state: State, attempts: number): Moment {
+function createMoment(state: State, attempts: number, before: Moment | undefined): Moment {
   const { endpoints, fleet: _, bill: __, held: ___, noted: ____, ui: _____, ...shell } = state;
   const { memory } = NO_EVALUATION;
   const asked = endpoints.flatMap(({ endpoint, askedAt }) =>
     askedAt === null ? [] : [[endpoint.key, askedAt] as const]
   );
+  const statuses = shareStatuses(
+    shell.evaluation.statuses,
+    before?.shell.evaluation.statuses,
+  );
   return {
-    shell: { ...shell, evaluation: { ...shell.evaluation, checks: [], memory } },
+    // No screen shows the checks of rules.
+    shell: {
+      ...shell,
+      evaluation: { ...shell.evaluation, statuses, groups: [], checks: [], memory },
+    },
     askedAt: new Map(asked),
     attempts,
   };
@@ -136,85 +125,73 @@ function createMoment(state: State, attempts: number): Moment {
 
 // ---- Computing again.
 
-function unpackScrape(
-  { endpointKey, redirectedTo, read }: BodyForm,
-  vector: Float64Array,
-  receivedAt: Seconds,
-): Scrape {
-  const [receivedAtEpoch, duration, bytes] = vector;
-  const values = vector.subarray(HEAD_LENGTH);
-  const body = { values, read };
-  const common = { endpointKey, redirectedTo, receivedAt, receivedAtEpoch, duration, bytes, body };
-  return { ...read(values), ...common };
-}
-
-interface Attempt {
-  readonly number: number;
-  readonly message: Extract<Message, { readonly kind: "scraped" | "scrape_failed" }>;
-}
-
-function listAttempts({ log, forms, numbers, times }: Track, from = -Infinity): Attempt[] {
-  const lengths = forms.flatMap((form) => "read" in form ? form.length : []);
-  const vectors = readVectors(log, lengths);
-  let place = 0;
-  return forms.flatMap((form, i): Attempt[] => {
-    const number = numbers[i];
-    if (!("read" in form)) return [{ number, message: { kind: "scrape_failed", ...form } }];
-    const vector = vectors[place++];
-    if (times[i] < from) return [];
-    return [{ number, message: { kind: "scraped", scrape: unpackScrape(form, vector, times[i]) } }];
-  });
-}
-
-function countScrapes(track: Track | undefined, from: Seconds): number {
-  return track?.times.filter((at, i) => at >= from && "read" in track.forms[i]).length ?? 0;
-}
-
-/** Attempts to scrape each endpoint shortly before the span. */
-function listEarlier(spans: readonly Span[], index: number): ReadonlyMap<string, Scrape[]> {
-  const { startedAt } = spans[index];
-  const from = startedAt - REACH;
-  const scrapes = new Map<string, Scrape[]>();
+/** Scrapes of the endpoint shortly before the span. */
+function listEarlier(spans: readonly Span[], index: number, key: string): readonly Scrape[] {
+  const from = spans[index].startedAt - REACH;
   const first = spans.findLastIndex((span, i) => i < index && span.startedAt <= from);
-  for (const { tracks } of spans.slice(Math.max(0, first), index)) {
-    for (const [key, track] of tracks) {
-      const known = scrapes.get(key) ?? [];
-      for (const { message } of listAttempts(track, from)) {
-        if (message.kind === "scraped") known.push(message.scrape);
-      }
-      scrapes.set(key, known);
-    }
-  }
-  return scrapes;
-}
-
-function completeEndpoints(spans: readonly Span[], index: number): readonly EndpointState[] {
-  const { endpoints, reduced } = spans[index];
-  const scrapes = listEarlier(spans, index);
-  return endpoints.map((known) => {
-    const { key } = known.endpoint;
-    return reduced.has(key) ? completeEndpoint(known, scrapes.get(key) ?? []) : known;
+  return spans.slice(Math.max(0, first), index).flatMap(({ tracks }) => {
+    const track = tracks.get(key);
+    return track === undefined
+      ? []
+      : listAttempts(track, from).flatMap(({ message }) =>
+        message.kind === "scraped" ? message.scrape : []
+      );
   });
 }
+
+function* completeEndpoints(
+  spans: readonly Span[],
+  index: number,
+): Steps<readonly EndpointState[]> {
+  const { endpoints, reduced } = spans[index];
+  const completed: EndpointState[] = [];
+  for (const known of endpoints) {
+    const { key } = known.endpoint;
+    completed.push(
+      reduced.has(key) ? completeEndpoint(known, listEarlier(spans, index, key)) : known,
+    );
+    yield;
+  }
+  return completed;
+}
+
+function* listAllAttempts({ tracks }: Span): Steps<readonly Attempt[]> {
+  const attempts: Attempt[] = [];
+  for (const track of tracks.values()) {
+    attempts.push(...listAttempts(track));
+    yield;
+  }
+  return attempts.sort((a, b) => a.number - b.number);
+}
+
+/** Scrapes of so many engines are computed in one step. */
+const STEP_ENGINES = 16;
 
 /** The endpoints at each moment of a span up to one of them. */
-function computeMoments(
+function* computeMoments(
   spans: readonly Span[],
   index: number,
   { live, last }: { readonly live: State; readonly last: number },
-): readonly (readonly EndpointState[])[] {
-  const { moments, tracks } = spans[index];
-  const attempts = [...tracks.values()].flatMap((track) => listAttempts(track))
-    .sort((a, b) => a.number - b.number);
-  const endpoints = completeEndpoints(spans, index);
+): Steps<readonly (readonly EndpointState[])[]> {
+  const moments = spans[index].moments.slice(0, last + 1);
+  const attempts = yield* listAllAttempts(spans[index]);
+  const endpoints = yield* completeEndpoints(spans, index);
   let state: State = { ...live, ...moments[0].shell, endpoints };
+  const computed: (readonly EndpointState[])[] = [];
   let next = 0;
-  return moments.slice(0, last + 1).map((moment) => {
+  let engines = 0;
+  for (const moment of moments) {
     for (; next < attempts.length && attempts[next].number <= moment.attempts; next++) {
-      state = update(state, attempts[next].message);
+      const { message } = attempts[next];
+      state = update(state, message);
+      engines += message.kind === "scraped" ? message.scrape.engines.length : 0;
+      if (engines < STEP_ENGINES) continue;
+      engines = 0;
+      yield;
     }
-    return state.endpoints;
-  });
+    computed.push(state.endpoints);
+  }
+  return computed;
 }
 
 function createPicture(
@@ -233,45 +210,47 @@ function createPicture(
 
 // ---- Thinning.
 
-/** Leaves out every other poll. */
-function thinSpan(span: Span): void {
+/** Leaves out every other poll: of the moments at once, of the tracks in the next polls. */
+function thinSpan(past: Recorder, span: Span): void {
   span.step *= 2;
   span.moments = span.moments.filter((_, i) => i % 2 === 0);
   for (const track of span.tracks.values()) {
-    const { log, forms, numbers, times } = track;
-    const isScrape = (form: Form) => "read" in form;
-    const vectors = readVectors(log, forms.flatMap((form) => "read" in form ? form.length : []));
-    const thinned = createTrack();
-    let place = 0;
-    forms.forEach((form, i) => {
-      const vector = isScrape(form) ? vectors[place++] : null;
-      if (vector !== null && place % 2 === 0) return;
-      if (vector !== null) appendVector(thinned.log, vector);
-      thinned.forms.push(form);
-      thinned.numbers.push(numbers[i]);
-      thinned.times.push(times[i]);
-    });
-    trimLog(thinned.log);
-    Object.assign(track, thinned);
+    track.due++;
+    past.due.push(track);
   }
+}
+
+/** Within the time of this many polls, a few tracks each, as packing hundreds takes a second. */
+const DUE_POLLS = 20;
+const MIN_THINNED = 8;
+
+function thinDue({ due }: Recorder): void {
+  const count = Math.max(MIN_THINNED, Math.ceil(due.length / DUE_POLLS));
+  for (const track of due.splice(0, count)) thinTrack(track);
 }
 
 // ---- Estimates, from heap snapshots of simulated fleets.
 
-const ATTEMPT_BYTES: Bytes = 24;
 const ENGINE_BYTES: Bytes = 2600;
 const MOMENT_BYTES: Bytes = 2000;
 const STATUS_BYTES: Bytes = 60;
+/** With its series. */
+const GPU_BYTES: Bytes = 1450;
 
 function measureSpan({ endpoints, tracks, moments }: Span): Bytes {
   let bytes = 0;
   for (const { engines } of endpoints) bytes += ENGINE_BYTES * Math.max(1, engines.size);
-  for (const { log, forms } of tracks.values()) {
-    bytes += log.bytes.byteLength + 8 * log.last.length + ATTEMPT_BYTES * forms.length;
-  }
-  for (const { shell: { evaluation } } of moments) {
-    bytes += MOMENT_BYTES + STATUS_BYTES * evaluation.statuses.size;
-  }
+  for (const track of tracks.values()) bytes += measureTrack(track);
+  moments.forEach(({ shell: { hosts, evaluation: { statuses } } }, i) => {
+    const before = moments[i - 1]?.shell;
+    bytes += MOMENT_BYTES;
+    if (statuses !== before?.evaluation.statuses) bytes += STATUS_BYTES * statuses.size;
+    for (const [name, { report }] of hosts) {
+      if (report !== before?.hosts.get(name)?.report) {
+        bytes += GPU_BYTES * (report?.gpus.length ?? 0);
+      }
+    }
+  });
   return bytes;
 }
 
@@ -287,12 +266,15 @@ function startPast(state: State, maxBytes: Bytes) {
     /** Of `resumed`: earlier scrapes belong to no window. */
     forgottenAt: -Infinity,
     needsSpan: false,
+    /** Tracks to be thinned. */
+    due: [] as Track[],
     /** Spans before it lack the minute before them. */
     horizon: -Infinity,
     /** The newest that was kept. */
     newest: state,
     cache: null as {
-      readonly span: Span;
+      /** Of the span; thinning replaces them. */
+      readonly moments: readonly Moment[];
       readonly first: number;
       readonly endpoints: readonly (readonly EndpointState[])[];
     } | null,
@@ -302,29 +284,22 @@ function startPast(state: State, maxBytes: Bytes) {
 
 type Recorder = ReturnType<typeof startPast>;
 
-function noteAttempt(past: Recorder, key: string, at: Seconds, form: Form): Track {
-  const span = past.spans[past.spans.length - 1];
-  let track = span.tracks.get(key);
-  if (track === undefined) span.tracks.set(key, track = createTrack());
-  track.forms.push(form);
-  track.numbers.push(++past.attempts);
-  track.times.push(at);
+function getTrack({ spans }: Recorder, key: string): Track {
+  const { tracks } = spans[spans.length - 1];
+  const track = tracks.get(key) ?? createTrack();
+  tracks.set(key, track);
   return track;
 }
 
 function noteMessage(past: Recorder, message: Message): void {
   switch (message.kind) {
     case "scraped": {
-      const { scrape, scrape: { endpointKey: key, receivedAt } } = message;
-      const before = past.spans.at(-1)?.tracks.get(key)?.forms.findLast((form) => "read" in form);
-      const track = noteAttempt(past, key, receivedAt, describeForm(scrape, before));
-      appendVector(track.log, packScrape(scrape));
-      return;
+      const { scrape } = message;
+      return noteScrape(getTrack(past, scrape.endpointKey), scrape, ++past.attempts);
     }
     case "scrape_failed": {
       const { failure } = message;
-      noteAttempt(past, failure.endpointKey, failure.failedAt, { failure });
-      return;
+      return noteFailure(getTrack(past, failure.endpointKey), failure, ++past.attempts);
     }
     case "resumed":
       past.forgottenAt = Math.max(
@@ -351,7 +326,8 @@ function noteMessage(past: Recorder, message: Message): void {
 function canComplete(past: Recorder, { endpoint: { key }, scrape }: EndpointState, now: Seconds) {
   const from = now - REACH;
   if (scrape === null || scrape.receivedAt < from || past.forgottenAt >= from) return false;
-  const count = past.spans.reduce(
+  const first = past.spans.findLastIndex(({ startedAt }) => startedAt <= from);
+  const count = past.spans.slice(Math.max(0, first)).reduce(
     (sum, { tracks }) => sum + countScrapes(tracks.get(key), from),
     0,
   );
@@ -359,7 +335,7 @@ function canComplete(past: Recorder, { endpoint: { key }, scrape }: EndpointStat
 }
 
 function startSpan(past: Recorder, { endpoints, now }: State): Span {
-  for (const { log } of past.spans.at(-1)?.tracks.values() ?? []) trimLog(log);
+  for (const track of past.spans.at(-1)?.tracks.values() ?? []) closeTrack(track);
   const reduced = new Set<string>();
   const kept = endpoints.map((known) => {
     if (!canComplete(past, known, now)) return known;
@@ -386,7 +362,7 @@ function limitPast(past: Recorder, now: Seconds): void {
   while (spans.length > 2 && measurePast(past) > maxBytes) {
     const step = Math.min(...spans.slice(0, -1).map((span) => span.step));
     if (step >= MAX_STEP) dropOldest(past);
-    else thinSpan(spans[spans.findIndex((span) => span.step === step)]);
+    else thinSpan(past, spans[spans.findIndex((span) => span.step === step)]);
   }
 }
 
@@ -394,6 +370,7 @@ function keepState(past: Recorder, state: State): void {
   const { now } = state;
   if (past.newest.now === now) return;
   past.newest = state;
+  thinDue(past);
   if (!past.wasAsked) past.cache = null;
   past.wasAsked = false;
   const span = past.spans[past.spans.length - 1];
@@ -401,22 +378,26 @@ function keepState(past: Recorder, state: State): void {
     past.spans.push(startSpan(past, state));
     limitPast(past, now);
   }
-  past.spans[past.spans.length - 1].moments.push(createMoment(state, past.attempts));
+  const { moments } = past.spans[past.spans.length - 1];
+  const before = moments.at(-1) ?? past.spans.at(-2)?.moments.at(-1);
+  moments.push(createMoment(state, past.attempts, before));
 }
 
-function computePicture(past: Recorder, index: number, place: number): PastState {
-  const { spans, newest: live } = past;
-  const span = spans[index];
+function* computePicture(past: Recorder, index: number, place: number): Steps<PastState> {
+  const { newest: live } = past;
+  // Polling goes on between the steps.
+  const spans = [...past.spans];
+  const { moments, step, endpoints: known } = spans[index];
   past.wasAsked = true;
   let { cache } = past;
-  if (cache?.span !== span || cache.endpoints[place - cache.first] === undefined) {
-    const all = computeMoments(spans, index, { live, last: place });
-    const engines = span.endpoints.reduce((sum, one) => sum + Math.max(1, one.engines.size), 1);
+  if (cache?.moments !== moments || cache.endpoints[place - cache.first] === undefined) {
+    const all = yield* computeMoments(spans, index, { live, last: place });
+    const engines = known.reduce((sum, one) => sum + Math.max(1, one.engines.size), 1);
     const endpoints = all.slice(-Math.max(1, Math.floor(MAX_CACHED_ENGINES / engines)));
-    cache = past.cache = { span, first: all.length - endpoints.length, endpoints };
+    cache = past.cache = { moments, first: all.length - endpoints.length, endpoints };
   }
   const endpoints = cache.endpoints[place - cache.first];
-  return { state: createPicture(live, span.moments[place], endpoints), step: span.step };
+  return { state: createPicture(live, moments[place], endpoints), step };
 }
 
 /** @param options.maxBytes Beyond it, older polls are left out. */
@@ -432,8 +413,10 @@ export function createPast(state: State, { maxBytes = MAX_PAST_BYTES } = {}): Pa
         )
     );
   };
-  const show = (found: ReturnType<typeof list>[number] | undefined): PastState | null =>
-    found === undefined ? null : computePicture(past, found.index, found.place);
+  const show = (found: ReturnType<typeof list>[number] | undefined): PastMoment | null =>
+    found === undefined
+      ? null
+      : { now: found.now, compute: () => computePicture(past, found.index, found.place) };
   return {
     note: (message) => noteMessage(past, message),
     keep: (state) => keepState(past, state),

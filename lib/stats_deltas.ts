@@ -1,46 +1,198 @@
 /**
  * Packs vectors of numbers that change little from one to the next, such as the values of scrape
- * after scrape. Each is written as its difference from the one before: of whole numbers as the
- * difference from that of their neighbour, since one request raises all buckets above it alike;
- * other numbers in full. What is as expected takes no room but a count.
+ * after scrape. Each number is predicted: of whole numbers, to grow as their neighbour did, since
+ * one request raises all buckets above it alike; of others, to stay. An adaptive arithmetic coder
+ * writes whether it did, and how large the difference is if not: what is often so takes a fraction
+ * of a bit. The digits of differences, none likelier than another, are written beside it as they are.
  * @module
  */
 
+import type { Bytes } from "./units.ts";
+
 /** Grows by `appendVector`. A vector of another length starts a new list. */
 export interface VectorLog {
+  /** Of the coder. */
+  codes: ByteList;
+  digits: ByteList;
+  /** Digits that do not fill a byte yet, and how many. */
+  rest: number;
+  restCount: number;
+  /** Lower and upper bound of the coder's interval. */
+  interval: Uint32Array;
+  model: Model;
+}
+
+interface ByteList {
   bytes: Uint8Array;
   length: number;
-  /** The newest vector. */
-  last: Float64Array;
 }
 
-const FIRST_ROOM = 512;
-/** Of one number: the run before it, and its code or all its digits. */
-const MAX_BYTES = 8 + 9;
-const NUMBER_BYTES = 8;
-/** Larger differences are written in full, as they may lose digits. */
-const MAX_DIFFERENCE = 2 ** 40;
+/** What was learnt of the vectors until now. Reader and writer learn alike. */
+interface Model {
+  last: Float64Array;
+  /** By context, the probability of a 1 in parts of 2^16, and how often it was met. */
+  readonly odds: Uint16Array;
+  readonly counts: Uint8Array;
+  /** Digits of the last difference, by place. */
+  readonly sizes: Uint8Array;
+}
+
+/** Writes, or reads and ignores what it is given. */
+interface Coder {
+  readonly codeBit: (model: Model, context: number, bit: number) => number;
+  /** At most 32 binary digits. */
+  readonly codeDigits: (value: number, count: number) => number;
+}
+
+const FIRST_ROOM = 128;
+const WORD = 32;
+/** Larger differences are written as other numbers, as they may lose digits. */
+const MAX_SIZE = 40;
+const ONE = 0xffff;
+/** Odds beyond it would cost more, if wrong, than they save. */
+const MIN_ODDS = 16;
+/** Old vectors count less. */
+const MAX_COUNT = 30;
+
+// Contexts after those of the places.
+const IS_WHOLE = 0;
+const IS_NEGATIVE = 1;
+const FIRST_SIZE = 2;
+const SIZES = MAX_SIZE + 1;
+/** Larger ones are told apart by their digits alone. */
+const MAX_KNOWN_SIZE = 15;
+const FIRST_LEADING = FIRST_SIZE + (MAX_KNOWN_SIZE + 1) * SIZES;
+const LEADING_DIGITS = 7;
+const CONTEXTS = FIRST_LEADING + 2 ** LEADING_DIGITS;
+
+function createModel(length: number): Model {
+  return {
+    last: new Float64Array(length),
+    odds: new Uint16Array(length === 0 ? 0 : length + CONTEXTS).fill(ONE >> 1),
+    counts: new Uint8Array(length === 0 ? 0 : length + CONTEXTS),
+    sizes: new Uint8Array(length),
+  };
+}
+
+// Of closed logs, of which there are thousands.
+const NO_MODEL = createModel(0);
+const NO_INTERVAL = Uint32Array.of(0, 0xffffffff);
 
 export function createVectorLog(): VectorLog {
-  return { bytes: new Uint8Array(FIRST_ROOM), length: 0, last: new Float64Array() };
+  const createList = () => ({ bytes: new Uint8Array(FIRST_ROOM), length: 0 });
+  return {
+    ...{ codes: createList(), digits: createList(), rest: 0, restCount: 0 },
+    ...{ interval: Uint32Array.of(0, 0xffffffff), model: NO_MODEL },
+  };
 }
 
-function reserve(log: VectorLog, count: number): void {
-  if (log.length + count <= log.bytes.length) return;
-  const grown = new Uint8Array(Math.max(2 * log.bytes.length, log.length + count));
-  grown.set(log.bytes.subarray(0, log.length));
-  log.bytes = grown;
-}
+// ---- Bits.
 
-/** Seven bits a byte, least first. */
-function writeWhole(log: VectorLog, value: number): void {
-  let rest = value;
-  while (rest >= 128) {
-    log.bytes[log.length++] = rest % 128 + 128;
-    rest = Math.floor(rest / 128);
+function writeByte(list: ByteList, byte: number): void {
+  if (list.length === list.bytes.length) {
+    const grown = new Uint8Array(2 * list.length);
+    grown.set(list.bytes);
+    list.bytes = grown;
   }
-  log.bytes[log.length++] = rest;
+  list.bytes[list.length++] = byte;
 }
+
+/** Upper bound of the part of the interval that is for 1. */
+function split(interval: Uint32Array, odds: number): number {
+  const share = odds < MIN_ODDS ? MIN_ODDS : odds > ONE - MIN_ODDS ? ONE - MIN_ODDS : odds;
+  const [low, high] = [interval[0], interval[1]];
+  return low + Math.floor((high - low) / (ONE + 1) * share);
+}
+
+function narrow(interval: Uint32Array, middle: number, bit: number): void {
+  if (bit === 1) interval[1] = middle;
+  else interval[0] = middle + 1;
+}
+
+function hasCommonByte(interval: Uint32Array): boolean {
+  return interval[0] >>> 24 === interval[1] >>> 24;
+}
+
+function dropByte(interval: Uint32Array): void {
+  interval[0] <<= 8;
+  interval[1] = interval[1] << 8 | 0xff;
+}
+
+function learn({ odds, counts }: Model, context: number, bit: number): void {
+  odds[context] += ((bit === 1 ? ONE : 0) - odds[context]) / (counts[context] + 2);
+  if (counts[context] < MAX_COUNT) counts[context]++;
+}
+
+function createWriter(log: VectorLog): Coder {
+  const { interval, codes, digits } = log;
+  return {
+    codeBit: (model, context, bit) => {
+      narrow(interval, split(interval, model.odds[context]), bit);
+      learn(model, context, bit);
+      for (; hasCommonByte(interval); dropByte(interval)) writeByte(codes, interval[1] >>> 24);
+      return bit;
+    },
+    codeDigits: (value, count) => {
+      for (let left = count, digits16 = value; left > 0; left -= 16) {
+        const part = left < 16 ? left : 16;
+        log.rest |= digits16 % 2 ** part << log.restCount;
+        digits16 = Math.floor(digits16 / 2 ** part);
+        log.restCount += part;
+        for (; log.restCount >= 8; log.restCount -= 8, log.rest >>>= 8) {
+          writeByte(digits, log.rest & 0xff);
+        }
+      }
+      return value;
+    },
+  };
+}
+
+function closeList({ bytes, length }: ByteList, ends: readonly number[]): Uint8Array {
+  const closed = new Uint8Array(length + ends.length);
+  closed.set(bytes.subarray(0, length));
+  closed.set(ends, length);
+  return closed;
+}
+
+/** With the bytes that put a reader within the interval, and the digits that fill no byte. */
+function closeLog({ codes, digits, interval, rest }: VectorLog) {
+  const ends = [24, 16, 8, 0].map((shift) => interval[0] >>> shift & 0xff);
+  return { codes: closeList(codes, ends), digits: closeList(digits, [rest & 0xff]) };
+}
+
+function createReader(log: VectorLog): Coder {
+  const { codes, digits } = closeLog(log);
+  /** The third is where within the interval the written bits lead. */
+  const interval = Uint32Array.of(0, 0xffffffff, 0);
+  let [codesRead, digitsRead, rest, restCount] = [0, 0, 0, 0];
+  const shift = (): void => {
+    interval[2] = interval[2] << 8 | (codes[codesRead++] ?? 0);
+  };
+  for (let i = 0; i < 4; i++) shift();
+  return {
+    codeBit: (model, context) => {
+      const middle = split(interval, model.odds[context]);
+      const bit = interval[2] <= middle ? 1 : 0;
+      narrow(interval, middle, bit);
+      learn(model, context, bit);
+      for (; hasCommonByte(interval); dropByte(interval)) shift();
+      return bit;
+    },
+    codeDigits: (_, count) => {
+      let value = 0;
+      for (let read = 0; read < count; read += 16) {
+        const part = count - read < 16 ? count - read : 16;
+        for (; restCount < part; restCount += 8) rest |= digits[digitsRead++] << restCount;
+        value += (rest & 2 ** part - 1) * 2 ** read;
+        rest >>>= part;
+        restCount -= part;
+      }
+      return value;
+    },
+  };
+}
+
+// ---- Numbers.
 
 /** The difference that the next whole number is expected to have. */
 function predict(before: number, difference: number): number {
@@ -53,77 +205,112 @@ function follow(value: number, before: number, difference: number): number {
   return Number.isInteger(value) ? value - before : 0;
 }
 
-/** An integer difference that can be written short; NaN if there is none. */
-function getSurprise(value: number, before: number, expected: number): number {
-  if (!Number.isInteger(value) || !Number.isInteger(before)) return NaN;
+/** Whether the difference can be written as a whole number. */
+function isWholeSurprise(value: number, before: number, expected: number): boolean {
+  if (!Number.isInteger(value) || !Number.isInteger(before)) return false;
   const surprise = value - expected;
-  const isExact = surprise !== 0 && Math.abs(surprise) < MAX_DIFFERENCE &&
-    expected + surprise === value && !Object.is(value, -0);
-  return isExact ? surprise : NaN;
+  return surprise !== 0 && Math.abs(surprise) < 2 ** MAX_SIZE && expected + surprise === value &&
+    !Object.is(value, -0);
+}
+
+/** Sign, number of digits after the first, and those. */
+function codeWhole(coder: Coder, model: Model, surprise: number, at: number): number {
+  const { sizes } = model;
+  const first = sizes.length;
+  const isNegative = coder.codeBit(model, first + IS_NEGATIVE, surprise < 0 ? 1 : 0) === 1;
+  const amount = Math.abs(surprise);
+  const wanted = amount === 0 ? 0 : Math.floor(Math.log2(amount));
+  const context = first + FIRST_SIZE + SIZES * sizes[at];
+  let size = 0;
+  while (coder.codeBit(model, context + size, size < wanted ? 1 : 0) === 1) size++;
+  sizes[at] = Math.min(size, MAX_KNOWN_SIZE);
+  const upper = Math.max(0, size - WORD);
+  const lower = size - upper;
+  const rest = amount - 2 ** size;
+  const value = 2 ** size + coder.codeDigits(rest % 2 ** lower, lower) +
+    2 ** lower * coder.codeDigits(Math.floor(rest / 2 ** lower), upper);
+  return isNegative ? -value : value;
+}
+
+const FLOATS = new Float64Array(2);
+const WORDS = new Uint32Array(FLOATS.buffer);
+/** Of the word with sign and exponent. */
+const HIGH = new Uint8Array(Uint32Array.of(1).buffer)[0];
+const LOW = 1 - HIGH;
+
+/** How many digits it shares with the one before, from the sign on, and the digits after them. */
+function codeFloat(coder: Coder, model: Model, value: number, before: number): number {
+  const context = model.sizes.length + FIRST_LEADING;
+  FLOATS[0] = value;
+  FLOATS[1] = before;
+  const [high, low] = [WORDS[2 + HIGH], WORDS[2 + LOW]];
+  const [changedHigh, changedLow] = [(WORDS[HIGH] ^ high) >>> 0, (WORDS[LOW] ^ low) >>> 0];
+  const wanted = changedHigh === 0 ? WORD + Math.clz32(changedLow) : Math.clz32(changedHigh);
+  let leading = 0;
+  for (let i = LEADING_DIGITS - 1, node = 1; i >= 0; i--) {
+    const bit = coder.codeBit(model, context + node, wanted >> i & 1);
+    node = 2 * node + bit;
+    leading = 2 * leading + bit;
+  }
+  WORDS[HIGH] = high ^ coder.codeDigits(changedHigh, Math.max(0, WORD - leading));
+  WORDS[LOW] = low ^ coder.codeDigits(changedLow, Math.min(WORD, 2 * WORD - leading));
+  return FLOATS[0];
+}
+
+/** Writes the vector, or reads it. */
+function codeVector(coder: Coder, model: Model, vector: Float64Array): void {
+  const { last } = model;
+  let difference = 0;
+  for (let at = 0; at < vector.length; at++) {
+    const before = last[at];
+    const expected = predict(before, difference);
+    const value = vector[at];
+    if (coder.codeBit(model, at, Object.is(value, expected) ? 0 : 1) === 0) vector[at] = expected;
+    else {
+      const isWhole = Number.isInteger(before) &&
+        coder.codeBit(
+            model,
+            vector.length + IS_WHOLE,
+            isWholeSurprise(value, before, expected) ? 1 : 0,
+          ) === 1;
+      vector[at] = isWhole
+        ? expected + codeWhole(coder, model, value - expected, at)
+        : codeFloat(coder, model, value, before);
+    }
+    difference = follow(vector[at], before, difference);
+  }
 }
 
 export function appendVector(log: VectorLog, vector: Float64Array): void {
-  const before = log.last.length === vector.length ? log.last : new Float64Array(vector.length);
-  let difference = 0;
-  // As expected since the last number that was written.
-  let run = 0;
-  for (let i = 0; i < vector.length; i++) {
-    const value = vector[i];
-    const expected = predict(before[i], difference);
-    difference = follow(value, before[i], difference);
-    if (Object.is(value, expected)) {
-      run++;
-      continue;
-    }
-    reserve(log, MAX_BYTES);
-    writeWhole(log, run);
-    run = 0;
-    const surprise = getSurprise(value, before[i], expected);
-    if (Number.isNaN(surprise)) {
-      log.bytes[log.length++] = 0;
-      new DataView(log.bytes.buffer).setFloat64(log.length, value);
-      log.length += NUMBER_BYTES;
-    } else writeWhole(log, surprise > 0 ? 2 * surprise : -2 * surprise - 1);
-  }
-  reserve(log, MAX_BYTES);
-  if (run > 0) writeWhole(log, run);
-  log.last = vector;
+  if (log.model.last.length !== vector.length) log.model = createModel(vector.length);
+  codeVector(createWriter(log), log.model, vector);
+  log.model.last = vector;
 }
 
 /** Ends the log, and frees the room for more vectors. */
 export function trimLog(log: VectorLog): void {
-  log.bytes = log.bytes.slice(0, log.length);
-  log.last = new Float64Array();
+  const { codes, digits } = closeLog(log);
+  Object.assign(log, {
+    codes: { bytes: codes, length: codes.length },
+    digits: { bytes: digits, length: digits.length },
+    ...{ interval: NO_INTERVAL, model: NO_MODEL },
+  });
+}
+
+/** Bytes of memory. */
+export function measureLog({ codes, digits, model: { odds, counts, last } }: VectorLog): Bytes {
+  const written = codes.bytes.length + digits.bytes.length;
+  return written + odds.byteLength + counts.length + last.byteLength;
 }
 
 /** Unpacks all vectors, oldest first. @param lengths Theirs. */
 export function readVectors(log: VectorLog, lengths: readonly number[]): Float64Array[] {
-  const { bytes } = log;
-  const view = new DataView(bytes.buffer);
-  let at = 0;
-  let last = new Float64Array();
-  const readWhole = (): number => {
-    let value = 0;
-    let factor = 1;
-    for (; bytes[at] >= 128; at++, factor *= 128) value += (bytes[at] - 128) * factor;
-    return value + bytes[at++] * factor;
-  };
+  const reader = createReader(log);
+  let model = NO_MODEL;
   return lengths.map((length) => {
-    const before = last.length === length ? last : new Float64Array(length);
     const vector = new Float64Array(length);
-    let difference = 0;
-    for (let i = 0, next = -1; i < length; i++) {
-      if (next < i) next = i + readWhole();
-      const expected = predict(before[i], difference);
-      const code = i < next ? -1 : readWhole();
-      if (code < 0) vector[i] = expected;
-      else if (code > 0) vector[i] = expected + (code % 2 === 0 ? code / 2 : -(code + 1) / 2);
-      else {
-        vector[i] = view.getFloat64(at);
-        at += NUMBER_BYTES;
-      }
-      difference = follow(vector[i], before[i], difference);
-    }
-    return last = vector;
+    if (model.last.length !== length) model = createModel(length);
+    codeVector(reader, model, vector);
+    return model.last = vector;
   });
 }

@@ -4,7 +4,7 @@ import type { Endpoint } from "../lib/model.ts";
 import { finishSteps } from "../lib/platform.ts";
 import { createReaderFactory } from "../lib/dialect_reader.ts";
 import { getSceneState, type Message, type State, update } from "../lib/state.ts";
-import { createPast, type Past } from "../lib/state_past.ts";
+import { createPast, type Past, type PastMoment, type PastState } from "../lib/state_past.ts";
 import type { PageId, Ui } from "../lib/state_ui.ts";
 import { renderFrame } from "../lib/view_scene.ts";
 import { createEndpoint, createFailed, START_EPOCH, startState } from "./fixtures/expositions.ts";
@@ -77,6 +77,10 @@ function watch(
   return { past, states };
 }
 
+function compute(moment: PastMoment | null): PastState | null {
+  return moment === null ? null : finishSteps(moment.compute());
+}
+
 const SIZE = { columns: 160, rows: 60 };
 const VIEW = { output: "auto", depth: null, ascii: false } as const;
 const PAGES: readonly PageId[] = ["fleet", "latency", "gpus", "trends", "cost", "events"];
@@ -90,7 +94,7 @@ function draw(state: State, ui: Partial<Ui> = {}): string {
 Deno.test("findBefore() returns states that draw the frames of their time", () => {
   const { past, states } = watch({ count: 4, polls: 110 });
   for (const [i, state] of states.entries()) {
-    const found = past.findBefore(state.now);
+    const found = compute(past.findBefore(state.now));
     assertEquals([found?.state.now, found?.step], [state.now, 1]);
     if (found === null) continue;
     for (const page of PAGES) {
@@ -106,6 +110,24 @@ Deno.test("findBefore() returns states that draw the frames of their time", () =
   }
 });
 
+Deno.test("compute() gives way every few scrapes, while polling goes on", () => {
+  const { past, states } = watch({ count: 4, polls: 70 });
+  const live = states[states.length - 1];
+  const then = states[25];
+  const steps = past.findBefore(then.now)?.compute();
+  let count = 0;
+  while (steps?.next().done === false) count++;
+  // The polls since the minute began, and those of the minute before, of four servers.
+  assert(count >= 4 * 25 / 16, `${count}`);
+  // Another minute begins, and the oldest is left out, between two steps.
+  const other = past.findBefore(states[40].now)?.compute();
+  other?.next();
+  for (let n = 1; n < 40; n++) past.keep({ ...live, now: live.now + 61 * n });
+  const found = other === undefined ? null : finishSteps(other);
+  assertEquals(found?.state.now, states[40].now);
+  assertEquals(found?.state.fleet.counted, states[40].fleet.counted);
+});
+
 Deno.test("createPast() leaves out older polls beyond its budget, and says so", () => {
   const maxBytes = 2 ** 19;
   const { past, states } = watch({
@@ -115,9 +137,9 @@ Deno.test("createPast() leaves out older polls beyond its budget, and says so", 
     keepsStates: true,
   });
   assert(past.measureBytes() < 1.2 * maxBytes, `${past.measureBytes()}`);
-  const newest = past.findBefore(Infinity);
+  const newest = compute(past.findBefore(Infinity));
   assertEquals([newest?.state.now, newest?.step], [states.at(-1)?.now, 1]);
-  const old = past.findBefore(0);
+  const old = compute(past.findBefore(0));
   assert(old !== null && old.step > 1);
   // Sums stay true, though fewer polls tell of them.
   const then = states.find(({ now }) => now === old.state.now);
@@ -128,17 +150,17 @@ Deno.test("createPast() leaves out older polls beyond its budget, and says so", 
 Deno.test("createPast() forgets what is older than half an hour", () => {
   const { past, states } = watch({ count: 1, polls: 1200, keepsStates: false });
   assertEquals(states, []);
-  const oldest = past.findBefore(0)?.state.now ?? NaN;
-  const newest = past.findBefore(Infinity)?.state.now ?? NaN;
+  const oldest = past.findBefore(0)?.now ?? NaN;
+  const newest = past.findBefore(Infinity)?.now ?? NaN;
   assert(newest - oldest <= 1800 && newest - oldest > 1800 - 2 * INTERVAL, `${newest - oldest}`);
   assertEquals(past.findAfter(newest + 1), null);
-  assertEquals(past.findAfter(oldest + 1)?.state.now, oldest + INTERVAL);
+  assertEquals(past.findAfter(oldest + 1)?.now, oldest + INTERVAL);
 });
 
 Deno.test("update() shows the past below the user's choices, until the present is wanted", () => {
   const { past, states } = watch({ count: 2, polls: 4 });
   const live = states[3];
-  const found = past.findBefore(states[1].now);
+  const found = compute(past.findBefore(states[1].now));
   const seen = update(live, { kind: "look", shown: found?.state ?? null, step: 2 });
   assertEquals(getSceneState(seen).now, states[1].now);
   const later = update(seen, { kind: "clock", now: live.now + 60, nowEpoch: live.nowEpoch + 60 });
