@@ -93,7 +93,8 @@ const GROUPS = {
       value: "FIRST-LAST",
       default: "8000-8015",
       parse: parsePortRange,
-      help: "ports to scan, at most 1024; if unset, also those on which local processes listen",
+      help: "ports to scan, at most 1024; if unset, also those on which local processes listen, " +
+        "or the usual ones of another host",
     },
     {
       name: "name",

@@ -98,18 +98,77 @@ export function identifyServer(
   return null;
 }
 
-/** By `owned_by` of models. */
-const OWNERS: ReadonlyMap<string, string> = new Map([
-  ["organization_owner", "LM Studio"],
-  ["tabbyAPI", "TabbyAPI"],
-  ["aphrodite", "Aphrodite"],
-]);
+/** Servers without a dialect: named, and not watched. */
+interface OtherServer {
+  readonly name: string;
+  readonly command?: RegExp;
+  /** `owned_by` of its models. */
+  readonly owner?: string;
+  /** Its default port. */
+  readonly port?: number;
+}
+
+const OTHER_SERVERS: readonly OtherServer[] = [
+  {
+    name: "Text Embeddings Inference",
+    command: /(?:^|[\s/])text-embeddings-router(?:\s|$)/,
+  },
+  { name: "llama-cpp-python", command: /\bllama_cpp\.server\b/ },
+  { name: "llamafile", command: /(?:^|[\s/])[\w.-]*llamafile(?:\s|$)/ },
+  { name: "llama-swap", command: /(?:^|[\s/])llama-swap(?:\s|$)/ },
+  {
+    name: "LM Studio",
+    command: /(?:^|\/)(?:lm[- ]studio|LM[- ]Studio[\w.-]*\.AppImage|llmster)(?:\s|$)/i,
+    owner: "organization_owner",
+    port: 1234,
+  },
+  { name: "mlx_lm", command: /\bmlx_(?:lm|vlm)[. ]server\b/ },
+  { name: "vllm-mlx", command: /(?:^|[\s/])vllm-mlx(?:\s|$)/ },
+  { name: "oMLX", command: /(?:^|[\s/])omlx serve(?:\s|$)/ },
+  {
+    name: "KoboldCpp",
+    command: /(?:^|[\s/])koboldcpp[\w.-]*(?:\s|$)/,
+    owner: "koboldcpp",
+    port: 5001,
+  },
+  {
+    name: "TabbyAPI",
+    command: /(?:^|[\s/])tabbyAPI\/(?:main|start)\.py(?:\s|$)/i,
+    owner: "tabbyAPI",
+    port: 5000,
+  },
+  { name: "LocalAI", command: /(?:^|[\s/])local-ai(?:\s|$)/ },
+  { name: "Lemonade", command: /(?:^|[\s/])lemonade-(?:server|router)[\w-]*(?:\s|$)/ },
+  { name: "KTransformers", command: /(?:^|[\s/])ktransformers(?:\s|$)/ },
+  { name: "FastDeploy", command: /\bfastdeploy\.entrypoints\.openai\.api_server\b/ },
+  { name: "GPUStack", command: /(?:^|[\s/])gpustack start(?:\s|$)/ },
+  { name: "LiteLLM", command: /(?:^|[\s/])litellm(?:\s|$)/, port: 4000 },
+  {
+    name: "Aphrodite",
+    command: /(?:^|[\s/])aphrodite (?:run|serve)(?:\s|$)|\baphrodite\.endpoints\.openai\b/,
+    owner: "aphrodite",
+    port: 2242,
+  },
+  {
+    name: "Xinference",
+    command: /(?:^|[\s/])xinference(?:-local|-supervisor|-worker)(?:\s|$)/,
+    port: 9997,
+  },
+];
+
+/** Default ports, for hosts whose processes are unknown. */
+export const USUAL_PORTS: readonly number[] = [
+  ...new Set([
+    ...DIALECTS.map(({ defaultPort }) => defaultPort),
+    ...OTHER_SERVERS.flatMap(({ port }) => port ?? []),
+  ]),
+];
 
 export function identifyOwner(owners: Iterable<string>): string | null {
   for (const owner of owners) {
     // Look-alikes share an owner that needs proofs.
     const dialect = DIALECTS.find((one) => one.modelOwner === owner && one.proofs === undefined);
-    const name = dialect?.name ?? OWNERS.get(owner);
+    const name = dialect?.name ?? OTHER_SERVERS.find((one) => one.owner === owner)?.name;
     if (name !== undefined) return name;
   }
   return null;
@@ -131,20 +190,11 @@ const ROUTER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ["vLLM production-stack router", /(?:^|[\s/])vllm_router[./]|(?:^|[\s/])vllm-router(?:\s|$)/],
   ["SGLang router", /sglang_router\.launch_(?:router|server)|(?:^|[\s/])sglang-router(?:\s|$)/],
 ];
-const OTHER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
-  ["Text Embeddings Inference", /(?:^|[\s/])text-embeddings-router(?:\s|$)/],
-  ["llama-cpp-python", /\bllama_cpp\.server\b/],
-  ["Ollama runner", /(?:^|[\s/])ollama runner(?:\s|$)/],
-  ["TensorRT-LLM", /(?:^|[\s/])trtllm-serve(?:\s|$)/],
-  ["LiteLLM", /(?:^|[\s/])litellm(?:\s|$)/],
-  ["Aphrodite", /(?:^|[\s/])aphrodite (?:run|serve)(?:\s|$)|\baphrodite\.endpoints\.openai\b/],
-  ["Xinference", /(?:^|[\s/])xinference(?:-local|-supervisor|-worker)(?:\s|$)/],
-];
 
 const COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ...ROUTER_COMMANDS,
   ...DIALECTS.map(({ name, processes }) => [name, processes.command] as const),
-  ...OTHER_COMMANDS,
+  ...OTHER_SERVERS.flatMap(({ name, command }) => command ? [[name, command] as const] : []),
 ];
 
 /** Words of `commandLine` are separated by one blank. */

@@ -30,6 +30,8 @@ const MAX_KEEP_ALIVE = 10 * 365 * 24 * 3600;
 /** Models shown. */
 const MAX_MODELS = 256;
 
+const RUNNER = /(?:^|[\s/])ollama runner(?:\s|$)/;
+
 /** Ollama itself holds the queue, and does not show it. */
 const QUEUE_NAME = "requests_deferred";
 
@@ -134,11 +136,11 @@ export const OLLAMA: Dialect = {
   },
   capacityReason: "",
   processes: {
-    command: /(?:^|[\s/])ollama serve(?:\s|$)/,
+    command: /(?:^|[\s/])ollama (?:serve|runner)(?:\s|$)/,
     inner: LLAMACPP.processes.command,
-    // It sets none.
-    title: /(?!)/,
-    innerTitle: /(?!)/,
+    // Before 0.30, each model's: it has nothing to ask for.
+    title: RUNNER,
+    innerTitle: RUNNER,
     roles: [],
     parseRanks: () => ({}),
     modelOptions: ["model"],

@@ -108,13 +108,12 @@ export const TRTLLM: Dialect = {
   },
   capacityReason: "",
   processes: {
-    // A scan would ask `/metrics`, which empties a queue: its own path has to be named.
-    command: NO_TITLE,
+    command: /(?:^|[\s/])trtllm-serve(?:\s|$)|\btensorrt_llm\.commands\.serve\b/,
     title: NO_TITLE,
     innerTitle: NO_TITLE,
     roles: [],
     parseRanks: () => ({}),
-    modelOptions: [],
+    modelOptions: ["served-model-name"],
     tlsOptions: [],
     shortOptions: new Map(),
     sizeOptions: new Set(),

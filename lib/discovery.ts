@@ -16,7 +16,7 @@ import {
 } from "./discovery_scan.ts";
 import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
 import { createTargetSource } from "./discovery_targets.ts";
-import { DIALECTS } from "./dialect.ts";
+import { DIALECTS, USUAL_PORTS } from "./dialect.ts";
 import type { ListInner } from "./dialect_model.ts";
 import {
   DEFAULT_PORT,
@@ -126,10 +126,12 @@ async function chooseFallback(
   },
 ): Promise<TargetSet | DiscoveryError> {
   const { host, portRange: { first, last }, scansProcesses } = options;
-  const processPorts = scansProcesses && isLoopbackHost(host)
+  const more = !scansProcesses
+    ? ""
+    : isLoopbackHost(host) && here.listProcesses !== null
     ? " and the ports of its processes"
-    : "";
-  const range = `${host}, ports ${first} to ${last}${processPorts}`;
+    : " and the usual ports of model servers";
+  const range = `${host}, ports ${first} to ${last}${more}`;
   const remarks = [`no model server answers on ${range}`, ...listScanNotices(result)];
   const message = remarks.join("; ");
   const advice = "give one with --url, or try --demo";
@@ -222,13 +224,13 @@ export async function findTargets(
     const named = await readLists(platform, options);
     return "exitCode" in named ? named : { ...common, ...named };
   }
-  const isHere = isLoopbackHost(options.host) && options.scansProcesses;
-  const scanner = createScanner(platform, {
-    ...options,
-    listServerPorts: isHere && here.listProcesses !== null
-      ? createServerPortLister(here.listProcesses)
-      : null,
-  });
+  const listProcesses = isLoopbackHost(options.host) ? here.listProcesses : null;
+  const ports = !options.scansProcesses
+    ? {}
+    : listProcesses === null
+    ? { usualPorts: USUAL_PORTS }
+    : { listServerPorts: createServerPortLister(listProcesses) };
+  const scanner = createScanner(platform, { ...options, ...ports });
   const result = await scanWithMessage(platform, options, scanner);
   if (result.found.length === 0) {
     return await chooseFallback(platform, options, { scanner, result, here });

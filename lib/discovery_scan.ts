@@ -203,7 +203,9 @@ export interface ScanOptions {
   readonly metricPrefix: string | null;
   /** For one port's response. */
   readonly timeout: Seconds;
-  /** `null` scans only the port range. */
+  /** Outside the range, where processes are unknown. */
+  readonly usualPorts?: readonly number[];
+  /** `null` scans no ports by their processes. */
   readonly listServerPorts?: ServerPortLister | null;
 }
 
@@ -427,20 +429,22 @@ async function findOpenPorts(
   watchedKeys: ReadonlySet<string>,
 ): Promise<{ readonly open: readonly OpenPort[]; readonly problems: readonly string[] }> {
   const { host, portRange: { first, last } } = options;
+  const isInRange = (port: number): boolean => port >= first && port <= last;
   const range = Array.from({ length: last - first + 1 }, (_, i) => ({ host, port: first + i }));
-  const [inRange, listing] = await Promise.all([
-    probePorts(platform, range, watchedKeys),
+  const usual = options.usualPorts?.filter((port) => !isInRange(port)) ?? [];
+  const places = [...range, ...usual.map((port) => ({ host, port }))];
+  const [atHost, listing] = await Promise.all([
+    probePorts(platform, places, watchedKeys),
     options.listServerPorts?.() ?? { ports: [], problems: [] },
   ]);
   // Their models are watched with the servers that started them.
   const inner = new Set(
     listing.ports.filter(({ launch }) => launch?.outerPorts !== undefined).map(({ port }) => port),
   );
-  const outsideRange = listing.ports.filter(({ port, serverName }) =>
-    (port < first || port > last) && (serverName === null || findDialect(serverName) !== null)
-  ).map((process) => ({ host: getLocalHost(process), port: process.port }));
+  const outsideRange = listing.ports.filter(({ port }) => !isInRange(port))
+    .map((process) => ({ host: getLocalHost(process), port: process.port }));
   const outside = await probePorts(platform, outsideRange, watchedKeys);
-  const answering = [...inRange, ...outside].filter(({ port }) => !inner.has(port));
+  const answering = [...atHost, ...outside].filter(({ port }) => !inner.has(port));
   const open = answering.map(({ host, port }): OpenPort => {
     const process = listing.ports.find((process) => process.port === port) ?? null;
     const place = createEndpoint(process?.isTls ? "https" : "http", host, port);
@@ -451,7 +455,7 @@ async function findOpenPorts(
       ...(serverName === undefined ? {} : { serverName }),
       ...(commandLine === undefined ? {} : { commandLine }),
     };
-    return { port, endpoint, isInRange: port >= first && port <= last, process };
+    return { port, endpoint, isInRange: isInRange(port), process };
   });
   return { open: open.toSorted((a, b) => a.port - b.port), problems: listing.problems };
 }

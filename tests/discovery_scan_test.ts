@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { USUAL_PORTS } from "../lib/dialect.ts";
 import {
   createScanner,
   findServerPorts,
@@ -165,7 +166,7 @@ Deno.test("scan() finds SGLang by its metrics", async () => {
 });
 
 Deno.test("scan() looks at the ports of processes beside the range", async () => {
-  const servers = { 31337: vllm(), 30000: vllm(), 40000: answer({}) };
+  const servers = { 31337: vllm(), 1234: answer({}), 40000: answer({}) };
   const on = placeServers(servers);
   const withListing = (listing: ServerPortListing) =>
     scan(on, { listServerPorts: () => Promise.resolve(listing) });
@@ -173,16 +174,25 @@ Deno.test("scan() looks at the ports of processes beside the range", async () =>
   assertEquals(found.found.map(({ key }) => key), ["http://localhost:31337"]);
   // A container's, or another user's.
   assertEquals((await withListing(list({ port: 31337 }))).found.length, 1);
-  // Another server's is not asked, and what says nothing of itself is no matter of ours.
-  const others = await withListing(list({ port: 30000, serverName: "TensorRT-LLM" }));
-  assertEquals(others, { found: [], others: [], problems: [] });
+  // What says nothing of itself is no matter of ours.
+  const other = await withListing(list({ port: 1234, serverName: "LM Studio" }));
+  assertEquals(other.others, [{ port: 1234, name: "LM Studio, not watched" }]);
   assertEquals((await withListing(list({ port: 40000 }))).others, []);
-  assertEquals(servers[30000].requests, []);
   const { problems } = await withListing({
     ports: [],
     problems: ["ps is not installed"],
   });
   assertEquals(problems, ["ps is not installed"]);
+  await closeAll(servers);
+});
+
+Deno.test("scan() looks at usual ports where processes are unknown", async () => {
+  const servers = { 30000: vllm(), 5000: answer({}) };
+  const { found, others } = await scan(placeServers(servers), { usualPorts: USUAL_PORTS });
+  assertEquals(found.map(({ address }) => address), ["localhost:30000"]);
+  // Anything may stand there.
+  assertEquals(others, []);
+  assertEquals((await scan(placeServers(servers))).found, []);
   await closeAll(servers);
 });
 
