@@ -15,15 +15,17 @@ import {
   wake,
 } from "./app_session.ts";
 import type { TerminalSize } from "./platform.ts";
+import { identifyLine } from "./rules_alerts.ts";
 import { type Message, type State, update } from "./state.ts";
 import { createPast, type PastMoment } from "./state_past.ts";
-import type {
-  ClickAction,
-  ClickTarget,
-  Command,
-  FilterEdit,
-  LookCommand,
-  UiContext,
+import {
+  type ClickAction,
+  type ClickTarget,
+  type Command,
+  type FilterEdit,
+  findSelectedEvent,
+  type LookCommand,
+  type UiContext,
 } from "./state_ui.ts";
 import { SYNCHRONIZED_MODE, type Terminal } from "./terminal.ts";
 import {
@@ -208,13 +210,30 @@ function look(screen: Screen, command: LookCommand): void {
   applyMessage(screen, { kind: "look", shown: null, step: 1 });
 }
 
+/** Shows the fleet as it was when the selected event began, if that is kept. */
+function openEvent(screen: Screen): void {
+  const { session: { past, state: { ui, fleet, held, interval }, stop } } = screen;
+  const context = getContext(screen);
+  const selected = context.eventKeys[findSelectedEvent(ui, context.eventKeys)];
+  const event = (held?.fleet ?? fleet).events.find((line) => identifyLine(line) === selected);
+  const oldest = past?.findBefore(-Infinity)?.now ?? Infinity;
+  if (event === undefined || event.beganAt < oldest - interval) return;
+  const moment = past?.findAfter(event.beganAt);
+  if (!moment) return;
+  applyMessage(screen, { kind: "select", key: event.subject.key, context });
+  applyMessage(screen, { kind: "command", command: "show_fleet", context });
+  showPast(screen, moment).catch((error) => stop.abort(error));
+}
+
 function runCommand(screen: Screen, command: Command): void {
   const { session, terminal } = screen;
+  const { screen: shown, page } = session.state.ui;
   if (command === "quit") session.stop.abort();
   else if (command === "poll_now") pollNow(session);
   else if (command === "redraw") terminal.forget();
   else if (command === "suspend") suspend(screen);
   else if (isLook(command)) look(screen, command);
+  else if (command === "open" && shown === "overview" && page === "events") openEvent(screen);
   else applyMessage(screen, { kind: "command", command, context: getContext(screen) });
   if (command === "faster") wake(session);
   if (command === "pause") screen.sought = null;

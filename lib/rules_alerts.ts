@@ -207,6 +207,11 @@ function identifyEvent(kind: EventKind, { key }: EventSubject): string {
   return `${kind} ${key}`;
 }
 
+/** Tells the lines of a log apart. */
+export function identifyLine({ kind, subject: { key }, beganAt }: EventLine): string {
+  return `${kind} ${key} ${beganAt}`;
+}
+
 function pickWorse(one: Finding | null, other: Finding | null): Finding | null {
   if (one === null || other === null) return one ?? other;
   return isWorse(other, one) ? other : one;

@@ -65,6 +65,8 @@ export interface Ui {
   readonly showsFacts: boolean;
   /** In help: the columns, in place of keys and signs. */
   readonly showsColumnHelp: boolean;
+  /** As `identifyLine` gives it; `null` selects the first event. */
+  readonly selectedEvent: string | null;
   /** First visible line of the table. */
   readonly top: number;
   /** First visible line of help or details. */
@@ -98,6 +100,8 @@ export interface UiContext {
   readonly pageLines: number;
   /** A scrolling text is shown, not the table. */
   readonly isText: boolean;
+  /** Of the events on screen, in order. */
+  readonly eventKeys: readonly string[];
   /** Maximum of `scroll`. */
   readonly lastScroll: number;
   /** First sort by each visible column, from left to right. */
@@ -119,6 +123,7 @@ export function createUi(
     showsFacts: false,
     showsColumnHelp: false,
     selectedKey: null,
+    selectedEvent: null,
     top: 0,
     scroll: 0,
     sort: null,
@@ -143,6 +148,11 @@ function clamp(value: number, low: number, high: number): number {
 /** Returns the index of the selected line; 0 if it is gone. */
 export function findSelected(ui: Ui, lineKeys: readonly string[]): number {
   return Math.max(0, ui.selectedKey === null ? 0 : lineKeys.indexOf(ui.selectedKey));
+}
+
+/** Returns the index of the selected event; 0 if it is gone. */
+export function findSelectedEvent({ selectedEvent }: Ui, eventKeys: readonly string[]): number {
+  return Math.max(0, selectedEvent === null ? 0 : eventKeys.indexOf(selectedEvent));
 }
 
 /** Scrolls the line into view. */
@@ -172,6 +182,10 @@ function move(ui: Ui, lines: number, context: UiContext): Ui {
   if (ui.screen === "columns") {
     const columnCursor = clamp(ui.columnCursor + lines, 0, ui.columnIds.length - 1);
     return { ...ui, columnCursor };
+  }
+  if (context.eventKeys.length > 0) {
+    const to = findSelectedEvent(ui, context.eventKeys) + lines;
+    return { ...ui, selectedEvent: context.eventKeys[clamp(to, 0, context.eventKeys.length - 1)] };
   }
   if (context.isText) {
     // The text may have become shorter since.

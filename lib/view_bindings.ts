@@ -27,7 +27,7 @@ export const BINDINGS: readonly Binding[] = [
     command: "open",
     keys: ["Enter", "e"],
     label: "Detail",
-    help: "open the selected replica (or click it twice)",
+    help: "open the selected replica (or click it twice) or event",
   },
   {
     command: "next_trouble",

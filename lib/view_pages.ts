@@ -1,6 +1,6 @@
 /**
- * The pages as data: key, title, and what each draws below title and verdict. The fleet's page is
- * the table with its areas, drawn by `view_scene`.
+ * The pages as data: key, title, and what each draws below title and verdict. Those without
+ * a drawing have a selection, and are drawn by `view_scene`: the table with its areas, and the events.
  * @module
  */
 
@@ -12,7 +12,7 @@ import { renderGpusPage } from "./view_page_gpus.ts";
 import { renderLatencyPage } from "./view_page_latency.ts";
 import { renderTrendsPage } from "./view_page_trends.ts";
 import { createCostPanel } from "./view_panel_cost.ts";
-import { createEventsPanel, createTotalsPanel } from "./view_panels.ts";
+import { createTotalsPanel } from "./view_panels.ts";
 import type { Paint } from "./view_theme.ts";
 
 /** In cells. */
@@ -27,7 +27,7 @@ export interface Page {
   readonly key: string;
   readonly title: string;
   /**
-   * Returns `lines` lines of at most `width` cells; more are scrolled. `null`: the table. The state
+   * Returns `lines` lines of at most `width` cells; more are scrolled. `null`: drawn with a selection. The state
    * may be of a past moment.
    */
   readonly render: ((state: State, space: PageSpace) => readonly string[]) | null;
@@ -50,7 +50,7 @@ export const PAGES: readonly Page[] = [
   { id: "gpus", key: "3", title: "GPUs", render: renderGpusPage },
   { id: "trends", key: "4", title: "Trends", render: renderTrendsPage },
   { id: "cost", key: "5", title: "Cost", render: renderPanels(createCostPanel, createTotalsPanel) },
-  { id: "events", key: "6", title: "Events", render: renderPanels(createEventsPanel) },
+  { id: "events", key: "6", title: "Events", render: null },
 ];
 
 /** Most titles first: all, that of the page on screen, none. */

@@ -5,7 +5,7 @@
 
 import { sumCounts } from "./model.ts";
 import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
-import { EVENT_KINDS, type EventLine } from "./rules_alerts.ts";
+import { EVENT_KINDS, type EventLine, identifyLine } from "./rules_alerts.ts";
 import type { State } from "./state.ts";
 import { getUptime } from "./state_fleet.ts";
 import type { PeakKey } from "./stats_series.ts";
@@ -23,7 +23,6 @@ import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
 import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
 import { chooseLevelColor, formatEvent } from "./view_words.ts";
 
-const PREFERRED_LINES = 4;
 const NO_EVENTS = "no events yet";
 
 function chooseEventColor({ kind, endedAt, worst }: EventLine): Meaning {
@@ -61,20 +60,29 @@ export function summarizeEvents(state: State): readonly string[] {
 }
 
 /** Active events first, then newest first. */
-export function createEventsPanel(state: State, paint: Paint): Panel {
-  const { events } = state.fleet;
+function orderEvents({ fleet: { events } }: State): readonly EventLine[] {
   const byBegin = events.toSorted((a, b) => b.beganAt - a.beganAt);
-  const active = byBegin.filter(({ endedAt }) => endedAt === null);
-  const newest = [...active, ...byBegin.filter(({ endedAt }) => endedAt !== null)];
-  const open = active.length;
+  return [...byBegin.filter(isActive), ...byBegin.filter((line) => !isActive(line))];
+}
+
+function isActive({ endedAt }: EventLine): boolean {
+  return endedAt === null;
+}
+
+/** The log: a title, and a line for each event, of which `keys` tells which. */
+export function renderEventsPage(
+  state: State,
+  paint: Paint,
+): { readonly title: string; readonly lines: readonly string[]; readonly keys: readonly string[] } {
+  const ordered = orderEvents(state);
+  const open = ordered.filter(isActive).length;
+  const title = paint(open > 0 ? `EVENTS (${open} active)` : "EVENTS", "title");
+  const hint = paint("   Enter shows the moment, up to half an hour ago", "dim");
+  if (ordered.length === 0) return { title: ` ${title}`, lines: [`  ${NO_EVENTS}`], keys: [] };
   return {
-    title: open > 0 ? `EVENTS (${open} active)` : "EVENTS",
-    minLines: Math.min(PREFERRED_LINES, events.length),
-    maxLines: Math.max(1, events.length),
-    draw: ({ lines }) =>
-      newest.length === 0
-        ? [paint(NO_EVENTS, "dim")]
-        : renderEvents(newest.slice(0, lines), { state, paint }),
+    title: ` ${title}${hint}`,
+    lines: renderEvents(ordered, { state, paint }).map((line) => `  ${line}`),
+    keys: ordered.map(identifyLine),
   };
 }
 

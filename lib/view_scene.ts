@@ -12,6 +12,7 @@ import {
   type ClickTarget,
   type Command,
   findSelected,
+  findSelectedEvent,
   type Ui,
   type UiContext,
 } from "./state_ui.ts";
@@ -26,6 +27,7 @@ import { renderColumnMenu, renderHelp } from "./view_help.ts";
 import { renderDetailPage } from "./view_page_detail.ts";
 import { renderFactsPage } from "./view_page_facts.ts";
 import { PAGES, renderTabs } from "./view_pages.ts";
+import { renderEventsPage } from "./view_panels.ts";
 import {
   type Filter,
   listLabelNames,
@@ -69,6 +71,8 @@ type Body = { readonly kind: "menu" } | LongText | TableBody;
 /** Scrolls in `room` lines; those `above` stay. */
 interface LongText {
   readonly kind: "text";
+  /** Of the lines, if one of them is selected. */
+  readonly eventKeys?: readonly string[];
   readonly above: readonly string[];
   readonly lines: readonly string[];
   readonly room: number;
@@ -99,6 +103,7 @@ const KEYS: readonly KeyPiece[] = BINDINGS.flatMap(({ keys, label, command }): K
 );
 
 const BACK: KeyPiece = ["Esc", "Back", "back"];
+const MOMENT: KeyPiece = ["Enter", "Moment", "open"];
 const TYPING_KEYS: readonly KeyPiece[] = [
   ["Enter", "Keep filter", null],
   ["Esc", "Clear", null],
@@ -128,6 +133,7 @@ function listKeys({ state, options }: Stage): readonly KeyPiece[] {
   if (screen === "detail") {
     return mixKeys([BACK, ["Right", "Next", "unfold"]], ["open", "filter", "sort_next", "group"]);
   }
+  if (page === "events") return mixKeys([MOMENT, BACK], ["open", "sort_next", "group"]);
   if (page !== "fleet") return mixKeys([BACK], ["open", "sort_next", "group"]);
   if (choosesDetail(state, options.output)) {
     return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
@@ -248,6 +254,10 @@ function layOutBody(scene: Stage, header: Header, room: number): Body {
   if (choosesDetail(state, options.output)) {
     return { ...common, lines: renderDetails(scene, room - 1) };
   }
+  if (ui.page === "events") {
+    const { title, lines, keys } = renderEventsPage(state, paint);
+    return { kind: "text", above: [header[1], title], lines, eventKeys: keys, room: room - 2 };
+  }
   const page = PAGES.find(({ id }) => id === ui.page)?.render ?? null;
   if (page !== null) return { ...common, lines: page(state, { width, lines: room - 1, paint }) };
   return layOutOverview(scene, header, room);
@@ -313,6 +323,7 @@ function fitLine(line: string, { width, options }: Stage): string {
 /** What changes without a new layout. */
 const PLACE_KEYS: ReadonlySet<string> = new Set<keyof Ui>([
   "selectedKey",
+  "selectedEvent",
   "top",
   "scroll",
   "columnCursor",
@@ -374,6 +385,7 @@ export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
     ),
     pageLines,
     isText,
+    eventKeys: isText ? body.eventKeys ?? [] : [],
     lastScroll: isText ? Math.max(0, body.lines.length - pageLines) : 0,
     sorts: listWanted(ui).map(startSort),
     troubledKeys: new Set(
@@ -397,6 +409,16 @@ function renderMenu({ state, listed, width, paint }: Scene, ui: Ui): readonly st
   return renderColumnMenu(ui, { selected, shownIds, offer, paint });
 }
 
+/** With the selected event in the middle, if there is one. */
+function drawText({ paint, width }: Scene, body: LongText, ui: Ui): readonly string[] {
+  const { lines, room, eventKeys = [] } = body;
+  if (eventKeys.length === 0) return scrollLines(lines, ui.scroll, { room, paint });
+  const selected = findSelectedEvent(ui, eventKeys);
+  const drawn = repaintLine(lines[selected], width, (text) => paint(text, "selected"));
+  const top = selected - Math.floor(room / 2);
+  return scrollLines(lines.with(selected, drawn), top, { room, paint });
+}
+
 function drawBody(
   scene: Scene,
   ui: Ui,
@@ -407,7 +429,7 @@ function drawBody(
     const menuScroll = ui.columnCursor - Math.floor(room / 2);
     const lines = body.kind === "menu"
       ? scrollLines(renderMenu(scene, ui), menuScroll, { room, paint })
-      : [...body.above, ...scrollLines(body.lines, ui.scroll, { room: body.room, paint })];
+      : [...body.above, ...drawText(scene, body, ui)];
     return { lines: lines.map((line) => fitLine(line, scene)), cursorRow: null };
   }
   const selected = body.shown.indexOf(findSelected(ui, listed.map(({ key }) => key)));

@@ -227,6 +227,18 @@ Deno.test("[ shows an earlier poll while polling goes on, ] a later one, and \\ 
       await screen.press(now);
       await screen.waitFor((rows) => readPast(rows) === undefined && !/ PAUSED /.test(rows[0]));
     }
+    // What is over is shown as it was when it began.
+    const hasState = (word: string) => (rows: readonly string[]) =>
+      rows.some((row) => new RegExp(`\\.e1 +${word} `).test(row));
+    await server.setState("failing");
+    await screen.waitFor(hasState("STALE"));
+    await server.setState("up");
+    await screen.waitFor(hasState("OK"));
+    await screen.press("6");
+    await screen.waitForSelected(/ STALE /);
+    await screen.press("Enter");
+    const shown = await screen.waitFor((rows) => readPast(rows) !== undefined);
+    assert(hasState("STALE")(shown), shown.join("\n"));
   });
 });
 

@@ -483,6 +483,7 @@ Deno.test("update() derives the fleet per tick, not per user choice", () => {
     openGroupKeys: new Set(),
     pageLines: 9,
     isText: false,
+    eventKeys: [],
     lastScroll: 0,
     sorts: [],
     troubledKeys: new Set(),

@@ -153,6 +153,7 @@ const CONTEXT: UiContext = {
   openGroupKeys: new Set(),
   pageLines: 5,
   isText: false,
+  eventKeys: [],
   lastScroll: 0,
   sorts: [],
   troubledKeys: new Set(),

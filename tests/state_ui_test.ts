@@ -6,6 +6,7 @@ import {
   createUi,
   editFilter,
   findSelected,
+  findSelectedEvent,
   PAGE_IDS,
   selectKey,
   selectLine,
@@ -26,6 +27,7 @@ function createContext(more: Partial<UiContext> = {}): UiContext {
     openGroupKeys: new Set(),
     pageLines: 5,
     isText: false,
+    eventKeys: [],
     lastScroll: 0,
     sorts: IDS.map((columnId) => ({ columnId, isDescending: columnId !== "replica" })),
     troubledKeys: new Set(),
@@ -52,6 +54,22 @@ Deno.test("applyCommand() moves the selection up to both ends", () => {
   assertEquals(selectedOf(run(start, ["last", "first"])), "row 0");
   const empty = createContext({ lineKeys: [] });
   for (const { command } of BINDINGS) run(start, [command], empty);
+});
+
+Deno.test("applyCommand() moves among the events, and keeps the one it has when others come", () => {
+  const events = Array.from({ length: 9 }, (_, i) => `event ${i}`);
+  const context = createContext({ isText: true, eventKeys: events });
+  const on = createUi();
+  assertEquals(run(on, ["down", "down", "up"], context).selectedEvent, "event 1");
+  assertEquals(run(on, ["page_down"], context).selectedEvent, "event 5");
+  assertEquals(run(on, ["last", "down"], context).selectedEvent, "event 8");
+  assertEquals(run(on, ["last", "first", "up"], context).selectedEvent, "event 0");
+  const chosen = run(on, ["down"], context);
+  const later = createContext({ isText: true, eventKeys: ["event new", ...events] });
+  assertEquals(findSelectedEvent(chosen, later.eventKeys), 2);
+  assertEquals(run(chosen, ["down"], later).selectedEvent, "event 2");
+  assertEquals(findSelectedEvent(chosen, ["event new"]), 0);
+  assertEquals([chosen.selectedKey, chosen.scroll], [null, 0]);
 });
 
 Deno.test("applyCommand() keeps the selection visible with least scrolling", () => {

@@ -2,10 +2,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { State } from "../lib/state.ts";
 import { NO_PEAKS } from "../lib/stats_totals.ts";
 import {
-  createEventsPanel,
   createTotalsPanel,
   formatPeak,
   renderEvents,
+  renderEventsPage,
   summarizeEvents,
 } from "../lib/view_panels.ts";
 import { createPaint, type Paint } from "../lib/view_theme.ts";
@@ -16,26 +16,23 @@ const plain = createPaint(null);
 
 const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
 
-Deno.test("createEventsPanel() lists active events first, each group newest first", () => {
+Deno.test("renderEventsPage() lists active events first, each group newest first", () => {
   const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 120`);
-  const panel = createEventsPanel(state, plain);
-  assertEquals(panel.title, "EVENTS (1 active)");
-  const lines = panel.draw({ width: 120, lines: panel.maxLines });
+  const page = renderEventsPage(state, plain);
+  assertMatch(page.title, /^ EVENTS \(1 active\) {3}Enter shows the moment/);
+  assertEquals(new Set(page.keys).size, page.lines.length);
+  const lines = page.lines.map((line) => line.slice(2));
   assertMatch(lines[0], /^\d\d:\d\d:\d\d {2}STALE {4}b:8001 {2}since 20s$/);
   assert(lines.some((line) => /UP +a:8000 +after \d+s down$/.test(line)), lines.join("\n"));
   assert(lines.some((line) => /DOWN +a:8000 +for \d+s$/.test(line)), lines.join("\n"));
   const times = lines.map((line) => line.slice(0, 8));
   assertEquals(times, times.toSorted().reverse());
-  assertEquals(panel.draw({ width: 120, lines: 2 }), lines.slice(0, 2).map((line) => line));
 });
 
-Deno.test("createEventsPanel() says that there are no events", () => {
+Deno.test("renderEventsPage() says that there are no events", () => {
   const state = watchFleet(1);
-  const panel = createEventsPanel(state, plain);
-  assertEquals(panel.minLines, 0);
-  const [line, ...others] = panel.draw({ width: 78, lines: 1 });
-  assertEquals(line, "no events yet");
-  assert(line.length <= 78 && others.length === 0, line);
+  const page = renderEventsPage(state, plain);
+  assertEquals(page, { title: " EVENTS", lines: ["  no events yet"], keys: [] });
 });
 
 Deno.test("summarizeEvents() lists events, newest last, or nothing", () => {
