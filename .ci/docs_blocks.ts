@@ -195,12 +195,10 @@ const SERVER_FIGURES: readonly (readonly [title: string, key: MetricRow["key"]])
 
 function formatServerFigures(): string {
   return formatList(SERVER_FIGURES.map(([title, key]) => {
-    const [having, lacking] = [true, false].map((wanted) =>
-      DIALECTS.filter(({ rows, derivedKeys = [] }) =>
-        wanted === (rows.some((row) => row.key === key) || derivedKeys.some((one) => one === key))
-      ).map(({ name }) => name).join(", ")
+    const having = DIALECTS.filter(({ rows, derivedKeys = [], derivedGauges = [] }) =>
+      [...rows.map((row) => row.key), ...derivedKeys, ...derivedGauges].includes(key)
     );
-    return `**${title}**: ${having}${lacking === "" ? "" : `; n/a for ${lacking}`}`;
+    return `**${title}**: ${having.map(({ name }) => name).join(", ")}`;
   }));
 }
 

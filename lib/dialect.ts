@@ -5,10 +5,13 @@
  * @module
  */
 
+import { DYNAMO } from "./dialect_dynamo.ts";
 import type { Dialect, ProcessRanks, ProcessRole } from "./dialect_model.ts";
+import { LITELLM } from "./dialect_litellm.ts";
 import { LLAMACPP } from "./dialect_llamacpp.ts";
 import { LMDEPLOY } from "./dialect_lmdeploy.ts";
 import { OLLAMA } from "./dialect_ollama.ts";
+import { ROUTERS } from "./dialect_router.ts";
 import { SGLANG } from "./dialect_sglang.ts";
 import { TGI } from "./dialect_tgi.ts";
 import { TRITON } from "./dialect_triton.ts";
@@ -25,6 +28,9 @@ export const DIALECTS: readonly Dialect[] = [
   LMDEPLOY,
   TRTLLM,
   TRITON,
+  DYNAMO,
+  LITELLM,
+  ...ROUTERS,
 ];
 export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(", ");
 
@@ -38,14 +44,6 @@ export type ServerRole = "engine" | "router" | "exporter";
 type ServerRow = readonly [ServerRole, name: string, prefixes: readonly string[]];
 
 const SERVER_ROWS: readonly ServerRow[] = [
-  // In full, as it uses vLLM's prefix.
-  ["router", "vLLM production-stack router", [
-    "vllm:healthy_pods_total",
-    "vllm:current_qps",
-    "vllm:num_incoming_requests",
-  ]],
-  ["router", "vLLM router", ["vllm_router_"]],
-  ["router", "LiteLLM", ["litellm_"]],
   ["router", "llm-d inference scheduler", [
     "llm_d_",
     "inference_extension_",
@@ -56,7 +54,6 @@ const SERVER_ROWS: readonly ServerRow[] = [
   ["router", "NVIDIA Dynamo", ["dynamo_"]],
   ["router", "AIBrix gateway", ["aibrix_", "aibrix:"]],
   ["router", "kthena router", ["kthena_"]],
-  ["router", "SGLang router", ["sgl_router_", "smg_"]],
   ["router", "Envoy AI Gateway", ["gen_ai_"]],
   ["router", "Kong", ["kong_"]],
   ["router", "Envoy", ["envoy_", "istio_"]],
@@ -142,7 +139,6 @@ const OTHER_SERVERS: readonly OtherServer[] = [
   { name: "KTransformers", command: /(?:^|[\s/])ktransformers(?:\s|$)/ },
   { name: "FastDeploy", command: /\bfastdeploy\.entrypoints\.openai\.api_server\b/ },
   { name: "GPUStack", command: /(?:^|[\s/])gpustack start(?:\s|$)/ },
-  { name: "LiteLLM", command: /(?:^|[\s/])litellm(?:\s|$)/, port: 4000 },
   {
     name: "Aphrodite",
     command: /(?:^|[\s/])aphrodite (?:run|serve)(?:\s|$)|\baphrodite\.endpoints\.openai\b/,
@@ -185,15 +181,10 @@ export function findDisabledServer(
   return null;
 }
 
-/** Before dialects, as they carry their names. */
-const ROUTER_COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
-  ["vLLM production-stack router", /(?:^|[\s/])vllm_router[./]|(?:^|[\s/])vllm-router(?:\s|$)/],
-  ["SGLang router", /sglang_router\.launch_(?:router|server)|(?:^|[\s/])sglang-router(?:\s|$)/],
-];
-
 const COMMANDS: readonly (readonly [name: string, pattern: RegExp])[] = [
-  ...ROUTER_COMMANDS,
-  ...DIALECTS.map(({ name, processes }) => [name, processes.command] as const),
+  // Routers first: they carry the names of their engines.
+  ...DIALECTS.toSorted((a, b) => Number(b.isRouter ?? false) - Number(a.isRouter ?? false))
+    .map(({ name, processes }) => [name, processes.command] as const),
   ...OTHER_SERVERS.flatMap(({ name, command }) => command ? [[name, command] as const] : []),
 ];
 

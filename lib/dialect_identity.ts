@@ -38,6 +38,10 @@ export function reconsiderPrefix(
   names: ReadonlySet<string>,
 ): readonly PrefixCandidate[] {
   if (found.prefix === null) return all.filter((candidate) => hasBareNames(candidate, names));
+  const marked = all.filter(({ prefix, vocabulary: { dialect } }) =>
+    prefix === found.prefix && dialect.marks?.some((mark) => names.has(prefix + mark))
+  );
+  if (marked.length > 0) return marked;
   if (!found.vocabulary.dialect.carriesOthers) return [];
   return all.filter(({ prefix, vocabulary }) =>
     prefix !== "" && !vocabulary.dialect.carriesOthers &&
@@ -94,8 +98,10 @@ function countDistinct(series: readonly EngineSeries[], names: readonly string[]
 /** Returns the fewest labels that tell all engines apart; none if the dialect's own suffice. */
 export function chooseEngineLabels(
   all: readonly EngineSeries[],
-  { labels: { model, engine, workers, parts } }: Pick<Dialect, "labels">,
+  { isRouter, labels: { model, engine, workers, parts } }: Pick<Dialect, "isRouter" | "labels">,
 ): readonly string[] {
+  // Its other labels name users and workers.
+  if (isRouter) return [];
   const gauges = all.filter(({ isGauge }) => isGauge);
   const series = gauges.length > 0 ? gauges : all;
   const families = [...Map.groupBy(series, ({ family }) => family).values()];

@@ -15,6 +15,8 @@ import {
   type EngineFacts,
   type MetricRow,
   type Round,
+  UNTITLED,
+  USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import { createSampleWriter, labelSeries, writeInfo } from "./dialect_rounds.ts";
 import { METRICS_PATH } from "./endpoint.ts";
@@ -262,11 +264,10 @@ function concludePrompt({ counters }: EngineFacts): Readonly<
 function conclude(facts: EngineFacts): EngineConclusions {
   const capacity = facts.getValue("slots_context_tokens");
   return {
+    ...USUAL_CONCLUSIONS,
     counters: concludePrompt(facts),
     metricsAreOff: facts.getValue("metrics_off") === 1,
     isAsleep: facts.getValue("model_awake") === 0,
-    prefixCacheUnit: "tokens",
-    prefixCacheIsOff: false,
     kvCacheCapacity: capacity === null ? absent("missing") : present(capacity),
     // With `--kv-unified` each slot says the whole pool.
     kvCacheCapacityIsEstimate: capacity !== null,
@@ -303,18 +304,13 @@ export const LLAMACPP: Dialect = {
   },
   capacityReason: "",
   processes: {
+    ...UNTITLED,
     command: COMMAND,
     // A router's.
     inner: COMMAND,
-    // It sets none.
-    title: /(?!)/,
-    innerTitle: /(?!)/,
-    roles: [],
-    parseRanks: () => ({}),
     modelOptions: ["alias", "model", "hf-repo"],
     tlsOptions: ["ssl-cert-file", "ssl-key-file"],
     shortOptions: new Map([["a", "alias"], ["m", "model"], ["hf", "hf-repo"]]),
-    sizeOptions: new Set(),
   },
   conclude,
   derivedKeys: ["promptTokens", "prefixCacheQueries", "prefixCacheHits"],

@@ -9,7 +9,8 @@ import {
   type EngineConclusions,
   type EngineFacts,
   type MetricRow,
-  NO_TITLE,
+  UNTITLED,
+  USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { absent, isPresent, present } from "./reading.ts";
@@ -63,11 +64,7 @@ function conclude({ counters, labelled, initializing }: EngineFacts): EngineConc
     0,
   );
   return {
-    isAsleep: false,
-    prefixCacheUnit: "tokens",
-    prefixCacheIsOff: false,
-    kvCacheCapacity: absent("unsupported"),
-    kvCacheCapacityIsEstimate: false,
+    ...USUAL_CONCLUSIONS,
     counters: {
       prefixCacheHits: cached,
       prefixCacheQueries: isPresent(cached) ? promptTokens : cached,
@@ -120,11 +117,8 @@ export const LMDEPLOY: Dialect = {
   },
   capacityReason: "",
   processes: {
+    ...UNTITLED,
     command: /(?:^|[\s/])lmdeploy serve\b|\blmdeploy\.serve\.openai\.api_server\b/,
-    title: NO_TITLE,
-    innerTitle: NO_TITLE,
-    roles: [],
-    parseRanks: () => ({}),
     modelOptions: ["model-name", "api_server"],
     tlsOptions: ["ssl"],
     shortOptions: new Map([["tp", "tensor-parallel-size"], ["dp", "data-parallel-size"]]),

@@ -16,6 +16,7 @@ import {
   type ServerTraits,
 } from "./model.ts";
 import type { LogGrammar } from "./log.ts";
+import { absent } from "./reading.ts";
 import type { EpochSeconds } from "./units.ts";
 
 export interface MetricRow extends MetricInfo {
@@ -64,8 +65,7 @@ export interface ProcessRanks {
 const PROCESS_ROLES = ["api_server", "engine_core", "worker", "other"] as const;
 export type ProcessRole = typeof PROCESS_ROLES[number];
 
-/** Of servers whose processes set no titles. */
-export const NO_TITLE = /(?!)/;
+const NEVER = /(?!)/;
 
 interface ProcessTraits {
   /** Matches command lines. */
@@ -87,6 +87,19 @@ interface ProcessTraits {
   /** Options with a number. */
   readonly sizeOptions: ReadonlySet<string>;
 }
+
+/** Of servers whose processes set no titles, and of unknown command line. */
+export const UNTITLED: ProcessTraits = {
+  command: NEVER,
+  title: NEVER,
+  innerTitle: NEVER,
+  roles: [],
+  parseRanks: () => ({}),
+  modelOptions: [],
+  tlsOptions: [],
+  shortOptions: new Map(),
+  sizeOptions: new Set(),
+};
 
 /** As `owned_by` of models that name themselves there. */
 export const OWNED_BY_ITSELF = "(itself)";
@@ -132,6 +145,15 @@ export type EngineConclusions =
     readonly metricsAreOff?: boolean;
   };
 
+/** Of servers that say nothing of sleep, nor of the size of their KV cache. */
+export const USUAL_CONCLUSIONS: EngineConclusions = {
+  isAsleep: false,
+  prefixCacheUnit: "tokens",
+  prefixCacheIsOff: false,
+  kvCacheCapacity: absent("unsupported"),
+  kvCacheCapacityIsEstimate: false,
+};
+
 export interface Answer {
   readonly path: string;
   readonly status: number;
@@ -166,6 +188,15 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures" | "metricsAr
   }[];
   /** Whether its page may have an engine's own families, which are then read alone. */
   readonly carriesOthers?: true;
+  /** Names, without prefix, that tell it from another server with the same prefix. */
+  readonly marks?: readonly string[];
+  /**
+   * Whether counted families are absent until their first use: they then count from 0.
+   * @param isDeclared By name without prefix.
+   */
+  readonly familiesAppear?: (isDeclared: (name: string) => boolean) => boolean;
+  /** Whether labels of unknown families name users, and are not kept. */
+  readonly hidesUnknown?: true;
   /** `owned_by` of its models; empty if it lists none. */
   readonly modelOwner: string;
   /** Its header `Server`. */
@@ -181,6 +212,8 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures" | "metricsAr
   readonly processes: ProcessTraits;
   readonly labels: {
     readonly model: string;
+    /** Of series without the label. */
+    readonly defaultModel?: string;
     readonly engine: string;
     /** Worker labels, where workers are replicas; the first present counts. */
     readonly workers: readonly string[];
@@ -197,7 +230,8 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures" | "metricsAr
   readonly createdName?: string;
   readonly conclude: (facts: EngineFacts) => EngineConclusions;
   /** Figures that `conclude` derives without a row. */
-  readonly derivedKeys?: readonly CounterKey[];
+  readonly derivedKeys?: readonly (CounterKey | LabelledKey)[];
+  readonly derivedGauges?: readonly GaugeKey[];
   /** Without it, its log can only be shown. */
   readonly log?: LogGrammar;
   /** The option that turns metrics on. */
@@ -266,7 +300,7 @@ function createFamilies(rows: readonly MetricRow[]): Map<string, MetricRow> {
 export function createVocabulary(dialect: Dialect): Vocabulary {
   const { name, isRouter, tokensAreBooked, latencyDefinitions, mainOptions, rows } = dialect;
   const { flags, capacityReason, failuresAreApart } = dialect;
-  const keys = new Set(rows.map(({ key }) => key));
+  const keys = new Set([...rows.map(({ key }) => key), ...dialect.derivedKeys ?? []]);
   const noSuchFigures = new Set(
     [...HISTOGRAM_KEYS, ...LABELLED_KEYS].filter((key) => !keys.has(key)),
   );

@@ -14,6 +14,7 @@ import {
   type ListInner,
   type MetricRow,
   type Round,
+  UNTITLED,
 } from "./dialect_model.ts";
 import { createInnerRound } from "./dialect_ollama_inner.ts";
 import { createSampleWriter } from "./dialect_rounds.ts";
@@ -136,17 +137,13 @@ export const OLLAMA: Dialect = {
   },
   capacityReason: "",
   processes: {
+    ...UNTITLED,
     command: /(?:^|[\s/])ollama (?:serve|runner)(?:\s|$)/,
     inner: LLAMACPP.processes.command,
     // Before 0.30, each model's: it has nothing to ask for.
     title: RUNNER,
     innerTitle: RUNNER,
-    roles: [],
-    parseRanks: () => ({}),
     modelOptions: ["model"],
-    tlsOptions: [],
-    shortOptions: new Map(),
-    sizeOptions: new Set(),
   },
   conclude,
   derivedKeys: LLAMACPP.derivedKeys,

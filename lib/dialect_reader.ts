@@ -215,22 +215,40 @@ function createValueReader(series: DialectSeries): ValueReader {
   return read;
 }
 
+function isDeclared(
+  { families }: Vocabulary,
+  declared: DialectSeries["declared"],
+  name: string,
+): boolean {
+  const row = families.get(name);
+  return row !== undefined && declared.has(row);
+}
+
+/** With those that appear with their first use. */
+function listDeclared({ declared, vocabulary }: DialectSeries): DialectSeries["declared"] {
+  const { familiesAppear, rows } = vocabulary.dialect;
+  const areAbsent = familiesAppear?.((name) => isDeclared(vocabulary, declared, name)) === true;
+  if (!areAbsent) return declared;
+  const counted = rows.filter(({ kind }) => kind === "counter" || kind === "histogram");
+  return new Set([...declared, ...counted]);
+}
+
 function buildExposition(
   series: DialectSeries,
   values: Float64Array,
 ): Omit<EngineExposition, "body"> {
-  const { configs, declared, summary, engines, server, vocabulary, metricPrefix } = series;
-  const declaredKeys = new Set([...declared].map(({ key }) => key));
+  const { configs, summary, engines, server, vocabulary, metricPrefix } = series;
   const { conclude, carriesOthers } = vocabulary.dialect;
+  const declared = listDeclared(series);
+  // Those derived from them appear with them.
+  const derivedKeys = declared === series.declared ? [] : vocabulary.dialect.derivedKeys ?? [];
+  const declaredKeys = new Set([...[...declared].map(({ key }) => key), ...derivedKeys]);
   const common = {
     declaredKeys,
     server: vocabulary.server,
     conclude,
     findRow: (name: string) => vocabulary.families.get(name),
-    isDeclared: (name: string) => {
-      const row = vocabulary.families.get(name);
-      return row !== undefined && declared.has(row);
-    },
+    isDeclared: (name: string) => isDeclared(vocabulary, declared, name),
     shared: series.shared,
     listEntries: (builder: EngineBuilder) =>
       listEntries(builder, {
@@ -264,7 +282,7 @@ function buildExposition(
       [...series.httpSamples].map(([status, numbers]) => [status, sumOf(numbers)]),
     ),
     ...summary,
-    engineFamilyCount: carriesOthers && engines.length === 0 ? 0 : declared.size,
+    engineFamilyCount: carriesOthers && engines.length === 0 ? 0 : series.declared.size,
     hasUnnamedEngines: series.hasUnnamedEngines,
     hasTooManyEngines: series.hasTooManyEngines,
     familyNames: series.familyNames,

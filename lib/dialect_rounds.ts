@@ -3,8 +3,6 @@
  * @module
  */
 
-import type { MetricRow } from "./dialect_model.ts";
-
 /** Escapes a label's value. */
 export function quoteLabel(text: string): string {
   return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`;
@@ -24,19 +22,6 @@ export function writeInfo(name: string, values: Readonly<Record<string, unknown>
     .filter(([, value]) => typeof value === "string" || typeof value === "number")
     .map(([label, value]) => `${label}=${quoteLabel(String(value))}`);
   return `${name}{${labels.join(",")}} 1\n`;
-}
-
-/** Declares counted figures that the body lacks: they appear with their first use. */
-export function declareUnused(
-  rows: readonly MetricRow[],
-  { prefix, body }: { readonly prefix: string; readonly body: string },
-): string {
-  const unused = rows.filter(({ kind, key, names }) =>
-    (kind === "counter" || kind === "histogram") && key !== undefined &&
-    !names.some((name) => body.includes(prefix + name))
-  );
-  const names = new Map(unused.map(({ names: [name], kind }) => [name, kind]));
-  return [...names].map(([name, kind]) => `# TYPE ${prefix}${name} ${kind}\n`).join("");
 }
 
 /** Names the model in each series of a server that does not. */

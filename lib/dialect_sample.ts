@@ -195,6 +195,7 @@ export function keepLabelled(
 ): void {
   const { row, rank } = target;
   if (split === "") return;
+  builder.isEngine ||= row.role === "presence";
   let known = builder.labelled.get(row);
   if (known === undefined || rank < known.target.rank) {
     known = { target, children: new Map(), absorbed: [], isFlooded: false };
@@ -374,9 +375,16 @@ function buildHistogram(parts: HistogramParts, { values, known }: BuildContext):
 /** `initializing` if declared, `unsupported` without a row. */
 export function createAbsentSample(
   declaredKeys: BuildContext["declaredKeys"],
-  { rows, derivedKeys = [] }: Pick<Dialect, "rows" | "derivedKeys">,
+  { rows, derivedKeys = [], derivedGauges = [] }: Pick<
+    Dialect,
+    "rows" | "derivedKeys" | "derivedGauges"
+  >,
 ): BuildContext["blank"] {
-  const known = new Set<string | undefined>([...rows.map(({ key }) => key), ...derivedKeys]);
+  const known = new Set<string | undefined>([
+    ...rows.map(({ key }) => key),
+    ...derivedKeys,
+    ...derivedGauges,
+  ]);
   const explain = (key: string): Reading => {
     if (declaredKeys.has(key)) return absent("initializing");
     return absent(known.has(key) ? "missing" : "unsupported");

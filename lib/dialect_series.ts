@@ -120,9 +120,9 @@ function collectLabels(
   labels: readonly string[],
   splitName: string | undefined,
 ): void {
-  const { model, engine, workers, aliases } = vocabulary.dialect.labels;
-  found.model =
-    found.engine =
+  const { model, defaultModel = "", engine, workers, aliases } = vocabulary.dialect.labels;
+  found.model = defaultModel;
+  found.engine =
     found.le =
     found.split =
     found.worker =
@@ -240,8 +240,9 @@ const OTHER_KINDS: ReadonlyMap<string, MetricKind> = new Map<string, MetricKind>
 
 /** Adds a series that no row describes. */
 function keepUnknown(collector: Collector, name: string, labels: readonly string[]): void {
-  const { types, current } = collector;
+  const { types, current, vocabulary: { dialect } } = collector;
   if (collector.engineCount > MAX_ENGINES || name.endsWith("_created")) return;
+  if (dialect.hidesUnknown) return;
   const [, stem = name, suffix] = /^(.*)_(bucket|sum|count|total)$/.exec(name) ?? [];
   const kind = OTHER_KINDS.get(types.get(name) ?? types.get(stem) ?? "") ?? "gauge";
   const isPart = kind === "histogram" && suffix !== "total";

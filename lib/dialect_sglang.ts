@@ -14,6 +14,7 @@ import {
   type EngineFacts,
   type MetricRow,
   type ProcessRanks,
+  USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import {
   createLoadsRound,
@@ -146,12 +147,9 @@ function conclude(facts: EngineFacts): EngineConclusions {
   const capacity = facts.getValue("loads_total_tokens") ?? facts.getValue(KV_CAPACITY_NAME);
   const isBookedAtSteps = facts.isDeclared(STEP_NAME);
   return {
-    isAsleep: false,
+    ...USUAL_CONCLUSIONS,
     metricsAreOff: facts.isDeclared("metrics_off"),
-    prefixCacheUnit: "tokens",
-    prefixCacheIsOff: false,
     kvCacheCapacity: capacity === null ? absent("missing") : checkReading(capacity),
-    kvCacheCapacityIsEstimate: false,
     gauges: readLoads(facts),
     counters: {
       ...(isBookedAtSteps ? countSteps(facts) : countFinished(facts)),
@@ -190,7 +188,9 @@ export const SGLANG: Dialect = {
     { path: "/health_generate", when: "never" },
   ],
   modelOwner: "sglang",
-  createRound: () => createLoadsRound(ROWS),
+  createRound: createLoadsRound,
+  // Known where there are loads: older versions lack some families.
+  familiesAppear: (isDeclared) => isDeclared("loads_running_reqs") && !isDeclared("metrics_off"),
   answersVersion: false,
   enablingOption: "--enable-metrics",
   labels: {

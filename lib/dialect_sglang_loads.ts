@@ -3,8 +3,8 @@
  * @module
  */
 
-import type { Answer, Ask, MetricRow, Round } from "./dialect_model.ts";
-import { declareUnused, quoteLabel } from "./dialect_rounds.ts";
+import type { Answer, Ask, Round } from "./dialect_model.ts";
+import { quoteLabel } from "./dialect_rounds.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
 
@@ -49,8 +49,7 @@ async function askModelName(ask: Ask): Promise<string> {
   return quoteLabel(isRecord(first) ? String(first.id) : "");
 }
 
-/** @param rows Those of the dialect: families appear with their first use. */
-export function createLoadsRound(rows: readonly MetricRow[]): Round {
+export function createLoadsRound(): Round {
   let asksLoads = true;
   let model: string | null = null;
   return async (ask) => {
@@ -66,9 +65,7 @@ export function createLoadsRound(rows: readonly MetricRow[]): Round {
     model ??= MODEL_LABEL.exec(body)?.[1] ?? await askModelName(ask);
     const hasRanks = loads.length > 1 || body.includes('dp_rank="');
     const end = body === "" || body.endsWith("\n") ? "" : "\n";
-    const more = isOff
-      ? `${SGLANG_PREFIX}metrics_off 1\n`
-      : declareUnused(rows, { prefix: SGLANG_PREFIX, body });
-    return body + end + more + writeLoads(loads, model, hasRanks);
+    const off = isOff ? `${SGLANG_PREFIX}metrics_off 1\n` : "";
+    return body + end + off + writeLoads(loads, model, hasRanks);
   };
 }

@@ -10,11 +10,12 @@ import {
   type EngineConclusions,
   type EngineFacts,
   type MetricRow,
-  NO_TITLE,
   OWNED_BY_ITSELF,
   type Round,
+  UNTITLED,
+  USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
-import { createSampleWriter, declareUnused, labelSeries, writeInfo } from "./dialect_rounds.ts";
+import { createSampleWriter, labelSeries, writeInfo } from "./dialect_rounds.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
 import { absent, checkReading, type Reading } from "./reading.ts";
@@ -68,8 +69,7 @@ const writeSample = createSampleWriter(PREFIX);
 
 /** A server that has served nothing exports nothing. */
 function writeUnused(model: string): string {
-  return declareUnused(ROWS, { prefix: PREFIX, body: "" }) +
-    writeSample("batch_current_size", model, 0) + writeSample("queue_size", model, 0);
+  return writeSample("batch_current_size", model, 0) + writeSample("queue_size", model, 0);
 }
 
 function createRound(): Round {
@@ -103,11 +103,7 @@ function conclude({ histograms, initializing, getFamily }: EngineFacts): EngineC
   const failed = failures.filter(([error]) => error !== CLIENT_FAULT)
     .reduce((total, [, count]) => total + count, 0);
   return {
-    isAsleep: false,
-    prefixCacheUnit: "tokens",
-    prefixCacheIsOff: false,
-    kvCacheCapacity: absent("unsupported"),
-    kvCacheCapacityIsEstimate: false,
+    ...USUAL_CONCLUSIONS,
     counters: {
       promptTokens: sum("promptLength"),
       generationTokens: sum("outputLength"),
@@ -134,6 +130,7 @@ export const TGI: Dialect = {
   modelOwner: OWNED_BY_ITSELF,
   proofs: [{ path: INFO_PATH, pattern: /"router"\s*:\s*"text-generation-router/ }],
   createRound,
+  familiesAppear: () => true,
   derivedKeys: ["promptTokens", "generationTokens"],
   answersVersion: false,
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
@@ -150,13 +147,9 @@ export const TGI: Dialect = {
   },
   capacityReason: "",
   processes: {
+    ...UNTITLED,
     command: /(?:^|[\s/])text-generation-(?:launcher|router(?:-v2|-llamacpp)?|server)(?:\s|$)/,
-    title: NO_TITLE,
-    innerTitle: NO_TITLE,
-    roles: [],
-    parseRanks: () => ({}),
     modelOptions: ["model-id"],
-    tlsOptions: [],
     shortOptions: new Map([["p", "port"]]),
     sizeOptions: new Set(["num-shard"]),
   },

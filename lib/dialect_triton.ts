@@ -11,7 +11,8 @@ import {
   type EngineConclusions,
   type EngineFacts,
   type MetricRow,
-  NO_TITLE,
+  UNTITLED,
+  USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { sumCounts } from "./model.ts";
@@ -58,13 +59,10 @@ function conclude({ labelled, getFamily }: EngineFacts): EngineConclusions {
     .reduce((total, [, requests]) => total + requests, 0);
   const succeeded = labelled.finishedByReason;
   return {
-    isAsleep: false,
-    prefixCacheUnit: "tokens",
-    prefixCacheIsOff: false,
+    ...USUAL_CONCLUSIONS,
     kvCacheCapacity: count === undefined || size === undefined
       ? absent("missing")
       : checkReading(count * size),
-    kvCacheCapacityIsEstimate: false,
     counters: {
       failedRequests: failures.length === 0 ? absent("missing") : checkReading(failed),
     },
@@ -99,16 +97,10 @@ export const TRITON: Dialect = {
   },
   capacityReason: "",
   processes: {
+    ...UNTITLED,
     command: /(?:^|[\s/])tritonserver(?:\s|$)/,
-    title: NO_TITLE,
-    innerTitle: NO_TITLE,
-    roles: [],
-    parseRanks: () => ({}),
-    modelOptions: [],
-    tlsOptions: [],
     // The API has no metrics.
     shortOptions: new Map([["metrics-port", "port"]]),
-    sizeOptions: new Set(),
   },
   conclude,
 };

@@ -10,7 +10,8 @@ import {
   type EngineConclusions,
   type EngineFacts,
   type MetricRow,
-  NO_TITLE,
+  UNTITLED,
+  USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import { absent, checkReading, isPresent } from "./reading.ts";
 
@@ -52,13 +53,10 @@ function conclude({ counters, getValue, getFamily }: EngineFacts): EngineConclus
   const errors = [...getFamily("request_error_total")];
   const ofServer = errors.filter(([status]) => status.startsWith("5"));
   return {
-    isAsleep: false,
-    prefixCacheUnit: "tokens",
-    prefixCacheIsOff: false,
+    ...USUAL_CONCLUSIONS,
     kvCacheCapacity: blocks === null || blockSize === null
       ? absent("missing")
       : checkReading(blocks * blockSize),
-    kvCacheCapacityIsEstimate: false,
     counters: {
       prefixCacheHits: cached,
       prefixCacheQueries: isPresent(cached) ? promptTokens : cached,
@@ -108,15 +106,9 @@ export const TRTLLM: Dialect = {
   },
   capacityReason: "",
   processes: {
+    ...UNTITLED,
     command: /(?:^|[\s/])trtllm-serve(?:\s|$)|\btensorrt_llm\.commands\.serve\b/,
-    title: NO_TITLE,
-    innerTitle: NO_TITLE,
-    roles: [],
-    parseRanks: () => ({}),
     modelOptions: ["served-model-name"],
-    tlsOptions: [],
-    shortOptions: new Map(),
-    sizeOptions: new Set(),
   },
   conclude,
 };

@@ -150,6 +150,9 @@ export const FLAG_KEYS = [
 /** As the server spells them; without those that it lacks. */
 export type ServerFlags = Readonly<Partial<Record<typeof FLAG_KEYS[number], string>>>;
 
+/** The model's name of a router that counts all models together. */
+export const ALL_MODELS = "all models";
+
 /** Meaning of the figures of one kind of server. */
 export interface ServerTraits {
   readonly name: string;

@@ -6,8 +6,10 @@
  */
 
 import { getHostAndPort, isLocal } from "./endpoint.ts";
+import { ALL_MODELS } from "./model.ts";
 import type { EvaluatedEndpoint } from "./rules_occurrences.ts";
 import type { Rules } from "./rules_table.ts";
+import type { ReplicaSample } from "./stats_window.ts";
 
 /** Passes requests on to engines that may be watched, too. */
 function isFront(
@@ -44,12 +46,14 @@ export function findCountedElsewhere(
       [...known.engines.values()].flatMap(({ replica }) => replica?.sample.modelName ?? [])
     ),
   );
+  const isServed = ({ sample: { modelName } }: ReplicaSample): boolean =>
+    served.has(modelName) || (modelName === ALL_MODELS && served.size > 0);
   return new Set(
     kinds.flatMap((one) =>
       [...one.known.engines.values()].flatMap(({ key, replica }) => {
         const isElsewhere = replica === null
           ? before.has(key)
-          : one.isInner || (one.isFront && served.has(replica.sample.modelName));
+          : one.isInner || (one.isFront && isServed(replica));
         return isElsewhere ? [key] : [];
       })
     ),

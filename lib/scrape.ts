@@ -8,7 +8,7 @@
  * @module
  */
 
-import { findDialect, identifyServer } from "./dialect.ts";
+import { findDialect } from "./dialect.ts";
 import type { ListInner, Round } from "./dialect_model.ts";
 import { createReaderFactory, type EngineExposition, type EngineReader } from "./dialect_reader.ts";
 import type { Endpoint, FailureKind, Scrape, ScrapeFailure } from "./model.ts";
@@ -146,9 +146,7 @@ async function parseExpositionBody(
   if (familyNames.size === 0) throw refuse();
   if (isCut(response, exposition)) throw new ProblemError(describeFault("cut", shown));
   if (hasTooManyEngines) throw new ProblemError(describeFault("too_many_engines", shown));
-  // A router may export an engine's families, but has no engine.
-  const isRouter = engines.length === 0 && identifyServer(familyNames)?.role === "router";
-  if (engineFamilyCount === 0 || isRouter) {
+  if (engineFamilyCount === 0) {
     throw new ProblemError(describeForeignMetrics(shown, familyNames));
   }
   if (engines.length === 0 && exposition.hasUnnamedEngines) {

@@ -294,7 +294,7 @@ for (const module of ["main", ...MODULES]) {
 
 /** Kinds of servers, as identifiers and texts have them. */
 const SERVER_NAME =
-  /vllm(?!-htop|_htop)|sglang|llama-?_?\.?cpp|llama-server|ollama|tgi_|\bTGI\b|trtllm|lmdeploy|triton|aphrodite|xinference/i;
+  /vllm(?!-htop|_htop)|sglang|llama-?_?\.?cpp|llama-server|ollama|tgi_|\bTGI\b|trtllm|lmdeploy|triton|aphrodite|xinference|dynamo|litellm/i;
 
 /** Modules outside the area `dialect` that may name a server, and why. */
 const MODULES_THAT_NAME_SERVERS: ReadonlyMap<string, string> = new Map([

@@ -30,7 +30,6 @@
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { createSimulatedServer } from "../lib/demo.ts";
 import { createLayout, rescanValues } from "../lib/dialect_reader.ts";
-import { SGLANG } from "../lib/dialect_sglang.ts";
 import { createLoadsRound } from "../lib/dialect_sglang_loads.ts";
 import { parseExposition } from "../lib/prometheus.ts";
 import { runRound } from "./fixtures/engines.ts";
@@ -90,7 +89,7 @@ const metrics = await readGzip("fixtures/sglang-0.5.23/overload-005.prom.gz");
 const loads = Deno.readTextFileSync(
   new URL("fixtures/sglang-0.5.23/overload-005.loads.json", import.meta.url),
 );
-const round = createLoadsRound(SGLANG.rows);
+const round = createLoadsRound();
 const answers = { "/metrics": decoder.decode(metrics), "/v1/loads": loads };
 benchBodies("SGLang", [await runRound(round, answers)]);
 const readRound = createEngineReader();

@@ -72,6 +72,18 @@ Deno.test("findCountedElsewhere() counts a router for models that no watched eng
   assertEquals(state.fleet.total.figures.running.value, 7);
 });
 
+Deno.test("findCountedElsewhere() counts a router of all models together only if no engine is watched", async () => {
+  const body = await readGzip("fixtures/routers/smg-1.13.0.prom.gz");
+  const watch = (first: Message) =>
+    advance(startState(PORTS), 1, [first, createScraped(ROUTER, 0.6, body)]);
+  const beside = watch(createScraped(FIRST, 0.5, say(2, 100)));
+  assertEquals(listCountedElsewhere(beside), [ROUTER.key]);
+  assertEquals(beside.fleet.total.figures.replicaCount, 1);
+  const alone = watch({ kind: "endpoint_gone", endpointKey: FIRST.key });
+  assertEquals(listCountedElsewhere(alone), []);
+  assertEquals(alone.fleet.total.figures.lifetime.finishedRequests.value, 24);
+});
+
 Deno.test("an address with two servers behind it, which are watched as well, is counted once", async () => {
   const bodies = await Promise.all(["000", "001"].map(async (name) =>
     new TextDecoder().decode(

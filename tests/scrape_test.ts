@@ -563,10 +563,10 @@ for (
       /is Text Embeddings Inference: check the port \(only vLLM, /,
     ],
     [
-      "a router's metrics with vLLM's prefix",
-      'vllm:num_requests_running{server="http://a"} 1.0\nvllm:current_qps{server="http://a"} 2.0\n',
+      "the metrics of a router that is not watched",
+      "kong_http_requests_total 3\n",
       "other_server",
-      /production-stack router.*behind it/,
+      /is Kong: watch the servers behind it/,
     ],
     ["TGI's metrics on a port of their own", "tgi_queue_size 2\n", "other_server", /own port$/],
     ["unknown metrics", "app_jobs_total 3\n", "other_server", /--metric-prefix/],
