@@ -37,6 +37,8 @@ export interface Graph {
   readonly highest?: number;
   /** Of polls: the span of a column of dots. */
   readonly interval: Seconds;
+  /** Draw all values, several polls in a column of dots if there is no room for each. */
+  readonly isWhole?: boolean;
 }
 
 interface PlotSize {
@@ -102,6 +104,19 @@ function spreadValues({ values, times }: GraphSeries, columns: {
   const isNext = findColumn(times.at(-1) ?? NaN, interval) === newest - 1;
   if (isNext) spread[count - 1] = values.at(-1) ?? null;
   return spread;
+}
+
+/** Polls in a column of dots. */
+const STEPS = [1, 2, 3, 5, 10, 15, 20, 30, 60];
+
+/** The span of a column, so that all values fit if the graph is to be whole. */
+function chooseSpan({ series, interval, isWhole = false }: Graph, count: number): Seconds {
+  const times = series.flatMap((one) => one.times);
+  if (!isWhole || times.length === 0) return interval;
+  const spans = STEPS.map((step) => step * interval);
+  const reach = (span: Seconds): number =>
+    findColumn(Math.max(...times), span) - findColumn(Math.min(...times), span) + 1;
+  return spans.find((span) => reach(span) <= count) ?? spans[spans.length - 1];
 }
 
 /** 0 is the lowest row of dots. */
@@ -260,13 +275,30 @@ function drawScale(highest: number | null, height: number, format: Graph["format
   });
 }
 
-function renderTitle(graph: Graph, width: number, columns: number, paint: Paint): string {
+function renderTitle(
+  graph: Graph,
+  { width, columns, span, paint }: {
+    readonly width: number;
+    readonly columns: number;
+    /** Of a column. */
+    readonly span: Seconds;
+    readonly paint: Paint;
+  },
+): string {
   const now = `now ${formatNow(graph)}`;
   const { title, interval } = graph;
-  const span = formatSpan(columns * interval);
+  const reach = formatSpan(columns * span);
+  const details = span === interval
+    ? [""]
+    : [", max of ", ", max/"].map((words) => words + formatSpan(span));
   const room = width - measureWidth(title) - measureWidth(now);
   const fits = (text: string): boolean => measureWidth(text) + 2 <= room;
-  const shown = !Number.isFinite(columns) ? "" : [`  last ${span}`, `  ${span}`].find(fits) ?? "";
+  const choices = [
+    `  last ${reach}${details[0]}`,
+    ...details.map((detail) => `  ${reach}${detail}`),
+    `  ${reach}`,
+  ];
+  const shown = !Number.isFinite(columns) ? "" : choices.find(fits) ?? "";
   const blanks = " ".repeat(Math.max(1, room - measureWidth(shown)));
   return cutStyledLine(paint(title, "heading") + paint(shown, "dim") + blanks + now, width);
 }
@@ -282,8 +314,9 @@ export function renderGraph(
   },
 ): string[] {
   const size = { width: Math.max(1, width - SCALE_WIDTH - 1), height: lines - 1 };
-  const newest = findNewestColumn(graph);
-  const columns = { count: 2 * size.width, newest: newest ?? 0, interval: graph.interval };
+  const span = chooseSpan(graph, 2 * size.width);
+  const newest = findNewestColumn({ ...graph, interval: span });
+  const columns = { count: 2 * size.width, newest: newest ?? 0, interval: span };
   const all = graph.series.map((one) => spreadValues(one, columns));
   const firsts = all.map((values) => values.findIndex((value) => value !== null));
   const first = Math.min(...firsts.filter((column) => column >= 0));
@@ -291,7 +324,7 @@ export function renderGraph(
   const plotted = drawPlot(graph.series, all, { ...size, highest, paint });
   const scale = drawScale(Number.isFinite(first) ? highest : null, size.height, graph.format);
   return [
-    renderTitle(graph, width, columns.count - first, paint),
+    renderTitle(graph, { width, columns: columns.count - first, span, paint }),
     ...plotted.map((line, row) => paint(scale[row], "dim") + line),
   ];
 }

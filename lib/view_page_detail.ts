@@ -216,7 +216,7 @@ function renderGraphs(
   keys: readonly SeriesKey[],
   { width, lines }: { readonly width: number; readonly lines: number },
 ): string[] {
-  const options = { width: width - 2, lines, paint, interval: state.interval };
+  const options = { width: width - 2, lines, paint, interval: state.interval, isWhole: true };
   return fillWithTrends(row.trend, keys, options).map((line) => ` ${line}`);
 }
 

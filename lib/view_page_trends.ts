@@ -8,6 +8,7 @@ import type { Row } from "./state_fleet.ts";
 import {
   getSeries,
   getSeriesTimes,
+  MAX_LONG_POINTS,
   type Series,
   SERIES_KEYS,
   type SeriesKey,
@@ -43,21 +44,30 @@ const MAX_GRAPH_POINTS = 400;
 interface TrendOptions {
   readonly paint: Paint;
   readonly interval: Seconds;
+  /** All that is kept, up to 900 polls; else as many polls as there are columns of dots. */
+  readonly isWhole?: boolean;
 }
 
 function createGraph(
   key: SeriesKey,
   series: readonly GraphSeries[],
-  { title = TITLES[key][0], interval }: { readonly title?: string; readonly interval: Seconds },
+  { title = TITLES[key][0], ...span }:
+    & Pick<Graph, "interval" | "isWhole">
+    & { readonly title?: string },
 ): Graph {
-  const graph = { title, series, format: TITLES[key][1], interval };
+  const graph = { title, series, format: TITLES[key][1], ...span };
   return key === "kvCacheUsageRatio" ? { ...graph, highest: 1 } : graph;
 }
 
-function createSeries(series: Series, key: SeriesKey, place: number): GraphSeries {
+function createSeries(
+  series: Series,
+  key: SeriesKey,
+  { place, isWhole }: { readonly place: number; readonly isWhole: boolean },
+): GraphSeries {
+  const count = isWhole ? MAX_LONG_POINTS : MAX_GRAPH_POINTS;
   return {
-    values: getSeries(series, key, MAX_GRAPH_POINTS),
-    times: getSeriesTimes(series, MAX_GRAPH_POINTS),
+    values: getSeries(series, key, count),
+    times: getSeriesTimes(series, count),
     mark: MARKS[place],
     meaning: SERIES_MEANINGS[place],
   };
@@ -107,7 +117,7 @@ export const MAX_GRAPH_LINES = 7;
 export function fillWithTrends(
   series: Series,
   keys: readonly SeriesKey[],
-  { width, lines, paint, interval, maxGraphLines = MAX_GRAPH_LINES }:
+  { width, lines, paint, interval, isWhole = false, maxGraphLines = MAX_GRAPH_LINES }:
     & PanelSpace
     & TrendOptions
     & { readonly maxGraphLines?: number },
@@ -115,9 +125,14 @@ export function fillWithTrends(
   const perGraph = Math.min(maxGraphLines, Math.floor(lines / keys.length));
   if (perGraph < MIN_GRAPH_LINES) return renderTrendStrips(series, keys, { width, paint });
   return keys.flatMap((key) =>
-    renderGraph(createGraph(key, [createSeries(series, key, 0)], { interval }), {
-      ...{ width, lines: perGraph, paint },
-    })
+    renderGraph(
+      createGraph(key, [createSeries(series, key, { place: 0, isWhole })], {
+        ...{ interval, isWhole },
+      }),
+      {
+        ...{ width, lines: perGraph, paint },
+      },
+    )
   );
 }
 
@@ -169,9 +184,9 @@ function listCells(state: State, paint: Paint): readonly DrawCell[] {
   const count = rows.filter(({ replica }) => replica !== null).length;
   const each = chosen.length < count ? `${chosen.length} of ${count}` : "each";
   const draw = (key: SeriesKey, all: readonly Series[], whose: string): DrawCell => {
-    const series = all.map((one, place) => createSeries(one, key, place));
+    const series = all.map((one, place) => createSeries(one, key, { place, isWhole: true }));
     const title = TITLES[key][0] + (chosen.length > 1 ? `, ${whose}` : "");
-    const graph = createGraph(key, series, { title, interval });
+    const graph = createGraph(key, series, { title, interval, isWhole: true });
     return (space) => renderGraph(graph, { ...space, paint });
   };
   const drawEach = (key: SeriesKey): DrawCell => draw(key, chosen.map(({ trend }) => trend), each);

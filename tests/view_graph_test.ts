@@ -146,6 +146,33 @@ Deno.test("renderGraph() places values by their times", () => {
   assertEquals(drawLow([...early(null), others]).slice(-1), "⠉");
 });
 
+Deno.test("renderGraph() draws half an hour, and says of how many seconds a column is the highest", () => {
+  const draw = (count: number, width: number) => {
+    const values = Array.from({ length: count }, (_, i) => i === 5 ? 10 : 1);
+    const graph = createGraph([createSeries(values)], { isWhole: true });
+    return renderGraph(graph, { width, lines: 6, paint: plain });
+  };
+  const columns = (line: string): number =>
+    [...line.slice(7)].filter((cell) => cell !== " ").length;
+  for (
+    const [count, width, title] of [
+      [60, 60, /^Running {2}last 2 min {2}/],
+      [105, 60, /^Running {2}last 3\.5 min {2}/],
+      [107, 60, /^Running {2}last 3\.6 min, max of 4 s {2}/],
+      [900, 60, /^Running {2}last 30(\.\d)? min, max of 20 s {2}/],
+      [900, 120, /^Running {2}last 30(\.\d)? min, max of 10 s {2}/],
+      [900, 36, /^Running {2}30(\.\d)? min, max\/40 s /],
+    ] as const
+  ) {
+    const [heading, top, ...rest] = draw(count, width);
+    assertMatch(heading, title);
+    // One poll of 900 is as high as ever.
+    assertEquals(columns(top), 1, `${count} ${width}\n${top}`);
+    const drawn = columns(rest[rest.length - 1]);
+    assert(drawn > (width - 7) / 2.2 && drawn <= width - 7, `${count} ${width} ${drawn}`);
+  }
+});
+
 Deno.test("renderGraph() tells a span by the clock, not by the number of polls", () => {
   const values = Array.from({ length: 11 }, () => 1);
   const times = values.map((_, i) => 100 + 10 * i);
