@@ -25,6 +25,9 @@ import { absent, isPresent, present, type Reading } from "./reading.ts";
 
 export const PREFIX = "llamacpp:";
 const ENABLING_OPTION = "--metrics";
+/** With what busy slots have generated, and without. */
+const STEP_NAME = "tokens_generated_total";
+const FINISH_NAME = "tokens_predicted_total";
 /** Its first build in which `/metrics` wakes no sleeping server. */
 const QUIET_METRICS_BUILD = 10_666;
 
@@ -47,7 +50,7 @@ const ROWS: readonly MetricRow[] = [
   counter("prompt_tokens_cached_total", "tokens", "Cached prompt tokens", "Found in a slot's cache.", { key: "cachedPromptTokens", since: "b10434" }),
   counter("prompt_seconds_total", "seconds", "Prompt time", "Added up over slots.", {}),
   // The former is missing where /slots is off.
-  counter(["tokens_generated_total", "tokens_predicted_total"], "tokens", "Generated tokens", "Counted when a slot is released; with the tokens of busy slots from /slots.", { key: "generationTokens" }),
+  counter([STEP_NAME, FINISH_NAME], "tokens", "Generated tokens", "Counted when a slot is released; with the tokens of busy slots from /slots.", { key: "generationTokens" }),
   counter("tokens_predicted_seconds_total", "seconds", "Generation time", "Added up over slots.", {}),
   counter("n_decode_total", "steps", "Decode steps", "Without speculative ones.", {}),
   gauge("n_tokens_max", "tokens", "Longest sequence", "Prompt and output; the server declares it a counter.", {}),
@@ -153,7 +156,7 @@ export async function askModel(ask: Ask, round: ModelRound): Promise<string | An
   if (body === null) return text + writeSample("requests_processing", model, slots.busy);
   const counted = Number(/^llamacpp:tokens_predicted_total (\S+)/m.exec(body)?.[1] ?? NaN);
   const total = round.countTokens(counted, slots.decoded);
-  return text + writeSample("tokens_generated_total", model, total);
+  return text + writeSample(STEP_NAME, model, total);
 }
 
 interface RouterModel {
@@ -268,6 +271,7 @@ function conclude(facts: EngineFacts): EngineConclusions {
     counters: concludePrompt(facts),
     metricsAreOff: facts.getValue("metrics_off") === 1,
     isAsleep: facts.getValue("model_awake") === 0,
+    tokensAreBooked: facts.getName(STEP_NAME) === FINISH_NAME ? "finish" : "step",
     kvCacheCapacity: capacity === null ? absent("missing") : present(capacity),
     // With `--kv-unified` each slot says the whole pool.
     kvCacheCapacityIsEstimate: capacity !== null,
@@ -292,6 +296,7 @@ export const LLAMACPP: Dialect = {
   enablingOption: ENABLING_OPTION,
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
   tokensAreBooked: "step",
+  answersLate: true,
   latencyDefinitions: {},
   mainOptions: ["slots", "context_per_slot", "build"],
   flags: {

@@ -298,7 +298,8 @@ function createFamilies(rows: readonly MetricRow[]): Map<string, MetricRow> {
 }
 
 export function createVocabulary(dialect: Dialect): Vocabulary {
-  const { name, isRouter, tokensAreBooked, latencyDefinitions, mainOptions, rows } = dialect;
+  const { name, isRouter, answersLate, tokensAreBooked, latencyDefinitions, mainOptions, rows } =
+    dialect;
   const { flags, capacityReason, failuresAreApart } = dialect;
   const keys = new Set([...rows.map(({ key }) => key), ...dialect.derivedKeys ?? []]);
   const noSuchFigures = new Set(
@@ -307,7 +308,7 @@ export function createVocabulary(dialect: Dialect): Vocabulary {
   return {
     dialect,
     server: {
-      ...{ name, isRouter, tokensAreBooked, latencyDefinitions, mainOptions },
+      ...{ name, isRouter, answersLate, tokensAreBooked, latencyDefinitions, mainOptions },
       ...{ flags, capacityReason, failuresAreApart, noSuchFigures },
     },
     targets: createTargets(rows),

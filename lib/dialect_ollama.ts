@@ -127,6 +127,7 @@ export const OLLAMA: Dialect = {
   answersVersion: false,
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
   tokensAreBooked: "step",
+  answersLate: true,
   latencyDefinitions: {},
   mainOptions: [],
   flags: {

@@ -158,6 +158,8 @@ export interface ServerTraits {
   readonly name: string;
   /** It passes requests on to engines, which count them as well. */
   readonly isRouter?: true;
+  /** It answers between batches: what takes long is the batch. */
+  readonly answersLate?: true;
   /** When tokens are counted: at each step, or when the request finishes. */
   readonly tokensAreBooked: "step" | "finish";
   /** Whether only other pages than its metrics are read. */

@@ -24,7 +24,7 @@ import type { Seconds } from "./units.ts";
 export const STALE_LIMIT: Seconds = 30;
 /** Tolerates one missed answer at long intervals. */
 export const STALE_INTERVALS = 1.5;
-/** An answer this much later than the interval is overdue. */
+/** An answer this much later than the interval is overdue, unless the last one took longer. */
 export const MAX_RESPONSE_TIME: Seconds = 1;
 
 export interface ScrapeRecord {
@@ -38,7 +38,7 @@ export interface ScrapeRecord {
 
 export interface ScrapedEndpoint {
   readonly endpoint: Pick<Endpoint, "isGuess">;
-  readonly scrape: { readonly receivedAt: Seconds } | null;
+  readonly scrape: { readonly receivedAt: Seconds; readonly duration: Seconds } | null;
   readonly askedAt: Seconds | null;
   readonly failure: Pick<ScrapeFailure, "kind"> | null;
   readonly schedule: Schedule;
@@ -54,9 +54,11 @@ export function getScrapeRecord(
     known.failure?.kind === "refused";
   const interval = getInterval(known.schedule, state.interval);
   const overdue = known.askedAt === null ? 0 : now - known.askedAt;
+  // A busy server answers as late as the last time.
+  const responseTime = Math.max(MAX_RESPONSE_TIME, known.scrape?.duration ?? 0);
   return {
     interval,
-    hasFailed: (known.failure !== null && !isAwaited) || overdue > interval + MAX_RESPONSE_TIME,
+    hasFailed: (known.failure !== null && !isAwaited) || overdue > interval + responseTime,
     age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
   };
 }

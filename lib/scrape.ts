@@ -95,6 +95,27 @@ interface ScrapeAttempt extends Attempt {
   readonly expectedBytes: Bytes;
 }
 
+/** The longest time limit after timeouts, if the user's is not longer. */
+const MAX_PATIENCE: Seconds = 30;
+
+/** A server that is late may be busy. */
+function createPatience(timeout: Seconds): {
+  limit: Seconds;
+  readonly noteAnswer: (duration: Seconds) => void;
+  readonly noteTimeout: () => void;
+} {
+  const patience = {
+    limit: timeout,
+    noteAnswer: (duration: Seconds): void => {
+      if (duration < patience.limit / 4) patience.limit = timeout;
+    },
+    noteTimeout: (): void => {
+      patience.limit = Math.max(timeout, Math.min(2 * patience.limit, MAX_PATIENCE));
+    },
+  };
+  return patience;
+}
+
 /** After these, another server may stand there. */
 const ANOTHER_SERVER: ReadonlySet<FailureKind> = new Set([
   ...["refused", "reset", "not_found", "not_exposition", "other_server", "html"] as const,
@@ -274,7 +295,7 @@ function createBrokenClient(error: unknown): HttpClient {
 
 /**
  * Keeps the connection, and starts at the URL that the last good scrape was redirected to.
- * @param options.timeout From request to last byte.
+ * @param options.timeout From request to last byte; doubled after each timeout, up to `MAX_PATIENCE`.
  */
 export async function createScraper(
   platform: Platform,
@@ -299,25 +320,20 @@ export async function createScraper(
   const server = { ...unmet };
   let lastUrl = endpoint.metricsUrl;
   let lastBytes: Bytes = 0;
+  const patience = createPatience(timeout);
   let isBusy = false;
 
   const scrape = async (signal?: AbortSignal): Promise<Scrape | ScraperFailure> => {
     if (isBusy) throw new Error(`Cannot scrape "${endpoint.key}": a scrape of it is under way`);
     isBusy = true;
-    const limit = platform.deadline(timeout, signal);
+    const limit = platform.deadline(patience.limit, signal);
     const attempt: ScrapeAttempt = {
-      platform,
-      client,
-      endpoint,
-      access,
-      readMetrics,
-      pool,
+      ...{ platform, client, endpoint, access, readMetrics, pool, server },
       expectedBytes: lastBytes,
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),
       stopTimer: limit.cancel,
       listInner: options.listInner,
-      server,
       url: lastUrl,
       phase: "credentials",
       bytes: 0,
@@ -326,11 +342,14 @@ export async function createScraper(
       const outcome = await orAbort(fetchScrape(attempt), limit.signal);
       lastUrl = server.round === null ? attempt.url : endpoint.metricsUrl;
       lastBytes = outcome.bytes;
+      patience.noteAnswer(outcome.duration);
       return outcome;
     } catch (error) {
       const { receivedAt: failedAt, receivedAtEpoch, duration } = stampReceipt(attempt);
       lastUrl = endpoint.metricsUrl;
-      const problem = explainError(error, attempt, { expired: limit.expired, timeout });
+      const { expired } = limit;
+      const problem = explainError(error, attempt, { expired, timeout: patience.limit });
+      if (problem.kind === "timeout") patience.noteTimeout();
       if (ANOTHER_SERVER.has(problem.kind)) Object.assign(server, unmet);
       const failedAtEpoch = receivedAtEpoch;
       return { endpointKey: endpoint.key, failedAt, failedAtEpoch, duration, ...problem };

@@ -321,7 +321,11 @@ export function acceptScrape(
   return {
     ...setEngines(known, totals, current),
     ...{ history, scrape, askedAt: null, failure: null },
-    schedule: notePoll(known.schedule, { endedAt: receivedAt, duration, hasFailed: false }),
+    schedule: notePoll(known.schedule, {
+      endedAt: receivedAt,
+      duration: scrape.engines.some(({ server }) => server.answersLate) ? 0 : duration,
+      hasFailed: false,
+    }),
   };
 }
 

@@ -100,6 +100,14 @@ Deno.test("LLAMACPP without --metrics gives what slots say, and marks the rest a
   await server.close();
 });
 
+Deno.test("LLAMACPP without slots counts tokens when a request finishes", async () => {
+  const [engine] = await scrapeEngines({ ...LOADED, "/slots": 501 });
+  assertEquals(engine.counters.generationTokens.value, 660);
+  assertEquals(engine.server.tokensAreBooked, "finish");
+  const [smooth] = await scrapeEngines(LOADED);
+  assertEquals(smooth.server.tokensAreBooked, "step");
+});
+
 Deno.test("LLAMACPP asks no slots of a server that can sleep", async () => {
   const awake = startKind(() => LOADED, "llama.cpp");
   await scrapeKind(awake, { commandLine: "llama-server -m m.gguf --sleep-idle-seconds 60" });

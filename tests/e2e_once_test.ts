@@ -307,6 +307,7 @@ Deno.test("--once leaves the others alone when servers fail in every way", async
     }
     assertEquals(total.replicaCounts, {
       total: up.length + bad.length,
+      countedElsewhere: 0,
       up: up.length,
       stale: 0,
       down: bad.length,

@@ -13,13 +13,17 @@ import {
 import type { Alert } from "../lib/rules_alerts.ts";
 import { createFinding } from "../lib/rules_finding.ts";
 import { DEFAULT_RULES, MIN_SPAN, type RuleId } from "../lib/rules_table.ts";
-import { startSchedule } from "../lib/scrape_schedule.ts";
+import { getInterval, startSchedule } from "../lib/scrape_schedule.ts";
 import {
+  advance,
   createEndpoint,
+  createFailed,
+  createScraped,
   encode,
   readEngine,
   readGzip,
   type Series,
+  startState,
   writeEngine,
 } from "./fixtures/expositions.ts";
 import { parseEngineMetrics } from "./fixtures/readers.ts";
@@ -100,11 +104,15 @@ Deno.test("isAwake() is false if rules cannot be evaluated", () => {
 Deno.test("getScrapeRecord() treats an overdue answer as a failure", () => {
   const endpoint = createEndpoint(8000);
   const schedule = startSchedule();
-  const known = { endpoint, scrape: { receivedAt: 10 }, askedAt: 12, failure: null, schedule };
-  const read = (now: number) => getScrapeRecord(known, { now, interval: 2 });
+  const known = { endpoint, askedAt: 12, failure: null, schedule };
+  const read = (now: number, duration = 0.01) =>
+    getScrapeRecord({ ...known, scrape: { receivedAt: 10, duration } }, { now, interval: 2 });
   assertEquals(read(13), { interval: 2, hasFailed: false, age: 3 });
   assertEquals(read(12 + 2 + MAX_RESPONSE_TIME).hasFailed, false);
   assertEquals(read(12.1 + 2 + MAX_RESPONSE_TIME).hasFailed, true);
+  // One that answered as late before is busy.
+  assertEquals(read(18.2, 4.3).hasFailed, false);
+  assertEquals(read(18.4, 4.3).hasFailed, true);
   const never = {
     endpoint,
     scrape: null,
@@ -114,6 +122,36 @@ Deno.test("getScrapeRecord() treats an overdue answer as a failure", () => {
   } as const;
   const record = getScrapeRecord(never, { now: 1, interval: 2 });
   assertEquals(record, { interval: 2, hasFailed: true, age: null });
+});
+
+Deno.test("a server that answers 4 s late is busy, and one that refuses is down", () => {
+  const [late, gone] = [8000, 8001].map((port) => createEndpoint(port));
+  const say = (tokens: number) =>
+    encode(
+      'llamacpp:requests_processing{model="m"} 4\n' +
+        `llamacpp:tokens_generated_total{model="m"} ${tokens}\n`,
+    );
+  const statuses: (readonly string[])[] = [];
+  let state = advance(startState([late, gone]), 0.1, [
+    createScraped(late, 0.05, say(0)),
+    createScraped(gone, 0.05, say(0)),
+  ]);
+  for (let at = 5; at <= 60; at += 5) {
+    // Asked 4.3 s before each answer; looked at between.
+    state = advance(state, at - 0.5, [{ kind: "asked", endpointKey: late.key, at: at - 4.3 }]);
+    statuses.push(state.fleet.rows.map(({ status }) => status));
+    const answer = createScraped(late, at, say(at));
+    if (answer.kind !== "scraped") throw new Error(answer.kind);
+    const scrape = { ...answer.scrape, duration: 4.3 };
+    state = advance(state, at + 0.1, [{ kind: "scraped", scrape }, createFailed(gone, at)]);
+    statuses.push(state.fleet.rows.map(({ status }) => status));
+  }
+  // Once, before it is known to be late.
+  assertEquals(statuses.map(([status]) => status).filter((status) => status !== "OK"), ["STALE"]);
+  assertEquals(new Set(statuses.map(([, status]) => status)), new Set(["OK", "STALE", "DOWN"]));
+  assertEquals(statuses.at(-1), ["OK", "DOWN"]);
+  // Its lateness is the batch's, and no reason to ask less often.
+  assertEquals(getInterval(state.endpoints[0].schedule, 2), 2);
 });
 
 Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
