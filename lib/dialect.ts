@@ -11,6 +11,7 @@ import { LITELLM } from "./dialect_litellm.ts";
 import { LLAMACPP } from "./dialect_llamacpp.ts";
 import { LMDEPLOY } from "./dialect_lmdeploy.ts";
 import { OLLAMA } from "./dialect_ollama.ts";
+import { OPENAI } from "./dialect_openai.ts";
 import { ROUTERS } from "./dialect_router.ts";
 import { SGLANG } from "./dialect_sglang.ts";
 import { TGI } from "./dialect_tgi.ts";
@@ -31,6 +32,7 @@ export const DIALECTS: readonly Dialect[] = [
   DYNAMO,
   LITELLM,
   ...ROUTERS,
+  OPENAI,
 ];
 export const DIALECT_NAMES: string = DIALECTS.map(({ name }) => name).join(", ");
 

@@ -27,6 +27,7 @@ import {
   type KnownServer,
   MAX_BODY_BYTES,
   MAX_PARALLEL_BODY_BYTES,
+  meetModelsOnly,
   meetServer,
   ProblemError,
   requestMetrics,
@@ -240,6 +241,8 @@ async function fetchScrape(attempt: ScrapeAttempt): Promise<Scrape> {
   attempt.phase = "body";
   if (response.status !== 200) {
     const { bytes } = await readBody(response.body, MAX_PARALLEL_BODY_BYTES);
+    if (response.status === 404) meetModelsOnly(attempt);
+    if (attempt.server.round !== null) return await scrapeByRound(attempt, attempt.server.round);
     throw describeRefusal(attempt, {
       status: response.status,
       head: decodeHead(bytes),

@@ -5,6 +5,7 @@
  */
 
 import type { Ask, Dialect, ListInner, Round } from "./dialect_model.ts";
+import { OPENAI } from "./dialect_openai.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import type { Endpoint } from "./model.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
@@ -192,7 +193,7 @@ export function isDefaultPage({ metricsUrl }: Endpoint): boolean {
 
 /** Finds out once who answers; its metrics page may have another place. */
 export async function meetServer(attempt: Attempt): Promise<void> {
-  const { server, endpoint, listInner, url } = attempt;
+  const { server, endpoint, url } = attempt;
   if (!server.isIdentified) {
     const identity = await identifyKind(createAsk(attempt)).finally(() => attempt.url = url);
     Object.assign(server, identity);
@@ -203,9 +204,24 @@ export async function meetServer(attempt: Attempt): Promise<void> {
   if (page !== undefined && url === endpoint.metricsUrl && isDefaultPage(endpoint)) {
     attempt.url = url.slice(0, -METRICS_PATH.length) + page;
   }
+  startRound(attempt);
+}
+
+/** For servers that need more than their metrics page. */
+function startRound({ server, endpoint, listInner }: Attempt): void {
   if (!isDefaultPage(endpoint)) return;
   const launch = { commandLine: endpoint.commandLine ?? null, listInner };
   server.round ??= server.dialect?.createRound?.(launch) ?? null;
+}
+
+/** A server of unknown kind without a metrics page, but with models, is watched by those. */
+export function meetModelsOnly(attempt: Attempt): void {
+  const { server } = attempt;
+  if (server.dialect !== null || server.models === null || server.models.models.length === 0) {
+    return;
+  }
+  server.dialect = OPENAI;
+  startRound(attempt);
 }
 
 export function takeModels(server: KnownServer): ModelList | null {

@@ -126,12 +126,16 @@ Deno.test("scan() takes what says that it is vLLM for vLLM, whatever its metrics
     8010: answer({ "/metrics": "up 1\n", "/version": "ok" }),
   };
   const { found, others } = await scan(placeServers(servers));
-  assertEquals(found.map(({ address }) => address), ["localhost:8000", "localhost:8001"]);
+  assertEquals(found.map(({ address }) => address), [
+    "localhost:8000",
+    "localhost:8001",
+    // No Ollama, but a server with models.
+    "localhost:8005",
+  ]);
   assertEquals(others.map(({ port, name }) => `${port} ${name}`), [
     "8002 requires credentials: if it is a model server, name it with --url",
     "8003 other server, not watched: no metrics page",
     "8004 SGLang's models without its metrics: start it with --enable-metrics",
-    "8005 other server, not watched: no metrics page",
     "8006 vLLM's models without its metrics: name its own port with --url",
     "8007 other server, not watched: no metrics page",
     "8008 other server, version 1.0, not watched: a web page",

@@ -37,12 +37,18 @@ Deno.test("identifyKind() takes nothing for Ollama that only answers some of its
   const models = readText("ollama/models.json");
   const real = { "/v1/models": models, "/api/ps": '{"models":[]}', "/api/tags": tags };
   const cases: readonly (readonly [Answers, readonly string[]])[] = [
-    [real, ["/v1/models", "/", "/metrics"]],
-    [{ ...real, "/": "Ollama is running" }, ["/v1/models", "/", "/api/version", "/metrics"]],
+    [real, ["/v1/models", "/", "/metrics", "/v1/models"]],
+    [{ ...real, "/": "Ollama is running" }, [
+      "/v1/models",
+      "/",
+      "/api/version",
+      "/metrics",
+      "/v1/models",
+    ]],
     // A page that answers everything.
     [
       { ...real, "/": "<html></html>", "/api/version": "<html></html>" },
-      ["/v1/models", "/", "/metrics"],
+      ["/v1/models", "/", "/metrics", "/v1/models"],
     ],
     [
       { ...real, "/": "Ollama is running", "/api/version": '{"version":"0.32.0"}' },
@@ -81,7 +87,7 @@ Deno.test("identifyKind() takes a refusal for no proof, and names the option of 
 });
 
 Deno.test("identifyKind() asks again who it is when another server may stand there", async () => {
-  let answers: Record<string, string> = { "/v1/models": list("x") };
+  let answers: Record<string, string> = {};
   const server = startKind(() => answers);
   await scrapeKind(server, { count: 1 });
   answers = { "/v1/models": list("vllm"), "/metrics": VLLM_BODY };
