@@ -1,6 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { readText } from "./fixtures/kinds.ts";
-import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
+import { readGzip } from "./fixtures/expositions.ts";
+import { readText, startKind } from "./fixtures/kinds.ts";
+import type { RawServer } from "./hostile_server.ts";
+import { findFreePorts, readDocument, type ReportDocument, runProgram } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 import { type ServerProcess, startServerProcess } from "./server_processes.ts";
 
@@ -122,5 +124,44 @@ Deno.test("a llama.cpp router and its children are counted once", {
     assertEquals([total.replicaCounts.total, total.replicaCounts.countedElsewhere], [3, 1]);
   } finally {
     await router.close();
+  }
+});
+
+/** Recorded metrics pages, and where they stand. */
+const ROUTERS: readonly (readonly [recording: string, path: string])[] = [
+  ["smg-1.13.0", "/metrics"],
+  ["sglang-router-0.3.2", "/metrics"],
+  ["vllm-router-0.1.17", "/metrics"],
+  ["litellm-1.80.0", "/metrics/"],
+  ["dynamo-1.6.1-frontend", "/metrics"],
+];
+
+Deno.test("routers are rows beside the engines that they pass requests to, and in no total", async () => {
+  const read = async (name: string): Promise<string> =>
+    new TextDecoder().decode(await readGzip(`fixtures/routers/${name}.prom.gz`));
+  const { answers } = createLlamaServer(0);
+  const engines = [
+    startKind(() => answers, "llama.cpp"),
+    await read("dynamo-1.6.1-worker").then((page) => startKind(() => ({ "/metrics": page }))),
+  ];
+  const routers = await Promise.all(ROUTERS.map(async ([recording, path]) => {
+    const page = await read(recording);
+    return startKind(() => ({ [path]: page, "/metrics": page }));
+  }));
+  try {
+    const run = async (servers: readonly RawServer[]): Promise<ReportDocument> => {
+      const { stdout } = await runProgram([...servers.map(({ origin }) => origin), ...ONCE]);
+      return readDocument(stdout);
+    };
+    const [all, alone] = await Promise.all([run([...routers, ...engines]), run(engines)]);
+    assertEquals(
+      all.replicas.filter((row) => !row.isCountedElsewhere).map(({ url }) => url),
+      alone.replicas.map(({ url }) => url),
+    );
+    assertEquals(all.replicas.filter((row) => row.isCountedElsewhere).length, ROUTERS.length);
+    assertEquals(all.total.sinceStart, alone.total.sinceStart);
+    assertEquals([all.total.running, all.total.replicas], [alone.total.running, 2]);
+  } finally {
+    await Promise.all([...routers, ...engines].map((server) => server.close()));
   }
 });
