@@ -358,6 +358,10 @@ async function runOptions(
   const ui = createStartUi(options);
   const session = createSession(targetsWithNotices, options, { opened, ui, pricing, pool });
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
+  if (!("error" in config) && config.hooks.length > 0 && !options.once) {
+    const { startHooks } = await import("./app_hooks.ts");
+    session.onEvaluated = startHooks(session, config.hooks);
+  }
   if (options.doctor) {
     const { runDoctor } = await import("./app_doctor.ts");
     return await runDoctor(session, facts, scrapeOnce);

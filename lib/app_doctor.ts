@@ -79,6 +79,20 @@ function examineSettings({ config, listSettings }: DoctorFacts): readonly Remark
   ];
 }
 
+/** Of webhooks only the origin: the rest of their URLs is a secret. */
+function examineHooks({ config }: DoctorFacts): readonly Remark[] {
+  if ("error" in config) return [];
+  return config.hooks.map(({ exec, webhook, hasBell, signals, level, timeout }, i) => {
+    const deeds = [
+      exec === null ? "" : `runs ${quote(exec[0])}, which the program must be permitted to run`,
+      webhook === null ? "" : `posts to ${new URL(webhook).origin}`,
+      hasBell ? "rings the bell" : "",
+    ].filter((text) => text !== "").join(", ");
+    const rules = signals === null ? "any rule" : [...signals].join(", ");
+    return ok(`hook ${i + 1}`, `${deeds}, within ${timeout} s, by ${rules} from ${level} on`);
+  });
+}
+
 function examineProxies(platform: Platform, watched: readonly Watched[]): readonly Remark[] {
   const subject = "proxy";
   const urls = watched.map(({ endpoint }) => endpoint.metricsUrl);
@@ -293,6 +307,7 @@ export async function runDoctor(
   const remarks = [
     ok("program", describeProgram(platform)),
     ...examineSettings(facts),
+    ...examineHooks(facts),
     ...examineTerminal(session),
     ...examineProxies(platform, [...watched.values()]),
     ...examineProcesses(listing),

@@ -64,6 +64,8 @@ export interface Session {
   past: Past | null;
   /** For a live screen. */
   onChange: () => void;
+  /** After each evaluation while polling, in which rules may have begun to fire. */
+  onEvaluated: () => void;
   /** After each good scrape. */
   onScraped: (watched: Watched) => Promise<void>;
 }
@@ -98,6 +100,7 @@ export function startSession(
     stop: new AbortController(),
     past: null,
     onChange: () => {},
+    onEvaluated: () => {},
     onScraped: () => Promise.resolve(),
   };
   session.stop.signal.addEventListener("abort", () => wake(session));
@@ -332,6 +335,7 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
     }
     if (stop.signal.aborted) break;
     takeInstant(session);
+    session.onEvaluated();
     await show();
     while (!stop.signal.aborted && platform.monotonicSeconds() < getEnd()) {
       await waitUntil(session, getEnd(), () => false);

@@ -7,6 +7,7 @@
  */
 
 import { type FileText, type FileValues, suggestOption } from "./cli_arguments.ts";
+import { describeHooks, type Hook, parseHooks } from "./cli_hooks.ts";
 import {
   findSecretOption,
   OPTION_ROWS,
@@ -24,7 +25,8 @@ import type { Bytes } from "./units.ts";
 export interface Config {
   readonly values: FileValues;
   readonly warnings: readonly string[];
-  /** A URL holds a password: nothing else may. */
+  readonly hooks: readonly Hook[];
+  /** A URL holds a password, or is a webhook: nothing else may. */
   readonly hasSecrets: boolean;
 }
 
@@ -53,6 +55,7 @@ interface Reader {
   readonly folder: string;
   readonly values: Map<OptionName, readonly FileText[]>;
   readonly warnings: string[];
+  readonly hooks: Hook[];
   hasSecrets: boolean;
 }
 
@@ -174,6 +177,13 @@ function parseMember(reader: Reader, member: JsonMember): void {
   const origin = nameMember(member);
   if (name === "$schema") return;
   if (name === "rules") return parseRules(reader, member);
+  if (name === "hooks") {
+    const hooks = parseHooks(member, origin, reader.folder);
+    if ("error" in hooks) throw new ConfigError(hooks.error);
+    reader.hooks.push(...hooks);
+    reader.hasSecrets ||= hooks.some(({ webhook }) => webhook !== null);
+    return;
+  }
   if (name === "endpoints") {
     if (value.kind !== "array") throw new ConfigError(`${origin} must be a list`);
     for (const item of value.items) parseEndpointMember(reader, item, origin);
@@ -196,7 +206,9 @@ function parseMember(reader: Reader, member: JsonMember): void {
 
 /** An empty text sets nothing. An error is one sentence without a full stop or secret. */
 export function parseConfig(text: string, folder: string): Config | { readonly error: string } {
-  const reader: Reader = { folder, values: new Map(), warnings: [], hasSecrets: false };
+  const reader: Reader = {
+    ...{ folder, values: new Map(), warnings: [], hooks: [], hasSecrets: false },
+  };
   if (text.trim() === "") return reader;
   const node = parseJsonText(text);
   if ("problem" in node) return { error: `line ${node.line}: ${node.problem}` };
@@ -250,7 +262,7 @@ export async function loadConfig(
   named: string | null,
 ): Promise<ConfigFile | { readonly error: string }> {
   const path = named ?? findConfigPath(platform);
-  const nothing = { values: new Map(), warnings: [], isFound: false };
+  const nothing = { values: new Map(), warnings: [], hooks: [], isFound: false };
   if (path === null) return { ...nothing, path: "" };
   const shown = `the configuration file ${quote(path)}`;
   let text: string;
@@ -266,10 +278,10 @@ export async function loadConfig(
   if ("error" in config) return { error: `${shown}: ${config.error}` };
   const mode = config.hasSecrets ? await platform.fileMode(path) : null;
   if (mode !== null && (mode & OTHERS) !== 0) {
-    return { error: `${shown} holds a password, and others can read it: chmod 600` };
+    return { error: `${shown} holds a password or webhook, and others can read it: chmod 600` };
   }
   const warnings = config.warnings.map((warning) => `${shown}: ${warning}`);
-  return { values: config.values, warnings, path, isFound: true };
+  return { values: config.values, warnings, hooks: config.hooks, path, isFound: true };
 }
 
 const NUMBER_PATTERN = /^(?:SECONDS|N|USD)$/;
@@ -347,6 +359,7 @@ export function createConfigSchema(): Schema {
         { description: row.help, ...describeType(row), ...describeDefault(row) },
       ])),
       rules: describeRules(),
+      hooks: describeHooks(),
     },
     additionalProperties: false,
   };
@@ -375,6 +388,9 @@ ${settings.join("")}
   // Rules, with their defaults; "off" for a rule, or as its level, silences it
   // "rules": {
 ${[...RULE_SETTINGS].map(writeRule).join("")}  // },
+
+  // What to run, post or ring when a rule fires, and when that is over
+  // "hooks": [{ "rules": ["down", "overloaded"], "exec": ["/usr/local/bin/page", "on-call"], "repeat": "30m" }],
 }
 `;
 }

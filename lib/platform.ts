@@ -97,6 +97,8 @@ export interface ProgramCall {
   readonly name: string;
   readonly arguments: readonly string[];
   readonly timeout: Seconds;
+  /** Written to its standard input, which is empty otherwise. */
+  readonly input?: string;
   /** Killed if either stream exceeds this. */
   readonly maxOutputBytes: Bytes;
   readonly signal?: AbortSignal;
@@ -160,6 +162,11 @@ export interface Platform {
   };
   /** @throws {Error} If a certificate or key cannot be used. */
   readonly createHttpClient: (transport: Transport) => Promise<HttpClient>;
+  /** Returns the status of the answer. Redirects are not followed. @throws {Error} The runtime's error. */
+  readonly postJson: (
+    transport: Transport,
+    request: { readonly url: string; readonly body: string; readonly signal: AbortSignal },
+  ) => Promise<number>;
   /** Listens until the signal aborts. @throws {Error} If it cannot listen there. */
   readonly serveHttp: (
     place: { readonly host: string; readonly port: number },

@@ -12,7 +12,7 @@ import type {
   Stdio,
   SystemMemory,
 } from "./platform.ts";
-import { createHttpClient, serveHttp } from "./platform_http.ts";
+import { createHttpClient, postJson, serveHttp } from "./platform_http.ts";
 import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
 const BLOCKED_OUTPUT_PAUSE: Seconds = 0.01;
@@ -185,7 +185,7 @@ function startProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
       args: [...call.arguments],
       clearEnv: true,
       env: { LC_ALL: "C", ...more },
-      stdin: "null",
+      stdin: call.input === undefined ? "null" : "piped",
       stdout: "piped",
       stderr: "piped",
     }).spawn();
@@ -198,11 +198,20 @@ function startProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
   }
 }
 
+/** Never rejects: a program need not read its input. */
+async function writeInput(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
+  const writer = stdin.getWriter();
+  await writer.write(new TextEncoder().encode(text)).catch(() => {});
+  await writer.close().catch(() => {});
+}
+
 async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
   const child = startProgram(call);
   if ("kind" in child) return child;
   const limit = deadline(call.timeout, call.signal);
   const readers = [child.stdout.getReader(), child.stderr.getReader()] as const;
+  // Not awaited: its children may hold the input open, and not read it.
+  if (call.input !== undefined) void writeInput(child.stdin, call.input);
   let cutShort: ProgramOutcome | null = null;
   const end = (reason: ProgramOutcome): void => {
     cutShort ??= reason;
@@ -364,6 +373,7 @@ export function createDenoPlatform(): Platform {
     nextTurn: createTurns(),
     deadline,
     createHttpClient,
+    postJson,
     serveHttp,
     acceptsConnections,
     readTextFile: (path) => Deno.readTextFile(path),

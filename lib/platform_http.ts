@@ -124,6 +124,30 @@ export async function createHttpClient(transport: Transport): Promise<HttpClient
 }
 
 /**
+ * Returns the status of the answer, whose body is not read.
+ * @throws {Error} The runtime's error.
+ */
+export async function postJson(
+  transport: Transport,
+  { url, body, signal }: {
+    readonly url: string;
+    readonly body: string;
+    readonly signal: AbortSignal;
+  },
+): Promise<number> {
+  const client = await createRuntimeClient(transport);
+  try {
+    const headers = { "content-type": "application/json" };
+    const request = { method: "POST", client, headers, body, signal, redirect: "manual" } as const;
+    const response = await fetch(url, request);
+    await response.body?.cancel();
+    return response.status;
+  } finally {
+    client?.close();
+  }
+}
+
+/**
  * Listens until the signal aborts.
  * @throws {Error} If it cannot listen there.
  */

@@ -121,6 +121,7 @@ export const EVENT_KINDS = {
   SLEEP: "notice",
   PREEMPT: "notice",
   GPU: "notice",
+  HOOK: "notice",
 } as const;
 export type EventKind = keyof typeof EVENT_KINDS;
 
@@ -150,7 +151,7 @@ export const STATUS_OF_RULE: Readonly<Record<RuleId, RuleStatus>> = {
 /** Outlives the replica, endpoint or GPU it names. */
 export interface EventSubject {
   readonly key: string;
-  /** Empty for a GPU. */
+  /** Empty for a GPU or a hook. */
   readonly endpointKey: string;
   /** `host:port`, or `GPU 3`. */
   readonly address: string;
@@ -174,6 +175,8 @@ export interface Occurrence {
   readonly amount?: number;
   /** Only for GPUs. */
   readonly outlier?: GpuOutlier;
+  /** Only of hooks: what failed. Safe text. */
+  readonly message?: string;
 }
 
 export interface EventLine {
@@ -192,6 +195,8 @@ export interface EventLine {
   readonly amount: number | null;
   /** Newest; only for GPUs. */
   readonly outlier?: GpuOutlier;
+  /** Newest; only of hooks. */
+  readonly message?: string;
 }
 
 /** Oldest first. */
@@ -222,6 +227,13 @@ function addAmount(known: number | null, { kind, amount }: Occurrence): number |
   return kind === "UP" ? amount : (known ?? 0) + amount;
 }
 
+function pickNewest({ outlier, message }: Occurrence): Pick<EventLine, "outlier" | "message"> {
+  return {
+    ...(outlier === undefined ? {} : { outlier }),
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
 function continueEvent(
   line: EventLine,
   occurrence: Occurrence,
@@ -234,7 +246,7 @@ function continueEvent(
     first: line.first ?? occurrence.first ?? null,
     worst: pickWorse(line.worst, occurrence.worst ?? null),
     amount: addAmount(line.amount, occurrence),
-    ...(occurrence.outlier === undefined ? {} : { outlier: occurrence.outlier }),
+    ...pickNewest(occurrence),
   };
 }
 
@@ -296,8 +308,7 @@ export function recordEvents(
     const { kind, subject, since = at, first = null, worst = null, amount = null } = occurrence;
     const beganAtEpoch = epoch - (at - since);
     const begun = { id: ++count, kind, subject, beganAt: since, beganAtEpoch, endedAt };
-    const evidence = occurrence.outlier === undefined ? {} : { outlier: occurrence.outlier };
-    return { ...begun, occurrences: 1, first, worst, amount, ...evidence };
+    return { ...begun, occurrences: 1, first, worst, amount, ...pickNewest(occurrence) };
   };
   const added = [
     ...[...lasting.values()].map((occurrence) => createLine(occurrence, null)),

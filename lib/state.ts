@@ -9,6 +9,7 @@ import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import type { HostSample } from "./host_load.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
+import { EMPTY_LOG, type EventLog, recordEvents } from "./rules_alerts.ts";
 import { evaluateRules, NO_EVALUATION } from "./rules_evaluate.ts";
 import { isCounted } from "./rules_status.ts";
 import { DEFAULT_RULES, type Rules } from "./rules_table.ts";
@@ -108,6 +109,8 @@ export type Message =
   | { readonly kind: "endpoint_gone"; readonly endpointKey: string }
   /** Replaces the notices. */
   | { readonly kind: "noticed"; readonly notices: readonly string[] }
+  /** `text` is safe, and follows the name. */
+  | { readonly kind: "hook_failed"; readonly name: string; readonly text: string }
   /** After SIGTSTP and SIGCONT. */
   | { readonly kind: "resumed" }
   | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds }
@@ -135,6 +138,7 @@ export function createState(
     ...{ pastStep: null, mark: null, noted: null },
     modelNames: new Map(),
     evaluation: NO_EVALUATION,
+    hookLog: EMPTY_LOG,
     gone: { here: NO_TOTALS, elsewhere: NO_TOTALS },
     totalPeaks: NO_PEAKS,
     totalTrend: NO_TOTAL_SERIES,
@@ -224,6 +228,22 @@ function removeEndpoint(state: State, key: string): State {
   };
 }
 
+function recordHookFailure(
+  { hookLog, now: at, nowEpoch: epoch }: State,
+  { name, text: message }: { readonly name: string; readonly text: string },
+): EventLog {
+  const subject = {
+    key: name,
+    endpointKey: "",
+    address: name,
+    name,
+    modelName: null,
+    engine: null,
+  };
+  const instants = [{ kind: "HOOK", subject, message } as const];
+  return recordEvents(hookLog, { at, epoch, lasting: [], instants });
+}
+
 function updateEndpoint(
   state: State,
   key: string,
@@ -302,6 +322,14 @@ export function getSceneState(state: State): State {
   return { ...held, held, ui, interval, pastStep, seenAt: pastStep === null ? held.now : now };
 }
 
+function resumeState(state: State): State {
+  return {
+    ...state,
+    endpoints: state.endpoints.map((known) => forgetSamples(known, state.now)),
+    totalTrend: interruptTotal(state.totalTrend, state.now),
+  };
+}
+
 /** Ignores messages about unknown endpoints. */
 export function update(state: State, message: Message): State {
   const { objectives } = state;
@@ -351,12 +379,10 @@ export function update(state: State, message: Message): State {
       return deriveFleet(removeEndpoint(state, message.endpointKey));
     case "noticed":
       return { ...state, notices: message.notices };
+    case "hook_failed":
+      return deriveFleet({ ...state, hookLog: recordHookFailure(state, message) });
     case "resumed":
-      return {
-        ...state,
-        endpoints: state.endpoints.map((known) => forgetSamples(known, state.now)),
-        totalTrend: interruptTotal(state.totalTrend, state.now),
-      };
+      return resumeState(state);
     case "clock":
       return evaluateState({ ...state, now: message.now, nowEpoch: message.nowEpoch });
     case "command":

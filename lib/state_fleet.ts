@@ -10,7 +10,7 @@ import type { GpuSample } from "./gpu_model.ts";
 import type { Endpoint, Figures, Objective, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { Advice } from "./rules_advice.ts";
-import type { Alert, EventLine } from "./rules_alerts.ts";
+import type { Alert, EventLine, EventLog } from "./rules_alerts.ts";
 import type { GroupChecks, RuleEvaluation } from "./rules_evaluate.ts";
 import { type Limit, NO_LIMIT } from "./rules_limits.ts";
 import { isCounted } from "./rules_status.ts";
@@ -60,6 +60,8 @@ export interface FleetSources {
   readonly totalTrend: TotalSeries;
   /** Hosts with a sample; always this machine. */
   readonly hosts: Hosts;
+  /** Failures of hooks. */
+  readonly hookLog: EventLog;
   /** Service levels to check; empty for none. */
   readonly objectives: readonly Objective[];
   readonly isDemo: boolean;
@@ -438,12 +440,13 @@ function createRow(
   };
 }
 
-/** Returns the events of replicas and GPUs, oldest first. */
-function mergeEvents({ evaluation, hosts }: FleetSources): readonly EventLine[] {
+/** Returns the events of replicas, GPUs and hooks, oldest first. */
+function mergeEvents({ evaluation, hosts, hookLog }: FleetSources): readonly EventLine[] {
   const { lines } = evaluation.events;
-  const ofGpus = [...hosts.values()].flatMap(({ events }) => events.lines);
-  if (ofGpus.length === 0) return lines;
-  return [...lines, ...ofGpus].sort((a, b) => a.beganAt - b.beganAt);
+  const others = [...[...hosts.values()].map(({ events }) => events), hookLog]
+    .flatMap((log) => log.lines);
+  if (others.length === 0) return lines;
+  return [...lines, ...others].sort((a, b) => a.beganAt - b.beganAt);
 }
 
 function countRows(all: readonly Row[]) {

@@ -295,7 +295,9 @@ export function formatLimit({ kind, span, evidence, outlier }: Limit, flags: Ser
   }
 }
 
-function formatDetails({ kind, worst, amount, occurrences, outlier }: EventLine): string {
+function formatDetails(
+  { kind, worst, amount, occurrences, outlier, message = "" }: EventLine,
+): string {
   const times = occurrences > 1 ? `${occurrences} times` : "";
   const count = formatCount(amount ?? 0);
   switch (kind) {
@@ -307,6 +309,8 @@ function formatDetails({ kind, worst, amount, occurrences, outlier }: EventLine)
       return `${count} requests rejected`;
     case "PREEMPT":
       return `${count}×`;
+    case "HOOK":
+      return [message, times].filter((text) => text !== "").join(", ");
     case "GPU":
       return [outlier === undefined ? "" : formatOutlier(outlier), times]
         .filter((text) => text !== "").join(", ");

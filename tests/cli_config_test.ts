@@ -92,7 +92,8 @@ Deno.test("loadConfig() refuses a file with a password that others can read", as
   for (const mode of [0o644, 0o640, 0o604, 0o660]) {
     const config = await loadConfig(createWorld({ files, mode }), "/c");
     assertEquals(config, {
-      error: 'the configuration file "/c" holds a password, and others can read it: chmod 600',
+      error:
+        'the configuration file "/c" holds a password or webhook, and others can read it: chmod 600',
     });
     assert(!("error" in await loadConfig(createWorld({ files, mode }), "/d")));
   }
@@ -371,7 +372,7 @@ Deno.test("createConfigSchema() takes the default file, and names every setting 
   const { properties } = createConfigSchema() as { properties: Record<string, unknown> };
   assertEquals(
     Object.keys(properties).sort(),
-    ["$schema", "endpoints", "rules", ...SETTABLE_ROWS.map((row) => row.name)].sort(),
+    ["$schema", "endpoints", "rules", "hooks", ...SETTABLE_ROWS.map((row) => row.name)].sort(),
   );
 });
 
@@ -384,6 +385,9 @@ Deno.test("createConfigSchema() and readConfig() agree on what may stand in a fi
     [{ "no-mouse": "yes" }, false],
     [{ theme: "pink" }, false],
     [{ interval: [] }, false],
+    [{ hooks: [{ rules: ["down"], exec: ["page"], repeat: "30m", timeout: 3 }] }, true],
+    [{ hooks: [{ exec: "page" }] }, false],
+    [{ hooks: [{ bell: true, level: "off" }] }, false],
     [[], false],
   ];
   for (const [value, isRight] of cases) {

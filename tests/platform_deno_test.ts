@@ -430,6 +430,16 @@ Deno.test("runProgram() gives what a program printed and how it ended", async ()
   });
 });
 
+Deno.test("runProgram() writes the input, and does not wait until it is read", async () => {
+  const input = "a line\n".repeat(100_000);
+  const counted = await runShell("wc -c", { input });
+  assertEquals(counted.kind === "exited" && counted.stdout.trim(), String(input.length));
+  assertEquals(await runShell("exit 3", { input }), {
+    ...{ kind: "exited", code: 3, stdout: "", stderr: "" },
+  });
+  assertEquals(await runShell("exec sleep 60", { input, timeout: 0.1 }), { kind: "timeout" });
+});
+
 Deno.test("runProgram() passes no variable on but the search path of libraries, if permitted", async () => {
   for (
     const [permissions, ...variables] of [
