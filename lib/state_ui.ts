@@ -24,6 +24,7 @@ export type Command =
   | ("sort_previous" | "invert_sort" | "sort_severity" | "filter" | "group" | "fold")
   | ("unfold" | "zoom" | "next_trouble" | "previous_trouble" | "next_page" | "next_theme")
   | ("columns" | "help" | "redraw" | "suspend" | "diagnose" | "facts" | "mark" | "unmark")
+  | "preset"
   | LookCommand
   | PageCommand;
 
@@ -106,6 +107,8 @@ export interface UiContext {
   readonly lastScroll: number;
   /** First sort by each visible column, from left to right. */
   readonly sorts: readonly Sort[];
+  /** Sets of columns, all of them first. */
+  readonly presets: readonly (readonly string[])[];
   /** Lines of replicas in trouble. */
   readonly troubledKeys: ReadonlySet<string>;
 }
@@ -271,6 +274,26 @@ function moveColumn(ui: Ui, steps: number): Ui {
   return { ...ui, columnIds, columnCursor: to };
 }
 
+/** Returns the index of the preset that is shown; −1 for the user's own choice. */
+export function findPreset(
+  { columnIds, hiddenColumnIds }: Ui,
+  presets: readonly (readonly string[])[],
+): number {
+  const shown = columnIds.filter((id) => !hiddenColumnIds.has(id));
+  return presets.findIndex((ids) =>
+    ids.length === shown.length && ids.every((id, i) => id === shown[i])
+  );
+}
+
+/** The columns of the next preset, in its order; the others are hidden behind them. */
+function choosePreset(ui: Ui, { presets }: UiContext): Ui {
+  if (presets.length === 0) return ui;
+  const chosen = presets[(findPreset(ui, presets) + 1) % presets.length];
+  const others = ui.columnIds.filter((id) => !chosen.includes(id));
+  const columnIds = [...chosen, ...others];
+  return { ...ui, columnIds, hiddenColumnIds: new Set(others), columnCursor: 0 };
+}
+
 function toggleColumn(ui: Ui): Ui {
   const id = ui.columnIds[ui.columnCursor];
   const hiddenColumnIds = new Set(ui.hiddenColumnIds);
@@ -341,6 +364,8 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
       return toggleScreen(ui, "help");
     case "columns":
       return toggleScreen(ui, "columns");
+    case "preset":
+      return choosePreset(ui, context);
     // The hidden table stays as it is.
     case "sort_next":
       return isDetail ? ui : sortBy(ui, 1, context);

@@ -459,3 +459,28 @@ export function startSort({ id, risesFirst }: Column): Sort {
 }
 
 export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
+
+/** Sets of columns for a question, in their order. */
+export const PRESETS: readonly (readonly [name: string, columnIds: readonly string[]])[] = [
+  ["all", COLUMN_IDS],
+  ["serving", [
+    ...["replica", "state", "running", "waiting", "kv_bar", "kv", "output", "prompt", "requests"],
+    ...["ttft_p95_1m", "itl_p95_1m", "slo", "trend"],
+  ]],
+  ["latency", [
+    ...["replica", "state", "running", "waiting", "ttft_p95_1m", "itl_p95_1m", "e2e_p95_1m"],
+    ...["queue_p95_1m", "slo", "ttft_p95", "itl_p95", "tpot_p95", "e2e_p95", "queue_p95"],
+  ]],
+  ["cache", [
+    ...["replica", "state", "running", "kv_bar", "kv", "preemptions", "cache", "prompt"],
+    ...["computed", "ttft_p95_1m"],
+  ]],
+  ["GPU", [
+    ...["replica", "state", "running", "gpu", "gpu_memory", "output", "prompt", "itl_p95_1m"],
+    "trend",
+  ]],
+  ["cost", [
+    ...["replica", "state", "share", "requests", "output", "prompt", "computed", "cache", "gpu"],
+    "gpu_memory",
+  ]],
+];

@@ -4,12 +4,12 @@
  */
 
 import { STALE_INTERVALS, STALE_LIMIT } from "./rules_status.ts";
-import type { Command, Ui } from "./state_ui.ts";
+import { type Command, findPreset, type Ui } from "./state_ui.ts";
 import { LONG_WINDOW } from "./stats_window.ts";
 import { cutText, padText, wrapText } from "./text.ts";
 import { TWO_COLUMN_WIDTH } from "./view_areas.ts";
 import { BINDINGS } from "./view_bindings.ts";
-import { COLUMNS, KV_WARN_RATIO, type TableLine } from "./view_columns.ts";
+import { COLUMNS, KV_WARN_RATIO, PRESETS, type TableLine } from "./view_columns.ts";
 import { formatDuration, formatPercent, OVER_MINUTE, SINCE_START } from "./view_format.ts";
 import { joinSideBySide } from "./view_layout.ts";
 import type { Offer } from "./view_table.ts";
@@ -159,8 +159,10 @@ export function renderColumnMenu(
     ].join(" ");
     return index === ui.columnCursor ? paint(line, "selected") : line;
   });
+  const preset = PRESETS[findPreset(ui, PRESETS.map(([, ids]) => ids))]?.[0] ?? "your choice";
+  const keys = "Space on or off, Left and Right move, p presets, Esc back";
   return [
-    paint(" Columns: Space shows or hides, Left and Right move, Esc goes back", "heading"),
+    paint(` Columns (${preset}): ${keys}`, "heading"),
     ...lines,
   ];
 }

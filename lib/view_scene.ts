@@ -21,7 +21,7 @@ import { measureWidth, sanitizeText } from "./text.ts";
 import { choosesDetail, getOffer, type ViewOptions } from "./view.ts";
 import { drawRule, renderAreas, reserveLines } from "./view_areas.ts";
 import { BINDINGS } from "./view_bindings.ts";
-import { startSort } from "./view_columns.ts";
+import { PRESETS, startSort } from "./view_columns.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
 import { renderDetailPage } from "./view_page_detail.ts";
@@ -114,6 +114,7 @@ const MENU_KEYS: readonly KeyPiece[] = [
   ["Space", "Show or hide", "pause"],
   ["Left", "Move left", "fold"],
   ["Right", "Move right", "unfold"],
+  ["p", "Preset", "preset"],
 ];
 
 /** Inserts `more` after help and quit. */
@@ -388,6 +389,7 @@ export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
     eventKeys: isText ? body.eventKeys ?? [] : [],
     lastScroll: isText ? Math.max(0, body.lines.length - pageLines) : 0,
     sorts: listWanted(ui).map(startSort),
+    presets: PRESETS.map(([, ids]) => ids),
     troubledKeys: new Set(
       listed.flatMap(({ key, kind, cells }) => kind === "row" && isInTrouble(cells) ? key : []),
     ),

@@ -484,6 +484,7 @@ Deno.test("update() derives the fleet per tick, not per user choice", () => {
     pageLines: 9,
     isText: false,
     eventKeys: [],
+    presets: [],
     lastScroll: 0,
     sorts: [],
     troubledKeys: new Set(),

@@ -154,6 +154,7 @@ const CONTEXT: UiContext = {
   pageLines: 5,
   isText: false,
   eventKeys: [],
+  presets: [],
   lastScroll: 0,
   sorts: [],
   troubledKeys: new Set(),

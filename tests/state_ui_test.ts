@@ -5,6 +5,7 @@ import {
   type Command,
   createUi,
   editFilter,
+  findPreset,
   findSelected,
   findSelectedEvent,
   PAGE_IDS,
@@ -28,6 +29,7 @@ function createContext(more: Partial<UiContext> = {}): UiContext {
     pageLines: 5,
     isText: false,
     eventKeys: [],
+    presets: [],
     lastScroll: 0,
     sorts: IDS.map((columnId) => ({ columnId, isDescending: columnId !== "replica" })),
     troubledKeys: new Set(),
@@ -70,6 +72,21 @@ Deno.test("applyCommand() moves among the events, and keeps the one it has when 
   assertEquals(run(chosen, ["down"], later).selectedEvent, "event 2");
   assertEquals(findSelectedEvent(chosen, ["event new"]), 0);
   assertEquals([chosen.selectedKey, chosen.scroll], [null, 0]);
+});
+
+Deno.test("applyCommand() shows one preset after the other, and all again", () => {
+  const presets = [IDS, ["kv", "replica"], ["replica", "waiting"]];
+  const context = createContext({ presets });
+  const all = createUi({ columnIds: IDS });
+  const shown = (ui: Ui) => ui.columnIds.filter((id) => !ui.hiddenColumnIds.has(id));
+  const kv = run(all, ["preset"], context);
+  assertEquals([shown(kv), kv.columnIds.toSorted()], [presets[1], IDS.toSorted()]);
+  assertEquals(shown(run(kv, ["preset"], context)), presets[2]);
+  assertEquals(shown(run(kv, ["preset", "preset"], context)), IDS);
+  // The user's own choice gives way to all.
+  const own = run(kv, ["columns", "open"], context);
+  assertEquals([findPreset(own, presets), shown(own)], [-1, ["replica"]]);
+  assertEquals(shown(run(own, ["preset"], context)), IDS);
 });
 
 Deno.test("applyCommand() keeps the selection visible with least scrolling", () => {

@@ -11,6 +11,7 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   look_forward_minute: true,
   look_now: true,
   mark: true,
+  preset: true,
   unmark: true,
   quit: true,
   pause: true,

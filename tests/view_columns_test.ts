@@ -10,9 +10,11 @@ import {
   chooseKvCacheColor,
   chooseWaitingColor,
   type Column,
+  COLUMN_IDS,
   COLUMNS,
   createGroupLine,
   createRowLine,
+  PRESETS,
   type TableLine,
 } from "../lib/view_columns.ts";
 import type { Meaning } from "../lib/view_theme.ts";
@@ -31,6 +33,23 @@ function findColumn(id: string): Column {
 
 const readCells = (id: string, lines: readonly TableLine[]): string[] =>
   lines.map((line) => findColumn(id).formatCell(line).text);
+
+Deno.test("PRESETS begin with all columns, and name each once, replica and state first", () => {
+  assertEquals(PRESETS.map(([name]) => name), [
+    "all",
+    "serving",
+    "latency",
+    "cache",
+    "GPU",
+    "cost",
+  ]);
+  assertEquals(PRESETS[0][1], COLUMN_IDS);
+  for (const [name, ids] of PRESETS) {
+    assertEquals(new Set(ids).size, ids.length, name);
+    assertEquals(ids.filter((id) => !COLUMN_IDS.includes(id)), [], name);
+    assertEquals(ids.slice(0, 2), ["replica", "state"], name);
+  }
+});
 
 Deno.test("COLUMNS have unique ids and priorities", () => {
   const ids = COLUMNS.map(({ id }) => id);

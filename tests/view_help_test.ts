@@ -73,7 +73,9 @@ Deno.test("renderColumnMenu() shows headings, what is on screen, values and the 
     offer,
     paint,
   });
-  for (const key of ["Space", "Left", "Right", "Esc"]) assertStringIncludes(heading, key);
+  for (const key of ["Space", "Left", "Right", "Esc", "p presets", "(your choice)"]) {
+    assertStringIncludes(heading, key);
+  }
   assertEquals(lines.length, COLUMN_IDS.length);
   assertEquals(marked, [lines[3]]);
   for (const [i, { id, title, help, formatCell }] of COLUMNS.entries()) {
