@@ -15,7 +15,7 @@
  */
 
 import denoConfig from "../deno.json" with { type: "json" };
-import { PERMISSIONS } from "./permissions.ts";
+import { joinFlags, PERMISSIONS } from "./permissions.ts";
 import { createSbom, type ModuleGraph } from "./sbom.ts";
 
 /** What `deno compile` can make, and we ship. */
@@ -214,9 +214,9 @@ async function compileTarget(
   const parts = [
     // The program stays as quiet: else it tells at each start which programs it may run are not there.
     // What is joined has been checked, and has no types any more.
-    ...["compile", "--quiet", "--no-check", ...packages, ...COMPILE_FLAGS],
+    ...["compile", "--quiet", "--no-check", ...packages, ...joinFlags(COMPILE_FLAGS, more)],
     ...(target === null || usesOwnRuntime ? [] : [`--target=${target}`]),
-    ...[`--output=${output}`, ...more, entry],
+    ...[`--output=${output}`, entry],
   ];
   const { success, stderr } = await runDeno(parts, usesOwnRuntime ? environment : others);
   return success ? null : summarizeFailure(stderr);

@@ -60,3 +60,16 @@ export const PERMISSIONS: readonly string[] = [
   `--allow-run=${PROGRAMS.join(",")}`,
   `--allow-env=${VARIABLES.join(",")}`,
 ];
+
+/** The flags of both. Deno takes each once: lists of one permission are joined. */
+export function joinFlags(flags: readonly string[], more: readonly string[]): readonly string[] {
+  const joined = [...flags];
+  for (const flag of more) {
+    const [, name, list] = /^(--allow-[a-z]+)=(.*)$/.exec(flag) ?? [];
+    const at = joined.findIndex((one) => one === name || one.startsWith(`${name}=`));
+    if (list === undefined || at < 0) joined.push(flag);
+    // Without a list it allows all.
+    else if (joined[at] !== name) joined[at] += `,${list}`;
+  }
+  return joined;
+}

@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { nameBinary, readTargets, summarizeFailure, TARGETS } from "../.ci/compile.ts";
+import { joinFlags } from "../.ci/permissions.ts";
 import { createSbom } from "../.ci/sbom.ts";
 import { listRouteArguments } from "./programs.ts";
 
@@ -24,6 +25,14 @@ Deno.test("parseTargets() refuses a target that is not shipped, and none at all"
       /^--target "(riscv)?" is not one of all, x86/,
     );
   }
+});
+
+Deno.test("joinFlags() joins lists of one permission, as Deno takes each flag once", () => {
+  const flags = ["--no-prompt", "--allow-net", "--allow-run=ps,ss"];
+  assertEquals(joinFlags(flags, ["--allow-run=/bin/page", "--allow-write=/var", "--allow-net=a"]), [
+    ...["--no-prompt", "--allow-net", "--allow-run=ps,ss,/bin/page", "--allow-write=/var"],
+  ]);
+  assertEquals(joinFlags(flags, []), flags);
 });
 
 Deno.test("nameBinary() gives Windows its suffix", () => {

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { joinFlags } from "../.ci/permissions.ts";
 import { writeEngine } from "./fixtures/expositions.ts";
 import { findFreePort, listCommand, startProgram, waitFor } from "./program_runs.ts";
 import { startVllmServer } from "./vllm_server.ts";
@@ -88,9 +89,8 @@ Deno.test("hooks run a program, post and go on, whatever fails", needsFlags, asy
       ...args,
       ...["--interval", "0.5", "--rule", "queuing.hold=0", "--rule", "queuing.release=0"],
     );
-    const run = startProgram([], {
-      command: [program, command, `--allow-run=${script}`, ...rest],
-    });
+    const flags = joinFlags(rest, [`--allow-run=${script}`]);
+    const run = startProgram([], { command: [program, command, ...flags] });
     await waitFor(() => receiver.count("/good", "firing") === 2, () => run.stderr());
     await run.waitFor(() => [5, 6, 7, 8].every((i) => run.stdout().includes(`"hook ${i}"`)));
     waiting = 0;
