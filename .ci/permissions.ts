@@ -10,6 +10,7 @@
  * @module
  */
 
+import { SSH_VARIABLES } from "../lib/host_ssh.ts";
 import { COMMON_VARIABLES, OPTION_ROWS } from "../lib/cli_option_table.ts";
 
 export const ENVIRONMENT_VARIABLES: readonly string[] = [
@@ -25,13 +26,17 @@ const RUNTIME_VARIABLES = [
   // Read by undici, which reaches the servers named by --insecure.
   "JEST_WORKER_ID",
   "UNDICI_NO_WASM_SIMD",
+  // Passed on to ssh.
+  ...SSH_VARIABLES,
 ];
 
 /** Every variable of the program's own, and those of others by their names. */
 const VARIABLES = [
   "VLLM_HTOP_*",
-  ...ENVIRONMENT_VARIABLES.filter((name) => !name.startsWith("VLLM_HTOP_")),
-  ...RUNTIME_VARIABLES,
+  ...new Set([
+    ...ENVIRONMENT_VARIABLES.filter((name) => !name.startsWith("VLLM_HTOP_")),
+    ...RUNTIME_VARIABLES,
+  ]),
 ];
 
 /**
@@ -43,6 +48,8 @@ const PROGRAMS = [
   "ps",
   "ss",
   "lsof",
+  // Hosts behind ssh.
+  "ssh",
   // GPUs.
   "nvidia-smi",
   "/usr/bin/nvidia-smi",

@@ -110,7 +110,7 @@ function createSession(
     readonly pricing: Pricing;
   },
 ): Session {
-  const { platform, isDemo, here } = targets;
+  const { platform, isDemo, here, sshWatches } = targets;
   const notices = new Map(targets.sources);
   const { environment, stdio } = platform;
   const state = createState(opened.map(({ endpoint }) => endpoint), {
@@ -135,10 +135,15 @@ function createSession(
     hasKeyLine: !options.noKeyLine,
   };
   const session = startSession({
-    ...{ platform, options, view, state, pool, notices },
-    hosts: new Map([[here.name, here]]),
+    ...{ platform, options, view, state, pool, notices, sshWatches },
+    hosts: new Map(
+      [here, ...sshWatches.map(({ ssh }) => ssh.host)].map((host) => [host.name, host]),
+    ),
   });
   for (const one of opened) watchEndpoint(session, one);
+  for (const { ssh: { host, getLink } } of sshWatches) {
+    dispatch(session, { kind: "host_linked", host: host.name, link: getLink() });
+  }
   if (!isDemo) session.onScraped = createServerInfoReader(session);
   return session;
 }
@@ -176,6 +181,12 @@ async function scrapeOnce(session: Session): Promise<void> {
   await Promise.all(reading);
 }
 
+async function startSsh(session: Session): Promise<void> {
+  // Loaded here: few want it.
+  const { startSshHosts } = await import("./app_ssh.ts");
+  await startSshHosts(session);
+}
+
 /** Polls as a live screen does, for a span. Resolves when it is over, or a signal ends it. */
 async function watchFor(session: Session, span: Seconds): Promise<void> {
   const { platform, stop } = session;
@@ -187,6 +198,7 @@ async function watchFor(session: Session, span: Seconds): Promise<void> {
 /** Prints once. The exit code is that of the check, or tells of failures. */
 async function runOnce(session: Session): Promise<number | DiscoveryError> {
   const { options: { watchSpan, output }, stop } = session;
+  if (session.sshWatches.length > 0) await startSsh(session);
   if (watchSpan === null) await scrapeOnce(session);
   else await watchFor(session, watchSpan);
   if (stop.signal.aborted) return EXIT_OK;
@@ -198,8 +210,9 @@ async function runOnce(session: Session): Promise<number | DiscoveryError> {
     const { renderCheck } = await import("./view_check.ts");
     return renderCheck(state).code;
   }
-  const { endpoints, fleet: { verdict } } = state;
+  const { endpoints, hosts, fleet: { verdict } } = state;
   const hasFailed = endpoints.some(({ failure }) => failure !== null) ||
+    hosts.values().some(({ link }) => link !== null && link.kind !== "up") ||
     verdict.causes.some(({ signal }) => signal === "slo");
   return hasFailed || endpoints.length === 0 ? EXIT_ENDPOINT_DOWN : EXIT_OK;
 }
@@ -265,6 +278,10 @@ async function runSession(
   if (!options.once) {
     for (const source of targets.sources.keys()) {
       if (source !== null) followSource(session, source).catch((error) => stop.abort(error));
+    }
+    if (session.sshWatches.length > 0) startSsh(session).catch((error) => stop.abort(error));
+    for (const { source } of session.sshWatches) {
+      followSource(session, source).catch((error) => stop.abort(error));
     }
   }
   try {

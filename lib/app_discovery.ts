@@ -35,7 +35,8 @@ async function watchFound(session: Session, typed: TypedEndpoint): Promise<void>
   }
   const opened = await openEndpoint(platform, typed, { ...session, listProcesses });
   if ("exitCode" in opened) throw new Error(opened.message);
-  if (session.stop.signal.aborted) return opened.scraper.close();
+  // Another look may have been quicker.
+  if (session.stop.signal.aborted || watched.has(key)) return opened.scraper.close();
   dispatch(session, { kind: "endpoints_found", endpoints: [opened.endpoint] });
   watchEndpoint(session, opened);
 }

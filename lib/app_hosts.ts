@@ -1,5 +1,5 @@
 /**
- * Samples each host while a server on it is watched: its GPUs, its load, and the CPU of the
+ * Samples each host that is named, or on which a server is watched: its GPUs, its load, and the CPU of the
  * servers' processes.
  * @module
  */
@@ -43,10 +43,21 @@ export function createGpuWatch(session: Session, host: Host): GpuWatch {
   return { session, host, sampler: createGpuSampler(host), listed: null };
 }
 
-/** Only those of a machine on which a server is watched, unless the user says so. */
-function wantsGpus({ session: { options, state }, host }: GpuWatch): boolean {
-  if (options.gpuWatch !== "auto") return options.gpuWatch === "always";
-  return listEndpointsOn(state, host.name).length > 0;
+/** Behind ssh only while there is a session. */
+function canAsk({ state }: Session, { name }: Host): boolean {
+  const { link } = getHost(state.hosts, name);
+  return link === null || link.kind === "up";
+}
+
+/** A machine that the user named, or one on which a server is watched. */
+function isWanted({ state }: Session, { name }: Host): boolean {
+  return getHost(state.hosts, name).link !== null || listEndpointsOn(state, name).length > 0;
+}
+
+function wantsGpus({ session, host }: GpuWatch): boolean {
+  const { gpuWatch } = session.options;
+  if (gpuWatch === "never" || !canAsk(session, host)) return false;
+  return gpuWatch === "always" || isWanted(session, host);
 }
 
 async function listMachine({ listProcesses }: Host): Promise<MachineProcesses> {
@@ -83,7 +94,7 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
   if (!wantsGpus(watch)) return;
   const signal = over === undefined ? stop.signal : AbortSignal.any([stop.signal, over]);
   const outcome = await sampler.sample(signal);
-  if (stop.signal.aborted) return;
+  if (stop.signal.aborted || !canAsk(session, watch.host)) return;
   if (isGpuFailure(outcome)) {
     // Only `--once` aborts a sample and continues.
     const failure: GpuFailure = outcome.kind === "aborted"
@@ -167,10 +178,10 @@ async function listProcessesOf(
 async function sampleLoad(watch: LoadWatch, { readsTimes = true } = {}): Promise<void> {
   const { session, host } = watch;
   const servers = listServersOn(session.state, host.name);
-  if (servers.length === 0) return;
+  if (!isWanted(session, host) || !canAsk(session, host)) return;
   const processes = await listProcessesOf(watch, servers);
   const sample = await sampleHost(host, processes, { readsTimes });
-  if (session.stop.signal.aborted) return;
+  if (session.stop.signal.aborted || !canAsk(session, host)) return;
   dispatch(session, { kind: "host_sampled", host: host.name, sample });
 }
 

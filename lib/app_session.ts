@@ -8,6 +8,7 @@
 
 import type { Options } from "./cli_options.ts";
 import type { Source } from "./discovery_source.ts";
+import type { SshWatch } from "./discovery_ssh.ts";
 import { createHost, type Host, LOCAL_HOST } from "./host.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
@@ -58,6 +59,8 @@ export interface Session {
   readonly view: ViewOptions;
   /** By name. */
   readonly hosts: ReadonlyMap<string, Host>;
+  /** Those of the hosts that are behind ssh. */
+  readonly sshWatches: readonly SshWatch[];
   readonly stop: AbortController;
   state: State;
   /** For a live screen, which may look back. */
@@ -85,10 +88,11 @@ const MIN_POLL_DISTANCE: Seconds = 0.5;
 export function startSession(
   parts:
     & Pick<Session, "platform" | "options" | "view" | "state">
-    & Partial<Pick<Session, "hosts" | "pool" | "notices">>,
+    & Partial<Pick<Session, "hosts" | "sshWatches" | "pool" | "notices">>,
 ): Session {
   const session: Session = {
     hosts: new Map([[LOCAL_HOST, createHost(LOCAL_HOST, parts.platform)]]),
+    sshWatches: [],
     pool: createScrapePool(),
     notices: new Map(),
     ...parts,
@@ -294,8 +298,9 @@ function pollDue(session: Session): void {
   session.nextDueAt = getNextDueTime(session);
 }
 
-/** Endpoints scraped just before wait for `MIN_POLL_DISTANCE`. */
+/** Also connects to hosts that are down. Endpoints scraped just before wait for `MIN_POLL_DISTANCE`. */
 export function pollNow(session: Session): void {
+  for (const { ssh } of session.sshWatches) ssh.retry();
   const now = session.platform.monotonicSeconds();
   for (const one of session.watched.values()) {
     const isBusy = session.busy.has(one.endpoint.key);

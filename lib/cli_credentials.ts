@@ -8,7 +8,7 @@
 
 import type { OptionValues, Value } from "./cli_option_table.ts";
 import { type Problem, refuse } from "./cli_values.ts";
-import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
+import { getHostAndPort, parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { CredentialKind, CredentialSource } from "./scrape_credentials.ts";
 import { quote } from "./text.ts";
 
@@ -29,10 +29,13 @@ type Scoped = { readonly endpointKey: string | null; readonly value: string };
 const MEANT_AS_URL = /^(?:unix:|[a-z][a-z0-9+.-]*:\/\/|[^/=]*:\d+(?:\/[^=]*)?=)/i;
 
 /** Splits at the last `=` after a watched URL; `null` if the URL is not watched. */
-export function splitScope(text: string, keys: ReadonlySet<string>): Scoped | null {
+export function splitScope(
+  text: string,
+  isWatched: (typed: TypedEndpoint) => boolean,
+): Scoped | null {
   for (let at = text.lastIndexOf("="); at > 0; at = text.lastIndexOf("=", at - 1)) {
     const typed = parseEndpointUrl(text.slice(0, at));
-    if ("error" in typed || !keys.has(typed.endpoint.key)) continue;
+    if ("error" in typed || !isWatched(typed)) continue;
     return { endpointKey: typed.endpoint.key, value: text.slice(at + 1) };
   }
   return MEANT_AS_URL.test(text) ? null : { endpointKey: null, value: text };
@@ -42,9 +45,10 @@ export function splitScope(text: string, keys: ReadonlySet<string>): Scoped | nu
 function resolveSources(
   kind: CredentialKind,
   values: readonly Value<string>[],
-  { keys, hasTargets, problems }: {
-    readonly keys: ReadonlySet<string>;
+  { isWatched, hasTargets, hasSsh, problems }: {
+    readonly isWatched: (typed: TypedEndpoint) => boolean;
     readonly hasTargets: boolean;
+    readonly hasSsh: boolean;
     readonly problems: Problem[];
   },
 ): readonly CredentialSource[] {
@@ -63,9 +67,11 @@ function resolveSources(
       sources.push({ kind, endpointKey: null, from: { variable: source.origin } });
       continue;
     }
-    const scoped = splitScope(value, keys);
-    if (scoped === null && source.level !== "option") continue;
-    if (!hasTargets) complain("needs a URL: no credentials go to servers of a scan");
+    const scoped = splitScope(value, isWatched);
+    const isScan = !hasTargets && !hasSsh;
+    const isForFound = isScan || (!hasTargets && scoped !== null && scoped.endpointKey === null);
+    if ((scoped === null || isForFound) && source.level !== "option") continue;
+    if (isForFound) complain("needs a URL: no credentials go to servers of a scan");
     else if (scoped === null) complain("names a URL that is not watched");
     else if (scoped.value === "") complain('has no FILE after the "="');
     else if (sources.some(({ endpointKey }) => endpointKey === scoped.endpointKey)) {
@@ -84,11 +90,17 @@ export function resolveCredentials(
   problems: Problem[],
 ): readonly CredentialSource[] {
   const keys = new Set(endpoints.map((typed) => typed.endpoint.key));
+  const sshNames = new Set(values.ssh.map(({ value }) => value.name));
+  const hasSsh = sshNames.size > 0;
+  const isWatched = ({ endpoint }: TypedEndpoint): boolean =>
+    keys.has(endpoint.key) || sshNames.has(getHostAndPort(endpoint)?.host ?? "");
   const hasTargets = keys.size > 0 || values.targets.length > 0;
   const sources = CREDENTIAL_OPTIONS.flatMap(([kind, option]) => {
     // During a scan only arguments can be wrong.
-    const some = values[option].filter(({ source }) => source.level === "option" || hasTargets);
-    return resolveSources(kind, some, { keys, hasTargets, problems });
+    const some = values[option].filter(({ source }) =>
+      source.level === "option" || hasTargets || hasSsh
+    );
+    return resolveSources(kind, some, { isWatched, hasTargets, hasSsh, problems });
   });
   const complain = (
     problem: string,
@@ -122,7 +134,7 @@ export function resolveCredentials(
 
 /** The endpoints whose certificates are not checked. Only arguments must name watched ones. */
 export function resolveInsecureKeys(
-  { insecure, targets }: OptionValues,
+  { insecure, targets, ssh }: OptionValues,
   endpoints: readonly TypedEndpoint[],
   problems: Problem[],
 ): readonly string[] {
@@ -131,8 +143,8 @@ export function resolveInsecureKeys(
     for (const { endpoint: { key } } of value) {
       const isSecure = key.startsWith("https:");
       const isKnown = endpoints.some(({ endpoint }) => endpoint.key === key);
-      // A list may name it later.
-      if (isSecure && (isKnown || targets.length > 0)) keys.add(key);
+      // A list or a host behind ssh may have it later.
+      if (isSecure && (isKnown || targets.length + ssh.length > 0)) keys.add(key);
       else if (source.level === "option") {
         const words = isSecure
           ? "is not one of the watched URLs"

@@ -23,7 +23,7 @@ export function resolveEngines(
     const complain = (words: string): void => {
       problems.push(refuse(source, words, quoteUrl(value)));
     };
-    const scoped = splitScope(value, keys);
+    const scoped = splitScope(value, ({ endpoint }) => keys.has(endpoint.key));
     const isForOthers = scoped === null || !hasTargets;
     if (isForOthers && source.level !== "option") continue;
     const name = findKindName(scoped?.value ?? "");

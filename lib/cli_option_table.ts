@@ -18,6 +18,7 @@ import {
   type Parser,
   parseSortOption,
   parseSpan,
+  parseSshHost,
   parseTargetPlace,
   parseUrls,
   type Setting,
@@ -85,6 +86,21 @@ const GROUPS = {
       help:
         "file of servers in the form of Prometheus' file_sd (JSON or YAML), or URL of an http_sd, " +
         "followed while it changes; may be repeated",
+    },
+    {
+      name: "ssh",
+      value: "[NAME=]HOST",
+      repeatable: true,
+      parse: parseSshHost,
+      set: "targets",
+      help: "a host to log in to with your own ssh: find its servers, and read them through that " +
+        "session; an alias, user@host or ssh://user@host:port; may be repeated",
+    },
+    { name: "ssh-config", value: "FILE", help: "ssh's configuration file, as ssh -F" },
+    {
+      name: "ssh-accept-new",
+      value: null,
+      help: "accept the keys of hosts that ssh does not know yet; changed keys stay refused",
     },
     { name: "auto", value: null, set: "targets", help: "scan, and fail if no server is found" },
     { name: "host", value: "HOST", default: "localhost", parse: parseHost, help: "host to scan" },

@@ -33,7 +33,7 @@ import {
   refuse,
   type Setting,
 } from "./cli_values.ts";
-import { quoteUrl, type TypedEndpoint } from "./endpoint.ts";
+import { quoteUrl, type SshTarget, type TypedEndpoint } from "./endpoint.ts";
 import { resolveRules } from "./rules_table.ts";
 import { createUi, type Ui } from "./state_ui.ts";
 import { padText } from "./text.ts";
@@ -168,11 +168,11 @@ function checkExclusion(settings: readonly Setting[], problems: Problem[]): void
 
 /** Named servers, a scan and the demo exclude each other. */
 function resolveEndpoints(
-  { url, targets, auto, demo, host, "port-range": portRange }: OptionValues,
+  { url, targets, ssh, auto, demo, host, "port-range": portRange }: OptionValues,
   problems: Problem[],
 ): readonly TypedEndpoint[] {
   const switches = [auto, demo].filter(({ value }) => value);
-  const named = [...url, ...targets].slice(0, 1);
+  const named = [...url, ...targets, ...ssh].slice(0, 1);
   checkExclusion([...switches, ...named].map(({ source }) => source), problems);
   const endpoints = new Map<string, TypedEndpoint>();
   for (const typed of url.flatMap(({ value }) => value)) {
@@ -180,11 +180,40 @@ function resolveEndpoints(
     endpoints.set(known.endpoint.key, { ...known, basicAuth: known.basicAuth ?? typed.basicAuth });
   }
   for (const one of [host, portRange].filter(isTyped)) {
-    if (demo.value || named.length > 0) {
+    const isScanned = one === portRange && ssh.length > 0;
+    if (demo.value || (named.length > 0 && !isScanned)) {
       problems.push(refuse(one.source, "is only for a scan: leave it out"));
     }
   }
   return [...endpoints.values()];
+}
+
+/** Hosts behind ssh, each once. */
+function resolveSshTargets({ ssh }: OptionValues, problems: Problem[]): readonly SshTarget[] {
+  const known = new Map<string, SshTarget>();
+  for (const { value, source } of ssh) {
+    const other = known.get(value.name);
+    if (other === undefined) known.set(value.name, value);
+    else if (other.destination !== value.destination) {
+      problems.push(
+        refuse(source, `has the name of another host: write NAME=${value.destination}`),
+      );
+    }
+  }
+  return [...known.values()];
+}
+
+function getSshOptions(values: OptionValues, sshTargets: readonly SshTarget[]) {
+  const { group } = values;
+  const isUnset = group.source.level === "default";
+  return {
+    /** Machines whose servers are found and read through a session of ssh. */
+    sshTargets,
+    /** `null` for ssh's own. */
+    sshConfig: values["ssh-config"].value,
+    acceptsNewSshKeys: values["ssh-accept-new"].value,
+    grouping: isUnset && sshTargets.length > 1 ? "host" as const : group.value,
+  };
 }
 
 /** Whether the user limits the scan to a range. A configuration file with the default does not. */
@@ -268,9 +297,13 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
   const named = [...endpoints, ...lists.flatMap((one) => one.kind === "url" ? one.typed : [])];
   const insecureEndpointKeys = resolveInsecureKeys(values, named, problems);
   const labels = values.name.flatMap(({ value }) => value);
+  const sshTargets = resolveSshTargets(values, problems);
+  /** More endpoints may come. */
+  const isOpen = lists.length + values.ssh.length > 0;
   return {
     /** Each endpoint once, in the order given. Empty: scan, or the demo. */
     endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
+    ...getSshOptions(values, sshTargets),
     /** Lists of more endpoints. */
     targetLists: lists,
     /** Scan, and fail if it finds nothing. */
@@ -281,7 +314,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     /** Also scan the ports that local processes own: unless a range is set. */
     scansProcesses: !isRangeChosen(values["port-range"]),
     /** By endpoint key; safe texts, each once. */
-    labels: resolveLabels(labels, lists.length > 0 ? [] : endpoints, problems),
+    labels: resolveLabels(labels, isOpen ? [] : endpoints, problems),
     engines: resolveEngines(values, named, problems),
     /** 0 only with `once`: a single scrape. */
     interval: resolveInterval(values, problems),
@@ -313,7 +346,6 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     noKeyLine: values["no-key-line"].value,
     noMouse: values["no-mouse"].value,
     filter: values.filter.value ?? "",
-    grouping: values.group.value,
     /** `help` lists the columns. `null`: the order given. */
     sort: values.sort.value,
     /** Column ids, empty for all; `help` lists the columns. */

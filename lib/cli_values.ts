@@ -6,7 +6,13 @@
  */
 
 import { levenshteinDistance } from "@std/text/levenshtein-distance";
-import { parseEndpointUrl, quoteUrl, type TypedEndpoint } from "./endpoint.ts";
+import {
+  parseEndpointUrl,
+  parseSshTarget,
+  quoteUrl,
+  type SshTarget,
+  type TypedEndpoint,
+} from "./endpoint.ts";
 import type { Sort } from "./state_ui.ts";
 import { measureWidth, quote, sanitizeText } from "./text.ts";
 import { type Seconds, SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE } from "./units.ts";
@@ -209,6 +215,11 @@ export function parseTargetPlace(setting: Setting): TargetPlace | Problem {
     kind: "url",
     typed: { ...typed, endpoint: { ...typed.endpoint, metricsUrl: url.href } },
   };
+}
+
+export function parseSshHost(setting: Setting): SshTarget | Problem {
+  return parseSshTarget(setting.text) ??
+    refuse(setting, "is no host for ssh: write an alias, user@host or ssh://user@host:port");
 }
 
 export interface Label {

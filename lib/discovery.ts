@@ -15,6 +15,7 @@ import {
   type ScanResult,
 } from "./discovery_scan.ts";
 import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
+import type { SshWatch } from "./discovery_ssh.ts";
 import { createTargetSource } from "./discovery_targets.ts";
 import { DIALECTS, USUAL_PORTS } from "./dialect.ts";
 import type { ListInner } from "./dialect_model.ts";
@@ -44,6 +45,7 @@ export interface TargetSet {
   readonly sources: SourceNotices;
   /** This machine. */
   readonly here: Host;
+  readonly sshWatches: readonly SshWatch[];
 }
 
 export interface DiscoveryError {
@@ -81,6 +83,7 @@ async function chooseDemo(platform: Platform, options: Options): Promise<TargetS
     isDemo: true,
     sources: new Map(),
     here: createHost(LOCAL_HOST, demo.platform),
+    sshWatches: [],
   };
 }
 
@@ -135,7 +138,7 @@ async function chooseFallback(
   const remarks = [`no model server answers on ${range}`, ...listScanNotices(result)];
   const message = remarks.join("; ");
   const advice = "give one with --url, or try --demo";
-  const common = { platform, isDemo: false, here };
+  const common = { platform, isDemo: false, here, sshWatches: [] };
   const nothing = {
     ...common,
     endpoints: [],
@@ -213,16 +216,42 @@ async function readLists(
   return { endpoints: [...endpoints.values()], sources };
 }
 
+async function openSshWatches(
+  platform: Platform,
+  options: Options,
+): Promise<Pick<TargetSet, "platform" | "sshWatches">> {
+  const { sshTargets, sshConfig: configFile, acceptsNewSshKeys: acceptsNewKeys } = options;
+  if (sshTargets.length === 0) return { platform, sshWatches: [] };
+  // Loaded here: few want it.
+  const { createSshWatches } = await import("./discovery_ssh.ts");
+  return createSshWatches(platform, sshTargets, {
+    settings: { configFile, acceptsNewKeys },
+    limits: { ...options, interval: SCAN_INTERVAL },
+  });
+}
+
+/** A server of a scan is not trusted with credentials, unless they are for its very URL. */
+function limitCredentials({ endpoint }: TypedEndpoint, options: Options): Options {
+  if (endpoint.sshHost !== undefined) {
+    const own = options.credentialSources.filter(({ endpointKey }) => endpointKey !== null);
+    return { ...options, credentialSources: own };
+  }
+  const isNamed = options.endpoints.length + options.targetLists.length > 0;
+  return isNamed ? options : { ...options, credentialSources: [], insecureEndpointKeys: [] };
+}
+
 export async function findTargets(
   platform: Platform,
   options: Options,
 ): Promise<TargetSet | DiscoveryError> {
   if (options.demo) return await chooseDemo(platform, options);
   const here = createHost(LOCAL_HOST, platform);
-  const common = { platform, isDemo: false, here };
-  if (options.endpoints.length + options.targetLists.length > 0) {
+  const common = { platform, isDemo: false, here, sshWatches: [] };
+  const { endpoints: { length }, targetLists, sshTargets } = options;
+  if (length + targetLists.length + sshTargets.length > 0) {
     const named = await readLists(platform, options);
-    return "exitCode" in named ? named : { ...common, ...named };
+    if ("exitCode" in named) return named;
+    return { ...common, ...named, ...await openSshWatches(platform, options) };
   }
   const listProcesses = isLoopbackHost(options.host) ? here.listProcesses : null;
   const ports = !options.scansProcesses
@@ -241,7 +270,8 @@ export async function findTargets(
 }
 
 function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
-  const isProtected = endpoint.metricsUrl.startsWith("https:") || isLocal(endpoint);
+  const isProtected = endpoint.metricsUrl.startsWith("https:") || isLocal(endpoint) ||
+    endpoint.sshHost !== undefined;
   if (isProtected || !access.sendsCredentials) return endpoint;
   const warning = "credentials are sent unencrypted: use https";
   return { ...endpoint, warnings: [...endpoint.warnings, warning] };
@@ -271,17 +301,12 @@ export async function openEndpoint(
     readonly listProcesses: ProcessLister | null;
   },
 ): Promise<OpenedEndpoint | DiscoveryError> {
-  const isNamed = options.endpoints.length + options.targetLists.length > 0;
-  // A port found by a scan is not trusted with credentials.
-  const access = await openAccess(
-    platform,
-    typed,
-    isNamed ? options : { ...options, credentialSources: [], insecureEndpointKeys: [] },
-  );
+  const allowed = limitCredentials(typed, options);
+  const access = await openAccess(platform, typed, allowed);
   if ("error" in access) return { message: access.error, exitCode: EXIT_CONFIGURATION };
   const { timeout, metricPrefix, labels, engines } = options;
   const label = labels.get(typed.endpoint.key);
-  const marked = markInsecure(typed, isNamed ? options.insecureEndpointKeys : []);
+  const marked = markInsecure(typed, allowed.insecureEndpointKeys);
   const serverName = engines.get(typed.endpoint.key) ?? engines.get(null);
   const known = serverName === undefined ? marked.endpoint : { ...marked.endpoint, serverName };
   const endpoint = warnOfPlainText(known, access);

@@ -203,6 +203,8 @@ export interface ScanOptions {
   readonly metricPrefix: string | null;
   /** For one port's response. */
   readonly timeout: Seconds;
+  /** A host behind ssh, whose name is `host`. */
+  readonly sshHost?: string;
   /** Outside the range, where processes are unknown. */
   readonly usualPorts?: readonly number[];
   /** `null` scans no ports by their processes. */
@@ -428,7 +430,7 @@ async function findOpenPorts(
   options: ScanOptions,
   watchedKeys: ReadonlySet<string>,
 ): Promise<{ readonly open: readonly OpenPort[]; readonly problems: readonly string[] }> {
-  const { host, portRange: { first, last } } = options;
+  const { host, portRange: { first, last }, sshHost } = options;
   const isInRange = (port: number): boolean => port >= first && port <= last;
   const range = Array.from({ length: last - first + 1 }, (_, i) => ({ host, port: first + i }));
   const usual = options.usualPorts?.filter((port) => !isInRange(port)) ?? [];
@@ -442,7 +444,7 @@ async function findOpenPorts(
     listing.ports.filter(({ launch }) => launch?.outerPorts !== undefined).map(({ port }) => port),
   );
   const outsideRange = listing.ports.filter(({ port }) => !isInRange(port))
-    .map((process) => ({ host: getLocalHost(process), port: process.port }));
+    .map((process) => ({ host: sshHost ?? getLocalHost(process), port: process.port }));
   const outside = await probePorts(platform, outsideRange, watchedKeys);
   const answering = [...atHost, ...outside].filter(({ port }) => !inner.has(port));
   const open = answering.map(({ host, port }): OpenPort => {
@@ -451,7 +453,7 @@ async function findOpenPorts(
     const serverName = findDialect(process?.serverName)?.name;
     const commandLine = process?.launch?.commandLine;
     const endpoint: Endpoint = {
-      ...place,
+      ...{ ...place, sshHost },
       ...(serverName === undefined ? {} : { serverName }),
       ...(commandLine === undefined ? {} : { commandLine }),
     };

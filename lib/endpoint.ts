@@ -344,3 +344,35 @@ export function nameReplica(
     : [full];
   return { name: chooseName(forms, taken), place };
 }
+
+/** A machine behind ssh. */
+export interface SshTarget {
+  /** Among the hosts, and in the URLs of its servers. */
+  readonly name: string;
+  /** As ssh takes it: an alias, `user@host` or `ssh://user@host:port`. */
+  readonly destination: string;
+}
+
+/** No shell character, and no dash that ssh would take for an option (CVE-2023-51385). */
+const SSH_DESTINATION = /^(?:ssh:\/\/)?(?!-)[A-Za-z0-9_.:%@[\]-]+$/;
+const MAX_DESTINATION_LENGTH = 255;
+
+/**
+ * Parses `[NAME=]HOST`. By default the name is the host's, without user, and with a port that is not
+ * ssh's own. `null` if it is none.
+ */
+export function parseSshTarget(text: string): SshTarget | null {
+  const equals = text.indexOf("=");
+  const destination = text.slice(equals + 1);
+  if (!SSH_DESTINATION.test(destination) || text.length > MAX_DESTINATION_LENGTH) return null;
+  const place = destination.replace(/^ssh:\/\//, "").replace(/^.*@/, "");
+  if (place === "" || place.startsWith("-")) return null;
+  if (equals >= 0) {
+    const name = text.slice(0, equals).toLowerCase();
+    return HOST_NAME.test(name) && !isLoopbackHost(name) ? { name, destination } : null;
+  }
+  const name = place.toLowerCase().replace(/[^a-z0-9_.]+/g, "-").replace(/^[-.]+|-+$/g, "");
+  if (name === "") return null;
+  // This machine has that name already.
+  return { name: isLoopbackHost(name) ? `ssh-${name}` : name, destination };
+}

@@ -104,7 +104,7 @@ export type GpuProgram = "nvidia-smi" | "amd-smi";
 
 export type GpuFailureKind =
   | ("absent" | "refused" | "timeout" | "flooded" | "aborted" | "no_devices" | "driver_mismatch")
-  | ("driver_missing" | "gpu_lost" | "forbidden" | "unreadable" | "failed");
+  | ("driver_missing" | "gpu_lost" | "forbidden" | "unreadable" | "failed" | "unreachable");
 
 export interface GpuFailure {
   readonly kind: GpuFailureKind;

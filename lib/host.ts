@@ -30,5 +30,13 @@ export interface Host extends Machine {
 
 /** Asks nothing yet. */
 export function createHost(name: string, machine: Machine): Host {
-  return { ...machine, name, listProcesses: createProcessLister(machine) };
+  return {
+    ...machine,
+    // Behind ssh it is known after the login.
+    get operatingSystem() {
+      return machine.operatingSystem;
+    },
+    name,
+    listProcesses: createProcessLister(machine),
+  };
 }

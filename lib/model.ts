@@ -20,6 +20,8 @@ export interface Endpoint {
   /** Those of its target, such as `pod`; sanitized. */
   readonly targetLabels?: ReadonlyMap<string, string>;
   readonly unixSocketPath?: string;
+  /** Behind ssh: the name of its host. */
+  readonly sshHost?: string;
   /** The kind of server: forced by the user, or recognised by a scan. */
   readonly serverName?: string;
   /** Of its process, if a scan found it. */
@@ -307,7 +309,7 @@ export type FailureKind =
   | ("refused" | "dns" | "tls" | "timeout" | "reset" | "unauthorized" | "not_found")
   | ("server_error" | "http_status" | "redirect" | "html" | "empty" | "not_exposition")
   | ("other_server" | "stats_disabled" | "truncated" | "too_large" | "credentials" | "network")
-  | "proxy";
+  | ("proxy" | "ssh");
 
 export interface ScrapeFailure {
   readonly endpointKey: string;

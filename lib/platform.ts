@@ -28,6 +28,13 @@ export interface Transport {
   /** PEM text. */
   readonly clientKey?: string;
   readonly insecure?: boolean;
+  /** The host behind ssh through which it goes. Not with `unixSocketPath` or `proxy`. */
+  readonly sshHost?: string;
+  /**
+   * Starts a program whose streams are a connection to the port; what it says as it ends is the
+   * error. Not with `unixSocketPath` or `proxy`.
+   */
+  readonly openTunnel?: (port: number) => RunningProgram | NotStarted;
   /** Not with `unixSocketPath` or `insecure`. */
   readonly proxy?: ProxyServer;
 }
@@ -119,6 +126,28 @@ export type ProgramOutcome =
   | { readonly kind: "flooded" }
   | { readonly kind: "aborted" };
 
+/** Why a program did not start. */
+export type NotStarted = Extract<ProgramOutcome, { readonly kind: "missing" | "refused" }>;
+
+/** Runs without a shell, with these variables of the environment only. */
+export interface ProgramStart {
+  /** Looked up on `PATH`. */
+  readonly name: string;
+  readonly arguments: readonly string[];
+  readonly variables: readonly string[];
+}
+
+/** A program that runs on. */
+export interface RunningProgram {
+  readonly stdin: WritableStream<Uint8Array>;
+  readonly stdout: ReadableStream<Uint8Array>;
+  readonly stderr: ReadableStream<Uint8Array>;
+  /** Never rejects; 128 and more for a signal. */
+  readonly exitCode: Promise<number>;
+  /** Asks it to end, and kills it if it does not. */
+  readonly end: () => void;
+}
+
 export interface SystemMemory {
   readonly totalBytes: Bytes;
   /** Free memory plus reclaimable caches. */
@@ -187,6 +216,9 @@ export interface Platform {
   readonly fileMode: (path: string) => Promise<number | null>;
   /** Failures are values; never rejects. */
   readonly runProgram: (call: ProgramCall) => Promise<ProgramOutcome>;
+  /** Ends with this program only if its standard input does that. */
+  readonly startProgram: (start: ProgramStart) => RunningProgram | NotStarted;
+  readonly processId: number;
   readonly systemMemory: () => SystemMemory | null;
   readonly processorTimes: () => Promise<ProcessorTimes | null>;
   /** Mean number of tasks that run or wait to run, of the last minute. */

@@ -4,10 +4,13 @@
  */
 
 import type {
+  NotStarted,
   Platform,
   ProcessorTimes,
   ProgramCall,
   ProgramOutcome,
+  ProgramStart,
+  RunningProgram,
   Signal,
   Stdio,
   SystemMemory,
@@ -173,12 +176,17 @@ async function readOutput(
   }
 }
 
+function describeStartError(error: unknown): NotStarted {
+  if (error instanceof Deno.errors.NotFound) return { kind: "missing" };
+  return { kind: "refused", message: error instanceof Error ? error.message : String(error) };
+}
+
 /**
  * Passes no environment, so that output does not depend on it, except for `LD_LIBRARY_PATH`, by
  * which some containers' `nvidia-smi` finds its library. Deno passes that on only with permission to
  * run anything.
  */
-function startProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
+function spawnProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
   const path = environment("LD_LIBRARY_PATH") ?? "";
   const start = (more: Record<string, string>): Deno.ChildProcess =>
     new Deno.Command(call.name, {
@@ -193,8 +201,7 @@ function startProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
     const child = path === "" ? null : ifPermitted(() => start({ LD_LIBRARY_PATH: path }), null);
     return child ?? start({});
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return { kind: "missing" };
-    return { kind: "refused", message: error instanceof Error ? error.message : String(error) };
+    return describeStartError(error);
   }
 }
 
@@ -206,7 +213,7 @@ async function writeInput(stdin: WritableStream<Uint8Array>, text: string): Prom
 }
 
 async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
-  const child = startProgram(call);
+  const child = spawnProgram(call);
   if ("kind" in child) return child;
   const limit = deadline(call.timeout, call.signal);
   const readers = [child.stdout.getReader(), child.stderr.getReader()] as const;
@@ -239,6 +246,44 @@ async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
   limit.cancel();
   limit.signal.removeEventListener("abort", abort);
   return cutShort ?? { kind: "exited", code, stdout, stderr };
+}
+
+/** A program that ignores SIGTERM is killed after this. */
+const END_GRACE: Seconds = 2;
+
+function startProgram(start: ProgramStart): RunningProgram | NotStarted {
+  const variables = start.variables.flatMap((name): [string, string][] => {
+    const value = environment(name);
+    return value === undefined ? [] : [[name, value]];
+  });
+  let child: Deno.ChildProcess;
+  try {
+    child = new Deno.Command(start.name, {
+      args: [...start.arguments],
+      clearEnv: true,
+      env: Object.fromEntries(variables),
+      ...{ stdin: "piped", stdout: "piped", stderr: "piped" },
+    }).spawn();
+  } catch (error) {
+    return describeStartError(error);
+  }
+  const kill = (signal: "SIGTERM" | "SIGKILL"): void => {
+    try {
+      child.kill(signal);
+    } catch {
+      // Has exited.
+    }
+  };
+  const { stdin, stdout, stderr } = child;
+  return {
+    ...{ stdin, stdout, stderr },
+    exitCode: child.status.then(({ code }) => code),
+    end: () => {
+      kill("SIGTERM");
+      const cancel = startTimer(END_GRACE, () => kill("SIGKILL"));
+      void child.status.then(cancel);
+    },
+  };
 }
 
 function systemMemory(): SystemMemory | null {
@@ -380,6 +425,8 @@ export function createDenoPlatform(): Platform {
     writeTextFile,
     fileMode: (path) => Deno.stat(path).then(({ mode }) => mode, () => null),
     runProgram,
+    startProgram,
+    processId: Deno.pid,
     systemMemory,
     processorTimes,
     loadAverage,

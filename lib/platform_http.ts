@@ -1,16 +1,21 @@
 /**
+/**
  * HTTP clients, and a server, made of Deno's own. Clients go through `fetch`, except for unchecked certificates
- * (`fetch` can do that only for the whole process) and Unix sockets (`fetch` treats them as proxies:
- * full URLs, and bypassed for `NO_PROXY`, Deno 2.6 to 2.9); those load undici on demand.
+ * (`fetch` can do that only for the whole process), Unix sockets (`fetch` treats them as proxies:
+ * full URLs, and bypassed for `NO_PROXY`, Deno 2.6 to 2.9) and tunnels; those load undici on demand.
  * @module
  */
 
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { buildConnector } from "undici";
 import type {
   HttpClient,
   HttpRequest,
   HttpResponse,
   IncomingRequest,
   OutgoingResponse,
+  RunningProgram,
   Transport,
 } from "./platform.ts";
 
@@ -82,24 +87,124 @@ async function checkSocketPermission(path: string): Promise<void> {
   if (state !== "granted") throw new Deno.errors.NotCapable("Requires write access to the socket");
 }
 
-/** For Unix sockets and unchecked certificates; uses no proxy. */
+/** As much of a program's errors as can hold the reason. */
+const MAX_REASON_LENGTH = 4096;
+
+/** The last line says why, and Node's code of a refused connection makes it one. */
+async function readReason(stderr: ReadableStream<Uint8Array>): Promise<string> {
+  let text = "";
+  for await (const chunk of stderr.pipeThrough(new TextDecoderStream())) {
+    text = (text + chunk).slice(-MAX_REASON_LENGTH);
+  }
+  return text.trim().split(/\r?\n/).slice(-2).join("; ");
+}
+
+/**
+ * The streams of a program as a socket. What the program says as it ends becomes the error.
+ * @throws {Error} If there is no program.
+ */
+async function createTunnelSocket(program: RunningProgram): Promise<Duplex> {
+  const { Duplex } = await import("node:stream");
+  const writer = program.stdin.getWriter();
+  const reader = program.stdout.getReader();
+  const reason = readReason(program.stderr as ReadableStream<Uint8Array<ArrayBuffer>>).catch(() =>
+    ""
+  );
+  const end = async (socket: Duplex): Promise<void> => {
+    const text = await reason;
+    if (text === "") socket.push(null);
+    else socket.destroy(new Error(text));
+  };
+  const socket = new Duplex({
+    read() {
+      reader.read().then(
+        ({ value, done }) => done ? void end(this) : void this.push(value),
+        (error) => this.destroy(error),
+      );
+    },
+    write(chunk, _encoding, done) {
+      // After the program's end its reason says more.
+      writer.write(chunk).then(() => done(), () => done());
+    },
+    destroy(error, done) {
+      program.end();
+      reader.cancel().catch(() => {});
+      done(error);
+    },
+  });
+  // Asked of a socket, and of no use here.
+  for (const name of ["setNoDelay", "setKeepAlive", "setTimeout", "ref", "unref"]) {
+    Object.assign(socket, { [name]: () => socket });
+  }
+  return socket;
+}
+
+interface TlsOptions {
+  readonly rejectUnauthorized: boolean;
+  readonly ca?: readonly string[];
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+async function openTunnelSocket(
+  open: NonNullable<Transport["openTunnel"]>,
+  { hostname, port, protocol }: buildConnector.Options,
+  { ca, ...rest }: TlsOptions,
+): Promise<Duplex> {
+  const program = open(Number(port) || (protocol === "https:" ? 443 : 80));
+  if ("kind" in program) throw new Error(program.kind === "missing" ? "missing" : program.message);
+  const socket = await createTunnelSocket(program);
+  if (protocol !== "https:") return socket;
+  const { connect, rootCertificates } = await import("node:tls");
+  const authorities = ca === undefined ? {} : { ca: [...rootCertificates, ...ca] };
+  return await new Promise((resolve, reject) => {
+    const secured = connect({ socket, servername: hostname, ...authorities, ...rest });
+    secured.once("secureConnect", () => resolve(secured)).once("error", reject);
+  });
+}
+
+/** For undici, which loses a connection that is there before its own function returns. */
+function createTunnelConnector(
+  open: NonNullable<Transport["openTunnel"]>,
+  tls: TlsOptions,
+): buildConnector.connector {
+  return (options, done) => {
+    openTunnelSocket(open, options, tls).then(
+      // Undici asks no more of a socket than a stream has.
+      (socket) => done(null, socket as Socket),
+      (error) => done(error, null),
+    );
+  };
+}
+
+/** For tunnels, Unix sockets and unchecked certificates; uses no proxy. */
 async function createUndiciClient(transport: Transport): Promise<HttpClient> {
   const { Agent, request } = await import("undici");
-  const { unixSocketPath, clientCertificate, clientKey } = transport;
+  const { unixSocketPath, clientCertificate, clientKey, openTunnel } = transport;
   if (unixSocketPath !== undefined) await checkSocketPermission(unixSocketPath);
   // Check first: the agent reads certificates at its first request, when Deno 2.6 may end the
   // process.
   (await createRuntimeClient(transport))?.close();
+  const tls = {
+    rejectUnauthorized: transport.insecure !== true,
+    ...(clientCertificate === undefined ? {} : { cert: clientCertificate, key: clientKey }),
+  };
   const agent = new Agent({
     // The caller's signal limits the time.
     headersTimeout: 0,
     bodyTimeout: 0,
-    connect: {
-      timeout: 0,
-      rejectUnauthorized: transport.insecure !== true,
-      ...(unixSocketPath === undefined ? {} : { socketPath: unixSocketPath }),
-      ...(clientCertificate === undefined ? {} : { cert: clientCertificate, key: clientKey }),
-    },
+    ...(openTunnel === undefined
+      ? {
+        connect: {
+          timeout: 0,
+          ...tls,
+          ...(unixSocketPath === undefined ? {} : { socketPath: unixSocketPath }),
+        },
+      }
+      : {
+        connections: 1,
+        connect: createTunnelConnector(openTunnel, { ...tls, ca: transport.caCertificates }),
+      }),
   });
   return {
     get: async ({ url, headers, signal }: HttpRequest): Promise<HttpResponse> => {
@@ -119,7 +224,8 @@ async function createUndiciClient(transport: Transport): Promise<HttpClient> {
 
 /** Rejects over a bad certificate. */
 export async function createHttpClient(transport: Transport): Promise<HttpClient> {
-  const isSpecial = transport.insecure === true || transport.unixSocketPath !== undefined;
+  const isSpecial = transport.insecure === true || transport.unixSocketPath !== undefined ||
+    transport.openTunnel !== undefined;
   return await (isSpecial ? createUndiciClient(transport) : createFetchClient(transport));
 }
 

@@ -208,12 +208,60 @@ const LOAD = object<HostLoad>([
   field("processes", list(SERVER_PROCESS), "those of watched servers, if visible"),
 ], "hostLoad");
 
+type HostLink = NonNullable<HostState["link"]>;
+type SshFailure = Extract<HostLink, { readonly kind: "down" }>["failure"];
+
+interface LinkSource {
+  readonly link: HostLink;
+  readonly now: number;
+}
+
+const SSH_FAILURE = object<SshFailure>([
+  field(
+    "kind",
+    oneOf([
+      ...["unreachable", "name", "key", "host_key", "configuration", "no_shell"],
+      "not_started",
+    ]),
+    "one word for what failed",
+  ),
+  field("message", TEXT, "what failed, and the next step"),
+]);
+
+const LINK = object<LinkSource>([
+  field("state", oneOf(["connecting", "up", "down"]), "how it is", ({ link }) => link.kind),
+  field("latencySeconds", orNull(SECONDS), "time of an empty command", ({ link }) => {
+    return link.kind === "up" ? link.latency : null;
+  }),
+  field(
+    "metricsBy",
+    orNull(oneOf(["forwarding", "curl"])),
+    "the way of /metrics; null unless it is up",
+    ({ link }) => link.kind === "up" ? link.way : null,
+  ),
+  field("failure", orNull(SSH_FAILURE), "why it is down", ({ link }) => {
+    return link.kind === "down" ? link.failure : null;
+  }),
+  field("failures", count("attempts"), "that failed in a row", ({ link }) => {
+    return link.kind === "down" ? link.failures : 0;
+  }),
+  field("retryInSeconds", orNull(SECONDS), "time to the next attempt", ({ link, now }) => {
+    return link.kind !== "down" || link.retryAt === null ? null : Math.max(0, link.retryAt - now);
+  }),
+], "hostLink");
+
 export const HOST: ValueType<HostSource> = object<HostSource>([
   field("name", TEXT, "name of the host"),
   field(
+    "ssh",
+    orNull(LINK),
+    "session to a host behind ssh; null for another",
+    ({ known: { link }, state: { now } }) => link === null ? null : { link, now },
+  ),
+  field(
     "load",
     orNull(LOAD),
-    "CPU and memory; null unless a server on it is watched",
+    "CPU and memory; null unless it is behind ssh or a server on it is watched",
     ({ known }) => {
       return known.load;
     },

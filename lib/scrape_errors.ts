@@ -111,6 +111,16 @@ export function describeProxyStatus(
 /** Errors before the first byte; the first match wins. `%` stands for the URL. */
 const NETWORK_ROWS: readonly NetworkRow[] = [
   [
+    /no ssh connection/,
+    "ssh",
+    "% cannot be reached: there is no ssh connection to its host, whose line says why",
+  ],
+  [
+    /no curl there/,
+    "ssh",
+    "% cannot be reached through ssh: nothing listens there, or forwarding is forbidden there and curl is missing",
+  ],
+  [
     // hyper's "invalid HTTP header parsed" is about the response instead.
     /invalid header (name|value)|UND_ERR_INVALID_ARG.* header|ByteString/i,
     "credentials",

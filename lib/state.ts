@@ -8,6 +8,7 @@ import { NO_PRICING } from "./cost.ts";
 import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import type { HostSample } from "./host_load.ts";
+import type { HostLink } from "./host_ssh_connection.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
 import { EMPTY_LOG, type EventLog, recordEvents } from "./rules_alerts.ts";
 import { evaluateRules, NO_EVALUATION } from "./rules_evaluate.ts";
@@ -31,6 +32,7 @@ import {
   acceptGpuFailure,
   acceptGpuReport,
   acceptHostSample,
+  acceptLink,
   getHost,
   type HostState,
   type MachineProcesses,
@@ -102,6 +104,7 @@ export type Message =
     readonly machine: MachineProcesses;
   }
   | { readonly kind: "host_sampled"; readonly host: string; readonly sample: HostSample }
+  | { readonly kind: "host_linked"; readonly host: string; readonly link: HostLink }
   | { readonly kind: "gpus_failed"; readonly host: string; readonly failure: GpuFailure }
   /** Sent once per start of the server. */
   | { readonly kind: "launch_read"; readonly endpointKey: string; readonly server: ServerInfo }
@@ -274,7 +277,12 @@ function evaluateState(state: State): State {
   });
 }
 
-function setHost(state: State, name: string, host: HostState): State {
+function changeHost(
+  state: State,
+  name: string,
+  change: (known: HostState) => HostState,
+): State {
+  const host = change(getHost(state.hosts, name));
   return deriveFleet({ ...state, hosts: new Map([...state.hosts, [name, host]]) });
 }
 
@@ -358,17 +366,14 @@ export function update(state: State, message: Message): State {
     }
     case "gpus_sampled": {
       const { report, machine, host } = message;
-      const known = getHost(state.hosts, host);
-      return setHost(state, host, acceptGpuReport(known, report, machine, host));
+      return changeHost(state, host, (known) => acceptGpuReport(known, report, machine, host));
     }
-    case "host_sampled": {
-      const { host, sample } = message;
-      return setHost(state, host, acceptHostSample(getHost(state.hosts, host), sample));
-    }
-    case "gpus_failed": {
-      const { host, failure } = message;
-      return setHost(state, host, acceptGpuFailure(getHost(state.hosts, host), failure));
-    }
+    case "host_sampled":
+      return changeHost(state, message.host, (known) => acceptHostSample(known, message.sample));
+    case "host_linked":
+      return changeHost(state, message.host, (known) => acceptLink(known, message.link));
+    case "gpus_failed":
+      return changeHost(state, message.host, (known) => acceptGpuFailure(known, message.failure));
     case "launch_read": {
       const { endpointKey, server } = message;
       return deriveFleet(updateEndpoint(state, endpointKey, (known) => ({ ...known, server })));

@@ -22,6 +22,7 @@ import {
   type ServerProcess,
 } from "./host_load.ts";
 import type { ProcessInfo } from "./host_processes.ts";
+import type { HostLink } from "./host_ssh_connection.ts";
 import { isPresent } from "./reading.ts";
 import {
   EMPTY_LOG,
@@ -39,6 +40,8 @@ export interface MachineProcesses {
 }
 
 export interface HostState {
+  /** Of a host behind ssh; `null` for another. */
+  readonly link: HostLink | null;
   /** Of the last half minute, oldest first. */
   readonly loadSamples: readonly HostSample[];
   /** `null` before the first sample. */
@@ -62,6 +65,7 @@ export interface HostState {
 export type Hosts = ReadonlyMap<string, HostState>;
 
 export const NO_HOST: HostState = {
+  link: null,
   loadSamples: [],
   load: null,
   report: null,
@@ -170,4 +174,11 @@ export function setServers(host: HostState, servers: readonly GpuEndpoint[]): Ho
 /** Open events stay open. */
 export function acceptGpuFailure(known: HostState, failure: GpuFailure): HostState {
   return { ...known, failure, series: appendGpuReport(known.series, null), outliers: [] };
+}
+
+/** Without a connection, nothing is known of load and GPUs. */
+export function acceptLink(known: HostState, link: HostLink): HostState {
+  if (link.kind !== "down") return { ...known, link };
+  const failure: GpuFailure = { kind: "unreachable", message: link.failure.message };
+  return { ...acceptGpuFailure(known, failure), link, load: null, loadSamples: [] };
 }

@@ -14,7 +14,7 @@ import type { SeriesKey } from "./stats_series.ts";
 import { padText } from "./text.ts";
 import { formatCount, formatPercent, formatQuantile, formatReading } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
-import { renderHostLine } from "./view_host.ts";
+import { listGpuRemarks, renderHostLine } from "./view_host.ts";
 import { fillWithTrends, MAX_GRAPH_LINES, MIN_GRAPH_LINES } from "./view_page_trends.ts";
 import { shouldShowGpus } from "./view_panel_gpu.ts";
 import { countProblems, renderProblemList } from "./view_problems.ts";
@@ -113,19 +113,42 @@ function drawGpu(gpu: GpuSample, owners: string, isSlow: boolean, paint: Paint):
   ].join(" ");
 }
 
-/** Below the GPUs, if there is room. */
-function renderHostLines({ hosts, fleet }: State, { width, paint }: Space): readonly string[] {
-  return [...hosts].flatMap(([name, { load }]) => {
-    const space = { name: hosts.size > 1 ? name : "host", width: width - 1, fleet, paint };
-    return load === null ? [] : [` ${renderHostLine(load, space)}`];
+/** Hosts behind ssh come first, and their GPUs below if there is room; this machine's line is last. */
+function renderHostLines(
+  { hosts, fleet, now }: State,
+  { width, paint }: Space,
+): readonly (readonly [line: string, isBehindSsh: boolean])[] {
+  return [...hosts].flatMap(([name, host]): (readonly [string, boolean])[] => {
+    const space = { name: hosts.size > 1 ? name : "host", width: width - 1, fleet, paint, now };
+    const isBehindSsh = host.link !== null;
+    return host.load === null && !isBehindSsh
+      ? []
+      : [[` ${renderHostLine(host, space)}`, isBehindSsh]];
   });
 }
 
 function renderGpus(state: State, space: Space): readonly string[] {
+  const { paint } = space;
+  const hostLines = renderHostLines(state, space);
+  const above = hostLines.filter(([, isBehindSsh]) => isBehindSsh).map(([line]) => line);
+  const below = hostLines.filter(([, isBehindSsh]) => !isBehindSsh).map(([line]) => line);
+  const lines = space.lines - above.length;
+  if (lines < 1) {
+    const left = above.length - space.lines + 1;
+    return left < 2
+      ? above
+      : [...above.slice(0, space.lines - 1), paint(` … ${left} more: key 3`, "dim")];
+  }
+  return [...above, ...renderGpuLines(state, { ...space, lines }, below)];
+}
+
+function renderGpuLines(
+  state: State,
+  space: Space,
+  hostLines: readonly string[],
+): readonly string[] {
   const { lines, paint } = space;
-  const remarks = [...state.hosts.values()].flatMap(({ failure, report }) =>
-    failure === null ? report?.warnings ?? [] : [failure.message]
-  );
+  const remarks = [...state.hosts.values()].flatMap(listGpuRemarks);
   const drawn = [...state.hosts].flatMap(([name, host]) =>
     listGpus(host).map((gpu) => {
       const isSlow = host.outliers.some(({ gpuIndex }) => gpuIndex === gpu.index);
@@ -138,7 +161,7 @@ function renderGpus(state: State, space: Space): readonly string[] {
   const said = remarks.map((text) => paint(` ${text}`, "warn"));
   const room = lines - said.length;
   if (drawn.length <= room) {
-    const all = [...said, ...drawn.map(({ line }) => line), ...renderHostLines(state, space)];
+    const all = [...said, ...drawn.map(({ line }) => line), ...hostLines];
     return all.slice(0, lines);
   }
   const first = [...drawn.filter(({ isSlow }) => isSlow), ...drawn.filter(({ isSlow }) => !isSlow)]
@@ -174,7 +197,10 @@ const LATENCY: Area = {
   title: () => "latency, last minute",
   ...{ minLines: 3, maxLines: LATENCY_ROWS.length + 1, render: renderLatencies },
 };
-const GPUS: Area = { title: () => "GPUs", minLines: 2, maxLines: 16, render: renderGpus };
+const GPUS: Area = {
+  title: ({ hosts }) => hosts.values().some(({ link }) => link !== null) ? "hosts" : "GPUs",
+  ...{ minLines: 2, maxLines: 16, render: renderGpus },
+};
 const TRENDS = createTrends("last 2 min", [
   ...["running", "generationTokensPerSecond", "waiting", "promptTokensPerSecond"] as const,
 ]);

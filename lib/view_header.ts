@@ -37,6 +37,7 @@ import {
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
+import { isConnecting, listDownHosts } from "./view_host.ts";
 import { formatAlert, formatBurnRate, formatFinding, formatObjective } from "./view_words.ts";
 
 /** Indent of wrapped lines. */
@@ -325,7 +326,10 @@ function createVerdict(state: State, width: number): readonly Piece[] {
   const { counts, verdict } = state.fleet;
   const { level, watched } = verdict;
   const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
-  if (level === "NONE") return [{ text: "● NO SERVER FOUND", meaning: VERDICT_MEANINGS[level] }];
+  if (level === "NONE") {
+    const text = isConnecting(state) ? "● CONNECTING" : "● NO SERVER FOUND";
+    return [{ text, meaning: VERDICT_MEANINGS[level] }];
+  }
   if (level === "PENDING") {
     const text = "● STARTING: waiting for the first answer";
     return [{ text, meaning: "dim" }, ...(counts.up > 0 ? [up] : [])];
@@ -433,7 +437,7 @@ function describeUnservedModels({ objectives, fleet: { rows } }: State): readonl
 
 /** What the verdict does not count; notices last. */
 export function listRemarks(state: State): readonly Piece[] {
-  const problems = [...describeUnservedModels(state)];
+  const problems = [...describeUnservedModels(state), ...listDownHosts(state)];
   for (const known of state.endpoints) {
     const { endpoint, displayName, failure, scrape, askedAt } = known;
     if (failure === null && askedAt !== null && getScrapeRecord(known, state).hasFailed) {

@@ -1,18 +1,21 @@
 /**
- * One line about a machine: `host  CPU 34 % (64 cores)  mem 41.0/128 GiB  load 3.2  API server :8000
- * 98 % of a core`.
+ * One line about a machine: `gpu1  ssh 12 ms  8 GPUs ▓▓▓▓▓░░░ 67 %  CPU 34 % (64 cores)  mem 41.0/128
+ * GiB  load 3.2  API server :8000 98 % of a core`.
  * @module
  */
 
-import { isPresent } from "./reading.ts";
+import { isPresent, sumReadings } from "./reading.ts";
 import { FULL_CORE } from "./rules_advice.ts";
+import type { State } from "./state.ts";
 import type { Fleet } from "./state_fleet.ts";
-import type { HostState } from "./state_gpus.ts";
+import { type HostState, listGpus } from "./state_gpus.ts";
 import { measureWidth } from "./text.ts";
-import { formatPercent } from "./view_format.ts";
+import type { Seconds } from "./units.ts";
+import { formatDuration, formatLatency, formatPercent } from "./view_format.ts";
+import { drawGauge } from "./view_gauge.ts";
 import { GAP } from "./view_layout.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
-import { formatGpuReading, formatMemory } from "./view_words.ts";
+import { formatGpuReading, formatMemory, NOT_AVAILABLE } from "./view_words.ts";
 
 type HostLoad = NonNullable<HostState["load"]>;
 type ServerProcess = HostLoad["processes"][number];
@@ -22,7 +25,10 @@ interface LineSpace {
   readonly width: number;
   readonly fleet: Fleet;
   readonly paint: Paint;
+  readonly now: Seconds;
 }
+
+const GAUGE_WIDTH = 8;
 
 /** As the events name it. */
 export function nameEndpoint({ rows }: Fleet, endpointKey: string): string {
@@ -48,11 +54,61 @@ function listBusiestApiServer({ processes }: HostLoad, fleet: Fleet): readonly (
   return [[["API server ", "dim"], [`${name} `, "plain"], [`${percent} of a core`, meaning]]];
 }
 
-/** Leaves out what does not fit, from the end. */
-export function renderHostLine(load: HostLoad, { name, width, fleet, paint }: LineSpace): string {
+/** `ssh 12 ms`; empty for this machine. */
+function describeLink(link: HostState["link"], now: Seconds): readonly (readonly Span[])[] {
+  if (link === null) return [];
+  switch (link.kind) {
+    case "connecting":
+      return [[["ssh ", "dim"], ["connecting", "warn"]]];
+    case "up": {
+      const { latency, way } = link;
+      const words = [
+        latency === null ? "" : formatLatency(latency),
+        way === "curl" ? "by curl" : "",
+      ]
+        .filter((word) => word !== "").join(", ");
+      return [[["ssh ", "dim"], [words === "" ? "up" : words, "plain"]]];
+    }
+    case "down":
+      return [
+        [["ssh ", "dim"], [`down (${link.failure.kind.replaceAll("_", " ")})`, "alert"]],
+        [[describeRetry(link, now), "dim"]],
+      ];
+  }
+}
+
+/** `next try in 5 s (3 failed)`. */
+function describeRetry(
+  { retryAt, failures }: Extract<HostState["link"], { readonly kind: "down" }>,
+  now: Seconds,
+): string {
+  if (retryAt === null) return "r tries again";
+  return `next try in ${formatDuration(Math.max(0, retryAt - now))} (${failures} failed)`;
+}
+
+/** Mean use of the GPUs of a host behind ssh, and their memory. */
+function describeGpus(host: HostState): readonly (readonly Span[])[] {
+  const gpus = listGpus(host);
+  if (host.link === null || gpus.length === 0) return [];
+  const ratios = gpus.flatMap(({ utilizationRatio: ratio }) => ratio.value ?? []);
+  const used = sumReadings(gpus.map((gpu) => gpu.memoryUsedBytes));
+  const total = sumReadings(gpus.map((gpu) => gpu.memoryTotalBytes));
+  const mean = ratios.reduce((sum, ratio) => sum + ratio, 0) / ratios.length;
+  const gauge = ratios.length === 0
+    ? NOT_AVAILABLE
+    : `${drawGauge(mean, GAUGE_WIDTH)} ${formatPercent(mean)}`;
+  return [
+    [[`${gpus.length} GPU${gpus.length === 1 ? "" : "s"} `, "dim"], [gauge, "plain"]],
+    [
+      ["mem ", "dim"],
+      [formatMemory({ memoryUsedBytes: used, memoryTotalBytes: total }), "plain"],
+    ],
+  ];
+}
+
+function describeLoad(load: HostLoad, fleet: Fleet): readonly (readonly Span[])[] {
   const { cpuRatio, loadAverage, processorCount: { value: count } } = load;
-  const pieces: readonly (readonly Span[])[] = [
-    [[name, "heading"]],
+  return [
     [
       ["CPU ", "dim"],
       [formatGpuReading(cpuRatio, formatPercent), "plain"],
@@ -62,6 +118,19 @@ export function renderHostLine(load: HostLoad, { name, width, fleet, paint }: Li
     [["load ", "dim"], [formatGpuReading(loadAverage, (tasks) => tasks.toFixed(1)), "plain"]],
     ...listBusiestApiServer(load, fleet),
   ];
+}
+
+/** Leaves out what does not fit, from the end. */
+export function renderHostLine(
+  host: HostState,
+  { name, width, fleet, paint, now }: LineSpace,
+): string {
+  const pieces: readonly (readonly Span[])[] = [
+    [[name, "heading"]],
+    ...describeLink(host.link, now),
+    ...describeGpus(host),
+    ...host.load === null ? [] : describeLoad(host.load, fleet),
+  ];
   let left = width + GAP;
   const fitting = pieces.findIndex((spans) => {
     left -= GAP + measureWidth(spans.map(([text]) => text).join(""));
@@ -70,4 +139,28 @@ export function renderHostLine(load: HostLoad, { name, width, fleet, paint }: Li
   return pieces.slice(0, fitting < 0 ? undefined : fitting)
     .map((spans) => spans.map(([text, meaning]) => paint(text, meaning)).join(""))
     .join(" ".repeat(GAP));
+}
+
+/** What the programs of the GPUs said; the line of a host tells itself that it is down. */
+export function listGpuRemarks({ link, failure, report }: HostState): readonly string[] {
+  if (failure === null) return report?.warnings ?? [];
+  // A host may be watched for its servers alone.
+  const isSaid = failure.kind === "unreachable" || (link !== null && failure.kind === "absent");
+  return isSaid ? [] : [failure.message];
+}
+
+/** What fails with each host, and when it is tried again. */
+export function listDownHosts(
+  { hosts, now }: Pick<State, "hosts" | "now">,
+): readonly { readonly text: string; readonly meaning: Meaning }[] {
+  return [...hosts.values()].flatMap(({ link }) =>
+    link?.kind === "down"
+      ? [{ text: `${link.failure.message}; ${describeRetry(link, now)}`, meaning: "warn" as const }]
+      : []
+  );
+}
+
+/** Whether servers may still be found. */
+export function isConnecting({ hosts }: Pick<State, "hosts">): boolean {
+  return hosts.values().some(({ link }) => link?.kind === "connecting");
 }

@@ -20,7 +20,7 @@ import {
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { drawStrip } from "./view_graph.ts";
-import { formatCpu, nameEndpoint, renderHostLine } from "./view_host.ts";
+import { formatCpu, listGpuRemarks, nameEndpoint, renderHostLine } from "./view_host.ts";
 import { GAP, type PanelSpace } from "./view_layout.ts";
 import { formatPowerDraw, listShownHosts } from "./view_panel_gpu.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
@@ -363,17 +363,19 @@ function renderGpuTable(items: readonly GpuItem[], space: PageSpace): string[] {
   return [heading, ...items.flatMap((item, i) => [lines[i], ...renderInstances(item, space)])];
 }
 
-function renderGpus(name: string, host: HostState, fleet: Fleet, space: PageSpace): string[] {
+function renderGpus(
+  name: string,
+  host: HostState,
+  { fleet, now }: Pick<State, "fleet" | "now">,
+  space: PageSpace,
+): string[] {
   const { paint, width } = space;
   const gpus = listGpus(host).map((gpu): GpuItem => ({ host, fleet, gpu }));
-  const remarks = host.failure === null ? host.report?.warnings ?? [] : [host.failure.message];
-  const title = host.load === null
-    ? paint(name, "heading")
-    : renderHostLine(host.load, { name, fleet, width, paint });
+  const title = renderHostLine(host, { name, fleet, width, paint, now });
   return [
     title,
     ...gpus.length === 0 ? [] : renderGpuTable(gpus, space),
-    ...remarks.map((text) => paint(cutText(text, width), "warn")),
+    ...listGpuRemarks(host).map((text) => paint(cutText(text, width), "warn")),
   ];
 }
 
@@ -397,7 +399,7 @@ export function renderGpusPage(state: State, space: PageSpace): readonly string[
   const inner = { ...space, width: space.width - 1 };
   return [
     ...[...shown].flatMap(([name, host]) =>
-      renderGpus(shown.size === 1 ? "host" : name, host, fleet, inner)
+      renderGpus(shown.size === 1 && host.link === null ? "host" : name, host, state, inner)
     ),
     ...renderEnergy(fleet, inner),
     ...[...shown.values()].flatMap((host) => renderProcesses(host, fleet, inner)),

@@ -12,6 +12,7 @@ import type { State } from "./state.ts";
 import type { Fleet } from "./state_fleet.ts";
 import { type HostState, listGpus } from "./state_gpus.ts";
 import { measureWidth } from "./text.ts";
+import type { Seconds } from "./units.ts";
 import {
   formatClockRate,
   formatGibibytes,
@@ -32,7 +33,7 @@ import {
   type Panel,
   type PanelSpace,
 } from "./view_layout.ts";
-import { renderHostLine } from "./view_host.ts";
+import { listGpuRemarks, renderHostLine } from "./view_host.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 import {
   chooseMemoryColor,
@@ -292,8 +293,9 @@ function drawSummaries(context: GpuContext, width: number): string[] {
 export function listShownHosts(
   { hosts, asksForGpus = false }: State,
 ): readonly [string, HostState][] {
-  return [...hosts].filter(([, { report, failure }]) =>
-    report !== null || (failure !== null && (failure.kind !== "absent" || asksForGpus))
+  return [...hosts].filter(([, { link, report, failure }]) =>
+    link !== null || report !== null ||
+    (failure !== null && (failure.kind !== "absent" || asksForGpus))
   );
 }
 
@@ -312,26 +314,27 @@ interface HostLines {
 
 function createHostLines(
   host: HostState,
-  { fleet, paint, name }: Pick<GpuContext, "fleet" | "paint"> & { readonly name: string | null },
+  { fleet, paint, name, now }: Pick<GpuContext, "fleet" | "paint"> & {
+    readonly name: string | null;
+    readonly now: Seconds;
+  },
 ): HostLines {
   const gpus = listGpus(host);
-  const { report, failure } = host;
   const context: GpuContext = { gpus, host, fleet, paint };
   const drawShort = (width: number): string[] =>
     gpus.length === 0 ? [] : drawSummaries(context, width);
   const lineCount = gpus.reduce((sum, { migInstances }) => sum + 1 + migInstances.length, 1);
-  const remarks = failure === null ? report?.warnings ?? [] : [failure.message];
   return {
     drawTitle: (width) =>
-      host.load !== null
-        ? [renderHostLine(host.load, { name: name ?? "host", width, fleet, paint })]
+      host.load !== null || host.link !== null
+        ? [renderHostLine(host, { name: name ?? "host", width, fleet, paint, now })]
         : name === null
         ? []
         : [paint(name, "heading")],
     fullLines: gpus.length === 0 ? 0 : lineCount,
     drawFull: (width) => gpus.length === 0 ? [] : drawGpus(context, width),
     drawShort,
-    remarks: remarks.map((text) => paint(text, "warn")),
+    remarks: listGpuRemarks(host).map((text) => paint(text, "warn")),
   };
 }
 
@@ -340,8 +343,9 @@ export function createGpuPanel(state: State, paint: Paint): Panel | null {
   const shown = listShownHosts(state);
   if (shown.length === 0) return null;
   const hosts = shown.map(([name, host]) => {
-    const { fleet } = state;
-    return createHostLines(host, { fleet, paint, name: shown.length > 1 ? name : null });
+    const { fleet, now } = state;
+    const isNamed = shown.length > 1 || host.link !== null;
+    return createHostLines(host, { fleet, paint, now, name: isNamed ? name : null });
   });
   const measure = (count: (host: HostLines) => number): number =>
     hosts.reduce(
@@ -351,7 +355,7 @@ export function createGpuPanel(state: State, paint: Paint): Panel | null {
   const minLines = measure(({ drawShort }) => drawShort(Infinity).length);
   const maxLines = measure(({ fullLines }) => fullLines);
   return {
-    title: "GPUS",
+    title: shown.some(([, { link }]) => link !== null) ? "HOSTS" : "GPUS",
     minLines,
     maxLines: Math.max(minLines, maxLines),
     draw: ({ width, lines }: PanelSpace) => {

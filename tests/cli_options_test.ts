@@ -1,5 +1,5 @@
 import { DEFAULT_RULES } from "../lib/rules_table.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { findConfigPath } from "../lib/cli_config.ts";
 import { helpText } from "../lib/cli_help.ts";
@@ -58,6 +58,9 @@ function readSources(
 Deno.test("parseArguments() without arguments gives the defaults of the help", () => {
   assertEquals(run([]), {
     endpoints: [],
+    sshTargets: [],
+    sshConfig: null,
+    acceptsNewSshKeys: false,
     targetLists: [],
     grouping: "model",
     auto: false,
@@ -767,4 +770,40 @@ Deno.test("listColumns() has a line for each column", () => {
   const lines = listColumns();
   assertEquals(lines.map((line) => line.split(" ")[0]), COLUMN_IDS);
   for (const line of lines) assert(/^\w+ +\S.{3}/.test(line), line);
+});
+
+Deno.test("resolveOptions() takes hosts for ssh, each once, and scans their ports", () => {
+  const options = run(["--ssh", "a=me@gpu1", "--ssh", "gpu2", "--port-range", "1-9"]);
+  assertEquals(options.sshTargets, [
+    { name: "a", destination: "me@gpu1" },
+    { name: "gpu2", destination: "gpu2" },
+  ]);
+  assertEquals([options.grouping, options.endpoints, options.sshConfig], ["host", [], null]);
+  assertEquals(run(["--ssh", "gpu1"]).grouping, "model");
+  assertEquals(run(["--ssh", "a", "--ssh", "b", "--group", "model"]).grouping, "model");
+  assertEquals(run(["--ssh", "a", "--ssh", "a"]).sshTargets.length, 1);
+  assertEquals(
+    run(["--ssh", "a", "--ssh-config", "/c", "--ssh-accept-new"]).acceptsNewSshKeys,
+    true,
+  );
+});
+
+Deno.test("resolveOptions() refuses what is no host for ssh, and two hosts of one name", () => {
+  const refuse = (...argv: string[]) => readMessage(argv);
+  assertMatch(refuse("--ssh=-oProxyCommand=id"), /--ssh "-oProxyCommand=id" is no host for ssh/);
+  assertMatch(
+    refuse("--ssh", "me@a", "--ssh", "you@a"),
+    /has the name of another host: write NAME=/,
+  );
+  assertMatch(refuse("--ssh", "a", "--demo"), /exclude each other/);
+  assertMatch(refuse("--ssh", "a", "--host", "b"), /only for a scan/);
+});
+
+Deno.test("resolveOptions() gives a server behind ssh credentials only by its URL", () => {
+  const [source] = run(["--ssh", "gpu1", "--token-file", "http://gpu1:8000=/t"]).credentialSources;
+  assertEquals([source.endpointKey, source.from], ["http://gpu1:8000", { file: "/t" }]);
+  const insecure = run(["--ssh", "gpu1", "--insecure", "https://gpu1:8000"]);
+  assertEquals(insecure.insecureEndpointKeys, ["https://gpu1:8000"]);
+  assertMatch(readMessage(["--ssh", "gpu1", "--token-file", "/t"]), /needs a URL/);
+  assertMatch(readMessage(["--ssh", "gpu1", "--token-file", "http://gpu2:8000=/t"]), /not watched/);
 });

@@ -1,8 +1,16 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { LOCAL_HOST } from "../lib/host.ts";
+import type { HostLink } from "../lib/host_ssh_connection.ts";
+import { update } from "../lib/state.ts";
 import { getHost } from "../lib/state_gpus.ts";
 import { measureWidth } from "../lib/text.ts";
-import { formatCpu, renderHostLine } from "../lib/view_host.ts";
+import {
+  formatCpu,
+  isConnecting,
+  listDownHosts,
+  listGpuRemarks,
+  renderHostLine,
+} from "../lib/view_host.ts";
 import { createGpuPanel } from "../lib/view_panel_gpu.ts";
 import { createPaint } from "../lib/view_theme.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
@@ -13,9 +21,9 @@ const paint = createPaint(null);
 const STATE = loadHost({ ...startState([createEndpoint(8000)]), now: 60 }, 1.25);
 
 function renderLine(width: number, state = STATE): string {
-  const { load } = getHost(state.hosts, LOCAL_HOST);
-  return load === null ? "" : renderHostLine(load, {
-    ...{ name: "host", width, fleet: state.fleet, paint },
+  const { fleet, now } = state;
+  return renderHostLine(getHost(state.hosts, LOCAL_HOST), {
+    ...{ name: "host", width, fleet, paint, now },
   });
 }
 
@@ -46,4 +54,39 @@ Deno.test("createGpuPanel() has the line of the host above its GPUs, and no pane
   assertEquals(host, renderLine(120));
   assertEquals([heading.slice(0, 3), gpu.slice(0, 6), others], ["GPU", "0 H100", []]);
   assertEquals(panel?.maxLines, 3);
+});
+
+Deno.test("renderHostLine() tells of a host behind ssh how it is reached, its GPUs and its load", () => {
+  const failure = { kind: "key", message: "ssh gpu1: Permission denied" } as const;
+  const render = (link: HostLink, width = 200): string => {
+    const state = loadHost(sampleGpus({ ...STATE, now: 60 }, [readGpus("h100.tsv")]), 1.25);
+    const linked = update(state, { kind: "host_linked", host: LOCAL_HOST, link });
+    const host = getHost(linked.hosts, LOCAL_HOST);
+    return renderHostLine(host, { ...{ name: "gpu1", width, fleet: state.fleet, paint, now: 60 } });
+  };
+  const up = render({ kind: "up", latency: 0.0123, way: "forwarding" });
+  assertMatch(
+    up,
+    /^gpu1 {2}ssh 12\.3 ms {2}1 GPU [▓░]{8} \d+ % {2}mem \S+ GiB {2}CPU 34 % \(64 cores\)/,
+  );
+  assertMatch(render({ kind: "up", latency: null, way: "curl" }), /^gpu1 {2}ssh by curl {2}1 GPU/);
+  assertMatch(render({ kind: "connecting" }), /^gpu1 {2}ssh connecting {2}/);
+  assertEquals(
+    render({ kind: "down", failure, failures: 3, retryAt: 65 }),
+    "gpu1  ssh down (key)  next try in 5s (3 failed)",
+  );
+  assertEquals(
+    render({ kind: "down", failure, failures: 1, retryAt: null }),
+    "gpu1  ssh down (key)  r tries again",
+  );
+});
+
+Deno.test("listDownHosts() says what fails with a host, and isConnecting() whether one may still come", () => {
+  const failure = { kind: "host_key", message: "ssh gpu1: refused" } as const;
+  const link = (link: HostLink) => update(STATE, { kind: "host_linked", host: "gpu1", link });
+  const down = link({ kind: "down", failure, failures: 2, retryAt: null });
+  assertEquals(listDownHosts(down).map(({ text }) => text), ["ssh gpu1: refused; r tries again"]);
+  assertEquals([isConnecting(down), isConnecting(STATE)], [false, false]);
+  assertEquals(isConnecting(link({ kind: "connecting" })), true);
+  assertEquals(listGpuRemarks(getHost(down.hosts, "gpu1")), [], "its line says it");
 });
