@@ -7,11 +7,12 @@
  */
 
 import {
-  type CountsByLabel,
   createRecord,
   type EngineSample,
   type Figures,
+  getAbsence,
   type KeptScrape,
+  type LabelledKey,
   type Objective,
   sumCounts,
 } from "./model.ts";
@@ -65,13 +66,15 @@ export interface SessionTotals extends Tally<SessionKey> {
 const MIN_PEAK_SPAN: Seconds = 0.45;
 export const NO_PEAKS: Peaks = createRecord(PEAK_KEYS, () => null);
 
-function getSum(family: CountsByLabel | undefined): Reading {
-  return family === undefined ? absent("missing") : present(sumCounts(family));
+function getSum(sample: EngineSample, key: LabelledKey): Reading {
+  const family = sample.labelled[key];
+  return family === undefined ? getAbsence(sample, key) : present(sumCounts(family));
 }
 
-function getEngineCounters({ counters, labelled }: EngineSample): SessionCounts {
+function getEngineCounters(sample: EngineSample): SessionCounts {
+  const { counters } = sample;
   return {
-    requests: getSum(labelled.finishedByReason),
+    requests: getSum(sample, "finishedByReason"),
     promptTokens: counters.promptTokens,
     cachedPromptTokens: counters.cachedPromptTokens,
     generationTokens: counters.generationTokens,
@@ -81,10 +84,10 @@ function getEngineCounters({ counters, labelled }: EngineSample): SessionCounts 
 }
 
 /** Counters without an engine. */
-function getServerCounters({ labelled }: EngineSample): SessionCounts {
+function getServerCounters(sample: EngineSample): SessionCounts {
   return {
     ...createRecord(SESSION_KEYS, () => absent("unsupported")),
-    rejections: getSum(labelled.rejectedByReason),
+    rejections: getSum(sample, "rejectedByReason"),
   };
 }
 

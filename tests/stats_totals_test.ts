@@ -88,6 +88,17 @@ Deno.test("addScrape() continues after a metric was missing", () => {
   );
 });
 
+Deno.test("addScrape() counts requests from 0 if the first one makes their metric", () => {
+  const declared = "# TYPE vllm:request_success_total counter\n";
+  const count = (first: string): number | null => {
+    const finished = writeTokens(9, "0", [['request_success_total{finished_reason="stop"}', 3]]);
+    const totals = follow([first + writeTokens(1)], [declared + finished]);
+    return sumTotals(listEngineTotals(totals)).requests.value;
+  };
+  assertEquals(count(declared), 3);
+  assertEquals(count(""), 0);
+});
+
 Deno.test("addScrape() counts a new engine from its current value, or from 0 if it started since", () => {
   const both = (created: number) =>
     writeTokens(10) +
