@@ -50,6 +50,8 @@ const PROGRAMS = [
   "lsof",
   // Hosts behind ssh.
   "ssh",
+  // Where a process logs, and its last lines.
+  ...["readlink", "tail", "docker", "podman", "journalctl"],
   // GPUs.
   "nvidia-smi",
   "/usr/bin/nvidia-smi",

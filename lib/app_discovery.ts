@@ -12,7 +12,7 @@ import {
   watchEndpoint,
 } from "./app_session.ts";
 import { openEndpoint } from "./discovery.ts";
-import { findServerPorts } from "./discovery_scan.ts";
+import { findServerPorts } from "./discovery_ports.ts";
 import { joinNotices, type Source } from "./discovery_source.ts";
 import { getHostAndPort, type TypedEndpoint } from "./endpoint.ts";
 import { LOCAL_HOST } from "./host.ts";

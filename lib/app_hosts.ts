@@ -4,6 +4,7 @@
  * @module
  */
 
+import { readLogsOnce, watchLogs } from "./app_logs.ts";
 import { dispatch, type Session } from "./app_session.ts";
 import type { GpuEndpoint } from "./gpu_attribution.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
@@ -200,7 +201,10 @@ async function watchLoad(session: Session, host: Host): Promise<void> {
 /** Resolves when the session has ended. */
 export async function watchHosts(session: Session): Promise<void> {
   const hosts = [...session.hosts.values()];
-  await Promise.all(hosts.flatMap((host) => [watchGpus(session, host), watchLoad(session, host)]));
+  await Promise.all([
+    watchLogs(session),
+    ...hosts.flatMap((host) => [watchGpus(session, host), watchLoad(session, host)]),
+  ]);
 }
 
 async function sampleHostOnce(
@@ -226,4 +230,5 @@ export async function sampleHostsOnce(
   const hosts = [...session.hosts.values()];
   const parts = { scrapes, hasInterval };
   await Promise.all(hosts.map((host) => sampleHostOnce(session, host, parts)));
+  await readLogsOnce(session);
 }

@@ -237,6 +237,7 @@ function runCommand(screen: Screen, command: Command): void {
   else applyMessage(screen, { kind: "command", command, context: getContext(screen) });
   if (command === "faster") wake(session);
   if (command === "pause") screen.sought = null;
+  if (session.state.ui.screen === "log") session.onLogShown();
   // It is of the newest scrapes.
   if (command === "mark" || command === "unmark") screen.needsNewest = true;
 }

@@ -69,6 +69,10 @@ export interface Session {
   onChange: () => void;
   /** After each evaluation while polling, in which rules may have begun to fire. */
   onEvaluated: () => void;
+  /** A log is to be shown. */
+  onLogShown: () => void;
+  /** Before a failure is told: why it fails may be found out. */
+  onFailing: (endpointKey: string) => Promise<void>;
   /** After each good scrape. */
   onScraped: (watched: Watched) => Promise<void>;
 }
@@ -105,6 +109,8 @@ export function startSession(
     past: null,
     onChange: () => {},
     onEvaluated: () => {},
+    onLogShown: () => {},
+    onFailing: () => Promise.resolve(),
     onScraped: () => Promise.resolve(),
   };
   session.stop.signal.addEventListener("abort", () => wake(session));
@@ -226,6 +232,7 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
     const at = session.platform.monotonicSeconds();
     session.state = update(session.state, { kind: "asked", endpointKey: key, at });
     const outcome = await scrapeInSlot(session, watched.scraper);
+    if (isScrapeFailure(outcome)) await session.onFailing(key);
     if (session.stop.signal.aborted || session.watched.get(key) !== watched) return;
     // Listeners check whether more scrapes are under way.
     session.busy.delete(key);

@@ -12,6 +12,7 @@ import {
   parseInterval,
   parseLabels,
   parseListener,
+  parseLogs,
   parseMetricPrefix,
   parseNumber,
   parsePortRange,
@@ -125,6 +126,13 @@ const GROUPS = {
       repeatable: true,
       words: KIND_NAMES,
       help: `kind of server, if it is not recognised: ${KIND_NAMES.join(", ")}`,
+    },
+    {
+      name: "log",
+      value: "URL=PLACE",
+      repeatable: true,
+      parse: parseLogs,
+      help: "log of a server: docker:NAME, podman:NAME, journal:UNIT or a path",
     },
     {
       name: "metric-prefix",

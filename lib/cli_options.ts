@@ -316,6 +316,8 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     /** By endpoint key; safe texts, each once. */
     labels: resolveLabels(labels, isOpen ? [] : endpoints, problems),
     engines: resolveEngines(values, named, problems),
+    /** By endpoint key. */
+    logs: new Map(values.log.flatMap(({ value }) => value)),
     /** 0 only with `once`: a single scrape. */
     interval: resolveInterval(values, problems),
     timeout: values.timeout.value,

@@ -13,6 +13,7 @@ import {
   type SshTarget,
   type TypedEndpoint,
 } from "./endpoint.ts";
+import { type LogPlace, parseLogPlace } from "./log.ts";
 import type { Sort } from "./state_ui.ts";
 import { measureWidth, quote, sanitizeText } from "./text.ts";
 import { type Seconds, SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE } from "./units.ts";
@@ -255,6 +256,31 @@ export function parseLabels(setting: Setting): readonly Label[] | Problem {
     labels.push(label);
   }
   return labels;
+}
+
+/** Of an endpoint, by its key. */
+type NamedLog = readonly [endpointKey: string, place: LogPlace];
+
+/** A path may hold "=". */
+const NAMED_LOG = /^(.+?)=((?:docker|podman|journal):.+|\/.+)$/s;
+
+/** `URL=PLACE`; comma-separated in a variable. */
+export function parseLogs(setting: Setting): readonly NamedLog[] | Problem {
+  const { level, text } = setting;
+  const logs: NamedLog[] = [];
+  for (const one of level === "variable" ? text.split(",") : [text]) {
+    const [, url = "", name = ""] = NAMED_LOG.exec(one.trim()) ?? [];
+    const place = parseLogPlace(name);
+    if (place === null) {
+      const words = "is not URL=PLACE, such as gpu1:8000=docker:NAME, =podman:NAME, " +
+        "=journal:UNIT or =/path/to/log";
+      return refuse(setting, words, quoteUrl(one));
+    }
+    const typed = parseEndpointUrl(url);
+    if ("error" in typed) return { problem: typed.error, level };
+    logs.push([typed.endpoint.key, place]);
+  }
+  return logs;
 }
 
 export function parseMetricPrefix(setting: Setting): string | Problem {

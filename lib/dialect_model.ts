@@ -82,6 +82,8 @@ interface ProcessTraits {
   /** Long names without dashes: options with model names, and those that enable TLS. */
   readonly modelOptions: readonly string[];
   readonly tlsOptions: readonly string[];
+  /** The option of a node that serves no HTTP itself. */
+  readonly headlessOption?: string;
   /** Short -> long option names. */
   readonly shortOptions: ReadonlyMap<string, string>;
   /** Options with a number. */

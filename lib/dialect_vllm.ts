@@ -207,6 +207,7 @@ export const VLLM: Dialect = {
     parseRanks,
     modelOptions: ["served-model-name", "model"],
     tlsOptions: ["ssl-certfile", "ssl-keyfile"],
+    headlessOption: "headless",
     shortOptions: SHORT_OPTIONS,
     sizeOptions: new Set([...SHORT_OPTIONS.values(), "api-server-count", "nnodes"]),
   },

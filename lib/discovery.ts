@@ -8,12 +8,8 @@ import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./cli_help.ts";
 import { markInsecure } from "./cli_credentials.ts";
 import type { Options } from "./cli_options.ts";
 import type { TargetPlace } from "./cli_values.ts";
-import {
-  createScanner,
-  createServerPortLister,
-  type Scanner,
-  type ScanResult,
-} from "./discovery_scan.ts";
+import { createScanner, type Scanner, type ScanResult } from "./discovery_scan.ts";
+import { createServerPortLister } from "./discovery_ports.ts";
 import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
 import type { SshWatch } from "./discovery_ssh.ts";
 import { createTargetSource } from "./discovery_targets.ts";

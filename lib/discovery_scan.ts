@@ -9,176 +9,16 @@
  */
 
 import { createBackOff } from "./back_off.ts";
-import { findDialect, identifyCommand, identifyOwner } from "./dialect.ts";
-import type { Dialect } from "./dialect_model.ts";
+import { findDialect, identifyOwner } from "./dialect.ts";
 import { isLoopbackHost, parseEndpointUrl } from "./endpoint.ts";
-import {
-  identifyForwarder,
-  type InnerServer,
-  listInnerServers,
-  parseForwardedPort,
-  parseLaunch,
-  parseServerOptions,
-  showsOptions,
-} from "./host_commands.ts";
-import {
-  getLocalHost,
-  listAncestors,
-  type ListeningPort,
-  type ProcessInfo,
-  type ProcessLister,
-  type ProcessTable,
-} from "./host_processes.ts";
-import type { Endpoint, FailureKind, LaunchInfo } from "./model.ts";
+import type { ServerPort, ServerPortLister, StartingPort } from "./discovery_ports.ts";
+import { getLocalHost } from "./host_processes.ts";
+import type { Endpoint, FailureKind } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScraper, isScrapeFailure, type ScraperFailure } from "./scrape.ts";
 import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
 import type { Seconds } from "./units.ts";
-
-export interface ServerPort extends ListeningPort {
-  /** `null` if only a probe can tell. */
-  readonly serverName: string | null;
-  /** Its command line names this very port as the server's. */
-  readonly isDeclared: boolean;
-  /** `null` without dialect or known command line. */
-  readonly launch: LaunchInfo | null;
-  readonly isTls: boolean;
-}
-
-/** Services that would log an HTTP request as an attack or error. */
-const NON_HTTP_PORTS: ReadonlySet<number> = new Set([
-  ...[1433, 1521, 2049, 3306, 3389, 5432, 5672, 5900, 6379, 6380, 9042, 11_211, 27_017, 33_060],
-]);
-
-/** Below it only 80 is probed if the owner is unknown. */
-const MIN_USER_PORT = 1024;
-/** Limits the probes on a machine full of services. */
-export const MAX_UNKNOWN_PORTS = 32;
-
-/** The only server in a container that listens on the proxy's target port, or `null`. */
-function findContained(
-  containerPort: number,
-  context: Pick<Context, "table" | "ownerPids">,
-): ProcessInfo | null {
-  const found = [...context.table.values()].filter((process) => {
-    if (!showsOptions(process) || context.ownerPids.has(process.pid)) return false;
-    // Skip children that kept the server's command line.
-    const parent = context.table.get(process.parentPid);
-    if (parent !== undefined && showsOptions(parent)) return false;
-    return parseServerOptions(process)?.port === containerPort;
-  });
-  return found.length === 1 ? found[0] : null;
-}
-
-type PortOwnership = Pick<ServerPort, "serverName" | "isDeclared" | "launch" | "isTls">;
-const UNKNOWN: PortOwnership = { serverName: null, isDeclared: false, launch: null, isTls: false };
-
-interface Context {
-  readonly table: ProcessTable;
-  readonly listening: readonly ListeningPort[];
-  readonly ports: ReadonlySet<number>;
-  readonly ownerPids: ReadonlySet<number>;
-  readonly inner: readonly InnerServer[];
-}
-
-function describeLaunch(
-  process: ProcessInfo,
-  { inner, listening }: Context,
-): Pick<ServerPort, "launch" | "isTls"> {
-  const outer = inner.find((one) => one.process === process)?.outer;
-  const outerPorts = listening.filter(({ ownerPids }) => outer && ownerPids.includes(outer.pid))
-    .map(({ port }) => port);
-  return {
-    launch: { ...parseLaunch(process), ...(outer === undefined ? {} : { outerPorts }) },
-    isTls: parseServerOptions(process)?.isTls === true,
-  };
-}
-
-/** The API port, unless another port is declared as that. */
-function classifyServerPort(
-  port: number,
-  { dialect, chain }: { readonly dialect: Dialect; readonly chain: readonly ProcessInfo[] },
-  context: Context,
-): PortOwnership | undefined {
-  if (dialect.processes.innerTitle.test(chain[0].commandLine)) return undefined;
-  const process = chain.find(showsOptions);
-  const declared = process === undefined ? null : parseServerOptions(process)?.port ?? null;
-  if (process === undefined || declared === null) return { ...UNKNOWN, serverName: dialect.name };
-  if (declared !== port && context.ports.has(declared)) return undefined;
-  const launch = describeLaunch(process, context);
-  return { serverName: dialect.name, isDeclared: declared === port, ...launch };
-}
-
-/** Forwards to a container or another machine. */
-function classifyForwarder(forwarder: ProcessInfo, context: Context): PortOwnership {
-  const forwarded = parseForwardedPort(forwarder);
-  const process = forwarded === null ? null : findContained(forwarded.containerPort, context);
-  return process === null ? UNKNOWN : { ...UNKNOWN, ...describeLaunch(process, context) };
-}
-
-/** `undefined` if it is not worth a probe. */
-function classifyPort(
-  { port, ownerPids }: ListeningPort,
-  context: Context,
-): PortOwnership | undefined {
-  for (const pid of ownerPids) {
-    const chain = listAncestors(context.table, pid);
-    if (chain.length === 0) continue;
-    const serverName = identifyCommand(chain[0].commandLine);
-    const dialect = findDialect(serverName);
-    if (dialect !== null) return classifyServerPort(port, { dialect, chain }, context);
-    if (serverName !== null) return { ...UNKNOWN, serverName };
-    if (identifyForwarder(chain[0]) !== null) return classifyForwarder(chain[0], context);
-  }
-  if (ownerPids.some((pid) => context.table.has(pid))) return undefined;
-  // The sockets of other users are hidden, their processes are not.
-  const inner = context.inner.find((one) => one.port === port);
-  return inner === undefined ? UNKNOWN : { ...UNKNOWN, ...describeLaunch(inner.process, context) };
-}
-
-function mayBeHttp({ port }: ListeningPort): boolean {
-  return (port >= MIN_USER_PORT || port === 80) && !NON_HTTP_PORTS.has(port);
-}
-
-/** In rising order. */
-export function findServerPorts(
-  ports: readonly ListeningPort[],
-  table: ProcessTable,
-): readonly ServerPort[] {
-  const context: Context = {
-    table,
-    listening: ports,
-    inner: listInnerServers(table),
-    ports: new Set(ports.map(({ port }) => port)),
-    ownerPids: new Set(ports.flatMap(({ ownerPids }) => ownerPids)),
-  };
-  let unknown = 0;
-  return ports.flatMap((port): readonly ServerPort[] => {
-    const ownership = classifyPort(port, context);
-    if (ownership === undefined) return [];
-    if (ownership.serverName === null) {
-      if (!mayBeHttp(port) || ++unknown > MAX_UNKNOWN_PORTS) return [];
-    }
-    return [{ ...port, ...ownership }];
-  });
-}
-
-export interface ServerPortListing {
-  readonly ports: readonly ServerPort[];
-  /** Safe text with the next step, without a full stop. */
-  readonly problems: readonly string[];
-}
-
-/** Never rejects. */
-type ServerPortLister = () => Promise<ServerPortListing>;
-
-export function createServerPortLister(listProcesses: ProcessLister): ServerPortLister {
-  return async () => {
-    const { listening, processes, problems } = await listProcesses();
-    return { ports: findServerPorts(listening, processes), problems };
-  };
-}
 
 export interface ScanResult {
   /** New servers, in the order of their ports. */
@@ -318,7 +158,10 @@ const HTTP_FAILURES: ReadonlySet<FailureKind> = new Set([
 ]);
 
 /** Failures of a port that a command line declares as a server's API. */
-const DECLARED_FAILURES: ReadonlySet<FailureKind> = new Set([...HTTP_FAILURES, "timeout", "tls"]);
+const DECLARED_FAILURES: ReadonlySet<FailureKind> = new Set([
+  ...HTTP_FAILURES,
+  ...["timeout", "tls", "reset"] as const,
+]);
 
 function createEndpoint(scheme: "http" | "https", host: string, port: number): Endpoint {
   const typed = parseEndpointUrl(`${scheme}://${host}:${port}`);
@@ -424,12 +267,30 @@ async function probePorts(
   });
 }
 
+function describeEndpoint(
+  { host, sshHost }: Pick<ScanOptions, "host" | "sshHost">,
+  port: number,
+  process: StartingPort | null,
+): Endpoint {
+  const serverName = findDialect(process?.serverName)?.name;
+  const commandLine = process?.launch?.commandLine;
+  return {
+    ...{ ...createEndpoint(process?.isTls ? "https" : "http", host, port), sshHost },
+    ...(serverName === undefined ? {} : { serverName }),
+    ...(commandLine === undefined ? {} : { commandLine }),
+  };
+}
+
 /** Open ports of the range, and others that may be a server's. */
 async function findOpenPorts(
   platform: Platform,
   options: ScanOptions,
   watchedKeys: ReadonlySet<string>,
-): Promise<{ readonly open: readonly OpenPort[]; readonly problems: readonly string[] }> {
+): Promise<{
+  readonly open: readonly OpenPort[];
+  readonly starting: readonly Endpoint[];
+  readonly problems: readonly string[];
+}> {
   const { host, portRange: { first, last }, sshHost } = options;
   const isInRange = (port: number): boolean => port >= first && port <= last;
   const range = Array.from({ length: last - first + 1 }, (_, i) => ({ host, port: first + i }));
@@ -437,7 +298,7 @@ async function findOpenPorts(
   const places = [...range, ...usual.map((port) => ({ host, port }))];
   const [atHost, listing] = await Promise.all([
     probePorts(platform, places, watchedKeys),
-    options.listServerPorts?.() ?? { ports: [], problems: [] },
+    options.listServerPorts?.() ?? { ports: [], starting: [], problems: [] },
   ]);
   // Their models are watched with the servers that started them.
   const inner = new Set(
@@ -449,17 +310,17 @@ async function findOpenPorts(
   const answering = [...atHost, ...outside].filter(({ port }) => !inner.has(port));
   const open = answering.map(({ host, port }): OpenPort => {
     const process = listing.ports.find((process) => process.port === port) ?? null;
-    const place = createEndpoint(process?.isTls ? "https" : "http", host, port);
-    const serverName = findDialect(process?.serverName)?.name;
-    const commandLine = process?.launch?.commandLine;
-    const endpoint: Endpoint = {
-      ...{ ...place, sshHost },
-      ...(serverName === undefined ? {} : { serverName }),
-      ...(commandLine === undefined ? {} : { commandLine }),
-    };
+    const endpoint = describeEndpoint({ host, sshHost }, port, process);
     return { port, endpoint, isInRange: isInRange(port), process };
   });
-  return { open: open.toSorted((a, b) => a.port - b.port), problems: listing.problems };
+  const starting = listing.starting.filter(({ port }) =>
+    !isWatched(host, port, watchedKeys) && !open.some((one) => one.port === port)
+  );
+  return {
+    open: open.toSorted((a, b) => a.port - b.port),
+    starting: starting.map((process) => describeEndpoint(options, process.port, process)),
+    problems: listing.problems,
+  };
 }
 
 /**
@@ -481,7 +342,7 @@ export function createScanner(platform: Platform, options: ScanOptions): Scanner
   };
 
   const scan = async (watchedKeys: ReadonlySet<string> = new Set()): Promise<ScanResult> => {
-    const { open, problems } = await findOpenPorts(platform, options, watchedKeys);
+    const { open, starting, problems } = await findOpenPorts(platform, options, watchedKeys);
     const results = await mapInParallel(open, probeOpenPort);
     // Forget closed ports: whatever opens them next is probed.
     knownPorts = new Map(open.map(({ endpoint }, i) => [endpoint.key, results[i]]));
@@ -494,7 +355,7 @@ export function createScanner(platform: Platform, options: ScanOptions): Scanner
         found.push(serverName === null ? endpoint : { ...endpoint, serverName });
       } else if (isInRange || verdict.isNamed) others.push({ port, name: verdict.name });
     }
-    return { found, others, problems };
+    return { found: [...found, ...starting], others, problems };
   };
   return { scan };
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { createScanner, createServerPortLister } from "./discovery_scan.ts";
+import { createServerPortLister } from "./discovery_ports.ts";
+import { createScanner } from "./discovery_scan.ts";
 import type { Source } from "./discovery_source.ts";
 import type { SshTarget } from "./endpoint.ts";
 import type { ListeningPort } from "./host_processes.ts";

@@ -79,13 +79,15 @@ interface ServerOptions {
   /** Names it may serve its model under. */
   readonly modelNames: readonly string[];
   readonly isTls: boolean;
+  /** It answers requests itself: a node that only works for another opens no port. */
+  readonly servesHttp: boolean;
 }
 
 /** Applies defaults; `null` if the process is no server. */
 export function parseServerOptions(process: ProcessInfo): ServerOptions | null {
   const dialect = findServerDialect(process);
   if (dialect === null) return null;
-  const { shortOptions, modelOptions, tlsOptions } = dialect.processes;
+  const { shortOptions, modelOptions, tlsOptions, headlessOption } = dialect.processes;
   const words = process.arguments;
   const options = listOptions(words, shortOptions);
   const [servedName, ...pathOptions] = modelOptions;
@@ -101,6 +103,7 @@ export function parseServerOptions(process: ProcessInfo): ServerOptions | null {
       ...positional.filter((word) => !OPTION.test(word)),
     ],
     isTls: options.some(({ name }) => tlsOptions.includes(name)),
+    servesHttp: !options.some(({ name }) => name === headlessOption),
   };
 }
 

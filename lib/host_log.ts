@@ -161,7 +161,8 @@ function beginsAnew({ start, isReady, death, statistics }: Reading, message: Loa
 }
 
 function showLine(line: string): string {
-  return sanitizeText(maskSecrets(cutRewritten(stripEscapes(line))), MAX_SHOWN_WIDTH);
+  const text = cutRewritten(stripEscapes(line)).replaceAll("\t", "    ");
+  return sanitizeText(maskSecrets(text), MAX_SHOWN_WIDTH);
 }
 
 /** Of a bar that is rewritten in place, the end counts. */

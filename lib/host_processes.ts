@@ -196,7 +196,7 @@ const PORT_PROGRAMS = [
   },
 ] as const;
 
-function describeFailure(name: string, outcome: ProgramOutcome): string {
+export function describeFailure(name: string, outcome: ProgramOutcome): string {
   if (outcome.kind === "exited") return `${name} failed with code ${outcome.code}`;
   return {
     missing: `${name} is not installed`,

@@ -3,7 +3,8 @@
  * @module
  */
 
-import type { EpochSeconds } from "./units.ts";
+import type { ServerFlags } from "./model.ts";
+import type { EpochSeconds, Seconds } from "./units.ts";
 
 /** In order. `server`: the engine is ready, the API opens its port. */
 export const LOAD_PHASES = [
@@ -28,10 +29,14 @@ export type DeathCause = typeof DEATH_CAUSES[number];
 /** By key with its unit, such as `promptTokensPerSecond`; what the line lacks is absent. */
 export type LogValues = Readonly<Record<string, number | string | readonly number[]>>;
 
+export const LOG_SUBJECTS = [
+  ...["requests", "prefix_cache", "drafts", "kv_transfer", "mfu", "iteration"] as const,
+] as const;
+
 interface Statistics {
   readonly kind: "statistics";
   /** What is counted. */
-  readonly subject: "requests" | "prefix_cache" | "drafts" | "kv_transfer" | "mfu" | "iteration";
+  readonly subject: typeof LOG_SUBJECTS[number];
   /** `null` if the line names none. */
   readonly engine: number | null;
   /** How many it sums; `null` if it does not say. */
@@ -124,6 +129,41 @@ export interface ServerLog {
   /** The newest of each engine and subject. */
   readonly statistics: readonly LogStatistics[];
   readonly statisticsAreOff: boolean;
+}
+
+/** Where a log is: a container's, a systemd unit's, or a file. */
+export type LogPlace =
+  | { readonly kind: "docker" | "podman"; readonly container: string }
+  | { readonly kind: "journal"; readonly unit: string; readonly isUser: boolean }
+  | { readonly kind: "file"; readonly path: string };
+
+const CONTAINER_NAME = /^[A-Za-z0-9][\w.-]*$/;
+const UNIT_NAME = /^[A-Za-z0-9_][\w:.@\\-]*$/;
+
+/** Parses `docker:NAME`, `podman:NAME`, `journal:UNIT`, or an absolute path. */
+export function parseLogPlace(text: string): LogPlace | null {
+  const [, kind, name = ""] = /^(docker|podman|journal):(.*)$/s.exec(text) ?? [];
+  if (kind === "docker" || kind === "podman") {
+    return CONTAINER_NAME.test(name) ? { kind, container: name } : null;
+  }
+  if (kind === "journal") {
+    return UNIT_NAME.test(name) ? { kind, unit: name, isUser: false } : null;
+  }
+  return text.startsWith("/") ? { kind: "file", path: text } : null;
+}
+
+/** A server's process and log, as last seen. */
+export interface WatchedLog {
+  /** When its process started; `null` if none is seen. */
+  readonly processStartedAt: Seconds | null;
+  /** The command that reads the log, or the file's path; `null` if it is not known. */
+  readonly source: string | null;
+  /** Why it cannot be read, safe to print; `null` if it can. */
+  readonly problem: string | null;
+  /** `null` until it is read. */
+  readonly log: ServerLog | null;
+  /** Of the server, for the advice. */
+  readonly flags: ServerFlags;
 }
 
 // deno-lint-ignore no-control-regex

@@ -414,7 +414,7 @@ export const RULE_STATUSES = [
 export type RuleStatus = typeof RULE_STATUSES[number];
 
 /** What its scrapes say. */
-export type ScrapeStatus = "PENDING" | "OK" | "INIT" | "SLEEP" | "STALE" | "DOWN";
+export type ScrapeStatus = "PENDING" | "OK" | "LOAD" | "INIT" | "SLEEP" | "STALE" | "DOWN";
 /** A rule that fires takes the place of OK. */
 export type ReplicaStatus = ScrapeStatus | RuleStatus;
 

@@ -49,6 +49,7 @@ import {
   type ValueType,
 } from "./report_fields.ts";
 import { COST, ENERGY, FAILURE, HOST, listHosts } from "./report_gpu_cost.ts";
+import { LOG_FIELD } from "./report_log.ts";
 import {
   ADVICE,
   CHECKS,
@@ -311,7 +312,7 @@ const ENDPOINT = object<Within<EndpointState>>([
   field("url", TEXT, "URL of its metrics", ({ endpoint }) => describeUrl(endpoint)),
   field("address", TEXT, "host:port, or path of a socket", ({ endpoint }) => endpoint.address),
   field("displayName", TEXT, "name on the screen"),
-  field("status", TEXT, "PENDING, OK, STALE or DOWN", (known) => {
+  field("status", TEXT, "PENDING, OK, LOAD, STALE or DOWN", (known) => {
     return computeEndpointStatus(getScrapeRecord(known, known.whole));
   }),
   field("failure", orNull(FAILURE), "why the last scrape failed"),
@@ -323,6 +324,7 @@ const ENDPOINT = object<Within<EndpointState>>([
     return getInterval(schedule, whole.interval);
   }),
   field("server", orNull(SERVER), "how the server was started", listFacts),
+  LOG_FIELD,
   field("scrape", orNull(SCRAPE), "the last that succeeded", (known) => {
     return known.scrape === null ? null : { ...known, scrape: known.scrape };
   }),
@@ -338,7 +340,11 @@ const SESSION = object<Session>([
 export const REPLICA: ValueType<Within<Row>> = object<Within<Row>>([
   field("displayName", TEXT, "name on the screen", "name"),
   field("url", TEXT, "URL of its metrics", ({ state }) => describeUrl(state.endpoint)),
-  field("status", TEXT, "OK, PENDING, INIT, SLEEP, STALE, DOWN, or the word of a rule that fires"),
+  field(
+    "status",
+    TEXT,
+    "OK, PENDING, LOAD, INIT, SLEEP, STALE, DOWN, or the word of a rule that fires",
+  ),
   field("model", orNull(TEXT), "name of the model", (row) => row.replica?.sample.modelName ?? null),
   field(
     "engine",
@@ -380,6 +386,7 @@ const ROW_COUNTS = object<Fleet["counts"]>([
   field("up", count("replicas"), "with a current scrape"),
   field("stale", count("replicas"), "STALE"),
   field("down", count("replicas"), "DOWN"),
+  field("loading", count("replicas"), "LOAD"),
   field("pending", count("replicas"), "PENDING"),
   field("countedElsewhere", count("rows"), "in no total, as others count the same requests"),
 ]);

@@ -5,6 +5,7 @@
  */
 
 import type { Histogram } from "./histogram.ts";
+import type { DeathCause } from "./log.ts";
 import { type EngineSample, type FLAG_KEYS, type ServerFlags, sumCounts } from "./model.ts";
 import {
   AMPLE_KV_RATIO,
@@ -270,6 +271,38 @@ export function describeAdvice(row: AdviceRow, flags: ServerFlags, evidence: Evi
   const flag = row.flag === null ? null : flags[row.flag] ?? null;
   const text = row.describe({ ...FLAG_WORDS, ...flags }, evidence);
   return { id: row.id, text, flag, evidence };
+}
+
+type Describe = (flags: Readonly<Record<FlagKey, string>>) => string;
+
+/** What to change first, and what to do, about what a server's log says it died of. */
+const DEATH_ADVICE: Readonly<
+  Partial<Record<DeathCause, readonly [flag: FlagKey | null, describe: Describe]>>
+> = {
+  out_of_memory: [
+    "concurrentRequests",
+    ({ concurrentRequests, kvCacheMemory }) =>
+      `lower ${concurrentRequests}, lower ${kvCacheMemory}, or use more GPUs`,
+  ],
+  memory_taken: [
+    "kvCacheMemory",
+    ({ kvCacheMemory }) => `end what else uses the GPU, or lower ${kvCacheMemory}`,
+  ],
+  no_memory_for_kv_cache: [
+    "kvCacheMemory",
+    ({ kvCacheMemory, maxLength }) => `raise ${kvCacheMemory}, or lower ${maxLength}`,
+  ],
+  model_not_found: [null, () => "check the name of the model, and the token if it is gated"],
+  port_taken: [null, () => "choose another port, or end the process that has it"],
+};
+
+/** Returns `null` if only the line itself can help. */
+export function describeDeathAdvice(cause: DeathCause, flags: ServerFlags): Advice | null {
+  const known = DEATH_ADVICE[cause];
+  if (known === undefined) return null;
+  const [key, describe] = known;
+  const flag = key === null ? null : flags[key] ?? null;
+  return { id: cause, text: describe({ ...FLAG_WORDS, ...flags }), flag, evidence: {} };
 }
 
 /** Returns all that the evidence supports, in order of preference. */

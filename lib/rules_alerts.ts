@@ -115,6 +115,7 @@ export const EVENT_KINDS = {
   REJECT: "notice",
   UP: "notice",
   STALE: "notice",
+  LOAD: "notice",
   RESTART: "notice",
   NEW: "notice",
   GONE: "notice",

@@ -6,7 +6,12 @@
 import type { Endpoint, ReplicaStatus, ServerInfo } from "./model.ts";
 import { type Alert, type EventSubject, type Occurrence, STATUS_OF_RULE } from "./rules_alerts.ts";
 import type { Member } from "./rules_imbalance.ts";
-import type { computeEndpointStatus, ScrapedEndpoint, ScrapeRecord } from "./rules_status.ts";
+import {
+  type computeEndpointStatus,
+  isCounted,
+  type ScrapedEndpoint,
+  type ScrapeRecord,
+} from "./rules_status.ts";
 import type { SessionTotals } from "./stats_totals.ts";
 import type { EndpointHistory, ReplicaSample } from "./stats_window.ts";
 import type { Seconds } from "./units.ts";
@@ -91,7 +96,9 @@ export function listLasting(
     const subject = describeEndpoint(one);
     const { status } = one;
     subjectOf.set(subject.key, subject);
-    if (status === "DOWN" || status === "STALE") lasting.push({ kind: status, subject });
+    if (status === "DOWN" || status === "STALE" || status === "LOAD") {
+      lasting.push({ kind: status, subject });
+    }
     for (const engine of one.engines) {
       const replica = describeEngine(one, engine);
       subjectOf.set(engine.key, replica);
@@ -124,7 +131,8 @@ function listEndpointInstants(
   if (before === undefined) return [];
   const subject = describeEndpoint(one);
   const instants: Occurrence[] = [];
-  const hasComeBack = before.status === "DOWN" && one.status === "OK";
+  const hasComeBack = (before.status === "DOWN" || before.status === "LOAD") &&
+    one.status === "OK";
   if (hasComeBack && before.failingSince !== null) {
     instants.push({ kind: "UP", subject, amount: at - before.failingSince });
   }
@@ -184,7 +192,10 @@ export function remember(
     const isLate = before?.announcesEngines ?? memory.scrapedAt !== null;
     return [known.endpoint.key, {
       status,
-      failingSince: status === "DOWN" || status === "STALE" ? before?.failingSince ?? at : null,
+      failingSince: isCounted(status) || status === "PENDING"
+        ? null
+        // A first load is no failure; one after a failure prolongs it.
+        : before?.failingSince ?? (status === "LOAD" ? null : at),
       restartCount: known.history.restartCount,
       engineTotals: new Map([...known.engines.values()].map(({ key, totals }) => [key, totals])),
       serverTotals: known.serverTotals,

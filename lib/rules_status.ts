@@ -9,16 +9,18 @@
 import type {
   Endpoint,
   EngineSample,
+  FailureKind,
   ReplicaStatus,
   ScrapeFailure,
   ScrapeStatus,
 } from "./model.ts";
+import type { WatchedLog } from "./log.ts";
 import { isPresent } from "./reading.ts";
 import type { Alert } from "./rules_alerts.ts";
 import type { Condition, Finding } from "./rules_finding.ts";
 import { type Level, MIN_SPAN, RULE_IDS, type RuleId } from "./rules_table.ts";
 import { getInterval, type Schedule } from "./scrape_schedule.ts";
-import type { Seconds } from "./units.ts";
+import { type Seconds, SECONDS_PER_HOUR } from "./units.ts";
 
 /** Half the long window. */
 export const STALE_LIMIT: Seconds = 30;
@@ -27,6 +29,9 @@ export const STALE_INTERVALS = 1.5;
 /** An answer this much later than the interval is overdue, unless the last one took longer. */
 export const MAX_RESPONSE_TIME: Seconds = 1;
 
+/** The port is closed, or what forwards to it is open. */
+const LOADING_FAILURES: ReadonlySet<FailureKind> = new Set(["refused", "reset", "timeout"]);
+
 export interface ScrapeRecord {
   /** The newest attempt failed or is overdue. */
   readonly hasFailed: boolean;
@@ -34,6 +39,8 @@ export interface ScrapeRecord {
   readonly age: Seconds | null;
   /** Its interval while it answers. */
   readonly interval?: Seconds;
+  /** Its server has not opened its port yet. */
+  readonly isLoading?: boolean;
 }
 
 export interface ScrapedEndpoint {
@@ -42,6 +49,22 @@ export interface ScrapedEndpoint {
   readonly askedAt: Seconds | null;
   readonly failure: Pick<ScrapeFailure, "kind"> | null;
   readonly schedule: Schedule;
+  readonly log: Pick<WatchedLog, "processStartedAt" | "log"> | null;
+}
+
+/** Without a log that says more, a server that does not answer after this time is not loading. */
+const MAX_SILENT_LOAD: Seconds = SECONDS_PER_HOUR;
+
+/** Its process runs, and has not answered since it started. */
+export function isLoading({ scrape, failure, log }: ScrapedEndpoint, now: Seconds): boolean {
+  const startedAt = log?.processStartedAt ?? null;
+  if (failure === null || !LOADING_FAILURES.has(failure.kind) || startedAt === null) return false;
+  if (scrape !== null && startedAt < scrape.receivedAt) return false;
+  const report = log?.log ?? null;
+  if (report === null || report.load === null) {
+    return failure.kind === "refused" && now - startedAt < MAX_SILENT_LOAD;
+  }
+  return !report.isReady && report.death?.isEnd !== true;
 }
 
 /** A refused connection at a guessed address is no failure: the server may start. */
@@ -60,14 +83,20 @@ export function getScrapeRecord(
     interval,
     hasFailed: (known.failure !== null && !isAwaited) || overdue > interval + responseTime,
     age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
+    isLoading: isLoading(known, now),
   };
 }
 
+const UNCOUNTED: ReadonlySet<ReplicaStatus> = new Set(["PENDING", "LOAD", "STALE", "DOWN"]);
+
 export function isCounted(status: ReplicaStatus): boolean {
-  return status !== "PENDING" && status !== "STALE" && status !== "DOWN";
+  return !UNCOUNTED.has(status);
 }
 
-export function computeEndpointStatus(record: ScrapeRecord): "PENDING" | "OK" | "STALE" | "DOWN" {
+export function computeEndpointStatus(
+  record: ScrapeRecord,
+): "PENDING" | "OK" | "LOAD" | "STALE" | "DOWN" {
+  if (record.isLoading) return "LOAD";
   if (!record.hasFailed) return record.age === null ? "PENDING" : "OK";
   const limit = Math.max(STALE_LIMIT, STALE_INTERVALS * (record.interval ?? 0));
   return record.age === null || record.age > limit ? "DOWN" : "STALE";
@@ -105,8 +134,8 @@ export interface Cause {
 
 export interface FleetVerdict {
   /**
-   * NONE: no endpoint is watched. PENDING: one has not answered yet. WATCHING: nothing bad is known,
-   * but too little is known to say HEALTHY.
+   * NONE: no endpoint is watched. PENDING: one has not answered yet, or all load. WATCHING: nothing
+   * bad is known, but too little is known to say HEALTHY.
    */
   readonly level: "NONE" | "PENDING" | "WATCHING" | "HEALTHY" | "DEGRADED" | "CRITICAL";
   /** For how long the replica known least has been watched, at most `MIN_SPAN`. */
@@ -180,7 +209,9 @@ export function computeFleetVerdict({ statuses, standing, recent, failingSince, 
   if (critical.length > 0) return { level: "CRITICAL", watched, causes };
   if (causes.length > 0) return { level: "DEGRADED", watched, causes };
   if (statuses.size === 0) return { level: "NONE", watched, causes };
-  const isPending = [...statuses.values()].includes("PENDING");
+  // A replica that loads does not hide that the others are well.
+  const seen = [...statuses.values()];
+  const isPending = seen.includes("PENDING") || !seen.some(isCounted);
   if (isPending) return { level: "PENDING", watched, causes };
   return { level: watched < MIN_SPAN ? "WATCHING" : "HEALTHY", watched, causes };
 }

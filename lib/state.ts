@@ -9,6 +9,7 @@ import { isLocal, nameModel, nameReplica } from "./endpoint.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import type { HostSample } from "./host_load.ts";
 import type { HostLink } from "./host_ssh_connection.ts";
+import type { WatchedLog } from "./log.ts";
 import type { Endpoint, KeptScrape, Scrape, ScrapeFailure, ServerInfo } from "./model.ts";
 import { EMPTY_LOG, type EventLog, recordEvents } from "./rules_alerts.ts";
 import { evaluateRules, NO_EVALUATION } from "./rules_evaluate.ts";
@@ -106,6 +107,7 @@ export type Message =
   | { readonly kind: "host_sampled"; readonly host: string; readonly sample: HostSample }
   | { readonly kind: "host_linked"; readonly host: string; readonly link: HostLink }
   | { readonly kind: "gpus_failed"; readonly host: string; readonly failure: GpuFailure }
+  | { readonly kind: "log_read"; readonly endpointKey: string; readonly log: WatchedLog }
   /** Sent once per start of the server. */
   | { readonly kind: "launch_read"; readonly endpointKey: string; readonly server: ServerInfo }
   | { readonly kind: "endpoints_found"; readonly endpoints: readonly Endpoint[] }
@@ -342,10 +344,8 @@ function resumeState(state: State): State {
 export function update(state: State, message: Message): State {
   const { objectives } = state;
   switch (message.kind) {
-    case "asked": {
-      const { endpointKey, at: askedAt } = message;
-      return updateEndpoint(state, endpointKey, (known) => ({ ...known, askedAt }));
-    }
+    case "asked":
+      return updateEndpoint(state, message.endpointKey, (one) => ({ ...one, askedAt: message.at }));
     case "scraped": {
       const { scrape, scrape: { endpointKey: key } } = message;
       const options = { objectives, isMarked: state.mark !== null };
@@ -378,6 +378,8 @@ export function update(state: State, message: Message): State {
       const { endpointKey, server } = message;
       return deriveFleet(updateEndpoint(state, endpointKey, (known) => ({ ...known, server })));
     }
+    case "log_read":
+      return updateEndpoint(state, message.endpointKey, (one) => ({ ...one, log: message.log }));
     case "endpoints_found":
       return deriveFleet(acceptEndpoints(state, message.endpoints));
     case "endpoint_gone":

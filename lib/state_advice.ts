@@ -6,8 +6,15 @@
 
 import type { GpuSample } from "./gpu_model.ts";
 import { compareClocks } from "./gpu_outliers.ts";
+import type { LogDeath } from "./log.ts";
 import { isPresent } from "./reading.ts";
-import { type Advice, type ApiServerLoad, listAdvice, pickAdvice } from "./rules_advice.ts";
+import {
+  type Advice,
+  type ApiServerLoad,
+  describeDeathAdvice,
+  listAdvice,
+  pickAdvice,
+} from "./rules_advice.ts";
 import type { Alert } from "./rules_alerts.ts";
 import { type Limit, limitByGpu } from "./rules_limits.ts";
 import type { Cause, FleetVerdict } from "./rules_status.ts";
@@ -76,8 +83,15 @@ export function adviseEngine(
 
 interface AdvisedRow {
   readonly key: string;
-  readonly state: Pick<EndpointState, "endpoint">;
+  readonly state: Pick<EndpointState, "endpoint" | "log">;
   readonly advice: readonly Advice[];
+  readonly death: LogDeath | null;
+}
+
+/** What to do about what the server says it died of. */
+function adviseDeath({ death, state: { log } }: AdvisedRow): readonly Advice[] {
+  const advice = death === null ? null : describeDeathAdvice(death.cause, log?.flags ?? {});
+  return advice === null ? [] : [advice];
 }
 
 /** A cause may concern a replica, or all of an endpoint. */
@@ -86,10 +100,13 @@ export function adviseVerdict(
   rows: readonly AdvisedRow[],
 ): AdvisedVerdict {
   const causes = verdict.causes.map((cause) => {
-    const advice = rows.flatMap(({ key, state, advice }) =>
-      key === cause.key || state.endpoint.key === cause.key ? advice : []
+    const own = rows.filter(({ key, state }) =>
+      key === cause.key || state.endpoint.key === cause.key
     );
-    return { ...cause, advice: pickAdvice(advice, cause.signal) };
+    const advice = cause.signal === "down"
+      ? own.flatMap(adviseDeath)[0] ?? null
+      : pickAdvice(own.flatMap((row) => row.advice), cause.signal);
+    return { ...cause, advice };
   });
   return { ...verdict, causes };
 }

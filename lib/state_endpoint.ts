@@ -4,6 +4,7 @@
  */
 
 import { type DisplayName, nameEndpoints } from "./endpoint.ts";
+import type { WatchedLog } from "./log.ts";
 import {
   type Endpoint,
   type EngineSample,
@@ -89,6 +90,8 @@ export interface EndpointState {
   readonly schedule: Schedule;
   /** `null` until known. */
   readonly server: ServerInfo | null;
+  /** `null` while nobody asks for it. */
+  readonly log: WatchedLog | null;
 }
 
 export function listEngines({ engines }: EndpointState): readonly CurrentEngine[] {
@@ -129,6 +132,7 @@ export function startEndpoints(
     goneTotals: null,
     schedule: startSchedule(),
     server: null,
+    log: null,
   }));
 }
 
@@ -337,6 +341,12 @@ export function acceptFailure(known: EndpointState, failure: ScrapeFailure): End
 
 /** Shared: its maps would be most of a reduced endpoint. */
 const NO_HISTORY = startHistory();
+/** Only the present shows its lines. */
+function dropLines(watched: WatchedLog | null): WatchedLog | null {
+  return watched === null || watched.log === null
+    ? watched
+    : { ...watched, log: { ...watched.log, lines: [] } };
+}
 
 /** Without what `completeEndpoint` computes from the last minute's scrapes: most of its memory. */
 export function reduceEndpoint(known: EndpointState): EndpointState {
@@ -345,6 +355,7 @@ export function reduceEndpoint(known: EndpointState): EndpointState {
   return {
     ...known,
     scrape: null,
+    log: dropLines(known.log),
     history: { ...NO_HISTORY, restartCount, alternation },
     engines: new Map([...known.engines].map(([key, engine]) => [key, { ...engine, ...none }])),
   };

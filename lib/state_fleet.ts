@@ -24,6 +24,7 @@ import {
 import { computeEnergy, type FleetEnergy } from "./state_energy.ts";
 import { LOCAL_HOST } from "./host.ts";
 import { getHost, type Hosts, type HostState, listGpus, setServers } from "./state_gpus.ts";
+import { type LogFacts, readLogFacts } from "./state_log.ts";
 import {
   computeFigures,
   computeLifetime,
@@ -66,6 +67,7 @@ export interface FleetSources {
   readonly objectives: readonly Objective[];
   readonly isDemo: boolean;
   readonly now: Seconds;
+  readonly nowEpoch: EpochSeconds;
 }
 
 export function getHostName(endpoint: Endpoint): string {
@@ -144,7 +146,7 @@ export function listGpusOf(
 }
 
 /** One row of the table. */
-export interface Row {
+export interface Row extends LogFacts {
   /** Endpoint, model and engine. */
   readonly key: string;
   readonly name: string;
@@ -434,6 +436,7 @@ function createRow(
     alerts: firing,
     requestShare: absent("missing"),
     gpus,
+    ...readLogFacts(known, replica?.sample.engine ?? null, sources),
     ...(engine === null || !isCounted(status)
       ? { limit: NO_LIMIT, advice: [] }
       : adviseEngine(engine, known, { gpus, host: machine, alerts: firing, now: sources.now })),
@@ -460,6 +463,7 @@ function countRows(all: readonly Row[]) {
     up: rows.filter(({ status }) => isCounted(status)).length,
     stale: count("STALE"),
     down: count("DOWN"),
+    loading: count("LOAD"),
     pending: count("PENDING"),
     countedElsewhere: all.filter((row) => row.isCountedElsewhere).length,
   };

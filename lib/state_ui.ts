@@ -24,7 +24,7 @@ export type Command =
   | ("sort_previous" | "invert_sort" | "sort_severity" | "filter" | "group" | "fold")
   | ("unfold" | "zoom" | "next_trouble" | "previous_trouble" | "next_page" | "next_theme")
   | ("columns" | "help" | "redraw" | "suspend" | "diagnose" | "facts" | "mark" | "unmark")
-  | "preset"
+  | ("preset" | "log")
   | LookCommand
   | PageCommand;
 
@@ -47,7 +47,7 @@ export type ThemeName = typeof THEME_NAMES[number];
 /** What rows of one group share: the model, the machine, or a label of their targets. */
 export const GROUPINGS = ["model", "host", "pod", "node", "namespace", "job", "role"] as const;
 export type Grouping = typeof GROUPINGS[number];
-type Screen = "overview" | "detail" | "help" | "columns";
+type Screen = "overview" | "detail" | "log" | "help" | "columns";
 
 export interface Sort {
   readonly columnId: string;
@@ -252,6 +252,7 @@ function step(ui: Ui, isBack: boolean, context: UiContext): Ui {
 function fold(ui: Ui, isFolded: boolean, context: UiContext): Ui {
   const { selectedGroup, isText } = context;
   if (ui.screen === "help") return { ...ui, showsColumnHelp: !isFolded, scroll: 0 };
+  if (ui.screen === "log") return { ...step(ui, isFolded, context), scroll: Infinity };
   if (ui.screen === "detail") return step(ui, isFolded, context);
   // The table is hidden.
   if (selectedGroup === null || isText) return ui;
@@ -316,6 +317,12 @@ function openDetail(ui: Ui, showsFacts: boolean): Ui {
   return { ...ui, screen: "detail", showsFacts, scroll: 0, isTyping: false };
 }
 
+/** Opens at the end, and follows it. */
+function toggleLog(ui: Ui, { lineKeys }: UiContext): Ui {
+  const selectedKey = lineKeys[findSelected(ui, lineKeys)] ?? null;
+  return { ...toggleScreen({ ...ui, selectedKey }, "log"), scroll: Infinity };
+}
+
 /** Opened, or of the only replica. */
 function showsDetail(ui: Ui, { isText }: UiContext): boolean {
   return ui.screen === "detail" ||
@@ -360,6 +367,8 @@ export function applyCommand(ui: Ui, command: Command, context: UiContext): Ui {
       return goBack(ui);
     case "toggle_detail":
       return toggleDetail(ui, context);
+    case "log":
+      return toggleLog(ui, context);
     case "help":
       return toggleScreen(ui, "help");
     case "columns":

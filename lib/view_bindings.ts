@@ -100,6 +100,7 @@ export const BINDINGS: readonly Binding[] = [
     label: "Info",
     help: "configuration, scrape and all metrics of the replica",
   },
+  { command: "log", keys: ["l"], help: "the last lines of the replica's log" },
   {
     command: "columns",
     keys: ["c", "F2"],

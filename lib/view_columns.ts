@@ -41,6 +41,7 @@ import {
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { drawStrip } from "./view_graph.ts";
+import { describeInstead } from "./view_log.ts";
 import type { Meaning } from "./view_theme.ts";
 
 export interface Cell {
@@ -63,6 +64,8 @@ export interface TableLine {
   readonly trend: Series;
   /** Empty if unknown. */
   readonly gpus: readonly GpuSample[];
+  /** In place of figures, which it has not; empty if it has, or nothing else is known. */
+  readonly note: string;
 }
 
 export interface Column {
@@ -92,6 +95,7 @@ export function createRowLine(row: Row): TableLine {
   return {
     ...{ name: label, status, alerts, figures, age },
     ...{ requestShare, serviceLevels, trend, gpus },
+    note: describeInstead(row),
   };
 }
 
@@ -99,7 +103,7 @@ export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const { shown: figures, alerts, serviceLevels, gpus } = group;
   const none = { status: null, age: null, trend: NO_SERIES };
-  return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus };
+  return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus, note: "" };
 }
 
 /** As in vllm-htop 0.5.0 (PyPI). Red is what the verdict counts. */
@@ -122,12 +126,13 @@ const STATUS_MEANINGS: Readonly<Partial<Record<ReplicaStatus, Meaning>>> = {
   SLEEP: "dim",
   INIT: "dim",
   PENDING: "dim",
+  LOAD: "name",
   STALE: "warn",
   DOWN: "alert",
 };
 /** From best to worst. */
 const STATUS_ORDER: readonly ReplicaStatus[] = [
-  ...["OK", "SLEEP", "INIT", "PENDING"] as const,
+  ...["OK", "SLEEP", "INIT", "PENDING", "LOAD"] as const,
   ...RULE_STATUSES.toReversed(),
   ...["STALE", "DOWN"] as const,
 ];
@@ -314,7 +319,7 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "state",
     title: "STATE",
-    help: "OK, PENDING, INIT, SLEEP, STALE with its age, DOWN, or the rule that fires",
+    help: "OK, PENDING, LOAD, INIT, SLEEP, STALE with its age, DOWN, or the rule that fires",
     align: "left",
     priority: 1,
     minWidth: STATE_WIDTH,

@@ -40,6 +40,7 @@ import {
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { layOut } from "./view_layout.ts";
+import { renderLog } from "./view_log.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { fillWithTrends } from "./view_page_trends.ts";
 import { formatPeak } from "./view_panels.ts";
@@ -447,13 +448,12 @@ function renderGpus({ row, state, paint, width }: Subject): string[] {
   return [paint("GPUs", "heading"), ...lines.map((line) => "  " + line), ""];
 }
 
-/** Of an endpoint without an engine, only the scrape. */
 function renderSections(
   sections: readonly ((subject: Subject) => string[])[],
   subject: Subject,
 ): readonly (readonly string[])[] {
-  if (subject.row.replica === null) return [renderScrape(subject)];
-  return sections.map((render) => render(subject)).filter((lines) => lines.length > 0);
+  const all = subject.row.replica === null ? [renderLog, renderScrape] : sections;
+  return all.map((render) => render(subject)).filter((lines) => lines.length > 0);
 }
 
 /** What the page of a replica has no room for, in sections; each ends with a blank line. */
@@ -483,6 +483,7 @@ export function renderDetail(
 ): readonly (readonly string[])[] {
   return renderSections([
     renderSaturation,
+    renderLog,
     renderEventLines,
     renderGpus,
     renderServiceLevels,

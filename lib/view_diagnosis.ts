@@ -89,7 +89,10 @@ export function listEvidence(
   state: State,
 ): readonly string[] {
   if (signal === "down" || signal === "stale") {
-    return [...new Set(rows.flatMap(({ state: { failure } }) => failure?.message ?? []))];
+    const said = rows.flatMap(({ state: { failure }, death }) =>
+      death === null ? failure?.message ?? [] : `died: ${death.text}`
+    );
+    return [...new Set(said)];
   }
   if (verdict === null) return [];
   const alert = state.evaluation.alerts.find(({ first }) =>

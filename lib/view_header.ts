@@ -36,6 +36,7 @@ import {
   SINCE_START,
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
+import { countUp, describeDeath, describeLoads, listDeaths } from "./view_log.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import { isConnecting, listDownHosts } from "./view_host.ts";
 import { formatAlert, formatBurnRate, formatFinding, formatObjective } from "./view_words.ts";
@@ -230,7 +231,10 @@ function nameSlowGpu(row: Row, state: State): string {
 function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
   const [{ signal, verdict, key, level }] = causes;
   const places = joinPlaces(rows.map(({ place }) => place));
-  if (signal === "down") return `${places} down${describeCause(rows)}`;
+  if (signal === "down") {
+    const death = rows.length === 1 ? rows[0].death : null;
+    return `${places} down${death === null ? describeCause(rows) : describeDeath(death)}`;
+  }
   const were = rows.length === 1 ? "was" : "were";
   if (signal === "recent") return `${places} ${were} ${PAST[findPast(key, state)] ?? "in trouble"}`;
   const findings = causes.flatMap((cause) => cause.verdict === null ? [] : [cause.verdict.rule]);
@@ -325,14 +329,17 @@ function placeAdvice(
 function createVerdict(state: State, width: number): readonly Piece[] {
   const { counts, verdict } = state.fleet;
   const { level, watched } = verdict;
-  const up: Piece = { text: `${counts.up} of ${counts.total} up`, meaning: "dim" };
+  const up: Piece = { text: countUp(counts), meaning: "dim" };
   if (level === "NONE") {
     const text = isConnecting(state) ? "● CONNECTING" : "● NO SERVER FOUND";
     return [{ text, meaning: VERDICT_MEANINGS[level] }];
   }
   if (level === "PENDING") {
-    const text = "● STARTING: waiting for the first answer";
-    return [{ text, meaning: "dim" }, ...(counts.up > 0 ? [up] : [])];
+    const load = describeLoads(state);
+    const start: readonly Piece[] = load === ""
+      ? [{ text: "● STARTING: waiting for the first answer", meaning: "dim" }]
+      : [{ text: "● LOADING", meaning: "name" }, { text: load, canBeCut: true }];
+    return [...start, ...(counts.up > 0 ? [up] : [])];
   }
   const reasons = listReasons(state).map((text): Piece => ({ text, canBeCut: true }));
   const progress = level === "WATCHING" ? ` (${Math.floor(watched)} of ${MIN_SPAN} s)` : "";
@@ -411,7 +418,8 @@ function describeFailures(state: State): Piece[] {
     const { failure, displayName } = known;
     if (failure === null) return [];
     const status = computeEndpointStatus(getScrapeRecord(known, state));
-    return [{ failure, displayName, status }];
+    // Its row says more.
+    return status === "LOAD" ? [] : [{ failure, displayName, status }];
   });
   const groups = Map.groupBy(failing, ({ failure, status }) => `${status} ${failure.kind}`);
   return [...groups.values()].map((group) => {
@@ -462,9 +470,9 @@ export function renderProblems(
   state: State,
   options: { readonly width: number; readonly paint: Paint },
 ): string[] {
-  return [...describeFailures(state), ...listRemarks(state)].flatMap((
-    { text, meaning = "plain" },
-  ) =>
+  const deaths = listDeaths(state).map((text): Piece => ({ text, meaning: "alert" }));
+  const pieces = [...describeFailures(state), ...deaths, ...listRemarks(state)];
+  return pieces.flatMap(({ text, meaning = "plain" }) =>
     wrapText(text, options.width - 2, CONTINUED).map((line) => " " + options.paint(line, meaning))
   );
 }

@@ -25,11 +25,12 @@ function listThresholds(): readonly (readonly [string, string])[] {
     ["KV", `yellow above ${formatPercent(KV_WARN_RATIO)}`],
     ["WAIT", "yellow above 0"],
     ["Margin", `green from ${MARGIN_GOOD_RATIO}×, yellow below ${MARGIN_FAIR_RATIO}×`],
-    ["≈", "based on a price hint, not on a price that you set"],
+    ["≈", "based on a price hint, not on a price that you set; or means that the server logs"],
     [
       "STALE",
       `the last scrape failed; DOWN after the longer of ${stale} and ${STALE_INTERVALS} intervals`,
     ],
+    ["LOAD", "the process runs, its port is closed: its log tells how far it is"],
     ["@1m", `over the last ${minute}, or since watching began`],
     ["<10 ms, >80 s", "the quantile is below the first or above the last bucket bound"],
     ["—", "no value (never zero)"],

@@ -11,6 +11,7 @@ import type { Row } from "./state_fleet.ts";
 import { cutText, measureWidth, padText, wrapText } from "./text.ts";
 import { formatDuration } from "./view_format.ts";
 import { listOutliers, listRemarks } from "./view_header.ts";
+import { describeLoad } from "./view_log.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatEvent, formatOutlier } from "./view_words.ts";
 
@@ -52,6 +53,7 @@ function describeCause(cause: AdvisedCause, row: Row, state: State): string {
   if (signal === "down" || signal === "stale") {
     const { failure } = row.state;
     if (failure === null) return "has not answered";
+    if (row.death !== null) return `died: ${row.death.text}`;
     return `${failure.kind.replaceAll("_", " ")}: ${failure.message}`;
   }
   const alert = state.evaluation.alerts.find(({ first }) =>
@@ -127,6 +129,14 @@ function listCauses(state: State): Problem[] {
   );
 }
 
+function listLoading({ fleet: { rows } }: State): Problem[] {
+  return rows.flatMap(({ load, place }): Problem[] =>
+    load === null
+      ? []
+      : [{ kind: "LOAD", place, text: describeLoad(load), span: "", meaning: "name" }]
+  );
+}
+
 /** What the verdict does not count. */
 function describeRemarks(state: State): Problem[] {
   return listRemarks(state).map(({ text, meaning = "plain" }) => {
@@ -188,7 +198,7 @@ export function renderProblemList(
   space: { readonly width: number; readonly lines: number; readonly paint: Paint },
 ): string[] {
   const { width, lines, paint } = space;
-  const now = [...listCauses(state), ...describeRemarks(state)];
+  const now = [...listCauses(state), ...listLoading(state), ...describeRemarks(state)];
   const past = listPast(state);
   const all = [...now, ...past];
   const placeWidth = Math.min(

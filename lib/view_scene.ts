@@ -26,6 +26,7 @@ import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
 import { renderDetailPage } from "./view_page_detail.ts";
 import { renderFactsPage } from "./view_page_facts.ts";
+import { renderLogPage } from "./view_log.ts";
 import { PAGES, renderTabs } from "./view_pages.ts";
 import { renderEventsPage } from "./view_panels.ts";
 import {
@@ -131,6 +132,7 @@ function listKeys({ state, options }: Stage): readonly KeyPiece[] {
   if (isTyping) return TYPING_KEYS;
   if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
   if (screen === "help") return [...KEYS.slice(0, 2), BACK];
+  if (screen === "log") return [...KEYS.slice(0, 2), BACK, ["Right", "Next", "unfold"]];
   if (screen === "detail") {
     return mixKeys([BACK, ["Right", "Next", "unfold"]], ["open", "filter", "sort_next", "group"]);
   }
@@ -251,6 +253,11 @@ function layOutBody(scene: Stage, header: Header, room: number): Body {
     return { kind: "text", above: [], lines: renderHelp(ui, { width, paint }), room };
   }
   if (ui.screen === "columns") return { kind: "menu" };
+  if (ui.screen === "log") {
+    const line = scene.listed[findSelected(ui, scene.listed.map(({ key }) => key))];
+    const lines = renderLogPage(line?.kind === "row" ? line.row : null, state, { width, paint });
+    return { kind: "text", above: [header[1]], lines, room: room - 1 };
+  }
   const common = { kind: "text", above: [header[1]], room: room - 1 } as const;
   if (choosesDetail(state, options.output)) {
     return { ...common, lines: renderDetails(scene, room - 1) };
@@ -345,7 +352,7 @@ export function isSameScene(scene: Scene, state: State, size: TerminalSize): boo
   return areSameBut(picture, before, (key) => key === "ui") &&
     areSameBut(ui, before.ui, (key) => PLACE_KEYS.has(key)) &&
     // The detail screen shows the selected line.
-    (ui.screen !== "detail" || ui.selectedKey === before.ui.selectedKey) &&
+    ((ui.screen !== "detail" && ui.screen !== "log") || ui.selectedKey === before.ui.selectedKey) &&
     areSameBut(size, scene.size, () => false);
 }
 

@@ -69,7 +69,14 @@ export function chooseColumns(
   return fitColumnLayouts(layouts, width - MARGIN);
 }
 
-const CALM_STATUSES: ReadonlySet<unknown> = new Set(["OK", "SLEEP", "INIT", "PENDING", null]);
+const CALM_STATUSES: ReadonlySet<unknown> = new Set([
+  "OK",
+  "SLEEP",
+  "INIT",
+  "PENDING",
+  "LOAD",
+  null,
+]);
 
 /** Such rows are marked, and never folded away. */
 export function isInTrouble({ status }: Pick<TableLine, "status">): boolean {
@@ -151,7 +158,12 @@ function fitCell({ column, width }: TableLayout, text: string, line: TableLine):
     : cutText(text, width);
 }
 
-function drawLine(layouts: readonly TableLayout[], line: TableLine, paint: Paint): string {
+function drawLine(
+  layouts: readonly TableLayout[],
+  line: TableLine,
+  { width, paint }: Pick<TableOptions, "width" | "paint">,
+): string {
+  let used = MARGIN;
   const state = layouts.find(({ column }) => column.id === "state")?.column.formatCell(line);
   let drawn = isInTrouble(line) ? paint(MARK, state?.meaning ?? "alert") : " ".repeat(MARGIN);
   for (let i = 0; i < layouts.length; i++) {
@@ -171,6 +183,10 @@ function drawLine(layouts: readonly TableLayout[], line: TableLine, paint: Paint
     const padding = " ".repeat(Math.max(0, layout.width - unicodeWidth(cell)));
     const painted = paint(cell, isOld ? "dim" : meaning);
     drawn += layout.column.align === "left" ? painted + padding : padding + painted;
+    used += layout.width + GAP;
+    if (line.note !== "" && layout.column.id === "state") {
+      return drawn + " ".repeat(GAP) + paint(cutText(line.note, width - used), "plain");
+    }
     if (i < layouts.length - 1) drawn += " ".repeat(GAP);
   }
   return drawn.trimEnd();
@@ -221,7 +237,7 @@ export function renderTable(
   const room = Math.max(1, isCut && maxLines > 1 ? maxLines - 1 : maxLines);
   const shown = chooseRows(lines, ui, { room, isLive });
   const layouts = chooseColumns(lines.map(({ cells }) => cells), { width, ui, offer });
-  const draw = (line: TableLine): string => drawLine(layouts, line, paint);
+  const draw = (line: TableLine): string => drawLine(layouts, line, options);
   const rows = shown.map((index) => draw(lines[index].cells));
   const hidden = isCut && maxLines > 1 ? lines.filter((_, index) => !shown.includes(index)) : [];
   const hiddenRows = hidden.filter(({ kind }) => kind === "row").map(({ cells }) => cells);

@@ -68,6 +68,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     portRange: { first: 8000, last: 8015 },
     scansProcesses: true,
     objectives: [],
+    logs: new Map(),
     labels: new Map(),
     engines: new Map(),
     interval: 2,

@@ -1,13 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { USUAL_PORTS } from "../lib/dialect.ts";
 import {
-  createScanner,
   findServerPorts,
   MAX_UNKNOWN_PORTS,
-  type ScanOptions,
   type ServerPort,
   type ServerPortListing,
-} from "../lib/discovery_scan.ts";
+} from "../lib/discovery_ports.ts";
+import { createScanner, type ScanOptions } from "../lib/discovery_scan.ts";
 import { type ListeningPort, parseProcessTable, parseSsPorts } from "../lib/host_processes.ts";
 import type { Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
@@ -156,7 +155,7 @@ function list(more: Partial<ServerPort> & { readonly port: number }): ServerPort
     isTls: false,
     ...more,
   };
-  return { ports: [port], problems: [] };
+  return { ports: [port], starting: [], problems: [] };
 }
 
 Deno.test("scan() finds SGLang by its metrics", async () => {
@@ -184,6 +183,7 @@ Deno.test("scan() looks at the ports of processes beside the range", async () =>
   assertEquals((await withListing(list({ port: 40000 }))).others, []);
   const { problems } = await withListing({
     ports: [],
+    starting: [],
     problems: ["ps is not installed"],
   });
   assertEquals(problems, ["ps is not installed"]);
@@ -386,7 +386,7 @@ Deno.test("findServerPorts() leaves alone where vLLM's processes speak to each o
 
 Deno.test("findServerPorts() follows forwarders, into a container where it is the only one", () => {
   assertEquals(find(listen(9000, 301)), [[9000, null, null]]);
-  assertEquals(find(listen(8080, 400)), [[8080, null, { "pipeline-parallel-size": 2 }]]);
+  assertEquals(find(listen(8080, 400)), [[8080, "vLLM!", { "pipeline-parallel-size": 2 }]]);
 });
 
 Deno.test("findServerPorts() names other servers, and leaves what is none", () => {

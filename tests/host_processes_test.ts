@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { findServerPorts } from "../lib/discovery_scan.ts";
+import { findServerPorts } from "../lib/discovery_ports.ts";
 import {
   createProcessLister,
   getLocalHost,

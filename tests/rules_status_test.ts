@@ -104,10 +104,10 @@ Deno.test("isAwake() is false if rules cannot be evaluated", () => {
 Deno.test("getScrapeRecord() treats an overdue answer as a failure", () => {
   const endpoint = createEndpoint(8000);
   const schedule = startSchedule();
-  const known = { endpoint, askedAt: 12, failure: null, schedule };
+  const known = { endpoint, askedAt: 12, failure: null, schedule, log: null };
   const read = (now: number, duration = 0.01) =>
     getScrapeRecord({ ...known, scrape: { receivedAt: 10, duration } }, { now, interval: 2 });
-  assertEquals(read(13), { interval: 2, hasFailed: false, age: 3 });
+  assertEquals(read(13), { interval: 2, hasFailed: false, age: 3, isLoading: false });
   assertEquals(read(12 + 2 + MAX_RESPONSE_TIME).hasFailed, false);
   assertEquals(read(12.1 + 2 + MAX_RESPONSE_TIME).hasFailed, true);
   // One that answered as late before is busy.
@@ -119,9 +119,10 @@ Deno.test("getScrapeRecord() treats an overdue answer as a failure", () => {
     askedAt: null,
     failure: { kind: "dns" },
     schedule,
+    log: null,
   } as const;
   const record = getScrapeRecord(never, { now: 1, interval: 2 });
-  assertEquals(record, { interval: 2, hasFailed: true, age: null });
+  assertEquals(record, { interval: 2, hasFailed: true, age: null, isLoading: false });
 });
 
 Deno.test("a server that answers 4 s late is busy, and one that refuses is down", () => {
@@ -161,6 +162,7 @@ Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
     askedAt: null,
     failure: { kind: "refused" },
     schedule: startSchedule(),
+    log: null,
   };
   const judge = (more: object) =>
     computeEndpointStatus(getScrapeRecord(

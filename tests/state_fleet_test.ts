@@ -73,7 +73,7 @@ Deno.test("createFleet() leaves stale rows out of every total", () => {
   const { rows, total, groups, counts } = state.fleet;
   assertEquals(rows.map(({ status }) => status), ["OK", "STALE", "DOWN", "OK", "OK", "DOWN"]);
   assertEquals(counts, {
-    ...{ total: 6, up: 3, stale: 1, down: 2, pending: 0 },
+    ...{ total: 6, up: 3, stale: 1, down: 2, loading: 0, pending: 0 },
     countedElsewhere: 0,
   });
   assertEquals(total.figures.replicaCount, 3);

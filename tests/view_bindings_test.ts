@@ -42,6 +42,7 @@ const COMMANDS: Readonly<Record<Command, true>> = {
   next_theme: true,
   columns: true,
   help: true,
+  log: true,
   redraw: true,
   suspend: true,
   diagnose: true,

@@ -1,0 +1,163 @@
+/**
+ * Reads the logs of servers that do not answer, and of the one whose log is on screen. The log of a
+ * server that is well is left alone.
+ * @module
+ */
+
+import { dispatch, type Session } from "./app_session.ts";
+import { DIALECTS, findDialect } from "./dialect.ts";
+import { getHostAndPort } from "./endpoint.ts";
+import type { Host } from "./host.ts";
+import { parseServerLog } from "./host_log.ts";
+import { findLogPlace, nameLogPlace, readLogText } from "./host_log_source.ts";
+import type { ProcessInfo } from "./host_processes.ts";
+import { findDialectOf, findServerProcess } from "./host_servers.ts";
+import type { Dialect } from "./dialect_model.ts";
+import type { LogPlace, WatchedLog } from "./log.ts";
+import type { EndpointState } from "./state_endpoint.ts";
+import { listEndpointsOn } from "./state_fleet.ts";
+import type { Seconds } from "./units.ts";
+
+/** While a model loads, its progress is news. */
+const MIN_INTERVAL: Seconds = 2;
+/** How long the news of a failure may wait for its reason. */
+const EXPLANATION_LIMIT: Seconds = 0.5;
+
+/** What was found out of a server; a process that has ended is remembered for its last words. */
+interface KnownServer {
+  readonly pid: number;
+  readonly startedAt: Seconds | null;
+  readonly dialect: Dialect | null;
+  readonly place: LogPlace | null;
+}
+
+interface LogWatch {
+  readonly session: Session;
+  readonly host: Host;
+  /** By endpoint key. */
+  readonly servers: Map<string, KnownServer>;
+}
+
+/** The log of the selected server is on screen. */
+function isShown({ state: { ui } }: Session, { endpoint }: EndpointState): boolean {
+  return ui.screen === "log" && ui.selectedKey?.split("\n", 1)[0] === endpoint.key;
+}
+
+async function findProcess({ host }: LogWatch, known: EndpointState): Promise<ProcessInfo | null> {
+  const port = getHostAndPort(known.endpoint)?.port ?? null;
+  if (host.listProcesses === null || port === null) return null;
+  return findServerProcess(await host.listProcesses(), port);
+}
+
+/** Looks again at the process, and where a new one logs. */
+async function findServer(
+  { host, servers }: LogWatch,
+  { key, process, named }: {
+    readonly key: string;
+    readonly process: ProcessInfo | null;
+    readonly named: LogPlace | null;
+  },
+): Promise<KnownServer | null> {
+  const known = servers.get(key) ?? null;
+  if (process === null) return known;
+  const { pid, startedSecondsAgo } = process;
+  if (known?.pid === pid && known.place !== null) return known;
+  const server: KnownServer = {
+    pid,
+    // Before the listing, by at most its age.
+    startedAt: startedSecondsAgo === null ? null : host.monotonicSeconds() - startedSecondsAgo,
+    dialect: findDialectOf(process),
+    place: named ?? await findLogPlace(host, pid),
+  };
+  servers.set(key, server);
+  return server;
+}
+
+const UNKNOWN_PLACE = "where it logs is not known: name the place with --log";
+
+async function readLog(
+  watch: LogWatch,
+  known: EndpointState,
+): Promise<WatchedLog | null> {
+  const { session: { platform, options }, host } = watch;
+  const { key } = known.endpoint;
+  const named = options.logs.get(key) ?? null;
+  const process = await findProcess(watch, known);
+  const server = await findServer(watch, { key, process, named });
+  const place = named ?? server?.place ?? null;
+  if (server === null && place === null) return null;
+  // Its grammar reads nothing into the log of another kind of server.
+  const dialect = server?.dialect ?? findDialect(known.endpoint.serverName) ?? DIALECTS[0];
+  const common = {
+    processStartedAt: process === null ? null : server?.startedAt ?? null,
+    source: place === null ? null : nameLogPlace(place),
+    flags: dialect.flags,
+  };
+  if (place === null) return { ...common, problem: UNKNOWN_PLACE, log: null };
+  const read = await readLogText(host, place);
+  if ("problem" in read) return { ...common, problem: read.problem, log: known.log?.log ?? null };
+  const log = parseServerLog(read.text, {
+    grammar: dialect.log ?? null,
+    nowEpoch: host.epochSeconds(),
+    utcOffset: platform.utcOffset(),
+  });
+  return { ...common, problem: null, log };
+}
+
+async function updateLog(watch: LogWatch, known: EndpointState): Promise<void> {
+  const log = await readLog(watch, known);
+  if (watch.session.stop.signal.aborted || log === null) return;
+  dispatch(watch.session, { kind: "log_read", endpointKey: known.endpoint.key, log });
+}
+
+/** Of a host's servers that do not answer or are shown. Never rejects. */
+async function readLogs(watch: LogWatch): Promise<void> {
+  const { session, host } = watch;
+  const wanted = listEndpointsOn(session.state, host.name).filter((known) =>
+    known.failure !== null || isShown(session, known)
+  );
+  await Promise.all(wanted.map((known) => updateLog(watch, known)));
+}
+
+function createLogWatches(session: Session): readonly LogWatch[] {
+  if (session.state.isDemo) return [];
+  return [...session.hosts.values()].map((host) => ({ session, host, servers: new Map() }));
+}
+
+/** Once, of all servers that do not answer. */
+export async function readLogsOnce(session: Session): Promise<void> {
+  await Promise.all(createLogWatches(session).map(readLogs));
+}
+
+/** A server that begins to fail is judged with what its log says, unless that takes long. */
+async function explainFailure(watches: readonly LogWatch[], key: string): Promise<void> {
+  for (const watch of watches) {
+    const { session, host } = watch;
+    const known = listEndpointsOn(session.state, host.name)
+      .find(({ endpoint }) => endpoint.key === key);
+    if (known === undefined || known.failure !== null) continue;
+    await Promise.race([updateLog(watch, known), session.platform.sleep(EXPLANATION_LIMIT)]);
+  }
+}
+
+async function watchLogsOf(watch: LogWatch, wakers: Set<() => void>): Promise<void> {
+  const { session, session: { platform, stop } } = watch;
+  while (!stop.signal.aborted) {
+    await readLogs(watch);
+    const wanted = new AbortController();
+    const wake = (): void => wanted.abort();
+    wakers.add(wake);
+    const signal = AbortSignal.any([stop.signal, wanted.signal]);
+    await platform.sleep(Math.max(MIN_INTERVAL, session.state.interval), signal);
+    wakers.delete(wake);
+  }
+}
+
+/** Resolves when the session has ended; one slow host delays none. */
+export async function watchLogs(session: Session): Promise<void> {
+  const watches = createLogWatches(session);
+  const wakers = new Set<() => void>();
+  session.onLogShown = () => wakers.forEach((wake) => wake());
+  session.onFailing = (key) => explainFailure(watches, key);
+  await Promise.all(watches.map((watch) => watchLogsOf(watch, wakers)));
+}
