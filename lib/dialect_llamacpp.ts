@@ -88,6 +88,7 @@ function parseSlots({ status, text }: Answer): Slots | null {
   const value = status === 200 ? parseUntrustedJson(text) : undefined;
   if (!Array.isArray(value) || value.length === 0 || !value.every(isRecord)) return null;
   const slots: readonly JsonRecord[] = value;
+  if (!slots.every(({ is_processing }) => typeof is_processing === "boolean")) return null;
   const busy = slots.filter(({ is_processing }) => is_processing === true);
   const sum = (list: readonly JsonRecord[], read: (slot: JsonRecord) => number): number =>
     list.reduce((total, slot) => total + read(slot), 0);
@@ -155,7 +156,7 @@ export async function askModel(ask: Ask, round: ModelRound): Promise<string | An
   text += writeSlots(slots, model);
   if (body === null) return text + writeSample("requests_processing", model, slots.busy);
   const counted = Number(/^llamacpp:tokens_predicted_total (\S+)/m.exec(body)?.[1] ?? NaN);
-  const total = round.countTokens(counted, slots.decoded);
+  const total = counted >= 0 ? round.countTokens(counted, slots.decoded) : NaN;
   return text + writeSample(STEP_NAME, model, total);
 }
 

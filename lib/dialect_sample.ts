@@ -309,18 +309,21 @@ function combineScalar({ target, samples, absorbed }: Scalar, values: Float64Arr
   return absorbed.reduce((sum, other) => sum + combineScalar(other, values), own);
 }
 
+/** `null` if children are too many, or one is no number: a sum of others would be wrong. */
 function combineFamily(
-  { target, children, absorbed }: LabelledSeries,
+  { target, children, absorbed, isFlooded }: LabelledSeries,
   values: Float64Array,
-): Map<string, number> {
+): Map<string, number> | null {
+  if (isFlooded) return null;
   const isGauge = target.row.kind === "gauge";
   const figures = new Map<string, number>();
   for (const [child, samples] of children) {
     const figure = checkReading(combineSamples(samples, { values, isGauge }));
-    if (isPresent(figure)) figures.set(child, figure.value);
+    if (!isPresent(figure)) return null;
+    figures.set(child, figure.value);
   }
   for (const other of absorbed) {
-    for (const [child, value] of combineFamily(other, values)) {
+    for (const [child, value] of combineFamily(other, values) ?? []) {
       figures.set(child, (figures.get(child) ?? 0) + value);
     }
   }
@@ -430,14 +433,15 @@ function buildFigures(
   }
   const histograms: Partial<Record<HistogramKey, Histogram>> = {};
   for (const [row, parts] of builder.histograms) {
-    if (isOneOf(HISTOGRAM_KEYS, row.key) && parts.buckets.length > 0 && !parts.isFlooded) {
-      histograms[row.key] = buildHistogram(parts, context);
+    if (!isOneOf(HISTOGRAM_KEYS, row.key) || parts.buckets.length === 0 || parts.isFlooded) {
+      continue;
     }
+    const histogram = buildHistogram(parts, context);
+    if (!histogram.counts.some(Number.isNaN)) histograms[row.key] = histogram;
   }
   for (const [row, family] of builder.labelled) {
-    if (isOneOf(LABELLED_KEYS, row.key) && !family.isFlooded) {
-      labelled[row.key] = combineFamily(family, values);
-    }
+    const children = isOneOf(LABELLED_KEYS, row.key) ? combineFamily(family, values) : null;
+    if (isOneOf(LABELLED_KEYS, row.key) && children !== null) labelled[row.key] = children;
   }
   return { gauges, counters, labelled, histograms };
 }
@@ -464,7 +468,7 @@ export function buildEngine(builder: EngineBuilder, context: BuildContext): Engi
       getFamily: (name) => {
         const row = findRow(name);
         const family = row && builder.labelled.get(row);
-        return family === undefined ? new Map() : combineFamily(family, values);
+        return (family && combineFamily(family, values)) ?? new Map();
       },
       getName: (name) => {
         const row = findRow(name);

@@ -82,7 +82,12 @@ function addReadings(one: Reading, other: Reading): Reading {
 /** From 0.5.9: tokens of one scheduler at each step; first tokens are counted for all. */
 function countSteps(facts: EngineFacts): Partial<EngineFacts["counters"]> {
   const { counters, isShared, hasShared, getValue } = facts;
-  const first = checkReading(getValue(FIRST_NAME) ?? 0);
+  const counted = getValue(FIRST_NAME);
+  // Tokens after the first ones prove that there were some.
+  const hasDecoded = (counters.generationTokens.value ?? 0) > 0;
+  const first = counted === null && (isShared || hasDecoded)
+    ? absent("missing")
+    : checkReading(counted ?? 0);
   if (isShared) {
     const none = absent("unsupported");
     return { promptTokens: none, generationTokens: first };

@@ -17,14 +17,17 @@ function parseLoads({ status, text }: Answer): readonly JsonRecord[] | null {
   const value = status === 200 ? parseUntrustedJson(text) : undefined;
   if (!isRecord(value) || !Array.isArray(value.loads)) return null;
   const loads: readonly unknown[] = value.loads;
-  return loads.length > 0 && loads.every(isRecord) ? loads : null;
+  const areRanks = loads.every((load): load is JsonRecord =>
+    isRecord(load) && typeof load.dp_rank === "number"
+  );
+  return loads.length > 0 && areRanks ? loads : null;
 }
 
 /** Labels as the metrics have them, so that both are of one engine. */
 function writeLoads(loads: readonly JsonRecord[], model: string, hasRanks: boolean): string {
   return loads.flatMap((load) => {
     const { dp_rank: rank, queues } = load;
-    const labels = `model_name=${model}${hasRanks ? `,dp_rank="${Number(rank)}"` : ""}`;
+    const labels = `model_name=${model}${hasRanks ? `,dp_rank="${rank}"` : ""}`;
     const figures = {
       running_reqs: load.num_running_reqs,
       // Without those in other stages.

@@ -15,7 +15,6 @@ import {
   USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
-import { sumCounts } from "./model.ts";
 import { absent, checkReading } from "./reading.ts";
 import { MICROSECONDS_PER_SECOND } from "./units.ts";
 
@@ -23,6 +22,7 @@ const REQUESTS_NAME = "trt_llm_request_metrics";
 const REQUESTS_LABEL = "request_type";
 const BLOCKS_NAME = "trt_llm_kv_cache_block_metrics";
 const BLOCKS_LABEL = "kv_cache_block_type";
+const SUCCESS_NAME = "inference_request_success";
 const FAILURE_NAME = "inference_request_failure";
 /** The client's own doing. */
 const CANCELED = "CANCELED";
@@ -41,7 +41,7 @@ const ROWS: readonly MetricRow[] = [
   gauge("trt_llm_runtime_memory_metrics", "bytes", "Runtime memory", "", { label: "memory_type" }),
   gauge("trt_llm_general_metrics", "", "Steps and time", "", { label: "general_type", overEngines: "none" }),
   gauge("inference_pending_request_count", "requests", "Requests before the backend", "", {}),
-  counter("inference_request_success", "requests", "Successful requests", "", { key: "finishedByReason" }),
+  counter(SUCCESS_NAME, "requests", "Successful requests", "", {}),
   counter(FAILURE_NAME, "requests", "Failed requests", "By reason.", { label: "reason" }),
   counter("inference_count", "requests", "Inferences", "Without answers from the response cache.", {}),
   counter("inference_exec_count", "steps", "Executions", "Batches of inferences.", {}),
@@ -50,14 +50,16 @@ const ROWS: readonly MetricRow[] = [
   counter("inference_compute_infer_duration_us", "seconds", "Compute time", "Of all requests together.", { scale }),
 ];
 
-function conclude({ labelled, getFamily }: EngineFacts): EngineConclusions {
+function conclude({ getValue, getFamily, isDeclared }: EngineFacts): EngineConclusions {
   const blocks = getFamily(BLOCKS_NAME);
   const count = blocks.get("max");
   const size = blocks.get("tokens_per");
   const failures = [...getFamily(FAILURE_NAME)];
   const failed = failures.filter(([reason]) => reason !== CANCELED)
     .reduce((total, [, requests]) => total + requests, 0);
-  const succeeded = labelled.finishedByReason;
+  const succeeded = getValue(SUCCESS_NAME);
+  // Failures that do not say why cannot be told from none.
+  const isKnown = succeeded !== null && (failures.length > 0 || !isDeclared(FAILURE_NAME));
   return {
     ...USUAL_CONCLUSIONS,
     kvCacheCapacity: count === undefined || size === undefined
@@ -66,9 +68,7 @@ function conclude({ labelled, getFamily }: EngineFacts): EngineConclusions {
     counters: {
       failedRequests: failures.length === 0 ? absent("missing") : checkReading(failed),
     },
-    labelled: succeeded === undefined
-      ? {}
-      : { finishedByReason: new Map([["success", sumCounts(succeeded)], ...failures]) },
+    labelled: isKnown ? { finishedByReason: new Map([["success", succeeded], ...failures]) } : {},
   };
 }
 
@@ -80,6 +80,7 @@ export const TRITON: Dialect = {
   defaultPort: 8002,
   paths: [{ path: METRICS_PATH, when: "each_round" }],
   modelOwner: "",
+  derivedKeys: ["finishedByReason"],
   answersVersion: false,
   labels: {
     model: "model",

@@ -24,6 +24,7 @@ import {
   decodeHead,
   describeRefusal,
   isDefaultPage,
+  isFramed,
   type KnownServer,
   MAX_BODY_BYTES,
   MAX_PARALLEL_BODY_BYTES,
@@ -139,11 +140,9 @@ function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
 
 /** Detects truncation that HTTP does not notice. */
 function isCut(response: HttpResponse, exposition: EngineExposition): boolean {
-  const isFramed = response.header("content-length") !== null ||
-    /chunked/i.test(response.header("transfer-encoding") ?? "");
   const promisesEof = /^application\/openmetrics-text\b/i
     .test(response.header("content-type") ?? "");
-  return (!exposition.endsComplete && (!isFramed || exposition.lastLineIsBad)) ||
+  return (!exposition.endsComplete && (!isFramed(response) || exposition.lastLineIsBad)) ||
     (promisesEof && exposition.dialect !== "openmetrics");
 }
 

@@ -167,6 +167,12 @@ export function describeRefusal(attempt: Attempt, refusal: {
   );
 }
 
+/** Whether the runtime notices that the body is cut. */
+export function isFramed(response: HttpResponse): boolean {
+  return response.header("content-length") !== null ||
+    /chunked/i.test(response.header("transfer-encoding") ?? "");
+}
+
 /** Questions besides the metrics page, under the endpoint's own path. Other ports get no credentials. */
 function createAsk(attempt: Attempt): Ask {
   const { endpoint, client, signal } = attempt;
@@ -176,12 +182,16 @@ function createAsk(attempt: Attempt): Ask {
     const headers = port === undefined ? await collectHeaders(attempt) : { accept: ACCEPT };
     attempt.phase = "headers";
     const response = await client.get({ url: attempt.url, headers, signal });
+    attempt.phase = "body";
     const { bytes, isWhole } = await inflateBody(
       await readBody(response.body, MAX_BODY_BYTES),
       MAX_BODY_BYTES,
     );
     if (!isWhole) throw new ProblemError(describeTooLarge(showUrl(attempt), MAX_BODY_BYTES));
     const text = new TextDecoder().decode(bytes);
+    // Other answers are of JSON, which tells.
+    const isCut = path.startsWith(METRICS_PATH) && !isFramed(response) && !/(?:^|\n)$/.test(text);
+    if (isCut) throw new ProblemError(describeFault("cut", showUrl(attempt)));
     return { path, status: response.status, text, serverHeader: response.header("server") };
   };
 }

@@ -188,7 +188,8 @@ Deno.test("parseEngineMetrics() of SGLang: a lower rank takes the place of one b
   const write = (rank: number, tokens: number) =>
     `realtime_tokens_total{mode="decode",model_name="m",tp_rank="${rank}"} ${tokens}`;
   for (const order of [[2, 10, 0], [0, 2, 10], [10, 0, 2]]) {
-    const [{ counters }] = readText(...order.map((rank) => write(rank, 100 + rank)));
+    const first = 'time_to_first_token_seconds_count{model_name="m"} 0';
+    const [{ counters }] = readText(first, ...order.map((rank) => write(rank, 100 + rank)));
     assertEquals(counters.generationTokens, present(100), order.join(" "));
   }
 });
@@ -206,6 +207,9 @@ Deno.test("parseEngineMetrics() of SGLang: what it cannot tell has a reason, and
   const renamed = read('tokens_generated_total{model_name="m"} 9');
   assertEquals(renamed.counters.generationTokens, absent("missing"));
   assertEquals(renamed.counters.prefixCacheHits, absent("missing"));
+  // Without its first tokens, a count of steps is too low.
+  const cut = read('realtime_tokens_total{mode="decode",model_name="m"} 9');
+  assertEquals(cut.counters.generationTokens, absent("missing"));
 });
 
 Deno.test("parseEngineMetrics() lists all that SGLang exports, known or not", async () => {
@@ -222,7 +226,12 @@ Deno.test("computeReplicas() of SGLang takes a new series beside modes of one fa
     [["prefill_compute", 10], ["decode", 500]].map(([mode, base]) =>
       `realtime_tokens_total{mode="${mode}",model_name="m"} ${Number(base) + count}`
     );
-  const bodies = [modes(0), [...modes(3), 'num_requests_total{model_name="m"} 1']];
+  const first = 'time_to_first_token_seconds_count{model_name="m"} 9';
+  const bodies = [[first, ...modes(0)], [
+    first,
+    ...modes(3),
+    'num_requests_total{model_name="m"} 1',
+  ]];
   const history = bodies.reduce(
     (known, lines, i) =>
       appendSample(known, {

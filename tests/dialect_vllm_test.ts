@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { absent, present, type Reading } from "../lib/reading.ts";
+import { assertLatency, assertRates, watchComposed } from "./fixtures/engines.ts";
 import { readEngine, type Series, writeEngine } from "./fixtures/expositions.ts";
 
 const RUNNING: Series = ["num_requests_running", 0];
@@ -49,4 +50,15 @@ Deno.test("conclude() uses the stated capacity, else blocks × block size", () =
   assertEquals(read(`${blocks},kv_cache_size_tokens="900"`), [present(900), false]);
   assertEquals(read(blocks), [present(1600), true]);
   assertEquals(read('block_size="16",num_gpu_blocks="None"'), [absent("missing"), false]);
+});
+
+Deno.test("computeFigures() of NVIDIA NIM equals the figures of its requests", async () => {
+  const watched = await watchComposed("nim-1.8");
+  const { figures, replicas: [{ sample }], expected } = watched;
+  assertEquals([sample.server.name, sample.modelName], ["vLLM", "meta/llama-3.1-8b-instruct"]);
+  assertEquals(figures.running.value, expected.running);
+  assertEquals(figures.waiting.value, expected.waiting);
+  assertEquals(figures.kvCache.maxRatio.value, expected.kvCacheUsageRatio);
+  assertRates(watched);
+  for (const key of ["ttft", "itl", "e2e"] as const) assertLatency(watched, key, expected[key]);
 });
