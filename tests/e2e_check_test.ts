@@ -44,7 +44,10 @@ Deno.test("--check prints one line, with the exit code of each level", async () 
       ...Array(3).fill([3, "UNKNOWN"]),
     ]);
     assertMatch(well[2], /- 1 of 1 up, nothing wrong .*\| replicas_up=1;;;0;1 running=1;;;0 /);
-    assertMatch(degraded[2], /- 2 of 2 up, \S+: queuing \(12 waiting\) \| .* waiting=12;/);
+    assertMatch(
+      degraded[2],
+      /- 2 of 2 up, \S+: queuing\b.*12 waiting\) \| .* waiting=12;/,
+    );
     assertMatch(critical[2], /- 1 of 2 up, \S+: down \(.* refused the connection: .*\) \|/);
     assertMatch(denied[2], /needs credentials|authorization|401/i);
     assertMatch(usage[2], /unknown option "--nonsense"/);
@@ -60,15 +63,20 @@ Deno.test("--check --for watches so long, and rules count that hold", async () =
   const full = await startStill({ ...CALM, kv_cache_usage_perc: 0.99 });
   const watch = (...args: readonly string[]) => check(full.url, "--interval", "0.5", ...args);
   try {
+    /** Longer on a machine that is too busy for two scrapes. */
+    const watchFor = async (hold: number, code: number, span = 1): ReturnType<typeof watch> => {
+      const outcome = await watch("--rule", `full.hold=${hold}`, "--for", `${span}s`);
+      return outcome[0] === code || span > 8 ? outcome : await watchFor(hold, code, 3 * span);
+    };
     const [brief, long, held] = await Promise.all([
       watch("--rule", "full.hold=30"),
-      watch("--rule", "full.hold=30", "--for", "2s"),
-      watch("--rule", "full.hold=0.6", "--for", "2s"),
+      watchFor(30, 0),
+      watchFor(0.01, 1),
     ]);
     assertEquals(brief.slice(0, 2), [1, "WARNING"], "of one look, no hold can be asked");
     assertEquals(long.slice(0, 2), [0, "OK"]);
     assertEquals(held.slice(0, 2), [1, "WARNING"]);
-    assertMatch(held[2], /: full(?: for \ds)? \(KV cache 99 %\)/);
+    assertMatch(held[2], /: full\b.*KV cache 99 %\) \|/);
   } finally {
     await full.close();
   }

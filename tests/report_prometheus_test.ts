@@ -147,3 +147,14 @@ Deno.test("writeExposition() counts no replica that is down, and names any model
     "1",
   );
 });
+
+Deno.test("docs/monitoring.md names each metric", () => {
+  const text = Deno.readTextFileSync(new URL("../docs/monitoring.md", import.meta.url));
+  const names = new Set([...readSeries(watch()).keys()].map((name) => name.replace(/\{.*/, "")));
+  assert(names.size > 20);
+  // Models have what replicas have.
+  const unnamed = [...names].map((name) =>
+    name.replace("vllm_htop_", "").replace(/^model_(latency|slo)/, "replica_$1")
+  ).filter((name) => !text.includes(`\`${name}\``));
+  assertEquals(unnamed, []);
+});
