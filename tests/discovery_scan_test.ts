@@ -384,6 +384,23 @@ Deno.test("findServerPorts() leaves alone where vLLM's processes speak to each o
   assertEquals(find(listen(6380, 104)), []);
 });
 
+Deno.test("findServerPorts() knows the servers that others have started for their models", () => {
+  const table = parseProcessTable([
+    "10 1 10 00:09 ollama /usr/local/bin/ollama serve",
+    "11 10 10 00:05 ollama /usr/lib/ollama/llama-server --model /m/sha256-a --port 36071",
+    "30 1 30 00:09 me /opt/llama-server -m m.gguf --port 8081",
+  ].join("\n"));
+  const read = (...ports: readonly ListeningPort[]) =>
+    findServerPorts(ports, table).map(({ port, launch }) => [port, launch?.outerPorts]);
+  const ports = [listen(11434, 10), listen(36071, 11), listen(8081, 30)];
+  assertEquals(read(...ports), [[11434, undefined], [36071, [11434]], [8081, undefined]]);
+  // Another user's.
+  assertEquals(read(listen(11434), listen(36071), listen(8082)), [
+    [11434, undefined],
+    [36071, []],
+    [8082, undefined],
+  ]);
+});
 Deno.test("findServerPorts() follows forwarders, into a container where it is the only one", () => {
   assertEquals(find(listen(9000, 301)), [[9000, null, null]]);
   assertEquals(find(listen(8080, 400)), [[8080, "vLLM!", { "pipeline-parallel-size": 2 }]]);

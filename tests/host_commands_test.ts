@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   identifyForwarder,
+  listInnerServersOf,
   parseForwardedPort,
   parseLaunch,
   parseServerOptions,
@@ -46,6 +47,30 @@ Deno.test("parseServerOptions() parses port and names in every spelling, the las
     ...[8000, "m"],
   ]);
   assertEquals(read("vllm serve m --compilation-config.level 3 --api-server-count 2"), [8000, "m"]);
+});
+
+const FAMILY = parseProcessTable([
+  "10 1 10 00:09 ollama /usr/local/bin/ollama serve",
+  "11 10 10 00:05 ollama /usr/lib/ollama/llama-server --model /m/sha256-a --port 36071 -c 8192",
+  "20 1 20 00:09 me /opt/llama-server --models-dir /m --port 8080",
+  "21 20 20 00:05 me /opt/llama-server --alias a --port 36072",
+  "30 1 30 00:09 me /opt/llama-server -m m.gguf --port 8081",
+  "31 10 10 00:09 ollama /usr/local/bin/ollama runner --model /m/sha256-b --port 36073",
+].join("\n"));
+
+Deno.test("listInnerServersOf() finds what a server has started for its models, and nothing else's", () => {
+  const find = (port: number, ownerPids: readonly number[], processes = FAMILY) =>
+    listInnerServersOf(port, {
+      listening: [{ port, addresses: ["*"], ownerPids }],
+      processes,
+    }).map(({ port }) => port);
+  assertEquals(find(11434, [10]), [36071]);
+  assertEquals(find(8080, [20]), [36072]);
+  assertEquals(find(8081, [30]), []);
+  // The sockets of other users are hidden: which server's they are must be clear.
+  assertEquals(find(11434, []), []);
+  const alone = new Map([...FAMILY].filter(([pid]) => pid < 20));
+  assertEquals(find(11434, [], alone), [36071]);
 });
 
 Deno.test("identifyForwarder() distinguishes container ports from tunnels", () => {
