@@ -5,7 +5,7 @@
  * @module
  */
 
-import { createServerInfoReader, followSource } from "./app_discovery.ts";
+import { createServerInfoReader, followSource, lookAtScrapes } from "./app_discovery.ts";
 import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
 import { createWriter, isTextForm } from "./app_output.ts";
 import type { DoctorFacts } from "./app_doctor.ts";
@@ -47,7 +47,7 @@ import {
   openEndpoint,
   type TargetSet,
 } from "./discovery.ts";
-import { joinNotices } from "./discovery_source.ts";
+import { joinNotices, type Source } from "./discovery_source.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform, Signal } from "./platform.ts";
 import { createScrapePool, type ScrapePool } from "./scrape.ts";
@@ -164,7 +164,7 @@ async function pollTwice(session: Session, key: string): Promise<void> {
  * the previous run's.
  */
 async function scrapeOnce(session: Session): Promise<void> {
-  const { options: { interval, stateFile, doctor }, watched, onScraped } = session;
+  const { platform, options: { interval, stateFile, doctor }, watched, stop, onScraped } = session;
   const reading: Promise<void>[] = [];
   session.onScraped = (one) => {
     reading.push(onScraped(one));
@@ -176,7 +176,16 @@ async function scrapeOnce(session: Session): Promise<void> {
   }
   const hasInterval = interval > 0 && stateFile === null && !doctor;
   const poll = hasInterval ? pollTwice : pollEndpoint;
-  const scrapes = Promise.all([...watched.keys()].map((key) => poll(session, key)));
+  const look = async (): Promise<void> => {
+    await lookAtScrapes(session);
+    const hasWindows = session.state.endpoints.every(({ endpoint: { key }, history }) =>
+      watched.has(key) || history.newest === null || history.previous !== null
+    );
+    if (!hasInterval || hasWindows) return;
+    await platform.sleep(interval, stop.signal);
+    if (!stop.signal.aborted) await lookAtScrapes(session);
+  };
+  const scrapes = Promise.all([look(), ...[...watched.keys()].map((key) => poll(session, key))]);
   await sampleHostsOnce(session, scrapes, { hasInterval });
   await Promise.all(reading);
 }
@@ -236,6 +245,20 @@ function isLive(platform: Platform, options: Options): boolean {
     options.outputFile === null && platform.environment("TERM") !== "dumb";
 }
 
+/** Resolves after the first look of those that scrape their endpoints themselves. */
+function followSources(session: Session, { sources }: TargetSet): Promise<void> {
+  const { stop } = session;
+  const first = lookAtScrapes(session);
+  const follow = async (source: Source): Promise<void> => {
+    if (source.scrapes) await first;
+    await followSource(session, source);
+  };
+  for (const source of sources.keys()) {
+    if (source !== null) follow(source).catch((error) => stop.abort(error));
+  }
+  return first;
+}
+
 /** A signal restores the terminal and ends the session with its exit code; a key does, with 0. */
 async function runSession(
   session: Session,
@@ -275,10 +298,10 @@ async function runSession(
     reportInternalError(platform, error);
     platform.exit(EXIT_INTERNAL);
   });
-  if (!options.once) {
-    for (const source of targets.sources.keys()) {
-      if (source !== null) followSource(session, source).catch((error) => stop.abort(error));
-    }
+  if (!options.once || options.watchSpan !== null) {
+    const first = followSources(session, targets);
+    // A screen is drawn at once, a document is complete.
+    if (terminal === null) await first;
     if (session.sshWatches.length > 0) startSsh(session).catch((error) => stop.abort(error));
     for (const { source } of session.sshWatches) {
       followSource(session, source).catch((error) => stop.abort(error));

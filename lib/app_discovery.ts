@@ -18,6 +18,7 @@ import { getHostAndPort, type TypedEndpoint } from "./endpoint.ts";
 import { LOCAL_HOST } from "./host.ts";
 import type { LaunchInfo, ServerInfo } from "./model.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
+import { isScrapeFailure } from "./scrape.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
 import { type EndpointState, listEngines } from "./state_endpoint.ts";
 import { getHostName } from "./state_fleet.ts";
@@ -65,6 +66,7 @@ function setNotices(session: Session, source: Source, notices: readonly string[]
 export async function lookAgain(session: Session, source: Source): Promise<void> {
   const { watched, stop } = session;
   const change = await source.look({
+    interval: session.state.interval,
     keys: new Set(watched.keys()),
     hasAnswered: (key) =>
       session.state.endpoints.some(({ endpoint, scrape }) =>
@@ -73,15 +75,34 @@ export async function lookAgain(session: Session, source: Source): Promise<void>
     isGone: (key) => isGone(session, key),
   });
   if (stop.signal.aborted) return;
-  for (const typed of change.found) await watchFound(session, typed);
+  if (change.outcomes === undefined) {
+    for (const typed of change.found) await watchFound(session, typed);
+  } else {
+    const endpoints = change.found.map(({ endpoint }) => endpoint);
+    dispatch(session, { kind: "endpoints_found", endpoints });
+    for (const outcome of change.outcomes) {
+      dispatch(
+        session,
+        isScrapeFailure(outcome)
+          ? { kind: "scrape_failed", failure: outcome }
+          : { kind: "scraped", scrape: outcome },
+      );
+    }
+  }
   for (const key of change.goneKeys) leaveEndpoint(session, key);
   if (change.notices !== null) setNotices(session, source, change.notices);
+}
+
+/** Of those that scrape their endpoints themselves. */
+export async function lookAtScrapes(session: Session): Promise<void> {
+  const sources = [...session.notices.keys()].flatMap((source) => source?.scrapes ? source : []);
+  await Promise.all(sources.map((source) => lookAgain(session, source)));
 }
 
 export async function followSource(session: Session, source: Source): Promise<void> {
   const { platform, stop } = session;
   while (!stop.signal.aborted) {
-    await platform.sleep(source.interval, stop.signal);
+    await platform.sleep(source.getInterval(session.state.interval), stop.signal);
     if (!stop.signal.aborted) await lookAgain(session, source);
   }
 }

@@ -168,11 +168,11 @@ function checkExclusion(settings: readonly Setting[], problems: Problem[]): void
 
 /** Named servers, a scan and the demo exclude each other. */
 function resolveEndpoints(
-  { url, targets, ssh, auto, demo, host, "port-range": portRange }: OptionValues,
+  { url, targets, prometheus, ssh, auto, demo, host, "port-range": portRange }: OptionValues,
   problems: Problem[],
 ): readonly TypedEndpoint[] {
   const switches = [auto, demo].filter(({ value }) => value);
-  const named = [...url, ...targets, ...ssh].slice(0, 1);
+  const named = [...url, ...targets, ...prometheus, ...ssh].slice(0, 1);
   checkExclusion([...switches, ...named].map(({ source }) => source), problems);
   const endpoints = new Map<string, TypedEndpoint>();
   for (const typed of url.flatMap(({ value }) => value)) {
@@ -291,21 +291,33 @@ export function getConfigPath(
   return given.get("config")?.[0] ?? (environment(variable) || null);
 }
 
+function getSourceOptions(values: OptionValues) {
+  return {
+    /** Lists of more endpoints. */
+    targetLists: values.targets.map(({ value }) => value),
+    prometheus: values.prometheus.map(({ value }) => value),
+    /** Label matchers, joined by commas. */
+    prometheusMatcher: values["prometheus-matcher"].value ?? "",
+  };
+}
+
 function collectOptions(values: OptionValues, problems: Problem[]) {
   const endpoints = resolveEndpoints(values, problems);
-  const lists = values.targets.map(({ value }) => value);
-  const named = [...endpoints, ...lists.flatMap((one) => one.kind === "url" ? one.typed : [])];
+  const sources = getSourceOptions(values);
+  const ofLists = sources.targetLists.flatMap((one) => one.kind === "url" ? one.typed : []);
+  const named = [...endpoints, ...ofLists, ...sources.prometheus];
   const insecureEndpointKeys = resolveInsecureKeys(values, named, problems);
   const labels = values.name.flatMap(({ value }) => value);
   const sshTargets = resolveSshTargets(values, problems);
   /** More endpoints may come. */
-  const isOpen = lists.length + values.ssh.length > 0;
+  const isOpen = sources.targetLists.length + values.ssh.length > 0;
   return {
     /** Each endpoint once, in the order given. Empty: scan, or the demo. */
     endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
     ...getSshOptions(values, sshTargets),
-    /** Lists of more endpoints. */
-    targetLists: lists,
+    ...sources,
+    /** Neither a scan nor the demo. */
+    namesTargets: named.length + sources.targetLists.length + values.ssh.length > 0,
     /** Scan, and fail if it finds nothing. */
     auto: values.auto.value,
     /** An IPv6 address is in brackets. */

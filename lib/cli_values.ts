@@ -223,6 +223,32 @@ export function parseSshHost(setting: Setting): SshTarget | Problem {
     refuse(setting, "is no host for ssh: write an alias, user@host or ssh://user@host:port");
 }
 
+const PROMETHEUS_PORT = 9090;
+
+export function parsePrometheusUrl(setting: Setting): TypedEndpoint | Problem {
+  const { text, level } = setting;
+  const hasPlace = /^https?:\/\/|:\d/i.test(text);
+  const typed = parseEndpointUrl(
+    hasPlace ? text : text.replace(/^[^/]*/, (host) => `${host}:${PROMETHEUS_PORT}`),
+  );
+  return "error" in typed ? { problem: typed.error, level } : typed;
+}
+
+const MATCHER = /^\s*[a-zA-Z_]\w*\s*(?:=|!=|=~|!~)\s*"(?:[^"\\]|\\.)*"\s*(?:,|$)/;
+
+/** Label matchers of PromQL, without braces. */
+export function parseMatchers(setting: Setting): string | Problem {
+  const matchers = setting.text.trim().replace(/^\{(.*)\}$/s, "$1").replace(/,\s*$/, "");
+  for (let rest = matchers; rest !== "";) {
+    const [first] = MATCHER.exec(rest) ?? [];
+    if (first === undefined) {
+      return refuse(setting, 'is not a list of label matchers, such as namespace="prod"');
+    }
+    rest = rest.slice(first.length);
+  }
+  return matchers;
+}
+
 export interface Label {
   readonly endpointKey: string;
   readonly label: string;

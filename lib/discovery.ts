@@ -7,11 +7,11 @@
 import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./cli_help.ts";
 import { markInsecure } from "./cli_credentials.ts";
 import type { Options } from "./cli_options.ts";
-import type { TargetPlace } from "./cli_values.ts";
 import { createScanner, type Scanner, type ScanResult } from "./discovery_scan.ts";
 import { createServerPortLister } from "./discovery_ports.ts";
 import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
 import type { SshWatch } from "./discovery_ssh.ts";
+import { createPrometheusSource } from "./discovery_prometheus.ts";
 import { createTargetSource } from "./discovery_targets.ts";
 import { DIALECTS, USUAL_PORTS } from "./dialect.ts";
 import type { ListInner } from "./dialect_model.ts";
@@ -56,6 +56,7 @@ export interface OpenedEndpoint {
 }
 
 export const SCAN_INTERVAL: Seconds = 30;
+const MIN_PAGE_TIMEOUT: Seconds = 30;
 /** Print something within 100 ms (clig.dev). */
 const SCAN_MESSAGE_DELAY: Seconds = 0.08;
 /** Watched if a default scan finds nothing: its error tells the user what is wrong. */
@@ -96,7 +97,7 @@ export function createScanSource(
 ): Source {
   const own = new Set(found.map(({ key }) => key));
   return {
-    interval: SCAN_INTERVAL,
+    getInterval: () => SCAN_INTERVAL,
     look: async ({ keys, hasAnswered, isGone }) => {
       const result = await scanner.scan(keys);
       for (const { key } of result.found) own.add(key);
@@ -177,16 +178,16 @@ async function scanWithMessage(
   return await scanning;
 }
 
-/** `null` for a file. */
-async function openListClient(
+/** For lists and queries, which may take longer than a scrape. */
+async function openClient(
   platform: Platform,
-  place: TargetPlace,
+  typed: TypedEndpoint,
   options: Options,
-): Promise<PageClient | DiscoveryError | null> {
-  if (place.kind === "file") return null;
-  const access = await openAccess(platform, place.typed, options);
+): Promise<PageClient | DiscoveryError> {
+  const access = await openAccess(platform, typed, options);
   if ("error" in access) return { message: access.error, exitCode: EXIT_CONFIGURATION };
-  return await createPageClient(platform, { access, timeout: options.timeout });
+  const timeout = Math.max(options.timeout, MIN_PAGE_TIMEOUT);
+  return await createPageClient(platform, { access, timeout });
 }
 
 /** Named endpoints and those of lists, as of now. */
@@ -197,7 +198,7 @@ async function readLists(
   const endpoints = new Map(options.endpoints.map((typed) => [typed.endpoint.key, typed]));
   const sources = new Map<Source, readonly string[]>();
   for (const place of options.targetLists) {
-    const client = await openListClient(platform, place, options);
+    const client = place.kind === "file" ? null : await openClient(platform, place.typed, options);
     if (client !== null && "exitCode" in client) return client;
     const source = createTargetSource(platform, place, client);
     const first = await source.look({ ...NOTHING_WATCHED, keys: new Set(endpoints.keys()) });
@@ -208,6 +209,13 @@ async function readLists(
     }
     sources.set(source, notices);
     for (const typed of first.found) endpoints.set(typed.endpoint.key, typed);
+  }
+  for (const typed of options.prometheus) {
+    const client = await openClient(platform, typed, options);
+    if ("exitCode" in client) return client;
+    const { prometheusMatcher: matcher, metricPrefix } = options;
+    const source = createPrometheusSource(platform, typed, { client, matcher, metricPrefix });
+    sources.set(source, [`asking "${typed.endpoint.key}"`]);
   }
   return { endpoints: [...endpoints.values()], sources };
 }
@@ -232,8 +240,9 @@ function limitCredentials({ endpoint }: TypedEndpoint, options: Options): Option
     const own = options.credentialSources.filter(({ endpointKey }) => endpointKey !== null);
     return { ...options, credentialSources: own };
   }
-  const isNamed = options.endpoints.length + options.targetLists.length > 0;
-  return isNamed ? options : { ...options, credentialSources: [], insecureEndpointKeys: [] };
+  return options.namesTargets
+    ? options
+    : { ...options, credentialSources: [], insecureEndpointKeys: [] };
 }
 
 export async function findTargets(
@@ -243,8 +252,7 @@ export async function findTargets(
   if (options.demo) return await chooseDemo(platform, options);
   const here = createHost(LOCAL_HOST, platform);
   const common = { platform, isDemo: false, here, sshWatches: [] };
-  const { endpoints: { length }, targetLists, sshTargets } = options;
-  if (length + targetLists.length + sshTargets.length > 0) {
+  if (options.namesTargets) {
     const named = await readLists(platform, options);
     if ("exitCode" in named) return named;
     return { ...common, ...named, ...await openSshWatches(platform, options) };

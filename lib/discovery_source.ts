@@ -1,14 +1,17 @@
 /**
- * Where endpoints come from, and when they go: a scan, lists of targets.
+ * Where endpoints come from, and when they go: a scan, lists of targets, a Prometheus.
  * @module
  */
 
 import type { TypedEndpoint } from "./endpoint.ts";
+import type { Scrape, ScrapeFailure } from "./model.ts";
 import type { Seconds } from "./units.ts";
 
 export interface TargetChange {
   /** New ones, and known ones whose labels have changed. */
   readonly found: readonly TypedEndpoint[];
+  /** Of endpoints that the source scrapes itself, oldest first of each. */
+  readonly outcomes?: readonly (Scrape | ScrapeFailure)[];
   /** Found by this source before, and no longer there. */
   readonly goneKeys: readonly string[];
   /** Replace the source's earlier ones; safe text. `null`: they stay. */
@@ -16,6 +19,8 @@ export interface TargetChange {
 }
 
 export interface WatchedTargets {
+  /** That the user wants. */
+  readonly interval: Seconds;
   /** Of all sources. */
   readonly keys: ReadonlySet<string>;
   readonly hasAnswered: (key: string) => boolean;
@@ -24,8 +29,10 @@ export interface WatchedTargets {
 }
 
 export interface Source {
-  /** Time between two looks. */
-  readonly interval: Seconds;
+  /** Its endpoints come with their scrapes. */
+  readonly scrapes?: true;
+  /** Time between two looks, at the interval that the user wants. */
+  readonly getInterval: (interval: Seconds) => Seconds;
   /** Never rejects. */
   readonly look: (watched: WatchedTargets) => Promise<TargetChange>;
 }
@@ -39,6 +46,7 @@ export function joinNotices(notices: SourceNotices): readonly string[] {
 
 /** Before anything is watched. */
 export const NOTHING_WATCHED: WatchedTargets = {
+  interval: 0,
   keys: new Set(),
   hasAnswered: () => false,
   isGone: () => false,

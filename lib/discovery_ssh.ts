@@ -62,7 +62,7 @@ function createSshSource(
   });
   const own = new Set<string>();
   return {
-    interval: limits.interval,
+    getInterval: () => limits.interval,
     look: async ({ keys, isGone }) => {
       if (ssh.getLink().kind !== "up") return { found: [], goneKeys: [], notices: null };
       await list?.();

@@ -166,7 +166,7 @@ export function createTargetSource(
   /** The targets of this list that nobody else watches. */
   let own: ReadonlyMap<string, Endpoint> = new Map();
   return {
-    interval: place.kind === "file" ? FILE_INTERVAL : URL_INTERVAL,
+    getInterval: () => place.kind === "file" ? FILE_INTERVAL : URL_INTERVAL,
     look: async ({ keys }): Promise<TargetChange> => {
       try {
         const targets = await loadTargets(list);

@@ -269,6 +269,8 @@ export interface Scrape extends ServerSample {
   readonly duration: Seconds;
   /** Inflated. */
   readonly bytes: Bytes;
+  /** Between two scrapes, if another program decides that. */
+  readonly interval?: Seconds;
   /** Target of a same-origin redirect. */
   readonly redirectedTo: string | null;
 }
@@ -447,7 +449,9 @@ export function createRecord<Key extends string, T>(
 }
 
 export function sumCounts(family: CountsByLabel | undefined): number {
-  return [...family?.values() ?? []].reduce((sum, count) => sum + count, 0);
+  let sum = 0;
+  for (const count of family?.values() ?? []) sum += count;
+  return sum;
 }
 
 /** Explains why a family or histogram is absent. */

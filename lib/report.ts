@@ -64,8 +64,7 @@ import {
   VERDICT,
 } from "./report_rules.ts";
 import { FLAG_OF_LIMIT, LIMIT_KINDS } from "./rules_limits.ts";
-import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
-import { getInterval } from "./scrape_schedule.ts";
+import { computeEndpointStatus, getScrapeInterval, getScrapeRecord } from "./rules_status.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import {
@@ -320,8 +319,8 @@ const ENDPOINT = object<Within<EndpointState>>([
     return endpoint.targetLabels ?? new Map();
   }),
   field("warnings", TEXTS, "how it is reached", ({ endpoint }) => endpoint.warnings),
-  field("intervalSeconds", SECONDS, "interval in use", ({ schedule, whole }) => {
-    return getInterval(schedule, whole.interval);
+  field("intervalSeconds", SECONDS, "interval in use", (known) => {
+    return getScrapeInterval(known, known.whole.interval);
   }),
   field("server", orNull(SERVER), "how the server was started", listFacts),
   LOG_FIELD,

@@ -11,6 +11,7 @@ import type {
   EngineSample,
   FailureKind,
   ReplicaStatus,
+  Scrape,
   ScrapeFailure,
   ScrapeStatus,
 } from "./model.ts";
@@ -45,7 +46,7 @@ export interface ScrapeRecord {
 
 export interface ScrapedEndpoint {
   readonly endpoint: Pick<Endpoint, "isGuess">;
-  readonly scrape: { readonly receivedAt: Seconds; readonly duration: Seconds } | null;
+  readonly scrape: Pick<Scrape, "receivedAt" | "duration" | "interval"> | null;
   readonly askedAt: Seconds | null;
   readonly failure: Pick<ScrapeFailure, "kind"> | null;
   readonly schedule: Schedule;
@@ -67,6 +68,14 @@ export function isLoading({ scrape, failure, log }: ScrapedEndpoint, now: Second
   return !report.isReady && report.death?.isEnd !== true;
 }
 
+/** Between two scrapes. */
+export function getScrapeInterval(
+  { scrape, schedule }: Pick<ScrapedEndpoint, "scrape" | "schedule">,
+  interval: Seconds,
+): Seconds {
+  return scrape?.interval ?? getInterval(schedule, interval);
+}
+
 /** A refused connection at a guessed address is no failure: the server may start. */
 export function getScrapeRecord(
   known: ScrapedEndpoint,
@@ -75,14 +84,19 @@ export function getScrapeRecord(
   const { now } = state;
   const isAwaited = known.endpoint.isGuess === true && known.scrape === null &&
     known.failure?.kind === "refused";
-  const interval = getInterval(known.schedule, state.interval);
+  const interval = getScrapeInterval(known, state.interval);
   const overdue = known.askedAt === null ? 0 : now - known.askedAt;
   // A busy server answers as late as the last time.
   const responseTime = Math.max(MAX_RESPONSE_TIME, known.scrape?.duration ?? 0);
+  const age = known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt);
+  // Scraped by others: a sample may be an interval old, and is fetched up to one later.
+  const isOld = known.scrape?.interval !== undefined &&
+    (age ?? 0) > 2 * interval + state.interval + MAX_RESPONSE_TIME;
   return {
-    interval,
-    hasFailed: (known.failure !== null && !isAwaited) || overdue > interval + responseTime,
-    age: known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt),
+    // Nobody knows whether it is down.
+    interval: isOld && known.failure === null ? Infinity : interval,
+    hasFailed: (known.failure !== null && !isAwaited) || isOld || overdue > interval + responseTime,
+    age,
     isLoading: isLoading(known, now),
   };
 }

@@ -325,7 +325,8 @@ export function acceptScrape(
   return {
     ...setEngines(known, totals, current),
     ...{ history, scrape, askedAt: null, failure: null },
-    schedule: notePoll(known.schedule, {
+    // Not ours to slow down.
+    schedule: scrape.interval !== undefined ? known.schedule : notePoll(known.schedule, {
       endedAt: receivedAt,
       duration: scrape.engines.some(({ server }) => server.answersLate) ? 0 : duration,
       hasFailed: false,

@@ -62,6 +62,9 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     sshConfig: null,
     acceptsNewSshKeys: false,
     targetLists: [],
+    prometheus: [],
+    prometheusMatcher: "",
+    namesTargets: false,
     grouping: "model",
     auto: false,
     host: "localhost",
@@ -345,6 +348,44 @@ Deno.test("parseArguments() passes over variables that name other endpoints, and
   assertEquals(run(["a"], variables).insecureEndpointKeys, []);
   assertEquals(run([], { VLLM_HTOP_TOKEN: "hunter2" }).credentialSources, []);
   assertEquals(run(["--demo"], { VLLM_HTOP_TOKEN: "hunter2" }).credentialSources, []);
+});
+
+Deno.test("parseArguments() reads where a Prometheus is, and label matchers", () => {
+  const read = (...argv: string[]) => {
+    const { prometheus, prometheusMatcher, namesTargets } = run(argv);
+    return [...prometheus.map(({ endpoint }) => endpoint.key), prometheusMatcher, namesTargets];
+  };
+  for (
+    const [text, key] of [
+      ["prom", "http://prom:9090"],
+      ["prom/select/0/prometheus", "http://prom:9090/select/0/prometheus"],
+      ["prom:80", "http://prom"],
+      ["https://user:secret@mimir.example.org/prometheus/", "https://mimir.example.org/prometheus"],
+      ["http://prom:9090/federate", "http://prom:9090/federate"],
+    ]
+  ) {
+    assertEquals(read("--prometheus", text), [key, "", true], text);
+  }
+  for (
+    const [text, matchers] of [
+      ['a="b"', 'a="b"'],
+      ['a = "b", c!~"d|e,f{}"', 'a = "b", c!~"d|e,f{}"'],
+      ['{a=~"x\\"y"}', 'a=~"x\\"y"'],
+      ['{a!="b",}', 'a!="b"'],
+    ]
+  ) {
+    assertEquals(read("--prometheus", "p", "--prometheus-matcher", text)[1], matchers, text);
+  }
+  for (const wrong of ["a=b", 'a="b" c="d"', '{a="b"', 'a="b"} or x', "1", 'a>"b"']) {
+    assertEquals(
+      readMessage(["--prometheus", "p", "--prometheus-matcher", wrong]),
+      `--prometheus-matcher "${wrong}" is not a list of label matchers, such as namespace="prod"`,
+    );
+  }
+  assertEquals(
+    readMessage(["--prometheus", "p", "--auto"]),
+    "--auto and --prometheus exclude each other: give one",
+  );
 });
 
 Deno.test("parseArguments() marks the endpoints that --insecure names, and no others", () => {

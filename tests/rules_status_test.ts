@@ -155,6 +155,18 @@ Deno.test("a server that answers 4 s late is busy, and one that refuses is down"
   assertEquals(getInterval(state.endpoints[0].schedule, 2), 2);
 });
 
+Deno.test("getScrapeRecord() judges samples that another program takes by their age and its interval", () => {
+  const judgeAt = (now: number, interval: number | undefined) =>
+    computeEndpointStatus(getScrapeRecord({
+      ...{ endpoint: createEndpoint(8000), askedAt: null, failure: null, log: null },
+      ...{ schedule: startSchedule(), scrape: { receivedAt: 0, duration: 0, interval } },
+    }, { now, interval: 2 }));
+  assertEquals([judgeAt(1000, undefined)], ["OK"], "our own scrapes fail otherwise");
+  assertEquals([judgeAt(32, 15), judgeAt(34, 15)], ["OK", "STALE"]);
+  assertEquals([judgeAt(122, 60), judgeAt(124, 60)], ["OK", "STALE"]);
+  assertEquals(judgeAt(1000, 15), "STALE", "nobody knows whether it is down");
+});
+
 Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
   const guess = { ...createEndpoint(8000), isGuess: true } as const;
   const refused = {
