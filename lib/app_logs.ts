@@ -7,19 +7,23 @@
 import { dispatch, type Session } from "./app_session.ts";
 import { DIALECTS, findDialect } from "./dialect.ts";
 import { getHostAndPort } from "./endpoint.ts";
-import type { Host } from "./host.ts";
+import { type Host, LOCAL_HOST } from "./host.ts";
 import { parseServerLog } from "./host_log.ts";
 import { findLogPlace, nameLogPlace, readLogText } from "./host_log_source.ts";
 import type { ProcessInfo } from "./host_processes.ts";
 import { findDialectOf, findServerProcess } from "./host_servers.ts";
 import type { Dialect } from "./dialect_model.ts";
 import type { LogPlace, WatchedLog } from "./log.ts";
+import { isLoading } from "./rules_status.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { listEndpointsOn } from "./state_fleet.ts";
 import type { Seconds } from "./units.ts";
 
-/** While a model loads, its progress is news. */
+/** While a model loads or a log is shown. Through ssh, a log may be much to send. */
 const MIN_INTERVAL: Seconds = 2;
+const MIN_SSH_INTERVAL: Seconds = 5;
+/** While a server is away: a listing of processes is not free. */
+const IDLE_INTERVAL: Seconds = 10;
 /** How long the news of a failure may wait for its reason. */
 const EXPLANATION_LIMIT: Seconds = 0.5;
 
@@ -130,14 +134,27 @@ export async function readLogsOnce(session: Session): Promise<void> {
 }
 
 /** A server that begins to fail is judged with what its log says, unless that takes long. */
-async function explainFailure(watches: readonly LogWatch[], key: string): Promise<void> {
+async function explainFailure(
+  watches: readonly LogWatch[],
+  key: string,
+  wake: () => void,
+): Promise<void> {
   for (const watch of watches) {
-    const { session, host } = watch;
+    const { session, session: { platform, stop }, host } = watch;
     const known = listEndpointsOn(session.state, host.name)
       .find(({ endpoint }) => endpoint.key === key);
     if (known === undefined || known.failure !== null) continue;
-    await Promise.race([updateLog(watch, known), session.platform.sleep(EXPLANATION_LIMIT)]);
+    await Promise.race([updateLog(watch, known), platform.sleep(EXPLANATION_LIMIT, stop.signal)]);
+    void platform.sleep(MIN_INTERVAL, stop.signal).then(wake);
   }
+}
+
+function getInterval({ session, host }: LogWatch): Seconds {
+  const isNews = listEndpointsOn(session.state, host.name).some((known) =>
+    isShown(session, known) || isLoading(known, session.platform.monotonicSeconds())
+  );
+  if (!isNews) return IDLE_INTERVAL;
+  return host.name === LOCAL_HOST ? MIN_INTERVAL : MIN_SSH_INTERVAL;
 }
 
 async function watchLogsOf(watch: LogWatch, wakers: Set<() => void>): Promise<void> {
@@ -148,7 +165,7 @@ async function watchLogsOf(watch: LogWatch, wakers: Set<() => void>): Promise<vo
     const wake = (): void => wanted.abort();
     wakers.add(wake);
     const signal = AbortSignal.any([stop.signal, wanted.signal]);
-    await platform.sleep(Math.max(MIN_INTERVAL, session.state.interval), signal);
+    await platform.sleep(Math.max(getInterval(watch), session.state.interval), signal);
     wakers.delete(wake);
   }
 }
@@ -157,7 +174,8 @@ async function watchLogsOf(watch: LogWatch, wakers: Set<() => void>): Promise<vo
 export async function watchLogs(session: Session): Promise<void> {
   const watches = createLogWatches(session);
   const wakers = new Set<() => void>();
-  session.onLogShown = () => wakers.forEach((wake) => wake());
-  session.onFailing = (key) => explainFailure(watches, key);
+  const wake = (): void => wakers.forEach((wakeOne) => wakeOne());
+  session.onLogShown = wake;
+  session.onFailing = (key) => explainFailure(watches, key, wake);
   await Promise.all(watches.map((watch) => watchLogsOf(watch, wakers)));
 }

@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 import { checkReturn, isDrawn, startLive, withScreens } from "./tmux_screens.ts";
+import { withSshServer } from "./ssh_server.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
 const START: readonly string[] = Deno.readTextFileSync(
@@ -82,5 +83,35 @@ Deno.test(
         if (!hasEnded) await server.end();
       }
     });
+  },
+);
+
+Deno.test(
+  "the log of a server on a host behind ssh is read there",
+  needsProgram("sshd"),
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const port = findFreePorts(1);
+    const server = await startLoading(folder, port);
+    try {
+      await server.write(START.slice(0, 41));
+      await withSshServer(folder, async ({ config, runtime }) => {
+        const args = ["--ssh", "plain", "--ssh-config", config, "--timeout", "20"];
+        const outcome = await runProgram(
+          [...args, "--once", "--interval", "0", "--output", "json"],
+          {
+            environment: { XDG_RUNTIME_DIR: runtime },
+          },
+        );
+        const url = `http://plain:${port}/metrics`;
+        const found = readDocument(outcome.stdout).endpoints.find((one) => one.url === url);
+        const { source, problem, load } = found?.log ?? {};
+        assertEquals([found?.status, source, problem], ["LOAD", server.path, null]);
+        assertEquals([load?.phase, load?.done, load?.total], ["weights", 0, 1]);
+      });
+    } finally {
+      await server.end();
+      await Deno.remove(folder, { recursive: true });
+    }
   },
 );

@@ -311,6 +311,7 @@ Deno.test("--once leaves the others alone when servers fail in every way", async
       up: up.length,
       stale: 0,
       down: bad.length,
+      loading: 0,
       pending: 0,
     });
     assertEquals(total.replicas, up.length);

@@ -208,6 +208,15 @@ export interface EndpointDocument {
   readonly status: string;
   readonly failure: { readonly kind: string; readonly message: string } | null;
   readonly scrape: { readonly restartsSeen: number; readonly ageSeconds: number } | null;
+  readonly log: {
+    readonly source: string | null;
+    readonly problem: string | null;
+    readonly load: {
+      readonly phase: string | null;
+      readonly done: number | null;
+      readonly total: number | null;
+    } | null;
+  } | null;
 }
 
 export interface ReplicaDocument {
