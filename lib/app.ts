@@ -204,6 +204,12 @@ async function watchFor(session: Session, span: Seconds): Promise<void> {
   await Promise.race([polling, platform.sleep(span, stop.signal)]);
 }
 
+/** Waits for hosts behind ssh, and scrapes what is there then. */
+async function lookOnce(session: Session): Promise<void> {
+  if (session.sshWatches.length > 0) await startSsh(session);
+  await scrapeOnce(session);
+}
+
 /** Prints once. The exit code is that of the check, or tells of failures. */
 async function runOnce(session: Session): Promise<number | DiscoveryError> {
   const { options: { watchSpan, output }, stop } = session;
@@ -404,7 +410,7 @@ async function runOptions(
   }
   if (options.doctor) {
     const { runDoctor } = await import("./app_doctor.ts");
-    return await runDoctor(session, facts, scrapeOnce);
+    return await runDoctor(session, facts, lookOnce);
   }
   if (options.serve !== null) {
     const { serveSession } = await import("./app_serve.ts");

@@ -8,7 +8,7 @@ import { examineEndpoint, LEVELS, type Remark } from "./app_doctor_endpoint.ts";
 import type { Session, Watched } from "./app_session.ts";
 import type { ConfigFile } from "./cli_config.ts";
 import { EXIT_ENDPOINT_DOWN, EXIT_OK } from "./cli_help.ts";
-import { getHostAndPort, isLocal } from "./endpoint.ts";
+import { getHostAndPort } from "./endpoint.ts";
 import { identifyForwarder } from "./host_commands.ts";
 import { LOCAL_HOST } from "./host.ts";
 import type { ProcessListing } from "./host_processes.ts";
@@ -16,7 +16,8 @@ import type { Platform } from "./platform.ts";
 import { serializeReport } from "./report.ts";
 import { joinHeaders } from "./scrape_credentials.ts";
 import { chooseProxy } from "./scrape_proxy.ts";
-import { getHost, listGpus } from "./state_gpus.ts";
+import { getHostName, listEndpointsOn } from "./state_fleet.ts";
+import { getHost, type HostState, listGpus } from "./state_gpus.ts";
 import { cutText, maskSecrets, padText, quote, sanitizeText } from "./text.ts";
 import {
   formatTimestamp,
@@ -34,6 +35,9 @@ export interface SourceOfSetting {
   readonly name: string;
   readonly origin: string;
 }
+
+/** By host: `null` if they cannot be listed there, `undefined` if it is not reached. */
+type Listings = ReadonlyMap<string, ProcessListing | null | undefined>;
 
 /** What only the start of the program knows. */
 export interface DoctorFacts {
@@ -131,8 +135,31 @@ function examineTerminal({ platform, view }: Session): readonly Remark[] {
   ];
 }
 
-function examineProcesses(listing: ProcessListing | null): readonly Remark[] {
-  const subject = "processes";
+/** Of a host behind ssh. */
+function examineLink(name: string, link: HostState["link"]): readonly Remark[] {
+  switch (link?.kind) {
+    case undefined:
+      return [];
+    case "connecting":
+      return [{ level: "fail", subject: name, text: "has not been reached in time by ssh" }];
+    case "down":
+      return [{ level: "fail", subject: name, text: link.failure.message }];
+    case "up": {
+      const latency = link.latency === null
+        ? ""
+        : `, ${formatLatency(link.latency)} there and back`;
+      return [ok(name, `reached by ssh${latency}; metrics come by ${link.way}`)];
+    }
+  }
+}
+
+/** `processes`, `gpu1: processes`. */
+function nameSubject(host: string, words: string): string {
+  return host === LOCAL_HOST ? words : `${host}: ${words}`;
+}
+
+function examineProcesses(host: string, listing: ProcessListing | null): readonly Remark[] {
+  const subject = nameSubject(host, "processes");
   if (listing === null) return [ok(subject, "cannot be listed on this system: ports are scanned")];
   const { processes, listening, problems } = listing;
   return [
@@ -141,13 +168,13 @@ function examineProcesses(listing: ProcessListing | null): readonly Remark[] {
   ];
 }
 
-function examineGpus({ state, options, watched }: Session): readonly Remark[] {
-  const subject = "GPUs";
+function examineGpus({ state, options }: Session, name: string): readonly Remark[] {
+  const subject = nameSubject(name, "GPUs");
   if (options.gpuWatch === "never") return [ok(subject, "not looked for: --no-gpu")];
-  const host = getHost(state.hosts, LOCAL_HOST);
+  const host = getHost(state.hosts, name);
   const { failure, report } = host;
   if (failure !== null) {
-    const servesHere = [...watched.values()].some(({ endpoint }) => isLocal(endpoint));
+    const servesHere = listEndpointsOn(state, name).length > 0;
     const isNone = failure.kind === "absent" || failure.kind === "no_devices";
     const level = !isNone ? "fail" : servesHere ? "warn" : "ok";
     return [{ level, subject, text: `${failure.message}${isNone ? ": none is shown" : ""}` }];
@@ -167,23 +194,27 @@ function examineGpus({ state, options, watched }: Session): readonly Remark[] {
   ];
 }
 
-function examineTargets({ options, state, watched }: Session): readonly Remark[] {
+function examineTargets(session: Session): readonly Remark[] {
+  const { options, state, watched } = session;
   const subject = "servers";
   const count = watched.size === 1 ? "1 server" : `${watched.size} servers`;
   const how = options.demo
     ? "simulated"
     : options.endpoints.length + options.targetLists.length > 0
     ? "named"
+    : session.sshWatches.length > 0
+    ? "found by ssh"
     : `found by a scan of ${options.host}`;
   const notices = state.notices.map((text) => ok(subject, text));
   if (watched.size > 0) return [ok(subject, `${count}, ${how}`), ...notices];
-  return [{ level: "fail", subject, text: state.notices.join("; ") }];
+  return [{ level: "fail", subject, text: state.notices.join("; ") || "none found" }];
 }
 
 /** By the process that listens on its port. */
-function examinePort({ endpoint }: Watched, listing: ProcessListing | null): string | null {
+function examinePort({ endpoint }: Watched, listings: Listings): string | null {
   const place = getHostAndPort(endpoint);
-  if (place === null || !isLocal(endpoint) || listing === null) return null;
+  const listing = listings.get(getHostName(endpoint)) ?? null;
+  if (place === null || listing === null) return null;
   const found = listing.listening.find(({ port }) => port === place.port);
   if (found === undefined) return `no process is seen to listen on port ${place.port}`;
   const pid = found.ownerPids.find((one) => listing.processes.has(one));
@@ -247,7 +278,7 @@ async function examineClock(
 
 async function examineServers(
   session: Session,
-  listing: ProcessListing | null,
+  listings: Listings,
 ): Promise<readonly Remark[]> {
   const { state, watched, options } = session;
   const remarks = await Promise.all(
@@ -255,7 +286,7 @@ async function examineServers(
       const { displayName: subject, endpoint, scrape, failure } = known;
       const one = watched.get(endpoint.key);
       if (one === undefined) return [];
-      const port = state.isDemo ? null : examinePort(one, listing);
+      const port = state.isDemo ? null : examinePort(one, listings);
       const clock = scrape === null || failure !== null
         ? null
         : await examineClock(session, one, subject);
@@ -267,6 +298,15 @@ async function examineServers(
     }),
   );
   return remarks.flat();
+}
+
+async function listProcesses({ hosts, state }: Session): Promise<Listings> {
+  const listed = [...hosts].map(async ([name, host]) => {
+    const { link } = getHost(state.hosts, name);
+    if (link !== null && link.kind !== "up") return [name, undefined] as const;
+    return [name, await host.listProcesses?.() ?? null] as const;
+  });
+  return new Map(await Promise.all(listed));
 }
 
 function describeProgram(platform: Platform): string {
@@ -301,20 +341,24 @@ export async function runDoctor(
   facts: DoctorFacts,
   scrape: (session: Session) => Promise<void>,
 ): Promise<number> {
-  const { platform, options, watched, hosts } = session;
+  const { platform, options, watched, stop } = session;
   await scrape(session);
-  const listing = await hosts.get(LOCAL_HOST)?.listProcesses?.() ?? null;
+  const listings = await listProcesses(session);
   const remarks = [
     ok("program", describeProgram(platform)),
     ...examineSettings(facts),
     ...examineHooks(facts),
     ...examineTerminal(session),
     ...examineProxies(platform, [...watched.values()]),
-    ...examineProcesses(listing),
-    ...examineGpus(session),
+    ...[...listings].flatMap(([name, listing]) => [
+      ...examineLink(name, getHost(session.state.hosts, name).link),
+      ...listing === undefined ? [] : examineProcesses(name, listing),
+      ...listing === undefined ? [] : examineGpus(session, name),
+    ]),
     ...examineTargets(session),
-    ...await examineServers(session, listing),
+    ...await examineServers(session, listings),
   ];
+  stop.abort();
   const hasFailed = remarks.some(({ level }) => level === "fail");
   const worst = LEVELS.findLast((level) => remarks.some((remark) => remark.level === level)) ??
     "ok";

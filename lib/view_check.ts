@@ -128,12 +128,25 @@ function listFigures({ fleet: { counts, total } }: State): readonly Figure[] {
   ];
 }
 
-/** The verdict as one line with its figures, those of the last minute. */
+/** Hosts whose servers are not known. */
+function listLostHosts({ hosts }: State): readonly string[] {
+  return [...hosts].flatMap(([name, { link }]) => {
+    if (link === null || link.kind === "up") return [];
+    return `${name} is not reached${link.kind === "down" ? ` (${link.failure.message})` : ""}`;
+  });
+}
+
+/**
+ * The verdict as one line with its figures, those of the last minute. UNKNOWN if nothing is wrong
+ * where it could look, and a host was not reached.
+ */
 export function renderCheck(state: State): CheckResult {
   const figures = listFigures(state).map(formatFigure).join(" ");
+  const lost = listLostHosts(state);
+  const status = STATUS_OF_LEVEL[state.fleet.verdict.level];
   return formatCheck(
-    STATUS_OF_LEVEL[state.fleet.verdict.level],
-    describeVerdict(state),
+    status[0] === 0 && lost.length > 0 ? UNKNOWN : status,
+    [describeVerdict(state), ...lost].filter((text) => text !== "").join("; "),
     ` | ${figures}`,
   );
 }

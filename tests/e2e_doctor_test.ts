@@ -45,6 +45,7 @@ Deno.test("doctor tells what is found and what stands in the way, and no secret"
         "http://gpu.invalid:8000",
       ],
       interval: 3,
+      hooks: [{ rules: "down", webhook: `http://localhost:9/${SECRET}`, bell: true }],
       colour: "red",
     };
     const path = `${folder}/config.json`;
@@ -87,6 +88,11 @@ Deno.test("doctor tells what is found and what stands in the way, and no secret"
       check("warn", "configuration", /unknown key "colour" \(line \d+\)/);
       check("ok", "settings", /interval by "interval" \(line \d+\)/);
       check("ok", "settings", /timeout by VLLM_HTOP_TIMEOUT.*token-file by VLLM_HTOP_TOKEN/);
+      check(
+        "ok",
+        "hook 1",
+        /^posts to http:\/\/localhost:9, rings the bell, within 10 s, by down from degraded on$/,
+      );
       check("warn", "locale", /^ASCII only, by LANG=C: set LANG/);
       check("ok", "terminal", /^none here/);
       check("fail", "GPUs", /nvidia-smi does not match the loaded driver.*: reboot/);

@@ -56,6 +56,34 @@ const BAD: readonly (readonly [alias: string, kind: string, message: RegExp])[] 
   ["closed", "unreachable", /Connection refused/],
 ];
 
+/** What the doctor and a check say of a host that is up and one that is not. */
+async function checkDoctor(ssh: SshServer, port: number): Promise<void> {
+  const args = [...listArguments(ssh, port, ["plain", "refused"]), "--timeout", "20"];
+  const [doctor, check] = await Promise.all(
+    [["--doctor", ...args], ["--check", ...args.filter((one) => !/^--output$|^json$/.test(one))]]
+      .map((all) =>
+        runProgram(all, {
+          environment: { XDG_RUNTIME_DIR: ssh.runtime, LD_LIBRARY_PATH: "/nowhere" },
+        })
+      ),
+  );
+  assertEquals([doctor.code, doctor.stderr], [1, ""]);
+  const { checks }: { readonly checks: readonly Readonly<Record<string, string>>[] } = JSON.parse(
+    doctor.stdout,
+  );
+  const find = (subject: string) =>
+    checks.filter((one) => one.subject === subject).map(({ level, text }) => `${level} ${text}`)
+      .join("\n");
+  assertMatch(find("plain"), /^ok reached by ssh.*metrics come by forwarding$/);
+  assertMatch(find("plain: processes"), /^ok \d+ processes, \d+ listening ports$/);
+  assertMatch(find("plain: GPUs"), /^ok nvidia-smi tells \d+ GPUs? in /m);
+  assertMatch(find("refused"), /^fail .*Permission denied/);
+  assertMatch(find("servers"), /^ok 1 server, found by ssh$/m);
+  // Nothing is wrong, but one host was not seen.
+  assertEquals([check.code, check.stderr], [3, ""]);
+  assertMatch(check.stdout, /^VLLM-HTOP UNKNOWN - 1 of 1 up, .*; refused is not reached \(/);
+}
+
 Deno.test(
   "--ssh reads servers, load and GPUs of hosts of every kind, and names what fails with each",
   {
@@ -93,6 +121,7 @@ Deno.test(
         }
         assertEquals(Number(getHost(document, "refused").ssh?.retryInSeconds) > 200, true);
         assertEquals(getHost(document, "changed").ssh?.retryInSeconds, null);
+        await checkDoctor(ssh, server.port);
         await waitFor(() => ssh.listProcesses().length === 0, () => ssh.listProcesses().join("\n"));
         assertEquals([...Deno.readDirSync(ssh.runtime)], []);
       });

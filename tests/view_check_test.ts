@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { type State, update } from "../lib/state.ts";
 import { renderCheck, renderUnknown } from "../lib/view_check.ts";
 import {
   advance,
@@ -48,6 +49,17 @@ Deno.test("renderCheck() has the exit code and the word of each verdict", () => 
   const none = renderCheck(settle(startState([], { notices: ["no model server answers"] })));
   assertEquals(none.code, 3);
   assertMatch(none.line, /^VLLM-HTOP UNKNOWN - no model server answers \|/);
+});
+
+Deno.test("renderCheck() does not say OK while a host is not reached, and no less than CRITICAL", () => {
+  const lose = (state: State): State =>
+    update(state, { kind: "host_linked", host: "gpu2", link: { kind: "connecting" } });
+  const well = renderCheck(lose(watchFleet(1)));
+  assertEquals(well.code, 3);
+  assertMatch(well.line, /^VLLM-HTOP UNKNOWN - 1 of 1 up, healthy; gpu2 is not reached \|/);
+  const down = renderCheck(lose(watchFleet(1, { failures: { 0: 20 } })));
+  assertEquals(down.code, 2);
+  assertMatch(down.line, /^VLLM-HTOP CRITICAL - .*; gpu2 is not reached \|/);
 });
 
 Deno.test("renderCheck() gives figures of the last minute, and U for those that it does not know", () => {
