@@ -218,7 +218,7 @@ async function probeMetrics(
   options: ScanOptions,
 ): Promise<ProbeResult> {
   const answerLimit = isLoopbackHost(options.host) ? LOOPBACK_ANSWER_LIMIT : ANSWER_LIMIT;
-  const timeout = Math.min(options.timeout, answerLimit);
+  const timeout = options.sshHost ? options.timeout : Math.min(options.timeout, answerLimit);
   const access = await openAccess(platform, { endpoint: open.endpoint, basicAuth: null }, {
     credentialSources: [],
     insecureEndpointKeys: [],

@@ -6,6 +6,7 @@
 
 import { createProcessLister, type ProcessLister } from "./host_processes.ts";
 import type { Platform, SystemMemory } from "./platform.ts";
+import type { Seconds } from "./units.ts";
 
 /** This machine's name among the hosts. */
 export const LOCAL_HOST = "localhost";
@@ -28,8 +29,11 @@ export interface Host extends Machine {
   readonly listProcesses: ProcessLister | null;
 }
 
-/** Asks nothing yet. */
-export function createHost(name: string, machine: Machine): Host {
+/**
+ * Asks nothing yet.
+ * @param listingLifetime How long a list of processes serves all who ask.
+ */
+export function createHost(name: string, machine: Machine, listingLifetime?: Seconds): Host {
   return {
     ...machine,
     // Behind ssh it is known after the login.
@@ -37,6 +41,6 @@ export function createHost(name: string, machine: Machine): Host {
       return machine.operatingSystem;
     },
     name,
-    listProcesses: createProcessLister(machine),
+    listProcesses: createProcessLister(machine, listingLifetime),
   };
 }

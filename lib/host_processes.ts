@@ -181,7 +181,6 @@ const PROGRAM_TIMEOUT: Seconds = 3;
 const MAX_OUTPUT: Bytes = 8 * BYTES_PER_MEBIBYTE;
 const LIMITS = { timeout: PROGRAM_TIMEOUT, maxOutputBytes: MAX_OUTPUT };
 
-/** Callers within this time share one listing. */
 const LISTING_LIFETIME: Seconds = 2;
 
 /** In order of preference. `lsof` exits with 1 if there is no socket. */
@@ -240,8 +239,14 @@ async function listAll(machine: Asked): Promise<ProcessListing> {
   return { listening, processes: table, problems };
 }
 
-/** Returns `null` on systems without these tools, such as Windows. */
-export function createProcessLister(machine: Asked): ProcessLister | null {
+/**
+ * Returns `null` on systems without these tools, such as Windows.
+ * @param lifetime Callers within this time share one listing.
+ */
+export function createProcessLister(
+  machine: Asked,
+  lifetime = LISTING_LIFETIME,
+): ProcessLister | null {
   const isKnown = PORT_PROGRAMS.some(({ systems }) =>
     (systems as readonly string[]).includes(machine.operatingSystem)
   );
@@ -249,7 +254,7 @@ export function createProcessLister(machine: Asked): ProcessLister | null {
   let newest: { readonly listing: Promise<ProcessListing>; readonly at: Seconds } | null = null;
   return () => {
     const at = machine.monotonicSeconds();
-    if (newest === null || at - newest.at > LISTING_LIFETIME) {
+    if (newest === null || at - newest.at > lifetime) {
       newest = { listing: listAll(machine), at };
     }
     return newest.listing;

@@ -44,6 +44,8 @@ export type HostLink =
 
 /** Few servers take more than ten logins at once, and one jump host answers for many hosts. */
 const MAX_LOGINS = 8;
+/** A list of processes and ports costs a host tens of milliseconds of its time. */
+const LISTING_LIFETIME: Seconds = 15;
 const LATENCY_INTERVAL: Seconds = 5;
 /** After so long a session the next failure counts as the first. */
 const HEALTHY_AFTER: Seconds = SECONDS_PER_MINUTE;
@@ -244,7 +246,7 @@ export function createSshHost(parts: Parts): SshHost {
   const machine = createSshMachine(platform, call, () => connection.system);
   return {
     target,
-    host: createHost(target.name, machine),
+    host: createHost(target.name, machine, LISTING_LIFETIME),
     getLink: () => connection.link,
     keep: (stop, onChange) => keep(connection, stop, onChange),
     retry: () => connection.wake(),

@@ -279,13 +279,11 @@ function evaluateState(state: State): State {
   });
 }
 
-function changeHost(
-  state: State,
-  name: string,
-  change: (known: HostState) => HostState,
-): State {
+type HostChange = (known: HostState) => HostState;
+
+function setHost(state: State, name: string, change: HostChange): State {
   const host = change(getHost(state.hosts, name));
-  return deriveFleet({ ...state, hosts: new Map([...state.hosts, [name, host]]) });
+  return { ...state, hosts: new Map([...state.hosts, [name, host]]) };
 }
 
 function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
@@ -366,14 +364,19 @@ export function update(state: State, message: Message): State {
     }
     case "gpus_sampled": {
       const { report, machine, host } = message;
-      return changeHost(state, host, (known) => acceptGpuReport(known, report, machine, host));
+      return deriveFleet(
+        setHost(state, host, (known) => acceptGpuReport(known, report, machine, host)),
+      );
     }
+    // With hundreds of hosts, the fleet waits for the next `clock`.
     case "host_sampled":
-      return changeHost(state, message.host, (known) => acceptHostSample(known, message.sample));
+      return setHost(state, message.host, (known) => acceptHostSample(known, message.sample));
     case "host_linked":
-      return changeHost(state, message.host, (known) => acceptLink(known, message.link));
+      return setHost(state, message.host, (known) => acceptLink(known, message.link));
     case "gpus_failed":
-      return changeHost(state, message.host, (known) => acceptGpuFailure(known, message.failure));
+      return deriveFleet(
+        setHost(state, message.host, (known) => acceptGpuFailure(known, message.failure)),
+      );
     case "launch_read": {
       const { endpointKey, server } = message;
       return deriveFleet(updateEndpoint(state, endpointKey, (known) => ({ ...known, server })));

@@ -95,7 +95,7 @@ Deno.test(
       setNvidia({ gpus: "h100.tsv" });
       await withSshServer(folder, async (ssh) => {
         const hosts = [...GOOD, ...BAD.map(([alias]) => alias)];
-        const args = [...listArguments(ssh, server.port, hosts), "--once", "--timeout", "20"];
+        const args = [...listArguments(ssh, server.port, hosts), "--once", "--timeout", "50"];
         const outcome = await runProgram([...args, "--interval", "0"], {
           // Where it is set, Deno starts no program with an inherited environment.
           environment: { XDG_RUNTIME_DIR: ssh.runtime, LD_LIBRARY_PATH: "/nowhere" },
