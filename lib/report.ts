@@ -315,6 +315,9 @@ const ENDPOINT = object<Within<EndpointState>>([
     return computeEndpointStatus(getScrapeRecord(known, known.whole));
   }),
   field("failure", orNull(FAILURE), "why the last scrape failed"),
+  field("sshHost", orNull(TEXT), "host behind ssh through which it is reached", ({ endpoint }) => {
+    return endpoint.sshHost ?? null;
+  }),
   field("labels", LABELS, "those of its list of targets", ({ endpoint }) => {
     return endpoint.targetLabels ?? new Map();
   }),

@@ -12,7 +12,7 @@ import { describeRule } from "./rules_table.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
-import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
+import { getUptime, type Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
 import { NO_FIGURES } from "./stats_aggregate.ts";
 import { countPoints, PEAK_KEYS, SERIES_KEYS } from "./stats_series.ts";
@@ -38,6 +38,7 @@ import {
   formatReading,
   SINCE_START,
 } from "./view_format.ts";
+import { describeWay } from "./view_host.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { layOut } from "./view_layout.ts";
 import { renderLog } from "./view_log.ts";
@@ -400,7 +401,7 @@ function listInvalid({ figures: { running, waiting, kvCache, lastPoll } }: Row):
 function renderScrape(subject: Subject): string[] {
   const { state: known, status } = subject.row;
   const { scrape, history } = known;
-  const rows: Cells[] = [["URL", describeUrl(known.endpoint)]];
+  const rows: Cells[] = [["URL", describeWay(known.endpoint, subject.state)]];
   const labels = [...known.endpoint.targetLabels ?? []].map(([name, value]) => `${name}=${value}`);
   if (labels.length > 0) rows.push(["Labels", labels.join("  ")]);
   if (scrape !== null) {
@@ -413,10 +414,8 @@ function renderScrape(subject: Subject): string[] {
     }
     const invalid = listInvalid(subject.row).join(", ");
     if (invalid !== "") {
-      rows.push([
-        "Left out",
-        subject.paint(`${invalid}: the exported value is impossible`, "warn"),
-      ]);
+      const text = `${invalid}: the exported value is impossible`;
+      rows.push(["Left out", subject.paint(text, "warn")]);
     }
     if (scrape.aliases.size > 0) {
       rows.push(["Old metric names", [...scrape.aliases.values()].join(", ")]);

@@ -4,10 +4,11 @@
  * @module
  */
 
+import type { Endpoint } from "./model.ts";
 import { isPresent, sumReadings } from "./reading.ts";
 import { FULL_CORE } from "./rules_advice.ts";
 import type { State } from "./state.ts";
-import type { Fleet } from "./state_fleet.ts";
+import { describeUrl, type Fleet } from "./state_fleet.ts";
 import { type HostState, listGpus } from "./state_gpus.ts";
 import { measureWidth } from "./text.ts";
 import type { Seconds } from "./units.ts";
@@ -163,4 +164,12 @@ export function listDownHosts(
 /** Whether servers may still be found. */
 export function isConnecting({ hosts }: Pick<State, "hosts">): boolean {
   return hosts.values().some(({ link }) => link?.kind === "connecting");
+}
+
+/** The URL, and the way through ssh that its answers come. */
+export function describeWay(endpoint: Endpoint, { hosts }: Pick<State, "hosts">): string {
+  const url = describeUrl(endpoint);
+  if (endpoint.sshHost === undefined) return url;
+  const link = hosts.get(endpoint.sshHost)?.link;
+  return `${url}, through ssh${link?.kind === "up" && link.way === "curl" ? " by curl" : ""}`;
 }

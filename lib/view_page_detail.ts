@@ -9,7 +9,7 @@ import { isPresent, mapReading } from "./reading.ts";
 import { FLAG_OF_LIMIT } from "./rules_limits.ts";
 import { describeRule } from "./rules_table.ts";
 import type { State } from "./state.ts";
-import { describeUrl, getUptime, type Row } from "./state_fleet.ts";
+import { getUptime, type Row } from "./state_fleet.ts";
 import type { SeriesKey } from "./stats_series.ts";
 import type { PeakKey } from "./stats_series.ts";
 import { cutText, cutTextMiddle, measureWidth, padText } from "./text.ts";
@@ -31,6 +31,7 @@ import {
   formatQuantity,
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
+import { describeWay } from "./view_host.ts";
 import { fillWithTrends } from "./view_page_trends.ts";
 import { cutStyledLine, padStyledLine, type Paint } from "./view_theme.ts";
 import { chooseLevelColor, formatAlert, formatEvent, formatLimit } from "./view_words.ts";
@@ -83,7 +84,7 @@ function renderIdentity({ row, sample, state, paint }: Subject, width: number): 
     { text: cutTextMiddle(sample.modelName, MAX_NAME_WIDTH), meaning: "name" },
     { text: `${sample.server.name} ${version}`.trim(), meaning: "plain" },
     createCell(getUptime(known, state), (uptime) => `up ${formatDuration(uptime)}`),
-    { text: describeUrl(known.endpoint), meaning: "dim" },
+    { text: describeWay(known.endpoint, state), meaning: "dim" },
     { text: engine === "" ? "" : `engine ${engine}`, meaning: "dim" },
   ];
   const lines = width < TWO_COLUMN_WIDTH ? [pieces.slice(0, 3), pieces.slice(3)] : [pieces];

@@ -7,6 +7,7 @@ import {
   LSOF_ARGUMENTS,
   parseLsofPorts,
   parseProcessTable,
+  parseProcPorts,
   parseSsPorts,
   type ProcessListing,
   PS_ARGUMENTS,
@@ -282,3 +283,46 @@ for (
     assert(found?.ownerPids.includes(Deno.pid));
   });
 }
+
+// Recorded (Linux 6.1), with a connection that is not listening.
+const PROC_TCP =
+  `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 55826 1
+   1: 00000000:7A69 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 55827 1
+   2: 0100007F:1F40 0100007F:D431 01 00000000:00000000 00:00000000 00000000     0        0 55828 1
+  sl  local_address                         remote_address                        st tx_queue rx_queue
+   0: 00000000000000000000000001000000:2382 00000000000000000000000000000000:0000 0A 00000000:0
+   1: 00000000000000000000000000000000:7A69 00000000000000000000000000000000:0000 0A 00000000:0
+   2: B80D0120000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:0
+`;
+
+Deno.test("parseProcPorts() reads what listens, with the bytes of addresses in order", () => {
+  assertEquals(parseProcPorts(PROC_TCP).map(({ port, addresses }) => [port, ...addresses]), [
+    [80, "2001:db8::1"],
+    [8000, "127.0.0.1"],
+    [9090, "::1"],
+    [31337, "0.0.0.0", "::"],
+  ]);
+  assertEquals(parseProcPorts("cat: /proc/net/tcp6: No such file or directory\n"), []);
+});
+
+Deno.test({
+  name: "parseProcPorts() finds a port of this machine",
+  ignore: Deno.build.os !== "linux",
+  fn: () => {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const ports = parseProcPorts(Deno.readTextFileSync("/proc/net/tcp"));
+    const found = ports.find(({ port }) => port === listener.addr.port);
+    listener.close();
+    assertEquals(found?.addresses, ["127.0.0.1"]);
+  },
+});
+
+Deno.test("createProcessLister() reads the kernel's table where there is neither ss nor lsof", async () => {
+  const there = await list({ cat: print(PROC_TCP, 1), ps: print("") });
+  assertEquals(there.listening.map(({ port }) => port), [80, 8000, 9090, 31337]);
+  assertEquals(there.problems, []);
+  const here = await list({ cat: { kind: "refused", message: "" }, ps: print("") });
+  assertEquals(here.problems.length, 1);
+  assertEquals(here.problems[0].includes("cat"), false, "nobody is to permit that");
+});

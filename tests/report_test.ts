@@ -198,7 +198,7 @@ const MAY_BE_NULL: ReadonlySet<string> = new Set([
   ...["server", "version", "maxModelLenTokens", "parallelism", "commandLine"],
   ...["gpus", "gpuFailure", "gpuSample", "processesReason", "gpuIndexes", "outlier", "hint"],
   ...["owner", "replica", "tensorRank", "pipelineRank", "load"],
-  ...["ssh", "latencySeconds", "metricsBy", "retryInSeconds"],
+  ...["ssh", "sshHost", "latencySeconds", "metricsBy", "retryInSeconds"],
 ]);
 
 /** Fails on a null without a reason, a reason without a null, and a number that is not finite. */
