@@ -42,9 +42,14 @@ export function choosePlainWidth(
   return namesColumns ? UNLIMITED_WIDTH : PLAIN_WIDTH;
 }
 
-/** Figures that the table can have at all. */
+/** Figures that the table can have at all, and whether the kinds of servers differ. */
 export function getOffer(state: State): Offer {
-  return { objectives: state.objectives.length > 0, gpus: shouldShowGpus(state) };
+  const kinds = state.fleet.rows.flatMap(({ replica }) => replica?.sample.server.name ?? []);
+  return {
+    objectives: state.objectives.length > 0,
+    gpus: shouldShowGpus(state),
+    kinds: new Set(kinds).size > 1,
+  };
 }
 
 /** Whether to show details instead of the table. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { measureWidth } from "./text.ts";
+import { cutText, measureWidth } from "./text.ts";
 import type { GpuSample } from "./gpu_model.ts";
 import { computeMemoryRatio, findRange } from "./gpu_outliers.ts";
 import type { Quantile } from "./histogram.ts";
@@ -52,6 +52,8 @@ export interface Cell {
 /** A replica, or several merged. */
 export interface TableLine {
   readonly name: string;
+  /** Of server; empty for several replicas, or if unknown. */
+  readonly kind: string;
   /** `null` for several replicas. */
   readonly status: ReplicaStatus | null;
   /** Firing ones, worst first; of several replicas, in any order. */
@@ -80,8 +82,8 @@ export interface Column {
   readonly minWidth: number;
   /** Shown in percent. */
   readonly isRatio?: true;
-  /** Left out until its figures can be: an objective is set, or a GPU is sampled. */
-  readonly needs?: "objectives" | "gpus";
+  /** Left out until its figures can be, or tell rows apart: see `getOffer`. */
+  readonly needs?: "objectives" | "gpus" | "kinds";
   /** Sorted ascending at first, as names are; other columns start with the worst. */
   readonly risesFirst?: true;
   readonly formatCell: (line: TableLine) => Cell;
@@ -93,7 +95,7 @@ export function createRowLine(row: Row): TableLine {
   const { label, status, shown: figures, age, requestShare, serviceLevels, trend, alerts, gpus } =
     row;
   return {
-    ...{ name: label, status, alerts, figures, age },
+    ...{ name: label, kind: row.replica?.sample.server.name ?? "", status, alerts, figures, age },
     ...{ requestShare, serviceLevels, trend, gpus },
     note: describeInstead(row),
   };
@@ -102,7 +104,7 @@ export function createRowLine(row: Row): TableLine {
 export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const { shown: figures, alerts, serviceLevels, gpus } = group;
-  const none = { status: null, age: null, trend: NO_SERIES };
+  const none = { kind: "", status: null, age: null, trend: NO_SERIES };
   return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus, note: "" };
 }
 
@@ -116,6 +118,7 @@ const LATENCY_WIDTH = 7;
 const PERCENT_WIDTH = 5;
 const STATE_WIDTH = 8;
 const COUNT_WIDTH = 4;
+const KIND_WIDTH = 9;
 const SERVICE_LEVEL_WIDTH = 12;
 const COUNT = { minWidth: COUNT_WIDTH, format: formatCount } as const;
 const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } as const;
@@ -457,6 +460,18 @@ export const COLUMNS: readonly Column[] = [
     help: "preemptions per second",
     read: (window) => window.preemptionsPerSecond,
   }),
+  {
+    id: "kind",
+    title: "KIND",
+    help: "kind of server, if there are several",
+    align: "left",
+    priority: 7.5,
+    minWidth: KIND_WIDTH,
+    needs: "kinds",
+    risesFirst: true,
+    formatCell: ({ kind }) => ({ text: cutText(kind, KIND_WIDTH), meaning: "dim" }),
+    getSortValue: ({ kind }) => kind === "" ? null : kind,
+  },
 ];
 
 export function startSort({ id, risesFirst }: Column): Sort {
@@ -469,8 +484,8 @@ export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
 export const PRESETS: readonly (readonly [name: string, columnIds: readonly string[]])[] = [
   ["all", COLUMN_IDS],
   ["serving", [
-    ...["replica", "state", "running", "waiting", "kv_bar", "kv", "output", "prompt", "requests"],
-    ...["ttft_p95_1m", "itl_p95_1m", "slo", "trend"],
+    ...["replica", "state", "kind", "running", "waiting", "kv_bar", "kv", "output", "prompt"],
+    ...["requests", "ttft_p95_1m", "itl_p95_1m", "slo", "trend"],
   ]],
   ["latency", [
     ...["replica", "state", "running", "waiting", "ttft_p95_1m", "itl_p95_1m", "e2e_p95_1m"],

@@ -742,7 +742,7 @@ Deno.test("parseSort() takes a column and a direction", () => {
   assertEquals(parseSort("kv:asc"), { columnId: "kv", isDescending: false });
   assertEquals(parseSort("replica:desc"), { columnId: "replica", isDescending: true });
   // Names rise, and what is worst when low; other figures fall: as a click begins.
-  const rising = ["replica", "slo"];
+  const rising = ["replica", "slo", "kind"];
   for (const columnId of rising) {
     assertEquals(parseSort(columnId), { columnId, isDescending: false });
   }

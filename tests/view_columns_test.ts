@@ -18,7 +18,15 @@ import {
   type TableLine,
 } from "../lib/view_columns.ts";
 import type { Meaning } from "../lib/view_theme.ts";
-import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { getOffer } from "../lib/view.ts";
+import {
+  advance,
+  createEndpoint,
+  createScraped,
+  encode,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 function readLines(state: State): readonly TableLine[] {
@@ -80,7 +88,7 @@ Deno.test("formatCell() shows the status, with the age of a stale one", () => {
 Deno.test("formatCell() shows dashes and no bar without values", () => {
   const [, , down] = readLines(watchTroubledFleet());
   for (const { id, formatCell } of COLUMNS) {
-    if (["replica", "state", "kv_bar", "trend"].includes(id)) continue;
+    if (["replica", "state", "kind", "kv_bar", "trend"].includes(id)) continue;
     assertEquals(formatCell(down).text, "—", id);
   }
   assertEquals(findColumn("kv_bar").formatCell(down).text, "");
@@ -174,4 +182,21 @@ Deno.test("formatCell() leaves out the mark of a dim figure rather than the end 
   assertEquals(format(549, { isOverMinute: true }), { text: "549~", meaning: "dim" });
   assertEquals(format(1130, { isOverMinute: true }), { text: "1.13k", meaning: "dim" });
   assertEquals(format(1130, { isSinceStart: true }), { text: "1.13k", meaning: "dim" });
+});
+
+Deno.test("the column of kinds is there where kinds differ, and short", () => {
+  const [first, second] = [8000, 8001].map((port) => createEndpoint(port));
+  const vllm = encode(writeEngine([["num_requests_running", 1]]));
+  const watch = (other: Uint8Array): State =>
+    advance(startState([first, second]), 1, [
+      createScraped(first, 0.5, vllm),
+      createScraped(second, 0.6, other),
+    ]);
+  const alike = watch(vllm);
+  assertEquals(getOffer(alike).kinds, false);
+  const mixed = watch(encode('trtllm_num_requests_running{model_name="m"} 1\n'));
+  assertEquals(getOffer(mixed).kinds, true);
+  assertEquals(readCells("kind", readLines(mixed)), ["vLLM", "trtllm-s…"]);
+  // A group has the kind in its name where it needs one.
+  assertEquals(findColumn("kind").formatCell(createGroupLine(mixed.fleet.total, "ALL")).text, "");
 });

@@ -66,7 +66,7 @@ Deno.test("renderColumnMenu() shows headings, what is on screen, values and the 
   const ui = createUi({ columnIds: COLUMN_IDS, hiddenColumnIds: new Set(["kv"]) });
   const selected = createRowLine(watchFleet(1).fleet.rows[0]);
   const shownIds = new Set(["replica", "state"]);
-  const offer = { objectives: false, gpus: true };
+  const offer = { objectives: false, gpus: true, kinds: false };
   const [heading, ...lines] = renderColumnMenu({ ...ui, columnCursor: 3 }, {
     selected,
     shownIds,
@@ -81,7 +81,7 @@ Deno.test("renderColumnMenu() shows headings, what is on screen, values and the 
   for (const [i, { id, title, help, formatCell }] of COLUMNS.entries()) {
     assertStringIncludes(lines[i], help);
     const isOn = id !== "kv";
-    const wanted = id === "slo" ? "no data" : isOn ? "no room" : "";
+    const wanted = id === "slo" || id === "kind" ? "no data" : isOn ? "no room" : "";
     const presence = shownIds.has(id) ? "shown" : wanted;
     assert(lines[i].startsWith(` [${isOn ? "x" : " "}] ${title}`), lines[i]);
     assertEquals(/ (shown|no room|no data) /.exec(lines[i])?.[1] ?? "", presence);

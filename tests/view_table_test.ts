@@ -12,7 +12,7 @@ import { watchServers } from "./fixtures/screens.ts";
 
 const plain = createPaint(null);
 
-const OFFER = { objectives: false, gpus: false };
+const OFFER = { objectives: false, gpus: false, kinds: false };
 
 interface Drawing {
   readonly width?: number;
@@ -78,11 +78,11 @@ Deno.test("chooseColumns() drops columns by priority", () => {
   assertEquals(last, ["replica"]);
 });
 
-Deno.test("chooseColumns() shows service levels and GPUs only if there can be any", () => {
+Deno.test("chooseColumns() shows service levels, GPUs and kinds only if there can be any", () => {
   const lines = readLines(watchFleet(4));
-  const all = chooseIds(lines, 400, { objectives: true, gpus: true });
+  const all = chooseIds(lines, 400, { objectives: true, gpus: true, kinds: true });
   const extra = all.filter((id) => !chooseIds(lines, 400).includes(id));
-  assertEquals(extra, ["slo", "gpu", "gpu_memory"]);
+  assertEquals(extra, ["slo", "gpu", "gpu_memory", "kind"]);
 });
 
 Deno.test("chooseColumns() takes no notice of values", () => {
