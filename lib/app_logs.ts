@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dispatch, type Session } from "./app_session.ts";
+import { dispatch, pollSoon, type Session } from "./app_session.ts";
 import { DIALECTS, findDialect } from "./dialect.ts";
 import { getHostAndPort } from "./endpoint.ts";
 import { type Host, LOCAL_HOST } from "./host.ts";
@@ -13,7 +13,7 @@ import { findLogPlace, nameLogPlace, readLogText } from "./host_log_source.ts";
 import type { ProcessInfo } from "./host_processes.ts";
 import { findDialectOf, findServerProcess } from "./host_servers.ts";
 import type { Dialect } from "./dialect_model.ts";
-import type { LogPlace, WatchedLog } from "./log.ts";
+import type { LogPlace, ServerLog, WatchedLog } from "./log.ts";
 import { isLoading } from "./rules_status.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { listEndpointsOn } from "./state_fleet.ts";
@@ -77,27 +77,37 @@ async function findServer(
   return server;
 }
 
-const UNKNOWN_PLACE = "where it logs is not known: name the place with --log";
+const UNKNOWN_PROCESS = "no process of this server is found: name its log with --log";
+const UNKNOWN_PLACE = "where it logs is not known: name its log with --log";
+
+/** A log that says so when it is first read may have said so for long. */
+function getReadyTime(known: EndpointState, { isReady }: ServerLog, host: Host): Seconds | null {
+  if (!isReady) return null;
+  const before = known.log?.log ?? null;
+  return before === null || before.isReady ? known.log?.readyAt ?? null : host.monotonicSeconds();
+}
 
 async function readLog(
   watch: LogWatch,
   known: EndpointState,
-): Promise<WatchedLog | null> {
+): Promise<WatchedLog> {
   const { session: { platform, options }, host } = watch;
   const { key } = known.endpoint;
   const named = options.logs.get(key) ?? null;
   const process = await findProcess(watch, known);
   const server = await findServer(watch, { key, process, named });
   const place = named ?? server?.place ?? null;
-  if (server === null && place === null) return null;
   // Its grammar reads nothing into the log of another kind of server.
   const dialect = server?.dialect ?? findDialect(known.endpoint.serverName) ?? DIALECTS[0];
   const common = {
+    readyAt: known.log?.readyAt ?? null,
     processStartedAt: process === null ? null : server?.startedAt ?? null,
     source: place === null ? null : nameLogPlace(place),
     flags: dialect.flags,
   };
-  if (place === null) return { ...common, problem: UNKNOWN_PLACE, log: null };
+  if (place === null) {
+    return { ...common, problem: server === null ? UNKNOWN_PROCESS : UNKNOWN_PLACE, log: null };
+  }
   const read = await readLogText(host, place);
   if ("problem" in read) return { ...common, problem: read.problem, log: known.log?.log ?? null };
   const log = parseServerLog(read.text, {
@@ -105,13 +115,16 @@ async function readLog(
     nowEpoch: host.epochSeconds(),
     utcOffset: platform.utcOffset(),
   });
-  return { ...common, problem: null, log };
+  return { ...common, problem: null, log, readyAt: getReadyTime(known, log, host) };
 }
 
 async function updateLog(watch: LogWatch, known: EndpointState): Promise<void> {
   const log = await readLog(watch, known);
-  if (watch.session.stop.signal.aborted || log === null) return;
-  dispatch(watch.session, { kind: "log_read", endpointKey: known.endpoint.key, log });
+  if (watch.session.stop.signal.aborted) return;
+  const { key } = known.endpoint;
+  dispatch(watch.session, { kind: "log_read", endpointKey: key, log });
+  // It answers now, if ever.
+  if (log.log?.isReady && known.log?.log?.isReady === false) pollSoon(watch.session, key);
 }
 
 /** Of a host's servers that do not answer or are shown. Never rejects. */

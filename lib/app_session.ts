@@ -305,6 +305,14 @@ function pollDue(session: Session): void {
   session.nextDueAt = getNextDueTime(session);
 }
 
+/** Of one endpoint, which is about to answer. */
+export function pollSoon(session: Session, key: string): void {
+  const one = session.watched.get(key);
+  if (one === undefined || session.busy.has(key)) return;
+  one.requestedAt = session.platform.monotonicSeconds() + MIN_POLL_DISTANCE;
+  wake(session);
+}
+
 /** Also connects to hosts that are down. Endpoints scraped just before wait for `MIN_POLL_DISTANCE`. */
 export function pollNow(session: Session): void {
   for (const { ssh } of session.sshWatches) ssh.retry();

@@ -154,6 +154,8 @@ export function parseLogPlace(text: string): LogPlace | null {
 
 /** A server's process and log, as last seen. */
 export interface WatchedLog {
+  /** When its log began to say that it is ready, as far as watched; `null` if it does not. */
+  readonly readyAt: Seconds | null;
   /** When its process started; `null` if none is seen. */
   readonly processStartedAt: Seconds | null;
   /** The command that reads the log, or the file's path; `null` if it is not known. */

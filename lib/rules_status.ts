@@ -42,19 +42,22 @@ export interface ScrapeRecord {
   readonly interval?: Seconds;
   /** Its server has not opened its port yet. */
   readonly isLoading?: boolean;
+  readonly hasEnded?: boolean;
 }
 
 export interface ScrapedEndpoint {
   readonly endpoint: Pick<Endpoint, "isGuess">;
   readonly scrape: Pick<Scrape, "receivedAt" | "duration" | "interval"> | null;
   readonly askedAt: Seconds | null;
-  readonly failure: Pick<ScrapeFailure, "kind"> | null;
+  readonly failure: Pick<ScrapeFailure, "kind" | "failedAt"> | null;
   readonly schedule: Schedule;
-  readonly log: Pick<WatchedLog, "processStartedAt" | "log"> | null;
+  readonly log: Pick<WatchedLog, "readyAt" | "processStartedAt" | "log"> | null;
 }
 
 /** Without a log that says more, a server that does not answer after this time is not loading. */
 const MAX_SILENT_LOAD: Seconds = SECONDS_PER_HOUR;
+/** From its last line of a load to its first answer. */
+const READY_GRACE: Seconds = 2;
 
 /** Its process runs, and has not answered since it started. */
 export function isLoading({ scrape, failure, log }: ScrapedEndpoint, now: Seconds): boolean {
@@ -65,7 +68,14 @@ export function isLoading({ scrape, failure, log }: ScrapedEndpoint, now: Second
   if (report === null || report.load === null) {
     return failure.kind === "refused" && now - startedAt < MAX_SILENT_LOAD;
   }
-  return !report.isReady && report.death?.isEnd !== true;
+  if (report.death?.isEnd === true) return false;
+  // It has not been asked since it said so.
+  return !report.isReady || failure.failedAt < (log?.readyAt ?? -Infinity) + READY_GRACE;
+}
+
+/** Its log says that it ended: it will not answer again soon. */
+function hasEnded({ failure, log }: ScrapedEndpoint): boolean {
+  return failure !== null && LOADING_FAILURES.has(failure.kind) && log?.log?.death?.isEnd === true;
 }
 
 /** Between two scrapes. */
@@ -98,6 +108,7 @@ export function getScrapeRecord(
     hasFailed: (known.failure !== null && !isAwaited) || isOld || overdue > interval + responseTime,
     age,
     isLoading: isLoading(known, now),
+    hasEnded: hasEnded(known),
   };
 }
 
@@ -111,6 +122,7 @@ export function computeEndpointStatus(
   record: ScrapeRecord,
 ): "PENDING" | "OK" | "LOAD" | "STALE" | "DOWN" {
   if (record.isLoading) return "LOAD";
+  if (record.hasEnded) return "DOWN";
   if (!record.hasFailed) return record.age === null ? "PENDING" : "OK";
   const limit = Math.max(STALE_LIMIT, STALE_INTERVALS * (record.interval ?? 0));
   return record.age === null || record.age > limit ? "DOWN" : "STALE";

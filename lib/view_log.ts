@@ -85,7 +85,7 @@ export function listDeaths({ fleet: { rows } }: State): readonly string[] {
   return rows.flatMap(({ place, death }) => death === null ? [] : `${place}  died: ${death.text}`);
 }
 
-/** `≈ in 512 out 64 tok/s, 8 running, 6 waiting, KV 88 % (log, 7s ago)`; empty without figures. */
+/** `≈ log 7s ago: in 512 out 64.5 tok/s, run 8, wait 6, KV 88 %`; empty without figures. */
 export function describeLogFigures(figures: readonly LogFigures[]): string {
   const own = figures.filter(({ subject }) => subject === "requests");
   if (own.length === 0) return "";
@@ -103,14 +103,17 @@ export function describeLogFigures(figures: readonly LogFigures[]): string {
   const usages = own.flatMap(({ values: { kvCacheUsageRatio: usage } }) =>
     typeof usage === "number" ? usage : []
   );
+  const rates = [
+    say("promptTokensPerSecond", (rate) => `in ${formatQuantity(rate)}`),
+    say("generationTokensPerSecond", (rate) => `out ${formatQuantity(rate)}`),
+  ].filter((rate) => rate !== "");
   const parts = [
-    say("promptTokensPerSecond", (rate) => `in ${formatQuantity(rate)} tok/s`),
-    say("generationTokensPerSecond", (rate) => `out ${formatQuantity(rate)} tok/s`),
-    say("running", (count) => `${formatCount(count)} running`),
-    say("waiting", (count) => `${formatCount(count)} waiting`),
+    rates.length === 0 ? "" : `${rates.join(" ")} tok/s`,
+    say("running", (count) => `run ${formatCount(count)}`),
+    say("waiting", (count) => `wait ${formatCount(count)}`),
     usages.length === 0 ? "" : `KV ${formatPercent(Math.max(...usages))}`,
   ].filter((part) => part !== "");
-  return `≈ ${parts.join(", ")} (log, ${formatDuration(age)} ago)`;
+  return `≈ log ${formatDuration(age)} ago: ${parts.join(", ")}`;
 }
 
 /** What a row without figures says in their place: its load, its last words, or what it logs. */
@@ -134,7 +137,8 @@ function nameValue(key: string): string {
 function formatValue(key: string, value: LogValues[string]): string {
   if (typeof value === "string") return value;
   if (typeof value !== "number") return value.join(", ");
-  return key.endsWith("Ratio") ? formatPercent(value) : formatQuantity(value);
+  if (key.endsWith("Ratio")) return formatPercent(value);
+  return Number.isInteger(value) ? formatCount(value) : formatQuantity(value);
 }
 
 interface Subject {
@@ -190,7 +194,12 @@ export function renderLogPage(
   if (row === null) return [paint(" select a replica: a group has no log", "dim")];
   const { log } = row.state;
   if (state.isDemo) return [paint(" a simulated server has no log", "dim")];
-  if (log === null) return [paint(` reading the log of ${row.place} …`, "dim")];
+  if (log === null) {
+    const said = state.hosts.has(row.host)
+      ? `reading the log of ${row.place} …`
+      : `the log of another machine is read through ssh: vllm-htop --ssh ${row.host}`;
+    return wrapText(said, width - 2, "  ").map((line) => ` ${paint(line, "dim")}`);
+  }
   const lines = log.log?.lines ?? [];
   const problem = log.problem === null ? [] : [paint(` ${log.problem}`, "warn")];
   const source = log.source === null ? [] : [paint(` ${log.source}`, "title")];

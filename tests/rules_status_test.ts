@@ -107,7 +107,13 @@ Deno.test("getScrapeRecord() treats an overdue answer as a failure", () => {
   const known = { endpoint, askedAt: 12, failure: null, schedule, log: null };
   const read = (now: number, duration = 0.01) =>
     getScrapeRecord({ ...known, scrape: { receivedAt: 10, duration } }, { now, interval: 2 });
-  assertEquals(read(13), { interval: 2, hasFailed: false, age: 3, isLoading: false });
+  assertEquals(read(13), {
+    interval: 2,
+    hasFailed: false,
+    age: 3,
+    isLoading: false,
+    hasEnded: false,
+  });
   assertEquals(read(12 + 2 + MAX_RESPONSE_TIME).hasFailed, false);
   assertEquals(read(12.1 + 2 + MAX_RESPONSE_TIME).hasFailed, true);
   // One that answered as late before is busy.
@@ -117,12 +123,18 @@ Deno.test("getScrapeRecord() treats an overdue answer as a failure", () => {
     endpoint,
     scrape: null,
     askedAt: null,
-    failure: { kind: "dns" },
+    failure: { kind: "dns", failedAt: 0 },
     schedule,
     log: null,
   } as const;
   const record = getScrapeRecord(never, { now: 1, interval: 2 });
-  assertEquals(record, { interval: 2, hasFailed: true, age: null, isLoading: false });
+  assertEquals(record, {
+    interval: 2,
+    hasFailed: true,
+    age: null,
+    isLoading: false,
+    hasEnded: false,
+  });
 });
 
 Deno.test("a server that answers 4 s late is busy, and one that refuses is down", () => {
@@ -172,7 +184,7 @@ Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
   const refused = {
     scrape: null,
     askedAt: null,
-    failure: { kind: "refused" },
+    failure: { kind: "refused", failedAt: 0 },
     schedule: startSchedule(),
     log: null,
   };

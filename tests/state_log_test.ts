@@ -35,6 +35,7 @@ const TEXT: ViewOptions = { output: "auto", depth: null, ascii: false, hasBraill
 function readLog(lines: readonly string[], more: Partial<WatchedLog> = {}): Message {
   const clock = { nowEpoch: NOW_EPOCH, utcOffset: 0 };
   const log: WatchedLog = {
+    readyAt: null,
     processStartedAt: 0,
     source: "/var/log/vllm.log",
     problem: null,
@@ -105,6 +106,21 @@ Deno.test("a server is not LOAD that is ready, has answered before, ended, or ha
   assertEquals(getStatus(watch(readLog(WEIGHTS, { processStartedAt: null }), fail())), "DOWN");
 });
 
+Deno.test("a server that has just said that it is ready is LOAD until it is asked again", () => {
+  const readyAt = (at: number | null) => watch(readLog(START, { readyAt: at }), fail());
+  assertEquals(getStatus(readyAt(NOW - 0.5)), "LOAD");
+  assertEquals(getStatus(readyAt(NOW - 2.5)), "LOAD");
+  assertEquals(getStatus(readyAt(NOW - 3.5)), "DOWN");
+  assertEquals(getStatus(readyAt(null)), "DOWN");
+});
+
+Deno.test("a server whose engine died is DOWN at once, not STALE", () => {
+  const answered = createScraped(SERVER, 50, GOOD);
+  const line = "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.";
+  assertEquals(getStatus(watch(answered, readLog(START), fail())), "STALE");
+  assertEquals(getStatus(watch(answered, readLog([...START, line]), fail())), "DOWN");
+});
+
 Deno.test("a server that loads does not hide that the others are well", () => {
   const state = [
     readLog(WEIGHTS),
@@ -163,7 +179,7 @@ const FIGURES = [
 Deno.test("a server without metrics shows the figures that it logs, marked, with their age", () => {
   const state = watch(readLog([...START, ...FIGURES]), fail("not_found"));
   assertEquals(getStatus(state), "DOWN");
-  const said = "≈ in 512 tok/s, out 64.5 tok/s, 8 running, 6 waiting, KV 88 % (log, 7s ago)";
+  const said = "≈ log 7s ago: in 512 out 64.5 tok/s, run 8, wait 6, KV 88 %";
   const table = renderText(state, { ...TEXT, output: "table" });
   assertEquals(table.filter((one) => one.includes(`DOWN      ${said}`)).length, 1);
   assertMatch(
@@ -178,7 +194,7 @@ Deno.test("a server without metrics shows the figures that it logs, marked, with
 Deno.test("figures of a log are not shown as current when they are old, or when it has another clock", () => {
   const later = tick(watch(readLog([...START, ...FIGURES]), fail("not_found")), NOW + 60);
   assertEquals(
-    renderText(later, { ...TEXT, output: "table" }).filter((one) => one.includes("≈ in")),
+    renderText(later, { ...TEXT, output: "table" }).filter((one) => one.includes("≈ log")),
     [],
   );
   assertEquals(later.fleet.rows[0].logFigures.map(({ age }) => age), [67]);
@@ -213,5 +229,9 @@ Deno.test("renderLogPage() shows where the lines are from, the lines, and why th
   const denied = { log: null, problem: "permission denied", source: "docker logs c" };
   assertEquals(draw(watch(readLog([], denied), fail())), [" docker logs c", " permission denied"]);
   assertEquals(draw(watch(fail())), [" reading the log of :8000 …"]);
+  const far = { ...createEndpoint(8000, "gpu1"), key: SERVER.key };
+  assertEquals(draw(tick(startState([far])), 99), [
+    " the log of another machine is read through ssh: vllm-htop --ssh gpu1",
+  ]);
   assertEquals(draw(watch(readLog([]), fail())), [" /var/log/vllm.log", " no lines yet"]);
 });
