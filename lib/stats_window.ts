@@ -178,7 +178,9 @@ export function hasFallen(later: EngineSample, earlier: CountedSample): boolean 
   for (const key of COUNTER_KEYS) {
     const now = later.counters[key];
     const before = earlier.counters[key];
-    if (isPresent(now) && isPresent(before) && now.value < before.value) return true;
+    // A metric that appears with its first use is away after a restart.
+    const isLess = isPresent(now) ? now.value < (before.value ?? 0) : now.reason === "initializing";
+    if (isPresent(before) && isLess) return true;
   }
   for (const key of LABELLED_COUNTERS) {
     for (const [child, before] of earlier.labelled[key] ?? []) {

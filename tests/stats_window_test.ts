@@ -184,6 +184,21 @@ for (const [what, fallen] of FALLS) {
   });
 }
 
+Deno.test("appendSample() detects a restart by a counter that waits for its first use again", () => {
+  const declared = "# TYPE vllm:generation_tokens_total counter\n" +
+    writeEngine([["num_requests_running", 0]]);
+  const counted = (tokens: number) => writeEngine([["generation_tokens_total", tokens]]);
+  const restartsAfter = (...texts: readonly string[]): number =>
+    texts.reduce(
+      (history, text, i) => appendSample(history, readPoint(2 * i, text)),
+      startHistory(),
+    ).restartCount;
+  assertEquals(restartsAfter(declared, counted(0), counted(9)), 0);
+  assertEquals(restartsAfter(counted(9), declared), 1);
+  // It has counted more since.
+  assertEquals(restartsAfter(counted(9), declared, counted(12)), 1);
+});
+
 Deno.test("appendSample() sees no restart in a fall of a gauge", () => {
   const gauges = (value: number): Series[] => [
     ["num_requests_running", value],
