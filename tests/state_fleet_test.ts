@@ -572,6 +572,7 @@ Deno.test("update() groups replicas of one model by kind of server, and compares
       model: "m",
     }),
     `sglang:num_running_reqs{model_name="m"} 4\n` +
+    `sglang:time_to_first_token_seconds_count{model_name="m"} 9\n` +
     `sglang:realtime_tokens_total{mode="decode",model_name="m"} ${400 * at}\n`,
   ];
   const state = [1, 11].reduce(
