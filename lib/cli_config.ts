@@ -1,6 +1,7 @@
 /**
  * Finds, loads and parses the configuration file. The usual file may be missing, a named one may
- * not. A file with a password that others can read is refused, as ssh does with keys. Paths: XDG
+ * not. A file with a password that others can read is refused, as ssh does with keys, and one that
+ * names programs if others can write to it. Paths: XDG
  * Base Directory Specification 0.8 (relative values are ignored), else Apple's and Microsoft's
  * folders.
  * @module
@@ -235,6 +236,7 @@ export interface ConfigFile extends Omit<Config, "hasSecrets"> {
 const NAME = "vllm-htop/config.json";
 const MAX_LENGTH: Bytes = 2 ** 20;
 const OTHERS = 0o077;
+const OTHERS_WRITE = 0o022;
 
 /** `null` if no variable names the folder. */
 export function findConfigPath(
@@ -276,9 +278,13 @@ export async function loadConfig(
   const folder = /^(.*)[/\\]/s.exec(path)?.[1] ?? ".";
   const config = parseConfig(text, folder);
   if ("error" in config) return { error: `${shown}: ${config.error}` };
-  const mode = config.hasSecrets ? await platform.fileMode(path) : null;
-  if (mode !== null && (mode & OTHERS) !== 0) {
+  const runsPrograms = config.hooks.some(({ exec }) => exec !== null);
+  const mode = config.hasSecrets || runsPrograms ? await platform.fileMode(path) ?? 0 : 0;
+  if (config.hasSecrets && (mode & OTHERS) !== 0) {
     return { error: `${shown} holds a password or webhook, and others can read it: chmod 600` };
+  }
+  if (runsPrograms && (mode & OTHERS_WRITE) !== 0) {
+    return { error: `${shown} names programs to run, and others can write to it: chmod go-w` };
   }
   const warnings = config.warnings.map((warning) => `${shown}: ${warning}`);
   return { values: config.values, warnings, hooks: config.hooks, path, isFound: true };

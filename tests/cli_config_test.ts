@@ -102,6 +102,24 @@ Deno.test("loadConfig() refuses a file with a password that others can read", as
   }
 });
 
+Deno.test("loadConfig() refuses a file that names programs to run and that others can write to", async () => {
+  const files = {
+    "/c": '{ "hooks": [{ "exec": ["page"] }] }',
+    "/d": '{ "hooks": [{ "bell": true }] }',
+  };
+  for (const mode of [0o664, 0o646, 0o622]) {
+    const config = await loadConfig(createWorld({ files, mode }), "/c");
+    assertEquals(config, {
+      error:
+        'the configuration file "/c" names programs to run, and others can write to it: chmod go-w',
+    });
+    assert(!("error" in await loadConfig(createWorld({ files, mode }), "/d")));
+  }
+  for (const mode of [0o644, 0o600, null]) {
+    assert(!("error" in await loadConfig(createWorld({ files, mode }), "/c")));
+  }
+});
+
 Deno.test("fileMode() of the platform gives the bits of a file, and null for none", async () => {
   const { fileMode } = createDenoPlatform();
   const path = await Deno.makeTempFile();
