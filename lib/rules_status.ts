@@ -33,6 +33,9 @@ export const MAX_RESPONSE_TIME: Seconds = 1;
 /** The port is closed, or what forwards to it is open. */
 const LOADING_FAILURES: ReadonlySet<FailureKind> = new Set(["refused", "reset", "timeout"]);
 
+/** A sample that another program takes may be older by so many of its intervals. */
+const MAX_SAMPLE_INTERVALS = 3;
+
 export interface ScrapeRecord {
   /** The newest attempt failed or is overdue. */
   readonly hasFailed: boolean;
@@ -99,9 +102,9 @@ export function getScrapeRecord(
   // A busy server answers as late as the last time.
   const responseTime = Math.max(MAX_RESPONSE_TIME, known.scrape?.duration ?? 0);
   const age = known.scrape === null ? null : Math.max(0, now - known.scrape.receivedAt);
-  // Scraped by others: a sample may be an interval old, and is fetched up to one later.
+  // Scraped by others: a sample may be an interval old, is fetched up to one later, and takes time.
   const isOld = known.scrape?.interval !== undefined &&
-    (age ?? 0) > 2 * interval + state.interval + MAX_RESPONSE_TIME;
+    (age ?? 0) > MAX_SAMPLE_INTERVALS * interval + state.interval + MAX_RESPONSE_TIME;
   return {
     // Nobody knows whether it is down.
     interval: isOld && known.failure === null ? Infinity : interval,

@@ -174,8 +174,8 @@ Deno.test("getScrapeRecord() judges samples that another program takes by their 
       ...{ schedule: startSchedule(), scrape: { receivedAt: 0, duration: 0, interval } },
     }, { now, interval: 2 }));
   assertEquals([judgeAt(1000, undefined)], ["OK"], "our own scrapes fail otherwise");
-  assertEquals([judgeAt(32, 15), judgeAt(34, 15)], ["OK", "STALE"]);
-  assertEquals([judgeAt(122, 60), judgeAt(124, 60)], ["OK", "STALE"]);
+  assertEquals([judgeAt(47, 15), judgeAt(49, 15)], ["OK", "STALE"]);
+  assertEquals([judgeAt(182, 60), judgeAt(184, 60)], ["OK", "STALE"]);
   assertEquals(judgeAt(1000, 15), "STALE", "nobody knows whether it is down");
 });
 
