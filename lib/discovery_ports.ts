@@ -4,7 +4,7 @@
  * @module
  */
 
-import { findDialect, identifyCommand } from "./dialect.ts";
+import { findDialect } from "./dialect.ts";
 import type { Dialect } from "./dialect_model.ts";
 import {
   identifyForwarder,
@@ -101,7 +101,7 @@ function classifyPort(
   for (const pid of ownerPids) {
     const chain = listAncestors(context.table, pid);
     if (chain.length === 0) continue;
-    const serverName = identifyCommand(chain[0].commandLine);
+    const [{ serverName }] = chain;
     const dialect = findDialect(serverName);
     if (dialect !== null) return classifyServerPort(port, { dialect, chain }, context);
     if (serverName !== null) return { ...UNKNOWN, serverName };

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { DIALECTS, findDialect, identifyCommand } from "./dialect.ts";
+import { DIALECTS, findDialect } from "./dialect.ts";
 import type { Dialect } from "./dialect_model.ts";
 import {
   listAncestors,
@@ -16,8 +16,8 @@ import {
 import type { LaunchInfo } from "./model.ts";
 
 /** The dialect of a server's command line; `null` for a mere process title. */
-function findServerDialect({ commandLine }: ProcessInfo): Dialect | null {
-  const dialect = findDialect(identifyCommand(commandLine));
+function findServerDialect({ commandLine, serverName }: ProcessInfo): Dialect | null {
+  const dialect = findDialect(serverName);
   return dialect === null || dialect.processes.title.test(commandLine) ? null : dialect;
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { identifyCommand } from "./dialect.ts";
 import type { Platform, ProgramOutcome } from "./platform.ts";
 import { maskSecrets, sanitizeText } from "./text.ts";
 import {
@@ -124,6 +125,8 @@ export interface ProcessInfo {
   readonly user: string;
   /** Arguments joined by blanks, or the process title; sanitized, secrets masked. */
   readonly commandLine: string;
+  /** The kind of server that the command line or title names; `null` if none. */
+  readonly serverName: string | null;
   /** `commandLine` split at blanks, including those within an argument. */
   readonly arguments: readonly string[];
 }
@@ -162,6 +165,8 @@ export function parseProcessTable(text: string): ProcessTable {
       startedSecondsAgo: parseSpan(elapsed),
       user: sanitizeText(user),
       commandLine,
+      // Once: what follows asks this of every process and its ancestors.
+      serverName: identifyCommand(commandLine),
       arguments: commandLine.split(/\s+/),
     });
   }

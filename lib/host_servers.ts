@@ -86,8 +86,8 @@ export function findServerProcess(
   return listStartedServers(table).get(port) ?? null;
 }
 
-export function findDialectOf({ commandLine }: ProcessInfo): Dialect | null {
-  return findDialect(identifyCommand(commandLine));
+export function findDialectOf({ serverName }: ProcessInfo): Dialect | null {
+  return findDialect(serverName);
 }
 
 /** Servers that run and do not listen yet, with their ports; not those of containers. */

@@ -103,10 +103,12 @@ function takeAnswer(reading: Reading): ProgramOutcome | null {
   reading.from = 0;
   const begin = `\n${nonce} begin ${id}\n`;
   const start = block.indexOf(begin);
-  const code = new RegExp(`\n${nonce} end ${id} (\\d+)\n`).exec(block);
-  if (start < 0 || code === null) return { kind: "aborted" };
-  const stdout = block.slice(start + begin.length, code.index);
-  return toOutcome(Number(code[1]), stdout, block.slice(code.index + code[0].length));
+  const mark = `\n${nonce} end ${id} `;
+  const stop = block.lastIndexOf(mark);
+  if (start < 0 || stop < 0) return { kind: "aborted" };
+  const stdout = block.slice(start + begin.length, stop);
+  const [, code, stderr] = /^(\d+)\n(.*)$/s.exec(block.slice(stop + mark.length)) ?? [];
+  return toOutcome(Number(code), stdout, stderr);
 }
 
 /** The system's name, once it is there. */

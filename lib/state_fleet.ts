@@ -94,40 +94,40 @@ function describeServer(known: EndpointState): GpuEndpoint {
 }
 
 /** Without their listeners. A server has the processes of those that it starts for its models. */
-export function listServersOn(sources: FleetSources, host: string): readonly GpuEndpoint[] {
-  const { countedElsewhere } = sources.evaluation;
+function describeServers(
+  endpoints: readonly EndpointState[],
+  { evaluation: { countedElsewhere } }: FleetSources,
+): readonly GpuEndpoint[] {
   const isInner = ({ engines, server }: EndpointState): boolean =>
     server?.launch?.outerPorts !== undefined &&
     engines.values().some(({ key }) => countedElsewhere.has(key));
-  return listEndpointsOn(sources, host).filter((known) => !isInner(known)).map(describeServer);
+  return endpoints.filter((known) => !isInner(known)).map(describeServer);
+}
+
+export function listServersOn(sources: FleetSources, host: string): readonly GpuEndpoint[] {
+  return describeServers(listEndpointsOn(sources, host), sources);
 }
 
 export function attributeGpus(sources: FleetSources): Hosts {
-  return new Map(
-    [...sources.hosts].map(([name, host]) => [
-      name,
-      setServers(host, listServersOn(sources, name)),
-    ]),
-  );
+  const byHost = Map.groupBy(sources.endpoints, ({ endpoint }) => getHostName(endpoint));
+  const attribute = (name: string, host: HostState): HostState =>
+    setServers(host, describeServers(byHost.get(name) ?? [], sources));
+  return new Map([...sources.hosts].map(([name, host]) => [name, attribute(name, host)]));
 }
 
 /** Returns hosts with a server and at least one good sample. */
-export function listServingHosts(sources: FleetSources): Hosts {
-  return new Map(
-    [...sources.hosts].filter(([name, { report }]) =>
-      report !== null && listEndpointsOn(sources, name).length > 0
-    ),
-  );
+export function listServingHosts({ hosts, endpoints }: FleetSources): Hosts {
+  const names = new Set(endpoints.map(({ endpoint }) => getHostName(endpoint)));
+  return new Map([...hosts].filter(([name, { report }]) => report !== null && names.has(name)));
 }
 
 /** Whether the GPUs of each answering server are known. */
 export function areOwnersKnown(sources: FleetSources): boolean {
-  const hosts = [...listServingHosts(sources)];
-  const answering = hosts.flatMap(([name]) => listEndpointsOn(sources, name))
-    .filter((known) => listEngines(known).length > 0 && known.failure === null);
-  const owners = new Set(
-    hosts.flatMap(([, { shares }]) => shares.map(({ owner }) => owner?.endpointKey)),
-  );
+  const hosts = listServingHosts(sources);
+  const answering = sources.endpoints.filter((known) => listEngines(known).length > 0)
+    .filter(({ endpoint, failure }) => failure === null && hosts.has(getHostName(endpoint)));
+  const shares = [...hosts.values()].flatMap((host) => host.shares);
+  const owners = new Set(shares.map(({ owner }) => owner?.endpointKey));
   return answering.length > 0 && answering.every(({ endpoint }) => owners.has(endpoint.key));
 }
 

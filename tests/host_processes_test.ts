@@ -128,6 +128,7 @@ Deno.test("parseProcessTable() parses procps output", () => {
     user: "root",
     commandLine:
       "/usr/bin/python3 /usr/local/bin/vllm serve Qwen/Qwen3-8B --port 31337 --api-key *** -tp 2",
+    serverName: "vLLM",
     arguments: [
       ...["/usr/bin/python3", "/usr/local/bin/vllm", "serve", "Qwen/Qwen3-8B"],
       ...["--port", "31337", "--api-key", "***", "-tp", "2"],
