@@ -13,6 +13,7 @@ import type { ObjectiveFigures } from "./stats_slo.ts";
 import { cutText } from "./text.ts";
 import { formatElapsed } from "./view_format.ts";
 import { listEvidence, listRowsOf, nameCause } from "./view_diagnosis.ts";
+import { describeLoads } from "./view_log.ts";
 
 /** Exit code, and its word. */
 type CheckStatus = readonly [code: 0 | 1 | 2 | 3, word: string];
@@ -69,7 +70,7 @@ function describeVerdict(state: State): string {
     case "NONE":
       return notices.join("; ");
     case "PENDING":
-      return `${up}, others have not answered yet`;
+      return `${up}, ${describeLoads(state) || "others have not answered yet"}`;
     case "WATCHING":
       return `${up}, nothing wrong${formatElapsed(" in ", watched) || " so far"}`;
     case "HEALTHY":

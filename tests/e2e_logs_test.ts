@@ -47,22 +47,19 @@ Deno.test(
         const shows = (pattern: RegExp) =>
           screen.waitFor((rows) => isDrawn(rows) && rows.some((row) => pattern.test(row)));
         await shows(/LOAD +starting/);
-        await server.write([...START.slice(20, 41), "non-default args: {'api_key': ['hunter2']}"]);
-        await shows(/LOAD +weights 0\/1 shards/);
-
         await screen.press("l");
+        await shows(new RegExp(`^ ${server.path}$|^ \\(EngineCore pid=28613\\)`));
+        // It follows the end.
+        await server.write([...START.slice(20, 41), "non-default args: {'api_key': ['hunter2']}"]);
         const rows = await shows(/^ non-default args: \{'api_key': \*\*\*\}$/);
         assert(rows[1].includes("1 loading"), rows[1]);
-        // It follows the end.
-        await server.write(["the newest line"]);
-        await shows(/^ the newest line$/);
+        // A scan finds it, too, before its port is open.
+        const scan = runProgram(["--once", "--interval", "0", "--output", "json"]);
         await screen.press("Home");
         await shows(new RegExp(`^ ${server.path}$`));
         await screen.press("Escape");
-
-        // A scan finds it, too, before its port is open.
-        const once = await runProgram(["--once", "--interval", "0", "--output", "json"]);
-        const found = readDocument(once.stdout).endpoints.find(({ url }) =>
+        await shows(/LOAD +weights 0\/1 shards/);
+        const found = readDocument((await scan).stdout).endpoints.find(({ url }) =>
           url.includes(`:${port}/`)
         );
         assertEquals(found?.status, "LOAD");

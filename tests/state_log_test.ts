@@ -9,6 +9,7 @@ import type { FailureKind } from "../lib/model.ts";
 import { createReport } from "../lib/report.ts";
 import { type Message, type State, update } from "../lib/state.ts";
 import { renderText, type ViewOptions } from "../lib/view.ts";
+import { renderCheck } from "../lib/view_check.ts";
 import { renderLogPage } from "../lib/view_log.ts";
 import { createPaint } from "../lib/view_theme.ts";
 import {
@@ -73,6 +74,12 @@ Deno.test("a server that loads is LOAD, with phase, progress and times", () => {
   const text = getText(state);
   assertStringIncludes(text, "● LOADING   :8000: weights 0/1 shards for 1s, 1m 00s in all");
   assertMatch(text, /Loading for 1m 00s\n +starting +41s\n +weights 0\/1 shards +1s\n/);
+  const { line, code } = renderCheck(state);
+  assertEquals(code, 3);
+  assertMatch(
+    line,
+    /^VLLM-HTOP UNKNOWN - 0 of 1 up, :8000: weights 0\/1 shards for 1s, 1m 00s in all /,
+  );
   const table = renderText(state, { ...TEXT, output: "table" });
   assertEquals(
     table.filter((line) => line.startsWith(" :8000")),
