@@ -21,6 +21,8 @@ function parseTime(text: string | undefined): number | null {
   return Number.isFinite(time) ? time : null;
 }
 
+const MAX_MESSAGE_LENGTH = 1000;
+
 /** What a container runtime, the journal, compose, kubectl, Ray or a logging prefix put before it. */
 const WRAPPERS: readonly RegExp[] = [
   /^(?<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)) (?:[\w.-]+ [^\s:[\]]+(?:\[\d+\])?: )?/,
@@ -38,6 +40,11 @@ const HEAD = new RegExp(
 );
 const UVICORN_HEAD = new RegExp(`^(?<level>${LEVELS}): {4,}`);
 
+/** What is read stands in its beginning; patterns would take long on long text. */
+function cutMessage(text: string): string {
+  return text.slice(0, MAX_MESSAGE_LENGTH);
+}
+
 function parseJsonEntry(text: string): Omit<LogEntry, "epoch"> | null {
   if (!text.startsWith('{"')) return null;
   try {
@@ -49,7 +56,7 @@ function parseJsonEntry(text: string): Omit<LogEntry, "epoch"> | null {
       file: typeof name === "string" ? name : null,
       process: null,
       pid: typeof process === "number" ? process : null,
-      text: message,
+      text: cutMessage(message),
     };
   } catch {
     return null;
@@ -82,7 +89,7 @@ function parseEntry(line: string): LogEntry {
     file: file ?? bare ?? null,
     process: own?.groups?.process ?? null,
     pid: own === null ? null : Number(own.groups?.pid),
-    text: rest.slice(head?.[0].length ?? 0),
+    text: cutMessage(rest.slice(head?.[0].length ?? 0)),
   };
 }
 

@@ -17,6 +17,7 @@ import {
   type LogGrammar,
   type LogMessage,
   type LogStatistics,
+  type LogValues,
   type ServerLog,
   stripEscapes,
 } from "./log.ts";
@@ -26,6 +27,7 @@ import type { EpochSeconds, Seconds } from "./units.ts";
 /** Of a server's log, for the screen. */
 const MAX_SHOWN_LINES = 500;
 const MAX_SHOWN_WIDTH = 1000;
+const MAX_SHOWN_LENGTH = 4096;
 /** A longer line is cut. */
 const MAX_LINE_LENGTH = 16_384;
 /** A clock that is ahead by more shows the year before. */
@@ -112,6 +114,20 @@ function getProgress(start: Start, phase: LoadPhase): LoadProgress | null {
 
 type Loading = Extract<LogMessage, { readonly kind: "loading" }>;
 
+const MAX_VALUE_WIDTH = 64;
+
+/** Names and texts are foreign, too; a number may be cut or doubled. */
+function cleanValues(values: LogValues): LogValues {
+  const isNumber = (value: LogValues[string]): boolean =>
+    typeof value === "string" || [value].flat().every(Number.isFinite);
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => isNumber(value)).map(([key, value]) => [
+      sanitizeText(key, MAX_VALUE_WIDTH),
+      typeof value === "string" ? sanitizeText(value, MAX_VALUE_WIDTH) : value,
+    ]),
+  );
+}
+
 function noteLoading(
   reading: Reading,
   message: Loading,
@@ -123,11 +139,11 @@ function noteLoading(
   reading.start = start;
   if (!start.steps.has(phase)) start.steps.set(phase, at);
   start.phases.set(getEngine(entry), phase);
-  for (const [key, value] of Object.entries(values)) {
+  for (const [key, value] of Object.entries(cleanValues(values))) {
     // Each phase has seconds and sizes of its own.
     start.values[key === "seconds" || key === "gibibytes" ? `${phase}.${key}` : key] = value;
   }
-  if (progress !== null) {
+  if (progress !== null && Number.isFinite(progress.done + progress.total)) {
     if (start.barPhase !== phase) start.bars = [];
     start.barPhase = phase;
     start.bars.push({ process: entry.process ?? "", progress });
@@ -161,7 +177,8 @@ function beginsAnew({ start, isReady, death, statistics }: Reading, message: Loa
 }
 
 function showLine(line: string): string {
-  const text = cutRewritten(stripEscapes(line)).replaceAll("\t", "    ");
+  const text = cutRewritten(stripEscapes(line)).slice(0, MAX_SHOWN_LENGTH)
+    .replaceAll("\t", "    ");
   return sanitizeText(maskSecrets(text), MAX_SHOWN_WIDTH);
 }
 
@@ -194,7 +211,8 @@ export function parseServerLog(
     else if (message.kind === "statistics") {
       const { subject, engine, engines, values } = message;
       const key = `${subject} ${engine ?? ""}`;
-      reading.statistics.set(key, { subject, engine, engines, values, atEpoch: at });
+      const counted = { subject, engine, engines, values: cleanValues(values), atEpoch: at };
+      reading.statistics.set(key, counted);
       reading.isReady = true;
     } else if (message.notice === "statistics_off") reading.statisticsAreOff = true;
   }

@@ -1,6 +1,7 @@
 /** What the last lines of a log say of a server, on a recorded start and on composed lines. */
 
 import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { VLLM_LOG } from "../lib/dialect_vllm_log.ts";
 import { parseServerLog } from "../lib/host_log.ts";
 import type { ServerLog } from "../lib/log.ts";
@@ -202,4 +203,36 @@ Deno.test("parseServerLog() only shows the lines of a server whose log it cannot
   assertEquals(rest, {
     ...{ load: null, isReady: false, death: null, statistics: [], statisticsAreOff: false },
   });
+});
+
+/** Pieces of lines, and what may stand between them. */
+const anyPiece = fc.constantFrom(
+  ...START,
+  ...["\n", "\r", "\r\n", "\x1b[32m", "\x1b]0;", '{"', "nan%", "99/0 [", "Engine 000: ", "(", "] "],
+  ...["2026-11-28T15:04:05.5Z ", "INFO 99-99 99:99:99 [loggers.py:1] ", "Running: 9", "\u202e"],
+  "\nINFO 11-28 15:04:05 [metrics.py:1] KV Transfer metrics: a\x01b=1.2.3, \x07=4\n",
+  "\nINFO 11-28 15:04:05 [loggers.py:1] Engine 000: Avg prompt throughput: 1.2.3 tokens/s\n",
+  "\nvLLM API server version \x01\x07x\n",
+);
+
+Deno.test("parseServerLog() takes any text, shows it safely, and gives finite numbers", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.oneof(anyPiece, fc.string({ unit: "binary", maxLength: 20 })), { maxLength: 60 }),
+      (pieces) => {
+        const { lines, load, death, statistics } = parse([pieces.join("")]);
+        const values = [load?.values ?? {}, ...statistics.map((one) => one.values)]
+          .flatMap((one) => Object.entries(one).flat(2));
+        const texts = [...lines, death?.text ?? "", ...values].join("");
+        // deno-lint-ignore no-control-regex
+        assertEquals(/[\x00-\x1f\x7f-\x9f\u202e]/.test(texts), false);
+        for (const value of values) {
+          if (typeof value === "number") assert(Number.isFinite(value));
+        }
+        const { done = 0, total = 0 } = load?.progress ?? {};
+        assert(Number.isFinite(done) && Number.isFinite(total));
+      },
+    ),
+    { numRuns: 300 },
+  );
 });
