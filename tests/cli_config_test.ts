@@ -200,12 +200,13 @@ Deno.test("parseConfig() gives each endpoint what is for it alone", () => {
   const config = read(`{ "endpoints": [
     "gpu1",
     { "url": "https://gpu2/", "token-file": "gpu2.token", "ca-file": "/ca.pem", "insecure": true },
-    { "url": "gpu4", "engine": "sglang" },
+    { "url": "gpu4", "engine": "sglang", "log": "journal:sglang" },
     { "url": "https://gpu3", "insecure": false }
   ] }`);
   assertEquals(show(config), {
     url: ["gpu1", "https://gpu2/", "gpu4", "https://gpu3"],
     engine: ["http://gpu4:8000=sglang"],
+    log: ["http://gpu4:8000=journal:sglang"],
     "token-file": ["https://gpu2=/etc/vllm-htop/gpu2.token"],
     "ca-file": ["https://gpu2=/ca.pem"],
     insecure: ["https://gpu2"],

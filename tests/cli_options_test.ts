@@ -150,6 +150,24 @@ Deno.test("parseArguments() looks beyond the range of ports where none is given"
   assert(run(["--auto"]).scansProcesses);
 });
 
+Deno.test("--log names the place of a server's log", () => {
+  const logs = (argv: readonly string[], variables: Variables = {}): unknown =>
+    Object.fromEntries(run(argv, variables).logs);
+  assertEquals(logs(["--log", "gpu1=docker:vllm", "--log=8001=/var/log/a=b.log"]), {
+    "http://gpu1:8000": { kind: "docker", container: "vllm" },
+    "http://localhost:8001": { kind: "file", path: "/var/log/a=b.log" },
+  });
+  const variables = { VLLM_HTOP_LOG: "gpu1=podman:a, gpu2=journal:vllm@1.service" };
+  assertEquals(logs([], variables), {
+    "http://gpu1:8000": { kind: "podman", container: "a" },
+    "http://gpu2:8000": { kind: "journal", unit: "vllm@1.service", isUser: false },
+  });
+  for (const text of ["x", "a:1=docker:--rm", "a:1=vllm.log", "=docker:a", "a:1=journal:"]) {
+    assertStringIncludes(readMessage(["--log", text]), "is not URL=PLACE");
+  }
+  assertStringIncludes(readMessage(["--log", "a:99999=/x"]), "invalid port");
+});
+
 Deno.test("parseArguments() takes names for servers, and refuses what is none", () => {
   const labels = (argv: readonly string[], variables: Variables = {}): unknown =>
     Object.fromEntries(run(argv, variables).labels);
