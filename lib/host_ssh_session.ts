@@ -130,6 +130,8 @@ interface Talk {
   readonly hello: PromiseWithResolvers<string | null>;
   readonly readers: readonly [stdout: Reader, stderr: Reader];
   readonly send: (text: string) => void;
+  /** Gives the input back, which Deno 2.6 keeps open. */
+  readonly closeInput: () => Promise<void>;
   stderr: string;
   cause: SshEnd["cause"];
   isOver: boolean;
@@ -197,6 +199,7 @@ async function followTalk(talk: Talk): Promise<SshEnd> {
     readAll(stderr, (text) => talk.stderr = (talk.stderr + text).slice(-MAX_STDERR_LENGTH)),
   ]);
   const code = await program.exitCode;
+  await talk.closeInput();
   const stopWaiting = startTimer(LAST_WORDS_LIMIT, () => cancelReading(talk));
   await listening;
   talk.isOver = true;
@@ -246,6 +249,8 @@ export function startSshSession(
       // A broken pipe shows in the end of the program.
       writer.write(new TextEncoder().encode(text)).catch(() => {});
     },
+    // It is closed already if a write has failed.
+    closeInput: () => writer.abort().catch(() => {}),
     ...{ stderr: "", cause: null, isOver: false, nextId: 1 },
     stopTimer: startTimer(HELLO_LIMIT, () => stopTalk(talk, "silence")),
   };

@@ -128,6 +128,8 @@ async function createTunnelSocket(program: RunningProgram): Promise<Duplex> {
     },
     destroy(error, done) {
       program.end();
+      // Closed already if the program has ended.
+      writer.abort().catch(() => {});
       reader.cancel().catch(() => {});
       done(error);
     },

@@ -230,13 +230,18 @@ async function checkEnd({ source, servers, change, bodies }: {
   await servers[1].close();
   servers[0].play(bodies.get("sim")?.slice(0, 9) ?? []);
   const later: Outcome[] = [];
-  const hasPlayed = (body: number) => (one: Outcome) =>
-    !isScrapeFailure(one) && one.endpointKey.includes("pod=sim") && readPlayed(one) === body;
+  // It may have played its last body before, too.
+  const hasPlayedAgain = (): boolean => {
+    const played = [...change.outcomes ?? [], ...later].flatMap((one) =>
+      !isScrapeFailure(one) && one.endpointKey.includes("pod=sim") ? readPlayed(one) : []
+    );
+    return played.some((body, i) => i > 0 && body < played[i - 1]) && played.at(-1) === 8;
+  };
   await waitFor(async () => {
     const { found, goneKeys, notices, outcomes = [] } = await look(source);
     assertEquals([found, goneKeys, notices], [[], [], []]);
     later.push(...outcomes);
-    return later.some(isScrapeFailure) && later.some(hasPlayed(8));
+    return later.some(isScrapeFailure) && hasPlayedAgain();
   });
   const outcomes = [...change.outcomes ?? [], ...later];
   const state = assertSameFigures({ ...change, outcomes }, bodies);
@@ -351,6 +356,8 @@ Deno.test("createPrometheusSource() says in one sentence what is wrong, and goes
     assertEquals(await ask(), words);
   }
   await server.shutdown();
+  // On Deno 2.6 the first question meets the connection that was kept.
+  await ask();
   assert((await ask()).includes("refused the connection"), "it is gone");
   client.close();
 });

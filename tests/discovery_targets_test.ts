@@ -158,6 +158,8 @@ Deno.test("createTargetSource() asks a URL, and keeps its targets while that fai
   answer = () => new Response(list("b:2"));
   assertEquals(await look(), "+- http://b:2/metrics\n-http://a:1");
   await server.shutdown();
+  // On Deno 2.6 the first question meets the connection that was kept.
+  await look();
   assertEquals((await look()).includes("refused"), true);
   client.close();
 });

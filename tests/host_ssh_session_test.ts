@@ -112,7 +112,8 @@ function createSilentProgram() {
   const writer = stdout.writable.getWriter();
   const exit = Promise.withResolvers<number>();
   let ends = 0;
-  void stdin.readable.pipeTo(new WritableStream());
+  // The session aborts it at its end.
+  stdin.readable.pipeTo(new WritableStream()).catch(() => {});
   const program: RunningProgram = {
     ...{ stdin: stdin.writable, stdout: stdout.readable, stderr: stderr.readable },
     exitCode: exit.promise,

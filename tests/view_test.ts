@@ -485,7 +485,10 @@ Deno.test("renderFrame() sorts by a click on a heading as by a key", () => {
   let now: State = state;
   for (const columnId of ui.columnIds) {
     now = command(now, "sort_next", size);
-    assertEquals(now.ui.sort, { columnId, isDescending: !["replica", "slo"].includes(columnId) });
+    assertEquals(now.ui.sort, {
+      columnId,
+      isDescending: !["replica", "kind", "slo"].includes(columnId),
+    });
     if (clicked.has(columnId)) assertEquals(now.ui.sort, clicked.get(columnId));
   }
 });
