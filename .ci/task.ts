@@ -63,7 +63,7 @@ function listCommands(
       return [["run", "--quiet", ...route, ...PERMISSIONS, "main.ts", "--or-demo", ...more]];
     case "test":
       return [
-        ["test", ...route, "-A", ...more],
+        ["test", "--parallel", ...route, "-A", ...more],
         // All tests are asked for: the examples in the documentation, too.
         ...(more.length === 0
           ? [["test", "--doc", "--quiet", ...route, "-A", "lib", "docs", "README.md"]]
