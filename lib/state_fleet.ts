@@ -6,7 +6,7 @@
 
 import { getHostAndPort, isLocal } from "./endpoint.ts";
 import { type GpuEndpoint, listReplicaProcesses, narrowToSlices } from "./gpu_attribution.ts";
-import type { GpuSample } from "./gpu_model.ts";
+import type { GpuOutlier, GpuSample } from "./gpu_model.ts";
 import type { Endpoint, Figures, Objective, ReplicaStatus } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import type { Advice } from "./rules_advice.ts";
@@ -181,6 +181,8 @@ export interface Row extends LogFacts {
   readonly host: string;
   /** Empty if unknown. */
   readonly gpus: readonly GpuSample[];
+  /** Of those, the ones that fall behind. */
+  readonly slowGpus: readonly GpuOutlier[];
   readonly limit: Limit;
   /** Best first. */
   readonly advice: readonly Advice[];
@@ -437,6 +439,9 @@ function createRow(
     requestShare: absent("missing"),
     gpus,
     ...readLogFacts(known, replica?.sample.engine ?? null, sources),
+    slowGpus: machine.outliers.filter(({ gpuIndex }) =>
+      gpus.some(({ index }) => index === gpuIndex)
+    ),
     ...(engine === null || !isCounted(status)
       ? { limit: NO_LIMIT, advice: [] }
       : adviseEngine(engine, known, { gpus, host: machine, alerts: firing, now: sources.now })),

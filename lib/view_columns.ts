@@ -21,14 +21,14 @@ import type { Alert } from "./rules_alerts.ts";
 import { judgeSignal } from "./rules_status.ts";
 import type { ModelGroup, Row } from "./state_fleet.ts";
 import type { Sort } from "./state_ui.ts";
-import { getSeries, NO_SERIES, type Series } from "./stats_series.ts";
+import { getSeries, getSeriesTimes, NO_SERIES, type Series } from "./stats_series.ts";
 import {
   type Attainment,
   findWorstObjective,
   judgeAttainment,
   type ObjectiveFigures,
 } from "./stats_slo.ts";
-import type { Ratio, Seconds } from "./units.ts";
+import { type Ratio, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 import {
   DASH,
   formatAttainment,
@@ -40,7 +40,7 @@ import {
   formatReading,
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
-import { drawStrip } from "./view_graph.ts";
+import { drawSpan } from "./view_graph.ts";
 import { describeInstead } from "./view_log.ts";
 import type { Meaning } from "./view_theme.ts";
 
@@ -68,6 +68,7 @@ export interface TableLine {
   readonly gpus: readonly GpuSample[];
   /** In place of figures, which it has not; empty if it has, or nothing else is known. */
   readonly note: string;
+  readonly hasSlowGpu: boolean;
 }
 
 export interface Column {
@@ -96,7 +97,7 @@ export function createRowLine(row: Row): TableLine {
     row;
   return {
     ...{ name: label, kind: row.replica?.sample.server.name ?? "", status, alerts, figures, age },
-    ...{ requestShare, serviceLevels, trend, gpus },
+    ...{ requestShare, serviceLevels, trend, gpus, hasSlowGpu: row.slowGpus.length > 0 },
     note: describeInstead(row),
   };
 }
@@ -105,13 +106,17 @@ export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const { shown: figures, alerts, serviceLevels, gpus } = group;
   const none = { kind: "", status: null, age: null, trend: NO_SERIES };
-  return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus, note: "" };
+  const rest = { hasSlowGpu: false, note: "" };
+  return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus, ...rest };
 }
 
 /** As in vllm-htop 0.5.0 (PyPI). Red is what the verdict counts. */
 export const KV_WARN_RATIO: Ratio = 0.65;
 const KV_GAUGE_WIDTH = 8;
-const TREND_WIDTH = 12;
+const TREND_WIDTH = 9;
+const TREND_SPAN: Seconds = 2 * SECONDS_PER_MINUTE;
+/** Of the span, at the shortest interval. */
+const TREND_POINTS = 240;
 /** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `9999`, `TTFT 97–99 %`. */
 const RATE_WIDTH = 5;
 const LATENCY_WIDTH = 7;
@@ -265,11 +270,10 @@ export function formatStateCell(line: TableLine): Cell {
   return { text: line.status + age, meaning };
 }
 
-function formatKvBarCell({ figures, status, alerts }: TableLine): Cell {
+/** Of several replicas, of the fullest. */
+function formatKvBarCell({ figures, alerts }: TableLine): Cell {
   const ratio = figures.kvCache.maxRatio;
   if (!isPresent(ratio)) return { text: "", meaning: "dim" };
-  // A group's value is a maximum, which a gauge would show as a level.
-  if (status === null) return { text: "max", meaning: "dim" };
   return {
     text: drawGauge(ratio.value, KV_GAUGE_WIDTH),
     meaning: chooseKvCacheColor(ratio, alerts),
@@ -294,13 +298,40 @@ function formatServiceLevelCell({ serviceLevels, alerts }: TableLine): Cell {
 }
 
 function formatTrendCell({ trend }: TableLine): Cell {
-  const text = drawStrip(getSeries(trend, "running"), TREND_WIDTH);
+  const series = {
+    values: getSeries(trend, "running", TREND_POINTS),
+    times: getSeriesTimes(trend, TREND_POINTS),
+  };
+  const text = drawSpan(series, { width: TREND_WIDTH, span: TREND_SPAN });
   return { text: text.trim() === "" ? "" : text, meaning: "dim" };
 }
 
 /** Returns the maximum over the replica's GPUs. */
 function getGpuMax({ gpus }: TableLine, read: (gpu: GpuSample) => Reading<Ratio>): Reading<Ratio> {
   return mapReading(findRange(gpus.map(read)), ({ max }) => max);
+}
+
+const GPU_WIDTH = 8;
+
+/** `2`, `0–7`; how many they are, if they are not in a row. */
+function formatIndexes(gpus: readonly GpuSample[]): string {
+  const indexes = [...new Set(gpus.map(({ index }) => index))].sort((a, b) => a - b);
+  const [first, last] = [indexes[0], indexes[indexes.length - 1]];
+  if (indexes.length === 1) return String(first);
+  return last - first === indexes.length - 1 ? `${first}–${last}` : `${indexes.length}×`;
+}
+
+/** `2 99%`, `0–7 97%↓` if one of them is slow; of several replicas, only the utilization. */
+function formatGpuCell(line: TableLine): Cell {
+  const { gpus, status, hasSlowGpu } = line;
+  const ratio = getGpuMax(line, ({ utilizationRatio }) => utilizationRatio);
+  if (gpus.length === 0) return { text: DASH, meaning: "dim" };
+  const percent = formatReading(ratio, formatPercent).replace(" ", "");
+  const sign = hasSlowGpu ? "↓" : " ";
+  const text = percent + sign;
+  const whole = `${formatIndexes(gpus)} ${text}`;
+  const hasIndexes = status !== null && measureWidth(whole) <= GPU_WIDTH;
+  return { text: hasIndexes ? whole : text, meaning: hasSlowGpu ? "warn" : "plain" };
 }
 
 /** From left to right. */
@@ -349,7 +380,7 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "kv_bar",
     title: "",
-    help: "KV-cache usage as a gauge",
+    help: "KV-cache usage as a gauge; of several replicas, of the fullest",
     align: "left",
     priority: 9,
     minWidth: KV_GAUGE_WIDTH,
@@ -404,19 +435,22 @@ export const COLUMNS: readonly Column[] = [
     ...RATIO,
     read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
   }),
-  createColumn({
+  {
     id: "gpu",
     title: "GPU",
-    help: "utilization of its busiest GPU, if known",
+    help: "its GPUs, and the utilization of the busiest; ↓ if one is throttled or slow",
+    align: "right",
     priority: 13,
+    minWidth: GPU_WIDTH,
+    isRatio: true,
     needs: "gpus",
-    ...RATIO,
-    read: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio),
-  }),
+    formatCell: formatGpuCell,
+    getSortValue: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio).value,
+  },
   {
     id: "trend",
     title: "RUN 2 MIN",
-    help: "running requests over the last polls, newest on the right",
+    help: "running requests over the last two minutes, newest on the right",
     align: "left",
     priority: 14,
     minWidth: TREND_WIDTH,

@@ -23,11 +23,13 @@ interface Style {
   readonly meaning: Meaning;
 }
 
-export interface GraphSeries extends Style {
+interface Timed {
   readonly values: Values;
   /** Of each value. */
   readonly times: readonly Seconds[];
 }
+
+export interface GraphSeries extends Style, Timed {}
 
 export interface Graph {
   readonly title: string;
@@ -84,7 +86,7 @@ function findNewestColumn({ series, interval }: Graph): number | null {
  * One value for each of the newest columns of dots. A value reaches back to the poll before, or
  * for an interval if that has none; of two in one column the higher one is drawn.
  */
-function spreadValues({ values, times }: GraphSeries, columns: {
+function spreadValues({ values, times }: Timed, columns: {
   readonly count: number;
   readonly newest: number;
   readonly interval: Seconds;
@@ -225,6 +227,17 @@ export function drawStrip(values: Values, width: number, highest?: number): stri
   const top = highest ?? findHighest([shown]);
   const options = { width, height: 1, highest: top, paint: (text: string) => text };
   return drawPlot([{ mark: "", meaning: "plain" }], [shown], options)[0];
+}
+
+/** Draws the span up to the newest value in one line; a column of dots has the highest of its time. */
+export function drawSpan(
+  series: Timed,
+  { width, span }: { readonly width: number; readonly span: Seconds },
+): string {
+  const count = 2 * width;
+  const interval = span / count;
+  const newest = findColumn(series.times.at(-1) ?? 0, interval);
+  return drawStrip(spreadValues(series, { count, newest, interval }), width);
 }
 
 // ---- Scale, span and value now.

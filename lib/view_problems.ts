@@ -10,7 +10,7 @@ import type { AdvisedCause } from "./state_advice.ts";
 import type { Row } from "./state_fleet.ts";
 import { cutText, measureWidth, padText, wrapText } from "./text.ts";
 import { formatDuration } from "./view_format.ts";
-import { listOutliers, listRemarks } from "./view_header.ts";
+import { listRemarks } from "./view_header.ts";
 import { describeLoad } from "./view_log.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
 import { formatAlert, formatEvent, formatOutlier } from "./view_words.ts";
@@ -82,7 +82,7 @@ function describeRow(row: Row, causes: readonly AdvisedCause[], state: State): P
       span: formatSince(first.since, state),
       meaning,
     },
-    ...listOutliers(row, state).map((outlier): Problem => ({
+    ...row.slowGpus.map((outlier): Problem => ({
       ...{ kind: "", place: "", span: "" },
       text: `← GPU ${outlier.gpuIndex} ${formatOutlier(outlier)}`,
       meaning,

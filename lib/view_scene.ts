@@ -19,7 +19,8 @@ import {
 import type { Frame } from "./terminal.ts";
 import { measureWidth, sanitizeText } from "./text.ts";
 import { choosesDetail, getOffer, type ViewOptions } from "./view.ts";
-import { drawRule, renderAreas, reserveLines } from "./view_areas.ts";
+import { drawRule, renderAreas, reserveLines, TWO_COLUMN_WIDTH } from "./view_areas.ts";
+import { renderVerdict } from "./view_verdict.ts";
 import { BINDINGS } from "./view_bindings.ts";
 import { PRESETS, startSort } from "./view_columns.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
@@ -176,21 +177,28 @@ function renderTableTitle({ state, listed, filter: { remarks }, paint }: Stage):
 
 /** Heading and ALL. */
 const LINES_AROUND_ROWS = 2;
+/** Two of a narrow screen, pulse and rule. */
+const LINES_WITH_VERDICT = 4;
 
 /** The table comes first, then verdict, pulse and rule, then the areas. */
-function layOutOverview(scene: Stage, [, verdict, pulse]: Header, room: number): TableBody {
+function layOutOverview(scene: Stage, [, line, pulse]: Header, room: number): TableBody {
   const { state, listed, width, paint } = scene;
   const { ui, fleet } = state;
   const isTyped = ui.filter !== "" || ui.isTyping;
   const rule = drawRule(renderTableTitle(scene), width, paint);
   // One row, at least.
   const most = Math.max(0, room - LINES_AROUND_ROWS - 1);
-  const above = [verdict, ...(isTyped ? [rule, pulse] : [pulse, rule])].slice(0, most);
-  const ordered = [verdict, pulse, rule].filter((line) => above.includes(line));
-  const left = room - ordered.length - LINES_AROUND_ROWS;
-  const reserved = ui.isZoomed ? 0 : reserveLines(room, width);
   // By the whole fleet: a filter moves nothing.
-  const wanted = ui.isZoomed ? left : Math.max(fleet.rows.length, listed.length);
+  const rowCount = Math.max(fleet.rows.length, listed.length);
+  const mostRows = fleet.rows.length + fleet.groups.length;
+  const reserved = ui.isZoomed ? 0 : reserveLines(room, width);
+  const hasTwo = width < TWO_COLUMN_WIDTH && !ui.isZoomed &&
+    room >= LINES_WITH_VERDICT + mostRows + LINES_AROUND_ROWS + reserved;
+  const verdict = hasTwo ? renderVerdict(state, { width, lines: 2, paint }) : [line];
+  const above = [...verdict, ...(isTyped ? [rule, pulse] : [pulse, rule])].slice(0, most);
+  const ordered = [...verdict, pulse, rule].filter((line) => above.includes(line));
+  const left = room - ordered.length - LINES_AROUND_ROWS;
+  const wanted = ui.isZoomed ? left : rowCount;
   const maxLines = Math.max(1, Math.min(wanted, left - reserved));
   const table = renderTable(fleet, listed, {
     ...{ width, paint, ui, maxLines, offer: getOffer(state), isLive: true },

@@ -194,12 +194,12 @@ function formatSlowness(latency: string, finding: Finding): string {
   const evidence = `${formatLatency(value)} vs ${formatLatency(baseline)}`;
   // P95 values are bucket bounds, so their ratio is a lower bound.
   const least = statistic === "p95" ? "≥" : "";
-  return `${what} ${evidence} (${least}${formatTimes(ratio)}, n ${formatCount(samples)})`;
+  return `${what} ${evidence} (${least}${formatTimes(ratio)} · ${formatQuantity(samples)} samples)`;
 }
 
 function formatShare(what: string, { value, baseline, samples }: Finding): string {
-  const evidence = `${formatPercent(value)} of the ${what} vs ${formatPercent(baseline)}`;
-  return samples > 0 ? `${evidence} (n ${formatCount(samples)})` : evidence;
+  const evidence = `${formatPercent(value)} of the ${what}, others ${formatPercent(baseline)}`;
+  return samples > 0 ? `${evidence} (${formatQuantity(samples)} samples)` : evidence;
 }
 
 /** `TTFT ≤1 s`. */
@@ -217,7 +217,7 @@ function formatMiss({ objective, value, samples }: Finding): string {
   if (objective === null) throw new Error("A finding of slo has no objective");
   const share = formatAttainment({ min: value, max: value });
   const most = `${formatObjective(objective)} for ${share} at most`;
-  return `${most}, target ${formatTarget(objective)} (n ${formatCount(samples)})`;
+  return `${most}, target ${formatTarget(objective)} (${formatQuantity(samples)} samples)`;
 }
 
 export function formatFinding(finding: Finding): string {
@@ -235,9 +235,9 @@ export function formatFinding(finding: Finding): string {
     case "slow_decode":
       return formatSlowness("ITL", finding);
     case "running_skew":
-      return `${formatQuantity(value)} running vs ${formatQuantity(baseline)}`;
+      return `${formatQuantity(value)} running, others ${formatQuantity(baseline)}`;
     case "kv_skew":
-      return `KV cache ${formatPercent(value)} vs ${formatPercent(baseline)}`;
+      return `KV ${formatPercent(value)}, others ${formatPercent(baseline)}`;
     case "token_share":
       return formatShare("output tokens", finding);
     case "sticky_skew":

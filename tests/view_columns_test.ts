@@ -28,6 +28,7 @@ import {
   writeEngine,
 } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { readGpus } from "./fixtures/gpus.ts";
 
 function readLines(state: State): readonly TableLine[] {
   return state.fleet.rows.map(createRowLine);
@@ -96,12 +97,31 @@ Deno.test("formatCell() shows dashes and no bar without values", () => {
   assertEquals(findColumn("trend").formatCell(pending).text, "");
 });
 
-Deno.test("formatCell() draws a bar for a replica, and max for a group", () => {
+Deno.test("formatCell() draws a bar for a replica, and for a group that of the fullest", () => {
   const { rows, total } = watchFleet(2).fleet;
   assertEquals([...findColumn("kv_bar").formatCell(createRowLine(rows[0])).text].length, 8);
   const line = createGroupLine(total, "ALL");
-  assertEquals(findColumn("kv_bar").formatCell(line).text, "max");
+  assertEquals(findColumn("kv_bar").formatCell(line).text, "▓▓▓▓▓▓▓░");
   assertEquals(findColumn("share").formatCell(line).text, "");
+});
+
+Deno.test("formatCell() names the GPUs of a replica, and marks a slow one", () => {
+  const row = createRowLine(watchFleet(1).fleet.rows[0]);
+  const [gpu] = readGpus("h100x8.tsv");
+  const show = (indexes: readonly number[], utilization: number, more: Partial<TableLine> = {}) => {
+    const gpus = indexes.map((index) => ({
+      ...gpu,
+      index,
+      utilizationRatio: present(utilization),
+    }));
+    return findColumn("gpu").formatCell({ ...row, gpus, ...more });
+  };
+  assertEquals(show([2], 0.97), { text: "2 97% ", meaning: "plain" });
+  assertEquals(show([2], 0.97, { hasSlowGpu: true }), { text: "2 97%↓", meaning: "warn" });
+  assertEquals(show([3, 0, 2, 1], 0.5).text, "0–3 50% ");
+  assertEquals(show([0, 2], 1).text, "2× 100% ");
+  assertEquals(show([10, 11], 0.5).text, "50% ", "rather without the GPUs than cut");
+  assertEquals(show([0, 1], 0.5, { status: null }).text, "50% ");
 });
 
 function alertOf(rule: "full" | "queuing" | "slo", signal: Condition["signal"]): Alert {

@@ -113,7 +113,7 @@ Deno.test("renderHeader() names causes and replicas", () => {
   );
   assertMatch(
     readVerdict(SLOW),
-    /^● DEGRADED {3}4 of 4 up {3}c:8002 slow in decode for \d+m \d\ds: ITL mean 40\.0 ms vs 20\.0 ms \(2×, n \d+\)$/,
+    /^● DEGRADED {3}4 of 4 up {3}c:8002 slow in decode for \d+m \d\ds: ITL mean 40\.0 ms vs 20\.0 ms \(2× · \d+(\.\d+)?k? samples\)$/,
   );
   const hot = watchToTheEnd(`0 a b c ${SERVES}\n40 a b kv 0.95, waiting 9\nuntil 60`);
   assertStringIncludes(readVerdict(hot), "● CRITICAL   3 of 3 up   a:8000, b:8001 hot");
@@ -140,7 +140,7 @@ Deno.test("renderHeader() names causes and replicas", () => {
 
 Deno.test("renderHeader() sums over replicas that are up", () => {
   const [, , summary] = render(say(2, [["num_requests_running", 4], ["kv_cache_usage_perc", 0.5]]));
-  assertMatch(summary, /^ RUN {4}8 {2}WAIT {4}— {2}KV max {2}50 % ▓▓▓▓░░░░ {2}OUT /);
+  assertMatch(summary, /^ RUN {4}8 {5}⢸ {2}WAIT {4}— {2}KV max {2}50 % ▓▓▓▓░░░░ {2}OUT /);
   assertEquals(render(fail(2))[2], "");
   // Of one there is no maximum.
   assertStringIncludes(render(say(1, [["kv_cache_usage_perc", 0.5]]))[2], "KV  50 % ▓▓▓▓░░░░");
@@ -148,7 +148,12 @@ Deno.test("renderHeader() sums over replicas that are up", () => {
 
 Deno.test("renderHeader() drops the hit share before a value", () => {
   const state = watchFleet(4);
-  const [, , whole] = render(state, 99);
+  // The histories go first.
+  assertMatch(
+    render(state, 130)[2],
+    /RUN +62 [\u2800-\u28ff]{5} .* OUT 1.39k\/s [\u2800-\u28ff]{5} .* cached/,
+  );
+  const whole = render(state, 99)[2].replace(/ [\u2800-\u28ff]{5}/g, "");
   const [hit] = / +\d+ % cached/.exec(whole) ?? [];
   assert(hit !== undefined, whole);
   assertEquals(render(state, measureWidth(whole))[2], whole);

@@ -716,7 +716,7 @@ Deno.test("renderText() of one scrape marks means and quantiles since the start,
   const state = poll(1, { interval: 0, isOnce: true });
   const lines = renderText(state, { ...PLAIN, width: 200 });
   assertMatch(lines[0], / · \* since start · .* · one scrape$/);
-  assertMatch(lines[2], / OUT [\d.]+k?\*\/s {2}IN [\d.]+k?\*\/s +\d+ %\* cached /);
+  assertMatch(lines[2], / OUT [\d.]+k?\*\/s +IN [\d.]+k?\*\/s +\d+ %\* cached /);
   assertMatch(lines.at(-1) ?? "", /^ ALL .* [\d.]+\* .* \d+ %\* .* [\d.]+ ms\*/);
   const [latency] = /[\d.]+ ms\*/.exec(lines.at(-1) ?? "") ?? [""];
   const painted = renderText(state, { ...PLAIN, depth: 16, width: 200 });

@@ -73,24 +73,24 @@ Deno.test("formatLimit() says what limits an engine, in the words of its server"
 
 Deno.test("formatFinding() formats the evidence of each rule with its unit", () => {
   const said = (more: Partial<Finding>) => formatFinding({ ...VERDICT, ...more });
-  assertEquals(said({}), "TTFT P95 1.68 s vs 440 ms (≥3.8×, n 212)");
-  assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s vs 440 ms (3.8×, n 212)");
+  assertEquals(said({}), "TTFT P95 1.68 s vs 440 ms (≥3.8× · 212 samples)");
+  assertEquals(said({ statistic: "mean" }), "TTFT mean 1.68 s vs 440 ms (3.8× · 212 samples)");
   assertEquals(
     said({ rule: "slow_decode", value: 0.25, baseline: 0.01, ratio: 25 }),
-    "ITL P95 250 ms vs 10.0 ms (≥25×, n 212)",
+    "ITL P95 250 ms vs 10.0 ms (≥25× · 212 samples)",
   );
   const share = { value: 0.53, baseline: 0.25 };
   assertEquals(
     said({ rule: "sticky_skew", ...share }),
-    "53 % of the requests vs 25 % (n 212)",
+    "53 % of the requests, others 25 % (212 samples)",
   );
   assertEquals(
     said({ rule: "token_share", ...share, samples: 0 }),
-    "53 % of the output tokens vs 25 %",
+    "53 % of the output tokens, others 25 %",
   );
-  assertEquals(said({ rule: "kv_skew", ...share }), "KV cache 53 % vs 25 %");
+  assertEquals(said({ rule: "kv_skew", ...share }), "KV 53 %, others 25 %");
   const running = { rule: "running_skew", value: 65.25, baseline: 12 } as const;
-  assertEquals(said(running), "65.3 running vs 12.0");
+  assertEquals(said(running), "65.3 running, others 12.0");
   assertEquals(said({ rule: "stalled", value: 75 }), "no progress for 1m 15s");
   const conditions = [
     { signal: "kv_cache", value: 0.95, limit: 0.85 },
@@ -136,7 +136,7 @@ Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
     "SLOW   ",
     "m gpu1:8000.e3",
     "since 1m 05s",
-    "TTFT P95 1.68 s vs 440 ms (≥3.8×, n 212), 2 times",
+    "TTFT P95 1.68 s vs 440 ms (≥3.8× · 212 samples), 2 times",
   ]);
   const none = { first: null, worst: null, occurrences: 1 };
   const details = (more: Partial<EventLine>) => say({ ...none, endedAt: 10, ...more }).slice(3);
