@@ -7,8 +7,9 @@
 
 import { createServerInfoReader, followSource, lookAtScrapes } from "./app_discovery.ts";
 import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
-import { createWriter, isTextForm } from "./app_output.ts";
+import { createViewOptions, createWriter, isTextForm, printOnce } from "./app_output.ts";
 import type { DoctorFacts } from "./app_doctor.ts";
+import { print, reportInternalError, runSession } from "./app_run.ts";
 import {
   dispatch,
   pollEndpoint,
@@ -48,33 +49,17 @@ import {
   type TargetSet,
 } from "./discovery.ts";
 import { joinNotices, type Source } from "./discovery_source.ts";
+import { isFullDisk } from "./files.ts";
 import type { KeptScrape } from "./model.ts";
-import type { Platform, Signal } from "./platform.ts";
+import type { Platform } from "./platform.ts";
 import { createScrapePool, type ScrapePool } from "./scrape.ts";
 import { createState } from "./state.ts";
 import { loadScrapes, saveScrapes } from "./state_file.ts";
 import { listEndpointsOn } from "./state_fleet.ts";
 import type { Ui } from "./state_ui.ts";
-import { enterTerminal } from "./terminal.ts";
 import { sanitizeText } from "./text.ts";
 import type { Seconds } from "./units.ts";
 import { VERSION } from "./version.ts";
-import type { ViewOptions } from "./view.ts";
-import { chooseBraille } from "./view_signs.ts";
-import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
-
-const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
-  ["SIGHUP", 129],
-  ["SIGINT", 130],
-  ["SIGQUIT", 131],
-  ["SIGTERM", 143],
-];
-
-const FULL_DISK = /no space left|os error (28|112)\b/i;
-/** Time for pending work after a signal: an unread pipe would keep us for ever. */
-const EXIT_GRACE: Seconds = 1;
-/** How long a terminal may take for its last frame. */
-const STUCK_OUTPUT_LIMIT: Seconds = 0.5;
 
 async function openTargets(
   { platform, endpoints, here: { listProcesses } }: TargetSet,
@@ -112,7 +97,6 @@ function createSession(
 ): Session {
   const { platform, isDemo, here, sshWatches } = targets;
   const notices = new Map(targets.sources);
-  const { environment, stdio } = platform;
   const state = createState(opened.map(({ endpoint }) => endpoint), {
     interval: options.interval,
     now: platform.monotonicSeconds(),
@@ -127,13 +111,7 @@ function createSession(
     notices: joinNotices(notices),
     ui,
   });
-  const view: ViewOptions = {
-    output: isTextForm(options.output) ? options.output : "auto",
-    depth: chooseColorDepth(stdio.stdoutIsTerminal, environment, { noColor: options.noColor }),
-    ascii: options.ascii || !hasUtf8Locale(environment, platform.operatingSystem),
-    hasBraille: chooseBraille(environment),
-    hasKeyLine: !options.noKeyLine,
-  };
+  const view = createViewOptions(platform, options);
   const session = startSession({
     ...{ platform, options, view, state, pool, notices, sshWatches },
     hosts: new Map(
@@ -212,24 +190,13 @@ async function lookOnce(session: Session): Promise<void> {
 
 /** Prints once. The exit code is that of the check, or tells of failures. */
 async function runOnce(session: Session): Promise<number | DiscoveryError> {
-  const { options: { watchSpan, output }, stop } = session;
+  const { options: { watchSpan }, stop } = session;
   if (session.sshWatches.length > 0) await startSsh(session);
   if (watchSpan === null) await scrapeOnce(session);
   else await watchFor(session, watchSpan);
   if (stop.signal.aborted) return EXIT_OK;
   takeInstant(session);
-  const { state } = session;
-  const refusal = await createWriter(session)();
-  if (refusal !== null) return refusal;
-  if (output === "check") {
-    const { renderCheck } = await import("./view_check.ts");
-    return renderCheck(state).code;
-  }
-  const { endpoints, hosts, fleet: { verdict } } = state;
-  const hasFailed = endpoints.some(({ failure }) => failure !== null) ||
-    hosts.values().some(({ link }) => link !== null && link.kind !== "up") ||
-    verdict.causes.some(({ signal }) => signal === "slo");
-  return hasFailed || endpoints.length === 0 ? EXIT_ENDPOINT_DOWN : EXIT_OK;
+  return await printOnce(session);
 }
 
 /** Writes the state after each poll, until that fails. */
@@ -243,12 +210,6 @@ async function runStream(session: Session): Promise<number | DiscoveryError> {
     if (refusal !== null) stop.abort();
   });
   return refusal ?? EXIT_OK;
-}
-
-function isLive(platform: Platform, options: Options): boolean {
-  const { stdinIsTerminal, stdoutIsTerminal } = platform.stdio;
-  return stdinIsTerminal && stdoutIsTerminal && !options.once && isTextForm(options.output) &&
-    options.outputFile === null && platform.environment("TERM") !== "dumb";
 }
 
 /** Resolves after the first look of those that scrape their endpoints themselves. */
@@ -265,80 +226,13 @@ function followSources(session: Session, { sources }: TargetSet): Promise<void> 
   return first;
 }
 
-/** A signal restores the terminal and ends the session with its exit code; a key does, with 0. */
-async function runSession(
-  session: Session,
-  targets: TargetSet,
-): Promise<number | DiscoveryError> {
-  const { platform, options, stop } = session;
-  const terminal = isLive(platform, options)
-    ? enterTerminal(platform.stdio, { mouse: !options.noMouse })
-    : null;
-  let signalCode: number | null = null;
-  const exitNow = async (code: number): Promise<never> => {
-    // Do not wait for a terminal that has stopped reading.
-    await Promise.race([terminal?.finish(), platform.sleep(STUCK_OUTPUT_LIMIT)]);
-    terminal?.abandon();
-    return platform.exit(code);
-  };
-  const exitSoon = (code: number): void => {
-    void platform.sleep(EXIT_GRACE).then(() => exitNow(code));
-  };
-  const stopListening = SIGNAL_EXIT_CODES.map(([signal, code]) =>
-    platform.onSignal(signal, () => {
-      // A second signal exits at once.
-      if (signalCode !== null) void exitNow(code);
-      signalCode = code;
-      stop.abort();
-      exitSoon(code);
-    })
-  );
-  if (terminal !== null) {
-    stop.signal.addEventListener("abort", () => {
-      // By a key; errors and signals have their own codes.
-      if (signalCode === null && stop.signal.reason.name === "AbortError") exitSoon(EXIT_OK);
-    });
-  }
-  platform.onFatalError((error) => {
-    terminal?.leave();
-    reportInternalError(platform, error);
-    platform.exit(EXIT_INTERNAL);
-  });
-  if (!options.once || options.watchSpan !== null) {
-    const first = followSources(session, targets);
-    // A screen is drawn at once, a document is complete.
-    if (terminal === null) await first;
-    if (session.sshWatches.length > 0) startSsh(session).catch((error) => stop.abort(error));
-    for (const { source } of session.sshWatches) {
-      followSource(session, source).catch((error) => stop.abort(error));
-    }
-  }
-  try {
-    if (terminal !== null) {
-      const { runLive } = await import("./app_live.ts");
-      await runLive(session, terminal);
-      await terminal.finish();
-      const { renderSummary } = await import("./view.ts");
-      await print(platform, renderSummary(session.state, session.view));
-      return signalCode ?? EXIT_OK;
-    }
-    const code = options.once ? await runOnce(session) : await runStream(session);
-    return signalCode ?? code;
-  } catch (error) {
-    // The reader closed the pipe.
-    if (platform.isBrokenPipe(error)) return signalCode ?? EXIT_OK;
-    throw error;
-  } finally {
-    await terminal?.finish();
-    stop.abort();
-    for (const stopOne of stopListening) stopOne();
-    for (const { scraper } of session.watched.values()) scraper.close();
-  }
-}
-
-function reportInternalError(platform: Platform, error: unknown): void {
-  const text = error instanceof Error ? error.stack ?? error.message : String(error);
-  platform.stdio.writeStderr(`vllm-htop: internal error, please report it: ${text}\n`);
+/** Without a live screen. */
+async function runPlain(session: Session): Promise<number | DiscoveryError> {
+  const { options: { once, isRecorder } } = session;
+  if (!isRecorder) return once ? await runOnce(session) : await runStream(session);
+  const { runRecorder } = await import("./app_record.ts");
+  await runRecorder(session);
+  return EXIT_OK;
 }
 
 /** A check says so on standard output, as Nagios reads no other. */
@@ -371,6 +265,54 @@ async function keepScrapes(
   const problem = await saveScrapes(platform, stateFile, scrapes);
   return problem === null ? null : { message: problem, exitCode: EXIT_CONFIGURATION };
 }
+async function runWatch(
+  session: Session,
+  targets: TargetSet,
+): Promise<number | DiscoveryError> {
+  const { options: { once, watchSpan, recordFile }, stop, sshWatches } = session;
+  const start = async (isLive: boolean): Promise<void> => {
+    if (once && watchSpan === null) return;
+    const first = followSources(session, targets);
+    // A screen is drawn at once, a document is complete.
+    if (!isLive) await first;
+    if (sshWatches.length > 0) startSsh(session).catch((error) => stop.abort(error));
+    for (const { source } of sshWatches) {
+      followSource(session, source).catch((error) => stop.abort(error));
+    }
+  };
+  if (recordFile === null) return await runSession(session, { start, runPlain });
+  // Loaded on demand, to keep the start fast.
+  const { finishRecording, startRecording } = await import("./app_record.ts");
+  const recorder = await startRecording(session);
+  if ("exitCode" in recorder) return recorder;
+  const code = await runSession(session, { start, runPlain });
+  return await finishRecording(session, recorder) ?? code;
+}
+
+/** Where `--serve` says. */
+async function serve(session: Session): Promise<DiscoveryError | null> {
+  if (session.options.serve === null) return null;
+  const { serveSession } = await import("./app_serve.ts");
+  return serveSession(session, session.options.serve);
+}
+
+async function runReplay(
+  platform: Platform,
+  options: Options,
+  pricing: Pricing,
+): Promise<number | DiscoveryError> {
+  const { openReplay } = await import("./app_replay.ts");
+  const replay = await openReplay(platform, options, pricing);
+  if ("exitCode" in replay) return replay;
+  const { session, close, ...ways } = replay;
+  const refusal = await serve(session);
+  if (refusal !== null) return refusal;
+  try {
+    return await runSession(session, ways);
+  } finally {
+    close();
+  }
+}
 
 async function runOptions(
   platform: Platform,
@@ -385,6 +327,7 @@ async function runOptions(
   if (options.listPrices) {
     return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
   }
+  if (options.replayFile !== null) return await runReplay(platform, options, pricing);
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return targets;
   const pool = createScrapePool();
@@ -412,20 +355,11 @@ async function runOptions(
     const { runDoctor } = await import("./app_doctor.ts");
     return await runDoctor(session, facts, lookOnce);
   }
-  if (options.serve !== null) {
-    const { serveSession } = await import("./app_serve.ts");
-    const refusal = serveSession(session, options.serve);
-    if (refusal !== null) return refusal;
-  }
-  const code = await runSession(session, targetsWithNotices);
+  const refusal = await serve(session);
+  if (refusal !== null) return refusal;
+  const code = await runWatch(session, targetsWithNotices);
   if (typeof code !== "number") return code;
   return code > EXIT_ENDPOINT_DOWN ? code : await keepScrapes(session, kept.scrapes) ?? code;
-}
-
-async function print(platform: Platform, lines: readonly string[]): Promise<number> {
-  const text = lines.map((line) => `${line}\n`).join("");
-  if (text !== "") await platform.stdio.writeStdout(new TextEncoder().encode(text));
-  return EXIT_OK;
 }
 
 async function runConfigured(
@@ -472,7 +406,7 @@ export async function runApp(platform: Platform, argv: readonly string[]): Promi
     }
   } catch (error) {
     if (platform.isBrokenPipe(error)) return EXIT_OK;
-    if (error instanceof Error && FULL_DISK.test(error.message)) {
+    if (isFullDisk(error)) {
       platform.stdio.writeStderr(
         "vllm-htop: the output cannot be written: no space is left there\n",
       );

@@ -6,6 +6,7 @@
 
 import { watchHosts } from "./app_hosts.ts";
 import {
+  apply,
   dispatch,
   MAX_SIMULTANEOUS_ENDPOINTS,
   pollForever,
@@ -16,7 +17,7 @@ import {
 } from "./app_session.ts";
 import type { TerminalSize } from "./platform.ts";
 import { identifyLine } from "./rules_alerts.ts";
-import { type Message, type State, update } from "./state.ts";
+import type { Message, State } from "./state.ts";
 import { createPast, type PastMoment } from "./state_past.ts";
 import {
   type ClickAction,
@@ -171,8 +172,7 @@ function getContext(screen: Screen): UiContext {
 
 /** The caller draws. */
 function applyMessage({ session }: Screen, message: Message): void {
-  session.state = update(session.state, message);
-  session.past?.note(message);
+  apply(session, message);
 }
 
 function isLook(command: Command): command is LookCommand {
@@ -227,6 +227,7 @@ function openEvent(screen: Screen): void {
 
 function runCommand(screen: Screen, command: Command): void {
   const { session, terminal } = screen;
+  if (session.replay?.run(command) === true) return;
   const { screen: shown, page } = session.state.ui;
   if (command === "quit") session.stop.abort();
   else if (command === "poll_now") pollNow(session);
@@ -346,28 +347,38 @@ function watchSignals(screen: Screen): readonly (() => void)[] {
   ];
 }
 
+/** Calls `show` after each round, until the session ends. */
+export type Course = (session: Session, show: () => Promise<void>) => Promise<void>;
+
+const watch: Course = (session, show) => {
+  watchHosts(session).catch((error) => session.stop.abort(error));
+  return pollForever(session, show);
+};
+
 /**
  * Runs until the session ends; throws the error that ended it.
- * @param layOut Lays out a scene; a test counts its calls.
+ * @param options.layOut Lays out a scene; a test counts its calls.
  */
 export async function runLive(
   session: Session,
   terminal: Terminal,
-  layOut: typeof layOutScene = layOutScene,
+  { layOut = layOutScene, course = watch }: {
+    readonly layOut?: typeof layOutScene;
+    readonly course?: Course;
+  } = {},
 ): Promise<void> {
   const { platform, stop } = session;
   const screen = createScreen(session, terminal, layOut);
   const drawing = planDrawing(screen);
   session.onChange = drawing.plan;
-  const past = session.past = createPast(session.state);
+  session.past = createPast(session.state);
   const stopWatching = watchSignals(screen);
   const keys = readKeys(screen).catch((error) => stop.abort(error));
   try {
     await draw(screen);
     // The first picture does not wait for GPUs.
-    watchHosts(session).catch((error) => stop.abort(error));
-    await pollForever(session, () => {
-      past.keep(session.state);
+    await course(session, () => {
+      session.past?.keep(session.state);
       return draw(screen);
     });
   } finally {

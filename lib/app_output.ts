@@ -5,7 +5,7 @@
  */
 
 import type { Session } from "./app_session.ts";
-import { EXIT_CONFIGURATION } from "./cli_help.ts";
+import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN, EXIT_OK } from "./cli_help.ts";
 import type { Options, OutputForm } from "./cli_options.ts";
 import type { DiscoveryError } from "./discovery.ts";
 import { describeWriteError } from "./files.ts";
@@ -14,7 +14,8 @@ import { createReport, serializeReport } from "./report.ts";
 import { quote } from "./text.ts";
 import { VERSION } from "./version.ts";
 import type { ViewOptions } from "./view.ts";
-import { convertSigns } from "./view_signs.ts";
+import { chooseBraille, convertSigns } from "./view_signs.ts";
+import { chooseColorDepth, hasUtf8Locale } from "./view_theme.ts";
 
 /** Forms for people, which a live screen can show. */
 export function isTextForm(form: OutputForm): form is ViewOptions["output"] {
@@ -94,4 +95,34 @@ export function createWriter(session: Session, end = ""): () => Promise<Discover
     await platform.stdio.writeStdout(new TextEncoder().encode(text + end));
     return null;
   };
+}
+
+/** How text is drawn for this terminal or pipe. */
+export function createViewOptions(
+  { stdio, environment, operatingSystem }: Platform,
+  { output, noColor, ascii, noKeyLine }: Options,
+): ViewOptions {
+  return {
+    output: isTextForm(output) ? output : "auto",
+    depth: chooseColorDepth(stdio.stdoutIsTerminal, environment, { noColor }),
+    ascii: ascii || !hasUtf8Locale(environment, operatingSystem),
+    hasBraille: chooseBraille(environment),
+    hasKeyLine: !noKeyLine,
+  };
+}
+
+/** Writes the state. The exit code is that of the check, or tells of failures. */
+export async function printOnce(session: Session): Promise<number | DiscoveryError> {
+  const { options: { output }, state } = session;
+  const refusal = await createWriter(session)();
+  if (refusal !== null) return refusal;
+  if (output === "check") {
+    const { renderCheck } = await import("./view_check.ts");
+    return renderCheck(state).code;
+  }
+  const { endpoints, hosts, fleet: { verdict } } = state;
+  const hasFailed = endpoints.some(({ failure }) => failure !== null) ||
+    hosts.values().some(({ link }) => link !== null && link.kind !== "up") ||
+    verdict.causes.some(({ signal }) => signal === "slo");
+  return hasFailed || endpoints.length === 0 ? EXIT_ENDPOINT_DOWN : EXIT_OK;
 }

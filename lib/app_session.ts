@@ -18,6 +18,7 @@ import { computeBackOff, getInterval } from "./scrape_schedule.ts";
 import { type Message, type State, update } from "./state.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import type { Past } from "./state_past.ts";
+import type { Command } from "./state_ui.ts";
 import type { Ratio, Seconds } from "./units.ts";
 import type { ViewOptions } from "./view.ts";
 
@@ -63,6 +64,10 @@ export interface Session {
   readonly sshWatches: readonly SshWatch[];
   readonly stop: AbortController;
   state: State;
+  /** To be told of each message to the state; `isRound` if a document follows. */
+  record: ((message: Message, isRound?: boolean) => void) | null;
+  /** Time then passes as it was recorded. */
+  replay: ReplayControls | null;
   /** For a live screen, which may look back. */
   past: Past | null;
   /** For a live screen. */
@@ -75,6 +80,12 @@ export interface Session {
   onFailing: (endpointKey: string) => Promise<void>;
   /** After each good scrape. */
   onScraped: (watched: Watched) => Promise<void>;
+}
+
+/** What keys do while a recording is replayed. */
+export interface ReplayControls {
+  /** False if the command means the same as always. */
+  readonly run: (command: Command) => boolean;
 }
 
 /** Up to this many endpoints are polled together and shown as of one moment. */
@@ -106,6 +117,8 @@ export function startSession(
     nextDueAt: -Infinity,
     room: { free: MAX_PARALLEL_REQUESTS, queue: [] },
     stop: new AbortController(),
+    record: null,
+    replay: null,
     past: null,
     onChange: () => {},
     onEvaluated: () => {},
@@ -141,19 +154,24 @@ export function leaveEndpoint(session: Session, key: string): void {
   wake(session);
 }
 
-export function dispatch(session: Session, message: Message): void {
+/** Without a redraw. */
+export function apply(session: Session, message: Message, isRound = false): void {
   session.state = update(session.state, message);
+  session.record?.(message, isRound);
   session.past?.note(message);
+}
+
+export function dispatch(session: Session, message: Message): void {
+  apply(session, message);
   session.onChange();
 }
 
-export function takeInstant(session: Session): void {
-  const { platform } = session;
-  session.state = update(session.state, {
-    kind: "clock",
-    now: platform.monotonicSeconds(),
-    nowEpoch: platform.epochSeconds(),
-  });
+/** @param isRound A round of polls has ended: its documents follow. */
+export function takeInstant(session: Session, isRound = false): void {
+  const { platform, replay } = session;
+  if (replay !== null) return;
+  const [now, nowEpoch] = [platform.monotonicSeconds(), platform.epochSeconds()];
+  apply(session, { kind: "clock", now, nowEpoch }, isRound);
 }
 
 /** Wakes all loops: endpoints, interval or session have changed. */
@@ -230,7 +248,7 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
   try {
     await acquireSlot(session);
     const at = session.platform.monotonicSeconds();
-    session.state = update(session.state, { kind: "asked", endpointKey: key, at });
+    apply(session, { kind: "asked", endpointKey: key, at });
     const outcome = await scrapeInSlot(session, watched.scraper);
     if (isScrapeFailure(outcome)) await session.onFailing(key);
     if (session.stop.signal.aborted || session.watched.get(key) !== watched) return;
@@ -354,7 +372,7 @@ export async function pollForever(session: Session, show: () => Promise<void>): 
       if (stop.signal.aborted) break;
     }
     if (stop.signal.aborted) break;
-    takeInstant(session);
+    takeInstant(session, true);
     session.onEvaluated();
     await show();
     while (!stop.signal.aborted && platform.monotonicSeconds() < getEnd()) {

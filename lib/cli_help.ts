@@ -36,6 +36,8 @@ export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
   ["vllm-htop --auto --host gpu1", "scan another host"],
   ["vllm-htop --once --output json gpu1", "one JSON line for scripts"],
   ["vllm-htop https://ai.example.org --token-file key", "a bearer token"],
+  ["vllm-htop record FILE gpu1", "record what it answers"],
+  ["vllm-htop replay FILE --from 14:05", "look at it again"],
   ["vllm-htop --demo", "no server needed"],
   ["vllm-htop doctor", "what is found here, and what stands in the way"],
 ];

@@ -15,10 +15,12 @@ import {
   parseLogs,
   parseMatchers,
   parseMetricPrefix,
+  parseMoment,
   parseNumber,
   parsePortRange,
   parsePrometheusUrl,
   type Parser,
+  parseSize,
   parseSortOption,
   parseSpan,
   parseSshHost,
@@ -58,6 +60,7 @@ export interface OptionRow<Name extends string = string> {
 }
 
 export const OUTPUT_FORMS = ["auto", "table", "detail", "json", "csv", "prometheus"] as const;
+export const SPEED_NAMES = ["1", "2", "10", "100", "max"] as const;
 export const SHELLS = ["bash", "zsh", "fish", "powershell"] as const;
 export const SCHEMA_NAMES = ["config", "report"] as const;
 const COLUMN_WORDS = [...COLUMN_IDS, "help"];
@@ -220,6 +223,51 @@ const GROUPS = {
         "with --once: keep counters in FILE, and show rates since the previous run, from one scrape " +
         "without waiting",
     },
+  ],
+  Recording: [
+    {
+      name: "record",
+      value: "FILE",
+      help:
+        "record what servers answer, besides showing it; vllm-htop record FILE shows nothing, " +
+        "and FILE may be - for standard output",
+    },
+    {
+      name: "record-limit",
+      value: "SIZE",
+      default: "1GB",
+      parse: parseSize,
+      help: "keep at most so much of the recording: from half of it on, FILE becomes FILE.1, " +
+        "in place of the previous",
+    },
+    {
+      name: "record-age",
+      value: "HOURS",
+      default: "168",
+      parse: parseNumber({ min: 1, max: 100_000, unit: "hours" }),
+      help: "keep at most so many hours, in the same way",
+    },
+  ],
+  Replay: [
+    {
+      name: "replay",
+      value: "FILE",
+      help: "show a recording as if it were now; the same as vllm-htop replay FILE",
+    },
+    {
+      name: "speed",
+      value: "N",
+      choices: SPEED_NAMES,
+      help: "1, 2, 10, 100 or max; unset: 1 on a live screen, else max",
+    },
+    {
+      name: "from",
+      value: "TIME",
+      parse: parseMoment,
+      help: "show from there on: 14:05, 14:05:30 or 2026-11-29T14:05, in the recording's time zone",
+    },
+    { name: "to", value: "TIME", parse: parseMoment, help: "end there" },
+    { name: "at", value: "TIME", parse: parseMoment, help: "with --once: print that moment" },
   ],
   Rules: [
     {
@@ -453,6 +501,7 @@ export type OptionValues = { readonly [One in Row as One["name"]]: ValueOf<One> 
 /** For one call, so they have no environment variable. */
 const ARGUMENTS_ONLY: ReadonlySet<OptionName> = new Set([
   ...["or-demo", "demo-seed", "once", "diagnose", "check", "for", "doctor", "json"] as const,
+  ...["replay", "speed", "from", "to", "at"] as const,
   ...[
     "table",
     "detail",

@@ -23,9 +23,17 @@ import {
   type Value,
 } from "./cli_option_table.ts";
 import { resolveEngines } from "./cli_engines.ts";
+import {
+  type CommandName,
+  COMMANDS,
+  expandCommand,
+  resolveRecord,
+  resolveReplay,
+} from "./cli_recording.ts";
 import { resolveObjectives } from "./cli_slo.ts";
 import {
   isProblem,
+  isTyped,
   type Label,
   parseChoice,
   type PortRange,
@@ -50,17 +58,20 @@ export type CommandLine =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
   | { readonly kind: "document"; readonly document: ProgramDocument }
-  | { readonly kind: "run"; readonly given: GivenOptions; readonly problems: readonly Problem[] };
+  | ({ readonly kind: "run" } & GivenLine);
+
+interface GivenLine {
+  /** `null`: watch. */
+  readonly command: CommandName | null;
+  readonly given: GivenOptions;
+  readonly problems: readonly Problem[];
+}
 
 type ParsedOptions =
   | { readonly kind: "run"; readonly options: Options }
   | { readonly kind: "usage_error"; readonly message: string; readonly level: Setting["level"] };
 
 export type OutputForm = typeof OUTPUT_FORMS[number] | "diagnosis" | "check";
-
-function isTyped({ source }: Value<unknown>): boolean {
-  return source.level === "option";
-}
 
 /** A diagnosis, a check and the doctor's remarks are printed once. */
 function isOnce({ once, diagnose, check, doctor }: OptionValues): boolean {
@@ -275,11 +286,11 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   if (flags.includes("-h") || flags.includes("--help")) return { kind: "help" };
   if (flags.includes("-V") || flags.includes("--version")) return { kind: "version" };
   const problems: Problem[] = [];
-  const [command, ...rest] = argv;
-  const given = walkArguments(command === "doctor" ? ["--doctor", ...rest] : argv, problems);
+  const command = COMMANDS.find((name) => name === argv[0]) ?? null;
+  const given = walkArguments(command === null ? argv : expandCommand(argv, problems), problems);
   const document = parseDocument(given, problems);
   if (document !== null && problems.length === 0) return { kind: "document", document };
-  return { kind: "run", given, problems };
+  return { kind: "run", command, given, problems };
 }
 
 /** `null` for the usual one. */
@@ -301,7 +312,27 @@ function getSourceOptions(values: OptionValues) {
   };
 }
 
-function collectOptions(values: OptionValues, problems: Problem[]) {
+function getScreenOptions(values: OptionValues) {
+  return {
+    theme: values.theme.value,
+    noColor: values["no-color"].value,
+    /** Whatever the locale says. */
+    ascii: values.ascii.value,
+    noKeyLine: values["no-key-line"].value,
+    noMouse: values["no-mouse"].value,
+    filter: values.filter.value ?? "",
+    /** `help` lists the columns. `null`: the order given. */
+    sort: values.sort.value,
+    /** Column ids, empty for all; `help` lists the columns. */
+    columns: values.columns.value ?? [],
+  };
+}
+
+function collectOptions(
+  values: OptionValues,
+  command: GivenLine["command"],
+  problems: Problem[],
+) {
   const endpoints = resolveEndpoints(values, problems);
   const sources = getSourceOptions(values);
   const ofLists = sources.targetLists.flatMap((one) => one.kind === "url" ? one.typed : []);
@@ -340,6 +371,12 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     doctor: values.doctor.value,
     /** Keeps scrapes from one run to the next. */
     stateFile: resolveStateFile(values, problems),
+    ...resolveRecord(
+      values,
+      { isRecorder: command === "record", isOnce: isOnce(values) },
+      problems,
+    ),
+    ...resolveReplay(values, isOnce(values), problems),
     output: resolveOutput(values, problems),
     /** Where to listen, and the file to replace at each poll; `null` for neither. */
     ...resolveExports(values, problems),
@@ -353,17 +390,7 @@ function collectOptions(values: OptionValues, problems: Problem[]) {
     /** Those for one endpoint come before those for all. */
     credentialSources: resolveCredentials(values, named, problems),
     insecureEndpointKeys,
-    theme: values.theme.value,
-    noColor: values["no-color"].value,
-    /** Whatever the locale says. */
-    ascii: values.ascii.value,
-    noKeyLine: values["no-key-line"].value,
-    noMouse: values["no-mouse"].value,
-    filter: values.filter.value ?? "",
-    /** `help` lists the columns. `null`: the order given. */
-    sort: values.sort.value,
-    /** Column ids, empty for all; `help` lists the columns. */
-    columns: values.columns.value ?? [],
+    ...getScreenOptions(values),
     /** `auto`: if a local server is watched. */
     gpuWatch: resolveGpuWatch(values, problems),
     cost: getCostOptions(values),
@@ -379,13 +406,13 @@ export type Options = Readonly<ReturnType<typeof collectOptions>>;
  * that is not watched is ignored: it may be for other calls.
  */
 export function resolveOptions(
-  line: { readonly given: GivenOptions; readonly problems: readonly Problem[] },
+  line: GivenLine,
   environment: (name: string) => string | undefined,
   file: FileValues,
 ): ParsedOptions {
   const problems = [...line.problems];
   const values = resolveValues({ given: line.given, environment, file }, problems);
-  const options = collectOptions(values, problems);
+  const options = collectOptions(values, line.command, problems);
   const [first] = problems;
   return first === undefined
     ? { kind: "run", options }

@@ -16,7 +16,15 @@ import {
 import { type LogPlace, parseLogPlace } from "./log.ts";
 import type { Sort } from "./state_ui.ts";
 import { measureWidth, quote, sanitizeText } from "./text.ts";
-import { type Seconds, SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE } from "./units.ts";
+import {
+  type Bytes,
+  type EpochSeconds,
+  MILLISECONDS_PER_SECOND,
+  type Seconds,
+  SECONDS_PER_DAY,
+  SECONDS_PER_HOUR,
+  SECONDS_PER_MINUTE,
+} from "./units.ts";
 import { COLUMN_IDS, COLUMNS, startSort } from "./view_columns.ts";
 
 /** Strongest first. */
@@ -45,6 +53,10 @@ const MAX_CURRENCY_WIDTH = 4;
 
 export function isProblem(value: unknown): value is Problem {
   return typeof value === "object" && value !== null && "problem" in value;
+}
+
+export function isTyped({ source }: { readonly source: Setting }): boolean {
+  return source.level === "option";
 }
 
 export function refuse(
@@ -104,6 +116,44 @@ export function parseNumber(
 export function parseInterval(setting: Setting): number | Problem {
   if (/^\+?0+(?:\.0*)?$/.test(setting.text.trim())) return 0;
   return parseNumber({ min: 0.5, max: 3600, unit: "seconds" })(setting);
+}
+
+const SIZE_UNITS = { MB: 1e6, GB: 1e9, TB: 1e12 } as const;
+
+/** `500MB` or `1.5GB`: a megabyte to 1000 TB. */
+export function parseSize(setting: Setting): Bytes | Problem {
+  const [, number, unit] = /^(\d+\.?\d*|\.\d+) ?([MGT]B)$/i.exec(setting.text.trim()) ?? [];
+  if (number === undefined) return refuse(setting, "is not a size, such as 500MB or 2GB");
+  const bytes = Number(number) * SIZE_UNITS[unit.toUpperCase() as keyof typeof SIZE_UNITS];
+  return bytes >= SIZE_UNITS.MB && bytes <= 1000 * SIZE_UNITS.TB
+    ? bytes
+    : refuse(setting, "is out of range: from 1MB to 1000TB");
+}
+
+/** A time of day, or of a certain day. */
+export interface Moment {
+  /** Its midnight, as if it were UTC; `null` without a date. */
+  readonly day: EpochSeconds | null;
+  readonly time: Seconds;
+}
+
+const MOMENT = /^(?:(\d{4}-\d\d-\d\d)[T ])?([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?$/;
+
+/** `null` if the text is no such time. */
+export function readMoment(text: string): Moment | null {
+  const [whole, date, hours, minutes, seconds = "0"] = MOMENT.exec(text.trim()) ?? [];
+  const day = date === undefined ? null : new Date(date).getTime() / MILLISECONDS_PER_SECOND;
+  if (whole === undefined || Number.isNaN(day)) return null;
+  return {
+    day,
+    time: Number(hours) * SECONDS_PER_HOUR + Number(minutes) * SECONDS_PER_MINUTE + Number(seconds),
+  };
+}
+
+/** `14:05`, `14:05:30` or `2026-11-29T14:05`. */
+export function parseMoment(setting: Setting): Moment | Problem {
+  return readMoment(setting.text) ??
+    refuse(setting, "is not a time, such as 14:05, 14:05:30 or 2026-11-29T14:05");
 }
 
 const SPAN_UNITS = { s: 1, m: SECONDS_PER_MINUTE, h: SECONDS_PER_HOUR } as const;

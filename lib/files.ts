@@ -10,6 +10,10 @@ export function isMissingFile(error: unknown): boolean {
   return error instanceof Error && (error.name === "NotFound" || error.name === "NotADirectory");
 }
 
+export function isFullDisk(error: unknown): boolean {
+  return error instanceof Error && /no space left|os error (28|112)\b/i.test(error.message);
+}
+
 /** Continues a message that names the file. */
 export function describeFileError(error: unknown): string {
   if (isMissingFile(error)) return "does not exist: check the path";
@@ -26,6 +30,7 @@ export function describeFileError(error: unknown): string {
 
 /** Ends a message that names the file. */
 export function describeWriteError(error: unknown): string {
+  if (isFullDisk(error)) return "no space is left there";
   switch (error instanceof Error ? error.name : "") {
     case "NotCapable":
       return "this program may not write there: run it by Deno, or compile it, with " +

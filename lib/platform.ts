@@ -170,6 +170,21 @@ export type Signal =
   | "SIGCONT"
   | "SIGWINCH";
 
+export interface ReadableFile {
+  /** When it was opened. */
+  readonly size: Bytes;
+  /** Fewer bytes at the end of the file. */
+  readonly read: (offset: Bytes, length: Bytes) => Promise<Uint8Array<ArrayBuffer>>;
+  readonly close: () => void;
+}
+
+export interface GrowingFile {
+  readonly size: () => Bytes;
+  /** Whole or not at all. @throws {Error} With the runtime's message. */
+  readonly append: (bytes: Uint8Array) => Promise<void>;
+  readonly close: () => void;
+}
+
 export interface Platform {
   readonly monotonicSeconds: () => Seconds;
   readonly epochSeconds: () => EpochSeconds;
@@ -212,6 +227,12 @@ export interface Platform {
    * stays.
    */
   readonly writeTextFile: (path: string, text: string, mode?: number) => Promise<void>;
+  /** @throws {Error} With the runtime's own message. */
+  readonly openFile: (path: string) => Promise<ReadableFile>;
+  /** A new file is readable by its owner only. @throws {Error} With the runtime's own message. */
+  readonly openGrowingFile: (path: string) => Promise<GrowingFile>;
+  /** Replaces a file of that name. @throws {Error} With the runtime's own message. */
+  readonly renameFile: (from: string, to: string) => Promise<void>;
   /** Mode bits, or `null` if unknown. */
   readonly fileMode: (path: string) => Promise<number | null>;
   /** Failures are values; never rejects. */

@@ -15,6 +15,7 @@ import type {
   Stdio,
   SystemMemory,
 } from "./platform.ts";
+import { FILE_FUNCTIONS } from "./platform_files.ts";
 import { createHttpClient, postJson, serveHttp } from "./platform_http.ts";
 import { type Bytes, MILLISECONDS_PER_SECOND, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
@@ -423,6 +424,7 @@ export function createDenoPlatform(): Platform {
     acceptsConnections,
     readTextFile: (path) => Deno.readTextFile(path),
     writeTextFile,
+    ...FILE_FUNCTIONS,
     fileMode: (path) => Deno.stat(path).then(({ mode }) => mode, () => null),
     runProgram,
     startProgram,

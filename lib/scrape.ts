@@ -81,6 +81,8 @@ export interface ScrapePool {
   readonly createReader: ReturnType<typeof createReaderFactory>;
   /** Ends when the newest body is parsed. */
   lastReading: Promise<unknown>;
+  /** To be told of the body of each good scrape, which lasts as long as the call. */
+  onBody: ((endpointKey: string, body: Uint8Array) => void) | null;
 }
 
 export function createScrapePool(): ScrapePool {
@@ -88,6 +90,7 @@ export function createScrapePool(): ScrapePool {
     buffers: createBufferPool(),
     createReader: createReaderFactory(),
     lastReading: Promise.resolve(),
+    onBody: null,
   };
 }
 
@@ -191,16 +194,14 @@ function stampReceipt({ platform, startedAt }: Attempt): Receipt {
   return { receivedAt, receivedAtEpoch, duration: receivedAt - startedAt };
 }
 
-function createScrape(attempt: Attempt, { exposition, receipt, bytes }: {
-  readonly exposition: EngineExposition;
-  readonly receipt: Receipt;
-  readonly bytes: Bytes;
-}): Scrape {
-  const { endpoint, url, server } = attempt;
+/** All of a scrape but what its body says. */
+export type ScrapeFrame =
+  & Receipt
+  & Pick<Scrape, "endpointKey" | "bytes" | "redirectedTo">;
+
+export function composeScrape(frame: ScrapeFrame, exposition: EngineExposition): Scrape {
   return {
-    endpointKey: endpoint.key,
-    ...receipt,
-    bytes,
+    ...frame,
     sampleCount: exposition.sampleCount,
     dialect: exposition.dialect,
     badLineCount: exposition.badLineCount,
@@ -214,8 +215,21 @@ function createScrape(attempt: Attempt, { exposition, receipt, bytes }: {
     processStart: exposition.processStart,
     countersCreated: exposition.countersCreated,
     httpResponsesByStatus: exposition.httpResponsesByStatus,
-    redirectedTo: url === endpoint.metricsUrl || server.round !== null ? null : stripUrl(url),
   };
+}
+
+function createScrape(attempt: ScrapeAttempt, { exposition, receipt, body }: {
+  readonly exposition: EngineExposition;
+  readonly receipt: Receipt;
+  readonly body: Uint8Array;
+}): Scrape {
+  const { endpoint: { key, metricsUrl }, url, server, pool } = attempt;
+  pool.onBody?.(key, body);
+  const redirectedTo = url === metricsUrl || server.round !== null ? null : stripUrl(url);
+  return composeScrape(
+    { endpointKey: key, ...receipt, bytes: body.length, redirectedTo },
+    exposition,
+  );
 }
 
 /** Several answers, read as one body. */
@@ -228,7 +242,7 @@ async function scrapeByRound(attempt: ScrapeAttempt, round: Round): Promise<Scra
     attempt.pool,
     () => finishStepsWithPauses(attempt.readMetrics(body), attempt.platform.nextTurn),
   );
-  return createScrape(attempt, { exposition, receipt, bytes: body.length });
+  return createScrape(attempt, { exposition, receipt, body });
 }
 
 /** Throws a `ProblemError`, or what the runtime throws. */
@@ -262,7 +276,7 @@ async function fetchScrape(attempt: ScrapeAttempt): Promise<Scrape> {
     // Parsing takes 1 to 10 ms: many bodies at once must not block keys.
     await platform.nextTurn();
     return await parseExpositionBody(attempt, response, bytes);
-  }).then((exposition) => createScrape(attempt, { exposition, receipt, bytes: bytes.length }));
+  }).then((exposition) => createScrape(attempt, { exposition, receipt, body: bytes }));
   // Not after an early end: the stream may still write to the buffer.
   pool.buffers.give(new Uint8Array(bytes.buffer));
   return scrape;

@@ -61,7 +61,23 @@ import {
   recordPeaks,
 } from "./stats_totals.ts";
 import { identifyEngine } from "./stats_window.ts";
-import type { EpochSeconds, Seconds } from "./units.ts";
+import type { Bytes, EpochSeconds, Seconds } from "./units.ts";
+
+/** How the session is recorded. */
+export interface Tape {
+  readonly bytes: Bytes;
+  /** Why nothing more is recorded; `null` while it works. Safe text. */
+  readonly problem: string | null;
+}
+
+/** How a recording is replayed. */
+export interface Replay {
+  /** Recorded seconds in a second; `Infinity` is as fast as possible. */
+  readonly speed: number;
+  readonly status: "playing" | "paused" | "seeking" | "over";
+  /** What is missing of the recording. Safe texts. */
+  readonly remarks: readonly string[];
+}
 
 /** What screen, report and exit codes read. */
 export interface State extends BillSources {
@@ -84,6 +100,8 @@ export interface State extends BillSources {
   readonly noted: State | null;
   /** Local time minus UTC. */
   readonly utcOffset: Seconds;
+  readonly tape?: Tape;
+  readonly replay?: Replay;
   /** `--once`. */
   readonly isOnce?: boolean;
   /** `--gpus` was given: report a missing nvidia-smi. */
@@ -116,6 +134,7 @@ export type Message =
   | { readonly kind: "noticed"; readonly notices: readonly string[] }
   /** `text` is safe, and follows the name. */
   | { readonly kind: "hook_failed"; readonly name: string; readonly text: string }
+  | { readonly kind: "tape"; readonly changes: Pick<State, "tape" | "replay"> }
   /** After SIGTSTP and SIGCONT. */
   | { readonly kind: "resumed" }
   | { readonly kind: "clock"; readonly now: Seconds; readonly nowEpoch: EpochSeconds }
@@ -325,9 +344,32 @@ function applyToState(state: State, command: Command, context: UiContext): State
  * the current choices.
  */
 export function getSceneState(state: State): State {
-  const { held, ui, interval, pastStep, now } = state;
+  const { held, ui, interval, pastStep, now, tape, replay } = state;
   if (held === null) return state;
-  return { ...held, held, ui, interval, pastStep, seenAt: pastStep === null ? held.now : now };
+  return {
+    ...held,
+    held,
+    ui,
+    interval,
+    pastStep,
+    tape,
+    replay,
+    seenAt: pastStep === null ? held.now : now,
+  };
+}
+
+function changeUi(
+  ui: Ui,
+  message: Extract<Message, { readonly kind: "filter" | "select" | "sort" }>,
+): Ui {
+  switch (message.kind) {
+    case "filter":
+      return editFilter(ui, message.edit);
+    case "select":
+      return selectKey(ui, message.key, message.context);
+    case "sort":
+      return sortByColumn(ui, message);
+  }
 }
 
 function resumeState(state: State): State {
@@ -387,6 +429,8 @@ export function update(state: State, message: Message): State {
       return deriveFleet(acceptEndpoints(state, message.endpoints));
     case "endpoint_gone":
       return deriveFleet(removeEndpoint(state, message.endpointKey));
+    case "tape":
+      return { ...state, ...message.changes };
     case "noticed":
       return { ...state, notices: message.notices };
     case "hook_failed":
@@ -402,10 +446,8 @@ export function update(state: State, message: Message): State {
       return { ...state, held: shown, pastStep: shown === null ? null : step };
     }
     case "filter":
-      return { ...state, ui: editFilter(state.ui, message.edit) };
     case "select":
-      return { ...state, ui: selectKey(state.ui, message.key, message.context) };
     case "sort":
-      return { ...state, ui: sortByColumn(state.ui, message) };
+      return { ...state, ui: changeUi(state.ui, message) };
   }
 }

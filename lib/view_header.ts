@@ -29,6 +29,7 @@ import { drawStrip } from "./view_graph.ts";
 import { listDownHosts } from "./view_host.ts";
 import { listDeaths } from "./view_log.ts";
 import { joinPieces, type Piece } from "./view_pieces.ts";
+import { describeClock, describeTape, listTapeRemarks } from "./view_tape.ts";
 import { cutStyledLine, type Paint } from "./view_theme.ts";
 import { joinPlaces, renderVerdict } from "./view_verdict.ts";
 import { formatBurnRate, formatObjective } from "./view_words.ts";
@@ -68,7 +69,7 @@ function describePast({ now, nowEpoch, utcOffset, seenAt = now }: State, step: n
 }
 
 function createTitle(state: State): readonly Piece[] {
-  const { fleet, held, pastStep, noted, isDemo, now, nowEpoch, utcOffset, mark } = state;
+  const { fleet, held, pastStep, noted, isDemo, now, mark } = state;
   const { total, countedElsewhere } = fleet.counts;
   const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
   const hasSinceStart = fleet.rows.some(({ shown, figures }) => shown !== figures);
@@ -79,6 +80,7 @@ function createTitle(state: State): readonly Piece[] {
     },
     { text: noted === null ? "" : "diagnosis on exit", meaning: "ok" },
     { text: mark === null ? "" : `mark ${formatDuration(now - mark.at)}`, meaning: "name" },
+    describeTape(state),
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
     {
       text: `${total} ${total === 1 ? "replica" : "replicas"}`,
@@ -86,7 +88,7 @@ function createTitle(state: State): readonly Piece[] {
     },
     { text: hasSinceStart ? `${SINCE_START} since start` : "", meaning: "dim" },
     { text: models.length < 2 ? models.join() : `${models.length} models`, canBeCut: true },
-    { text: pastStep === null ? formatClock(nowEpoch, utcOffset) : "", meaning: "dim" },
+    describeClock(state),
     { text: describeInterval(state), meaning: "dim" },
     { text: describeAge(state), meaning: "warn" },
   ];
@@ -208,7 +210,11 @@ function describeUnservedModels({ objectives, fleet: { rows } }: State): readonl
 
 /** What the verdict does not count; notices last. */
 export function listRemarks(state: State): readonly Piece[] {
-  const problems = [...describeUnservedModels(state), ...listDownHosts(state)];
+  const problems = [
+    ...listTapeRemarks(state),
+    ...describeUnservedModels(state),
+    ...listDownHosts(state),
+  ];
   for (const known of state.endpoints) {
     const { endpoint, displayName, failure, scrape, askedAt } = known;
     if (failure === null && askedAt !== null && getScrapeRecord(known, state).hasFailed) {

@@ -60,6 +60,16 @@ function listEntries(listed: typeof BINDINGS): readonly Entry[] {
   return listed.map(({ keys, help }) => [keys.join(" "), help]);
 }
 
+/** What these keys do in a replay. */
+const REPLAY_KEYS: readonly Entry[] = [
+  ["Space", "pause, and go on"],
+  ["+ -", "speed: 1, 2, 10, 100, or as fast as possible"],
+  ["] }", "pause and play one poll; play on to a minute later"],
+  ["[ {", "pause, and look back by a poll or a minute"],
+  ["r", "play to the next event, and pause"],
+  ["\\", "to the end; after looking back, to the newest moment"],
+];
+
 /** Pages share a line. */
 function listKeyGroups(): readonly (readonly [title: string, entries: readonly Entry[]])[] {
   const pages = BINDINGS.filter(({ command }) => command.startsWith("show_"));
@@ -104,7 +114,11 @@ function renderEntries(
 /** Keys and signs, in two columns if there is room; or the columns of the table. */
 export function renderHelp(
   { showsColumnHelp }: Pick<Ui, "showsColumnHelp">,
-  { width, paint }: { readonly width: number; readonly paint: Paint },
+  { width, paint, isReplay = false }: {
+    readonly width: number;
+    readonly paint: Paint;
+    readonly isReplay?: boolean;
+  },
 ): readonly string[] {
   if (showsColumnHelp) {
     const columns = COLUMNS.map(({ title, id, help }): Entry => [title === "" ? id : title, help]);
@@ -116,7 +130,10 @@ export function renderHelp(
   const isWide = width >= TWO_COLUMN_WIDTH;
   const columnWidth = isWide ? Math.floor(width / 2) : width;
   const lines = [
-    ...listKeyGroups().flatMap(([title, entries]) => [
+    ...[
+      ...(isReplay ? [["Replay", REPLAY_KEYS] as const] : []),
+      ...listKeyGroups(),
+    ].flatMap(([title, entries]) => [
       paint(` ${title}`, "heading"),
       ...renderEntries(entries, { width: columnWidth, paint, meaning: "key" }),
     ]),

@@ -258,7 +258,12 @@ function layOutBody(scene: Stage, header: Header, room: number): Body {
   const { state, paint, options, width } = scene;
   const { ui } = state;
   if (ui.screen === "help") {
-    return { kind: "text", above: [], lines: renderHelp(ui, { width, paint }), room };
+    return {
+      kind: "text",
+      above: [],
+      lines: renderHelp(ui, { width, paint, isReplay: state.replay !== undefined }),
+      room,
+    };
   }
   if (ui.screen === "columns") return { kind: "menu" };
   if (ui.screen === "log") {

@@ -47,10 +47,11 @@ async function startLive(): Promise<Live> {
   let layouts = 0;
   const frame = (): Promise<string> => new Promise((resolve) => seeFrame = resolve);
   const isDrawn = frame();
-  const running = runLive(session, enterTerminal(platform.stdio, { mouse: false }), (...parts) => {
+  const layOut: typeof layOutScene = (...parts) => {
     layouts++;
     return layOutScene(...parts);
-  });
+  };
+  const running = runLive(session, enterTerminal(platform.stdio, { mouse: false }), { layOut });
   await isDrawn;
   // The first tick follows the first picture.
   await new Promise((resolve) => setTimeout(resolve, 20));

@@ -42,7 +42,7 @@ const AREAS: readonly AreaRow[] = [
 /** The modules of the area `base`: the only ones whose names do not begin with their area. */
 const BASE_MODULES: ReadonlySet<string> = new Set([
   ...["units", "reading", "histogram", "model", "endpoint", "text", "json", "files", "version"],
-  ...["back_off", "log", "platform", "platform_deno", "platform_http"],
+  ...["back_off", "log", "platform", "platform_deno", "platform_files", "platform_http"],
 ]);
 
 const MAX_MODULE_LINES = 500;
@@ -69,7 +69,9 @@ const WORLD_NAMES: ReadonlySet<string> = new Set([
 ]);
 
 /** The modules that may use them, and packages other than those of `PURE_PACKAGES`. */
-const WORLDLY_MODULES: ReadonlySet<string> = new Set(["platform_deno", "platform_http", "main"]);
+const WORLDLY_MODULES: ReadonlySet<string> = new Set([
+  ...["platform_deno", "platform_files", "platform_http", "main"],
+]);
 
 /** The one file besides modules that is imported, and the one module that does: the version stands there. */
 const CONFIGURATION_IMPORT = { module: "version", specifier: "../deno.json" };

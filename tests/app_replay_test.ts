@@ -1,0 +1,151 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { listBlocks } from "../lib/record_file.ts";
+import { runBriskly as run } from "./brisk_runs.ts";
+import { openBytes } from "./memory_files.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+const DEMO = ["--demo", "--output", "json", "--record", "r", "--slo", "ttft=200ms,itl=50ms@p99"];
+const REPLAY = ["replay", "r", "--output", "json"];
+
+/** Restarts, alerts and GPUs are in the demo's first minutes. */
+const RECORDED_LINES = 60;
+
+async function recordDemo(maxLines: number, ...more: readonly string[]) {
+  const files = new Map<string, Bytes>();
+  const { code, lines, stderr } = await run([...DEMO, ...more], { files, maxLines });
+  assertEquals([code, stderr], [143, ""]);
+  assertEquals(lines.length, maxLines);
+  return { files, lines, bytes: files.get("r") ?? new Uint8Array() };
+}
+
+const recorded = await recordDemo(RECORDED_LINES);
+
+Deno.test("runApp() replays every document as it was when it was recorded", async () => {
+  const { code, lines, stderr } = await run(REPLAY, recorded);
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals(lines.length, recorded.lines.length);
+  lines.forEach((line, i) => assertEquals(line, recorded.lines[i], `document ${i}`));
+  const kinds = recorded.lines.map((line) => JSON.parse(line));
+  assert(kinds.some(({ endpoints }) => endpoints.some(({ failure }: never) => failure)), "outage");
+  assert(kinds.some(({ verdict }) => verdict.causes.length > 0), "alerts");
+  assert(kinds.at(-1).hosts[0].gpus.length > 0, "GPUs");
+});
+
+Deno.test("runApp() replays recordings of other seeds and settings, document for document", async () => {
+  for (const more of [["--demo-seed", "7", "--interval", "1"], ["--rule", "queuing.threshold=1"]]) {
+    const { files, lines } = await recordDemo(20, ...more);
+    assertEquals((await run(REPLAY, { files })).lines, lines);
+  }
+});
+
+Deno.test("runApp() goes on with a recording in the file before", async () => {
+  // A megabyte is the least that the user can give, and more than a test should write.
+  const files = new Map<string, Bytes>();
+  const { blocks } = await listBlocks([openBytes(recorded.bytes)]);
+  assert(blocks.length > 3, `${blocks.length} blocks`);
+  const more = await run([...DEMO, "--record-age", "1", "--interval", "60"], {
+    files,
+    maxLines: 40,
+  });
+  assertEquals([...files.keys()].sort(), ["r", "r.1"]);
+  assertEquals((await run(REPLAY, { files })).lines, more.lines);
+  // The newest file alone begins anew, with the same servers.
+  files.delete("r.1");
+  const rest = await run(REPLAY, { files });
+  assertEquals([rest.code, rest.stderr], [0, ""]);
+  assert(rest.lines.length > 0 && rest.lines.length < 40);
+  const last = rest.lines.map((line) => JSON.parse(line)).at(-1);
+  assertEquals(last.replicas.length, 5);
+});
+
+/** Local time of a document, as the user types it. */
+function getTime(line: string): string {
+  const { timeEpochSeconds } = JSON.parse(line);
+  return new Date(1000 * (timeEpochSeconds + 3600)).toISOString().slice(0, 19);
+}
+
+Deno.test("runApp() replays from, to and at a time of the recording's own zone", async () => {
+  const { lines } = recorded;
+  const [from, at] = [getTime(lines[30]), getTime(lines[50])];
+  const within = (line: string): boolean => getTime(line) >= from && getTime(line) <= at;
+  const span = await run([...REPLAY, "--from", from, "--to", at], recorded);
+  // Documents of the second in which it ends come after that second's beginning.
+  const expected = lines.filter(within);
+  const wanted = [expected, expected.slice(0, -1)];
+  assert(wanted.some((some) => some.join() === span.lines.join()), `${span.lines.length}`);
+  const once = await run([...REPLAY, "--once", "--at", at.slice(11)], recorded);
+  assertEquals(once.lines, span.lines.slice(-1));
+  const outside = await run(
+    [...REPLAY, "--from", "1999-01-01T00:00", "--to", "1999-01-02T00:00"],
+    recorded,
+  );
+  assertEquals(outside.code, 3);
+  assertMatch(
+    outside.stderr,
+    /^vllm-htop: the recording "r" is of 2026-.*T.* to .*: there is nothing/,
+  );
+});
+
+Deno.test("runApp() replays under other rules, objectives and prices where they are given", async () => {
+  const { lines } = await run(
+    [...REPLAY, "--once", "--slo", "e2e=1s", "--gpu-cost-hour", "3", "--rule", "hot=off"],
+    recorded,
+  );
+  const [document] = lines.map((line) => JSON.parse(line));
+  assertEquals(document.total.serviceLevels.map(({ latency }: never) => latency), ["e2e"]);
+  assertEquals(document.cost.hosts[0].usdPerHour, 15);
+  const listCauses = (line: string): string => JSON.stringify(JSON.parse(line).verdict);
+  const isHot = (line: string): boolean => listCauses(line).includes('"signal":"hot"');
+  assertEquals([...recorded.lines.slice(-1), ...lines].map(isHot), [true, false]);
+});
+
+Deno.test("runApp() reads a recording that is cut or damaged as far as it goes, and says so", async () => {
+  const { bytes, lines } = recorded;
+  for (const share of [0.4, 0.999]) {
+    const files = new Map([["r", bytes.slice(0, Math.floor(share * bytes.length))]]);
+    const cut = await run(REPLAY, { files });
+    assertEquals(cut.lines, lines.slice(0, cut.lines.length), `cut at ${share}`);
+    assert(cut.lines.length >= Math.floor(share * lines.length) - 20, `${cut.lines.length}`);
+    assertMatch(
+      cut.stderr,
+      /^vllm-htop: the recording "r": \d+ bytes of it are cut off or damaged/,
+    );
+  }
+  const damaged = bytes.slice();
+  damaged[Math.floor(bytes.length / 2)] ^= 0xff;
+  const rest = await run(REPLAY, { files: new Map([["r", damaged]]) });
+  assertEquals(rest.code, 0);
+  assertMatch(rest.stderr, /damaged, and left out\n$/);
+  assert(rest.lines.length > 25 && rest.lines.length < lines.length, `${rest.lines.length}`);
+});
+
+Deno.test("runApp() refuses to replay what is no recording, and to record over it", async () => {
+  const text = new TextEncoder().encode("vllm:num_requests_running 1\n".repeat(99));
+  const gzip = new Uint8Array(
+    await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip")))
+      .arrayBuffer(),
+  );
+  for (const other of [text, gzip, new Uint8Array()]) {
+    const files = new Map([["r", other]]);
+    const { code, stderr } = await run(REPLAY, { files });
+    assertEquals(code, 3);
+    assertMatch(stderr, /^vllm-htop: the recording "r" is no recording: make one with/);
+    if (other.length === 0) continue;
+    const refused = await run(DEMO, { files });
+    assertEquals(refused.code, 3);
+    assertMatch(refused.stderr, /is no recording: give another name/);
+    assertEquals(files.get("r"), other);
+  }
+  const missing = await run(REPLAY, { files: new Map() });
+  assertMatch(missing.stderr, /^vllm-htop: the recording "r" does not exist: check the path\n$/);
+});
+
+Deno.test("runApp() records on into a file that was cut, and replays both parts", async () => {
+  const files = new Map([["r", recorded.bytes.slice(0, recorded.bytes.length - 5)]]);
+  const { lines } = await run(DEMO, { files, maxLines: 5, startedAt: 1_795_310_000 });
+  const both = await run(REPLAY, { files });
+  assertEquals(both.lines.slice(-5), lines);
+  assert(both.lines.length > 35, `${both.lines.length}`);
+  assertMatch(both.stderr, /cut off or damaged/);
+});
