@@ -16,7 +16,10 @@ function render(state: State, lines = 10, width = 120): string[] {
 Deno.test("renderProblemList() names state, replica, evidence and duration", () => {
   const state = watchToTheEnd(`0 a b c d ${SERVES}\n60 c itl 0.04\nuntil 180`);
   const [line, ...others] = render(state);
-  assertMatch(line, /^ SLOW +c:8002 +ITL mean 40\.0 ms vs 20\.0 ms \(2× · [\d.]+k? samples\) +\d+m \d\ds$/);
+  assertMatch(
+    line,
+    /^ SLOW +c:8002 +ITL mean 40\.0 ms vs 20\.0 ms \(2× · [\d.]+k? samples\) +\d+m \d\ds$/,
+  );
   assertEquals([others, countProblems(state)], [[], 1]);
 });
 
