@@ -426,10 +426,8 @@ function createRow(
     isCountedElsewhere: sources.evaluation.countedElsewhere.has(key),
     ...{ replica, figures, shown: showSinceStart(figures, [{ replica, state: known }]) },
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
-    trend: engine?.series ?? NO_SERIES,
-    total: engine?.totals ?? null,
-    peaks: engine?.peaks ?? NO_PEAKS,
-    idleness: engine?.idleness ?? NO_IDLENESS,
+    ...{ trend: engine?.series ?? NO_SERIES, total: engine?.totals ?? null },
+    ...{ peaks: engine?.peaks ?? NO_PEAKS, idleness: engine?.idleness ?? NO_IDLENESS },
     serviceLevels: engine === null ? [] : computeServiceLevels(
       [{ replica: engine.replica, total: engine.totals, status }],
       sources,
@@ -439,9 +437,7 @@ function createRow(
     requestShare: absent("missing"),
     gpus,
     ...readLogFacts(known, replica?.sample.engine ?? null, sources),
-    slowGpus: machine.outliers.filter(({ gpuIndex }) =>
-      gpus.some(({ index }) => index === gpuIndex)
-    ),
+    slowGpus: machine.outliers.filter((one) => gpus.some(({ index }) => index === one.gpuIndex)),
     ...(engine === null || !isCounted(status)
       ? { limit: NO_LIMIT, advice: [] }
       : adviseEngine(engine, known, { gpus, host: machine, alerts: firing, now: sources.now })),
