@@ -7,7 +7,7 @@ Deno.test("createResponder() answers GET of /metrics alone, with one text a seco
   const state = watchFleet(1);
   const time = { now: state.now };
   const session = {
-    state,
+    ...{ state, record: null, replay: null, past: null },
     platform: { monotonicSeconds: () => time.now, epochSeconds: () => state.nowEpoch },
   } as unknown as Session;
   const answer = createResponder(session);

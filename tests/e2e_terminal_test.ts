@@ -26,8 +26,8 @@ function hasKeyLine(rows: readonly string[]): boolean {
 function isWholePicture(rows: readonly string[], { rows: height }: ScreenSize): boolean {
   return rows.length === height && /^ vllm-htop .*\d replicas/.test(rows[0]) &&
     /^ ● (WATCHING|HEALTHY|DEGRADED|CRITICAL) /.test(rows[1]) &&
-    // Which rates fit depends on how large they are.
-    /^ RUN +\d+ .* OUT +[\d.]+k?\/s/.test(rows[2]) &&
+    // Which rates fit depends on how large they are; a long verdict has two lines.
+    rows.slice(2, 4).some((row) => /^ RUN +\d+ .* OUT +[\d.]+k?\/s/.test(row)) &&
     rows.some((row) => /^ REPLICA +STATE/.test(row)) && rows.some((row) => /^ ALL +\d/.test(row)) &&
     hasKeyLine(rows);
 }

@@ -80,7 +80,7 @@ Deno.test("evaluateObjectives() names the objective whose budget burns fastest, 
   assertEquals(others, []);
   assertEquals(
     formatFinding(miss),
-    "TTFT ≤1 s for 90.0 % at most, target 99.9 % (n 100)",
+    "TTFT ≤1 s for 90.0 % at most, target 99.9 % (100 samples)",
   );
 });
 
