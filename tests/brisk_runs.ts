@@ -16,7 +16,7 @@ function createBriskClock(startedAt: number):
     Platform,
     "monotonicSeconds" | "epochSeconds" | "utcOffset" | "startTimer" | "sleep" | "nextTurn"
   >
-  & { readonly stop: () => void } {
+  & { readonly stop: () => Promise<void> } {
   const timers = new Set<{ readonly at: number; readonly end: () => void }>();
   let now = 0;
   let isStopped = false;
@@ -42,9 +42,11 @@ function createBriskClock(startedAt: number):
       now = Math.max(now, due.at) + 0.001;
       due.end();
     }
+    // Deno 2.6 closes no port with the other.
     channel.port1.close();
+    channel.port2.close();
   };
-  void goOn();
+  const going = goOn();
   return {
     monotonicSeconds: () => now,
     epochSeconds: () => startedAt + now,
@@ -62,7 +64,10 @@ function createBriskClock(startedAt: number):
         const cancel = startTimer(span, end);
         signal?.addEventListener("abort", end);
       }),
-    stop: () => isStopped = true,
+    stop: () => {
+      isStopped = true;
+      return going;
+    },
   };
 }
 
