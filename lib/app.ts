@@ -168,7 +168,9 @@ async function scrapeOnce(session: Session): Promise<void> {
   await Promise.all(reading);
 }
 
+/** Resolves when each host behind ssh is searched or down, or after the time limit. */
 async function startSsh(session: Session): Promise<void> {
+  if (session.sshWatches.length === 0) return;
   // Loaded here: few want it.
   const { startSshHosts } = await import("./app_ssh.ts");
   await startSshHosts(session);
@@ -184,15 +186,14 @@ async function watchFor(session: Session, span: Seconds): Promise<void> {
 
 /** Waits for hosts behind ssh, and scrapes what is there then. */
 async function lookOnce(session: Session): Promise<void> {
-  if (session.sshWatches.length > 0) await startSsh(session);
+  await startSsh(session);
   await scrapeOnce(session);
 }
 
 /** Prints once. The exit code is that of the check, or tells of failures. */
 async function runOnce(session: Session): Promise<number | DiscoveryError> {
   const { options: { watchSpan }, stop } = session;
-  if (session.sshWatches.length > 0) await startSsh(session);
-  if (watchSpan === null) await scrapeOnce(session);
+  if (watchSpan === null) await lookOnce(session);
   else await watchFor(session, watchSpan);
   if (stop.signal.aborted) return EXIT_OK;
   takeInstant(session);
@@ -265,6 +266,7 @@ async function keepScrapes(
   const problem = await saveScrapes(platform, stateFile, scrapes);
   return problem === null ? null : { message: problem, exitCode: EXIT_CONFIGURATION };
 }
+
 async function runWatch(
   session: Session,
   targets: TargetSet,
@@ -275,10 +277,11 @@ async function runWatch(
     const first = followSources(session, targets);
     // A screen is drawn at once, a document is complete.
     if (!isLive) await first;
-    if (sshWatches.length > 0) startSsh(session).catch((error) => stop.abort(error));
+    const connecting = startSsh(session).catch((error) => stop.abort(error));
     for (const { source } of sshWatches) {
       followSource(session, source).catch((error) => stop.abort(error));
     }
+    if (watchSpan !== null) await connecting;
   };
   if (recordFile === null) return await runSession(session, { start, runPlain });
   // Loaded on demand, to keep the start fast.

@@ -46,3 +46,20 @@ Deno.test({
     }
   },
 });
+
+Deno.test("runApp() logs in to a host once for a check that watches for a while", async () => {
+  const sessions: string[] = [];
+  const platform: Platform = {
+    ...createDenoPlatform(),
+    environment: () => undefined,
+    startProgram: ({ arguments: words }) => {
+      if (words.includes("sh -s")) sessions.push(words.at(-2) ?? "");
+      return { kind: "missing" };
+    },
+    onSignal: () => () => {},
+    onFatalError: () => {},
+    stdio: { ...createDenoPlatform().stdio, writeStdout: () => Promise.resolve() },
+  };
+  await runApp(platform, ["--check", "--for", "1s", "--ssh", "gpu1", "--no-gpu"]);
+  assertEquals(sessions, ["gpu1"]);
+});
