@@ -8,14 +8,18 @@ import { examineEndpoint, LEVELS, type Remark } from "./app_doctor_endpoint.ts";
 import type { Session, Watched } from "./app_session.ts";
 import type { ConfigFile } from "./cli_config.ts";
 import { EXIT_ENDPOINT_DOWN, EXIT_OK } from "./cli_help.ts";
-import { getHostAndPort } from "./endpoint.ts";
+import { findDialect } from "./dialect.ts";
+import { getHostAndPort, METRICS_PATH } from "./endpoint.ts";
 import { identifyForwarder } from "./host_commands.ts";
 import { LOCAL_HOST } from "./host.ts";
 import type { ProcessListing } from "./host_processes.ts";
+import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { serializeReport } from "./report.ts";
 import { joinHeaders } from "./scrape_credentials.ts";
 import { chooseProxy } from "./scrape_proxy.ts";
+import { findApiBase } from "./scrape_server_info.ts";
+import type { EndpointState } from "./state_endpoint.ts";
 import { getHostName, listEndpointsOn } from "./state_fleet.ts";
 import { getHost, type HostState, listGpus } from "./state_gpus.ts";
 import { cutText, maskSecrets, padText, quote, sanitizeText } from "./text.ts";
@@ -232,10 +236,22 @@ function examinePort({ endpoint }: Watched, listings: Listings): string | null {
   return `port ${place.port} of process ${process.pid}${where}: ${command}`;
 }
 
+/**
+ * Any page tells the time. That of the metrics is asked only of servers whose polls ask for it
+ * alone: it wakes some others, and takes statistics away from their readers.
+ */
+function chooseClockUrl({ metricsUrl }: Endpoint, serverName: string | undefined): string {
+  const dialect = findDialect(serverName);
+  const isPolled = dialect === null || (dialect.createRound === undefined &&
+    dialect.paths.some(({ path, when }) => path === METRICS_PATH && when === "each_round"));
+  return isPolled ? metricsUrl : `${findApiBase(metricsUrl)}/v1/models`;
+}
+
 /** Its clock less ours; `null` if it does not tell. Never rejects. */
 async function measureSkew(
   session: Session,
   { endpoint, access }: Watched,
+  serverName: string | undefined,
 ): Promise<Seconds | null> {
   const { platform, options } = session;
   const limit = platform.deadline(options.timeout);
@@ -245,7 +261,7 @@ async function measureSkew(
       const headers = joinHeaders("*/*", await access.readHeaders());
       const askedAt = platform.epochSeconds();
       const response = await client.get({
-        url: endpoint.metricsUrl,
+        url: chooseClockUrl(endpoint, serverName),
         headers,
         signal: limit.signal,
       });
@@ -267,9 +283,9 @@ async function measureSkew(
 async function examineClock(
   session: Session,
   one: Watched,
-  subject: string,
+  { displayName: subject, scrape }: EndpointState,
 ): Promise<Remark | null> {
-  const skew = await measureSkew(session, one);
+  const skew = await measureSkew(session, one, scrape?.engines[0]?.server.name);
   if (skew === null) return null;
   if (Math.abs(skew) <= MAX_CLOCK_SKEW) return ok(subject, "its clock agrees with ours");
   const words = `${formatDuration(Math.abs(skew))} ${skew > 0 ? "ahead of" : "behind"} ours`;
@@ -289,7 +305,7 @@ async function examineServers(
       const port = state.isDemo ? null : examinePort(one, listings);
       const clock = scrape === null || failure !== null
         ? null
-        : await examineClock(session, one, subject);
+        : await examineClock(session, one, known);
       return [
         ...examineEndpoint(known, options.interval),
         ...port === null ? [] : [ok(subject, port)],

@@ -84,6 +84,11 @@ async function getText(
   }
 }
 
+/** NIM has its metrics at /v1/metrics, TensorRT-LLM at /prometheus/metrics. */
+export function findApiBase(metricsUrl: string): string {
+  return metricsUrl.replace(/(?:\/v1|\/prometheus)?\/[^/]*$/, "");
+}
+
 /** Never rejects. */
 export async function fetchServerIdentity(
   platform: Platform,
@@ -98,8 +103,7 @@ export async function fetchServerIdentity(
   },
 ): Promise<ServerIdentity> {
   const { access, timeout, signal } = options;
-  // NIM has its metrics at /v1/metrics, TensorRT-LLM at /prometheus/metrics.
-  const base = endpoint.metricsUrl.replace(/(?:\/v1|\/prometheus)?\/[^/]*$/, "");
+  const base = findApiBase(endpoint.metricsUrl);
   const limit = platform.deadline(timeout, signal);
   let client: HttpClient | null = null;
   try {

@@ -163,3 +163,23 @@ Deno.test("each kind of server gets its questions, and no others", async () => {
     await Promise.all(servers.map((server) => server.close()));
   }
 });
+
+Deno.test("doctor asks no server for a page for which polls do not ask", async () => {
+  const kinds = Object.values(await createKinds());
+  const servers = kinds.map(({ answers, serverHeader }) => startKind(() => answers, serverHeader));
+  const forced = kinds.flatMap(({ engine }, i) =>
+    engine === undefined ? [] : ["--engine", `${servers[i].origin}=${engine}`]
+  );
+  try {
+    const { stderr } = await runProgram(
+      ["doctor", ...servers.map(({ origin }) => origin), ...forced, "--no-gpu"],
+    );
+    assertEquals(stderr, "");
+    for (const [i, { once, eachRound }] of kinds.entries()) {
+      const asked = servers[i].requests.map((head) => head.split(" ")[1]);
+      assertEquals(asked.filter((path) => ![...once, ...eachRound].includes(path)), []);
+    }
+  } finally {
+    await Promise.all(servers.map((server) => server.close()));
+  }
+});
