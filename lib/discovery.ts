@@ -11,8 +11,6 @@ import { createScanner, type Scanner, type ScanResult } from "./discovery_scan.t
 import { createServerPortLister } from "./discovery_ports.ts";
 import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
 import type { SshWatch } from "./discovery_ssh.ts";
-import { createPrometheusSource } from "./discovery_prometheus.ts";
-import { createTargetSource } from "./discovery_targets.ts";
 import { DIALECTS, USUAL_PORTS } from "./dialect.ts";
 import type { ListInner } from "./dialect_model.ts";
 import {
@@ -30,7 +28,7 @@ import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScraper, type ScrapePool, type Scraper } from "./scrape.ts";
 import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
-import { createPageClient, type PageClient } from "./scrape_page.ts";
+import type { PageClient } from "./scrape_page.ts";
 import type { Seconds } from "./units.ts";
 
 export interface TargetSet {
@@ -187,6 +185,8 @@ async function openClient(
   const access = await openAccess(platform, typed, options);
   if ("error" in access) return { message: access.error, exitCode: EXIT_CONFIGURATION };
   const timeout = Math.max(options.timeout, MIN_PAGE_TIMEOUT);
+  // Loaded here, as the sources are: few want them.
+  const { createPageClient } = await import("./scrape_page.ts");
   return await createPageClient(platform, { access, timeout });
 }
 
@@ -200,6 +200,7 @@ async function readLists(
   for (const place of options.targetLists) {
     const client = place.kind === "file" ? null : await openClient(platform, place.typed, options);
     if (client !== null && "exitCode" in client) return client;
+    const { createTargetSource } = await import("./discovery_targets.ts");
     const source = createTargetSource(platform, place, client);
     const first = await source.look({ ...NOTHING_WATCHED, keys: new Set(endpoints.keys()) });
     const notices = first.notices ?? [];
@@ -214,6 +215,7 @@ async function readLists(
     const client = await openClient(platform, typed, options);
     if ("exitCode" in client) return client;
     const { prometheusMatcher: matcher, metricPrefix } = options;
+    const { createPrometheusSource } = await import("./discovery_prometheus.ts");
     const source = createPrometheusSource(platform, typed, { client, matcher, metricPrefix });
     sources.set(source, [`asking "${typed.endpoint.key}"`]);
   }
