@@ -11,7 +11,7 @@ import type { Source } from "./discovery_source.ts";
 import type { SshWatch } from "./discovery_ssh.ts";
 import { createHost, type Host, LOCAL_HOST } from "./host.ts";
 import type { Endpoint } from "./model.ts";
-import type { Platform } from "./platform.ts";
+import { createGate, type Gate, type Platform } from "./platform.ts";
 import { createScrapePool, isScrapeFailure, type ScrapePool, type Scraper } from "./scrape.ts";
 import type { EndpointAccess } from "./scrape_credentials.ts";
 import { computeBackOff, getInterval } from "./scrape_schedule.ts";
@@ -56,7 +56,7 @@ export interface Session {
   nextDueAt: Seconds;
   readonly notices: Map<Source | null, readonly string[]>;
   /** Slots for requests that have just begun. */
-  readonly room: { free: number; readonly queue: (() => void)[] };
+  readonly slots: Gate;
   readonly view: ViewOptions;
   /** By name. */
   readonly hosts: ReadonlyMap<string, Host>;
@@ -115,7 +115,7 @@ export function startSession(
     busy: new Set(),
     waiters: new Set(),
     nextDueAt: -Infinity,
-    room: { free: MAX_PARALLEL_REQUESTS, queue: [] },
+    slots: createGate(MAX_PARALLEL_REQUESTS),
     stop: new AbortController(),
     record: null,
     replay: null,
@@ -209,26 +209,15 @@ function waitUntil(
   });
 }
 
-async function acquireSlot({ room }: Session): Promise<void> {
-  if (room.free > 0) room.free--;
-  else await new Promise<void>((resolve) => room.queue.push(resolve));
-}
-
-function releaseSlot({ room }: Session): void {
-  const next = room.queue.shift();
-  if (next === undefined) room.free++;
-  else next();
-}
-
 /** Frees the slot when the response is there or slow. */
 async function scrapeInSlot(
   session: Session,
   scraper: Scraper,
 ): Promise<Awaited<ReturnType<Scraper["scrape"]>>> {
-  const { platform, stop } = session;
+  const { platform, slots, stop } = session;
   let isHeld = true;
   const release = (): void => {
-    if (isHeld) releaseSlot(session);
+    if (isHeld) slots.leave();
     isHeld = false;
   };
   const cancel = platform.startTimer(SLOT_TIMEOUT, release);
@@ -246,7 +235,7 @@ export async function pollEndpoint(session: Session, key: string): Promise<void>
   if (watched === undefined || session.busy.has(key)) return;
   session.busy.add(key);
   try {
-    await acquireSlot(session);
+    await session.slots.enter();
     const at = session.platform.monotonicSeconds();
     apply(session, { kind: "asked", endpointKey: key, at });
     const outcome = await scrapeInSlot(session, watched.scraper);

@@ -7,7 +7,7 @@
 import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./cli_help.ts";
 import { markInsecure } from "./cli_credentials.ts";
 import type { Options } from "./cli_options.ts";
-import { createScanner, type Scanner, type ScanResult } from "./discovery_scan.ts";
+import { createScanner, listScanNotices, type Scanner, type ScanResult } from "./discovery_scan.ts";
 import { createServerPortLister } from "./discovery_ports.ts";
 import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
 import type { SshWatch } from "./discovery_ssh.ts";
@@ -80,11 +80,6 @@ async function chooseDemo(platform: Platform, options: Options): Promise<TargetS
     here: createHost(LOCAL_HOST, demo.platform),
     sshWatches: [],
   };
-}
-
-/** Lists the ports that are not watched, and scan problems. */
-export function listScanNotices({ others, problems }: ScanResult): readonly string[] {
-  return [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
 }
 
 /** A scan repeated. Its fallback goes as soon as anything is found. */

@@ -29,6 +29,11 @@ export interface ScanResult {
   readonly problems: readonly string[];
 }
 
+/** Lists the ports that are not watched, and scan problems. */
+export function listScanNotices({ others, problems }: ScanResult): readonly string[] {
+  return [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
+}
+
 export interface Scanner {
   /** @param watchedKeys Skips the ports of these endpoints. */
   readonly scan: (watchedKeys?: ReadonlySet<string>) => Promise<ScanResult>;

@@ -5,14 +5,14 @@
  */
 
 import { createServerPortLister } from "./discovery_ports.ts";
-import { createScanner } from "./discovery_scan.ts";
+import { createScanner, listScanNotices } from "./discovery_scan.ts";
 import type { Source } from "./discovery_source.ts";
 import type { SshTarget } from "./endpoint.ts";
 import type { ListeningPort } from "./host_processes.ts";
-import { createLoginGate, createSshHost, type SshHost } from "./host_ssh_connection.ts";
+import { createSshHost, MAX_LOGINS, type SshHost } from "./host_ssh_connection.ts";
 import type { SshSettings } from "./host_ssh.ts";
 import { createSshHttpClient } from "./host_ssh_http.ts";
-import type { Platform } from "./platform.ts";
+import { createGate, type Platform } from "./platform.ts";
 import type { Seconds } from "./units.ts";
 
 /** A host behind ssh, and its servers as they come and go. */
@@ -66,13 +66,13 @@ function createSshSource(
     look: async ({ keys, isGone }) => {
       if (ssh.getLink().kind !== "up") return { found: [], goneKeys: [], notices: null };
       await list?.();
-      const { found, others, problems } = await scanner.scan(keys);
+      const result = await scanner.scan(keys);
+      const { found } = result;
       for (const { key } of found) own.add(key);
-      const notices = [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
       return {
         found: found.map((endpoint) => ({ endpoint, basicAuth: null })),
         goneKeys: [...keys].filter((key) => own.has(key) && isGone(key)),
-        notices: notices.map((notice) => `${name}: ${notice}`),
+        notices: listScanNotices(result).map((notice) => `${name}: ${notice}`),
       };
     },
   };
@@ -84,7 +84,7 @@ export function createSshWatches(
   targets: readonly SshTarget[],
   { settings, limits }: { readonly settings: SshSettings; readonly limits: ScanLimits },
 ): { readonly platform: Platform; readonly sshWatches: readonly SshWatch[] } {
-  const gate = createLoginGate();
+  const gate = createGate(MAX_LOGINS);
   const memories = new Map<string, { readonly ssh: SshHost; readonly ports: PortMemory }>();
   const reaching: Platform = {
     ...platform,

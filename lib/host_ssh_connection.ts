@@ -20,7 +20,7 @@ import {
 } from "./host_ssh.ts";
 import { createSshMachine } from "./host_ssh_machine.ts";
 import { type ShellCall, type SshSession, startSshSession } from "./host_ssh_session.ts";
-import type { NotStarted, Platform, ProgramOutcome, RunningProgram } from "./platform.ts";
+import type { Gate, NotStarted, Platform, ProgramOutcome, RunningProgram } from "./platform.ts";
 import { BYTES_PER_KIBIBYTE, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 
 /** The state of the connection to a host. */
@@ -43,7 +43,7 @@ export type HostLink =
   };
 
 /** Few servers take more than ten logins at once, and one jump host answers for many hosts. */
-const MAX_LOGINS = 8;
+export const MAX_LOGINS = 8;
 /** A list of processes and ports costs a host tens of milliseconds of its time. */
 const LISTING_LIFETIME: Seconds = 15;
 const LATENCY_INTERVAL: Seconds = 5;
@@ -52,28 +52,6 @@ const HEALTHY_AFTER: Seconds = SECONDS_PER_MINUTE;
 const CHECK_LIMIT: Seconds = 3;
 /** The kernel's limit, less the suffix that ssh adds while it binds. */
 const MAX_SOCKET_PATH = 87;
-
-/** Lets so many logins begin at once. */
-export interface LoginGate {
-  readonly enter: () => Promise<void>;
-  readonly leave: () => void;
-}
-
-export function createLoginGate(limit = MAX_LOGINS): LoginGate {
-  const waiting: (() => void)[] = [];
-  let free = limit;
-  return {
-    enter: async () => {
-      if (free > 0) free--;
-      else await new Promise<void>((resolve) => waiting.push(resolve));
-    },
-    leave: () => {
-      const next = waiting.shift();
-      if (next === undefined) free++;
-      else next();
-    },
-  };
-}
 
 export interface SshHost {
   readonly target: SshTarget;
@@ -96,7 +74,8 @@ interface Parts {
   readonly platform: Platform;
   readonly target: SshTarget;
   readonly settings: SshSettings;
-  readonly gate: LoginGate;
+  /** Of logins. */
+  readonly gate: Gate;
   /** Distinct among the hosts. */
   readonly index: number;
 }
@@ -153,13 +132,9 @@ async function chooseSharing(parts: Parts): Promise<SshSharing> {
 async function watchLatency(connection: Connection, session: SshSession): Promise<void> {
   const { platform } = connection;
   const limits = { timeout: LATENCY_INTERVAL, maxOutputBytes: BYTES_PER_KIBIBYTE };
-  let isOver = false;
   const over = new AbortController();
-  void session.ended.then(() => {
-    isOver = true;
-    over.abort();
-  });
-  while (!isOver) {
+  void session.ended.then(() => over.abort());
+  while (!over.signal.aborted) {
     const startedAt = platform.monotonicSeconds();
     const { kind } = await session.call({ command: ":", ...limits });
     const { link } = connection;

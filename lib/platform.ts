@@ -280,3 +280,41 @@ export async function finishStepsWithPauses<Result>(
     await pause();
   }
 }
+
+/** Lets so many enter at once; the others wait their turn. */
+export interface Gate {
+  readonly enter: () => Promise<void>;
+  /** Once for each that has entered. */
+  readonly leave: () => void;
+}
+
+export function createGate(limit: number): Gate {
+  const waiting: (() => void)[] = [];
+  let free = limit;
+  return {
+    enter: async () => {
+      if (free > 0) free--;
+      else await new Promise<void>((resolve) => waiting.push(resolve));
+    },
+    leave: () => {
+      const next = waiting.shift();
+      if (next === undefined) free++;
+      else next();
+    },
+  };
+}
+
+/** Resolves after the span, or as soon as the signal aborts. */
+export function createSleep(startTimer: Platform["startTimer"]): Platform["sleep"] {
+  return (span, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted) return resolve();
+      const end = (): void => {
+        cancel();
+        signal?.removeEventListener("abort", end);
+        resolve();
+      };
+      const cancel = startTimer(span, end);
+      signal?.addEventListener("abort", end);
+    });
+}

@@ -3,17 +3,18 @@
  * @module
  */
 
-import type {
-  NotStarted,
-  Platform,
-  ProcessorTimes,
-  ProgramCall,
-  ProgramOutcome,
-  ProgramStart,
-  RunningProgram,
-  Signal,
-  Stdio,
-  SystemMemory,
+import {
+  createSleep,
+  type NotStarted,
+  type Platform,
+  type ProcessorTimes,
+  type ProgramCall,
+  type ProgramOutcome,
+  type ProgramStart,
+  type RunningProgram,
+  type Signal,
+  type Stdio,
+  type SystemMemory,
 } from "./platform.ts";
 import { FILE_FUNCTIONS } from "./platform_files.ts";
 import { createHttpClient, postJson, serveHttp } from "./platform_http.ts";
@@ -36,18 +37,7 @@ function startTimer(span: Seconds, callback: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
-function sleep(span: Seconds, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
-    const end = (): void => {
-      cancel();
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const cancel = startTimer(span, end);
-    signal?.addEventListener("abort", end);
-  });
-}
+const sleep = createSleep(startTimer);
 
 /** Turns are taken one after the other. */
 function createTurns(): () => Promise<void> {

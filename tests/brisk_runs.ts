@@ -6,7 +6,7 @@
  */
 
 import { runApp } from "../lib/app.ts";
-import type { Platform, Signal } from "../lib/platform.ts";
+import { createSleep, type Platform, type Signal } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createMemoryFiles } from "./memory_files.ts";
 
@@ -53,17 +53,7 @@ function createBriskClock(startedAt: number):
     utcOffset: () => 3600,
     startTimer,
     nextTurn,
-    sleep: (span, signal) =>
-      new Promise((resolve) => {
-        if (signal?.aborted) return resolve();
-        const end = (): void => {
-          cancel();
-          signal?.removeEventListener("abort", end);
-          resolve();
-        };
-        const cancel = startTimer(span, end);
-        signal?.addEventListener("abort", end);
-      }),
+    sleep: createSleep(startTimer),
     stop: () => {
       isStopped = true;
       return going;

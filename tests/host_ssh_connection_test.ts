@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { createLoginGate, createSshHost, type HostLink } from "../lib/host_ssh_connection.ts";
+import { createSshHost, type HostLink, MAX_LOGINS } from "../lib/host_ssh_connection.ts";
+import { createGate } from "../lib/platform.ts";
 import type { NotStarted, ProgramStart, RunningProgram } from "../lib/platform.ts";
 import { createClock } from "./fixtures/clock.ts";
 
@@ -51,7 +52,7 @@ function createHosts(
     ...{ startProgram, environment, processId: 7, operatingSystem: "linux" },
     fileMode: (path: string) => Promise.resolve(folders.includes(path) ? 0o700 : null),
   };
-  const gate = createLoginGate();
+  const gate = createGate(MAX_LOGINS);
   const stop = new AbortController();
   const hosts = Array.from({ length: count }, (_, index) => {
     const target = { name: `gpu${index}`, destination: `gpu${index}` };
