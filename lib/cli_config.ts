@@ -16,7 +16,7 @@ import {
   type OptionRow,
 } from "./cli_option_table.ts";
 import { parseEndpointUrl } from "./endpoint.ts";
-import { describeFileError, isMissingFile } from "./files.ts";
+import { describeFileError, isAbsolutePath, isMissingFile } from "./files.ts";
 import { type JsonMember, type JsonNode, parseJsonText, type Schema } from "./json.ts";
 import type { Platform } from "./platform.ts";
 import { RULE_LEVELS, RULE_SETTINGS, type RuleId, type RuleSetting } from "./rules_table.ts";
@@ -74,9 +74,8 @@ function add(
 
 /** Relative to the folder of the file. */
 function resolvePath(folder: string, path: string): string {
-  return path === "" || /^(?:[/\\]|[a-z]:[/\\]|https?:\/\/)/i.test(path)
-    ? path
-    : `${folder}/${path}`;
+  const isWhole = path === "" || isAbsolutePath(path) || /^https?:\/\//i.test(path);
+  return isWhole ? path : `${folder}/${path}`;
 }
 
 /** As typed in an argument. */

@@ -5,6 +5,7 @@
  */
 
 import { findNearest, isProblem, parseSpan } from "./cli_values.ts";
+import { isAbsolutePath } from "./files.ts";
 import type { JsonMember, JsonNode, Schema } from "./json.ts";
 import type { HookSignal, HookTrigger } from "./rules_hooks.ts";
 import { RULE_IDS } from "./rules_table.ts";
@@ -54,7 +55,7 @@ function parseExec(value: JsonNode, folder: string): Hook["exec"] | string {
   const [program = "", ...rest] = value.kind === "array" ? readTexts(value) ?? [] : [];
   if (program === "") return "must be a list: a program and its arguments";
   // A bare name is looked up on the PATH.
-  const isRelative = /[/\\]/.test(program) && !/^(?:[/\\]|[a-z]:[/\\])/i.test(program);
+  const isRelative = /[/\\]/.test(program) && !isAbsolutePath(program);
   return [isRelative ? `${folder}/${program}` : program, ...rest];
 }
 

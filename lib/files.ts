@@ -14,6 +14,10 @@ export function isFullDisk(error: unknown): boolean {
   return error instanceof Error && /no space left|os error (28|112)\b/i.test(error.message);
 }
 
+export function isAbsolutePath(path: string): boolean {
+  return /^(?:[/\\]|[a-z]:[/\\])/i.test(path);
+}
+
 /** Continues a message that names the file. */
 export function describeFileError(error: unknown): string {
   if (isMissingFile(error)) return "does not exist: check the path";
