@@ -17,7 +17,7 @@ import {
 } from "./app_session.ts";
 import type { TerminalSize } from "./platform.ts";
 import { identifyLine } from "./rules_alerts.ts";
-import type { Message, State } from "./state.ts";
+import type { State } from "./state.ts";
 import { createPast, type PastMoment } from "./state_past.ts";
 import {
   type ClickAction,
@@ -170,11 +170,6 @@ function getContext(screen: Screen): UiContext {
   return getUiContext(getScene(screen, size, () => true), ui);
 }
 
-/** The caller draws. */
-function applyMessage({ session }: Screen, message: Message): void {
-  apply(session, message);
-}
-
 function isLook(command: Command): command is LookCommand {
   return command.startsWith("look_");
 }
@@ -187,7 +182,7 @@ async function showPast(screen: Screen, moment: PastMoment): Promise<void> {
     const { done, value } = steps.next();
     if (done) {
       screen.sought = null;
-      applyMessage(screen, { kind: "look", shown: value.state, step: value.step });
+      apply(screen.session, { kind: "look", shown: value.state, step: value.step });
       return drawUi(screen);
     }
     await platform.nextTurn();
@@ -207,7 +202,7 @@ function look(screen: Screen, command: LookCommand): void {
     : past?.findAfter(at + step);
   if (found) return void showPast(screen, found).catch((error) => stop.abort(error));
   screen.sought = null;
-  applyMessage(screen, { kind: "look", shown: null, step: 1 });
+  apply(screen.session, { kind: "look", shown: null, step: 1 });
 }
 
 /** Shows the fleet as it was when the selected event began, if that is kept. */
@@ -220,8 +215,8 @@ function openEvent(screen: Screen): void {
   if (event === undefined || event.beganAt < oldest - interval) return;
   const moment = past?.findAfter(event.beganAt);
   if (!moment) return;
-  applyMessage(screen, { kind: "select", key: event.subject.key, context });
-  applyMessage(screen, { kind: "command", command: "show_fleet", context });
+  apply(screen.session, { kind: "select", key: event.subject.key, context });
+  apply(screen.session, { kind: "command", command: "show_fleet", context });
   showPast(screen, moment).catch((error) => stop.abort(error));
 }
 
@@ -235,7 +230,7 @@ function runCommand(screen: Screen, command: Command): void {
   else if (command === "suspend") suspend(screen);
   else if (isLook(command)) look(screen, command);
   else if (command === "open" && shown === "overview" && page === "events") openEvent(screen);
-  else applyMessage(screen, { kind: "command", command, context: getContext(screen) });
+  else apply(screen.session, { kind: "command", command, context: getContext(screen) });
   if (command === "faster") wake(session);
   if (command === "pause") screen.sought = null;
   if (session.state.ui.screen === "log") session.onLogShown();
@@ -244,7 +239,7 @@ function runCommand(screen: Screen, command: Command): void {
 }
 
 function typeFilter(screen: Screen, key: KeyEvent): void {
-  const edit = (edit: FilterEdit): void => applyMessage(screen, { kind: "filter", edit });
+  const edit = (edit: FilterEdit): void => apply(screen.session, { kind: "filter", edit });
   const isKey = (name: string): boolean => !key.alt && nameKey(key) === name;
   if (key.name === "enter") edit({ kind: "accept" });
   else if (key.name === "escape") edit({ kind: "clear" });
@@ -265,11 +260,11 @@ function runAction(screen: Screen, action: ClickAction): void {
     case "command":
       return runCommand(screen, action.command);
     case "sort":
-      return applyMessage(screen, action);
+      return apply(screen.session, action);
     case "line":
       // As in htop, the first click selects.
       if (screen.session.state.ui.selectedKey === action.key) return runCommand(screen, "open");
-      applyMessage(screen, { kind: "select", key: action.key, context: getContext(screen) });
+      apply(screen.session, { kind: "select", key: action.key, context: getContext(screen) });
   }
 }
 
@@ -293,7 +288,7 @@ function handleEvent(screen: Screen, event: TerminalEvent): void {
     screen.terminal.setSynchronized(event.value === 1 || event.value === 2);
   } else if (event.kind === "paste" && isTyping) {
     const edit = { kind: "insert", text: sanitizeText(event.text) } as const;
-    applyMessage(screen, { kind: "filter", edit });
+    apply(screen.session, { kind: "filter", edit });
   } else if (event.kind === "key") {
     if (isTyping) return typeFilter(screen, event);
     const command = findCommand(event);

@@ -14,7 +14,7 @@ import type { Endpoint } from "./model.ts";
 import { finishSteps, type Platform, type ReadableFile } from "./platform.ts";
 import { START_STREAM } from "./record.ts";
 import type { BlockTimes } from "./record_block.ts";
-import { type FoundBlock, isWithin, listBlocks, readBlock, type ReadEntry } from "./record_file.ts";
+import { type FoundBlock, listBlocks, readBlock, type ReadEntry } from "./record_file.ts";
 import { decodeValue } from "./record_values.ts";
 import { composeScrape, type ScrapeFrame } from "./scrape.ts";
 import { createState, type Message, type State } from "./state.ts";
@@ -164,13 +164,9 @@ export function closeTape({ files }: Tape): void {
 }
 
 /** In order. What is damaged becomes a remark. */
-export async function* readEntries(
-  { blocks, remarks }: Tape,
-  span: BlockTimes = { from: -Infinity, to: Infinity },
-): AsyncGenerator<ReadEntry> {
+export async function* readEntries({ blocks, remarks }: Tape): AsyncGenerator<ReadEntry> {
   let damaged = 0;
   for (const block of blocks) {
-    if (!isWithin(block, span)) continue;
     const entries = await readBlock(block);
     if (entries === null) {
       if (damaged++ === 0) remarks.push("some of its blocks are damaged, and left out");

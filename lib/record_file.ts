@@ -1,6 +1,6 @@
 /**
  * Files of blocks -> what happened, in order. Whatever is cut, damaged or no block is passed over and
- * counted; blocks outside the wanted time are not unpacked.
+ * counted.
  * @module
  */
 
@@ -9,7 +9,6 @@ import type { ReadableFile } from "./platform.ts";
 import {
   BLOCK_HEADER_BYTES,
   type BlockHeader,
-  type BlockTimes,
   findBlock,
   parseBlockHeader,
   unpackBlock,
@@ -140,8 +139,4 @@ export async function readBlock(
   } catch {
     return null;
   }
-}
-
-export function isWithin({ from, to }: BlockTimes, span: BlockTimes): boolean {
-  return to >= span.from && from <= span.to;
 }
