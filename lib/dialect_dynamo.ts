@@ -5,11 +5,14 @@
  */
 
 import {
-  createRowFactory,
+  counter,
   type Dialect,
   type EngineConclusions,
   type EngineFacts,
+  gauge,
+  histogram,
   type MetricRow,
+  UNDESCRIBED,
   UNTITLED,
   USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
@@ -19,9 +22,6 @@ import { absent, checkReading, type Reading } from "./reading.ts";
 const REQUESTS_NAME = "requests_total";
 /** Errors of requests refused or ended by the client. */
 const CLIENT_FAULTS: ReadonlySet<string> = new Set(["validation", "not_found", "cancelled"]);
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
-const histogram = createRowFactory("histogram");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [
@@ -102,10 +102,7 @@ export const DYNAMO: Dialect = {
   answersVersion: false,
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
   tokensAreBooked: "step",
-  latencyDefinitions: {},
-  mainOptions: [],
-  flags: {},
-  capacityReason: "",
+  ...UNDESCRIBED,
   processes: {
     ...UNTITLED,
     command: /\bdynamo\.frontend\b/,

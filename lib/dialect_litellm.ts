@@ -5,16 +5,16 @@
  */
 
 import {
-  createRowFactory,
+  counter,
   type Dialect,
+  gauge,
+  histogram,
   type MetricRow,
+  UNDESCRIBED,
   UNTITLED,
   USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import { countObservations } from "./histogram.ts";
-
-const counter = createRowFactory("counter");
-const histogram = createRowFactory("histogram");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [
@@ -23,8 +23,8 @@ const ROWS: readonly MetricRow[] = [
   counter("proxy_total_requests_metric_total", "requests", "Requests of clients", "By HTTP status, under the clients' names of models.", { label: "status_code" }),
   counter("deployment_success_responses_total", "responses", "Successful answers", "Of all deployments.", {}),
   counter("deployment_failure_responses_total", "responses", "Failed answers", "Of all deployments, by HTTP status.", { label: "exception_status" }),
-  createRowFactory("gauge")("in_flight_requests", "requests", "Running", "Of all models.", {}),
-  createRowFactory("gauge")("deployment_state", "state", "Worst deployment", "0 healthy, 1 partial outage, 2 outage.", { overEngines: "max" }),
+  gauge("in_flight_requests", "requests", "Running", "Of all models.", {}),
+  gauge("deployment_state", "state", "Worst deployment", "0 healthy, 1 partial outage, 2 outage.", { overEngines: "max" }),
   histogram("llm_api_time_to_first_token_metric", "seconds", "TTFT", "Of streamed requests.", { key: "ttft" }),
   histogram("request_total_latency_metric", "seconds", "E2E latency", "Its count is the finished requests.", { key: "e2e" }),
   histogram("llm_api_latency_metric", "seconds", "Time in the server behind", "", {}),
@@ -52,10 +52,7 @@ export const LITELLM: Dialect = {
   enablingOption: 'callbacks: ["prometheus"]',
   labels: { model: "model", engine: "", workers: [], parts: [], aliases: new Map() },
   tokensAreBooked: "finish",
-  latencyDefinitions: {},
-  mainOptions: [],
-  flags: {},
-  capacityReason: "",
+  ...UNDESCRIBED,
   processes: { ...UNTITLED, command: /(?:^|[\s/])litellm(?:\s|$)/ },
   conclude: ({ histograms: { e2e } }) => ({
     labelled: e2e === undefined

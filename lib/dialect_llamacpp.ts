@@ -9,10 +9,12 @@
 import {
   type Answer,
   type Ask,
-  createRowFactory,
+  counter,
   type Dialect,
   type EngineConclusions,
   type EngineFacts,
+  gauge,
+  info,
   type MetricRow,
   type Round,
   UNTITLED,
@@ -32,10 +34,6 @@ const FINISH_NAME = "tokens_predicted_total";
 const QUIET_METRICS_BUILD = 10_666;
 
 const COMMAND = /(?:^|[\s/])llama-server(?:\s|$)/;
-
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
-const info = createRowFactory("info");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [

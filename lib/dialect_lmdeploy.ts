@@ -4,20 +4,19 @@
  */
 
 import {
-  createRowFactory,
+  counter,
   type Dialect,
   type EngineConclusions,
   type EngineFacts,
+  gauge,
+  histogram,
+  info,
   type MetricRow,
   UNTITLED,
   USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { absent, isPresent, present } from "./reading.ts";
-
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
-const histogram = createRowFactory("histogram");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [
@@ -46,7 +45,7 @@ const ROWS: readonly MetricRow[] = [
   histogram("request_queue_time_seconds", "seconds", "Queue time", "", { key: "queue" }),
   histogram("request_prefill_time_seconds", "seconds", "Prefill time", "", { key: "prefill" }),
   histogram("request_decode_time_seconds", "seconds", "Decode time", "", { key: "decode" }),
-  createRowFactory("info")("backend_config_info", "", "Configuration", "Options of the engine.", { role: "configuration" }),
+  info("backend_config_info", "", "Configuration", "Options of the engine.", { role: "configuration" }),
 ];
 
 /** Before the name of a reason: a Python enumeration. */

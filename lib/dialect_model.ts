@@ -43,7 +43,7 @@ type RowFactory = (
 ) => MetricRow;
 
 /** Maximum of ratios; other gauges and counts are summed. */
-export function createRowFactory(kind: MetricKind): RowFactory {
+function createRowFactory(kind: MetricKind): RowFactory {
   return (names, unit, title, help, options) => ({
     names: typeof names === "string" ? [names] : names,
     kind,
@@ -54,6 +54,11 @@ export function createRowFactory(kind: MetricKind): RowFactory {
     ...options,
   });
 }
+
+export const gauge = createRowFactory("gauge");
+export const counter = createRowFactory("counter");
+export const histogram = createRowFactory("histogram");
+export const info = createRowFactory("info");
 
 export interface ProcessRanks {
   readonly data?: number;
@@ -146,6 +151,12 @@ export type EngineConclusions =
     /** Whether other answers of the server stand for its metrics. */
     readonly metricsAreOff?: boolean;
   };
+
+/** Of servers of whose options and latencies nothing more is said. */
+export const UNDESCRIBED: Pick<
+  Dialect,
+  "latencyDefinitions" | "mainOptions" | "flags" | "capacityReason"
+> = { latencyDefinitions: {}, mainOptions: [], flags: {}, capacityReason: "" };
 
 /** Of servers that say nothing of sleep, nor of the size of their KV cache. */
 export const USUAL_CONCLUSIONS: EngineConclusions = {

@@ -7,10 +7,10 @@
 
 import { LLAMACPP } from "./dialect_llamacpp.ts";
 import {
-  createRowFactory,
   type Dialect,
   type EngineConclusions,
   type EngineFacts,
+  gauge,
   type ListInner,
   type MetricRow,
   type Round,
@@ -35,8 +35,6 @@ const RUNNER = /(?:^|[\s/])ollama runner(?:\s|$)/;
 
 /** Ollama itself holds the queue, and does not show it. */
 const QUEUE_NAME = "requests_deferred";
-
-const gauge = createRowFactory("gauge");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [

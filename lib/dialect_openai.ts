@@ -6,9 +6,10 @@
  */
 
 import {
-  createRowFactory,
   type Dialect,
+  gauge,
   type Round,
+  UNDESCRIBED,
   UNTITLED,
   USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
@@ -49,7 +50,7 @@ export const OPENAI: Dialect = {
   name: "OpenAI API",
   prefixes: [PREFIX],
   rows: [
-    createRowFactory("gauge")("model_listed", "state", "Listed", "Loaded or not.", {
+    gauge("model_listed", "state", "Listed", "Loaded or not.", {
       role: "presence",
     }),
   ],
@@ -61,10 +62,7 @@ export const OPENAI: Dialect = {
   answersVersion: false,
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
   tokensAreBooked: "finish",
-  latencyDefinitions: {},
-  mainOptions: [],
-  flags: {},
-  capacityReason: "",
+  ...UNDESCRIBED,
   processes: UNTITLED,
   conclude: () => USUAL_CONCLUSIONS,
 };

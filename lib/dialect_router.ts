@@ -7,20 +7,19 @@
  */
 
 import {
-  createRowFactory,
+  counter,
   type Dialect,
   type EngineFacts,
+  gauge,
+  histogram,
   type MetricRow,
+  UNDESCRIBED,
   UNTITLED,
   USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { ALL_MODELS, type EngineSample } from "./model.ts";
 import { absent, checkReading } from "./reading.ts";
-
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
-const histogram = createRowFactory("histogram");
 
 /** Families that are added up; names without prefix. */
 interface RouterTraits
@@ -69,10 +68,7 @@ function createRouter(traits: RouterTraits): Dialect {
       aliases: new Map(),
     },
     tokensAreBooked: "finish",
-    latencyDefinitions: {},
-    mainOptions: [],
-    flags: {},
-    capacityReason: "",
+    ...UNDESCRIBED,
     processes: {
       ...UNTITLED,
       command,

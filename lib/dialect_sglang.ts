@@ -8,10 +8,12 @@
  */
 
 import {
-  createRowFactory,
+  counter,
   type Dialect,
   type EngineConclusions,
   type EngineFacts,
+  gauge,
+  histogram,
   type MetricRow,
   type ProcessRanks,
   USUAL_CONCLUSIONS,
@@ -33,9 +35,6 @@ const CACHED_NAME = "cached_tokens_total";
 const OUTPUT_NAME = "generation_tokens_total";
 const ABORTED_NAME = "num_aborted_requests_total";
 const FIRST_NAME = "time_to_first_token_seconds_count";
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
-const histogram = createRowFactory("histogram");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [

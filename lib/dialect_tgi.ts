@@ -5,10 +5,13 @@
  */
 
 import {
-  createRowFactory,
+  counter,
   type Dialect,
   type EngineConclusions,
   type EngineFacts,
+  gauge,
+  histogram,
+  info,
   type MetricRow,
   OWNED_BY_ITSELF,
   type Round,
@@ -25,9 +28,6 @@ const INFO_PATH = "/info";
 const FAILURE_NAME = "request_failure";
 /** Requests refused for their own fault. */
 const CLIENT_FAULT = "validation";
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
-const histogram = createRowFactory("histogram");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [
@@ -55,7 +55,7 @@ const ROWS: readonly MetricRow[] = [
   histogram("batch_next_size", "requests", "Size of the next batch", "", {}),
   histogram("batch_inference_duration", "seconds", "Prefill time of a batch", "", { requires: ["method", "prefill"] }),
   histogram("batch_inference_duration", "seconds", "Decode time of a batch", "One step.", { requires: ["method", "decode"] }),
-  createRowFactory("info")("server_info", "", "Server", "Limits and version; from /info.", { role: "configuration" }),
+  info("server_info", "", "Server", "Limits and version; from /info.", { role: "configuration" }),
 ];
 
 const MAIN_OPTIONS = [

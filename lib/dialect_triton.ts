@@ -6,10 +6,11 @@
  */
 
 import {
-  createRowFactory,
+  counter,
   type Dialect,
   type EngineConclusions,
   type EngineFacts,
+  gauge,
   type MetricRow,
   UNTITLED,
   USUAL_CONCLUSIONS,
@@ -27,8 +28,6 @@ const FAILURE_NAME = "inference_request_failure";
 /** The client's own doing. */
 const CANCELED = "CANCELED";
 const scale = 1 / MICROSECONDS_PER_SECOND;
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [

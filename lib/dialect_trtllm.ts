@@ -5,10 +5,12 @@
  */
 
 import {
-  createRowFactory,
+  counter,
   type Dialect,
   type EngineConclusions,
   type EngineFacts,
+  gauge,
+  histogram,
   type MetricRow,
   UNTITLED,
   USUAL_CONCLUSIONS,
@@ -17,9 +19,6 @@ import { absent, checkReading, isPresent } from "./reading.ts";
 
 const BLOCKS_NAME = "kv_cache_max_blocks";
 const BLOCK_SIZE_NAME = "kv_cache_tokens_per_block";
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
-const histogram = createRowFactory("histogram");
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [

@@ -7,7 +7,14 @@
  * @module
  */
 
-import { createRowFactory, type MetricRow, type RowOptions } from "./dialect_model.ts";
+import {
+  counter,
+  gauge,
+  histogram,
+  info as createInfo,
+  type MetricRow,
+  type RowOptions,
+} from "./dialect_model.ts";
 
 /** In order of trial: vLLM's own, Ray's since V1 and before, KServe's. */
 export const VLLM_PREFIXES: readonly string[] = ["vllm:", "ray_vllm_", "ray_vllm:", "kserve_vllm:"];
@@ -20,12 +27,8 @@ export const BLOCK_COUNTING_NAMES: ReadonlySet<string> = new Set([
   "gpu_prefix_cache_hits_total",
 ]);
 
-const gauge = createRowFactory("gauge");
-const counter = createRowFactory("counter");
-const histogram = createRowFactory("histogram");
-
 function info(name: string, title: string, help: string, options: RowOptions): MetricRow {
-  return createRowFactory("info")(name, "", title, help, options);
+  return createInfo(name, "", title, help, options);
 }
 
 /** One line per row. */
