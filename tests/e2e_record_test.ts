@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
+  inFolder,
   listCommand,
   type Outcome,
   type ProgramRun,
@@ -16,15 +17,6 @@ const INTERVAL = ["--interval", "0.5"];
 
 /** A compiled program has no permission to write, and is given none from outside. */
 const needsFlags = { ignore: Deno.env.has("VLLM_HTOP_BINARY") };
-
-async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await work(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 /** With the permission to write into the folder. */
 function startWriting(folder: string, args: readonly string[]): ProgramRun {

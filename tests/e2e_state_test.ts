@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import { listCommand, type Outcome, readDocument, runProgram } from "./program_runs.ts";
+import { inFolder, listCommand, type Outcome, readDocument, runProgram } from "./program_runs.ts";
 import { measureGrowth, startRecordedServer } from "./recorded_server.ts";
 
 /** By how much two clocks of one machine differ over a test, in seconds. */
@@ -12,15 +12,6 @@ function runWithState(folder: string, ...more: readonly string[]): Promise<Outco
   const args = ["--once", "--state", `${folder}/state.json`, "--output", "json", ...more];
   const [program, run, ...rest] = listCommand(...args);
   return runProgram([], { command: [program, run, `--allow-write=${folder}`, ...rest] });
-}
-
-async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await work(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 const NEXT_RUN = "rates come with the next run";

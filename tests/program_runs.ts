@@ -308,3 +308,13 @@ export function findFreePorts(count: number): number {
   }
   throw new Error(`There are no ${count} free ports side by side`);
 }
+
+/** Deletes the folder afterwards. */
+export async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await work(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
