@@ -103,7 +103,7 @@ function setAnchor(player: Player, epoch: EpochSeconds): void {
   player.anchor = { at: player.real.monotonicSeconds(), epoch };
 }
 
-/** A recording that was begun anew, unless it only goes on in another file. */
+/** Starts a new state where a new recording begins, but not where one goes on in the next file. */
 function startOver(player: Player, entry: ReadEntry): void {
   const { session, own } = player;
   const start = parseStart(entry);

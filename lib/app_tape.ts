@@ -1,7 +1,7 @@
 /**
  * A recording -> the messages of its session, applied to a state as they were when it was made:
- * bodies are parsed anew, the rest was recorded as it was. A recording may be anybody's: what is no
- * message of ours is passed over.
+ * bodies are parsed again, all else was recorded as it was. A recording may come from anyone, so
+ * entries that are not our messages are skipped.
  * @module
  */
 

@@ -385,7 +385,7 @@ async function lookAt(watch: Watch): Promise<TargetChange> {
   };
 }
 
-/** Its targets come with their samples: nobody else need scrape them. */
+/** Prometheus has the samples of its targets, so the program does not scrape them. */
 export function createPrometheusSource(
   platform: Platform,
   { endpoint: prometheus }: TypedEndpoint,

@@ -163,7 +163,7 @@ export function createTargetSource(
     ? null
     : createUrlList(place.typed.endpoint.metricsUrl, client);
   if (list === null) throw new Error("A list at a URL needs a client");
-  /** The targets of this list that nobody else watches. */
+  /** Targets of this list that no other source has. */
   let own: ReadonlyMap<string, Endpoint> = new Map();
   return {
     getInterval: () => place.kind === "file" ? FILE_INTERVAL : URL_INTERVAL,

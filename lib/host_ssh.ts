@@ -58,7 +58,7 @@ function listSharing(sharing: SshSharing, role: "master" | "client"): readonly s
     case "own":
       return role === "master"
         ? ["ControlMaster=yes", "ControlPersist=no", `ControlPath=${sharing.path}`]
-        // Without the master it must not log in anew, as it would at each poll.
+        // If the master is gone, it must fail: it would log in again at each poll.
         : ["ControlMaster=no", `ControlPath=${sharing.path}`, "ProxyCommand=false"];
     case "users":
       return ["ControlMaster=no"];

@@ -90,7 +90,7 @@ export interface EndpointState {
   readonly schedule: Schedule;
   /** `null` until known. */
   readonly server: ServerInfo | null;
-  /** `null` while nobody asks for it. */
+  /** `null` until it is read. */
   readonly log: WatchedLog | null;
 }
 

@@ -3,7 +3,7 @@
  * after scrape. Each number is predicted: of whole numbers, to grow as their neighbour did, since
  * one request raises all buckets above it alike; of others, to stay. An adaptive arithmetic coder
  * writes whether it did, and how large the difference is if not: what is often so takes a fraction
- * of a bit. The digits of differences, none likelier than another, are written beside it as they are.
+ * of a bit. All digits of a difference are equally likely, so they are stored without coding.
  * @module
  */
 

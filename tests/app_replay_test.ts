@@ -50,7 +50,7 @@ Deno.test("runApp() goes on with a recording in the file before", async () => {
   });
   assertEquals([...files.keys()].sort(), ["r", "r.1"]);
   assertEquals((await run(REPLAY, { files })).lines, more.lines);
-  // The newest file alone begins anew, with the same servers.
+  // The newest file starts a recording of its own, with the same servers.
   files.delete("r.1");
   const rest = await run(REPLAY, { files });
   assertEquals([rest.code, rest.stderr], [0, ""]);
@@ -120,7 +120,7 @@ Deno.test("runApp() reads a recording that is cut or damaged as far as it goes, 
   assert(rest.lines.length > 25 && rest.lines.length < lines.length, `${rest.lines.length}`);
 });
 
-Deno.test("runApp() refuses to replay what is no recording, and to record over it", async () => {
+Deno.test("runApp() refuses to replay a file that is not a recording, and to record over it", async () => {
   const text = new TextEncoder().encode("vllm:num_requests_running 1\n".repeat(99));
   const gzip = new Uint8Array(
     await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip")))
