@@ -58,6 +58,9 @@ const MAX_ROUND_WAIT: Seconds = 0.25;
 /** Minimum time between redraws caused by scrapes of many endpoints, which never end. */
 const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1;
 
+/** The time in which servers on this machine have answered first. */
+const HOSTS_PAUSE: Seconds = 0.05;
+
 /**
  * Until then keys redraw from the last evaluated state: evaluating hundreds of endpoints is too
  * slow for a key.
@@ -135,7 +138,9 @@ async function drawUi(screen: Screen): Promise<void> {
 
 function measurePause({ session: { platform, watched, busy }, known }: Screen): Seconds {
   if (watched.size <= MAX_SIMULTANEOUS_ENDPOINTS) {
-    return busy.size === 0 ? MIN_REDRAW_INTERVAL : MAX_ROUND_WAIT;
+    if (busy.size > 0) return MAX_ROUND_WAIT;
+    // The first figures do not wait.
+    return known.fleet.verdict.level === "PENDING" ? 0 : MIN_REDRAW_INTERVAL;
   }
   return Math.max(
     MIN_REDRAW_INTERVAL,
@@ -345,8 +350,12 @@ function watchSignals(screen: Screen): readonly (() => void)[] {
 /** Calls `show` after each round, until the session ends. */
 export type Course = (session: Session, show: () => Promise<void>) => Promise<void>;
 
+/** Servers are asked first: the programs that tell of this machine take time to start. */
 const watch: Course = (session, show) => {
-  watchHosts(session).catch((error) => session.stop.abort(error));
+  const { platform, stop } = session;
+  platform.sleep(HOSTS_PAUSE, stop.signal)
+    .then(() => watchHosts(session))
+    .catch((error) => stop.abort(error));
   return pollForever(session, show);
 };
 

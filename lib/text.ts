@@ -20,7 +20,7 @@ const UNSAFE =
 const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
 // ASCII and the characters that views draw: most lines need no slow segmentation.
 const SINGLE_WIDTH =
-  /^[\x20-\x7e\u00b7\u2013\u2014\u2018\u2019\u2026\u2219\u2500-\u259f\u25b2-\u25cf\u2800-\u28ff]*$/;
+  /^[\x20-\x7e\u00a0-\u00ac\u00ae-\u00ff\u2013\u2014\u2018\u2019\u2026\u20ac\u2190-\u2193\u2212\u2219\u221e\u2248\u2264\u2265\u23ce\u2423\u2500-\u259f\u25b2-\u25cf\u2800-\u28ff]*$/;
 // Variation selector 16 and regional-indicator pairs are wide.
 const WIDE_GRAPHEME = /\p{Emoji}\ufe0f|^\p{Regional_Indicator}{2}$/u;
 // Joined emoji take the width of one member; parts of other clusters (Indic vowels) add up.

@@ -1,11 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { runLive } from "../lib/app_live.ts";
-import { startSession } from "../lib/app_session.ts";
+import { startSession, watchEndpoint } from "../lib/app_session.ts";
 import { parseArguments } from "./fixtures/arguments.ts";
-import type { Platform } from "../lib/platform.ts";
+import type { HttpClient, Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
+import { createScraper } from "../lib/scrape.ts";
+import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import { enterTerminal } from "../lib/terminal.ts";
 import { layOutScene } from "../lib/view_scene.ts";
+import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { createChosenUi, watchServers } from "./fixtures/screens.ts";
 
 const MODEL = [{ model: "meta-llama/Llama-3.1-8B-Instruct" }];
@@ -88,4 +91,56 @@ Deno.test("runLive() lays out one scene for a frame, and none for a key that mov
   } finally {
     await end();
   }
+});
+
+Deno.test("runLive() asks servers before it starts programs that tell of this machine", async () => {
+  const events: string[] = [];
+  const real = createDenoPlatform();
+  const programs = Promise.withResolvers<void>();
+  const input = Promise.withResolvers<null>();
+  const platform: Platform = {
+    ...real,
+    onSignal: () => () => {},
+    runProgram: (call) => {
+      events.push("program");
+      programs.resolve();
+      return real.runProgram(call);
+    },
+    stdio: {
+      ...real.stdio,
+      terminalSize: () => ({ columns: 120, rows: 24 }),
+      setRawInput: () => {},
+      writeStdoutSync: () => {},
+      closeStdin: () => input.resolve(null),
+      writeStdout: () => Promise.resolve(),
+      readStdin: () => input.promise,
+    },
+  };
+  const parsed = parseArguments(["--gpus"], () => undefined);
+  if (parsed.kind !== "run") throw new Error(parsed.kind);
+  const endpoint = createEndpoint(8000, "localhost");
+  const session = startSession({
+    platform,
+    options: parsed.options,
+    view: { output: "auto", depth: 256, ascii: false },
+    state: startState([endpoint]),
+  });
+  const client: HttpClient = {
+    get: () => {
+      events.push("request");
+      return Promise.reject(new TypeError("no answer"));
+    },
+    close: () => {},
+  };
+  const scraper = await createScraper(
+    { ...platform, createHttpClient: () => Promise.resolve(client) },
+    endpoint,
+    { access: ANONYMOUS_ACCESS, timeout: 4, metricPrefix: null },
+  );
+  watchEndpoint(session, { endpoint, access: ANONYMOUS_ACCESS, scraper });
+  const running = runLive(session, enterTerminal(platform.stdio, { mouse: false }));
+  await programs.promise;
+  session.stop.abort();
+  await running;
+  assertEquals(events[0], "request");
 });
