@@ -201,11 +201,11 @@ const GPUS: Area = {
   title: ({ hosts }) => hosts.values().some(({ link }) => link !== null) ? "hosts" : "GPUs",
   ...{ minLines: 2, maxLines: 16, render: renderGpus },
 };
-const TRENDS = createTrends("last 2 min", [
+const TRENDS = createTrends("trends", [
   ...["running", "generationTokensPerSecond", "waiting", "promptTokensPerSecond"] as const,
 ]);
-const LOAD = createTrends("load, last 2 min", ["running", "waiting"]);
-const TOKENS = createTrends("tokens, last 2 min", [
+const LOAD = createTrends("load", ["running", "waiting"]);
+const TOKENS = createTrends("tokens", [
   ...["generationTokensPerSecond", "promptTokensPerSecond"] as const,
 ]);
 

@@ -112,16 +112,16 @@ export function createGroupLine(group: ModelGroup, name: string): TableLine {
 
 /** As in vllm-htop 0.5.0 (PyPI). Red is what the verdict counts. */
 export const KV_WARN_RATIO: Ratio = 0.65;
-const KV_GAUGE_WIDTH = 8;
+const KV_GAUGE_WIDTH = 7;
 const TREND_WIDTH = 9;
 const TREND_SPAN: Seconds = 2 * SECONDS_PER_MINUTE;
 /** Of the span, at the shortest interval. */
 const TREND_POINTS = 240;
-/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 9s`, `9999`, `TTFT 97–99 %`. */
+/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 29s`, `9999`, `TTFT 97–99 %`. */
 const RATE_WIDTH = 5;
 const LATENCY_WIDTH = 7;
 const PERCENT_WIDTH = 5;
-const STATE_WIDTH = 8;
+const STATE_WIDTH = 9;
 const COUNT_WIDTH = 4;
 const KIND_WIDTH = 9;
 const SERVICE_LEVEL_WIDTH = 12;

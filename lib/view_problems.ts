@@ -54,7 +54,8 @@ function describeCause(cause: AdvisedCause, row: Row, state: State): string {
     const { failure } = row.state;
     if (failure === null) return "has not answered";
     if (row.death !== null) return `died: ${row.death.text}`;
-    return `${failure.kind.replaceAll("_", " ")}: ${failure.message}`;
+    // Its place stands before it.
+    return failure.message.replace(/^"[^"]*" /, "");
   }
   const alert = state.evaluation.alerts.find(({ first }) =>
     first.key === key && first.rule === signal

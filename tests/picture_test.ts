@@ -1,8 +1,14 @@
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { drawPicture, drawSvg, PICTURE_URL } from "../.ci/picture.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { drawPictures, drawSvg, PICTURES_URL } from "../.ci/picture.ts";
 
-/** Bytes that the picture may have. */
-const MAX_BYTES = 40_000;
+/** Bytes that a picture may have. */
+const MAX_BYTES = 64_000;
+/** What each must show. */
+const WORDS: Readonly<Record<string, readonly string[]>> = {
+  fleet: ["vllm-htop", "REPLICA", "HOT", "STALE", "ALL", "GPUs", "host"],
+  detail: ["KV cache", "throughput", "latency", "GPU 2", "Running"],
+  latency: ["Latency", ":8002 HOT", "since start"],
+};
 
 /** Throws where elements are not closed in order, or text has a character that must be escaped. */
 function checkXml(text: string): void {
@@ -19,19 +25,40 @@ function checkXml(text: string): void {
   assertEquals(open, []);
 }
 
-Deno.test("the picture of the README is what the program shows", async () => {
-  const drawn = await drawPicture();
-  const kept = await Deno.readTextFile(PICTURE_URL);
-  assert(drawn === kept, "The screen has changed: run `deno task picture`, and look at the result");
-  checkXml(kept);
-  assert(new TextEncoder().encode(kept).length < MAX_BYTES, "small enough for a README");
-  for (const text of ["vllm-htop", "REPLICA", "STALE", "ALL"]) {
-    assertMatch(kept, new RegExp(`>${text}\\b`));
+Deno.test("the pictures of the README are what the program shows", async () => {
+  const drawn = await drawPictures();
+  const readme = await Deno.readTextFile(new URL("../README.md", import.meta.url));
+  const shown = [...readme.matchAll(/\.github\/pictures\/([\w.-]+)/g)].map(([, name]) => name);
+  assertEquals(shown.toSorted(), [...drawn.keys()].toSorted());
+  for (const [name, picture] of drawn) {
+    const kept = await Deno.readTextFile(new URL(name, PICTURES_URL));
+    assert(picture === kept, `${name} has changed: run \`deno task picture\`, look at the result`);
+    checkXml(kept);
+    assert(new TextEncoder().encode(kept).length < MAX_BYTES, `${name} is small enough`);
+    for (const text of WORDS[name.replace(/(-light)?\.svg$/, "")]) {
+      assertStringIncludes(kept, `>${text}`);
+    }
+  }
+});
+
+Deno.test("README shows each picture in the reader's theme", async () => {
+  const readme = await Deno.readTextFile(new URL("../README.md", import.meta.url));
+  const blocks = [...readme.matchAll(/^<picture>(.*)<\/picture>$/gm)];
+  assertEquals(blocks.length, Object.keys(WORDS).length);
+  for (const [, block] of blocks) {
+    const [, light, dark] = new RegExp(
+      '^<source media="\\(prefers-color-scheme: light\\)" srcset="([^"]+)">' +
+        '<img src="([^"]+)" alt="[^"]+">$',
+    ).exec(block) ?? [];
+    assertEquals(light, dark?.replace(".svg", "-light.svg"));
   }
 });
 
 Deno.test("drawSvg() puts words and blocks at their cells, in their colours, escaped", () => {
-  const svg = drawSvg(["ab  \x1b[1;31m<&>\x1b[0m \x1b[7mx\x1b[0m▓⡀"], 13);
+  const svg = drawSvg(["ab  \x1b[1;31m<&>\x1b[0m \x1b[7mx\x1b[0m▓⡀"], {
+    columns: 13,
+    title: "A & B",
+  });
   checkXml(svg);
   assertMatch(svg, /<text x="14" y="\d+" textLength="20">ab<\/text>/);
   assertMatch(
@@ -43,5 +70,5 @@ Deno.test("drawSvg() puts words and blocks at their cells, in their colours, esc
 });
 
 Deno.test("drawSvg() refuses a style that it does not know", () => {
-  assertThrows(() => drawSvg(["\x1b[58mx\x1b[0m"], 1), Error, '"58"');
+  assertThrows(() => drawSvg(["\x1b[58mx\x1b[0m"], { columns: 1, title: "A" }), Error, '"58"');
 });

@@ -99,9 +99,9 @@ Deno.test("formatCell() shows dashes and no bar without values", () => {
 
 Deno.test("formatCell() draws a bar for a replica, and for a group that of the fullest", () => {
   const { rows, total } = watchFleet(2).fleet;
-  assertEquals([...findColumn("kv_bar").formatCell(createRowLine(rows[0])).text].length, 8);
+  assertEquals([...findColumn("kv_bar").formatCell(createRowLine(rows[0])).text].length, 7);
   const line = createGroupLine(total, "ALL");
-  assertEquals(findColumn("kv_bar").formatCell(line).text, "▓▓▓▓▓▓▓░");
+  assertEquals(findColumn("kv_bar").formatCell(line).text, "▓▓▓▓▓▓░");
   assertEquals(findColumn("share").formatCell(line).text, "");
 });
 

@@ -4,7 +4,7 @@ import { measureWidth } from "../lib/text.ts";
 import { countProblems, renderProblemList } from "../lib/view_problems.ts";
 import { createPaint } from "../lib/view_theme.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
-import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { advance, createEndpoint, START_EPOCH, startState } from "./fixtures/expositions.ts";
 
 const paint = createPaint(null);
 const SERVES = "serves 2 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
@@ -44,7 +44,7 @@ Deno.test("renderProblemList() folds no lighter trouble with graver", () => {
 Deno.test("renderProblemList() lists what is past below, and says how many it leaves out", () => {
   const state = watchToTheEnd(`0 a b c ${SERVES}\n40 a down\n90 a up\n100 b down\nuntil 160`);
   const lines = render(state);
-  assertMatch(lines[0], /^ DOWN +b:8001 +refused: Cannot reach .* \d+s$/);
+  assertMatch(lines[0], /^ DOWN +b:8001 +Cannot reach .* \d+s$/);
   assertMatch(lines[1], /^ DOWN +a:8000 +from \d\d:\d\d:\d\d for \d+s/);
   assertEquals(render(state, 1), [` … ${lines.length} more: key 6`]);
   assertEquals(render(state, 0), []);
@@ -74,6 +74,17 @@ Deno.test("renderProblemList() breaks what is wrong now into spare lines, before
   assertEquals(tight.slice(0, past), narrow.slice(0, past));
   assertMatch(tight[past], /^ … \d more: key 6$| a:8000 /);
   assertMatch(render(state, 2, 56)[0], /… {2}1m 00s$/);
+});
+
+Deno.test("renderProblemList() says why a server does not answer, without its URL, which it has named", () => {
+  const endpoint = createEndpoint(8000);
+  const failure = {
+    ...{ endpointKey: endpoint.key, failedAt: 40, failedAtEpoch: START_EPOCH, duration: 0.1 },
+    kind: "refused" as const,
+    message: `"${endpoint.metricsUrl}" refused the connection: check that the server has started`,
+  };
+  const state = advance(startState([endpoint]), 40.1, [{ kind: "scrape_failed", failure }]);
+  assertMatch(render(state)[0], /^ DOWN +:8000 +refused the connection: check that the server has/);
 });
 
 Deno.test("renderProblemList() fits any width", () => {

@@ -6,7 +6,15 @@ import { COLUMN_IDS, COLUMNS, createRowLine, type TableLine } from "../lib/view_
 import { listVisibleRows } from "../lib/view_rows.ts";
 import { chooseColumns, type DrawnTable, renderTable } from "../lib/view_table.ts";
 import { createPaint, type Paint } from "../lib/view_theme.ts";
-import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import {
+  advance,
+  createEndpoint,
+  createFailed,
+  createScraped,
+  encode,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
 import { watchServers } from "./fixtures/screens.ts";
 
@@ -76,6 +84,16 @@ Deno.test("chooseColumns() drops columns by priority", () => {
     last = ids;
   }
   assertEquals(last, ["replica"]);
+});
+
+Deno.test("renderTable() has room for the age of a stale row until it is down", () => {
+  const endpoint = createEndpoint(8000);
+  const body = encode(writeEngine([["num_requests_running", 1]]));
+  const answered = advance(startState([endpoint]), 1, [createScraped(endpoint, 0, body)]);
+  const state = advance(answered, 29, [createFailed(endpoint, 29)]);
+  for (const width of [60, 80, 120]) {
+    assertMatch(render(state, width)[1], /:8000 +STALE 29s /, `${width}`);
+  }
 });
 
 Deno.test("chooseColumns() shows service levels, GPUs and kinds only if there can be any", () => {

@@ -396,7 +396,7 @@ Deno.test("renderFrame() folds the selected row's group, and shows its line", ()
     return lines[cursorRow ?? 0].replace(/^[ ▌]+/, "").split(/ {2,}/)[0].replace(/…$/, "");
   };
   assertEquals(press("down", "down"), ":8001");
-  assertEquals(press("down", "down", "fold"), "▸ Llama-3.1-8B-Inst");
+  assertEquals(press("down", "down", "fold"), "▸ Llama-3.1-8B-Instr");
   assertEquals(press("down", "down", "fold", "unfold", "down"), ":8000");
   assertEquals(press("down", "down", "down", "fold"), "▸ Qwen3-32B");
   // A row that is in no group, and a table without groups.
