@@ -331,6 +331,10 @@ async function runOptions(
     return await print(platform, [formatPriceList(pricing.ownPrices).trimEnd()]);
   }
   if (options.replayFile !== null) return await runReplay(platform, options, pricing);
+  if (options.comparedSpans.length > 0) {
+    const { runCompare } = await import("./app_compare.ts");
+    return await runCompare(platform, options, pricing);
+  }
   const targets = await findTargets(platform, options);
   if ("exitCode" in targets) return targets;
   const pool = createScrapePool();

@@ -24,6 +24,7 @@ import type { Moment } from "./cli_values.ts";
 import type { Pricing } from "./cost.ts";
 import type { DiscoveryError } from "./discovery.ts";
 import type { Platform } from "./platform.ts";
+import type { BlockTimes } from "./record_block.ts";
 import type { ReadEntry } from "./record_file.ts";
 import { DEFAULT_RULES } from "./rules_table.ts";
 import { createScrapePool } from "./scrape.ts";
@@ -54,6 +55,8 @@ function startPlayer(session: Session, parts: {
   readonly speed: number;
   readonly from: EpochSeconds;
   readonly to: EpochSeconds;
+  /** Scrapes before `from` are passed over: figures then count from there. */
+  readonly isSpan: boolean;
 }) {
   const { tape, from } = parts;
   return {
@@ -173,12 +176,18 @@ function playEntry(player: Player, entry: ReadEntry): boolean {
   return false;
 }
 
+/** Whether the entry only adds to figures of the time before. */
+function isBefore({ isSpan, from }: Player, { epoch, stream }: ReadEntry): boolean {
+  return isSpan && epoch < from && /^(?:scraped |scrape_failed|asked|round|clock)/.test(stream);
+}
+
 /** Calls `show` after each round, until the recording or the session ends. */
 async function play(player: Player, show: () => Promise<void>): Promise<void> {
   const { session, tape, real, to } = player;
   let turnedAt = real.monotonicSeconds();
   for await (const entry of readEntries(tape)) {
     if (entry.epoch > to) break;
+    if (isBefore(player, entry)) continue;
     await waitForEntry(player, entry);
     if (session.stop.signal.aborted) return;
     let isRound: boolean;
@@ -318,6 +327,10 @@ interface OpenedReplay {
   readonly session: Session;
   readonly course: Course;
   readonly runPlain: () => Promise<number | DiscoveryError>;
+  /** Plays it without output, and calls `show` after each round. */
+  readonly play: (show: () => void) => Promise<void>;
+  /** What of it is played. */
+  readonly span: BlockTimes;
   readonly close: () => void;
 }
 
@@ -346,10 +359,16 @@ export async function openReplay(
     pool: createScrapePool(),
   });
   const speed = replaySpeed ?? Infinity;
-  const player = startPlayer(session, { tape, own, real: platform, speed, from, to });
+  const isSpan = options.comparedSpans.length > 0;
+  const player = startPlayer(session, { tape, own, real: platform, speed, from, to, isSpan });
   session.replay = createControls(player);
   return {
     session,
+    span: { from: Math.max(from, tape.span.from), to: Math.min(to, tape.span.to) },
+    play: async (show) => {
+      await play(player, () => Promise.resolve(show()));
+      warn(platform, tape);
+    },
     course: createCourse(player),
     runPlain: () => options.once ? playOnce(player) : playPlain(player),
     close: () => closeTape(tape),

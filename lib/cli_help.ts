@@ -38,6 +38,7 @@ export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
   ["vllm-htop https://ai.example.org --token-file key", "a bearer token"],
   ["vllm-htop record FILE gpu1", "record what it answers"],
   ["vllm-htop replay FILE --from 14:05", "look at it again"],
+  ["vllm-htop compare A B", "what differs between two recordings, beyond chance"],
   ["vllm-htop --demo", "no server needed"],
   ["vllm-htop doctor", "what is found here, and what stands in the way"],
 ];

@@ -20,6 +20,7 @@ import {
   parsePortRange,
   parsePrometheusUrl,
   type Parser,
+  parseRecordedSpan,
   parseSize,
   parseSortOption,
   parseSpan,
@@ -59,7 +60,15 @@ export interface OptionRow<Name extends string = string> {
   readonly help: string;
 }
 
-export const OUTPUT_FORMS = ["auto", "table", "detail", "json", "csv", "prometheus"] as const;
+export const OUTPUT_FORMS = [
+  "auto",
+  "table",
+  "detail",
+  "json",
+  "csv",
+  "prometheus",
+  "markdown",
+] as const;
 export const SPEED_NAMES = ["1", "2", "10", "100", "max"] as const;
 export const SHELLS = ["bash", "zsh", "fish", "powershell"] as const;
 export const SCHEMA_NAMES = ["config", "report"] as const;
@@ -268,6 +277,14 @@ const GROUPS = {
     },
     { name: "to", value: "TIME", parse: parseMoment, help: "end there" },
     { name: "at", value: "TIME", parse: parseMoment, help: "with --once: print that moment" },
+    {
+      name: "compare",
+      value: "FILE[@FROM-TO]",
+      repeatable: true,
+      parse: parseRecordedSpan,
+      help: "given twice: compare two recordings, or parts of one, as a@14:00-14:10; the same as " +
+        "vllm-htop compare FILE FILE",
+    },
   ],
   Rules: [
     {
@@ -287,8 +304,8 @@ const GROUPS = {
       default: "auto",
       choices: OUTPUT_FORMS,
       help: "table, detail, json (one document per line), csv (one line per replica and poll), " +
-        "prometheus (with --once, --output-file or --serve), or auto: detail for one replica, " +
-        "table for several",
+        "prometheus (with --once, --output-file or --serve), markdown (with compare), or auto: " +
+        "detail for one replica, table for several",
     },
     {
       name: "output-file",
@@ -501,7 +518,7 @@ export type OptionValues = { readonly [One in Row as One["name"]]: ValueOf<One> 
 /** For one call, so they have no environment variable. */
 const ARGUMENTS_ONLY: ReadonlySet<OptionName> = new Set([
   ...["or-demo", "demo-seed", "once", "diagnose", "check", "for", "doctor", "json"] as const,
-  ...["replay", "speed", "from", "to", "at"] as const,
+  ...["replay", "speed", "from", "to", "at", "compare"] as const,
   ...[
     "table",
     "detail",

@@ -16,7 +16,6 @@ import {
   OPTION_ROWS,
   type OptionName,
   type OptionValues,
-  type OUTPUT_FORMS,
   ROWS_BY_NAME,
   SCHEMA_NAMES,
   SHELLS,
@@ -30,8 +29,10 @@ import {
   resolveRecord,
   resolveReplay,
 } from "./cli_recording.ts";
+import { resolveExports, resolveOutput } from "./cli_output.ts";
 import { resolveObjectives } from "./cli_slo.ts";
 import {
+  checkExclusion,
   isProblem,
   isTyped,
   type Label,
@@ -71,11 +72,9 @@ type ParsedOptions =
   | { readonly kind: "run"; readonly options: Options }
   | { readonly kind: "usage_error"; readonly message: string; readonly level: Setting["level"] };
 
-export type OutputForm = typeof OUTPUT_FORMS[number] | "diagnosis" | "check";
-
-/** A diagnosis, a check and the doctor's remarks are printed once. */
-function isOnce({ once, diagnose, check, doctor }: OptionValues): boolean {
-  return once.value || diagnose.value || check.value || doctor.value;
+/** A diagnosis, a check, the doctor's remarks and a comparison are printed once. */
+function isOnce({ once, diagnose, check, doctor, compare }: OptionValues): boolean {
+  return once.value || diagnose.value || check.value || doctor.value || compare.length > 0;
 }
 
 /** `null` without `--for`. */
@@ -109,47 +108,6 @@ function resolveStateFile(values: OptionValues, problems: Problem[]): string | n
   return null;
 }
 
-function resolveOutput(
-  { table, detail, json, diagnose, check, doctor, output }: OptionValues,
-  problems: Problem[],
-): OutputForm {
-  checkExclusion(
-    [diagnose, check, doctor].filter(({ value }) => value).map(({ source }) => source),
-    problems,
-  );
-  const wanted: { readonly origin: string; readonly form: OutputForm }[] = [];
-  if (table.value) wanted.push({ origin: "--table", form: "table" });
-  if (detail.value) wanted.push({ origin: "--detail", form: "detail" });
-  if (json.value) wanted.push({ origin: "--json", form: "json" });
-  if (diagnose.value) wanted.push({ origin: "--diagnose", form: "diagnosis" });
-  if (check.value) wanted.push({ origin: "--check", form: "check" });
-  if (isTyped(output) || wanted.length === 0) {
-    wanted.push({ origin: `${output.source.origin} "${output.value}"`, form: output.value });
-  }
-  const [first] = wanted;
-  const other = wanted.find(({ form }) => form !== first.form);
-  if (other !== undefined) {
-    const problem = `${first.origin} and ${other.origin} contradict each other: give one`;
-    problems.push({ problem, level: "option" });
-  }
-  return first.form;
-}
-
-/** A variable or the configuration file may set them for other calls. */
-function resolveExports(values: OptionValues, problems: Problem[]) {
-  const { serve, output, "output-file": file, once } = values;
-  const served = serve.value !== null && !isOnce(values) ? serve.value : null;
-  if (isOnce(values) && isTyped(serve)) {
-    problems.push(refuse(serve.source, "works only while polling: leave --once out"));
-  }
-  const isWhole = once.value || file.value !== null || served !== null;
-  if (output.value === "prometheus" && !isWhole) {
-    const words = "works only with --once, --output-file or --serve";
-    problems.push(refuse(output.source, words));
-  }
-  return { serve: served, outputFile: file.value };
-}
-
 function resolveLabels(
   labels: readonly Label[],
   endpoints: readonly TypedEndpoint[],
@@ -168,13 +126,6 @@ function resolveLabels(
     else if (setting.level === "option") complain("names a URL that is not watched");
   }
   return known;
-}
-
-function checkExclusion(settings: readonly Setting[], problems: Problem[]): void {
-  if (settings.length < 2) return;
-  const [first, second] = settings.map(({ origin }) => origin === "--url" ? "a URL" : origin);
-  const problem = `${first} and ${second} exclude each other: give one`;
-  problems.push({ problem, level: settings[0].level });
 }
 
 /** Named servers, a scan and the demo exclude each other. */
@@ -379,7 +330,7 @@ function collectOptions(
     ...resolveReplay(values, isOnce(values), problems),
     output: resolveOutput(values, problems),
     /** Where to listen, and the file to replace at each poll; `null` for neither. */
-    ...resolveExports(values, problems),
+    ...resolveExports(values, isOnce(values), problems),
     /** Replaces `vllm:`; `null` for the known prefixes. */
     metricPrefix: values["metric-prefix"].value,
     demo: values.demo.value,

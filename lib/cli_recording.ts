@@ -8,8 +8,20 @@ import { isTyped, type Moment, type Problem, refuse } from "./cli_values.ts";
 import { type Bytes, type Seconds, SECONDS_PER_HOUR } from "./units.ts";
 
 /** The first argument, if it is none of the servers. */
-export const COMMANDS = ["record", "replay", "doctor"] as const;
+export const COMMANDS = ["record", "replay", "compare", "doctor"] as const;
 export type CommandName = typeof COMMANDS[number];
+
+/** A recording, or a part of it. */
+export interface RecordedSpan {
+  readonly path: string;
+  /** `null`: its beginning. */
+  readonly from: Moment | null;
+  /** `null`: its end. */
+  readonly to: Moment | null;
+}
+
+/** How many are compared. */
+const COMPARED_COUNT = 2;
 
 interface RecordOptions {
   /** Show nothing. */
@@ -26,6 +38,8 @@ interface ReplayOptions {
   readonly replaySpeed: number | null;
   readonly replayFrom: Moment | null;
   readonly replayTo: Moment | null;
+  /** To compare: two, or none. */
+  readonly comparedSpans: readonly RecordedSpan[];
 }
 
 /** A command and its file, as options. */
@@ -34,9 +48,19 @@ export function expandCommand(
   problems: Problem[],
 ): readonly string[] {
   if (command === "doctor") return ["--doctor", ...words];
+  const isFile = (word: string | undefined): boolean =>
+    word !== undefined && (word === "-" || !word.startsWith("-"));
+  if (command === "compare") {
+    const spans = words.slice(0, COMPARED_COUNT);
+    if (spans.length === COMPARED_COUNT && spans.every(isFile)) {
+      return [...spans.map((span) => `--compare=${span}`), ...words.slice(COMPARED_COUNT)];
+    }
+    const problem = "compare has no two files: write vllm-htop compare FILE FILE";
+    problems.push({ problem, level: "option" });
+    return words.filter((word) => !isFile(word));
+  }
   const [file, ...rest] = words;
-  const isFile = file !== undefined && (file === "-" || !file.startsWith("-"));
-  if (isFile) return [`--${command}=${file}`, ...rest];
+  if (isFile(file)) return [`--${command}=${file}`, ...rest];
   const problem = `${command} has no file: write vllm-htop ${command} FILE`;
   problems.push({ problem, level: "option" });
   return rest;
@@ -60,6 +84,23 @@ export function resolveRecord(
     recordFile: words === null ? record.value : null,
     recordLimits: { bytes: limit.value, age: age.value * SECONDS_PER_HOUR },
   };
+}
+
+function resolveCompare(
+  values: OptionValues,
+  problems: Problem[],
+): readonly RecordedSpan[] {
+  const { compare, replay, url, targets, demo, auto } = values;
+  if (compare.length === 0) return [];
+  const [{ source }] = compare;
+  if (compare.length !== COMPARED_COUNT) {
+    problems.push(refuse(source, "is for two recordings: write vllm-htop compare FILE FILE"));
+  }
+  if ([...url, ...targets, demo, auto, replay].some(isTyped)) {
+    const words = "watches no server: leave servers, --demo, --auto and --replay out";
+    problems.push(refuse(source, words));
+  }
+  return compare.map(({ value }) => value);
 }
 
 /** Options that only a replay has, and those that it cannot have. */
@@ -91,5 +132,6 @@ export function resolveReplay(
       : Number(speed.value),
     replayFrom: from.value,
     replayTo: to.value ?? at.value,
+    comparedSpans: resolveCompare(values, problems),
   };
 }

@@ -156,6 +156,24 @@ export function parseMoment(setting: Setting): Moment | Problem {
     refuse(setting, "is not a time, such as 14:05, 14:05:30 or 2026-11-29T14:05");
 }
 
+const PERIOD = /^(.+)@([^@]*)-((?:\d{4}-\d\d-\d\d[T ])?[\d:]*)$/s;
+
+/** `FILE`, or a part of it as in `FILE@14:00-14:10`, `FILE@14:00-` and `FILE@-14:10`. */
+export function parseRecordedSpan(
+  setting: Setting,
+):
+  | { readonly path: string; readonly from: Moment | null; readonly to: Moment | null }
+  | Problem {
+  const whole = { path: setting.text, from: null, to: null };
+  const [, path, first = "", last = ""] = PERIOD.exec(setting.text) ?? [];
+  if (path === undefined || first + last === "") return whole;
+  const [from, to] = [first, last].map((text) => text === "" ? null : readMoment(text));
+  // A file may be called so.
+  return (first !== "" && from === null) || (last !== "" && to === null)
+    ? whole
+    : { path, from, to };
+}
+
 const SPAN_UNITS = { s: 1, m: SECONDS_PER_MINUTE, h: SECONDS_PER_HOUR } as const;
 
 /** `90`, `90s`, `1.5m` or `1h`: a second to a day. */
@@ -393,4 +411,12 @@ export function parseColumns(setting: Setting): readonly string[] | "help" | Pro
   const unknown = ids.find((id) => !COLUMN_IDS.includes(id));
   if (unknown === undefined) return ids;
   return refuse({ ...setting, text: unknown }, "is not a column: see --columns help");
+}
+
+/** Of options that exclude each other, at most one may be given. */
+export function checkExclusion(settings: readonly Setting[], problems: Problem[]): void {
+  if (settings.length < 2) return;
+  const [first, second] = settings.map(({ origin }) => origin === "--url" ? "a URL" : origin);
+  const problem = `${first} and ${second} exclude each other: give one`;
+  problems.push({ problem, level: settings[0].level });
 }

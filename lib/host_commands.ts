@@ -49,7 +49,7 @@ interface CommandOption {
 const OPTION = /^--?([A-Za-z][\w.-]*)(?:=(.*))?$/s;
 
 /** Accepts `--a 1 2`, `--a=1`, `-tp 1`, `-tp=1`. */
-function listOptions(
+export function listOptions(
   words: readonly string[],
   shortNames?: ReadonlyMap<string, string>,
 ): readonly CommandOption[] {
