@@ -110,6 +110,7 @@ export function resolveReplay(
   problems: Problem[],
 ): ReplayOptions {
   const { replay, speed, from, to, at, record, state, url, targets, demo, auto } = values;
+  const { for: span } = values;
   const isReplay = replay.value !== null;
   for (const one of [speed, from, to, at].filter(({ value }) => value !== null)) {
     if (!isReplay) problems.push(refuse(one.source, "works only with a replay"));
@@ -117,7 +118,7 @@ export function resolveReplay(
   if (isReplay && [...url, ...targets, demo, auto].some(isTyped)) {
     problems.push(refuse(replay.source, "watches no server: leave servers, --demo and --auto out"));
   }
-  for (const one of [record, state].filter(isTyped)) {
+  for (const one of [record, state, span].filter(isTyped)) {
     if (isReplay) problems.push(refuse(one.source, "does not work with a replay"));
   }
   if (at.value !== null && (!isOnce || to.value !== null)) {

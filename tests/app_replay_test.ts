@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { listBlocks } from "../lib/record_file.ts";
+import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import { runBriskly as run } from "./brisk_runs.ts";
 import { openBytes } from "./memory_files.ts";
 
@@ -148,4 +149,67 @@ Deno.test("runApp() records on into a file that was cut, and replays both parts"
   assertEquals(both.lines.slice(-5), lines);
   assert(both.lines.length > 35, `${both.lines.length}`);
   assertMatch(both.stderr, /cut off or damaged/);
+});
+
+Deno.test("runApp() exports from a replay what it exported when it was recorded", async () => {
+  const files = new Map<string, Bytes>();
+  const args = ["--demo", "--output", "csv", "--record", "r"];
+  const live = await run(args, { files, maxLines: 40 });
+  const again = await run(["replay", "r", "--output", "csv"], { files });
+  assertEquals([again.code, again.stderr], [0, ""]);
+  assertEquals(again.lines, live.lines);
+  const at = getTime(recorded.lines[50]);
+  const [document] = (await run([...REPLAY, "--once", "--at", at], recorded)).lines
+    .map((line) => JSON.parse(line));
+  const { lines } = await run(
+    ["replay", "r", "--once", "--at", at, "--output", "prometheus"],
+    recorded,
+  );
+  const { verdict: { status, causes } } = document;
+  assert(lines.includes(`vllm_htop_verdict{verdict="${status}"} 1`), at);
+  const told = lines.filter((line) => line.startsWith("vllm_htop_causes{")).join();
+  assert(causes.length > 0);
+  for (const { signal } of causes) assert(told.includes(`"${signal}"`), `${signal} in ${told}`);
+});
+
+Deno.test("runApp() checks a moment of a replay, with the exit code of its verdict", async () => {
+  const at = getTime(recorded.lines[12]);
+  const once = (...args: readonly string[]) =>
+    run(["replay", "r", "--once", "--at", at, ...args], recorded);
+  const [line] = (await once("--output", "json")).lines;
+  assertEquals(JSON.parse(line).verdict.status, "CRITICAL");
+  const change = (words: string) =>
+    Object.keys(DEFAULT_RULES).flatMap((rule) => ["--rule", `${rule}${words}`]);
+  const expected = [[[], 2, "CRITICAL"], [change(".level=degraded"), 1, "WARNING"], [
+    ...[change("=off"), 0, "OK"],
+  ]] as const;
+  for (const [args, code, word] of expected) {
+    const checked = await once("--check", ...args);
+    assertEquals(checked.code, code, checked.lines.join());
+    assert(checked.lines[0].startsWith(`VLLM-HTOP ${word} - `), checked.lines[0]);
+    assertMatch(checked.lines[0], / \| replicas_up=5;/);
+  }
+});
+
+Deno.test("runApp() calls no hook over a replay: what it tells is over", async () => {
+  const posted: string[] = [];
+  const replaced = {
+    postJson: (_: unknown, { body }: { readonly body: string }) => {
+      posted.push(body);
+      return Promise.resolve(200);
+    },
+  };
+  const path = await Deno.makeTempFile({ suffix: ".json" });
+  try {
+    const hooks = [{ webhook: "http://localhost/hook" }];
+    await Deno.writeTextFile(path, JSON.stringify({ hooks }), { mode: 0o600 });
+    const files = new Map<string, Bytes>();
+    await run([...DEMO, "--config", path], { files, maxLines: 40, replaced });
+    const { length } = posted;
+    assert(length > 0, "rules fire in the demo's first minute");
+    const { code, lines } = await run([...REPLAY, "--config", path], { files, replaced });
+    assertEquals([code, lines.length, posted.length], [0, 40, length]);
+  } finally {
+    await Deno.remove(path);
+  }
 });

@@ -343,7 +343,7 @@ Deno.test("only dialects and texts for users name a server, so that a new one ad
 Deno.test("each module of tests/ is called by the module it tests, or by what it proves", () => {
   // Tests across modules, each a subject of its own.
   const subjects =
-    /^(e2e_\w+|frames_\w+|architecture|compile|dependencies|broken_bodies|docs|field_bodies|fuzz|hostile|judged|picture|readme|recorded_fleet|scenarios|simulation|soak|stillness|text_segments|verdict|workflows)_test$/;
+    /^(e2e_\w+|frames_\w+|architecture|compile|dependencies|broken_bodies|docs|field_bodies|fuzz|hostile|judged|picture|readme|record_size|recorded_fleet|scenarios|simulation|soak|stillness|text_segments|verdict|workflows)_test$/;
   const tests = [...Deno.readDirSync(new URL(".", import.meta.url))]
     .flatMap(({ name }) => /^(\w+_test)\.ts$/.exec(name)?.[1] ?? []);
   const strangers = tests.filter((test) =>

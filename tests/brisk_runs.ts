@@ -70,10 +70,12 @@ export interface BriskRun {
 /** Runs the program on a brisk clock with files in memory, and ends it by a signal after so many lines. */
 export async function runBriskly(
   args: readonly string[],
-  { files, maxLines = Infinity, startedAt = 1_795_300_000 }: {
+  { files, maxLines = Infinity, startedAt = 1_795_300_000, replaced = {} }: {
     readonly files: Map<string, Uint8Array<ArrayBuffer>>;
     readonly maxLines?: number;
     readonly startedAt?: number;
+    /** In place of the real ones: what takes real time would be late. */
+    readonly replaced?: Partial<Platform>;
   },
 ): Promise<BriskRun> {
   const real = createDenoPlatform();
@@ -85,6 +87,7 @@ export async function runBriskly(
     ...real,
     ...createMemoryFiles(files),
     ...clock,
+    ...replaced,
     environment: (name) => name === "LANG" ? "C.UTF-8" : undefined,
     onSignal: (signal, handler) => {
       handlers.set(signal, handler);

@@ -543,6 +543,7 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["replay"]],
   [["replay", "r", "gpu1"]],
   [["replay", "r", "--record", "s"]],
+  [["replay", "r", "--check", "--for", "60s"]],
   [["replay", "r", "--speed", "3"]],
   [["replay", "r", "--from", "25:00"]],
   [["replay", "r", "--at", "14:05"]],

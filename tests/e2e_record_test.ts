@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { listBlocks, readBlock } from "../lib/record_file.ts";
+import { openBytes } from "./memory_files.ts";
 import {
   inFolder,
   listCommand,
@@ -116,6 +118,28 @@ Deno.test(
     });
   },
 );
+
+Deno.test("createRecorder() keeps all whole blocks, whenever it is killed", async () => {
+  await inFolder(async (folder) => {
+    for (let round = 0; round < 8; round++) {
+      const path = `${folder}/${round}`;
+      const script = new URL("record_writer.ts", import.meta.url).pathname;
+      const [program, command] = [Deno.execPath(), ["run", "-A", "--quiet", script, path]];
+      const run = startProgram([], { command: [program, ...command] });
+      // After so many blocks, at whatever moment of the next ones.
+      await run.waitFor(() => countLines(run) > 3 * round);
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 20));
+      run.signal("SIGKILL");
+      const { stdout } = await run.ended;
+      const told = stdout.split("\n").slice(0, -1).length;
+      const { blocks, lostBytes } = await listBlocks([openBytes(await Deno.readFile(path))]);
+      const entries = (await Promise.all(blocks.map(readBlock))).flatMap((block) => block ?? []);
+      const values = entries.map(({ value }) => value);
+      assertEquals(values, values.map((_, i) => i), "none is missing, and none is twice");
+      assert(values.length >= told, `${values.length} of ${told} blocks; ${lostBytes} bytes lost`);
+    }
+  });
+});
 
 Deno.test("record - writes to standard output, and needs no permission", async () => {
   const run = startProgram([], {
