@@ -53,6 +53,7 @@ import { isFullDisk } from "./files.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import { createScrapePool, type ScrapePool } from "./scrape.ts";
+import { loadAuthorities } from "./scrape_credentials.ts";
 import { createState } from "./state.ts";
 import { loadScrapes, saveScrapes } from "./state_file.ts";
 import { listEndpointsOn } from "./state_fleet.ts";
@@ -356,7 +357,11 @@ async function runOptions(
   for (const scrape of kept.scrapes) dispatch(session, { kind: "recalled", scrape });
   if (!("error" in config) && config.hooks.length > 0 && !options.once) {
     const { startHooks } = await import("./app_hooks.ts");
-    session.onEvaluated = startHooks(session, config.hooks);
+    const authorities = await loadAuthorities(platform, options.credentialSources);
+    if ("error" in authorities) {
+      return { message: authorities.error, exitCode: EXIT_CONFIGURATION };
+    }
+    session.onEvaluated = startHooks(session, config.hooks, authorities);
   }
   if (options.doctor) {
     const { runDoctor } = await import("./app_doctor.ts");

@@ -48,7 +48,6 @@ const MAIN: ReadonlySet<FigureKey> = new Set<FigureKey>([
 const REASONS: Readonly<Partial<Record<AbsenceReason, string>>> = {
   missing: "not exported",
   unsupported: "not a figure of this kind of server",
-  off: "switched off there",
   initializing: "no sample yet",
   not_finite: "not a number",
   invalid: "values that cannot be",
@@ -74,11 +73,19 @@ function isBefore(version: string, other: string): boolean {
   return at >= 0 && a[at] < (b[at] ?? 0);
 }
 
-/** Why a figure is not exported, as far as versions tell. */
-function explainMissing({ since, until }: MetricRow, version: string | null): string {
+/** Why a figure is not exported, as far as versions and settings tell. */
+function explainMissing({ since, until, flag }: MetricRow, version: string | null): string {
   if (version !== null && since !== undefined && isBefore(version, since)) return NEWER;
   if (version !== null && until !== undefined && isBefore(until, version)) return OLDER;
-  return "not exported";
+  return flag === undefined ? "not exported" : `not exported without ${flag}`;
+}
+
+/** What is off, and the option that turns it on. */
+function explainOff({ server }: EngineSample): string {
+  const option = server.metricsAreOff ? findDialect(server.name)?.enablingOption : undefined;
+  return option === undefined
+    ? "switched off there"
+    : `switched off there: start it with ${option}`;
 }
 
 interface AbsentFigure {
@@ -100,7 +107,9 @@ function listAbsent(sample: EngineSample, version: string | null): readonly Abse
     const row = rows.find((one) => one.key === key);
     const isKnown = row !== undefined || derivedKeys.some((one) => one === key);
     const reason = reading.reason === "missing" && !isKnown ? "unsupported" : reading.reason;
-    const words = reason === "missing" && row !== undefined
+    const words = reason === "off"
+      ? explainOff(sample)
+      : reason === "missing" && row !== undefined
       ? explainMissing(row, version)
       : REASONS[reason];
     const spaced = key.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

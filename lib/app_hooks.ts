@@ -93,7 +93,10 @@ async function runHook(
 async function postHook(
   { platform, stop }: Session,
   { webhook, isSlack, timeout }: Hook,
-  event: HookEvent,
+  { event, caCertificates }: {
+    readonly event: HookEvent;
+    readonly caCertificates: readonly string[];
+  },
 ): Promise<string | null> {
   if (webhook === null) return null;
   const shown = quote(new URL(webhook).origin);
@@ -102,7 +105,10 @@ async function postHook(
   const limit = platform.deadline(timeout, stop.signal);
   try {
     const body = isSlack ? writeSlackMessage(event) : JSON.stringify(event);
-    const transport = proxy === null ? {} : { proxy };
+    const transport = {
+      ...(proxy === null ? {} : { proxy }),
+      ...(caCertificates.length === 0 ? {} : { caCertificates }),
+    };
     const status = await platform.postJson(transport, { url: webhook, body, signal: limit.signal });
     return status >= 200 && status < 300 ? null : `${shown} answered with status ${status}`;
   } catch (error) {
@@ -142,8 +148,15 @@ function createLane(fail: (text: string) => void): (job: Job) => void {
   };
 }
 
-/** Returns what to call after each evaluation. */
-export function startHooks(session: Session, hooks: readonly Hook[]): () => void {
+/**
+ * Returns what to call after each evaluation.
+ * @param caCertificates Of authorities that webhooks may have, besides the system's.
+ */
+export function startHooks(
+  session: Session,
+  hooks: readonly Hook[],
+  caCertificates: readonly string[] = [],
+): () => void {
   const lanes = new Map<string, (job: Job) => void>();
   let memory: HookMemory = new Map();
   const enqueue = (kind: "exec" | "webhook", { hook, trouble }: HookCall, job: Job): void => {
@@ -165,7 +178,10 @@ export function startHooks(session: Session, hooks: readonly Hook[]): () => void
       const event = describeCall(call, state);
       if (hook.hasBell && call.event === "firing") ringBell(session.platform);
       if (hook.exec !== null) enqueue("exec", call, () => runHook(session, hook, event));
-      if (hook.webhook !== null) enqueue("webhook", call, () => postHook(session, hook, event));
+      if (hook.webhook !== null) {
+        const job = () => postHook(session, hook, { event, caCertificates });
+        enqueue("webhook", call, job);
+      }
     }
   };
 }

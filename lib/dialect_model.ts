@@ -28,6 +28,8 @@ export interface MetricRow extends MetricInfo {
   readonly requires?: readonly [label: string, ...values: readonly string[]];
   /** The figure it feeds; rows without are only listed. */
   readonly key?: GaugeKey | CounterKey | HistogramKey | LabelledKey;
+  /** The setting without which it is not exported, as the server spells it. */
+  readonly flag?: string;
   /** Infos whose labels are parsed; `presence`: its sample alone makes an engine. */
   readonly role?: "configuration" | "adapters" | "presence";
 }

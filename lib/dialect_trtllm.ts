@@ -20,13 +20,16 @@ import { absent, checkReading, isPresent } from "./reading.ts";
 const BLOCKS_NAME = "kv_cache_max_blocks";
 const BLOCK_SIZE_NAME = "kv_cache_tokens_per_block";
 
+/** In the file of its options. */
+const STATS_FLAG = "enable_iter_perf_stats: true";
+
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [
-  gauge("num_requests_running", "requests", "Running", "Of the last step that had requests.", { key: "running", since: "1.3.0" }),
-  gauge("num_requests_waiting", "requests", "Waiting", "Of the last step that had requests.", { key: "waiting", since: "1.3.0" }),
+  gauge("num_requests_running", "requests", "Running", "Of the last step that had requests.", { key: "running", since: "1.3.0", flag: STATS_FLAG }),
+  gauge("num_requests_waiting", "requests", "Waiting", "Of the last step that had requests.", { key: "waiting", since: "1.3.0", flag: STATS_FLAG }),
   gauge("num_paused_requests", "requests", "Paused", "For want of KV blocks.", { since: "1.3.0" }),
   gauge("max_num_active_requests", "requests", "Most running", "The limit.", { since: "1.3.0" }),
-  gauge("kv_cache_utilization", "ratio", "KV-cache usage", "Used blocks.", { key: "kvCacheUsageRatio", since: "1.3.0" }),
+  gauge("kv_cache_utilization", "ratio", "KV-cache usage", "Used blocks.", { key: "kvCacheUsageRatio", since: "1.3.0", flag: STATS_FLAG }),
   gauge(BLOCKS_NAME, "blocks", "KV-cache blocks", "", { since: "1.3.0" }),
   gauge(BLOCK_SIZE_NAME, "tokens", "Tokens per block", "", { since: "1.3.0", overEngines: "max" }),
   gauge("kv_cache_hit_rate", "ratio", "Prefix-cache hit ratio", "Since the start, as the server computes it.", { since: "1.3.0", overEngines: "none" }),

@@ -31,6 +31,8 @@ function info(name: string, title: string, help: string, options: RowOptions): M
   return createInfo(name, "", title, help, options);
 }
 
+const SPECULATION_FLAG = "--speculative-config";
+
 /** One line per row. */
 // deno-fmt-ignore
 export const VLLM_METRIC_ROWS: readonly MetricRow[] = [
@@ -71,7 +73,7 @@ export const VLLM_METRIC_ROWS: readonly MetricRow[] = [
   counter("tokens_total", "tokens", "Tokens", "Always 0 (V0).", { since: "0.6.4", until: "0.7.3" }),
   counter("num_preemptions_total", "preemptions", "Preemptions", "Requests put back into the queue because KV blocks ran out.", { key: "preemptions", since: "0.4.3" }),
   counter("request_success_total", "requests", "Finished requests", "By the reason why they finished; aborts and errors too.", { key: "finishedByReason", label: "finished_reason", since: "0.4.2" }),
-  counter("corrupted_requests_total", "requests", "Corrupted requests", "With NaN among the logits; only with VLLM_COMPUTE_NANS_IN_LOGITS=1.", { key: "corruptedRequests", since: "0.11.1" }),
+  counter("corrupted_requests_total", "requests", "Corrupted requests", "With NaN among the logits; only with VLLM_COMPUTE_NANS_IN_LOGITS=1.", { key: "corruptedRequests", since: "0.11.1", flag: "VLLM_COMPUTE_NANS_IN_LOGITS=1" }),
   histogram("iteration_tokens_total", "tokens", "Tokens per step", "Of one step of the engine.", { key: "iterationTokens", since: "0.6.4" }),
   histogram("request_prompt_tokens", "tokens", "Prompt length", "Of finished requests.", { key: "promptLength", since: "0.4.2" }),
   histogram("request_generation_tokens", "tokens", "Output length", "Of finished requests.", { key: "outputLength", since: "0.4.2" }),
@@ -99,9 +101,9 @@ export const VLLM_METRIC_ROWS: readonly MetricRow[] = [
   // Speculative decoding, diffusion, estimated work.
   gauge("spec_decode_draft_acceptance_rate", "ratio", "Draft acceptance ratio", "As the server computes it (V0).", { since: "0.5.3", until: "0.9.2", overEngines: "none" }),
   gauge("spec_decode_efficiency", "ratio", "Speculation efficiency", "As the server computes it (V0).", { since: "0.5.3", until: "0.9.2", overEngines: "none" }),
-  counter("spec_decode_num_drafts_total", "drafts", "Drafts", "Steps with a draft.", { key: "drafts", since: "0.8.5" }),
-  counter("spec_decode_num_draft_tokens_total", "tokens", "Draft tokens", "Proposed.", { key: "draftTokens", since: "0.5.3" }),
-  counter("spec_decode_num_accepted_tokens_total", "tokens", "Accepted tokens", "Of those proposed.", { key: "acceptedTokens", since: "0.5.3" }),
+  counter("spec_decode_num_drafts_total", "drafts", "Drafts", "Steps with a draft.", { key: "drafts", since: "0.8.5", flag: SPECULATION_FLAG }),
+  counter("spec_decode_num_draft_tokens_total", "tokens", "Draft tokens", "Proposed.", { key: "draftTokens", since: "0.5.3", flag: SPECULATION_FLAG }),
+  counter("spec_decode_num_accepted_tokens_total", "tokens", "Accepted tokens", "Of those proposed.", { key: "acceptedTokens", since: "0.5.3", flag: SPECULATION_FLAG }),
   counter("spec_decode_num_emitted_tokens_total", "tokens", "Emitted tokens", "Of steps with a draft (V0).", { since: "0.5.3", until: "0.9.2" }),
   counter("spec_decode_num_accepted_tokens_per_pos_total", "tokens", "Accepted tokens by position", "A token counts at its position of the draft.", { key: "acceptedTokensByPosition", label: "position", since: "0.8.5" }),
   counter("diffusion_num_denoising_steps_total", "steps", "Denoising steps", "Of diffusion models.", { since: "0.24.0" }),

@@ -18,6 +18,7 @@ import type {
   RunningProgram,
   Transport,
 } from "./platform.ts";
+import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 const CERTIFICATE_BLOCK = /-----BEGIN [A-Z0-9 ]*CERTIFICATE-----([^-]*)-----END/;
 const KEY_BLOCK = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----/;
@@ -255,8 +256,70 @@ export async function postJson(
   }
 }
 
+const STATUS_TEXTS: ReadonlyMap<number, string> = new Map([
+  ...[[200, "OK"], [400, "Bad Request"], [404, "Not Found"], [405, "Method Not Allowed"]] as const,
+]);
+/** More are closed as they come. */
+const MAX_CONNECTIONS = 16;
+const MAX_REQUEST_BYTES: Bytes = 8 * BYTES_PER_KIBIBYTE;
+/** Of a body that nobody reads: closed before it is there, a connection loses the answer. */
+const MAX_IGNORED_BYTES: Bytes = BYTES_PER_MEBIBYTE;
+/** For a request, its answer and all. */
+const CONNECTION_LIMIT: Seconds = 10;
+/** After a failure to accept, such as too many open files. */
+const ACCEPT_PAUSE: Seconds = 1;
+
+/** `null` if it is no request. */
+function parseRequest(head: string): IncomingRequest | null {
+  const [, method, target] = /^([A-Z]{1,16}) (\S+) HTTP\/1\.[01]\r?\n/.exec(head) ?? [];
+  if (target === undefined || !URL.canParse(target, "http://localhost")) return null;
+  return { method, path: new URL(target, "http://localhost").pathname };
+}
+
+/** What comes before the first empty line, or as much as is allowed. */
+async function readHead(connection: Deno.Conn): Promise<string> {
+  const bytes = new Uint8Array(MAX_REQUEST_BYTES);
+  let length = 0;
+  let text = "";
+  while (length < bytes.length && !/\r?\n\r?\n/.test(text)) {
+    const count = await connection.read(bytes.subarray(length));
+    if (count === null) break;
+    length += count;
+    text = new TextDecoder().decode(bytes.subarray(0, length));
+  }
+  return text;
+}
+
+async function answerConnection(
+  connection: Deno.Conn,
+  answer: (request: IncomingRequest) => OutgoingResponse,
+): Promise<void> {
+  const request = parseRequest(await readHead(connection));
+  const refusal = { status: 400, contentType: "text/plain", body: "no request\n" };
+  const { status, contentType, body } = request === null ? refusal : answer(request);
+  const bytes = new TextEncoder().encode(body);
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_TEXTS.get(status) ?? ""}`,
+    `content-type: ${contentType}`,
+    `content-length: ${bytes.length}`,
+    "connection: close",
+  ].join("\r\n");
+  const whole = new Blob([`${head}\r\n\r\n`, request?.method === "HEAD" ? "" : bytes]).stream();
+  for await (const part of whole) {
+    for (let rest = part; rest.length > 0;) rest = rest.subarray(await connection.write(rest));
+  }
+  await connection.closeWrite();
+  const ignored = new Uint8Array(MAX_REQUEST_BYTES);
+  for (let left = MAX_IGNORED_BYTES; left > 0;) {
+    const count = await connection.read(ignored);
+    if (count === null) break;
+    left -= count;
+  }
+}
+
 /**
- * Listens until the signal aborts.
+ * Answers a request a connection until the signal aborts. `Deno.serve` bounds neither the number of
+ * connections nor their time, and Deno 2.6 not those of `node:http`.
  * @throws {Error} If it cannot listen there.
  */
 export function serveHttp(
@@ -264,9 +327,36 @@ export function serveHttp(
   answer: (request: IncomingRequest) => OutgoingResponse,
   signal: AbortSignal,
 ): void {
-  const hostname = host.replace(/^\[|\]$/g, "");
-  Deno.serve({ hostname, port, signal, onListen: () => {} }, ({ method, url }) => {
-    const { status, contentType, body } = answer({ method, path: new URL(url).pathname });
-    return new Response(body, { status, headers: { "content-type": contentType } });
+  const listener = Deno.listen({ hostname: host.replace(/^\[|\]$/g, ""), port });
+  const open = new Set<Deno.Conn>();
+  const close = (connection: Deno.Conn): void => {
+    if (!open.delete(connection)) return;
+    connection.close();
+  };
+  signal.addEventListener("abort", () => {
+    listener.close();
+    for (const connection of open) close(connection);
   });
+  const serve = async (connection: Deno.Conn): Promise<void> => {
+    open.add(connection);
+    const timer = setTimeout(() => close(connection), 1000 * CONNECTION_LIMIT);
+    // A client may leave at any time.
+    await answerConnection(connection, answer).catch(() => {});
+    clearTimeout(timer);
+    close(connection);
+  };
+  const accept = async (): Promise<void> => {
+    while (!signal.aborted) {
+      try {
+        const connection = await listener.accept();
+        if (open.size < MAX_CONNECTIONS) void serve(connection);
+        else connection.close();
+      } catch {
+        if (!signal.aborted) {
+          await new Promise((resolve) => setTimeout(resolve, 1000 * ACCEPT_PAUSE));
+        }
+      }
+    }
+  };
+  void accept();
 }

@@ -212,6 +212,25 @@ async function loadPem(
 const CERTIFICATE_LABEL = /-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/;
 const KEY_LABEL = /-----BEGIN ([A-Z]+ )?PRIVATE KEY-----/;
 
+/**
+ * Loads the CA certificates that are for every URL.
+ * @returns The error is one sentence that names the file.
+ */
+export async function loadAuthorities(
+  platform: Platform,
+  sources: readonly CredentialSource[],
+): Promise<readonly string[] | { readonly error: string }> {
+  const ofAll = sources.filter(({ kind, endpointKey }) =>
+    kind === "ca_certificates" && endpointKey === null
+  );
+  try {
+    return await Promise.all(ofAll.map((source) => loadPem(platform, source, CERTIFICATE_LABEL)));
+  } catch (error) {
+    if (error instanceof SourceError) return { error: error.message };
+    throw error;
+  }
+}
+
 async function loadTransport(
   platform: Platform,
   endpoint: Endpoint,

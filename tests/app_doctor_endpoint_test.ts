@@ -58,12 +58,29 @@ Deno.test("examineEndpoint() gives the reason for each figure that is n/a, with 
     "ok",
   );
   assertEquals(find(remarks, /^n\/a, no sample yet: TTFT$/), "ok");
+  assertEquals(
+    find(
+      remarks,
+      /^n\/a, not exported without --speculative-config: Drafts, Draft tokens, /,
+    ),
+    "ok",
+  );
   const complete = examine(
     declared +
       writeEngine([...GAUGES, ["kv_cache_usage_perc", NaN], ["num_preemptions_total", -1]]),
   );
   assertEquals(find(complete, /^n\/a, not a number: KV-cache usage$/), "warn");
   assertEquals(find(complete, /^n\/a, values that cannot be: /), "warn");
+});
+
+Deno.test("examineEndpoint() names the option of metrics that are off", () => {
+  const body = '# TYPE sglang:metrics_off gauge\nsglang:metrics_off{model_name="m"} 1\n' +
+    'sglang:num_running_reqs{model_name="m"} 1\n';
+  const remarks = examine(body);
+  assertEquals(
+    find(remarks, /^n\/a, switched off there: start it with --enable-metrics: .*TTFT/),
+    "ok",
+  );
 });
 
 Deno.test("examineEndpoint() warns of lines that cannot be read, and of scrapes that cost much", () => {

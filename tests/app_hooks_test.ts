@@ -4,6 +4,11 @@ import type { Session } from "../lib/app_session.ts";
 import type { Hook } from "../lib/cli_hooks.ts";
 import type { Platform, ProgramOutcome } from "../lib/platform.ts";
 import type { State } from "../lib/state.ts";
+import { createDenoPlatform } from "../lib/platform_deno.ts";
+import { loadAuthorities } from "../lib/scrape_credentials.ts";
+import { createTestCertificates } from "./hostile_server.ts";
+import { waitFor } from "./program_runs.ts";
+import { needsProgram } from "./programs.ts";
 import { advance, createEndpoint, createFailed, startState } from "./fixtures/expositions.ts";
 
 const HOOK: Hook = {
@@ -101,4 +106,45 @@ Deno.test("startHooks() makes an event of each way in which a program fails, and
     // deno-lint-ignore no-control-regex
     assertEquals(/[\x00-\x1f]/.test(said ?? ""), false);
   }
+});
+
+Deno.test({
+  name: "startHooks() posts to servers of an authority that the user names, as endpoints are asked",
+  ...needsProgram("openssl"),
+  fn: async () => {
+    const { server: tls, folder } = await createTestCertificates();
+    let count = 0;
+    const server = Deno.serve(
+      { ...tls, port: 0, hostname: "localhost", onListen: () => {} },
+      () => {
+        count++;
+        return new Response();
+      },
+    );
+    const platform = createDenoPlatform();
+    const hook = { ...HOOK, webhook: `https://localhost:${server.addr.port}/` };
+    const load = (endpointKey: string | null) =>
+      loadAuthorities(platform, [
+        { kind: "ca_certificates", endpointKey, from: { file: `${folder}/ca.pem` } },
+        { kind: "token", endpointKey: null, from: { file: "missing" } },
+      ]);
+    try {
+      for (const key of [null, "https://other"]) {
+        const authorities = await load(key);
+        if ("error" in authorities) throw new Error(authorities.error);
+        const { session } = createSession(watchDown(1));
+        Object.assign(session, { platform });
+        startHooks(session, [hook], authorities)();
+        await waitFor(() => count === 1 && (key === null || listFailures(session).length > 0));
+        if (key !== null) assertMatch(listFailures(session)[0][1] ?? "", /certificate/);
+      }
+      const broken = await loadAuthorities(platform, [
+        { kind: "ca_certificates", endpointKey: null, from: { file: `${folder}/ca.key` } },
+      ]);
+      assertMatch("error" in broken ? broken.error : "", /has no PEM block of that kind/);
+    } finally {
+      await server.shutdown();
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
 });

@@ -99,7 +99,7 @@ Deno.test("doctor tells what is found and what stands in the way, and no secret"
       check("ok", "servers", /^4 servers, named$/);
       check("ok", `:${good.port}`, /^vLLM 0\.32\.0: 1 engine of \S+/);
       check("ok or warn", `:${good.port}`, /^a scrape takes .* samples[;:] polled every \d/);
-      check("ok", `:${good.port}`, /^n\/a, not exported: .*Drafts/);
+      check("ok", `:${good.port}`, /^n\/a, not exported without --speculative-config: Drafts/);
       check("ok", `:${good.port}`, /^its clock agrees with ours$/);
       check("warn", `:${ahead.port}`, /^its clock is (?:59m \d\ds|1h 00m) ahead of ours: .*NTP$/);
       check("warn", `:${ahead.port}`, /^n\/a, not exported: .*KV-cache usage/);
