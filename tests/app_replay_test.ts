@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import fc from "fast-check";
 import { listBlocks } from "../lib/record_file.ts";
 import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import { runBriskly as run } from "./brisk_runs.ts";
@@ -33,11 +34,18 @@ Deno.test("runApp() replays every document as it was when it was recorded", asyn
   assert(kinds.at(-1).hosts[0].gpus.length > 0, "GPUs");
 });
 
-Deno.test("runApp() replays recordings of other seeds and settings, document for document", async () => {
-  for (const more of [["--demo-seed", "7", "--interval", "1"], ["--rule", "queuing.threshold=1"]]) {
-    const { files, lines } = await recordDemo(20, ...more);
+Deno.test("runApp() replays any recording, document for document", async () => {
+  const settings = fc.tuple(
+    fc.nat(2 ** 32 - 1).map((seed) => ["--demo-seed", `${seed}`]),
+    fc.constantFrom("0.5", "1", "2", "30", "300").map((interval) => ["--interval", interval]),
+    fc.constantFrom([], ["--rule", "queuing.threshold=1"], ["--rule", "hot=off"]),
+    fc.constantFrom([], ["--no-gpu"], ["--gpu-cost-hour", "2", "--cost-out", "1"]),
+  );
+  const property = fc.asyncProperty(settings, async (parts) => {
+    const { files, lines } = await recordDemo(20, ...parts.flat());
     assertEquals((await run(REPLAY, { files })).lines, lines);
-  }
+  });
+  await fc.assert(property, { numRuns: 4 });
 });
 
 Deno.test("runApp() goes on with a recording in the file before", async () => {
