@@ -17,7 +17,7 @@ import type { Objective } from "./model.ts";
 import { type Absent, absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
 import { divideParts, type Part, testQuotients, testShare } from "./stats_blocks.ts";
 import { type Bin, getSpan, type Side, type SumKey } from "./stats_tally.ts";
-import { SECONDS_PER_HOUR } from "./units.ts";
+import { MILLISECONDS_PER_SECOND, SECONDS_PER_HOUR } from "./units.ts";
 
 const COMPARED_LATENCIES = ["ttft", "itl", "e2e"] as const;
 const COMPARED_QUANTILES = [0.5, 0.95, 0.99] as const;
@@ -243,14 +243,14 @@ const SERVICE_ROWS: readonly QuotientRow[] = [
   ["output_tokens", "Output tokens", "per_second", "outputTokens", "span", "higher"],
   ["hit_ratio", "Prefix-cache hit ratio", "ratio", "cacheHits", "cacheQueries", "higher"],
   ["kv_cache", "KV-cache usage, mean", "ratio", "kvSeconds", "kvSpan", null],
-  ["in_flight", "Requests running or waiting", "count", "inFlightSeconds", "span", null],
+  ["in_flight", "Running and waiting", "count", "inFlightSeconds", "span", null],
 ].map(([key, title, unit, amount, base, better]) => (
   { key, title, unit, amount, base, part: "service", better } as QuotientRow
 ));
 
 const COST_ROWS: readonly (readonly [key: string, title: string, tokens: readonly SumKey[]])[] = [
   ["usd_per_million_output_tokens", "Cost of 1M output tokens", ["outputTokens"]],
-  ["usd_per_million_tokens", "Cost of 1M tokens, prompts too", ["promptTokens", "outputTokens"]],
+  ["usd_per_million_tokens", "Cost of 1M tokens", ["promptTokens", "outputTokens"]],
 ];
 
 function compareLatency(
@@ -284,16 +284,19 @@ function compareObjectives(
   }
   return objectives.flatMap((objective) => {
     const { latency, limit } = objective;
-    const name = `${latency.toUpperCase()} within ${limit} s`;
-    const [key, things] = [`${latency}_${limit}s`, latency === "itl" ? "tokens" : "requests"];
+    const words = limit < 1
+      ? `${Number((limit * MILLISECONDS_PER_SECOND).toPrecision(6))} ms`
+      : `${limit} s`;
+    const name = `${latency.toUpperCase()} within ${words}`;
+    const key = `${latency}_${limit}s`;
     const [rate, share] = ["per_second", "ratio"] as const;
     return [
       compareObjective(sides, objective, {
-        ...{ key: `goodput_${key}`, title: `Goodput: ${things}, ${name}`, unit: rate, ...common },
+        ...{ key: `goodput_${key}`, title: `Goodput: ${name}`, unit: rate, ...common },
         isRate: true,
       }),
       compareObjective(sides, objective, {
-        ...{ key: `share_${key}`, title: `Share: ${things}, ${name}`, unit: share, ...common },
+        ...{ key: `share_${key}`, title: `Share: ${name}`, unit: share, ...common },
         isRate: false,
       }),
     ];

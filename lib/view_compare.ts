@@ -7,7 +7,7 @@ import { isPresent, type Reading } from "./reading.ts";
 import type { ComparedFigure, ComparedModel, Comparison } from "./state_compare.ts";
 import { MIN_COMPARED_SPAN } from "./stats_blocks.ts";
 import type { FigurePair, FigureUnit, FigureValue } from "./stats_compare.ts";
-import { cutText, measureWidth, padText, sanitizeText } from "./text.ts";
+import { cutText, measureWidth, padText, sanitizeText, wrapText } from "./text.ts";
 import { formatTimestamp } from "./units.ts";
 import {
   DASH,
@@ -26,6 +26,8 @@ type Cells = readonly string[];
 
 const GAP = "  ";
 const MAX_SETTING_WIDTH = 40;
+/** Of remarks; tables are about as wide. */
+const TEXT_WIDTH = 80;
 /** Differences that are of no account. */
 const ABOUT = 0.1;
 const HEADINGS: Cells = ["", "A", "B", "change", "beyond chance"];
@@ -36,7 +38,7 @@ const PARTS = { load: "Load", service: "Service" } as const;
 function formatBounds({ least, most }: FigureValue): string {
   if (least === 0) return `<${formatBoundary(most)}`;
   if (most === Infinity) return `>${formatBoundary(least)}`;
-  return `${formatBoundary(least)}–${formatBoundary(most)}`;
+  return formatRange({ min: least, max: most }, formatBoundary);
 }
 
 function formatValue(figure: FigureValue, unit: FigureUnit, currency: string): string {
@@ -59,13 +61,13 @@ function formatSigned(value: number, text: string): string {
   return `${value < 0 ? "-" : "+"}${text}`;
 }
 
-/** Of shares in points; of all else as a part of A. */
+/** Of shares in percentage points; of all else as a part of A. */
 function formatChange({ a, b, unit }: FigurePair): string {
   const [before, after] = [a.value?.value ?? null, b.value?.value ?? null];
   if (before === null || after === null) return DASH;
   const difference = after - before;
   if (unit === "ratio") {
-    return formatSigned(difference, `${Math.abs(100 * difference).toFixed(1)} points`);
+    return formatSigned(difference, `${Math.abs(100 * difference).toFixed(1)} pp`);
   }
   if (before <= 0) return DASH;
   const percent = Math.abs(100 * difference / before);
@@ -243,7 +245,7 @@ function writeModel(model: ComparedModel, currency: string): readonly string[] {
     ...changed,
     ...alignCells([HEADINGS, ...figures]),
     "",
-    ...listRemarks(model),
+    ...listRemarks(model).flatMap((remark) => wrapText(remark, TEXT_WIDTH)),
   ];
 }
 
