@@ -46,6 +46,8 @@ export interface SshServer {
   readonly start: () => Promise<void>;
   /** Ends the sessions only. */
   readonly endSessions: () => void;
+  /** Stops them without an end: to a client the peer is frozen. */
+  readonly freezeSessions: () => void;
   /** Processes of sessions, there, and of clients, here. */
   readonly listProcesses: () => readonly string[];
 }
@@ -157,15 +159,16 @@ export async function withSshServer(
     }
     return all.filter(({ pid }) => own.has(pid));
   };
-  const endSessions = (): void => {
+  const signalSessions = (signal: Deno.Signal): void => {
     for (const { pid } of listSessions()) {
       try {
-        Deno.kill(pid, "SIGKILL");
+        Deno.kill(pid, signal);
       } catch {
         // Its parent has ended it.
       }
     }
   };
+  const endSessions = (): void => signalSessions("SIGKILL");
   const stop = async (): Promise<void> => {
     endSessions();
     child?.kill("SIGKILL");
@@ -178,6 +181,7 @@ export async function withSshServer(
       config: `${folder}/config`,
       runtime: `${folder}/run`,
       ...{ stop, start, endSessions },
+      freezeSessions: () => signalSessions("SIGSTOP"),
       listProcesses: () => [
         ...listSessions().map(({ command }) => command),
         ...listAll().filter(({ command }) => command.startsWith("ssh ") && command.includes(folder))
