@@ -487,7 +487,7 @@ Deno.test("y prints a diagnosis of its moment after the screen is left", {
       await run.screen.waitFor((rows) => rows[0].includes("diagnosis on exit"));
       await run.screen.press("q");
       await run.screen.waitFor((rows) =>
-        rows.includes("Problems") && rows.some((row) => /^ {2}:\d+ {2}vLLM /.test(row))
+        rows.includes("Problems") && rows.some((row) => /^ {2}:\d+ {2}vLLM\b/.test(row))
       );
       await checkReturn(run, 0);
     });

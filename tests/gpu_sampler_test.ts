@@ -149,8 +149,12 @@ Deno.test("sample() gives unified memory as the system's", onUnix, async () => {
     standIns.setNvidia({ gpus: "gb10.tsv", apps: "gb10-apps.csv" });
     const memory = { totalBytes: 100, availableBytes: 30 };
     const sampler = createGpuSampler({ ...platform, systemMemory: () => memory });
-    const { gpus: [gpu], processes } = takeReport(await sampler.sample());
+    let { gpus: [gpu], processes } = takeReport(await sampler.sample());
     assertEquals([gpu.isMemoryUnified, gpu.memoryUsedBytes], [true, present(70)]);
+    // On a busy machine the list of processes may come too late.
+    for (let i = 0; i < 5 && processes.value === undefined; i++) {
+      ({ processes } = takeReport(await sampler.sample()));
+    }
     assertEquals(processes.value?.length, 2);
   });
 });
