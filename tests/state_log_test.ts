@@ -83,7 +83,7 @@ Deno.test("a server that loads is LOAD, with phase, progress and times", () => {
   const table = renderText(state, { ...TEXT, output: "table" });
   assertEquals(
     table.filter((line) => line.startsWith(" :8000")),
-    [" :8000     LOAD      weights 0/1 shards for 1s, 1m 00s in all"],
+    [" :8000     LOAD       weights 0/1 shards for 1s, 1m 00s in all"],
   );
 });
 
@@ -172,7 +172,7 @@ Deno.test("a server that died while it loaded is DOWN, with its last words and a
   );
   assertStringIncludes(text, `:8000  died: ${line}`);
   const table = renderText(state, { ...TEXT, output: "table" });
-  assertEquals(table.filter((one) => one.includes("DOWN      torch.OutOfMemoryError")).length, 1);
+  assertEquals(table.filter((one) => one.includes("DOWN       torch.OutOfMemoryError")).length, 1);
   // An error of a server that still runs is not its end.
   assertEquals(watch(readLog([...START, line]), fail()).fleet.rows[0].death, null);
 });
@@ -188,7 +188,7 @@ Deno.test("a server without metrics shows the figures that it logs, marked, with
   assertEquals(getStatus(state), "DOWN");
   const said = "≈ log 7s ago: in 512 out 64.5 tok/s, run 8, wait 6, KV 88 %";
   const table = renderText(state, { ...TEXT, output: "table" });
-  assertEquals(table.filter((one) => one.includes(`DOWN      ${said}`)).length, 1);
+  assertEquals(table.filter((one) => one.includes(`DOWN       ${said}`)).length, 1);
   assertMatch(
     getText(state),
     /By its log.*\n +requests of engine 0 +prompt tokens per second +≈ 512 +7s ago\n/,
