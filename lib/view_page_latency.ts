@@ -305,10 +305,12 @@ const MIN_STRIP_WIDTH = 39;
 const MIN_STRIP_LINES = 4;
 const MAX_STRIP_LINES = 8;
 
-/** Replicas in trouble come first. */
-function listSources({ rows }: Fleet): readonly StripSource[] {
-  const replicas = rows.filter(({ replica }) => replica !== null)
-    .toSorted((a, b) => Number(isInTrouble(b)) - Number(isInTrouble(a)));
+/** @param hasTroubledFirst For a screen that does not show all; else no strip changes its place. */
+function listSources({ rows }: Fleet, hasTroubledFirst: boolean): readonly StripSource[] {
+  const known = rows.filter(({ replica }) => replica !== null);
+  const replicas = hasTroubledFirst
+    ? known.toSorted((a, b) => Number(isInTrouble(b)) - Number(isInTrouble(a)))
+    : known;
   const byKey = STRIP_KEYS.map((key) => {
     const points = replicas.map(({ replica }) => listComparable(replica?.trace ?? [], key));
     const extent = joinExtents(points.map((some) => findExtent(some, key)));
@@ -323,16 +325,18 @@ export function renderLatencyPage(
   { width, lines, paint }: PanelSpace & { readonly paint: Paint },
 ): readonly string[] {
   const table = renderTable(state, width, paint);
-  const sources = listSources(state.fleet);
-  if (sources.length === 0) return table;
+  const count = STRIP_KEYS.length *
+    state.fleet.rows.filter(({ replica }) => replica !== null).length;
+  if (count === 0) return table;
   const pairs = Math.floor(width / (2 * MIN_STRIP_WIDTH));
-  const columnCount = pairs === 0 ? 1 : Math.min(2 * pairs, sources.length);
+  const columnCount = pairs === 0 ? 1 : Math.min(2 * pairs, count);
   // A narrower screen cuts them.
   const columnWidth = Math.max(MIN_STRIP_WIDTH, Math.floor((width - 1) / columnCount));
-  const rowCount = Math.ceil(sources.length / columnCount);
+  const rowCount = Math.ceil(count / columnCount);
   // A blank line, the legend, and a title for each row of strips.
   const room = Math.floor((lines - table.length - 2) / rowCount) - 1;
   const stripLines = Math.max(MIN_STRIP_LINES, Math.min(MAX_STRIP_LINES, room));
+  const sources = listSources(state.fleet, room < MIN_STRIP_LINES);
   const steps = chooseSteps(state, columnWidth - LABEL_WIDTH - 2);
   const strips = Array.from({ length: rowCount }, (_, row) => {
     const inRow = sources.slice(row * columnCount, (row + 1) * columnCount).map((source) =>

@@ -248,8 +248,8 @@ function renderDetails(scene: Stage, room: number): string[] {
   const rows = ui.screen === "detail" && line !== undefined
     ? listRows(line, fleet, ui)
     : fleet.rows;
-  // Graphs grow only if there is one replica; the last line tells that more follows.
-  const lines = rows.length === 1 ? room - (problems.length > 0 ? 1 : 0) : 0;
+  // Graphs grow only if there is one replica; the last line is for what else is wrong.
+  const lines = rows.length === 1 ? room - 1 : 0;
   const draw = ui.screen === "detail" && ui.showsFacts ? renderFactsPage : renderDetailPage;
   return [...draw(rows, state, { width, lines, paint }), ...problems];
 }

@@ -1,7 +1,10 @@
-/** The screen stands still through an hour of trouble. */
+/** The screen stands still through an hour of trouble: the demo's, and that of recorded servers. */
 
 import { assert, assertEquals } from "@std/assert";
-import { createSimulatedServer } from "../lib/demo.ts";
+import { createDemoFleet, createSimulatedServer } from "../lib/demo.ts";
+import { LOCAL_HOST } from "../lib/host.ts";
+import type { Endpoint } from "../lib/model.ts";
+import type { TerminalSize } from "../lib/platform.ts";
 import type { Message, State } from "../lib/state.ts";
 import { update } from "../lib/state.ts";
 import type { Ui } from "../lib/state_ui.ts";
@@ -11,53 +14,77 @@ import {
   createEndpoint,
   createFailed,
   createScraped,
+  encode,
   START_EPOCH,
   startState,
 } from "./fixtures/expositions.ts";
 import { createGpuReport, createMachine, heatGpu } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
+import { readRecording } from "./fixtures/recordings.ts";
 import { createChosenUi } from "./fixtures/screens.ts";
 
 const SIZES = [[80, 24], [120, 40], [160, 50], [200, 50]]
   .map(([columns, rows]) => ({ columns, rows }));
-const LLAMA = { model: "meta-llama/Llama-3.1-8B-Instruct" };
 const QWEN = { model: "Qwen/Qwen3-32B" };
-const SERVERS = [[LLAMA], [LLAMA], [LLAMA], [QWEN], [QWEN, QWEN]];
 const HOUR = 3600;
 const STEP = 8;
 const OPTIONS = { output: "auto", depth: null, ascii: false } as const;
 
-/** Servers that are restarted, fail and come back; a GPU that throttles. */
-function* watchAnHour(ui: Ui): Generator<State> {
-  const endpoints = SERVERS.map((_, i) => createEndpoint(8000 + i));
-  const start = (i: number, seed: number) =>
-    createSimulatedServer({ seed, startEpoch: START_EPOCH, engines: SERVERS[i], warmUp: 30 });
-  const servers = SERVERS.map((_, i) => start(i, i + 1));
-  const startedAt = SERVERS.map(() => 0);
+/** A server: what it answers at each moment, `null` if it does not. */
+type Answer = (at: number) => Uint8Array | null;
+
+/** The servers of the demo, and one of two engines; one is started anew every quarter of an hour. */
+function createDemoAnswers(): readonly Answer[] {
+  const fleet = createDemoFleet(1, START_EPOCH).map(({ server }): Answer => server.expositionAt);
+  const engines = [QWEN, QWEN];
+  const start = (seed: number) =>
+    createSimulatedServer({ seed, startEpoch: START_EPOCH, engines, warmUp: 30 });
+  let [server, startedAt] = [start(1), 0];
+  const restarted: Answer = (at) => {
+    if (at % 900 < STEP && at >= 900) [server, startedAt] = [start(at), at];
+    return server.expositionAt(at - startedAt);
+  };
+  return [...fleet, restarted];
+}
+
+/** No answer for longer than this was recorded as none. */
+const MAX_RECORDED_GAP = 6;
+
+/** A recording at its pace, again and again; its counters fall where it begins anew. */
+async function playRecording(name: string): Promise<Answer> {
+  const recording = await readRecording(name);
+  const first = recording[0].at;
+  const span = recording[recording.length - 1].at - first + 2;
+  return (now) => {
+    const at = first + now % span;
+    const newest = recording.findLast((scrape) => scrape.at <= at) ?? recording[0];
+    return at - newest.at > MAX_RECORDED_GAP ? null : encode(newest.body);
+  };
+}
+
+const isAlways = (): boolean => true;
+
+/** Servers that fail and come back besides, while one of their GPUs throttles now and then. */
+function* watchAnHour(
+  answers: readonly Answer[],
+  isReachable: (at: number, server: number) => boolean = isAlways,
+): Generator<State> {
+  const endpoints = answers.map((_, i): Endpoint => createEndpoint(8000 + i));
   const gpus = readGpus("h100x8.tsv");
   const { processes, machine } = createMachine(
-    SERVERS.map((_, i) => ({ port: 8000 + i, gpus: [i] })),
+    answers.map((_, i) => ({ port: 8000 + i, gpus: [i] })),
   );
-  let state = startState(endpoints, { ui });
+  let state = startState(endpoints, { ui: createChosenUi() });
   for (let at = 0; at < HOUR; at += STEP) {
-    if (at % 900 === 0 && at > 0) {
-      servers[0] = start(0, at);
-      startedAt[0] = at;
-    }
     const messages = endpoints.map((endpoint, i): Message => {
-      // Each is away for a while: stale for 10 to 20 s, or down for longer.
-      const isAway = (at + 400 * i) % 1500 < (i % 2 === 0 ? 20 : 90) && at > 60;
-      const body = servers[i].expositionAt(at - startedAt[i]);
-      return isAway || body === null
+      const body = answers[i](at);
+      return body === null || !isReachable(at, i)
         ? createFailed(endpoint, at, "refused")
         : createScraped(endpoint, at, body);
     });
     const sampled = at % 1200 > 600 ? heatGpu(gpus, 2) : gpus;
-    const report = createGpuReport(sampled, {
-      sampledAt: at,
-      processes: { value: processes },
-    });
-    state = update(state, { kind: "gpus_sampled", host: "", report, machine });
+    const report = createGpuReport(sampled, { sampledAt: at, processes: { value: processes } });
+    state = update(state, { kind: "gpus_sampled", host: LOCAL_HOST, report, machine });
     state = advance(state, at + 0.1, messages);
     yield state;
   }
@@ -82,22 +109,75 @@ function listRows(lines: readonly string[]): string {
   }).join(" ");
 }
 
-Deno.test("renderFrame() moves no title, column or row in an hour of trouble", () => {
+/** Pages and the details, at a size at which they show all replicas. */
+const SCREENS: readonly (readonly [TerminalSize, Partial<Ui>])[] = [
+  ...(["latency", "gpus", "trends", "cost"] as const).map((page) => [SIZES[3], { page }] as const),
+  [SIZES[3], { screen: "detail" }],
+  [SIZES[1], { screen: "detail" }],
+];
+
+/** Rules, names of replicas and titles of graphs and rows, with their places. */
+function listTitles(lines: readonly string[]): string {
+  const title =
+    /(?:^|[│┤ ])─ ([a-zA-Z][a-zA-Z ]*)|(?:^ |│ )((?::80\d\d|Running|Waiting|Output|Prompt|TTFT|ITL|Latency|GPU)[^ ]*)/g;
+  return lines.flatMap((line, row) =>
+    [...line.matchAll(title)].map(({ index, 1: rule, 2: name }) =>
+      `${row} ${index} ${rule ?? name}`
+    )
+  ).join("\n");
+}
+
+/** Checks each picture of the hour, and that it has had what it is to have. */
+function checkStillness(hour: Iterable<State>, last: string, kinds: readonly string[]): void {
   const seen = SIZES.map(() => ({ fixed: "", rows: "" }));
-  const kinds = new Set<string>();
-  for (const state of watchAnHour(createChosenUi())) {
-    for (const { kind } of state.fleet.events) kinds.add(kind);
+  const titles = new Set<string>();
+  const found = new Set<string>();
+  for (const state of hour) {
+    for (const { kind } of state.fleet.events) found.add(kind);
     // All have answered once.
     if (state.now < 2 * STEP) continue;
     for (const [i, size] of SIZES.entries()) {
       const { lines } = renderFrame(state, size, OPTIONS);
       const now = { fixed: listFixed(lines), rows: listRows(lines) };
-      const about = `${size.columns} x ${size.rows} at ${state.now}\n${lines.join("\n")}`;
       if (seen[i].fixed === "") seen[i] = now;
-      assertEquals(now, seen[i], about);
-      assert(now.fixed.split("\n").length >= 5 && now.rows.includes(":8004.e1"), about);
+      if (now.fixed === seen[i].fixed && now.rows === seen[i].rows) continue;
+      assertEquals(
+        now,
+        seen[i],
+        `${size.columns} x ${size.rows} at ${state.now}\n${lines.join("\n")}`,
+      );
     }
+    // Pages at every fourth moment, for the sake of time.
+    if (Math.floor(state.now / STEP) % 4 !== 0) continue;
+    const selectedKey = state.fleet.rows[2].key;
+    titles.add(
+      SCREENS.map(([size, more]) => {
+        const { lines } = renderFrame(
+          { ...state, ui: { ...state.ui, selectedKey, ...more } },
+          size,
+          OPTIONS,
+        );
+        return listTitles(lines);
+      }).join("\n--\n"),
+    );
+    if (titles.size > 1) assertEquals([...titles][1], [...titles][0], `at ${state.now}`);
   }
-  // The hour has had what it is to have.
-  for (const kind of ["STALE", "DOWN", "UP", "RESTART", "GPU"]) assert(kinds.has(kind), kind);
+  for (const { fixed, rows } of seen) {
+    assert(fixed.split("\n").length >= 5 && rows.includes(last), `${fixed}\n${rows}`);
+  }
+  for (const kind of kinds) assert(found.has(kind), `${kind} of ${[...found]}`);
+}
+
+Deno.test("renderFrame() moves no title, column or row in an hour of the demo's trouble", () => {
+  // Each is away for a while besides: stale for 10 to 20 s, or down for longer.
+  const isReachable = (at: number, server: number): boolean =>
+    at <= 60 || (at + 400 * server) % 1500 >= (server % 2 === 0 ? 20 : 90);
+  const hour = watchAnHour(createDemoAnswers(), isReachable);
+  checkStillness(hour, ":8005.e1", ["STALE", "DOWN", "UP", "RESTART", "GPU", "HOT"]);
+});
+
+Deno.test("renderFrame() moves no title, column or row in an hour of recorded trouble", async () => {
+  const names = ["overload", "queue-low-kv", "restart", "speculative", "two-engines"];
+  const hour = watchAnHour(await Promise.all(names.map(playRecording)));
+  checkStillness(hour, ":8004.e1", ["STALE", "DOWN", "UP", "RESTART", "GPU", "QUEUING", "FULL"]);
 });

@@ -137,11 +137,14 @@ Deno.test("renderLatencyPage() marks P50 and P95 in the line that holds them", (
   assert(marks >= 10, `${marks}`);
 });
 
-Deno.test("renderLatencyPage() lists replicas in trouble first", () => {
-  const places = render(watchTroubledFleet()).flatMap((line) =>
-    /^ (:\S+)(?: (STALE|DOWN))? TTFT/.exec(line)?.[1] ?? []
-  );
-  assertEquals(places, [":8001", ":8002", ":8000", ":8003.e0", ":8003.e1"]);
+Deno.test("renderLatencyPage() keeps the order of replicas if all have room, else those in trouble come first", () => {
+  const listPlaces = (lines: number): string[] =>
+    render(watchTroubledFleet(), 80, lines).flatMap((line) =>
+      /^ (:\S+)(?: (STALE|DOWN))? TTFT/.exec(line)?.[1] ?? []
+    );
+  const room = 3 + LATENCY_KEYS.length + 1 + 5 * 5;
+  assertEquals(listPlaces(room), [":8000", ":8001", ":8002", ":8003.e0", ":8003.e1"]);
+  assertEquals(listPlaces(room - 1), [":8001", ":8002", ":8000", ":8003.e0", ":8003.e1"]);
 });
 
 Deno.test("renderLatencyPage() keeps to its width, and its strips to one height", () => {
