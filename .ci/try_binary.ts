@@ -131,7 +131,7 @@ const straceTrials: Record<string, (port: number) => Promise<void>> = {
     for (
       const parts of [
         ["--url", `127.0.0.1:${port}`, "--once", "--interval", "0", "--output", "json"],
-        ["--demo", "--once", "--interval", "0.5"],
+        ["--demo", "vllm", "--once", "--interval", "0.5"],
         ["--help"],
       ]
     ) {
@@ -225,7 +225,7 @@ const usageTrials: Record<string, (port: number) => Promise<void>> = {
   },
   "--demo needs no server and measures rates": async () => {
     const { code, output, errors } = await runBinary(
-      ...["--demo", "--once", "--interval", "0.5", "--output", "json"],
+      ...["--demo", "vllm", "--once", "--interval", "0.5", "--output", "json"],
     );
     assertEquals(code, 0, errors);
     const { total } = JSON.parse(output);

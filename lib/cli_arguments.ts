@@ -85,6 +85,12 @@ export function walkArguments(argv: readonly string[], problems: Problem[]): Giv
       break;
     }
     let value = equals < 0 ? undefined : argument.slice(equals + 1);
+    const word = value ?? argv[i + 1] ?? "";
+    if (row.value === null && row.words?.includes(word)) {
+      if (value === undefined) i++;
+      add(row.name, word);
+      continue;
+    }
     if (row.value === null) {
       if (value !== undefined) complain(`${flag} takes no value, but got ${quote(value)}`);
       add(row.name, "");

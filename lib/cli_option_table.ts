@@ -50,7 +50,7 @@ export interface OptionRow<Name extends string = string> {
   /** As typed. */
   readonly default?: string;
   readonly choices?: readonly string[];
-  /** Words for completions, if there are no `choices`. */
+  /** Words for completions, if there are no `choices`. A switch may be followed by one of them. */
   readonly words?: readonly string[];
   /** If absent, the value is one of `choices` or the text itself. */
   readonly parse?: Parser<unknown>;
@@ -174,8 +174,10 @@ const GROUPS = {
     {
       name: "demo",
       value: null,
+      words: ["vllm"],
       set: "targets",
-      help: "show a simulated fleet of two models and five replicas",
+      help:
+        'show simulated servers of four kinds, or, with the word "vllm", five of vLLM in trouble',
     },
     { name: "or-demo", value: null, help: "show the demo if a scan finds no server" },
     {

@@ -263,6 +263,17 @@ function getSourceOptions(values: OptionValues) {
   };
 }
 
+function getDemoOptions(values: OptionValues) {
+  return {
+    demo: values.demo.value,
+    /** The word after `--demo`. */
+    demoFleet: values.demo.source.text,
+    /** Show the demo if a scan finds nothing. */
+    orDemo: values["or-demo"].value,
+    demoSeed: values["demo-seed"].value,
+  };
+}
+
 function getScreenOptions(values: OptionValues) {
   return {
     theme: values.theme.value,
@@ -333,10 +344,7 @@ function collectOptions(
     ...resolveExports(values, isOnce(values), problems),
     /** Replaces `vllm:`; `null` for the known prefixes. */
     metricPrefix: values["metric-prefix"].value,
-    demo: values.demo.value,
-    /** Show the demo if a scan finds nothing. */
-    orDemo: values["or-demo"].value,
-    demoSeed: values["demo-seed"].value,
+    ...getDemoOptions(values),
     objectives: resolveObjectives(values.slo.flatMap(({ value }) => value), problems),
     /** Those for one endpoint come before those for all. */
     credentialSources: resolveCredentials(values, named, problems),

@@ -10,6 +10,7 @@ import {
   type SimulatedEngineOptions,
 } from "./demo_engine.ts";
 import { writeExposition } from "./demo_exposition.ts";
+import { ANSWER_WRITERS } from "./demo_kinds.ts";
 import { createDemoMachine, type MachineServer } from "./demo_machine.ts";
 import { parseEndpointUrl, type TypedEndpoint } from "./endpoint.ts";
 import type { HttpClient, HttpResponse, Platform } from "./platform.ts";
@@ -45,6 +46,8 @@ export interface SimulatedServer {
    * @throws {RangeError} If the time is not a number from 0, or earlier than in the last call.
    */
   readonly expositionAt: (elapsed: Seconds) => Uint8Array | null;
+  /** Its engines as of then; otherwise as `expositionAt`. */
+  readonly enginesAt: (elapsed: Seconds) => readonly SimulatedEngine[] | null;
   /** Has no side effects. */
   readonly isUpAt: (elapsed: Seconds) => boolean;
 }
@@ -96,7 +99,7 @@ export function createSimulatedServer(options: SimulatedServerOptions): Simulate
   if (options.engines.length === 0) throw new RangeError("Cannot simulate a server of 0 engines");
   let latest: Seconds = 0;
   let current: { readonly life: Life; readonly engines: SimulatedEngine[] } | null = null;
-  const expositionAt = (elapsed: Seconds): Uint8Array | null => {
+  const advance = (elapsed: Seconds): typeof current => {
     if (!(elapsed >= latest)) {
       throw new RangeError(`Cannot simulate "${elapsed}" s: time was at "${latest}" s already`);
     }
@@ -106,17 +109,26 @@ export function createSimulatedServer(options: SimulatedServerOptions): Simulate
     if (current?.life.start !== life.start) {
       current = { life, engines: startEngines(options, life) };
     }
-    const uptime = elapsed - life.start;
-    for (const engine of current.engines) advanceEngine(engine, uptime);
+    for (const engine of current.engines) advanceEngine(engine, elapsed - life.start);
+    return current;
+  };
+  const expositionAt = (elapsed: Seconds): Uint8Array | null => {
+    const known = advance(elapsed);
+    if (known === null) return null;
+    const { life, engines } = known;
     return writeExposition({
       processStart: options.startEpoch + life.processStart,
       created: options.startEpoch + life.start,
-      uptime,
+      uptime: elapsed - life.start,
       multiprocess: options.multiprocess ?? false,
       speculative: options.speculative ?? false,
-    }, current.engines);
+    }, engines);
   };
-  return { expositionAt, isUpAt: (elapsed) => findLife(options, elapsed) !== null };
+  return {
+    expositionAt,
+    enginesAt: (elapsed) => advance(elapsed)?.engines ?? null,
+    isUpAt: (elapsed) => findLife(options, elapsed) !== null,
+  };
 }
 
 const LLAMA: SimulatedEngineOptions = {
@@ -140,32 +152,68 @@ const QWEN: SimulatedEngineOptions = {
   maxWaiting: 40,
 };
 
+const GEMMA: SimulatedEngineOptions = {
+  model: "gemma-3-12b-it-Q4_K_M",
+  maxModelLength: 8192,
+  requestsPerSecond: 1.4,
+  promptTokens: 600,
+  outputTokens: 180,
+  stepTime: 0.019,
+  stepTimePerRequest: 0.001_5,
+  prefillTimePerToken: 0.000_3,
+  kvCacheTokens: 65_536,
+  maxRunning: 8,
+};
+
 interface DemoServer extends Omit<MachineServer, "isUpAt"> {
   readonly url: string;
   readonly server: SimulatedServer;
 }
 
+/** The word after `--demo`; without it, there is one server of each kind. */
+const VLLM_FLEET = "vllm";
+type DemoOptions = Omit<SimulatedServerOptions, "seed" | "startEpoch"> & {
+  /** vLLM if not given. */
+  readonly kind?: string;
+  readonly port?: number;
+};
+
+const MIXED_SERVERS: readonly DemoOptions[] = [
+  { engines: [LLAMA] },
+  { kind: "SGLang", port: 30_000, engines: [QWEN] },
+  { kind: "llama.cpp", port: 8080, engines: [GEMMA] },
+  {
+    kind: "Ollama",
+    port: 11_434,
+    engines: [{ model: "mistral-small3.2:24b", maxModelLength: 16_384, requestsPerSecond: 0.1 }],
+  },
+];
+
+const VLLM_SERVERS: readonly DemoOptions[] = [
+  { engines: [LLAMA] },
+  { engines: [LLAMA] },
+  { engines: [{ ...LLAMA, slowness: 3 }] },
+  { engines: [QWEN], speculative: true },
+  { engines: [QWEN], speculative: true, outages: [{ from: 40, to: 60, every: 150 }] },
+];
+
 const DEMO_WARM_UP: Seconds = 300;
 const DEMO_FIRST_PORT = 8000;
 
 /**
- * Three servers of one model, the last three times slower on a hot GPU, and two of another with speculative
- * decoding, the last of which is down for 20 s every 150 s.
+ * `vllm`: three servers of one model, the last three times slower on a hot GPU, and two of another
+ * with speculative decoding, the last of which is down for 20 s every 150 s.
  */
 export function createDemoFleet(
   seed: number,
   startEpoch: EpochSeconds,
+  fleet = VLLM_FLEET,
 ): readonly DemoServer[] {
-  const servers: readonly Omit<SimulatedServerOptions, "seed" | "startEpoch">[] = [
-    { engines: [LLAMA] },
-    { engines: [LLAMA] },
-    { engines: [{ ...LLAMA, slowness: 3 }] },
-    { engines: [QWEN], speculative: true },
-    { engines: [QWEN], speculative: true, outages: [{ from: 40, to: 60, every: 150 }] },
-  ];
-  return servers.map((server, index) => ({
-    url: `http://localhost:${DEMO_FIRST_PORT + index}`,
-    port: DEMO_FIRST_PORT + index,
+  const servers = fleet === VLLM_FLEET ? VLLM_SERVERS : MIXED_SERVERS;
+  return servers.map(({ kind = "", port, ...server }, index) => ({
+    kind,
+    port: port ?? DEMO_FIRST_PORT + index,
+    url: `http://localhost:${port ?? DEMO_FIRST_PORT + index}`,
     model: server.engines[0].model,
     isHot: server.engines[0].slowness !== undefined,
     server: createSimulatedServer({
@@ -176,6 +224,8 @@ export function createDemoFleet(
     }),
   }));
 }
+
+const encoder = new TextEncoder();
 
 function createResponse(body: Uint8Array): HttpResponse {
   const headers = new Headers({
@@ -189,18 +239,29 @@ function createResponse(body: Uint8Array): HttpResponse {
 export function createDemo(
   platform: Platform,
   seed: number,
+  name = VLLM_FLEET,
 ): { readonly platform: Platform; readonly endpoints: readonly TypedEndpoint[] } {
   const startedAt = platform.monotonicSeconds();
-  const fleet = createDemoFleet(seed, platform.epochSeconds());
-  const endpoints = fleet.map(({ url }): TypedEndpoint => {
+  const fleet = createDemoFleet(seed, platform.epochSeconds(), name);
+  const endpoints = fleet.map(({ url, kind }): TypedEndpoint => {
     const typed = parseEndpointUrl(url);
     if ("error" in typed) throw new Error(`Cannot simulate "${url}": ${typed.error}`);
-    return typed;
+    return kind === "" ? typed : { ...typed, endpoint: { ...typed.endpoint, serverName: kind } };
   });
-  const servers = new Map(fleet.map(({ server }, i) => [endpoints[i].endpoint.metricsUrl, server]));
+  const answer = (url: string): Uint8Array | null => {
+    const asked = fleet.find((one) => url.startsWith(`${one.url}/`));
+    if (asked === undefined) return null;
+    const path = url.slice(asked.url.length);
+    const elapsed = platform.monotonicSeconds() - startedAt;
+    const write = ANSWER_WRITERS.get(asked.kind);
+    if (write === undefined) return path === "/metrics" ? asked.server.expositionAt(elapsed) : null;
+    const [engine] = asked.server.enginesAt(elapsed) ?? [];
+    const text = engine === undefined ? null : write(engine, path, platform.epochSeconds());
+    return text === null ? null : encoder.encode(text);
+  };
   const client: HttpClient = {
     get: ({ url }) => {
-      const body = servers.get(url)?.expositionAt(platform.monotonicSeconds() - startedAt);
+      const body = answer(url);
       return body
         ? Promise.resolve(createResponse(body))
         : Promise.reject(new Error("tcp connect error: Connection refused (os error 111)"));

@@ -14,6 +14,8 @@ import {
 } from "./units.ts";
 
 export interface MachineServer {
+  /** Of server; empty for vLLM. */
+  readonly kind: string;
   readonly model: string;
   readonly port: number;
   /** Its GPU is throttled by heat. */
@@ -80,14 +82,36 @@ interface Process {
   readonly isOnGpu: boolean;
 }
 
-/** The API server and the engine core of each server. */
+/** Command line of the server, and of its process on the GPU; without that, it is there itself. */
+function describeProcesses({ kind, model, port }: MachineServer): readonly [string, string?] {
+  switch (kind) {
+    case "SGLang":
+      return [
+        `python3 -m sglang.launch_server --model-path ${model} --port ${port} --enable-metrics`,
+        "sglang::scheduler",
+      ];
+    case "llama.cpp":
+      return [
+        `/opt/llama.cpp/llama-server -m /models/${model}.gguf --port ${port} --metrics -np 8`,
+      ];
+    case "Ollama":
+      return ["/usr/local/bin/ollama serve", "/usr/local/bin/ollama runner --port 40123"];
+    default:
+      return [`python3 /opt/vllm/bin/vllm serve ${model} --port ${port}`, "VLLM::EngineCore"];
+  }
+}
+
+/** Of each server, that which listens, and that on the GPU. */
 function listProcesses(servers: readonly MachineServer[]): readonly Process[] {
-  return servers.flatMap(({ model, port }, index): readonly Process[] => {
+  return servers.flatMap((server, index): readonly Process[] => {
+    const { port } = server;
     const pid = FIRST_PID + 10 * index;
-    const command = `python3 /opt/vllm/bin/vllm serve ${model} --port ${port}`;
-    return [
-      { pid, parentPid: 1, port, command, cpu: 0.34 + 0.05 * index, isOnGpu: false },
-      { pid: pid + 1, parentPid: pid, port, command: "VLLM::EngineCore", cpu: 1, isOnGpu: true },
+    const [command, worker] = describeProcesses(server);
+    const cpu = 0.34 + 0.05 * index;
+    const first = { pid, parentPid: 1, port, command, cpu, isOnGpu: worker === undefined };
+    return worker === undefined ? [first] : [
+      first,
+      { pid: pid + 1, parentPid: pid, port, command: worker, cpu: 1, isOnGpu: true },
     ];
   });
 }
@@ -138,7 +162,7 @@ function print(
         .map(({ pid, cpu }) => `${pid} ${formatCpuTime(cpu * age)}\n`).join("");
     }
     case "ss -Hltnp":
-      return processes.filter(({ isOnGpu }) => !isOnGpu).map(({ pid, port }) =>
+      return processes.filter(({ parentPid }) => parentPid === 1).map(({ pid, port }) =>
         `LISTEN 0 2048 *:${port} *:* users:(("vllm",pid=${pid},fd=13))\n`
       ).join("");
     default:

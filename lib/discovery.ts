@@ -67,13 +67,13 @@ function includesFallbackPort({ first, last }: Options["portRange"]): boolean {
 async function chooseDemo(platform: Platform, options: Options): Promise<TargetSet> {
   // Loaded here: few want it, and it takes 5 ms.
   const { createDemo } = await import("./demo.ts");
-  const demo = createDemo(platform, options.demoSeed);
+  const demo = createDemo(platform, options.demoSeed, options.demoFleet);
   const { name: serverName } = DIALECTS[0];
   return {
     ...demo,
     endpoints: demo.endpoints.map((typed) => ({
       ...typed,
-      endpoint: { ...typed.endpoint, serverName },
+      endpoint: { serverName, ...typed.endpoint },
     })),
     isDemo: true,
     sources: new Map(),

@@ -5,7 +5,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Twelve minutes of the demo: two models, five replicas, GPUs. */
 const files = new Map<string, Bytes>();
-const DEMO = ["--demo", "--output", "json", "--record", "r", "--interval", "5"];
+const DEMO = ["--demo", "vllm", "--output", "json", "--record", "r", "--interval", "5"];
 const recorded = await run(DEMO, { files, maxLines: 145 });
 
 /** Local time of a document, as the user types it. */
@@ -78,7 +78,15 @@ Deno.test("runApp() finds no difference between a span and itself", async () => 
 
 Deno.test("runApp() tells settings that differ between recordings, and models of one only", async () => {
   const other = new Map(files);
-  const more = await run(["--demo", "--demo-seed", "7", ...DEMO.slice(1, 3), "--record", "s"], {
+  const more = await run([
+    "--demo",
+    "vllm",
+    "--demo-seed",
+    "7",
+    ...DEMO.slice(2, 4),
+    "--record",
+    "s",
+  ], {
     files: other,
     maxLines: 60,
   });

@@ -42,7 +42,7 @@ async function startLive(): Promise<Live> {
       readStdin: () => new Promise((resolve) => giveKey = resolve),
     },
   };
-  const parsed = parseArguments(["--demo"], () => undefined);
+  const parsed = parseArguments(["--demo", "vllm"], () => undefined);
   if (parsed.kind !== "run") throw new Error(parsed.kind);
   const options = { ...parsed.options, gpuWatch: "never" as const };
   const view = { output: "auto", depth: 256, ascii: false } as const;

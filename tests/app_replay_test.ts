@@ -7,7 +7,16 @@ import { openBytes } from "./memory_files.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-const DEMO = ["--demo", "--output", "json", "--record", "r", "--slo", "ttft=200ms,itl=50ms@p99"];
+const DEMO = [
+  "--demo",
+  "vllm",
+  "--output",
+  "json",
+  "--record",
+  "r",
+  "--slo",
+  "ttft=200ms,itl=50ms@p99",
+];
 const REPLAY = ["replay", "r", "--output", "json"];
 
 /** Restarts, alerts and GPUs are in the demo's first minutes. */
@@ -161,7 +170,7 @@ Deno.test("runApp() records on into a file that was cut, and replays both parts"
 
 Deno.test("runApp() exports from a replay what it exported when it was recorded", async () => {
   const files = new Map<string, Bytes>();
-  const args = ["--demo", "--output", "csv", "--record", "r"];
+  const args = ["--demo", "vllm", "--output", "csv", "--record", "r"];
   const live = await run(args, { files, maxLines: 40 });
   const again = await run(["replay", "r", "--output", "csv"], { files });
   assertEquals([again.code, again.stderr], [0, ""]);

@@ -53,7 +53,7 @@ interface Fleet {
 function startFleet(behaviours: readonly Behaviour[], interval = 2): Fleet {
   const clock = createClock();
   const { platform } = clock;
-  const parsed = parseArguments(["--demo"], () => undefined);
+  const parsed = parseArguments(["--demo", "vllm"], () => undefined);
   if (parsed.kind !== "run") throw new Error("The arguments are refused");
   const endpoints = behaviours.map((_, index) => createEndpoint(8000 + index));
   const session = startSession({

@@ -41,7 +41,7 @@ Deno.test({
         onFatalError: () => {},
         exit: ended.resolve as Platform["exit"],
       };
-      const app = runApp(platform, ["--demo", "--interval", "0.5"]);
+      const app = runApp(platform, ["--demo", "vllm", "--interval", "0.5"]);
       assertEquals(await Promise.race([ended.promise, app]), 0, JSON.stringify(key));
     }
   },

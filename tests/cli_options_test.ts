@@ -94,6 +94,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     metricPrefix: null,
     demo: false,
     orDemo: false,
+    demoFleet: "",
     demoSeed: 1,
     credentialSources: [],
     insecureEndpointKeys: [],
@@ -275,6 +276,12 @@ Deno.test("parseArguments() lets a URL, --auto or --demo beat the variables of t
   assertEquals(run([], { VLLM_HTOP_DEMO: "TRUE" }).demo, true);
   assertEquals(run([], { VLLM_HTOP_DEMO: "off", VLLM_HTOP_URL: "a" }).demo, false);
   assertEquals(run(["--demo", "--demo-seed", "42"]).demoSeed, 42);
+  // A word may follow, but no other one.
+  for (const argv of [["--demo", "vllm", "--ascii"], ["--demo=vllm", "--ascii"]]) {
+    const { demo, demoFleet, ascii, endpoints } = run(argv);
+    assertEquals([demo, demoFleet, ascii, endpoints], [true, "vllm", true, []]);
+  }
+  assertEquals(run(["--demo", "--ascii"]).demoFleet, "");
 });
 
 Deno.test("parseArguments() takes --table and --detail for --output, beating the variable", () => {
@@ -479,6 +486,7 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["gpu1", "--port-range", "1-2"]],
   [["--demo", "--host", "gpu1"]],
   [["--demo", "gpu1"]],
+  [["--demo=gpu1"]],
   [["--auto", "--url", "gpu1"]],
   [["--auto", "--demo"]],
   [[], { VLLM_HTOP_AUTO: "1", VLLM_HTOP_URL: "gpu1" }],

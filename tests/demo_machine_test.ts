@@ -15,7 +15,7 @@ import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { isPresent } from "../lib/reading.ts";
 
 const SERVERS = [8000, 8001, 8002].map((port) => ({
-  ...{ model: "org/m", port, isHot: port === 8001 },
+  ...{ kind: "", model: "org/m", port, isHot: port === 8001 },
   isUpAt: (elapsed: number) => port !== 8002 || elapsed < 50,
 }));
 

@@ -104,9 +104,11 @@ Deno.test("--config reads another file, which must be there", async () => {
     await write('{ "demo": true }');
     const named = await runProgram([...ONCE, "--config", path]);
     assertEquals([named.code, named.stderr], [0, ""]);
-    const none = await runProgram([...ONCE, "--demo", "--config", "/dev/null"], { environment });
+    const none = await runProgram([...ONCE, "--demo", "vllm", "--config", "/dev/null"], {
+      environment,
+    });
     assertEquals(none.code, 0, none.stderr);
-    const missing = await runProgram([...ONCE, "--demo", "--config", "/nowhere/c.json"]);
+    const missing = await runProgram([...ONCE, "--demo", "vllm", "--config", "/nowhere/c.json"]);
     assertEquals(missing.code, 3);
     assertMatch(missing.stderr, /"\/nowhere\/c\.json" does not exist/);
   });
@@ -136,7 +138,7 @@ Deno.test("the texts about the program are printed, whatever the configuration f
 Deno.test("--schema report describes what --output json prints", async () => {
   const { stdout } = await runProgram(["--schema", "report"]);
   const validate = new Ajv2020().compile(JSON.parse(stdout));
-  for (const args of [["--demo"], ["127.0.0.1:9", "--timeout", "1"]]) {
+  for (const args of [["--demo", "vllm"], ["127.0.0.1:9", "--timeout", "1"]]) {
     const run = await runProgram([...args, ...ONCE]);
     assert(validate(JSON.parse(run.stdout)), JSON.stringify(validate.errors));
   }

@@ -139,7 +139,9 @@ Deno.test("doctor goes on without a configuration file that is wrong, and withou
     assertEquals([none.code, none.stderr], [1, ""]);
     assertEquals(readRemarks(none).checks.at(-1)?.level, "fail");
     assertMatch(readRemarks(none).checks.at(-1)?.text ?? "", /^no model server answers on .*--url/);
-    const demo = await runProgram(["doctor", "--json", "--no-gpu", "--demo"], { environment });
+    const demo = await runProgram(["doctor", "--json", "--no-gpu", "--demo", "vllm"], {
+      environment,
+    });
     assertEquals(demo.code, 1);
     const failed = readRemarks(demo).checks.filter(({ level }) => level === "fail");
     assertEquals(failed.map(({ subject }) => subject), ["configuration"]);

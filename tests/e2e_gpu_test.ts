@@ -221,7 +221,7 @@ Deno.test(
       assertEquals(await starts(server.url, "--no-gpu"), false);
       assertEquals(await starts(remote), false);
       assertEquals(await starts(remote, "--gpus"), true);
-      assertEquals(await starts("--demo"), false);
+      assertEquals(await starts("--demo", "vllm"), false);
     });
   },
 );
@@ -267,7 +267,7 @@ Deno.test("--list-prices lists the hints, those of --prices first", async () => 
     const own = await runProgram(["--list-prices", "--prices", file]);
     assertMatch(own.stdout, /^GPU .*\nH100 +2\.10 {2}my lease\n/);
     await Deno.writeTextFile(file, "H100\tcheap\n");
-    const wrong = await runProgram(["--demo", "--once", "--prices", file]);
+    const wrong = await runProgram(["--demo", "vllm", "--once", "--prices", file]);
     assertEquals([wrong.code, wrong.stdout], [3, ""]);
     assertMatch(wrong.stderr, /^vllm-htop: the price file ".*" line 1 has "cheap"/);
   } finally {

@@ -465,7 +465,7 @@ Deno.test("--sort and --columns list the columns, and refuse others", async () =
     const help = await runProgram([option, "help"]);
     assertEquals(help.code, 0);
     for (const id of COLUMN_IDS) assertMatch(help.stdout, new RegExp(`^${id} +\\w`, "m"));
-    const wrong = await runProgram(["--demo", option, "nope"]);
+    const wrong = await runProgram(["--demo", "vllm", option, "nope"]);
     assertEquals([wrong.code, wrong.stdout], [2, ""]);
     assertStringIncludes(wrong.stderr, `${option} "nope"`);
     assertStringIncludes(wrong.stderr, `${option} help`);

@@ -43,7 +43,7 @@ Deno.test("every key and signal that ends the program gives the terminal back", 
   ...needsProgram("tmux"),
 }, async () => {
   await withScreens(async (screens, folder) => {
-    const args = ["--demo", "--interval", "0.5"];
+    const args = ["--demo", "vllm", "--interval", "0.5"];
     const runs: LiveRun[] = [];
     for (const _ of ENDINGS) runs.push(await startLive(screens, { folder, args }));
     await Promise.all(ENDINGS.map(async ({ code, end }, index) => {
@@ -72,7 +72,7 @@ Deno.test("Ctrl-Z changes nothing where Deno lets no process stop itself", {
   ignore: needsProgram("tmux").ignore || STOPS_ITSELF === true,
 }, async () => {
   await withScreens(async (screens, folder) => {
-    const run = await startLive(screens, { folder, args: ["--demo", "--interval", "0.5"] });
+    const run = await startLive(screens, { folder, args: ["--demo", "vllm", "--interval", "0.5"] });
     const { screen } = run;
     await screen.waitFor(isDrawn);
     await screen.press("C-z");
@@ -88,7 +88,7 @@ Deno.test("Ctrl-Z gives the shell its terminal, and fg goes on as before", {
   ignore: needsProgram("tmux").ignore || STOPS_ITSELF !== true,
 }, async () => {
   await withScreens(async (screens, folder) => {
-    const run = await startLive(screens, { folder, args: ["--demo", "--interval", "0.5"] });
+    const run = await startLive(screens, { folder, args: ["--demo", "vllm", "--interval", "0.5"] });
     const { screen } = run;
     await screen.waitFor(isDrawn);
     for (let times = 0; times < 2; times++) {
@@ -114,7 +114,7 @@ Deno.test("a signal that comes while the program is stopped ends it when it goes
   ignore: needsProgram("tmux").ignore || STOPS_ITSELF !== true,
 }, async () => {
   await withScreens(async (screens, folder) => {
-    const run = await startLive(screens, { folder, args: ["--demo"] });
+    const run = await startLive(screens, { folder, args: ["--demo", "vllm"] });
     const { screen } = run;
     await screen.waitFor(isDrawn);
     await screen.press("C-z");
@@ -137,7 +137,7 @@ async function listFailingCommand(folder: string, code: string): Promise<readonl
       addSignalListener(signal, signal === "SIGWINCH" ? fail : handler);
     };\n`,
   );
-  const command = [...listCommand("--demo")];
+  const command = [...listCommand("--demo", "vllm")];
   command.splice(command.indexOf("--quiet"), 0, `--preload=${preload}`);
   return command;
 }
@@ -168,7 +168,7 @@ Deno.test("a terminal that is gone ends the program", {
   await withScreens(async (screens, folder) => {
     // Without another screen the tmux server would end, too.
     await screens.open({ columns: 80, rows: 24 });
-    const { screen, readPid } = await startLive(screens, { folder, args: ["--demo"] });
+    const { screen, readPid } = await startLive(screens, { folder, args: ["--demo", "vllm"] });
     await screen.waitFor(isDrawn);
     const pid = await readPid();
     await screen.destroy();
@@ -190,7 +190,7 @@ Deno.test("an output or input that is gone ends the program and gives its own te
       const name = await waitForText(`${folder}/tty`);
       await Deno.remove(`${folder}/tty`);
       const redirections = `${stream}${name}`;
-      const args = ["--demo", "--interval", "0.5"];
+      const args = ["--demo", "vllm", "--interval", "0.5"];
       const run = await startLive(screens, { folder, args, redirections });
       await (stream === ">" ? other : run.screen).waitFor(isDrawn);
       await other.destroy();
@@ -243,7 +243,7 @@ Deno.test("a signal ends the program though nobody reads its terminal", {
 }, async () => {
   await withScreens(async (screens, folder) => {
     const size = { columns: 300, rows: 100 };
-    const args = ["--demo", "--interval", "0.5"];
+    const args = ["--demo", "vllm", "--interval", "0.5"];
     const { screen, readPid } = await startLive(screens, { folder, args, size });
     await screen.waitFor(isDrawn);
     const pid = await readPid();

@@ -39,7 +39,7 @@ Deno.test("the live screen has all its parts at every size, and q gives it back"
   const servers = await Promise.all(
     [1, 2, 3, 4].map((seed) => startVllmServer({ seed, engines, warmUp: 30 })),
   );
-  const fleets = [["--demo"], servers.map(({ url }) => url)];
+  const fleets = [["--demo", "vllm"], servers.map(({ url }) => url)];
   try {
     await withScreens(async (screens, folder) => {
       const cases = fleets.flatMap((fleet) =>
@@ -81,7 +81,7 @@ Deno.test("a resized screen is drawn anew at once, however small", {
   ...needsProgram("tmux"),
 }, async () => {
   await withScreens(async (screens, folder) => {
-    const args = ["--demo", "--interval", "30"];
+    const args = ["--demo", "vllm", "--interval", "30"];
     const run = await startLive(screens, { folder, args, size: MIDDLE });
     const { screen } = run;
     const isFramed = (rows: readonly string[], height: number) =>
@@ -122,7 +122,7 @@ Deno.test(
   async () => {
     await withScreens(async (screens, folder) => {
       // Without GPUs, plain text fits the screen.
-      const args = ["--demo", "--interval", "0.5", "--no-gpu"];
+      const args = ["--demo", "vllm", "--interval", "0.5", "--no-gpu"];
       const start = (variables: string, more: readonly string[] = []) =>
         startLive(screens, { folder, variables, args: [...args, ...more] });
       const colored = await start("NO_COLOR=");

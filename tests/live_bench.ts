@@ -140,7 +140,7 @@ async function startScreen(): Promise<{ readonly pressKey: (due: number) => Prom
       readStdin: () => new Promise((resolve) => giveKey = resolve),
     },
   };
-  const parsed = parseArguments(["--demo", "--interval", "1"], () => undefined);
+  const parsed = parseArguments(["--demo", "vllm", "--interval", "1"], () => undefined);
   if (parsed.kind !== "run") throw new Error("Cannot bench: the arguments are refused");
   const session = startSession({
     platform,
