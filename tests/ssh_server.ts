@@ -184,7 +184,9 @@ export async function withSshServer(
       freezeSessions: () => signalSessions("SIGSTOP"),
       listProcesses: () => [
         ...listSessions().map(({ command }) => command),
-        ...listAll().filter(({ command }) => command.startsWith("ssh ") && command.includes(folder))
+        ...listAll().filter(({ command }) =>
+          /^(?:\S*\/)?ssh /.test(command) && command.includes(folder)
+        )
           .map(({ command }) => command),
       ],
     });
