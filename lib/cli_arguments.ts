@@ -92,7 +92,8 @@ export function walkArguments(argv: readonly string[], problems: Problem[]): Giv
       continue;
     }
     if (row.value === null) {
-      if (value !== undefined) complain(`${flag} takes no value, but got ${quote(value)}`);
+      const known = row.words === undefined ? "no value" : `no value but ${row.words.join(", ")}`;
+      if (value !== undefined) complain(`${flag} takes ${known}, but got ${quote(value)}`);
       add(row.name, "");
       continue;
     }

@@ -36,7 +36,8 @@ function writeBash(): string {
     ({ name, kind, words }) => {
       const before = kind === "words" ? ' -P "$before"' : "";
       const current = kind === "words" ? '"${current##*,}"' : '"$current"';
-      const list = quotePosix(words.join(" "));
+      // A word may follow this switch, or an option.
+      const list = quotePosix([...words, ...(kind === "none" ? flags : [])].join(" "));
       return `    --${name}) COMPREPLY=($(compgen${before} -W ${list} -- ${current})) ;;`;
     },
   );
@@ -82,7 +83,8 @@ function describeZshValue({ value, kind, words }: Completion): string {
     words: `_sequence compadd - ${list}`,
     text: "",
   };
-  return kind === "none" ? "" : `:${escapeZsh(value ?? "")}:${actions[kind]}`;
+  if (kind === "none") return list === "" ? "" : `::word:(${list})`;
+  return `:${escapeZsh(value ?? "")}:${actions[kind]}`;
 }
 
 function writeZsh(): string {
@@ -144,8 +146,8 @@ function quotePowerShell(text: string): string {
 }
 
 function writePowerShell(): string {
-  const lines = COMPLETIONS.map(({ name, help, words }) => {
-    const list = words.map(quotePowerShell).join(", ");
+  const lines = COMPLETIONS.map(({ name, help, kind, words }) => {
+    const list = kind === "none" ? "" : words.map(quotePowerShell).join(", ");
     return `    ${quotePowerShell(`--${name}`)} = @(${quotePowerShell(help)}, @(${list}))`;
   });
   const lists = COMPLETIONS.filter(({ kind }) => kind === "words").map(({ name }) => `--${name}`);

@@ -28,6 +28,11 @@ const MEMORY_TOTAL = 512 * BYTES_PER_GIBIBYTE;
 const FIRST_PID = 4000;
 const GPU_MEMORY_MEBIBYTES = 81_559;
 const SERVER_MEMORY_MEBIBYTES = 73_412;
+/** Of servers that take no more than they need, by kind. */
+const SMALL_MEMORY_MEBIBYTES: ReadonlyMap<string, number> = new Map([
+  ["llama.cpp", 20_314],
+  ["Ollama", 17_842],
+]);
 /** Time for which the servers have run at the start. */
 const UPTIME: Seconds = 300;
 
@@ -37,12 +42,17 @@ function waver(elapsed: Seconds, place: number): number {
     Math.sin(elapsed / (3 + place)) * 0.3;
 }
 
+function getMemory({ kind }: MachineServer): number {
+  return SMALL_MEMORY_MEBIBYTES.get(kind) ?? SERVER_MEMORY_MEBIBYTES;
+}
+
 /** What `--query-gpu` prints, by field. */
 function describeGpu(
-  { isHot, isUpAt }: MachineServer,
+  server: MachineServer,
   { index, elapsed }: { readonly index: number; readonly elapsed: Seconds },
 ): Readonly<Record<string, string>> {
-  const isUp = isUpAt(elapsed);
+  const { isHot } = server;
+  const isUp = server.isUpAt(elapsed);
   const wave = waver(elapsed, index);
   const use: Ratio = isUp ? 0.93 + 0.05 * wave : 0;
   const power = isUp ? (isHot ? 430 : 610) + 45 * wave : 72;
@@ -52,7 +62,7 @@ function describeGpu(
     "uuid": `GPU-00000000-0000-0000-0000-00000000000${index}`,
     "utilization.gpu": (100 * use).toFixed(0),
     "utilization.memory": (64 * use).toFixed(0),
-    "memory.used": String(isUp ? SERVER_MEMORY_MEBIBYTES : 512),
+    "memory.used": String(isUp ? getMemory(server) : 512),
     "memory.total": String(GPU_MEMORY_MEBIBYTES),
     "power.draw": power.toFixed(2),
     "enforced.power.limit": "700.00",
@@ -147,8 +157,8 @@ function print(
         .join("");
     case "nvidia-smi --query-compute-apps":
       return processes.filter(({ isOnGpu }) => isOnGpu).map(({ pid, port, command }) => {
-        const gpu = gpus[servers.findIndex((server) => server.port === port)];
-        return `${gpu.uuid}, ${pid}, ${SERVER_MEMORY_MEBIBYTES - 600}, ${command}\n`;
+        const index = servers.findIndex((server) => server.port === port);
+        return `${gpus[index].uuid}, ${pid}, ${getMemory(servers[index]) - 600}, ${command}\n`;
       }).join("");
     case "ps -A":
       return processes.map(({ pid, parentPid, command }) =>

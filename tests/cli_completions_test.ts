@@ -61,6 +61,8 @@ Deno.test(
     assertEquals(await askBash("--columns", "kv,runn"), ["kv,running"]);
     assertEquals(await askBash("--token-file", "to"), ["token"]);
     assertEquals(await askBash("--config", "=", "to"), ["token"]);
+    assertEquals(await askBash("--demo", "v"), ["vllm"]);
+    assertEquals(await askBash("--demo", "--th"), ["--theme"]);
     assertEquals(await askBash("--interval", ""), []);
     assertEquals(await askBash("gp"), []);
   },

@@ -92,4 +92,6 @@ Deno.test("the simulated machine runs each kind of server, with a GPU for each",
   sampler.close();
   assert(!isGpuFailure(report));
   assertEquals(report.processes.value?.map(({ gpuIndex }) => gpuIndex), [0, 1, 2, 3]);
+  const used = report.gpus.map(({ memoryUsedBytes }) => memoryUsedBytes.value ?? NaN);
+  assert(used[0] === used[1] && used[2] < used[0] / 2 && used[3] < used[0] / 2, String(used));
 });
