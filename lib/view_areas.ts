@@ -81,7 +81,8 @@ function renderLatencies({ fleet }: State, { lines, paint }: Space): readonly st
   return [` ${paint(align(heading).join(""), "dim")}`, ...rows];
 }
 
-const GPU_GAUGE_WIDTH = 8;
+/** Leaves room for an owner of 7 cells, such as `:11434`, in half of 120 columns. */
+const GPU_GAUGE_WIDTH = 6;
 
 function formatGauge(ratio: Reading, meaning: Meaning, paint: Paint): string {
   return isPresent(ratio)
