@@ -97,7 +97,7 @@ Deno.test(
   async () => {
     await inFolder(async (folder) => {
       const path = `${folder}/r`;
-      const args = ["record", path, "--demo", ...INTERVAL];
+      const args = ["record", path, "--demo", "vllm", ...INTERVAL];
       const killed = startWriting(folder, args);
       await killed.waitFor(() => killed.stderr().includes("5 replicas"));
       killed.signal("SIGKILL");
@@ -143,13 +143,13 @@ Deno.test("createRecorder() keeps all whole blocks, whenever it is killed", asyn
 
 Deno.test("record - writes to standard output, and needs no permission", async () => {
   const run = startProgram([], {
-    command: ["sh", "-c", 'exec "$@" > /dev/null', "sh", ...listCommand("record", "-", "--demo")],
+    command: ["sh", "-c", 'exec "$@" > /dev/null', "sh", ...listCommand("record", "-", "--demo", "vllm")],
   });
   await run.waitFor(() => run.stderr().includes("5 replicas"));
   run.signal("SIGKILL");
   await run.ended;
   const full = await runProgram([], {
-    command: ["sh", "-c", 'exec "$@" > /dev/full', "sh", ...listCommand("record", "-", "--demo")],
+    command: ["sh", "-c", 'exec "$@" > /dev/full', "sh", ...listCommand("record", "-", "--demo", "vllm")],
   });
   assertEquals(full.code, 3);
   assertMatch(
@@ -175,7 +175,7 @@ Deno.test("record keeps the file whole where the disk takes but a part of a bloc
 }, async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/r`;
-    const [program, flag, ...rest] = listCommand("record", path, "--demo", ...INTERVAL);
+    const [program, flag, ...rest] = listCommand("record", path, "--demo", "vllm", ...INTERVAL);
     // A limit of the size of files, which fails as a full disk does, after a part was written.
     const limited = startProgram([], {
       command: [
