@@ -143,13 +143,25 @@ Deno.test("createRecorder() keeps all whole blocks, whenever it is killed", asyn
 
 Deno.test("record - writes to standard output, and needs no permission", async () => {
   const run = startProgram([], {
-    command: ["sh", "-c", 'exec "$@" > /dev/null', "sh", ...listCommand("record", "-", "--demo", "vllm")],
+    command: [
+      "sh",
+      "-c",
+      'exec "$@" > /dev/null',
+      "sh",
+      ...listCommand("record", "-", "--demo", "vllm"),
+    ],
   });
   await run.waitFor(() => run.stderr().includes("5 replicas"));
   run.signal("SIGKILL");
   await run.ended;
   const full = await runProgram([], {
-    command: ["sh", "-c", 'exec "$@" > /dev/full', "sh", ...listCommand("record", "-", "--demo", "vllm")],
+    command: [
+      "sh",
+      "-c",
+      'exec "$@" > /dev/full',
+      "sh",
+      ...listCommand("record", "-", "--demo", "vllm"),
+    ],
   });
   assertEquals(full.code, 3);
   assertMatch(
