@@ -46,8 +46,6 @@ export interface SshServer {
   readonly start: () => Promise<void>;
   /** Ends the sessions only. */
   readonly endSessions: () => void;
-  /** Stops them without an end: to a client the peer is frozen. */
-  readonly freezeSessions: () => void;
   /** Processes of sessions, there, and of clients, here. */
   readonly listProcesses: () => readonly string[];
 }
@@ -159,16 +157,15 @@ export async function withSshServer(
     }
     return all.filter(({ pid }) => own.has(pid));
   };
-  const signalSessions = (signal: Deno.Signal): void => {
+  const endSessions = (): void => {
     for (const { pid } of listSessions()) {
       try {
-        Deno.kill(pid, signal);
+        Deno.kill(pid, "SIGKILL");
       } catch {
         // Its parent has ended it.
       }
     }
   };
-  const endSessions = (): void => signalSessions("SIGKILL");
   const stop = async (): Promise<void> => {
     endSessions();
     child?.kill("SIGKILL");
@@ -181,7 +178,6 @@ export async function withSshServer(
       config: `${folder}/config`,
       runtime: `${folder}/run`,
       ...{ stop, start, endSessions },
-      freezeSessions: () => signalSessions("SIGSTOP"),
       listProcesses: () => [
         ...listSessions().map(({ command }) => command),
         ...listAll().filter(({ command }) =>
