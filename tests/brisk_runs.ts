@@ -10,7 +10,7 @@ import { createSleep, type Platform, type Signal } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createMemoryFiles } from "./memory_files.ts";
 
-/** A clock that goes on to the next timer when all that follows from the last has happened. */
+/** A clock that jumps to the next timer as soon as the work of the last one is done. */
 function createBriskClock(startedAt: number):
   & Pick<
     Platform,

@@ -29,7 +29,7 @@ interface Run {
   readonly memory?: string;
   /** Tokens a poll. */
   readonly tokens?: number;
-  /** The poll before which the server starts anew. */
+  /** The server restarts before this poll. */
   readonly restart?: number;
 }
 

@@ -33,7 +33,7 @@ const OPTIONS = { output: "auto", depth: null, ascii: false } as const;
 /** A server: what it answers at each moment, `null` if it does not. */
 type Answer = (at: number) => Uint8Array | null;
 
-/** The servers of the demo, and one of two engines; one is started anew every quarter of an hour. */
+/** The demo's servers, and a server of two engines that restarts every quarter of an hour. */
 function createDemoAnswers(): readonly Answer[] {
   const fleet = createDemoFleet(1, START_EPOCH).map(({ server }): Answer => server.expositionAt);
   const engines = [QWEN, QWEN];
@@ -50,7 +50,7 @@ function createDemoAnswers(): readonly Answer[] {
 /** No answer for longer than this was recorded as none. */
 const MAX_RECORDED_GAP = 6;
 
-/** A recording at its pace, again and again; its counters fall where it begins anew. */
+/** Plays a recording at its pace, in a loop: its counters fall at each start. */
 async function playRecording(name: string): Promise<Answer> {
   const recording = await readRecording(name);
   const first = recording[0].at;
