@@ -224,10 +224,8 @@ export async function startRecording(session: Session): Promise<Recorder | Disco
 function describeProgress({ state: { fleet, tape, now } }: Session, startedAt: number): string {
   const { total } = fleet.counts;
   const bytes = tape?.bytes ?? 0;
-  return `${formatCount(total)} ${total === 1 ? "replica" : "replicas"}, ${
-    formatBytes(bytes)
-  } in ` +
-    formatDuration(now - startedAt);
+  const replicas = `${formatCount(total)} ${total === 1 ? "replica" : "replicas"}`;
+  return `${replicas}, ${formatBytes(bytes)} in ${formatDuration(now - startedAt)}`;
 }
 
 /** Polls without a screen until a signal or a full disk ends it; the progress goes to standard error. */

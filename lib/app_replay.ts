@@ -32,7 +32,13 @@ import type { Replay, State } from "./state.ts";
 import { createPast } from "./state_past.ts";
 import type { Command } from "./state_ui.ts";
 import { quote } from "./text.ts";
-import { type EpochSeconds, formatTimestamp, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
+import {
+  type EpochSeconds,
+  formatLocalTime,
+  formatTimestamp,
+  type Seconds,
+  SECONDS_PER_MINUTE,
+} from "./units.ts";
 
 const SPEEDS: readonly number[] = [1, 2, 10, 100, Infinity];
 /** Nothing was recorded for longer: it is passed over. */
@@ -122,17 +128,9 @@ function startOver(player: Player, entry: ReadEntry): void {
 /** Resolves after the span, or when a key or the end of the session wakes the player. */
 function wait(player: Player, span: Seconds): Promise<void> {
   const { session: { stop }, real } = player;
-  return new Promise((resolve) => {
-    const end = (): void => {
-      cancel();
-      player.wake = () => {};
-      stop.signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const cancel = real.startTimer(span, end);
-    stop.signal.addEventListener("abort", end);
-    player.wake = end;
-  });
+  const woken = new AbortController();
+  player.wake = () => woken.abort();
+  return real.sleep(span, AbortSignal.any([stop.signal, woken.signal]));
 }
 
 /** Resolves when the entry is due. */
@@ -317,7 +315,7 @@ function chooseOwn({ objectives, rules, cost }: Options, pricing: Pricing): Part
 
 function describeSpan({ path, span, start }: Tape): string {
   const [from, to] = [span.from, span.to].map((epoch) =>
-    formatTimestamp(Math.round(epoch) + start.utcOffset).slice(0, "2026-11-22T14:02:11".length)
+    formatLocalTime(Math.round(epoch), start.utcOffset)
   );
   return `the recording ${quote(path)} is of ${from} to ${to}`;
 }

@@ -311,20 +311,30 @@ function mergeTallies({ engines }: Subject, key: keyof Tallies): Tally {
   return { ...first, counts, sum: others.reduce((sum, other) => sum + other.sum, first.sum) };
 }
 
-/** `labels` contain `le="*"`. Returns the labels of the count. */
-function writeHistogram(page: Page, name: string, labels: string, tally: Tally): string {
+/** `labels` contain `le="*"`. */
+export function formatHistogram(name: string, labels: string, tally: Tally): {
+  readonly buckets: string;
+  readonly sum: string;
+  /** Labels of the sum. */
+  readonly own: string;
+} {
   const [before, after] = labels.split('"*"');
-  const own = labels.replace(/le="\*",?/, "").replace("{}", "");
-  const sum = `${name}_sum${own} ${formatGoFloat(tally.sum)}\n`;
-  let text = page.server.multiprocess ? sum : "";
+  const own = labels.replace(/le="\*",?/, "").replace(",}", "}").replace("{}", "");
+  let buckets = "";
   let cumulative = 0;
   for (let i = 0; i <= tally.bounds.length; i++) {
     cumulative += tally.counts[i];
     const bound = i < tally.bounds.length ? formatGoFloat(tally.bounds[i]) : "+Inf";
-    text += `${name}_bucket${before}"${bound}"${after} ${formatGoFloat(cumulative)}\n`;
+    buckets += `${name}_bucket${before}"${bound}"${after} ${formatGoFloat(cumulative)}\n`;
   }
-  text += `${name}_count${own} ${formatGoFloat(cumulative)}\n`;
-  page.text += page.server.multiprocess ? text : text + sum;
+  buckets += `${name}_count${own} ${formatGoFloat(cumulative)}\n`;
+  return { buckets, sum: `${name}_sum${own} ${formatGoFloat(tally.sum)}\n`, own };
+}
+
+/** `labels` contain `le="*"`. Returns the labels of the count. */
+function writeHistogram(page: Page, name: string, labels: string, tally: Tally): string {
+  const { buckets, sum, own } = formatHistogram(name, labels, tally);
+  page.text += page.server.multiprocess ? sum + buckets : buckets + sum;
   return own;
 }
 

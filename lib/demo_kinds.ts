@@ -5,6 +5,7 @@
  */
 
 import type { SimulatedEngine, Tally } from "./demo_engine.ts";
+import { formatHistogram } from "./demo_exposition.ts";
 import { type EpochSeconds, formatTimestamp } from "./units.ts";
 
 /** `null`: there is no such page. */
@@ -16,21 +17,12 @@ export type AnswerWriter = (
 
 type Rows = Readonly<Record<string, number | Tally>>;
 
-function writeHistogram(name: string, labels: string, { bounds, counts, sum }: Tally): string {
-  let count = 0;
-  const buckets = [...bounds, Infinity].map((bound, i) => {
-    count += counts[i];
-    const le = bound === Infinity ? "+Inf" : String(bound);
-    return `${name}_bucket{${labels}${labels === "" ? "" : ","}le="${le}"} ${count}\n`;
-  });
-  return `${buckets.join("")}${name}_sum{${labels}} ${sum}\n${name}_count{${labels}} ${count}\n`;
-}
-
 function writeRows(prefix: string, labels: string, rows: Rows): string {
   return Object.entries(rows).map(([bare, value]) => {
     const name = prefix + bare;
     if (typeof value !== "number") {
-      return `# TYPE ${name} histogram\n${writeHistogram(name, labels, value)}`;
+      const { buckets, sum } = formatHistogram(name, `{${labels},le="*"}`, value);
+      return `# TYPE ${name} histogram\n${buckets}${sum}`;
     }
     const kind = name.endsWith("_total") ? "counter" : "gauge";
     const shown = labels === "" ? name : `${name}{${labels}}`;

@@ -37,7 +37,7 @@ async function openGrowingFile(path: string): Promise<GrowingFile> {
     size: () => size,
     append: async (bytes) => {
       try {
-        for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await file.write(rest));
+        await writeAll(file, bytes);
         size += bytes.length;
       } catch (error) {
         // On a full disk part of it may have been written.
@@ -47,6 +47,14 @@ async function openGrowingFile(path: string): Promise<GrowingFile> {
     },
     close: () => file.close(),
   };
+}
+
+/** Writes all bytes: the runtime may take fewer at a time. */
+export async function writeAll(
+  target: { readonly write: (bytes: Uint8Array) => Promise<number> },
+  bytes: Uint8Array,
+): Promise<void> {
+  for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await target.write(rest));
 }
 
 export const FILE_FUNCTIONS: Pick<Platform, "openFile" | "openGrowingFile" | "renameFile"> = {

@@ -18,7 +18,14 @@ import type {
   RunningProgram,
   Transport,
 } from "./platform.ts";
-import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+import { writeAll } from "./platform_files.ts";
+import {
+  type Bytes,
+  BYTES_PER_KIBIBYTE,
+  BYTES_PER_MEBIBYTE,
+  MILLISECONDS_PER_SECOND,
+  type Seconds,
+} from "./units.ts";
 
 const CERTIFICATE_BLOCK = /-----BEGIN [A-Z0-9 ]*CERTIFICATE-----([^-]*)-----END/;
 const KEY_BLOCK = /-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*-----END [A-Z ]*PRIVATE KEY-----/;
@@ -262,7 +269,7 @@ const STATUS_TEXTS: ReadonlyMap<number, string> = new Map([
 /** More are closed as they come. */
 const MAX_CONNECTIONS = 16;
 const MAX_REQUEST_BYTES: Bytes = 8 * BYTES_PER_KIBIBYTE;
-/** Of a body that nobody reads: closed before it is there, a connection loses the answer. */
+/** How much of a request's body is read and dropped: closing sooner would lose the answer. */
 const MAX_IGNORED_BYTES: Bytes = BYTES_PER_MEBIBYTE;
 /** For a request, its answer and all. */
 const CONNECTION_LIMIT: Seconds = 10;
@@ -305,9 +312,7 @@ async function answerConnection(
     "connection: close",
   ].join("\r\n");
   const whole = new Blob([`${head}\r\n\r\n`, request?.method === "HEAD" ? "" : bytes]).stream();
-  for await (const part of whole) {
-    for (let rest = part; rest.length > 0;) rest = rest.subarray(await connection.write(rest));
-  }
+  for await (const part of whole) await writeAll(connection, part);
   await connection.closeWrite();
   const ignored = new Uint8Array(MAX_REQUEST_BYTES);
   for (let left = MAX_IGNORED_BYTES; left > 0;) {
@@ -339,7 +344,7 @@ export function serveHttp(
   });
   const serve = async (connection: Deno.Conn): Promise<void> => {
     open.add(connection);
-    const timer = setTimeout(() => close(connection), 1000 * CONNECTION_LIMIT);
+    const timer = setTimeout(() => close(connection), MILLISECONDS_PER_SECOND * CONNECTION_LIMIT);
     // A client may leave at any time.
     await answerConnection(connection, answer).catch(() => {});
     clearTimeout(timer);
@@ -353,7 +358,9 @@ export function serveHttp(
         else connection.close();
       } catch {
         if (!signal.aborted) {
-          await new Promise((resolve) => setTimeout(resolve, 1000 * ACCEPT_PAUSE));
+          await new Promise((resolve) =>
+            setTimeout(resolve, MILLISECONDS_PER_SECOND * ACCEPT_PAUSE)
+          );
         }
       }
     }

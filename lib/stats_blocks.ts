@@ -84,18 +84,18 @@ export function testQuotients(one: readonly Part[], other: readonly Part[]): num
   if (a === null || b === null) return null;
   const difference = Math.abs(a.value - b.value);
   if (difference <= SAME * Math.max(Math.abs(a.value), Math.abs(b.value))) return 1;
-  // What is left of the likeness of neighbours.
-  const correlation = clampCorrelation((a.correlation + b.correlation) / 2);
-  const variance = (a.variance + b.variance) * (1 + correlation) / (1 - correlation);
-  if (variance === 0) return 0;
   const whole = a.variance + b.variance;
+  const variance = raiseVariance(whole, (a.correlation + b.correlation) / 2);
+  if (variance === 0) return 0;
   const degreesOfFreedom = whole * whole /
     (a.variance ** 2 / a.degreesOfFreedom + b.variance ** 2 / b.degreesOfFreedom);
   return Math.min(1, 2 * computeStudentTail(difference / Math.sqrt(variance), degreesOfFreedom));
 }
 
-function clampCorrelation(correlation: number): number {
-  return Math.min(MAX_CORRELATION, Math.max(0, correlation));
+/** By what is left of the likeness of neighbours. */
+function raiseVariance(variance: number, correlation: number): number {
+  const likeness = Math.min(MAX_CORRELATION, Math.max(0, correlation));
+  return variance * (1 + likeness) / (1 - likeness);
 }
 
 /**
@@ -106,9 +106,8 @@ function clampCorrelation(correlation: number): number {
 export function testShare(parts: readonly Part[], expected: Ratio): number | null {
   const found = estimate(parts);
   if (found === null) return null;
-  const { value, variance, degreesOfFreedom } = found;
-  const correlation = clampCorrelation(found.correlation);
-  const deviation = Math.sqrt(variance * (1 + correlation) / (1 - correlation));
+  const { value, variance, degreesOfFreedom, correlation } = found;
+  const deviation = Math.sqrt(raiseVariance(variance, correlation));
   const tail = computeStudentTail(Math.abs(value - expected) / deviation, degreesOfFreedom);
   const [successes, trials] = (["amount", "base"] as const)
     .map((key) => parts.reduce((sum, part) => sum + part[key], 0));

@@ -17,13 +17,12 @@ import type { Objective } from "./model.ts";
 import { type Absent, absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
 import { divideParts, type Part, testQuotients, testShare } from "./stats_blocks.ts";
 import { type Bin, getSpan, type Side, type SumKey } from "./stats_tally.ts";
-import { MILLISECONDS_PER_SECOND, SECONDS_PER_HOUR } from "./units.ts";
+import { MILLISECONDS_PER_SECOND, SECONDS_PER_HOUR, TOKENS_PER_MILLION } from "./units.ts";
 
 const COMPARED_LATENCIES = ["ttft", "itl", "e2e"] as const;
 const COMPARED_QUANTILES = [0.5, 0.95, 0.99] as const;
 /** Fewer observations tell nothing of their spread. */
 const MIN_OBSERVATIONS = 20;
-const TOKENS_PER_MILLION = 1e6;
 type LatencyKey = Objective["latency"];
 
 /** A figure of one side. */

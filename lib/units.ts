@@ -5,10 +5,12 @@
 
 /** Formats local time as `14:02:11`. */
 export function formatClock(time: EpochSeconds, utcOffset: Seconds): string {
-  return formatTimestamp(time + utcOffset).slice(
-    "2026-11-22T".length,
-    "2026-11-22T14:02:11".length,
-  );
+  return formatLocalTime(time, utcOffset).slice("2026-11-22T".length);
+}
+
+/** Formats local time as `2026-11-22T14:02:11`. */
+export function formatLocalTime(time: EpochSeconds, utcOffset: Seconds): string {
+  return formatTimestamp(time + utcOffset).slice(0, "2026-11-22T14:02:11".length);
 }
 
 /** Formats UTC as `2026-11-22T14:02:11.250Z` (RFC 3339). */

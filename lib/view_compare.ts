@@ -8,7 +8,7 @@ import type { ComparedFigure, ComparedModel, Comparison } from "./state_compare.
 import { MIN_COMPARED_SPAN } from "./stats_blocks.ts";
 import type { FigurePair, FigureUnit, FigureValue } from "./stats_compare.ts";
 import { cutText, measureWidth, padText, sanitizeText, wrapText } from "./text.ts";
-import { formatTimestamp } from "./units.ts";
+import { formatLocalTime } from "./units.ts";
 import {
   DASH,
   formatAttainment,
@@ -188,13 +188,9 @@ function listUnmatched({ unmatched, models }: Comparison): readonly string[] {
 
 // ---- Text.
 
-function formatTime(epoch: number): string {
-  return formatTimestamp(Math.round(epoch)).slice(0, "2026-11-22T14:02:11".length);
-}
-
 function describeSpan({ spans }: Comparison, side: SideName): string {
   const { path, from, to, utcOffset } = spans[side];
-  const [start, end] = [from, to].map((epoch) => formatTime(epoch + utcOffset));
+  const [start, end] = [from, to].map((epoch) => formatLocalTime(Math.round(epoch), utcOffset));
   const isOneDay = start.slice(0, 10) === end.slice(0, 10);
   return `${sanitizeText(path)}, ${start} to ${isOneDay ? end.slice(11) : end}`;
 }
