@@ -1,5 +1,4 @@
 /**
-/**
  * HTTP clients, and a server, made of Deno's own. Clients go through `fetch`, except for unchecked certificates
  * (`fetch` can do that only for the whole process), Unix sockets (`fetch` treats them as proxies:
  * full URLs, and bypassed for `NO_PROXY`, Deno 2.6 to 2.9) and tunnels; those load undici on demand.
@@ -8,7 +7,7 @@
 
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { buildConnector } from "undici";
+import type { Agent, buildConnector } from "undici";
 import type {
   HttpClient,
   HttpRequest,
@@ -119,6 +118,8 @@ async function createTunnelSocket(program: RunningProgram): Promise<Duplex> {
     ""
   );
   const end = async (socket: Duplex): Promise<void> => {
+    // The server has closed its side; the program waits for ours.
+    writer.close().catch(() => {});
     const text = await reason;
     if (text === "") socket.push(null);
     else socket.destroy(new Error(text));
@@ -187,6 +188,28 @@ function createTunnelConnector(
   };
 }
 
+/** Longer than most intervals: through ssh, each connection is a process. */
+const KEEP_ALIVE: Seconds = 60;
+
+/**
+ * Sends once more what fails on a connection that was there before: the server may have closed it
+ * meanwhile, as uvicorn does after 5 s. Failures of a new connection are the server's.
+ */
+function createRetry(agent: Agent): <T>(send: () => Promise<T>, signal: AbortSignal) => Promise<T> {
+  let connections = 0;
+  const count = (): void => void connections++;
+  agent.on("connect", count).on("connectionError", count);
+  return async (send, signal) => {
+    const before = connections;
+    try {
+      return await send();
+    } catch (error) {
+      if (connections !== before || signal.aborted) throw error;
+      return await send();
+    }
+  };
+}
+
 /** For tunnels, Unix sockets and unchecked certificates; uses no proxy. */
 async function createUndiciClient(transport: Transport): Promise<HttpClient> {
   const { Agent, request } = await import("undici");
@@ -203,6 +226,7 @@ async function createUndiciClient(transport: Transport): Promise<HttpClient> {
     // The caller's signal limits the time.
     headersTimeout: 0,
     bodyTimeout: 0,
+    keepAliveTimeout: MILLISECONDS_PER_SECOND * KEEP_ALIVE,
     ...(openTunnel === undefined
       ? {
         connect: {
@@ -216,9 +240,11 @@ async function createUndiciClient(transport: Transport): Promise<HttpClient> {
         connect: createTunnelConnector(openTunnel, { ...tls, ca: transport.caCertificates }),
       }),
   });
+  const retry = createRetry(agent);
   return {
     get: async ({ url, headers, signal }: HttpRequest): Promise<HttpResponse> => {
-      const response = await request(url, { dispatcher: agent, headers: { ...headers }, signal });
+      const options = { dispatcher: agent, headers: { ...headers }, signal };
+      const response = await retry(() => request(url, options), signal);
       return {
         status: response.statusCode,
         header: (name) => {

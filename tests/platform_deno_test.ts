@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { PERMISSIONS } from "../.ci/permissions.ts";
-import type { ProgramCall, ProgramOutcome } from "../lib/platform.ts";
+import type { HttpClient, ProgramCall, ProgramOutcome, RunningProgram } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createTestCertificates, formatResponse, startRawServer } from "./hostile_server.ts";
 import { needsProgram } from "./programs.ts";
@@ -220,6 +220,57 @@ Deno.test("createHttpClient() does not follow redirects", async () => {
   await server.close();
   await socket.close();
   await Deno.remove(folder, { recursive: true });
+});
+
+/** A connection whose streams are a program's, as those of `ssh -W`. */
+function openTunnel(port: number): RunningProgram {
+  const [input, output] = [new TransformStream(), new TransformStream()];
+  const connection = Deno.connect({ hostname: "127.0.0.1", port });
+  const exitCode = connection.then((open) =>
+    Promise.allSettled([
+      input.readable.pipeTo(open.writable),
+      open.readable.pipeTo(output.writable),
+    ]).then(() => 0), () => 255);
+  const stderr = ReadableStream.from((async function* () {
+    if (await exitCode === 255) yield new TextEncoder().encode("Connection refused\n");
+  })());
+  connection.catch(() => output.writable.close());
+  const end = (): void => void input.writable.abort().catch(() => {});
+  return { stdin: input.writable, stdout: output.readable, stderr, exitCode, end };
+}
+
+Deno.test("createHttpClient() asks once more if a connection that it kept was closed meanwhile", async () => {
+  for (const transport of [{ insecure: true }, { openTunnel }]) {
+    let answers = ["one", "two", null, "three", null, null];
+    const server = startRawServer(async ({ send, close }) => {
+      const [answer = null, ...rest] = answers;
+      answers = rest;
+      if (answer === null) close();
+      else await send(formatResponse(answer));
+    });
+    const get = async ({ get }: HttpClient): Promise<string> => {
+      const { signal } = new AbortController();
+      const { body } = await get({ url: server.origin, headers: {}, signal });
+      const text = await new Response(body).text();
+      // Until then it counts the connection as busy.
+      await platform.nextTurn();
+      return text;
+    };
+    const count = () => [server.requests.length, server.connectionCount()];
+    const client = await platform.createHttpClient(transport);
+    assertEquals([await get(client), await get(client), count()], ["one", "two", [2, 1]]);
+    assertEquals([await get(client), count()], ["three", [4, 2]]);
+    await assertRejects(() => get(client), Error);
+    assertEquals(count(), [6, 3], "once more, not twice");
+    await assertRejects(() => get(client), Error);
+    assertEquals(count(), [7, 4], "a new connection fails for all");
+    answers = ["four"];
+    assertEquals([await get(client), count()], ["four", [8, 5]]);
+    await server.close();
+    const failure = await assertRejects(() => get(client), Error);
+    assertMatch(failure.message, /refused/i);
+    client.close();
+  }
 });
 
 Deno.test({
