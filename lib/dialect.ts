@@ -195,6 +195,11 @@ export function identifyCommand(commandLine: string): string | null {
   return COMMANDS.find(([, pattern]) => pattern.test(commandLine))?.[0] ?? null;
 }
 
+/** @param image Without registry and tag. */
+export function identifyImage(image: string): string | null {
+  return DIALECTS.find(({ processes }) => processes.image?.test(image))?.name ?? null;
+}
+
 export function parseRanks(title: string): ProcessRanks {
   return Object.assign({}, ...DIALECTS.map(({ processes }) => processes.parseRanks(title)));
 }

@@ -310,6 +310,7 @@ export const LLAMACPP: Dialect = {
   processes: {
     ...UNTITLED,
     command: COMMAND,
+    image: /(?:llama\.cpp|llama-server)[^/]*$/,
     // A router's.
     inner: COMMAND,
     modelOptions: ["alias", "model", "hf-repo"],

@@ -118,6 +118,7 @@ export const LMDEPLOY: Dialect = {
   processes: {
     ...UNTITLED,
     command: /(?:^|[\s/])lmdeploy serve\b|\blmdeploy\.serve\.openai\.api_server\b/,
+    image: /lmdeploy[^/]*$/,
     modelOptions: ["model-name", "api_server"],
     tlsOptions: ["ssl"],
     shortOptions: new Map([["tp", "tensor-parallel-size"], ["dp", "data-parallel-size"]]),

@@ -77,6 +77,8 @@ const NEVER = /(?!)/;
 interface ProcessTraits {
   /** Matches command lines. */
   readonly command: RegExp;
+  /** Matches names of container images that start it, without registry and tag. */
+  readonly image?: RegExp;
   /** Matches command lines of the servers that it starts for its models, and shows as its own. */
   readonly inner?: RegExp;
   /** Matches titles that processes set themselves. */

@@ -138,6 +138,7 @@ export const OLLAMA: Dialect = {
   processes: {
     ...UNTITLED,
     command: /(?:^|[\s/])ollama (?:serve|runner)(?:\s|$)/,
+    image: /(?:^|\/)ollama$/,
     inner: LLAMACPP.processes.command,
     // Before 0.30, each model's: it has nothing to ask for.
     title: RUNNER,

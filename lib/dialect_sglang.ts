@@ -223,6 +223,7 @@ export const SGLANG: Dialect = {
   capacityReason: "",
   processes: {
     command: /^sglang::|\bsglang\.launch_server\b|(?:^|[\s/])sglang serve(?:\s|$)/,
+    image: /sglang[^/]*$/,
     title: /^sglang::/,
     innerTitle: /^sglang::/,
     roles: [[/^sglang::scheduler/, "engine_core"]],

@@ -149,6 +149,7 @@ export const TGI: Dialect = {
   processes: {
     ...UNTITLED,
     command: /(?:^|[\s/])text-generation-(?:launcher|router(?:-v2|-llamacpp)?|server)(?:\s|$)/,
+    image: /text-generation-inference[^/]*$/,
     modelOptions: ["model-id"],
     shortOptions: new Map([["p", "port"]]),
     sizeOptions: new Set(["num-shard"]),

@@ -99,6 +99,7 @@ export const TRITON: Dialect = {
   processes: {
     ...UNTITLED,
     command: /(?:^|[\s/])tritonserver(?:\s|$)/,
+    image: /(?:^|\/)tritonserver$/,
     // The API has no metrics.
     shortOptions: new Map([["metrics-port", "port"]]),
   },

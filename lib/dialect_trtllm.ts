@@ -110,6 +110,7 @@ export const TRTLLM: Dialect = {
   processes: {
     ...UNTITLED,
     command: /(?:^|[\s/])trtllm-serve(?:\s|$)|\btensorrt_llm\.commands\.serve\b/,
+    image: /(?:^|\/)tensorrt-llm(?:\/|$)/,
     modelOptions: ["served-model-name"],
   },
   conclude,

@@ -197,6 +197,7 @@ export const VLLM: Dialect = {
   processes: {
     command:
       /^VLLM::|(?:^|[\s/])vllm serve(?:\s|$)|\bvllm\.entrypoints\.(?:openai\.)?api_server\b|(?:^|[\s/])vllm\/entrypoints\/(?:openai\/)?api_server\.py(?:\s|$)/,
+    image: /vllm[^/]*$/,
     title: /^VLLM::/,
     innerTitle: /^VLLM::(?!APIServer)/i,
     roles: [

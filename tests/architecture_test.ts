@@ -309,6 +309,7 @@ const MODULES_THAT_NAME_SERVERS: ReadonlyMap<string, string> = new Map([
   ["demo_kinds", "it simulates servers of three kinds"],
   ["demo_machine", "it simulates processes of servers"],
   ["discovery", "messages"],
+  ["discovery_pods", "labels of operators"],
   ["endpoint", "an example in a message"],
   ["report", "descriptions of keys"],
   ["rules_table", "sources of thresholds"],
