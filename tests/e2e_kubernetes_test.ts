@@ -1,0 +1,97 @@
+/**
+ * Kubernetes: whether the stand-in for an API server answers as the real one did.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import { readPodPage } from "../lib/discovery_pods.ts";
+import { readRecordedPods, startKubernetesApi } from "./kubernetes_api.ts";
+
+interface RecordedRequest {
+  readonly what: string;
+  readonly user: string;
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  readonly body?: string;
+  readonly bodyHead?: string;
+}
+
+const RECORDED: readonly RecordedRequest[] = JSON.parse(
+  Deno.readTextFileSync(new URL("fixtures/kubernetes/kubectl-proxy-runs.json", import.meta.url)),
+).requests;
+
+/** Answers of `kubectl proxy` itself, and a list of which another pod's `uid` is shown. */
+const NOT_COMPARED: ReadonlySet<string> = new Set([
+  ...["a port by name", "method refused by kubectl proxy", "path refused by kubectl proxy", "list"],
+]);
+
+Deno.test("startKubernetesApi() answers as the recorded API server", async () => {
+  const { bodyHead: metrics = "" } = RECORDED[0];
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    const isMetrics = new URL(request.url).pathname === "/metrics";
+    return isMetrics
+      ? new Response(metrics)
+      : Response.json({ detail: "Not Found" }, { status: 404 });
+  });
+  const api = await startKubernetesApi();
+  try {
+    const base = `http://127.0.0.1:${server.addr.port}`;
+    api.servers.set("chart/qwen-deployment-vllm-6d5f7c9b8-x2x7k:8000", base);
+    api.servers.set("https:kserve/llama-70b-kserve-6f8d9c7b5-zx4wp:8000", base);
+    const compared = RECORDED.filter(({ what }) => !NOT_COMPARED.has(what));
+    for (const { what, user, method, path, status, body, bodyHead } of compared) {
+      if (what.startsWith("log")) {
+        api.logs.set("chart/qwen-deployment-vllm-6d5f7c9b8-x2x7k", `before\n${body}`);
+      }
+      const response = await fetch(`${api.urls.get(user)}${path}`, { method });
+      assertEquals(response.status, status, what);
+      const text = await response.text();
+      // It names a port of the API server's own.
+      const free = (one: string) => one.replace(/:35252/, ":N");
+      assertEquals(free(text).trim(), free(body ?? bodyHead ?? "").trim(), what);
+    }
+    assertEquals(compared.length, 12);
+  } finally {
+    await api.close();
+    await server.shutdown();
+  }
+});
+
+Deno.test("startKubernetesApi() lists pods in pages, by namespace and label, and breaks off", async () => {
+  const api = await startKubernetesApi();
+  try {
+    const list = async (path: string, user = "admin") => {
+      const response = await fetch(`${api.urls.get(user)}/api/v1${path}`);
+      const page = readPodPage(await response.json());
+      return {
+        status: response.status,
+        names: page?.items.map((item) => Object(item).metadata.name) ?? [],
+        next: page?.continueToken ?? null,
+      };
+    };
+    const names = readRecordedPods().map(({ metadata }) => Object(metadata).name);
+    const first = await list("/pods?limit=20");
+    assertEquals(first.names, names.slice(0, 20));
+    const last = await list(`/pods?limit=20&continue=${encodeURIComponent(first.next ?? "")}`);
+    assertEquals([last.names, last.next], [names.slice(20), null]);
+    const chosen = await list("/namespaces/prod-stack/pods?labelSelector=release%3Drouter");
+    assertEquals(chosen.names, ["vllm-deployment-router-5c8b7d9f6-qk4mz"]);
+    assertEquals((await list("/namespaces/chart/pods", "viewer")).names.length, 1);
+    assertEquals((await list("/pods", "expired")).status, 401);
+    api.answer("busy");
+    const busy = await fetch(`${api.urls.get("admin")}/api/v1/pods`);
+    await busy.body?.cancel();
+    assertEquals([busy.status, busy.headers.get("retry-after")], [429, "1"]);
+    api.answer("cut");
+    const cut = await fetch(`${api.urls.get("admin")}/api/v1/pods`);
+    assertEquals(await cut.text().catch(() => "broken off"), "broken off");
+    assertEquals(api.requests.at(-1), {
+      ...{ user: "admin", method: "GET", path: "/api/v1/pods" },
+      ...{ verb: "list", resource: "pods", namespace: null },
+    });
+  } finally {
+    await api.close();
+  }
+});
