@@ -36,6 +36,7 @@ export interface GpuRequest {
   readonly count: number;
 }
 
+/** `crashing`: a container ends again and again, or cannot start. */
 export type PodState = "pending" | "starting" | "ready" | "crashing" | "terminating" | "failed";
 
 /** A pod that serves inference, or works for one that does. All texts are sanitized. */
@@ -381,7 +382,7 @@ function findTrouble(
     return { state: "crashing", reason: place + parts.join(", ") };
   }
   if (waiting.reason !== undefined && !USUAL_WAITS.includes(waiting.reason)) {
-    return { state: "pending", reason: place + describeReason(waiting) };
+    return { state: "crashing", reason: place + describeReason(waiting) };
   }
   const end = describeEnd(terminated);
   return end === "" ? null : { state: "crashing", reason: place + end };
@@ -429,14 +430,22 @@ function listRestarts(status: JsonRecord): readonly PodRestarts[] {
     }));
 }
 
-/** `null` if it serves no inference, or has ended for good. */
+/** It has ended and stays ended; its controller has put another in the place of a failed one. */
+function isOver({ metadata, status }: JsonRecord): boolean {
+  const { phase } = toRecord(status);
+  const isReplaced = toRecords(toRecord(metadata).ownerReferences)
+    .some(({ controller }) => controller === true);
+  return phase === "Succeeded" || (phase === "Failed" && isReplaced);
+}
+
+/** `null` if it serves no inference, or is over. */
 function readPod(pod: JsonRecord): Pod | null {
   const { metadata, spec, status: statusOrNone } = pod;
   const { namespace, name, uid } = toRecord(metadata);
   const status = toRecord(statusOrNone);
   const manifest = readManifest(pod);
   const serving = findServing(manifest);
-  if (serving === null || status.phase === "Succeeded") return null;
+  if (serving === null || isOver(pod)) return null;
   const { container, serverName } = serving;
   const { isSilent, ...membership } = findMembership(manifest, serving);
   const { startedAt } = toRecords(status.containerStatuses).map(readStatus)

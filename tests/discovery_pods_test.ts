@@ -128,6 +128,7 @@ function compose(
     readonly labels?: Part;
     readonly annotations?: Part;
     readonly deletionTimestamp?: string;
+    readonly ownerReferences?: readonly Part[];
   },
 ): Part {
   const identity = { namespace: "n", name: "p", uid: "u" };
@@ -162,7 +163,7 @@ Deno.test("readPods() tells why a pod does not serve", () => {
     readState({
       state: { waiting: { reason: "ImagePullBackOff", message: "Back-off pulling image x." } },
     }, { phase: "Pending" }),
-    "pending: ImagePullBackOff: Back-off pulling image x",
+    "crashing: ImagePullBackOff: Back-off pulling image x",
   );
   const creating = { state: { waiting: { reason: "ContainerCreating" } } };
   assertEquals(readState(creating, { phase: "Pending" }), "pending: ContainerCreating");
@@ -214,6 +215,10 @@ Deno.test("readPods() leaves out jobs, shells, routers and ended pods", () => {
   assertEquals(read({ containers: [{ ...ENGINE, command: ["sleep", "infinity"] }] }), null);
   assertEquals(read({ containers: [{ name: "r", image: "vllm/vllm-router:1" }] }), null);
   assertEquals(read({ status: { phase: "Succeeded" } }), null);
+  // A pod evicted from its node stays in the list; its controller has made another.
+  const failed = { phase: "Failed", reason: "Evicted" };
+  assertEquals(read({ status: failed, ownerReferences: [{ controller: true }] }), null);
+  assertEquals(read({ status: failed })?.includes("failed (Evicted)"), true);
   // Another model of the same operator.
   const labels = { "serving.kserve.io/inferenceservice": "iris" };
   assertEquals(read({ labels, containers: [{ name: "k", image: "sklearn:1" }] }), null);
