@@ -55,8 +55,11 @@ import { findCommand, nameKey } from "./view_bindings.ts";
 const MIN_REDRAW_INTERVAL: Seconds = 0.03;
 /** Maximum wait for the rest of a round when few endpoints are watched. */
 const MAX_ROUND_WAIT: Seconds = 0.25;
-/** Minimum time between redraws caused by scrapes of many endpoints, which never end. */
-const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1;
+/**
+ * Minimum time between redraws caused by scrapes of many endpoints, which never end. Not quite a
+ * part of an interval, so that the drawing at its end serves for both.
+ */
+const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1.05;
 
 /** The time in which servers on this machine have answered first. */
 const HOSTS_PAUSE: Seconds = 0.05;
@@ -109,6 +112,13 @@ async function draw(screen: Screen): Promise<void> {
   await drawUi(screen);
 }
 
+/** Draws the state, which has been evaluated just now. */
+async function drawEvaluated(screen: Screen): Promise<void> {
+  screen.known = screen.session.state;
+  screen.needsNewest = screen.hasChanged = false;
+  await drawUi(screen);
+}
+
 /** Draws the user's choices in the drawn state, unless that is old. */
 async function drawUi(screen: Screen): Promise<void> {
   const { session, terminal } = screen;
@@ -136,8 +146,13 @@ async function drawUi(screen: Screen): Promise<void> {
   }
 }
 
-function measurePause({ session: { platform, watched, busy }, known }: Screen): Seconds {
-  if (watched.size <= MAX_SIMULTANEOUS_ENDPOINTS) {
+function isAmongMany({ session: { watched } }: Screen): boolean {
+  return watched.size > MAX_SIMULTANEOUS_ENDPOINTS;
+}
+
+function measurePause(screen: Screen): Seconds {
+  const { session: { platform, busy }, known } = screen;
+  if (!isAmongMany(screen)) {
     if (busy.size > 0) return MAX_ROUND_WAIT;
     // The first figures do not wait.
     return known.fleet.verdict.level === "PENDING" ? 0 : MIN_REDRAW_INTERVAL;
@@ -155,7 +170,10 @@ function planDrawing(screen: Screen): { readonly plan: () => void; readonly canc
   let cancel = (): void => {};
   const drawChanges = (): void => {
     plannedAt = Infinity;
-    if (screen.hasChanged) draw(screen).catch((error) => stop.abort(error));
+    if (!screen.hasChanged) return;
+    // Drawn meanwhile, at the end of a round.
+    if (isAmongMany(screen) && measurePause(screen) > MIN_REDRAW_INTERVAL) return plan();
+    draw(screen).catch((error) => stop.abort(error));
   };
   const plan = (): void => {
     screen.hasChanged = true;
@@ -383,7 +401,7 @@ export async function runLive(
     // The first picture does not wait for GPUs.
     await course(session, () => {
       session.past?.keep(session.state);
-      return draw(screen);
+      return drawEvaluated(screen);
     });
   } finally {
     stop.abort();

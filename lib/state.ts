@@ -410,7 +410,7 @@ export function update(state: State, message: Message): State {
         setHost(state, host, (known) => acceptGpuReport(known, report, machine, host)),
       );
     }
-    // With hundreds of hosts, the fleet waits for the next `clock`.
+    // With hundreds of hosts or servers, the fleet waits for the next `clock`.
     case "host_sampled":
       return setHost(state, message.host, (known) => acceptHostSample(known, message.sample));
     case "host_linked":
@@ -421,7 +421,7 @@ export function update(state: State, message: Message): State {
       );
     case "launch_read": {
       const { endpointKey, server } = message;
-      return deriveFleet(updateEndpoint(state, endpointKey, (known) => ({ ...known, server })));
+      return updateEndpoint(state, endpointKey, (known) => ({ ...known, server }));
     }
     case "log_read":
       return updateEndpoint(state, message.endpointKey, (one) => ({ ...one, log: message.log }));

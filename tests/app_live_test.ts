@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { runLive } from "../lib/app_live.ts";
-import { startSession, watchEndpoint } from "../lib/app_session.ts";
+import { type Course, runLive } from "../lib/app_live.ts";
+import { startSession, takeInstant, watchEndpoint } from "../lib/app_session.ts";
 import { parseArguments } from "./fixtures/arguments.ts";
 import type { HttpClient, Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
@@ -17,11 +17,13 @@ const WHEEL_DOWN = "\x1b[<65;1;9M";
 interface Live {
   /** Types, waits for the frame, and gives what was written and how many scenes were laid out. */
   readonly type: (keys: string) => Promise<{ readonly text: string; readonly layouts: number }>;
+  /** How often the state was evaluated. */
+  readonly countEvaluations: () => number;
   readonly end: () => Promise<void>;
 }
 
 /** The live screen over 40 endpoints of which none answers any more, at an instant that lasts. */
-async function startLive(): Promise<Live> {
+async function startLive(course?: Course): Promise<Live> {
   const servers = Array.from({ length: 40 }, () => MODEL);
   const state = { ...watchServers(servers, 16), ui: createChosenUi(), interval: 300 };
   const real = createDenoPlatform();
@@ -48,6 +50,10 @@ async function startLive(): Promise<Live> {
   const options = { ...parsed.options, gpuWatch: "never" as const };
   const view = { output: "auto", depth: 256, ascii: false } as const;
   const session = startSession({ platform, options, view, state });
+  let evaluations = 0;
+  session.record = ({ kind }) => {
+    if (kind === "clock") evaluations++;
+  };
   let layouts = 0;
   const frame = (): Promise<string> => new Promise((resolve) => seeFrame = resolve);
   const isDrawn = frame();
@@ -55,7 +61,8 @@ async function startLive(): Promise<Live> {
     layouts++;
     return layOutScene(...parts);
   };
-  const running = runLive(session, enterTerminal(platform.stdio, { mouse: false }), { layOut });
+  const terminal = enterTerminal(platform.stdio, { mouse: false });
+  const running = runLive(session, terminal, { layOut, ...(course && { course }) });
   await isDrawn;
   // The first tick follows the first picture.
   await new Promise((resolve) => setTimeout(resolve, 20));
@@ -66,6 +73,7 @@ async function startLive(): Promise<Live> {
       giveKey(new TextEncoder().encode(keys));
       return { text: await drawn, layouts: layouts - before };
     },
+    countEvaluations: () => evaluations,
     end: async () => {
       session.stop.abort();
       await running;
@@ -89,6 +97,23 @@ Deno.test("runLive() lays out one scene for a frame, and none for a key that mov
     assertEquals((await type("\x1b[D")).layouts, 1, "the replica before");
     assertEquals((await type("?")).layouts, 1, "help");
     assertEquals((await type("j")).layouts, 0, "help scrolls");
+  } finally {
+    await end();
+  }
+});
+
+Deno.test("runLive() draws the end of a round as it was evaluated, without doing it again", async () => {
+  const over = Promise.withResolvers<void>();
+  const { countEvaluations, end } = await startLive(async (session, show) => {
+    for (let round = 0; round < 3; round++) {
+      takeInstant(session, true);
+      await show();
+    }
+    over.resolve();
+  });
+  try {
+    await over.promise;
+    assertEquals(countEvaluations(), 1 + 3, "the first picture, and each round");
   } finally {
     await end();
   }

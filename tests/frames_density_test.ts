@@ -1,9 +1,10 @@
 /** What the screen shows at once at three sizes. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type State, update } from "../lib/state.ts";
+import type { State } from "../lib/state.ts";
 import type { TerminalSize } from "../lib/platform.ts";
 import { renderFrame } from "../lib/view_scene.ts";
+import { advance } from "./fixtures/expositions.ts";
 import { sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 import { createChosenUi, watchServers } from "./fixtures/screens.ts";
@@ -65,10 +66,10 @@ const DETAILS: readonly RegExp[] = [
 Deno.test("120 x 40 hides nothing of the details of a replica", () => {
   const watched = watchReplicas(1);
   const models = [{ id: LLAMA.model, parent: null, maxModelLength: 131_072 }];
-  const state = update(watched, {
+  const state = advance(watched, watched.now, [{
     ...{ kind: "launch_read", endpointKey: watched.endpoints[0].endpoint.key },
     server: { version: "0.32.0", models, launch: null },
-  });
+  }]);
   const lines = draw(state, 120, 40);
   for (const detail of DETAILS) {
     assert(lines.some((line) => detail.test(line)), `${detail} in\n${lines.join("\n")}`);

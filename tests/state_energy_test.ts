@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import type { GpuSample } from "../lib/gpu_model.ts";
 import { absent, present } from "../lib/reading.ts";
-import { type State, update } from "../lib/state.ts";
+import type { State } from "../lib/state.ts";
 import { advance, createEndpoint, createFailed } from "./fixtures/expositions.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 import { failGpus, type Holder, readMigGpus, sampleGpus } from "./fixtures/gpu_states.ts";
@@ -62,15 +62,16 @@ Deno.test("computeEnergy() knows no power of GPUs that are shared, divided, part
 });
 
 Deno.test("computeEnergy() knows no power of a server with GPUs on another machine", () => {
+  const sampled = sampleGpus(FLEET, [draw([600])], HOLDERS);
   const withSizes = (...sizes: readonly (readonly [string, number])[]): State =>
-    update(sampleGpus(FLEET, [draw([600])], HOLDERS), {
+    advance(sampled, sampled.now, [{
       kind: "launch_read",
       endpointKey: "http://localhost:8000",
       server: {
         ...{ version: null, models: [] },
         launch: { commandLine: "vllm serve m", parallelSizes: new Map(sizes) },
       },
-    });
+    }]);
   assertEquals(getPower(withSizes(["tensor-parallel-size", 2])), present(1200));
   const two = withSizes(["tensor-parallel-size", 2], ["pipeline-parallel-size", 2]);
   assertEquals(getPower(two), absent("missing"));

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ServerInfo } from "../lib/model.ts";
-import { type Message, type State, update } from "../lib/state.ts";
+import type { Message, State } from "../lib/state.ts";
 import { renderDetail } from "../lib/view_detail.ts";
 import { renderMetrics } from "../lib/view_page_facts.ts";
 import { createPaint } from "../lib/view_theme.ts";
@@ -158,11 +158,10 @@ Deno.test("renderDetail() shows the server's launch options", () => {
       parallelSizes: new Map([["tensor-parallel-size", 2]]),
     },
   };
-  const state = update(follow(encode(writeEngine([["num_requests_running", 1]]))), {
-    kind: "launch_read",
-    endpointKey: ENDPOINT.key,
-    server,
-  });
+  const known = follow(encode(writeEngine([["num_requests_running", 1]])));
+  const state = advance(known, known.now, [
+    { kind: "launch_read", endpointKey: ENDPOINT.key, server },
+  ]);
   const lines = render(state);
   assertEquals(findCells(lines, "vLLM"), ["0.32.0"]);
   assertEquals(findCells(lines, "longest context"), ["40960 tokens"]);

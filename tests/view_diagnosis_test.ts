@@ -101,7 +101,7 @@ Deno.test("renderDiagnosis() names versions and command lines, without secrets",
     ),
   ]);
   const launched = (commandLine: string): string =>
-    renderDiagnosis(update(state, {
+    renderDiagnosis(advance(state, state.now, [{
       kind: "launch_read",
       endpointKey: ENDPOINT.key,
       server: {
@@ -109,7 +109,7 @@ Deno.test("renderDiagnosis() names versions and command lines, without secrets",
         models: [],
         launch: { commandLine, parallelSizes: new Map() },
       },
-    })).join("\n");
+    }])).join("\n");
   const text = launched(
     "vllm serve m -tp 2 --api-key tr0ub4dor --hf-token hf_abcdefghijkl --x http://me:pw5@h/",
   );

@@ -43,11 +43,10 @@ const SERVER: ServerInfo = {
 };
 
 Deno.test("renderDetailPage() has all of a replica on one page of 120 × 40", () => {
-  const state = update(watchFleet(1), {
-    kind: "launch_read",
-    endpointKey: ENDPOINT.key,
-    server: SERVER,
-  });
+  const watched = watchFleet(1);
+  const state = advance(watched, watched.now, [
+    { kind: "launch_read", endpointKey: ENDPOINT.key, server: SERVER },
+  ]);
   const lines = render(state);
   assert(lines.length <= SPACE.lines, `${lines.length} lines`);
   for (const line of lines) assert(measureWidth(line) <= SPACE.width, line);
