@@ -48,8 +48,9 @@ const PROGRAMS = [
   "ps",
   "ss",
   "lsof",
-  // Hosts behind ssh.
+  // Hosts behind ssh, and clusters of Kubernetes.
   "ssh",
+  "kubectl",
   // Where a process logs, and its last lines.
   ...["readlink", "tail", "docker", "podman", "journalctl"],
   // GPUs.

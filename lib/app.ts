@@ -5,7 +5,12 @@
  * @module
  */
 
-import { createServerInfoReader, followSource, lookAtScrapes } from "./app_discovery.ts";
+import {
+  createServerInfoReader,
+  followSource,
+  lookAtScrapes,
+  lookAtSlow,
+} from "./app_discovery.ts";
 import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
 import { createViewOptions, createWriter, isTextForm, printOnce } from "./app_output.ts";
 import type { DoctorFacts } from "./app_doctor.ts";
@@ -119,6 +124,9 @@ function createSession(
       [here, ...sshWatches.map(({ ssh }) => ssh.host)].map((host) => [host.name, host]),
     ),
   });
+  session.stop.signal.addEventListener("abort", () => {
+    for (const source of notices.keys()) source?.close?.();
+  });
   for (const one of opened) watchEndpoint(session, one);
   for (const { ssh: { host, getLink } } of sshWatches) {
     dispatch(session, { kind: "host_linked", host: host.name, link: getLink() });
@@ -185,9 +193,9 @@ async function watchFor(session: Session, span: Seconds): Promise<void> {
   await Promise.race([polling, platform.sleep(span, stop.signal)]);
 }
 
-/** Waits for hosts behind ssh, and scrapes what is there then. */
+/** Waits for hosts behind ssh and for clusters, and scrapes what is there then. */
 async function lookOnce(session: Session): Promise<void> {
-  await startSsh(session);
+  await Promise.all([startSsh(session), lookAtSlow(session)]);
   await scrapeOnce(session);
 }
 
@@ -214,18 +222,18 @@ async function runStream(session: Session): Promise<number | DiscoveryError> {
   return refusal ?? EXIT_OK;
 }
 
-/** Resolves after the first look of those that scrape their endpoints themselves. */
-function followSources(session: Session, { sources }: TargetSet): Promise<void> {
+/** Resolves after the first look of those that have not looked yet. */
+async function followSources(session: Session, { sources }: TargetSet): Promise<void> {
   const { stop } = session;
-  const first = lookAtScrapes(session);
+  const first = Promise.all([lookAtScrapes(session), lookAtSlow(session)]);
   const follow = async (source: Source): Promise<void> => {
-    if (source.scrapes) await first;
+    if (source.scrapes || source.isSlow) await first;
     await followSource(session, source);
   };
   for (const source of sources.keys()) {
     if (source !== null) follow(source).catch((error) => stop.abort(error));
   }
-  return first;
+  await first;
 }
 
 /** Without a live screen. */

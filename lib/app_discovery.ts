@@ -7,6 +7,7 @@
 import {
   dispatch,
   leaveEndpoint,
+  pollSoon,
   type Session,
   type Watched,
   watchEndpoint,
@@ -31,8 +32,11 @@ async function watchFound(session: Session, typed: TypedEndpoint): Promise<void>
   const listProcesses = hosts.get(LOCAL_HOST)?.listProcesses ?? null;
   const { key } = typed.endpoint;
   if (watched.has(key)) {
-    // Its labels have changed.
-    return dispatch(session, { kind: "endpoints_found", endpoints: [typed.endpoint] });
+    // Its labels or its pod have changed.
+    dispatch(session, { kind: "endpoints_found", endpoints: [typed.endpoint] });
+    // It may run now.
+    if (typed.endpoint.pod !== undefined) pollSoon(session, key);
+    return;
   }
   const opened = await openEndpoint(platform, typed, { ...session, listProcesses });
   if ("exitCode" in opened) throw new Error(opened.message);
@@ -93,10 +97,19 @@ export async function lookAgain(session: Session, source: Source): Promise<void>
   if (change.notices !== null) setNotices(session, source, change.notices);
 }
 
-/** Of those that scrape their endpoints themselves. */
-export async function lookAtScrapes(session: Session): Promise<void> {
-  const sources = [...session.notices.keys()].flatMap((source) => source?.scrapes ? source : []);
+async function lookAtAll(session: Session, wanted: "scrapes" | "isSlow"): Promise<void> {
+  const sources = [...session.notices.keys()].flatMap((source) => source?.[wanted] ? source : []);
   await Promise.all(sources.map((source) => lookAgain(session, source)));
+}
+
+/** Of those that scrape their endpoints themselves. */
+export function lookAtScrapes(session: Session): Promise<void> {
+  return lookAtAll(session, "scrapes");
+}
+
+/** Of those that have not looked before the session. */
+export function lookAtSlow(session: Session): Promise<void> {
+  return lookAtAll(session, "isSlow");
 }
 
 export async function followSource(session: Session, source: Source): Promise<void> {

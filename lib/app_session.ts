@@ -263,8 +263,8 @@ function startsWindow({ history, failure }: EndpointState): boolean {
 function getDueTime(session: Session, watched: Watched, known: EndpointState): Seconds {
   const { dueAt, requestedAt, wasSimultaneous, index } = watched;
   if (requestedAt !== null) return requestedAt;
-  const { interval } = session.state;
   const { schedule, failure } = known;
+  const interval = Math.max(session.state.interval, schedule.pace);
   if (failure !== null) {
     const backOff = computeBackOff(schedule, interval);
     // The first retry keeps the rhythm of the others.

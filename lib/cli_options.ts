@@ -130,11 +130,12 @@ function resolveLabels(
 
 /** Named servers, a scan and the demo exclude each other. */
 function resolveEndpoints(
-  { url, targets, prometheus, ssh, auto, demo, host, "port-range": portRange }: OptionValues,
+  { url, targets, prometheus, ssh, kube, auto, demo, host, "port-range": portRange }: OptionValues,
   problems: Problem[],
 ): readonly TypedEndpoint[] {
   const switches = [auto, demo].filter(({ value }) => value);
-  const named = [...url, ...targets, ...prometheus, ...ssh].slice(0, 1);
+  const clusters = kube.value ? [kube] : [];
+  const named = [...url, ...targets, ...prometheus, ...ssh, ...clusters].slice(0, 1);
   checkExclusion([...switches, ...named].map(({ source }) => source), problems);
   const endpoints = new Map<string, TypedEndpoint>();
   for (const typed of url.flatMap(({ value }) => value)) {
@@ -253,13 +254,33 @@ export function getConfigPath(
   return given.get("config")?.[0] ?? (environment(variable) || null);
 }
 
-function getSourceOptions(values: OptionValues) {
+/** `null` without `--kube`. */
+function resolveKubernetes(values: OptionValues, problems: Problem[]) {
+  const { kube, "kube-context": context, "kube-namespace": namespaces, selector } = values;
+  if (!kube.value) {
+    for (const { source } of [context, ...namespaces, selector].filter(isTyped)) {
+      problems.push(refuse(source, "works only with --kube"));
+    }
+    return null;
+  }
+  return {
+    /** `null` for the current one. */
+    context: context.value,
+    /** Empty for that of the context. */
+    namespaces: namespaces.map(({ value }) => value),
+    /** Empty for all. */
+    selector: selector.value ?? "",
+  };
+}
+
+function getSourceOptions(values: OptionValues, problems: Problem[]) {
   return {
     /** Lists of more endpoints. */
     targetLists: values.targets.map(({ value }) => value),
     prometheus: values.prometheus.map(({ value }) => value),
     /** Label matchers, joined by commas. */
     prometheusMatcher: values["prometheus-matcher"].value ?? "",
+    kubernetes: resolveKubernetes(values, problems),
   };
 }
 
@@ -296,21 +317,21 @@ function collectOptions(
   problems: Problem[],
 ) {
   const endpoints = resolveEndpoints(values, problems);
-  const sources = getSourceOptions(values);
+  const sources = getSourceOptions(values, problems);
   const ofLists = sources.targetLists.flatMap((one) => one.kind === "url" ? one.typed : []);
   const named = [...endpoints, ...ofLists, ...sources.prometheus];
   const insecureEndpointKeys = resolveInsecureKeys(values, named, problems);
   const labels = values.name.flatMap(({ value }) => value);
   const sshTargets = resolveSshTargets(values, problems);
   /** More endpoints may come. */
-  const isOpen = sources.targetLists.length + values.ssh.length > 0;
+  const isOpen = sources.targetLists.length + values.ssh.length > 0 || sources.kubernetes !== null;
   return {
     /** Each endpoint once, in the order given. Empty: scan, or the demo. */
     endpoints: endpoints.map((typed) => markInsecure(typed, insecureEndpointKeys)),
     ...getSshOptions(values, sshTargets),
     ...sources,
     /** Neither a scan nor the demo. */
-    namesTargets: named.length + sources.targetLists.length + values.ssh.length > 0,
+    namesTargets: named.length > 0 || isOpen,
     /** Scan, and fail if it finds nothing. */
     auto: values.auto.value,
     /** An IPv6 address is in brackets. */

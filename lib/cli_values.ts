@@ -317,6 +317,15 @@ export function parseMatchers(setting: Setting): string | Problem {
   return matchers;
 }
 
+const NAMESPACE = /^(?:\*|[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
+
+/** `*` is for all. */
+export function parseNamespace(setting: Setting): string | Problem {
+  return NAMESPACE.test(setting.text)
+    ? setting.text
+    : refuse(setting, 'is not a namespace of Kubernetes, nor "*" for all');
+}
+
 export interface Label {
   readonly endpointKey: string;
   readonly label: string;

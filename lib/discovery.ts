@@ -217,6 +217,22 @@ async function readLists(
   return { endpoints: [...endpoints.values()], sources };
 }
 
+/** Asks the cluster nothing yet. */
+async function openCluster(
+  platform: Platform,
+  { kubernetes, timeout }: Options,
+): Promise<Pick<TargetSet, "platform" | "sources">> {
+  if (kubernetes === null) return { platform, sources: new Map() };
+  // Loaded here: few want them.
+  const { createKubectlCluster } = await import("./discovery_kubectl.ts");
+  const { createKubernetesWatch } = await import("./discovery_kubernetes.ts");
+  const { context } = kubernetes;
+  const limits = { timeout: Math.max(timeout, MIN_PAGE_TIMEOUT) };
+  const cluster = await createKubectlCluster(platform, { context, ...limits });
+  const { platform: reaching, source } = createKubernetesWatch(platform, cluster, kubernetes);
+  return { platform: reaching, sources: new Map([[source, ["asking kubectl for pods"]]]) };
+}
+
 async function openSshWatches(
   platform: Platform,
   options: Options,
@@ -233,6 +249,10 @@ async function openSshWatches(
 
 /** A server of a scan is not trusted with credentials, unless they are for its very URL. */
 function limitCredentials({ endpoint }: TypedEndpoint, options: Options): Options {
+  // The API server would take them for its own.
+  if (endpoint.pod !== undefined) {
+    return { ...options, credentialSources: [], insecureEndpointKeys: [] };
+  }
   if (endpoint.sshHost !== undefined) {
     const own = options.credentialSources.filter(({ endpointKey }) => endpointKey !== null);
     return { ...options, credentialSources: own };
@@ -252,7 +272,10 @@ export async function findTargets(
   if (options.namesTargets) {
     const named = await readLists(platform, options);
     if ("exitCode" in named) return named;
-    return { ...common, ...named, ...await openSshWatches(platform, options) };
+    const { platform: reaching, sshWatches } = await openSshWatches(platform, options);
+    const cluster = await openCluster(reaching, options);
+    const sources = new Map([...named.sources, ...cluster.sources]);
+    return { ...common, ...named, sshWatches, platform: cluster.platform, sources };
   }
   const listProcesses = isLoopbackHost(options.host) ? here.listProcesses : null;
   const ports = !options.scansProcesses

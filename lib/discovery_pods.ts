@@ -10,6 +10,7 @@ import { DIALECTS, findDialect, identifyCommand, identifyImage } from "./dialect
 import { METRICS_PATH } from "./endpoint.ts";
 import { listOptions } from "./host_commands.ts";
 import { isRecord, type JsonRecord } from "./json.ts";
+import type { GpuRequest, PodFacts, PodRestarts } from "./pod.ts";
 import { sanitizeName, sanitizeText } from "./text.ts";
 import type { EpochSeconds } from "./units.ts";
 
@@ -20,37 +21,12 @@ export interface PodPort {
   readonly path: string;
 }
 
-/** Of a container that has been restarted. */
-export interface PodRestarts {
-  readonly container: string;
-  readonly count: number;
-  /** Such as `OOMKilled`. */
-  readonly lastReason: string | null;
-  readonly lastExitCode: number | null;
-  readonly lastFinishedAt: EpochSeconds | null;
-}
-
-export interface GpuRequest {
-  /** Such as `nvidia.com/gpu`. */
-  readonly resource: string;
-  readonly count: number;
-}
-
-/** `crashing`: a container ends again and again, or cannot start. */
-export type PodState = "pending" | "starting" | "ready" | "crashing" | "terminating" | "failed";
-
 /** A pod that serves inference, or works for one that does. All texts are sanitized. */
-export interface Pod {
-  readonly namespace: string;
-  readonly name: string;
+export interface Pod extends PodFacts {
   readonly uid: string;
-  /** `null` until it is scheduled. */
-  readonly node: string | null;
   readonly ip: string | null;
   /** Empty: a worker that answers no requests. */
   readonly ports: readonly PodPort[];
-  /** The one that serves. */
-  readonly container: string;
   /** `null` if neither command nor image tells. */
   readonly serverName: string | null;
   /** `prefill`, `decode`, `both`; `null` if its labels do not say. */
@@ -59,13 +35,6 @@ export interface Pod {
   readonly group: string | null;
   /** Belongs to the head of its group. With ports it may have engines of its own. */
   readonly isWorker: boolean;
-  readonly state: PodState;
-  /** Why it is not ready, in a few words, if that is known. */
-  readonly reason: string | null;
-  readonly restarts: readonly PodRestarts[];
-  readonly gpus: readonly GpuRequest[];
-  /** When the container that serves started; if it does not run, the pod. */
-  readonly startedAt: EpochSeconds | null;
 }
 
 interface Container {

@@ -1,5 +1,5 @@
 /**
- * Where endpoints come from, and when they go: a scan, lists of targets, a Prometheus.
+ * Where endpoints come from, and when they go: a scan, lists of targets, a Prometheus, Kubernetes.
  * @module
  */
 
@@ -8,7 +8,7 @@ import type { Scrape, ScrapeFailure } from "./model.ts";
 import type { Seconds } from "./units.ts";
 
 export interface TargetChange {
-  /** New ones, and known ones whose labels have changed. */
+  /** New ones, and known ones whose labels or pods have changed. */
   readonly found: readonly TypedEndpoint[];
   /** Of endpoints that the source scrapes itself, oldest first of each. */
   readonly outcomes?: readonly (Scrape | ScrapeFailure)[];
@@ -31,10 +31,14 @@ export interface WatchedTargets {
 export interface Source {
   /** Its endpoints come with their scrapes. */
   readonly scrapes?: true;
+  /** Has not looked before the session: that takes long. */
+  readonly isSlow?: true;
   /** Time between two looks, at the interval that the user wants. */
   readonly getInterval: (interval: Seconds) => Seconds;
   /** Never rejects. */
   readonly look: (watched: WatchedTargets) => Promise<TargetChange>;
+  /** When the session ends. */
+  readonly close?: () => void;
 }
 
 /** What users must know of each source; under `null` of none. */

@@ -5,6 +5,7 @@
  */
 
 import type { Histogram, Quantile } from "./histogram.ts";
+import type { PodFacts } from "./pod.ts";
 import { type Absent, absent, type Reading } from "./reading.ts";
 import type { Bytes, EpochSeconds, Ratio, Seconds } from "./units.ts";
 
@@ -22,6 +23,10 @@ export interface Endpoint {
   readonly unixSocketPath?: string;
   /** Behind ssh: the name of its host. */
   readonly sshHost?: string;
+  /** In Kubernetes, as last listed. */
+  readonly pod?: PodFacts;
+  /** Least time between two scrapes: many go the same way. */
+  readonly pace?: Seconds;
   /** The kind of server: forced by the user, or recognised by a scan. */
   readonly serverName?: string;
   /** Of its process, if a scan found it. */
@@ -141,13 +146,8 @@ export interface MetricTable {
 
 /** What users change of a server. */
 export const FLAG_KEYS = [
-  "kvCacheMemory",
-  "kvCacheType",
-  "maxLength",
-  "concurrentRequests",
-  "tokenBudget",
-  "speculativeTokens",
-  "apiServers",
+  ...["kvCacheMemory", "kvCacheType", "maxLength", "concurrentRequests", "tokenBudget"] as const,
+  ...["speculativeTokens", "apiServers"] as const,
 ] as const;
 /** As the server spells them; without those that it lacks. */
 export type ServerFlags = Readonly<Partial<Record<typeof FLAG_KEYS[number], string>>>;
@@ -311,7 +311,7 @@ export type FailureKind =
   | ("refused" | "dns" | "tls" | "timeout" | "reset" | "unauthorized" | "not_found")
   | ("server_error" | "http_status" | "redirect" | "html" | "empty" | "not_exposition")
   | ("other_server" | "stats_disabled" | "truncated" | "too_large" | "credentials" | "network")
-  | ("proxy" | "ssh");
+  | ("proxy" | "ssh" | "cluster" | "pod");
 
 export interface ScrapeFailure {
   readonly endpointKey: string;

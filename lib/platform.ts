@@ -35,6 +35,8 @@ export interface Transport {
    * error. Not with `unixSocketPath` or `proxy`.
    */
   readonly openTunnel?: (port: number) => RunningProgram | NotStarted;
+  /** The URL names a pod of a cluster, and is no address. Not with `unixSocketPath` or `proxy`. */
+  readonly isPod?: true;
   /** Not with `unixSocketPath` or `insecure`. */
   readonly proxy?: ProxyServer;
 }
@@ -98,12 +100,14 @@ export interface Stdio {
   readonly terminalSize: () => TerminalSize | null;
 }
 
-/** Runs without a shell, in an environment that is empty but for the search path of libraries. */
+/** Runs without a shell. */
 export interface ProgramCall {
   /** Looked up on `PATH`. */
   readonly name: string;
   readonly arguments: readonly string[];
   readonly timeout: Seconds;
+  /** By default the environment is empty but for the search path of libraries. */
+  readonly variables?: "all";
   /** Written to its standard input, which is empty otherwise. */
   readonly input?: string;
   /** Killed if either stream exceeds this. */
@@ -129,12 +133,13 @@ export type ProgramOutcome =
 /** Why a program did not start. */
 export type NotStarted = Extract<ProgramOutcome, { readonly kind: "missing" | "refused" }>;
 
-/** Runs without a shell, with these variables of the environment only. */
+/** Runs without a shell. */
 export interface ProgramStart {
   /** Looked up on `PATH`. */
   readonly name: string;
   readonly arguments: readonly string[];
-  readonly variables: readonly string[];
+  /** Of the environment; `all` leaves out those of the loader of libraries. */
+  readonly variables: readonly string[] | "all";
 }
 
 /** A program that runs on. */
@@ -237,7 +242,7 @@ export interface Platform {
   readonly fileMode: (path: string) => Promise<number | null>;
   /** Failures are values; never rejects. */
   readonly runProgram: (call: ProgramCall) => Promise<ProgramOutcome>;
-  /** Ends with this program only if its standard input does that. */
+  /** Asked to end when this program ends, but not if that is killed. */
   readonly startProgram: (start: ProgramStart) => RunningProgram | NotStarted;
   readonly processId: number;
   readonly systemMemory: () => SystemMemory | null;

@@ -86,7 +86,7 @@ const PROXY_NAMES: readonly string[] = ["http_proxy", "https_proxy", "all_proxy"
  * Takes the proxies out of the environment, as `fetch` would apply them by rules of its own, even
  * to loopback addresses.
  */
-function takeProxyVariables(): ReadonlyMap<string, string> {
+function takeProxyVariables(): Variables {
   const values = PROXY_NAMES.flatMap((name): [string, string][] => {
     const value = environment(name);
     return value === undefined ? [] : [[name, value]];
@@ -94,6 +94,21 @@ function takeProxyVariables(): ReadonlyMap<string, string> {
   // Without permission the proxies stay as they are.
   for (const [name] of values) ifPermitted(() => Deno.env.delete(name), undefined);
   return new Map(values);
+}
+
+/** Deno starts nothing with one of these, unless it may run anything. */
+const LOADER_VARIABLES: readonly string[] = [
+  ...["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "LD_BIND_NOW", "LD_DEBUG", "LD_RUN_PATH"],
+  ...["DYLD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "DYLD_FRAMEWORK_PATH"],
+  "DYLD_FALLBACK_LIBRARY_PATH",
+];
+
+type Variables = ReadonlyMap<string, string>;
+
+/** @param proxies Those that were taken out of the environment. */
+function inheritEnvironment(proxies: Variables): Pick<Deno.CommandOptions, "clearEnv" | "env"> {
+  const cleared = LOADER_VARIABLES.map((name) => [name, ""]);
+  return { clearEnv: false, env: Object.fromEntries([...cleared, ...proxies]) };
 }
 
 async function acceptsConnections(host: string, port: number, timeout: Seconds): Promise<boolean> {
@@ -177,13 +192,16 @@ function describeStartError(error: unknown): NotStarted {
  * which some containers' `nvidia-smi` finds its library. Deno passes that on only with permission to
  * run anything.
  */
-function spawnProgram(call: ProgramCall): Deno.ChildProcess | ProgramOutcome {
-  const path = environment("LD_LIBRARY_PATH") ?? "";
+function spawnProgram(
+  call: ProgramCall,
+  proxies: Variables,
+): Deno.ChildProcess | ProgramOutcome {
+  const isWhole = call.variables === "all";
+  const path = isWhole ? "" : environment("LD_LIBRARY_PATH") ?? "";
   const start = (more: Record<string, string>): Deno.ChildProcess =>
     new Deno.Command(call.name, {
       args: [...call.arguments],
-      clearEnv: true,
-      env: { LC_ALL: "C", ...more },
+      ...isWhole ? inheritEnvironment(proxies) : { clearEnv: true, env: { LC_ALL: "C", ...more } },
       stdin: call.input === undefined ? "null" : "piped",
       stdout: "piped",
       stderr: "piped",
@@ -203,8 +221,8 @@ async function writeInput(stdin: WritableStream<Uint8Array>, text: string): Prom
   await writer.close().catch(() => {});
 }
 
-async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
-  const child = spawnProgram(call);
+async function runProgram(call: ProgramCall, proxies: Variables): Promise<ProgramOutcome> {
+  const child = spawnProgram(call, proxies);
   if ("kind" in child) return child;
   const limit = deadline(call.timeout, call.signal);
   const readers = [child.stdout.getReader(), child.stderr.getReader()] as const;
@@ -242,17 +260,22 @@ async function runProgram(call: ProgramCall): Promise<ProgramOutcome> {
 /** A program that ignores SIGTERM is killed after this. */
 const END_GRACE: Seconds = 2;
 
-function startProgram(start: ProgramStart): RunningProgram | NotStarted {
-  const variables = start.variables.flatMap((name): [string, string][] => {
+function selectVariables(names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(names.flatMap((name): [string, string][] => {
     const value = environment(name);
     return value === undefined ? [] : [[name, value]];
-  });
+  }));
+}
+
+function startProgram(start: ProgramStart, proxies: Variables): RunningProgram | NotStarted {
+  const { variables } = start;
   let child: Deno.ChildProcess;
   try {
     child = new Deno.Command(start.name, {
       args: [...start.arguments],
-      clearEnv: true,
-      env: Object.fromEntries(variables),
+      ...variables === "all"
+        ? inheritEnvironment(proxies)
+        : { clearEnv: true, env: selectVariables(variables) },
       ...{ stdin: "piped", stdout: "piped", stderr: "piped" },
     }).spawn();
   } catch (error) {
@@ -266,6 +289,9 @@ function startProgram(start: ProgramStart): RunningProgram | NotStarted {
     }
   };
   const { stdin, stdout, stderr } = child;
+  const endWithUs = (): void => kill("SIGTERM");
+  globalThis.addEventListener("unload", endWithUs);
+  void child.status.then(() => globalThis.removeEventListener("unload", endWithUs));
   return {
     ...{ stdin, stdout, stderr },
     exitCode: child.status.then(({ code }) => code),
@@ -416,8 +442,8 @@ export function createDenoPlatform(): Platform {
     writeTextFile,
     ...FILE_FUNCTIONS,
     fileMode: (path) => Deno.stat(path).then(({ mode }) => mode, () => null),
-    runProgram,
-    startProgram,
+    runProgram: (call) => runProgram(call, proxies),
+    startProgram: (start) => startProgram(start, proxies),
     processId: Deno.pid,
     systemMemory,
     processorTimes,

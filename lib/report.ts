@@ -50,6 +50,7 @@ import {
 } from "./report_fields.ts";
 import { COST, ENERGY, FAILURE, HOST, listHosts } from "./report_gpu_cost.ts";
 import { LOG_FIELD } from "./report_log.ts";
+import { POD } from "./report_pod.ts";
 import {
   ADVICE,
   CHECKS,
@@ -318,8 +319,11 @@ const ENDPOINT = object<Within<EndpointState>>([
   field("sshHost", orNull(TEXT), "host behind ssh through which it is reached", ({ endpoint }) => {
     return endpoint.sshHost ?? null;
   }),
-  field("labels", LABELS, "those of its list of targets", ({ endpoint }) => {
+  field("labels", LABELS, "those of its target or pod", ({ endpoint }) => {
     return endpoint.targetLabels ?? new Map();
+  }),
+  field("pod", orNull(POD), "in Kubernetes, as last listed", ({ endpoint }) => {
+    return endpoint.pod ?? null;
   }),
   field("warnings", TEXTS, "how it is reached", ({ endpoint }) => endpoint.warnings),
   field("intervalSeconds", SECONDS, "interval in use", (known) => {

@@ -49,10 +49,10 @@ export interface ScrapeRecord {
 }
 
 export interface ScrapedEndpoint {
-  readonly endpoint: Pick<Endpoint, "isGuess">;
+  readonly endpoint: Pick<Endpoint, "isGuess" | "pod">;
   readonly scrape: Pick<Scrape, "receivedAt" | "duration" | "interval"> | null;
   readonly askedAt: Seconds | null;
-  readonly failure: Pick<ScrapeFailure, "kind" | "failedAt"> | null;
+  readonly failure: Pick<ScrapeFailure, "kind" | "failedAt" | "failedAtEpoch"> | null;
   readonly schedule: Schedule;
   readonly log: Pick<WatchedLog, "readyAt" | "processStartedAt" | "log"> | null;
 }
@@ -62,9 +62,19 @@ const MAX_SILENT_LOAD: Seconds = SECONDS_PER_HOUR;
 /** From its last line of a load to its first answer. */
 const READY_GRACE: Seconds = 2;
 
-/** Its process runs, and has not answered since it started. */
-export function isLoading({ scrape, failure, log }: ScrapedEndpoint, now: Seconds): boolean {
+/** When the process of a failing server started; `null` if none is seen. */
+export function getStart({ endpoint: { pod }, failure, log }: ScrapedEndpoint): Seconds | null {
   const startedAt = log?.processStartedAt ?? null;
+  const podStart = pod?.startedAt ?? null;
+  if (startedAt !== null || failure === null || podStart === null) return startedAt;
+  return failure.failedAt - Math.max(0, failure.failedAtEpoch - podStart);
+}
+
+/** Its process runs, and has not answered since it started; or its pod waits for its containers. */
+export function isLoading(known: ScrapedEndpoint, now: Seconds): boolean {
+  const { endpoint: { pod }, scrape, failure, log } = known;
+  if (failure?.kind === "pod") return pod?.state === "pending";
+  const startedAt = getStart(known);
   if (failure === null || !LOADING_FAILURES.has(failure.kind) || startedAt === null) return false;
   if (scrape !== null && startedAt < scrape.receivedAt) return false;
   const report = log?.log ?? null;
@@ -76,8 +86,9 @@ export function isLoading({ scrape, failure, log }: ScrapedEndpoint, now: Second
   return !report.isReady || failure.failedAt < (log?.readyAt ?? -Infinity) + READY_GRACE;
 }
 
-/** Its log says that it ended: it will not answer again soon. */
-function hasEnded({ failure, log }: ScrapedEndpoint): boolean {
+/** Its log or its pod says that it ended: it will not answer again soon. */
+function hasEnded({ endpoint: { pod }, failure, log }: ScrapedEndpoint): boolean {
+  if (failure?.kind === "pod") return pod?.state === "crashing" || pod?.state === "failed";
   return failure !== null && LOADING_FAILURES.has(failure.kind) && log?.log?.death?.isEnd === true;
 }
 

@@ -244,14 +244,16 @@ async function loadTransport(
   const [clientCertificate] = await readAll("client_certificate", CERTIFICATE_LABEL);
   const [clientKey] = await readAll("client_key", KEY_LABEL);
   const isInsecure = options.insecureEndpointKeys.includes(endpoint.key);
-  const proxy =
-    isInsecure || endpoint.unixSocketPath !== undefined || endpoint.sshHost !== undefined
-      ? null
-      : chooseProxy(endpoint.metricsUrl, platform.environment);
+  const hasOwnWay = endpoint.unixSocketPath !== undefined || endpoint.sshHost !== undefined ||
+    endpoint.pod !== undefined;
+  const proxy = isInsecure || hasOwnWay
+    ? null
+    : chooseProxy(endpoint.metricsUrl, platform.environment);
   if (proxy !== null && "error" in proxy) throw new SourceError(proxy.error);
   return {
     ...(endpoint.unixSocketPath === undefined ? {} : { unixSocketPath: endpoint.unixSocketPath }),
     ...(endpoint.sshHost === undefined ? {} : { sshHost: endpoint.sshHost }),
+    ...(endpoint.pod === undefined ? {} : { isPod: true }),
     ...(caCertificates.length === 0 ? {} : { caCertificates }),
     ...(clientCertificate === undefined || clientKey === undefined
       ? {}

@@ -26,10 +26,12 @@ export interface Schedule {
   readonly credit: Seconds;
   readonly startedAt: Seconds | null;
   readonly failures: number;
+  /** Least time between two scrapes. */
+  readonly pace: Seconds;
 }
 
-export function startSchedule(): Schedule {
-  return { credit: MAX_TOKENS, startedAt: null, failures: 0 };
+export function startSchedule(pace: Seconds = 0): Schedule {
+  return { credit: MAX_TOKENS, startedAt: null, failures: 0, pace };
 }
 
 /** The schedule after one more attempt. Failures cost no tokens: they may never have arrived. */
@@ -43,14 +45,15 @@ export function notePoll(
     ? 0
     : MAX_SCRAPE_SHARE * (startedAt - schedule.startedAt);
   const credit = Math.min(MAX_TOKENS, schedule.credit + Math.max(0, earned));
-  return { credit: credit - poll.duration, startedAt, failures: 0 };
+  return { ...schedule, credit: credit - poll.duration, startedAt, failures: 0 };
 }
 
 /**
- * Time between the starts of good scrapes: longer than the interval if scrapes take too much of it.
+ * Time between the starts of good scrapes: longer than the interval if scrapes take too much of it,
+ * or if there are many.
  */
-export function getInterval({ credit }: Schedule, interval: Seconds): Seconds {
-  return Math.max(interval, -credit / MAX_SCRAPE_SHARE);
+export function getInterval({ credit, pace }: Schedule, interval: Seconds): Seconds {
+  return Math.max(interval, pace, -credit / MAX_SCRAPE_SHARE);
 }
 
 export function isNotablySlower(schedule: Schedule, interval: Seconds): boolean {

@@ -226,15 +226,20 @@ function nameNewEngines(state: State, key: string): State {
   return { ...updateEndpoint(state, key, (known) => ({ ...known, engines })), modelNames };
 }
 
-/** Known ones keep all but their labels. */
+/** Known ones keep all but their labels and pods. */
 function acceptEndpoints(state: State, endpoints: readonly Endpoint[]): State {
   const keys = new Set(state.endpoints.map(({ endpoint }) => endpoint.key));
   const newcomers = endpoints.filter(({ key }) => !keys.has(key));
-  const labels = new Map(endpoints.map(({ key, targetLabels }) => [key, targetLabels]));
+  const found = new Map(endpoints.map((endpoint) => [endpoint.key, endpoint]));
   const known = state.endpoints.map((one): EndpointState => {
-    const { key } = one.endpoint;
-    if (!labels.has(key)) return one;
-    return { ...one, endpoint: { ...one.endpoint, targetLabels: labels.get(key) } };
+    const now = found.get(one.endpoint.key);
+    if (now === undefined) return one;
+    const { targetLabels, pod, pace = 0 } = now;
+    return {
+      ...one,
+      endpoint: { ...one.endpoint, targetLabels, pod },
+      schedule: { ...one.schedule, pace },
+    };
   });
   return { ...state, endpoints: [...known, ...startEndpoints(newcomers, known)] };
 }

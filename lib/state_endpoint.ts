@@ -130,7 +130,7 @@ export function startEndpoints(
     engines: new Map(),
     serverTotals: null,
     goneTotals: null,
-    schedule: startSchedule(),
+    schedule: startSchedule(endpoint.pace),
     server: null,
     log: null,
   }));

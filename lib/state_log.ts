@@ -5,7 +5,7 @@
  */
 
 import type { LoadPhase, LoadProgress, LogDeath, LogStatistics, LogValues } from "./log.ts";
-import { isLoading } from "./rules_status.ts";
+import { getStart, isLoading } from "./rules_status.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
@@ -57,8 +57,8 @@ function checkSpan(span: Seconds, most: Seconds): Seconds | null {
 
 /** Returns `null` unless the server loads. */
 function findLoad(known: EndpointState, { now, nowEpoch }: Moment): Load | null {
-  const startedAt = known.log?.processStartedAt ?? null;
-  if (startedAt === null || !isLoading(known, now)) return null;
+  const startedAt = getStart(known);
+  if (startedAt === null || known.failure?.kind === "pod" || !isLoading(known, now)) return null;
   const span = Math.max(0, now - startedAt);
   const load = known.log?.log?.load ?? null;
   const steps = load?.steps ?? [];

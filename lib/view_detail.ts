@@ -42,6 +42,7 @@ import { describeWay } from "./view_host.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { layOut } from "./view_layout.ts";
 import { renderLog } from "./view_log.ts";
+import { listPlaceRows } from "./view_pod.ts";
 import { drawGpus } from "./view_panel_gpu.ts";
 import { fillWithTrends } from "./view_page_trends.ts";
 import { formatPeak } from "./view_panels.ts";
@@ -401,9 +402,8 @@ function listInvalid({ figures: { running, waiting, kvCache, lastPoll } }: Row):
 function renderScrape(subject: Subject): string[] {
   const { state: known, status } = subject.row;
   const { scrape, history } = known;
-  const rows: Cells[] = [["URL", describeWay(known.endpoint, subject.state)]];
-  const labels = [...known.endpoint.targetLabels ?? []].map(([name, value]) => `${name}=${value}`);
-  if (labels.length > 0) rows.push(["Labels", labels.join("  ")]);
+  const { endpoint } = known;
+  const rows: Cells[] = [["URL", describeWay(endpoint, subject.state)], ...listPlaceRows(endpoint)];
   if (scrape !== null) {
     const size = `${formatBytes(scrape.bytes)}, ${formatCount(scrape.sampleCount)} samples`;
     rows.push(["Took", `${formatLatency(scrape.duration)} for ${size}, ${scrape.dialect} format`]);
@@ -426,15 +426,16 @@ function renderScrape(subject: Subject): string[] {
   const { interval } = subject.state;
   if (scrape !== null && isNotablySlower(known.schedule, interval)) {
     const every = getInterval(known.schedule, interval);
-    const share = formatPercent(MAX_SCRAPE_SHARE);
-    const reason = `so that scrapes take at most ${share} of its time`;
+    const reason = every === known.schedule.pace
+      ? "to spare the API server"
+      : `so that scrapes take at most ${formatPercent(MAX_SCRAPE_SHARE)} of its time`;
     rows.push(["Polled", subject.paint(`every ${formatDuration(every)}, ${reason}`, "warn")]);
   }
   if (history.restartCount > 0) rows.push(["Restarts seen", String(history.restartCount)]);
   if (subject.row.isCountedElsewhere) {
     rows.push(["In no total", "other watched servers count the same requests"]);
   }
-  for (const warning of known.endpoint.warnings) {
+  for (const warning of endpoint.warnings) {
     rows.push(["Warning", subject.paint(warning, "warn")]);
   }
   return renderSection(`Scrape (${status})`, rows, subject);

@@ -17,6 +17,7 @@ import {
   formatQuantity,
 } from "./view_format.ts";
 import { layOut } from "./view_layout.ts";
+import { describePod } from "./view_pod.ts";
 import type { Paint } from "./view_theme.ts";
 
 const PHASE_NAMES: Readonly<Record<LoadPhase, string>> = {
@@ -116,10 +117,13 @@ export function describeLogFigures(figures: readonly LogFigures[]): string {
   return `≈ log ${formatDuration(age)} ago: ${parts.join(", ")}`;
 }
 
-/** What a row without figures says in their place: its load, its last words, or what it logs. */
+/** What a row without figures says instead: its pod, its load, its last words, or what it logs. */
 export function describeInstead(
-  { load, death, status, logFigures }: Pick<Row, "load" | "death" | "status" | "logFigures">,
+  { load, death, status, logFigures, state: { failure, endpoint: { pod } } }:
+    & Pick<Row, "load" | "death" | "status" | "logFigures">
+    & { readonly state: Pick<Row["state"], "failure" | "endpoint"> },
 ): string {
+  if (failure?.kind === "pod" && pod !== undefined) return describePod(pod);
   if (load !== null) return describeLoad(load);
   if (status !== "DOWN") return "";
   return death?.text ?? (isOld(logFigures) ? "" : describeLogFigures(logFigures));

@@ -42,7 +42,7 @@ const AREAS: readonly AreaRow[] = [
 /** The modules of the area `base`: the only ones whose names do not begin with their area. */
 const BASE_MODULES: ReadonlySet<string> = new Set([
   ...["units", "reading", "histogram", "model", "endpoint", "text", "json", "files", "version"],
-  ...["back_off", "log", "platform", "platform_deno", "platform_files", "platform_http"],
+  ...["back_off", "log", "pod", "platform", "platform_deno", "platform_files", "platform_http"],
 ]);
 
 const MAX_MODULE_LINES = 500;

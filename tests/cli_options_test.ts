@@ -64,6 +64,7 @@ Deno.test("parseArguments() without arguments gives the defaults of the help", (
     targetLists: [],
     prometheus: [],
     prometheusMatcher: "",
+    kubernetes: null,
     namesTargets: false,
     grouping: "model",
     auto: false,

@@ -198,7 +198,7 @@ const MAY_BE_NULL: ReadonlySet<string> = new Set([
   ...["server", "version", "maxModelLenTokens", "parallelism", "commandLine"],
   ...["gpus", "gpuFailure", "gpuSample", "processesReason", "gpuIndexes", "outlier", "hint"],
   ...["owner", "replica", "tensorRank", "pipelineRank", "load"],
-  ...["ssh", "sshHost", "latencySeconds", "metricsBy", "retryInSeconds"],
+  ...["ssh", "sshHost", "latencySeconds", "metricsBy", "retryInSeconds", "pod"],
 ]);
 
 /** Fails on a null without a reason, a reason without a null, and a number that is not finite. */

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import type { ReplicaStatus } from "../lib/model.ts";
+import type { FailureKind, ReplicaStatus } from "../lib/model.ts";
+import type { PodFacts } from "../lib/pod.ts";
 import {
   computeEndpointStatus,
   computeFleetVerdict,
@@ -123,7 +124,7 @@ Deno.test("getScrapeRecord() treats an overdue answer as a failure", () => {
     endpoint,
     scrape: null,
     askedAt: null,
-    failure: { kind: "dns", failedAt: 0 },
+    failure: { kind: "dns", failedAt: 0, failedAtEpoch: 0 },
     schedule,
     log: null,
   } as const;
@@ -184,7 +185,7 @@ Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
   const refused = {
     scrape: null,
     askedAt: null,
-    failure: { kind: "refused", failedAt: 0 },
+    failure: { kind: "refused", failedAt: 0, failedAtEpoch: 0 },
     schedule: startSchedule(),
     log: null,
   };
@@ -198,6 +199,33 @@ Deno.test("getScrapeRecord() waits for a server at a guessed address", () => {
   assertEquals(judge({ endpoint: createEndpoint(8000) }), "DOWN");
   assertEquals(judge({ failure: { kind: "server_error" } }), "DOWN");
   assertEquals(judge({ scrape: { receivedAt: 1 } }), "DOWN");
+});
+
+Deno.test("computeEndpointStatus() follows the state of a pod", () => {
+  const startedAt = 1_700_000_000;
+  const pod: PodFacts = {
+    ...{ namespace: "prod", name: "llama-0", node: "gpu1", container: "vllm", startedAt },
+    ...{ state: "starting", reason: null, restarts: [], gpus: [] },
+  };
+  /** As of so long after the start of its container. */
+  const judge = (state: PodFacts["state"], kind: FailureKind, age: number, scrape = -1) => {
+    const failure = { kind, failedAt: 5000 + age, failedAtEpoch: startedAt + age };
+    return computeEndpointStatus(getScrapeRecord({
+      endpoint: { pod: { ...pod, state } },
+      scrape: scrape < 0 ? null : { receivedAt: 5000 + scrape, duration: 0 },
+      ...{ askedAt: null, failure, schedule: startSchedule(), log: null },
+    }, { now: 5000 + age, interval: 2 }));
+  };
+  assertEquals(judge("starting", "refused", 600), "LOAD");
+  assertEquals(judge("ready", "refused", 600), "LOAD", "it may have no probe of its own");
+  assertEquals(judge("starting", "refused", 3601), "DOWN");
+  assertEquals(judge("ready", "refused", 600, 590), "STALE", "it has answered before");
+  assertEquals(judge("ready", "refused", 600, 500), "DOWN");
+  assertEquals(judge("starting", "cluster", 600), "DOWN", "nobody knows");
+  assertEquals(judge("pending", "pod", 1e6), "LOAD");
+  assertEquals(judge("crashing", "pod", 10, 9), "DOWN");
+  assertEquals(judge("failed", "pod", 10, 9), "DOWN");
+  assertEquals(judge("terminating", "pod", 10, 9), "STALE");
 });
 
 function fleet(

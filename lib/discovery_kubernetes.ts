@@ -1,0 +1,251 @@
+/**
+ * Pods of a cluster of Kubernetes that serve inference, as a source. Pods that do not run are
+ * endpoints, too: their state says why they do not answer.
+ * @module
+ */
+
+import { type Cluster, type ClusterPlace, getPodHost } from "./discovery_cluster.ts";
+import { type Pod, type PodPort, readPodPage, readPods } from "./discovery_pods.ts";
+import type { Source, TargetChange } from "./discovery_source.ts";
+import { describeLabels } from "./discovery_targets.ts";
+import { METRICS_PATH, type TypedEndpoint } from "./endpoint.ts";
+import { parseUntrustedJson } from "./json.ts";
+import type { Endpoint } from "./model.ts";
+import type { Platform } from "./platform.ts";
+import type { PodFacts } from "./pod.ts";
+import type { Problem } from "./scrape_errors.ts";
+import { quote } from "./text.ts";
+import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+
+const LIST_INTERVAL: Seconds = 15;
+/** After a failure. */
+const RETRY_INTERVAL: Seconds = 5;
+const PAGE_SIZE = 500;
+/** API servers may ignore the size of a page; a pod is 5 to 15 kB. */
+const MAX_PAGE_BYTES: Bytes = 64 * BYTES_PER_MEBIBYTE;
+/** Requests a second that an API server passes on without harm (kubectl limits itself alike). */
+const MAX_REQUEST_RATE = 20;
+/** Beyond this, an API server is no way to scrape (prometheus PR #3661). */
+const MANY_PODS = 200;
+
+const ALL_NAMESPACES = "*";
+
+interface KubernetesOptions {
+  /** Empty for that of the context; `ALL_NAMESPACES` for all. */
+  readonly namespaces: readonly string[];
+  /** As Kubernetes takes it; empty for all. */
+  readonly selector: string;
+}
+
+/** One cluster, from look to look. */
+interface Watch extends KubernetesOptions {
+  readonly cluster: Cluster;
+  /** By the host of their URLs. */
+  readonly pods: Map<string, Pod>;
+  /** As last told; those of pods in namespaces that cannot be read stay. */
+  readonly endpoints: Map<string, Endpoint>;
+  hasFailed: boolean;
+}
+
+interface PodList {
+  readonly namespace: string;
+  readonly pods: readonly Pod[];
+}
+
+function getListPath(namespace: string, selector: string, continueToken: string | null): string {
+  const parameters = new URLSearchParams({
+    limit: String(PAGE_SIZE),
+    // From the cache of the API server; later pages are of the same moment.
+    ...(continueToken === null ? { resourceVersion: "0" } : { continue: continueToken }),
+    ...(selector === "" ? {} : { labelSelector: selector }),
+  });
+  const place = namespace === ALL_NAMESPACES ? "" : `namespaces/${namespace}/`;
+  return `/api/v1/${place}pods?${parameters}`;
+}
+
+async function listPods(
+  { cluster, selector }: Watch,
+  place: ClusterPlace,
+  namespace: string,
+): Promise<PodList | Problem> {
+  const items: unknown[] = [];
+  let continueToken: string | null = null;
+  do {
+    const path: string = getListPath(namespace, selector, continueToken);
+    const page = await cluster.get(path, MAX_PAGE_BYTES);
+    if ("kind" in page) return page;
+    const read = readPodPage(parseUntrustedJson(new TextDecoder().decode(page.bytes)));
+    if (read === null) {
+      const message = `${quote(place.name)} does not list pods as an API server of Kubernetes: ` +
+        "its answer was cut off, or the context names another server";
+      return { kind: "cluster", message };
+    }
+    items.push(...read.items);
+    ({ continueToken } = read);
+  } while (continueToken !== null);
+  return { namespace, pods: readPods(items) };
+}
+
+/** A user of one namespace may not list all. */
+async function listAll(
+  watch: Watch,
+  place: ClusterPlace,
+): Promise<{ readonly lists: readonly PodList[]; readonly problems: readonly Problem[] }> {
+  const wanted = watch.namespaces.length === 0 ? [place.namespace] : watch.namespaces;
+  const namespaces = wanted.includes(ALL_NAMESPACES) ? [ALL_NAMESPACES] : wanted;
+  const outcomes = await Promise.all(namespaces.map((one) => listPods(watch, place, one)));
+  const lists = outcomes.filter((outcome) => "pods" in outcome);
+  const problems = outcomes.filter((outcome) => "kind" in outcome);
+  const [refusal] = problems;
+  if (namespaces[0] !== ALL_NAMESPACES || refusal?.kind !== "unauthorized") {
+    return { lists, problems };
+  }
+  const own = await listPods(watch, place, place.namespace);
+  if ("kind" in own) return { lists, problems };
+  const message = `${refusal.message}; only ${quote(place.namespace)} is watched`;
+  return { lists: [own], problems: [{ ...refusal, message }] };
+}
+
+/** Time between two scrapes of one pod; `undefined` while they are few. */
+function computePace(count: number): Seconds | undefined {
+  const pace = Math.ceil(count / MAX_REQUEST_RATE);
+  return pace > 1 ? pace : undefined;
+}
+
+function selectFacts(pod: Pod): PodFacts {
+  const { namespace, name, node, container, state, reason, restarts, gpus, startedAt } = pod;
+  return { namespace, name, node, container, state, reason, restarts, gpus, startedAt };
+}
+
+function listLabels({ namespace, name, node, role, group }: Pod): [string, string][] {
+  const labels = { namespace, pod: name, node, role, group };
+  return Object.entries(labels).filter((entry): entry is [string, string] => entry[1] !== null);
+}
+
+function createEndpoint(
+  { name }: ClusterPlace,
+  pod: Pod,
+  { port: { number, scheme, path }, pace }: {
+    readonly port: PodPort;
+    readonly pace: Seconds | undefined;
+  },
+): Endpoint {
+  const { serverName } = pod;
+  const page = path === METRICS_PATH ? "" : path;
+  return {
+    key: `kube:${name}/${pod.namespace}/${pod.name}:${number}${page}`,
+    metricsUrl: `${scheme}://${getPodHost(pod)}:${number}${path}`,
+    address: `${pod.namespace}/${pod.name}:${number}`,
+    ...describeLabels(listLabels(pod)),
+    ...(serverName === null ? {} : { serverName }),
+    ...(pace === undefined ? {} : { pace }),
+    pod: selectFacts(pod),
+    warnings: [],
+  };
+}
+
+/** Plain data, in an order of its own. */
+function haveSameFacts(one: Endpoint, other: Endpoint | undefined): boolean {
+  const tell = ({ pod, pace, targetLabels }: Endpoint): string =>
+    JSON.stringify([pod, pace, [...targetLabels ?? []]]);
+  return other !== undefined && tell(one) === tell(other);
+}
+
+function listNotices(
+  { endpoints, selector }: Watch,
+  { place, lists, problems, interval }: {
+    readonly place: ClusterPlace;
+    readonly lists: readonly PodList[];
+    readonly problems: readonly Problem[];
+    readonly interval: Seconds;
+  },
+): readonly string[] {
+  const notices = problems.map(({ message }) => message);
+  const count = endpoints.size;
+  if (count === 0 && lists.length > 0) {
+    const [{ namespace }] = lists;
+    const where = lists.length > 1
+      ? "in these namespaces"
+      : namespace === ALL_NAMESPACES
+      ? "in any namespace"
+      : `in the namespace ${quote(namespace)}`;
+    const hint = selector === "" ? `--kube-namespace ("*" for all)` : "--selector";
+    notices.push(`${quote(place.name)} has no pod of a model server ${where}: check ${hint}`);
+  }
+  const pace = computePace(count) ?? 0;
+  if (count > MANY_PODS) {
+    notices.push(
+      `${count} pods are more than an API server should pass on: watch the cluster's Prometheus ` +
+        "with --prometheus",
+    );
+  } else if (pace > interval) {
+    notices.push(`${count} pods: each is asked every ${pace} s, to spare the API server`);
+  }
+  return notices;
+}
+
+/** Where a list fails, its pods stay. */
+function updatePods({ pods }: Watch, lists: readonly PodList[]): void {
+  const isListed = ({ namespace }: Pod): boolean =>
+    lists.some((list) => list.namespace === ALL_NAMESPACES || list.namespace === namespace);
+  for (const [host, pod] of pods) if (isListed(pod)) pods.delete(host);
+  for (const pod of lists.flatMap((list) => list.pods)) pods.set(getPodHost(pod), pod);
+}
+
+function listEndpoints({ pods }: Watch, place: ClusterPlace): readonly Endpoint[] {
+  const serving = [...pods.values()].filter(({ isWorker }) => !isWorker);
+  const getPlace = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
+  serving.sort((a, b) => getPlace(a).localeCompare(getPlace(b), "en", { numeric: true }));
+  const pace = computePace(serving.reduce((sum, { ports }) => sum + ports.length, 0));
+  return serving.flatMap((pod) =>
+    pod.ports.map((port) => createEndpoint(place, pod, { port, pace }))
+  )
+    .filter(({ metricsUrl }) => URL.canParse(metricsUrl));
+}
+
+async function lookAt(watch: Watch, interval: Seconds): Promise<TargetChange> {
+  const { cluster, endpoints } = watch;
+  const place = await cluster.open();
+  if ("kind" in place) {
+    watch.hasFailed = true;
+    return { found: [], goneKeys: [], notices: [place.message] };
+  }
+  const { lists, problems } = await listAll(watch, place);
+  watch.hasFailed = lists.length === 0;
+  updatePods(watch, lists);
+  const before = new Map(endpoints);
+  const now = listEndpoints(watch, place);
+  endpoints.clear();
+  for (const endpoint of now) endpoints.set(endpoint.key, endpoint);
+  return {
+    found: now.filter((endpoint) => !haveSameFacts(endpoint, before.get(endpoint.key)))
+      .map((endpoint): TypedEndpoint => ({ endpoint, basicAuth: null })),
+    goneKeys: [...before.keys()].filter((key) => !endpoints.has(key)),
+    notices: listNotices(watch, { place, lists, problems, interval }),
+  };
+}
+
+/** Asks nothing yet. The platform's HTTP clients reach the pods of the cluster, too. */
+export function createKubernetesWatch(
+  platform: Platform,
+  cluster: Cluster,
+  options: KubernetesOptions,
+): { readonly platform: Platform; readonly source: Source } {
+  const pods = new Map<string, Pod>();
+  const watch: Watch = { ...options, cluster, pods, endpoints: new Map(), hasFailed: false };
+  return {
+    platform: {
+      ...platform,
+      createHttpClient: async (transport) =>
+        transport.isPod
+          ? cluster.createPodClient((host) => pods.get(host))
+          : await platform.createHttpClient(transport),
+    },
+    source: {
+      isSlow: true,
+      getInterval: () => watch.hasFailed ? RETRY_INTERVAL : LIST_INTERVAL,
+      look: ({ interval }) => lookAt(watch, interval),
+      close: cluster.close,
+    },
+  };
+}

@@ -1,0 +1,45 @@
+/**
+ * Vocabulary of pods of Kubernetes: what is known of the one behind an endpoint.
+ * @module
+ */
+
+import type { EpochSeconds } from "./units.ts";
+
+/**
+ * `pending`: not all its containers have been started. `starting`: they run, and it is not ready.
+ * `crashing`: its container ends again and again, or cannot start.
+ */
+export type PodState = "pending" | "starting" | "ready" | "crashing" | "terminating" | "failed";
+
+/** Of a container that has been restarted. */
+export interface PodRestarts {
+  readonly container: string;
+  readonly count: number;
+  /** Such as `OOMKilled`; `null` if unknown. */
+  readonly lastReason: string | null;
+  readonly lastExitCode: number | null;
+  readonly lastFinishedAt: EpochSeconds | null;
+}
+
+export interface GpuRequest {
+  /** Such as `nvidia.com/gpu`. */
+  readonly resource: string;
+  readonly count: number;
+}
+
+/** All text is sanitized. */
+export interface PodFacts {
+  readonly namespace: string;
+  readonly name: string;
+  /** `null` until it is scheduled. */
+  readonly node: string | null;
+  /** The one that serves. */
+  readonly container: string;
+  readonly state: PodState;
+  /** Why it is not ready, in a few words, such as `CrashLoopBackOff, exit code 137 (OOMKilled)`. */
+  readonly reason: string | null;
+  readonly restarts: readonly PodRestarts[];
+  readonly gpus: readonly GpuRequest[];
+  /** When the container that serves started; if it does not run, the pod. */
+  readonly startedAt: EpochSeconds | null;
+}

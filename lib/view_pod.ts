@@ -1,0 +1,35 @@
+/**
+ * The pod of an endpoint in Kubernetes, in words.
+ * @module
+ */
+
+import type { Endpoint } from "./model.ts";
+import type { PodFacts } from "./pod.ts";
+
+/** `pod pending: Unschedulable: 0/8 nodes are available`; of one that runs only its state. */
+export function describePod({ state, reason }: PodFacts): string {
+  return `pod ${state}${reason === null ? "" : `: ${reason}`}`;
+}
+
+function describeRestarts({ restarts }: PodFacts): string {
+  const parts = restarts.map(({ container, count, lastReason, lastExitCode }) => {
+    const end = [lastReason, lastExitCode === null ? null : `exit code ${lastExitCode}`]
+      .filter((part) => part !== null).join(", ");
+    const times = `${count} ${count === 1 ? "restart" : "restarts"} of ${container}`;
+    return end === "" ? times : `${times} (last: ${end})`;
+  });
+  return parts.join(", ");
+}
+
+/** For the opened details: labels, state, restarts and GPUs that it requests. */
+export function listPlaceRows({ targetLabels, pod }: Endpoint): [string, string][] {
+  const labels = [...targetLabels ?? []].map(([name, value]) => `${name}=${value}`);
+  const gpus = pod?.gpus.map(({ resource, count }) => `${count} ${resource}`) ?? [];
+  const rows: [string, string][] = [
+    ["Labels", labels.join("  ")],
+    ["Pod", pod === undefined ? "" : describePod(pod).replace(/^pod /, "")],
+    ["Restarts", pod === undefined ? "" : describeRestarts(pod)],
+    ["Requests", gpus.join(", ")],
+  ];
+  return rows.filter(([, text]) => text !== "");
+}

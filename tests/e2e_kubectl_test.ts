@@ -1,0 +1,168 @@
+/**
+ * `--kube` with the real `kubectl`, before a stand-in for an API server.
+ *
+ * @module
+ */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { listProxies } from "./kubectl_runs.ts";
+import { type KubernetesApi, startKubernetesApi } from "./kubernetes_api.ts";
+import {
+  type EndpointDocument,
+  readDocument,
+  readDocuments,
+  type ReportDocument,
+  runProgram,
+  startProgram,
+  waitFor,
+} from "./program_runs.ts";
+import { needsProgram } from "./programs.ts";
+import { startVllmServer } from "./vllm_server.ts";
+
+interface PodDocument {
+  readonly state: string;
+  readonly reason: string | null;
+}
+
+type KubeEndpoint = EndpointDocument & {
+  readonly displayName: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly pod: PodDocument | null;
+};
+
+interface KubeDocument extends Omit<ReportDocument, "endpoints"> {
+  readonly endpoints: readonly KubeEndpoint[];
+}
+
+const READY = "chart/qwen-deployment-vllm-6d5f7c9b8-x2x7k:8000";
+
+/** A server of its own beside those of the cluster, which must go on whatever happens there. */
+async function withCluster(
+  work: (api: KubernetesApi, parts: {
+    readonly environment: Record<string, string>;
+    readonly ownUrl: string;
+  }) => Promise<void>,
+): Promise<void> {
+  const [pod, own] = await Promise.all([startVllmServer(), startVllmServer()]);
+  const api = await startKubernetesApi();
+  api.servers.set(READY, `http://127.0.0.1:${pod.port}`);
+  // With the loader's variables, Deno starts no program that inherits them.
+  const environment = { KUBECONFIG: api.kubeconfig, LD_LIBRARY_PATH: "/nowhere" };
+  try {
+    await work(api, { environment, ownUrl: `localhost:${own.port}` });
+    const listLeft = () => listProxies(api.kubeconfig);
+    await waitFor(() => listLeft().length === 0, () => `the end of ${listLeft()}`);
+  } finally {
+    await api.close();
+    await Promise.all([pod.close(), own.close()]);
+  }
+}
+
+const ONCE = ["--once", "--interval", "0", "--no-gpu", "--output", "json"];
+
+Deno.test(
+  "--kube shows pods that serve, and says why others do not",
+  needsProgram("kubectl"),
+  async () => {
+    await withCluster(async (api, { environment }) => {
+      const args = ["--kube", "--kube-namespace", "chart", "--kube-namespace", "states", ...ONCE];
+      const { code, stdout, stderr } = await runProgram(args, { environment });
+      assertEquals([code, stderr], [1, ""]);
+      const { endpoints, replicas, notices } = readDocument(stdout) as KubeDocument;
+      assertEquals(notices, []);
+      const [ready, crashing, loading, pending, silent] = endpoints;
+      assertEquals(
+        endpoints.map(({ status, pod, failure }) => [status, pod?.state, failure?.kind]),
+        [
+          ["OK", "ready", undefined],
+          ["DOWN", "crashing", "pod"],
+          // Since more than an hour.
+          ["DOWN", "starting", "refused"],
+          ["LOAD", "pending", "pod"],
+          ["DOWN", "ready", "refused"],
+        ],
+      );
+      assertEquals(ready.displayName, "qwen-deployment-vllm-6d5f7c9b8-x2x7k");
+      assertEquals([ready.labels.namespace, ready.labels.node], ["chart", "gpu-node-1"]);
+      assertEquals(typeof replicas[0].figures?.running, "number");
+      assertEquals(crashing.pod?.reason, "CrashLoopBackOff");
+      assertMatch(
+        loading.failure?.message ?? "",
+        /"http:.*states.pod:8000\/metrics" refused the co/,
+      );
+      assertMatch(pending.pod?.reason ?? "", /^Unschedulable: 0\/8 nodes/);
+      assertEquals(silent.displayName, "renamed-image-7d9f8c6b5-ddddd");
+      assertEquals(new Set(api.requests.map(({ method }) => method)), new Set(["GET"]));
+    });
+  },
+);
+
+Deno.test(
+  "--kube tells in one sentence what is wrong, and other servers go on",
+  needsProgram("kubectl"),
+  async () => {
+    await withCluster(async (api, { environment, ownUrl }) => {
+      const explain = async (
+        context: string,
+        more: Readonly<Record<string, string>> = {},
+      ): Promise<readonly string[]> => {
+        const args = ["--kube", "--kube-context", context, "--url", ownUrl, ...ONCE];
+        const { stdout } = await runProgram(args, { environment: { ...environment, ...more } });
+        const { endpoints, notices } = readDocument(stdout);
+        assertEquals(endpoints[0]?.status, "OK", `the other source beside ${context}`);
+        return notices;
+      };
+      assertMatch(
+        (await explain("nosuch"))[0],
+        /^kubectl: "cannot locate context nosuch": correct/,
+      );
+      assertMatch(
+        (await explain("nobody"))[0],
+        /list pods in the namespace "default": ask for a role/,
+      );
+      assertMatch((await explain("expired"))[0], /refused the login.*: log in again/);
+      assertMatch(
+        (await explain("admin", { PATH: "/nowhere" }))[0],
+        /^kubectl is not on the PATH: in/,
+      );
+      api.answer("cut");
+      assertMatch((await explain("admin"))[0], /was cut off/);
+      api.answer("ok");
+      assertMatch(
+        (await explain("admin"))[0],
+        /has no pod of a model server in the namespace "defau/,
+      );
+    });
+  },
+);
+
+Deno.test(
+  "--kube goes on when its proxy ends, and leaves none behind, however it ends",
+  needsProgram("kubectl"),
+  async () => {
+    await withCluster(async (api, { environment }) => {
+      const args = ["--kube", "--kube-namespace", "chart", "--interval", "0.5", "--output", "json"];
+      const isUp = (text: string): boolean =>
+        readDocuments(text.slice(0, text.lastIndexOf("\n") + 1))
+          .some(({ endpoints: [endpoint] }) => endpoint?.status === "OK");
+      const run = startProgram([...args, "--no-gpu"], { environment });
+      await run.waitFor(() => isUp(run.stdout()));
+      const [before] = listProxies(api.kubeconfig);
+      Deno.kill(before, "SIGKILL");
+      await waitFor(() => !listProxies(api.kubeconfig).includes(before));
+      await waitFor(() => listProxies(api.kubeconfig).length > 0);
+      const seen = run.stdout().length;
+      await run.waitFor(() => isUp(run.stdout().slice(run.stdout().indexOf("\n", seen) + 1)));
+      run.signal("SIGTERM");
+      assertEquals((await run.ended).code, 143);
+      for (const signal of ["SIGINT", "SIGHUP", "SIGQUIT"] as const) {
+        const next = startProgram([...args, "--no-gpu"], { environment });
+        await next.waitFor(() => isUp(next.stdout()));
+        assertEquals(listProxies(api.kubeconfig).length, 1);
+        next.signal(signal);
+        await next.ended;
+        await waitFor(() => listProxies(api.kubeconfig).length === 0, () => `none after ${signal}`);
+      }
+    });
+  },
+);
