@@ -26,6 +26,8 @@ const RUNTIME_VARIABLES = [
   // Read by undici, which reaches the servers named by --insecure.
   "JEST_WORKER_ID",
   "UNDICI_NO_WASM_SIMD",
+  // Of a pod: where its API server is, unless the user has a configuration of kubectl.
+  ...["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBECONFIG"],
   // Passed on to ssh.
   ...SSH_VARIABLES,
 ];

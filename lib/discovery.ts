@@ -226,11 +226,18 @@ async function openCluster(
   // Loaded here: few want them.
   const { createKubectlCluster } = await import("./discovery_kubectl.ts");
   const { createKubernetesWatch } = await import("./discovery_kubernetes.ts");
+  const { createServiceAccountCluster, findServiceAccount } = await import(
+    "./discovery_service_account.ts"
+  );
   const { context } = kubernetes;
   const limits = { timeout: Math.max(timeout, MIN_PAGE_TIMEOUT) };
-  const cluster = await createKubectlCluster(platform, { context, ...limits });
+  const account = context === null ? await findServiceAccount(platform) : null;
+  const cluster = account === null
+    ? await createKubectlCluster(platform, { context, ...limits })
+    : await createServiceAccountCluster(platform, account, limits);
+  const way = account === null ? "kubectl" : "the API server";
   const { platform: reaching, source } = createKubernetesWatch(platform, cluster, kubernetes);
-  return { platform: reaching, sources: new Map([[source, ["asking kubectl for pods"]]]) };
+  return { platform: reaching, sources: new Map([[source, [`asking ${way} for pods`]]]) };
 }
 
 async function openSshWatches(

@@ -25,6 +25,8 @@ export type PodFinder = (host: string) => Pod | undefined;
 
 /** Failures are values; they may be over at the next call. */
 export interface Cluster {
+  /** Pods are asked at their own addresses, past the API server. */
+  readonly isDirect?: true;
   readonly open: () => Promise<ClusterPlace | Problem>;
   /** GETs a path of the API server; other pages than 200 are problems. */
   readonly get: (path: string, limit: Bytes) => Promise<Page | Problem>;

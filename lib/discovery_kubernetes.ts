@@ -107,7 +107,8 @@ async function listAll(
 }
 
 /** Time between two scrapes of one pod; `undefined` while they are few. */
-function computePace(count: number): Seconds | undefined {
+function computePace({ isDirect }: Cluster, count: number): Seconds | undefined {
+  if (isDirect) return undefined;
   const pace = Math.ceil(count / MAX_REQUEST_RATE);
   return pace > 1 ? pace : undefined;
 }
@@ -152,7 +153,7 @@ function haveSameFacts(one: Endpoint, other: Endpoint | undefined): boolean {
 }
 
 function listNotices(
-  { endpoints, selector }: Watch,
+  { cluster, endpoints, selector }: Watch,
   { place, lists, problems, interval }: {
     readonly place: ClusterPlace;
     readonly lists: readonly PodList[];
@@ -172,8 +173,8 @@ function listNotices(
     const hint = selector === "" ? `--kube-namespace ("*" for all)` : "--selector";
     notices.push(`${quote(place.name)} has no pod of a model server ${where}: check ${hint}`);
   }
-  const pace = computePace(count) ?? 0;
-  if (count > MANY_PODS) {
+  const pace = computePace(cluster, count) ?? 0;
+  if (count > MANY_PODS && !cluster.isDirect) {
     notices.push(
       `${count} pods are more than an API server should pass on: watch the cluster's Prometheus ` +
         "with --prometheus",
@@ -192,11 +193,11 @@ function updatePods({ pods }: Watch, lists: readonly PodList[]): void {
   for (const pod of lists.flatMap((list) => list.pods)) pods.set(getPodHost(pod), pod);
 }
 
-function listEndpoints({ pods }: Watch, place: ClusterPlace): readonly Endpoint[] {
+function listEndpoints({ cluster, pods }: Watch, place: ClusterPlace): readonly Endpoint[] {
   const serving = [...pods.values()].filter(({ isWorker }) => !isWorker);
   const getPlace = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
   serving.sort((a, b) => getPlace(a).localeCompare(getPlace(b), "en", { numeric: true }));
-  const pace = computePace(serving.reduce((sum, { ports }) => sum + ports.length, 0));
+  const pace = computePace(cluster, serving.reduce((sum, { ports }) => sum + ports.length, 0));
   return serving.flatMap((pod) =>
     pod.ports.map((port) => createEndpoint(place, pod, { port, pace }))
   )

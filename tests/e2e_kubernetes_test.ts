@@ -1,12 +1,17 @@
 /**
- * Kubernetes: whether the stand-in for an API server answers as the real one did.
+ * Kubernetes: whether the stand-in for an API server answers as the real one did, and whether the roles
+ * of `docs/kubernetes.md` are enough, and no more than that.
  *
  * @module
  */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
+import { parse } from "@std/yaml/parse";
 import { readPodPage } from "../lib/discovery_pods.ts";
-import { readRecordedPods, startKubernetesApi } from "./kubernetes_api.ts";
+import { type ApiUser, readRecordedPods, startKubernetesApi } from "./kubernetes_api.ts";
+import { readDocument, runProgram } from "./program_runs.ts";
+import { needsProgram } from "./programs.ts";
+import { startVllmServer } from "./vllm_server.ts";
 
 interface RecordedRequest {
   readonly what: string;
@@ -95,3 +100,72 @@ Deno.test("startKubernetesApi() lists pods in pages, by namespace and label, and
     await api.close();
   }
 });
+
+interface Manifest {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace: string };
+  readonly rules: (NonNullable<ApiUser["rules"]>[number] & {
+    readonly apiGroups: readonly string[];
+  })[];
+}
+
+/** The roles in the order of the document: from outside a cluster, and from inside. */
+function readRoles(): readonly Manifest[] {
+  const text = Deno.readTextFileSync(new URL("../docs/kubernetes.md", import.meta.url));
+  return [...text.matchAll(/^```yaml\n([^]*?)^```$/gm)]
+    .flatMap(([, block]) => block.split(/^---$/m))
+    .map((one) => parse(one, { schema: "failsafe" }) as Manifest)
+    .filter(({ kind }) => kind === "Role");
+}
+
+Deno.test("docs/kubernetes.md has roles of the core API group, which only read", () => {
+  const rules = readRoles().map((role) =>
+    role.rules.map(({ resources, verbs }) => ({ resources, verbs }))
+  );
+  const list = { resources: ["pods"], verbs: ["list"] };
+  assertEquals(rules, [[list, { resources: ["pods/proxy"], verbs: ["get"] }], [list]]);
+  const groups = readRoles().flatMap((role) => role.rules.map(({ apiGroups }) => apiGroups));
+  assertEquals(groups, [[""], [""], [""]]);
+});
+
+Deno.test(
+  "--kube needs all of the role of docs/kubernetes.md, and no more",
+  needsProgram("kubectl"),
+  async () => {
+    const [{ rules }] = readRoles();
+    const namespace = "chart";
+    const users = {
+      least: { rules, namespace },
+      ...Object.fromEntries(
+        rules.map(({ resources: [left] }) => [
+          `without-${left.replace("/", "-")}`,
+          { rules: rules.filter(({ resources }) => !resources.includes(left)), namespace },
+        ]),
+      ),
+    };
+    const [server, api] = await Promise.all([startVllmServer(), startKubernetesApi({ users })]);
+    try {
+      api.servers.set(
+        "chart/qwen-deployment-vllm-6d5f7c9b8-x2x7k:8000",
+        `http://localhost:${server.port}`,
+      );
+      const environment = { KUBECONFIG: api.kubeconfig };
+      const args = ["--kube", "--once", "--interval", "0", "--no-gpu", "--output", "json"];
+      const run = async (user: string) => {
+        const { stdout } = await runProgram([...args, "--kube-context", user], { environment });
+        const { endpoints, notices } = readDocument(stdout);
+        return [
+          ...endpoints.map(({ status, failure }) => `${status} ${failure?.message ?? ""}`),
+          ...notices,
+        ].join();
+      };
+      assertEquals(await run("least"), "OK ");
+      const own = api.requests.filter(({ user, resource }) => user === "least" && resource !== "");
+      assertEquals(new Set(own.map(({ method }) => method)), new Set(["GET"]));
+      assertMatch(await run("without-pods"), /^the API server .* the verb list on pods$/);
+      assertMatch(await run("without-pods-proxy"), /^DOWN .* the verb get on pods\/proxy$/);
+    } finally {
+      await Promise.all([api.close(), server.close()]);
+    }
+  },
+);
