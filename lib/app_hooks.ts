@@ -31,7 +31,7 @@ function describeCall({ event, repeats, trouble }: HookCall, state: State) {
   const { key, signal, level, since, finding } = trouble;
   const rows = state.fleet.rows.filter((row) => row.key === key || row.state.endpoint.key === key);
   const endpointKey = key.split("\n", 1)[0];
-  const failure = rows[0]?.state.failure ?? null;
+  const fault = rows[0]?.fault ?? null;
   const isStatus = signal === "down" || signal === "stale";
   const cause = state.fleet.verdict.causes.find((one) => one.key === key && one.signal === signal);
   return {
@@ -40,7 +40,7 @@ function describeCall({ event, repeats, trouble }: HookCall, state: State) {
     displayName: createNames(state)(key),
     endpoint: endpointKey,
     model: finding === null ? null : rows[0]?.replica?.sample.modelName ?? null,
-    evidence: finding === null ? failure?.message ?? "" : formatFinding(finding),
+    evidence: finding === null ? fault?.message ?? "" : formatFinding(finding),
     advice: cause?.advice?.text ?? null,
     timeEpochSeconds: state.nowEpoch,
     beganAtEpochSeconds: state.nowEpoch - (state.now - since),

@@ -4,7 +4,6 @@
  */
 
 import { findGpuPrice, GPU_PRICES, type GpuPrice } from "./cost_prices.ts";
-import type { TokenPrices } from "./model.ts";
 import {
   absent,
   divideReadings,
@@ -21,6 +20,14 @@ import {
   SECONDS_PER_HOUR,
   TOKENS_PER_MILLION,
 } from "./units.ts";
+
+/** USD per million tokens; `null` if unset. */
+export interface TokenPrices {
+  readonly input: number | null;
+  readonly output: number | null;
+  /** `null`: priced as input. */
+  readonly cachedInput: number | null;
+}
 
 /** Whether the price is built in, or an estimate. */
 export function isHint(price: GpuPrice | null): boolean {

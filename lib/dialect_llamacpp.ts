@@ -1,7 +1,7 @@
 /**
  * llama.cpp's `llama-server`. One round asks `/metrics`, then `/slots`, which says how full the
  * contexts are and what busy slots have generated, and writes both as one body. A server that can
- * sleep is asked what does not wake it. Sources: llama.cpp b3600 to b11434, read 2026-11; answers
+ * sleep, or may be able to, is asked what does not wake it. Sources: llama.cpp b3600 to b11434, read 2026-11; answers
  * of b10434 and b11434.
  * @module
  */
@@ -20,9 +20,10 @@ import {
   UNTITLED,
   USUAL_CONCLUSIONS,
 } from "./dialect_model.ts";
-import { createSampleWriter, labelSeries, writeInfo } from "./dialect_rounds.ts";
+import { createSampleWriter, labelSeries, quoteLabel, writeInfo } from "./dialect_rounds.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
+import { MODEL_STATES, type ModelState } from "./model.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 
 export const PREFIX = "llamacpp:";
@@ -30,14 +31,18 @@ const ENABLING_OPTION = "--metrics";
 /** With what busy slots have generated, and without. */
 const STEP_NAME = "tokens_generated_total";
 const FINISH_NAME = "tokens_predicted_total";
+const STATE_NAME = "model_state";
 /** Its first build in which `/metrics` wakes no sleeping server. */
 const QUIET_METRICS_BUILD = 10_666;
+/** Of `/metrics`; not a Unix time, but another one after a restart. */
+const START_HEADER = "process-start-time-unix";
 
 const COMMAND = /(?:^|[\s/])llama-server(?:\s|$)/;
 
 // deno-fmt-ignore
 const ROWS: readonly MetricRow[] = [
-  gauge("model_awake", "state", "Awake", "0 while the model is unloaded; from /props or the router's /models.", { role: "presence" }),
+  gauge("model_state", "state", "Model state", "1 for the current one; from /props or the router's /models.", { label: "state", role: "presence" }),
+  gauge("model_exit_code", "code", "Exit code", "Of the process of a model that failed; from the router's /models.", {}),
   gauge("metrics_off", "state", "Metrics off", "1 without --metrics.", {}),
   gauge("requests_processing", "requests", "Running", "Busy slots.", { key: "running" }),
   gauge("requests_deferred", "requests", "Waiting", "Requests without a slot.", { key: "waiting" }),
@@ -158,9 +163,32 @@ export async function askModel(ask: Ask, round: ModelRound): Promise<string | An
   return text + writeSample(STEP_NAME, model, total);
 }
 
+function hasSleepOption(commandLine: string): boolean {
+  return /\s--sleep-idle-seconds[ =]/.test(commandLine);
+}
+
+function mayAskMetrics(canSleep: boolean, build: number): boolean {
+  return !canSleep || build >= QUIET_METRICS_BUILD;
+}
+
+/** What a router says -> the state. */
+const ROUTER_STATES: Readonly<Record<string, ModelState>> = {
+  loaded: "loaded",
+  loading: "loading",
+  downloading: "loading",
+  sleeping: "asleep",
+};
+
 interface RouterModel {
   readonly id: string;
-  readonly isLoaded: boolean;
+  readonly state: ModelState;
+  /** NaN unless it failed. */
+  readonly exitCode: number;
+  readonly commandLine: string;
+}
+
+function writeState(model: string, state: ModelState): string {
+  return `${PREFIX}${STATE_NAME}{model=${quoteLabel(model)},state="${state}"} 1\n`;
 }
 
 function parseRouterModels({ text }: Answer): readonly RouterModel[] | null {
@@ -169,37 +197,59 @@ function parseRouterModels({ text }: Answer): readonly RouterModel[] | null {
   const listed: readonly unknown[] = value.data;
   return listed.flatMap((one) => {
     if (!isRecord(one) || typeof one.id !== "string" || !isRecord(one.status)) return [];
-    return [{ id: one.id, isLoaded: one.status.value === "loaded" }];
+    const { value: said, failed, args } = one.status;
+    const hasFailed = said === "unloaded" && failed === true;
+    return [{
+      id: one.id,
+      state: hasFailed ? "failed" : ROUTER_STATES[String(said)] ?? "unloaded",
+      exitCode: hasFailed ? readNumber(one.status, "exit_code") : NaN,
+      commandLine: Array.isArray(args) ? args.join(" ") : "",
+    }];
   });
 }
 
-/** Asks for loaded models only, and never in a way that loads one. */
-function createRouterRound(): Round {
-  const counters = new Map<string, ReturnType<typeof createTokenCounter>>();
-  return async (ask) => {
+interface RoutedModel {
+  canSleep: boolean;
+  readonly countTokens: ReturnType<typeof createTokenCounter>;
+}
+
+/** Asks for loaded models only, and never in a way that loads or wakes one. */
+function createRouterRound(): (ask: Ask, build: number) => ReturnType<Round> {
+  const known = new Map<string, RoutedModel>();
+  const getKnown = ({ id, state, commandLine }: RouterModel): RoutedModel => {
+    const model = known.get(id) ?? { canSleep: false, countTokens: createTokenCounter() };
+    model.canSleep ||= hasSleepOption(commandLine) || state === "asleep";
+    // Another process counts from 0.
+    if (state === "loaded" || state === "asleep") known.set(id, model);
+    else known.delete(id);
+    return model;
+  };
+  return async (ask, build) => {
     const answer = await ask("/models");
     const models = answer.status === 200 ? parseRouterModels(answer) : null;
     if (models === null) return answer;
     let text = "";
     let isFirst = true;
-    for (const { id, isLoaded } of models) {
-      if (!isLoaded) counters.delete(id);
-      let known = counters.get(id);
-      if (known === undefined) counters.set(id, known = createTokenCounter());
-      const asked = isLoaded
+    for (const one of models) {
+      const { id, exitCode } = one;
+      const { canSleep, countTokens } = getKnown(one);
+      const isAsked = one.state === "loaded" && mayAskMetrics(canSleep, build);
+      const query = `?model=${encodeURIComponent(id)}&autoload=false`;
+      const asked: string | Answer = isAsked
         ? await askModel(ask, {
-          model: id,
-          query: `?model=${encodeURIComponent(id)}&autoload=false`,
+          ...{ model: id, query, isFirst, countTokens },
           asksMetrics: true,
-          asksSlots: true,
-          isFirst,
-          countTokens: known,
+          asksSlots: !canSleep,
         })
         : "";
-      // A model may have been unloaded meanwhile.
-      const isAsked = typeof asked === "string" && asked !== "";
-      text += writeSample("model_awake", id, isAsked ? 1 : 0) + (isAsked ? asked : "");
-      if (isAsked) isFirst = false;
+      const isRefused = typeof asked !== "string" && asked.status !== 501;
+      // It has been unloaded meanwhile, or its process has ended.
+      const refused = typeof asked !== "string" && asked.status === 503 ? "loading" : "unloaded";
+      text += writeState(id, isRefused ? refused : one.state) +
+        writeSample("model_exit_code", id, exitCode);
+      if (typeof asked === "string") text += asked;
+      else if (!isRefused) text += writeSample("metrics_off", id, 1);
+      isFirst &&= typeof asked !== "string" || asked === "";
     }
     return text;
   };
@@ -218,36 +268,69 @@ function writeServerInfo(props: JsonRecord): string {
   return writeInfo(`${PREFIX}server_info`, { build, slots, context_per_slot: context });
 }
 
+function parseBuild({ build_info: build }: JsonRecord): number {
+  return Number(/^b(\d+)/.exec(String(build))?.[1] ?? 0);
+}
+
+/** Asks for what does not wake a server that can sleep. */
+async function askServer(
+  ask: Ask,
+  props: JsonRecord,
+  { canSleep, countTokens }: RoutedModel,
+): ReturnType<Round> {
+  const model = getModelName(props);
+  const head = writeServerInfo(props) +
+    writeState(model, props.is_sleeping === true ? "asleep" : "loaded");
+  if (!mayAskMetrics(canSleep, parseBuild(props))) return head;
+  const asked = await askModel(ask, {
+    ...{ model, query: "", isFirst: true, countTokens },
+    asksMetrics: true,
+    asksSlots: !canSleep && props.endpoint_slots !== false,
+  });
+  return typeof asked === "string" ? head + asked : asked;
+}
+
 function createRound({ commandLine }: { readonly commandLine: string | null }): Round {
-  const countTokens = createTokenCounter();
   const askRouter = createRouterRound();
-  let canSleep = /\s--sleep-idle-seconds[ =]/.test(commandLine ?? "");
-  let props: JsonRecord | null = null;
-  return async (ask, now) => {
-    // `/props` wakes no server; what it says changes at a restart, and when the server sleeps.
-    const answer = await ask("/props");
-    const value = answer.status === 200 ? parseUntrustedJson(answer.text) : undefined;
-    if (!isRecord(value)) return answer;
-    props = value;
-    if (props.role === "router") return await askRouter(ask, now);
-    canSleep ||= props.is_sleeping === true;
-    const model = getModelName(props);
-    const build = Number(/^b(\d+)/.exec(String(props.build_info))?.[1] ?? 0);
-    const server = writeServerInfo(props);
-    const awake = writeSample("model_awake", model, props.is_sleeping === true ? 0 : 1);
-    const mayAskMetrics = !canSleep || build >= QUIET_METRICS_BUILD;
-    const asked = mayAskMetrics || !canSleep
-      ? await askModel(ask, {
-        model,
-        query: "",
-        asksMetrics: true,
-        asksSlots: !canSleep && props.endpoint_slots !== false,
-        isFirst: true,
-        countTokens,
-      })
-      : "";
-    return typeof asked === "string" ? server + awake + asked : asked;
+  const server: RoutedModel = {
+    canSleep: hasSleepOption(commandLine ?? ""),
+    countTokens: createTokenCounter(),
   };
+  /** `null` after a round that failed: it may be another server. */
+  let known: JsonRecord | null = null;
+  let start: string | null = null;
+  /** Without a sign of restarts, or where it may sleep unasked. `/props` wakes no server. */
+  const isUncertain = ({ role }: JsonRecord): boolean =>
+    role !== "router" && (start === null || server.canSleep || commandLine === null);
+
+  const round: Round = async (askAny, now) => {
+    let newStart: string | null = null;
+    const ask: Ask = async (path, port) => {
+      const answer = await askAny(path, port);
+      if (path === METRICS_PATH) newStart = answer.header(START_HEADER);
+      return answer;
+    };
+    const before = known;
+    let props = before;
+    known = null;
+    if (props === null || isUncertain(props)) {
+      const answer = await ask("/props");
+      const value = answer.status === 200 ? parseUntrustedJson(answer.text) : undefined;
+      if (!isRecord(value)) return answer;
+      props = value;
+    }
+    server.canSleep ||= props.is_sleeping === true;
+    const asked = props.role === "router"
+      ? await askRouter(ask, parseBuild(props))
+      : await askServer(ask, props, server);
+    if (typeof asked !== "string" || asked === "") return asked;
+    const hasRestarted = props === before && newStart !== start;
+    start = newStart;
+    if (hasRestarted) return await round(askAny, now);
+    known = props;
+    return asked;
+  };
+  return round;
 }
 
 /** Prompt tokens as clients count them are known only where cached ones are counted. */
@@ -263,13 +346,24 @@ function concludePrompt({ counters }: EngineFacts): Readonly<
   return { promptTokens: all, prefixCacheQueries: all, prefixCacheHits: cached };
 }
 
+function concludeState(
+  facts: EngineFacts,
+): Pick<EngineConclusions, "modelState" | "modelFault"> {
+  const state = facts.getFamily(STATE_NAME).keys().next().value;
+  const modelState = MODEL_STATES.find((one) => one === state) ?? "loaded";
+  if (modelState !== "failed") return { modelState };
+  const code = facts.getValue("model_exit_code");
+  const how = code === null ? "ended" : `ended with exit code ${code}`;
+  return { modelState, modelFault: `its process ${how}: see the log of the router` };
+}
+
 function conclude(facts: EngineFacts): EngineConclusions {
   const capacity = facts.getValue("slots_context_tokens");
   return {
     ...USUAL_CONCLUSIONS,
     counters: concludePrompt(facts),
     metricsAreOff: facts.getValue("metrics_off") === 1,
-    isAsleep: facts.getValue("model_awake") === 0,
+    ...concludeState(facts),
     tokensAreBooked: facts.getName(STEP_NAME) === FINISH_NAME ? "finish" : "step",
     kvCacheCapacity: capacity === null ? absent("missing") : present(capacity),
     // With `--kv-unified` each slot says the whole pool.
@@ -285,7 +379,7 @@ export const LLAMACPP: Dialect = {
   paths: [
     { path: METRICS_PATH, when: "each_round" },
     { path: "/slots", when: "same_round" },
-    { path: "/props", when: "same_round" },
+    { path: "/props", when: "once" },
     { path: "/v1/models", when: "once" },
   ],
   modelOwner: "llamacpp",

@@ -139,7 +139,8 @@ export interface EngineFacts {
 export type EngineConclusions =
   & Pick<
     EngineSample,
-    | "isAsleep"
+    | "modelState"
+    | "modelFault"
     | "kvCacheCapacity"
     | "kvCacheCapacityIsEstimate"
     | "prefixCacheIsOff"
@@ -164,7 +165,7 @@ export const UNDESCRIBED: Pick<
 
 /** Of servers that say nothing of sleep, nor of the size of their KV cache. */
 export const USUAL_CONCLUSIONS: EngineConclusions = {
-  isAsleep: false,
+  modelState: "loaded",
   prefixCacheUnit: "tokens",
   prefixCacheIsOff: false,
   kvCacheCapacity: absent("unsupported"),
@@ -175,8 +176,7 @@ export interface Answer {
   readonly path: string;
   readonly status: number;
   readonly text: string;
-  /** The header `Server`. */
-  readonly serverHeader: string | null;
+  readonly header: (name: string) => string | null;
 }
 
 /**

@@ -74,14 +74,24 @@ function writeLoaded(model: JsonRecord, now: EpochSeconds): string {
 
 function createRound({ listInner }: { readonly listInner?: ListInner }): Round {
   const askInner = createInnerRound(listInner, PREFIX);
+  let onDisk: readonly JsonRecord[] | null = null;
+  let listedFor = "";
   return async (ask, now) => {
     const ps = await ask(LOADED_PATH);
     const loaded = ps.status === 200 ? parseModels(ps.text) : null;
-    if (loaded === null) return ps;
-    const tags = await ask(DISK_PATH);
-    const onDisk = (tags.status === 200 ? parseModels(tags.text) : null) ?? [];
+    if (loaded === null) {
+      onDisk = null;
+      return ps;
+    }
     const names = new Set(loaded.map(({ name }) => name));
-    const unloaded = onDisk.filter(({ name }) => !names.has(name));
+    // A model that is pulled or deleted shows when another loads or unloads.
+    const wanted = [...names].sort().join("\n");
+    if (onDisk === null || wanted !== listedFor) {
+      const tags = await ask(DISK_PATH);
+      onDisk = tags.status === 200 ? parseModels(tags.text) : null;
+      listedFor = wanted;
+    }
+    const unloaded = (onDisk ?? []).filter(({ name }) => !names.has(name));
     return `# TYPE ${PREFIX}model_loaded gauge\n` +
       loaded.map((model) => writeLoaded(model, now)).join("") +
       unloaded.map(({ name }) => writeSample("model_loaded", String(name), 0)).join("") +
@@ -90,15 +100,15 @@ function createRound({ listInner }: { readonly listInner?: ListInner }): Round {
 }
 
 function conclude(facts: EngineFacts): EngineConclusions {
-  const isAsleep = facts.getValue("model_loaded") === 0;
+  const modelState = facts.getValue("model_loaded") === 0 ? "unloaded" : "loaded";
   const ofInner = LLAMACPP.conclude(facts);
   const unsupported = absent("unsupported");
   if (facts.getValue("requests_processing") !== null) {
-    return { ...ofInner, isAsleep, gauges: { ...ofInner.gauges, waiting: unsupported } };
+    return { ...ofInner, modelState, gauges: { ...ofInner.gauges, waiting: unsupported } };
   }
   return {
     ...ofInner,
-    isAsleep,
+    modelState,
     kvCacheCapacity: unsupported,
     gauges: { running: unsupported, kvCacheUsageRatio: unsupported },
     counters: createRecord(COUNTER_KEYS, () => unsupported),
@@ -112,7 +122,7 @@ export const OLLAMA: Dialect = {
   defaultPort: 11_434,
   paths: [
     { path: LOADED_PATH, when: "each_round" },
-    { path: DISK_PATH, when: "same_round" },
+    { path: DISK_PATH, when: "once" },
     { path: "/v1/models", when: "once" },
   ],
   modelOwner: "library",

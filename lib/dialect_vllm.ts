@@ -87,7 +87,9 @@ function conclude(facts: EngineFacts): EngineConclusions {
   const prefixCaching = facts.configuration.get("enable_prefix_caching");
   return {
     counters: { ...readTokensBySource(facts), ...readFailures(facts) },
-    isAsleep: sleep.get("weights_offloaded") === 1 || sleep.get("discard_all") === 1,
+    modelState: sleep.get("weights_offloaded") === 1 || sleep.get("discard_all") === 1
+      ? "asleep"
+      : "loaded",
     prefixCacheUnit: queriesName !== null && BLOCK_COUNTING_NAMES.has(queriesName)
       ? "blocks or tokens"
       : "tokens",

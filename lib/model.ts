@@ -189,6 +189,13 @@ export const NO_METRICS: MetricTable = { entries: [], values: new Float64Array()
 /** Old servers do not say which; the ratio is the same. */
 type CacheUnit = "tokens" | "blocks or tokens";
 
+/**
+ * `asleep`: it gives memory back until a request wakes it. `unloaded`: its server can load it.
+ * `failed`: its process ended.
+ */
+export const MODEL_STATES = ["loaded", "loading", "asleep", "unloaded", "failed"] as const;
+export type ModelState = typeof MODEL_STATES[number];
+
 /** One engine of one model, as of one scrape. */
 export interface EngineSample {
   /** First served name; sanitized. */
@@ -207,8 +214,9 @@ export interface EngineSample {
   readonly created: Reading<EpochSeconds>;
   readonly prefixCacheUnit: CacheUnit;
   readonly prefixCacheIsOff: boolean;
-  /** Sleeping servers answer no requests until woken. */
-  readonly isAsleep: boolean;
+  readonly modelState: ModelState;
+  /** Why it failed; absent unless it did. Sanitized. */
+  readonly modelFault?: string;
   readonly kvCacheCapacity: Reading;
   /** Whether capacity is blocks × block size, which is wrong for hybrid models. */
   readonly kvCacheCapacityIsEstimate: boolean;
@@ -416,17 +424,11 @@ export const RULE_STATUSES = [
 export type RuleStatus = typeof RULE_STATUSES[number];
 
 /** What its scrapes say. */
-export type ScrapeStatus = "PENDING" | "OK" | "LOAD" | "INIT" | "SLEEP" | "STALE" | "DOWN";
+export type ScrapeStatus =
+  | ("PENDING" | "OK" | "LOAD" | "INIT" | "SLEEP" | "UNLOADED")
+  | ("STALE" | "DOWN");
 /** A rule that fires takes the place of OK. */
 export type ReplicaStatus = ScrapeStatus | RuleStatus;
-
-/** USD per million tokens; `null` if unset. */
-export interface TokenPrices {
-  readonly input: number | null;
-  readonly output: number | null;
-  /** `null`: priced as input. */
-  readonly cachedInput: number | null;
-}
 
 /** A service-level objective: `target` of the observations are at most `limit`. */
 export interface Objective {

@@ -16,6 +16,7 @@ import {
   type LifetimeFigures,
   listMetrics,
   type LoraSample,
+  MODEL_STATES,
   NO_METRICS,
   type Scrape,
   type ServerInfo,
@@ -67,15 +68,8 @@ import {
 import { FLAG_OF_LIMIT, LIMIT_KINDS } from "./rules_limits.ts";
 import { computeEndpointStatus, getScrapeInterval, getScrapeRecord } from "./rules_status.ts";
 import type { State } from "./state.ts";
-import type { EndpointState } from "./state_endpoint.ts";
-import {
-  describeUrl,
-  type Fleet,
-  getHostName,
-  getUptime,
-  type ModelGroup,
-  type Row,
-} from "./state_fleet.ts";
+import { type EndpointState, getUptime } from "./state_endpoint.ts";
+import { describeUrl, type Fleet, getHostName, type ModelGroup, type Row } from "./state_fleet.ts";
 import { PEAK_KEYS } from "./stats_series.ts";
 import type { Attainment, ObjectiveFigures } from "./stats_slo.ts";
 import type { Peaks, SessionCounts } from "./stats_totals.ts";
@@ -349,9 +343,15 @@ export const REPLICA: ValueType<Within<Row>> = object<Within<Row>>([
   field(
     "status",
     TEXT,
-    "OK, PENDING, LOAD, INIT, SLEEP, STALE, DOWN, or the word of a rule that fires",
+    "OK, PENDING, LOAD, INIT, SLEEP, UNLOADED, STALE, DOWN, or the word of a rule that fires",
   ),
   field("model", orNull(TEXT), "name of the model", (row) => row.replica?.sample.modelName ?? null),
+  field("modelState", orNull(TEXT), MODEL_STATES.join(", "), (row) => {
+    return row.replica?.sample.modelState ?? null;
+  }),
+  field("modelFault", orNull(TEXT), "why the model failed", (row) => {
+    return row.replica?.sample.modelFault ?? null;
+  }),
   field(
     "engine",
     orNull(TEXT),
@@ -394,6 +394,7 @@ const ROW_COUNTS = object<Fleet["counts"]>([
   field("down", count("replicas"), "DOWN"),
   field("loading", count("replicas"), "LOAD"),
   field("pending", count("replicas"), "PENDING"),
+  field("unloaded", count("models"), "UNLOADED: models that servers can load, in no other count"),
   field("countedElsewhere", count("rows"), "in no total, as others count the same requests"),
 ]);
 

@@ -7,7 +7,7 @@ import { type GpuCost, isHint, type RateCost, type SpanCost, type UsdRate } from
 import type { GpuPrice } from "./cost_prices.ts";
 import type { GpuShare } from "./gpu_attribution.ts";
 import type { GpuOutlier, GpuReport, GpuSample, MigInstance } from "./gpu_model.ts";
-import type { TokenPrices } from "./model.ts";
+import type { TokenPrices } from "./cost.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import {
   BOOLEAN,

@@ -264,8 +264,12 @@ function conclude(
         ? [{ key: subject.key, since: endedAt, verdict: worst }]
         : [],
   );
+  const findDown = (key: string) =>
+    events.lines.find(({ kind, subject, endedAt }) =>
+      kind === "DOWN" && subject.key === key && endedAt === null
+    );
   const failingSince = (key: string): Seconds | null =>
-    memory.endpoints.get(key.split("\n", 1)[0])?.failingSince ?? null;
+    memory.endpoints.get(key.split("\n", 1)[0])?.failingSince ?? findDown(key)?.beganAt ?? null;
   return computeFleetVerdict({ statuses, standing, recent, failingSince, watched });
 }
 

@@ -102,7 +102,10 @@ export function listLasting(
     for (const engine of one.engines) {
       const replica = describeEngine(one, engine);
       subjectOf.set(engine.key, replica);
-      if (statuses.get(engine.key) === "SLEEP") lasting.push({ kind: "SLEEP", subject: replica });
+      const own = statuses.get(engine.key);
+      // Of the endpoint, it is told once.
+      const isOwn = own === "SLEEP" || (status === "OK" && (own === "DOWN" || own === "LOAD"));
+      if (isOwn) lasting.push({ kind: own, subject: replica });
     }
   }
   for (const { isFiring, since, first, worst } of alerts) {

@@ -10,6 +10,7 @@ import type {
   Endpoint,
   EngineSample,
   FailureKind,
+  ModelState,
   ReplicaStatus,
   Scrape,
   ScrapeFailure,
@@ -142,10 +143,17 @@ export function computeEndpointStatus(
   return record.age === null || record.age > limit ? "DOWN" : "STALE";
 }
 
+const STATUS_OF_MODEL: Readonly<Record<Exclude<ModelState, "loaded">, ScrapeStatus>> = {
+  loading: "LOAD",
+  asleep: "SLEEP",
+  unloaded: "UNLOADED",
+  failed: "DOWN",
+};
+
 export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord): ScrapeStatus {
   const status = computeEndpointStatus(record);
   if (status !== "OK") return status;
-  if (sample.isAsleep) return "SLEEP";
+  if (sample.modelState !== "loaded") return STATUS_OF_MODEL[sample.modelState];
   const { running, waiting, kvCacheUsageRatio } = sample.gauges;
   const isInitializing = [running, waiting, kvCacheUsageRatio].every((gauge) =>
     !isPresent(gauge) && gauge.reason === "initializing"
@@ -153,9 +161,11 @@ export function computeReplicaStatus(sample: EngineSample, record: ScrapeRecord)
   return isInitializing ? "INIT" : "OK";
 }
 
+const NOT_COMPARED: ReadonlySet<ReplicaStatus> = new Set(["INIT", "SLEEP", "UNLOADED"]);
+
 /** Only these replicas are compared. */
 export function isAwake(status: ReplicaStatus): boolean {
-  return isCounted(status) && status !== "INIT" && status !== "SLEEP";
+  return isCounted(status) && !NOT_COMPARED.has(status);
 }
 
 /** Effect of a cause. */

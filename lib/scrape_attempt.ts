@@ -192,7 +192,7 @@ function createAsk(attempt: Attempt): Ask {
     // Other answers are of JSON, which tells.
     const isCut = path.startsWith(METRICS_PATH) && !isFramed(response) && !/(?:^|\n)$/.test(text);
     if (isCut) throw new ProblemError(describeFault("cut", showUrl(attempt)));
-    return { path, status: response.status, text, serverHeader: response.header("server") };
+    return { path, status: response.status, text, header: response.header };
   };
 }
 
@@ -244,7 +244,8 @@ export function takeModels(server: KnownServer): ModelList | null {
 export async function askRound(attempt: Attempt, round: Round): Promise<Uint8Array> {
   const answer = await round(createAsk(attempt), attempt.platform.epochSeconds());
   if (typeof answer !== "string") {
-    const { path, status, text, serverHeader } = answer;
+    const { path, status, text, header } = answer;
+    const serverHeader = header("server");
     attempt.url = attempt.endpoint.metricsUrl.slice(0, -METRICS_PATH.length) + path;
     throw describeRefusal(attempt, { status, head: text.slice(0, HEAD_BYTES), serverHeader });
   }

@@ -53,7 +53,7 @@ export async function identifyKind(ask: Ask): Promise<Identity> {
   const isEmpty = answer.status === 200 && listsNothing(answer);
   const models = answer.status === 200 ? parseModelList(answer.text) : null;
   const isKind = ({ modelOwner, serverHeader, proofs }: Dialect): boolean => {
-    if (serverHeader !== undefined && answer.serverHeader === serverHeader) return true;
+    if (serverHeader !== undefined && answer.header("server") === serverHeader) return true;
     return models?.owners.has(modelOwner) === true || (isEmpty && proofs !== undefined);
   };
   for (const dialect of DIALECTS) {

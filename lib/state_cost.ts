@@ -22,13 +22,12 @@ import {
 import type { Figures } from "./model.ts";
 import { absent, averageReadings, isPresent, present, type Reading } from "./reading.ts";
 import { isCounted } from "./rules_status.ts";
-import { getServerTotals } from "./state_endpoint.ts";
+import { getServerTotals, getUptime } from "./state_endpoint.ts";
 import {
   areOwnersKnown,
   type Fleet,
   type FleetSources,
   getHostName,
-  getUptime,
   listServingHosts,
   type Row,
 } from "./state_fleet.ts";

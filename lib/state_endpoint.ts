@@ -8,6 +8,7 @@ import type { WatchedLog } from "./log.ts";
 import {
   type Endpoint,
   type EngineSample,
+  type FailureKind,
   type Figures,
   type KeptScrape,
   type Objective,
@@ -18,7 +19,7 @@ import {
 } from "./model.ts";
 import { computeLimit, getLimitPeakValues, type Limit, NO_LIMIT } from "./rules_limits.ts";
 import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
-import { absent, present } from "./reading.ts";
+import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { computeFigures, NO_FIGURES } from "./stats_aggregate.ts";
 import { continueMark, type Mark, measureMark, pauseMark, startMark } from "./stats_mark.ts";
 import { appendFigures, appendGap, NO_SERIES, type Series } from "./stats_series.ts";
@@ -45,7 +46,7 @@ import {
   type ServerCounts,
   startHistory,
 } from "./stats_window.ts";
-import type { Seconds } from "./units.ts";
+import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
 export interface EngineState {
   /** Endpoint, model and engine, on separate lines. */
@@ -96,6 +97,36 @@ export interface EndpointState {
 
 export function listEngines({ engines }: EndpointState): readonly CurrentEngine[] {
   return [...engines.values()].filter((engine): engine is CurrentEngine => engine.replica !== null);
+}
+
+export interface Fault {
+  readonly kind: FailureKind | "model_failed";
+  readonly message: string;
+}
+
+export function findFault({ failure }: EndpointState, engine: CurrentEngine | null): Fault | null {
+  const message = engine?.replica.sample.modelFault;
+  return failure ?? (message === undefined ? null : { kind: "model_failed", message });
+}
+
+/** Longer uptimes are wrong start times (several API servers export none). */
+const MAX_UPTIME: Seconds = 10 * 365 * SECONDS_PER_DAY;
+
+/**
+ * Returns the uptime by the server's start time, up to its last answer; absent if the start time is
+ * not exported or implausible.
+ */
+export function getUptime(
+  known: EndpointState,
+  state: { readonly nowEpoch: EpochSeconds },
+): Reading<Seconds> {
+  if (known.scrape === null) return absent("missing");
+  const { processStart, countersCreated } = known.scrape;
+  const start = isPresent(processStart) ? processStart : countersCreated;
+  if (!isPresent(start)) return start;
+  const until = known.failure === null ? state.nowEpoch : known.scrape.receivedAtEpoch;
+  const uptime = until - start.value;
+  return uptime > 0 && uptime < MAX_UPTIME ? present(uptime) : absent("unsupported");
 }
 
 /** @param countedElsewhere Keys of engines to leave out. */

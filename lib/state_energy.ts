@@ -91,7 +91,8 @@ function measurePower(host: HostState, indexes: ReadonlySet<number>, {
 }
 
 /** A sum that lacks an engine would make tokens look dear. */
-function sumTokens(rows: readonly EnergyRow[]): Reading {
+function sumTokens(all: readonly EnergyRow[]): Reading {
+  const rows = all.filter(({ status }) => status !== "UNLOADED");
   if (!rows.every(({ status }) => isCounted(status))) return absent("stale");
   const rates = rows.map(({ figures }) => figures.lastMinute.generationTokensPerSecond);
   return rates.find((rate) => !isPresent(rate)) ?? sumReadings(rates);

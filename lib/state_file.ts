@@ -186,7 +186,7 @@ function parseEngine(value: unknown): EngineSample {
       [...HISTOGRAM_KEYS, ...LABELLED_KEYS].filter((key) => initializing.has(key)),
     ),
     prefixCacheIsOff: false,
-    isAsleep: false,
+    modelState: "loaded",
     kvCacheCapacity: absent("missing"),
     kvCacheCapacityIsEstimate: false,
     configuration: new Map(),

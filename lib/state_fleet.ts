@@ -18,7 +18,10 @@ import { type AdvisedVerdict, adviseEngine, adviseVerdict } from "./state_advice
 import {
   type CurrentEngine,
   type EndpointState,
+  type Fault,
+  findFault,
   getServerTotals,
+  getUptime,
   listEngines,
 } from "./state_endpoint.ts";
 import { computeEnergy, type FleetEnergy } from "./state_energy.ts";
@@ -46,7 +49,7 @@ import {
   sumTotals,
 } from "./stats_totals.ts";
 import { identifyGroup, type ReplicaSample } from "./stats_window.ts";
-import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
+import type { EpochSeconds, Seconds } from "./units.ts";
 
 export interface FleetSources {
   readonly ui: Pick<Ui, "grouping">;
@@ -157,6 +160,8 @@ export interface Row extends LogFacts {
   readonly label: string;
   readonly state: EndpointState;
   readonly status: ReplicaStatus;
+  /** Why it cannot be scraped, or its model failed; `null` if neither. */
+  readonly fault: Fault | null;
   /** In no total and no group: other rows count the same requests. */
   readonly isCountedElsewhere: boolean;
   /** `null` if no engine is known. */
@@ -224,26 +229,6 @@ export interface Fleet {
   readonly energy: FleetEnergy;
 }
 
-/** Longer uptimes are wrong start times (several API servers export none). */
-const MAX_UPTIME: Seconds = 10 * 365 * SECONDS_PER_DAY;
-
-/**
- * Returns the uptime by the server's start time, up to its last answer; absent if the start time is
- * not exported or implausible.
- */
-export function getUptime(
-  known: EndpointState,
-  state: { readonly nowEpoch: EpochSeconds },
-): Reading<Seconds> {
-  if (known.scrape === null) return absent("missing");
-  const { processStart, countersCreated } = known.scrape;
-  const start = isPresent(processStart) ? processStart : countersCreated;
-  if (!isPresent(start)) return start;
-  const until = known.failure === null ? state.nowEpoch : known.scrape.receivedAtEpoch;
-  const uptime = until - start.value;
-  return uptime > 0 && uptime < MAX_UPTIME ? present(uptime) : absent("unsupported");
-}
-
 /** Fills in what has no window yet. `rows` are those of the figures. */
 function showSinceStart(
   figures: Figures,
@@ -278,10 +263,15 @@ export function getSectionKey(row: Row, grouping: Grouping): string | null {
   return grouping === "host" ? row.host : row.state.endpoint.targetLabels?.get(grouping) ?? null;
 }
 
+/** Has figures; a model that is not loaded has none. */
+function isMerged(status: ReplicaStatus): boolean {
+  return isCounted(status) && status !== "UNLOADED";
+}
+
 /** Lifetime counts include servers that are down. */
 function mergeFigures(rows: readonly Row[]): Figures {
   const listReplicas = (some: readonly Row[]) => some.flatMap(({ replica }) => replica ?? []);
-  const counted = rows.filter(({ status }) => isCounted(status));
+  const counted = rows.filter(({ status }) => isMerged(status));
   const lifetime = computeLifetime(listReplicas(rows));
   return { ...computeFigures(listReplicas(counted)), lifetime };
 }
@@ -304,7 +294,7 @@ function computeServiceLevels(
 function haveSameFigures(rows: readonly Row[], before: readonly Row[]): boolean {
   return rows.length === before.length &&
     rows.every(({ replica, status }, i) =>
-      replica === before[i].replica && isCounted(status) === isCounted(before[i].status)
+      replica === before[i].replica && isMerged(status) === isMerged(before[i].status)
     );
 }
 
@@ -322,7 +312,7 @@ function createGroup(
     ? before.figures
     : mergeFigures(rows);
   const isSame = figures === before?.figures;
-  const owners = rows.filter(({ replica, status }) => replica !== null && isCounted(status));
+  const owners = rows.filter(({ replica, status }) => replica !== null && isMerged(status));
   return {
     ...{ key, modelName, label },
     figures,
@@ -423,6 +413,7 @@ function createRow(
   const figures = engine === null || status === "DOWN" ? NO_FIGURES : engine.figures;
   return {
     ...{ key, name, place, label: isOneModel ? place : name, state: known, status, host },
+    fault: findFault(known, engine),
     isCountedElsewhere: sources.evaluation.countedElsewhere.has(key),
     ...{ replica, figures, shown: showSinceStart(figures, [{ replica, state: known }]) },
     age: scrape === null ? null : Math.max(0, sources.now - scrape.receivedAt),
@@ -453,10 +444,12 @@ function mergeEvents({ evaluation, hosts, hookLog }: FleetSources): readonly Eve
   return [...lines, ...others].sort((a, b) => a.beganAt - b.beganAt);
 }
 
+/** A model that its server only could load is no replica. */
 function countRows(all: readonly Row[]) {
-  const rows = all.filter(({ replica, isCountedElsewhere }) =>
+  const listed = all.filter(({ replica, isCountedElsewhere }) =>
     !replica?.sample.isShared && !isCountedElsewhere
   );
+  const rows = listed.filter(({ status }) => status !== "UNLOADED");
   const count = (status: ReplicaStatus): number =>
     rows.filter((row) => row.status === status).length;
   return {
@@ -466,6 +459,7 @@ function countRows(all: readonly Row[]) {
     down: count("DOWN"),
     loading: count("LOAD"),
     pending: count("PENDING"),
+    unloaded: listed.length - rows.length,
     countedElsewhere: all.filter((row) => row.isCountedElsewhere).length,
   };
 }

@@ -274,7 +274,7 @@ export function createSamplePoint(
     at,
     packed,
     movedAt: hasProgressed ? at : before.movedAt,
-    isAsleep: sample.isAsleep,
+    isAsleep: sample.modelState !== "loaded",
   };
 }
 

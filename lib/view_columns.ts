@@ -132,6 +132,7 @@ const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } 
 const STATUS_MEANINGS: Readonly<Partial<Record<ReplicaStatus, Meaning>>> = {
   OK: "ok",
   SLEEP: "dim",
+  UNLOADED: "dim",
   INIT: "dim",
   PENDING: "dim",
   LOAD: "name",
@@ -140,7 +141,7 @@ const STATUS_MEANINGS: Readonly<Partial<Record<ReplicaStatus, Meaning>>> = {
 };
 /** From best to worst. */
 const STATUS_ORDER: readonly ReplicaStatus[] = [
-  ...["OK", "SLEEP", "INIT", "PENDING", "LOAD"] as const,
+  ...["OK", "SLEEP", "UNLOADED", "INIT", "PENDING", "LOAD"] as const,
   ...RULE_STATUSES.toReversed(),
   ...["STALE", "DOWN"] as const,
 ];
@@ -353,7 +354,8 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "state",
     title: "STATE",
-    help: "OK, PENDING, LOAD, INIT, SLEEP, STALE with its age, DOWN, or the rule that fires",
+    help:
+      "OK, PENDING, LOAD, INIT, SLEEP, UNLOADED, STALE with its age, DOWN, or the rule that fires",
     align: "left",
     priority: 1,
     minWidth: STATE_WIDTH,

@@ -8,7 +8,8 @@ import { FLAG_OF_LIMIT } from "./rules_limits.ts";
 import { describeRule } from "./rules_table.ts";
 import type { State } from "./state.ts";
 import type { AdvisedCause } from "./state_advice.ts";
-import { getUptime, type Row } from "./state_fleet.ts";
+import { getUptime } from "./state_endpoint.ts";
+import type { Row } from "./state_fleet.ts";
 import { listGpus } from "./state_gpus.ts";
 import { cutText, maskSecrets, wrapText } from "./text.ts";
 import { formatClock, formatTimestamp } from "./units.ts";
@@ -89,8 +90,8 @@ export function listEvidence(
   state: State,
 ): readonly string[] {
   if (signal === "down" || signal === "stale") {
-    const said = rows.flatMap(({ state: { failure }, death }) =>
-      death === null ? failure?.message ?? [] : `died: ${death.text}`
+    const said = rows.flatMap(({ fault, death }) =>
+      death === null ? fault?.message ?? [] : `died: ${death.text}`
     );
     return [...new Set(said)];
   }

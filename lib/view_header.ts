@@ -187,12 +187,18 @@ function describeFailures(state: State): Piece[] {
     return status === "LOAD" ? [] : [{ failure, displayName, status }];
   });
   const groups = Map.groupBy(failing, ({ failure, status }) => `${status} ${failure.kind}`);
-  return [...groups.values()].map((group) => {
+  const ofModels = state.fleet.rows.flatMap(({ label, status, fault }): Piece[] =>
+    status === "DOWN" && fault?.kind === "model_failed"
+      ? [{ text: `DOWN  ${label}  ${fault.message}`, meaning: "alert" }]
+      : []
+  );
+  const ofEndpoints = [...groups.values()].map((group): Piece => {
     const [{ failure, status }] = group;
     const places = joinPlaces(group.map(({ displayName }) => displayName));
     const text = `${status}  ${places}  ${failure.message}`;
     return { text, meaning: status === "DOWN" ? "alert" : "warn" };
   });
+  return [...ofEndpoints, ...ofModels];
 }
 
 /** Names of models in objectives that no server serves, once all have answered. */

@@ -215,7 +215,9 @@ export function renderLogPage(
   ];
 }
 
-/** `3 of 5 up, 2 loading`. */
-export function countUp({ up, total, loading }: Fleet["counts"]): string {
-  return `${up} of ${total} up${loading === 0 ? "" : `, ${loading} loading`}`;
+/** `3 of 5 up, 2 loading, 4 unloaded`. */
+export function countUp({ up, total, loading, unloaded }: Fleet["counts"]): string {
+  const more = [[loading, "loading"], [unloaded, "unloaded"]] as const;
+  const counts = more.flatMap(([count, word]) => count === 0 ? [] : [`, ${count} ${word}`]);
+  return `${up} of ${total} up${counts.join("")}`;
 }

@@ -9,7 +9,8 @@ import { isPresent, mapReading } from "./reading.ts";
 import { FLAG_OF_LIMIT } from "./rules_limits.ts";
 import { describeRule } from "./rules_table.ts";
 import type { State } from "./state.ts";
-import { getUptime, type Row } from "./state_fleet.ts";
+import { getUptime } from "./state_endpoint.ts";
+import type { Row } from "./state_fleet.ts";
 import type { SeriesKey } from "./stats_series.ts";
 import type { PeakKey } from "./stats_series.ts";
 import { cutText, cutTextMiddle, measureWidth, padText } from "./text.ts";
@@ -160,8 +161,8 @@ function renderLimit({ row: { limit, advice }, sample, paint }: Subject): string
 
 /** Why it cannot be scraped, its alerts, then what is over, newest first. */
 function renderProblems({ row, state, paint }: Subject, lines: number): string[] {
-  const { failure, endpoint } = row.state;
-  const failing = failure === null ? [] : [` ${paint(failure.message, "warn")}`];
+  const { fault, state: { endpoint } } = row;
+  const failing = fault === null ? [] : [` ${paint(fault.message, "warn")}`];
   const firing = row.alerts.map((alert) => {
     const { title } = describeRule(alert.newest.rule);
     const since = formatElapsed("since ", state.now - alert.since);

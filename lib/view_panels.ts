@@ -7,7 +7,7 @@ import { sumCounts } from "./model.ts";
 import { isPresent, present, type Reading, sumReadings } from "./reading.ts";
 import { EVENT_KINDS, type EventLine, identifyLine } from "./rules_alerts.ts";
 import type { State } from "./state.ts";
-import { getUptime } from "./state_fleet.ts";
+import { getUptime } from "./state_endpoint.ts";
 import type { PeakKey } from "./stats_series.ts";
 import type { Peaks } from "./stats_totals.ts";
 import { formatClock } from "./units.ts";

@@ -51,11 +51,11 @@ function nameCause({ signal }: AdvisedCause): string {
 function describeCause(cause: AdvisedCause, row: Row, state: State): string {
   const { signal, verdict, key } = cause;
   if (signal === "down" || signal === "stale") {
-    const { failure } = row.state;
-    if (failure === null) return "has not answered";
+    const { fault } = row;
+    if (fault === null) return "has not answered";
     if (row.death !== null) return `died: ${row.death.text}`;
     // Its place stands before it.
-    return failure.message.replace(/^"[^"]*" /, "");
+    return fault.message.replace(/^"[^"]*" /, "");
   }
   const alert = state.evaluation.alerts.find(({ first }) =>
     first.key === key && first.rule === signal
@@ -78,7 +78,7 @@ function describeRow(row: Row, causes: readonly AdvisedCause[], state: State): P
   return [
     {
       kind: nameCause(first),
-      place: row.place,
+      place: row.fault?.kind === "model_failed" ? row.label : row.place,
       text: [...new Set(said)].filter((text) => text !== "").join("; "),
       span: formatSince(first.since, state),
       meaning,
@@ -98,7 +98,7 @@ function foldRows(
   const [[, [first]]] = entries;
   const rows = entries.map(([row]) => row);
   const times = entries.flatMap(([, [{ since }]]) => since ?? []);
-  const kinds = new Set(rows.map(({ state: { failure } }) => failure?.kind));
+  const kinds = new Set(rows.map(({ fault }) => fault?.kind));
   const [kind] = kinds;
   const why = kinds.size === 1 && kind !== undefined ? ` ${kind.replaceAll("_", " ")}` : "";
   return {

@@ -72,6 +72,7 @@ export function chooseColumns(
 const CALM_STATUSES: ReadonlySet<unknown> = new Set([
   "OK",
   "SLEEP",
+  "UNLOADED",
   "INIT",
   "PENDING",
   "LOAD",

@@ -27,7 +27,7 @@ export function joinPlaces(places: readonly string[]): string {
 
 /** The failure in brackets, if it is the same for all. */
 function describeCause(rows: readonly Row[]): string {
-  const kinds = new Set(rows.map(({ state }) => state.failure?.kind));
+  const kinds = new Set(rows.map(({ fault }) => fault?.kind));
   const [kind] = kinds;
   return kinds.size === 1 && kind !== undefined ? ` (${kind.replaceAll("_", " ")})` : "";
 }
@@ -78,7 +78,10 @@ function nameSlowGpu({ slowGpus: [outlier] }: Row): string {
 /** Describes rows with the same causes; the evidence only of a single row. */
 function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
   const [{ signal, verdict, key, level }] = causes;
-  const places = joinPlaces(rows.map(({ place }) => place));
+  // Of several models at one place, one may have failed.
+  const places = joinPlaces(
+    rows.map(({ place, label, fault }) => fault?.kind === "model_failed" ? label : place),
+  );
   if (signal === "down") {
     const death = rows.length === 1 ? rows[0].death : null;
     return `${places} down${death === null ? describeCause(rows) : describeDeath(death)}`;

@@ -11,7 +11,7 @@ import {
   type TokenAmounts,
 } from "../lib/cost.ts";
 import { parsePriceFile } from "../lib/cost_prices.ts";
-import type { TokenPrices } from "../lib/model.ts";
+import type { TokenPrices } from "../lib/cost.ts";
 import { absent, present, type Reading } from "../lib/reading.ts";
 
 const NO_PRICES: TokenPrices = { input: null, cachedInput: null, output: null };

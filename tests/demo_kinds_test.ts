@@ -46,14 +46,14 @@ Deno.test("ANSWER_WRITERS answer as each kind of server, with the figures of the
   const { scrapes: [, latest] } = await scrapeMixed([20, 60]);
   assertEquals(
     latest.flatMap(({ engines }) =>
-      engines.map(({ server, modelName, isAsleep }) => [server.name, modelName, isAsleep])
+      engines.map(({ server, modelName, modelState }) => [server.name, modelName, modelState])
     ),
     [
-      ["vLLM", "meta-llama/Llama-3.1-8B-Instruct", false],
-      ["SGLang", "Qwen/Qwen3-32B", false],
-      ["llama.cpp", "gemma-3-12b-it-Q4_K_M", false],
-      ["Ollama", "mistral-small3.2:24b", false],
-      ["Ollama", "nomic-embed-text:latest", true],
+      ["vLLM", "meta-llama/Llama-3.1-8B-Instruct", "loaded"],
+      ["SGLang", "Qwen/Qwen3-32B", "loaded"],
+      ["llama.cpp", "gemma-3-12b-it-Q4_K_M", "loaded"],
+      ["Ollama", "mistral-small3.2:24b", "loaded"],
+      ["Ollama", "nomic-embed-text:latest", "unloaded"],
     ],
   );
   const [, { server: sglang }, { server: llama }] = createDemoFleet(1, START, "");

@@ -7,6 +7,7 @@ import {
   expectScrape,
   listPaths,
   readText,
+  scrapeInTurn,
   scrapeKind,
   startKind,
 } from "./fixtures/kinds.ts";
@@ -26,10 +27,10 @@ async function scrapeEngines(answers: Answers): Promise<readonly EngineSample[]>
 Deno.test("LLAMACPP reads the figures of a loaded b11434", async () => {
   const [engine, ...others] = await scrapeEngines(LOADED);
   assertEquals(others, []);
-  assertEquals([engine.modelName, engine.server.name, engine.isAsleep], [
+  assertEquals([engine.modelName, engine.server.name, engine.modelState], [
     "small-llama",
     "llama.cpp",
-    false,
+    "loaded",
   ]);
   assertEquals(engine.gauges.running.value, 4);
   assertEquals(engine.gauges.waiting.value, 6);
@@ -77,7 +78,7 @@ Deno.test("LLAMACPP never lets generated tokens fall between a slot's release an
     const text = await ask?.((path) => {
       const answer = answers[path];
       const [status, text] = typeof answer === "string" ? [200, answer] : [404, ""];
-      return Promise.resolve({ path, status, text, serverHeader: null });
+      return Promise.resolve({ path, status, text, header: () => null });
     }, 0);
     tokens.push(Number(/tokens_generated_total\{.*\} (\d+)/.exec(String(text))?.[1] ?? NaN));
   }
@@ -133,10 +134,111 @@ Deno.test("LLAMACPP asks a router for loaded models alone, without loading one",
   ]);
   assertEquals(
     expectScrape(outcome).engines.map((
-      { modelName, isAsleep, gauges },
-    ) => [modelName, isAsleep, gauges.running.value]),
-    [["second-llama", true, null], ["small-llama", false, 4], ["third-llama", true, null]],
+      { modelName, modelState, gauges },
+    ) => [modelName, modelState, gauges.running.value]),
+    [
+      ["second-llama", "unloaded", null],
+      ["small-llama", "loaded", 4],
+      ["third-llama", "unloaded", null],
+    ],
   );
+  await server.close();
+});
+
+Deno.test("LLAMACPP tells the states of a router's models, and why one failed", async () => {
+  const query = "?model=a&autoload=false";
+  const list = (...models: readonly (readonly [id: string, status: object])[]): string =>
+    JSON.stringify({ data: models.map(([id, status]) => ({ id, status })) });
+  const server = startKind(() => ({
+    "/props": readText("llamacpp/router-props.json"),
+    "/models": list(
+      ["a", { value: "loaded", args: ["--port", "1"] }],
+      ["b", { value: "loading" }],
+      ["c", { value: "downloading" }],
+      ["d", { value: "sleeping" }],
+      ["e", { value: "unloaded" }],
+      ["f", { value: "unloaded", failed: true, exit_code: 137 }],
+      ["g", { value: "unloaded", failed: true }],
+      ["h", { value: "loaded" }],
+      ["i", { value: "loaded" }],
+    ),
+    [`/metrics${query}`]: METRICS,
+    [`/slots${query}`]: SLOTS,
+    // Since the list: one has been unloaded, one loads again.
+    "/metrics?model=h&autoload=false": 400,
+    "/metrics?model=i&autoload=false": 503,
+  }), "llama.cpp");
+  const { engines } = expectScrape((await scrapeKind(server))[0]);
+  assertEquals(
+    engines.map(({ modelName, modelState, modelFault }) => [modelName, modelState, modelFault]),
+    [
+      ["a", "loaded", undefined],
+      ["b", "loading", undefined],
+      ["c", "loading", undefined],
+      ["d", "asleep", undefined],
+      ["e", "unloaded", undefined],
+      ["f", "failed", "its process ended with exit code 137: see the log of the router"],
+      ["g", "failed", "its process ended: see the log of the router"],
+      ["h", "unloaded", undefined],
+      ["i", "loading", undefined],
+    ],
+  );
+  await server.close();
+});
+
+Deno.test("LLAMACPP asks a router for no slots of a model that can sleep", async () => {
+  const ask = async (status: object, build: string): Promise<readonly string[]> => {
+    const server = startKind(() => ({
+      "/props": readText("llamacpp/router-props.json").replace("b11434", build),
+      "/models": JSON.stringify({ data: [{ id: "a", status }] }),
+      "/metrics?model=a&autoload=false": METRICS,
+    }), "llama.cpp");
+    await scrapeKind(server);
+    await server.close();
+    return listPaths(server).slice(3);
+  };
+  const sleeps = { value: "loaded", args: ["--port", "1", "--sleep-idle-seconds", "60"] };
+  assertEquals(await ask(sleeps, "b11434"), ["/metrics?model=a&autoload=false"]);
+  assertEquals(await ask(sleeps, "b10434"), []);
+});
+
+Deno.test("LLAMACPP is asked for its properties once, after a restart and after a failure", async () => {
+  let answers: Answers = LOADED;
+  let start: number | null = 1;
+  const server = startKind(
+    () => answers,
+    "llama.cpp",
+    () => start === null ? "" : `Process-Start-Time-Unix: ${start}\r\n`,
+  );
+  const other = { ...LOADED, "/props": PROPS.replaceAll("small-llama", "other-llama") };
+  const scrapes = scrapeInTurn(server, 10, {
+    serverName: "llama.cpp",
+    commandLine: "llama-server -m m.gguf",
+  });
+  const round = async (): Promise<readonly string[]> => {
+    const before = server.requests.length;
+    const { value: outcome } = await scrapes.next();
+    if (outcome === undefined) throw new Error("no scrape is left");
+    const name = isScrapeFailure(outcome) ? outcome.kind : outcome.engines[0].modelName;
+    return [name, ...listPaths(server).slice(before)];
+  };
+  const usual = ["/metrics", "/slots"] as const;
+  assertEquals(await round(), ["small-llama", "/props", ...usual]);
+  assertEquals(await round(), ["small-llama", ...usual]);
+  assertEquals(await round(), ["small-llama", ...usual]);
+  [answers, start] = [other, 2];
+  assertEquals(await round(), ["other-llama", ...usual, "/props", ...usual]);
+  assertEquals(await round(), ["other-llama", ...usual]);
+  answers = { "/props": 503, "/metrics": 503 };
+  assertEquals(await round(), ["server_error", "/metrics"]);
+  assertEquals(await round(), ["server_error", "/props"]);
+  answers = LOADED;
+  assertEquals(await round(), ["small-llama", "/props", ...usual]);
+  // Without --metrics nothing else tells of a restart.
+  [answers, start] = [{ ...LOADED, "/metrics": 501 }, null];
+  await round();
+  assertEquals(await round(), ["small-llama", "/props", ...usual]);
+  await scrapes.next();
   await server.close();
 });
 

@@ -7,6 +7,7 @@ import {
   expectScrape,
   listPaths,
   readText,
+  scrapeInTurn,
   scrapeKind,
   startKind,
 } from "./fixtures/kinds.ts";
@@ -21,15 +22,36 @@ const ANSWERS = {
   "/api/tags": TAGS,
 };
 
-Deno.test("OLLAMA shows loaded models, and others as asleep", async () => {
+Deno.test("OLLAMA lists what is on disk once, and again when another model is loaded", async () => {
+  let answers: Answers = ANSWERS;
+  const server = startKind(() => answers);
+  const paths: (readonly string[])[] = [];
+  for await (const _ of scrapeInTurn(server, 6)) {
+    paths.push(listPaths(server).slice(paths.flat().length));
+    if (paths.length === 2) answers = { ...ANSWERS, "/api/ps": '{"models":[]}' };
+    if (paths.length === 4) answers = { ...ANSWERS, "/api/ps": 500 };
+    if (paths.length === 5) answers = ANSWERS;
+  }
+  await server.close();
+  assertEquals(paths.map((asked) => asked.filter((path) => path.startsWith("/api/"))), [
+    ["/api/version", "/api/ps", "/api/tags"],
+    ["/api/ps"],
+    ["/api/ps", "/api/tags"],
+    ["/api/ps"],
+    ["/api/ps"],
+    ["/api/ps", "/api/tags"],
+  ]);
+});
+
+Deno.test("OLLAMA shows loaded models, and others as unloaded", async () => {
   const server = startKind(() => ANSWERS);
   const [outcome] = await scrapeKind(server);
   await server.close();
   const { engines } = expectScrape(outcome);
-  assertEquals(engines.map(({ modelName, isAsleep }) => [modelName, isAsleep]), [
-    ["small-llama:latest", false],
-    ["second-llama:latest", true],
-    ["third-llama:latest", true],
+  assertEquals(engines.map(({ modelName, modelState }) => [modelName, modelState]), [
+    ["small-llama:latest", "loaded"],
+    ["second-llama:latest", "unloaded"],
+    ["third-llama:latest", "unloaded"],
   ]);
   const [{ gauges, counters, server: { noSuchFigures }, metrics }] = engines;
   assertEquals(gauges.running, { value: null, reason: "unsupported" });
@@ -48,7 +70,7 @@ async function readUnload(expiresAt: string): Promise<number | null> {
   const answers: Readonly<Record<string, string>> = { "/api/ps": ps, "/api/tags": TAGS };
   const now = new Date("2026-11-28T18:09:21Z").getTime() / 1000;
   const text = await OLLAMA.createRound?.({ commandLine: null })(
-    (path) => Promise.resolve({ path, status: 200, text: answers[path], serverHeader: null }),
+    (path) => Promise.resolve({ path, status: 200, text: answers[path], header: () => null }),
     now,
   );
   const found = /model_unload_seconds\{.*\} (\S+)/.exec(String(text))?.[1];
@@ -161,8 +183,8 @@ Deno.test("OLLAMA joins a model and its server only where no other fits", async 
 Deno.test("OLLAMA is not down when a model's server is gone", async () => {
   const gone = startInner({ parameters: NaN });
   await gone.close();
-  const { engines: [{ gauges, isAsleep }] } = await scrapeWithInner(PS, [
+  const { engines: [{ gauges, modelState }] } = await scrapeWithInner(PS, [
     { ...gone, close: () => Promise.resolve() },
   ], 2);
-  assertEquals([gauges.running.value, isAsleep], [null, false]);
+  assertEquals([gauges.running.value, modelState], [null, "loaded"]);
 });

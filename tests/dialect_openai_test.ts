@@ -16,10 +16,13 @@ for (const owner of ["organization_owner", "tabbyAPI", undefined]) {
     const server = startKind(() => ({ "/v1/models": list(owner, "a", "b") }));
     const outcomes = await scrapeKind(server, { count: 2 });
     const { engines } = expectScrape(outcomes[1]);
-    assertEquals(engines.map((engine) => [engine.server.name, engine.modelName, engine.isAsleep]), [
-      ["OpenAI API", "a", false],
-      ["OpenAI API", "b", false],
-    ]);
+    assertEquals(
+      engines.map(({ server, modelName, modelState }) => [server.name, modelName, modelState]),
+      [
+        ["OpenAI API", "a", "loaded"],
+        ["OpenAI API", "b", "loaded"],
+      ],
+    );
     const [{ gauges, counters, kvCacheCapacity }] = engines;
     for (const reading of [...Object.values(gauges), ...Object.values(counters), kvCacheCapacity]) {
       assertEquals(reading, absent("unsupported"));

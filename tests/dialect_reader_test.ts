@@ -596,7 +596,7 @@ Deno.test("parseEngineMetrics() uses LoRA's newest series, whose value is a time
 });
 
 Deno.test("parseEngineMetrics() parses the sleep state, and waiting by reason besides the total", () => {
-  const { gauges, labelled, isAsleep } = readOne(
+  const { gauges, labelled, modelState } = readOne(
     ["num_requests_waiting", 5],
     ['num_requests_waiting_by_reason{reason="capacity"}', 3],
     ['num_requests_waiting_by_reason{reason="deferred"}', 2],
@@ -606,7 +606,7 @@ Deno.test("parseEngineMetrics() parses the sleep state, and waiting by reason be
   );
   assertEquals(gauges.waiting, { value: 5 });
   assertEquals([...labelled.waitingByReason ?? []], [["capacity", 3], ["deferred", 2]]);
-  assert(isAsleep);
+  assertEquals(modelState, "asleep");
 });
 
 // ---- Prefixes, Ray, other dialects.

@@ -142,7 +142,7 @@ Deno.test("createLoadsRound() asks for loads until a server has none, and names 
 
 Deno.test("createLoadsRound() passes on what refuses metrics", async () => {
   const refused = await start()(
-    (path) => Promise.resolve({ path, status: 503, text: "", serverHeader: null }),
+    (path) => Promise.resolve({ path, status: 503, text: "", header: () => null }),
     0,
   );
   assert(typeof refused === "object");

@@ -63,7 +63,7 @@ Deno.test("computeFigures() of TGI equals the figures of its requests", async ()
 
 Deno.test("parseEngineMetrics() of TGI: a server that has served nothing is idle, and counts from 0", async () => {
   const idle = await read("");
-  assertEquals([idle.modelName, idle.isAsleep], [MODEL, false]);
+  assertEquals([idle.modelName, idle.modelState], [MODEL, "loaded"]);
   assertEquals(idle.gauges.running, present(0));
   assertEquals(idle.gauges.waiting, present(0));
   assertEquals(idle.counters.generationTokens, absent("initializing"));

@@ -33,7 +33,7 @@ Deno.test("conclude() counts as cached what was not computed, else uses the coun
 Deno.test("conclude() reports both depths of sleep", () => {
   const say = (state: string, value: number): boolean =>
     readEngine(writeEngine([RUNNING, [`engine_sleep_state{sleep_state="${state}"}`, value]]))
-      .isAsleep;
+      .modelState === "asleep";
   assertEquals(
     [say("weights_offloaded", 1), say("discard_all", 1), say("discard_all", 0), say("awake", 1)],
     [true, true, false, false],

@@ -86,8 +86,8 @@ async function createKinds(): Promise<Readonly<Record<string, Watched>>> {
         [`/slots${QUERY}`]: llamaCpp["/slots"],
       },
       serverHeader: "llama.cpp",
-      once: ONCE,
-      eachRound: ["/props", "/models", `/metrics${QUERY}`, `/slots${QUERY}`],
+      once: [...ONCE, "/props"],
+      eachRound: ["/models", `/metrics${QUERY}`, `/slots${QUERY}`],
     },
     "llama.cpp behind a proxy": {
       answers: { ...llamaCpp, "/v1/models": 401 },
@@ -103,8 +103,8 @@ async function createKinds(): Promise<Readonly<Record<string, Watched>>> {
         "/api/ps": readText("ollama/ps.json"),
         "/api/tags": readText("ollama/tags.json"),
       },
-      once: ["/", "/api/version", ...ONCE],
-      eachRound: ["/api/ps", "/api/tags"],
+      once: ["/", "/api/version", "/api/tags", ...ONCE],
+      eachRound: ["/api/ps"],
     },
     "TGI": {
       answers: { ...tgi, "/v1/models": readText("engines/tgi-3.3.7/models.json") },

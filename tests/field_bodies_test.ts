@@ -56,7 +56,7 @@ Deno.test("each stage and replica of a pipeline is an engine", async () => {
   assertEquals([running.value, waiting.value], [10, 7]);
   const [first] = bodies[1].engines;
   assertEquals(first.configuration.get("block_size"), "64");
-  assertEquals([first.configuration.has("stage"), first.isAsleep], [false, false]);
+  assertEquals([first.configuration.has("stage"), first.modelState], [false, "loaded"]);
 });
 
 Deno.test("each pod of a federation is an engine, named by the pod alone", async () => {

@@ -220,6 +220,8 @@ export interface EndpointDocument {
 }
 
 export interface ReplicaDocument {
+  readonly modelState: string | null;
+  readonly modelFault: string | null;
   readonly displayName: string;
   readonly url: string;
   readonly status: string;

@@ -192,7 +192,18 @@ Deno.test("createReport() says how a server was started, as far as that is known
 
 /** Keys that are null where there is nothing that they could say, and need no reason. */
 const MAY_BE_NULL: ReadonlySet<string> = new Set([
-  ...["model", "engine", "ageSeconds", "figures", "cacheConfig", "failure", "scrape", "lora"],
+  ...[
+    "model",
+    "modelState",
+    "modelFault",
+    "engine",
+    "ageSeconds",
+    "figures",
+    "cacheConfig",
+    "failure",
+    "scrape",
+    "lora",
+  ],
   ...["session", "advice", "flag", "log"],
   ...["redirectedTo", "kvCacheUsageRatioMaxReplica"],
   ...["server", "version", "maxModelLenTokens", "parallelism", "commandLine"],

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { FailureKind, ReplicaStatus } from "../lib/model.ts";
+import { type FailureKind, MODEL_STATES, type ReplicaStatus } from "../lib/model.ts";
 import type { PodFacts } from "../lib/pod.ts";
 import {
   computeEndpointStatus,
@@ -83,6 +83,14 @@ Deno.test("computeReplicaStatus() is SLEEP at each sleep level", () => {
   assertEquals(judge(...sleep(0, 0, 1)), "SLEEP");
 });
 
+Deno.test("computeReplicaStatus() tells the states of a model apart", () => {
+  const sample = readEngine(writeEngine([["num_requests_running", 0]]));
+  assertEquals(
+    MODEL_STATES.map((modelState) => computeReplicaStatus({ ...sample, modelState }, WELL)),
+    ["OK", "LOAD", "SLEEP", "UNLOADED", "DOWN"],
+  );
+});
+
 Deno.test("computeReplicaStatus() puts failed scrapes first", () => {
   const asleep = readEngine(writeEngine([
     ["num_requests_running", 0],
@@ -98,7 +106,7 @@ Deno.test("isCounted() is false for PENDING, STALE and DOWN", () => {
 });
 
 Deno.test("isAwake() is false if rules cannot be evaluated", () => {
-  const all = ["PENDING", "OK", "HOT", "STALLED", "INIT", "SLEEP", "STALE", "DOWN"] as const;
+  const all = ["PENDING", "OK", "HOT", "STALLED", "INIT", "SLEEP", "UNLOADED", "DOWN"] as const;
   assertEquals(all.filter(isAwake), ["OK", "HOT", "STALLED"]);
 });
 

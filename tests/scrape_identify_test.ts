@@ -1,6 +1,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isScrapeFailure } from "../lib/scrape.ts";
-import { type Answers, listPaths, readText, scrapeKind, startKind } from "./fixtures/kinds.ts";
+import {
+  type Answers,
+  expectScrape,
+  listPaths,
+  readText,
+  scrapeKind,
+  startKind,
+} from "./fixtures/kinds.ts";
 import { VLLM_BODY } from "./hostile_server.ts";
 
 const list = (owner: string): string =>
@@ -28,7 +35,10 @@ Deno.test("identifyKind() neither wakes a sleeping llama.cpp nor asks more of it
   );
   const outcomes = await scrapeKind(server, { count: 2 });
   assertEquals(listPaths(server), ["/v1/models", "/props", "/props"]);
-  assert(outcomes.every((outcome) => !isScrapeFailure(outcome) && outcome.engines[0].isAsleep));
+  assertEquals(
+    outcomes.map((outcome) => expectScrape(outcome).engines[0].modelState),
+    ["asleep", "asleep"],
+  );
   await server.close();
 });
 

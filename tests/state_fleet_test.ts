@@ -2,13 +2,8 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import type { Endpoint } from "../lib/model.ts";
 import { present } from "../lib/reading.ts";
 import { type Message, type State, update } from "../lib/state.ts";
-import {
-  areOwnersKnown,
-  attributeGpus,
-  createFleet,
-  getUptime,
-  listGpusOf,
-} from "../lib/state_fleet.ts";
+import { getUptime } from "../lib/state_endpoint.ts";
+import { areOwnersKnown, attributeGpus, createFleet, listGpusOf } from "../lib/state_fleet.ts";
 import { computeMemoryRatio } from "../lib/gpu_outliers.ts";
 import { LOCAL_HOST } from "../lib/host.ts";
 import { getHost, listGpus } from "../lib/state_gpus.ts";
@@ -74,7 +69,7 @@ Deno.test("createFleet() leaves stale rows out of every total", () => {
   assertEquals(rows.map(({ status }) => status), ["OK", "STALE", "DOWN", "OK", "OK", "DOWN"]);
   assertEquals(counts, {
     ...{ total: 6, up: 3, stale: 1, down: 2, loading: 0, pending: 0 },
-    countedElsewhere: 0,
+    ...{ unloaded: 0, countedElsewhere: 0 },
   });
   assertEquals(total.figures.replicaCount, 3);
   const up = rows.filter(({ status }) => status === "OK");

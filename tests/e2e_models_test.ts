@@ -1,0 +1,58 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { readText, startKind } from "./fixtures/kinds.ts";
+import { readDocument, runProgram } from "./program_runs.ts";
+
+const QUERY = "?model=small-llama&autoload=false";
+
+/** A llama.cpp router whose models are in each of the states. */
+function startRouter() {
+  const status = {
+    "small-llama": { value: "loaded" },
+    "one-loads": { value: "loading" },
+    "one-sleeps": { value: "sleeping" },
+    "one-failed": { value: "unloaded", failed: true, exit_code: 1 },
+    "one-unloaded": { value: "unloaded" },
+  };
+  return startKind(() => ({
+    "/v1/models": '{"object":"list","data":[{"id":"small-llama","owned_by":"llamacpp"}]}',
+    "/props": readText("llamacpp/router-props.json"),
+    "/models": JSON.stringify({
+      data: Object.entries(status).map(([id, one]) => ({ id, status: one })),
+    }),
+    [`/metrics${QUERY}`]: readText("llamacpp/load-010.prom"),
+    [`/slots${QUERY}`]: readText("llamacpp/load-010.slots.json"),
+  }), "llama.cpp");
+}
+
+Deno.test("the states of models are told apart, a failed one is trouble, an unloaded one no replica", async () => {
+  const router = startRouter();
+  try {
+    const args = [router.origin, "--once", "--interval", "0", "--no-gpu"];
+    const json = await runProgram([...args, "--output", "json"]);
+    const { replicas, total, verdict } = readDocument(json.stdout);
+    assertEquals(
+      replicas.map(({ model, status, modelState, modelFault }) =>
+        [model, status, modelState, modelFault].join(" ").trim()
+      ),
+      [
+        "small-llama QUEUING loaded",
+        "one-loads LOAD loading",
+        "one-sleeps SLEEP asleep",
+        "one-failed DOWN failed its process ended with exit code 1: see the log of the router",
+        "one-unloaded UNLOADED unloaded",
+      ],
+    );
+    const { total: count, up, loading, down, unloaded } = total.replicaCounts;
+    assertEquals({ count, up, loading, down, unloaded }, {
+      ...{ count: 4, up: 2, loading: 1, down: 1, unloaded: 1 },
+    });
+    assertEquals(verdict.status, "CRITICAL");
+    const text = await runProgram(args);
+    assertMatch(text.stdout, /4 replicas/);
+    assertMatch(text.stdout, /2 of 4 up, 1 loading, 1 unloaded/);
+    assertMatch(text.stdout, /DOWN .*one-failed.* its process ended with exit code 1/);
+    assertEquals([json.code, text.code], [0, 0]);
+  } finally {
+    await router.close();
+  }
+});
