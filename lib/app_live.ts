@@ -60,6 +60,8 @@ const MAX_ROUND_WAIT: Seconds = 0.25;
  * part of an interval, so that the drawing at its end serves for both.
  */
 const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1.05;
+/** The same as a part of the interval: slow polls change little in a second. */
+const SCRAPE_REDRAW_SHARE = 0.525;
 
 /** The time in which servers on this machine have answered first. */
 const HOSTS_PAUSE: Seconds = 0.05;
@@ -151,16 +153,14 @@ function isAmongMany({ session: { watched } }: Screen): boolean {
 }
 
 function measurePause(screen: Screen): Seconds {
-  const { session: { platform, busy }, known } = screen;
+  const { session: { platform, busy, state }, known } = screen;
   if (!isAmongMany(screen)) {
     if (busy.size > 0) return MAX_ROUND_WAIT;
     // The first figures do not wait.
     return known.fleet.verdict.level === "PENDING" ? 0 : MIN_REDRAW_INTERVAL;
   }
-  return Math.max(
-    MIN_REDRAW_INTERVAL,
-    known.now + MIN_SCRAPE_REDRAW_INTERVAL - platform.monotonicSeconds(),
-  );
+  const interval = Math.max(MIN_SCRAPE_REDRAW_INTERVAL, SCRAPE_REDRAW_SHARE * state.interval);
+  return Math.max(MIN_REDRAW_INTERVAL, known.now + interval - platform.monotonicSeconds());
 }
 
 /** Delayed, since more changes may follow. */

@@ -149,28 +149,48 @@ export function parseSpan(text: string): Seconds | null {
   return days * SECONDS_PER_DAY + hours * SECONDS_PER_HOUR + minutes * SECONDS_PER_MINUTE + seconds;
 }
 
+type Command = Pick<ProcessInfo, "commandLine" | "serverName" | "arguments">;
+
+function parseCommand(text: string): Command {
+  const masked = maskSecrets(text.slice(0, MAX_COMMAND_LENGTH).trim());
+  const commandLine = sanitizeText(masked, MAX_COMMAND_WIDTH);
+  return {
+    commandLine,
+    // Once: what follows asks this of every process and its ancestors.
+    serverName: identifyCommand(commandLine),
+    arguments: commandLine.split(/\s+/),
+  };
+}
+
+/** Parses listings of one machine: most commands are those of the listing before. */
+function createProcessParser(): (text: string) => ProcessTable {
+  let known = new Map<string, Command>();
+  return (text) => {
+    const processes = new Map<number, ProcessInfo>();
+    const commands = new Map<string, Command>();
+    for (const line of text.split("\n")) {
+      const match = LINE.exec(line);
+      if (match === null) continue;
+      const [, pid, parentPid, groupId, elapsed, user, text] = match;
+      const command = known.get(text) ?? parseCommand(text);
+      commands.set(text, command);
+      processes.set(Number(pid), {
+        pid: Number(pid),
+        parentPid: Number(parentPid),
+        groupId: Number(groupId),
+        startedSecondsAgo: parseSpan(elapsed),
+        user: sanitizeText(user),
+        ...command,
+      });
+    }
+    known = commands;
+    return processes;
+  };
+}
+
 /** Parses the output of `ps`, in its order. */
 export function parseProcessTable(text: string): ProcessTable {
-  const processes = new Map<number, ProcessInfo>();
-  for (const line of text.split("\n")) {
-    const match = LINE.exec(line);
-    if (match === null) continue;
-    const [, pid, parentPid, groupId, elapsed, user, command] = match;
-    const masked = maskSecrets(command.slice(0, MAX_COMMAND_LENGTH).trim());
-    const commandLine = sanitizeText(masked, MAX_COMMAND_WIDTH);
-    processes.set(Number(pid), {
-      pid: Number(pid),
-      parentPid: Number(parentPid),
-      groupId: Number(groupId),
-      startedSecondsAgo: parseSpan(elapsed),
-      user: sanitizeText(user),
-      commandLine,
-      // Once: what follows asks this of every process and its ancestors.
-      serverName: identifyCommand(commandLine),
-      arguments: commandLine.split(/\s+/),
-    });
-  }
-  return processes;
+  return createProcessParser()(text);
 }
 
 /** Returns the process itself, then its ancestors; empty if the pid is unknown. */
@@ -254,7 +274,10 @@ async function listPorts(machine: Asked): Promise<readonly ListeningPort[] | str
   return reasons.join(", ");
 }
 
-async function listAll(machine: Asked): Promise<ProcessListing> {
+async function listAll(
+  machine: Asked,
+  parse: ReturnType<typeof createProcessParser>,
+): Promise<ProcessListing> {
   const [ports, processes] = await Promise.all([
     listPorts(machine),
     machine.runProgram({ name: "ps", arguments: PS_ARGUMENTS, ...LIMITS }),
@@ -265,7 +288,7 @@ async function listAll(machine: Asked): Promise<ProcessListing> {
   }
   const hasTable = processes.kind === "exited" && processes.code === 0;
   if (!hasTable) problems.push(`processes are unknown: ${describeFailure("ps", processes)}`);
-  const table = parseProcessTable(hasTable ? processes.stdout : "");
+  const table = parse(hasTable ? processes.stdout : "");
   const listening = typeof ports === "string" ? [] : ports;
   return { listening, processes: table, problems };
 }
@@ -282,11 +305,12 @@ export function createProcessLister(
     (systems as readonly string[]).includes(machine.operatingSystem)
   );
   if (!isKnown) return null;
+  const parse = createProcessParser();
   let newest: { readonly listing: Promise<ProcessListing>; readonly at: Seconds } | null = null;
   return () => {
     const at = machine.monotonicSeconds();
     if (newest === null || at - newest.at > lifetime) {
-      newest = { listing: listAll(machine), at };
+      newest = { listing: listAll(machine, parse), at };
     }
     return newest.listing;
   };

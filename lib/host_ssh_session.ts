@@ -233,6 +233,21 @@ function callShell(
   });
 }
 
+/** What is sent in one turn is one write: it wakes ssh once. */
+function createSender(writer: WritableStreamDefaultWriter<Uint8Array>): (text: string) => void {
+  let waiting = "";
+  const flush = (): void => {
+    const bytes = new TextEncoder().encode(waiting);
+    waiting = "";
+    // A broken pipe shows in the end of the program.
+    writer.write(bytes).catch(() => {});
+  };
+  return (text) => {
+    if (waiting === "") queueMicrotask(flush);
+    waiting += text;
+  };
+}
+
 /** The session starts at once. */
 export function startSshSession(
   { startTimer }: Pick<Platform, "startTimer">,
@@ -245,10 +260,7 @@ export function startSshSession(
     reading: { nonce, pending: [], text: "", from: 0, hasAnswered: false },
     hello: Promise.withResolvers(),
     readers: [program.stdout.getReader(), program.stderr.getReader()],
-    send: (text) => {
-      // A broken pipe shows in the end of the program.
-      writer.write(new TextEncoder().encode(text)).catch(() => {});
-    },
+    send: createSender(writer),
     // It is closed already if a write has failed.
     closeInput: () => writer.abort().catch(() => {}),
     ...{ stderr: "", cause: null, isOver: false, nextId: 1 },

@@ -36,6 +36,7 @@ import {
   acceptLink,
   getHost,
   type HostState,
+  listGpus,
   type MachineProcesses,
   NO_HOST,
 } from "./state_gpus.ts";
@@ -310,6 +311,16 @@ function setHost(state: State, name: string, change: HostChange): State {
   return { ...state, hosts: new Map([...state.hosts, [name, host]]) };
 }
 
+/** With hundreds of hosts, the fleet waits for the next `clock`, unless the GPUs are new. */
+function acceptGpus(
+  state: State,
+  { report, machine, host }: Extract<Message, { readonly kind: "gpus_sampled" }>,
+): State {
+  const known = getHost(state.hosts, host);
+  const accepted = setHost(state, host, (one) => acceptGpuReport(one, report, machine, host));
+  return known.link !== null && listGpus(known).length > 0 ? accepted : deriveFleet(accepted);
+}
+
 function stepInterval(interval: Seconds, direction: 1 | -1): Seconds {
   const steps = direction > 0 ? INTERVAL_STEPS : [...INTERVAL_STEPS].reverse();
   return steps.find((step) => (step - interval) * direction > 0) ?? interval;
@@ -409,12 +420,8 @@ export function update(state: State, message: Message): State {
       const { failure } = message;
       return updateEndpoint(state, failure.endpointKey, (known) => acceptFailure(known, failure));
     }
-    case "gpus_sampled": {
-      const { report, machine, host } = message;
-      return deriveFleet(
-        setHost(state, host, (known) => acceptGpuReport(known, report, machine, host)),
-      );
-    }
+    case "gpus_sampled":
+      return acceptGpus(state, message);
     // With hundreds of hosts or servers, the fleet waits for the next `clock`.
     case "host_sampled":
       return setHost(state, message.host, (known) => acceptHostSample(known, message.sample));

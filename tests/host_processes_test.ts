@@ -91,6 +91,20 @@ Deno.test("createProcessLister() shares one listing among concurrent callers", a
   }
 });
 
+Deno.test("createProcessLister() sees what has changed since the listing before", async () => {
+  const outcomes: Record<string, ProgramOutcome> = { ss: print(SS), ps: print(PS) };
+  const lister = createProcessLister(createMachine(outcomes).platform, -1);
+  const look = async () => (await lister?.())?.processes.get(7);
+  const before = await look();
+  outcomes.ps = print("7 1 7 01:10 other vllm serve m --port 31337\n");
+  const later = await look();
+  assertEquals([later?.user, later?.startedSecondsAgo], ["other", 70]);
+  assert(later?.arguments === before?.arguments, "parsed once");
+  outcomes.ps = print("7 1 7 00:01 root sleep 9\n");
+  const [{ serverName = "", commandLine = "" } = {}] = [await look()];
+  assertEquals([serverName, commandLine], [null, "sleep 9"]);
+});
+
 Deno.test("createProcessLister() lists this machine", needsProgram("ps"), async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const listing = await createProcessLister(createDenoPlatform())?.();

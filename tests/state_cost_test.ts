@@ -266,3 +266,14 @@ Deno.test("createBill() sums models and unused GPUs to the whole, and needs ever
     { numRuns: 150 },
   );
 });
+
+Deno.test("update() leaves known GPUs behind ssh to the next clock, and bills new ones at once", () => {
+  const link = { kind: "up", latency: null, way: "forwarding" } as const;
+  const linked = update(startState([]), { kind: "host_linked", host: "gpu1", link });
+  const first = sampleGpus(linked, [EIGHT], [], [], "gpu1");
+  assert(first.bill !== linked.bill);
+  const next = sampleGpus(first, [EIGHT.slice(1)], [], [], "gpu1");
+  assert(next.bill === first.bill);
+  assertEquals(next.hosts.get("gpu1")?.report?.gpus.length, 7);
+  assert(advance(next, 1).bill !== first.bill);
+});
