@@ -13,19 +13,24 @@ import { findLogPlace, nameLogPlace, readLogText } from "./host_log_source.ts";
 import type { ProcessInfo } from "./host_processes.ts";
 import { findDialectOf, findServerProcess } from "./host_servers.ts";
 import type { Dialect } from "./dialect_model.ts";
-import type { LogPlace, ServerLog, WatchedLog } from "./log.ts";
+import type { Source } from "./discovery_source.ts";
+import type { LogPlace, LogText, ServerLog, WatchedLog } from "./log.ts";
+import type { Platform } from "./platform.ts";
+import type { PodFacts } from "./pod.ts";
 import { isLoading } from "./rules_status.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { listEndpointsOn } from "./state_fleet.ts";
 import type { Seconds } from "./units.ts";
 
-/** While a model loads or a log is shown. Through ssh, a log may be much to send. */
+/** While a model loads or a log is shown. From elsewhere, a log may be much to send. */
 const MIN_INTERVAL: Seconds = 2;
-const MIN_SSH_INTERVAL: Seconds = 5;
+const MIN_FAR_INTERVAL: Seconds = 5;
 /** While a server is away: a listing of processes is not free. */
 const IDLE_INTERVAL: Seconds = 10;
 /** How long the news of a failure may wait for its reason. */
 const EXPLANATION_LIMIT: Seconds = 0.5;
+/** Of one cluster in a round, to spare its API server. */
+const MAX_POD_LOGS = 10;
 
 /** What was found out of a server; a process that has ended is remembered for its last words. */
 interface KnownServer {
@@ -37,6 +42,20 @@ interface KnownServer {
 
 interface LogWatch {
   readonly session: Session;
+  /** Those whose logs it reads. */
+  readonly listEndpoints: () => readonly EndpointState[];
+  readonly read: (known: EndpointState) => Promise<WatchedLog>;
+  /** Of logs in a round: those that were read longest ago. */
+  readonly limit: number;
+  /** By endpoint key. */
+  readonly readAt: Map<string, Seconds>;
+  /** While there is news. */
+  readonly interval: Seconds;
+}
+
+/** The servers of a host. */
+interface HostServers {
+  readonly session: Session;
   readonly host: Host;
   /** By endpoint key. */
   readonly servers: Map<string, KnownServer>;
@@ -47,7 +66,10 @@ function isShown({ state: { ui } }: Session, { endpoint }: EndpointState): boole
   return ui.screen === "log" && ui.selectedKey?.split("\n", 1)[0] === endpoint.key;
 }
 
-async function findProcess({ host }: LogWatch, known: EndpointState): Promise<ProcessInfo | null> {
+async function findProcess(
+  { host }: HostServers,
+  known: EndpointState,
+): Promise<ProcessInfo | null> {
   const port = getHostAndPort(known.endpoint)?.port ?? null;
   if (host.listProcesses === null || port === null) return null;
   return findServerProcess(await host.listProcesses(), port);
@@ -55,7 +77,7 @@ async function findProcess({ host }: LogWatch, known: EndpointState): Promise<Pr
 
 /** Looks again at the process, and where a new one logs. */
 async function findServer(
-  { host, servers }: LogWatch,
+  { host, servers }: HostServers,
   { key, process, named }: {
     readonly key: string;
     readonly process: ProcessInfo | null;
@@ -81,45 +103,79 @@ const UNKNOWN_PROCESS = "no process of this server is found: name its log with -
 const UNKNOWN_PLACE = "where it logs is not known: name its log with --log";
 
 /** A log that says so when it is first read may have said so for long. */
-function getReadyTime(known: EndpointState, { isReady }: ServerLog, host: Host): Seconds | null {
+function getReadyTime(known: EndpointState, { isReady }: ServerLog, now: Seconds): Seconds | null {
   if (!isReady) return null;
   const before = known.log?.log ?? null;
-  return before === null || before.isReady ? known.log?.readyAt ?? null : host.monotonicSeconds();
+  return before === null || before.isReady ? known.log?.readyAt ?? null : now;
 }
 
-async function readLog(
-  watch: LogWatch,
+function createWatchedLog(
+  { platform }: Session,
   known: EndpointState,
-): Promise<WatchedLog> {
-  const { session: { platform, options }, host } = watch;
+  { read, dialect, ...facts }: Pick<WatchedLog, "processStartedAt" | "source"> & {
+    readonly read: LogText;
+    /** Its grammar reads nothing into the log of another kind of server. */
+    readonly dialect: Dialect;
+  },
+): WatchedLog {
+  const before = known.log;
+  const common = { ...facts, readyAt: before?.readyAt ?? null, flags: dialect.flags };
+  if ("problem" in read) return { ...common, problem: read.problem, log: before?.log ?? null };
+  const log = parseServerLog(read.text, {
+    grammar: dialect.log ?? null,
+    nowEpoch: platform.epochSeconds(),
+    utcOffset: platform.utcOffset(),
+  });
+  const readyAt = getReadyTime(known, log, platform.monotonicSeconds());
+  return { ...common, problem: null, log, readyAt };
+}
+
+function getNamedDialect({ endpoint }: EndpointState): Dialect {
+  return findDialect(endpoint.serverName) ?? DIALECTS[0];
+}
+
+async function readHostLog(watch: HostServers, known: EndpointState): Promise<WatchedLog> {
+  const { session, host } = watch;
   const { key } = known.endpoint;
-  const named = options.logs.get(key) ?? null;
+  const named = session.options.logs.get(key) ?? null;
   const process = await findProcess(watch, known);
   const server = await findServer(watch, { key, process, named });
   const place = named ?? server?.place ?? null;
-  // Its grammar reads nothing into the log of another kind of server.
-  const dialect = server?.dialect ?? findDialect(known.endpoint.serverName) ?? DIALECTS[0];
-  const common = {
-    readyAt: known.log?.readyAt ?? null,
+  const unknown = server === null ? UNKNOWN_PROCESS : UNKNOWN_PLACE;
+  const watched = createWatchedLog(session, known, {
     processStartedAt: process === null ? null : server?.startedAt ?? null,
     source: place === null ? null : nameLogPlace(place),
-    flags: dialect.flags,
-  };
-  if (place === null) {
-    return { ...common, problem: server === null ? UNKNOWN_PROCESS : UNKNOWN_PLACE, log: null };
-  }
-  const read = await readLogText(host, place);
-  if ("problem" in read) return { ...common, problem: read.problem, log: known.log?.log ?? null };
-  const log = parseServerLog(read.text, {
-    grammar: dialect.log ?? null,
-    nowEpoch: host.epochSeconds(),
-    utcOffset: platform.utcOffset(),
+    dialect: server?.dialect ?? getNamedDialect(known),
+    read: place === null ? { problem: unknown } : await readLogText(host, place),
   });
-  return { ...common, problem: null, log, readyAt: getReadyTime(known, log, host) };
+  return place === null ? { ...watched, log: null } : watched;
+}
+
+/** Of the container that runs; the clocks may differ. */
+function getContainerStart({ state, startedAt }: PodFacts, platform: Platform): Seconds | null {
+  const runs = state === "starting" || state === "ready" || state === "terminating";
+  if (!runs || startedAt === null) return null;
+  return platform.monotonicSeconds() - Math.max(0, platform.epochSeconds() - startedAt);
+}
+
+async function readPodLog(
+  session: Session,
+  pod: PodFacts,
+  { known, readLog }: {
+    readonly known: EndpointState;
+    readonly readLog: NonNullable<Source["readLog"]>;
+  },
+): Promise<WatchedLog> {
+  return createWatchedLog(session, known, {
+    processStartedAt: getContainerStart(pod, session.platform),
+    source: `kubectl logs -n ${pod.namespace} ${pod.name} -c ${pod.container}`,
+    dialect: getNamedDialect(known),
+    read: await readLog(pod),
+  });
 }
 
 async function updateLog(watch: LogWatch, known: EndpointState): Promise<void> {
-  const log = await readLog(watch, known);
+  const log = await watch.read(known);
   if (watch.session.stop.signal.aborted) return;
   const { key } = known.endpoint;
   dispatch(watch.session, { kind: "log_read", endpointKey: key, log });
@@ -127,18 +183,50 @@ async function updateLog(watch: LogWatch, known: EndpointState): Promise<void> {
   if (log.log?.isReady && known.log?.log?.isReady === false) pollSoon(watch.session, key);
 }
 
-/** Of a host's servers that do not answer or are shown. Never rejects. */
+/** Of servers that do not answer or are shown. Never rejects. */
 async function readLogs(watch: LogWatch): Promise<void> {
-  const { session, host } = watch;
-  const wanted = listEndpointsOn(session.state, host.name).filter((known) =>
-    known.failure !== null || isShown(session, known)
-  );
+  const { session, readAt, limit } = watch;
+  const getTurn = (known: EndpointState): number =>
+    isShown(session, known) ? -Infinity : readAt.get(known.endpoint.key) ?? -1;
+  const wanted = watch.listEndpoints()
+    .filter((known) => known.failure !== null || isShown(session, known))
+    .toSorted((a, b) => getTurn(a) - getTurn(b)).slice(0, limit);
+  for (const { endpoint } of wanted) readAt.set(endpoint.key, session.platform.monotonicSeconds());
   await Promise.all(wanted.map((known) => updateLog(watch, known)));
+}
+
+function createHostWatch(session: Session, host: Host): LogWatch {
+  const watch: HostServers = { session, host, servers: new Map() };
+  return {
+    session,
+    listEndpoints: () => listEndpointsOn(session.state, host.name),
+    read: (known) => readHostLog(watch, known),
+    ...{ limit: Infinity, readAt: new Map() },
+    interval: host.name === LOCAL_HOST ? MIN_INTERVAL : MIN_FAR_INTERVAL,
+  };
+}
+
+function createPodWatch(session: Session, readLog: NonNullable<Source["readLog"]>): LogWatch {
+  return {
+    session,
+    listEndpoints: () => session.state.endpoints.filter(({ endpoint: { pod } }) => pod),
+    read: (known) => {
+      const { pod } = known.endpoint;
+      if (pod === undefined) throw new Error(`"${known.endpoint.key}" is no pod`);
+      return readPodLog(session, pod, { known, readLog });
+    },
+    ...{ limit: MAX_POD_LOGS, readAt: new Map() },
+    interval: MIN_FAR_INTERVAL,
+  };
 }
 
 function createLogWatches(session: Session): readonly LogWatch[] {
   if (session.state.isDemo) return [];
-  return [...session.hosts.values()].map((host) => ({ session, host, servers: new Map() }));
+  const readers = [...session.notices.keys()].flatMap((source) => source?.readLog ?? []);
+  return [
+    ...[...session.hosts.values()].map((host) => createHostWatch(session, host)),
+    ...readers.map((readLog) => createPodWatch(session, readLog)),
+  ];
 }
 
 /** Once, of all servers that do not answer. */
@@ -153,21 +241,19 @@ async function explainFailure(
   wake: () => void,
 ): Promise<void> {
   for (const watch of watches) {
-    const { session, session: { platform, stop }, host } = watch;
-    const known = listEndpointsOn(session.state, host.name)
-      .find(({ endpoint }) => endpoint.key === key);
+    const { platform, stop } = watch.session;
+    const known = watch.listEndpoints().find(({ endpoint }) => endpoint.key === key);
     if (known === undefined || known.failure !== null) continue;
     await Promise.race([updateLog(watch, known), platform.sleep(EXPLANATION_LIMIT, stop.signal)]);
     void platform.sleep(MIN_INTERVAL, stop.signal).then(wake);
   }
 }
 
-function getInterval({ session, host }: LogWatch): Seconds {
-  const isNews = listEndpointsOn(session.state, host.name).some((known) =>
+function getInterval({ session, listEndpoints, interval }: LogWatch): Seconds {
+  const isNews = listEndpoints().some((known) =>
     isShown(session, known) || isLoading(known, session.platform.monotonicSeconds())
   );
-  if (!isNews) return IDLE_INTERVAL;
-  return host.name === LOCAL_HOST ? MIN_INTERVAL : MIN_SSH_INTERVAL;
+  return isNews ? interval : IDLE_INTERVAL;
 }
 
 async function watchLogsOf(watch: LogWatch, wakers: Set<() => void>): Promise<void> {

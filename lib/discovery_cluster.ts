@@ -114,7 +114,7 @@ const ABSENT_STATES: Readonly<
 export const POD_GONE: Problem = { kind: "pod", message: "the pod is gone" };
 
 /** Why it is of no use to ask the pod now; `null` if it may answer. */
-export function describeAbsence(pod: Pod): Problem | null {
+export function describeAbsence(pod: PodFacts): Problem | null {
   const absent = ABSENT_STATES[pod.state];
   if (absent === undefined) return null;
   const { namespace, name, reason } = pod;

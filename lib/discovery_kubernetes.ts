@@ -4,12 +4,18 @@
  * @module
  */
 
-import { type Cluster, type ClusterPlace, getPodHost } from "./discovery_cluster.ts";
+import {
+  type Cluster,
+  type ClusterPlace,
+  describeAbsence,
+  getPodHost,
+} from "./discovery_cluster.ts";
 import { type Pod, type PodPort, readPodPage, readPods } from "./discovery_pods.ts";
 import type { Source, TargetChange } from "./discovery_source.ts";
 import { describeLabels } from "./discovery_targets.ts";
 import { METRICS_PATH, type TypedEndpoint } from "./endpoint.ts";
 import { parseUntrustedJson } from "./json.ts";
+import { type LogText, MAX_LOG_LINES } from "./log.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import type { PodFacts } from "./pod.ts";
@@ -23,6 +29,7 @@ const RETRY_INTERVAL: Seconds = 5;
 const PAGE_SIZE = 500;
 /** API servers may ignore the size of a page; a pod is 5 to 15 kB. */
 const MAX_PAGE_BYTES: Bytes = 64 * BYTES_PER_MEBIBYTE;
+const MAX_LOG_BYTES: Bytes = 4 * BYTES_PER_MEBIBYTE;
 /** Requests a second that an API server passes on without harm (kubectl limits itself alike). */
 const MAX_REQUEST_RATE = 20;
 /** Beyond this, an API server is no way to scrape (prometheus PR #3661). */
@@ -226,6 +233,23 @@ async function lookAt(watch: Watch, interval: Seconds): Promise<TargetChange> {
   };
 }
 
+/** The API server names each line's time, with its zone. */
+async function readLog(cluster: Cluster, pod: PodFacts): Promise<LogText> {
+  // Nothing has run.
+  if (pod.state === "pending") return { problem: describeAbsence(pod)?.message ?? "" };
+  const { namespace, name, container } = pod;
+  const parameters = new URLSearchParams({
+    container,
+    tailLines: String(MAX_LOG_LINES),
+    timestamps: "true",
+  });
+  const path = `/api/v1/namespaces/${namespace}/pods/${name}/log?${parameters}`;
+  const page = await cluster.get(path, MAX_LOG_BYTES);
+  return "kind" in page
+    ? { problem: page.message }
+    : { text: new TextDecoder().decode(page.bytes) };
+}
+
 /** Asks nothing yet. The platform's HTTP clients reach the pods of the cluster, too. */
 export function createKubernetesWatch(
   platform: Platform,
@@ -246,6 +270,7 @@ export function createKubernetesWatch(
       isSlow: true,
       getInterval: () => watch.hasFailed ? RETRY_INTERVAL : LIST_INTERVAL,
       look: ({ interval }) => lookAt(watch, interval),
+      readLog: (pod) => readLog(cluster, pod),
       close: cluster.close,
     },
   };

@@ -4,7 +4,9 @@
  */
 
 import type { TypedEndpoint } from "./endpoint.ts";
+import type { LogText } from "./log.ts";
 import type { Scrape, ScrapeFailure } from "./model.ts";
+import type { PodFacts } from "./pod.ts";
 import type { Seconds } from "./units.ts";
 
 export interface TargetChange {
@@ -37,6 +39,8 @@ export interface Source {
   readonly getInterval: (interval: Seconds) => Seconds;
   /** Never rejects. */
   readonly look: (watched: WatchedTargets) => Promise<TargetChange>;
+  /** The last lines of the log of a pod that it has found. */
+  readonly readLog?: (pod: PodFacts) => Promise<LogText>;
   /** When the session ends. */
   readonly close?: () => void;
 }

@@ -6,7 +6,7 @@
 
 import type { Machine } from "./host.ts";
 import { describeFailure } from "./host_processes.ts";
-import { type LogPlace, parseLogPlace } from "./log.ts";
+import { type LogPlace, type LogText, MAX_LOG_LINES, parseLogPlace } from "./log.ts";
 import type { ProgramOutcome } from "./platform.ts";
 import { sanitizeText } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE } from "./units.ts";
@@ -14,8 +14,6 @@ import { type Bytes, BYTES_PER_MEBIBYTE } from "./units.ts";
 /** Asks a machine; this one or one behind ssh. */
 type Asked = Pick<Machine, "runProgram">;
 
-/** A start writes some hundred lines; some thousand with many workers. */
-const MAX_LINES = 1000;
 const MAX_FILE_BYTES: Bytes = 256 * 1024;
 const LIMITS = { timeout: 3, maxOutputBytes: 4 * BYTES_PER_MEBIBYTE };
 
@@ -82,7 +80,7 @@ function describeCall(place: LogPlace): {
   readonly name: string;
   readonly arguments: readonly string[];
 } {
-  const lines = String(MAX_LINES);
+  const lines = String(MAX_LOG_LINES);
   switch (place.kind) {
     case "docker":
     case "podman":
@@ -117,11 +115,6 @@ function mergeStreams(streams: readonly string[]): string {
 function dropPart(text: string): string {
   return text.length < MAX_FILE_BYTES ? text : text.slice(text.indexOf("\n") + 1);
 }
-
-export type LogText = { readonly text: string } | {
-  /** Why it cannot be read; safe to print, without a full stop. */
-  readonly problem: string;
-};
 
 /** Reads the last lines. */
 export async function readLogText({ runProgram }: Asked, place: LogPlace): Promise<LogText> {

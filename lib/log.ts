@@ -152,6 +152,15 @@ export function parseLogPlace(text: string): LogPlace | null {
   return text.startsWith("/") ? { kind: "file", path: text } : null;
 }
 
+/** A start writes some hundred lines; some thousand with many workers. */
+export const MAX_LOG_LINES = 1000;
+
+/** The last lines of a log. */
+export type LogText = { readonly text: string } | {
+  /** Why it cannot be read; safe to print, without a full stop. */
+  readonly problem: string;
+};
+
 /** A server's process and log, as last seen. */
 export interface WatchedLog {
   /** When its log began to say that it is ready, as far as watched; `null` if it does not. */

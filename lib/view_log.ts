@@ -123,7 +123,9 @@ export function describeInstead(
     & Pick<Row, "load" | "death" | "status" | "logFigures">
     & { readonly state: Pick<Row["state"], "failure" | "endpoint"> },
 ): string {
-  if (failure?.kind === "pod" && pod !== undefined) return describePod(pod);
+  if (failure?.kind === "pod" && pod !== undefined) {
+    return describePod(pod) + (death === null ? "" : `; ${death.text}`);
+  }
   if (load !== null) return describeLoad(load);
   if (status !== "DOWN") return "";
   return death?.text ?? (isOld(logFigures) ? "" : describeLogFigures(logFigures));
@@ -199,7 +201,7 @@ export function renderLogPage(
   const { log } = row.state;
   if (state.isDemo) return [paint(" a simulated server has no log", "dim")];
   if (log === null) {
-    const said = state.hosts.has(row.host)
+    const said = state.hosts.has(row.host) || row.state.endpoint.pod !== undefined
       ? `reading the log of ${row.place} …`
       : `the log of another machine is read through ssh: vllm-htop --ssh ${row.host}`;
     return wrapText(said, width - 2, "  ").map((line) => ` ${paint(line, "dim")}`);

@@ -5,8 +5,9 @@
  */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import type { JsonRecord } from "../lib/json.ts";
 import { listProxies } from "./kubectl_runs.ts";
-import { type KubernetesApi, startKubernetesApi } from "./kubernetes_api.ts";
+import { type KubernetesApi, readRecordedPods, startKubernetesApi } from "./kubernetes_api.ts";
 import {
   type EndpointDocument,
   readDocument,
@@ -24,7 +25,12 @@ interface PodDocument {
   readonly reason: string | null;
 }
 
-type KubeEndpoint = EndpointDocument & {
+type KubeEndpoint = Omit<EndpointDocument, "log"> & {
+  readonly log:
+    | NonNullable<EndpointDocument["log"]> & {
+      readonly death: { readonly cause: string } | null;
+    }
+    | null;
   readonly displayName: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly pod: PodDocument | null;
@@ -57,6 +63,59 @@ async function withCluster(
     await Promise.all([pod.close(), own.close()]);
   }
 }
+
+const START: readonly string[] = Deno.readTextFileSync(
+  new URL("fixtures/log/vllm-0.32.0-start.log", import.meta.url),
+).split("\n");
+
+/** As the API server writes it: each line with its time, half a second after the one before. */
+function stampLines(lines: readonly string[], startedAt: number): string {
+  return lines.map((line, i) => `${new Date(startedAt + 500 * i).toISOString()} ${line}\n`).join(
+    "",
+  );
+}
+
+/** The recorded pods, of which one has started to load a minute ago. */
+function createLoadingPods(startedAt: number): readonly unknown[] {
+  const text = JSON.stringify(readRecordedPods());
+  const pods: JsonRecord[] = JSON.parse(text);
+  return pods.map((pod) => {
+    const { metadata } = pod as { readonly metadata: { readonly name: string } };
+    if (!metadata.name.startsWith("loading-")) return pod;
+    const started = new Date(startedAt).toISOString();
+    return JSON.parse(JSON.stringify(pod).replace(/("startedAt":")[^"]*/g, `$1${started}`));
+  });
+}
+
+const LOADING = "states/loading-7d9f8c6b5-aaaaa";
+const CRASHING = "states/crashing-7d9f8c6b5-bbbbb";
+
+Deno.test("--kube reads the logs of pods that load or crash", needsProgram("kubectl"), async () => {
+  await withCluster(async (api, { environment }) => {
+    const startedAt = Date.now() - 60_000;
+    api.setPods(createLoadingPods(startedAt));
+    api.logs.set(LOADING, stampLines(START.slice(0, 41), startedAt));
+    const death = "(EngineCore pid=7) ERROR 11-22 00:21:00 [core.py:1000] " +
+      "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB";
+    api.logs.set(CRASHING, stampLines([...START.slice(0, 30), death], startedAt));
+    const args = ["--kube", "--kube-namespace", "states", ...ONCE];
+    const { stdout } = await runProgram(args, { environment });
+    const { endpoints: [crashing, loading, pending] } = readDocument(stdout) as KubeDocument;
+    assertEquals([loading.status, loading.log?.load?.phase], ["LOAD", "weights"]);
+    assertEquals(
+      loading.log?.source,
+      "kubectl logs -n states loading-7d9f8c6b5-aaaaa -c vllm",
+    );
+    assertEquals([crashing.status, crashing.log?.death?.cause], ["DOWN", "out_of_memory"]);
+    assertMatch(pending.log?.problem ?? "", /^the pod is pending \(Unschedulable/);
+    const asked = api.requests.filter(({ resource }) => resource === "pods/log");
+    assertEquals(
+      asked.map(({ path }) => path.replace(/^.*\/pods\//, "")).toSorted().slice(0, 1),
+      ["crashing-7d9f8c6b5-bbbbb/log?container=vllm&tailLines=1000&timestamps=true"],
+    );
+    assertEquals(asked.length, 3, "one of each that fails and has run");
+  });
+});
 
 const ONCE = ["--once", "--interval", "0", "--no-gpu", "--output", "json"];
 

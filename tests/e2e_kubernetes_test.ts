@@ -123,9 +123,11 @@ Deno.test("docs/kubernetes.md has roles of the core API group, which only read",
     role.rules.map(({ resources, verbs }) => ({ resources, verbs }))
   );
   const list = { resources: ["pods"], verbs: ["list"] };
-  assertEquals(rules, [[list, { resources: ["pods/proxy"], verbs: ["get"] }], [list]]);
+  const proxy = { resources: ["pods/proxy"], verbs: ["get"] };
+  const log = { resources: ["pods/log"], verbs: ["get"] };
+  assertEquals(rules, [[list, proxy, log], [list, log]]);
   const groups = readRoles().flatMap((role) => role.rules.map(({ apiGroups }) => apiGroups));
-  assertEquals(groups, [[""], [""], [""]]);
+  assertEquals(groups, [[""], [""], [""], [""], [""]]);
 });
 
 Deno.test(
@@ -157,6 +159,8 @@ Deno.test(
         return [
           ...endpoints.map(({ status, failure }) => `${status} ${failure?.message ?? ""}`),
           ...notices,
+          // Why it cannot be read.
+          ...endpoints.flatMap(({ log }) => log?.problem ?? []),
         ].join();
       };
       assertEquals(await run("least"), "OK ");
@@ -164,6 +168,10 @@ Deno.test(
       assertEquals(new Set(own.map(({ method }) => method)), new Set(["GET"]));
       assertMatch(await run("without-pods"), /^the API server .* the verb list on pods$/);
       assertMatch(await run("without-pods-proxy"), /^DOWN .* the verb get on pods\/proxy$/);
+      assertEquals(await run("without-pods-log"), "OK ");
+      api.servers.clear();
+      assertMatch(await run("without-pods-log"), /^DOWN .* the verb get on pods\/log$/);
+      assertMatch(await run("least"), /^DOWN .* that the port is right$/);
     } finally {
       await Promise.all([api.close(), server.close()]);
     }
