@@ -154,10 +154,11 @@ function isAmongMany({ session: { watched } }: Screen): boolean {
 
 function measurePause(screen: Screen): Seconds {
   const { session: { platform, busy, state }, known } = screen;
-  if (!isAmongMany(screen)) {
+  const isPending = known.fleet.verdict.level === "PENDING";
+  if (isPending || !isAmongMany(screen)) {
     if (busy.size > 0) return MAX_ROUND_WAIT;
     // The first figures do not wait.
-    return known.fleet.verdict.level === "PENDING" ? 0 : MIN_REDRAW_INTERVAL;
+    return isPending ? 0 : MIN_REDRAW_INTERVAL;
   }
   const interval = Math.max(MIN_SCRAPE_REDRAW_INTERVAL, SCRAPE_REDRAW_SHARE * state.interval);
   return Math.max(MIN_REDRAW_INTERVAL, known.now + interval - platform.monotonicSeconds());
@@ -172,7 +173,7 @@ function planDrawing(screen: Screen): { readonly plan: () => void; readonly canc
     plannedAt = Infinity;
     if (!screen.hasChanged) return;
     // Drawn meanwhile, at the end of a round.
-    if (isAmongMany(screen) && measurePause(screen) > MIN_REDRAW_INTERVAL) return plan();
+    if (measurePause(screen) > MAX_ROUND_WAIT) return plan();
     draw(screen).catch((error) => stop.abort(error));
   };
   const plan = (): void => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Course, runLive } from "../lib/app_live.ts";
-import { startSession, takeInstant, watchEndpoint } from "../lib/app_session.ts";
+import { pollForever, startSession, takeInstant, watchEndpoint } from "../lib/app_session.ts";
 import { parseArguments } from "./fixtures/arguments.ts";
 import type { HttpClient, Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
@@ -8,7 +8,14 @@ import { createScraper } from "../lib/scrape.ts";
 import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import { enterTerminal } from "../lib/terminal.ts";
 import { layOutScene } from "../lib/view_scene.ts";
-import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { createClock } from "./fixtures/clock.ts";
+import {
+  createEndpoint,
+  createScraped,
+  encode,
+  startState,
+  writeEngine,
+} from "./fixtures/expositions.ts";
 import { createChosenUi, watchServers } from "./fixtures/screens.ts";
 
 const MODEL = [{ model: "meta-llama/Llama-3.1-8B-Instruct" }];
@@ -169,4 +176,55 @@ Deno.test("runLive() asks servers before it starts programs that tell of this ma
   session.stop.abort();
   await running;
   assertEquals(events[0], "request");
+});
+
+Deno.test("runLive() shows first figures of many endpoints without waiting for a slow one", async () => {
+  const clock = createClock();
+  const input = Promise.withResolvers<null>();
+  let shownAt = Infinity;
+  const platform: Platform = {
+    ...clock.platform,
+    onSignal: () => () => {},
+    stdio: {
+      ...clock.platform.stdio,
+      terminalSize: () => ({ columns: 120, rows: 24 }),
+      setRawInput: () => {},
+      writeStdoutSync: () => {},
+      closeStdin: () => input.resolve(null),
+      writeStdout: (bytes) => {
+        // 39 servers with 7 running requests each.
+        const hasFigures = new TextDecoder().decode(bytes).includes("273");
+        if (hasFigures) shownAt = Math.min(shownAt, clock.platform.monotonicSeconds());
+        return Promise.resolve();
+      },
+      readStdin: () => input.promise,
+    },
+  };
+  const parsed = parseArguments([], () => undefined);
+  if (parsed.kind !== "run") throw new Error(parsed.kind);
+  const endpoints = Array.from({ length: 40 }, (_, index) => createEndpoint(8000 + index));
+  const session = startSession({
+    platform,
+    options: parsed.options,
+    view: { output: "auto", depth: 256, ascii: false },
+    state: startState(endpoints),
+  });
+  const body = encode(writeEngine([["num_requests_running", 7]]));
+  endpoints.forEach((endpoint, index) => {
+    const scrape = async () => {
+      await platform.sleep(index === 0 ? 3 : 0.1);
+      const message = createScraped(endpoint, platform.monotonicSeconds(), body);
+      if (message.kind !== "scraped") throw new Error(message.kind);
+      return message.scrape;
+    };
+    const scraper = { scrape, takeModels: () => null, close: () => {} };
+    watchEndpoint(session, { endpoint, access: ANONYMOUS_ACCESS, scraper });
+  });
+  const terminal = enterTerminal(platform.stdio, { mouse: false });
+  const running = runLive(session, terminal, { course: pollForever });
+  await clock.runUntil(3);
+  session.stop.abort();
+  await clock.runUntil(10);
+  await running;
+  assert(shownAt < 0.8, `after ${shownAt} s`);
 });

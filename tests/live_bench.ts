@@ -37,6 +37,13 @@
  * figures of 8 endpoints after 0.11 to 0.42 s. CPU in four runs of 30 s beside PyPI's:
  * 1.8 to 2.3 % against 1.6 to 2.0 % without GPUs; with a shell script in place of
  * `nvidia-smi`, its runs counted, 2.3 % against 1.7 %, which asks for GPUs only at its start.
+ * Since a round is evaluated once and not up to three times, the states of 100 endpoints take 285
+ * ms of CPU in half a minute in place of 910. What a key does itself takes 0.4 ms of the main
+ * thread's CPU time (p99 0.9); what it may have to wait for is one evaluation (9 ms), one layout
+ * (3 ms), or a step of V8's collections, of which one in 2 s is a full one. Each takes several
+ * times as long where others want the two cores: p99 was 15 and 25 ms at loads of 2, 20 to 109
+ * at loads of 3 to 8, before and since. Of what a key waits for, nothing is of bodies: they are
+ * parsed one in a turn of the event loop, 0.7 ms each.
  * The last half hour (`measureBytes` of `createPast`) takes 4.0 MiB for 8 engines, 19.2
  * MiB for 60.
  *
