@@ -18,7 +18,7 @@ import { parseUntrustedJson } from "./json.ts";
 import { type LogText, MAX_LOG_LINES } from "./log.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
-import type { PodFacts } from "./pod.ts";
+import type { GpuRequest, PodFacts } from "./pod.ts";
 import type { Problem } from "./scrape_errors.ts";
 import { quote } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
@@ -34,6 +34,9 @@ const MAX_LOG_BYTES: Bytes = 4 * BYTES_PER_MEBIBYTE;
 const MAX_REQUEST_RATE = 20;
 /** Beyond this, an API server is no way to scrape (prometheus PR #3661). */
 const MANY_PODS = 200;
+
+/** Of a worker. */
+const PROBE_LIMIT: Seconds = 2;
 
 const ALL_NAMESPACES = "*";
 
@@ -51,6 +54,8 @@ interface Watch extends KubernetesOptions {
   readonly pods: Map<string, Pod>;
   /** As last told; those of pods in namespaces that cannot be read stay. */
   readonly endpoints: Map<string, Endpoint>;
+  /** Of workers that have engines of their own, as with hybrid load balancing. */
+  readonly engineUids: Set<string>;
   hasFailed: boolean;
 }
 
@@ -120,8 +125,31 @@ function computePace({ isDirect }: Cluster, count: number): Seconds | undefined 
   return pace > 1 ? pace : undefined;
 }
 
-function selectFacts(pod: Pod): PodFacts {
-  const { namespace, name, node, container, state, reason, restarts, gpus, startedAt } = pod;
+/** Whether it is an endpoint: of workers, those that have answered. */
+function isServing({ engineUids }: Watch, { isWorker, uid }: Pod): boolean {
+  return !isWorker || engineUids.has(uid);
+}
+
+/** Of a head, with those that workers without an endpoint hold. */
+function sumGpus(watch: Watch, pod: Pod): readonly GpuRequest[] {
+  const { namespace, group, isWorker } = pod;
+  const workers = group === null || isWorker
+    ? []
+    : [...watch.pods.values()].filter((one) =>
+      one.namespace === namespace && one.group === group && !isServing(watch, one) &&
+      one.node !== null && one.state !== "failed"
+    );
+  const all = [pod, ...workers].flatMap(({ gpus }) => gpus);
+  const kinds = Map.groupBy(all, ({ resource, product }) => `${resource} ${product}`);
+  return [...kinds.values()].map((some) => ({
+    ...some[0],
+    count: some.reduce((sum, { count }) => sum + count, 0),
+  }));
+}
+
+function selectFacts(watch: Watch, pod: Pod): PodFacts {
+  const { namespace, name, node, container, state, reason, restarts, startedAt } = pod;
+  const gpus = sumGpus(watch, pod);
   return { namespace, name, node, container, state, reason, restarts, gpus, startedAt };
 }
 
@@ -131,9 +159,10 @@ function listLabels({ namespace, name, node, role, group }: Pod): [string, strin
 }
 
 function createEndpoint(
-  { name }: ClusterPlace,
-  pod: Pod,
-  { port: { number, scheme, path }, pace }: {
+  watch: Watch,
+  { place: { name }, pod, port: { number, scheme, path }, pace }: {
+    readonly place: ClusterPlace;
+    readonly pod: Pod;
     readonly port: PodPort;
     readonly pace: Seconds | undefined;
   },
@@ -147,7 +176,7 @@ function createEndpoint(
     ...describeLabels(listLabels(pod)),
     ...(serverName === null ? {} : { serverName }),
     ...(pace === undefined ? {} : { pace }),
-    pod: selectFacts(pod),
+    pod: selectFacts(watch, pod),
     warnings: [],
   };
 }
@@ -200,18 +229,46 @@ function updatePods({ pods }: Watch, lists: readonly PodList[]): void {
   for (const pod of lists.flatMap((list) => list.pods)) pods.set(getPodHost(pod), pod);
 }
 
-function listEndpoints({ cluster, pods }: Watch, place: ClusterPlace): readonly Endpoint[] {
-  const serving = [...pods.values()].filter(({ isWorker }) => !isWorker);
+/** Most workers answer nothing, which is no fault: only those that do are endpoints. */
+async function findEngines(watch: Watch, { deadline: setDeadline }: Platform): Promise<void> {
+  const { cluster, pods, engineUids } = watch;
+  const asked = [...pods].filter(([, pod]) =>
+    !isServing(watch, pod) && pod.ports.length > 0 && pod.state === "ready"
+  );
+  if (asked.length === 0) return;
+  const client = cluster.createPodClient((host) => pods.get(host));
+  await Promise.all(asked.map(async ([host, { uid, ports: [{ scheme, number, path }] }]) => {
+    const deadline = setDeadline(PROBE_LIMIT);
+    try {
+      const url = `${scheme}://${host}:${number}${path}`;
+      const { status, body } = await client.get({ url, headers: {}, signal: deadline.signal });
+      await body?.cancel();
+      if (status === 200) engineUids.add(uid);
+    } catch {
+      // Asked again with the next list.
+    } finally {
+      deadline.cancel();
+    }
+  }));
+}
+
+function listEndpoints(watch: Watch, place: ClusterPlace): readonly Endpoint[] {
+  const { cluster, pods } = watch;
+  const serving = [...pods.values()].filter((pod) => isServing(watch, pod));
   const getPlace = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
   serving.sort((a, b) => getPlace(a).localeCompare(getPlace(b), "en", { numeric: true }));
   const pace = computePace(cluster, serving.reduce((sum, { ports }) => sum + ports.length, 0));
   return serving.flatMap((pod) =>
-    pod.ports.map((port) => createEndpoint(place, pod, { port, pace }))
+    pod.ports.map((port) => createEndpoint(watch, { place, pod, port, pace }))
   )
     .filter(({ metricsUrl }) => URL.canParse(metricsUrl));
 }
 
-async function lookAt(watch: Watch, interval: Seconds): Promise<TargetChange> {
+async function lookAt(
+  watch: Watch,
+  platform: Platform,
+  interval: Seconds,
+): Promise<TargetChange> {
   const { cluster, endpoints } = watch;
   const place = await cluster.open();
   if ("kind" in place) {
@@ -221,6 +278,7 @@ async function lookAt(watch: Watch, interval: Seconds): Promise<TargetChange> {
   const { lists, problems } = await listAll(watch, place);
   watch.hasFailed = lists.length === 0;
   updatePods(watch, lists);
+  await findEngines(watch, platform);
   const before = new Map(endpoints);
   const now = listEndpoints(watch, place);
   endpoints.clear();
@@ -257,7 +315,10 @@ export function createKubernetesWatch(
   options: KubernetesOptions,
 ): { readonly platform: Platform; readonly source: Source } {
   const pods = new Map<string, Pod>();
-  const watch: Watch = { ...options, cluster, pods, endpoints: new Map(), hasFailed: false };
+  const watch: Watch = {
+    ...{ ...options, cluster, pods, hasFailed: false },
+    ...{ endpoints: new Map(), engineUids: new Set() },
+  };
   return {
     platform: {
       ...platform,
@@ -269,7 +330,7 @@ export function createKubernetesWatch(
     source: {
       isSlow: true,
       getInterval: () => watch.hasFailed ? RETRY_INTERVAL : LIST_INTERVAL,
-      look: ({ interval }) => lookAt(watch, interval),
+      look: ({ interval }) => lookAt(watch, platform, interval),
       readLog: (pod) => readLog(cluster, pod),
       close: cluster.close,
     },

@@ -37,6 +37,8 @@ export interface Pod extends PodFacts {
   readonly isWorker: boolean;
 }
 
+type Devices = Pick<GpuRequest, "resource" | "count">;
+
 interface Container {
   readonly name: string;
   /** Without registry, tag and digest. */
@@ -48,7 +50,7 @@ interface Container {
   readonly ports: readonly { readonly name: string; readonly number: number }[];
   /** Names or numbers of ports that probes ask over HTTPS. */
   readonly tlsPorts: readonly unknown[];
-  readonly gpus: readonly GpuRequest[];
+  readonly gpus: readonly Devices[];
   /** An init container that goes on running. */
   readonly isSidecar: boolean;
 }
@@ -96,7 +98,7 @@ const GPU_RESOURCE =
   /^(?:nvidia\.com\/(?:p?gpu|mig-)|amd\.com\/gpu|gpu\.intel\.com\/|habana\.ai\/gaudi|google\.com\/tpu|aws\.amazon\.com\/neuron)/;
 
 /** Requests and limits of a device are equal. */
-function readGpus(resources: JsonRecord): readonly GpuRequest[] {
+function readGpus(resources: JsonRecord): readonly Devices[] {
   const counts = { ...toRecord(resources.limits), ...toRecord(resources.requests) };
   return Object.entries(counts)
     .map(([resource, count]) => ({ resource: sanitizeName(resource), count: Number(count) }))
@@ -139,8 +141,23 @@ function readManifest({ metadata, spec }: JsonRecord): Manifest {
   };
 }
 
+/** Of nodes: the GPU feature discovery of NVIDIA and AMD, GKE, and Karpenter. */
+const PRODUCT_LABELS = [
+  ...["nvidia.com/gpu.product", "amd.com/gpu.product-name", "cloud.google.com/gke-accelerator"],
+  "karpenter.k8s.aws/instance-gpu-name",
+];
+
+/** Of the labels of a node, or of those that a pod wants of its node. */
+function findProduct(labels: JsonRecord): string | null {
+  const product = PRODUCT_LABELS.map((name) => toText(labels[name])).find((text) => text !== null);
+  return product?.replace(/[-_]/g, " ") ?? null;
+}
+
 /** As the scheduler counts: init containers end before the others start. */
-function sumGpus({ containers, starters }: Manifest): readonly GpuRequest[] {
+function sumGpus(
+  { containers, starters }: Manifest,
+  product: string | null,
+): readonly GpuRequest[] {
   const sums = new Map<string, number>();
   for (const { resource, count } of containers.flatMap(({ gpus }) => gpus)) {
     sums.set(resource, (sums.get(resource) ?? 0) + count);
@@ -148,7 +165,7 @@ function sumGpus({ containers, starters }: Manifest): readonly GpuRequest[] {
   for (const { resource, count } of starters.flatMap(({ gpus }) => gpus)) {
     sums.set(resource, Math.max(sums.get(resource) ?? 0, count));
   }
-  return [...sums].map(([resource, count]) => ({ resource, count }));
+  return [...sums].map(([resource, count]) => ({ resource, count, product }));
 }
 
 /** Images that carry an engine's name and are none. */
@@ -432,7 +449,7 @@ function readPod(pod: JsonRecord): Pod | null {
     ...membership,
     ...findState(pod, container.name),
     restarts: listRestarts(status),
-    gpus: sumGpus(manifest),
+    gpus: sumGpus(manifest, findProduct(toRecord(toRecord(spec).nodeSelector))),
     startedAt: startedAt ?? toEpoch(status.startTime),
   };
 }

@@ -25,6 +25,8 @@ export interface GpuRequest {
   /** Such as `nvidia.com/gpu`. */
   readonly resource: string;
   readonly count: number;
+  /** As drivers print it, such as `NVIDIA H100 80GB HBM3`; `null` if unknown. */
+  readonly product: string | null;
 }
 
 /** All text is sanitized. */
@@ -39,6 +41,7 @@ export interface PodFacts {
   /** Why it is not ready, in a few words, such as `CrashLoopBackOff, exit code 137 (OOMKilled)`. */
   readonly reason: string | null;
   readonly restarts: readonly PodRestarts[];
+  /** With those of workers that have no endpoint of their own. */
   readonly gpus: readonly GpuRequest[];
   /** When the container that serves started; if it does not run, the pod. */
   readonly startedAt: EpochSeconds | null;

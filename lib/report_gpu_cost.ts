@@ -393,7 +393,7 @@ const HOST_COST = object<HostCost>([
   figure("usdPerHour", USD, "cost of them"),
 ]);
 
-const BASIS = oneOf(["told", "serving", "machine", "none"]);
+const BASIS = oneOf(["told", "serving", "machine", "requested", "none"]);
 
 const BILL_FIELDS: readonly Field<Bill>[] = [
   field("basis", BASIS, "which GPUs are billed"),

@@ -21,6 +21,7 @@ const RESTARTS = object<PodRestarts>([
 const GPU_REQUEST = object<GpuRequest>([
   field("resource", TEXT, "such as nvidia.com/gpu"),
   field("count", count(), "how many"),
+  field("product", orNull(TEXT), "name of the GPU; null if no label tells"),
 ]);
 
 export const POD = object<PodFacts>([
@@ -35,6 +36,6 @@ export const POD = object<PodFacts>([
   ),
   field("reason", orNull(TEXT), "why it is not ready"),
   field("restarts", list(RESTARTS), "of its containers"),
-  field("gpus", list(GPU_REQUEST), "that it requests"),
+  field("gpus", list(GPU_REQUEST), "that it and its workers request"),
   field("startedEpochSeconds", orNull(EPOCH), "when the container started", "startedAt"),
 ], "pod");

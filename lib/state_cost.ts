@@ -19,7 +19,7 @@ import {
   shareCost,
   type SpanCost,
 } from "./cost.ts";
-import type { Figures } from "./model.ts";
+import type { Endpoint, Figures } from "./model.ts";
 import { absent, averageReadings, isPresent, present, type Reading } from "./reading.ts";
 import { isCounted } from "./rules_status.ts";
 import { getServerTotals, getUptime } from "./state_endpoint.ts";
@@ -32,6 +32,7 @@ import {
   type Row,
 } from "./state_fleet.ts";
 import { LOCAL_HOST } from "./host.ts";
+import { listPodGpus } from "./state_pods.ts";
 import { computeFigures, computeLifetime } from "./stats_aggregate.ts";
 import { listEngineTotals, type ServerTotals, sumTotals } from "./stats_totals.ts";
 import type { EpochSeconds, Ratio, Seconds } from "./units.ts";
@@ -39,9 +40,10 @@ import { identifyGroup } from "./stats_window.ts";
 
 /**
  * `told`: the user's count. `serving`: GPUs of a watched server. `machine`: all, as the owners are
- * unknown. `none`: no GPU known.
+ * unknown. `requested`: only those that pods request, which the two before include. `none`: no GPU
+ * known.
  */
-type BillBasis = "told" | "serving" | "machine" | "none";
+type BillBasis = "told" | "serving" | "machine" | "requested" | "none";
 
 export interface BillSources extends FleetSources {
   readonly pricing: Pricing;
@@ -79,9 +81,27 @@ export interface Bill {
 }
 
 interface PaidGpu {
+  /** Of a pod, its node. */
   readonly host: string;
+  /** Key of its pod, if it is requested by one. */
+  readonly pod?: string;
   readonly index: number;
   readonly name: string;
+}
+
+/** `null` outside of Kubernetes. A pod may have several endpoints. */
+function getPodKey({ pod }: Endpoint): string | null {
+  return pod === undefined ? null : `${pod.namespace}/${pod.name}`;
+}
+
+function listRequestedGpus({ endpoints }: BillSources): readonly PaidGpu[] {
+  const pods = new Map(endpoints.map(({ endpoint }) => [getPodKey(endpoint), endpoint]));
+  return [...pods].flatMap(([pod, endpoint]) =>
+    pod === null ? [] : listPodGpus(endpoint).map((name, index) => ({
+      host: endpoint.pod?.node ?? "",
+      ...{ pod, index, name },
+    }))
+  );
 }
 
 /** Chooses from the last good sample: GPUs cost while sampling fails, too. */
@@ -89,9 +109,14 @@ function choosePaid(
   sources: BillSources,
 ): { readonly basis: BillBasis; readonly paid: readonly PaidGpu[] } {
   const { pricing } = sources;
-  const basis = pricing.gpuCount === null ? "none" : "told";
+  const isTold = pricing.gpuCount !== null;
+  if (!pricing.detectsGpus) return { basis: isTold ? "told" : "none", paid: [] };
   const hosts = [...listServingHosts(sources)];
-  if (hosts.length === 0 || !pricing.detectsGpus) return { basis, paid: [] };
+  const requested = listRequestedGpus(sources);
+  if (hosts.length === 0) {
+    const basis = isTold ? "told" : requested.length > 0 ? "requested" : "none";
+    return { basis, paid: requested };
+  }
   const isKnown = areOwnersKnown(sources);
   const paid = hosts.flatMap(([host, { report, shares }]) => {
     const serving = new Set(
@@ -100,7 +125,8 @@ function choosePaid(
     return (report?.gpus ?? []).filter(({ index }) => !isKnown || serving.has(index))
       .map(({ index, name }) => ({ host, index, name }));
   });
-  return { basis: basis === "told" ? basis : isKnown ? "serving" : "machine", paid };
+  const basis = isTold ? "told" : isKnown ? "serving" : "machine";
+  return { basis, paid: [...paid, ...requested] };
 }
 
 /** `host` is `null` if the user counts the GPUs. */
@@ -122,6 +148,19 @@ function listHostCosts(
   }));
 }
 
+/** As `listUses`; what a GPU is used for is known if the pod serves one model. */
+function listPodUses(rows: readonly Row[], paid: readonly PaidGpu[]): readonly GpuUse[] {
+  return paid.flatMap(({ pod }, gpuIndex) => {
+    if (pod === undefined) return [];
+    const groupKeys = new Set(
+      rows.flatMap(({ state: { endpoint }, replica }) =>
+        replica !== null && getPodKey(endpoint) === pod ? [identifyGroup(replica.sample)] : []
+      ),
+    );
+    return groupKeys.size === 1 ? [{ groupKey: [...groupKeys][0], gpuIndex, weight: 1 }] : [];
+  });
+}
+
 /** Returns memory by model and GPU, the latter as an index into `paid`. */
 function listUses(
   { hosts }: BillSources,
@@ -141,7 +180,9 @@ function listUses(
       );
       // Which of a server's models the process serves is unknown.
       const groupKey = groupKeys.size === 1 ? [...groupKeys][0] : undefined;
-      const gpuIndex = paid.findIndex((gpu) => gpu.host === host && gpu.index === process.gpuIndex);
+      const gpuIndex = paid.findIndex((gpu) =>
+        gpu.pod === undefined && gpu.host === host && gpu.index === process.gpuIndex
+      );
       const weight = process.memoryBytes.value ?? 0;
       return groupKey === undefined || gpuIndex < 0 ? [] : [{ groupKey, gpuIndex, weight }];
     })
@@ -161,7 +202,9 @@ function divideAmongModels(
     return { byModel: new Map([[models[0], compute.usdPerHour]]), unused: unknown };
   }
   const isCountDifferent = pricing.gpuCount !== null && pricing.gpuCount !== paid.length;
-  if (isCountDifferent || !areOwnersKnown(state)) return { byModel: new Map(), unused: unknown };
+  // Those of pods always are.
+  const areKnown = listServingHosts(state).size === 0 ? paid.length > 0 : areOwnersKnown(state);
+  if (isCountDifferent || !areKnown) return { byModel: new Map(), unused: unknown };
   const prices = paid.map(({ name }, index) =>
     [index, priceCompute([name], { ...pricing, gpuCount: null }).usdPerHour] as const
   );
@@ -169,7 +212,10 @@ function divideAmongModels(
   const known = new Map(
     prices.flatMap(([index, price]) => isPresent(price) ? [[index, price.value] as const] : []),
   );
-  const { usdPerHourByGroup, unusedUsdPerHour } = shareCost(known, listUses(state, rows, paid));
+  const { usdPerHourByGroup, unusedUsdPerHour } = shareCost(known, [
+    ...listUses(state, rows, paid),
+    ...listPodUses(rows, paid),
+  ]);
   const read = (usd: number): Reading => isWhole ? present(usd) : { value: usd, partial: true };
   return {
     byModel: new Map([...usdPerHourByGroup].map(([model, usd]) => [model, read(usd)])),
@@ -180,9 +226,14 @@ function divideAmongModels(
 /** Weighs rows by GPU price; equally if one is unknown. */
 function weighRows(state: BillSources, rows: readonly Row[]): readonly (readonly [Row, number])[] {
   const { pricing } = state;
-  const weights = rows.map(({ gpus }): number =>
-    priceCompute(gpus.map(({ name }) => name), { ...pricing, gpuCount: null }).usdPerHour.value ?? 0
-  );
+  const counts = Map.groupBy(rows, ({ state: { endpoint } }) => getPodKey(endpoint));
+  const weights = rows.map(({ gpus, state: { endpoint } }): number => {
+    const names = endpoint.pod === undefined ? gpus.map(({ name }) => name) : listPodGpus(endpoint);
+    const { usdPerHour } = priceCompute(names, { ...pricing, gpuCount: null });
+    // Engines of a pod share its GPUs.
+    const engines = endpoint.pod === undefined ? 1 : counts.get(getPodKey(endpoint))?.length ?? 1;
+    return (usdPerHour.value ?? 0) / engines;
+  });
   const areKnown = weights.length > 0 && weights.every((weight) => weight > 0);
   return rows.map((row, index) => [row, areKnown ? weights[index] : 1]);
 }
@@ -238,9 +289,12 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
   const { usdPerHour } = compute;
   // GPUs found here pay for no other host's tokens.
   const isOfHere = basis === "serving" || basis === "machine";
+  const isOfFound = isOfHere || basis === "requested";
   const hosts = listServingHosts(state);
-  const isInBill = (known: BillSources["endpoints"][number]): boolean =>
-    !isOfHere || hosts.has(getHostName(known.endpoint));
+  const isInBill = ({ endpoint }: BillSources["endpoints"][number]): boolean =>
+    // A pod that waits for a node costs nothing.
+    !isOfFound || hosts.has(getHostName(endpoint)) || endpoint.pod?.node === null ||
+    listPodGpus(endpoint).length > 0;
   const isLocalOnly = !state.endpoints.every(isInBill);
   const { countedElsewhere } = state.evaluation;
   const all = fleet.rows.filter((row) => !row.isCountedElsewhere);

@@ -120,10 +120,16 @@ function formatSource({ name, count, usdPerHour, price }: GpuCost, context: Cost
 function describeBasis({ basis, isLocalOnly, compute }: Bill): string {
   const whose = basis === "machine"
     ? "bills all GPUs of this machine: it is unknown which of them serve"
+    : basis === "requested"
+    ? "bills the GPUs that pods request"
     : basis === "none" && !isPresent(compute.usdPerHour)
     ? "no GPUs found: set --num-gpus and --gpu-cost-hour"
     : "";
-  const servers = isLocalOnly ? "servers on other machines are not included" : "";
+  const servers = !isLocalOnly
+    ? ""
+    : basis === "requested"
+    ? "servers that request no whole GPU are not included"
+    : "servers on other machines are not included";
   return [whose, servers].filter((text) => text !== "").join("; ");
 }
 

@@ -24,7 +24,10 @@ function describeRestarts({ restarts }: PodFacts): string {
 /** For the opened details: labels, state, restarts and GPUs that it requests. */
 export function listPlaceRows({ targetLabels, pod }: Endpoint): [string, string][] {
   const labels = [...targetLabels ?? []].map(([name, value]) => `${name}=${value}`);
-  const gpus = pod?.gpus.map(({ resource, count }) => `${count} ${resource}`) ?? [];
+  const gpus =
+    pod?.gpus.map(({ resource, count, product }) =>
+      `${count} ${resource}${product === null ? "" : ` (${product})`}`
+    ) ?? [];
   const rows: [string, string][] = [
     ["Labels", labels.join("  ")],
     ["Pod", pod === undefined ? "" : describePod(pod).replace(/^pod /, "")],

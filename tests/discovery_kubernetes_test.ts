@@ -3,6 +3,7 @@ import type { Cluster } from "../lib/discovery_cluster.ts";
 import { createKubernetesWatch } from "../lib/discovery_kubernetes.ts";
 import { NOTHING_WATCHED, type TargetChange } from "../lib/discovery_source.ts";
 import type { JsonRecord } from "../lib/json.ts";
+import type { HttpClient } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import type { Problem } from "../lib/scrape_errors.ts";
 import { readRecordedPods } from "./kubernetes_api.ts";
@@ -12,7 +13,11 @@ type Answer = unknown | Problem;
 /** Answers each path from `answer`, and notes what it was asked. */
 function startWatch(
   answer: (path: URL) => Answer,
-  options: { readonly namespaces?: readonly string[]; readonly selector?: string } = {},
+  options: {
+    readonly namespaces?: readonly string[];
+    readonly selector?: string;
+    readonly askPod?: HttpClient["get"];
+  } = {},
 ) {
   const asked: string[] = [];
   const cluster: Cluster = {
@@ -28,7 +33,9 @@ function startWatch(
       );
     },
     createPodClient: () => {
-      throw new Error("no pod is asked");
+      const { askPod } = options;
+      if (askPod === undefined) throw new Error("no pod is asked");
+      return { get: askPod, close: () => {} };
     },
     close: () => {},
   };
@@ -198,4 +205,54 @@ Deno.test("createKubernetesWatch() slows down for many pods, and then names Prom
   assertEquals((await look()).notices, [
     "201 pods are more than an API server should pass on: watch the cluster's Prometheus with --prometheus",
   ]);
+});
+
+Deno.test("createKubernetesWatch() counts the GPUs of silent workers to their head", async () => {
+  const { look } = startWatch(() => list([...pick("llm-d"), ...pick("dynamo")]), {
+    namespaces: ["*"],
+  });
+  const counts = (await look()).found.map(({ endpoint: { label, pod } }) =>
+    [label, pod?.gpus.map(({ count }) => count)] as const
+  );
+  assertEquals(
+    new Map(counts),
+    new Map([
+      ["agg-0-vllmworker-0-vllmworker-ldr-b7xmd", [16]],
+      ["ms-pd-decode-59d8f7c6b-t8kvn", [1]],
+      ["ms-pd-prefill-6b7c9d8f5-4q9xz", [1]],
+      ["wide-ep-decode-0", [16]],
+    ]),
+  );
+});
+
+Deno.test("createKubernetesWatch() shows a worker that answers, as with hybrid load balancing", async () => {
+  const pods = structuredClone(pick("llm-d")).map((pod) => {
+    const { metadata: { name }, spec } = Object(pod);
+    if (name === "wide-ep-decode-0-1") {
+      spec.containers[0].args = ["vllm", "serve", "m", "--port=8200"];
+    }
+    return pod;
+  });
+  let status = 503;
+  const asked: string[] = [];
+  const { look } = startWatch(() => list(pods), {
+    namespaces: ["llm-d"],
+    askPod: ({ url }) => {
+      asked.push(url);
+      return Promise.resolve({ status, header: () => null, body: null });
+    },
+  });
+  const find = async () => {
+    const { found, goneKeys } = await look();
+    return [
+      ...found.filter(({ endpoint: { pod } }) => pod?.name.startsWith("wide"))
+        .map(({ endpoint: { label, pod } }) => `${label} ${pod?.gpus[0].count}`),
+      ...goneKeys,
+    ];
+  };
+  assertEquals(await find(), ["wide-ep-decode-0 16"]);
+  status = 200;
+  assertEquals(await find(), ["wide-ep-decode-0 8", "wide-ep-decode-0-1 8"]);
+  assertEquals(await find(), []);
+  assertEquals(asked, Array(2).fill("http://wide-ep-decode-0-1.llm-d.pod:8200/metrics"));
 });

@@ -370,6 +370,14 @@ Deno.test("readPods() counts GPUs as the scheduler does", () => {
   assertEquals(readGpus([{ ...ENGINE, ...limits("1", mig) }]), `1 ${mig}`);
   assertEquals(readGpus([{ ...ENGINE, ...limits("8", "amd.com/gpu") }]), "8 amd.com/gpu");
   assertEquals(readGpus([{ ...ENGINE, resources: { limits: { cpu: "4" } } }]), "");
+  const readProduct = (nodeSelector: Part): string | null =>
+    readPods([compose({ spec: { nodeSelector } })])[0].gpus[0].product;
+  assertEquals(
+    readProduct({ "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3" }),
+    "NVIDIA H100 80GB HBM3",
+  );
+  assertEquals(readProduct({ "cloud.google.com/gke-accelerator": "nvidia-l4" }), "nvidia l4");
+  assertEquals(readProduct({ "kubernetes.io/arch": "amd64" }), null);
 });
 
 Deno.test("readPods() survives pods of any shape, and makes texts safe", () => {

@@ -1,6 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { NO_PRICING, type Pricing } from "../lib/cost.ts";
+import type { GpuRequest, PodFacts } from "../lib/pod.ts";
 import { isPresent, type Reading } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
 import type { Bill } from "../lib/state_cost.ts";
@@ -34,6 +35,7 @@ interface Counters {
 }
 
 interface Server {
+  readonly pod?: PodFacts;
   readonly host?: string;
   readonly port?: number;
   readonly model?: string;
@@ -54,7 +56,10 @@ function write({ prompt, output, running = 1, startedAt }: Counters, model: stri
 
 /** The state after all servers were scraped every ten seconds. */
 function watch(servers: readonly Server[], pricing: Pricing = TOLD): State {
-  const endpoints = servers.map(({ host, port }, i) => createEndpoint(port ?? 8000 + i, host));
+  const endpoints = servers.map(({ host, port, pod }, i) => ({
+    ...createEndpoint(port ?? 8000 + i, host),
+    ...(pod === undefined ? {} : { pod }),
+  }));
   const rounds = Math.max(...servers.map(({ counters }) => counters.length));
   let state = startState(endpoints, { pricing });
   for (let round = 0; round < rounds; round++) {
@@ -276,4 +281,102 @@ Deno.test("update() leaves known GPUs behind ssh to the next clock, and bills ne
   assert(next.bill === first.bill);
   assertEquals(next.hosts.get("gpu1")?.report?.gpus.length, 7);
   assert(advance(next, 1).bill !== first.bill);
+});
+
+// Pods: their GPUs are those that they request.
+
+const NVIDIA: GpuRequest = { resource: "nvidia.com/gpu", count: 1, product: null };
+
+function createPod(name: string, gpus: readonly GpuRequest[], more: Partial<PodFacts> = {}) {
+  const facts = { namespace: "n", node: `of-${name}`, container: "vllm", state: "ready" } as const;
+  return { ...facts, ...{ name, gpus, reason: null, restarts: [], startedAt: null }, ...more };
+}
+
+function serveInPod(
+  name: string,
+  gpus: readonly GpuRequest[],
+  more: Partial<PodFacts> = {},
+): Server {
+  return { ...SERVING, host: name, pod: createPod(name, gpus, more) };
+}
+
+const PRICED: Pricing = { ...TOLD, usdPerGpuHour: 2 };
+
+Deno.test("createBill() bills the GPUs that pods request, from when they have a node", () => {
+  const state = watch([
+    serveInPod("a", [{ ...NVIDIA, count: 4 }]),
+    serveInPod("b", [NVIDIA]),
+    { counters: [], pod: createPod("loading", [NVIDIA], { state: "crashing" }) },
+    { counters: [], pod: createPod("waiting", [NVIDIA], { state: "pending", node: null }) },
+    { counters: [], pod: createPod("evicted", [NVIDIA], { state: "failed" }) },
+  ], PRICED);
+  const { basis, compute, isAbout, hosts, session } = bill(state);
+  assertEquals([basis, compute.gpuCount, compute.usdPerHour.value, isAbout], [
+    ...["requested", 6, 12, false],
+  ]);
+  assertEquals(hosts.map(({ host, gpuCount }) => [host, gpuCount]), [
+    ["of-a", 4],
+    ["of-b", 1],
+    ["of-loading", 1],
+  ]);
+  assertAlmostEquals(session.tokens.total.value ?? NaN, 0.012);
+  assertAlmostEquals(session.computeUsd.value ?? NaN, 12 / 360);
+});
+
+Deno.test("createBill() prices pods by the product of their GPUs, or not at all", () => {
+  const product = "NVIDIA H100 80GB HBM3";
+  const known = bill(watch([serveInPod("a", [{ ...NVIDIA, count: 2, product }])]));
+  assertEquals([known.isAbout, known.compute.gpus[0].name], [true, product]);
+  assertAlmostEquals(known.compute.usdPerHour.value ?? NaN, 2 * H100_PRICE);
+  const unknown = bill(watch([serveInPod("a", [NVIDIA])]));
+  assertEquals([unknown.compute.gpuCount, unknown.compute.usdPerHour], [1, {
+    ...{ value: null, reason: "missing" },
+  }]);
+  assertEquals(unknown.session.marginRatio.value, null);
+  const told = bill(watch([serveInPod("a", [NVIDIA])], { ...PRICED, gpuCount: 3 }));
+  assertEquals([told.basis, told.compute.usdPerHour.value], ["told", 6]);
+  const off = bill(watch([serveInPod("a", [NVIDIA])], { ...PRICED, detectsGpus: false }));
+  assertEquals([off.basis, off.compute.gpuCount], ["none", 0]);
+});
+
+Deno.test("createBill() leaves out pods with a share of a GPU, and their tokens", () => {
+  const shares: readonly GpuRequest[] = [
+    { ...NVIDIA, resource: "nvidia.com/mig-1g.10gb" },
+    { ...NVIDIA, resource: "nvidia.com/gpu.shared" },
+    { ...NVIDIA, product: "NVIDIA A10 SHARED" },
+    { ...NVIDIA, product: "NVIDIA A100 SXM4 80GB MIG 1g.10gb" },
+    { ...NVIDIA, resource: "google.com/tpu" },
+  ];
+  for (const share of shares) {
+    const { compute, isLocalOnly, session } = bill(
+      watch([serveInPod("a", [NVIDIA]), serveInPod("b", [share])], PRICED),
+    );
+    assertEquals([compute.gpuCount, isLocalOnly], [1, true], share.resource);
+    assertAlmostEquals(session.tokens.total.value ?? NaN, 0.006);
+  }
+});
+
+Deno.test("createBill() counts a pod of two servers once, and divides pods among their models", () => {
+  const two = [{ ...serveInPod("a", [NVIDIA]), port: 1 }, {
+    ...serveInPod("a", [NVIDIA]),
+    port: 2,
+  }];
+  assertEquals(bill(watch(two, PRICED)).compute.gpuCount, 1);
+  const { groups } = bill(watch([
+    serveInPod("a", [{ ...NVIDIA, count: 4 }]),
+    { ...serveInPod("b", [NVIDIA]), model: "other" },
+  ], PRICED));
+  assertEquals(groups.map(({ modelName, usdPerHour }) => [modelName, usdPerHour.value]), [
+    ["m", 8],
+    ["other", 2],
+  ]);
+});
+
+Deno.test("createBill() adds pods to the GPUs of this machine", () => {
+  const servers = [SERVING, serveInPod("a", [NVIDIA])];
+  const { basis, compute, isLocalOnly, session } = bill(
+    sampleGpus(watch(servers, PRICED), [EIGHT], ON_TWO),
+  );
+  assertEquals([basis, compute.gpuCount, isLocalOnly], ["serving", 3, false]);
+  assertAlmostEquals(session.tokens.total.value ?? NaN, 0.012);
 });
