@@ -21,6 +21,17 @@ export interface PodRestarts {
   readonly lastFinishedAt: EpochSeconds | null;
 }
 
+/** `OOMKilled, exit code 137`; empty if nothing is known of it. */
+export function describeLastEnd({ lastReason, lastExitCode }: PodRestarts): string {
+  const code = lastExitCode === null ? null : `exit code ${lastExitCode}`;
+  return [lastReason, code].filter((part) => part !== null).join(", ");
+}
+
+/** Of the container that serves; `undefined` if it has never been restarted. */
+export function getRestarts({ restarts, container }: PodFacts): PodRestarts | undefined {
+  return restarts.find((one) => one.container === container);
+}
+
 export interface GpuRequest {
   /** Such as `nvidia.com/gpu`. */
   readonly resource: string;

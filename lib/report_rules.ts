@@ -180,7 +180,12 @@ export const EVENT = object<TimedEvent>([
   optional("amount", number(), "how much"),
   optional("first", EVIDENCE, "when it began"),
   optional("worst", EVIDENCE, "with the highest ratio"),
-  optional("message", TEXT, "of a hook: what failed", ({ message }) => message),
+  optional(
+    "message",
+    TEXT,
+    "of a hook, what failed; of a pod, how it ended",
+    ({ message }) => message,
+  ),
   optional("gpu", OUTLIER, "of a GPU slower than its peers", ({ outlier }) => outlier),
 ], "event");
 

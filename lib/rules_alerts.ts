@@ -176,7 +176,7 @@ export interface Occurrence {
   readonly amount?: number;
   /** Only for GPUs. */
   readonly outlier?: GpuOutlier;
-  /** Only of hooks: what failed. Safe text. */
+  /** Of a hook, what failed; of a pod's restart, how it ended before. Safe text. */
   readonly message?: string;
 }
 

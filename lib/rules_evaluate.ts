@@ -24,6 +24,7 @@ import {
   type Member,
 } from "./rules_imbalance.ts";
 import {
+  countPodRestarts,
   type EngineSubject,
   type EvaluatedEndpoint,
   listGone,
@@ -220,10 +221,11 @@ function addAlerts(
 
 function haveStatusesChanged(subjects: readonly Subject[], before: RuleEvaluation): boolean {
   return subjects.length !== before.memory.endpoints.size ||
-    subjects.some(({ known: { endpoint }, status, engines }) =>
-      before.memory.endpoints.get(endpoint.key)?.status !== status ||
-      (engines.length === 0) !== before.statuses.has(endpoint.key)
-    );
+    subjects.some(({ known: { endpoint }, status, engines }) => {
+      const seen = before.memory.endpoints.get(endpoint.key);
+      return seen?.status !== status || seen.podRestartCount !== countPodRestarts(endpoint) ||
+        (engines.length === 0) !== before.statuses.has(endpoint.key);
+    });
 }
 
 function compareReplicas(replicas: readonly Member[], rules: Rules): readonly GroupChecks[] {

@@ -4,6 +4,7 @@
  */
 
 import type { Endpoint, ReplicaStatus, ServerInfo } from "./model.ts";
+import { describeLastEnd, getRestarts } from "./pod.ts";
 import { type Alert, type EventSubject, type Occurrence, STATUS_OF_RULE } from "./rules_alerts.ts";
 import type { Member } from "./rules_imbalance.ts";
 import {
@@ -55,6 +56,10 @@ interface SeenEndpoint {
   /** `null` unless it is failing. */
   readonly failingSince: Seconds | null;
   readonly restartCount: number;
+  /** Of its container, as Kubernetes counts them. */
+  readonly podRestartCount: number;
+  /** Of those, how many its metrics have not shown; negative if the metrics were quicker. */
+  readonly podRestartLead: number;
   /** By engine; includes engines that are gone, as they may return. */
   readonly engineTotals: ReadonlyMap<string, SessionTotals>;
   readonly serverTotals: SessionTotals | null;
@@ -126,6 +131,48 @@ function computeRise(
   return (now?.counted[key].value ?? 0) - (before?.counted[key].value ?? 0);
 }
 
+export function countPodRestarts({ pod }: Endpoint): number {
+  return pod === undefined ? 0 : getRestarts(pod)?.count ?? 0;
+}
+
+interface NewRestarts {
+  /** Of its container. */
+  readonly ofPod: number;
+  /** Of its process, by its metrics. */
+  readonly ofServer: number;
+}
+
+/** A pod that was replaced by another of its name counts from 0. */
+function countNewRestarts(known: EvaluatedEndpoint, before: SeenEndpoint): NewRestarts {
+  return {
+    ofPod: Math.max(0, countPodRestarts(known.endpoint) - before.podRestartCount),
+    ofServer: known.history.restartCount - before.restartCount,
+  };
+}
+
+/** A restart is told once, by the pod or by the metrics, whichever is quicker. */
+function findRestart(
+  known: EvaluatedEndpoint,
+  before: SeenEndpoint,
+): Pick<Occurrence, "amount" | "message"> | null {
+  const { ofPod, ofServer } = countNewRestarts(known, before);
+  const { podRestartLead: lead } = before;
+  const amount = Math.max(0, ofPod - Math.max(0, -lead)) +
+    Math.max(0, ofServer - Math.max(0, lead + ofPod));
+  const restarts = known.endpoint.pod && getRestarts(known.endpoint.pod);
+  const message = ofPod === 0 || restarts === undefined ? "" : describeLastEnd(restarts);
+  if (message !== "") return { amount, message };
+  return amount === 0 ? null : { amount };
+}
+
+function computeLead(known: EvaluatedEndpoint, before: SeenEndpoint | undefined): number {
+  if (before === undefined || known.endpoint.pod === undefined) return 0;
+  const { ofPod, ofServer } = countNewRestarts(known, before);
+  const lead = before.podRestartLead + ofPod;
+  // The metrics show one restart, however many there were.
+  return ofServer > 0 && lead > 0 ? 0 : lead - ofServer;
+}
+
 function listEndpointInstants(
   one: Subject,
   before: SeenEndpoint | undefined,
@@ -139,8 +186,8 @@ function listEndpointInstants(
   if (hasComeBack && before.failingSince !== null) {
     instants.push({ kind: "UP", subject, amount: at - before.failingSince });
   }
-  const restarts = one.known.history.restartCount - before.restartCount;
-  if (restarts > 0) instants.push({ kind: "RESTART", subject, amount: restarts });
+  const restart = findRestart(one.known, before);
+  if (restart !== null) instants.push({ kind: "RESTART", subject, ...restart });
   const rejections = computeRise(one.known.serverTotals, before.serverTotals, "rejections");
   if (rejections > 0) instants.push({ kind: "REJECT", subject, amount: rejections });
   return instants;
@@ -200,6 +247,8 @@ export function remember(
         // A first load is no failure; one after a failure prolongs it.
         : before?.failingSince ?? (status === "LOAD" ? null : at),
       restartCount: known.history.restartCount,
+      podRestartCount: countPodRestarts(known.endpoint),
+      podRestartLead: computeLead(known, before),
       engineTotals: new Map([...known.engines.values()].map(({ key, totals }) => [key, totals])),
       serverTotals: known.serverTotals,
       announcesEngines: isLate || one.engines.length > 0,

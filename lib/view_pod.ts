@@ -4,7 +4,7 @@
  */
 
 import type { Endpoint } from "./model.ts";
-import type { PodFacts } from "./pod.ts";
+import { describeLastEnd, type PodFacts } from "./pod.ts";
 
 /** `pod pending: Unschedulable: 0/8 nodes are available`; of one that runs only its state. */
 export function describePod({ state, reason }: PodFacts): string {
@@ -12,9 +12,9 @@ export function describePod({ state, reason }: PodFacts): string {
 }
 
 function describeRestarts({ restarts }: PodFacts): string {
-  const parts = restarts.map(({ container, count, lastReason, lastExitCode }) => {
-    const end = [lastReason, lastExitCode === null ? null : `exit code ${lastExitCode}`]
-      .filter((part) => part !== null).join(", ");
+  const parts = restarts.map((one) => {
+    const { container, count } = one;
+    const end = describeLastEnd(one);
     const times = `${count} ${count === 1 ? "restart" : "restarts"} of ${container}`;
     return end === "" ? times : `${times} (last: ${end})`;
   });

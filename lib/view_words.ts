@@ -304,7 +304,8 @@ function formatDetails(
     case "UP":
       return (amount ?? 0) < 1 ? "" : `after ${formatDuration(amount ?? 0)} down`;
     case "RESTART":
-      return (amount ?? 1) > 1 ? `${count} times` : "";
+      return [(amount ?? 1) > 1 ? `${count} times` : "", message]
+        .filter((text) => text !== "").join(", ");
     case "REJECT":
       return `${count} requests rejected`;
     case "PREEMPT":

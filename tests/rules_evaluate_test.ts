@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { isPresent } from "../lib/reading.ts";
-import { type State, update } from "../lib/state.ts";
+import type { PodFacts } from "../lib/pod.ts";
+import { type Message, type State, update } from "../lib/state.ts";
 import { SESSION_KEYS } from "../lib/stats_totals.ts";
 import {
   advance,
@@ -139,6 +140,45 @@ Deno.test("evaluateRules() announces each restart", () => {
   });
   const { lines } = state.evaluation.events;
   assertEquals(lines.map(({ kind, amount }) => `${kind} ${amount}`), ["RESTART 1"]);
+});
+
+Deno.test("evaluateRules() announces a pod's restart once, with its end, whoever tells it first", () => {
+  const pod: PodFacts = {
+    ...{ namespace: "prod", name: "llama-0", node: "gpu1", container: "vllm", state: "ready" },
+    ...{ reason: null, restarts: [], gpus: [], startedAt: null },
+  };
+  const endpoint = { ...createEndpoint(8000, "llama-0.prod.pod"), pod };
+  const restarts = { container: "vllm", lastReason: "OOMKilled", lastExitCode: 137 };
+  const sidecar = { ...restarts, container: "proxy", count: 9, lastFinishedAt: null };
+  /** As Kubernetes counts them at that time. */
+  const list = (count: number): Message => {
+    const serving = { ...restarts, count, lastFinishedAt: null };
+    return {
+      kind: "endpoints_found",
+      endpoints: [{ ...endpoint, pod: { ...pod, restarts: [sidecar, serving] } }],
+    };
+  };
+  const scrape = (at: number, requests: number): Message =>
+    createScraped(endpoint, at, say(1, requests));
+  const watch = (...rounds: readonly (readonly [at: number, ...Message[]])[]) => {
+    const first = advance(startState([endpoint]), 1, [list(0), scrape(0.9, 50)]);
+    const state = rounds.reduce((now, [at, ...messages]) => advance(now, at, messages), first);
+    return state.evaluation.events.lines.filter(({ kind }) => kind === "RESTART")
+      .map(({ beganAt, amount, message }) => [beganAt, amount, message]);
+  };
+  const end = "OOMKilled, exit code 137";
+  assertEquals(watch([3, scrape(2.9, 60)]), []);
+  // It loads for longer than lines are continued.
+  assertEquals(watch([3, list(1)], [200, scrape(199.9, 10)]), [[3, 1, end]]);
+  assertEquals(watch([3, scrape(2.9, 10)], [9, list(1)]), [[3, 1, end]]);
+  assertEquals(watch([3, scrape(2.9, 10), list(1)]), [[3, 1, end]]);
+  assertEquals(watch([3, list(1)], [20, list(3)], [200, scrape(199.9, 10)]), [[3, 3, end]]);
+  assertEquals(
+    watch([3, list(1)], [100, scrape(99.9, 10)], [200, scrape(199.9, 5)]),
+    [[3, 1, end], [200, 1, undefined]],
+    "its process may restart without its container",
+  );
+  assertEquals(watch([3, list(2)], [90, list(0)], [200, list(1)]).length, 2, "another of its name");
 });
 
 Deno.test("evaluateRules() is DEGRADED for a minute after an endpoint was down", () => {

@@ -143,6 +143,9 @@ Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
   assertEquals(details({ kind: "UP", amount: 34 }), ["", "after 34s down"]);
   assertEquals(details({ kind: "RESTART", amount: 1 }), ["", ""]);
   assertEquals(details({ kind: "RESTART", amount: 3 }), ["", "3 times"]);
+  const message = "OOMKilled, exit code 137";
+  assertEquals(details({ kind: "RESTART", amount: 1, message }), ["", message]);
+  assertEquals(details({ kind: "RESTART", amount: 3, message }), ["", `3 times, ${message}`]);
   assertEquals(details({ kind: "REJECT", amount: 12 }), ["", "12 requests rejected"]);
   assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["for 34s", "7×"]);
   assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["for 34s", ""]);
