@@ -263,6 +263,8 @@ function formNames(
   const isShared = (part: Part): boolean =>
     new Set(all.map((endpoint) => getComparablePart(endpoint, part))).size === 1;
   const omitted = (["host", "port"] as const).filter((part) => !form.includes(part));
+  // More hosts, and more servers there, come later.
+  if (omitted.length > 0 && newcomers.some(({ sshHost }) => sshHost !== undefined)) return null;
   if (!omitted.every(isShared)) return null;
   const displayNames = newcomers.map((endpoint) =>
     form.map((part) => getPart(endpoint, part)).join("")

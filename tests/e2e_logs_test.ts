@@ -1,6 +1,7 @@
 /** A server that loads, serves and dies, told by its log, on a real screen with the real program. */
 
 import { assert, assertEquals } from "@std/assert";
+import { quoteForShell } from "../lib/host_ssh_session.ts";
 import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 import { checkReturn, isDrawn, startLive, withScreens } from "./tmux_screens.ts";
@@ -83,31 +84,50 @@ Deno.test(
   },
 );
 
+/** A stand-in for `docker logs`: containers write to both streams. */
+async function writeDocker(folder: string, lines: readonly string[]): Promise<void> {
+  const print = (line: string, index: number) => {
+    const time = new Date(Date.UTC(2026, 10, 28, 12, 0, index)).toISOString();
+    return `echo ${quoteForShell(`${time} ${line}`)}${index % 2 === 0 ? "" : " >&2"}\n`;
+  };
+  const usage = `test "$*" = 'logs --timestamps --tail 1000 engine' || exit 1\n`;
+  const script = `#!/bin/sh\n${usage}${lines.map(print).join("")}`;
+  await Deno.writeTextFile(`${folder}/docker`, script, { mode: 0o755 });
+}
+
 Deno.test(
-  "the log of a server on a host behind ssh is read there",
+  "the logs of servers on a host behind ssh are read there",
   needsProgram("sshd"),
   async () => {
     const folder = await Deno.makeTempDir();
-    const port = findFreePorts(1);
+    await Deno.mkdir(`${folder}/contained`);
+    const port = findFreePorts(2);
     const server = await startLoading(folder, port);
+    const contained = await startLoading(`${folder}/contained`, port + 1);
     try {
       await server.write(START.slice(0, 41));
+      await writeDocker(folder, START.slice(0, 41));
       await withSshServer(folder, async ({ config, runtime }) => {
-        const args = ["--ssh", "plain", "--ssh-config", config, "--timeout", "20"];
+        const log = `http://plain:${port + 1}=docker:engine`;
+        const args = ["--ssh", "plain", "--ssh-config", config, "--timeout", "20", "--log", log];
         const outcome = await runProgram(
           [...args, "--once", "--interval", "0", "--output", "json"],
           {
             environment: { XDG_RUNTIME_DIR: runtime },
           },
         );
-        const url = `http://plain:${port}/metrics`;
-        const found = readDocument(outcome.stdout).endpoints.find((one) => one.url === url);
-        const { source, problem, load } = found?.log ?? {};
-        assertEquals([found?.status, source, problem], ["LOAD", server.path, null]);
-        assertEquals([load?.phase, load?.done, load?.total], ["weights", 0, 1]);
+        const { endpoints } = readDocument(outcome.stdout);
+        [server.path, "docker logs engine"].forEach((place, index) => {
+          const url = `http://plain:${port + index}/metrics`;
+          const found = endpoints.find((one) => one.url === url);
+          const { source, problem, load } = found?.log ?? {};
+          assertEquals([found?.status, source, problem], ["LOAD", place, null]);
+          assertEquals([load?.phase, load?.done, load?.total], ["weights", 0, 1]);
+        });
       });
     } finally {
       await server.end();
+      await contained.end();
       await Deno.remove(folder, { recursive: true });
     }
   },

@@ -11,6 +11,7 @@ import {
 } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 import { type SshServer, withSshServer } from "./ssh_server.ts";
+import { checkReturn, isDrawn, startLive, withScreens } from "./tmux_screens.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
 interface HostDocument {
@@ -45,7 +46,18 @@ function getHost({ hosts }: SshDocument, name: string): HostDocument {
   return found;
 }
 
-const GOOD = ["plain", "fish", "tcsh", "noisy", "slow", "jumped", "chatty", "restricted"];
+const GOOD = [
+  "plain",
+  "fish",
+  "tcsh",
+  "noisy",
+  "slow",
+  "jumped",
+  "chatty",
+  "restricted",
+  "unforwarded",
+];
+const BY_CURL: ReadonlySet<string> = new Set(["restricted", "unforwarded"]);
 const BAD: readonly (readonly [alias: string, kind: string, message: RegExp])[] = [
   ["forced", "no_shell", /This account runs reports only\./],
   ["noshell", "no_shell", /This account is currently not available\./],
@@ -106,7 +118,7 @@ Deno.test(
         for (const name of GOOD) {
           const { ssh: link, load, gpus } = getHost(document, name);
           assertEquals([name, link?.state, link?.failure], [name, "up", null]);
-          assertEquals(link?.metricsBy, name === "restricted" ? "curl" : "forwarding", name);
+          assertEquals(link?.metricsBy, BY_CURL.has(name) ? "curl" : "forwarding", name);
           assertEquals(load?.memoryTotalBytes, Deno.systemMemoryInfo().total, name);
           assertMatch(gpus?.[0].name ?? "", /H100/, name);
           const url = `http://${name}:${server.port}/metrics`;
@@ -151,28 +163,74 @@ Deno.test(
   needsProgram("sshd"),
   async () => {
     const server = await startVllmServer();
-    await withSshServer("/nowhere", async (ssh) => {
+    const folder = await Deno.makeTempDir();
+    await Deno.writeTextFile(`${folder}/nvidia-smi`, "#!/bin/sh\nexec sleep 100\n", {
+      mode: 0o755,
+    });
+    await withSshServer(folder, async (ssh) => {
       const args = [...listArguments(ssh, server.port, ["plain"]), "--interval", "0.5"];
       const environment = { XDG_RUNTIME_DIR: ssh.runtime };
-      const runs = [startProgram(args, { environment }), startProgram(args, { environment })];
+      const runs = Array.from({ length: 3 }, () => startProgram(args, { environment }));
       const isWell = ({ hosts: [, { ssh: link }], replicas: [replica] }: SshDocument): boolean =>
         link?.state === "up" && replica?.status === "OK";
       const isDown = ({ hosts: [, { ssh: link, load }], endpoints }: SshDocument): boolean =>
         link?.failure?.kind === "unreachable" && load === null &&
         endpoints[0]?.failure?.kind === "ssh";
-      await Promise.all(runs.map((run) => waitForDocument(run, isWell)));
+      const waitForAll = (condition: (document: SshDocument) => boolean) =>
+        Promise.all(runs.map((run) => waitForDocument(run, condition)));
+      await waitForAll(isWell);
       await ssh.stop();
-      await Promise.all(runs.map((run) => waitForDocument(run, isDown)));
+      await waitForAll(isDown);
       await ssh.start();
-      await Promise.all(runs.map((run) => waitForDocument(run, isWell)));
-      const [asked, killed] = runs;
+      await waitForAll(isWell);
+      // In mid sample: this program does not end by itself.
+      await waitFor(() => ssh.listProcesses().includes("sleep 100"), () => "a sample");
+      ssh.endSessions();
+      await waitForAll(isDown);
+      await waitForAll(isWell);
+      // ssh notices by itself that a host says nothing.
+      ssh.freezeSessions();
+      await waitForAll(isDown);
+      ssh.endSessions();
+      await waitForAll(isWell);
+      const [asked, killed, interrupted] = runs;
       asked.signal("SIGTERM");
       killed.signal("SIGKILL");
+      interrupted.signal("SIGINT");
       assertEquals((await asked.ended).code, 143);
+      assertEquals((await interrupted.ended).code, 130);
       await killed.ended;
       await waitFor(() => ssh.listProcesses().length === 0, () => ssh.listProcesses().join("\n"));
       assertEquals([...Deno.readDirSync(ssh.runtime)], []);
     });
+    await Deno.remove(folder, { recursive: true });
+    await server.close();
+  },
+);
+
+Deno.test(
+  "--ssh shows hosts and their servers on a live screen, and q leaves nothing behind",
+  { ignore: ["sshd", "tmux"].some((name) => needsProgram(name).ignore) },
+  async () => {
+    const server = await startVllmServer();
+    await withScreens((screens, folder) =>
+      withSshServer("/nowhere", async (ssh) => {
+        const args = listArguments(ssh, server.port, ["plain", "other"]).slice(0, -2);
+        const variables = `XDG_RUNTIME_DIR=${ssh.runtime}`;
+        const size = { columns: 120, rows: 40 };
+        const run = await startLive(screens, { folder, args, variables, size });
+        const isShown = (rows: readonly string[]) => (name: string) =>
+          rows.some((row) => new RegExp(`^.${name}:${server.port} +OK `).test(row)) &&
+          rows.some((row) => row.includes(` ${name}  ssh `));
+        await run.screen.waitFor((rows) =>
+          isDrawn(rows) && ["plain", "other"].every(isShown(rows))
+        );
+        await run.screen.press("q");
+        await checkReturn(run, 0);
+        await waitFor(() => ssh.listProcesses().length === 0, () => ssh.listProcesses().join("\n"));
+        assertEquals([...Deno.readDirSync(ssh.runtime)], []);
+      })
+    );
     await server.close();
   },
 );

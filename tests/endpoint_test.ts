@@ -307,6 +307,14 @@ Deno.test("nameEndpoints() omits what all have in common", () => {
   assertEquals(name("http://h:80", "https://h:80"), ["http://h", "https://h:80"]);
 });
 
+Deno.test("nameEndpoints() names host and port behind ssh, where more may follow", () => {
+  const behind = (url: string) => ({ ...parseEndpoint(url), sshHost: "gpu1" });
+  const first = behind("http://gpu1:8000");
+  const known = [{ endpoint: first, displayName: "gpu1:8000" }];
+  assertEquals(nameEndpoints([first], []), ["gpu1:8000"]);
+  assertEquals(nameEndpoints([behind("http://gpu2:8000")], known), ["gpu2:8000"]);
+});
+
 Deno.test("nameEndpoints() numbers long addresses", () => {
   const long = `gpu-node-17.${"cluster.".repeat(4)}example.com`;
   assertEquals(name("gpu1:8000", `${long}:8001`), ["gpu1:8000", "#2"]);

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { findFreePort, waitFor } from "./program_runs.ts";
+import { findFreePorts, waitFor } from "./program_runs.ts";
 
 /** Runs what ssh was asked to run in another shell, as a login shell would. */
 function asLoginShell(shell: string): string {
@@ -24,6 +24,8 @@ const ALIASES: Readonly<Record<string, { readonly key?: string; readonly config?
   noisy: { key: `command="echo Welcome; echo to stderr >&2; ${asLoginShell("sh")}"` },
   slow: { key: `command="sleep 0.5; ${asLoginShell("sh")}"` },
   restricted: { key: "restrict" },
+  // At another port of the server, which forwards nothing.
+  unforwarded: { config: "Port PRIVATE" },
   forced: { key: 'command="echo This account runs reports only."' },
   noshell: { key: 'command="echo This account is currently not available.; exit 1"' },
   jumped: { config: "ProxyJump plain" },
@@ -46,6 +48,8 @@ export interface SshServer {
   readonly start: () => Promise<void>;
   /** Ends the sessions only. */
   readonly endSessions: () => void;
+  /** Stops them without an end: to a client, the host is frozen. */
+  readonly freezeSessions: () => void;
   /** Processes of sessions, there, and of clients, here. */
   readonly listProcesses: () => readonly string[];
 }
@@ -74,9 +78,16 @@ function writeKeys(folder: string): void {
   Deno.writeTextFileSync(`${folder}/known`, `server ${host}changed ${stranger}`);
 }
 
-function writeConfig(folder: string, port: number, path: string): void {
+function writeConfig(
+  folder: string,
+  { ports: [port, privatePort], path }: {
+    readonly ports: readonly [number, number];
+    readonly path: string;
+  },
+): void {
   const aliases = Object.entries(ALIASES).map(([name, { config = "" }]) =>
-    [`Host ${name}`, config, `IdentityFile ${folder}/${name}`].join("\n")
+    [`Host ${name}`, config.replace("PRIVATE", `${privatePort}`), `IdentityFile ${folder}/${name}`]
+      .join("\n")
   );
   // A host where nobody listens.
   aliases.push("Host closed\nPort 1");
@@ -93,7 +104,7 @@ function writeConfig(folder: string, port: number, path: string): void {
   ].join("\n");
   Deno.writeTextFileSync(`${folder}/config`, [...aliases, common].join("\n") + "\n");
   const server = [
-    `Port ${port}`,
+    ...[port, privatePort].map((one) => `Port ${one}`),
     "ListenAddress 127.0.0.1",
     `HostKey ${folder}/host`,
     "PidFile none",
@@ -103,7 +114,10 @@ function writeConfig(folder: string, port: number, path: string): void {
     "PermitRootLogin yes",
     // -W is no session, and we need but one.
     "MaxSessions 1",
-    `SetEnv PATH=${path}:${Deno.env.get("PATH")}`,
+    // No start-up files of the user's: a session that is killed in them may leave locks.
+    `SetEnv PATH=${path}:${Deno.env.get("PATH")} HOME=${folder}`,
+    `Match LocalPort ${privatePort}`,
+    "AllowTcpForwarding no",
   ].join("\n");
   Deno.writeTextFileSync(`${folder}/sshd_config`, server + "\n");
 }
@@ -135,10 +149,10 @@ export async function withSshServer(
 ): Promise<void> {
   const folder = Deno.makeTempDirSync({ prefix: "ssh-" });
   Deno.mkdirSync(`${folder}/run`, { mode: 0o700 });
-  const port = findFreePort();
+  const port = findFreePorts(2);
   if (Deno.uid() === 0) Deno.mkdirSync("/run/sshd", { recursive: true });
   writeKeys(folder);
-  writeConfig(folder, port, path);
+  writeConfig(folder, { ports: [port, port + 1], path });
   let child: Deno.ChildProcess | null = null;
   const start = async (): Promise<void> => {
     const path = run("sh", "-c", "command -v sshd").trim();
@@ -157,15 +171,16 @@ export async function withSshServer(
     }
     return all.filter(({ pid }) => own.has(pid));
   };
-  const endSessions = (): void => {
+  const signalSessions = (signal: Deno.Signal): void => {
     for (const { pid } of listSessions()) {
       try {
-        Deno.kill(pid, "SIGKILL");
+        Deno.kill(pid, signal);
       } catch {
         // Its parent has ended it.
       }
     }
   };
+  const endSessions = (): void => signalSessions("SIGKILL");
   const stop = async (): Promise<void> => {
     endSessions();
     child?.kill("SIGKILL");
@@ -178,6 +193,7 @@ export async function withSshServer(
       config: `${folder}/config`,
       runtime: `${folder}/run`,
       ...{ stop, start, endSessions },
+      freezeSessions: () => signalSessions("SIGSTOP"),
       listProcesses: () => [
         ...listSessions().map(({ command }) => command),
         ...listAll().filter(({ command }) =>
