@@ -53,7 +53,10 @@ export interface Terminal {
   readonly finish: () => Promise<void>;
   /** Restores it at once, for exits that cannot wait. Idempotent. */
   readonly leave: () => void;
-  /** Restores only the input mode, for a terminal that no longer accepts output. */
+  /**
+   * Leaves a terminal that no longer accepts output as it is. Changing its input mode would wait for
+   * that output; Deno restores the mode when the program ends.
+   */
   readonly abandon: () => void;
 }
 
@@ -197,7 +200,7 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
     }
   };
   const leave = (): void => end(() => restoreScreen(stdio));
-  const abandon = (): void => end(() => stdio.setRawInput(false));
+  const abandon = (): void => end(() => {});
   const finish = async (): Promise<void> => {
     isOver = true;
     await writing?.catch(() => {});

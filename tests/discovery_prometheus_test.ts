@@ -92,10 +92,14 @@ interface Moment {
   readonly nowEpoch: number;
 }
 
-const takeMoment = (): Moment => ({
-  now: PLATFORM.monotonicSeconds(),
-  nowEpoch: PLATFORM.epochSeconds(),
-});
+/** That of the newest scrape: on a busy machine its figures may be too old by now. */
+function getMoment(outcomes: readonly Outcome[]): Moment {
+  const scrapes = outcomes.filter((one): one is Scrape => !isScrapeFailure(one));
+  return {
+    now: Math.max(...scrapes.map(({ receivedAt }) => receivedAt)),
+    nowEpoch: Math.max(...scrapes.map(({ receivedAtEpoch }) => receivedAtEpoch)),
+  };
+}
 
 function replay(change: TargetChange, outcomes: readonly Outcome[], moment: Moment): State {
   const endpoints = change.found.map(({ endpoint }) => endpoint);
@@ -130,8 +134,8 @@ function assertSameFigures(
   change: TargetChange,
   bodies: ReadonlyMap<string, readonly string[]>,
 ): State {
-  const moment = takeMoment();
   const outcomes = change.outcomes ?? [];
+  const moment = getMoment(outcomes);
   const state = replay(change, outcomes, moment);
   const direct = replay(change, createDirect(outcomes, bodies), moment);
   assertSame(createReport(state, ""), createReport(direct, ""));
@@ -188,7 +192,7 @@ async function checkManyEngines(source: Source): Promise<void> {
   const change = await gather(source, { targets: 1, scrapes: 3 });
   assertEquals(change.notices, []);
   const scrapes = (change.outcomes ?? []).filter((one): one is Scrape => !isScrapeFailure(one));
-  const state = replay(change, scrapes, takeMoment());
+  const state = replay(change, scrapes, getMoment(scrapes));
   assertEquals(state.fleet.rows.length, 70);
   const readStep = ({ engines }: Scrape): number => {
     const { generationTokens } = engines[1].counters;

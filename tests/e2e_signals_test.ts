@@ -263,10 +263,13 @@ Deno.test("a signal ends the program though nobody reads its terminal", {
 
 /** Resolves when a thread of the process waits for its terminal to take bytes. */
 function waitUntilBlocked(pid: number): Promise<void> {
+  const read = (path: string): Promise<string> => Deno.readTextFile(path).catch(() => "");
   return waitFor(async () => {
     for await (const { name } of Deno.readDir(`/proc/${pid}/task`)) {
-      const place = await Deno.readTextFile(`/proc/${pid}/task/${name}/wchan`).catch(() => "");
-      if (/tty_write|n_tty_write|wait_woken/.test(place)) return true;
+      const thread = `/proc/${pid}/task/${name}`;
+      // Another waits in the same place to read. The first argument of a call is its file.
+      const waits = /tty_write|wait_woken/.test(await read(`${thread}/wchan`));
+      if (waits && /^\d+ 0x1 /.test(await read(`${thread}/syscall`))) return true;
     }
     return false;
   }, () => "the program to wait for its terminal");

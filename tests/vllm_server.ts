@@ -15,6 +15,7 @@
 
 import { createSimulatedServer, type SimulatedServerOptions } from "../lib/demo.ts";
 import type { Seconds } from "../lib/units.ts";
+import { waitFor } from "./program_runs.ts";
 
 /** Answers a GET of `/metrics` instead of the server; `body` is what the server would have said. */
 export type MetricsHandler = (
@@ -231,9 +232,8 @@ export async function startVllmServer(options: VllmServerOptions = {}): Promise<
     return Response.json(describeModels(simulation, Date.now() / 1000));
   };
 
-  const listen = (): void => {
-    const abort = new AbortController();
-    const server = Deno.serve({
+  const listen = (abort: AbortController) =>
+    Deno.serve({
       hostname: "127.0.0.1",
       port,
       signal: abort.signal,
@@ -241,15 +241,28 @@ export async function startVllmServer(options: VllmServerOptions = {}): Promise<
       onError: () => new Response(null, { status: 500 }),
       ...options.tls,
     }, (request) => answer(request, abort.signal));
-    port = server.addr.port;
-    listening = { server, abort };
+
+  /** A port that was closed may be another program's for a while. */
+  const open = async (): Promise<void> => {
+    const abort = new AbortController();
+    await waitFor(() => {
+      try {
+        const server = listen(abort);
+        port = server.addr.port;
+        listening = { server, abort };
+        return true;
+      } catch (error) {
+        if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+        return false;
+      }
+    }, () => `port ${port}`);
   };
 
   /** Opens or closes the port, as the state and the simulated outages want it. */
   const adjust = async (): Promise<void> => {
     const isWanted = !isClosed && state !== "refusing" && simulated.isUpAt(elapsed());
     if (isWanted && listening === null) {
-      listen();
+      await open();
     } else if (!isWanted && listening !== null) {
       const { server, abort } = listening;
       listening = null;
@@ -260,7 +273,7 @@ export async function startVllmServer(options: VllmServerOptions = {}): Promise<
   let adjusted: Promise<void> = Promise.resolve();
   const adjustInTurn = (): Promise<void> => adjusted = adjusted.then(adjust);
 
-  listen();
+  await open();
   await adjustInTurn();
   const timer = options.outages ? setInterval(adjustInTurn, OUTAGE_CHECK_INTERVAL) : undefined;
   return {
