@@ -36,7 +36,13 @@ import type { Machine } from "./host.ts";
 import type { ProgramOutcome } from "./platform.ts";
 import { absent, present } from "./reading.ts";
 import { quote } from "./text.ts";
-import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
+import {
+  type Bytes,
+  BYTES_PER_GIBIBYTE,
+  BYTES_PER_MEBIBYTE,
+  type Seconds,
+  SECONDS_PER_MINUTE,
+} from "./units.ts";
 
 /** A pattern in the output, its meaning, and a message to follow the program's name. */
 type FailureRow = readonly [pattern: RegExp, kind: GpuFailureKind, message: string];
@@ -165,6 +171,8 @@ export interface GpuSampler {
 const TIME_LIMITS: Readonly<Record<GpuProgram, Seconds>> = { "nvidia-smi": 2, "amd-smi": 5 };
 /** `-q` prints 200 KiB for eight GPUs with MIG. */
 const MAX_OUTPUT_BYTES: Bytes = 2 * BYTES_PER_MEBIBYTE;
+/** More often where the memory in use changes. */
+const PROCESS_INTERVAL: Seconds = 10;
 const getPause = createBackOff({ initial: 5, max: SECONDS_PER_MINUTE });
 /** Warn beyond this; amd-smi needs as long to start. */
 const SLOW_SAMPLE: Seconds = 1;
@@ -210,10 +218,46 @@ async function askForMig(
   return { list, detail: takeOutput(await run(MIG_DETAIL_ARGUMENTS)) ?? "" };
 }
 
-/** What does not change while the program works. */
+/** What does not change while the program works, and what seldom does. */
 interface SamplerMemory {
   query: GpuQuery | null;
   fixed: string | null;
+  /** What a program printed of processes. */
+  listed: {
+    readonly arguments: readonly string[];
+    readonly text: string;
+    readonly memory: string;
+    readonly at: Seconds;
+  } | null;
+}
+
+/** In whole GiB. */
+function describeMemory(gpus: readonly GpuSample[]): string {
+  return gpus.map(({ memoryUsedBytes: { value } }) => Math.round((value ?? 0) / BYTES_PER_GIBIBYTE))
+    .join(" ");
+}
+
+/**
+ * Processes come and go seldom, and with their memory; a start of the program costs as much as all
+ * figures. `null` if it fails.
+ */
+async function listGpuProcesses(
+  run: Run,
+  arguments_: readonly string[],
+  { memory, machine, gpus }: {
+    readonly memory: SamplerMemory;
+    readonly machine: SamplerMachine;
+    readonly gpus: readonly GpuSample[];
+  },
+): Promise<string | null> {
+  const at = machine.monotonicSeconds();
+  const inUse = describeMemory(gpus);
+  const { listed } = memory;
+  const isSame = listed?.arguments === arguments_ && listed.memory === inUse;
+  if (isSame && at - listed.at < PROCESS_INTERVAL) return listed.text;
+  const text = takeOutput(await run(arguments_));
+  memory.listed = text === null ? null : { arguments: arguments_, text, memory: inUse, at };
+  return text;
 }
 
 async function sampleNvidia(
@@ -235,7 +279,8 @@ async function sampleNvidia(
   const whole = found.some(sharesMemory)
     ? completeUnifiedMemory(found, await machine.systemMemory())
     : found;
-  const apps = takeOutput(await run(COMPUTE_APPS_ARGUMENTS));
+  const context = { memory, machine, gpus: found };
+  const apps = await listGpuProcesses(run, COMPUTE_APPS_ARGUMENTS, context);
   return {
     gpus: whole,
     processes: apps === null
@@ -245,7 +290,11 @@ async function sampleNvidia(
   };
 }
 
-async function sampleAmd(run: Run, memory: SamplerMemory): Promise<SampleFindings | GpuFailure> {
+async function sampleAmd(
+  run: Run,
+  machine: SamplerMachine,
+  memory: SamplerMemory,
+): Promise<SampleFindings | GpuFailure> {
   if (memory.fixed === null) {
     const fixed = await run(AMD_STATIC_ARGUMENTS);
     if (fixed.kind !== "exited") return fixed;
@@ -255,7 +304,9 @@ async function sampleAmd(run: Run, memory: SamplerMemory): Promise<SampleFinding
   if (metric.kind !== "exited") return metric;
   const gpus = parseAmdGpus({ metric: metric.stdout, fixed: memory.fixed ?? "" });
   if (gpus === null) return describeGpuExit("amd-smi", metric);
-  const processes = parseAmdProcesses(takeOutput(await run(AMD_PROCESS_ARGUMENTS)) ?? "", gpus);
+  const context = { memory, machine, gpus };
+  const listed = await listGpuProcesses(run, AMD_PROCESS_ARGUMENTS, context);
+  const processes = parseAmdProcesses(listed ?? "", gpus);
   return {
     gpus,
     processes: processes === null ? absent("unreadable") : present(processes),
@@ -290,16 +341,16 @@ async function sampleOnce(
   if (!("kind" in nvidia)) return finish("nvidia-smi", nvidia);
   memory.query = null;
   if (!TRY_NEXT.has(nvidia.kind)) return nvidia;
-  const amd = await sampleAmd(createRun(machine, "amd-smi", signal), memory);
+  const amd = await sampleAmd(createRun(machine, "amd-smi", signal), machine, memory);
   if (!("kind" in amd)) return finish("amd-smi", amd);
-  memory.fixed = null;
+  memory.fixed = memory.listed = null;
   return chooseFailure(nvidia, amd);
 }
 
 /** Starts no program until `sample` is called. */
 export function createGpuSampler(machine: SamplerMachine): GpuSampler {
   const closed = new AbortController();
-  const memory: SamplerMemory = { query: null, fixed: null };
+  const memory: SamplerMemory = { query: null, fixed: null, listed: null };
   let running: Promise<GpuReport | GpuFailure> | null = null;
   let failure: GpuFailure | null = null;
   let failures = 0;

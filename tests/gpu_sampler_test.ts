@@ -84,9 +84,38 @@ Deno.test("sample() asks for the help once, then for GPUs and processes", onUnix
       /^nvidia-smi --help-query-gpu\nnvidia-smi --query-gpu=index,.*,name --format=csv,noheader,nounits\nnvidia-smi --query-compute-apps=\S+ --format=csv,noheader,nounits$/,
     );
     takeReport(await sampler.sample());
-    assertEquals(standIns.takeStarts().length, 2);
+    assertEquals(standIns.takeStarts().length, 1);
   });
 });
+
+Deno.test(
+  "sample() asks for processes every 10 s, and where the memory in use changes",
+  onUnix,
+  async () => {
+    await withSampler(async (standIns, { platform, passTime }) => {
+      const sampler = createGpuSampler(platform);
+      const sample = async () => {
+        const report = takeReport(await sampler.sample());
+        const pattern = /--query-compute-apps|^amd-smi process/;
+        const hasAsked = standIns.takeStarts().some((start) => pattern.test(start));
+        return { count: report.processes.value?.length, hasAsked };
+      };
+      standIns.setNvidia({ gpus: "h100x8.tsv" });
+      assertEquals(await sample(), { count: 0, hasAsked: true });
+      passTime(9);
+      assertEquals(await sample(), { count: 0, hasAsked: false });
+      passTime(1);
+      assertEquals(await sample(), { count: 0, hasAsked: true });
+      standIns.setNvidia({ gpus: "l4.tsv" });
+      assertEquals(await sample(), { count: 0, hasAsked: true });
+      standIns.setAmd("amd-26");
+      standIns.remove("nvidia-smi");
+      assertEquals(await sample(), { count: 1, hasAsked: true });
+      passTime(9);
+      assertEquals(await sample(), { count: 1, hasAsked: false });
+    });
+  },
+);
 
 Deno.test(
   "sample() gives an old driver's figures, and asks for no field it lacks",
