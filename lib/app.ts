@@ -222,18 +222,20 @@ async function runStream(session: Session): Promise<number | DiscoveryError> {
   return refusal ?? EXIT_OK;
 }
 
-/** Resolves after the first look of those that have not looked yet. */
+/** Resolves after the first look of those that have not looked yet; of slow ones, after the time limit. */
 async function followSources(session: Session, { sources }: TargetSet): Promise<void> {
-  const { stop } = session;
-  const first = Promise.all([lookAtScrapes(session), lookAtSlow(session)]);
+  const { platform, options: { timeout }, stop } = session;
+  const scrapes = lookAtScrapes(session);
+  const slow = lookAtSlow(session);
   const follow = async (source: Source): Promise<void> => {
-    if (source.scrapes || source.isSlow) await first;
+    if (source.scrapes) await scrapes;
+    if (source.isSlow) await slow;
     await followSource(session, source);
   };
   for (const source of sources.keys()) {
     if (source !== null) follow(source).catch((error) => stop.abort(error));
   }
-  await first;
+  await Promise.all([scrapes, Promise.race([slow, platform.sleep(timeout, stop.signal)])]);
 }
 
 /** Without a live screen. */

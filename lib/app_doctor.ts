@@ -208,6 +208,8 @@ function examineTargets(session: Session): readonly Remark[] {
     ? "named"
     : session.sshWatches.length > 0
     ? "found by ssh"
+    : options.kubernetes !== null
+    ? "found in Kubernetes"
     : `found by a scan of ${options.host}`;
   const notices = state.notices.map((text) => ok(subject, text));
   if (watched.size > 0) return [ok(subject, `${count}, ${how}`), ...notices];

@@ -18,6 +18,7 @@ import {
   type Scrape,
 } from "./model.ts";
 import { type AbsenceReason, isPresent, type Reading } from "./reading.ts";
+import { isLoading } from "./rules_status.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import { type EndpointState, listEngines } from "./state_endpoint.ts";
 import type { Seconds } from "./units.ts";
@@ -183,7 +184,10 @@ function describeServer({ server }: EndpointState, scrape: Scrape): string {
 export function examineEndpoint(known: EndpointState, interval: Seconds): readonly Remark[] {
   const { displayName: subject, endpoint, failure, scrape, server } = known;
   const warnings = endpoint.warnings.map((text): Remark => ({ level: "warn", subject, text }));
-  if (failure !== null) return [{ level: "fail", subject, text: failure.message }, ...warnings];
+  if (failure !== null) {
+    const level = isLoading(known, failure.failedAt) ? "warn" : "fail";
+    return [{ level, subject, text: failure.message }, ...warnings];
+  }
   if (scrape === null) return [{ level: "fail", subject, text: "has not answered" }, ...warnings];
   const [first] = listEngines(known);
   const launch = server?.launch?.commandLine;

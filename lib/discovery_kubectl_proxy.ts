@@ -104,13 +104,17 @@ export function describeWords(text: string, fallback = "it ended"): Problem {
   };
 }
 
-export function describeNotStarted({ kind }: NotStarted): Problem {
-  return {
-    kind: "cluster",
-    message: kind === "missing"
-      ? "kubectl is not on the PATH: install it, or watch the cluster's Prometheus with --prometheus"
-      : "kubectl may not be started: run Deno with --allow-run=kubectl",
-  };
+export function describeNotStarted(outcome: NotStarted): Problem {
+  if (outcome.kind === "missing") {
+    const advice = "install it, or watch the cluster's Prometheus with --prometheus";
+    return { kind: "cluster", message: `kubectl is not on the PATH: ${advice}` };
+  }
+  // One that is not emptied; Deno names it.
+  const [variable] = /\b(?:LD|DYLD)_\w+/.exec(outcome.message) ?? [];
+  const message = variable === undefined
+    ? "kubectl may not be started: run Deno with --allow-run=kubectl"
+    : `kubectl may not be started while ${variable} is set: unset it`;
+  return { kind: "cluster", message };
 }
 
 /** Collects the last of what a program says, so that it never waits for a reader. */

@@ -170,7 +170,10 @@ function createEndpoint(
   const { serverName } = pod;
   const page = path === METRICS_PATH ? "" : path;
   return {
-    key: `kube:${name}/${pod.namespace}/${pod.name}:${number}${page}`,
+    // Its TLS in the words of the API server.
+    key: `kube:${name}/${pod.namespace}/${
+      scheme === "https" ? "https:" : ""
+    }${pod.name}:${number}${page}`,
     metricsUrl: `${scheme}://${getPodHost(pod)}:${number}${path}`,
     address: `${pod.namespace}/${pod.name}:${number}`,
     ...describeLabels(listLabels(pod)),

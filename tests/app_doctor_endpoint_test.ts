@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { examineEndpoint, type Remark } from "../lib/app_doctor_endpoint.ts";
-import { update } from "../lib/state.ts";
+import type { Endpoint } from "../lib/model.ts";
+import { type Message, update } from "../lib/state.ts";
 import {
   advance,
   createEndpoint,
@@ -71,6 +72,22 @@ Deno.test("examineEndpoint() gives the reason for each figure that is n/a, with 
   );
   assertEquals(find(complete, /^n\/a, not a number: KV-cache usage$/), "warn");
   assertEquals(find(complete, /^n\/a, values that cannot be: /), "warn");
+});
+
+Deno.test("examineEndpoint() warns of a pod that is pending, as it is no failure", () => {
+  const endpoint: Endpoint = {
+    ...createEndpoint(8000, "llama-0.prod.pod"),
+    pod: {
+      ...{ namespace: "prod", name: "llama-0", node: null, container: "vllm", state: "pending" },
+      ...{ reason: "Unschedulable", restarts: [], gpus: [], startedAt: null },
+    },
+  };
+  const level = (message: Message) => {
+    const [known] = advance(startState([endpoint]), 1, [message]).endpoints;
+    return examineEndpoint(known, 2).map((remark) => remark.level);
+  };
+  assertEquals(level(createFailed(endpoint, 1, "pod")), ["warn"]);
+  assertEquals(level(createFailed(endpoint, 1, "cluster")), ["fail"]);
 });
 
 Deno.test("examineEndpoint() names the option of metrics that are off", () => {

@@ -84,8 +84,9 @@ Deno.test("createKubernetesWatch() makes an endpoint of each port of a pod that 
 
 Deno.test("createKubernetesWatch() asks over TLS where the pod has it", async () => {
   const { look } = startWatch(() => list(pick("kserve")), { namespaces: ["kserve"] });
-  const urls = (await look()).found.map(({ endpoint }) => endpoint.metricsUrl);
-  assertEquals(urls, [
+  const change = await look();
+  assertEquals(listKeys(change)[0], "kube:test/kserve/https:llama-70b-kserve-6f8d9c7b5-zx4wp:8000");
+  assertEquals(change.found.map(({ endpoint }) => endpoint.metricsUrl), [
     "https://llama-70b-kserve-6f8d9c7b5-zx4wp.kserve.pod:8000/metrics",
     "http://qwen-predictor-5b9c7d8f6-h2jkm.kserve.pod:8080/metrics",
   ]);

@@ -511,6 +511,28 @@ Deno.test("runProgram() passes no variable on but the search path of libraries, 
   }
 });
 
+Deno.test("runProgram() and startProgram() pass all variables on, without those of the loader", async () => {
+  const env = {
+    ...{ LD_LIBRARY_PATH: "/cuda", TOKEN: "x", HTTPS_PROXY: "http://proxy:1" },
+    DYLD_INSERT_LIBRARIES: "y",
+  };
+  const started = `
+    const running = platform.startProgram({ name: "env", arguments: [], variables: "all" });
+    console.log(await new Response(running.stdout).text());`;
+  const run = `
+    console.log((await platform.runProgram({
+      name: "env", arguments: [], variables: "all", timeout: 10, maxOutputBytes: 100_000 })).stdout);`;
+  for (const code of [started, run]) {
+    const permissions = ["--allow-run=env", "--allow-env=HTTPS_PROXY"];
+    const { stdout } = await runChild(code, { env, permissions });
+    const lines = stdout.trim().split("\n");
+    const get = (name: string) => lines.find((line) => line.startsWith(`${name}=`));
+    assertEquals(["TOKEN", "HTTPS_PROXY"].map(get), ["TOKEN=x", "HTTPS_PROXY=http://proxy:1"]);
+    assertEquals(get("LD_LIBRARY_PATH"), "LD_LIBRARY_PATH=");
+    assertEquals(get("DYLD_INSERT_LIBRARIES"), "DYLD_INSERT_LIBRARIES=");
+  }
+});
+
 Deno.test("runProgram() says so where it may not", async () => {
   const child = await runChild(
     `console.log((await platform.runProgram({
