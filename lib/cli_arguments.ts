@@ -93,6 +93,8 @@ export function walkArguments(argv: readonly string[], problems: Problem[]): Giv
     }
     if (row.value === null) {
       const known = row.words === undefined ? "no value" : `no value but ${row.words.join(", ")}`;
+      const isWord = row.words !== undefined && canBeValue(argv[i + 1]);
+      if (value === undefined && isWord) value = argv[++i];
       if (value !== undefined) complain(`${flag} takes ${known}, but got ${quote(value)}`);
       add(row.name, "");
       continue;
@@ -167,7 +169,10 @@ function chooseLevel(rows: readonly OptionRow<OptionName>[], sources: Sources): 
 
 function parseSetting(row: OptionRow, setting: Setting): unknown {
   const { level, text } = setting;
-  if (row.value === null) return level === "variable" ? parseSwitch(setting) : level !== "default";
+  if (row.value === null) {
+    if (level !== "variable") return level !== "default";
+    return row.words?.includes(text) === true || parseSwitch(setting, row.words);
+  }
   const isUnset = text === "" && (level === "default" || row.canBeEmpty !== true);
   if (isUnset && row.default === undefined && !row.repeatable) return null;
   if (row.parse !== undefined) return row.parse(setting);

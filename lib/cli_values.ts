@@ -194,9 +194,12 @@ export function parseChoice<Choice extends string>(
     refuse(setting, `is not one of ${choices.join(", ")}`);
 }
 
-export function parseSwitch(setting: Setting): boolean | Problem {
+/** @param words What else it may be. */
+export function parseSwitch(setting: Setting, words: readonly string[] = []): boolean | Problem {
   if (/^(?:0|false|no|off)$/i.test(setting.text)) return false;
-  return /^(?:1|true|yes|on)$/i.test(setting.text) || refuse(setting, 'is neither "1" nor "0"');
+  const known = ["1", ...words].map((word) => `"${word}"`).join(" nor ");
+  return /^(?:1|true|yes|on)$/i.test(setting.text) ||
+    refuse(setting, `is neither ${known} nor "0"`);
 }
 
 /** IPv6 addresses get brackets. */

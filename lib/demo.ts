@@ -155,7 +155,7 @@ const QWEN: SimulatedEngineOptions = {
 const GEMMA: SimulatedEngineOptions = {
   model: "gemma-3-12b-it-Q4_K_M",
   maxModelLength: 8192,
-  requestsPerSecond: 1.4,
+  requestsPerSecond: 0.7,
   promptTokens: 600,
   outputTokens: 180,
   stepTime: 0.019,

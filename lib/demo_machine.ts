@@ -33,6 +33,8 @@ const SMALL_MEMORY_MEBIBYTES: ReadonlyMap<string, number> = new Map([
   ["llama.cpp", 20_314],
   ["Ollama", 17_842],
 ]);
+/** Has a model loaded, and no requests. */
+const IDLE_KIND = "Ollama";
 /** Time for which the servers have run at the start. */
 const UPTIME: Seconds = 300;
 
@@ -53,10 +55,11 @@ function describeGpu(
 ): Readonly<Record<string, string>> {
   const { isHot } = server;
   const isUp = server.isUpAt(elapsed);
+  const isBusy = isUp && server.kind !== IDLE_KIND;
   const wave = waver(elapsed, index);
-  const use: Ratio = isUp ? 0.93 + 0.05 * wave : 0;
-  const power = isUp ? (isHot ? 430 : 610) + 45 * wave : 72;
-  const temperature = isUp ? (isHot ? 87 : 64 + 2 * index + 2 * wave) : 34;
+  const use: Ratio = isBusy ? 0.93 + 0.05 * wave : 0;
+  const power = isBusy ? (isHot ? 430 : 610) + 45 * wave : 72;
+  const temperature = isBusy ? (isHot ? 87 : 64 + 2 * index + 2 * wave) : 34;
   return {
     "index": String(index),
     "uuid": `GPU-00000000-0000-0000-0000-00000000000${index}`,
@@ -71,7 +74,7 @@ function describeGpu(
     "clocks.current.sm": isHot && isUp ? "1155" : "1980",
     "clocks.max.sm": "1980",
     "clocks.current.memory": "2619",
-    "clocks_event_reasons.active": isUp ? (isHot ? "0x20" : "0x0") : "0x1",
+    "clocks_event_reasons.active": isBusy ? (isHot ? "0x20" : "0x0") : "0x1",
     "pcie.link.gen.gpucurrent": "5",
     "pcie.link.gen.max": "5",
     "pcie.link.width.current": "16",
@@ -117,11 +120,19 @@ function listProcesses(servers: readonly MachineServer[]): readonly Process[] {
     const { port } = server;
     const pid = FIRST_PID + 10 * index;
     const [command, worker] = describeProcesses(server);
-    const cpu = 0.34 + 0.05 * index;
+    const isIdle = server.kind === IDLE_KIND;
+    const cpu = isIdle ? 0.01 : 0.34 + 0.05 * index;
     const first = { pid, parentPid: 1, port, command, cpu, isOnGpu: worker === undefined };
     return worker === undefined ? [first] : [
       first,
-      { pid: pid + 1, parentPid: pid, port, command: worker, cpu: 1, isOnGpu: true },
+      {
+        pid: pid + 1,
+        parentPid: pid,
+        port,
+        command: worker,
+        cpu: isIdle ? 0.01 : 1,
+        isOnGpu: true,
+      },
     ];
   });
 }

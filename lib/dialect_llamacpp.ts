@@ -15,6 +15,7 @@ import {
   type EngineFacts,
   gauge,
   info,
+  type Launch,
   type MetricRow,
   type Round,
   UNTITLED,
@@ -290,12 +291,10 @@ async function askServer(
   return typeof asked === "string" ? head + asked : asked;
 }
 
-function createRound({ commandLine }: { readonly commandLine: string | null }): Round {
+function createRound({ findCommandLine }: Pick<Launch, "findCommandLine">): Round {
   const askRouter = createRouterRound();
-  const server: RoutedModel = {
-    canSleep: hasSleepOption(commandLine ?? ""),
-    countTokens: createTokenCounter(),
-  };
+  const server: RoutedModel = { canSleep: false, countTokens: createTokenCounter() };
+  let commandLine: string | null = null;
   /** `null` after a round that failed: it may be another server. */
   let known: JsonRecord | null = null;
   let start: string | null = null;
@@ -319,6 +318,9 @@ function createRound({ commandLine }: { readonly commandLine: string | null }): 
       if (!isRecord(value)) return answer;
       props = value;
     }
+    // A restart may bring other options.
+    if (before === null) commandLine = await findCommandLine();
+    server.canSleep ||= hasSleepOption(commandLine ?? "");
     server.canSleep ||= props.is_sleeping === true;
     const asked = props.role === "router"
       ? await askRouter(ask, parseBuild(props))

@@ -190,6 +190,14 @@ export type ListInner = () => Promise<
   readonly { readonly port: number; readonly commandLine: string }[]
 >;
 
+/** What can be found out about a server's process. */
+export interface Launch {
+  /** `null` if it is unknown, as of another machine. */
+  readonly findCommandLine: () => Promise<string | null>;
+  /** `undefined` for a remote server. */
+  readonly listInner: ListInner | undefined;
+}
+
 /** Asks all questions of one round; returns metrics as text, or the answer that refused. */
 export type Round = (ask: Ask, now: EpochSeconds) => Promise<string | Answer>;
 
@@ -221,9 +229,7 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures" | "metricsAr
   /** Asked in turn where others use the same `owned_by`, or it lists no models. */
   readonly proofs?: readonly { readonly path: string; readonly pattern: RegExp }[];
   /** For servers that need more than their metrics page; a round remembers what it has learned. */
-  readonly createRound?: (
-    launch: { readonly commandLine: string | null; readonly listInner?: ListInner },
-  ) => Round;
+  readonly createRound?: (launch: Launch) => Round;
   /** Whether a bare `/version` identifies it. */
   readonly answersVersion: boolean;
   readonly processes: ProcessTraits;

@@ -11,7 +11,7 @@ import {
   type EngineConclusions,
   type EngineFacts,
   gauge,
-  type ListInner,
+  type Launch,
   type MetricRow,
   type Round,
   UNTITLED,
@@ -72,7 +72,7 @@ function writeLoaded(model: JsonRecord, now: EpochSeconds): string {
       : "");
 }
 
-function createRound({ listInner }: { readonly listInner?: ListInner }): Round {
+function createRound({ listInner }: Pick<Launch, "listInner">): Round {
   const askInner = createInnerRound(listInner, PREFIX);
   let onDisk: readonly JsonRecord[] | null = null;
   let listedFor = "";

@@ -12,7 +12,7 @@ import { createServerPortLister } from "./discovery_ports.ts";
 import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
 import type { SshWatch } from "./discovery_ssh.ts";
 import { DIALECTS, USUAL_PORTS } from "./dialect.ts";
-import type { ListInner } from "./dialect_model.ts";
+import type { Launch } from "./dialect_model.ts";
 import {
   DEFAULT_PORT,
   getHostAndPort,
@@ -22,11 +22,11 @@ import {
   type TypedEndpoint,
 } from "./endpoint.ts";
 import { createHost, type Host, LOCAL_HOST } from "./host.ts";
-import { listInnerServersOf } from "./host_commands.ts";
+import { findCommandLineOf, listInnerServersOf } from "./host_commands.ts";
 import type { ProcessLister } from "./host_processes.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
-import { createScraper, type ScrapePool, type Scraper } from "./scrape.ts";
+import { createSaidLaunch, createScraper, type ScrapePool, type Scraper } from "./scrape.ts";
 import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
 import type { PageClient } from "./scrape_page.ts";
 import type { Seconds } from "./units.ts";
@@ -308,18 +308,23 @@ function warnOfPlainText(endpoint: Endpoint, access: EndpointAccess): Endpoint {
   return { ...endpoint, warnings: [...endpoint.warnings, warning] };
 }
 
-/** `undefined` unless the server's process is one of this machine. */
-function createInnerLister(
+/** Of a server whose process is one of this machine; of others, what the endpoint says. */
+function createLaunch(
   endpoint: Endpoint,
   { transport: { proxy } }: EndpointAccess,
   listProcesses: ProcessLister | null,
-): ListInner | undefined {
+): Launch {
   const place = getHostAndPort(endpoint);
   const isHere = place !== null && isLoopbackHost(place.host) && proxy === undefined;
-  if (!isHere || listProcesses === null) return undefined;
-  return async () =>
-    listInnerServersOf(place.port, await listProcesses())
-      .map(({ port, process: { commandLine } }) => ({ port, commandLine }));
+  const said = createSaidLaunch(endpoint);
+  if (!isHere || listProcesses === null) return said;
+  return {
+    findCommandLine: async () =>
+      findCommandLineOf(place.port, await listProcesses()) ?? await said.findCommandLine(),
+    listInner: async () =>
+      listInnerServersOf(place.port, await listProcesses())
+        .map(({ port, process: { commandLine } }) => ({ port, commandLine })),
+  };
 }
 
 export async function openEndpoint(
@@ -347,7 +352,7 @@ export async function openEndpoint(
     metricPrefix,
     pool,
     identifies: true,
-    listInner: createInnerLister(endpoint, access, listProcesses),
+    launch: createLaunch(endpoint, access, listProcesses),
   });
   return { endpoint: label === undefined ? endpoint : { ...endpoint, label }, access, scraper };
 }

@@ -143,6 +143,16 @@ export function listInnerServersOf(
   return inner.filter(({ outer }) => owners.length === 0 ? isOnly : owners.includes(outer.pid));
 }
 
+/** Of the server that listens on a port; `null` if that is hidden, or only forwards. */
+export function findCommandLineOf(
+  port: number,
+  { listening, processes }: Pick<ProcessListing, "listening" | "processes">,
+): string | null {
+  const pids = listening.find((one) => one.port === port)?.ownerPids ?? [];
+  const owners = pids.flatMap((pid) => processes.get(pid) ?? []);
+  return owners.find(({ serverName }) => serverName !== null)?.commandLine ?? null;
+}
+
 interface ForwardedPort {
   readonly hostPort: number;
   readonly containerPort: number;

@@ -9,7 +9,7 @@
  */
 
 import { findDialect } from "./dialect.ts";
-import type { ListInner, Round } from "./dialect_model.ts";
+import type { Launch, Round } from "./dialect_model.ts";
 import { createReaderFactory, type EngineExposition, type EngineReader } from "./dialect_reader.ts";
 import type { Endpoint, FailureKind, Scrape, ScrapeFailure } from "./model.ts";
 import {
@@ -304,6 +304,11 @@ function explainError(
   return proxyProblem ?? describeNetworkError(error, shown);
 }
 
+/** Without a look at processes. */
+export function createSaidLaunch({ commandLine }: Endpoint): Launch {
+  return { findCommandLine: () => Promise.resolve(commandLine ?? null), listInner: undefined };
+}
+
 /** For certificates that turn out to be unusable. */
 function createBrokenClient(error: unknown): HttpClient {
   return { get: () => Promise.reject(error), close: () => {} };
@@ -324,7 +329,8 @@ export async function createScraper(
     readonly pool?: ScrapePool;
     /** Asks a server of unknown kind who it is, before anything else. */
     readonly identifies?: boolean;
-    readonly listInner?: ListInner;
+    /** What can be found out about its process; by default what the endpoint says. */
+    readonly launch?: Launch;
   },
 ): Promise<IdentifyingScraper> {
   const { access, timeout, metricPrefix, pool = createScrapePool(), identifies = false } = options;
@@ -332,6 +338,7 @@ export async function createScraper(
   const readMetrics = pool.createReader({ metricPrefix });
   const dialect = findDialect(endpoint.serverName);
   const isIdentified = dialect !== null || !identifies || !isDefaultPage(endpoint);
+  const { launch = createSaidLaunch(endpoint) } = options;
   const unmet: KnownServer = { isIdentified, dialect, models: null, round: null };
   const server = { ...unmet };
   let lastUrl = endpoint.metricsUrl;
@@ -349,7 +356,7 @@ export async function createScraper(
       signal: limit.signal,
       startedAt: platform.monotonicSeconds(),
       stopTimer: limit.cancel,
-      listInner: options.listInner,
+      launch,
       url: lastUrl,
       phase: "credentials",
       bytes: 0,

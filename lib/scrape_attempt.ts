@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Ask, Dialect, ListInner, Round } from "./dialect_model.ts";
+import type { Ask, Dialect, Launch, Round } from "./dialect_model.ts";
 import { OPENAI } from "./dialect_openai.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import type { Endpoint } from "./model.ts";
@@ -64,8 +64,7 @@ export interface Attempt {
   /** Stops the time limit: everything has arrived. */
   readonly stopTimer: () => void;
   readonly server: KnownServer;
-  /** `undefined` for a remote server. */
-  readonly listInner: ListInner | undefined;
+  readonly launch: Launch;
   /** Changes with redirects. */
   url: string;
   /** What we wait for; `null` when everything has arrived. */
@@ -218,9 +217,8 @@ export async function meetServer(attempt: Attempt): Promise<void> {
 }
 
 /** For servers that need more than their metrics page. */
-function startRound({ server, endpoint, listInner }: Attempt): void {
+function startRound({ server, endpoint, launch }: Attempt): void {
   if (!isDefaultPage(endpoint)) return;
-  const launch = { commandLine: endpoint.commandLine ?? null, listInner };
   server.round ??= server.dialect?.createRound?.(launch) ?? null;
 }
 

@@ -7,7 +7,7 @@ import { isPresent, type Reading } from "../lib/reading.ts";
 import { isScrapeFailure } from "../lib/scrape.ts";
 import { answerFrom } from "./fixtures/engines.ts";
 import { encode, readGzip } from "./fixtures/expositions.ts";
-import { readText, scrapeKind } from "./fixtures/kinds.ts";
+import { readText, scrapeKind, UNKNOWN_LAUNCH } from "./fixtures/kinds.ts";
 import { parseEngineMetrics } from "./fixtures/readers.ts";
 import { formatResponse, startRawServer } from "./hostile_server.ts";
 
@@ -134,7 +134,7 @@ function listFigures(engine: EngineSample): [string, Reading<unknown>][] {
 /** All figures of a scrape; `null` if it is refused, or shows no engine. */
 async function readFigures({ server }: Fixture, answers: Answers): Promise<Figures | null> {
   const dialect = findDialect(server);
-  const round = dialect?.createRound?.({ commandLine: null });
+  const round = dialect?.createRound?.(UNKNOWN_LAUNCH);
   const body = round === undefined ? answers["/metrics"] : await round(answerFrom(answers), 0);
   if (typeof body !== "string") return null;
   const { engines, hasUnnamedEngines } = parseEngineMetrics(encode(body));

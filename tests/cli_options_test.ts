@@ -276,6 +276,8 @@ Deno.test("parseArguments() lets a URL, --auto or --demo beat the variables of t
   assertEquals(run(["b"], { VLLM_HTOP_DEMO: "1", VLLM_HTOP_AUTO: "yes" }).demo, false);
   assertEquals(run([], { VLLM_HTOP_DEMO: "TRUE" }).demo, true);
   assertEquals(run([], { VLLM_HTOP_DEMO: "off", VLLM_HTOP_URL: "a" }).demo, false);
+  const { demo: isDemo, demoFleet: fleet } = run([], { VLLM_HTOP_DEMO: "vllm" });
+  assertEquals([isDemo, fleet], [true, "vllm"]);
   assertEquals(run(["--demo", "--demo-seed", "42"]).demoSeed, 42);
   // A word may follow, but no other one.
   for (const argv of [["--demo", "vllm", "--ascii"], ["--demo=vllm", "--ascii"]]) {
@@ -487,6 +489,8 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["gpu1", "--port-range", "1-2"]],
   [["--demo", "--host", "gpu1"]],
   [["--demo", "gpu1"]],
+  [["--demo", "sglang", "--once"]],
+  [[], { VLLM_HTOP_DEMO: "sglang" }],
   [["--demo=gpu1"]],
   [["--auto", "--url", "gpu1"]],
   [["--auto", "--demo"]],

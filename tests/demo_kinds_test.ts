@@ -94,4 +94,15 @@ Deno.test("the simulated machine runs each kind of server, with a GPU for each",
   assertEquals(report.processes.value?.map(({ gpuIndex }) => gpuIndex), [0, 1, 2, 3]);
   const used = report.gpus.map(({ memoryUsedBytes }) => memoryUsedBytes.value ?? NaN);
   assert(used[0] === used[1] && used[2] < used[0] / 2 && used[3] < used[0] / 2, String(used));
+  // Ollama has a model loaded and no requests.
+  const busy = report.gpus.map(({ utilizationRatio }) => (utilizationRatio.value ?? NaN) > 0.5);
+  assertEquals(busy, [true, true, true, false]);
+});
+
+Deno.test("the simulated llama.cpp serves most requests without a queue", async () => {
+  const moments = Array.from({ length: 120 }, (_, i) => 10 * i + 10);
+  const { scrapes } = await scrapeMixed(moments);
+  const waiting = scrapes.map(([, , { engines: [{ gauges }] }]) => gauges.waiting.value ?? NaN);
+  const queued = waiting.filter((count) => count > 0).length;
+  assert(queued < 30, `${queued} of ${waiting.length} polls have a queue`);
 });

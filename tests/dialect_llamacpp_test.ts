@@ -10,6 +10,7 @@ import {
   scrapeInTurn,
   scrapeKind,
   startKind,
+  UNKNOWN_LAUNCH,
 } from "./fixtures/kinds.ts";
 
 const METRICS = readText("llamacpp/load-010.prom");
@@ -73,7 +74,7 @@ Deno.test("LLAMACPP never lets generated tokens fall between a slot's release an
     { ...LOADED, "/slots": idle, "/metrics": counted },
     { ...LOADED, "/slots": idle, "/metrics": restarted },
   ];
-  const ask = LLAMACPP.createRound?.({ commandLine: null });
+  const ask = LLAMACPP.createRound?.(UNKNOWN_LAUNCH);
   for (const answers of rounds) {
     const text = await ask?.((path) => {
       const answer = answers[path];

@@ -10,6 +10,7 @@ import {
   scrapeInTurn,
   scrapeKind,
   startKind,
+  UNKNOWN_LAUNCH,
 } from "./fixtures/kinds.ts";
 
 const PS = readText("ollama/ps.json");
@@ -69,7 +70,7 @@ async function readUnload(expiresAt: string): Promise<number | null> {
   const ps = PS.replace("2026-11-28T18:09:41.415973113Z", expiresAt);
   const answers: Readonly<Record<string, string>> = { "/api/ps": ps, "/api/tags": TAGS };
   const now = new Date("2026-11-28T18:09:21Z").getTime() / 1000;
-  const text = await OLLAMA.createRound?.({ commandLine: null })(
+  const text = await OLLAMA.createRound?.(UNKNOWN_LAUNCH)(
     (path) => Promise.resolve({ path, status: 200, text: answers[path], header: () => null }),
     now,
   );

@@ -8,14 +8,21 @@ import { computeFigures } from "../lib/stats_aggregate.ts";
 import { appendSample, computeReplicas, startHistory } from "../lib/stats_window.ts";
 import { answerFrom, runRound } from "./fixtures/engines.ts";
 import { readGzip } from "./fixtures/expositions.ts";
-import { expectScrape, listPaths, readText, scrapeKind, startKind } from "./fixtures/kinds.ts";
+import {
+  expectScrape,
+  listPaths,
+  readText,
+  scrapeKind,
+  startKind,
+  UNKNOWN_LAUNCH,
+} from "./fixtures/kinds.ts";
 import { parseEngineMetrics } from "./fixtures/readers.ts";
 
 const FOLDER = "sglang-0.5.23";
 const MODELS = readText(`${FOLDER}/models.json`);
 
 function start(): Round {
-  const round = SGLANG.createRound?.({ commandLine: null });
+  const round = SGLANG.createRound?.(UNKNOWN_LAUNCH);
   assert(round !== undefined);
   return round;
 }

@@ -9,14 +9,21 @@ import {
   runRound,
   watchComposed,
 } from "./fixtures/engines.ts";
-import { expectScrape, listPaths, readText, scrapeKind, startKind } from "./fixtures/kinds.ts";
+import {
+  expectScrape,
+  listPaths,
+  readText,
+  scrapeKind,
+  startKind,
+  UNKNOWN_LAUNCH,
+} from "./fixtures/kinds.ts";
 import { parseEngineMetrics } from "./fixtures/readers.ts";
 
 const INFO = readText("engines/tgi-3.3.7/info.json");
 const MODEL = "meta-llama/Llama-3.1-8B-Instruct";
 
 async function read(text: string): Promise<EngineSample> {
-  const round = TGI.createRound?.({ commandLine: null });
+  const round = TGI.createRound?.(UNKNOWN_LAUNCH);
   assert(round !== undefined);
   const { engines } = parseEngineMetrics(
     await runRound(round, { "/metrics": text, "/info": INFO }),
@@ -110,7 +117,7 @@ Deno.test("createRound() of TGI asks who it is once, and never what makes it gen
 });
 
 Deno.test("createRound() of TGI returns what refused: nothing else names the model", async () => {
-  const round = TGI.createRound?.({ commandLine: null });
+  const round = TGI.createRound?.(UNKNOWN_LAUNCH);
   const refused = await round?.(answerFrom({ "/metrics": "tgi_queue_size 1\n" }), 0);
   assert(typeof refused === "object");
   assertEquals([refused.path, refused.status], ["/info", 404]);

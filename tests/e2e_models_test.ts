@@ -1,8 +1,11 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { readText, startKind } from "./fixtures/kinds.ts";
-import { readDocument, runProgram } from "./program_runs.ts";
+import { findFreePorts, readDocument, runProgram } from "./program_runs.ts";
+import { startServerProcess } from "./server_processes.ts";
 
 const QUERY = "?model=small-llama&autoload=false";
+
+const JSON_ONCE = ["--once", "--interval", "0", "--output", "json", "--no-gpu"];
 
 /** A llama.cpp router whose models are in each of the states. */
 function startRouter() {
@@ -55,4 +58,32 @@ Deno.test("the states of models are told apart, a failed one is trouble, an unlo
   } finally {
     await router.close();
   }
+});
+
+Deno.test("a local llama.cpp that can sleep is not kept awake, also if it is named by its URL", async () => {
+  const readUsage = async (...options: readonly string[]): Promise<unknown> => {
+    const port = findFreePorts(1);
+    const server = await startServerProcess({
+      program: "llama-server",
+      args: [...options, "--port", `${port}`],
+      port,
+      serverHeader: "llama.cpp",
+      answers: {
+        "/props": readText("llamacpp/props.json"),
+        "/metrics": readText("llamacpp/load-010.prom"),
+        "/slots": readText("llamacpp/load-010.slots.json"),
+      },
+    });
+    try {
+      const url = `localhost:${port}`;
+      const { stdout } = await runProgram([url, ...JSON_ONCE]);
+      const [{ figures }] = readDocument(stdout).replicas;
+      return [figures?.running, typeof figures?.kvCacheUsageRatioMax];
+    } finally {
+      await server.close();
+    }
+  };
+  // The KV-cache usage is from /slots, which keeps a server awake.
+  assertEquals(await readUsage("--metrics"), [4, "number"]);
+  assertEquals(await readUsage("--metrics", "--sleep-idle-seconds", "60"), [4, "object"]);
 });
