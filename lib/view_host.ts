@@ -44,9 +44,10 @@ export function formatCpu({ role, cpuCores }: ServerProcess): readonly [string, 
 }
 
 type Span = readonly [text: string, meaning: Meaning];
+type Pieces = readonly (readonly Span[])[];
 
 /** Empty if the CPU of no API server is known. */
-function listBusiestApiServer({ processes }: HostLoad, fleet: Fleet): readonly (readonly Span[])[] {
+function listBusiestApiServer({ processes }: HostLoad, fleet: Fleet): Pieces {
   const known = processes.filter((one) => one.role === "api_server" && isPresent(one.cpuCores));
   const [busiest] = known.toSorted((a, b) => (b.cpuCores.value ?? 0) - (a.cpuCores.value ?? 0));
   if (busiest === undefined) return [];
@@ -56,7 +57,7 @@ function listBusiestApiServer({ processes }: HostLoad, fleet: Fleet): readonly (
 }
 
 /** `ssh 12 ms`; empty for this machine. */
-function describeLink(link: HostState["link"], now: Seconds): readonly (readonly Span[])[] {
+function describeLink(link: HostState["link"], now: Seconds): Pieces {
   if (link === null) return [];
   switch (link.kind) {
     case "connecting":
@@ -88,7 +89,7 @@ function describeRetry(
 }
 
 /** Mean use of the GPUs of a host behind ssh, and their memory. */
-function describeGpus(host: HostState): readonly (readonly Span[])[] {
+function describeGpus(host: HostState): Pieces {
   const gpus = listGpus(host);
   if (host.link === null || gpus.length === 0) return [];
   const ratios = gpus.flatMap(({ utilizationRatio: ratio }) => ratio.value ?? []);
@@ -107,7 +108,7 @@ function describeGpus(host: HostState): readonly (readonly Span[])[] {
   ];
 }
 
-function describeLoad(load: HostLoad, fleet: Fleet): readonly (readonly Span[])[] {
+function describeLoad(load: HostLoad, fleet: Fleet): Pieces {
   const { cpuRatio, loadAverage, processorCount: { value: count } } = load;
   return [
     [
@@ -122,16 +123,7 @@ function describeLoad(load: HostLoad, fleet: Fleet): readonly (readonly Span[])[
 }
 
 /** Leaves out what does not fit, from the end. */
-export function renderHostLine(
-  host: HostState,
-  { name, width, fleet, paint, now }: LineSpace,
-): string {
-  const pieces: readonly (readonly Span[])[] = [
-    [[name, "heading"]],
-    ...describeLink(host.link, now),
-    ...describeGpus(host),
-    ...host.load === null ? [] : describeLoad(host.load, fleet),
-  ];
+function joinSpans(pieces: Pieces, { width, paint }: Pick<LineSpace, "width" | "paint">): string {
   let left = width + GAP;
   const fitting = pieces.findIndex((spans) => {
     left -= GAP + measureWidth(spans.map(([text]) => text).join(""));
@@ -140,6 +132,24 @@ export function renderHostLine(
   return pieces.slice(0, fitting < 0 ? undefined : fitting)
     .map((spans) => spans.map(([text, meaning]) => paint(text, meaning)).join(""))
     .join(" ".repeat(GAP));
+}
+
+function describeReach(host: HostState, { name, now }: LineSpace): Pieces {
+  return [[[name, "heading"]], ...describeLink(host.link, now), ...describeGpus(host)];
+}
+
+export function renderHostLine(host: HostState, space: LineSpace): string {
+  const load = host.load === null ? [] : describeLoad(host.load, space.fleet);
+  return joinSpans([...describeReach(host, space), ...load], space);
+}
+
+/** With the load on a line of its own, for panels beside each other. */
+export function renderHostLines(host: HostState, space: LineSpace): readonly string[] {
+  const { load } = host;
+  return [
+    joinSpans(describeReach(host, space), space),
+    ...load === null ? [] : [joinSpans(describeLoad(load, space.fleet), space)],
+  ];
 }
 
 /** What the programs of the GPUs said; the line of a host tells itself that it is down. */

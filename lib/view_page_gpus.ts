@@ -20,8 +20,14 @@ import {
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { drawStrip } from "./view_graph.ts";
-import { formatCpu, listGpuRemarks, nameEndpoint, renderHostLine } from "./view_host.ts";
-import { GAP, type PanelSpace } from "./view_layout.ts";
+import {
+  formatCpu,
+  listGpuRemarks,
+  nameEndpoint,
+  renderHostLine,
+  renderHostLines,
+} from "./view_host.ts";
+import { GAP, joinSideBySide, type PanelSpace } from "./view_layout.ts";
 import { formatPowerDraw, listShownHosts } from "./view_panel_gpu.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 import {
@@ -363,27 +369,55 @@ function renderGpuTable(items: readonly GpuItem[], space: PageSpace): string[] {
   return [heading, ...items.flatMap((item, i) => [lines[i], ...renderInstances(item, space)])];
 }
 
+/** The host's line or lines, its GPUs, and what their programs said. */
 function renderGpus(
   name: string,
   host: HostState,
   { fleet, now }: Pick<State, "fleet" | "now">,
-  space: PageSpace,
+  space: PageSpace & { readonly isPanel: boolean },
 ): string[] {
-  const { paint, width } = space;
+  const { paint, width, isPanel } = space;
   const gpus = listGpus(host).map((gpu): GpuItem => ({ host, fleet, gpu }));
-  const title = renderHostLine(host, { name, fleet, width, paint, now });
+  const lineSpace = { name, fleet, width, paint, now };
   return [
-    title,
+    ...isPanel ? renderHostLines(host, lineSpace) : [renderHostLine(host, lineSpace)],
     ...gpus.length === 0 ? [] : renderGpuTable(gpus, space),
     ...listGpuRemarks(host).map((text) => paint(cutText(text, width), "warn")),
   ];
 }
 
-function renderProcesses(host: HostState, fleet: Fleet, space: PageSpace): string[] {
+/** Narrower panels would lose figures of the host. */
+const MIN_PANEL_WIDTH = 78;
+
+/** Beside each other where there is room. */
+function renderHosts(
+  hosts: readonly (readonly [name: string, host: HostState])[],
+  state: State,
+  space: PageSpace,
+): string[] {
+  const fitting = Math.max(1, Math.floor((space.width + GAP) / (MIN_PANEL_WIDTH + GAP)));
+  const count = Math.min(fitting, hosts.length);
+  const width = Math.floor((space.width + GAP) / count) - GAP;
+  const blocks = hosts.map(([name, host]) => {
+    const shownName = hosts.length === 1 && host.link === null ? "host" : name;
+    return renderGpus(shownName, host, state, { ...space, width, isPanel: count > 1 });
+  });
+  return Array.from(
+    { length: Math.ceil(hosts.length / count) },
+    (_, row) => joinSideBySide(blocks.slice(row * count, (row + 1) * count), width + GAP),
+  ).flat();
+}
+
+function renderProcesses(
+  title: string,
+  host: HostState,
+  fleet: Fleet,
+  space: PageSpace,
+): string[] {
   const processes = listProcesses({ host, fleet });
   return processes.length === 0
     ? []
-    : [renderTitle("processes", space), ...renderTable(processes, PROCESS_COLUMNS, space)];
+    : [renderTitle(title, space), ...renderTable(processes, PROCESS_COLUMNS, space)];
 }
 
 /** More lines than there is room for are scrolled. */
@@ -398,10 +432,10 @@ export function renderGpusPage(state: State, space: PageSpace): readonly string[
   }
   const inner = { ...space, width: space.width - 1 };
   return [
-    ...[...shown].flatMap(([name, host]) =>
-      renderGpus(shown.size === 1 && host.link === null ? "host" : name, host, state, inner)
-    ),
+    ...renderHosts([...shown], state, inner),
     ...renderEnergy(fleet, inner),
-    ...[...shown.values()].flatMap((host) => renderProcesses(host, fleet, inner)),
+    ...[...shown].flatMap(([name, host]) =>
+      renderProcesses(shown.size === 1 ? "processes" : `processes on ${name}`, host, fleet, inner)
+    ),
   ].map((line) => ` ${line}`);
 }

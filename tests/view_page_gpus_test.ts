@@ -35,6 +35,21 @@ function watchMachine(): State {
   return loadHost(sampleGpus(watchFleet(3), [hot, hot], HOLDERS, [training]), 1.25);
 }
 
+/** Two hosts behind ssh with eight GPUs each, and one that is down. */
+function watchHosts(): State {
+  const up = { kind: "up", latency: 0.0123, way: "forwarding" } as const;
+  const failure = { kind: "key", message: "ssh gpu3: Permission denied" } as const;
+  const down = { kind: "down", failure, failures: 2, retryAt: 90 } as const;
+  const links = { gpu1: up, gpu2: up, gpu3: down };
+  return Object.entries(links).reduce((state, [host, link]) => {
+    const linked = update(state, { kind: "host_linked", host, link });
+    if (link.kind === "down") return linked;
+    const sampled = sampleGpus(linked, [H100X8.slice(0, 2)], [], [], host);
+    const sample = { ...createHostSample(60, 1), processes: [] };
+    return update(sampled, { kind: "host_sampled", host, sample });
+  }, { ...watchFleet(1), now: 60 });
+}
+
 Deno.test("renderGpusPage() is as in goldens/view_page_gpus.txt", () => {
   const mig = sampleGpus(watchFleet(1), [readMigGpus()], [
     { port: 8000, gpus: [0], gpuInstanceId: 1 },
@@ -45,6 +60,8 @@ Deno.test("renderGpusPage() is as in goldens/view_page_gpus.txt", () => {
     ["eight GPUs", watchMachine(), 120],
     ["eight GPUs", watchMachine(), 200],
     ["MIG", mig, 120],
+    ["hosts behind ssh", watchHosts(), 120],
+    ["hosts behind ssh", watchHosts(), 160],
     ["a driver that hangs", silent, 80],
     ["no GPU", loadHost(watchFleet(1), 0.5), 80],
     ["servers elsewhere", startState([]), 80],
@@ -57,7 +74,7 @@ Deno.test("renderGpusPage() is as in goldens/view_page_gpus.txt", () => {
 
 Deno.test("renderGpusPage() keeps to its width", () => {
   for (let width = 20; width <= 220; width += 5) {
-    for (const line of render(watchMachine(), width)) {
+    for (const line of [watchMachine(), watchHosts()].flatMap((state) => render(state, width))) {
       assert(measureWidth(line) <= Math.max(width, 44), `${width}: "${line}"`);
     }
   }
