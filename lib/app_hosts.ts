@@ -5,12 +5,13 @@
  */
 
 import { readLogsOnce, watchLogs } from "./app_logs.ts";
-import { dispatch, type Session } from "./app_session.ts";
+import { apply, dispatch, type Session } from "./app_session.ts";
 import type { GpuEndpoint } from "./gpu_attribution.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
 import { createGpuSampler, type GpuSampler, isGpuFailure } from "./gpu_sampler.ts";
 import type { Host } from "./host.ts";
 import { sampleHost, type ServerProcess } from "./host_load.ts";
+import type { Message } from "./state.ts";
 import { listEndpointsOn, listServersOn } from "./state_fleet.ts";
 import {
   areSameServers,
@@ -24,6 +25,7 @@ import type { Seconds } from "./units.ts";
 const PROCESS_LISTING_INTERVAL: Seconds = 30;
 /** About the driver's own period. */
 const MIN_INTERVAL: Seconds = 1;
+const MAX_DRAWING_DELAY: Seconds = 2;
 /** How long `--once` waits for GPUs, from its start. */
 const ONCE_LIMIT: Seconds = 2;
 
@@ -59,6 +61,12 @@ function wantsGpus({ session, host }: GpuWatch): boolean {
   const { gpuWatch } = session.options;
   if (gpuWatch === "never" || !canAsk(session, host)) return false;
   return gpuWatch === "always" || isWanted(session, host);
+}
+
+/** Drawn with the next round if that is soon: an evaluation and a frame cost more than a sample. */
+function tell(session: Session, message: Message, isFirst: boolean): void {
+  const waits = !isFirst && session.state.interval <= MAX_DRAWING_DELAY;
+  (waits ? apply : dispatch)(session, message);
 }
 
 async function listMachine({ listProcesses }: Host): Promise<MachineProcesses> {
@@ -109,7 +117,8 @@ export async function sampleGpus(watch: GpuWatch, over?: AbortSignal): Promise<v
   }
   const machine = await listMachineProcesses(watch, outcome);
   if (!stop.signal.aborted) {
-    dispatch(session, { kind: "gpus_sampled", host, report: outcome, machine });
+    const isFirst = getHost(session.state.hosts, host).report === null;
+    tell(session, { kind: "gpus_sampled", host, report: outcome, machine }, isFirst);
   }
 }
 
@@ -183,7 +192,9 @@ async function sampleLoad(watch: LoadWatch, { readsTimes = true } = {}): Promise
   const processes = await listProcessesOf(watch, servers);
   const sample = await sampleHost(host, processes, { readsTimes });
   if (session.stop.signal.aborted || !canAsk(session, host)) return;
-  dispatch(session, { kind: "host_sampled", host: host.name, sample });
+  // Means come with the second.
+  const isFirst = getHost(session.state.hosts, host.name).loadSamples.length < 2;
+  tell(session, { kind: "host_sampled", host: host.name, sample }, isFirst);
 }
 
 /** The second sample follows soon: a mean needs two. */

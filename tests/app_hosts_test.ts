@@ -141,7 +141,7 @@ Deno.test("watchGpus() samples at the interval, but for no more than half of the
     const { session, clock } = machine;
     machine.duration = duration;
     const times: number[] = [];
-    session.onChange = () => {
+    session.record = () => {
       const { report } = getHost(session.state.hosts, LOCAL_HOST);
       if (report !== null) times.push(Number((report.sampledAt - report.duration).toFixed(6)));
     };
@@ -157,6 +157,23 @@ Deno.test("watchGpus() samples at the interval, but for no more than half of the
   assertEquals(await watch("2", 0.2), [0, 2, 4, 6, 8]);
   assertEquals(await watch("0.5", 0.01), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
   assertEquals(await watch("2", 0.75), [0, 4.5, 6.5]);
+});
+
+Deno.test("watchGpus() has its first sample drawn at once, the others with the next round unless that is far", async () => {
+  const count = async (interval: string): Promise<number> => {
+    const { session, clock } = createMachine(["--interval", interval]);
+    session.state = { ...session.state, interval: Number(interval) };
+    let changes = 0;
+    session.onChange = () => changes++;
+    const done = watchGpus(session, getOnlyHost(session));
+    await clock.runUntil(35);
+    session.stop.abort();
+    await clock.runUntil(36);
+    await done;
+    return changes;
+  };
+  assertEquals(await count("2"), 1);
+  assertEquals(await count("10"), 4);
 });
 
 Deno.test("sampleGpus() lists processes again for new GPU processes, and after 30 s", async () => {
@@ -231,10 +248,13 @@ Deno.test("sampleGpusOnce() advises on the program that was too slow", async () 
 Deno.test("watchHosts() samples the load after a second, then every five, and lists processes every 30 s", async () => {
   const { session, clock, listings, psStarts } = createMachine(["--interval", "2", "--no-gpu"]);
   const times: number[] = [];
-  session.onChange = () => times.push(session.platform.monotonicSeconds());
+  const drawn: number[] = [];
+  session.record = () => void times.push(session.platform.monotonicSeconds());
+  session.onChange = () => drawn.push(session.platform.monotonicSeconds());
   const done = watchHosts(session);
   await clock.runUntil(32);
   assertEquals(times, [0, 1, 6, 11, 16, 21, 26, 31]);
+  assertEquals(drawn, [0, 1], "the others with the next round");
   assertEquals(listings, [0, 31]);
   assertEquals([...new Set(psStarts)], ["-o pid= -o time= -p 7,8"]);
   const { load } = getHost(session.state.hosts, LOCAL_HOST);
