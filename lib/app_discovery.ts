@@ -27,23 +27,34 @@ import type { Seconds } from "./units.ts";
 
 export const GONE_AFTER: Seconds = 300;
 
-async function watchFound(session: Session, typed: TypedEndpoint): Promise<void> {
-  const { platform, watched, hosts } = session;
+/** Opens new servers, and takes what has changed of the others. */
+async function watchFound(session: Session, found: readonly TypedEndpoint[]): Promise<void> {
+  const { platform, watched, hosts, stop } = session;
   const listProcesses = hosts.get(LOCAL_HOST)?.listProcesses ?? null;
-  const { key } = typed.endpoint;
-  if (watched.has(key)) {
-    // Its labels or its pod have changed.
-    dispatch(session, { kind: "endpoints_found", endpoints: [typed.endpoint] });
-    // It may run now.
-    if (typed.endpoint.pod !== undefined) pollSoon(session, key);
-    return;
-  }
-  const opened = await openEndpoint(platform, typed, { ...session, listProcesses });
-  if ("exitCode" in opened) throw new Error(opened.message);
+  const isWatched = ({ endpoint: { key } }: Pick<TypedEndpoint, "endpoint">) => watched.has(key);
+  const opened = await Promise.all(
+    found.filter((typed) => !isWatched(typed)).map(async (typed) => {
+      const one = await openEndpoint(platform, typed, { ...session, listProcesses });
+      if ("exitCode" in one) throw new Error(one.message);
+      return one;
+    }),
+  );
   // Another look may have been quicker.
-  if (session.stop.signal.aborted || watched.has(key)) return opened.scraper.close();
-  dispatch(session, { kind: "endpoints_found", endpoints: [opened.endpoint] });
-  watchEndpoint(session, opened);
+  const [late, fresh] = [true, false].map((isLate) =>
+    opened.filter((one) => (stop.signal.aborted || isWatched(one)) === isLate)
+  );
+  for (const { scraper } of late) scraper.close();
+  if (stop.signal.aborted) return;
+  const changed = found.filter(isWatched).map(({ endpoint }) => endpoint);
+  const pods = new Map(session.state.endpoints.map(({ endpoint: { key, pod } }) => [key, pod]));
+  // At once: the state derives the fleet for each message.
+  const endpoints = [...changed, ...fresh.map(({ endpoint }) => endpoint)];
+  dispatch(session, { kind: "endpoints_found", endpoints });
+  for (const one of fresh) watchEndpoint(session, one);
+  for (const { key, pod } of changed) {
+    // It may run now.
+    if (pod?.state !== pods.get(key)?.state) pollSoon(session, key);
+  }
 }
 
 /** Has refused connections for long. */
@@ -80,7 +91,7 @@ export async function lookAgain(session: Session, source: Source): Promise<void>
   });
   if (stop.signal.aborted) return;
   if (change.outcomes === undefined) {
-    for (const typed of change.found) await watchFound(session, typed);
+    if (change.found.length > 0) await watchFound(session, change.found);
   } else {
     const endpoints = change.found.map(({ endpoint }) => endpoint);
     dispatch(session, { kind: "endpoints_found", endpoints });

@@ -12,7 +12,9 @@ import { parseArguments } from "./fixtures/arguments.ts";
 import { createScanSource } from "../lib/discovery.ts";
 import { createTargetSource } from "../lib/discovery_targets.ts";
 import type { Scanner, ScanResult } from "../lib/discovery_scan.ts";
-import { parseEndpointUrl } from "../lib/endpoint.ts";
+import type { Source } from "../lib/discovery_source.ts";
+import { parseEndpointUrl, type TypedEndpoint } from "../lib/endpoint.ts";
+import type { PodFacts } from "../lib/pod.ts";
 import { createHost, LOCAL_HOST } from "../lib/host.ts";
 import {
   parseProcessTable,
@@ -269,4 +271,38 @@ Deno.test("createServerInfoReader() asks once in the life of a server, and again
   assertEquals(session.state.endpoints[0].history.restartCount, 1);
   closeAll(watch);
   await server.close();
+});
+
+Deno.test("lookAgain() takes what a source has found at once, and asks pods that have changed their state soon", async () => {
+  const pod: PodFacts = {
+    ...{ namespace: "prod", name: "llama", node: null, container: "vllm", state: "pending" },
+    ...{ reason: null, restarts: [], gpus: [], startedAt: null },
+  };
+  const create = (port: number, more: Partial<Endpoint> = {}): TypedEndpoint => ({
+    endpoint: { ...createEndpoint(port, "llama.prod.pod"), pod, ...more },
+    basicAuth: null,
+  });
+  let found: readonly TypedEndpoint[] = [1, 2, 3].map((port) => create(port));
+  const source: Source = {
+    getInterval: () => 15,
+    look: () => Promise.resolve({ found, goneKeys: [], notices: null }),
+  };
+  const { session } = await startWatch([]);
+  const messages: string[] = [];
+  session.record = ({ kind }) => messages.push(kind);
+  await lookAgain(session, source);
+  assertEquals(messages, ["endpoints_found"]);
+  const listAsked = () =>
+    [...session.watched.values()].filter(({ requestedAt }) => requestedAt !== null)
+      .map(({ endpoint: { address } }) => address);
+  assertEquals(listAsked().length, 3, "new ones at once");
+  for (const one of session.watched.values()) one.requestedAt = null;
+  found = [create(1, { pace: 3 }), create(2, { pod: { ...pod, state: "ready" } }), create(4)];
+  await lookAgain(session, source);
+  assertEquals(messages, ["endpoints_found", "endpoints_found"]);
+  assertEquals(listAsked(), ["llama.prod.pod:2", "llama.prod.pod:4"]);
+  const [paced, ready] = session.state.endpoints;
+  assertEquals([paced.schedule.pace, ready.endpoint.pod?.state], [3, "ready"]);
+  session.stop.abort();
+  for (const { scraper } of session.watched.values()) scraper.close();
 });
