@@ -137,7 +137,8 @@ function getNamedDialect({ endpoint }: EndpointState): Dialect {
 async function readHostLog(watch: HostServers, known: EndpointState): Promise<WatchedLog> {
   const { session, host } = watch;
   const { key } = known.endpoint;
-  const named = session.options.logs.get(key) ?? null;
+  const { logs, sshTargets } = session.options;
+  const named = logs.get(key) ?? sshTargets.find(({ name }) => name === host.name)?.log ?? null;
   const process = await findProcess(watch, known);
   const server = await findServer(watch, { key, process, named });
   const place = named ?? server?.place ?? null;

@@ -149,6 +149,36 @@ function parseEndpointMember(reader: Reader, node: JsonNode, origin: string): vo
   }
 }
 
+const HOST_KEYS: Readonly<Record<string, string>> = {
+  host: "as ssh takes it: an alias, user@host or ssh://user@host:port",
+  name: "its name among the hosts and in the URLs of its servers",
+  ports: "look only at these ports, such as 8000-8010",
+  container: "Docker container in which its servers log",
+  log: "where its servers log: docker:NAME, podman:NAME, journal:UNIT or /path",
+};
+
+/** A host behind ssh, as `--ssh` takes it. */
+function parseHost(reader: Reader, node: JsonNode, origin: string): void {
+  if (node.kind === "string") return add(reader, "ssh", { origin, texts: [node.value] });
+  const refusal = new ConfigError(`${origin} must be hosts, or objects with a "host" string`);
+  if (node.kind !== "object") throw refusal;
+  const texts = new Map<string, string>();
+  for (const member of node.members) {
+    if (!Object.hasOwn(HOST_KEYS, member.name)) warnOfKey(reader, member, []);
+    else if (member.value.kind === "string") texts.set(member.name, member.value.value);
+    else throw new ConfigError(`${nameMember(member)} must be a string`);
+  }
+  const host = texts.get("host");
+  if (host === undefined) throw refusal;
+  const container = texts.get("container");
+  const log = texts.get("log") ?? (container === undefined ? undefined : `docker:${container}`);
+  const name = texts.has("name") ? `${texts.get("name")}=` : "";
+  const settings = [["ports", texts.get("ports")], ["log", log]].flatMap(([key, value]) =>
+    value === undefined ? [] : [`,${key}=${value}`]
+  );
+  add(reader, "ssh", { origin, texts: [`${name}${host}${settings.join("")}`] });
+}
+
 /** `{ "queuing": { "threshold": 20 }, "overloaded": "off" }`. */
 function parseRules(reader: Reader, member: JsonMember): void {
   if (member.value.kind !== "object") {
@@ -187,6 +217,11 @@ function parseMember(reader: Reader, member: JsonMember): void {
   if (name === "endpoints") {
     if (value.kind !== "array") throw new ConfigError(`${origin} must be a list`);
     for (const item of value.items) parseEndpointMember(reader, item, origin);
+    return;
+  }
+  if (name === "hosts") {
+    if (value.kind !== "array") throw new ConfigError(`${origin} must be a list`);
+    for (const item of value.items) parseHost(reader, item, origin);
     return;
   }
   const row = SETTABLE_ROWS.find((row) => row.name === name);
@@ -325,6 +360,17 @@ function describeEndpoint(): Schema {
   };
 }
 
+function describeHost(): Schema {
+  return {
+    type: ["string", "object"],
+    properties: Object.fromEntries(
+      Object.entries(HOST_KEYS).map(([key, description]) => [key, { description, type: "string" }]),
+    ),
+    required: ["host"],
+    additionalProperties: false,
+  };
+}
+
 function describeRules(): Schema {
   const rules = [...RULE_SETTINGS].map(([id, settings]) => {
     const properties = Object.fromEntries(settings.map(({ name, value, unit, help, min, max }) => {
@@ -359,6 +405,11 @@ export function createConfigSchema(): Schema {
         type: "array",
         items: describeEndpoint(),
       },
+      hosts: {
+        description: "hosts behind ssh, each as ssh takes it or an object with its own settings",
+        type: "array",
+        items: describeHost(),
+      },
       ...Object.fromEntries(SETTABLE_ROWS.map((row) => [
         row.name,
         { description: row.help, ...describeType(row), ...describeDefault(row) },
@@ -389,6 +440,9 @@ export function writeDefaultConfig(): string {
 
   // servers to watch; settings next to a URL apply to that server only
   // "endpoints": ["gpu1:8000", { "url": "https://gpu2", "token-file": "gpu2.token" }],
+
+  // hosts to log in to with ssh; settings next to a host apply to its servers only
+  // "hosts": ["gpu1", { "host": "me@gpu2", "name": "b200", "ports": "8000-8010", "container": "c1" }],
 ${settings.join("")}
   // Rules, with their defaults; "off" for a rule, or as its level, silences it
   // "rules": {

@@ -110,7 +110,8 @@ const GROUPS = {
       parse: parseSshHost,
       set: "targets",
       help: "a host to log in to with your own ssh: find its servers, and read them through that " +
-        "session; an alias, user@host or ssh://user@host:port; may be repeated",
+        "session; an alias, user@host or ssh://user@host:port, then ,ports=FIRST-LAST to look only " +
+        "there and ,log=PLACE if its servers' log is not found; may be repeated",
     },
     { name: "ssh-config", value: "FILE", help: "ssh's configuration file, as ssh -F" },
     {

@@ -41,8 +41,9 @@ import {
   type Problem,
   refuse,
   type Setting,
+  type SshHostOption,
 } from "./cli_values.ts";
-import { quoteUrl, type SshTarget, type TypedEndpoint } from "./endpoint.ts";
+import { quoteUrl, type TypedEndpoint } from "./endpoint.ts";
 import { resolveRules } from "./rules_table.ts";
 import { createUi, type Ui } from "./state_ui.ts";
 import { padText } from "./text.ts";
@@ -152,8 +153,11 @@ function resolveEndpoints(
 }
 
 /** Hosts behind ssh, each once. */
-function resolveSshTargets({ ssh }: OptionValues, problems: Problem[]): readonly SshTarget[] {
-  const known = new Map<string, SshTarget>();
+function resolveSshTargets(
+  { ssh }: OptionValues,
+  problems: Problem[],
+): readonly SshHostOption[] {
+  const known = new Map<string, SshHostOption>();
   for (const { value, source } of ssh) {
     const other = known.get(value.name);
     if (other === undefined) known.set(value.name, value);
@@ -166,7 +170,7 @@ function resolveSshTargets({ ssh }: OptionValues, problems: Problem[]): readonly
   return [...known.values()];
 }
 
-function getSshOptions(values: OptionValues, sshTargets: readonly SshTarget[]) {
+function getSshOptions(values: OptionValues, sshTargets: readonly SshHostOption[]) {
   const { group } = values;
   const isUnset = group.source.level === "default";
   return {

@@ -289,9 +289,37 @@ export function parseTargetPlace(setting: Setting): TargetPlace | Problem {
   };
 }
 
-export function parseSshHost(setting: Setting): SshTarget | Problem {
-  return parseSshTarget(setting.text) ??
-    refuse(setting, "is no host for ssh: write an alias, user@host or ssh://user@host:port");
+/** A host behind ssh, and what is known of its servers. */
+export interface SshHostOption extends SshTarget {
+  /** Look only at these. */
+  readonly ports?: PortRange;
+  /** Where servers log that are not named with `--log`. */
+  readonly log?: LogPlace;
+}
+
+/** `[NAME=]HOST[,ports=FIRST-LAST][,log=PLACE]`. */
+export function parseSshHost(setting: Setting): SshHostOption | Problem {
+  const [host, ...settings] = setting.text.split(/,(?=(?:ports|log)=)/);
+  const target = parseSshTarget(host);
+  if (target === null) {
+    return refuse(setting, "is no host for ssh: write an alias, user@host or ssh://user@host:port");
+  }
+  let option: SshHostOption = target;
+  for (const one of settings) {
+    const text = one.slice(one.indexOf("=") + 1);
+    if (one.startsWith("ports=")) {
+      const ports = parsePortRange({ ...setting, text });
+      if (isProblem(ports)) return ports;
+      option = { ...option, ports };
+      continue;
+    }
+    const log = parseLogPlace(text);
+    if (log === null) {
+      return refuse(setting, "has no place of a log, such as docker:NAME, journal:UNIT or /path");
+    }
+    option = { ...option, log };
+  }
+  return option;
 }
 
 const PROMETHEUS_PORT = 9090;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { createServerPortLister } from "./discovery_ports.ts";
+import { createServerPortLister, type ServerPortLister } from "./discovery_ports.ts";
 import { createScanner, listScanNotices } from "./discovery_scan.ts";
 import type { Source } from "./discovery_source.ts";
 import type { SshTarget } from "./endpoint.ts";
@@ -35,6 +35,19 @@ interface PortMemory {
   listening: readonly ListeningPort[];
 }
 
+/** In a range that is chosen, a server that loads is found by its process, too. */
+function limitPorts(
+  list: ServerPortLister,
+  { scansProcesses, portRange: { first, last } }: ScanLimits,
+): ServerPortLister {
+  const isWanted = ({ port }: { readonly port: number }): boolean =>
+    scansProcesses || (port >= first && port <= last);
+  return async () => {
+    const { ports, starting, ...rest } = await list();
+    return { ...rest, ports: ports.filter(isWanted), starting: starting.filter(isWanted) };
+  };
+}
+
 function createSshSource(
   platform: Platform,
   { ssh, ports, limits }: {
@@ -58,7 +71,7 @@ function createSshSource(
     ...limits,
     host: name,
     sshHost: name,
-    listServerPorts: limits.scansProcesses && list !== null ? createServerPortLister(list) : null,
+    listServerPorts: list === null ? null : limitPorts(createServerPortLister(list), limits),
   });
   const own = new Set<string>();
   return {
@@ -81,7 +94,7 @@ function createSshSource(
 /** Connects to none yet. The platform's HTTP clients reach the servers of these hosts, too. */
 export function createSshWatches(
   platform: Platform,
-  targets: readonly SshTarget[],
+  targets: readonly (SshTarget & { readonly ports?: ScanLimits["portRange"] })[],
   { settings, limits }: { readonly settings: SshSettings; readonly limits: ScanLimits },
 ): { readonly platform: Platform; readonly sshWatches: readonly SshWatch[] } {
   const gate = createGate(MAX_LOGINS);
@@ -99,7 +112,10 @@ export function createSshWatches(
     const ssh = createSshHost({ platform, target, settings, gate, index });
     const ports: PortMemory = { listening: [] };
     memories.set(target.name, { ssh, ports });
-    return { ssh, source: createSshSource(reaching, { ssh, ports, limits }) };
+    const own = target.ports === undefined
+      ? limits
+      : { ...limits, portRange: target.ports, scansProcesses: false };
+    return { ssh, source: createSshSource(reaching, { ssh, ports, limits: own }) };
   });
   return { platform: reaching, sshWatches };
 }

@@ -384,6 +384,23 @@ Deno.test("writeDefaultConfig() says nothing as it is, and the defaults when its
   assertEquals(withDefaults, parseArguments(["gpu1"], () => undefined));
 });
 
+Deno.test("parseConfig() takes hosts with name, ports and log, as --ssh does", () => {
+  const read = (hosts: unknown) => {
+    const config = parseConfig(JSON.stringify({ hosts }), "/");
+    if ("error" in config) return [config.error];
+    return [...config.values.get("ssh")?.map(({ text }) => text) ?? [], ...config.warnings];
+  };
+  assertEquals(
+    read([
+      "gpu1",
+      { host: "me@gpu2", name: "b200", ports: "8000-8010", container: "vllm" },
+      { host: "gpu3", log: "journal:vllm", container: "vllm" },
+    ]),
+    ["gpu1", "b200=me@gpu2,ports=8000-8010,log=docker:vllm", "gpu3,log=journal:vllm"],
+  );
+  assertEquals(read([{ host: "gpu1", port: "1" }]), ["gpu1", 'unknown key "port" (line 1)']);
+});
+
 Deno.test("createConfigSchema() takes the default file, and names every setting once", () => {
   const node = parseJsonText(uncommentDefaults());
   assert(!("problem" in node));
@@ -391,7 +408,8 @@ Deno.test("createConfigSchema() takes the default file, and names every setting 
   const { properties } = createConfigSchema() as { properties: Record<string, unknown> };
   assertEquals(
     Object.keys(properties).sort(),
-    ["$schema", "endpoints", "rules", "hooks", ...SETTABLE_ROWS.map((row) => row.name)].sort(),
+    ["$schema", "endpoints", "hosts", "rules", "hooks", ...SETTABLE_ROWS.map((row) => row.name)]
+      .sort(),
   );
 });
 
@@ -405,6 +423,11 @@ Deno.test("createConfigSchema() and readConfig() agree on what may stand in a fi
     [{ theme: "pink" }, false],
     [{ interval: [] }, false],
     [{ hooks: [{ rules: ["down"], exec: ["page"], repeat: "30m", timeout: 3 }] }, true],
+    [{ hosts: ["gpu1", { host: "gpu2", name: "b", ports: "1-9", container: "c" }] }, true],
+    [{ hosts: [{ host: "gpu1", log: "/var/log/vllm.log" }, { host: "gpu2", log: "/b" }] }, true],
+    [{ hosts: [{ name: "gpu1" }] }, false],
+    [{ hosts: [{ host: "gpu1", ports: 8000 }] }, false],
+    [{ hosts: "gpu1" }, false],
     [{ hooks: [{ exec: "page" }] }, false],
     [{ hooks: [{ bell: true, level: "off" }] }, false],
     [[], false],

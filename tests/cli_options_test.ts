@@ -896,6 +896,18 @@ Deno.test("resolveOptions() takes hosts for ssh, each once, and scans their port
   );
 });
 
+Deno.test("resolveOptions() takes ports and the log of a host behind ssh", () => {
+  const log = { kind: "docker", container: "vllm" } as const;
+  assertEquals(run(["--ssh", "a=me@gpu1,ports=8000-8010,log=docker:vllm"]).sshTargets, [
+    { name: "a", destination: "me@gpu1", ports: { first: 8000, last: 8010 }, log },
+  ]);
+  const [{ log: file }] = run(["--ssh", "gpu1,log=/var/log/a,ports.log"]).sshTargets;
+  assertEquals(file, { kind: "file", path: "/var/log/a,ports.log" });
+  assertMatch(readMessage(["--ssh", "gpu1,ports=9-1"]), /out of range/);
+  assertMatch(readMessage(["--ssh", "gpu1,log=vllm"]), /has no place of a log/);
+  assertMatch(readMessage(["--ssh", "gpu1,user=x"]), /is no host for ssh/);
+});
+
 Deno.test("resolveOptions() refuses what is no host for ssh, and two hosts of one name", () => {
   const refuse = (...argv: string[]) => readMessage(argv);
   assertMatch(refuse("--ssh=-oProxyCommand=id"), /--ssh "-oProxyCommand=id" is no host for ssh/);

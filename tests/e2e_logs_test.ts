@@ -108,8 +108,8 @@ Deno.test(
       await server.write(START.slice(0, 41));
       await writeDocker(folder, START.slice(0, 41));
       await withSshServer(folder, async ({ config, runtime }) => {
-        const log = `http://plain:${port + 1}=docker:engine`;
-        const args = ["--ssh", "plain", "--ssh-config", config, "--timeout", "20", "--log", log];
+        const other = `other,ports=${port + 1},log=docker:engine`;
+        const args = ["--ssh", "plain", "--ssh", other, "--ssh-config", config, "--timeout", "20"];
         const outcome = await runProgram(
           [...args, "--once", "--interval", "0", "--output", "json"],
           {
@@ -117,8 +117,9 @@ Deno.test(
           },
         );
         const { endpoints } = readDocument(outcome.stdout);
+        assertEquals(endpoints.filter(({ url }) => url.startsWith("http://other:")).length, 1);
         [server.path, "docker logs engine"].forEach((place, index) => {
-          const url = `http://plain:${port + index}/metrics`;
+          const url = `http://${["plain", "other"][index]}:${port + index}/metrics`;
           const found = endpoints.find((one) => one.url === url);
           const { source, problem, load } = found?.log ?? {};
           assertEquals([found?.status, source, problem], ["LOAD", place, null]);
