@@ -31,6 +31,7 @@ const ACCEPTED_PATHS = [
   "^/api/v1/(namespaces/[^/]+/)?pods$",
   `${NAMESPACED}/[^/]+/proxy(/[\\w./-]*metrics|${POD_PATHS.join("|")})/?$`,
   `${NAMESPACED}/[^/]+/log$`,
+  "^/api/v1/nodes/[^/]+$",
 ].join(",");
 const PROXY_ARGUMENTS: readonly string[] = [
   "proxy",

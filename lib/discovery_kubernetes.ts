@@ -10,6 +10,7 @@ import {
   describeAbsence,
   getPodHost,
 } from "./discovery_cluster.ts";
+import { createNodeProducts, type NodeProducts } from "./discovery_nodes.ts";
 import { type Pod, type PodPort, readPodPage, readPods } from "./discovery_pods.ts";
 import type { Source, TargetChange } from "./discovery_source.ts";
 import { describeLabels } from "./discovery_targets.ts";
@@ -56,6 +57,7 @@ interface Watch extends KubernetesOptions {
   readonly endpoints: Map<string, Endpoint>;
   /** Of workers that have engines of their own, as with hybrid load balancing. */
   readonly engineUids: Set<string>;
+  readonly products: NodeProducts;
   hasFailed: boolean;
 }
 
@@ -139,7 +141,9 @@ function sumGpus(watch: Watch, pod: Pod): readonly GpuRequest[] {
       one.namespace === namespace && one.group === group && !isServing(watch, one) &&
       one.node !== null && one.state !== "failed"
     );
-  const all = [pod, ...workers].flatMap(({ gpus }) => gpus);
+  const all = [pod, ...workers].flatMap(({ node, gpus }) =>
+    gpus.map((gpu) => ({ ...gpu, product: gpu.product ?? watch.products.get(node) }))
+  );
   const kinds = Map.groupBy(all, ({ resource, product }) => `${resource} ${product}`);
   return [...kinds.values()].map((some) => ({
     ...some[0],
@@ -267,6 +271,13 @@ function listEndpoints(watch: Watch, place: ClusterPlace): readonly Endpoint[] {
     .filter(({ metricsUrl }) => URL.canParse(metricsUrl));
 }
 
+/** Of pods with GPUs of which they do not say more. */
+function listUnknownNodes({ pods }: Watch): readonly string[] {
+  return [...pods.values()].flatMap(({ node, gpus }) =>
+    node !== null && gpus.some(({ product }) => product === null) ? [node] : []
+  );
+}
+
 async function lookAt(
   watch: Watch,
   platform: Platform,
@@ -282,6 +293,7 @@ async function lookAt(
   watch.hasFailed = lists.length === 0;
   updatePods(watch, lists);
   await findEngines(watch, platform);
+  await watch.products.learn(listUnknownNodes(watch));
   const before = new Map(endpoints);
   const now = listEndpoints(watch, place);
   endpoints.clear();
@@ -321,6 +333,7 @@ export function createKubernetesWatch(
   const watch: Watch = {
     ...{ ...options, cluster, pods, hasFailed: false },
     ...{ endpoints: new Map(), engineUids: new Set() },
+    products: createNodeProducts(cluster),
   };
   return {
     platform: {

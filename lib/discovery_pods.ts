@@ -153,6 +153,10 @@ function findProduct(labels: JsonRecord): string | null {
   return product?.replace(/[-_]/g, " ") ?? null;
 }
 
+export function readNodeProduct(node: unknown): string | null {
+  return findProduct(toRecord(toRecord(toRecord(node).metadata).labels));
+}
+
 /** As the scheduler counts: init containers end before the others start. */
 function sumGpus(
   { containers, starters }: Manifest,

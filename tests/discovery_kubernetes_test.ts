@@ -10,6 +10,8 @@ import { readRecordedPods } from "./kubernetes_api.ts";
 
 type Answer = unknown | Problem;
 
+const NO_NODES: Problem = { kind: "unauthorized", message: "may not read nodes" };
+
 /** Answers each path from `answer`, and notes what it was asked. */
 function startWatch(
   answer: (path: URL) => Answer,
@@ -23,6 +25,7 @@ function startWatch(
   const cluster: Cluster = {
     open: () => Promise.resolve({ name: "test", namespace: "chart" }),
     get: (path) => {
+      if (path.startsWith("/api/v1/nodes/")) return Promise.resolve(NO_NODES);
       asked.push(path);
       const body = answer(new URL(path, "http://localhost"));
       const isProblem = typeof body === "object" && body !== null && "message" in body;

@@ -164,6 +164,9 @@ Deno.test(
         ].join();
       };
       assertEquals(await run("least"), "OK ");
+      // Of nodes, one is asked: the role does not allow it.
+      const nodes = api.requests.filter(({ resource }) => resource === "nodes");
+      assertEquals(nodes.map(({ user, verb }) => `${user} ${verb}`), ["least get"]);
       const own = api.requests.filter(({ user, resource }) => user === "least" && resource !== "");
       assertEquals(new Set(own.map(({ method }) => method)), new Set(["GET"]));
       assertMatch(await run("without-pods"), /^the API server .* the verb list on pods$/);
@@ -172,6 +175,40 @@ Deno.test(
       api.servers.clear();
       assertMatch(await run("without-pods-log"), /^DOWN .* the verb get on pods\/log$/);
       assertMatch(await run("least"), /^DOWN .* that the port is right$/);
+    } finally {
+      await Promise.all([api.close(), server.close()]);
+    }
+  },
+);
+
+Deno.test(
+  "--kube prices GPUs by the labels of their nodes, where it may read them",
+  needsProgram("kubectl"),
+  async () => {
+    const [server, api] = await Promise.all([startVllmServer(), startKubernetesApi()]);
+    try {
+      api.servers.set(
+        "chart/qwen-deployment-vllm-6d5f7c9b8-x2x7k:8000",
+        `http://localhost:${server.port}`,
+      );
+      api.nodes.set("gpu-node-1", { "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3" });
+      const environment = { KUBECONFIG: api.kubeconfig };
+      const where = ["--kube-namespace", "chart"];
+      const args = [
+        "--kube",
+        ...where,
+        "--once",
+        "--interval",
+        "0",
+        "--no-gpu",
+        "--output",
+        "json",
+      ];
+      const { stdout } = await runProgram(args, { environment });
+      const { cost: { basis, hosts } } = JSON.parse(stdout);
+      assertEquals([basis, hosts.length, hosts[0].name], ["requested", 1, "gpu-node-1"]);
+      const [{ name, count, usdPerGpuHour, isHint }] = hosts[0].gpus;
+      assertEquals([name, count, usdPerGpuHour, isHint], ["NVIDIA H100 80GB HBM3", 1, 3.39, true]);
     } finally {
       await Promise.all([api.close(), server.close()]);
     }

@@ -46,6 +46,8 @@ export interface KubernetesApi {
   setPods: (items: readonly unknown[]) => void;
   /** `NAMESPACE/POD:PORT`, after `https:` if the server speaks TLS -> its base URL. */
   readonly servers: Map<string, string>;
+  /** Labels by name. */
+  readonly nodes: Map<string, Readonly<Record<string, string>>>;
   /** By `NAMESPACE/POD`. */
   readonly logs: Map<string, string>;
   /** Of lists, from now on. */
@@ -292,6 +294,7 @@ export async function startKubernetesApi(
   const requests: ApiRequest[] = [];
   const servers = new Map<string, string>();
   const logs = new Map<string, string>();
+  const nodes: KubernetesApi["nodes"] = new Map();
   const users = new Map(Object.entries({ ...USERS, ...more }));
   const respond = async (user: string, request: Request): Promise<Response> => {
     const url = new URL(request.url);
@@ -313,6 +316,10 @@ export async function startKubernetesApi(
     if (!isAllowed(known, target)) return refuse(user, target);
     if (resource === "pods/proxy") return await askPod({ servers, pods }, target, request);
     if (resource === "pods/log") return readLog(logs, target, url);
+    const labels = resource === "nodes" ? nodes.get(target.name) : undefined;
+    if (labels !== undefined) {
+      return Response.json({ kind: "Node", apiVersion: "v1", metadata: { labels } });
+    }
     if (!isList) return answerStatus(404, "NotFound", "not found");
     if (answer === "busy") {
       const headers = { "retry-after": "1" };
@@ -342,7 +349,7 @@ export async function startKubernetesApi(
   );
   const kubeconfig = await writeKubeconfig(urls, users);
   return {
-    ...{ urls, kubeconfig, requests, servers, logs },
+    ...{ urls, kubeconfig, requests, servers, nodes, logs },
     setPods: (items) => pods = items.map(storePod),
     answer: (next) => answer = next,
     close: async () => {
