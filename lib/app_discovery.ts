@@ -4,6 +4,7 @@
  * @module
  */
 
+import { findDialect } from "./dialect.ts";
 import {
   dispatch,
   leaveEndpoint,
@@ -20,7 +21,7 @@ import { LOCAL_HOST } from "./host.ts";
 import type { LaunchInfo, ServerInfo } from "./model.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
 import { isScrapeFailure } from "./scrape.ts";
-import { fetchServerIdentity } from "./scrape_server_info.ts";
+import { fetchServerIdentity, VERSION_PATH } from "./scrape_server_info.ts";
 import { type EndpointState, listEngines } from "./state_endpoint.ts";
 import { getHostName } from "./state_fleet.ts";
 import type { Seconds } from "./units.ts";
@@ -154,11 +155,14 @@ async function findLaunch(
 async function fetchServerInfo(
   session: Session,
   watched: Watched,
+  serverName: string,
 ): Promise<ServerInfo> {
   const { platform, options, stop } = session;
   const { endpoint, access, scraper } = watched;
   const models = scraper.takeModels();
-  const asking = { access, timeout: options.timeout, signal: stop.signal, models };
+  const { paths = [] } = findDialect(serverName) ?? {};
+  const asksVersion = paths.some(({ path }) => path === VERSION_PATH);
+  const asking = { access, timeout: options.timeout, signal: stop.signal, models, asksVersion };
   const [identity, launch] = await Promise.all([
     fetchServerIdentity(platform, endpoint, asking),
     findLaunch(session, watched),
@@ -174,11 +178,13 @@ export function createServerInfoReader(
   return async (watched) => {
     const { key } = watched.endpoint;
     const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
-    if (known === undefined || listEngines(known).length === 0) return;
+    const [engine] = known === undefined ? [] : listEngines(known);
+    if (known === undefined || engine === undefined) return;
     const life = getServerLife(known);
     if (lives.get(watched) === life) return;
     lives.set(watched, life);
-    const server = await fetchServerInfo(session, watched);
+    const { name } = engine.replica.sample.server;
+    const server = await fetchServerInfo(session, watched, name);
     if (session.stop.signal.aborted) return;
     dispatch(session, { kind: "launch_read", endpointKey: key, server });
   };

@@ -1,6 +1,6 @@
 /**
- * What a server says of itself besides metrics: one GET each of `/version` and `/v1/models` per
- * server life, as some servers count them, with the endpoint's own credentials. Unusable responses,
+ * What a server says of itself besides metrics: one GET each of `/version`, if its kind has that,
+ * and `/v1/models` per server life, as some servers count them, with the endpoint's own credentials. Unusable responses,
  * redirects included, teach nothing and are no failure.
  * @module
  */
@@ -23,6 +23,8 @@ export interface ModelList {
 /** Adapters must not fill the screen. */
 const MAX_CARDS = 256;
 const VERSION = /^\d+\.\d[\w.+!-]{0,60}$/;
+
+export const VERSION_PATH = "/version";
 
 /** `null` if the text holds anything else. */
 export function parseVersion(text: string): string | null {
@@ -100,9 +102,11 @@ export async function fetchServerIdentity(
     readonly signal?: AbortSignal;
     /** Known already, so that nothing asks for them. */
     readonly models?: ModelList | null;
+    /** By default it is; servers without `/version` need not be asked. */
+    readonly asksVersion?: boolean;
   },
 ): Promise<ServerIdentity> {
-  const { access, timeout, signal } = options;
+  const { access, timeout, signal, asksVersion = true } = options;
   const base = findApiBase(endpoint.metricsUrl);
   const limit = platform.deadline(timeout, signal);
   let client: HttpClient | null = null;
@@ -110,7 +114,7 @@ export async function fetchServerIdentity(
     client = await platform.createHttpClient(access.transport);
     const headers = joinHeaders("application/json", await access.readHeaders());
     const request = { headers, signal: limit.signal };
-    const version = await getText(client, `${base}/version`, request);
+    const version = asksVersion ? await getText(client, base + VERSION_PATH, request) : null;
     const models = options.models ?? await getText(client, `${base}/v1/models`, request);
     return {
       version: version === null ? null : parseVersion(version),

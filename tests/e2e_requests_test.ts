@@ -21,7 +21,8 @@ interface Watched {
   readonly eachRound: readonly string[];
 }
 
-const ONCE = ["/v1/models", "/version"];
+const ONCE = ["/v1/models"];
+const WITH_VERSION = [...ONCE, "/version"];
 const QUERY = "?model=small-llama&autoload=false";
 
 async function createKinds(): Promise<Readonly<Record<string, Watched>>> {
@@ -40,7 +41,7 @@ async function createKinds(): Promise<Readonly<Record<string, Watched>>> {
   return {
     "vLLM": {
       answers: { "/metrics": VLLM_BODY, "/v1/models": list("vllm") },
-      once: ONCE,
+      once: WITH_VERSION,
       eachRound: ["/metrics"],
     },
     "SGLang": {
@@ -125,7 +126,7 @@ async function createKinds(): Promise<Readonly<Record<string, Watched>>> {
         "/prometheus/metrics": await readBody("engines/trtllm-serve-1.3/010"),
         "/v1/models": list("tensorrt_llm"),
       },
-      once: ONCE,
+      once: WITH_VERSION,
       eachRound: ["/prometheus/metrics"],
     },
   };
