@@ -150,7 +150,9 @@ interface ProxyEvents {
   readonly onEnd: (stderr: string) => void;
 }
 
-function watchProxy({ stdout, stderr, exitCode }: RunningProgram, events: ProxyEvents): void {
+function watchProxy(program: RunningProgram, events: ProxyEvents): void {
+  const { stdin, stdout, stderr, exitCode } = program;
+  void stdin.close().catch(() => {});
   const said = { stdout: "", stderr: "" };
   void follow(stdout, (text) => {
     said.stdout = (said.stdout + text).slice(-MAX_STDERR);

@@ -16,6 +16,12 @@ import { waitFor } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 
 const PLATFORM = createDenoPlatform();
+/** Its end is seen by its process; its streams close soon after. */
+const NEEDS_KUBECTL = {
+  ...needsProgram("kubectl"),
+  sanitizeOps: false,
+  sanitizeResources: false,
+};
 
 /** The environment belongs to all tests. */
 function useKubeconfig(path: string): Platform {
@@ -62,7 +68,7 @@ async function readProblem(cluster: Cluster, path = LIST): Promise<string> {
 
 Deno.test(
   "createKubectlCluster() opens the context wanted, in its namespace",
-  needsProgram("kubectl"),
+  NEEDS_KUBECTL,
   async () => {
     await withCluster(null, async (cluster) => {
       const place = await cluster.open();
@@ -81,7 +87,7 @@ Deno.test(
 
 Deno.test(
   "createKubectlCluster() says what is wrong with kubectl or its configuration",
-  needsProgram("kubectl"),
+  NEEDS_KUBECTL,
   async () => {
     const explain = async (
       context: string | null,
@@ -117,7 +123,7 @@ Deno.test(
 
 Deno.test(
   "createKubectlCluster() passes refusals on, each with a next step",
-  needsProgram("kubectl"),
+  NEEDS_KUBECTL,
   async () => {
     await withCluster("nobody", async (cluster) => {
       await cluster.open();
@@ -159,7 +165,7 @@ Deno.test(
 
 Deno.test(
   "createKubectlCluster() reaches an API server that is down, and says so",
-  needsProgram("kubectl"),
+  NEEDS_KUBECTL,
   async () => {
     await withCluster(null, async (cluster, api) => {
       await cluster.open();
@@ -181,7 +187,7 @@ Deno.test(
 
 Deno.test(
   "createKubectlCluster() lets nothing through but reads of pods, logs and metrics",
-  needsProgram("kubectl"),
+  NEEDS_KUBECTL,
   async () => {
     await withCluster(null, async (cluster, api) => {
       const pod = `${LIST}/qwen-deployment-vllm-6d5f7c9b8-x2x7k`;
@@ -213,7 +219,7 @@ Deno.test(
 
 Deno.test(
   "createKubectlCluster() starts its proxy again when that has ended",
-  needsProgram("kubectl"),
+  NEEDS_KUBECTL,
   async () => {
     await withCluster(null, async (cluster, api) => {
       assert(!("kind" in await cluster.get(LIST, MIB)));
@@ -239,7 +245,7 @@ interface Asked {
 
 Deno.test(
   "createPodClient() tells what a pod answers from what the API server says of it",
-  needsProgram("kubectl"),
+  NEEDS_KUBECTL,
   async () => {
     const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
       const { pathname, search } = new URL(request.url);

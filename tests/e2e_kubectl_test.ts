@@ -196,6 +196,30 @@ Deno.test(
 );
 
 Deno.test(
+  "--kube holds up no other server while its API server is silent",
+  needsProgram("kubectl"),
+  async () => {
+    await withCluster(async (api, { environment, ownUrl }) => {
+      const silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const server = `http://127.0.0.1:${silent.addr.port}`;
+      const config = JSON.parse(await Deno.readTextFile(api.kubeconfig));
+      const clusters = [{ name: "admin", cluster: { server } }];
+      await Deno.writeTextFile(api.kubeconfig, JSON.stringify({ ...config, clusters }));
+      const args = ["--kube", "--url", ownUrl, "--interval", "0.5", "--timeout", "1"];
+      const run = startProgram([...args, "--no-gpu", "--output", "json"], { environment });
+      await run.waitFor(() => run.stdout().includes("\n"));
+      const [{ endpoints, notices }] = readDocuments(
+        run.stdout().slice(0, run.stdout().indexOf("\n") + 1),
+      );
+      assertEquals([endpoints[0].status, notices], ["OK", ["asking kubectl for pods"]]);
+      run.signal("SIGTERM");
+      assertEquals((await run.ended).code, 143);
+      silent.close();
+    });
+  },
+);
+
+Deno.test(
   "--kube goes on when its proxy ends, and leaves none behind, however it ends",
   needsProgram("kubectl"),
   async () => {

@@ -176,9 +176,13 @@ function cut(text: string, status = 200): Response {
   const bytes = new TextEncoder().encode(text.slice(0, text.length / 2));
   let hasSent = false;
   const body = new ReadableStream<Uint8Array>({
-    pull: (controller) => {
-      if (hasSent) controller.error("the answer is cut off, as the test wants");
-      else controller.enqueue(bytes);
+    pull: async (controller) => {
+      if (!hasSent) controller.enqueue(bytes);
+      else {
+        // Deno 2.6 would not have sent the first half.
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        controller.error("the answer is cut off, as the test wants");
+      }
       hasSent = true;
     },
   });

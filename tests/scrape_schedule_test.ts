@@ -82,6 +82,15 @@ Deno.test("computeBackOff() is finite however often an endpoint fails", () => {
   assertEquals(computeBackOff({ ...startSchedule(), failures: 1e6 }, 0.5), MAX_BACK_OFF);
 });
 
+Deno.test("getInterval() is at least the pace of those that go the same way", () => {
+  assertEquals(getInterval(startSchedule(), 2), 2);
+  assertEquals(getInterval(startSchedule(3), 2), 3);
+  assertEquals(getInterval(startSchedule(3), 5), 5);
+  const kept = notePoll(startSchedule(3), { endedAt: 1, duration: 0.01, hasFailed: false });
+  assertEquals(getInterval(kept, 2), 3);
+  assertEquals([isNotablySlower(kept, 2), isNotablySlower(kept, 3)], [true, false]);
+});
+
 Deno.test("isNotablySlower() overlooks a fifth of the interval", () => {
   const paceOf = (seconds: number): Schedule => ({
     ...startSchedule(),
