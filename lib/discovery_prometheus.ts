@@ -18,6 +18,7 @@ import {
   createCollector,
   type Moment,
   parseAnswer,
+  parseTargetErrors,
   type Series,
   type SeriesTarget,
 } from "./discovery_series.ts";
@@ -49,6 +50,7 @@ const GONE_AFTER: Seconds = 300;
 /** Prometheus' own default, until two scrapes tell. */
 const USUAL_PACE: Seconds = 60;
 const MAX_ANSWER_BYTES: Bytes = 64 * BYTES_PER_MEBIBYTE;
+const MAX_ERROR_WIDTH = 120;
 /** Of the two clocks, before samples are moved. */
 const CLOCK_TOLERANCE: Seconds = 1;
 
@@ -78,6 +80,8 @@ interface Queries {
     now: EpochSeconds,
     options: { readonly names: string; readonly window: Seconds },
   ) => Promise<Iterable<Series>>;
+  /** Why targets are down, by their keys, as far as it says. */
+  readonly listErrors: () => Promise<ReadonlyMap<string, string>>;
   /** Of the newest round. */
   readonly warnings: Set<string>;
 }
@@ -119,6 +123,13 @@ function createQueries(client: PageClient, base: string, matcher: string): Queri
   };
   return {
     warnings,
+    // Mimir and Cortex have no such page.
+    listErrors: async () => {
+      const url = `${base}/api/v1/targets?state=active`;
+      const page = await client.get(url, { headers: { "accept-encoding": "gzip" } });
+      if ("kind" in page || page.status !== 200) return new Map();
+      return parseTargetErrors(new TextDecoder().decode(page.bytes));
+    },
     getNow: async () => [...await ask("time()", null)][0]?.values[0]?.[0] ?? NaN,
     select: (names, { now, window, matcher: more }) =>
       ask(`${joinMatchers(matchNames(names), matcher, more)}[${Math.ceil(window)}s]`, now),
@@ -143,6 +154,7 @@ function createFederation(
   };
   return {
     warnings: new Set(),
+    listErrors: () => Promise.resolve(new Map()),
     getNow: () => Promise.resolve(getEpoch()),
     select: (names, options) => select(names, options.matcher),
     countEngines: async (_now, { names }) => {
@@ -245,7 +257,7 @@ function measureBody({ texts, values }: Moment): Bytes {
 function listOutcomes(
   followed: Followed,
   target: SeriesTarget,
-  offset: Seconds,
+  { offset, errors }: Pick<Watch, "offset" | "errors">,
 ): readonly (Scrape | ScrapeFailure)[] {
   const { endpoint } = followed;
   const stamp = { endpointKey: endpoint.key, duration: 0 };
@@ -264,8 +276,12 @@ function listOutcomes(
   const [upTime, isUp] = target.ups.at(-1) ?? [-Infinity, true];
   followed.knownTime = Math.max(newest, upTime);
   if (isUp || upTime <= newest) return scrapes;
-  const message = `Prometheus cannot scrape ${quote(endpoint.label ?? endpoint.address)}: check ` +
-    "that the server runs, and the targets page of Prometheus";
+  const error = errors.get(target.key) ?? "";
+  const [why, more] = error === ""
+    ? ["", ", and the targets page of Prometheus"]
+    : [` (${quote(error, MAX_ERROR_WIDTH)})`, ""];
+  const message = `Prometheus cannot scrape ${quote(endpoint.label ?? endpoint.address)}${why}: ` +
+    `check that the server runs${more}`;
   const failedAt = { failedAt: upTime + offset, failedAtEpoch: upTime };
   return [...scrapes, { ...stamp, ...failedAt, kind: "network", message }];
 }
@@ -297,6 +313,8 @@ interface Watch {
   readonly followed: Map<string, Followed>;
   /** Those that have had engines. */
   readonly jobs: Set<string>;
+  /** Why targets are down, by their keys; empty texts if it is unknown. */
+  readonly errors: Map<string, string>;
   /** Monotonic time minus that of Prometheus; NaN before the first answer. */
   offset: Seconds;
 }
@@ -340,9 +358,9 @@ function follow({ followed, prometheus, createReader }: Watch, target: SeriesTar
 
 /** `null` if it is no engine's. */
 function readTarget(watch: Watch, target: SeriesTarget, isOfEngines: boolean) {
-  const { followed, offset } = watch;
+  const { followed } = watch;
   const known = follow(watch, target);
-  const outcomes = listOutcomes(known, target, offset);
+  const outcomes = listOutcomes(known, target, watch);
   const isNew = !followed.has(target.key);
   if (isNew && !outcomes.some((one) => !("kind" in one) || isOfEngines)) return null;
   followed.set(target.key, known);
@@ -357,10 +375,24 @@ function listNotices({ prometheus, queries, matcher, followed }: Watch): readonl
   return [...notices, `${shown} has no samples of model servers: check ${hint}`];
 }
 
+/** Asks when another target is down: an error that lasts seldom changes. */
+async function updateErrors(
+  { queries, errors }: Watch,
+  targets: readonly SeriesTarget[],
+): Promise<void> {
+  const isDown = ({ ups }: SeriesTarget): boolean => ups.at(-1)?.[1] === false;
+  for (const target of targets) if (!isDown(target)) errors.delete(target.key);
+  const unknown = targets.filter((target) => isDown(target) && !errors.has(target.key));
+  if (unknown.length === 0) return;
+  const found = await queries.listErrors();
+  for (const { key } of unknown) errors.set(key, found.get(key) ?? "");
+}
+
 async function lookAt(watch: Watch): Promise<TargetChange> {
   const { platform, queries, followed } = watch;
   queries.warnings.clear();
   const targets = await collectTargets(watch);
+  await updateErrors(watch, targets);
   const engineJobs = listEngineJobs(targets);
   const found: { readonly name: string; readonly typed: TypedEndpoint }[] = [];
   const outcomes: (Scrape | ScrapeFailure)[] = [];
@@ -404,7 +436,7 @@ export function createPrometheusSource(
       ? createFederation(client, base, { matcher, getEpoch: platform.epochSeconds })
       : createQueries(client, base, matcher),
     createReader: () => createReader({ metricPrefix }),
-    ...{ followed: new Map(), jobs: new Set(), offset: NaN },
+    ...{ followed: new Map(), jobs: new Set(), errors: new Map(), offset: NaN },
   };
   return {
     scrapes: true,

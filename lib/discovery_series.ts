@@ -133,6 +133,23 @@ function createTarget(labels: LabelList): SeriesTarget {
   };
 }
 
+/** Without the request, whose URL may hold a secret. */
+const REQUEST = /^Get "[^"]*": /;
+
+/** Why targets that are down could not be scraped, by their keys; from `/api/v1/targets`. */
+export function parseTargetErrors(text: string): ReadonlyMap<string, string> {
+  const answer = parseUntrustedJson(text);
+  const data = isRecord(answer) && isRecord(answer.data) ? answer.data : {};
+  const active: readonly unknown[] = Array.isArray(data.activeTargets) ? data.activeTargets : [];
+  return new Map(active.flatMap((one): readonly [string, string][] => {
+    if (!isRecord(one) || !isRecord(one.labels) || one.health !== "down") return [];
+    const labels = Object.entries(one.labels).map(([name, value]) => [name, String(value)]);
+    const { key } = createTarget(restoreLabels(Object.fromEntries(labels)));
+    const error = typeof one.lastError === "string" ? one.lastError.replace(REQUEST, "") : "";
+    return error === "" ? [] : [[key, error]];
+  }));
+}
+
 function escapeValue(value: string): string {
   return value.replace(/[\\"\n]/g, (sign) => sign === "\n" ? "\\n" : `\\${sign}`);
 }

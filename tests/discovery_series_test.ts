@@ -1,5 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { createCollector, parseAnswer, type Series } from "../lib/discovery_series.ts";
+import {
+  createCollector,
+  parseAnswer,
+  parseTargetErrors,
+  type Series,
+} from "../lib/discovery_series.ts";
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -113,5 +118,32 @@ Deno.test("parseAnswer() reads matrices, vectors and scalars, and what Prometheu
   const whole = write(matrix(one, two), {});
   for (const text of ["<html>", "", "[]", "null", '{"a": 1}', whole.slice(0, -1)]) {
     assertEquals(parse(text), "does not answer as Prometheus: check the URL and its path", text);
+  }
+});
+
+Deno.test("parseTargetErrors() tells why targets are down, by the labels of their up", () => {
+  // Of a real Prometheus 2.42, shortened.
+  const target = (pod: string, health: string, lastError: string) => ({
+    labels: { instance: "localhost:18103", job: "vllm", pod, prometheus_replica: "a" },
+    ...{ scrapePool: "vllm", scrapeUrl: "http://localhost:18103/metrics", lastError, health },
+  });
+  const refused = "dial tcp localhost:18103: connect: connection refused";
+  const activeTargets = [
+    target("gone-0", "down", `Get "http://localhost:18103/metrics?token=secret": ${refused}`),
+    target("gone-1", "down", "server returned HTTP status 401 Unauthorized"),
+    target("llama-0", "up", ""),
+    target("llama-1", "down", ""),
+    ...[null, 1, { health: "down" }],
+  ];
+  const body = JSON.stringify({ status: "success", data: { activeTargets, droppedTargets: [] } });
+  assertEquals([...parseTargetErrors(body)], [
+    ["instance=localhost%3A18103&job=vllm&pod=gone-0", refused],
+    [
+      "instance=localhost%3A18103&job=vllm&pod=gone-1",
+      "server returned HTTP status 401 Unauthorized",
+    ],
+  ]);
+  for (const other of ["", "<html>", "[]", '{"status":"error"}', '{"data":{"activeTargets":{}}}']) {
+    assertEquals(parseTargetErrors(other).size, 0);
   }
 });
