@@ -386,6 +386,7 @@ export const LLAMACPP: Dialect = {
   ],
   modelOwner: "llamacpp",
   serverHeader: "llama.cpp",
+  loadingAnswer: /"message"\s*:\s*"Loading model"/,
   createRound,
   answersVersion: false,
   enablingOption: ENABLING_OPTION,

@@ -226,6 +226,8 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures" | "metricsAr
   readonly modelOwner: string;
   /** Its header `Server`. */
   readonly serverHeader?: string;
+  /** What it answers, with status 503, while it loads its model. */
+  readonly loadingAnswer?: RegExp;
   /** Asked in turn where others use the same `owned_by`, or it lists no models. */
   readonly proofs?: readonly { readonly path: string; readonly pattern: RegExp }[];
   /** For servers that need more than their metrics page; a round remembers what it has learned. */

@@ -195,6 +195,7 @@ async function classifyFailure(
   if (failure.serverName !== undefined && failure.kind !== "stats_disabled") {
     return nameOther(failure.serverName);
   }
+  if (failure.kind === "loading") return server;
   if (process?.isDeclared && DECLARED_FAILURES.has(failure.kind)) return server;
   if (HTTP_FAILURES.has(failure.kind)) {
     if (findDialect(process?.serverName) !== null) return server;

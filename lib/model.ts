@@ -319,7 +319,7 @@ export type FailureKind =
   | ("refused" | "dns" | "tls" | "timeout" | "reset" | "unauthorized" | "not_found")
   | ("server_error" | "http_status" | "redirect" | "html" | "empty" | "not_exposition")
   | ("other_server" | "stats_disabled" | "truncated" | "too_large" | "credentials" | "network")
-  | ("proxy" | "ssh" | "cluster" | "pod");
+  | ("proxy" | "ssh" | "cluster" | "pod" | "loading");
 
 export interface ScrapeFailure {
   readonly endpointKey: string;

@@ -71,9 +71,10 @@ export function getStart({ endpoint: { pod }, failure, log }: ScrapedEndpoint): 
   return failure.failedAt - Math.max(0, failure.failedAtEpoch - podStart);
 }
 
-/** Its process runs, and has not answered since it started; or its pod waits for its containers. */
+/** It says so; or its process runs, and has not answered since it started; or its pod waits for its containers. */
 export function isLoading(known: ScrapedEndpoint, now: Seconds): boolean {
   const { endpoint: { pod }, scrape, failure, log } = known;
+  if (failure?.kind === "loading") return true;
   if (failure?.kind === "pod") return pod?.state === "pending";
   const startedAt = getStart(known);
   if (failure === null || !LOADING_FAILURES.has(failure.kind) || startedAt === null) return false;

@@ -149,7 +149,10 @@ export function describeRefusal(attempt: Attempt, refusal: {
 }): ProblemError {
   const { platform, access: { sendsCredentials, transport: { proxy } } } = attempt;
   const { status, head, serverHeader, retryAfter = null } = refusal;
-  const { name = "", enablingOption: option } = attempt.server.dialect ?? {};
+  const { name = "", enablingOption: option, loadingAnswer } = attempt.server.dialect ?? {};
+  if (status === 503 && loadingAnswer?.test(head)) {
+    return new ProblemError({ kind: "loading", message: `${showUrl(attempt)} loads its model` });
+  }
   if (option !== undefined && (status === 404 || status === 501)) {
     return new ProblemError(describeDisabled(status, showUrl(attempt), { name, option }));
   }

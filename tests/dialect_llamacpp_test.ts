@@ -2,6 +2,8 @@ import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { LLAMACPP } from "../lib/dialect_llamacpp.ts";
 import type { EngineSample } from "../lib/model.ts";
 import { isScrapeFailure } from "../lib/scrape.ts";
+import { formatResponse, startRawServer } from "./hostile_server.ts";
+import { readDocument, runProgram } from "./program_runs.ts";
 import {
   type Answers,
   expectScrape,
@@ -243,7 +245,29 @@ Deno.test("LLAMACPP is asked for its properties once, after a restart and after 
   await server.close();
 });
 
-Deno.test("LLAMACPP that loads is not ready, and not another server", async () => {
+Deno.test("LLAMACPP says that it loads, and is then neither down nor another server", async () => {
+  const loading = formatResponse(
+    '{"error":{"message":"Loading model","type":"unavailable_error","code":503}}',
+    { status: 503, headers: { server: "llama.cpp" } },
+  );
+  const server = startRawServer(({ send }) => send(loading));
+  const outcomes = await scrapeKind(server, { count: 2 });
+  assertEquals(outcomes.map((outcome) => isScrapeFailure(outcome) && outcome.kind), [
+    "loading",
+    "loading",
+  ]);
+  assertEquals(listPaths(server), ["/v1/models", "/props", "/props"]);
+  const { stdout } = await runProgram([server.origin, "--once", "--json", "--no-gpu"]);
+  const { endpoints, replicas, verdict } = readDocument(stdout);
+  assertEquals([endpoints[0].status, replicas[0].status, verdict.status], [
+    "LOAD",
+    "LOAD",
+    "PENDING",
+  ]);
+  await server.close();
+});
+
+Deno.test("LLAMACPP that is not ready for another reason is not another server", async () => {
   const server = startKind(() => ({ "/v1/models": 503, "/props": 503 }), "llama.cpp");
   const [outcome] = await scrapeKind(server);
   assertMatch(
