@@ -305,7 +305,7 @@ Deno.test("a server that goes is stale and out of the totals until it comes back
     for (const { replicas, endpoints, total } of stale) {
       assertEquals(total.replicaCounts, {
         ...{ total: 2, up: 1, stale: 1, down: 0, pending: 0 },
-        ...{ loading: 0, countedElsewhere: 0 },
+        ...{ loading: 0, unloaded: 0, countedElsewhere: 0 },
       });
       assertEquals(total.replicas, 1);
       assertEquals(total.running, replicas[0].figures?.running);
