@@ -14,7 +14,7 @@ import {
 import { VLLM_LOG } from "./dialect_vllm_log.ts";
 import { DEFAULT_PORT, METRICS_PATH } from "./endpoint.ts";
 import { type CountsByLabel, sumCounts } from "./model.ts";
-import { absent, present, type Reading } from "./reading.ts";
+import { absent, checkReading, present, type Reading } from "./reading.ts";
 
 /** All other sources are caches. */
 const COMPUTED_SOURCE = "local_compute";
@@ -73,10 +73,10 @@ function readFailures({ getValue, labelled, initializing }: EngineFacts): {
   return {
     failedRequests: finishedByReason === undefined
       ? absent(isInitializing ? "initializing" : "missing")
-      : present(finishedByReason.get("error") ?? 0),
+      : checkReading(finishedByReason.get("error") ?? 0),
     failedTransfers: transfers.length === 0
       ? absent("missing")
-      : present(transfers.reduce((sum, value) => sum + value, 0)),
+      : checkReading(transfers.reduce((sum, value) => sum + value, 0)),
   };
 }
 

@@ -16,7 +16,7 @@ import { countObservations } from "../lib/histogram.ts";
 import { type EngineSample, listMetrics, type MetricValue } from "../lib/model.ts";
 import { finishSteps } from "../lib/platform.ts";
 import { parseExposition } from "../lib/prometheus.ts";
-import { isPresent } from "../lib/reading.ts";
+import { absent, isPresent } from "../lib/reading.ts";
 import { CONFORMANCE_BODIES, listScenarioBodies } from "./fixtures/bodies.ts";
 import {
   encode,
@@ -876,6 +876,11 @@ Deno.test("parseEngineMetrics() does not depend on the order of the lines", () =
     }),
     { numRuns: 300 },
   );
+});
+
+Deno.test("a failed transfer that is no number makes no figure", () => {
+  const { failedTransfers } = readOne(["mooncake_num_failed_transfers_total", NaN]).counters;
+  assertEquals(failedTransfers, absent("not_finite"));
 });
 
 Deno.test("parseEngineMetrics() never throws, whatever the samples", () => {

@@ -41,7 +41,7 @@ Deno.test("the configuration file is found, and an option beats it", async () =>
     assertEquals([code, stderr], [0, ""]);
     const report = readDocument(stdout);
     assertEquals(report.intervalSeconds, 0);
-    assertEquals(report.total.replicaCounts.up, 5);
+    assertEquals(report.total.replicaCounts.up, 4);
     assertEquals(report.notices, [
       `the configuration file "${path}": unknown key "sliders" (line 2)`,
     ]);

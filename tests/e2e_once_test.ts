@@ -312,6 +312,7 @@ Deno.test("--once leaves the others alone when servers fail in every way", async
       stale: 0,
       down: bad.length,
       loading: 0,
+      unloaded: 0,
       pending: 0,
     });
     assertEquals(total.replicas, up.length);
