@@ -21,10 +21,13 @@ import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
 import type { GpuRequest, PodFacts } from "./pod.ts";
 import type { Problem } from "./scrape_errors.ts";
+import { MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import { quote } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 const LIST_INTERVAL: Seconds = 15;
+/** Where lists take long, as of thousands of pods. */
+const MAX_LIST_INTERVAL: Seconds = 300;
 /** After a failure. */
 const RETRY_INTERVAL: Seconds = 5;
 const PAGE_SIZE = 500;
@@ -59,6 +62,8 @@ interface Watch extends KubernetesOptions {
   readonly engineUids: Set<string>;
   readonly products: NodeProducts;
   hasFailed: boolean;
+  /** Of the newest lists that succeeded. */
+  listDuration: Seconds;
 }
 
 interface PodList {
@@ -289,8 +294,10 @@ async function lookAt(
     watch.hasFailed = true;
     return { found: [], goneKeys: [], notices: [place.message] };
   }
+  const startedAt = platform.monotonicSeconds();
   const { lists, problems } = await listAll(watch, place);
   watch.hasFailed = lists.length === 0;
+  if (problems.length === 0) watch.listDuration = platform.monotonicSeconds() - startedAt;
   updatePods(watch, lists);
   await findEngines(watch, platform);
   await watch.products.learn(listUnknownNodes(watch));
@@ -323,6 +330,13 @@ async function readLog(cluster: Cluster, pod: PodFacts): Promise<LogText> {
     : { text: new TextDecoder().decode(page.bytes) };
 }
 
+/** Lists take at most as much of the API server's time as scrapes of a server's. */
+function getListInterval({ hasFailed, listDuration }: Watch): Seconds {
+  if (hasFailed) return RETRY_INTERVAL;
+  const spared = Math.min(listDuration / MAX_SCRAPE_SHARE, MAX_LIST_INTERVAL);
+  return Math.max(LIST_INTERVAL, spared);
+}
+
 /** Asks nothing yet. The platform's HTTP clients reach the pods of the cluster, too. */
 export function createKubernetesWatch(
   platform: Platform,
@@ -331,7 +345,7 @@ export function createKubernetesWatch(
 ): { readonly platform: Platform; readonly source: Source } {
   const pods = new Map<string, Pod>();
   const watch: Watch = {
-    ...{ ...options, cluster, pods, hasFailed: false },
+    ...{ ...options, cluster, pods, hasFailed: false, listDuration: 0 },
     ...{ endpoints: new Map(), engineUids: new Set() },
     products: createNodeProducts(cluster),
   };
@@ -345,7 +359,7 @@ export function createKubernetesWatch(
     },
     source: {
       isSlow: true,
-      getInterval: () => watch.hasFailed ? RETRY_INTERVAL : LIST_INTERVAL,
+      getInterval: () => getListInterval(watch),
       look: ({ interval }) => lookAt(watch, platform, interval),
       readLog: (pod) => readLog(cluster, pod),
       close: cluster.close,

@@ -18,6 +18,8 @@ function startWatch(
   options: {
     readonly namespaces?: readonly string[];
     readonly selector?: string;
+    /** Of each request for a list. */
+    readonly duration?: number;
     readonly askPod?: HttpClient["get"];
   } = {},
 ) {
@@ -28,6 +30,7 @@ function startWatch(
       if (path.startsWith("/api/v1/nodes/")) return Promise.resolve(NO_NODES);
       asked.push(path);
       const body = answer(new URL(path, "http://localhost"));
+      now += options.duration ?? 0;
       const isProblem = typeof body === "object" && body !== null && "message" in body;
       return Promise.resolve(
         isProblem
@@ -43,7 +46,9 @@ function startWatch(
     close: () => {},
   };
   const { namespaces = [], selector = "" } = options;
-  const { source } = createKubernetesWatch(createDenoPlatform(), cluster, { namespaces, selector });
+  let now = 0;
+  const platform = { ...createDenoPlatform(), monotonicSeconds: () => now };
+  const { source } = createKubernetesWatch(platform, cluster, { namespaces, selector });
   const look = (interval = 2): Promise<TargetChange> =>
     source.look({ ...NOTHING_WATCHED, interval });
   return { source, look, asked };
@@ -259,4 +264,15 @@ Deno.test("createKubernetesWatch() shows a worker that answers, as with hybrid l
   assertEquals(await find(), ["wide-ep-decode-0 8", "wide-ep-decode-0-1 8"]);
   assertEquals(await find(), []);
   assertEquals(asked, Array(2).fill("http://wide-ep-decode-0-1.llm-d.pod:8200/metrics"));
+});
+
+Deno.test("createKubernetesWatch() lists less often where a list takes long", async () => {
+  for (const [duration, interval] of [[0.1, 15], [2, 40], [20, 300]]) {
+    const { look, source } = startWatch(() => list(pick("chart")), { duration });
+    await look();
+    assertEquals(source.getInterval(2), interval);
+  }
+  const failing = startWatch(() => REFUSED, { duration: 20 });
+  await failing.look();
+  assertEquals(failing.source.getInterval(2), 5);
 });
