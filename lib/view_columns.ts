@@ -33,6 +33,7 @@ import {
   DASH,
   formatAttainment,
   formatCount,
+  formatDuration,
   formatElapsed,
   formatPercent,
   formatQuantile,
@@ -41,7 +42,7 @@ import {
 } from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { drawSpan } from "./view_graph.ts";
-import { describeInstead } from "./view_log.ts";
+import { describeInstead, getLoggedFigures, type LoggedFigures } from "./view_log.ts";
 import type { Meaning } from "./view_theme.ts";
 
 export interface Cell {
@@ -68,6 +69,8 @@ export interface TableLine {
   readonly gpus: readonly GpuSample[];
   /** In place of figures, which it has not; empty if it has, or nothing else is known. */
   readonly note: string;
+  /** Stand in for figures; `null` if none do. */
+  readonly logged: LoggedFigures | null;
   readonly hasSlowGpu: boolean;
 }
 
@@ -98,7 +101,7 @@ export function createRowLine(row: Row): TableLine {
   return {
     ...{ name: label, kind: row.replica?.sample.server.name ?? "", status, alerts, figures, age },
     ...{ requestShare, serviceLevels, trend, gpus, hasSlowGpu: row.slowGpus.length > 0 },
-    note: describeInstead(row),
+    ...{ note: describeInstead(row), logged: getLoggedFigures(row) },
   };
 }
 
@@ -106,7 +109,7 @@ export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const { shown: figures, alerts, serviceLevels, gpus } = group;
   const none = { kind: "", status: null, age: null, trend: NO_SERIES };
-  const rest = { hasSlowGpu: false, note: "" };
+  const rest = { hasSlowGpu: false, note: "", logged: null };
   return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus, ...rest };
 }
 
@@ -266,9 +269,23 @@ function createLatencyColumn(
 export function formatStateCell(line: TableLine): Cell {
   if (line.status === null) return { text: "", meaning: "plain" };
   const age = line.status === "STALE" && line.age !== null ? formatElapsed(" ", line.age) : "";
+  const logAge = line.logged === null ? "" : ` ${LOG_MARK}${formatDuration(line.logged.age)}`;
   const isCritical = line.alerts[0]?.newest.level === "critical";
   const meaning = STATUS_MEANINGS[line.status] ?? (isCritical ? "alert" : "warn");
-  return { text: line.status + age, meaning };
+  return { text: line.status + age + logAge, meaning };
+}
+
+/** Of figures that are not the server's metrics. */
+const LOG_MARK = "≈";
+
+/** Marks what a server logs, in place of a figure that it does not give. */
+export function renderCell({ id, minWidth, title, formatCell }: Column, line: TableLine): Cell {
+  const text = line.logged?.texts.get(id);
+  if (text === undefined) return formatCell(line);
+  const marked = LOG_MARK + text;
+  // Rather without its mark, as it is dim, than without its end.
+  const isTooWide = measureWidth(marked) > Math.max(minWidth, measureWidth(title));
+  return { text: isTooWide ? text : marked, meaning: "dim" };
 }
 
 /** Of several replicas, of the fullest. */

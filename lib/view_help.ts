@@ -9,7 +9,7 @@ import { LONG_WINDOW } from "./stats_window.ts";
 import { cutText, padText, wrapText } from "./text.ts";
 import { TWO_COLUMN_WIDTH } from "./view_areas.ts";
 import { BINDINGS } from "./view_bindings.ts";
-import { COLUMNS, KV_WARN_RATIO, PRESETS, type TableLine } from "./view_columns.ts";
+import { COLUMNS, KV_WARN_RATIO, PRESETS, renderCell, type TableLine } from "./view_columns.ts";
 import { formatDuration, formatPercent, OVER_MINUTE, SINCE_START } from "./view_format.ts";
 import { joinSideBySide } from "./view_layout.ts";
 import type { Offer } from "./view_table.ts";
@@ -168,7 +168,8 @@ export function renderColumnMenu(
     const isOffered = column?.needs === undefined || offer[column.needs];
     const wanted = isOn ? "no room" : "";
     const presence = shownIds.has(id) ? "shown" : isOffered ? wanted : "no data";
-    const value = selected === null ? "" : column?.formatCell(selected).text ?? "";
+    const isShown = selected !== null && column !== undefined;
+    const value = isShown ? renderCell(column, selected).text : "";
     const line = [
       ` ${isOn ? "[x]" : "[ ]"} ${padText(column?.title || id, HEADING_WIDTH)}`,
       padText(presence, PRESENCE_WIDTH),

@@ -9,6 +9,7 @@ import type { State } from "./state.ts";
 import type { Fleet, Row } from "./state_fleet.ts";
 import { type Load, type LogFigures, MAX_FIGURES_AGE } from "./state_log.ts";
 import { wrapText } from "./text.ts";
+import type { Seconds } from "./units.ts";
 import {
   formatBytes,
   formatCount,
@@ -86,49 +87,52 @@ export function listDeaths({ fleet: { rows } }: State): readonly string[] {
   return rows.flatMap(({ place, death }) => death === null ? [] : `${place}  died: ${death.text}`);
 }
 
-/** `≈ log 7s ago: in 512 out 64.5 tok/s, run 8, wait 6, KV 88 %`; empty without figures. */
-export function describeLogFigures(figures: readonly LogFigures[]): string {
-  const own = figures.filter(({ subject }) => subject === "requests");
-  if (own.length === 0) return "";
-  const age = Math.max(...own.map((one) => one.age));
-  const sum = (key: string): number | null => {
-    const found = own.map(({ values }) => values[key]);
-    return found.every((value) => typeof value === "number")
-      ? found.reduce((a: number, b) => a + Number(b), 0)
-      : null;
-  };
-  const say = (key: string, words: (value: number) => string): string => {
-    const value = sum(key);
-    return value === null ? "" : words(value);
-  };
-  const usages = own.flatMap(({ values: { kvCacheUsageRatio: usage } }) =>
-    typeof usage === "number" ? usage : []
-  );
-  const rates = [
-    say("promptTokensPerSecond", (rate) => `in ${formatQuantity(rate)}`),
-    say("generationTokensPerSecond", (rate) => `out ${formatQuantity(rate)}`),
-  ].filter((rate) => rate !== "");
-  const parts = [
-    rates.length === 0 ? "" : `${rates.join(" ")} tok/s`,
-    say("running", (count) => `run ${formatCount(count)}`),
-    say("waiting", (count) => `wait ${formatCount(count)}`),
-    usages.length === 0 ? "" : `KV ${formatPercent(Math.max(...usages))}`,
-  ].filter((part) => part !== "");
-  return `≈ log ${formatDuration(age)} ago: ${parts.join(", ")}`;
+/** What stands in for figures that a server does not give, as it last logged them. */
+export interface LoggedFigures {
+  /** Of the oldest. */
+  readonly age: Seconds;
+  /** Without their mark, by the id of their column. */
+  readonly texts: ReadonlyMap<string, string>;
 }
 
-/** What a row without figures says instead: its pod, its load, its last words, or what it logs. */
+/** Column -> what its engines log, and how that is shown; the fullest KV cache counts. */
+const LOGGED_COLUMNS: readonly (readonly [id: string, key: string, (value: number) => string])[] = [
+  ["running", "running", formatCount],
+  ["waiting", "waiting", formatCount],
+  ["kv", "kvCacheUsageRatio", formatPercent],
+  ["output", "generationTokensPerSecond", formatQuantity],
+  ["prompt", "promptTokensPerSecond", formatQuantity],
+];
+
+/** `null` if it logs none, or none that is new. */
+export function getLoggedFigures(
+  { death, load, status, logFigures, state: { failure } }: FigurelessRow,
+): LoggedFigures | null {
+  const own = logFigures.filter(({ subject }) => subject === "requests");
+  const isWanted = status === "DOWN" && death === null && load === null && failure?.kind !== "pod";
+  if (!isWanted || own.length === 0 || isOld(own)) return null;
+  const texts = LOGGED_COLUMNS.flatMap(([id, key, format]): (readonly [string, string])[] => {
+    const found = own.map(({ values }) => values[key]).filter((value) => typeof value === "number");
+    if (found.length < own.length) return [];
+    const value = id === "kv" ? Math.max(...found) : found.reduce((a, b) => a + b, 0);
+    return [[id, format(value)]];
+  });
+  return { age: Math.max(...own.map(({ age }) => age)), texts: new Map(texts) };
+}
+
+type FigurelessRow =
+  & Pick<Row, "load" | "death" | "status" | "logFigures">
+  & { readonly state: Pick<Row["state"], "failure" | "endpoint"> };
+
+/** What a row without figures says instead: its pod, its load, or its last words. */
 export function describeInstead(
-  { load, death, status, logFigures, state: { failure, endpoint: { pod } } }:
-    & Pick<Row, "load" | "death" | "status" | "logFigures">
-    & { readonly state: Pick<Row["state"], "failure" | "endpoint"> },
+  { load, death, status, state: { failure, endpoint: { pod } } }: FigurelessRow,
 ): string {
   if (failure?.kind === "pod" && pod !== undefined) {
     return describePod(pod) + (death === null ? "" : `; ${death.text}`);
   }
   if (load !== null) return describeLoad(load);
-  if (status !== "DOWN") return "";
-  return death?.text ?? (isOld(logFigures) ? "" : describeLogFigures(logFigures));
+  return status === "DOWN" ? death?.text ?? "" : "";
 }
 
 function isOld(figures: readonly LogFigures[]): boolean {

@@ -12,6 +12,7 @@ import {
   type Column,
   COLUMNS,
   createGroupLine,
+  renderCell,
   startSort,
   type TableLine,
 } from "./view_columns.ts";
@@ -169,7 +170,7 @@ function drawLine(
   let drawn = isInTrouble(line) ? paint(MARK, state?.meaning ?? "alert") : " ".repeat(MARGIN);
   for (let i = 0; i < layouts.length; i++) {
     let layout = layouts[i];
-    const { text, meaning } = layout.column.formatCell(line);
+    const { text, meaning } = renderCell(layout.column, line);
     // The line of a group has no state.
     if (line.status === null && layout.column.id === "replica") {
       const next = layouts[i + 1];
