@@ -47,14 +47,15 @@ async function watchFound(session: Session, found: readonly TypedEndpoint[]): Pr
   for (const { scraper } of late) scraper.close();
   if (stop.signal.aborted) return;
   const changed = found.filter(isWatched).map(({ endpoint }) => endpoint);
-  const pods = new Map(session.state.endpoints.map(({ endpoint: { key, pod } }) => [key, pod]));
+  const before = new Map(session.state.endpoints.map((known) => [known.endpoint.key, known]));
   // At once: the state derives the fleet for each message.
   const endpoints = [...changed, ...fresh.map(({ endpoint }) => endpoint)];
   dispatch(session, { kind: "endpoints_found", endpoints });
   for (const one of fresh) watchEndpoint(session, one);
   for (const { key, pod } of changed) {
-    // It may run now.
-    if (pod?.state !== pods.get(key)?.state) pollSoon(session, key);
+    const { endpoint, failure = null } = before.get(key) ?? {};
+    // It may run now, or be reached again.
+    if (pod?.state !== endpoint?.pod?.state || failure !== null) pollSoon(session, key);
   }
 }
 

@@ -296,6 +296,7 @@ async function lookAt(
   }
   const startedAt = platform.monotonicSeconds();
   const { lists, problems } = await listAll(watch, place);
+  const isBack = watch.hasFailed && lists.length > 0;
   watch.hasFailed = lists.length === 0;
   if (problems.length === 0) watch.listDuration = platform.monotonicSeconds() - startedAt;
   updatePods(watch, lists);
@@ -306,7 +307,8 @@ async function lookAt(
   endpoints.clear();
   for (const endpoint of now) endpoints.set(endpoint.key, endpoint);
   return {
-    found: now.filter((endpoint) => !haveSameFacts(endpoint, before.get(endpoint.key)))
+    // After a failure all, so that they are asked soon.
+    found: now.filter((endpoint) => isBack || !haveSameFacts(endpoint, before.get(endpoint.key)))
       .map((endpoint): TypedEndpoint => ({ endpoint, basicAuth: null })),
     goneKeys: [...before.keys()].filter((key) => !endpoints.has(key)),
     notices: listNotices(watch, { place, lists, problems, interval }),

@@ -26,7 +26,7 @@ import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { createScraper } from "../lib/scrape.ts";
 import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import { listEngines } from "../lib/state_endpoint.ts";
-import { createEndpoint, startState } from "./fixtures/expositions.ts";
+import { createEndpoint, createFailed, startState } from "./fixtures/expositions.ts";
 import { startVllmServer, type VllmServer } from "./vllm_server.ts";
 
 /** A session over real servers, with an adjustable clock. */
@@ -301,6 +301,10 @@ Deno.test("lookAgain() takes what a source has found at once, and asks pods that
   await lookAgain(session, source);
   assertEquals(messages, ["endpoints_found", "endpoints_found"]);
   assertEquals(listAsked(), ["llama.prod.pod:2", "llama.prod.pod:4"]);
+  for (const one of session.watched.values()) one.requestedAt = null;
+  dispatch(session, createFailed(found[0].endpoint, 1, "cluster"));
+  await lookAgain(session, source);
+  assertEquals(listAsked(), ["llama.prod.pod:1"], "it may be reached again");
   const [paced, ready] = session.state.endpoints;
   assertEquals([paced.schedule.pace, ready.endpoint.pod?.state], [3, "ready"]);
   session.stop.abort();

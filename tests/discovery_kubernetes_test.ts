@@ -175,6 +175,7 @@ Deno.test("createKubernetesWatch() keeps the pods of a list that fails, and asks
     assertEquals(source.getInterval(2), 5);
   }
   answer = list(pick("chart"));
+  assertEquals((await look()).found.length, 1, "it may be reached again");
   assertEquals(await look(), { found: [], goneKeys: [], notices: [] });
   answer = list([]);
   assertEquals((await look()).goneKeys, [
