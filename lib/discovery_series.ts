@@ -134,7 +134,7 @@ function createTarget(labels: LabelList): SeriesTarget {
 }
 
 /** Without the request, whose URL may hold a secret. */
-const REQUEST = /^Get "[^"]*": /;
+const REQUEST = /^(?:Get|error when scraping) "[^"]*": /;
 
 /** Why targets that are down could not be scraped, by their keys; from `/api/v1/targets`. */
 export function parseTargetErrors(text: string): ReadonlyMap<string, string> {

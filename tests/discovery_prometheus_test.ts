@@ -365,3 +365,26 @@ Deno.test("createPrometheusSource() says in one sentence what is wrong, and goes
   assert((await ask()).includes("refused the connection"), "it is gone");
   client.close();
 });
+
+Deno.test("createPrometheusSource() asks VictoriaMetrics for what is newest, by its own clock", async () => {
+  const asked: URLSearchParams[] = [];
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    const { searchParams } = new URL(request.url);
+    asked.push(searchParams);
+    // It computes as of 30 s ago, and says when it was asked (VictoriaMetrics 1.79).
+    const result = [{ metric: {}, value: [1_795_951_776, "1795951746.285"] }];
+    const isClock = searchParams.get("query") === "time()";
+    return Response.json(
+      isClock ? { status: "success", data: { resultType: "vector", result } } : NOTHING,
+    );
+  });
+  const client = await createPageClient(PLATFORM, { access: ANONYMOUS_ACCESS, timeout: 10 });
+  await look(createSource(`http://localhost:${server.addr.port}`, client));
+  assertEquals(asked.map((parameters) => parameters.get("time")), [null, "1795951776"]);
+  assertEquals(
+    new Set(asked.map((parameters) => parameters.get("latency_offset"))),
+    new Set(["1ms"]),
+  );
+  client.close();
+  await server.shutdown();
+});

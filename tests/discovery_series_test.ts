@@ -122,7 +122,7 @@ Deno.test("parseAnswer() reads matrices, vectors and scalars, and what Prometheu
 });
 
 Deno.test("parseTargetErrors() tells why targets are down, by the labels of their up", () => {
-  // Of a real Prometheus 2.42, shortened.
+  // Of a real Prometheus 2.42, shortened, and with the words of VictoriaMetrics 1.79.
   const target = (pod: string, health: string, lastError: string) => ({
     labels: { instance: "localhost:18103", job: "vllm", pod, prometheus_replica: "a" },
     ...{ scrapePool: "vllm", scrapeUrl: "http://localhost:18103/metrics", lastError, health },
@@ -130,6 +130,7 @@ Deno.test("parseTargetErrors() tells why targets are down, by the labels of thei
   const refused = "dial tcp localhost:18103: connect: connection refused";
   const activeTargets = [
     target("gone-0", "down", `Get "http://localhost:18103/metrics?token=secret": ${refused}`),
+    target("gone-2", "down", `error when scraping "http://localhost:1/metrics": ${refused}`),
     target("gone-1", "down", "server returned HTTP status 401 Unauthorized"),
     target("llama-0", "up", ""),
     target("llama-1", "down", ""),
@@ -138,6 +139,7 @@ Deno.test("parseTargetErrors() tells why targets are down, by the labels of thei
   const body = JSON.stringify({ status: "success", data: { activeTargets, droppedTargets: [] } });
   assertEquals([...parseTargetErrors(body)], [
     ["instance=localhost%3A18103&job=vllm&pod=gone-0", refused],
+    ["instance=localhost%3A18103&job=vllm&pod=gone-2", refused],
     [
       "instance=localhost%3A18103&job=vllm&pod=gone-1",
       "server returned HTTP status 401 Unauthorized",
