@@ -12,6 +12,7 @@ import type { ProcessRanks, ProcessRole } from "./dialect_model.ts";
 import type { GpuProcess, GpuSample } from "./gpu_model.ts";
 import {
   identifyForwarder,
+  listInnerServers,
   parseForwardedPort,
   parseServerOptions,
   showsOptions,
@@ -105,6 +106,22 @@ function collectClaims(processes: ProcessTable, endpoints: readonly GpuEndpoint[
   return { byPid, byGroup, keysWithListener };
 }
 
+/** What a server starts for its models is its own, unless that is watched by its port. */
+function createOwnerFinder(
+  processes: ProcessTable,
+  endpoints: readonly GpuEndpoint[],
+): (ancestry: readonly ProcessInfo[]) => ProcessInfo | undefined {
+  const watched = new Set(endpoints.map(({ port }) => port));
+  const outers = new Map(
+    listInnerServers(processes).filter(({ port }) => !watched.has(port))
+      .map(({ process, outer }) => [process.pid, outer]),
+  );
+  return (ancestry) => {
+    const server = findServer(ancestry);
+    return server === undefined ? undefined : outers.get(server.pid) ?? server;
+  };
+}
+
 type Match = Pick<GpuOwner, "endpointKey" | "evidence">;
 
 function getOnly<T>(list: readonly T[]): T | undefined {
@@ -182,9 +199,10 @@ export function attributeProcesses<Process extends Pick<GpuProcess, "pid" | "nam
     return byGroup === null || hasServer ? null : { endpointKey: byGroup, evidence: "group" };
   };
   const ancestries = some.map(({ pid }) => listAncestors(processes, pid));
+  const findOwner = createOwnerFinder(processes, endpoints);
   const unclaimed = new Map<number, ProcessInfo>();
   for (const ancestry of ancestries) {
-    const server = findServer(ancestry);
+    const server = findOwner(ancestry);
     if (server !== undefined && findClaim(ancestry) === null) unclaimed.set(server.pid, server);
   }
   const withoutListener = endpoints.filter(({ endpointKey }) =>
@@ -195,7 +213,7 @@ export function attributeProcesses<Process extends Pick<GpuProcess, "pid" | "nam
   return some.map((process, index): Attribution<Process> => {
     const ancestry = ancestries[index];
     const name = ancestry[0]?.commandLine || process.name;
-    const match = findClaim(ancestry) ?? matches.get(findServer(ancestry)?.pid ?? -1);
+    const match = findClaim(ancestry) ?? matches.get(findOwner(ancestry)?.pid ?? -1);
     const endpoint = endpoints.find(({ endpointKey }) => endpointKey === match?.endpointKey);
     if (match === undefined || endpoint === undefined) return { process, name, owner: null };
     const titles = [process.name, ...ancestry.map(({ commandLine }) => commandLine)];

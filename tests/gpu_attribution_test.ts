@@ -155,6 +155,50 @@ Deno.test("attributeProcesses() matches --port if listeners are hidden", () => {
   }
 });
 
+/** One of each of the other servers that hold GPU memory in processes that they start. */
+const MIXED: Machine = {
+  ps: `
+      1       0       1  20-01:02:03 root /sbin/init
+   6000       1    6000     02:00:00 ollama /usr/local/bin/ollama serve
+   6010    6000    6000     01:00:00 ollama /usr/local/lib/ollama/llama-server --model /usr/share/ollama/blobs/sha256-d61e40e3 --port 40123 --host localhost -c 4096 -np 1
+   6020    6000    6000     01:00:00 ollama /usr/local/bin/ollama runner --model /usr/share/ollama/blobs/sha256-aa01 --port 40124
+   6100       1    6100     02:00:00 root /opt/llama.cpp/llama-server --models-dir /srv/models --port 8080
+   6110    6100    6100     01:00:00 root /opt/llama.cpp/llama-server --port 45001 --alias small --model /srv/models/small.gguf
+   6200       1    6200     02:00:00 root python3 -m sglang.launch_server --model-path m --port 30000
+   6210    6200    6200     02:00:00 root sglang::scheduler
+   6300       1    6300     02:00:00 root text-generation-launcher --model-id m --port 3000
+   6310    6300    6300     02:00:00 root /usr/bin/python3 text-generation-server serve m
+   6400       1    6400     02:00:00 root /opt/llama.cpp/llama-server -m /srv/models/big.gguf --port 8081
+  `,
+  gpus: [[6010, 0], [6020, 0], [6110, 1], [6210, 2], [6310, 3], [6400, 3]],
+};
+
+Deno.test("attributeProcesses() gives the memory of other servers' children to the server", () => {
+  for (const areHidden of [false, true]) {
+    const listen = (port: number, pid: number): GpuEndpoint =>
+      createEndpoint(port, { engines: [""], listenerPids: areHidden ? [] : [pid] });
+    const shares = attribute(MIXED, [
+      listen(11_434, 6000),
+      listen(8080, 6100),
+      listen(30_000, 6200),
+      listen(3000, 6300),
+      listen(8081, 6400),
+    ]);
+    assertEquals(
+      shares.map(({ process, owner }) => [process.pid, owner?.endpointKey.split(":").at(-1)]),
+      [
+        [6010, "11434"],
+        [6020, "11434"],
+        [6110, "8080"],
+        [6210, "30000"],
+        [6310, "3000"],
+        [6400, "8081"],
+      ],
+      `listeners hidden: ${areHidden}`,
+    );
+  }
+});
+
 Deno.test("attributeProcesses() follows docker's port forwarding, with listeners hidden or not", () => {
   for (const listenerPids of [[], [710, 711]]) {
     const endpoints = [

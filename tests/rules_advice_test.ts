@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { DIALECTS } from "../lib/dialect.ts";
 import { SGLANG } from "../lib/dialect_sglang.ts";
 import { VLLM } from "../lib/dialect_vllm.ts";
 import { type Delta, FLAG_KEYS, type ServerFlags } from "../lib/model.ts";
@@ -189,6 +190,48 @@ Deno.test("listAdvice() speaks of the flags of the server, and in words where it
       assert(!text.split(/[ ,]+/).includes(flag), `${text} has ${flag}`);
     }
   }
+});
+
+Deno.test("each kind of server is advised in its own words", () => {
+  // More at once, more KV cache, smaller KV cache, prefill. Source: the options of each server.
+  const expected: Readonly<Record<string, readonly (string | undefined)[]>> = {
+    "vLLM": [
+      "--max-num-seqs",
+      "--gpu-memory-utilization",
+      "--kv-cache-dtype fp8",
+      "--max-num-batched-tokens",
+    ],
+    "SGLang": [
+      "--max-running-requests",
+      "--mem-fraction-static",
+      "--kv-cache-dtype fp8_e4m3",
+      "--chunked-prefill-size",
+    ],
+    "llama.cpp": ["-np", "-c", "-ctk q8_0 -ctv q8_0", "-b"],
+    "Ollama": ["OLLAMA_NUM_PARALLEL", "num_ctx", "OLLAMA_KV_CACHE_TYPE=q8_0", undefined],
+    "TGI": [
+      "--max-batch-total-tokens",
+      "--max-batch-total-tokens",
+      "--kv-cache-dtype fp8_e4m3fn",
+      "--max-batch-prefill-tokens",
+    ],
+    "trtllm-serve": [
+      "--max_batch_size",
+      "--kv_cache_free_gpu_memory_fraction",
+      "kv_cache_config.dtype: fp8",
+      "--max_num_tokens",
+    ],
+    "LMDeploy": [
+      "--max-batch-size",
+      "--cache-max-entry-count",
+      "--quant-policy 8",
+      "--max-prefill-token-num",
+    ],
+  };
+  const known = DIALECTS.filter(({ name }) => name in expected).map((
+    { name, flags: { concurrentRequests, kvCacheMemory, kvCacheType, tokenBudget } },
+  ) => [name, [concurrentRequests, kvCacheMemory, kvCacheType, tokenBudget]]);
+  assertEquals(Object.fromEntries(known), expected);
 });
 
 Deno.test("pickAdvice() answers a finding with what its rule can mean, the best first", () => {
