@@ -66,6 +66,8 @@ interface Start {
 interface Reading {
   start: Start | null;
   isReady: boolean;
+  /** From the first line of the start to readiness; `null` if either is missing or has no time. */
+  loadSpan: Seconds | null;
   death: LogDeath | null;
   readonly statistics: Map<string, LogStatistics>;
   statisticsAreOff: boolean;
@@ -73,7 +75,7 @@ interface Reading {
 
 function createReading(): Reading {
   return {
-    ...{ start: null, isReady: false, death: null },
+    ...{ start: null, isReady: false, loadSpan: null, death: null },
     ...{ statistics: new Map(), statisticsAreOff: false },
   };
 }
@@ -176,6 +178,17 @@ function beginsAnew({ start, isReady, death, statistics }: Reading, message: Loa
   return isReady || death !== null || hasBegun || statistics.size > 0;
 }
 
+/** Some servers write this line without a time: then that of the line before counts. */
+function noteReady(reading: Reading, at: EpochSeconds | null): void {
+  const [first] = reading.start?.steps ?? [];
+  const beganAt = first?.[0] === "starting" ? first[1] : null;
+  if (!reading.isReady && beganAt !== null && at !== null && at >= beganAt) {
+    reading.loadSpan = at - beganAt;
+  }
+  reading.isReady = true;
+  reading.death = null;
+}
+
 function showLine(line: string): string {
   const text = cutRewritten(stripEscapes(line)).slice(0, MAX_SHOWN_LENGTH)
     .replaceAll("\t", "    ");
@@ -196,18 +209,22 @@ export function parseServerLog(
   const lines = text.split("\n").filter((line) => line.trim() !== "").map(cutLine);
   let reading = createReading();
   let newest: LoadPhase = "starting";
+  let newestAt: EpochSeconds | null = null;
+  let earlierSpan: Seconds | null = null;
   for (const line of lines) {
     const entry = grammar?.parseEntry(line);
     const message = entry === undefined ? null : grammar?.parseMessage(entry) ?? null;
     if (entry === undefined || message === null) continue;
     const at = getEpoch(entry, clock);
+    newestAt = at ?? newestAt;
     if (message.kind === "loading") {
-      if (beginsAnew(reading, message)) reading = createReading();
+      if (beginsAnew(reading, message)) {
+        earlierSpan = reading.loadSpan ?? earlierSpan;
+        reading = createReading();
+      }
       newest = noteLoading(reading, message, { entry, at });
-    } else if (message.kind === "ready") {
-      reading.isReady = true;
-      reading.death = null;
-    } else if (message.kind === "fatal") noteDeath(reading, message.cause, entry);
+    } else if (message.kind === "ready") noteReady(reading, newestAt);
+    else if (message.kind === "fatal") noteDeath(reading, message.cause, entry);
     else if (message.kind === "statistics") {
       const { subject, engine, engines, values } = message;
       const key = `${subject} ${engine ?? ""}`;
@@ -224,7 +241,7 @@ export function parseServerLog(
       phase,
       progress: getProgress(start, phase),
       steps: [...start.steps].map(([one, beganAtEpoch]) => ({ phase: one, beganAtEpoch })),
-      values: start.values,
+      ...{ values: start.values, earlierSpan },
     },
     ...{ isReady, death, statistics: [...statistics.values()], statisticsAreOff },
   };

@@ -13,6 +13,7 @@ import {
 } from "./host_commands.ts";
 import {
   listAncestors,
+  type ListeningPort,
   type ProcessInfo,
   type ProcessListing,
   type ProcessTable,
@@ -96,9 +97,19 @@ export function listStartingServers(
 ): readonly (readonly [port: number, server: ProcessInfo])[] {
   // Without a list of ports, all would seem to start.
   if (listening.length === 0) return [];
-  return [...listStartedServers(table)].filter(([port, { pid }]) =>
-    !listening.some((one) => one.port === port) && !isContained(table, pid)
+  return [...listStartedServers(table)].filter(([port, server]) =>
+    !listening.some((one) => one.port === port) && !isContained(table, server.pid) &&
+    !listensElsewhere(server, listening)
   );
+}
+
+/** One that starts others for its models opens its port at once, which its environment may name. */
+function listensElsewhere(
+  server: ProcessInfo,
+  listening: readonly ListeningPort[],
+): boolean {
+  return findDialectOf(server)?.processes.inner !== undefined &&
+    listening.some(({ ownerPids }) => ownerPids.includes(server.pid));
 }
 
 const CONTAINER_PARENT = /^(?:\S*\/)?(?:containerd-shim\S*|conmon|crun|runc)(?:\s|$)/;

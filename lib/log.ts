@@ -108,6 +108,8 @@ export interface LoadReport {
   readonly steps: readonly LoadStep[];
   /** What the lines said, newest first choice: tokens of the KV cache, version, … */
   readonly values: LogValues;
+  /** How long the start before took, from its first line on; `null` if the lines do not tell. */
+  readonly earlierSpan: Seconds | null;
 }
 
 export interface LogDeath {

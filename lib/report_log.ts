@@ -57,6 +57,7 @@ const LOAD = object<Load>([
   }),
   field("total", orNull(number()), "of so many", ({ progress }) => progress?.total ?? null),
   field("steps", list(STEP), "phases so far"),
+  field("lastSpanSeconds", orNull(SECONDS), "how long the load before took", "lastSpan"),
   field("values", VALUES, "what the log said: version, kvCacheTokens, weights.seconds, …"),
 ], "load");
 

@@ -18,6 +18,7 @@ import {
   sumCounts,
 } from "./model.ts";
 import { computeLimit, getLimitPeakValues, type Limit, NO_LIMIT } from "./rules_limits.ts";
+import { getStart, isLoading } from "./rules_status.ts";
 import { notePoll, type Schedule, startSchedule } from "./scrape_schedule.ts";
 import { absent, isPresent, present, type Reading } from "./reading.ts";
 import { computeFigures, NO_FIGURES } from "./stats_aggregate.ts";
@@ -93,6 +94,8 @@ export interface EndpointState {
   readonly server: ServerInfo | null;
   /** `null` until it is read. */
   readonly log: WatchedLog | null;
+  /** How long its last load took, as watched; `null` if none was. */
+  readonly loadSpan: Seconds | null;
 }
 
 export function listEngines({ engines }: EndpointState): readonly CurrentEngine[] {
@@ -163,7 +166,7 @@ export function startEndpoints(
     goneTotals: null,
     schedule: startSchedule(endpoint.pace),
     server: null,
-    log: null,
+    ...{ log: null, loadSpan: null },
   }));
 }
 
@@ -319,6 +322,12 @@ function extendHistory(history: EndpointHistory, scrape: Scrape): EndpointHistor
   return appendSample(history, { at, engines, processStart, counts: countResponses(scrape) });
 }
 
+/** Returns how long the load took that this scrape ends; `null` if it ends none. */
+function measureLoad(known: EndpointState, at: Seconds): Seconds | null {
+  const startedAt = isLoading(known, at) ? getStart(known) : null;
+  return startedAt === null ? null : Math.max(0, at - startedAt);
+}
+
 export function acceptScrape(
   earlier: EndpointState,
   scrape: Scrape,
@@ -356,6 +365,7 @@ export function acceptScrape(
   return {
     ...setEngines(known, totals, current),
     ...{ history, scrape, askedAt: null, failure: null },
+    loadSpan: measureLoad(known, receivedAt) ?? known.loadSpan,
     // Not ours to slow down.
     schedule: scrape.interval !== undefined ? known.schedule : notePoll(known.schedule, {
       endedAt: receivedAt,

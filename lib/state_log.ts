@@ -23,6 +23,8 @@ export interface Load {
   readonly progress: LoadProgress | null;
   readonly steps: readonly LoadStepSpan[];
   readonly values: LogValues;
+  /** How long the load before took: as watched, else by its log; `null` if neither tells. */
+  readonly lastSpan: Seconds | null;
 }
 
 export interface LogFigures extends Omit<LogStatistics, "atEpoch"> {
@@ -72,6 +74,7 @@ function findLoad(known: EndpointState, { now, nowEpoch }: Moment): Load | null 
       return { phase, span: isKnown ? checkSpan(endEpoch - beganAtEpoch, span) : null };
     }),
     values: load?.values ?? {},
+    lastSpan: known.loadSpan ?? load?.earlierSpan ?? null,
   };
 }
 

@@ -48,11 +48,12 @@ function describePhase(phase: LoadPhase, { progress, values }: Load): string {
 
 /** `weights 7/12 shards for 34s, 1m 12s in all`. */
 export function describeLoad(load: Load): string {
-  const { phase, steps, span } = load;
-  if (phase === null) return `its process has run for ${formatDuration(span)}`;
+  const { phase, steps, span, lastSpan } = load;
+  const last = lastSpan === null ? "" : ` (last time ${formatDuration(lastSpan)})`;
+  if (phase === null) return `its process has run for ${formatDuration(span)}${last}`;
   const own = steps.find((step) => step.phase === phase)?.span ?? null;
   const spent = own === null ? "" : ` for ${formatDuration(own)}`;
-  return `${describePhase(phase, load)}${spent}, ${formatDuration(span)} in all`;
+  return `${describePhase(phase, load)}${spent}, ${formatDuration(span)} in all${last}`;
 }
 
 /** `:8000: weights 7/12 shards for 34s, 1m 12s in all`; empty if none loads. */

@@ -52,3 +52,11 @@ Deno.test("listStartingServers() lists servers whose port is closed, but of cont
   // The list of ports could not be had.
   assertEquals(list(), []);
 });
+
+Deno.test("listStartingServers() leaves out a server whose environment has moved its port", () => {
+  const processes = parseProcessTable("200 1 200 00:40 me /usr/local/bin/ollama serve\n");
+  const list = (...listening: readonly ListeningPort[]) =>
+    listStartingServers({ processes, listening }).map(([port]) => port);
+  assertEquals(list(listen(22, 1)), [11434]);
+  assertEquals(list(listen(22, 1), listen(21030, 200)), []);
+});

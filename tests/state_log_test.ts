@@ -113,6 +113,20 @@ Deno.test("a server is not LOAD that is ready, has answered before, ended, or ha
   assertEquals(getStatus(watch(readLog(WEIGHTS, { processStartedAt: null }), fail())), "DOWN");
 });
 
+Deno.test("a load tells what the one before took: as watched, else by its log", () => {
+  const again = [...START, ...WEIGHTS];
+  const byLog = watch(readLog(again), fail());
+  assertEquals(byLog.fleet.rows[0].load?.lastSpan, 44);
+  assertStringIncludes(getText(byLog), "1m 00s in all (last time 44s)");
+  assertEquals(watch(readLog(WEIGHTS), fail()).fleet.rows[0].load?.lastSpan, null);
+  const watched = [
+    ...[readLog(WEIGHTS, { processStartedAt: 10 }), createFailed(SERVER, 20)],
+    ...[createScraped(SERVER, 30, GOOD), createFailed(SERVER, 40)],
+    readLog(again, { processStartedAt: 35 }),
+  ].reduce(update, startState([SERVER]));
+  assertEquals(tick(watched).fleet.rows[0].load?.lastSpan, 20);
+});
+
 Deno.test("a server that has just said that it is ready is LOAD until it is asked again", () => {
   const readyAt = (at: number | null) => watch(readLog(START, { readyAt: at }), fail());
   assertEquals(getStatus(readyAt(NOW - 0.5)), "LOAD");
