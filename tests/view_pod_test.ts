@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { NO_PRICING } from "../lib/cost.ts";
 import type { Endpoint } from "../lib/model.ts";
 import type { PodFacts } from "../lib/pod.ts";
 import { renderText } from "../lib/view.ts";
@@ -63,4 +64,26 @@ Deno.test("the row of a pod that does not run has its state and reason in place 
     [" reading the log of :8000 …"],
     "no login to a host of that name",
   );
+});
+
+Deno.test("the panel of costs says which pods are billed, and at what price", () => {
+  const gpu = { resource: "nvidia.com/gpu", count: 2, product: "NVIDIA H100 80GB HBM3" };
+  const share = { ...gpu, resource: "nvidia.com/mig-1g.10gb" };
+  const draw = (endpoints: readonly Endpoint[], usdPerGpuHour: number | null): string => {
+    const state = startState(endpoints, { pricing: { ...NO_PRICING, usdPerGpuHour } });
+    const lines = renderText(advance(state, 1), { output: "table", depth: null, ascii: true });
+    return lines.join("\n");
+  };
+  const whole = draw([create({ gpus: [gpu] })], null);
+  assertMatch(
+    whole,
+    /2 GPUs .*2x H100 80GB HBM3 at \$3\.39\/h each: .*bills the GPUs that pods request\n?$/s,
+  );
+  const both = draw([create({ gpus: [gpu] }), create({ name: "b", gpus: [share] }, 8001)], 2);
+  assertMatch(
+    both,
+    /2 GPUs .*bills the GPUs that pods request; servers that request no whole GPU are not/s,
+  );
+  const unknown = draw([create({ gpus: [{ ...gpu, product: null }] })], null);
+  assertEquals(unknown.includes("COST"), false);
 });
