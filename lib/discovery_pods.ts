@@ -431,7 +431,7 @@ function isOver({ metadata, status }: JsonRecord): boolean {
 /** `null` if it serves no inference, or is over. */
 function readPod(pod: JsonRecord): Pod | null {
   const { metadata, spec, status: statusOrNone } = pod;
-  const { namespace, name, uid } = toRecord(metadata);
+  const { namespace, name, uid, creationTimestamp } = toRecord(metadata);
   const status = toRecord(statusOrNone);
   const manifest = readManifest(pod);
   const serving = findServing(manifest);
@@ -454,7 +454,7 @@ function readPod(pod: JsonRecord): Pod | null {
     ...findState(pod, container.name),
     restarts: listRestarts(status),
     gpus: sumGpus(manifest, findProduct(toRecord(toRecord(spec).nodeSelector))),
-    startedAt: startedAt ?? toEpoch(status.startTime),
+    startedAt: startedAt ?? toEpoch(status.startTime) ?? toEpoch(creationTimestamp),
   };
 }
 

@@ -54,6 +54,6 @@ export interface PodFacts {
   readonly restarts: readonly PodRestarts[];
   /** With those of workers that have no endpoint of their own. */
   readonly gpus: readonly GpuRequest[];
-  /** When the container that serves started; if it does not run, the pod. */
+  /** When the container that serves started; if it does not run, the pod; without a node, when it was created. */
   readonly startedAt: EpochSeconds | null;
 }

@@ -22,7 +22,7 @@ import type { Alert } from "./rules_alerts.ts";
 import type { Condition, Finding } from "./rules_finding.ts";
 import { type Level, MIN_SPAN, RULE_IDS, type RuleId } from "./rules_table.ts";
 import { getInterval, type Schedule } from "./scrape_schedule.ts";
-import { type Seconds, SECONDS_PER_HOUR } from "./units.ts";
+import { type Seconds, SECONDS_PER_HOUR, SECONDS_PER_MINUTE } from "./units.ts";
 
 /** Half the long window. */
 export const STALE_LIMIT: Seconds = 30;
@@ -60,6 +60,8 @@ export interface ScrapedEndpoint {
 
 /** Without a log that says more, a server that does not answer after this time is not loading. */
 const MAX_SILENT_LOAD: Seconds = SECONDS_PER_HOUR;
+/** A pod without a node for longer will hardly get one: adding a node takes minutes. */
+const MAX_UNSCHEDULED: Seconds = 15 * SECONDS_PER_MINUTE;
 /** From its last line of a load to its first answer. */
 const READY_GRACE: Seconds = 2;
 
@@ -75,8 +77,11 @@ export function getStart({ endpoint: { pod }, failure, log }: ScrapedEndpoint): 
 export function isLoading(known: ScrapedEndpoint, now: Seconds): boolean {
   const { endpoint: { pod }, scrape, failure, log } = known;
   if (failure?.kind === "loading") return true;
-  if (failure?.kind === "pod") return pod?.state === "pending";
   const startedAt = getStart(known);
+  if (failure?.kind === "pod") {
+    const limit = pod?.node === null ? MAX_UNSCHEDULED : MAX_SILENT_LOAD;
+    return pod?.state === "pending" && now - (startedAt ?? now) < limit;
+  }
   if (failure === null || !LOADING_FAILURES.has(failure.kind) || startedAt === null) return false;
   if (scrape !== null && startedAt < scrape.receivedAt) return false;
   const report = log?.log ?? null;

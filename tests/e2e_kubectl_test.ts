@@ -75,15 +75,16 @@ function stampLines(lines: readonly string[], startedAt: number): string {
   );
 }
 
-/** The recorded pods, of which one has started to load a minute ago. */
+/** The recorded pods, of which one has started to load a minute ago, and one was made then. */
 function createLoadingPods(startedAt: number): readonly unknown[] {
   const text = JSON.stringify(readRecordedPods());
   const pods: JsonRecord[] = JSON.parse(text);
   return pods.map((pod) => {
     const { metadata } = pod as { readonly metadata: { readonly name: string } };
-    if (!metadata.name.startsWith("loading-")) return pod;
+    if (!/^(loading|pending)-/.test(metadata.name)) return pod;
     const started = new Date(startedAt).toISOString();
-    return JSON.parse(JSON.stringify(pod).replace(/("startedAt":")[^"]*/g, `$1${started}`));
+    const times = /("(?:startedAt|startTime)":")[^"]*/g;
+    return JSON.parse(JSON.stringify(pod).replace(times, `$1${started}`));
   });
 }
 
@@ -107,6 +108,7 @@ Deno.test("--kube reads the logs of pods that load or crash", needsProgram("kube
       "kubectl logs -n states loading-7d9f8c6b5-aaaaa -c vllm",
     );
     assertEquals([crashing.status, crashing.log?.death?.cause], ["DOWN", "out_of_memory"]);
+    assertEquals(pending.status, "LOAD");
     assertMatch(pending.log?.problem ?? "", /^the pod is pending \(Unschedulable/);
     const asked = api.requests.filter(({ resource }) => resource === "pods/log");
     assertEquals(
@@ -135,9 +137,9 @@ Deno.test(
         [
           ["OK", "ready", undefined],
           ["DOWN", "crashing", "pod"],
-          // Since more than an hour.
+          // Both for more than an hour.
           ["DOWN", "starting", "refused"],
-          ["LOAD", "pending", "pod"],
+          ["DOWN", "pending", "pod"],
           ["DOWN", "ready", "refused"],
         ],
       );

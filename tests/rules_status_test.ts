@@ -216,10 +216,16 @@ Deno.test("computeEndpointStatus() follows the state of a pod", () => {
     ...{ state: "starting", reason: null, restarts: [], gpus: [] },
   };
   /** As of so long after the start of its container. */
-  const judge = (state: PodFacts["state"], kind: FailureKind, age: number, scrape = -1) => {
+  const judge = (
+    state: PodFacts["state"],
+    kind: FailureKind,
+    age: number,
+    scrape = -1,
+    { node }: Pick<PodFacts, "node"> = pod,
+  ) => {
     const failure = { kind, failedAt: 5000 + age, failedAtEpoch: startedAt + age };
     return computeEndpointStatus(getScrapeRecord({
-      endpoint: { pod: { ...pod, state } },
+      endpoint: { pod: { ...pod, state, node } },
       scrape: scrape < 0 ? null : { receivedAt: 5000 + scrape, duration: 0 },
       ...{ askedAt: null, failure, schedule: startSchedule(), log: null },
     }, { now: 5000 + age, interval: 2 }));
@@ -230,7 +236,10 @@ Deno.test("computeEndpointStatus() follows the state of a pod", () => {
   assertEquals(judge("ready", "refused", 600, 590), "STALE", "it has answered before");
   assertEquals(judge("ready", "refused", 600, 500), "DOWN");
   assertEquals(judge("starting", "cluster", 600), "DOWN", "nobody knows");
-  assertEquals(judge("pending", "pod", 1e6), "LOAD");
+  assertEquals(judge("pending", "pod", 3599), "LOAD", "images are large");
+  assertEquals(judge("pending", "pod", 3601), "DOWN");
+  assertEquals(judge("pending", "pod", 899, -1, { node: null }), "LOAD", "a node is added");
+  assertEquals(judge("pending", "pod", 901, -1, { node: null }), "DOWN", "none is");
   assertEquals(judge("crashing", "pod", 10, 9), "DOWN");
   assertEquals(judge("failed", "pod", 10, 9), "DOWN");
   assertEquals(judge("terminating", "pod", 10, 9), "STALE");
