@@ -349,11 +349,11 @@ export type MeanKey = typeof MEAN_KEYS[number];
 /** Index into an engine's numbers, or why there is none. */
 export type PackedSlot = number | Absent;
 
-/** Seconds. */
+/** Seconds, and the number of samples, of the histogram; `null` if there is none. */
 export interface LatencyFigures extends Readonly<Record<"p50" | "p95" | "p99", Reading<Quantile>>> {
   readonly mean: Reading<Seconds>;
-  /** Number of observations. */
   readonly samples: Reading;
+  readonly histogram: Histogram | null;
 }
 
 export interface RatioFigures {

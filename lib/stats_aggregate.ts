@@ -129,7 +129,7 @@ function computeRatios(all: readonly Counts[]): RatioFigures {
 
 function createAbsentFigures(reason: AbsenceReason): LatencyFigures {
   const none = absent(reason);
-  return { p50: none, p95: none, p99: none, mean: none, samples: none };
+  return { p50: none, p95: none, p99: none, mean: none, samples: none, histogram: null };
 }
 
 /**
@@ -162,6 +162,7 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
     // A clock that jumps makes durations below 0 (vLLM #49135).
     mean: Number.isFinite(merged.sum) ? checkReading(merged.sum / count) : absent("missing"),
     samples,
+    histogram: merged,
   };
 }
 
@@ -317,7 +318,10 @@ export function computeSinceStart(
   return {
     ...markSinceStart({ ...readings, ...ratios, draftAcceptanceRatio, meanAcceptanceLength }),
     acceptanceRatioByPosition: new Map(),
-    latency: createRecord(LATENCY_KEYS, (key) => markSinceStart(latency[key])),
+    latency: createRecord(LATENCY_KEYS, (key) => {
+      const { histogram, ...marked } = latency[key];
+      return { ...markSinceStart(marked), histogram };
+    }),
   };
 }
 

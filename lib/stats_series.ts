@@ -119,8 +119,8 @@ export const SUMMABLE_SERIES_KEYS = [
 ] as const satisfies readonly SeriesKey[];
 
 /**
- * Sums points. A key is null if no replica has it, or if it cannot be summed (a ratio, a
- * percentile).
+ * Sums points; of KV caches the fullest counts. A key is null if no replica has it, or if it cannot
+ * be summed (a percentile).
  */
 function sumPoints(points: readonly SeriesPoint[], at: Seconds): SeriesPoint {
   const sum = (key: SeriesKey): number | null =>
@@ -128,7 +128,9 @@ function sumPoints(points: readonly SeriesPoint[], at: Seconds): SeriesPoint {
       const value = point[key];
       return value === null ? known : (known ?? 0) + value;
     }, null);
-  return { ...GAP, ...createRecord(SUMMABLE_SERIES_KEYS, sum), at };
+  const usages = points.flatMap(({ kvCacheUsageRatio }) => kvCacheUsageRatio ?? []);
+  const kvCacheUsageRatio = usages.length === 0 ? null : Math.max(...usages);
+  return { ...GAP, ...createRecord(SUMMABLE_SERIES_KEYS, sum), kvCacheUsageRatio, at };
 }
 
 /** Without the newest point, of which there is at least one. */

@@ -18,6 +18,7 @@ import { listGpuRemarks, renderHostLine } from "./view_host.ts";
 import { fillWithTrends, MAX_GRAPH_LINES, MIN_GRAPH_LINES } from "./view_page_trends.ts";
 import { shouldShowGpus } from "./view_panel_gpu.ts";
 import { countProblems, renderProblemList } from "./view_problems.ts";
+import { drawScale, drawSpread, fitSpread } from "./view_spread.ts";
 import {
   cutStyledLine,
   type Meaning,
@@ -63,22 +64,29 @@ const LATENCY_ROWS: readonly LatencyKey[] = [
   "decode",
 ];
 
-function renderLatencies({ fleet }: State, { lines, paint }: Space): readonly string[] {
+const SPREAD_GAP = "  ";
+
+function renderLatencies({ fleet }: State, { width, lines, paint }: Space): readonly string[] {
   const { latency } = fleet.total.shown.lastMinute;
   const heading = ["", "P50", "P95", "P99", "n"];
   const widths = [8, 9, 9, 9, 8];
+  const room = width - widths.reduce((sum, one) => sum + one, 1 + SPREAD_GAP.length);
+  const spreadWidth = fitSpread(room);
   const align = (cells: readonly string[]): string[] =>
     cells.map((cell, i) => padText(cell, widths[i], i === 0 ? "left" : "right"));
   const rows = LATENCY_ROWS.slice(0, lines - 1).map((key) => {
-    const { p50, p95, p99, samples } = latency[key];
+    const { p50, p95, p99, samples, histogram } = latency[key];
     const [title, ...cells] = align([
       LATENCY_NAMES[key].title,
       ...[p50, p95, p99].map((quantile) => formatReading(quantile, formatQuantile)),
       formatReading(samples, formatCount),
     ]);
-    return ` ${paint(title, "dim")}${cells.join("")}`;
+    const line = ` ${paint(title, "dim")}${cells.join("")}`;
+    if (histogram === null || spreadWidth === 0) return line;
+    return line + SPREAD_GAP + paint(drawSpread(histogram, spreadWidth), "series1");
   });
-  return [` ${paint(align(heading).join(""), "dim")}`, ...rows];
+  const scale = spreadWidth === 0 ? "" : SPREAD_GAP + drawScale(spreadWidth);
+  return [` ${paint(align(heading).join("") + scale, "dim")}`, ...rows];
 }
 
 /** Leaves room for an owner of 7 cells, such as `:11434`, in half of 120 columns. */
@@ -205,6 +213,7 @@ const GPUS: Area = {
 const TRENDS = createTrends("trends", [
   ...["running", "generationTokensPerSecond", "waiting", "promptTokensPerSecond"] as const,
 ]);
+const FULLEST = createTrends("fullest KV cache", ["kvCacheUsageRatio"]);
 const LOAD = createTrends("load", ["running", "waiting"]);
 const TOKENS = createTrends("tokens", [
   ...["generationTokensPerSecond", "promptTokensPerSecond"] as const,
@@ -244,29 +253,38 @@ function shareLines(areas: readonly Area[], lines: number): readonly number[] {
 }
 
 /** Areas over each other. */
-function stack(areas: readonly Area[], state: State, space: Space): string[] {
-  const shares = shareLines(areas, space.lines);
+function stack(
+  areas: readonly Area[],
+  state: State,
+  space: Space,
+  shares = shareLines(areas, space.lines),
+): string[] {
   return areas.flatMap((area, i) =>
     shares[i] === 0 ? [] : fillArea(area, state, { ...space, lines: shares[i] })
   );
 }
 
-/** Two areas beside each other. */
-function pair(left: Area, right: Area, state: State, space: Space): string[] {
+/** Areas over each other, and one beside them. */
+function pair(left: readonly Area[], right: Area, state: State, space: Space): string[] {
   const { width, lines, paint } = space;
   const leftWidth = Math.floor(width / 2);
+  const shares = shareLines(left, lines);
   const drawn = [
-    fillArea(left, state, { ...space, width: leftWidth }),
+    stack(left, state, { ...space, width: leftWidth }, shares),
     fillArea(right, state, { ...space, width: width - leftWidth - 1 }),
   ];
+  const rules = shares.map((_, i) => shares.slice(0, i).reduce((sum, share) => sum + share, 0));
   return Array.from({ length: lines }, (_, row) => {
-    const border = paint(row === 0 ? "┬" : "│", "dim");
+    const border = paint(row === 0 ? "┬" : rules.includes(row) ? "┤" : "│", "dim");
     return padStyledLine(drawn[0][row], leftWidth) + border + drawn[1][row];
   });
 }
 
 /** The lower row of two needs as much. */
 const MIN_LOWER_LINES = 4;
+
+/** From so many on there is room below the GPUs. */
+const MIN_TALL_LINES = 20;
 
 /** Draws the areas in exactly `lines` lines. */
 export function renderAreas(state: State, space: Space): string[] {
@@ -281,12 +299,11 @@ export function renderAreas(state: State, space: Space): string[] {
     ? lines
     : Math.min(LATENCY.maxLines + 1, Math.ceil(lines / 2));
   const lower = { ...space, lines: lines - upper };
-  const upperLines = pair(PROBLEMS, LATENCY, state, { ...space, lines: upper });
+  const upperLines = pair([PROBLEMS], LATENCY, state, { ...space, lines: upper });
   if (lower.lines === 0) return upperLines;
-  return [
-    ...upperLines,
-    ...(hasGpus ? pair(GPUS, TRENDS, state, lower) : pair(LOAD, TOKENS, state, lower)),
-  ];
+  if (!hasGpus) return [...upperLines, ...pair([LOAD], TOKENS, state, lower)];
+  const left = lower.lines < MIN_TALL_LINES ? [GPUS] : [GPUS, FULLEST];
+  return [...upperLines, ...pair(left, TRENDS, state, lower)];
 }
 
 /** Lines that the areas want besides the table's, at least. */

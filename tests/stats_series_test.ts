@@ -78,7 +78,7 @@ function record(
 
 const readRunning = ({ points }: TotalSeries) => getSeries(points, "running");
 
-Deno.test("recordTotal() sums summable figures, with a gap if no replica has a value", () => {
+Deno.test("recordTotal() sums summable figures and takes the fullest KV cache, with a gap if no replica has a value", () => {
   assertEquals(readRunning(record([0, 1, 10], [2, 2, null], [4, null, null], [6], [8, 0])), [
     ...[11, 2, null, null, 0],
   ]);
@@ -86,8 +86,13 @@ Deno.test("recordTotal() sums summable figures, with a gap if no replica has a v
   const { points } = recordTotal(NO_TOTAL_SERIES, [figures, figures], { at: 0, interval: 2 });
   for (const key of SERIES_KEYS) {
     const isSum = SUMMABLE_SERIES_KEYS.some((one) => one === key);
-    assertEquals(getNewestPoint(points)[key], isSum ? 2 * (figures[key] ?? NaN) : null, key);
+    const wanted = isSum ? 2 * (figures[key] ?? NaN) : null;
+    const fullest = key === "kvCacheUsageRatio" ? figures[key] : wanted;
+    assertEquals(getNewestPoint(points)[key], fullest, key);
   }
+  const usages = [0.25, 0.75, null].map((ratio) => ({ ...figures, kvCacheUsageRatio: ratio }));
+  const { points: fullest } = recordTotal(NO_TOTAL_SERIES, usages, { at: 0, interval: 2 });
+  assertEquals(getNewestPoint(fullest).kvCacheUsageRatio, 0.75);
 });
 
 Deno.test("recordTotal() has one point per interval and updates the newest", () => {

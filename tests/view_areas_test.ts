@@ -48,6 +48,31 @@ Deno.test("renderAreas() has the line of the host below its GPUs, where there is
   assertEquals([hasHost(30), hasHost(4)], [true, false]);
 });
 
+Deno.test("renderAreas() draws the fullest KV cache below the GPUs of a tall screen", () => {
+  const state = sampleGpus(watchFleet(2), [readGpus("h100x8.tsv")]);
+  const draw = (lines: number) => renderAreas(state, { width: 200, lines, paint });
+  const tall = draw(36);
+  const rule = tall.findIndex((line) => line.startsWith("─ fullest KV cache ─"));
+  assert(tall[rule].includes("─┤"), tall[rule]);
+  assertMatch(tall[rule + 1], /^ KV cache .* now \d+ % │/);
+  assert(tall[35].slice(0, 100).trim() !== "", "to the last line");
+  assertEquals(tall.filter((line) => /^ [0-7] {2}▓/.test(line)).length, 8);
+  assert(!draw(20).some((line) => line.startsWith("─ fullest")));
+});
+
+Deno.test("renderAreas() shows how latencies spread where there is room, on a scale that stays", () => {
+  const drawAt = (width: number, replicas: number) =>
+    renderAreas(watchFleet(replicas), { width, lines: 20, paint });
+  const scale = "1 ms      10 ms     100 ms    1 s       10 s";
+  for (const replicas of [1, 4]) {
+    const drawn = drawAt(200, replicas);
+    assert(drawn.some((line) => line.endsWith(`n  ${scale}`)), drawn.join("\n"));
+    assertMatch(drawn.find((line) => line.includes("│ ITL ")) ?? "", / \d+ {2} *[⠁-⣿]+ *$/);
+    assert(drawAt(120, replicas).some((line) => line.endsWith("n  1 ms 100 s")));
+    assert(!drawAt(110, replicas).some((line) => line.includes("100 s")), "no room");
+  }
+});
+
 Deno.test("drawRule() is as wide as its area, whatever its title", () => {
   assertEquals(drawRule("GPUs", 12, paint), "─ GPUs ─────");
   for (let width = 1; width < 12; width++) {
