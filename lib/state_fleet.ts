@@ -153,7 +153,7 @@ export interface Row extends LogFacts {
   /** Endpoint, model and engine. */
   readonly key: string;
   readonly name: string;
-  /** Endpoint, and engine if there are several. */
+  /** Endpoint, and engine if there are several; the name if it serves several models. */
   readonly place: string;
 
   /** As the table shows it: `place` if only one model is served. */
@@ -401,7 +401,10 @@ function createRow(
   const { endpoint, displayName, scrape } = known;
   const key = engine?.key ?? endpoint.key;
   const host = getHostName(endpoint);
-  const { name, place } = engine?.name ?? { name: displayName, place: displayName };
+  const { name, place: at } = engine?.name ?? { name: displayName, place: displayName };
+  // Of several models at one place, the model tells.
+  const models = new Set(listEngines(known).map(({ replica }) => replica.sample.modelName));
+  const place = models.size > 1 ? name : at;
   const status = sources.evaluation.statuses.get(key) ?? "PENDING";
   const machine = getHost(sources.hosts, host);
   const gpus = engine === null

@@ -187,9 +187,9 @@ function describeFailures(state: State): Piece[] {
     return status === "LOAD" ? [] : [{ failure, displayName, status }];
   });
   const groups = Map.groupBy(failing, ({ failure, status }) => `${status} ${failure.kind}`);
-  const ofModels = state.fleet.rows.flatMap(({ label, status, fault }): Piece[] =>
+  const ofModels = state.fleet.rows.flatMap(({ place, status, fault }): Piece[] =>
     status === "DOWN" && fault?.kind === "model_failed"
-      ? [{ text: `DOWN  ${label}  ${fault.message}`, meaning: "alert" }]
+      ? [{ text: `DOWN  ${place}  ${fault.message}`, meaning: "alert" }]
       : []
   );
   const ofEndpoints = [...groups.values()].map((group): Piece => {

@@ -78,7 +78,7 @@ function describeRow(row: Row, causes: readonly AdvisedCause[], state: State): P
   return [
     {
       kind: nameCause(first),
-      place: row.fault?.kind === "model_failed" ? row.label : row.place,
+      place: row.place,
       text: [...new Set(said)].filter((text) => text !== "").join("; "),
       span: formatSince(first.since, state),
       meaning,

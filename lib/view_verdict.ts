@@ -78,10 +78,7 @@ function nameSlowGpu({ slowGpus: [outlier] }: Row): string {
 /** Describes rows with the same causes; the evidence only of a single row. */
 function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: State): string {
   const [{ signal, verdict, key, level }] = causes;
-  // Of several models at one place, one may have failed.
-  const places = joinPlaces(
-    rows.map(({ place, label, fault }) => fault?.kind === "model_failed" ? label : place),
-  );
+  const places = joinPlaces(rows.map(({ place }) => place));
   if (signal === "down") {
     const death = rows.length === 1 ? rows[0].death : null;
     return `${places} down${death === null ? describeCause(rows) : describeDeath(death)}`;

@@ -54,6 +54,8 @@ Deno.test("the states of models are told apart, a failed one is trouble, an unlo
     assertMatch(text.stdout, /4 replicas/);
     assertMatch(text.stdout, /2 of 4 up, 1 loading, 1 unloaded/);
     assertMatch(text.stdout, /DOWN .*one-failed.* its process ended with exit code 1/);
+    const card = await runProgram([router.origin, "--diagnose", "--interval", "0", "--no-gpu"]);
+    assertMatch(card.stdout, /CRITICAL one-failed: down/);
     assertEquals([json.code, text.code], [0, 0]);
   } finally {
     await router.close();
