@@ -283,8 +283,9 @@ function pair(left: readonly Area[], right: Area, state: State, space: Space): s
 /** The lower row of two needs as much. */
 const MIN_LOWER_LINES = 4;
 
-/** From so many on there is room below the GPUs. */
+/** From so many on there is room below the GPUs: eight, their rule and the host. */
 const MIN_TALL_LINES = 20;
+const TALL_GPUS: Area = { ...GPUS, maxLines: 12 };
 
 /** Draws the areas in exactly `lines` lines. */
 export function renderAreas(state: State, space: Space): string[] {
@@ -302,7 +303,7 @@ export function renderAreas(state: State, space: Space): string[] {
   const upperLines = pair([PROBLEMS], LATENCY, state, { ...space, lines: upper });
   if (lower.lines === 0) return upperLines;
   if (!hasGpus) return [...upperLines, ...pair([LOAD], TOKENS, state, lower)];
-  const left = lower.lines < MIN_TALL_LINES ? [GPUS] : [GPUS, FULLEST];
+  const left = lower.lines < MIN_TALL_LINES ? [GPUS] : [TALL_GPUS, FULLEST];
   return [...upperLines, ...pair(left, TRENDS, state, lower)];
 }
 
