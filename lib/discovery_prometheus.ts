@@ -49,6 +49,8 @@ const LONG_WINDOW: Seconds = 301;
 const GONE_AFTER: Seconds = 300;
 /** Prometheus' own default, until two scrapes tell. */
 const USUAL_PACE: Seconds = 60;
+/** After this time a target may be down for another reason. */
+const ERROR_INTERVAL: Seconds = SECONDS_PER_MINUTE;
 const MAX_ANSWER_BYTES: Bytes = 64 * BYTES_PER_MEBIBYTE;
 const MAX_ERROR_WIDTH = 120;
 /** Of the two clocks, before samples are moved. */
@@ -317,6 +319,7 @@ interface Watch {
   readonly jobs: Set<string>;
   /** Why targets are down, by their keys; empty texts if it is unknown. */
   readonly errors: Map<string, string>;
+  errorsAskedAt: Seconds;
   /** Monotonic time minus that of Prometheus; NaN before the first answer. */
   offset: Seconds;
 }
@@ -377,17 +380,18 @@ function listNotices({ prometheus, queries, matcher, followed }: Watch): readonl
   return [...notices, `${shown} has no samples of model servers: check ${hint}`];
 }
 
-/** Asks when another target is down: an error that lasts seldom changes. */
-async function updateErrors(
-  { queries, errors }: Watch,
-  targets: readonly SeriesTarget[],
-): Promise<void> {
+/** Asks when another target is down, and again now and then while one is. */
+async function updateErrors(watch: Watch, targets: readonly SeriesTarget[]): Promise<void> {
+  const { platform, queries, errors } = watch;
   const isDown = ({ ups }: SeriesTarget): boolean => ups.at(-1)?.[1] === false;
   for (const target of targets) if (!isDown(target)) errors.delete(target.key);
-  const unknown = targets.filter((target) => isDown(target) && !errors.has(target.key));
-  if (unknown.length === 0) return;
+  const down = targets.filter(isDown);
+  const now = platform.monotonicSeconds();
+  const isRecent = now - watch.errorsAskedAt < ERROR_INTERVAL;
+  if (down.length === 0 || (isRecent && down.every(({ key }) => errors.has(key)))) return;
+  watch.errorsAskedAt = now;
   const found = await queries.listErrors();
-  for (const { key } of unknown) errors.set(key, found.get(key) ?? "");
+  for (const { key } of down) errors.set(key, found.get(key) ?? "");
 }
 
 async function lookAt(watch: Watch): Promise<TargetChange> {
@@ -438,7 +442,13 @@ export function createPrometheusSource(
       ? createFederation(client, base, { matcher, getEpoch: platform.epochSeconds })
       : createQueries(client, base, matcher),
     createReader: () => createReader({ metricPrefix }),
-    ...{ followed: new Map(), jobs: new Set(), errors: new Map(), offset: NaN },
+    ...{
+      followed: new Map(),
+      jobs: new Set(),
+      errors: new Map(),
+      errorsAskedAt: -Infinity,
+      offset: NaN,
+    },
   };
   return {
     scrapes: true,

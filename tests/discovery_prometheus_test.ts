@@ -13,6 +13,7 @@ import { parsePrometheusUrl } from "../lib/cli_values.ts";
 import type { TypedEndpoint } from "../lib/endpoint.ts";
 import type { Json } from "../lib/json.ts";
 import { listMetrics, type Scrape, type ScrapeFailure } from "../lib/model.ts";
+import type { Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { isPresent } from "../lib/reading.ts";
 import { createReport } from "../lib/report.ts";
@@ -53,10 +54,17 @@ function simulate(): readonly string[] {
   );
 }
 
-function createSource(url: string, client: PageClient, matcher = ""): Source {
+function createSource(
+  url: string,
+  client: PageClient,
+  { matcher = "", platform = PLATFORM }: {
+    readonly matcher?: string;
+    readonly platform?: Platform;
+  } = {},
+): Source {
   const typed = parsePrometheusUrl({ level: "option", origin: "--prometheus", text: url });
   if ("problem" in typed) throw new Error(typed.problem);
-  return createPrometheusSource(PLATFORM, typed, { client, matcher, metricPrefix: null });
+  return createPrometheusSource(platform, typed, { client, matcher, metricPrefix: null });
 }
 
 const look = (source: Source): Promise<TargetChange> =>
@@ -290,10 +298,10 @@ Deno.test({
     const client = await createPageClient(PLATFORM, { access: ANONYMOUS_ACCESS, timeout: 30 });
 
     const matcher = 'job="vllm"';
-    const federation = createSource(`${prometheus.url}/federate`, client, matcher);
+    const federation = createSource(`${prometheus.url}/federate`, client, { matcher });
     const federated = await gather(federation, { targets: 3, scrapes: 3 });
     assertSameFigures(federated, bodies);
-    const source = createSource(prometheus.url, client, matcher);
+    const source = createSource(prometheus.url, client, { matcher });
     const change = await gather(source, { targets: 3, scrapes: 6 });
     assertEquals([change.notices, change.found.length], [[], 3]);
     assertEquals([source.getInterval(2), source.getInterval(0)].map(Math.round), [2, 0]);
@@ -302,7 +310,7 @@ Deno.test({
     assert(isPresent(lastMinute.generationTokensPerSecond));
 
     await checkProgram(prometheus.url, matcher);
-    await checkManyEngines(createSource(prometheus.url, client, 'job="many"'));
+    await checkManyEngines(createSource(prometheus.url, client, { matcher: 'job="many"' }));
     await checkEnd({ source, servers, change, bodies });
 
     client.close();
@@ -385,6 +393,46 @@ Deno.test("createPrometheusSource() asks VictoriaMetrics for what is newest, by 
     new Set(asked.map((parameters) => parameters.get("latency_offset"))),
     new Set(["1ms"]),
   );
+  client.close();
+  await server.shutdown();
+});
+
+Deno.test("createPrometheusSource() tells the newest error of a target that stays down", async () => {
+  let lastError = "connection refused";
+  let pages = 0;
+  let now = 1000;
+  const labels = { job: "llm", instance: "gpu1:8000" };
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    const { pathname, searchParams } = new URL(request.url);
+    if (pathname === "/api/v1/targets") {
+      pages++;
+      const activeTargets = [{ labels, health: "down", lastError }];
+      return Response.json({ status: "success", data: { activeTargets } });
+    }
+    const query = searchParams.get("query") ?? "";
+    const answer = (resultType: string, result: Json) =>
+      Response.json({ status: "success", data: { resultType, result } });
+    if (query === "time()") return answer("scalar", [now, `${now}`]);
+    if (query.startsWith("count by")) {
+      return answer("vector", [{ metric: { job: "llm" }, value: [now, "1"] }]);
+    }
+    const up = { metric: { __name__: "up", ...labels }, values: [[now, "0"]] };
+    return answer("matrix", query.includes('"up|') ? [up] : []);
+  });
+  const client = await createPageClient(PLATFORM, { access: ANONYMOUS_ACCESS, timeout: 10 });
+  const platform = { ...PLATFORM, monotonicSeconds: () => now };
+  const source = createSource(`http://localhost:${server.addr.port}`, client, { platform });
+  const explain = async (): Promise<string> => {
+    const [outcome] = (await look(source)).outcomes ?? [];
+    return outcome !== undefined && isScrapeFailure(outcome) ? outcome.message : "no failure";
+  };
+  assertMatch(await explain(), /\("connection refused"\)/);
+  lastError = "server returned HTTP status 404 Not Found";
+  now += 10;
+  assertMatch(await explain(), /\("connection refused"\)/);
+  assertEquals(pages, 1, "not in each round");
+  now += 60;
+  assertMatch(await explain(), /\("server returned HTTP status 404 Not Found"\)/);
   client.close();
   await server.shutdown();
 });
