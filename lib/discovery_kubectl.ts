@@ -40,6 +40,8 @@ import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from
 
 const CALL_LIMITS = { timeout: 15, maxOutputBytes: BYTES_PER_MEBIBYTE };
 const MAX_REFUSAL_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
+/** API servers put it on all answers, also of pods. */
+const AUDIT_HEADER = "audit-id";
 /** At once, to spare the API server. */
 const MAX_PARALLEL_REQUESTS = 10;
 
@@ -126,12 +128,19 @@ function describeAnswer(
   return problem;
 }
 
-/** The error of a refusal by the API server or kubectl; `null` if it is the pod's own. */
-function explainPodRefusal(kubectl: Kubectl, refusal: Refusal): Error | null {
+/**
+ * The error of a refusal by the API server or kubectl; `null` if it is the pod's own.
+ * @param isPassedOn By the API server, not said by kubectl itself.
+ */
+function explainPodRefusal(
+  kubectl: Kubectl,
+  refusal: Refusal,
+  isPassedOn: boolean,
+): Error | null {
   const { status, body } = refusal;
   const message = parseStatusMessage(body);
   if (message === null) {
-    return status >= 500 && tellsOfFailure(body)
+    return !isPassedOn && status >= 500 && tellsOfFailure(body)
       ? new ProblemError(describeAnswer(kubectl, refusal))
       : null;
   }
@@ -181,7 +190,8 @@ async function getPage(kubectl: Kubectl, path: string, limit: Bytes): Promise<Pa
   const server = `the API server of ${quote(facts?.name ?? "")}`;
   const words: Partial<Record<Problem["kind"], string>> = {
     timeout: `${server} did not answer within ${timeout} s: check the VPN, and kubectl get pods`,
-    truncated: `an answer of ${server} was cut off: check what is between; it is asked again`,
+    truncated:
+      `an answer of ${server} was cut off: check proxies and the VPN on the way; it is asked again`,
     too_large: `an answer of ${server} is too large: choose pods with --selector`,
   };
   const message = words[page.kind] ??
@@ -216,7 +226,8 @@ async function askPod(
     if (status < 400) return restoreLocation(response, path);
     const { bytes } = await readBody(response.body, MAX_REFUSAL_BYTES);
     const body = new TextDecoder().decode(bytes);
-    const error = explainPodRefusal(kubectl, { status, body, retryAfter: header("retry-after") });
+    const refusal = { status, body, retryAfter: header("retry-after") };
+    const error = explainPodRefusal(kubectl, refusal, header(AUDIT_HEADER) !== null);
     if (error !== null) throw error;
     return { status, header, body: new Blob([bytes]).stream() };
   } finally {

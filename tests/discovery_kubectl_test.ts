@@ -250,6 +250,7 @@ Deno.test(
     const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
       const { pathname, search } = new URL(request.url);
       if (pathname === "/metrics/") return new Response(`up 1\n`);
+      if (pathname === "/version") return new Response("oauth2: i/o timeout", { status: 500 });
       if (pathname === "/metrics") {
         const location = `/metrics/${search}`;
         return new Response(null, { status: 307, headers: { location } });
@@ -282,6 +283,9 @@ Deno.test(
       const missing = await ask(`${url}/v1/models`);
       assertEquals([missing.response.status, missing.text], [404, '{"detail":"Not Found"}']);
       assertEquals(missing.response.header("server"), "uvicorn");
+      // These words are not kubectl's: neither an error of the cluster, nor a pause for all pods.
+      const broken = await ask(`${url}/version`);
+      assertEquals([broken.response.status, broken.text], [500, "oauth2: i/o timeout"]);
       const secure = "llama-70b-kserve-6f8d9c7b5-zx4wp.kserve.pod:8000/metrics/";
       assertEquals((await ask(`https://${secure}`)).text, "up 1\n");
       // These are classified by their words, as those of a direct connection.

@@ -217,6 +217,7 @@ async function passOn(request: Request, url: string, base: string): Promise<Resp
   const location = received.get("location");
   if (location?.startsWith("/")) received.set("location", `${base}${location}`);
   for (const name of ["content-encoding", "content-length"]) received.delete(name);
+  received.set("audit-id", crypto.randomUUID());
   const hasBody = response.status !== 204 && response.status !== 304;
   return new Response(hasBody ? response.body : null, {
     status: response.status,
