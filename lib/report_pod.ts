@@ -37,5 +37,10 @@ export const POD = object<PodFacts>([
   field("reason", orNull(TEXT), "why it is not ready"),
   field("restarts", list(RESTARTS), "of its containers"),
   field("gpus", list(GPU_REQUEST), "that it and its workers request"),
-  field("startedEpochSeconds", orNull(EPOCH), "when the container started", "startedAt"),
+  field(
+    "startedEpochSeconds",
+    orNull(EPOCH),
+    "when the container started; if it does not run, the pod",
+    "startedAt",
+  ),
 ], "pod");

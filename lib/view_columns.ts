@@ -371,8 +371,7 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "state",
     title: "STATE",
-    help:
-      "OK, PENDING, LOAD, INIT, SLEEP, UNLOADED, STALE with its age, DOWN, or the rule that fires",
+    help: "OK, PENDING, LOAD, INIT, SLEEP, UNLOADED, STALE, DOWN, or the rule that fires",
     align: "left",
     priority: 1,
     minWidth: STATE_WIDTH,
