@@ -18,7 +18,7 @@ const DECADES = TICKS.length;
 const MIN_NAMED_WIDTH = 7;
 const MAX_WIDTH = 12 * DECADES;
 /** Two cells for a decade, and room for the ticks at the ends. */
-export const MIN_SPREAD_WIDTH = 2 * DECADES;
+const MIN_SPREAD_WIDTH = 2 * DECADES;
 
 /** Whole decades; 0 if there is no room. */
 export function fitSpread(room: number): number {
