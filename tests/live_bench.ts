@@ -39,11 +39,11 @@
  * `nvidia-smi`, its runs counted, 2.3 % against 1.7 %, which asks for GPUs only at its start.
  * Since a round is evaluated once and not up to three times, the states of 100 endpoints take 285
  * ms of CPU in half a minute in place of 910. What a key does itself takes 0.4 ms of the main
- * thread's CPU time (p99 0.9); what it may have to wait for is one evaluation (9 ms), one layout
+ * thread's CPU time at p50, 0.9 at p99; what it may have to wait for is one evaluation (9 ms), one layout
  * (3 ms), or a step of V8's collections, of which one in 2 s is a full one. Each takes several
- * times as long where others want the two cores: p99 was 15 and 25 ms at loads of 2, 20 to 109
- * at loads of 3 to 8, before and since. Of what a key waits for, nothing is of bodies: they are
- * parsed one in a turn of the event loop, 0.7 ms each.
+ * times as long where others want the two cores: key to frame p99 was 15 to 87 ms at loads of 2
+ * to 12, so that the bar of 16 ms is not shown as met on a busy machine. Of what a key waits for,
+ * nothing is of bodies: they are parsed one in a turn of the event loop, 0.7 ms each.
  * With the figures of GPUs drawn in the frame of the next round, and processes asked for every 10 s,
  * four at the same time under a load of 13, 8 endpoints every 2 s at 120×40: 1.7 % of a core and
  * 0.4 % for `ps` and a shell script in place of `nvidia-smi`, PyPI's 2.0 %; without GPUs 1.8 % and
