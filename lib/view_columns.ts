@@ -78,6 +78,8 @@ export interface Column {
   /** For `--sort` and `--columns`. */
   readonly id: string;
   readonly title: string;
+  /** In the menu, where the heading is blank. */
+  readonly menuTitle?: string;
   readonly help: string;
   readonly align: "left" | "right";
   /** The highest number is dropped first on a narrow screen; 0 never is. */
@@ -266,12 +268,19 @@ function createLatencyColumn(
   });
 }
 
+/** Of the same state everywhere: red for what the verdict counts as critical. */
+export function chooseStatusColor(
+  { status, alerts }: { readonly status: ReplicaStatus; readonly alerts: readonly Alert[] },
+): Meaning {
+  const isCritical = alerts[0]?.newest.level === "critical";
+  return STATUS_MEANINGS[status] ?? (isCritical ? "alert" : "warn");
+}
+
 export function formatStateCell(line: TableLine): Cell {
   if (line.status === null) return { text: "", meaning: "plain" };
   const age = line.status === "STALE" && line.age !== null ? formatElapsed(" ", line.age) : "";
   const logAge = line.logged === null ? "" : ` ${LOG_MARK}${formatDuration(line.logged.age)}`;
-  const isCritical = line.alerts[0]?.newest.level === "critical";
-  const meaning = STATUS_MEANINGS[line.status] ?? (isCritical ? "alert" : "warn");
+  const meaning = chooseStatusColor({ status: line.status, alerts: line.alerts });
   return { text: line.status + age + logAge, meaning };
 }
 
@@ -398,6 +407,7 @@ export const COLUMNS: readonly Column[] = [
   {
     id: "kv_bar",
     title: "",
+    menuTitle: "KV gauge",
     help: "KV-cache usage as a gauge; of several replicas, of the fullest",
     align: "left",
     priority: 9,

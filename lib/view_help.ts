@@ -170,8 +170,9 @@ export function renderColumnMenu(
     const presence = shownIds.has(id) ? "shown" : isOffered ? wanted : "no data";
     const isShown = selected !== null && column !== undefined;
     const value = isShown ? renderCell(column, selected).text : "";
+    const title = column?.menuTitle ?? column?.title ?? id;
     const line = [
-      ` ${isOn ? "[x]" : "[ ]"} ${padText(column?.title || id, HEADING_WIDTH)}`,
+      ` ${isOn ? "[x]" : "[ ]"} ${padText(title, HEADING_WIDTH)}`,
       padText(presence, PRESENCE_WIDTH),
       padText(cutText(value, VALUE_WIDTH), VALUE_WIDTH),
       column?.help ?? "",

@@ -14,6 +14,7 @@ import { countPackedUpTo, type PackedSample, type SamplePoint } from "./stats_sa
 import { LONG_WINDOW } from "./stats_window.ts";
 import { cutText, measureWidth, padText } from "./text.ts";
 import type { Ratio, Seconds } from "./units.ts";
+import { chooseStatusColor } from "./view_columns.ts";
 import {
   formatBoundary,
   formatCount,
@@ -275,7 +276,7 @@ function renderStripTitle({ row, key }: StripSource, width: number, paint: Paint
     text += piece;
     used += measureWidth(piece);
   }
-  return paint(name, isBad ? "warn" : "name") + text + " ".repeat(width - used);
+  return paint(name, isBad ? chooseStatusColor(row) : "name") + text + " ".repeat(width - used);
 }
 
 /** A title and `lines` of signs, the highest bucket first, all of them `width` wide. */

@@ -87,6 +87,9 @@ Deno.test("renderColumnMenu() shows headings, what is on screen, values and the 
     assertEquals(/ (shown|no room|no data) /.exec(lines[i])?.[1] ?? "", presence);
     assertStringIncludes(lines[i], formatCell(selected).text.slice(0, 12));
   }
+  // A heading for people, not the name for `--columns`.
+  assert(!lines.some((line) => line.includes("kv_bar")));
+  assert(lines.some((line) => line.startsWith(" [x] KV gauge ")));
   const empty = renderColumnMenu(ui, { selected: null, shownIds, offer, paint });
   assertEquals(empty.length, lines.length + 1);
 });

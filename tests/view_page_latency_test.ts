@@ -4,9 +4,10 @@ import { LATENCY_KEYS, LATENCY_NAMES, type LatencyKey } from "../lib/model.ts";
 import type { State } from "../lib/state.ts";
 import { unpackSample } from "../lib/stats_samples.ts";
 import { measureWidth } from "../lib/text.ts";
+import { createRowLine, formatStateCell } from "../lib/view_columns.ts";
 import { renderLatencyPage } from "../lib/view_page_latency.ts";
 import { convertSigns } from "../lib/view_signs.ts";
-import { createPaint } from "../lib/view_theme.ts";
+import { createPaint, type Meaning } from "../lib/view_theme.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
 import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
@@ -159,6 +160,25 @@ Deno.test("renderLatencyPage() keeps to its width, and its strips to one height"
       for (const line of drawn) assertMatch(convertSigns(line, { ascii: true }), /^[\x20-\x7e]*$/);
     }
   }
+});
+
+Deno.test("renderLatencyPage() paints a replica's name in the color of its state in the table", () => {
+  const state = watchFleet(4);
+  const meanings = new Map<string, Meaning>();
+  renderLatencyPage(state, {
+    width: 120,
+    lines: 37,
+    paint: (text, meaning) => {
+      meanings.set(text, meaning);
+      return text;
+    },
+  });
+  const { rows: [well, troubled] } = state.fleet;
+  const line = createRowLine(troubled);
+  assertEquals(troubled.alerts[0].newest.level, "critical");
+  assertEquals(formatStateCell(line).meaning, "alert");
+  assertEquals(meanings.get(`${troubled.place} ${troubled.status}`), "alert");
+  assertEquals(meanings.get(well.place), "name");
 });
 
 Deno.test("renderLatencyPage() paints what it draws plainly", () => {
