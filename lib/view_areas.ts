@@ -225,6 +225,11 @@ export function drawRule(title: string, width: number, paint: Paint): string {
   return cutStyledLine(`${paint("─", "dim")} ${title} ${paint("─".repeat(rest), "dim")}`, width);
 }
 
+/** Of a line that may be shorter or empty. */
+export function isRule(line: string, paint: Paint): boolean {
+  return line.startsWith(`${paint("─", "dim")} `);
+}
+
 function fillArea(area: Area, state: State, space: Space): string[] {
   const { width, lines, paint } = space;
   const content = area.render(state, { width, lines: lines - 1, paint }).slice(0, lines - 1)

@@ -14,7 +14,7 @@ import type { Row } from "./state_fleet.ts";
 import type { SeriesKey } from "./stats_series.ts";
 import type { PeakKey } from "./stats_series.ts";
 import { cutText, cutTextMiddle, measureWidth, padText } from "./text.ts";
-import { TWO_COLUMN_WIDTH } from "./view_areas.ts";
+import { isRule, TWO_COLUMN_WIDTH } from "./view_areas.ts";
 import {
   type Cell,
   chooseKvCacheColor,
@@ -189,6 +189,13 @@ function fill(lines: readonly string[], count: number): readonly string[] {
   return [...lines, ...Array.from({ length: Math.max(0, count - lines.length) }, () => "")];
 }
 
+/** Joins the rules of either side. */
+function chooseBorder(row: number, [left, right]: readonly [boolean, boolean]): string {
+  if (left && right) return row === 0 ? "┬" : "┼";
+  if (left) return "┤";
+  return right ? "├" : "│";
+}
+
 /** Beside each other, with a line between them. */
 function pair(
   columns: readonly [readonly string[], readonly string[]],
@@ -200,10 +207,11 @@ function pair(
 ): string[] {
   const height = Math.max(...columns.map((column) => column.length));
   const [left, right] = columns.map((column) => fill(column, height));
-  const border = paint("│", "dim");
-  return left.map((line, i) =>
-    padStyledLine(line, leftWidth) + border + cutStyledLine(right[i], width - leftWidth - 1)
-  );
+  return left.map((line, i) => {
+    const border = chooseBorder(i, [isRule(line, paint), isRule(right[i], paint)]);
+    return padStyledLine(line, leftWidth) + paint(border, "dim") +
+      cutStyledLine(right[i], width - leftWidth - 1);
+  });
 }
 
 /** In the order in which graphs get room, for either column. */

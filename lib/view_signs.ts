@@ -7,8 +7,8 @@
 import { measureWidth, splitGraphemes } from "./text.ts";
 
 /** The signs that views draw, and their ASCII stand-ins in the same order. */
-const SIGNS = "◀▸▾▴↑↓→←⏎␣▓░─│┤┬—–…·●▌≈≥≤∞×÷−‘’°∙▒█";
-const STAND_INS = "<>v^^v><<_#--||+--~|*>~><!x/-'' .+@";
+const SIGNS = "◀▸▾▴↑↓→←⏎␣▓░─│┤├┬┼—–…·●▌≈≥≤∞×÷−‘’°∙▒█";
+const STAND_INS = "<>v^^v><<_#--|||++--~|*>~><!x/-'' .+@";
 
 export const FIRST_BRAILLE = 0x2800;
 /** The bits of a cell's left and right dots, from the bottom (Unicode, block Braille Patterns). */

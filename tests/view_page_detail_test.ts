@@ -69,6 +69,17 @@ Deno.test("renderDetailPage() has all of a replica on one page of 120 × 40", ()
   for (const title of ["Output tok/s  last", "Running  last"]) findLine(lines, title);
 });
 
+Deno.test("renderDetailPage() joins its rules with the border between columns", () => {
+  for (const paint of [createPaint(null), createPaint(16)]) {
+    const lines = render(watchFleet(1), 0, { ...SPACE, paint })
+      // deno-lint-ignore no-control-regex
+      .map((line) => line.replace(/\x1b\[[0-9;]*m/g, ""));
+    assertMatch(findLine(lines, "─ throughput ─"), /─┬─ latency, last minute ─/);
+    assertMatch(findLine(lines, "─ requests ─"), /─┤ /);
+    assertMatch(findLine(lines, "─ session"), / ├─ session/);
+  }
+});
+
 /** What does not depend on values: rules, titles of lines and the border between columns. */
 function getSkeleton(lines: readonly string[]): readonly string[] {
   const rules = lines.findIndex((line) => line.startsWith("─"));

@@ -33,7 +33,7 @@ Deno.test("convertToAscii() gives ASCII of the same width", () => {
 });
 
 Deno.test("convertToAscii() replaces every sign", () => {
-  for (const sign of "▸▾▴↑↓→←⏎␣●▌▓░│┤┬∙▒█") {
+  for (const sign of "▸▾▴↑↓→←⏎␣●▌▓░│┤├┬┼∙▒█") {
     assert(/^[\x21-\x3e\x40-\x7e]$/.test(convertToAscii(sign)), sign);
   }
 });
