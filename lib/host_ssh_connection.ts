@@ -190,7 +190,11 @@ async function keep(
   const { platform } = connection;
   connection.onChange = onChange;
   while (!stop.aborted) {
-    setLink(connection, { kind: "connecting" });
+    const { link } = connection;
+    // It stays down, with its failure, until it is up.
+    if (link.kind === "down") {
+      setLink(connection, { ...link, retryAt: platform.monotonicSeconds() });
+    }
     const failure = await runSession(connection, stop);
     if (stop.aborted) return;
     const failures = ++connection.failures;

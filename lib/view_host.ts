@@ -85,7 +85,8 @@ function describeRetry(
   now: Seconds,
 ): string {
   if (retryAt === null) return "r tries again";
-  return `next try in ${formatDuration(Math.max(0, retryAt - now))} (${failures} failed)`;
+  if (retryAt <= now) return `trying again (${failures} failed)`;
+  return `next try in ${formatDuration(retryAt - now)} (${failures} failed)`;
 }
 
 /** Mean use of the GPUs of a host behind ssh, and their memory. */

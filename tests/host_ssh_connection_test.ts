@@ -91,6 +91,8 @@ Deno.test("createSshHost() tries again after ever longer pauses, and at once whe
   assert(third - second >= 1.6 && third - second <= 3.5, String(third - second));
   const link = links.at(-1);
   assertEquals([link?.kind, link?.kind === "down" && link.failures], ["down", starts.length]);
+  const kinds = new Set(links.slice(1).map(({ kind }) => kind));
+  assertEquals([...kinds], ["down"], "also while it tries again");
   const before = starts.length;
   ssh.retry();
   await clock.runUntil(20.1);

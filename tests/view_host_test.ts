@@ -76,6 +76,10 @@ Deno.test("renderHostLine() tells of a host behind ssh how it is reached, its GP
     "gpu1  ssh down (key)  next try in 5s (3 failed)",
   );
   assertEquals(
+    render({ kind: "down", failure, failures: 3, retryAt: 60 }),
+    "gpu1  ssh down (key)  trying again (3 failed)",
+  );
+  assertEquals(
     render({ kind: "down", failure, failures: 1, retryAt: null }),
     "gpu1  ssh down (key)  r tries again",
   );
