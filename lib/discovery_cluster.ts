@@ -6,12 +6,15 @@
 
 import type { Pod } from "./discovery_pods.ts";
 import { isRecord, parseUntrustedJson } from "./json.ts";
-import type { HttpClient } from "./platform.ts";
+import type { HttpClient, HttpResponse } from "./platform.ts";
 import type { PodFacts, PodState } from "./pod.ts";
+import { ProblemError } from "./scrape_attempt.ts";
 import { parseRetryAfter, type Problem } from "./scrape_errors.ts";
 import type { Page } from "./scrape_page.ts";
 import { quote } from "./text.ts";
-import type { Bytes, EpochSeconds } from "./units.ts";
+import { type Bytes, BYTES_PER_KIBIBYTE, type EpochSeconds } from "./units.ts";
+
+export const MAX_REFUSAL_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 
 export interface ClusterPlace {
   /** In keys and messages; safe text. */
@@ -123,5 +126,29 @@ export function describeAbsence(pod: PodFacts): Problem | null {
   return {
     kind: "pod",
     message: `the pod ${words}${why}: see kubectl ${command} -n ${namespace} ${name}`,
+  };
+}
+
+/** @throws {ProblemError} Where it is of no use to ask the pod now. */
+export function getAskedPod(findPod: PodFinder, host: string): Pod {
+  const pod = findPod(host);
+  if (pod === undefined) throw new ProblemError(POD_GONE);
+  const absence = describeAbsence(pod);
+  if (absence !== null) throw new ProblemError(absence);
+  return pod;
+}
+
+/** @param restore Gives the location that the pod meant. */
+export function restoreLocation(
+  { status, header, body }: HttpResponse,
+  restore: (location: string) => string,
+): HttpResponse {
+  return {
+    status,
+    body,
+    header: (name) => {
+      const value = header(name);
+      return name !== "location" || value === null ? value : restore(value);
+    },
   };
 }

@@ -6,11 +6,13 @@
 import {
   type Cluster,
   type ClusterPlace,
-  describeAbsence,
   describeRefusal,
+  getAskedPod,
+  MAX_REFUSAL_BYTES,
   parseStatusMessage,
   POD_GONE,
   type PodFinder,
+  restoreLocation,
 } from "./discovery_cluster.ts";
 import {
   createKubectlProxy,
@@ -36,10 +38,9 @@ import { ANONYMOUS_ACCESS } from "./scrape_credentials.ts";
 import type { Problem } from "./scrape_errors.ts";
 import { createPageClient, type Page, type PageClient } from "./scrape_page.ts";
 import { quote, sanitizeName } from "./text.ts";
-import { type Bytes, BYTES_PER_KIBIBYTE, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
+import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 const CALL_LIMITS = { timeout: 15, maxOutputBytes: BYTES_PER_MEBIBYTE };
-const MAX_REFUSAL_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 /** API servers put it on all answers, also of pods. */
 const AUDIT_HEADER = "audit-id";
 /** At once, to spare the API server. */
@@ -163,18 +164,9 @@ function getProxyPath({ namespace, name }: Pod, { protocol, port }: URL): string
 }
 
 /** The API server writes its own path before that of a redirect. */
-function restoreLocation(response: HttpResponse, path: string): HttpResponse {
-  const { status, header, body } = response;
-  return {
-    status,
-    body,
-    header: (name) => {
-      const value = header(name);
-      if (name !== "location" || value === null) return value;
-      const at = value.indexOf(path);
-      return at < 0 ? value : value.slice(at + path.length) || "/";
-    },
-  };
+function removePath(location: string, path: string): string {
+  const at = location.indexOf(path);
+  return at < 0 ? location : location.slice(at + path.length) || "/";
 }
 
 async function getPage(kubectl: Kubectl, path: string, limit: Bytes): Promise<Page | Problem> {
@@ -207,10 +199,7 @@ async function askPod(
 ): Promise<HttpResponse> {
   const { proxy, client, gate } = kubectl;
   const url = new URL(request.url);
-  const pod = findPod(url.hostname);
-  if (pod === undefined) throw new ProblemError(POD_GONE);
-  const absence = describeAbsence(pod);
-  if (absence !== null) throw new ProblemError(absence);
+  const pod = getAskedPod(findPod, url.hostname);
   const base = await proxy.reach();
   if (typeof base !== "string") throw new ProblemError(base);
   const path = getProxyPath(pod, url);
@@ -223,7 +212,7 @@ async function askPod(
       throw new ProblemError({ kind: "cluster", message });
     });
     const { status, header } = response;
-    if (status < 400) return restoreLocation(response, path);
+    if (status < 400) return restoreLocation(response, (location) => removePath(location, path));
     const { bytes } = await readBody(response.body, MAX_REFUSAL_BYTES);
     const body = new TextDecoder().decode(bytes);
     const refusal = { status, body, retryAfter: header("retry-after") };

@@ -7,10 +7,11 @@
 
 import {
   type Cluster,
-  describeAbsence,
   describeRefusal,
-  POD_GONE,
+  getAskedPod,
+  MAX_REFUSAL_BYTES,
   type PodFinder,
+  restoreLocation,
 } from "./discovery_cluster.ts";
 import { describeFileError } from "./files.ts";
 import type { HttpClient, HttpRequest, HttpResponse, Platform, Transport } from "./platform.ts";
@@ -20,10 +21,9 @@ import type { Problem } from "./scrape_errors.ts";
 import { createPageClient, type PageClient } from "./scrape_page.ts";
 import { chooseProxy } from "./scrape_proxy.ts";
 import { quote, sanitizeName } from "./text.ts";
-import { type Bytes, BYTES_PER_KIBIBYTE, type Seconds } from "./units.ts";
+import type { Seconds } from "./units.ts";
 
 const ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount";
-const MAX_REFUSAL_BYTES: Bytes = 64 * BYTES_PER_KIBIBYTE;
 const NAME = "in-cluster";
 
 export interface ServiceAccount {
@@ -93,20 +93,6 @@ function describeFailure({ kind, message }: Problem, url: string, timeout: Secon
   return { kind: "cluster", message: words[kind] ?? other };
 }
 
-/** A redirect to the pod's own address stays with the pod. */
-function restoreLocation(response: HttpResponse, origin: string): HttpResponse {
-  const { status, header, body } = response;
-  return {
-    status,
-    body,
-    header: (name) => {
-      const value = header(name);
-      const isOwn = name === "location" && value !== null && value.startsWith(`${origin}/`);
-      return isOwn ? value.slice(origin.length) : value;
-    },
-  };
-}
-
 /** Nobody vouches for a certificate of a pod's address, and a pod gets no credentials. */
 async function createPodClients(platform: Platform) {
   const plain = await platform.createHttpClient({});
@@ -156,16 +142,16 @@ export async function createServiceAccountCluster(
 
   const askPod = async (findPod: PodFinder, request: HttpRequest): Promise<HttpResponse> => {
     const { protocol, hostname, port, pathname, search } = new URL(request.url);
-    const pod = findPod(hostname);
-    if (pod === undefined) throw new ProblemError(POD_GONE);
-    const absence = describeAbsence(pod);
-    if (absence !== null) throw new ProblemError(absence);
-    const { ip } = pod;
+    const { ip } = getAskedPod(findPod, hostname);
     if (ip === null) throw new ProblemError({ kind: "pod", message: "the pod has no address yet" });
     const origin = `${protocol}//${bracket(ip)}${port === "" ? "" : `:${port}`}`;
     const client = await clients.choose(protocol);
     const response = await client.get({ ...request, url: origin + pathname + search });
-    return restoreLocation(response, origin);
+    // A redirect to the pod's own address stays with the pod.
+    return restoreLocation(
+      response,
+      (location) => location.startsWith(`${origin}/`) ? location.slice(origin.length) : location,
+    );
   };
 
   return {
