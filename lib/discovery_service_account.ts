@@ -93,7 +93,7 @@ function describeFailure({ kind, message }: Problem, url: string, timeout: Secon
   return { kind: "cluster", message: words[kind] ?? other };
 }
 
-/** Nobody vouches for a certificate of a pod's address, and a pod gets no credentials. */
+/** No certificate names a pod's address, so none is checked; pods get no credentials. */
 async function createPodClients(platform: Platform) {
   const plain = await platform.createHttpClient({});
   let unchecked: Promise<HttpClient> | null = null;

@@ -279,7 +279,7 @@ function stack(
   );
 }
 
-/** Areas over each other, and one beside them. */
+/** Stacks areas, and puts one beside them. */
 function pair(left: readonly Area[], right: Area, state: State, space: Space): string[] {
   const { width, lines, paint } = space;
   const leftWidth = Math.floor(width / 2);

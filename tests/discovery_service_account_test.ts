@@ -115,7 +115,7 @@ Deno.test({
         assertEquals([moved.status, moved.header("location")], [307, "/metrics/"]);
         const { body } = await get(`${endpoint.metricsUrl}/`);
         assertEquals(await new Response(body).text(), "vllm:x 1\n");
-        // A certificate for a pod's address is nobody's.
+        // No certificate names a pod's address.
         const { pathname, host } = new URL(endpoint.metricsUrl);
         const secure = `https://${host.replace(/:.*/, "")}:${tls.addr.port}${pathname}/`;
         assertEquals(await new Response((await get(secure)).body).text(), "vllm:x 1\n");

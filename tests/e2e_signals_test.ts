@@ -256,8 +256,8 @@ Deno.test("a signal ends the program though nobody reads its terminal", {
     } finally {
       thaw();
     }
-    // The shell's input is as it was; what could not be written, nobody could read. A sequence that
-    // was cut short takes the next character.
+    // The shell reads as before. The last frame is cut off: half an escape sequence swallows the next
+    // character.
     await screen.waitFor((rows) => rows.some((row) => row.includes("tatus=143")));
   });
 });
