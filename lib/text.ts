@@ -56,6 +56,8 @@ function limitMarks(grapheme: string): string {
 export function sanitizeText(text: string, maxWidth: number = DEFAULT_MAX_WIDTH): string {
   if (text.length <= maxWidth && PRINTABLE_ASCII.test(text)) return text;
   const shown = text.slice(0, MAX_INPUT_LENGTH).replace(UNSAFE, showCodePoint);
+  // Characters of single width never combine.
+  if (SINGLE_WIDTH.test(shown)) return cutText(shown, maxWidth);
   let safe = "";
   for (const segment of splitGraphemes(shown)) {
     safe += segment.length > MAX_MARKS_PER_GRAPHEME ? limitMarks(segment) : segment;
