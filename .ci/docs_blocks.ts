@@ -9,7 +9,7 @@
  */
 
 import denoConfig from "../deno.json" with { type: "json" };
-import { EXIT_CODES } from "../lib/cli_help.ts";
+import { EXIT_CODES } from "../lib/cli_exit.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "../lib/cli_option_table.ts";
 import { DIALECTS } from "../lib/dialect.ts";
 import { VLLM } from "../lib/dialect_vllm.ts";

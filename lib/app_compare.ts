@@ -6,7 +6,7 @@
 
 import { createViewOptions } from "./app_output.ts";
 import { openReplay } from "./app_replay.ts";
-import { print } from "./app_run.ts";
+import { print } from "./app_print.ts";
 import type { Options } from "./cli_options.ts";
 import type { RecordedSpan } from "./cli_recording.ts";
 import type { Pricing } from "./cost.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { Session } from "./app_session.ts";
-import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN, EXIT_OK } from "./cli_help.ts";
+import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN, EXIT_OK } from "./cli_exit.ts";
 import type { Options } from "./cli_options.ts";
 import type { OutputForm } from "./cli_output.ts";
 import type { DiscoveryError } from "./discovery.ts";

@@ -7,7 +7,7 @@
 
 import { dispatch, pollForever, type Session } from "./app_session.ts";
 import { watchHosts } from "./app_hosts.ts";
-import { EXIT_CONFIGURATION } from "./cli_help.ts";
+import { EXIT_CONFIGURATION } from "./cli_exit.ts";
 import type { DiscoveryError } from "./discovery.ts";
 import { describeFileError, describeWriteError, isMissingFile } from "./files.ts";
 import { identifyForwarder } from "./host_commands.ts";

@@ -18,7 +18,7 @@ import {
   resolveMoment,
   type Tape,
 } from "./app_tape.ts";
-import { EXIT_CONFIGURATION, EXIT_OK } from "./cli_help.ts";
+import { EXIT_CONFIGURATION, EXIT_OK } from "./cli_exit.ts";
 import { createStartUi, type Options } from "./cli_options.ts";
 import type { Moment } from "./cli_values.ts";
 import type { Pricing } from "./cost.ts";

@@ -6,8 +6,9 @@
 
 import type { Course } from "./app_live.ts";
 import { isTextForm } from "./app_output.ts";
+import { print, reportInternalError } from "./app_print.ts";
 import type { Session } from "./app_session.ts";
-import { EXIT_INTERNAL, EXIT_OK } from "./cli_help.ts";
+import { EXIT_INTERNAL, EXIT_OK } from "./cli_exit.ts";
 import type { Options } from "./cli_options.ts";
 import type { DiscoveryError } from "./discovery.ts";
 import type { Platform, Signal } from "./platform.ts";
@@ -102,15 +103,4 @@ export async function runSession(
     for (const stopOne of stopListening) stopOne();
     for (const { scraper } of session.watched.values()) scraper.close();
   }
-}
-
-export function reportInternalError(platform: Platform, error: unknown): void {
-  const text = error instanceof Error ? error.stack ?? error.message : String(error);
-  platform.stdio.writeStderr(`vllm-htop: internal error, please report it: ${text}\n`);
-}
-
-export async function print(platform: Platform, lines: readonly string[]): Promise<number> {
-  const text = lines.map((line) => `${line}\n`).join("");
-  if (text !== "") await platform.stdio.writeStdout(new TextEncoder().encode(text));
-  return EXIT_OK;
 }

@@ -5,7 +5,7 @@
  */
 
 import { type Session, takeInstant } from "./app_session.ts";
-import { EXIT_CONFIGURATION } from "./cli_help.ts";
+import { EXIT_CONFIGURATION } from "./cli_exit.ts";
 import type { Listener } from "./cli_values.ts";
 import type { DiscoveryError } from "./discovery.ts";
 import type { IncomingRequest, OutgoingResponse } from "./platform.ts";

@@ -6,14 +6,8 @@
 
 import { writeCompletions } from "./cli_completions.ts";
 import { createConfigSchema, writeDefaultConfig } from "./cli_config.ts";
-import {
-  CREDENTIALS_REMARK,
-  EXAMPLES,
-  EXIT_CODES,
-  HOMEPAGE,
-  listRuleDefaults,
-  PURPOSE,
-} from "./cli_help.ts";
+import { EXIT_CODES } from "./cli_exit.ts";
+import { CREDENTIALS_REMARK, EXAMPLES, HOMEPAGE, listRuleDefaults, PURPOSE } from "./cli_help.ts";
 import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./cli_option_table.ts";
 import type { ProgramDocument } from "./cli_options.ts";
 import { createReportSchema } from "./report.ts";

@@ -57,8 +57,6 @@ export type ProgramDocument =
   | { readonly kind: "default_config" };
 
 export type CommandLine =
-  | { readonly kind: "help" }
-  | { readonly kind: "version" }
   | { readonly kind: "document"; readonly document: ProgramDocument }
   | ({ readonly kind: "run" } & GivenLine);
 
@@ -237,10 +235,6 @@ function parseDocument(given: GivenOptions, problems: Problem[]): ProgramDocumen
 
 /** Precedence: `--help`, `--version`, documents. Arguments after `--` are URLs. */
 export function parseCommandLine(argv: readonly string[]): CommandLine {
-  const end = argv.indexOf("--");
-  const flags = end < 0 ? argv : argv.slice(0, end);
-  if (flags.includes("-h") || flags.includes("--help")) return { kind: "help" };
-  if (flags.includes("-V") || flags.includes("--version")) return { kind: "version" };
   const problems: Problem[] = [];
   const command = COMMANDS.find((name) => name === argv[0]) ?? null;
   const given = walkArguments(command === null ? argv : expandCommand(argv, problems), problems);

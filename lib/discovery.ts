@@ -4,7 +4,7 @@
  * @module
  */
 
-import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./cli_help.ts";
+import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./cli_exit.ts";
 import { markInsecure } from "./cli_credentials.ts";
 import type { Options } from "./cli_options.ts";
 import { createScanner, listScanNotices, type Scanner, type ScanResult } from "./discovery_scan.ts";

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import fc from "fast-check";
 import { findConfigPath } from "../lib/cli_config.ts";
 import { helpText } from "../lib/cli_help.ts";
+import { findQuestion } from "../lib/cli_questions.ts";
 import { ENVIRONMENT_VARIABLES } from "../.ci/permissions.ts";
 import { OPTION_ROWS } from "../lib/cli_option_table.ts";
 import {
@@ -304,13 +305,14 @@ Deno.test("parseArguments() takes names and addresses as --host", () => {
   }
 });
 
-Deno.test("parseArguments() gives --help before --version before everything else", () => {
+Deno.test("findQuestion() gives --help before --version before everything else", () => {
   for (const argv of [["-h"], ["--help"], ["--nonsense", "--interval", "-h"], ["-V", "--help"]]) {
-    assertEquals(parse(argv).kind, "help");
+    assertEquals(findQuestion(argv), "help");
   }
   for (const argv of [["-V"], ["--version"], ["--interval=x", "--version"]]) {
-    assertEquals(parse(argv, { VLLM_HTOP_INTERVAL: "x" }).kind, "version");
+    assertEquals(findQuestion(argv), "version");
   }
+  assertEquals(findQuestion(["--", "-h"]), null);
   assertEquals(parse(["--", "-h"]).kind, "usage_error");
 });
 
