@@ -6,7 +6,7 @@
 
 import { examineEndpoint, LEVELS, type Remark } from "./app_doctor_endpoint.ts";
 import type { Session, Watched } from "./app_session.ts";
-import type { ConfigFile } from "./cli_config.ts";
+import type { ConfigFile } from "./cli_config_file.ts";
 import { EXIT_ENDPOINT_DOWN, EXIT_OK } from "./cli_exit.ts";
 import { findDialect } from "./dialect.ts";
 import { getHostAndPort, METRICS_PATH } from "./endpoint.ts";

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { readLogsOnce, watchLogs } from "./app_logs.ts";
 import { apply, dispatch, type Session } from "./app_session.ts";
 import type { GpuEndpoint } from "./gpu_attribution.ts";
 import type { GpuFailure, GpuReport } from "./gpu_model.ts";
@@ -213,7 +212,7 @@ async function watchLoad(session: Session, host: Host): Promise<void> {
 export async function watchHosts(session: Session): Promise<void> {
   const hosts = [...session.hosts.values()];
   await Promise.all([
-    watchLogs(session),
+    import("./app_logs.ts").then(({ watchLogs }) => watchLogs(session)),
     ...hosts.flatMap((host) => [watchGpus(session, host), watchLoad(session, host)]),
   ]);
 }
@@ -241,5 +240,8 @@ export async function sampleHostsOnce(
   const hosts = [...session.hosts.values()];
   const parts = { scrapes, hasInterval };
   await Promise.all(hosts.map((host) => sampleHostOnce(session, host, parts)));
+  if (session.state.endpoints.every(({ failure }) => failure === null)) return;
+  // Loaded here: servers that answer need it not.
+  const { readLogsOnce } = await import("./app_logs.ts");
   await readLogsOnce(session);
 }

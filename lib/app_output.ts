@@ -1,6 +1,6 @@
 /**
- * The state in the form of `--output`, for pipes, files and scripts. All but JSON are loaded
- * when they are written: the start is sooner without.
+ * The state in the form of `--output`, for pipes, files and scripts. Each is loaded when it
+ * is written: the start is sooner without.
  * @module
  */
 
@@ -11,7 +11,6 @@ import type { OutputForm } from "./cli_output.ts";
 import type { DiscoveryError } from "./discovery.ts";
 import { describeWriteError } from "./files.ts";
 import type { Platform } from "./platform.ts";
-import { createReport, serializeReport } from "./report.ts";
 import { quote } from "./text.ts";
 import { VERSION } from "./version.ts";
 import type { ViewOptions } from "./view.ts";
@@ -44,7 +43,10 @@ async function renderLines(session: Session): Promise<readonly string[]> {
 /** Whole lines. `hasHeader` is for CSV. */
 async function renderOutput(session: Session, hasHeader: boolean): Promise<string> {
   const { state, options: { output } } = session;
-  if (output === "json") return serializeReport(createReport(state, VERSION)) + "\n";
+  if (output === "json") {
+    const { createReport, serializeReport } = await import("./report.ts");
+    return serializeReport(createReport(state, VERSION)) + "\n";
+  }
   if (output === "csv") {
     const { writeCsvHeader, writeCsvRows } = await import("./report_csv.ts");
     return (hasHeader ? writeCsvHeader() : "") + writeCsvRows(state);

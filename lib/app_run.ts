@@ -12,7 +12,6 @@ import { EXIT_INTERNAL, EXIT_OK } from "./cli_exit.ts";
 import type { Options } from "./cli_options.ts";
 import type { DiscoveryError } from "./discovery.ts";
 import type { Platform, Signal } from "./platform.ts";
-import { enterTerminal } from "./terminal.ts";
 import type { Seconds } from "./units.ts";
 
 const SIGNAL_EXIT_CODES: readonly (readonly [Signal, number])[] = [
@@ -48,8 +47,9 @@ export async function runSession(
   { course, start, runPlain }: Ways,
 ): Promise<number | DiscoveryError> {
   const { platform, options, stop } = session;
+  // Loaded here, as the live screen is: a script needs none.
   const terminal = isLive(platform, options)
-    ? enterTerminal(platform.stdio, { mouse: !options.noMouse })
+    ? (await import("./terminal.ts")).enterTerminal(platform.stdio, { mouse: !options.noMouse })
     : null;
   let signalCode: number | null = null;
   const exitNow = async (code: number): Promise<never> => {

@@ -26,7 +26,7 @@ import {
   watchEndpoint,
 } from "./app_session.ts";
 import type { FileValues } from "./cli_arguments.ts";
-import { loadConfig } from "./cli_config.ts";
+import { loadConfig } from "./cli_config_file.ts";
 import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN, EXIT_OK, EXIT_USAGE } from "./cli_exit.ts";
 import {
   type CommandLine,
@@ -53,7 +53,7 @@ import type { Platform } from "./platform.ts";
 import { createScrapePool, type ScrapePool } from "./scrape.ts";
 import { loadAuthorities } from "./scrape_credentials.ts";
 import { createState } from "./state.ts";
-import { loadScrapes, saveScrapes } from "./state_file.ts";
+import type { RestoredScrapes } from "./state_file.ts";
 import { listEndpointsOn } from "./state_fleet.ts";
 import type { Ui } from "./state_ui.ts";
 import { sanitizeText } from "./text.ts";
@@ -256,6 +256,18 @@ async function refuse(
   return exitCode;
 }
 
+/** What the run before has kept. */
+async function recallScrapes(
+  platform: Platform,
+  { stateFile }: Options,
+  keys: readonly string[],
+): Promise<RestoredScrapes> {
+  if (stateFile === null) return { scrapes: [], remarks: [] };
+  // Loaded here: few want it.
+  const { loadScrapes } = await import("./state_file.ts");
+  return await loadScrapes(platform, stateFile, keys);
+}
+
 /** Saves scrapes for the next run. `null` if that succeeds. */
 async function keepScrapes(
   { platform, options: { stateFile }, state }: Session,
@@ -266,6 +278,7 @@ async function keepScrapes(
     // Endpoints that failed keep their previous scrape.
     scrape ?? before.filter(({ endpointKey }) => endpointKey === endpoint.key)
   );
+  const { saveScrapes } = await import("./state_file.ts");
   const problem = await saveScrapes(platform, stateFile, scrapes);
   return problem === null ? null : { message: problem, exitCode: EXIT_CONFIGURATION };
 }
@@ -344,9 +357,7 @@ async function runOptions(
   const opened = await openTargets(targets, { options, pool });
   if ("exitCode" in opened) return opened;
   const keys = opened.map(({ endpoint }) => endpoint.key);
-  const kept = options.stateFile === null
-    ? { scrapes: [], remarks: [] }
-    : await loadScrapes(platform, options.stateFile, keys);
+  const kept = await recallScrapes(platform, options, keys);
   const { config } = facts;
   const warnings = "error" in config || options.doctor ? [] : config.warnings;
   const notices = [...warnings, ...targets.sources.get(null) ?? [], ...kept.remarks];

@@ -15,8 +15,7 @@ export interface PrefixCandidate {
 /** Without a prefix only known names count. */
 export function stripPrefix({ prefix, vocabulary }: PrefixCandidate, name: string): string | null {
   if (!name.startsWith(prefix)) return null;
-  const { targets, families } = vocabulary;
-  return prefix !== "" || targets.has(name) || families.has(name)
+  return prefix !== "" || vocabulary.targets.has(name) || vocabulary.families.has(name)
     ? name.slice(prefix.length)
     : null;
 }

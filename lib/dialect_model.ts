@@ -330,13 +330,20 @@ export function createVocabulary(dialect: Dialect): Vocabulary {
   const noSuchFigures = new Set(
     [...HISTOGRAM_KEYS, ...LABELLED_KEYS].filter((key) => !keys.has(key)),
   );
+  let targets: Vocabulary["targets"] | null = null;
+  let families: Vocabulary["families"] | null = null;
   return {
     dialect,
     server: {
       ...{ name, isRouter, answersLate, tokensAreBooked, latencyDefinitions, mainOptions },
       ...{ flags, capacityReason, failuresAreApart, noSuchFigures },
     },
-    targets: createTargets(rows),
-    families: createFamilies(rows),
+    // Created when first asked for: most dialects never are.
+    get targets() {
+      return targets ??= createTargets(rows);
+    },
+    get families() {
+      return families ??= createFamilies(rows);
+    },
   };
 }

@@ -7,9 +7,15 @@
 import { EXIT_CONFIGURATION, EXIT_ENDPOINT_DOWN } from "./cli_exit.ts";
 import { markInsecure } from "./cli_credentials.ts";
 import type { Options } from "./cli_options.ts";
-import { createScanner, listScanNotices, type Scanner, type ScanResult } from "./discovery_scan.ts";
+import type { Scanner } from "./discovery_scan.ts";
 import { createServerPortLister } from "./discovery_ports.ts";
-import { NOTHING_WATCHED, type Source, type SourceNotices } from "./discovery_source.ts";
+import {
+  listScanNotices,
+  NOTHING_WATCHED,
+  type ScanResult,
+  type Source,
+  type SourceNotices,
+} from "./discovery_source.ts";
 import type { SshWatch } from "./discovery_ssh.ts";
 import { DIALECTS, USUAL_PORTS } from "./dialect.ts";
 import type { Launch } from "./dialect_model.ts";
@@ -290,6 +296,8 @@ export async function findTargets(
     : listProcesses === null
     ? { usualPorts: USUAL_PORTS }
     : { listServerPorts: createServerPortLister(listProcesses) };
+  // Loaded here: named servers need none.
+  const { createScanner } = await import("./discovery_scan.ts");
   const scanner = createScanner(platform, { ...options, ...ports });
   const result = await scanWithMessage(platform, options, scanner);
   if (result.found.length === 0) {

@@ -12,6 +12,7 @@ import { createBackOff } from "./back_off.ts";
 import { findDialect, identifyOwner } from "./dialect.ts";
 import { isLoopbackHost, parseEndpointUrl } from "./endpoint.ts";
 import type { ServerPort, ServerPortLister, StartingPort } from "./discovery_ports.ts";
+import type { ScanResult } from "./discovery_source.ts";
 import { getLocalHost } from "./host_processes.ts";
 import type { Endpoint, FailureKind } from "./model.ts";
 import type { Platform } from "./platform.ts";
@@ -19,20 +20,6 @@ import { createScraper, isScrapeFailure, type ScraperFailure } from "./scrape.ts
 import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
 import { fetchServerIdentity } from "./scrape_server_info.ts";
 import type { Seconds } from "./units.ts";
-
-export interface ScanResult {
-  /** New servers, in the order of their ports. */
-  readonly found: readonly Endpoint[];
-  /** Open ports of other programs, in order; `name` is safe to print. */
-  readonly others: readonly { readonly port: number; readonly name: string }[];
-  /** Safe text with the next step. */
-  readonly problems: readonly string[];
-}
-
-/** Lists the ports that are not watched, and scan problems. */
-export function listScanNotices({ others, problems }: ScanResult): readonly string[] {
-  return [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
-}
 
 export interface Scanner {
   /** @param watchedKeys Skips the ports of these endpoints. */

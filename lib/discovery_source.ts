@@ -5,7 +5,7 @@
 
 import type { TypedEndpoint } from "./endpoint.ts";
 import type { LogText } from "./log.ts";
-import type { Scrape, ScrapeFailure } from "./model.ts";
+import type { Endpoint, Scrape, ScrapeFailure } from "./model.ts";
 import type { PodFacts } from "./pod.ts";
 import type { Seconds } from "./units.ts";
 
@@ -59,3 +59,17 @@ export const NOTHING_WATCHED: WatchedTargets = {
   hasAnswered: () => false,
   isGone: () => false,
 };
+
+export interface ScanResult {
+  /** New servers, in the order of their ports. */
+  readonly found: readonly Endpoint[];
+  /** Open ports of other programs, in order; `name` is safe to print. */
+  readonly others: readonly { readonly port: number; readonly name: string }[];
+  /** Safe text with the next step. */
+  readonly problems: readonly string[];
+}
+
+/** Lists the ports that are not watched, and scan problems. */
+export function listScanNotices({ others, problems }: ScanResult): readonly string[] {
+  return [...others.map(({ port, name }) => `port ${port}: ${name}`), ...problems];
+}

@@ -5,8 +5,8 @@
  */
 
 import { createServerPortLister, type ServerPortLister } from "./discovery_ports.ts";
-import { createScanner, listScanNotices } from "./discovery_scan.ts";
-import type { Source } from "./discovery_source.ts";
+import { createScanner } from "./discovery_scan.ts";
+import { listScanNotices, type Source } from "./discovery_source.ts";
 import type { SshTarget } from "./endpoint.ts";
 import type { ListeningPort } from "./host_processes.ts";
 import { createSshHost, MAX_LOGINS, type SshHost } from "./host_ssh_connection.ts";

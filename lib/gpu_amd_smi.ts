@@ -17,8 +17,6 @@ import {
   HERTZ_PER_MEGAHERTZ,
 } from "./units.ts";
 
-/** Names and limits. */
-export const AMD_STATIC_ARGUMENTS: readonly string[] = ["static", "--json"];
 /** Everything: amd-smi fails on a selection it does not know. */
 export const AMD_METRIC_ARGUMENTS: readonly string[] = ["metric", "--json"];
 export const AMD_PROCESS_ARGUMENTS: readonly string[] = ["process", "--json"];

@@ -63,7 +63,6 @@ const OLDEST_FIELDS: ReadonlySet<string> = new Set([
 
 /** In order of the cells. */
 export type GpuQuery = readonly (readonly [field: Field, name: string])[];
-export const QUERY_HELP_ARGUMENTS: readonly string[] = ["--help-query-gpu"];
 
 export const COMPUTE_APPS_ARGUMENTS: readonly string[] = [
   "--query-compute-apps=gpu_uuid,pid,used_memory,process_name",
@@ -265,9 +264,11 @@ export function completeUnifiedMemory(
   });
 }
 
-export const MIG_LIST_ARGUMENTS: readonly string[] = ["-L"];
-/** Everything, including memory of MIG instances. */
-export const MIG_DETAIL_ARGUMENTS: readonly string[] = ["-q"];
+/** The detail is everything, including memory of MIG instances. */
+export const MIG_ARGUMENTS: Readonly<Record<"list" | "detail", readonly string[]>> = {
+  list: ["-L"],
+  detail: ["-q"],
+};
 type MigIdentity = Pick<MigInstance, "profile" | "uuid">;
 type MigUsage = Pick<MigInstance, "gpuInstanceId" | "memoryUsedBytes" | "memoryTotalBytes">;
 /** GPU UUID -> MIG device index -> device. */

@@ -9,29 +9,9 @@
  */
 
 import { createBackOff } from "./back_off.ts";
-import {
-  AMD_METRIC_ARGUMENTS,
-  AMD_PROCESS_ARGUMENTS,
-  AMD_STATIC_ARGUMENTS,
-  parseAmdGpus,
-  parseAmdProcesses,
-} from "./gpu_amd_smi.ts";
 import { dropImpossibleFigures } from "./gpu_checks.ts";
 import type { GpuFailure, GpuFailureKind, GpuProgram, GpuReport, GpuSample } from "./gpu_model.ts";
-import {
-  addMigInstances,
-  completeUnifiedMemory,
-  COMPUTE_APPS_ARGUMENTS,
-  type GpuQuery,
-  listGpuQueryArguments,
-  MIG_DETAIL_ARGUMENTS,
-  MIG_LIST_ARGUMENTS,
-  parseComputeApps,
-  parseGpuTable,
-  planGpuQuery,
-  QUERY_HELP_ARGUMENTS,
-  sharesMemory,
-} from "./gpu_nvidia_smi.ts";
+import type { GpuQuery } from "./gpu_nvidia_smi.ts";
 import type { Machine } from "./host.ts";
 import type { ProgramOutcome } from "./platform.ts";
 import { absent, present } from "./reading.ts";
@@ -212,10 +192,11 @@ function takeOutput(exit: Exit | GpuFailure): string | null {
 async function askForMig(
   run: Run,
   gpus: readonly GpuSample[],
+  questions: Readonly<Record<"list" | "detail", readonly string[]>>,
 ): Promise<{ readonly list: string; readonly detail: string }> {
   if (!gpus.some((gpu) => gpu.isMigEnabled.value === true)) return { list: "", detail: "" };
-  const list = takeOutput(await run(MIG_LIST_ARGUMENTS)) ?? "";
-  return { list, detail: takeOutput(await run(MIG_DETAIL_ARGUMENTS)) ?? "" };
+  const list = takeOutput(await run(questions.list)) ?? "";
+  return { list, detail: takeOutput(await run(questions.detail)) ?? "" };
 }
 
 /** What does not change while the program works, and what seldom does. */
@@ -260,32 +241,36 @@ async function listGpuProcesses(
   return text;
 }
 
+/** Asked first: where the program is not installed, its parser is not loaded. */
+const NVIDIA_HELP_ARGUMENTS: readonly string[] = ["--help-query-gpu"];
+/** Likewise: names and limits. */
+const AMD_STATIC_ARGUMENTS: readonly string[] = ["static", "--json"];
+
 async function sampleNvidia(
   run: Run,
   machine: SamplerMachine,
   memory: SamplerMemory,
 ): Promise<SampleFindings | GpuFailure> {
-  if (memory.query === null) {
-    const help = await run(QUERY_HELP_ARGUMENTS);
-    if (help.kind !== "exited") return help;
-    memory.query = planGpuQuery(takeOutput(help) ?? "");
-  }
-  const answer = await run(listGpuQueryArguments(memory.query));
+  const help = memory.query === null ? await run(NVIDIA_HELP_ARGUMENTS) : null;
+  if (help !== null && help.kind !== "exited") return help;
+  const smi = await import("./gpu_nvidia_smi.ts");
+  memory.query ??= smi.planGpuQuery(help === null ? "" : takeOutput(help) ?? "");
+  const answer = await run(smi.listGpuQueryArguments(memory.query));
   if (answer.kind !== "exited") return answer;
-  const { gpus, warnings } = parseGpuTable(answer.stdout, memory.query);
+  const { gpus, warnings } = smi.parseGpuTable(answer.stdout, memory.query);
   if (gpus.length === 0) return describeGpuExit("nvidia-smi", answer);
-  const mig = await askForMig(run, gpus);
-  const found = addMigInstances(gpus, mig);
-  const whole = found.some(sharesMemory)
-    ? completeUnifiedMemory(found, await machine.systemMemory())
+  const mig = await askForMig(run, gpus, smi.MIG_ARGUMENTS);
+  const found = smi.addMigInstances(gpus, mig);
+  const whole = found.some(smi.sharesMemory)
+    ? smi.completeUnifiedMemory(found, await machine.systemMemory())
     : found;
   const context = { memory, machine, gpus: found };
-  const apps = await listGpuProcesses(run, COMPUTE_APPS_ARGUMENTS, context);
+  const apps = await listGpuProcesses(run, smi.COMPUTE_APPS_ARGUMENTS, context);
   return {
     gpus: whole,
     processes: apps === null
       ? absent("unreadable")
-      : present(parseComputeApps(apps, whole, mig.detail)),
+      : present(smi.parseComputeApps(apps, whole, mig.detail)),
     warnings,
   };
 }
@@ -300,13 +285,14 @@ async function sampleAmd(
     if (fixed.kind !== "exited") return fixed;
     memory.fixed = takeOutput(fixed);
   }
-  const metric = await run(AMD_METRIC_ARGUMENTS);
+  const smi = await import("./gpu_amd_smi.ts");
+  const metric = await run(smi.AMD_METRIC_ARGUMENTS);
   if (metric.kind !== "exited") return metric;
-  const gpus = parseAmdGpus({ metric: metric.stdout, fixed: memory.fixed ?? "" });
+  const gpus = smi.parseAmdGpus({ metric: metric.stdout, fixed: memory.fixed ?? "" });
   if (gpus === null) return describeGpuExit("amd-smi", metric);
   const context = { memory, machine, gpus };
-  const listed = await listGpuProcesses(run, AMD_PROCESS_ARGUMENTS, context);
-  const processes = parseAmdProcesses(listed ?? "", gpus);
+  const listed = await listGpuProcesses(run, smi.AMD_PROCESS_ARGUMENTS, context);
+  const processes = smi.parseAmdProcesses(listed ?? "", gpus);
   return {
     gpus,
     processes: processes === null ? absent("unreadable") : present(processes),

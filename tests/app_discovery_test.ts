@@ -11,7 +11,8 @@ import {
 import { parseArguments } from "./fixtures/arguments.ts";
 import { createScanSource } from "../lib/discovery.ts";
 import { createTargetSource } from "../lib/discovery_targets.ts";
-import type { Scanner, ScanResult } from "../lib/discovery_scan.ts";
+import type { Scanner } from "../lib/discovery_scan.ts";
+import type { ScanResult } from "../lib/discovery_source.ts";
 import type { Source } from "../lib/discovery_source.ts";
 import { parseEndpointUrl, type TypedEndpoint } from "../lib/endpoint.ts";
 import type { PodFacts } from "../lib/pod.ts";

@@ -5,12 +5,11 @@ import {
   type Config,
   createConfigSchema,
   ENDPOINT_ROWS,
-  findConfigPath,
-  loadConfig,
   parseConfig,
   SETTABLE_ROWS,
   writeDefaultConfig,
 } from "../lib/cli_config.ts";
+import { findConfigPath, loadConfig } from "../lib/cli_config_file.ts";
 import { OPTION_ROWS } from "../lib/cli_option_table.ts";
 import type { Options } from "../lib/cli_options.ts";
 import { parseArguments } from "./fixtures/arguments.ts";

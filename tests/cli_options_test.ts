@@ -1,7 +1,7 @@
 import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { findConfigPath } from "../lib/cli_config.ts";
+import { findConfigPath } from "../lib/cli_config_file.ts";
 import { helpText } from "../lib/cli_help.ts";
 import { findQuestion } from "../lib/cli_questions.ts";
 import { ENVIRONMENT_VARIABLES } from "../.ci/permissions.ts";
