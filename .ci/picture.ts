@@ -24,7 +24,7 @@ import { listServersOn } from "../lib/state_fleet.ts";
 import { findServerProcesses } from "../lib/state_gpus.ts";
 import { type Command, createUi } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import { COLUMN_IDS } from "../lib/view_columns.ts";
+import { COLUMN_IDS } from "../lib/view_column_table.ts";
 import { getUiContext, layOutScene, renderFrame } from "../lib/view_scene.ts";
 import { BRAILLE_DOTS, FIRST_BRAILLE } from "../lib/view_signs.ts";
 

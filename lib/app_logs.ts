@@ -109,7 +109,7 @@ function getReadyTime(known: EndpointState, { isReady }: ServerLog, now: Seconds
   return before === null || before.isReady ? known.log?.readyAt ?? null : now;
 }
 
-function createWatchedLog(
+async function createWatchedLog(
   { platform }: Session,
   known: EndpointState,
   { read, dialect, ...facts }: Pick<WatchedLog, "processStartedAt" | "source"> & {
@@ -117,12 +117,12 @@ function createWatchedLog(
     /** Its grammar reads nothing into the log of another kind of server. */
     readonly dialect: Dialect;
   },
-): WatchedLog {
+): Promise<WatchedLog> {
   const before = known.log;
   const common = { ...facts, readyAt: before?.readyAt ?? null, flags: dialect.flags };
   if ("problem" in read) return { ...common, problem: read.problem, log: before?.log ?? null };
   const log = parseServerLog(read.text, {
-    grammar: dialect.log ?? null,
+    grammar: await dialect.loadLogGrammar?.() ?? null,
     nowEpoch: platform.epochSeconds(),
     utcOffset: platform.utcOffset(),
   });
@@ -143,7 +143,7 @@ async function readHostLog(watch: HostServers, known: EndpointState): Promise<Wa
   const server = await findServer(watch, { key, process, named });
   const place = named ?? server?.place ?? null;
   const unknown = server === null ? UNKNOWN_PROCESS : UNKNOWN_PLACE;
-  const watched = createWatchedLog(session, known, {
+  const watched = await createWatchedLog(session, known, {
     processStartedAt: process === null ? null : server?.startedAt ?? null,
     source: place === null ? null : nameLogPlace(place),
     dialect: server?.dialect ?? getNamedDialect(known),
@@ -167,7 +167,7 @@ async function readPodLog(
     readonly readLog: NonNullable<Source["readLog"]>;
   },
 ): Promise<WatchedLog> {
-  return createWatchedLog(session, known, {
+  return await createWatchedLog(session, known, {
     processStartedAt: getContainerStart(pod, session.platform),
     source: `kubectl logs -n ${pod.namespace} ${pod.name} -c ${pod.container}`,
     dialect: getNamedDialect(known),

@@ -33,7 +33,7 @@ import {
 import { KIND_NAMES } from "./scrape_identify.ts";
 import { listRuleWords, parseRuleChanges } from "./cli_rules.ts";
 import { GROUPINGS, THEME_NAMES } from "./state_ui.ts";
-import { COLUMN_IDS } from "./view_columns.ts";
+import { COLUMN_IDS } from "./view_column_table.ts";
 
 export interface OptionRow<Name extends string = string> {
   readonly name: Name;

@@ -48,7 +48,7 @@ import { resolveRules } from "./rules_table.ts";
 import { createUi, type Ui } from "./state_ui.ts";
 import { padText } from "./text.ts";
 import type { Seconds } from "./units.ts";
-import { COLUMN_IDS, COLUMNS } from "./view_columns.ts";
+import { COLUMN_IDS, COLUMN_ROWS } from "./view_column_table.ts";
 
 export type ProgramDocument =
   | { readonly kind: "completions"; readonly shell: typeof SHELLS[number] }
@@ -433,5 +433,5 @@ export function createStartUi(
 }
 
 export function listColumns(): readonly string[] {
-  return COLUMNS.map(({ id, help }) => `${padText(id, ID_WIDTH)} ${help}`);
+  return COLUMN_ROWS.map(({ id, help }) => `${padText(id, ID_WIDTH)} ${help}`);
 }

@@ -25,7 +25,7 @@ import {
   SECONDS_PER_HOUR,
   SECONDS_PER_MINUTE,
 } from "./units.ts";
-import { COLUMN_IDS, COLUMNS, startSort } from "./view_columns.ts";
+import { COLUMN_IDS, COLUMN_ROWS, startSort } from "./view_column_table.ts";
 
 /** Strongest first. */
 export const LEVELS = ["option", "variable", "file", "default"] as const;
@@ -433,7 +433,7 @@ export function parseCurrency(setting: Setting): string | Problem {
 /** `COLUMN[:asc|:desc]`; without a direction, the column's own as for a key or click. */
 export function parseSort(text: string): Sort | null {
   const [, columnId, direction] = /^([^:]+)(?::(asc|desc))?$/.exec(text) ?? [];
-  const column = COLUMNS.find(({ id }) => id === columnId);
+  const column = COLUMN_ROWS.find(({ id }) => id === columnId);
   if (column === undefined) return null;
   return direction === undefined
     ? startSort(column)

@@ -257,8 +257,8 @@ export interface Dialect extends Omit<ServerTraits, "noSuchFigures" | "metricsAr
   /** Figures that `conclude` derives without a row. */
   readonly derivedKeys?: readonly (CounterKey | LabelledKey)[];
   readonly derivedGauges?: readonly GaugeKey[];
-  /** Without it, its log can only be shown. */
-  readonly log?: LogGrammar;
+  /** Without it, its log can only be shown. Logs of servers that answer are seldom read. */
+  readonly loadLogGrammar?: () => Promise<LogGrammar>;
   /** The option that turns metrics on. */
   readonly enablingOption?: string;
   /** Returns the option that turned engine metrics off, if these families show that. */

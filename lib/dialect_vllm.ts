@@ -11,7 +11,6 @@ import {
   VLLM_METRIC_ROWS,
   VLLM_PREFIXES,
 } from "./dialect_vllm_metrics.ts";
-import { VLLM_LOG } from "./dialect_vllm_log.ts";
 import { DEFAULT_PORT, METRICS_PATH } from "./endpoint.ts";
 import { type CountsByLabel, sumCounts } from "./model.ts";
 import { absent, checkReading, present, type Reading } from "./reading.ts";
@@ -215,6 +214,6 @@ export const VLLM: Dialect = {
     sizeOptions: new Set([...SHORT_OPTIONS.values(), "api-server-count", "nnodes"]),
   },
   conclude,
-  log: VLLM_LOG,
+  loadLogGrammar: async () => (await import("./dialect_vllm_log.ts")).VLLM_LOG,
   findDisablingOption,
 };

@@ -1,6 +1,6 @@
 /**
- * The columns of the table as data: what each shows, sorts by and is colored by. They apply to
- * replicas, groups and totals alike.
+ * What each column of the table shows, sorts by and is colored by. They apply to replicas, groups
+ * and totals alike.
  * @module
  */
 
@@ -11,7 +11,6 @@ import type { Quantile } from "./histogram.ts";
 import {
   type Figures,
   LATENCY_NAMES,
-  type LatencyKey,
   type ReplicaStatus,
   RULE_STATUSES,
   type WindowFigures,
@@ -20,7 +19,6 @@ import { absent, isPresent, mapReading, type Reading } from "./reading.ts";
 import type { Alert } from "./rules_alerts.ts";
 import { judgeSignal } from "./rules_status.ts";
 import type { ModelGroup, Row } from "./state_fleet.ts";
-import type { Sort } from "./state_ui.ts";
 import { getSeries, getSeriesTimes, NO_SERIES, type Series } from "./stats_series.ts";
 import {
   type Attainment,
@@ -29,6 +27,15 @@ import {
   type ObjectiveFigures,
 } from "./stats_slo.ts";
 import { type Ratio, type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
+import {
+  COLUMN_IDS,
+  COLUMN_ROWS,
+  type ColumnRow,
+  GPU_WIDTH,
+  KIND_WIDTH,
+  KV_GAUGE_WIDTH,
+  TREND_WIDTH,
+} from "./view_column_table.ts";
 import {
   DASH,
   formatAttainment,
@@ -74,24 +81,7 @@ export interface TableLine {
   readonly hasSlowGpu: boolean;
 }
 
-export interface Column {
-  /** For `--sort` and `--columns`. */
-  readonly id: string;
-  readonly title: string;
-  /** In the menu, where the heading is blank. */
-  readonly menuTitle?: string;
-  readonly help: string;
-  readonly align: "left" | "right";
-  /** The highest number is dropped first on a narrow screen; 0 never is. */
-  readonly priority: number;
-  /** In cells, whatever the values; of `replica`, at least. */
-  readonly minWidth: number;
-  /** Shown in percent. */
-  readonly isRatio?: true;
-  /** Left out until its figures can be, or tell rows apart: see `getOffer`. */
-  readonly needs?: "objectives" | "gpus" | "kinds";
-  /** Sorted ascending at first, as names are; other columns start with the worst. */
-  readonly risesFirst?: true;
+export interface Column extends ColumnRow {
   readonly formatCell: (line: TableLine) => Cell;
   /** `null` if there is no value. */
   readonly getSortValue: (line: TableLine) => number | string | null;
@@ -117,21 +107,9 @@ export function createGroupLine(group: ModelGroup, name: string): TableLine {
 
 /** As in vllm-htop 0.5.0 (PyPI). Red is what the verdict counts. */
 export const KV_WARN_RATIO: Ratio = 0.65;
-const KV_GAUGE_WIDTH = 7;
-const TREND_WIDTH = 9;
 const TREND_SPAN: Seconds = 2 * SECONDS_PER_MINUTE;
 /** Of the span, at the shortest interval. */
 const TREND_POINTS = 240;
-/** In cells, for `1.50M`, `<300 ms`, `>99 %`, `STALE 29s`, `9999`, `TTFT 97–99 %`. */
-const RATE_WIDTH = 5;
-const LATENCY_WIDTH = 7;
-const PERCENT_WIDTH = 5;
-const STATE_WIDTH = 9;
-const COUNT_WIDTH = 4;
-const KIND_WIDTH = 9;
-const SERVICE_LEVEL_WIDTH = 12;
-const COUNT = { minWidth: COUNT_WIDTH, format: formatCount } as const;
-const RATIO = { minWidth: PERCENT_WIDTH, isRatio: true, format: formatPercent } as const;
 
 /** Those without rules. */
 const STATUS_MEANINGS: Readonly<Partial<Record<ReplicaStatus, Meaning>>> = {
@@ -202,22 +180,20 @@ function choosePlain(reading: Reading<unknown>): Meaning {
   return isPresent(reading) ? "plain" : "dim";
 }
 
-function createColumn<T extends number | Quantile>(
-  column: Omit<Column, "align" | "formatCell" | "getSortValue"> & {
-    readonly read: (line: TableLine) => Reading<T>;
-    readonly format: (value: T) => string;
-    readonly judge?: (reading: Reading<T>, alerts: readonly Alert[]) => Meaning;
-  },
-): Column {
-  const { read, format, judge = choosePlain, ...rest } = column;
-  return {
-    ...rest,
-    align: "right",
+/** How a column is drawn and sorted by. */
+type Drawing = (row: ColumnRow) => Pick<Column, "formatCell" | "getSortValue">;
+
+function drawReading<T extends number | Quantile>(
+  read: (line: TableLine) => Reading<T>,
+  format: (value: T) => string,
+  judge: (reading: Reading<T>, alerts: readonly Alert[]) => Meaning = choosePlain,
+): Drawing {
+  return ({ minWidth, title }) => ({
     formatCell: (line) => {
       const reading = read(line);
       const meaning = chooseMeaning(reading, (one) => judge(one, line.alerts));
       const text = formatReading(reading, format);
-      const isTooWide = measureWidth(text) > Math.max(rest.minWidth, measureWidth(rest.title));
+      const isTooWide = measureWidth(text) > Math.max(minWidth, measureWidth(title));
       // Rather without its mark, as it is dim, than without its end.
       return { text: isTooWide ? formatReading(unmark(reading), format) : text, meaning };
     },
@@ -225,47 +201,15 @@ function createColumn<T extends number | Quantile>(
       const { value } = read(line);
       return typeof value === "object" ? value?.value ?? null : value;
     },
-  };
-}
-
-function createRateColumn(
-  id: string,
-  title: string,
-  options: {
-    readonly priority: number;
-    readonly help: string;
-    readonly read: (window: WindowFigures) => Reading;
-  },
-): Column {
-  const { read, ...rest } = options;
-  return createColumn({
-    ...rest,
-    id,
-    title,
-    minWidth: RATE_WIDTH,
-    read: ({ figures }) => read(figures.lastPoll),
-    format: formatQuantity,
   });
 }
 
-function createLatencyColumn(
-  key: LatencyKey,
-  { priority, window = "lastPoll" }: {
-    readonly priority: number;
-    readonly window?: "lastPoll" | "lastMinute";
-  },
-): Column {
-  const isMinute = window === "lastMinute";
-  const { title, words } = LATENCY_NAMES[key];
-  return createColumn<Quantile>({
-    id: `${key}_p95${isMinute ? "_1m" : ""}`,
-    title: title.toUpperCase() + (isMinute ? "@1m" : " P95"),
-    help: `${words}, 95th percentile of the last ${isMinute ? "minute" : "poll"}`,
-    priority,
-    minWidth: LATENCY_WIDTH,
-    read: ({ figures }) => figures[window].latency[key].p95,
-    format: formatQuantile,
-  });
+function drawRate(read: (window: WindowFigures) => Reading): Drawing {
+  return drawReading(({ figures }) => read(figures.lastPoll), formatQuantity);
+}
+
+function drawLatency([key, window]: NonNullable<ColumnRow["latency"]>): Drawing {
+  return drawReading(({ figures }) => figures[window].latency[key].p95, formatQuantile);
 }
 
 /** Of the same state everywhere: red for what the verdict counts as critical. */
@@ -338,8 +282,6 @@ function getGpuMax({ gpus }: TableLine, read: (gpu: GpuSample) => Reading<Ratio>
   return mapReading(findRange(gpus.map(read)), ({ max }) => max);
 }
 
-const GPU_WIDTH = 8;
-
 /** `2`, `0–7`; how many they are, if they are not in a row. */
 function formatIndexes(gpus: readonly GpuSample[]): string {
   const indexes = [...new Set(gpus.map(({ index }) => index))].sort((a, b) => a - b);
@@ -361,186 +303,61 @@ function formatGpuCell(line: TableLine): Cell {
   return { text: hasIndexes ? whole : text, meaning: hasSlowGpu ? "warn" : "plain" };
 }
 
-/** From left to right. */
-export const COLUMNS: readonly Column[] = [
-  {
-    id: "replica",
-    title: "REPLICA",
-    help: "address, and engine if the endpoint has several; below the name of its model",
-    align: "left",
-    priority: 0,
-    minWidth: 8,
-    risesFirst: true,
+/** Of all columns but those of latencies. */
+const DRAWINGS: Readonly<Record<string, Drawing>> = {
+  replica: () => ({
     formatCell: ({ name, status }) => ({
       text: name,
       meaning: status === null ? "title" : "plain",
     }),
     getSortValue: ({ name }) => name,
-  },
-  {
-    id: "state",
-    title: "STATE",
-    help: "OK, PENDING, LOAD, INIT, SLEEP, UNLOADED, STALE, DOWN, or the rule that fires",
-    align: "left",
-    priority: 1,
-    minWidth: STATE_WIDTH,
+  }),
+  state: () => ({
     formatCell: formatStateCell,
     getSortValue: ({ status }) => status === null ? null : STATUS_ORDER.indexOf(status),
-  },
-  createColumn({
-    id: "running",
-    title: "RUN",
-    help: "running requests",
-    priority: 2,
-    ...COUNT,
-    read: ({ figures }) => figures.running,
   }),
-  createColumn({
-    id: "waiting",
-    title: "WAIT",
-    help: "waiting requests",
-    priority: 3,
-    ...COUNT,
-    read: ({ figures }) => figures.waiting,
-    judge: chooseWaitingColor,
-  }),
-  {
-    id: "kv_bar",
-    title: "",
-    menuTitle: "KV gauge",
-    help: "KV-cache usage as a gauge; of several replicas, of the fullest",
-    align: "left",
-    priority: 9,
-    minWidth: KV_GAUGE_WIDTH,
+  running: drawReading(({ figures }) => figures.running, formatCount),
+  waiting: drawReading(({ figures }) => figures.waiting, formatCount, chooseWaitingColor),
+  kv_bar: () => ({
     formatCell: formatKvBarCell,
     getSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
-  },
-  createColumn({
-    id: "kv",
-    title: "KV",
-    help: "share of the KV cache held by running requests; of several replicas, the maximum",
-    priority: 4,
-    ...RATIO,
-    read: ({ figures }) => figures.kvCache.maxRatio,
-    judge: chooseKvCacheColor,
   }),
-  createRateColumn("output", "OUT/S", {
-    priority: 5,
-    help: "generated tokens per second",
-    read: (window) => window.generationTokensPerSecond,
-  }),
-  createRateColumn("prompt", "IN/S", {
-    priority: 10,
-    help: "prompt tokens per second, cached ones included",
-    read: (window) => window.promptTokensPerSecond,
-  }),
-  createRateColumn("requests", "REQ/S", {
-    priority: 11,
-    help: "requests finished per second",
-    read: (window) => window.requestsPerSecond,
-  }),
-  createLatencyColumn("ttft", { priority: 6, window: "lastMinute" }),
-  createLatencyColumn("itl", { priority: 7, window: "lastMinute" }),
-  {
-    id: "slo",
-    title: "SLO@1m",
-    help: "share within the limit (--slo) in the last minute, of the objective missed most",
-    align: "right",
-    priority: 8,
-    minWidth: SERVICE_LEVEL_WIDTH,
-    needs: "objectives",
-    isRatio: true,
-    risesFirst: true,
+  kv: drawReading(({ figures }) => figures.kvCache.maxRatio, formatPercent, chooseKvCacheColor),
+  output: drawRate((window) => window.generationTokensPerSecond),
+  prompt: drawRate((window) => window.promptTokensPerSecond),
+  requests: drawRate((window) => window.requestsPerSecond),
+  slo: () => ({
     formatCell: formatServiceLevelCell,
     getSortValue: ({ serviceLevels }) =>
       findWorstObjective(serviceLevels)?.lastMinute.ratio.value?.min ?? null,
-  },
-  createColumn({
-    id: "cache",
-    title: "HIT",
-    help: "prefix-cache hit ratio of the last poll",
-    priority: 12,
-    ...RATIO,
-    read: ({ figures }) => figures.lastPoll.prefixCacheHitRatio,
   }),
-  {
-    id: "gpu",
-    title: "GPU",
-    help: "its GPUs, and the utilization of the busiest; ↓ if one is throttled or slow",
-    align: "right",
-    priority: 13,
-    minWidth: GPU_WIDTH,
-    isRatio: true,
-    needs: "gpus",
+  cache: drawReading(({ figures }) => figures.lastPoll.prefixCacheHitRatio, formatPercent),
+  gpu: () => ({
     formatCell: formatGpuCell,
     getSortValue: (line) => getGpuMax(line, ({ utilizationRatio }) => utilizationRatio).value,
-  },
-  {
-    id: "trend",
-    title: "RUN 2 MIN",
-    help: "running requests over the last two minutes, newest on the right",
-    align: "left",
-    priority: 14,
-    minWidth: TREND_WIDTH,
+  }),
+  trend: () => ({
     formatCell: formatTrendCell,
     getSortValue: ({ figures }) => figures.running.value,
-  },
-  {
-    id: "share",
-    title: "SHARE@1m",
-    help: "share of its model's requests finished in the last minute",
-    align: "right",
-    priority: 15,
-    isRatio: true,
-    minWidth: PERCENT_WIDTH,
+  }),
+  share: () => ({
     formatCell: formatShareCell,
     getSortValue: ({ requestShare }) => requestShare.value,
-  },
-  createRateColumn("computed", "COMPUTED/S", {
-    priority: 16,
-    help: "prompt tokens per second, cached ones excluded",
-    read: (window) => window.computedPromptTokensPerSecond,
   }),
-  createLatencyColumn("e2e", { priority: 17, window: "lastMinute" }),
-  createLatencyColumn("queue", { priority: 18, window: "lastMinute" }),
-  createLatencyColumn("ttft", { priority: 19 }),
-  createLatencyColumn("itl", { priority: 20 }),
-  createColumn({
-    id: "gpu_memory",
-    title: "GPU MEM",
-    help: "memory usage of its fullest GPU, if known",
-    priority: 21,
-    needs: "gpus",
-    ...RATIO,
-    read: (line) => getGpuMax(line, computeMemoryRatio),
-  }),
-  createLatencyColumn("tpot", { priority: 22 }),
-  createLatencyColumn("e2e", { priority: 23 }),
-  createLatencyColumn("queue", { priority: 24 }),
-  createRateColumn("preemptions", "PREEMPT/S", {
-    priority: 25,
-    help: "preemptions per second",
-    read: (window) => window.preemptionsPerSecond,
-  }),
-  {
-    id: "kind",
-    title: "KIND",
-    help: "kind of server, if there are several",
-    align: "left",
-    priority: 7.5,
-    minWidth: KIND_WIDTH,
-    needs: "kinds",
-    risesFirst: true,
+  computed: drawRate((window) => window.computedPromptTokensPerSecond),
+  gpu_memory: drawReading((line) => getGpuMax(line, computeMemoryRatio), formatPercent),
+  preemptions: drawRate((window) => window.preemptionsPerSecond),
+  kind: () => ({
     formatCell: ({ kind }) => ({ text: cutText(kind, KIND_WIDTH), meaning: "dim" }),
     getSortValue: ({ kind }) => kind === "" ? null : kind,
-  },
-];
+  }),
+};
 
-export function startSort({ id, risesFirst }: Column): Sort {
-  return { columnId: id, isDescending: risesFirst !== true };
-}
-
-export const COLUMN_IDS: readonly string[] = COLUMNS.map(({ id }) => id);
+/** From left to right. */
+export const COLUMNS: readonly Column[] = COLUMN_ROWS.map((row) => {
+  const draw = row.latency === undefined ? DRAWINGS[row.id] : drawLatency(row.latency);
+  return { ...row, ...draw(row) };
+});
 
 /** Sets of columns for a question, in their order. */
 export const PRESETS: readonly (readonly [name: string, columnIds: readonly string[]])[] = [

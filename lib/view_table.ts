@@ -8,12 +8,12 @@ import { unicodeWidth } from "@std/cli/unicode-width";
 import type { Fleet } from "./state_fleet.ts";
 import { type ClickTarget, findSelected, type Ui } from "./state_ui.ts";
 import { cutText, cutTextStart, measureWidth } from "./text.ts";
+import { startSort } from "./view_column_table.ts";
 import {
   type Column,
   COLUMNS,
   createGroupLine,
   renderCell,
-  startSort,
   type TableLine,
 } from "./view_columns.ts";
 import { formatCount, formatLatency, formatPercent, formatRange } from "./view_format.ts";

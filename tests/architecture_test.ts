@@ -52,7 +52,6 @@ const TABLE_MODULES: ReadonlySet<string> = new Set([
   "cli_option_table",
   "dialect_vllm_metrics",
   "report",
-  "view_columns",
 ]);
 const MAX_FUNCTION_LINES = 70;
 

@@ -18,7 +18,7 @@ import { parseSort } from "../lib/cli_values.ts";
 import type { CredentialSource } from "../lib/scrape_credentials.ts";
 import type { Ui } from "../lib/state_ui.ts";
 import { revealSecret } from "../lib/text.ts";
-import { COLUMN_IDS } from "../lib/view_columns.ts";
+import { COLUMN_IDS } from "../lib/view_column_table.ts";
 import { choosePlainWidth } from "../lib/view.ts";
 import { chooseColorDepth, hasUtf8Locale } from "../lib/view_theme.ts";
 import { parseArguments } from "./fixtures/arguments.ts";

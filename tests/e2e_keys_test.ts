@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { BINDINGS } from "../lib/view_bindings.ts";
-import { COLUMN_IDS } from "../lib/view_columns.ts";
+import { COLUMN_IDS } from "../lib/view_column_table.ts";
 import { runProgram, waitFor } from "./program_runs.ts";
 import { needsProgram } from "./programs.ts";
 import {

@@ -15,7 +15,7 @@ import {
   sumSeries,
 } from "./recorded_server.ts";
 import { measureWidth } from "../lib/text.ts";
-import { COLUMN_IDS } from "../lib/view_columns.ts";
+import { COLUMN_IDS } from "../lib/view_column_table.ts";
 import { startVllmServer, type VllmServerOptions } from "./vllm_server.ts";
 
 /** The 95th percentile of what was observed between the scrapes, all engines and servers merged. */

@@ -5,12 +5,12 @@ import type { Alert } from "../lib/rules_alerts.ts";
 import { type Condition, createFinding } from "../lib/rules_finding.ts";
 import { DEFAULT_RULES } from "../lib/rules_table.ts";
 import type { State } from "../lib/state.ts";
+import { COLUMN_IDS } from "../lib/view_column_table.ts";
 import {
   type Cell,
   chooseKvCacheColor,
   chooseWaitingColor,
   type Column,
-  COLUMN_IDS,
   COLUMNS,
   createGroupLine,
   createRowLine,

@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
-import { COLUMN_IDS, COLUMNS, createRowLine } from "../lib/view_columns.ts";
+import { COLUMN_IDS } from "../lib/view_column_table.ts";
+import { COLUMNS, createRowLine } from "../lib/view_columns.ts";
 import {
   type FilterSubject,
   listLabelNames,

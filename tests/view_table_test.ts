@@ -2,7 +2,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { State } from "../lib/state.ts";
 import { createUi, type Ui } from "../lib/state_ui.ts";
 import { measureWidth } from "../lib/text.ts";
-import { COLUMN_IDS, COLUMNS, createRowLine, type TableLine } from "../lib/view_columns.ts";
+import { COLUMN_IDS } from "../lib/view_column_table.ts";
+import { COLUMNS, createRowLine, type TableLine } from "../lib/view_columns.ts";
 import { listVisibleRows } from "../lib/view_rows.ts";
 import { chooseColumns, type DrawnTable, renderTable } from "../lib/view_table.ts";
 import { createPaint, type Paint } from "../lib/view_theme.ts";
