@@ -4,7 +4,6 @@
  * @module
  */
 
-import { watchHosts } from "./app_hosts.ts";
 import {
   apply,
   dispatch,
@@ -18,7 +17,7 @@ import {
 import type { TerminalSize } from "./platform.ts";
 import { identifyLine } from "./rules_alerts.ts";
 import type { State } from "./state.ts";
-import { createPast, type PastMoment } from "./state_past.ts";
+import type { PastMoment } from "./state_past.ts";
 import {
   type ClickAction,
   type ClickTarget,
@@ -29,16 +28,7 @@ import {
   type UiContext,
 } from "./state_ui.ts";
 import { SYNCHRONIZED_MODE, type Terminal } from "./terminal.ts";
-import {
-  createKeyDecoder,
-  decodeKeys,
-  ESCAPE_TIMEOUT,
-  flushKeys,
-  isWaiting,
-  type KeyEvent,
-  type MouseActionEvent,
-  type TerminalEvent,
-} from "./terminal_keys.ts";
+import type { KeyEvent, MouseActionEvent, TerminalEvent } from "./terminal_keys.ts";
 import { sanitizeText } from "./text.ts";
 import { type Seconds, SECONDS_PER_MINUTE } from "./units.ts";
 import {
@@ -323,8 +313,12 @@ function handleEvent(screen: Screen, event: TerminalEvent): void {
 async function readKeys(screen: Screen): Promise<void> {
   const { session } = screen;
   const { platform, stop } = session;
-  let decoder = createKeyDecoder();
   let reading = platform.stdio.readStdin();
+  // Loaded once the first picture is drawn, as is all that it does not need.
+  const { createKeyDecoder, decodeKeys, ESCAPE_TIMEOUT, flushKeys, isWaiting } = await import(
+    "./terminal_keys.ts"
+  );
+  let decoder = createKeyDecoder();
   while (!stop.signal.aborted) {
     const isSilent = isWaiting(decoder) &&
       await Promise.race([
@@ -373,7 +367,8 @@ export type Course = (session: Session, show: () => Promise<void>) => Promise<vo
 const watch: Course = (session, show) => {
   const { platform, stop } = session;
   platform.sleep(HOSTS_PAUSE, stop.signal)
-    .then(() => watchHosts(session))
+    .then(() => import("./app_hosts.ts"))
+    .then(({ watchHosts }) => watchHosts(session))
     .catch((error) => stop.abort(error));
   return pollForever(session, show);
 };
@@ -394,11 +389,12 @@ export async function runLive(
   const screen = createScreen(session, terminal, layOut);
   const drawing = planDrawing(screen);
   session.onChange = drawing.plan;
-  session.past = createPast(session.state);
   const stopWatching = watchSignals(screen);
   const keys = readKeys(screen).catch((error) => stop.abort(error));
   try {
     await draw(screen);
+    const { createPast } = await import("./state_past.ts");
+    session.past = createPast(session.state);
     // The first picture does not wait for GPUs.
     await course(session, () => {
       session.past?.keep(session.state);

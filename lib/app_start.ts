@@ -11,7 +11,6 @@ import {
   lookAtScrapes,
   lookAtSlow,
 } from "./app_discovery.ts";
-import { sampleHostsOnce, watchHosts } from "./app_hosts.ts";
 import { createViewOptions, createWriter, isTextForm, printOnce } from "./app_output.ts";
 import type { DoctorFacts } from "./app_doctor.ts";
 import { print } from "./app_print.ts";
@@ -165,6 +164,7 @@ async function scrapeOnce(session: Session): Promise<void> {
     if (!stop.signal.aborted) await lookAtScrapes(session);
   };
   const scrapes = Promise.all([look(), ...[...watched.keys()].map((key) => poll(session, key))]);
+  const { sampleHostsOnce } = await import("./app_hosts.ts");
   await sampleHostsOnce(session, scrapes, { hasInterval });
   await Promise.all(reading);
 }
@@ -177,10 +177,16 @@ async function startSsh(session: Session): Promise<void> {
   await startSshHosts(session);
 }
 
+function beginHosts(session: Session): void {
+  // Loaded here: a live screen does so after its first picture.
+  import("./app_hosts.ts").then(({ watchHosts }) => watchHosts(session))
+    .catch((error) => session.stop.abort(error));
+}
+
 /** Polls as a live screen does, for a span. Resolves when it is over, or a signal ends it. */
 async function watchFor(session: Session, span: Seconds): Promise<void> {
   const { platform, stop } = session;
-  watchHosts(session).catch((error) => stop.abort(error));
+  beginHosts(session);
   const polling = pollForever(session, () => Promise.resolve());
   await Promise.race([polling, platform.sleep(span, stop.signal)]);
 }
@@ -206,7 +212,7 @@ async function runStream(session: Session): Promise<number | DiscoveryError> {
   const { options: { output }, stop } = session;
   const write = createWriter(session, isTextForm(output) ? "\n" : "");
   let refusal: DiscoveryError | null = null;
-  watchHosts(session).catch((error) => stop.abort(error));
+  beginHosts(session);
   await pollForever(session, async () => {
     refusal = await write();
     if (refusal !== null) stop.abort();

@@ -156,8 +156,9 @@ function parseCommand(text: string): Command {
   const commandLine = sanitizeText(masked, MAX_COMMAND_WIDTH);
   return {
     commandLine,
-    // Once: what follows asks this of every process and its ancestors.
-    serverName: identifyCommand(commandLine),
+    // Once: what follows asks this of every process and its ancestors. Names in brackets are those
+    // of kernel threads, of which a large machine has thousands.
+    serverName: commandLine.startsWith("[") ? null : identifyCommand(commandLine),
     arguments: commandLine.split(/\s+/),
   };
 }

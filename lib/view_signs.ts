@@ -23,28 +23,25 @@ function listRows(pattern: number): number {
   );
 }
 
-/** One sign for each pattern. */
-function createTable(convert: (rows: number) => string): string {
-  return Array.from({ length: 256 }, (_, pattern) => convert(listRows(pattern))).join("");
+/** Half blocks: the kernel's console font has no other heights (cp437.uni). */
+function drawBlock(rows: number): string {
+  return " ▄▀█"[(rows & 0b0011 ? 1 : 0) + (rows & 0b1100 ? 2 : 0)];
 }
 
-/** Half blocks: the kernel's console font has no other heights (cp437.uni). */
-const BLOCKS = createTable((rows) => " ▄▀█"[(rows & 0b0011 ? 1 : 0) + (rows & 0b1100 ? 2 : 0)]);
-
 /** Columns get `.`, `:`, `!` or `|` by their height; lines `.`, `'` or `:`. */
-const CHARACTERS = createTable((rows) => {
+function drawCharacter(rows: number): string {
   const height = [0b0000, 0b0001, 0b0011, 0b0111, 0b1111].indexOf(rows);
   if (height >= 0) return " .:!|"[height];
   return rows & 0b0011 ? (rows & 0b1100 ? ":" : ".") : "'";
-});
+}
 
-function convertBraille(line: string, table: string): string {
-  return line.replace(BRAILLE, (cell) => table[cell.charCodeAt(0) - FIRST_BRAILLE]);
+function convertBraille(line: string, draw: (rows: number) => string): string {
+  return line.replace(BRAILLE, (cell) => draw(listRows(cell.charCodeAt(0) - FIRST_BRAILLE)));
 }
 
 /** Replaces braille by half blocks. */
 function convertToBlocks(line: string): string {
-  return convertBraille(line, BLOCKS);
+  return convertBraille(line, drawBlock);
 }
 
 // deno-lint-ignore no-control-regex
@@ -54,7 +51,7 @@ const NON_ASCII = /[^\0-\x7f]/g;
 /** Replaces non-ASCII characters. */
 export function convertToAscii(line: string): string {
   if (ASCII_WITH_STYLES.test(line)) return line;
-  const known = convertBraille(line, CHARACTERS);
+  const known = convertBraille(line, drawCharacter);
   const plain = known.replace(
     NON_ASCII,
     (sign) => STAND_INS[SIGNS.indexOf(sign)] ?? sign,

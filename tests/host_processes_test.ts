@@ -153,6 +153,13 @@ Deno.test("parseProcessTable() parses procps output", () => {
   assertEquals(table.get(4800)?.startedSecondsAgo, null);
 });
 
+Deno.test("parseProcessTable() takes no kernel thread or zombie for a server", () => {
+  const line = (args: string) => `    9     2     0  01:00:00 root     ${args}\n`;
+  const name = (args: string) => parseProcessTable(line(args)).get(9)?.serverName;
+  assertEquals(name("/usr/bin/ollama serve"), "Ollama");
+  assertEquals(name("[kworker/0:1-ollama serve]"), null);
+});
+
 Deno.test("parseProcessTable() parses macOS output", () => {
   const table = parseProcessTable(MACOS);
   assertEquals(table.get(612)?.arguments, ["/opt/homebrew/bin/ollama", "serve"]);
