@@ -17,7 +17,7 @@ export interface VectorLog {
   /** Digits that do not fill a byte yet, and how many. */
   rest: number;
   restCount: number;
-  /** Lower and upper bound of the coder's interval. */
+  /** Of the coder (`createInterval`). */
   interval: Uint32Array;
   model: Model;
 }
@@ -48,6 +48,8 @@ const FIRST_ROOM = 128;
 const WORD = 32;
 /** Larger differences are written as other numbers, as they may lose digits. */
 const MAX_SIZE = 40;
+/** Of two. */
+const POWERS = Float64Array.from({ length: MAX_SIZE + 1 }, (_, i) => 2 ** i);
 const ONE = 0xffff;
 /** Odds beyond it would cost more, if wrong, than they save. */
 const MIN_ODDS = 16;
@@ -74,15 +76,25 @@ function createModel(length: number): Model {
   };
 }
 
+// Places in an interval after its lower and upper bound. They are kept there as numbers of 32 bits
+// beyond the heap's, which would be made anew for each bit.
+const MIDDLE = 2;
+/** Where within the interval the written bits lead. */
+const POSITION = 3;
+
+function createInterval(): Uint32Array {
+  return Uint32Array.of(0, 0xffffffff, 0, 0);
+}
+
 // Of closed logs, of which there are thousands.
 const NO_MODEL = createModel(0);
-const NO_INTERVAL = Uint32Array.of(0, 0xffffffff);
+const NO_INTERVAL = createInterval();
 
 export function createVectorLog(): VectorLog {
   const createList = () => ({ bytes: new Uint8Array(FIRST_ROOM), length: 0 });
   return {
     ...{ codes: createList(), digits: createList(), rest: 0, restCount: 0 },
-    ...{ interval: Uint32Array.of(0, 0xffffffff), model: NO_MODEL },
+    ...{ interval: createInterval(), model: NO_MODEL },
   };
 }
 
@@ -97,16 +109,16 @@ function writeByte(list: ByteList, byte: number): void {
   list.bytes[list.length++] = byte;
 }
 
-/** Upper bound of the part of the interval that is for 1. */
-function split(interval: Uint32Array, odds: number): number {
+/** Puts the upper bound of the part of the interval that is for 1 into `MIDDLE`. */
+function split(interval: Uint32Array, odds: number): void {
   const share = odds < MIN_ODDS ? MIN_ODDS : odds > ONE - MIN_ODDS ? ONE - MIN_ODDS : odds;
-  const [low, high] = [interval[0], interval[1]];
-  return low + Math.floor((high - low) / (ONE + 1) * share);
+  const low = interval[0];
+  interval[MIDDLE] = low + Math.floor((interval[1] - low) / (ONE + 1) * share);
 }
 
-function narrow(interval: Uint32Array, middle: number, bit: number): void {
-  if (bit === 1) interval[1] = middle;
-  else interval[0] = middle + 1;
+function narrow(interval: Uint32Array, bit: number): void {
+  if (bit === 1) interval[1] = interval[MIDDLE];
+  else interval[0] = interval[MIDDLE] + 1;
 }
 
 function hasCommonByte(interval: Uint32Array): boolean {
@@ -127,7 +139,8 @@ function createWriter(log: VectorLog): Coder {
   const { interval, codes, digits } = log;
   return {
     codeBit: (model, context, bit) => {
-      narrow(interval, split(interval, model.odds[context]), bit);
+      split(interval, model.odds[context]);
+      narrow(interval, bit);
       learn(model, context, bit);
       for (; hasCommonByte(interval); dropByte(interval)) writeByte(codes, interval[1] >>> 24);
       return bit;
@@ -135,8 +148,8 @@ function createWriter(log: VectorLog): Coder {
     codeDigits: (value, count) => {
       for (let left = count, digits16 = value; left > 0; left -= 16) {
         const part = left < 16 ? left : 16;
-        log.rest |= digits16 % 2 ** part << log.restCount;
-        digits16 = Math.floor(digits16 / 2 ** part);
+        log.rest |= (digits16 & (1 << part) - 1) << log.restCount;
+        digits16 >>>= part;
         log.restCount += part;
         for (; log.restCount >= 8; log.restCount -= 8, log.rest >>>= 8) {
           writeByte(digits, log.rest & 0xff);
@@ -162,18 +175,17 @@ function closeLog({ codes, digits, interval, rest }: VectorLog) {
 
 function createReader(log: VectorLog): Coder {
   const { codes, digits } = closeLog(log);
-  /** The third is where within the interval the written bits lead. */
-  const interval = Uint32Array.of(0, 0xffffffff, 0);
+  const interval = createInterval();
   let [codesRead, digitsRead, rest, restCount] = [0, 0, 0, 0];
   const shift = (): void => {
-    interval[2] = interval[2] << 8 | (codes[codesRead++] ?? 0);
+    interval[POSITION] = interval[POSITION] << 8 | (codes[codesRead++] ?? 0);
   };
   for (let i = 0; i < 4; i++) shift();
   return {
     codeBit: (model, context) => {
-      const middle = split(interval, model.odds[context]);
-      const bit = interval[2] <= middle ? 1 : 0;
-      narrow(interval, middle, bit);
+      split(interval, model.odds[context]);
+      const bit = interval[POSITION] <= interval[MIDDLE] ? 1 : 0;
+      narrow(interval, bit);
       learn(model, context, bit);
       for (; hasCommonByte(interval); dropByte(interval)) shift();
       return bit;
@@ -183,7 +195,7 @@ function createReader(log: VectorLog): Coder {
       for (let read = 0; read < count; read += 16) {
         const part = count - read < 16 ? count - read : 16;
         for (; restCount < part; restCount += 8) rest |= digits[digitsRead++] << restCount;
-        value += (rest & 2 ** part - 1) * 2 ** read;
+        value += (rest & (1 << part) - 1) * POWERS[read];
         rest >>>= part;
         restCount -= part;
       }
@@ -213,22 +225,34 @@ function isWholeSurprise(value: number, before: number, expected: number): boole
     !Object.is(value, -0);
 }
 
+/** Binary digits after the first. */
+function countDigits(amount: number): number {
+  if (amount === 0) return 0;
+  return amount < POWERS[WORD]
+    ? WORD - 1 - Math.clz32(amount)
+    : 2 * WORD - 1 - Math.clz32(amount / POWERS[WORD]);
+}
+
+/** More digits than a word has. */
+function codeLong(coder: Coder, value: number, size: number): number {
+  return coder.codeDigits(value % POWERS[WORD], WORD) +
+    POWERS[WORD] * coder.codeDigits(Math.floor(value / POWERS[WORD]), size - WORD);
+}
+
 /** Sign, number of digits after the first, and those. */
 function codeWhole(coder: Coder, model: Model, surprise: number, at: number): number {
   const { sizes } = model;
   const first = sizes.length;
   const isNegative = coder.codeBit(model, first + IS_NEGATIVE, surprise < 0 ? 1 : 0) === 1;
   const amount = Math.abs(surprise);
-  const wanted = amount === 0 ? 0 : Math.floor(Math.log2(amount));
+  const wanted = countDigits(amount);
   const context = first + FIRST_SIZE + SIZES * sizes[at];
   let size = 0;
   while (coder.codeBit(model, context + size, size < wanted ? 1 : 0) === 1) size++;
   sizes[at] = Math.min(size, MAX_KNOWN_SIZE);
-  const upper = Math.max(0, size - WORD);
-  const lower = size - upper;
-  const rest = amount - 2 ** size;
-  const value = 2 ** size + coder.codeDigits(rest % 2 ** lower, lower) +
-    2 ** lower * coder.codeDigits(Math.floor(rest / 2 ** lower), upper);
+  const rest = amount - POWERS[size];
+  const value = POWERS[size] +
+    (size <= WORD ? coder.codeDigits(rest, size) : codeLong(coder, rest, size));
   return isNegative ? -value : value;
 }
 
