@@ -245,7 +245,7 @@ function runCommand(screen: Screen, command: Command): void {
   else if (isLook(command)) look(screen, command);
   else if (command === "open" && shown === "overview" && page === "events") openEvent(screen);
   else apply(screen.session, { kind: "command", command, context: getContext(screen) });
-  if (command === "faster") wake(session);
+  if (command === "faster" || command === "slower") wake(session);
   if (command === "pause") screen.sought = null;
   if (session.state.ui.screen === "log") session.onLogShown();
   // It is of the newest scrapes.

@@ -35,6 +35,8 @@ export interface Watched {
   wasSimultaneous: boolean;
   /** Number of endpoints watched before it. */
   readonly index: number;
+  /** When it is due next, as of the last `wake` or its newest scrape. */
+  nextAt: Seconds;
 }
 
 interface Waiter {
@@ -143,6 +145,7 @@ export function watchEndpoint(
     requestedAt: -Infinity,
     wasSimultaneous: true,
     index: watched.size,
+    nextAt: Infinity,
   });
   wake(session);
 }
@@ -176,6 +179,10 @@ export function takeInstant(session: Session, isRound = false): void {
 
 /** Wakes all loops: endpoints, interval or session have changed. */
 export function wake(session: Session): void {
+  for (const known of session.state.endpoints) {
+    const one = session.watched.get(known.endpoint.key);
+    if (one !== undefined) one.nextAt = getDueTime(session, one, known);
+  }
   session.nextDueAt = getNextDueTime(session);
   for (const { end } of session.waiters) end();
 }
@@ -185,7 +192,8 @@ function wakeAfterScrape(session: Session, key: string): void {
   const watched = session.watched.get(key);
   const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
   if (watched !== undefined && known !== undefined) {
-    session.nextDueAt = Math.min(session.nextDueAt, getDueTime(session, watched, known));
+    watched.nextAt = getDueTime(session, watched, known);
+    session.nextDueAt = Math.min(session.nextDueAt, watched.nextAt);
   }
   for (const { isOver, end } of session.waiters) if (isOver()) end();
 }
@@ -283,32 +291,28 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
 }
 
 /** Of endpoints without a scrape under way. */
-function getNextDueTime(session: Session): Seconds {
-  const { state, watched, busy } = session;
+function getNextDueTime({ watched, busy }: Session): Seconds {
   let next = Infinity;
-  for (const known of state.endpoints) {
-    const one = watched.get(known.endpoint.key);
-    if (one === undefined || busy.has(known.endpoint.key)) continue;
-    next = Math.min(next, getDueTime(session, one, known));
-  }
+  watched.forEach(({ nextAt }, key) => {
+    if (nextAt < next && !busy.has(key)) next = nextAt;
+  });
   return next;
 }
 
 function pollDue(session: Session): void {
   const { platform, state, watched, busy } = session;
   const now = platform.monotonicSeconds();
-  for (const known of state.endpoints) {
-    const one = watched.get(known.endpoint.key);
-    if (one === undefined || busy.has(known.endpoint.key)) continue;
-    const dueAt = getDueTime(session, one, known);
-    if (dueAt > now) continue;
-    one.wasSimultaneous = one.requestedAt !== null || startsWindow(known);
+  watched.forEach((one, key) => {
+    const { nextAt: dueAt } = one;
+    if (dueAt > now || busy.has(key)) return;
+    const known = state.endpoints.find(({ endpoint }) => endpoint.key === key);
+    one.wasSimultaneous = one.requestedAt !== null || (known !== undefined && startsWindow(known));
     one.requestedAt = null;
     // A late endpoint keeps its place. A very late one (the machine slept, or the interval shrank)
     // starts over: two scrapes must not come close together.
     one.dueAt = now - dueAt > session.state.interval / 2 ? now : dueAt;
-    pollEndpoint(session, one.endpoint.key).catch((error) => session.stop.abort(error));
-  }
+    pollEndpoint(session, key).catch((error) => session.stop.abort(error));
+  });
   session.nextDueAt = getNextDueTime(session);
 }
 

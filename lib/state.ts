@@ -279,10 +279,11 @@ function updateEndpoint(
   key: string,
   change: (known: EndpointState) => EndpointState,
 ): State {
-  return {
-    ...state,
-    endpoints: state.endpoints.map((known) => known.endpoint.key === key ? change(known) : known),
-  };
+  const { endpoints } = state;
+  const index = endpoints.findIndex(({ endpoint }) => endpoint.key === key);
+  return index < 0
+    ? state
+    : { ...state, endpoints: endpoints.with(index, change(endpoints[index])) };
 }
 
 function evaluateState(state: State): State {
