@@ -204,17 +204,6 @@ function listEntries(
   return entries.sort((a, b) => a.samples[0] - b.samples[0]);
 }
 
-type ValueReader = (values: Float64Array) => EngineExposition;
-
-function createValueReader(series: DialectSeries): ValueReader {
-  // Only the reader is kept, not a layout with its body.
-  const read: ValueReader = (values) => ({
-    ...buildExposition(series, values),
-    body: { values, read },
-  });
-  return read;
-}
-
 function isDeclared(
   { families }: Vocabulary,
   declared: DialectSeries["declared"],
@@ -233,20 +222,17 @@ function listDeclared({ declared, vocabulary }: DialectSeries): DialectSeries["d
   return new Set([...declared, ...counted]);
 }
 
-function buildExposition(
-  series: DialectSeries,
-  values: Float64Array,
-): Omit<EngineExposition, "body"> {
-  const { configs, summary, engines, server, vocabulary, metricPrefix } = series;
-  const { conclude, carriesOthers } = vocabulary.dialect;
+/** What is the same for all bodies of the same series. */
+function createContext(series: DialectSeries) {
+  const { engines, vocabulary, metricPrefix } = series;
   const declared = listDeclared(series);
   // Those derived from them appear with them.
   const derivedKeys = declared === series.declared ? [] : vocabulary.dialect.derivedKeys ?? [];
   const declaredKeys = new Set([...[...declared].map(({ key }) => key), ...derivedKeys]);
-  const common = {
+  return {
     declaredKeys,
     server: vocabulary.server,
-    conclude,
+    conclude: vocabulary.dialect.conclude,
     findRow: (name: string) => vocabulary.families.get(name),
     isDeclared: (name: string) => isDeclared(vocabulary, declared, name),
     shared: series.shared,
@@ -257,12 +243,20 @@ function buildExposition(
           .map(({ series }) => series),
       }),
     blank: createAbsentSample(declaredKeys, vocabulary.dialect),
-    values,
     known: new Map(),
+    aliases: new Map(engines.flatMap(listAliases)),
   };
+}
+
+function buildExposition(
+  series: DialectSeries,
+  context: ReturnType<typeof createContext>,
+  values: Float64Array,
+): Omit<EngineExposition, "body"> {
+  const { configs, summary, engines, server, vocabulary, metricPrefix } = series;
   const finish = (builder: EngineBuilder): EngineSample => {
     const configuration = configs.get(builder.engine) ?? configs.get("") ?? new Map();
-    return buildEngine(builder, { ...common, configuration });
+    return buildEngine(builder, { ...context, values, configuration });
   };
   const samples = engines.map(finish);
   const created = samples.flatMap((engine) => engine.created.value ?? []);
@@ -272,7 +266,7 @@ function buildExposition(
     engines: samples,
     server: server === null ? null : finish(server),
     lora: collectLora(series, values),
-    aliases: new Map(engines.flatMap(listAliases)),
+    aliases: context.aliases,
     metricPrefix,
     processStart: series.processStart < 0
       ? absent("missing")
@@ -282,11 +276,25 @@ function buildExposition(
       [...series.httpSamples].map(([status, numbers]) => [status, sumOf(numbers)]),
     ),
     ...summary,
-    engineFamilyCount: carriesOthers && engines.length === 0 ? 0 : series.declared.size,
+    engineFamilyCount: vocabulary.dialect.carriesOthers && engines.length === 0
+      ? 0
+      : series.declared.size,
     hasUnnamedEngines: series.hasUnnamedEngines,
     hasTooManyEngines: series.hasTooManyEngines,
     familyNames: series.familyNames,
   };
+}
+
+type ValueReader = (values: Float64Array) => EngineExposition;
+
+function createValueReader(series: DialectSeries): ValueReader {
+  const context = createContext(series);
+  // Only the reader is kept, not a layout with its body.
+  const read: ValueReader = (values) => ({
+    ...buildExposition(series, context, values),
+    body: { values, read },
+  });
+  return read;
 }
 
 /** The body must not change while it is read. */

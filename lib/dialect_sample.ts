@@ -375,6 +375,11 @@ function buildHistogram(parts: HistogramParts, { values, known }: BuildContext):
   return { bounds: parts.order.bounds, counts, sum: combineSum(parts, values) };
 }
 
+function areNumbers(counts: Float64Array): boolean {
+  for (let i = 0; i < counts.length; i++) if (Number.isNaN(counts[i])) return false;
+  return true;
+}
+
 /** `initializing` if declared, `unsupported` without a row. */
 export function createAbsentSample(
   declaredKeys: BuildContext["declaredKeys"],
@@ -437,7 +442,7 @@ function buildFigures(
       continue;
     }
     const histogram = buildHistogram(parts, context);
-    if (!histogram.counts.some(Number.isNaN)) histograms[row.key] = histogram;
+    if (areNumbers(histogram.counts)) histograms[row.key] = histogram;
   }
   for (const [row, family] of builder.labelled) {
     const children = isOneOf(LABELLED_KEYS, row.key) ? combineFamily(family, values) : null;

@@ -111,7 +111,8 @@ export function subtractHistogram(
 ): Histogram | "restarted" | "bounds_differ" {
   if (!haveSameBounds(later, earlier)) return "bounds_differ";
   if (isBelow(later, earlier)) return "restarted";
-  const counts = later.counts.map((count, i) => count - earlier.counts[i]);
+  const counts = new Float64Array(later.counts.length);
+  for (let i = 0; i < counts.length; i++) counts[i] = later.counts[i] - earlier.counts[i];
   return { bounds: later.bounds, counts, sum: later.sum - earlier.sum };
 }
 
