@@ -46,10 +46,10 @@ const MIN_REDRAW_INTERVAL: Seconds = 0.03;
 /** Maximum wait for the rest of a round when few endpoints are watched. */
 const MAX_ROUND_WAIT: Seconds = 0.25;
 /**
- * Minimum time between redraws caused by scrapes of many endpoints, which never end. Not quite a
- * part of an interval, so that the drawing at its end serves for both.
+ * Minimum time between redraws caused by scrapes of many endpoints, which never end: evaluating
+ * hundreds takes its time. The drawing at the end of each short interval serves for them.
  */
-const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 1.05;
+const MIN_SCRAPE_REDRAW_INTERVAL: Seconds = 2.1;
 /** The same as a part of the interval: slow polls change little in a second. */
 const SCRAPE_REDRAW_SHARE = 0.525;
 
@@ -60,7 +60,7 @@ const HOSTS_PAUSE: Seconds = 0.05;
  * Until then keys redraw from the last evaluated state: evaluating hundreds of endpoints is too
  * slow for a key.
  */
-const MAX_SCENE_AGE: Seconds = 1.5;
+const MAX_SCENE_AGE: Seconds = 2.5;
 const WHEEL_LINES = 3;
 
 type Screen = ReturnType<typeof createScreen>;
