@@ -15,7 +15,7 @@ import type {
   Target,
 } from "./dialect_model.ts";
 import { markOff, markUnshared } from "./dialect_shared.ts";
-import { type BucketOrder, type Histogram, orderBuckets } from "./histogram.ts";
+import { type BucketOrder, hasNumbers, type Histogram, orderBuckets } from "./histogram.ts";
 import {
   combineSamples,
   COUNTER_KEYS,
@@ -375,11 +375,6 @@ function buildHistogram(parts: HistogramParts, { values, known }: BuildContext):
   return { bounds: parts.order.bounds, counts, sum: combineSum(parts, values) };
 }
 
-function areNumbers(counts: Float64Array): boolean {
-  for (let i = 0; i < counts.length; i++) if (Number.isNaN(counts[i])) return false;
-  return true;
-}
-
 /** `initializing` if declared, `unsupported` without a row. */
 export function createAbsentSample(
   declaredKeys: BuildContext["declaredKeys"],
@@ -442,7 +437,7 @@ function buildFigures(
       continue;
     }
     const histogram = buildHistogram(parts, context);
-    if (areNumbers(histogram.counts)) histograms[row.key] = histogram;
+    if (hasNumbers(histogram)) histograms[row.key] = histogram;
   }
   for (const [row, family] of builder.labelled) {
     const children = isOneOf(LABELLED_KEYS, row.key) ? combineFamily(family, values) : null;

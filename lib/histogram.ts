@@ -39,6 +39,12 @@ export function countObservations(histogram: Histogram): number {
   return histogram.counts.length === 0 ? 0 : histogram.counts[histogram.counts.length - 1];
 }
 
+/** False if a count is NaN. */
+export function hasNumbers({ counts }: Histogram): boolean {
+  for (let i = 0; i < counts.length; i++) if (Number.isNaN(counts[i])) return false;
+  return true;
+}
+
 export function haveSameBounds(
   a: Pick<Histogram, "bounds">,
   b: Pick<Histogram, "bounds">,

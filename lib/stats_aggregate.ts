@@ -132,6 +132,32 @@ function createAbsentFigures(reason: AbsenceReason): LatencyFigures {
   return { p50: none, p95: none, p99: none, mean: none, samples: none, histogram: null };
 }
 
+/** Of a histogram with observations. Few of its quantiles are ever read: they are computed then. */
+class MergedLatency implements LatencyFigures {
+  constructor(
+    readonly histogram: Histogram,
+    readonly mean: Reading<Seconds>,
+    readonly samples: Reading,
+  ) {}
+
+  get p50(): Reading<Quantile> {
+    return this.#getQuantile(0.5);
+  }
+
+  get p95(): Reading<Quantile> {
+    return this.#getQuantile(0.95);
+  }
+
+  get p99(): Reading<Quantile> {
+    return this.#getQuantile(0.99);
+  }
+
+  #getQuantile(q: number): Reading<Quantile> {
+    const found = computeQuantile(this.histogram, q);
+    return found === null ? absent("unsupported") : present(found);
+  }
+}
+
 /**
  * Seconds. Absent with the first reason if no histogram is present, `bounds_differ` if they cannot
  * be merged (vLLM before and after 0.8.4), `no_samples` if empty.
@@ -151,19 +177,9 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
   );
   const samples: Reading = isPartial ? { value: count, partial: true } : present(count);
   if (count === 0) return { ...createAbsentFigures("no_samples"), samples };
-  const quantile = (q: number): Reading<Quantile> => {
-    const found = computeQuantile(merged, q);
-    return found === null ? absent("unsupported") : present(found);
-  };
-  return {
-    p50: quantile(0.5),
-    p95: quantile(0.95),
-    p99: quantile(0.99),
-    // A clock that jumps makes durations below 0 (vLLM #49135).
-    mean: Number.isFinite(merged.sum) ? checkReading(merged.sum / count) : absent("missing"),
-    samples,
-    histogram: merged,
-  };
+  // A clock that jumps makes durations below 0 (vLLM #49135).
+  const mean = Number.isFinite(merged.sum) ? checkReading(merged.sum / count) : absent("missing");
+  return new MergedLatency(merged, mean, samples);
 }
 
 /** Absent over kinds of servers, and if they define the latency differently. */
@@ -320,8 +336,8 @@ export function computeSinceStart(
     ...markSinceStart({ ...readings, ...ratios, draftAcceptanceRatio, meanAcceptanceLength }),
     acceptanceRatioByPosition: new Map(),
     latency: createRecord(LATENCY_KEYS, (key) => {
-      const { histogram, ...marked } = latency[key];
-      return { ...markSinceStart(marked), histogram };
+      const { p50, p95, p99, mean, samples, histogram } = latency[key];
+      return { ...markSinceStart({ p50, p95, p99, mean, samples }), histogram };
     }),
   };
 }
