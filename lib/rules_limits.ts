@@ -8,7 +8,7 @@ import type { GpuOutlier } from "./gpu_model.ts";
 import { type EngineSample, type Figures, type FLAG_KEYS, sumCounts } from "./model.ts";
 import { isPresent } from "./reading.ts";
 import { MIN_SPAN } from "./rules_table.ts";
-import { getPackedCounter, getPackedGauge, type SamplePoint } from "./stats_samples.ts";
+import { getGaugeNumber, getPackedCounter, type SamplePoint } from "./stats_samples.ts";
 import { computeMedian } from "./stats_significance.ts";
 import { getPeakValues, type Peaks, type PeakValues } from "./stats_totals.ts";
 import type { ReplicaSample } from "./stats_window.ts";
@@ -78,7 +78,7 @@ export interface Limit {
 export const NO_LIMIT: Limit = { kind: "unknown", span: 0, evidence: {} };
 
 function getWaiting({ packed }: SamplePoint): number {
-  return getPackedGauge(packed, "waiting").value ?? NaN;
+  return getGaugeNumber(packed, "waiting");
 }
 
 /** Returns the newest samples that agree with the newest on whether requests wait. */
@@ -163,8 +163,8 @@ export function computeLimit(
   const isStuck = trace[trace.length - 1].at - movedAt >= STUCK_SPAN;
   if (isStuck) return { ...NO_LIMIT, span };
   if (span < MIN_SPAN || tail.length < MIN_POINTS) return findMostlyServed(trace, span);
-  const running = tail.map(({ packed }) => getPackedGauge(packed, "running").value ?? NaN);
-  const kv = tail.map(({ packed }) => getPackedGauge(packed, "kvCacheUsageRatio").value ?? NaN);
+  const running = tail.map(({ packed }) => getGaugeNumber(packed, "running"));
+  const kv = tail.map(({ packed }) => getGaugeNumber(packed, "kvCacheUsageRatio"));
   const evidence = keepFinite({
     running: computeMedian(running),
     runningPeak: peaks.running?.value ?? NaN,

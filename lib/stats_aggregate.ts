@@ -188,7 +188,8 @@ export function keepDefinition(
   key: LatencyKey,
   histograms: readonly Reading<Histogram>[],
 ): readonly Reading<Histogram>[] {
-  if (replicas.length === 1) return histograms;
+  const server = replicas[0]?.sample.server;
+  if (replicas.every(({ sample }) => sample.server === server)) return histograms;
   const definitions = new Set(
     replicas.filter((_, i) => isPresent(histograms[i]))
       .map(({ sample: { server } }) => `${server.name}\n${server.latencyDefinitions[key] ?? ""}`),

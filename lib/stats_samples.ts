@@ -184,6 +184,12 @@ export function getPackedGauge(packed: PackedSample, key: MeanKey): Reading {
   return getSlot(packed, MEAN_KEYS.indexOf(key));
 }
 
+/** NaN if absent. */
+export function getGaugeNumber(packed: PackedSample, key: MeanKey): number {
+  const slot = packed.form.slots[MEAN_KEYS.indexOf(key)];
+  return typeof slot === "number" ? packed.numbers[packed.from + slot] : NaN;
+}
+
 export function getPackedCounter(packed: PackedSample, key: CounterKey): Reading {
   return getSlot(packed, FIRST_COUNTER + COUNTER_KEYS.indexOf(key));
 }
@@ -280,19 +286,20 @@ export function createSamplePoint(
 
 /** Averages a gauge over time. Absent for the newest sample's reason if that has none. */
 export function computeHistoryMean(trace: readonly SamplePoint[], key: MeanKey): Reading {
-  const values = trace.map(({ packed }) => getPackedGauge(packed, key));
-  const newest = values[values.length - 1];
+  const newest = getPackedGauge(trace[trace.length - 1].packed, key);
   if (!isPresent(newest)) return newest;
   let area = 0;
   let span = 0;
+  let before = getGaugeNumber(trace[0].packed, key);
   for (let i = 1; i < trace.length; i++) {
-    const before = values[i - 1];
-    const after = values[i];
+    const after = getGaugeNumber(trace[i].packed, key);
     // It may have appeared later than other metrics.
-    if (!isPresent(before) || !isPresent(after)) continue;
-    const time = trace[i].at - trace[i - 1].at;
-    area += time * (before.value + after.value) / 2;
-    span += time;
+    if (!Number.isNaN(before) && !Number.isNaN(after)) {
+      const time = trace[i].at - trace[i - 1].at;
+      area += time * (before + after) / 2;
+      span += time;
+    }
+    before = after;
   }
   return span === 0 ? absent("first_scrape") : present(area / span);
 }

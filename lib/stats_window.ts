@@ -233,8 +233,8 @@ function extendHistories(
     isWithinMinute(point.at, at) || point.at === newest?.at;
   const extended = new Map<string, readonly SamplePoint[]>();
   for (const [key, trace] of histories) {
-    const kept = trace.filter(isUseful);
-    if (kept.length > 0) extended.set(key, kept);
+    const first = trace.findIndex(isUseful);
+    if (first >= 0) extended.set(key, first === 0 ? trace : trace.slice(first));
   }
   const keys = engines.map(identifyEngine);
   const packed = packSamples(engines, keys.map((key) => histories.get(key)?.at(-1)?.packed.form));
