@@ -20,7 +20,7 @@ import { getHostAndPort, type TypedEndpoint } from "./endpoint.ts";
 import { LOCAL_HOST } from "./host.ts";
 import type { LaunchInfo, ServerInfo } from "./model.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
-import { isScrapeFailure } from "./scrape.ts";
+import { isScrapeFailure } from "./scrape_pool.ts";
 import { fetchServerIdentity, VERSION_PATH } from "./scrape_server_info.ts";
 import { type EndpointState, listEngines } from "./state_endpoint.ts";
 import { getHostName } from "./state_fleet.ts";

@@ -27,7 +27,7 @@ import type { Platform } from "./platform.ts";
 import type { BlockTimes } from "./record_block.ts";
 import type { ReadEntry } from "./record_file.ts";
 import { DEFAULT_RULES } from "./rules_table.ts";
-import { createScrapePool } from "./scrape.ts";
+import { createScrapePool } from "./scrape_pool.ts";
 import type { Replay, State } from "./state.ts";
 import { createPast } from "./state_past.ts";
 import type { Command } from "./state_ui.ts";

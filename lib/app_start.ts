@@ -49,7 +49,7 @@ import {
 import { joinNotices, type Source } from "./discovery_source.ts";
 import type { KeptScrape } from "./model.ts";
 import type { Platform } from "./platform.ts";
-import { createScrapePool, type ScrapePool } from "./scrape.ts";
+import { createScrapePool, type ScrapePool } from "./scrape_pool.ts";
 import { loadAuthorities } from "./scrape_credentials.ts";
 import { createState } from "./state.ts";
 import type { RestoredScrapes } from "./state_file.ts";

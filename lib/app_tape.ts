@@ -8,6 +8,7 @@
 import { isRecorded } from "./app_record.ts";
 import { apply, type Session } from "./app_session.ts";
 import { describeFileError } from "./files.ts";
+import type { EngineReader } from "./dialect_reader.ts";
 import { isRecord } from "./json.ts";
 import type { Moment } from "./cli_values.ts";
 import type { Endpoint } from "./model.ts";
@@ -16,7 +17,7 @@ import { START_STREAM } from "./record.ts";
 import type { BlockTimes } from "./record_block.ts";
 import { type FoundBlock, listBlocks, readBlock, type ReadEntry } from "./record_file.ts";
 import { decodeValue } from "./record_values.ts";
-import { composeScrape, type ScrapeFrame } from "./scrape.ts";
+import { composeScrape, createReader, type ScrapeFrame } from "./scrape.ts";
 import { createState, type Message, type State } from "./state.ts";
 import { quote } from "./text.ts";
 import { type EpochSeconds, SECONDS_PER_DAY } from "./units.ts";
@@ -78,14 +79,14 @@ export function createEntryReader(
   { pool }: Pick<Session, "pool">,
   { metricPrefix }: Pick<TapeStart, "metricPrefix">,
 ): EntryReader {
-  const readers = new Map<string, ReturnType<typeof pool.createReader>>();
+  const readers = new Map<string, EngineReader>();
   return (entry) => {
     if (!entry.stream.startsWith("scraped ")) return parseMessage(entry);
     const frame = decodeValue(entry.value);
     if (!isRecord(frame) || typeof frame.endpointKey !== "string") return null;
     const { isBinary, ...rest } = frame;
     const body = encodeBody(entry.text ?? "", isBinary === true);
-    const reader = readers.get(frame.endpointKey) ?? pool.createReader({ metricPrefix });
+    const reader = readers.get(frame.endpointKey) ?? createReader(pool, { metricPrefix });
     readers.set(frame.endpointKey, reader);
     const known = { ...rest, bytes: body.length } as unknown as ScrapeFrame;
     return { kind: "scraped", scrape: composeScrape(known, finishSteps(reader(body))) };

@@ -32,7 +32,9 @@ import { findCommandLineOf, listInnerServersOf } from "./host_commands.ts";
 import type { ProcessLister } from "./host_processes.ts";
 import type { Endpoint } from "./model.ts";
 import type { Platform } from "./platform.ts";
-import { createSaidLaunch, createScraper, type ScrapePool, type Scraper } from "./scrape.ts";
+import type { Scraper } from "./scrape.ts";
+import { createLateScraper } from "./scrape_late.ts";
+import { createSaidLaunch, type ScrapePool } from "./scrape_pool.ts";
 import { type EndpointAccess, openAccess } from "./scrape_credentials.ts";
 import type { PageClient } from "./scrape_page.ts";
 import type { Seconds } from "./units.ts";
@@ -354,7 +356,7 @@ export async function openEndpoint(
   const serverName = engines.get(typed.endpoint.key) ?? engines.get(null);
   const known = serverName === undefined ? marked.endpoint : { ...marked.endpoint, serverName };
   const endpoint = warnOfPlainText(known, access);
-  const scraper = await createScraper(platform, endpoint, {
+  const scraper = createLateScraper(platform, endpoint, {
     access,
     timeout,
     metricPrefix,

@@ -37,7 +37,7 @@ import {
   stripUrl,
   takeModels,
 } from "./scrape_attempt.ts";
-import { createBufferPool, inflateBody, readBody } from "./scrape_body.ts";
+import { inflateBody, readBody } from "./scrape_body.ts";
 import type { EndpointAccess } from "./scrape_credentials.ts";
 import {
   describeBodyError,
@@ -51,6 +51,7 @@ import {
   looksLikeMarkup,
   type Problem,
 } from "./scrape_errors.ts";
+import { createSaidLaunch, createScrapePool, type ScrapePool } from "./scrape_pool.ts";
 import type { ModelList } from "./scrape_server_info.ts";
 import type { Bytes, Seconds } from "./units.ts";
 
@@ -73,25 +74,6 @@ export interface Scraper {
 interface IdentifyingScraper extends Scraper {
   /** The kind of server, if it is known before its metrics; else `null`. */
   readonly getServerName: () => string | null;
-}
-
-/** What the scrapers of one session share. */
-export interface ScrapePool {
-  readonly buffers: ReturnType<typeof createBufferPool>;
-  readonly createReader: ReturnType<typeof createReaderFactory>;
-  /** Ends when the newest body is parsed. */
-  lastReading: Promise<unknown>;
-  /** To be told of the body of each good scrape, which lasts as long as the call. */
-  onBody: ((endpointKey: string, body: Uint8Array) => void) | null;
-}
-
-export function createScrapePool(): ScrapePool {
-  return {
-    buffers: createBufferPool(),
-    createReader: createReaderFactory(),
-    lastReading: Promise.resolve(),
-    onBody: null,
-  };
 }
 
 interface ScrapeAttempt extends Attempt {
@@ -125,10 +107,6 @@ function createPatience(timeout: Seconds): {
 const ANOTHER_SERVER: ReadonlySet<FailureKind> = new Set([
   ...["refused", "reset", "not_found", "not_exposition", "other_server", "html"] as const,
 ]);
-
-export function isScrapeFailure<F extends ScrapeFailure>(outcome: Scrape | F): outcome is F {
-  return "kind" in outcome;
-}
 
 /** Settles as `promise`, but rejects as soon as the signal aborts. */
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -304,38 +282,43 @@ function explainError(
   return proxyProblem ?? describeNetworkError(error, shown);
 }
 
-/** Without a look at processes. */
-export function createSaidLaunch({ commandLine }: Endpoint): Launch {
-  return { findCommandLine: () => Promise.resolve(commandLine ?? null), listInner: undefined };
-}
-
 /** For certificates that turn out to be unusable. */
 function createBrokenClient(error: unknown): HttpClient {
   return { get: () => Promise.reject(error), close: () => {} };
 }
 
+export interface ScraperOptions {
+  readonly access: EndpointAccess;
+  /** From request to last byte; doubled after each timeout, up to `MAX_PATIENCE`. */
+  readonly timeout: Seconds;
+  readonly metricPrefix: string | null;
+  /** By default its own. */
+  readonly pool?: ScrapePool;
+  /** Asks a server of unknown kind who it is, before anything else. */
+  readonly identifies?: boolean;
+  /** What can be found out about its process; by default what the endpoint says. */
+  readonly launch?: Launch;
+}
+
+/** Creates readers that share what they have read with those of the session. */
+export function createReader(
+  pool: ScrapePool,
+  options: { readonly metricPrefix: string | null },
+): EngineReader {
+  return (pool.createReader ??= createReaderFactory())(options);
+}
+
 /**
  * Keeps the connection, and starts at the URL that the last good scrape was redirected to.
- * @param options.timeout From request to last byte; doubled after each timeout, up to `MAX_PATIENCE`.
  */
 export async function createScraper(
   platform: Platform,
   endpoint: Endpoint,
-  options: {
-    readonly access: EndpointAccess;
-    readonly timeout: Seconds;
-    readonly metricPrefix: string | null;
-    /** By default its own. */
-    readonly pool?: ScrapePool;
-    /** Asks a server of unknown kind who it is, before anything else. */
-    readonly identifies?: boolean;
-    /** What can be found out about its process; by default what the endpoint says. */
-    readonly launch?: Launch;
-  },
+  options: ScraperOptions,
 ): Promise<IdentifyingScraper> {
   const { access, timeout, metricPrefix, pool = createScrapePool(), identifies = false } = options;
   const client = await platform.createHttpClient(access.transport).catch(createBrokenClient);
-  const readMetrics = pool.createReader({ metricPrefix });
+  const readMetrics = createReader(pool, { metricPrefix });
   const dialect = findDialect(endpoint.serverName);
   const isIdentified = dialect !== null || !identifies || !isDefaultPage(endpoint);
   const { launch = createSaidLaunch(endpoint) } = options;

@@ -4,7 +4,7 @@ import type { Dialect, MetricRow } from "../lib/dialect_model.ts";
 import { countObservations } from "../lib/histogram.ts";
 import { type EngineSample, sumCounts } from "../lib/model.ts";
 import { isPresent, type Reading } from "../lib/reading.ts";
-import { isScrapeFailure } from "../lib/scrape.ts";
+import { isScrapeFailure } from "../lib/scrape_pool.ts";
 import { answerFrom } from "./fixtures/engines.ts";
 import { encode, readGzip } from "./fixtures/expositions.ts";
 import { readText, scrapeKind, UNKNOWN_LAUNCH } from "./fixtures/kinds.ts";

@@ -1,7 +1,7 @@
 import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { LLAMACPP } from "../lib/dialect_llamacpp.ts";
 import type { EngineSample } from "../lib/model.ts";
-import { isScrapeFailure } from "../lib/scrape.ts";
+import { isScrapeFailure } from "../lib/scrape_pool.ts";
 import { formatResponse, startRawServer } from "./hostile_server.ts";
 import { readDocument, runProgram } from "./program_runs.ts";
 import {

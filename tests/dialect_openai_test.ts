@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { absent } from "../lib/reading.ts";
-import { isScrapeFailure } from "../lib/scrape.ts";
+import { isScrapeFailure } from "../lib/scrape_pool.ts";
 import { VLLM_BODY } from "./hostile_server.ts";
 import { expectScrape, listPaths, scrapeKind, startKind } from "./fixtures/kinds.ts";
 

@@ -3,7 +3,7 @@ import type { Round } from "../lib/dialect_model.ts";
 import { SGLANG } from "../lib/dialect_sglang.ts";
 import type { ServerSample } from "../lib/model.ts";
 import { absent, present } from "../lib/reading.ts";
-import { isScrapeFailure } from "../lib/scrape.ts";
+import { isScrapeFailure } from "../lib/scrape_pool.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
 import { appendSample, computeReplicas, startHistory } from "../lib/stats_window.ts";
 import { answerFrom, runRound } from "./fixtures/engines.ts";

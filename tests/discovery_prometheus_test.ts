@@ -17,7 +17,7 @@ import type { Platform } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
 import { isPresent } from "../lib/reading.ts";
 import { createReport } from "../lib/report.ts";
-import { isScrapeFailure } from "../lib/scrape.ts";
+import { isScrapeFailure } from "../lib/scrape_pool.ts";
 import { ANONYMOUS_ACCESS } from "../lib/scrape_credentials.ts";
 import { createPageClient, type PageClient } from "../lib/scrape_page.ts";
 import { type State, update } from "../lib/state.ts";

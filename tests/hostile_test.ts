@@ -4,12 +4,8 @@ import { MAX_ENGINES } from "../lib/dialect_series.ts";
 import type { Scrape } from "../lib/model.ts";
 import type { Transport } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
-import {
-  createScraper,
-  isScrapeFailure,
-  type Scraper,
-  type ScraperFailure,
-} from "../lib/scrape.ts";
+import { createScraper, type Scraper, type ScraperFailure } from "../lib/scrape.ts";
+import { isScrapeFailure } from "../lib/scrape_pool.ts";
 import { MAX_BODY_BYTES } from "../lib/scrape_attempt.ts";
 import { ANONYMOUS_ACCESS, type EndpointAccess } from "../lib/scrape_credentials.ts";
 import {

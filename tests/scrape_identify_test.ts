@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { isScrapeFailure } from "../lib/scrape.ts";
+import { isScrapeFailure } from "../lib/scrape_pool.ts";
 import {
   type Answers,
   expectScrape,

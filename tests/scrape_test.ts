@@ -9,14 +9,8 @@ import { createSimulatedServer } from "../lib/demo.ts";
 import type { Endpoint, Scrape } from "../lib/model.ts";
 import type { HttpRequest, HttpResponse, Platform, Transport } from "../lib/platform.ts";
 import { createDenoPlatform } from "../lib/platform_deno.ts";
-import {
-  createScrapePool,
-  createScraper,
-  isScrapeFailure,
-  type ScrapePool,
-  type Scraper,
-  type ScraperFailure,
-} from "../lib/scrape.ts";
+import { createScraper, type Scraper, type ScraperFailure } from "../lib/scrape.ts";
+import { createScrapePool, isScrapeFailure, type ScrapePool } from "../lib/scrape_pool.ts";
 import { MAX_BODY_BYTES } from "../lib/scrape_attempt.ts";
 import { ANONYMOUS_ACCESS, type EndpointAccess } from "../lib/scrape_credentials.ts";
 import { BYTES_PER_KIBIBYTE } from "../lib/units.ts";
