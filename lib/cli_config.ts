@@ -166,6 +166,11 @@ function parseHost(reader: Reader, node: JsonNode, origin: string): void {
   if (host === undefined) throw refusal;
   const container = texts.get("container");
   const log = texts.get("log") ?? (container === undefined ? undefined : `docker:${container}`);
+  if (texts.has("log") && container !== undefined) {
+    reader.warnings.push(
+      `${origin}: the "container" of ${quote(host)} is ignored, as it has a "log"`,
+    );
+  }
   const name = texts.has("name") ? `${texts.get("name")}=` : "";
   const settings = [["ports", texts.get("ports")], ["log", log]].flatMap(([key, value]) =>
     value === undefined ? [] : [`,${key}=${value}`]

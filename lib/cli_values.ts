@@ -308,7 +308,8 @@ export function parseSshHost(setting: Setting): SshHostOption | Problem {
   for (const one of settings) {
     const text = one.slice(one.indexOf("=") + 1);
     if (one.startsWith("ports=")) {
-      const ports = parsePortRange({ ...setting, text });
+      const origin = `${setting.origin} ${quote(setting.text)}: ports`;
+      const ports = parsePortRange({ ...setting, origin, text });
       if (isProblem(ports)) return ports;
       option = { ...option, ports };
       continue;

@@ -395,7 +395,12 @@ Deno.test("parseConfig() takes hosts with name, ports and log, as --ssh does", (
       { host: "me@gpu2", name: "b200", ports: "8000-8010", container: "vllm" },
       { host: "gpu3", log: "journal:vllm", container: "vllm" },
     ]),
-    ["gpu1", "b200=me@gpu2,ports=8000-8010,log=docker:vllm", "gpu3,log=journal:vllm"],
+    [
+      "gpu1",
+      "b200=me@gpu2,ports=8000-8010,log=docker:vllm",
+      "gpu3,log=journal:vllm",
+      '"hosts" (line 1): the "container" of "gpu3" is ignored, as it has a "log"',
+    ],
   );
   assertEquals(read([{ host: "gpu1", port: "1" }]), ["gpu1", 'unknown key "port" (line 1)']);
 });

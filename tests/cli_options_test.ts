@@ -905,7 +905,10 @@ Deno.test("resolveOptions() takes ports and the log of a host behind ssh", () =>
   ]);
   const [{ log: file }] = run(["--ssh", "gpu1,log=/var/log/a,ports.log"]).sshTargets;
   assertEquals(file, { kind: "file", path: "/var/log/a,ports.log" });
-  assertMatch(readMessage(["--ssh", "gpu1,ports=9-1"]), /out of range/);
+  assertMatch(
+    readMessage(["--ssh", "gpu1,ports=9-1"]),
+    /"gpu1,ports=9-1": ports "9-1" is out of range/,
+  );
   assertMatch(readMessage(["--ssh", "gpu1,log=vllm"]), /has no place of a log/);
   assertMatch(readMessage(["--ssh", "gpu1,user=x"]), /is no host for ssh/);
 });
