@@ -10,16 +10,14 @@
  * the result. `VLLM_HTOP_BINARY` names a compiled program, and an argument fleets
  * by a part of their names.
  *
- * Compiled by Deno 2.6.8, two cores of an Intel Xeon VM that the servers share,
- * 2026-11:
+ * Compiled by Deno 2.6.8, two cores of an AMD EPYC VM that the servers share,
+ * 2026-11; the same program varies by a fifth from one quarter of an hour to the next:
  *
- * - 256 endpoints of 1 engine, every 2 s: 23 % of one core, 160 MiB, no poll
- * late by more than 0.08 s, and after 40 s none off by more than 0.08 s.
- * - 8 endpoints of 64 engines: 15 % of one core, 228 MiB, 0.03 s, 0.01 s.
- *
- * On an AMD EPYC VM the 256 take 31 to 34 %, as 0.1.0 does there (32 %); ten of
- * those are `fetch` of 128 bodies a second alone, 13 our own code, four V8's
- * threads.
+ * - 256 endpoints of 1 engine, every 2 s: 19 to 23 % of one core, 187 MiB, 0.1.0
+ * in turns with it 21 to 25 % and 158 MiB. Of it `fetch` of 128 bodies a second
+ * alone takes 5 to 7, and V8's threads 3.
+ * - 8 endpoints of 64 engines: 18 % of one core, 194 to 209 MiB; 0.1.0 19 %, 171
+ * to 221 MiB.
  *
  * The 256 say the same but for their values, so that they share one layout. With
  * a label of its own for each, as where the sizes of the KV caches differ, it is

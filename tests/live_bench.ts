@@ -7,47 +7,22 @@
  * which a key is due to the frame that shows it. The lines at the end print bytes
  * per tick and the histogram.
  *
- * Two cores of an Intel Xeon VM, Deno 2.9.6, 2026-11: a frame of 64 replicas takes
- * 1.2 ms and of 8 0.34 ms, the difference of two 3 µs. A tick of 8 replicas is
- * 3.5 kB, of 64 13.5 kB. Key to frame, with the flags that the binary has
- * (`.ci/compile.ts`): p50 3.7 ms, p90 5.3, p99 10.2, max 41; of 2,000 keys 3 took
- * longer than 16 ms. Before keys moved in the picture that is there they waited
- * for one of all news: p50 9.0, p99 20.4.
+ * Two cores of an AMD EPYC VM, quiet, 2026-11, with the flags for V8's heap that the binary has
+ * (`.ci/compile.ts`): a frame of 64 replicas takes 1.0 ms, the difference of two 3 µs. A tick of 8
+ * replicas is 1.7 kB, of 64 3.7 kB; whole lines would take 5.8 and 11.4. Key to frame: p50 1.0 ms,
+ * p90 2.2, p99 11 to 13, max 29. What a key does itself takes 0.4 ms at p50 and 0.9 at p99; it may
+ * have to wait for an evaluation (9 ms), a layout (3 ms), or a step of a full collection, of which
+ * there is one in 2 s. Each takes several times as long where others want both cores: p99 was 15 to
+ * 87 ms at loads of 2 to 12.
  *
- * Since only changed cells are written, a tick of 8 replicas is 2.2 kB and of 64
- * 4.9 kB, of a screen with more on it; whole lines would take 5.8 and 11.4 kB. A
- * frame of 64 replicas takes 1.0 ms.
+ * The compiled program (Deno 2.6.8) beside vllm-htop 0.5.0 of PyPI, on the same machine:
  *
- * Since keys move in the scene that is laid out, a key that selects takes 0.02 ms
- * of a frame of 64 replicas, and a wheel notch 0.03 ms. Key to frame, on a machine
- * that was busy besides: p50 1.2 ms, p90 4.5, p99 31, where laying out each time
- * gave 7.7, 23 and 112.
+ * - Watching 8 endpoints of 1 engine every 2 s at 120×40, both at the same time, programs that they
+ * start counted: 1.45 % of a core, with a script in place of `nvidia-smi` 1.65 %; PyPI's 2.17 %.
+ * - `--once --interval 0 --output json` of 1 endpoint, least of 25 runs in turns: 137 ms of CPU, of
+ * which an empty program takes 30, and `ss` and `ps` 13; PyPI's 104, 0.1.0's 135. `--version` 37.
+ * - First picture in a terminal after 93 ms, with figures after 132; 0.1.0's after 84 and 121.
  *
- * The compiled program (Deno 2.6.8) against vllm-htop 0.5.0 of PyPI, at the same
- * time on two cores of an AMD EPYC VM under a load of 11, 2026-11: watching 8
- * endpoints of 1 engine every 2 s at 120×40 takes 1.1 % of a core and 82 MiB,
- * PyPI's 1.8 % and 34 MiB. `--once --interval 0 --output json` of 1 endpoint, in
- * turns, two series of 12 and 14 runs: medians of 146 and 155 ms of CPU, PyPI's 124
- * and 119. Without `--no-enable-lazy-source-positions` (`.ci/compile.ts`) it is 164
- * in both; the least are 137 and 135 with, 148 and 135 without, so that the gain is
- * not certain.
- *
- * Later the same month, on a machine that was busy besides (load 2 to 4): a tick of 8
- * replicas is 1.7 kB and of 64 3.7 kB; key to frame p50 1.2 ms, p90 3.3, p99 25. First
- * figures of 8 endpoints after 0.11 to 0.42 s. CPU in four runs of 30 s beside PyPI's:
- * 1.8 to 2.3 % against 1.6 to 2.0 % without GPUs; with a shell script in place of
- * `nvidia-smi`, its runs counted, 2.3 % against 1.7 %, which asks for GPUs only at its start.
- * Since a round is evaluated once and not up to three times, the states of 100 endpoints take 285
- * ms of CPU in half a minute in place of 910. What a key does itself takes 0.4 ms of the main
- * thread's CPU time at p50, 0.9 at p99; what it may have to wait for is one evaluation (9 ms), one layout
- * (3 ms), or a step of V8's collections, of which one in 2 s is a full one. Each takes several
- * times as long where others want the two cores: key to frame p99 was 15 to 87 ms at loads of 2
- * to 12, so that the bar of 16 ms is not shown as met on a busy machine. Of what a key waits for,
- * nothing is of bodies: they are parsed one in a turn of the event loop, 0.7 ms each.
- * With the figures of GPUs drawn in the frame of the next round, and processes asked for every 10 s,
- * four at the same time under a load of 13, 8 endpoints every 2 s at 120×40: 1.7 % of a core and
- * 0.4 % for `ps` and a shell script in place of `nvidia-smi`, PyPI's 2.0 %; without GPUs 1.8 % and
- * 0.3 % (at a load of 6: 1.3 % and 0.2 % against 1.8 %). PyPI's shows no figures of GPUs.
  * The last half hour of 930 polls at 2 s, by `measureBytes` of `createPast` and by the heap with and
  * without it: 4.2 MiB (heap 5) for 8 engines, 19.8 (21) for 60, 68 (71) for 256 between two
  * thinnings to 64 MiB, when one poll of two is kept of the oldest minutes.
