@@ -52,11 +52,15 @@ export async function runSession(
     ? (await import("./terminal.ts")).enterTerminal(platform.stdio, { mouse: !options.noMouse })
     : null;
   let signalCode: number | null = null;
-  const exitNow = async (code: number): Promise<never> => {
+  const exitNow = async (code: number, report = (): void => {}): Promise<void> => {
     // Do not wait for a terminal that has stopped reading.
     await Promise.race([terminal?.finish(), platform.sleep(STUCK_OUTPUT_LIMIT)]);
     terminal?.abandon();
-    return platform.exit(code);
+    try {
+      report();
+    } finally {
+      platform.exit(code);
+    }
   };
   const exitSoon = (code: number): void => {
     void platform.sleep(EXIT_GRACE).then(() => exitNow(code));
@@ -76,10 +80,9 @@ export async function runSession(
       if (signalCode === null && stop.signal.reason.name === "AbortError") exitSoon(EXIT_OK);
     });
   }
+  // Not at once: a frame that is under way would end on the shell's screen.
   platform.onFatalError((error) => {
-    terminal?.leave();
-    reportInternalError(platform, error);
-    platform.exit(EXIT_INTERNAL);
+    void exitNow(EXIT_INTERNAL, () => reportInternalError(platform, error));
   });
   await start?.(terminal !== null);
   try {

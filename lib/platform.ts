@@ -255,7 +255,7 @@ export interface Platform {
   readonly isBrokenPipe: (error: unknown) => boolean;
   /** Returns a function that stops listening; ignores signals this system lacks. */
   readonly onSignal: (signal: Signal, handler: () => void) => () => void;
-  /** Before the program ends with an uncaught error. */
+  /** Called with each error that nobody caught. The handler ends the program. */
   readonly onFatalError: (handler: (error: unknown) => void) => void;
   /**
    * Suspends until SIGCONT, like Ctrl-Z. False on Windows, and in Deno 2.6, which counts it as

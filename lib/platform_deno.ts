@@ -418,8 +418,15 @@ function stopSelf(): boolean {
 }
 
 function onFatalError(handler: (error: unknown) => void): void {
-  globalThis.addEventListener("error", (event) => handler(event.error));
-  globalThis.addEventListener("unhandledrejection", (event) => handler(event.reason));
+  // Otherwise Deno ends the program before the handler does.
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    handler(event.error);
+  });
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    handler(event.reason);
+  });
 }
 
 /** Takes the proxies out of the process's environment, and keeps them in the platform's. */

@@ -49,10 +49,8 @@ export interface Terminal {
   /** Restores the terminal while the program is stopped, after the current write. */
   readonly suspend: () => Promise<void>;
   readonly resume: () => void;
-  /** Restores the terminal after the current write. */
+  /** Restores the terminal after the current write. Idempotent. */
   readonly finish: () => Promise<void>;
-  /** Restores it at once, for exits that cannot wait. Idempotent. */
-  readonly leave: () => void;
   /**
    * Leaves a terminal that no longer accepts output as it is. Changing its input mode would wait for
    * that output; Deno restores the mode when the program ends.
@@ -199,12 +197,11 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
       // The terminal is gone.
     }
   };
-  const leave = (): void => end(() => restoreScreen(stdio));
   const abandon = (): void => end(() => {});
   const finish = async (): Promise<void> => {
     isOver = true;
     await writing?.catch(() => {});
-    leave();
+    end(() => restoreScreen(stdio));
   };
   const forget = (): void => {
     shown = null;
@@ -222,5 +219,5 @@ export function enterTerminal(stdio: Stdio, options: { readonly mouse: boolean }
     forget();
   };
   const setSynchronized = (isKnown: boolean): void => void (isSynchronized = isKnown);
-  return { draw, setSynchronized, forget, suspend, resume, finish, leave, abandon };
+  return { draw, setSynchronized, forget, suspend, resume, finish, abandon };
 }

@@ -50,21 +50,10 @@ Deno.test("enterTerminal() finish() restores the terminal after the current fram
   assertEquals(arrived.length, 2, "nothing before the frame is out");
   takeFrame();
   await Promise.all([drawn, finished]);
+  await terminal.finish();
   const [frame, restored, mode, ...more] = arrived.slice(2);
   assert(frame.includes("a frame") && restored.endsWith(ALTERNATE_SCREEN_OFF), `${arrived}`);
   assertEquals([mode, more], ["cooked", []]);
-});
-
-Deno.test("enterTerminal() leave() restores the terminal at once, and only once", async () => {
-  const { stdio, arrived, takeFrame } = createSlowStdio();
-  const terminal = enterTerminal(stdio, { mouse: true });
-  const drawn = terminal.draw({ lines: ["a frame", ""], cursorRow: null }, SIZE);
-  terminal.leave();
-  assert(arrived[2].endsWith(ALTERNATE_SCREEN_OFF), `${arrived}`);
-  takeFrame();
-  terminal.leave();
-  await Promise.all([drawn, terminal.finish()]);
-  assertEquals(arrived.filter((text) => text.includes(ALTERNATE_SCREEN_OFF)).length, 1);
 });
 
 Deno.test("encodeFrame() writes only changed cells", () => {
@@ -106,10 +95,10 @@ function createFastStdio(): { readonly stdio: Stdio; readonly arrived: string[] 
   return { stdio, arrived };
 }
 
-Deno.test("enterTerminal() enables the mouse only if wanted, and resets every mode", () => {
+Deno.test("enterTerminal() enables the mouse only if wanted, and resets every mode", async () => {
   for (const mouse of [true, false]) {
     const { stdio, arrived } = createFastStdio();
-    enterTerminal(stdio, { mouse }).leave();
+    await enterTerminal(stdio, { mouse }).finish();
     const [, entered, left] = arrived;
     assertEquals(entered.includes("\x1b[?1000h") && entered.includes("\x1b[?1006h"), mouse);
     for (const mode of [1049, 2004]) assert(entered.includes(`\x1b[?${mode}h`), `${mode}`);
@@ -147,7 +136,7 @@ Deno.test("enterTerminal() draw() writes each frame once, and nothing if nothing
     rows: 2,
   });
   assert(arrived.at(-1)?.includes("one"));
-  terminal.leave();
+  await terminal.finish();
 });
 
 Deno.test("enterTerminal() suspend() restores the terminal until resume()", async () => {
@@ -163,7 +152,7 @@ Deno.test("enterTerminal() suspend() restores the terminal until resume()", asyn
   terminal.resume();
   await terminal.draw(frame, SIZE);
   assert(arrived.at(-1)?.includes("one"), "drawn whole again");
-  terminal.leave();
+  await terminal.finish();
   const count = arrived.length;
   await terminal.suspend();
   terminal.resume();
@@ -182,16 +171,19 @@ Deno.test("enterTerminal() queries synchronized updates, and uses them if suppor
   assert(frame.startsWith("\x1b[?2026h"), JSON.stringify(frame));
   // The cursor is left on the selected line.
   assert(frame.endsWith("\x1b[2;1H\x1b[?2026l"), JSON.stringify(frame));
-  terminal.leave();
+  await terminal.finish();
 });
 
 Deno.test("enterTerminal() abandon() writes nothing, also later", async () => {
-  const { stdio, arrived } = createSlowStdio();
+  const { stdio, arrived, takeFrame } = createSlowStdio();
   const terminal = enterTerminal(stdio, { mouse: true });
   void terminal.draw({ lines: ["a frame"], cursorRow: null }, SIZE);
   terminal.abandon();
   assertEquals(arrived.slice(2), []);
-  terminal.leave();
+  takeFrame();
+  await terminal.finish();
   await terminal.draw({ lines: ["late"], cursorRow: null }, SIZE);
-  assertEquals(arrived.slice(2), []);
+  const [frame, ...more] = arrived.slice(2);
+  assert(frame.includes("a frame"), `${arrived}`);
+  assertEquals(more, []);
 });
