@@ -303,9 +303,14 @@ function getNextDueTime({ watched, busy }: Session): Seconds {
 function pollDue(session: Session): void {
   const { platform, state, watched, busy } = session;
   const now = platform.monotonicSeconds();
+  let next = Infinity;
   watched.forEach((one, key) => {
     const { nextAt: dueAt } = one;
-    if (dueAt > now || busy.has(key)) return;
+    if (busy.has(key)) return;
+    if (dueAt > now) {
+      if (dueAt < next) next = dueAt;
+      return;
+    }
     const known = state.endpoints.find(({ endpoint }) => endpoint.key === key);
     one.wasSimultaneous = one.requestedAt !== null || (known !== undefined && startsWindow(known));
     one.requestedAt = null;
@@ -314,7 +319,7 @@ function pollDue(session: Session): void {
     one.dueAt = now - dueAt > session.state.interval / 2 ? now : dueAt;
     pollEndpoint(session, key).catch((error) => session.stop.abort(error));
   });
-  session.nextDueAt = getNextDueTime(session);
+  session.nextDueAt = next;
 }
 
 /** Of one endpoint, which is about to answer. */
