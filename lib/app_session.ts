@@ -330,13 +330,15 @@ export function pollSoon(session: Session, key: string): void {
   wake(session);
 }
 
-/** Also connects to hosts that are down. Endpoints scraped just before wait for `MIN_POLL_DISTANCE`. */
+/**
+ * Also connects to hosts that are down. Endpoints scraped just before wait for `MIN_POLL_DISTANCE`.
+ * A scrape under way may end with an older answer, so that another follows it.
+ */
 export function pollNow(session: Session): void {
   for (const { ssh } of session.sshWatches) ssh.retry();
   const now = session.platform.monotonicSeconds();
   for (const one of session.watched.values()) {
-    const isBusy = session.busy.has(one.endpoint.key);
-    if (!isBusy) one.requestedAt = Math.max(now, one.dueAt + MIN_POLL_DISTANCE);
+    one.requestedAt = Math.max(now, one.dueAt + MIN_POLL_DISTANCE);
   }
   wake(session);
 }

@@ -231,6 +231,15 @@ Deno.test("pollNow() asks at once, also what fails, and not twice", async () => 
   await end();
 });
 
+Deno.test("pollNow() asks again after a scrape that is under way", async () => {
+  const { clock, session, subjects: [subject], end } = startFleet([{ duration: 3 }], 60);
+  await clock.runUntil(1);
+  pollNow(session);
+  await clock.runUntil(5);
+  assertEquals(subject.starts, [0, 3]);
+  await end();
+});
+
 Deno.test("pollForever() follows a change of the interval at once", async () => {
   const { clock, session, subjects: [subject], end } = startFleet([{ duration: 0.01 }], 60);
   await clock.runUntil(10);
