@@ -22,7 +22,7 @@ import type { LaunchInfo, ServerInfo } from "./model.ts";
 import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
 import { isScrapeFailure } from "./scrape_pool.ts";
 import { fetchServerIdentity, VERSION_PATH } from "./scrape_server_info.ts";
-import { type EndpointState, listEngines } from "./state_endpoint.ts";
+import { type EndpointState, findEndpoint, listEngines } from "./state_endpoint.ts";
 import { getHostName } from "./state_fleet.ts";
 import type { Seconds } from "./units.ts";
 
@@ -62,7 +62,7 @@ async function watchFound(session: Session, found: readonly TypedEndpoint[]): Pr
 /** Has refused connections for long. */
 function isGone(session: Session, key: string): boolean {
   const { state, platform, watched } = session;
-  const known = state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  const known = findEndpoint(state.endpoints, key);
   if (
     known?.failure?.kind !== "refused" ||
     computeEndpointStatus(getScrapeRecord(known, state)) !== "DOWN"
@@ -178,7 +178,7 @@ export function createServerInfoReader(
   const lives = new WeakMap<Watched, string>();
   return async (watched) => {
     const { key } = watched.endpoint;
-    const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
+    const known = findEndpoint(session.state.endpoints, key);
     const [engine] = known === undefined ? [] : listEngines(known);
     if (known === undefined || engine === undefined) return;
     const life = getServerLife(known);

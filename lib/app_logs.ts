@@ -18,7 +18,7 @@ import type { LogPlace, LogText, ServerLog, WatchedLog } from "./log.ts";
 import type { Platform } from "./platform.ts";
 import type { PodFacts } from "./pod.ts";
 import { isLoading } from "./rules_status.ts";
-import type { EndpointState } from "./state_endpoint.ts";
+import { type EndpointState, findEndpoint } from "./state_endpoint.ts";
 import { listEndpointsOn } from "./state_fleet.ts";
 import type { Seconds } from "./units.ts";
 
@@ -243,7 +243,7 @@ async function explainFailure(
 ): Promise<void> {
   for (const watch of watches) {
     const { platform, stop } = watch.session;
-    const known = watch.listEndpoints().find(({ endpoint }) => endpoint.key === key);
+    const known = findEndpoint(watch.listEndpoints(), key);
     if (known === undefined || known.failure !== null) continue;
     await Promise.race([updateLog(watch, known), platform.sleep(EXPLANATION_LIMIT, stop.signal)]);
     void platform.sleep(MIN_INTERVAL, stop.signal).then(wake);

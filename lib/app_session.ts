@@ -17,7 +17,7 @@ import { createScrapePool, isScrapeFailure, type ScrapePool } from "./scrape_poo
 import type { EndpointAccess } from "./scrape_credentials.ts";
 import { computeBackOff, getInterval } from "./scrape_schedule.ts";
 import { type Message, type State, update } from "./state.ts";
-import type { EndpointState } from "./state_endpoint.ts";
+import { type EndpointState, findEndpoint } from "./state_endpoint.ts";
 import type { Past } from "./state_past.ts";
 import type { Command } from "./state_ui.ts";
 import type { Ratio, Seconds } from "./units.ts";
@@ -180,18 +180,21 @@ export function takeInstant(session: Session, isRound = false): void {
 
 /** Wakes all loops: endpoints, interval or session have changed. */
 export function wake(session: Session): void {
+  session.nextDueAt = Infinity;
   for (const known of session.state.endpoints) {
-    const one = session.watched.get(known.endpoint.key);
-    if (one !== undefined) one.nextAt = getDueTime(session, one, known);
+    const { key } = known.endpoint;
+    const one = session.watched.get(key);
+    if (one === undefined) continue;
+    one.nextAt = getDueTime(session, one, known);
+    if (!session.busy.has(key)) session.nextDueAt = Math.min(session.nextDueAt, one.nextAt);
   }
-  session.nextDueAt = getNextDueTime(session);
   for (const { end } of session.waiters) end();
 }
 
 /** Wakes only the loops for which this scrape matters: few. */
 function wakeAfterScrape(session: Session, key: string): void {
   const watched = session.watched.get(key);
-  const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  const known = findEndpoint(session.state.endpoints, key);
   if (watched !== undefined && known !== undefined) {
     watched.nextAt = getDueTime(session, watched, known);
     session.nextDueAt = Math.min(session.nextDueAt, watched.nextAt);
@@ -291,15 +294,6 @@ function getDueTime(session: Session, watched: Watched, known: EndpointState): S
   return dueAt + getInterval(schedule, interval * distance);
 }
 
-/** Of endpoints without a scrape under way. */
-function getNextDueTime({ watched, busy }: Session): Seconds {
-  let next = Infinity;
-  watched.forEach(({ nextAt }, key) => {
-    if (nextAt < next && !busy.has(key)) next = nextAt;
-  });
-  return next;
-}
-
 function pollDue(session: Session): void {
   const { platform, state, watched, busy } = session;
   const now = platform.monotonicSeconds();
@@ -311,7 +305,7 @@ function pollDue(session: Session): void {
       if (dueAt < next) next = dueAt;
       return;
     }
-    const known = state.endpoints.find(({ endpoint }) => endpoint.key === key);
+    const known = findEndpoint(state.endpoints, key);
     one.wasSimultaneous = one.requestedAt !== null || (known !== undefined && startsWindow(known));
     one.requestedAt = null;
     // A late endpoint keeps its place. A very late one (the machine slept, or the interval shrank)

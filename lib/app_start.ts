@@ -52,6 +52,7 @@ import type { Platform } from "./platform.ts";
 import { createScrapePool, type ScrapePool } from "./scrape_pool.ts";
 import { loadAuthorities } from "./scrape_credentials.ts";
 import { createState } from "./state.ts";
+import { findEndpoint } from "./state_endpoint.ts";
 import type { RestoredScrapes } from "./state_file.ts";
 import { listEndpointsOn } from "./state_fleet.ts";
 import type { Ui } from "./state_ui.ts";
@@ -130,7 +131,7 @@ function createSession(
 async function pollTwice(session: Session, key: string): Promise<void> {
   const { platform, options: { interval }, stop } = session;
   await pollEndpoint(session, key);
-  const known = session.state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  const known = findEndpoint(session.state.endpoints, key);
   if (known?.failure?.kind === "timeout") return;
   // Counted from the response: a slow first scrape must not leave a window of milliseconds.
   await platform.sleep(interval, stop.signal);

@@ -20,6 +20,7 @@ import {
   acceptFailure,
   acceptScrape,
   type EndpointState,
+  findEndpoint,
   forgetSamples,
   getServerTotals,
   listEngines,
@@ -194,7 +195,7 @@ function keepModelNames({ modelNames, endpoints }: State): Iterable<readonly [st
 
 /** Names the endpoint's new engines. */
 function nameNewEngines(state: State, key: string): State {
-  const found = state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  const found = findEndpoint(state.endpoints, key);
   if (found === undefined) return state;
   const current = listEngines(found);
   if (current.every(({ name }) => name !== null)) return state;
@@ -247,7 +248,7 @@ function acceptEndpoints(state: State, endpoints: readonly Endpoint[]): State {
 
 /** Keeps the endpoint's session totals. */
 function removeEndpoint(state: State, key: string): State {
-  const leaving = state.endpoints.find(({ endpoint }) => endpoint.key === key);
+  const leaving = findEndpoint(state.endpoints, key);
   if (leaving === undefined) return state;
   const place = isLocal(leaving.endpoint) ? "here" : "elsewhere";
   const totals = getServerTotals(leaving, state.evaluation.countedElsewhere);

@@ -98,6 +98,13 @@ export interface EndpointState {
   readonly loadSpan: Seconds | null;
 }
 
+export function findEndpoint(
+  endpoints: readonly EndpointState[],
+  key: string,
+): EndpointState | undefined {
+  return endpoints.find(({ endpoint }) => endpoint.key === key);
+}
+
 export function listEngines({ engines }: EndpointState): readonly CurrentEngine[] {
   return [...engines.values()].filter((engine): engine is CurrentEngine => engine.replica !== null);
 }
