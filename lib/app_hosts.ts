@@ -241,7 +241,7 @@ export async function sampleHostsOnce(
   const parts = { scrapes, hasInterval };
   await Promise.all(hosts.map((host) => sampleHostOnce(session, host, parts)));
   if (session.state.endpoints.every(({ failure }) => failure === null)) return;
-  // Loaded here: servers that answer need it not.
+  // Loaded here: it is not needed for servers that answer.
   const { readLogsOnce } = await import("./app_logs.ts");
   await readLogsOnce(session);
 }

@@ -255,7 +255,7 @@ export interface Platform {
   readonly isBrokenPipe: (error: unknown) => boolean;
   /** Returns a function that stops listening; ignores signals this system lacks. */
   readonly onSignal: (signal: Signal, handler: () => void) => () => void;
-  /** Called with each error that nobody caught. The handler ends the program. */
+  /** Passes each uncaught error to the handler, which must exit. */
   readonly onFatalError: (handler: (error: unknown) => void) => void;
   /**
    * Suspends until SIGCONT, like Ctrl-Z. False on Windows, and in Deno 2.6, which counts it as

@@ -418,7 +418,7 @@ function stopSelf(): boolean {
 }
 
 function onFatalError(handler: (error: unknown) => void): void {
-  // Otherwise Deno ends the program before the handler does.
+  // Deno would exit before a handler that has to wait.
   globalThis.addEventListener("error", (event) => {
     event.preventDefault();
     handler(event.error);

@@ -86,7 +86,7 @@ export function parseBound(le: string): number {
   return bound === -Infinity ? NaN : bound;
 }
 
-/** Compares eight bytes at a time, as numbers: few are equal and differ in a byte, zero alone. */
+/** Compares eight bytes at a time, as numbers: equal ones have equal bytes, except 0 and −0. */
 export function areSameBytes(
   a: { readonly view: DataView; readonly at: number },
   b: { readonly view: DataView; readonly at: number },

@@ -308,9 +308,7 @@ export function createReader(
   return (pool.createReader ??= createReaderFactory())(options);
 }
 
-/**
- * Keeps the connection, and starts at the URL that the last good scrape was redirected to.
- */
+/** Keeps the connection, and starts at the URL that the last good scrape was redirected to. */
 export async function createScraper(
   platform: Platform,
   endpoint: Endpoint,

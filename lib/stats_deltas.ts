@@ -76,8 +76,9 @@ function createModel(length: number): Model {
   };
 }
 
-// Places in an interval after its lower and upper bound. They are kept there as numbers of 32 bits
-// beyond the heap's, which would be made anew for each bit.
+// Indexes into an interval, after its lower and upper bound. Local variables would cost an
+// allocation for each bit: most values exceed V8's small integers.
+/** Upper bound of the part that is for 1. */
 const MIDDLE = 2;
 /** Where within the interval the written bits lead. */
 const POSITION = 3;
@@ -109,7 +110,7 @@ function writeByte(list: ByteList, byte: number): void {
   list.bytes[list.length++] = byte;
 }
 
-/** Puts the upper bound of the part of the interval that is for 1 into `MIDDLE`. */
+/** Sets `MIDDLE`. */
 function split(interval: Uint32Array, odds: number): void {
   const share = odds < MIN_ODDS ? MIN_ODDS : odds > ONE - MIN_ODDS ? ONE - MIN_ODDS : odds;
   const low = interval[0];

@@ -279,7 +279,7 @@ function stack(
   );
 }
 
-/** Stacks areas, and puts one beside them. */
+/** Draws `left` as a stack, and `right` beside it. */
 function pair(left: readonly Area[], right: Area, state: State, space: Space): string[] {
   const { width, lines, paint } = space;
   const leftWidth = Math.floor(width / 2);
