@@ -42,10 +42,6 @@ const V8_FLAGS: readonly string[] = [
   // Otherwise the first error, usually a missing configuration file, takes V8 8 ms more to find
   // line numbers in the joined modules. `live_bench.ts` has what the whole program gains.
   "--no-enable-lazy-source-positions",
-  // Most functions that are loaded are also called: compiling them at once is cheaper than skipping
-  // them and parsing them again. `--once` takes a tenth less, the heap is smaller, and the live
-  // screen has its figures sooner, though its first picture 10 ms later.
-  "--no-lazy",
   // By default 400, which optimizes functions that a short run seldom calls again. Fleets take as
   // much CPU with either.
   "--invocation-count-for-maglev=1500",
