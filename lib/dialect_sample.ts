@@ -1,8 +1,7 @@
 /**
- * Builds the sample of one engine. Which samples of a body belong to a figure does not depend on
- * values, so it is worked out once for all bodies of the same series. The newest of a figure's
- * names wins. Series that differ only in other labels are added; of gauges the largest counts, as
- * all API servers but one are stale. A repeated series counts once, as in Prometheus.
+ * Builds the sample of one engine; which samples of a body belong to a figure is worked out once.
+ * The newest of a figure's names wins. Series that differ only in other labels are added; of gauges
+ * the largest counts, as all API servers but one are stale. A repeated series counts once.
  * @module
  */
 
@@ -31,6 +30,7 @@ import {
   type ServerTraits,
 } from "./model.ts";
 import { absent, checkReading, isPresent, present, type Reading } from "./reading.ts";
+import { compareNames } from "./text.ts";
 
 /** The one child of a figure that a server does not split. */
 const UNSPLIT = "all";
@@ -169,7 +169,7 @@ export function isRepetition(builder: EngineBuilder, row: MetricRow, rank: strin
   const { ranks, scalars, labelled, histograms } = builder;
   const lowest = ranks.get(row);
   if (rank === lowest) return false;
-  if (lowest !== undefined && rank.localeCompare(lowest, "en", { numeric: true }) > 0) return true;
+  if (lowest !== undefined && compareNames(rank, lowest) > 0) return true;
   ranks.set(row, rank);
   for (const parts of [scalars, labelled, histograms]) parts.delete(row);
   return false;

@@ -34,6 +34,7 @@ import type { MetricKind } from "./model.ts";
 import type { Steps } from "./platform.ts";
 import { type ExpositionSummary, parseInSteps } from "./prometheus.ts";
 import { parseBound } from "./prometheus_tokens.ts";
+import { compareNames } from "./text.ts";
 
 /** An info without a model, of an engine or of all (`""`). */
 interface EngineInfo {
@@ -372,7 +373,7 @@ function sortBuilders(
       if (server === null) server = builder;
       else absorbBuilder(server, builder);
     }
-    own.sort((a, b) => a.engine.localeCompare(b.engine, "en", { numeric: true }));
+    own.sort((a, b) => compareNames(a.engine, b.engine));
     engines.push(...own);
   }
   return { engines, server, shared };

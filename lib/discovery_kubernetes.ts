@@ -22,7 +22,7 @@ import type { Platform } from "./platform.ts";
 import type { GpuRequest, PodFacts } from "./pod.ts";
 import type { Problem } from "./scrape_errors.ts";
 import { MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
-import { quote } from "./text.ts";
+import { compareNames, quote } from "./text.ts";
 import { type Bytes, BYTES_PER_MEBIBYTE, type Seconds } from "./units.ts";
 
 const LIST_INTERVAL: Seconds = 15;
@@ -268,7 +268,7 @@ function listEndpoints(watch: Watch, place: ClusterPlace): readonly Endpoint[] {
   const { cluster, pods } = watch;
   const serving = [...pods.values()].filter((pod) => isServing(watch, pod));
   const getPlace = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
-  serving.sort((a, b) => getPlace(a).localeCompare(getPlace(b), "en", { numeric: true }));
+  serving.sort((a, b) => compareNames(getPlace(a), getPlace(b)));
   const pace = computePace(cluster, serving.reduce((sum, { ports }) => sum + ports.length, 0));
   return serving.flatMap((pod) =>
     pod.ports.map((port) => createEndpoint(watch, { place, pod, port, pace }))

@@ -28,7 +28,7 @@ import { getHostAndPort, isLocal, type TypedEndpoint } from "./endpoint.ts";
 import type { Endpoint, Scrape, ScrapeFailure, ServerSample } from "./model.ts";
 import { finishSteps, type Platform } from "./platform.ts";
 import type { PageClient } from "./scrape_page.ts";
-import { quote, sanitizeName } from "./text.ts";
+import { compareNames, quote, sanitizeName } from "./text.ts";
 import {
   type Bytes,
   BYTES_PER_MEBIBYTE,
@@ -414,7 +414,7 @@ async function lookAt(watch: Watch): Promise<TargetChange> {
   const gone = [...followed].filter(([, { knownTime }]) => knownTime < lastTime);
   for (const [key] of gone) followed.delete(key);
   // Prometheus sorts by address.
-  found.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  found.sort((a, b) => compareNames(a.name, b.name));
   return {
     found: found.map(({ typed }) => typed),
     outcomes,

@@ -6,7 +6,7 @@
 
 import { type Fleet, getSectionKey, type ModelGroup, type Row } from "./state_fleet.ts";
 import type { Ui } from "./state_ui.ts";
-import { quote } from "./text.ts";
+import { compareNames, quote } from "./text.ts";
 import { MILLISECONDS_PER_SECOND } from "./units.ts";
 import {
   type Column,
@@ -174,11 +174,10 @@ export function listLabelNames({ rows }: Fleet): ReadonlySet<string> {
   return new Set(rows.flatMap(({ state }) => [...state.endpoint.targetLabels?.keys() ?? []]));
 }
 
-/** Sorts `e2` before `e10`. */
 function compareValues(a: number | string, b: number | string): number {
   return typeof a === "number" && typeof b === "number"
     ? a - b
-    : String(a).localeCompare(String(b), "en", { numeric: true });
+    : compareNames(String(a), String(b));
 }
 
 /** Rows without a value come last in either direction. */

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
+  compareNames,
   createSecret,
   cutText,
   cutTextMiddle,
@@ -87,6 +88,14 @@ Deno.test("sanitizeText() cuts long text", () => {
   assertEquals(sanitizeText("abcdef", 4), "abc…");
   assertEquals(sanitizeText("a".repeat(1_000_000)).length, 256);
   assertEquals(sanitizeText("a".repeat(256)), "a".repeat(256));
+});
+
+Deno.test("compareNames() orders by the numbers in names", () => {
+  const sorted = ["1", "2", "10", "a", "e2", "e10", "e10b", "ns/pod-9", "ns/pod-10"];
+  assertEquals(sorted.toReversed().toSorted(compareNames), sorted);
+  assertEquals(compareNames("2", "2"), 0);
+  // Too long for a number of full precision.
+  assertEquals(compareNames("90071992547409930", "90071992547409931"), -1);
 });
 
 Deno.test("measureWidth() counts cells", () => {
