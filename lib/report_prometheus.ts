@@ -20,7 +20,7 @@ type Family = readonly [name: string, help: string, samples: readonly Sample[]];
 const PREFIX = "vllm_htop_";
 const PERCENTILES = ["p50", "p95", "p99"] as const;
 const VERDICTS = ["NONE", "PENDING", "WATCHING", "HEALTHY", "DEGRADED", "CRITICAL"] as const;
-const ROW_STATES = ["up", "stale", "down", "pending"] as const;
+const ROW_STATES = ["up", "loading", "stale", "down", "pending"] as const;
 const WINDOWS = {
   last_minute: "lastMinute",
   session: "session",

@@ -158,3 +158,22 @@ Deno.test("docs/monitoring.md names each metric", () => {
   ).filter((name) => !text.includes(`\`${name}\``));
   assertEquals(unnamed, []);
 });
+
+Deno.test("writeExposition() counts each replica in one state", () => {
+  const endpoints = [8000, 8001, 8002].map((port) => createEndpoint(port));
+  const state = advance(startState(endpoints), 1, [
+    createFailed(endpoints[0], 0.9, "loading"),
+    createFailed(endpoints[1], 0.9),
+  ]);
+  const counts = new Map(
+    ["up", "loading", "stale", "down", "pending"].map((name) => [
+      name,
+      pick(state, "replicas", `state="${name}"`).join(),
+    ]),
+  );
+  assertEquals(Object.fromEntries(counts), {
+    ...{ up: "0", loading: "1", stale: "0", down: "1", pending: "1" },
+  });
+  const { total } = state.fleet.counts;
+  assertEquals([...counts.values()].reduce((sum, count) => sum + Number(count), 0), total);
+});
