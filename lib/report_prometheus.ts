@@ -8,7 +8,7 @@
 
 import { type Figures, LATENCY_KEYS } from "./model.ts";
 import { isPresent, mapReading, present, type Reading } from "./reading.ts";
-import { isCounted } from "./rules_status.ts";
+import { isCounted, VERDICT_LEVELS } from "./rules_status.ts";
 import type { State } from "./state.ts";
 import type { ModelGroup, Row } from "./state_fleet.ts";
 import type { Attainment, ObjectiveFigures } from "./stats_slo.ts";
@@ -19,7 +19,6 @@ type Family = readonly [name: string, help: string, samples: readonly Sample[]];
 
 const PREFIX = "vllm_htop_";
 const PERCENTILES = ["p50", "p95", "p99"] as const;
-const VERDICTS = ["NONE", "PENDING", "WATCHING", "HEALTHY", "DEGRADED", "CRITICAL"] as const;
 const ROW_STATES = ["up", "loading", "stale", "down", "pending"] as const;
 const WINDOWS = {
   last_minute: "lastMinute",
@@ -144,7 +143,7 @@ function listFleetFamilies(state: State, version: string): readonly Family[] {
     [
       "verdict",
       "Whether all is well: 1 for the verdict in force.",
-      VERDICTS.map((level) => [{ verdict: level }, present(Number(level === verdict.level))]),
+      VERDICT_LEVELS.map((level) => [{ verdict: level }, present(Number(level === verdict.level))]),
     ],
     ["causes", "Why it is not HEALTHY, by replica and rule.", listCauses(state)],
     [

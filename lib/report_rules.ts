@@ -33,6 +33,7 @@ import type { GroupChecks } from "./rules_evaluate.ts";
 import type { Evidence } from "./rules_limits.ts";
 import type { Check } from "./rules_imbalance.ts";
 import type { Condition, Finding } from "./rules_finding.ts";
+import { VERDICT_LEVELS } from "./rules_status.ts";
 import {
   describeRule,
   describeThreshold,
@@ -128,10 +129,8 @@ const CAUSE = object<TimedCause>([
   field("advice", orNull(ADVICE), "null without evidence for any"),
 ]);
 
-const FLEET_STATUS = oneOf(["NONE", "PENDING", "WATCHING", "HEALTHY", "DEGRADED", "CRITICAL"]);
-
 export const VERDICT = object<Named<State>>([
-  field("status", FLEET_STATUS, "whether all is well", ({ fleet }) => fleet.verdict.level),
+  field("status", oneOf(VERDICT_LEVELS), "whether all is well", ({ fleet }) => fleet.verdict.level),
   field(
     "watchedSeconds",
     SECONDS,

@@ -188,12 +188,16 @@ export interface Cause {
   readonly verdict: Finding | null;
 }
 
+/**
+ * NONE: no endpoint is watched. PENDING: one has not answered yet, or all load. WATCHING: nothing
+ * bad is known, but too little is known to say HEALTHY.
+ */
+export const VERDICT_LEVELS = [
+  ...["NONE", "PENDING", "WATCHING", "HEALTHY", "DEGRADED", "CRITICAL"] as const,
+] as const;
+
 export interface FleetVerdict {
-  /**
-   * NONE: no endpoint is watched. PENDING: one has not answered yet, or all load. WATCHING: nothing
-   * bad is known, but too little is known to say HEALTHY.
-   */
-  readonly level: "NONE" | "PENDING" | "WATCHING" | "HEALTHY" | "DEGRADED" | "CRITICAL";
+  readonly level: typeof VERDICT_LEVELS[number];
   /** For how long the replica known least has been watched, at most `MIN_SPAN`. */
   readonly watched: Seconds;
   /** Worst first; empty unless DEGRADED or CRITICAL. */
