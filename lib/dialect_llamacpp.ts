@@ -393,7 +393,6 @@ export const LLAMACPP: Dialect = {
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
   tokensAreBooked: "step",
   answersLate: true,
-  latencyDefinitions: {},
   mainOptions: ["slots", "context_per_slot", "build"],
   flags: {
     kvCacheMemory: "-c",

@@ -98,7 +98,6 @@ export const LMDEPLOY: Dialect = {
     aliases: new Map(),
   },
   tokensAreBooked: "step",
-  latencyDefinitions: { itl: "per output" },
   mainOptions: [
     "cache_max_entry_count",
     "max_batch_size",

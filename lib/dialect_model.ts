@@ -157,11 +157,11 @@ export type EngineConclusions =
     readonly metricsAreOff?: boolean;
   };
 
-/** Of servers of whose options and latencies nothing more is said. */
+/** Of servers whose options are not described. */
 export const UNDESCRIBED: Pick<
   Dialect,
-  "latencyDefinitions" | "mainOptions" | "flags" | "capacityReason"
-> = { latencyDefinitions: {}, mainOptions: [], flags: {}, capacityReason: "" };
+  "mainOptions" | "flags" | "capacityReason"
+> = { mainOptions: [], flags: {}, capacityReason: "" };
 
 /** Of servers that say nothing of sleep, nor of the size of their KV cache. */
 export const USUAL_CONCLUSIONS: EngineConclusions = {
@@ -323,8 +323,7 @@ function createFamilies(rows: readonly MetricRow[]): Map<string, MetricRow> {
 }
 
 export function createVocabulary(dialect: Dialect): Vocabulary {
-  const { name, isRouter, answersLate, tokensAreBooked, latencyDefinitions, mainOptions, rows } =
-    dialect;
+  const { name, isRouter, answersLate, tokensAreBooked, mainOptions, rows } = dialect;
   const { flags, capacityReason, failuresAreApart } = dialect;
   const keys = new Set([...rows.map(({ key }) => key), ...dialect.derivedKeys ?? []]);
   const noSuchFigures = new Set(
@@ -335,7 +334,7 @@ export function createVocabulary(dialect: Dialect): Vocabulary {
   return {
     dialect,
     server: {
-      ...{ name, isRouter, answersLate, tokensAreBooked, latencyDefinitions, mainOptions },
+      ...{ name, isRouter, answersLate, tokensAreBooked, mainOptions },
       ...{ flags, capacityReason, failuresAreApart, noSuchFigures },
     },
     // Created when first asked for: most dialects never are.

@@ -136,7 +136,6 @@ export const OLLAMA: Dialect = {
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
   tokensAreBooked: "step",
   answersLate: true,
-  latencyDefinitions: {},
   mainOptions: [],
   flags: {
     kvCacheMemory: "num_ctx",

@@ -209,7 +209,6 @@ export const SGLANG: Dialect = {
   },
   tokensAreBooked: "finish",
   failuresAreApart: true,
-  latencyDefinitions: { itl: "per token" },
   mainOptions: [],
   flags: {
     kvCacheMemory: "--mem-fraction-static",

@@ -136,7 +136,6 @@ export const TGI: Dialect = {
   labels: { model: "model", engine: "engine", workers: [], parts: [], aliases: new Map() },
   tokensAreBooked: "finish",
   failuresAreApart: true,
-  latencyDefinitions: { tpot: "per token, with the prefill" },
   mainOptions: MAIN_OPTIONS,
   flags: {
     kvCacheMemory: "--max-batch-total-tokens",

@@ -89,7 +89,6 @@ export const TRITON: Dialect = {
     aliases: new Map(),
   },
   tokensAreBooked: "finish",
-  latencyDefinitions: {},
   mainOptions: [],
   flags: {
     kvCacheMemory: "kv_cache_free_gpu_mem_fraction",

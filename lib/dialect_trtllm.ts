@@ -97,7 +97,6 @@ export const TRTLLM: Dialect = {
   },
   tokensAreBooked: "finish",
   failuresAreApart: true,
-  latencyDefinitions: {},
   mainOptions: [],
   flags: {
     kvCacheMemory: "--kv_cache_free_gpu_memory_fraction",

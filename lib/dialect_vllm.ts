@@ -171,7 +171,6 @@ export const VLLM: Dialect = {
   },
   createdName: CREATED_NAME,
   tokensAreBooked: "step",
-  latencyDefinitions: { itl: "per output" },
   mainOptions: [
     "kv_cache_size_tokens",
     "kv_cache_max_concurrency",

@@ -168,8 +168,6 @@ export interface ServerTraits {
   readonly metricsAreOff?: true;
   /** Whether failed requests are not among the finished ones. */
   readonly failuresAreApart?: true;
-  /** Set where servers measure different things. Only equal definitions are merged. */
-  readonly latencyDefinitions: Readonly<Partial<Record<LatencyKey, string>>>;
   /** Configuration entries to show first. */
   readonly mainOptions: readonly string[];
   readonly flags: ServerFlags;
@@ -180,7 +178,7 @@ export interface ServerTraits {
 }
 
 export const UNKNOWN_SERVER: ServerTraits = {
-  ...{ name: "", latencyDefinitions: {}, mainOptions: [], flags: {}, capacityReason: "" },
+  ...{ name: "", mainOptions: [], flags: {}, capacityReason: "" },
   tokensAreBooked: "step",
   noSuchFigures: new Set(),
 };

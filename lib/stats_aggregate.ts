@@ -182,19 +182,15 @@ export function computeLatency(histograms: readonly Reading<Histogram>[]): Laten
   return new MergedLatency(merged, mean, samples);
 }
 
-/** Absent over kinds of servers, and if they define the latency differently. */
+/** Absent over kinds of servers, as each measures something else by that name. */
 export function keepDefinition(
   replicas: readonly ReplicaSample[],
-  key: LatencyKey,
   histograms: readonly Reading<Histogram>[],
 ): readonly Reading<Histogram>[] {
-  const server = replicas[0]?.sample.server;
-  if (replicas.every(({ sample }) => sample.server === server)) return histograms;
-  const definitions = new Set(
-    replicas.filter((_, i) => isPresent(histograms[i]))
-      .map(({ sample: { server } }) => `${server.name}\n${server.latencyDefinitions[key] ?? ""}`),
-  );
-  return definitions.size > 1 ? [absent("definitions_differ")] : histograms;
+  const getName = ({ sample: { server } }: ReplicaSample): string => server.name;
+  if (replicas.every((replica) => getName(replica) === getName(replicas[0]))) return histograms;
+  const names = new Set(replicas.filter((_, i) => isPresent(histograms[i])).map(getName));
+  return names.size > 1 ? [absent("definitions_differ")] : histograms;
 }
 
 function computeWindow(
@@ -251,7 +247,7 @@ function computeWindow(
     acceptanceRatioByPosition: computeAcceptanceByPosition(all),
     latency: createRecord(
       LATENCY_KEYS,
-      (key) => computeLatency(keepDefinition(replicas, key, latencies(key))),
+      (key) => computeLatency(keepDefinition(replicas, latencies(key))),
     ),
   };
 }
@@ -293,7 +289,7 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
     promptTokensBySource: mergeLabelled(all, "promptTokensBySource"),
     latency: createRecord(
       LATENCY_KEYS,
-      (key): LatencyFigures => computeLatency(keepDefinition(replicas, key, latencies(key))),
+      (key): LatencyFigures => computeLatency(keepDefinition(replicas, latencies(key))),
     ),
   };
 }

@@ -84,7 +84,7 @@ function mergeHistograms(
   objective: Objective,
   getOne: (replica: ReplicaSample) => Reading<Histogram>,
 ): Attainment {
-  const histograms = keepDefinition(replicas, objective.latency, replicas.map(getOne));
+  const histograms = keepDefinition(replicas, replicas.map(getOne));
   return mergeCounts(histograms.map((histogram) => readWithin(histogram, objective)));
 }
 

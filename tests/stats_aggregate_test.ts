@@ -506,22 +506,6 @@ Deno.test("joinMetrics() sums counts and running requests, and uses the fullest 
   ]);
 });
 
-Deno.test("computeFigures() merges no latencies of different definitions", () => {
-  const [one] = follow([
-    writeEngine([
-      ["num_requests_running", 1],
-      ...writeHistogram("inter_token_latency_seconds", [1], { counts: [1, 2], sum: 2 }),
-    ]),
-  ]);
-  const server = { ...one.sample.server, latencyDefinitions: { itl: "per token" } };
-  const other = { ...one, sample: { ...one.sample, server } };
-  assertEquals(
-    computeFigures([one, other]).lifetime.latency.itl.samples,
-    absent("definitions_differ"),
-  );
-  assertEquals(computeFigures([other, other]).lifetime.latency.itl.samples.value, 4);
-});
-
 Deno.test("computeFigures() of two kinds of servers sums counts, and merges no latency", () => {
   const histogram = (prefix: string) =>
     ["1", "+Inf"].map((le) =>
