@@ -111,8 +111,8 @@ function findTop(top: number, selected: number, { room, count }: Record<"room" |
 }
 
 /**
- * Chooses `room` rows: those in trouble and the lines of groups, and a window over the others that
- * has the selected one.
+ * Chooses `room` rows: those in trouble, the lines of groups if there is room for them too, and a
+ * window over the others that has the selected one.
  */
 export function chooseRows(
   lines: readonly VisibleRow[],
@@ -121,19 +121,20 @@ export function chooseRows(
 ): readonly number[] {
   const all = lines.map((_, index) => index);
   if (lines.length <= room) return all;
-  const isPinned = (index: number): boolean =>
-    lines[index].kind === "group" || isInTrouble(lines[index].cells);
-  const pinned = all.filter(isPinned);
+  const isTroubled = (index: number): boolean => isInTrouble(lines[index].cells);
+  const troubled = all.filter(isTroubled);
+  const withGroups = all.filter((index) => lines[index].kind === "group" || isTroubled(index));
   // At least one row besides, so that the selection can move.
-  const others = pinned.length < room ? all.filter((index) => !isPinned(index)) : all;
-  const left = others === all ? room : room - pinned.length;
+  const pinned = new Set([withGroups, troubled].find(({ length }) => length < room));
+  const others = all.filter((index) => !pinned.has(index));
+  const left = room - pinned.size;
   const selected = isLive ? others.indexOf(findSelected(ui, lines.map(({ key }) => key))) : -1;
   const top = findTop(others.filter((index) => index < ui.top).length, selected, {
     room: left,
     count: others.length,
   });
   const window = others.slice(top, top + left);
-  return others === all ? window : [...pinned, ...window].sort((a, b) => a - b);
+  return [...pinned, ...window].sort((a, b) => a - b);
 }
 
 /** The sort mark stands in the gap or margin, so that no column moves. */

@@ -178,6 +178,16 @@ Deno.test("renderTable() folds well rows into one line, and never one in trouble
   assertEquals([drawn.shown.includes(9), drawn.shown.slice(-2)], [true, [10, 11]]);
 });
 
+Deno.test("renderTable() shows rows in trouble before the lines of groups where room is short", () => {
+  const well = watchFleet(4);
+  const rows = well.fleet.rows.map((row, i) => i === 4 ? { ...row, status: "HOT" } : row);
+  const state = { ...well, fleet: { ...well.fleet, rows } } as State;
+  // Two groups and two in trouble leave no row for the selection.
+  const lines = render(state, 120, 5);
+  assertEquals(lines.filter((line) => / HOT /.test(line)).length, 2, lines.join("\n"));
+  assertMatch(lines[5], /^ … \d+ more ok: /);
+});
+
 Deno.test("renderTable() aligns cells with headings", () => {
   const lines = render(watchFleet(4), 200);
   // A column that is aligned to the right ends where its heading ends.
