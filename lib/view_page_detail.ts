@@ -84,12 +84,17 @@ function renderIdentity({ row, sample, state, paint }: Subject, width: number): 
     formatStateCell(createRowLine(row)),
     { text: cutTextMiddle(sample.modelName, MAX_NAME_WIDTH), meaning: "name" },
     { text: `${sample.server.name} ${version}`.trim(), meaning: "plain" },
-    createCell(getUptime(known, state), (uptime) => `up ${formatDuration(uptime)}`),
+    nameCell(createCell(getUptime(known, state), formatDuration), (uptime) => `up ${uptime}`),
     { text: describeWay(known.endpoint, state), meaning: "dim" },
     { text: engine === "" ? "" : `engine ${engine}`, meaning: "dim" },
   ];
   const lines = width < TWO_COLUMN_WIDTH ? [pieces.slice(0, 3), pieces.slice(3)] : [pieces];
   return lines.map((some) => joinPieces(some, width, paint));
+}
+
+/** Adds name or unit to a figure, which may be a dash. */
+function nameCell({ text, meaning }: Cell, name: (figure: string) => string): Cell {
+  return { text: name(text), meaning };
 }
 
 function renderPulse({ row, paint }: Subject, width: number): string {
@@ -101,25 +106,26 @@ function renderPulse({ row, paint }: Subject, width: number): string {
   const reasons = [...waitingByReason].filter(([, count]) => count > 0)
     .map(([reason, count]) => `${reason} ${formatCount(count)}`);
   const why = reasons.length === 0 ? "" : ` (${reasons.join(", ")})`;
+  const mostOutput = peak("generationTokensPerSecond", formatQuantity);
+  const queue = createCell(waiting, formatCount, chooseWaitingColor(waiting, row.alerts));
+  const { generationTokensPerSecond, promptTokensPerSecond, requestsPerSecond } = lastPoll;
   return joinPieces(
     [
-      createCell(
-        lastPoll.generationTokensPerSecond,
-        (rate) =>
-          `${formatQuantity(rate)} tok/s${peak("generationTokensPerSecond", formatQuantity)}`,
+      nameCell(
+        createCell(generationTokensPerSecond, formatQuantity),
+        (rate) => `${rate} tok/s${mostOutput}`,
       ),
-      createCell(
-        running,
-        (count) => `running ${formatCount(count)}${peak("running", formatCount)}`,
+      nameCell(
+        createCell(running, formatCount),
+        (count) => `running ${count}${peak("running", formatCount)}`,
       ),
-      createCell(
-        waiting,
-        (count) => `waiting ${formatCount(count)}${why}`,
-        chooseWaitingColor(waiting, row.alerts),
+      nameCell(queue, (count) => `waiting ${count}${why}`),
+      nameCell(createCell(promptTokensPerSecond, formatQuantity), (rate) => `prompt ${rate} tok/s`),
+      nameCell(createCell(requestsPerSecond, formatQuantity), (rate) => `${rate} req/s`),
+      nameCell(
+        createCell(lastMinute.latency.ttft.p95, formatQuantile),
+        (p95) => `TTFT P95@1m ${p95}`,
       ),
-      createCell(lastPoll.promptTokensPerSecond, (rate) => `prompt ${formatQuantity(rate)} tok/s`),
-      createCell(lastPoll.requestsPerSecond, (rate) => `${formatQuantity(rate)} req/s`),
-      createCell(lastMinute.latency.ttft.p95, (p95) => `TTFT P95@1m ${formatQuantile(p95)}`),
     ],
     width,
     paint,

@@ -111,7 +111,12 @@ Deno.test("renderDetailPage() has no figure that the server does not export", ()
   const bare = encode(writeEngine([["num_requests_running", 1], ["generation_tokens_total", 7]]));
   const state = advance(startState([ENDPOINT]), 1, [createScraped(ENDPOINT, 0.5, bare)]);
   const lines = render(state);
-  assertMatch(findLine(lines, "TTFT"), /TTFT( +—){5}/);
+  assertMatch(lines[0], / {3}up — {3}/);
+  assertEquals(
+    lines[1],
+    " — tok/s   running 1 (peak 1)   waiting —   prompt — tok/s   — req/s   TTFT P95@1m —",
+  );
+  assertMatch(findLine(lines, "│ TTFT"), /TTFT( +—){5}/);
   assertMatch(findLine(lines, "KV cache"), /KV cache —/);
   assertMatch(findLine(lines, "Largest, tokens"), /tokens +— /);
   assertMatch(findLine(lines, "Finished @1m"), /@1m +— /);
