@@ -12,10 +12,19 @@ import { COMMON_VARIABLES, OPTION_ROWS, type OptionRow } from "./cli_option_tabl
 import type { ProgramDocument } from "./cli_options.ts";
 import { createReportSchema } from "./report.ts";
 import { VERSION } from "./version.ts";
+import { BINDINGS } from "./view_bindings.ts";
+import { COLUMN_ROWS } from "./view_column_table.ts";
 
-/** Escapes roff's own signs, and makes hyphens that can be copied. */
+/** A sign that is not ASCII, such as `↓`, as roff writes it: `\[u2193]`. */
+function nameSign(sign: string): string {
+  const code = (sign.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0");
+  return `\\[u${code}]`;
+}
+
+/** Escapes roff's own signs and what is not ASCII, and makes hyphens that can be copied. */
 function escapeRoff(text: string): string {
-  return text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replace(/^[.']/gm, "\\&$&");
+  return text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replace(/^[.']/gm, "\\&$&")
+    .replace(/\P{ASCII}/gu, nameSign);
 }
 
 function writeItem(term: string, text: string): string {
@@ -49,6 +58,15 @@ function writeOptions(): string {
   }).join("");
 }
 
+/** What follows the name of the program. */
+const CALLS = [
+  "[\\fIOPTION\\fR]... [\\fIURL\\fR]...",
+  "record \\fIFILE\\fR [\\fIOPTION\\fR]... [\\fIURL\\fR]...",
+  "replay \\fIFILE\\fR [\\fIOPTION\\fR]...",
+  "compare \\fIFILE\\fR \\fIFILE\\fR [\\fIOPTION\\fR]...",
+  "doctor [\\fIOPTION\\fR]... [\\fIURL\\fR]...",
+];
+
 const FILES: readonly (readonly [path: string, text: string])[] = [
   [
     "$XDG_CONFIG_HOME/vllm-htop/config.json",
@@ -63,12 +81,19 @@ export function writeManPage(version: string): string {
   return [
     `.TH VLLM\\-HTOP 1 "" "vllm\\-htop ${escapeRoff(version)}" "User Commands"\n`,
     ".SH NAME\nvllm\\-htop \\- htop for vLLM inference servers\n",
-    ".SH SYNOPSIS\n.B vllm\\-htop\n[\\fIOPTION\\fR]... [\\fIURL\\fR]...\n",
+    ".SH SYNOPSIS\n",
+    CALLS.map((words) => `.B vllm\\-htop\n${words}\n`).join(".br\n"),
     `.SH DESCRIPTION\n${escapeRoff(PURPOSE)}\n`,
     "It only reads: none of its requests makes a server generate a token.\n",
     ".SH OPTIONS\n",
     "An option overrides its environment variable, which overrides the configuration file.\n",
     writeOptions(),
+    ".SH KEYS\n",
+    ...BINDINGS.map(({ keys, help }) => writeItem(keys.map(writeBold).join(" "), help)),
+    ".SH COLUMNS\nBy their names, with their headings:\n",
+    ...COLUMN_ROWS.map(({ id, title, help }) =>
+      writeItem(writeBold(id), title === "" ? help : `${title}: ${help}`)
+    ),
     ".SH RULES\nWith their settings and defaults:\n",
     ...listRuleDefaults().map(([rule, text]) => writeItem(writeBold(rule), text)),
     ".SH EXAMPLES\n",

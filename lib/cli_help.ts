@@ -9,13 +9,17 @@ import { RULE_LEVELS, RULE_SETTINGS } from "./rules_table.ts";
 import { wrapText } from "./text.ts";
 
 export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
-  ["vllm-htop", "scan localhost, 8000-8015"],
+  ["vllm-htop", "find the servers of this machine"],
   ["vllm-htop gpu1 gpu2:8001", "compare two servers"],
   ["vllm-htop http://gpu1:{8000,8001}", "two ports (bash, zsh)"],
-  ["vllm-htop --auto --host gpu1", "scan another host"],
+  ["vllm-htop --host gpu1", "scan another host"],
+  ["vllm-htop --ssh gpu1", "log in to gpu1 and find its servers"],
+  ["vllm-htop --kube", "the pods of a Kubernetes cluster"],
   ["vllm-htop --once --output json gpu1", "one JSON line for scripts"],
+  ["vllm-htop --check gpu1", "one line and an exit code for Nagios"],
+  ["vllm-htop --serve 9090 gpu1", "metrics for Prometheus"],
   ["vllm-htop https://ai.example.org --token-file key", "a bearer token"],
-  ["vllm-htop record FILE gpu1", "record what it answers"],
+  ["vllm-htop record FILE gpu1", "record what gpu1 answers"],
   ["vllm-htop replay FILE --from 14:05", "look at it again"],
   ["vllm-htop compare A B", "what differs between two recordings, beyond chance"],
   ["vllm-htop --demo", "no server needed"],
@@ -23,9 +27,9 @@ export const EXAMPLES: readonly (readonly [command: string, help: string])[] = [
 ];
 
 export const CREDENTIALS_REMARK =
-  "FILE applies to every given URL, URL=FILE only to that one; each option may be " +
-  "repeated. Other users can see arguments, so no option takes a secret itself. Secrets " +
-  "are never sent to a server found by a scan.";
+  "FILE applies to every given URL, URL=FILE only to that one. Other users can see " +
+  "arguments, so no option takes a secret itself. Secrets are never sent to a server " +
+  "found by a scan.";
 
 export const HOMEPAGE = "https://github.com/vllm-htop/vllm-htop";
 const HELP_WIDTH = 80;
@@ -50,6 +54,7 @@ function formatOption(row: OptionRow): readonly [string, string] {
     row.default === undefined ? [] : `default ${row.default}`,
     row.variable ?? [],
     row.contentVariable === undefined ? [] : `content in ${row.contentVariable}`,
+    row.repeatable === true ? "repeatable" : [],
   ].flat().join("; ");
   return [left, facts === "" ? row.help : `${row.help} (${facts})`];
 }
@@ -77,6 +82,6 @@ export function helpText(): string {
     }`,
     `Environment (an option overrides its variable):\n${formatRows(COMMON_VARIABLES)}`,
     `Exit codes:\n${formatRows(EXIT_CODES)}`,
-    `Homepage: ${HOMEPAGE}\n`,
+    `Keys, signs and columns: press ? on the live screen\nHomepage: ${HOMEPAGE}\n`,
   ].join("\n");
 }

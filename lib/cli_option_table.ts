@@ -91,7 +91,9 @@ const GROUPS = {
       repeatable: true,
       parse: parseUrls,
       set: "targets",
-      help: "a server, or several separated by commas; may be repeated; --url itself is optional",
+      help:
+        "a server, or several separated by commas; gpu1 means http://gpu1:8000; --url itself is " +
+        "optional",
     },
     {
       name: "targets",
@@ -101,7 +103,7 @@ const GROUPS = {
       set: "targets",
       help:
         "file of servers in the form of Prometheus' file_sd (JSON or YAML), or URL of an http_sd, " +
-        "followed while it changes; may be repeated",
+        "followed while it changes",
     },
     {
       name: "ssh",
@@ -111,9 +113,9 @@ const GROUPS = {
       set: "targets",
       help: "a host to log in to with your own ssh: find its servers, and read them through that " +
         "session; an alias, user@host or ssh://user@host:port, then ,ports=FIRST-LAST to look only " +
-        "there and ,log=PLACE if its servers' log is not found; may be repeated",
+        "there and ,log=PLACE if its servers' log is not found",
     },
-    { name: "ssh-config", value: "FILE", help: "ssh's configuration file, as ssh -F" },
+    { name: "ssh-config", value: "FILE", help: "configuration file of ssh, as ssh -F" },
     {
       name: "ssh-accept-new",
       value: null,
@@ -147,8 +149,7 @@ const GROUPS = {
       value: "NAME",
       repeatable: true,
       parse: parseNamespace,
-      help:
-        'namespace to look into, instead of that of the context, or "*" for all; may be repeated',
+      help: 'namespace to look into, instead of that of the context, or "*" for all',
     },
     {
       name: "selector",
@@ -318,7 +319,7 @@ const GROUPS = {
       merges: true,
       parse: parseRuleChanges,
       words: listRuleWords(),
-      help: "change a rule, such as queuing.threshold=20, or queuing=off; may be repeated",
+      help: "change a rule, such as queuing.threshold=20, or queuing=off",
     },
   ],
   Output: [

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { writeManPage } from "../lib/cli_documents.ts";
 import { OPTION_ROWS } from "../lib/cli_option_table.ts";
+import { BINDINGS } from "../lib/view_bindings.ts";
+import { COLUMN_IDS } from "../lib/view_column_table.ts";
 import { needsProgram } from "./programs.ts";
 
 interface Shown {
@@ -26,10 +28,12 @@ async function show(program: string, ...args: readonly string[]): Promise<Shown>
 }
 
 function assertWhole(text: string): void {
-  for (const heading of ["NAME", "SYNOPSIS", "OPTIONS", "EXAMPLES", "FILES", "EXIT STATUS"]) {
+  for (const heading of ["NAME", "SYNOPSIS", "OPTIONS", "KEYS", "COLUMNS", "EXIT STATUS"]) {
     assertMatch(text, new RegExp(`^${heading}$`, "m"));
   }
   for (const { name } of OPTION_ROWS) assertStringIncludes(text, `--${name}`);
+  for (const id of COLUMN_IDS) assertMatch(text, new RegExp(`^ +${id}\\b`, "m"));
+  for (const { keys } of BINDINGS) assertStringIncludes(text, `\n       ${keys.join(" ")}`);
   assertStringIncludes(text, "%APPDATA%\\vllm-htop\\config.json");
 }
 
@@ -39,7 +43,7 @@ Deno.test("writeManPage() starts no line with a request of its texts, and escape
     page.split("\n").filter((line) => /^[.']/.test(line))
       .map((line) => line.split(" ")[0]),
   );
-  assertEquals([...requests].sort(), [".B", ".SH", ".SS", ".TH", ".TP"]);
+  assertEquals([...requests].sort(), [".B", ".SH", ".SS", ".TH", ".TP", ".br"]);
   assert(!/(?<!\\)-/.test(page));
 });
 
