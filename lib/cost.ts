@@ -12,6 +12,7 @@ import {
   present,
   type Reading,
   sumReadings,
+  sumWhole,
 } from "./reading.ts";
 import {
   HOURS_PER_DAY,
@@ -57,11 +58,6 @@ export function hasTokenPrices({ input, output, cachedInput }: TokenPrices): boo
 }
 
 const NO_VALUE = absent("unsupported");
-
-/** Sums readings; absent, with the first reason, if any is. */
-function sumWhole(readings: readonly Reading[]): Reading {
-  return readings.find((reading) => !isPresent(reading)) ?? sumReadings(readings);
-}
 
 function computeValue(tokens: Reading, usdPerMillion: number): Reading {
   if (usdPerMillion === 0) return present(0);

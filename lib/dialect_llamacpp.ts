@@ -1,8 +1,8 @@
 /**
  * llama.cpp's `llama-server`. One round asks `/metrics`, then `/slots`, which says how full the
- * contexts are and what busy slots have generated, and writes both as one body. A server that can
- * sleep, or may be able to, is asked what does not wake it. Sources: llama.cpp b3600 to b11434, read 2026-11; answers
- * of b10434 and b11434.
+ * contexts are and what busy slots have generated, and writes both as one body. A server that may
+ * sleep is only asked what does not wake it. Sources: llama.cpp b3600 to b11434, read 2026-11;
+ * answers of b10434 and b11434.
  * @module
  */
 
@@ -25,7 +25,7 @@ import { createSampleWriter, labelSeries, quoteLabel, writeInfo } from "./dialec
 import { METRICS_PATH } from "./endpoint.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
 import { MODEL_STATES, type ModelState } from "./model.ts";
-import { absent, isPresent, present, type Reading } from "./reading.ts";
+import { absent, present, type Reading, sumWhole } from "./reading.ts";
 
 export const PREFIX = "llamacpp:";
 const ENABLING_OPTION = "--metrics";
@@ -340,11 +340,7 @@ function concludePrompt({ counters }: EngineFacts): Readonly<
   Record<"promptTokens" | "prefixCacheQueries" | "prefixCacheHits", Reading>
 > {
   const { computedPromptTokens: computed, cachedPromptTokens: cached } = counters;
-  const all = isPresent(computed) && isPresent(cached)
-    ? present(computed.value + cached.value)
-    : isPresent(computed)
-    ? cached
-    : computed;
+  const all = sumWhole([computed, cached]);
   return { promptTokens: all, prefixCacheQueries: all, prefixCacheHits: cached };
 }
 

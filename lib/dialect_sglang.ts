@@ -26,7 +26,7 @@ import {
 } from "./dialect_sglang_loads.ts";
 import { METRICS_PATH } from "./endpoint.ts";
 import type { EngineSample, GaugeKey } from "./model.ts";
-import { absent, checkReading, isPresent, mapReading, present, type Reading } from "./reading.ts";
+import { absent, checkReading, isPresent, present, type Reading, sumWhole } from "./reading.ts";
 
 const KV_CAPACITY_NAME = "max_total_num_tokens";
 const STEP_NAME = "realtime_tokens_total";
@@ -74,10 +74,6 @@ const ROWS: readonly MetricRow[] = [
   histogram(["queue_time_seconds", "queue_time_s"], "seconds", "Queue time", "Before the first schedule.", { key: "queue", since: "0.5.2" }),
 ];
 
-function addReadings(one: Reading, other: Reading): Reading {
-  return isPresent(one) ? mapReading(other, (value) => one.value + value) : one;
-}
-
 /** From 0.5.9: tokens of one scheduler at each step; first tokens are counted for all. */
 function countSteps(facts: EngineFacts): Partial<EngineFacts["counters"]> {
   const { counters, isShared, hasShared, getValue } = facts;
@@ -98,7 +94,7 @@ function countSteps(facts: EngineFacts): Partial<EngineFacts["counters"]> {
     isAnyCounted && !isPresent(reading) && reading.reason === "initializing" ? present(0) : reading;
   const computed = orZero(computedPromptTokens);
   const cached = orZero(cachedPromptTokens);
-  const prompt = addReadings(computed, cached);
+  const prompt = sumWhole([computed, cached]);
   const decoded = orZero(generationTokens);
   const { prefixCacheHits: hits, prefixCacheQueries: misses } = counters;
   const isNew = facts.isDeclared("prefill_effective_tokens_total");
@@ -106,9 +102,9 @@ function countSteps(facts: EngineFacts): Partial<EngineFacts["counters"]> {
     promptTokens: prompt,
     computedPromptTokens: computed,
     cachedPromptTokens: cached,
-    generationTokens: hasShared ? decoded : addReadings(decoded, first),
+    generationTokens: hasShared ? decoded : sumWhole([decoded, first]),
     prefixCacheHits: isNew ? hits : cached,
-    prefixCacheQueries: isNew ? addReadings(hits, misses) : prompt,
+    prefixCacheQueries: isNew ? sumWhole([hits, misses]) : prompt,
   };
 }
 

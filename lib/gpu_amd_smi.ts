@@ -8,7 +8,7 @@
 
 import type { GpuProcess, GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { isRecord, type JsonRecord, parseUntrustedJson } from "./json.ts";
-import { absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
+import { absent, isPresent, mapReading, present, type Reading, sumWhole } from "./reading.ts";
 import { sanitizeText } from "./text.ts";
 import {
   BYTES_PER_GIBIBYTE,
@@ -90,11 +90,6 @@ function parseFigure(value: unknown, unit = ""): Reading {
   if (/^(?:N\/A)?$/i.test(value.trim())) return absent("unsupported");
   const match = /^\s*(-?\d+(?:\.\d+)?)\s*(\S*)\s*$/.exec(value);
   return match === null ? absent("unreadable") : parseFigure(Number(match[1]), match[2] || unit);
-}
-
-/** Absent if one is. */
-function addReadings(one: Reading, other: Reading): Reading {
-  return isPresent(one) ? mapReading(other, (value) => one.value + value) : one;
 }
 
 function firstPresent(...readings: readonly [Reading, ...Reading[]]): Reading {
@@ -194,8 +189,8 @@ function parseMemory(
     return { memoryUsedBytes: used, memoryTotalBytes: total, isMemoryUnified: false };
   }
   return {
-    memoryUsedBytes: addReadings(used, get("used_gtt")),
-    memoryTotalBytes: addReadings(total, shared),
+    memoryUsedBytes: sumWhole([used, get("used_gtt")]),
+    memoryTotalBytes: sumWhole([total, shared]),
     isMemoryUnified: true,
   };
 }
@@ -267,7 +262,7 @@ function parseProcess(item: unknown, { index, isMemoryUnified }: GpuSample): Gpu
     name: typeof name === "string" && name !== "N/A" ? sanitizeText(name) : "",
     gpuIndex: index,
     memoryBytes: firstPresent(
-      isMemoryUnified ? addReadings(own, memory("gtt_mem")) : own,
+      isMemoryUnified ? sumWhole([own, memory("gtt_mem")]) : own,
       parseFigure(findValue(info, "mem_usage"), "B"),
     ),
     gpuInstanceId: absent("unsupported"),

@@ -118,6 +118,11 @@ export function sumReadings(readings: readonly Reading[]): Reading {
   };
 }
 
+/** Sums readings; absent, with the first reason, if any is. */
+export function sumWhole(readings: readonly Reading[]): Reading {
+  return readings.find((reading) => !isPresent(reading)) ?? sumReadings(readings);
+}
+
 /**
  * Mean of the present readings by weight. Absent, with the first reason, if none is present or has
  * a weight.

@@ -6,14 +6,7 @@
 
 import { averagePower } from "./gpu_outliers.ts";
 import type { Figures, ReplicaStatus } from "./model.ts";
-import {
-  absent,
-  divideReadings,
-  isPresent,
-  present,
-  type Reading,
-  sumReadings,
-} from "./reading.ts";
+import { absent, divideReadings, isPresent, present, type Reading, sumWhole } from "./reading.ts";
 import { isCounted } from "./rules_status.ts";
 import type { EndpointState } from "./state_endpoint.ts";
 import { getHost, type Hosts, type HostState } from "./state_gpus.ts";
@@ -87,15 +80,14 @@ function measurePower(host: HostState, indexes: ReadonlySet<number>, {
   const powers = [...indexes].map((index) =>
     averagePower(host.series.get(index) ?? [], now - SECONDS_PER_MINUTE)
   );
-  return powers.find((power) => !isPresent(power)) ?? sumReadings(powers);
+  return sumWhole(powers);
 }
 
 /** A sum that lacks an engine would make tokens look dear. */
 function sumTokens(all: readonly EnergyRow[]): Reading {
   const rows = all.filter(({ status }) => status !== "UNLOADED");
   if (!rows.every(({ status }) => isCounted(status))) return absent("stale");
-  const rates = rows.map(({ figures }) => figures.lastMinute.generationTokensPerSecond);
-  return rates.find((rate) => !isPresent(rate)) ?? sumReadings(rates);
+  return sumWhole(rows.map(({ figures }) => figures.lastMinute.generationTokensPerSecond));
 }
 
 export function computeEnergy(

@@ -7,7 +7,7 @@
 
 import { addHistograms, countObservations, type Histogram } from "./histogram.ts";
 import { type CounterKey, createRecord, getAbsence, OBJECTIVE_KEYS, sumCounts } from "./model.ts";
-import { absent, isPresent, mapReading, present, type Reading } from "./reading.ts";
+import { absent, isPresent, mapReading, present, type Reading, sumWhole } from "./reading.ts";
 import { chooseBlockCount } from "./stats_blocks.ts";
 import { getPackedGauge } from "./stats_samples.ts";
 import type { ReplicaSample } from "./stats_window.ts";
@@ -51,7 +51,7 @@ function countInFlight({ trace }: ReplicaSample, ago: number): Reading {
   if (!isPresent(waiting) && (waiting.reason === "unsupported" || waiting.reason === "off")) {
     return running;
   }
-  return combine(running, waiting, (some, others) => some + others);
+  return sumWhole([running, waiting]);
 }
 
 function combine(
