@@ -11,13 +11,13 @@
  * by a part of their names.
  *
  * Compiled by Deno 2.6.8, two cores of an AMD EPYC VM that the servers share,
- * 2026-11; the same program varies by a fifth from one quarter of an hour to the next:
+ * 2026-11, in turns with 0.1.0. Such machines differ: others of the same name
+ * took half as long again for all rows.
  *
- * - 256 endpoints of 1 engine, every 2 s: 19 to 23 % of one core, 187 MiB, 0.1.0
- * in turns with it 21 to 25 % and 158 MiB. Of it `fetch` of 128 bodies a second
- * alone takes 5 to 7, and V8's threads 3.
- * - 8 endpoints of 64 engines: 18 % of one core, 194 to 209 MiB; 0.1.0 19 %, 171
- * to 221 MiB.
+ * - 256 endpoints of 1 engine, every 2 s: 12.8 to 13.3 % of one core, 179 to 182
+ * MiB; 0.1.0 13.9 to 15.2 % and 155 to 157 MiB. A third of it is `fetch` of 128
+ * bodies a second alone.
+ * - 8 endpoints of 64 engines: 9.4 % of one core, 185 MiB; 0.1.0 11.8 %, 218 MiB.
  *
  * The 256 say the same but for their values, so that they share one layout. With
  * a label of its own for each, as where the sizes of the KV caches differ, it is

@@ -19,9 +19,9 @@
  *
  * - Watching 8 endpoints of 1 engine every 2 s at 120×40, both at the same time, programs that they
  * start counted: 1.45 % of a core, with a script in place of `nvidia-smi` 1.65 %; PyPI's 2.17 %.
- * - `--once --interval 0 --output json` of 1 endpoint, least of 25 runs in turns: 137 ms of CPU, of
- * which an empty program takes 30, and `ss` and `ps` 13; PyPI's 104, 0.1.0's 135. `--version` 37.
- * - First picture in a terminal after 93 ms, with figures after 132; 0.1.0's after 84 and 121.
+ * - `--once --interval 0 --output json` of 1 endpoint, least of 60 runs in turns: 90 ms of CPU, of
+ * which an empty program takes 21, and `ss` and `ps` 12; PyPI's 64, 0.1.0's 88. `--version` 23.
+ * - First picture in a terminal after 53 ms, with figures after 86; 0.1.0's after 57 and 83.
  *
  * The last half hour of 930 polls at 2 s, by `measureBytes` of `createPast` and by the heap with and
  * without it: 4.2 MiB (heap 5) for 8 engines, 19.8 (21) for 60, 68 (71) for 256 between two
