@@ -39,9 +39,9 @@ export function countObservations(histogram: Histogram): number {
   return histogram.counts.length === 0 ? 0 : histogram.counts[histogram.counts.length - 1];
 }
 
-/** False if a count is NaN. */
+/** False if a count is NaN or infinite. */
 export function hasNumbers({ counts }: Histogram): boolean {
-  for (let i = 0; i < counts.length; i++) if (Number.isNaN(counts[i])) return false;
+  for (let i = 0; i < counts.length; i++) if (!Number.isFinite(counts[i])) return false;
   return true;
 }
 

@@ -706,6 +706,16 @@ Deno.test("parseEngineMetrics() has no value for NaN", () => {
   assertEquals(counters.promptTokens, { value: null, reason: "not_finite" });
 });
 
+Deno.test("parseEngineMetrics() has no histogram whose counts are no numbers", () => {
+  for (const count of [NaN, Infinity]) {
+    const { histograms } = readOne(
+      RUNNING,
+      ...writeHistogram("time_to_first_token_seconds", [1], { counts: [1, count], sum: 2 }),
+    );
+    assertEquals(histograms.ttft, undefined, `${count}`);
+  }
+});
+
 Deno.test("parseEngineMetrics() converts the sums of V0's milliseconds to seconds", () => {
   const engine = readOne(
     ...writeHistogram("model_forward_time_milliseconds", [1, 500], {
