@@ -27,6 +27,8 @@ export function describeFileError(error: unknown): string {
       return "may not be read: check its permissions";
     case "IsADirectory":
       return "is a directory: name a file in it";
+    case "NotSupported":
+      return "is a device or a pipe: name a regular file";
     default:
       return "cannot be read: check that it is a text file";
   }

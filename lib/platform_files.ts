@@ -8,10 +8,10 @@ import type { Bytes } from "./units.ts";
 
 async function openFile(path: string): Promise<ReadableFile> {
   const file = await Deno.open(path);
-  const { size, isFile } = await file.stat();
+  const { size, isFile, isDirectory } = await file.stat();
   if (!isFile) {
     file.close();
-    throw new Error("it is not a regular file");
+    throw isDirectory ? new Deno.errors.IsADirectory() : new Deno.errors.NotSupported();
   }
   return {
     size,

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { describeFileError, isMissingFile } from "../lib/files.ts";
+import { FILE_FUNCTIONS } from "../lib/platform_files.ts";
 
 Deno.test("describeFileError() says why and what to do, without the runtime's message", async () => {
   const folder = await Deno.makeTempDir();
@@ -12,6 +13,11 @@ Deno.test("describeFileError() says why and what to do, without the runtime's me
   assertEquals(await describe(`${folder}/none`), [true, "does not exist: check the path"]);
   assertEquals(await describe(`${folder}/file/x`), [true, "does not exist: check the path"]);
   assertEquals(await describe(folder), [false, "is a directory: name a file in it"]);
+  const opening = (path: string) => FILE_FUNCTIONS.openFile(path).then(() => "", describeFileError);
+  assertEquals(await opening(folder), "is a directory: name a file in it");
+  if (Deno.build.os !== "windows") {
+    assertEquals(await opening("/dev/null"), "is a device or a pipe: name a regular file");
+  }
   const cases = [
     [new Deno.errors.PermissionDenied("secret"), "may not be read: check its permissions"],
     [new Deno.errors.NotCapable("secret"), "may not be read: check its permissions"],
