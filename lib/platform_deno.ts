@@ -3,6 +3,7 @@
  * @module
  */
 
+import { isFullDisk } from "./files.ts";
 import {
   createSleep,
   type NotStarted,
@@ -372,8 +373,8 @@ function createStdio(): Stdio {
       try {
         writeAllSync(Deno.stderr, encoder.encode(text));
       } catch (error) {
-        // Nobody reads it.
-        if (!isBrokenPipe(error)) throw error;
+        // Nobody reads it; the exit code still tells.
+        if (!isBrokenPipe(error) && !isFullDisk(error)) throw error;
       }
     },
     writeStdoutSync: (bytes) => writeAllSync(Deno.stdout, bytes),

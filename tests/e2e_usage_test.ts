@@ -5,6 +5,7 @@ import {
   createEnvironment,
   findFreePort,
   findFreePorts,
+  listCommand,
   type Outcome,
   runProgram,
   TIME_LIMIT,
@@ -66,6 +67,15 @@ Deno.test("a wrong command line is refused in one sentence with the value in quo
     assert(!CONTROL_CHARACTER.test(stderr), JSON.stringify(stderr));
     assert(!stderr.includes("s3cr3t"), stderr);
   }
+});
+
+Deno.test("the exit code tells what is wrong though no message can be written", {
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  const { code } = await runProgram([], {
+    command: ["sh", "-c", 'exec "$@" 2> /dev/full', "sh", ...listCommand("--bogus")],
+  });
+  assertEquals(code, 2);
 });
 
 Deno.test("a wrong variable is refused by its name", async () => {
