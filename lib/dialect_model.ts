@@ -324,7 +324,7 @@ function createFamilies(rows: readonly MetricRow[]): Map<string, MetricRow> {
 
 export function createVocabulary(dialect: Dialect): Vocabulary {
   const { name, isRouter, answersLate, tokensAreBooked, mainOptions, rows } = dialect;
-  const { flags, capacityReason, failuresAreApart } = dialect;
+  const { flags, capacityReason, ttftIsOfStreamed, failuresAreApart } = dialect;
   const keys = new Set([...rows.map(({ key }) => key), ...dialect.derivedKeys ?? []]);
   const noSuchFigures = new Set(
     [...HISTOGRAM_KEYS, ...LABELLED_KEYS].filter((key) => !keys.has(key)),
@@ -335,7 +335,7 @@ export function createVocabulary(dialect: Dialect): Vocabulary {
     dialect,
     server: {
       ...{ name, isRouter, answersLate, tokensAreBooked, mainOptions },
-      ...{ flags, capacityReason, failuresAreApart, noSuchFigures },
+      ...{ flags, capacityReason, ttftIsOfStreamed, failuresAreApart, noSuchFigures },
     },
     // Created when first asked for: most dialects never are.
     get targets() {

@@ -96,7 +96,7 @@ function countSteps(facts: EngineFacts): Partial<EngineFacts["counters"]> {
   const cached = orZero(cachedPromptTokens);
   const prompt = sumWhole([computed, cached]);
   const decoded = orZero(generationTokens);
-  const { prefixCacheHits: hits, prefixCacheQueries: misses } = counters;
+  const hits = orZero(counters.prefixCacheHits);
   const isNew = facts.isDeclared("prefill_effective_tokens_total");
   return {
     promptTokens: prompt,
@@ -104,7 +104,7 @@ function countSteps(facts: EngineFacts): Partial<EngineFacts["counters"]> {
     cachedPromptTokens: cached,
     generationTokens: hasShared ? decoded : sumWhole([decoded, first]),
     prefixCacheHits: isNew ? hits : cached,
-    prefixCacheQueries: isNew ? sumWhole([hits, misses]) : prompt,
+    prefixCacheQueries: isNew ? sumWhole([hits, orZero(counters.prefixCacheQueries)]) : prompt,
   };
 }
 
@@ -204,6 +204,7 @@ export const SGLANG: Dialect = {
     aliases: new Map(),
   },
   tokensAreBooked: "finish",
+  ttftIsOfStreamed: true,
   failuresAreApart: true,
   mainOptions: [],
   flags: {

@@ -164,6 +164,8 @@ export interface ServerTraits {
   readonly answersLate?: true;
   /** When tokens are counted: at each step, or when the request finishes. */
   readonly tokensAreBooked: "step" | "finish";
+  /** Whether TTFT may leave out requests that are not streamed. */
+  readonly ttftIsOfStreamed?: true;
   /** Whether only other pages than its metrics are read. */
   readonly metricsAreOff?: true;
   /** Whether failed requests are not among the finished ones. */

@@ -230,7 +230,7 @@ type QuotientRow = Description & { readonly amount: SumKey; readonly base: SumKe
 
 const LOAD_ROWS: readonly QuotientRow[] = [
   ["arrivals", "Requests arriving", "per_second", "arrivals", "span"],
-  ["prompt_length", "Prompt tokens a request", "count", "promptTokens", "firstTokens"],
+  ["prompt_length", "Prompt tokens a request", "count", "promptTokens", "prompts"],
   ["output_length", "Output tokens a request", "count", "outputTokens", "requests"],
 ].map(([key, title, unit, amount, base]) => (
   { key, title, unit, amount, base, part: "load", better: null } as QuotientRow

@@ -15,7 +15,7 @@ import type { EpochSeconds, Seconds } from "./units.ts";
 
 /** What is summed. */
 export const SUM_KEYS = [
-  ...["requests", "arrivals", "firstTokens", "promptTokens", "outputTokens"] as const,
+  ...["requests", "arrivals", "prompts", "promptTokens", "outputTokens"] as const,
   ...["cacheHits", "cacheQueries", "inFlightSeconds", "kvSeconds", "kvSpan"] as const,
 ] as const;
 export type SumKey = typeof SUM_KEYS[number];
@@ -72,6 +72,7 @@ function readSums(replica: ReplicaSample): Record<SumKey, Reading> | null {
   const { sample, lastPoll, trace } = replica;
   if (!isPresent(lastPoll)) return null;
   const { span, counters, labelled, latencies } = lastPoll.value;
+  const { tokensAreBooked, ttftIsOfStreamed } = sample.server;
   const finished = labelled.finishedByReason;
   const requests = finished === undefined
     ? getAbsence(sample, "finishedByReason")
@@ -90,7 +91,10 @@ function readSums(replica: ReplicaSample): Record<SumKey, Reading> | null {
   return {
     requests,
     arrivals: combine(requests, combine(now, before, (a, b) => a - b), (a, b) => a + b),
-    firstTokens: mapReading(latencies.ttft, countObservations),
+    // Those of which the prompt tokens are counted.
+    prompts: tokensAreBooked === "finish" || ttftIsOfStreamed
+      ? requests
+      : mapReading(latencies.ttft, countObservations),
     promptTokens: counters.promptTokens,
     outputTokens: counters.generationTokens,
     cacheHits: readCache("prefixCacheHits"),

@@ -3,6 +3,7 @@ import { parseRanks } from "../lib/dialect.ts";
 import { type EngineSample, listMetrics } from "../lib/model.ts";
 import { absent, present } from "../lib/reading.ts";
 import { computeFigures } from "../lib/stats_aggregate.ts";
+import { addPoll, closeTally, startTally } from "../lib/stats_tally.ts";
 import {
   appendSample,
   computeReplicas,
@@ -212,6 +213,20 @@ Deno.test("parseEngineMetrics() of SGLang: what it cannot tell has a reason, and
   assertEquals(cut.counters.generationTokens, absent("missing"));
 });
 
+Deno.test("parseEngineMetrics() of SGLang: a cache without a hit so far, or without a miss", () => {
+  const read = (mode: string) => {
+    const { counters } = readText(
+      'num_running_reqs{model_name="m"} 1',
+      'time_to_first_token_seconds_count{model_name="m"} 1',
+      'realtime_tokens_total{mode="prefill_compute",model_name="m"} 100',
+      `prefill_effective_tokens_total{mode="${mode}",model_name="m"} 100`,
+    )[0];
+    return [counters.prefixCacheHits, counters.prefixCacheQueries];
+  };
+  assertEquals(read("input"), [present(0), present(100)]);
+  assertEquals(read("device_hit"), [present(100), present(100)]);
+});
+
 Deno.test("parseEngineMetrics() lists all that SGLang exports, known or not", async () => {
   const { engines: [{ metrics }] } = parseEngineMetrics(await readGzip(SCRAPES[2][0]));
   const listed = listMetrics(metrics);
@@ -227,11 +242,28 @@ Deno.test("computeReplicas() of SGLang takes a new series beside modes of one fa
       `realtime_tokens_total{mode="${mode}",model_name="m"} ${Number(base) + count}`
     );
   const first = 'time_to_first_token_seconds_count{model_name="m"} 9';
-  const bodies = [[first, ...modes(0)], [
-    first,
-    ...modes(3),
-    'num_requests_total{model_name="m"} 1',
-  ]];
+  const { lastPoll } = watch(
+    [first, ...modes(0)],
+    [first, ...modes(3), 'num_requests_total{model_name="m"} 1'],
+  );
+  assertEquals(lastPoll.value?.counters.generationTokens, present(3));
+});
+
+Deno.test("tallies of SGLang divide prompt tokens by all requests, streamed or not", () => {
+  const write = (tokens: number, requests: number) => [
+    'num_running_reqs{model_name="m"} 1',
+    `realtime_tokens_total{mode="prefill_compute",model_name="m"} ${tokens}`,
+    `num_requests_total{model_name="m"} ${requests}`,
+    `time_to_first_token_seconds_count{is_streaming="true",model_name="m"} ${requests / 2}`,
+  ];
+  const tally = startTally(0, 600);
+  addPoll(tally, { key: "r", epoch: 10, replica: watch(write(0, 0), write(400, 4)) });
+  const side = closeTally(tally, absent("off"));
+  assertEquals(side?.whole.sums.prompts, present(4));
+  assertEquals(side?.whole.sums.promptTokens, present(400));
+});
+
+function watch(...bodies: readonly (readonly string[])[]): ReplicaSample {
   const history = bodies.reduce(
     (known, lines, i) =>
       appendSample(known, {
@@ -241,9 +273,8 @@ Deno.test("computeReplicas() of SGLang takes a new series beside modes of one fa
       }),
     startHistory(),
   );
-  const [{ lastPoll }] = computeReplicas(history);
-  assertEquals(lastPoll.value?.counters.generationTokens, present(3));
-});
+  return computeReplicas(history)[0];
+}
 
 function readText(...lines: readonly string[]): readonly EngineSample[] {
   return parseEngineMetrics(encode(lines.map((line) => `sglang:${line}\n`).join(""))).engines;

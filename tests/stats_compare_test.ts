@@ -99,7 +99,7 @@ function createSide(
       sums: {
         requests: present(counts[counts.length - 1]),
         arrivals: none,
-        firstTokens: present(counts[counts.length - 1]),
+        prompts: present(counts[counts.length - 1]),
         promptTokens: present(6000),
         outputTokens: present(600),
         cacheHits: isOff ? absent("off") : present(30),
