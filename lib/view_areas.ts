@@ -298,9 +298,18 @@ function pair(left: readonly Area[], right: Area, state: State, space: Space): s
 /** The lower row of two needs as much. */
 const MIN_LOWER_LINES = 4;
 
-/** From so many on there is room below the GPUs: eight, their rule and the host. */
-const MIN_TALL_LINES = 20;
-const TALL_GPUS: Area = { ...GPUS, maxLines: 12 };
+/** Lines for eight GPUs and the host. */
+const EIGHT_GPU_LINES = 9;
+/** More are of little use for the graph below them. */
+const FULLEST_LINES = 11;
+/** From so many on there is room for a graph below the GPUs, those of several hosts included. */
+const MIN_TALL_LINES = { oneHost: 1 + EIGHT_GPU_LINES + 1 + MIN_GRAPH_LINES, hosts: 20 } as const;
+
+function chooseGpuAreas({ hosts }: State, lines: number): readonly Area[] {
+  if (lines < MIN_TALL_LINES[hosts.size > 1 ? "hosts" : "oneHost"]) return [GPUS];
+  const gpuLines = Math.max(EIGHT_GPU_LINES, lines - FULLEST_LINES - 1);
+  return [{ ...GPUS, minLines: gpuLines, maxLines: gpuLines }, FULLEST];
+}
 
 /** Draws the areas in exactly `lines` lines. */
 export function renderAreas(state: State, space: Space): string[] {
@@ -318,8 +327,7 @@ export function renderAreas(state: State, space: Space): string[] {
   const upperLines = pair([PROBLEMS], LATENCY, state, { ...space, lines: upper });
   if (lower.lines === 0) return upperLines;
   if (!hasGpus) return [...upperLines, ...pair([LOAD], TOKENS, state, lower)];
-  const left = lower.lines < MIN_TALL_LINES ? [GPUS] : [TALL_GPUS, FULLEST];
-  return [...upperLines, ...pair(left, TRENDS, state, lower)];
+  return [...upperLines, ...pair(chooseGpuAreas(state, lower.lines), TRENDS, state, lower)];
 }
 
 /** Lines that the areas want besides the table's, at least. */

@@ -101,6 +101,11 @@ Deno.test("renderAreas() draws the fullest KV cache below the GPUs of a tall scr
   assert(tall[35].slice(0, 100).trim() !== "", "to the last line");
   assertEquals(tall.filter((line) => /^ [0-7] {2}▓/.test(line)).length, 8);
   assert(!draw(20).some((line) => line.startsWith("─ fullest")));
+  // A screen of 120 × 40 with a table of eight rows.
+  const usual = draw(24);
+  const usualRule = usual.findIndex((line) => line.startsWith("─ fullest KV cache ─"));
+  assertEquals(usual.filter((line) => /^ [0-7] {2}▓/.test(line)).length, 8);
+  assertMatch(usual[usualRule + 1], /^ KV cache .* now \d+ % │/);
 });
 
 Deno.test("renderAreas() shows how latencies spread where there is room, on a scale that stays", () => {
