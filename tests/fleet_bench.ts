@@ -15,7 +15,7 @@
  * took half as long again for all rows.
  *
  * - 256 endpoints of 1 engine, every 2 s: 12.8 to 13.3 % of one core, 179 to 182
- * MiB; 0.1.0 13.9 to 15.2 % and 155 to 157 MiB. A third of it is `fetch` of 128
+ * MiB; 0.1.0 13.9 to 15.2 % and 155 to 157 MiB. About a quarter is `fetch` of 128
  * bodies a second alone.
  * - 8 endpoints of 64 engines: 9.4 % of one core, 185 MiB; 0.1.0 11.8 %, 218 MiB.
  *
