@@ -76,7 +76,7 @@ const WORLDLY_MODULES: ReadonlySet<string> = new Set([
 const CONFIGURATION_IMPORT = { module: "version", specifier: "../deno.json" };
 
 /** Packages that compute and do nothing else. */
-const PURE_PACKAGES = /^@(std|cliffy)\//;
+const PURE_PACKAGES = /^@(std|cliffy)\/|^node:zlib$/;
 
 /** The area of a module; `null` where its name begins with none. */
 function findArea(module: string): AreaRow | null {
