@@ -9,6 +9,7 @@ import {
   type Alert,
   EMPTY_LOG,
   EVENT_KINDS,
+  type EventLine,
   type EventLog,
   type Moment,
   recordEvents,
@@ -54,7 +55,14 @@ import {
   sortAlerts,
 } from "./rules_status.ts";
 import type { Finding } from "./rules_finding.ts";
-import { MIN_SPAN, RECENT_ALERT_SPAN, type Rules, SERVER_RULE_IDS } from "./rules_table.ts";
+import {
+  FLAP_COUNT,
+  MIN_SPAN,
+  RECENT_ALERT_SPAN,
+  RECENT_FLAP_SPAN,
+  type Rules,
+  SERVER_RULE_IDS,
+} from "./rules_table.ts";
 import type { Seconds } from "./units.ts";
 import { identifyGroup } from "./stats_window.ts";
 
@@ -250,6 +258,12 @@ function computeWatched(
   return least === Infinity ? 0 : Math.min(MIN_SPAN, least);
 }
 
+/** For how long after its end the event keeps the fleet DEGRADED. */
+function getRecentSpan({ kind, occurrences }: EventLine): Seconds {
+  if (EVENT_KINDS[kind] === "alert") return RECENT_ALERT_SPAN;
+  return kind === "STALE" && occurrences >= FLAP_COUNT ? RECENT_FLAP_SPAN : 0;
+}
+
 function conclude(
   statuses: ReadonlyMap<string, ReplicaStatus>,
   evaluated: Pick<RuleEvaluation, "alerts" | "events"> & {
@@ -260,12 +274,10 @@ function conclude(
 ): FleetVerdict {
   const { alerts, events, at, watched, memory } = evaluated;
   const standing = alerts.filter(({ isFiring }) => isFiring);
-  const recent = events.lines.flatMap(
-    ({ kind, endedAt, subject, worst }): Pick<Cause, "key" | "since" | "verdict">[] =>
-      EVENT_KINDS[kind] === "alert" && endedAt !== null && at - endedAt < RECENT_ALERT_SPAN
-        ? [{ key: subject.key, since: endedAt, verdict: worst }]
-        : [],
-  );
+  const recent = events.lines.flatMap((line): Pick<Cause, "key" | "since" | "verdict">[] => {
+    const { subject: { key }, endedAt: since, worst: verdict } = line;
+    return since !== null && at - since < getRecentSpan(line) ? [{ key, since, verdict }] : [];
+  });
   const findDown = (key: string) =>
     events.lines.find(({ kind, subject, endedAt }) =>
       kind === "DOWN" && subject.key === key && endedAt === null

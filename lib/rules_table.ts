@@ -27,6 +27,9 @@ export const LENGTH_DISPERSION = 4;
 export const KV_DISPERSION = 8;
 /** An ended alert keeps the fleet DEGRADED this long (vllm-htop 0.5.0). */
 export const RECENT_ALERT_SPAN: Seconds = 60;
+/** A server that is stale so often in a row, as one of two behind a balancer, keeps it so for a while. */
+export const FLAP_COUNT = 3;
+export const RECENT_FLAP_SPAN: Seconds = 10;
 
 /** Ratios are 0–1. */
 export type RuleUnit =

@@ -4,7 +4,7 @@
  */
 
 import { isPresent } from "./reading.ts";
-import { EVENT_KINDS, type EventKind, STATUS_OF_RULE } from "./rules_alerts.ts";
+import { type EventKind, STATUS_OF_RULE } from "./rules_alerts.ts";
 import type { Cause, FleetVerdict } from "./rules_status.ts";
 import { describeRule, MIN_SPAN } from "./rules_table.ts";
 import type { State } from "./state.ts";
@@ -53,15 +53,17 @@ const PAST: Readonly<Partial<Record<EventKind, string>>> = {
   STICKY: "taking too many requests",
   SKEW: "skewed",
   DOWN: "down",
+  STALE: "stale again and again",
 };
 
-/** Returns the kind of the alert that ended last. */
-function findPast(key: string, { evaluation: { events } }: State): EventKind {
-  const over = events.lines.filter(({ kind, subject, endedAt }) =>
-    subject.key === key && endedAt !== null && EVENT_KINDS[kind] === "alert"
+/** What the recent cause that ended last was; causes are of one replica. */
+function findPast(causes: readonly Cause[], { evaluation: { events } }: State): string {
+  const [{ key }] = causes;
+  const last = Math.max(...causes.map(({ since }) => since ?? -Infinity));
+  const line = events.lines.find(({ kind, subject, endedAt }) =>
+    subject.key === key && endedAt === last && PAST[kind] !== undefined
   );
-  const last = over.reduce((a, b) => (b.endedAt ?? 0) > (a.endedAt ?? 0) ? b : a);
-  return last.kind;
+  return (line && PAST[line.kind]) ?? "in trouble";
 }
 
 /** ` ← GPU 2 throttled 84 °C`; empty if no GPU of it is slow. */
@@ -84,7 +86,7 @@ function describeCauses(causes: readonly Cause[], rows: readonly Row[], state: S
     return `${places} down${death === null ? describeCause(rows) : describeDeath(death)}`;
   }
   const were = rows.length === 1 ? "was" : "were";
-  if (signal === "recent") return `${places} ${were} ${PAST[findPast(key, state)] ?? "in trouble"}`;
+  if (signal === "recent") return `${places} ${were} ${findPast(causes, state)}`;
   const findings = causes.flatMap((cause) => cause.verdict === null ? [] : [cause.verdict.rule]);
   if (causes.some((cause) => cause.signal === "stale")) {
     const [rule] = findings;
@@ -120,9 +122,9 @@ function listReasons(state: State): readonly string[] {
   const groups = Map.groupBy(
     Map.groupBy(shown, ({ key }) => key),
     ([, own]) =>
-      own.map(({ signal, key, level }) =>
-        signal === "recent" ? `was ${findPast(key, state)}` : `${level} ${signal}`
-      ).join(" "),
+      own[0].signal === "recent"
+        ? findPast(own, state)
+        : own.map(({ signal, level }) => `${level} ${signal}`).join(" "),
   );
   return [...groups.values()].flatMap((group) => {
     const keys = new Set(group.map(([key]) => key));

@@ -194,6 +194,31 @@ Deno.test("evaluateRules() is DEGRADED for a minute after an endpoint was down",
   assertEquals([state.evaluation.verdict.level, listCauses()], ["HEALTHY", []]);
 });
 
+Deno.test("evaluateRules() stays DEGRADED between the failures of an endpoint that fails by turns", () => {
+  const [endpoint] = ENDPOINTS;
+  const scraped = (at: number) => createScraped(endpoint, at - 0.1, say(0, 0));
+  const begin = () => advance(startState([endpoint]), 1000, [scraped(1000)]);
+  let state = begin();
+  const verdicts: string[] = [];
+  for (let at = 1002; at < 1040; at += 4) {
+    state = advance(state, at, [createFailed(endpoint, at - 0.1)]);
+    state = advance(state, at + 2, [scraped(at + 2)]);
+    verdicts.push(state.evaluation.verdict.level);
+  }
+  assertEquals(verdicts, ["WATCHING", "WATCHING", ...Array(8).fill("DEGRADED")]);
+  const listCauses = () => state.evaluation.verdict.causes.map(({ signal }) => signal);
+  assertEquals(listCauses(), ["recent"]);
+  for (let at = 1042; at <= 1050; at += 2) state = advance(state, at, [scraped(at)]);
+  assertEquals([state.evaluation.verdict.level, listCauses()], ["HEALTHY", []]);
+  // Answers that are missed now and then are nothing.
+  state = begin();
+  for (let at = 1010; at < 1400; at += 2) {
+    const isMissed = at % 100 === 0;
+    state = advance(state, at, [isMissed ? createFailed(endpoint, at - 0.1) : scraped(at)]);
+    assert(isMissed || state.evaluation.verdict.level !== "DEGRADED", `${at}`);
+  }
+});
+
 Deno.test("evaluateRules() reports preemptions once, also of an engine that was away", () => {
   const [endpoint] = ENDPOINTS;
   const write = (...preemptions: readonly number[]): Uint8Array =>

@@ -129,6 +129,11 @@ Deno.test("renderHeader() names causes and replicas", () => {
     readVerdict(several),
     "● DEGRADED   3 of 3 up   a:8000 was hot   b:8001 was down",
   );
+  const turns = [40, 46, 52].map((at) => `${at} a down\n${at + 3} a up\n`).join("");
+  assertEquals(
+    readVerdict(watchToTheEnd(`0 a b ${SERVES}\n${turns}until 58`)),
+    "● DEGRADED   2 of 2 up   a:8000 was stale again and again",
+  );
   // Of one that is down now nobody needs to know that it was hot.
   const worse = watchToTheEnd(
     `0 a b c ${SERVES}\n40 a kv 0.95, waiting 9\n60 a waiting 0\n80 a down\nuntil 114`,
