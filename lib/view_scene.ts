@@ -10,22 +10,21 @@ import { getSceneState, type State } from "./state.ts";
 import { type Fleet, getSectionKey, type Row } from "./state_fleet.ts";
 import {
   type ClickTarget,
-  type Command,
   findSelected,
   findSelectedEvent,
   type Ui,
   type UiContext,
 } from "./state_ui.ts";
 import type { Frame } from "./terminal.ts";
-import { measureWidth, sanitizeText } from "./text.ts";
+import { sanitizeText } from "./text.ts";
 import { choosesDetail, getOffer, type ViewOptions } from "./view.ts";
 import { drawRule, renderAreas, reserveLines, TWO_COLUMN_WIDTH } from "./view_areas.ts";
 import { renderVerdict } from "./view_verdict.ts";
-import { BINDINGS } from "./view_bindings.ts";
 import { startSort } from "./view_column_table.ts";
 import { PRESETS } from "./view_columns.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderHelp } from "./view_help.ts";
+import { renderKeyLine } from "./view_key_line.ts";
 import { renderDetailPage } from "./view_page_detail.ts";
 import { renderFactsPage } from "./view_page_facts.ts";
 import { renderLogPage } from "./view_log.ts";
@@ -97,72 +96,6 @@ export interface ScreenFrame extends Frame {
 interface Part {
   readonly lines: readonly string[];
   readonly targets?: readonly ClickTarget[];
-}
-
-type KeyPiece = readonly [key: string, label: string, command: Command | null];
-
-const KEYS: readonly KeyPiece[] = BINDINGS.flatMap(({ keys, label, command }): KeyPiece[] =>
-  label === undefined ? [] : [[keys[0], label, command]]
-);
-
-const BACK: KeyPiece = ["Esc", "Back", "back"];
-const MOMENT: KeyPiece = ["Enter", "Moment", "open"];
-const TYPING_KEYS: readonly KeyPiece[] = [
-  ["Enter", "Keep filter", null],
-  ["Esc", "Clear", null],
-  ["Ctrl-W", "Delete word", null],
-  ["Ctrl-U", "Delete all", null],
-];
-const MENU_KEYS: readonly KeyPiece[] = [
-  ["Space", "Show or hide", "pause"],
-  ["Left", "Move left", "fold"],
-  ["Right", "Move right", "unfold"],
-  ["p", "Preset", "preset"],
-];
-
-/** Inserts `more` after help and quit. */
-function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readonly KeyPiece[] {
-  const [help, quit, ...others] = KEYS.filter(([, , command]) =>
-    command === null || !without.includes(command)
-  );
-  return [help, quit, ...more, ...others];
-}
-
-/** Most useful first. */
-function listKeys({ state, options }: Stage): readonly KeyPiece[] {
-  const { screen, page, isTyping, filter } = state.ui;
-  if (isTyping) return TYPING_KEYS;
-  if (screen === "columns") return [...KEYS.slice(0, 2), BACK, ...MENU_KEYS];
-  if (screen === "help") return [...KEYS.slice(0, 2), BACK];
-  if (screen === "log") return [...KEYS.slice(0, 2), BACK, ["Right", "Next", "unfold"]];
-  if (screen === "detail") {
-    return mixKeys([BACK, ["Right", "Next", "unfold"]], ["open", "filter", "sort_next", "group"]);
-  }
-  if (page === "events") return mixKeys([MOMENT, BACK], ["open", "sort_next", "group"]);
-  if (page !== "fleet") return mixKeys([BACK], ["open", "sort_next", "group"]);
-  if (choosesDetail(state, options.output)) {
-    return mixKeys([["d", "Table", "toggle_detail"]], ["open", "toggle_detail", "sort_next"]);
-  }
-  return filter === "" ? KEYS : mixKeys([["Esc", "Clear filter", "back"]], []);
-}
-
-function renderKeyLine(scene: Stage): Part {
-  const { width, paint } = scene;
-  const pieces = listKeys(scene);
-  let line = "";
-  let used = 0;
-  const targets: ClickTarget[] = [];
-  for (const [key, label, command] of pieces) {
-    const needed = 1 + measureWidth(key) + 1 + measureWidth(label) + 1;
-    if (used + needed > width) continue;
-    line += ` ${paint(key, "key")} ${label} `;
-    if (command !== null) {
-      const action = { kind: "command", command } as const;
-      targets.push({ row: 0, fromColumn: used, toColumn: used + needed, action });
-    }
-    used += needed;
-  }
-  return { lines: [line], targets };
 }
 
 /** The filter stands in the rule above the table, so that no line moves. */
@@ -318,7 +251,9 @@ export function layOutScene(
     titleWidth: titleWidth - (tabs.width > 0 ? 1 : 0),
   });
   const fit = (line: string): string => fitLine(line, stage);
-  const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine(stage);
+  const keys = options.hasKeyLine === false ? { lines: [] } : renderKeyLine({
+    ...{ state: picture, output: options.output, width: size.columns, paint },
+  });
   const body = layOutBody(stage, header, measureRoom(stage));
   const [title, verdict] = header;
   const targets = tabs.targets.map((target) => ({
