@@ -61,6 +61,11 @@ export function isPresent<T>(reading: Reading<T>): reading is Present<T> {
   return reading.value !== null;
 }
 
+/** Whether it is exported at all, if perhaps without a value now. */
+export function isExported(reading: Reading<unknown>): boolean {
+  return isPresent(reading) || (reading.reason !== "missing" && reading.reason !== "unsupported");
+}
+
 /** Converts the value; all else carries over. */
 export function mapReading<T, U>(reading: Reading<T>, convert: (value: T) => U): Reading<U> {
   return isPresent(reading) ? { ...reading, value: convert(reading.value) } : reading;

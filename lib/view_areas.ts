@@ -12,7 +12,13 @@ import type { State } from "./state.ts";
 import { listGpus } from "./state_gpus.ts";
 import type { SeriesKey } from "./stats_series.ts";
 import { padText } from "./text.ts";
-import { formatCount, formatPercent, formatQuantile, formatReading } from "./view_format.ts";
+import {
+  formatCount,
+  formatPercent,
+  formatPower,
+  formatQuantile,
+  formatReading,
+} from "./view_format.ts";
 import { drawGauge } from "./view_gauge.ts";
 import { listGpuRemarks, renderHostLine } from "./view_host.ts";
 import { fillWithTrends, MAX_GRAPH_LINES, MIN_GRAPH_LINES } from "./view_page_trends.ts";
@@ -115,7 +121,7 @@ function drawGpu(gpu: GpuSample, owners: string, isSlow: boolean, paint: Paint):
     padText(formatGpuReading(ratio, formatPercent), 5, "right");
   const memory = computeMemoryRatio(gpu);
   const power = padText(
-    formatGpuReading(powerWatts, (watts) => `${watts.toFixed(0)} W`),
+    formatGpuReading(powerWatts, formatPower),
     6,
     "right",
   );

@@ -47,7 +47,7 @@ import {
   formatQuantity,
   formatReading,
 } from "./view_format.ts";
-import { drawGauge } from "./view_gauge.ts";
+import { drawRatio } from "./view_gauge.ts";
 import { drawSpan } from "./view_graph.ts";
 import { describeInstead, getLoggedFigures, type LoggedFigures } from "./view_log.ts";
 import type { Meaning } from "./view_theme.ts";
@@ -244,11 +244,7 @@ export function renderCell({ id, minWidth, title, formatCell }: Column, line: Ta
 /** Of several replicas, of the fullest. */
 function formatKvBarCell({ figures, alerts }: TableLine): Cell {
   const ratio = figures.kvCache.maxRatio;
-  if (!isPresent(ratio)) return { text: "", meaning: "dim" };
-  return {
-    text: drawGauge(ratio.value, KV_GAUGE_WIDTH),
-    meaning: chooseKvCacheColor(ratio, alerts),
-  };
+  return { text: drawRatio(ratio, KV_GAUGE_WIDTH), meaning: chooseKvCacheColor(ratio, alerts) };
 }
 
 function formatShareCell({ status, requestShare }: TableLine): Cell {

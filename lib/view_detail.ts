@@ -5,7 +5,7 @@
  */
 
 import { LATENCY_KEYS, LATENCY_NAMES, type LatencyFigures, type WindowFigures } from "./model.ts";
-import { isPresent, type Reading } from "./reading.ts";
+import { isExported, isPresent, type Reading } from "./reading.ts";
 import { findCutShare } from "./rules_advice.ts";
 import { FLAG_OF_LIMIT } from "./rules_limits.ts";
 import { describeRule } from "./rules_table.ts";
@@ -25,7 +25,6 @@ import {
   chooseWaitingColor,
 } from "./view_columns.ts";
 import {
-  DASH,
   formatAttainment,
   formatBytes,
   formatCount,
@@ -36,10 +35,9 @@ import {
   formatQuantile,
   formatQuantity,
   formatReading,
-  SINCE_START,
 } from "./view_format.ts";
 import { describeWay } from "./view_host.ts";
-import { drawGauge } from "./view_gauge.ts";
+import { drawRatio } from "./view_gauge.ts";
 import { layOut } from "./view_layout.ts";
 import { renderLog } from "./view_log.ts";
 import { listPlaceRows } from "./view_pod.ts";
@@ -49,6 +47,7 @@ import { formatPeak } from "./view_panels.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 import {
   chooseLevelColor,
+  describeWindow,
   formatAlert,
   formatEvent,
   formatLimit,
@@ -120,7 +119,7 @@ function renderSaturation(subject: Subject): string[] {
     .map(([reason, count]) => `${reason} ${formatCount(count)}`);
   if (reasons.length > 0) rows[1].push(reasons.join(", "));
   const usage = kvCache.maxRatio;
-  const gauge = isPresent(usage) ? drawGauge(usage.value, KV_GAUGE_WIDTH) : "";
+  const gauge = drawRatio(usage, KV_GAUGE_WIDTH);
   rows.push([
     "KV cache",
     show(subject, usage, formatPercent, chooseKvCacheColor(usage, subject.row.alerts)),
@@ -207,12 +206,6 @@ function renderSession({ row, state, paint }: Subject): string[] {
 
 function renderThroughput(subject: Subject): string[] {
   const { shown: figures } = subject.row;
-  const span = ({ span }: WindowFigures): string =>
-    !isPresent(span)
-      ? DASH
-      : span.isSinceStart
-      ? `mean${SINCE_START}`
-      : `last ${formatQuantity(span.value)} s`;
   const line = (
     title: string,
     read: (window: WindowFigures) => Reading,
@@ -227,7 +220,7 @@ function renderThroughput(subject: Subject): string[] {
   const { lifetime, lifetime: { cachedPromptTokens: cached } } = figures;
   return renderSection("Throughput", [
     [
-      ...["", span(figures.lastPoll), span(figures.lastMinute)],
+      ...["", describeWindow(figures.lastPoll), describeWindow(figures.lastMinute)],
       ...listMarked(subject).map(() => "since mark"),
       "total since start",
     ],
@@ -299,10 +292,7 @@ function renderTrend({ row, state, paint, width }: Subject): string[] {
 function renderPrefixCache(subject: Subject): string[] {
   const { lastPoll, lastMinute, lifetime } = subject.row.shown;
   const { prefixCacheHitRatio: ratio, prefixCacheQueries: queries } = lifetime;
-  const isExported = [ratio, queries].some((reading) =>
-    isPresent(reading) || (reading.reason !== "missing" && reading.reason !== "unsupported")
-  );
-  if (!isExported) return [];
+  if (![ratio, queries].some(isExported)) return [];
   const windows = [lastPoll, lastMinute, ...listMarked(subject), lifetime];
   const hit = (ratio: Reading<Ratio>): string => show(subject, ratio, formatPercent);
   const rows: Cells[] = [

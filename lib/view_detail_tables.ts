@@ -16,7 +16,7 @@ import {
   sumCounts,
   type WindowFigures,
 } from "./model.ts";
-import { absent, isPresent, present, type Reading } from "./reading.ts";
+import { absent, isExported, isPresent, present, type Reading } from "./reading.ts";
 import { getLargestRequest } from "./rules_advice.ts";
 import type { State } from "./state.ts";
 import type { Row } from "./state_fleet.ts";
@@ -39,12 +39,13 @@ import {
   formatQuantity,
   formatRange,
   formatReading,
+  formatSamples,
   formatTemperature,
-  SINCE_START,
 } from "./view_format.ts";
 import { formatPeak } from "./view_panels.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 import {
+  describeWindow,
   formatGpuReading,
   formatMemory,
   formatOutlier,
@@ -86,16 +87,6 @@ function createHeading(titles: readonly string[]): readonly Cell[] {
   return titles.map((text) => ({ text, meaning: "dim" }));
 }
 
-/** Exported at all, if perhaps without a value now. */
-function isExported(reading: Reading<unknown>): boolean {
-  return isPresent(reading) || (reading.reason !== "missing" && reading.reason !== "unsupported");
-}
-
-function describeSpan({ span }: WindowFigures): string {
-  if (!isPresent(span)) return DASH;
-  return span.isSinceStart ? `mean${SINCE_START}` : `last ${formatQuantity(span.value)} s`;
-}
-
 const RATE_WIDTHS = [18, 10, 10, 13];
 /** With a mark, in the same room. */
 const MARKED_RATE_WIDTHS = [17, 9, 9, 11, 12];
@@ -119,7 +110,7 @@ export function renderThroughput({ row, sample, state, paint }: Subject, width: 
   const { prefixCacheHitRatio: hit, prefixCacheQueries: queries } = lifetime;
   // The figures of a server that is DOWN are absent, and no line may go for that.
   const { counters, gauges } = sample;
-  const spans = [lastPoll, lastMinute].map(describeSpan);
+  const spans = [lastPoll, lastMinute].map(describeWindow);
   const titles = isMarked
     ? [...spans.map((span) => span.replace("last ", "")), "since mark", "since start"]
     : [...spans, "since start"];
@@ -218,11 +209,6 @@ export function renderRequests(subject: Subject, width: number): string[] {
     line("Finished @1m", formatShares(finished)),
     line("  since start", formatShares(row.shown.lifetime.finishedByReason)),
   ];
-}
-
-/** `999`, `76.1k`. */
-function formatSamples(count: number): string {
-  return count < 1000 ? formatCount(count) : formatQuantity(count);
 }
 
 interface LatencyColumn {

@@ -1,7 +1,7 @@
 /**
  * Formats figures with units. The only place that rounds and knows percent: at most three
- * significant digits and two decimals. An absent reading is a dash, a partial sum ends in `+`, a figure since the server started in `*`, a
- * quantile beyond a bound shows the bound.
+ * significant digits and two decimals. An absent reading is a dash, a partial sum ends in `+`, a
+ * figure since the server started in `*`, a quantile beyond a bound shows the bound.
  * @module
  */
 
@@ -57,6 +57,11 @@ export function formatCount(count: number): string {
   if (!Number.isFinite(count)) return String(count);
   const whole = Math.round(count);
   return Math.abs(whole) < 1e6 ? String(whole) : formatQuantity(count);
+}
+
+/** `999`, `76.1k`. */
+export function formatSamples(count: number): string {
+  return count < 1000 ? formatCount(count) : formatQuantity(count);
 }
 
 /** `0.25`, `29.7`, `6.24k`, `1.50M`. */

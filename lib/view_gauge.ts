@@ -3,6 +3,7 @@
  * @module
  */
 
+import { isPresent, type Reading } from "./reading.ts";
 import type { Ratio } from "./units.ts";
 
 const FULL = "▓";
@@ -15,4 +16,9 @@ export function drawGauge(ratio: Ratio, width: number): string {
   if (ratio < 1) full = Math.min(width - 1, full);
   full = Math.min(width, Math.max(0, full));
   return FULL.repeat(full) + EMPTY.repeat(width - full);
+}
+
+/** Nothing of what is absent. */
+export function drawRatio(ratio: Reading<Ratio>, width: number): string {
+  return isPresent(ratio) ? drawGauge(ratio.value, width) : "";
 }

@@ -24,7 +24,7 @@ import {
   formatReading,
   SINCE_START,
 } from "./view_format.ts";
-import { drawGauge } from "./view_gauge.ts";
+import { drawRatio } from "./view_gauge.ts";
 import { drawStrip } from "./view_graph.ts";
 import { listDownHosts } from "./view_host.ts";
 import { listDeaths } from "./view_log.ts";
@@ -130,9 +130,7 @@ function createPulse(
     ? formatReading(mapReading(cachedRate, () => cached.value), formatPercent)
     : "";
   const isWide = width >= WIDE_PULSE;
-  const gauge = isPresent(kvCache.maxRatio)
-    ? drawGauge(kvCache.maxRatio.value, isWide ? 8 : 4)
-    : "";
+  const gauge = drawRatio(kvCache.maxRatio, isWide ? 8 : 4);
   const pad = (text: string, width: number): string => padText(text, width, "right");
   const perSecond = (reading: Reading): string =>
     pad(formatReading(reading, formatQuantity), RATE_WIDTH) + "/s";

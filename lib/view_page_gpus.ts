@@ -10,7 +10,8 @@ import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import type { Fleet } from "./state_fleet.ts";
 import { type HostState, listGpus } from "./state_gpus.ts";
-import { cutText, measureWidth, padText } from "./text.ts";
+import { cutText, padText } from "./text.ts";
+import { drawRule } from "./view_areas.ts";
 import {
   formatClockRate,
   formatPercent,
@@ -18,7 +19,7 @@ import {
   formatQuantity,
   formatTemperature,
 } from "./view_format.ts";
-import { drawGauge } from "./view_gauge.ts";
+import { drawRatio } from "./view_gauge.ts";
 import { drawStrip } from "./view_graph.ts";
 import {
   formatCpu,
@@ -102,10 +103,6 @@ interface GpuItem extends HostContext {
 const GAUGE_WIDTH = 10;
 const STRIP_WIDTH = 12;
 
-function drawRatio(ratio: Reading): string {
-  return isPresent(ratio) ? drawGauge(ratio.value, GAUGE_WIDTH) : "";
-}
-
 function formatClock({ smClockHertz, smClockMaxHertz }: GpuSample): string {
   const toMegahertz = (hertz: number): string => (hertz / 1e6).toFixed(0);
   const max = isPresent(smClockMaxHertz) ? `/${toMegahertz(smClockMaxHertz.value)}` : "";
@@ -134,7 +131,7 @@ const GPU_COLUMNS: readonly Column<GpuItem>[] = [
     title: "",
     width: GAUGE_WIDTH,
     priority: 6,
-    read: ({ gpu }) => [drawRatio(gpu.utilizationRatio), "ok"],
+    read: ({ gpu }) => [drawRatio(gpu.utilizationRatio, GAUGE_WIDTH), "ok"],
   },
   {
     title: "UTIL",
@@ -147,7 +144,7 @@ const GPU_COLUMNS: readonly Column<GpuItem>[] = [
     title: "",
     width: GAUGE_WIDTH,
     priority: 5,
-    read: ({ gpu }) => [drawRatio(computeMemoryRatio(gpu)), chooseMemoryColor(gpu)],
+    read: ({ gpu }) => [drawRatio(computeMemoryRatio(gpu), GAUGE_WIDTH), chooseMemoryColor(gpu)],
   },
   { title: "MEMORY", width: 13, priority: 1, read: ({ gpu }) => [formatMemory(gpu), "plain"] },
   {
@@ -335,17 +332,15 @@ const ENERGY_COLUMNS: readonly Column<Energy>[] = [
 ];
 
 function renderEnergy(fleet: Fleet, space: PageSpace): string[] {
+  const { width, paint } = space;
   const { total, servers } = fleet.energy;
   if (servers.length === 0) return [];
   const named = servers.map((one) => ({ ...one, name: nameEndpoint(fleet, one.endpointKey) }));
   const items = servers.length === 1 ? named : [...named, { ...total, name: "all" }];
-  return [renderTitle("energy", space), ...renderTable(items, ENERGY_COLUMNS, space)];
-}
-
-/** A title, a rule up to the edge. */
-function renderTitle(title: string, { width, paint }: PageSpace): string {
-  const rest = Math.max(0, width - measureWidth(title) - 3);
-  return `${paint("─", "dim")} ${paint(title, "heading")} ${paint("─".repeat(rest), "dim")}`;
+  return [
+    drawRule(paint("energy", "heading"), width, paint),
+    ...renderTable(items, ENERGY_COLUMNS, space),
+  ];
 }
 
 /** One per MIG instance: its memory, and whose it is. */
@@ -358,7 +353,7 @@ function renderInstances({ gpu, host, fleet }: GpuItem, { width, paint }: PageSp
     const owners = formatOwners(shares, fleet, { hasMemory: false });
     const name = formatGpuReading(profile, (text) => text);
     const ratio = computeMemoryRatio(instance);
-    const text = `     MIG ${index} ${padText(name, 10)}  ${drawRatio(ratio)}  ` +
+    const text = `     MIG ${index} ${padText(name, 10)}  ${drawRatio(ratio, GAUGE_WIDTH)}  ` +
       `${formatMemory(instance)}  ${owners}`;
     return paint(cutText(text.trimEnd(), width), "plain");
   });
@@ -414,10 +409,12 @@ function renderProcesses(
   fleet: Fleet,
   space: PageSpace,
 ): string[] {
+  const { width, paint } = space;
   const processes = listProcesses({ host, fleet });
-  return processes.length === 0
-    ? []
-    : [renderTitle(title, space), ...renderTable(processes, PROCESS_COLUMNS, space)];
+  return processes.length === 0 ? [] : [
+    drawRule(paint(title, "heading"), width, paint),
+    ...renderTable(processes, PROCESS_COLUMNS, space),
+  ];
 }
 
 /** More lines than there is room for are scrolled. */

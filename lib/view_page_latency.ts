@@ -15,13 +15,7 @@ import { LONG_WINDOW } from "./stats_window.ts";
 import { cutText, measureWidth, padText } from "./text.ts";
 import type { Ratio, Seconds } from "./units.ts";
 import { chooseStatusColor } from "./view_columns.ts";
-import {
-  formatBoundary,
-  formatCount,
-  formatQuantile,
-  formatQuantity,
-  formatReading,
-} from "./view_format.ts";
+import { formatBoundary, formatQuantile, formatReading, formatSamples } from "./view_format.ts";
 import type { PanelSpace } from "./view_layout.ts";
 import { isInTrouble } from "./view_table.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
@@ -32,11 +26,6 @@ const NAME_WIDTH = 8;
 const QUANTILE_WIDTH = 9;
 const COUNT_WIDTH = 8;
 const WINDOW_WIDTH = 3 * QUANTILE_WIDTH + COUNT_WIDTH;
-
-/** `503`, `76.2k`. */
-function formatSamples(count: number): string {
-  return count < 1000 ? formatCount(count) : formatQuantity(count);
-}
 
 function formatWindow({ p50, p95, p99, samples }: LatencyFigures): string {
   const quantiles = [p50, p95, p99].map((quantile) =>

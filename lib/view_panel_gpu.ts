@@ -21,7 +21,7 @@ import {
   formatRange,
   formatTemperature,
 } from "./view_format.ts";
-import { drawGauge } from "./view_gauge.ts";
+import { drawRatio } from "./view_gauge.ts";
 import { drawStrip } from "./view_graph.ts";
 import {
   type ColumnLayout,
@@ -76,10 +76,6 @@ function getUtilization(gpu: GpuSample): readonly [string, Meaning] {
   return [gpu.isMigEnabled.value === true ? `${NOT_AVAILABLE} (MIG)` : NOT_AVAILABLE, "dim"];
 }
 
-function drawRatioGauge(ratio: Reading): string {
-  return isPresent(ratio) ? drawGauge(ratio.value, GAUGE_WIDTH) : "";
-}
-
 function getGpuSeries(
   { index }: GpuSample,
   { host: { series }, trendWidth = TREND_WIDTH }: GpuContext,
@@ -116,7 +112,11 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
       `  MIG ${index} ${formatGpuReading(profile, (text) => text)}`,
   },
   { title: "UTIL", priority: 1, read: getUtilization },
-  { title: "", priority: 9, read: ({ utilizationRatio: ratio }) => [drawRatioGauge(ratio), "ok"] },
+  {
+    title: "",
+    priority: 9,
+    read: ({ utilizationRatio: ratio }) => [drawRatio(ratio, GAUGE_WIDTH), "ok"],
+  },
   {
     title: "",
     priority: 7,
@@ -131,8 +131,8 @@ const GPU_COLUMNS: readonly GpuColumn[] = [
   {
     title: "",
     priority: 10,
-    read: (gpu) => [drawRatioGauge(computeMemoryRatio(gpu)), chooseMemoryColor(gpu)],
-    formatInstance: (instance) => drawRatioGauge(computeMemoryRatio(instance)),
+    read: (gpu) => [drawRatio(computeMemoryRatio(gpu), GAUGE_WIDTH), chooseMemoryColor(gpu)],
+    formatInstance: (instance) => drawRatio(computeMemoryRatio(instance), GAUGE_WIDTH),
   },
   {
     title: "",

@@ -6,7 +6,7 @@
 import type { GpuShare } from "./gpu_attribution.ts";
 import type { GpuOutlier, GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { computeMemoryRatio } from "./gpu_outliers.ts";
-import { LATENCY_NAMES, type Objective, type ServerFlags } from "./model.ts";
+import { LATENCY_NAMES, type Objective, type ServerFlags, type WindowFigures } from "./model.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
 import type { Condition, Finding } from "./rules_finding.ts";
@@ -19,6 +19,7 @@ import type { Fleet } from "./state_fleet.ts";
 import { padText } from "./text.ts";
 import { formatClock, type Ratio } from "./units.ts";
 import {
+  DASH,
   formatAttainment,
   formatBoundary,
   formatClockRate,
@@ -32,10 +33,17 @@ import {
   formatQuantity,
   formatReading,
   formatTemperature,
+  SINCE_START,
 } from "./view_format.ts";
 import type { Meaning } from "./view_theme.ts";
 
 export const NOT_AVAILABLE = "n/a";
+
+/** `last 2.00 s`; `mean*` if it is since the server started. */
+export function describeWindow({ span }: WindowFigures): string {
+  if (!isPresent(span)) return DASH;
+  return span.isSinceStart ? `mean${SINCE_START}` : `last ${formatQuantity(span.value)} s`;
+}
 
 const REASON_WORDS: Readonly<Record<ThrottleReason, string>> = {
   power_cap: "power cap",
