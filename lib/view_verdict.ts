@@ -167,6 +167,16 @@ function fitsIn(width: number, pieces: readonly Piece[]): boolean {
   return needed <= width;
 }
 
+/** A scan that finds no server leaves a guess, which refuses until a server starts there. */
+function describeWait({ endpoints }: State): string {
+  const isRefused = endpoints.every(({ endpoint, scrape, failure }) =>
+    endpoint.isGuess === true && scrape === null && failure?.kind === "refused"
+  );
+  return isRefused
+    ? `● NO SERVER FOUND: waiting for one at ${joinPlaces(endpoints.map((one) => one.displayName))}`
+    : "● STARTING: waiting for the first answer";
+}
+
 type VerdictPieces = readonly [level: Piece, up: Piece, ...reasons: Piece[]];
 
 /** Drops evidence, count, duration, then alternatives of the advice, until it fits. */
@@ -236,7 +246,7 @@ export function renderVerdict(
   if (level === "PENDING") {
     const load = describeLoads(state);
     const start: readonly Piece[] = load === ""
-      ? [{ text: "● STARTING: waiting for the first answer", meaning: "dim" }]
+      ? [{ text: describeWait(state), meaning: "dim" }]
       : [{ text: "● LOADING", meaning: "name" }, { text: load, canBeCut: true }];
     return [draw([...start, ...counts.up > 0 ? [pieces[1]] : []]), ...blank];
   }

@@ -105,6 +105,14 @@ Deno.test("renderHeader() starts the verdict with the level", () => {
   }
 });
 
+Deno.test("renderHeader() says that a scan found no server, while it waits for one", () => {
+  const guess = { ...createEndpoint(8000), isGuess: true } as const;
+  const start = startState([guess]);
+  assertStringIncludes(render(start)[1], "● STARTING: waiting for the first answer");
+  const refused = advance(start, 2, [createFailed(guess, 1, "refused")]);
+  assertStringIncludes(render(refused)[1], "● NO SERVER FOUND: waiting for one at :8000");
+});
+
 Deno.test("renderHeader() names causes and replicas", () => {
   assertEquals(readVerdict(fail(1)), "● CRITICAL   0 of 1 up   :8000 down (refused)");
   assertEquals(
