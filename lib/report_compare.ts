@@ -8,7 +8,7 @@ import type { Json } from "./json.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { ComparedFigure, ComparedModel, Comparison } from "./state_compare.ts";
 import { COMPARE_ALPHA } from "./stats_blocks.ts";
-import type { FigureValue } from "./stats_compare.ts";
+import { computeChange, type FigureValue } from "./stats_compare.ts";
 
 /** Raised when a key changes its meaning or is removed. */
 const COMPARISON_SCHEMA = 1;
@@ -25,14 +25,11 @@ function writeValue(reading: Reading<FigureValue>): Json {
 
 function writeFigure(figure: ComparedFigure): Json {
   const { key, title, unit, part, better, a, b, probability, outcome } = figure;
-  const [before, after] = [a.value?.value ?? null, b.value?.value ?? null];
-  const difference = before === null || after === null ? null : after - before;
+  const { difference, ratio } = computeChange(figure);
   return {
     ...{ key, title, unit, part, better, a: writeValue(a), b: writeValue(b) },
     difference: finite(difference),
-    changeRatio: difference === null || before === null || before <= 0
-      ? null
-      : finite(difference / before),
+    changeRatio: finite(ratio),
     ...{ probability, outcome },
   };
 }

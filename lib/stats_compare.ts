@@ -54,6 +54,16 @@ export interface FigurePair {
   readonly isInOneBucket?: true;
 }
 
+/** Of B against A: the difference, and as a part of A. `null` if unknown. */
+export function computeChange(
+  { a, b }: FigurePair,
+): { readonly difference: number | null; readonly ratio: number | null } {
+  const [before, after] = [a.value?.value ?? null, b.value?.value ?? null];
+  if (before === null || after === null) return { difference: null, ratio: null };
+  const difference = after - before;
+  return { difference, ratio: before > 0 ? difference / before : null };
+}
+
 type Sides = readonly [a: Side, b: Side];
 /** The parts of a block; absent if the figure is. */
 type ReadPart = (block: Bin, side: Side) => Reading<Part>;

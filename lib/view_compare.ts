@@ -6,8 +6,13 @@
 import { isPresent, type Reading } from "./reading.ts";
 import type { ComparedFigure, ComparedModel, Comparison } from "./state_compare.ts";
 import { MIN_COMPARED_SPAN } from "./stats_blocks.ts";
-import type { FigurePair, FigureUnit, FigureValue } from "./stats_compare.ts";
-import { cutText, measureWidth, padText, sanitizeText, wrapText } from "./text.ts";
+import {
+  computeChange,
+  type FigurePair,
+  type FigureUnit,
+  type FigureValue,
+} from "./stats_compare.ts";
+import { cutText, sanitizeText, wrapText } from "./text.ts";
 import { formatLocalTime } from "./units.ts";
 import {
   DASH,
@@ -20,17 +25,18 @@ import {
   formatQuantity,
   formatRange,
 } from "./view_format.ts";
+import { layOut } from "./view_layout.ts";
 
 type SideName = "a" | "b";
 type Cells = readonly string[];
 
-const GAP = "  ";
 const MAX_SETTING_WIDTH = 40;
 /** Of remarks; tables are about as wide. */
 const TEXT_WIDTH = 80;
 /** Differences that are of no account. */
 const ABOUT = 0.1;
 const HEADINGS: Cells = ["", "A", "B", "change", "beyond chance"];
+const ALIGNMENTS = ["left", "right", "right", "right", "left"] as const;
 const PARTS = { load: "Load", service: "Service" } as const;
 
 // ---- Figures.
@@ -62,16 +68,14 @@ function formatSigned(value: number, text: string): string {
 }
 
 /** Of shares in percentage points; of all else as a part of A. */
-function formatChange({ a, b, unit }: FigurePair): string {
-  const [before, after] = [a.value?.value ?? null, b.value?.value ?? null];
-  if (before === null || after === null) return DASH;
-  const difference = after - before;
-  if (unit === "ratio") {
-    return formatSigned(difference, `${Math.abs(100 * difference).toFixed(1)} pp`);
-  }
-  if (before <= 0) return DASH;
-  const percent = Math.abs(100 * difference / before);
-  return formatSigned(difference, `${percent.toFixed(percent < 9.95 ? 1 : 0)} %`);
+function formatChange(figure: FigurePair): string {
+  const { difference, ratio } = computeChange(figure);
+  const isShare = figure.unit === "ratio";
+  const change = isShare ? difference : ratio;
+  if (change === null) return DASH;
+  const percent = Math.abs(100 * change);
+  if (isShare) return formatSigned(change, `${percent.toFixed(1)} pp`);
+  return formatSigned(change, `${percent.toFixed(percent < 9.95 ? 1 : 0)} %`);
 }
 
 function isHigher({ a, b }: FigurePair): boolean {
@@ -119,9 +123,9 @@ function describeResult(model: ComparedModel): string {
   return `${different} of ${figureCount} differ beyond chance.`;
 }
 
-function isAbout({ a, b }: FigurePair): boolean {
-  const [before, after] = [a.value?.value ?? NaN, b.value?.value ?? NaN];
-  return Math.abs(after - before) < ABOUT * before;
+function isAbout(figure: FigurePair): boolean {
+  const { ratio } = computeChange(figure);
+  return ratio !== null && Math.abs(ratio) < ABOUT;
 }
 
 /** What else may explain a difference. */
@@ -209,20 +213,6 @@ function listSettingCells({ settings }: ComparedModel): readonly Cells[] {
   return settings.map(({ name, a, b }) => [name, write(a), write(b)]);
 }
 
-/** All but the first and the last column are aligned to the right. */
-function alignCells(rows: readonly Cells[]): readonly string[] {
-  const count = Math.max(...rows.map(({ length }) => length));
-  const widths = Array.from(
-    { length: count },
-    (_, i) => Math.max(...rows.map((cells) => measureWidth(cells[i] ?? ""))),
-  );
-  return rows.map((cells) =>
-    cells.map((cell, i) =>
-      padText(cell, widths[i], i === 0 || i === HEADINGS.length - 1 ? "left" : "right")
-    ).join(GAP).trimEnd()
-  );
-}
-
 function writeModel(model: ComparedModel, currency: string): readonly string[] {
   const settings = listSettingCells(model);
   const parts = Map.groupBy(model.figures, ({ part }) => part);
@@ -235,11 +225,11 @@ function writeModel(model: ComparedModel, currency: string): readonly string[] {
   ]);
   const changed = settings.length === 0
     ? []
-    : [...alignCells([["Settings that differ", "A", "B"], ...settings]), ""];
+    : [...layOut([["Settings that differ", "A", "B"], ...settings], ALIGNMENTS), ""];
   return [
     ...["", nameModel(model), ""],
     ...changed,
-    ...alignCells([HEADINGS, ...figures]),
+    ...layOut([HEADINGS, ...figures], ALIGNMENTS),
     "",
     ...listRemarks(model).flatMap((remark) => wrapText(remark, TEXT_WIDTH)),
   ];
@@ -263,7 +253,7 @@ function escapeMarkdown(text: string): string {
 
 function writeTable([head, ...rows]: readonly Cells[]): readonly string[] {
   const write = (cells: Cells): string => `| ${cells.map(escapeMarkdown).join(" | ")} |`;
-  const rule = head.map((_, i) => i === 0 || i === HEADINGS.length - 1 ? "---" : "--:");
+  const rule = head.map((_, i) => ALIGNMENTS[i] === "left" ? "---" : "--:");
   return [write(head), `| ${rule.join(" | ")} |`, ...rows.map(write)];
 }
 

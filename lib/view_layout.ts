@@ -76,12 +76,19 @@ export function createFixedPanel(
   return { ...rest, minLines: lines.length, maxLines: lines.length, draw: () => lines };
 }
 
-/** Aligns cells; the first column is left-aligned. */
-export function layOut(rows: readonly (readonly string[])[], align: "left" | "right"): string[] {
+type Alignment = "left" | "right";
+
+/** Aligns cells; with one alignment, that of all columns but the first, which is left-aligned. */
+export function layOut(
+  rows: readonly (readonly string[])[],
+  align: Alignment | readonly Alignment[],
+): string[] {
+  const choose = (i: number): Alignment =>
+    typeof align !== "string" ? align[i] : i === 0 ? "left" : align;
   const count = Math.max(...rows.map((row) => row.length));
   const table = new Table()
     .body(rows.map((row) => [...row]))
-    .columns(Array.from({ length: count }, (_, i) => ({ align: i === 0 ? "left" : align })))
+    .columns(Array.from({ length: count }, (_, i) => ({ align: choose(i) })))
     .padding(GAP)
     .border(false);
   return table.toString().split("\n").map((line) => line.trimEnd());
