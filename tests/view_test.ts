@@ -333,9 +333,10 @@ Deno.test("renderFrame() keeps the paused screen, and shows PAUSED", () => {
   const before = { ...watchFleet(2), ui: createUi({ columnIds: COLUMN_IDS }) };
   const paused = command(before, "pause");
   const later = advance(paused, 200, [createFailed(before.endpoints[0].endpoint, 199)]);
-  const [title, ...lines] = renderFrame(later, SMALL, PLAIN).lines;
-  assertStringIncludes(title, "PAUSED");
-  assertEquals(lines, renderFrame(before, SMALL, PLAIN).lines.slice(1));
+  const { lines } = renderFrame(later, SMALL, PLAIN);
+  assertStringIncludes(lines[0], "PAUSED");
+  assertStringIncludes(lines.at(-1) ?? "", "Space Resume");
+  assertEquals(lines.slice(1, -1), renderFrame(before, SMALL, PLAIN).lines.slice(1, -1));
   const released = renderFrame(command(later, "pause"), SMALL, PLAIN).lines;
   assert(!released[0].includes("PAUSED") && released.join("").includes("DOWN"), released[0]);
 });
