@@ -144,15 +144,19 @@ function formatRules(): string {
     const other = exception === undefined
       ? ""
       : `, ${LEVEL_WORDS[exception.level]} if ${exception.when}`;
-    const timing = level === "off" ? "" : `; raised ${after(hold)}, cleared ${after(release)}`;
-    const facts = `${LEVEL_WORDS[level]}${other}${timing}`;
-    return `**${title}**, \`${id}\` (${facts}): ${describeThreshold(rule)}. Source: ${source}.`;
+    const timing = level === "off" ? "" : ` Counts ${after(hold)}, ends ${after(release)}.`;
+    const origin = source === "vllm-htop" ? "" : ` Source: ${source}.`;
+    return `**${title}** (\`${id}\`, ${LEVEL_WORDS[level]}${other}): ${describeThreshold(rule)}.` +
+      timing + origin;
   }));
 }
 
+/** Every rule has these, and the list of rules tells them. */
+const COMMON_SETTINGS: ReadonlySet<string> = new Set(["level", "hold", "release"]);
+
 function formatRuleSettings(): string {
   const rows = [...RULE_SETTINGS].flatMap(([id, settings]) =>
-    settings.map(({ name, value, unit, help }) => [
+    settings.filter(({ name }) => !COMMON_SETTINGS.has(name)).map(({ name, value, unit, help }) => [
       quoteCode(`${id}.${name}`),
       String(value),
       unit ?? "",

@@ -96,26 +96,27 @@ function describeLatencyRule(
   latency: string,
   { threshold, samples }: { readonly threshold: number; readonly samples: number },
 ): string {
-  return `mean ${latency} over 30, 45 or 60 s, or P95 over 60 s (by bucket bounds), above ` +
-    `${threshold}× the median of the others; at least ${samples} samples per side; ` +
-    `${SIGNIFICANT} over 5 s blocks`;
+  return `mean ${latency} over 30, 45 or 60 s, or its P95 over 60 s (by bucket bounds), is above ` +
+    `${threshold}× the median of the others; at least ${samples} samples on each side; ` +
+    `${SIGNIFICANT} over blocks of 5 s`;
 }
 
 const LATENCY_NUMBERS = {
   threshold: { ...FACTOR, help: "factor over the median of the others" },
-  samples: { value: 20, unit: "samples", help: "least on each side", min: 2 },
+  samples: { value: 20, unit: "samples", help: "minimum on each side", min: 2 },
 } as const;
 
 function describeQueue(
   { threshold, latency, samples }: Readonly<Record<"threshold" | "latency" | "samples", number>>,
 ): string {
-  return `more than ${threshold} waiting in most samples, never none, or P95 of queue time over ` +
-    `60 s certainly ${latency} s or more (by bucket bounds, at least ${samples} samples)`;
+  return `more than ${threshold} requests wait in most samples, and some in all; or the P95 of ` +
+    `queue time over 60 s is surely ${latency} s or more (by bucket bounds; at least ${samples} ` +
+    "samples)";
 }
 
 function describeShareRule(share: string, threshold: number, minimum: string): string {
-  return `share of ${share} above ${threshold}× the median and ${threshold}× an even share; ` +
-    `at least ${minimum}`;
+  return `its share of ${share} is above ${threshold}× the median and ${threshold}× an even ` +
+    `share; at least ${minimum}`;
 }
 
 /** In order of urgency. */
@@ -128,8 +129,8 @@ const ROWS = {
       threshold: { value: 0.1, unit: "ratio", help: "share of its earlier output" },
     },
     describe: ({ threshold }) =>
-      `over 60 s the queue grows, nothing finishes, and output is below ${percent(threshold)} of ` +
-      "that of the minute before",
+      `over 60 s, the queue grows, no request finishes, and output is below ` +
+      `${percent(threshold)} of that of the minute before`,
     source: "vLLM issue 53130",
   }),
   stalled: defineRule({
@@ -139,9 +140,9 @@ const ROWS = {
     ...{ hold: 0, release: 0, unit: "seconds" },
     numbers: { threshold: { value: 15, unit: "seconds", help: "without progress", min: 1 } },
     describe: ({ threshold }) =>
-      "requests run or wait, but no token, finished request, step or KV-cache change for " +
-      `${threshold} s`,
-    source: "vllm-htop: the gauges of a hung engine do not change",
+      `requests run or wait, but for ${threshold} s there is no token, finished request, step or ` +
+      "change of the KV cache",
+    source: "the gauges of a hung engine do not change",
   }),
   overloaded: defineRule({
     title: "overloaded",
@@ -150,7 +151,7 @@ const ROWS = {
     numbers: {
       threshold: { value: 50, unit: "requests", help: "waiting" },
       latency: { value: 10, unit: "seconds", help: "P95 of queue time" },
-      samples: { value: 5, unit: "samples", help: "least for the P95", min: 1 },
+      samples: { value: 5, unit: "samples", help: "minimum for the P95", min: 1 },
     },
     describe: describeQueue,
     source: HEALTH_CHECK,
@@ -168,7 +169,7 @@ const ROWS = {
     describe: ({ threshold, kv, waiting, latency }) =>
       `${threshold} or more of: KV cache above ${percent(kv)}, more than ${waiting} waiting, ` +
       `preemptions in the last minute, TTFT above ${latency}× the others, ITL above ${latency}× ` +
-      "the others (with the tests for slow prefill and decode)",
+      "the others (tested as for slow prefill and decode)",
     source: `${PYTHON_VLLM_HTOP}, which counted swapped requests; vLLM V1 preempts instead`,
   }),
   full: defineRule({
@@ -183,16 +184,16 @@ const ROWS = {
   failing: defineRule({
     title: "failing",
     ...OF_A_MINUTE,
-    exception: { level: "critical", when: "the share reaches the number `critical`" },
+    exception: { level: "critical", when: "the share reaches `failing.critical`" },
     unit: "ratio",
     numbers: {
       threshold: { value: 0.01, unit: "ratio", help: "share of finished requests" },
       critical: { value: 0.1, unit: "ratio", help: "share from which it is CRITICAL" },
-      samples: { value: 3, unit: "requests", help: "least that failed", min: 1 },
+      samples: { value: 3, unit: "requests", help: "minimum that failed", min: 1 },
     },
     describe: ({ threshold, samples }) =>
-      `over 60 s ${percent(threshold)} or more of the finished requests failed, at least ` +
-      `${samples}; or any request was corrupted`,
+      `over 60 s, ${percent(threshold)} or more of the finished requests failed, and at least ` +
+      `${samples}; or a request was corrupted`,
     source: "vLLM's finish reason `error`, and its counter of corrupted requests",
   }),
   slo: defineRule({
@@ -200,17 +201,17 @@ const ROWS = {
     ...OF_A_MINUTE,
     exception: {
       level: "critical",
-      when: "the share within the limit is below the part `critical` of the target",
+      when: "the share within the limit is below `slo.critical` × the target",
     },
     unit: "ratio",
     numbers: {
       threshold: { value: 1, unit: "times", help: "share over the limit ÷ share allowed" },
       critical: { value: 0.5, unit: "ratio", help: "part of the target" },
-      samples: { value: 20, unit: "samples", help: "least, of a replica or of several" },
+      samples: { value: 20, unit: "samples", help: "minimum, of a replica or of several" },
     },
     describe: ({ threshold, samples }) =>
-      `over 60 s the share over the limit of an objective (--slo) is certainly more than ` +
-      `${threshold}× what its target allows (by bucket bounds, at least ${samples} samples)`,
+      `over 60 s, the share over the limit of an objective (--slo) is surely more than ` +
+      `${threshold}× what its target allows (by bucket bounds; at least ${samples} samples)`,
     source: "the objectives given",
   }),
   queuing: defineRule({
@@ -220,7 +221,7 @@ const ROWS = {
     numbers: {
       threshold: { value: 5, unit: "requests", help: "waiting" },
       latency: { value: 2, unit: "seconds", help: "P95 of queue time" },
-      samples: { value: 5, unit: "samples", help: "least for the P95", min: 1 },
+      samples: { value: 5, unit: "samples", help: "minimum for the P95", min: 1 },
     },
     describe: describeQueue,
     source: `${PYTHON_VLLM_HTOP}, which showed such a queue in red`,
@@ -232,11 +233,11 @@ const ROWS = {
     numbers: {
       threshold: { value: 1, unit: "preemptions per second", help: "over the minute" },
       share: { value: 0.05, unit: "ratio", help: "preemptions per request" },
-      samples: { value: 3, unit: "preemptions", help: "least for the share", min: 1 },
+      samples: { value: 3, unit: "preemptions", help: "minimum for the share", min: 1 },
     },
     describe: ({ threshold, share, samples }) =>
-      `over 60 s ${threshold} or more preemptions per second, or one for ${percent(share)} or ` +
-      `more of the requests (at least ${samples})`,
+      `over 60 s, ${threshold} or more preemptions per second, or for ${percent(share)} or more ` +
+      `of the requests (at least ${samples})`,
     source: "vllm-htop",
   }),
   refusing: defineRule({
@@ -245,11 +246,11 @@ const ROWS = {
     unit: "ratio",
     numbers: {
       threshold: { value: 0.01, unit: "ratio", help: "share of requests" },
-      samples: { value: 3, unit: "requests", help: "least that were refused", min: 1 },
+      samples: { value: 3, unit: "requests", help: "minimum that were refused", min: 1 },
     },
     describe: ({ threshold, samples }) =>
-      `over 60 s ${percent(threshold)} or more of the requests were rejected or answered with ` +
-      `HTTP 5xx, at least ${samples}`,
+      `over 60 s, ${percent(threshold)} or more of the requests were rejected or answered with ` +
+      `HTTP 5xx, and at least ${samples}`,
     source: "vllm-htop",
   }),
   transfer: defineRule({
@@ -258,7 +259,7 @@ const ROWS = {
     unit: "transfers",
     numbers: { threshold: { value: 1, unit: "transfers", help: "in 60 s", min: 1 } },
     describe: ({ threshold }) =>
-      `over 60 s ${threshold} or more KV transfers between servers failed or expired`,
+      `over 60 s, ${threshold} or more KV transfers between servers failed or expired`,
     source: "vllm-htop",
   }),
   two_servers: defineRule({
@@ -268,7 +269,7 @@ const ROWS = {
     numbers: { threshold: { value: 3, unit: "scrapes", help: "changes in a row", min: 2 } },
     describe: ({ threshold }) =>
       `start time or counters alternate between two values ${threshold} times or more`,
-    source: "vllm-htop: a load balancer stands in front of two servers",
+    source: "a load balancer stands in front of two servers",
   }),
   slow_prefill: defineRule({
     title: "slow in prefill",
@@ -297,7 +298,7 @@ const ROWS = {
     unit: "ratio",
     numbers: {
       threshold: { ...FACTOR, help: "factor over the median and an even share" },
-      samples: { value: 20, unit: "requests", help: "least of the group", min: 1 },
+      samples: { value: 20, unit: "requests", help: "minimum of the group", min: 1 },
     },
     describe: ({ threshold, samples }) =>
       describeShareRule("the last minute's requests", threshold, `${samples} requests`) +
@@ -313,7 +314,7 @@ const ROWS = {
       ratio: { ...FACTOR, help: "factor over the median" },
     },
     describe: ({ threshold, ratio }) =>
-      `one-minute means more than ${threshold} apart, the highest above ` +
+      `one-minute means differ by more than ${threshold}, and the highest is above ` +
       `${ratio}× max(1, median); ${SIGNIFICANT}`,
     source: `${PYTHON_VLLM_HTOP}, on one sample, without a significance test`,
   }),
@@ -323,8 +324,8 @@ const ROWS = {
     unit: "ratio",
     numbers: { threshold: { value: 0.15, unit: "ratio", help: "highest mean less the lowest" } },
     describe: ({ threshold }) =>
-      `one-minute means more than ${percent(threshold).replace("%", "percentage points")} apart; ` +
-      SIGNIFICANT,
+      `one-minute means differ by more than ` +
+      `${percent(threshold).replace("%", "percentage points")}; ${SIGNIFICANT}`,
     source: `${PYTHON_VLLM_HTOP}, on one sample, without a significance test`,
   }),
   token_share: defineRule({
@@ -333,7 +334,7 @@ const ROWS = {
     unit: "ratio",
     numbers: {
       threshold: { ...FACTOR, help: "factor over the median and an even share" },
-      rate: { value: 1, unit: "tokens per second", help: "least of the group" },
+      rate: { value: 1, unit: "tokens per second", help: "minimum of the group" },
     },
     describe: ({ threshold, rate }) =>
       describeShareRule("the last minute's output tokens", threshold, `${rate} token/s`) +
@@ -346,7 +347,7 @@ const ROWS = {
     ...{ hold: 0, release: 0, unit: "ratio" },
     numbers: {
       threshold: { ...FACTOR, help: "factor over the median and an even share" },
-      rate: { value: 0.5, unit: "requests per second", help: "least of the group" },
+      rate: { value: 0.5, unit: "requests per second", help: "minimum of the group" },
     },
     describe: ({ threshold, rate }) =>
       describeShareRule("the last poll's requests", threshold, `${rate} requests/s`),
