@@ -12,7 +12,6 @@ import {
   type EngineSample,
   GAUGE_KEYS,
   type GaugeKey,
-  getAbsence,
   HISTOGRAM_KEYS,
   type HistogramKey,
   type Scrape,
@@ -21,6 +20,7 @@ import { type AbsenceReason, isPresent, type Reading } from "./reading.ts";
 import { isLoading } from "./rules_status.ts";
 import { getInterval, isNotablySlower, MAX_SCRAPE_SHARE } from "./scrape_schedule.ts";
 import { type EndpointState, listEngines } from "./state_endpoint.ts";
+import { getHistogram } from "./stats_aggregate.ts";
 import type { Seconds } from "./units.ts";
 import { formatBytes, formatInterval, formatLatency, formatPercent } from "./view_format.ts";
 
@@ -63,8 +63,7 @@ const EXPECTED: ReadonlySet<AbsenceReason> = new Set(["unsupported", "off", "ini
 function readFigure(sample: EngineSample, key: FigureKey): Reading<unknown> {
   if (key in sample.gauges) return sample.gauges[key as GaugeKey];
   if (key in sample.counters) return sample.counters[key as CounterKey];
-  const histogram = sample.histograms[key as HistogramKey];
-  return histogram === undefined ? getAbsence(sample, key as HistogramKey) : { value: histogram };
+  return getHistogram(sample, key as HistogramKey);
 }
 
 /** Whether one version comes before the other. Later parts than the third do not count. */

@@ -20,6 +20,7 @@ import {
   type EngineSample,
   type Figures,
   getAbsence,
+  type HistogramKey,
   type KvCacheFigures,
   type LabelledKey,
   LATENCY_KEYS,
@@ -195,10 +196,10 @@ export function keepDefinition(
 
 function computeWindow(
   replicas: readonly ReplicaSample[],
-  choose: (replica: ReplicaSample) => Reading<Delta>,
+  choose: (replica: ReplicaSample, index: number) => Reading<Delta>,
 ): WindowFigures {
-  const windows = replicas.map((replica) => {
-    const delta = choose(replica);
+  const windows = replicas.map((replica, i) => {
+    const delta = choose(replica, i);
     return { delta, counts: isPresent(delta) ? { ...delta.value, sample: replica.sample } : null };
   });
   const all = windows.flatMap(({ counts }) => counts === null ? [] : [counts]);
@@ -260,6 +261,11 @@ function getReportedHitRatio(all: readonly Counts[]): Reading<Ratio> {
   return prefixCacheIsOff ? absent("off") : gauges.prefixCacheHitRatioReported;
 }
 
+export function getHistogram(sample: EngineSample, key: HistogramKey): Reading<Histogram> {
+  const histogram = sample.histograms[key];
+  return histogram === undefined ? getAbsence(sample, key) : present(histogram);
+}
+
 /** Merges counts since the servers started. */
 export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFigures {
   const all = replicas.map(({ sample }): Counts => ({
@@ -272,11 +278,7 @@ export function computeLifetime(replicas: readonly ReplicaSample[]): LifetimeFig
   const hitRatio = ratios.prefixCacheHitRatio;
   const isReported = !isPresent(hitRatio) && hitRatio.reason === "missing";
   const latencies = (key: LatencyKey): Reading<Histogram>[] =>
-    replicas.map(({ sample }) => {
-      const histogram = sample.histograms[key];
-      if (histogram !== undefined) return present(histogram);
-      return getAbsence(sample, key);
-    });
+    replicas.map(({ sample }) => getHistogram(sample, key));
   return {
     ...ratios,
     prefixCacheHitRatio: isReported ? getReportedHitRatio(all) : hitRatio,
@@ -317,8 +319,8 @@ export function computeSinceStart(
 ): WindowFigures {
   const rates = computeWindow(
     replicas,
-    (replica) =>
-      mapReading(uptimes[replicas.indexOf(replica)], (span): Delta => ({
+    (replica, i) =>
+      mapReading(uptimes[i], (span): Delta => ({
         span,
         counters: replica.sample.counters,
         labelled: replica.sample.labelled,

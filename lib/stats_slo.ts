@@ -6,9 +6,9 @@
  */
 
 import { countWithin, type Histogram, type Within } from "./histogram.ts";
-import { createRecord, type EngineSample, getAbsence, type Objective } from "./model.ts";
+import { createRecord, type EngineSample, type Objective } from "./model.ts";
 import { absent, isPresent, present, type Reading, sumReadings } from "./reading.ts";
-import { keepDefinition } from "./stats_aggregate.ts";
+import { getHistogram, keepDefinition } from "./stats_aggregate.ts";
 import type { ReplicaSample } from "./stats_window.ts";
 import type { Ratio } from "./units.ts";
 
@@ -55,14 +55,9 @@ function readWithin(histogram: Reading<Histogram>, objective: Objective): Within
   );
 }
 
-function getHistogram(sample: EngineSample, { latency }: Objective): Reading<Histogram> {
-  const histogram = sample.histograms[latency];
-  return histogram === undefined ? getAbsence(sample, latency) : present(histogram);
-}
-
 /** Since the server's start. */
 export function countSample(sample: EngineSample, objective: Objective): WithinCounts {
-  return readWithin(getHistogram(sample, objective), objective);
+  return readWithin(getHistogram(sample, objective.latency), objective);
 }
 
 function mergeCounts(all: readonly WithinCounts[]): Attainment {
@@ -125,7 +120,7 @@ export function computeObjectives(
     const sinceStart = mergeHistograms(
       all,
       objective,
-      ({ sample }) => getHistogram(sample, objective),
+      ({ sample }) => getHistogram(sample, objective.latency),
     );
     const session = mergeCounts(having.map(({ own, counted }) => counted[own.indexOf(objective)]));
     const { ratio } = sinceStart;

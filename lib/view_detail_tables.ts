@@ -9,7 +9,6 @@ import { drawRule } from "./view_areas.ts";
 import {
   type CountsByLabel,
   type EngineSample,
-  getAbsence,
   LATENCY_KEYS,
   LATENCY_NAMES,
   type LatencyKey,
@@ -21,7 +20,7 @@ import { getLargestRequest } from "./rules_advice.ts";
 import type { State } from "./state.ts";
 import type { Row } from "./state_fleet.ts";
 import { getHost } from "./state_gpus.ts";
-import { NO_FIGURES } from "./stats_aggregate.ts";
+import { getHistogram, NO_FIGURES } from "./stats_aggregate.ts";
 import { findWorstObjective } from "./stats_slo.ts";
 import { PEAK_KEYS } from "./stats_series.ts";
 import { measureWidth, padText } from "./text.ts";
@@ -153,18 +152,17 @@ function formatLength({ bound, value }: Quantile): string {
 }
 
 function describeLengths(sample: EngineSample, key: "promptLength" | "outputLength") {
-  const histogram = sample.histograms[key];
-  if (histogram === undefined) {
-    const none = getAbsence(sample, key);
-    return [none, none, none].map((reading) => createCell(reading, formatCount));
+  const histogram = getHistogram(sample, key);
+  if (!isPresent(histogram)) {
+    return [histogram, histogram, histogram].map((reading) => createCell(reading, formatCount));
   }
   const find = (q: number): Reading<Quantile> => {
-    const quantile = computeQuantile(histogram, q);
+    const quantile = computeQuantile(histogram.value, q);
     return quantile === null ? absent("no_samples") : present(quantile);
   };
   return [
     ...[0.5, 0.95].map((q) => createCell(find(q), formatLength)),
-    createCell(computeMean(histogram), formatCount),
+    createCell(computeMean(histogram.value), formatCount),
   ];
 }
 
