@@ -35,7 +35,7 @@ import { convertSigns } from "./view_signs.ts";
 import { createPaint, type Meaning } from "./view_theme.ts";
 
 /** A setting that is not the default, and what sets it. */
-export interface SourceOfSetting {
+interface SourceOfSetting {
   readonly name: string;
   readonly origin: string;
 }

@@ -30,7 +30,7 @@ import { type Bytes, BYTES_PER_MEBIBYTE } from "./units.ts";
 import { VERSION } from "./version.ts";
 import { formatBytes, formatCount, formatDuration } from "./view_format.ts";
 
-export const STANDARD_OUTPUT = "-";
+const STANDARD_OUTPUT = "-";
 /** Between two lines of progress, if no terminal shows one that changes. */
 const PROGRESS_STEP: Bytes = 10 * BYTES_PER_MEBIBYTE;
 

@@ -86,7 +86,7 @@ function startPlayer(session: Session, parts: {
 type Player = ReturnType<typeof startPlayer>;
 
 /** The clock that stands at the last recorded moment. */
-export function createTapePlatform(platform: Platform, getState: () => State): Platform {
+function createTapePlatform(platform: Platform, getState: () => State): Platform {
   return {
     ...platform,
     monotonicSeconds: () => getState().now,

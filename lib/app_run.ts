@@ -34,7 +34,7 @@ function isLive(platform: Platform, options: Options): boolean {
 }
 
 /** How a session goes on. */
-export interface Ways {
+interface Ways {
   /** By default it watches. */
   readonly course?: Course;
   readonly start?: (isLive: boolean) => Promise<void>;

@@ -24,7 +24,7 @@ import { type EpochSeconds, SECONDS_PER_DAY } from "./units.ts";
 import { VERSION } from "./version.ts";
 
 /** What a state is made of. */
-export type TapeStart = Parameters<typeof createState>[1] & {
+type TapeStart = Parameters<typeof createState>[1] & {
   readonly version: string;
   readonly endpoints: readonly Endpoint[];
   readonly metricPrefix: string | null;
@@ -66,7 +66,7 @@ function parseMessage({ value, text }: ReadEntry): Message | null {
 }
 
 /** The message of an entry; `null` if it is none that this version knows. */
-export type EntryReader = (entry: ReadEntry) => Message | null;
+type EntryReader = (entry: ReadEntry) => Message | null;
 
 function encodeBody(text: string, isBinary: boolean): Uint8Array {
   return isBinary

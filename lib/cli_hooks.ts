@@ -30,7 +30,7 @@ type Draft = { -readonly [Key in keyof Hook]: Hook[Key] };
 const DEFAULT_TIMEOUT: Seconds = 10;
 const LEVELS = ["degraded", "critical"] as const;
 /** What a hook may name as its rules. */
-export const HOOK_SIGNALS: readonly HookSignal[] = [...RULE_IDS, "down", "stale"];
+const HOOK_SIGNALS: readonly HookSignal[] = [...RULE_IDS, "down", "stale"];
 
 function readTexts(value: JsonNode): readonly string[] | null {
   if (value.kind === "string") return [value.value];

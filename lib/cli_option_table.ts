@@ -70,7 +70,7 @@ export const OUTPUT_FORMS = [
   "prometheus",
   "markdown",
 ] as const;
-export const SPEED_NAMES = ["1", "2", "10", "100", "max"] as const;
+const SPEED_NAMES = ["1", "2", "10", "100", "max"] as const;
 export const SHELLS = ["bash", "zsh", "fish", "powershell"] as const;
 export const SCHEMA_NAMES = ["config", "report"] as const;
 const COLUMN_WORDS = [...COLUMN_IDS, "help"];

@@ -18,7 +18,7 @@ interface ParsedObjective extends Objective {
 }
 
 /** Objectives as typed, until all sources are known. */
-export type Objectives = readonly ParsedObjective[];
+type Objectives = readonly ParsedObjective[];
 
 function suggest(words: readonly string[]): string {
   return words.length === 0

@@ -77,7 +77,7 @@ function listTokenBounds(maxModelLength: number): number[] {
   return bounds;
 }
 
-export type EngineFigures = ReturnType<typeof createFigures>;
+type EngineFigures = ReturnType<typeof createFigures>;
 
 function createFigures(maxModelLength: number) {
   const tokenBounds = listTokenBounds(maxModelLength);

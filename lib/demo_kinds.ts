@@ -9,7 +9,7 @@ import { formatHistogram } from "./demo_exposition.ts";
 import { type EpochSeconds, formatTimestamp } from "./units.ts";
 
 /** `null`: there is no such page. */
-export type AnswerWriter = (
+type AnswerWriter = (
   engine: SimulatedEngine,
   path: string,
   now: EpochSeconds,

@@ -6,7 +6,7 @@
 import type { Seconds } from "./units.ts";
 
 /** Why a request ends. */
-export type FinishReason = "stop" | "length" | "abort" | "error" | "repetition";
+type FinishReason = "stop" | "length" | "abort" | "error" | "repetition";
 
 const DEFAULTS = {
   /** Mean; varies slowly by about a third. 0: idle. */

@@ -50,7 +50,7 @@ const MAX_OTHERS = 500;
 export const MAX_PARTS = 3000;
 
 /** A sample and its labels besides the engine's. */
-export interface SortedSample {
+interface SortedSample {
   /** Index in the body. */
   readonly sample: number;
   /** The bound as spelled and as a number, NaN if invalid. */

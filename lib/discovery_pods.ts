@@ -464,7 +464,7 @@ export function readPods(items: readonly unknown[]): readonly Pod[] {
 }
 
 /** A page of a list of pods; `null` if it is none. */
-export interface PodPage {
+interface PodPage {
   readonly items: readonly unknown[];
   /** Asks for the next page; `null` at the last one. */
   readonly continueToken: string | null;

@@ -17,7 +17,7 @@ export interface Series {
   readonly values: readonly (readonly [EpochSeconds, string])[];
 }
 
-export interface SeriesAnswer {
+interface SeriesAnswer {
   /** Parsed one by one: all at once would take many times their text. */
   readonly series: Iterable<Series>;
   /** The data is partial; safe text. */
@@ -180,7 +180,7 @@ function createTargetIndex() {
   return { targets, register, find };
 }
 
-export interface SeriesCollector {
+interface SeriesCollector {
   /** Of engines. The first call tells the times of scrapes. */
   readonly add: (series: Iterable<Series>) => void;
   /** Those with series of engines, or whose `up` is known. */

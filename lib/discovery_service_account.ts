@@ -26,7 +26,7 @@ import type { Seconds } from "./units.ts";
 const ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount";
 const NAME = "in-cluster";
 
-export interface ServiceAccount {
+interface ServiceAccount {
   /** Of the API server. */
   readonly url: string;
   readonly folder: string;

@@ -20,7 +20,7 @@ export interface TargetChange {
   readonly notices: readonly string[] | null;
 }
 
-export interface WatchedTargets {
+interface WatchedTargets {
   /** That the user wants. */
   readonly interval: Seconds;
   /** Of all sources. */

@@ -45,7 +45,7 @@ interface GpuOwner {
   readonly evidence: GpuEvidence;
 }
 
-export interface Attribution<Process> {
+interface Attribution<Process> {
   readonly process: Process;
   /** Command line or title, else the given name. */
   readonly name: string;

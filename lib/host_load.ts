@@ -41,7 +41,7 @@ export interface HostSample {
   readonly cpuTimes: CpuTimes | null;
 }
 
-export interface ProcessLoad extends ServerProcess {
+interface ProcessLoad extends ServerProcess {
   /** CPU seconds per second: 1 is a core. */
   readonly cpuCores: Reading;
   /** That the mean is taken over; 0 if it is absent. */

@@ -33,7 +33,7 @@ const MAX_LINE_LENGTH = 16_384;
 /** A clock that is ahead by more shows the year before. */
 const MAX_AHEAD: Seconds = 86_400;
 
-export interface LogClock {
+interface LogClock {
   readonly nowEpoch: EpochSeconds;
   /** Of the clock in the log's lines minus UTC. */
   readonly utcOffset: Seconds;

@@ -51,7 +51,7 @@ function isServer(process: ProcessInfo): boolean {
 }
 
 /** Servers that were started, by the port that they open, unless several claim it. */
-export function listStartedServers(table: ProcessTable): ReadonlyMap<number, ProcessInfo> {
+function listStartedServers(table: ProcessTable): ReadonlyMap<number, ProcessInfo> {
   const byPort = new Map<number, ProcessInfo | null>();
   for (const process of table.values()) {
     if (!isServer(process)) continue;

@@ -107,7 +107,7 @@ export const SSH_VARIABLES: readonly string[] = [
   ...["HOME", "PATH", "USER", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "LANG", "KRB5CCNAME"],
 ];
 
-export type SshFailureKind =
+type SshFailureKind =
   | ("unreachable" | "name" | "key" | "host_key" | "configuration" | "no_shell")
   | "not_started";
 

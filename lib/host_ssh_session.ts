@@ -31,7 +31,7 @@ export function quoteForShell(word: string): string {
 }
 
 /** `limit SECONDS COMMAND…` runs a command with a time limit, where there is `timeout`. */
-export function writeHello(nonce: string): string {
+function writeHello(nonce: string): string {
   return `cd /; LC_ALL=C PATH="$PATH:${MORE_PATH}"; export LC_ALL PATH
 if timeout -s KILL 5 true </dev/null >/dev/null 2>&1
 then limit() { timeout -s KILL "$@"; }; else limit() { shift; "$@"; }; fi
@@ -40,7 +40,7 @@ printf '\\n%s hello %s\\n' ${nonce} "$(uname -s)"
 }
 
 /** Standard output goes through; errors come behind it, with the exit code between. */
-export function writeCall(nonce: string, id: number, command: string): string {
+function writeCall(nonce: string, id: number, command: string): string {
   return `{ e=$({ printf '\\n%s begin ${id}\\n' ${nonce}; ${command}
 } 2>&1 >&3 3>&-); c=$?; } 3>&1
 printf '\\n%s end ${id} %s\\n%s\\n%s done ${id}\\n' ${nonce} "$c" "$e" ${nonce}

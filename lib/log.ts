@@ -93,7 +93,7 @@ export interface LogStatistics
   readonly atEpoch: EpochSeconds | null;
 }
 
-export interface LoadStep {
+interface LoadStep {
   readonly phase: LoadPhase;
   /** Of its first line; `null` if unknown. */
   readonly beganAtEpoch: EpochSeconds | null;

@@ -39,9 +39,9 @@ export interface BlockTitle {
 }
 
 /** A whole text, or the number of an earlier one of the block and the changes to it. */
-export type StoredText = string | readonly [base: number, ...LineChanges];
+type StoredText = string | readonly [base: number, ...LineChanges];
 /** Any further line; milliseconds since the block began come first. */
-export type StoredEntry = readonly [number, string, Json, StoredText?];
+type StoredEntry = readonly [number, string, Json, StoredText?];
 
 /** Where blocks go. */
 export interface RecordSink {
@@ -51,7 +51,7 @@ export interface RecordSink {
   readonly close: () => void;
 }
 
-export interface RecordLimits {
+interface RecordLimits {
   /** Of all files together; both halves are kept in a file of their own. */
   readonly bytes: Bytes;
   readonly age: Seconds;

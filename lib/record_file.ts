@@ -27,7 +27,7 @@ export interface FoundBlock extends BlockHeader {
   readonly offset: Bytes;
 }
 
-export interface BlockList {
+interface BlockList {
   readonly blocks: readonly FoundBlock[];
   /** That belong to no whole block. */
   readonly lostBytes: Bytes;

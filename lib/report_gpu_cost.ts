@@ -40,7 +40,7 @@ const HERTZ = number("hertz");
 const WATTS = number("watts");
 const CELSIUS = number("degrees Celsius");
 
-export interface HostSource {
+interface HostSource {
   readonly name: string;
   readonly known: HostState;
   readonly state: State;

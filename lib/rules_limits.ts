@@ -61,7 +61,7 @@ export type Evidence<Key extends string = string> = Readonly<Partial<Record<Key,
  * `running`, `kvCacheUsageRatio`: medians of the span; `waiting`: now; `queuedRatio`: share of
  * samples in which requests waited.
  */
-export type LimitEvidence = Evidence<
+type LimitEvidence = Evidence<
   | ("running" | "runningPeak" | "waiting" | "kvCacheUsageRatio" | "kvCacheUsagePeakRatio")
   | ("promptTokensPerSecond" | "promptTokensPerSecondPeak" | "gpuIndex" | "queuedRatio")
 >;

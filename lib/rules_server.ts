@@ -16,7 +16,7 @@ import { type EndpointHistory, LONG_WINDOW, type ReplicaSample } from "./stats_w
 import type { Seconds } from "./units.ts";
 
 /** A replica that is watched, and what is known from before. */
-export interface Patient {
+interface Patient {
   readonly key: string;
   readonly replica: ReplicaSample;
   readonly ratios: LatencyRatios;

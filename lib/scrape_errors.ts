@@ -310,7 +310,7 @@ const BODY_FORMATS: readonly (readonly [pattern: RegExp, format: string])[] = [
 ];
 
 /** Where a body is no text that can be read, what it is. */
-export interface BodyHead {
+interface BodyHead {
   readonly bytes: Uint8Array;
   readonly encoding: string | null;
   readonly type: string | null;

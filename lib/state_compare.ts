@@ -110,7 +110,7 @@ export interface ComparedFigure extends FigurePair {
   readonly outcome: Outcome;
 }
 
-export interface ComparedSetting {
+interface ComparedSetting {
   readonly name: string;
   /** `null` if it is not known there. */
   readonly a: string | null;

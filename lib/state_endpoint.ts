@@ -49,7 +49,7 @@ import {
 } from "./stats_window.ts";
 import { type EpochSeconds, type Seconds, SECONDS_PER_DAY } from "./units.ts";
 
-export interface EngineState {
+interface EngineState {
   /** Endpoint, model and engine, on separate lines. */
   readonly key: string;
   /** `null` until the fleet has named it; kept while it is away. */

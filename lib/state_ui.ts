@@ -39,7 +39,7 @@ export type LookCommand =
 /** In the order of their keys, from 1. */
 export const PAGE_IDS = ["fleet", "latency", "gpus", "trends", "cost", "events"] as const;
 export type PageId = typeof PAGE_IDS[number];
-export type PageCommand = `show_${PageId}`;
+type PageCommand = `show_${PageId}`;
 
 /** In the order of the theme key. */
 export const THEME_NAMES = ["default", "light", "mono", "high-contrast", "colorblind"] as const;

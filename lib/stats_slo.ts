@@ -13,7 +13,7 @@ import type { ReplicaSample } from "./stats_window.ts";
 import type { Ratio } from "./units.ts";
 
 export const WITHIN_KEYS = ["least", "most", "total"] as const satisfies readonly (keyof Within)[];
-export type WithinCounts = Readonly<Record<keyof Within, Reading>>;
+type WithinCounts = Readonly<Record<keyof Within, Reading>>;
 
 /** Share of the observations that are within the limit. */
 export interface Attainment {
@@ -95,7 +95,7 @@ export function computeMinuteAttainment(
   );
 }
 
-export interface ObjectiveSubject {
+interface ObjectiveSubject {
   readonly replica: ReplicaSample;
   /** Of this session, in the order of `chooseObjectives`. */
   readonly counted: readonly WithinCounts[];
@@ -134,7 +134,7 @@ export function computeObjectives(
 }
 
 /** `unknown`: the buckets do not tell. */
-export type Judgement = "met" | "missed" | "unknown";
+type Judgement = "met" | "missed" | "unknown";
 
 export function judgeAttainment({ ratio }: Attainment, { target }: Objective): Judgement {
   if (!isPresent(ratio)) return "unknown";

@@ -14,7 +14,7 @@ import type { ReplicaSample } from "./stats_window.ts";
 import type { EpochSeconds, Seconds } from "./units.ts";
 
 /** What is summed. */
-export const SUM_KEYS = [
+const SUM_KEYS = [
   ...["requests", "arrivals", "prompts", "promptTokens", "outputTokens"] as const,
   ...["cacheHits", "cacheQueries", "inFlightSeconds", "kvSeconds", "kvSpan"] as const,
 ] as const;

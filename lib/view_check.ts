@@ -30,7 +30,7 @@ const STATUS_OF_LEVEL: Readonly<Record<FleetVerdict["level"], CheckStatus>> = {
   NONE: UNKNOWN,
 };
 
-export interface CheckResult {
+interface CheckResult {
   readonly line: string;
   readonly code: number;
 }

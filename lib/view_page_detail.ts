@@ -47,7 +47,7 @@ import {
   type Subject,
 } from "./view_detail_tables.ts";
 
-export interface DetailSpace {
+interface DetailSpace {
   readonly width: number;
   readonly lines: number;
   readonly paint: Paint;

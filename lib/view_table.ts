@@ -27,7 +27,7 @@ const MARGIN = 1;
 const ASCENDING = "▴";
 const DESCENDING = "▾";
 
-export interface TableLayout {
+interface TableLayout {
   readonly column: Column;
   readonly width: number;
 }
