@@ -13,7 +13,7 @@ import { COLUMNS, KV_WARN_RATIO, PRESETS, renderCell, type TableLine } from "./v
 import { formatDuration, formatPercent, OVER_MINUTE, SINCE_START } from "./view_format.ts";
 import { joinSideBySide } from "./view_layout.ts";
 import type { Offer } from "./view_table.ts";
-import type { Paint } from "./view_theme.ts";
+import { measureStyledLine, type Paint } from "./view_theme.ts";
 import { MARGIN_FAIR_RATIO, MARGIN_GOOD_RATIO } from "./view_words.ts";
 
 const KEY_WIDTH = 16;
@@ -25,7 +25,10 @@ function listThresholds(): readonly (readonly [string, string])[] {
     ["KV", `yellow above ${formatPercent(KV_WARN_RATIO)}`],
     ["WAIT", "yellow above 0"],
     ["Margin", `green from ${MARGIN_GOOD_RATIO}×, yellow below ${MARGIN_FAIR_RATIO}×`],
-    ["≈", "based on a price hint, not on a price that you set; or means that the server logs"],
+    [
+      "≈",
+      "based on a price hint, not on a price that you set; or averaged by the server, in its log",
+    ],
     [
       "STALE",
       `the last scrape failed; DOWN after the longer of ${stale} and ${STALE_INTERVALS} intervals`,
@@ -150,6 +153,10 @@ const HEADING_WIDTH = 12;
 const PRESENCE_WIDTH = 8;
 const VALUE_WIDTH = 16;
 
+function nameColumn(column: typeof COLUMNS[number] | undefined, id: string): string {
+  return column?.menuTitle ?? column?.title ?? id;
+}
+
 /** One line per column: heading, whether it is on, whether it is on screen, value of the selected row. */
 export function renderColumnMenu(
   ui: Ui,
@@ -170,7 +177,7 @@ export function renderColumnMenu(
     const presence = shownIds.has(id) ? "shown" : isOffered ? wanted : "no data";
     const isShown = selected !== null && column !== undefined;
     const value = isShown ? renderCell(column, selected).text : "";
-    const title = column?.menuTitle ?? column?.title ?? id;
+    const title = nameColumn(column, id);
     const line = [
       ` ${isOn ? "[x]" : "[ ]"} ${padText(title, HEADING_WIDTH)}`,
       padText(presence, PRESENCE_WIDTH),
@@ -185,4 +192,23 @@ export function renderColumnMenu(
     paint(` Columns (${preset}): ${keys}`, "heading"),
     ...lines,
   ];
+}
+
+/**
+ * The whole help of the column under the cursor, where the menu is cut; empty where nothing is. It
+ * takes as many lines whichever column that is.
+ */
+export function renderColumnNote(
+  menu: readonly string[],
+  { columnIds, columnCursor }: Pick<Ui, "columnIds" | "columnCursor">,
+  { width, paint }: { readonly width: number; readonly paint: Paint },
+): readonly string[] {
+  if (menu.every((line) => measureStyledLine(line) <= width)) return [];
+  const notes = columnIds.map((id) => {
+    const column = COLUMNS.find((candidate) => candidate.id === id);
+    return wrapText(`${nameColumn(column, id)}: ${column?.help ?? ""}`, width - 2);
+  });
+  const lines = (notes[columnCursor] ?? []).map((line) => ` ${paint(line, "name")}`);
+  const most = Math.max(...notes.map(({ length }) => length));
+  return [...lines, ...Array.from({ length: most - lines.length }, () => "")];
 }

@@ -23,7 +23,7 @@ import { renderVerdict } from "./view_verdict.ts";
 import { startSort } from "./view_column_table.ts";
 import { PRESETS } from "./view_columns.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
-import { renderColumnMenu, renderHelp } from "./view_help.ts";
+import { renderColumnMenu, renderColumnNote, renderHelp } from "./view_help.ts";
 import { renderKeyLine } from "./view_key_line.ts";
 import { renderDetailPage } from "./view_page_detail.ts";
 import { renderFactsPage } from "./view_page_facts.ts";
@@ -357,14 +357,25 @@ function cutTargets(targets: readonly ClickTarget[], size: TerminalSize): readon
     .filter(({ row, fromColumn, toColumn }) => row < size.rows && fromColumn < toColumn);
 }
 
-/** With the set of columns that the table would have. */
-function renderMenu({ state, listed, width, paint }: Scene, ui: Ui): readonly string[] {
+/** With the set of columns that the table would have; scrolls in `room` lines. */
+function renderMenu(
+  { state, listed, width, paint }: Scene,
+  ui: Ui,
+  room: number,
+): readonly string[] {
   const lines = listed.map(({ cells }) => cells);
   const offer = getOffer(state);
   const layouts = chooseColumns(lines, { width, ui, offer });
   const selected = lines[findSelected(ui, listed.map(({ key }) => key))] ?? null;
   const shownIds = new Set(layouts.map(({ column }) => column.id));
-  return renderColumnMenu(ui, { selected, shownIds, offer, paint });
+  const menu = renderColumnMenu(ui, { selected, shownIds, offer, paint });
+  const note = renderColumnNote(menu, ui, { width, paint });
+  // At least half is for the columns.
+  const below = 2 * note.length > room ? [] : note;
+  const left = room - below.length;
+  const scrolled = scrollLines(menu, ui.columnCursor - Math.floor(left / 2), { room: left, paint });
+  const blank = Array.from({ length: left - scrolled.length }, () => "");
+  return [...scrolled, ...blank, ...below];
 }
 
 /** With the selected event in the middle, if there is one. */
@@ -384,9 +395,8 @@ function drawBody(
   const { body, listed, paint, width } = scene;
   if (body.kind !== "table") {
     const room = measureRoom(scene);
-    const menuScroll = ui.columnCursor - Math.floor(room / 2);
     const lines = body.kind === "menu"
-      ? scrollLines(renderMenu(scene, ui), menuScroll, { room, paint })
+      ? renderMenu(scene, ui, room)
       : [...body.above, ...drawText(scene, body, ui)];
     return { lines: lines.map((line) => fitLine(line, scene)), cursorRow: null };
   }

@@ -6,7 +6,7 @@ import { BINDINGS } from "../lib/view_bindings.ts";
 import { COLUMN_IDS } from "../lib/view_column_table.ts";
 import { COLUMNS, createRowLine, KV_WARN_RATIO } from "../lib/view_columns.ts";
 import { formatDuration, formatPercent } from "../lib/view_format.ts";
-import { renderColumnMenu, renderHelp } from "../lib/view_help.ts";
+import { renderColumnMenu, renderColumnNote, renderHelp } from "../lib/view_help.ts";
 import { watchFleet } from "./fixtures/fleets.ts";
 import { createPaint, type Meaning, type Paint } from "../lib/view_theme.ts";
 
@@ -93,4 +93,22 @@ Deno.test("renderColumnMenu() shows headings, what is on screen, values and the 
   assert(lines.some((line) => line.startsWith(" [x] KV gauge ")));
   const empty = renderColumnMenu(ui, { selected: null, shownIds, offer, paint });
   assertEquals(empty.length, lines.length + 1);
+});
+
+Deno.test("renderColumnNote() has the whole help of a column where the menu is cut", () => {
+  const offer = { objectives: false, gpus: true, kinds: false };
+  const note = (columnCursor: number, width: number): readonly string[] => {
+    const ui = { ...createUi({ columnIds: COLUMN_IDS }), columnCursor };
+    const menu = renderColumnMenu(ui, { selected: null, shownIds: new Set(), offer, paint: plain });
+    return renderColumnNote(menu, ui, { width, paint: plain });
+  };
+  for (const width of [40, 80, 120]) {
+    const lineCount = note(0, width).length;
+    for (const [i, { title, menuTitle = title, help }] of COLUMNS.entries()) {
+      const lines = note(i, width);
+      assertEquals(lines.map((line) => line.trim()).join(" ").trim(), `${menuTitle}: ${help}`);
+      assertEquals(lines.length, lineCount, "nothing moves");
+    }
+  }
+  assertEquals(note(0, 200), []);
 });
