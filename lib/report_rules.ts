@@ -119,10 +119,10 @@ const CAUSE = object<TimedCause>([
   field("displayName", TEXT, "of the replica or endpoint", ({ key, names }) => names(key)),
   field("signal", TEXT, "a rule, or down, stale, recent"),
   field("level", LEVEL, "effect on the verdict"),
-  field("beganAtEpochSeconds", orNull(EPOCH), "when it began, if known", (cause) => {
+  field("beganAtEpochSeconds", orNull(EPOCH), "when it began; if recent, ended", (cause) => {
     return cause.since === null ? null : cause.nowEpoch - (cause.now - cause.since);
   }),
-  field("durationSeconds", orNull(SECONDS), "how long so far", ({ since, now }) => {
+  field("durationSeconds", orNull(SECONDS), "how long it is since then", ({ since, now }) => {
     return since === null ? null : Math.max(0, now - since);
   }),
   optional("evidence", EVIDENCE, "of a rule", "verdict"),

@@ -253,13 +253,11 @@ export const ADVICE_ROWS: readonly AdviceRow[] = [
     flag: "speculativeTokens",
     getEvidence: ({ replica: { lastMinute } }) => {
       const counters = lastMinute.value?.counters;
-      const [drafts = 0, tokens = 0, accepted = NaN] = [
-        counters?.drafts.value ?? 0,
-        counters?.draftTokens.value ?? 0,
-        counters?.acceptedTokens.value ?? NaN,
-      ];
-      return drafts >= MIN_DRAFTS && accepted / tokens < LOW_ACCEPTANCE_RATIO
-        ? { draftAcceptanceRatio: accepted / tokens, drafts }
+      const drafts = counters?.drafts.value ?? 0;
+      const tokens = counters?.draftTokens.value ?? NaN;
+      const draftAcceptanceRatio = (counters?.acceptedTokens.value ?? NaN) / tokens;
+      return drafts >= MIN_DRAFTS && draftAcceptanceRatio < LOW_ACCEPTANCE_RATIO
+        ? { draftAcceptanceRatio, drafts }
         : null;
     },
     describe: ({ speculativeTokens }) => `lower ${speculativeTokens}, or use another draft model`,

@@ -238,8 +238,8 @@ function weighRows(state: BillSources, rows: readonly Row[]): readonly (readonly
   return rows.map((row, index) => [row, areKnown ? weights[index] : 1]);
 }
 
-/** Returns the weighted mean uptime; absent if one is unknown. */
-function getLifetimeAmounts(
+/** Weighted; absent if one is unknown. */
+function computeMeanUptime(
   weighted: ReturnType<typeof weighRows>,
   state: BillSources,
 ): Reading<Seconds> {
@@ -328,7 +328,7 @@ export function createBill(fleet: Fleet, state: BillSources): Bill {
     rate: { ...rateOf(figures, usdPerHour), span: figures.lastMinute.span },
     session,
     lifetime: computeSpanCost({
-      span: getLifetimeAmounts(weighted, state),
+      span: computeMeanUptime(weighted, state),
       // A server that is down costs nothing now: leave out its tokens, too.
       amounts: rows.length === all.length
         ? figures.lifetime
