@@ -257,6 +257,7 @@ function describeType(schema: unknown): Described {
     return { ...inner, type: `${inner.type} or null` };
   }
   if (Array.isArray(values)) {
+    if (values.join() === RULE_IDS.join()) return { type: "name of a [rule](rules.md)" };
     return { type: values.map((value) => quoteCode(value || '""')).join(", ") };
   }
   if (only !== undefined) return { type: quoteCode(String(only)) };

@@ -134,7 +134,7 @@ export const VERDICT = object<Named<State>>([
   field(
     "watchedSeconds",
     SECONDS,
-    "how long the replica known least is watched, up to 30",
+    "for how long the newest replica has been watched, up to 30",
     (all) => {
       return all.fleet.verdict.watched;
     },
@@ -147,7 +147,7 @@ export const VERDICT = object<Named<State>>([
 const FINDING = object<Named<Finding>>([
   field("replica", TEXT, "displayName", ({ key, names }) => names(key)),
   ...EVIDENCE_FIELDS,
-]);
+], "finding");
 
 export const RULE_CHECK = object<Named<Check>>([
   field("rule", RULE, "which rule"),
@@ -155,7 +155,7 @@ export const RULE_CHECK = object<Named<Check>>([
   field("findings", list(FINDING), "replicas concerned", ({ findings, names }) => {
     return extend(findings, { names });
   }),
-]);
+], "check");
 
 export const CHECKS = object<Named<GroupChecks>>([
   field("replicas", TEXTS, "displayName of each", ({ keys, names }) => keys.map(names)),
