@@ -405,7 +405,7 @@ const BILL_FIELDS: readonly Field<Bill>[] = [
   field("session", SESSION, "since vllm-htop began to watch", (bill) => bill),
   field("sinceStart", object(SPAN_FIELDS), "since the servers started", "lifetime"),
   field("groups", list(GROUP), "by model"),
-  field("unused", UNUSED, "unused GPUs that are billed", (bill) => bill),
+  field("unused", UNUSED, "GPUs that are billed, of which no model is known", (bill) => bill),
 ];
 
 const PRICING_FIELDS: readonly Field<State["pricing"]>[] = [

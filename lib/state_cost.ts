@@ -73,7 +73,7 @@ export interface Bill {
   /** GPU cost of this session while replicas were idle. */
   readonly idle: { readonly usd: Reading; readonly ratio: Reading<Ratio> };
   readonly groups: readonly GroupBill[];
-  /** Of billed GPUs without a model. */
+  /** Of billed GPUs of which no model is known. */
   readonly unusedUsdPerHour: Reading;
   readonly hasTokenPrices: boolean;
   /** False if no price is known. */
@@ -173,6 +173,7 @@ function listUses(
       const groupKeys = new Set(
         rows.flatMap(({ state: known, replica }) =>
           replica !== null && known.endpoint.key === owner.endpointKey &&
+            replica.sample.modelState !== "unloaded" &&
             (owner.engine === null || replica.sample.engine === owner.engine)
             ? [identifyGroup(replica.sample)]
             : []

@@ -146,7 +146,7 @@ function listLines(context: CostContext): string[] {
     ...hasGroups
       ? layOut(groups.slice(0, MAX_GROUP_LINES).map((group) => formatGroup(context, group)), "left")
       : [],
-    ...isUnused ? [`${formatCost(context, unused)}/h for unused GPUs`] : [],
+    ...isUnused ? [`${formatCost(context, unused)}/h for GPUs without a known model`] : [],
     ...bill.compute.gpus.map((gpu) => formatSource(gpu, context)),
     ...basis === "" ? [] : [paint(basis, "dim")],
   ];

@@ -1,6 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { NO_PRICING, type Pricing } from "../lib/cost.ts";
+import type { ModelState } from "../lib/model.ts";
 import type { GpuRequest, PodFacts } from "../lib/pod.ts";
 import { isPresent, type Reading } from "../lib/reading.ts";
 import { type State, update } from "../lib/state.ts";
@@ -193,6 +194,25 @@ Deno.test("createBill() divides a GPU between models by memory", () => {
   assertEquals(groups.map(({ modelName }) => modelName), ["a", "b"]);
   assertAlmostEquals(groups[0].usdPerHour.value ?? NaN, 1.75 * H100_PRICE);
   assertAlmostEquals(groups[1].usdPerHour.value ?? NaN, 0.25 * H100_PRICE);
+});
+
+Deno.test("createBill() gives a GPU to the one model of its server that is loaded", () => {
+  const endpoint = createEndpoint(8000);
+  const divide = (others: readonly ModelState[]): Bill => {
+    const { scrape } = createScraped(endpoint, 1, write(SERVING.counters[0], "a"));
+    const [loaded] = scrape.engines;
+    const rest = others.map((modelState, i) => ({ ...loaded, modelName: `b${i}`, modelState }));
+    const state = advance(startState([endpoint], { pricing: TOLD }), 1, [
+      { kind: "scraped", scrape: { ...scrape, engines: [loaded, ...rest] } },
+    ]);
+    return bill(sampleGpus(state, [EIGHT], ON_TWO));
+  };
+  const { groups, unusedUsdPerHour } = divide(["unloaded", "unloaded"]);
+  assertAlmostEquals(groups[0].usdPerHour.value ?? NaN, 2 * H100_PRICE);
+  assertEquals([groups[1].usdPerHour.value, unusedUsdPerHour.value], [null, 0]);
+  const unknown = divide(["loaded"]);
+  assertEquals(unknown.groups[0].usdPerHour.value, null);
+  assertAlmostEquals(unknown.unusedUsdPerHour.value ?? NaN, 2 * H100_PRICE);
 });
 
 Deno.test("createBill() is priced if a price is known or given", () => {
