@@ -92,7 +92,9 @@ export function walkArguments(argv: readonly string[], problems: Problem[]): Giv
       continue;
     }
     if (row.value === null) {
-      const known = row.words === undefined ? "no value" : `no value but ${row.words.join(", ")}`;
+      const known = row.words === undefined
+        ? "no value"
+        : `no value or ${row.words.map((word) => quote(word)).join(", ")}`;
       const isWord = row.words !== undefined && canBeValue(argv[i + 1]);
       if (value === undefined && isWord) value = argv[++i];
       if (value !== undefined) complain(`${flag} takes ${known}, but got ${quote(value)}`);
