@@ -271,15 +271,15 @@ const GROUPS = {
       value: "SIZE",
       default: "1GB",
       parse: parseSize,
-      help: "keep at most so much of the recording: from half of it on, FILE becomes FILE.1, " +
-        "in place of the previous",
+      help: "size limit of the recording: at half of it FILE becomes FILE.1, in place of the " +
+        "previous one",
     },
     {
       name: "record-age",
       value: "HOURS",
       default: "168",
       parse: parseNumber({ min: 1, max: 100_000, unit: "hours" }),
-      help: "keep at most so many hours, in the same way",
+      help: "age limit of the recording, kept in the same way",
     },
   ],
   Replay: [
