@@ -241,7 +241,7 @@ export async function runRecorder(session: Session): Promise<void> {
     if (tape.problem !== null) stop.abort();
     const line = `${lead}: ${describeProgress(session, startedAt)}`;
     if (stdio.stderrIsTerminal) stdio.writeStderr(`\r\x1b[K${line}; Ctrl-C ends it`);
-    else if (tape.bytes - shownBytes >= PROGRESS_STEP) {
+    else if (Math.abs(tape.bytes - shownBytes) >= PROGRESS_STEP) {
       shownBytes = tape.bytes;
       stdio.writeStderr(`${line}\n`);
     }

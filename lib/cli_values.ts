@@ -19,6 +19,7 @@ import { measureWidth, quote, sanitizeText } from "./text.ts";
 import {
   type Bytes,
   type EpochSeconds,
+  formatTimestamp,
   MILLISECONDS_PER_SECOND,
   type Seconds,
   SECONDS_PER_DAY,
@@ -140,10 +141,12 @@ export interface Moment {
 const MOMENT = /^(?:(\d{4}-\d\d-\d\d)[T ])?([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?$/;
 
 /** `null` if the text is no such time. */
-export function readMoment(text: string): Moment | null {
+function readMoment(text: string): Moment | null {
   const [whole, date, hours, minutes, seconds = "0"] = MOMENT.exec(text.trim()) ?? [];
   const day = date === undefined ? null : new Date(date).getTime() / MILLISECONDS_PER_SECOND;
   if (whole === undefined || Number.isNaN(day)) return null;
+  // `Date` takes 30 February for 2 March.
+  if (day !== null && !formatTimestamp(day).startsWith(`${date}T`)) return null;
   return {
     day,
     time: Number(hours) * SECONDS_PER_HOUR + Number(minutes) * SECONDS_PER_MINUTE + Number(seconds),

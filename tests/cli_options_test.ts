@@ -561,6 +561,7 @@ const WRONG: readonly (readonly [argv: readonly string[], variables?: Variables]
   [["replay", "r", "--check", "--for", "60s"]],
   [["replay", "r", "--speed", "3"]],
   [["replay", "r", "--from", "25:00"]],
+  [["replay", "r", "--from", "2026-02-30T10:00"]],
   [["replay", "r", "--at", "14:05"]],
   [["compare"]],
   [["compare", "a"]],
