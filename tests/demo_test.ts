@@ -8,7 +8,7 @@ import {
 import type { SimulatedEngineOptions } from "../lib/demo_engine.ts";
 import { formatGoFloat } from "../lib/demo_exposition.ts";
 import { readGzip } from "./fixtures/expositions.ts";
-import { needsProgram } from "./programs.ts";
+import { checkMetrics, needsProgram } from "./programs.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
 const MODEL = "Qwen/Qwen2.5-7B-Instruct";
@@ -378,20 +378,10 @@ Deno.test("createSimulatedServer() refuses invalid options", () => {
 Deno.test("expositionAt() is accepted by promtool", needsProgram("promtool"), async () => {
   for (const multiprocess of [false, true]) {
     const server = createServer(OVERLOADED, { multiprocess, speculative: true });
-    const child = new Deno.Command("promtool", {
-      args: ["check", "metrics"],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(readText(server, 30)));
-    await writer.close();
-    const { code, stderr } = await child.output();
+    const { code, errors } = await checkMetrics(readText(server, 30));
     // 3: nothing but remarks on style, all of them about vLLM's names.
     assertEquals(code, 3);
-    const remarks = new TextDecoder().decode(stderr).trim().split("\n");
-    const others = remarks.filter((line) =>
+    const others = errors.trim().split("\n").filter((line) =>
       !/should not contain ':'|non-counter metrics should not have "_total" suffix/.test(line)
     );
     assertEquals(others, []);

@@ -40,6 +40,24 @@ export function needsProgram(name: string): { ignore: boolean } {
   return { ignore: true };
 }
 
+/** What `promtool check metrics` says of an exposition. */
+export async function checkMetrics(
+  text: string,
+): Promise<{ readonly code: number; readonly output: string; readonly errors: string }> {
+  const child = new Deno.Command("promtool", {
+    args: ["check", "metrics"],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(text));
+  await writer.close();
+  const { code, stdout, stderr } = await child.output();
+  const [output, errors] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { code, output, errors };
+}
+
 /**
  * The arguments that give `Deno.execPath()` the packages of the route that the
  * test itself runs by. `IMPORT_MAP` names the map where that is neither of the two.
