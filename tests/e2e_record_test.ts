@@ -11,7 +11,7 @@ import {
   startProgram,
 } from "./program_runs.ts";
 import { runBriskly } from "./brisk_runs.ts";
-import { needsProgram } from "./programs.ts";
+import { listRouteArguments, needsProgram } from "./programs.ts";
 import { checkReturn, startLive, withScreens } from "./tmux_screens.ts";
 import { startVllmServer } from "./vllm_server.ts";
 
@@ -124,8 +124,10 @@ Deno.test("createRecorder() keeps all whole blocks, whenever it is killed", asyn
     for (let round = 0; round < 8; round++) {
       const path = `${folder}/${round}`;
       const script = new URL("record_writer.ts", import.meta.url).pathname;
-      const [program, command] = [Deno.execPath(), ["run", "-A", "--quiet", script, path]];
-      const run = startProgram([], { command: [program, ...command] });
+      const options = [...listRouteArguments(), "-A", "--quiet"];
+      const run = startProgram([], {
+        command: [Deno.execPath(), "run", ...options, script, path],
+      });
       // After so many blocks, at whatever moment of the next ones.
       await run.waitFor(() => countLines(run) > 3 * round);
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 20));
