@@ -7,7 +7,7 @@
 import type { GpuSample } from "./gpu_model.ts";
 import { computeMemoryRatio } from "./gpu_outliers.ts";
 import { LATENCY_NAMES, type LatencyKey } from "./model.ts";
-import { type AbsenceReason, isPresent, type Reading } from "./reading.ts";
+import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
 import { listGpus } from "./state_gpus.ts";
 import type { SeriesKey } from "./stats_series.ts";
@@ -35,6 +35,7 @@ import {
 import {
   chooseMemoryColor,
   chooseTemperatureColor,
+  describeUnmerged,
   formatGpuReading,
   formatOwners,
 } from "./view_words.ts";
@@ -72,12 +73,6 @@ const LATENCY_ROWS: readonly LatencyKey[] = [
 
 const SPREAD_GAP = "  ";
 
-/** Why there is no quantile of all; both fit in half of 120 columns. */
-const UNMERGED: Readonly<Partial<Record<AbsenceReason, string>>> = {
-  definitions_differ: "servers define it differently: see their details",
-  bounds_differ: "buckets of servers differ: see their details",
-};
-
 function renderLatencies({ fleet }: State, { width, lines, paint }: Space): readonly string[] {
   const { latency } = fleet.total.shown.lastMinute;
   const heading = ["", "P50", "P95", "P99", "n"];
@@ -88,9 +83,11 @@ function renderLatencies({ fleet }: State, { width, lines, paint }: Space): read
     cells.map((cell, i) => padText(cell, widths[i], i === 0 ? "left" : "right"));
   const rows = LATENCY_ROWS.slice(0, lines - 1).map((key) => {
     const { p50, p95, p99, samples, histogram } = latency[key];
-    const unmerged = isPresent(p95) ? undefined : UNMERGED[p95.reason];
-    if (unmerged !== undefined) {
-      return paint(` ${padText(LATENCY_NAMES[key].title, widths[0])}  ${unmerged}`, "dim");
+    const unmerged = describeUnmerged(p95);
+    if (unmerged !== null) {
+      const title = padText(LATENCY_NAMES[key].title, widths[0]);
+      // Fits in half of 120 columns.
+      return paint(` ${title}  ${unmerged}: see their details`, "dim");
     }
     const [title, ...cells] = align([
       LATENCY_NAMES[key].title,

@@ -18,6 +18,7 @@ import { chooseStatusColor } from "./view_columns.ts";
 import { formatBoundary, formatQuantile, formatReading, formatSamples } from "./view_format.ts";
 import type { PanelSpace } from "./view_layout.ts";
 import { isInTrouble } from "./view_table.ts";
+import { describeUnmerged } from "./view_words.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 
 // ---- Percentiles of the fleet.
@@ -27,7 +28,12 @@ const QUANTILE_WIDTH = 9;
 const COUNT_WIDTH = 8;
 const WINDOW_WIDTH = 3 * QUANTILE_WIDTH + COUNT_WIDTH;
 
+/** The title of a window begins above its first P50. */
+const WINDOW_INDENT = " ".repeat(QUANTILE_WIDTH - 3);
+
 function formatWindow({ p50, p95, p99, samples }: LatencyFigures): string {
+  const unmerged = describeUnmerged(p95);
+  if (unmerged !== null) return padText(WINDOW_INDENT + unmerged, WINDOW_WIDTH);
   const quantiles = [p50, p95, p99].map((quantile) =>
     padText(formatReading(quantile, formatQuantile), QUANTILE_WIDTH, "right")
   );
@@ -60,10 +66,7 @@ function renderTable(state: State, width: number, paint: Paint): string[] {
   const titles = ["P50", "P95", "P99"].map((title) => padText(title, QUANTILE_WIDTH, "right"));
   const columns = titles.join("") + padText("n", COUNT_WIDTH, "right");
   const windows = listWindows(state, width);
-  const headings = windows.map(({ title }) => {
-    const blanks = " ".repeat(QUANTILE_WIDTH - 3);
-    return blanks + padText(title, WINDOW_WIDTH - blanks.length);
-  });
+  const headings = windows.map(({ title }) => padText(WINDOW_INDENT + title, WINDOW_WIDTH));
   return [
     paint(` ${padText("Latency", NAME_WIDTH)}${headings.join("")}`.trimEnd(), "heading"),
     paint(" ".repeat(1 + NAME_WIDTH) + columns.repeat(windows.length), "dim"),
@@ -295,9 +298,16 @@ const MIN_STRIP_WIDTH = 39;
 const MIN_STRIP_LINES = 4;
 const MAX_STRIP_LINES = 8;
 
+/** Some kinds of servers have no buckets. */
+function hasStrip({ replica }: Row): boolean {
+  const newest = replica?.trace.at(-1);
+  return newest !== undefined &&
+    STRIP_KEYS.some((key) => getBounds(newest.packed, key) !== undefined);
+}
+
 /** @param hasTroubledFirst For a screen that does not show all; else no strip changes its place. */
 function listSources({ rows }: Fleet, hasTroubledFirst: boolean): readonly StripSource[] {
-  const known = rows.filter(({ replica }) => replica !== null);
+  const known = rows.filter(hasStrip);
   const replicas = hasTroubledFirst
     ? known.toSorted((a, b) => Number(isInTrouble(b)) - Number(isInTrouble(a)))
     : known;
@@ -309,14 +319,13 @@ function listSources({ rows }: Fleet, hasTroubledFirst: boolean): readonly Strip
   return replicas.flatMap((_, i) => byKey.map((sources) => sources[i]));
 }
 
-/** Draws the table, and below it a strip of TTFT and one of ITL for each replica. */
+/** Draws the table, and below it a strip of TTFT and one of ITL for each replica that has buckets. */
 export function renderLatencyPage(
   state: State,
   { width, lines, paint }: PanelSpace & { readonly paint: Paint },
 ): readonly string[] {
   const table = renderTable(state, width, paint);
-  const count = STRIP_KEYS.length *
-    state.fleet.rows.filter(({ replica }) => replica !== null).length;
+  const count = STRIP_KEYS.length * state.fleet.rows.filter(hasStrip).length;
   if (count === 0) return table;
   const pairs = Math.floor(width / (2 * MIN_STRIP_WIDTH));
   const columnCount = pairs === 0 ? 1 : Math.min(2 * pairs, count);

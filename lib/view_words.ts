@@ -7,7 +7,7 @@ import type { GpuShare } from "./gpu_attribution.ts";
 import type { GpuOutlier, GpuSample, ThrottleReason } from "./gpu_model.ts";
 import { computeMemoryRatio } from "./gpu_outliers.ts";
 import { LATENCY_NAMES, type Objective, type ServerFlags, type WindowFigures } from "./model.ts";
-import { isPresent, type Reading } from "./reading.ts";
+import { type AbsenceReason, isPresent, type Reading } from "./reading.ts";
 import type { Alert, EventLine } from "./rules_alerts.ts";
 import type { Condition, Finding } from "./rules_finding.ts";
 import type { Limit } from "./rules_limits.ts";
@@ -376,4 +376,14 @@ export function formatBurnRate(bill: Bill, currency: string): string {
   if (!isPresent(usdPerHour)) return "";
   const amount = formatReading(usdPerHour, (usd) => formatMoney(usd, currency));
   return `${markHint(bill, usdPerHour)}${amount}/h`;
+}
+
+const UNMERGED: Readonly<Partial<Record<AbsenceReason, string>>> = {
+  definitions_differ: "servers define it differently",
+  bounds_differ: "buckets of servers differ",
+};
+
+/** Says why a figure of several servers cannot be that of all; `null` if that is not why it is absent. */
+export function describeUnmerged(reading: Reading<unknown>): string | null {
+  return isPresent(reading) ? null : UNMERGED[reading.reason] ?? null;
 }

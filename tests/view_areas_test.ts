@@ -1,14 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { drawRule, renderAreas } from "../lib/view_areas.ts";
 import { createPaint, measureStyledLine } from "../lib/view_theme.ts";
-import {
-  advance,
-  createEndpoint,
-  createScraped,
-  encode,
-  startState,
-} from "./fixtures/expositions.ts";
-import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { watchFleet, watchPair, watchTroubledFleet } from "./fixtures/fleets.ts";
 import { failGpus, loadHost, sampleGpus } from "./fixtures/gpu_states.ts";
 import { readGpus } from "./fixtures/gpus.ts";
 
@@ -28,33 +21,13 @@ Deno.test("renderAreas() fills its space exactly, at any size", () => {
 });
 
 Deno.test("renderAreas() says why quantiles of servers are not merged", () => {
-  const write = (prefix: string, running: string, bound: string) => (count: number) =>
-    encode(
-      `${prefix}:${running}{model_name="m"} 3\n` +
-        [bound, "+Inf"].map((le) =>
-          `${prefix}:e2e_request_latency_seconds_bucket{model_name="m",le="${le}"} ${count}\n`
-        ).join("") + `${prefix}:e2e_request_latency_seconds_count{model_name="m"} ${count}\n`,
-    );
-  const vllm = write("vllm", "num_requests_running", "1");
   const others = [
-    [vllm, /^ E2E( +<1 s){3} +14\b/],
-    [write("vllm", "num_requests_running", "2"), / buckets of servers differ: see their details$/],
-    [
-      write("sglang", "num_running_reqs", "1"),
-      / servers define it differently: see their details$/,
-    ],
+    ["vllm", "1", /^ E2E( +<1 s){3} +14\b/],
+    ["vllm", "2", / buckets of servers differ: see their details$/],
+    ["sglang", "1", / servers define it differently: see their details$/],
   ] as const;
-  const endpoints = [createEndpoint(8000), createEndpoint(8001)];
-  for (const [other, expected] of others) {
-    const bodies = [vllm, other];
-    let state = startState(endpoints);
-    for (const [at, count] of [[1, 2], [3, 9]]) {
-      state = advance(
-        state,
-        at + 0.5,
-        endpoints.map((endpoint, i) => createScraped(endpoint, at, bodies[i](count))),
-      );
-    }
+  for (const [prefix, bound, expected] of others) {
+    const state = watchPair(prefix, bound);
     for (const [width, from] of [[80, 0], [120, 61]]) {
       const drawn = renderAreas(state, { width, lines: 20, paint }).map((line) => line.slice(from));
       const line = drawn.find((one) => one.startsWith(" E2E ")) ?? drawn.join("\n");

@@ -10,7 +10,7 @@ import { convertSigns } from "../lib/view_signs.ts";
 import { createPaint, type Meaning } from "../lib/view_theme.ts";
 import { watchToTheEnd } from "./fixtures/described_fleet.ts";
 import { createEndpoint, startState } from "./fixtures/expositions.ts";
-import { watchFleet, watchTroubledFleet } from "./fixtures/fleets.ts";
+import { watchFleet, watchPair, watchTroubledFleet } from "./fixtures/fleets.ts";
 
 const plain = createPaint(null);
 const SERVES = "serves 5 req/s, 100 tokens, ttft 0.2, itl 0.02, running 5, kv 0.3";
@@ -60,6 +60,33 @@ Deno.test("renderLatencyPage() has dashes and no strips before the first scrape"
   const lines = render(startState([createEndpoint(8000)]));
   assertEquals(lines.length, 2 + LATENCY_KEYS.length);
   for (const line of lines.slice(2)) assertMatch(line, /^ \S+( +—){8}$/);
+});
+
+Deno.test("renderLatencyPage() says why quantiles of servers are not merged", () => {
+  for (const width of [80, 120]) {
+    const find = (prefix: "vllm" | "sglang", bound: string): string =>
+      render(watchPair(prefix, bound), width).find((line) => line.startsWith(" E2E ")) ?? "";
+    assertMatch(find("vllm", "1"), /^ E2E( +<1 s){3} +14\b/);
+    assertMatch(
+      find("vllm", "2"),
+      /^ E2E +buckets of servers differ +buckets of servers differ *$/,
+    );
+    assertMatch(find("sglang", "1"), /^ E2E +servers define it differently\b/);
+  }
+});
+
+Deno.test("renderLatencyPage() has no strip of a server without buckets", () => {
+  const hasStrips = (state: State, place: string) =>
+    render(state).some((line) => line.startsWith(` ${place} `));
+  const fleet = watchFleet(2);
+  assertEquals([":8000", ":8001"].map((place) => hasStrips(fleet, place)), [true, true]);
+  const rows = fleet.fleet.rows.map((row, i) =>
+    i > 0 || row.replica === null ? row : { ...row, replica: { ...row.replica, trace: [] } }
+  );
+  const mixed = { ...fleet, fleet: { ...fleet.fleet, rows } };
+  assertEquals([":8000", ":8001"].map((place) => hasStrips(mixed, place)), [false, true]);
+  const legend = render(watchPair("vllm", "1")).find((line) => line.startsWith(" Replicas, "));
+  assertEquals(legend, undefined, "neither has TTFT or ITL");
 });
 
 Deno.test("renderLatencyPage() draws a figure that does not change as one line", () => {
