@@ -143,9 +143,14 @@ const PROBE: Program = {
 /** A package that is loaded by `import()`, seldom, and what is taken of it. */
 const LATE_PACKAGE = { name: "undici", exports: ["Agent", "request"] } as const;
 
-/** Node's globals that differ from Deno's, as an npm package has them. */
+/**
+ * Node's globals that differ from Deno's, as an npm package has them, and `require`, which
+ * `deno bundle` of Deno 2.6 leaves out.
+ */
 const NODE_GLOBALS =
-  'import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";\n';
+  'import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";\n' +
+  'import { createRequire } from "node:module";\n' +
+  "const require = createRequire(import.meta.url);\n";
 
 /** Bundles the entry into `folder`. Why it failed, or `null`. */
 async function bundle(

@@ -223,6 +223,12 @@ const usageTrials: Record<string, (port: number) => Promise<void>> = {
     const { code, output } = await runBinary("--url", url, "--once", "--interval", "0");
     assertEquals(code, 1, output);
   },
+  "the package of sockets and tunnels loads, and says which permission a socket needs":
+    async () => {
+      const { code, output } = await runBinary("--once", "--interval", "0", "unix:/nonexistent");
+      assertMatch(output, /cannot be reached without\s+permission/);
+      assertEquals(code, 1);
+    },
   "--demo needs no server and measures rates": async () => {
     const { code, output, errors } = await runBinary(
       ...["--demo", "vllm", "--once", "--interval", "0.5", "--output", "json"],
