@@ -185,7 +185,7 @@ export function formatMoney(amount: number, currency: string): string {
     ? formatQuantity(size)
     : size >= 99.995
     ? size.toFixed(0)
-    : size >= 0.1 || size === 0
+    : size >= 0.0995 || size === 0
     ? size.toFixed(2)
     : String(Number(size.toPrecision(2)));
   const sign = amount < 0 ? "-" : "";

@@ -6,7 +6,8 @@
 import { type GpuCost, isHint, type RateCost, type SpanCost } from "./cost.ts";
 import { isPresent, type Reading } from "./reading.ts";
 import type { State } from "./state.ts";
-import type { Bill, GroupBill } from "./state_cost.ts";
+import type { Bill } from "./state_cost.ts";
+import { cutTextMiddle } from "./text.ts";
 import type { Ratio } from "./units.ts";
 import { formatElapsed, formatMoney, formatPercent, formatReading } from "./view_format.ts";
 import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
@@ -14,6 +15,7 @@ import { cutStyledLine, type Paint } from "./view_theme.ts";
 import { chooseMarginColor, markHint, shortenGpuName } from "./view_words.ts";
 
 const MAX_GROUP_LINES = 6;
+const PER_MILLION = "per 1M tokens@1m";
 
 interface CostContext {
   readonly bill: Bill;
@@ -91,15 +93,28 @@ function formatCostPerMillion(
 ): string {
   const all = formatCost(context, usdPerMillionTokens);
   const output = formatCost(context, rate.usdPerMillionOutputTokens);
-  return `per million tokens@1m ${all}, output only ${output}`;
+  return `${PER_MILLION} ${all}, output only ${output}`;
 }
 
-function formatGroup(context: CostContext, group: GroupBill): string[] {
+/** In cells, so that all amounts fit on a screen of 80 columns. */
+const MAX_GROUP_WIDTH = 26;
+
+/** A line for each model, below that of all. */
+function listGroupRows(context: CostContext): string[][] {
+  const { bill: { groups, hasTokenPrices, compute, rate }, paint } = context;
+  const heading = ["", "per hour", PER_MILLION, "output only", ...hasTokenPrices ? ["margin"] : []];
+  const row = (name: string, usdPerHour: Reading, rate: RateCost): string[] => [
+    name,
+    ...[usdPerHour, rate.usdPerMillionTokens, rate.usdPerMillionOutputTokens]
+      .map((amount) => formatCost(context, amount)),
+    ...hasTokenPrices ? [formatMargin(context, rate.marginRatio)] : [],
+  ];
   return [
-    context.paint(group.label, "name"),
-    `${formatCost(context, group.usdPerHour)}/h`,
-    formatCostPerMillion(context, group.rate),
-    ...context.bill.hasTokenPrices ? [formatMargin(context, group.rate.marginRatio)] : [],
+    heading.map((title) => paint(title, "heading")),
+    row("all", compute.usdPerHour, rate),
+    ...groups.slice(0, MAX_GROUP_LINES).map(({ label, usdPerHour, rate }) =>
+      row(paint(cutTextMiddle(label, MAX_GROUP_WIDTH), "name"), usdPerHour, rate)
+    ),
   ];
 }
 
@@ -138,14 +153,15 @@ function listLines(context: CostContext): string[] {
   const { groups } = bill;
   const basis = describeBasis(bill);
   const hasGroups = groups.length > 1 && groups.some(({ usdPerHour }) => isPresent(usdPerHour));
+  const left = groups.length - MAX_GROUP_LINES;
+  const more = left > 0 ? [paint(`… ${left} more models`, "dim")] : [];
   const unused = bill.unusedUsdPerHour;
   const isUnused = isPresent(unused) && unused.value > 0;
   return [
     ...layOut(listRows(context), "right"),
-    formatCostPerMillion(context, bill.rate),
     ...hasGroups
-      ? layOut(groups.slice(0, MAX_GROUP_LINES).map((group) => formatGroup(context, group)), "left")
-      : [],
+      ? [...layOut(listGroupRows(context), "right"), ...more]
+      : [formatCostPerMillion(context, bill.rate)],
     ...isUnused ? [`${formatCost(context, unused)}/h for GPUs without a known model`] : [],
     ...bill.compute.gpus.map((gpu) => formatSource(gpu, context)),
     ...basis === "" ? [] : [paint(basis, "dim")],
