@@ -96,15 +96,16 @@ function countSteps(facts: EngineFacts): Partial<EngineFacts["counters"]> {
   const cached = orZero(cachedPromptTokens);
   const prompt = sumWhole([computed, cached]);
   const decoded = orZero(generationTokens);
-  const hits = orZero(counters.prefixCacheHits);
+  const { prefixCacheHits: hits, prefixCacheQueries: misses } = counters;
   const isNew = facts.isDeclared("prefill_effective_tokens_total");
+  const effective = [hits, misses].some(isPresent) ? [hits, misses].map(orZero) : [hits, misses];
   return {
     promptTokens: prompt,
     computedPromptTokens: computed,
     cachedPromptTokens: cached,
     generationTokens: hasShared ? decoded : sumWhole([decoded, first]),
-    prefixCacheHits: isNew ? hits : cached,
-    prefixCacheQueries: isNew ? sumWhole([hits, orZero(counters.prefixCacheQueries)]) : prompt,
+    prefixCacheHits: isNew ? effective[0] : cached,
+    prefixCacheQueries: isNew ? sumWhole(effective) : prompt,
   };
 }
 
