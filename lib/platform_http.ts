@@ -1,7 +1,8 @@
 /**
- * HTTP clients, and a server, made of Deno's own. Clients go through `fetch`, except for unchecked certificates
- * (`fetch` can do that only for the whole process), Unix sockets (`fetch` treats them as proxies:
- * full URLs, and bypassed for `NO_PROXY`, Deno 2.6 to 2.9) and tunnels; those load undici on demand.
+ * HTTP clients, and a server, made of Deno's own. Clients go through `fetch`, except for unchecked
+ * certificates (`fetch` can do that only for the whole process), Unix sockets (`fetch` treats them
+ * as proxies: full URLs, and bypassed for `NO_PROXY`, Deno 2.6 to 2.9) and tunnels; those load
+ * undici on demand.
  * @module
  */
 

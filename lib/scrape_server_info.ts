@@ -1,7 +1,7 @@
 /**
  * What a server says of itself besides metrics: one GET each of `/version`, if its kind has that,
- * and `/v1/models` per server life, as some servers count them, with the endpoint's own credentials. Unusable responses,
- * redirects included, teach nothing and are no failure.
+ * and `/v1/models` per server life, as some servers count them, with the endpoint's own
+ * credentials. Unusable responses, redirects included, teach nothing and are no failure.
  * @module
  */
 

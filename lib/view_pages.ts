@@ -27,8 +27,8 @@ export interface Page {
   readonly key: string;
   readonly title: string;
   /**
-   * Returns `lines` lines of at most `width` cells; more are scrolled. `null`: drawn with a selection. The state
-   * may be of a past moment.
+   * Returns `lines` lines of at most `width` cells; more are scrolled. `null`: drawn with a
+   * selection. The state may be of a past moment.
    */
   readonly render: ((state: State, space: PageSpace) => readonly string[]) | null;
 }
