@@ -171,7 +171,7 @@ function renderLimit({ row: { replica, limit, advice }, paint, width }: Subject)
 function renderEventLines({ row, state, paint }: Subject): string[] {
   const findings = row.alerts.map((alert): Cells => [
     paint(describeRule(alert.newest.rule).title, chooseLevelColor(alert.newest.level)),
-    formatElapsed("since ", state.now - alert.since),
+    formatElapsed("for ", state.now - alert.since),
     formatAlert(alert, state),
   ]);
   const keys = [row.key, row.state.endpoint.key];

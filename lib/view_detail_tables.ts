@@ -48,6 +48,7 @@ import {
   formatGpuReading,
   formatMemory,
   formatOutlier,
+  nameFinish,
   NOT_AVAILABLE,
   shortenGpuName,
 } from "./view_words.ts";
@@ -187,7 +188,7 @@ function formatShares(counts: CountsByLabel | undefined): string {
   const sum = sumCounts(counts);
   if (counts === undefined || sum === 0) return DASH;
   return [...counts].filter(([, count]) => count > 0)
-    .map(([reason, count]) => `${reason} ${formatPercent(count / sum)}`).join("  ");
+    .map(([reason, count]) => `${nameFinish(reason)} ${formatPercent(count / sum)}`).join("  ");
 }
 
 const LENGTH_WIDTHS = [18, 10, 10, 13];

@@ -171,9 +171,9 @@ function renderProblems({ row, state, paint }: Subject, lines: number): string[]
   const failing = fault === null ? [] : [` ${paint(fault.message, "warn")}`];
   const firing = row.alerts.map((alert) => {
     const { title } = describeRule(alert.newest.rule);
-    const since = formatElapsed("since ", state.now - alert.since);
+    const span = formatElapsed("for ", state.now - alert.since);
     const meaning = chooseLevelColor(alert.newest.level);
-    return ` ${paint(padText(title, 24), meaning)} ${padText(since, 13)} ${
+    return ` ${paint(padText(title, 24), meaning)} ${padText(span, 13)} ${
       formatAlert(alert, state)
     }`;
   });

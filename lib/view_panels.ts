@@ -21,7 +21,7 @@ import {
 } from "./view_format.ts";
 import { createFixedPanel, layOut, type Panel } from "./view_layout.ts";
 import { createPaint, type Meaning, type Paint } from "./view_theme.ts";
-import { chooseLevelColor, formatEvent } from "./view_words.ts";
+import { chooseLevelColor, formatEvent, nameFinish } from "./view_words.ts";
 
 const NO_EVENTS = "no events yet";
 
@@ -129,7 +129,7 @@ export function createTotalsPanel(state: State): Panel {
     ...peak(key),
   ];
   const reasons = [...lifetime.finishedByReason].map(([reason, n]) =>
-    `${reason} ${formatCount(n)}`
+    `${nameFinish(reason)} ${formatCount(n)}`
   );
   const table = layOut([
     ["", "since start", "session", "", "", ""],

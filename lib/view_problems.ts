@@ -9,7 +9,7 @@ import type { State } from "./state.ts";
 import type { AdvisedCause } from "./state_advice.ts";
 import type { Row } from "./state_fleet.ts";
 import { cutText, measureWidth, padText, wrapText } from "./text.ts";
-import { formatDuration } from "./view_format.ts";
+import { formatDuration, formatElapsed } from "./view_format.ts";
 import { listRemarks } from "./view_header.ts";
 import { describeLoad } from "./view_log.ts";
 import { cutStyledLine, type Meaning, type Paint } from "./view_theme.ts";
@@ -151,8 +151,9 @@ function listPast(state: State): Problem[] {
     line.endedAt !== null && EVENT_KINDS[line.kind] === "alert"
   );
   return ended.toSorted((a, b) => b.endedAt - a.endedAt).map((line): Problem => {
-    const [clock, , place, span, details] = formatEvent(line, state);
-    const text = [`from ${clock}`, span, details].filter((part) => part !== "").join(" ");
+    const [clock, , place, , details] = formatEvent(line, state);
+    const span = formatElapsed(" for ", line.endedAt - line.beganAt);
+    const text = `from ${clock}${span} ${details}`.trimEnd();
     return { kind: line.kind, place, text, span: "", meaning: "dim" };
   });
 }

@@ -346,8 +346,8 @@ export function formatEvent(
     row?.place ?? endpointRow?.state.displayName ?? line.subject.name,
     // Before the details, which may be cut.
     line.endedAt === null
-      ? formatElapsed("since ", now - line.beganAt)
-      : formatElapsed("for ", line.endedAt - line.beganAt),
+      ? formatElapsed("for ", now - line.beganAt)
+      : formatElapsed("lasted ", line.endedAt - line.beganAt),
     formatDetails(line),
   ];
 }
@@ -386,4 +386,9 @@ const UNMERGED: Readonly<Partial<Record<AbsenceReason, string>>> = {
 /** Says why a figure of several servers cannot be that of all; `null` if that is not why it is absent. */
 export function describeUnmerged(reading: Reading<unknown>): string | null {
   return isPresent(reading) ? null : UNMERGED[reading.reason] ?? null;
+}
+
+/** Names why requests finished; a server that does not tell has one count of all of them. */
+export function nameFinish(reason: string): string {
+  return reason === "all" ? "reason unknown" : reason;
 }

@@ -209,7 +209,7 @@ Deno.test("what has happened is left behind on the ordinary screen", {
       const rows = await run.screen.waitFor((lines) => lines.some((row) => /^status=0/.test(row)));
       const title = rows.indexOf("vllm-htop: events of this session");
       assert(title >= 0, rows.join("\n"));
-      assertMatch(rows[title + 1], /^ {2}\d\d:\d\d:\d\d {2}STALE +:\d+( +since \d+s)?$/);
+      assertMatch(rows[title + 1], /^ {2}\d\d:\d\d:\d\d {2}STALE +:\d+( +for \d+s)?$/);
     });
   } finally {
     await lasting.close();

@@ -101,7 +101,7 @@ Deno.test("renderDetailPage() moves no line with the values", () => {
   for (const state of [failing, down]) assertEquals(getSkeleton(render(state)), skeleton);
   assertEquals(getSkeleton(render(hot, 1)), skeleton);
   assertStringIncludes(render(failing)[5], "nothing listens there");
-  assertMatch(findLine(render(hot, 1), " hot "), /since \d+s +KV cache/);
+  assertMatch(findLine(render(hot, 1), " hot "), /for \d+s +KV cache/);
   for (const lines of [37, 38, 47]) {
     assertEquals(getSkeleton(render(well, 0, { ...SPACE, lines })), skeleton);
   }

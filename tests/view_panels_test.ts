@@ -22,9 +22,9 @@ Deno.test("renderEventsPage() lists active events first, each group newest first
   assertMatch(page.title, /^ EVENTS \(1 active\) {3}Enter shows the moment/);
   assertEquals(new Set(page.keys).size, page.lines.length);
   const lines = page.lines.map((line) => line.slice(2));
-  assertMatch(lines[0], /^\d\d:\d\d:\d\d {2}STALE {4}b:8001 {2}since 20s$/);
+  assertMatch(lines[0], /^\d\d:\d\d:\d\d {2}STALE {4}b:8001 {2}for 20s$/);
   assert(lines.some((line) => /UP +a:8000 +after \d+s down$/.test(line)), lines.join("\n"));
-  assert(lines.some((line) => /DOWN +a:8000 +for \d+s$/.test(line)), lines.join("\n"));
+  assert(lines.some((line) => /DOWN +a:8000 +lasted \d+s$/.test(line)), lines.join("\n"));
   const times = lines.map((line) => line.slice(0, 8));
   assertEquals(times, times.toSorted().reverse());
 });
@@ -75,6 +75,14 @@ Deno.test("createTotalsPanel() shows the servers' uptime and the finish reasons"
   const lines = draw(watchFleet(2));
   assertMatch(lines[0], /^TOTALS \(servers up \d+m \d\ds\)$/);
   assertMatch(lines.at(-1) ?? "", /^Finished by: stop \d+ {2}length \d+/);
+  const { fleet } = watchFleet(2);
+  const { figures, ...total } = fleet.total;
+  const lifetime = { ...figures.lifetime, finishedByReason: new Map([["stop", 8], ["all", 3]]) };
+  const state = {
+    ...watchFleet(2),
+    fleet: { ...fleet, total: { ...total, figures: { ...figures, lifetime } } },
+  };
+  assertEquals(draw(state).at(-1), "Finished by: stop 8  reason unknown 3");
 });
 
 Deno.test("formatPeak() has a dash without a value, and no time for a peak of 0", () => {

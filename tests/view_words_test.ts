@@ -135,7 +135,7 @@ Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
     "01:00:10",
     "SLOW   ",
     "m gpu1:8000.e3",
-    "since 1m 05s",
+    "for 1m 05s",
     "TTFT P95 1.68 s vs 440 ms (≥3.8× · 212 samples), 2 times",
   ]);
   const none = { first: null, worst: null, occurrences: 1 };
@@ -147,8 +147,8 @@ Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
   assertEquals(details({ kind: "RESTART", amount: 1, message }), ["", message]);
   assertEquals(details({ kind: "RESTART", amount: 3, message }), ["", `3 times, ${message}`]);
   assertEquals(details({ kind: "REJECT", amount: 12 }), ["", "12 requests rejected"]);
-  assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["for 34s", "7×"]);
-  assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["for 34s", ""]);
+  assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["lasted 34s", "7×"]);
+  assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["lasted 34s", ""]);
 });
 
 const GIB = 2 ** 30;
