@@ -160,7 +160,9 @@ function examineBody(subject: string, scrape: Scrape): readonly Remark[] {
   }
   if (badLineCount > 0) {
     const example = first === undefined ? "" : `, such as line ${first.line}: ${first.message}`;
-    const text = `${badLineCount} lines of its metrics cannot be read, and are left out${example}`;
+    const text = badLineCount === 1
+      ? `1 line of its metrics cannot be read, and is left out${example}`
+      : `${badLineCount} lines of its metrics cannot be read, and are left out${example}`;
     remarks.push({ level: "warn", subject, text });
   }
   if (redirectedTo !== null) {

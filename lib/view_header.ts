@@ -227,8 +227,9 @@ export function listRemarks(state: State): readonly Piece[] {
       problems.push({ text, meaning: "warn" });
     }
     if (failure === null && scrape !== null && scrape.badLineCount > 0) {
-      const count = formatCount(scrape.badLineCount);
-      const text = `${displayName}  ${count} metric lines could not be parsed`;
+      const { badLineCount } = scrape;
+      const lines = `metric ${badLineCount === 1 ? "line" : "lines"}`;
+      const text = `${displayName}  ${formatCount(badLineCount)} ${lines} could not be parsed`;
       problems.push({ text, meaning: "warn" });
     }
     for (const warning of endpoint.warnings) {

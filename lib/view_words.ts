@@ -315,7 +315,7 @@ function formatDetails(
       return [(amount ?? 1) > 1 ? `${count} times` : "", message]
         .filter((text) => text !== "").join(", ");
     case "REJECT":
-      return `${count} requests rejected`;
+      return `${count} ${amount === 1 ? "request" : "requests"} rejected`;
     case "PREEMPT":
       return `${count}×`;
     case "HOOK":

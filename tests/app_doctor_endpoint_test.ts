@@ -102,7 +102,10 @@ Deno.test("examineEndpoint() names the option of metrics that are off", () => {
 
 Deno.test("examineEndpoint() warns of lines that cannot be read, and of scrapes that cost much", () => {
   const remarks = examine(writeEngine(GAUGES) + "vllm:broken{ 1\n");
-  assertEquals(find(remarks, /^1 lines of its metrics cannot be read.*line 5/), "warn");
+  assertEquals(
+    find(remarks, /^1 line of its metrics cannot be read, and is left out.*line 5/),
+    "warn",
+  );
   const slow = examine(writeEngine(GAUGES), 1.2);
   assertEquals(find(slow, /^a scrape takes 1\.20 s: .*instead of 2 s, .* 5(?:\.0)? %/), "warn");
 });

@@ -218,10 +218,13 @@ Deno.test("renderProblems() wraps at spaces and loses no word", () => {
 
 Deno.test("renderProblems() counts metric lines that cannot be parsed", () => {
   const endpoint = createEndpoint(8000);
-  const body = encode(writeEngine([["num_requests_running", 1]]) + "broken{\nworse{\n");
-  const state = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
-  const [line] = renderProblems(state, { width: 200, paint: plain });
-  assertEquals(line, " :8000  2 metric lines could not be parsed");
+  const describe = (badLines: string): string => {
+    const body = encode(writeEngine([["num_requests_running", 1]]) + badLines);
+    const state = advance(startState([endpoint]), 1, [createScraped(endpoint, 0.5, body)]);
+    return renderProblems(state, { width: 200, paint: plain })[0];
+  };
+  assertEquals(describe("broken{\nworse{\n"), " :8000  2 metric lines could not be parsed");
+  assertEquals(describe("broken{\n"), " :8000  1 metric line could not be parsed");
 });
 
 const OBJECTIVES: readonly Objective[] = [

@@ -147,6 +147,7 @@ Deno.test("formatEvent() gives time, kind, name, duration and details", () => {
   assertEquals(details({ kind: "RESTART", amount: 1, message }), ["", message]);
   assertEquals(details({ kind: "RESTART", amount: 3, message }), ["", `3 times, ${message}`]);
   assertEquals(details({ kind: "REJECT", amount: 12 }), ["", "12 requests rejected"]);
+  assertEquals(details({ kind: "REJECT", amount: 1 }), ["", "1 request rejected"]);
   assertEquals(details({ kind: "PREEMPT", amount: 7, endedAt: 44 }), ["lasted 34s", "7×"]);
   assertEquals(details({ kind: "DOWN", endedAt: 44 }), ["lasted 34s", ""]);
 });
