@@ -183,27 +183,33 @@ function formatFlags(): string {
   }));
 }
 
-/** What users look for, and the figure that decides whether a server has it. */
-const SERVER_FIGURES: readonly (readonly [title: string, key: MetricRow["key"]])[] = [
-  ["Running requests", "running"],
-  ["Waiting requests", "waiting"],
-  ["KV-cache usage", "kvCacheUsageRatio"],
-  ["Prompt tokens", "promptTokens"],
-  ["Output tokens", "generationTokens"],
-  ["Prefix-cache hits", "prefixCacheHits"],
-  ...LATENCY_KEYS.map((key) => [LATENCY_NAMES[key].title, key] as const),
-  ["Finished requests", "finishedByReason"],
-  ["Preemptions", "preemptions"],
-  ["Speculative drafts", "drafts"],
+/** What users look for, and the figure that decides whether a server has it; a table for each list. */
+const SERVER_FIGURES: readonly (readonly (readonly [title: string, key: MetricRow["key"]])[])[] = [
+  [
+    ["Running", "running"],
+    ["Waiting", "waiting"],
+    ["KV cache", "kvCacheUsageRatio"],
+    ["Prompt", "promptTokens"],
+    ["Output", "generationTokens"],
+    ["Hits", "prefixCacheHits"],
+    ["Finished", "finishedByReason"],
+    ["Preempted", "preemptions"],
+    ["Drafts", "drafts"],
+  ],
+  LATENCY_KEYS.map((key) => [LATENCY_NAMES[key].title, key] as const),
 ];
 
 function formatServerFigures(): string {
-  return formatList(SERVER_FIGURES.map(([title, key]) => {
-    const having = DIALECTS.filter(({ rows, derivedKeys = [], derivedGauges = [] }) =>
-      [...rows.map((row) => row.key), ...derivedKeys, ...derivedGauges].includes(key)
-    );
-    return `**${title}**: ${having.map(({ name }) => name).join(", ")}`;
-  }));
+  return SERVER_FIGURES.map((figures) =>
+    formatTable(
+      ["Server", ...figures.map(([title]) => title)],
+      DIALECTS.flatMap(({ name, rows, derivedKeys = [], derivedGauges = [] }) => {
+        const keys = [...rows.map((row) => row.key), ...derivedKeys, ...derivedGauges];
+        const marks = figures.map(([, key]) => keys.includes(key) ? "✓" : "");
+        return marks.includes("✓") ? [[name, ...marks]] : [];
+      }),
+    )
+  ).join("\n\n");
 }
 
 function formatServers(): string {
