@@ -32,7 +32,8 @@ async function watchSpan(
   if ("exitCode" in replay) return replay;
   const { session, span, play, close } = replay;
   try {
-    const watched = startWatchedSpan({ path, ...span, utcOffset: session.state.utcOffset });
+    const { utcOffset, pricing: { currency } } = session.state;
+    const watched = startWatchedSpan({ path, ...span, utcOffset, currency });
     await play(() => addRound(watched, session.state));
     return watched;
   } finally {
@@ -52,7 +53,9 @@ export async function runCompare(
   const b = await watchSpan(platform, options, { span: second, pricing });
   if ("exitCode" in b) return b;
   const comparison = compareSpans(a, b);
-  const { output, cost: { currency } } = options;
+  const { output } = options;
+  // Amounts in two currencies cannot be compared.
+  const currency = a.currency === b.currency ? a.currency : "";
   if (output === "json") {
     return await print(platform, [serializeReport(writeComparison(comparison, VERSION))]);
   }

@@ -13,6 +13,7 @@ import {
   createEntryReader,
   createTapeState,
   openTape,
+  type OwnChoices,
   parseStart,
   readEntries,
   resolveMoment,
@@ -21,7 +22,7 @@ import {
 import { EXIT_CONFIGURATION, EXIT_OK } from "./cli_exit.ts";
 import { createStartUi, type Options } from "./cli_options.ts";
 import type { Moment } from "./cli_values.ts";
-import type { Pricing } from "./cost.ts";
+import { NO_PRICING, type Pricing } from "./cost.ts";
 import type { DiscoveryError } from "./discovery.ts";
 import type { Platform } from "./platform.ts";
 import type { BlockTimes } from "./record_block.ts";
@@ -55,7 +56,7 @@ type Target = EpochSeconds | "event" | null;
 function startPlayer(session: Session, parts: {
   readonly tape: Tape;
   /** In place of what was recorded. */
-  readonly own: Partial<State>;
+  readonly own: OwnChoices;
   /** Its clock goes on. */
   readonly real: Platform;
   readonly speed: number;
@@ -301,15 +302,20 @@ function warn({ stdio }: Platform, { path, remarks }: Tape): void {
   }
 }
 
-/** What the user gives takes the place of what was recorded. */
-function chooseOwn({ objectives, rules, cost }: Options, pricing: Pricing): Partial<State> {
+function chooseOwn(
+  { objectives, rules, cost }: Options,
+  { currency, ...prices }: Pricing,
+): OwnChoices {
   const { input, cachedInput, output } = cost.tokenPrices;
   const isPriced = [input, cachedInput, output, cost.usdPerGpuHour, cost.gpuCount, cost.pricesFile]
     .some((value) => value !== null);
   return {
     ...(objectives.length === 0 ? {} : { objectives }),
     ...(JSON.stringify(rules) === JSON.stringify(DEFAULT_RULES) ? {} : { rules }),
-    ...(isPriced ? { pricing } : {}),
+    pricing: {
+      ...(isPriced ? prices : {}),
+      ...(currency === NO_PRICING.currency ? {} : { currency }),
+    },
   };
 }
 

@@ -7,6 +7,7 @@
 
 import { isRecorded } from "./app_record.ts";
 import { apply, type Session } from "./app_session.ts";
+import { NO_PRICING, type Pricing } from "./cost.ts";
 import { describeFileError } from "./files.ts";
 import type { EngineReader } from "./dialect_reader.ts";
 import { isRecord } from "./json.ts";
@@ -93,12 +94,16 @@ export function createEntryReader(
   };
 }
 
+/** What the user gives takes the place of what was recorded. */
+export type OwnChoices = Partial<Omit<State, "pricing">> & { readonly pricing: Partial<Pricing> };
+
 /** The state in which the recorded session began, with the user's own choices where given. */
 export function createTapeState(
   { endpoints, version: _, metricPrefix: __, previousSession: ___, ...start }: TapeStart,
-  own: Partial<State>,
+  own: OwnChoices,
 ): State {
-  return createState(endpoints, { ...start, ...own });
+  const pricing = { ...NO_PRICING, ...start.pricing, ...own.pricing };
+  return createState(endpoints, { ...start, ...own, pricing });
 }
 
 // ---- Files.

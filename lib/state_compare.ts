@@ -36,13 +36,15 @@ export interface WatchedSpan {
   readonly from: EpochSeconds;
   readonly to: EpochSeconds;
   readonly utcOffset: Seconds;
+  /** Sign of its amounts. */
+  readonly currency: string;
   readonly groups: Map<string, WatchedGroup>;
   /** When each replica was last scraped. */
   readonly scrapedAt: Map<string, Seconds>;
 }
 
 export function startWatchedSpan(
-  span: Pick<WatchedSpan, "path" | "from" | "to" | "utcOffset">,
+  span: Pick<WatchedSpan, "path" | "from" | "to" | "utcOffset" | "currency">,
 ): WatchedSpan {
   return { ...span, groups: new Map(), scrapedAt: new Map() };
 }
@@ -132,7 +134,9 @@ export interface ComparedModel {
 }
 
 export interface Comparison {
-  readonly spans: Readonly<Record<"a" | "b", Omit<WatchedSpan, "groups" | "scrapedAt">>>;
+  readonly spans: Readonly<
+    Record<"a" | "b", Omit<WatchedSpan, "groups" | "scrapedAt" | "currency">>
+  >;
   readonly models: readonly ComparedModel[];
   /** Models of one side only. */
   readonly unmatched: Readonly<Record<"a" | "b", readonly string[]>>;

@@ -52,6 +52,22 @@ Deno.test("runApp() compares spans of a recording, model by model", async () => 
   }
 });
 
+Deno.test("runApp() compares amounts in the currency of both recordings, or in the one given", async () => {
+  const euros = new Map<string, Bytes>();
+  const record = [...DEMO, "--currency", "EUR"];
+  const { lines } = await run(record, { files: euros, maxLines: 30 });
+  euros.set("s", files.get("r") ?? new Uint8Array());
+  assertEquals(lines.length, 30);
+  const listSigns = async (...args: readonly string[]): Promise<string> => {
+    const shown = await run(["compare", ...args], { files: euros });
+    const [cost] = shown.lines.filter((line) => line.includes("Cost of 1M tokens"));
+    return cost.replace(/.*tokens|change|[\d.]| [+-].*/g, "").trim().split(/\s+/)[0];
+  };
+  assertEquals(await listSigns("r", "r"), "EUR");
+  assertEquals(await listSigns("s", "s"), "$");
+  assertEquals(await listSigns("r", "r", "--currency", "CHF"), "CHF");
+});
+
 Deno.test("runApp() counts in a span what its scrapes counted, and no more", async () => {
   const { models } = await compare(...HALVES);
   const documents = recorded.lines.map((line) => JSON.parse(line));

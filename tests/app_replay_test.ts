@@ -118,6 +118,18 @@ Deno.test("runApp() replays under other rules, objectives and prices where they 
   assertEquals([...recorded.lines.slice(-1), ...lines].map(isHot), [true, false]);
 });
 
+Deno.test("runApp() shows the currency that was recorded, unless another is given", async () => {
+  const { files } = await recordDemo(20, "--currency", "EUR");
+  const show = async (...args: readonly string[]) =>
+    (await run(["replay", "r", "--once", "--output", "table", ...args], { files })).lines
+      .join();
+  assertMatch(await show(), /EUR/);
+  assertMatch(await show("--gpu-cost-hour", "3"), /EUR 15\.00/);
+  const other = await show("--currency", "CHF");
+  assertMatch(other, /CHF/);
+  assert(!other.includes("EUR"), other);
+});
+
 Deno.test("runApp() reads a recording that is cut or damaged as far as it goes, and says so", async () => {
   const { bytes, lines } = recorded;
   for (const share of [0.4, 0.999]) {

@@ -39,7 +39,9 @@ function watch(
 ): WatchedSpan {
   const { tokens = 100, restart = 0 } = run;
   const end = START_EPOCH + POLLS * INTERVAL;
-  const span = startWatchedSpan({ path: "r", from: START_EPOCH, to: end, utcOffset: 0 });
+  const span = startWatchedSpan({
+    ...{ path: "r", from: START_EPOCH, to: end, utcOffset: 0, currency: "$" },
+  });
   const launch = command === undefined
     ? null
     : { commandLine: command, parallelSizes: new Map<string, number>() };
