@@ -73,6 +73,8 @@ export function mapReading<T, U>(reading: Reading<T>, convert: (value: T) => U):
 
 /** Above 1 by rounding. */
 const RATIO_TOLERANCE = 0.01;
+/** From here on it is a negative number that was written without its sign. */
+const MAX_COUNT = 2 ** 63;
 
 /** `not_finite`, or `invalid` for a figure that cannot be. */
 export function checkReading(
@@ -80,10 +82,9 @@ export function checkReading(
   { isRatio = false }: { readonly isRatio?: boolean } = {},
 ): Reading {
   if (!Number.isFinite(value)) return absent("not_finite");
-  const max = isRatio ? 1 : Infinity;
-  return value < 0 || value > max + RATIO_TOLERANCE
-    ? absent("invalid")
-    : present(Math.min(value, max));
+  if (value < 0 || value >= MAX_COUNT) return absent("invalid");
+  if (!isRatio) return present(value);
+  return value > 1 + RATIO_TOLERANCE ? absent("invalid") : present(Math.min(value, 1));
 }
 
 /** Divides; absent if either is, `no_samples` if the denominator is 0. */

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   absent,
+  checkReading,
   divideReadings,
   isPresent,
   mapReading,
@@ -15,6 +16,18 @@ Deno.test("isPresent() distinguishes 0 from absence", () => {
   assert(isPresent(present(0)));
   assert(isPresent(PARTIAL));
   assert(!isPresent(absent("missing")));
+});
+
+Deno.test("checkReading() refuses what no figure can be", () => {
+  const invalid = absent("invalid");
+  for (const value of [0, 1, 2 ** 53, 9e18]) assertEquals(checkReading(value), { value });
+  // -1 without its sign.
+  for (const value of [-1, 18446744073709551615, 1e308]) {
+    assertEquals(checkReading(value), invalid, `${value}`);
+  }
+  for (const value of [NaN, Infinity]) assertEquals(checkReading(value), absent("not_finite"));
+  assertEquals(checkReading(1.005, { isRatio: true }), { value: 1 });
+  assertEquals(checkReading(1.5, { isRatio: true }), invalid);
 });
 
 Deno.test("mapReading() keeps absence and partial", () => {

@@ -244,10 +244,10 @@ Deno.test("renderFrame() draws only ASCII if asked", () => {
 function createHostileState(): State {
   const endpoints = [ENDPOINT, createEndpoint(8001, "h".repeat(90)), createEndpoint(8002)];
   const series: Series[] = [
-    ["num_requests_running", "9e300"],
+    ["num_requests_running", "9e18"],
     ["num_requests_waiting", "+Inf"],
     ["kv_cache_usage_perc", "12345678"],
-    ["generation_tokens_total", "1e308"],
+    ["generation_tokens_total", "9e18"],
     [`request_success_total{finished_reason="${"理".repeat(60)}"}`, 3],
   ];
   const bodies = ["模".repeat(120) + "/" + "型".repeat(100), "a\x1b[2J" + "\u0301".repeat(99)].map(
