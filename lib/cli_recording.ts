@@ -86,17 +86,24 @@ export function resolveRecord(
   };
 }
 
+/** Whether the user names servers, wherever they are. */
+function namesServers(
+  { url, targets, prometheus, ssh, kube, demo, auto }: OptionValues,
+): boolean {
+  return [...url, ...targets, ...prometheus, ...ssh, kube, demo, auto].some(isTyped);
+}
+
 function resolveCompare(
   values: OptionValues,
   problems: Problem[],
 ): readonly RecordedSpan[] {
-  const { compare, replay, url, targets, demo, auto } = values;
+  const { compare, replay } = values;
   if (compare.length === 0) return [];
   const [{ source }] = compare;
   if (compare.length !== COMPARED_COUNT) {
     problems.push(refuse(source, "is for two recordings: write vllm-htop compare FILE FILE"));
   }
-  if ([...url, ...targets, demo, auto, replay].some(isTyped)) {
+  if (namesServers(values) || isTyped(replay)) {
     const words = "watches no server: leave servers, --demo, --auto and --replay out";
     problems.push(refuse(source, words));
   }
@@ -109,13 +116,12 @@ export function resolveReplay(
   isOnce: boolean,
   problems: Problem[],
 ): ReplayOptions {
-  const { replay, speed, from, to, at, record, state, url, targets, demo, auto } = values;
-  const { for: span } = values;
+  const { replay, speed, from, to, at, record, state, for: span } = values;
   const isReplay = replay.value !== null;
   for (const one of [speed, from, to, at].filter(({ value }) => value !== null)) {
     if (!isReplay) problems.push(refuse(one.source, "works only with a replay"));
   }
-  if (isReplay && [...url, ...targets, demo, auto].some(isTyped)) {
+  if (isReplay && namesServers(values)) {
     problems.push(refuse(replay.source, "watches no server: leave servers, --demo and --auto out"));
   }
   for (const one of [record, state, span].filter(isTyped)) {
