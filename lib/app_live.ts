@@ -86,8 +86,8 @@ function createScreen(session: Session, terminal: Terminal, layOut: typeof layOu
 
 /** The drawn state with the user's choices since. */
 function collectScreenState({ session, known }: Screen): State {
-  const { ui, held, interval, pastStep } = session.state;
-  return { ...known, ui, held, interval, pastStep };
+  const { ui, held, interval, pastStep, noted } = session.state;
+  return { ...known, ui, held, interval, pastStep, noted };
 }
 
 /** The last scene, or a new one if that no longer fits. */

@@ -362,7 +362,7 @@ function applyToState(state: State, command: Command, context: UiContext): State
  * the current choices.
  */
 export function getSceneState(state: State): State {
-  const { held, ui, interval, pastStep, now, tape, replay } = state;
+  const { held, ui, interval, pastStep, noted, now, tape, replay } = state;
   if (held === null) return state;
   return {
     ...held,
@@ -370,6 +370,7 @@ export function getSceneState(state: State): State {
     ui,
     interval,
     pastStep,
+    noted,
     tape,
     replay,
     seenAt: pastStep === null ? held.now : now,

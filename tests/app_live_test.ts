@@ -109,6 +109,18 @@ Deno.test("runLive() lays out one scene for a frame, and none for a key that mov
   }
 });
 
+Deno.test("runLive() says at once that the diagnosis of this moment will be printed", async () => {
+  for (const keys of ["y", " y"]) {
+    const { type, end } = await startLive();
+    try {
+      const { text } = await type(keys);
+      assert(text.includes("diagnosis on exit"), text);
+    } finally {
+      await end();
+    }
+  }
+});
+
 Deno.test("runLive() draws the end of a round as it was evaluated, without doing it again", async () => {
   const over = Promise.withResolvers<void>();
   const { countEvaluations, end } = await startLive(async (session, show) => {
