@@ -453,7 +453,7 @@ export function parseColumns(setting: Setting): readonly string[] | "help" | Pro
   if (setting.text === "help") return "help";
   const ids = setting.text.split(",").map((id) => id.trim()).filter((id) => id !== "");
   const unknown = ids.find((id) => !COLUMN_IDS.includes(id));
-  if (unknown === undefined) return ids;
+  if (unknown === undefined) return [...new Set(ids)];
   return refuse({ ...setting, text: unknown }, "is not a column: see --columns help");
 }
 

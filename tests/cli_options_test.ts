@@ -841,7 +841,7 @@ Deno.test("createStartUi() begins with every column and the order as given", () 
 });
 
 Deno.test("createStartUi() shows the columns that are named, in that order", () => {
-  const { columnIds, hiddenColumnIds } = accept("--columns", " kv, replica,,state ");
+  const { columnIds, hiddenColumnIds } = accept("--columns", " kv, replica,,state,kv ");
   assertEquals(columnIds.slice(0, 3), ["kv", "replica", "state"]);
   assertEquals(columnIds.toSorted(), COLUMN_IDS.toSorted());
   assertEquals([...hiddenColumnIds], columnIds.slice(3));
