@@ -199,20 +199,23 @@ function examineGpus({ state, options }: Session, name: string): readonly Remark
 }
 
 function examineTargets(session: Session): readonly Remark[] {
-  const { options, state, watched } = session;
+  const { options, state } = session;
   const subject = "servers";
-  const count = watched.size === 1 ? "1 server" : `${watched.size} servers`;
+  const { length } = state.endpoints;
+  const count = length === 1 ? "1 server" : `${length} servers`;
   const how = options.demo
     ? "simulated"
     : options.endpoints.length + options.targetLists.length > 0
     ? "named"
+    : options.prometheus.length > 0
+    ? "found in Prometheus"
     : session.sshWatches.length > 0
     ? "found by ssh"
     : options.kubernetes !== null
     ? "found in Kubernetes"
     : `found by a scan of ${options.host}`;
   const notices = state.notices.map((text) => ok(subject, text));
-  if (watched.size > 0) return [ok(subject, `${count}, ${how}`), ...notices];
+  if (length > 0) return [ok(subject, `${count}, ${how}`), ...notices];
   return [{ level: "fail", subject, text: state.notices.join("; ") || "none found" }];
 }
 
@@ -303,7 +306,8 @@ async function examineServers(
     state.endpoints.map(async (known): Promise<readonly Remark[]> => {
       const { displayName: subject, endpoint, scrape, failure } = known;
       const one = watched.get(endpoint.key);
-      if (one === undefined) return [];
+      // Prometheus scrapes it.
+      if (one === undefined) return examineEndpoint(known, null);
       const port = state.isDemo ? null : examinePort(one, listings);
       const clock = scrape === null || failure !== null
         ? null

@@ -181,8 +181,11 @@ function describeServer({ server }: EndpointState, scrape: Scrape): string {
   return `${name}${version}: ${count}${models === "" ? "" : ` of ${models}`}${prefix}`;
 }
 
-/** @param interval As requested. */
-export function examineEndpoint(known: EndpointState, interval: Seconds): readonly Remark[] {
+/** @param interval As requested; `null` of a server that another program scrapes. */
+export function examineEndpoint(
+  known: EndpointState,
+  interval: Seconds | null,
+): readonly Remark[] {
   const { displayName: subject, endpoint, failure, scrape, server } = known;
   const warnings = endpoint.warnings.map((text): Remark => ({ level: "warn", subject, text }));
   if (failure !== null) {
@@ -198,7 +201,7 @@ export function examineEndpoint(known: EndpointState, interval: Seconds): readon
       ? []
       : [{ level: "ok", subject, text: `started as: ${launch}` } as const],
     ...warnings,
-    examineCost(subject, known, { scrape, interval }),
+    ...interval === null ? [] : [examineCost(subject, known, { scrape, interval })],
     ...examineBody(subject, scrape),
     ...first === undefined
       ? [{ level: "warn", subject, text: "exports no figures yet: it may still start" } as const]

@@ -126,6 +126,30 @@ Deno.test("doctor tells what is found and what stands in the way, and no secret"
   }
 });
 
+Deno.test("doctor tells servers that Prometheus scrapes", async () => {
+  const labels = 'job="vllm",instance="gpu1:8000"';
+  const own = `model_name="m",engine="0",${labels}`;
+  const time = Date.now();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+    const lines = [`up{${labels}} 1`, `vllm:num_requests_running{${own}} 3`];
+    return new Response(lines.map((line) => `${line} ${time}\n`).join(""));
+  });
+  try {
+    const url = `http://127.0.0.1:${server.addr.port}/federate`;
+    const outcome = await runProgram(["doctor", "--json", "--no-gpu", "--prometheus", url], {
+      environment: {},
+    });
+    const { checks } = readRemarks(outcome);
+    const find = (wanted: string) =>
+      checks.filter(({ subject }) => subject === wanted).map(({ level, text }) => [level, text]);
+    assertEquals(find("servers"), [["ok", "1 server, found in Prometheus"]]);
+    assertEquals(find("gpu1:8000")[0], ["ok", "vLLM: 1 engine of m, metrics begin with vllm:"]);
+    assert(!find("gpu1:8000").some(([, text]) => text.includes("polled every")));
+  } finally {
+    await server.shutdown();
+  }
+});
+
 Deno.test("doctor goes on without a configuration file that is wrong, and without servers", async () => {
   const folder = await Deno.makeTempDir();
   try {
