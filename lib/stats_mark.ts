@@ -67,7 +67,8 @@ function addDeltas(one: Delta, other: Delta): Delta {
     labelled,
     latencies: createRecord(LATENCY_KEYS, (key) => {
       const [first, second] = [one.latencies[key], other.latencies[key]];
-      if (!isPresent(first) || !isPresent(second)) return isPresent(first) ? first : second;
+      if (!isPresent(first)) return first.reason === "bounds_differ" ? first : second;
+      if (!isPresent(second)) return second.reason === "bounds_differ" ? second : first;
       const sum = addHistograms([first.value, second.value]);
       return sum === null ? absent("bounds_differ") : present(sum);
     }),

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Endpoint, WindowFigures } from "../lib/model.ts";
 import { finishSteps } from "../lib/platform.ts";
-import { isPresent } from "../lib/reading.ts";
+import { absent, isPresent } from "../lib/reading.ts";
 import { type Message, type State, update } from "../lib/state.ts";
 import { createPast } from "../lib/state_past.ts";
 import type { Command, Ui } from "../lib/state_ui.ts";
@@ -91,6 +91,24 @@ Deno.test("a mark goes on across restarts, failures and absences, as session tot
   assertEquals(summarize(state), [14, 1.4, 50, 70]);
   // Totals of the session agree.
   assertEquals(state.fleet.counted.requests.value, 70);
+});
+
+Deno.test("a mark has no quantiles over buckets that differ, however often the server restarts", () => {
+  const withBounds = (requests: number, bound: number) =>
+    writeEngine([
+      ["num_requests_running", 1],
+      ["generation_tokens_total", 10 * requests],
+      ...writeHistogram("time_to_first_token_seconds", [bound, 1], {
+        ...{ counts: [requests, requests, requests], sum: requests / 2 },
+      }),
+    ]);
+  let state = startState([ONE], { ui: createChosenUi() });
+  state = press(advance(state, 2, [answer(ONE, 1, withBounds(1000, 0.5))]), "mark");
+  const bodies = [[1100, 0.5], [50, 0.25], [60, 0.25], [20, 0.25]] as const;
+  bodies.forEach(([requests, bound], i) => {
+    state = advance(state, 2 * i + 4, [answer(ONE, 2 * i + 3, withBounds(requests, bound))]);
+  });
+  assertEquals(readMark(state).latency.ttft.samples, absent("bounds_differ"));
 });
 
 Deno.test("a mark begins for new servers, and those that fail, with their first answer", () => {
