@@ -109,7 +109,7 @@ export interface UiContext {
   readonly sorts: readonly Sort[];
   /** Sets of columns, all of them first. */
   readonly presets: readonly (readonly string[])[];
-  /** Lines of replicas in trouble. */
+  /** Lines of replicas in trouble, and of folded groups that have any. */
   readonly troubledKeys: ReadonlySet<string>;
 }
 

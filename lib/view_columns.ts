@@ -64,6 +64,8 @@ export interface TableLine {
   readonly kind: string;
   /** `null` for several replicas. */
   readonly status: ReplicaStatus | null;
+  /** The worst of a folded group; `null` if none of it is in trouble, and for other lines. */
+  readonly foldedTrouble: ReplicaStatus | null;
   /** Firing ones, worst first; of several replicas, in any order. */
   readonly alerts: readonly Alert[];
   readonly figures: Figures;
@@ -92,6 +94,7 @@ export function createRowLine(row: Row): TableLine {
     row;
   return {
     ...{ name: label, kind: row.replica?.sample.server.name ?? "", status, alerts, figures, age },
+    foldedTrouble: null,
     ...{ requestShare, serviceLevels, trend, gpus, hasSlowGpu: row.slowGpus.length > 0 },
     ...{ note: describeInstead(row), logged: getLoggedFigures(row) },
   };
@@ -100,7 +103,7 @@ export function createRowLine(row: Row): TableLine {
 export function createGroupLine(group: ModelGroup, name: string): TableLine {
   const requestShare = absent("unsupported");
   const { shown: figures, alerts, serviceLevels, gpus } = group;
-  const none = { kind: "", status: null, age: null, trend: NO_SERIES };
+  const none = { kind: "", status: null, foldedTrouble: null, age: null, trend: NO_SERIES };
   const rest = { hasSlowGpu: false, note: "", logged: null };
   return { name, ...none, alerts, figures, requestShare, serviceLevels, gpus, ...rest };
 }
@@ -128,6 +131,26 @@ const STATUS_ORDER: readonly ReplicaStatus[] = [
   ...RULE_STATUSES.toReversed(),
   ...["STALE", "DOWN"] as const,
 ];
+
+const CALM_STATUSES: ReadonlySet<ReplicaStatus | null> = new Set([
+  ...["OK", "SLEEP", "UNLOADED", "INIT", "PENDING", "LOAD"] as const,
+  null,
+]);
+
+/** Such rows are marked, and never left out for want of room. */
+export function isInTrouble(
+  { status, foldedTrouble = null }: Partial<Pick<TableLine, "foldedTrouble">> & {
+    readonly status: ReplicaStatus | null;
+  },
+): boolean {
+  return foldedTrouble !== null || !CALM_STATUSES.has(status);
+}
+
+/** Returns the worst status of replicas in trouble; `null` if none is. */
+export function findTrouble(statuses: readonly ReplicaStatus[]): ReplicaStatus | null {
+  return STATUS_ORDER.findLast((status) => isInTrouble({ status }) && statuses.includes(status)) ??
+    null;
+}
 
 export function chooseKvCacheColor(ratio: Reading<Ratio>, alerts: readonly Alert[]): Meaning {
   if (!isPresent(ratio)) return "dim";

@@ -14,10 +14,9 @@ import { countPackedUpTo, type PackedSample, type SamplePoint } from "./stats_sa
 import { LONG_WINDOW } from "./stats_window.ts";
 import { cutText, measureWidth, padText } from "./text.ts";
 import type { Ratio, Seconds } from "./units.ts";
-import { chooseStatusColor } from "./view_columns.ts";
+import { chooseStatusColor, isInTrouble } from "./view_columns.ts";
 import { formatBoundary, formatQuantile, formatReading, formatSamples } from "./view_format.ts";
 import type { PanelSpace } from "./view_layout.ts";
-import { isInTrouble } from "./view_table.ts";
 import { describeUnmerged } from "./view_words.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 

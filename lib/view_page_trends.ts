@@ -15,11 +15,11 @@ import {
   SUMMABLE_SERIES_KEYS,
 } from "./stats_series.ts";
 import { cutText, measureWidth, padText } from "./text.ts";
+import { isInTrouble } from "./view_columns.ts";
 import type { Seconds } from "./units.ts";
 import { DASH, formatCount, formatLatency, formatPercent, formatQuantity } from "./view_format.ts";
 import { drawStrip, type Graph, type GraphSeries, renderGraph } from "./view_graph.ts";
 import { joinSideBySide, layOut, type PanelSpace } from "./view_layout.ts";
-import { isInTrouble } from "./view_table.ts";
 import type { Meaning, Paint } from "./view_theme.ts";
 
 const TITLES: Readonly<Record<SeriesKey, readonly [string, (value: number) => string]>> = {

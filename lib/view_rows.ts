@@ -13,6 +13,7 @@ import {
   COLUMNS,
   createGroupLine,
   createRowLine,
+  findTrouble,
   type TableLine,
 } from "./view_columns.ts";
 
@@ -214,7 +215,10 @@ export function listVisibleRows(
     const isAlone = !fleet.rows.some((row) => row !== own[0] && isOwn(row));
     if (isAlone) return own.map(listRow);
     const isFolded = ui.foldedGroups.has(group.key);
-    const cells = createGroupLine(group, `${isFolded ? "▸" : "▾"} ${group.label}`);
+    const cells = {
+      ...createGroupLine(group, `${isFolded ? "▸" : "▾"} ${group.label}`),
+      foldedTrouble: isFolded ? findTrouble(own.map(({ status }) => status)) : null,
+    };
     // Unlike row keys, it does not begin with a URL.
     const key = `group ${group.key}`;
     const lines = isFolded ? [] : own.map((row): VisibleRow => {

@@ -21,7 +21,7 @@ import { choosesDetail, getOffer, type ViewOptions } from "./view.ts";
 import { drawRule, renderAreas, reserveLines, TWO_COLUMN_WIDTH } from "./view_areas.ts";
 import { renderVerdict } from "./view_verdict.ts";
 import { startSort } from "./view_column_table.ts";
-import { PRESETS } from "./view_columns.ts";
+import { isInTrouble, PRESETS } from "./view_columns.ts";
 import { type Header, renderHeader, renderProblems } from "./view_header.ts";
 import { renderColumnMenu, renderColumnNote, renderHelp } from "./view_help.ts";
 import { renderKeyLine } from "./view_key_line.ts";
@@ -38,7 +38,7 @@ import {
   type VisibleRow,
 } from "./view_rows.ts";
 import { convertSigns } from "./view_signs.ts";
-import { chooseColumns, chooseRows, isInTrouble, listWanted, renderTable } from "./view_table.ts";
+import { chooseColumns, chooseRows, listWanted, renderTable } from "./view_table.ts";
 import {
   createPaint,
   cutStyledLine,
@@ -347,7 +347,7 @@ export function getUiContext(scene: Scene, ui: Ui = scene.state.ui): UiContext {
     sorts: listWanted(ui).map(startSort),
     presets: PRESETS.map(([, ids]) => ids),
     troubledKeys: new Set(
-      listed.flatMap(({ key, kind, cells }) => kind === "row" && isInTrouble(cells) ? key : []),
+      listed.flatMap(({ key, cells }) => isInTrouble(cells) ? key : []),
     ),
   };
 }

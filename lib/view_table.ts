@@ -13,6 +13,7 @@ import {
   type Column,
   COLUMNS,
   createGroupLine,
+  isInTrouble,
   renderCell,
   type TableLine,
 } from "./view_columns.ts";
@@ -68,21 +69,6 @@ export function chooseColumns(
     return { column, width: Math.max(column.minWidth, least, measureWidth(column.title)) };
   });
   return fitColumnLayouts(layouts, width - MARGIN);
-}
-
-const CALM_STATUSES: ReadonlySet<unknown> = new Set([
-  "OK",
-  "SLEEP",
-  "UNLOADED",
-  "INIT",
-  "PENDING",
-  "LOAD",
-  null,
-]);
-
-/** Such rows are marked, and never folded away. */
-export function isInTrouble({ status }: Pick<TableLine, "status">): boolean {
-  return !CALM_STATUSES.has(status);
 }
 
 interface TableOptions {
@@ -167,7 +153,8 @@ function drawLine(
   { width, paint }: Pick<TableOptions, "width" | "paint">,
 ): string {
   let used = MARGIN;
-  const state = layouts.find(({ column }) => column.id === "state")?.column.formatCell(line);
+  const state = layouts.find(({ column }) => column.id === "state")?.column
+    .formatCell({ ...line, status: line.foldedTrouble ?? line.status });
   let drawn = isInTrouble(line) ? paint(MARK, state?.meaning ?? "alert") : " ".repeat(MARGIN);
   for (let i = 0; i < layouts.length; i++) {
     let layout = layouts[i];

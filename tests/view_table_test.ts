@@ -161,6 +161,21 @@ Deno.test("renderTable() marks rows in trouble", () => {
   assertEquals(rows.map((line) => line[0]), [" ", "▌", "▌", " ", " ", "▌"]);
 });
 
+Deno.test("renderTable() marks a folded group that has a row in trouble", () => {
+  const state = watchTroubledFleet();
+  const marks = (...models: readonly string[]): readonly string[] => {
+    const ui = { ...createUi(), foldedGroups: new Set(models.map((model) => `${model}\nvLLM`)) };
+    return draw(state, { ui }).lines.filter((line) => /^.[▸▾]/.test(line)).map((line) => line[0]);
+  };
+  assertEquals(marks(), [" ", " "], "the rows are marked");
+  assertEquals(marks("Qwen/Qwen3-32B"), [" ", "▌"]);
+  const well = watchFleet(4);
+  const ui = { ...createUi(), foldedGroups: new Set(["Qwen/Qwen3-32B\nvLLM"]) };
+  assertEquals(draw(well, { ui }).lines.filter((line) => /^.▸/.test(line)).map((line) => line[0]), [
+    " ",
+  ]);
+});
+
 Deno.test("renderTable() folds well rows into one line, and never one in trouble", () => {
   const flat = createUi();
   const many = watchServers(Array.from({ length: 12 }, () => [{ model: "m" }]), 40);

@@ -571,6 +571,17 @@ function assertFrame(state: State, size: TerminalSize, options: ViewOptions): vo
   assert(isInSight, `${selected} is not in sight:\n${texts.join("\n")}`);
 }
 
+Deno.test("the key of trouble finds a folded group that has a row in trouble", () => {
+  const foldedGroups = new Set(["Qwen/Qwen3-32B\nvLLM"]);
+  const ui = { ...createUi({ columnIds: COLUMN_IDS }), foldedGroups };
+  const state: State = { ...watchTroubledFleet(), ui };
+  const { troubledKeys } = getUiContext(layOutScene(state, SMALL, PLAIN));
+  assert(troubledKeys.has("group Qwen/Qwen3-32B\nvLLM"), [...troubledKeys].join(", "));
+  const open = { ...state, ui: { ...ui, foldedGroups: new Set<string>() } };
+  const keys = [...getUiContext(layOutScene(open, SMALL, PLAIN)).troubledKeys];
+  assert(!keys.some((key) => key.startsWith("group ")), keys.join(", "));
+});
+
 Deno.test("renderFrame() is valid for any settings and size", () => {
   const many = watchServers(
     Array.from({ length: 16 }, () => [{ model: "a/b" }, { model: "c" }]),
