@@ -97,13 +97,15 @@ export async function lookAgain(session: Session, source: Source): Promise<void>
   } else {
     const endpoints = change.found.map(({ endpoint }) => endpoint);
     dispatch(session, { kind: "endpoints_found", endpoints });
+    const { onBody } = session.pool;
     for (const outcome of change.outcomes) {
-      dispatch(
-        session,
-        isScrapeFailure(outcome)
-          ? { kind: "scrape_failed", failure: outcome }
-          : { kind: "scraped", scrape: outcome },
-      );
+      if (isScrapeFailure(outcome)) dispatch(session, { kind: "scrape_failed", failure: outcome });
+      else {
+        if (onBody !== null && change.writeBody !== undefined) {
+          onBody(outcome.endpointKey, change.writeBody(outcome));
+        }
+        dispatch(session, { kind: "scraped", scrape: outcome });
+      }
     }
   }
   for (const key of change.goneKeys) leaveEndpoint(session, key);

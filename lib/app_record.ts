@@ -134,7 +134,8 @@ function describeMessage(
     case "scraped": {
       const { endpointKey, receivedAt, receivedAtEpoch, duration, redirectedTo } = message.scrape;
       const { text, isBinary } = bodies.get(endpointKey) ?? { text: "", isBinary: false };
-      const frame = { endpointKey, receivedAt, receivedAtEpoch, duration, redirectedTo };
+      const { interval } = message.scrape;
+      const frame = { endpointKey, receivedAt, receivedAtEpoch, duration, interval, redirectedTo };
       return { stream: `scraped ${endpointKey}`, value: encodeValue({ ...frame, isBinary }), text };
     }
     case "gpus_sampled": {

@@ -238,18 +238,24 @@ function haveSameTexts(one: readonly string[], other: readonly string[]): boolea
 
 type Sample = ServerSample & Pick<Scrape, "body">;
 
+function writeMoment({ texts, values }: Moment): Uint8Array {
+  return new TextEncoder().encode(texts.map((text, i) => `${text} ${values[i]}\n`).join(""));
+}
+
 /** Reads the values alone if the series are those of the scrape before. */
-function readMoment(followed: Followed, { texts, values }: Moment): Sample {
+function readMoment(followed: Followed, moment: Moment): Sample {
   const { layout } = followed;
+  const { texts, values } = moment;
   if (layout !== null && haveSameTexts(layout.texts, texts)) {
     const numbers = Float64Array.from(values, (text) => NUMBERS.get(text) ?? Number(text));
     return { ...layout.read(numbers), body: { values: numbers, read: layout.read } };
   }
-  const body = texts.map((text, i) => `${text} ${values[i]}\n`).join("");
-  const exposition = finishSteps(followed.readBody(new TextEncoder().encode(body)));
+  const exposition = finishSteps(followed.readBody(writeMoment(moment)));
   followed.layout = exposition.badLineCount > 0 ? null : { texts, read: exposition.body.read };
   return exposition;
 }
+
+const NO_MOMENT: Moment = { texts: [], values: [] };
 
 /** As lines. */
 function measureBody({ texts, values }: Moment): Bytes {
@@ -267,7 +273,7 @@ function listOutcomes(
   const stamp = { endpointKey: endpoint.key, duration: 0 };
   const times = [...target.moments.keys()].sort((a, b) => a - b);
   const scrapes = times.flatMap((time): readonly Scrape[] => {
-    const moment = target.moments.get(time) ?? { texts: [], values: [] };
+    const moment = target.moments.get(time) ?? NO_MOMENT;
     const sample = readMoment(followed, moment);
     if (sample.engines.length === 0) return [];
     const duration = target.durations.get(time) ?? 0;
@@ -402,11 +408,13 @@ async function lookAt(watch: Watch): Promise<TargetChange> {
   const engineJobs = listEngineJobs(targets);
   const found: { readonly name: string; readonly typed: TypedEndpoint }[] = [];
   const outcomes: (Scrape | ScrapeFailure)[] = [];
+  const moments = new Map<string, SeriesTarget["moments"]>();
   for (const target of targets) {
     const read = readTarget(watch, target, engineJobs.has(target.labels.get("job") ?? ""));
     if (read === null) continue;
     if (read.isNew) found.push({ name: nameTarget(target), typed: read.typed });
     outcomes.push(...read.outcomes);
+    moments.set(read.typed.endpoint.key, target.moments);
     // Many targets must not block keys.
     await platform.nextTurn();
   }
@@ -418,6 +426,8 @@ async function lookAt(watch: Watch): Promise<TargetChange> {
   return {
     found: found.map(({ typed }) => typed),
     outcomes,
+    writeBody: ({ endpointKey, receivedAtEpoch: time }) =>
+      writeMoment(moments.get(endpointKey)?.get(time) ?? NO_MOMENT),
     goneKeys: gone.map(([, { endpoint }]) => endpoint.key),
     notices: listNotices(watch),
   };

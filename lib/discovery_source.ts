@@ -14,6 +14,8 @@ export interface TargetChange {
   readonly found: readonly TypedEndpoint[];
   /** Of endpoints that the source scrapes itself, oldest first of each. */
   readonly outcomes?: readonly (Scrape | ScrapeFailure)[];
+  /** The text of one of these scrapes, for a recording. */
+  readonly writeBody?: (scrape: Scrape) => Uint8Array;
   /** Found by this source before, and no longer there. */
   readonly goneKeys: readonly string[];
   /** Replace the source's earlier ones; safe text. `null`: they stay. */

@@ -175,7 +175,7 @@ function stampReceipt({ platform, startedAt }: Attempt): Receipt {
 /** All of a scrape but what its body says. */
 export type ScrapeFrame =
   & Receipt
-  & Pick<Scrape, "endpointKey" | "bytes" | "redirectedTo">;
+  & Pick<Scrape, "endpointKey" | "bytes" | "interval" | "redirectedTo">;
 
 export function composeScrape(frame: ScrapeFrame, exposition: EngineExposition): Scrape {
   return {

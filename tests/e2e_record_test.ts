@@ -91,6 +91,34 @@ Deno.test(
   },
 );
 
+Deno.test("--record writes what Prometheus has of its targets", needsFlags, async () => {
+  const labels = 'job="vllm",instance="gpu1:8000"';
+  let requests = 0;
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+    const own = `model_name="m",engine="0",${labels}`;
+    const time = 1000 * Math.floor(Date.now() / 1000);
+    const lines = [`up{${labels}} 1`, `vllm:num_requests_running{${own}} ${requests++}`];
+    return new Response(lines.map((line) => `${line} ${time}\n`).join(""));
+  });
+  try {
+    await inFolder(async (folder) => {
+      const path = `${folder}/r`;
+      const url = `http://127.0.0.1:${server.addr.port}/federate`;
+      const args = ["--prometheus", url, "--record", path, "--output", "json", "--no-gpu"];
+      const run = startWriting(folder, [...args, ...INTERVAL]);
+      await run.waitFor(() => countLines(run) >= 3);
+      run.signal("SIGTERM");
+      const { stdout } = await run.ended;
+      const again = await replay(path);
+      assertEquals([again.code, again.stderr], [0, ""]);
+      assertEquals(again.stdout, stdout);
+      assert(stdout.includes('"model":"m"'), stdout);
+    });
+  } finally {
+    await server.shutdown();
+  }
+});
+
 Deno.test(
   "record goes on in a file whose recorder was killed, and tells its size",
   needsFlags,
