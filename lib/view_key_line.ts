@@ -59,7 +59,7 @@ function mixKeys(more: readonly KeyPiece[], without: readonly Command[]): readon
 
 /** Keys of a picture of the replicas, most useful first. */
 function listPictureKeys({ state, output }: KeyLineOptions): readonly KeyPiece[] {
-  const { ui: { screen, page, filter }, fleet: { rows, events } } = state;
+  const { ui: { screen, page, filter }, fleet: { rows, events, sections } } = state;
   const past = state.pastStep === null ? [] : PAST_KEYS;
   if (screen === "detail") {
     const next = rows.length > 1 ? [NEXT] : [];
@@ -73,7 +73,8 @@ function listPictureKeys({ state, output }: KeyLineOptions): readonly KeyPiece[]
     const table: KeyPiece = ["d", "Table", "toggle_detail"];
     return mixKeys([...past, table], [...TABLE_COMMANDS, "toggle_detail", "next_trouble"]);
   }
-  return mixKeys(filter === "" ? past : [...past, ["Esc", "Clear filter", "back"]], []);
+  const clear: readonly KeyPiece[] = filter === "" ? [] : [["Esc", "Clear filter", "back"]];
+  return mixKeys([...past, ...clear], sections.length < 2 ? ["group"] : []);
 }
 
 function listKeys(options: KeyLineOptions): readonly KeyPiece[] {

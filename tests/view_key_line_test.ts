@@ -28,6 +28,7 @@ Deno.test("renderKeyLine() shows no key that does nothing on the screen", () => 
     assertEquals(show(choose(fleet, { page }), ofTable), [], page);
   }
   assertEquals(show(choose(fleet, { screen: "detail" }), ofTable), ["Trouble"]);
+  assertEquals(show(watchFleet(2), ofTable), ["Sort", "Zoom", "Trouble"], "one model");
   const one = watchFleet(1);
   assertEquals(show(one, ofTable), [], "the only replica shows details");
   const moment = ["Moment"];
