@@ -193,7 +193,7 @@ async function openClient(
   return await createPageClient(platform, { access, timeout });
 }
 
-/** Named endpoints and those of lists, as of now. */
+/** Named endpoints and those of files, as of now; servers that have lists are not asked yet. */
 async function readLists(
   platform: Platform,
   options: Options,
@@ -205,12 +205,13 @@ async function readLists(
     if (client !== null && "exitCode" in client) return client;
     const { createTargetSource } = await import("./discovery_targets.ts");
     const source = createTargetSource(platform, place, client);
+    if (place.kind !== "file") {
+      sources.set(source, [`asking "${place.typed.endpoint.key}"`]);
+      continue;
+    }
     const first = await source.look({ ...NOTHING_WATCHED, keys: new Set(endpoints.keys()) });
     const notices = first.notices ?? [];
-    // A server may be away for a while; a file has a typing error.
-    if (notices.length > 0 && place.kind === "file") {
-      return { message: notices[0], exitCode: EXIT_CONFIGURATION };
-    }
+    if (notices.length > 0) return { message: notices[0], exitCode: EXIT_CONFIGURATION };
     sources.set(source, notices);
     for (const typed of first.found) endpoints.set(typed.endpoint.key, typed);
   }

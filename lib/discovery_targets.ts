@@ -166,6 +166,7 @@ export function createTargetSource(
   /** Targets of this list that no other source has. */
   let own: ReadonlyMap<string, Endpoint> = new Map();
   return {
+    ...(place.kind === "file" ? {} : { isSlow: true }),
     getInterval: () => place.kind === "file" ? FILE_INTERVAL : URL_INTERVAL,
     look: async ({ keys }): Promise<TargetChange> => {
       try {

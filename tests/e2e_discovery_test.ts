@@ -217,6 +217,36 @@ Deno.test("a server that starts later is found by the next scan, and keeps every
   }
 });
 
+Deno.test("a list that does not come keeps nobody waiting for the servers that are named", async () => {
+  const [named, listed] = await Promise.all([
+    startVllmServer({ warmUp: 30 }),
+    startVllmServer({ warmUp: 30, seed: 2 }),
+  ]);
+  const { promise: isReady, resolve: release } = Promise.withResolvers<void>();
+  const list = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async () => {
+    await isReady;
+    return Response.json([{ targets: [new URL(listed.url).host] }]);
+  });
+  const address = `http://127.0.0.1:${list.addr.port}/list`;
+  const run = startProgram([
+    ...["--targets", address, "--timeout", "0.5", "--output", "json", "--interval", "0.5"],
+    named.url,
+  ]);
+  try {
+    await run.waitFor(({ replicas }) => replicas[0]?.status === "OK");
+    assertEquals(run.documents().at(-1)?.notices, [`asking "${address}"`]);
+    release();
+    await run.waitFor(({ replicas }) =>
+      replicas.length === 2 && replicas.every(({ status }) => status === "OK")
+    );
+    assertEquals(run.documents().at(-1)?.notices, []);
+  } finally {
+    release();
+    await run.end();
+    await Promise.all([list.shutdown(), named.close(), listed.close()]);
+  }
+});
+
 Deno.test("a server that fails is asked less and less often, and at once on r", {
   ...needsProgram("tmux"),
 }, async () => {
