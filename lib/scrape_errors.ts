@@ -365,7 +365,10 @@ export function describeTimeout(
 
 type StatusRow = readonly [kind: FailureKind, meaning: string];
 
+const MOVED: StatusRow = ["http_status", " (moved): use the URL that it redirects to"];
+
 const STATUS_ROWS: Readonly<Record<number, StatusRow>> = {
+  ...{ 301: MOVED, 302: MOVED, 303: MOVED, 307: MOVED, 308: MOVED },
   404: ["not_found", " (no such page): check the path, and that this is the server's own port"],
   405: ["http_status", " (method not allowed): check the path, as metrics are read by GET"],
   407: ["unauthorized", " (a proxy in front of it requires credentials): watch the server itself"],
@@ -415,10 +418,12 @@ export function describeDisabled(
 /** `head` is the beginning of the body. */
 export function describeStatus(
   status: number,
-  { shown, head, sendsCredentials, retryAfter = null }: {
+  { shown, head, sendsCredentials, isMetricsPage = true, retryAfter = null }: {
     readonly shown: string;
     readonly head: string;
     readonly sendsCredentials: boolean;
+    /** Of a model server. */
+    readonly isMetricsPage?: boolean;
     /** From the header. */
     readonly retryAfter?: Seconds | null;
   },
@@ -433,7 +438,8 @@ export function describeStatus(
     };
   }
   const row = STATUS_ROWS[status];
-  if (row !== undefined) return { kind: row[0], message: answer + row[1] };
+  const isOwnFault = status === 500 && !isMetricsPage;
+  if (row !== undefined && !isOwnFault) return { kind: row[0], message: answer + row[1] };
   if (status === 401 || status === 403) {
     return {
       kind: "unauthorized",

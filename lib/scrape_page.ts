@@ -88,6 +88,7 @@ export async function createPageClient(
         shown: show(url),
         head: new TextDecoder().decode(bytes.subarray(0, 1024)),
         sendsCredentials: access.sendsCredentials,
+        isMetricsPage: false,
       }),
     close: () => client.close(),
   };

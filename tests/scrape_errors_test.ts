@@ -110,6 +110,15 @@ Deno.test("describeStatus() recognises TLS by its refusal", () => {
   assertMatch(tls.message, /use https:/);
 });
 
+Deno.test("describeStatus() speaks of metrics only where they were asked for", () => {
+  const base = { shown: SHOWN, head: "", sendsCredentials: false };
+  assertMatch(describeStatus(500, base).message, /PROMETHEUS_MULTIPROC_DIR/);
+  const page = describeStatus(500, { ...base, isMetricsPage: false });
+  assertEquals(page.kind, "server_error");
+  assertMatch(page.message, /answered 500 \(the server or a proxy in front of it failed\)/);
+  assertMatch(describeStatus(302, base).message, /302 \(moved\): use the URL/);
+});
+
 Deno.test("describeStatus() waits as long as the server asks, but not for ever", () => {
   const base = { shown: SHOWN, head: "", sendsCredentials: false };
   const busy = describeStatus(429, { ...base, retryAfter: 30 });
