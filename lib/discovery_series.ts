@@ -67,11 +67,11 @@ export function parseAnswer(text: string): SeriesAnswer | { readonly error: stri
   const place = findSeries(text);
   const frame = place === null ? text : text.slice(0, place.start) + text.slice(place.end);
   const answer = parseUntrustedJson(frame);
-  if (!isRecord(answer) || typeof answer.status !== "string") {
-    return { error: "does not answer as Prometheus: check the URL and its path" };
+  if (isRecord(answer) && answer.status === "error" && typeof answer.error === "string") {
+    return { error: `refused the query: ${quote(answer.error)}` };
   }
-  if (answer.status !== "success" || !isRecord(answer.data)) {
-    return { error: `refused the query: ${quote(String(answer.error))}` };
+  if (!isRecord(answer) || answer.status !== "success" || !isRecord(answer.data)) {
+    return { error: "does not answer as Prometheus: check the URL and its path" };
   }
   const warnings = listTexts(answer.warnings);
   const { resultType, result } = answer.data;

@@ -353,6 +353,10 @@ Deno.test("createPrometheusSource() says in one sentence what is wrong, and goes
       `${base} does not answer as Prometheus: check the URL and its path`,
     ],
     [
+      Response.json({ status: "success", data: null }),
+      `${base} does not answer as Prometheus: check the URL and its path`,
+    ],
+    [
       Response.json({ status: "error", error: "query timed out" }, { status: 503 }),
       `${base} refused the query: "query timed out"`,
     ],
