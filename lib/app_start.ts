@@ -221,7 +221,7 @@ async function runStream(session: Session): Promise<number | DiscoveryError> {
   return refusal ?? EXIT_OK;
 }
 
-/** Resolves after the first look of those that have not looked yet; of slow ones, after the time limit. */
+/** Resolves after the first look of those that have not looked yet, or after the time limit. */
 async function followSources(session: Session, { sources }: TargetSet): Promise<void> {
   const { platform, options: { timeout }, stop } = session;
   const scrapes = lookAtScrapes(session);
@@ -234,7 +234,8 @@ async function followSources(session: Session, { sources }: TargetSet): Promise<
   for (const source of sources.keys()) {
     if (source !== null) follow(source).catch((error) => stop.abort(error));
   }
-  await Promise.all([scrapes, Promise.race([slow, platform.sleep(timeout, stop.signal)])]);
+  const looks = Promise.all([scrapes, slow]);
+  await Promise.race([looks, platform.sleep(timeout, stop.signal)]);
 }
 
 /** Without a live screen. */

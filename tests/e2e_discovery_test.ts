@@ -228,18 +228,22 @@ Deno.test("a list that does not come keeps nobody waiting for the servers that a
     return Response.json([{ targets: [new URL(listed.url).host] }]);
   });
   const address = `http://127.0.0.1:${list.addr.port}/list`;
+  const prometheus = `http://127.0.0.1:${list.addr.port}`;
   const run = startProgram([
     ...["--targets", address, "--timeout", "0.5", "--output", "json", "--interval", "0.5"],
-    named.url,
+    ...["--prometheus", prometheus, named.url],
   ]);
   try {
     await run.waitFor(({ replicas }) => replicas[0]?.status === "OK");
-    assertEquals(run.documents().at(-1)?.notices, [`asking "${address}"`]);
+    assertEquals(
+      run.documents().at(-1)?.notices,
+      [`asking "${address}"`, `asking "${prometheus}"`],
+    );
     release();
     await run.waitFor(({ replicas }) =>
       replicas.length === 2 && replicas.every(({ status }) => status === "OK")
     );
-    assertEquals(run.documents().at(-1)?.notices, []);
+    assert(!run.documents().at(-1)?.notices.includes(`asking "${address}"`));
   } finally {
     release();
     await run.end();
