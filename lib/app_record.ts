@@ -49,7 +49,7 @@ async function findFault({ openFile }: Platform, path: string): Promise<string |
     file.close();
     return head.length === 0 || parseBlockHeader(head) !== null
       ? null
-      : "is no recording: give another name, as it would be spoilt";
+      : "is not a recording: give another name, as it would be spoilt";
   } catch (error) {
     return isMissingFile(error) ? null : describeFileError(error);
   }

@@ -147,7 +147,7 @@ async function readTape(path: string, files: readonly ReadableFile[]): Promise<T
     const to = rest.reduce((most, one) => Math.max(most, one.to), -Infinity);
     return { path, span: { from, to }, start, files, blocks: rest, remarks };
   }
-  return "is no recording: make one with vllm-htop record FILE";
+  return "is not a recording: make one with vllm-htop record FILE";
 }
 
 /** The caller closes it. Returns an error message if the file cannot be read. */

@@ -159,7 +159,7 @@ function tabulateReplicas(rows: readonly Row[], state: State): readonly string[]
       formatReading(getUptime(row.state, state), formatDuration),
     ];
   });
-  const heading = ["", "STATE", "RUN", "WAIT", "KV", "OUT/s", "REQ/s"];
+  const heading = ["", "STATE", "RUN", "WAIT", "KV", "OUT/S", "REQ/S"];
   return layOut([[...heading, "TTFT@1m", "ITL@1m", "UP"], ...cells], "right");
 }
 

@@ -309,7 +309,7 @@ const ENERGY_COLUMNS: readonly Column<Energy>[] = [
     read: ({ powerWatts }) => [formatGpuReading(powerWatts, formatPower), "plain"],
   },
   {
-    title: "OUT/s@1m",
+    title: "OUT/S@1m",
     width: 8,
     priority: 4,
     align: "right",

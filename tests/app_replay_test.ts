@@ -160,11 +160,11 @@ Deno.test("runApp() refuses to replay a file that is not a recording, and to rec
     const files = new Map([["r", other]]);
     const { code, stderr } = await run(REPLAY, { files });
     assertEquals(code, 3);
-    assertMatch(stderr, /^vllm-htop: the recording "r" is no recording: make one with/);
+    assertMatch(stderr, /^vllm-htop: the recording "r" is not a recording: make one with/);
     if (other.length === 0) continue;
     const refused = await run(DEMO, { files });
     assertEquals(refused.code, 3);
-    assertMatch(refused.stderr, /is no recording: give another name/);
+    assertMatch(refused.stderr, /is not a recording: give another name/);
     assertEquals(files.get("r"), other);
   }
   const missing = await run(REPLAY, { files: new Map() });
