@@ -101,10 +101,10 @@ function examineHooks({ config }: DoctorFacts): readonly Remark[] {
   });
 }
 
-function examineProxies(platform: Platform, watched: readonly Watched[]): readonly Remark[] {
+function examineProxies({ platform, options, watched }: Session): readonly Remark[] {
   const subject = "proxy";
-  const urls = watched.map(({ endpoint }) => endpoint.metricsUrl);
-  const remarks = urls.flatMap((url): readonly Remark[] => {
+  const asked = [...watched.values(), ...options.prometheus];
+  const remarks = asked.flatMap(({ endpoint: { metricsUrl: url } }): readonly Remark[] => {
     const proxy = chooseProxy(url, platform.environment);
     if (proxy === null) return [];
     if ("error" in proxy) return [{ level: "fail", subject, text: proxy.error }];
@@ -363,7 +363,7 @@ export async function runDoctor(
   facts: DoctorFacts,
   scrape: (session: Session) => Promise<void>,
 ): Promise<number> {
-  const { platform, options, watched, stop } = session;
+  const { platform, options, stop } = session;
   await scrape(session);
   const listings = await listProcesses(session);
   const remarks = [
@@ -371,7 +371,7 @@ export async function runDoctor(
     ...examineSettings(facts),
     ...examineHooks(facts),
     ...examineTerminal(session),
-    ...examineProxies(platform, [...watched.values()]),
+    ...examineProxies(session),
     ...[...listings].flatMap(([name, listing]) => [
       ...examineLink(name, getHost(session.state.hosts, name).link),
       ...listing === undefined ? [] : examineProcesses(name, listing),

@@ -145,6 +145,14 @@ Deno.test("doctor tells servers that Prometheus scrapes", async () => {
     assertEquals(find("servers"), [["ok", "1 server, found in Prometheus"]]);
     assertEquals(find("gpu1:8000")[0], ["ok", "vLLM: 1 engine of m, metrics begin with vllm:"]);
     assert(!find("gpu1:8000").some(([, text]) => text.includes("polled every")));
+    assertEquals(find("proxy"), [["ok", "servers are reached directly"]]);
+    const far = await runProgram(["doctor", "--json", "--no-gpu", "--prometheus", "far.invalid"], {
+      environment: { http_proxy: "http://proxy.localhost:3128" },
+    });
+    assertMatch(
+      readRemarks(far).checks.find(({ subject }) => subject === "proxy")?.text ?? "",
+      /^far\.invalid:9090 is reached through the proxy proxy\.localhost:3128/,
+    );
   } finally {
     await server.shutdown();
   }
