@@ -128,9 +128,8 @@ export function createTotalsPanel(state: State): Panel {
     count(session),
     ...peak(key),
   ];
-  const reasons = [...lifetime.finishedByReason].map(([reason, n]) =>
-    `${nameFinish(reason)} ${formatCount(n)}`
-  );
+  const reasons = [...lifetime.finishedByReason].filter(([, n]) => n > 0)
+    .map(([reason, n]) => `${nameFinish(reason)} ${formatCount(n)}`);
   const table = layOut([
     ["", "since start", "session", "", "", ""],
     row("Requests", lifetime.finishedRequests, counted.requests, "running"),

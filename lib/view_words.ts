@@ -390,5 +390,5 @@ export function describeUnmerged(reading: Reading<unknown>): string | null {
 
 /** Names why requests finished; a server that does not tell has one count of all of them. */
 export function nameFinish(reason: string): string {
-  return reason === "all" ? "reason unknown" : reason;
+  return reason === "all" ? "unknown" : reason;
 }

@@ -77,12 +77,15 @@ Deno.test("createTotalsPanel() shows the servers' uptime and the finish reasons"
   assertMatch(lines.at(-1) ?? "", /^Finished by: stop \d+ {2}length \d+/);
   const { fleet } = watchFleet(2);
   const { figures, ...total } = fleet.total;
-  const lifetime = { ...figures.lifetime, finishedByReason: new Map([["stop", 8], ["all", 3]]) };
+  const lifetime = {
+    ...figures.lifetime,
+    finishedByReason: new Map([["stop", 8], ["error", 0], ["all", 3]]),
+  };
   const state = {
     ...watchFleet(2),
     fleet: { ...fleet, total: { ...total, figures: { ...figures, lifetime } } },
   };
-  assertEquals(draw(state).at(-1), "Finished by: stop 8  reason unknown 3");
+  assertEquals(draw(state).at(-1), "Finished by: stop 8  unknown 3");
 });
 
 Deno.test("formatPeak() has a dash without a value, and no time for a peak of 0", () => {
