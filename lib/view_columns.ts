@@ -46,6 +46,7 @@ import {
   formatQuantile,
   formatQuantity,
   formatReading,
+  formatShort,
 } from "./view_format.ts";
 import { drawRatio } from "./view_gauge.ts";
 import { drawSpan } from "./view_graph.ts";
@@ -209,16 +210,23 @@ type Drawing = (row: ColumnRow) => Pick<Column, "formatCell" | "getSortValue">;
 function drawReading<T extends number | Quantile>(
   read: (line: TableLine) => Reading<T>,
   format: (value: T) => string,
-  judge: (reading: Reading<T>, alerts: readonly Alert[]) => Meaning = choosePlain,
+  { judge = choosePlain, shorter = [] }: {
+    readonly judge?: (reading: Reading<T>, alerts: readonly Alert[]) => Meaning;
+    readonly shorter?: readonly ((value: T) => string)[];
+  } = {},
 ): Drawing {
   return ({ minWidth, title }) => ({
     formatCell: (line) => {
       const reading = read(line);
       const meaning = chooseMeaning(reading, (one) => judge(one, line.alerts));
-      const text = formatReading(reading, format);
-      const isTooWide = measureWidth(text) > Math.max(minWidth, measureWidth(title));
-      // Rather without its mark, as it is dim, than without its end.
-      return { text: isTooWide ? formatReading(unmark(reading), format) : text, meaning };
+      const room = Math.max(minWidth, measureWidth(title));
+      let text = formatReading(reading, format);
+      // Rather without its mark, as it is dim, and with fewer digits, than without its end.
+      for (const form of [format, ...shorter]) {
+        if (measureWidth(text) <= room) break;
+        text = formatReading(unmark(reading), form);
+      }
+      return { text, meaning };
     },
     getSortValue: (line) => {
       const { value } = read(line);
@@ -227,8 +235,14 @@ function drawReading<T extends number | Quantile>(
   });
 }
 
+const SHORTER: readonly ((quantity: number) => string)[] = [
+  (quantity) => formatShort(quantity, 1),
+  (quantity) => formatShort(quantity, 0),
+];
+
 function drawRate(read: (window: WindowFigures) => Reading): Drawing {
-  return drawReading(({ figures }) => read(figures.lastPoll), formatQuantity);
+  const options = { shorter: SHORTER };
+  return drawReading(({ figures }) => read(figures.lastPoll), formatQuantity, options);
 }
 
 function drawLatency([key, window]: NonNullable<ColumnRow["latency"]>): Drawing {
@@ -335,13 +349,18 @@ const DRAWINGS: Readonly<Record<string, Drawing>> = {
     formatCell: formatStateCell,
     getSortValue: ({ status }) => status === null ? null : STATUS_ORDER.indexOf(status),
   }),
-  running: drawReading(({ figures }) => figures.running, formatCount),
-  waiting: drawReading(({ figures }) => figures.waiting, formatCount, chooseWaitingColor),
+  running: drawReading(({ figures }) => figures.running, formatCount, { shorter: SHORTER }),
+  waiting: drawReading(({ figures }) => figures.waiting, formatCount, {
+    judge: chooseWaitingColor,
+    shorter: SHORTER,
+  }),
   kv_bar: () => ({
     formatCell: formatKvBarCell,
     getSortValue: ({ figures }) => figures.kvCache.maxRatio.value,
   }),
-  kv: drawReading(({ figures }) => figures.kvCache.maxRatio, formatPercent, chooseKvCacheColor),
+  kv: drawReading(({ figures }) => figures.kvCache.maxRatio, formatPercent, {
+    judge: chooseKvCacheColor,
+  }),
   output: drawRate((window) => window.generationTokensPerSecond),
   prompt: drawRate((window) => window.promptTokensPerSecond),
   requests: drawRate((window) => window.requestsPerSecond),

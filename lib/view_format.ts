@@ -73,6 +73,14 @@ export function formatQuantity(quantity: number): string {
   return quantity === 0 ? "0" : roundToThree(quantity);
 }
 
+/** Rounded down, as a partial sum must stay a lower bound: `1.5k` with a decimal, `1k`, `126k`. */
+export function formatShort(quantity: number, decimals: 0 | 1): string {
+  const [step, prefix] = SI_STEPS.find(([step]) => quantity >= step) ?? [1, ""];
+  const scaled = quantity / step;
+  const parts = scaled < 10 ? 10 ** decimals : 1;
+  return `${Math.floor(scaled * parts) / parts}${prefix}`;
+}
+
 /** `47 %`; `<1 %` and `>99 %` keep 0 and 100 exact. */
 export function formatPercent(ratio: Ratio): string {
   const percent = ratio * 100;

@@ -202,6 +202,22 @@ Deno.test("formatCell() leaves out the mark of a dim figure rather than the end 
   assertEquals(format(549, { isOverMinute: true }), { text: "549~", meaning: "dim" });
   assertEquals(format(1130, { isOverMinute: true }), { text: "1.13k", meaning: "dim" });
   assertEquals(format(1130, { isSinceStart: true }), { text: "1.13k", meaning: "dim" });
+  const plain = (value: number, mark: object) => format(value, mark).text;
+  assertEquals(plain(549, { partial: true }), "549+");
+  assertEquals(plain(1190, { partial: true }), "1.1k+");
+  assertEquals(plain(12_990, { partial: true }), "12k+");
+});
+
+Deno.test("formatCell() shortens a count that is too long, and cuts none", () => {
+  const [line] = readLines(watchFleet(1));
+  const format = (value: number, mark = {}) => {
+    const figures = { ...line.figures, waiting: { value, ...mark } };
+    return findColumn("waiting").formatCell({ ...line, figures }).text;
+  };
+  assertEquals([9999, 12_990, 126_455].map((value) => format(value)), ["9999", "12k", "126k"]);
+  assertEquals(format(999, { partial: true }), "999+");
+  assertEquals(format(1990, { partial: true }), "1k+");
+  assertEquals(format(12_990, { partial: true }), "12k+");
 });
 
 Deno.test("the column of kinds is there where kinds differ, and short", () => {
