@@ -240,7 +240,6 @@ export function describeNetworkError(error: unknown, shown: string): Problem {
   };
 }
 
-/** After `bytes` bytes of the body. */
 /** Problems that need no more than the URL, which `%` stands for. */
 const FAULT_ROWS = {
   compressed: [
@@ -333,6 +332,7 @@ export function describeForeignBody(shown: string, head: string, body: BodyHead)
   };
 }
 
+/** After `bytes` bytes of the body. */
 export function describeBodyError(error: unknown, shown: string, bytes: Bytes): Problem {
   if (/gzip|deflate|brotli|zlib|inflate|decompress/i.test(collectErrorText(error))) {
     return describeFault("compressed", shown);
