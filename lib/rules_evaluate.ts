@@ -5,6 +5,7 @@
  */
 
 import type { Objective, ReplicaStatus, ScrapeStatus } from "./model.ts";
+import { isPresent } from "./reading.ts";
 import {
   type Alert,
   EMPTY_LOG,
@@ -243,6 +244,13 @@ function compareReplicas(replicas: readonly Member[], rules: Rules): readonly Gr
   }));
 }
 
+/** Whether its load is no number, by which nothing can be judged. */
+function hidesLoad({ sample: { gauges } }: EngineSubject["replica"]): boolean {
+  return [gauges.running, gauges.waiting].every((reading) =>
+    !isPresent(reading) && (reading.reason === "not_finite" || reading.reason === "invalid")
+  );
+}
+
 /** For how long the replica known least has been watched. */
 function computeWatched(
   subjects: readonly Subject[],
@@ -250,8 +258,10 @@ function computeWatched(
 ): Seconds {
   let least = Infinity;
   for (const { engines } of subjects) {
-    for (const { key, replica: { trace } } of engines) {
+    for (const { key, replica } of engines) {
       if (!isCounted(scraped.get(key) ?? "DOWN")) continue;
+      if (hidesLoad(replica)) return 0;
+      const { trace } = replica;
       least = Math.min(least, trace[trace.length - 1].at - trace[0].at);
     }
   }

@@ -48,6 +48,28 @@ Deno.test("evaluateRules() is PENDING until every endpoint has answered", () => 
   assertEquals(answered.evaluation.verdict, { level: "WATCHING", watched: 0, causes: [] });
 });
 
+Deno.test("evaluateRules() is not HEALTHY while a server's load is no number", () => {
+  const [endpoint] = ENDPOINTS;
+  const watch = (load: number): string => {
+    const body = encode(
+      writeEngine([
+        ["num_requests_running", load],
+        ["num_requests_waiting", load],
+        ["generation_tokens_total", 10],
+      ]),
+    );
+    const scrapes = Array.from({ length: 21 }, (_, i) => createScraped(endpoint, 2 * i, body));
+    const state = scrapes.reduce(
+      (state, scrape, i) => advance(state, 2 * i + 0.1, [scrape]),
+      startState([endpoint]),
+    );
+    return state.evaluation.verdict.level;
+  };
+  assertEquals(watch(0), "HEALTHY");
+  assertEquals(watch(NaN), "WATCHING");
+  assertEquals(watch(-1), "WATCHING");
+});
+
 Deno.test("evaluateRules() names the endpoint that never answered", () => {
   const state = advance(startState(ENDPOINTS), 1, [createFailed(ENDPOINTS[1], 0.9)]);
   const { verdict, events } = state.evaluation;
