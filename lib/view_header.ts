@@ -68,9 +68,22 @@ function describePast({ now, nowEpoch, utcOffset, seenAt = now }: State, step: n
   return `◀ ${formatClock(nowEpoch, utcOffset)} (${formatDuration(seenAt - now)} ago${kept})`;
 }
 
+function describeCount(
+  { fleet: { counts: { total, countedElsewhere } }, endpoints }: State,
+): Piece {
+  // A place at which a scan waits for a server is none.
+  const isGuessed = endpoints.some(({ endpoint, scrape }) =>
+    endpoint.isGuess === true && scrape === null
+  );
+  if (isGuessed) return { text: "" };
+  return {
+    text: `${total} ${total === 1 ? "replica" : "replicas"}`,
+    extra: countedElsewhere === 0 ? "" : `, ${countedElsewhere} in no total`,
+  };
+}
+
 function createTitle(state: State): readonly Piece[] {
   const { fleet, held, pastStep, noted, isDemo, now, mark } = state;
-  const { total, countedElsewhere } = fleet.counts;
   const models = fleet.groups.map(({ label }) => cutTextMiddle(label, MAX_MODEL_WIDTH));
   const hasSinceStart = fleet.rows.some(({ shown, figures }) => shown !== figures);
   return [
@@ -82,10 +95,7 @@ function createTitle(state: State): readonly Piece[] {
     { text: mark === null ? "" : `mark ${formatDuration(now - mark.at)}`, meaning: "name" },
     describeTape(state),
     { text: isDemo ? "demo: simulated fleet" : "", meaning: "warn" },
-    {
-      text: `${total} ${total === 1 ? "replica" : "replicas"}`,
-      extra: countedElsewhere === 0 ? "" : `, ${countedElsewhere} in no total`,
-    },
+    describeCount(state),
     { text: hasSinceStart ? `${SINCE_START} since start` : "", meaning: "dim" },
     { text: models.length < 2 ? models.join() : `${models.length} models`, canBeCut: true },
     describeClock(state),

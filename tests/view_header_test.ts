@@ -111,6 +111,9 @@ Deno.test("renderHeader() says that a scan found no server, while it waits for o
   assertStringIncludes(render(start)[1], "● STARTING: waiting for the first answer");
   const refused = advance(start, 2, [createFailed(guess, 1, "refused")]);
   assertStringIncludes(render(refused)[1], "● NO SERVER FOUND: waiting for one at :8000");
+  assert(!/replica/.test(render(refused)[0]), "a place to wait at is no replica");
+  const named = advance(startState([createEndpoint(8000)]), 2, [createFailed(guess, 1, "refused")]);
+  assertStringIncludes(render(named)[0], "1 replica");
 });
 
 Deno.test("renderHeader() names causes and replicas", () => {
