@@ -2,15 +2,15 @@
  * What the live screen costs: a frame, the difference of two, a key.
  *
  * Frames are of 64 replicas at 200×50 and 8 at 120×40, watched for a minute.
- * The last part runs the real live screen over 100 simulated endpoints that
+ * The last part, which needs `deno run -A`, runs the real live screen over 100 simulated endpoints that
  * answer within 20 ms, polled every second, and measures from the moment at
- * which a key is due to the frame that shows it. The lines at the end print bytes
- * per tick and the histogram.
+ * which a key is due to the frame that shows it. It prints bytes per tick and the
+ * histogram.
  *
  * Two cores of an AMD EPYC VM, quiet, 2026-11, with the flags for V8's heap that the binary has
- * (`.ci/compile.ts`): a frame of 64 replicas takes 1.0 ms, the difference of two 3 µs. A tick of 8
- * replicas is 1.7 kB, of 64 3.7 kB; whole lines would take 5.8 and 11.4. Key to frame: p50 1.0 ms,
- * p90 2.2, p99 11 to 13, max 29. What a key does itself takes 0.4 ms at p50 and 0.9 at p99; it may
+ * (`.ci/compile.ts`): a frame of 64 replicas takes 0.6 ms. A tick of 8 replicas is 1.7 kB, of 64
+ * 3.7 kB; whole frames are 8.2 and 14.6. Key to frame: p50 0.8 ms, p90 1.8, p99 4 to 5, max 21; on
+ * slower machines p99 was 11 to 13. What a key does itself takes 0.4 ms at p50 and 0.9 at p99; it may
  * have to wait for an evaluation (9 ms), a layout (3 ms), or a step of a full collection, of which
  * there is one in 2 s. Each takes several times as long where others want both cores: p99 was 15 to
  * 87 ms at loads of 2 to 12.
