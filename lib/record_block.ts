@@ -90,7 +90,7 @@ export async function unpackBlock(block: Uint8Array<ArrayBuffer>): Promise<strin
     gunzip(plain, limit, (error, result) => resolve(error === null ? result : null));
   });
   if (text === null) return null;
-  // After its end `gunzip` passes over what is no member, and goes on with what is one.
+  // `gunzip` ignores other bytes behind the member, and appends the text of a second member.
   const end = new DataView(block.buffer, block.byteOffset + block.length - LENGTH_BYTES);
   return end.getUint32(0, true) === text.length ? new TextDecoder().decode(text) : null;
 }

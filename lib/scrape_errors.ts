@@ -438,8 +438,9 @@ export function describeStatus(
     };
   }
   const row = STATUS_ROWS[status];
-  const isOwnFault = status === 500 && !isMetricsPage;
-  if (row !== undefined && !isOwnFault) return { kind: row[0], message: answer + row[1] };
+  // The advice on 500 is for a model server.
+  const fits = isMetricsPage || status !== 500;
+  if (row !== undefined && fits) return { kind: row[0], message: answer + row[1] };
   if (status === 401 || status === 403) {
     return {
       kind: "unauthorized",

@@ -282,7 +282,7 @@ function stack(
   );
 }
 
-/** Draws `left` as a stack, and `right` beside it. */
+/** Draws the areas of `left` below one another, and `right` in a second column. */
 function pair(left: readonly Area[], right: Area, state: State, space: Space): string[] {
   const { width, lines, paint } = space;
   const leftWidth = Math.floor(width / 2);

@@ -217,7 +217,7 @@ Deno.test("a server that starts later is found by the next scan, and keeps every
   }
 });
 
-Deno.test("a list that does not come keeps nobody waiting for the servers that are named", async () => {
+Deno.test("a targets list that hangs does not delay the servers that are named", async () => {
   const [named, listed] = await Promise.all([
     startVllmServer({ warmUp: 30 }),
     startVllmServer({ warmUp: 30, seed: 2 }),
