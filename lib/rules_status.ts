@@ -107,14 +107,25 @@ export function getScrapeInterval(
   return scrape?.interval ?? getInterval(schedule, interval);
 }
 
+/** Whether a scan has left its address as a guess, and nothing has answered there. */
+export function isGuessed(
+  { endpoint, scrape }: Pick<ScrapedEndpoint, "endpoint" | "scrape">,
+): boolean {
+  return endpoint.isGuess === true && scrape === null;
+}
+
 /** A refused connection at a guessed address is no failure: the server may start. */
+export function isAwaited(
+  known: Pick<ScrapedEndpoint, "endpoint" | "scrape" | "failure">,
+): boolean {
+  return isGuessed(known) && known.failure?.kind === "refused";
+}
+
 export function getScrapeRecord(
   known: ScrapedEndpoint,
   state: { readonly now: Seconds; readonly interval: Seconds },
 ): ScrapeRecord {
   const { now } = state;
-  const isAwaited = known.endpoint.isGuess === true && known.scrape === null &&
-    known.failure?.kind === "refused";
   const interval = getScrapeInterval(known, state.interval);
   const overdue = known.askedAt === null ? 0 : now - known.askedAt;
   // A busy server answers as late as the last time.
@@ -126,7 +137,8 @@ export function getScrapeRecord(
   return {
     // Nobody knows whether it is down.
     interval: isOld && known.failure === null ? Infinity : interval,
-    hasFailed: (known.failure !== null && !isAwaited) || isOld || overdue > interval + responseTime,
+    hasFailed: (known.failure !== null && !isAwaited(known)) || isOld ||
+      overdue > interval + responseTime,
     age,
     isLoading: isLoading(known, now),
     hasEnded: hasEnded(known),

@@ -4,7 +4,7 @@
  */
 
 import { divideReadings, isPresent, mapReading, type Reading } from "./reading.ts";
-import { computeEndpointStatus, getScrapeRecord } from "./rules_status.ts";
+import { computeEndpointStatus, getScrapeRecord, isGuessed } from "./rules_status.ts";
 import { getInterval, isNotablySlower, isOfNewestPoll } from "./scrape_schedule.ts";
 import type { State } from "./state.ts";
 import { getSeries, type SeriesKey } from "./stats_series.ts";
@@ -72,10 +72,7 @@ function describeCount(
   { fleet: { counts: { total, countedElsewhere } }, endpoints }: State,
 ): Piece {
   // A place at which a scan waits for a server is none.
-  const isGuessed = endpoints.some(({ endpoint, scrape }) =>
-    endpoint.isGuess === true && scrape === null
-  );
-  if (isGuessed) return { text: "" };
+  if (endpoints.some(isGuessed)) return { text: "" };
   return {
     text: `${total} ${total === 1 ? "replica" : "replicas"}`,
     extra: countedElsewhere === 0 ? "" : `, ${countedElsewhere} in no total`,

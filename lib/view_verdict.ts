@@ -5,7 +5,7 @@
 
 import { isPresent } from "./reading.ts";
 import { type EventKind, STATUS_OF_RULE } from "./rules_alerts.ts";
-import type { Cause, FleetVerdict } from "./rules_status.ts";
+import { type Cause, type FleetVerdict, isAwaited } from "./rules_status.ts";
 import { describeRule, MIN_SPAN } from "./rules_table.ts";
 import type { State } from "./state.ts";
 import type { Fleet, Row } from "./state_fleet.ts";
@@ -169,10 +169,7 @@ function fitsIn(width: number, pieces: readonly Piece[]): boolean {
 
 /** A scan that finds no server leaves a guess, which refuses until a server starts there. */
 function describeWait({ endpoints }: State): string {
-  const isRefused = endpoints.every(({ endpoint, scrape, failure }) =>
-    endpoint.isGuess === true && scrape === null && failure?.kind === "refused"
-  );
-  return isRefused
+  return endpoints.every(isAwaited)
     ? `● NO SERVER FOUND: waiting for one at ${joinPlaces(endpoints.map((one) => one.displayName))}`
     : "● STARTING: waiting for the first answer";
 }
